@@ -1,0 +1,1 @@
+"""The device hub: a daemon, its operators' surface, and the reference device."""

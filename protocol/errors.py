@@ -1,0 +1,318 @@
+"""Every refusal: its stable code, who is at fault, what a person can do.
+
+One tree of exceptions::
+
+    HubError
+        ProtocolError
+            LocalProtocolError      we asked for what the session's state does not allow: our bug
+            RemoteProtocolError     the peer sent what it may not send: close, do not crash
+        IllegalTransition           a state machine has no such move
+        DeliveryError               a frame could not be brought to a device, or no answer came back
+            DeviceOffline           nobody is connected
+            DeviceGone              the connection ended; ``dispatched`` says whether the frame had left
+            DeviceSlow              the outgoing queue is full
+            TooManyCalls            the device has as many open calls as it may
+            CallTimedOut            no answer in time; the effect is unknown
+            CallUnsupported         the device does not list the capability
+
+Codes are never renamed. A class carries data; ``str()`` makes the sentence.
+"""
+
+from enum import IntEnum, StrEnum
+from typing import ClassVar
+
+import msgspec
+
+
+class Fault(StrEnum):
+    """Who has to change something for the refusal to go away."""
+
+    LOCAL = "local"  # this hub: a bug
+    REMOTE = "remote"  # the peer that sent it
+    OPERATOR = "operator"  # whoever runs the hub
+    PROVIDER = "provider"  # a model endpoint or a mail provider
+
+
+class ErrorCode(StrEnum):
+    """The stable spelling of a refusal, on the wire and over REST."""
+
+    INTERNAL = "internal"
+    BAD_FRAME = "bad_frame"
+    TOO_LARGE = "too_large"
+    UNKNOWN_TYPE = "unknown_type"
+    WRONG_STATE = "wrong_state"
+    DUPLICATE_ID = "duplicate_id"
+    CREDIT_EXCEEDED = "credit_exceeded"
+    TOO_MANY_REQUESTS = "too_many_requests"
+    UNKNOWN_METHOD = "unknown_method"
+    BAD_PARAMS = "bad_params"
+    HELLO_TIMEOUT = "hello_timeout"
+    HEARTBEAT_SILENT = "heartbeat_silent"
+    AUTH_FAILED = "auth_failed"
+    TOKEN_IN_URL = "token_in_url"
+    REVOKED = "revoked"
+    PAIRING_REQUIRED = "pairing_required"
+    VERSION_UNSUPPORTED = "version_unsupported"
+    RATE_LIMITED = "rate_limited"
+    OVERLOADED = "overloaded"
+    REPLACED = "replaced"
+    SLOW_CONSUMER = "slow_consumer"
+    STOPPING = "stopping"
+    RESTARTING = "restarting"
+    DEVICE_OFFLINE = "device_offline"
+    DEVICE_GONE = "device_gone"
+    DEVICE_SLOW = "device_slow"
+    DEVICE_ERROR = "device_error"
+    TOO_MANY_CALLS = "too_many_calls"
+    CALL_TIMED_OUT = "call_timed_out"
+    CALL_UNSUPPORTED = "call_unsupported"
+    RESULT_TOO_LARGE = "result_too_large"
+    CANCELLED = "cancelled"
+    BUSY = "busy"
+    NOTHING_SHARED = "nothing_shared"
+    UNKNOWN_TABLE = "unknown_table"
+    BAD_RECORD = "bad_record"
+    UNKNOWN_AGENT = "unknown_agent"
+    UNKNOWN_DEVICE = "unknown_device"
+    UNKNOWN_RUN = "unknown_run"
+    UNKNOWN_TOKEN = "unknown_token"
+    NAME_TAKEN = "name_taken"
+    MANAGED_BY_FILE = "managed_by_file"
+    ILLEGAL_TRANSITION = "illegal_transition"
+    STALE_RUN = "stale_run"
+    BAD_SETTINGS = "bad_settings"
+    BAD_SCHEDULE = "bad_schedule"
+    DATABASE_BUSY = "database_busy"
+    DATABASE_CONFLICT = "database_conflict"
+    DATABASE_UNAVAILABLE = "database_unavailable"
+    DATABASE_FROM_THE_FUTURE = "database_from_the_future"
+    FILE_CHANGED = "file_changed"
+    FILE_INCOMPLETE = "file_incomplete"
+    NOT_CONVERTIBLE = "not_convertible"
+    MODEL_UNAVAILABLE = "model_unavailable"
+    MODEL_REFUSED = "model_refused"
+    MODEL_EXHAUSTED = "model_exhausted"
+    MODEL_ANSWER_INVALID = "model_answer_invalid"
+    MODEL_ANSWER_CUT_OFF = "model_answer_cut_off"
+    UNKNOWN_EFFECT = "unknown_effect"
+    FORBIDDEN = "forbidden"
+
+
+class CodeInfo(msgspec.Struct, frozen=True):
+    """What is known of a code: *http_status* is what REST answers with it."""
+
+    fault: Fault
+    retryable: bool
+    http_status: int
+    hint: str
+
+
+_R, _L, _O, _P = Fault.REMOTE, Fault.LOCAL, Fault.OPERATOR, Fault.PROVIDER
+_E = ErrorCode
+
+CATALOGUE: dict[ErrorCode, CodeInfo] = {
+    _E.INTERNAL: CodeInfo(_L, True, 500, "this is a fault in the hub; its log has the traceback"),
+    _E.BAD_FRAME: CodeInfo(_R, False, 400, "compare the frame with PROTOCOL.md"),
+    _E.TOO_LARGE: CodeInfo(_R, False, 413, "keep to the limits told in welcome"),
+    _E.UNKNOWN_TYPE: CodeInfo(_R, False, 400, "the peer is newer, or the type is misspelt; it was ignored"),
+    _E.WRONG_STATE: CodeInfo(
+        _R, False, 409, "this frame may not come now; see the state table in PROTOCOL.md"
+    ),
+    _E.DUPLICATE_ID: CodeInfo(_R, False, 409, "give each open request an id of its own"),
+    _E.CREDIT_EXCEEDED: CodeInfo(_R, False, 409, "send pieces only as agent_credit allows"),
+    _E.TOO_MANY_REQUESTS: CodeInfo(_R, True, 429, "wait for answers before asking more"),
+    _E.UNKNOWN_METHOD: CodeInfo(_R, False, 404, "this hub does not serve the method"),
+    _E.BAD_PARAMS: CodeInfo(_R, False, 422, "correct the parameters that the message names"),
+    _E.HELLO_TIMEOUT: CodeInfo(_R, True, 408, "send device_hello within 10 s of connecting"),
+    _E.HEARTBEAT_SILENT: CodeInfo(_R, True, 408, "come back; nothing was heard of this device for too long"),
+    _E.AUTH_FAILED: CodeInfo(_R, False, 401, "make a new token with 'hub token create --device NAME'"),
+    _E.TOKEN_IN_URL: CodeInfo(_R, False, 400, "send the token in device_hello or the Authorization header"),
+    _E.REVOKED: CodeInfo(_O, False, 403, "make a new token with 'hub token create --device NAME'"),
+    _E.PAIRING_REQUIRED: CodeInfo(_O, False, 401, "show a token made with 'hub token create --device NAME'"),
+    _E.VERSION_UNSUPPORTED: CodeInfo(_R, False, 426, "update the older of the two: hub or device"),
+    _E.RATE_LIMITED: CodeInfo(_R, True, 429, "wait for retry_after_ms"),
+    _E.OVERLOADED: CodeInfo(_O, True, 503, "come back later; the hub is at one of its limits"),
+    _E.REPLACED: CodeInfo(_R, False, 409, "the same device connected from elsewhere"),
+    _E.SLOW_CONSUMER: CodeInfo(_R, True, 408, "read faster; what was sent stood unread for too long"),
+    _E.STOPPING: CodeInfo(_O, True, 503, "the hub stops; come back later"),
+    _E.RESTARTING: CodeInfo(_O, True, 503, "the hub restarts; come back after retry_after_ms"),
+    _E.DEVICE_OFFLINE: CodeInfo(_R, True, 409, "start the device: 'hub connect URL --root DIR'"),
+    _E.DEVICE_GONE: CodeInfo(_R, True, 409, "the connection ended; the work goes on when the device is back"),
+    _E.DEVICE_SLOW: CodeInfo(_R, True, 503, "the device does not read what it is sent"),
+    _E.DEVICE_ERROR: CodeInfo(_R, False, 502, "the device refused; its message says why"),
+    _E.TOO_MANY_CALLS: CodeInfo(_L, True, 503, "wait until open calls of this device are settled"),
+    _E.CALL_TIMED_OUT: CodeInfo(_R, True, 504, "no answer in time; it is asked again with the same id"),
+    _E.CALL_UNSUPPORTED: CodeInfo(_R, False, 409, "the device does not list this capability"),
+    _E.RESULT_TOO_LARGE: CodeInfo(_R, False, 413, "ask for fewer rows"),
+    _E.CANCELLED: CodeInfo(_O, False, 409, "it was cancelled on purpose"),
+    _E.BUSY: CodeInfo(_R, True, 409, "the device works on another run"),
+    _E.NOTHING_SHARED: CodeInfo(_R, False, 409, "share a folder that the agent's paths lie in: '--root DIR'"),
+    _E.UNKNOWN_TABLE: CodeInfo(_R, False, 404, "the five tables are listed in PROTOCOL.md"),
+    _E.BAD_RECORD: CodeInfo(_R, False, 422, "correct the fields that the message names"),
+    _E.UNKNOWN_AGENT: CodeInfo(_O, False, 404, "'hub agents' lists the agents there are"),
+    _E.UNKNOWN_DEVICE: CodeInfo(_O, False, 404, "'hub devices' lists the devices there are"),
+    _E.UNKNOWN_RUN: CodeInfo(_O, False, 404, "'hub runs' lists the runs there are"),
+    _E.UNKNOWN_TOKEN: CodeInfo(_O, False, 404, "'hub token ls' lists the tokens there are"),
+    _E.NAME_TAKEN: CodeInfo(_O, False, 409, "choose another name"),
+    _E.MANAGED_BY_FILE: CodeInfo(_O, False, 409, "managed by hub.toml: edit it there"),
+    _E.ILLEGAL_TRANSITION: CodeInfo(
+        _L, False, 409, "the state does not allow this; look again and decide anew"
+    ),
+    _E.STALE_RUN: CodeInfo(_L, False, 409, "somebody else moved the run; look again and decide anew"),
+    _E.BAD_SETTINGS: CodeInfo(_O, False, 422, "'hub check' names file, line and column"),
+    _E.BAD_SCHEDULE: CodeInfo(_O, False, 422, "five fields: minute hour day month weekday"),
+    _E.DATABASE_BUSY: CodeInfo(_O, True, 503, "another process holds the database; is a second hub running?"),
+    _E.DATABASE_CONFLICT: CodeInfo(_L, False, 409, "the row is there already, or one it refers to is not"),
+    _E.DATABASE_UNAVAILABLE: CodeInfo(_O, True, 503, "look at the disk: space, permissions, faults"),
+    _E.DATABASE_FROM_THE_FUTURE: CodeInfo(_O, False, 503, "start the newer hub that wrote this database"),
+    _E.FILE_CHANGED: CodeInfo(
+        _R, True, 409, "the file changed while it was read; the next run reads it again"
+    ),
+    _E.FILE_INCOMPLETE: CodeInfo(_R, True, 409, "not all pieces of the file came"),
+    _E.NOT_CONVERTIBLE: CodeInfo(
+        _R, False, 415, "no converter for this kind of file; the extra [files] adds more"
+    ),
+    _E.MODEL_UNAVAILABLE: CodeInfo(_P, True, 503, "is the model endpoint of [model] reachable?"),
+    _E.MODEL_REFUSED: CodeInfo(
+        _P, False, 502, "the model endpoint refused; look at name and api_key in [model]"
+    ),
+    _E.MODEL_EXHAUSTED: CodeInfo(_P, True, 429, "the model's quota is used up for now"),
+    _E.MODEL_ANSWER_INVALID: CodeInfo(
+        _P, True, 502, "the model's answer could not be read; nothing was taken from it"
+    ),
+    _E.MODEL_ANSWER_CUT_OFF: CodeInfo(_P, True, 502, "the model's answer was cut off at its token limit"),
+    _E.UNKNOWN_EFFECT: CodeInfo(_R, True, 504, "the device may have done it; the same call id settles it"),
+    _E.FORBIDDEN: CodeInfo(_R, False, 403, "this needs another token, or the hub's own user"),
+}
+
+
+class CloseCode(IntEnum):
+    """The WebSocket number that tells a client whether to come back.
+
+    4000-4499: come back, with backoff. 4500-4999: do not come back by yourself.
+    """
+
+    NORMAL = 1000
+    STOPPING = 1001
+    TOO_LARGE = 1009
+    FAULT = 1011
+    RESTARTING = 1012
+    OVERLOADED = 1013
+    HELLO_TIMEOUT = 4000
+    HEARTBEAT_SILENT = 4001
+    SLOW_CONSUMER = 4008
+    TOO_MANY_ATTEMPTS = 4029
+    BAD_FRAME = 4400
+    AUTH_FAILED = 4501
+    REVOKED = 4503
+    VERSION_UNSUPPORTED = 4505
+    REPLACED = 4509
+    PAIRING_REQUIRED = 4510
+
+    @property
+    def may_return(self) -> bool:
+        """Whether the client should come back by itself."""
+        return self < 4500
+
+
+CLOSE_MEANINGS: dict[CloseCode, str] = {
+    CloseCode.NORMAL: "the device is done",
+    CloseCode.STOPPING: "hub stops",
+    CloseCode.TOO_LARGE: "message too large",
+    CloseCode.FAULT: "fault in the hub",
+    CloseCode.RESTARTING: "hub restarts, come back after `retry_after_ms`",
+    CloseCode.OVERLOADED: "overloaded, try later",
+    CloseCode.HELLO_TIMEOUT: "no hello in time",
+    CloseCode.HEARTBEAT_SILENT: "heartbeat silent",
+    CloseCode.SLOW_CONSUMER: "slow consumer: the outgoing queue stood full too long",
+    CloseCode.TOO_MANY_ATTEMPTS: "too many attempts or takeovers",
+    CloseCode.BAD_FRAME: "frame malformed or not allowed in this state",
+    CloseCode.AUTH_FAILED: "authentication failed",
+    CloseCode.REVOKED: "device or token revoked",
+    CloseCode.VERSION_UNSUPPORTED: "no common protocol version",
+    CloseCode.REPLACED: "replaced by a newer connection",
+    CloseCode.PAIRING_REQUIRED: "pairing required or denied",
+}
+
+
+class HubError(Exception):
+    """Root of every error this project raises on purpose."""
+
+    code: ClassVar[ErrorCode] = ErrorCode.INTERNAL
+
+    @property
+    def retryable(self) -> bool:
+        """Whether trying again, unchanged, may help."""
+        return CATALOGUE[self.code].retryable
+
+
+class ProtocolError(HubError):
+    """The conversation broke its rules."""
+
+    code = ErrorCode.WRONG_STATE
+
+
+class LocalProtocolError(ProtocolError):
+    """*We* asked for something the session's state does not allow: our bug."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """*The peer* sent something it may not send: close, do not crash."""
+
+    def __init__(self, reason: ErrorCode, message: str, close: CloseCode = CloseCode.BAD_FRAME) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+        self.message = message
+        self.close = close
+
+
+class IllegalTransition(HubError):
+    """A state machine has no such move; nothing changed."""
+
+    code = ErrorCode.ILLEGAL_TRANSITION
+
+
+class DeliveryError(HubError):
+    """A frame could not be brought to the device, or no answer came back."""
+
+    code = ErrorCode.DEVICE_GONE
+
+
+class DeviceOffline(DeliveryError):
+    """Nobody is connected as this device."""
+
+    code = ErrorCode.DEVICE_OFFLINE
+
+
+class DeviceGone(DeliveryError):
+    """The connection ended before the answer; *dispatched* says whether the frame had left."""
+
+    code = ErrorCode.DEVICE_GONE
+
+    def __init__(self, message: str, *, dispatched: bool) -> None:
+        super().__init__(message)
+        self.dispatched = dispatched
+
+
+class DeviceSlow(DeliveryError):
+    """The outgoing queue is full; the frame was not sent."""
+
+    code = ErrorCode.DEVICE_SLOW
+
+
+class TooManyCalls(DeliveryError):
+    """The device has as many open calls as it may; the frame was not sent."""
+
+    code = ErrorCode.TOO_MANY_CALLS
+
+
+class CallTimedOut(DeliveryError):
+    """No answer within the deadline; whether it was done is unknown."""
+
+    code = ErrorCode.CALL_TIMED_OUT
+
+
+class CallUnsupported(DeliveryError):
+    """The device does not list the capability; the frame was not sent."""
+
+    code = ErrorCode.CALL_UNSUPPORTED

@@ -1,0 +1,186 @@
+"""Conversations as they go over the wire; PROTOCOL.md prints them, so they cannot rot."""
+
+import hashlib
+
+import msgspec
+
+from protocol.codec import FROM_HUB, JSON
+from protocol.coordination import AgentBeat, Event, Heartbeat, Request, Response
+from protocol.errors import ErrorCode
+from protocol.frame import ErrorBody, Frame
+from protocol.handshake import (
+    AgentPresence,
+    Capability,
+    Challenge,
+    Client,
+    DeviceHello,
+    Error,
+    Goodbye,
+    HeldRun,
+    Welcome,
+)
+from protocol.tables import SUGGESTED
+from protocol.versions import SPOKEN
+from protocol.work import (
+    Action,
+    AgentAck,
+    AgentCancel,
+    AgentComplete,
+    AgentCredit,
+    AgentData,
+    AgentFetch,
+    AgentManifest,
+    AgentRun,
+    FilePiece,
+    ItemSource,
+    ManifestFile,
+    RunConfig,
+    RunMode,
+    SkippedFile,
+    ToolCall,
+    ToolResult,
+)
+
+_NOW_MS = 1_767_603_600_000
+_TEXT = "- [ ] Send the invoice to Ada by Friday\n"
+_SHA256 = hashlib.sha256(_TEXT.encode()).hexdigest()
+_PATH = "/home/ada/notes/week.md"
+_RUN = "0199a3c2-6f00-7c3f-9d3e-1b2c3d4e5f60"
+_AGENT = "0199a3c1-0000-7aaa-8bbb-0123456789ab"
+_CALL = "c-7d9f2c41b0a84e6f93d1c5e2a7b86034"
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """Frames in the order in which they go over the wire."""
+
+    title: str
+    frames: tuple[Frame, ...]
+
+    def lines(self) -> list[str]:
+        """One line a frame: who speaks, and what it is on the wire."""
+        return [
+            f"{'hub    -> ' if type(frame) in FROM_HUB else 'device -> '}{JSON.encode(frame).decode()}"
+            for frame in self.frames
+        ]
+
+
+CHALLENGE = Challenge(
+    nonce="AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8", hub_id="hub-1", protocol=SPOKEN, ts_ms=_NOW_MS
+)
+HELLO = DeviceHello(
+    device_id="desk",
+    protocol=SPOKEN,
+    token="hub_dev_...",
+    client=Client(name="my-device", version="0.1.0", platform="linux"),
+    capabilities=[Capability(name="agent_data.credit"), Capability(name="agent_manifest")],
+    agents=[AgentPresence(agent_id=_AGENT, status="idle")],
+    runs=[HeldRun(run_id=_RUN, fence=2)],
+)
+WELCOME = Welcome(
+    protocol=1,
+    hub_id="hub-1",
+    connection_id="0199a3c2-6e10-7000-8000-00000000c0de",
+    user_id="0199a3c0-1111-7222-8333-444455556666",
+    device_id="0199a3c0-2222-7333-8444-555566667777",
+    epoch=7,
+    server_ts_ms=_NOW_MS,
+)
+
+CONVERSATIONS: tuple[Conversation, ...] = (
+    Conversation("Greeting", (CHALLENGE, HELLO, WELCOME)),
+    Conversation(
+        "A call: the hub asks, the device answers",
+        (
+            ToolCall(
+                id=_CALL,
+                action=Action.INSERT,
+                table="tasks",
+                data={"title": "Send the invoice to Ada", "dueDate": 1_767_949_200_000, **SUGGESTED},
+                run_id=_RUN,
+                agent_id=_AGENT,
+                source=ItemSource(path=_PATH, quote="Send the invoice to Ada by Friday", start=6, end=39),
+            ),
+            ToolResult(id=_CALL, result=JSON.pack({"id": "row-41"})),
+            ToolCall(id="c-query-1", action=Action.QUERY, table="tasks", where={"status": "todo"}, limit=10),
+            ToolResult(
+                id="c-query-1",
+                error=ErrorBody(code=ErrorCode.BAD_RECORD.value, message="tasks.status: no such column"),
+            ),
+        ),
+    ),
+    Conversation(
+        "A run: the hub reads files of the device",
+        (
+            AgentRun(
+                run_id=_RUN,
+                fence=3,
+                agent_id=_AGENT,
+                config=RunConfig(
+                    paths=["/home/ada/notes"],
+                    file_extensions=[".md"],
+                    prompt_template="What is there to do?",
+                    data_types=["tasks"],
+                ),
+                mode=RunMode.MANIFEST,
+            ),
+            AgentAck(run_id=_RUN, fence=3),
+            AgentManifest(
+                run_id=_RUN,
+                fence=3,
+                files=[
+                    ManifestFile(
+                        path=_PATH,
+                        size_bytes=len(_TEXT),
+                        sha256=_SHA256,
+                        modified_ms=_NOW_MS,
+                    )
+                ],
+            ),
+            AgentFetch(run_id=_RUN, fence=3, paths=[_PATH]),
+            AgentData(
+                run_id=_RUN,
+                fence=3,
+                files=[FilePiece(path=_PATH, content=_TEXT, sha256=_SHA256)],
+            ),
+            AgentCredit(run_id=_RUN, fence=3, pieces=8),
+            AgentComplete(
+                run_id=_RUN,
+                fence=3,
+                files=1,
+                skipped=[SkippedFile(path="/home/ada/notes/big.md", reason="too_large")],
+            ),
+        ),
+    ),
+    Conversation(
+        "A run that is cancelled",
+        (
+            AgentCancel(run_id=_RUN, fence=3, reason="cancelled by the operator"),
+            AgentComplete(run_id=_RUN, fence=3, error=ErrorBody(code=ErrorCode.CANCELLED.value)),
+        ),
+    ),
+    Conversation(
+        "A request: the device asks, the hub answers; and what comes unasked",
+        (
+            Heartbeat(agents=[AgentBeat(agent_id=_AGENT, status="idle")]),
+            Request(id="q-1", method="runs.start", params={"agent_id": _AGENT}),
+            Response(id="q-1", result={"run_id": _RUN}),
+            Request(id="q-2", method="tea.make"),
+            Response(
+                id="q-2",
+                error=ErrorBody(
+                    code=ErrorCode.UNKNOWN_METHOD.value, message="this hub does not serve tea.make"
+                ),
+            ),
+            Event(event="run.finished", seq=0, data={"run_id": _RUN, "outcome": "success"}),
+        ),
+    ),
+    Conversation(
+        "Refusal and parting",
+        (
+            Error(
+                code=ErrorCode.UNKNOWN_TYPE, message="there is no frame of type 'telemetry'", ref="telemetry"
+            ),
+            Goodbye(reason="restarting", retry_after_ms=5_000),
+        ),
+    ),
+)

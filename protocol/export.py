@@ -1,0 +1,106 @@
+"""The documents that are made from the code: JSON Schema, AsyncAPI, and the tables of PROTOCOL.md.
+
+Pure functions from structs and tables to text; whoever calls them does the writing.
+"""
+
+from inspect import cleandoc
+from typing import Any
+
+import msgspec
+
+from protocol.codec import CODECS, FROM_DEVICE, FROM_HUB, type_of
+from protocol.frame import PATH, Frame
+from protocol.pages import direction_of, purpose_of
+
+_ALL = tuple(dict.fromkeys(FROM_HUB + FROM_DEVICE))
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_REPLIES = {"tool_call": "tool_result", "request": "response"}
+
+
+def json_schema() -> str:
+    """JSON Schema 2020-12 of every frame; ``FromDevice`` and ``FromHub`` are the two unions."""
+    refs, components = _schemas("#/$defs/{name}")
+    union = {name: {"oneOf": [refs[frame] for frame in frames]} for name, frames in _UNIONS.items()}
+    return _pretty(
+        {
+            "$schema": _DIALECT,
+            "title": "Frames between hub and device",
+            "anyOf": [{"$ref": f"#/$defs/{name}"} for name in _UNIONS],
+            "$defs": union | components,
+        }
+    )
+
+
+def asyncapi() -> str:
+    """The same as an AsyncAPI 3.0 document, told from the hub's side."""
+    refs, components = _schemas("#/components/schemas/{name}")
+    messages = {
+        type_of(frame): {
+            "name": type_of(frame),
+            "title": frame.__name__,
+            "summary": f"{direction_of(frame)}: {purpose_of(frame)}",
+            "payload": refs[frame],
+        }
+        for frame in _ALL
+    }
+    return _pretty(
+        {
+            "asyncapi": "3.0.0",
+            "info": {
+                "title": "Hub and device",
+                "version": "1",
+                "description": f"WebSocket subprotocols: {', '.join(CODECS)}. PROTOCOL.md has the rules.",
+            },
+            "defaultContentType": "application/json",
+            "channels": {
+                "device": {
+                    "address": PATH,
+                    "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
+                    "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
+                }
+            },
+            "operations": {
+                "hubSays": _operation("send", FROM_HUB),
+                "deviceSays": _operation("receive", FROM_DEVICE),
+                "hubCalls": _exchange("send", "tool_call"),
+                "deviceAsks": _exchange("receive", "request"),
+            },
+            "components": {"messages": messages, "schemas": components},
+        }
+    )
+
+
+_UNIONS = {"FromDevice": FROM_DEVICE, "FromHub": FROM_HUB}
+
+
+def _schemas(ref_template: str) -> tuple[dict[type[Frame], Any], dict[str, Any]]:
+    refs, components = msgspec.json.schema_components(_ALL, ref_template=ref_template)
+    for schema in components.values():
+        if "description" in schema:  # a docstring, which Python keeps indented up to 3.12
+            schema["description"] = cleandoc(schema["description"])
+    return dict(zip(_ALL, refs, strict=True)), components
+
+
+def _operation(action: str, frames: tuple[type[Frame], ...]) -> dict[str, Any]:
+    return {
+        "action": action,
+        "channel": {"$ref": "#/channels/device"},
+        "messages": [_message(type_of(frame)) for frame in frames],
+    }
+
+
+def _exchange(action: str, name: str) -> dict[str, Any]:
+    return {
+        "action": action,
+        "channel": {"$ref": "#/channels/device"},
+        "messages": [_message(name)],
+        "reply": {"channel": {"$ref": "#/channels/device"}, "messages": [_message(_REPLIES[name])]},
+    }
+
+
+def _message(name: str) -> dict[str, str]:
+    return {"$ref": f"#/channels/device/messages/{name}"}
+
+
+def _pretty(document: dict[str, Any]) -> str:
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"

@@ -1,0 +1,58 @@
+"""The base of all messages, and the limits of what may be in one.
+
+Unknown fields are ignored and a field never changes its type or meaning, so an
+older peer can read a newer one. What is absent has the default written here.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+PATH = "/v1/device"
+
+MAX_MESSAGE_BYTES = 1024 * 1024  # a piece in base64 (x 1.34) with room; the library is told the same
+MAX_HELLO_BYTES = 16 * 1024  # before authentication: nobody unknown may make us parse more
+MAX_PIECE_BYTES = 256 * 1024  # text of one piece; keeps decoding under 2 ms of the loop
+MAX_RESULT_BYTES = 64 * 1024  # an answer is an open value, and those cost 100 ns a byte at worst
+MAX_RESULT_DEPTH = 8  # of lists and objects in it; rows of a query take four
+MAX_PENDING_CALLS = 64  # per device; more would only queue on its disk
+MAX_PENDING_REQUESTS = 64  # per device, the other way round
+CREDIT_PIECES = 16  # 16 x 256 KiB = 4 MiB of a run in flight at most
+HELLO_TIMEOUT_S = 10.0
+HEARTBEAT_INTERVAL_MS = 15_000
+SILENT_AFTER_HEARTBEATS = 3  # decision 21
+MAX_REASON_BYTES = 123  # RFC 6455, 5.5: a control frame's 125 bytes less the code
+
+Id = Annotated[str, Meta(min_length=1, max_length=128)]
+Name = Annotated[str, Meta(max_length=128)]
+Text = Annotated[str, Meta(max_length=4096)]  # messages, reasons, prompts are longer: see their field
+Path = Annotated[str, Meta(min_length=1, max_length=4096)]  # PATH_MAX
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # SQLite's and every client's integer
+Real = Annotated[float, Meta(ge=-1.7976931348623157e308, le=1.7976931348623157e308)]  # MessagePack has NaN
+Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # exact in JavaScript as well
+EpochMs = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # UTC epoch milliseconds
+Fence = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+
+Scalar = str | Integer | Real | bool | None
+Field = str | Integer | Real | bool | list[str] | None  # one field of a record
+Record = dict[Annotated[str, Meta(max_length=128)], Field]
+Parameter = Scalar | list[Scalar | Record] | Record
+Parameters = dict[Annotated[str, Meta(max_length=128)], Parameter]  # of request, response, event
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    """One message of the protocol: one WebSocket message, one object with a ``type``."""
+
+    trace: Annotated[str, Meta(max_length=256)] | None = None  # W3C traceparent
+
+
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A refusal in words: *code* is stable (``protocol.errors``), *message* is for people."""
+
+    code: Annotated[str, Meta(max_length=128)]
+    message: Text = ""
+    retryable: bool = False
+    retry_after_ms: Count | None = None
+    hint: Text | None = None

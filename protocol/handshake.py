@@ -1,0 +1,176 @@
+"""Frames of greeting and parting: challenge, device_hello, welcome, error, goodbye."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from protocol.frame import (
+    CREDIT_PIECES,
+    HEARTBEAT_INTERVAL_MS,
+    MAX_MESSAGE_BYTES,
+    MAX_PENDING_CALLS,
+    MAX_PIECE_BYTES,
+    Count,
+    EpochMs,
+    Fence,
+    Frame,
+    Id,
+    Name,
+    Text,
+)
+
+
+class VersionRange(msgspec.Struct, frozen=True, kw_only=True):
+    """The protocol versions a peer speaks, both ends included."""
+
+    min: Annotated[int, Meta(ge=0, le=1_000_000)]
+    max: Annotated[int, Meta(ge=0, le=1_000_000)]
+
+
+class Capability(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something a peer says it can do, with a semantic version."""
+
+    name: Name
+    version: Name = "1.0.0"
+
+
+class Client(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the device's program calls itself. Shown to people, believed by nobody."""
+
+    name: Name = ""
+    version: Name = ""
+    platform: Name = ""
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """An Ed25519 key made by the device and its signature over the hello."""
+
+    public_key: Annotated[str, Meta(max_length=64)]  # base64url without padding
+    signature: Annotated[str, Meta(max_length=128)]  # base64url without padding
+    signed_at_ms: EpochMs  # a clock that is off is reported, not punished
+
+
+class AgentPresence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An agent as its device sees it."""
+
+    agent_id: Id
+    status: Name = "idle"
+
+
+class HeldRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that the device still works on from an earlier connection."""
+
+    run_id: Id
+    fence: Fence
+
+
+class Challenge(Frame, frozen=True, kw_only=True, tag="challenge"):
+    """hub -> device: the first frame of every connection.
+
+    Answered by ``device_hello``; a device that shows a token may greet without waiting for it.
+    """
+
+    nonce: Annotated[str, Meta(max_length=64)]  # base64url of 32 bytes, used once
+    hub_id: Id
+    protocol: VersionRange
+    ts_ms: EpochMs
+
+
+class DeviceHello(Frame, frozen=True, kw_only=True, tag="device_hello"):
+    """device -> hub: who connects, and what it can do.
+
+    Answered by ``welcome``, or by ``error`` and a close. At most 16 KiB, within 10 s.
+    """
+
+    device_id: Id | None = None  # with a token: a label, only shown
+    protocol: VersionRange | None = None  # absent: version 1 alone
+    token: Annotated[str, Meta(max_length=256)] | None = None
+    identity: Identity | None = None
+    invitation: Annotated[str, Meta(max_length=256)] | None = None
+    client: Client | None = None
+    capabilities: Annotated[list[Capability], Meta(max_length=128)] = []
+    agents: Annotated[list[AgentPresence], Meta(max_length=1024)] = []
+    runs: Annotated[list[HeldRun], Meta(max_length=256)] = []
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the hub will take from this device; beyond it the connection ends."""
+
+    max_message_bytes: Count = MAX_MESSAGE_BYTES
+    max_piece_bytes: Count = MAX_PIECE_BYTES
+    max_pending_calls: Count = MAX_PENDING_CALLS
+    credit_pieces: Count = CREDIT_PIECES
+
+
+class Welcome(Frame, frozen=True, kw_only=True, tag="welcome"):
+    """hub -> device: the session is open.
+
+    Not answered. What belongs to an epoch below this one is dropped.
+    """
+
+    protocol: Count
+    hub_id: Id
+    connection_id: Id
+    user_id: Id
+    device_id: Id
+    epoch: Count
+    server_ts_ms: EpochMs
+    heartbeat_interval_ms: Count = HEARTBEAT_INTERVAL_MS
+    limits: Limits = Limits()
+
+
+class Error(Frame, frozen=True, kw_only=True, tag="error"):
+    """both ways: something was refused, in words. A close may follow.
+
+    Not answered.
+    """
+
+    code: Name
+    message: Text = ""
+    ref: Text | None = None  # the id or type that it is about
+    pairing_code: Name | None = None
+    retry_after_ms: Count | None = None
+    hint: Text | None = None
+
+
+class Goodbye(Frame, frozen=True, kw_only=True, tag="goodbye"):
+    """hub -> device: before every close that the hub makes on purpose.
+
+    Not answered; the close code that follows says whether to come back.
+    """
+
+    reason: Name
+    retry_after_ms: Count | None = None
+    message: Text | None = None
+
+
+SIGNED_TEXT_HEADER = "hub-device-hello-v1"
+
+
+def signed_text(challenge: Challenge, hello: DeviceHello, signed_at_ms: int) -> bytes:
+    """What a device signs with its Ed25519 key: nine lines, joined by newlines, as UTF-8.
+
+    The header, hub_id, nonce, device_id, client name, client version, protocol
+    min, protocol max, *signed_at_ms*. What the hello leaves out is an empty line,
+    versions left out are 1. The nonce gives freshness.
+
+    Raises:
+        ValueError: a part has a line break in it, so that two hellos could share one text.
+    """
+    client = hello.client or Client()
+    versions = hello.protocol or VersionRange(min=1, max=1)
+    parts = (
+        SIGNED_TEXT_HEADER,
+        challenge.hub_id,
+        challenge.nonce,
+        hello.device_id or "",
+        client.name,
+        client.version,
+        str(versions.min),
+        str(versions.max),
+        str(signed_at_ms),
+    )
+    if any("\n" in part for part in parts):
+        raise ValueError("a signed part must not contain a line break")
+    return "\n".join(parts).encode()

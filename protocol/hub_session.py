@@ -1,0 +1,258 @@
+"""The hub's side of a conversation: it challenges, judges a hello, welcomes or refuses, and parts.
+
+Beside the rules of every session it knows the requests that a device has open,
+because each must be answered once.
+"""
+
+from base64 import urlsafe_b64encode
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from protocol.codec import Codec, ReadResult
+from protocol.coordination import Heartbeat, Request, Response
+from protocol.errors import CloseCode, ErrorCode, LocalProtocolError, RemoteProtocolError
+from protocol.events import (
+    Answered,
+    Ended,
+    HelloReceived,
+    Ignored,
+    Received,
+    SessionEvent,
+    Silent,
+)
+from protocol.frame import (
+    HEARTBEAT_INTERVAL_MS,
+    HELLO_TIMEOUT_S,
+    MAX_PENDING_REQUESTS,
+    MAX_RESULT_BYTES,
+    SILENT_AFTER_HEARTBEATS,
+    ErrorBody,
+    Frame,
+)
+from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Limits, Welcome
+from protocol.ids import CallId, ConnectionId, DeviceId, UserId
+from protocol.phases import (
+    ALLOWED_FROM_DEVICE,
+    ALLOWED_FROM_HUB,
+    HUB_SESSION,
+    NOTHING,
+    Allowed,
+    SessionMove,
+    SessionState,
+)
+from protocol.session import Session
+from protocol.versions import SPOKEN, VersionMismatch, agree
+from protocol.work import Answer, ToolResult
+
+MAX_ERROR_CHARACTERS = 4096  # of a device's plain error string: what an ErrorBody may hold
+
+_LIMITS = Limits()
+
+
+class HubSession(Session):
+    """The hub's side of one connection. Queues its challenge at once.
+
+    Args:
+        nonce: 32 bytes nobody can guess, never used before.
+        now: monotonic seconds; a hello must come within HELLO_TIMEOUT_S.
+        ts_ms: wall time, UTC epoch milliseconds.
+        bearer: the token of the ``Authorization`` header, if there was one.
+    """
+
+    _TABLE = HUB_SESSION
+    _ALLOWED: Allowed = {
+        state: frames | {ReadResult} if ToolResult in frames else frames
+        for state, frames in ALLOWED_FROM_DEVICE.items()
+    }
+    _ALLOWED_OUT: Allowed = {
+        **dict.fromkeys(SessionState, NOTHING),
+        SessionState.READY: ALLOWED_FROM_HUB[SessionState.READY] - {Goodbye},  # that is said by ``end``
+    }
+
+    def __init__(
+        self,
+        *,
+        codec: Codec,
+        hub_id: str,
+        nonce: bytes,
+        now: float,
+        ts_ms: int,
+        bearer: str | None = None,
+    ) -> None:
+        super().__init__(codec, deadline=now + HELLO_TIMEOUT_S)
+        self.hello: DeviceHello | None = None
+        self.challenge = Challenge(
+            nonce=urlsafe_b64encode(nonce).rstrip(b"=").decode(),
+            hub_id=hub_id,
+            protocol=SPOKEN,
+            ts_ms=ts_ms,
+        )
+        self._bearer = bearer
+        self._version = SPOKEN.min
+        self._versions_of: dict[str, str] = {}
+        self._open_requests: set[str] = set()
+        self._silence_s = 0.0
+        self._queue(self.challenge)
+
+    @property
+    def token(self) -> str | None:
+        """What the device showed: in its hello, else in the ``Authorization`` header."""
+        return (self.hello.token if self.hello else None) or self._bearer
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """The names that the device listed."""
+        return frozenset(self._versions_of)
+
+    def capability_version(self, name: str) -> str | None:
+        """The version it listed *name* with, or ``None`` where it did not."""
+        return self._versions_of.get(name)
+
+    def accept(
+        self,
+        *,
+        user_id: UserId,
+        device_id: DeviceId,
+        connection_id: ConnectionId,
+        epoch: int,
+        ts_ms: int,
+        now: float,
+        limits: Limits = _LIMITS,
+        heartbeat_interval_ms: int = HEARTBEAT_INTERVAL_MS,
+    ) -> Welcome:
+        """Queue the welcome; READY from here on.
+
+        Raises:
+            LocalProtocolError: there is no hello to judge.
+        """
+        if self.state is not SessionState.JUDGING:
+            raise LocalProtocolError(f"there is no hello to judge while {self.state.name}")
+        welcome = Welcome(
+            protocol=self._version,
+            hub_id=self.challenge.hub_id,
+            connection_id=connection_id,
+            user_id=user_id,
+            device_id=device_id,
+            epoch=epoch,
+            server_ts_ms=ts_ms,
+            heartbeat_interval_ms=heartbeat_interval_ms,
+            limits=limits,
+        )
+        self._queue(welcome)
+        self._move(SessionMove.WELCOMED)
+        self._deadline = None  # a device that never sends a heartbeat is judged by its connection alone
+        self._most_bytes = limits.max_message_bytes
+        self._silence_s = SILENT_AFTER_HEARTBEATS * heartbeat_interval_ms / 1000
+        return welcome
+
+    def refuse(self, error: Error, close: CloseCode) -> Ended | None:
+        """Queue *error* and end: the hello was refused, or the device broke a rule this session
+        does not know of. ``None`` when the session is over already."""
+        return None if self._is_over else self._refuse(error, close)
+
+    def end(self, goodbye: Goodbye, close: CloseCode) -> Ended | None:
+        """Queue *goodbye* and end, on purpose. ``None`` when the session is over already."""
+        if self._is_over:
+            return None
+        self._queue(goodbye)
+        self._move(SessionMove.ENDED)
+        return Ended(close, goodbye.reason)
+
+    def send(self, frame: Frame) -> None:
+        """Queue *frame*. A ``Response`` settles the request it bears the id of.
+
+        Raises:
+            LocalProtocolError: as ``Session.send``; also a response to no open request.
+        """
+        if not isinstance(frame, Response):
+            super().send(frame)
+            return
+        if frame.id not in self._open_requests:
+            raise LocalProtocolError(f"no request {frame.id!r} is open")
+        super().send(frame)
+        self._open_requests.discard(frame.id)
+
+    def _take(self, frame: Any, now: float) -> list[SessionEvent]:
+        if isinstance(frame, ToolResult):  # before the others: most of what a busy device sends
+            return [self._answer(frame)]
+        match frame:
+            case DeviceHello():
+                return [self._greet(frame)]
+            case Request():
+                return [self._open(frame)]
+            case Heartbeat():
+                self._deadline = now + self._silence_s
+        return [Received(frame)]
+
+    def _run_late(self) -> list[SessionEvent]:
+        if self.state is SessionState.READY:
+            return [Silent()]
+        told = f"no device_hello within {HELLO_TIMEOUT_S:g} s"
+        return [self._refuse(Error(code=ErrorCode.HELLO_TIMEOUT, message=told), CloseCode.HELLO_TIMEOUT)]
+
+    def _greet(self, hello: DeviceHello) -> SessionEvent:
+        try:
+            self._version = agree(SPOKEN, hello.protocol)
+        except VersionMismatch as mismatch:
+            error = Error(code=mismatch.code, message=str(mismatch))
+            return self._refuse(error, CloseCode.VERSION_UNSUPPORTED)
+        self.hello = hello
+        self._versions_of = {capability.name: capability.version for capability in hello.capabilities}
+        self._move(SessionMove.GREETED)
+        self._deadline = None  # how long judging may take is the judge's to bound
+        return HelloReceived(hello)
+
+    def _open(self, request: Request) -> SessionEvent:
+        if request.id in self._open_requests:
+            # An error, not a response: the request that has this id is still to get its own.
+            told = f"request {request.id!r} is open already"
+            self._queue(Error(code=ErrorCode.DUPLICATE_ID, message=told, ref=request.id))
+            return Ignored(f"{ErrorCode.DUPLICATE_ID}:{request.id}")
+        if len(self._open_requests) >= MAX_PENDING_REQUESTS:
+            body = ErrorBody(
+                code=ErrorCode.TOO_MANY_REQUESTS,
+                message=f"{MAX_PENDING_REQUESTS} requests are open",
+                retryable=True,
+            )
+            self._queue(Response(id=request.id, error=body))
+            return Ignored(f"{ErrorCode.TOO_MANY_REQUESTS}:{request.id}")
+        self._open_requests.add(request.id)
+        return Received(request)
+
+    def _answer(self, frame: ToolResult) -> SessionEvent:
+        call_id = frame.id or frame.call_id
+        if call_id is None:
+            raise RemoteProtocolError(ErrorCode.BAD_FRAME, "tool_result has neither id nor call_id")
+        if frame.call_id is not None and frame.call_id != call_id:
+            raise RemoteProtocolError(ErrorCode.BAD_FRAME, "tool_result has an id and another call_id")
+        return Answered(CallId(call_id), self._answer_in(frame))
+
+    def _answer_in(self, frame: ToolResult) -> Answer:
+        if frame.error:
+            return Answer(error=_error_body(frame.error))
+        if frame.result is UNSET:
+            return Answer()
+        result: Any = frame.result
+        if type(result) is msgspec.Raw:
+            size = memoryview(result).nbytes
+            if size > MAX_RESULT_BYTES:
+                told = f"the result has {size} bytes, the most is {MAX_RESULT_BYTES}"
+                return Answer(error=ErrorBody(code=ErrorCode.RESULT_TOO_LARGE, message=told))
+            result = self.codec.unpack(result)
+        if type(result) is dict and (error := result.get("error")):
+            return Answer(error=_error_body(error))
+        return Answer(result=result)
+
+
+def _error_body(error: object) -> ErrorBody:
+    """A device's refusal, whichever way it was spelled: an ErrorBody, its object, or a plain string."""
+    if isinstance(error, ErrorBody):
+        return error
+    if isinstance(error, dict):
+        try:
+            return msgspec.convert({"code": ErrorCode.DEVICE_ERROR.value} | error, ErrorBody)
+        except msgspec.ValidationError:
+            error = msgspec.json.encode(error).decode()
+    return ErrorBody(code=ErrorCode.DEVICE_ERROR, message=str(error)[:MAX_ERROR_CHARACTERS])

@@ -1,0 +1,55 @@
+"""Ids: a type for each, how a fresh one is spelled, how a call's is derived.
+
+Fresh ids are UUIDv7 text (RFC 9562, 5.7), so that they sort by the time they
+were made. Time and chance come from the caller.
+"""
+
+import hashlib
+from typing import NewType
+
+UserId = NewType("UserId", str)
+DeviceId = NewType("DeviceId", str)
+AgentId = NewType("AgentId", str)
+RunId = NewType("RunId", str)
+CallId = NewType("CallId", str)
+RequestId = NewType("RequestId", str)
+ConnectionId = NewType("ConnectionId", str)
+NodeId = NewType("NodeId", str)
+BootId = NewType("BootId", str)
+TokenId = NewType("TokenId", str)
+
+CHANCE_BYTES = 10  # what spell_id consumes: 74 random bits, rounded up
+
+
+def spell_id(now_ms: int, chance: bytes) -> str:
+    """A UUIDv7 from *now_ms* (UTC epoch milliseconds) and ten random bytes.
+
+    Raises:
+        ValueError: *chance* has another length, or *now_ms* does not fit 48 bits.
+    """
+    if len(chance) != CHANCE_BYTES:
+        raise ValueError(f"an id takes {CHANCE_BYTES} random bytes, not {len(chance)}")
+    rand = int.from_bytes(chance, "big")
+    rand_a, rand_b = (rand >> 62) & 0xFFF, rand & ((1 << 62) - 1)
+    value = int.from_bytes(now_ms.to_bytes(6, "big"), "big") << 80
+    value |= 0x7 << 76 | rand_a << 64 | 0b10 << 62 | rand_b
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def derive_call_id(
+    *, agent_id: AgentId, unit_key: str, content_hash: str, config_fingerprint: str, ordinal: int
+) -> CallId:
+    """The idempotency key of one delivered item.
+
+    Derived from what is delivered and not from the run, so that a call repeated
+    after a crash, or by a later run over the same content, bears the same id;
+    a changed prompt or model (*config_fingerprint*) gives new ones. The source
+    of the rule is decision 10.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (agent_id, unit_key, content_hash, config_fingerprint, str(ordinal)):
+        raw = part.encode("utf-8", "surrogatepass")
+        digest.update(len(raw).to_bytes(8, "big"))  # so that no two tuples join to one text
+        digest.update(raw)
+    return CallId(f"c-{digest.hexdigest()}")

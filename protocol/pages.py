@@ -1,0 +1,359 @@
+"""The generated parts of PROTOCOL.md: frames, codes, limits, tables, states, conversations.
+
+Pure functions from structs and tables to Markdown. The remarks that stand beside a
+field in the source come in as *notes*, since reading a source file is I/O.
+"""
+
+import hashlib
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Any
+
+import msgspec
+from msgspec import inspect as shapes
+
+from protocol import frame as limits
+from protocol.codec import FROM_DEVICE, FROM_HUB, type_of
+from protocol.coordination import Method
+from protocol.device_session import WELCOME_TIMEOUT_S
+from protocol.errors import CATALOGUE, CLOSE_MEANINGS
+from protocol.examples import CHALLENGE, CONVERSATIONS, HELLO
+from protocol.frame import Frame, Id, Name, Parameters, Path, Record, Sha256
+from protocol.handshake import signed_text
+from protocol.lifecycles import CALL, RUN, UNIT
+from protocol.machine import Table
+from protocol.phases import ALLOWED_FROM_DEVICE, ALLOWED_FROM_HUB, DEVICE_SESSION, HUB_SESSION, OVER
+from protocol.session import MAX_UNKNOWN_TOLD
+from protocol.tables import TABLES, Column, DeviceTable
+from protocol.versions import CAPABILITY_OF, CapabilityName
+
+Notes = Mapping[tuple[str, str], str]  # (struct, field) -> the remark beside it
+
+_MARKED = re.compile(r"(<!-- generated: (?P<name>[a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_NAMED_SHAPES = {
+    name: shapes.type_info(shape)
+    for name, shape in {
+        "id": Id,
+        "name": Name,
+        "path": Path,
+        "digest": Sha256,
+        "record": Record,
+        "parameters": Parameters,
+    }.items()
+}
+_EVERY_FRAME = tuple(dict.fromkeys(FROM_HUB + FROM_DEVICE))
+
+_LIMITS = (
+    ("MAX_HELLO_BYTES", "a message before the session is open"),
+    ("MAX_MESSAGE_BYTES", "any other message, unless `welcome.limits` says less"),
+    ("MAX_PIECE_BYTES", "text of one piece of a file"),
+    ("MAX_RESULT_BYTES", "the `result` of a `tool_result`; more is read as the error `result_too_large`"),
+    ("MAX_RESULT_DEPTH", "levels of lists and objects in a `result`"),
+    ("MAX_PENDING_CALLS", "calls open at one device"),
+    ("MAX_PENDING_REQUESTS", "requests of one device open at the hub"),
+    ("CREDIT_PIECES", "pieces that may be sent before the first `agent_credit`"),
+    ("HELLO_TIMEOUT_S", "seconds in which the hello must come; and the challenge"),
+    ("HEARTBEAT_INTERVAL_MS", "milliseconds between heartbeats"),
+    ("SILENT_AFTER_HEARTBEATS", "heartbeats that may be missing before a device's agents count as offline"),
+    ("MAX_REASON_BYTES", "the reason text of a close"),
+)
+
+_CAPABILITIES = {
+    CapabilityName.AGENT_DATA_CREDIT: "keeps to credit: at most so many pieces under way as were granted",
+    CapabilityName.AGENT_MANIFEST: "answers `mode: manifest` with digests; an unchanged folder is one frame",
+    CapabilityName.AGENT_ACK: "says at once whether a run is taken on; without it the first data says so",
+}
+
+
+def sections(notes: Notes) -> dict[str, str]:
+    """Every generated part by its name, as it stands between the markers."""
+    return {
+        "conversations": _conversations(),
+        "signed text": _signed_text(),
+        "capabilities": _capabilities(),
+        "methods": _bullets(f"`{method}`" for method in Method),
+        "limits": _limits(),
+        "close codes": _close_codes(),
+        "error codes": _error_codes(),
+        "device tables": "\n\n".join(_device_table(table) for table in TABLES.values()),
+        "states": _states(),
+        "diagrams": "\n\n".join(diagram(table) for table in (HUB_SESSION, DEVICE_SESSION, RUN, UNIT, CALL)),
+        "frames": _frames(notes),
+    }
+
+
+def rewrite(page: str, parts: Mapping[str, str]) -> str:
+    """*page* with each part between ``<!-- generated: NAME -->`` and ``<!-- end -->`` made anew.
+
+    Raises:
+        KeyError: the page has a marker for a part that there is not.
+        ValueError: there is a part that the page has no marker for.
+    """
+    written = [marked["name"] for marked in _MARKED.finditer(page)]
+    if missing := set(parts) - set(written):
+        raise ValueError(f"no place in the page for: {', '.join(sorted(missing))}")
+    return _MARKED.sub(lambda marked: f"{marked[1]}\n{parts[marked['name']]}\n\n{marked[3]}", page)
+
+
+def notes_in(source: str) -> dict[tuple[str, str], str]:
+    """The remarks beside the fields of the structs in *source*."""
+    notes, struct = {}, ""
+    for line in source.splitlines():
+        if named := re.match(r"class (\w+)\(", line):
+            struct = named[1]
+        elif field := re.match(r"    (\w+): .*?  # (.*)$", line):
+            notes[struct, field[1]] = field[2]
+    return notes
+
+
+def direction_of(frame: type[Frame]) -> str:
+    """Which way a frame goes, in words."""
+    if frame in FROM_HUB and frame in FROM_DEVICE:
+        return "both ways"
+    return "hub to device" if frame in FROM_HUB else "device to hub"
+
+
+def purpose_of(frame: type[Frame]) -> str:
+    """The first sentence of a frame's docstring, without the direction."""
+    return _told(frame).partition("\n")[0].partition(": ")[2]
+
+
+def diagram(table: Table[Any, Any]) -> str:
+    """A transition table as a Mermaid state diagram."""
+    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {table.initial.name}"]
+    between: dict[tuple[Enum, Enum], list[str]] = {}
+    for before, event, after in table.moves():
+        between.setdefault((before, after), []).append(event.name.lower())
+    lines += [
+        f"    {before.name} --> {after.name}: {', '.join(events)}"
+        for (before, after), events in between.items()
+    ]
+    ends = dict.fromkeys(after for _, _, after in table.moves() if table.is_final(after))
+    lines += [f"    {state.name} --> [*]" for state in ends]
+    return f"The {table.name}:\n\n" + "\n".join([*lines, "```"])
+
+
+def _told(struct: type[Any]) -> str:
+    return inspect.cleandoc(struct.__doc__ or "")
+
+
+def _rows(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [list(head), *(list(row) for row in rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+# Frames
+
+
+def _frames(notes: Notes) -> str:
+    parts, shown = [], set[type[Any]]()
+    for frame in _EVERY_FRAME:
+        first, _, rest = _told(frame).partition("\n")
+        head = f"### `{type_of(frame)}`\n\n**{direction_of(frame).capitalize()}**: {first.partition(': ')[2]}"
+        parts.append(f"{head}\n{rest}\n\n{_fields(frame, notes)}".rstrip())
+        for struct in _structs_in(frame):
+            if struct not in shown:
+                shown.add(struct)
+                parts.append(f"#### {struct.__name__}\n\n{_told(struct)}\n\n{_fields(struct, notes)}")
+    return "\n\n".join(parts)
+
+
+def _fields(struct: type[Any], notes: Notes) -> str:
+    fields = [field for field in msgspec.structs.fields(struct) if field.name != "trace"]
+    if not fields:
+        return "No fields."
+    kinds = {field.name: field for field in _shape(struct).fields}
+    rows = (
+        (
+            f"`{field.name}`",
+            _spelled(kinds[field.name].type),
+            _default(field),
+            notes.get((struct.__name__, field.name), ""),
+        )
+        for field in fields
+    )
+    return _rows(("field", "type", "default", ""), rows)
+
+
+def _shape(struct: type[Any]) -> shapes.StructType:
+    shape = shapes.type_info(struct)
+    while isinstance(shape, shapes.Metadata):
+        shape = shape.type
+    if not isinstance(shape, shapes.StructType):
+        raise TypeError(f"{struct} is not a struct")
+    return shape
+
+
+def _structs_in(struct: type[Any]) -> list[type[Any]]:
+    """The structs inside *struct*, in the order of its fields, innermost last."""
+    found: list[type[Any]] = []
+
+    def look(kind: shapes.Type) -> None:
+        match kind:
+            case shapes.Metadata():
+                look(kind.type)
+            case shapes.UnionType():
+                for one in kind.types:
+                    look(one)
+            case shapes.ListType():
+                look(kind.item_type)
+            case shapes.StructType():
+                found.append(kind.cls)
+                found.extend(_structs_in(kind.cls))
+
+    for field in _shape(struct).fields:
+        look(field.type)
+    return found
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return "**required**"
+    default = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
+    if default is None or default is msgspec.UNSET:
+        return "absent"
+    if isinstance(default, msgspec.Struct):
+        return "its defaults"
+    return f"`{msgspec.json.encode(default).decode()}`"
+
+
+def _spelled(kind: shapes.Type) -> str:
+    for name, shape in _NAMED_SHAPES.items():
+        if kind == shape:
+            return name
+    match kind:
+        case shapes.Metadata():
+            return _spelled(kind.type)
+        case shapes.UnionType():
+            return " or ".join(_spelled(one) for one in kind.types if not isinstance(one, shapes.NoneType))
+        case shapes.StrType():
+            return f"text, at most {kind.max_length}" if kind.max_length else "text"
+        case shapes.IntType():
+            return f"integer{_range(kind)}"
+        case shapes.BoolType():
+            return "boolean"
+        case shapes.EnumType():
+            return ", ".join(f"`{value.value}`" for value in kind.cls)
+        case shapes.ListType():
+            return f"list{_at_most(kind)} of {_spelled(kind.item_type)}"
+        case shapes.StructType():
+            return f"[{kind.cls.__name__}](#{kind.cls.__name__.lower()})"
+        case shapes.RawType():
+            return "any value"
+    raise TypeError(f"no words for {kind}: add them when a frame needs it")
+
+
+def _range(kind: shapes.IntType) -> str:
+    if kind.ge is None or kind.le is None:
+        return ""
+    return f" from {kind.ge}" if kind.le > 10**12 else f", {kind.ge} to {kind.le}"
+
+
+def _at_most(kind: shapes.ListType) -> str:
+    return f" (at most {kind.max_length})" if kind.max_length else ""
+
+
+# Everything else
+
+
+def _conversations() -> str:
+    return "\n\n".join(
+        f"{conversation.title}:\n\n```\n" + "\n".join(conversation.lines()) + "\n```"
+        for conversation in CONVERSATIONS
+    )
+
+
+def _signed_text() -> str:
+    text = signed_text(CHALLENGE, HELLO, CHALLENGE.ts_ms)
+    return (
+        f"```\n{text.decode()}\n```\n\n"
+        f"For the greeting above, signed at its `ts_ms`: {len(text)} bytes, "
+        f"SHA-256 `{hashlib.sha256(text).hexdigest()}`."
+    )
+
+
+def _capabilities() -> str:
+    actions = {name: f"takes `tool_call` with action `{action}`" for action, name in CAPABILITY_OF.items()}
+    return _rows(
+        ("name", "a device that lists it"),
+        ((f"`{name}`", (_CAPABILITIES | actions)[name]) for name in CapabilityName),
+    )
+
+
+def _limits() -> str:
+    rows = [(name, str(getattr(limits, name)), meaning) for name, meaning in _LIMITS]
+    rows.append(
+        ("WELCOME_TIMEOUT_S", f"{WELCOME_TIMEOUT_S:g}", "seconds in which the device is welcomed or refused")
+    )
+    rows.append(("MAX_UNKNOWN_TOLD", str(MAX_UNKNOWN_TOLD), "unknown types that are answered in one session"))
+    return _rows(
+        ("limit", "value", "of"),
+        ((f"`{name}`", value.removesuffix(".0"), meaning) for name, value, meaning in rows),
+    )
+
+
+def _close_codes() -> str:
+    return _rows(
+        ("code", "meaning", "come back by yourself"),
+        (
+            (str(int(code)), meaning, "yes, with backoff" if code.may_return else "no")
+            for code, meaning in CLOSE_MEANINGS.items()
+        ),
+    )
+
+
+def _error_codes() -> str:
+    return _rows(
+        ("code", "who has to change something", "a retry may help", "HTTP", "hint"),
+        (
+            (f"`{code}`", info.fault, "yes" if info.retryable else "no", str(info.http_status), info.hint)
+            for code, info in CATALOGUE.items()
+        ),
+    )
+
+
+def _device_table(table: DeviceTable) -> str:
+    rows = (
+        (f"`{column.name}`", column.kind, column.filler, _needed(column), _about(column))
+        for column in table.columns
+    )
+    return f"### `{table.name}`: {table.about}\n\n" + _rows(
+        ("column", "kind", "filled by", "required", ""), rows
+    )
+
+
+def _needed(column: Column) -> str:
+    if column.required:
+        return "yes"
+    return "to approve" if column.required_to_approve else ""
+
+
+def _about(column: Column) -> str:
+    said = [column.about] if column.about else []
+    if column.choices:
+        said.append("one of " + ", ".join(f"`{choice}`" for choice in column.choices))
+    if column.refers_to:
+        said.append(f"an id in `{column.refers_to}`")
+    if column.default is not None:
+        said.append(f"else `{column.default}`")
+    return "; ".join(said)
+
+
+def _states() -> str:
+    rows = (
+        (state.name, _names(ALLOWED_FROM_DEVICE[state]), _names(ALLOWED_FROM_HUB[state]))
+        for state in ALLOWED_FROM_DEVICE
+        if state not in OVER
+    )
+    return _rows(("state of the hearer", "a hub hears", "a device hears"), rows)
+
+
+def _names(frames: Iterable[type[Frame]]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(map(type_of, frames))) or "nothing"

@@ -1,0 +1,154 @@
+"""The conversation over one connection, from challenge to goodbye: what both sides have in common.
+
+Bytes and time in, events and bytes out; no I/O. Which frame may come in which
+state is a table, and so are the moves between states (``protocol.phases``). A peer
+can make a session *end*; it can never make it *raise*.
+
+The sides are ``protocol.hub_session`` and ``protocol.device_session``. Calls, streams
+and runs outlive a session and are not known there.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from protocol.codec import Codec, UnknownType, type_of
+from protocol.errors import CloseCode, ErrorCode, LocalProtocolError, RemoteProtocolError
+from protocol.events import Ended, Ignored, SessionEvent
+from protocol.frame import MAX_HELLO_BYTES, MAX_MESSAGE_BYTES, Frame
+from protocol.handshake import Error
+from protocol.machine import Table
+from protocol.phases import OVER, Allowed, SessionMove, SessionState
+
+MAX_UNKNOWN_TOLD = 32  # unknown types answered in one session; the rest are only counted
+
+
+class Session(ABC):
+    """What both sides have in common. Use ``HubSession`` or ``DeviceSession``.
+
+    Times are monotonic seconds. After each call look at ``data_to_send`` and
+    ``next_deadline``; call ``tick`` when the deadline has come.
+    """
+
+    _TABLE: Table[SessionState, SessionMove]
+    _ALLOWED: Allowed
+    _ALLOWED_OUT: Allowed
+
+    def __init__(self, codec: Codec, deadline: float) -> None:
+        self.codec = codec
+        self._enter(self._TABLE.initial)
+        self._decode: Any = codec.decode_from_device
+        self._most_bytes = MAX_HELLO_BYTES  # that we take
+        self._most_taken = MAX_MESSAGE_BYTES  # that the other side takes
+        self._outgoing: list[bytes] = []
+        self._deadline: float | None = deadline
+        self._unknown_told = 0
+
+    def receive_data(self, data: bytes | str, now: float) -> list[SessionEvent]:
+        """Take one message from the wire and say what it means. Never raises, whatever it is.
+
+        What ends the session queues an ``error`` frame and gives ``Ended``; what
+        comes after that is not looked at.
+        """
+        if self._is_over:
+            return []  # a peer may write on until it reads our goodbye
+        if isinstance(data, str):
+            data = data.encode("utf-8", "surrogatepass")  # a lone surrogate then fails in the decoder
+        try:
+            if len(data) > self._most_bytes:
+                raise _too_large(len(data), self._most_bytes)
+            frame = self._decode(data)
+            if type(frame) not in self._may_come:
+                raise _not_now(type(frame), self.state)
+            return self._take(frame, now)
+        except UnknownType as unknown:
+            return self._ignore_unknown(unknown)
+        except RemoteProtocolError as wrong:
+            error = Error(code=wrong.reason, message=wrong.message)
+            return [self._refuse(error, wrong.close)]
+
+    def receive_eof(self, now: float) -> list[SessionEvent]:
+        """The connection is gone. Whatever is still queued will not arrive."""
+        if self.state is not SessionState.CLOSED:
+            self._move(SessionMove.HUNG_UP)
+        self._outgoing.clear()
+        return []
+
+    def send(self, frame: Frame) -> None:
+        """Queue *frame*.
+
+        Raises:
+            LocalProtocolError: the state does not allow it, it cannot be spelled, or
+                it is larger than the other side takes; nothing was queued.
+        """
+        if type(frame) not in self._may_go:
+            raise LocalProtocolError(f"{type_of(type(frame))} may not be sent while {self.state.name}")
+        try:
+            data = self.codec.encode(frame)
+        except (ValueError, OverflowError, TypeError, RecursionError) as error:
+            raise LocalProtocolError(f"{type_of(type(frame))} cannot be spelled: {error}") from error
+        if len(data) > self._most_taken:
+            told = f"{type_of(type(frame))} has {len(data)} bytes, the other side takes {self._most_taken}"
+            raise LocalProtocolError(told)
+        self._outgoing.append(data)
+
+    def data_to_send(self) -> list[bytes]:
+        """Take the messages that are queued, in order. Each is text where ``codec.is_text``."""
+        taken, self._outgoing = self._outgoing, []
+        return taken
+
+    def next_deadline(self) -> float | None:
+        """When ``tick`` is to be called at the latest; ``None``: not at all."""
+        return self._deadline
+
+    def tick(self, now: float) -> list[SessionEvent]:
+        """Time has passed."""
+        if self._deadline is None or now < self._deadline:
+            return []
+        self._deadline = None
+        return self._run_late()
+
+    @abstractmethod
+    def _take(self, frame: Any, now: float) -> list[SessionEvent]:
+        """What a frame means that may come now."""
+
+    @abstractmethod
+    def _run_late(self) -> list[SessionEvent]:
+        """What it means that the deadline has passed."""
+
+    def _move(self, move: SessionMove) -> None:
+        self._enter(self._TABLE.after(self.state, move))
+        if self._is_over:
+            self._deadline = None
+        elif self.state is SessionState.READY:
+            self._most_bytes = MAX_MESSAGE_BYTES
+
+    def _enter(self, state: SessionState) -> None:
+        # Looked up here and not for every frame: hashing an enum costs as much as decoding one.
+        self.state = state
+        self._is_over = state in OVER
+        self._may_come = self._ALLOWED[state]
+        self._may_go = self._ALLOWED_OUT[state]
+
+    def _queue(self, frame: Frame) -> None:
+        """Queue a frame of the session's own making, in any state."""
+        self._outgoing.append(self.codec.encode(frame))
+
+    def _ignore_unknown(self, unknown: UnknownType) -> list[SessionEvent]:
+        if self._unknown_told < MAX_UNKNOWN_TOLD:
+            self._unknown_told += 1
+            self._queue(Error(code=unknown.reason, message=unknown.message, ref=unknown.type))
+        return [Ignored(f"{unknown.reason}:{unknown.type}")]
+
+    def _refuse(self, error: Error, close: CloseCode) -> Ended:
+        self._queue(error)
+        self._move(SessionMove.ENDED)
+        return Ended(close, error.code)
+
+
+def _too_large(size: int, most: int) -> RemoteProtocolError:
+    told = f"{size} bytes, the most is {most}"
+    return RemoteProtocolError(ErrorCode.TOO_LARGE, told, CloseCode.TOO_LARGE)
+
+
+def _not_now(frame: type[Frame], state: SessionState) -> RemoteProtocolError:
+    return RemoteProtocolError(ErrorCode.WRONG_STATE, f"{type_of(frame)} may not come while {state.name}")

@@ -1,0 +1,207 @@
+"""The five tables of a device: one definition for prompt, validator, device schema and documents.
+
+A column says who fills it: the *model* (or a rule) finds it in a document, the
+*hub* sets it on every insert, the *device* knows it itself. Ids, flags and
+foreign keys are never taken from a model (decision 16).
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+from protocol.frame import Field, Record
+
+
+class TableName(StrEnum):
+    """The tables that exist."""
+
+    TASKS = "tasks"
+    NOTES = "notes"
+    TIMELINES = "timelines"
+    PROJECTS = "projects"
+    TASK_COMMENTS = "taskComments"
+
+
+class Kind(StrEnum):
+    """How a column's value is written: on the wire, and in the device's SQLite file."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    EPOCH_MS = "epoch_ms"  # UTC epoch milliseconds
+    NAMES = "names"  # a JSON array of strings; stored as its JSON text
+    FLAG = "flag"  # 0 or 1
+
+
+class Filler(StrEnum):
+    """Who fills a column."""
+
+    MODEL = "model"
+    HUB = "hub"
+    DEVICE = "device"
+    PERSON = "person"  # the owner, at the latest when approving
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """One column. *required* holds for a suggestion, *required_to_approve* once it is accepted."""
+
+    name: str
+    kind: Kind
+    filler: Filler = Filler.MODEL
+    required: bool = False
+    required_to_approve: bool = False
+    choices: tuple[str, ...] = ()
+    default: str | int | None = None
+    max_length: int = 2_000  # characters; of each name in NAMES
+    refers_to: TableName | None = None
+    about: str = ""
+
+
+class DeviceTable(msgspec.Struct, frozen=True, kw_only=True):
+    """One table: what it holds, and its columns in the order of the device's schema."""
+
+    name: TableName
+    about: str
+    columns: tuple[Column, ...]
+    title: str  # the column that names a row for people
+
+    def column(self, name: str) -> Column | None:
+        """The column of that name, if there is one."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+_ID = Column(name="id", kind=Kind.TEXT, filler=Filler.DEVICE, required=True, about="the row's own id")
+_STAMPS = (
+    Column(name="createdAt", kind=Kind.EPOCH_MS, filler=Filler.DEVICE, required=True),
+    Column(name="updatedAt", kind=Kind.EPOCH_MS, filler=Filler.DEVICE, required=True),
+)
+_REVIEW = (
+    Column(name="isAiSuggested", kind=Kind.FLAG, filler=Filler.HUB, required=True, default=0),
+    Column(name="isApproved", kind=Kind.FLAG, filler=Filler.HUB, required=True, default=1),
+)
+SUGGESTED: Record = {"isAiSuggested": 1, "isApproved": 0}  # on every insert, set after the model
+
+
+def _table(name: TableName, about: str, title: str, *columns: Column) -> DeviceTable:
+    return DeviceTable(name=name, about=about, title=title, columns=(_ID, *columns, *_REVIEW, *_STAMPS))
+
+
+TABLES: dict[TableName, DeviceTable] = {
+    table.name: table
+    for table in (
+        _table(
+            TableName.TASKS,
+            "something a person has to do",
+            "title",
+            Column(
+                name="title",
+                kind=Kind.TEXT,
+                required=True,
+                max_length=500,
+                about="what to do, in a few words",
+            ),
+            Column(name="description", kind=Kind.TEXT, max_length=10_000, about="more about it"),
+            Column(name="status", kind=Kind.TEXT, choices=("todo", "in_progress", "done"), default="todo"),
+            Column(name="priority", kind=Kind.TEXT, choices=("high", "medium", "low"), default="medium"),
+            Column(name="assignee", kind=Kind.NAMES, max_length=200, about="who is to do it"),
+            Column(name="dueDate", kind=Kind.EPOCH_MS, about="when it is due"),
+            Column(name="projectId", kind=Kind.TEXT, filler=Filler.PERSON, refers_to=TableName.PROJECTS),
+        ),
+        _table(
+            TableName.NOTES,
+            "something worth remembering",
+            "title",
+            Column(name="title", kind=Kind.TEXT, required=True, max_length=500, about="what it is about"),
+            Column(name="content", kind=Kind.TEXT, max_length=100_000, about="the note itself, as Markdown"),
+            Column(name="projectId", kind=Kind.TEXT, filler=Filler.PERSON, refers_to=TableName.PROJECTS),
+        ),
+        _table(
+            TableName.TIMELINES,
+            "something that happens on a date",
+            "title",
+            Column(name="title", kind=Kind.TEXT, required=True, max_length=500, about="what happens"),
+            Column(
+                name="projectId",
+                kind=Kind.TEXT,
+                filler=Filler.PERSON,
+                required_to_approve=True,
+                refers_to=TableName.PROJECTS,
+            ),
+            Column(name="date", kind=Kind.EPOCH_MS, required=True, about="when it happens"),
+        ),
+        _table(
+            TableName.PROJECTS,
+            "an undertaking with a name",
+            "name",
+            Column(name="name", kind=Kind.TEXT, required=True, max_length=500, about="what it is called"),
+            Column(name="clientId", kind=Kind.TEXT, filler=Filler.PERSON),
+        ),
+        _table(
+            TableName.TASK_COMMENTS,
+            "a remark on a task",
+            "content",
+            Column(
+                name="taskId",
+                kind=Kind.TEXT,
+                filler=Filler.PERSON,
+                required_to_approve=True,
+                refers_to=TableName.TASKS,
+            ),
+            Column(name="author", kind=Kind.TEXT, max_length=200, about="who said it"),
+            Column(name="content", kind=Kind.TEXT, required=True, max_length=10_000, about="what was said"),
+        ),
+    )
+}
+
+
+def problems_of(table: DeviceTable, data: Mapping[str, Field], fillers: frozenset[Filler]) -> list[str]:
+    """What is wrong with *data* as a whole row of *table*, written by *fillers*; empty when nothing is.
+
+    Checked: unknown fields, fields somebody else fills, types, lengths, choices,
+    and that what is required of these fillers is there.
+    """
+    found: list[str] = []
+    for name, value in data.items():
+        column = table.column(name)
+        if column is None:
+            found.append(f"{table.name}.{name}: there is no such field")
+        elif column.filler not in fillers:
+            found.append(f"{table.name}.{name}: filled by the {column.filler}, not here")
+        elif value is not None and (wrong := problem_of(column, value)):
+            found.append(f"{table.name}.{name}: {wrong}")
+    found.extend(
+        f"{table.name}.{column.name}: is required"
+        for column in table.columns
+        if column.required
+        and column.filler in fillers
+        and column.default is None
+        and data.get(column.name) in (None, "")
+    )
+    return found
+
+
+def problem_of(column: Column, value: Field) -> str | None:
+    """What is wrong with one value, or ``None``."""
+    match column.kind:
+        case Kind.TEXT:
+            if not isinstance(value, str):
+                return f"expected text, got {type(value).__name__}"
+            if len(value) > column.max_length:
+                return f"longer than {column.max_length} characters"
+            if column.choices and value not in column.choices:
+                return f"expected one of {', '.join(column.choices)}, got {value[:40]!r}"
+        case Kind.NAMES:
+            names = value if isinstance(value, list) else [value]
+            if not all(isinstance(name, str) for name in names):
+                return "expected a list of names"
+            if any(isinstance(name, str) and len(name) > column.max_length for name in names):
+                return f"a name is longer than {column.max_length} characters"
+        case Kind.FLAG:
+            if value not in (0, 1):
+                return f"expected 0 or 1, got {str(value)[:40]!r}"
+        case Kind.INTEGER | Kind.EPOCH_MS:
+            if isinstance(value, bool) or not isinstance(value, int):
+                return f"expected a whole number, got {type(value).__name__}"
+            if column.kind is Kind.EPOCH_MS and not 0 <= value <= 253_402_300_799_999:
+                return "expected UTC epoch milliseconds between 1970 and 9999"
+    return None

@@ -1,0 +1,67 @@
+"""Pure: which protocol version two peers speak, or why they cannot; and the names of what a device can do."""
+
+from enum import StrEnum
+
+from protocol.errors import ErrorCode, ProtocolError
+from protocol.handshake import VersionRange
+from protocol.work import Action
+
+SPOKEN = VersionRange(min=1, max=1)  # what this code speaks, on either side
+ASSUMED = VersionRange(min=1, max=1)  # of a peer that does not say
+
+
+class CapabilityName(StrEnum):
+    """What a device may list in its hello. A name nobody here knows is kept and does no harm."""
+
+    AGENT_DATA_CREDIT = "agent_data.credit"
+    AGENT_MANIFEST = "agent_manifest"
+    AGENT_ACK = "agent_ack"
+    TOOL_INSERT = "tool.insert"
+    TOOL_UPDATE = "tool.update"
+    TOOL_DELETE = "tool.delete"
+    TOOL_QUERY = "tool.query"
+    FILE_GET = "file.get"
+    FILE_PUT = "file.put"
+    MESSAGE_DELIVER = "message.deliver"
+    USER_ASK = "user.ask"
+    BROWSER_OPEN = "browser.open"
+
+
+CAPABILITY_OF: dict[Action, CapabilityName] = {
+    Action.INSERT: CapabilityName.TOOL_INSERT,
+    Action.UPDATE: CapabilityName.TOOL_UPDATE,
+    Action.DELETE: CapabilityName.TOOL_DELETE,
+    Action.QUERY: CapabilityName.TOOL_QUERY,
+    Action.FILE_GET: CapabilityName.FILE_GET,
+    Action.FILE_PUT: CapabilityName.FILE_PUT,
+    Action.MESSAGE_DELIVER: CapabilityName.MESSAGE_DELIVER,
+    Action.USER_ASK: CapabilityName.USER_ASK,
+    Action.BROWSER_OPEN: CapabilityName.BROWSER_OPEN,
+}
+ALWAYS_ALLOWED = frozenset({Action.INSERT, Action.UPDATE, Action.DELETE, Action.QUERY})  # listed or not
+
+
+class VersionMismatch(ProtocolError):
+    """Two peers have no version in common."""
+
+    code = ErrorCode.VERSION_UNSUPPORTED
+
+    def __init__(self, ours: VersionRange, theirs: VersionRange) -> None:
+        super().__init__(
+            f"this side speaks versions {ours.min} to {ours.max}, the other {theirs.min} to {theirs.max}"
+        )
+        self.ours = ours
+        self.theirs = theirs
+
+
+def agree(ours: VersionRange, theirs: VersionRange | None) -> int:
+    """The highest version that both speak.
+
+    Raises:
+        VersionMismatch: there is none; it names both ranges.
+    """
+    theirs = theirs or ASSUMED
+    highest = min(ours.max, theirs.max)
+    if highest < max(ours.min, theirs.min):
+        raise VersionMismatch(ours, theirs)
+    return highest

@@ -1,0 +1,238 @@
+"""Frames of a run and of a call: what the hub asks for, and what the device answers."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from protocol.frame import (
+    CREDIT_PIECES,
+    Count,
+    EpochMs,
+    ErrorBody,
+    Fence,
+    Frame,
+    Id,
+    Name,
+    Path,
+    Record,
+    Sha256,
+    Text,
+)
+
+Prompt = Annotated[str, Meta(max_length=32_768)]
+
+
+class RunMode(StrEnum):
+    """How a run reads files."""
+
+    STREAM = "stream"  # all files at once, no manifest: the older behaviour
+    MANIFEST = "manifest"  # digests first, then what the hub fetches
+
+
+class Action(StrEnum):
+    """What a call does at the device."""
+
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+    QUERY = "query"
+    FILE_GET = "file.get"
+    FILE_PUT = "file.put"
+    MESSAGE_DELIVER = "message.deliver"
+    USER_ASK = "user.ask"
+    BROWSER_OPEN = "browser.open"
+
+
+class RunConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an agent wants to read. The device intersects *paths* with what its owner shared."""
+
+    paths: Annotated[list[Path], Meta(max_length=256)] = []
+    file_extensions: Annotated[list[Name], Meta(max_length=256)] = []  # with the dot; empty: all
+    prompt_template: Prompt = ""
+    data_types: Annotated[list[Name], Meta(max_length=16)] = []
+
+
+class RunLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much one run may read."""
+
+    files: Count = 2_000
+    bytes: Count = 64 * 1024 * 1024
+
+
+class AgentRun(Frame, frozen=True, kw_only=True, tag="agent_run"):
+    """hub -> device: read files for a run.
+
+    Answered by ``agent_ack`` where the device can, then by ``agent_manifest`` or
+    ``agent_data``, and at the end by exactly one ``agent_complete``.
+    """
+
+    run_id: Id
+    fence: Fence
+    agent_id: Id
+    config: RunConfig
+    mode: RunMode = RunMode.STREAM
+    credit: Count = CREDIT_PIECES  # pieces that may be sent before the first agent_credit
+    limits: RunLimits = RunLimits()
+
+
+class AgentAck(Frame, frozen=True, kw_only=True, tag="agent_ack"):
+    """device -> hub: the run was taken on, or why not.
+
+    Not answered.
+    """
+
+    run_id: Id
+    fence: Fence | None = None
+    accepted: bool = True
+    reason: Text | None = None
+
+
+class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A file as the device has it: *sha256* is over all its bytes."""
+
+    path: Path
+    size_bytes: Count
+    sha256: Sha256
+    modified_ms: EpochMs | None = None
+
+
+class AgentManifest(Frame, frozen=True, kw_only=True, tag="agent_manifest"):
+    """device -> hub: digests of the files that a run may read, in one frame or several.
+
+    Answered by ``agent_fetch`` once *last* has come.
+    """
+
+    run_id: Id
+    fence: Fence | None = None
+    seq: Count = 0
+    files: Annotated[list[ManifestFile], Meta(max_length=10_000)] = []
+    last: bool = True
+
+
+class AgentFetch(Frame, frozen=True, kw_only=True, tag="agent_fetch"):
+    """hub -> device: send these files of the manifest.
+
+    Answered by ``agent_data``; after the pieces of a fetch that is *last*, by
+    ``agent_complete``. Nothing to fetch is an empty, last fetch.
+    """
+
+    run_id: Id
+    fence: Fence | None = None
+    paths: Annotated[list[Path], Meta(max_length=10_000)] = []
+    last: bool = True
+
+
+class FilePiece(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A part of a file: piece *piece* of *pieces*, in order; small files are one piece."""
+
+    path: Path
+    content: str = ""
+    sha256: Sha256 | None = None  # of the whole file's bytes
+    piece: Count = 0
+    pieces: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    encoding: Name | None = None  # "base64" for binary formats, else text
+    media_type: Name | None = None
+    modified_ms: EpochMs | None = None
+
+
+class AgentData(Frame, frozen=True, kw_only=True, tag="agent_data"):
+    """device -> hub: pieces of files. Each entry of *files* takes one credit.
+
+    Not answered; ``agent_credit`` says when more may come.
+    """
+
+    run_id: Id
+    fence: Fence | None = None
+    seq: Count = 0
+    files: Annotated[list[FilePiece], Meta(max_length=10_000)] = []
+
+
+class AgentCredit(Frame, frozen=True, kw_only=True, tag="agent_credit"):
+    """hub -> device: so many more pieces may be sent.
+
+    Not answered.
+    """
+
+    run_id: Id
+    fence: Fence | None = None
+    pieces: Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class SkippedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that the device did not send, and why."""
+
+    path: Path
+    reason: Text
+
+
+class AgentComplete(Frame, frozen=True, kw_only=True, tag="agent_complete"):
+    """device -> hub: the last frame of a run. A cancelled run has ``error.code = "cancelled"``.
+
+    Not answered.
+    """
+
+    run_id: Id
+    fence: Fence | None = None
+    files: Count | None = None  # how many were sent
+    skipped: Annotated[list[SkippedFile], Meta(max_length=10_000)] = []
+    error: ErrorBody | str | None = None
+
+
+class AgentCancel(Frame, frozen=True, kw_only=True, tag="agent_cancel"):
+    """hub -> device: stop working on a run.
+
+    Answered by ``agent_complete`` with ``error.code = "cancelled"``.
+    """
+
+    run_id: Id
+    fence: Fence | None = None
+    reason: Text = ""
+
+
+class ItemSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where an item was found: ``text[start:end] == quote``, counted in code points of the file's text."""
+
+    path: Path
+    quote: Annotated[str, Meta(max_length=2_000)]
+    start: Count
+    end: Count
+    sha256: Sha256 | None = None
+
+
+class ToolCall(Frame, frozen=True, kw_only=True, tag="tool_call"):
+    """hub -> device: do one thing, by default with one row of the device's own tables.
+
+    Answered by exactly one ``tool_result`` bearing the same ``id``.
+    """
+
+    id: Id  # the idempotency key: the same after a crash or a lost answer
+    action: Action
+    table: Name | None = None
+    data: Record = {}  # insert, update: the fields to write; else the action's parameters
+    where: Record = {}  # update, delete, query: rows whose fields equal all of these
+    limit: Annotated[int, Meta(ge=1, le=1_000)] = 100  # query: rows in the answer
+    run_id: Id | None = None
+    agent_id: Id | None = None
+    source: ItemSource | None = None
+    deadline_ms: Count = 30_000  # how long the hub waits, counted from sending
+
+
+class ToolResult(Frame, frozen=True, kw_only=True, tag="tool_result"):
+    """device -> hub: the answer to a call. The id may also come as ``call_id``.
+
+    Not answered. Late, unknown and doubled results are counted and dropped.
+    """
+
+    id: Id | None = None
+    call_id: Id | None = None
+    result: msgspec.Raw | UnsetType = UNSET  # decoded by the session, up to MAX_RESULT_BYTES
+    error: ErrorBody | str | None = None
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device said to a call, whichever way it spelled it: a result, or an error."""
+
+    result: Any = None
+    error: ErrorBody | None = None

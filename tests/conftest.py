@@ -1,0 +1,38 @@
+"""What every test gets."""
+
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+import pytest
+from hypothesis import settings
+
+# A failed line of a script then says what differs.
+pytest.register_assert_rewrite("tests.support.script")
+
+# The same examples every time, so that a red build is red at the desk as well.
+settings.register_profile("steady", deadline=None, derandomize=True, database=None, max_examples=60)
+settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """websockets' server, uvicorn and SQLAlchemy's async engine need asyncio."""
+    return "asyncio"
+
+
+LONGEST_TEST_S = 120  # what hangs is to fail by its name, not with the whole build
+
+
+@pytest.fixture(autouse=True)
+def time_limit(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that hangs fails, wherever it hangs."""
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"{request.node.nodeid} took longer than {LONGEST_TEST_S} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(LONGEST_TEST_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,114 @@
+"""A tool_result, whichever way a device spells it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from protocol.codec import CODECS, JSON, MSGPACK, Codec
+from protocol.errors import CloseCode
+from protocol.events import Answered, Ended, HelloReceived
+from protocol.frame import MAX_RESULT_BYTES, ErrorBody
+from protocol.ids import CallId
+from protocol.phases import SessionState
+from protocol.work import Answer, ToolResult
+from tests.support.script import HELLO, WELCOME, DeviceScript, Script
+
+both_codecs = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
+
+SPELLING_BYTES = {JSON.name: 2, MSGPACK.name: 3}  # of a text of this length: quotes, or a header
+
+
+def ready(codec: Codec = JSON) -> Script:
+    return Script(codec).device_says(HELLO).accept().hub_says(WELCOME).hub_sees(HelloReceived(HELLO))
+
+
+def said(code: str, message: str) -> Answer:
+    return Answer(error=ErrorBody(code=code, message=message))
+
+
+@both_codecs
+@pytest.mark.parametrize(
+    ("spelled", "answer"),
+    [
+        ({"result": {"id": "row-1"}}, Answer(result={"id": "row-1"})),
+        ({"result": [1, 2.5, None]}, Answer(result=[1, 2.5, None])),
+        ({"result": None}, Answer()),
+        ({}, Answer()),
+        ({"result": {"id": "row-1"}, "error": None}, Answer(result={"id": "row-1"})),
+        ({"result": {"id": "row-1", "error": None}}, Answer(result={"id": "row-1", "error": None})),
+        ({"error": {"code": "bad_record", "message": "no title"}}, said("bad_record", "no title")),
+        ({"error": "no such table"}, said("device_error", "no such table")),
+        ({"result": {"error": "no such table"}}, said("device_error", "no such table")),
+        ({"result": {"error": {"code": "busy", "message": "later"}}}, said("busy", "later")),
+        ({"result": {"error": {"message": "later"}}}, said("device_error", "later")),
+        ({"result": {"error": {"message": 5}}}, said("device_error", '{"message":5}')),
+        ({"result": {"error": 5}}, said("device_error", "5")),
+        ({"result": {"id": "row-1"}, "error": "but no"}, said("device_error", "but no")),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("key", ["id", "call_id"])
+def test_an_answer_is_read_however_it_is_spelled(
+    key: str, spelled: dict[str, Any], answer: Answer, codec: Codec
+) -> None:
+    message = codec.encode({"type": "tool_result", key: "c-1", **spelled})
+    ready(codec).device_says(message).hub_sees(Answered(CallId("c-1"), answer))
+
+
+@both_codecs
+def test_a_call_may_be_named_both_ways_if_they_agree(codec: Codec) -> None:
+    frame = ToolResult(id="c-1", call_id="c-1", result=codec.pack(True))
+    ready(codec).device_says(frame).hub_sees(Answered(CallId("c-1"), Answer(result=True)))
+
+
+@both_codecs
+@pytest.mark.parametrize("frame", [ToolResult(id="c-1", call_id="c-2"), ToolResult(error="why")], ids=str)
+def test_an_answer_that_does_not_name_one_call_ends_the_session(frame: ToolResult, codec: Codec) -> None:
+    script = ready(codec).device_says(frame)
+    script.hub_sees(Ended(CloseCode.BAD_FRAME, "bad_frame")).hub_is(SessionState.CLOSING)
+
+
+@both_codecs
+def test_a_result_that_is_too_large_is_an_answer_and_the_session_stays(codec: Codec) -> None:
+    script = ready(codec)
+    largest = "x" * (MAX_RESULT_BYTES - SPELLING_BYTES[codec.name])
+    script.device_says(ToolResult(id="c-1", result=codec.pack(largest)))
+    script.hub_sees(Answered(CallId("c-1"), Answer(result=largest)))
+
+    too_large = "x" * MAX_RESULT_BYTES
+    script.device_says(ToolResult(id="c-2", result=codec.pack(too_large)))
+    told = f"the result has {len(codec.encode(too_large))} bytes, the most is {MAX_RESULT_BYTES}"
+    script.hub_sees(Answered(CallId("c-2"), said("result_too_large", told)))
+    script.hub_is(SessionState.READY)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [b'{"a":"\xff"}', b'"\xff"', b"[" * 500 + b"]" * 500, b"18446744073709551616"],
+    ids=lambda result: result[:12],
+)
+def test_a_result_that_cannot_be_read_ends_the_session(result: bytes) -> None:
+    script = ready().device_says(b'{"type":"tool_result","id":"c-1","result":' + result + b"}")
+    script.hub_sees(Ended(CloseCode.BAD_FRAME, "bad_frame"))
+
+
+@pytest.mark.parametrize("result", [{1: 2}, b"bytes", float("nan")], ids=str)
+def test_a_result_that_only_messagepack_can_hold_ends_the_session(result: object) -> None:
+    script = ready(MSGPACK).device_says(ToolResult(id="c-1", result=MSGPACK.pack(result)))
+    script.hub_sees(Ended(CloseCode.BAD_FRAME, "bad_frame"))
+
+
+def test_a_long_plain_error_is_cut_to_what_an_error_may_hold() -> None:
+    message = json.dumps({"type": "tool_result", "id": "c-1", "error": "x" * 10_000})
+    ready().device_says(message).hub_sees(Answered(CallId("c-1"), said("device_error", "x" * 4_096)))
+
+
+@both_codecs
+@pytest.mark.parametrize(
+    "answer", [Answer(result={"id": "row-1"}), Answer(), said("bad_record", "no title")], ids=str
+)
+def test_what_a_device_answers_is_what_the_hub_hears(answer: Answer, codec: Codec) -> None:
+    device = DeviceScript(codec).greet().hub_says(WELCOME).device_answers("c-1", answer)
+    _, answered = device.session.data_to_send()
+    ready(codec).device_says(answered).hub_sees(Answered(CallId("c-1"), answer))

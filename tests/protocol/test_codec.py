@@ -1,0 +1,201 @@
+"""Frames to bytes and back, and what becomes of bytes that are no frame."""
+
+import json
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.codec import (
+    CODECS,
+    FROM_DEVICE,
+    FROM_HUB,
+    JSON,
+    MSGPACK,
+    SUBPROTOCOLS,
+    BadFrame,
+    Codec,
+    UnknownType,
+    WrongWay,
+    for_subprotocol,
+)
+from protocol.coordination import Heartbeat, Request
+from protocol.errors import LocalProtocolError, RemoteProtocolError
+from protocol.frame import MAX_RESULT_DEPTH, Frame
+from protocol.work import AgentData, ToolResult
+from tests.support.frames import frames, open_values
+
+both_codecs = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
+
+
+@both_codecs
+@given(data=st.data())
+def test_every_frame_of_a_device_survives_the_wire(codec: Codec, data: st.DataObject) -> None:
+    frame = data.draw(frames(FROM_DEVICE, codec))
+    read = codec.decode_from_device(codec.encode(frame))
+    if isinstance(frame, ToolResult):  # its result comes as it was sent, or read already
+        assert isinstance(read, ToolResult) and codec.encode(read) == codec.encode(frame)
+    else:
+        assert read == frame
+
+
+@both_codecs
+@given(data=st.data())
+def test_every_frame_of_a_hub_survives_the_wire(codec: Codec, data: st.DataObject) -> None:
+    frame = data.draw(frames(FROM_HUB, codec))
+    assert codec.decode_from_hub(codec.encode(frame)) == frame
+
+
+@both_codecs
+@given(value=open_values())
+def test_an_open_value_survives_the_wire(codec: Codec, value: object) -> None:
+    assert codec.unpack(codec.pack(value)) == value
+
+
+def test_both_codecs_spell_the_same_fields() -> None:
+    frame = Request(id="q-1", method="runs.start", params={"agent_id": "a-1"})
+    assert json.loads(JSON.encode(frame)) == msgspec.msgpack.decode(MSGPACK.encode(frame))
+
+
+@pytest.mark.parametrize("decode", [JSON.decode_from_device, JSON.decode_from_hub])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"null",
+        b"5",
+        b"[]",
+        b"{}",
+        b'{"type":5}',
+        b'{"type":null}',
+        b'{"type":["error"]}',
+        b'{"type":"error"}',
+        b'{"type":"error","code":"x"} trailing',
+        b'\xef\xbb\xbf{"type":"error","code":"x"}',
+        b'{"type":"error","code":NaN}',
+        b'{"type":"error","code":"\\ud800"}',
+        b'{"type":"error","code":"\xff"}',
+        b'{"type":"\xff"}',
+        b'{"type":"error","code":"' + b"x" * 129 + b'"}',
+        b'{"type":"error","code":"x","unknown":' + b"[" * 100_000,
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+    ],
+    ids=lambda data: data[:24],
+)
+def test_what_is_no_frame_is_a_bad_frame_and_nothing_worse(
+    decode: Callable[[bytes], object], data: bytes
+) -> None:
+    with pytest.raises(BadFrame):
+        decode(data)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {b"type": "heartbeat"},
+        {"type": b"heartbeat"},
+        {"type": msgspec.msgpack.Ext(3, b"x")},
+        {"type": "heartbeat", 1: 2},
+        {"type": "tool_result", "id": msgspec.msgpack.Ext(3, b"x")},
+        {"type": "heartbeat", "agents": [{"agent_id": "a", "resource_usage": {"cpu": float("nan")}}]},
+        {"type": "heartbeat", "agents": [{"agent_id": "a", "resource_usage": {"cpu": float("inf")}}]},
+        {"type": "heartbeat", "agents": [{"agent_id": "a", "resource_usage": {"cpu": 2**63}}]},
+    ],
+    ids=str,
+)
+def test_messagepack_may_carry_nothing_that_json_could_not(value: object) -> None:
+    with pytest.raises(BadFrame):
+        MSGPACK.decode_from_device(msgspec.msgpack.encode(value))
+
+
+def test_a_bad_frame_names_the_place_that_is_wrong() -> None:
+    data = b'{"type":"agent_data","run_id":"r-1","files":[{"path":7}]}'
+    with pytest.raises(BadFrame, match=r"\$\.files\[0\]\.path"):
+        JSON.decode_from_device(data)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [{"type": "x" * 1_000_000}, {"type": "tool_call", "id": "c-1", "action": "x" * 1_000_000}],
+    ids=["type", "action"],
+)
+def test_a_complaint_does_not_repeat_a_long_text_of_the_peer(message: dict[str, str]) -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        JSON.decode_from_hub(json.dumps(message).encode())
+    assert len(str(caught.value)) < 500
+
+
+@both_codecs
+def test_a_type_that_nobody_knows_is_told_apart_from_a_broken_frame(codec: Codec) -> None:
+    with pytest.raises(UnknownType) as caught:
+        codec.decode_from_device(codec.encode({"type": "telemetry", "anything": [1]}))
+    assert caught.value.type == "telemetry"
+
+
+@both_codecs
+def test_a_frame_of_the_other_direction_is_told_apart_too(codec: Codec) -> None:
+    goodbye = codec.encode({"type": "goodbye", "reason": "stopping"})
+    with pytest.raises(WrongWay, match="goodbye"):
+        codec.decode_from_device(goodbye)
+    with pytest.raises(WrongWay, match="heartbeat"):
+        codec.decode_from_hub(codec.encode(Heartbeat()))
+
+
+@both_codecs
+def test_a_field_that_nobody_knows_is_ignored(codec: Codec) -> None:
+    data = codec.encode({"type": "heartbeat", "mood": {"good": True}})
+    assert codec.decode_from_device(data) == Heartbeat()
+
+
+def test_of_doubled_keys_the_last_one_counts() -> None:
+    data = b'{"type":"agent_data","run_id":"r-1","run_id":"r-2","seq":1,"seq":2}'
+    assert JSON.decode_from_device(data) == AgentData(run_id="r-2", seq=2)
+
+
+@both_codecs
+def test_a_result_may_be_so_deep_and_no_deeper(codec: Codec) -> None:
+    value: object = 1
+    for _ in range(MAX_RESULT_DEPTH):
+        value = [value]
+    assert codec.unpack(codec.pack(value)) == value
+    with pytest.raises(BadFrame, match="result"):
+        codec.unpack(codec.pack([value]))
+
+
+@pytest.mark.parametrize("value", [{1: 2}, b"bytes", msgspec.msgpack.Ext(5, b"x"), float("nan"), 2**64 - 1])
+def test_a_result_holds_only_what_json_and_sqlite_can_hold(value: object) -> None:
+    with pytest.raises(BadFrame, match="result"):
+        MSGPACK.unpack(MSGPACK.pack(value))
+
+
+@both_codecs
+@given(data=st.binary(max_size=64))
+def test_any_bytes_are_a_frame_or_a_named_error(codec: Codec, data: bytes) -> None:
+    for decode in (codec.decode_from_device, codec.decode_from_hub):
+        try:
+            assert isinstance(decode(data), Frame)
+        except RemoteProtocolError as error:
+            assert error.message
+    try:
+        codec.unpack(msgspec.Raw(data))
+    except BadFrame as error:
+        assert error.message
+
+
+def test_without_a_subprotocol_json_is_spoken() -> None:
+    assert for_subprotocol(None) is JSON
+    assert [for_subprotocol(name) for name in SUBPROTOCOLS] == [JSON, MSGPACK]
+
+
+def test_a_subprotocol_that_is_not_ours_is_our_own_mistake() -> None:
+    with pytest.raises(LocalProtocolError):
+        for_subprotocol("hub.v9.xml")
+
+
+def test_json_is_text_and_messagepack_is_binary() -> None:
+    assert JSON.is_text
+    assert not MSGPACK.is_text
+    assert JSON.encode(ToolResult(id="c-1")).decode() == '{"type":"tool_result","id":"c-1"}'

@@ -1,0 +1,36 @@
+"""The catalogue of refusals."""
+
+import pytest
+
+from protocol.errors import CATALOGUE, CLOSE_MEANINGS, CloseCode, ErrorCode, HubError
+
+
+def all_errors(root: type[HubError] = HubError) -> list[type[HubError]]:
+    return [root, *(error for child in root.__subclasses__() for error in all_errors(child))]
+
+
+def test_every_code_is_in_the_catalogue_with_a_hint() -> None:
+    assert set(CATALOGUE) == set(ErrorCode)
+    assert all(info.hint for info in CATALOGUE.values())
+
+
+def test_every_code_has_a_status_that_says_error() -> None:
+    assert all(400 <= info.http_status < 600 for info in CATALOGUE.values())
+
+
+def test_codes_are_spelled_in_snake_case() -> None:
+    assert all(code.value == code.name.lower() for code in ErrorCode)
+
+
+def test_every_close_code_has_a_meaning() -> None:
+    assert set(CLOSE_MEANINGS) == set(CloseCode)
+
+
+@pytest.mark.parametrize("code", CloseCode)
+def test_a_client_comes_back_below_4500_and_not_from_there_on(code: CloseCode) -> None:
+    assert code.may_return == (code < 4500)
+
+
+@pytest.mark.parametrize("error", all_errors(), ids=lambda error: error.__name__)
+def test_every_error_of_ours_has_a_code_of_the_catalogue(error: type[HubError]) -> None:
+    assert error.code in CATALOGUE

@@ -1,0 +1,155 @@
+"""The documents that are made from the code."""
+
+import json
+import re
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]  # no stubs are published with it
+import pytest
+from hypothesis import given
+
+from protocol.codec import FROM_DEVICE, FROM_HUB, JSON, type_of
+from protocol.errors import CloseCode, ErrorCode
+from protocol.examples import CONVERSATIONS, Conversation
+from protocol.export import asyncapi, json_schema
+from protocol.frame import Frame
+from protocol.lifecycles import CALL, RUN, UNIT
+from protocol.machine import Table
+from protocol.pages import diagram, notes_in, rewrite, sections
+from protocol.phases import DEVICE_SESSION, HUB_SESSION, SessionState
+from tests.support.frames import frames
+from tests.support.script import HELLO, WELCOME, DeviceScript, Script
+
+SCHEMA: dict[str, Any] = json.loads(json_schema())
+EVERY_FRAME = sorted({*FROM_DEVICE, *FROM_HUB}, key=type_of)
+
+
+def validator(union: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator({"$ref": f"#/$defs/{union}", "$defs": SCHEMA["$defs"]})
+
+
+def test_the_schema_is_a_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize(("union", "of"), [("FromDevice", FROM_DEVICE), ("FromHub", FROM_HUB)])
+def test_every_frame_keeps_to_the_schema(union: str, of: tuple[type[Frame], ...]) -> None:
+    check = validator(union)
+
+    @given(frame=frames(of, JSON))
+    def holds(frame: Frame) -> None:
+        check.validate(json.loads(JSON.encode(frame)))
+
+    holds()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"type": "telemetry"},
+        {"type": "welcome"},
+        {"type": "tool_result", "id": ""},
+        {"type": "agent_data", "run_id": "r-1", "files": [{"path": 7}]},
+        {"type": "request", "id": "q-1"},
+    ],
+    ids=str,
+)
+def test_what_is_wrong_does_not_keep_to_the_schema(wrong: dict[str, object]) -> None:
+    assert not validator("FromDevice").is_valid(wrong)
+
+
+def references(document: object) -> set[str]:
+    found = set(re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document)))
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("document", [SCHEMA, json.loads(asyncapi())], ids=["schema", "asyncapi"])
+def test_every_reference_in_a_document_leads_somewhere(document: Any) -> None:
+    for reference in references(document):
+        part = document
+        for step in reference.split("/"):
+            part = part[step]
+
+
+def test_the_asyncapi_document_tells_who_says_what() -> None:
+    document = json.loads(asyncapi())
+    assert document["asyncapi"] == "3.0.0"
+    assert document["channels"]["device"]["address"] == "/v1/device"
+    assert set(document["components"]["messages"]) == {type_of(frame) for frame in EVERY_FRAME}
+    said = {
+        name: {message["$ref"].rpartition("/")[2] for message in operation["messages"]}
+        for name, operation in document["operations"].items()
+    }
+    assert said["hubSays"] == {type_of(frame) for frame in FROM_HUB}
+    assert said["deviceSays"] == {type_of(frame) for frame in FROM_DEVICE}
+
+
+def test_every_frame_has_an_example() -> None:
+    shown = {type(frame) for conversation in CONVERSATIONS for frame in conversation.frames}
+    assert shown == set(EVERY_FRAME)
+
+
+@pytest.mark.parametrize("conversation", CONVERSATIONS[1:], ids=lambda conversation: conversation.title)
+def test_an_example_is_a_conversation_that_two_sessions_hold(conversation: Conversation) -> None:
+    hub = Script().device_says(HELLO).accept()
+    device = DeviceScript().greet().hub_says(WELCOME)
+    for line in conversation.lines():
+        speaker, _, text = line.partition("-> ")
+        if speaker.strip() == "hub":
+            device.device_is(SessionState.READY).hub_says(text)
+        else:
+            hub.hub_is(SessionState.READY).device_says(text)
+    hub.hub_is(SessionState.READY)
+
+
+def test_the_greeting_is_one_that_opens_a_session() -> None:
+    challenge, hello, welcome = (line.partition("-> ")[2] for line in CONVERSATIONS[0].lines())
+    Script().device_says(hello).hub_is(SessionState.JUDGING)
+    DeviceScript().hub_says(challenge).greet().hub_says(welcome).device_is(SessionState.READY)
+
+
+@pytest.mark.parametrize("frame", EVERY_FRAME, ids=type_of)
+def test_every_frame_says_which_way_it_goes_and_how_it_is_answered(frame: type[Frame]) -> None:
+    told = (frame.__doc__ or "").strip()
+    way = {(True, False): "hub -> device", (False, True): "device -> hub", (True, True): "both ways"}
+    assert told.startswith(way[frame in FROM_HUB, frame in FROM_DEVICE] + ": ")
+    assert "nswered" in told
+
+
+@pytest.mark.parametrize(
+    "table", [HUB_SESSION, DEVICE_SESSION, RUN, UNIT, CALL], ids=lambda table: table.name
+)
+def test_a_diagram_has_every_move_of_its_table(table: Table[Any, Any]) -> None:
+    drawn = diagram(table)
+    for before, event, after in table.moves():
+        assert re.search(rf"{before.name} --> {after.name}: .*\b{event.name.lower()}\b", drawn)
+    assert f"[*] --> {table.initial.name}" in drawn
+
+
+def test_the_page_has_every_close_code_and_every_error_code() -> None:
+    parts = sections({})
+    for code in CloseCode:
+        assert f"| {int(code)} |" in parts["close codes"]
+    for error in ErrorCode:
+        assert f"| `{error}` |" in parts["error codes"]
+
+
+def test_only_what_stands_between_its_markers_is_written_anew() -> None:
+    page = "# A\n<!-- generated: limits -->\nold\n<!-- end -->\nB\n"
+    once = rewrite(page, {"limits": "new"})
+    assert once == "# A\n<!-- generated: limits -->\n\nnew\n\n<!-- end -->\nB\n"
+    assert rewrite(once, {"limits": "new"}) == once
+
+
+def test_a_part_without_a_place_and_a_place_without_a_part_are_found() -> None:
+    with pytest.raises(ValueError, match="frames"):
+        rewrite("# A\n", {"frames": "x"})
+    with pytest.raises(KeyError, match="limits"):
+        rewrite("<!-- generated: limits -->\n<!-- end -->\n", {})
+
+
+def test_the_remark_beside_a_field_goes_into_its_table() -> None:
+    source = "class Goodbye(Frame):\n    reason: Name  # one word\n    message: Text | None = None\n"
+    assert notes_in(source) == {("Goodbye", "reason"): "one word"}
+    assert "| `reason` | name | **required** | one word |" in sections(notes_in(source))["frames"]

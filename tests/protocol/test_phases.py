@@ -1,0 +1,161 @@
+"""The tables of a session, and every frame in every state."""
+
+import pytest
+
+from protocol.codec import CODECS, FROM_DEVICE, FROM_HUB, Codec, type_of
+from protocol.device_session import DeviceSession
+from protocol.errors import CloseCode, ErrorCode, LocalProtocolError
+from protocol.events import Ended
+from protocol.frame import Frame
+from protocol.handshake import Error, Goodbye
+from protocol.hub_session import HubSession
+from protocol.machine import Table
+from protocol.phases import (
+    ALLOWED_FROM_DEVICE,
+    ALLOWED_FROM_HUB,
+    DEVICE_SESSION,
+    HUB_SESSION,
+    OVER,
+    Allowed,
+    SessionMove,
+    SessionState,
+)
+from protocol.session import Session
+from tests.support.samples import samples
+from tests.support.script import CHALLENGE, HELLO, OPENED_AT, WELCOME, DeviceScript, Script
+
+S = SessionState
+EVERY_FRAME = sorted({*FROM_DEVICE, *FROM_HUB}, key=type_of)
+both_codecs = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
+both_sides = pytest.mark.parametrize("table", [HUB_SESSION, DEVICE_SESSION], ids=lambda table: table.name)
+
+
+def hub_in(state: SessionState, codec: Codec) -> HubSession:
+    script = Script(codec)
+    if state in (S.JUDGING, S.READY):
+        script.device_says(HELLO)
+    if state is S.READY:
+        script.accept()
+    if state is S.CLOSING:
+        script.hub_ends(Goodbye(reason="stopping"), CloseCode.STOPPING)
+    if state is S.CLOSED:
+        script.device_hangs_up()
+    script.session.data_to_send()
+    return script.hub_is(state).session
+
+
+def device_in(state: SessionState, codec: Codec) -> DeviceSession:
+    script = DeviceScript(codec)
+    if state in (S.JUDGING, S.READY):
+        script.greet()
+    if state is S.READY:
+        script.hub_says(WELCOME)
+    if state is S.CLOSING:
+        script.leave()
+    if state is S.CLOSED:
+        script.hub_hangs_up()
+    script.session.data_to_send()
+    return script.device_is(state).session
+
+
+def walk(session: Session, allowed: Allowed, frame: Frame) -> None:
+    """What the table says of *frame* is what the session does with it."""
+    state = session.state
+    events = session.receive_data(session.codec.encode(frame), OPENED_AT)
+    if state in OVER:
+        assert events == []
+        assert session.data_to_send() == []
+        assert session.state is state
+    elif type(frame) in allowed[state]:
+        assert not any(isinstance(event, Ended) for event in events)
+    else:
+        assert events == [Ended(CloseCode.BAD_FRAME, ErrorCode.WRONG_STATE)]
+        assert session.state is S.CLOSING
+        assert len(session.data_to_send()) == 1  # the error frame that says so
+
+
+@both_codecs
+@pytest.mark.parametrize("state", S)
+@pytest.mark.parametrize("frame", EVERY_FRAME, ids=type_of)
+def test_a_hub_takes_what_its_table_allows_and_ends_over_the_rest(
+    frame: type[Frame], state: SessionState, codec: Codec
+) -> None:
+    walk(hub_in(state, codec), ALLOWED_FROM_DEVICE, samples(codec)[frame])
+
+
+@both_codecs
+@pytest.mark.parametrize("state", S)
+@pytest.mark.parametrize("frame", EVERY_FRAME, ids=type_of)
+def test_a_device_takes_what_its_table_allows_and_ends_over_the_rest(
+    frame: type[Frame], state: SessionState, codec: Codec
+) -> None:
+    walk(device_in(state, codec), ALLOWED_FROM_HUB, samples(codec)[frame])
+
+
+@both_codecs
+@pytest.mark.parametrize("state", S)
+@pytest.mark.parametrize("frame", EVERY_FRAME, ids=type_of)
+def test_what_one_side_may_send_the_other_may_hear(
+    frame: type[Frame], state: SessionState, codec: Codec
+) -> None:
+    for session, allowed in (
+        (hub_in(state, codec), ALLOWED_FROM_HUB),
+        (device_in(state, codec), ALLOWED_FROM_DEVICE),
+    ):
+        try:
+            session.send(samples(codec)[frame])
+        except LocalProtocolError:
+            assert session.data_to_send() == []
+        else:
+            assert state is S.READY
+            assert frame in allowed[S.READY]
+
+
+@pytest.mark.parametrize("frame", FROM_DEVICE, ids=type_of)
+def test_every_frame_of_a_device_may_come_in_some_state(frame: type[Frame]) -> None:
+    assert any(frame in allowed for allowed in ALLOWED_FROM_DEVICE.values())
+
+
+@pytest.mark.parametrize("frame", FROM_HUB, ids=type_of)
+def test_every_frame_of_a_hub_may_come_in_some_state(frame: type[Frame]) -> None:
+    assert any(frame in allowed for allowed in ALLOWED_FROM_HUB.values())
+
+
+def test_a_device_cannot_be_made_to_greet_twice_by_a_second_challenge() -> None:
+    script = DeviceScript().hub_says(CHALLENGE, CHALLENGE)
+    assert script.session.state is S.CLOSING
+
+
+def test_an_error_may_come_whenever_something_may_come() -> None:
+    for state in set(S) - OVER:
+        assert Error in ALLOWED_FROM_HUB[state]
+
+
+@both_sides
+def test_the_only_end_of_a_session_is_a_connection_that_is_gone(
+    table: Table[SessionState, SessionMove],
+) -> None:
+    assert [state for state in S if table.is_final(state)] == [S.CLOSED]
+
+
+@both_sides
+def test_every_state_of_a_session_can_be_reached(table: Table[SessionState, SessionMove]) -> None:
+    reached = {table.initial}
+    for _ in S:
+        reached |= {after for before, _, after in table.moves() if before in reached}
+    assert reached == set(S)
+
+
+@both_sides
+def test_no_move_leads_back(table: Table[SessionState, SessionMove]) -> None:
+    order = list(S)
+    assert all(order.index(before) < order.index(after) for before, _, after in table.moves())
+
+
+@both_sides
+def test_from_every_live_state_a_session_can_end_and_be_hung_up_on(
+    table: Table[SessionState, SessionMove],
+) -> None:
+    for state in set(S) - OVER:
+        assert table.after(state, SessionMove.ENDED) is S.CLOSING
+        assert table.after(state, SessionMove.HUNG_UP) is S.CLOSED

@@ -1,0 +1,385 @@
+"""The hub's side of a conversation, and the device's, line by line."""
+
+import json
+
+import msgspec
+import pytest
+
+from protocol.codec import CODECS, JSON, MSGPACK, Codec
+from protocol.coordination import Event, Heartbeat, Request, Response
+from protocol.errors import CloseCode, ErrorCode, LocalProtocolError
+from protocol.events import (
+    Challenged,
+    Ended,
+    HelloReceived,
+    Ignored,
+    Leaving,
+    Received,
+    Refused,
+    Silent,
+    Welcomed,
+)
+from protocol.frame import (
+    MAX_HELLO_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_PENDING_REQUESTS,
+    MAX_REASON_BYTES,
+    ErrorBody,
+)
+from protocol.handshake import Capability, DeviceHello, Error, Goodbye, Limits, VersionRange
+from protocol.phases import SessionState
+from protocol.session import MAX_UNKNOWN_TOLD
+from protocol.work import AgentComplete, AgentData, AgentFetch, FilePiece
+from tests.support.script import CHALLENGE, HELLO, WELCOME, DeviceScript, Script
+
+S = SessionState
+both_codecs = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
+
+
+def ready(codec: Codec = JSON) -> Script:
+    return Script(codec).device_says(HELLO).accept().hub_says(WELCOME).hub_sees(HelloReceived(HELLO))
+
+
+def ready_device(codec: Codec = JSON) -> DeviceScript:
+    return (
+        DeviceScript(codec)
+        .hub_says(CHALLENGE)
+        .greet()
+        .device_says(HELLO)
+        .hub_says(WELCOME)
+        .device_sees(Challenged(CHALLENGE), Welcomed(WELCOME))
+    )
+
+
+@both_codecs
+def test_a_hub_challenges_hears_a_hello_and_welcomes(codec: Codec) -> None:
+    (
+        Script(codec)
+        .hub_is(S.GREETING)
+        .device_says(HELLO)
+        .hub_sees(HelloReceived(HELLO))
+        .hub_is(S.JUDGING)
+        .accept()
+        .hub_is(S.READY)
+        .hub_says(WELCOME)
+    )
+
+
+@both_codecs
+def test_a_device_with_a_token_greets_without_waiting_for_the_challenge(codec: Codec) -> None:
+    (
+        DeviceScript(codec)
+        .greet()
+        .device_says(HELLO)
+        .device_is(S.JUDGING)
+        .hub_says(CHALLENGE, WELCOME)
+        .device_sees(Challenged(CHALLENGE), Welcomed(WELCOME))
+        .device_is(S.READY)
+    )
+
+
+def test_a_refused_hello_is_answered_in_words_before_the_close() -> None:
+    refusal = Error(code=ErrorCode.AUTH_FAILED, message="no such token", hint="make a new one")
+    (
+        Script()
+        .device_says(HELLO)
+        .refuse(refusal, CloseCode.AUTH_FAILED)
+        .hub_says(refusal)
+        .hub_sees(HelloReceived(HELLO), Ended(CloseCode.AUTH_FAILED, "auth_failed"))
+        .refuse(refusal, CloseCode.AUTH_FAILED)
+        .hub_says()
+        .hub_sees()
+    )
+
+
+def test_a_device_that_does_not_greet_within_ten_seconds_is_let_go() -> None:
+    told = Error(code=ErrorCode.HELLO_TIMEOUT, message="no device_hello within 10 s")
+    (
+        Script()
+        .clock_moves(9.9)
+        .hub_sees()
+        .clock_moves(0.1)
+        .hub_says(told)
+        .hub_sees(Ended(CloseCode.HELLO_TIMEOUT, "hello_timeout"))
+        .clock_moves(100)
+        .hub_sees()
+    )
+
+
+def test_nobody_is_let_go_while_the_hub_judges() -> None:
+    Script().device_says(HELLO).hub_sees(HelloReceived(HELLO)).clock_moves(1_000).hub_sees().accept()
+
+
+def test_a_hub_that_does_not_challenge_is_given_up_after_ten_seconds() -> None:
+    told = Error(code=ErrorCode.HELLO_TIMEOUT, message="the hub did not answer in time")
+    (
+        DeviceScript()
+        .clock_moves(10)
+        .device_says(told)
+        .device_sees(Ended(CloseCode.HELLO_TIMEOUT, "hello_timeout"))
+    )
+
+
+def test_a_hub_that_does_not_welcome_is_given_up_after_thirty_seconds() -> None:
+    script = DeviceScript().hub_says(CHALLENGE).clock_moves(5).greet().clock_moves(24.9)
+    script.device_is(S.JUDGING).clock_moves(0.1).device_is(S.CLOSING)
+
+
+def test_a_hello_of_another_version_is_refused_with_both_ranges() -> None:
+    script = Script().device_says(DeviceHello(token="t", protocol=VersionRange(min=2, max=3)))
+    script.hub_says(
+        Error(
+            code=ErrorCode.VERSION_UNSUPPORTED,
+            message="this side speaks versions 1 to 1, the other 2 to 3",
+        )
+    ).hub_sees(Ended(CloseCode.VERSION_UNSUPPORTED, "version_unsupported"))
+
+
+def test_the_token_may_come_in_the_hello_or_in_the_header_and_the_hello_counts_more() -> None:
+    assert Script(bearer="header").session.token == "header"
+    assert Script(bearer="header").device_says(DeviceHello()).session.token == "header"
+    assert Script(bearer="header").device_says(DeviceHello(token="hello")).session.token == "hello"
+    assert Script().device_says(DeviceHello()).session.token is None
+
+
+def test_what_a_device_can_do_is_known_by_name_and_version() -> None:
+    able = DeviceHello(
+        token="t",
+        capabilities=[Capability(name="agent_ack"), Capability(name="file.get", version="2.1.0")],
+    )
+    session = Script().device_says(able).session
+    assert session.capabilities == {"agent_ack", "file.get"}
+    assert session.capability_version("file.get") == "2.1.0"
+    assert session.capability_version("file.put") is None
+
+
+@both_codecs
+def test_a_hello_is_at_most_sixteen_kibibytes(codec: Codec) -> None:
+    padded = codec.encode({"type": "device_hello", "token": "t", "padding": "x" * MAX_HELLO_BYTES})
+    script = Script(codec).device_says(padded)
+    script.hub_says(
+        Error(code=ErrorCode.TOO_LARGE, message=f"{len(padded)} bytes, the most is {MAX_HELLO_BYTES}")
+    ).hub_sees(Ended(CloseCode.TOO_LARGE, "too_large"))
+
+
+def test_a_message_is_at_most_what_the_welcome_said() -> None:
+    limits = Limits(max_message_bytes=1_000)
+    script = Script().device_says(HELLO).accept(limits=limits)
+    script.device_says(JSON.encode({"type": "heartbeat", "padding": "x" * 1_000}))
+    script.hub_sees(HelloReceived(HELLO), Ended(CloseCode.TOO_LARGE, "too_large"))
+
+
+def test_a_broken_frame_ends_the_session_and_is_told_where_it_is_broken() -> None:
+    script = ready().device_says(b'{"type":"agent_data","run_id":"r-1","files":[{"path":7}]}')
+    told = Error(code=ErrorCode.BAD_FRAME, message="Expected `str`, got `int` - at `$.files[0].path`")
+    script.hub_says(told).hub_sees(Ended(CloseCode.BAD_FRAME, "bad_frame")).hub_is(S.CLOSING)
+
+
+def test_text_with_a_lone_surrogate_is_a_broken_frame() -> None:
+    ready().device_says('{"type":"error","code":"\ud800"}').hub_is(S.CLOSING)
+
+
+def test_text_over_the_binary_subprotocol_is_a_broken_frame() -> None:
+    ready(MSGPACK).device_says('{"type":"heartbeat"}').hub_is(S.CLOSING)
+
+
+def test_an_ended_session_looks_at_nothing_more_and_says_nothing_more() -> None:
+    (
+        ready()
+        .device_says(b"{")
+        .hub_sees(Ended(CloseCode.BAD_FRAME, "bad_frame"))
+        .device_says(Heartbeat(), b"more nonsense", HELLO)
+        .hub_ends(Goodbye(reason="stopping"), CloseCode.STOPPING)
+        .hub_sees()
+        .hub_says(Error(code="bad_frame", message="Input data was truncated"))
+        .clock_moves(1_000)
+        .device_hangs_up()
+        .device_hangs_up()
+        .hub_sees()
+        .hub_says()
+        .hub_is(S.CLOSED)
+    )
+
+
+@both_codecs
+def test_a_frame_of_an_unknown_type_is_answered_and_ignored(codec: Codec) -> None:
+    script = ready(codec).device_says(codec.encode({"type": "telemetry"}))
+    told = Error(
+        code=ErrorCode.UNKNOWN_TYPE, message="there is no frame of type 'telemetry'", ref="telemetry"
+    )
+    script.hub_says(told).hub_sees(Ignored("unknown_type:telemetry")).hub_is(S.READY)
+
+
+def test_a_device_ignores_what_a_newer_hub_says() -> None:
+    script = ready_device().hub_says(b'{"type":"firmware"}')
+    script.device_sees(Ignored("unknown_type:firmware")).device_is(S.READY)
+
+
+def test_a_flood_of_unknown_types_is_not_answered_for_ever() -> None:
+    script = ready()
+    for number in range(MAX_UNKNOWN_TOLD + 10):
+        script.device_says(json.dumps({"type": f"x{number}"}))
+    assert len(script.session.data_to_send()) == MAX_UNKNOWN_TOLD
+    script.hub_is(S.READY)
+
+
+def test_a_device_that_stops_its_heartbeat_is_silent_once_and_stays_connected() -> None:
+    (
+        ready()
+        .device_says(Heartbeat())
+        .clock_moves(44.9)
+        .hub_sees(Received(Heartbeat()))
+        .clock_moves(0.1)
+        .hub_sees(Silent())
+        .clock_moves(1_000)
+        .hub_sees()
+        .hub_is(S.READY)
+        .device_says(Heartbeat())
+        .clock_moves(45)
+        .hub_sees(Received(Heartbeat()), Silent())
+    )
+
+
+def test_a_device_that_never_sent_a_heartbeat_is_never_silent() -> None:
+    ready().clock_moves(10_000).hub_sees().hub_is(S.READY)
+
+
+def test_only_a_heartbeat_breaks_the_silence() -> None:
+    data = AgentData(run_id="r-1")
+    script = ready().device_says(Heartbeat()).clock_moves(40).device_says(data).clock_moves(5)
+    script.hub_sees(Received(Heartbeat()), Received(data), Silent())
+
+
+def test_a_goodbye_comes_before_every_close_on_purpose() -> None:
+    goodbye = Goodbye(reason="replaced", message="this device connected again")
+    (
+        ready()
+        .hub_ends(goodbye, CloseCode.REPLACED)
+        .hub_ends(goodbye, CloseCode.REPLACED)
+        .hub_says(goodbye)
+        .hub_sees(Ended(CloseCode.REPLACED, "replaced"))
+    )
+
+
+def test_a_device_hears_the_goodbye_and_says_nothing_more() -> None:
+    goodbye = Goodbye(reason="restarting", retry_after_ms=5_000)
+    script = ready_device().hub_says(goodbye).device_sees(Leaving(goodbye)).device_is(S.CLOSING)
+    script.hub_says(CHALLENGE).device_sees()
+    with pytest.raises(LocalProtocolError):
+        script.device_sends(Heartbeat())
+
+
+def test_a_device_leaves_once() -> None:
+    (
+        ready_device()
+        .leave()
+        .leave()
+        .device_sees(Ended(CloseCode.NORMAL, "done"))
+        .device_says()
+        .hub_hangs_up()
+        .device_is(S.CLOSED)
+    )
+
+
+def test_a_device_hears_what_the_hub_refuses() -> None:
+    refusal = Error(code="pairing_required", pairing_code="K7QF-2M9X")
+    DeviceScript().greet().hub_says(refusal).device_sees(Refused(refusal)).device_is(S.JUDGING)
+
+
+def test_a_hub_hears_what_a_device_could_not_read() -> None:
+    error = Error(code="unknown_type", ref="firmware")
+    ready().device_says(error).hub_sees(Received(error))
+
+
+@pytest.mark.parametrize("reason", ["replaced", "x" * 500, "ü" * 500, '"' * 500, "\x00" * 500, ""])
+def test_the_reason_of_a_close_is_json_and_fits_its_frame(reason: str) -> None:
+    text = Ended(CloseCode.STOPPING, reason).reason_text
+    assert len(text.encode()) <= MAX_REASON_BYTES
+    assert reason.startswith(json.loads(text)["r"])
+
+
+def test_each_request_is_answered_once() -> None:
+    request, response = Request(id="q-1", method="runs.list"), Response(id="q-1", result={})
+    script = ready().device_says(request).hub_sees(Received(request)).hub_sends(response)
+    script.hub_says(response)
+    with pytest.raises(LocalProtocolError, match="q-1"):
+        script.hub_sends(response)
+    script.device_says(request).hub_sees(Received(request))  # an id may be used again after that
+
+
+def test_a_second_request_with_an_open_id_is_refused_and_the_first_still_gets_its_answer() -> None:
+    request, response = Request(id="q-1", method="runs.list"), Response(id="q-1", result={})
+    (
+        ready()
+        .device_says(request, request)
+        .hub_sees(Received(request), Ignored("duplicate_id:q-1"))
+        .hub_says(Error(code="duplicate_id", message="request 'q-1' is open already", ref="q-1"))
+        .hub_sends(response)
+        .hub_says(response)
+    )
+
+
+def test_a_device_may_have_so_many_requests_open_and_no_more() -> None:
+    script = ready()
+    for number in range(MAX_PENDING_REQUESTS):
+        script.device_says(Request(id=f"q-{number}", method="runs.list"))
+    script.hub_says().device_says(Request(id="one-more", method="runs.list"))
+    body = ErrorBody(code="too_many_requests", message="64 requests are open", retryable=True)
+    script.hub_says(Response(id="one-more", error=body)).hub_is(S.READY)
+    script.hub_sends(Response(id="q-0", result={}))
+    script.session.data_to_send()
+    script.device_says(Request(id="one-more", method="runs.list")).hub_says()
+
+
+@both_codecs
+def test_what_cannot_be_spelled_is_our_own_mistake_and_changes_nothing(codec: Codec) -> None:
+    script = ready_device(codec)
+    with pytest.raises(LocalProtocolError, match="agent_data cannot be spelled"):
+        script.device_sends(AgentData(run_id="r-1", files=[FilePiece(path="\udcff.md")]))
+    script.device_sends(Heartbeat()).device_says(Heartbeat())
+
+
+def test_a_frame_larger_than_the_other_side_takes_is_our_own_mistake() -> None:
+    script = ready()
+    with pytest.raises(LocalProtocolError, match="agent_fetch has"):
+        script.hub_sends(AgentFetch(run_id="r-1", paths=["x" * 4_000] * 300))
+    script.hub_says()
+
+
+def test_a_device_keeps_to_the_size_it_was_told() -> None:
+    small = msgspec.structs.replace(WELCOME, limits=Limits(max_message_bytes=100))
+    script = DeviceScript().greet().hub_says(small)
+    with pytest.raises(LocalProtocolError, match="the other side takes 100"):
+        script.device_sends(AgentComplete(run_id="r-1", error="x" * 100))
+
+
+def test_a_hub_accepts_only_whom_it_heard() -> None:
+    with pytest.raises(LocalProtocolError, match="GREETING"):
+        Script().accept()
+    with pytest.raises(LocalProtocolError, match="CLOSED"):
+        Script().device_says(HELLO).device_hangs_up().accept()
+
+
+def test_a_device_greets_once() -> None:
+    with pytest.raises(LocalProtocolError, match="JUDGING"):
+        DeviceScript().greet().greet()
+
+
+def test_nothing_but_the_hello_is_sent_before_the_welcome() -> None:
+    with pytest.raises(LocalProtocolError, match="heartbeat may not be sent while GREETING"):
+        DeviceScript().device_sends(Heartbeat())
+    with pytest.raises(LocalProtocolError, match="event may not be sent while JUDGING"):
+        Script().device_says(HELLO).hub_sends(Event(event="run.finished", seq=0))
+
+
+def test_what_was_queued_is_gone_with_the_connection() -> None:
+    script = ready().hub_sends(Event(event="run.finished", seq=0)).device_hangs_up()
+    assert script.session.data_to_send() == []
+    assert script.session.next_deadline() is None
+
+
+def test_a_message_of_exactly_the_most_bytes_is_taken() -> None:
+    frame = JSON.encode({"type": "heartbeat", "padding": ""})
+    padded = frame[:-2] + b"x" * (MAX_MESSAGE_BYTES - len(frame)) + frame[-2:]
+    assert len(padded) == MAX_MESSAGE_BYTES
+    ready().device_says(padded).hub_sees(Received(Heartbeat()))

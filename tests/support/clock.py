@@ -1,0 +1,92 @@
+"""Time and chance by hand: what ``hub.clock`` asks of the machine, decided by the test."""
+
+import hashlib
+import heapq
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+import anyio
+import anyio.lowlevel
+
+START = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)  # a Monday morning
+_FIRST_TICK = 1_000.0  # not zero: code that takes 0.0 for "never" is found out
+
+
+class FakeClock:
+    """A ``hub.clock.Clock`` that stands still until it is told to move.
+
+    Both clocks move together. ``advance`` is for code that looks at the time,
+    ``pass_time`` for tasks that sleep and then go on.
+    """
+
+    def __init__(self, start: datetime = START) -> None:
+        self._now = start
+        self._monotonic = _FIRST_TICK
+        self._sleepers: list[tuple[float, int, anyio.Event]] = []
+        self._turn = count()
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await anyio.lowlevel.checkpoint()
+            return
+        due = anyio.Event()
+        sleeper = (self._monotonic + seconds, next(self._turn), due)
+        heapq.heappush(self._sleepers, sleeper)
+        try:
+            await due.wait()
+        finally:
+            if sleeper in self._sleepers:  # cancelled before its time
+                self._sleepers.remove(sleeper)
+                heapq.heapify(self._sleepers)
+
+    def advance(self, seconds: float) -> None:
+        """Jump *seconds* ahead and wake every sleeper whose time has come."""
+        self._move_to(self._monotonic + seconds)
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let *seconds* go by, stopping at each sleeper's time until all tasks have settled.
+
+        A task that sleeps one second in a loop goes round *seconds* times.
+        """
+        end = self._monotonic + seconds
+        await anyio.wait_all_tasks_blocked()
+        while self._sleepers and self._sleepers[0][0] <= end:
+            self._move_to(self._sleepers[0][0])
+            await anyio.wait_all_tasks_blocked()
+        self._move_to(end)
+
+    def set_wall(self, at: datetime) -> None:
+        """Set the wall clock alone, as an operator or NTP does; nobody wakes."""
+        self._now = at
+
+    @property
+    def sleeping(self) -> int:
+        """How many tasks wait for this clock."""
+        return len(self._sleepers)
+
+    def _move_to(self, monotonic: float) -> None:
+        self._now += timedelta(seconds=monotonic - self._monotonic)
+        self._monotonic = monotonic
+        while self._sleepers and self._sleepers[0][0] <= monotonic:
+            heapq.heappop(self._sleepers)[2].set()
+
+
+class SeededChance:
+    """A ``hub.clock.Chance`` that gives the same bytes and numbers for the same seed."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+        self._draws = count()
+
+    def token_bytes(self, count: int) -> bytes:
+        return hashlib.shake_256(f"{self._seed}:{next(self._draws)}".encode()).digest(count)
+
+    def uniform(self, low: float, high: float) -> float:
+        share = int.from_bytes(self.token_bytes(7), "big") / 2**56
+        return low + (high - low) * share

@@ -1,0 +1,52 @@
+"""Writes the generated documents anew: ``python -m tests.support.documents``."""
+
+from pathlib import Path
+
+from protocol.export import asyncapi, json_schema
+from protocol.pages import Notes, notes_in, rewrite, sections
+from tests.support.events import ROOT, catalogue
+
+PROTOCOL = ROOT / "protocol"
+PAGE = PROTOCOL / "PROTOCOL.md"
+ARCHITECTURE = ROOT / "hub" / "ARCHITECTURE.md"
+README = ROOT / "README.md"
+
+
+def notes() -> Notes:
+    """The remarks beside the fields of every frame."""
+    found: dict[tuple[str, str], str] = {}
+    for path in sorted(PROTOCOL.glob("*.py")):
+        found |= notes_in(path.read_text(encoding="utf-8"))
+    return found
+
+
+def device_program() -> str:
+    """The device at the top of PROTOCOL.md, as it is run."""
+    return PAGE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+
+
+def _with_section(page: Path, name: str, text: str) -> str:
+    before, mark, rest = page.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
+    if not mark:
+        raise ValueError(f"{page} has no section {name}")
+    return f"{before}{mark}{text}<!-- end -->{rest.partition('<!-- end -->')[2]}"
+
+
+def documents() -> dict[Path, str]:
+    """Each generated document, as it should stand now."""
+    return {
+        PROTOCOL / "schema.json": json_schema(),
+        PROTOCOL / "asyncapi.json": asyncapi(),
+        PAGE: rewrite(PAGE.read_text(encoding="utf-8"), sections(notes())),
+        ARCHITECTURE: _with_section(ARCHITECTURE, "events", f"{catalogue()}\n"),
+        README: _with_section(README, "device", f"```python\n{device_program()}```\n"),
+    }
+
+
+def main() -> None:
+    for path, text in documents().items():
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
