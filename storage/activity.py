@@ -1,0 +1,71 @@
+"""The activity log: who did what to whom, for people."""
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, DeviceId, RunId
+from storage.schema import activity_log
+
+
+class Activity(msgspec.Struct, frozen=True):
+    """One entry. *event_type* is stable; *message* is a sentence for a person."""
+
+    id: str
+    at: int
+    event_type: str
+    level: str  # "debug", "info", "warning" or "error"
+    message: str
+    agent_id: AgentId | None
+    run_id: RunId | None
+    device_id: DeviceId | None
+    actor: str
+    data: dict[str, Any]
+
+
+NEWEST_FIRST = sa.select(*(activity_log.c[name] for name in Activity.__struct_fields__)).order_by(
+    activity_log.c.at.desc(), activity_log.c.id.desc()
+)
+
+
+def record(
+    c: sa.Connection,
+    *,
+    id: str,
+    at: int,
+    event_type: str,
+    message: str,
+    actor: str,
+    agent_id: AgentId | None = None,
+    run_id: RunId | None = None,
+    device_id: DeviceId | None = None,
+    level: str = "info",
+    data: dict[str, Any] | None = None,
+) -> None:
+    """Write an entry down.
+
+    Raises:
+        Conflict: there is one with this id.
+    """
+    entry = Activity(id, at, event_type, level, message, agent_id, run_id, device_id, actor, data or {})
+    c.execute(sa.insert(activity_log), msgspec.structs.asdict(entry))
+
+
+def list_activity(
+    c: sa.Connection,
+    *,
+    agent_id: AgentId | None = None,
+    run_id: RunId | None = None,
+    limit: int = 100,
+    before: int | None = None,
+) -> list[Activity]:
+    """Entries, newest first; the next page is what comes before the ``at`` of the last one here."""
+    query = NEWEST_FIRST.limit(limit)
+    if agent_id is not None:
+        query = query.where(activity_log.c.agent_id == agent_id)
+    if run_id is not None:
+        query = query.where(activity_log.c.run_id == run_id)
+    if before is not None:
+        query = query.where(activity_log.c.at < before)
+    return [Activity(*row) for row in c.execute(query)]

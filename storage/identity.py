@@ -1,0 +1,65 @@
+"""Who this hub is, for as long as its database lives, and when it was started."""
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import BootId, NodeId
+from storage.schema import hub, nodes
+
+BOOTS_WINDOW_MS = 600_000  # starts closer than this to the one before are counted together
+
+
+class Boot(msgspec.Struct, frozen=True):
+    """A start of a node. *boots_10min* counts those that followed each other within ten minutes."""
+
+    node_id: NodeId
+    boot_id: BootId
+    started_at: int
+    boots_10min: int
+
+
+HUB_ID = sa.select(hub.c.value).where(hub.c.key == "hub_id")
+BOOT = sa.select(nodes.c.id, nodes.c.boot_id, nodes.c.started_at, nodes.c.boots_10min).where(
+    nodes.c.id == sa.bindparam("node")
+)
+BOOT_AGAIN = (
+    sa.update(nodes)
+    .where(nodes.c.id == sa.bindparam("node"))
+    .values(
+        boot_id=sa.bindparam("boot"),
+        boots_10min=sa.bindparam("boots"),
+        started_at=sa.bindparam("now"),
+        seen_at=sa.bindparam("now"),
+        stopped_at=None,
+    )
+)
+STOP = (
+    sa.update(nodes)
+    .where(nodes.c.id == sa.bindparam("node"), nodes.c.boot_id == sa.bindparam("boot"))
+    .values(stopped_at=sa.bindparam("now"), seen_at=sa.bindparam("now"))
+)
+
+
+def ensure_hub_id(c: sa.Connection, fresh_id: str) -> str:
+    """The id by which devices know this hub: the one there is, or *fresh_id* from now on."""
+    known = c.execute(HUB_ID).scalar_one_or_none()
+    if known is not None:
+        return str(known)
+    c.execute(sa.insert(hub), {"key": "hub_id", "value": fresh_id})
+    return fresh_id
+
+
+def begin_boot(c: sa.Connection, node_id: NodeId, boot_id: BootId, at: int) -> Boot:
+    """The node was started. Repeating it with the same *boot_id* changes nothing."""
+    last = c.execute(BOOT, {"node": node_id}).one_or_none()
+    if last is None:
+        c.execute(sa.insert(nodes), {"id": node_id, "boot_id": boot_id, "started_at": at, "seen_at": at})
+    elif last.boot_id != boot_id:
+        boots = last.boots_10min + 1 if at - last.started_at < BOOTS_WINDOW_MS else 1
+        c.execute(BOOT_AGAIN, {"node": node_id, "boot": boot_id, "boots": boots, "now": at})
+    return Boot(*c.execute(BOOT, {"node": node_id}).one())
+
+
+def end_boot(c: sa.Connection, node_id: NodeId, boot_id: BootId, at: int) -> None:
+    """The node stops in good order."""
+    c.execute(STOP, {"node": node_id, "boot": boot_id, "now": at})

@@ -1,0 +1,81 @@
+"""Brings a database to the tables of this release, and refuses one of a newer release.
+
+Alembic is imported here alone, and only when there is something to do: it costs a
+quarter of a second.
+"""
+
+import os
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from storage.database import FromTheFuture, Unavailable, translated
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_TIMEOUT_MS = 30_000  # as long as another process may take to migrate the same file
+
+
+def revisions() -> list[str]:
+    """The revisions of this release, oldest first: the four digits their files begin with."""
+    return sorted(file.name[:4] for file in (MIGRATIONS / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))
+
+
+def upgrade(path: Path) -> None:
+    """Make the SQLite database at *path*, or bring the one that is there to this release's tables.
+
+    All of it in one transaction: whatever interrupts it, the database is as it was.
+    Several processes may do so at once; one works, the others wait and find it done.
+
+    Raises:
+        FromTheFuture: a newer release wrote it; nothing was written.
+        Busy, Unavailable: it cannot be opened or written.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # its WAL gets the same permissions
+    except OSError as error:
+        raise Unavailable(f"cannot open the database {path}: {error.strerror}") from error
+    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
+    sa.event.listen(engine, "connect", _prepare)
+    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    try:
+        with engine.begin() as connection:
+            _upgrade(connection, path)
+    except sa.exc.DBAPIError as error:
+        raise translated(error) from error
+
+
+def _prepare(driver: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
+    driver.isolation_level = None  # BEGIN is said by us alone
+    cursor = driver.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    if cursor.execute("PRAGMA page_count").fetchone() == (0,):
+        cursor.execute("PRAGMA auto_vacuum=incremental")  # can only be said before the first table
+    cursor.execute("PRAGMA foreign_keys=off")  # a rebuilt table would take its children along
+    cursor.close()
+
+
+def _upgrade(connection: sa.Connection, path: Path) -> None:
+    known = revisions()
+    current = _current(connection)
+    if current == known[-1]:
+        return
+    if current is not None and current not in known:
+        raise FromTheFuture(
+            f"the database {path} was written by a newer hub (its tables are of revision {current},"
+            f" this hub knows {known[-1]}); start that newer hub, or restore a backup made before it"
+        )
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    command.upgrade(config, "head")
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    if broken:
+        raise Unavailable(f"the database {path} cannot be migrated: {len(broken)} rows refer to nothing")
+
+
+def _current(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()

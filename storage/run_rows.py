@@ -1,0 +1,184 @@
+"""Runs as they are read: their rows, their history. ``storage.runs`` makes and moves them."""
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, BootId, DeviceId, RunId
+from protocol.lifecycles import PauseReason, RunOutcome, RunState
+from storage.schema import agents, run_state_history, runs
+
+
+class UnknownRun(HubError):
+    """There is no such run."""
+
+    code = ErrorCode.UNKNOWN_RUN
+
+
+class StaleRun(HubError):
+    """Somebody else moved the run; nothing was written."""
+
+    code = ErrorCode.STALE_RUN
+
+
+class HeldRun(msgspec.Struct, frozen=True):
+    """A run as its holder saw it last; what every move compares with."""
+
+    id: RunId
+    state: RunState
+    fence: int
+
+
+class RunError(msgspec.Struct, frozen=True):
+    """Something that went wrong in a run, for people. *unit_key* is ``None`` for the run as a whole."""
+
+    unit_key: str | None
+    code: str
+    message: str
+    at: int
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked of the model."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class RunRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A run. Instants are epoch milliseconds; *units_...* count units, *items_created* accepted calls."""
+
+    id: RunId
+    agent_id: AgentId
+    agent_name: str
+    device_id: DeviceId | None
+    trigger_kind: str
+    fire_key: str
+    state: RunState
+    outcome: RunOutcome | None
+    reason: str | None
+    pause_reason: PauseReason | None
+    fence: int
+    lease_boot_id: BootId | None
+    attempt: int
+    max_attempts: int
+    crash_count: int
+    dispatch_count: int
+    cancel_requested_at: int | None
+    cancel_reason: str | None
+    eligible_at: int
+    deadline_at: int | None
+    config_rev: int
+    config_fingerprint: str
+    parameters: dict[str, Any]
+    progress: float
+    errors: tuple[RunError, ...]
+    error_count: int
+    units_total: int
+    units_done: int
+    units_skipped: int
+    units_failed: int
+    items_created: int
+    usage: Usage
+    created_at: int
+    started_at: int | None
+    completed_at: int | None
+    updated_at: int
+
+    @property
+    def held(self) -> HeldRun:
+        """What its holder compares with."""
+        return HeldRun(self.id, self.state, self.fence)
+
+
+class RunMove(msgspec.Struct, frozen=True):
+    """One move of a run."""
+
+    seq: int
+    old_state: RunState | None
+    new_state: RunState
+    attempt: int
+    fence: int
+    reason: str | None
+    actor: str
+    at: int
+
+
+_OWN_COLUMNS = [runs.c[name] for name in RunRow.__struct_fields__ if name not in ("agent_name", "usage")]
+_USAGE_COLUMNS = (runs.c.model_requests, runs.c.prompt_tokens, runs.c.completion_tokens)
+RUNS = sa.select(*_OWN_COLUMNS, *_USAGE_COLUMNS, agents.c.name.label("agent_name")).join_from(runs, agents)
+RUN_COUNTS = sa.select(runs.c.state, sa.func.count().label("runs")).group_by(runs.c.state)
+RUN_BY_ID = RUNS.where(runs.c.id == sa.bindparam("run"))
+RUN_BY_FIRE = sa.select(runs.c.id).where(
+    runs.c.agent_id == sa.bindparam("agent"), runs.c.fire_key == sa.bindparam("fire")
+)
+HISTORY = (
+    sa.select(*(run_state_history.c[name] for name in RunMove.__struct_fields__))
+    .where(run_state_history.c.run_id == sa.bindparam("run"))
+    .order_by(run_state_history.c.seq)
+)
+
+
+def get_run(c: sa.Connection, id: RunId) -> RunRow:
+    """The run.
+
+    Raises:
+        UnknownRun: there is none.
+    """
+    run = find_run(c, id)
+    if run is None:
+        raise UnknownRun(f"there is no run {id}")
+    return run
+
+
+def find_run(c: sa.Connection, id: RunId) -> RunRow | None:
+    """The run, if there is one."""
+    row = c.execute(RUN_BY_ID, {"run": id}).one_or_none()
+    return None if row is None else _run(row)
+
+
+def list_runs(
+    c: sa.Connection,
+    *,
+    agent_id: AgentId | None = None,
+    device_id: DeviceId | None = None,
+    states: Collection[RunState] | None = None,
+    limit: int = 50,
+    before_id: RunId | None = None,
+) -> list[RunRow]:
+    """Runs, the newest id first; the next page is what comes before the last id of this one."""
+    query = RUNS.order_by(runs.c.id.desc()).limit(limit)
+    if agent_id is not None:
+        query = query.where(runs.c.agent_id == agent_id)
+    if device_id is not None:
+        query = query.where(runs.c.device_id == device_id)
+    if states is not None:
+        query = query.where(runs.c.state.in_(sorted(states)))
+    if before_id is not None:
+        query = query.where(runs.c.id < before_id)
+    return [_run(row) for row in c.execute(query)]
+
+
+def count_runs(c: sa.Connection) -> dict[RunState, int]:
+    """How many runs are in each state; a state without runs is missing."""
+    return {row.state: row.runs for row in c.execute(RUN_COUNTS)}
+
+
+def run_history(c: sa.Connection, run_id: RunId) -> list[RunMove]:
+    """Every move of the run, oldest first; the first one made it."""
+    return [RunMove(*row) for row in c.execute(HISTORY, {"run": run_id})]
+
+
+def _run(row: Any) -> RunRow:
+    fields = dict(row._mapping)
+    errors = tuple(RunError(**error) for error in fields.pop("errors"))
+    usage = Usage(
+        requests=fields.pop("model_requests"),
+        prompt_tokens=fields.pop("prompt_tokens"),
+        completion_tokens=fields.pop("completion_tokens"),
+    )
+    return RunRow(**fields, errors=errors, usage=usage)

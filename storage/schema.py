@@ -1,0 +1,424 @@
+"""The tables, once, for SQLite and PostgreSQL.
+
+``SCHEMA.md`` says in words what each holds. What must never be is a constraint
+here, written so that NULL does not slip through. Instants are UTC epoch
+milliseconds, ids are text. ``migrations/`` leads to the same tables step by step,
+and a test compares the two.
+"""
+
+import sqlalchemy as sa
+
+from protocol.lifecycles import CallState, PauseReason, RunOutcome, RunState, UnitState
+from storage.columns import Choice, Doc, Flag, Int, doc, index, number, one_of, reference, text, zero_or_one
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+def _table(name: str, *parts: sa.schema.SchemaItem, rowid: bool = True) -> sa.Table:
+    return sa.Table(name, metadata, *parts, sqlite_strict=True, sqlite_with_rowid=rowid)
+
+
+EXECUTING = "state IN ('PREPARING', 'RUNNING')"
+_FINAL = "state IN ('COMPLETED', 'FAILED', 'CANCELLED')"
+
+hub = _table("hub", sa.Column("key", sa.Text, primary_key=True), text("value"), rowid=False)
+
+nodes = _table(
+    "nodes",
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("boot_id", sa.Text, nullable=False, unique=True),
+    number("started_at"),
+    number("seen_at"),
+    sa.Column("stopped_at", Int),
+    number("boots_10min", 1),
+)
+
+users = _table("users", sa.Column("id", sa.Text, primary_key=True), text("name"), number("created_at"))
+index("users_one_name", users.c.name, unique=True)
+
+devices = _table(
+    "devices",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("user_id", "users.id", ondelete="CASCADE"),
+    text("name"),
+    sa.Column("platform", sa.Text),
+    number("max_concurrent_runs", 1),
+    text("connectivity", "offline"),
+    sa.Column("node_id", sa.Text, sa.ForeignKey("nodes.id")),
+    number("session_epoch", 0),
+    sa.Column("last_seen_at", Int),
+    sa.Column("revoked_at", Int),
+    number("created_at"),
+    sa.CheckConstraint("max_concurrent_runs BETWEEN 1 AND 64", name="max_concurrent_runs"),
+    one_of("connectivity", ("online", "offline")),
+)
+index("devices_user", devices.c.user_id)
+index("devices_one_name", devices.c.user_id, devices.c.name, where="revoked_at IS NULL", unique=True)
+
+device_tokens = _table(
+    "device_tokens",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("device_id", "devices.id", ondelete="CASCADE"),
+    sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
+    doc("scopes", "[]"),
+    number("created_at"),
+    sa.Column("expires_at", Int),
+    sa.Column("last_used_at", Int),
+    sa.Column("revoked_at", Int),
+)
+index("device_tokens_device", device_tokens.c.device_id)
+
+agents = _table(
+    "agents",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("user_id", "users.id", ondelete="CASCADE"),
+    sa.Column("external_id", sa.Text, unique=True),
+    sa.Column("instance_id", sa.Text),
+    sa.Column("project_id", sa.Text),
+    text("name"),
+    sa.Column("description", sa.Text),
+    text("type", "CUSTOM"),
+    sa.Column("subtype", sa.Text),
+    text("source", "api"),
+    text("executor"),
+    reference("device_id", "devices.id", ondelete="SET NULL", nullable=True),
+    sa.Column("prompt_template", sa.Text),
+    doc("data_types", "[]"),
+    number("max_concurrent_runs", 1),
+    number("priority", 0),
+    number("config_rev", 1),
+    text("config_fingerprint", ""),
+    number("created_at"),
+    number("updated_at"),
+    sa.Column("deleted_at", Int),
+    sa.UniqueConstraint("user_id", "name"),
+    one_of(
+        "type",
+        (
+            "COORDINATOR",
+            "ASSISTANT",
+            "RESEARCHER",
+            "DEVELOPER",
+            "DESIGNER",
+            "SPECIALIST",
+            "AUDITOR",
+            "CUSTOM",
+        ),
+    ),
+    one_of("subtype", ("PLANNER", "REVIEWER", "MANAGER", "TOOL_CURATOR", "DEPLOYMENT"), or_null=True),
+    one_of("source", ("file", "api")),
+    one_of("executor", ("device", "connector")),
+    sa.CheckConstraint("max_concurrent_runs BETWEEN 1 AND 64", name="max_concurrent_runs"),
+)
+index("agents_device", agents.c.device_id)
+
+agent_configs = _table(
+    "agent_configs",
+    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("config_key", sa.Text, primary_key=True),
+    text("config_type", "string"),
+    text("config_value"),
+    sa.Column("description", sa.Text),
+    number("created_at"),
+    number("updated_at"),
+    sa.CheckConstraint("length(config_key) BETWEEN 1 AND 255", name="config_key"),
+    one_of("config_type", ("string", "integer", "float", "boolean", "json")),
+    rowid=False,
+)
+
+agent_states = _table(
+    "agent_states",
+    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    text("lifecycle", "created"),
+    text("availability", "available"),
+    text("connectivity", "offline"),
+    text("health", "ok"),
+    sa.Column("health_reason", sa.Text),
+    sa.Column("exhaust_reason", sa.Text),
+    sa.Column("exhausted_at", Int),
+    sa.Column("recovery_at", Int),
+    number("exhaust_count", 0),
+    number("runs_waiting", 0),
+    number("runs_executing", 0),
+    doc("resource_usage", "{}"),
+    doc("metadata", "{}"),
+    sa.Column("last_heartbeat_at", Int),
+    number("last_activity_at"),
+    number("version", 1),
+    number("updated_at"),
+    one_of(
+        "lifecycle",
+        ("created", "initializing", "ready", "active", "paused", "maintenance", "terminated"),
+    ),
+    one_of("availability", ("available", "on_call", "exhausted")),
+    one_of("connectivity", ("online", "offline")),
+    one_of("health", ("ok", "error")),
+    one_of("exhaust_reason", ("rate_limit", "billing"), or_null=True),
+    sa.CheckConstraint("runs_waiting >= 0", name="runs_waiting"),
+    sa.CheckConstraint("runs_executing >= 0", name="runs_executing"),
+    sa.CheckConstraint(
+        "(availability = 'exhausted') = (exhaust_reason IS NOT NULL AND exhausted_at IS NOT NULL)",
+        name="exhausted",
+    ),
+    sa.CheckConstraint(
+        "recovery_at IS NULL OR (availability = 'exhausted' AND recovery_at >= exhausted_at)",
+        name="recovery_at",
+    ),
+)
+index("agent_states_recovery", agent_states.c.recovery_at, where="availability = 'exhausted'")
+
+agent_state_history = _table(
+    "agent_state_history",
+    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("seq", Int, primary_key=True),
+    text("axis"),
+    sa.Column("old_value", sa.Text),
+    text("new_value"),
+    doc("snapshot", "{}"),
+    sa.Column("reason", sa.Text),
+    text("actor"),
+    number("at"),
+    one_of("axis", ("lifecycle", "availability", "connectivity", "health", "activity")),
+    rowid=False,
+)
+index("agent_state_history_at", agent_state_history.c.at)
+
+schedules = _table(
+    "schedules",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("agent_id", "agents.id", ondelete="CASCADE"),
+    text("kind"),
+    sa.Column("expr", sa.Text),
+    sa.Column("every_ms", Int),
+    sa.Column("at_ms", Int),
+    text("tz", "UTC"),
+    text("action", "run"),
+    text("overlap", "skip"),
+    text("coalesce_policy", "latest"),
+    sa.Column("catchup_window_ms", Int),
+    number("max_catchup", 10),
+    sa.Column("start_deadline_ms", Int),
+    number("run_timeout_ms", 3_600_000),
+    number("jitter_ms", 0),
+    number("max_attempts", 5),
+    number("pause_after_failures", 5),
+    sa.Column("enabled", Flag, nullable=False, server_default=sa.true()),
+    sa.Column("paused_reason", sa.Text),
+    number("consecutive_failures", 0),
+    sa.Column("remaining_runs", Int),
+    sa.Column("starts_at", Int),
+    sa.Column("ends_at", Int),
+    number("cursor_at"),
+    sa.Column("next_fire_at", Int),
+    number("rev", 1),
+    number("created_at"),
+    number("updated_at"),
+    one_of("kind", ("cron", "every", "at")),
+    one_of("action", ("run", "wake")),
+    one_of("overlap", ("skip", "queue_one", "queue_all", "cancel_running", "allow")),
+    one_of("coalesce_policy", ("latest", "earliest", "all")),
+    zero_or_one("enabled"),
+    sa.CheckConstraint("every_ms IS NULL OR every_ms >= 5000", name="every_ms"),
+    sa.CheckConstraint("catchup_window_ms IS NULL OR catchup_window_ms >= 0", name="catchup_window_ms"),
+    sa.CheckConstraint("max_catchup BETWEEN 1 AND 1000", name="max_catchup"),
+    sa.CheckConstraint("jitter_ms >= 0", name="jitter_ms"),
+    sa.CheckConstraint("max_attempts BETWEEN 1 AND 20", name="max_attempts"),
+    sa.CheckConstraint("pause_after_failures >= 0", name="pause_after_failures"),
+    sa.CheckConstraint("(kind = 'cron') = (expr IS NOT NULL)", name="has_expr"),
+    sa.CheckConstraint("(kind = 'every') = (every_ms IS NOT NULL)", name="has_every_ms"),
+    sa.CheckConstraint("(kind = 'at') = (at_ms IS NOT NULL)", name="has_at_ms"),
+    sa.CheckConstraint("next_fire_at IS NULL OR next_fire_at > cursor_at", name="next_fire_at"),
+    sa.CheckConstraint("coalesce_policy <> 'all' OR catchup_window_ms IS NOT NULL", name="window"),
+)
+index("schedules_agent", schedules.c.agent_id)
+index("schedules_due", schedules.c.next_fire_at, where="enabled AND next_fire_at IS NOT NULL")
+
+runs = _table(
+    "runs",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("agent_id", "agents.id", ondelete="CASCADE"),
+    reference("schedule_id", "schedules.id", ondelete="SET NULL", nullable=True),
+    reference("device_id", "devices.id", ondelete="SET NULL", nullable=True),
+    text("trigger_kind"),
+    text("fire_key"),
+    number("fire_at"),
+    number("eligible_at"),
+    sa.Column("queue_slot", sa.Text),
+    sa.Column("rerun_of", sa.Text),
+    sa.Column("state", Choice(RunState), nullable=False, server_default=sa.text("'QUEUED'")),
+    sa.Column("outcome", Choice(RunOutcome)),
+    sa.Column("reason", sa.Text),
+    sa.Column("pause_reason", Choice(PauseReason)),
+    number("fence", 0),
+    sa.Column("lease_boot_id", sa.Text),
+    sa.Column("lease_expires_at", Int),
+    sa.Column("cancel_requested_at", Int),
+    sa.Column("cancel_reason", sa.Text),
+    number("attempt", 1),
+    number("max_attempts", 5),
+    number("crash_count", 0),
+    number("dispatch_count", 0),
+    number("coalesced_count", 0),
+    sa.Column("deadline_at", Int),
+    sa.Column("start_deadline_at", Int),
+    number("priority", 0),
+    number("config_rev"),
+    text("config_fingerprint"),
+    doc("parameters", "{}"),
+    doc("context", "{}"),
+    sa.Column("progress", sa.REAL, nullable=False, server_default=sa.text("0")),
+    sa.Column("status_message", sa.Text),
+    sa.Column("result", Doc),
+    doc("errors", "[]"),
+    number("error_count", 0),
+    number("units_total", 0),
+    number("units_done", 0),
+    number("units_skipped", 0),
+    number("units_failed", 0),
+    number("items_created", 0),
+    number("model_requests", 0),
+    number("prompt_tokens", 0),
+    number("completion_tokens", 0),
+    number("state_seq", 1),
+    number("created_at"),
+    sa.Column("started_at", Int),
+    sa.Column("completed_at", Int),
+    number("updated_at"),
+    sa.UniqueConstraint("agent_id", "fire_key"),
+    one_of("trigger_kind", ("schedule", "catchup", "backfill", "manual", "wake", "rerun")),
+    one_of("state", RunState),
+    one_of("outcome", RunOutcome, or_null=True),
+    one_of("pause_reason", PauseReason, or_null=True),
+    sa.CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
+    sa.CheckConstraint(
+        f"({EXECUTING}) = (lease_boot_id IS NOT NULL AND lease_expires_at IS NOT NULL)", name="lease"
+    ),
+    sa.CheckConstraint(f"({_FINAL}) = (completed_at IS NOT NULL)", name="completed_at"),
+    sa.CheckConstraint(
+        "CASE state WHEN 'COMPLETED' THEN COALESCE(outcome IN ('success', 'partial'), FALSE)"
+        " WHEN 'FAILED' THEN COALESCE(outcome = 'error', FALSE) ELSE outcome IS NULL END",
+        name="outcome_of_state",
+    ),
+    sa.CheckConstraint("(state = 'PAUSED') = (pause_reason IS NOT NULL)", name="paused"),
+    sa.CheckConstraint("attempt <= max_attempts", name="attempt"),
+    sa.CheckConstraint("fence > 0 OR state IN ('QUEUED', 'PAUSED', 'CANCELLED')", name="fence"),
+)
+index("runs_ready", runs.c.eligible_at, runs.c.id, where="state = 'QUEUED'")
+index("runs_executing", runs.c.device_id, runs.c.agent_id, where=EXECUTING)
+index("runs_lease", runs.c.lease_expires_at, where=EXECUTING)
+index("runs_paused", runs.c.agent_id, runs.c.pause_reason, where="state = 'PAUSED'")
+index("runs_history", runs.c.agent_id, runs.c.completed_at, where="completed_at IS NOT NULL")
+index("runs_agent", runs.c.agent_id, runs.c.id)
+index(
+    "runs_one_waiting",
+    runs.c.queue_slot,
+    where="state = 'QUEUED' AND fence = 0 AND queue_slot IS NOT NULL",
+    unique=True,
+)
+
+run_state_history = _table(
+    "run_state_history",
+    sa.Column("run_id", sa.Text, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("seq", Int, primary_key=True),
+    sa.Column("old_state", Choice(RunState)),
+    sa.Column("new_state", Choice(RunState), nullable=False),
+    number("attempt"),
+    number("fence"),
+    sa.Column("reason", sa.Text),
+    text("actor"),
+    number("at"),
+    one_of("new_state", RunState),
+    rowid=False,
+)
+
+run_units = _table(
+    "run_units",
+    sa.Column("run_id", sa.Text, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("unit_key", sa.Text, primary_key=True),
+    text("content_hash"),
+    sa.Column("size_bytes", Int),
+    sa.Column("state", Choice(UnitState), nullable=False),
+    number("attempts", 0),
+    number("calls_planned", 0),
+    number("calls_settled", 0),
+    sa.Column("truncated", Flag, nullable=False, server_default=sa.false()),
+    sa.Column("error", sa.Text),
+    number("updated_at"),
+    one_of("state", UnitState),
+    zero_or_one("truncated"),
+    sa.CheckConstraint("calls_settled <= calls_planned", name="calls_settled"),
+    sa.CheckConstraint("state <> 'DONE' OR calls_settled = calls_planned", name="done"),
+    rowid=False,
+)
+
+run_calls = _table(
+    "run_calls",
+    sa.Column("call_id", sa.Text, primary_key=True),
+    text("run_id"),
+    text("unit_key"),
+    number("ordinal"),
+    text("target_table"),
+    sa.Column("payload", Doc),
+    sa.Column("state", Choice(CallState), nullable=False, server_default=sa.text("'PLANNED'")),
+    number("sends", 0),
+    sa.Column("result", Doc),
+    number("updated_at"),
+    sa.ForeignKeyConstraint(
+        ["run_id", "unit_key"], ["run_units.run_id", "run_units.unit_key"], ondelete="CASCADE"
+    ),
+    one_of("state", CallState),
+)
+index("run_calls_unit", run_calls.c.run_id, run_calls.c.unit_key)
+index(
+    "run_calls_open",
+    run_calls.c.run_id,
+    run_calls.c.unit_key,
+    run_calls.c.ordinal,
+    where="state IN ('PLANNED', 'SENT')",
+)
+
+unit_ledger = _table(
+    "unit_ledger",
+    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("unit_key", sa.Text, primary_key=True),
+    text("content_hash"),
+    text("config_fingerprint"),
+    text("run_id"),
+    number("done_at"),
+    rowid=False,
+)
+
+activity_log = _table(
+    "activity_log",
+    sa.Column("id", sa.Text, primary_key=True),
+    number("at"),
+    text("event_type"),
+    text("level", "info"),
+    sa.Column("agent_id", sa.Text),
+    sa.Column("run_id", sa.Text),
+    sa.Column("device_id", sa.Text),
+    text("actor"),
+    sa.Column("trace_id", sa.Text),
+    text("message"),
+    doc("data", "{}"),
+    one_of("level", ("debug", "info", "warning", "error")),
+)
+index("activity_log_agent", activity_log.c.agent_id, activity_log.c.at)
+index("activity_log_at", activity_log.c.at)
+
+idempotency_keys = _table(
+    "idempotency_keys",
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    text("request_hash"),
+    sa.Column("response", Doc),
+    number("created_at"),
+    rowid=False,
+)

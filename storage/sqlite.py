@@ -1,0 +1,286 @@
+"""The database in one SQLite file: one writer with group commit, one reader.
+
+The writer takes what is waiting, up to ``BATCH`` jobs, into aiosqlite's own
+thread in one hop, runs them in one transaction and commits once. Callers learn of
+their result after that, so what was acknowledged is on the disk. If a job of a
+batch raises, the batch is rolled back and replayed with a savepoint around each
+job, so that only the guilty one fails.
+"""
+
+import asyncio
+import sqlite3
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import aiosqlite
+import anyio
+import sqlalchemy as sa
+
+from storage.database import Busy, Unavailable, translated
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BATCH = 128  # jobs per COMMIT: more does not commit faster, and the first of them would wait longer
+QUEUE = 1_024  # jobs waiting, 8 batches; beyond that callers wait, so that a slow disk slows its users
+BUSY_TIMEOUT_MS = 5_000  # for a backup or a shell on the same file; a second hub is kept out by its lock
+
+_PRAGMAS = (
+    f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
+    "PRAGMA journal_mode=wal",
+    "PRAGMA synchronous=full",  # a plan of calls must be on the disk before the first call leaves
+    "PRAGMA foreign_keys=on",
+)
+
+
+class SqliteDatabase:
+    """A ``Database`` in one file. Made by ``open_sqlite``."""
+
+    def __init__(self, writer: "_Writer", reader: "_Session") -> None:
+        self._writer = writer
+        self._reader = reader
+
+    async def read(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """See ``Database.read``."""
+        return await self._reader.in_thread(self._reader.run_read, lambda c: fn(c, *args, **kwargs))
+
+    async def write(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """See ``Database.write``."""
+        result: T = await self._writer.put(lambda c: fn(c, *args, **kwargs))
+        return result
+
+
+@asynccontextmanager
+async def open_sqlite(path: Path | None) -> AsyncIterator[SqliteDatabase]:
+    """The database in the file at *path*, or one in memory; its tables must be there already.
+
+    Leaving the block writes what is queued, then closes the file.
+    """
+    failure: Exception | None = None
+    async with _sessions(path) as (session, reader), anyio.create_task_group() as owner:
+        writer = _Writer(session)
+        owner.start_soon(writer.serve)
+        try:
+            yield SqliteDatabase(writer, reader)
+        except Exception as error:
+            failure = error  # raised below: a task group would wrap it
+        finally:
+            writer.close()
+    if failure is not None:
+        raise failure
+
+
+class _Job:
+    """A function on its way to the writer, and what became of it."""
+
+    __slots__ = ("call", "error", "settled", "value")
+
+    def __init__(self, call: Callable[[sa.Connection], Any], settled: "asyncio.Future[Any]") -> None:
+        self.call = call
+        self.settled = settled
+        self.value: Any = None
+        self.error: Exception | None = None
+
+    def succeed(self, value: Any) -> None:
+        self.value, self.error = value, None
+
+    def fail(self, error: Exception) -> None:
+        self.value, self.error = None, _ours(error)
+
+    def settle(self) -> None:
+        """Tell the caller, unless it has left."""
+        if self.settled.done():
+            return
+        if self.error is not None:
+            self.settled.set_exception(self.error)
+        else:
+            self.settled.set_result(self.value)
+
+
+class _Writer:
+    """The queue in front of the writing session, and the one task that empties it.
+
+    A future of the loop for each job and a plain queue: streams and events of anyio
+    cost a write more than its SQL does (row 13 of the bench).
+    """
+
+    def __init__(self, session: "_Session") -> None:
+        self._session = session
+        self._queue: deque[_Job] = deque()
+        self._arrived = anyio.Event()
+        self._room = anyio.Event()
+        self._is_closed = False
+
+    async def put(self, call: Callable[[sa.Connection], Any]) -> Any:
+        """Queue *call* and wait until it is on the disk. A caller that leaves does not take it along."""
+        while len(self._queue) >= QUEUE and not self._is_closed:
+            self._room = anyio.Event() if self._room.is_set() else self._room
+            await self._room.wait()
+        if self._is_closed:
+            raise Unavailable("the database is closed")
+        settled = asyncio.get_running_loop().create_future()
+        self._queue.append(_Job(call, settled))
+        self._arrived.set()
+        return await settled
+
+    def close(self) -> None:
+        """Take nothing more; what is queued will be written."""
+        self._is_closed = True
+        self._arrived.set()
+        self._room.set()
+
+    async def serve(self) -> None:
+        """Write until closed and empty.
+
+        Shielded without a time limit: what was queued is written even when the hub is
+        cancelled, and a statement that the disk holds up cannot be abandoned anyway.
+        The queue is bounded and closed by then.
+        """
+        with anyio.CancelScope(shield=True):
+            while self._queue or not self._is_closed:
+                if not self._queue:
+                    self._arrived = anyio.Event()
+                    await self._arrived.wait()
+                    continue
+                batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH))]
+                self._room.set()
+                try:
+                    await self._session.in_thread(self._session.run_batch, batch)
+                except Exception as error:
+                    for job in batch:
+                        job.fail(error)
+                    raise
+                finally:
+                    for job in batch:
+                        job.settle()
+
+
+class _TransactionLost(Exception):
+    """SQLite gave up the whole transaction because of one statement: a full disk, a failed write."""
+
+
+class _Session:
+    """A SQLAlchemy connection that lives in the thread of one aiosqlite connection."""
+
+    core: sa.Connection  # from ``dress`` on
+
+    def __init__(self, raw: aiosqlite.Connection) -> None:
+        self._raw = raw
+        self._is_closed = False
+
+    async def in_thread(self, fn: Callable[..., T], *args: Any) -> T:
+        """Run *fn* in the connection's thread, in one hop.
+
+        ``Connection._execute`` is private to aiosqlite: this is the one place that
+        uses it, and a test names the version it was read in.
+        """
+        if self._is_closed:
+            raise Unavailable("the database is closed")
+        result: T = await self._raw._execute(fn, *args)  # type: ignore[no-untyped-call]
+        return result
+
+    async def close(self) -> None:
+        await self.in_thread(self.core.close)
+        self._is_closed = True
+        await self._raw.close()
+
+    def dress(self, begin: str) -> None:
+        """In the thread: say the pragmas, and when a transaction begins.
+
+        The driver's own idea of that loses updates (``isolation_level=None`` turns
+        it off), and a deferred BEGIN fails when it comes to write.
+        """
+        driver = self._raw._conn
+        for pragma in _PRAGMAS:
+            driver.execute(pragma).close()
+        engine = sa.create_engine("sqlite://", creator=lambda: driver, poolclass=sa.StaticPool)
+        sa.event.listen(engine, "begin", lambda core: core.exec_driver_sql(begin))
+        self.core = engine.connect()
+
+    def run_read(self, call: Callable[[sa.Connection], T]) -> T:
+        """In the thread: one snapshot, and nothing may be written."""
+        try:
+            with self.core.begin():
+                self._raw._conn.execute("PRAGMA query_only=on").close()
+                try:
+                    return call(self.core)
+                finally:
+                    self._raw._conn.execute("PRAGMA query_only=off").close()
+        except sa.exc.DBAPIError as error:
+            raise translated(error) from error
+
+    def run_batch(self, batch: Sequence[_Job]) -> None:
+        """In the thread: every job is done or failed afterwards; what is done is on the disk."""
+        try:
+            with self.core.begin():
+                values = [job.call(self.core) for job in batch]
+        except Exception as error:
+            if len(batch) == 1 or isinstance(translated(error), Busy):
+                for job in batch:
+                    job.fail(error)
+            else:
+                self._run_again(batch)
+        else:
+            for job, value in zip(batch, values, strict=True):
+                job.succeed(value)
+
+    def _run_again(self, batch: Sequence[_Job]) -> None:
+        """One of them raised: find out which, and write the others."""
+        try:
+            with self.core.begin():
+                for job in batch:
+                    self._run_in_savepoint(job)
+        except Exception:  # the transaction around them failed: each for itself
+            for job in batch:
+                self.run_batch([job])
+
+    def _run_in_savepoint(self, job: _Job) -> None:
+        try:
+            with self.core.begin_nested():
+                value = job.call(self.core)
+        except Exception as error:
+            if not self._raw.in_transaction:
+                raise _TransactionLost from error  # else the jobs after this one would run outside of any
+            job.fail(error)
+        else:
+            job.succeed(value)
+
+
+def _ours(error: Exception) -> Exception:
+    ours = translated(error)
+    if ours is not error:
+        ours.__cause__ = error
+    return ours
+
+
+@asynccontextmanager
+async def _sessions(path: Path | None) -> AsyncIterator[tuple[_Session, _Session]]:
+    """The writer's session and the reader's; in memory they are one and the same."""
+    async with _session(path, "BEGIN IMMEDIATE") as writer:
+        if path is None:
+            yield writer, writer
+        else:
+            async with _session(path, "BEGIN") as reader:
+                yield writer, reader
+
+
+@asynccontextmanager
+async def _session(path: Path | None, begin: str) -> AsyncIterator[_Session]:
+    try:
+        raw = await aiosqlite.connect(path or ":memory:", isolation_level=None, cached_statements=256)
+    except sqlite3.Error as error:
+        raise Unavailable(f"cannot open the database {path}: {error}") from error
+    session = _Session(raw)
+    try:
+        await session.in_thread(session.dress, begin)
+        yield session
+    finally:
+        with anyio.CancelScope(shield=True):  # without a limit: it waits for one statement at most
+            await session.close()

@@ -1,0 +1,260 @@
+"""The units of runs (a file, a message), and the ledger of those that are settled for good."""
+
+from collections.abc import Iterable
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, IllegalTransition
+from protocol.ids import AgentId, RunId
+from protocol.lifecycles import UNIT, CallState, UnitEvent, UnitState
+from storage.calls import OF_UNIT, count_calls
+from storage.run_progress import NO_USAGE, advance, check_held, record_error
+from storage.run_rows import HeldRun, Usage
+from storage.schema import run_calls, run_units, runs, unit_ledger
+
+
+class StillOpen(IllegalTransition):
+    """A unit cannot be settled yet: so many of its *calls* are not answered. Nothing was written."""
+
+    def __init__(self, unit_key: str, calls: int) -> None:
+        super().__init__(f"the unit {unit_key!r} has {calls} calls that are not answered")
+        self.calls = calls
+
+
+class UnitRow(msgspec.Struct, frozen=True):
+    """One file or message of a run."""
+
+    unit_key: str
+    content_hash: str
+    size_bytes: int | None
+    state: UnitState
+    attempts: int
+    calls_planned: int
+    calls_settled: int
+    error: str | None
+    updated_at: int
+
+
+LEDGER = sa.select(unit_ledger.c.unit_key, unit_ledger.c.content_hash).where(
+    unit_ledger.c.agent_id == sa.bindparam("agent"),
+    unit_ledger.c.config_fingerprint == sa.bindparam("fingerprint"),
+)
+UNITS = (
+    sa.select(*(run_units.c[name] for name in UnitRow.__struct_fields__))
+    .where(run_units.c.run_id == sa.bindparam("run"))
+    .order_by(run_units.c.unit_key)
+)
+ONE_UNIT = sa.select(*(run_units.c[name] for name in UnitRow.__struct_fields__)).where(
+    run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit")
+)
+UNIT_KEYS = sa.select(run_units.c.unit_key).where(run_units.c.run_id == sa.bindparam("run"))
+UNIT_COUNTS = (
+    sa.select(run_units.c.state, sa.func.count().label("units"))
+    .where(run_units.c.run_id == sa.bindparam("run"))
+    .group_by(run_units.c.state)
+)
+
+
+def known_units(c: sa.Connection, agent_id: AgentId, config_fingerprint: str) -> dict[str, str]:
+    """The ledger: unit key to content hash of all that was settled for this agent and fingerprint."""
+    rows = c.execute(LEDGER, {"agent": agent_id, "fingerprint": config_fingerprint})
+    return {row.unit_key: row.content_hash for row in rows}
+
+
+def units_of(c: sa.Connection, run_id: RunId) -> list[UnitRow]:
+    """The units of a run, by key."""
+    return [UnitRow(*row) for row in c.execute(UNITS, {"run": run_id})]
+
+
+def find_unit(c: sa.Connection, run_id: RunId, unit_key: str) -> UnitRow | None:
+    """The unit of the run, if it is known there."""
+    row = c.execute(ONE_UNIT, {"run": run_id, "unit": unit_key}).one_or_none()
+    return None if row is None else UnitRow(*row)
+
+
+def count_units(c: sa.Connection, run_id: RunId) -> dict[UnitState, int]:
+    """How many units of a run are in each state; a state without units is missing."""
+    return {row.state: row.units for row in c.execute(UNIT_COUNTS, {"run": run_id})}
+
+
+def skip_units(
+    c: sa.Connection,
+    held: HeldRun,
+    units: Iterable[tuple[str, str, int | None]],
+    at: int,
+    *,
+    reason: str | None = None,
+) -> int:
+    """These (key, content hash, size in bytes) are passed over: SKIPPED. Returns how many are new here.
+
+    Without a *reason* the ledger knows them; with one, it is kept with the unit.
+
+    A unit that the run has already stays as it is.
+
+    Raises:
+        StaleRun: the run is held under another fence, or has ended; nothing was written.
+    """
+    check_held(c, held)
+    there = set(c.execute(UNIT_KEYS, {"run": held.id}).scalars())
+    fresh = {
+        key: {
+            "run_id": held.id,
+            "unit_key": key,
+            "content_hash": digest,
+            "size_bytes": size,
+            "state": UnitState.SKIPPED,
+            "error": reason,
+            "updated_at": at,
+        }
+        for key, digest, size in units
+        if key not in there
+    }
+    if fresh:
+        c.execute(sa.insert(run_units), list(fresh.values()))
+        advance(c, held, at=at, skipped=len(fresh))
+    return len(fresh)
+
+
+ADD_UNIT = sa.insert(run_units)
+DROP_UNSENT = sa.delete(run_calls).where(*OF_UNIT, run_calls.c.state == CallState.PLANNED)
+MOVE_UNIT = (
+    sa.update(run_units)
+    .where(run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit"))
+    .values(
+        state=sa.bindparam("after"),
+        error=sa.bindparam("wrong"),
+        calls_planned=run_units.c.calls_planned - sa.bindparam("dropped"),
+        updated_at=sa.bindparam("now"),
+    )
+)
+REFUSALS = (
+    sa.select(run_calls.c.ordinal, run_calls.c.state, run_calls.c.result)
+    .where(*OF_UNIT, run_calls.c.state.in_((CallState.REJECTED, CallState.UNKNOWN)))
+    .order_by(run_calls.c.ordinal)
+)
+IN_LEDGER = (
+    sa.update(unit_ledger)
+    .where(unit_ledger.c.agent_id == sa.bindparam("agent"), unit_ledger.c.unit_key == sa.bindparam("unit"))
+    .values(
+        content_hash=sa.bindparam("digest"),
+        config_fingerprint=sa.bindparam("fingerprint"),
+        run_id=sa.bindparam("run"),
+        done_at=sa.bindparam("now"),
+    )
+)
+AGENT_OF_RUN = sa.select(runs.c.agent_id, runs.c.config_fingerprint).where(runs.c.id == sa.bindparam("run"))
+
+
+def settle_unit(c: sa.Connection, held: HeldRun, unit_key: str, at: int) -> UnitState:
+    """All calls of the unit are answered: DONE and in the ledger, or FAILED if one was not taken.
+
+    A failure is told among the run's errors too. A unit that is settled already stays as it
+    is, so this may be repeated.
+
+    Raises:
+        StaleRun: the run is held under another fence, or has ended.
+        StillOpen: a call is not answered.
+        IllegalTransition: the unit has no plan.
+        In each case nothing was written.
+    """
+    check_held(c, held)
+    unit = find_unit(c, held.id, unit_key)
+    if unit is None:
+        raise IllegalTransition(f"the unit {unit_key!r} is not known in run {held.id}")
+    if UNIT.is_final(unit.state) or unit.state is UnitState.FAILED:
+        return unit.state
+    _, still_open, counts = count_calls(c, held.id, unit_key)
+    if still_open:
+        raise StillOpen(unit_key, still_open)
+    if counts.get(CallState.REJECTED) or counts.get(CallState.UNKNOWN):
+        code, message = _refusal(c, held.id, unit_key)
+        return _fail(c, held, unit, code, message, at)
+    after = UNIT.after(unit.state, UnitEvent.SETTLED)
+    here = {"run": held.id, "unit": unit_key, "now": at}
+    c.execute(MOVE_UNIT, here | {"after": after, "wrong": None, "dropped": 0})
+    _write_ledger(c, held.id, unit, at)
+    advance(c, held, at=at, done=1)
+    return after
+
+
+def _refusal(c: sa.Connection, run_id: RunId, unit_key: str) -> tuple[ErrorCode, str]:
+    refused = c.execute(REFUSALS, {"run": run_id, "unit": unit_key}).all()
+    first = refused[0]
+    if first.state is CallState.REJECTED:
+        answer = msgspec.json.encode(first.result).decode()
+        return ErrorCode.DEVICE_ERROR, f"the device did not take {len(refused)} of its items: {answer}"
+    return ErrorCode.UNKNOWN_EFFECT, f"the device did not answer for {len(refused)} of its items"
+
+
+def _write_ledger(c: sa.Connection, run_id: RunId, unit: UnitRow, at: int) -> None:
+    agent_id, fingerprint = c.execute(AGENT_OF_RUN, {"run": run_id}).one()
+    entry = {"agent": agent_id, "unit": unit.unit_key, "digest": unit.content_hash}
+    entry |= {"fingerprint": fingerprint, "run": run_id, "now": at}
+    if c.execute(IN_LEDGER, entry).rowcount == 0:
+        c.execute(
+            sa.insert(unit_ledger),
+            {
+                "agent_id": agent_id,
+                "unit_key": unit.unit_key,
+                "content_hash": unit.content_hash,
+                "config_fingerprint": fingerprint,
+                "run_id": run_id,
+                "done_at": at,
+            },
+        )
+
+
+def fail_unit(
+    c: sa.Connection,
+    held: HeldRun,
+    *,
+    unit_key: str,
+    content_hash: str,
+    size_bytes: int | None,
+    error: str,
+    code: str = "unit_failed",
+    usage: Usage = NO_USAGE,
+    at: int,
+) -> None:
+    """The unit could not be read or extracted: FAILED, and told among the run's errors with *code*.
+
+    What it had planned and never sent is dropped. A unit that is FAILED already
+    stays as it is, so this may be repeated.
+
+    Raises:
+        StaleRun: the run is held under another fence, or has ended.
+        StillOpen: a call of it was sent and is not answered.
+        IllegalTransition: the unit is DONE or SKIPPED in this run.
+        In each case nothing was written.
+    """
+    check_held(c, held)
+    unit = find_unit(c, held.id, unit_key)
+    if unit is not None and unit.state is UnitState.FAILED:
+        return
+    if unit is None:
+        row = {"run_id": held.id, "unit_key": unit_key, "content_hash": content_hash}
+        c.execute(ADD_UNIT, row | {"size_bytes": size_bytes, "state": UNIT.initial, "updated_at": at})
+        unit = UnitRow(unit_key, content_hash, size_bytes, UNIT.initial, 0, 0, 0, None, at)
+    _, _, counts = count_calls(c, held.id, unit_key)
+    if sent := counts.get(CallState.SENT):
+        raise StillOpen(unit_key, sent)
+    _fail(c, held, unit, code, error, at, usage)
+
+
+def _fail(
+    c: sa.Connection,
+    held: HeldRun,
+    unit: UnitRow,
+    code: str,
+    message: str,
+    at: int,
+    usage: Usage = NO_USAGE,
+) -> UnitState:
+    after = UNIT.after(unit.state, UnitEvent.FAILED)
+    here = {"run": held.id, "unit": unit.unit_key, "now": at}
+    dropped = c.execute(DROP_UNSENT, here).rowcount
+    c.execute(MOVE_UNIT, here | {"after": after, "wrong": message, "dropped": dropped})
+    record_error(c, held.id, unit.unit_key, code, message, at)
+    advance(c, held, at=at, failed=1, usage=usage)
+    return after

@@ -1,0 +1,136 @@
+"""Rows for tests of storage: only what a test is about is written in the test."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, BootId, CallId, DeviceId, RunId, UserId
+from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState
+from storage import agents, devices, outbox, runs
+from storage.agents import AgentRow, DeclaredAgent
+from storage.outbox import PlannedCall, UnitPlan
+from storage.runs import HeldRun, RunRow
+
+AT = 1_000_000
+ME = UserId("me")
+LAPTOP = "laptop"
+BOOT, NEXT_BOOT = BootId("boot-1"), BootId("boot-2")
+PROMPT_1 = "fingerprint-1"
+
+
+def declare(c: sa.Connection, *declared: DeclaredAgent, at: int = AT) -> agents.Reconciled:
+    """The declared agents of hub.toml, as they stand now. Ids tell what they are of."""
+    user = devices.ensure_user(c, ME, "me", at)
+    fresh = [
+        name
+        for agent in declared
+        for name in (f"agent-{agent.name}", f"device-{agent.device_name}", f"schedule-{agent.name}-{at}")
+    ]
+    return agents.reconcile_declared(c, user_id=user, declared=declared, at=at, fresh_ids=fresh)
+
+
+def make_agent(c: sa.Connection, name: str = "inbox", *, device: str = LAPTOP) -> AgentRow:
+    """One more agent beside those that are declared already."""
+    others = [
+        DeclaredAgent(name=row.name, device_name=row.device_name or "", paths=row.paths)
+        for row in agents.list_agents(c)
+        if row.name != name
+    ]
+    declare(c, *others, DeclaredAgent(name=name, device_name=device, paths=("notes",)))
+    return agents.get_agent(c, AgentId(f"agent-{name}"))
+
+
+def make_run(
+    c: sa.Connection,
+    run_id: str = "run-1",
+    *,
+    agent: AgentRow | None = None,
+    state: RunState = RunState.QUEUED,
+    at: int = AT,
+    fingerprint: str = PROMPT_1,
+    deadline_at: int | None = None,
+) -> RunRow:
+    """A run that was led into *state* by legal moves."""
+    agent = agent or make_agent(c)
+    run = runs.create_run(
+        c,
+        id=RunId(run_id),
+        agent=agent,
+        fire_key=run_id,
+        at=at,
+        config_fingerprint=fingerprint,
+        deadline_at=deadline_at,
+    )
+    if state is RunState.QUEUED:
+        return run
+    if state is RunState.CANCELLED:
+        return runs.request_cancel(c, run.id, "not needed", at)
+    assert agent.device_name is not None
+    claimed = claim(c, agent.device_name, at=at)
+    assert claimed is not None
+    assert claimed.id == run_id
+    if state is RunState.PREPARING:
+        return claimed
+    held = runs.move(c, claimed.held, RunEvent.ACKNOWLEDGED, at=at, actor="device")
+    match state:
+        case RunState.PAUSED:
+            runs.move(c, held, RunEvent.DEVICE_LOST, at=at, actor="hub")
+        case RunState.COMPLETED:
+            runs.move(c, held, RunEvent.FINISHED, at=at, actor="hub", outcome=RunOutcome.SUCCESS)
+        case RunState.FAILED:
+            runs.move(c, held, RunEvent.FAILED, at=at, actor="hub", reason="broken")
+    return runs.get_run(c, run.id)
+
+
+def running(c: sa.Connection, run_id: str = "run-1", *, agent: AgentRow | None = None) -> HeldRun:
+    """A run in RUNNING, as its holder sees it."""
+    return make_run(c, run_id, agent=agent, state=RunState.RUNNING).held
+
+
+def claim(
+    c: sa.Connection, *online: str, at: int = AT, per_device: int = 1, total: int = 32, boot: BootId = BOOT
+) -> RunRow | None:
+    """Claim for the devices of these names."""
+    devices_online = [DeviceId(f"device-{name}") for name in online or (LAPTOP,)]
+    return runs.claim_run(
+        c,
+        boot_id=boot,
+        online=devices_online,
+        per_device=per_device,
+        total=total,
+        lease_until=at + 30_000,
+        at=at,
+    )
+
+
+def calls(*ids: str) -> list[PlannedCall]:
+    """A plan with these call ids, in order."""
+    return [
+        PlannedCall(
+            call_id=CallId(call_id), ordinal=n, table="tasks", payload={"data": {"title": f"call {call_id}"}}
+        )
+        for n, call_id in enumerate(ids)
+    ]
+
+
+def plan(
+    c: sa.Connection,
+    held: HeldRun,
+    unit_key: str = "a.txt",
+    *,
+    of: Sequence[PlannedCall] = (),
+    digest: str = "sha-1",
+    at: int = AT,
+) -> UnitPlan:
+    """The plan of a unit, written."""
+    return outbox.plan_unit(c, held, unit_key=unit_key, content_hash=digest, size_bytes=10, calls=of, at=at)
+
+
+def answer(
+    c: sa.Connection, held: HeldRun, *ids: str, event: CallEvent = CallEvent.ACKED, at: int = AT
+) -> None:
+    """The calls are sent, and settled by *event*."""
+    sent = [CallId(call_id) for call_id in ids]
+    outbox.mark_sent(c, held, sent, at)
+    for call_id in sent:
+        outbox.settle_call(c, call_id, event, {"result": {"id": f"row-{call_id}"}}, at)

@@ -1,0 +1,43 @@
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, RunId
+from storage import activity
+from tests.storage.rows import AT
+
+
+def record(c: sa.Connection, id: str, at: int, agent: str = "agent-1", run: str | None = None) -> None:
+    activity.record(
+        c,
+        id=id,
+        at=at,
+        event_type="run.finished",
+        message="Read 3 files, found 2 items",
+        actor="hub",
+        agent_id=AgentId(agent),
+        run_id=None if run is None else RunId(run),
+        data={"items": 2},
+    )
+
+
+def test_activity_is_told_newest_first_and_page_by_page(c: sa.Connection) -> None:
+    for n in range(5):
+        record(c, f"act-{n}", AT + n)
+    page = activity.list_activity(c, limit=2)
+    assert [entry.id for entry in page] == ["act-4", "act-3"]
+    assert [entry.id for entry in activity.list_activity(c, before=page[-1].at)] == [
+        "act-2",
+        "act-1",
+        "act-0",
+    ]
+    assert (page[0].message, page[0].level, page[0].data) == (
+        "Read 3 files, found 2 items",
+        "info",
+        {"items": 2},
+    )
+
+
+def test_activity_can_be_asked_of_one_agent_or_one_run(c: sa.Connection) -> None:
+    record(c, "act-1", AT, run="run-1")
+    record(c, "act-2", AT, agent="agent-2")
+    assert [entry.id for entry in activity.list_activity(c, agent_id=AgentId("agent-2"))] == ["act-2"]
+    assert [entry.id for entry in activity.list_activity(c, run_id=RunId("run-1"))] == ["act-1"]

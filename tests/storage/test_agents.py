@@ -1,0 +1,132 @@
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, RunId
+from protocol.lifecycles import RunState
+from storage import agents, devices, runs
+from storage.agent_states import agent_history
+from storage.agents import DeclaredAgent, NameTaken, Reconciled, UnknownAgent
+from storage.schema import agents as agent_table
+from storage.schema import schedules
+from tests.storage.rows import AT, ME, claim, declare, make_agent, make_run
+
+INBOX = DeclaredAgent(
+    name="inbox",
+    device_name="laptop",
+    paths=("notes", "mail"),
+    file_extensions=(".md",),
+    data_types=("tasks",),
+    prompt="Find tasks.",
+    schedule="0 * * * *",
+    timezone="Europe/Rome",
+)
+
+
+def enabled_schedules(c: sa.Connection) -> list[str]:
+    return list(c.execute(sa.select(schedules.c.expr).where(schedules.c.enabled)).scalars())
+
+
+def test_a_declared_agent_comes_with_its_device_its_configs_and_its_schedule(c: sa.Connection) -> None:
+    assert declare(c, INBOX) == Reconciled(created=("inbox",))
+    agent = agents.find_agent_by_name(c, "inbox")
+    assert agent is not None
+    assert (agent.device_name, agent.paths, agent.file_extensions) == ("laptop", ("notes", "mail"), (".md",))
+    assert (agent.data_types, agent.prompt, agent.source) == (("tasks",), "Find tasks.", "file")
+    assert (agent.schedule, agent.timezone, agent.lifecycle) == ("0 * * * *", "Europe/Rome", "active")
+    assert [device.name for device in devices.list_devices(c)] == ["laptop"]
+
+
+def test_reading_the_same_file_again_changes_nothing(c: sa.Connection) -> None:
+    declare(c, INBOX)
+    before = agents.list_agents(c)
+    assert declare(c, INBOX, at=AT + 1) == Reconciled()
+    assert agents.list_agents(c) == before
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"prompt": "Find notes."},
+        {"paths": ("mail",)},
+        {"file_extensions": ()},
+        {"data_types": ("notes",)},
+        {"device_name": "desktop"},
+        {"schedule": "5 * * * *"},
+        {"timezone": "UTC"},
+    ],
+)
+def test_a_change_in_the_file_is_a_new_revision_of_the_agent(
+    c: sa.Connection, changed: dict[str, str]
+) -> None:
+    declare(c, INBOX)
+    fields = {name: getattr(INBOX, name) for name in INBOX.__struct_fields__}
+    assert declare(c, DeclaredAgent(**(fields | changed)), at=AT + 1) == Reconciled(updated=("inbox",))
+    agent = agents.list_agents(c)[0]
+    assert agent.config_rev == 2
+    assert {name: getattr(agent, name) for name in changed} == changed
+
+
+def test_a_changed_schedule_takes_the_place_of_the_old_one(c: sa.Connection) -> None:
+    declare(c, INBOX)
+    declare(c, DeclaredAgent(name="inbox", device_name="laptop", schedule="5 4 * * *"), at=AT + 1)
+    assert enabled_schedules(c) == ["5 4 * * *"]
+    declare(c, DeclaredAgent(name="inbox", device_name="laptop"), at=AT + 2)
+    assert enabled_schedules(c) == []
+
+
+def test_an_agent_that_is_no_longer_declared_is_paused_and_archived(c: sa.Connection) -> None:
+    declare(c, INBOX)
+    assert declare(c, at=AT + 7) == Reconciled(archived=("inbox",))
+    assert declare(c, at=AT + 8) == Reconciled()
+    assert agents.list_agents(c) == []
+    archived = agents.find_agent_by_name(c, "inbox")
+    assert archived is not None
+    assert (archived.archived_at, archived.lifecycle) == (AT + 7, "paused")
+    assert enabled_schedules(c) == []
+
+
+def test_an_agent_that_comes_back_is_the_same_one_with_its_history(c: sa.Connection) -> None:
+    declare(c, INBOX)
+    declare(c, at=AT + 1)
+    assert declare(c, INBOX, at=AT + 2) == Reconciled(revived=("inbox",))
+    agent = agents.get_agent(c, AgentId("agent-inbox"))
+    assert (agent.archived_at, agent.lifecycle) == (None, "active")
+    assert [move.new_value for move in agent_history(c, agent.id)] == ["active", "paused", "active"]
+
+
+def test_an_archived_agent_gets_no_run_and_its_waiting_ones_are_not_claimed(c: sa.Connection) -> None:
+    run = make_run(c)
+    agent = agents.get_agent(c, run.agent_id)
+    declare(c, at=AT + 1)
+    assert claim(c) is None
+    with pytest.raises(UnknownAgent, match="inbox"):
+        runs.create_run(c, id=RunId("run-2"), agent=agent, fire_key="again", at=AT, config_fingerprint="")
+
+
+def test_a_declared_name_that_was_taken_over_the_api_is_refused(c: sa.Connection) -> None:
+    make_agent(c, "inbox")
+    c.execute(sa.update(agent_table).values(source="api"))
+    with pytest.raises(NameTaken, match="inbox"):
+        declare(c, INBOX)
+    assert declare(c) == Reconciled()
+
+
+def test_too_few_ids_are_told_of_before_anything_is_written(c: sa.Connection) -> None:
+    with pytest.raises(ValueError, match="3 fresh ids"):
+        agents.reconcile_declared(c, user_id=ME, declared=[INBOX], at=AT, fresh_ids=["one"])
+
+
+def test_an_agent_shows_its_newest_run(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    assert agent.last_run is None
+    make_run(c, "run-1", agent=agent, state=RunState.COMPLETED)
+    make_run(c, "run-2", agent=agent)
+    newest = agents.get_agent(c, agent.id).last_run
+    assert newest is not None
+    assert (newest.id, newest.state, newest.outcome) == ("run-2", RunState.QUEUED, None)
+
+
+def test_an_agent_that_is_not_there_is_told_of(c: sa.Connection) -> None:
+    with pytest.raises(UnknownAgent, match="agent-9"):
+        agents.get_agent(c, AgentId("agent-9"))
+    assert agents.find_agent_by_name(c, "nobody") is None

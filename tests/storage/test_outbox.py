@@ -1,0 +1,325 @@
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+
+from protocol.errors import IllegalTransition
+from protocol.ids import CallId
+from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunState, UnitState
+from storage import outbox, runs
+from storage.database import Conflict
+from storage.outbox import StillOpen
+from storage.runs import HeldRun, StaleRun, Usage
+from storage.schema import run_calls
+from tests.storage.rows import AT, PROMPT_1, answer, calls, claim, make_agent, make_run, plan, running
+
+
+def unit_of(c: sa.Connection, held: HeldRun, key: str = "a.txt") -> outbox.UnitRow:
+    unit = outbox.find_unit(c, held.id, key)
+    assert unit is not None
+    return unit
+
+
+def states_of_calls(c: sa.Connection) -> dict[str, CallState]:
+    rows = c.execute(sa.select(run_calls.c.call_id, run_calls.c.state).order_by(run_calls.c.call_id))
+    return {row.call_id: row.state for row in rows}
+
+
+def end(c: sa.Connection, held: HeldRun) -> None:
+    runs.move(c, held, RunEvent.FAILED, at=AT, actor="hub", reason="broken")
+
+
+def fail(c: sa.Connection, held: HeldRun, key: str = "a.txt") -> None:
+    outbox.fail_unit(
+        c,
+        held,
+        unit_key=key,
+        content_hash="sha-1",
+        size_bytes=3,
+        error="no converter for .xyz",
+        code="not_convertible",
+        at=AT,
+    )
+
+
+def test_a_plan_is_kept_whole_before_anything_is_sent(c: sa.Connection) -> None:
+    held = running(c)
+    written = plan(c, held, of=calls("call-1", "call-2"))
+    assert written.open_calls == outbox.open_calls(c, held.id)
+    assert [(call.call_id, call.state, call.sends) for call in written.open_calls] == [
+        ("call-1", CallState.PLANNED, 0),
+        ("call-2", CallState.PLANNED, 0),
+    ]
+    assert written.open_calls[0].payload == {"data": {"title": "call call-1"}}
+    unit = unit_of(c, held)
+    assert (unit.state, unit.calls_planned, unit.calls_settled) == (UnitState.EXTRACTED, 2, 0)
+
+
+def test_what_reading_a_unit_cost_is_added_to_its_run(c: sa.Connection) -> None:
+    held = running(c)
+    for key in ("a.txt", "b.txt"):
+        outbox.plan_unit(
+            c,
+            held,
+            unit_key=key,
+            content_hash="sha",
+            size_bytes=1,
+            calls=[],
+            at=AT,
+            usage=Usage(requests=2, prompt_tokens=100, completion_tokens=7),
+        )
+    assert runs.get_run(c, held.id).usage == Usage(requests=4, prompt_tokens=200, completion_tokens=14)
+
+
+def test_the_same_plan_may_be_written_twice(c: sa.Connection) -> None:
+    held = running(c)
+    first = plan(c, held, of=calls("call-1", "call-2"))
+    assert plan(c, held, of=calls("call-1", "call-2")) == first
+    assert unit_of(c, held).calls_planned == 2
+
+
+def test_a_unit_whose_file_changed_before_anything_was_sent_gets_its_new_plan_alone(
+    c: sa.Connection,
+) -> None:
+    held = running(c)
+    plan(c, held, of=calls("old-1", "old-2"), digest="sha-old")
+    written = plan(c, held, of=calls("new-1"), digest="sha-new")
+    assert [call.call_id for call in written.open_calls] == ["new-1"]
+    assert (unit_of(c, held).content_hash, unit_of(c, held).calls_planned) == ("sha-new", 1)
+
+
+def test_what_was_sent_before_a_file_changed_is_still_brought_to_its_end(c: sa.Connection) -> None:
+    held = running(c)
+    plan(c, held, of=calls("old-1", "old-2", "old-3"), digest="sha-old")
+    answer(c, held, "old-1")
+    outbox.mark_sent(c, held, [CallId("old-2")], AT)
+    written = plan(c, held, of=calls("new-1"), digest="sha-new")
+    assert [call.call_id for call in written.open_calls] == ["new-1", "old-2"]
+    assert (unit_of(c, held).calls_planned, unit_of(c, held).calls_settled) == (3, 1)
+
+
+def test_a_later_run_adopts_what_an_ended_one_planned_with_its_answers(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    first = running(c, "run-1", agent=agent)
+    plan(c, first, of=calls("call-1", "call-2", "call-3", "call-4", "call-5"))
+    answer(c, first, "call-1")
+    answer(c, first, "call-2", event=CallEvent.REJECTED)
+    answer(c, first, "call-3", event=CallEvent.GIVEN_UP)
+    outbox.mark_sent(c, first, [CallId("call-4")], AT)
+    end(c, first)
+
+    second = running(c, "run-2", agent=agent)
+    written = plan(c, second, of=calls("call-1", "call-2", "call-3", "call-4", "call-5", "call-6"))
+    assert written.adopted == 5
+    assert [(call.call_id, call.state) for call in written.open_calls] == [
+        ("call-3", CallState.PLANNED),  # an answer that never came is asked for again
+        ("call-4", CallState.SENT),
+        ("call-5", CallState.PLANNED),
+        ("call-6", CallState.PLANNED),
+    ]
+    assert states_of_calls(c)["call-1"] is CallState.ACKED
+    assert outbox.open_calls(c, first.id) == []
+    assert runs.get_run(c, second.id).items_created == 0
+
+
+def test_a_unit_that_was_wholly_delivered_by_an_earlier_run_is_settled_without_a_call(
+    c: sa.Connection,
+) -> None:
+    agent = make_agent(c)
+    first = running(c, "run-1", agent=agent)
+    plan(c, first, of=calls("call-1"))
+    answer(c, first, "call-1")
+    end(c, first)
+    second = running(c, "run-2", agent=agent)
+    assert plan(c, second, of=calls("call-1")).open_calls == []
+    assert outbox.settle_unit(c, second, "a.txt", AT) is UnitState.DONE
+
+
+def test_calls_of_a_run_that_has_not_ended_stay_with_it(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    first = running(c, "run-1", agent=agent)
+    plan(c, first, of=calls("call-1"))
+    runs.move(c, first, RunEvent.DEVICE_LOST, at=AT, actor="hub")
+    second = running(c, "run-2", agent=agent)
+    with pytest.raises(Conflict, match="run-1, which is PAUSED"):
+        plan(c, second, of=calls("call-1"))
+    assert outbox.units_of(c, second.id) == []
+
+
+def test_a_call_may_be_sent_until_it_is_answered(c: sa.Connection) -> None:
+    held = running(c)
+    plan(c, held, of=calls("call-1", "call-2"))
+    both = [CallId("call-1"), CallId("call-2")]
+    assert outbox.mark_sent(c, held, both, AT) == both
+    outbox.settle_call(c, both[0], CallEvent.ACKED, None, AT)
+    assert outbox.mark_sent(c, held, both, AT) == both[1:]
+    assert [(call.call_id, call.sends) for call in outbox.open_calls(c, held.id)] == [("call-2", 2)]
+
+
+def test_only_the_first_answer_to_a_call_counts(c: sa.Connection) -> None:
+    held = running(c)
+    plan(c, held, of=calls("call-1"))
+    outbox.mark_sent(c, held, [CallId("call-1")], AT)
+    assert outbox.settle_call(c, CallId("call-1"), CallEvent.ACKED, {"result": 1}, AT)
+    assert not outbox.settle_call(c, CallId("call-1"), CallEvent.ACKED, {"result": 2}, AT)
+    assert not outbox.settle_call(c, CallId("call-1"), CallEvent.REJECTED, {"result": 3}, AT)
+    assert runs.get_run(c, held.id).items_created == 1
+    assert c.execute(sa.select(run_calls.c.result)).scalar_one() == {"result": 1}
+    assert unit_of(c, held).calls_settled == 1
+
+
+def test_an_answer_counts_after_its_run_has_ended(c: sa.Connection) -> None:
+    held = running(c)
+    plan(c, held, of=calls("call-1"))
+    outbox.mark_sent(c, held, [CallId("call-1")], AT)
+    end(c, held)
+    assert outbox.settle_call(c, CallId("call-1"), CallEvent.ACKED, None, AT)
+    row = runs.get_run(c, held.id)
+    assert (row.items_created, row.state) == (1, RunState.FAILED)
+
+
+def test_an_answer_to_nothing_is_dropped_and_one_before_sending_is_a_fault(c: sa.Connection) -> None:
+    held = running(c)
+    plan(c, held, of=calls("call-1"))
+    assert not outbox.settle_call(c, CallId("call-9"), CallEvent.ACKED, None, AT)
+    with pytest.raises(IllegalTransition):
+        outbox.settle_call(c, CallId("call-1"), CallEvent.ACKED, None, AT)
+    with pytest.raises(ValueError, match="does not settle"):
+        outbox.settle_call(c, CallId("call-1"), CallEvent.SENT, None, AT)
+
+
+def test_a_unit_whose_items_all_arrived_is_done_and_never_read_again(c: sa.Connection) -> None:
+    held = running(c)
+    plan(c, held, of=calls("call-1", "call-2"))
+    answer(c, held, "call-1", "call-2")
+    assert outbox.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
+    assert outbox.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
+    row = runs.get_run(c, held.id)
+    assert (row.units_done, row.items_created) == (1, 2)
+    assert outbox.known_units(c, row.agent_id, PROMPT_1) == {"a.txt": "sha-1"}
+
+
+def test_a_unit_without_items_is_done_as_well(c: sa.Connection) -> None:
+    held = running(c)
+    plan(c, held)
+    assert outbox.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
+    assert outbox.known_units(c, runs.get_run(c, held.id).agent_id, PROMPT_1) == {"a.txt": "sha-1"}
+
+
+@pytest.mark.parametrize(
+    ("event", "code"), [(CallEvent.REJECTED, "device_error"), (CallEvent.GIVEN_UP, "unknown_effect")]
+)
+def test_a_unit_of_which_an_item_was_not_taken_fails_and_is_read_again(
+    c: sa.Connection, event: CallEvent, code: str
+) -> None:
+    held = running(c)
+    plan(c, held, of=calls("call-1", "call-2"))
+    answer(c, held, "call-1")
+    answer(c, held, "call-2", event=event)
+    assert outbox.settle_unit(c, held, "a.txt", AT) is UnitState.FAILED
+    assert outbox.settle_unit(c, held, "a.txt", AT) is UnitState.FAILED
+    row = runs.get_run(c, held.id)
+    assert (row.units_failed, row.units_done, row.error_count) == (1, 0, 1)
+    assert (row.errors[0].unit_key, row.errors[0].code) == ("a.txt", code)
+    assert outbox.known_units(c, row.agent_id, PROMPT_1) == {}
+
+
+def test_a_unit_is_not_settled_while_a_call_is_open(c: sa.Connection) -> None:
+    held = running(c)
+    plan(c, held, of=calls("call-1", "call-2"))
+    answer(c, held, "call-1")
+    with pytest.raises(StillOpen) as refused:
+        outbox.settle_unit(c, held, "a.txt", AT)
+    assert refused.value.calls == 1
+    with pytest.raises(IllegalTransition, match="not known"):
+        outbox.settle_unit(c, held, "b.txt", AT)
+
+
+def test_the_ledger_holds_the_newest_content_and_forgets_with_the_prompt(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    for n, (digest, fingerprint) in enumerate([("sha-1", PROMPT_1), ("sha-2", PROMPT_1), ("sha-2", "other")]):
+        held = make_run(c, f"run-{n}", agent=agent, state=RunState.RUNNING, fingerprint=fingerprint).held
+        plan(c, held, digest=digest)
+        outbox.settle_unit(c, held, "a.txt", AT)
+        runs.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+        assert outbox.known_units(c, agent.id, fingerprint) == {"a.txt": digest}
+    assert outbox.known_units(c, agent.id, PROMPT_1) == {}
+
+
+def test_units_that_the_ledger_knows_are_skipped_in_one_go(c: sa.Connection) -> None:
+    held = running(c)
+    plan(c, held, "7.txt")
+    units = [(f"{n}.txt", f"sha-{n}", n) for n in range(2_000)]
+    assert outbox.skip_units(c, held, units, AT) == 1_999
+    assert outbox.skip_units(c, held, units, AT) == 0
+    assert runs.get_run(c, held.id).units_skipped == 1_999
+    assert outbox.count_units(c, held.id) == {UnitState.SKIPPED: 1_999, UnitState.EXTRACTED: 1}
+    assert unit_of(c, held, "7.txt").state is UnitState.EXTRACTED
+
+
+def test_a_unit_that_could_not_be_read_fails_with_a_reason(c: sa.Connection) -> None:
+    held = running(c)
+    fail(c, held)
+    fail(c, held)
+    row = runs.get_run(c, held.id)
+    assert (row.units_failed, row.error_count, row.errors[0].code) == (1, 1, "not_convertible")
+    assert unit_of(c, held).error == "no converter for .xyz"
+
+
+def test_a_unit_that_failed_may_be_tried_again_in_the_same_run(c: sa.Connection) -> None:
+    held = running(c)
+    fail(c, held)
+    plan(c, held, of=calls("call-1"))
+    answer(c, held, "call-1")
+    assert outbox.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
+    row = runs.get_run(c, held.id)
+    assert (row.units_failed, row.units_done) == (0, 1)
+
+
+def test_a_unit_that_fails_takes_back_what_was_never_sent(c: sa.Connection) -> None:
+    held = running(c)
+    plan(c, held, of=calls("call-1", "call-2"))
+    outbox.mark_sent(c, held, [CallId("call-1")], AT)
+    with pytest.raises(StillOpen):
+        fail(c, held)
+    outbox.settle_call(c, CallId("call-1"), CallEvent.ACKED, None, AT)
+    fail(c, held)
+    assert states_of_calls(c) == {"call-1": CallState.ACKED}
+    assert (unit_of(c, held).calls_planned, unit_of(c, held).calls_settled) == (1, 1)
+
+
+@pytest.mark.parametrize("again", [plan, fail])
+def test_a_unit_that_is_settled_stays_settled(c: sa.Connection, again: Callable[..., object]) -> None:
+    held = running(c)
+    plan(c, held)
+    outbox.settle_unit(c, held, "a.txt", AT)
+    outbox.skip_units(c, held, [("b.txt", "sha", 1)], AT)
+    for key in ("a.txt", "b.txt"):
+        with pytest.raises(IllegalTransition):
+            again(c, held, key)
+
+
+STALE: list[Callable[[sa.Connection, HeldRun], object]] = [
+    lambda c, held: plan(c, held, "b.txt", of=calls("call-2")),
+    lambda c, held: outbox.skip_units(c, held, [("b.txt", "sha", 1)], AT),
+    lambda c, held: outbox.mark_sent(c, held, [CallId("call-1")], AT),
+    lambda c, held: outbox.settle_unit(c, held, "a.txt", AT),
+    lambda c, held: fail(c, held, "b.txt"),
+]
+
+
+@pytest.mark.parametrize("write", STALE)
+@pytest.mark.parametrize("event", [RunEvent.CANCELLED, RunEvent.HUB_LOST])
+def test_who_no_longer_holds_a_run_writes_nothing(
+    c: sa.Connection, event: RunEvent, write: Callable[[sa.Connection, HeldRun], object]
+) -> None:
+    agent = make_agent(c)
+    held = running(c, agent=agent)
+    plan(c, held, of=calls("call-1"))
+    runs.move(c, held, event, at=AT, actor="hub")
+    if event is RunEvent.HUB_LOST:
+        assert claim(c) is not None
+    units, opened = outbox.units_of(c, held.id), outbox.open_calls(c, held.id)
+    with pytest.raises(StaleRun):
+        write(c, held)
+    assert (outbox.units_of(c, held.id), outbox.open_calls(c, held.id)) == (units, opened)

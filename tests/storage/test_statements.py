@@ -1,0 +1,73 @@
+"""Every statement is one text for two databases."""
+
+import importlib
+import pkgutil
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.sql.dml import UpdateBase
+
+import storage
+from storage.schema import metadata
+
+STATEMENTS: dict[str, sa.Select[*tuple[object, ...]] | UpdateBase] = {
+    f"{found.name}.{name}": value
+    for found in pkgutil.iter_modules(storage.__path__)
+    if found.name != "migrations"
+    for name, value in vars(importlib.import_module(f"storage.{found.name}")).items()
+    if isinstance(value, sa.Select | UpdateBase)
+}
+
+POSTGRESQL: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+DIALECTS: tuple[sa.Dialect, ...] = (POSTGRESQL, sqlite.dialect())
+
+
+def test_statements_are_found() -> None:
+    assert {"run_moves.MOVE", "run_claims.CLAIM", "calls.SETTLE_CALL", "units.LEDGER"} <= STATEMENTS.keys()
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS))
+def test_a_statement_can_be_said_to_both_databases(name: str) -> None:
+    for dialect in DIALECTS:
+        assert str(STATEMENTS[name].compile(dialect=dialect))
+
+
+def test_a_claim_locks_what_it_looks_at_and_passes_by_what_others_locked() -> None:
+    look = STATEMENTS["run_claims.OLDEST_READY"]
+    assert "FOR UPDATE OF runs SKIP LOCKED" in str(look.compile(dialect=POSTGRESQL))
+
+
+@pytest.mark.parametrize("name", sorted(metadata.tables))
+def test_a_table_can_be_made_on_postgresql(name: str) -> None:
+    table = metadata.tables[name]
+    statements: list[CreateTable | CreateIndex] = [CreateTable(table), *map(CreateIndex, table.indexes)]
+    for made in statements:
+        assert str(made.compile(dialect=POSTGRESQL))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "index"),
+    [
+        (
+            "run_claims.OLDEST_READY",
+            {"now": 0, "total": 1, "per_device": 1, "online": ["d-1", "d-2"]},
+            "runs_ready",
+        ),
+        ("run_claims.LEFT_BEHIND", {"boot": "b"}, "runs_"),
+        ("calls.OPEN_CALLS", {"run": "r"}, "run_calls_open"),
+        ("calls.OPEN_CALLS_OF_UNIT", {"run": "r", "unit": "u"}, "run_calls_open"),
+        ("devices.OWNER_OF_TOKEN", {"hash": b""}, "sqlite_autoindex_device_tokens"),
+        ("agents.PRESENT_AGENTS", {}, "runs_agent"),
+    ],
+)
+def test_a_frequent_statement_uses_an_index(
+    c: sa.Connection, name: str, values: dict[str, object], index: str
+) -> None:
+    said: list[tuple[str, tuple[object, ...]]] = []
+    sa.event.listen(c, "before_cursor_execute", lambda *call: said.append((call[2], call[3])))
+    c.execute(STATEMENTS[name], values)
+    statement, parameters = said[0]
+    steps = c.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+    assert index in " ".join(str(step[3]) for step in steps)
