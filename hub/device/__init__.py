@@ -1,0 +1,1 @@
+"""The other end of the wire: the reference device. Imports ``protocol`` and ``hub.text`` alone."""

@@ -1,0 +1,233 @@
+"""The reference device as one object: shared folders, a file for what was found, a line to the hub.
+
+It is what people run until their desktop application speaks the protocol, and
+the protocol's specification in code.
+"""
+
+import os
+import platform
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from hub.clock import Chance, Clock, IdFactory, SystemChance, SystemClock
+from hub.device.client import BadAddress, Client, Handler, TurnedAway, read_token
+from hub.device.contents import Contents
+from hub.device.inserts import DeviceFileError, open_device_store
+from hub.device.line import Line
+from hub.device.readings import Library, Readings
+from hub.device.shared import MAX_FILE_BYTES, Root, SharedFolders, declare
+from hub.device.tools import ACTIONS, Bench, Tools
+from hub.log import Channel
+from protocol.codec import JSON, MSGPACK
+from protocol.coordination import AgentBeat, Heartbeat
+from protocol.errors import CloseCode
+from protocol.frame import Frame
+from protocol.handshake import Capability, DeviceHello
+from protocol.handshake import Client as ClientProgram
+from protocol.ids import CallId
+from protocol.versions import SPOKEN, CapabilityName
+from protocol.work import AgentCancel, AgentCredit, AgentFetch, AgentRun, ToolCall
+
+CodecName = Literal["json", "msgpack"]
+
+CAPABILITIES: Final = (
+    CapabilityName.AGENT_DATA_CREDIT,
+    CapabilityName.AGENT_MANIFEST,
+    CapabilityName.AGENT_ACK,
+    *ACTIONS.values(),
+)
+_CODECS: Final = {"json": JSON, "msgpack": MSGPACK}
+_LEAST_HEARTBEAT_S: Final = 1.0  # whatever a hub asks for
+
+EXIT_DONE: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_CANNOT_CREATE: Final = 73
+EXIT_NOT_PERMITTED: Final = 77
+
+log = Channel(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions:
+    """What ``hub connect`` was told.
+
+    Attributes:
+        url: of the hub, ``ws://`` or ``wss://``.
+        roots: folders to share; at least one.
+        db: the device's own SQLite file; made when it is not there.
+        token: it, or the file that has it.
+        name: what the device calls itself; only shown.
+        max_file_bytes: larger files are skipped.
+    """
+
+    url: str
+    roots: Sequence[Path]
+    db: Path
+    token: str | Path
+    name: str = ""
+    codec: CodecName = "json"
+    max_file_bytes: int = MAX_FILE_BYTES
+
+
+class ReferenceDevice:
+    """A device that serves its folders and keeps its inserts, connected for ever.
+
+    Args:
+        on_status: is told in short sentences how it goes.
+
+    Raises:
+        BadAddress: the URL is none.
+        ValueError: a root is not a folder that can be shared.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        roots: Sequence[Path],
+        db: Path,
+        name: str,
+        token: str | Path,
+        clock: Clock,
+        chance: Chance,
+        codec: CodecName = "json",
+        on_status: Callable[[str], None] | None = None,
+        *,
+        max_file_bytes: int = MAX_FILE_BYTES,
+    ) -> None:
+        self._folders = declare(roots)
+        self._home = os.path.expanduser("~")
+        self._db = db
+        self._name = name
+        self._clock = clock
+        self._chance = chance
+        self._told = on_status or (lambda line: None)
+        self._max_file_bytes = max_file_bytes
+        self._client = Client(
+            url,
+            codec=_CODECS[codec],
+            token=token,
+            hello=self._hello,
+            attend=self._attend,
+            clock=clock,
+            chance=chance,
+            told=self._told,
+        )
+        self._tools: Tools | None = None
+        self._library: Library | None = None
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled, or until the hub says not to come back; *started* after the first welcome.
+
+        Raises:
+            TurnedAway: the hub does not want this device.
+            DeviceFileError: the device's file cannot be used.
+        """
+        ids = IdFactory(self._clock, self._chance)
+        with open_device_store(self._db, clock=self._clock, ids=ids) as store:
+            names = store.name_roots([path for path, _ in self._folders])
+            roots = [Root(name, path, said) for name, (path, said) in zip(names, self._folders, strict=True)]
+            shared = SharedFolders(roots, home=self._home, max_file_bytes=self._max_file_bytes)
+            self._library = Library(shared, Contents(shared, self._clock), told=self._told)
+            self._tools = Tools(store, on_done=self._tell_done)
+            for root in roots:
+                self._told(f"sharing {root.said} as {root.name}")
+            await self._client.serve(task_status=task_status)
+
+    def _hello(self, token: str) -> DeviceHello:
+        return DeviceHello(
+            device_id=self._name or None,
+            protocol=SPOKEN,
+            token=token,
+            client=ClientProgram(name="hub connect", platform=platform.system().lower()),
+            capabilities=[Capability(name=name) for name in CAPABILITIES],
+        )
+
+    def _attend(self, line: Line, tasks: TaskGroup) -> Handler:
+        assert self._library is not None  # a session opens inside serve
+        assert self._tools is not None
+        welcome = line.welcome
+        readings = Readings(self._library, limits=welcome.limits, send=line.send, tasks=tasks)
+        bench = Bench(line.answer)
+        tasks.start_soon(self._tools.serve, bench)
+        tasks.start_soon(self._send_heartbeats, line, readings)
+        log.info("device.connection.opened", device_id=welcome.device_id, epoch=welcome.epoch)
+        self._told(f"connected as {welcome.device_id}")
+
+        def handle(frame: Frame) -> None:
+            match frame:
+                case AgentRun() | AgentFetch() | AgentCredit() | AgentCancel():
+                    readings.take(frame)
+                case ToolCall() if refusal := bench.lay(frame):
+                    tasks.start_soon(line.answer, CallId(frame.id), refusal)
+                case _:
+                    pass  # responses and events: this device asks for nothing
+
+        return handle
+
+    async def _send_heartbeats(self, line: Line, readings: Readings) -> None:
+        interval_s = max(_LEAST_HEARTBEAT_S, line.welcome.heartbeat_interval_ms / 1000)
+        while True:
+            beats = [AgentBeat(agent_id=agent_id, status="busy") for agent_id in readings.agents]
+            await line.send(Heartbeat(agents=beats))
+            await self._clock.sleep(interval_s)
+
+    def _tell_done(self, call: ToolCall) -> None:
+        title = next((str(call.data[name]) for name in ("title", "name", "content") if name in call.data), "")
+        self._told(f"{call.action} {call.table}: {title[:80]}".rstrip(": "))
+
+
+def run_device(options: DeviceOptions, *, on_status: Callable[[str], None]) -> int:
+    """Run a device until it is interrupted or turned away; the process's exit code.
+
+    Blocks; runs an event loop of its own. Everything a person should know is told to *on_status*.
+    """
+    return anyio.run(_run, options, on_status)
+
+
+async def _run(options: DeviceOptions, on_status: Callable[[str], None]) -> int:
+    try:
+        read_token(options.token)
+        device = ReferenceDevice(
+            options.url,
+            options.roots,
+            options.db,
+            options.name,
+            options.token,
+            SystemClock(),
+            SystemChance(),
+            options.codec,
+            on_status,
+            max_file_bytes=options.max_file_bytes,
+        )
+    except (BadAddress, ValueError) as error:
+        on_status(str(error))
+        return EXIT_USAGE
+    code = EXIT_DONE
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_stop_on_signal, tasks.cancel_scope)
+        try:
+            await device.serve()
+        except TurnedAway as refused:
+            on_status(f"not coming back by itself: {refused}")
+            code = EXIT_FAILED if refused.close == CloseCode.REPLACED else EXIT_NOT_PERMITTED
+        except DeviceFileError as error:
+            on_status(str(error))
+            code = EXIT_CANNOT_CREATE
+        tasks.cancel_scope.cancel()
+    if code == EXIT_DONE:
+        on_status("stopped")
+    return code
+
+
+async def _stop_on_signal(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            scope.cancel()
+            return

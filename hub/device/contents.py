@@ -1,0 +1,134 @@
+"""What is in a shared file: its digest, and its text in pieces that fit the wire.
+
+A file's bytes are read with ``fstat`` before and after: what changed meanwhile
+would be a digest of nothing, and is skipped; the next run reads it again.
+
+Everything here blocks.
+"""
+
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from hub.clock import Clock
+from hub.device.private import SkipReason
+from hub.device.shared import Check, SharedFile, SharedFolders, Unreadable
+from hub.text.convert import NotConvertible, convert
+
+_BLOCK_BYTES: Final = 1024 * 1024
+_MOST_DIGESTS: Final = 100_000  # kept in memory: 30 MB at worst
+# A file written again within one tick of its file system's clock looks unchanged.
+_SETTLED_AFTER_NS: Final = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class FileText:
+    """A file's text, cut; *sha256* is of the bytes it was made from."""
+
+    sha256: str
+    modified_ms: int
+    media_type: str
+    pieces: list[str]
+
+
+class Contents:
+    """Reads shared files; remembers digests of those that stay as they are."""
+
+    def __init__(self, shared: SharedFolders, clock: Clock) -> None:
+        self._shared = shared
+        self._clock = clock
+        self._digests: OrderedDict[tuple[int, ...], str] = OrderedDict()
+
+    def digest(self, file: SharedFile, check: Check) -> str:
+        """SHA-256 (hex) of all its bytes; known ones are not read again.
+
+        Raises:
+            Unreadable: see ``SharedFolders.open``, or it changed while it was read.
+        """
+        with self._shared.open(file) as descriptor:
+            info = os.fstat(descriptor)
+            known = self._digests.get(_likeness(info))
+            if known is not None:
+                self._digests.move_to_end(_likeness(info))
+                return known
+            sha = hashlib.sha256()
+            for block in _blocks(descriptor, info, check):
+                sha.update(block)
+            digest = sha.hexdigest()
+            self._remember(info, digest)
+            return digest
+
+    def text(self, file: SharedFile, check: Check, *, piece_bytes: int, escaped_bytes: int) -> FileText:
+        """Its text in pieces; see ``cut``.
+
+        Raises:
+            Unreadable: as ``digest``; also when no text can be had from it.
+        """
+        with self._shared.open(file) as descriptor:
+            info = os.fstat(descriptor)
+            data = b"".join(_blocks(descriptor, info, check))
+        try:
+            converted = convert(data, path=file.path)
+        except NotConvertible as error:
+            raise Unreadable(SkipReason.NOT_CONVERTIBLE, str(error)) from error
+        return FileText(
+            sha256=hashlib.sha256(data).hexdigest(),
+            modified_ms=max(0, info.st_mtime_ns // 1_000_000),
+            media_type=converted.media_type,
+            pieces=cut(converted.text, piece_bytes=piece_bytes, escaped_bytes=escaped_bytes),
+        )
+
+    def _remember(self, info: os.stat_result, digest: str) -> None:
+        now_ns = int(self._clock.now().timestamp() * 1e9)
+        if now_ns - max(info.st_mtime_ns, info.st_ctime_ns) > _SETTLED_AFTER_NS:
+            self._digests[_likeness(info)] = digest
+            if len(self._digests) > _MOST_DIGESTS:
+                self._digests.popitem(last=False)
+
+
+def cut(text: str, *, piece_bytes: int, escaped_bytes: int) -> list[str]:
+    """*text* in pieces that give it back when joined; at least one.
+
+    Args:
+        piece_bytes: of UTF-8 in a piece; at least that of one code point.
+        escaped_bytes: of a piece as JSON, where a control character takes six bytes.
+    """
+    pieces: list[str] = []
+    start = 0
+    while start < len(text):
+        width = max(1, piece_bytes)
+        while True:
+            piece = text[start : start + width]
+            if len(piece.encode()) <= piece_bytes and len(msgspec.json.encode(piece)) <= escaped_bytes:
+                break
+            if len(piece) == 1:
+                raise ValueError(f"pieces of {piece_bytes} bytes cannot hold {piece!r}")
+            width = max(1, min(width, len(piece)) * 3 // 4)
+        pieces.append(piece)
+        start += len(piece)
+    return pieces or [""]
+
+
+def _blocks(descriptor: int, before: os.stat_result, check: Check) -> Iterator[bytes]:
+    left = before.st_size
+    while left >= 0:
+        check()
+        try:
+            block = os.read(descriptor, min(_BLOCK_BYTES, left + 1))  # one more: has it grown?
+        except OSError as error:
+            raise Unreadable(SkipReason.UNREADABLE) from error
+        if not block:
+            break
+        left -= len(block)
+        yield block
+    if left != 0 or _likeness(os.fstat(descriptor)) != _likeness(before):
+        raise Unreadable(SkipReason.CHANGED)
+
+
+def _likeness(info: os.stat_result) -> tuple[int, ...]:
+    return (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)

@@ -1,0 +1,293 @@
+"""One run at the device: which files there are, then their text, piece by piece.
+
+Two rules. A file is named to the hub, and sent, only if its owner shared it. A
+piece is sent only on credit. Files are read, converted and cut in a thread, one
+at a time; small ones travel several in a frame.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar, TypeVarTuple
+
+import anyio
+import msgspec
+from anyio import from_thread, to_thread
+
+from hub.device.contents import Contents, FileText
+from hub.device.private import SkipReason
+from hub.device.shared import SharedFile, SharedFolders, Unreadable
+from protocol.errors import ErrorCode
+from protocol.frame import ErrorBody, Frame
+from protocol.handshake import Limits
+from protocol.work import (
+    AgentAck,
+    AgentComplete,
+    AgentCredit,
+    AgentData,
+    AgentFetch,
+    AgentManifest,
+    AgentRun,
+    FilePiece,
+    ManifestFile,
+    RunMode,
+    SkippedFile,
+)
+
+_FRAME_ROOM: Final = 1024  # for what stands around the entries of a frame
+_BATCH_BYTES: Final = 256 * 1024  # of small files in one frame: as much as one large piece
+_MOST_ENTRIES: Final = 10_000  # of a manifest frame, as the protocol has it
+_DIGESTS_AT_ONCE: Final = 200  # files between two looks at the manifest's size
+_MOST_SKIPPED: Final = 1_000  # told one by one; the rest is a number
+_LEAST_PIECE_BYTES: Final = 64  # a hub that asks for less gets nothing
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+Send = Callable[[Frame], Awaitable[None]]
+
+
+class Skipped:
+    """What a run left out, each path once, never more than a frame can hold."""
+
+    def __init__(self, room_bytes: int) -> None:
+        self._told: dict[str, SkippedFile] = {}
+        self._room_bytes = room_bytes
+        self._more = 0
+
+    def add(self, skipped: SkippedFile) -> None:
+        if skipped.path in self._told:
+            return
+        size = len(msgspec.json.encode(skipped)) + 1
+        if len(self._told) >= _MOST_SKIPPED or size > self._room_bytes:
+            self._more += 1
+        else:
+            self._told[skipped.path] = skipped
+            self._room_bytes -= size
+
+    def told(self) -> list[SkippedFile]:
+        more = [SkippedFile(path="*", reason=f"{self._more} more were skipped")] if self._more else []
+        return [*self._told.values(), *more]
+
+
+class Credit:
+    """How many more pieces may be sent."""
+
+    def __init__(self, pieces: int) -> None:
+        self._pieces = pieces
+        self._is_granted = anyio.Event()
+
+    def grant(self, pieces: int) -> None:
+        self._pieces += pieces
+        self._is_granted.set()
+
+    @property
+    def is_spent(self) -> bool:
+        return self._pieces <= 0
+
+    async def take(self) -> None:
+        """Take one, once there is one."""
+        while self.is_spent:
+            self._is_granted = anyio.Event()
+            await self._is_granted.wait()
+        self._pieces -= 1
+
+
+class FolderRun:
+    """Works off one ``agent_run``; ``take`` hands it what the hub sends meanwhile.
+
+    Args:
+        limits: what the hub told in its welcome.
+        send: brings a frame to the hub; waits while the socket is full.
+        threads: bounds how many files are read at the same time.
+        told: is told how it goes, for the person at the desktop.
+    """
+
+    def __init__(
+        self,
+        frame: AgentRun,
+        *,
+        shared: SharedFolders,
+        contents: Contents,
+        limits: Limits,
+        send: Send,
+        threads: anyio.CapacityLimiter,
+        told: Callable[[str], None],
+    ) -> None:
+        self.frame = frame
+        self._shared = shared
+        self._contents = contents
+        self._send = send
+        self._threads = threads
+        self._told = told
+        self._frame_bytes = limits.max_message_bytes - _FRAME_ROOM
+        self._piece_bytes = limits.max_piece_bytes
+        self._credit = Credit(frame.credit)
+        self._skipped = Skipped(self._frame_bytes)
+        self._wanted: dict[str, None] = {}  # paths to send, in the order they were asked for
+        self._has_last_fetch = False
+        self._is_fetched = anyio.Event()
+        self._seq = 0
+        self._sent = 0
+        self._is_complete = False
+        self._batch: list[FilePiece] = []
+        self._batch_bytes = 0
+
+    def take(self, frame: AgentFetch | AgentCredit) -> None:
+        """Note what the hub wants, or grants. Never waits."""
+        match frame:
+            case AgentCredit():
+                self._credit.grant(frame.pieces)
+            case AgentFetch():
+                self._wanted |= dict.fromkeys(frame.paths)
+                self._has_last_fetch = self._has_last_fetch or frame.last
+                self._is_fetched.set()
+
+    async def serve(self) -> None:
+        """Do all of it; the last frame is ``agent_complete``."""
+        places, refused = self._shared.places(self.frame.config.paths)
+        for skipped in refused:
+            self._skipped.add(skipped)
+        if not places:
+            await self.refuse(ErrorCode.NOTHING_SHARED, "none of these folders is shared")
+            return
+        if self._piece_bytes < _LEAST_PIECE_BYTES:
+            await self.refuse(ErrorCode.BAD_PARAMS, f"pieces of {self._piece_bytes} bytes are too small")
+            return
+        await self._send(AgentAck(run_id=self.frame.run_id, fence=self.frame.fence))
+        files, left_out = await self._in_thread(
+            self._shared.list_files, places, self.frame.config, self.frame.limits, from_thread.check_cancelled
+        )
+        for skipped in left_out:
+            self._skipped.add(skipped)
+        if self.frame.mode is RunMode.MANIFEST:
+            await self._send_wanted(await self._offer(files))
+        else:
+            for file in files:
+                await self._send_file(file)
+        await self._send_batch()
+        await self.complete()
+
+    async def refuse(self, code: ErrorCode, message: str) -> None:
+        """Say at once that the run is not taken on, and be done with it."""
+        run = self.frame
+        await self._send(AgentAck(run_id=run.run_id, fence=run.fence, accepted=False, reason=code))
+        await self.complete(ErrorBody(code=code, message=message))
+
+    async def complete(self, error: ErrorBody | None = None) -> None:
+        """Send the last frame, unless it was sent already."""
+        if self._is_complete:
+            return
+        self._is_complete = True  # before sending: a cancel may come while send still waits
+        run, skipped = self.frame, self._skipped.told()
+        await self._send(
+            AgentComplete(run_id=run.run_id, fence=run.fence, files=self._sent, skipped=skipped, error=error)
+        )
+        ending = f": {error.message or error.code}" if error else ""
+        self._told(f"run {run.run_id}: {self._sent} files sent, {len(skipped)} skipped{ending}")
+
+    async def _offer(self, files: list[SharedFile]) -> dict[str, SharedFile]:
+        """Send the manifest; what it named."""
+        offered: dict[str, SharedFile] = {}
+        entries: list[ManifestFile] = []
+        size = 0
+        for start in range(0, len(files), _DIGESTS_AT_ONCE):
+            some = files[start : start + _DIGESTS_AT_ONCE]
+            for file, entry in await self._in_thread(self._digests, some):
+                length = len(msgspec.json.encode(entry)) + 1  # MessagePack is shorter
+                if size + length > self._frame_bytes or len(entries) == _MOST_ENTRIES:
+                    await self._send_manifest(entries, last=False)
+                    entries, size = [], 0
+                entries.append(entry)
+                size += length
+                offered[file.path] = file
+        await self._send_manifest(entries, last=True)
+        return offered
+
+    def _digests(self, files: list[SharedFile]) -> list[tuple[SharedFile, ManifestFile]]:
+        found = []
+        for file in files:
+            try:
+                digest = self._contents.digest(file, from_thread.check_cancelled)
+            except Unreadable as error:
+                self._skipped.add(SkippedFile(path=file.path, reason=str(error)))
+                continue
+            entry = ManifestFile(
+                path=file.path, size_bytes=file.size_bytes, sha256=digest, modified_ms=file.modified_ms
+            )
+            found.append((file, entry))
+        return found
+
+    async def _send_manifest(self, entries: list[ManifestFile], *, last: bool) -> None:
+        run = self.frame
+        await self._send(
+            AgentManifest(run_id=run.run_id, fence=run.fence, seq=self._next_seq(), files=entries, last=last)
+        )
+
+    async def _send_wanted(self, offered: dict[str, SharedFile]) -> None:
+        while True:
+            while self._wanted:
+                path = next(iter(self._wanted))
+                del self._wanted[path]
+                if path in offered:
+                    await self._send_file(offered[path])
+                else:
+                    self._skipped.add(SkippedFile(path=path, reason=SkipReason.NOT_OFFERED))
+            await self._send_batch()
+            if self._has_last_fetch and not self._wanted:
+                return
+            self._is_fetched = anyio.Event()
+            await self._is_fetched.wait()
+
+    async def _send_file(self, file: SharedFile) -> None:
+        try:
+            text = await self._in_thread(self._read, file)
+        except Unreadable as error:
+            self._skipped.add(SkippedFile(path=file.path, reason=str(error)))
+            return
+        for number, content in enumerate(text.pieces):
+            await self._send_piece(
+                FilePiece(
+                    path=file.path,
+                    content=content,
+                    sha256=text.sha256,
+                    piece=number,
+                    pieces=len(text.pieces),
+                    media_type=text.media_type,
+                    modified_ms=text.modified_ms,
+                )
+            )
+        self._sent += 1
+
+    def _read(self, file: SharedFile) -> FileText:
+        around = len(msgspec.json.encode(file.path)) + _FRAME_ROOM
+        if self._frame_bytes - around < _LEAST_PIECE_BYTES:
+            raise Unreadable(SkipReason.TOO_LARGE, "its path fills a frame")
+        return self._contents.text(
+            file,
+            from_thread.check_cancelled,
+            piece_bytes=self._piece_bytes,
+            escaped_bytes=self._frame_bytes - around,
+        )
+
+    async def _send_piece(self, piece: FilePiece) -> None:
+        size = len(msgspec.json.encode(piece)) + 1
+        if self._batch and self._batch_bytes + size > min(_BATCH_BYTES, self._frame_bytes):
+            await self._send_batch()
+        if self._credit.is_spent:
+            await self._send_batch()  # the hub grants more for what it has
+        await self._credit.take()
+        self._batch.append(piece)
+        self._batch_bytes += size
+
+    async def _send_batch(self) -> None:
+        if self._batch:
+            pieces, self._batch, self._batch_bytes = self._batch, [], 0
+            run = self.frame
+            await self._send(
+                AgentData(run_id=run.run_id, fence=run.fence, seq=self._next_seq(), files=pieces)
+            )
+
+    def _next_seq(self) -> int:
+        self._seq += 1
+        return self._seq - 1
+
+    async def _in_thread(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        return await to_thread.run_sync(work, *args, limiter=self._threads)

@@ -1,0 +1,299 @@
+"""The device's own SQLite file: the five tables, and one row for every call that was answered.
+
+The rule: a row and the answer that tells of it are one transaction. Whatever
+kills the device, it has both or neither; a call that comes again is answered
+from the file, and the world changes once.
+
+A refusal that follows from the call itself is kept like any answer. What may be
+different next time (a full disk, a locked file) is raised and not kept.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote as quoted_for_url
+
+import msgspec
+
+from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.device import rows, schema
+from hub.device.rows import Refusal
+from protocol.errors import ErrorCode, HubError
+from protocol.frame import ErrorBody, Record
+from protocol.ids import CallId
+from protocol.tables import TABLES
+from protocol.work import Action, Answer, ToolCall
+
+KEEP_CALLS: Final = timedelta(days=30)  # the hub repeats a call for hours, and for days when it was down
+_PRUNE_EVERY_MS: Final = 24 * 3600 * 1000
+_BUSY_TIMEOUT_S: Final = 5.0  # another program may read or write the file beside us
+_TOLD_CHARACTERS: Final = 2_000  # of a refusal; an error frame holds twice that
+
+_answers: Final = msgspec.json.Decoder(Answer)
+
+
+class DeviceFileError(HubError):
+    """The device's file cannot be used; nothing in it was changed."""
+
+    code = ErrorCode.DATABASE_UNAVAILABLE
+
+
+class DeviceFileInUse(DeviceFileError):
+    """Another process serves the same file: two devices would answer each other's calls."""
+
+    code = ErrorCode.DATABASE_BUSY
+
+
+class DeviceFileFromTheFuture(DeviceFileError):
+    """A newer device wrote it; an older one would misread it."""
+
+    code = ErrorCode.DATABASE_FROM_THE_FUTURE
+
+
+class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
+    """An inserted row and where it was found.
+
+    Attributes:
+        data: its columns that have a value, without id and time stamps, as on the wire.
+        quote: ``text[start:end]`` of the file at *source_path*, where the hub told.
+        at: when the device stored it, aware UTC.
+    """
+
+    table: str
+    row_id: str
+    title: str
+    data: Record
+    source_path: str | None
+    quote: str | None
+    start: int | None
+    end: int | None
+    at: datetime
+
+
+@contextmanager
+def open_device_store(path: Path, *, clock: Clock, ids: IdFactory) -> Iterator["DeviceStore"]:
+    """Open the file at *path*, made when it is not there, and keep others from serving it.
+
+    Blocking, as is everything of a ``DeviceStore``.
+
+    Raises:
+        DeviceFileInUse, DeviceFileFromTheFuture: see there.
+        DeviceFileError: it is not a device's file, or the disk refuses.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _held(path), closing(_connect(path)) as db:
+            _prepare(db, path)
+            store = DeviceStore(db, clock=clock, ids=ids)
+            store.prune()
+            yield store
+    except (sqlite3.Error, OSError) as error:
+        raise DeviceFileError(f"{path}: {error}") from error
+
+
+class DeviceStore:
+    """The file, open. Its methods block and must not run at the same time in two threads."""
+
+    def __init__(self, db: sqlite3.Connection, *, clock: Clock, ids: IdFactory) -> None:
+        self._db = db
+        self._clock = clock
+        self._ids = ids
+        self._pruned_ms = 0
+
+    def apply(self, calls: Sequence[ToolCall]) -> list[Answer]:
+        """Do what is asked and keep the answers, all in one transaction; in the order of *calls*.
+
+        A known call id is answered from the file. A refused call changes nothing and
+        does not touch its neighbours.
+
+        Raises:
+            sqlite3.Error: nothing of it was done; the same calls may come again.
+        """
+        if epoch_ms(self._clock.now()) - self._pruned_ms > _PRUNE_EVERY_MS:
+            self.prune()
+        with self._transaction():
+            return [self._settle(call) for call in calls]
+
+    def prune(self) -> None:
+        """Forget the answers that are older than KEEP_CALLS."""
+        now = self._clock.now()
+        with self._transaction():
+            self._db.execute("DELETE FROM calls WHERE at < ?", (epoch_ms(now - KEEP_CALLS),))
+        self._pruned_ms = epoch_ms(now)
+
+    def name_roots(self, paths: Iterable[str]) -> list[str]:
+        """What shared folders are called on the wire: given once, kept for ever, in the order of *paths*.
+
+        The folder's own name; where two have the same, with the folder above in
+        brackets. The hub knows files by these names, so they may not depend on which
+        other folders are shared, or in which order.
+        """
+        with self._transaction():
+            known: dict[str, str] = dict(self._db.execute("SELECT path, name FROM roots"))
+            for path in paths:
+                if path not in known:
+                    known[path] = _fresh_name(Path(path), set(known.values()))
+                    self._db.execute("INSERT INTO roots VALUES (?, ?)", (path, known[path]))
+        return [known[path] for path in paths]
+
+    def _settle(self, call: ToolCall) -> Answer:
+        known = self._db.execute("SELECT answer FROM calls WHERE call_id = ?", (call.id,)).fetchone()
+        if known is not None:
+            return _answers.decode(known[0])
+        row_id, answer = self._do(call)
+        source = call.source
+        self._db.execute(
+            "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                CallId(call.id),
+                call.action.value,
+                call.table,
+                row_id,
+                call.run_id,
+                call.agent_id,
+                source.path if source else None,
+                source.sha256 if source else None,
+                source.quote if source else None,
+                source.start if source else None,
+                source.end if source else None,
+                msgspec.json.encode(answer).decode(),
+                epoch_ms(self._clock.now()),
+            ),
+        )
+        return answer
+
+    def _do(self, call: ToolCall) -> tuple[str | None, Answer]:
+        self._db.execute("SAVEPOINT one_call")
+        try:
+            row_id, result = self._change(call)
+            answer = Answer(result=result)
+        except Refusal as refusal:
+            self._db.execute("ROLLBACK TO one_call")
+            row_id, answer = (
+                None,
+                Answer(error=ErrorBody(code=refusal.code, message=str(refusal)[:_TOLD_CHARACTERS])),
+            )
+        self._db.execute("RELEASE one_call")
+        return row_id, answer
+
+    def _change(self, call: ToolCall) -> tuple[str | None, object]:
+        table = rows.table_of(call)
+        at_ms = epoch_ms(self._clock.now())
+        match call.action:
+            case Action.INSERT:
+                row_id = self._ids.fresh()
+                rows.insert(self._db, table, row_id, call.data, at_ms)
+                return row_id, {"id": row_id}
+            case Action.UPDATE:
+                return None, {"updated": rows.update(self._db, table, call.where, call.data, at_ms)}
+            case Action.DELETE:
+                return None, {"deleted": rows.delete(self._db, table, call.where)}
+            case Action.QUERY:
+                return None, {"rows": rows.query(self._db, table, call.where, call.limit)}
+        raise Refusal(ErrorCode.CALL_UNSUPPORTED, f"{call.action} is nothing that a table does")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # SQLite rolls back by itself when the disk is full
+                self._db.execute("ROLLBACK")
+            raise
+
+
+def read_items(path: Path) -> list[DeviceItem]:
+    """What was inserted and is still there, oldest first; none when there is no such file.
+
+    Reads beside a device that serves the file. What was inserted longer than
+    KEEP_CALLS ago is not told any more.
+
+    Raises:
+        DeviceFileError: it is not a device's file, or the disk refuses.
+    """
+    if not path.exists():
+        return []
+    url = f"file:{quoted_for_url(str(path.absolute()))}?mode=ro"
+    try:
+        with closing(sqlite3.connect(url, uri=True, timeout=_BUSY_TIMEOUT_S)) as db:
+            db.row_factory = sqlite3.Row
+            inserted = db.execute(
+                "SELECT * FROM calls WHERE action = 'insert' AND row_id IS NOT NULL ORDER BY at, rowid"
+            ).fetchall()
+            return [item for call in inserted if (item := _item(db, call)) is not None]
+    except sqlite3.Error as error:
+        raise DeviceFileError(f"{path}: {error}") from error
+
+
+def _item(db: sqlite3.Connection, call: sqlite3.Row) -> DeviceItem | None:
+    table = next((table for table in TABLES.values() if table.name == call["tbl"]), None)
+    row = rows.find(db, table, call["row_id"]) if table else None
+    if table is None or row is None:
+        return None
+    own = ("id", "createdAt", "updatedAt")
+    return DeviceItem(
+        table=table.name,
+        row_id=call["row_id"],
+        title=str(row[table.title]),
+        data={name: value for name, value in row.items() if value is not None and name not in own},
+        source_path=call["source_path"],
+        quote=call["quote"],
+        start=call["quote_start"],
+        end=call["quote_end"],
+        at=from_epoch_ms(call["at"]),
+    )
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    beside = path.with_name(f"{path.name}.lock")
+    lock = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, however it ends
+        except BlockingIOError as error:
+            raise DeviceFileInUse(f"another device serves {path}; give this one a file of its own") from error
+        yield
+    finally:
+        os.close(lock)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # what is found is private
+    db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    db.row_factory = sqlite3.Row
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    is_new = application == 0 and tables == 0
+    if not is_new and application != schema.APPLICATION_ID:
+        raise DeviceFileError(f"{path} is somebody else's database; choose another file with '--db FILE'")
+    if version > schema.VERSION:
+        raise DeviceFileFromTheFuture(
+            f"{path} has version {version}, this device knows {schema.VERSION}: start the newer one"
+        )
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")  # an answer that was sent must survive a power cut
+    db.execute("PRAGMA foreign_keys = ON")
+    if is_new:
+        db.execute("BEGIN IMMEDIATE")
+        for statement in schema.statements():
+            db.execute(statement)
+        db.execute("COMMIT")
+
+
+def _fresh_name(path: Path, taken: set[str]) -> str:
+    candidates = [path.name, f"{path.name} ({path.parent.name})"]
+    candidates.extend(f"{path.name} ({number})" for number in range(2, len(taken) + 3))
+    return next(name for name in candidates if name not in taken)

@@ -1,0 +1,87 @@
+"""The device's end of one open connection: frames out, in order, whoever sends them.
+
+One task writes. Whoever has something to say queues it and may wait until it is
+written; giving up waiting neither tears nor doubles a frame.
+"""
+
+import anyio
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from hub.device.tools import refusal
+from hub.log import Channel
+from protocol.device_session import DeviceSession
+from protocol.errors import ErrorCode, LocalProtocolError
+from protocol.frame import Frame
+from protocol.handshake import Welcome
+from protocol.ids import CallId
+from protocol.phases import SessionState
+from protocol.work import Answer
+
+log = Channel(__name__)
+
+
+class Line:
+    """Sends frames of a session that is READY. When it is not any more, a sender waits for its own end."""
+
+    def __init__(self, session: DeviceSession, socket: ClientConnection) -> None:
+        self._session = session
+        self._socket = socket
+        self._has_more = anyio.Event()
+        self._is_written = anyio.Event()
+
+    @property
+    def welcome(self) -> Welcome:
+        """What the hub told when it took us in."""
+        if self._session.welcome is None:
+            raise LocalProtocolError("there is no welcome yet")
+        return self._session.welcome
+
+    async def send(self, frame: Frame) -> None:
+        """Queue *frame* and wait until the socket took it.
+
+        Raises:
+            LocalProtocolError: it is larger than the hub takes; nothing was sent.
+        """
+        await self._until_ready()
+        self._session.send(frame)
+        await self._until_written()
+
+    async def answer(self, call_id: CallId, answer: Answer) -> None:
+        """Bring the answer of a call to the hub; one that cannot be spelled becomes a refusal."""
+        await self._until_ready()
+        try:
+            self._session.answer(call_id, answer)
+        except LocalProtocolError as error:
+            log.error("device.answer.unspeakable", exc=error, call_id=call_id)
+            self._session.answer(call_id, refusal(ErrorCode.INTERNAL, "a fault in the device"))
+        await self._until_written()
+
+    def wake(self) -> None:
+        """The session has something to say of its own."""
+        self._has_more.set()
+
+    async def write(self) -> None:
+        """Write what is queued, as it comes, until the connection is gone."""
+        try:
+            while True:
+                await self._has_more.wait()
+                await self.flush()
+        except ConnectionClosed:
+            return  # the reader learns the same, and says why
+
+    async def flush(self) -> None:
+        """Write what is queued now."""
+        self._has_more = anyio.Event()
+        written, self._is_written = self._is_written, anyio.Event()
+        for data in self._session.data_to_send():
+            await self._socket.send(data, text=self._session.codec.is_text)
+        written.set()
+
+    async def _until_ready(self) -> None:
+        if self._session.state is not SessionState.READY:
+            await anyio.sleep_forever()  # nobody listens; the connection's end ends us
+
+    async def _until_written(self) -> None:
+        self._has_more.set()
+        await self._is_written.wait()

@@ -1,0 +1,195 @@
+"""Rows of the five tables: checked against ``protocol.tables``, written and read as the wire has them.
+
+Plain functions over a connection, inside the caller's transaction. Whatever is
+wrong with a record is a ``Refusal`` in the words of the protocol, never an
+exception of SQLite's.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+
+from hub.device.schema import quoted
+from protocol.errors import ErrorCode, HubError
+from protocol.frame import MAX_RESULT_BYTES, Field, Record
+from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, TableName, problem_of, problems_of
+from protocol.work import ToolCall
+
+# What a hub may write: what was found, its flags, and what a person decided elsewhere.
+_FILLERS: Final = frozenset({Filler.MODEL, Filler.HUB, Filler.PERSON})
+_MOST_PROBLEMS: Final = 20  # told in one message
+_ROOM: Final = 1024  # for what stands around the rows in an answer
+
+# An update names only the fields it changes.
+_FOR_UPDATE: Final = {
+    name: msgspec.structs.replace(
+        table, columns=tuple(msgspec.structs.replace(c, required=False) for c in table.columns)
+    )
+    for name, table in TABLES.items()
+}
+
+
+class Refusal(HubError):
+    """A call that cannot be done, however often it comes; nothing was changed."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code  # type: ignore[misc]  # one class, many codes
+
+
+def table_of(call: ToolCall) -> DeviceTable:
+    """The table that *call* is about.
+
+    Raises:
+        Refusal: there is none of that name.
+    """
+    try:
+        return TABLES[TableName(call.table or "")]
+    except ValueError:
+        raise Refusal(ErrorCode.UNKNOWN_TABLE, f"there is no table {call.table!r}") from None
+
+
+def insert(db: sqlite3.Connection, table: DeviceTable, row_id: str, data: Record, at_ms: int) -> None:
+    """Write a whole row; what *data* leaves out has its default.
+
+    Raises:
+        Refusal: the record is wrong, or a row that it refers to is not there.
+    """
+    _refuse(problems_of(table, data, _FILLERS))
+    row: dict[str, str | int | float | None] = {column.name: column.default for column in table.columns}
+    row |= {name: stored for name, stored in _stored(table, data) if stored is not None}
+    row |= {"id": row_id, "createdAt": at_ms, "updatedAt": at_ms}
+    names = ", ".join(quoted(name) for name in row)
+    marks = ", ".join("?" * len(row))
+    with _refusals():
+        db.execute(f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({marks})", tuple(row.values()))
+
+
+def update(db: sqlite3.Connection, table: DeviceTable, where: Record, data: Record, at_ms: int) -> int:
+    """Write the fields of *data* into every row that *where* names; how many those are.
+
+    Raises:
+        Refusal: *where* names none, or everything; or the record is wrong.
+    """
+    _refuse(problems_of(_FOR_UPDATE[table.name], data, _FILLERS))
+    _refuse([] if data else [f"{table.name}: no field to change"])
+    condition, values = _condition(table, where)
+    row = dict(_stored(table, data)) | {"updatedAt": at_ms}
+    changes = ", ".join(f"{quoted(name)} = ?" for name in row)
+    with _refusals():
+        done = db.execute(
+            f"UPDATE {quoted(table.name)} SET {changes} WHERE {condition}", (*row.values(), *values)
+        )
+    return _some(done.rowcount, table)
+
+
+def delete(db: sqlite3.Connection, table: DeviceTable, where: Record) -> int:
+    """Remove every row that *where* names; how many those were.
+
+    Raises:
+        Refusal: *where* names none, or everything; or another row refers to one of them.
+    """
+    condition, values = _condition(table, where)
+    with _refusals():
+        done = db.execute(f"DELETE FROM {quoted(table.name)} WHERE {condition}", values)
+    return _some(done.rowcount, table)
+
+
+def query(db: sqlite3.Connection, table: DeviceTable, where: Record, limit: int) -> list[Record]:
+    """At most *limit* rows whose fields equal all of *where*, oldest first.
+
+    Raises:
+        Refusal: a field that is not there, or more than an answer can hold.
+    """
+    condition, values = _condition(table, where) if where else ("1", ())
+    found: list[Record] = []
+    size = _ROOM
+    chosen = f"SELECT * FROM {quoted(table.name)} WHERE {condition} ORDER BY createdAt, id LIMIT ?"
+    for row in db.execute(chosen, (*values, limit)):
+        found.append(_on_the_wire(table, row))
+        size += len(msgspec.json.encode(found[-1])) + 1
+        if size > MAX_RESULT_BYTES:
+            raise Refusal(
+                ErrorCode.RESULT_TOO_LARGE, f"{len(found)} rows are more than {MAX_RESULT_BYTES} bytes"
+            )
+    return found
+
+
+def find(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> Record | None:
+    """The row of that id, as the wire has it."""
+    row = db.execute(f"SELECT * FROM {quoted(table.name)} WHERE id = ?", (row_id,)).fetchone()
+    return None if row is None else _on_the_wire(table, row)
+
+
+def _stored(table: DeviceTable, data: Mapping[str, Field]) -> Iterator[tuple[str, str | int | float | None]]:
+    for name, value in data.items():
+        column = table.column(name)
+        if column is None:
+            raise Refusal(ErrorCode.BAD_RECORD, f"{table.name}.{name}: there is no such field")
+        yield name, _in_the_file(column, value)
+
+
+def _in_the_file(column: Column, value: Field) -> str | int | float | None:
+    if value is None:
+        return None
+    if column.kind is Kind.NAMES:
+        return msgspec.json.encode(_names(value)).decode()
+    if isinstance(value, list):
+        raise Refusal(ErrorCode.BAD_RECORD, f"{column.name}: expected one value, got a list")
+    return int(value) if column.kind is Kind.FLAG else value
+
+
+def _names(value: Field) -> list[str]:
+    """A list of names, however it came: as a list, as the JSON text of one, or as a single name."""
+    if isinstance(value, list):
+        return value
+    try:
+        return msgspec.json.decode(str(value), type=list[str])
+    except (msgspec.DecodeError, UnicodeError):
+        return [str(value)]
+
+
+def _on_the_wire(table: DeviceTable, row: sqlite3.Row) -> Record:
+    names = {column.name for column in table.columns if column.kind is Kind.NAMES}
+    return {
+        name: msgspec.json.decode(row[name]) if name in names and row[name] is not None else row[name]
+        for name in row.keys()  # noqa: SIM118 - iterating a Row gives its values
+    }
+
+
+def _condition(table: DeviceTable, where: Record) -> tuple[str, tuple[str | int | float | None, ...]]:
+    _refuse([] if where else [f"{table.name}: 'where' must say which rows"])
+    _refuse(
+        f"{table.name}.{name}: {wrong}"
+        for name, value in where.items()
+        if value is not None and (column := table.column(name)) and (wrong := problem_of(column, value))
+    )
+    stored = list(_stored(table, where))
+    return " AND ".join(f"{quoted(name)} IS ?" for name, _ in stored), tuple(value for _, value in stored)
+
+
+def _refuse(problems: Iterable[str]) -> None:
+    told = list(problems)
+    if told:
+        raise Refusal(ErrorCode.BAD_RECORD, "; ".join(told[:_MOST_PROBLEMS]))
+
+
+def _some(count: int, table: DeviceTable) -> int:
+    if count == 0:
+        raise Refusal(ErrorCode.DATABASE_CONFLICT, f"{table.name}: there is no such row")
+    return count
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        if error.sqlite_errorname == "SQLITE_CONSTRAINT_FOREIGNKEY":
+            told = "it refers to a row that is not there, or another row refers to it"
+            raise Refusal(ErrorCode.DATABASE_CONFLICT, told) from error
+        told = str(error).partition("constraint failed: ")[2] or str(error)
+        raise Refusal(ErrorCode.BAD_RECORD, told) from error

@@ -1,0 +1,102 @@
+"""The SQL of a device's file: the five tables as ``protocol.tables`` has them, and what was asked of it.
+
+Columns keep the camelCase names of the wire. What must never be is a constraint
+of the file, so that it holds for whoever else writes into it.
+"""
+
+from typing import Final
+
+from protocol.tables import TABLES, Column, DeviceTable, Kind
+
+APPLICATION_ID: Final = 0x44487562  # "DHub": tells our file from anybody else's
+VERSION: Final = 1  # of this schema, in PRAGMA user_version
+
+_CALLS: Final = """
+CREATE TABLE calls (
+    call_id TEXT PRIMARY KEY,
+    action TEXT NOT NULL,
+    tbl TEXT,
+    row_id TEXT,
+    run_id TEXT,
+    agent_id TEXT,
+    source_path TEXT,
+    source_sha256 TEXT,
+    quote TEXT,
+    quote_start INTEGER,
+    quote_end INTEGER,
+    answer TEXT NOT NULL CHECK (json_valid(answer)),
+    at INTEGER NOT NULL
+) STRICT
+"""
+
+_ROOTS: Final = """
+CREATE TABLE roots (
+    path TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+) STRICT
+"""
+
+
+def statements() -> list[str]:
+    """What makes an empty file a device's file, to be run in one transaction."""
+    return [
+        *(_create(table) for table in TABLES.values()),
+        _CALLS,
+        "CREATE INDEX calls_at ON calls (at)",
+        _ROOTS,
+        f"PRAGMA application_id = {APPLICATION_ID}",
+        f"PRAGMA user_version = {VERSION}",
+    ]
+
+
+def quoted(name: str) -> str:
+    """A table's or column's name, as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _create(table: DeviceTable) -> str:
+    parts = [_column(column) for column in table.columns]
+    for column in table.columns:
+        if column.required_to_approve:
+            told = quoted(f"{table.name}.{column.name}: is required to approve")
+            parts.append(f'CONSTRAINT {told} CHECK ("isApproved" = 0 OR {quoted(column.name)} IS NOT NULL)')
+    body = ",\n    ".join(parts)
+    return f"CREATE TABLE {quoted(table.name)} (\n    {body}\n) STRICT"
+
+
+def _column(column: Column) -> str:
+    name = quoted(column.name)
+    is_text = column.kind in (Kind.TEXT, Kind.NAMES)
+    parts = [name, "TEXT" if is_text else "INTEGER"]
+    if column.name == "id":
+        parts.append("PRIMARY KEY")
+    if column.required or column.default is not None:
+        parts.append("NOT NULL")
+    if column.default is not None:
+        parts.append(f"DEFAULT {_literal(column.default)}")
+    parts.extend(f"CHECK ({check})" for check in _checks(column, name))
+    if column.refers_to is not None:
+        parts.append(f"REFERENCES {quoted(column.refers_to)} (id)")
+    return " ".join(parts)
+
+
+def _checks(column: Column, name: str) -> list[str]:
+    # NULL passes every CHECK, which is what an absent value should do.
+    match column.kind:
+        case Kind.TEXT if column.choices:
+            return [f"{name} IN ({', '.join(_literal(choice) for choice in column.choices)})"]
+        case Kind.TEXT:
+            not_empty = [f"{name} <> ''"] if column.required else []
+            return [*not_empty, f"length({name}) <= {column.max_length}"]
+        case Kind.NAMES:
+            return [f"{name} IS NULL OR (json_valid({name}) AND json_type({name}) = 'array')"]
+        case Kind.FLAG:
+            return [f"{name} IN (0, 1)"]
+        case Kind.EPOCH_MS:
+            return [f"{name} BETWEEN 0 AND 253402300799999"]
+        case Kind.INTEGER:
+            return []
+
+
+def _literal(value: str | int) -> str:
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,352 @@
+"""One live connection: messages through the session, from the first to the last.
+
+A connection owns its link, and with it the calls and streams. Whichever way it ends - the device
+left, broke a rule, was replaced, did not read, or the hub stops - ``_over`` is
+the one place: all of them end there, at once, with one reason.
+
+Nothing here waits while it reads: an answer settles its call, what belongs to a
+run goes into its stream, everything else goes up through the roster.
+"""
+
+import asyncio
+from typing import Final
+
+from hub.clock import Clock, epoch_ms
+from hub.links.auth import Admission
+from hub.links.deadlines import DeadlineWheel, Slot
+from hub.links.open_link import LinkLimits, OpenLink
+from hub.links.roster import AgentsSilent, HeartbeatReceived, RequestReceived, Roster
+from hub.links.transport import Transport
+from hub.log import Channel
+from hub.metrics import Metrics
+from protocol.coordination import Heartbeat, Request
+from protocol.errors import CloseCode, DeviceGone, DeviceSlow, ErrorCode, RemoteProtocolError
+from protocol.events import Answered, Ended, HelloReceived, Ignored, Received, SessionEvent, Silent
+from protocol.frame import Frame
+from protocol.handshake import DeviceHello, Error, Goodbye, Limits
+from protocol.hub_session import HubSession
+from protocol.ids import ConnectionId
+from protocol.phases import SessionState
+from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest
+
+log = Channel(__name__)
+
+LAST_WORDS_S: Final = 1.0  # for the closing handshake of a device that does not read
+
+
+class Connection:
+    """A socket and the session over it; from the welcome on, with a link on top."""
+
+    __slots__ = (
+        "_alarm",
+        "_clock",
+        "_full_until",
+        "_greeted",
+        "_held",
+        "_left",
+        "_limits",
+        "_link",
+        "_metrics",
+        "_opened_at",
+        "_roster",
+        "_session",
+        "_transport",
+        "_wheel",
+        "connection_id",
+    )
+
+    def __init__(
+        self,
+        transport: Transport,
+        session: HubSession,
+        *,
+        connection_id: ConnectionId,
+        roster: Roster,
+        wheel: DeadlineWheel,
+        clock: Clock,
+        metrics: Metrics,
+        limits: LinkLimits,
+    ) -> None:
+        self.connection_id = connection_id
+        self._transport = transport
+        self._session = session
+        self._roster = roster
+        self._wheel = wheel
+        self._clock = clock
+        self._metrics = metrics
+        self._limits = limits
+        self._link: OpenLink | None = None  # from the welcome on
+        self._greeted: asyncio.Future[DeviceHello | None] | None = asyncio.get_running_loop().create_future()
+        self._held: list[bytes] | None = None  # while the hello is judged: what came behind it
+        self._left: str | None = None  # the reason, once it is over
+        self._opened_at = clock.monotonic()
+        self._full_until: float | None = None
+        self._alarm: Slot | None = None
+        self._set_alarm()
+        self._flush()
+        transport.attach(self._receive, self._lost)
+
+    # --- the opening ---
+
+    async def hello(self) -> DeviceHello | None:
+        """What the device greets with; ``None`` when the connection ended before that."""
+        assert self._greeted is not None
+        hello = await self._greeted
+        self._greeted = None
+        return hello
+
+    @property
+    def token(self) -> str | None:
+        """What the device showed with its hello."""
+        return self._session.token
+
+    def welcome(self, admission: Admission) -> None:
+        """Let the device in, unless it has left meanwhile or a newer connection of it is here."""
+        if self._session.state is not SessionState.JUDGING:
+            return
+        if self._roster.is_draining:
+            self.refuse(Error(code=ErrorCode.STOPPING, message="the hub stops"), CloseCode.STOPPING)
+            return
+        if not self._roster.supersede(admission.device_id, admission.epoch):
+            told = "a newer connection of this device is here"
+            self.refuse(Error(code=ErrorCode.REPLACED, message=told), CloseCode.REPLACED)
+            return
+        link = self._link = OpenLink(
+            self,
+            admission,
+            self._session.capabilities,
+            wheel=self._wheel,
+            clock=self._clock,
+            tally=self._metrics.frames,
+            limits=self._limits,
+        )
+        self._session.accept(
+            user_id=link.user_id,
+            device_id=link.device_id,
+            connection_id=self.connection_id,
+            epoch=link.epoch,
+            ts_ms=epoch_ms(self._clock.now()),
+            now=self._clock.monotonic(),
+            limits=Limits(max_pending_calls=self._limits.pending_calls),
+        )
+        self._flush()
+        self._set_alarm()
+        self._transport.allow_large_messages()
+        self._metrics.connections.labels("device", "ready").inc()
+        self._metrics.connection_attempts.labels("ready").inc()
+        hello = self._session.hello
+        assert hello is not None
+        log.info(
+            "device.connected",
+            device_id=link.device_id,
+            connection_id=self.connection_id,
+            epoch=link.epoch,
+            codec=self._session.codec.name,
+            client=hello.client.name if hello.client else "",
+        )
+        self._roster.enter(link, hello)
+        self._take_held()
+
+    def refuse(self, error: Error, close: CloseCode) -> None:
+        """Say why in words, and close."""
+        self._metrics.connection_attempts.labels(error.code).inc()
+        self._end(self._session.refuse(error, close))
+
+    # --- out ---
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes on their way to the device that have not left the process."""
+        return self._transport.buffered()
+
+    def send_now(self, frame: Frame) -> None:
+        """Send *frame*; it leaves with the others of this loop turn.
+
+        Raises:
+            DeviceGone, DeviceSlow: it was not sent.
+        """
+        if self._left is not None:
+            raise DeviceGone(f"the connection ended ({self._left})", dispatched=False)
+        if self._transport.is_full():
+            self._full()
+            raise DeviceSlow(f"{self._transport.buffered()} bytes are unsent; the device does not read")
+        self._session.send(frame)
+        self._metrics.frames.sent[str(frame.__struct_config__.tag)] += 1
+        self._flush()
+
+    def end(self, goodbye: Goodbye, close: CloseCode) -> None:
+        """Say goodbye, end calls and streams now, close the socket. Twice is once."""
+        self._end(self._session.end(goodbye, close))
+
+    async def wait_closed(self) -> None:
+        """Until the socket is gone."""
+        await self._transport.wait_closed()
+
+    def _flush(self) -> None:
+        is_text = self._session.codec.is_text
+        for data in self._session.data_to_send():
+            self._metrics.frames.sent_bytes += len(data)
+            self._transport.send_frame(data, is_text)
+
+    def _full(self) -> None:
+        """A frame was refused because too much is unsent: from now on the device has so long to read."""
+        if self._full_until is None:
+            log.warning(
+                "device.slow", connection_id=self.connection_id, unsent_bytes=self._transport.buffered()
+            )
+            self._full_until = self._clock.monotonic() + self._limits.write_deadline_s
+            self._wheel.add(self, self._full_until)
+
+    # --- in ---
+
+    def _receive(self, data: bytes) -> None:
+        """One message. Called by the socket, so it neither waits nor raises."""
+        if self._held is not None:
+            self._held.append(data)
+            return
+        try:
+            frames = self._metrics.frames
+            frames.received_bytes += len(data)
+            for event in self._session.receive_data(data, self._clock.monotonic()):
+                if type(event) is Answered:  # first, and by itself: nothing comes as often
+                    frames.received["tool_result"] += 1
+                    assert self._link is not None
+                    if not self._link.settle(event.call_id, event.answer):
+                        frames.dropped["unknown_call"] += 1
+                else:
+                    self._take(event)
+                    self._flush()  # the session may have had something to say to it
+        except Exception as exc:  # a fault of ours must not take the event loop's callback down
+            self._fault(exc)
+
+    def _take(self, event: SessionEvent) -> None:
+        frames = self._metrics.frames
+        match event:
+            case Received(frame):
+                frames.received[str(frame.__struct_config__.tag)] += 1
+                self._take_frame(frame)
+            case HelloReceived(hello):
+                frames.received["device_hello"] += 1
+                self._held = []
+                self._transport.pause()  # a stranger does not make us keep more than it has sent already
+                self._set_alarm()
+                self._greet(hello)
+            case Ignored(what):
+                frames.dropped[what.partition(":")[0]] += 1
+            case Silent():
+                assert self._link is not None
+                log.warning("device.silent", device_id=self._link.device_id)
+                self._roster.tell(AgentsSilent(self._link))
+            case Ended():
+                self._end(event)
+
+    def _take_frame(self, frame: Frame) -> None:
+        if isinstance(frame, Error):  # the one that may come before the welcome
+            log.warning("device.complained", connection_id=self.connection_id, code=frame.code)
+            return
+        link = self._link
+        assert link is not None
+        match frame:
+            case AgentData() | AgentManifest() | AgentAck() | AgentComplete():
+                try:
+                    dropped = link.put(frame)
+                except RemoteProtocolError as wrong:
+                    error = Error(code=wrong.reason, message=wrong.message, ref=frame.run_id)
+                    self._end(self._session.refuse(error, wrong.close))
+                    return
+                if dropped is not None:
+                    self._metrics.frames.dropped[dropped] += 1
+            case Heartbeat():
+                if self._alarm is None:
+                    self._set_alarm()
+                self._roster.tell(HeartbeatReceived(link, frame))
+            case Request():
+                self._roster.tell(RequestReceived(link, frame))
+
+    def _take_held(self) -> None:
+        held, self._held = self._held or [], None
+        for data in held:
+            self._receive(data)
+        self._transport.resume()
+
+    # --- time ---
+
+    def _set_alarm(self) -> None:
+        deadline = self._session.next_deadline()
+        if self._alarm is not None:
+            self._alarm.discard(self)
+        self._alarm = None if deadline is None else self._wheel.add(self, deadline)
+
+    def run_late(self) -> None:
+        """The wheel: a deadline of the session, or of a full queue, has come."""
+        if self._left is not None:
+            return
+        try:
+            now = self._clock.monotonic()
+            if self._full_until is not None and now >= self._full_until:
+                self._full_until = None
+                if self._transport.is_full():
+                    self._metrics.slow_consumers.inc()
+                    self.end(Goodbye(reason="slow_consumer"), CloseCode.SLOW_CONSUMER)
+                    return
+            for event in self._session.tick(now):
+                self._take(event)
+            self._set_alarm()
+            self._flush()
+        except Exception as exc:
+            self._fault(exc)
+
+    # --- the end ---
+
+    def _lost(self) -> None:
+        """The socket is gone."""
+        self._session.receive_eof(self._clock.monotonic())
+        self._over("connection_lost", None)
+
+    def _end(self, ended: Ended | None) -> None:
+        """This side ends it: what the session queued leaves first, then the close frame."""
+        if ended is None:
+            return
+        self._flush()
+        is_slow = ended.code is CloseCode.SLOW_CONSUMER
+        self._transport.hang_up(
+            ended.code, ended.reason_text, LAST_WORDS_S if is_slow else self._limits.close_s
+        )
+        if self._held is not None:
+            self._held = None
+            self._transport.resume()  # or the peer's half of the closing handshake is not seen
+        self._over(ended.reason, ended.code)
+
+    def _fault(self, exc: Exception) -> None:
+        log.error("connection.failed", exc=exc, connection_id=self.connection_id)
+        self._end(self._session.end(Goodbye(reason="fault"), CloseCode.FAULT))
+
+    def _over(self, reason: str, code: CloseCode | None) -> None:
+        if self._left is not None:
+            return
+        self._left = reason
+        if self._alarm is not None:
+            self._alarm.discard(self)
+        if self._greeted is not None and not self._greeted.done():
+            self._greeted.set_result(None)
+        link = self._link
+        if link is None:  # never welcomed
+            if code is None or code is CloseCode.HELLO_TIMEOUT:
+                self._metrics.connection_attempts.labels("left" if code is None else reason).inc()
+            return
+        link.over(reason)
+        self._metrics.connections.labels("device", "ready").dec()
+        log.info(
+            "device.left",
+            device_id=link.device_id,
+            connection_id=self.connection_id,
+            epoch=link.epoch,
+            reason=reason,
+            code=code,
+            seconds=round(self._clock.monotonic() - self._opened_at, 3),
+        )
+        self._roster.leave(link, reason)
+
+    def _greet(self, hello: DeviceHello) -> None:
+        if self._greeted is not None and not self._greeted.done():
+            self._greeted.set_result(hello)

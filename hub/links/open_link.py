@@ -1,0 +1,188 @@
+"""The ``DeviceLink`` over one welcomed connection: who it is, its calls, its streams.
+
+The connection owns it and feeds it; when the connection is over, ``over`` ends
+every call and every stream, at once and with one reason.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from hub.clock import Clock
+from hub.links.auth import Admission
+from hub.links.calls import PendingCalls
+from hub.links.deadlines import DeadlineWheel
+from hub.links.link import ALWAYS, ALWAYS_ACTIONS, RunFrame, RunStream
+from hub.links.streams import MEMORY_BYTES, RunStreams
+from hub.metrics import FrameTally
+from protocol.errors import CallTimedOut, CallUnsupported, CloseCode, DeviceGone, DeviceSlow
+from protocol.frame import MAX_PENDING_CALLS, Frame
+from protocol.handshake import Goodbye
+from protocol.ids import CallId
+from protocol.versions import CAPABILITY_OF, CapabilityName
+from protocol.work import AgentRun, Answer, ToolCall
+
+WRITE_DEADLINE_S: Final = 10.0  # how long the outgoing queue may stand full
+CLOSE_S: Final = 5.0  # what a peer gets for its half of the closing handshake
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkLimits:
+    """What one connection may cost."""
+
+    pending_calls: int = MAX_PENDING_CALLS
+    write_deadline_s: float = WRITE_DEADLINE_S
+    close_s: float = CLOSE_S
+    spool_dir: Path | None = None  # the system's own for temporary files
+    spool_memory_bytes: int = MEMORY_BYTES
+
+
+class Carrier(Protocol):
+    """What a link needs of its connection."""
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes on their way to the device that have not left the process."""
+        ...
+
+    def send_now(self, frame: Frame) -> None:
+        """Send, or raise ``DeviceGone`` or ``DeviceSlow``; never waits."""
+        ...
+
+    def end(self, goodbye: Goodbye, close: CloseCode) -> None:
+        """Say goodbye and close. Twice is once."""
+        ...
+
+    async def wait_closed(self) -> None:
+        """Until the socket is gone."""
+        ...
+
+
+class OpenLink:
+    """A ``LocalLink``. See ``DeviceLink`` for what its methods promise."""
+
+    __slots__ = (
+        "_calls",
+        "_carrier",
+        "_clock",
+        "_streams",
+        "_tally",
+        "capabilities",
+        "device_id",
+        "epoch",
+        "user_id",
+    )
+
+    def __init__(
+        self,
+        carrier: Carrier,
+        admission: Admission,
+        capabilities: frozenset[str],
+        *,
+        wheel: DeadlineWheel,
+        clock: Clock,
+        tally: FrameTally,
+        limits: LinkLimits,
+    ) -> None:
+        self.device_id = admission.device_id
+        self.user_id = admission.user_id
+        self.epoch = admission.epoch
+        self.capabilities = capabilities
+        self._carrier = carrier
+        self._clock = clock
+        self._tally = tally
+        self._calls = PendingCalls(wheel, most=limits.pending_calls)
+        self._streams = RunStreams(
+            send=carrier.send_now,
+            has_credit=CapabilityName.AGENT_DATA_CREDIT in capabilities,
+            spool_dir=limits.spool_dir,
+            memory_bytes=limits.spool_memory_bytes,
+        )
+
+    # --- for the rest of the hub ---
+
+    def can(self, capability: str) -> bool:
+        """Whether the device listed it; what every device can do need not be listed."""
+        return capability in self.capabilities or capability in ALWAYS
+
+    async def call(self, frame: ToolCall) -> Answer:
+        """One tool_call and what settles it."""
+        if frame.action not in ALWAYS_ACTIONS and CAPABILITY_OF[frame.action] not in self.capabilities:
+            raise CallUnsupported(f"the device does not list {frame.action}")
+        clock = self._clock
+        began = clock.monotonic()
+        outcome = "not_sent"
+        try:
+            with self._calls.expect(CallId(frame.id), frame.deadline_ms / 1000) as pending:
+                self._carrier.send_now(frame)
+                outcome = "cancelled"
+                answer = await pending
+                outcome = "answered" if answer.error is None else "refused"
+                return answer
+        except CallTimedOut:
+            outcome = "timed_out"
+            raise
+        except DeviceGone:
+            outcome = "device_gone"
+            raise
+        finally:
+            self._tally.calls.observe((str(frame.action), outcome), clock.monotonic() - began)
+
+    def open_run(self, frame: AgentRun) -> AbstractAsyncContextManager[RunStream]:
+        """A run and the stream of what comes back."""
+        return self._open_run(frame)
+
+    @asynccontextmanager
+    async def _open_run(self, frame: AgentRun) -> AsyncIterator[RunStream]:
+        with self._streams.open(frame) as stream:
+            self._carrier.send_now(frame)  # after opening: the first frame back may come before we go on
+            try:
+                yield stream
+            finally:
+                with suppress(DeviceGone, DeviceSlow):  # then the end of the connection tells the device
+                    stream.cancel("the hub stopped reading")
+
+    async def send(self, frame: Frame) -> None:
+        """A frame that is not answered."""
+        self._carrier.send_now(frame)
+
+    # --- for the roster ---
+
+    @property
+    def pending_calls(self) -> int:
+        """Calls without an answer yet."""
+        return len(self._calls)
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes on their way to the device that have not left the process."""
+        return self._carrier.buffered_bytes
+
+    def end(self, goodbye: Goodbye, close: CloseCode) -> None:
+        """Say goodbye, end calls and streams now, close the socket. Twice is once."""
+        self._carrier.end(goodbye, close)
+
+    async def wait_closed(self) -> None:
+        """Until the socket is gone."""
+        await self._carrier.wait_closed()
+
+    # --- for the connection ---
+
+    def settle(self, call_id: CallId, answer: Answer) -> bool:
+        """An answer came; false when nobody waits for it."""
+        return self._calls.settle(call_id, answer)
+
+    def put(self, frame: RunFrame) -> str | None:
+        """A frame of a run came; a word when it was dropped.
+
+        Raises:
+            RemoteProtocolError: the device went beyond its credit.
+        """
+        return self._streams.put(frame)
+
+    def over(self, reason: str) -> None:
+        """The connection has ended."""
+        self._calls.end(reason)
+        self._streams.end(reason)

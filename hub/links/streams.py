@@ -1,0 +1,282 @@
+"""What devices send for runs: one stream per run, filled by the reader, emptied by a runner.
+
+The reader never waits for a runner. If it did, the ``tool_result`` behind a full
+queue would not be read, the runner would wait for that result, and the queue
+would never empty. So a stream is bounded by what the device may send: by credit
+where it knows that, and always by the run's byte limit, with a file behind the
+queue for what nobody has taken yet.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from hub.links.link import RunFrame, RunTooLarge, SpoolFailed
+from hub.links.spool import Spool
+from protocol.errors import (
+    DeliveryError,
+    DeviceGone,
+    DeviceSlow,
+    ErrorCode,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
+from protocol.frame import CREDIT_PIECES, MAX_MESSAGE_BYTES, MAX_PIECE_BYTES, Frame
+from protocol.work import (
+    AgentCancel,
+    AgentComplete,
+    AgentCredit,
+    AgentData,
+    AgentFetch,
+    AgentManifest,
+    AgentRun,
+)
+
+# What a device with credit can have in flight, in base64 and with names, stays off the disk.
+MEMORY_BYTES: Final = CREDIT_PIECES * MAX_PIECE_BYTES * 3 // 2
+ENTRY_BYTES: Final = 128  # what a frame, or an entry of it, takes beside its text
+LEAST_ROOM_BYTES: Final = 64 * 1024  # for names and framing, when the limit is small
+FETCH_BYTES: Final = MAX_MESSAGE_BYTES // 4  # of paths in one agent_fetch; quotes may double a path
+FETCH_PATHS: Final = 1_000
+
+
+class Stream:
+    """The frames of one run on one connection. A ``RunStream``."""
+
+    __slots__ = (
+        "_arrived",
+        "_credit",
+        "_failed",
+        "_room_bytes",
+        "_send",
+        "_spool",
+        "cancelled",
+        "completed",
+        "run",
+    )
+
+    def __init__(
+        self, run: AgentRun, *, credit: int | None, spool: Spool, send: Callable[[Frame], None]
+    ) -> None:
+        self.run = run
+        self.completed = False  # agent_complete has come
+        self.cancelled = False  # agent_cancel has left
+        self._send = send
+        self._spool = spool
+        self._credit = credit
+        # An obedient device fits: a quarter more than its text, for names and framing.
+        self._room_bytes = run.limits.bytes + max(run.limits.bytes // 4, LEAST_ROOM_BYTES)
+        self._failed: DeliveryError | None = None
+        self._arrived: anyio.Event | None = None
+
+    @property
+    def spooled(self) -> int:
+        """How many of its frames lie on disk."""
+        return self._spool.in_file
+
+    def __aiter__(self) -> "Stream":
+        return self
+
+    async def __anext__(self) -> RunFrame:
+        while not self._spool:
+            if self.completed:
+                raise StopAsyncIteration
+            if self._failed is not None:
+                raise self._failed
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
+        try:
+            return self._spool.take()
+        except OSError as error:
+            raise SpoolFailed(f"run {self.run.run_id}: its spool cannot be read: {error}") from error
+
+    async def fetch(self, paths: Sequence[str], *, last: bool) -> None:
+        """Ask for files of the manifest; several frames when the list is long."""
+        parts = list(_cut(paths)) or [[]]
+        for number, part in enumerate(parts, 1):
+            is_last = last and number == len(parts)
+            self._send(AgentFetch(run_id=self.run.run_id, fence=self.run.fence, paths=part, last=is_last))
+
+    async def grant(self, pieces: int) -> None:
+        """Let the device send *pieces* more, if it knows credit."""
+        if self._credit is None or self.completed:
+            return
+        self._send(AgentCredit(run_id=self.run.run_id, fence=self.run.fence, pieces=pieces))
+        self._credit += pieces
+
+    def put(self, frame: RunFrame) -> None:
+        """Queue a frame of this run; dropped when the stream has failed or is complete.
+
+        Raises:
+            RemoteProtocolError: the device went beyond its credit.
+            RunTooLarge, SpoolFailed: the stream ends here, after what is queued.
+        """
+        if self.completed or self._failed is not None:
+            return
+        if type(frame) is AgentData and self._credit is not None:
+            if len(frame.files) > self._credit:
+                told = f"run {frame.run_id}: {len(frame.files)} pieces came, {self._credit} were allowed"
+                raise RemoteProtocolError(ErrorCode.CREDIT_EXCEEDED, told)
+            self._credit -= len(frame.files)
+        size_bytes = _size_of(frame)
+        self._room_bytes -= size_bytes
+        if self._room_bytes < 0:
+            limit = self.run.limits.bytes
+            raise self.fail(RunTooLarge(f"run {frame.run_id}: the device sent more than {limit} bytes"))
+        try:
+            self._spool.put(frame, size_bytes)
+        except OSError as error:
+            raise self.fail(SpoolFailed(f"run {frame.run_id}: no room in the spool: {error}")) from error
+        self.completed = type(frame) is AgentComplete
+        self._wake()
+
+    def cancel(self, reason: str) -> None:
+        """Tell the device to stop, unless it has, or was told before.
+
+        Raises:
+            DeviceGone, DeviceSlow: it was not told.
+        """
+        if not self.completed and not self.cancelled:
+            self._send(AgentCancel(run_id=self.run.run_id, fence=self.run.fence, reason=reason))
+            self.cancelled = True
+
+    def fail(self, error: DeliveryError) -> DeliveryError:
+        """Let the stream end with *error* after what is queued, unless it is complete."""
+        if not self.completed and self._failed is None:
+            self._failed = error
+            self._wake()
+        return error
+
+    def cut(self, error: DeliveryError) -> None:
+        """``fail``, at once: what is queued is dropped. A complete stream can still be read."""
+        if not self.completed:
+            self._spool.close()
+            self.fail(error)
+
+    def close(self) -> None:
+        """Nobody reads any more."""
+        self._spool.close()
+
+    def _wake(self) -> None:
+        if self._arrived is not None:
+            self._arrived.set()
+
+
+class RunStreams:
+    """The streams of one connection, by run.
+
+    Args:
+        send: puts a frame on the connection; raises ``DeviceGone`` or ``DeviceSlow``.
+        has_credit: the device listed ``agent_data.credit``.
+        spool_dir: where what nobody has taken yet goes, beyond *memory_bytes* of a run.
+    """
+
+    __slots__ = ("_by_run", "_ended", "_has_credit", "_memory_bytes", "_send", "_spool_dir")
+
+    def __init__(
+        self,
+        *,
+        send: Callable[[Frame], None],
+        has_credit: bool,
+        spool_dir: Path | None,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
+        self._send = send
+        self._has_credit = has_credit
+        self._spool_dir = spool_dir
+        self._memory_bytes = memory_bytes
+        self._by_run: dict[str, Stream] = {}
+        self._ended: str | None = None
+
+    def __len__(self) -> int:
+        return len(self._by_run)
+
+    @contextmanager
+    def open(self, run: AgentRun) -> Iterator[Stream]:
+        """A block in which frames of *run* are expected; later ones are dropped.
+
+        Raises, on entering:
+            DeviceGone: the connection has ended.
+            LocalProtocolError: the run is open on this connection already.
+        """
+        if self._ended is not None:
+            raise DeviceGone(f"the connection ended ({self._ended})", dispatched=False)
+        if run.run_id in self._by_run:
+            raise LocalProtocolError(f"run {run.run_id} is open on this connection already")
+        stream = Stream(
+            run,
+            credit=run.credit if self._has_credit else None,
+            spool=Spool(self._spool_dir, self._memory_bytes),
+            send=self._send,
+        )
+        self._by_run[run.run_id] = stream
+        try:
+            yield stream
+        finally:
+            del self._by_run[run.run_id]
+            stream.close()
+
+    def put(self, frame: RunFrame) -> str | None:
+        """Queue a frame for its run; a word when it was dropped instead.
+
+        A device that sends too much for a run is told to stop; the connection stays.
+
+        Raises:
+            RemoteProtocolError: the device went beyond its credit.
+        """
+        stream = self._by_run.get(frame.run_id)
+        if stream is None:
+            return "unknown_run"
+        if frame.fence is not None and frame.fence != stream.run.fence:
+            return "stale_fence"
+        try:
+            stream.put(frame)
+        except (RunTooLarge, SpoolFailed) as error:
+            with suppress(DeviceGone, DeviceSlow):  # then the end of the connection tells it
+                stream.cancel(error.code)
+            return error.code
+        return None
+
+    def end(self, reason: str) -> None:
+        """The connection is over: every stream that is not complete ends now."""
+        if self._ended is not None:
+            return
+        self._ended = reason
+        for stream in self._by_run.values():
+            told = f"run {stream.run.run_id}: the connection ended ({reason})"
+            stream.cut(DeviceGone(told, dispatched=True))
+
+
+def _size_of(frame: RunFrame) -> int:
+    """About how many bytes *frame* takes; of base64, what it stands for."""
+    match frame:
+        case AgentData(files=pieces):
+            return ENTRY_BYTES + sum(
+                ENTRY_BYTES
+                + len(piece.path)
+                + (len(piece.content) * 3 // 4 if piece.encoding == "base64" else len(piece.content))
+                for piece in pieces
+            )
+        case AgentManifest(files=files):
+            return ENTRY_BYTES + sum(ENTRY_BYTES + len(file.path) for file in files)
+        case AgentComplete(skipped=skipped):
+            return ENTRY_BYTES + sum(ENTRY_BYTES + len(file.path) + len(file.reason) for file in skipped)
+        case _:
+            return ENTRY_BYTES
+
+
+def _cut(paths: Sequence[str]) -> Iterator[list[str]]:
+    """*paths* in order, in lists that each fit one frame."""
+    part: list[str] = []
+    size = 0
+    for path in paths:
+        size += len(path.encode())
+        if part and (size > FETCH_BYTES or len(part) == FETCH_PATHS):
+            yield part
+            part, size = [], len(path.encode())
+        part.append(path)
+    if part:
+        yield part

@@ -1,0 +1,153 @@
+"""Every metric of the process, by name, on a registry of its own.
+
+Made once, handed to whoever counts. What is counted for each frame is a plain
+integer here and becomes a metric only when somebody asks; the rest are
+prometheus-client's own. Labels have few values, never ids.
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+CALL_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+RUN_BUCKETS_S: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
+MODEL_BUCKETS_S: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+class Durations:
+    """How long something took, by labels: a histogram that costs one bisection to feed."""
+
+    __slots__ = ("_buckets", "_counted")
+
+    def __init__(self, buckets: tuple[float, ...]) -> None:
+        self._buckets = buckets
+        # Per labels: how many fell into each bucket, into none of them, and last the sum of seconds.
+        self._counted: dict[tuple[str, ...], list[float]] = {}
+
+    def observe(self, labels: tuple[str, ...], seconds: float) -> None:
+        """Count one that took *seconds*."""
+        counted = self._counted.get(labels)
+        if counted is None:
+            counted = self._counted[labels] = [0.0] * (len(self._buckets) + 2)
+        counted[bisect_left(self._buckets, seconds)] += 1
+        counted[-1] += seconds
+
+    def fill(self, family: HistogramMetricFamily) -> HistogramMetricFamily:
+        """Put everything counted so far into *family*."""
+        bounds = [*map(str, self._buckets), "+Inf"]
+        for labels, (*counts, seconds) in self._counted.items():
+            family.add_metric(labels, list(zip(bounds, accumulate(counts), strict=True)), seconds)
+        return family
+
+
+class FrameTally(Collector):
+    """What goes over the links: frames, bytes, answers. Plain integers, counted on the event loop."""
+
+    def __init__(self) -> None:
+        self.received: defaultdict[str, int] = defaultdict(int)  # frames, by type
+        self.sent: defaultdict[str, int] = defaultdict(int)
+        self.dropped: defaultdict[str, int] = defaultdict(int)  # by the word that says why
+        self.received_bytes = 0
+        self.sent_bytes = 0
+        self.calls = Durations(CALL_BUCKETS_S)  # by action and outcome
+
+    def collect(self) -> Iterator[Metric]:
+        frames = CounterMetricFamily(
+            "hub_frames", "Frames, by direction and type.", labels=["direction", "type"]
+        )
+        for direction, tally in (("in", self.received), ("out", self.sent)):
+            for kind, count in tally.items():
+                frames.add_metric([direction, kind], count)
+        yield frames
+        size = CounterMetricFamily("hub_frame_bytes", "Bytes of frames, by direction.", labels=["direction"])
+        size.add_metric(["in"], self.received_bytes)
+        size.add_metric(["out"], self.sent_bytes)
+        yield size
+        dropped = CounterMetricFamily("hub_frames_dropped", "Frames counted and dropped.", labels=["reason"])
+        for reason, count in self.dropped.items():
+            dropped.add_metric([reason], count)
+        yield dropped
+        yield self.calls.fill(
+            HistogramMetricFamily(
+                "hub_call_duration_seconds",
+                "From sending a tool_call to what settled it.",
+                labels=["action", "outcome"],
+            )
+        )
+
+
+class Metrics:
+    """All of them. One object for a process; a test makes its own."""
+
+    def __init__(self, version: str = "") -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        Info("hub_build", "What is running.", registry=registry).info({"version": version})
+
+        self.frames = FrameTally()
+        registry.register(self.frames)
+        self.connections = Gauge(
+            "hub_connections", "Open device connections.", ["role", "state"], registry=registry
+        )
+        self.connection_attempts = Counter(
+            "hub_connection_attempts", "How connecting ended.", ["result"], registry=registry
+        )
+        self.auth_failures = Counter(
+            "hub_auth_failures", "Hellos that were refused.", ["reason"], registry=registry
+        )
+        self.takeovers = Counter(
+            "hub_takeovers", "Connections that a newer one of the same device replaced.", registry=registry
+        )
+        self.slow_consumers = Counter(
+            "hub_slow_consumers", "Connections ended because the device did not read.", registry=registry
+        )
+        self.pending_calls = Gauge("hub_pending_calls", "Calls without an answer yet.", registry=registry)
+        self.outbound_bytes = Gauge(
+            "hub_outbound_queue_bytes", "Unsent bytes of all devices.", ["of"], registry=registry
+        )
+
+        self.runs = Counter("hub_runs", "Finished runs.", ["outcome"], registry=registry)
+        self.runs_in_progress = Gauge("hub_runs_in_progress", "Runs that work now.", registry=registry)
+        self.run_duration = Histogram(
+            "hub_run_duration_seconds",
+            "From handing a run out to its end.",
+            buckets=RUN_BUCKETS_S,
+            registry=registry,
+        )
+        self.run_items = Counter(
+            "hub_run_items", "Items, by how their delivery ended.", ["table", "outcome"], registry=registry
+        )
+        self.llm_requests = Counter(
+            "hub_llm_requests", "Requests to a model.", ["model", "outcome"], registry=registry
+        )
+        self.llm_request_duration = Histogram(
+            "hub_llm_request_duration_seconds",
+            "How long a model took to answer.",
+            ["model"],
+            buckets=MODEL_BUCKETS_S,
+            registry=registry,
+        )
+        self.llm_tokens = Counter(
+            "hub_llm_tokens",
+            "Tokens, by model and kind (prompt, completion).",
+            ["model", "kind"],
+            registry=registry,
+        )
+
+    def render(self) -> bytes:
+        """The text that /metrics answers with."""
+        return generate_latest(self.registry)

@@ -1,0 +1,149 @@
+"""The root task group: services started in order, stopped in reverse order.
+
+A service is an object with ``serve(*, task_status)`` that returns only when it is
+cancelled or broken. One that may restart comes back after a growing wait; any
+other one that breaks takes the whole house down, in order.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from hub.clock import Chance, Clock
+from hub.log import Channel
+from protocol.backoff import Backoff
+from protocol.errors import HubError
+
+log = Channel(__name__)
+
+STOP_S: Final = 60.0  # what one service may take to stop: a drain is 45 s
+STEADY_S: Final = 60.0  # who ran so long starts again from the shortest wait
+
+
+class Service(Protocol):
+    """Something with a life."""
+
+    async def serve(self, *, task_status: TaskStatus[Any] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled; ``task_status.started()`` once others may rely on it."""
+        ...
+
+
+class ServiceEnded(HubError):
+    """A service returned though nobody had cancelled it."""
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A service and where its life stands."""
+
+    name: str
+    service: Service
+    restart: bool
+    scope: anyio.CancelScope = field(default_factory=lambda: anyio.CancelScope(shield=True))
+    ready: anyio.Event = field(default_factory=anyio.Event)  # it has started, or it never will
+    stopped: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Supervisor:
+    """Runs services that stand on each other: the first added is the last to stop."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        chance: Chance,
+        backoff: Backoff | None = None,
+        stop_s: float = STOP_S,
+    ) -> None:
+        self._clock = clock
+        self._chance = chance
+        self._backoff = backoff or Backoff()
+        self._stop_s = stop_s
+        self._places: list[_Place] = []
+        self._broken: list[Exception] = []
+        self._alarm = anyio.Event()  # something broke
+        self.started: dict[str, Any] = {}  # what each service reported when it had started
+
+    def add(self, name: str, service: Service, *, restart: bool = False) -> None:
+        """Put *service* on top of those added before."""
+        self._places.append(_Place(name, service, restart))
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Start all, run until cancelled or one breaks, stop all.
+
+        Raises:
+            Exception: what a service that may not restart broke with; all are stopped by then.
+        """
+        running: list[_Place] = []
+        async with anyio.create_task_group() as tasks:
+            try:
+                await self._start(tasks, running)
+                if not self._broken:
+                    task_status.started()
+                    await self._alarm.wait()
+            finally:
+                for place in reversed(running):
+                    await self._stop(place)
+        if self._broken:
+            raise self._broken[0]
+
+    async def _start(self, tasks: TaskGroup, running: list[_Place]) -> None:
+        # Not ``tasks.start``: when that is cancelled it waits for its task, which is shielded.
+        for place in self._places:
+            running.append(place)
+            tasks.start_soon(self._keep, place)
+            await place.ready.wait()
+            if self._broken:
+                return
+
+    async def _keep(self, place: _Place) -> None:
+        """Keep one service alive. Shielded: only ``_stop`` ends it, when its turn has come."""
+        try:
+            with place.scope:
+                await self._serve(place, _FirstStart(place, self.started))
+        except Exception as exc:
+            log.error("service.failed", exc=exc, service=place.name)
+            self._broken.append(exc)
+            self._alarm.set()
+        finally:
+            place.ready.set()
+            place.stopped.set()
+
+    async def _serve(self, place: _Place, task_status: TaskStatus[Any]) -> None:
+        attempt = 0
+        while True:
+            began = self._clock.monotonic()
+            try:
+                await place.service.serve(task_status=task_status)
+                raise ServiceEnded(f"service {place.name} ended by itself")
+            except Exception as exc:
+                if not place.restart:
+                    raise
+                if self._clock.monotonic() - began >= STEADY_S:
+                    attempt = 0
+                wait_s = self._backoff.delay(attempt, self._chance.uniform(0.0, 1.0))
+                log.error("service.restarted", exc=exc, service=place.name, wait_s=round(wait_s, 3))
+            attempt += 1
+            await self._clock.sleep(wait_s)
+
+    async def _stop(self, place: _Place) -> None:
+        place.scope.cancel()
+        with anyio.move_on_after(self._stop_s, shield=True) as waiting:
+            await place.stopped.wait()
+        if waiting.cancelled_caught:
+            log.error("service.stuck", service=place.name, waited_s=self._stop_s)
+
+
+class _FirstStart(TaskStatus[Any]):
+    """Keeps what a service reports when it has started, the first time; a restarted one does so again."""
+
+    def __init__(self, place: _Place, started: dict[str, Any]) -> None:
+        self._place = place
+        self._started = started
+
+    def started(self, value: Any = None) -> None:
+        if not self._place.ready.is_set():
+            self._started[self._place.name] = value
+            self._place.ready.set()

@@ -1,0 +1,135 @@
+"""``hub connect`` as people meet it: how it ends, and that it works with the hub we ship."""
+
+import signal
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from subprocess import PIPE
+
+import anyio
+import pytest
+from anyio.abc import Process
+
+from hub.device.app import DeviceOptions, run_device
+from protocol.errors import CloseCode, ErrorCode
+from protocol.handshake import Error, Goodbye
+from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, AgentRun, RunConfig, RunMode
+from tests.support.device import open_device
+from tests.support.scripted_hub import ScriptedHub
+from tests.support.wire import make_call, open_port, until
+
+_CONNECT = """
+import sys
+from pathlib import Path
+from hub.device.app import DeviceOptions, run_device
+
+url, state = sys.argv[1], Path(sys.argv[2])
+options = DeviceOptions(url=url, roots=[state / "notes"], db=state / "desk.db", token="t", name="desk")
+sys.exit(run_device(options, on_status=lambda line: print(line, flush=True)))
+"""
+
+
+@asynccontextmanager
+async def _connecting(url: str, state: Path) -> AsyncIterator[Process]:
+    (state / "notes").mkdir()
+    command = [sys.executable, "-c", _CONNECT, url, str(state)]
+    root = Path(__file__).parents[3]
+    async with await anyio.open_process(command, stdout=PIPE, stderr=None, cwd=root) as process:
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+
+async def _ending(process: Process) -> tuple[int, str]:
+    """The exit code, and the last line that was told."""
+    assert process.stdout is not None
+    with anyio.fail_after(10):
+        told = b"".join([block async for block in process.stdout])
+        return await process.wait(), told.decode().splitlines()[-1]
+
+
+async def test_an_interrupted_device_says_goodbye_and_is_done(tmp_path: Path) -> None:
+    async with ScriptedHub().open() as hub, _connecting(hub.url, tmp_path) as process:
+        guest = await hub.guest()
+        await guest.welcome()
+        process.send_signal(signal.SIGTERM)
+
+        assert await guest.left() == CloseCode.NORMAL
+        assert await _ending(process) == (0, "stopped")
+
+
+async def test_a_device_without_a_right_to_connect_ends_with_77(tmp_path: Path) -> None:
+    async with ScriptedHub().open() as hub, _connecting(hub.url, tmp_path) as process:
+        guest = await hub.guest()
+        await guest.hello()
+        await guest.refuse(Error(code=ErrorCode.REVOKED, message="token revoked"), CloseCode.REVOKED)
+        code, told = await _ending(process)
+
+    assert code == 77
+    assert told.startswith("not coming back by itself: device or token revoked: token revoked; make a new")
+
+
+async def test_a_device_that_was_replaced_ends_with_1(tmp_path: Path) -> None:
+    async with ScriptedHub().open() as hub, _connecting(hub.url, tmp_path) as process:
+        guest = await hub.guest()
+        await guest.welcome()
+        await guest.dismiss(Goodbye(reason="replaced"), CloseCode.REPLACED)
+
+        assert (await _ending(process))[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "root", "token", "told"),
+    [
+        ("http://x", ".", "t", "no address"),
+        ("ws://127.0.0.1:9", "nowhere", "t", "is not a folder"),
+        ("ws://127.0.0.1:9", ".", "", "the token is empty"),
+    ],
+)
+def test_what_was_told_wrong_is_a_usage_error(
+    tmp_path: Path, url: str, root: str, token: str, told: str
+) -> None:
+    lines: list[str] = []
+    options = DeviceOptions(url=url, roots=[tmp_path / root], db=tmp_path / "d.db", token=token)
+
+    assert run_device(options, on_status=lines.append) == 2
+    assert told in lines[-1]
+
+
+def test_a_file_that_cannot_be_used_ends_with_73(tmp_path: Path) -> None:
+    lines: list[str] = []
+    with closing(sqlite3.connect(tmp_path / "d.db")) as theirs:
+        theirs.execute("CREATE TABLE precious (x)")
+    options = DeviceOptions(url="ws://127.0.0.1:9", roots=[tmp_path], db=tmp_path / "d.db", token="t")
+
+    assert run_device(options, on_status=lines.append) == 73
+    assert "somebody else's database" in lines[-1]
+
+
+@pytest.mark.parametrize("mode", list(RunMode))
+async def test_it_works_with_the_hub_we_ship(tmp_path: Path, mode: RunMode) -> None:
+    async with open_port() as port:
+        token = await port.pair("desk")
+        async with open_device(port.url, tmp_path, token) as device:
+            device.write("a.md", "call Ana")
+            await until(lambda: len(port.roster.connected()) == 1)
+            link = port.link("desk")
+            run = AgentRun(run_id="r-1", fence=1, agent_id="a-1", config=RunConfig(), mode=mode)
+            kinds = []
+            async with link.open_run(run) as stream:
+                async for frame in stream:
+                    kinds.append(type(frame))
+                    if isinstance(frame, AgentManifest):
+                        await stream.fetch([file.path for file in frame.files], last=True)
+                    if isinstance(frame, AgentData):
+                        await stream.grant(len(frame.files))
+            answer = await link.call(make_call())
+
+            offered = [AgentManifest] if mode is RunMode.MANIFEST else []
+            assert kinds == [AgentAck, *offered, AgentData, AgentComplete]
+            (item,) = device.items()
+            assert answer.result == {"id": item.row_id}

@@ -1,0 +1,343 @@
+"""A device finds its hub, does what it is asked, comes back, and knows when it is not wanted."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+
+from hub.device.app import CAPABILITIES
+from hub.device.client import BadAddress, Client, TurnedAway, address_of, read_token
+from protocol.codec import JSON
+from protocol.coordination import Heartbeat
+from protocol.errors import CloseCode, ErrorCode
+from protocol.handshake import DeviceHello, Error, Goodbye
+from protocol.tables import SUGGESTED
+from protocol.work import (
+    Action,
+    AgentAck,
+    AgentComplete,
+    AgentData,
+    AgentFetch,
+    AgentManifest,
+    AgentRun,
+    ItemSource,
+    RunConfig,
+    RunMode,
+    ToolCall,
+)
+from tests.support.clock import FakeClock, SeededChance
+from tests.support.device import RunningDevice, open_device
+from tests.support.scripted_hub import ScriptedHub
+from tests.support.wire import until
+
+INSERT = ToolCall(
+    id="c-1",
+    action=Action.INSERT,
+    table="tasks",
+    data={"title": "Call Ana", **SUGGESTED},
+    source=ItemSource(path="notes/a.md", quote="call Ana", start=0, end=8),
+)
+RUN = AgentRun(run_id="r-1", fence=1, agent_id="a-1", config=RunConfig(), mode=RunMode.MANIFEST)
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[ScriptedHub]:
+    async with ScriptedHub().open() as opened:
+        yield opened
+
+
+async def _away(device: RunningDevice, clock: FakeClock) -> None:
+    """Until the device knows that it is not connected, and waits for the time to try again."""
+    await until(lambda: "next try in" in "".join(device.told[-1:]) and clock.sleeping == 1)
+
+
+@pytest.mark.parametrize("codec", ["json", "msgpack"])
+async def test_a_device_greets_reads_files_and_keeps_what_is_found(
+    hub: ScriptedHub, tmp_path: Path, codec: str
+) -> None:
+    async with open_device(hub.url, tmp_path, codec="json" if codec == "json" else "msgpack") as device:
+        device.write("a.md", "call Ana")
+        guest = await hub.guest()
+        hello = await guest.welcome()
+        await guest.say(RUN)
+        await guest.hear(AgentAck)
+        manifest = await guest.hear(AgentManifest)
+        await guest.say(AgentFetch(run_id="r-1", fence=1, paths=[manifest.files[0].path]))
+        data = await guest.hear(AgentData)
+        complete = await guest.hear(AgentComplete)
+        answer = await guest.call(INSERT)
+
+        assert guest.session.codec.name == f"hub.v1.{codec}"
+        assert (hello.token, hello.device_id, hello.runs) == ("hub_dev_desk", "desk", [])
+        assert [capability.name for capability in hello.capabilities] == list(CAPABILITIES)
+        assert data.files[0].content == "call Ana"
+        assert complete.files == 1
+        (item,) = device.items()
+        assert answer.result == {"id": item.row_id}
+        assert (item.title, item.source_path, item.quote) == ("Call Ana", "notes/a.md", "call Ana")
+
+
+async def test_a_call_is_answered_while_a_run_waits_for_credit(hub: ScriptedHub, tmp_path: Path) -> None:
+    async with open_device(hub.url, tmp_path) as device:
+        device.write("a.md", "call Ana")
+        guest = await hub.guest()
+        await guest.welcome()
+        await guest.say(AgentRun(run_id="r-1", fence=1, agent_id="a-1", config=RunConfig(), credit=0))
+        await guest.hear(AgentAck)
+
+        assert (await guest.call(INSERT)).error is None
+
+
+async def test_a_call_repeated_over_another_connection_is_done_once(
+    hub: ScriptedHub, tmp_path: Path, clock: FakeClock
+) -> None:
+    async with open_device(hub.url, tmp_path, clock=clock, chance=SeededChance()) as device:
+        guest = await hub.guest()
+        await guest.welcome()
+        first = await guest.call(INSERT)
+        await guest.cut()
+        await _away(device, clock)
+        clock.advance(60)
+        guest = await hub.guest()
+        await guest.welcome()
+
+        assert await guest.call(INSERT) == first
+        assert len(device.items()) == 1
+
+
+async def test_calls_the_device_cannot_do_are_refused_in_words(hub: ScriptedHub, tmp_path: Path) -> None:
+    async with open_device(hub.url, tmp_path):
+        guest = await hub.guest()
+        await guest.welcome()
+        answer = await guest.call(ToolCall(id="c-1", action=Action.BROWSER_OPEN, data={"url": "x"}))
+
+    assert answer.error is not None
+    assert answer.error.code == ErrorCode.CALL_UNSUPPORTED
+
+
+async def test_many_calls_at_once_are_all_answered(hub: ScriptedHub, tmp_path: Path) -> None:
+    async with open_device(hub.url, tmp_path) as device:
+        guest = await hub.guest()
+        await guest.welcome()
+        calls = [
+            ToolCall(id=f"c-{number}", action=Action.INSERT, table="tasks", data=INSERT.data)
+            for number in range(60)
+        ]
+        for call in calls:
+            await guest.say(call)
+        answers = {call.id: await guest.answer(call.id) for call in calls}
+
+        assert {answer.result["id"] for answer in answers.values()} == {
+            item.row_id for item in device.items()
+        }
+
+
+async def test_a_device_shows_that_it_lives(hub: ScriptedHub, tmp_path: Path, clock: FakeClock) -> None:
+    async with open_device(hub.url, tmp_path, clock=clock):
+        guest = await hub.guest()
+        await guest.welcome(heartbeat_interval_ms=15_000)
+        assert await guest.hear(Heartbeat) == Heartbeat()
+        await guest.say(RUN)
+        await guest.hear(AgentAck)
+        await guest.hear(AgentManifest)
+        await until(lambda: clock.sleeping == 2)  # the time limit of the greeting is the other
+        clock.advance(15)
+        beat = await guest.hear(Heartbeat)
+
+    assert [(agent.agent_id, agent.status) for agent in beat.agents] == [("a-1", "busy")]
+
+
+async def test_a_lost_connection_ends_its_work_and_the_next_one_starts_clean(
+    hub: ScriptedHub, tmp_path: Path, clock: FakeClock
+) -> None:
+    async with open_device(hub.url, tmp_path, clock=clock, chance=SeededChance()) as device:
+        device.write("a.md", "call Ana")
+        guest = await hub.guest()
+        await guest.welcome()
+        await guest.say(RUN)
+        await guest.hear(AgentAck)
+        await guest.hear(AgentManifest)
+        await guest.cut()
+        await _away(device, clock)
+        clock.advance(60)
+        guest = await hub.guest()
+        hello = await guest.welcome()
+        await guest.say(AgentRun(run_id="r-1", fence=2, agent_id="a-1", config=RunConfig()))
+        await guest.hear(AgentAck)
+        data = await guest.hear(AgentData)
+
+    assert hello.runs == []
+    assert data.fence == 2
+
+
+async def test_waits_grow_while_the_hub_is_away(tmp_path: Path, clock: FakeClock) -> None:
+    async with ScriptedHub().open() as gone:
+        url = gone.url
+    waits = []
+    async with open_device(url, tmp_path, clock=clock, chance=_Always(0.99)) as device:
+        for _ in range(9):
+            await _away(device, clock)
+            waits.append(float(device.told[-1].rpartition("next try in ")[2].rstrip(" s")))
+            clock.advance(60)
+
+    assert waits == [0.5, 1.0, 2.0, 4.0, 7.9, 15.8, 31.7, 59.4, 59.4]
+
+
+class _Always:
+    """Chance that is always the same."""
+
+    def __init__(self, draw: float) -> None:
+        self._draw = draw
+
+    def uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * self._draw
+
+    def token_bytes(self, count: int) -> bytes:
+        return bytes(count)
+
+
+async def test_a_hub_that_restarts_says_when_to_come_back(
+    hub: ScriptedHub, tmp_path: Path, clock: FakeClock
+) -> None:
+    async with open_device(hub.url, tmp_path, clock=clock, chance=_Always(0.5)) as device:
+        guest = await hub.guest()
+        await guest.welcome()
+        await guest.dismiss(Goodbye(reason="restarting", retry_after_ms=8_000), CloseCode.RESTARTING)
+        await _away(device, clock)
+
+        assert device.told[-1].endswith("next try in 4.0 s")
+        clock.advance(4.1)
+        await (await hub.guest()).welcome()
+
+
+@pytest.mark.parametrize(
+    "close",
+    [CloseCode.AUTH_FAILED, CloseCode.REVOKED, CloseCode.VERSION_UNSUPPORTED, CloseCode.PAIRING_REQUIRED],
+)
+async def test_a_device_that_is_not_wanted_stops_and_says_why(
+    hub: ScriptedHub, tmp_path: Path, close: CloseCode
+) -> None:
+    async with open_device(hub.url, tmp_path) as device:
+        guest = await hub.guest()
+        await guest.hello()
+        await guest.refuse(Error(code=ErrorCode.AUTH_FAILED, message="no such token"), close)
+        failure = await device.over()
+
+    assert isinstance(failure, TurnedAway)
+    assert failure.close == close
+    assert "no such token; make a new token with" in str(failure)
+
+
+async def test_a_device_that_was_replaced_does_not_fight_for_its_place(
+    hub: ScriptedHub, tmp_path: Path
+) -> None:
+    async with open_device(hub.url, tmp_path) as device:
+        guest = await hub.guest()
+        await guest.welcome()
+        await guest.dismiss(Goodbye(reason="replaced"), CloseCode.REPLACED)
+        failure = await device.over()
+
+    assert isinstance(failure, TurnedAway)
+    assert str(failure) == "replaced by a newer connection: replaced"
+
+
+async def test_a_hub_that_never_answers_is_left_and_tried_again(
+    hub: ScriptedHub, tmp_path: Path, clock: FakeClock
+) -> None:
+    async with open_device(hub.url, tmp_path, clock=clock) as device:
+        guest = await hub.guest()
+        await guest.hello()
+        await until(lambda: clock.sleeping == 1)
+        clock.advance(30)
+        assert await guest.left() == CloseCode.HELLO_TIMEOUT
+        await _away(device, clock)
+
+        assert "hello_timeout" in device.told[-1]
+
+
+async def test_a_device_that_stops_says_so_to_its_hub(hub: ScriptedHub, tmp_path: Path) -> None:
+    async with open_device(hub.url, tmp_path):
+        guest = await hub.guest()
+        await guest.welcome()
+        await guest.hear(Heartbeat)
+
+    assert await guest.left() == CloseCode.NORMAL
+
+
+async def test_a_new_token_in_the_file_is_used_at_the_next_connection(
+    hub: ScriptedHub, tmp_path: Path, clock: FakeClock
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("hub_dev_first\n")
+    async with open_device(hub.url, tmp_path, token, clock=clock) as device:
+        guest = await hub.guest()
+        first = await guest.welcome()
+        token.write_text("hub_dev_second\n")
+        await guest.cut()
+        await _away(device, clock)
+        clock.advance(60)
+        second = await (await hub.guest()).welcome()
+
+    assert (first.token, second.token) == ("hub_dev_first", "hub_dev_second")
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("ws://127.0.0.1:8770", "ws://127.0.0.1:8770/v1/device"),
+        ("wss://hub.example/", "wss://hub.example/v1/device"),
+        ("wss://hub.example/hubs/7", "wss://hub.example/hubs/7"),
+    ],
+)
+def test_an_address_without_a_path_means_the_hubs_own(url: str, address: str) -> None:
+    assert address_of(url) == address
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8770", "http://x", "ws://", "ws://x:port", "ws://x?token=t", "ws://me:secret@x", ""]
+)
+def test_what_is_no_address_is_refused_before_anything_is_sent(url: str, clock: FakeClock) -> None:
+    with pytest.raises(BadAddress):
+        Client(
+            url,
+            codec=JSON,
+            token="t",
+            hello=lambda token: DeviceHello(token=token),
+            attend=lambda line, tasks: lambda frame: None,
+            clock=clock,
+            chance=SeededChance(),
+            told=lambda line: None,
+        )
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_token_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "token").write_text(text)
+
+    for token in (text, tmp_path / "token", tmp_path / "missing"):
+        with pytest.raises(BadAddress):
+            read_token(token)
+
+
+async def test_a_redirect_is_not_followed_with_a_token(
+    hub: ScriptedHub, tmp_path: Path, clock: FakeClock
+) -> None:
+    def elsewhere(socket: ServerConnection, request: Request) -> Response:
+        return Response(302, "Found", Headers({"Location": hub.url}))
+
+    async with serve(lambda socket: socket.wait_closed(), "127.0.0.1", 0, process_request=elsewhere) as door:
+        port = next(iter(door.sockets)).getsockname()[1]
+        async with open_device(f"ws://127.0.0.1:{port}", tmp_path, clock=clock) as device:
+            await _away(device, clock)
+
+            assert "the hub's door answered 302" in device.told[-1]
+
+
+async def test_a_line_without_encryption_is_warned_of(tmp_path: Path, clock: FakeClock) -> None:
+    async with open_device("ws://hub.invalid", tmp_path, clock=clock) as device:
+        await until(lambda: len(device.told) >= 2)
+
+    assert "warning: the line to this hub is not encrypted; wss:// is" in device.told

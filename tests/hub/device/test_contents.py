@@ -1,0 +1,129 @@
+"""Digests are of all the bytes, pieces give the text back, and what changes meanwhile is left alone."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.device.contents import Contents, cut
+from hub.device.private import SkipReason
+from hub.device.shared import Root, SharedFile, SharedFolders, Unreadable
+from tests.support.clock import FakeClock
+
+
+@given(st.text(max_size=300), st.integers(4, 40), st.integers(6, 80))
+def test_pieces_joined_give_the_text_back_and_each_fits(text: str, piece_bytes: int, escaped: int) -> None:
+    escaped += 6  # the quotes, and one escaped character
+    pieces = cut(text, piece_bytes=piece_bytes, escaped_bytes=escaped)
+
+    assert "".join(pieces) == text
+    assert all(len(piece.encode()) <= piece_bytes for piece in pieces)
+    assert all(len(msgspec.json.encode(piece)) <= escaped for piece in pieces)
+
+
+def test_control_characters_are_counted_as_they_are_spelled() -> None:
+    pieces = cut("\x01" * 1_000, piece_bytes=1_000, escaped_bytes=602)
+
+    assert max(len(piece) for piece in pieces) <= 100
+
+
+def test_an_empty_text_is_one_empty_piece() -> None:
+    assert cut("", piece_bytes=4, escaped_bytes=8) == [""]
+
+
+def test_a_large_text_is_cut_into_few_pieces() -> None:
+    assert [len(piece) for piece in cut("x" * 1_000, piece_bytes=300, escaped_bytes=302)] == [
+        300,
+        300,
+        300,
+        100,
+    ]
+
+
+class _Folder:
+    """A shared folder with one file, and a count of how often it was read."""
+
+    def __init__(self, folder: Path, clock: FakeClock) -> None:
+        self.path = folder / "a.md"
+        self.path.write_bytes(b"call Ana")
+        self.root = Root("notes", os.path.realpath(folder), str(folder))
+        shared = SharedFolders([self.root], home="/nowhere")
+        self.contents = Contents(shared, clock)
+        self.reads = 0
+        self.age(3_600, clock)
+
+    @property
+    def file(self) -> SharedFile:
+        return SharedFile("notes/a.md", self.root, ("a.md",), 8, 0)
+
+    def age(self, seconds: float, clock: FakeClock) -> None:
+        """Make the file's times lie so far in the clock's past."""
+        clock.set_wall(clock.now().fromtimestamp(self.path.stat().st_ctime + seconds, clock.now().tzinfo))
+
+    def digest(self) -> str:
+        return self.contents.digest(self.file, self._count)
+
+    def _count(self) -> None:
+        self.reads += 1
+
+
+@pytest.fixture
+def folder(tmp_path: Path, clock: FakeClock) -> _Folder:
+    return _Folder(tmp_path, clock)
+
+
+def test_a_digest_is_of_all_bytes_and_taken_once(folder: _Folder) -> None:
+    assert folder.digest() == hashlib.sha256(b"call Ana").hexdigest()
+    reads = folder.reads
+
+    assert folder.digest() == hashlib.sha256(b"call Ana").hexdigest()
+    assert folder.reads == reads
+
+
+def test_a_changed_file_has_another_digest(folder: _Folder) -> None:
+    before = folder.digest()
+    folder.path.write_bytes(b"call Bob")
+
+    assert folder.digest() != before
+
+
+def test_a_file_written_a_moment_ago_is_read_again(folder: _Folder, clock: FakeClock) -> None:
+    folder.age(1, clock)
+    folder.digest()
+    reads = folder.reads
+
+    folder.digest()
+
+    assert folder.reads > reads
+
+
+@pytest.mark.parametrize("longer", [b"call Ana and Bo", b"call"])
+def test_a_file_that_changes_while_it_is_read_is_skipped(folder: _Folder, longer: bytes) -> None:
+    def write_meanwhile() -> None:
+        folder.path.write_bytes(longer)
+
+    with pytest.raises(Unreadable) as refusal:
+        folder.contents.digest(folder.file, write_meanwhile)
+
+    assert refusal.value.reason is SkipReason.CHANGED
+
+
+def test_a_text_bears_the_digest_of_the_bytes_it_was_made_from(folder: _Folder) -> None:
+    folder.path.write_bytes("Frühstück".encode("cp1252"))
+
+    text = folder.contents.text(folder.file, lambda: None, piece_bytes=4, escaped_bytes=20)
+
+    assert text.sha256 == hashlib.sha256("Frühstück".encode("cp1252")).hexdigest()
+    assert "".join(text.pieces) == "Frühstück"
+    assert text.media_type == "text/markdown"
+
+
+def test_what_cannot_be_converted_says_why(folder: _Folder) -> None:
+    folder.path.write_bytes(b"\0\1\2")
+
+    with pytest.raises(Unreadable, match="not_convertible: binary"):
+        folder.contents.text(folder.file, lambda: None, piece_bytes=4, escaped_bytes=20)

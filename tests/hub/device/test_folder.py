@@ -1,0 +1,379 @@
+"""A run at the device: what is offered, what is sent, on which credit, and how it ends."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import msgspec
+import pytest
+from anyio.abc import TaskGroup
+
+from hub.device.contents import Contents
+from hub.device.readings import MAX_RUNS, Library, Readings
+from hub.device.shared import Root, SharedFolders
+from protocol.errors import ErrorCode
+from protocol.frame import ErrorBody, Frame
+from protocol.handshake import Limits
+from protocol.work import (
+    AgentAck,
+    AgentCancel,
+    AgentComplete,
+    AgentCredit,
+    AgentData,
+    AgentFetch,
+    AgentManifest,
+    AgentRun,
+    FilePiece,
+    RunConfig,
+    RunLimits,
+    RunMode,
+    SkippedFile,
+)
+from tests.support.clock import FakeClock
+
+PATIENCE_S = 5.0
+F = TypeVar("F", bound=Frame)
+
+
+class Desk:
+    """A device's runs, and the frames they send."""
+
+    def __init__(self, notes: Path, clock: FakeClock, tasks: TaskGroup, limits: Limits) -> None:
+        self.notes = notes
+        root = Root("notes", str(notes.resolve()), str(notes))
+        shared = SharedFolders([root], home=str(notes.parent), max_file_bytes=3_000_000)
+        self.library = Library(shared, Contents(shared, clock), told=lambda line: None)
+        self._frames, self._sent = anyio.create_memory_object_stream[Frame](1_000)
+        self.readings = Readings(self.library, limits=limits, send=self._frames.send, tasks=tasks)
+
+    def write(self, **files: str) -> None:
+        for name, text in files.items():
+            (self.notes / f"{name}.md").write_text(text)
+
+    def run(
+        self, mode: RunMode = RunMode.MANIFEST, *, fence: int = 1, run_id: str = "r-1", **more: Any
+    ) -> None:
+        """The hub hands a run out."""
+        config = RunConfig(paths=more.pop("paths", []))
+        self.readings.take(
+            AgentRun(run_id=run_id, fence=fence, agent_id="a-1", config=config, mode=mode, **more)
+        )
+
+    def fetch(self, *names: str, last: bool = True, fence: int | None = 1) -> None:
+        paths = [f"notes/{name}.md" for name in names]
+        self.readings.take(AgentFetch(run_id="r-1", fence=fence, paths=paths, last=last))
+
+    def grant(self, pieces: int) -> None:
+        self.readings.take(AgentCredit(run_id="r-1", fence=1, pieces=pieces))
+
+    async def hear(self, kind: type[F]) -> F:
+        """The next frame, which is of that kind."""
+        with anyio.fail_after(PATIENCE_S):
+            frame = await self._sent.receive()
+        assert isinstance(frame, kind), frame
+        return frame
+
+    async def hear_all(self) -> list[Frame]:
+        """Everything up to and with agent_complete."""
+        frames: list[Frame] = []
+        while not frames or not isinstance(frames[-1], AgentComplete):
+            frames.append(await self.hear(Frame))
+        return frames
+
+    def hears_nothing(self) -> bool:
+        return self._sent.statistics().current_buffer_used == 0
+
+    def close(self) -> None:
+        self._frames.close()
+        self._sent.close()
+
+
+OpenDesk = Callable[..., Any]
+
+
+@pytest.fixture
+def open_desk(tmp_path: Path, clock: FakeClock) -> OpenDesk:
+    @asynccontextmanager
+    async def opened(limits: Limits | None = None) -> AsyncIterator[Desk]:
+        (tmp_path / "notes").mkdir()
+        async with anyio.create_task_group() as tasks:
+            desk = Desk(tmp_path / "notes", clock, tasks, limits or Limits())
+            yield desk
+            tasks.cancel_scope.cancel()
+        desk.close()
+
+    return opened
+
+
+def _pieces(frames: list[Frame]) -> list[FilePiece]:
+    return [piece for frame in frames if isinstance(frame, AgentData) for piece in frame.files]
+
+
+async def test_the_hub_is_told_digests_first_and_sent_what_it_fetches(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.write(a="call Ana", b="pay rent")
+        desk.run()
+        ack = await desk.hear(AgentAck)
+        manifest = await desk.hear(AgentManifest)
+        desk.fetch("b")
+        data = await desk.hear(AgentData)
+        complete = await desk.hear(AgentComplete)
+
+    digest = hashlib.sha256(b"pay rent").hexdigest()
+    assert ack == AgentAck(run_id="r-1", fence=1)
+    assert [file.path for file in manifest.files] == ["notes/a.md", "notes/b.md"]
+    assert (manifest.files[1].sha256, manifest.files[1].size_bytes, manifest.last) == (digest, 8, True)
+    assert [(piece.path, piece.content, piece.sha256) for piece in data.files] == [
+        ("notes/b.md", "pay rent", digest)
+    ]
+    assert (manifest.seq, data.seq, data.fence) == (0, 1, 1)
+    assert complete == AgentComplete(run_id="r-1", fence=1, files=1)
+
+
+async def test_nothing_to_fetch_ends_the_run_without_a_file(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.write(a="call Ana")
+        desk.run()
+        desk.fetch()
+        frames = await desk.hear_all()
+
+    assert [type(frame) for frame in frames] == [AgentAck, AgentManifest, AgentComplete]
+
+
+async def test_fetches_may_come_one_after_the_other(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.write(a="one", b="two")
+        desk.run()
+        desk.fetch("b", last=False)
+        desk.fetch("a", last=True)
+        frames = await desk.hear_all()
+
+    assert [piece.path for piece in _pieces(frames)] == ["notes/b.md", "notes/a.md"]
+
+
+async def test_what_was_not_offered_is_not_sent(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.write(a="one")
+        desk.run()
+        await desk.hear(AgentAck)
+        await desk.hear(AgentManifest)
+        desk.write(later="two")
+        desk.fetch("later", "../secret")
+        complete = await desk.hear(AgentComplete)
+
+    assert complete.files == 0
+    assert [skipped.reason for skipped in complete.skipped] == ["not_offered", "not_offered"]
+
+
+async def test_in_stream_mode_all_files_come_at_once_without_a_manifest(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.write(a="one", b="two", c="")
+        desk.run(RunMode.STREAM)
+        frames = await desk.hear_all()
+
+    assert [type(frame) for frame in frames] == [AgentAck, AgentData, AgentComplete]
+    assert [(piece.path, piece.content) for piece in _pieces(frames)] == [
+        ("notes/a.md", "one"),
+        ("notes/b.md", "two"),
+        ("notes/c.md", ""),
+    ]
+
+
+async def test_no_piece_is_sent_beyond_the_credit(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.write(a="1", b="2", c="3", d="4")
+        desk.run(RunMode.STREAM, credit=1)
+        await desk.hear(AgentAck)
+        first = await desk.hear(AgentData)
+        await anyio.wait_all_tasks_blocked()
+        assert desk.hears_nothing()
+
+        desk.grant(2)
+        second = await desk.hear(AgentData)
+        await anyio.wait_all_tasks_blocked()
+        assert desk.hears_nothing()
+
+        desk.grant(5)
+        rest = await desk.hear_all()
+
+    assert [len(frame.files) for frame in (first, second)] == [1, 2]
+    assert len(_pieces(rest)) == 1
+
+
+async def test_a_run_without_any_credit_waits_for_some(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.write(a="1")
+        desk.run(RunMode.STREAM, credit=0)
+        await desk.hear(AgentAck)
+        desk.grant(1)
+        assert len(_pieces(await desk.hear_all())) == 1
+
+
+async def test_a_large_file_comes_in_pieces_that_fit_and_join(open_desk: OpenDesk) -> None:
+    text = "Ü\x01\n" * 40_000
+    limits = Limits(max_message_bytes=64 * 1024, max_piece_bytes=40_000)
+    async with open_desk(limits) as desk:
+        desk.write(a=text)
+        desk.run(RunMode.STREAM, credit=1_000)
+        frames = await desk.hear_all()
+
+    pieces = _pieces(frames)
+    assert "".join(piece.content for piece in pieces) == text
+    assert [piece.piece for piece in pieces] == list(range(len(pieces)))
+    assert {piece.pieces for piece in pieces} == {len(pieces)}
+    assert all(len(piece.content.encode()) <= 40_000 for piece in pieces)
+    assert all(len(msgspec.json.encode(frame)) <= 64 * 1024 for frame in frames)
+
+
+async def test_a_long_manifest_comes_in_frames_that_fit(open_desk: OpenDesk) -> None:
+    limits = Limits(max_message_bytes=8 * 1024)
+    async with open_desk(limits) as desk:
+        desk.write(**{f"note-{number:03}": "x" for number in range(100)})
+        desk.run()
+        desk.fetch()
+        frames = await desk.hear_all()
+
+    manifests = [frame for frame in frames if isinstance(frame, AgentManifest)]
+    paths = [file.path for frame in manifests for file in frame.files]
+    assert paths == sorted(paths)
+    assert len(paths) == 100
+    assert [frame.last for frame in manifests] == [False] * (len(manifests) - 1) + [True]
+    assert all(len(msgspec.json.encode(frame)) <= 8 * 1024 for frame in manifests)
+
+
+async def test_what_cannot_be_read_is_skipped_with_the_reason_and_the_rest_goes_on(
+    open_desk: OpenDesk,
+) -> None:
+    async with open_desk() as desk:
+        desk.write(a="one", c="three")
+        (desk.notes / "b.md").write_bytes(b"\0")
+        desk.run(RunMode.STREAM)
+        frames = await desk.hear_all()
+
+    assert [piece.path for piece in _pieces(frames)] == ["notes/a.md", "notes/c.md"]
+    assert frames[-1] == AgentComplete(
+        run_id="r-1",
+        fence=1,
+        files=2,
+        skipped=[SkippedFile(path="notes/b.md", reason="not_convertible: binary: it contains NUL bytes")],
+    )
+
+
+async def test_a_file_that_went_away_after_the_manifest_is_skipped(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.write(a="one")
+        desk.run()
+        await desk.hear(AgentAck)
+        await desk.hear(AgentManifest)
+        (desk.notes / "a.md").unlink()
+        desk.fetch("a")
+        complete = await desk.hear(AgentComplete)
+
+    assert complete.skipped == [SkippedFile(path="notes/a.md", reason="changed")]
+
+
+async def test_thousands_of_skipped_files_are_told_as_a_number(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        for number in range(1_100):
+            (desk.notes / f"{number}.md").symlink_to("/nowhere")
+        desk.run(RunMode.STREAM)
+        frames = await desk.hear_all()
+
+    complete = frames[-1]
+    assert isinstance(complete, AgentComplete)
+    assert complete.skipped[-1] == SkippedFile(path="*", reason="100 more were skipped")
+    assert len(complete.skipped) == 1_001
+
+
+async def test_a_run_over_folders_that_are_not_shared_is_refused_at_once(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.run(paths=["/etc"])
+        ack = await desk.hear(AgentAck)
+        complete = await desk.hear(AgentComplete)
+
+    assert (ack.accepted, ack.reason) == (False, ErrorCode.NOTHING_SHARED)
+    assert isinstance(complete.error, ErrorBody)
+    assert complete.error.code == ErrorCode.NOTHING_SHARED
+    assert complete.skipped == [SkippedFile(path="/etc", reason="outside_shared")]
+
+
+async def test_a_cancelled_run_says_so_and_sends_nothing_more(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.write(a="one")
+        desk.run()
+        await desk.hear(AgentAck)
+        await desk.hear(AgentManifest)
+        desk.readings.take(AgentCancel(run_id="r-1", fence=1, reason="enough"))
+        complete = await desk.hear(AgentComplete)
+        desk.fetch("a")
+        await anyio.wait_all_tasks_blocked()
+        assert desk.hears_nothing()
+        assert desk.readings.agents == []
+
+    assert isinstance(complete.error, ErrorBody)
+    assert complete.error.code == ErrorCode.CANCELLED
+
+
+async def test_a_newer_fence_replaces_the_older_work_without_a_word(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.write(a="one")
+        desk.run(fence=1)
+        await desk.hear(AgentAck)
+        await desk.hear(AgentManifest)
+        desk.run(fence=2)
+        ack = await desk.hear(AgentAck)
+        await desk.hear(AgentManifest)
+        desk.fetch("a", fence=1)
+        await anyio.wait_all_tasks_blocked()
+        assert desk.hears_nothing()
+        desk.fetch("a", fence=2)
+        data = await desk.hear(AgentData)
+
+    assert (ack.fence, data.fence) == (2, 2)
+
+
+async def test_an_older_fence_is_dropped_also_when_its_run_is_over(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.run(RunMode.STREAM, fence=2)
+        await desk.hear_all()
+        desk.run(RunMode.STREAM, fence=1)
+        await anyio.wait_all_tasks_blocked()
+
+        assert desk.hears_nothing()
+
+
+async def test_a_device_takes_on_a_few_runs_at_a_time(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        for number in range(MAX_RUNS):
+            desk.run(run_id=f"r-{number}")
+            await desk.hear(AgentAck)
+            await desk.hear(AgentManifest)
+        desk.run(run_id="r-more")
+        ack = await desk.hear(AgentAck)
+        complete = await desk.hear(AgentComplete)
+
+    assert (ack.run_id, ack.accepted, ack.reason) == ("r-more", False, ErrorCode.BUSY)
+    assert isinstance(complete.error, ErrorBody)
+    assert complete.error.code == ErrorCode.BUSY
+
+
+async def test_a_run_reads_no_more_than_the_hub_allows(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.write(a="1", b="2", c="3")
+        desk.run(RunMode.STREAM, limits=RunLimits(files=2))
+        frames = await desk.hear_all()
+
+    assert len(_pieces(frames)) == 2
+    assert isinstance(frames[-1], AgentComplete)
+    assert frames[-1].skipped == [SkippedFile(path="notes/c.md", reason="limit")]
+
+
+async def test_a_hub_that_takes_only_crumbs_is_told_so(open_desk: OpenDesk) -> None:
+    async with open_desk(Limits(max_piece_bytes=3)) as desk:
+        desk.run()
+        ack = await desk.hear(AgentAck)
+
+    assert (ack.accepted, ack.reason) == (False, ErrorCode.BAD_PARAMS)

@@ -1,0 +1,361 @@
+"""An agent sees what its owner shared, and nothing else."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hub.device.private import SkipReason
+from hub.device.shared import Root, SharedFile, SharedFolders, Unreadable, declare
+from protocol.work import RunConfig, RunLimits
+
+
+def _nothing() -> None:
+    pass
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "home"
+    (folder / "notes").mkdir(parents=True)
+    return folder
+
+
+def _share(home: Path, *folders: str, max_file_bytes: int = 1_000) -> SharedFolders:
+    declared = declare([home / folder for folder in folders])
+    roots = [Root(os.path.basename(path), path, said) for path, said in declared]
+    return SharedFolders(roots, home=str(home), max_file_bytes=max_file_bytes)
+
+
+def _write(home: Path, *names: str, text: str = "call Ana") -> None:
+    for name in names:
+        path = home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def _look(
+    shared: SharedFolders,
+    *asked: str,
+    extensions: tuple[str, ...] = (),
+    files: int = 2_000,
+    most_bytes: int = 10_000,
+) -> tuple[list[SharedFile], dict[str, str]]:
+    places, refused = shared.places(asked)
+    config = RunConfig(paths=list(asked), file_extensions=list(extensions))
+    found, skipped = shared.list_files(places, config, RunLimits(files=files, bytes=most_bytes), _nothing)
+    return found, {one.path: one.reason for one in [*refused, *skipped]}
+
+
+def _paths(files: list[SharedFile]) -> list[str]:
+    return [file.path for file in files]
+
+
+def test_files_are_named_by_their_folder_and_sorted(home: Path) -> None:
+    _write(home, "notes/b.md", "notes/a/z.md", "notes/c.md", "diary/today.md")
+
+    files, skipped = _look(_share(home, "notes", "diary"))
+
+    assert _paths(files) == ["diary/today.md", "notes/a/z.md", "notes/b.md", "notes/c.md"]
+    assert skipped == {}
+
+
+@pytest.mark.parametrize(
+    "asked", ["~", "~/notes", "notes", ".", "{home}/notes", "{home}", "/", "work/../notes", "~/x/../notes/"]
+)
+def test_an_agent_may_ask_in_many_ways(home: Path, asked: str) -> None:
+    _write(home, "notes/a.md")
+
+    files, skipped = _look(_share(home, "notes"), asked.format(home=home))
+
+    assert _paths(files) == ["notes/a.md"]
+    assert skipped == {}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["/etc", "/etc/passwd", "~/other", "..", "../other", "notes/../../other", "~root/x", "~/notes-2", "a\0b"],
+)
+def test_what_lies_outside_is_refused_by_name(home: Path, asked: str) -> None:
+    _write(home, "notes/a.md", "other/b.md", "notes-2/c.md")
+
+    files, skipped = _look(_share(home, "notes"), asked)
+
+    assert files == []
+    assert skipped in ({asked: SkipReason.OUTSIDE_SHARED}, {asked: SkipReason.MISSING})
+
+
+def test_a_part_of_a_folder_or_one_file_may_be_asked_for(home: Path) -> None:
+    _write(home, "notes/a.md", "notes/work/b.md", "notes/work/c.md")
+
+    files, skipped = _look(_share(home, "notes"), "~/notes/work", "notes/a.md", "work/c.md")
+
+    assert _paths(files) == ["notes/a.md", "notes/work/b.md", "notes/work/c.md"]
+    assert skipped == {}
+
+
+def test_a_relative_path_may_lie_in_any_of_the_folders(home: Path) -> None:
+    _write(home, "notes/work/a.md", "diary/x.md")
+
+    files, skipped = _look(_share(home, "notes", "diary"), "work", "nowhere")
+
+    assert _paths(files) == ["notes/work/a.md"]
+    assert skipped == {"nowhere": SkipReason.MISSING}
+
+
+def test_files_of_another_kind_are_not_asked_for_and_so_not_refused(home: Path) -> None:
+    _write(home, "notes/a.md", "notes/b.MD", "notes/c.png", "notes/d.txt")
+
+    files, skipped = _look(_share(home, "notes"), extensions=(".md", "TXT"))
+
+    assert _paths(files) == ["notes/a.md", "notes/b.MD", "notes/d.txt"]
+    assert skipped == {}
+
+
+PRIVATE = {
+    "notes/.hidden.md": SkipReason.HIDDEN,
+    "notes/.git/config": SkipReason.VERSION_CONTROL,
+    "notes/CVS/Root": SkipReason.VERSION_CONTROL,
+    "notes/id_rsa": SkipReason.KEY_FILE,
+    "notes/id_ed25519.pub": SkipReason.KEY_FILE,
+    "notes/server.PEM": SkipReason.KEY_FILE,
+    "notes/tls.key": SkipReason.KEY_FILE,
+    "notes/.env": SkipReason.KEY_FILE,
+    "notes/prod.env": SkipReason.KEY_FILE,
+    "notes/passwords.kdbx": SkipReason.KEY_FILE,
+}
+
+
+def test_private_files_stay_at_home_and_not_even_their_names_are_told(home: Path) -> None:
+    _write(home, "notes/a.md", *PRIVATE)
+
+    files, skipped = _look(_share(home, "notes"))
+
+    assert _paths(files) == ["notes/a.md"]
+    assert skipped == {}
+
+
+@pytest.mark.parametrize("asked", PRIVATE)
+def test_a_private_file_that_is_asked_for_by_name_is_refused_with_the_reason(home: Path, asked: str) -> None:
+    _write(home, *PRIVATE)
+
+    files, skipped = _look(_share(home, "notes"), asked)
+
+    assert files == []
+    assert list(skipped.values()) == [PRIVATE[asked]]
+
+
+def test_a_folder_whose_own_name_is_hidden_may_be_shared_on_purpose(home: Path) -> None:
+    _write(home, ".plans/a.md")
+
+    assert _paths(_look(_share(home, ".plans"))[0]) == [".plans/a.md"]
+
+
+def test_links_and_what_is_no_file_are_skipped_with_a_reason(home: Path) -> None:
+    _write(home, "notes/a.md", "secret/b.md", "notes/big.md", text="x" * 900)
+    (home / "notes/long.md").write_text("x" * 1_001)
+    (home / "notes/link.md").symlink_to(home / "secret/b.md")
+    (home / "notes/door").symlink_to(home / "secret")
+    (home / "notes/loop").symlink_to(home / "notes")
+    os.mkfifo(home / "notes/pipe.md")
+    with socket.socket(socket.AF_UNIX) as listening:
+        here = os.getcwd()
+        os.chdir(home / "notes")  # a socket's path may be short only
+        try:
+            listening.bind("s")
+        finally:
+            os.chdir(here)
+
+        files, skipped = _look(_share(home, "notes"))
+
+    assert _paths(files) == ["notes/a.md", "notes/big.md"]
+    assert skipped == {
+        "notes/door": SkipReason.SYMLINK,
+        "notes/link.md": SkipReason.SYMLINK,
+        "notes/loop": SkipReason.SYMLINK,
+        "notes/long.md": SkipReason.TOO_LARGE,
+        "notes/pipe.md": SkipReason.NOT_A_FILE,
+        "notes/s": SkipReason.NOT_A_FILE,
+    }
+
+
+@pytest.mark.parametrize("asked", ["~/notes/door/b.md", "~/notes/door", "notes/link.md"])
+def test_a_link_is_not_followed_when_it_is_asked_for_either(home: Path, asked: str) -> None:
+    _write(home, "secret/b.md")
+    (home / "notes/link.md").symlink_to(home / "secret/b.md")
+    (home / "notes/door").symlink_to(home / "secret")
+
+    files, skipped = _look(_share(home, "notes"), asked)
+
+    assert files == []
+    assert list(skipped.values()) == [SkipReason.SYMLINK]
+
+
+def test_names_that_are_not_utf_8_are_skipped_and_do_no_harm(home: Path) -> None:
+    _write(home, "notes/a.md")
+    with open(os.fsencode(home / "notes") + b"/caf\xe9.md", "wb"):
+        pass
+
+    files, skipped = _look(_share(home, "notes"))
+
+    assert _paths(files) == ["notes/a.md"]
+    assert skipped == {"notes/caf?.md": SkipReason.NAME_NOT_UTF8}
+
+
+def test_a_folder_without_permission_is_skipped(home: Path) -> None:
+    _write(home, "notes/a.md", "notes/closed/b.md")
+    (home / "notes/closed").chmod(0)
+    try:
+        files, skipped = _look(_share(home, "notes"))
+    finally:
+        (home / "notes/closed").chmod(0o700)
+
+    if os.geteuid() == 0:
+        assert _paths(files) == ["notes/a.md", "notes/closed/b.md"]
+    else:
+        assert skipped == {"notes/closed": SkipReason.UNREADABLE}
+
+
+def test_folders_without_end_are_walked_to_a_depth(home: Path) -> None:
+    deep = "notes" + "/d" * 48
+    _write(home, f"{deep}/a.md", f"{deep}/e/b.md")
+
+    files, skipped = _look(_share(home, "notes"))
+
+    assert _paths(files) == [f"{deep}/a.md"]
+    assert skipped == {f"{deep}/e": SkipReason.TOO_DEEP}
+
+
+def test_a_run_reads_no_more_than_its_limits(home: Path) -> None:
+    _write(home, "notes/a.md", "notes/b.md", "notes/c.md", text="x" * 10)
+
+    assert _look(_share(home, "notes"), files=2)[1] == {"notes/c.md": SkipReason.LIMIT}
+    assert _look(_share(home, "notes"), most_bytes=15)[1] == {
+        "notes/b.md": SkipReason.LIMIT,
+        "notes/c.md": SkipReason.LIMIT,
+    }
+
+
+def test_a_folder_inside_a_shared_one_is_shared_once(home: Path) -> None:
+    _write(home, "notes/work/a.md")
+
+    assert _paths(_look(_share(home, "notes/work", "notes", "notes"))[0]) == ["notes/work/a.md"]
+
+
+def test_a_shared_folder_may_itself_be_reached_by_a_link(home: Path) -> None:
+    _write(home, "notes/a.md")
+    (home / "short").symlink_to(home / "notes")
+
+    shared = _share(home, "short")
+
+    assert _paths(_look(shared, "~/short")[0]) == ["notes/a.md"]
+    assert _paths(_look(shared, "~/notes")[0]) == ["notes/a.md"]
+
+
+@pytest.mark.parametrize("folder", ["/", "/nowhere", "{home}/notes/a.md"])
+def test_what_is_no_folder_cannot_be_shared(home: Path, folder: str) -> None:
+    _write(home, "notes/a.md")
+
+    with pytest.raises(ValueError, match=r"folder"):
+        declare([Path(folder.format(home=home))])
+
+
+def test_a_root_that_became_a_link_is_not_followed(home: Path) -> None:
+    _write(home, "notes/a.md", "secret/b.md")
+    shared = _share(home, "notes")
+    (home / "notes").rename(home / "old")
+    (home / "notes").symlink_to(home / "secret")
+
+    assert _look(shared) == ([], {"notes": SkipReason.SYMLINK})
+
+
+@pytest.mark.parametrize("becomes", ["link", "pipe", "folder", "nothing", "large"])
+def test_a_file_that_became_something_else_is_not_opened(home: Path, becomes: str) -> None:
+    _write(home, "notes/a.md", "secret/b.md")
+    shared = _share(home, "notes")
+    (file,), _ = _look(shared)
+    path = home / "notes/a.md"
+    path.unlink()
+    match becomes:
+        case "link":
+            path.symlink_to(home / "secret/b.md")
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "large":
+            path.write_text("x" * 2_000)
+
+    with pytest.raises(Unreadable), shared.open(file):
+        pass
+
+
+def test_a_folder_that_became_a_link_is_not_passed_through(home: Path) -> None:
+    _write(home, "notes/sub/a.md", "secret/a.md")
+    shared = _share(home, "notes")
+    (file,), _ = _look(shared)
+    (home / "notes/sub").rename(home / "old")
+    (home / "notes/sub").symlink_to(home / "secret")
+
+    with pytest.raises(Unreadable) as refusal, shared.open(file):
+        pass
+    assert refusal.value.reason is SkipReason.SYMLINK
+
+
+class _Swapper(threading.Thread):
+    """An attacker who swaps a folder and a link to a secret for each other, as fast as they can."""
+
+    def __init__(self, honest: Path, link: Path) -> None:
+        super().__init__(daemon=True)
+        self._honest, self._link = honest, link
+        self._is_over = threading.Event()
+        self.swaps = 0
+
+    def run(self) -> None:
+        aside = self._honest.with_name("aside")
+        while not self._is_over.is_set():
+            self._honest.rename(aside)
+            self._link.rename(self._honest)
+            self._honest.rename(self._link)
+            aside.rename(self._honest)
+            self.swaps += 1
+
+    def stop(self) -> None:
+        self._is_over.set()
+        self.join()
+
+
+@pytest.fixture
+def swapper(home: Path, tmp_path: Path) -> Iterator[_Swapper]:
+    _write(home, "notes/sub/a.md", text="shared")
+    _write(tmp_path, "secret/a.md", text="SECRET")
+    link = home / "notes" / "door"
+    link.symlink_to(tmp_path / "secret")
+    thread = _Swapper(home / "notes" / "sub", link)
+    thread.start()
+    yield thread
+    thread.stop()
+
+
+def test_nobody_escapes_by_swapping_a_folder_for_a_link(home: Path, swapper: _Swapper) -> None:
+    shared = _share(home, "notes")
+    file = SharedFile("notes/sub/a.md", _root_of(shared), ("sub", "a.md"), 6, 0)
+    read = refused = 0
+
+    while read + refused < 4_000 or swapper.swaps < 2_000:
+        try:
+            with shared.open(file) as descriptor:
+                assert os.read(descriptor, 100) == b"shared"
+                read += 1
+        except Unreadable:
+            refused += 1
+
+    assert read > 0
+    assert refused > 0
+
+
+def _root_of(shared: SharedFolders) -> Root:
+    return shared.places([])[0][0].root

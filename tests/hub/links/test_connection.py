@@ -1,0 +1,385 @@
+"""A connection over a real socket: calls, runs, slow readers, and the ways it ends."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import anyio
+import anyio.lowlevel
+import pytest
+from websockets.asyncio.client import ClientConnection
+
+from hub.links.link import DeviceLink
+from hub.links.open_link import LinkLimits
+from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived, RequestReceived
+from protocol.coordination import Response
+from protocol.errors import CallTimedOut, CallUnsupported, CloseCode, DeviceGone, DeviceSlow, TooManyCalls
+from protocol.handshake import Goodbye
+from protocol.work import Action, AgentCancel, AgentData, AgentRun, Answer, RunConfig
+from tests.support.clock import FakeClock
+from tests.support.wire import call_into, make_call, open_port, until
+
+OK = Answer(result={"ok": True})
+
+
+def make_run(run_id: str = "r-1", *, credit: int = 4) -> AgentRun:
+    return AgentRun(run_id=run_id, fence=3, agent_id="a-1", config=RunConfig(paths=["notes"]), credit=credit)
+
+
+async def test_a_call_is_answered() -> None:
+    async with open_port() as port, port.device() as device:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(device.answer_call)
+            assert await port.link().call(make_call()) == OK
+        assert port.count("hub_call_duration_seconds_count", action="insert", outcome="answered") == 1
+        assert port.count("hub_frames_total", direction="in", type="tool_result") == 1
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        {"call_id": "c-1", "error": "disk full"},
+        {"id": "c-1", "error": {"code": "device_error", "message": "disk full"}},
+        {"id": "c-1", "result": {"error": "disk full"}},
+    ],
+)
+async def test_a_device_may_refuse_a_call_in_any_of_the_known_spellings(spelled: dict[str, object]) -> None:
+    async with open_port() as port, port.device() as device:
+        outcomes: list[Answer | Exception] = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call_into, port.link(), make_call(), outcomes)
+            await device.hear()
+            await device.say(type="tool_result", **spelled)
+        (answer,) = outcomes
+        assert isinstance(answer, Answer)
+        assert answer.error is not None
+        assert (answer.error.code, answer.error.message) == ("device_error", "disk full")
+
+
+async def test_many_calls_are_in_flight_at_once_and_each_gets_its_own_answer() -> None:
+    async with open_port() as port, port.device() as device:
+        outcomes: list[Answer | Exception] = []
+        async with anyio.create_task_group() as tasks:
+            for number in range(64):
+                tasks.start_soon(call_into, port.link(), make_call(f"c-{number}"), outcomes)
+            calls = [await device.hear() for _ in range(64)]
+            with pytest.raises(TooManyCalls):
+                await port.link().call(make_call("c-64"))
+            for call in reversed(calls):
+                await device.say(type="tool_result", id=call["id"], result={"ok": True})
+        assert outcomes == [OK] * 64
+
+
+async def test_a_call_without_an_answer_times_out_and_its_late_answer_is_dropped() -> None:
+    clock = FakeClock()
+    async with open_port(clock) as port, port.device() as device:
+        outcomes: list[Answer | Exception] = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call_into, port.link(), make_call(deadline_ms=2_000), outcomes)
+            await device.hear()
+            await clock.pass_time(2.5)
+        assert isinstance(outcomes[0], CallTimedOut)
+        await device.say(type="tool_result", id="c-1", result={"ok": True})
+        await until(lambda: port.count("hub_frames_dropped_total", reason="unknown_call") == 1)
+
+
+async def test_an_action_that_the_device_does_not_list_is_not_sent() -> None:
+    async with open_port() as port, port.device(capabilities=("user.ask",)):
+        link = port.link()
+        assert link.can("user.ask")
+        assert link.can("insert")
+        assert not link.can("browser.open")
+        with pytest.raises(CallUnsupported):
+            await link.call(make_call(action=Action.BROWSER_OPEN))
+
+
+async def test_ten_thousand_answers_with_unknown_ids_are_counted_and_nothing_else() -> None:
+    async with open_port() as port, port.device() as device:
+        for number in range(10_000):
+            await device.socket.send(json.dumps({"type": "tool_result", "id": f"c-{number}", "result": 1}))
+        await until(lambda: port.count("hub_frames_dropped_total", reason="unknown_call") == 10_000)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(device.answer_call)
+            assert await port.link().call(make_call("c-1")) == OK
+        assert port.count("hub_pending_calls") == 0
+
+
+async def test_a_device_replaced_in_the_middle_of_a_call_gives_the_call_up_at_once() -> None:
+    async with open_port() as port, port.device() as old:
+        link = port.link()
+        outcomes: list[Answer | Exception] = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call_into, link, make_call(), outcomes)
+            await old.hear()
+            async with port.device() as new:
+                await until(lambda: bool(outcomes))
+                assert isinstance(outcomes[0], DeviceGone)
+                assert outcomes[0].dispatched
+                assert await old.hear() == {"type": "goodbye", "reason": "replaced"}
+                assert await old.closed() == CloseCode.REPLACED
+                assert json.loads(old.socket.close_reason or "") == {"r": "replaced"}
+                # The same id goes out again over the newer connection, and is answered there.
+                tasks.start_soon(new.answer_call)
+                assert await port.link().call(make_call()) == OK
+                assert port.link().epoch == link.epoch + 1
+                with pytest.raises(DeviceGone) as gone:
+                    await link.call(make_call("c-2"))
+                assert not gone.value.dispatched
+        kinds = [type(event) for event in port.events]
+        assert kinds[:3] == [DeviceReady, DeviceLost, DeviceReady]
+        assert port.count("hub_takeovers_total") == 1
+
+
+async def test_when_the_device_leaves_its_calls_end_at_once() -> None:
+    async with open_port() as port, port.device() as device:
+        outcomes: list[Answer | Exception] = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call_into, port.link(), make_call(), outcomes)
+            await device.hear()
+            await device.socket.close()
+        assert isinstance(outcomes[0], DeviceGone)
+        assert isinstance(port.events[-1], DeviceLost)
+        assert port.roster.connected() == []
+
+
+async def test_a_run_comes_back_as_a_stream() -> None:
+    async with open_port() as port, port.device(capabilities=("agent_data.credit",)) as device:
+        async with port.link().open_run(make_run(credit=1)) as stream:
+            run = await device.hear()
+            assert (run["type"], run["run_id"], run["fence"]) == ("agent_run", "r-1", 3)
+            await device.say(type="agent_data", run_id="r-1", fence=2, files=[{"path": "stale.md"}])
+            await device.say(
+                type="agent_data", run_id="r-1", fence=3, files=[{"path": "a.md", "content": "A"}]
+            )
+            frame = await anext(stream)
+            assert isinstance(frame, AgentData)
+            assert [piece.content for piece in frame.files] == ["A"]
+            await stream.grant(1)
+            assert await device.hear() == {"type": "agent_credit", "run_id": "r-1", "fence": 3, "pieces": 1}
+            await device.say(type="agent_complete", run_id="r-1", fence=3, files=1)
+            rest = [frame async for frame in stream]
+            assert len(rest) == 1
+        assert port.count("hub_frames_dropped_total", reason="stale_fence") == 1
+
+
+async def test_a_run_that_is_left_early_is_cancelled_at_the_device() -> None:
+    async with open_port() as port, port.device() as device:
+        async with port.link().open_run(make_run()):
+            await device.hear()
+        cancel = await device.hear()
+        assert (cancel["type"], cancel["run_id"], cancel["fence"]) == ("agent_cancel", "r-1", 3)
+        await device.say(type="agent_data", run_id="r-1", files=[])
+        await until(lambda: port.count("hub_frames_dropped_total", reason="unknown_run") == 1)
+
+
+async def test_a_full_stream_does_not_keep_an_answer_from_being_read() -> None:
+    """The deadlock by design: nobody reads the stream until a call behind its data is answered."""
+    limits = LinkLimits(spool_memory_bytes=10_000)
+    async with open_port(limits=limits) as port, port.device() as device:
+        link = port.link()
+        async with link.open_run(make_run()) as stream, anyio.create_task_group() as tasks:
+            await device.hear()
+
+            async def send_much_then_answer() -> None:
+                for seq in range(200):
+                    files = [{"path": f"{seq}.md", "content": "x" * 50_000}]
+                    await device.say(type="agent_data", run_id="r-1", fence=3, seq=seq, files=files)
+                await device.answer_call()
+                await device.say(type="agent_complete", run_id="r-1", fence=3)
+
+            tasks.start_soon(send_much_then_answer)
+            with anyio.fail_after(10):
+                assert await link.call(make_call()) == OK
+                seqs = [frame.seq async for frame in stream if isinstance(frame, AgentData)]
+            assert seqs == list(range(200))
+
+
+async def test_sending_beyond_the_credit_ends_the_connection() -> None:
+    async with open_port() as port, port.device(capabilities=("agent_data.credit",)) as device:
+        with pytest.raises(DeviceGone):
+            async with port.link().open_run(make_run(credit=1)) as stream:
+                await device.hear()
+                files = [{"path": "a.md"}, {"path": "b.md"}]
+                await device.say(type="agent_data", run_id="r-1", fence=3, files=files)
+                error = await device.hear()
+                assert (error["type"], error["code"], error["ref"]) == ("error", "credit_exceeded", "r-1")
+                assert await device.closed() == CloseCode.BAD_FRAME
+                await anext(stream)
+
+
+async def fill(link: DeviceLink) -> int:
+    """Send until the hub refuses; how many frames it took."""
+    run = AgentCancel(run_id="r-1", reason="x" * 4_000)
+    for sent in range(100_000):
+        try:
+            await link.send(run)
+        except DeviceSlow:
+            return sent
+        await anyio.lowlevel.checkpoint()
+    raise AssertionError("the queue has no end")
+
+
+@contextmanager
+def not_reading(socket: ClientConnection) -> Iterator[None]:
+    """A device that hangs: its socket is open, nothing is read."""
+    socket.transport.pause_reading()
+    try:
+        yield
+    finally:
+        socket.transport.abort()  # or its own closing handshake would wait for what it does not read
+
+
+async def test_a_device_that_never_reads_is_cut_and_the_others_go_on() -> None:
+    clock = FakeClock()
+    async with open_port(clock) as port, port.device("other") as other, port.device("stuck") as stuck:
+        link = port.link("stuck")
+        outcomes: list[Answer | Exception] = []
+        with not_reading(stuck.socket):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(call_into, link, make_call(), outcomes)
+                await anyio.wait_all_tasks_blocked()
+                await fill(link)
+                unsent = port.count("hub_outbound_queue_bytes", of="max")
+                assert 1_000_000 < unsent < 1_100_000
+                for _ in range(1_000):
+                    with pytest.raises(DeviceSlow):
+                        await link.call(make_call("c-2"))
+                assert port.count("hub_outbound_queue_bytes", of="max") == unsent
+
+                tasks.start_soon(other.answer_call)
+                assert await port.link("other").call(make_call()) == OK
+
+                await clock.pass_time(9)
+                assert outcomes == []
+                await clock.pass_time(2)
+                await until(lambda: bool(outcomes))
+            await until(lambda: port.count("hub_outbound_queue_bytes", of="sum") == 0)
+        assert isinstance(outcomes[0], DeviceGone)
+        lost = port.events[-1]
+        assert isinstance(lost, DeviceLost)
+        assert (lost.device_id, lost.reason) == ("stuck", "slow_consumer")
+        assert port.count("hub_slow_consumers_total") == 1
+
+
+async def test_a_slow_device_that_reads_at_last_hears_why_it_is_cut() -> None:
+    clock = FakeClock()
+    async with open_port(clock) as port, port.device() as device:
+        device.socket.transport.pause_reading()
+        await fill(port.link())
+        await clock.pass_time(11)
+        device.socket.transport.resume_reading()
+        assert await device.closed() == CloseCode.SLOW_CONSUMER
+
+
+async def test_a_device_that_reads_again_in_time_stays() -> None:
+    clock = FakeClock()
+    async with open_port(clock) as port, port.device() as device:
+        device.socket.transport.pause_reading()
+        link = port.link()
+        await fill(link)
+        device.socket.transport.resume_reading()
+
+        async def read() -> None:
+            while True:
+                await device.socket.recv()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            await until(lambda: port.count("hub_outbound_queue_bytes", of="max") == 0)
+            await clock.pass_time(11)
+            await link.send(AgentCancel(run_id="r-2"))
+            tasks.cancel_scope.cancel()
+        assert port.roster.find(link.device_id) is link
+
+
+async def test_a_request_goes_up_and_its_response_down() -> None:
+    async with open_port() as port, port.device() as device:
+        await device.say(type="request", id="q-1", method="agents.list")
+        await until(lambda: isinstance(port.events[-1], RequestReceived))
+        event = port.events[-1]
+        assert isinstance(event, RequestReceived)
+        await event.link.send(Response(id=event.frame.id, result={"agents": []}))
+        assert await device.hear() == {"type": "response", "id": "q-1", "result": {"agents": []}}
+
+
+async def test_a_device_that_had_sent_heartbeats_and_stops_is_reported_silent_and_stays() -> None:
+    clock = FakeClock()
+    async with open_port(clock) as port, port.device() as device:
+        await device.say(type="heartbeat", agents=[{"agent_id": "a-1", "status": "busy"}])
+        await until(lambda: isinstance(port.events[-1], HeartbeatReceived))
+        await clock.pass_time(44)
+        told = len(port.events)
+        await clock.pass_time(2)
+        assert port.events[told:] == [AgentsSilent(port.link())]
+
+
+async def test_what_is_no_frame_ends_the_connection_in_words() -> None:
+    async with open_port() as port, port.device() as device:
+        await device.socket.send("{")
+        assert (await device.hear())["code"] == "bad_frame"
+        assert await device.closed() == CloseCode.BAD_FRAME
+        assert json.loads(device.socket.close_reason or "") == {"r": "bad_frame"}
+
+
+async def test_a_type_that_nobody_knows_is_told_and_changes_nothing() -> None:
+    async with open_port() as port, port.device() as device:
+        await device.say(type="from_the_future")
+        error = await device.hear()
+        assert (error["type"], error["code"]) == ("error", "unknown_type")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(device.answer_call)
+            assert await port.link().call(make_call()) == OK
+
+
+async def test_a_message_in_fragments_is_one_message() -> None:
+    async with open_port() as port, port.device() as device:
+        outcomes: list[Answer | Exception] = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call_into, port.link(), make_call(), outcomes)
+            await device.hear()
+            await device.socket.send(iter(['{"type":"tool_result",', '"id":"c-1",', '"result":{"ok":true}}']))
+        assert outcomes == [OK]
+
+
+async def test_a_message_in_too_many_fragments_ends_the_connection() -> None:
+    async with open_port() as port, port.device() as device:
+        await device.socket.send(iter(["x"] * 5_000))
+        assert await device.closed() == CloseCode.TOO_LARGE
+
+
+async def test_a_message_that_is_too_large_ends_the_connection() -> None:
+    async with open_port() as port, port.device() as device:
+        await device.socket.send("x" * (1024 * 1024 + 1))
+        assert await device.closed() == CloseCode.TOO_LARGE
+        await until(lambda: port.roster.connected() == [])
+
+
+async def test_goodbye_is_said_before_the_hub_closes() -> None:
+    async with open_port() as port, port.device() as device:
+        await port.roster.drain(Goodbye(reason="restarting", retry_after_ms=2_000), CloseCode.RESTARTING)
+        assert await device.hear() == {"type": "goodbye", "reason": "restarting", "retry_after_ms": 2_000}
+        assert await device.closed() == CloseCode.RESTARTING
+
+
+async def test_a_fault_of_the_hub_ends_one_connection_and_no_other() -> None:
+    clock = BreakingClock()
+    async with open_port(clock) as port, port.device("one") as one, port.device("two") as two:
+        clock.breaks = 1
+        await one.say(type="heartbeat")
+        assert await one.hear() == {"type": "goodbye", "reason": "fault"}
+        assert await one.closed() == CloseCode.FAULT
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(two.answer_call)
+            assert await port.link("two").call(make_call()) == OK
+
+
+class BreakingClock(FakeClock):
+    """Fails *breaks* times: stands for any fault of ours."""
+
+    breaks = 0
+
+    def monotonic(self) -> float:
+        if self.breaks:
+            self.breaks -= 1
+            raise ZeroDivisionError
+        return super().monotonic()

@@ -1,0 +1,269 @@
+"""The way in: what happens before a device is welcomed, and how the port closes."""
+
+import json
+import logging
+import socket
+
+import anyio
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from hub.links.auth import Admission, Authenticator
+from hub.links.listener import Farewell
+from hub.metrics import Metrics
+from protocol.codec import MSGPACK
+from protocol.errors import CloseCode
+from protocol.handshake import Challenge, DeviceHello, Goodbye, Welcome
+from storage.store import Busy, Store
+from tests.support.clock import FakeClock
+from tests.support.wire import Port, make_call, open_port, until
+
+
+async def refused(
+    port: Port, url: str | None = None, **options: object
+) -> tuple[int, dict[str, dict[str, str]]]:
+    """Status and body of a request that does not become a WebSocket."""
+    with pytest.raises(InvalidStatus) as refusal:
+        async with connect(url or port.url, **options):  # type: ignore[arg-type]
+            pass
+    response = refusal.value.response
+    body = json.loads(response.body) if response.headers.get("Content-Type") == "application/json" else {}
+    return response.status_code, body
+
+
+async def test_a_device_with_a_token_is_welcomed_as_the_device_the_token_was_made_for() -> None:
+    async with open_port() as port, port.connect() as device:
+        token = await port.pair("laptop")
+        welcome = await device.greet(
+            token, device_id="my own label", client={"name": "c", "platform": "linux"}
+        )
+        assert (welcome["type"], welcome["device_id"], welcome["user_id"]) == ("welcome", "laptop", "anna")
+        assert welcome["epoch"] == 1
+        assert port.link("laptop").epoch == 1
+
+
+async def test_a_token_may_come_in_the_authorization_header() -> None:
+    async with open_port() as port:
+        token = await port.pair("laptop")
+        async with port.connect(additional_headers={"Authorization": f"Bearer {token}"}) as device:
+            assert (await device.greet(None))["type"] == "welcome"
+
+
+async def test_a_device_may_greet_before_it_has_read_the_challenge() -> None:
+    async with open_port() as port, port.connect() as device:
+        await device.say(type="device_hello", token=await port.pair())
+        assert [(await device.hear())["type"] for _ in range(2)] == ["challenge", "welcome"]
+
+
+async def test_what_comes_right_behind_the_hello_is_looked_at_after_the_welcome() -> None:
+    async with open_port() as port, port.connect() as device:
+        token = await port.pair()
+        await device.say(type="device_hello", token=token)
+        await device.say(type="request", id="q-1", method="agents.list")
+        kinds = [(await device.hear())["type"] for _ in range(2)]
+        assert kinds == ["challenge", "welcome"]
+        await until(lambda: len(port.events) == 2)
+
+
+async def test_a_device_may_speak_messagepack() -> None:
+    async with open_port() as port, port.connect(subprotocols=["hub.v1.msgpack"]) as device:
+        assert device.socket.subprotocol == "hub.v1.msgpack"
+        challenge = MSGPACK.decode_from_hub(await device.socket.recv(decode=False))
+        assert isinstance(challenge, Challenge)
+        await device.socket.send(MSGPACK.encode(DeviceHello(token=await port.pair())))
+        assert isinstance(MSGPACK.decode_from_hub(await device.socket.recv(decode=False)), Welcome)
+
+
+async def test_the_subprotocol_is_the_first_one_offered_that_the_hub_knows() -> None:
+    async with open_port() as port:
+        async with port.connect(subprotocols=["hub.v9.xml", "hub.v1.json", "hub.v1.msgpack"]) as device:
+            assert device.socket.subprotocol == "hub.v1.json"
+        async with port.connect() as device:
+            assert device.socket.subprotocol is None
+            assert (await device.greet(await port.pair()))["type"] == "welcome"
+
+
+async def test_compression_is_off_unless_it_is_turned_on() -> None:
+    async with open_port() as port, port.connect(compression="deflate") as device:
+        assert "Sec-WebSocket-Extensions" not in device.socket.response.headers  # type: ignore[union-attr]
+    async with open_port(compression=True) as port, port.device(compression="deflate") as device:
+        agreed = device.socket.response.headers["Sec-WebSocket-Extensions"]  # type: ignore[union-attr]
+        assert "server_no_context_takeover" in agreed
+        assert "client_no_context_takeover" in agreed
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(device.answer_call)
+            assert (await port.link().call(make_call())).result == {"ok": True}
+
+
+async def test_another_path_is_not_found() -> None:
+    async with open_port() as port:
+        status, body = await refused(port, port.url.replace("/v1/device", "/"))
+        assert status == 404
+        assert "/v1/device" in body["error"]["message"]
+
+
+@pytest.mark.parametrize("query", ["token=hub_dev_secret", "access_token=secret", "x=hub_dev_secret"])
+async def test_a_token_in_the_url_is_refused_and_not_logged(
+    query: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("websockets").setLevel(logging.WARNING)  # the client's log has what it sent
+    async with open_port() as port:
+        status, body = await refused(port, f"{port.url}?{query}")
+        assert status == 400
+        assert body["error"]["code"] == "token_in_url"
+        assert port.count("hub_connection_attempts_total", result="token_in_url") == 1
+    assert "secret" not in caplog.text
+    assert "listener.opened" in caplog.text
+
+
+async def test_a_page_in_a_browser_may_not_connect_unless_it_is_listed() -> None:
+    async with open_port(origins=["https://app.example"]) as port:
+        status, _ = await refused(port, origin="https://evil.example")
+        assert status == 403
+        async with port.connect(origin="https://app.example") as device:
+            assert (await device.hear())["type"] == "challenge"
+
+
+async def test_no_hello_in_time_ends_the_connection_in_words() -> None:
+    clock = FakeClock()
+    async with open_port(clock) as port, port.connect() as device:
+        await device.hear()
+        await clock.pass_time(9)
+        assert port.count("hub_connections", role="device", state="greeting") == 1
+        await clock.pass_time(2)
+        assert (await device.hear())["code"] == "hello_timeout"
+        assert await device.closed() == CloseCode.HELLO_TIMEOUT
+        await until(lambda: port.count("hub_connections", role="device", state="greeting") == 0)
+
+
+async def test_a_hello_that_is_too_large_is_refused() -> None:
+    async with open_port() as port, port.connect() as device:
+        answer = await device.greet("x" * 20_000)
+        assert (answer["type"], answer["code"]) == ("error", "too_large")
+        assert await device.closed() == CloseCode.TOO_LARGE
+    async with open_port() as port, port.connect() as device:
+        await device.socket.send("x" * 100_000)  # not even taken in
+        assert await device.closed() == CloseCode.TOO_LARGE
+
+
+async def test_a_device_that_speaks_no_common_version_is_told() -> None:
+    async with open_port() as port, port.connect() as device:
+        answer = await device.greet(await port.pair(), protocol={"min": 7, "max": 9})
+        assert answer["code"] == "version_unsupported"
+        assert await device.closed() == CloseCode.VERSION_UNSUPPORTED
+
+
+async def test_connections_that_do_not_greet_are_limited_per_address_and_make_room_when_they_leave() -> None:
+    async with open_port(strangers_per_network=2) as port:
+        async with port.connect() as first, port.connect() as second:
+            await first.hear()
+            await second.hear()
+            status, body = await refused(port)
+            assert status == 503
+            assert body["error"]["code"] == "overloaded"
+        await until(lambda: port.count("hub_connections", role="device", state="greeting") == 0)
+        async with port.device():
+            pass
+
+
+async def test_devices_that_were_welcomed_do_not_count_as_strangers() -> None:
+    async with open_port(strangers=1) as port, port.device("one"), port.device("two"), port.device("three"):
+        assert len(port.roster.connected()) == 3
+        assert port.count("hub_connections", role="device", state="ready") == 3
+
+
+async def test_when_the_port_closes_every_device_hears_goodbye() -> None:
+    async with open_port() as port:
+        async with port.connect() as stranger, port.device("one") as one, port.device("two") as two:
+            await stranger.hear()
+            port.listener.farewell = Farewell(
+                Goodbye(reason="restarting", retry_after_ms=500), CloseCode.RESTARTING
+            )
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(port.stop)
+                for device in (stranger, one, two):
+                    assert await device.hear() == {
+                        "type": "goodbye",
+                        "reason": "restarting",
+                        "retry_after_ms": 500,
+                    }
+                    assert await device.closed() == CloseCode.RESTARTING
+        with pytest.raises(OSError):
+            await anyio.connect_tcp("127.0.0.1", int(port.url.split(":")[2].split("/")[0]))
+
+
+async def test_a_device_that_ignores_the_close_does_not_hold_up_the_stop() -> None:
+    async with open_port(drain_s=1.0) as port, port.device() as device:
+        device.socket.transport.pause_reading()
+        with anyio.fail_after(4):
+            await port.stop()
+        device.socket.transport.abort()
+
+
+async def test_a_listening_socket_may_be_handed_over() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        async with open_port(sock=sock) as port, port.device():
+            assert port.url == f"ws://127.0.0.1:{sock.getsockname()[1]}/v1/device"
+
+
+class SlowJudge(Authenticator):
+    """Lets nobody in before ``open`` is set, or breaks."""
+
+    def __init__(self, store: Store, *, clock: FakeClock, metrics: Metrics) -> None:
+        super().__init__(store, clock=clock, metrics=metrics)
+        self.asked = anyio.Event()
+        self.open = anyio.Event()
+        self.error: Exception | None = None
+
+    async def admit(self, hello: DeviceHello, token: str | None, *, address: str) -> Admission:
+        self.asked.set()
+        await self.open.wait()
+        if self.error is not None:
+            raise self.error
+        return await super().admit(hello, token, address=address)
+
+
+async def test_a_device_that_leaves_while_it_is_judged_is_not_left_online() -> None:
+    async with open_port(judge=SlowJudge) as port:
+        token = await port.pair()
+        judge = port.judge
+        assert isinstance(judge, SlowJudge)
+        async with port.connect() as device:
+            await device.say(type="device_hello", token=token)
+            await judge.asked.wait()
+            device.socket.transport.abort()
+        judge.open.set()
+        await until(lambda: port.count("hub_connections", role="device", state="greeting") == 0)
+        await until(lambda: port.roster.connected() == [])
+
+
+async def test_a_database_that_does_not_answer_is_no_reason_to_stay_away() -> None:
+    async with open_port(judge=SlowJudge) as port:
+        judge = port.judge
+        assert isinstance(judge, SlowJudge)
+        judge.open.set()
+        for error, close in (
+            (Busy("another process holds it"), CloseCode.OVERLOADED),
+            (ZeroDivisionError(), CloseCode.FAULT),
+        ):
+            judge.error = error
+            async with port.connect() as device:
+                assert (await device.greet("hub_dev_x"))["type"] == "error"
+                assert await device.closed() == close
+
+
+async def test_a_device_judged_while_the_port_closes_is_not_let_in() -> None:
+    async with open_port(judge=SlowJudge) as port, port.connect() as device:
+        judge = port.judge
+        assert isinstance(judge, SlowJudge)
+        await device.say(type="device_hello", token=await port.pair())
+        await judge.asked.wait()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(port.stop)
+            assert (await device.hear())["type"] == "challenge"
+            assert await device.hear() == {"type": "goodbye", "reason": "stopping"}
+            assert await device.closed() == CloseCode.STOPPING
+            judge.open.set()
+        assert port.events == []

@@ -1,0 +1,130 @@
+from dataclasses import dataclass, field
+
+import anyio
+
+from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, Roster
+from hub.metrics import Metrics
+from protocol.errors import CloseCode
+from protocol.handshake import DeviceHello, Goodbye
+from protocol.ids import DeviceId
+from tests.support.link import FakeLink
+
+HELLO = DeviceHello()
+
+
+@dataclass
+class Ended:
+    goodbye: Goodbye
+    close: CloseCode
+
+
+class LocalFake(FakeLink):
+    """A link that leaves the roster when it is ended, as a connection does."""
+
+    def __init__(self, roster: Roster, device_id: str, *, epoch: int) -> None:
+        super().__init__(device_id, epoch=epoch)
+        self.roster = roster
+        self.ended: list[Ended] = []
+        self.pending_calls = 2
+        self.buffered_bytes = 100 * epoch
+        self.socket_gone = anyio.Event()
+
+    def end(self, goodbye: Goodbye, close: CloseCode) -> None:
+        if not self.ended:
+            self.ended.append(Ended(goodbye, close))
+            self.cut()
+            self.roster.leave(self, goodbye.reason)
+
+    async def wait_closed(self) -> None:
+        await self.socket_gone.wait()
+
+
+@dataclass
+class House:
+    events: list[LinkEvent] = field(default_factory=list)
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def __post_init__(self) -> None:
+        self.roster = Roster(self.events.append, metrics=self.metrics)
+
+    def enter(self, name: str, epoch: int) -> LocalFake:
+        link = LocalFake(self.roster, name, epoch=epoch)
+        assert self.roster.supersede(DeviceId(name), epoch)
+        self.roster.enter(link, HELLO)
+        return link
+
+
+def test_a_device_is_found_while_it_is_connected() -> None:
+    house = House()
+    assert house.roster.find(DeviceId("laptop")) is None
+    link = house.enter("laptop", 1)
+    assert house.roster.find(DeviceId("laptop")) is link
+    assert house.roster.connected() == [link]
+    house.roster.leave(link, "connection_lost")
+    assert house.roster.find(DeviceId("laptop")) is None
+    assert house.events == [DeviceReady(link, HELLO), DeviceLost(DeviceId("laptop"), 1, "connection_lost")]
+
+
+def test_a_newer_connection_of_a_device_ends_the_older_one() -> None:
+    house = House()
+    old = house.enter("laptop", 1)
+    new = house.enter("laptop", 2)
+    assert old.ended == [Ended(Goodbye(reason="replaced"), CloseCode.REPLACED)]
+    assert house.roster.find(DeviceId("laptop")) is new
+    assert [type(event) for event in house.events] == [DeviceReady, DeviceLost, DeviceReady]
+
+
+def test_an_older_connection_that_comes_late_is_the_one_that_loses() -> None:
+    house = House()
+    new = house.enter("laptop", 2)
+    assert not house.roster.supersede(DeviceId("laptop"), 1)
+    assert new.ended == []
+    assert house.roster.find(DeviceId("laptop")) is new
+
+
+def test_an_old_connection_that_leaves_late_does_not_take_the_new_one_along() -> None:
+    house = House()
+    old = house.enter("laptop", 1)
+    new = house.enter("laptop", 2)
+    house.roster.leave(old, "connection_lost")
+    assert house.roster.find(DeviceId("laptop")) is new
+
+
+async def test_a_drain_ends_every_connection_and_waits_for_its_socket() -> None:
+    house = House()
+    links = [house.enter(name, 1) for name in ("laptop", "desktop")]
+    goodbye = Goodbye(reason="stopping")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(house.roster.drain, goodbye, CloseCode.STOPPING)
+        await anyio.wait_all_tasks_blocked()
+        assert [link.ended for link in links] == [[Ended(goodbye, CloseCode.STOPPING)]] * 2
+        for link in links:
+            link.socket_gone.set()
+    assert house.roster.is_draining
+
+
+async def test_a_drain_does_not_wait_for_ever() -> None:
+    house = House()
+    house.enter("laptop", 1)
+    with anyio.fail_after(2):
+        await house.roster.drain(Goodbye(reason="stopping"), CloseCode.STOPPING, within_s=0.01)
+
+
+def test_a_listener_that_breaks_does_not_keep_a_device_out() -> None:
+    def break_down(event: LinkEvent) -> None:
+        raise ZeroDivisionError
+
+    roster = Roster(break_down, metrics=Metrics())
+    link = LocalFake(roster, "laptop", epoch=1)
+    roster.enter(link, HELLO)
+    assert roster.find(DeviceId("laptop")) is link
+
+
+def test_open_calls_and_unsent_bytes_of_all_devices_are_metrics() -> None:
+    house = House()
+    house.enter("laptop", 1)
+    house.enter("desktop", 3)
+    values = house.metrics.registry.get_sample_value
+    assert values("hub_pending_calls") == 4
+    assert values("hub_outbound_queue_bytes", {"of": "sum"}) == 400
+    assert values("hub_outbound_queue_bytes", {"of": "max"}) == 300

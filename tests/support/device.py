@@ -1,0 +1,85 @@
+"""The reference device in this process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+import anyio
+
+from hub.clock import Chance, Clock, SystemChance, SystemClock
+from hub.device.app import ReferenceDevice
+from hub.device.inserts import DeviceItem, read_items
+
+PATIENCE_S = 10.0
+
+
+class RunningDevice:
+    """A device that serves ``folder``; what it told, and what it keeps."""
+
+    def __init__(self, folder: Path, db: Path) -> None:
+        self.folder = folder
+        self.db = db
+        self.told: list[str] = []
+        self.failure: Exception | None = None
+        self.is_over = anyio.Event()
+
+    def write(self, name: str, text: str) -> Path:
+        """A file in the shared folder."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def items(self) -> list[DeviceItem]:
+        """What was inserted and is still there."""
+        return read_items(self.db)
+
+    async def over(self) -> Exception | None:
+        """Wait until it has stopped by itself; why."""
+        with anyio.fail_after(PATIENCE_S):
+            await self.is_over.wait()
+        return self.failure
+
+
+@asynccontextmanager
+async def open_device(
+    url: str,
+    state: Path,
+    token: str | Path = "hub_dev_desk",
+    *,
+    codec: Literal["json", "msgpack"] = "json",
+    clock: Clock | None = None,
+    chance: Chance | None = None,
+) -> AsyncIterator[RunningDevice]:
+    """Serve ``state/notes`` with ``state/desk.db`` beside it; gone when the block is left.
+
+    Does not wait for the hub: a test may want it to be away.
+    """
+    folder = state / "notes"
+    folder.mkdir(exist_ok=True)
+    running = RunningDevice(folder, state / "desk.db")
+    device = ReferenceDevice(
+        url,
+        [folder],
+        running.db,
+        "desk",
+        token,
+        clock or SystemClock(),
+        chance or SystemChance(),
+        codec,
+        running.told.append,
+    )
+
+    async def serve() -> None:
+        try:
+            await device.serve()
+        except Exception as error:
+            running.failure = error
+        finally:
+            running.is_over.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(serve)
+        yield running
+        tasks.cancel_scope.cancel()

@@ -1,0 +1,128 @@
+"""A ``DeviceLink`` without a device: it answers from a list, or not at all."""
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+import anyio.lowlevel
+
+from hub.links.link import ALWAYS, RunFrame
+from protocol.errors import DeviceGone
+from protocol.frame import Frame
+from protocol.ids import DeviceId, UserId
+from protocol.work import AgentComplete, AgentRun, Answer, ToolCall
+
+Replies = Iterable[Answer | Exception] | Callable[[ToolCall], Answer]
+
+
+class FakeLink:
+    """Keeps what it was asked, and gives what it was made with.
+
+    Args:
+        answers: one for each call in turn, an exception is raised; or a function of
+            the call. When the list is used up, calls wait until ``cut``.
+        runs: one list of frames for each ``open_run`` in turn; an exception in it is
+            raised when its turn comes. A list without ``agent_complete`` ends in waiting.
+    """
+
+    def __init__(
+        self,
+        device_id: str = "laptop",
+        *,
+        user_id: str = "anna",
+        epoch: int = 1,
+        capabilities: Iterable[str] = (),
+        answers: Replies = (),
+        runs: Iterable[Sequence[RunFrame | Exception]] = (),
+    ) -> None:
+        self.device_id = DeviceId(device_id)
+        self.user_id = UserId(user_id)
+        self.epoch = epoch
+        self.capabilities = frozenset(capabilities)
+        self.calls: list[ToolCall] = []
+        self.sent: list[Frame] = []
+        self.streams: list[FakeStream] = []
+        self.gone = anyio.Event()
+        self._answer = answers if callable(answers) else None
+        self._answers = deque(() if callable(answers) else answers)
+        self._runs = deque(runs)
+
+    def can(self, capability: str) -> bool:
+        return capability in self.capabilities or capability in ALWAYS
+
+    def cut(self) -> None:
+        """End the connection: what waits, and what is asked later, ends as ``DeviceGone``."""
+        self.gone.set()
+
+    async def call(self, frame: ToolCall) -> Answer:
+        if self.gone.is_set():
+            raise DeviceGone("the connection was cut", dispatched=False)
+        self.calls.append(frame)
+        await anyio.lowlevel.checkpoint()
+        if self._answer is not None:
+            return self._answer(frame)
+        if not self._answers:
+            await self.gone.wait()
+            raise DeviceGone("the connection was cut", dispatched=True)
+        answer = self._answers.popleft()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @asynccontextmanager
+    async def open_run(self, frame: AgentRun) -> AsyncIterator["FakeStream"]:
+        if self.gone.is_set():
+            raise DeviceGone("the connection was cut", dispatched=False)
+        stream = FakeStream(frame, self._runs.popleft() if self._runs else (), self.gone)
+        self.streams.append(stream)
+        try:
+            yield stream
+        finally:
+            stream.is_open = False
+
+    async def send(self, frame: Frame) -> None:
+        if self.gone.is_set():
+            raise DeviceGone("the connection was cut", dispatched=False)
+        self.sent.append(frame)
+
+
+class FakeStream:
+    """A ``RunStream`` over a list of frames; ``fetched`` and ``granted`` keep what was asked."""
+
+    def __init__(self, run: AgentRun, frames: Iterable[RunFrame | Exception], gone: anyio.Event) -> None:
+        self.run = run
+        self.is_open = True
+        self.completed = False
+        self.fetched: list[tuple[tuple[str, ...], bool]] = []
+        self.granted = 0
+        self._frames = deque(frames)
+        self._gone = gone
+
+    def __aiter__(self) -> "FakeStream":
+        return self
+
+    async def __anext__(self) -> RunFrame:
+        await anyio.lowlevel.checkpoint()
+        if self.completed:
+            raise StopAsyncIteration
+        if not self._frames:
+            await self._gone.wait()
+            raise DeviceGone("the connection was cut", dispatched=True)
+        frame = self._frames.popleft()
+        if isinstance(frame, Exception):
+            raise frame
+        self.completed = isinstance(frame, AgentComplete)
+        return frame
+
+    async def fetch(self, paths: Sequence[str], *, last: bool) -> None:
+        self._ask()
+        self.fetched.append((tuple(paths), last))
+
+    async def grant(self, pieces: int) -> None:
+        self._ask()
+        self.granted += pieces
+
+    def _ask(self) -> None:
+        if self._gone.is_set():
+            raise DeviceGone("the connection was cut", dispatched=False)

@@ -1,0 +1,171 @@
+"""A hub that says what the test tells it to: a real socket and a real session, no judgement of its own."""
+
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import anyio
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from protocol.codec import SUBPROTOCOLS, for_subprotocol
+from protocol.coordination import Heartbeat
+from protocol.errors import CloseCode
+from protocol.events import Answered, Ended, HelloReceived, Received, SessionEvent
+from protocol.frame import Frame
+from protocol.handshake import DeviceHello, Error, Goodbye, Limits
+from protocol.hub_session import HubSession
+from protocol.ids import ConnectionId, DeviceId, UserId
+from protocol.work import Answer, ToolCall
+
+PATIENCE_S = 10.0
+
+F = TypeVar("F", bound=Frame)
+E = TypeVar("E", bound=SessionEvent)
+
+
+class Guest:
+    """One connection of a device, seen from the hub."""
+
+    def __init__(self, socket: ServerConnection, epoch: int) -> None:
+        self._socket = socket
+        self._epoch = epoch
+        self._events: deque[SessionEvent] = deque()
+        self.session = HubSession(
+            codec=for_subprotocol(socket.subprotocol), hub_id="hub-1", nonce=bytes(32), now=0.0, ts_ms=0
+        )
+
+    async def welcome(
+        self, *, limits: Limits | None = None, heartbeat_interval_ms: int = 15_000
+    ) -> DeviceHello:
+        """Wait for the hello and take the device in."""
+        hello = await self.hello()
+        self.session.accept(
+            user_id=UserId("anna"),
+            device_id=DeviceId("desk"),
+            connection_id=ConnectionId(f"c-{self._epoch}"),
+            epoch=self._epoch,
+            ts_ms=0,
+            now=0.0,
+            limits=limits or Limits(),
+            heartbeat_interval_ms=heartbeat_interval_ms,
+        )
+        await self._flush()
+        return hello
+
+    async def hello(self) -> DeviceHello:
+        """Wait for the hello and keep the device waiting."""
+        await self._flush()  # the challenge
+        return (await self._event(HelloReceived)).hello
+
+    async def say(self, frame: Frame) -> None:
+        self.session.send(frame)
+        await self._flush()
+
+    async def hear(self, kind: type[F]) -> F:
+        """The next frame, heartbeats apart unless one is asked for; it is of that kind."""
+        while True:
+            frame = (await self._event(Received)).frame
+            if isinstance(frame, kind):
+                return frame
+            assert isinstance(frame, Heartbeat), frame
+
+    async def call(self, call: ToolCall) -> Answer:
+        """Make one call and give its answer."""
+        await self.say(call)
+        return await self.answer(call.id)
+
+    async def answer(self, call_id: str) -> Answer:
+        """The answer of a call, which is the next; heartbeats may come before it."""
+        while True:
+            event = await self._next()
+            if isinstance(event, Answered):
+                assert event.call_id == call_id
+                return event.answer
+            assert isinstance(event, Received), event
+            assert isinstance(event.frame, Heartbeat), event
+
+    async def dismiss(self, goodbye: Goodbye, close: CloseCode) -> None:
+        await self._close(self.session.end(goodbye, close))
+
+    async def refuse(self, error: Error, close: CloseCode) -> None:
+        await self._close(self.session.refuse(error, close))
+
+    async def cut(self) -> None:
+        """The cable is pulled."""
+        self._socket.transport.abort()
+
+    async def left(self) -> int | None:
+        """Read to the end; the code that the device closed with."""
+        with anyio.fail_after(PATIENCE_S):
+            try:
+                while True:
+                    await self._socket.recv()
+            except ConnectionClosed:
+                return self._socket.close_code
+
+    async def _close(self, ended: Ended | None) -> None:
+        assert ended is not None
+        await self._flush()
+        await self._socket.close(ended.code, ended.reason_text)
+
+    async def _event(self, kind: type[E]) -> E:
+        event = await self._next()
+        assert isinstance(event, kind), event
+        return event
+
+    async def _next(self) -> SessionEvent:
+        while not self._events:
+            with anyio.fail_after(PATIENCE_S):
+                self._events.extend(self.session.receive_data(await self._socket.recv(), 0.0))
+        return self._events.popleft()
+
+    async def _flush(self) -> None:
+        for data in self.session.data_to_send():
+            await self._socket.send(data, text=self.session.codec.is_text)
+
+
+class ScriptedHub:
+    """Where devices knock. *url* has no path: a device knows it."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self._knocks, self._guests = anyio.create_memory_object_stream[Guest](100)
+        self._epoch = 0
+
+    async def guest(self) -> Guest:
+        """The next device that connects."""
+        with anyio.fail_after(PATIENCE_S):
+            return await self._guests.receive()
+
+    async def _host(self, socket: ServerConnection) -> None:
+        self._epoch += 1
+        guest = Guest(socket, self._epoch)
+        await self._knocks.send(guest)
+        await socket.wait_closed()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator["ScriptedHub"]:
+        """Listen on a free port of loopback."""
+        async with serve(
+            self._host,
+            "127.0.0.1",
+            0,
+            select_subprotocol=_first_of_ours,
+            compression=None,
+            close_timeout=1.0,
+        ) as server:
+            port = next(iter(server.sockets)).getsockname()[1]
+            self.url = f"ws://127.0.0.1:{port}"
+            try:
+                yield self
+            finally:
+                self._knocks.close()
+                self._guests.close()
+
+
+def _first_of_ours(socket: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """As the protocol has it: who offers none speaks JSON."""
+    return next((name for name in offered if name in SUBPROTOCOLS), None)
