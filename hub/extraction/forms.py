@@ -1,0 +1,89 @@
+"""Pure: what every rule works with: lines that know their place, and items made of them."""
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from hub.extraction.chunk import Passage
+from hub.extraction.folding import shown
+from hub.extraction.items import Item, Wanted
+from protocol.frame import Field, Record
+from protocol.tables import TABLES, DeviceTable, Filler, TableName, problem_of, problems_of
+
+_BY_RULE: Final = frozenset({Filler.MODEL})  # a rule fills what a model may fill, no more
+_LINE: Final = re.compile(r"([^\r\n]*)(\r\n|\r|\n|$)")
+
+
+class Form(msgspec.Struct, frozen=True, kw_only=True):
+    """A document as rules see it.
+
+    Attributes:
+        items: what they found, in the order of the text.
+        prose: what they leave to a model.
+        date: the document's own, as it says itself or as its file tells.
+    """
+
+    items: list[Item] = []
+    prose: list[Passage] = []
+    date: datetime | None = None
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One line without its end: ``text == document.text[start:end]``; *after* is where the next begins."""
+
+    text: str
+    start: int
+    end: int
+    after: int
+
+
+def lines_of(text: str) -> Iterator[Line]:
+    """The lines of *text*, whichever way they end; only the last may be empty without an end."""
+    at = 0
+    while at < len(text):
+        match = _LINE.match(text, at)
+        assert match is not None  # the pattern matches everywhere
+        yield Line(match.group(1), at, match.end(1), match.end())
+        at = match.end()
+
+
+def make_item(
+    table: TableName, said: dict[str, Field], text: str, start: int, end: int, wanted: Wanted
+) -> Item | None:
+    """An item of a rule, or ``None`` when its table is not wanted or what names it is missing.
+
+    Empty fields are left out, and so is an optional one that the table would refuse. A title that is
+    too long is shortened, and told whole in the field that has the room.
+    """
+    if table not in wanted.data_types:
+        return None
+    shape = TABLES[table]
+    data = _shortened(shape, {name: _clean(value) for name, value in said.items()})
+    for name in [name for name in data if _is_unfit(shape, name, data[name])]:
+        del data[name]
+    if problems_of(shape, data, _BY_RULE):
+        return None
+    return Item(table=table, data=data, quote=text[start:end], start=start, end=end, origin="rule")
+
+
+def _clean(value: Field) -> Field:
+    return shown(value).strip() if isinstance(value, str) else value
+
+
+def _is_unfit(table: DeviceTable, name: str, value: Field) -> bool:
+    column = table.column(name)
+    return column is None or value in (None, "", []) or problem_of(column, value) is not None
+
+
+def _shortened(table: DeviceTable, data: Record) -> Record:
+    column, title = table.column(table.title), data.get(table.title)
+    if column is None or not isinstance(title, str) or len(title) <= column.max_length:
+        return data
+    more = next((name for name in ("description", "content") if table.column(name)), None)
+    short = title[: column.max_length - 1].rsplit(maxsplit=1)[0] + "\u2026"
+    if more is None or more == table.title:
+        return data | {table.title: short}
+    return data | {table.title: short, more: f"{title}\n{data.get(more) or ''}".strip()}

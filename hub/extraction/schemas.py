@@ -1,0 +1,84 @@
+"""Pure: the JSON Schema that an answer must fit, made from ``protocol.tables``.
+
+In the dialect that strict endpoints take: every property is required and may be null
+instead; no oneOf, no defaults, no discriminators; the root is an object.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
+
+from hub.extraction.model import JsonSchema
+from protocol.tables import TABLES, Column, Filler, Kind, TableName
+
+_FIELD_CHARS: Final = 120  # of what a small model copies: without an end it goes on and on
+_FIELD_NAMES: Final = 3
+
+
+def schema_of(tables: Sequence[TableName], max_items: int) -> JsonSchema:
+    """Any number of records up to *max_items*, each of one of *tables*, with all its fields."""
+    records = [_record(table, columns_of(table)) for table in tables]
+    return _items(records[0] if len(records) == 1 else {"anyOf": records}, max_items)
+
+
+def literal_schema_of(table: TableName, fields: Collection[str], chars: int) -> JsonSchema:
+    """One record or none, of some *fields* only, out of a text of so many *chars*.
+
+    Every text in it has an end. Our own server keeps to that; strict endpoints would refuse it.
+    """
+    record = _record(table, [column for column in columns_of(table) if column.name in fields])
+    return _items(_with_ends(record, chars), 1)
+
+
+def columns_of(table: TableName) -> list[Column]:
+    """The columns that a document can fill."""
+    return [column for column in TABLES[table].columns if column.filler is Filler.MODEL]
+
+
+def _items(record: JsonSchema, max_items: int) -> JsonSchema:
+    items: JsonSchema = {"type": "array", "maxItems": max_items, "items": record}
+    return _object({"items": items})
+
+
+def _record(table: TableName, columns: Iterable[Column]) -> JsonSchema:
+    fields = {column.name: _value(column) for column in columns}
+    return _object(
+        {"quote": {"type": "string"}, "table": {"type": "string", "enum": [table.value]}, **fields}
+    )
+
+
+def _object(properties: dict[str, JsonSchema]) -> JsonSchema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _value(column: Column) -> JsonSchema:
+    null = [] if column.required else [None]
+    match column.kind:
+        case Kind.NAMES:
+            return _typed("array", column) | {"items": {"type": "string"}}
+        case Kind.INTEGER | Kind.FLAG:
+            return _typed("integer", column)
+        case Kind.TEXT | Kind.EPOCH_MS:  # a date is told as local text: models cannot do epoch sums
+            return _typed("string", column) | ({"enum": [*column.choices, *null]} if column.choices else {})
+
+
+def _typed(name: str, column: Column) -> JsonSchema:
+    return {"type": name if column.required else [name, "null"]}
+
+
+def _with_ends(schema: JsonSchema, chars: int) -> JsonSchema:
+    """*schema* with ``maxLength`` at every open text and ``maxItems`` at every list."""
+    match schema:
+        case {"type": "object", "properties": dict(properties)}:
+            ends = {name: chars if name == "quote" else _FIELD_CHARS for name in properties}
+            return {**schema, "properties": {n: _with_ends(p, ends[n]) for n, p in properties.items()}}
+        case {"items": dict(items)}:
+            return {**schema, "maxItems": _FIELD_NAMES, "items": _with_ends(items, chars)}
+        case {"enum": _}:
+            return schema
+        case _:
+            return {**schema, "maxLength": chars}

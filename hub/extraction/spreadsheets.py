@@ -1,0 +1,152 @@
+"""Pure: CSV whose header says what its columns are. One row is one item.
+
+A header counts only when it can be read in one way: each field from one column, and
+one table that fits more of it than any other. Everything else is left to the model.
+"""
+
+import csv
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from hub.document import Document
+from hub.extraction.dates import date_ms
+from hub.extraction.forms import Form, lines_of, make_item
+from hub.extraction.items import Wanted
+from protocol.frame import Field
+from protocol.tables import TableName
+
+_DELIMITERS: Final = (",", ";", "\t", "|")
+
+# What people call the columns, by field; compared without case, blanks and signs.
+_TITLES: Final = ("title", "name", "summary", "subject")
+_TASK_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "title": (*_TITLES, "task", "todo", "action", "actionitem", "taskname"),
+    "description": ("description", "details", "notes", "note", "comment", "comments"),
+    "status": ("status", "state", "done", "completed"),
+    "priority": ("priority", "prio", "importance"),
+    "assignee": ("assignee", "assignees", "assignedto", "owner", "responsible", "who"),
+    "dueDate": ("due", "duedate", "dueon", "dueby", "deadline"),
+}
+_EVENT_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "title": (*_TITLES, "event", "milestone"),
+    "date": ("date", "when", "start", "starts", "startdate", "startsat"),
+}
+_NOTE_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "title": (*_TITLES, "topic"),
+    "content": ("content", "note", "notes", "text", "body"),
+}
+_TABLES: Final = (
+    (TableName.TASKS, _TASK_COLUMNS, ("status", "priority", "assignee", "dueDate")),
+    (TableName.TIMELINES, _EVENT_COLUMNS, ("date",)),
+    (TableName.NOTES, _NOTE_COLUMNS, ("content",)),
+)
+_STATUS: Final[dict[str, str]] = {
+    **dict.fromkeys(("todo", "open", "new", "notstarted", "pending", "backlog", "no", "false"), "todo"),
+    **dict.fromkeys(("inprogress", "doing", "started", "wip", "active"), "in_progress"),
+    **dict.fromkeys(("done", "complete", "completed", "closed", "finished", "yes", "true", "x"), "done"),
+}
+_PRIORITY: Final[dict[str, str]] = {
+    **dict.fromkeys(("high", "urgent", "critical", "highest", "p1"), "high"),
+    **dict.fromkeys(("medium", "normal", "p2"), "medium"),
+    **dict.fromkeys(("low", "lowest", "minor", "p3"), "low"),
+}
+
+
+class _Columns(msgspec.Struct, frozen=True):
+    """What a header says: the table, and which field stands in which column."""
+
+    table: TableName
+    fields: dict[str, int]
+
+
+def read(document: Document, wanted: Wanted) -> Form | None:
+    """The rows of a table as items; ``None`` when its header does not say what they are."""
+    text = document.text
+    first = next((line.text for line in lines_of(text) if line.text.strip()), "")
+    delimiter = max(_DELIMITERS, key=first.count)
+    try:
+        rows = list(_rows(text, delimiter))
+    except csv.Error:
+        return None
+    columns = _columns(rows[0].cells) if rows else None
+    if columns is None or any(len(row.cells) > len(rows[0].cells) for row in rows):
+        return None
+    items = [
+        make_item(columns.table, _fields(columns, row, wanted), text, row.start, row.end, wanted)
+        for row in rows[1:]
+    ]
+    return Form(items=[item for item in items if item], date=document.modified_at)
+
+
+class _Row(msgspec.Struct, frozen=True):
+    cells: list[str]
+    start: int
+    end: int
+
+
+def _rows(text: str, delimiter: str) -> Iterator[_Row]:
+    """The rows that hold something, and where; a quoted cell may go over several lines."""
+    lines = list(lines_of(text))
+    reader = csv.reader((text[line.start : line.after] for line in lines), delimiter=delimiter, strict=True)
+    taken = 0
+    for cells in reader:
+        first, last = lines[taken], lines[reader.line_num - 1]
+        taken = reader.line_num
+        if any(cell.strip() for cell in cells):
+            said = text[first.start : last.end]
+            start = first.start + len(said) - len(said.lstrip())
+            yield _Row([cell.strip() for cell in cells], start, first.start + len(said.rstrip()))
+
+
+def _columns(header: list[str]) -> _Columns | None:
+    """The one table that takes more of *header* than any other; ``None`` when that is not clear."""
+    names = [_plain(name) for name in header]
+    fitting: list[_Columns] = []
+    for table, spellings, telling in _TABLES:
+        found = {
+            field: [place for place, name in enumerate(names) if name in said]
+            for field, said in spellings.items()
+        }
+        is_clear = all(len(places) <= 1 for places in found.values())
+        if is_clear and found["title"] and any(found[field] for field in telling):
+            fitting.append(_Columns(table, {field: places[0] for field, places in found.items() if places}))
+    return next((one for one in fitting if all(_takes_more(one, other) for other in fitting)), None)
+
+
+def _takes_more(one: _Columns, other: _Columns) -> bool:
+    return one is other or set(one.fields.values()) > set(other.fields.values())
+
+
+def _fields(columns: _Columns, row: _Row, wanted: Wanted) -> dict[str, Field]:
+    """The row's cells in their fields; what a field cannot hold is told in the description."""
+    said: dict[str, Field] = {}
+    unread: list[str] = []
+    for field, place in columns.fields.items():
+        cell = row.cells[place] if place < len(row.cells) else ""
+        said[field] = _value(field, cell, wanted)
+        if cell and said[field] is None:
+            unread.append(f"{field}: {cell}")
+    if unread and columns.table is TableName.TASKS:
+        said["description"] = "\n".join([*filter(None, [str(said.get("description") or "")]), *unread])
+    return said
+
+
+def _value(field: str, cell: str, wanted: Wanted) -> Field:
+    match field:
+        case "status":
+            return _STATUS.get(_plain(cell))
+        case "priority":
+            return _PRIORITY.get(_plain(cell))
+        case "assignee":
+            return [name.strip() for name in re.split(r"[;/]", cell) if name.strip()]
+        case "dueDate" | "date":
+            return date_ms(cell, wanted.timezone)
+        case _:
+            return cell
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.lower())

@@ -1,0 +1,36 @@
+"""What the tests of extraction share: the oracle, and the hub's client pointed at it."""
+
+from collections.abc import AsyncIterator, Callable
+
+import anyio
+import pytest
+
+from hub.clock import SystemClock
+from hub.extraction.llm import OpenAIModel
+from tests.support.clock import SeededChance
+from tests.support.model import MODEL_NAME, Oracle
+
+ModelAt = Callable[..., OpenAIModel]
+
+
+def model_at(base_url: str, **options: object) -> OpenAIModel:
+    """The hub's own client; tests say only what they are about."""
+    settings: dict[str, object] = {"clock": SystemClock(), "chance": SeededChance()} | options
+    return OpenAIModel(base_url, str(settings.pop("name", MODEL_NAME)), "key", **settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def oracle() -> AsyncIterator[Oracle]:
+    """An oracle that is listening; its ``base_url`` says where."""
+    server = Oracle()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(server.serve)
+        yield server
+        tasks.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def model(oracle: Oracle) -> AsyncIterator[OpenAIModel]:
+    """The hub's client of the oracle."""
+    async with model_at(oracle.base_url).opened() as opened:
+        yield opened

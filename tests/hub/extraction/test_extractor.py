@@ -1,0 +1,180 @@
+"""From a document to its items: the whole way, with an oracle for a model."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from hub.document import Document
+from hub.extraction import AnswerCutOff, Extraction, ExtractionError, Extractor, ModelUnavailable, Wanted
+from hub.extraction.llm import OpenAIModel
+from protocol.errors import ErrorCode
+from protocol.tables import TableName
+from tests.hub.extraction.conftest import model_at
+from tests.support.clock import SeededChance
+from tests.support.model import Fault, Oracle, plant
+
+TASKS = Wanted(data_types=(TableName.TASKS,))
+FILLING = "The river was calm and the boats lay in the harbour as they had for years. "
+PLANTED = [
+    plant(name, "send the report", "2026-12-01", f"K-{n:04}") for n, name in enumerate(("Anna", "Bob", "Eve"))
+]
+
+
+def note(text: str, name: str = "a.txt") -> Document:
+    return Document(unit_key=name, text=text, content_hash="0" * 64)
+
+
+def long_text(sentences: Sequence[str], filling: int = 40) -> str:
+    """The sentences spread over many chunks of prose."""
+    return "".join(FILLING * filling + sentence + " " for sentence in sentences) + FILLING * filling
+
+
+async def extract(model: OpenAIModel | None, document: Document, wanted: Wanted = TASKS) -> Extraction:
+    extraction = await Extractor(model, chance=SeededChance()).extract(document, wanted)
+    for item in extraction.items:
+        assert document.text[item.start : item.end] == item.quote
+    return extraction
+
+
+def quotes(extraction: Extraction) -> list[str]:
+    return [item.quote for item in extraction.items]
+
+
+async def test_every_fact_of_a_long_document_is_found_once(oracle: Oracle) -> None:
+    sentences = [plant("Anna", f"do work {n}", "2026-12-01", f"K-{n:04}") for n in range(12)]
+    async with model_at(oracle.base_url, chunk_tokens=300).opened() as model:
+        extraction = await extract(model, note(long_text(sentences)))
+    assert quotes(extraction) == sentences
+    assert extraction.chunks == extraction.requests == oracle.stats.calls > 12
+    assert extraction.prompt_tokens == oracle.stats.prompt_tokens
+    assert extraction.completion_tokens == oracle.stats.completion_tokens
+    assert extraction.dropped == ()
+
+
+async def test_a_cut_off_answer_is_asked_again_in_halves(oracle: Oracle, model: OpenAIModel) -> None:
+    oracle.play(Fault.CUT_OFF)
+    extraction = await extract(model, note(" ".join(PLANTED)))
+    assert quotes(extraction) == PLANTED
+    assert extraction.requests == 3
+
+
+async def test_a_text_too_long_for_the_model_is_halved_as_well(oracle: Oracle, model: OpenAIModel) -> None:
+    oracle.context_tokens = 650
+    extraction = await extract(model, note(long_text(PLANTED, filling=6)))
+    assert quotes(extraction) == PLANTED
+    assert oracle.stats.refused["400"] > 0
+
+
+async def test_an_answer_that_is_always_cut_off_fails_the_document(
+    oracle: Oracle, model: OpenAIModel
+) -> None:
+    oracle.play(Fault.CUT_OFF, times=50)
+    with pytest.raises(AnswerCutOff) as caught:
+        await extract(model, note(PLANTED[0]))
+    assert caught.value.code is ErrorCode.MODEL_ANSWER_CUT_OFF
+    assert caught.value.spent.requests == oracle.stats.calls
+
+
+async def test_a_list_as_long_as_was_allowed_is_not_believed_to_be_whole(
+    oracle: Oracle, model: OpenAIModel
+) -> None:
+    sentences = [plant("Al", "go", "2026-12-01", f"K-{n}") for n in range(30)]
+    assert quotes(await extract(model, note(" ".join(sentences)))) == sentences
+    assert oracle.stats.calls > 1
+
+
+async def test_an_unreadable_answer_is_asked_for_once_more(oracle: Oracle, model: OpenAIModel) -> None:
+    oracle.play(Fault.MALFORMED_ANSWER)
+    extraction = await extract(model, note(PLANTED[0]))
+    assert quotes(extraction) == PLANTED[:1]
+    assert extraction.requests == 2
+
+
+async def test_an_answer_unreadable_twice_fails_the_document(oracle: Oracle, model: OpenAIModel) -> None:
+    oracle.play(Fault.MALFORMED_ANSWER, times=2)
+    with pytest.raises(ExtractionError) as caught:
+        await extract(model, note(PLANTED[0]))
+    assert caught.value.code is ErrorCode.MODEL_ANSWER_INVALID
+    assert PLANTED[0] not in str(caught.value)
+    assert caught.value.spent.requests == 2
+    assert caught.value.spent.completion_tokens == oracle.stats.completion_tokens
+
+
+async def test_chatter_around_an_answer_does_no_harm(oracle: Oracle, model: OpenAIModel) -> None:
+    oracle.play(Fault.CHATTER)
+    assert quotes(await extract(model, note(PLANTED[0]))) == PLANTED[:1]
+
+
+async def test_an_invented_record_is_dropped(oracle: Oracle, model: OpenAIModel) -> None:
+    oracle.play(Fault.INVENTED)
+    extraction = await extract(model, note(PLANTED[0]))
+    assert quotes(extraction) == PLANTED[:1]
+    assert [note.reason for note in extraction.dropped] == ["bad_field", "ungrounded"]
+
+
+async def test_an_endpoint_that_gives_nothing_fails_the_document_and_tells_the_cost(oracle: Oracle) -> None:
+    oracle.play(Fault.SERVER_ERROR)
+    async with model_at(oracle.base_url, max_tries=1).opened() as model:
+        with pytest.raises(ModelUnavailable) as caught:
+            await extract(model, note(PLANTED[0]))
+    assert caught.value.spent.requests == 1
+
+
+async def test_the_same_sentence_twice_is_two_items(oracle: Oracle, model: OpenAIModel) -> None:
+    text = f"{PLANTED[0]} And again: {PLANTED[0]}"
+    first, second = (await extract(model, note(text))).items
+    assert (first.start, second.start) == (0, text.rindex(PLANTED[0]))
+
+
+async def test_check_boxes_come_before_what_the_model_finds_and_are_not_shown_to_it(
+    oracle: Oracle, model: OpenAIModel
+) -> None:
+    text = f"# Plan\n{PLANTED[0]}\n- [ ] {PLANTED[1]}\n"
+    extraction = await extract(model, note(text, "plan.md"))
+    assert [(item.origin, item.quote) for item in extraction.items] == [
+        ("rule", PLANTED[1]),
+        ("model", PLANTED[0]),
+    ]
+    assert all(PLANTED[1] not in asked["messages"][-1]["content"] for asked in oracle.requests)
+
+
+async def test_a_file_read_by_rules_costs_no_question(oracle: Oracle, model: OpenAIModel) -> None:
+    extraction = await extract(model, note("(A) Pay rent", "todo.txt"))
+    assert (len(extraction.items), extraction.requests, oracle.stats.calls) == (1, 0, 0)
+
+
+async def test_without_a_model_rules_do_their_part_and_the_rest_is_told_unread() -> None:
+    extraction = await extract(None, note("- [ ] Call Bob\n\nSome prose.\n", "a.md"))
+    assert quotes(extraction) == ["Call Bob"]
+    assert extraction.unread_chars == len("Someprose.")
+
+
+async def test_the_same_answers_give_the_same_items_in_the_same_order(oracle: Oracle) -> None:
+    document = note(long_text(PLANTED))
+    async with model_at(oracle.base_url, chunk_tokens=100, in_flight=4).opened() as model:
+        first = await extract(model, document)
+        oracle.latency_s = 0.001
+        assert (await extract(model, document)).items == first.items
+
+
+async def test_a_literal_model_is_asked_by_sentence_and_by_table(oracle: Oracle) -> None:
+    both = Wanted(data_types=(TableName.TIMELINES, TableName.TASKS))
+    async with model_at(oracle.base_url, is_literal=True).opened() as model:
+        extraction = await extract(model, note(f"Hello there. {PLANTED[0]} Good bye."), both)
+    assert quotes(extraction) == PLANTED[:1]
+    assert [asked["messages"][-1]["content"] for asked in oracle.requests] == [
+        "Hello there.",
+        PLANTED[0],
+        "Good bye.",
+        "Hello there.",
+        "Good bye.",
+    ]
+
+
+def test_a_fingerprint_tells_configurations_apart() -> None:
+    small, other = (model_at("http://127.0.0.1:1/v1", name=name) for name in ("a", "b"))
+    extractors = [Extractor(model, chance=SeededChance()) for model in (None, small, other)]
+    wanted = [TASKS, Wanted(data_types=(TableName.NOTES,)), Wanted(data_types=(TableName.TASKS,), prompt="x")]
+    prints = {extractor.fingerprint(one) for extractor in extractors for one in wanted}
+    assert len(prints) == 9
+    assert extractors[1].fingerprint(TASKS) == extractors[1].fingerprint(TASKS)

@@ -1,0 +1,236 @@
+"""Documents whose form says what they hold, read by rules."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.clock import epoch_ms
+from hub.document import Document
+from hub.extraction import structured
+from hub.extraction.forms import Form
+from hub.extraction.items import Wanted
+from protocol.tables import TableName
+
+EVERYTHING = Wanted(data_types=tuple(TableName), timezone="Europe/Berlin")
+
+
+def read(name: str, text: str, wanted: Wanted = EVERYTHING, media_type: str | None = None) -> Form:
+    document = Document(unit_key=name, text=text, content_hash="0" * 64, media_type=media_type)
+    form = structured.read(document, wanted)
+    assert [text[item.start : item.end] for item in form.items] == [item.quote for item in form.items]
+    return form
+
+
+def berlin(day: str, offset: str = "+01:00") -> int:
+    return epoch_ms(datetime.fromisoformat(f"{day}{'T00:00' if len(day) == 10 else ''}{offset}"))
+
+
+def test_check_boxes_are_tasks_and_the_rest_is_prose() -> None:
+    text = "# House\nHello.\n- [ ] Call Bob\n* [x] Pay rent\n1. [/] Paint\n- plain\n"
+    form = read("a.md", text)
+    assert [(item.data["title"], item.data["status"]) for item in form.items] == [
+        ("Call Bob", "todo"),
+        ("Pay rent", "done"),
+        ("Paint", "in_progress"),
+    ]
+    assert [text[span.start : span.end] for span in form.prose] == ["Hello.\n", "- plain\n"]
+    assert {span.headings for span in form.prose} == {("House",)}
+
+
+def test_a_nested_check_box_goes_on_over_indented_lines() -> None:
+    text = (
+        "- [ ] Outer\r\n  - [ ] Inner task\r\n    continues here\r\n    With a remark.\r\n  prose after\r\n"
+    )
+    outer, inner = read("a.md", text).items
+    assert outer.data["title"] == "Outer"
+    assert inner.data["title"] == "Inner task continues here"
+    assert inner.data["description"] == "With a remark."
+    assert inner.quote == "Inner task\r\n    continues here\r\n    With a remark."
+
+
+def test_a_check_box_given_up_is_neither_task_nor_prose() -> None:
+    form = read("a.md", "- [-] Never mind\n")
+    assert (form.items, form.prose) == ([], [])
+
+
+def test_a_check_box_in_a_code_block_is_no_task() -> None:
+    form = read("a.md", "```\n- [ ] example\n```\n- [ ] real\n")
+    assert [item.data["title"] for item in form.items] == ["real"]
+
+
+def test_a_check_box_tells_its_date_its_people_and_its_priority() -> None:
+    (item,) = read("a.md", "- [ ] Send @anna the plan ⏫ 📅 2026-03-04").items
+    assert item.data == {
+        "title": "Send @anna the plan",
+        "status": "todo",
+        "priority": "high",
+        "assignee": ["anna"],
+        "dueDate": berlin("2026-03-04"),
+    }
+
+
+def test_a_mail_address_is_nobody_to_do_it() -> None:
+    (item,) = read("a.md", "- [ ] Write to bob@example.org").items
+    assert "assignee" not in item.data
+
+
+def test_front_matter_dates_the_document_and_its_tasks() -> None:
+    front = "---\ntitle: Plan\ndate: 2026-03-01 # today\ndue: '2026-04-01'\n---\n"
+    form = read("a.md", f"{front}- [ ] One\n- [ ] Two by 2026-03-05\n")
+    assert form.date == datetime(2026, 2, 28, 23, tzinfo=UTC)
+    assert [item.data["dueDate"] for item in form.items] == [
+        berlin("2026-04-01", "+02:00"),
+        berlin("2026-03-05"),
+    ]
+
+
+def test_what_only_looks_like_front_matter_stays_prose() -> None:
+    text = "---\nnot closed\n"
+    assert read("a.md", text).prose[0].start == 0
+
+
+def test_a_title_too_long_for_its_field_is_told_whole_in_the_description() -> None:
+    words = "word " * 200
+    (item,) = read("a.md", f"- [ ] {words}").items
+    assert len(str(item.data["title"])) <= 500
+    assert item.data["description"] == words.strip()
+
+
+def test_a_todo_txt_line_is_a_task_with_all_its_parts() -> None:
+    form = read(
+        "x/todo.txt", "x 2026-01-02 2026-01-01 Done +home @phone\n(A) Pay rent due:2026-02-01 +home\n\n"
+    )
+    tasks = [item for item in form.items if item.table == TableName.TASKS]
+    assert tasks[0].data == {"title": "Done", "description": "+home @phone", "status": "done"}
+    assert tasks[1].data == {
+        "title": "Pay rent",
+        "description": "+home",
+        "status": "todo",
+        "priority": "high",
+        "dueDate": berlin("2026-02-01"),
+    }
+    assert [item.data for item in form.items if item.table == TableName.PROJECTS] == [{"name": "home"}]
+    assert form.prose == []
+
+
+ICS = """BEGIN:VCALENDAR
+VERSION:2.0
+BEGIN:VEVENT
+SUMMARY:Hello\\, wor
+ ld
+DTSTART;TZID=America/New_York:20260305T090000
+END:VEVENT
+BEGIN:VTODO
+SUMMARY;LANGUAGE=en:Pay the rent
+DUE;VALUE=DATE:20260401
+PRIORITY:1
+STATUS:IN-PROCESS
+ATTENDEE;CN=Anna:mailto:a@example.org
+END:VTODO
+BEGIN:VEVENT
+SUMMARY:Called off
+STATUS:CANCELLED
+DTSTART:20260305
+END:VEVENT
+END:VCALENDAR
+""".replace("\n", "\r\n")
+
+
+def test_a_calendar_holds_tasks_and_events() -> None:
+    event, task = read("c.ics", ICS).items
+    assert (event.table, event.data) == (
+        TableName.TIMELINES,
+        {"title": "Hello, world", "date": berlin("2026-03-05T09:00", "-05:00")},
+    )
+    assert event.quote == "Hello\\, wor\r\n ld"
+    assert (task.table, task.data) == (
+        TableName.TASKS,
+        {
+            "title": "Pay the rent",
+            "status": "in_progress",
+            "priority": "high",
+            "assignee": ["Anna"],
+            "dueDate": berlin("2026-04-01", "+02:00"),
+        },
+    )
+
+
+def test_one_broken_component_is_left_to_the_model_and_costs_no_other() -> None:
+    form = read("c.ics", ICS.replace("20260401", "banana"))
+    assert [item.table for item in form.items] == [TableName.TIMELINES]
+    assert len(form.prose) == 1
+
+
+def test_a_calendar_is_known_by_its_media_type_as_well() -> None:
+    assert len(read("message-7", ICS, media_type="text/calendar; charset=utf-8").items) == 2
+
+
+def test_a_table_whose_header_is_clear_is_read_row_by_row() -> None:
+    header = "Task;Due date;Owner;Status;Notes\n"
+    rows = 'Buy milk;2026-03-03;Anna/Bob;open;"two\nlines"\n;;;;\nX;3.4.2026;;odd;\n'
+    first, second = read("t.csv", header + rows).items
+    assert first.data == {
+        "title": "Buy milk",
+        "dueDate": berlin("2026-03-03"),
+        "assignee": ["Anna", "Bob"],
+        "status": "todo",
+        "description": "two\nlines",
+    }
+    assert first.quote == 'Buy milk;2026-03-03;Anna/Bob;open;"two\nlines"'
+    assert second.data == {"title": "X", "description": "status: odd\ndueDate: 3.4.2026"}
+
+
+def test_the_table_that_takes_more_of_the_header_wins() -> None:
+    (item,) = read("t.csv", "title,notes,status\na,b,done\n").items
+    assert (item.table, item.data) == (TableName.TASKS, {"title": "a", "description": "b", "status": "done"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,b\n1,2\n",  # no column we know
+        "title,description\na,b\n",  # a task, or a note?
+        "title,due,date\na,2026-01-01,2026-01-02\n",  # a task, or an event?
+        "task,title,due\na,b,2026-01-01\n",  # two titles
+        "title,due\na,2026-01-01,surplus\n",  # a row longer than its header
+        'title,due\n"never closed,2026-01-01\n',
+        "",
+    ],
+)
+def test_a_table_that_can_be_read_in_two_ways_is_left_to_the_model(text: str) -> None:
+    form = read("t.csv", text)
+    assert form.items == []
+    assert [(span.start, span.end) for span in form.prose] == [(0, len(text))]
+
+
+def test_only_wanted_tables_are_made() -> None:
+    only_tasks = Wanted(data_types=(TableName.TASKS,))
+    assert [item.table for item in read("c.ics", ICS, only_tasks).items] == [TableName.TASKS]
+
+
+def test_any_other_text_is_prose_as_a_whole() -> None:
+    form = read("letter.txt", "- [ ] not Markdown")
+    assert form.items == []
+    assert len(form.prose) == 1
+
+
+SCRAPS = st.lists(
+    st.sampled_from(
+        [
+            *("- [ ] a", "- [x]", "---", "due: 2026-02-30", "# h", "```"),
+            *("x (A) ", "due:x", "title,due", ",", '"'),
+            *("BEGIN:VCALENDAR", "BEGIN:VTODO", "END:VTODO", "SUMMARY:s", "DUE:9", "RRULE:FREQ=x"),
+            *("DTSTART;TZID=No/Where:20260101T000000", "DTSTART:99999999T999999Z", "PRIORITY:x"),
+            *("\n", "\r\n", "\r", "\x00", " ", "\ud7ff", "🙂"),
+        ]
+    )
+)
+
+
+@given(SCRAPS, st.sampled_from(["a.md", "todo.txt", "c.ics", "t.csv"]))
+def test_rules_never_fail_and_never_misquote(scraps: list[str], name: str) -> None:
+    form = read(name, "".join(scraps))
+    ends = [span.end for span in form.prose]
+    assert ends == sorted(ends)
