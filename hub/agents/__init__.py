@@ -1,0 +1,1 @@
+"""Who works: agents as declared and as stored."""

@@ -1,0 +1,200 @@
+"""Items on their way to the device: planned together, sent until answered, settled once.
+
+The plan of a unit is committed before its first call leaves. A call is repeated
+with the same id until it is answered, in this run or after a restart; the device
+stores answer and row in one transaction. So each item is there once, whatever dies.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import anyio
+import msgspec
+
+from hub.clock import Clock, epoch_ms
+from hub.document import Document
+from hub.extraction.items import Extraction, Item
+from hub.extraction.model import Usage as ModelUsage
+from hub.links.link import DeviceLink
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.runs.order import RunOrder
+from protocol.errors import CATALOGUE, CallTimedOut, DeviceSlow, ErrorCode, TooManyCalls
+from protocol.frame import ErrorBody, Record
+from protocol.ids import derive_call_id
+from protocol.lifecycles import CallEvent, RunState
+from protocol.tables import SUGGESTED
+from protocol.work import Action, Answer, ItemSource, ToolCall
+from storage.store import OpenCall, PlannedCall, Store, UnitPlan, Usage, outbox
+
+log = Channel(__name__)
+
+CALLS_IN_FLIGHT = 32  # per run; half of what a device may hold open, so that others get through
+MAX_SENDS = 5  # scheduling 3.4: afterwards the effect is unknown and a person should look
+SLOW_DEVICE_WAIT_S = 0.5  # the write buffer drains, or the connection is cut, within seconds
+MAX_QUOTE_CHARS = 2_000  # of ItemSource
+
+
+class CallPayload(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of a planned call, so that it can be sent again after a restart."""
+
+    data: Record
+    source: ItemSource
+
+
+class Delivery:
+    """Brings the items of a run to its device."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        call_timeout_s: float = 30.0,
+        max_sends: int = MAX_SENDS,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._metrics = metrics
+        self._max_sends = max_sends
+        self._deadline_ms = math.ceil(call_timeout_s * 1000)
+
+    async def plan(self, order: RunOrder, document: Document, found: Extraction) -> UnitPlan:
+        """Commit what will be sent for a document. Nothing has left by then.
+
+        Raises:
+            StaleRun: the run is no longer ours; nothing was written.
+        """
+        calls = [
+            PlannedCall(
+                call_id=derive_call_id(
+                    agent_id=order.agent_id,
+                    unit_key=document.unit_key,
+                    content_hash=document.content_hash,
+                    config_fingerprint=order.parameters.config_fingerprint,
+                    ordinal=ordinal,
+                ),
+                ordinal=ordinal,
+                table=item.table,
+                payload=msgspec.to_builtins(_payload(document, item)),
+            )
+            for ordinal, item in enumerate(found.items)
+        ]
+        return await self._store.write(
+            outbox.plan_unit,
+            order.held(RunState.RUNNING),
+            unit_key=document.unit_key,
+            content_hash=document.content_hash,
+            size_bytes=len(document.text),
+            calls=calls,
+            usage=usage_of(found),
+            at=self._at(),
+        )
+
+    async def deliver(self, link: DeviceLink, order: RunOrder, calls: Sequence[OpenCall]) -> None:
+        """Bring every call to its end: answered, refused, or given up after MAX_SENDS.
+
+        Raises:
+            DeviceGone: the connection ended; what is unanswered stays open.
+            StaleRun: the run is no longer ours.
+        """
+        if not calls:
+            return
+        # All at once: SENT says that a call may have left, and one commit is cheaper than many.
+        ids = [call.call_id for call in calls]
+        await self._store.write(outbox.mark_sent, order.held(RunState.RUNNING), ids, at=self._at())
+        waiting = iter(calls)
+        async with anyio.create_task_group() as senders:
+            for _ in range(min(CALLS_IN_FLIGHT, len(calls))):
+                senders.start_soon(self._send_each, link, order, waiting)
+
+    async def _send_each(self, link: DeviceLink, order: RunOrder, waiting: Iterator[OpenCall]) -> None:
+        for call in waiting:
+            await self._send(link, order, call)
+
+    async def _send(self, link: DeviceLink, order: RunOrder, call: OpenCall) -> None:
+        frame = self._frame(order, call)
+        for sends in range(self._max_sends):
+            if sends:
+                held = order.held(RunState.RUNNING)
+                await self._store.write(outbox.mark_sent, held, [call.call_id], at=self._at())
+            answer = await self._ask(link, frame)
+            if answer is not None and not _may_change(answer):
+                await self._settle(order, call, answer)
+                return
+        error = ErrorBody(
+            code=ErrorCode.UNKNOWN_EFFECT,
+            message=f"sent {self._max_sends} times without an answer that settles it",
+        )
+        await self._settle(order, call, Answer(error=error), CallEvent.GIVEN_UP)
+
+    async def _ask(self, link: DeviceLink, frame: ToolCall) -> Answer | None:
+        try:
+            return await link.call(frame)
+        except CallTimedOut:
+            return None
+        except (DeviceSlow, TooManyCalls):
+            await self._clock.sleep(SLOW_DEVICE_WAIT_S)
+            return None
+
+    async def _settle(
+        self, order: RunOrder, call: OpenCall, answer: Answer, event: CallEvent | None = None
+    ) -> None:
+        event = event or (CallEvent.ACKED if answer.error is None else CallEvent.REJECTED)
+        answered = msgspec.to_builtins(answer)
+        await self._store.write(outbox.settle_call, call.call_id, event=event, result=answered, at=self._at())
+        self._metrics.run_items.labels(call.table, event.name.lower()).inc()
+        if answer.error is not None:  # its unit fails for it, and says so in the run's errors
+            log.warning("call.refused", call_id=call.call_id, run_id=order.run_id, code=answer.error.code)
+
+    def _frame(self, order: RunOrder, call: OpenCall) -> ToolCall:
+        payload = msgspec.convert(call.payload, CallPayload)
+        return ToolCall(
+            id=call.call_id,
+            action=Action.INSERT,
+            table=call.table,
+            # Here and not before: nothing that a model said can set them.
+            data=payload.data | SUGGESTED,
+            run_id=order.run_id,
+            agent_id=order.agent_id,
+            source=payload.source,
+            deadline_ms=self._deadline_ms,
+        )
+
+    def _at(self) -> int:
+        return epoch_ms(self._clock.now())
+
+
+def usage_of(spent: Extraction | ModelUsage) -> Usage:
+    """What was asked of the model, as the run's row counts it."""
+    return Usage(
+        requests=spent.requests,
+        prompt_tokens=spent.prompt_tokens,
+        completion_tokens=spent.completion_tokens,
+    )
+
+
+def _payload(document: Document, item: Item) -> CallPayload:
+    return CallPayload(
+        data=dict(item.data),
+        source=ItemSource(
+            path=document.unit_key,
+            quote=item.quote[:MAX_QUOTE_CHARS],
+            start=item.start,
+            end=min(item.end, item.start + MAX_QUOTE_CHARS),
+            sha256=document.content_hash,
+        ),
+    )
+
+
+def _may_change(answer: Answer) -> bool:
+    """Whether the device may answer otherwise when it is asked again."""
+    if answer.error is None:
+        return False
+    if answer.error.retryable:
+        return True
+    try:
+        return CATALOGUE[ErrorCode(answer.error.code)].retryable
+    except ValueError:
+        return False  # a code of the device's own

@@ -1,0 +1,110 @@
+"""Moving a run: the row first, then the log event, the metric, the activity and the watchers.
+
+Whoever moves a run names what happened; the table says what follows, and the
+row says whether somebody else was faster (``StaleRun``).
+"""
+
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.runs.progress import RunWatch
+from protocol.ids import AgentId, DeviceId, RunId
+from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunOutcome, RunState
+from storage.store import HeldRun, Store, activity, runs
+
+log = Channel(__name__)
+
+_SENTENCES = {
+    RunState.COMPLETED: "Run finished",
+    RunState.FAILED: "Run failed",
+    RunState.CANCELLED: "Run cancelled",
+    RunState.PAUSED: "Run paused",
+}
+
+
+class Lifecycle:
+    """The one way in which a run moves."""
+
+    def __init__(
+        self, store: Store, *, clock: Clock, ids: IdFactory, metrics: Metrics, watch: RunWatch
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._metrics = metrics
+        self._watch = watch
+
+    async def move(
+        self,
+        held: HeldRun,
+        event: RunEvent,
+        *,
+        actor: str = "hub",
+        reason: str | None = None,
+        outcome: RunOutcome | None = None,
+        wait_s: float | None = None,
+        agent_id: AgentId | None = None,
+        device_id: DeviceId | None = None,
+    ) -> HeldRun:
+        """Move a run by *event*.
+
+        Args:
+            wait_s: it is not eligible again before so many seconds from now.
+
+        Raises:
+            IllegalTransition: the table has no such move; nothing was written.
+            StaleRun: somebody else moved it; nothing was written.
+            OpenWork: FINISHED, and a unit or call is open; nothing was written.
+        """
+        at = epoch_ms(self._clock.now())
+        after = await self._store.write(
+            runs.move,
+            held,
+            event,
+            at=at,
+            actor=actor,
+            reason=reason,
+            outcome=outcome,
+            eligible_at=None if wait_s is None else at + int(wait_s * 1000),
+        )
+        log.info(
+            "run.moved",
+            run_id=held.id,
+            fence=after.fence,
+            happened=event.name.lower(),
+            state=after.state,
+            outcome=outcome,
+            reason=reason,
+        )
+        if after.state in FINAL_RUN_STATES:
+            self._metrics.runs.labels(outcome or after.state.lower()).inc()
+        if sentence := _SENTENCES.get(after.state):
+            await self._tell(after, sentence, event, reason, agent_id, device_id, at)
+        self._watch.changed(held.id)
+        return after
+
+    def tell_watchers(self, run_id: RunId) -> None:
+        """Something about the run has changed without a move of ours."""
+        self._watch.changed(run_id)
+
+    async def _tell(
+        self,
+        after: HeldRun,
+        sentence: str,
+        event: RunEvent,
+        reason: str | None,
+        agent_id: AgentId | None,
+        device_id: DeviceId | None,
+        at: int,
+    ) -> None:
+        await self._store.write(
+            activity.record,
+            id=self._ids.fresh(),
+            at=at,
+            event_type=f"run.{event.name.lower()}",
+            message=f"{sentence}: {reason}" if reason else sentence,
+            run_id=after.id,
+            agent_id=agent_id,
+            device_id=device_id,
+            actor="hub",
+        )

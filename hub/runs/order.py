@@ -1,0 +1,79 @@
+"""A run as its runner gets it: claimed, fenced, with everything it needs to know fixed.
+
+What an agent's settings said when the run was made stands in the run's own row,
+so that a run means the same thing after a restart with other settings.
+"""
+
+import msgspec
+
+from hub.extraction.items import Wanted
+from protocol.ids import AgentId, DeviceId, RunId
+from protocol.lifecycles import RunState
+from protocol.tables import TableName
+from protocol.work import RunConfig
+from storage.store import HeldRun, RunRow
+
+
+class RunParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings a run was made with, as they stand in its row."""
+
+    paths: tuple[str, ...]
+    file_extensions: tuple[str, ...]
+    data_types: tuple[TableName, ...]
+    prompt: str
+    timezone: str
+    config_fingerprint: str
+
+
+class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """One claimed run. *fence* stands in every write and on every frame of it."""
+
+    run_id: RunId
+    agent_id: AgentId
+    device_id: DeviceId
+    fence: int
+    attempt: int
+    max_attempts: int
+    parameters: RunParameters
+
+    def held(self, state: RunState) -> HeldRun:
+        """The run as this order holds it, in *state*."""
+        return HeldRun(id=self.run_id, state=state, fence=self.fence)
+
+    @property
+    def config(self) -> RunConfig:
+        """What the device is told."""
+        return RunConfig(
+            paths=list(self.parameters.paths),
+            file_extensions=list(self.parameters.file_extensions),
+            prompt_template=self.parameters.prompt,
+            data_types=[str(table) for table in self.parameters.data_types],
+        )
+
+    @property
+    def wanted(self) -> Wanted:
+        """What extraction is told."""
+        return Wanted(
+            data_types=self.parameters.data_types,
+            prompt=self.parameters.prompt,
+            timezone=self.parameters.timezone,
+        )
+
+
+def order_of(run: RunRow) -> RunOrder:
+    """The order of a run that was just claimed.
+
+    Raises:
+        msgspec.ValidationError: the row's parameters are not a run's.
+    """
+    if run.device_id is None:
+        raise ValueError(f"run {run.id} has no device")
+    return RunOrder(
+        run_id=run.id,
+        agent_id=run.agent_id,
+        device_id=run.device_id,
+        fence=run.fence,
+        attempt=run.attempt,
+        max_attempts=run.max_attempts,
+        parameters=msgspec.convert(run.parameters, RunParameters),
+    )

@@ -1,0 +1,338 @@
+"""One run, top to bottom.
+
+Every way out ends in exactly one move of the run, and whatever is committed by
+then is where the next attempt goes on: settled units are not read again, planned
+calls are sent with their old ids.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import aclosing
+
+import anyio
+import msgspec
+
+from hub.clock import Chance, Clock, epoch_ms
+from hub.document import Document
+from hub.extraction.extractor import Extractor
+from hub.extraction.model import ExtractionError, ModelExhausted, ModelUnavailable
+from hub.links.link import DeviceLink
+from hub.log import Channel, bind
+from hub.runs.delivery import Delivery, usage_of
+from hub.runs.interrupt import Interrupt
+from hub.runs.lifecycle import Lifecycle
+from hub.runs.order import RunOrder
+from hub.runs.progress import RunWatch
+from hub.runs.sources import DeviceSource, DeviceStalled, NotTakenOn, SeenUnits, TakenOn, UnreadUnit
+from protocol.errors import DeliveryError, DeviceGone, DeviceOffline, ErrorCode
+from protocol.ids import DeviceId
+from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState, outcome_of
+from storage.store import Conflict, OpenCall, StaleRun, Store, Usage, outbox, runs
+
+log = Channel(__name__)
+
+RETRY_BASE_S, RETRY_CAP_S = 30.0, 3600.0  # scheduling 3.4
+SENT_BACK_BASE_S, SENT_BACK_CAP_S = 1.0, 60.0  # scheduling, T4
+EXHAUSTED_WAIT_S = 60.0  # where the provider did not say; scheduling 3.9
+BILLING_PROBE_S = 600.0  # decision 25
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attempt ended: the run is moved by *event*."""
+
+    event: RunEvent
+    reason: str | None = None
+    outcome: RunOutcome | None = None
+    wait_s: float | None = None
+
+
+class Runner:
+    """Executes claimed runs."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        lifecycle: Lifecycle,
+        source: DeviceSource,
+        extractor: Extractor,
+        delivery: Delivery,
+        find_link: Callable[[DeviceId], DeviceLink | None],
+        watch: RunWatch,
+        clock: Clock,
+        chance: Chance,
+        units_in_flight: int = 8,
+        run_timeout_s: float = 3600.0,
+    ) -> None:
+        self._store = store
+        self._lifecycle = lifecycle
+        self._source = source
+        self._extractor = extractor
+        self._delivery = delivery
+        self._find_link = find_link
+        self._watch = watch
+        self._clock = clock
+        self._chance = chance
+        self._units_in_flight = units_in_flight
+        self._run_timeout_s = run_timeout_s
+
+    async def run(self, order: RunOrder, interrupt: Interrupt) -> None:
+        """Execute a claimed run until it is moved out of execution."""
+        attempt = _Attempt(order)
+        with bind(run_id=order.run_id, agent_id=order.agent_id, device_id=order.device_id):
+            try:
+                ending = await self._guarded(attempt, interrupt)
+                await self._end(attempt, ending)
+            except StaleRun as exc:
+                log.warning("run.lost", detail=str(exc))
+            except Exception as exc:  # the database: the hub's next start takes the run back
+                log.error("run.not_ended", exc=exc)
+            finally:
+                self._watch.changed(order.run_id)
+
+    async def _guarded(self, attempt: "_Attempt", interrupt: Interrupt) -> Ending:
+        """The attempt, with every error it may end in turned into an ending."""
+        broken: Exception | None = None
+        try:
+            with interrupt.scope, anyio.move_on_after(self._run_timeout_s):
+                return await self._work(attempt, interrupt)
+        except Exception as exc:  # the one place: a run must end in a move, whatever broke
+            broken = _gravest(exc)
+        if isinstance(broken, StaleRun):
+            raise broken
+        if broken is not None and interrupt.event is None:
+            return self._ending_of(attempt, broken)
+        if interrupt.event is not None:
+            return Ending(event=interrupt.event, reason=interrupt.reason)
+        return Ending(
+            event=RunEvent.FAILED,
+            reason=f"deadline: not done after {self._run_timeout_s:g} s",
+            outcome=RunOutcome.ERROR,
+        )
+
+    async def _work(self, attempt: "_Attempt", interrupt: Interrupt) -> Ending:
+        order = attempt.order
+        link = self._find_link(order.device_id)
+        if link is None:
+            return Ending(event=RunEvent.DEVICE_LOST, reason="the device left before the run began")
+        known = await self._known(order)
+        slots = anyio.Semaphore(self._units_in_flight)
+        async with anyio.create_task_group() as units:
+            with interrupt.reading:
+                async with aclosing(self._source.read(link, order, known)) as events:
+                    async for event in events:
+                        match event:
+                            case TakenOn():
+                                await self._taken_on(attempt, link)
+                            case SeenUnits():
+                                await self._pass_over(order, event)
+                            case UnreadUnit():
+                                await self._unread(order, event)
+                            case Document():
+                                await slots.acquire()
+                                units.start_soon(self._unit, order, link, event, slots)
+        if interrupt.event is not None:
+            return Ending(event=interrupt.event, reason=interrupt.reason)
+        return await self._finished(order)
+
+    async def _known(self, order: RunOrder) -> Mapping[str, str | None]:
+        ledger = await self._store.read(
+            outbox.known_units, order.agent_id, order.parameters.config_fingerprint
+        )
+        known: dict[str, str | None] = dict(ledger)
+        for unit in await self._store.read(outbox.units_of, order.run_id):
+            if unit.state is not UnitState.PENDING:
+                known[unit.unit_key] = None  # dealt with in this run: its next version is the next run's
+        return known
+
+    async def _taken_on(self, attempt: "_Attempt", link: DeviceLink) -> None:
+        order = attempt.order
+        # Shielded: whoever ends the attempt has to know in which state the row stands.
+        with anyio.CancelScope(shield=True):
+            await self._lifecycle.move(order.held(RunState.PREPARING), RunEvent.ACKNOWLEDGED)
+            attempt.state = RunState.RUNNING
+        left: dict[str, list[OpenCall]] = {
+            unit.unit_key: []
+            for unit in await self._store.read(outbox.units_of, order.run_id)
+            if unit.state is UnitState.EXTRACTED
+        }
+        for call in await self._store.read(outbox.open_calls, order.run_id):
+            left[call.unit_key].append(call)
+        for unit_key, calls in left.items():
+            await self._delivery.deliver(link, order, calls)
+            await self._settle(order, unit_key)
+
+    async def _pass_over(self, order: RunOrder, seen: SeenUnits) -> None:
+        held, at = order.held(RunState.RUNNING), self._at()
+        if seen.listed is not None:
+            await self._store.write(runs.note_progress, held, units_total=seen.listed, at=at)
+        units = [(file.path, file.sha256, file.size_bytes) for file in seen.files]
+        await self._store.write(outbox.skip_units, held, units, at=at)
+        self._watch.changed(order.run_id)
+
+    async def _unread(self, order: RunOrder, unread: UnreadUnit) -> None:
+        held, at = order.held(RunState.RUNNING), self._at()
+        log.warning("unit.unread", code=unread.code)
+        if not unread.is_failure:
+            unit = (unread.unit_key, "", None)
+            await self._store.write(outbox.skip_units, held, [unit], at=at, reason=unread.message)
+            return
+        if not unread.unit_key:
+            await self._record_error(order, unread.code, unread.message)
+            return
+        await self._store.write(
+            outbox.fail_unit,
+            held,
+            unit_key=unread.unit_key,
+            content_hash="",
+            size_bytes=None,
+            error=unread.message,
+            code=unread.code,
+            at=at,
+        )
+        self._watch.changed(order.run_id)
+
+    async def _unit(
+        self, order: RunOrder, link: DeviceLink, document: Document, slots: anyio.Semaphore
+    ) -> None:
+        """One document: extracted, planned, delivered, settled."""
+        try:
+            try:
+                found = await self._extractor.extract(document, order.wanted)
+            except ExtractionError as exc:
+                await self._fail(order, document, exc.code, str(exc), usage_of(exc.spent))
+                return
+            try:
+                plan = await self._delivery.plan(order, document, found)
+            except Conflict as exc:
+                # A paused run of the same agent had planned these very items: it brings them.
+                await self._fail(order, document, ErrorCode.BUSY, str(exc), usage_of(found))
+                return
+            await self._delivery.deliver(link, order, plan.open_calls)
+            await self._settle(order, document.unit_key)
+        finally:
+            slots.release()
+
+    async def _fail(
+        self, order: RunOrder, document: Document, code: ErrorCode, error: str, usage: Usage
+    ) -> None:
+        await self._store.write(
+            outbox.fail_unit,
+            order.held(RunState.RUNNING),
+            unit_key=document.unit_key,
+            content_hash=document.content_hash,
+            size_bytes=len(document.text),
+            error=error,
+            code=code,
+            usage=usage,
+            at=self._at(),
+        )
+        self._watch.changed(order.run_id)
+
+    async def _settle(self, order: RunOrder, unit_key: str) -> None:
+        held = order.held(RunState.RUNNING)
+        await self._store.write(outbox.settle_unit, held, unit_key, at=self._at())
+        self._watch.changed(order.run_id)
+
+    async def _finished(self, order: RunOrder) -> Ending:
+        row = await self._store.read(runs.get_run, order.run_id)
+        outcome = outcome_of(units_done=row.units_done, errors=row.error_count)
+        if outcome is RunOutcome.ERROR:
+            return Ending(event=RunEvent.FAILED, reason="nothing could be done", outcome=outcome)
+        return Ending(event=RunEvent.FINISHED, outcome=outcome)
+
+    def _ending_of(self, attempt: "_Attempt", exc: Exception) -> Ending:
+        order = attempt.order
+        match exc:
+            case NotTakenOn(busy=True):
+                return Ending(
+                    event=RunEvent.SENT_BACK,
+                    reason=str(exc),
+                    wait_s=self._wait(attempt, SENT_BACK_BASE_S, SENT_BACK_CAP_S),
+                )
+            case NotTakenOn():
+                return Ending(event=RunEvent.FAILED, reason=str(exc), outcome=RunOutcome.ERROR)
+            case ModelExhausted():
+                wait_s = exc.retry_after_s
+                if wait_s is None:
+                    wait_s = BILLING_PROBE_S if exc.reason == "billing" else EXHAUSTED_WAIT_S
+                return Ending(event=RunEvent.EXHAUSTED, reason=str(exc), wait_s=wait_s)
+            case DeviceGone() | DeviceOffline():
+                return Ending(event=RunEvent.DEVICE_LOST, reason=str(exc))
+            case DeliveryError() | DeviceStalled() | ModelUnavailable():
+                if attempt.state is RunState.PREPARING:
+                    wait_s = self._wait(attempt, SENT_BACK_BASE_S, SENT_BACK_CAP_S)
+                    return Ending(event=RunEvent.SENT_BACK, reason=str(exc), wait_s=wait_s)
+                if order.attempt < order.max_attempts:
+                    wait_s = self._wait(attempt, RETRY_BASE_S, RETRY_CAP_S)
+                    return Ending(event=RunEvent.RETRIED, reason=str(exc), wait_s=wait_s)
+                reason = f"given up after {order.attempt} attempts: {exc}"
+                return Ending(event=RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR)
+            case _:
+                log.error("run.broke", exc=exc)
+                reason = f"{ErrorCode.INTERNAL}: {type(exc).__name__}"
+                return Ending(event=RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR)
+
+    def _wait(self, attempt: "_Attempt", base_s: float, cap_s: float) -> float:
+        longest: float = min(cap_s, base_s * 2.0 ** (attempt.order.attempt - 1))
+        return longest * self._chance.uniform(0.5, 1.0)
+
+    async def _end(self, attempt: "_Attempt", ending: Ending) -> None:
+        order = attempt.order
+        if ending.event is RunEvent.FAILED and ending.reason:
+            await self._record_error(order, "run_failed", ending.reason)
+        await self._lifecycle.move(
+            order.held(attempt.state),
+            ending.event,
+            reason=ending.reason,
+            outcome=ending.outcome,
+            wait_s=ending.wait_s,
+            agent_id=order.agent_id,
+            device_id=order.device_id,
+        )
+
+    async def _record_error(self, order: RunOrder, code: str, message: str) -> None:
+        """About the run as a whole."""
+        await self._store.write(
+            runs.record_error, order.run_id, unit_key=None, code=code, message=message, at=self._at()
+        )
+
+    def _at(self) -> int:
+        return epoch_ms(self._clock.now())
+
+
+class _Attempt:
+    """What one execution of a run knows of itself."""
+
+    def __init__(self, order: RunOrder) -> None:
+        self.order = order
+        self.state = RunState.PREPARING
+
+
+# What decides when several units end in errors at the same time, gravest first.
+_EXPECTED: tuple[type[Exception], ...] = (
+    StaleRun,
+    DeviceGone,
+    DeviceOffline,
+    DeliveryError,
+    ModelExhausted,
+    ModelUnavailable,
+    NotTakenOn,
+    DeviceStalled,
+)
+
+
+def _gravest(exc: Exception) -> Exception:
+    """The one error that decides; one that nobody expected comes first, for it must be seen."""
+    leaves = list(_leaves(exc))
+    unexpected = [leaf for leaf in leaves if not isinstance(leaf, _EXPECTED)]
+    if unexpected:
+        return unexpected[0]
+    return min(leaves, key=lambda leaf: next(i for i, kind in enumerate(_EXPECTED) if isinstance(leaf, kind)))
+
+
+def _leaves(exc: Exception) -> Iterator[Exception]:
+    if isinstance(exc, ExceptionGroup):
+        for inner in exc.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield exc

@@ -1,0 +1,334 @@
+"""Documents of a run, read from a device: manifest, fetch, pieces, text.
+
+Yields each file as soon as its last piece is here, so that at most the pieces
+in flight (bounded by credit) and one file are held. What the ledger knows is
+not fetched. What cannot be read is yielded too, as an ``UnreadUnit``: a file is
+never passed over in silence.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import AsyncGenerator, Mapping
+
+import anyio
+import msgspec
+
+from hub.clock import from_epoch_ms
+from hub.document import Document
+from hub.links.link import DeviceLink, RunStream, RunTooLarge
+from hub.runs.order import RunOrder
+from hub.text.convert import NotConvertible, convert
+from protocol.errors import ErrorCode, HubError
+from protocol.frame import ErrorBody
+from protocol.work import (
+    AgentAck,
+    AgentComplete,
+    AgentData,
+    AgentManifest,
+    AgentRun,
+    FilePiece,
+    ManifestFile,
+    RunLimits,
+    RunMode,
+    SkippedFile,
+)
+
+ACK_TIMEOUT_S = 15.0  # from a device that lists agent_ack; scheduling, T4
+PIECE_TIMEOUT_S = 120.0  # between two frames of a run: the seed's own deadline, per piece and not per run
+MANY = "*"  # the path of the entry that stands for the rest of a very long list
+# Reasons to leave a file out that its owner knows of; any other one means that something is missing.
+LEFT_OUT = frozenset(
+    {
+        "outside_shared",
+        "hidden",
+        "key_file",
+        "version_control",
+        "symlink",
+        "not_a_file",
+        "name_not_utf8",
+        "not_convertible",
+        "not_offered",
+    }
+)
+MAX_DOCUMENT_BYTES = 32 * 1024 * 1024  # of one file's content; it is one string while it is extracted
+
+
+class NotTakenOn(HubError):
+    """The device did not take the run on. *busy* says that it may do so later."""
+
+    code = ErrorCode.BUSY
+
+    def __init__(self, message: str, *, busy: bool) -> None:
+        super().__init__(message)
+        self.busy = busy
+
+
+class DeviceStalled(HubError):
+    """The device is connected, but nothing came of the run for too long."""
+
+    code = ErrorCode.CALL_TIMED_OUT
+
+
+class TakenOn(msgspec.Struct, frozen=True):
+    """The device works on the run: its acknowledgement, or its first frame."""
+
+
+class SeenUnits(msgspec.Struct, frozen=True):
+    """Files that are there and were settled before, at this content: nothing is to be done for them."""
+
+    files: list[ManifestFile]
+    listed: int | None  # files of the whole manifest, these included; None where there is none
+
+
+class UnreadUnit(msgspec.Struct, frozen=True):
+    """A file that was not read, and why; without a *unit_key*, what went wrong with the run as a whole.
+
+    *is_failure* tells a file that should have been read from one that was left out
+    on purpose: not shared, not text.
+    """
+
+    unit_key: str
+    code: str
+    message: str
+    is_failure: bool = True
+
+
+SourceEvent = TakenOn | SeenUnits | Document | UnreadUnit
+
+
+class _Assembly:
+    """The pieces of one file, in order."""
+
+    def __init__(self, first: FilePiece) -> None:
+        self.first = first
+        self._parts: list[str] = []
+        self._size = 0
+
+    def add(self, piece: FilePiece) -> None:
+        """Take the next piece.
+
+        Raises:
+            HubError: it is not the next one, or the file grew beyond MAX_DOCUMENT_BYTES.
+        """
+        if piece.piece != len(self._parts) or piece.pieces != self.first.pieces:
+            raise _Broken(
+                ErrorCode.FILE_INCOMPLETE,
+                f"piece {piece.piece} of {piece.pieces} came where piece {len(self._parts)} "
+                f"of {self.first.pieces} was due",
+            )
+        if piece.sha256 != self.first.sha256:
+            raise _Broken(ErrorCode.FILE_CHANGED, "the file changed while it was read")
+        self._size += len(piece.content)
+        if self._size > MAX_DOCUMENT_BYTES:
+            raise _Broken(ErrorCode.TOO_LARGE, f"longer than {MAX_DOCUMENT_BYTES} bytes")
+        self._parts.append(piece.content)
+
+    @property
+    def is_whole(self) -> bool:
+        return len(self._parts) == self.first.pieces
+
+    def document(self) -> Document:
+        """The file as a document.
+
+        Raises:
+            NotConvertible: its kind cannot be turned into text here.
+            HubError: its encoding is not what the device said.
+        """
+        content = "".join(self._parts)
+        first = self.first
+        text, hashed, media_type = content, None, first.media_type
+        if first.encoding == "base64":
+            try:
+                raw = base64.b64decode(content, validate=True)
+            except (binascii.Error, ValueError) as exc:
+                raise _Broken(ErrorCode.BAD_FRAME, "not the base64 it was said to be") from exc
+            hashed = hashlib.sha256(raw).hexdigest()
+            converted = convert(raw, path=first.path, media_type=first.media_type)
+            text, media_type = converted.text, converted.media_type
+        elif first.encoding not in (None, "text", "utf-8"):
+            raise _Broken(ErrorCode.NOT_CONVERTIBLE, f"unknown encoding {first.encoding!r}")
+        return Document(
+            unit_key=first.path,
+            text=text,
+            # What was announced is trusted for identity only; a simple device announces nothing.
+            content_hash=first.sha256 or hashed or hashlib.sha256(content.encode()).hexdigest(),
+            media_type=media_type,
+            modified_at=None if first.modified_ms is None else from_epoch_ms(first.modified_ms),
+        )
+
+
+class _Broken(HubError):
+    code = ErrorCode.FILE_INCOMPLETE
+
+    def __init__(self, reason: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class DeviceSource:
+    """Reads the shared files of a device for a run."""
+
+    def __init__(self, *, limits: RunLimits, credit: int, piece_timeout_s: float = PIECE_TIMEOUT_S) -> None:
+        self._limits = limits
+        self._credit = credit
+        self._piece_timeout_s = piece_timeout_s
+
+    async def read(
+        self, link: DeviceLink, order: RunOrder, known: Mapping[str, str | None]
+    ) -> AsyncGenerator[SourceEvent]:
+        """What the device has for the run, in its order.
+
+        Args:
+            known: units that need no reading, with the content hash they were settled
+                at; ``None`` for a unit that this run dealt with, whatever it holds now.
+
+        Raises:
+            NotTakenOn: the device refused the run as a whole.
+            DeviceGone: the connection ended; what was yielded is whole.
+            DeviceStalled: nothing came for too long.
+        """
+        has_manifest = link.can("agent_manifest")
+        frame = AgentRun(
+            run_id=order.run_id,
+            fence=order.fence,
+            agent_id=order.agent_id,
+            config=order.config,
+            mode=RunMode.MANIFEST if has_manifest else RunMode.STREAM,
+            credit=self._credit,
+            limits=self._limits,
+        )
+        async with link.open_run(frame) as stream:
+            reading = _Reading(stream, order, known)
+            timeout_s = ACK_TIMEOUT_S if link.can("agent_ack") else self._piece_timeout_s
+            while True:
+                try:
+                    with anyio.move_on_after(timeout_s) as waiting:
+                        received = await anext(stream, None)
+                except RunTooLarge as exc:
+                    # What is whole by now is kept; the rest is said to be missing.
+                    yield UnreadUnit("", exc.code, str(exc))
+                    return
+                if waiting.cancelled_caught:
+                    raise DeviceStalled(f"nothing came of the run for {timeout_s:g} s")
+                if received is None:
+                    return
+                timeout_s = self._piece_timeout_s
+                async for event in reading.take(received):
+                    yield event
+
+
+class _Reading:
+    """What one stream has brought so far."""
+
+    def __init__(self, stream: RunStream, order: RunOrder, known: Mapping[str, str | None]) -> None:
+        self._stream = stream
+        self._order = order
+        self._known = known
+        self._taken_on = False
+        self._manifest: list[ManifestFile] = []
+        self._awaited: dict[str, ManifestFile] = {}
+        self._open: dict[str, _Assembly] = {}
+        self._closed: set[str] = set()  # of these nothing more is taken
+
+    async def take(
+        self, frame: AgentAck | AgentManifest | AgentData | AgentComplete
+    ) -> AsyncGenerator[SourceEvent]:
+        """The events that one frame brings."""
+        if isinstance(frame, AgentAck) and not frame.accepted:
+            reason = frame.reason or "no reason given"
+            raise NotTakenOn(f"the device did not take the run on: {reason}", busy=reason == ErrorCode.BUSY)
+        if isinstance(frame, AgentComplete):
+            async for event in self._complete(frame):
+                yield event
+            return
+        if not self._taken_on:
+            self._taken_on = True
+            yield TakenOn()
+        if isinstance(frame, AgentManifest):
+            self._manifest.extend(frame.files)
+            if frame.last:
+                yield await self._fetch()
+        elif isinstance(frame, AgentData):
+            for piece in frame.files:
+                found = self._piece(piece)
+                if found is not None:
+                    yield found
+            if frame.files:
+                # After they were taken: what is granted here may be in flight while we extract.
+                await self._stream.grant(len(frame.files))
+
+    async def _fetch(self) -> SeenUnits:
+        seen: list[ManifestFile] = []
+        for file in self._manifest:
+            if self._is_known(file.path, file.sha256):
+                seen.append(file)
+            else:
+                self._awaited[file.path] = file
+        await self._stream.fetch(list(self._awaited), last=True)
+        return SeenUnits(seen, len(self._manifest))
+
+    def _is_known(self, path: str, sha256: str | None) -> bool:
+        return path in self._known and self._known[path] in (None, sha256)
+
+    def _was_dealt_with(self, path: str) -> bool:
+        """Whether this run had it before it was interrupted; what became of it since is the next run's."""
+        return path in self._known and self._known[path] is None
+
+    def _piece(self, piece: FilePiece) -> SourceEvent | None:
+        path = piece.path
+        if path in self._closed:
+            return None  # already whole, or already given up
+        try:
+            assembly = self._open.setdefault(path, _Assembly(piece))
+            assembly.add(piece)
+            if not assembly.is_whole:
+                return None
+            document = assembly.document()
+        except NotConvertible as exc:
+            return self._give_up(path, ErrorCode.NOT_CONVERTIBLE, str(exc))
+        except _Broken as exc:
+            return self._give_up(path, exc.reason, str(exc))
+        del self._open[path]
+        self._awaited.pop(path, None)
+        self._closed.add(path)
+        if self._is_known(path, document.content_hash):
+            file = ManifestFile(path=path, size_bytes=len(document.text), sha256=document.content_hash)
+            return SeenUnits([file], None)
+        return document
+
+    def _give_up(self, path: str, code: ErrorCode, message: str) -> UnreadUnit:
+        self._closed.add(path)
+        self._open.pop(path, None)
+        self._awaited.pop(path, None)
+        return UnreadUnit(path, code, message)
+
+    async def _complete(self, frame: AgentComplete) -> AsyncGenerator[SourceEvent]:
+        error = frame.error
+        if isinstance(error, str):
+            error = ErrorBody(code=ErrorCode.DEVICE_ERROR, message=error)
+        if error is not None and not self._taken_on:
+            raise NotTakenOn(
+                f"the device did not take the run on: {error.message or error.code}",
+                busy=error.code in (ErrorCode.BUSY, ErrorCode.CANCELLED),
+            )
+        if not self._taken_on:
+            yield TakenOn()
+        for skipped in frame.skipped:
+            self._awaited.pop(skipped.path, None)
+            self._open.pop(skipped.path, None)
+            if not self._was_dealt_with(skipped.path):
+                yield _unread(skipped)
+        for path in [*self._open, *(p for p in self._awaited if p not in self._open)]:
+            yield UnreadUnit(
+                path, ErrorCode.FILE_INCOMPLETE, "the device ended the run before the file was whole"
+            )
+        if error is not None:
+            yield UnreadUnit("", error.code, f"the device ended the run early: {error.message or error.code}")
+
+
+def _unread(skipped: SkippedFile) -> UnreadUnit:
+    code = skipped.reason.partition(":")[0].strip()
+    if skipped.path == MANY:
+        return UnreadUnit("", "skipped", skipped.reason)
+    return UnreadUnit(skipped.path, code, skipped.reason, is_failure=code not in LEFT_OUT)

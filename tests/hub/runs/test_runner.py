@@ -1,0 +1,289 @@
+"""A run from its claim to its end, over a real store and a device that is a list."""
+
+import anyio
+import pytest
+
+from hub.extraction.model import ExtractionError, ModelExhausted, ModelUnavailable
+from hub.runs.interrupt import Interrupt
+from protocol.errors import CallTimedOut, DeviceGone, ErrorCode
+from protocol.frame import ErrorBody
+from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
+from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, Answer, FilePiece, SkippedFile
+from storage.store import AgentRow, Store, runs
+from tests.support.runs import TAKEN, Bench, folder, titles
+
+
+async def test_each_item_reaches_the_device_as_a_suggestion_with_its_quote(bench: Bench) -> None:
+    link = bench.connect(runs=folder(a="- [ ] call Anna\n- [x] pay the rent\n"))
+
+    run = await bench.run()
+
+    assert (run.state, run.outcome) == (RunState.COMPLETED, RunOutcome.SUCCESS)
+    assert (run.units_total, run.units_done, run.items_created) == (1, 1, 2)
+    assert titles(link) == ["call Anna", "pay the rent"]
+    for call in link.calls:
+        assert (call.data["isAiSuggested"], call.data["isApproved"]) == (1, 0)
+        assert call.source is not None and call.source.path == "a.md"
+        assert str(call.data["title"]) in call.source.quote
+
+
+async def test_an_unchanged_folder_costs_one_manifest_and_nothing_else(bench: Bench) -> None:
+    files = {"a": "- [ ] call Anna\n\nSome prose.", "b": "- [ ] pay the rent"}
+    bench.connect(runs=folder(**files))
+    await bench.run()
+    asked = bench.model.asked
+    link = bench.connect(runs=[[folder(**files)[0][0], AgentComplete(run_id="r")]])
+
+    run = await bench.run()
+
+    assert (run.outcome, run.units_skipped, run.units_done) == (RunOutcome.SUCCESS, 2, 0)
+    assert link.streams[0].fetched == [((), True)]
+    assert (link.calls, bench.model.asked) == ([], asked)
+
+
+async def test_a_lost_device_pauses_the_run_and_what_was_sent_is_sent_again_with_its_old_id(
+    bench: Bench,
+) -> None:
+    gone = DeviceGone("the connection was cut", dispatched=True)
+    lost = bench.connect(runs=folder(a="- [ ] one\n- [ ] two\n"), answers=[TAKEN, gone])
+    paused = await bench.run()
+    assert (paused.state, paused.pause_reason) == (RunState.PAUSED, PauseReason.DEVICE_OFFLINE)
+    assert paused.items_created == 1
+
+    back = bench.connect(runs=folder(a="- [ ] one\n- [ ] two\n"))
+    await bench.dispatcher.open_gates()
+    asked = bench.model.asked
+    run = await bench.run()
+
+    assert (run.id, run.state, run.items_created) == (paused.id, RunState.COMPLETED, 2)
+    assert run.fence > paused.fence
+    assert [call.id for call in back.calls] == [lost.calls[1].id]
+    assert bench.model.asked == asked
+
+
+async def test_what_an_attempt_has_settled_the_next_one_does_not_fetch(bench: Bench) -> None:
+    files = {"a": "- [ ] one", "b": "- [ ] two"}
+    manifest, first, second, end = folder(**files)[0]
+    lost = bench.connect(runs=[[manifest, first]])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.run)
+        await bench.settled("a.md")
+        lost.cut()
+
+    back = bench.connect(runs=[[manifest, second, end]])
+    await bench.dispatcher.open_gates()
+    run = await bench.run()
+
+    assert back.streams[0].fetched == [(("b.md",), True)]
+    assert (run.outcome, run.items_created) == (RunOutcome.SUCCESS, 2)
+
+
+async def test_an_item_the_device_refuses_fails_its_file_and_the_others_go_on(bench: Bench) -> None:
+    refusal = Answer(error=ErrorBody(code=ErrorCode.BAD_RECORD, message="tasks.title: is required"))
+    bench.connect(
+        runs=folder(a="- [ ] bad", b="- [ ] good"),
+        answers=lambda call: refusal if call.data["title"] == "bad" else TAKEN,
+    )
+
+    run = await bench.run()
+
+    assert (run.outcome, run.units_done, run.units_failed) == (RunOutcome.PARTIAL, 1, 1)
+    assert [(error.unit_key, error.code) for error in run.errors] == [("a.md", "device_error")]
+    assert "tasks.title: is required" in run.errors[0].message
+
+
+async def test_a_call_without_an_answer_is_sent_again_with_the_same_id(bench: Bench) -> None:
+    late = CallTimedOut("no answer")
+    link = bench.connect(runs=folder(a="- [ ] one"), answers=[late, late, TAKEN])
+
+    run = await bench.run()
+
+    assert run.outcome is RunOutcome.SUCCESS
+    assert len({call.id for call in link.calls}) == 1 and len(link.calls) == 3
+
+
+async def test_a_call_never_answered_is_given_up_and_said_to_be_of_unknown_effect(bench: Bench) -> None:
+    link = bench.connect(runs=folder(a="- [ ] one"), answers=[CallTimedOut("no answer")] * 9)
+
+    run = await bench.run()
+
+    assert len(link.calls) == bench.max_sends
+    assert (run.state, run.outcome) == (RunState.FAILED, RunOutcome.ERROR)
+    assert run.errors[0].code == ErrorCode.UNKNOWN_EFFECT
+
+
+async def test_an_answer_that_cannot_be_read_fails_its_file_and_is_never_nothing_found(bench: Bench) -> None:
+    bench.model.errors["riddle"] = ExtractionError("the model's answer is not JSON")
+    bench.connect(runs=folder(a="A riddle to read.", b="- [ ] good"))
+
+    run = await bench.run()
+    units = await bench.units(run.id)
+
+    assert (run.outcome, run.units_failed) == (RunOutcome.PARTIAL, 1)
+    assert units["a.md"].state is UnitState.FAILED
+    assert run.errors[0].code == ErrorCode.MODEL_ANSWER_INVALID
+    assert run.errors[0].unit_key == "a.md"
+
+
+async def test_a_used_up_quota_pauses_the_run_until_it_is_back(bench: Bench) -> None:
+    bench.model.errors["riddle"] = ModelExhausted("429", reason="rate_limit", retry_after_s=90)
+    bench.connect(runs=folder(a="A riddle to read."))
+    before_ms = bench.clock.now().timestamp() * 1000
+
+    run = await bench.run()
+
+    assert (run.state, run.pause_reason, run.attempt) == (RunState.PAUSED, PauseReason.EXHAUSTED, 1)
+    assert run.eligible_at == before_ms + 90_000
+
+
+async def test_a_model_that_is_away_costs_an_attempt_and_the_last_one_fails_the_run(bench: Bench) -> None:
+    bench.model.errors["riddle"] = ModelUnavailable("connection refused")
+    link = bench.connect(runs=folder(a="A riddle to read.") * 5)
+
+    states = []
+    for _ in range(5):
+        row = await bench.run()
+        states.append(row.state)
+        bench.clock.advance(3600)
+
+    assert states == [RunState.QUEUED] * 4 + [RunState.FAILED]
+    assert len(link.streams) == 5
+    assert "given up after 5 attempts" in row.errors[-1].message
+
+
+async def test_a_device_that_is_busy_gets_the_run_later_and_no_attempt_is_spent(bench: Bench) -> None:
+    bench.connect(runs=[[AgentAck(run_id="r", accepted=False, reason="busy")]])
+
+    run = await bench.run()
+
+    assert (run.state, run.attempt, run.dispatch_count) == (RunState.QUEUED, 1, 1)
+    assert run.eligible_at > bench.clock.now().timestamp() * 1000
+
+
+async def test_a_device_that_shares_nothing_fails_the_run_in_words(bench: Bench) -> None:
+    error = ErrorBody(code=ErrorCode.NOTHING_SHARED, message="no shared folder")
+    bench.connect(runs=[[AgentComplete(run_id="r", error=error)]])
+
+    run = await bench.run()
+
+    assert (run.state, run.outcome) == (RunState.FAILED, RunOutcome.ERROR)
+    assert "no shared folder" in run.errors[0].message
+
+
+async def test_files_the_device_skips_are_named_with_their_reason(bench: Bench) -> None:
+    frames = folder(a="- [ ] one")[0]
+    frames[-1] = AgentComplete(run_id="r", skipped=[SkippedFile(path="big.md", reason="too_large")])
+    bench.connect(runs=[frames])
+
+    run = await bench.run()
+
+    assert run.outcome is RunOutcome.PARTIAL
+    assert [(error.unit_key, error.message) for error in run.errors] == [("big.md", "too_large")]
+
+
+async def test_a_file_left_out_on_purpose_is_listed_and_does_not_spoil_the_run(bench: Bench) -> None:
+    frames = folder(a="- [ ] one")[0]
+    skipped = [SkippedFile(path="cat.png", reason="not_convertible: it is a picture")]
+    frames[-1] = AgentComplete(run_id="r", skipped=skipped)
+    bench.connect(runs=[frames])
+
+    run = await bench.run()
+
+    unit = (await bench.units(run.id))["cat.png"]
+    assert (run.outcome, run.units_skipped, run.error_count) == (RunOutcome.SUCCESS, 1, 0)
+    assert (unit.state, unit.error) == (UnitState.SKIPPED, "not_convertible: it is a picture")
+
+
+async def test_what_a_paused_run_has_planned_is_left_to_it(bench: Bench) -> None:
+    gone = DeviceGone("the connection was cut", dispatched=True)
+    bench.connect(runs=folder(a="- [ ] one"), answers=[gone])
+    paused = await bench.run()
+    assert paused.state is RunState.PAUSED
+
+    other = bench.connect(runs=folder(a="- [ ] one"))
+    run = await bench.run()
+
+    assert run.id != paused.id and other.calls == []
+    assert (run.errors[0].unit_key, run.errors[0].code) == ("a.md", ErrorCode.BUSY)
+
+
+async def test_an_unexpected_fault_fails_the_run_and_is_logged(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.model.errors["riddle"] = ZeroDivisionError("a bug")
+    bench.connect(runs=folder(a="A riddle to read."))
+
+    run = await bench.run()
+
+    assert (run.state, run.errors[0].message) == (RunState.FAILED, "internal: ZeroDivisionError")
+    assert any(record.message == "run.broke" and record.exc_info for record in caplog.records)
+
+
+async def test_a_cancelled_run_stops_at_once_and_keeps_what_is_there(bench: Bench) -> None:
+    interrupt = Interrupt()
+    bench.model.on_ask = lambda: interrupt.stop(RunEvent.CANCELLED, "enough")
+    link = bench.connect(runs=folder(a="- [ ] one", b="Prose to read."))
+
+    run = await bench.run(interrupt)
+
+    assert (run.state, run.outcome) == (RunState.CANCELLED, None)
+    assert not link.streams[0].is_open
+
+
+async def test_a_drain_lets_the_file_in_hand_come_to_its_end(bench: Bench) -> None:
+    interrupt = Interrupt()
+    bench.model.on_ask = lambda: interrupt.ask(RunEvent.DRAINED, "the hub stops")
+    manifest, first, *_ = folder(a="- [ ] one\n\nProse.", b="- [ ] two")[0]
+    link = bench.connect(runs=[[manifest, first]])
+    bench.model.may_answer = anyio.Event()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.run, interrupt)
+        await anyio.wait_all_tasks_blocked()
+        bench.model.may_answer.set()
+
+    run = (await bench.store.read(runs.list_runs))[0]
+    units = await bench.units(run.id)
+    assert (run.state, run.pause_reason) == (RunState.PAUSED, PauseReason.DRAIN)
+    assert units["a.md"].state is UnitState.DONE
+    assert titles(link) == ["one"]
+
+
+async def test_a_run_that_takes_too_long_fails_by_its_deadline(store: Store, agent: AgentRow) -> None:
+    bench = Bench(store, agent, run_timeout_s=0.01)
+    bench.connect(runs=[[AgentManifest(run_id="r")]])
+
+    run = await bench.run()
+
+    assert run.state is RunState.FAILED
+    assert "deadline" in run.errors[0].message
+
+
+async def test_a_run_that_somebody_else_moved_is_let_go_without_a_word(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.connect(runs=folder(a="- [ ] one"))
+    await bench.dispatcher.submit(bench.agent)
+    order = await bench.claim()
+    await bench.lifecycle.move(order.held(RunState.PREPARING), RunEvent.SENT_BACK)
+    again = await bench.claim()
+
+    await bench.runner.run(order, Interrupt())
+
+    row = await bench.row(order.run_id)
+    assert (row.state, row.fence) == (RunState.PREPARING, again.fence)
+    assert any(record.message == "run.lost" for record in caplog.records)
+
+
+async def test_a_seed_device_without_digests_is_known_by_its_text(bench: Bench) -> None:
+    stream = [
+        AgentData(run_id="r", files=[FilePiece(path="a.md", content="- [ ] one")]),
+        AgentComplete(run_id="r"),
+    ]
+    bench.connect(runs=[stream], capabilities=())
+    assert (await bench.run()).items_created == 1
+    link = bench.connect(runs=[stream], capabilities=())
+
+    run = await bench.run()
+
+    assert (run.outcome, run.units_skipped, link.calls) == (RunOutcome.SUCCESS, 1, [])

@@ -1,0 +1,219 @@
+"""Frames of a run turned into documents, and everything that can be wrong with them."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+
+import pytest
+
+from hub.document import Document
+from hub.links.link import RunFrame, RunTooLarge
+from hub.runs.order import RunOrder, RunParameters
+from hub.runs.sources import (
+    DeviceSource,
+    DeviceStalled,
+    NotTakenOn,
+    SeenUnits,
+    SourceEvent,
+    TakenOn,
+    UnreadUnit,
+)
+from protocol.errors import ErrorCode
+from protocol.frame import ErrorBody
+from protocol.ids import AgentId, DeviceId, RunId
+from protocol.tables import TableName
+from protocol.work import (
+    AgentAck,
+    AgentComplete,
+    AgentData,
+    AgentManifest,
+    FilePiece,
+    ManifestFile,
+    RunLimits,
+    RunMode,
+)
+from tests.support.link import FakeLink
+from tests.support.runs import MODERN, digest
+
+ORDER = RunOrder(
+    run_id=RunId("r"),
+    agent_id=AgentId("a"),
+    device_id=DeviceId("d"),
+    fence=3,
+    attempt=1,
+    max_attempts=5,
+    parameters=RunParameters(
+        paths=("notes",),
+        file_extensions=(".md",),
+        data_types=(TableName.TASKS,),
+        prompt="",
+        timezone="UTC",
+        config_fingerprint="f",
+    ),
+)
+END = AgentComplete(run_id="r")
+
+
+def piece(path: str, content: str, number: int = 0, of: int = 1, letter: str = "a") -> AgentData:
+    file = FilePiece(path=path, content=content, piece=number, pieces=of, sha256=digest(letter))
+    return AgentData(run_id="r", files=[file])
+
+
+def manifest(*paths: str) -> AgentManifest:
+    files = [ManifestFile(path=path, size_bytes=1, sha256=digest("a")) for path in paths]
+    return AgentManifest(run_id="r", files=files)
+
+
+async def read(
+    *frames: RunFrame | Exception,
+    known: Mapping[str, str | None] | None = None,
+    capabilities: Sequence[str] = MODERN,
+    piece_timeout_s: float = 60.0,
+) -> tuple[list[SourceEvent], FakeLink]:
+    link = FakeLink("d", capabilities=capabilities, runs=[frames])
+    source = DeviceSource(limits=RunLimits(), credit=16, piece_timeout_s=piece_timeout_s)
+    async with aclosing(source.read(link, ORDER, known or {})) as events:
+        return [event async for event in events], link
+
+
+def documents(events: Sequence[SourceEvent]) -> dict[str, str]:
+    return {event.unit_key: event.text for event in events if isinstance(event, Document)}
+
+
+def unread(events: Sequence[SourceEvent]) -> list[tuple[str, str]]:
+    return [(event.unit_key, event.code) for event in events if isinstance(event, UnreadUnit)]
+
+
+async def test_a_file_in_pieces_becomes_one_document_and_its_credit_is_given_back() -> None:
+    events, link = await read(
+        manifest("a.md"),
+        piece("a.md", "one ", 0, 3),
+        piece("a.md", "two ", 1, 3),
+        piece("a.md", "三", 2, 3),
+        END,
+    )
+    assert documents(events) == {"a.md": "one two 三"}
+    assert link.streams[0].granted == 3
+
+
+async def test_the_order_says_manifest_where_the_device_can_and_stream_where_it_cannot() -> None:
+    _, modern = await read(manifest(), END)
+    _, simple = await read(END, capabilities=())
+    assert modern.streams[0].run.mode is RunMode.MANIFEST
+    assert simple.streams[0].run.mode is RunMode.STREAM
+    assert modern.streams[0].run.fence == 3
+
+
+async def test_only_what_is_not_known_is_fetched() -> None:
+    events, link = await read(
+        manifest("same.md", "changed.md", "mine.md"),
+        piece("changed.md", "new"),
+        END,
+        known={"same.md": digest("a"), "changed.md": digest("b"), "mine.md": None},
+    )
+    assert link.streams[0].fetched == [(("changed.md",), True)]
+    seen = next(event for event in events if isinstance(event, SeenUnits))
+    assert ([file.path for file in seen.files], seen.listed) == (["same.md", "mine.md"], 3)
+
+
+async def test_a_manifest_in_several_frames_is_fetched_once_it_is_whole() -> None:
+    first = AgentManifest(run_id="r", files=manifest("a.md").files, last=False)
+    _, link = await read(first, manifest("b.md"), piece("a.md", "x"), piece("b.md", "y"), END)
+    assert link.streams[0].fetched == [(("a.md", "b.md"), True)]
+
+
+async def test_an_acknowledgement_or_the_first_frame_says_that_the_run_is_taken_on() -> None:
+    acknowledged, _ = await read(AgentAck(run_id="r"), manifest(), END)
+    silent, _ = await read(manifest(), END)
+    empty, _ = await read(END)
+    for events in (acknowledged, silent, empty):
+        assert [type(event) for event in events].count(TakenOn) == 1
+        assert isinstance(events[0], TakenOn)
+
+
+async def test_pieces_out_of_order_lose_their_file_and_no_other() -> None:
+    events, _ = await read(
+        manifest("a.md", "b.md"),
+        piece("a.md", "2", 1, 2),
+        piece("a.md", "1", 0, 2),
+        piece("b.md", "fine"),
+        END,
+    )
+    assert documents(events) == {"b.md": "fine"}
+    assert unread(events) == [("a.md", ErrorCode.FILE_INCOMPLETE)]
+
+
+async def test_a_file_that_changes_while_it_is_read_is_not_taken_half_and_half() -> None:
+    events, _ = await read(
+        manifest("a.md"), piece("a.md", "old", 0, 2, "a"), piece("a.md", "new", 1, 2, "b"), END
+    )
+    assert documents(events) == {}
+    assert unread(events) == [("a.md", ErrorCode.FILE_CHANGED)]
+
+
+async def test_files_that_never_became_whole_are_named_at_the_end() -> None:
+    events, _ = await read(manifest("half.md", "never.md"), piece("half.md", "1", 0, 2), END)
+    assert unread(events) == [
+        ("half.md", ErrorCode.FILE_INCOMPLETE),
+        ("never.md", ErrorCode.FILE_INCOMPLETE),
+    ]
+
+
+async def test_the_first_version_of_a_file_sent_twice_is_taken() -> None:
+    events, _ = await read(manifest("a.md"), piece("a.md", "first"), piece("a.md", "second"), END)
+    assert documents(events) == {"a.md": "first"}
+
+
+async def test_a_thin_device_sends_bytes_and_the_hub_makes_them_text() -> None:
+    html = base64.b64encode(b"<p>Call <b>Anna</b></p><script>no()</script>").decode()
+    file = FilePiece(path="a.html", content=html, encoding="base64", media_type="text/html")
+    events, _ = await read(AgentData(run_id="r", files=[file]), END, capabilities=())
+    text = documents(events)["a.html"]
+    assert "Call Anna" in text and "no()" not in text
+
+
+@pytest.mark.parametrize(
+    ("file", "code"),
+    [
+        (FilePiece(path="a", content="%%%", encoding="base64"), ErrorCode.BAD_FRAME),
+        (FilePiece(path="a", content="x", encoding="rot13"), ErrorCode.NOT_CONVERTIBLE),
+        (
+            FilePiece(path="a.bin", content=base64.b64encode(b"\0\1\2" * 9).decode(), encoding="base64"),
+            ErrorCode.NOT_CONVERTIBLE,
+        ),
+    ],
+)
+async def test_what_cannot_be_made_text_is_named_with_its_reason(file: FilePiece, code: ErrorCode) -> None:
+    events, _ = await read(AgentData(run_id="r", files=[file]), END, capabilities=())
+    assert unread(events) == [(file.path, code)]
+
+
+async def test_a_run_refused_as_a_whole_says_whether_to_come_back() -> None:
+    with pytest.raises(NotTakenOn) as busy:
+        await read(AgentAck(run_id="r", accepted=False, reason="busy"))
+    with pytest.raises(NotTakenOn) as refused:
+        await read(
+            AgentComplete(run_id="r", error=ErrorBody(code=ErrorCode.NOTHING_SHARED, message="no folder"))
+        )
+    with pytest.raises(NotTakenOn) as plain:
+        await read(AgentComplete(run_id="r", error="disk on fire"), capabilities=())
+    assert (busy.value.busy, refused.value.busy, plain.value.busy) == (True, False, False)
+    assert "disk on fire" in str(plain.value)
+
+
+async def test_a_run_that_the_device_breaks_off_keeps_what_came_and_says_so() -> None:
+    broken = AgentComplete(run_id="r", error="disk on fire")
+    events, _ = await read(manifest("a.md"), piece("a.md", "text"), broken)
+    assert documents(events) == {"a.md": "text"}
+    assert unread(events) == [("", ErrorCode.DEVICE_ERROR)]
+
+
+async def test_a_device_that_sends_more_than_it_may_keeps_what_was_whole() -> None:
+    events, _ = await read(piece("a.md", "text"), RunTooLarge("64 MiB"), capabilities=())
+    assert documents(events) == {"a.md": "text"}
+    assert unread(events) == [("", ErrorCode.TOO_LARGE)]
+
+
+async def test_a_device_from_which_nothing_comes_is_not_waited_for_for_ever() -> None:
+    with pytest.raises(DeviceStalled):
+        await read(capabilities=(), piece_timeout_s=0.01)

@@ -1,0 +1,212 @@
+"""A hub's runs over a store in memory, a device that is a list, and extractors made for the test."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+
+from hub.clock import IdFactory
+from hub.extraction.extractor import Extractor
+from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Usage
+from hub.links.link import DeviceLink, RunFrame
+from hub.metrics import Metrics
+from hub.runs.delivery import Delivery
+from hub.runs.dispatcher import Dispatcher
+from hub.runs.interrupt import Interrupt
+from hub.runs.lifecycle import Lifecycle
+from hub.runs.order import RunOrder, order_of
+from hub.runs.progress import RunWatch
+from hub.runs.runner import Runner
+from hub.runs.sources import DeviceSource
+from protocol.ids import BootId, DeviceId, RunId, UserId
+from protocol.lifecycles import RunState, UnitState
+from protocol.work import AgentComplete, AgentData, AgentManifest, Answer, FilePiece, ManifestFile, RunLimits
+from storage.store import (
+    AgentRow,
+    DeclaredAgent,
+    RunRow,
+    Store,
+    UnitRow,
+    agents,
+    devices,
+    open_store,
+    outbox,
+    runs,
+)
+from tests.support.clock import FakeClock, SeededChance
+from tests.support.link import FakeLink
+
+MODERN = ("agent_manifest", "agent_data.credit", "agent_ack")
+BOOT = BootId("boot-1")
+TAKEN = Answer(result={"id": "row"})
+
+
+class KeywordModel:
+    """A ``LanguageModel`` that finds nothing, and raises what a word in the text stands for."""
+
+    name, chunk_tokens, in_flight, is_literal = "keyword", 1_500, 4, False
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.errors: dict[str, Exception] = {}
+        self.on_ask: Callable[[], None] = lambda: None
+        self.may_answer = anyio.Event()
+        self.may_answer.set()
+
+    async def answer(self, request: ModelRequest) -> ModelAnswer:
+        self.asked += 1
+        self.on_ask()
+        await self.may_answer.wait()
+        said = request.messages[-1].content
+        for word, error in self.errors.items():
+            if word in said:
+                raise error
+        return ModelAnswer(text='{"items": []}', finish=Finish.WHOLE, usage=Usage(1, 10, 2))
+
+
+def digest(letter: str) -> str:
+    """A SHA-256 to look at."""
+    return letter * 64
+
+
+def folder(**files: str) -> list[list[RunFrame | Exception]]:
+    """What a modern device sends of a folder: ``a="text"`` is the file ``a.md``."""
+    manifest = [
+        ManifestFile(path=f"{name}.md", size_bytes=len(text), sha256=digest(name))
+        for name, text in files.items()
+    ]
+    pieces = [FilePiece(path=f"{name}.md", content=text, sha256=digest(name)) for name, text in files.items()]
+    return [
+        [
+            AgentManifest(run_id="r", files=manifest),
+            *(AgentData(run_id="r", files=[piece]) for piece in pieces),
+            AgentComplete(run_id="r"),
+        ]
+    ]
+
+
+@dataclass
+class Bench:
+    """Everything of a hub that runs need, wired as the daemon does it."""
+
+    store: Store
+    agent: AgentRow
+    clock: FakeClock = field(default_factory=FakeClock)
+    model: KeywordModel = field(default_factory=KeywordModel)
+    links: dict[DeviceId, DeviceLink] = field(default_factory=dict)
+    run_timeout_s: float = 3600.0
+    max_sends: int = 5
+
+    def __post_init__(self) -> None:
+        chance = SeededChance()
+        extractor = Extractor(self.model, chance=chance)
+        self.ids = IdFactory(self.clock, chance)
+        self.watch = RunWatch()
+        self.metrics = Metrics()
+        self.lifecycle = Lifecycle(
+            self.store, clock=self.clock, ids=self.ids, metrics=self.metrics, watch=self.watch
+        )
+        self.runner = Runner(
+            store=self.store,
+            lifecycle=self.lifecycle,
+            source=DeviceSource(limits=RunLimits(), credit=16),
+            extractor=extractor,
+            delivery=Delivery(self.store, clock=self.clock, metrics=self.metrics, max_sends=self.max_sends),
+            find_link=self.links.get,
+            watch=self.watch,
+            clock=self.clock,
+            chance=chance,
+            run_timeout_s=self.run_timeout_s,
+        )
+        self.dispatcher = Dispatcher(
+            store=self.store,
+            lifecycle=self.lifecycle,
+            runner=self.runner,
+            extractor=extractor,
+            online=lambda: list(self.links),
+            clock=self.clock,
+            metrics=self.metrics,
+            ids=self.ids,
+            boot_id=BOOT,
+        )
+
+    def connect(self, **options: object) -> FakeLink:
+        """A modern device that takes everything, unless *options* say otherwise."""
+        given: dict[str, object] = {"capabilities": MODERN, "answers": lambda call: TAKEN} | options
+        assert self.agent.device_id is not None
+        link = FakeLink(self.agent.device_id, **given)  # type: ignore[arg-type]
+        self.links[link.device_id] = link
+        return link
+
+    async def claim(self) -> RunOrder:
+        """The next run, claimed."""
+        row = await self.store.write(
+            runs.claim_run,
+            boot_id=BOOT,
+            online=list(self.links),
+            lease_until=2**52,
+            at=int(self.clock.now().timestamp() * 1000),
+        )
+        assert row is not None, "nothing can be claimed"
+        return order_of(row)
+
+    async def run(self, interrupt: Interrupt | None = None) -> RunRow:
+        """Queue a run, or take the one that waits, and execute it to the end of this attempt."""
+        if not await self.store.read(runs.list_runs, states=[RunState.QUEUED]):
+            await self.dispatcher.submit(self.agent)
+        order = await self.claim()
+        await self.runner.run(order, interrupt or Interrupt())
+        return await self.row(order.run_id)
+
+    async def settled(self, path: str) -> None:
+        """Wait until a file of the newest run is DONE."""
+        with anyio.fail_after(10):
+            while True:
+                newest = await self.store.read(runs.list_runs, limit=1)
+                units = await self.units(newest[0].id) if newest else {}
+                if path in units and units[path].state is UnitState.DONE:
+                    return
+
+    async def comes_to(self, state: RunState) -> None:
+        """Wait until the run made last is in *state*."""
+        with anyio.fail_after(10):
+            while (await self.store.read(runs.list_runs, limit=1))[0].state is not state:
+                await anyio.lowlevel.checkpoint()
+
+    async def row(self, run_id: RunId) -> RunRow:
+        """A run as it stands."""
+        return await self.store.read(runs.get_run, run_id)
+
+    async def units(self, run_id: RunId) -> dict[str, UnitRow]:
+        """Its units."""
+        return {unit.unit_key: unit for unit in await self.store.read(outbox.units_of, run_id)}
+
+
+def titles(link: FakeLink) -> Sequence[object]:
+    """What was inserted, in the order of the calls."""
+    return [call.data["title"] for call in link.calls]
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    async with open_store("sqlite://") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def agent(store: Store) -> AgentRow:
+    """An agent for a device called desk."""
+    user_id = await store.write(devices.ensure_user, UserId("u"), "owner", 1)
+    declared = DeclaredAgent(name="notes", device_name="desk", paths=("notes",), data_types=("tasks",))
+    await store.write(
+        agents.reconcile_declared, user_id=user_id, declared=[declared], at=1, fresh_ids=["a", "b", "c"]
+    )
+    found = await store.read(agents.find_agent_by_name, "notes")
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+async def bench(store: Store, agent: AgentRow) -> Bench:
+    return Bench(store, agent)
