@@ -1,0 +1,100 @@
+"""The command ``hub``. A command's module is imported when it is called, so that ``--help`` stays cheap."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import click
+
+from hub.cli.failure import as_failure
+
+
+class _Command(NamedTuple):
+    module: str
+    help: str  # as the command's own docstring begins; a test keeps them equal
+
+
+COMMANDS = {
+    "init": _Command("daemon", "Write a commented hub.toml and make the state folder."),
+    "serve": _Command("daemon", "Run the hub in the foreground."),
+    "check": _Command("config", "Check a settings file, all of it at once."),
+    "demo": _Command("daemon", "Show the main job end to end, with a model on this machine."),
+    "status": _Command("service", "Show the running hub on one screen."),
+    "devices": _Command("devices", "List the devices that are known."),
+    "agents": _Command("agents", "List the agents, or show one."),
+    "run": _Command("runs", "Start a run of an agent."),
+    "runs": _Command("runs", "List runs, or show one."),
+    "token": _Command("service", "Make, list and revoke the tokens of devices."),
+    "connect": _Command("daemon", "Be a device: share folders, keep what is found in them."),
+}
+
+
+class LazyGroup(click.Group):
+    """The commands of the table above, in its order, each imported when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"hub.cli.{COMMANDS[name].module}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:  # click looks for likely names among loaded commands
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx) from error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.help) for name, command in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; no traceback reaches a person who did not ask for it."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            if ctx.params["debug"]:
+                raise
+            raise as_failure(error) from error
+
+
+def _tell_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """Show the version and exit."""
+    if wanted and not ctx.resilient_parsing:
+        from hub.version import VERSION
+
+        click.echo(f"hub, version {VERSION}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--state", metavar="DIR", help="The hub's state folder; every command takes it too.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_tell_version,
+    help="Show the version.",
+)
+def hub(state: str | None, debug: bool) -> None:
+    """A hub for people's devices: agents read what they share and bring back what they find.
+
+    A first run: hub init, hub serve, hub token create, hub connect, hub run.
+    """
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point: runs the command and ends the process with its exit code."""
+    hub(args=args, prog_name="hub")
+    sys.exit(0)

@@ -1,0 +1,190 @@
+"""``hub demo``: the main job end to end, with real processes, on sample files.
+
+A hub, the reference device over a folder, one run of one agent with the model on
+this machine; then the device's own database is read and shown. Everything stays in
+one folder: a second demo finds nothing changed and asks the model nothing.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
+from subprocess import DEVNULL
+from typing import Any
+
+import anyio
+import click
+from rich.console import Console
+from rich.table import Table
+
+from hub.clock import SystemClock
+from hub.device.inserts import DeviceItem, read_items
+
+DEVICE, AGENT = "desk", "notes"
+START_TIMEOUT_S = 180.0  # the model's first start on a slow disk
+STOP_TIMEOUT_S = 30.0
+POLL_S = 0.1
+
+_SETTINGS = """\
+# Written by 'hub demo'. Change it, or the files in notes/, and run the demo again.
+[hub]
+name = "demo"
+
+[listen.devices]
+address = "127.0.0.1:0"
+
+[listen.operator]
+address = "127.0.0.1:0"
+
+[model]
+kind = "local"
+
+[[agents]]
+name = "notes"
+device = "desk"
+paths = ["notes"]
+data_types = ["tasks", "timelines"]
+prompt = "Find what somebody has to do."
+"""
+
+
+def run_demo(folder: Path) -> int:
+    """Run the demo in *folder*. Returns the exit code of the run it made: 0, or 1 when it failed."""
+    return anyio.run(_demo, folder)
+
+
+async def _demo(folder: Path) -> int:
+    console = Console(highlight=False)
+    clock = SystemClock()
+    _prepare(folder)
+    began = clock.monotonic()
+    async with AsyncExitStack() as processes:
+        console.print(f"[bold]1[/] a hub starts                 state in {folder}")
+        await processes.enter_async_context(
+            _process(folder, "hub.log", "serve", "--config", str(folder / "hub.toml"))
+        )
+        status = await _wait_for_status(folder)
+        address = status["listeners"]["devices"]
+        console.print(f"[bold]2[/] a device connects            ws://{address}, shares {folder / 'notes'}")
+        await processes.enter_async_context(
+            _process(
+                folder,
+                "desk.log",
+                "connect",
+                f"ws://{address}",
+                *("--root", str(folder / "notes"), "--db", str(folder / "desk.db"), "--name", DEVICE),
+                *("--token-file", str(await _token_file(folder))),
+            )
+        )
+        await _wait_for_device(folder)
+        console.print(f"[bold]3[/] the agent '{AGENT}' reads them    model: {status['model']}")
+        follow = await anyio.run_process(
+            _command(folder, "run", AGENT, "--follow"), check=False, stdout=None, stderr=None
+        )
+        run = (await _ask(folder, "runs", "--json"))["runs"][0]
+    _show(console, read_items(folder / "desk.db"))
+    _sum_up(console, run, clock.monotonic() - began)
+    return follow.returncode
+
+
+def _prepare(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    notes = folder / "notes"
+    if not notes.exists():
+        with as_file(files("hub.cli").joinpath("sample")) as sample:
+            shutil.copytree(sample, notes)
+    settings = folder / "hub.toml"
+    if not settings.exists():
+        settings.write_text(_SETTINGS)
+
+
+def _command(folder: Path, *words: str) -> list[str]:
+    return [sys.executable, "-m", "hub", "--state", str(folder), *words]
+
+
+@asynccontextmanager
+async def _process(folder: Path, log: str, *words: str) -> AsyncIterator[None]:
+    """One process of the demo, ended in good order with the block."""
+    with (folder / log).open("ab") as output:
+        process = await anyio.open_process(
+            _command(folder, *words), stdin=DEVNULL, stdout=output, stderr=output
+        )
+        try:
+            yield
+        finally:
+            with anyio.CancelScope(shield=True):
+                process.terminate()
+                with anyio.move_on_after(STOP_TIMEOUT_S):
+                    await process.wait()
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+
+
+async def _ask(folder: Path, *words: str) -> Any:
+    done = await anyio.run_process(_command(folder, *words), check=False)
+    if done.returncode:
+        raise click.ClickException(f"'hub {' '.join(words)}' failed: {done.stderr.decode().strip()}")
+    return json.loads(done.stdout)
+
+
+async def _wait_for_status(folder: Path) -> Any:
+    status: Any = None
+    with anyio.move_on_after(START_TIMEOUT_S):
+        while status is None:
+            try:
+                status = await _ask(folder, "status", "--json")
+            except click.ClickException:
+                await anyio.sleep(POLL_S)
+    if status is None:
+        raise click.ClickException(
+            f"the hub did not start within {START_TIMEOUT_S:g} s; see {folder / 'hub.log'}"
+        )
+    return status
+
+
+async def _wait_for_device(folder: Path) -> None:
+    with anyio.move_on_after(START_TIMEOUT_S):
+        while True:
+            devices = (await _ask(folder, "devices", "--json"))["devices"]
+            if any(device["connected"] for device in devices):
+                return
+            await anyio.sleep(POLL_S)
+    raise click.ClickException(f"the device did not connect; see {folder / 'desk.log'}")
+
+
+async def _token_file(folder: Path) -> Path:
+    path = folder / "desk.token"
+    if not path.exists():
+        token = (await _ask(folder, "token", "create", "--device", DEVICE, "--json"))["token"]
+        path.touch(mode=0o600, exist_ok=False)
+        path.write_text(token + "\n")
+    return path
+
+
+def _show(console: Console, items: list[DeviceItem]) -> None:
+    table = Table(title="what the device's database holds now, each a suggestion until its owner approves")
+    table.add_column("table")
+    table.add_column("item", ratio=2)
+    table.add_column("file")
+    table.add_column("the sentence it came from", ratio=3)
+    for item in items:
+        table.add_row(item.table, item.title, item.source_path or "", " ".join((item.quote or "").split()))
+    console.print(table)
+
+
+def _sum_up(console: Console, run: dict[str, Any], took_s: float) -> None:
+    if run["units_done"] == 0 and run["units_failed"] == 0 and run["model_requests"] == 0:
+        console.print(
+            f"Nothing changed: {run['units_skipped']} files known, no model request, no insert. "
+            f"({took_s:.1f} s)"
+        )
+    else:
+        console.print(
+            f"{run['items_created']} items from {run['units_done']} files, "
+            f"{run['model_requests']} model requests. ({took_s:.1f} s) "
+            "Run it again: what did not change costs nothing."
+        )

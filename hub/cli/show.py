@@ -1,0 +1,164 @@
+"""What people and scripts see: tables, sentences, JSON. Data to stdout, prose to stderr.
+
+What comes from devices and documents is shown without control characters, so that
+no file name can drive the terminal.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import click
+
+from hub.cli.failure import Exit, Failure
+
+NOTHING = "-"
+
+
+def say(text: str) -> None:
+    """A sentence for a person."""
+    click.echo(printable(text), err=True)
+
+
+def confirm(question: str) -> None:
+    """Ask before something is destroyed. Without a terminal nobody can answer, so it is not done.
+
+    Raises:
+        Failure: it was not confirmed.
+    """
+    if not sys.stdin.isatty():
+        raise Failure(f"not done: {question}", Exit.USAGE, next_step="say --yes where nobody can be asked")
+    click.confirm(question, abort=True, err=True)
+
+
+def print_json(schema: str, value: Mapping[str, Any], *, one_line: bool = False) -> None:
+    """One object, with the name and version of its shape first."""
+    told = {"schema": f"hub.{schema}/1", **value}
+    click.echo(json.dumps(told, indent=None if one_line else 2, ensure_ascii=False))
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table: fitted to a terminal; elsewhere columns of plain text, never cut."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    if sys.stdout.isatty():
+        _print_rich_table(headers, cells)
+        return
+    widths = [max(len(line[column]) for line in [headers, *cells]) for column in range(len(headers))]
+    for line in [headers, *cells]:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def print_facts(facts: Mapping[str, object]) -> None:
+    """Names and values, one a line."""
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        click.echo(f"{name.ljust(width)}  {_cell(value)}")
+
+
+def moment(told: str | None) -> str:
+    """A time of the REST interface as people here read it."""
+    if told is None:
+        return NOTHING
+    return datetime.fromisoformat(told).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def duration(seconds: float) -> str:
+    """``1 d 2 h``, ``3 min 5 s``: the two largest units."""
+    rest = int(seconds)
+    parts: list[str] = []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, rest = divmod(rest, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+def printable(text: str) -> str:
+    """*text* with every control character but line ends spelled out."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def progress_of(run: Mapping[str, Any]) -> str:
+    """How far a run is, in a few words."""
+    settled = run["units_done"] + run["units_skipped"] + run["units_failed"]
+    return f"{settled}/{run['units_total']} files, {run['items_created']} items"
+
+
+@contextmanager
+def following() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Shows each step of a run on stderr: a bar on a terminal, else a line for each new state."""
+    if sys.stderr.isatty():
+        with _bar() as tell:
+            yield tell
+        return
+    last = ""
+
+    def tell_line(step: Mapping[str, Any]) -> None:
+        nonlocal last
+        run = step["run"]
+        now = " ".join(filter(None, (run["state"], run["waiting_for"])))
+        if now != last:
+            say(f"{now}: {progress_of(run)}")
+        last = now
+
+    yield tell_line
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    columns = (
+        TextColumn("{task.fields[state]}", markup=False),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[told]}", markup=False),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, state="", told="")
+
+        def tell(step: Mapping[str, Any]) -> None:
+            run = step["run"]
+            at_hand = run["waiting_for"] or step["working_on"] or ""
+            told = Text(printable(f"{progress_of(run)}  {at_hand}"))
+            told.truncate(45, overflow="ellipsis")
+            settled = run["units_done"] + run["units_skipped"] + run["units_failed"]
+            bar.update(
+                task,
+                total=run["units_total"] or None,
+                completed=settled,
+                state=run["state"],
+                told=told.plain,
+            )
+
+        yield tell
+
+
+def _print_rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, header in enumerate(headers):
+        table.add_column(header, no_wrap=number == 0, overflow="fold")  # a name or an id, to be copied whole
+    for row in rows:
+        table.add_row(*map(Text, row))  # as text: a name with brackets in it is no markup
+    Console().print(table)
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None | "":
+            return NOTHING
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return ", ".join(map(_cell, value)) or NOTHING
+        case _:
+            return printable(str(value)).replace("\n", " ")

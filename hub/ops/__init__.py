@@ -1,0 +1,1 @@
+"""What operators touch: settings, their HTTP listener."""

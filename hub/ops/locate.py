@@ -1,0 +1,188 @@
+"""Where each key and value of a TOML text stands. Pure: text in, positions out.
+
+The text must have been accepted by ``tomllib``; the scanner below relies on that and
+checks nothing. Paths are spelled as pydantic reports them: ``("agents", 1, "paths", 0)``.
+"""
+
+import re
+import tomllib
+from typing import NamedTuple
+
+KeyPath = tuple[int | str, ...]
+
+_TRIVIA = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
+_BLANK = re.compile(r"[ \t]*")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_BASIC_STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"')
+_LITERAL_STRING = re.compile(r"'[^'\n]*'")
+# Up to two quotes may stand right before the closing three.
+_LONG_BASIC = re.compile(r'"""(?:[^\\"]|\\[\s\S]|"(?!""))*?"""(?:"{1,2})?')
+_LONG_LITERAL = re.compile(r"'''[\s\S]*?'''(?:'{1,2})?")
+_SCALAR = re.compile(r"[^,\]}#\n]*[^,\]}#\n \t]")  # a number, a boolean, a date with a space in it
+
+
+class Position(NamedTuple):
+    """A place in the text; both count from 1, columns in code points."""
+
+    line: int
+    column: int
+
+
+class Span(NamedTuple):
+    """From *start* up to, but without, *end*: offsets into the text with ``\\n`` line ends."""
+
+    start: int
+    end: int
+
+
+class Located:
+    """The positions of one text's keys and values."""
+
+    def __init__(self, text: str) -> None:
+        scanner = _Scanner(text.replace("\r\n", "\n"))
+        scanner.scan()
+        self.keys = scanner.keys
+        self.values = scanner.values
+        self._text = scanner.text
+
+    def key(self, path: KeyPath) -> Position:
+        """Where the key of *path* stands; what has none (an element of an array) is where it begins."""
+        span = self.keys.get(path)
+        return self.value(path) if span is None else self._position(span.start)
+
+    def value(self, path: KeyPath) -> Position:
+        """Where the value of *path* begins; else its nearest table. A table begins at its header."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.values:
+                return self._position(self.values[path[:length]].start)
+        return Position(1, 1)
+
+    def _position(self, offset: int) -> Position:
+        before = self._text.rfind("\n", 0, offset)
+        return Position(self._text.count("\n", 0, offset) + 1, offset - before)
+
+
+class _Scanner:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.keys: dict[KeyPath, Span] = {}
+        self.values: dict[KeyPath, Span] = {}
+        self._at = 0
+        self._table_counts: dict[KeyPath, int] = {}  # of each array of tables, how many were seen
+
+    def scan(self) -> None:
+        table: KeyPath = ()
+        self._skip(_TRIVIA)
+        while self._at < len(self.text):
+            if self.text[self._at] == "[":
+                table = self._header()
+            else:
+                self._pair(table)
+            self._skip(_TRIVIA)
+
+    def _header(self) -> KeyPath:
+        start = self._at
+        is_array = self.text.startswith("[[", start)
+        self._at += 2 if is_array else 1
+        parts = self._dotted_key()
+        self._at += 2 if is_array else 1
+        span = Span(start, self._at)
+        path: KeyPath = ()
+        for number, (part, part_span) in enumerate(parts, start=1):
+            path = (*path, part)
+            self.keys.setdefault(path, part_span)
+            self.values.setdefault(path, span)
+            if number == len(parts):
+                if is_array:
+                    self._table_counts[path] = self._table_counts.get(path, 0) + 1
+                else:  # its own header, though a table inside it may have come first
+                    self.keys[path], self.values[path] = part_span, span
+            if path in self._table_counts:  # a name inside means the newest table of the array
+                path = (*path, self._table_counts[path] - 1)
+                self.values.setdefault(path, span)
+        return path
+
+    def _pair(self, table: KeyPath) -> None:
+        path = table
+        for part, span in self._dotted_key():
+            path = (*path, part)
+            self.keys.setdefault(path, span)
+            self.values.setdefault(path, span)  # of a dotted key's tables; the last one's follows
+        self._at += 1  # the equals sign
+        self._skip(_BLANK)
+        self._value(path)
+
+    def _dotted_key(self) -> list[tuple[str, Span]]:
+        """The parts of a key; leaves the scanner behind the blanks after it."""
+        parts: list[tuple[str, Span]] = []
+        while True:
+            self._skip(_BLANK)
+            start = self._at
+            match self.text[start]:
+                case '"':
+                    self._skip(_BASIC_STRING)
+                case "'":
+                    self._skip(_LITERAL_STRING)
+                case _:
+                    self._skip(_BARE_KEY)
+            spelled = self.text[start : self._at]
+            name = _read(spelled) if spelled[0] in "\"'" else spelled
+            parts.append((name, Span(start, self._at)))
+            self._skip(_BLANK)
+            if self.text[self._at] != ".":
+                return parts
+            self._at += 1
+
+    def _value(self, path: KeyPath) -> None:
+        start = self._at
+        if self.text.startswith('"""', start):
+            self._skip(_LONG_BASIC)
+        elif self.text.startswith("'''", start):
+            self._skip(_LONG_LITERAL)
+        else:
+            match self.text[start]:
+                case '"':
+                    self._skip(_BASIC_STRING)
+                case "'":
+                    self._skip(_LITERAL_STRING)
+                case "[":
+                    self._array(path)
+                case "{":
+                    self._inline_table(path)
+                case _:
+                    self._skip(_SCALAR)
+        self.values[path] = Span(start, self._at)
+
+    def _array(self, path: KeyPath) -> None:
+        self._at += 1  # the opening bracket
+        count = 0
+        while not self._closes("]"):
+            self._value((*path, count))
+            count += 1
+
+    def _inline_table(self, path: KeyPath) -> None:
+        self._at += 1  # the opening brace
+        while not self._closes("}"):
+            self._pair(path)
+
+    def _closes(self, close: str) -> bool:
+        """Step to the next element; true, and behind *close*, when there is none."""
+        self._skip(_TRIVIA)
+        if self.text[self._at] == ",":
+            self._at += 1
+            self._skip(_TRIVIA)
+        if self.text[self._at] != close:
+            return False
+        self._at += 1
+        return True
+
+    def _skip(self, pattern: re.Pattern[str]) -> None:
+        found = pattern.match(self.text, self._at)
+        if found is not None:
+            self._at = found.end()
+
+
+def _read(spelled: str) -> str:
+    name = tomllib.loads(f"x = {spelled}")["x"]
+    assert isinstance(name, str)
+    return name

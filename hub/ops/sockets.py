@@ -1,0 +1,100 @@
+"""The operator's two listening sockets: a Unix socket for this user, TCP for this machine."""
+
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hub.ops.address import Address
+from protocol.errors import ErrorCode, HubError
+
+_MAX_PATH_BYTES = 107  # sun_path of Linux, less its closing zero
+_BACKLOG = 128
+
+
+class CannotListen(HubError):
+    """A listening socket could not be opened; nothing of it is left behind."""
+
+    code = ErrorCode.BAD_SETTINGS
+
+
+class AnotherHub(CannotListen):
+    """A hub is serving on this state folder already."""
+
+    code = ErrorCode.DATABASE_BUSY
+
+
+@contextmanager
+def listen_on_unix(path: Path) -> Iterator[socket.socket]:
+    """Listen at *path* with mode 0600 from the first moment; a dead hub's socket is replaced.
+
+    Raises:
+        AnotherHub: somebody answers there.
+        CannotListen: the path cannot be used.
+    """
+    if len(os.fsencode(path)) > _MAX_PATH_BYTES:
+        raise CannotListen(f"{path} is too long for a socket; choose a shorter folder with --state")
+    _remove_dead(path)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    umask = os.umask(0o177)  # set before bind: a chmod after it would leave a gap
+    try:
+        listening.bind(os.fspath(path))
+    except OSError as error:
+        listening.close()
+        raise CannotListen(f"cannot listen on {path}: {error.strerror}") from error
+    finally:
+        os.umask(umask)
+    ours = path.lstat().st_ino
+    try:
+        with listening:
+            listening.listen(_BACKLOG)
+            listening.setblocking(False)
+            yield listening
+    finally:
+        with suppress(FileNotFoundError):
+            if path.lstat().st_ino == ours:  # not another's that came after us
+                path.unlink()
+
+
+@contextmanager
+def listen_on_tcp(address: Address) -> Iterator[socket.socket]:
+    """Listen at *address*; port 0 takes a free one.
+
+    Raises:
+        CannotListen: the address is taken, or is not this machine's.
+    """
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {address}: {error.strerror}") from error
+    with listening:
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(where)
+            listening.listen(_BACKLOG)
+        except OSError as error:
+            raise CannotListen(f"cannot listen on {address}: {error.strerror}") from error
+        listening.setblocking(False)
+        yield listening
+
+
+def _remove_dead(path: Path) -> None:
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise CannotListen(f"{path} is there, and is not a socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        except OSError as error:
+            raise CannotListen(f"cannot use {path}: {error.strerror}") from error
+        else:
+            raise AnotherHub(f"a hub is running on {path.parent} already; 'hub status' shows it")

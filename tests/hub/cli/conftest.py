@@ -1,0 +1,43 @@
+"""The command line, and a hub for it to talk with: a real server in a thread of its own."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import anyio
+import anyio.from_thread
+import pytest
+from click.testing import CliRunner, Result
+
+from hub.cli.app import hub as command
+from tests.support.facade import FakeHub, serving
+
+Hub = Callable[..., Result]
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A state folder."""
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def hub(state: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """The command ``hub`` with *state* as its folder."""
+    monkeypatch.setenv("TZ", "UTC")
+
+    def run(*words: str, **given: str) -> Result:
+        return CliRunner().invoke(command, ["--state", str(state), *words], **given)  # type: ignore[arg-type]
+
+    return run
+
+
+@pytest.fixture
+def served(state: Path) -> Iterator[FakeHub]:
+    """A hub that serves on the state folder."""
+    state.mkdir()
+    fake = FakeHub()
+    with (
+        anyio.from_thread.start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(serving(fake, state)),
+    ):
+        yield fake

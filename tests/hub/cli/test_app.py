@@ -1,0 +1,122 @@
+"""The command ``hub`` itself: help, cost, options, failures."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from hub.cli.app import COMMANDS, LazyGroup
+from hub.cli.failure import Exit, as_failure
+from hub.cli.options import state_folder
+from hub.cli.show import duration, printable
+from hub.ops.sockets import CannotListen
+from protocol.errors import CATALOGUE, ErrorCode, HubError
+from tests.hub.cli.conftest import Hub
+
+HEAVY = (
+    "pydantic",
+    "httpx2",
+    "rich",
+    "fastapi",
+    "uvicorn",
+    "openai",
+    "sqlalchemy",
+    "websockets",
+    "msgspec",
+    "anyio",
+)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, hub.cli.app\n"
+        "try: hub.cli.app.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        f"print(sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Usage: hub" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
+def test_every_command_is_there_and_means_what_the_overview_says() -> None:
+    group = LazyGroup("hub")
+    ctx = click.Context(group)
+    for name, told in COMMANDS.items():
+        command = group.get_command(ctx, name)
+        assert command is not None
+        assert command.name == name
+        assert (command.help or "").splitlines()[0] == told.help
+
+
+def test_a_misspelt_command_is_a_usage_error_with_a_suggestion(hub: Hub) -> None:
+    result = hub("sttaus")
+    assert result.exit_code == 2
+    assert "status" in result.stderr
+
+
+def test_the_version_is_told(hub: Hub) -> None:
+    assert hub("--version").stdout.startswith("hub, version ")
+
+
+@pytest.mark.parametrize(
+    ("given", "folder"),
+    [
+        ({"STATE_DIRECTORY": "/var/lib/hub:/x", "XDG_STATE_HOME": "/xdg"}, "/var/lib/hub"),
+        ({"XDG_STATE_HOME": "/xdg"}, "/xdg/hub"),
+        ({"HOME": "/home/anna"}, "/home/anna/.local/state/hub"),
+    ],
+)
+def test_the_state_folder_is_the_service_managers_else_the_users(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], folder: str
+) -> None:
+    for name in ("STATE_DIRECTORY", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert state_folder() == Path(folder)
+    assert state_folder("elsewhere") == Path("elsewhere")
+
+
+def test_an_unexpected_error_is_a_sentence_unless_debug_is_asked_for(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("hub.ops.settings.check_settings", broken)
+    result = hub("check")
+    assert result.exit_code == 1
+    assert "RuntimeError: boom" in result.stderr
+    assert "--debug" in result.stderr
+    assert isinstance(hub("--debug", "check").exception, RuntimeError)
+
+
+def test_an_error_of_ours_keeps_its_hint_and_gets_its_exit_code() -> None:
+    class Busy(HubError):
+        code = ErrorCode.DATABASE_BUSY
+
+    failure = as_failure(ExceptionGroup("tasks", [Busy("the database is locked")]))
+    assert failure.exit_code == Exit.TRY_AGAIN
+    assert failure.format_message() == (
+        f"the database is locked\n  {CATALOGUE[ErrorCode.DATABASE_BUSY].hint}"
+    )
+
+
+def test_an_address_that_is_taken_is_unavailable_and_no_fault() -> None:
+    failure = as_failure(CannotListen("cannot listen on 127.0.0.1:8771: Address already in use"))
+    assert (failure.exit_code, failure.next_step) == (
+        Exit.UNAVAILABLE,
+        "is another hub running? hub status",
+    )
+    assert as_failure(OSError(28, "No space left on device")).exit_code == Exit.UNAVAILABLE
+
+
+def test_durations_have_two_units() -> None:
+    assert [duration(s) for s in (0.4, 61, 3_600, 90_061)] == ["0 s", "1 min 1 s", "1 h", "1 d 1 h"]
+
+
+def test_control_characters_are_spelled_out() -> None:
+    assert printable("a\x1b[2Jb\u202ec\nd") == "a\\x1b[2Jb\\u202ec\nd"

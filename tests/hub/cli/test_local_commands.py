@@ -1,0 +1,114 @@
+"""The commands that need no running hub."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from hub.ops.settings import LocalModelSettings, check_settings
+from tests.hub.cli.conftest import Hub
+
+ROOT = Path(__file__).parents[3]
+BROKEN = Path(__file__).parent / "broken.toml"
+
+
+def test_five_mistakes_are_five_lines_and_exit_code_78(hub: Hub) -> None:
+    result = hub("check", str(BROKEN))
+    assert result.exit_code == 78
+    assert result.output.splitlines() == [
+        f"{BROKEN}:2:1: error: hub.nmae: unknown key - did you mean 'name'?",
+        f"{BROKEN}:5:11: error: listen.devices.address: other machines could reach this address without TLS"
+        " - use 127.0.0.1 behind a proxy with TLS, or write insecure = true",
+        f"{BROKEN}:15:24: error: agents.0.data_types.1: Input should be 'tasks', 'notes', 'timelines', "
+        "'projects' or 'taskComments' - did you mean 'notes'?",
+        f"{BROKEN}:17:12: error: agents.0.schedule: never fires within 8 years",
+        f"{BROKEN}:20:8: error: agents.1.name: another agent has this name - the other one stands in line 11",
+    ]
+    assert all(re.match(r".+:\d+:\d+: error: ", line) for line in result.output.splitlines())
+
+
+def test_problems_in_json_have_their_positions(hub: Hub) -> None:
+    result = hub("check", str(BROKEN), "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["schema"], told["ok"]) == (78, "hub.check/1", False)
+    assert [(p["line"], p["column"]) for p in told["problems"]] == [
+        (2, 1),
+        (5, 11),
+        (15, 24),
+        (17, 12),
+        (20, 8),
+    ]
+
+
+def test_a_warning_is_no_error_unless_strict(hub: Hub, tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_text('[storage]\nurl = "sqlite://"\n')
+    relaxed, strict = hub("check", str(file)), hub("check", str(file), "--strict")
+    assert (relaxed.exit_code, strict.exit_code) == (0, 78)
+    assert ":2:7: warning: storage.url:" in relaxed.stdout
+    assert ":2:7: error: storage.url:" in strict.stdout
+
+
+def test_a_file_that_is_not_there_is_a_problem_of_settings(hub: Hub, tmp_path: Path) -> None:
+    result = hub("check", str(tmp_path / "none.toml"))
+    assert result.exit_code == 78
+    assert "'hub init' writes one" in result.stdout
+
+
+def test_init_writes_the_sample_and_makes_a_private_folder(hub: Hub, state: Path, tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    assert hub("init", "--config", str(file)).exit_code == 0
+    assert file.read_text() == (ROOT / "hub.toml").read_text()
+    assert state.stat().st_mode & 0o777 == 0o700
+    assert hub("check", str(file)).exit_code == 0
+
+
+def test_init_can_choose_the_model_on_this_machine(hub: Hub, tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    hub("init", "--local", "--config", str(file))
+    settings, problems = check_settings(file, serving=True)
+    assert problems == []
+    assert settings is not None
+    assert isinstance(settings.model, LocalModelSettings)
+
+
+def test_init_never_overwrites(hub: Hub, tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_text("# mine")
+    result = hub("init", "--config", str(file))
+    assert result.exit_code == 73
+    assert file.read_text() == "# mine"
+
+
+def test_a_state_folder_that_cannot_be_made_is_73(hub: Hub, state: Path, tmp_path: Path) -> None:
+    state.write_text("a file where the folder belongs")
+    assert hub("init", "--config", str(tmp_path / "hub.toml")).exit_code == 73
+
+
+def test_serving_with_broken_settings_says_where_and_starts_nothing(hub: Hub, state: Path) -> None:
+    result = hub("serve", "--config", str(BROKEN))
+    assert result.exit_code == 78
+    assert len(result.stderr.splitlines()) == 5
+    assert not state.exists()
+
+
+def test_serving_needs_the_secret_that_checking_only_warns_of(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    file = tmp_path / "hub.toml"
+    file.write_text((ROOT / "hub.toml").read_text())
+    checked = hub("check", str(file))
+    assert (checked.exit_code, ": warning: model.api_key: " in checked.stdout) == (0, True)
+    served = hub("serve", "--config", str(file))
+    assert (served.exit_code, ": error: model.api_key: " in served.stderr) == (78, True)
+
+
+def test_a_device_without_a_token_is_told_how_to_get_one(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HUB_DEVICE_TOKEN", raising=False)
+    result = hub("connect", "ws://127.0.0.1:1", "--root", str(tmp_path))
+    assert result.exit_code == 2
+    assert "hub token create" in result.stderr

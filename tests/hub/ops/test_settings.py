@@ -1,0 +1,260 @@
+"""hub.toml: what it may say, and how everything wrong with it is told at once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from hub.ops import settings as module
+from hub.ops.address import Address
+from hub.ops.problems import Problem, SettingsInvalid, Severity
+from hub.ops.secret import SecretRef
+from hub.ops.settings import (
+    LocalModelSettings,
+    OpenAIModelSettings,
+    Settings,
+    check_settings,
+    load_settings,
+)
+from protocol.tables import TableName
+
+ROOT = Path(__file__).parents[3]
+Check = Callable[..., list[str]]
+AGENT = """\
+[[agents]]
+name = "notes"
+device = "desk"
+paths = ["~/notes"]
+data_types = ["tasks"]
+prompt = "Find what I promised to do."
+"""
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Check:
+    """The problems of a text, each as ``line:column: severity: ...``."""
+
+    def problems(text: str, *, serving: bool = True, **environ: str) -> list[str]:
+        file = tmp_path / "hub.toml"
+        file.write_text(text, "utf-8")
+        found = check_settings(file, environ=environ, serving=serving).problems
+        return [str(problem).removeprefix(f"{file}:") for problem in found]
+
+    return problems
+
+
+def test_the_sample_is_read_as_written(tmp_path: Path) -> None:
+    settings = load_settings(ROOT / "hub.toml", environ={"OPENAI_API_KEY": "k"})
+    assert settings.hub.name == "home"
+    assert settings.listen.devices.address == Address("127.0.0.1", 8770)
+    assert settings.listen.operator.address == Address("127.0.0.1", 8771)
+    assert settings.storage.url == "sqlite:///hub.db"
+    assert isinstance(settings.model, OpenAIModelSettings)
+    assert settings.model.api_key == SecretRef(env="OPENAI_API_KEY")
+    (agent,) = settings.agents
+    assert agent.data_types == (TableName.TASKS, TableName.NOTES)
+    assert (agent.schedule, agent.timezone) == ("0 7 * * 1-5", "Europe/Berlin")
+
+
+def test_what_the_sample_has_commented_out_are_the_defaults(tmp_path: Path) -> None:
+    told = (ROOT / "hub.toml").read_text()
+    section = told.split("# [limits]\n")[1]
+    lines = [line.removeprefix("# ") for line in section.splitlines()]
+    file = tmp_path / "hub.toml"
+    file.write_text("[limits]\n" + "\n".join(lines))
+    assert load_settings(file).limits == Settings().limits
+
+
+def test_an_empty_file_is_a_hub_without_a_model_on_loopback(tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    file.touch()
+    assert load_settings(file) == Settings()
+    assert Settings().model is None
+    assert Settings().listen.devices.address.is_loopback
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[hub]\nnmae = 1", "2:1: error: hub.nmae: unknown key - did you mean 'name'?"),
+        ("[limts]\nruns = 1", "1:2: error: limts: unknown table - did you mean 'limits'?"),
+        (
+            "[model]\nkind = 'locl'",
+            "2:8: error: model.kind: Input should be 'openai', 'local' - did you mean 'local'?",
+        ),
+        ("[model]\nname = 'x'", "1:1: error: model.kind: missing"),
+        ("[model]\nkind = 'openai'\nname = 'x'", "1:1: error: model.base_url: missing"),
+        ("[limits]\nruns = '32'", "2:8: error: limits.runs: Input should be a valid integer"),
+        ("[limits]\nruns = 0", "2:8: error: limits.runs: Input should be greater than or equal to 1"),
+        ("[limits]\nruns = true", "2:8: error: limits.runs: Input should be a valid integer"),
+        (
+            "[listen]\ndevices = { compression = 1 }",
+            "2:27: error: listen.devices.compression: Input should be a valid boolean",
+        ),
+        (
+            '[listen.devices]\naddress = "8770"',
+            "2:11: error: listen.devices.address: an address is host:port",
+        ),
+        (
+            '[listen.devices]\naddress = "::1:8770"',
+            "2:11: error: listen.devices.address: an IPv6 address stands in brackets: [::1]:8770",
+        ),
+        (
+            '[listen.devices]\naddress = "a:70000"',
+            "2:11: error: listen.devices.address: a port is a number from 0 to 65535",
+        ),
+        ('[storage]\nurl = "postgresql://db/hub"', "2:7: error: storage.url: only SQLite is served by now"),
+        (
+            '[model]\nkind = "openai"\nname = "m"\nbase_url = "host/v1"',
+            "4:12: error: model.base_url: not the address of a web service",
+        ),
+        (
+            '[model]\nkind = "openai"\nname = "m"\nbase_url = "http://gpu.lan/v1"',
+            "4:12: error: model.base_url: documents and key would cross the network unencrypted",
+        ),
+        (
+            "[model]\nkind = 'local'\nbase_url = 'x'",
+            "3:1: error: model.base_url: unknown key - another kind of this table has it",
+        ),
+        ('x = "a"\ny = [1,\n  2', "3:4: error: Unclosed array"),
+        ("a = 1\na = 2", "2:6: error: Cannot overwrite a value"),
+    ],
+)
+def test_a_mistake_is_told_where_it_stands(check: Check, text: str, problem: str) -> None:
+    assert any(told.startswith(problem) for told in check(text))
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('name = "my notes"', "agents.0.name: String should match pattern"),
+        ("paths = []", "agents.0.paths: Tuple should have at least 1 item after validation, not 0"),
+        ('data_types = ["taks"]', "'taskComments' - did you mean 'tasks'?"),
+        (
+            'file_extensions = [".md", "txt"]',
+            'file_extensions.1: a file extension begins with a dot - as in ".md"',
+        ),
+        ('prompt = ""', "prompt: String should have at least 1 character"),
+        ('schedule = "0 7 * * 1-5 0"', "schedule: 6 fields instead of five"),
+        ('schedule = "0 0 31 2 *"', "schedule: never fires within 8 years"),
+        ('timezone = "Europe/Brlin"', "timezone: no such time zone - did you mean 'Europe/Berlin'?"),
+        ('timezone = "../../etc/passwd"', 'timezone: no such time zone - as in "Europe/Berlin"'),
+        ('timezone = "Europe"', "timezone: no such time zone"),
+    ],
+)
+def test_a_mistake_in_an_agent_is_told(check: Check, line: str, problem: str) -> None:
+    key = line.split(" = ")[0]
+    rest = "\n".join(other for other in AGENT.splitlines() if not other.startswith(f"{key} ="))
+    assert any(problem in told for told in check(f"{rest}\n{line}\n"))
+
+
+def test_all_mistakes_are_told_at_once_in_order(check: Check) -> None:
+    told = check(AGENT + AGENT + 'timezone = "x"\n[model]\nkind = "openai"\n[hub]\nname = ""\nage = 1\n')
+    assert [line.split(":")[0] for line in told] == ["8", "13", "14", "14", "17", "18"]
+    assert "agents.1.name: another agent has this name - the other one stands in line 2" in told[0]
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:8770", "[::]:8770", "192.168.1.5:8770", "hub.lan:8770"])
+def test_an_address_beyond_this_machine_needs_to_be_called_insecure(check: Check, address: str) -> None:
+    text = f'[listen.devices]\naddress = "{address}"\n'
+    assert [line.split(" - ")[0] for line in check(text)] == [
+        "2:11: error: listen.devices.address: other machines could reach this address without TLS"
+    ]
+    assert check(text + "insecure = true\n") == [
+        "3:12: warning: listen.devices.insecure: other machines reach this address without TLS"
+    ]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "127.8.8.8:1", "[::1]:8770", "localhost:8770"])
+def test_an_address_of_this_machine_is_fine(check: Check, address: str) -> None:
+    assert check(f'[listen.operator]\naddress = "{address}"') == []
+    assert str(Address.parse(address)) == address
+
+
+OPENAI = '[model]\nkind = "openai"\nbase_url = "http://127.0.0.1/v1"\nname = "m"\n'
+
+
+def test_a_secret_in_the_open_is_an_error_that_does_not_repeat_it(check: Check) -> None:
+    secret = "sk-abcdefghijklmnopqrstuvwxyz"
+    for text in (
+        f'{OPENAI}api_key = "{secret}"',
+        f'[model]\nkind = "nonsense"\napi_key = "{secret}"',
+        f'{AGENT}schedule = "{secret}"',
+        f'{AGENT}[agents.more]\nx = ["{secret}"]',
+        f'[model]\nkind = "openai"\nname = "m"\nbase_url = "https://me:{secret}@host/v1"',
+    ):
+        told = check(text)
+        assert any("a secret does not stand in this file" in line for line in told)
+        assert not any(secret in line for line in told)
+
+
+def test_a_plain_word_as_a_key_is_told_once(check: Check) -> None:
+    assert check(f'{OPENAI}api_key = "hunter2"') == [
+        "5:11: error: model.api_key: a secret does not stand in this file"
+        ' - name where it is: { env = "NAME" } or { file = "PATH" }'
+    ]
+
+
+def test_a_secret_that_is_not_there_is_an_error_when_serving_else_a_warning(check: Check) -> None:
+    text = f'{OPENAI}api_key = {{ env = "KEY" }}'
+    told = "model.api_key: the environment variable KEY is not set"
+    assert check(text) == [f"5:11: error: {told}"]
+    assert check(text, serving=False) == [f"5:11: warning: {told}"]
+    assert check(text, KEY="k") == []
+
+
+def test_a_secrets_file_lies_beside_the_settings_and_is_private(check: Check, tmp_path: Path) -> None:
+    text = f'{OPENAI}api_key = {{ file = "key" }}'
+    file = tmp_path / "key"
+    assert check(text) == [f"5:11: error: model.api_key: cannot read {file}: No such file or directory"]
+    file.write_text(" k\n")
+    file.chmod(0o644)
+    assert check(text) == [f"5:11: warning: model.api_key: others may read {file} - chmod 600 {file}"]
+    file.chmod(0o600)
+    assert check(text) == []
+    assert SecretRef(file=file).resolve() == "k"
+    file.write_text("\n")
+    assert check(text) == [f"5:11: error: model.api_key: {file} is empty"]
+
+
+def test_a_secret_has_one_place(check: Check) -> None:
+    told = ["5:11: error: model.api_key: give either env or file"]
+    assert check(f"{OPENAI}api_key = {{}}") == told
+    assert check(f'{OPENAI}api_key = {{ env = "A", file = "b" }}') == told
+
+
+def test_two_day_fields_of_a_schedule_are_a_warning(check: Check) -> None:
+    (told,) = check(AGENT + 'schedule = "0 0 13 * 5"')
+    assert told.startswith("7:12: warning: agents.0.schedule: fires when")
+
+
+def test_text_that_is_not_utf_8_is_told_where_it_stops_being_so(tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_bytes(b'[hub]\nname = "\xff"')
+    assert check_settings(file).problems == [Problem(str(file), 2, 9, "", "not UTF-8")]
+
+
+def test_loading_raises_the_errors_and_keeps_warnings_out(tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_text('[storage]\nurl = "sqlite://"\n')
+    assert load_settings(file).storage.url == "sqlite://"
+    file.write_text('[storage]\nurl = "sqlite://"\n[hub]\nx = 1')
+    with pytest.raises(SettingsInvalid) as invalid:
+        load_settings(file)
+    assert [problem.severity for problem in invalid.value.problems] == [Severity.ERROR]
+
+
+def test_the_model_on_this_machine_needs_nothing_but_its_kind(tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_text('[model]\nkind = "local"\n')
+    assert load_settings(file).model == LocalModelSettings(kind="local")
+
+
+def test_the_keys_of_every_table_are_known_to_the_hints() -> None:
+    def below(model: type[BaseModel]) -> set[type[BaseModel]]:
+        return {model}.union(*(below(inner) for inner in model.__subclasses__()))
+
+    abstract = {module.Table, module.Listener, module.ModelTuning}
+    known = {model for models in module._TABLES.values() for model in models}
+    assert known == (below(module.Table) | {SecretRef}) - abstract
