@@ -1,0 +1,244 @@
+"""The plan of the house as rules over source text: who may import whom, and what stands where.
+
+A rule takes modules and gives findings, one line each, so that it can be tried on a planted violation.
+"""
+
+import ast
+import graphlib
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+
+GROUND = {"protocol", "hub.clock", "hub.log", "hub.metrics", "hub.document", "hub.version"}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "protocol": set(),
+    "storage": {"protocol"},
+    "storage.migrations.versions": set(),  # a revision must not change when the code does
+    "hub": set(),  # the package itself; what is in it has rows of its own
+    "hub.clock": {"protocol.ids"},
+    "hub.log": set(),
+    "hub.metrics": set(),
+    "hub.document": set(),
+    "hub.version": set(),
+    "hub.supervisor": GROUND,
+    "hub.text": set(),
+    "hub.extraction": GROUND | {"hub.text"},
+    "hub.links": GROUND | {"storage"},
+    "hub.agents": GROUND | {"storage", "hub.links"},
+    "hub.runs": GROUND | {"storage", "hub.links", "hub.agents", "hub.extraction", "hub.text"},
+    "hub.device": {"protocol", "hub.text", "hub.clock", "hub.log"},
+}
+# May look at all below, and at each other.
+TOP = {
+    "hub.router",
+    "hub.requests",
+    "hub.operations",
+    "hub.ops",
+    "hub.daemon",
+    "hub.cli",
+    "hub.__main__",
+}
+
+STANDS_IN: dict[str, set[str]] = {
+    "sqlalchemy": {"storage"},
+    "alembic": {"storage"},
+    "asyncpg": {"storage"},
+    "aiosqlite": {"storage", "hub.device"},  # a device's own file
+    "sqlite3": {"storage", "hub.device"},
+    "fastapi": {"hub.ops"},
+    "starlette": {"hub.ops"},
+    "uvicorn": {"hub.ops"},
+    "openai": {"hub.extraction"},
+    "websockets": {"hub.links", "hub.device"},
+}
+# All that the protocol may stand on: nothing here opens, waits, reads a clock or draws a lot.
+PURE = {"abc", "base64", "collections", "enum", "hashlib", "inspect", "msgspec", "re", "types", "typing"}
+IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
+
+LOOSE_TASKS = {
+    "asyncio.create_task",
+    "asyncio.ensure_future",
+    "asyncio.TaskGroup",
+    "asyncio.run_coroutine_threadsafe",
+}
+CHANCE = {"random", "secrets"}
+CLOCKS = {
+    *(f"time.{name}" for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "sleep")),
+    *(f"datetime.datetime.{name}" for name in ("now", "utcnow", "today")),
+    "datetime.date.today",
+    *(f"uuid.uuid{version}" for version in (1, 4, 6, 7)),
+    "os.urandom",
+}
+TIME_AND_CHANCE_COME_IN_AT = "hub.clock"
+
+
+class Module(NamedTuple):
+    """A module's dotted name and its text."""
+
+    name: str
+    source: str
+    is_package: bool = False
+
+
+class Import(NamedTuple):
+    target: str
+    line: int
+
+
+Rule = Callable[[Collection[Module]], Iterator[str]]
+
+
+def modules_of_the_house() -> list[Module]:
+    """Every module of ours, the tests apart."""
+    found = []
+    for path in sorted(
+        path for room in ("protocol", "storage", "hub") for path in (ROOT / room).rglob("*.py")
+    ):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        is_package = parts[-1] == "__init__"
+        name = ".".join(parts[:-1] if is_package else parts)
+        found.append(Module(name, path.read_text(encoding="utf-8"), is_package))
+    return found
+
+
+def imports_of(module: Module, known: Collection[str] = ()) -> Iterator[Import]:
+    """Everything *module* imports, wherever it stands in it: at the top, in a function, for typing only."""
+    for node in ast.walk(ast.parse(module.source)):
+        match node:
+            case ast.Import(names=names):
+                yield from (Import(name.name, node.lineno) for name in names)
+            case ast.ImportFrom(module=origin, names=names, level=level):
+                base = _absolute(module, origin, level)
+                for name in names:
+                    inner = f"{base}.{name.name}"
+                    yield Import(inner if inner in known else base, node.lineno)
+            case ast.Call(
+                func=ast.Attribute(attr="import_module") | ast.Name(id="import_module" | "__import__"),
+                args=[ast.Constant(value=str(target)), *_],
+            ):
+                yield Import(target, node.lineno)
+
+
+def rooms_keep_to_their_floor(modules: Collection[Module]) -> Iterator[str]:
+    """A room imports only what the table allows, and every module has a room."""
+    names = {module.name for module in modules}
+    for module in modules:
+        room = _room(module.name)
+        if room is None:
+            yield f"{module.name}: has no row in the import table"
+            continue
+        for target, line in imports_of(module, names):
+            if target.partition(".")[0] not in ("protocol", "storage", "hub"):
+                continue
+            if room in TOP or _within(target, {room} - {"hub"}) or _within(target, MAY_IMPORT[room]):
+                continue
+            yield f"{module.name}:{line}: {room} may not import {target}"
+
+
+def libraries_stand_in_their_rooms(modules: Collection[Module]) -> Iterator[str]:
+    """SQL in storage, HTTP in ops, the model's client in extraction, sockets at the two ends of the wire."""
+    for module in modules:
+        for target, line in imports_of(module):
+            rooms = STANDS_IN.get(target.partition(".")[0])
+            if rooms is not None and not _within(module.name, rooms):
+                yield f"{module.name}:{line}: {target} belongs in {' or '.join(sorted(rooms))}"
+
+
+def the_protocol_does_no_io(modules: Collection[Module]) -> Iterator[str]:
+    """Bytes and time in, events and bytes out: no clock, socket, file, logger or task in there."""
+    for module in modules:
+        if not _within(module.name, {"protocol"}):
+            continue
+        for target, line in imports_of(module):
+            if target.partition(".")[0] not in PURE | {"protocol"}:
+                yield f"{module.name}:{line}: the protocol does not stand on {target}"
+        for node in ast.walk(ast.parse(module.source)):
+            match node:
+                case ast.Call(func=ast.Name(id=called)) if called in IMPURE_CALLS:
+                    yield f"{module.name}:{node.lineno}: the protocol does not call {called}"
+                case ast.AsyncFunctionDef() | ast.Await() | ast.AsyncWith() | ast.AsyncFor():
+                    yield f"{module.name}:{node.lineno}: the protocol does not wait"
+
+
+def nothing_imports_itself_by_a_detour(modules: Collection[Module]) -> Iterator[str]:
+    """No circle among modules."""
+    names = {module.name for module in modules}
+    graph = {
+        module.name: {target for target, _ in imports_of(module, names) if target in names} - {module.name}
+        for module in modules
+    }
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        yield "a circle: " + " <- ".join(error.args[1])
+
+
+def tasks_have_an_owner(modules: Collection[Module]) -> Iterator[str]:
+    """Tasks are started in a task group that a block owns."""
+    for module in modules:
+        for used, line in _uses(module):
+            loop, _, called = used.rpartition(".")
+            if used in LOOSE_TASKS or (called in ("create_task", "ensure_future") and "loop" in loop):
+                yield f"{module.name}:{line}: {used} leaves a task without an owner"
+
+
+def time_and_chance_are_handed_in(modules: Collection[Module]) -> Iterator[str]:
+    """Only hub.clock looks at a clock or draws a lot."""
+    for module in modules:
+        if module.name == TIME_AND_CHANCE_COME_IN_AT:
+            continue
+        for target, line in imports_of(module):
+            if target.partition(".")[0] in CHANCE:
+                yield f"{module.name}:{line}: {target} is chance; take a Chance or an IdFactory"
+        for used, line in _uses(module):
+            if used in CLOCKS:
+                yield f"{module.name}:{line}: {used}; take a Clock, a Chance or an IdFactory"
+
+
+RULES: tuple[Rule, ...] = (
+    rooms_keep_to_their_floor,
+    libraries_stand_in_their_rooms,
+    the_protocol_does_no_io,
+    nothing_imports_itself_by_a_detour,
+    tasks_have_an_owner,
+    time_and_chance_are_handed_in,
+)
+
+
+def _room(name: str) -> str | None:
+    """The row of the table that *name* stands in: the longest that fits."""
+    fitting = [room for room in {*MAY_IMPORT, *TOP} - {"hub"} if _within(name, {room})]
+    return max(fitting, key=len, default="hub" if name == "hub" else None)
+
+
+def _within(name: str, rooms: Collection[str]) -> bool:
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def _absolute(module: Module, origin: str | None, level: int) -> str:
+    """What ``from <level dots><origin>`` means in *module*."""
+    if level == 0:
+        return origin or ""
+    parts = module.name.split(".")
+    package = parts[: len(parts) - level + (1 if module.is_package else 0)]
+    return ".".join([*package, *([origin] if origin else [])])
+
+
+def _uses(module: Module) -> Iterator[tuple[str, int]]:
+    """Every dotted name that *module* uses or imports, spelled from where it was imported."""
+    tree = ast.parse(module.source)
+    spelled: dict[str, str] = {}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                spelled.update((name.asname, name.name) for name in names if name.asname)
+            case ast.ImportFrom(module=str(origin), names=names, level=0):
+                spelled.update((name.asname or name.name, f"{origin}.{name.name}") for name in names)
+                yield from ((f"{origin}.{name.name}", node.lineno) for name in names)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            first, dot, rest = ast.unparse(node).partition(".")
+            yield spelled.get(first, first) + dot + rest, node.lineno

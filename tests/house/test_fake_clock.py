@@ -1,0 +1,45 @@
+"""The clock that tests move by hand keeps time as a clock does."""
+
+from datetime import timedelta
+
+import anyio
+
+from tests.support.clock import START, FakeClock, SeededChance
+
+
+async def test_a_sleeper_wakes_when_its_time_has_come_and_not_before() -> None:
+    clock, woke = FakeClock(), list[float]()
+
+    async def sleep() -> None:
+        await clock.sleep(10)
+        woke.append(clock.monotonic())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(sleep)
+        await clock.pass_time(9)
+        assert woke == []
+        began = clock.monotonic()
+        await clock.pass_time(5)
+        assert woke == [began + 1]
+        assert clock.now() == START + timedelta(seconds=14)
+
+
+async def test_a_task_that_sleeps_in_a_loop_goes_round_for_each_time_that_passes() -> None:
+    clock, rounds = FakeClock(), list[float]()
+
+    async def beat() -> None:
+        while True:
+            await clock.sleep(1)
+            rounds.append(clock.monotonic())
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(beat)
+        await clock.pass_time(5)
+        assert len(rounds) == 5
+        group.cancel_scope.cancel()
+    assert clock.sleeping == 0
+
+
+def test_chance_is_the_same_for_the_same_seed() -> None:
+    assert SeededChance(1).token_bytes(8) == SeededChance(1).token_bytes(8) != SeededChance(2).token_bytes(8)
+    assert all(2 <= SeededChance(seed).uniform(2, 3) <= 3 for seed in range(50))

@@ -1,0 +1,136 @@
+"""The plan as a test: each rule holds in the house, and each finds a violation that is planted."""
+
+import pytest
+
+from tests.house.rules import (
+    RULES,
+    Import,
+    Module,
+    Rule,
+    imports_of,
+    libraries_stand_in_their_rooms,
+    modules_of_the_house,
+    nothing_imports_itself_by_a_detour,
+    rooms_keep_to_their_floor,
+    tasks_have_an_owner,
+    the_protocol_does_no_io,
+    time_and_chance_are_handed_in,
+)
+
+HOUSE = modules_of_the_house()
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_house_keeps_its_rules(rule: Rule) -> None:
+    assert list(rule(HOUSE)) == []
+
+
+def test_the_whole_house_is_looked_at() -> None:
+    names = {module.name for module in HOUSE}
+    assert {"protocol.session", "storage", "hub", "hub.clock", "hub.links"} <= names
+
+
+PLANTED: list[tuple[Rule, str, str]] = [
+    (rooms_keep_to_their_floor, "protocol.frame", "import storage.store"),
+    (rooms_keep_to_their_floor, "protocol.frame", "from hub.clock import Clock"),
+    (rooms_keep_to_their_floor, "storage.runs", "from hub import clock"),
+    (rooms_keep_to_their_floor, "storage.migrations.versions.0001_devices", "import storage.schema"),
+    (rooms_keep_to_their_floor, "hub.clock", "from protocol.hub_session import HubSession"),
+    (rooms_keep_to_their_floor, "hub.text.mail", "from hub.document import Document"),
+    (rooms_keep_to_their_floor, "hub.links.auth", "from hub.runs.runner import Runner"),
+    (rooms_keep_to_their_floor, "hub.links.auth", "from ..runs import runner"),
+    (rooms_keep_to_their_floor, "hub.links.auth", "def f():\n    import hub.ops.server"),
+    (rooms_keep_to_their_floor, "hub.links.auth", "if TYPE_CHECKING:\n    from hub.agents import declared"),
+    (rooms_keep_to_their_floor, "hub.links.auth", "importlib.import_module('hub.daemon')"),
+    (rooms_keep_to_their_floor, "hub.runs.runner", "from hub.router import Router"),
+    (rooms_keep_to_their_floor, "hub.device.client", "from hub.links.link import DeviceLink"),
+    (rooms_keep_to_their_floor, "hub.extraction.llm", "from storage.store import Store"),
+    (rooms_keep_to_their_floor, "hub", "from hub.clock import Clock"),
+    (rooms_keep_to_their_floor, "hub.utils", "x = 1"),
+    (libraries_stand_in_their_rooms, "hub.runs.runner", "import sqlalchemy as sa"),
+    (libraries_stand_in_their_rooms, "hub.ops.api", "from sqlalchemy.exc import DBAPIError"),
+    (libraries_stand_in_their_rooms, "hub.cli.show", "import sqlite3"),
+    (libraries_stand_in_their_rooms, "hub.cli.app", "def f():\n    import uvicorn"),
+    (libraries_stand_in_their_rooms, "hub.links.listener", "from starlette.requests import Request"),
+    (libraries_stand_in_their_rooms, "hub.runs.runner", "import openai"),
+    (libraries_stand_in_their_rooms, "hub.ops.server", "from websockets.asyncio.server import serve"),
+    (the_protocol_does_no_io, "protocol.session", "import asyncio"),
+    (the_protocol_does_no_io, "protocol.session", "from anyio import sleep"),
+    (the_protocol_does_no_io, "protocol.session", "import logging"),
+    (the_protocol_does_no_io, "protocol.session", "def f():\n    import os.path"),
+    (the_protocol_does_no_io, "protocol.session", "from pathlib import Path"),
+    (the_protocol_does_no_io, "protocol.session", "import random"),
+    (the_protocol_does_no_io, "protocol.session", "import socket, ssl"),
+    (the_protocol_does_no_io, "protocol.session", "from time import monotonic"),
+    (the_protocol_does_no_io, "protocol.session", "from datetime import datetime"),
+    (the_protocol_does_no_io, "protocol.session", "open('x')"),
+    (the_protocol_does_no_io, "protocol.session", "async def f(): ..."),
+    (tasks_have_an_owner, "hub.runs.runner", "import asyncio\nasyncio.create_task(f())"),
+    (tasks_have_an_owner, "hub.runs.runner", "import asyncio as aio\naio.ensure_future(f())"),
+    (tasks_have_an_owner, "hub.runs.runner", "from asyncio import create_task as go\ngo(f())"),
+    (tasks_have_an_owner, "hub.runs.runner", "async with asyncio.TaskGroup() as tg: ..."),
+    (tasks_have_an_owner, "hub.runs.runner", "asyncio.get_running_loop().create_task(f())"),
+    (tasks_have_an_owner, "hub.runs.runner", "self._loop.create_task(f())"),
+    (time_and_chance_are_handed_in, "hub.runs.runner", "import time\ntime.time()"),
+    (time_and_chance_are_handed_in, "hub.runs.runner", "from time import monotonic"),
+    (time_and_chance_are_handed_in, "hub.runs.runner", "import datetime as dt\ndt.datetime.now()"),
+    (time_and_chance_are_handed_in, "hub.runs.runner", "from datetime import datetime\ndatetime.now(UTC)"),
+    (time_and_chance_are_handed_in, "hub.runs.runner", "from datetime import date\nf(default=date.today)"),
+    (time_and_chance_are_handed_in, "hub.runs.runner", "from uuid import uuid4"),
+    (time_and_chance_are_handed_in, "hub.runs.runner", "import uuid\nuuid.uuid4()"),
+    (time_and_chance_are_handed_in, "storage.runs", "from random import random"),
+    (time_and_chance_are_handed_in, "hub.links.auth", "import secrets"),
+    (time_and_chance_are_handed_in, "hub.links.auth", "import os\nos.urandom(8)"),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "source"), PLANTED, ids=lambda part: getattr(part, "__name__", part)
+)
+def test_a_planted_violation_is_found(rule: Rule, name: str, source: str) -> None:
+    assert len(list(rule([Module(name, source)]))) >= 1
+
+
+ALLOWED: list[tuple[str, str]] = [
+    ("protocol.session", "from protocol.codec import Codec\nimport msgspec"),
+    ("storage.runs", "import sqlalchemy as sa\nfrom protocol.ids import RunId\nfrom . import database"),
+    ("hub.clock", "import random, secrets, time\nfrom protocol.ids import spell_id\ntime.time()"),
+    ("hub.links.auth", "from storage.store import Store\nfrom hub.links.link import DeviceLink"),
+    ("hub.links.listener", "from websockets.asyncio.server import serve"),
+    ("hub.runs.runner", "from datetime import datetime\ndatetime.fromtimestamp(0, UTC)\ngroup.start_soon(f)"),
+    ("hub.device.client", "import aiosqlite\nimport websockets\nfrom hub.log import Channel"),
+    ("hub.daemon", "from hub.ops.server import OperatorServer\nfrom hub.runs.runner import Runner"),
+    ("hub.ops.server", "import uvicorn\nfrom hub.router import Router"),
+]
+
+
+@pytest.mark.parametrize(("name", "source"), ALLOWED, ids=lambda part: part)
+def test_what_the_plan_allows_is_not_found(name: str, source: str) -> None:
+    assert [finding for rule in RULES for finding in rule([Module(name, source)])] == []
+
+
+def test_a_circle_among_modules_is_found() -> None:
+    circle = [
+        Module("hub.runs.a", "from hub.runs import b"),
+        Module("hub.runs.b", "def f():\n    from .c import g"),
+        Module("hub.runs.c", "import hub.runs.a"),
+    ]
+    assert len(list(nothing_imports_itself_by_a_detour(circle))) == 1
+    assert list(nothing_imports_itself_by_a_detour(circle[:2])) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "target"),
+    [
+        (Module("hub.links.auth", "from .link import DeviceLink"), "hub.links.link"),
+        (Module("hub.links.auth", "from . import link"), "hub.links.link"),
+        (Module("hub.links.auth", "from ..clock import Clock"), "hub.clock"),
+        (Module("hub.links", "from .link import DeviceLink", is_package=True), "hub.links.link"),
+        (Module("hub.links", "from . import link", is_package=True), "hub.links.link"),
+        (Module("hub.links.auth", "from hub.links import link"), "hub.links.link"),
+        (Module("hub.links.auth", "from hub.links import NAME"), "hub.links"),
+    ],
+    ids=str,
+)
+def test_an_import_is_read_however_it_is_spelled(module: Module, target: str) -> None:
+    assert list(imports_of(module, {"hub.links.link", "hub.clock"})) == [Import(target, 1)]
