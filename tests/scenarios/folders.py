@@ -1,0 +1,112 @@
+"""Large folders, run to the end: how long it takes, and how much the hub's memory grows.
+
+``python -m tests.scenarios.folders`` (``make soak``) does it at full size, prints
+figures and fails when the memory grows beyond its limit; the suite does it small.
+"""
+
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import perf_counter
+
+import anyio
+import msgspec
+
+from tests.scenarios.scene import Scene, are_there_once, scene
+from tests.support.model import Oracle, plant
+
+MAX_GROWTH_MIB = 64.0
+RUN_TIMEOUT_S = 600.0
+_FILLER = "The river was high that year, and the ferry went twice a day as long as there was light. "
+_SHARES = (
+    ("2,000 small files, rules alone", 2_000, 1_000, False),
+    ("2,000 small files, a model asked about each", 2_000, 1_000, True),
+    ("20 files of 1 MB, rules alone", 20, 1_000_000, False),
+    ("20 files of 1 MB, a model asked about all of it", 20, 1_000_000, True),
+)
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """What a run over a folder cost."""
+
+    first_s: float
+    unchanged_s: float  # the second run, over the same folder
+    before_mib: float  # the hub's resident memory before the first run
+    peak_mib: float
+
+    @property
+    def growth_mib(self) -> float:
+        """What the memory grew by at most."""
+        return self.peak_mib - self.before_mib
+
+
+def folder_of(count: int, size: int, *, for_model: bool) -> tuple[dict[str, str], list[str]]:
+    """So many Markdown files of about *size* characters with two items each, and the items' titles.
+
+    Prose is only there for a model; without one it would not be looked at.
+    """
+    files: dict[str, str] = {}
+    titles: list[str] = []
+    for number in range(count):
+        box, sentence = f"Mend fence {number}", f"send offer {number}"
+        more = plant("Anna", sentence, "2026-12-01", f"K-{number}") if for_model else f"- [ ] {sentence}"
+        filler = "\n\n".join([_FILLER * 10] * (size // len(_FILLER) // 10)) or _FILLER
+        files[f"{number % 20:02}/page{number:04}.md"] = (
+            f"# Page {number}\n\n- [ ] {box}\n\n{filler}\n\n{more}\n"
+        )
+        titles += [box, sentence]
+    return files, sorted(titles)
+
+
+@asynccontextmanager
+async def measured(folder: Path, count: int, size: int, *, with_model: bool) -> AsyncIterator[Figures]:
+    """Run over such a folder twice, looking that nothing is lost or doubled."""
+    files, titles = folder_of(count, size, for_model=with_model)
+    oracle = Oracle() if with_model else None
+    async with scene(folder, files, oracle=oracle) as play:
+        await play.device.start()
+        await play.has_connected()
+        before = memory_mib(play, "VmRSS")
+        first_s = await _run(play, count, done=count)
+        asked = oracle.stats.calls if oracle else 0
+        unchanged_s = await _run(play, count, done=0)
+        are_there_once(play.items(), titles)
+        assert (oracle.stats.calls if oracle else 0) == asked
+        yield Figures(first_s, unchanged_s, before, memory_mib(play, "VmHWM"))
+
+
+async def _run(play: Scene, count: int, *, done: int) -> float:
+    began = perf_counter()
+    run = await play.hub.ended(await play.hub.start_run(), within_s=RUN_TIMEOUT_S)
+    assert (run["outcome"], run["units_done"], run["units_skipped"]) == ("success", done, count - done), run
+    return perf_counter() - began
+
+
+def memory_mib(play: Scene, field: str) -> float:
+    """``VmRSS`` (now) or ``VmHWM`` (at most, ever) of the hub's process."""
+    for line in Path(f"/proc/{play.hub.pid}/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError(f"/proc knows no {field}")
+
+
+async def main() -> int:
+    """Every folder at full size; 1 when the memory grew too much."""
+    worst = 0.0
+    for name, count, size, with_model in _SHARES:
+        with tempfile.TemporaryDirectory() as folder:
+            async with measured(Path(folder), count, size, with_model=with_model) as figures:
+                print(  # noqa: T201  # for the person who runs it
+                    f"{name}: {figures.first_s:.1f} s ({figures.first_s / count * 1000:.1f} ms a file), "
+                    f"unchanged {figures.unchanged_s:.1f} s, memory {figures.before_mib:.0f} MiB "
+                    f"+ {figures.growth_mib:.0f} MiB",
+                    flush=True,
+                )
+                worst = max(worst, figures.growth_mib)
+    return int(worst >= MAX_GROWTH_MIB)
+
+
+if __name__ == "__main__":
+    sys.exit(anyio.run(main))

@@ -1,0 +1,31 @@
+"""Two runs of one agent: neither takes the other's work, and no item is there twice."""
+
+from pathlib import Path
+
+from tests.scenarios.scene import Point, are_there_once, check_boxes, scene, sentences
+from tests.support.model import Fault, Oracle
+
+BOXES, BOX_TITLES = check_boxes(3)
+LETTERS, LETTER_TITLES = sentences(1)
+FIRST_CALL = Point("the device gets the first call", "to_device", "tool_call", arrives=True)
+
+
+async def test_a_run_leaves_alone_what_another_that_waits_for_its_quota_has_planned(tmp_path: Path) -> None:
+    oracle = Oracle().play(Fault.RATE_LIMIT_MS, times=6)
+    oracle.retry_after_s = 0.05
+    async with scene(tmp_path, BOXES | LETTERS, oracle=oracle) as play:
+        await play.device.start()
+        await play.has_connected()
+
+        async def until_it_waits() -> None:
+            await play.comes_to(first, "PAUSED")  # with calls that were sent and are not answered
+
+        play.at(FIRST_CALL, until_it_waits)
+        first = await play.hub.start_run()
+        second = await play.hub.start_run()
+
+        ended = [await play.hub.ended(run_id) for run_id in (first, second)]
+
+        assert [run["outcome"] for run in ended] == ["success", "partial"]
+        assert {error["code"] for error in ended[1]["errors"]} == {"busy"}
+        are_there_once(play.items(), BOX_TITLES + LETTER_TITLES)

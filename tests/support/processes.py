@@ -1,0 +1,187 @@
+"""The daemon and the reference device as real processes, in a folder of their own.
+
+They are started on free loopback ports, stopped or killed by process id, and
+nothing of them outlives the block they are used in.
+"""
+
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from subprocess import DEVNULL
+from typing import Any
+
+import anyio
+import httpx2
+from anyio.abc import Process
+
+ROOT = Path(__file__).parents[2]
+START_TIMEOUT_S = 60.0  # a busy machine
+POLL_S = 0.05
+
+SETTINGS = """\
+[hub]
+name = "test"
+[listen.devices]
+address = "127.0.0.1:0"
+[listen.operator]
+address = "127.0.0.1:0"
+{model}
+[[agents]]
+name = "notes"
+device = "desk"
+paths = ["notes"]
+data_types = ["tasks", "notes", "timelines"]
+prompt = "Find what somebody has to do."
+"""
+
+
+def model_at(base_url: str) -> str:
+    """The ``[model]`` table for an endpoint on this machine."""
+    return f'[model]\nkind = "openai"\nbase_url = "{base_url}"\nname = "oracle"\n'
+
+
+class Program:
+    """One of our programs, run again after it was killed as often as needed."""
+
+    def __init__(self, folder: Path, log: str, words: Sequence[str], *, state: Path | None = None) -> None:
+        self._log = folder / log
+        self._state = state or folder
+        self.words = words
+        self.process: Process | None = None
+
+    async def start(self) -> None:
+        """Start it; it is not necessarily ready by then."""
+        command = [sys.executable, "-m", "hub", "--state", str(self._state), *self.words]
+        with self._log.open("ab") as output:
+            self.process = await anyio.open_process(
+                command, stdin=DEVNULL, stdout=output, stderr=output, cwd=ROOT
+            )
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self.process is not None
+        return self.process.pid
+
+    async def kill(self) -> None:
+        """SIGKILL: nothing of it may run another line."""
+        assert self.process is not None
+        self.process.kill()
+        await self.process.wait()
+
+    async def stop(self) -> int:
+        """SIGTERM, and its exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return await self.process.wait()
+
+    async def close(self) -> None:
+        """Whatever became of it, it is gone afterwards."""
+        if self.process is not None and self.process.returncode is None:
+            with anyio.CancelScope(shield=True):
+                await self.kill()
+
+    async def says(self, words: str, *, within_s: float = 30.0) -> None:
+        """Until *words* stand in what it wrote."""
+        with anyio.move_on_after(within_s):
+            while words not in self.log():
+                await anyio.sleep(POLL_S)
+            return
+        raise AssertionError(f"it never said {words!r}: {self.log()[-4000:]}")
+
+    def log(self) -> str:
+        """What it wrote so far."""
+        return self._log.read_text() if self._log.exists() else ""
+
+
+class HubProcess(Program):
+    """``hub serve`` and the operator's way to it."""
+
+    def __init__(self, folder: Path, *, model: str = "", settings: str | None = None) -> None:
+        (folder / "hub.toml").write_text(settings or SETTINGS.format(model=model))
+        super().__init__(folder, "hub.log", ["serve", "--config", str(folder / "hub.toml")])
+        self._socket = folder / "hub.sock"
+
+    async def start(self) -> None:
+        """Start it and wait until it takes work."""
+        await super().start()
+        assert self.process is not None
+        with anyio.fail_after(START_TIMEOUT_S):
+            while True:
+                assert self.process.returncode is None, self.log()
+                try:
+                    if (await self.ask("GET", "/readyz")).status_code == 200:
+                        return
+                except (httpx2.TransportError, OSError):
+                    pass
+                await anyio.sleep(POLL_S)
+
+    async def ask(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        """One request over the Unix socket."""
+        transport = httpx2.AsyncHTTPTransport(uds=str(self._socket))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://hub", timeout=30) as client:
+            return await client.request(method, path, **options)
+
+    async def get(self, path: str) -> Any:
+        """The JSON of an answer that must be a success."""
+        answer = await self.ask("GET", path)
+        answer.raise_for_status()
+        return answer.json()
+
+    async def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Like ``get``, for what changes something."""
+        answer = await self.ask("POST", path, json=body or {})
+        answer.raise_for_status()
+        return answer.json()
+
+    async def device_url(self) -> str:
+        """Where devices connect, this time."""
+        return f"ws://{(await self.get('/v1/status'))['listeners']['devices']}"
+
+    async def token(self, device: str = "desk") -> str:
+        """A fresh token."""
+        token: str = (await self.post("/v1/tokens", {"device": device}))["token"]
+        return token
+
+    async def start_run(self, agent: str = "notes") -> str:
+        """Queue a run; its id."""
+        run_id: str = (await self.post(f"/v1/agents/{agent}/runs"))["id"]
+        return run_id
+
+    async def ended(self, run_id: str, *, within_s: float = 60.0) -> dict[str, Any]:
+        """The run, once it has come to a final state. The hub may be killed and back meanwhile."""
+        run: dict[str, Any] = {}
+        with anyio.move_on_after(within_s):
+            while run.get("state") not in ("COMPLETED", "FAILED", "CANCELLED"):
+                await anyio.sleep(POLL_S)
+                try:
+                    listed = (await self.get("/v1/runs"))["runs"]  # light: without every file of the run
+                except (httpx2.TransportError, OSError):
+                    continue
+                run = next(run for run in listed if run["id"] == run_id)
+            detail: dict[str, Any] = await self.get(f"/v1/runs/{run_id}")
+            return detail
+        raise AssertionError(f"the run did not end: {run}\n{self.log()[-4000:]}")
+
+
+class DeviceProcess(Program):
+    """``hub connect``: the reference device over ``folder/notes``."""
+
+    def __init__(self, folder: Path, url: str, token: str) -> None:
+        self.database = folder / "desk.db"
+        token_file = folder / "desk.token"
+        token_file.write_text(token)
+        token_file.chmod(0o600)
+        options = ["--root", str(folder / "notes"), "--db", str(self.database), "--name", "desk"]
+        super().__init__(folder, "desk.log", ["connect", url, *options, "--token-file", str(token_file)])
+
+
+@asynccontextmanager
+async def closing(*programs: Program) -> AsyncIterator[None]:
+    """Whatever happens inside, the programs are gone afterwards."""
+    try:
+        yield
+    finally:
+        for program in programs:
+            await program.close()
