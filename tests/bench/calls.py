@@ -1,0 +1,138 @@
+"""Rows 1, 2, 3, 5 and 6: round trips of ``tool_call`` and ``tool_result``."""
+
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
+from functools import partial
+from statistics import median
+from typing import Final
+
+from tests.bench.client import ClientConfig
+from tests.bench.fastapi_server import FastApiConfig
+from tests.bench.hub_server import HubConfig, Variant
+from tests.bench.processes import Pair, paired
+from tests.bench.raw_server import RawConfig
+from tests.bench.rounds import play, ratio, spread_of
+from tests.bench.rows import Goal, Row, at_least, gate
+
+ROWS: Final = frozenset({1, 2, 3, 5, 6})
+_SECONDS: Final = 1.0
+_MANY: Final = 1_000
+_FEW: Final = 100
+_WARN_SHARE: Final = 0.9
+
+HUB: Final = "tests.bench.hub_server"
+FASTAPI: Final = "tests.bench.fastapi_server"
+RAW: Final = "tests.bench.raw_server"
+
+
+class _Phase:
+    """A server, so many of its devices, and so many calls open on each."""
+
+    def __init__(self, rows: Collection[int], server: str, peers: int, in_flight: int) -> None:
+        self.rows = frozenset(rows)
+        self.server = server
+        self.peers = peers
+        self.in_flight = in_flight
+
+    @property
+    def name(self) -> str:
+        return f"{self.server} {self.peers}x{self.in_flight}"
+
+
+_PHASES: Final = [
+    _Phase({1, 3, 6}, "hub", _FEW, 1),
+    _Phase({2, 3}, "hub", _MANY, 1),
+    _Phase({5}, "hub", 1, _FEW),
+    _Phase({1}, "fastapi", _FEW, 1),
+    _Phase({2}, "fastapi", _MANY, 1),
+    _Phase({5}, "fastapi", 1, _FEW),
+    _Phase({1}, "sansio", _FEW, 1),
+    _Phase({2}, "sansio", _MANY, 1),
+    _Phase({5}, "sansio", 1, _FEW),
+    _Phase({3}, "raw", _FEW, 1),
+    _Phase({3}, "raw", _MANY, 1),
+    _Phase({5}, "plain", 1, _FEW),
+    _Phase({5}, "at once", 1, _FEW),
+    _Phase({6}, "timeless", _FEW, 1),
+]
+
+_DEFAULT: Final = "... / FastAPI on uvicorn's default"
+_RATIOS: Final[list[tuple[int, str, Goal | None, str, str, str]]] = [
+    (1, "calls, 100 links: hub / FastAPI hub", at_least(1.4, hard=1.2), "100x1", "hub", "fastapi"),
+    (1, _DEFAULT, None, "100x1", "hub", "sansio"),
+    (2, "calls, 1,000 links: hub / FastAPI hub", at_least(1.6, hard=1.3), "1000x1", "hub", "fastapi"),
+    (2, _DEFAULT, None, "1000x1", "hub", "sansio"),
+    (3, "calls, 100 links: hub / raw TCP", at_least(0.5), "100x1", "hub", "raw"),
+    (3, "calls, 1,000 links: hub / raw TCP", at_least(0.5), "1000x1", "hub", "raw"),
+    (5, "100 calls on a link: hub / plain send", gate(1.6), "1x100", "hub", "plain"),
+    (5, "... / a write a frame, no await", None, "1x100", "hub", "at once"),
+    (5, "... / FastAPI hub", at_least(2.0), "1x100", "hub", "fastapi"),
+    (5, _DEFAULT, None, "1x100", "hub", "sansio"),
+    (6, "100 links: with / without deadlines", gate(0.9), "100x1", "hub", "timeless"),
+]
+_VARIANTS: Final = {
+    "hub": Variant.WHOLE,
+    "plain": Variant.LIBRARY_SENDS,
+    "at once": Variant.SENDS_AT_ONCE,
+    "timeless": Variant.NO_DEADLINES,
+}
+
+
+def _open(stack: ExitStack, server: str, devices: int) -> Pair:
+    client = ClientConfig(port=0, devices=devices, is_prefixed=server == "raw")
+    match server:
+        case "fastapi":
+            return stack.enter_context(paired(FASTAPI, FastApiConfig(devices=devices), client))
+        case "sansio":
+            ordinary = FastApiConfig(devices=devices, sockets="websockets-sansio")
+            return stack.enter_context(paired(FASTAPI, ordinary, client))
+        case "raw":
+            return stack.enter_context(paired(RAW, RawConfig(devices=devices), client))
+        case _:
+            hub = HubConfig(devices=devices, variant=_VARIANTS[server])
+            return stack.enter_context(paired(HUB, hub, client))
+
+
+def run(told: Callable[[str], None], wanted: Collection[int]) -> list[Row]:
+    """Play the rounds of those *wanted*. All servers are up at once, one works at a time."""
+    phases = [phase for phase in _PHASES if phase.rows & set(wanted)]
+    needed: dict[str, int] = {}
+    for phase in phases:
+        needed[phase.server] = max(needed.get(phase.server, 0), phase.peers)
+    with ExitStack() as stack:
+        pairs = {server: _open(stack, server, devices) for server, devices in needed.items()}
+        for server, pair in pairs.items():
+            told(f"{server}: {needed[server]} devices connected, server on {pair.loop}")
+
+        cpu_us: dict[str, list[float]] = {phase.name: [] for phase in phases}
+
+        def measure(phase: _Phase) -> float:
+            order = {"do": "calls", "peers": phase.peers, "in_flight": phase.in_flight, "seconds": _SECONDS}
+            answer = pairs[phase.server].ask(order)
+            cpu_us[phase.name].append(answer["cpu_us"])
+            rate: float = answer["rate"]
+            return rate
+
+        rounds = play(
+            {phase.name: partial(measure, phase) for phase in phases},
+            [pid for pair in pairs.values() for pid in pair.pids],
+            told=told,
+        )
+        for phase in phases:
+            spread = spread_of([played[phase.name].value for played in rounds])
+            told(
+                f"{phase.name:>15}: {spread.least:7.0f} / {spread.middle:7.0f} / {spread.most:7.0f} calls/s, "
+                f"{median(cpu_us[phase.name]):5.1f} us of CPU each"
+            )
+        shares = ", ".join(f"{server} {pair.client_share:.0%}" for server, pair in pairs.items())
+        told(f"clients used at most this of their core: {shares}")
+        for server, pair in pairs.items():
+            if pair.client_share > _WARN_SHARE:
+                told(
+                    f"WARNING: the client of {server} was near its limit: that server may be faster than told"
+                )
+    return [
+        Row(str(number), what, goal, ratio(rounds, f"{above} {shape}", f"{below} {shape}"))
+        for number, what, goal, shape, above, below in _RATIOS
+        if number in wanted
+    ]

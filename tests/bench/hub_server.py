@@ -1,0 +1,183 @@
+"""The hub under measurement: its listener, roster, authenticator and links, as the daemon makes them.
+
+Tokens are looked up in a database in memory. Run as ``python -m
+tests.bench.hub_server CONFIG``.
+"""
+
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, Final
+
+import anyio
+import msgspec
+import sqlalchemy as sa
+
+from hub.clock import SystemChance, SystemClock
+from hub.links.auth import Authenticator, hash_token
+from hub.links.deadlines import DeadlineWheel, Slot, Timed
+from hub.links.link import DeviceLink
+from hub.links.listener import DeviceListener
+from hub.links.open_link import LinkLimits
+from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, Roster
+from hub.links.transport import DeviceSocket
+from hub.log import open_log
+from hub.metrics import Metrics
+from protocol.ids import DeviceId, TokenId, UserId
+from protocol.work import Action, AgentData, AgentRun, RunConfig, RunLimits, ToolCall
+from storage.store import devices, open_store
+from tests.bench.driver import Arrivals, Order, obey, run_server
+from tests.bench.payloads import CALL_DATA, RUN_ID, call_ids, token_of
+from tests.bench.silence import Flood
+
+_GRANTED_AT_ONCE: Final = 4  # pieces; a quarter of the credit, so that the device never waits
+_PENDING_CALLS: Final = 256  # a device's 64 are fewer than row 5 wants in flight
+_AT_MS: Final = 1_766_000_000_000
+
+
+class Variant(StrEnum):
+    """What is left out, to see what it is worth."""
+
+    WHOLE = "whole"
+    LIBRARY_SENDS = "library sends"  # each frame by the library's own ``send``
+    SENDS_AT_ONCE = "sends at once"  # each frame in a write of its own, as cheaply as it can be done
+    NO_DEADLINES = "no deadlines"
+
+
+class HubConfig(msgspec.Struct, kw_only=True):
+    """How the hub is to be."""
+
+    devices: int
+    variant: Variant = Variant.WHOLE
+    compression: bool = False
+    write_deadline_s: float = 10.0
+
+
+_ids = call_ids()
+
+
+class HubPeer:
+    """A device by its link."""
+
+    def __init__(self, link: DeviceLink) -> None:
+        self.link = link
+
+    async def call(self) -> object:
+        frame = ToolCall(
+            id=next(_ids), action=Action.INSERT, table="tasks", data=CALL_DATA, run_id=RUN_ID, agent_id="a-1"
+        )
+        return await self.link.call(frame)
+
+    async def take_files(self, file_set: str, taken: Callable[[], None]) -> None:
+        run = AgentRun(
+            run_id=RUN_ID, fence=1, agent_id=file_set, config=RunConfig(), limits=RunLimits(bytes=2**50)
+        )
+        owed = 0
+        async with self.link.open_run(run) as stream:
+            async for frame in stream:
+                if type(frame) is not AgentData:
+                    continue
+                taken()
+                owed += len(frame.files)
+                if owed >= _GRANTED_AT_ONCE:
+                    await stream.grant(owed)
+                    owed = 0
+
+
+def _send_by_library(self: DeviceSocket, data: bytes, is_text: bool) -> None:
+    """``DeviceSocket.send_frame`` by ``await ws.send()``. What that waits for never comes up in row 5."""
+    sending = self.send(data, text=is_text)
+    try:
+        sending.send(None)
+    except StopIteration:
+        return
+    raise RuntimeError("the socket is full: this figure would be none")
+
+
+def _send_at_once(self: DeviceSocket, data: bytes, is_text: bool) -> None:
+    """``DeviceSocket.send_frame`` without waiting for the end of the loop turn."""
+    _send_frame(self, data, is_text)
+    self.send_data()
+
+
+_send_frame: Final = DeviceSocket.send_frame
+
+
+def _no_deadline(self: DeadlineWheel, timed: Timed, seconds: float) -> Slot:
+    """``DeadlineWheel.add_after`` that forgets."""
+    return _FORGOTTEN
+
+
+_FORGOTTEN: Final[Slot] = set()
+
+
+def _apply(variant: Variant) -> None:
+    match variant:
+        case Variant.LIBRARY_SENDS:
+            DeviceSocket.send_frame = _send_by_library  # type: ignore[method-assign]
+        case Variant.SENDS_AT_ONCE:
+            DeviceSocket.send_frame = _send_at_once  # type: ignore[method-assign]
+        case Variant.NO_DEADLINES:
+            DeadlineWheel.add_after = _no_deadline  # type: ignore[method-assign]
+
+
+def _enrol(c: sa.Connection, number: int) -> None:
+    """As many devices as that, each with its token."""
+    user_id = devices.ensure_user(c, UserId("u-1"), "anna", _AT_MS)
+    for n in range(number):
+        device_id = DeviceId(f"d-{n}")
+        devices.ensure_device(c, id=device_id, user_id=user_id, name=f"laptop-{n}", at=_AT_MS)
+        devices.create_token(
+            c, id=TokenId(f"t-{n}"), device_id=device_id, token_hash=hash_token(token_of(n)), at=_AT_MS
+        )
+
+
+async def _serve(config: HubConfig) -> None:
+    clock, chance, metrics = SystemClock(), SystemChance(), Metrics()
+    arrivals = Arrivals(config.devices)
+    flood = Flood()
+
+    def on_event(event: LinkEvent) -> None:
+        match event:
+            case DeviceReady(link=link):
+                arrivals.add(HubPeer(link))
+            case DeviceLost():
+                flood.device_lost()
+
+    async with open_store("sqlite://", base=None) as store, anyio.create_task_group() as tasks:
+        await store.write(_enrol, config.devices)
+        roster = Roster(on_event, metrics=metrics)
+        listener = DeviceListener(
+            hub_id="bench",
+            authenticator=Authenticator(store, clock=clock, metrics=metrics),
+            roster=roster,
+            clock=clock,
+            chance=chance,
+            metrics=metrics,
+            limits=LinkLimits(pending_calls=_PENDING_CALLS, write_deadline_s=config.write_deadline_s),
+            compression=config.compression,
+            strangers_per_network=config.devices,
+        )
+        _, port = await tasks.start(listener.serve)
+
+        async def overwhelm(order: Order) -> dict[str, Any]:
+            links = [peer.link for peer in arrivals.peers if isinstance(peer, HubPeer)]
+            return await flood.overwhelm(links[0], arrivals.peers[1:], order)
+
+        await obey(port, arrivals, overwhelm)
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    config = msgspec.json.decode(sys.argv[1], type=HubConfig)
+    open_log("error")
+    _apply(config.variant)
+
+    async def serve() -> None:
+        await _serve(config)
+
+    run_server(serve, config.devices)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The machine below the measurement: who uses its cores, and how much memory a process has."""
+
+import os
+import resource
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_IDLE, _IOWAIT, _LAST = 3, 4, 8  # columns of /proc/stat; what follows is contained in the earlier ones
+
+
+class Load:
+    """How busy the cores are with others, from here to ``others``.
+
+    Args:
+        own: process ids that are ours and live until ``others`` was asked. This process and
+            what it starts and waits for until then are ours anyway.
+    """
+
+    def __init__(self, own: Collection[int]) -> None:
+        self._own = own
+        self._total, self._busy = _ticks()
+        self._ours = self._used_by_us()
+
+    def others(self) -> float:
+        """The share of all cores, 0 to 1, that other processes (and the host) have used since."""
+        total, busy = _ticks()
+        ours = self._used_by_us() - self._ours
+        return max(0.0, (busy - self._busy - ours) / max(1, total - self._total))
+
+    def _used_by_us(self) -> float:
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return (cpu_seconds() + ended.ru_utime + ended.ru_stime) * TICKS_PER_S + sum(
+            map(cpu_ticks, self._own)
+        )
+
+
+def _ticks() -> tuple[int, int]:
+    with open("/proc/stat", encoding="ascii") as stat:
+        columns = [int(word) for word in stat.readline().split()[1 : _LAST + 1]]
+    total = sum(columns)
+    return total, total - columns[_IDLE] - columns[_IOWAIT]
+
+
+def cpu_ticks(pid: int) -> int:
+    """User and system time of a process, in ticks of the kernel (usually 10 ms)."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def rss_bytes() -> int:
+    """Resident memory of this process, now."""
+    return _status("VmRSS")
+
+
+def forget_peak_rss() -> None:
+    """Let ``peak_rss_bytes`` count from here."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_rss_bytes() -> int:
+    """The most resident memory this process has had since ``forget_peak_rss``."""
+    return _status("VmHWM")
+
+
+def _status(name: str) -> int:
+    with open("/proc/self/status", encoding="ascii") as status:
+        for line in status:
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024
+    raise LookupError(f"/proc/self/status has no {name}")
+
+
+def allow_open_files(count: int) -> None:
+    """Raise this process's limit of open files, as far as its hard limit lets it.
+
+    Raises:
+        OSError: the hard limit is below *count*.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise OSError(f"{count} open files are needed, the hard limit is {hard} (see: ulimit -Hn)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
+
+
+def pin_to_core(number: int) -> int | None:
+    """Keep this process on the *number*-th core it may use; ``None`` when there are fewer than two."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        return None
+    core = cores[number % len(cores)]
+    os.sched_setaffinity(0, {core})
+    return core

@@ -1,0 +1,57 @@
+"""Rows 7 and 8: what an idle connection keeps in memory."""
+
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from tests.bench.calls import FASTAPI, HUB
+from tests.bench.client import ClientConfig
+from tests.bench.fastapi_server import FastApiConfig
+from tests.bench.hub_server import HubConfig
+from tests.bench.processes import paired
+from tests.bench.rounds import alone, play, ratio
+from tests.bench.rows import Row, at_most
+
+ROWS: Final = frozenset({7, 8})
+DEVICES: Final = 5_000
+_ROUNDS: Final = 3  # repeats agree within a tenth of a KiB, and noise does not matter
+_KIB: Final = 1024.0
+_UNIT: Final = "KiB"
+
+
+def _measure(module: str, config: msgspec.Struct, *, is_compressed: bool = False) -> float:
+    """KiB of RSS for each connection of a fresh server, after one round trip on each."""
+    client = ClientConfig(port=0, devices=DEVICES, is_compressed=is_compressed)
+    with paired(module, config, client) as pair:
+        pair.ask({"do": "touch"})  # zlib and some libraries take their memory with the first message
+        kept: float = pair.ask({"do": "memory"})["bytes"]
+        return kept / _KIB
+
+
+def run(told: Callable[[str], None], wanted: Collection[int]) -> list[Row]:
+    """Play the rounds of those *wanted*; every figure has a fresh server. uvloop throughout."""
+    measurements: dict[str, Callable[[], float]] = {}
+    if 7 in wanted:
+        measurements["hub"] = partial(_measure, HUB, HubConfig(devices=DEVICES))
+        measurements["fastapi"] = partial(_measure, FASTAPI, FastApiConfig(devices=DEVICES))
+        ordinary = FastApiConfig(devices=DEVICES, sockets="websockets-sansio")
+        measurements["sansio"] = partial(_measure, FASTAPI, ordinary)
+    if 8 in wanted:
+        deflating = HubConfig(devices=DEVICES, compression=True)
+        measurements["compressing"] = partial(_measure, HUB, deflating, is_compressed=True)
+    rounds = play(measurements, told=told, rounds=_ROUNDS, extra=0)
+    rows: list[Row] = []
+    if 7 in wanted:
+        rows += [
+            Row(
+                "7", "RSS a connection, 5,000 of them", at_most(20, _UNIT), alone(rounds, "hub"), False, _UNIT
+            ),
+            Row("7", "... / FastAPI hub", at_most(0.65), ratio(rounds, "hub", "fastapi"), False),
+            Row("7", "... / FastAPI on uvicorn's default", None, ratio(rounds, "hub", "sansio"), False),
+        ]
+    if 8 in wanted:
+        what = "RSS a connection with compression, 5,000"
+        rows.append(Row("8", what, at_most(24, _UNIT), alone(rounds, "compressing"), False, _UNIT))
+    return rows

@@ -1,0 +1,96 @@
+"""What a row of the result says, and when it is good, short of its goal, or a failure."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from tests.bench.rounds import Ratio
+
+
+class Verdict(StrEnum):
+    """How a row came out. Only FAIL makes the whole run fail."""
+
+    OK = "ok"
+    BELOW_GOAL = "below goal"
+    FAIL = "FAIL"
+    NO_VERDICT = "no verdict"  # others used the machine
+    NONE = "-"  # for information: it has no goal
+
+
+class Goal(NamedTuple):
+    """A bound of the median. Beyond *hard*, where there is one, the run fails."""
+
+    bound: float
+    hard: float | None = None
+    is_most: bool = False  # the median may be at most the bound, instead of at least
+    unit: str = "x"
+
+    @property
+    def text(self) -> str:
+        sign = "<=" if self.is_most else ">="
+        text = f"{sign} {_figure(self.bound, self.unit)}"
+        if self.hard is not None and self.hard != self.bound:
+            text += f", fail < {_figure(self.hard, '')}"
+        elif self.hard is not None:
+            text += " gate"
+        return text
+
+    def is_met_by(self, value: float) -> bool:
+        return self._holds(value, self.bound)
+
+    def is_missed_by(self, value: float) -> bool:
+        return self.hard is not None and not self._holds(value, self.hard)
+
+    def _holds(self, value: float, bound: float) -> bool:
+        return value <= bound if self.is_most else value >= bound
+
+
+def at_least(bound: float, *, hard: float | None = None) -> Goal:
+    """A ratio that is only reported when it is short of *bound*, and fails under *hard*."""
+    return Goal(bound, hard)
+
+
+def at_most(bound: float, unit: str = "x") -> Goal:
+    """A figure that fails above *bound*."""
+    return Goal(bound, bound, is_most=True, unit=unit)
+
+
+def gate(bound: float) -> Goal:
+    """A ratio that fails under *bound*."""
+    return Goal(bound, bound)
+
+
+class Row(NamedTuple):
+    """One line of the result. *number* is the row of the performance page it answers."""
+
+    number: str
+    what: str
+    goal: Goal | None
+    reached: Ratio
+    is_timed: bool = True  # memory is the same whatever others do with the CPU
+    unit: str = "x"
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.goal is None:
+            return Verdict.NONE
+        if self.is_timed and not self.reached.is_quiet:
+            return Verdict.NO_VERDICT
+        middle = self.reached.spread.middle
+        if self.goal.is_missed_by(middle):
+            return Verdict.FAIL
+        return Verdict.OK if self.goal.is_met_by(middle) else Verdict.BELOW_GOAL
+
+    @property
+    def goal_text(self) -> str:
+        return self.goal.text if self.goal else "-"
+
+    @property
+    def reached_text(self) -> str:
+        return " / ".join(_figure(value, "") for value in self.reached.spread) + (
+            "" if self.unit == "x" else f" {self.unit}"
+        )
+
+
+def _figure(value: float, unit: str) -> str:
+    text = f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    return f"{text} {unit}" if unit not in ("", "x") else text
