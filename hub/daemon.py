@@ -6,6 +6,7 @@ executes is paused, then devices hear goodbye, and the database closes last.
 
 import signal
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -76,10 +77,11 @@ async def serve(settings: Settings, state: Path, on_ready: Callable[[dict[str, s
     try:
         async with (
             open_store(settings.storage.url, base=state) as store,
+            AsyncExitStack() as resources,
             anyio.create_task_group() as lifetime,
         ):
             hub = _Hub(settings, state, store, clock, chance)
-            await hub.open()
+            await hub.open(resources)
             await lifetime.start(_stop_on_signal, lifetime.cancel_scope)
             await lifetime.start(hub.supervisor.serve)
             where = hub.where()
@@ -125,10 +127,14 @@ class _Hub:
         self._watch = RunWatch()
         self.supervisor = Supervisor(clock=clock, chance=chance)
 
-    async def open(self) -> None:
-        """Recover what an earlier boot left, then build the services, bottom up."""
+    async def open(self, resources: AsyncExitStack) -> None:
+        """Recover what an earlier boot left, then build the services, bottom up.
+
+        Args:
+            resources: closed after all services have ended.
+        """
         user_id, hub_id = await self._recover()
-        model = await self._model()
+        model = await self._model(resources)
         extractor = Extractor(model, chance=self._chance)
         roster = Roster(self._tell_router, metrics=self._metrics)
         dispatcher = self._dispatcher(extractor, roster)
@@ -182,7 +188,7 @@ class _Hub:
         await reconcile(self._store, declared, user_id=user_id, clock=self._clock, ids=self._ids)
         return user_id, await self._store.write(identity.ensure_hub_id, self._ids.fresh())
 
-    async def _model(self) -> LanguageModel | None:
+    async def _model(self, resources: AsyncExitStack) -> LanguageModel | None:
         settings = self._settings.model
         if settings is None:
             return None
@@ -200,7 +206,7 @@ class _Hub:
                 base_url, name = settings.base_url, settings.name
                 api_key = None if settings.api_key is None else settings.api_key.resolve()
                 chunk_tokens = settings.chunk_tokens or CHUNK_TOKENS
-        return OpenAIModel(
+        model = OpenAIModel(
             base_url,
             name,
             api_key,
@@ -212,6 +218,7 @@ class _Hub:
             is_literal=isinstance(settings, LocalModelSettings),
             read_timeout_s=settings.timeout_s,
         )
+        return await resources.enter_async_context(model.opened())
 
     def _kind_of_model(self) -> str:
         return "on this machine" if isinstance(self._settings.model, LocalModelSettings) else "openai"
