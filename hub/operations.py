@@ -27,8 +27,6 @@ from hub.ops.facade import (
     StatusView,
     TokenView,
     UnitView,
-    UnknownAgent,
-    UnknownRun,
     UnknownToken,
 )
 from hub.runs.dispatcher import Dispatcher
@@ -38,7 +36,19 @@ from protocol.errors import CloseCode, ErrorCode, HubError
 from protocol.handshake import Goodbye
 from protocol.ids import DeviceId, RunId, TokenId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, PauseReason, RunState
-from storage.store import AgentRow, DeviceRow, RunRow, Store, TokenRow, agents, devices, outbox, runs
+from storage.store import (
+    AgentRow,
+    DeviceRow,
+    RunRow,
+    Store,
+    TokenRow,
+    UnknownAgent,
+    UnknownRun,
+    agents,
+    devices,
+    outbox,
+    runs,
+)
 
 TOKEN_BYTES: Final = 32  # nobody guesses 256 bits, so a plain hash of it may be kept
 TOKEN_PREFIX: Final = "hub_dev_"  # secret scanners find it

@@ -14,7 +14,7 @@ from protocol.coordination import Method, Request, Response
 from protocol.errors import CATALOGUE, DeliveryError, ErrorCode, HubError
 from protocol.frame import ErrorBody, Parameters, Record
 from protocol.ids import DeviceId, RunId
-from storage.store import AgentRow, RunRow, Store, agents, runs
+from storage.store import AgentRow, RunRow, Store, UnknownAgent, UnknownRun, agents, runs
 
 log = Channel(__name__)
 
@@ -25,18 +25,6 @@ class BadParams(HubError):
     """A parameter is missing or of another kind."""
 
     code = ErrorCode.BAD_PARAMS
-
-
-class NotFound(HubError):
-    """The device has no such agent or run."""
-
-    code = ErrorCode.UNKNOWN_RUN
-
-
-class NoSuchAgent(NotFound):
-    """The device has no such agent."""
-
-    code = ErrorCode.UNKNOWN_AGENT
 
 
 class Requests:
@@ -98,13 +86,13 @@ class Requests:
         for row in await self._store.read(agents.list_agents):
             if row.device_id == device_id and given in (row.id, row.name):
                 return row
-        raise NoSuchAgent(f"this device has no agent {given!r}")
+        raise UnknownAgent(f"this device has no agent {given!r}")
 
     async def _run(self, device_id: DeviceId, params: Parameters) -> RunRow:
         given = _text(params, "run_id")
         row = await self._store.read(runs.find_run, RunId(given))
         if row is None or row.device_id != device_id:
-            raise NotFound(f"this device has no run {given!r}")
+            raise UnknownRun(f"this device has no run {given!r}")
         return row
 
 

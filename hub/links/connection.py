@@ -34,6 +34,10 @@ log = Channel(__name__)
 LAST_WORDS_S: Final = 1.0  # for the closing handshake of a device that does not read
 
 
+# Why a connection is over that we did not end: without a word, or with a close frame.
+_CUT, _CLOSED = _LEFT_BY_ITSELF = ("connection_lost", "device_closed")
+
+
 class Connection:
     """A socket and the session over it; from the welcome on, with a link on top."""
 
@@ -301,7 +305,8 @@ class Connection:
     def _lost(self) -> None:
         """The socket is gone."""
         self._session.receive_eof(self._clock.monotonic())
-        self._over("connection_lost", None)
+        said = self._transport.said_close()
+        self._over(_CUT if said is None else _CLOSED, said)
 
     def _end(self, ended: Ended | None) -> None:
         """This side ends it: what the session queued leaves first, then the close frame."""
@@ -321,7 +326,7 @@ class Connection:
         log.error("connection.failed", exc=exc, connection_id=self.connection_id)
         self._end(self._session.end(Goodbye(reason="fault"), CloseCode.FAULT))
 
-    def _over(self, reason: str, code: CloseCode | None) -> None:
+    def _over(self, reason: str, code: int | None) -> None:
         if self._left is not None:
             return
         self._left = reason
@@ -331,8 +336,10 @@ class Connection:
             self._greeted.set_result(None)
         link = self._link
         if link is None:  # never welcomed
-            if code is None or code is CloseCode.HELLO_TIMEOUT:
-                self._metrics.connection_attempts.labels("left" if code is None else reason).inc()
+            if reason in _LEFT_BY_ITSELF:
+                self._metrics.connection_attempts.labels("left").inc()
+            elif code is CloseCode.HELLO_TIMEOUT:
+                self._metrics.connection_attempts.labels(reason).inc()
             return
         link.over(reason)
         self._metrics.connections.labels("device", "ready").dec()

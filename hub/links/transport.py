@@ -71,6 +71,10 @@ class Transport(Protocol):
         """Send the close frame after what was sent before; cut the socket if it stays open."""
         ...
 
+    def said_close(self) -> int | None:
+        """The code of the close frame that the device sent, if it sent one."""
+        ...
+
     def abort(self) -> None:
         """Cut the socket. What is unsent is lost."""
         ...
@@ -156,6 +160,10 @@ class DeviceSocket(ServerConnection):
             self.send_data()
         if self._cut is None:
             self._cut = self.loop.call_later(within_s, self.abort)
+
+    def said_close(self) -> int | None:
+        said = self.protocol.close_rcvd
+        return None if said is None else said.code
 
     def abort(self) -> None:
         self.transport.abort()

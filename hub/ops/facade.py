@@ -1,8 +1,9 @@
 """The hub as the operator's side sees it: what may be asked, and the shape of each answer.
 
 ``HubFacade`` is the contract between ``ops/api`` and the daemon, which implements
-it. The models are the bodies of the REST interface and what ``--json`` prints: a
-field is added, never renamed. Times are aware UTC; ids are text.
+it; ``UnknownAgent`` and ``UnknownRun`` are the store's. The models are the bodies of
+the REST interface and what ``--json`` prints: a field is added, never renamed. Times
+are aware UTC; ids are text.
 """
 
 from collections.abc import AsyncGenerator
@@ -12,24 +13,6 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from protocol.errors import ErrorCode, HubError
 from protocol.lifecycles import RunOutcome, RunState, UnitState
-
-
-class UnknownAgent(HubError):
-    """No agent has this name."""
-
-    code = ErrorCode.UNKNOWN_AGENT
-
-
-class UnknownDevice(HubError):
-    """No device has this name."""
-
-    code = ErrorCode.UNKNOWN_DEVICE
-
-
-class UnknownRun(HubError):
-    """No run has this id."""
-
-    code = ErrorCode.UNKNOWN_RUN
 
 
 class UnknownToken(HubError):

@@ -7,10 +7,10 @@ import pytest
 
 from hub.links.roster import Roster
 from hub.operations import Operations
-from hub.ops.facade import UnknownAgent, UnknownRun, UnknownToken
+from hub.ops.facade import UnknownToken
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
-from storage.store import devices
+from storage.store import UnknownAgent, UnknownRun, devices
 from tests.support.clock import SeededChance
 from tests.support.runs import Bench, agent, bench, folder, store
 

@@ -22,12 +22,11 @@ from hub.ops.facade import (
     StatusView,
     TokenView,
     UnitView,
-    UnknownAgent,
-    UnknownRun,
     UnknownToken,
 )
 from hub.ops.server import Listening, OperatorServer
 from protocol.lifecycles import RunOutcome, RunState, UnitState
+from storage.store import UnknownAgent, UnknownRun
 from tests.support.clock import START
 
 

@@ -142,6 +142,19 @@ async def test_when_the_device_leaves_its_calls_end_at_once() -> None:
         assert port.roster.connected() == []
 
 
+async def test_a_device_that_closes_is_told_apart_from_one_that_was_cut_off() -> None:
+    async with open_port() as port:
+        for leave in ("close", "abort"):
+            async with port.device("laptop") as device:
+                if leave == "abort":
+                    device.socket.transport.abort()
+                else:
+                    await device.socket.close()
+                await until(lambda: isinstance(port.events[-1], DeviceLost))
+        reasons = [event.reason for event in port.events if isinstance(event, DeviceLost)]
+    assert reasons == ["device_closed", "connection_lost"]
+
+
 async def test_a_run_comes_back_as_a_stream() -> None:
     async with open_port() as port, port.device(capabilities=("agent_data.credit",)) as device:
         async with port.link().open_run(make_run(credit=1)) as stream:
