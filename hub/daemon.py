@@ -5,6 +5,7 @@ executes is paused, then devices hear goodbye, and the database closes last.
 """
 
 import signal
+import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from importlib.util import find_spec
@@ -29,6 +30,7 @@ from hub.metrics import Metrics
 from hub.operations import Operations, Where
 from hub.ops.server import OperatorServer
 from hub.ops.settings import AgentSettings, LocalModelSettings, OpenAIModelSettings, Settings
+from hub.ops.sockets import listen_on_tcp
 from hub.requests import Requests
 from hub.router import Router
 from hub.runs.delivery import Delivery
@@ -157,7 +159,9 @@ class _Hub:
         )
         self.supervisor.add("router", self._router)
         self.supervisor.add("operators", self._operator_server())  # they can watch the others stop
-        self.supervisor.add("devices", self._device_listener(hub_id, roster))
+        # Bound now: what is wrong with the address is told before anything has started.
+        sock = resources.enter_context(listen_on_tcp(self._settings.listen.devices.address))
+        self.supervisor.add("devices", self._device_listener(hub_id, roster, sock))
         # Above the devices, for it stops first: what executes is paused while they are still there.
         self.supervisor.add("dispatcher", dispatcher)
 
@@ -263,13 +267,12 @@ class _Hub:
             drain_s=limits.drain_timeout_s,
         )
 
-    def _device_listener(self, hub_id: str, roster: Roster) -> DeviceListener:
+    def _device_listener(self, hub_id: str, roster: Roster, sock: socket.socket) -> DeviceListener:
         settings, limits = self._settings.listen.devices, self._settings.limits
         spool = self._state / SPOOL
         spool.mkdir(mode=0o700, exist_ok=True)
         return DeviceListener(
-            host=settings.address.host,
-            port=settings.address.port,
+            sock=sock,
             hub_id=hub_id,
             authenticator=Authenticator(self._store, clock=self._clock, metrics=self._metrics),
             roster=roster,

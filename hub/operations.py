@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -203,12 +204,13 @@ class Operations:
         """The run now and after each change, until it is final."""
         names = await self._device_names()
         seq = 0
-        async for _ in self._watch.changes(RunId(run_id)):
-            row = await self._run(run_id)
-            seq += 1
-            yield RunProgress(seq=seq, run=self._run_view(row, names))
-            if row.state in FINAL_RUN_STATES:
-                return
+        async with aclosing(self._watch.changes(RunId(run_id))) as changes:
+            async for _ in changes:
+                row = await self._run(run_id)
+                seq += 1
+                yield RunProgress(seq=seq, run=self._run_view(row, names))
+                if row.state in FINAL_RUN_STATES:
+                    return
 
     async def create_token(self, device_name: str) -> NewToken:
         """A token for the device of that name, which is made too where it is new."""
@@ -335,7 +337,7 @@ class Operations:
                 pass
         if row.eligible_at > epoch_ms(self._clock.now()):
             return f"tried again at {_clock_time(row.eligible_at)}"
-        return "a free slot"
+        return "waits for a free slot"
 
 
 def _token_view(row: TokenRow) -> TokenView:

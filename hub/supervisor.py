@@ -104,7 +104,8 @@ class Supervisor:
             with place.scope:
                 await self._serve(place, _FirstStart(place, self.started))
         except Exception as exc:
-            log.error("service.failed", exc=exc, service=place.name)
+            # A refusal in words is told by whoever started us; only a fault needs its traceback here.
+            log.error("service.failed", exc=None if isinstance(exc, HubError) else exc, service=place.name)
             self._broken.append(exc)
             self._alarm.set()
         finally:

@@ -21,7 +21,7 @@ MAX_PENDING_REQUESTS = 64  # per device, the other way round
 CREDIT_PIECES = 16  # 16 x 256 KiB = 4 MiB of a run in flight at most
 HELLO_TIMEOUT_S = 10.0
 HEARTBEAT_INTERVAL_MS = 15_000
-SILENT_AFTER_HEARTBEATS = 3  # decision 21
+SILENT_AFTER_HEARTBEATS = 3  # one may be late and one lost
 MAX_REASON_BYTES = 123  # RFC 6455, 5.5: a control frame's 125 bytes less the code
 
 Id = Annotated[str, Meta(min_length=1, max_length=128)]

@@ -44,8 +44,7 @@ def derive_call_id(
 
     Derived from what is delivered and not from the run, so that a call repeated
     after a crash, or by a later run over the same content, bears the same id;
-    a changed prompt or model (*config_fingerprint*) gives new ones. The source
-    of the rule is decision 10.
+    a changed prompt or model (*config_fingerprint*) gives new ones.
     """
     digest = hashlib.blake2b(digest_size=16)
     for part in (agent_id, unit_key, content_hash, config_fingerprint, str(ordinal)):

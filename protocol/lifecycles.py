@@ -114,7 +114,7 @@ class RunOutcome(StrEnum):
 
 
 def outcome_of(*, units_done: int, errors: int) -> RunOutcome:
-    """The outcome of a run that came to its end (decision 15)."""
+    """The outcome of a run that came to its end; *units_done* are the settled ones, known or new."""
     if errors == 0:
         return RunOutcome.SUCCESS
     return RunOutcome.PARTIAL if units_done > 0 else RunOutcome.ERROR
@@ -126,7 +126,7 @@ class UnitState(StrEnum):
     PENDING = "PENDING"
     EXTRACTED = "EXTRACTED"  # its plan of calls is committed
     DONE = "DONE"
-    SKIPPED = "SKIPPED"  # settled by an earlier run: the ledger knows it
+    SKIPPED = "SKIPPED"  # the ledger knows it, or it was left out on purpose: then its error says why
     FAILED = "FAILED"
 
 

@@ -2,7 +2,7 @@
 
 A column says who fills it: the *model* (or a rule) finds it in a document, the
 *hub* sets it on every insert, the *device* knows it itself. Ids, flags and
-foreign keys are never taken from a model (decision 16).
+foreign keys are never taken from a model.
 """
 
 from collections.abc import Mapping

@@ -41,7 +41,7 @@ class DeclaredAgent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reconciled(msgspec.Struct, frozen=True):
-    """Names of the agents that a reload touched; *revived* ones were archived before."""
+    """Names of the agents that the file touched; *revived* ones were archived before."""
 
     created: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()

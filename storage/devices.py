@@ -15,6 +15,12 @@ class UnknownDevice(HubError):
     code = ErrorCode.UNKNOWN_DEVICE
 
 
+class TokenRevoked(HubError):
+    """The token was revoked: it opens nothing any more."""
+
+    code = ErrorCode.REVOKED
+
+
 class DeviceRow(msgspec.Struct, frozen=True):
     """A device. *session_epoch* counts its accepted connections; *revoked_at* is set for good."""
 
@@ -151,7 +157,7 @@ REVOKE_TOKEN = (
 )
 USE_TOKEN = (
     sa.update(device_tokens)
-    .where(device_tokens.c.id == sa.bindparam("token"))
+    .where(device_tokens.c.id == sa.bindparam("token"), device_tokens.c.revoked_at.is_(None))
     .values(last_used_at=sa.bindparam("now"))
 )
 
@@ -223,12 +229,13 @@ def open_session(
 
     Raises:
         UnknownDevice: there is none, or it was revoked; nothing was written.
+        TokenRevoked: since it was looked at; nothing was written.
     """
+    if token_id is not None and c.execute(USE_TOKEN, {"token": token_id, "now": at}).rowcount == 0:
+        raise TokenRevoked(f"token {token_id} was revoked")
     opened = c.execute(OPEN_SESSION, {"device": device_id, "on": platform, "now": at}).scalar_one_or_none()
     if opened is None:
         raise UnknownDevice(f"device {device_id} is unknown or revoked")
-    if token_id is not None:
-        c.execute(USE_TOKEN, {"token": token_id, "now": at})
     agent_states.connect_agents(c, device_id, online=True, at=at, actor=f"device:{device_id}")
     return int(opened)
 

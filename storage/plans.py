@@ -45,7 +45,7 @@ ADOPT = (
 )
 ASK_AGAIN = (
     sa.update(run_calls)
-    .where(AMONG, run_calls.c.state == CallState.UNKNOWN)
+    .where(AMONG, run_calls.c.state.in_((CallState.UNKNOWN, CallState.REJECTED)))
     .values(state=CallState.PLANNED, sends=0, result=None, updated_at=sa.bindparam("now"))
 )
 IDS_OF_UNIT = sa.select(run_calls.c.call_id).where(*OF_UNIT)

@@ -154,7 +154,14 @@ MOVE = (
         state_seq=runs.c.state_seq + 1,
         updated_at=sa.bindparam("now"),
     )
-    .returning(runs.c.agent_id, runs.c.state_seq, runs.c.attempt, runs.c.fence)
+    .returning(
+        runs.c.agent_id,
+        runs.c.state_seq,
+        runs.c.attempt,
+        runs.c.fence,
+        runs.c.cancel_requested_at,
+        runs.c.cancel_reason,
+    )
 )
 _open_calls = sa.select(sa.func.count()).where(
     run_calls.c.run_id == sa.bindparam("run"),
@@ -183,7 +190,9 @@ def move(
 
     A run that leaves execution loses its lease. A run that is failed or cancelled
     while it executes also gets a new fence. RETRIED counts an attempt, HUB_LOST a
-    crash, being sent back to the queue before it ran a dispatch.
+    crash, being sent back to the queue before it ran a dispatch. A run that somebody
+    wants cancelled does not wait: where the move leads to the queue or a pause, it is
+    CANCELLED in the same transaction.
 
     Args:
         held: the run as the caller saw it last.
@@ -226,7 +235,11 @@ def move(
         raise _why_not(c, held, event)
     made = RunMove(moved.state_seq, held.state, after, moved.attempt, moved.fence, reason, actor, at)
     remember_move(c, held.id, moved.agent_id, made)
-    return HeldRun(held.id, after, moved.fence)
+    waiting = HeldRun(held.id, after, moved.fence)
+    if moved.cancel_requested_at is not None and after in (RunState.QUEUED, RunState.PAUSED):
+        # Asked for while the run was on its way out of execution: it may not start again.
+        return move(c, waiting, RunEvent.CANCELLED, at=at, actor=actor, reason=moved.cancel_reason)
+    return waiting
 
 
 def _outcome(after: RunState, outcome: RunOutcome | None) -> RunOutcome | None:

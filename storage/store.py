@@ -21,7 +21,7 @@ from storage import activity, agent_states, agents, devices, idempotency, identi
 from storage.activity import Activity
 from storage.agents import AgentRow, DeclaredAgent, NameTaken, Reconciled, UnknownAgent
 from storage.database import Busy, Conflict, Database, FromTheFuture, StorageError, Unavailable
-from storage.devices import DeviceRow, TokenOwner, TokenRow, UnknownDevice
+from storage.devices import DeviceRow, TokenOwner, TokenRevoked, TokenRow, UnknownDevice
 from storage.migrate import upgrade
 from storage.outbox import OpenCall, PlannedCall, StillOpen, UnitPlan, UnitRow
 from storage.runs import (
@@ -64,6 +64,7 @@ __all__ = [
     "StorageError",
     "Store",
     "TokenOwner",
+    "TokenRevoked",
     "TokenRow",
     "Unavailable",
     "UnitPlan",

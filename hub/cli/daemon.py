@@ -14,9 +14,14 @@ from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import json_option, state_folder, state_option
 
+_NAME = re.compile(r"^\w[\w.-]{0,63}$")  # as the hub's settings have it; it is also a file's name
 TOKEN_VARIABLE = "HUB_DEVICE_TOKEN"
-_ENDPOINT = re.compile(r'^kind = "openai".*?(?=^# timeout_s)', re.MULTILINE | re.DOTALL)
-_LOCAL = 'kind = "local"  # the small model of the extra [local], served by the hub itself\n'
+_ENDPOINT = re.compile(r'^kind = "openai".*?(?=^# chunk_tokens)', re.MULTILINE | re.DOTALL)
+_LOCAL = """\
+kind = "local"                      # the small model of the extra [local], served by the hub itself
+# timeout_s = 300.0                 # the longest silence while it thinks: one thread is slow
+# concurrency = 1                   # questions at once
+"""
 
 
 @click.command()
@@ -142,7 +147,10 @@ def connect(
     Connects to the hub at URL, as in ws://127.0.0.1:8770, and comes back whenever the
     connection ends.
     """
-    name = name or platform.node() or "device"
+    name = name or re.sub(r"[^\w.-]", "-", platform.node()).strip("-.") or "device"
+    if not _NAME.match(name):
+        told = "use letters, digits, _ . and -, at most 64"
+        raise Failure(f"{name!r} is no name for a device", Exit.USAGE, next_step=told)
     token = _token(token_file)
     db = db or state_folder(ctx.find_root().params.get("state")) / "devices" / f"{name}.db"
     make_folder(db.parent)

@@ -36,7 +36,8 @@ def run(ctx: click.Context, agent: str, follow: bool, key: str | None, state: Pa
                 show.print_json("run", started)
             else:
                 click.echo(started["id"])
-                show.say(f"{started['state']}; look at it: hub runs show {started['id']}")
+                stands = ", ".join(filter(None, (started["state"], started["waiting_for"])))
+                show.say(f"{stands}; look at it: hub runs show {started['id']}")
             return
         try:
             ended = _follow(hub, started, as_json=as_json)
@@ -156,7 +157,7 @@ def _sum_up(run: Mapping[str, Any]) -> None:
 
 
 def _files(run: Mapping[str, Any]) -> str:
-    return f"{run['units_done']} read, {run['units_skipped']} unchanged, {run['units_failed']} failed"
+    return f"{run['units_done']} read, {run['units_skipped']} skipped, {run['units_failed']} failed"
 
 
 def _say_errors(run: Mapping[str, Any]) -> None:

@@ -99,7 +99,7 @@ def following() -> Iterator[Callable[[Mapping[str, Any]], None]]:
     def tell_line(step: Mapping[str, Any]) -> None:
         nonlocal last
         run = step["run"]
-        now = " ".join(filter(None, (run["state"], run["waiting_for"])))
+        now = ", ".join(filter(None, (run["state"], run["waiting_for"])))
         if now != last:
             say(f"{now}: {progress_of(run)}")
         last = now

@@ -21,7 +21,7 @@ from hub.device.contents import Contents
 from hub.device.inserts import DeviceFileError, open_device_store
 from hub.device.line import Line
 from hub.device.readings import Library, Readings
-from hub.device.shared import MAX_FILE_BYTES, Root, SharedFolders, declare
+from hub.device.shared import MAX_FILE_BYTES, Root, SharedFolders, declare, settle
 from hub.device.tools import ACTIONS, Bench, Tools
 from hub.log import Channel
 from protocol.codec import JSON, MSGPACK
@@ -131,8 +131,9 @@ class ReferenceDevice:
         """
         ids = IdFactory(self._clock, self._chance)
         with open_device_store(self._db, clock=self._clock, ids=ids) as store:
-            names = store.name_roots([path for path, _ in self._folders])
-            roots = [Root(name, path, said) for name, (path, said) in zip(names, self._folders, strict=True)]
+            folders = settle(self._folders, store.known_roots())
+            names = store.name_roots([path for path, _ in folders])
+            roots = [Root(name, path, said) for name, (path, said) in zip(names, folders, strict=True)]
             shared = SharedFolders(roots, home=self._home, max_file_bytes=self._max_file_bytes)
             self._library = Library(shared, Contents(shared, self._clock), told=self._told)
             self._tools = Tools(store, on_done=self._tell_done)

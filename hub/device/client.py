@@ -8,6 +8,7 @@ with a newer fence, so a device that greets never claims to hold any.
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -15,7 +16,13 @@ from urllib.parse import urlsplit, urlunsplit
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidProxy,
+    InvalidStatus,
+    InvalidURI,
+    WebSocketException,
+)
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
@@ -31,7 +38,7 @@ from protocol.frame import MAX_MESSAGE_BYTES, PATH, Frame
 from protocol.handshake import DeviceHello, Error
 
 _OPEN_TIMEOUT_S: Final = 10.0
-_PING_S: Final = 15.0  # one to ask, one to answer: a dead connection is found in 30 s (decision 21)
+_PING_S: Final = 15.0  # one to ask, one to answer: a dead connection is found in 30 s
 _CLOSE_TIMEOUT_S: Final = 2.0
 _STEADY_S: Final = 30.0  # a connection that lived so long was no failed try
 _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
@@ -158,7 +165,14 @@ class Client:
             )
         except InvalidStatus as error:
             visit.said = f"the hub's door answered {error.response.status_code}"
-        except (OSError, TimeoutError, InvalidHandshake, BadAddress) as error:
+            if error.response.status_code == HTTPStatus.NOT_FOUND:
+                visit.said += "; is this the hub's device address?"
+        except InvalidProxy as error:
+            # Its own words repeat the proxy's address, and that may hold a password.
+            visit.said = f"the proxy that the environment names cannot be used: {error.msg}"
+        except (OSError, WebSocketException, BadAddress, ValueError, ImportError) as error:
+            # A ValueError: a name or port, of the proxy too, that nothing can be looked up by.
+            # An ImportError: a SOCKS proxy is asked for, and what speaks to one is not installed.
             visit.said = str(error) or type(error).__name__
         else:
             await self._talk(socket, token, visit, task_status)
@@ -260,8 +274,15 @@ def address_of(url: str) -> str:
     try:
         parse_uri(url)
     except (InvalidURI, ValueError) as error:
-        raise BadAddress(f"{url!r} is no address of a hub, which looks like wss://hub.example") from error
+        hint = (
+            "which looks like wss://hub.example" if "://" in url or not url else f"did you mean ws://{url}?"
+        )
+        raise BadAddress(f"{url!r} is no address of a hub, {hint}") from error
     parts = urlsplit(url)
+    try:
+        (parts.hostname or "").encode("idna")  # as the look-up will; it fails alike at every try
+    except UnicodeError as error:
+        raise BadAddress(f"the host of {url!r} cannot be looked up: {error}") from error
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise BadAddress("the address of a hub has no query and no user; a token goes into a file")
     return urlunsplit(parts._replace(path=parts.path if parts.path not in ("", "/") else PATH))

@@ -29,7 +29,9 @@ from protocol.ids import CallId
 from protocol.tables import TABLES
 from protocol.work import Action, Answer, ToolCall
 
-KEEP_CALLS: Final = timedelta(days=30)  # the hub repeats a call for hours, and for days when it was down
+# Of calls that changed nothing. An answer that tells of a change is kept as long as the file: a hub
+# that was restored from a backup may repeat a call of any age, and must not get a second row for it.
+KEEP_CALLS: Final = timedelta(days=30)
 _PRUNE_EVERY_MS: Final = 24 * 3600 * 1000
 _BUSY_TIMEOUT_S: Final = 5.0  # another program may read or write the file beside us
 _TOLD_CHARACTERS: Final = 2_000  # of a refusal; an error frame holds twice that
@@ -120,11 +122,19 @@ class DeviceStore:
             return [self._settle(call) for call in calls]
 
     def prune(self) -> None:
-        """Forget the answers that are older than KEEP_CALLS."""
+        """Forget the answers older than KEEP_CALLS that change nothing when their call comes again."""
         now = self._clock.now()
         with self._transaction():
-            self._db.execute("DELETE FROM calls WHERE at < ?", (epoch_ms(now - KEEP_CALLS),))
+            self._db.execute(
+                "DELETE FROM calls WHERE at < ?"
+                " AND (action = 'query' OR json_extract(answer, '$.error') IS NOT NULL)",
+                (epoch_ms(now - KEEP_CALLS),),
+            )
         self._pruned_ms = epoch_ms(now)
+
+    def known_roots(self) -> list[str]:
+        """The paths of all folders that ever got a name by ``name_roots``."""
+        return [path for (path,) in self._db.execute("SELECT path FROM roots ORDER BY rowid")]
 
     def name_roots(self, paths: Iterable[str]) -> list[str]:
         """What shared folders are called on the wire: given once, kept for ever, in the order of *paths*.
@@ -212,8 +222,7 @@ class DeviceStore:
 def read_items(path: Path) -> list[DeviceItem]:
     """What was inserted and is still there, oldest first; none when there is no such file.
 
-    Reads beside a device that serves the file. What was inserted longer than
-    KEEP_CALLS ago is not told any more.
+    Reads beside a device that serves the file.
 
     Raises:
         DeviceFileError: it is not a device's file, or the disk refuses.

@@ -29,6 +29,20 @@ _MAX_DEPTH: Final = 48  # levels of folders below a root; each holds a descripto
 _MAX_LISTED: Final = 100_000  # files in one listing, whatever the hub's own limit is
 _MAX_PATH: Final = 4096  # characters, as the protocol has it
 
+# Endings of files that hold no text, whatever is inside. They are left out before a run's limits are
+# counted, or a folder of photos would use them up and the notes behind it were never read. Where an
+# ending has a second meaning that is text (.ts, .doc), the file is opened to see.
+NO_TEXT: Final = (
+    *(".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".heic", ".heif", ".avif"),
+    *(".ico", ".icns", ".jp2", ".jxl", ".psd", ".xcf", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".rw2"),
+    *(".mp3", ".m4a", ".m4b", ".aac", ".wav", ".flac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff"),
+    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".3gp", ".ogv"),
+    *(".zip", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".lz4", ".7z", ".rar", ".tar"),
+    *(".iso", ".dmg", ".img", ".vhd", ".vhdx", ".vmdk", ".vdi", ".qcow2"),
+    *(".deb", ".rpm", ".apk", ".jar", ".whl", ".exe", ".dll", ".msi", ".dylib", ".pyc", ".wasm"),
+    *(".sqlite", ".sqlite3", ".parquet", ".ttf", ".otf", ".woff", ".woff2"),
+)
+
 _PASS: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIST: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Not blocking: opening a pipe that nobody writes to would wait for ever.
@@ -81,7 +95,7 @@ class Place:
 
 
 def declare(folders: Sequence[Path]) -> list[tuple[str, str]]:
-    """Shared folders as (path, said) of ``Root``; one inside another is left out.
+    """Shared folders as (path, said) of ``Root``, each once.
 
     Raises:
         ValueError: not a folder, the whole disk, or a name that cannot be told in UTF-8.
@@ -97,13 +111,39 @@ def declare(folders: Sequence[Path]) -> list[tuple[str, str]]:
         if not _is_utf8(path):
             raise ValueError(f"the name of {path!r} is not UTF-8")
         declared[path] = said
-    return [
-        (path, said) for path, said in declared.items() if not any(_below(path, other) for other in declared)
-    ]
+    return list(declared.items())
+
+
+def settle(declared: Sequence[tuple[str, str]], known: Sequence[str]) -> list[tuple[str, str]]:
+    """Which of the folders become roots, given the paths that ever were some.
+
+    A file's name on the wire must stay what it was when the hub first heard of it, or
+    everything in it is found anew. So a root stays one when a folder around it is
+    shared later, also where it is not named any more: its files are still shared. A
+    folder that never was a root is none inside another one.
+
+    A root inside a private folder is kept only where it is named: sharing what is
+    around it does not share it.
+    """
+    kept = {
+        path: said
+        for path, said in declared
+        if path in known or not any(_below(path, other) for other, _ in declared)
+    }
+    for path in known:
+        for outer, said in declared:
+            if path not in kept and _below(path, outer):
+                between = path[len(outer) + 1 :]
+                is_private = any(why_private(part) for part in between.split("/"))
+                if not is_private and os.path.isdir(path) and os.path.realpath(path) == path:
+                    kept[path] = f"{said}/{between}"
+    return list(kept.items())
 
 
 class SharedFolders:
     """What may be read, and nothing else.
+
+    Of roots inside each other, a file belongs to the innermost.
 
     Args:
         home: what ``~`` stands for in an agent's paths.
@@ -112,6 +152,7 @@ class SharedFolders:
 
     def __init__(self, roots: Sequence[Root], *, home: str, max_file_bytes: int = MAX_FILE_BYTES) -> None:
         self._roots = list(roots)
+        self._paths = frozenset(root.path for root in roots)
         self._home = home
         self._max_file_bytes = max_file_bytes
 
@@ -126,7 +167,7 @@ class SharedFolders:
         places: list[Place] = []
         refused: list[SkippedFile] = []
         for path in asked:
-            found = [] if "\0" in path else list(self._places_of(path))
+            found = [] if "\0" in path else list(dict.fromkeys(self._places_of(path)))
             places.extend(found)
             if not found:
                 refused.append(SkippedFile(path=path, reason=SkipReason.OUTSIDE_SHARED))
@@ -190,7 +231,17 @@ class SharedFolders:
             else:
                 parts = _relative_part(path, root, {other.name for other in self._roots})
             if parts is not None:
-                yield Place(root, parts, asked)
+                whole = "/".join((root.path, *parts))
+                yield self._innermost(whole, asked)
+                for other in self._roots:
+                    if _below(other.path, whole):
+                        yield Place(other, (), asked)
+
+    def _innermost(self, path: str, asked: str) -> Place:
+        around = [root for root in self._roots if path == root.path or _below(path, root.path)]
+        root = max(around, key=lambda root: len(root.path))
+        below = path[len(root.path) + 1 :]
+        return Place(root, tuple(below.split("/")) if below else (), asked)
 
     def _see(
         self, places: Sequence[Place], endings: tuple[str, ...]
@@ -264,6 +315,8 @@ class SharedFolders:
     def _walk_into(
         self, root: Root, parts: tuple[str, ...], folder: int, endings: tuple[str, ...]
     ) -> Iterator[SharedFile | SkippedFile]:
+        if "/".join((root.path, *parts)) in self._paths:
+            return  # a root of its own: its files go by that one's name
         if len(parts) > _MAX_DEPTH:
             yield _skip(root, parts, SkipReason.TOO_DEEP)
         else:
@@ -284,8 +337,11 @@ class SharedFolders:
             return
         elif not stat.S_ISREG(info.st_mode):
             yield _skip(root, parts, SkipReason.NOT_A_FILE)
+        elif name.lower().endswith(NO_TEXT):
+            yield _skip(root, parts, SkipReason.NOT_CONVERTIBLE, "its ending says that it holds no text")
         elif info.st_size > self._max_file_bytes:
-            yield _skip(root, parts, SkipReason.TOO_LARGE)
+            told = f"{info.st_size} bytes, at most {self._max_file_bytes} are read"
+            yield _skip(root, parts, SkipReason.TOO_LARGE, told)
         elif len(path := _on_the_wire(root, parts)) > _MAX_PATH:
             yield _skip(root, parts, SkipReason.TOO_DEEP)
         else:
@@ -339,8 +395,9 @@ def _why(error: OSError) -> SkipReason:
     return SkipReason.UNREADABLE
 
 
-def _skip(root: Root, parts: Sequence[str], reason: SkipReason) -> SkippedFile:
-    return SkippedFile(path=_on_the_wire(root, parts)[:_MAX_PATH], reason=reason)
+def _skip(root: Root, parts: Sequence[str], reason: SkipReason, more: str = "") -> SkippedFile:
+    told = f"{reason}: {more}" if more else str(reason)
+    return SkippedFile(path=_on_the_wire(root, parts)[:_MAX_PATH], reason=told)
 
 
 def _on_the_wire(root: Root, parts: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ the others nothing. A recurring event is told once, on its first day.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
@@ -21,19 +22,22 @@ from protocol.tables import TableName
 if TYPE_CHECKING:
     from icalendar.cal import Component
 
-_COMPONENT: Final = re.compile(
-    r"^BEGIN:(?P<kind>VTODO|VEVENT|VJOURNAL)[ \t]*\r?\n.*?^END:(?P=kind)[ \t]*(?=\r?$)",
-    re.MULTILINE | re.DOTALL | re.IGNORECASE,
+_BEGIN: Final = re.compile(
+    r"^BEGIN:(VTODO|VEVENT|VJOURNAL|VTIMEZONE)[ \t]*+\r?\n", re.MULTILINE | re.IGNORECASE
 )
-_TIMEZONE: Final = re.compile(
-    r"^BEGIN:VTIMEZONE[ \t]*\r?\n.*?^END:VTIMEZONE[ \t]*(?=\r?$)", re.MULTILINE | re.DOTALL | re.IGNORECASE
+_END: Final = re.compile(
+    r"^END:(VTODO|VEVENT|VJOURNAL|VTIMEZONE)[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE
 )
+_ITEM_KINDS: Final = frozenset({"VTODO", "VEVENT", "VJOURNAL"})
+_ZONE_KINDS: Final = frozenset({"VTIMEZONE"})
 _SUMMARY: Final = re.compile(
     r"^SUMMARY(?:;(?:[^:\"\r\n]|\"[^\"\r\n]*\")*)?:(?P<said>[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)",
     re.MULTILINE | re.IGNORECASE,
 )
 # What the parser raises for broken input: here, or later when a broken property is looked at.
-_BROKEN: Final = (ValueError, TypeError, KeyError, IndexError)
+# OverflowError: a time that is beyond what can be told in UTC. OSError: a zone named like a folder of zones.
+_BROKEN: Final = (ValueError, TypeError, KeyError, IndexError, OverflowError, OSError)
+_TELLING: Final = ("summary", "description", "location", "comment")  # properties with words in them
 _STATUS: Final = {"NEEDS-ACTION": "todo", "IN-PROCESS": "in_progress", "COMPLETED": "done"}
 _GIVEN_UP: Final = "CANCELLED"
 
@@ -43,23 +47,46 @@ def read(document: Document, wanted: Wanted) -> Form | None:
     text = document.text
     if "BEGIN:VCALENDAR" not in text[:1000].upper():
         return None
-    zones = "\r\n".join(match.group() for match in _TIMEZONE.finditer(text))
+    zones = "\r\n".join(text[start:end] for _, start, end in _blocks(text, _ZONE_KINDS))
     items: list[Item] = []
     prose: list[Passage] = []
-    for match in _COMPONENT.finditer(text):
+    for kind, start, end in _blocks(text, _ITEM_KINDS):
         try:
-            component = _component(match.group(), zones)
+            component = _component(text[start:end], zones)
             if _text(component, "status").upper() == _GIVEN_UP:
                 continue
-            table, said = _fields(match["kind"].upper(), component, wanted)
+            table, said = _fields(kind, component, wanted)
+            is_telling = any(_text(component, name).strip() for name in _TELLING)
         except _BROKEN:
-            prose.append(Passage(match.start(), match.end()))
+            prose.append(Passage(start, end))
             continue
-        summary = _SUMMARY.search(text, match.start(), match.end())
-        start, end = summary.span("said") if summary else match.span()
-        item = make_item(table, said, text, start, end, wanted)
-        items += [item] if item else []
+        summary = _SUMMARY.search(text, start, end)
+        item = make_item(table, said, text, *(summary.span("said") if summary else (start, end)), wanted)
+        if item is not None:
+            items.append(item)
+        elif table in wanted.data_types and is_telling:  # no title, say: a model may find one
+            prose.append(Passage(start, end))
     return Form(items=items, prose=prose, date=document.modified_at)
+
+
+def _blocks(text: str, kinds: frozenset[str]) -> Iterator[tuple[str, int, int]]:
+    """The components of these *kinds*: kind, start and end. One that is never closed is none.
+
+    Beginnings and ends are looked for once each: a search for the end behind every beginning would
+    read the rest of the file for each that has none.
+    """
+    ends: dict[str, list[tuple[int, int]]] = {kind: [] for kind in kinds}
+    for match in _END.finditer(text):
+        if match[1].upper() in kinds:
+            ends[match[1].upper()].append(match.span())
+    after = 0
+    for match in _BEGIN.finditer(text):
+        kind = match[1].upper()
+        if kind in kinds and match.start() >= after:
+            place = bisect_left(ends[kind], (match.end(), 0))
+            if place < len(ends[kind]):
+                after = ends[kind][place][1]
+                yield kind, match.start(), after
 
 
 def _component(source: str, zones: str) -> "Component":

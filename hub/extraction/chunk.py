@@ -20,8 +20,10 @@ LEAST_CHARS: Final = 80  # a piece this short is not halved any more
 _ENDS: Final = ".!?\u2026\u203d\u061f\u06d4\u0589\u0964\u0965\u1362\u17d4\u104b"  # a blank must follow
 _WIDE_ENDS: Final = "\u3002\uff01\uff1f\uff61\uff0e"  # nothing needs to follow
 _CLOSERS: Final = "\"'\u2019\u201d\u00bb\u203a)]}\u300d\u300f\uff09\u3011*_"
+# Tried once for a row of marks, from its first, and never with fewer of them: else a row of n costs n².
 _SENTENCE_END: Final = re.compile(
-    rf"[{re.escape(_WIDE_ENDS)}]+[{re.escape(_CLOSERS)}]*|[{re.escape(_ENDS)}]+[{re.escape(_CLOSERS)}]*(?=\s|$)"
+    rf"[{re.escape(_WIDE_ENDS)}]++[{re.escape(_CLOSERS)}]*+"
+    rf"|(?<![{re.escape(_ENDS)}])[{re.escape(_ENDS)}]++[{re.escape(_CLOSERS)}]*+(?=\s|$)"
 )
 _ABBREVIATED: Final = re.compile(
     r"(?:^|[\s(\[])(?:[^\W\d_]|mr|mrs|ms|dr|prof|st|jr|sr|no|nr|vs|ca|approx|dept|fig|inc|ltd|co|bzw|ggf|evtl|usw"
@@ -29,6 +31,7 @@ _ABBREVIATED: Final = re.compile(
     re.IGNORECASE,
 )
 _ORDINAL: Final = re.compile(r"(?:^|\s)\d{1,3}\.$")  # "3. May", "1. first"
+_LONGEST_ABBREVIATION: Final = 16  # and more: what stands before it, and its dot
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
 _LIST_MARK: Final = re.compile(r"\s*(?:[-*+\u2022\u2023\u25e6]\s|\d{1,3}[.)]\s|[>|#])")
 _WRAPPED_FROM: Final = 50  # a line shorter than this was ended on purpose, not by a margin
@@ -74,12 +77,14 @@ def split(
 
 
 def halve(text: str, piece: Chunk) -> list[Chunk]:
-    """*piece* in two, at the sentence nearest its middle; empty when it is too short for that."""
+    """*piece* in two, at the sentence nearest its middle; empty when that cannot be done."""
     if piece.end - piece.start <= LEAST_CHARS:
         return []
     middle = (piece.start + piece.end) // 2
     inner = [start for start, _ in sentences(text, piece.start, piece.end) if start > piece.start]
     at = min(inner, key=lambda start: abs(start - middle)) if inner else _safe_cut(text, piece.start, middle)
+    if not piece.start < at < piece.end:  # one endless character: asking about it again changes nothing
+        return []
     halves = (_trimmed(text, piece.start, at), _trimmed(text, at, piece.end))
     return [Chunk(start, end, piece.headings) for start, end in halves if is_readable(text[start:end])]
 
@@ -157,14 +162,16 @@ def _is_only_a_dot(text: str, begin: int, match: re.Match[str]) -> bool:
     following = text[match.end() : match.end() + 16].lstrip()[:1]
     if following.islower():
         return True
-    said = text[begin : match.start() + 1]
+    # Not all that was said: in "a. a. a. a." no dot ends a sentence, and each would look at all before it.
+    said = text[max(begin, match.start() - _LONGEST_ABBREVIATION) : match.start() + 1]
     return _ABBREVIATED.search(said) is not None or _ORDINAL.search(said) is not None
 
 
 def _pieces(text: str, passage: Passage, chunk_tokens: int) -> Iterator[tuple[int, int]]:
     """Sentences, and parts of those that are too long."""
     for start, end in sentences(text, passage.start, passage.end):
-        while estimated_tokens(text[start:end]) > chunk_tokens:
+        # No more is looked at than is sure to be too much: a sentence may be as long as the document.
+        while estimated_tokens(text[start : min(end, start + 4 * (chunk_tokens + 1))]) > chunk_tokens:
             at = _safe_cut(text, start, start + _chars_of(text[start:end], chunk_tokens))
             yield _trimmed(text, start, at)
             start, _ = _trimmed(text, at, end)

@@ -38,7 +38,7 @@ from protocol.tables import TABLES
 Parts = TypeVarTuple("Parts")
 Result = TypeVar("Result")
 
-EXTRACTOR_VERSION: Final = 1  # grows when the same document would give other items than before
+EXTRACTOR_VERSION: Final = 2  # grows when the same document would give other items than before
 
 _LARGE_CHARS: Final = 20_000  # reading so much takes about 10 ms
 _MAX_BAD_ANSWER_CHARS: Final = 2_000  # of an unreadable answer shown back to the model
@@ -63,7 +63,7 @@ class Extractor:
         """
         form = await self._beside(document, structured.read, document, wanted)
         if self._model is None or not wanted.data_types:
-            ruled, doubles = dedupe.once(form.items)
+            ruled, doubles = await self._beside(document, dedupe.once, form.items)
             unread = await self._beside(document, chunk.readable_chars, document.text, form.prose)
             return Extraction(items=ruled, dropped=doubles, unread_chars=unread)
 
@@ -72,7 +72,7 @@ class Extractor:
         reading = _Reading(self._model, document, wanted, known)
         for prompt in self._prompts(document, wanted, form):
             await reading.read(prompt, [piece for piece in pieces if not reading.has_items(piece)])
-        items, doubles = dedupe.once([*form.items, *reading.items()])
+        items, doubles = await self._beside(document, dedupe.once, [*form.items, *reading.items()])
         return Extraction(
             items=items,
             dropped=(*reading.dropped(), *doubles),

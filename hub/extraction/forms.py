@@ -14,6 +14,7 @@ from protocol.frame import Field, Record
 from protocol.tables import TABLES, DeviceTable, Filler, TableName, problem_of, problems_of
 
 _BY_RULE: Final = frozenset({Filler.MODEL})  # a rule fills what a model may fill, no more
+_MOST_NAMES: Final = 50  # nobody shares a task with more: what names them is no list of people to do it
 _LINE: Final = re.compile(r"([^\r\n]*)(\r\n|\r|\n|$)")
 
 
@@ -70,6 +71,8 @@ def make_item(
 
 
 def _clean(value: Field) -> Field:
+    if isinstance(value, list):
+        return value[:_MOST_NAMES]
     return shown(value).strip() if isinstance(value, str) else value
 
 

@@ -2,7 +2,7 @@
 
 An item bears the place it came from: ``document.text[start:end] == quote``, in code
 points, without exception. Its data holds only fields that a document can say;
-ids, flags and foreign keys are filled elsewhere (decision 16).
+ids, flags and foreign keys are filled elsewhere.
 """
 
 from typing import Literal

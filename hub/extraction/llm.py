@@ -33,7 +33,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.backoff import Backoff
 
-MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024  # decision 25
+MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024  # an answer of a thousand items has 200 KiB
 CHUNK_TOKENS: Final = 1_500  # long enough for context, short enough that a model overlooks nothing
 IN_FLIGHT: Final = 8
 MAX_TRIES: Final = 6  # with the backoff below: about half a minute of trouble is sat out

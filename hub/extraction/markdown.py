@@ -24,17 +24,18 @@ _BOX: Final = re.compile(
 )
 _STATUS: Final = {" ": "todo", "/": "in_progress", "x": "done", "X": "done"}  # "-": given up, no task
 _LIST_ITEM: Final = re.compile(r"[ \t]*(?:>[ \t]*)*(?:[-*+]|\d{1,9}[.)])[ \t]")
-_HEADING: Final = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*")
+_HEADING: Final = re.compile(r" {0,3}(#{1,6})[ \t]+")
 _CODE_FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
 
 _MAX_FRONT_LINES: Final = 100
-_FRONT_FIELD: Final = re.compile(r"([A-Za-z][\w -]*?)[ \t]*:[ \t]+(.+?)[ \t]*")
+_FRONT_FIELD: Final = re.compile(r"([A-Za-z][\w -]*+)[ \t]*+:[ \t]++(.+)")
+_FRONT_REMARK: Final = re.compile(r"(?<!\s)\s++#.*$")
 _DATE_KEYS: Final = ("date", "created", "updated", "modified")
 _DUE_KEYS: Final = ("due", "duedate", "deadline")
 
 _DAY: Final = r"(\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2})?)"
 _DUE_TAG: Final = re.compile(
-    rf"\s*(?:\U0001f4c5\ufe0f?\s*|[(\[]?(?:@due|due|deadline)\s*[:(]\s*){_DAY}[)\]]*"
+    rf"(?<!\s)\s*+(?:\U0001f4c5\ufe0f?\s*|[(\[]?(?:@due|due|deadline)\s*[:(]\s*){_DAY}[)\]]*"
 )
 _DUE_WORDS: Final = re.compile(
     rf"\b(?:due|by|before|until|till|deadline)\b(?:\s+(?:on|by|is))?\s+{_DAY}", re.I
@@ -88,11 +89,11 @@ class _Reading:
             self._code_fence = "" if self._code_fence else fence.group(1)
         elif not self._code_fence and (box := _BOX.fullmatch(line.text)):
             return self._take_box(lines, at, box)
-        elif not self._code_fence and (heading := _HEADING.fullmatch(line.text)):
+        elif not self._code_fence and (heading := _HEADING.match(line.text)):
             self.close_passage(line.start)
             level = len(heading.group(1))
             self._headings = [(above, said) for above, said in self._headings if above < level]
-            self._headings.append((level, heading.group(2)))
+            self._headings.append((level, _without_hashes(line.text[heading.end() :])))
             return at + 1
         if self._passage_from is None:
             self._passage_from = line.start
@@ -144,6 +145,13 @@ class _Reading:
         }
 
 
+def _without_hashes(said: str) -> str:
+    """A heading without the signs that may close it; a pattern for them would try every row of blanks."""
+    said = said.rstrip(" \t")
+    bare = said.rstrip("#")
+    return bare.rstrip(" \t") if bare.endswith((" ", "\t")) else said
+
+
 def _goes_on(line: Line, depth: int) -> bool:
     """Whether a line belongs to the check box above it: indented deeper, and no list item of its own."""
     said = line.text.lstrip(" \t>")
@@ -162,7 +170,7 @@ def _front_matter(lines: Sequence[Line]) -> tuple[dict[str, str], int]:
         if line.text.rstrip() in ("---", "..."):
             return fields, number + 1
         if match := _FRONT_FIELD.fullmatch(line.text):
-            value = re.sub(r"\s+#.*$", "", match.group(2)).strip("\"'")
+            value = _FRONT_REMARK.sub("", match.group(2)).rstrip(" \t").strip("\"'")
             fields[re.sub(r"[\s_-]", "", match.group(1)).lower()] = value
     return {}, 0
 

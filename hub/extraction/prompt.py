@@ -6,6 +6,7 @@ defence all the same, so nothing is believed that ``validate`` has not checked.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -145,8 +146,9 @@ def _system(tables: Sequence[TableName], wanted: Wanted, date: datetime | None) 
         _RULES,
     ]
     if date is not None:
-        local = date.astimezone(ZoneInfo(wanted.timezone))
-        parts.append(f"The text was written on {local:%A}, {local:%Y-%m-%d}.")
+        with suppress(OverflowError):  # at the ends of the calendar there is no such day everywhere
+            local = date.astimezone(ZoneInfo(wanted.timezone))
+            parts.append(f"The text was written on {local:%A}, {local:%Y-%m-%d}.")
     if wanted.prompt.strip():
         parts.append(f"What its owner asks for:\n{wanted.prompt.strip()}")
     return "\n\n".join(parts)

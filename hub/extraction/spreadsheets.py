@@ -1,7 +1,8 @@
 """Pure: CSV whose header says what its columns are. One row is one item.
 
 A header counts only when it can be read in one way: each field from one column, and
-one table that fits more of it than any other. Everything else is left to the model.
+one table that fits more of it than any other. Everything else is left to the model,
+and so is a row that says something but makes no item; it is read under the header.
 """
 
 import csv
@@ -12,9 +13,10 @@ from typing import Final
 import msgspec
 
 from hub.document import Document
+from hub.extraction.chunk import Passage
 from hub.extraction.dates import date_ms
 from hub.extraction.forms import Form, lines_of, make_item
-from hub.extraction.items import Wanted
+from hub.extraction.items import Item, Wanted
 from protocol.frame import Field
 from protocol.tables import TableName
 
@@ -74,11 +76,18 @@ def read(document: Document, wanted: Wanted) -> Form | None:
     columns = _columns(rows[0].cells) if rows else None
     if columns is None or any(len(row.cells) > len(rows[0].cells) for row in rows):
         return None
-    items = [
-        make_item(columns.table, _fields(columns, row, wanted), text, row.start, row.end, wanted)
-        for row in rows[1:]
-    ]
-    return Form(items=[item for item in items if item], date=document.modified_at)
+    header = (text[rows[0].start : rows[0].end],)
+    items: list[Item] = []
+    prose: list[Passage] = []
+    for row in rows[1:]:
+        item = make_item(columns.table, _fields(columns, row, wanted), text, row.start, row.end, wanted)
+        if item is not None:
+            items.append(item)
+        elif columns.table in wanted.data_types:  # no title, say, or a date as people write it
+            # Neighbours go together: each passage is a question of its own.
+            is_next = bool(prose) and not text[prose[-1].end : row.start].strip()
+            prose.append(Passage(prose.pop().start if is_next else row.start, row.end, header))
+    return Form(items=items, prose=prose, date=document.modified_at)
 
 
 class _Row(msgspec.Struct, frozen=True):

@@ -31,7 +31,10 @@ _MOST_WORDS_OF_A_NAME: Final = 4
 _POINTING: Final = frozenset(
     ("i", "we", "you", "he", "she", "it", "they", "this", "that", "there", "the", "a", "an", "nobody")
 )
-_THOUGHTS: Final = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)  # some models think aloud first
+# Some models think aloud first, and some templates swallow the opening mark. An answer that begins at
+# once has no thoughts before it: there the mark stands in a quote.
+_THOUGHTS: Final = re.compile(r"\A\s*+(?![\[{`]).*?</think>", re.DOTALL)
+_FENCE: Final = re.compile(r"\A```\w*\s++|```\Z")
 _MAX_BROKEN: Final = 50  # brackets of chatter looked behind; each may cost a look at the whole rest
 _DECODER: Final = json.JSONDecoder()
 
@@ -54,6 +57,10 @@ def records_of(answer: str) -> list[object]:
         Unreadable: there are none to be found, not even an empty list.
     """
     answer = _THOUGHTS.sub("", answer)
+    if _FENCE.sub("", answer.strip()).strip() == "[]":  # anywhere else it is chatter, or a part of something
+        return []
+    bare: list[object] = []
+    is_empty = False
     at, broken = 0, 0
     while broken < _MAX_BROKEN and (at := _next_bracket(answer, at)) >= 0:
         try:
@@ -62,13 +69,17 @@ def records_of(answer: str) -> list[object]:
             at, broken = at + 1, broken + 1
             continue
         if isinstance(value, dict) and isinstance(value.get("items"), list):
-            return list(value["items"])
-        # Behind something broken this may be a part of it, and the rest would be lost in silence.
-        if isinstance(value, list) and not broken and all(isinstance(one, dict) for one in value):
-            return list(value)
-        if isinstance(value, dict) and not broken and "table" in value:
-            return [value]
+            if value["items"]:
+                return list(value["items"])
+            is_empty = True  # or the shape being talked of: the answer may still come
+        elif isinstance(value, list) and all(isinstance(one, dict) for one in value):
+            bare += value
+        elif isinstance(value, dict) and "table" in value:
+            bare.append(value)
         at = end
+    # With something broken among them these may be parts of it, and the rest would be lost in silence.
+    if not broken and (bare or is_empty):
+        return bare
     raise Unreadable("no JSON list of records in it")
 
 
@@ -219,11 +230,17 @@ class Checking:
             value = data.get(column.name)
             if column.kind is Kind.NAMES and isinstance(value, list):
                 kept[column.name] = [name for name in value if _is_name(str(name), words)]
-            elif column.kind is Kind.EPOCH_MS and isinstance(value, int):
-                day = from_epoch_ms(value).astimezone(ZoneInfo(self._wanted.timezone)).day
-                if not words & {str(day), f"{day:02}"}:
-                    del kept[column.name]
+            elif column.kind is Kind.EPOCH_MS and isinstance(value, int) and not words & self._days(value):
+                del kept[column.name]
         return {name: value for name, value in kept.items() if value != []}
+
+    def _days(self, at_ms: int) -> set[str]:
+        """How the day of the month is spelled where the owner is; nothing when there is no such day there."""
+        try:
+            day = from_epoch_ms(at_ms).astimezone(ZoneInfo(self._wanted.timezone)).day
+        except OverflowError:  # the last hours of the year 9999
+            return set()
+        return {str(day), f"{day:02}"}
 
     def _drop(self, table: str, reason: DropReason, detail: str = "") -> None:
         self._dropped.append(Dropped(table=table, reason=reason, detail=detail))

@@ -17,7 +17,7 @@ from hub.metrics import Metrics
 from protocol.errors import CATALOGUE, CloseCode, ErrorCode, HubError
 from protocol.handshake import DeviceHello, Error
 from protocol.ids import DeviceId, UserId
-from storage.store import Store, devices
+from storage.store import Store, TokenRevoked, UnknownDevice, devices
 
 FAILURES: Final = 10  # of one address in FAILURE_WINDOW_S; after that it waits
 FAILURE_WINDOW_S: Final = 60.0
@@ -132,9 +132,12 @@ class Authenticator:
         if owner.expires_at is not None and owner.expires_at <= at_ms:
             raise self._refuse(ErrorCode.AUTH_FAILED, "the token has expired", CloseCode.AUTH_FAILED)
         platform = hello.client.platform if hello.client else ""
-        epoch = await self._store.write(
-            devices.open_session, owner.device_id, platform=platform, at=at_ms, token_id=owner.token_id
-        )
+        try:
+            epoch = await self._store.write(
+                devices.open_session, owner.device_id, platform=platform, at=at_ms, token_id=owner.token_id
+            )
+        except (TokenRevoked, UnknownDevice) as exc:  # between the look and the opening
+            raise self._refuse(ErrorCode.REVOKED, str(exc), CloseCode.REVOKED) from exc
         return Admission(owner.device_id, owner.user_id, epoch)
 
     def _refuse(

@@ -90,7 +90,7 @@ class RunView(View):
     attempt: int = 1
     units_total: int = 0
     units_done: int = 0
-    units_skipped: int = 0  # settled by an earlier run
+    units_skipped: int = 0  # known from an earlier run, or left out on purpose
     units_failed: int = 0
     items_created: int = 0
     error_count: int = 0

@@ -93,6 +93,13 @@ def found_by_validation(
             case "union_tag_not_found":
                 path = (*path, "kind")
                 message = "missing"
+            case "tuple_type":
+                message = "a list is expected"
+                hint = "write [[agents]]" if path == ("agents",) else 'as in ["one", "another"]'
+            case "model_type" | "model_attributes_type" | "dict_type" | "dataclass_type":
+                message = "a table is expected"
+            case "too_short":
+                message = "may not be empty"
             case "literal_error" | "enum" | "union_tag_invalid":
                 if found["type"] == "union_tag_invalid":
                     path = (*path, "kind")

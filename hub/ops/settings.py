@@ -1,7 +1,7 @@
 """hub.toml: its shape, its defaults, and everything that can be wrong with it, said at once.
 
 The models are the shape; ``check_settings`` reads a file and reports each problem
-where it stands. Only the daemon, the CLI and the reload read settings: everything
+where it stands. Only the daemon and the CLI read settings: everything
 else takes plain arguments with units in their names.
 """
 
@@ -49,7 +49,7 @@ def _refusal(kind: str, message: str, **context: str) -> PydanticCustomError:
 
 def _address(value: object) -> object:
     if not isinstance(value, str):
-        return value
+        raise _refusal("address", "an address is host:port", hint='as in "127.0.0.1:8770"')
     try:
         return Address.parse(value)
     except ValueError as error:
@@ -110,7 +110,7 @@ class Table(BaseModel):
 class HubSettings(Table):
     """``[hub]``: what people call this hub."""
 
-    name: Name = "hub"
+    name: Name = "home"
 
 
 class Listener(Table):
@@ -330,6 +330,14 @@ def _found_beyond(
     for name, listener in (("devices", settings.listen.devices), ("operator", settings.listen.operator)):
         if listener.insecure and not listener.address.is_loopback:
             yield problem(("listen", name, "insecure"), "other machines reach this address without TLS")
+    devices, operator = settings.listen.devices.address, settings.listen.operator.address
+    if devices == operator and devices.port:
+        yield problem(
+            ("listen", "operator", "address"),
+            "devices and operators cannot share a port",
+            "give each its own, as in 8770 and 8771",
+            Severity.ERROR,
+        )
     if settings.storage.url == "sqlite://":
         yield problem(("storage", "url"), "in memory: nothing is left after the hub stops")
     for number, agent in enumerate(settings.agents):

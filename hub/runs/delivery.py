@@ -32,6 +32,7 @@ log = Channel(__name__)
 CALLS_IN_FLIGHT = 32  # per run; half of what a device may hold open, so that others get through
 MAX_SENDS = 5  # scheduling 3.4: afterwards the effect is unknown and a person should look
 SLOW_DEVICE_WAIT_S = 0.5  # the write buffer drains, or the connection is cut, within seconds
+REFUSED_BASE_S, REFUSED_CAP_S = 0.5, 30.0  # between tries of what a device could not do just now
 MAX_QUOTE_CHARS = 2_000  # of ItemSource
 
 
@@ -92,8 +93,13 @@ class Delivery:
             at=self._at(),
         )
 
-    async def deliver(self, link: DeviceLink, order: RunOrder, calls: Sequence[OpenCall]) -> None:
+    async def deliver(
+        self, link: DeviceLink, order: RunOrder, calls: Sequence[OpenCall], lanes: anyio.Semaphore
+    ) -> None:
         """Bring every call to its end: answered, refused, or given up after MAX_SENDS.
+
+        Args:
+            lanes: of the whole run; one is taken for each call under way.
 
         Raises:
             DeviceGone: the connection ended; what is unanswered stays open.
@@ -107,36 +113,47 @@ class Delivery:
         waiting = iter(calls)
         async with anyio.create_task_group() as senders:
             for _ in range(min(CALLS_IN_FLIGHT, len(calls))):
-                senders.start_soon(self._send_each, link, order, waiting)
+                senders.start_soon(self._send_each, link, order, waiting, lanes)
 
-    async def _send_each(self, link: DeviceLink, order: RunOrder, waiting: Iterator[OpenCall]) -> None:
+    async def _send_each(
+        self, link: DeviceLink, order: RunOrder, waiting: Iterator[OpenCall], lanes: anyio.Semaphore
+    ) -> None:
         for call in waiting:
-            await self._send(link, order, call)
+            async with lanes:
+                await self._send(link, order, call)
 
     async def _send(self, link: DeviceLink, order: RunOrder, call: OpenCall) -> None:
         frame = self._frame(order, call)
+        why = "no answer came"
         for sends in range(self._max_sends):
             if sends:
                 held = order.held(RunState.RUNNING)
                 await self._store.write(outbox.mark_sent, held, [call.call_id], at=self._at())
             answer = await self._ask(link, frame)
-            if answer is not None and not _may_change(answer):
+            if answer is None:
+                continue
+            if not _may_change(answer):
                 await self._settle(order, call, answer)
                 return
+            assert answer.error is not None
+            why = f"at last: {answer.error.code}: {answer.error.message}"
+            await self._clock.sleep(min(REFUSED_CAP_S, REFUSED_BASE_S * 2.0**sends))
         error = ErrorBody(
             code=ErrorCode.UNKNOWN_EFFECT,
-            message=f"sent {self._max_sends} times without an answer that settles it",
+            message=f"sent {self._max_sends} times without an answer that settles it; {why}",
         )
         await self._settle(order, call, Answer(error=error), CallEvent.GIVEN_UP)
 
     async def _ask(self, link: DeviceLink, frame: ToolCall) -> Answer | None:
-        try:
-            return await link.call(frame)
-        except CallTimedOut:
-            return None
-        except (DeviceSlow, TooManyCalls):
-            await self._clock.sleep(SLOW_DEVICE_WAIT_S)
-            return None
+        """The answer, or ``None`` when none came in time."""
+        while True:
+            try:
+                return await link.call(frame)
+            except CallTimedOut:
+                return None
+            except (DeviceSlow, TooManyCalls):
+                # Nothing left, so no send is counted: the device reads on, or its connection ends.
+                await self._clock.sleep(SLOW_DEVICE_WAIT_S)
 
     async def _settle(
         self, order: RunOrder, call: OpenCall, answer: Answer, event: CallEvent | None = None

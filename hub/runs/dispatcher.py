@@ -22,7 +22,7 @@ from hub.runs.runner import Runner
 from protocol.ids import BootId, DeviceId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RESUMED_BY, PauseReason, RunEvent, RunOutcome
 from protocol.tables import TableName
-from storage.store import AgentRow, RunRow, StaleRun, Store, runs
+from storage.store import AgentRow, RunRow, StaleRun, StorageError, Store, runs
 
 log = Channel(__name__)
 
@@ -85,10 +85,15 @@ class Dispatcher:
                 task_status.started()
                 while True:
                     self._wake = anyio.Event()
-                    await self.open_gates()
-                    while (run := await self._claim()) is not None:
-                        interrupt = self._executing[run.id] = Interrupt()
-                        executing.start_soon(self._execute, run, interrupt)
+                    try:
+                        await self.open_gates()
+                        # Shielded: a claim that nobody executes would look like a crash to the next boot.
+                        with anyio.CancelScope(shield=True):
+                            while (run := await self._claim()) is not None:
+                                interrupt = self._executing[run.id] = Interrupt()
+                                executing.start_soon(self._execute, run, interrupt)
+                    except StorageError as exc:
+                        log.error("dispatcher.database", exc=exc)  # asked again in POLL_S
                     with anyio.move_on_after(POLL_S):
                         await self._wake.wait()
             finally:
@@ -194,12 +199,17 @@ class Dispatcher:
         try:
             order = order_of(run)
         except ValueError as exc:  # a release that wrote its runs otherwise
-            reason = f"its settings cannot be read: {exc}"
+            await self._give_up(run, f"its settings cannot be read: {exc}")
+            return
+        await self._runner.run(order, interrupt)
+
+    async def _give_up(self, run: RunRow, reason: str) -> None:
+        try:
             await self._lifecycle.move(
                 run.held, RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR, agent_id=run.agent_id
             )
-            return
-        await self._runner.run(order, interrupt)
+        except (StaleRun, StorageError) as exc:
+            log.error("run.not_ended", exc=exc, run_id=run.id)
 
     async def _resume(self, paused: PauseReason, device_id: DeviceId | None = None) -> None:
         """Queue runs again whose pause has ended."""

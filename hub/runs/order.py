@@ -34,6 +34,7 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     fence: int
     attempt: int
     max_attempts: int
+    dispatches: int  # how often it was handed out and came back unworked
     parameters: RunParameters
 
     def held(self, state: RunState) -> HeldRun:
@@ -75,5 +76,6 @@ def order_of(run: RunRow) -> RunOrder:
         fence=run.fence,
         attempt=run.attempt,
         max_attempts=run.max_attempts,
+        dispatches=run.dispatch_count,
         parameters=msgspec.convert(run.parameters, RunParameters),
     )

@@ -14,26 +14,26 @@ import msgspec
 from hub.clock import Chance, Clock, epoch_ms
 from hub.document import Document
 from hub.extraction.extractor import Extractor
-from hub.extraction.model import ExtractionError, ModelExhausted, ModelUnavailable
+from hub.extraction.model import ExtractionError, ModelError, ModelExhausted, ModelUnavailable
 from hub.links.link import DeviceLink
 from hub.log import Channel, bind
-from hub.runs.delivery import Delivery, usage_of
+from hub.runs.delivery import CALLS_IN_FLIGHT, Delivery, usage_of
 from hub.runs.interrupt import Interrupt
 from hub.runs.lifecycle import Lifecycle
 from hub.runs.order import RunOrder
 from hub.runs.progress import RunWatch
 from hub.runs.sources import DeviceSource, DeviceStalled, NotTakenOn, SeenUnits, TakenOn, UnreadUnit
-from protocol.errors import DeliveryError, DeviceGone, DeviceOffline, ErrorCode
+from protocol.errors import DeliveryError, DeviceGone, DeviceOffline, ErrorCode, IllegalTransition
 from protocol.ids import DeviceId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState, outcome_of
-from storage.store import Conflict, OpenCall, StaleRun, Store, Usage, outbox, runs
+from storage.store import Conflict, OpenCall, StaleRun, StillOpen, StorageError, Store, Usage, outbox, runs
 
 log = Channel(__name__)
 
 RETRY_BASE_S, RETRY_CAP_S = 30.0, 3600.0  # scheduling 3.4
 SENT_BACK_BASE_S, SENT_BACK_CAP_S = 1.0, 60.0  # scheduling, T4
 EXHAUSTED_WAIT_S = 60.0  # where the provider did not say; scheduling 3.9
-BILLING_PROBE_S = 600.0  # decision 25
+BILLING_PROBE_S = 600.0  # nobody tells when a bill is paid: asked again after this
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,11 +81,9 @@ class Runner:
         with bind(run_id=order.run_id, agent_id=order.agent_id, device_id=order.device_id):
             try:
                 ending = await self._guarded(attempt, interrupt)
-                await self._end(attempt, ending)
+                await self._end_surely(attempt, ending, interrupt)
             except StaleRun as exc:
                 log.warning("run.lost", detail=str(exc))
-            except Exception as exc:  # the database: the hub's next start takes the run back
-                log.error("run.not_ended", exc=exc)
             finally:
                 self._watch.changed(order.run_id)
 
@@ -129,7 +127,7 @@ class Runner:
                                 await self._unread(order, event)
                             case Document():
                                 await slots.acquire()
-                                units.start_soon(self._unit, order, link, event, slots)
+                                units.start_soon(self._unit, attempt, link, event, slots)
         if interrupt.event is not None:
             return Ending(event=interrupt.event, reason=interrupt.reason)
         return await self._finished(order)
@@ -158,7 +156,7 @@ class Runner:
         for call in await self._store.read(outbox.open_calls, order.run_id):
             left[call.unit_key].append(call)
         for unit_key, calls in left.items():
-            await self._delivery.deliver(link, order, calls)
+            await self._delivery.deliver(link, order, calls, attempt.lanes)
             await self._settle(order, unit_key)
 
     async def _pass_over(self, order: RunOrder, seen: SeenUnits) -> None:
@@ -179,27 +177,38 @@ class Runner:
         if not unread.unit_key:
             await self._record_error(order, unread.code, unread.message)
             return
-        await self._store.write(
-            outbox.fail_unit,
-            held,
-            unit_key=unread.unit_key,
-            content_hash="",
-            size_bytes=None,
-            error=unread.message,
-            code=unread.code,
-            at=at,
-        )
+        try:
+            await self._store.write(
+                outbox.fail_unit,
+                held,
+                unit_key=unread.unit_key,
+                content_hash="",
+                size_bytes=None,
+                error=unread.message,
+                code=unread.code,
+                at=at,
+            )
+        except (StillOpen, IllegalTransition):
+            log.info("unit.settled_before", code=unread.code)  # what came of it stands
         self._watch.changed(order.run_id)
 
     async def _unit(
-        self, order: RunOrder, link: DeviceLink, document: Document, slots: anyio.Semaphore
+        self, attempt: "_Attempt", link: DeviceLink, document: Document, slots: anyio.Semaphore
     ) -> None:
         """One document: extracted, planned, delivered, settled."""
+        order = attempt.order
         try:
             try:
                 found = await self._extractor.extract(document, order.wanted)
             except ExtractionError as exc:
                 await self._fail(order, document, exc.code, str(exc), usage_of(exc.spent))
+                return
+            except Exception as exc:  # a document that breaks its reader must not break its run
+                broken = _gravest(exc)
+                if isinstance(broken, ModelError):
+                    raise
+                log.error("unit.broke", exc=exc)
+                await self._fail(order, document, ErrorCode.INTERNAL, type(broken).__name__, Usage())
                 return
             try:
                 plan = await self._delivery.plan(order, document, found)
@@ -207,7 +216,7 @@ class Runner:
                 # A paused run of the same agent had planned these very items: it brings them.
                 await self._fail(order, document, ErrorCode.BUSY, str(exc), usage_of(found))
                 return
-            await self._delivery.deliver(link, order, plan.open_calls)
+            await self._delivery.deliver(link, order, plan.open_calls, attempt.lanes)
             await self._settle(order, document.unit_key)
         finally:
             slots.release()
@@ -235,19 +244,20 @@ class Runner:
 
     async def _finished(self, order: RunOrder) -> Ending:
         row = await self._store.read(runs.get_run, order.run_id)
-        outcome = outcome_of(units_done=row.units_done, errors=row.error_count)
+        settled = row.units_done + row.units_skipped  # what was known is as good as done
+        outcome = outcome_of(units_done=settled, errors=row.error_count)
         if outcome is RunOutcome.ERROR:
-            return Ending(event=RunEvent.FAILED, reason="nothing could be done", outcome=outcome)
+            return Ending(event=RunEvent.FAILED, outcome=outcome)  # the errors of its units say why
         return Ending(event=RunEvent.FINISHED, outcome=outcome)
 
     def _ending_of(self, attempt: "_Attempt", exc: Exception) -> Ending:
         order = attempt.order
         match exc:
-            case NotTakenOn(busy=True):
+            case NotTakenOn(busy=True) if attempt.state is RunState.PREPARING:
                 return Ending(
                     event=RunEvent.SENT_BACK,
                     reason=str(exc),
-                    wait_s=self._wait(attempt, SENT_BACK_BASE_S, SENT_BACK_CAP_S),
+                    wait_s=self._wait(order.dispatches, SENT_BACK_BASE_S, SENT_BACK_CAP_S),
                 )
             case NotTakenOn():
                 return Ending(event=RunEvent.FAILED, reason=str(exc), outcome=RunOutcome.ERROR)
@@ -258,12 +268,12 @@ class Runner:
                 return Ending(event=RunEvent.EXHAUSTED, reason=str(exc), wait_s=wait_s)
             case DeviceGone() | DeviceOffline():
                 return Ending(event=RunEvent.DEVICE_LOST, reason=str(exc))
-            case DeliveryError() | DeviceStalled() | ModelUnavailable():
+            case DeliveryError() | DeviceStalled() | ModelUnavailable() | StorageError():
                 if attempt.state is RunState.PREPARING:
-                    wait_s = self._wait(attempt, SENT_BACK_BASE_S, SENT_BACK_CAP_S)
+                    wait_s = self._wait(order.dispatches, SENT_BACK_BASE_S, SENT_BACK_CAP_S)
                     return Ending(event=RunEvent.SENT_BACK, reason=str(exc), wait_s=wait_s)
                 if order.attempt < order.max_attempts:
-                    wait_s = self._wait(attempt, RETRY_BASE_S, RETRY_CAP_S)
+                    wait_s = self._wait(order.attempt - 1, RETRY_BASE_S, RETRY_CAP_S)
                     return Ending(event=RunEvent.RETRIED, reason=str(exc), wait_s=wait_s)
                 reason = f"given up after {order.attempt} attempts: {exc}"
                 return Ending(event=RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR)
@@ -272,9 +282,30 @@ class Runner:
                 reason = f"{ErrorCode.INTERNAL}: {type(exc).__name__}"
                 return Ending(event=RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR)
 
-    def _wait(self, attempt: "_Attempt", base_s: float, cap_s: float) -> float:
-        longest: float = min(cap_s, base_s * 2.0 ** (attempt.order.attempt - 1))
+    def _wait(self, tries: int, base_s: float, cap_s: float) -> float:
+        """Before the next try, after so many earlier ones."""
+        longest: float = min(cap_s, base_s * 2.0 ** min(tries, 30))
         return longest * self._chance.uniform(0.5, 1.0)
+
+    async def _end_surely(self, attempt: "_Attempt", ending: Ending, interrupt: Interrupt) -> None:
+        """Move the run, however long the database is away: left RUNNING it would hold its device."""
+        wait_s = 1.0
+        while True:
+            try:
+                await self._end(attempt, ending)
+                return
+            except StorageError as exc:
+                log.error("run.not_ended", exc=exc)
+                if interrupt.event is RunEvent.DRAINED:
+                    return  # the next boot takes it back
+                await self._clock.sleep(wait_s)
+                wait_s = min(2 * wait_s, 60.0)
+            except IllegalTransition as exc:
+                if ending.event is RunEvent.FAILED:
+                    raise
+                log.error("run.broke", exc=exc)
+                reason = f"{ErrorCode.INTERNAL}: {type(exc).__name__}"
+                ending = Ending(event=RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR)
 
     async def _end(self, attempt: "_Attempt", ending: Ending) -> None:
         order = attempt.order
@@ -306,6 +337,7 @@ class _Attempt:
     def __init__(self, order: RunOrder) -> None:
         self.order = order
         self.state = RunState.PREPARING
+        self.lanes = anyio.Semaphore(CALLS_IN_FLIGHT)
 
 
 # What decides when several units end in errors at the same time, gravest first.
@@ -318,6 +350,7 @@ _EXPECTED: tuple[type[Exception], ...] = (
     ModelUnavailable,
     NotTakenOn,
     DeviceStalled,
+    StorageError,
 )
 
 

@@ -10,8 +10,10 @@ import base64
 import binascii
 import hashlib
 from collections.abc import AsyncGenerator, Mapping
+from functools import cache
 
 import anyio
+import anyio.to_thread
 import msgspec
 
 from hub.clock import from_epoch_ms
@@ -148,14 +150,24 @@ class _Assembly:
             text, media_type = converted.text, converted.media_type
         elif first.encoding not in (None, "text", "utf-8"):
             raise _Broken(ErrorCode.NOT_CONVERTIBLE, f"unknown encoding {first.encoding!r}")
+        try:
+            modified_at = None if first.modified_ms is None else from_epoch_ms(first.modified_ms)
+        except (ValueError, OverflowError, OSError):
+            modified_at = None  # a clock beyond any calendar says nothing
         return Document(
             unit_key=first.path,
             text=text,
             # What was announced is trusted for identity only; a simple device announces nothing.
             content_hash=first.sha256 or hashed or hashlib.sha256(content.encode()).hexdigest(),
             media_type=media_type,
-            modified_at=None if first.modified_ms is None else from_epoch_ms(first.modified_ms),
+            modified_at=modified_at,
         )
+
+
+@cache
+def _converting() -> anyio.CapacityLimiter:
+    """Files that are converted at the same time, in all runs: each holds a copy or two of itself."""
+    return anyio.CapacityLimiter(2)
 
 
 class _Broken(HubError):
@@ -251,7 +263,7 @@ class _Reading:
                 yield await self._fetch()
         elif isinstance(frame, AgentData):
             for piece in frame.files:
-                found = self._piece(piece)
+                found = await self._piece(piece)
                 if found is not None:
                     yield found
             if frame.files:
@@ -275,16 +287,19 @@ class _Reading:
         """Whether this run had it before it was interrupted; what became of it since is the next run's."""
         return path in self._known and self._known[path] is None
 
-    def _piece(self, piece: FilePiece) -> SourceEvent | None:
+    async def _piece(self, piece: FilePiece) -> SourceEvent | None:
         path = piece.path
-        if path in self._closed:
-            return None  # already whole, or already given up
+        if path in self._closed or self._was_dealt_with(path):
+            return None  # already whole, already given up, or done by an earlier attempt
         try:
             assembly = self._open.setdefault(path, _Assembly(piece))
             assembly.add(piece)
             if not assembly.is_whole:
                 return None
-            document = assembly.document()
+            if assembly.first.encoding is None:
+                document = assembly.document()
+            else:  # decoding and converting may take seconds
+                document = await anyio.to_thread.run_sync(assembly.document, limiter=_converting())
         except NotConvertible as exc:
             return self._give_up(path, ErrorCode.NOT_CONVERTIBLE, str(exc))
         except _Broken as exc:
@@ -317,7 +332,7 @@ class _Reading:
         for skipped in frame.skipped:
             self._awaited.pop(skipped.path, None)
             self._open.pop(skipped.path, None)
-            if not self._was_dealt_with(skipped.path):
+            if skipped.path not in self._closed and not self._was_dealt_with(skipped.path):
                 yield _unread(skipped)
         for path in [*self._open, *(p for p in self._awaited if p not in self._open)]:
             yield UnreadUnit(

@@ -56,7 +56,7 @@ async def test_a_new_user_gets_from_an_empty_folder_to_items(tmp_path: Path) -> 
 
         told = await hub(tmp_path, "run", "notes", "--follow")
 
-        assert told == "success: 1 read, 0 unchanged, 0 failed, 2 items, 0 model requests\n"
+        assert told == "success: 1 read, 0 skipped, 0 failed, 2 items, 0 model requests\n"
         found = rows(tmp_path / "desk.db", "SELECT title, isAiSuggested, isApproved FROM tasks ORDER BY 1")
         assert found == [("Call Anna", 1, 0), ("Water the plants", 1, 0)]
 
@@ -66,6 +66,6 @@ async def test_a_new_user_gets_from_an_empty_folder_to_items(tmp_path: Path) -> 
         assert "desk" in await hub(tmp_path, "devices")
 
         told = await hub(tmp_path, "run", "notes", "--follow")
-        assert told == "success: 0 read, 1 unchanged, 0 failed, 0 items, 0 model requests\n"
+        assert told == "success: 0 read, 1 skipped, 0 failed, 0 items, 0 model requests\n"
         assert await desk.stop() == 0
         assert await daemon.stop() == 0

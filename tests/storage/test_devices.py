@@ -86,6 +86,16 @@ def test_the_end_of_an_older_connection_does_not_take_a_device_offline(c: sa.Con
     assert devices.get_device(c, device.id).connectivity == "offline"
 
 
+def test_a_token_revoked_after_it_was_looked_at_opens_no_session(c: sa.Connection) -> None:
+    user_id = devices.ensure_user(c, UserId("u-1"), "anna", AT)
+    device = devices.ensure_device(c, id=DeviceId("d-1"), user_id=user_id, name="desk", at=AT)
+    devices.create_token(c, id=TokenId("t-1"), device_id=device.id, token_hash=b"hash", at=AT)
+    devices.revoke_token(c, TokenId("t-1"), AT)
+    with pytest.raises(devices.TokenRevoked):
+        devices.open_session(c, device.id, platform=None, at=AT, token_id=TokenId("t-1"))
+    assert devices.get_device(c, device.id).session_epoch == 0
+
+
 def test_a_revoked_device_opens_no_session(c: sa.Connection) -> None:
     device = make_device(c)
     revoke(c, device)

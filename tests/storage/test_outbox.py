@@ -112,6 +112,7 @@ def test_a_later_run_adopts_what_an_ended_one_planned_with_its_answers(c: sa.Con
     written = plan(c, second, of=calls("call-1", "call-2", "call-3", "call-4", "call-5", "call-6"))
     assert written.adopted == 5
     assert [(call.call_id, call.state) for call in written.open_calls] == [
+        ("call-2", CallState.PLANNED),  # refused then; the device may take it now
         ("call-3", CallState.PLANNED),  # an answer that never came is asked for again
         ("call-4", CallState.SENT),
         ("call-5", CallState.PLANNED),

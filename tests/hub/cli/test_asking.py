@@ -102,10 +102,10 @@ def test_a_followed_run_tells_each_new_state_and_sums_up(hub: Hub, served: FakeH
     assert [line.split(":")[0] for line in result.stderr.splitlines()[:4]] == [
         "QUEUED",
         "RUNNING",
-        "PAUSED the device desk",
+        "PAUSED, the device desk",
         "COMPLETED",
     ]
-    assert result.stdout == "success: 2 read, 1 unchanged, 0 failed, 2 items, 0 model requests\n"
+    assert result.stdout == "success: 2 read, 1 skipped, 0 failed, 2 items, 0 model requests\n"
 
 
 def test_a_followed_run_that_fails_ends_with_1(hub: Hub, served: FakeHub) -> None:

@@ -37,4 +37,4 @@ def test_a_table_fits_the_terminal_and_is_whole(state: Path, served: FakeHub) ->
 def test_a_followed_run_ends_with_its_sum(state: Path, served: FakeHub) -> None:
     served.progress = steps(make_run("r-2", RunState.RUNNING), make_run("r-2", RunState.COMPLETED, items=2))
     told = _on_a_terminal(state, "run", "notes", "--follow")
-    assert "success: 2 read, 1 unchanged, 0 failed, 2 items, 0 model requests" in told
+    assert "success: 2 read, 1 skipped, 0 failed, 2 items, 0 model requests" in told

@@ -12,10 +12,11 @@ import anyio
 import pytest
 from anyio.abc import Process
 
-from hub.device.app import DeviceOptions, run_device
+from hub.device.app import DeviceOptions, ReferenceDevice, run_device
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import Error, Goodbye
 from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, AgentRun, RunConfig, RunMode
+from tests.support.clock import FakeClock, SeededChance
 from tests.support.device import open_device
 from tests.support.scripted_hub import ScriptedHub
 from tests.support.wire import make_call, open_port, until
@@ -108,6 +109,35 @@ def test_a_file_that_cannot_be_used_ends_with_73(tmp_path: Path) -> None:
 
     assert run_device(options, on_status=lines.append) == 73
     assert "somebody else's database" in lines[-1]
+
+
+async def test_a_shared_folder_keeps_its_name_when_the_one_around_it_is_shared_too(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    (tmp_path / "docs/notes").mkdir(parents=True)
+
+    async def names(*folders: str) -> set[str]:
+        told: list[str] = []
+        roots = [tmp_path / folder for folder in folders]
+        device = ReferenceDevice(
+            "ws://127.0.0.1:9",
+            roots,
+            tmp_path / "d.db",
+            "desk",
+            "t",
+            clock,
+            SeededChance(),
+            on_status=told.append,
+        )
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(device.serve)
+            await until(lambda: "next try in" in "".join(told[-1:]))
+            tasks.cancel_scope.cancel()
+        return {line.rpartition(" as ")[2] for line in told if line.startswith("sharing")}
+
+    assert await names("docs/notes") == {"notes"}
+    assert await names("docs/notes", "docs") == {"notes", "docs"}
+    assert await names("docs") == {"notes", "docs"}
 
 
 @pytest.mark.parametrize("mode", list(RunMode))

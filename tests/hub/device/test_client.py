@@ -297,7 +297,18 @@ def test_an_address_without_a_path_means_the_hubs_own(url: str, address: str) ->
 
 
 @pytest.mark.parametrize(
-    "url", ["127.0.0.1:8770", "http://x", "ws://", "ws://x:port", "ws://x?token=t", "ws://me:secret@x", ""]
+    "url",
+    [
+        "127.0.0.1:8770",
+        "http://x",
+        "ws://",
+        "ws://x:port",
+        "ws://x?token=t",
+        "ws://me:secret@x",
+        "",
+        "wss://hub..example",
+        f"wss://{'x' * 64}.example",
+    ],
 )
 def test_what_is_no_address_is_refused_before_anything_is_sent(url: str, clock: FakeClock) -> None:
     with pytest.raises(BadAddress):
@@ -311,6 +322,37 @@ def test_what_is_no_address_is_refused_before_anything_is_sent(url: str, clock: 
             chance=SeededChance(),
             told=lambda line: None,
         )
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8770", "localhost:8770", "hub.example"])
+def test_an_address_without_a_scheme_is_refused_with_a_better_one(url: str) -> None:
+    with pytest.raises(BadAddress, match=f"did you mean ws://{url}"):
+        address_of(url)
+    assert address_of(f"ws://{url}")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "told"),
+    [
+        ("ftp://me:secret@127.0.0.1", "the proxy that the environment names cannot be used"),
+        ("http://proxy..example:8080", "label"),
+        ("http://127.0.0.1:port", "port"),
+        ("socks5h://127.0.0.1:9", "not connected ("),
+    ],
+)
+async def test_a_proxy_that_cannot_be_used_is_told_of_and_tried_again(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, proxy: str, told: str
+) -> None:
+    for name in ("ws_proxy", "WS_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    async with open_device("ws://hub.invalid", tmp_path, clock=clock) as device:
+        await _away(device, clock)
+
+        assert told in device.told[-1].replace("Port", "port")
+        assert "secret" not in device.told[-1]
+        assert device.failure is None
 
 
 @pytest.mark.parametrize("text", ["", " \n"])
@@ -334,6 +376,20 @@ async def test_a_redirect_is_not_followed_with_a_token(
             await _away(device, clock)
 
             assert "the hub's door answered 302" in device.told[-1]
+
+
+async def test_a_door_that_knows_no_such_page_is_perhaps_another_one(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    def nowhere(socket: ServerConnection, request: Request) -> Response:
+        return Response(404, "Not Found", Headers())
+
+    async with serve(lambda socket: socket.wait_closed(), "127.0.0.1", 0, process_request=nowhere) as door:
+        port = next(iter(door.sockets)).getsockname()[1]
+        async with open_device(f"ws://127.0.0.1:{port}", tmp_path, clock=clock) as device:
+            await _away(device, clock)
+
+            assert "answered 404; is this the hub's device address?" in device.told[-1]
 
 
 async def test_a_line_without_encryption_is_warned_of(tmp_path: Path, clock: FakeClock) -> None:

@@ -238,17 +238,38 @@ def test_a_file_that_was_closed_still_knows_its_calls(db: Path, clock: FakeClock
         assert len(_rows(store, "tasks")) == 1
 
 
-def test_answers_are_kept_for_thirty_days(store: DeviceStore, clock: FakeClock) -> None:
-    store.apply([_insert("c-old")])
+def test_answers_that_tell_of_no_change_are_kept_for_thirty_days(
+    store: DeviceStore, clock: FakeClock
+) -> None:
+    ask = ToolCall(id="c-asked", action=Action.QUERY, table="tasks")
+    store.apply([ask, _insert("c-refused", {"title": ""})])
     clock.advance((KEEP_CALLS - timedelta(days=2)).total_seconds())
-    store.apply([_insert("c-new")])
-    assert {row["call_id"] for row in _rows(store, "calls")} == {"c-old", "c-new"}
+    store.apply([_insert("c-refused-later", {"title": ""})])
+    assert {row["call_id"] for row in _rows(store, "calls")} == {"c-asked", "c-refused", "c-refused-later"}
 
     clock.advance(timedelta(days=3).total_seconds())
     store.apply([])
 
-    assert {row["call_id"] for row in _rows(store, "calls")} == {"c-new"}
-    assert len(_rows(store, "tasks")) == 2
+    assert {row["call_id"] for row in _rows(store, "calls")} == {"c-refused-later"}
+
+
+def test_an_answer_that_tells_of_a_change_is_kept_however_old_it_is(
+    store: DeviceStore, db: Path, clock: FakeClock
+) -> None:
+    change = ToolCall(
+        id="c-change",
+        action=Action.UPDATE,
+        table="tasks",
+        where={"title": "Call Ana"},
+        data={"status": "done"},
+    )
+    calls = [_insert("c-1"), change]
+    answers = store.apply(calls)
+    clock.advance((KEEP_CALLS * 12).total_seconds())
+
+    assert store.apply(calls) == answers
+    assert len(_rows(store, "tasks")) == 1
+    assert [item.title for item in read_items(db)] == ["Call Ana"]
 
 
 def test_two_devices_do_not_share_a_file(
@@ -293,6 +314,7 @@ def test_a_shared_folder_keeps_its_name_whatever_else_is_shared(
 ) -> None:
     with open_device_store(db, clock=clock, ids=ids) as store:
         assert store.name_roots(["/home/ana/notes"]) == ["notes"]
+        assert store.known_roots() == ["/home/ana/notes"]
         assert store.name_roots(["/mnt/work/notes", "/home/ana/notes"]) == ["notes (work)", "notes"]
     with open_device_store(db, clock=clock, ids=ids) as store:
         assert store.name_roots(["/srv/work/notes", "/mnt/work/notes"]) == ["notes (2)", "notes (work)"]

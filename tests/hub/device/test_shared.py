@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from hub.device.private import SkipReason
-from hub.device.shared import Root, SharedFile, SharedFolders, Unreadable, declare
+from hub.device.shared import NO_TEXT, Root, SharedFile, SharedFolders, Unreadable, declare, settle
+from hub.text.convert import PLAIN, media_type_of
 from protocol.work import RunConfig, RunLimits
 
 
@@ -24,9 +25,12 @@ def home(tmp_path: Path) -> Path:
     return folder
 
 
-def _share(home: Path, *folders: str, max_file_bytes: int = 1_000) -> SharedFolders:
+def _share(
+    home: Path, *folders: str, known: tuple[str, ...] = (), max_file_bytes: int = 1_000
+) -> SharedFolders:
     declared = declare([home / folder for folder in folders])
-    roots = [Root(os.path.basename(path), path, said) for path, said in declared]
+    settled = settle(declared, [os.path.realpath(home / folder) for folder in known])
+    roots = [Root(os.path.basename(path), path, said) for path, said in settled]
     return SharedFolders(roots, home=str(home), max_file_bytes=max_file_bytes)
 
 
@@ -176,7 +180,7 @@ def test_links_and_what_is_no_file_are_skipped_with_a_reason(home: Path) -> None
         "notes/door": SkipReason.SYMLINK,
         "notes/link.md": SkipReason.SYMLINK,
         "notes/loop": SkipReason.SYMLINK,
-        "notes/long.md": SkipReason.TOO_LARGE,
+        "notes/long.md": f"{SkipReason.TOO_LARGE}: 1001 bytes, at most 1000 are read",
         "notes/pipe.md": SkipReason.NOT_A_FILE,
         "notes/s": SkipReason.NOT_A_FILE,
     }
@@ -239,10 +243,91 @@ def test_a_run_reads_no_more_than_its_limits(home: Path) -> None:
     }
 
 
+def test_files_that_hold_no_text_do_not_use_up_the_limits_of_a_run(home: Path) -> None:
+    _write(home, "notes/a.jpg", "notes/b.JPG", "notes/c.tar.gz", "notes/z.md", text="x" * 10)
+    (home / "notes/long.mp4").write_text("x" * 1_001)
+
+    files, skipped = _look(_share(home, "notes"), files=1, most_bytes=10)
+
+    assert _paths(files) == ["notes/z.md"]
+    assert {path: reason.partition(":")[0] for path, reason in skipped.items()} == dict.fromkeys(
+        ("notes/a.jpg", "notes/b.JPG", "notes/c.tar.gz", "notes/long.mp4"), SkipReason.NOT_CONVERTIBLE
+    )
+
+
+@pytest.mark.parametrize("ending", NO_TEXT)
+def test_no_file_that_has_a_converter_is_taken_for_one_without_text(ending: str) -> None:
+    assert media_type_of(f"a{ending}") == PLAIN
+
+
 def test_a_folder_inside_a_shared_one_is_shared_once(home: Path) -> None:
     _write(home, "notes/work/a.md")
 
     assert _paths(_look(_share(home, "notes/work", "notes", "notes"))[0]) == ["notes/work/a.md"]
+
+
+@pytest.mark.parametrize("folders", [("docs/notes", "docs"), ("docs", "docs/notes"), ("docs",)])
+def test_files_keep_their_names_when_a_folder_around_theirs_is_shared_later(
+    home: Path, folders: tuple[str, ...]
+) -> None:
+    _write(home, "docs/notes/x.md", "docs/y.md")
+
+    files, skipped = _look(_share(home, *folders, known=("docs/notes",)))
+
+    assert _paths(files) == ["docs/y.md", "notes/x.md"]
+    assert skipped == {}
+
+
+def test_files_keep_their_names_when_a_folder_inside_theirs_is_shared_later(home: Path) -> None:
+    _write(home, "docs/notes/x.md", "docs/y.md")
+
+    files, _ = _look(_share(home, "docs/notes", "docs", known=("docs",)))
+
+    assert _paths(files) == ["docs/notes/x.md", "docs/y.md"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("~/docs/work/notes/x.md", ["notes/x.md"]),
+        ("docs/work/notes/x.md", ["notes/x.md"]),
+        ("~/docs/work/notes", ["notes/x.md"]),
+        ("notes", ["notes/x.md"]),
+        ("docs/work", ["docs/work/z.md", "notes/x.md"]),
+        ("docs", ["docs/work/z.md", "docs/y.md", "notes/x.md"]),
+        ("~", ["docs/work/z.md", "docs/y.md", "notes/x.md"]),
+        ("~/docs/y.md", ["docs/y.md"]),
+    ],
+)
+def test_what_is_asked_for_is_found_under_the_innermost_root(
+    home: Path, asked: str, found: list[str]
+) -> None:
+    _write(home, "docs/work/notes/x.md", "docs/work/z.md", "docs/y.md")
+
+    files, skipped = _look(_share(home, "docs", known=("docs/work/notes",)), asked)
+
+    assert _paths(files) == found
+    assert skipped == {}
+
+
+@pytest.mark.parametrize("inner", ["docs/.plans", "docs/.plans/work", "docs/gone", "docs/link"])
+def test_a_root_that_was_is_not_shared_again_where_the_folder_around_it_does_not_show_it(
+    home: Path, inner: str
+) -> None:
+    _write(home, "docs/y.md", "docs/.plans/work/x.md", "secret/s.md")
+    (home / "docs/link").symlink_to(home / "secret")
+
+    declared = declare([home / "docs"])
+
+    assert settle(declared, [f"{declared[0][0]}{inner.removeprefix('docs')}"]) == declared
+
+
+def test_a_hidden_root_that_is_named_stays_one_inside_another(home: Path) -> None:
+    _write(home, "docs/y.md", "docs/.plans/x.md")
+
+    shared = _share(home, "docs", "docs/.plans", known=("docs/.plans",))
+
+    assert _paths(_look(shared)[0]) == [".plans/x.md", "docs/y.md"]
 
 
 def test_a_shared_folder_may_itself_be_reached_by_a_link(home: Path) -> None:

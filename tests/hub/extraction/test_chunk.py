@@ -107,6 +107,21 @@ def test_halving_ends() -> None:
     assert all(piece.end - piece.start <= chunk.LEAST_CHARS for piece in pieces)
 
 
+def test_one_endless_character_is_not_halved_into_itself() -> None:
+    text = "a" + "\u0301" * 200
+    assert chunk.halve(text, Chunk(0, len(text))) == []
+
+
+@pytest.mark.parametrize("text", ["." * 50_000 + "a", "A. " * 17_000 + "b", '."' * 25_000 + "a"])
+def test_rows_of_marks_that_end_no_sentence_are_one_sentence_soon(text: str) -> None:
+    assert sentences(text) == [text]
+
+
+def test_an_endless_sentence_is_cut_soon() -> None:
+    text = "é" * 1_000_000
+    assert_whole(text, chunk.split(text, [Passage(0, len(text))], 20))
+
+
 def assert_whole(text: str, pieces: list[Chunk]) -> None:
     """In order, no overlap, and only what nobody reads is left out."""
     at = 0

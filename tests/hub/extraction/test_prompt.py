@@ -59,6 +59,20 @@ def test_the_documents_date_and_its_owners_words_are_told() -> None:
     assert "Only the roof." in system.messages[0].content
 
 
+@pytest.mark.parametrize(
+    ("date", "timezone"),
+    [
+        (datetime(1, 1, 1, tzinfo=UTC), "America/New_York"),
+        (datetime(9999, 12, 31, 23, 30, tzinfo=UTC), "Europe/Berlin"),
+    ],
+)
+def test_a_date_beyond_the_owners_calendar_is_not_told(date: datetime, timezone: str) -> None:
+    document = Document(unit_key="a.txt", text="x", content_hash="0" * 64)
+    wanted = Wanted(data_types=ALL, timezone=timezone)
+    asked = Prompt(document, wanted, ALL, date=date, chance=SeededChance()).ask(Chunk(0, 1))
+    assert "written on" not in asked.messages[0].content
+
+
 def test_only_wanted_tables_and_fields_of_a_document_are_told() -> None:
     system = prompt("x", tables=(TableName.TASKS,)).ask(Chunk(0, 1)).messages[0].content
     assert "timelines" not in system

@@ -216,6 +216,93 @@ def test_any_other_text_is_prose_as_a_whole() -> None:
     assert len(form.prose) == 1
 
 
+@pytest.mark.parametrize(
+    "due", ["DUE;TZID=America/New_York:99991231T235959", "DUE;TZID=Europe:20260101T000000"]
+)
+def test_a_time_that_cannot_be_told_is_left_to_the_model(due: str) -> None:
+    form = read("c.ics", ICS.replace("DUE;VALUE=DATE:20260401", due))
+    assert [item.table for item in form.items] == [TableName.TIMELINES]
+    assert len(form.prose) == 1
+
+
+def test_a_component_that_says_something_but_makes_no_item_is_left_to_the_model() -> None:
+    text = ICS.replace("SUMMARY;LANGUAGE=en:", "DESCRIPTION:")
+    form = read("c.ics", text)
+    assert [item.table for item in form.items] == [TableName.TIMELINES]
+    (span,) = form.prose
+    assert text[span.start : span.end].startswith("BEGIN:VTODO")
+    assert "Pay the rent" in text[span.start : span.end]
+    silent = text.replace("DESCRIPTION:Pay the rent\r\n", "")
+    assert read("c.ics", silent).prose == []
+    only_notes = Wanted(data_types=(TableName.NOTES,))
+    assert read("c.ics", text, only_notes).prose == []
+
+
+def test_rows_that_make_no_item_are_left_to_the_model_under_their_header() -> None:
+    text = "Event,Date\nFair,2026-03-03\nBall,3 May 2026\n,\n,2026-05-05\nRun,2026-06-01\nWalk,soon\n"
+    form = read("t.csv", text)
+    assert [item.data["title"] for item in form.items] == ["Fair", "Run"]
+    assert [(text[span.start : span.end], span.headings) for span in form.prose] == [
+        ("Ball,3 May 2026", ("Event,Date",)),
+        (",2026-05-05", ("Event,Date",)),
+        ("Walk,soon", ("Event,Date",)),
+    ]
+    assert read("t.csv", text, Wanted(data_types=(TableName.TASKS,))).prose == []
+
+
+def test_neighbouring_rows_are_left_to_the_model_together() -> None:
+    text = "Task,Due,Notes\n,2026-01-01,call the plumber\n\n,,paint the door\n"
+    (span,) = read("t.csv", text).prose
+    assert text[span.start : span.end] == ",2026-01-01,call the plumber\n\n,,paint the door"
+
+
+def test_people_beyond_any_that_share_a_task_are_cut() -> None:
+    people = [f"p{n}" for n in range(60)]
+    attendees = "".join(f"ATTENDEE;CN={name}:mailto:x@example.org\r\n" for name in people)
+    for name, text in (
+        ("a.md", "- [ ] Call " + " ".join(f"@{name}" for name in people)),
+        ("t.csv", "Task,Owner\nCall," + ";".join(people)),
+        ("c.ics", f"BEGIN:VCALENDAR\r\nBEGIN:VTODO\r\nSUMMARY:Call\r\n{attendees}END:VTODO\r\nEND:VCALENDAR"),
+    ):
+        (item,) = read(name, text).items
+        assert item.data["assignee"] == people[:50]
+
+
+BLANKS = " " * 200_000
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "titles"),
+    [
+        ("a.md", f"- [ ] a{BLANKS}b 📅 2026-03-04", ["a b"]),
+        ("a.md", f"# a{BLANKS}b\n- [ ] c", ["c"]),
+        ("a.md", f"---\na{BLANKS}b\ndue: 2026-03-04{BLANKS}b{BLANKS}# c\n---\n- [ ] c", ["c"]),
+        (
+            "c.ics",
+            ICS.replace("END:VCALENDAR", "BEGIN:VJOURNAL\r\n" * 50_000),
+            ["Hello, world", "Pay the rent"],
+        ),
+        (
+            "c.ics",
+            ICS.replace("END:VCALENDAR", "BEGIN:VTIMEZONE\r\n" * 50_000),
+            ["Hello, world", "Pay the rent"],
+        ),
+    ],
+)
+def test_what_looks_like_the_start_of_something_over_and_over_is_read_soon(
+    name: str, text: str, titles: list[str]
+) -> None:
+    assert [item.data["title"] for item in read(name, text).items] == titles
+
+
+@pytest.mark.parametrize(
+    ("line", "heading"),
+    [("# a #", "a"), ("## a# ", "a#"), ("# a # ##\t", "a #"), ("# #", "#"), ("#  a  b ", "a  b")],
+)
+def test_a_heading_may_be_closed_by_hashes(line: str, heading: str) -> None:
+    assert read("a.md", f"{line}\ntext").prose[0].headings == (heading,)
+
+
 SCRAPS = st.lists(
     st.sampled_from(
         [

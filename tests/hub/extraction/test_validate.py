@@ -220,8 +220,52 @@ def test_an_answer_that_breaks_off_is_not_an_empty_one(answer: str) -> None:
         records_of(answer)
 
 
-def test_an_empty_list_is_an_answer() -> None:
-    assert records_of('{"items": []}') == records_of("[]") == []
+@pytest.mark.parametrize("answer", ['{"items": []}', "[]", "```json\n[]\n```", 'None found: {"items": []}'])
+def test_an_empty_list_is_an_answer(answer: str) -> None:
+    assert records_of(answer) == []
+
+
+@pytest.mark.parametrize("answer", ["I leave assignee as [] here.", '[] {"items": [{"table": "ta'])
+def test_an_empty_list_in_chatter_is_no_answer(answer: str) -> None:
+    with pytest.raises(Unreadable):
+        records_of(answer)
+
+
+def test_an_empty_list_before_the_answer_does_not_hide_it() -> None:
+    told = '{"items": [{"table": "tasks"}]}'
+    assert records_of(f"Empty fields are []. {told}") == [{"table": "tasks"}]
+    assert records_of(f'It looks like {{"items": []}}: {told}') == [{"table": "tasks"}]
+
+
+def test_bare_records_one_after_the_other_are_all_taken() -> None:
+    answer = '{"table": "tasks"}\n{"table": "notes"},\n{"table": "tasks", "title": "x"}'
+    assert [record["table"] for record in records_of(answer) if isinstance(record, dict)] == [
+        "tasks",
+        "notes",
+        "tasks",
+    ]
+
+
+def test_bare_records_of_which_one_breaks_off_are_no_answer() -> None:
+    with pytest.raises(Unreadable):
+        records_of('{"table": "tasks"}\n{"table": "no')
+
+
+def test_thoughts_that_lost_their_opening_mark_are_not_the_answer() -> None:
+    answer = 'Maybe {"items": [{"table": "notes"}]}?</think>{"items": [{"table": "tasks"}]}'
+    assert records_of(answer) == [{"table": "tasks"}]
+
+
+def test_the_end_mark_of_thoughts_may_be_quoted() -> None:
+    answer = '{"items": [{"quote": "a </think> b"}]}'
+    assert records_of(answer) == [{"quote": "a </think> b"}]
+
+
+def test_a_date_beyond_the_owners_calendar_is_not_taken_literally() -> None:
+    text = "Anna must send the quote by 9999-12-31T23:30:00Z at last."
+    record = task(quote=text, dueDate="9999-12-31T23:30:00Z")
+    (item,) = check(record, text=text, is_literal=True, timezone="Europe/Berlin").items
+    assert "dueDate" not in item.data
 
 
 ANYTHING = st.recursive(

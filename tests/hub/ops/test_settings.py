@@ -129,7 +129,7 @@ def test_a_mistake_is_told_where_it_stands(check: Check, text: str, problem: str
     ("line", "problem"),
     [
         ('name = "my notes"', "agents.0.name: String should match pattern"),
-        ("paths = []", "agents.0.paths: Tuple should have at least 1 item after validation, not 0"),
+        ("paths = []", "agents.0.paths: may not be empty"),
         ('data_types = ["taks"]', "'taskComments' - did you mean 'tasks'?"),
         (
             'file_extensions = [".md", "txt"]',

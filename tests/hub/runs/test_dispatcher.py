@@ -1,14 +1,18 @@
 """Which run starts when, and how a run is ended from outside."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 import anyio
+import pytest
 
+from hub.agents.declared import reconcile
+from hub.runs import dispatcher
 from protocol.ids import RunId
 from protocol.lifecycles import PauseReason, RunState
 from protocol.work import AgentComplete, AgentManifest
-from storage.store import RunRow, runs
+from storage.store import Busy, RunRow, runs
 from tests.support.runs import Bench, folder, titles
 
 
@@ -107,6 +111,42 @@ async def test_a_run_whose_row_cannot_be_read_fails_and_the_others_go_on(bench: 
         await until(bench, fine.id, lambda row: row.state is RunState.COMPLETED)
         failed = await until(bench, odd.id, lambda row: row.state is RunState.FAILED)
     assert "cannot be read" in (failed.reason or "")
+
+
+async def test_a_database_that_is_busy_for_a_while_stops_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "POLL_S", 0.01)
+    claim = runs.claim_run
+    refused: list[bool] = []
+
+    def refuse_once(*args: Any, **given: Any) -> RunRow | None:
+        if not refused:
+            refused.append(True)
+            raise Busy("somebody holds the file")
+        return claim(*args, **given)
+
+    monkeypatch.setattr(runs, "claim_run", refuse_once)
+    bench.connect(runs=folder(a="- [ ] one"))
+    async with served(bench):
+        run = await bench.dispatcher.submit(bench.agent)
+        await until(bench, run.id, lambda row: row.state is RunState.COMPLETED)
+    assert refused
+
+
+async def test_runs_of_an_agent_that_is_no_longer_declared_are_cancelled(bench: Bench) -> None:
+    waiting = await bench.dispatcher.submit(bench.agent)
+    user_id = bench.agent.user_id
+    await reconcile(bench.store, [], user_id=user_id, clock=bench.clock, ids=bench.ids)
+    row = await bench.row(waiting.id)
+    assert (row.state, row.reason) == (RunState.CANCELLED, "the agent is no longer declared")
+
+
+async def test_nobody_watching_costs_nothing(bench: Bench) -> None:
+    async with aclosing(bench.watch.changes(RunId("r"))) as changes:
+        await anext(changes)
+        assert len(bench.watch) == 1
+    assert len(bench.watch) == 0
 
 
 async def test_a_paused_run_goes_on_when_its_device_is_back(bench: Bench) -> None:

@@ -1,15 +1,18 @@
 """A run from its claim to its end, over a real store and a device that is a list."""
 
+from typing import Any
+
 import anyio
+import anyio.lowlevel
 import pytest
 
 from hub.extraction.model import ExtractionError, ModelExhausted, ModelUnavailable
 from hub.runs.interrupt import Interrupt
-from protocol.errors import CallTimedOut, DeviceGone, ErrorCode
+from protocol.errors import CallTimedOut, DeviceGone, ErrorCode, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
 from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, Answer, FilePiece, SkippedFile
-from storage.store import AgentRow, Store, runs
+from storage.store import AgentRow, Busy, HeldRun, Store, runs
 from tests.support.runs import TAKEN, Bench, folder, titles
 
 
@@ -181,6 +184,16 @@ async def test_files_the_device_skips_are_named_with_their_reason(bench: Bench) 
     assert [(error.unit_key, error.message) for error in run.errors] == [("big.md", "too_large")]
 
 
+async def test_one_unreadable_file_among_known_ones_makes_a_run_partial_every_time(bench: Bench) -> None:
+    manifest, first, end = folder(a="- [ ] one")[0]
+    end = AgentComplete(run_id="r", skipped=[SkippedFile(path="huge.md", reason="too_large: 108 MB")])
+    bench.connect(runs=[[manifest, first, end], [manifest, end]])
+
+    outcomes = [(await bench.run()).outcome for _ in range(2)]
+
+    assert outcomes == [RunOutcome.PARTIAL, RunOutcome.PARTIAL]
+
+
 async def test_a_file_left_out_on_purpose_is_listed_and_does_not_spoil_the_run(bench: Bench) -> None:
     frames = folder(a="- [ ] one")[0]
     skipped = [SkippedFile(path="cat.png", reason="not_convertible: it is a picture")]
@@ -207,16 +220,100 @@ async def test_what_a_paused_run_has_planned_is_left_to_it(bench: Bench) -> None
     assert (run.errors[0].unit_key, run.errors[0].code) == ("a.md", ErrorCode.BUSY)
 
 
-async def test_an_unexpected_fault_fails_the_run_and_is_logged(
+async def test_a_document_that_breaks_its_reader_fails_alone_and_is_logged(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.model.errors["riddle"] = ZeroDivisionError("a bug")
-    bench.connect(runs=folder(a="A riddle to read."))
+    bench.connect(runs=folder(a="A riddle to read.", b="- [ ] good"))
 
     run = await bench.run()
 
-    assert (run.state, run.errors[0].message) == (RunState.FAILED, "internal: ZeroDivisionError")
-    assert any(record.message == "run.broke" and record.exc_info for record in caplog.records)
+    assert (run.outcome, run.items_created) == (RunOutcome.PARTIAL, 1)
+    assert (run.errors[0].unit_key, run.errors[0].message) == ("a.md", "ZeroDivisionError")
+    assert any(record.message == "unit.broke" and record.exc_info for record in caplog.records)
+
+
+async def test_a_call_that_could_not_be_sent_is_tried_until_it_can(bench: Bench) -> None:
+    full = TooManyCalls("64 calls are open")
+    link = bench.connect(runs=folder(a="- [ ] one"), answers=[full] * 20 + [TAKEN])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.run)
+        with anyio.fail_after(20):
+            while len(link.calls) < 21:
+                bench.clock.advance(1)
+                await anyio.lowlevel.checkpoint()
+
+    run = (await bench.store.read(runs.list_runs))[0]
+    assert (run.outcome, run.items_created, run.error_count) == (RunOutcome.SUCCESS, 1, 0)
+
+
+async def test_a_run_whose_last_move_the_database_refuses_is_moved_when_it_is_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.connect(runs=folder(a="- [ ] one"))
+    move = bench.lifecycle.move
+    refused: list[RunEvent] = []
+
+    async def refuse_once(held: HeldRun, event: RunEvent, **given: Any) -> HeldRun:
+        if event is RunEvent.FINISHED and not refused:
+            refused.append(event)
+            raise Busy("somebody holds the file")
+        return await move(held, event, **given)
+
+    monkeypatch.setattr(bench.lifecycle, "move", refuse_once)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.run)
+        with anyio.fail_after(20):
+            while not bench.clock.sleeping:
+                await anyio.lowlevel.checkpoint()
+        bench.clock.advance(2)
+
+    assert refused and (await bench.store.read(runs.list_runs))[0].state is RunState.COMPLETED
+
+
+async def test_a_run_cancelled_while_it_pauses_does_not_go_on(bench: Bench) -> None:
+    gone = DeviceGone("the connection was cut", dispatched=True)
+    bench.connect(runs=[[folder(a="- [ ] one")[0][0], gone]])
+    await bench.dispatcher.submit(bench.agent)
+    order = await bench.claim()
+    await bench.store.write(runs.request_cancel, order.run_id, reason="enough", at=1)
+
+    await bench.runner.run(order, Interrupt())
+
+    run = await bench.row(order.run_id)
+    assert (run.state, run.reason) == (RunState.CANCELLED, "enough")
+
+
+async def test_a_refusal_after_the_run_was_taken_on_ends_it(bench: Bench) -> None:
+    bench.connect(
+        runs=[
+            [
+                AgentAck(run_id="r"),
+                AgentAck(run_id="r", accepted=False, reason="busy"),
+                AgentComplete(run_id="r"),
+            ]
+        ]
+    )
+
+    run = await bench.run()
+
+    assert run.state is RunState.FAILED
+
+
+async def test_a_file_done_before_and_sent_again_in_pieces_that_break_stays_done(bench: Bench) -> None:
+    whole = AgentData(run_id="r", files=[FilePiece(path="a.md", content="- [ ] one")])
+    half = AgentData(run_id="r", files=[FilePiece(path="a.md", content="- [ ] o", pieces=2)])
+    lost = bench.connect(runs=[[whole]], capabilities=())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.run)
+        await bench.settled("a.md")
+        lost.cut()
+    bench.connect(runs=[[half, AgentComplete(run_id="r")]], capabilities=())
+    await bench.dispatcher.open_gates()
+
+    run = await bench.run()
+
+    assert (run.outcome, run.error_count) == (RunOutcome.SUCCESS, 0)
 
 
 async def test_a_cancelled_run_stops_at_once_and_keeps_what_is_there(bench: Bench) -> None:

@@ -42,6 +42,7 @@ ORDER = RunOrder(
     fence=3,
     attempt=1,
     max_attempts=5,
+    dispatches=0,
     parameters=RunParameters(
         paths=("notes",),
         file_extensions=(".md",),
