@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from tests.bench.rounds import Ratio
 
+MOST_SPREAD = 2.0  # of one row's rounds; they agree within a third unless the machine's host is busy too
+
 
 class Verdict(StrEnum):
     """How a row came out. Only FAIL makes the whole run fail."""
@@ -12,7 +14,7 @@ class Verdict(StrEnum):
     OK = "ok"
     BELOW_GOAL = "below goal"
     FAIL = "FAIL"
-    NO_VERDICT = "no verdict"  # others used the machine
+    NO_VERDICT = "no verdict"  # others used the machine, or it moved under us
     NONE = "-"  # for information: it has no goal
 
 
@@ -75,7 +77,9 @@ class Row(NamedTuple):
             return Verdict.NONE
         if self.is_timed and not self.reached.is_quiet:
             return Verdict.NO_VERDICT
-        middle = self.reached.spread.middle
+        least, middle, most = self.reached.spread
+        if self.is_timed and most > MOST_SPREAD * least:
+            return Verdict.NO_VERDICT
         if self.goal.is_missed_by(middle):
             return Verdict.FAIL
         return Verdict.OK if self.goal.is_met_by(middle) else Verdict.BELOW_GOAL
