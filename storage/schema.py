@@ -144,6 +144,7 @@ agent_states = _table(
     sa.Column("exhaust_reason", sa.Text),
     sa.Column("exhausted_at", Int),
     sa.Column("recovery_at", Int),
+    sa.Column("probe_at", Int),
     number("exhaust_count", 0),
     number("runs_waiting", 0),
     number("runs_executing", 0),
@@ -217,6 +218,7 @@ schedules = _table(
     sa.Column("ends_at", Int),
     number("cursor_at"),
     sa.Column("next_fire_at", Int),
+    sa.Column("due_at", Int),
     number("rev", 1),
     number("created_at"),
     number("updated_at"),
@@ -238,7 +240,8 @@ schedules = _table(
     sa.CheckConstraint("coalesce_policy <> 'all' OR catchup_window_ms IS NOT NULL", name="window"),
 )
 index("schedules_agent", schedules.c.agent_id)
-index("schedules_due", schedules.c.next_fire_at, where="enabled AND next_fire_at IS NOT NULL")
+index("schedules_due", schedules.c.due_at, where="enabled AND due_at IS NOT NULL")
+index("schedules_unplanned", schedules.c.id, where="enabled AND due_at IS NULL")
 
 runs = _table(
     "runs",
@@ -266,6 +269,7 @@ runs = _table(
     number("crash_count", 0),
     number("dispatch_count", 0),
     number("coalesced_count", 0),
+    number("timeout_ms", 3_600_000),
     sa.Column("deadline_at", Int),
     sa.Column("start_deadline_at", Int),
     number("priority", 0),
@@ -316,6 +320,8 @@ index("runs_lease", runs.c.lease_expires_at, where=EXECUTING)
 index("runs_paused", runs.c.agent_id, runs.c.pause_reason, where="state = 'PAUSED'")
 index("runs_history", runs.c.agent_id, runs.c.completed_at, where="completed_at IS NOT NULL")
 index("runs_agent", runs.c.agent_id, runs.c.id)
+index("runs_schedule", runs.c.schedule_id, runs.c.id, where="schedule_id IS NOT NULL")
+index("runs_late", runs.c.start_deadline_at, where="state = 'QUEUED' AND start_deadline_at IS NOT NULL")
 index(
     "runs_one_waiting",
     runs.c.queue_slot,
@@ -338,6 +344,49 @@ run_state_history = _table(
     rowid=False,
 )
 
+leases = _table(
+    "leases",
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder_boot_id", sa.Text),
+    number("fence", 0),
+    sa.Column("acquired_at", Int),
+    number("expires_at", 0),
+    sa.CheckConstraint("fence >= 0", name="fence"),
+    rowid=False,
+)
+
+schedule_fires = _table(
+    "schedule_fires",
+    sa.Column("schedule_id", sa.Text, sa.ForeignKey("schedules.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("fire_at", Int, primary_key=True),
+    number("first_at"),
+    number("missed_count", 0),
+    text("decision"),
+    sa.Column("reason", sa.Text),
+    sa.Column("run_id", sa.Text),
+    number("decided_at"),
+    one_of(
+        "decision",
+        (
+            "run",
+            "coalesced",
+            "skipped_overlap",
+            "skipped_window",
+            "skipped_paused",
+            "skipped_exhausted",
+            "dropped_queue_full",
+            "deferred",
+            "woken",
+            "wake_failed",
+        ),
+    ),
+    sa.CheckConstraint("missed_count >= 0", name="missed_count"),
+    sa.CheckConstraint("first_at <= fire_at", name="first_at"),
+    rowid=False,
+)
+index("schedule_fires_run", schedule_fires.c.run_id, where="run_id IS NOT NULL")
+index("schedule_fires_decided", schedule_fires.c.decided_at)
+
 run_units = _table(
     "run_units",
     sa.Column("run_id", sa.Text, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
@@ -350,6 +399,8 @@ run_units = _table(
     number("calls_settled", 0),
     sa.Column("truncated", Flag, nullable=False, server_default=sa.false()),
     sa.Column("error", sa.Text),
+    sa.Column("read_at", Int),
+    sa.Column("planned_at", Int),
     number("updated_at"),
     one_of("state", UnitState),
     zero_or_one("truncated"),
@@ -392,6 +443,19 @@ unit_ledger = _table(
     text("config_fingerprint"),
     text("run_id"),
     number("done_at"),
+    rowid=False,
+)
+
+checkpoints = _table(
+    "checkpoints",
+    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("scope", sa.Text, primary_key=True),
+    number("sequence_number", 0),
+    sa.Column("is_recoverable", Flag, nullable=False, server_default=sa.true()),
+    doc("state_data", "{}"),
+    number("fence", 0),
+    number("created_at"),
+    zero_or_one("is_recoverable"),
     rowid=False,
 )
 

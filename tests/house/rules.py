@@ -25,10 +25,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.version": set(),
     "hub.supervisor": GROUND,
     "hub.text": set(),
+    "hub.schedules": {"protocol", "hub.clock"},
     "hub.extraction": GROUND | {"hub.text"},
     "hub.links": GROUND | {"storage"},
     "hub.agents": GROUND | {"storage", "hub.links"},
-    "hub.runs": GROUND | {"storage", "hub.links", "hub.agents", "hub.extraction", "hub.text"},
+    "hub.runs": GROUND | {"storage", "hub.links", "hub.agents", "hub.extraction", "hub.text", "hub.schedules"},
     "hub.device": {"protocol", "hub.text", "hub.clock", "hub.log"},
 }
 # May look at all below, and at each other.
