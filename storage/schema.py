@@ -26,6 +26,7 @@ def _table(name: str, *parts: sa.schema.SchemaItem, rowid: bool = True) -> sa.Ta
 
 
 EXECUTING = "state IN ('PREPARING', 'RUNNING')"
+_LIVE = "state IN ('QUEUED', 'PREPARING', 'RUNNING', 'PAUSED')"
 _FINAL = "state IN ('COMPLETED', 'FAILED', 'CANCELLED')"
 
 hub = _table("hub", sa.Column("key", sa.Text, primary_key=True), text("value"), rowid=False)
@@ -320,7 +321,7 @@ index("runs_lease", runs.c.lease_expires_at, where=EXECUTING)
 index("runs_paused", runs.c.agent_id, runs.c.pause_reason, where="state = 'PAUSED'")
 index("runs_history", runs.c.agent_id, runs.c.completed_at, where="completed_at IS NOT NULL")
 index("runs_agent", runs.c.agent_id, runs.c.id)
-index("runs_schedule", runs.c.schedule_id, runs.c.id, where="schedule_id IS NOT NULL")
+index("runs_of_schedule", runs.c.schedule_id, where=f"schedule_id IS NOT NULL AND {_LIVE}")
 index("runs_late", runs.c.start_deadline_at, where="state = 'QUEUED' AND start_deadline_at IS NOT NULL")
 index(
     "runs_one_waiting",

@@ -12,16 +12,14 @@ from anyio.abc import TaskStatus
 
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.extraction.extractor import Extractor
-from hub.extraction.items import Wanted
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.runs.interrupt import Interrupt
 from hub.runs.lifecycle import Lifecycle
-from hub.runs.order import RunParameters, order_of
+from hub.runs.order import order_of, parameters_of
 from hub.runs.runner import Runner
 from protocol.ids import BootId, DeviceId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RESUMED_BY, PauseReason, RunEvent, RunOutcome
-from protocol.tables import TableName
 from storage.store import AgentRow, RunRow, StaleRun, StorageError, Store, runs
 
 log = Channel(__name__)
@@ -107,16 +105,7 @@ class Dispatcher:
                 answered when there is one already.
         """
         run_id = RunId(self._ids.fresh())
-        data_types = tuple(TableName(name) for name in agent.data_types)
-        wanted = Wanted(data_types=data_types, prompt=agent.prompt, timezone=agent.timezone)
-        parameters = RunParameters(
-            paths=agent.paths,
-            file_extensions=agent.file_extensions,
-            data_types=data_types,
-            prompt=agent.prompt,
-            timezone=agent.timezone,
-            config_fingerprint=self._extractor.fingerprint(wanted),
-        )
+        parameters = parameters_of(agent, self._extractor)
         row = await self._store.write(
             runs.create_run,
             id=run_id,

@@ -4,8 +4,12 @@ What an agent's settings said when the run was made stands in the run's own row,
 so that a run means the same thing after a restart with other settings.
 """
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import msgspec
 
+from hub.extraction.extractor import Extractor
 from hub.extraction.items import Wanted
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import RunState
@@ -23,6 +27,35 @@ class RunParameters(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str
     timezone: str
     config_fingerprint: str
+
+
+class AgentConfig(Protocol):
+    """What of an agent's settings a run is made with."""
+
+    @property
+    def paths(self) -> Sequence[str]: ...
+    @property
+    def file_extensions(self) -> Sequence[str]: ...
+    @property
+    def data_types(self) -> Sequence[str]: ...
+    @property
+    def prompt(self) -> str: ...
+    @property
+    def timezone(self) -> str: ...
+
+
+def parameters_of(agent: AgentConfig, extractor: Extractor) -> RunParameters:
+    """What a run of *agent* is made with, as its settings are now."""
+    data_types = tuple(TableName(name) for name in agent.data_types)
+    wanted = Wanted(data_types=data_types, prompt=agent.prompt, timezone=agent.timezone)
+    return RunParameters(
+        paths=tuple(agent.paths),
+        file_extensions=tuple(agent.file_extensions),
+        data_types=data_types,
+        prompt=agent.prompt,
+        timezone=agent.timezone,
+        config_fingerprint=extractor.fingerprint(wanted),
+    )
 
 
 class RunOrder(msgspec.Struct, frozen=True, kw_only=True):

@@ -81,7 +81,12 @@ def upgrade() -> None:
     _index("schedules_due", "schedules", "due_at", where="enabled AND due_at IS NOT NULL")
     _index("schedules_unplanned", "schedules", "id", where="enabled AND due_at IS NULL")
     op.add_column("runs", sa.Column("timeout_ms", INT, server_default=sa.text("3600000"), nullable=False))
-    _index("runs_schedule", "runs", "schedule_id", "id", where="schedule_id IS NOT NULL")
+    _index(
+        "runs_of_schedule",
+        "runs",
+        "schedule_id",
+        where="schedule_id IS NOT NULL AND state IN ('QUEUED', 'PREPARING', 'RUNNING', 'PAUSED')",
+    )
     _index(
         "runs_late",
         "runs",
