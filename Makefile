@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
-.PHONY: help demo test check bench soak documents lock clean
+.PHONY: help demo test check bench soak simulate fuzz documents lock clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -25,8 +25,23 @@ check: $(VENV)/.dev  ## types, linter, formatting, house rules
 bench: $(VENV)/.dev  ## ratios against named baselines; a quiet machine helps
 	@$(BIN)/python -m tests.bench
 
-soak: $(VENV)/.dev  ## large folders at full size: time and memory of the hub
+soak: $(VENV)/.dev  ## the slow proofs: large folders, kills, ten thousand runs, ninety days
 	@$(BIN)/python -m tests.scenarios.folders
+	@$(BIN)/python -m tests.scenarios.killings
+	@$(BIN)/python -m tests.scenarios.deaths --all
+	@$(BIN)/python -m tests.scenarios.recovery
+	@$(BIN)/python -m tests.scenarios.flapping
+	@$(BIN)/python -m tests.scenarios.herd
+	@$(BIN)/python -m tests.scenarios.ninety_days
+	@$(BIN)/python -m tests.storage.machine
+
+simulate: $(VENV)/.dev  ## the hub in virtual time, with everything that may go wrong: SEEDS=2000
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+SEEDS ?= 300
+
+fuzz: $(VENV)/.dev  ## cron against a model of its rule, around the clock changes of every zone: CASES=39000
+	@$(BIN)/python -m tests.hub.schedules.fuzz --cases $(CASES)
+CASES ?= 39000
 
 documents: $(VENV)/.dev  ## write the generated parts of PROTOCOL.md, schema.json, asyncapi.json anew
 	@$(BIN)/python -m tests.support.documents

@@ -16,7 +16,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from hub.agents.declared import reconcile
-from hub.clock import Chance, Clock, IdFactory, SystemChance, SystemClock, epoch_ms
+from hub.clock import Chance, Clock, IdFactory, SystemChance, SystemClock, epoch_ms, from_epoch_ms
 from hub.extraction.embedded import CHUNK_TOKENS as EMBEDDED_CHUNK_TOKENS
 from hub.extraction.embedded import MODEL_NAME, EmbeddedModel
 from hub.extraction.extractor import Extractor
@@ -28,29 +28,37 @@ from hub.links.roster import LinkEvent, Roster
 from hub.log import Channel, open_log
 from hub.metrics import Metrics
 from hub.operations import Operations, Where
+from hub.ops.declared import declared_agent
 from hub.ops.server import OperatorServer
-from hub.ops.settings import AgentSettings, LocalModelSettings, OpenAIModelSettings, Settings
+from hub.ops.settings import LocalModelSettings, OpenAIModelSettings, Settings
 from hub.ops.sockets import listen_on_tcp
 from hub.requests import Requests
 from hub.router import Router
 from hub.runs.delivery import Delivery
+from hub.runs.disk import DiskGuard
 from hub.runs.dispatcher import Dispatcher
+from hub.runs.housekeeping import Housekeeping, Retention
+from hub.runs.leases import LEASE_MS, LeaseKeeper
 from hub.runs.lifecycle import Lifecycle
 from hub.runs.progress import RunWatch
 from hub.runs.runner import Runner
+from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
+from hub.runs.waiting import Hold
 from hub.supervisor import Supervisor
 from hub.version import VERSION
 from protocol.frame import CREDIT_PIECES
-from protocol.ids import BootId, UserId
+from protocol.ids import BootId, NodeId, UserId
 from protocol.work import RunLimits
-from storage.store import DeclaredAgent, Store, devices, identity, open_store, runs
+from storage.store import QueueLimits, Store, devices, identity, leases, open_store, runs, shown
 
 log = Channel(__name__)
 
 OWNER: Final = "owner"  # one person owns everything, until a later release knows several
 SOCKET: Final = "hub.sock"
 SPOOL: Final = "spool"
+NODE: Final = "node_id"
+RESTARTS: Final = 3  # starts with crashes between them, shortly one after the other: see Hold
 
 
 def run(settings: Settings, state: Path, *, on_ready: Callable[[dict[str, str]], None]) -> int:
@@ -76,13 +84,14 @@ def has_uvloop() -> bool:
 async def serve(settings: Settings, state: Path, on_ready: Callable[[dict[str, str]], None]) -> None:
     """Serve in this event loop until a signal says stop. See ``run``."""
     clock, chance = SystemClock(), SystemChance()
+    boot_id = BootId(IdFactory(clock, chance).fresh())
     try:
         async with (
-            open_store(settings.storage.url, base=state) as store,
+            open_store(settings.storage.resolved(), base=state, boot_id=boot_id) as store,
             AsyncExitStack() as resources,
             anyio.create_task_group() as lifetime,
         ):
-            hub = _Hub(settings, state, store, clock, chance)
+            hub = _Hub(settings, state, store, clock, chance, boot_id)
             await hub.open(resources)
             await lifetime.start(_stop_on_signal, lifetime.cancel_scope)
             await lifetime.start(hub.supervisor.serve)
@@ -117,16 +126,28 @@ def _first(group: BaseExceptionGroup[Exception]) -> Exception:
 class _Hub:
     """One hub's objects."""
 
-    def __init__(self, settings: Settings, state: Path, store: Store, clock: Clock, chance: Chance) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        state: Path,
+        store: Store,
+        clock: Clock,
+        chance: Chance,
+        boot_id: BootId,
+    ) -> None:
         self._settings = settings
         self._state = state
         self._store = store
         self._clock = clock
         self._chance = chance
         self._ids = IdFactory(clock, chance)
-        self._boot_id = BootId(self._ids.fresh())
+        self._boot_id = boot_id
+        self._node_id = _node_id(state, self._ids)
+        self._hold_until_ms = 0
+        self._hold: Hold | None = None
         self._metrics = Metrics(VERSION)
         self._watch = RunWatch()
+        self._disk = DiskGuard(state, clock=clock)
         self.supervisor = Supervisor(clock=clock, chance=chance)
 
     async def open(self, resources: AsyncExitStack) -> None:
@@ -136,10 +157,12 @@ class _Hub:
             resources: closed after all services have ended.
         """
         user_id, hub_id = await self._recover()
+        resources.push_async_callback(self._end_boot)
         model = await self._model(resources)
         extractor = Extractor(model, chance=self._chance)
         roster = Roster(self._tell_router, metrics=self._metrics)
         dispatcher = self._dispatcher(extractor, roster)
+        scheduler = self._scheduler(extractor, dispatcher)
         self._router = Router(
             dispatcher=dispatcher, requests=Requests(store=self._store, dispatcher=dispatcher)
         )
@@ -147,6 +170,7 @@ class _Hub:
             store=self._store,
             roster=roster,
             dispatcher=dispatcher,
+            scheduler=scheduler,
             watch=self._watch,
             clock=self._clock,
             ids=self._ids,
@@ -155,8 +179,10 @@ class _Hub:
             hub_id=hub_id,
             name=self._settings.hub.name,
             model=None if model is None else f"{model.name} ({self._kind_of_model()})",
-            database=self._settings.storage.url,
+            database=shown(self._settings.storage.resolved()),
+            hold=self._hold,
         )
+        self.supervisor.add("disk", self._disk)
         self.supervisor.add("router", self._router)
         self.supervisor.add("operators", self._operator_server())  # they can watch the others stop
         # Bound now: what is wrong with the address is told before anything has started.
@@ -164,6 +190,10 @@ class _Hub:
         self.supervisor.add("devices", self._device_listener(hub_id, roster, sock))
         # Above the devices, for it stops first: what executes is paused while they are still there.
         self.supervisor.add("dispatcher", dispatcher)
+        if self._store.is_shared:
+            self.supervisor.add("leases", self._lease_keeper())
+        self.supervisor.add("scheduler", scheduler)
+        self.supervisor.add("housekeeping", self._housekeeping())
 
     def where(self) -> dict[str, str]:
         """What listens where, once everything is started."""
@@ -179,8 +209,23 @@ class _Hub:
     async def _recover(self) -> tuple[UserId, str]:
         """Before any socket is open: what an earlier boot held is queued again, and hub.toml is applied."""
         at = epoch_ms(self._clock.now())
-        recovered = await self._store.write(runs.recover, boot_id=self._boot_id, at=at)
-        await self._store.write(devices.close_all_sessions, at)
+        is_alone, limits = not self._store.is_shared, self._settings.limits
+        window_ms = int(limits.restart_hold_s * 1000)
+        boot = await self._store.write(
+            identity.begin_boot, self._node_id, self._boot_id, at, window_ms=window_ms
+        )
+        if boot.boots_10min >= RESTARTS:
+            self._hold_until_ms = at + window_ms
+            until = from_epoch_ms(self._hold_until_ms)
+            self._hold = Hold(until, boot.boots_10min, limits.restart_hold_s)
+            log.warning("hub.held", boots=boot.boots_10min, seconds=limits.restart_hold_s)
+        if not is_alone:
+            await self._store.write(leases.beat, self._node_id, self._boot_id, ttl_ms=LEASE_MS)
+        dead = [] if boot.earlier is None else [boot.earlier]
+        recovered = await self._store.write(
+            runs.recover, boot_id=self._boot_id, at=at, is_alone=is_alone, dead=dead
+        )
+        await self._store.write(devices.close_all_sessions, at, node_id=None if is_alone else self._node_id)
         log.info(
             "hub.recovered",
             requeued=len(recovered.requeued),
@@ -188,9 +233,15 @@ class _Hub:
             failed=len(recovered.failed),
         )
         user_id = await self._store.write(devices.ensure_user, UserId(self._ids.fresh()), OWNER, at)
-        declared = [_declared(agent) for agent in self._settings.agents]
+        run_wall_s = self._settings.limits.run_wall_s
+        declared = [declared_agent(agent, run_wall_s=run_wall_s) for agent in self._settings.agents]
         await reconcile(self._store, declared, user_id=user_id, clock=self._clock, ids=self._ids)
         return user_id, await self._store.write(identity.ensure_hub_id, self._ids.fresh())
+
+    async def _end_boot(self) -> None:
+        """The next start then knows that this one ended in good order."""
+        at = epoch_ms(self._clock.now())
+        await self._store.write(identity.end_boot, self._node_id, self._boot_id, at)
 
     async def _model(self, resources: AsyncExitStack) -> LanguageModel | None:
         settings = self._settings.model
@@ -250,21 +301,66 @@ class _Hub:
             watch=self._watch,
             clock=self._clock,
             chance=self._chance,
-            run_timeout_s=limits.run_wall_s,
+            device_grace_s=limits.device_grace_s,
         )
         return Dispatcher(
             store=self._store,
             lifecycle=lifecycle,
             runner=runner,
             extractor=extractor,
-            online=lambda: [link.device_id for link in roster.connected()],
+            links=roster.connected,
             clock=self._clock,
+            chance=self._chance,
             metrics=self._metrics,
             ids=self._ids,
             boot_id=self._boot_id,
             per_device=limits.runs_per_device,
             total=limits.runs,
+            run_timeout_s=limits.run_wall_s,
             drain_s=limits.drain_timeout_s,
+            cancel_grace_s=limits.cancel_grace_s,
+            settle_s=limits.connected_s,
+            paused_s=limits.paused_days * 86_400.0,
+            hold_until_ms=self._hold_until_ms,
+            is_disk_full=lambda: self._disk.is_full,
+        )
+
+    def _scheduler(self, extractor: Extractor, dispatcher: Dispatcher) -> Scheduler:
+        return Scheduler(
+            store=self._store,
+            extractor=extractor,
+            clock=self._clock,
+            ids=self._ids,
+            metrics=self._metrics,
+            boot_id=self._boot_id,
+            limits=QueueLimits(
+                per_schedule=self._settings.limits.waiting_runs_per_schedule,
+                per_device=self._settings.limits.waiting_runs_per_device,
+            ),
+            on_queued=dispatcher.look_again,
+            on_cancel=dispatcher.supersede,
+        )
+
+    def _lease_keeper(self) -> LeaseKeeper:
+        url, boot_id = self._settings.storage.resolved(), self._boot_id
+        return LeaseKeeper(lambda: open_store(url, boot_id=boot_id), node_id=self._node_id, boot_id=boot_id)
+
+    def _housekeeping(self) -> Housekeeping:
+        keep = self._settings.retention
+        return Housekeeping(
+            self._store,
+            clock=self._clock,
+            boot_id=self._boot_id,
+            keep=Retention(
+                runs_days=keep.runs_days,
+                failed_runs_days=keep.failed_runs_days,
+                runs_kept=keep.runs_kept,
+                payload_days=keep.payload_days,
+                fires_days=keep.fires_days,
+                fires_kept=keep.fires_kept,
+                activity_days=keep.activity_days,
+                answers_days=keep.answers_days,
+            ),
         )
 
     def _device_listener(self, hub_id: str, roster: Roster, sock: socket.socket) -> DeviceListener:
@@ -274,7 +370,9 @@ class _Hub:
         return DeviceListener(
             sock=sock,
             hub_id=hub_id,
-            authenticator=Authenticator(self._store, clock=self._clock, metrics=self._metrics),
+            authenticator=Authenticator(
+                self._store, clock=self._clock, metrics=self._metrics, node_id=self._node_id
+            ),
             roster=roster,
             clock=self._clock,
             chance=self._chance,
@@ -305,14 +403,12 @@ class _Hub:
         )
 
 
-def _declared(agent: AgentSettings) -> DeclaredAgent:
-    return DeclaredAgent(
-        name=agent.name,
-        device_name=agent.device,
-        paths=agent.paths,
-        file_extensions=agent.file_extensions,
-        data_types=agent.data_types,
-        prompt=agent.prompt,
-        schedule=agent.schedule,
-        timezone=agent.timezone,
-    )
+def _node_id(state: Path, ids: IdFactory) -> NodeId:
+    """Who this node is, for as long as its state folder lives."""
+    file = state / NODE
+    try:
+        return NodeId(file.read_text(encoding="ascii").strip())
+    except FileNotFoundError:
+        fresh = ids.fresh()
+        file.write_text(fresh + "\n", encoding="ascii")
+        return NodeId(fresh)

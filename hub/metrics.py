@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 
 CALL_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 RUN_BUCKETS_S: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
+LAG_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
 MODEL_BUCKETS_S: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 
@@ -130,6 +131,15 @@ class Metrics:
         )
         self.run_items = Counter(
             "hub_run_items", "Items, by how their delivery ended.", ["table", "outcome"], registry=registry
+        )
+        self.fires = Counter(
+            "hub_fires", "Fires of schedules, by what became of them.", ["decision"], registry=registry
+        )
+        self.scheduler_lag = Histogram(
+            "hub_scheduler_lag_seconds",
+            "From when a fire was due to when its run was queued; what was caught up apart.",
+            buckets=LAG_BUCKETS_S,
+            registry=registry,
         )
         self.llm_requests = Counter(
             "hub_llm_requests", "Requests to a model.", ["model", "outcome"], registry=registry

@@ -67,7 +67,8 @@ class Requests:
     async def _runs_start(self, device_id: DeviceId, params: Parameters) -> Parameters:
         agent = await self._agent(device_id, _text(params, "agent_id"))
         key = params.get("idempotency_key")
-        run = await self._dispatcher.submit(agent, fire_key=f"{device_id}:{key}" if key else None)
+        fire_key = f"{device_id}:{key}" if key else None
+        run = await self._dispatcher.submit(agent, fire_key=fire_key, actor=f"device:{device_id}")
         return {"run": _run_record(run)}
 
     async def _runs_cancel(self, device_id: DeviceId, params: Parameters) -> Parameters:

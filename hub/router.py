@@ -70,3 +70,5 @@ class Router:
 
     async def _device_ready(self, event: DeviceReady) -> None:
         self._dispatcher.look_again()
+        if event.hello.runs:
+            await self._dispatcher.answer_held(event.link, event.hello.runs)

@@ -30,7 +30,7 @@ class RunEvent(Enum):
 
     DISPATCHED = auto()  # claimed by a node, with a new fence
     ACKNOWLEDGED = auto()  # the device took it on, or its first data came
-    SENT_BACK = auto()  # not taken on: busy, or not reached
+    SENT_BACK = auto()  # not taken on: busy, or not reached; or the hub's database was away
     DEVICE_LOST = auto()
     DEVICE_BACK = auto()
     EXHAUSTED = auto()  # the model's quota is used up
@@ -68,6 +68,7 @@ RUN: Table[RunState, RunEvent] = Table(
         (_S.RUNNING, _E.USER_PAUSED): _S.PAUSED,  # T5
         (_S.RUNNING, _E.FINISHED): _S.COMPLETED,  # T8
         (_S.RUNNING, _E.RETRIED): _S.QUEUED,  # T9
+        (_S.RUNNING, _E.SENT_BACK): _S.QUEUED,  # T9, for a fault of the hub's own: no attempt is spent
         (_S.RUNNING, _E.HUB_LOST): _S.QUEUED,  # T9
         (_S.RUNNING, _E.FAILED): _S.FAILED,  # T10
         (_S.RUNNING, _E.CANCELLED): _S.CANCELLED,  # T13

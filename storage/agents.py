@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunOutcome, RunState
-from storage import agent_states, devices, schema
-from storage.schema import agent_configs, agents, runs, schedules
+from storage import agent_configs, agent_states, devices, schedules, schema
+from storage.schedules import DeclaredSchedule
+from storage.schema import agents, runs
 
 IDS_PER_AGENT = 3  # of the agent, of its device, of its schedule
 
@@ -28,7 +29,7 @@ class NameTaken(HubError):
 
 
 class DeclaredAgent(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent as it stands in hub.toml. *schedule* is a checked cron expression."""
+    """An agent as it stands in hub.toml."""
 
     name: str
     device_name: str
@@ -36,8 +37,10 @@ class DeclaredAgent(msgspec.Struct, frozen=True, kw_only=True):
     file_extensions: tuple[str, ...] = ()
     data_types: tuple[str, ...] = ()
     prompt: str = ""
-    schedule: str | None = None
+    schedule: DeclaredSchedule | None = None
     timezone: str = "UTC"
+    priority: int = 0
+    max_concurrent_runs: int = 1
 
 
 class Reconciled(msgspec.Struct, frozen=True):
@@ -61,7 +64,10 @@ class LastRun(msgspec.Struct, frozen=True):
 
 
 class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent with its device, configs, axes and schedule. *archived_at*: removed, its history stays."""
+    """An agent with its device, configs, axes and schedule.
+
+    *archived_at*: removed, its history stays. *schedule*: the enabled one in short, for people.
+    """
 
     id: AgentId
     user_id: UserId
@@ -73,10 +79,13 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     data_types: tuple[str, ...]
     prompt: str
     source: str  # "file" or "api"
+    priority: int
+    max_concurrent_runs: int
     config_rev: int
     archived_at: int | None
     lifecycle: str
     availability: str
+    recovery_at: int | None  # when an exhausted agent is asked again
     connectivity: str
     health: str
     runs_waiting: int
@@ -86,30 +95,35 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     last_run: LastRun | None
 
 
-_paths, _extensions, _timezone = (agent_configs.alias(name) for name in ("paths", "extensions", "zone"))
 _newest = runs.alias()
-AGENTS = (
+AGENTS = agent_configs.with_configs(
     sa.select(
         agents.c.id,
         agents.c.user_id,
         agents.c.name,
         agents.c.device_id,
         schema.devices.c.name.label("device_name"),
-        _paths.c.config_value.label("paths"),
-        _extensions.c.config_value.label("file_extensions"),
+        *agent_configs.COLUMNS,
         agents.c.data_types,
         agents.c.prompt_template.label("prompt"),
         agents.c.source,
+        agents.c.priority,
+        agents.c.max_concurrent_runs,
         agents.c.config_rev,
         agents.c.deleted_at.label("archived_at"),
         schema.agent_states.c.lifecycle,
         schema.agent_states.c.availability,
+        sa.func.coalesce(schema.agent_states.c.recovery_at, schema.agent_states.c.probe_at).label(
+            "recovery_at"
+        ),
         schema.agent_states.c.connectivity,
         schema.agent_states.c.health,
         schema.agent_states.c.runs_waiting,
         schema.agent_states.c.runs_executing,
-        schedules.c.expr.label("schedule"),
-        _timezone.c.config_value.label("timezone"),
+        schema.schedules.c.id.label("schedule_id"),
+        schema.schedules.c.expr,
+        schema.schedules.c.every_ms,
+        schema.schedules.c.at_ms,
         runs.c.id.label("run_id"),
         runs.c.state.label("run_state"),
         runs.c.outcome.label("run_outcome"),
@@ -119,15 +133,9 @@ AGENTS = (
     )
     .join_from(agents, schema.agent_states, schema.agent_states.c.agent_id == agents.c.id)
     .outerjoin(schema.devices, schema.devices.c.id == agents.c.device_id)
-    .outerjoin(_paths, sa.and_(_paths.c.agent_id == agents.c.id, _paths.c.config_key == "paths"))
     .outerjoin(
-        _extensions,
-        sa.and_(_extensions.c.agent_id == agents.c.id, _extensions.c.config_key == "file_extensions"),
-    )
-    .outerjoin(_timezone, sa.and_(_timezone.c.agent_id == agents.c.id, _timezone.c.config_key == "timezone"))
-    .outerjoin(
-        schedules,
-        sa.and_(schedules.c.agent_id == agents.c.id, schedules.c.kind == "cron", schedules.c.enabled),
+        schema.schedules,
+        sa.and_(schema.schedules.c.agent_id == agents.c.id, schema.schedules.c.enabled),
     )
     .outerjoin(
         runs,
@@ -173,21 +181,24 @@ def _agent(row: Any) -> AgentRow:
         name=row.name,
         device_id=row.device_id,
         device_name=row.device_name,
-        paths=_names(row.paths),
-        file_extensions=_names(row.file_extensions),
+        paths=agent_configs.names_in(row.paths),
+        file_extensions=agent_configs.names_in(row.file_extensions),
         data_types=tuple(row.data_types),
         prompt=row.prompt or "",
         source=row.source,
+        priority=row.priority,
+        max_concurrent_runs=row.max_concurrent_runs,
         config_rev=row.config_rev,
         archived_at=row.archived_at,
         lifecycle=row.lifecycle,
         availability=row.availability,
+        recovery_at=row.recovery_at,
         connectivity=row.connectivity,
         health=row.health,
         runs_waiting=row.runs_waiting,
         runs_executing=row.runs_executing,
-        schedule=row.schedule,
-        timezone="UTC" if row.timezone is None else msgspec.json.decode(row.timezone, type=str),
+        schedule=None if row.schedule_id is None else schedules.told(row.expr, row.every_ms, row.at_ms),
+        timezone=agent_configs.zone_in(row.timezone),
         last_run=None
         if row.run_id is None
         else LastRun(
@@ -201,10 +212,6 @@ def _agent(row: Any) -> AgentRow:
     )
 
 
-def _names(config_value: str | None) -> tuple[str, ...]:
-    return () if config_value is None else msgspec.json.decode(config_value, type=tuple[str, ...])
-
-
 UPDATE_AGENT = (
     sa.update(agents)
     .where(agents.c.id == sa.bindparam("agent"))
@@ -212,6 +219,8 @@ UPDATE_AGENT = (
         device_id=sa.bindparam("on_device"),
         prompt_template=sa.bindparam("prompt"),
         data_types=sa.bindparam("types"),
+        priority=sa.bindparam("rank"),
+        max_concurrent_runs=sa.bindparam("at_once"),
         config_rev=agents.c.config_rev + 1,
         updated_at=sa.bindparam("now"),
         deleted_at=None,
@@ -222,12 +231,14 @@ ARCHIVE_AGENT = (
     .where(agents.c.id == sa.bindparam("agent"))
     .values(deleted_at=sa.bindparam("now"), updated_at=sa.bindparam("now"))
 )
-DISABLE_SCHEDULES = (
-    sa.update(schedules)
-    .where(schedules.c.agent_id == sa.bindparam("agent"), schedules.c.enabled)
-    .values(enabled=False, next_fire_at=None, rev=schedules.c.rev + 1, updated_at=sa.bindparam("now"))
+
+
+# Hubs that start at once with files of their own; it does not hold up who refers to the user.
+LOCK_USER = (
+    sa.select(schema.users.c.id)
+    .where(schema.users.c.id == sa.bindparam("user"))
+    .with_for_update(key_share=True)
 )
-DELETE_CONFIGS = sa.delete(agent_configs).where(agent_configs.c.agent_id == sa.bindparam("agent"))
 
 
 def reconcile_declared(
@@ -253,6 +264,7 @@ def reconcile_declared(
         raise ValueError(
             f"{IDS_PER_AGENT} fresh ids for each of {len(declared)} agents, not {len(fresh_ids)}"
         )
+    c.execute(LOCK_USER, {"user": user_id})
     known = {row.name: _agent(row) for row in c.execute(FILE_AGENTS, {"user": user_id})}
     created: list[str] = []
     updated: list[str] = []
@@ -266,12 +278,13 @@ def reconcile_declared(
         if old is None:
             _create(c, AgentId(own_id), agent, device, at)
             _write_configs(c, AgentId(own_id), agent, at)
-            _write_schedule(c, AgentId(own_id), agent, schedule_id, at)
+            schedules.declare(c, AgentId(own_id), agent.schedule, fresh_id=schedule_id, at=at)
             created.append(agent.name)
-        elif old.archived_at is not None or _differs(old, agent):
+            continue
+        is_rescheduled = schedules.declare(c, old.id, agent.schedule, fresh_id=schedule_id, at=at)
+        if is_rescheduled or old.archived_at is not None or _differs(old, agent):
             _update(c, old, agent, device, at)
             _write_configs(c, old.id, agent, at)
-            _write_schedule(c, old.id, agent, schedule_id, at)
             (updated if old.archived_at is None else revived).append(agent.name)
     gone = [agent for agent in known.values() if agent.archived_at is None]
     for agent_row in gone:
@@ -280,14 +293,22 @@ def reconcile_declared(
 
 
 def _differs(old: AgentRow, new: DeclaredAgent) -> bool:
-    return any(getattr(old, name) != getattr(new, name) for name in DeclaredAgent.__struct_fields__)
+    """Whether anything but the schedule changed."""
+    names = [name for name in DeclaredAgent.__struct_fields__ if name != "schedule"]
+    return any(getattr(old, name) != getattr(new, name) for name in names)
 
 
 def _create(c: sa.Connection, id: AgentId, agent: DeclaredAgent, device: devices.DeviceRow, at: int) -> None:
     if (namesake := find_agent_by_name(c, agent.name)) is not None and namesake.user_id == device.user_id:
         raise NameTaken(f"the agent {agent.name!r} was made over the API; declare it under another name")
     row = {"id": id, "user_id": device.user_id, "name": agent.name, "source": "file", "executor": "device"}
-    about = {"device_id": device.id, "prompt_template": agent.prompt, "data_types": list(agent.data_types)}
+    about: dict[str, object] = {
+        "device_id": device.id,
+        "prompt_template": agent.prompt,
+        "data_types": list(agent.data_types),
+        "priority": agent.priority,
+        "max_concurrent_runs": agent.max_concurrent_runs,
+    }
     c.execute(sa.insert(agents), row | about | {"created_at": at, "updated_at": at})
     online = device.connectivity == "online"
     agent_states.create_state(c, id, lifecycle="active", online=online, at=at, actor="hub.toml")
@@ -296,7 +317,13 @@ def _create(c: sa.Connection, id: AgentId, agent: DeclaredAgent, device: devices
 def _update(
     c: sa.Connection, old: AgentRow, agent: DeclaredAgent, device: devices.DeviceRow, at: int
 ) -> None:
-    about = {"on_device": device.id, "prompt": agent.prompt, "types": list(agent.data_types)}
+    about: dict[str, object] = {
+        "on_device": device.id,
+        "prompt": agent.prompt,
+        "types": list(agent.data_types),
+        "rank": agent.priority,
+        "at_once": agent.max_concurrent_runs,
+    }
     c.execute(UPDATE_AGENT, {"agent": old.id, "now": at} | about)
     if old.archived_at is not None:
         agent_states.move(c, old.id, "lifecycle", "active", at=at, actor="hub.toml", reason="declared again")
@@ -305,39 +332,12 @@ def _update(
 
 def _archive(c: sa.Connection, agent: AgentRow, at: int) -> None:
     c.execute(ARCHIVE_AGENT, {"agent": agent.id, "now": at})
-    c.execute(DISABLE_SCHEDULES, {"agent": agent.id, "now": at})
+    schedules.remove(c, agent.id, at)
     agent_states.move(
         c, agent.id, "lifecycle", "paused", at=at, actor="hub.toml", reason="no longer declared"
     )
 
 
 def _write_configs(c: sa.Connection, id: AgentId, agent: DeclaredAgent, at: int) -> None:
-    c.execute(DELETE_CONFIGS, {"agent": id})
-    configs = {
-        "paths": agent.paths,
-        "file_extensions": agent.file_extensions,
-        "timezone": agent.timezone,
-    }
-    c.execute(
-        sa.insert(agent_configs),
-        [
-            {
-                "agent_id": id,
-                "config_key": key,
-                "config_type": "json",
-                "config_value": msgspec.json.encode(value).decode(),
-                "created_at": at,
-                "updated_at": at,
-            }
-            for key, value in configs.items()
-        ],
-    )
-
-
-def _write_schedule(c: sa.Connection, id: AgentId, agent: DeclaredAgent, schedule_id: str, at: int) -> None:
-    """At most one schedule counts; older ones stay, disabled, because runs may point at them."""
-    c.execute(DISABLE_SCHEDULES, {"agent": id, "now": at})
-    if agent.schedule is not None:
-        row = {"id": schedule_id, "agent_id": id, "kind": "cron", "expr": agent.schedule}
-        stamps = {"cursor_at": at, "created_at": at, "updated_at": at}
-        c.execute(sa.insert(schedules), row | {"tz": agent.timezone} | stamps)
+    configs = {"paths": agent.paths, "file_extensions": agent.file_extensions, "timezone": agent.timezone}
+    agent_configs.write_configs(c, id, configs, at)

@@ -1,6 +1,6 @@
 """Calls on their way to a device: which are open, that they were sent, what became of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -8,12 +8,11 @@ import sqlalchemy as sa
 
 from protocol.ids import CallId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState
-from storage.columns import Int, spelled
+from storage.columns import Int, in_parts, spelled
 from storage.run_progress import check_held
 from storage.run_rows import HeldRun
 from storage.schema import run_calls, run_units, runs
 
-CALLS_PER_QUERY = 500  # in one IN list; see run_claims.DEVICES_PER_QUERY
 OPEN = (CallState.PLANNED, CallState.SENT)
 
 
@@ -73,8 +72,11 @@ def mark_sent(c: sa.Connection, held: HeldRun, call_ids: Sequence[CallId], at: i
     return [call_id for call_id in call_ids if call_id in marked]
 
 
-CALL_BY_ID = sa.select(run_calls.c.run_id, run_calls.c.unit_key, run_calls.c.state).where(
-    run_calls.c.call_id == sa.bindparam("call")
+CALL_BY_ID = (
+    sa.select(run_calls.c.run_id, run_calls.c.unit_key, run_calls.c.state)
+    .join_from(run_calls, runs, runs.c.id == run_calls.c.run_id)
+    .where(run_calls.c.call_id == sa.bindparam("call"))
+    .with_for_update(of=runs)  # the run first, like everybody who writes for it: nobody waits in a circle
 )
 SETTLE_CALL = (
     sa.update(run_calls)
@@ -133,9 +135,3 @@ def count_calls(c: sa.Connection, run_id: RunId, unit_key: str) -> tuple[int, in
     rows = c.execute(STATES_OF_UNIT, {"run": run_id, "unit": unit_key}).all()
     counts = {row.state: row.calls for row in rows}
     return sum(counts.values()), sum(counts.get(state, 0) for state in OPEN), counts
-
-
-def in_parts(ids: Sequence[CallId]) -> Iterator[Sequence[CallId]]:
-    """*ids* in parts that fit one IN list."""
-    for start in range(0, len(ids), CALLS_PER_QUERY):
-        yield ids[start : start + CALLS_PER_QUERY]

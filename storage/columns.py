@@ -4,13 +4,16 @@ Besides these, tables use ``sa.Text``, ``sa.REAL`` and ``sa.LargeBinary`` alone;
 STRICT table refuses the rest.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
+
+IdT = TypeVar("IdT", bound=str)
 
 Int = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # a STRICT table knows INTEGER alone
 
@@ -69,6 +72,28 @@ class Choice(sa.TypeDecorator[StrEnum]):
         return None if value is None else self.choices(value)
 
 
+class now_ms(sa.sql.functions.FunctionElement[int]):
+    """The database's own clock, UTC epoch milliseconds: the same for every hub that uses the database.
+
+    It goes on within a transaction. On SQLite it is a function that
+    ``storage.sqlite.set_clock`` gives to each connection.
+    """
+
+    type = Int
+    inherit_cache = True
+    name = "now_ms"
+
+
+@compiles(now_ms)
+def _ask_sqlite(element: now_ms, compiler: sa.sql.compiler.SQLCompiler, **_: Any) -> str:
+    return "hub_now_ms()"
+
+
+@compiles(now_ms, "postgresql")
+def _ask_postgresql(element: now_ms, compiler: sa.sql.compiler.SQLCompiler, **_: Any) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
+
+
 def spelled(words: Iterable[str]) -> str:
     """The words as SQL literals: ``'a', 'b'``."""
     return ", ".join(f"'{word}'" for word in words)
@@ -103,6 +128,15 @@ def doc(name: str, default: str) -> sa.Column[Any]:
 def reference(name: str, target: str, *, ondelete: str, nullable: bool = False) -> sa.Column[str]:
     """A reference; what happens to this row when the other goes is *ondelete*."""
     return sa.Column(name, sa.Text, sa.ForeignKey(target, ondelete=ondelete), nullable=nullable)
+
+
+IN_LIST = 500  # ids in one IN list: SQLite binds 32,766 values at most, and prepares each length anew
+
+
+def in_parts(ids: Sequence[IdT]) -> Iterator[Sequence[IdT]]:
+    """*ids* in parts that fit one IN list."""
+    for start in range(0, len(ids), IN_LIST):
+        yield ids[start : start + IN_LIST]
 
 
 def index(name: str, *columns: sa.Column[Any], where: str | None = None, unique: bool = False) -> sa.Index:

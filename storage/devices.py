@@ -4,7 +4,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import DeviceId, TokenId, UserId
+from protocol.ids import DeviceId, NodeId, TokenId, UserId
 from storage import agent_states
 from storage.schema import device_tokens, devices, users
 
@@ -205,6 +205,7 @@ OPEN_SESSION = (
         session_epoch=devices.c.session_epoch + 1,
         connectivity="online",
         last_seen_at=sa.bindparam("now"),
+        node_id=sa.bindparam("at_node"),
         platform=sa.func.coalesce(sa.bindparam("on", type_=sa.Text), devices.c.platform),
     )
     .returning(devices.c.session_epoch)
@@ -223,7 +224,13 @@ CLOSE_ALL = sa.update(devices).where(devices.c.connectivity == "online").values(
 
 
 def open_session(
-    c: sa.Connection, device_id: DeviceId, *, platform: str | None, at: int, token_id: TokenId | None = None
+    c: sa.Connection,
+    device_id: DeviceId,
+    *,
+    platform: str | None,
+    at: int,
+    token_id: TokenId | None = None,
+    node_id: NodeId | None = None,
 ) -> int:
     """The device is online, and its agents with it; returns the epoch of the new connection.
 
@@ -233,7 +240,8 @@ def open_session(
     """
     if token_id is not None and c.execute(USE_TOKEN, {"token": token_id, "now": at}).rowcount == 0:
         raise TokenRevoked(f"token {token_id} was revoked")
-    opened = c.execute(OPEN_SESSION, {"device": device_id, "on": platform, "now": at}).scalar_one_or_none()
+    session = {"device": device_id, "on": platform, "at_node": node_id, "now": at}
+    opened = c.execute(OPEN_SESSION, session).scalar_one_or_none()
     if opened is None:
         raise UnknownDevice(f"device {device_id} is unknown or revoked")
     agent_states.connect_agents(c, device_id, online=True, at=at, actor=f"device:{device_id}")
@@ -248,9 +256,10 @@ def close_session(c: sa.Connection, device_id: DeviceId, epoch: int, at: int) ->
     return closed
 
 
-def close_all_sessions(c: sa.Connection, at: int) -> int:
-    """No device is connected: the hub has just started. Returns how many were thought to be."""
-    online = c.execute(ONLINE_DEVICES).scalars().all()
+def close_all_sessions(c: sa.Connection, at: int, *, node_id: NodeId | None = None) -> int:
+    """No device is connected, at this node or at all: it has just started. How many were thought to be."""
+    here = sa.true() if node_id is None else devices.c.node_id == node_id
+    online = c.execute(ONLINE_DEVICES.where(here)).scalars().all()
     for device_id in online:
         agent_states.connect_agents(c, DeviceId(device_id), online=False, at=at, actor="hub")
-    return c.execute(CLOSE_ALL).rowcount if online else 0
+    return c.execute(CLOSE_ALL.where(here)).rowcount if online else 0

@@ -10,18 +10,23 @@ BOOTS_WINDOW_MS = 600_000  # starts closer than this to the one before are count
 
 
 class Boot(msgspec.Struct, frozen=True):
-    """A start of a node. *boots_10min* counts those that followed each other within ten minutes."""
+    """A start of a node.
+
+    *boots_10min* counts starts that followed each other within ten minutes, each after
+    an end in disorder; *earlier* is the boot before this one.
+    """
 
     node_id: NodeId
     boot_id: BootId
     started_at: int
     boots_10min: int
+    earlier: BootId | None
 
 
 HUB_ID = sa.select(hub.c.value).where(hub.c.key == "hub_id")
-BOOT = sa.select(nodes.c.id, nodes.c.boot_id, nodes.c.started_at, nodes.c.boots_10min).where(
-    nodes.c.id == sa.bindparam("node")
-)
+BOOT = sa.select(
+    nodes.c.id, nodes.c.boot_id, nodes.c.started_at, nodes.c.boots_10min, nodes.c.stopped_at
+).where(nodes.c.id == sa.bindparam("node"))
 BOOT_AGAIN = (
     sa.update(nodes)
     .where(nodes.c.id == sa.bindparam("node"))
@@ -49,15 +54,18 @@ def ensure_hub_id(c: sa.Connection, fresh_id: str) -> str:
     return fresh_id
 
 
-def begin_boot(c: sa.Connection, node_id: NodeId, boot_id: BootId, at: int) -> Boot:
-    """The node was started. Repeating it with the same *boot_id* changes nothing."""
+def begin_boot(
+    c: sa.Connection, node_id: NodeId, boot_id: BootId, at: int, *, window_ms: int = BOOTS_WINDOW_MS
+) -> Boot:
+    """The node was started. A start after a stop in good order begins to count anew."""
     last = c.execute(BOOT, {"node": node_id}).one_or_none()
     if last is None:
         c.execute(sa.insert(nodes), {"id": node_id, "boot_id": boot_id, "started_at": at, "seen_at": at})
-    elif last.boot_id != boot_id:
-        boots = last.boots_10min + 1 if at - last.started_at < BOOTS_WINDOW_MS else 1
-        c.execute(BOOT_AGAIN, {"node": node_id, "boot": boot_id, "boots": boots, "now": at})
-    return Boot(*c.execute(BOOT, {"node": node_id}).one())
+        return Boot(node_id, boot_id, at, 1, None)
+    crashed_just_now = last.stopped_at is None and at - last.started_at < window_ms
+    boots = last.boots_10min + 1 if crashed_just_now else 1
+    c.execute(BOOT_AGAIN, {"node": node_id, "boot": boot_id, "boots": boots, "now": at})
+    return Boot(node_id, boot_id, at, boots, BootId(last.boot_id))
 
 
 def end_boot(c: sa.Connection, node_id: NodeId, boot_id: BootId, at: int) -> None:

@@ -13,6 +13,7 @@ from storage.database import FromTheFuture, Unavailable, translated
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 30_000  # as long as another process may take to migrate the same file
+LOCK = 0x687562  # "hub": the advisory lock of who migrates a database on a server
 
 
 def revisions() -> list[str]:
@@ -39,9 +40,11 @@ def upgrade(path: Path) -> None:
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
         with engine.begin() as connection:
-            _upgrade(connection, path)
+            upgrade_tables(connection, where=str(path))
     except sa.exc.DBAPIError as error:
-        raise translated(error) from error
+        if (ours := translated(error)) is error:
+            raise
+        raise ours from error
 
 
 def _prepare(driver: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
@@ -54,25 +57,36 @@ def _prepare(driver: sa.engine.interfaces.DBAPIConnection, _record: object) -> N
     cursor.close()
 
 
-def _upgrade(connection: sa.Connection, path: Path) -> None:
+def upgrade_tables(c: sa.Connection, *, where: str) -> None:
+    """Within the transaction of *c*: bring what is there to this release's tables, one process at a time.
+
+    Args:
+        where: the database, for the error.
+
+    Raises:
+        FromTheFuture: a newer release wrote it.
+        Unavailable: what it holds does not fit; roll back.
+    """
+    if c.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE keeps the others out
+        c.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
     known = revisions()
-    current = _current(connection)
+    current = _current(c)
     if current == known[-1]:
         return
     if current is not None and current not in known:
         raise FromTheFuture(
-            f"the database {path} was written by a newer hub (its tables are of revision {current},"
+            f"the database {where} was written by a newer hub (its tables are of revision {current},"
             f" this hub knows {known[-1]}); start that newer hub, or restore a backup made before it"
         )
     from alembic import command
     from alembic.config import Config
 
-    config = Config(attributes={"connection": connection})
+    config = Config(attributes={"connection": c})
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     command.upgrade(config, "head")
-    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    broken = c.exec_driver_sql("PRAGMA foreign_key_check").all() if c.dialect.name == "sqlite" else ()
     if broken:
-        raise Unavailable(f"the database {path} cannot be migrated: {len(broken)} rows refer to nothing")
+        raise Unavailable(f"the database {where} cannot be migrated: {len(broken)} rows refer to nothing")
 
 
 def _current(connection: sa.Connection) -> str | None:

@@ -8,12 +8,14 @@ import sqlalchemy as sa
 
 from protocol.ids import CallId
 from protocol.lifecycles import FINAL_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
-from storage.calls import AMONG, OF_UNIT, OPEN_CALLS_OF_UNIT, OpenCall, count_calls, in_parts
+from storage import agent_states
+from storage.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, OpenCall, count_calls
+from storage.columns import in_parts
 from storage.database import Conflict
 from storage.run_progress import NO_USAGE, advance, check_held
 from storage.run_rows import HeldRun, Usage
 from storage.schema import run_calls, run_units, runs
-from storage.units import ADD_UNIT, find_unit
+from storage.units import ADD_UNIT, AGENT_OF_RUN, find_unit
 
 
 class PlannedCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +39,7 @@ HELD_ELSEWHERE = (
     .join_from(run_calls, runs, runs.c.id == run_calls.c.run_id)
     .where(AMONG, run_calls.c.run_id != sa.bindparam("run"))
     .order_by(run_calls.c.call_id)
+    .with_for_update(of=run_calls)  # two runs that plan the same call at once: one of them adopts it
 )
 ADOPT = (
     sa.update(run_calls)
@@ -47,6 +50,11 @@ ASK_AGAIN = (
     sa.update(run_calls)
     .where(AMONG, run_calls.c.state.in_((CallState.UNKNOWN, CallState.REJECTED)))
     .values(state=CallState.PLANNED, sends=0, result=None, updated_at=sa.bindparam("now"))
+)
+REMIND = (
+    sa.update(run_calls)
+    .where(run_calls.c.call_id == sa.bindparam("call"), run_calls.c.payload.is_(None), IS_OPEN)
+    .values(payload=sa.bindparam("carried"))
 )
 IDS_OF_UNIT = sa.select(run_calls.c.call_id).where(*OF_UNIT)
 UNSENT_OF_UNIT = IDS_OF_UNIT.where(run_calls.c.state == CallState.PLANNED)
@@ -63,6 +71,8 @@ EXTRACT = (
         calls_planned=sa.bindparam("planned"),
         calls_settled=sa.bindparam("answered"),
         error=None,
+        read_at=sa.bindparam("read"),
+        planned_at=sa.bindparam("now"),
         updated_at=sa.bindparam("now"),
     )
 )
@@ -77,18 +87,22 @@ def plan_unit(
     size_bytes: int | None,
     calls: Sequence[PlannedCall],
     at: int,
+    read_at: int | None = None,
     usage: Usage = NO_USAGE,
 ) -> UnitPlan:
     """The unit was read: EXTRACTED, with every call it leads to. Nothing may be sent before this is written.
 
     A call id that an earlier run planned is adopted, with its answer if it has one;
-    an answer that never came is asked for again. Planning a unit of this run anew,
-    because its file changed or it failed, drops what was never sent and keeps the
-    rest. A unit without calls is EXTRACTED too, and settled by ``settle_unit``. A
-    plan that adds something forgives the run's crashes.
+    an answer that never came is asked for again, with this plan's payload where the
+    earlier one is forgotten by now. Planning a unit of this run anew, because its file
+    changed or it failed, drops what was never sent and keeps the rest. A unit without
+    calls is EXTRACTED too, and settled by ``settle_unit``. A plan that adds something
+    forgives the run's crashes.
 
     Args:
-        usage: what reading it cost; added to the run's.
+        read_at: when its text was here; for whoever asks what took how long.
+        usage: what reading it cost; added to the run's. A model that was asked has
+            answered, so its agent's exhaustion is forgiven.
 
     Raises:
         StaleRun: the run is held under another fence, or has ended.
@@ -114,13 +128,19 @@ def plan_unit(
         c.execute(ADOPT, here | {"calls": part})
     for part in in_parts(ids):
         c.execute(ASK_AGAIN, {"calls": part, "now": at})
+    if adopted:
+        carried = {call.call_id: call.payload for call in calls}
+        c.execute(REMIND, [{"call": call_id, "carried": carried[call_id]} for call_id in adopted])
     there = set(c.execute(IDS_OF_UNIT, here).scalars())
     fresh = [call for call in calls if call.call_id not in there]
     if fresh:
         c.execute(PLAN_CALL, [_call_row(held, unit_key, call, at) for call in fresh])
     total, still_open, _ = count_calls(c, held.id, unit_key)
     counts = {"planned": total, "answered": total - still_open}
-    c.execute(EXTRACT, here | counts | {"digest": content_hash, "size": size_bytes})
+    c.execute(EXTRACT, here | counts | {"digest": content_hash, "size": size_bytes, "read": read_at})
+    if usage.requests:
+        agent_id, _ = c.execute(AGENT_OF_RUN, {"run": held.id}).one()
+        agent_states.forgive(c, agent_id, at)
     got_further = before is None or is_retried or bool(adopted or fresh)
     advance(c, held, at=at, failed=-1 if is_retried else 0, usage=usage, got_further=got_further)
     return UnitPlan([OpenCall(*row) for row in c.execute(OPEN_CALLS_OF_UNIT, here)], len(adopted))

@@ -1,173 +1,259 @@
-"""Runs claimed from the queue, and taken back from a hub that is gone."""
+"""Runs claimed from the queue: which may start, whose turn it is, and taking them for oneself alone."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from protocol.ids import BootId, DeviceId, RunId
-from protocol.lifecycles import RunEvent, RunState
+from protocol.ids import AgentId, BootId, DeviceId, RunId
+from protocol.lifecycles import RUN, RunEvent, RunState
 from storage import schema
-from storage.run_moves import move, remember_move
-from storage.run_progress import record_error
-from storage.run_rows import HeldRun, RunMove, RunRow, get_run
+from storage.columns import Int, in_parts, now_ms
+from storage.run_moves import remember_moves
+from storage.run_rows import RunMove, RunRow, get_run
 from storage.schema import runs
 
-CRASH_LIMIT = 3  # times that the hub may die under one run that gets no further
-DEVICES_PER_QUERY = 500  # in one IN list: SQLite binds 32,766 values at most, and prepares each length anew
+CLAIMS_AT_ONCE = 32  # in one transaction: a herd starts in a few of them, and no other writer waits long
+CANDIDATES = 512  # devices that are compared in one round, the longest waiting of them
+CLAIM_LOCK = 0x6875_6201  # of PostgreSQL: who counts and claims does so alone
+
+
+class Gates(msgspec.Struct, frozen=True, kw_only=True):
+    """What is open at the moment of a claim.
+
+    Attributes:
+        online: devices that are connected here.
+        settled: those of them that have been so for long enough. A run that a person
+            asked for starts on any that is online.
+        per_device, total: how many may execute at once; an agent's own limit stands in its row.
+        is_held: the hub has died again and again: what it missed meanwhile, and what it may
+            have died of, waits.
+    """
+
+    online: frozenset[DeviceId]
+    settled: frozenset[DeviceId]
+    per_device: int = 1
+    total: int = 32
+    is_held: bool = False
+
 
 # A bound parameter could not use the index WHERE state = 'QUEUED'.
 QUEUED = runs.c.state == sa.literal_column("'QUEUED'", runs.c.state.type)
-_others = runs.alias("others")
-_executing = sa.select(sa.func.count()).where(sa.text("others." + schema.EXECUTING)).select_from(_others)
-OLDEST_READY = (
-    sa.select(runs.c.eligible_at, runs.c.id)
+EXECUTING_NOW = (
+    sa.select(runs.c.device_id, runs.c.agent_id, schema.agents.c.user_id, sa.func.count().label("runs"))
+    .join_from(runs, schema.agents)
+    .where(sa.text("runs." + schema.EXECUTING))
+    .group_by(runs.c.device_id, runs.c.agent_id, schema.agents.c.user_id)
+)
+_other = runs.alias("other")
+# Of one schedule, runs follow each other unless it allows otherwise; one that had begun goes first.
+FOLLOWS = sa.exists().where(
+    _other.c.schedule_id == runs.c.schedule_id,
+    sa.text("other.schedule_id IS NOT NULL AND other.state IN ('QUEUED', 'PREPARING', 'RUNNING', 'PAUSED')"),
+    _other.c.id != runs.c.id,
+    sa.or_(
+        sa.text("other." + schema.EXECUTING),
+        sa.and_(_other.c.fence > 0, runs.c.fence == 0),
+    ),
+)
+_user_waits = runs.c.trigger_kind.in_(("manual", "rerun"))
+# One that had begun holds what it planned, and another of its agent would meet that; then what a
+# person waits for; what is made up for of long ago comes last.
+_rank = sa.case((runs.c.fence > 0, 0), (_user_waits, 1), (runs.c.trigger_kind == "backfill", 3), else_=2)
+_turn = sa.func.row_number().over(
+    partition_by=runs.c.device_id,
+    order_by=(runs.c.priority.desc(), _rank, runs.c.eligible_at, runs.c.id),
+)
+_ready = (
+    sa.select(
+        runs.c.id,
+        runs.c.agent_id,
+        runs.c.device_id,
+        schema.agents.c.user_id,
+        runs.c.priority,
+        runs.c.eligible_at,
+        _turn.label("turn"),
+    )
     .join_from(runs, schema.agents)
     .join(schema.agent_states, schema.agent_states.c.agent_id == schema.agents.c.id)
+    .outerjoin(schema.schedules, schema.schedules.c.id == runs.c.schedule_id)
     .where(
         QUEUED,
         runs.c.eligible_at <= sa.bindparam("now"),
-        runs.c.device_id.in_(sa.bindparam("online", expanding=True)),
+        sa.or_(
+            runs.c.start_deadline_at.is_(None),
+            runs.c.started_at.is_not(None),
+            runs.c.start_deadline_at > sa.bindparam("now"),
+        ),
+        runs.c.device_id.in_(sa.bindparam("devices", expanding=True)),
+        sa.or_(sa.bindparam("settled", type_=sa.Integer) == 1, _user_waits),
+        sa.or_(
+            sa.bindparam("held", type_=sa.Integer) == 0,
+            _user_waits,
+            sa.and_(runs.c.trigger_kind != "catchup", runs.c.crash_count == 0),
+        ),
         schema.agents.c.deleted_at.is_(None),
         schema.agent_states.c.lifecycle == "active",
         schema.agent_states.c.availability != "exhausted",
-        _executing.scalar_subquery() < sa.bindparam("total"),
-        _executing.where(_others.c.device_id == runs.c.device_id).scalar_subquery()
-        < sa.bindparam("per_device"),
-        _executing.where(_others.c.agent_id == runs.c.agent_id).scalar_subquery()
-        < schema.agents.c.max_concurrent_runs,
+        sa.or_(schema.agent_states.c.health == "ok", _user_waits),
+        runs.c.agent_id.not_in(sa.bindparam("busy_agents", expanding=True)),
+        sa.or_(sa.func.coalesce(schema.schedules.c.overlap, "allow") == "allow", sa.not_(FOLLOWS)),
     )
-    .order_by(runs.c.eligible_at, runs.c.id)
-    .limit(1)
-    .with_for_update(of=runs, skip_locked=True)
+    .subquery("ready")
+)
+READY = (
+    sa.select(_ready)
+    .where(_ready.c.turn == 1)
+    .order_by(_ready.c.priority.desc(), _ready.c.eligible_at, _ready.c.id)
+    .limit(CANDIDATES)
+)
+AGENT_LIMITS = sa.select(schema.agents.c.id, schema.agents.c.max_concurrent_runs).where(
+    schema.agents.c.id.in_(sa.bindparam("agents", expanding=True))
+)
+_due = (
+    sa.select(runs.c.id)
+    .where(runs.c.id.in_(sa.bindparam("runs", expanding=True)), QUEUED)
+    .with_for_update(skip_locked=True)
+    .cte("due")
 )
 CLAIM = (
     sa.update(runs)
-    .where(runs.c.id == sa.bindparam("run"), QUEUED)
+    .where(runs.c.id.in_(sa.select(_due.c.id)), QUEUED)
     .values(
         state=RunState.PREPARING,
         reason=None,
         fence=runs.c.fence + 1,
         lease_boot_id=sa.bindparam("boot"),
-        lease_expires_at=sa.bindparam("lease_until"),
+        lease_expires_at=now_ms() + sa.bindparam("lease", type_=Int),
+        deadline_at=runs.c.timeout_ms + sa.bindparam("now"),
         state_seq=runs.c.state_seq + 1,
         updated_at=sa.bindparam("now"),
     )
-    .returning(runs.c.agent_id, runs.c.state_seq, runs.c.attempt, runs.c.fence)
+    .returning(runs.c.id, runs.c.agent_id, runs.c.state_seq, runs.c.attempt, runs.c.fence)
 )
 
 
-def claim_run(
+class _Candidate(msgspec.Struct, frozen=True):
+    id: RunId
+    agent_id: AgentId
+    device_id: DeviceId
+    user_id: str
+    priority: int
+    eligible_at: int
+
+
+def claim_runs(
     c: sa.Connection,
     *,
     boot_id: BootId,
-    online: Collection[DeviceId],
-    per_device: int = 1,
-    total: int = 32,
-    lease_until: int,
+    gates: Gates,
+    lease_ms: int,
     at: int,
+    most: int = CLAIMS_AT_ONCE,
     actor: str = "hub",
-) -> RunRow | None:
-    """Take the run that is ready the longest, so that nobody else does: QUEUED -> PREPARING, fence + 1.
+) -> list[RunRow]:
+    """Take runs that are ready, so that nobody else does: QUEUED -> PREPARING, fence + 1.
 
-    Ready is: its time has come, its device is among *online*, its agent is active
-    and not exhausted, and neither *total*, nor *per_device*, nor the agent's own
-    limit of executing runs is reached. Counted and claimed in one transaction.
+    Ready is: its time has come, its device is there, its agent is active and neither
+    exhausted nor in error, no other run of its schedule is under way, and no limit of
+    executing runs is reached. Whose turn it is: the greater priority, then the user and
+    device with the fewest runs that execute, then who is ready the longest; on one device
+    a run that had begun before goes first, then those that people asked for, backfills last. Counted and
+    claimed in one transaction.
+
+    Args:
+        most: no more than so many.
+        lease_ms: how long they stay this boot's without renewal; on a shared database.
     """
-    gates = {"now": at, "total": total, "per_device": per_device}
-    oldest = [
-        found
-        for devices in _in_parts(sorted(online), DEVICES_PER_QUERY)
-        if (found := c.execute(OLDEST_READY, gates | {"online": devices}).one_or_none()) is not None
+    if c.dialect.name == "postgresql":
+        c.execute(sa.select(sa.func.pg_advisory_xact_lock(CLAIM_LOCK)))
+    claimed: list[RunRow] = []
+    while len(claimed) < most:
+        counts = _Counts(c.execute(EXECUTING_NOW).all())
+        # Of each device one, and so of each agent and schedule: the next round sees them execute.
+        found = _next_of_each_device(c, gates, counts, at)
+        chosen = list(_in_turn(found, counts, gates, most=most - len(claimed)))
+        if not chosen:
+            break
+        taken = _claim(c, chosen, boot_id=boot_id, lease_ms=lease_ms, at=at, actor=actor)
+        if not taken:
+            break  # somebody has locked every one of them, to cancel it or so
+        claimed += taken
+    return claimed
+
+
+class _Counts:
+    """Runs that execute, by what limits them."""
+
+    def __init__(self, rows: Iterable[Sequence[Any]]) -> None:
+        self.total = 0
+        self.by_device: Counter[str] = Counter()
+        self.by_agent: Counter[str] = Counter()
+        self.by_user: Counter[str] = Counter()
+        for device_id, agent_id, user_id, count in rows:
+            self._add(device_id or "", agent_id, user_id, count)
+
+    def take(self, run: _Candidate) -> None:
+        self._add(run.device_id, run.agent_id, run.user_id, 1)
+
+    def _add(self, device_id: str, agent_id: str, user_id: str, count: int) -> None:
+        self.total += count
+        self.by_device[device_id] += count
+        self.by_agent[agent_id] += count
+        self.by_user[user_id] += count
+
+
+def _next_of_each_device(c: sa.Connection, gates: Gates, counts: _Counts, at: int) -> list[_Candidate]:
+    """The run whose turn it is on each device that has room; of many devices, those that wait longest."""
+    busy = [
+        row.id
+        for part in in_parts(sorted(counts.by_agent))
+        for row in c.execute(AGENT_LIMITS, {"agents": part})
+        if counts.by_agent[row.id] >= row.max_concurrent_runs
     ]
-    if not oldest:
-        return None
-    run_id = RunId(min((found.eligible_at, found.id) for found in oldest)[1])
-    claim = {"run": run_id, "boot": boot_id, "lease_until": lease_until, "now": at}
-    taken = c.execute(CLAIM, claim).one_or_none()
-    if taken is None:
-        return None  # on PostgreSQL, between the look and the claim; the caller asks again
-    made = RunMove(
-        taken.state_seq,
-        RunState.QUEUED,
-        RunState.PREPARING,
-        taken.attempt,
-        taken.fence,
-        None,
-        actor,
-        at,
+    asked = {"now": at, "held": int(gates.is_held), "busy_agents": busy}
+    found: list[_Candidate] = []
+    for devices, settled in ((gates.settled, 1), (gates.online - gates.settled, 0)):
+        free = sorted(device for device in devices if counts.by_device[device] < gates.per_device)
+        for part in in_parts(free):
+            rows = c.execute(READY, asked | {"devices": part, "settled": settled})
+            found += [_Candidate(*row[:6]) for row in rows]
+    return found
+
+
+def _in_turn(found: Sequence[_Candidate], counts: _Counts, gates: Gates, *, most: int) -> Iterable[RunId]:
+    """Choose among the first of each device; each choice changes whose turn is next."""
+    waiting = list(found)
+    for _ in range(most):
+        if not waiting or counts.total >= gates.total:
+            return
+        run = min(
+            waiting, key=lambda run: (-run.priority, counts.by_user[run.user_id], run.eligible_at, run.id)
+        )
+        counts.take(run)
+        # An agent that moved has runs on two devices; the next round sees its limit, and its schedule.
+        waiting = [other for other in waiting if other.agent_id != run.agent_id]
+        yield run.id
+
+
+def _claim(
+    c: sa.Connection, chosen: Collection[RunId], *, boot_id: BootId, lease_ms: int, at: int, actor: str
+) -> list[RunRow]:
+    given = {"runs": list(chosen), "boot": boot_id, "lease": lease_ms, "now": at}
+    after = RUN.after(RunState.QUEUED, RunEvent.DISPATCHED)
+    taken = c.execute(CLAIM, given).all()
+    remember_moves(
+        c,
+        (
+            (
+                RunId(row.id),
+                AgentId(row.agent_id),
+                RunMove(row.state_seq, RunState.QUEUED, after, row.attempt, row.fence, None, actor, at),
+            )
+            for row in taken
+        ),
     )
-    remember_move(c, run_id, taken.agent_id, made)
-    return get_run(c, run_id)
-
-
-def _in_parts(values: Sequence[DeviceId], size: int) -> Iterator[Sequence[DeviceId]]:
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
-
-
-class Recovered(msgspec.Struct, frozen=True):
-    """What became of the runs that a hub which is gone had held."""
-
-    requeued: tuple[RunId, ...] = ()
-    cancelled: tuple[RunId, ...] = ()
-    failed: tuple[RunId, ...] = ()
-
-
-LEFT_BEHIND = (
-    sa.select(
-        runs.c.id,
-        runs.c.state,
-        runs.c.fence,
-        runs.c.cancel_requested_at,
-        runs.c.cancel_reason,
-        runs.c.deadline_at,
-        runs.c.crash_count,
-    )
-    .where(sa.text("runs." + schema.EXECUTING), runs.c.lease_boot_id != sa.bindparam("boot"))
-    .order_by(runs.c.id)
-)
-_own = runs.c.agent_id == schema.agent_states.c.agent_id
-RECOUNT = sa.update(schema.agent_states).values(
-    runs_waiting=sa.select(sa.func.count())
-    .where(_own, sa.text("runs.state IN ('QUEUED', 'PAUSED')"))
-    .scalar_subquery(),
-    runs_executing=sa.select(sa.func.count())
-    .where(_own, sa.text("runs." + schema.EXECUTING))
-    .scalar_subquery(),
-)
-
-
-def recover(c: sa.Connection, *, boot_id: BootId, at: int, crash_limit: int = CRASH_LIMIT) -> Recovered:
-    """Take back every run that another boot of the hub left executing. Before sockets open, once.
-
-    A run whose end was asked for is CANCELLED; one past its deadline FAILED; one
-    under which the hub died *crash_limit* times without getting any further
-    FAILED (``crash_loop``); every other is QUEUED again. A run that gets further (a
-    unit planned or settled, a call answered) has its crashes forgiven, so a long run
-    survives any number of restarts. Counters are counted anew.
-    """
-    requeued: list[RunId] = []
-    cancelled: list[RunId] = []
-    failed: list[RunId] = []
-    for row in c.execute(LEFT_BEHIND, {"boot": boot_id}).all():
-        held = HeldRun(row.id, row.state, row.fence)
-        if row.cancel_requested_at is not None:
-            move(c, held, RunEvent.CANCELLED, at=at, actor="hub", reason=row.cancel_reason)
-            cancelled.append(held.id)
-        elif row.deadline_at is not None and row.deadline_at <= at:
-            _fail(c, held, "deadline", "the run took longer than it may", at)
-            failed.append(held.id)
-        elif row.crash_count + 1 >= crash_limit:
-            _fail(c, held, "crash_loop", f"the hub ended {crash_limit} times at the same place of it", at)
-            failed.append(held.id)
-        else:
-            move(c, held, RunEvent.HUB_LOST, at=at, actor="hub", reason="hub_restart")
-            requeued.append(held.id)
-    c.execute(RECOUNT)
-    return Recovered(tuple(requeued), tuple(cancelled), tuple(failed))
-
-
-def _fail(c: sa.Connection, held: HeldRun, reason: str, message: str, at: int) -> None:
-    record_error(c, held.id, None, reason, message, at)
-    move(c, held, RunEvent.FAILED, at=at, actor="hub", reason=reason)
+    claimed = {row.id for row in taken}
+    return [get_run(c, run_id) for run_id in chosen if run_id in claimed]

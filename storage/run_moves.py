@@ -1,12 +1,14 @@
 """Runs made and moved: each move one compare-and-set, one row of history, one change of counters."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import HubError, IllegalTransition
-from protocol.ids import AgentId, DeviceId, RunId
+from protocol.ids import AgentId, RunId
 from protocol.lifecycles import (
     EXECUTING_RUN_STATES,
     FINAL_RUN_STATES,
@@ -14,14 +16,14 @@ from protocol.lifecycles import (
     PAUSE_REASONS,
     RUN,
     CallState,
-    PauseReason,
     RunEvent,
     RunOutcome,
     RunState,
     UnitState,
 )
-from storage import agents, schema
+from storage import agents, schedules, schema
 from storage.columns import Int, spelled
+from storage.run_progress import record_error
 from storage.run_rows import HeldRun, RunMove, RunRow, StaleRun, UnknownRun, find_run, get_run
 from storage.schema import run_calls, run_state_history, run_units, runs
 
@@ -43,6 +45,9 @@ class OpenWork(IllegalTransition):
         self.units = units
         self.calls = calls
 
+
+RUN_TIMEOUT_MS = 3_600_000
+FIRED = frozenset({"schedule", "catchup"})  # triggers of runs whose failures count against their schedule
 
 RUN_BY_FIRE = sa.select(runs.c.id).where(
     runs.c.agent_id == sa.bindparam("agent"), runs.c.fire_key == sa.bindparam("fire")
@@ -69,9 +74,10 @@ def create_run(
     config_fingerprint: str,
     parameters: dict[str, Any] | None = None,
     trigger_kind: str = "manual",
+    rerun_of: RunId | None = None,
     actor: str = "hub",
     eligible_at: int | None = None,
-    deadline_at: int | None = None,
+    timeout_ms: int = RUN_TIMEOUT_MS,
     max_attempts: int = 5,
 ) -> RunRow:
     """A run that waits to be claimed; the one there is, if this agent fired by this key before.
@@ -79,6 +85,7 @@ def create_run(
     Args:
         fire_key: what set it off; the same key never sets off two runs of an agent.
         eligible_at: not to be claimed before; *at* by default.
+        timeout_ms: how long one execution of it may take.
 
     Raises:
         UnknownAgent: there is no such agent, or it was archived; nothing was written.
@@ -96,7 +103,9 @@ def create_run(
         "fire_key": fire_key,
         "fire_at": at,
         "eligible_at": at if eligible_at is None else eligible_at,
-        "deadline_at": deadline_at,
+        "timeout_ms": timeout_ms,
+        "rerun_of": rerun_of,
+        "priority": agent.priority,
         "max_attempts": max_attempts,
         "config_rev": agent.config_rev,
         "config_fingerprint": config_fingerprint,
@@ -111,12 +120,30 @@ def create_run(
 
 def remember_move(c: sa.Connection, run_id: RunId, agent_id: AgentId, made: RunMove) -> None:
     """The history row of a move, and the agent's counters with it."""
-    c.execute(sa.insert(run_state_history), msgspec.structs.asdict(made) | {"run_id": run_id})
-    waited, executed = _counted(made.old_state)
-    waiting, executing = _counted(made.new_state)
-    deltas = {"waiting": waiting - waited, "executing": executing - executed}
-    if any(deltas.values()):
-        c.execute(COUNT_RUNS, {"agent": agent_id, "now": made.at} | deltas)
+    remember_moves(c, [(run_id, agent_id, made)])
+
+
+def remember_moves(c: sa.Connection, moves: Iterable[tuple[RunId, AgentId, RunMove]]) -> None:
+    """The history rows of moves made at one instant, and their agents' counters, each agent's once."""
+    rows: list[dict[str, Any]] = []
+    waiting: Counter[AgentId] = Counter()
+    executing: Counter[AgentId] = Counter()
+    for run_id, agent_id, made in moves:
+        rows.append(msgspec.structs.asdict(made) | {"run_id": run_id})
+        waited, executed = _counted(made.old_state)
+        waits, executes = _counted(made.new_state)
+        waiting[agent_id] += waits - waited
+        executing[agent_id] += executes - executed
+    if not rows:
+        return
+    c.execute(sa.insert(run_state_history), rows)
+    deltas = [
+        {"agent": agent_id, "waiting": waiting[agent_id], "executing": executing[agent_id], "now": made.at}
+        for agent_id in sorted(waiting)  # in one order, so that two writers cannot wait for each other
+        if waiting[agent_id] or executing[agent_id]
+    ]
+    if deltas:
+        c.execute(COUNT_RUNS, deltas)
 
 
 def _counted(state: RunState | None) -> tuple[int, int]:
@@ -146,6 +173,7 @@ MOVE = (
         eligible_at=sa.func.coalesce(sa.bindparam("not_before", type_=Int), runs.c.eligible_at),
         lease_boot_id=sa.case((_keeps_lease, runs.c.lease_boot_id), else_=None),
         lease_expires_at=sa.case((_keeps_lease, runs.c.lease_expires_at), else_=None),
+        deadline_at=sa.case((_keeps_lease, runs.c.deadline_at), else_=None),
         cancel_requested_at=sa.func.coalesce(
             runs.c.cancel_requested_at, sa.bindparam("cancelled", type_=Int)
         ),
@@ -156,6 +184,8 @@ MOVE = (
     )
     .returning(
         runs.c.agent_id,
+        runs.c.schedule_id,
+        runs.c.trigger_kind,
         runs.c.state_seq,
         runs.c.attempt,
         runs.c.fence,
@@ -185,6 +215,7 @@ def move(
     reason: str | None = None,
     outcome: RunOutcome | None = None,
     eligible_at: int | None = None,
+    error: str | None = None,
 ) -> HeldRun:
     """Move a run by *event*, remember the move, and count it; returns what to compare with next.
 
@@ -192,12 +223,13 @@ def move(
     while it executes also gets a new fence. RETRIED counts an attempt, HUB_LOST a
     crash, being sent back to the queue before it ran a dispatch. A run that somebody
     wants cancelled does not wait: where the move leads to the queue or a pause, it is
-    CANCELLED in the same transaction.
+    CANCELLED in the same transaction. The end of a fired run counts for its schedule.
 
     Args:
         held: the run as the caller saw it last.
         outcome: of FINISHED, success or partial; FAILED is always ``error``.
-        eligible_at: not to be claimed before; for a run that pauses, not to be resumed before.
+        eligible_at: not to be claimed before.
+        error: of FAILED; told among the run's errors, as one of the run as a whole.
 
     Raises:
         IllegalTransition: the table has no such move.
@@ -211,6 +243,7 @@ def move(
     after = RUN.after(held.state, event)
     executes = held.state in EXECUTING_RUN_STATES
     forced = executes and after in (RunState.FAILED, RunState.CANCELLED)
+    ends_as = _outcome(after, outcome)
     change = {
         "run": held.id,
         "before": held.state,
@@ -218,7 +251,7 @@ def move(
         "after": after,
         "why": reason,
         "pause": PAUSE_REASONS[event] if after is RunState.PAUSED else None,
-        "ends_as": _outcome(after, outcome),
+        "ends_as": ends_as,
         "fences": int(forced),
         "attempts": int(event is RunEvent.RETRIED),
         "crashes": int(event is RunEvent.HUB_LOST),
@@ -235,6 +268,10 @@ def move(
         raise _why_not(c, held, event)
     made = RunMove(moved.state_seq, held.state, after, moved.attempt, moved.fence, reason, actor, at)
     remember_move(c, held.id, moved.agent_id, made)
+    if error is not None:
+        record_error(c, held.id, None, "run_failed", error, at)
+    if moved.schedule_id is not None and after in FINAL_RUN_STATES and moved.trigger_kind in FIRED:
+        schedules.count_outcome(c, moved.schedule_id, ends_as, at)
     waiting = HeldRun(held.id, after, moved.fence)
     if moved.cancel_requested_at is not None and after in (RunState.QUEUED, RunState.PAUSED):
         # Asked for while the run was on its way out of execution: it may not start again.
@@ -251,9 +288,9 @@ def _outcome(after: RunState, outcome: RunOutcome | None) -> RunOutcome | None:
 
 
 def _was_sent_back(before: RunState, event: RunEvent) -> bool:
-    """T4: it was dispatched and never ran. A hub that died is counted as a crash instead."""
-    sent_back = (RunEvent.SENT_BACK, RunEvent.DEVICE_LOST, RunEvent.DRAINED)
-    return before is RunState.PREPARING and event in sent_back
+    """It was dispatched and is queued again, though nothing was wrong with it. A crash is counted as such."""
+    never_ran = before is RunState.PREPARING and event in (RunEvent.DEVICE_LOST, RunEvent.DRAINED)
+    return never_ran or event is RunEvent.SENT_BACK
 
 
 def _why_not(c: sa.Connection, held: HeldRun, event: RunEvent) -> HubError:
@@ -269,80 +306,3 @@ def _why_not(c: sa.Connection, held: HeldRun, event: RunEvent) -> HubError:
         units, calls = c.execute(OPEN_WORK, {"run": held.id}).one()
         return OpenWork(held.id, units, calls)
     return AttemptsSpent(f"run {held.id} was tried {run.attempt} times, as often as it may be")
-
-
-REQUEST_CANCEL = (
-    sa.update(runs)
-    .where(runs.c.id == sa.bindparam("run"))
-    .values(
-        cancel_requested_at=sa.func.coalesce(runs.c.cancel_requested_at, sa.bindparam("now", type_=Int)),
-        cancel_reason=sa.func.coalesce(runs.c.cancel_reason, sa.bindparam("why", type_=sa.Text)),
-        updated_at=sa.bindparam("now"),
-    )
-)
-
-
-def request_cancel(
-    c: sa.Connection, run_id: RunId, reason: str, at: int, *, actor: str = "operator"
-) -> RunRow:
-    """Somebody wants the run to end. One that waits is CANCELLED at once; one that executes is marked.
-
-    Its holder sees the mark and moves it; a run that has ended stays as it is.
-
-    Raises:
-        UnknownRun: there is none.
-    """
-    run = get_run(c, run_id)
-    if run.state in FINAL_RUN_STATES:
-        return run
-    c.execute(REQUEST_CANCEL, {"run": run_id, "now": at, "why": reason})
-    if run.state not in EXECUTING_RUN_STATES:
-        move(c, run.held, RunEvent.CANCELLED, at=at, actor=actor, reason=reason)
-    return get_run(c, run_id)
-
-
-PAUSED_FOR = (
-    sa.select(runs.c.id, runs.c.state, runs.c.fence)
-    .where(
-        runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
-        runs.c.pause_reason == sa.bindparam("pause"),
-    )
-    .order_by(runs.c.id)
-)
-
-
-AWAITED_DEVICES = (
-    sa.select(runs.c.device_id)
-    .where(
-        runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
-        runs.c.pause_reason == PauseReason.DEVICE_OFFLINE,
-        runs.c.device_id.is_not(None),
-    )
-    .distinct()
-)
-
-
-def awaited_devices(c: sa.Connection) -> set[DeviceId]:
-    """The devices that paused runs wait for."""
-    return set(c.execute(AWAITED_DEVICES).scalars())
-
-
-def paused_for(
-    c: sa.Connection,
-    pause_reason: PauseReason,
-    device_id: DeviceId | None = None,
-    *,
-    due_at: int | None = None,
-) -> list[HeldRun]:
-    """Runs that pause for this reason, oldest id first.
-
-    Args:
-        device_id: of this device alone.
-        due_at: those alone that were not told to wait longer than that (``eligible_at``).
-    """
-    query = PAUSED_FOR
-    if device_id is not None:
-        query = query.where(runs.c.device_id == device_id)
-    if due_at is not None:
-        query = query.where(runs.c.eligible_at <= due_at)
-    return [HeldRun(*row) for row in c.execute(query, {"pause": pause_reason})]

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from protocol.ids import RunId
 from storage.columns import Int
 from storage.run_rows import HeldRun, RunError, StaleRun, Usage
-from storage.schema import runs
+from storage.schema import EXECUTING, runs
 
 MAX_ERRORS = 100  # kept with a run; the rest is counted in error_count
 MAX_ERROR_CHARS = 1_000
@@ -15,7 +15,7 @@ NO_USAGE = Usage()
 _is_held = (
     runs.c.id == sa.bindparam("run"),
     runs.c.fence == sa.bindparam("held"),
-    runs.c.completed_at.is_(None),
+    sa.text("runs." + EXECUTING),  # who has let go of a run holds it no more, though its fence stands
 )
 _added = {
     name: sa.bindparam(name, type_=Int)
@@ -55,7 +55,7 @@ NOTE_TOTAL = (
 
 
 def check_held(c: sa.Connection, held: HeldRun) -> None:
-    """The run is live and under this fence, and stays so until this transaction ends.
+    """The run executes under this fence, and stays so until this transaction ends.
 
     Raises:
         StaleRun: it is not.
@@ -102,7 +102,9 @@ def _stale(held: HeldRun) -> StaleRun:
     return StaleRun(f"run {held.id} is no longer held under fence {held.fence}")
 
 
-ERRORS = sa.select(runs.c.error_count, runs.c.errors).where(runs.c.id == sa.bindparam("run"))
+ERRORS = (
+    sa.select(runs.c.error_count, runs.c.errors).where(runs.c.id == sa.bindparam("run")).with_for_update()
+)
 COUNT_ERROR = (
     sa.update(runs)
     .where(runs.c.id == sa.bindparam("run"))
@@ -122,3 +124,15 @@ def record_error(
     error = RunError(unit_key, str(code), message[:MAX_ERROR_CHARS], at)
     kept = [*errors, msgspec.structs.asdict(error)]
     c.execute(KEEP_ERROR, {"run": run_id, "now": at, "kept": kept})
+
+
+def record_held_error(
+    c: sa.Connection, held: HeldRun, unit_key: str | None, code: str, message: str, at: int
+) -> None:
+    """``record_error`` of a run's holder.
+
+    Raises:
+        StaleRun: the run is held under another fence, or has ended; nothing was written.
+    """
+    check_held(c, held)
+    record_error(c, held.id, unit_key, code, message, at)

@@ -1,6 +1,6 @@
 """Runs as they are read: their rows, their history. ``storage.runs`` makes and moves them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BootId, DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunOutcome, RunState
-from storage.schema import agents, run_state_history, runs
+from storage.columns import in_parts
+from storage.schema import EXECUTING, agents, run_state_history, runs
 
 
 class UnknownRun(HubError):
@@ -50,14 +51,22 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A run. Instants are epoch milliseconds; *units_...* count units, *items_created* accepted calls."""
+    """A run. Instants are epoch milliseconds; *units_...* count units, *items_created* accepted calls.
+
+    *fire_at* is the newest fire that it stands for, *coalesced_count* how many earlier
+    ones it stands for too. *deadline_at* is of this execution, and there only while it
+    executes.
+    """
 
     id: RunId
     agent_id: AgentId
     agent_name: str
     device_id: DeviceId | None
+    schedule_id: str | None
     trigger_kind: str
     fire_key: str
+    fire_at: int
+    rerun_of: RunId | None
     state: RunState
     outcome: RunOutcome | None
     reason: str | None
@@ -68,10 +77,14 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int
     crash_count: int
     dispatch_count: int
+    coalesced_count: int
     cancel_requested_at: int | None
     cancel_reason: str | None
     eligible_at: int
+    timeout_ms: int
     deadline_at: int | None
+    start_deadline_at: int | None
+    priority: int
     config_rev: int
     config_fingerprint: str
     parameters: dict[str, Any]
@@ -112,7 +125,15 @@ _OWN_COLUMNS = [runs.c[name] for name in RunRow.__struct_fields__ if name not in
 _USAGE_COLUMNS = (runs.c.model_requests, runs.c.prompt_tokens, runs.c.completion_tokens)
 RUNS = sa.select(*_OWN_COLUMNS, *_USAGE_COLUMNS, agents.c.name.label("agent_name")).join_from(runs, agents)
 RUN_COUNTS = sa.select(runs.c.state, sa.func.count().label("runs")).group_by(runs.c.state)
+EXECUTING_COUNT = sa.select(sa.func.count()).select_from(runs).where(sa.text("runs." + EXECUTING))
 RUN_BY_ID = RUNS.where(runs.c.id == sa.bindparam("run"))
+RUNS_BY_ID = RUNS.where(runs.c.id.in_(sa.bindparam("runs", expanding=True)))
+RUNS_BY_END = (
+    sa.select(runs.c.id)
+    .where(runs.c.id.endswith(sa.bindparam("end"), autoescape=False))
+    .order_by(runs.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
 RUN_BY_FIRE = sa.select(runs.c.id).where(
     runs.c.agent_id == sa.bindparam("agent"), runs.c.fire_key == sa.bindparam("fire")
 )
@@ -141,6 +162,16 @@ def find_run(c: sa.Connection, id: RunId) -> RunRow | None:
     return None if row is None else _run(row)
 
 
+def find_runs(c: sa.Connection, ids: Sequence[RunId]) -> list[RunRow]:
+    """Those of these runs that there are, in no order."""
+    return [_run(row) for part in in_parts(ids) for row in c.execute(RUNS_BY_ID, {"runs": part})]
+
+
+def runs_ending_in(c: sa.Connection, end: str, *, most: int = 2) -> list[RunId]:
+    """Runs whose id ends so; two tell that it is not enough. Looks at every id. *end* has no wildcards."""
+    return [RunId(found) for found in c.execute(RUNS_BY_END, {"end": end, "most": most}).scalars()]
+
+
 def list_runs(
     c: sa.Connection,
     *,
@@ -166,6 +197,18 @@ def list_runs(
 def count_runs(c: sa.Connection) -> dict[RunState, int]:
     """How many runs are in each state; a state without runs is missing."""
     return {row.state: row.runs for row in c.execute(RUN_COUNTS)}
+
+
+def count_executing(
+    c: sa.Connection, *, device_id: DeviceId | None = None, agent_id: AgentId | None = None
+) -> int:
+    """How many runs execute now: of this device, of this agent, or in all."""
+    query = EXECUTING_COUNT
+    if device_id is not None:
+        query = query.where(runs.c.device_id == device_id)
+    if agent_id is not None:
+        query = query.where(runs.c.agent_id == agent_id)
+    return c.execute(query).scalar_one()
 
 
 def run_history(c: sa.Connection, run_id: RunId) -> list[RunMove]:

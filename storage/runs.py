@@ -1,25 +1,36 @@
 """Runs: made, claimed, moved, told of.
 
-The door to four modules: ``run_rows`` (what a run is, and reading it),
-``run_moves`` (making and moving), ``run_claims`` (taking from the queue, and taking
-back) and ``run_progress`` (counters and errors).
+The door to its modules: ``run_rows`` (what a run is, and reading it), ``run_moves``
+(making and moving), ``run_pauses`` (stopped from outside, and let go on), ``run_claims``
+(taking from the queue), ``run_recovery`` (taking back from a hub that is gone),
+``run_progress`` (counters and errors) and ``run_waits`` (what those that wait wait for).
 
 A run that executes is held by whoever knows its fence. A move that ends the
 holding by force raises the fence, and what the old holder still writes is refused
 with ``StaleRun``.
 """
 
-from storage.run_claims import Recovered, claim_run, recover
-from storage.run_moves import (
-    AttemptsSpent,
-    OpenWork,
+from storage.run_claims import Gates, claim_runs
+from storage.run_moves import AttemptsSpent, OpenWork, create_run, move
+from storage.run_pauses import (
+    Swept,
     awaited_devices,
-    create_run,
-    move,
-    paused_for,
+    cancel_orphans,
+    exhaust_run,
+    follow_agents,
+    overdue,
+    pause_early,
+    pause_run,
+    recover_agents,
     request_cancel,
+    rested_agents,
+    resume_run,
+    resume_runs,
+    runs_to_cancel,
+    sweep,
 )
-from storage.run_progress import note_progress, record_error
+from storage.run_progress import check_held, note_progress, record_error, record_held_error
+from storage.run_recovery import Recovered, executing_of, recover, take_back
 from storage.run_rows import (
     HeldRun,
     RunError,
@@ -28,36 +39,62 @@ from storage.run_rows import (
     StaleRun,
     UnknownRun,
     Usage,
+    count_executing,
     count_runs,
     find_run,
+    find_runs,
     get_run,
     list_runs,
     run_history,
+    runs_ending_in,
 )
+from storage.run_waits import RunWait, waits_of
 
 __all__ = [
     "AttemptsSpent",
+    "Gates",
     "HeldRun",
     "OpenWork",
     "Recovered",
     "RunError",
     "RunMove",
     "RunRow",
+    "RunWait",
     "StaleRun",
+    "Swept",
     "UnknownRun",
     "Usage",
     "awaited_devices",
-    "claim_run",
+    "cancel_orphans",
+    "check_held",
+    "claim_runs",
+    "count_executing",
     "count_runs",
     "create_run",
+    "executing_of",
+    "exhaust_run",
     "find_run",
+    "find_runs",
+    "follow_agents",
     "get_run",
     "list_runs",
     "move",
     "note_progress",
-    "paused_for",
+    "overdue",
+    "pause_early",
+    "pause_run",
     "record_error",
+    "record_held_error",
     "recover",
+    "recover_agents",
     "request_cancel",
+    "rested_agents",
+    "resume_run",
+    "resume_runs",
     "run_history",
+    "runs_ending_in",
+    "runs_to_cancel",
+    "sweep",
+    "take_back",
+    "waits_of",
 ]

@@ -26,7 +26,7 @@ def _table(name: str, *parts: sa.schema.SchemaItem, rowid: bool = True) -> sa.Ta
 
 
 EXECUTING = "state IN ('PREPARING', 'RUNNING')"
-_LIVE = "state IN ('QUEUED', 'PREPARING', 'RUNNING', 'PAUSED')"
+LIVE = "state IN ('QUEUED', 'PREPARING', 'RUNNING', 'PAUSED')"
 _FINAL = "state IN ('COMPLETED', 'FAILED', 'CANCELLED')"
 
 hub = _table("hub", sa.Column("key", sa.Text, primary_key=True), text("value"), rowid=False)
@@ -295,6 +295,7 @@ runs = _table(
     number("created_at"),
     sa.Column("started_at", Int),
     sa.Column("completed_at", Int),
+    sa.Column("forgotten_at", Int),
     number("updated_at"),
     sa.UniqueConstraint("agent_id", "fire_key"),
     one_of("trigger_kind", ("schedule", "catchup", "backfill", "manual", "wake", "rerun")),
@@ -320,8 +321,10 @@ index("runs_executing", runs.c.device_id, runs.c.agent_id, where=EXECUTING)
 index("runs_lease", runs.c.lease_expires_at, where=EXECUTING)
 index("runs_paused", runs.c.agent_id, runs.c.pause_reason, where="state = 'PAUSED'")
 index("runs_history", runs.c.agent_id, runs.c.completed_at, where="completed_at IS NOT NULL")
+index("runs_remembered", runs.c.completed_at, where="completed_at IS NOT NULL AND forgotten_at IS NULL")
 index("runs_agent", runs.c.agent_id, runs.c.id)
-index("runs_of_schedule", runs.c.schedule_id, where=f"schedule_id IS NOT NULL AND {_LIVE}")
+index("runs_of_schedule", runs.c.schedule_id, where=f"schedule_id IS NOT NULL AND {LIVE}")
+index("runs_queued", runs.c.device_id, runs.c.trigger_kind, where="state = 'QUEUED'")
 index("runs_late", runs.c.start_deadline_at, where="state = 'QUEUED' AND start_deadline_at IS NOT NULL")
 index(
     "runs_one_waiting",
@@ -447,19 +450,6 @@ unit_ledger = _table(
     rowid=False,
 )
 
-checkpoints = _table(
-    "checkpoints",
-    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("scope", sa.Text, primary_key=True),
-    number("sequence_number", 0),
-    sa.Column("is_recoverable", Flag, nullable=False, server_default=sa.true()),
-    doc("state_data", "{}"),
-    number("fence", 0),
-    number("created_at"),
-    zero_or_one("is_recoverable"),
-    rowid=False,
-)
-
 activity_log = _table(
     "activity_log",
     sa.Column("id", sa.Text, primary_key=True),
@@ -487,3 +477,4 @@ idempotency_keys = _table(
     number("created_at"),
     rowid=False,
 )
+index("idempotency_keys_created", idempotency_keys.c.created_at)

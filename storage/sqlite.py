@@ -9,6 +9,7 @@ job, so that only the guilty one fails.
 
 import asyncio
 import sqlite3
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -36,8 +37,21 @@ _PRAGMAS = (
 )
 
 
+def machine_now_ms() -> int:
+    """The wall clock of this machine, UTC epoch milliseconds."""
+    # SQLite is a library: the database's own clock is this machine's, and no hub need agree with another.
+    return time.time_ns() // 1_000_000
+
+
+def set_clock(driver: sqlite3.Connection, now_ms: Callable[[], int] = machine_now_ms) -> None:
+    """Let ``storage.columns.now_ms()`` say what *now_ms* says, on this connection."""
+    driver.create_function("hub_now_ms", 0, now_ms)
+
+
 class SqliteDatabase:
     """A ``Database`` in one file. Made by ``open_sqlite``."""
+
+    is_shared = False
 
     def __init__(self, writer: "_Writer", reader: "_Session") -> None:
         self._writer = writer
@@ -58,13 +72,18 @@ class SqliteDatabase:
 
 
 @asynccontextmanager
-async def open_sqlite(path: Path | None) -> AsyncIterator[SqliteDatabase]:
+async def open_sqlite(
+    path: Path | None, *, now_ms: Callable[[], int] = machine_now_ms
+) -> AsyncIterator[SqliteDatabase]:
     """The database in the file at *path*, or one in memory; its tables must be there already.
 
     Leaving the block writes what is queued, then closes the file.
+
+    Args:
+        now_ms: the database's clock; see ``set_clock``.
     """
     failure: Exception | None = None
-    async with _sessions(path) as (session, reader), anyio.create_task_group() as owner:
+    async with _sessions(path, now_ms) as (session, reader), anyio.create_task_group() as owner:
         writer = _Writer(session)
         owner.start_soon(writer.serve)
         try:
@@ -191,8 +210,8 @@ class _Session:
         self._is_closed = True
         await self._raw.close()
 
-    def dress(self, begin: str) -> None:
-        """In the thread: say the pragmas, and when a transaction begins.
+    def dress(self, begin: str, now_ms: Callable[[], int]) -> None:
+        """In the thread: say the pragmas, what time it is, and when a transaction begins.
 
         The driver's own idea of that loses updates (``isolation_level=None`` turns
         it off), and a deferred BEGIN fails when it comes to write.
@@ -200,7 +219,13 @@ class _Session:
         driver = self._raw._conn
         for pragma in _PRAGMAS:
             driver.execute(pragma).close()
-        engine = sa.create_engine("sqlite://", creator=lambda: driver, poolclass=sa.StaticPool)
+        set_clock(driver, now_ms)
+        engine = sa.create_engine(
+            "sqlite://",
+            creator=lambda: driver,
+            poolclass=sa.StaticPool,
+            hide_parameters=True,  # they are people's documents, and errors are logged
+        )
         sa.event.listen(engine, "begin", lambda core: core.exec_driver_sql(begin))
         self.core = engine.connect()
 
@@ -214,7 +239,9 @@ class _Session:
                 finally:
                     self._raw._conn.execute("PRAGMA query_only=off").close()
         except sa.exc.DBAPIError as error:
-            raise translated(error) from error
+            if (ours := translated(error)) is error:
+                raise
+            raise ours from error
 
     def run_batch(self, batch: Sequence[_Job]) -> None:
         """In the thread: every job is done or failed afterwards; what is done is on the disk."""
@@ -261,25 +288,25 @@ def _ours(error: Exception) -> Exception:
 
 
 @asynccontextmanager
-async def _sessions(path: Path | None) -> AsyncIterator[tuple[_Session, _Session]]:
+async def _sessions(path: Path | None, now_ms: Callable[[], int]) -> AsyncIterator[tuple[_Session, _Session]]:
     """The writer's session and the reader's; in memory they are one and the same."""
-    async with _session(path, "BEGIN IMMEDIATE") as writer:
+    async with _session(path, "BEGIN IMMEDIATE", now_ms) as writer:
         if path is None:
             yield writer, writer
         else:
-            async with _session(path, "BEGIN") as reader:
+            async with _session(path, "BEGIN", now_ms) as reader:
                 yield writer, reader
 
 
 @asynccontextmanager
-async def _session(path: Path | None, begin: str) -> AsyncIterator[_Session]:
+async def _session(path: Path | None, begin: str, now_ms: Callable[[], int]) -> AsyncIterator[_Session]:
     try:
         raw = await aiosqlite.connect(path or ":memory:", isolation_level=None, cached_statements=256)
     except sqlite3.Error as error:
         raise Unavailable(f"cannot open the database {path}: {error}") from error
     session = _Session(raw)
     try:
-        await session.in_thread(session.dress, begin)
+        await session.in_thread(session.dress, begin, now_ms)
         yield session
     finally:
         with anyio.CancelScope(shield=True):  # without a limit: it waits for one statement at most

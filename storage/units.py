@@ -23,7 +23,7 @@ class StillOpen(IllegalTransition):
 
 
 class UnitRow(msgspec.Struct, frozen=True):
-    """One file or message of a run."""
+    """One file or message of a run: *read_at* its text was here, *planned_at* what it leads to was known."""
 
     unit_key: str
     content_hash: str
@@ -33,6 +33,8 @@ class UnitRow(msgspec.Struct, frozen=True):
     calls_planned: int
     calls_settled: int
     error: str | None
+    read_at: int | None
+    planned_at: int | None
     updated_at: int
 
 
@@ -235,7 +237,7 @@ def fail_unit(
     if unit is None:
         row = {"run_id": held.id, "unit_key": unit_key, "content_hash": content_hash}
         c.execute(ADD_UNIT, row | {"size_bytes": size_bytes, "state": UNIT.initial, "updated_at": at})
-        unit = UnitRow(unit_key, content_hash, size_bytes, UNIT.initial, 0, 0, 0, None, at)
+        unit = UnitRow(unit_key, content_hash, size_bytes, UNIT.initial, 0, 0, 0, None, None, None, at)
     _, _, counts = count_calls(c, held.id, unit_key)
     if sent := counts.get(CallState.SENT):
         raise StillOpen(unit_key, sent)

@@ -7,6 +7,8 @@ from types import FrameType
 import pytest
 from hypothesis import settings
 
+from tests.support.postgres import Postgres, running_postgres, why_no_postgres
+
 # A failed line of a script then says what differs.
 pytest.register_assert_rewrite("tests.support.script")
 
@@ -19,6 +21,15 @@ settings.load_profile("steady")
 def anyio_backend() -> str:
     """websockets' server, uvicorn and SQLAlchemy's async engine need asyncio."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL server for all tests; each takes a database of its own from it."""
+    if (reason := why_no_postgres()) is not None:
+        pytest.skip(reason)
+    with running_postgres() as server:
+        yield server
 
 
 LONGEST_TEST_S = 120  # what hangs is to fail by its name, not with the whole build

@@ -9,12 +9,9 @@ from collections.abc import Sequence
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.log import Channel
 from protocol.ids import UserId
-from protocol.lifecycles import RunState
 from storage.store import DeclaredAgent, Reconciled, Store, activity, agents, runs
 
 log = Channel(__name__)
-
-MOST_WAITING = 10_000  # looked at in one start; what is beyond waits for the next
 
 
 async def reconcile(
@@ -53,15 +50,9 @@ async def reconcile(
                 message=f"Agent {name} was {happened} from hub.toml",
                 actor="hub.toml",
             )
-    await _cancel_orphans(store, at)
+    for run_id in await store.write(runs.follow_agents, at, actor="hub.toml"):
+        log.info("run.followed", run_id=run_id)
+    reason = "the agent is no longer declared"
+    for run_id in await store.write(runs.cancel_orphans, reason, at, actor="hub.toml"):
+        log.info("run.orphaned", run_id=run_id)
     return done
-
-
-async def _cancel_orphans(store: Store, at: int) -> None:
-    """Runs of agents that are no longer there would wait for ever, and hold what they planned."""
-    waiting = await store.read(runs.list_runs, states=(RunState.QUEUED, RunState.PAUSED), limit=MOST_WAITING)
-    for run in waiting:
-        if (await store.read(agents.get_agent, run.agent_id)).archived_at is not None:
-            reason = "the agent is no longer declared"
-            await store.write(runs.request_cancel, run.id, reason=reason, at=at, actor="hub.toml")
-            log.info("run.orphaned", run_id=run.id)

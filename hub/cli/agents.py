@@ -1,40 +1,178 @@
-"""Commands on agents."""
+"""Commands on agents: how they are, when they run, pausing them, making up for what was missed."""
 
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, time
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import click
 
 from hub.cli import show
-from hub.cli.options import json_option, state_option
+from hub.cli.failure import Exit, Failure
+from hub.cli.options import ListByDefault, json_option, state_option
 from hub.cli.talk import talk
 
+DECISIONS_TOLD = 10
+INSTANT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 
-@click.command()
+
+@click.group(cls=ListByDefault)
+def agents() -> None:
+    """List the agents, show one, say when they run, pause them."""
+
+
+@agents.command("ls")
 @click.argument("name", required=False)
 @state_option
 @json_option
-def agents(name: str | None, state: Path, as_json: bool) -> None:
-    """List the agents, or show one."""
+def list_agents(name: str | None, state: Path, as_json: bool) -> None:
+    """The agents, or one of them."""
+    if name is not None:
+        _show(name, state, as_json=as_json)
+        return
     with talk(state) as hub:
-        told = hub.get("/v1/agents" if name is None else f"/v1/agents/{quote(name, safe='')}")
+        told = hub.get("/v1/agents")
     if as_json:
-        show.print_json("agents" if name is None else "agent", told)
-    elif name is not None:
-        _show_one(told)
-    else:
-        show.print_table(
-            ("agent", "device", "connected", "schedule", "last run"),
+        show.print_json("agents", told)
+        return
+    show.print_table(
+        ("agent", "device", "connected", "schedule", show.in_zone("next"), show.in_zone("last run")),
+        (
             (
-                (agent["name"], agent["device"], agent["device_connected"], agent["schedule"], _last(agent))
-                for agent in told["agents"]
-            ),
+                agent["name"],
+                agent["device"],
+                agent["device_connected"],
+                agent["schedule"],
+                _next(agent, show.short_moment),
+                _last(agent, show.short_moment),
+            )
+            for agent in told["agents"]
+        ),
+    )
+    if not told["agents"]:
+        show.say("no agent is written in hub.toml; 'hub init' shows how one looks")
+
+
+@agents.command("show")
+@click.argument("name")
+@state_option
+@json_option
+def show_agent(name: str, state: Path, as_json: bool) -> None:
+    """One agent: what it reads, when it runs, how it went last."""
+    _show(name, state, as_json=as_json)
+
+
+@agents.command("next")
+@click.argument("name", required=False)
+@state_option
+@json_option
+def next_fires(name: str | None, state: Path, as_json: bool) -> None:
+    """The next five times at which each agent runs by itself.
+
+    Says where the clocks change that night. With NAME, also what became of its last fires.
+    """
+    with talk(state) as hub:
+        told = hub.get("/v1/agents")["agents"] if name is None else [hub.get(_path(name))]
+        fires = [] if name is None else hub.get(f"{_path(name)}/fires", limit=DECISIONS_TOLD)["fires"]
+    if as_json:
+        forecast = [{"agent": agent["name"], "schedules": agent["schedules"]} for agent in told]
+        show.print_json("next", {"agents": forecast, "fires": fires})
+        return
+    rows = [row for agent in told for row in _fire_rows(agent)]
+    if rows:
+        show.print_table(("agent", "UTC", "there", "note"), rows)
+    for agent in told:
+        for sentence in _about_schedules(agent):
+            show.say(f"{agent['name']}: {sentence}")
+    if fires:
+        click.echo()
+        show.print_table(("fire (UTC)", "what became of it", "run"), map(_decision_row, fires))
+
+
+@agents.command("pause")
+@click.argument("name")
+@state_option
+@json_option
+def pause(name: str, state: Path, as_json: bool) -> None:
+    """Start no run of an agent. One that executes goes on to its end."""
+    with talk(state) as hub:
+        told = hub.post(f"{_path(name)}/pause")
+    if as_json:
+        show.print_json("agent", told)
+    else:
+        show.say(f"agent {name} is {told['lifecycle']}; go on: hub agents resume {name}")
+
+
+@agents.command("resume")
+@click.argument("name")
+@click.option("--catch-up", is_flag=True, help="Make up for what its paused schedules passed over.")
+@state_option
+@json_option
+def resume(name: str, catch_up: bool, state: Path, as_json: bool) -> None:
+    """Let an agent work again, and its schedules fire again.
+
+    Those too that were paused after several failed runs in a row.
+    """
+    with talk(state) as hub:
+        told = hub.post(f"{_path(name)}/resume", {"catch_up": catch_up})
+    if as_json:
+        show.print_json("agent", told)
+    else:
+        show.say(
+            f"agent {name} is {told['lifecycle']}; its next run: {_next(told, show.moment) or show.NOTHING}"
         )
-        if not told["agents"]:
-            show.say("no agent is written in hub.toml; 'hub init' shows how one looks")
 
 
-def _show_one(agent: dict[str, object]) -> None:
+@agents.command("backfill")
+@click.argument("name")
+@click.option("--from", "first", required=True, metavar="TIME", help="As in 2026-01-05, or with T09:00.")
+@click.option(
+    "--to", "last", required=True, metavar="TIME", help="The same; a date alone is all of that day."
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@state_option
+@json_option
+def backfill(name: str, first: str, last: str, yes: bool, state: Path, as_json: bool) -> None:
+    """Make up for fires of the past: a run for each that had none, one after the other.
+
+    Says how many there are and asks. At most 1,000. Times are those of the agent's timezone
+    unless they say otherwise.
+    """
+    typed = _instant(first, time.min), _instant(last, time.max)
+    path = f"{_path(name)}/backfill"
+    with talk(state) as hub:
+        zone = ZoneInfo(hub.get(_path(name))["timezone"])
+        start, end = (at.replace(tzinfo=at.tzinfo or zone) for at in typed)
+        if end < start:
+            raise Failure("--to lies before --from", Exit.USAGE)
+        wanted: dict[str, object] = {"from": start.isoformat(), "to": end.isoformat()}
+        if not yes:
+            would = hub.post(path, wanted | {"dry_run": True})
+            _refuse_if_none(would, zone)
+            show.confirm(f"{_told_range(would, zone)}; queue {_counted(would['wanted'], 'run')}?")
+        done = hub.post(path, wanted)
+    _refuse_if_none(done, zone)
+    if as_json:
+        show.print_json("backfill", done)
+        return
+    for run in done["runs"]:
+        click.echo(run)
+    show.say(f"{_counted(done['wanted'], 'run')} queued; look at them: hub runs --agent {name}")
+
+
+def _path(name: str) -> str:
+    return f"/v1/agents/{quote(name, safe='')}"
+
+
+def _show(name: str, state: Path, *, as_json: bool) -> None:
+    with talk(state) as hub:
+        agent = hub.get(_path(name))
+    if as_json:
+        show.print_json("agent", agent)
+        return
     show.print_facts(
         {
             "agent": agent["name"],
@@ -44,16 +182,129 @@ def _show_one(agent: dict[str, object]) -> None:
             "file extensions": agent["file_extensions"] or "all",
             "data types": agent["data_types"],
             "prompt": agent["prompt"],
-            "schedule": agent["schedule"],
+            "schedule": _schedule(agent),
+            "policies": [_policies(schedule) for schedule in agent["schedules"]],
             "timezone": agent["timezone"],
+            "state": _state(agent),
+            "next run": _next(agent, show.moment),
+            "runs at once": agent["max_concurrent_runs"],
             "managed by": "hub.toml" if agent["source"] == "file" else "the API",
-            "last run": _last(agent),
+            "last run": _last(agent, show.moment),
         }
+    )
+    for sentence in _about_schedules(agent):
+        show.say(sentence)
+
+
+def _schedule(agent: Mapping[str, Any]) -> str | None:
+    """In short, and why it does not fire, if it does not."""
+    paused = [schedule["paused_because"] for schedule in agent["schedules"] if schedule["paused_because"]]
+    return f"{agent['schedule']} ({', '.join(paused)})" if paused else agent["schedule"]
+
+
+def _policies(schedule: Mapping[str, Any]) -> str:
+    """What becomes of fires that cannot run at once."""
+    window = schedule["catch_up_window_s"]
+    younger = f" not older than {show.duration(window)}" if window else ""
+    return f"overlap {schedule['overlap']}, catch up {schedule['catch_up']}{younger}"
+
+
+def _state(agent: Mapping[str, Any]) -> str:
+    return ", ".join(
+        [agent["lifecycle"], *([] if agent["availability"] == "available" else [agent["availability"]])]
     )
 
 
-def _last(agent: dict[str, object]) -> str | None:
+def _next(agent: Mapping[str, Any], tell: Callable[[str | None], str]) -> str | None:
+    """When it fires next, or why it does not."""
+    if agent["lifecycle"] != "active":
+        return str(agent["lifecycle"])
+    if agent["next_fires"]:
+        return tell(agent["next_fires"][0]["at"])
+    return next((str(s["paused_because"]) for s in agent["schedules"] if s["paused_because"]), None)
+
+
+def _last(agent: Mapping[str, Any], tell: Callable[[str | None], str]) -> str | None:
     run = agent["last_run"]
     if not isinstance(run, dict):
         return None
-    return f"{show.moment(run['created_at'])} {run['outcome'] or run['state']}, {run['items_created']} items"
+    went = run["outcome"] or run["state"]
+    return f"{tell(run['created_at'])} {went}, {run['items_created']} items"
+
+
+def _fire_rows(agent: Mapping[str, Any]) -> Iterator[Sequence[object]]:
+    for schedule in agent["schedules"]:
+        for fire in schedule["next_fires"]:
+            yield agent["name"], _utc(fire["at"]), _there(fire["local"]), fire["shift"]
+
+
+def _about_schedules(agent: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader of the next fires has to know besides."""
+    again = f"go on: hub agents resume {agent['name']}"
+    if agent["lifecycle"] != "active":
+        yield f"agent is {agent['lifecycle']}, so its runs wait; {again}"
+    for schedule in agent["schedules"]:
+        if schedule["paused_because"]:
+            finished = schedule["paused_reason"] == "finished"
+            yield schedule["paused_because"] + ("" if finished else f"; {again}")
+        if schedule["offset_s"]:
+            late = show.duration(schedule["offset_s"])
+            yield f"its runs are queued {late} after each fire, to spread the load"
+    if not agent["schedules"]:
+        yield f"has no schedule; start it by hand: hub run {agent['name']}"
+
+
+def _decision_row(fire: Mapping[str, Any]) -> Sequence[object]:
+    when = show.short_moment(fire["fire_at"], UTC)
+    if fire["fires"] > 1:
+        when = f"{show.short_moment(fire['first_at'], UTC)} to {when} ({fire['fires']})"
+    return when, fire["said"], show.short_id(fire["run"]) if fire["run"] else None
+
+
+def _refuse_if_none(backfill: Mapping[str, Any], zone: ZoneInfo) -> None:
+    if not backfill["wanted"]:
+        raise Failure(f"nothing to make up for: {_told_range(backfill, zone)}", Exit.FAILED)
+
+
+def _told_range(backfill: Mapping[str, Any], zone: ZoneInfo) -> str:
+    """``3 fires from ... to ..., 1 of them had a run``."""
+    if not backfill["fires"]:
+        return "no fire in that time"
+    first, last = show.moment(backfill["first_at"], zone), show.moment(backfill["last_at"], zone)
+    had = backfill["fires"] - backfill["wanted"]
+    told = f"{_counted(backfill['fires'], 'fire')} from {first} to {last}"
+    return f"{told}, {had} of them had a run" if had else told
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _utc(told: str) -> str:
+    return _to_the_minute(datetime.fromisoformat(told), "%Y-%m-%d %H:%M")
+
+
+def _there(told: str) -> str:
+    """A time where the agent's schedule is at home: ``Mon 07:00 +01:00``."""
+    at = datetime.fromisoformat(told)
+    return f"{_to_the_minute(at, '%a %Y-%m-%d %H:%M')} {show.offset(at)}"
+
+
+def _to_the_minute(at: datetime, shape: str) -> str:
+    return at.strftime(f"{shape}:%S" if at.second else shape)
+
+
+def _instant(told: str, of_day: time) -> datetime:
+    """A time that somebody typed, naive where it has no offset; a date alone is its *of_day*.
+
+    Raises:
+        Failure: it is none.
+    """
+    try:
+        at = datetime.fromisoformat(told) if INSTANT.fullmatch(told) else None
+    except ValueError:  # of that form, and in no calendar
+        at = None
+    if at is None:
+        hint = "as in 2026-01-05, 2026-01-05T09:00 or 2026-01-05T09:00+01:00"
+        raise Failure(f"{told!r} is no time", Exit.USAGE, next_step=hint)
+    return at if "T" in told else datetime.combine(at.date(), of_day)

@@ -22,9 +22,9 @@ COMMANDS = {
     "demo": _Command("daemon", "Show the main job end to end, with a model on this machine."),
     "status": _Command("service", "Show the running hub on one screen."),
     "devices": _Command("devices", "List the devices that are known."),
-    "agents": _Command("agents", "List the agents, or show one."),
-    "run": _Command("runs", "Start a run of an agent."),
-    "runs": _Command("runs", "List runs, or show one."),
+    "agents": _Command("agents", "List the agents, show one, say when they run, pause them."),
+    "run": _Command("run", "Start a run of an agent."),
+    "runs": _Command("runs", "List runs, show one, stop it or let it go on."),
     "token": _Command("service", "Make, list and revoke the tokens of devices."),
     "connect": _Command("daemon", "Be a device: share folders, keep what is found in them."),
 }

@@ -1,6 +1,8 @@
 """Commands on devices."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,9 +24,13 @@ def devices(state: Path, as_json: bool) -> None:
     show.print_table(
         ("device", "connected", "platform", "last seen"),
         (
-            (device["name"], device["connected"], device["platform"], show.moment(device["last_seen_at"]))
+            (device["name"], device["connected"], device["platform"], _last_seen(device))
             for device in told["devices"]
         ),
     )
     if not told["devices"]:
         show.say("no device is known yet; make a token for one: hub token create --device NAME")
+
+
+def _last_seen(device: Mapping[str, Any]) -> str:
+    return "now" if device["connected"] else show.moment(device["last_seen_at"])

@@ -1,5 +1,6 @@
-"""Commands on runs: start one, follow it, look back."""
+"""Commands on runs: look back, look at one, stop it, let it go on."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,51 +8,21 @@ from urllib.parse import quote
 
 import click
 
-from hub.cli import show
-from hub.cli.failure import Exit, Failure
+from hub.cli import show, waterfall
+from hub.cli.failure import Exit
 from hub.cli.options import ListByDefault, json_option, state_option
-from hub.cli.talk import Talk, talk
+from hub.cli.run import FINAL, files_of, follow_to_end, say_errors, tell_started
+from hub.cli.talk import talk
 
-FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
-
-
-@click.command()
-@click.argument("agent")
-@click.option("--follow", is_flag=True, help="Stay until the run has ended.")
-@click.option("--key", metavar="KEY", help="The same key starts one run only.")
-@state_option
-@json_option
-@click.pass_context
-def run(ctx: click.Context, agent: str, follow: bool, key: str | None, state: Path, as_json: bool) -> None:
-    """Start a run of an agent.
-
-    With --follow, exits with 1 when the run does not complete. Ctrl-C stops
-    following; the run goes on.
-    """
-    with talk(state) as hub:
-        headers = {"idempotency-key": key} if key is not None else None
-        started = hub.post(f"/v1/agents/{quote(agent, safe='')}/runs", headers=headers)
-        if not follow:
-            if as_json:
-                show.print_json("run", started)
-            else:
-                click.echo(started["id"])
-                stands = ", ".join(filter(None, (started["state"], started["waiting_for"])))
-                show.say(f"{stands}; look at it: hub runs show {started['id']}")
-            return
-        try:
-            ended = _follow(hub, started, as_json=as_json)
-        except KeyboardInterrupt:
-            show.say(f"the run goes on; look at it: hub runs show {started['id']}")
-            ctx.exit(Exit.FAILED)
-        if not as_json:
-            _sum_up(hub.get(f"/v1/runs/{ended['id']}"))
-    ctx.exit(Exit.DONE if ended["state"] == "COMPLETED" else Exit.FAILED)
+id_argument = click.argument("id", metavar="ID")
 
 
 @click.group(cls=ListByDefault)
 def runs() -> None:
-    """List runs, or show one."""
+    """List runs, show one, stop it or let it go on.
+
+    For ID, the last six or more characters are enough.
+    """
 
 
 @runs.command("ls")
@@ -60,21 +31,23 @@ def runs() -> None:
 @state_option
 @json_option
 def list_runs(agent: str | None, limit: int, state: Path, as_json: bool) -> None:
-    """The newest runs first."""
+    """The newest runs first, with what they wait for and what they stand for."""
     with talk(state) as hub:
         told = hub.get("/v1/runs", agent=agent, limit=limit)
     if as_json:
         show.print_json("runs", told)
         return
     show.print_table(
-        ("run", "agent", "state", "started", "progress"),
+        ("run", "agent", "state", show.in_zone("started"), "files", "items", "note"),
         (
             (
-                run["id"],
+                show.short_id(run["id"]),
                 run["agent"],
                 run["outcome"] or run["state"],
-                show.moment(run["started_at"] or run["created_at"]),
-                show.progress_of(run),
+                show.short_moment(run["started_at"] or run["created_at"]),
+                show.settled(run),
+                run["items_created"],
+                _note(run),
             )
             for run in told["runs"]
         ),
@@ -84,85 +57,143 @@ def list_runs(agent: str | None, limit: int, state: Path, as_json: bool) -> None
 
 
 @runs.command("show")
-@click.argument("id")
+@id_argument
+@click.option("--follow", is_flag=True, help="Stay until the run has ended, then show it.")
 @state_option
 @json_option
-def show_run(id: str, state: Path, as_json: bool) -> None:
-    """One run: its files, errors and moves."""
+@click.pass_context
+def show_run(ctx: click.Context, id: str, follow: bool, state: Path, as_json: bool) -> None:
+    """One run: what took how long, its files, errors and moves.
+
+    With --follow, exits with 1 when the run does not complete.
+    """
     with talk(state) as hub:
-        told = hub.get(f"/v1/runs/{quote(id, safe='')}")
+        told = hub.get(_path(id))
+        if follow and told["state"] not in FINAL:
+            follow_to_end(ctx, hub, told, as_json=as_json)
+            told = hub.get(_path(told["id"]))
+    if not as_json:
+        _show(told)
+    elif not follow:
+        show.print_json("run", told)
+    ctx.exit(Exit.FAILED if follow and told["state"] != "COMPLETED" else Exit.DONE)
+
+
+@runs.command("cancel")
+@id_argument
+@click.option("--reason", metavar="TEXT", help="Why, for whoever looks at it later.")
+@state_option
+@json_option
+def cancel(id: str, reason: str | None, state: Path, as_json: bool) -> None:
+    """End a run. What it brought to its device stays."""
+    _change(state, id, "cancel", {"reason": reason} if reason else None, as_json=as_json)
+
+
+@runs.command("pause")
+@id_argument
+@state_option
+@json_option
+def pause(id: str, state: Path, as_json: bool) -> None:
+    """Let a run wait for you. One that executes first ends the files it has in hand."""
+    _change(state, id, "pause", None, as_json=as_json)
+
+
+@runs.command("resume")
+@id_argument
+@state_option
+@json_option
+def resume(id: str, state: Path, as_json: bool) -> None:
+    """Let a run go on that was paused by hand."""
+    _change(state, id, "resume", None, as_json=as_json)
+
+
+@runs.command("rerun")
+@id_argument
+@state_option
+@json_option
+def rerun(id: str, state: Path, as_json: bool) -> None:
+    """Start a new run of the same agent. Files that are settled are not read again."""
+    with talk(state) as hub:
+        tell_started(hub.post(f"{_path(id)}/rerun"), as_json=as_json)
+
+
+def _change(state: Path, id: str, what: str, body: object, *, as_json: bool) -> None:
+    with talk(state) as hub:
+        told = hub.post(f"{_path(id)}/{what}", body)
     if as_json:
         show.print_json("run", told)
         return
-    show.print_facts(
-        {
-            "run": told["id"],
-            "agent": told["agent"],
-            "device": told["device"],
-            "state": told["state"],
-            "outcome": told["outcome"],
-            "reason": told["waiting_for"] or told["reason"],
-            "files": _files(told),
-            "items": told["items_created"],
-            "model": f"{told['model_requests']} requests, "
-            f"{told['prompt_tokens']} + {told['completion_tokens']} tokens",
-            "started": show.moment(told["started_at"]),
-            "ended": show.moment(told["completed_at"]),
-        }
-    )
-    if told["units"]:
-        click.echo()
-        show.print_table(
-            ("file", "state", "items", "error"),
-            ((unit["path"], unit["state"], unit["items"], unit["error"]) for unit in told["units"]),
-        )
-    if told["history"]:
+    stands = ", ".join(filter(None, (told["state"], told["waiting_for"])))
+    show.say(f"run {show.short_id(told['id'])} of {told['agent']}: {stands}")
+
+
+def _path(id: str) -> str:
+    return f"/v1/runs/{quote(id, safe='')}"
+
+
+def _note(run: Mapping[str, Any]) -> str:
+    """What a person would ask about a run: why it waits, what it stands for, why it ended badly."""
+    why = run["because"] if run["state"] in ("FAILED", "CANCELLED") else run["waiting_for"]
+    return "; ".join(filter(None, (why, run["missed_because"])))
+
+
+def _show(run: Mapping[str, Any]) -> None:
+    show.print_facts(_facts(run))
+    width = shutil.get_terminal_size().columns
+    for lines in (waterfall.stage_lines(run, width), waterfall.file_lines(run, width)):
+        if lines:
+            click.echo()
+            click.echo("\n".join(lines))
+    if run["history"]:
         click.echo()
         show.print_table(
             ("at", "state", "by", "reason"),
             (
-                (show.moment(move["at"]), move["after"], move["actor"], move["reason"])
-                for move in told["history"]
+                (show.moment(move["at"]), move["after"], move["actor"], move["because"])
+                for move in run["history"]
             ),
         )
-    _say_errors(told)
+    say_errors(run)
 
 
-def _follow(hub: Talk, started: Mapping[str, Any], *, as_json: bool) -> Mapping[str, Any]:
-    """The run at its end. Raises Failure when the hub ends first: the run outlives that."""
-    last = started
-    with show.following() as tell:
-        for step in hub.follow(f"/v1/runs/{started['id']}/events"):
-            last = step["run"]
-            if as_json:
-                show.print_json("progress", step, one_line=True)
-            else:
-                tell(step)
-    if last["state"] not in FINAL:
-        raise Failure(
-            "the hub stopped; the run goes on when it is back",
-            Exit.TRY_AGAIN,
-            next_step=f"then look at it: hub runs show {last['id']}",
-        )
-    return last
+def _facts(run: Mapping[str, Any]) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "run": run["id"],
+        "agent": run["agent"],
+        "device": run["device"],
+        "set off by": _trigger(run),
+        "state": run["state"],
+        "outcome": run["outcome"],
+        "reason": run["waiting_for"] or run["because"] or run["reason"],
+    }
+    if run["missed_because"]:
+        facts["stands for"] = run["missed_because"]
+    if run["cancel_reason"]:
+        facts["cancelled for"] = run["cancel_reason"]
+    return facts | {
+        "tried": _tries(run),
+        "files": files_of(run),
+        "items": run["items_created"],
+        "model": f"{run['model_requests']} requests, "
+        f"{run['prompt_tokens']} + {run['completion_tokens']} tokens",
+        "started": show.moment(run["started_at"]),
+        "ended": show.moment(run["completed_at"]),
+    }
 
 
-def _sum_up(run: Mapping[str, Any]) -> None:
-    went = run["outcome"] or run["state"].lower()
-    why = f" ({run['reason']})" if run["reason"] else ""
-    click.echo(
-        f"{went}{why}: {_files(run)}, {run['items_created']} items, {run['model_requests']} model requests"
-    )
-    _say_errors(run)
+def _trigger(run: Mapping[str, Any]) -> str:
+    if run["rerun_of"]:
+        return f"rerun of {show.short_id(run['rerun_of'])}"
+    if run["trigger"] == "manual" or run["fire_at"] is None:
+        return run["trigger"]  # type: ignore[no-any-return]
+    return f"{run['trigger']}, for {show.moment(run['fire_at'])}"
 
 
-def _files(run: Mapping[str, Any]) -> str:
-    return f"{run['units_done']} read, {run['units_skipped']} skipped, {run['units_failed']} failed"
-
-
-def _say_errors(run: Mapping[str, Any]) -> None:
-    for error in run["errors"]:
-        where = f"{error['path']}: " if error["path"] else ""
-        show.say(f"{error['code']}: {where}{error['message']}")
-    if run["error_count"] > len(run["errors"]):
-        show.say(f"... and {run['error_count'] - len(run['errors'])} errors more")
+def _tries(run: Mapping[str, Any]) -> str:
+    """``attempt 2 of 5; 3 times not taken on; 1 crash of the hub``."""
+    told = [f"attempt {run['attempt']} of {run['max_attempts']}"]
+    if run["dispatches"]:
+        told.append(f"{run['dispatches']} times not taken on by its device")
+    if run["crashes"]:
+        told.append(f"the hub ended {run['crashes']} times under it")
+    return "; ".join(told)

@@ -30,6 +30,11 @@ def status(state: Path, as_json: bool) -> None:
             "up for": show.duration(told["uptime_s"]),
             "devices": f"{told['devices_connected']} of {told['devices_known']} connected",
             "agents": told["agents"],
+            **(
+                {"held back": f"{told['held_back']}; not so a run started by hand"}
+                if told["held_back"]
+                else {}
+            ),
             "runs": [f"{count} {name}" for name, count in told["runs"].items() if count],
             "model": told["model"] or "none: rules alone find items",
             "database": told["database"],

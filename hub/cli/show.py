@@ -6,16 +6,23 @@ no file name can drive the terminal.
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta, tzinfo
+from typing import Any, Final
 
 import click
 
 from hub.cli.failure import Exit, Failure
+from hub.clock import Clock, SystemClock
 
 NOTHING = "-"
+SHORT_ID = 8
+NARROW = 20  # columns; what is no wider than this is not worth folding
+HALF_A_YEAR: Final = timedelta(days=182)
+
+clock: Clock = SystemClock()  # what is far from its time is told with the year
 
 
 def say(text: str) -> None:
@@ -58,11 +65,46 @@ def print_facts(facts: Mapping[str, object]) -> None:
         click.echo(f"{name.ljust(width)}  {_cell(value)}")
 
 
-def moment(told: str | None) -> str:
-    """A time of the REST interface as people here read it."""
+def moment(told: str | None, zone: tzinfo | None = None) -> str:
+    """A time of the REST interface as people read it: ``2026-01-05 09:14:00 +01:00``.
+
+    Args:
+        zone: where; this machine's own by default.
+    """
     if told is None:
         return NOTHING
-    return datetime.fromisoformat(told).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    at = datetime.fromisoformat(told).astimezone(zone)
+    return f"{at:%Y-%m-%d %H:%M:%S} {offset(at)}"
+
+
+def short_moment(told: str | None, zone: tzinfo | None = None) -> str:
+    """A time for a narrow column, which says the zone: ``01-05 09:14``, with the year when it is far off."""
+    if told is None:
+        return NOTHING
+    at = datetime.fromisoformat(told).astimezone(zone)
+    is_near = abs(at - clock.now()) <= HALF_A_YEAR
+    return f"{at:%m-%d %H:%M}" if is_near else f"{at:%Y-%m-%d %H:%M}"
+
+
+def offset(at: datetime) -> str:
+    """How far *at* is from UTC: ``+01:00``, or ``UTC`` itself."""
+    told = at.strftime("%z")
+    return f"{told[:3]}:{told[3:5]}" if at.utcoffset() else "UTC"
+
+
+def in_zone(header: str) -> str:
+    """The header of a column of short moments: ``started (UTC)``."""
+    return f"{header} ({zone_here()})"
+
+
+def zone_here() -> str:
+    """This machine's time zone: ``UTC``, ``CET/CEST``."""
+    return "/".join(time.tzname) if time.daylight else time.tzname[0]
+
+
+def short_id(id: str) -> str:
+    """The end of a run's id, which commands take for the whole: ids of one time begin alike."""
+    return id[-SHORT_ID:]
 
 
 def duration(seconds: float) -> str:
@@ -81,10 +123,19 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
+def one_line(text: str) -> str:
+    """*text* without control characters and line ends."""
+    return printable(text).replace("\n", " ")
+
+
+def settled(run: Mapping[str, Any]) -> str:
+    """How many of a run's files are settled: ``12/20``."""
+    return f"{run['units_done'] + run['units_skipped'] + run['units_failed']}/{run['units_total']}"
+
+
 def progress_of(run: Mapping[str, Any]) -> str:
     """How far a run is, in a few words."""
-    settled = run["units_done"] + run["units_skipped"] + run["units_failed"]
-    return f"{settled}/{run['units_total']} files, {run['items_created']} items"
+    return f"{settled(run)} files, {run['items_created']} items"
 
 
 @contextmanager
@@ -146,7 +197,10 @@ def _print_rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for number, header in enumerate(headers):
-        table.add_column(header, no_wrap=number == 0, overflow="fold")  # a name or an id, to be copied whole
+        widest = max(len(row[number]) for row in [headers, *rows])
+        # A name or an id is to be copied whole; the last column is prose.
+        is_whole = number == 0 or (widest <= NARROW and number < len(headers) - 1)
+        table.add_column(header, no_wrap=is_whole, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))  # as text: a name with brackets in it is no markup
     Console().print(table)
@@ -161,4 +215,4 @@ def _cell(value: object) -> str:
         case list() | tuple():
             return ", ".join(map(_cell, value)) or NOTHING
         case _:
-            return printable(str(value)).replace("\n", " ")
+            return one_line(str(value))

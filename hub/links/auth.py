@@ -16,7 +16,7 @@ from hub.clock import Clock, epoch_ms
 from hub.metrics import Metrics
 from protocol.errors import CATALOGUE, CloseCode, ErrorCode, HubError
 from protocol.handshake import DeviceHello, Error
-from protocol.ids import DeviceId, UserId
+from protocol.ids import DeviceId, NodeId, UserId
 from storage.store import Store, TokenRevoked, UnknownDevice, devices
 
 FAILURES: Final = 10  # of one address in FAILURE_WINDOW_S; after that it waits
@@ -77,8 +77,12 @@ class FailedAttempts:
 class Authenticator:
     """Tokens against the database."""
 
-    def __init__(self, store: Store, *, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self, store: Store, *, clock: Clock, metrics: Metrics, node_id: NodeId | None = None
+    ) -> None:
+        """*node_id*: of the hub that keeps the connections."""
         self._store = store
+        self._node_id = node_id
         self._clock = clock
         self._metrics = metrics
         self._failed = FailedAttempts(clock)
@@ -134,7 +138,12 @@ class Authenticator:
         platform = hello.client.platform if hello.client else ""
         try:
             epoch = await self._store.write(
-                devices.open_session, owner.device_id, platform=platform, at=at_ms, token_id=owner.token_id
+                devices.open_session,
+                owner.device_id,
+                platform=platform,
+                at=at_ms,
+                token_id=owner.token_id,
+                node_id=self._node_id,
             )
         except (TokenRevoked, UnknownDevice) as exc:  # between the look and the opening
             raise self._refuse(ErrorCode.REVOKED, str(exc), CloseCode.REVOKED) from exc

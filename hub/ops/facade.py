@@ -1,18 +1,31 @@
-"""The hub as the operator's side sees it: what may be asked, and the shape of each answer.
+"""The hub as the operator's side sees it: what may be asked, noun by noun.
 
-``HubFacade`` is the contract between ``ops/api`` and the daemon, which implements
-it; ``UnknownAgent`` and ``UnknownRun`` are the store's. The models are the bodies of
-the REST interface and what ``--json`` prints: a field is added, never renamed. Times
-are aware UTC; ids are text.
+These contracts stand between ``ops/api`` and the daemon, which implements them in
+``hub.operations``. ``UnknownAgent`` and ``UnknownRun`` are the store's. Every method
+may raise any ``HubError``; its code becomes the HTTP status. Where an *actor* is
+asked for, it is who wants the change, as history and activities will tell it.
 """
 
 from collections.abc import AsyncGenerator
-from typing import Literal, Protocol
+from datetime import datetime
+from typing import Protocol
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
-
+from hub.ops.views import (
+    AgentView,
+    BackfillView,
+    DecisionView,
+    DeviceView,
+    Health,
+    NewToken,
+    Readiness,
+    RunDetail,
+    RunProgress,
+    RunView,
+    ScheduleView,
+    StatusView,
+    TokenView,
+)
 from protocol.errors import ErrorCode, HubError
-from protocol.lifecycles import RunOutcome, RunState, UnitState
 
 
 class UnknownToken(HubError):
@@ -21,197 +34,84 @@ class UnknownToken(HubError):
     code = ErrorCode.UNKNOWN_TOKEN
 
 
-class View(BaseModel):
-    """The base of every answer."""
+class AmbiguousRun(HubError):
+    """Several runs' ids end so."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Health(View):
-    """Whether the event loop turns. Costs no I/O and tells no detail."""
-
-    status: Literal["ok", "stuck"] = "ok"
+    code = ErrorCode.BAD_PARAMS
 
 
-class Check(View):
-    """One thing a hub needs in order to work; *detail* is for a person and tells no secret."""
+class NoSchedule(HubError):
+    """The agent has no schedule, so there is nothing to ask about it."""
 
-    name: str
-    ok: bool
-    detail: str | None = None
+    code = ErrorCode.BAD_PARAMS
 
 
-class Readiness(View):
-    """Whether the hub takes work now, and if not, why."""
+class DeviceFacade(Protocol):
+    """Devices."""
 
-    ready: bool
-    checks: tuple[Check, ...] = ()
-
-
-class StatusView(View):
-    """One screen about the daemon."""
-
-    name: str
-    hub_id: str
-    version: str
-    uptime_s: float
-    state: Literal["running", "draining"] = "running"
-    devices_known: int
-    devices_connected: int
-    agents: int
-    runs: dict[RunState, int]  # how many runs stand in each state; a state without runs may be absent
-    model: str | None  # name and kind, as people read it; None: rules only
-    listeners: dict[str, str]  # what listens -> where: "devices", "operator", "socket"
-    database: str
-
-
-class DeviceView(View):
-    """A device that is known, connected or not."""
-
-    id: str
-    name: str
-    connected: bool
-    platform: str | None = None
-    capabilities: tuple[str, ...] = ()  # of the live connection; empty while there is none
-    created_at: AwareDatetime
-    last_seen_at: AwareDatetime | None = None
-
-
-class RunView(View):
-    """A run in one line."""
-
-    id: str
-    agent: str
-    device: str
-    state: RunState
-    outcome: RunOutcome | None = None
-    reason: str | None = None  # why it is paused, failed or cancelled: a stable word
-    waiting_for: str | None = None  # a sentence: what has to happen before it goes on
-    attempt: int = 1
-    units_total: int = 0
-    units_done: int = 0
-    units_skipped: int = 0  # known from an earlier run, or left out on purpose
-    units_failed: int = 0
-    items_created: int = 0
-    error_count: int = 0
-    model_requests: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    created_at: AwareDatetime
-    started_at: AwareDatetime | None = None
-    completed_at: AwareDatetime | None = None
-
-
-class UnitView(View):
-    """One file of a run. *items* counts what the device took; *error* says why it failed."""
-
-    path: str
-    state: UnitState
-    items: int = 0
-    error: str | None = None
-
-
-class RunErrorView(View):
-    """One line of the run's error log. *path* is missing where the run as a whole is meant."""
-
-    path: str | None = None
-    code: str
-    message: str
-    at: AwareDatetime
-
-
-class MoveView(View):
-    """One move of the run's state."""
-
-    at: AwareDatetime
-    before: RunState | None
-    after: RunState
-    actor: str
-    reason: str | None = None
-
-
-class RunDetail(RunView):
-    """A run with everything that is known about it."""
-
-    units: tuple[UnitView, ...] = ()
-    errors: tuple[RunErrorView, ...] = ()
-    history: tuple[MoveView, ...] = ()
-
-
-class RunProgress(View):
-    """The run at this moment. *seq* grows by one with each; the last one bears a final state."""
-
-    seq: int
-    run: RunView
-    working_on: str | None = None  # the file at hand
-
-
-class AgentView(View):
-    """An agent and its last run."""
-
-    id: str
-    name: str
-    device: str
-    device_connected: bool
-    paths: tuple[str, ...]
-    file_extensions: tuple[str, ...]
-    data_types: tuple[str, ...]
-    prompt: str
-    schedule: str | None = None
-    timezone: str = "UTC"
-    source: Literal["file", "api"] = "file"
-    last_run: RunView | None = None
-
-
-class TokenView(View):
-    """A token without its secret."""
-
-    id: str
-    device: str
-    created_at: AwareDatetime
-    expires_at: AwareDatetime | None = None
-    revoked_at: AwareDatetime | None = None
-
-
-class NewToken(View):
-    """A token just made. *token* is shown this once: the hub keeps only its hash."""
-
-    id: str
-    device: str
-    token: str
-    created_at: AwareDatetime
-    expires_at: AwareDatetime | None = None
-
-
-class HubFacade(Protocol):
-    """What an operator can ask of a running hub.
-
-    Every method may raise any ``HubError``; its code becomes the HTTP status.
-    """
-
-    def health(self) -> Health:
-        """Answer at once, without I/O."""
-        ...
-
-    async def readiness(self) -> Readiness:
-        """Look at what the hub needs: database, listeners, not draining."""
-        ...
-
-    async def status(self) -> StatusView: ...
-
-    async def devices(self) -> list[DeviceView]:
+    async def all(self) -> list[DeviceView]:
         """All devices that are known, by name."""
         ...
 
-    async def agents(self) -> list[AgentView]:
+
+class AgentFacade(Protocol):
+    """Agents. Each method that names one raises UnknownAgent."""
+
+    async def all(self) -> list[AgentView]:
         """All agents that are not archived, by name."""
         ...
 
-    async def agent(self, name: str) -> AgentView:
-        """Raises UnknownAgent."""
+    async def get(self, name: str) -> AgentView: ...
+
+    async def start_run(self, name: str, idempotency_key: str | None, *, actor: str) -> RunView:
+        """Queue a run of an agent; the same key gives the run that it gave before."""
         ...
 
-    async def runs(self, *, agent: str | None, limit: int) -> list[RunView]:
+    async def pause(self, name: str, *, actor: str) -> AgentView:
+        """No run of it starts any more; one that executes goes on to its end. Twice is once."""
+        ...
+
+    async def resume(self, name: str, *, catch_up: bool, actor: str) -> AgentView:
+        """It works again, and its schedules fire again, those too that paused after failures.
+
+        Args:
+            catch_up: what a paused schedule passed over is caught up, as its policy says.
+        """
+        ...
+
+
+class ScheduleFacade(Protocol):
+    """Schedules of an agent. Each method raises UnknownAgent."""
+
+    async def of_agent(self, name: str) -> list[ScheduleView]:
+        """The agent's schedules, with the next five fires of each."""
+        ...
+
+    async def decisions(self, name: str, *, limit: int) -> list[DecisionView]:
+        """What became of the agent's last fires, the newest first."""
+        ...
+
+    async def backfill(
+        self, name: str, *, first: datetime, last: datetime, dry_run: bool, actor: str
+    ) -> BackfillView:
+        """A run for each fire from *first* to *last* that had none.
+
+        Args:
+            dry_run: only say what it would be.
+
+        Raises:
+            NoSchedule: nothing was queued.
+        """
+        ...
+
+
+class RunFacade(Protocol):
+    """Runs. A run is named by its id, or by the last six or more characters of it.
+
+    Each method that names one raises UnknownRun, or AmbiguousRun; then nothing happened.
+    """
+
+    async def newest(self, *, agent: str | None, limit: int) -> list[RunView]:
         """The newest runs first, at most *limit*.
 
         Raises:
@@ -219,19 +119,9 @@ class HubFacade(Protocol):
         """
         ...
 
-    async def run(self, run_id: str) -> RunDetail:
-        """Raises UnknownRun."""
-        ...
+    async def get(self, name: str) -> RunDetail: ...
 
-    async def start_run(self, agent_name: str, idempotency_key: str | None) -> RunView:
-        """Queue a run of an agent; the same key gives the run that it gave before.
-
-        Raises:
-            UnknownAgent: nothing was queued.
-        """
-        ...
-
-    def follow_run(self, run_id: str) -> AsyncGenerator[RunProgress]:
+    def follow(self, name: str) -> AsyncGenerator[RunProgress]:
         """The run now, then after each change, until its state is final.
 
         A reader that is slower than the run misses steps, never the last one. Raises
@@ -239,18 +129,69 @@ class HubFacade(Protocol):
         """
         ...
 
-    async def create_token(self, device_name: str) -> NewToken:
+    async def cancel(self, name: str, *, reason: str, actor: str) -> RunView:
+        """End it: at once where it waits, as soon as its device let go where it executes."""
+        ...
+
+    async def pause(self, name: str, *, actor: str) -> RunView:
+        """It waits until it is resumed. Raises IllegalTransition for a run that has ended."""
+        ...
+
+    async def resume(self, name: str, *, actor: str) -> RunView:
+        """Queue it again. Raises IllegalTransition unless a person had paused it."""
+        ...
+
+    async def rerun(self, name: str, *, actor: str) -> RunView:
+        """A new run of the same agent, with its settings as they are now."""
+        ...
+
+
+class TokenFacade(Protocol):
+    """Tokens of devices."""
+
+    async def create(self, device_name: str) -> NewToken:
         """Make a token for the device of that name, which is made too where it is new."""
         ...
 
-    async def tokens(self) -> list[TokenView]:
+    async def all(self) -> list[TokenView]:
         """All tokens, revoked ones too, newest first."""
         ...
 
-    async def revoke_token(self, token_id: str) -> TokenView:
+    async def revoke(self, token_id: str) -> TokenView:
         """Revoke a token and close the connections it opened; revoking twice is no error.
 
         Raises:
             UnknownToken: nothing changed.
         """
+        ...
+
+
+class HubFacade(Protocol):
+    """What an operator can ask of a running hub."""
+
+    @property
+    def devices(self) -> DeviceFacade: ...
+
+    @property
+    def agents(self) -> AgentFacade: ...
+
+    @property
+    def schedules(self) -> ScheduleFacade: ...
+
+    @property
+    def runs(self) -> RunFacade: ...
+
+    @property
+    def tokens(self) -> TokenFacade: ...
+
+    def health(self) -> Health:
+        """Answer at once, without I/O."""
+        ...
+
+    async def readiness(self) -> Readiness:
+        """Look at what the hub needs: database, listeners, disk, not draining."""
+        ...
+
+    async def status(self) -> StatusView:
+        """One screen about the daemon."""
         ...

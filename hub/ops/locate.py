@@ -45,6 +45,10 @@ class Located:
         self.values = scanner.values
         self._text = scanner.text
 
+    def has(self, path: KeyPath) -> bool:
+        """Whether the text has a value there."""
+        return path in self.values
+
     def key(self, path: KeyPath) -> Position:
         """Where the key of *path* stands; what has none (an element of an array) is where it begins."""
         span = self.keys.get(path)

@@ -71,15 +71,15 @@ def found_by_validation(
 ) -> list[Problem]:
     """What pydantic found, put where it stands in the text.
 
-    A validator of ours may say more in its error's context: ``hint``, and ``key``
-    when it judged a whole table and one of its keys is to blame.
+    A validator of ours may say more in its error's context: ``hint``, and ``key`` when it
+    judged a whole table and one of its keys is to blame; ``schedule.jitter_s`` is one of a table in it.
     """
     problems: list[Problem] = []
     for found in error.errors(include_url=False):
         context = found.get("ctx", {})
         path = _path_in(doc, found["loc"], is_there=found["type"] != "missing")
         if "key" in context:
-            path = (*path, context["key"])
+            path = (*path, *context["key"].split("."))
         message, hint = found["msg"], context.get("hint", "")
         position = located.value(path)
         match found["type"]:

@@ -7,104 +7,60 @@ else takes plain arguments with units in their names.
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
+from hub.clock import Clock, SystemClock
 from hub.ops.address import Address
+from hub.ops.agent_settings import AgentSettings
 from hub.ops.locate import KeyPath, Located, Position
 from hub.ops.problems import (
     Problem,
     SettingsInvalid,
     Severity,
-    did_you_mean,
     found_by_parser,
     found_by_validation,
     in_order,
     spell,
 )
-from hub.ops.schedule_text import BadSchedule, parse_cron
+from hub.ops.schedule_settings import ScheduleTable
 from hub.ops.secret import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef, looks_secret
-from protocol.tables import TableName
+from hub.ops.storage_settings import IN_MEMORY, StorageSettings
+from hub.ops.values import Days, Delay, Flag, Name, Seconds, Table, Whole, refusal
 
-
-def _refusal(kind: str, message: str, **context: str) -> PydanticCustomError:
-    # As a format with one field: a brace in the message is then no placeholder.
-    return PydanticCustomError(kind, "{said}", {"said": message, **context})
+_CLOCK: Final = SystemClock()
 
 
 def _address(value: object) -> object:
     if not isinstance(value, str):
-        raise _refusal("address", "an address is host:port", hint='as in "127.0.0.1:8770"')
+        raise refusal("address", "an address is host:port", hint='as in "127.0.0.1:8770"')
     try:
         return Address.parse(value)
     except ValueError as error:
-        raise _refusal("address", str(error), hint='as in "127.0.0.1:8770"') from error
-
-
-def _dotted(extension: str) -> str:
-    if not extension.startswith(".") or "/" in extension or len(extension) < 2:
-        raise _refusal("extension", "a file extension begins with a dot", hint='as in ".md"')
-    return extension
-
-
-def _schedule(text: str) -> str:
-    try:
-        parse_cron(text)
-    except BadSchedule as error:
-        raise _refusal("schedule", error.message, hint=error.hint) from error
-    return text
-
-
-def _timezone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (LookupError, ValueError, OSError) as error:
-        hint = did_you_mean(name, available_timezones()) or 'as in "Europe/Berlin"'
-        raise _refusal("timezone", "no such time zone", hint=hint) from error
-    return name
-
-
-def _database_url(url: str) -> str:
-    if url != "sqlite://" and not url.startswith("sqlite:///"):
-        raise _refusal("database", "only SQLite is served by now", hint='as in "sqlite:///hub.db"')
-    return url
+        raise refusal("address", str(error), hint='as in "127.0.0.1:8770"') from error
 
 
 def _web_address(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise _refusal("url", "not the address of a web service", hint='as in "https://host/v1"')
+        raise refusal("url", "not the address of a web service", hint='as in "https://host/v1"')
     return url
 
 
-Name = Annotated[
-    str, StringConstraints(pattern=r"^\w[\w.-]{0,63}$")
-]  # it stands in URLs and on command lines
 Listening = Annotated[Address, BeforeValidator(_address)]
-Flag = Annotated[bool, Field(strict=True)]
-Whole = Annotated[int, Field(strict=True, ge=1, le=2**53)]
-Seconds = Annotated[float, Field(strict=True, gt=0, le=7 * 86_400)]
-
-
-class Table(BaseModel):
-    """A table of hub.toml."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class HubSettings(Table):
@@ -122,7 +78,7 @@ class Listener(Table):
     @model_validator(mode="after")
     def _stays_on_this_machine(self) -> Self:
         if not self.address.is_loopback and not self.insecure:
-            raise _refusal(
+            raise refusal(
                 "not_loopback",
                 "other machines could reach this address without TLS",
                 key="address",
@@ -152,12 +108,6 @@ class Listen(Table):
     operator: OperatorListener = OperatorListener()
 
 
-class StorageSettings(Table):
-    """``[storage]``: a relative path lies in the state folder; ``sqlite://`` keeps nothing."""
-
-    url: Annotated[str, AfterValidator(_database_url)] = "sqlite:///hub.db"
-
-
 class ModelTuning(Table):
     """What both kinds of model can be told."""
 
@@ -179,7 +129,7 @@ class OpenAIModelSettings(ModelTuning):
     def _is_encrypted_on_its_way(self) -> Self:
         parts = urlsplit(self.base_url)
         if parts.scheme == "http" and not Address(parts.hostname or "", 0).is_loopback and not self.insecure:
-            raise _refusal(
+            raise refusal(
                 "not_encrypted",
                 "documents and key would cross the network unencrypted",
                 key="base_url",
@@ -199,21 +149,6 @@ class LocalModelSettings(ModelTuning):
 ModelSettings = Annotated[OpenAIModelSettings | LocalModelSettings, Field(discriminator="kind")]
 
 
-class AgentSettings(Table):
-    """``[[agents]]``: what to read where, and what to find in it."""
-
-    name: Name
-    device: Name
-    paths: Annotated[
-        tuple[Annotated[str, StringConstraints(min_length=1, max_length=4096)], ...], Field(min_length=1)
-    ]
-    file_extensions: tuple[Annotated[str, AfterValidator(_dotted)], ...] = ()  # none: every file
-    data_types: Annotated[tuple[TableName, ...], Field(min_length=1)]
-    prompt: Annotated[str, StringConstraints(min_length=1, max_length=32_768)]
-    schedule: Annotated[str, AfterValidator(_schedule)] | None = None
-    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
-
-
 class Limits(Table):
     """``[limits]``: each one ends in a named error, never in a hub that falls over."""
 
@@ -229,10 +164,30 @@ class Limits(Table):
     run_wall_s: Seconds = 3_600.0
     runs: Whole = 32  # at once
     runs_per_device: Whole = 1
+    waiting_runs_per_device: Whole = 1_000  # of all schedules together; further fires are dropped
+    waiting_runs_per_schedule: Whole = 100
+    connected_s: Delay = 5.0  # a device is there so long before it gets a run that nobody asked for
+    device_grace_s: Delay = 15.0  # a device that is away no longer than this has not left its run
+    cancel_grace_s: Delay = 30.0  # to let go of a cancelled run
+    paused_days: Days = 7  # what a run waits for must come within these, or it has failed
+    restart_hold_s: Delay = 600.0  # after starts with crashes between them, as hub.toml says
     drain_timeout_s: Seconds = 45.0
     operator_body_bytes: Whole = 1024 * 1024
     operator_requests: Whole = 64  # at once
     operator_event_streams: Whole = 16
+
+
+class RetentionSettings(Table):
+    """``[retention]``: how long what has ended is kept. What is live stays in any case."""
+
+    runs_days: Days = 30
+    failed_runs_days: Days = 90
+    runs_kept: Whole = 50  # of each agent, those that ended last, at any age
+    payload_days: Days = 7  # the text of items, after their run's end
+    fires_days: Days = 90  # what became of each fire
+    fires_kept: Whole = 10_000  # of each schedule, at most
+    activity_days: Days = 90
+    answers_days: Days = 30  # to requests that may come twice
 
 
 class Settings(Table):
@@ -244,6 +199,7 @@ class Settings(Table):
     model: ModelSettings | None = None  # without one, rules alone find items
     agents: tuple[AgentSettings, ...] = ()
     limits: Limits = Limits()
+    retention: RetentionSettings = RetentionSettings()
 
 
 class Reading(NamedTuple):
@@ -265,11 +221,20 @@ def load_settings(path: Path, *, environ: Mapping[str, str] = os.environ) -> Set
     return settings
 
 
-def check_settings(path: Path, *, environ: Mapping[str, str] = os.environ, serving: bool = False) -> Reading:
+def check_settings(
+    path: Path,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    serving: bool = False,
+    clock: Clock = _CLOCK,
+) -> Reading:
     """Read a settings file and find all that is wrong with it.
 
     A secret that cannot be found is an error when *serving*, else a warning: who
     checks a file is often not who will serve with it.
+
+    Args:
+        clock: what lies in its past is a warning.
     """
     file = str(path)
     try:
@@ -292,6 +257,7 @@ def check_settings(path: Path, *, environ: Mapping[str, str] = os.environ, servi
         problems += found_by_validation(error, file=file, doc=doc, located=located, names_at=_names_at)
     else:
         problems += _found_beyond(settings, file, located, environ, serving)
+        problems += _found_in_schedules(settings, file, located, clock.now())
     if any(problem.severity is Severity.ERROR for problem in problems):
         settings = None
     return Reading(settings, in_order(problems))
@@ -338,20 +304,34 @@ def _found_beyond(
             "give each its own, as in 8770 and 8771",
             Severity.ERROR,
         )
-    if settings.storage.url == "sqlite://":
+    if settings.storage.url == IN_MEMORY:
         yield problem(("storage", "url"), "in memory: nothing is left after the hub stops")
-    for number, agent in enumerate(settings.agents):
-        if agent.schedule and (warning := parse_cron(agent.schedule).warning):
-            yield problem(("agents", number, "schedule"), warning)
-    if isinstance(settings.model, OpenAIModelSettings) and settings.model.api_key is not None:
-        key = settings.model.api_key
-        path: KeyPath = ("model", "api_key")
+    missing = Severity.ERROR if serving else Severity.WARNING
+    for path, secret, resolve in _secrets(settings):
         try:
-            key.resolve(environ)
+            resolve(environ)
         except SecretMissing as error:
-            yield problem(path, str(error), severity=Severity.ERROR if serving else Severity.WARNING)
-        if key.is_open_to_others():
-            yield problem(path, f"others may read {key.file}", f"chmod 600 {key.file}")
+            yield problem(path, str(error), severity=missing)
+        if secret.is_open_to_others():
+            yield problem(path, f"others may read {secret.file}", f"chmod 600 {secret.file}")
+
+
+def _found_in_schedules(settings: Settings, file: str, located: Located, now: datetime) -> Iterator[Problem]:
+    """What a valid schedule says that its author may not mean."""
+    for number, agent in enumerate(settings.agents):
+        for key, message, hint in [] if agent.schedule is None else agent.schedule.warnings(now):
+            whole: KeyPath = ("agents", number, "schedule")
+            path = (*whole, key) if located.has((*whole, key)) else whole
+            at = located.value(path)
+            yield Problem(file, at.line, at.column, spell(path), message, hint, Severity.WARNING)
+
+
+def _secrets(settings: Settings) -> Iterator[tuple[KeyPath, SecretRef, Callable[[Mapping[str, str]], str]]]:
+    """Every reference, and what finds out where it leads."""
+    if isinstance(settings.storage.url, SecretRef):
+        yield ("storage", "url"), settings.storage.url, settings.storage.resolved
+    if isinstance(settings.model, OpenAIModelSettings) and (key := settings.model.api_key) is not None:
+        yield ("model", "api_key"), key, key.resolve
 
 
 def _strings(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
@@ -373,10 +353,13 @@ _TABLES: dict[KeyPath, tuple[type[BaseModel], ...]] = {
     ("listen", "devices"): (DeviceListener,),
     ("listen", "operator"): (OperatorListener,),
     ("storage",): (StorageSettings,),
+    ("storage", "url"): (SecretRef,),
     ("model",): (OpenAIModelSettings, LocalModelSettings),
     ("model", "api_key"): (SecretRef,),
     ("agents", 0): (AgentSettings,),
+    ("agents", 0, "schedule"): (ScheduleTable,),
     ("limits",): (Limits,),
+    ("retention",): (RetentionSettings,),
 }
 
 

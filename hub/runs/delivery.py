@@ -6,7 +6,8 @@ stores answer and row in one transaction. So each item is there once, whatever d
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 
 import anyio
 import msgspec
@@ -18,6 +19,7 @@ from hub.extraction.model import Usage as ModelUsage
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.runs.interrupt import Interrupt
 from hub.runs.order import RunOrder
 from protocol.errors import CATALOGUE, CallTimedOut, DeviceSlow, ErrorCode, TooManyCalls
 from protocol.frame import ErrorBody, Record
@@ -61,8 +63,11 @@ class Delivery:
         self._max_sends = max_sends
         self._deadline_ms = math.ceil(call_timeout_s * 1000)
 
-    async def plan(self, order: RunOrder, document: Document, found: Extraction) -> UnitPlan:
+    async def plan(self, order: RunOrder, document: Document, found: Extraction, *, read_at: int) -> UnitPlan:
         """Commit what will be sent for a document. Nothing has left by then.
+
+        Args:
+            read_at: when its text was here, in epoch milliseconds.
 
         Raises:
             StaleRun: the run is no longer ours; nothing was written.
@@ -90,13 +95,22 @@ class Delivery:
             size_bytes=len(document.text),
             calls=calls,
             usage=usage_of(found),
+            read_at=read_at,
             at=self._at(),
         )
 
     async def deliver(
-        self, link: DeviceLink, order: RunOrder, calls: Sequence[OpenCall], lanes: anyio.Semaphore
-    ) -> None:
+        self,
+        link: DeviceLink,
+        order: RunOrder,
+        calls: Sequence[OpenCall],
+        lanes: anyio.Semaphore,
+        interrupt: Interrupt,
+    ) -> bool:
         """Bring every call to its end: answered, refused, or given up after MAX_SENDS.
+
+        Returns whether all are: once the run winds up, no further call is sent, and
+        those under way are waited for.
 
         Args:
             lanes: of the whole run; one is taken for each call under way.
@@ -105,22 +119,32 @@ class Delivery:
             DeviceGone: the connection ended; what is unanswered stays open.
             StaleRun: the run is no longer ours.
         """
+        if interrupt.is_winding_up:
+            return not calls
         if not calls:
-            return
+            return True
         # All at once: SENT says that a call may have left, and one commit is cheaper than many.
         ids = [call.call_id for call in calls]
         await self._store.write(outbox.mark_sent, order.held(RunState.RUNNING), ids, at=self._at())
-        waiting = iter(calls)
+        waiting = deque(calls)
         async with anyio.create_task_group() as senders:
             for _ in range(min(CALLS_IN_FLIGHT, len(calls))):
-                senders.start_soon(self._send_each, link, order, waiting, lanes)
+                senders.start_soon(self._send_each, link, order, waiting, lanes, interrupt)
+        return not waiting
 
     async def _send_each(
-        self, link: DeviceLink, order: RunOrder, waiting: Iterator[OpenCall], lanes: anyio.Semaphore
+        self,
+        link: DeviceLink,
+        order: RunOrder,
+        waiting: deque[OpenCall],
+        lanes: anyio.Semaphore,
+        interrupt: Interrupt,
     ) -> None:
-        for call in waiting:
+        while waiting:
             async with lanes:
-                await self._send(link, order, call)
+                if interrupt.is_winding_up or not waiting:
+                    return
+                await self._send(link, order, waiting.popleft())
 
     async def _send(self, link: DeviceLink, order: RunOrder, call: OpenCall) -> None:
         frame = self._frame(order, call)

@@ -8,24 +8,53 @@ from collections.abc import Callable, Collection
 
 import anyio
 import msgspec
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Chance, Clock, IdFactory, epoch_ms
 from hub.extraction.extractor import Extractor
+from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.runs.arrivals import SETTLE_S, Arrivals
 from hub.runs.interrupt import Interrupt
+from hub.runs.leases import LEASE_MS
 from hub.runs.lifecycle import Lifecycle
 from hub.runs.order import order_of, parameters_of
 from hub.runs.runner import Runner
-from protocol.ids import BootId, DeviceId, RunId
-from protocol.lifecycles import FINAL_RUN_STATES, RESUMED_BY, PauseReason, RunEvent, RunOutcome
-from storage.store import AgentRow, RunRow, StaleRun, StorageError, Store, runs
+from protocol.errors import DeliveryError
+from protocol.handshake import HeldRun as RunAtDevice
+from protocol.ids import AgentId, BootId, DeviceId, RunId
+from protocol.lifecycles import (
+    EXECUTING_RUN_STATES,
+    FINAL_RUN_STATES,
+    PauseReason,
+    RunEvent,
+    RunOutcome,
+)
+from protocol.work import AgentCancel
+from storage.store import (
+    AgentRow,
+    Gates,
+    RunRow,
+    StaleRun,
+    StorageError,
+    Store,
+    UnknownAgent,
+    agent_states,
+    agents,
+    runs,
+)
 
 log = Channel(__name__)
 
 POLL_S = 2.0  # a lost wake-up and a wait that ends cost at most this
-LEASE_MS = 30_000  # scheduling 3.10; on one node only another boot's lease is ever dead
+
+RESUME_SPREAD_MS = 500  # between two runs that one end of an exhaustion lets go on
+DAY_S = 86_400.0
+CLOCK_JUMP_S, CLOCK_TRUST_S = (
+    2.0,
+    600.0,
+)  # after such a jump, and after the start, nothing is ended by the clock
 
 
 class Dispatcher:
@@ -38,138 +67,214 @@ class Dispatcher:
         lifecycle: Lifecycle,
         runner: Runner,
         extractor: Extractor,
-        online: Callable[[], Collection[DeviceId]],
+        links: Callable[[], Collection[DeviceLink]],
         clock: Clock,
+        chance: Chance,
         metrics: Metrics,
         ids: IdFactory,
         boot_id: BootId,
         per_device: int = 1,
         total: int = 32,
+        run_timeout_s: float = 3_600.0,
         drain_s: float = 20.0,
+        cancel_grace_s: float = 30.0,
+        settle_s: float = SETTLE_S,
+        paused_s: float = 7 * DAY_S,
+        hold_until_ms: int = 0,
+        is_disk_full: Callable[[], bool] = lambda: False,
     ) -> None:
+        """Args not said elsewhere:
+
+        settle_s: a device is connected for so long before it gets a run that nobody waits for.
+        paused_s: a run may be PAUSED for so long, unless a person paused it.
+        hold_until_ms: the hub died again and again; until then it starts nothing that it
+            may have died of.
+        """
         self._store = store
         self._lifecycle = lifecycle
         self._runner = runner
         self._extractor = extractor
-        self._online = online
+        self._links = links
         self._clock = clock
         self._metrics = metrics
         self._ids = ids
         self._boot_id = boot_id
-        self._per_device = per_device
-        self._total = total
+        self._run_timeout_ms = int(run_timeout_s * 1000)
         self._drain_s = drain_s
+        self._cancel_grace_s = cancel_grace_s
+        self._paused_ms = int(paused_s * 1000)
+        self._is_disk_full = is_disk_full
+        self.per_device = per_device
+        self.total = total
+        self.hold_until_ms = hold_until_ms
+        self.arrivals = Arrivals(clock=clock, chance=chance, settle_s=settle_s)
         self._executing: dict[RunId, Interrupt] = {}
         metrics.runs_in_progress.set_function(lambda: len(self._executing))
         self._wake = anyio.Event()
         self._settled = anyio.Event()
         self._is_draining = False
+        self._has_resumed = False  # what this node had parked when it stopped
+        self._strays: set[RunId] = set()
+        self._apart_s = self._clocks_apart_s()
+        self._sweeps_from = clock.monotonic() + CLOCK_TRUST_S
+
+    # --- what others may know ---
 
     @property
     def is_draining(self) -> bool:
         """Whether nothing more is started, because the hub stops."""
         return self._is_draining
 
+    def is_pausing(self, run_id: RunId) -> bool:
+        """Whether the run executes here and pauses for a person once the units in hand are done."""
+        interrupt = self._executing.get(run_id)
+        return interrupt is not None and interrupt.event is RunEvent.USER_PAUSED
+
+    @property
+    def is_disk_full(self) -> bool:
+        """Whether nothing more is started, because the disk is nearly full."""
+        return self._is_disk_full()
+
     @property
     def executing(self) -> int:
         """How many runs execute now."""
         return len(self._executing)
 
+    # --- the loop ---
+
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Start what may start, until cancelled. No run outlives this call."""
-        await self._resume(PauseReason.DRAIN)
+        self._is_draining = self._has_resumed = False
         async with anyio.create_task_group() as executing:
             try:
                 task_status.started()
                 while True:
                     self._wake = anyio.Event()
+                    wait_s = POLL_S
                     try:
                         await self.open_gates()
-                        # Shielded: a claim that nobody executes would look like a crash to the next boot.
-                        with anyio.CancelScope(shield=True):
-                            while (run := await self._claim()) is not None:
-                                interrupt = self._executing[run.id] = Interrupt()
-                                executing.start_soon(self._execute, run, interrupt)
+                        await self._claim(executing)
+                        wait_s = await self._next_look_s()
                     except StorageError as exc:
                         log.error("dispatcher.database", exc=exc)  # asked again in POLL_S
-                    with anyio.move_on_after(POLL_S):
+                    except Exception as exc:  # the loop that must survive
+                        log.error("dispatcher.broke", exc=exc)
+                    with anyio.move_on_after(wait_s):
                         await self._wake.wait()
             finally:
                 await self._drain()
-
-    async def submit(self, agent: AgentRow, *, fire_key: str | None = None) -> RunRow:
-        """Queue a run of *agent*, as its settings are now.
-
-        Args:
-            fire_key: what makes it this run and no second one; the run that has it is
-                answered when there is one already.
-        """
-        run_id = RunId(self._ids.fresh())
-        parameters = parameters_of(agent, self._extractor)
-        row = await self._store.write(
-            runs.create_run,
-            id=run_id,
-            agent=agent,
-            fire_key=f"m:{fire_key or run_id}",
-            at=epoch_ms(self._clock.now()),
-            config_fingerprint=parameters.config_fingerprint,
-            parameters=msgspec.to_builtins(parameters),
-        )
-        log.info("run.queued", run_id=row.id, agent_id=agent.id)
-        self.look_again()
-        return row
-
-    async def cancel(self, run_id: RunId, *, actor: str, reason: str) -> RunRow:
-        """Cancel a run: at once where it waits, as soon as its device let go where it executes.
-
-        What was inserted stays. A run that ended already is answered as it is.
-        """
-        row = await self._store.write(
-            runs.request_cancel, run_id, reason=reason, at=epoch_ms(self._clock.now())
-        )
-        self._lifecycle.tell_watchers(run_id)
-        if (interrupt := self._executing.get(run_id)) is not None:
-            interrupt.stop(RunEvent.CANCELLED, reason)
-        elif row.state not in FINAL_RUN_STATES:
-            await self._lifecycle.move(row.held, RunEvent.CANCELLED, actor=actor, reason=reason)
-        return await self._store.read(runs.get_run, run_id)
 
     def look_again(self) -> None:
         """A gate may have opened."""
         self._wake.set()
 
     async def open_gates(self) -> None:
-        """Queue again every run whose pause has ended: its device is there, its quota is back."""
-        await self._resume(PauseReason.EXHAUSTED)
+        """What has come to its end of waiting may go on, or is given up; what others asked for is done."""
+        self.arrivals.look(self._links())
+        for interrupt in self._executing.values():
+            interrupt.nudge()
+        at = self._at()
+        await self._take_back_strays(at)
+        if self._store.is_shared:
+            await self._take_over(at)
+        if self._store.is_shared or not self._has_resumed:
+            await self._resume(PauseReason.DRAIN)
+            self._has_resumed = True
         awaited = await self._store.read(runs.awaited_devices)
-        for device_id in awaited.intersection(self._online()):
-            await self._resume(PauseReason.DEVICE_OFFLINE, device_id)
+        if back := awaited & self.arrivals.online:
+            await self._resume(PauseReason.DEVICE_OFFLINE, devices=back)
+        recovery_at = await self._store.read(agent_states.next_recovery)
+        if recovery_at is not None and recovery_at <= at:
+            recovered = await self._store.write(runs.recover_agents, at, spread_ms=RESUME_SPREAD_MS)
+            log.info("agents.recovered", agents=len(recovered))
+        if rested := await self._store.read(runs.rested_agents):
+            await self._resume(PauseReason.EXHAUSTED, agents=rested)
+        for run_id, reason in await self._store.read(runs.runs_to_cancel, self._boot_id):
+            self._interrupt(run_id, reason or "asked for at another node")
+        if self._trusts_clock() and await self._store.read(runs.overdue, at, paused_ms=self._paused_ms):
+            await self._sweep(at)
 
-    async def _drain(self) -> None:
-        """Let units in hand end, then pause what executes. Returns when nothing does."""
-        self._is_draining = True
-        for interrupt in self._executing.values():
-            interrupt.ask(RunEvent.DRAINED, "the hub stops")
-        with anyio.move_on_after(self._drain_s, shield=True):
-            await self._none_executing()
-        for interrupt in self._executing.values():
-            interrupt.stop(RunEvent.DRAINED, "the hub stops")
+    def _trusts_clock(self) -> bool:
+        """Whether the wall clock has gone on evenly for a while: one look at a wrong one would end runs."""
+        apart_s = self._clocks_apart_s()
+        if abs(apart_s - self._apart_s) > CLOCK_JUMP_S:
+            self._sweeps_from = self._clock.monotonic() + CLOCK_TRUST_S
+        self._apart_s = apart_s
+        return self._clock.monotonic() >= self._sweeps_from
 
-    async def _none_executing(self) -> None:
-        while self._executing:
-            self._settled = anyio.Event()
-            await self._settled.wait()
+    def _clocks_apart_s(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()
 
-    async def _claim(self) -> RunRow | None:
-        at = epoch_ms(self._clock.now())
-        return await self._store.write(
-            runs.claim_run,
-            boot_id=self._boot_id,
-            online=list(self._online()),
-            per_device=self._per_device,
-            total=self._total,
-            lease_until=at + LEASE_MS,
-            at=at,
+    async def _take_back_strays(self, at: int) -> None:
+        """Runs that are this boot's by their rows, and that nobody executes, at two looks in a row.
+
+        So it is when a commit was written and its answer lost: nobody else would ever move them.
+        """
+        strays = await self._store.read(runs.executing_of, self._boot_id) - self._executing.keys()
+        lost, self._strays = strays & self._strays, strays
+        if lost:
+            log.error("runs.strayed", runs=len(lost))
+            await self._store.write(runs.take_back, self._boot_id, lost, at)
+
+    async def _sweep(self, at: int) -> None:
+        swept = await self._store.write(runs.sweep, at, paused_ms=self._paused_ms)
+        log.info(
+            "runs.swept",
+            not_started=len(swept.not_started),
+            forgotten=len(swept.forgotten),
+            stranded=len(swept.stranded),
+        )
+        for run_id in (*swept.not_started, *swept.forgotten, *swept.stranded):
+            self._lifecycle.tell_watchers(run_id)
+        self._metrics.runs.labels("cancelled").inc(len(swept.not_started) + len(swept.stranded))
+        self._metrics.runs.labels(RunOutcome.ERROR).inc(len(swept.forgotten))
+
+    async def _take_over(self, at: int) -> None:
+        """On a shared database: runs of nodes that are gone."""
+        taken = await self._store.write(runs.recover, boot_id=self._boot_id, at=at, is_alone=False)
+        if taken != runs.Recovered():
+            log.warning(
+                "runs.taken_over",
+                requeued=len(taken.requeued),
+                cancelled=len(taken.cancelled),
+                failed=len(taken.failed),
+            )
+
+    async def _next_look_s(self) -> float:
+        """How long nothing can happen that nobody tells of."""
+        settles_in_s = self.arrivals.settles_in_s()
+        recovery_at = await self._store.read(agent_states.next_recovery)
+        waits = [POLL_S]
+        if settles_in_s is not None:
+            waits.append(settles_in_s)
+        if recovery_at is not None:
+            waits.append(max(0.0, (recovery_at - self._at()) / 1000))
+        return min(waits)
+
+    async def _claim(self, executing: TaskGroup) -> None:
+        if self._is_disk_full():
+            return
+        # Shielded: a claim that nobody executes would look like a crash to the next boot.
+        with anyio.CancelScope(shield=True):
+            while claimed := await self._store.write(
+                runs.claim_runs,
+                boot_id=self._boot_id,
+                gates=self._gates(),
+                lease_ms=LEASE_MS,
+                at=self._at(),
+            ):
+                for run in claimed:
+                    interrupt = self._executing[run.id] = Interrupt()
+                    executing.start_soon(self._execute, run, interrupt)
+                    self._lifecycle.tell_watchers(run.id)
+
+    def _gates(self) -> Gates:
+        return Gates(
+            online=self.arrivals.online,
+            settled=self.arrivals.settled(),
+            per_device=self.per_device,
+            total=self.total,
+            is_held=self._at() < self.hold_until_ms,
         )
 
     async def _execute(self, run: RunRow, interrupt: Interrupt) -> None:
@@ -178,9 +283,12 @@ class Dispatcher:
             # Shielded: a run is ended by its interrupt alone, so that it always ends in a move.
             with anyio.CancelScope(shield=True):
                 await self._run(run, interrupt)
+        except Exception as exc:  # one run that breaks must not take the others down; its row is found
+            log.error("run.broke", exc=exc, run_id=run.id)
         finally:
             self._metrics.run_duration.observe(self._clock.monotonic() - began)
-            self._executing.pop(run.id, None)
+            if self._executing.get(run.id) is interrupt:  # it may have been claimed again by now
+                del self._executing[run.id]
             self._settled.set()
             self._wake.set()
 
@@ -200,11 +308,186 @@ class Dispatcher:
         except (StaleRun, StorageError) as exc:
             log.error("run.not_ended", exc=exc, run_id=run.id)
 
-    async def _resume(self, paused: PauseReason, device_id: DeviceId | None = None) -> None:
+    async def _resume(
+        self,
+        paused: PauseReason,
+        *,
+        devices: Collection[DeviceId] | None = None,
+        agents: Collection[AgentId] | None = None,
+    ) -> None:
         """Queue runs again whose pause has ended."""
-        at = epoch_ms(self._clock.now())
-        for held in await self._store.read(runs.paused_for, paused, device_id=device_id, due_at=at):
+        resumed = await self._store.write(
+            runs.resume_runs,
+            paused,
+            devices=devices,
+            agents=agents,
+            at=self._at(),
+            spread_ms=0 if agents is None else RESUME_SPREAD_MS,
+        )
+        for run_id in resumed:
+            self._lifecycle.tell_watchers(run_id)
+        if resumed:
+            log.info("runs.resumed", paused=paused, runs=len(resumed))
+
+    async def _drain(self) -> None:
+        """Let units in hand end, then pause what executes. Returns when nothing does."""
+        self._is_draining = True
+        for interrupt in self._executing.values():
+            interrupt.ask(RunEvent.DRAINED, "the hub stops")
+        with anyio.move_on_after(self._drain_s, shield=True):
+            await self._none_executing()
+        for interrupt in self._executing.values():
+            interrupt.stop(RunEvent.DRAINED, "the hub stops")
+
+    async def _none_executing(self) -> None:
+        while self._executing:
+            self._settled = anyio.Event()
+            await self._settled.wait()
+
+    # --- what people ask for ---
+
+    async def submit(
+        self, agent: AgentRow, *, fire_key: str | None = None, actor: str = "operator"
+    ) -> RunRow:
+        """Queue a run of *agent*, as its settings are now.
+
+        Args:
+            fire_key: what makes it this run and no second one; the run that has it is
+                answered when there is one already.
+
+        Raises:
+            UnknownAgent: it was removed; nothing was queued.
+        """
+        run_id = RunId(self._ids.fresh())
+        return await self._create(run_id, agent, fire_key=f"m:{fire_key or run_id}", actor=actor)
+
+    async def rerun(self, run_id: RunId, *, actor: str) -> RunRow:
+        """Queue a new run of the same agent, as its settings are now; what is settled is not read again.
+
+        Raises:
+            UnknownRun: there is none.
+            UnknownAgent: its agent was removed; nothing was queued.
+        """
+        old = await self._store.read(runs.get_run, run_id)
+        agent = await self._store.read(agents.get_agent, old.agent_id)
+        new_id = RunId(self._ids.fresh())
+        return await self._create(
+            new_id, agent, fire_key=f"r:{run_id}:{new_id}", actor=actor, rerun_of=run_id
+        )
+
+    async def _create(
+        self, run_id: RunId, agent: AgentRow, *, fire_key: str, actor: str, rerun_of: RunId | None = None
+    ) -> RunRow:
+        parameters = parameters_of(agent, self._extractor)
+        row = await self._store.write(
+            runs.create_run,
+            id=run_id,
+            agent=agent,
+            fire_key=fire_key,
+            at=self._at(),
+            config_fingerprint=parameters.config_fingerprint,
+            parameters=msgspec.to_builtins(parameters),
+            trigger_kind="manual" if rerun_of is None else "rerun",
+            rerun_of=rerun_of,
+            timeout_ms=self._run_timeout_ms,
+            actor=actor,
+        )
+        log.info("run.queued", run_id=row.id, agent_id=agent.id)
+        self.look_again()
+        return row
+
+    async def cancel(self, run_id: RunId, *, actor: str, reason: str) -> RunRow:
+        """Cancel a run: at once where it waits, where it executes as soon as what was sent is answered.
+
+        What was inserted stays. A run that ended already is answered as it is.
+
+        Raises:
+            UnknownRun: there is none.
+        """
+        row = await self._store.write(runs.request_cancel, run_id, reason=reason, at=self._at(), actor=actor)
+        self._lifecycle.tell_watchers(run_id)
+        is_ours = row.lease_boot_id == self._boot_id or not self._store.is_shared
+        if not self._interrupt(run_id, reason) and row.state not in FINAL_RUN_STATES and is_ours:
+            # Claimed in this moment, or left by nobody: whoever holds it finds it moved.
+            await self._lifecycle.move(row.held, RunEvent.CANCELLED, actor=actor, reason=reason)
+        self.look_again()
+        return await self._store.read(runs.get_run, run_id)
+
+    async def pause(self, run_id: RunId, *, actor: str) -> RunRow:
+        """Let a run wait for a person: at once, or where it executes at the end of the units in hand.
+
+        Raises:
+            UnknownRun: there is none.
+            IllegalTransition: it has ended, or another node executes it.
+        """
+        interrupt = self._executing.get(run_id)
+        if interrupt is not None:
+            interrupt.ask(RunEvent.USER_PAUSED, f"paused by {actor}")
+        else:
+            await self._store.write(runs.pause_run, run_id, self._at(), actor=actor)
+        self._lifecycle.tell_watchers(run_id)
+        return await self._store.read(runs.get_run, run_id)
+
+    async def resume(self, run_id: RunId, *, actor: str) -> RunRow:
+        """Let a run go on that a person paused.
+
+        Raises:
+            UnknownRun: there is none.
+            IllegalTransition: nobody paused it.
+        """
+        row = await self._store.write(runs.resume_run, run_id, self._at(), actor=actor)
+        self._lifecycle.tell_watchers(run_id)
+        self.look_again()
+        return row
+
+    async def pause_agent(self, agent_id: AgentId, *, actor: str) -> bool:
+        """Start no more runs of the agent; those under way come to their end. False if it was paused."""
+        return await self._store.write(
+            agent_states.move, agent_id, "lifecycle", "paused", at=self._at(), actor=actor
+        )
+
+    async def resume_agent(self, agent_id: AgentId, *, actor: str) -> bool:
+        """Start runs of the agent again, the waiting ones first; an exhausted one is asked again at once.
+
+        False if it was active already.
+
+        Raises:
+            UnknownAgent: there is none, or it was removed.
+        """
+        if (await self._store.read(agents.get_agent, agent_id)).archived_at is not None:
+            raise UnknownAgent("the agent was removed; declare it again")
+        at = self._at()
+        was_paused = await self._store.write(
+            agent_states.move, agent_id, "lifecycle", "active", at=at, actor=actor
+        )
+        if await self._store.write(agent_states.recover_agent, agent_id, at=at, actor=actor):
+            was_paused = True  # its runs are found with the next look
+        self.look_again()
+        return was_paused
+
+    async def answer_held(self, link: DeviceLink, held: Collection[RunAtDevice]) -> None:
+        """A device says which runs it works on: what has ended or was handed out anew, it may stop."""
+        for at_device in held:
+            row = await self._store.read(runs.find_run, RunId(at_device.run_id))
+            if row is not None and row.fence == at_device.fence and row.state in EXECUTING_RUN_STATES:
+                continue
+            reason = "unknown" if row is None else row.reason or str(row.state).lower()
+            frame = AgentCancel(run_id=at_device.run_id, fence=at_device.fence, reason=reason)
             try:
-                await self._lifecycle.move(held, RESUMED_BY[paused])
-            except StaleRun:
-                log.info("run.resumed_elsewhere", run_id=held.id)
+                await link.send(frame)
+            except DeliveryError as exc:
+                log.info("run.cancel_unsent", run_id=at_device.run_id, code=exc.code)
+
+    def supersede(self, run_id: RunId) -> None:
+        """A newer run is to take the place of this one; that stands in its row already."""
+        self._interrupt(run_id, "superseded")
+
+    def _interrupt(self, run_id: RunId, reason: str) -> bool:
+        """Stop a run that executes here, for somebody wants its end; False if none of that id does."""
+        interrupt = self._executing.get(run_id)
+        if interrupt is not None and interrupt.event is not RunEvent.CANCELLED:
+            interrupt.stop(RunEvent.CANCELLED, reason, grace_s=self._cancel_grace_s)
+        return interrupt is not None
+
+    def _at(self) -> int:
+        return epoch_ms(self._clock.now())

@@ -5,12 +5,13 @@ row says whether somebody else was faster (``StaleRun``).
 """
 
 from hub.clock import Clock, IdFactory, epoch_ms
+from hub.extraction.model import ModelExhausted
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.runs.progress import RunWatch
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunOutcome, RunState
-from storage.store import HeldRun, Store, activity, runs
+from storage.store import HeldRun, StorageError, Store, activity, runs
 
 log = Channel(__name__)
 
@@ -66,6 +67,7 @@ class Lifecycle:
             reason=reason,
             outcome=outcome,
             eligible_at=None if wait_s is None else at + int(wait_s * 1000),
+            error=reason if event is RunEvent.FAILED else None,
         )
         log.info(
             "run.moved",
@@ -83,6 +85,60 @@ class Lifecycle:
         self._watch.changed(held.id)
         return after
 
+    async def exhaust(
+        self, held: HeldRun, exhausted: ModelExhausted, *, agent_id: AgentId, device_id: DeviceId | None
+    ) -> HeldRun:
+        """Pause a run for lack of quota, and its agent with it, until the quota is back.
+
+        Raises:
+            IllegalTransition, StaleRun: see ``move``; nothing was written.
+        """
+        at = epoch_ms(self._clock.now())
+        wait_s = exhausted.retry_after_s
+        reason = str(exhausted)
+        after = await self._store.write(
+            runs.exhaust_run,
+            held,
+            agent_id=agent_id,
+            cause=exhausted.reason,
+            retry_after_ms=None if wait_s is None else int(wait_s * 1000),
+            at=at,
+            reason=reason,
+        )
+        log.info(
+            "run.moved",
+            run_id=held.id,
+            fence=after.fence,
+            happened="exhausted",
+            state=after.state,
+            outcome=None,
+            reason=reason,
+        )
+        sentence = _SENTENCES[after.state]
+        await self._tell(after, sentence, RunEvent.EXHAUSTED, reason, agent_id, device_id, at)
+        self._watch.changed(held.id)
+        return after
+
+    async def pause_early(self, held: HeldRun, *, reason: str | None) -> HeldRun:
+        """Let a run that its device has not taken on yet wait for the person who asked for that.
+
+        Raises:
+            StaleRun: somebody else moved it; nothing was written.
+        """
+        at = epoch_ms(self._clock.now())
+        after = await self._store.write(runs.pause_early, held, at, actor="hub", reason=reason)
+        log.info(
+            "run.moved",
+            run_id=held.id,
+            fence=after.fence,
+            happened="user_paused",
+            state=after.state,
+            outcome=None,
+            reason=reason,
+        )
+        self._watch.changed(held.id)
+        return after
+
     def tell_watchers(self, run_id: RunId) -> None:
         """Something about the run has changed without a move of ours."""
         self._watch.changed(run_id)
@@ -97,14 +153,17 @@ class Lifecycle:
         device_id: DeviceId | None,
         at: int,
     ) -> None:
-        await self._store.write(
-            activity.record,
-            id=self._ids.fresh(),
-            at=at,
-            event_type=f"run.{event.name.lower()}",
-            message=f"{sentence}: {reason}" if reason else sentence,
-            run_id=after.id,
-            agent_id=agent_id,
-            device_id=device_id,
-            actor="hub",
-        )
+        try:
+            await self._store.write(
+                activity.record,
+                id=self._ids.fresh(),
+                at=at,
+                event_type=f"run.{event.name.lower()}",
+                message=f"{sentence}: {reason}" if reason else sentence,
+                run_id=after.id,
+                agent_id=agent_id,
+                device_id=device_id,
+                actor="hub",
+            )
+        except StorageError as exc:  # the move stands: whoever made it must not make it again
+            log.error("activity.unwritten", exc=exc, run_id=after.id)

@@ -68,6 +68,7 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     max_attempts: int
     dispatches: int  # how often it was handed out and came back unworked
+    timeout_s: float  # of this execution
     parameters: RunParameters
 
     def held(self, state: RunState) -> HeldRun:
@@ -110,5 +111,6 @@ def order_of(run: RunRow) -> RunOrder:
         attempt=run.attempt,
         max_attempts=run.max_attempts,
         dispatches=run.dispatch_count,
+        timeout_s=run.timeout_ms / 1000,
         parameters=msgspec.convert(run.parameters, RunParameters),
     )

@@ -5,7 +5,7 @@ then is where the next attempt goes on: settled units are not read again, planne
 calls are sent with their old ids.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 
 import anyio
@@ -32,8 +32,8 @@ log = Channel(__name__)
 
 RETRY_BASE_S, RETRY_CAP_S = 30.0, 3600.0  # scheduling 3.4
 SENT_BACK_BASE_S, SENT_BACK_CAP_S = 1.0, 60.0  # scheduling, T4
-EXHAUSTED_WAIT_S = 60.0  # where the provider did not say; scheduling 3.9
-BILLING_PROBE_S = 600.0  # nobody tells when a bill is paid: asked again after this
+END_AGAIN_CAP_S = 10.0  # between tries to write how a run ended
+DEVICE_GRACE_S = 15.0  # scheduling, T5: a device that is back by then has not been away
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +43,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     outcome: RunOutcome | None = None
     wait_s: float | None = None
+    exhausted: ModelExhausted | None = None
 
 
 class Runner:
@@ -61,7 +62,7 @@ class Runner:
         clock: Clock,
         chance: Chance,
         units_in_flight: int = 8,
-        run_timeout_s: float = 3600.0,
+        device_grace_s: float = DEVICE_GRACE_S,
     ) -> None:
         self._store = store
         self._lifecycle = lifecycle
@@ -73,7 +74,7 @@ class Runner:
         self._clock = clock
         self._chance = chance
         self._units_in_flight = units_in_flight
-        self._run_timeout_s = run_timeout_s
+        self._device_grace_s = device_grace_s
 
     async def run(self, order: RunOrder, interrupt: Interrupt) -> None:
         """Execute a claimed run until it is moved out of execution."""
@@ -91,7 +92,7 @@ class Runner:
         """The attempt, with every error it may end in turned into an ending."""
         broken: Exception | None = None
         try:
-            with interrupt.scope, anyio.move_on_after(self._run_timeout_s):
+            with interrupt.scope, anyio.move_on_after(attempt.order.timeout_s):
                 return await self._work(attempt, interrupt)
         except Exception as exc:  # the one place: a run must end in a move, whatever broke
             broken = _gravest(exc)
@@ -103,15 +104,43 @@ class Runner:
             return Ending(event=interrupt.event, reason=interrupt.reason)
         return Ending(
             event=RunEvent.FAILED,
-            reason=f"deadline: not done after {self._run_timeout_s:g} s",
+            reason=f"deadline: not done after {attempt.order.timeout_s:g} s",
             outcome=RunOutcome.ERROR,
         )
 
     async def _work(self, attempt: "_Attempt", interrupt: Interrupt) -> Ending:
+        """Read from the device's link, and from its next one, should it be back in time."""
+        device_id = attempt.order.device_id
+        link = self._find_link(device_id)
+        while link is not None:
+            try:
+                return await self._visit(attempt, link, interrupt)
+            except Exception as exc:
+                lost = isinstance(_gravest(exc), DeviceGone | DeviceOffline)
+                if not lost or attempt.state is not RunState.RUNNING:
+                    raise
+                link = await self._comes_back(device_id, link, interrupt)
+                if link is None:
+                    raise
+                # What was cut short may still be on its way to the disk; after this write, it is there.
+                await self._store.write(runs.check_held, attempt.order.held(attempt.state))
+                log.info("run.device_back")
+        return Ending(event=RunEvent.DEVICE_LOST, reason="the device left before the run began")
+
+    async def _comes_back(
+        self, device_id: DeviceId, before: DeviceLink, interrupt: Interrupt
+    ) -> DeviceLink | None:
+        """The device's next link, if it has one within the grace and nobody wants the run to stop."""
+        with anyio.move_on_after(self._device_grace_s):
+            while interrupt.event is None:
+                link = self._find_link(device_id)
+                if link is not None and link is not before:
+                    return link
+                await interrupt.nudged()
+        return None
+
+    async def _visit(self, attempt: "_Attempt", link: DeviceLink, interrupt: Interrupt) -> Ending:
         order = attempt.order
-        link = self._find_link(order.device_id)
-        if link is None:
-            return Ending(event=RunEvent.DEVICE_LOST, reason="the device left before the run began")
         known = await self._known(order)
         slots = anyio.Semaphore(self._units_in_flight)
         async with anyio.create_task_group() as units:
@@ -120,14 +149,15 @@ class Runner:
                     async for event in events:
                         match event:
                             case TakenOn():
-                                await self._taken_on(attempt, link)
+                                await self._taken_on(attempt, link, interrupt)
                             case SeenUnits():
                                 await self._pass_over(order, event)
                             case UnreadUnit():
                                 await self._unread(order, event)
                             case Document():
                                 await slots.acquire()
-                                units.start_soon(self._unit, attempt, link, event, slots)
+                                read_at = self._at()
+                                units.start_soon(self._unit, attempt, link, event, read_at, slots, interrupt)
         if interrupt.event is not None:
             return Ending(event=interrupt.event, reason=interrupt.reason)
         return await self._finished(order)
@@ -142,12 +172,13 @@ class Runner:
                 known[unit.unit_key] = None  # dealt with in this run: its next version is the next run's
         return known
 
-    async def _taken_on(self, attempt: "_Attempt", link: DeviceLink) -> None:
+    async def _taken_on(self, attempt: "_Attempt", link: DeviceLink, interrupt: Interrupt) -> None:
         order = attempt.order
-        # Shielded: whoever ends the attempt has to know in which state the row stands.
-        with anyio.CancelScope(shield=True):
-            await self._lifecycle.move(order.held(RunState.PREPARING), RunEvent.ACKNOWLEDGED)
-            attempt.state = RunState.RUNNING
+        if attempt.state is RunState.PREPARING:
+            # Shielded: whoever ends the attempt has to know in which state the row stands.
+            with anyio.CancelScope(shield=True):
+                await self._lifecycle.move(order.held(RunState.PREPARING), RunEvent.ACKNOWLEDGED)
+                attempt.state = RunState.RUNNING
         left: dict[str, list[OpenCall]] = {
             unit.unit_key: []
             for unit in await self._store.read(outbox.units_of, order.run_id)
@@ -156,8 +187,7 @@ class Runner:
         for call in await self._store.read(outbox.open_calls, order.run_id):
             left[call.unit_key].append(call)
         for unit_key, calls in left.items():
-            await self._delivery.deliver(link, order, calls, attempt.lanes)
-            await self._settle(order, unit_key)
+            await self._deliver(attempt, link, unit_key, calls, interrupt)
 
     async def _pass_over(self, order: RunOrder, seen: SeenUnits) -> None:
         held, at = order.held(RunState.RUNNING), self._at()
@@ -193,13 +223,22 @@ class Runner:
         self._watch.changed(order.run_id)
 
     async def _unit(
-        self, attempt: "_Attempt", link: DeviceLink, document: Document, slots: anyio.Semaphore
+        self,
+        attempt: "_Attempt",
+        link: DeviceLink,
+        document: Document,
+        read_at: int,
+        slots: anyio.Semaphore,
+        interrupt: Interrupt,
     ) -> None:
         """One document: extracted, planned, delivered, settled."""
         order = attempt.order
         try:
             try:
-                found = await self._extractor.extract(document, order.wanted)
+                with interrupt.thinking() as thinking:
+                    found = await self._extractor.extract(document, order.wanted)
+                if thinking.cancelled_caught:
+                    return
             except ExtractionError as exc:
                 await self._fail(order, document, exc.code, str(exc), usage_of(exc.spent))
                 return
@@ -211,15 +250,26 @@ class Runner:
                 await self._fail(order, document, ErrorCode.INTERNAL, type(broken).__name__, Usage())
                 return
             try:
-                plan = await self._delivery.plan(order, document, found)
+                plan = await self._delivery.plan(order, document, found, read_at=read_at)
             except Conflict as exc:
                 # A paused run of the same agent had planned these very items: it brings them.
                 await self._fail(order, document, ErrorCode.BUSY, str(exc), usage_of(found))
                 return
-            await self._delivery.deliver(link, order, plan.open_calls, attempt.lanes)
-            await self._settle(order, document.unit_key)
+            await self._deliver(attempt, link, document.unit_key, plan.open_calls, interrupt)
         finally:
             slots.release()
+
+    async def _deliver(
+        self,
+        attempt: "_Attempt",
+        link: DeviceLink,
+        unit_key: str,
+        calls: Sequence[OpenCall],
+        interrupt: Interrupt,
+    ) -> None:
+        """Bring a unit's items to the device and settle it, unless a stop left some of them unsent."""
+        if await self._delivery.deliver(link, attempt.order, calls, attempt.lanes, interrupt):
+            await self._settle(attempt.order, unit_key)
 
     async def _fail(
         self, order: RunOrder, document: Document, code: ErrorCode, error: str, usage: Usage
@@ -262,14 +312,12 @@ class Runner:
             case NotTakenOn():
                 return Ending(event=RunEvent.FAILED, reason=str(exc), outcome=RunOutcome.ERROR)
             case ModelExhausted():
-                wait_s = exc.retry_after_s
-                if wait_s is None:
-                    wait_s = BILLING_PROBE_S if exc.reason == "billing" else EXHAUSTED_WAIT_S
-                return Ending(event=RunEvent.EXHAUSTED, reason=str(exc), wait_s=wait_s)
+                return Ending(event=RunEvent.EXHAUSTED, reason=str(exc), exhausted=exc)
             case DeviceGone() | DeviceOffline():
                 return Ending(event=RunEvent.DEVICE_LOST, reason=str(exc))
             case DeliveryError() | DeviceStalled() | ModelUnavailable() | StorageError():
-                if attempt.state is RunState.PREPARING:
+                is_outage = isinstance(exc, StorageError) and not isinstance(exc, Conflict)
+                if attempt.state is RunState.PREPARING or is_outage:
                     wait_s = self._wait(order.dispatches, SENT_BACK_BASE_S, SENT_BACK_CAP_S)
                     return Ending(event=RunEvent.SENT_BACK, reason=str(exc), wait_s=wait_s)
                 if order.attempt < order.max_attempts:
@@ -294,25 +342,32 @@ class Runner:
             try:
                 await self._end(attempt, ending)
                 return
-            except StorageError as exc:
-                log.error("run.not_ended", exc=exc)
-                if interrupt.event is RunEvent.DRAINED:
-                    return  # the next boot takes it back
-                await self._clock.sleep(wait_s)
-                wait_s = min(2 * wait_s, 60.0)
-            except IllegalTransition as exc:
-                if ending.event is RunEvent.FAILED:
-                    raise
+            except (IllegalTransition, Conflict) as exc:
                 log.error("run.broke", exc=exc)
+                if ending.event is RunEvent.FAILED:
+                    return  # the dispatcher finds its row, and that nobody executes it
                 reason = f"{ErrorCode.INTERNAL}: {type(exc).__name__}"
                 ending = Ending(event=RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR)
+            except StorageError as exc:
+                log.error("run.not_ended", exc=exc)
+                if interrupt.is_leaving:
+                    return  # the next boot takes it back
+                await self._clock.sleep(wait_s)
+                wait_s = min(2 * wait_s, END_AGAIN_CAP_S)
 
     async def _end(self, attempt: "_Attempt", ending: Ending) -> None:
         order = attempt.order
-        if ending.event is RunEvent.FAILED and ending.reason:
-            await self._record_error(order, "run_failed", ending.reason)
+        held = order.held(attempt.state)
+        if ending.exhausted is not None:
+            await self._lifecycle.exhaust(
+                held, ending.exhausted, agent_id=order.agent_id, device_id=order.device_id
+            )
+            return
+        if ending.event is RunEvent.USER_PAUSED and attempt.state is RunState.PREPARING:
+            await self._lifecycle.pause_early(held, reason=ending.reason)
+            return
         await self._lifecycle.move(
-            order.held(attempt.state),
+            held,
             ending.event,
             reason=ending.reason,
             outcome=ending.outcome,
@@ -322,9 +377,10 @@ class Runner:
         )
 
     async def _record_error(self, order: RunOrder, code: str, message: str) -> None:
-        """About the run as a whole."""
+        """About the run as a whole, while it is RUNNING."""
+        held = order.held(RunState.RUNNING)
         await self._store.write(
-            runs.record_error, order.run_id, unit_key=None, code=code, message=message, at=self._at()
+            runs.record_held_error, held, unit_key=None, code=code, message=message, at=self._at()
         )
 
     def _at(self) -> int:

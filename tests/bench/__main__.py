@@ -10,12 +10,12 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
-from tests.bench import calls, decoding, memory, slow_device, uploads, writing
+from tests.bench import calls, decoding, memory, recovery, scheduling, slow_device, uploads, writing
 from tests.bench.processes import ProcessFailed
 from tests.bench.report import summary, table
 from tests.bench.rows import Row, Verdict
 
-ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 16)
+ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 16, 17, 18)
 _FAILED, _MISUSED, _NOT_MEASURED = 1, 2, 3
 
 
@@ -48,6 +48,8 @@ def _sections(
     return [
         ("row 12: decoding", frozenset({12}), decoding.run),
         ("row 13: durable rows", frozenset({13}), writing.run),
+        ("row 17: recovery", frozenset({17}), recovery.run),
+        ("row 18: scheduling", frozenset({18}), scheduling.run),
         ("rows 1-6: calls", calls.ROWS, lambda told: calls.run(told, wanted)),
         ("row 10: uploads", frozenset({10}), uploads.run),
         ("row 16: a device that never reads", frozenset({16}), slow_device.run),

@@ -1,29 +1,56 @@
-"""What operators are told, read off the rows."""
+"""What operators are told, read off the rows, and what they can do."""
 
+from collections.abc import Callable
 from contextlib import aclosing
+from datetime import timedelta
+from functools import partial
 
 import anyio
 import pytest
 
+from hub.clock import epoch_ms
+from hub.extraction.extractor import Extractor
 from hub.links.roster import Roster
 from hub.operations import Operations
-from hub.ops.facade import UnknownToken
-from protocol.ids import UserId
-from protocol.lifecycles import RunState
-from storage.store import UnknownAgent, UnknownRun, devices
-from tests.support.clock import SeededChance
-from tests.support.runs import Bench, agent, bench, folder, store
+from hub.ops.facade import AmbiguousRun, NoSchedule, UnknownToken
+from hub.runs.scheduler import Scheduler
+from hub.runs.waiting import Hold
+from protocol.errors import IllegalTransition
+from protocol.ids import RunId, UserId
+from protocol.lifecycles import RunOutcome, RunState
+from storage.store import DeclaredSchedule, UnknownAgent, UnknownRun, devices, runs, schedules
+from tests.support.clock import START, SeededChance
+from tests.support.runs import BOOT, Bench, agent, bench, folder, store
 
 __all__ = ["agent", "bench", "store"]
 
+DAY = timedelta(days=1)
+
 
 @pytest.fixture
-async def operations(bench: Bench) -> Operations:
+def scheduler(bench: Bench) -> Scheduler:
+    return Scheduler(
+        store=bench.store,
+        extractor=Extractor(bench.model, chance=SeededChance()),
+        clock=bench.clock,
+        ids=bench.ids,
+        metrics=bench.metrics,
+        boot_id=BOOT,
+        on_queued=bench.dispatcher.look_again,
+        on_cancel=lambda run_id: None,
+    )
+
+
+@pytest.fixture
+async def operate(bench: Bench, scheduler: Scheduler) -> Callable[..., Operations]:
+    """The operators' side of the bench; other arguments may be given."""
     user_id = await bench.store.write(devices.ensure_user, UserId("u"), "owner", 1)
-    return Operations(
+    return partial(
+        Operations,
         store=bench.store,
         roster=Roster(lambda event: None, metrics=bench.metrics),
         dispatcher=bench.dispatcher,
+        scheduler=scheduler,
         watch=bench.watch,
         clock=bench.clock,
         ids=bench.ids,
@@ -36,34 +63,182 @@ async def operations(bench: Bench) -> Operations:
     )
 
 
+@pytest.fixture
+def operations(operate: Callable[..., Operations]) -> Operations:
+    return operate()
+
+
+async def _declare(bench: Bench, **about: object) -> str:
+    """A schedule of the agent: weekdays at seven, unless *about* says otherwise. Its id."""
+    given: dict[str, object] = {"kind": "cron", "expr": "0 7 * * *", "tz": "Europe/Berlin"} | about
+    declared = DeclaredSchedule(**given)  # type: ignore[arg-type]
+    at = epoch_ms(bench.clock.now())
+    await bench.store.write(schedules.declare, bench.agent.id, declared, fresh_id="s", at=at)
+    return "s"
+
+
+async def _pass_days(bench: Bench, scheduler: Scheduler, days: int) -> None:
+    """So many days go by, one at a time, and every fire of theirs is decided."""
+
+    async def decided() -> None:
+        while True:
+            (row,) = await bench.store.read(schedules.list_schedules)
+            if row.next_fire_at is not None and row.next_fire_at > epoch_ms(bench.clock.now()):
+                return
+            await anyio.lowlevel.checkpoint()
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(scheduler.serve)
+            await decided()
+            for _ in range(days):
+                bench.clock.advance(DAY.total_seconds())
+                await decided()
+            tasks.cancel_scope.cancel()
+
+
+async def _failed_run_of(bench: Bench, schedule_id: str) -> None:
+    await bench.store.write(schedules.count_outcome, schedule_id, RunOutcome.ERROR, epoch_ms(START))
+
+
 async def test_a_run_tells_its_counts_its_files_its_errors_and_its_moves(
     bench: Bench, operations: Operations
 ) -> None:
     bench.connect(runs=folder(a="- [ ] one\n- [ ] two", b="nothing"))
     done = await bench.run()
 
-    told = await operations.run(done.id)
+    told = await operations.runs.get(done.id)
 
     assert (told.agent, told.device, told.state, told.items_created) == ("notes", "desk", "COMPLETED", 2)
     assert told.model_requests == bench.model.asked == 1
     assert [(unit.path, unit.items) for unit in told.units] == [("a.md", 2), ("b.md", 0)]
+    assert all(unit.read_at and unit.planned_at and unit.settled_at for unit in told.units)
     assert [move.after for move in told.history] == ["QUEUED", "PREPARING", "RUNNING", "COMPLETED"]
-    assert (await operations.runs(agent="notes", limit=5))[0].id == done.id
-    assert (await operations.agent("notes")).last_run is not None
+    assert (await operations.runs.newest(agent="notes", limit=5))[0].id == done.id
+    assert (await operations.agents.get("notes")).last_run is not None
+
+
+async def test_a_run_is_found_by_the_end_of_its_id(bench: Bench, operations: Operations) -> None:
+    first = await operations.agents.start_run("notes", None, actor="me")
+    assert (await operations.runs.get(first.id[-6:])).id == first.id
+    for name in ("", "nothing", first.id[-5:], "%" + first.id[-6:], first.id[:8]):
+        with pytest.raises(UnknownRun):
+            await operations.runs.get(name)
+
+    twin = RunId("f" + first.id[1:])
+    await bench.store.write(
+        runs.create_run, id=twin, agent=bench.agent, fire_key="m:twin", at=1, config_fingerprint="c"
+    )
+    with pytest.raises(AmbiguousRun, match="give more of the id"):
+        await operations.runs.get(first.id[-8:])
+    assert (await operations.runs.get(twin)).id == twin
 
 
 async def test_a_waiting_run_says_what_it_waits_for(bench: Bench, operations: Operations) -> None:
-    run = await operations.start_run("notes", None)
-    assert run.waiting_for == "device desk is offline"
+    run = await operations.agents.start_run("notes", None, actor="me")
+    assert run.waiting_for == "device desk has not connected yet"
+
+    await operations.agents.pause("notes", actor="me")
+    assert (await operations.runs.get(run.id)).waiting_for == "agent is paused"
+
+    await operations.agents.resume("notes", catch_up=False, actor="me")
+    paused = await operations.runs.pause(run.id, actor="me")
+    assert (paused.state, paused.waiting_for) == (RunState.PAUSED, "paused by hand")
+
+
+async def test_what_the_dispatcher_keeps_shut_is_told(
+    bench: Bench, operations: Operations, scheduler: Scheduler
+) -> None:
+    await _declare(bench)
+    await _pass_days(bench, scheduler, 1)
+    assert bench.agent.device_id is not None
+    at = epoch_ms(bench.clock.now())
+    await bench.store.write(devices.open_session, bench.agent.device_id, platform=None, at=at)
+    link = bench.connect()
+
+    async def waiting_for() -> str | None:
+        (run,) = await operations.runs.newest(agent=None, limit=1)
+        return run.waiting_for and run.waiting_for.split(" at ")[0]
+
+    bench.dispatcher.arrivals.look([link])
+    assert await waiting_for() == "just connected; starts"
+    bench.clock.advance(60)
+    assert await waiting_for() == "next in line"
+    bench.is_disk_full = True
+    assert await waiting_for() == "disk is nearly full"
+
+
+async def test_what_a_hub_may_have_died_of_is_held_back(
+    bench: Bench, operate: Callable[..., Operations], scheduler: Scheduler
+) -> None:
+    await _declare(bench)
+    bench.clock.advance(2 * DAY.total_seconds())  # while the hub is down
+    until = bench.clock.now() + timedelta(minutes=10)
+    operations = operate(hold=Hold(until, starts=4, within_s=600))
+    await _pass_days(bench, scheduler, 0)
+    assert bench.agent.device_id is not None
+    at = epoch_ms(bench.clock.now())
+    await bench.store.write(devices.open_session, bench.agent.device_id, platform=None, at=at)
+
+    (caught_up,) = await operations.runs.newest(agent=None, limit=1)
+    asked_for = await operations.agents.start_run("notes", None, actor="me")
+
+    assert (caught_up.trigger, asked_for.waiting_for) == ("catchup", "next in line")
+    assert caught_up.waiting_for is not None
+    assert caught_up.waiting_for.startswith("held back until ")
+    assert "after 4 starts with crashes between them" in caught_up.waiting_for
+    assert (await operations.status()).held_back == caught_up.waiting_for
+    bench.clock.advance(600)
+    assert (await operations.status()).held_back is None
+
+
+async def test_a_run_is_paused_resumed_cancelled_and_run_again_in_somebodys_name(
+    operations: Operations,
+) -> None:
+    run = await operations.agents.start_run("notes", None, actor="operator:7")
+    with pytest.raises(IllegalTransition):
+        await operations.runs.resume(run.id, actor="operator:7")
+    await operations.runs.pause(run.id, actor="operator:7")
+    assert (await operations.runs.resume(run.id, actor="operator:7")).state is RunState.QUEUED
+
+    ended = await operations.runs.cancel(run.id, reason="wrong folder", actor="operator:7")
+    assert (ended.state, ended.reason, ended.waiting_for) == (RunState.CANCELLED, "wrong folder", None)
+    again = await operations.runs.rerun(run.id, actor="operator:8")
+    assert (await operations.runs.get(again.id)).rerun_of == run.id
+
+    moves = (await operations.runs.get(run.id)).history
+    assert {move.actor for move in moves} == {"operator:7"}
+
+
+async def test_a_pause_that_waits_for_the_files_in_hand_is_told_and_cannot_be_resumed_yet(
+    bench: Bench, operations: Operations
+) -> None:
+    asked, bench.model.may_answer = anyio.Event(), anyio.Event()
+    bench.model.on_ask = asked.set
+    bench.connect(runs=folder(a="Dave must send the report."))
+    run = await operations.agents.start_run("notes", None, actor="me")
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(bench.dispatcher.serve)
+        with anyio.fail_after(10):
+            await asked.wait()
+        pausing = await operations.runs.pause(run.id, actor="me")
+        with pytest.raises(IllegalTransition, match="not paused yet"):
+            await operations.runs.resume(run.id, actor="me")
+        bench.model.may_answer.set()
+        tasks.cancel_scope.cancel()
+
+    assert (pausing.state, pausing.is_pausing) == (RunState.RUNNING, True)
+    assert pausing.waiting_for == "pauses when the files in hand are done"
+    assert not (await operations.runs.get(run.id)).is_pausing
 
 
 async def test_a_follower_sees_the_last_step_whatever_it_missed(bench: Bench, operations: Operations) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
-    queued = await operations.start_run("notes", "key")
+    queued = await operations.agents.start_run("notes", "key", actor="me")
     seen: list[RunState] = []
 
     async def follow() -> None:
-        async with aclosing(operations.follow_run(queued.id)) as steps:
+        async with aclosing(operations.runs.follow(queued.id)) as steps:
             async for step in steps:
                 seen.append(step.run.state)  # noqa: PERF401 - a step at a time is the point
 
@@ -74,27 +249,161 @@ async def test_a_follower_sees_the_last_step_whatever_it_missed(bench: Bench, op
     assert seen[-1] is RunState.COMPLETED
 
 
-async def test_a_token_is_shown_once_and_kept_as_a_hash(bench: Bench, operations: Operations) -> None:
-    made = await operations.create_token("desk")
+async def test_an_agent_tells_when_it_runs_next_and_how_the_clocks_change(
+    bench: Bench, operations: Operations
+) -> None:
+    bench.clock.set_wall(START.replace(month=3, day=27))
+    await _declare(bench, expr="30 2 * * *", jitter_ms=120_000)
+
+    told = await operations.agents.get("notes")
+
+    (schedule,) = told.schedules
+    assert (told.schedule, schedule.expr, schedule.enabled) == ("30 2 * * *", "30 2 * * *", True)
+    assert 0 <= schedule.offset_s <= schedule.jitter_s == 120
+    assert told.next_fires == schedule.next_fires
+    assert [fire.at.isoformat() for fire in told.next_fires[:3]] == [
+        "2026-03-28T01:30:00+00:00",
+        "2026-03-29T01:00:00+00:00",
+        "2026-03-30T00:30:00+00:00",
+    ]
+    assert [fire.shift for fire in told.next_fires[:3]] == [
+        None,
+        "02:30 does not exist that night; fires at 03:00",
+        None,
+    ]
+    assert await operations.agents.all() == [told]
+    assert await operations.schedules.of_agent("notes") == [schedule]
+
+
+async def test_a_schedule_that_failures_paused_says_so_and_goes_on_with_its_agent(
+    bench: Bench, operations: Operations
+) -> None:
+    schedule_id = await _declare(bench, pause_after_failures=2)
+    await _failed_run_of(bench, schedule_id)
+    await _failed_run_of(bench, schedule_id)
+
+    told = await operations.agents.get("notes")
+    (paused,) = told.schedules
+    assert (told.schedule, paused.said) == (paused.expr, paused.expr)  # it is declared all the same
+    assert (paused.enabled, paused.paused_because) == (False, "paused after 2 failed runs in a row")
+    assert paused.next_fires == ()
+
+    (again,) = (await operations.agents.resume("notes", catch_up=False, actor="me")).schedules
+    assert (again.enabled, again.paused_because, len(again.next_fires)) == (True, None, 5)
+
+
+async def test_a_schedule_that_has_fired_for_the_last_time_is_not_woken_with_its_agent(
+    bench: Bench, operations: Operations
+) -> None:
+    at = epoch_ms(START)
+    once = await _declare(bench, kind="at", expr=None, at_ms=at)
+    finished = schedules.FINISHED
+    await bench.store.write(schedules.set_enabled, once, False, at=at, reason=finished)
+
+    (schedule,) = (await operations.agents.resume("notes", catch_up=True, actor="me")).schedules
+    assert (schedule.enabled, schedule.paused_because) == (False, "its time 2026-01-05 09:00 UTC is over")
+
+
+async def test_a_fire_that_had_no_run_says_why(
+    bench: Bench, operations: Operations, scheduler: Scheduler
+) -> None:
+    await _declare(bench)
+    await _pass_days(bench, scheduler, 3)
+
+    fires = await operations.schedules.decisions("notes", limit=10)
+    assert [fire.said for fire in fires] == [
+        "one run stands for it: device desk was offline",
+        "one run stands for it: device desk was offline",
+        "a run was queued",
+    ]
+    (waiting,) = await operations.runs.newest(agent=None, limit=9)
+    assert (waiting.missed, waiting.missed_because) == (2, "2 missed: device desk was offline")
+    assert waiting.waiting_for == "device desk has not connected yet"
+
+
+async def test_on_its_return_a_device_gets_one_run_for_all_that_it_missed_within_six_seconds(
+    bench: Bench, operations: Operations, scheduler: Scheduler
+) -> None:
+    await _declare(bench)
+    await _pass_days(bench, scheduler, 3)
+    back = bench.clock.now()
+    link = bench.connect(runs=folder(a="- [ ] one"))
+    await bench.store.write(devices.open_session, link.device_id, platform=None, at=epoch_ms(back))
+    await bench.dispatcher.open_gates()
+    (waiting,) = await operations.runs.newest(agent=None, limit=9)
+    assert (waiting.waiting_for or "").startswith("just connected; starts at ")
+
+    bench.clock.advance(6)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(bench.dispatcher.serve)
+        await bench.comes_to(RunState.COMPLETED)
+        tasks.cancel_scope.cancel()
+
+    (done,) = await operations.runs.newest(agent=None, limit=9)
+    assert done.started_at is not None
+    assert (done.started_at - back).total_seconds() <= 6
+    assert (done.missed_because, done.items_created) == ("2 missed: device desk was offline", 1)
+
+
+async def test_a_backfill_is_counted_before_it_is_done(
+    bench: Bench, operations: Operations, scheduler: Scheduler
+) -> None:
+    await _declare(bench, catchup_window_ms=0)
+    bench.clock.advance(3 * DAY.total_seconds())  # while the hub is down
+    await _pass_days(bench, scheduler, 0)
+    (missed,) = await operations.schedules.decisions("notes", limit=9)
+    assert (missed.fires, missed.said) == (3, "not caught up: older than the catch-up window")
+    span = {"first": START, "last": START + 3 * DAY}
+
+    tried = await operations.schedules.backfill("notes", **span, dry_run=True, actor="me")
+    assert (tried.fires, tried.wanted, tried.runs) == (3, 3, ())
+    assert await operations.runs.newest(agent="notes", limit=9) == []
+
+    done = await operations.schedules.backfill("notes", **span, dry_run=False, actor="me")
+    assert (done.first_at, done.last_at) == (START.replace(day=6, hour=6), START.replace(day=8, hour=6))
+    queued = await operations.runs.newest(agent="notes", limit=9)
+    assert {run.id for run in queued} == set(done.runs)
+    assert {run.trigger for run in queued} == {"backfill"}
+
+    again = await operations.schedules.backfill("notes", **span, dry_run=True, actor="me")
+    assert (again.fires, again.wanted) == (3, 0)
+
+
+async def test_an_agent_without_a_schedule_has_nothing_to_make_up_for(operations: Operations) -> None:
+    assert (await operations.agents.get("notes")).next_fires == ()
+    with pytest.raises(NoSchedule, match="'notes' has no schedule"):
+        await operations.schedules.backfill("notes", first=START, last=START, dry_run=True, actor="me")
+
+
+async def test_a_token_is_shown_once_and_kept_as_a_hash(operations: Operations) -> None:
+    made = await operations.tokens.create("desk")
     assert made.token.startswith("hub_dev_") and len(made.token) > 40
-    listed = await operations.tokens()
+    listed = await operations.tokens.all()
     assert [token.id for token in listed] == [made.id]
     assert made.token not in repr(listed)
 
-    revoked = await operations.revoke_token(made.id)
+    revoked = await operations.tokens.revoke(made.id)
     assert revoked.revoked_at is not None
 
 
 async def test_what_is_not_there_is_refused_by_name(operations: Operations) -> None:
     with pytest.raises(UnknownAgent, match="'nobody'"):
-        await operations.start_run("nobody", None)
+        await operations.agents.start_run("nobody", None, actor="me")
     with pytest.raises(UnknownRun):
-        await operations.run("nothing")
+        await operations.runs.get("nothing")
     with pytest.raises(UnknownToken):
-        await operations.revoke_token("nothing")
+        await operations.tokens.revoke("nothing")
 
 
-async def test_a_hub_is_ready_only_when_everything_listens(operations: Operations) -> None:
+async def test_a_hub_is_ready_only_when_everything_listens_and_the_disk_has_room(
+    bench: Bench, operations: Operations
+) -> None:
+    bench.is_disk_full = True
     readiness = await operations.readiness()
     assert not readiness.ready
-    assert {check.name: check.ok for check in readiness.checks}["database"]
+    assert {check.name: check.ok for check in readiness.checks} == {
+        "database": True,
+        "listeners": False,
+        "disk": False,
+        "not draining": True,
+    }

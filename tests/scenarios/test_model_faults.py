@@ -27,13 +27,19 @@ async def test_a_model_at_its_rate_limit_is_asked_again_when_it_says_so(tmp_path
         are_there_once(play.items(), BOX_TITLES + LETTER_TITLES)
 
 
-async def test_a_run_pauses_while_the_quota_is_used_up_and_goes_on_by_itself(tmp_path: Path) -> None:
+async def test_a_run_pauses_with_its_agent_while_the_quota_is_used_up_and_goes_on_afterwards(
+    tmp_path: Path,
+) -> None:
     oracle = Oracle().play(Fault.RATE_LIMIT_MS, times=6)
     oracle.retry_after_s = 0.05
     async with scene(tmp_path, BOXES | ONE_LETTER, oracle=oracle) as play:
         await play.device.start()
+        run_id = await play.hub.start_run()
 
-        run = await play.hub.ended(await play.hub.start_run())
+        paused = await play.comes_to(run_id, "PAUSED")
+        assert (paused["reason"], paused["waiting_for"][:28]) == ("exhausted", "model's quota is used up; tr")
+        await play.hub.ask("POST", "/v1/agents/notes/resume")  # a person knows that it is there again
+        run = await play.hub.ended(run_id)
 
         assert (run["outcome"], run["error_count"]) == ("success", 0)
         assert [move["after"] for move in run["history"]] == [

@@ -10,7 +10,7 @@ LETTERS, LETTER_TITLES = sentences(1)
 FIRST_CALL = Point("the device gets the first call", "to_device", "tool_call", arrives=True)
 
 
-async def test_a_run_leaves_alone_what_another_that_waits_for_its_quota_has_planned(tmp_path: Path) -> None:
+async def test_a_run_waits_while_the_one_before_it_waits_for_the_quota_of_their_agent(tmp_path: Path) -> None:
     oracle = Oracle().play(Fault.RATE_LIMIT_MS, times=6)
     oracle.retry_after_s = 0.05
     async with scene(tmp_path, BOXES | LETTERS, oracle=oracle) as play:
@@ -23,9 +23,13 @@ async def test_a_run_leaves_alone_what_another_that_waits_for_its_quota_has_plan
         play.at(FIRST_CALL, until_it_waits)
         first = await play.hub.start_run()
         second = await play.hub.start_run()
+        await play.happened()
+        waiting = await play.hub.get(f"/v1/runs/{second}")
+        assert (waiting["state"], waiting["waiting_for"][:24]) == ("QUEUED", "model's quota is used up")
 
+        await play.hub.ask("POST", "/v1/agents/notes/resume")
         ended = [await play.hub.ended(run_id) for run_id in (first, second)]
 
-        assert [run["outcome"] for run in ended] == ["success", "partial"]
-        assert {error["code"] for error in ended[1]["errors"]} == {"busy"}
+        assert [run["outcome"] for run in ended] == ["success", "success"]
+        assert ended[1]["items_created"] == 0
         are_there_once(play.items(), BOX_TITLES + LETTER_TITLES)

@@ -1,16 +1,43 @@
-"""A database in memory, and one transaction in it."""
+"""An empty database of either kind, and one transaction in it."""
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import sqlalchemy as sa
 
 from storage.schema import metadata
+from storage.sqlite import set_clock
+from tests.support.blocking import blocking_engine
+from tests.support.postgres import Postgres
+
+BACKENDS = ("sqlite", "postgresql")
 
 
-@pytest.fixture(scope="session")
-def engine() -> Iterator[sa.Engine]:
+@pytest.fixture(scope="session", params=BACKENDS)
+def engine(request: pytest.FixtureRequest) -> Iterator[sa.Engine]:
+    """Connections to a database that has the tables and nothing in them; each is to roll back at its end.
+
+    A test of what one kind alone can do says so:
+    ``@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)``.
+    """
+    if request.param == "sqlite":
+        with _sqlite() as engine:
+            yield engine
+    else:
+        with _postgresql(request.getfixturevalue("postgres")) as engine:
+            yield engine
+
+
+@pytest.fixture
+def c(engine: sa.Engine) -> Iterator[sa.Connection]:
+    with engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def _sqlite() -> Iterator[sa.Engine]:
     """Each connection has an empty database of its own: a copy of one that was made once."""
     maker = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
     metadata.create_all(maker)
@@ -22,6 +49,7 @@ def engine() -> Iterator[sa.Engine]:
             connection = sqlite3.connect(":memory:")
             pattern.backup(connection)
             connection.execute("PRAGMA foreign_keys=on").close()
+            set_clock(connection)
             return connection
 
         engine = sa.create_engine("sqlite://", creator=copy, poolclass=sa.NullPool)
@@ -30,7 +58,14 @@ def engine() -> Iterator[sa.Engine]:
     maker.dispose()
 
 
-@pytest.fixture
-def c(engine: sa.Engine) -> Iterator[sa.Connection]:
-    with engine.connect() as connection:
-        yield connection
+@contextmanager
+def _postgresql(server: Postgres) -> Iterator[sa.Engine]:
+    with server.database() as url:
+        engine = blocking_engine(url, server.portal)
+        sa.event.listen(engine, "commit", _refuse_commit)
+        yield engine
+        engine.dispose()
+
+
+def _refuse_commit(_: sa.Connection) -> None:
+    raise AssertionError("what is committed would be there in every test after this one")

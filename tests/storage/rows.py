@@ -9,7 +9,7 @@ from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState
 from storage import agents, devices, outbox, runs
 from storage.agents import AgentRow, DeclaredAgent
 from storage.outbox import PlannedCall, UnitPlan
-from storage.runs import HeldRun, RunRow
+from storage.runs import Gates, HeldRun, RunRow
 
 AT = 1_000_000
 ME = UserId("me")
@@ -48,7 +48,6 @@ def make_run(
     state: RunState = RunState.QUEUED,
     at: int = AT,
     fingerprint: str = PROMPT_1,
-    deadline_at: int | None = None,
 ) -> RunRow:
     """A run that was led into *state* by legal moves."""
     agent = agent or make_agent(c)
@@ -59,7 +58,6 @@ def make_run(
         fire_key=run_id,
         at=at,
         config_fingerprint=fingerprint,
-        deadline_at=deadline_at,
     )
     if state is RunState.QUEUED:
         return run
@@ -91,16 +89,10 @@ def claim(
     c: sa.Connection, *online: str, at: int = AT, per_device: int = 1, total: int = 32, boot: BootId = BOOT
 ) -> RunRow | None:
     """Claim for the devices of these names."""
-    devices_online = [DeviceId(f"device-{name}") for name in online or (LAPTOP,)]
-    return runs.claim_run(
-        c,
-        boot_id=boot,
-        online=devices_online,
-        per_device=per_device,
-        total=total,
-        lease_until=at + 30_000,
-        at=at,
-    )
+    there = frozenset(DeviceId(f"device-{name}") for name in online or (LAPTOP,))
+    gates = Gates(online=there, settled=there, per_device=per_device, total=total)
+    claimed = runs.claim_runs(c, boot_id=boot, gates=gates, lease_ms=30_000, at=at, most=1)
+    return claimed[0] if claimed else None
 
 
 def calls(*ids: str) -> list[PlannedCall]:

@@ -1,13 +1,14 @@
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunState
-from storage import agents, devices, runs
+from storage import agents, devices, runs, schedules
 from storage.agent_states import agent_history
 from storage.agents import DeclaredAgent, NameTaken, Reconciled, UnknownAgent
+from storage.schedules import DeclaredSchedule
 from storage.schema import agents as agent_table
-from storage.schema import schedules
 from tests.storage.rows import AT, ME, claim, declare, make_agent, make_run
 
 INBOX = DeclaredAgent(
@@ -17,13 +18,13 @@ INBOX = DeclaredAgent(
     file_extensions=(".md",),
     data_types=("tasks",),
     prompt="Find tasks.",
-    schedule="0 * * * *",
+    schedule=DeclaredSchedule(kind="cron", expr="0 * * * *", tz="Europe/Rome"),
     timezone="Europe/Rome",
 )
 
 
 def enabled_schedules(c: sa.Connection) -> list[str]:
-    return list(c.execute(sa.select(schedules.c.expr).where(schedules.c.enabled)).scalars())
+    return [row.text for row in schedules.list_schedules(c) if row.enabled]
 
 
 def test_a_declared_agent_comes_with_its_device_its_configs_and_its_schedule(c: sa.Connection) -> None:
@@ -51,7 +52,6 @@ def test_reading_the_same_file_again_changes_nothing(c: sa.Connection) -> None:
         {"file_extensions": ()},
         {"data_types": ("notes",)},
         {"device_name": "desktop"},
-        {"schedule": "5 * * * *"},
         {"timezone": "UTC"},
     ],
 )
@@ -66,9 +66,27 @@ def test_a_change_in_the_file_is_a_new_revision_of_the_agent(
     assert {name: getattr(agent, name) for name in changed} == changed
 
 
+def test_a_new_schedule_is_a_new_revision_of_the_agent_and_nothing_else_of_it_changes(
+    c: sa.Connection,
+) -> None:
+    declare(c, INBOX)
+    often = msgspec.structs.replace(INBOX, schedule=DeclaredSchedule(kind="every", every_ms=900_000))
+    assert declare(c, often, at=AT + 1) == Reconciled(updated=("inbox",))
+    agent = agents.list_agents(c)[0]
+    assert (agent.config_rev, agent.schedule, agent.prompt) == (2, "every 900 s", "Find tasks.")
+
+
+def test_a_changed_prompt_leaves_the_schedule_alone(c: sa.Connection) -> None:
+    declare(c, INBOX)
+    before = schedules.list_schedules(c)
+    declare(c, msgspec.structs.replace(INBOX, prompt="Find notes."), at=AT + 1)
+    assert schedules.list_schedules(c) == before
+
+
 def test_a_changed_schedule_takes_the_place_of_the_old_one(c: sa.Connection) -> None:
     declare(c, INBOX)
-    declare(c, DeclaredAgent(name="inbox", device_name="laptop", schedule="5 4 * * *"), at=AT + 1)
+    daily = DeclaredSchedule(kind="cron", expr="5 4 * * *")
+    declare(c, DeclaredAgent(name="inbox", device_name="laptop", schedule=daily), at=AT + 1)
     assert enabled_schedules(c) == ["5 4 * * *"]
     declare(c, DeclaredAgent(name="inbox", device_name="laptop"), at=AT + 2)
     assert enabled_schedules(c) == []

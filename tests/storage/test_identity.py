@@ -14,10 +14,18 @@ def test_a_hub_keeps_its_first_id(c: sa.Connection) -> None:
     assert identity.ensure_hub_id(c, "hub-2") == "hub-1"
 
 
-def test_starts_that_follow_each_other_closely_are_counted(c: sa.Connection) -> None:
-    starts = [(BootId("b-1"), 0), (BootId("b-1"), 1), (BootId("b-2"), 2), (BootId("b-3"), 30)]
+def test_starts_after_a_crash_that_follow_each_other_closely_are_counted(c: sa.Connection) -> None:
+    starts = [(BootId("b-1"), 0), (BootId("b-2"), 2), (BootId("b-3"), 11), (BootId("b-4"), 30)]
     boots = [identity.begin_boot(c, NODE, boot, AT + minute * MINUTE_MS) for boot, minute in starts]
-    assert [boot.boots_10min for boot in boots] == [1, 1, 2, 1]
+    assert [boot.boots_10min for boot in boots] == [1, 2, 3, 1]
+    assert [boot.earlier for boot in boots] == [None, "b-1", "b-2", "b-3"]
+
+
+def test_a_restart_in_good_order_is_no_crash(c: sa.Connection) -> None:
+    for n in range(3):
+        boot = identity.begin_boot(c, NODE, BootId(f"b-{n}"), AT + n)
+        identity.end_boot(c, NODE, BootId(f"b-{n}"), AT + n)
+        assert boot.boots_10min == 1
 
 
 def test_a_stop_is_noted_by_the_boot_it_ends(c: sa.Connection) -> None:

@@ -1,16 +1,23 @@
+"""The tables, as the migrations lead to them, on each kind of database."""
+
 import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import anyio
 import pytest
 import sqlalchemy as sa
 
 import storage
 from storage.database import FromTheFuture
 from storage.migrate import revisions, upgrade
+from storage.postgres import open_postgres
 from storage.schema import metadata
+from tests.support.blocking import blocking_engine
+from tests.support.postgres import Postgres
 
 
 def clauses(sql: str) -> tuple[str, ...]:
@@ -40,6 +47,47 @@ def revision_of(path: Path) -> str:
     (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     connection.close()
     return str(revision)
+
+
+@pytest.fixture
+def bare(postgres: Postgres) -> Iterator[str]:
+    """A database on a server, without tables."""
+    with postgres.bare_database() as url:
+        yield url
+
+
+COLUMNS = """
+    SELECT table_name || '.' || column_name, data_type, is_nullable, column_default
+    FROM information_schema.columns WHERE table_schema = 'public'"""
+CONSTRAINTS = """
+    SELECT conrelid::regclass || ' ' || conname, pg_get_constraintdef(oid), convalidated::text
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace"""
+INDEXES = """
+    SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid)
+    FROM pg_index JOIN pg_class ON pg_class.oid = indrelid WHERE relnamespace = 'public'::regnamespace"""
+
+
+def tables_on(server: Postgres, url: str) -> dict[str, tuple[object, ...]]:
+    """Every column, constraint and index, as the server itself spells them."""
+    rows = [row for asked in (COLUMNS, CONSTRAINTS, INDEXES) for row in server.sql(asked, url=url)]
+    return {name: tuple(rest) for name, *rest in rows if not name.startswith("alembic_version")}
+
+
+def revision_on(server: Postgres, url: str) -> str:
+    return str(server.sql("SELECT version_num FROM alembic_version", url=url)[0][0])
+
+
+async def test_the_revisions_lead_to_the_same_tables_on_a_server(postgres: Postgres, bare: str) -> None:
+    async with open_postgres(bare):
+        replayed = tables_on(postgres, bare)
+        assert revision_on(postgres, bare) == revisions()[-1]
+    with postgres.bare_database() as url:
+        engine = blocking_engine(url, postgres.portal, poolclass=sa.NullPool)
+        metadata.create_all(engine)
+        made = tables_on(postgres, url)
+    assert replayed == made
+    columns = {f"{table.name}.{column.name}" for table in metadata.sorted_tables for column in table.columns}
+    assert columns <= made.keys()
 
 
 def test_the_revisions_lead_to_the_tables_of_the_schema(tmp_path: Path) -> None:
@@ -83,6 +131,16 @@ def test_a_database_of_a_newer_hub_is_refused_with_a_way_out(tmp_path: Path) -> 
     assert revision_of(tmp_path / "hub.db") == "0999"
 
 
+async def test_a_server_of_a_newer_hub_is_refused_with_a_way_out(postgres: Postgres, bare: str) -> None:
+    async with open_postgres(bare):
+        pass
+    postgres.sql("UPDATE alembic_version SET version_num = '0999'", url=bare)
+    with pytest.raises(FromTheFuture, match=r"revision 0999.*start that newer hub"):
+        async with open_postgres(bare):
+            pass
+    assert revision_on(postgres, bare) == "0999"
+
+
 MIGRATE = """
 import sys
 from pathlib import Path
@@ -92,26 +150,46 @@ upgrade(Path(sys.argv[1]))
 """
 
 
-def test_three_processes_may_migrate_at_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", MIGRATE, str(tmp_path / "hub.db")]
+MIGRATE_SERVER = """
+import sys
+import anyio
+from storage.postgres import open_postgres
+
+async def main():
+    async with open_postgres(sys.argv[1]):
+        pass
+
+anyio.run(main)
+"""
+
+
+def three_times_at_once(command: Sequence[str]) -> list[tuple[int, str]]:
+    """The exit codes of three processes, and what they complained of."""
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     errors = [process.communicate()[1] for process in processes]
-    assert ([process.returncode for process in processes], errors) == ([0, 0, 0], ["", "", ""])
+    return [(process.returncode, error) for process, error in zip(processes, errors, strict=True)]
+
+
+def test_three_processes_may_migrate_at_once(tmp_path: Path) -> None:
+    ended = three_times_at_once([sys.executable, "-c", MIGRATE, str(tmp_path / "hub.db")])
+    assert ended == [(0, "")] * 3
     assert revision_of(tmp_path / "hub.db") == revisions()[-1]
 
 
+def test_three_hubs_may_migrate_a_server_at_once(postgres: Postgres, bare: str) -> None:
+    ended = three_times_at_once([sys.executable, "-c", MIGRATE_SERVER, bare])
+    assert ended == [(0, "")] * 3
+    assert revision_on(postgres, bare) == revisions()[-1]
+
+
 KILLED = """
-import os, sys
-from pathlib import Path
+import os
 import sqlalchemy as sa
-from storage.migrate import upgrade
 
 @sa.event.listens_for(sa.engine.Engine, "after_cursor_execute")
 def watch(connection, cursor, statement, *rest):
     if "CREATE TABLE runs" in statement:
         os.kill(os.getpid(), 9)
-
-upgrade(Path(sys.argv[1]))
 """
 
 
@@ -120,11 +198,21 @@ def test_a_migration_that_is_killed_half_way_leaves_the_database_as_it_was(tmp_p
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE mine (x TEXT)")
     connection.close()
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    killed = subprocess.run([sys.executable, "-c", KILLED + MIGRATE, str(path)], check=False)
     assert killed.returncode == -9
     assert tables_of(path).keys() == {"mine"}
     upgrade(path)
     assert {"mine", "runs"} <= tables_of(path).keys()
+
+
+async def test_a_migration_that_is_killed_half_way_leaves_the_server_as_it_was(
+    postgres: Postgres, bare: str
+) -> None:
+    command = [sys.executable, "-c", KILLED + MIGRATE_SERVER, bare]
+    assert (await anyio.run_process(command, check=False)).returncode == -9
+    assert tables_on(postgres, bare) == {}
+    async with open_postgres(bare):
+        assert revision_on(postgres, bare) == revisions()[-1]
 
 
 def test_a_hub_whose_database_is_up_to_date_does_not_load_the_migration_tool(tmp_path: Path) -> None:

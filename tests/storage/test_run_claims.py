@@ -1,13 +1,14 @@
 import pytest
 import sqlalchemy as sa
 
-from protocol.lifecycles import CallEvent, RunEvent, RunState
-from storage import agents, outbox, runs
-from storage.run_claims import CRASH_LIMIT
-from storage.runs import HeldRun, Recovered
-from storage.schema import agent_states
+from protocol.ids import DeviceId, UserId
+from protocol.lifecycles import RunEvent, RunState
+from storage import agents, runs
+from storage.runs import Gates, RunRow
+from storage.schema import agent_states, schedules, users
 from storage.schema import agents as agent_table
-from tests.storage.rows import AT, BOOT, NEXT_BOOT, answer, calls, claim, make_agent, make_run, plan, running
+from storage.schema import runs as run_table
+from tests.storage.rows import AT, BOOT, claim, make_agent, make_run
 
 
 def test_the_run_that_waits_the_longest_is_claimed_with_a_new_fence_and_a_lease(c: sa.Connection) -> None:
@@ -31,7 +32,8 @@ def test_nothing_is_claimed_before_its_time(c: sa.Connection) -> None:
 def test_nothing_is_claimed_for_a_device_that_is_not_connected(c: sa.Connection) -> None:
     make_run(c)
     assert claim(c, "desktop") is None
-    assert runs.claim_run(c, boot_id=BOOT, online=[], lease_until=AT, at=AT) is None
+    nobody = Gates(online=frozenset(), settled=frozenset())
+    assert runs.claim_runs(c, boot_id=BOOT, gates=nobody, lease_ms=1, at=AT) == []
 
 
 def test_a_device_works_on_as_many_runs_as_it_may(c: sa.Connection) -> None:
@@ -50,6 +52,15 @@ def test_an_agent_works_on_as_many_runs_as_it_may(c: sa.Connection) -> None:
     assert claim(c, per_device=9) is None
     c.execute(sa.update(agent_table).values(max_concurrent_runs=2))
     assert claim(c, per_device=9) is not None
+
+
+def test_an_agent_that_moved_to_another_device_works_on_no_more_runs_than_before(c: sa.Connection) -> None:
+    make_run(c, "run-1", agent=make_agent(c, device="desk-1"))
+    make_run(c, "run-2", agent=make_agent(c, device="desk-2"))
+    there = frozenset({DeviceId("device-desk-1"), DeviceId("device-desk-2")})
+    gates = Gates(online=there, settled=there)
+    claimed = runs.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=AT)
+    assert [run.id for run in claimed] == ["run-1"]
 
 
 def test_the_hub_works_on_as_many_runs_as_it_may(c: sa.Connection) -> None:
@@ -103,92 +114,122 @@ def test_a_fence_never_falls(c: sa.Connection) -> None:
     assert fences == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("state", [RunState.PREPARING, RunState.RUNNING])
-def test_a_run_that_a_dead_hub_held_is_queued_again(c: sa.Connection, state: RunState) -> None:
-    run = make_run(c, state=state)
-    assert runs.recover(c, boot_id=NEXT_BOOT, at=AT + 1) == Recovered(requeued=(run.id,))
-    row = runs.get_run(c, run.id)
-    assert (row.state, row.reason, row.crash_count) == (RunState.QUEUED, "hub_restart", 1)
-    agent = agents.get_agent(c, run.agent_id)
-    assert (agent.runs_waiting, agent.runs_executing) == (1, 0)
+def claim_all(
+    c: sa.Connection,
+    *devices: str,
+    settled: tuple[str, ...] | None = None,
+    total: int = 32,
+    is_held: bool = False,
+) -> list[str]:
+    """The ids of all that can be claimed for these devices, in the order of the claims."""
+    online = frozenset(DeviceId(f"device-{name}") for name in devices)
+    there = online if settled is None else frozenset(DeviceId(f"device-{name}") for name in settled)
+    gates = Gates(online=online, settled=there, total=total, is_held=is_held)
+    return [run.id for run in runs.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=AT + 99)]
 
 
-def test_what_this_hub_holds_and_what_does_not_execute_is_left_alone(c: sa.Connection) -> None:
-    mine = running(c)
-    make_run(c, "run-2", agent=make_agent(c, "second", device="desktop"))
-    assert runs.recover(c, boot_id=BOOT, at=AT) == Recovered()
-    assert runs.get_run(c, mine.id).held == mine
+def change(c: sa.Connection, run: RunRow, **values: object) -> None:
+    c.execute(sa.update(run_table).where(run_table.c.id == run.id).values(values))
 
 
-def test_a_run_that_was_to_be_cancelled_is_cancelled_on_recovery(c: sa.Connection) -> None:
-    run = make_run(c, state=RunState.RUNNING)
-    runs.request_cancel(c, run.id, "not needed", AT)
-    assert runs.recover(c, boot_id=NEXT_BOOT, at=AT) == Recovered(cancelled=(run.id,))
-    assert runs.get_run(c, run.id).reason == "not needed"
+def test_many_are_claimed_at_once_and_each_once(c: sa.Connection) -> None:
+    desks = [f"desk-{n}" for n in range(9)]
+    for n, desk in enumerate(desks):
+        make_run(c, f"run-{n}", agent=make_agent(c, f"agent-{n}", device=desk))
+    assert claim_all(c, *desks, total=7) == [f"run-{n}" for n in range(7)]
+    assert claim_all(c, *desks, total=7) == []
+    agent = agents.find_agent_by_name(c, "agent-0")
+    assert agent is not None
+    assert (agent.runs_waiting, agent.runs_executing) == (0, 1)
 
 
-def test_a_run_that_is_past_its_deadline_fails_on_recovery(c: sa.Connection) -> None:
-    run = make_run(c, state=RunState.RUNNING, deadline_at=AT + 5)
-    assert runs.recover(c, boot_id=NEXT_BOOT, at=AT + 5) == Recovered(failed=(run.id,))
-    row = runs.get_run(c, run.id)
-    assert (row.state, row.reason, row.errors[0].code) == (RunState.FAILED, "deadline", "deadline")
+def test_the_greater_priority_goes_first(c: sa.Connection) -> None:
+    make_run(c, "run-1", agent=make_agent(c, "low", device="desk-1"))
+    urgent = make_run(c, "run-2", agent=make_agent(c, "high", device="desk-2"))
+    change(c, urgent, priority=5)
+    assert claim_all(c, "desk-1", "desk-2", total=1) == ["run-2"]
 
 
-def crash(c: sa.Connection, n: int) -> Recovered:
-    return runs.recover(c, boot_id=type(BOOT)(f"boot-after-{n}"), at=AT)
+def test_a_person_with_many_devices_does_not_hold_up_another_with_one(c: sa.Connection) -> None:
+    for n in range(4):
+        make_run(c, f"run-{n}", agent=make_agent(c, f"agent-{n}", device=f"desk-{n}"))
+    late = make_run(c, "run-9", agent=make_agent(c, "other", device="other-desk"), at=AT + 1)
+    c.execute(sa.insert(users), {"id": "you", "name": "you", "created_at": AT})
+    c.execute(sa.update(agent_table).where(agent_table.c.id == late.agent_id).values(user_id=UserId("you")))
+    desks = [f"desk-{n}" for n in range(4)]
+    assert claim_all(c, *desks, "other-desk", total=3) == ["run-0", "run-9", "run-1"]
 
 
-def run_on(c: sa.Connection) -> HeldRun:
-    claimed = claim(c)
-    assert claimed is not None
-    return runs.move(c, claimed.held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
+def test_a_device_that_has_just_connected_gets_only_what_a_person_asked_for(c: sa.Connection) -> None:
+    fired = make_run(c, "run-1", agent=make_agent(c, "fired", device="desk-1"))
+    change(c, fired, trigger_kind="schedule")
+    make_run(c, "run-2", agent=make_agent(c, "asked", device="desk-2"))
+    assert claim_all(c, "desk-1", "desk-2", settled=()) == ["run-2"]
+    assert claim_all(c, "desk-1", "desk-2", settled=("desk-1",)) == ["run-1"]
 
 
-def test_a_run_that_takes_the_hub_down_at_the_same_place_again_and_again_fails(c: sa.Connection) -> None:
-    run = make_run(c)
-    for n in range(CRASH_LIMIT - 1):
-        run_on(c)
-        assert crash(c, n).requeued == (run.id,)
-    run_on(c)
-    assert crash(c, CRASH_LIMIT).failed == (run.id,)
-    assert runs.get_run(c, run.id).reason == "crash_loop"
-
-
-@pytest.mark.parametrize("step", ["plan", "answer", "settle", "fail"])
-def test_a_run_that_gets_further_each_time_survives_any_number_of_crashes(
-    c: sa.Connection, step: str
+@pytest.mark.parametrize(
+    ("values", "starts"),
+    [
+        ({"trigger_kind": "catchup"}, False),
+        ({"trigger_kind": "schedule", "crash_count": 1}, False),
+        ({"trigger_kind": "schedule"}, True),
+        ({"trigger_kind": "manual", "crash_count": 1}, True),
+    ],
+)
+def test_after_one_restart_too_many_what_the_hub_may_have_died_of_waits(
+    c: sa.Connection, values: dict[str, object], starts: bool
 ) -> None:
-    make_run(c)
-    held = run_on(c)
-    units = [f"{n}.txt" for n in range(10)]
-    if step in ("answer", "settle"):
-        for unit in units:
-            plan(c, held, unit, of=calls(f"call-{unit}"))
-    if step == "settle":
-        for unit in units:
-            answer(c, held, f"call-{unit}")
-    for n, unit in enumerate(units):
-        match step:
-            case "plan":
-                plan(c, held, unit)
-            case "answer":
-                answer(c, held, f"call-{unit}", event=CallEvent.REJECTED)
-            case "settle":
-                outbox.settle_unit(c, held, unit, AT)
-            case "fail":
-                outbox.fail_unit(
-                    c, held, unit_key=unit, content_hash="", size_bytes=None, error="broken", at=AT
-                )
-        assert crash(c, n).failed == ()
-        held = run_on(c)
-    assert runs.get_run(c, held.id).crash_count == 1
+    run = make_run(c, agent=make_agent(c, device="desk"))
+    change(c, run, **values)
+    assert bool(claim_all(c, "desk", is_held=True)) is starts
+    assert bool(claim_all(c, "desk")) is not starts
 
 
-def test_planning_the_same_again_is_no_progress(c: sa.Connection) -> None:
-    make_run(c)
-    held = run_on(c)
-    plan(c, held, of=calls("call-1"))
-    crash(c, 0)
-    held = run_on(c)
-    plan(c, held, of=calls("call-1"))
-    assert runs.get_run(c, held.id).crash_count == 1
+def test_runs_of_one_schedule_follow_each_other_unless_it_allows_otherwise(c: sa.Connection) -> None:
+    agent = make_agent(c, device="desk")
+    c.execute(sa.update(agent_table).values(max_concurrent_runs=9))
+    schedule = {"id": "s", "agent_id": agent.id, "kind": "every", "every_ms": 5_000}
+    stamps = {"cursor_at": AT, "created_at": AT, "updated_at": AT}
+    c.execute(sa.insert(schedules), schedule | {"overlap": "queue_all"} | stamps)
+    for n in range(2):
+        change(c, make_run(c, f"run-{n}", agent=agent), schedule_id="s", trigger_kind="schedule")
+    wide = Gates(
+        online=frozenset({DeviceId("device-desk")}),
+        settled=frozenset({DeviceId("device-desk")}),
+        per_device=9,
+    )
+
+    def claimed() -> list[str]:
+        return [run.id for run in runs.claim_runs(c, boot_id=BOOT, gates=wide, lease_ms=1, at=AT + 99)]
+
+    assert claimed() == ["run-0"]
+    assert claimed() == []
+    c.execute(sa.update(schedules).values(overlap="allow"))
+    assert claimed() == ["run-1"]
+
+
+def test_an_agent_in_error_works_only_for_a_person(c: sa.Connection) -> None:
+    fired = make_run(c, "run-1", agent=make_agent(c, device="desk"))
+    change(c, fired, trigger_kind="schedule")
+    c.execute(sa.update(agent_states).values(health="error"))
+    assert claim_all(c, "desk") == []
+    change(c, fired, trigger_kind="manual")
+    assert claim_all(c, "desk") == ["run-1"]
+
+
+def test_an_execution_has_a_deadline_that_goes_with_it(c: sa.Connection) -> None:
+    run = make_run(c)
+    claimed = claim(c, at=AT + 7)
+    assert claimed is not None
+    assert claimed.deadline_at == AT + 7 + run.timeout_ms
+    runs.move(c, claimed.held, RunEvent.SENT_BACK, at=AT, actor="hub")
+    assert runs.get_run(c, run.id).deadline_at is None
+
+
+def test_a_run_that_had_begun_goes_before_one_that_has_not(c: sa.Connection) -> None:
+    agent = make_agent(c, device="desk")
+    begun = make_run(c, "run-2", agent=agent, at=AT + 1)
+    change(c, begun, fence=1)
+    make_run(c, "run-1", agent=agent, at=AT)
+    assert claim_all(c, "desk") == ["run-2"]

@@ -12,7 +12,6 @@ from protocol.lifecycles import (
     PAUSE_REASONS,
     RUN,
     CallEvent,
-    PauseReason,
     RunEvent,
     RunOutcome,
     RunState,
@@ -175,17 +174,6 @@ def test_a_run_that_executes_is_marked_for_its_holder(c: sa.Connection, state: R
 def test_a_run_that_has_ended_cannot_be_cancelled(c: sa.Connection, state: RunState) -> None:
     run = make_run(c, state=state)
     assert runs.request_cancel(c, run.id, "too late", AT + 1) == run
-
-
-def test_paused_runs_are_found_by_reason_device_and_time(c: sa.Connection) -> None:
-    paused = make_run(c, state=RunState.PAUSED).held
-    running(c, "run-2", agent=make_agent(c, "second", device="desktop"))
-    lost = PauseReason.DEVICE_OFFLINE
-    assert runs.paused_for(c, lost) == [paused]
-    assert runs.paused_for(c, lost, DeviceId("device-laptop"), due_at=AT) == [paused]
-    assert runs.paused_for(c, lost, DeviceId("device-desktop")) == []
-    assert runs.paused_for(c, lost, due_at=AT - 1) == []
-    assert runs.paused_for(c, PauseReason.USER) == []
 
 
 def test_runs_are_listed_newest_first_page_by_page(c: sa.Connection) -> None:

@@ -1,12 +1,10 @@
-"""The contract of ``storage.database``, on SQLite."""
+"""What is SQLite's own: group commit, one writer, a file on a disk."""
 
 import importlib.metadata
 import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 
 import anyio
@@ -14,16 +12,10 @@ import pytest
 import sqlalchemy as sa
 
 from storage import sqlite
-from storage.database import Busy, Conflict, Database, Unavailable
-from storage.schema import metadata, users
+from storage.database import Busy, Unavailable
+from storage.schema import metadata
 from storage.sqlite import BATCH, open_sqlite
-
-
-@pytest.fixture(params=["file", "memory"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    async with open_sqlite(tmp_path / "hub.db" if request.param == "file" else None) as opened:
-        await opened.write(metadata.create_all)
-        yield opened
+from tests.storage.jobs import add, count_up, names, outcome_of
 
 
 @pytest.fixture
@@ -31,53 +23,6 @@ async def path(tmp_path: Path) -> Path:
     async with open_sqlite(tmp_path / "hub.db") as opened:
         await opened.write(metadata.create_all)
     return tmp_path / "hub.db"
-
-
-def add(c: sa.Connection, name: str, *, guilty: bool = False) -> str:
-    c.execute(sa.insert(users), {"id": name, "name": name, "created_at": 0})
-    if guilty:
-        raise ValueError(name)
-    return name
-
-
-def names(c: sa.Connection) -> list[str]:
-    return list(c.execute(sa.select(users.c.name).order_by(users.c.name)).scalars())
-
-
-def count_up(c: sa.Connection) -> int:
-    """Reads, then writes what it read: an update is lost if another comes between."""
-    current = c.execute(sa.select(users.c.created_at)).scalar_one()
-    c.execute(sa.update(users).values(created_at=current + 1))
-    return int(current) + 1
-
-
-async def outcome_of(database: Database, outcomes: dict[str, object], name: str, **how: bool) -> None:
-    try:
-        outcomes[name] = await database.write(add, name, **how)
-    except Exception as error:
-        outcomes[name] = error
-
-
-async def test_of_a_batch_only_the_guilty_job_fails(database: Database) -> None:
-    outcomes: dict[str, object] = {}
-    async with anyio.create_task_group() as callers:
-        for n in range(BATCH):
-            callers.start_soon(partial(outcome_of, database, outcomes, f"u{n:03}", guilty=n == 77))
-    assert isinstance(outcomes.pop("u077"), ValueError)
-    assert set(outcomes.values()) == set(await database.read(names)) == set(outcomes)
-    assert len(outcomes) == BATCH - 1
-
-
-async def test_of_two_jobs_with_the_same_key_the_second_is_a_conflict(database: Database) -> None:
-    first: dict[str, object] = {}
-    second: dict[str, object] = {}
-    async with anyio.create_task_group() as callers:
-        for outcomes in (first, second):
-            callers.start_soon(outcome_of, database, outcomes, "anna")
-        callers.start_soon(outcome_of, database, first, "bruno")
-    assert first == {"anna": "anna", "bruno": "bruno"}
-    assert isinstance(second["anna"], Conflict)
-    assert "users.name" in str(second["anna"]) or "users.id" in str(second["anna"])
 
 
 async def test_many_writers_share_a_commit(path: Path) -> None:
@@ -98,31 +43,6 @@ async def test_many_writers_share_a_commit(path: Path) -> None:
         assert len(await database.read(names)) == BATCH
 
 
-async def test_a_caller_that_leaves_does_not_take_its_job_along(database: Database) -> None:
-    async with anyio.create_task_group() as callers:
-        with anyio.CancelScope() as leaving:
-            async with anyio.create_task_group() as leavers:
-                leavers.start_soon(database.write, add, "leaver")
-                await anyio.wait_all_tasks_blocked()
-                leaving.cancel()
-        callers.start_soon(database.write, add, "stayer")
-    assert await database.read(names) in (["leaver", "stayer"], ["stayer"])
-    assert await database.write(add, "next") == "next"
-
-
-async def test_two_hundred_random_departures_harm_nobody(database: Database) -> None:
-    async with anyio.create_task_group() as callers:
-        for n in range(200):
-            with anyio.CancelScope() as scope:
-                callers.start_soon(database.write, add, f"stays-{n:03}")
-                async with anyio.create_task_group() as leavers:
-                    leavers.start_soon(database.write, add, f"leaves-{n:03}")
-                    for _ in range(n % 5):
-                        await anyio.lowlevel.checkpoint()
-                    scope.cancel()
-    assert sum(name.startswith("stays") for name in await database.read(names)) == 200
-
-
 async def test_what_is_queued_is_written_before_the_file_is_closed(path: Path) -> None:
     disk_answers = threading.Event()
     with anyio.CancelScope() as stopping:
@@ -136,41 +56,6 @@ async def test_what_is_queued_is_written_before_the_file_is_closed(path: Path) -
             disk_answers.set()
     async with open_sqlite(path) as database:
         assert len(await database.read(names)) == 300
-
-
-async def test_a_fault_in_the_block_comes_out_as_it_is(path: Path) -> None:
-    with pytest.raises(KeyError):
-        async with open_sqlite(path):
-            raise KeyError("mine")
-
-
-async def test_a_closed_database_says_so(path: Path) -> None:
-    async with open_sqlite(path) as database:
-        pass
-    with pytest.raises(Unavailable, match="closed"):
-        await database.write(add, "late")
-    with pytest.raises(Unavailable, match="closed"):
-        await database.read(names)
-
-
-async def test_a_read_that_writes_fails_and_writes_nothing(database: Database) -> None:
-    with pytest.raises(Unavailable, match="readonly"):
-        await database.read(add, "anna")
-    assert await database.read(names) == []
-    assert await database.write(add, "anna") == "anna"
-
-
-async def test_what_a_reference_does_not_lead_to_is_refused(database: Database) -> None:
-    with pytest.raises(Conflict, match="FOREIGN KEY"):
-        await database.write(
-            lambda c: (
-                c.execute(
-                    sa.insert(metadata.tables["devices"]),
-                    {"id": "d", "user_id": "nobody", "name": "n", "created_at": 0},
-                )
-                and None
-            )
-        )
 
 
 async def test_reading_before_writing_never_loses_an_update(path: Path) -> None:
@@ -230,7 +115,7 @@ CHILD = """
 import sys, anyio
 from pathlib import Path
 from storage.sqlite import open_sqlite
-from tests.storage.test_sqlite import add
+from tests.storage.jobs import add
 
 async def main():
     async with open_sqlite(Path(sys.argv[1])) as database, anyio.create_task_group() as writers:

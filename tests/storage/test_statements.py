@@ -35,8 +35,8 @@ def test_a_statement_can_be_said_to_both_databases(name: str) -> None:
 
 
 def test_a_claim_locks_what_it_looks_at_and_passes_by_what_others_locked() -> None:
-    look = STATEMENTS["run_claims.OLDEST_READY"]
-    assert "FOR UPDATE OF runs SKIP LOCKED" in str(look.compile(dialect=POSTGRESQL))
+    claim = STATEMENTS["run_claims.CLAIM"]
+    assert "FOR UPDATE SKIP LOCKED" in str(claim.compile(dialect=POSTGRESQL))
 
 
 @pytest.mark.parametrize("name", sorted(metadata.tables))
@@ -47,19 +47,32 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
         assert str(made.compile(dialect=POSTGRESQL))
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("name", "values", "index"),
     [
         (
-            "run_claims.OLDEST_READY",
-            {"now": 0, "total": 1, "per_device": 1, "online": ["d-1", "d-2"]},
-            "runs_ready",
+            "run_claims.READY",
+            {"now": 0, "devices": ["d-1", "d-2"], "settled": 1, "held": 0, "busy_agents": []},
+            "runs_queued",
         ),
-        ("run_claims.LEFT_BEHIND", {"boot": "b"}, "runs_"),
+        ("run_recovery.LEFT_BEHIND", {"boot": "b", "is_alone": 1, "dead": []}, "runs_"),
+        ("run_pauses.LATE", {"now": 0}, "runs_late"),
+        ("run_pauses.PAUSED_RUNS", {"pause": "drain"}, "runs_paused"),
+        ("run_pauses.AWAITED_DEVICES", {}, "runs_paused"),
+        ("agent_states.NEXT_BACK", {}, "agent_states_recovery"),
         ("calls.OPEN_CALLS", {"run": "r"}, "run_calls_open"),
         ("calls.OPEN_CALLS_OF_UNIT", {"run": "r", "unit": "u"}, "run_calls_open"),
         ("devices.OWNER_OF_TOKEN", {"hash": b""}, "sqlite_autoindex_device_tokens"),
         ("agents.PRESENT_AGENTS", {}, "runs_agent"),
+        ("schedule_rows.DUE", {"now": 0, "most": 1}, "schedules_due"),
+        ("schedule_rows.NEXT_DUE", {"now": 0}, "schedules_due"),
+        ("schedule_rows.UNPLANNED", {"most": 1}, "schedules_unplanned"),
+        ("schedule_rows.SCHEDULES_OF", {"agent": "a"}, "schedules_agent"),
+        ("standings.LIVE_RUNS", {"listed": ["s-1", "s-2"]}, "runs_of_schedule"),
+        ("standings.WAITING_FOR_DEVICES", {"listed": ["d-1", "d-2"]}, "runs_queued"),
+        ("scheduled_runs.FIRED", {"agent": "a", "keys": ["k", "l"]}, "agent_id=? AND fire_key=?"),
+        ("fire_rows.MISSED", {"runs": ["r-1", "r-2"]}, "schedule_fires_run"),
     ],
 )
 def test_a_frequent_statement_uses_an_index(

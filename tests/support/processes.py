@@ -9,11 +9,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import DEVNULL
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import httpx2
-from anyio.abc import Process
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 60.0  # a busy machine
@@ -41,6 +40,38 @@ def model_at(base_url: str) -> str:
     return f'[model]\nkind = "openai"\nbase_url = "{base_url}"\nname = "oracle"\n'
 
 
+class Running(Protocol):
+    """A process of ours; ``anyio.abc.Process`` is one."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None:
+        """``None`` while it runs; negative: the signal that ended it."""
+        ...
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        ...
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        ...
+
+    async def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        ...
+
+
+async def spawn(words: list[str], log: Path) -> Running:
+    """``python -m`` with *words*; what it says goes to the end of *log*."""
+    with log.open("ab") as output:
+        return await anyio.open_process(
+            [sys.executable, "-m", *words], stdin=DEVNULL, stdout=output, stderr=output, cwd=ROOT
+        )
+
+
 class Program:
     """One of our programs, run again after it was killed as often as needed."""
 
@@ -48,15 +79,14 @@ class Program:
         self._log = folder / log
         self._state = state or folder
         self.words = words
-        self.process: Process | None = None
+        self.process: Running | None = None
 
     async def start(self) -> None:
         """Start it; it is not necessarily ready by then."""
-        command = [sys.executable, "-m", "hub", "--state", str(self._state), *self.words]
-        with self._log.open("ab") as output:
-            self.process = await anyio.open_process(
-                command, stdin=DEVNULL, stdout=output, stderr=output, cwd=ROOT
-            )
+        self.process = await self._spawn(["--state", str(self._state), *self.words], self._log)
+
+    async def _spawn(self, words: list[str], log: Path) -> Running:
+        return await spawn(["hub", *words], log)
 
     @property
     def pid(self) -> int:
@@ -105,17 +135,21 @@ class HubProcess(Program):
 
     async def start(self) -> None:
         """Start it and wait until it takes work."""
+        assert await self.comes_up(), self.log()
+
+    async def comes_up(self) -> bool:
+        """Start it and wait until it takes work; false when it ended before that."""
         await super().start()
         assert self.process is not None
         with anyio.fail_after(START_TIMEOUT_S):
-            while True:
-                assert self.process.returncode is None, self.log()
+            while self.process.returncode is None:
                 try:
                     if (await self.ask("GET", "/readyz")).status_code == 200:
-                        return
+                        return True
                 except (httpx2.TransportError, OSError):
                     pass
                 await anyio.sleep(POLL_S)
+        return False
 
     async def ask(self, method: str, path: str, **options: Any) -> httpx2.Response:
         """One request over the Unix socket."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import anyio
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.protocol import State
 
 from protocol.errors import CloseCode
@@ -60,8 +60,9 @@ class Wire:
                     await device.close(CloseCode.RESTARTING)
                 else:
                     device.transport.abort()
-        except (OSError, ConnectionClosed):
-            pass  # the hub is away: the device hears a close and comes back
+        except (OSError, WebSocketException):  # the hub is away: the device hears a close and comes back
+            if self.tells_restart:
+                await device.close(CloseCode.RESTARTING)
 
     async def _pump(self, source: Any, target: Any, direction: Direction, ends: anyio.CancelScope) -> None:
         try:

@@ -25,6 +25,7 @@ from protocol.work import AgentComplete, AgentData, AgentManifest, Answer, FileP
 from storage.store import (
     AgentRow,
     DeclaredAgent,
+    Gates,
     RunRow,
     Store,
     UnitRow,
@@ -96,7 +97,10 @@ class Bench:
     model: KeywordModel = field(default_factory=KeywordModel)
     links: dict[DeviceId, DeviceLink] = field(default_factory=dict)
     run_timeout_s: float = 3600.0
+    device_grace_s: float = 0.0
     max_sends: int = 5
+    is_disk_full: bool = False
+    looked: int = 0
 
     def __post_init__(self) -> None:
         chance = SeededChance()
@@ -117,19 +121,35 @@ class Bench:
             watch=self.watch,
             clock=self.clock,
             chance=chance,
-            run_timeout_s=self.run_timeout_s,
+            device_grace_s=self.device_grace_s,
         )
         self.dispatcher = Dispatcher(
             store=self.store,
             lifecycle=self.lifecycle,
             runner=self.runner,
             extractor=extractor,
-            online=lambda: list(self.links),
+            links=self._look,
             clock=self.clock,
+            chance=chance,
             metrics=self.metrics,
             ids=self.ids,
             boot_id=BOOT,
+            run_timeout_s=self.run_timeout_s,
+            is_disk_full=lambda: self.is_disk_full,
         )
+
+    async def looks(self) -> None:
+        """Wait until the dispatcher has looked twice: what the first look led to is done by then."""
+        for _ in range(2):
+            before = self.looked
+            with anyio.fail_after(10):
+                while self.looked == before:
+                    self.dispatcher.look_again()
+                    await anyio.lowlevel.checkpoint()
+
+    def _look(self) -> list[DeviceLink]:
+        self.looked += 1
+        return list(self.links.values())
 
     def connect(self, **options: object) -> FakeLink:
         """A modern device that takes everything, unless *options* say otherwise."""
@@ -141,15 +161,17 @@ class Bench:
 
     async def claim(self) -> RunOrder:
         """The next run, claimed."""
-        row = await self.store.write(
-            runs.claim_run,
+        there = frozenset(self.links)
+        claimed = await self.store.write(
+            runs.claim_runs,
             boot_id=BOOT,
-            online=list(self.links),
-            lease_until=2**52,
+            gates=Gates(online=there, settled=there),
+            lease_ms=30_000,
             at=int(self.clock.now().timestamp() * 1000),
+            most=1,
         )
-        assert row is not None, "nothing can be claimed"
-        return order_of(row)
+        assert claimed, "nothing can be claimed"
+        return order_of(claimed[0])
 
     async def run(self, interrupt: Interrupt | None = None) -> RunRow:
         """Queue a run, or take the one that waits, and execute it to the end of this attempt."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from fastapi import FastAPI, Response
 
-from hub.ops.api import agents, devices, runs, system, tokens
+from hub.ops.api import agents, devices, runs, schedules, system, tokens
 from hub.ops.api.errors import answer_errors
 from hub.ops.events import Streams
 from hub.ops.facade import HubFacade
@@ -29,7 +29,7 @@ def make_application(
     app.state.hub = hub
     app.state.streams = streams
     answer_errors(app)
-    for noun in (system, devices, agents, runs, tokens):
+    for noun in (system, devices, agents, schedules, runs, tokens):
         app.include_router(noun.router)
     if metrics is not None:
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from hub.ops.api.deps import Hub
-from hub.ops.facade import DeviceView, View
+from hub.ops.views import DeviceView, View
 
 router = APIRouter(prefix="/v1/devices", tags=["devices"])
 
@@ -17,4 +17,4 @@ class Devices(View):
 @router.get("")
 async def list_devices(hub: Hub) -> Devices:
     """All devices that are known, by name."""
-    return Devices(devices=tuple(await hub.devices()))
+    return Devices(devices=tuple(await hub.devices.all()))

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 
 from hub.ops.api.deps import Hub
-from hub.ops.facade import Health, Readiness, StatusView
+from hub.ops.views import Health, Readiness, StatusView
 
 router = APIRouter(tags=["system"])
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import StringConstraints
 
 from hub.ops.api.deps import Hub
-from hub.ops.facade import NewToken, TokenView, View
+from hub.ops.views import NewToken, TokenView, View
 
 router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
 
@@ -26,17 +26,17 @@ class Tokens(View):
 @router.get("")
 async def list_tokens(hub: Hub) -> Tokens:
     """All tokens, revoked ones too, newest first."""
-    return Tokens(tokens=tuple(await hub.tokens()))
+    return Tokens(tokens=tuple(await hub.tokens.all()))
 
 
 @router.post("", status_code=201)
 async def create_token(hub: Hub, wanted: TokenRequest, response: Response) -> NewToken:
     """Make a token. This answer is the only one that bears it."""
     response.headers["cache-control"] = "no-store"
-    return await hub.create_token(wanted.device)
+    return await hub.tokens.create(wanted.device)
 
 
 @router.delete("/{token_id}")
 async def revoke_token(hub: Hub, token_id: str) -> TokenView:
     """Revoke a token; doing it twice is no error."""
-    return await hub.revoke_token(token_id)
+    return await hub.tokens.revoke(token_id)

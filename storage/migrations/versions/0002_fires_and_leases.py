@@ -1,18 +1,15 @@
-"""What a schedule decided, who may decide, and how far agents got; when schedules and units were at what.
+"""What a schedule decided, and who may decide; when schedules, agents and units are at what.
 
 A released revision is never edited.
 """
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects import postgresql
 
 revision = "0002"
 down_revision = "0001"
 
 INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-DOC = sa.Text().with_variant(postgresql.JSONB(), "postgresql")
-FLAG = sa.Boolean().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
@@ -57,25 +54,6 @@ def upgrade() -> None:
     )
     _index("schedule_fires_run", "schedule_fires", "run_id", where="run_id IS NOT NULL")
     _index("schedule_fires_decided", "schedule_fires", "decided_at")
-    op.create_table(
-        "checkpoints",
-        sa.Column("agent_id", sa.Text(), nullable=False),
-        sa.Column("scope", sa.Text(), nullable=False),
-        sa.Column("sequence_number", INT, server_default=sa.text("0"), nullable=False),
-        sa.Column("is_recoverable", FLAG, server_default=sa.true(), nullable=False),
-        sa.Column("state_data", DOC, server_default=sa.text("'{}'"), nullable=False),
-        sa.Column("fence", INT, server_default=sa.text("0"), nullable=False),
-        sa.Column("created_at", INT, nullable=False),
-        sa.CheckConstraint("is_recoverable IN (0, 1)", name=op.f("ck_checkpoints_is_recoverable")).ddl_if(
-            dialect="sqlite"
-        ),
-        sa.ForeignKeyConstraint(
-            ["agent_id"], ["agents.id"], name=op.f("fk_checkpoints_agent_id"), ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("agent_id", "scope", name=op.f("pk_checkpoints")),
-        sqlite_strict=True,
-        sqlite_with_rowid=False,
-    )
     op.add_column("schedules", sa.Column("due_at", INT))
     op.drop_index("schedules_due", table_name="schedules")
     _index("schedules_due", "schedules", "due_at", where="enabled AND due_at IS NOT NULL")
@@ -87,6 +65,7 @@ def upgrade() -> None:
         "schedule_id",
         where="schedule_id IS NOT NULL AND state IN ('QUEUED', 'PREPARING', 'RUNNING', 'PAUSED')",
     )
+    _index("runs_queued", "runs", "device_id", "trigger_kind", where="state = 'QUEUED'")
     _index(
         "runs_late",
         "runs",

@@ -8,7 +8,9 @@ import anyio.from_thread
 import pytest
 from click.testing import CliRunner, Result
 
+from hub.cli import show
 from hub.cli.app import hub as command
+from tests.support.clock import FakeClock
 from tests.support.facade import FakeHub, serving
 
 Hub = Callable[..., Result]
@@ -24,6 +26,7 @@ def state(tmp_path: Path) -> Path:
 def hub(state: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     """The command ``hub`` with *state* as its folder."""
     monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setattr(show, "clock", FakeClock())
 
     def run(*words: str, **given: str) -> Result:
         return CliRunner().invoke(command, ["--state", str(state), *words], **given)  # type: ignore[arg-type]

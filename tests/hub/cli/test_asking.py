@@ -17,6 +17,16 @@ def test_status_fits_on_one_screen(hub: Hub, served: FakeHub) -> None:
     assert "1 h 2 min" in told
     assert "1 RUNNING, 4 COMPLETED" in told
     assert all(len(line) <= 80 for line in told.splitlines())
+    assert "held back" not in told
+
+
+def test_status_says_what_is_held_back_and_what_is_not(hub: Hub, served: FakeHub) -> None:
+    served.held_back = "held back until 11:46 UTC after 8 starts"
+    assert f"{served.held_back}; not so a run started by hand" in hub("status").stdout
+
+
+def test_a_device_that_is_connected_is_seen_now(hub: Hub, served: FakeHub) -> None:
+    assert hub("devices").stdout.splitlines()[1].split() == ["desk", "yes", "linux", "now"]
 
 
 @pytest.mark.parametrize(
@@ -26,9 +36,21 @@ def test_status_fits_on_one_screen(hub: Hub, served: FakeHub) -> None:
         (["devices"], "hub.devices/1"),
         (["agents"], "hub.agents/1"),
         (["agents", "notes"], "hub.agent/1"),
+        (["agents", "show", "notes"], "hub.agent/1"),
+        (["agents", "next"], "hub.next/1"),
+        (["agents", "next", "notes"], "hub.next/1"),
+        (["agents", "pause", "notes"], "hub.agent/1"),
+        (["agents", "resume", "notes"], "hub.agent/1"),
+        (
+            ["agents", "backfill", "notes", "--from", "2026-01-01", "--to", "2026-01-03", "--yes"],
+            "hub.backfill/1",
+        ),
         (["runs"], "hub.runs/1"),
         (["runs", "ls", "--agent", "notes"], "hub.runs/1"),
         (["runs", "show", "r-1"], "hub.run/1"),
+        (["runs", "cancel", "r-1"], "hub.run/1"),
+        (["runs", "pause", "r-1"], "hub.run/1"),
+        (["runs", "rerun", "r-1"], "hub.run/1"),
         (["run", "notes"], "hub.run/1"),
         (["token"], "hub.tokens/1"),
         (["token", "create", "--device", "desk"], "hub.token/1"),
@@ -69,13 +91,23 @@ def test_a_refusal_says_what_and_what_next(hub: Hub, served: FakeHub) -> None:
 
 def test_tables_elsewhere_than_on_a_terminal_are_plain_and_uncut(hub: Hub, served: FakeHub) -> None:
     told = hub("agents").stdout.splitlines()
-    assert told[0].split() == ["agent", "device", "connected", "schedule", "last", "run"]
-    assert told[1].startswith("notes  desk    yes        0 7 * * 1-5  2026-01-05 09:00:00 success, 2 items")
+    assert told[0].split() == [
+        "agent",
+        "device",
+        "connected",
+        "schedule",
+        "next",
+        "(UTC)",
+        "last",
+        "run",
+        "(UTC)",
+    ]
+    assert told[1] == ("notes  desk    yes        0 7 * * 1-5  01-06 06:00  01-05 09:00 success, 2 items")
 
 
 def test_one_run_is_shown_with_its_files_and_errors(hub: Hub, served: FakeHub) -> None:
     result = hub("runs", "show", "r-1")
-    assert "b.md  FAILED  0      not text" in result.stdout
+    assert "b.md  FAILED         0          -  not text" in result.stdout
     assert "not_convertible: b.md: not text" in result.stderr
 
 
@@ -141,7 +173,7 @@ def test_a_token_is_revoked_only_when_somebody_says_so(hub: Hub, served: FakeHub
     assert hub("token", "revoke", "t-1").exit_code == 2
     assert hub("token", "ls").stdout.splitlines()[1].endswith("-")
     assert hub("token", "revoke", "t-1", "--yes").exit_code == 0
-    assert hub("token", "ls").stdout.splitlines()[1].endswith("2026-01-05 09:00:00")
+    assert hub("token", "ls").stdout.splitlines()[1].endswith("2026-01-05 09:00:00 UTC")
 
 
 def test_a_name_cannot_drive_the_terminal(hub: Hub, served: FakeHub) -> None:

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from protocol.lifecycles import RunState
-from tests.support.facade import FakeHub, make_run, steps
+from tests.support.facade import FakeHub, make_decision, make_run, make_schedule, steps
 
 
 def _on_a_terminal(state: Path, *words: str) -> str:
@@ -31,6 +33,35 @@ def _on_a_terminal(state: Path, *words: str) -> str:
 def test_a_table_fits_the_terminal_and_is_whole(state: Path, served: FakeHub) -> None:
     told = _on_a_terminal(state, "agents")
     assert "notes" in told
+    assert all(len(line) <= 80 for line in told.splitlines())
+
+
+def test_a_note_that_is_long_is_wrapped_and_the_other_columns_are_not(state: Path, served: FakeHub) -> None:
+    served.newest = [
+        make_run(
+            "0197a3c4-5b6d-7e8f-9012-3456789abcde",
+            waiting_for="device desk is offline since 09:14",
+            missed_because="2 missed: device desk was offline",
+        )
+    ]
+    header, *lines = _on_a_terminal(state, "runs").splitlines()
+    note = header.index("note")
+    run, agent, stands, day, *rest = lines[0][:note].split()
+    assert (run, agent, stands, rest) == ("789abcde", "notes", "QUEUED", ["09:00", "0/3", "0"])
+    assert day.endswith("01-05")  # with its year, by the clock of the machine that tests
+    assert " ".join(line[note:].strip() for line in lines).startswith("device desk is offline since 09:14; 2")
+    assert all(len(line) <= 80 for line in lines)
+
+
+@pytest.mark.parametrize("words", [("agents", "next", "notes"), ("runs", "show", "r-1")])
+def test_what_is_told_at_length_fits_the_terminal_too(
+    state: Path, served: FakeHub, words: tuple[str, ...]
+) -> None:
+    shift = "02:30 does not exist that night; fires at 03:00"
+    fire = {"at": "2026-03-29T01:00:00Z", "local": "2026-03-29T03:00:00+02:00", "shift": shift}
+    served.schedule = make_schedule(next_fires=[fire])
+    served.decided = [make_decision("coalesced", "one run stands for them: device desk was offline", fires=2)]
+    told = _on_a_terminal(state, *words)
     assert all(len(line) <= 80 for line in told.splitlines())
 
 

@@ -17,14 +17,7 @@ from hub.ops.server import Listening
 from hub.ops.sockets import AnotherHub, CannotListen, listen_on_unix
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.lifecycles import RunState
-from tests.support.facade import FakeHub, make_run, serving, steps
-
-
-@asynccontextmanager
-async def _over_unix(listening: Listening) -> AsyncIterator[httpx2.AsyncClient]:
-    transport = httpx2.AsyncHTTPTransport(uds=str(listening.unix))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://hub") as client:
-        yield client
+from tests.support.facade import FakeHub, make_run, over_unix, serving, steps
 
 
 @asynccontextmanager
@@ -41,7 +34,7 @@ def test_the_fake_hub_keeps_the_contract() -> None:
 async def test_every_noun_can_be_read_over_both_sockets(tmp_path: Path) -> None:
     async with (
         serving(FakeHub(), tmp_path) as listening,
-        _over_unix(listening) as unix,
+        over_unix(listening) as unix,
         _over_tcp(listening) as tcp,
     ):
         for client in (unix, tcp):
@@ -68,7 +61,7 @@ async def test_health_and_readiness_say_it_in_their_status(tmp_path: Path) -> No
 
 
 async def test_a_run_is_started_once_for_each_idempotency_key(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, _over_unix(listening) as client:
+    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
         first = await client.post("/v1/agents/notes/runs", headers={"idempotency-key": "k"})
         again = await client.post("/v1/agents/notes/runs", headers={"idempotency-key": "k"})
         other = await client.post("/v1/agents/notes/runs")
@@ -77,7 +70,7 @@ async def test_a_run_is_started_once_for_each_idempotency_key(tmp_path: Path) ->
 
 
 async def test_a_token_is_made_shown_once_and_revoked(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, _over_unix(listening) as client:
+    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
         made = await client.post("/v1/tokens", json={"device": "desk"})
         assert (made.status_code, made.headers["cache-control"]) == (201, "no-store")
         assert made.json()["token"] == "hub_dev_shown-once"
@@ -101,7 +94,7 @@ async def test_a_token_is_made_shown_once_and_revoked(tmp_path: Path) -> None:
 async def test_a_refusal_is_a_problem_with_a_stable_code(
     tmp_path: Path, path: str, status: int, code: str
 ) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, _over_unix(listening) as client:
+    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
         answer = await client.get(path)
     assert answer.headers["content-type"] == "application/problem+json"
     told = answer.json()
@@ -117,7 +110,7 @@ def test_each_error_code_has_the_status_of_the_catalogue() -> None:
 async def test_a_fault_in_the_hub_is_a_500_without_its_message(tmp_path: Path) -> None:
     hub = FakeHub()
     hub.broken = RuntimeError("a token may be in here")
-    async with serving(hub, tmp_path) as listening, _over_unix(listening) as client:
+    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
         answer = await client.get("/v1/status")
         assert (answer.status_code, answer.json()["code"]) == (500, "internal")
         assert "a token" not in answer.text
@@ -126,7 +119,7 @@ async def test_a_fault_in_the_hub_is_a_500_without_its_message(tmp_path: Path) -
 
 
 async def test_openapi_is_served_and_nothing_around_it_is(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, _over_unix(listening) as client:
+    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
         document = (await client.get("/v1/openapi.json")).json()
         assert "/v1/agents/{name}/runs" in document["paths"]
         assert (await client.get("/redoc")).status_code == 404
@@ -136,6 +129,13 @@ async def test_nothing_is_changed_over_tcp(tmp_path: Path) -> None:
     async with serving(FakeHub(), tmp_path) as listening, _over_tcp(listening) as client:
         for method, path in (
             ("POST", "/v1/agents/notes/runs"),
+            ("POST", "/v1/agents/notes/pause"),
+            ("POST", "/v1/agents/notes/resume"),
+            ("POST", "/v1/agents/notes/backfill"),
+            ("POST", "/v1/runs/r-1/cancel"),
+            ("POST", "/v1/runs/r-1/pause"),
+            ("POST", "/v1/runs/r-1/resume"),
+            ("POST", "/v1/runs/r-1/rerun"),
             ("POST", "/v1/tokens"),
             ("DELETE", "/v1/tokens/t-1"),
         ):
@@ -165,7 +165,7 @@ async def test_a_body_beyond_the_limit_is_refused_told_or_untold(tmp_path: Path)
         for _ in range(30):
             yield b" " * 100
 
-    async with serving(FakeHub(), tmp_path) as listening, _over_unix(listening) as client:
+    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
         told = await client.post("/v1/tokens", content=b"x" * 2_001)
         untold = await client.post(
             "/v1/tokens", content=chunked(), headers={"content-type": "application/json"}
@@ -177,7 +177,7 @@ async def test_a_body_beyond_the_limit_is_refused_told_or_untold(tmp_path: Path)
 async def test_a_run_is_followed_to_its_end(tmp_path: Path) -> None:
     hub = FakeHub()
     hub.progress = steps(make_run(state=RunState.RUNNING), make_run(state=RunState.COMPLETED))
-    async with serving(hub, tmp_path) as listening, _over_unix(listening) as client:
+    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
         answer = await client.get("/v1/runs/r-1/events")
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.text.count("event: progress\n") == 2
@@ -187,7 +187,7 @@ async def test_a_run_is_followed_to_its_end(tmp_path: Path) -> None:
 async def test_a_follower_who_leaves_is_noticed(tmp_path: Path) -> None:
     hub = FakeHub()
     hub.progress, hub.goes_on = steps(make_run()), True
-    async with serving(hub, tmp_path) as listening, _over_unix(listening) as client:
+    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
         async with client.stream("GET", "/v1/runs/r-1/events") as answer:
             lines = answer.aiter_lines()
             await anext(lines)
@@ -200,7 +200,7 @@ async def test_followers_beyond_the_limit_are_refused(tmp_path: Path) -> None:
     hub.progress, hub.goes_on = steps(make_run()), True
     async with (
         serving(hub, tmp_path, event_streams=1) as listening,
-        _over_unix(listening) as client,
+        over_unix(listening) as client,
         client.stream("GET", "/v1/runs/r-1/events") as answer,
     ):
         lines = answer.aiter_lines()
@@ -215,7 +215,7 @@ async def test_open_streams_do_not_hold_up_the_end(tmp_path: Path) -> None:
     ended = anyio.Event()
 
     async def follow(listening: Listening) -> None:
-        async with _over_unix(listening) as client:
+        async with over_unix(listening) as client:
             await client.get("/v1/runs/r-1/events", timeout=None)
             ended.set()
 

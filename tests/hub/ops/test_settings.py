@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from hub.ops import settings as module
 from hub.ops.address import Address
 from hub.ops.problems import Problem, SettingsInvalid, Severity
+from hub.ops.schedule_settings import ScheduleTable
 from hub.ops.secret import SecretRef
 from hub.ops.settings import (
     LocalModelSettings,
@@ -17,7 +18,9 @@ from hub.ops.settings import (
     check_settings,
     load_settings,
 )
+from hub.ops.values import Table
 from protocol.tables import TableName
+from tests.support.clock import FakeClock
 
 ROOT = Path(__file__).parents[3]
 Check = Callable[..., list[str]]
@@ -38,7 +41,7 @@ def check(tmp_path: Path) -> Check:
     def problems(text: str, *, serving: bool = True, **environ: str) -> list[str]:
         file = tmp_path / "hub.toml"
         file.write_text(text, "utf-8")
-        found = check_settings(file, environ=environ, serving=serving).problems
+        found = check_settings(file, environ=environ, serving=serving, clock=FakeClock()).problems
         return [str(problem).removeprefix(f"{file}:") for problem in found]
 
     return problems
@@ -54,16 +57,26 @@ def test_the_sample_is_read_as_written(tmp_path: Path) -> None:
     assert settings.model.api_key == SecretRef(env="OPENAI_API_KEY")
     (agent,) = settings.agents
     assert agent.data_types == (TableName.TASKS, TableName.NOTES)
-    assert (agent.schedule, agent.timezone) == ("0 7 * * 1-5", "Europe/Berlin")
+    assert agent.schedule == ScheduleTable(cron="0 7 * * 1-5")
+    assert agent.timezone == "Europe/Berlin"
 
 
 def test_what_the_sample_has_commented_out_are_the_defaults(tmp_path: Path) -> None:
     told = (ROOT / "hub.toml").read_text()
-    section = told.split("# [limits]\n")[1]
-    lines = [line.removeprefix("# ") for line in section.splitlines()]
+    lines = [line.removeprefix("# ") for line in told[told.index("# [limits]") :].splitlines()]
     file = tmp_path / "hub.toml"
-    file.write_text("[limits]\n" + "\n".join(lines))
-    assert load_settings(file).limits == Settings().limits
+    file.write_text("\n".join(lines))
+    shown = load_settings(file)
+    assert shown == Settings()
+    assert shown.limits.model_fields_set == set(type(shown.limits).model_fields)
+    assert shown.retention.model_fields_set == set(type(shown.retention).model_fields)
+
+
+def test_each_schedule_that_the_sample_shows_can_be_used(check: Check) -> None:
+    lines = (ROOT / "hub.toml").read_text().splitlines()
+    shown = [line.removeprefix("# ") for line in lines if line.startswith("# schedule = ")]
+    assert len(shown) == 3
+    assert [check(AGENT + schedule) for schedule in shown] == [[], [], []]
 
 
 def test_an_empty_file_is_a_hub_without_a_model_on_loopback(tmp_path: Path) -> None:
@@ -104,7 +117,10 @@ def test_an_empty_file_is_a_hub_without_a_model_on_loopback(tmp_path: Path) -> N
             '[listen.devices]\naddress = "a:70000"',
             "2:11: error: listen.devices.address: a port is a number from 0 to 65535",
         ),
-        ('[storage]\nurl = "postgresql://db/hub"', "2:7: error: storage.url: only SQLite is served by now"),
+        ('[storage]\nurl = "mysql://db/hub"', "2:7: error: storage.url: not the address of a database"),
+        ('[storage]\nurl = "sqlite:hub.db"', "2:7: error: storage.url: not the address of a database"),
+        ("[storage]\nurl = 5", "2:7: error: storage.url: Input should be a valid string"),
+        ('[storage]\nurl = { evn = "X" }', "2:9: error: storage.url.evn: unknown key - did you mean 'env'?"),
         (
             '[model]\nkind = "openai"\nname = "m"\nbase_url = "host/v1"',
             "4:12: error: model.base_url: not the address of a web service",
@@ -147,6 +163,91 @@ def test_a_mistake_in_an_agent_is_told(check: Check, line: str, problem: str) ->
     key = line.split(" = ")[0]
     rest = "\n".join(other for other in AGENT.splitlines() if not other.startswith(f"{key} ="))
     assert any(problem in told for told in check(f"{rest}\n{line}\n"))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "problem"),
+    [
+        (
+            "5",
+            '7:12: error: agents.0.schedule: a cron expression or a table is expected - as in "0 9 * * 1-5"',
+        ),
+        ("{}", "7:12: error: agents.0.schedule: when it fires is missing - give one of cron, every_s and at"),
+        (
+            '{ cron = "@daily", every_s = 60 }',
+            "7:41: error: agents.0.schedule.every_s: there is cron already - keep one of them",
+        ),
+        (
+            '{ cron = "R 0 * * *" }',
+            "7:21: error: agents.0.schedule.cron: minute: 'R' is not a value",
+        ),
+        (
+            "{ every_s = 4 }",
+            "7:24: error: agents.0.schedule.every_s: Input should be greater than or equal to 5",
+        ),
+        ("{ evry_s = 4 }", "7:14: error: agents.0.schedule.evry_s: unknown key - did you mean 'every_s'?"),
+        (
+            "{ at = 2026-12-01T09:00:00 }",
+            "7:19: error: agents.0.schedule.at: a date, a time of day and its offset from UTC are expected"
+            " - as in 2026-12-01T09:00:00+01:00, without quotes",
+        ),
+        (
+            '{ every_s = 60, overlap = "skp" }',
+            "7:38: error: agents.0.schedule.overlap: Input should be 'skip', 'queue_one', 'queue_all', "
+            "'cancel_running' or 'allow' - did you mean 'skip'?",
+        ),
+        (
+            '{ every_s = 60, catch_up = "all" }',
+            "7:39: error: agents.0.schedule.catch_up: how old a fire may be is missing"
+            " - give catch_up_window_s too",
+        ),
+        (
+            '{ every_s = 60, catch_up = "none", catch_up_window_s = 60 }',
+            "7:67: error: agents.0.schedule.catch_up_window_s: nothing is caught up",
+        ),
+        (
+            "{ every_s = 60, jitter_s = 30 }",
+            "7:39: error: agents.0.schedule.jitter_s: the runs of two fires could change places"
+            " - less than half of 0:01:00, its shortest time between two",
+        ),
+        (
+            '{ cron = "*/10,*/15 * * * *", jitter_s = 150 }',
+            "7:53: error: agents.0.schedule.jitter_s: the runs of two fires could change places"
+            " - less than half of 0:05:00, its shortest time between two",
+        ),
+        (
+            "{ every_s = 60, jitter_s = 5, exact = true }",
+            "7:50: error: agents.0.schedule.exact: what is exact",
+        ),
+    ],
+)
+def test_a_mistake_in_a_schedule_is_told_where_it_stands(check: Check, schedule: str, problem: str) -> None:
+    (told,) = check(f"{AGENT}schedule = {schedule}\n")
+    assert told.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "kind", "jitter"),
+    [
+        ('"0 9 * * 1-5"', "cron", 0),
+        ('"0 * * * *"', "cron", 120),
+        ('"@hourly"', "cron", 120),
+        ('"0 */2 * * *"', "cron", 120),
+        ('{ cron = "0 * * * *", exact = true }', "cron", 0),
+        ('{ cron = "0 * * * *", jitter_s = 30 }', "cron", 30),
+        ('"30 * * * *"', "cron", 0),
+        ("{ every_s = 900, jitter_s = 60 }", "every", 60),
+        ("{ at = 2026-12-01T09:00:00+01:00 }", "at", 0),
+    ],
+)
+def test_what_fires_at_the_top_of_the_hour_is_spread_unless_it_is_exact(
+    tmp_path: Path, schedule: str, kind: str, jitter: float
+) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_text(f"{AGENT}schedule = {schedule}\n")
+    found = load_settings(file).agents[0].schedule
+    assert found is not None
+    assert (found.kind, found.jitter) == (kind, jitter)
 
 
 def test_all_mistakes_are_told_at_once_in_order(check: Check) -> None:
@@ -226,7 +327,23 @@ def test_a_secret_has_one_place(check: Check) -> None:
 
 def test_two_day_fields_of_a_schedule_are_a_warning(check: Check) -> None:
     (told,) = check(AGENT + 'schedule = "0 0 13 * 5"')
-    assert told.startswith("7:12: warning: agents.0.schedule: fires when")
+    assert told.startswith("7:12: warning: agents.0.schedule: day-of-month and day-of-week are OR-ed")
+    (told,) = check(AGENT + 'schedule = { cron = "0 0 13 * 5" }')
+    assert told.startswith("7:21: warning: agents.0.schedule.cron: day-of-month and")
+
+
+def test_an_instant_that_is_past_is_a_warning(check: Check) -> None:
+    (told,) = check(AGENT + "schedule = { at = 2020-12-01T09:00:00Z }")
+    assert told.startswith("7:19: warning: agents.0.schedule.at: lies in the past; it will not fire by")
+
+
+@pytest.mark.parametrize("overlap", ["skip", "queue_one", "cancel_running"])
+def test_all_that_was_missed_cannot_be_made_up_for_where_one_run_waits(check: Check, overlap: str) -> None:
+    everything = 'cron = "0 7 * * *", catch_up = "all", catch_up_window_s = 259200'
+    (told,) = check(f'{AGENT}schedule = {{ {everything}, overlap = "{overlap}" }}')
+    assert f'warning: agents.0.schedule.catch_up: with overlap = "{overlap}" one run stands' in told
+    assert 'write overlap = "queue_all"' in told
+    assert check(f'{AGENT}schedule = {{ {everything}, overlap = "queue_all" }}') == []
 
 
 def test_text_that_is_not_utf_8_is_told_where_it_stops_being_so(tmp_path: Path) -> None:
@@ -255,6 +372,6 @@ def test_the_keys_of_every_table_are_known_to_the_hints() -> None:
     def below(model: type[BaseModel]) -> set[type[BaseModel]]:
         return {model}.union(*(below(inner) for inner in model.__subclasses__()))
 
-    abstract = {module.Table, module.Listener, module.ModelTuning}
+    abstract = {Table, module.Listener, module.ModelTuning}
     known = {model for models in module._TABLES.values() for model in models}
-    assert known == (below(module.Table) | {SecretRef}) - abstract
+    assert known == (below(Table) | {SecretRef}) - abstract

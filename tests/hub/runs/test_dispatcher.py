@@ -2,17 +2,25 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import anyio
 import pytest
+import sqlalchemy as sa
 
 from hub.agents.declared import reconcile
+from hub.extraction.model import ModelExhausted
 from hub.runs import dispatcher
+from hub.runs.interrupt import Interrupt
+from hub.runs.order import RunOrder
+from protocol.errors import DeviceGone, IllegalTransition
+from protocol.handshake import HeldRun
 from protocol.ids import RunId
-from protocol.lifecycles import PauseReason, RunState
-from protocol.work import AgentComplete, AgentManifest
-from storage.store import Busy, RunRow, runs
+from protocol.lifecycles import PauseReason, RunEvent, RunState
+from protocol.work import AgentCancel, AgentComplete, AgentManifest
+from storage.schema import runs as run_table
+from storage.store import AgentRow, Busy, RunRow, Store, agent_states, agents, runs
 from tests.support.runs import Bench, folder, titles
 
 
@@ -51,6 +59,7 @@ async def test_a_device_works_on_one_run_at_a_time(bench: Bench) -> None:
     bench.connect(runs=[[AgentManifest(run_id="r", last=False)], *folder(a="- [ ] one")])
     async with served(bench):
         first = await bench.dispatcher.submit(bench.agent)
+        bench.clock.advance(0.001)
         second = await bench.dispatcher.submit(bench.agent)
         await until(bench, first.id, lambda row: row.state is RunState.RUNNING)
 
@@ -117,16 +126,16 @@ async def test_a_database_that_is_busy_for_a_while_stops_nothing(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "POLL_S", 0.01)
-    claim = runs.claim_run
+    claim = runs.claim_runs
     refused: list[bool] = []
 
-    def refuse_once(*args: Any, **given: Any) -> RunRow | None:
+    def refuse_once(*args: Any, **given: Any) -> list[RunRow]:
         if not refused:
             refused.append(True)
             raise Busy("somebody holds the file")
         return claim(*args, **given)
 
-    monkeypatch.setattr(runs, "claim_run", refuse_once)
+    monkeypatch.setattr(runs, "claim_runs", refuse_once)
     bench.connect(runs=folder(a="- [ ] one"))
     async with served(bench):
         run = await bench.dispatcher.submit(bench.agent)
@@ -164,3 +173,204 @@ async def test_a_paused_run_goes_on_when_its_device_is_back(bench: Bench) -> Non
         bench.dispatcher.look_again()
         await until(bench, run.id, lambda row: row.state is RunState.COMPLETED)
     assert titles(back) == ["two"]
+
+
+async def test_a_fired_run_leaves_a_device_that_has_just_connected_in_peace(bench: Bench) -> None:
+    fired = await bench.dispatcher.submit(bench.agent)
+    await bench.store.write(set_columns, fired.id, trigger_kind="schedule")
+    bench.connect(runs=folder(a="- [ ] one"))
+    await bench.dispatcher.open_gates()
+
+    assert bench.dispatcher.arrivals.settled() == frozenset()
+    bench.clock.advance(5)
+    assert bench.dispatcher.arrivals.settled() == bench.dispatcher.arrivals.online != frozenset()
+
+
+async def test_nothing_starts_while_the_disk_is_nearly_full(store: Store, agent: AgentRow) -> None:
+    bench = Bench(store, agent, is_disk_full=True)
+    bench.connect(runs=folder(a="- [ ] one"))
+    async with served(bench):
+        run = await bench.dispatcher.submit(bench.agent)
+        await bench.looks()
+        assert (await bench.row(run.id)).state is RunState.QUEUED
+
+        bench.is_disk_full = False
+        bench.dispatcher.look_again()
+        await until(bench, run.id, lambda row: row.state is RunState.COMPLETED)
+
+
+async def test_a_run_is_paused_and_resumed_by_a_person_wherever_it_stands(bench: Bench) -> None:
+    manifest, first, second, end = folder(a="- [ ] one", b="- [ ] two")[0]
+    waiting = await bench.dispatcher.submit(bench.agent)
+    paused = await bench.dispatcher.pause(waiting.id, actor="anna")
+    assert (paused.state, paused.pause_reason) == (RunState.PAUSED, PauseReason.USER)
+
+    link = bench.connect(runs=[[manifest, first], [manifest, second, end]])
+    async with served(bench):
+        await bench.dispatcher.resume(waiting.id, actor="anna")
+        await bench.settled("a.md")
+        await bench.dispatcher.pause(waiting.id, actor="anna")
+        await until(bench, waiting.id, lambda row: row.pause_reason is PauseReason.USER)
+
+        await bench.dispatcher.resume(waiting.id, actor="anna")
+        done = await until(bench, waiting.id, lambda row: row.state is RunState.COMPLETED)
+    assert (titles(link), done.items_created) == (["one", "two"], 2)
+
+
+async def test_only_what_a_person_paused_is_resumed_by_one(bench: Bench) -> None:
+    waiting = await bench.dispatcher.submit(bench.agent)
+    with pytest.raises(IllegalTransition, match="was not paused by anybody: it is QUEUED"):
+        await bench.dispatcher.resume(waiting.id, actor="anna")
+
+
+async def test_a_run_is_run_again_under_a_name_of_its_own(bench: Bench) -> None:
+    bench.connect(runs=folder(a="- [ ] one") * 2)
+    old = await bench.run()
+    again = await bench.dispatcher.rerun(old.id, actor="anna")
+    assert (again.trigger_kind, again.rerun_of, again.state) == ("rerun", old.id, RunState.QUEUED)
+    done = await bench.run()
+    assert (done.id, done.units_skipped, done.items_created) == (again.id, 1, 0)
+
+
+async def test_an_agent_that_is_paused_starts_nothing_until_it_is_resumed(bench: Bench) -> None:
+    bench.connect(runs=folder(a="- [ ] one"))
+    assert await bench.dispatcher.pause_agent(bench.agent.id, actor="anna")
+    async with served(bench):
+        run = await bench.dispatcher.submit(bench.agent)
+        await bench.looks()
+        assert (await bench.row(run.id)).state is RunState.QUEUED
+
+        assert await bench.dispatcher.resume_agent(bench.agent.id, actor="anna")
+        await until(bench, run.id, lambda row: row.state is RunState.COMPLETED)
+    assert not await bench.dispatcher.resume_agent(bench.agent.id, actor="anna")
+
+
+async def test_an_exhausted_agent_works_again_when_its_quota_is_back(bench: Bench) -> None:
+    bench.model.errors["riddle"] = ModelExhausted("429", reason="rate_limit", retry_after_s=90)
+    bench.connect(runs=folder(a="A riddle to read.") * 2)
+    async with served(bench):
+        run = await bench.dispatcher.submit(bench.agent)
+        await until(bench, run.id, lambda row: row.pause_reason is PauseReason.EXHAUSTED)
+        bench.clock.advance(89)
+        await bench.dispatcher.open_gates()
+        assert (await bench.row(run.id)).state is RunState.PAUSED
+
+        del bench.model.errors["riddle"]
+        bench.clock.advance(1)
+        bench.dispatcher.look_again()
+        await until(bench, run.id, lambda row: row.state is RunState.COMPLETED)
+    agent = await bench.store.read(agents.get_agent, bench.agent.id)
+    assert agent.availability == "available"
+
+
+async def test_a_run_that_did_not_start_in_time_or_paused_too_long_is_given_up(bench: Bench) -> None:
+    late = await bench.dispatcher.submit(bench.agent)
+    at = int(bench.clock.now().timestamp() * 1000)
+    await bench.store.write(set_columns, late.id, start_deadline_at=at + 1_000)
+    gone = DeviceGone("the connection was cut", dispatched=True)
+    bench.clock.advance(0.5)
+    bench.connect(runs=[[folder(a="- [ ] one")[0][0], gone]])
+    left = await bench.dispatcher.submit(bench.agent)
+    await bench.store.write(set_columns, left.id, priority=1)
+    await bench.run()
+    bench.links.clear()
+
+    bench.clock.advance(7 * 86_400)
+    await bench.dispatcher.open_gates()
+
+    first, second = await bench.row(late.id), await bench.row(left.id)
+    assert (first.state, first.reason) == (RunState.CANCELLED, "start_deadline")
+    assert (second.state, second.reason) == (RunState.FAILED, "paused_too_long")
+
+
+async def test_a_device_is_told_which_of_its_runs_it_need_not_go_on_with(bench: Bench) -> None:
+    link = bench.connect(runs=folder(a="- [ ] one"))
+    done = await bench.run()
+    held = [HeldRun(run_id=done.id, fence=done.fence), HeldRun(run_id="nobody-knows", fence=1)]
+    await bench.dispatcher.answer_held(link, held)
+    told = [(frame.run_id, frame.reason) for frame in link.sent if isinstance(frame, AgentCancel)]
+    assert told == [(done.id, "completed"), ("nobody-knows", "unknown")]
+
+
+def set_columns(c: sa.Connection, /, run_id: RunId, **values: object) -> None:
+    c.execute(sa.update(run_table).where(run_table.c.id == run_id).values(values))
+
+
+async def test_a_run_whose_claim_was_written_and_its_answer_lost_is_taken_back(bench: Bench) -> None:
+    bench.connect(runs=folder(a="- [ ] one"))
+    await bench.dispatcher.submit(bench.agent)
+    order = await bench.claim()  # as if the hub had never heard that it holds it
+    await bench.dispatcher.open_gates()
+    assert (await bench.row(order.run_id)).state is RunState.PREPARING
+
+    await bench.dispatcher.open_gates()
+
+    row = await bench.row(order.run_id)
+    assert (row.state, row.crash_count) == (RunState.QUEUED, 1)
+
+
+async def test_a_run_that_breaks_the_hub_s_own_code_takes_no_other_run_down(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.connect(runs=folder(a="- [ ] one"))
+    run = bench.runner.run
+    broken: list[RunId] = []
+
+    async def break_once(order: RunOrder, interrupt: Interrupt) -> None:
+        if not broken:
+            broken.append(order.run_id)
+            raise ZeroDivisionError("a bug")
+        await run(order, interrupt)
+
+    monkeypatch.setattr(bench.runner, "run", break_once)
+    async with served(bench):
+        first = await bench.dispatcher.submit(bench.agent)
+        await until(bench, first.id, lambda row: row.state is RunState.PREPARING)
+        for _ in range(2):  # looks
+            bench.dispatcher.look_again()
+            await anyio.wait_all_tasks_blocked()
+        await until(bench, first.id, lambda row: row.state is RunState.COMPLETED)
+    assert broken == [first.id]
+
+
+async def test_a_clock_that_is_wrong_for_a_moment_ends_no_run(bench: Bench) -> None:
+    gone = DeviceGone("the connection was cut", dispatched=True)
+    bench.connect(runs=[[folder(a="- [ ] one")[0][0], gone]])
+    paused = await bench.run()
+    bench.links.clear()
+    bench.clock.advance(3_600)
+    await bench.dispatcher.open_gates()
+
+    now = bench.clock.now()
+    bench.clock.set_wall(now + timedelta(days=30))
+    await bench.dispatcher.open_gates()
+    bench.clock.set_wall(now)
+    await bench.dispatcher.open_gates()
+
+    assert (await bench.row(paused.id)).state is RunState.PAUSED
+
+
+async def test_a_run_that_pauses_for_a_quota_that_is_there_goes_on(bench: Bench) -> None:
+    bench.model.errors["riddle"] = ModelExhausted("429", reason="rate_limit", retry_after_s=90)
+    bench.connect(runs=folder(a="A riddle to read."))
+    run = await bench.run()
+    at = int(bench.clock.now().timestamp() * 1000)
+    await bench.store.write(agent_states.recover_agent, bench.agent.id, at=at, actor="anna")
+
+    await bench.dispatcher.open_gates()
+
+    assert (await bench.row(run.id)).state is RunState.QUEUED
+
+
+async def test_a_run_paused_and_cancelled_before_it_was_taken_on_is_cancelled(bench: Bench) -> None:
+    bench.connect(runs=[[]])
+    await bench.dispatcher.submit(bench.agent)
+    order = await bench.claim()
+    interrupt = Interrupt()
+    interrupt.ask(RunEvent.USER_PAUSED, "paused by anna")
+    await bench.store.write(runs.request_cancel, order.run_id, reason="enough", at=1)
+
+    await bench.runner.run(order, interrupt)
+
+    row = await bench.row(order.run_id)
+    assert (row.state, row.reason, row.error_count) == (RunState.CANCELLED, "enough", 0)

@@ -7,12 +7,22 @@ import anyio.lowlevel
 import pytest
 
 from hub.extraction.model import ExtractionError, ModelExhausted, ModelUnavailable
+from hub.runs.delivery import CALLS_IN_FLIGHT
 from hub.runs.interrupt import Interrupt
 from protocol.errors import CallTimedOut, DeviceGone, ErrorCode, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
-from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, Answer, FilePiece, SkippedFile
-from storage.store import AgentRow, Busy, HeldRun, Store, runs
+from protocol.work import (
+    AgentAck,
+    AgentComplete,
+    AgentData,
+    AgentManifest,
+    Answer,
+    FilePiece,
+    SkippedFile,
+    ToolCall,
+)
+from storage.store import AgentRow, Busy, HeldRun, Store, agent_states, agents, runs
 from tests.support.runs import TAKEN, Bench, folder, titles
 
 
@@ -128,15 +138,17 @@ async def test_an_answer_that_cannot_be_read_fails_its_file_and_is_never_nothing
     assert run.errors[0].unit_key == "a.md"
 
 
-async def test_a_used_up_quota_pauses_the_run_until_it_is_back(bench: Bench) -> None:
+async def test_a_used_up_quota_pauses_the_run_and_its_agent(bench: Bench) -> None:
     bench.model.errors["riddle"] = ModelExhausted("429", reason="rate_limit", retry_after_s=90)
     bench.connect(runs=folder(a="A riddle to read."))
-    before_ms = bench.clock.now().timestamp() * 1000
 
     run = await bench.run()
 
     assert (run.state, run.pause_reason, run.attempt) == (RunState.PAUSED, PauseReason.EXHAUSTED, 1)
-    assert run.eligible_at == before_ms + 90_000
+    agent = await bench.store.read(agents.get_agent, bench.agent.id)
+    assert agent.availability == "exhausted"
+    back = await bench.store.read(agent_states.next_recovery)
+    assert back == bench.clock.now().timestamp() * 1000 + 90_000
 
 
 async def test_a_model_that_is_away_costs_an_attempt_and_the_last_one_fails_the_run(bench: Bench) -> None:
@@ -316,15 +328,105 @@ async def test_a_file_done_before_and_sent_again_in_pieces_that_break_stays_done
     assert (run.outcome, run.error_count) == (RunOutcome.SUCCESS, 0)
 
 
-async def test_a_cancelled_run_stops_at_once_and_keeps_what_is_there(bench: Bench) -> None:
+async def test_a_cancelled_run_asks_the_model_no_further_and_keeps_what_is_there(bench: Bench) -> None:
     interrupt = Interrupt()
-    bench.model.on_ask = lambda: interrupt.stop(RunEvent.CANCELLED, "enough")
+    bench.model.on_ask = lambda: interrupt.stop(RunEvent.CANCELLED, "enough", grace_s=30)
+    bench.model.may_answer = anyio.Event()
     link = bench.connect(runs=folder(a="- [ ] one", b="Prose to read."))
 
     run = await bench.run(interrupt)
 
     assert (run.state, run.outcome) == (RunState.CANCELLED, None)
     assert not link.streams[0].is_open
+
+
+async def test_a_cancelled_run_waits_for_the_answers_to_what_it_sent(bench: Bench) -> None:
+    interrupt, may_answer, sent = Interrupt(), anyio.Event(), []
+    link = bench.connect(runs=folder(a="".join(f"- [ ] item {n}\n" for n in range(40))))
+    call = link.call
+
+    async def call_slowly(frame: ToolCall) -> Answer:
+        sent.append(frame)
+        await may_answer.wait()
+        return await call(frame)
+
+    link.call = call_slowly  # type: ignore[method-assign]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.run, interrupt)
+        with anyio.fail_after(10):
+            while len(sent) < CALLS_IN_FLIGHT:
+                await anyio.lowlevel.checkpoint()
+        interrupt.stop(RunEvent.CANCELLED, "enough", grace_s=30)
+        may_answer.set()
+
+    run = (await bench.store.read(runs.list_runs))[0]
+    assert (run.state, run.items_created) == (RunState.CANCELLED, CALLS_IN_FLIGHT)
+    assert len(link.calls) == CALLS_IN_FLIGHT
+
+
+async def test_a_cancelled_run_does_not_wait_for_ever(bench: Bench) -> None:
+    interrupt = Interrupt()
+    link = bench.connect(runs=folder(a="- [ ] one"), answers=[])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.run, interrupt)
+        with anyio.fail_after(10):
+            while not link.calls:
+                await anyio.lowlevel.checkpoint()
+        interrupt.stop(RunEvent.CANCELLED, "enough", grace_s=0.01)
+
+    run = (await bench.store.read(runs.list_runs))[0]
+    assert (run.state, run.reason) == (RunState.CANCELLED, "enough")
+
+
+async def test_a_device_that_is_back_within_its_grace_has_not_been_away(
+    store: Store, agent: AgentRow
+) -> None:
+    bench = Bench(store, agent, device_grace_s=60)
+    interrupt = Interrupt()
+    manifest, first, second, end = folder(a="- [ ] one", b="- [ ] two")[0]
+    lost = bench.connect(runs=[[manifest, first]])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.run, interrupt)
+        await bench.settled("a.md")
+        del bench.links[lost.device_id]
+        lost.cut()
+        await anyio.wait_all_tasks_blocked()
+        back = bench.connect(runs=[[manifest, second, end]])
+        interrupt.nudge()
+
+    run = (await store.read(runs.list_runs))[0]
+    moves = [move.new_state for move in await store.read(runs.run_history, run.id)]
+    assert (titles(lost), titles(back), run.fence) == (["one"], ["two"], 1)
+    assert moves == [RunState.QUEUED, RunState.PREPARING, RunState.RUNNING, RunState.COMPLETED]
+
+
+async def test_a_run_whose_device_is_away_is_cancelled_at_once(store: Store, agent: AgentRow) -> None:
+    bench = Bench(store, agent, device_grace_s=60)
+    interrupt = Interrupt()
+    lost = bench.connect(runs=[[folder(a="- [ ] one")[0][0]]])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.run, interrupt)
+        while await bench.store.read(runs.count_executing) == 0:
+            await anyio.lowlevel.checkpoint()
+        await bench.comes_to(RunState.RUNNING)
+        del bench.links[lost.device_id]
+        lost.cut()
+        await anyio.wait_all_tasks_blocked()
+        interrupt.stop(RunEvent.CANCELLED, "enough", grace_s=30)
+
+    assert (await store.read(runs.list_runs))[0].state is RunState.CANCELLED
+
+
+async def test_a_run_that_a_person_pauses_before_it_is_taken_on_waits_for_that_person(bench: Bench) -> None:
+    interrupt = Interrupt()
+    bench.connect(runs=[[]])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.run, interrupt)
+        await anyio.wait_all_tasks_blocked()
+        interrupt.ask(RunEvent.USER_PAUSED, "paused by anna")
+
+    run = (await bench.store.read(runs.list_runs))[0]
+    assert (run.state, run.pause_reason) == (RunState.PAUSED, PauseReason.USER)
 
 
 async def test_a_drain_lets_the_file_in_hand_come_to_its_end(bench: Bench) -> None:

@@ -43,6 +43,7 @@ ORDER = RunOrder(
     attempt=1,
     max_attempts=5,
     dispatches=0,
+    timeout_s=3_600.0,
     parameters=RunParameters(
         paths=("notes",),
         file_extensions=(".md",),

@@ -1,0 +1,104 @@
+"""Starting a run, and watching one until it ends."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from hub.cli import show
+from hub.cli.failure import Exit, Failure
+from hub.cli.options import json_option, state_option
+from hub.cli.talk import Talk, talk
+
+FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
+
+
+@click.command()
+@click.argument("agent")
+@click.option("--follow", is_flag=True, help="Stay until the run has ended.")
+@click.option("--key", metavar="KEY", help="The same key starts one run only.")
+@state_option
+@json_option
+@click.pass_context
+def run(ctx: click.Context, agent: str, follow: bool, key: str | None, state: Path, as_json: bool) -> None:
+    """Start a run of an agent.
+
+    With --follow, exits with 1 when the run does not complete. Ctrl-C stops
+    following; the run goes on.
+    """
+    with talk(state) as hub:
+        headers = {"idempotency-key": key} if key is not None else None
+        started = hub.post(f"/v1/agents/{quote(agent, safe='')}/runs", headers=headers)
+        if not follow:
+            tell_started(started, as_json=as_json)
+            return
+        ended = follow_to_end(ctx, hub, started, as_json=as_json)
+        if not as_json:
+            sum_up(hub.get(f"/v1/runs/{ended['id']}"))
+    ctx.exit(Exit.DONE if ended["state"] == "COMPLETED" else Exit.FAILED)
+
+
+def tell_started(run: Mapping[str, Any], *, as_json: bool) -> None:
+    """A run was queued: its id to stdout, how it stands to a person."""
+    if as_json:
+        show.print_json("run", run)
+        return
+    click.echo(run["id"])
+    stands = ", ".join(filter(None, (run["state"], run["waiting_for"])))
+    show.say(f"{stands}; look at it: hub runs show {show.short_id(run['id'])}")
+
+
+def follow_to_end(
+    ctx: click.Context, hub: Talk, run: Mapping[str, Any], *, as_json: bool
+) -> Mapping[str, Any]:
+    """The run at its end, told step by step. Ctrl-C ends the command: the run goes on.
+
+    Raises:
+        Failure: the hub ended first; the run outlives that.
+    """
+    look = f"hub runs show {show.short_id(run['id'])}"
+    last = run
+    try:
+        with show.following() as tell:
+            for step in hub.follow(f"/v1/runs/{run['id']}/events"):
+                last = step["run"]
+                if as_json:
+                    show.print_json("progress", step, one_line=True)
+                else:
+                    tell(step)
+    except KeyboardInterrupt:
+        show.say(f"the run goes on; look at it: {look}")
+        ctx.exit(Exit.FAILED)
+    if last["state"] not in FINAL:
+        raise Failure(
+            "the hub stopped; the run goes on when it is back",
+            Exit.TRY_AGAIN,
+            next_step=f"then look at it: {look}",
+        )
+    return last
+
+
+def sum_up(run: Mapping[str, Any]) -> None:
+    """A run that has ended, in one line, and what went wrong in it."""
+    went = run["outcome"] or run["state"].lower()
+    why = f" ({run['because']})" if run["because"] else ""
+    click.echo(
+        f"{went}{why}: {files_of(run)}, {run['items_created']} items, {run['model_requests']} model requests"
+    )
+    say_errors(run)
+
+
+def files_of(run: Mapping[str, Any]) -> str:
+    """What became of a run's files, in a few words."""
+    return f"{run['units_done']} read, {run['units_skipped']} skipped, {run['units_failed']} failed"
+
+
+def say_errors(run: Mapping[str, Any]) -> None:
+    """The run's error log, to a person."""
+    for error in run["errors"]:
+        where = f"{error['path']}: " if error["path"] else ""
+        show.say(f"{error['code']}: {where}{error['message']}")
+    if run["error_count"] > len(run["errors"]):
+        show.say(f"... and {run['error_count'] - len(run['errors'])} errors more")

@@ -1,0 +1,153 @@
+"""What took how long in a run, as bars of text. Pure: a run of the REST interface goes in, lines come out.
+
+Two pictures, each with a scale of its own. The stages show the whole life of the run,
+which may be days of waiting; the files show the time since it first started.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from hub.cli import show
+
+MOST_FILES: Final = 40  # those that took longest; --json has the others
+LEAST_BAR: Final = 10  # columns
+STAGE, READING, EXTRACTING, DELIVERING = "#", ".", "-", "="
+LEGEND: Final = f"{READING} read   {EXTRACTING} items looked for   {DELIVERING} items brought to the device"
+
+
+class Span(NamedTuple):
+    """From when to when something went on; *mark* is what its bar is made of."""
+
+    start: datetime
+    end: datetime
+    mark: str
+
+    @property
+    def seconds(self) -> float:
+        return (self.end - self.start).total_seconds()
+
+
+def stages_of(run: Mapping[str, Any]) -> list[tuple[str, Span]]:
+    """The states that the run was in, one after the other; that of a live run goes on until now."""
+    moves = run["history"]
+    ends = [move["at"] for move in moves[1:]] + [run["completed_at"] or run["as_of"]]
+    return [
+        (move["after"].lower(), Span(_at(move["at"]), _at(end), STAGE))
+        for move, end in zip(moves, ends, strict=True)
+        if end != run["completed_at"] or move is not moves[-1]  # what has ended lasts no time
+    ]
+
+
+def stage_lines(run: Mapping[str, Any], width: int) -> list[str]:
+    """A line for each state: how long it lasted, and when within the life of the run."""
+    stages = stages_of(run)
+    if not stages:
+        return []
+    start, end = stages[0][1].start, stages[-1][1].end
+    told = [(name, took(span.seconds), span) for name, span in stages]
+    names, times = max(len(name) for name, _, _ in told), max(len(time) for _, time, _ in told)
+    columns = max(LEAST_BAR, width - names - times - 6)
+    return [
+        f"{name.ljust(names)}  {time.rjust(times)}  |{bar([span], start, end, columns)}|"
+        for name, time, span in told
+    ]
+
+
+def file_lines(run: Mapping[str, Any], width: int) -> list[str]:
+    """A line for each file that was dealt with: what came of it, and when what was done with it.
+
+    What failed, and what was left out on purpose, has its reason in place of the bar.
+    """
+    begins = [span.start for name, span in stages_of(run) if name in ("preparing", "running")]
+    files = [(unit, list(_spans(unit, begins, run))) for unit in run["units"] if _is_told(unit)]
+    shown = _longest(files)
+    if not shown:
+        return []
+    start = min((spans[0].start for _, spans in shown if spans), default=_at(run["as_of"]))
+    end = max((spans[-1].end for _, spans in shown if spans), default=start)
+    paths = min(max(4, *(len(unit["path"]) for unit, _ in shown)), max(16, width // 3))
+    columns = max(LEAST_BAR, width - paths - 9 - 5 - 9 - 10)
+    lines = [f"{'file'.ljust(paths)}  {'state':<9}  {'items':>5}  {'took':>9}"]
+    for unit, spans in shown:
+        time = took(spans[-1].end.timestamp() - spans[0].start.timestamp()) if spans else "-"
+        last = show.one_line(unit["error"] or "") or (f"|{bar(spans, start, end, columns)}|" if spans else "")
+        facts = f"{unit['state']:<9}  {unit['items']:>5}  {time:>9}  {last}"
+        lines.append(f"{_cut(unit['path'], paths)}  {facts}".rstrip())
+    if len(shown) < len(files):
+        lines.append(f"... and {len(files) - len(shown)} files more that took less; --json has all")
+    lines.append(LEGEND)
+    return lines
+
+
+def bar(spans: Iterable[Span], start: datetime, end: datetime, columns: int) -> str:
+    """*spans* between *start* and *end*, scaled to so many columns; each has one at least."""
+    whole = (end - start).total_seconds()
+    painted = [" "] * columns
+    for span in spans:
+        first, last = (
+            0 if whole <= 0 else (at - start).total_seconds() / whole * columns
+            for at in (span.start, span.end)
+        )
+        left = min(int(first), columns - 1)
+        for column in range(left, max(left + 1, min(round(last), columns))):
+            painted[column] = span.mark
+    return "".join(painted)
+
+
+def took(seconds: float) -> str:
+    """``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 d 4 h``."""
+    return f"{seconds:.1f} s" if seconds < 10 else show.duration(seconds)
+
+
+def _is_told(unit: Mapping[str, Any]) -> bool:
+    """What the ledger knew from an earlier run is not worth a line."""
+    return unit["state"] != "SKIPPED" or unit["error"] is not None
+
+
+def _spans(unit: Mapping[str, Any], begins: Sequence[datetime], run: Mapping[str, Any]) -> Iterator[Span]:
+    """What was done with a file, in order.
+
+    It begins when the run started or went on: when the device began with this very
+    file, nobody knows.
+    """
+    read_at, planned_at = unit["read_at"], unit["planned_at"]
+    ends = unit["settled_at"] or (run["as_of"] if run["completed_at"] is None else None)
+    last = DELIVERING if planned_at else EXTRACTING if read_at else READING
+    steps = [
+        (_at(at), mark) for at, mark in ((read_at, READING), (planned_at, EXTRACTING), (ends, last)) if at
+    ]
+    if not steps or (unit["state"] == "SKIPPED"):
+        return
+    at = max((begin for begin in begins if begin <= steps[0][0]), default=steps[0][0])
+    for end, mark in steps:
+        if end > at:
+            yield Span(at, end, mark)
+            at = end
+
+
+_File = tuple[Mapping[str, Any], list[Span]]
+
+
+def _longest(files: Sequence[_File]) -> list[_File]:
+    """Of too many files those that failed, then those that took longest; in the order of their ends."""
+
+    def weight(file: _File) -> tuple[bool, float]:
+        unit, spans = file
+        return unit["state"] != "FAILED", -sum(span.seconds for span in spans)
+
+    def order(file: _File) -> tuple[float, str]:
+        unit, spans = file
+        return spans[-1].end.timestamp() if spans else 0.0, unit["path"]
+
+    return sorted(sorted(files, key=weight)[:MOST_FILES], key=order)
+
+
+def _cut(path: str, columns: int) -> str:
+    """*path* in so many columns: its end tells more than its beginning."""
+    path = show.one_line(path)
+    return path.ljust(columns) if len(path) <= columns else "..." + path[3 - columns :]
+
+
+def _at(told: str) -> datetime:
+    return datetime.fromisoformat(told)

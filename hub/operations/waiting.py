@@ -1,0 +1,64 @@
+"""Why runs wait: every fact about their gates, gathered at one moment and told as a sentence each."""
+
+from collections.abc import Iterable
+
+from hub.clock import Clock, from_epoch_ms
+from hub.runs.dispatcher import Dispatcher
+from hub.runs.waiting import Hold, WaitFacts, why_waiting
+from protocol.ids import RunId
+from protocol.lifecycles import LIVE_RUN_STATES
+from storage.store import RunRow, RunWait, Store, runs
+
+STARTED_BY_A_PERSON = frozenset({"manual", "rerun"})  # as ``run_claims`` lets them pass
+
+
+class Waiting:
+    """Knows the rows and the dispatcher's gates."""
+
+    def __init__(self, *, store: Store, dispatcher: Dispatcher, clock: Clock, hold: Hold | None) -> None:
+        self._store = store
+        self._hold = hold
+        self._dispatcher = dispatcher
+        self._clock = clock
+
+    async def sentences(self, rows: Iterable[RunRow]) -> dict[RunId, str]:
+        """What each of these runs waits for; nothing about those that wait for nothing."""
+        live = [row for row in rows if row.state in LIVE_RUN_STATES]
+        gates = await self._store.read(runs.waits_of, [row.id for row in live])
+        told = ((row.id, why_waiting(self._facts(row, gates[row.id]))) for row in live if row.id in gates)
+        return {run_id: sentence for run_id, sentence in told if sentence is not None}
+
+    def _facts(self, run: RunRow, gates: RunWait) -> WaitFacts:
+        dispatcher = self._dispatcher
+        by_a_person = run.trigger_kind in STARTED_BY_A_PERSON
+        waits_for_calm = not by_a_person and (run.trigger_kind == "catchup" or run.crash_count > 0)
+        device_id = run.device_id
+        settles_at = None if by_a_person or device_id is None else dispatcher.arrivals.settles_at(device_id)
+        return WaitFacts(
+            now=self._clock.now(),
+            state=run.state,
+            pause_reason=run.pause_reason,
+            is_cancelling=run.cancel_requested_at is not None,
+            is_pausing=dispatcher.is_pausing(run.id),
+            is_manual=by_a_person,
+            eligible_at=from_epoch_ms(run.eligible_at),
+            device=gates.device_name,
+            is_online=gates.is_online,
+            offline_since=None if gates.last_seen_at is None else from_epoch_ms(gates.last_seen_at),
+            starts_at=settles_at,
+            lifecycle=gates.lifecycle,
+            is_exhausted=gates.availability == "exhausted",
+            is_unpaid=gates.exhaust_reason == "billing",
+            recovery_at=None if gates.recovery_at is None else from_epoch_ms(gates.recovery_at),
+            is_healthy=gates.health == "ok",
+            follows=gates.follows,
+            on_device=gates.on_device,
+            per_device=dispatcher.per_device,
+            of_agent=gates.of_agent,
+            per_agent=gates.per_agent,
+            on_hub=gates.on_hub,
+            per_hub=dispatcher.total,
+            is_draining=dispatcher.is_draining,
+            is_disk_full=dispatcher.is_disk_full,
+            hold=self._hold if waits_for_calm else None,
+        )

@@ -1,0 +1,51 @@
+"""When agents run by themselves: what is to come, what became of what is past, and making up for it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime, Field
+
+from hub.ops.api.deps import Actor, Hub
+from hub.ops.views import BackfillView, DecisionView, ScheduleView, View
+
+router = APIRouter(prefix="/v1/agents/{name}", tags=["schedules"])
+
+
+class Schedules(View):
+    """The schedules of an agent."""
+
+    schedules: tuple[ScheduleView, ...]
+
+
+class Decisions(View):
+    """What became of an agent's fires."""
+
+    fires: tuple[DecisionView, ...]
+
+
+class BackfillRequest(View):
+    """From when to when runs are wanted, ends included; *dry_run* only counts them."""
+
+    first: AwareDatetime = Field(alias="from")
+    last: AwareDatetime = Field(alias="to")
+    dry_run: bool = False
+
+
+@router.get("/next")
+async def next_fires(hub: Hub, name: str) -> Schedules:
+    """The next five fires of each schedule, in UTC and in its own zone."""
+    return Schedules(schedules=tuple(await hub.schedules.of_agent(name)))
+
+
+@router.get("/fires")
+async def list_decisions(hub: Hub, name: str, limit: Annotated[int, Query(ge=1, le=1_000)] = 50) -> Decisions:
+    """What became of the last fires, the newest first: a run each, or the reason why not."""
+    return Decisions(fires=tuple(await hub.schedules.decisions(name, limit=limit)))
+
+
+@router.post("/backfill")
+async def backfill(hub: Hub, actor: Actor, name: str, wanted: BackfillRequest) -> BackfillView:
+    """Queue a run for each fire in the range that had none, one after the other."""
+    return await hub.schedules.backfill(
+        name, first=wanted.first, last=wanted.last, dry_run=wanted.dry_run, actor=actor
+    )

@@ -1,0 +1,275 @@
+"""What the operator's side is told, as shapes: the bodies of the REST interface and what ``--json`` prints.
+
+A field is added, never renamed. Times are aware UTC unless they say otherwise; ids are text.
+"""
+
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from protocol.lifecycles import RunOutcome, RunState, UnitState
+
+
+class View(BaseModel):
+    """The base of every answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Health(View):
+    """Whether the event loop turns. Costs no I/O and tells no detail."""
+
+    status: Literal["ok", "stuck"] = "ok"
+
+
+class Check(View):
+    """One thing a hub needs in order to work; *detail* is for a person and tells no secret."""
+
+    name: str
+    ok: bool
+    detail: str | None = None
+
+
+class Readiness(View):
+    """Whether the hub takes work now, and if not, why."""
+
+    ready: bool
+    checks: tuple[Check, ...] = ()
+
+
+class StatusView(View):
+    """One screen about the daemon."""
+
+    name: str
+    hub_id: str
+    version: str
+    uptime_s: float
+    state: Literal["running", "draining"] = "running"
+    devices_known: int
+    devices_connected: int
+    agents: int
+    runs: dict[RunState, int]  # how many runs stand in each state; a state without runs may be absent
+    model: str | None  # name and kind, as people read it; None: rules only
+    listeners: dict[str, str]  # what listens -> where: "devices", "operator", "socket"
+    database: str
+    held_back: str | None = None  # a sentence: until when nothing is caught up, as the hub died too often
+
+
+class DeviceView(View):
+    """A device that is known, connected or not."""
+
+    id: str
+    name: str
+    connected: bool
+    platform: str | None = None
+    capabilities: tuple[str, ...] = ()  # of the live connection; empty while there is none
+    created_at: AwareDatetime
+    last_seen_at: AwareDatetime | None = None
+
+
+class RunView(View):
+    """A run in one line."""
+
+    id: str
+    agent: str
+    device: str
+    trigger: str = "manual"  # schedule, catchup, backfill, manual, rerun: what set it off
+    state: RunState
+    outcome: RunOutcome | None = None
+    reason: str | None = None  # why it is paused, failed or cancelled: a stable word, or a text
+    because: str | None = None  # the same as a sentence
+    waiting_for: str | None = None  # a sentence: what has to happen before it goes on
+    is_pausing: bool = False  # somebody asked for a pause; it executes until the files in hand are done
+    missed: int = 0  # fires that it stands for besides its own
+    missed_because: str | None = None  # a sentence: how many, and why they had no run
+    attempt: int = 1
+    units_total: int = 0
+    units_done: int = 0
+    units_skipped: int = 0  # known from an earlier run, or left out on purpose
+    units_failed: int = 0
+    items_created: int = 0
+    error_count: int = 0
+    model_requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    fire_at: AwareDatetime | None = None  # the nominal time it is for
+    created_at: AwareDatetime
+    started_at: AwareDatetime | None = None
+    completed_at: AwareDatetime | None = None
+
+
+class UnitView(View):
+    """One file of a run. *items* counts what was answered for, *items_planned* what was found in it.
+
+    *read_at*: its text was here; *planned_at*: its items were found and written down;
+    *settled_at*: each of them was answered for, or the file was given up. *error* says why it failed.
+    """
+
+    path: str
+    state: UnitState
+    size_bytes: int | None = None
+    attempts: int = 0
+    items: int = 0
+    items_planned: int = 0
+    read_at: AwareDatetime | None = None
+    planned_at: AwareDatetime | None = None
+    settled_at: AwareDatetime | None = None
+    error: str | None = None
+
+
+class RunErrorView(View):
+    """One line of the run's error log. *path* is missing where the run as a whole is meant."""
+
+    path: str | None = None
+    code: str
+    message: str
+    at: AwareDatetime
+
+
+class MoveView(View):
+    """One move of the run's state."""
+
+    at: AwareDatetime
+    before: RunState | None
+    after: RunState
+    actor: str
+    reason: str | None = None  # a stable word, or a text
+    because: str | None = None  # the same as a sentence
+
+
+class RunDetail(RunView):
+    """A run with everything that is known about it, as it was at *as_of*."""
+
+    as_of: AwareDatetime
+    priority: int = 0
+    max_attempts: int = 1
+    dispatches: int = 0  # handed to its device and come back unworked
+    crashes: int = 0  # the hub ended under it since it last got further
+    rerun_of: str | None = None
+    cancel_requested_at: AwareDatetime | None = None
+    cancel_reason: str | None = None
+    units: tuple[UnitView, ...] = ()
+    errors: tuple[RunErrorView, ...] = ()
+    history: tuple[MoveView, ...] = ()
+
+
+class RunProgress(View):
+    """The run at this moment. *seq* grows by one with each; the last one bears a final state."""
+
+    seq: int
+    run: RunView
+    working_on: str | None = None  # the file at hand
+
+
+class FireView(View):
+    """One fire that is to come: *at* in UTC, *local* in the schedule's zone.
+
+    *shift* is a sentence where the clocks change that night: ``02:30 does not exist that night; ...``.
+    """
+
+    at: AwareDatetime
+    local: AwareDatetime
+    shift: str | None = None
+
+
+class ScheduleView(View):
+    """When an agent runs by itself, and what becomes of fires that cannot run.
+
+    One of *expr* (cron), *every_s* and *at* is given, as *kind* says. Runs are queued
+    *offset_s* after each fire: this schedule's share of *jitter_s*, the same every time.
+    """
+
+    id: str
+    kind: Literal["cron", "every", "at"]
+    expr: str | None = None
+    every_s: float | None = None
+    at: AwareDatetime | None = None
+    said: str = ""  # the same in short, for people
+    timezone: str = "UTC"
+    overlap: str = "skip"
+    catch_up: Literal["latest", "earliest", "all", "none"] = "latest"
+    catch_up_window_s: float | None = None  # None: however old
+    max_catch_up: int = 10
+    jitter_s: float = 0.0
+    offset_s: float = 0.0
+    start_deadline_s: float | None = None
+    run_timeout_s: float = 3_600.0
+    max_attempts: int = 5
+    pause_after_failures: int = 5  # in a row; 0: never
+    consecutive_failures: int = 0
+    enabled: bool = True
+    paused_reason: str | None = None  # a stable word
+    paused_because: str | None = None  # a sentence
+    next_fires: tuple[FireView, ...] = ()  # the next five; none while it is not enabled
+
+
+class DecisionView(View):
+    """What became of so many *fires* in a row, from *first_at* to *fire_at*; *said* is it in words."""
+
+    first_at: AwareDatetime
+    fire_at: AwareDatetime
+    fires: int = 1
+    decision: str  # a stable word
+    reason: str | None = None  # a stable word
+    said: str
+    run: str | None = None  # the id of the run that stands for them
+    decided_at: AwareDatetime
+
+
+class AgentView(View):
+    """An agent, its schedules and its last run."""
+
+    id: str
+    name: str
+    device: str
+    device_connected: bool
+    paths: tuple[str, ...]
+    file_extensions: tuple[str, ...]
+    data_types: tuple[str, ...]
+    prompt: str
+    schedule: str | None = None  # in short, for people, paused or not: "0 7 * * 1-5", "every 900 s"
+    timezone: str = "UTC"
+    source: Literal["file", "api"] = "file"
+    priority: int = 0
+    max_concurrent_runs: int = 1
+    lifecycle: str = "active"
+    availability: str = "available"
+    recovery_at: AwareDatetime | None = None  # when an exhausted agent is asked again
+    schedules: tuple[ScheduleView, ...] = ()
+    next_fires: tuple[FireView, ...] = ()  # the next five of all its schedules
+    last_run: RunView | None = None
+
+
+class BackfillView(View):
+    """What a backfill did, or, where it was only tried (*dry_run*), would do.
+
+    *fires* lie in the range, from *first_at* to *last_at*; *wanted* of them had no run and get one.
+    """
+
+    agent: str
+    dry_run: bool
+    first_at: AwareDatetime | None = None
+    last_at: AwareDatetime | None = None
+    fires: int
+    wanted: int
+    runs: tuple[str, ...] = ()
+
+
+class TokenView(View):
+    """A token without its secret."""
+
+    id: str
+    device: str
+    created_at: AwareDatetime
+    expires_at: AwareDatetime | None = None
+    revoked_at: AwareDatetime | None = None
+
+
+class NewToken(View):
+    """A token just made. *token* is shown this once: the hub keeps only its hash."""
+
+    id: str
+    device: str
+    token: str
+    created_at: AwareDatetime
+    expires_at: AwareDatetime | None = None

@@ -1,0 +1,97 @@
+"""What became of a schedule's fires, as sentences for a person.
+
+Pure: the stable words of the rows go in (``schedule_fires.decision`` and ``reason``),
+a sentence comes out. A word of a newer release is shown as it stands.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+_CAUSES: Final = {
+    "hub_down": "the hub was down",
+    "device_offline": "device {device} was offline",
+    "exhausted": "the model's quota was used up",
+    "agent_paused": "the agent was paused",
+    "schedule_paused": "the schedule was paused",
+    "still_running": "the run before was still going",
+    "still_waiting": "a run was waiting already",
+    "queue_full": "too many runs were waiting",
+    "window": "older than the catch-up window",
+    "edited": "the schedule was changed",
+}
+_DECISIONS: Final = {
+    "run": "a run was queued",
+    "coalesced": "one run stands for {them}",
+    "skipped_overlap": "skipped",
+    "skipped_window": "not caught up",
+    "skipped_paused": "skipped",
+    "skipped_exhausted": "skipped",
+    "dropped_queue_full": "dropped",
+    "deferred": "put off",
+    "woken": "the agent was woken",
+    "wake_failed": "the agent did not wake",
+}
+_PAUSES: Final = {
+    "failures": "paused after {failures} failed runs in a row",
+    "finished": "it has fired for the last time",
+    "user": "paused by hand",
+    "broken": "cannot be read any more; 'hub check' says why",
+}
+
+
+class MissedFires(NamedTuple):
+    """So many fires that got no run of their own, and why; *decision* and *reason* are stable words."""
+
+    decision: str
+    reason: str | None
+    fires: int
+
+
+def told_cause(reason: str | None, device: str) -> str | None:
+    """Why something did not happen: ``device desk was offline``."""
+    if reason is None:
+        return None
+    return _CAUSES.get(reason, reason.replace("_", " ")).format(device=device)
+
+
+def told_decision(decision: str, reason: str | None, *, fires: int = 1, device: str) -> str:
+    """What became of so many fires in a row: ``one run stands for it: device desk was offline``."""
+    what = _DECISIONS.get(decision, decision.replace("_", " "))
+    what = what.format(them="it" if fires == 1 else "them")
+    cause = told_cause(reason, device)
+    return what if cause is None else f"{what}: {cause}"
+
+
+def told_missed(missed: Sequence[MissedFires], device: str) -> str | None:
+    """What a run stands for, or stood in the way of: ``2 missed: device desk was offline``.
+
+    Fires that were skipped because the run was still going are told apart.
+    """
+    stands_for = [one for one in missed if one.decision == "coalesced"]
+    skipped = sum(one.fires for one in missed if one.decision != "coalesced")
+    told = [_told_causes(stands_for, device)] if stands_for else []
+    if skipped:
+        told.append(f"{skipped} skipped while it was under way")
+    return ", ".join(told) or None
+
+
+def _told_causes(missed: Sequence[MissedFires], device: str) -> str:
+    by_cause: dict[str, int] = {}
+    for one in missed:
+        cause = told_cause(one.reason, device) or "for no known reason"
+        by_cause[cause] = by_cause.get(cause, 0) + one.fires
+    causes = list(by_cause) if len(by_cause) == 1 else [f"{cause} ({n})" for cause, n in by_cause.items()]
+    return f"{sum(by_cause.values())} missed: " + ", ".join(causes)
+
+
+def told_pause(paused_reason: str, failures: int, *, at: datetime | None = None) -> str:
+    """Why a schedule does not fire: ``paused after 5 failed runs in a row``.
+
+    Args:
+        at: the one instant that it is for, if it is for one. Whether it had a run then is told
+            elsewhere: an instant that was past when it was declared never has one.
+    """
+    if paused_reason == "finished" and at is not None:
+        return f"its time {at.astimezone(UTC):%Y-%m-%d %H:%M} UTC is over"
+    return _PAUSES.get(paused_reason, f"paused: {paused_reason.replace('_', ' ')}").format(failures=failures)

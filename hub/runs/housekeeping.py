@@ -1,0 +1,172 @@
+"""Once an hour what is old goes, in small steps, so that the database stays as large as its use.
+
+On a database that several hubs share, the one that holds the lease does it. The
+lease saves work and nothing else: two hubs that prune at once do no harm.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final, TypeVar
+
+import anyio
+import msgspec
+from anyio.abc import TaskStatus
+
+from hub.clock import Clock, epoch_ms
+from hub.log import Channel
+from protocol.ids import BootId
+from storage.store import Store, leases, retention
+
+log = Channel(__name__)
+
+T = TypeVar("T")
+
+EVERY_S: Final = 3600.0
+FIRST_AFTER_S: Final = 120.0  # after the start has settled, and the lease of a hub that died has run out
+PAUSE_S: Final = 0.05  # after each transaction; those of everybody else go in between
+LEASE: Final = "housekeeping"
+LEASE_MS: Final = 60_000
+RENEW_EVERY_S: Final = 20.0
+RESIGN_WITHIN_S: Final = 2.0
+AT_ONCE: Final = 100  # agents or schedules that one transaction looks through
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept, and for how long. Live runs stay in any case."""
+
+    runs_days: int = 30
+    failed_runs_days: int = 90
+    runs_kept: int = 50  # of each agent, those that ended last, at any age; at least 1
+    payload_days: int = 7  # the text of items, after their run's end
+    fires_days: int = 90
+    fires_kept: int = 10_000  # of each schedule, at most
+    activity_days: int = 90  # the activity log and the agents' history
+    answers_days: int = 30  # to requests that may come twice
+
+
+class Housekeeping:
+    """Prunes the database."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        boot_id: BootId,
+        keep: Retention | None = None,
+        every_s: float = EVERY_S,
+        first_after_s: float = FIRST_AFTER_S,
+        pause_s: float = PAUSE_S,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._boot_id = boot_id
+        self._keep = keep or Retention()
+        self._every_s = every_s
+        self._first_after_s = first_after_s
+        self._pause_s = pause_s
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Prune every hour until cancelled."""
+        task_status.started()
+        await self._clock.sleep(self._first_after_s)
+        while True:
+            try:
+                await self.prune()
+            except Exception as exc:  # the loop that must survive
+                log.error("housekeeping.failed", exc=exc)  # what is left goes in an hour
+            await self._clock.sleep(self._every_s)
+
+    async def prune(self) -> Counter[str]:
+        """One round: what is old by now goes. Returns how many rows, by what they were.
+
+        Nothing goes while another hub holds the lease, and no more once another has taken it;
+        nor before the clock has gone on steadily for a while: what a wrong one calls old is not.
+        """
+        went: Counter[str] = Counter()
+        began = self._clock.monotonic()
+        lease = _Lease(self._store, self._clock, self._boot_id)
+        if not await lease.acquire():
+            return went
+        try:
+            now = self._clock.now()
+            if not await self._store.write(retention.is_clock_steady, epoch_ms(now)):
+                log.info("housekeeping.put_off", why="the clock has jumped, or nobody looked for a day")
+                return went
+            for name, step in await self._steps(now):
+                while await lease.is_held() and (rows := await self._store.write(step)):
+                    went[name] += rows
+                    await self._clock.sleep(self._pause_s)
+        finally:
+            with anyio.move_on_after(RESIGN_WITHIN_S, shield=True):
+                await lease.resign()
+        if went:
+            log.info("housekeeping.pruned", took_s=round(self._clock.monotonic() - began, 3), **went)
+        return went
+
+    async def _steps(self, now: datetime) -> list[tuple[str, Callable[..., int]]]:
+        """What is old at *now*, in the order in which it goes; each is repeated until it returns 0."""
+        keep = self._keep
+        agent_ids = await self._store.read(retention.list_agent_ids)
+        schedule_ids = await self._store.read(retention.list_schedule_ids)
+        runs = partial(
+            retention.prune_runs,
+            before=_before(now, keep.runs_days),
+            failed_before=_before(now, keep.failed_runs_days),
+            kept=keep.runs_kept,
+        )
+        crowds = partial(retention.prune_crowded_fires, kept=keep.fires_kept)
+        payloads, fires, told, answers = (
+            _before(now, days)
+            for days in (keep.payload_days, keep.fires_days, keep.activity_days, keep.answers_days)
+        )
+        return [
+            ("payloads", partial(retention.forget_payloads, before=payloads, at=epoch_ms(now))),
+            *(("runs", partial(runs, agent_ids=part)) for part in _parts(agent_ids)),
+            ("fires", partial(retention.prune_fires, before=fires)),
+            *(("fires", partial(crowds, schedule_ids=part)) for part in _parts(schedule_ids)),
+            ("activity", partial(retention.prune_activity, before=told)),
+            ("agent_history", partial(retention.prune_agent_history, before=told)),
+            ("answers", partial(retention.prune_idempotency, before=answers)),
+            ("pages", retention.vacuum),
+        ]
+
+
+class _Lease:
+    """The right to prune, renewed as long as it is asked for."""
+
+    def __init__(self, store: Store, clock: Clock, boot_id: BootId) -> None:
+        self._store = store
+        self._clock = clock
+        self._boot_id = boot_id
+        self._term: leases.Term | None = None
+        self._renewed = 0.0
+
+    async def acquire(self) -> bool:
+        self._renewed = self._clock.monotonic()
+        self._term = await self._store.write(leases.acquire, LEASE, self._boot_id, ttl_ms=LEASE_MS)
+        return self._term is not None
+
+    async def is_held(self) -> bool:
+        """Whether it is ours still; renewed if that is due."""
+        now = self._clock.monotonic()
+        if self._term is not None and now - self._renewed >= RENEW_EVERY_S:
+            self._renewed = now
+            if not await self._store.write(leases.renew, self._term, ttl_ms=LEASE_MS):
+                self._term = None
+        return self._term is not None
+
+    async def resign(self) -> None:
+        if self._term is not None:
+            await self._store.write(leases.resign, self._term)
+
+
+def _before(now: datetime, days: int) -> int:
+    return epoch_ms(now - timedelta(days=days))
+
+
+def _parts(ids: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(ids), AT_ONCE):
+        yield ids[start : start + AT_ONCE]

@@ -1,0 +1,76 @@
+"""Says that this node lives, on a database where others would take over its runs.
+
+A thread with an event loop and a connection of its own: whatever starves the hub's
+loop for a while does not hand its runs to somebody else while it still works on them.
+"""
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskStatus
+
+from hub.log import Channel
+from protocol.ids import BootId, NodeId
+from storage.store import StorageError, Store, leases
+
+log = Channel(__name__)
+
+RENEW_EVERY_S: Final = 5.0
+LEASE_MS: Final = 30_000  # scheduling 3.10; a node that is gone is missed after this
+RETRY_S: Final = 1.0
+_LOOK_EVERY_S: Final = 0.1  # whether to stop
+
+
+class LeaseKeeper:
+    """Renews, every few seconds, the one lease that stands for all that this boot executes."""
+
+    def __init__(
+        self,
+        open_own: Callable[[], AbstractAsyncContextManager[Store]],
+        *,
+        node_id: NodeId,
+        boot_id: BootId,
+        lease_ms: int = LEASE_MS,
+        every_s: float = RENEW_EVERY_S,
+    ) -> None:
+        """*open_own* opens the same database once more; it is called in the thread."""
+        self._open_own = open_own
+        self._node_id = node_id
+        self._boot_id = boot_id
+        self._lease_ms = lease_ms
+        self._every_s = every_s
+        self._stopped = threading.Event()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Renew until cancelled."""
+        self._stopped.clear()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.to_thread.run_sync, self._keep)
+            task_status.started()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                self._stopped.set()  # the thread is waited for: it ends within a look
+
+    def _keep(self) -> None:
+        anyio.run(self._renew)
+
+    async def _renew(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                async with self._open_own() as store:
+                    while not self._stopped.is_set():
+                        await store.write(leases.beat, self._node_id, self._boot_id, ttl_ms=self._lease_ms)
+                        await self._wait(self._every_s)
+            except StorageError as exc:
+                log.error("leases.not_renewed", exc=exc)
+                await self._wait(RETRY_S)
+
+    async def _wait(self, seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            while not self._stopped.is_set():  # noqa: ASYNC110 - another thread sets it
+                await anyio.sleep(_LOOK_EVERY_S)

@@ -1,0 +1,392 @@
+"""Decides what becomes of each fire at its time, while this hub leads.
+
+A due fire becomes a row whether or not its device is there; what happens later only
+opens gates for it. Of several hubs on one database the one that holds the lease
+decides, and says so in each transaction, so that one which slept writes nothing.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskStatus
+
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.extraction.extractor import Extractor
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.runs import backfill, firing
+from hub.runs.backfill import Backfilled
+from hub.runs.leadership import Leadership
+from hub.runs.order import parameters_of
+from hub.schedules.cron import BadSchedule
+from hub.schedules.forecast import Upcoming, upcoming
+from hub.schedules.trigger import tzdata_digest
+from protocol.ids import BootId, RunId
+from storage.store import (
+    Conflict,
+    Decided,
+    DueSchedule,
+    FireDecision,
+    LostLease,
+    NextFire,
+    QueueLimits,
+    ScheduleRow,
+    StorageError,
+    Store,
+    Term,
+    activity,
+    backfills,
+    fires,
+    schedules,
+)
+
+log = Channel(__name__)
+
+LEASE: Final = "scheduler"
+LOOK_S: Final = 30.0  # a wall clock that was set meanwhile is noticed after so long
+BATCH: Final = 200  # schedules in one transaction: other writers wait for a tenth of a second at most
+RETRY_S: Final = 1.0  # after a refusal, so that what cannot be decided does not keep the hub busy
+TURN_S: Final = 0.02  # of computing, then whatever else is ready has its turn
+JUMP_S: Final = 2.0  # between wall and monotonic clock; less is drift, and NTP putting it right
+ACTOR: Final = "scheduler"
+
+
+class Scheduler:
+    """Fires schedules; and lets people pause them, make up for old fires, and look ahead."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        extractor: Extractor,
+        clock: Clock,
+        ids: IdFactory,
+        metrics: Metrics,
+        boot_id: BootId,
+        on_queued: Callable[[], None],
+        on_cancel: Callable[[RunId], None],
+        limits: QueueLimits | None = None,
+        batch: int = BATCH,
+    ) -> None:
+        """What is told to others.
+
+        Args:
+            on_queued: runs have come to the queue, or have changed there.
+            on_cancel: a run that executes is to end, for a newer one takes its place; that stands in its row.
+            batch: schedules decided in one transaction.
+        """
+        self._store = store
+        self._extractor = extractor
+        self._clock = clock
+        self._ids = ids
+        self._metrics = metrics
+        self._on_queued = on_queued
+        self._on_cancel = on_cancel
+        self._limits = limits or QueueLimits()
+        self._batch = batch
+        self._leadership = Leadership(store, LEASE, boot_id, clock=clock)
+        self._drift_s = self._clocks_apart()
+        self._wake = anyio.Event()
+        self._full: set[str] = set()  # schedules whose owner was told that their fires are dropped
+        self._refused: set[str] = set()  # schedules whose fires could not be written at the last look
+        self._turn_ends = 0.0  # monotonic
+
+    @property
+    def is_leading(self) -> bool:
+        """Whether this hub decides fires now."""
+        return self._leadership.is_held
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Decide fires at their time, until cancelled."""
+        task_status.started()
+        try:
+            while True:
+                try:
+                    await self._lead()
+                except LostLease as exc:
+                    log.warning("scheduler.deposed", why=str(exc))
+                    self._leadership.lose()
+                except StorageError as exc:
+                    log.error("scheduler.database", exc=exc)
+                    await self._clock.sleep(RETRY_S)
+                except Exception as exc:  # the loop that must survive
+                    log.error("scheduler.broke", exc=exc)
+                    await self._clock.sleep(RETRY_S)
+        finally:
+            await self._leadership.resign()
+
+    def look_again(self) -> None:
+        """Schedules may have changed."""
+        self._wake.set()
+
+    async def _lead(self) -> None:
+        """Wait for the lease, and decide while it is held.
+
+        Raises:
+            LostLease: another hub decides now.
+            StorageError: the database does not work just now.
+        """
+        term = await self._leadership.take()
+        # What follows does no harm when it is repeated, after a fault of the database.
+        await self._set_right(term)
+        replanned = await self._store.write(schedules.replan_all, term, tzdata_digest(), self._at())
+        if replanned:
+            log.info("schedules.replanned", schedules=replanned)
+        while True:
+            self._wake = anyio.Event()  # before looking: what is told meanwhile is looked at next time
+            wait_s = await self._tick()
+            await self._wait(min(wait_s, self._leadership.renewed_in_s))
+
+    async def _tick(self) -> float:
+        """Plan and decide all that is to be; returns for how many seconds nothing is."""
+        while True:
+            term = await self._leadership.keep()
+            await self._notice_jump(term)
+            at = self._at()
+            agenda = await self._store.read(schedules.agenda, at, self._batch)
+            if not agenda.unplanned and not agenda.due and not agenda.unreadable:
+                if agenda.next_due_at is None:
+                    return LOOK_S
+                return min(LOOK_S, max(0.0, (agenda.next_due_at - self._at()) / 1000))
+            for unreadable in agenda.unreadable:
+                await self._give_up(term, unreadable.schedule, f"it cannot be read: {unreadable.why}")
+            await self._plan(term, agenda.unplanned, at)
+            if agenda.due and not await self._decide(term, agenda.due, at):
+                return RETRY_S
+
+    async def _plan(self, term: Term, unplanned: Sequence[ScheduleRow], at: int) -> None:
+        """Find the next fire of schedules that are new or changed."""
+        planned: list[NextFire] = []
+        for schedule in unplanned:
+            await self._let_others_work()
+            try:
+                planned.append(firing.next_fire(schedule))
+            except BadSchedule as exc:
+                await self._give_up(term, schedule, f"it cannot be read: {exc}")
+        if planned:
+            await self._store.write(schedules.plan_next, term, planned, at)
+
+    async def _decide(self, term: Term, due: Sequence[DueSchedule], at: int) -> bool:
+        """Decide the fires that are due; whether any of these schedules has changed by it."""
+        decisions: list[FireDecision] = []
+        for one in due:
+            await self._let_others_work()
+            try:
+                decisions.append(firing.decide(one, parameters_of(one, self._extractor), at, self._ids))
+            except (BadSchedule, ValueError) as exc:  # its trigger, or an agent's table of a newer release
+                await self._give_up(term, one.schedule, f"it cannot be read: {exc}")
+        try:
+            decided = await self._store.write(fires.decide, term, decisions, at, limits=self._limits)
+            self._refused.clear()
+        except Conflict:
+            decided = await self._decide_each(term, decisions, at)
+        await self._tell(decisions, decided)
+        return bool(decided) or len(decisions) < len(due)
+
+    async def _decide_each(self, term: Term, decisions: Iterable[FireDecision], at: int) -> list[Decided]:
+        """One of them cannot be written: the others are not to wait for it."""
+        decided: list[Decided] = []
+        refused_before, self._refused = self._refused, set()
+        for decision in decisions:
+            try:
+                decided += await self._store.write(fires.decide, term, [decision], at, limits=self._limits)
+            except Conflict as exc:
+                log.error("fire.refused", exc=exc, schedule_id=decision.due.schedule.id)
+                is_last_try = decision.due.schedule.id in refused_before
+                decided += await self._decide_what_is_left(term, decision, at, is_last_try=is_last_try)
+        return decided
+
+    async def _decide_what_is_left(
+        self, term: Term, decision: FireDecision, at: int, *, is_last_try: bool
+    ) -> Sequence[Decided]:
+        """Some of these fires may be known already. What cannot be written even then is given up at last."""
+        schedule = decision.due.schedule
+        try:
+            decided = await self._store.write(
+                fires.decide_what_is_left, term, decision, at, limits=self._limits
+            )
+        except Conflict as exc:
+            if is_last_try:
+                await self._give_up(term, schedule, f"its fires cannot be written: {exc}")
+            else:  # its device or agent may have gone a moment ago: the next look sees that
+                self._refused.add(schedule.id)
+            return ()
+        return decided or ()
+
+    async def _let_others_work(self) -> None:
+        """Two hundred schedules after a long downtime are a second of computing."""
+        if self._clock.monotonic() >= self._turn_ends:
+            await anyio.lowlevel.checkpoint()
+            self._turn_ends = self._clock.monotonic() + TURN_S
+
+    async def _tell(self, decisions: Sequence[FireDecision], decided: Sequence[Decided]) -> None:
+        """Count and log what became of fires, and wake those who wait for runs."""
+        at = self._at()
+        for one in decided:
+            self._metrics.fires.labels(one.decision).inc(one.fires)
+            log.info(
+                "fire.decided",
+                schedule_id=one.schedule_id,
+                agent_id=one.agent_id,
+                fire_at=one.fire_at,
+                fires=one.fires,
+                decision=one.decision,
+                reason=one.reason,
+                run_id=one.run_id,
+            )
+            for run_id in one.cancelled:
+                self._on_cancel(run_id)
+            await self._tell_if_full(one)
+        ours = {one.schedule_id for one in decided}
+        for decision in decisions:
+            schedule = decision.due.schedule
+            if schedule.id in ours and decision.trigger_kind == "schedule" and schedule.due_at is not None:
+                self._metrics.scheduler_lag.observe((at - schedule.due_at) / 1000)
+        if any(one.decision in ("run", "coalesced") for one in decided):
+            self._on_queued()
+
+    async def _tell_if_full(self, one: Decided) -> None:
+        """The owner reads once that fires are dropped, until one is queued again."""
+        if one.decision != "dropped_queue_full":
+            self._full.discard(one.schedule_id)
+        elif one.schedule_id not in self._full:
+            self._full.add(one.schedule_id)
+            log.warning("schedule.queue_full", schedule_id=one.schedule_id)
+            schedule = await self._store.read(schedules.get_schedule, one.schedule_id)
+            message = "Fires are dropped: too many runs wait already"
+            await self._record(schedule, "queue_full", message, level="warning")
+
+    async def _give_up(self, term: Term, schedule: ScheduleRow, why: str) -> None:
+        """A schedule that cannot fire does so no more; its owner can read why."""
+        if await self._store.write(schedules.give_up, term, schedule, self._at()):
+            log.error("schedule.broken", schedule_id=schedule.id, why=why)
+            await self._record(schedule, "broken", f"Schedule paused, {why}", level="error")
+
+    async def _set_right(self, term: Term) -> None:
+        """What a wrong clock has sent years ahead, schedules, runs and recoveries, goes on from now."""
+        runs, agents = await self._store.write(schedules.bring_back, term, self._at())
+        if runs or agents:
+            log.warning("clock.set_right", runs=runs, agents=agents)
+            self._on_queued()
+        for schedule_id in await self._store.write(schedules.clamp_future_cursors, term, self._at()):
+            log.error("schedule.clamped", schedule_id=schedule_id)
+            schedule = await self._store.read(schedules.get_schedule, schedule_id)
+            message = "Schedule starts again from now: the clock was more than a day ahead before"
+            await self._record(schedule, "clamped", message, level="error")
+
+    async def _notice_jump(self, term: Term) -> None:
+        """A wall clock that was set is told of; one that was set back must not silence anything."""
+        apart = self._clocks_apart()
+        jump_s, self._drift_s = apart - self._drift_s, apart
+        if abs(jump_s) > JUMP_S:
+            log.warning("clock.jumped", by_s=round(jump_s, 3))
+            await self._set_right(term)
+
+    def _clocks_apart(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()
+
+    async def _wait(self, seconds: float) -> None:
+        """Until so much time has gone by, or somebody says to look again."""
+        async with anyio.create_task_group() as waiting:
+            waiting.start_soon(self._wake_after, seconds)
+            await self._wake.wait()
+            waiting.cancel_scope.cancel()
+
+    async def _wake_after(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        self._wake.set()
+
+    # --- what people ask for ---
+
+    async def pause(self, schedule: ScheduleRow, *, actor: str) -> bool:
+        """The schedule does not fire until it is enabled; False if it did not before.
+
+        Raises:
+            UnknownSchedule: there is none.
+        """
+        paused = await self._store.write(schedules.set_enabled, schedule.id, False, at=self._at())
+        if paused:
+            log.info("schedule.paused", schedule_id=schedule.id)
+            await self._record(schedule, "paused", "Schedule paused", actor=actor)
+        return paused
+
+    async def enable(self, schedule: ScheduleRow, *, catch_up: bool, actor: str) -> bool:
+        """The schedule fires again; False if it did already, or is no longer declared.
+
+        Args:
+            catch_up: what it passed over is decided by its policies, as if the hub had been down.
+
+        Raises:
+            UnknownSchedule: there is none.
+            BadSchedule: it cannot be read.
+        """
+        at = self._at()
+        passed = None if schedule.enabled or catch_up else firing.passed_over(schedule, at)
+        enabled = await self._store.write(
+            schedules.set_enabled, schedule.id, True, at=at, catch_up=catch_up, passed=passed
+        )
+        if enabled:
+            log.info("schedule.enabled", schedule_id=schedule.id, catch_up=catch_up)
+            await self._record(schedule, "enabled", "Schedule fires again", actor=actor)
+            self.look_again()
+        return enabled
+
+    async def backfill(
+        self, schedule_id: str, first_at: int, last_at: int, *, actor: str, dry_run: bool = False
+    ) -> Backfilled:
+        """A run for each fire from *first_at* to *last_at* that had none, one after the other.
+
+        Fires that are not decided yet are left to come. The schedule's window does not apply.
+
+        Args:
+            dry_run: only say what it would be.
+
+        Raises:
+            UnknownSchedule: there is none.
+            BadSchedule: it cannot be read.
+            TooManyFires: more than a thousand.
+            Conflict: somebody else did the same; nothing was queued.
+        """
+        due = await self._store.read(schedules.with_settings, schedule_id)
+        within = backfill.fires_between(due.schedule, first_at, last_at)
+        if not within:
+            return Backfilled((), ())
+        sight = await self._store.read(backfills.look, due, within)
+        plan = backfill.plan(due, within, sight, parameters_of(due, self._extractor), self._ids)
+        wanted = tuple(run.fire_at for run in plan.runs)
+        if dry_run or not wanted:
+            return Backfilled(within, wanted)
+        made = await self._store.write(backfills.backfill, plan, self._at(), actor=actor)
+        log.info("schedule.backfilled", schedule_id=schedule_id, runs=len(made))
+        await self._record(due.schedule, "backfilled", f"{len(made)} runs for old fires queued", actor=actor)
+        self._on_queued()
+        return Backfilled(within, wanted, tuple(made))
+
+    def forecast(self, schedule: ScheduleRow, *, count: int = 5) -> list[Upcoming]:
+        """The schedule's next fires, if nobody pauses it; fewer if it comes to its end.
+
+        Raises:
+            BadSchedule: it cannot be read.
+        """
+        after = max(schedule.cursor_at, self._at())
+        return upcoming(firing.trigger_for(schedule), after, tz=schedule.tz, count=count)
+
+    async def _record(
+        self, schedule: ScheduleRow, what: str, message: str, *, level: str = "info", actor: str = ACTOR
+    ) -> None:
+        await self._store.write(
+            activity.record,
+            id=self._ids.fresh(),
+            at=self._at(),
+            event_type=f"schedule.{what}",
+            level=level,
+            message=message,
+            agent_id=schedule.agent_id,
+            actor=actor,
+            data={"schedule_id": schedule.id},
+        )
+
+    def _at(self) -> int:
+        return epoch_ms(self._clock.now())

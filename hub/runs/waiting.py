@@ -1,0 +1,170 @@
+"""Why a run does not go on, as a sentence for a person.
+
+Pure: the facts are gathered elsewhere, all at one moment, and the first gate that is
+shut is the one that is named. A gate here is one that the dispatcher looks at.
+"""
+
+from datetime import datetime, tzinfo
+from typing import Final
+
+import msgspec
+
+from hub.runs.moments import told_time
+from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, PauseReason, RunState
+
+_LIFECYCLES: Final = {
+    "paused": "agent is paused",
+    "maintenance": "agent is in maintenance",
+    "terminated": "agent has ended",
+}
+
+
+PAUSING: Final = "pauses when the files in hand are done"
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """The hub died again and again: until then it starts nothing by itself that it may have died of.
+
+    Attributes:
+        until: aware, UTC.
+        starts: in a row, with a crash between each two.
+        within_s: each of them came no later after the one before it.
+    """
+
+    until: datetime
+    starts: int
+    within_s: float
+
+
+class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """All that may hold a run back, as it was at *now*. Instants are aware UTC.
+
+    Attributes:
+        is_manual: a person started it, so a failing agent does not hold it back.
+        offline_since: when the device was seen last; ``None`` where it never was.
+        starts_at: until then a device that has just connected is left in peace.
+        recovery_at: when an exhausted agent is asked again; ``None``: nobody knows.
+        is_pausing: a person asked for a pause, and the files in hand are not done yet.
+        hold: the hub died too often, and this run is of a kind that waits for that.
+        follows: a run of the same schedule is under way, and this one does not run beside it.
+    """
+
+    now: datetime
+    state: RunState
+    pause_reason: PauseReason | None = None
+    is_cancelling: bool = False
+    is_pausing: bool = False
+    is_manual: bool = False
+    eligible_at: datetime
+    device: str | None
+    is_online: bool = True
+    offline_since: datetime | None = None
+    starts_at: datetime | None = None
+    lifecycle: str = "active"
+    is_exhausted: bool = False
+    is_unpaid: bool = False
+    recovery_at: datetime | None = None
+    is_healthy: bool = True
+    follows: bool = False
+    on_device: int = 0
+    per_device: int = 1
+    of_agent: int = 0
+    per_agent: int = 1
+    on_hub: int = 0
+    per_hub: int = 32
+    is_draining: bool = False
+    is_disk_full: bool = False
+    hold: Hold | None = None
+
+
+def why_waiting(facts: WaitFacts, zone: tzinfo | None = None) -> str | None:
+    """What has to happen before the run goes on, or what it is stopping for.
+
+    ``None`` while it just executes, and when it has ended.
+
+    Args:
+        zone: in which times of day are told; this machine's own by default.
+    """
+    if facts.state in FINAL_RUN_STATES:
+        return None
+    if facts.state in EXECUTING_RUN_STATES:
+        if facts.is_cancelling:
+            return f"is being cancelled: device {facts.device} has to let go"
+        return PAUSING if facts.is_pausing else None
+    return (
+        _held_by_a_person(facts)
+        or _held_by_the_device(facts, zone)
+        or _held_by_the_model(facts, zone)
+        or _held_by_the_hub(facts, zone)
+        or _not_yet(facts, zone)
+        or _no_slot(facts)
+        or "next in line"
+    )
+
+
+def _held_by_a_person(facts: WaitFacts) -> str | None:
+    if facts.pause_reason is PauseReason.USER:
+        return "paused by hand"
+    if facts.pause_reason is PauseReason.WAITING_INPUT:
+        return "waits for an answer"
+    if facts.lifecycle != "active":
+        return _LIFECYCLES.get(facts.lifecycle, f"agent is {facts.lifecycle}, not active yet")
+    if not facts.is_healthy and not facts.is_manual:
+        return "agent has a lasting error; start a run by hand to try it"
+    return None
+
+
+def _held_by_the_device(facts: WaitFacts, zone: tzinfo | None) -> str | None:
+    if facts.device is None:
+        return "agent has no device"
+    if facts.is_online:
+        return None
+    if facts.offline_since is None:
+        return f"device {facts.device} has not connected yet"
+    return f"device {facts.device} is offline since {told_time(facts.offline_since, facts.now, zone)}"
+
+
+def _held_by_the_model(facts: WaitFacts, zone: tzinfo | None) -> str | None:
+    if not facts.is_exhausted and facts.pause_reason is not PauseReason.EXHAUSTED:
+        return None
+    what = "model's bill is not paid" if facts.is_unpaid else "model's quota is used up"
+    again_at = facts.recovery_at or (None if facts.is_exhausted else facts.eligible_at)
+    return what if again_at is None else f"{what}; tried again at {told_time(again_at, facts.now, zone)}"
+
+
+def _held_by_the_hub(facts: WaitFacts, zone: tzinfo | None) -> str | None:
+    if facts.is_draining:
+        return "the hub stops; goes on when it is back"
+    if facts.is_disk_full:
+        return "disk is nearly full"
+    return None if facts.hold is None else told_hold(facts.hold, facts.now, zone)
+
+
+def told_hold(hold: Hold, now: datetime, zone: tzinfo | None = None) -> str | None:
+    """Until when the hub holds back what it may have died of, and why; ``None`` once that is over."""
+    if hold.until <= now:
+        return None
+    until = told_time(hold.until, now, zone)
+    each = f"each within {hold.within_s / 60:g} min of the last"
+    return f"held back until {until} after {hold.starts} starts with crashes between them, {each}"
+
+
+def _not_yet(facts: WaitFacts, zone: tzinfo | None) -> str | None:
+    if facts.starts_at is not None and facts.starts_at > facts.now:
+        return f"just connected; starts at {told_time(facts.starts_at, facts.now, zone)}"
+    if facts.eligible_at > facts.now:
+        return f"tried again at {told_time(facts.eligible_at, facts.now, zone)}"
+    return None
+
+
+def _no_slot(facts: WaitFacts) -> str | None:
+    if facts.follows:
+        return "the run before it of this schedule goes first"
+    for taken, limit, where in (
+        (facts.on_device, facts.per_device, f"on device {facts.device}"),
+        (facts.of_agent, facts.per_agent, "by this agent"),
+        (facts.on_hub, facts.per_hub, "on this hub"),
+    ):
+        if taken >= limit:
+            return f"slot {taken} of {limit} taken {where}"
+    return None

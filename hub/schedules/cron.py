@@ -1,0 +1,300 @@
+"""A cron expression: read, refused where readers would differ, known to fire.
+
+Five fields or an ``@name``, after Debian's cron. What is accepted is expanded once into
+a ``Calendar``; when its readings happen in a zone is the business of ``hub.schedules.trigger``.
+"""
+
+import re
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Final, NamedTuple
+
+from hub.schedules.calendar import DAY, Calendar, DayRule
+from protocol.errors import ErrorCode, HubError
+
+MAX_LENGTH: Final = 256  # what a person writes is shorter; a field of 40 kB is somebody's trial
+YEARS_AHEAD: Final = 8  # from one 29 February to the next across 2100
+
+# The verdict must not change with the day it is asked for.
+_FROM: Final = (date(2026, 1, 1) - date(1970, 1, 1)).days * DAY
+
+_NAMED: Final = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+_ITEM: Final = re.compile(r"(?P<first>\*|\w+)(?:-(?P<last>\w+))?(?:/(?P<step>\d+))?", re.ASCII)
+_NEAREST_WEEKDAY: Final = re.compile(r"(\d+)W", re.ASCII)
+_NTH_WEEKDAY: Final = re.compile(r"(\w+)#([1-5])", re.ASCII)
+_LAST_WEEKDAY: Final = re.compile(r"(\w+?)#?L", re.ASCII)
+_LAST_WEEKDAY_REVERSED: Final = re.compile(r"L(\w+)", re.ASCII)
+_EVERY: Final = re.compile(r"@every\s+(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?", re.ASCII)
+
+
+class BadSchedule(HubError):
+    """The expression is refused. *reason* is a stable word, *hint* what to write instead."""
+
+    code = ErrorCode.BAD_SCHEDULE
+
+    def __init__(self, reason: str, message: str, hint: str = "") -> None:
+        super().__init__(f"{message} - {hint}" if hint else message)
+        self.reason = reason
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Cron:
+    """A checked expression.
+
+    Attributes:
+        text: five fields in croniter's spelling. Store what was written instead: ``+`` is lost here.
+        day_or: whether a day fires when either day field fits (cron's rule), or only when both do (``+``).
+        warning: what a reader may not expect.
+        follows_wall: whether it fires whenever the wall clock shows what it names: twice if that comes twice,
+            not at all if it is skipped. Otherwise it names fixed times, made up for and not repeated.
+            Debian's rule: a minute or hour field that begins with ``*`` follows the wall.
+        calendar: the readings it names.
+    """
+
+    text: str
+    day_or: bool
+    warning: str | None
+    follows_wall: bool
+    calendar: Calendar = field(repr=False, compare=False)
+
+
+class _Part(NamedTuple):
+    """One item of a field."""
+
+    spelled: str
+    values: frozenset[int] = frozenset()
+    nearest: int | None = None
+    nth: tuple[int, int] | None = None
+    last_weekday: int | None = None
+
+
+@dataclass(frozen=True)
+class _Field:
+    name: str
+    low: int
+    high: int
+    names: tuple[str, ...] = ()  # of the values, from *low* on
+    examples: str = "*, 5, 5-7 or */2"
+
+    @property
+    def all(self) -> range:
+        """What ``*`` stands for."""
+        return range(self.low, self.low + len(self.names)) if self.names else range(self.low, self.high + 1)
+
+    def number(self, word: str) -> int:
+        if word.isdigit() and self.low <= int(word) <= self.high:
+            return int(word)
+        if word.lower() in self.names:
+            return self.low + self.names.index(word.lower())
+        if word in ("H", "R"):
+            raise BadSchedule(
+                "use_jitter",
+                f"{self.name}: '{word}' is not a value",
+                f"write {self.low + 17 % len(self.all)}, say; the schedule's jitter spreads starts apart",
+            )
+        raise self.refusal(f"'{word}' is not a value", f"allowed is {self._allowed()}")
+
+    def unreadable(self, item: str) -> BadSchedule:
+        return self.refusal(f"'{item}' cannot be read", f"write {self.examples}, say")
+
+    def refusal(self, message: str, hint: str, reason: str = "bad_field") -> BadSchedule:
+        return BadSchedule(reason, f"{self.name}: {message}", hint)
+
+    def _allowed(self) -> str:
+        return f"{self.low}-{self.high}" + (f" or {self.names[0]}-{self.names[-1]}" if self.names else "")
+
+
+_MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_WEEKDAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_MINUTE: Final = _Field("minute", 0, 59)
+_HOUR: Final = _Field("hour", 0, 23)
+_DAY: Final = _Field(
+    "day of month", 1, 31, examples="*, 5, 5-7, */2, L (the last) or 15W (the weekday nearest to it)"
+)
+_MONTH: Final = _Field("month", 1, 12, _MONTHS)
+_WEEKDAY: Final = _Field(  # 7 is Sunday too
+    "weekday", 0, 7, _WEEKDAYS, "*, 5, 1-5, 5#1 to 5#5 (the month's first to fifth) or 5L (its last)"
+)
+_FIELDS: Final = (_MINUTE, _HOUR, _DAY, _MONTH, _WEEKDAY)
+
+
+def parse_cron(text: str) -> Cron:
+    """Check a cron expression.
+
+    Raises:
+        BadSchedule: it is malformed, would be read differently elsewhere, or never fires.
+    """
+    if len(text) > MAX_LENGTH:
+        raise BadSchedule(
+            "too_long", f"longer than {MAX_LENGTH} characters", "write ranges and steps, as in 0-30/2"
+        )
+    fields = _split(text.strip(" \t"))
+    day_or = not fields[4].startswith("+")
+    fields[4] = fields[4].removeprefix("+")
+    minutes, hours, days, months, weekdays = (
+        [_part(field, item) for item in written.split(",")]
+        for field, written in zip(_FIELDS, fields, strict=True)
+    )
+    _must_stand_alone(days, weekdays)
+    warning = _judge_days(fields[2], fields[4]) if day_or else None
+    # Debian's cron takes a field that begins with * for unrestricted, and both must fit then.
+    both = not day_or or fields[2].startswith("*") or fields[4].startswith("*")
+    cron = Cron(
+        " ".join(
+            ",".join(part.spelled for part in parts) for parts in (minutes, hours, days, months, weekdays)
+        ),
+        day_or,
+        warning,
+        fields[0].startswith("*") or fields[1].startswith("*"),
+        Calendar(_values(minutes), _values(hours), _values(months), _day_rule(days, weekdays, both=both)),
+    )
+    _must_fire(cron.calendar)
+    return cron
+
+
+def _split(text: str) -> list[str]:
+    if text.startswith("@every"):
+        raise BadSchedule(
+            "use_interval_trigger",
+            "'@every' is not a time of day",
+            f"write schedule = {{ every_s = {_every_seconds(text)} }}",
+        )
+    if text.startswith("@"):
+        if text not in _NAMED:
+            known = ", ".join(_NAMED)
+            raise BadSchedule("unsupported_macro", f"'{text.split()[0]}' is not known", f"known are {known}")
+        text = _NAMED[text]
+    if re.match(r"(CRON_)?TZ=", text):
+        raise BadSchedule("use_timezone_setting", "a time zone does not stand here", "set timezone instead")
+    fields = re.split(r"[ \t]+", text)
+    if len(fields) != len(_FIELDS) or not text:
+        count = len(fields) if text else 0
+        seconds = "; there are no seconds, for those write schedule = { every_s = 10 }, say"
+        raise BadSchedule(
+            "field_count",
+            f"{count} fields instead of five",
+            "write minute hour day-of-month month weekday" + (seconds if count > 5 else ""),
+        )
+    return fields
+
+
+def _every_seconds(text: str) -> int:
+    """The seconds of ``@every 1h30m``; five minutes where that cannot be read."""
+    found = _EVERY.fullmatch(text)
+    hours, minutes, seconds = (int(number or 0) for number in found.groups()) if found else (0, 0, 0)
+    return hours * 3_600 + minutes * 60 + seconds or 300
+
+
+def _part(field: _Field, item: str) -> _Part:
+    if field is _DAY and item == "L":
+        return _Part("L")
+    if field is _DAY and (found := _NEAREST_WEEKDAY.fullmatch(item)):
+        day = field.number(found[1])
+        return _Part(f"{day}W", nearest=day)
+    if field is _WEEKDAY and (found := _NTH_WEEKDAY.fullmatch(item)):
+        weekday, nth = field.number(found[1]) % 7, int(found[2])
+        return _Part(f"{weekday}#{nth}", nth=(weekday, nth))
+    if field is _WEEKDAY and (found := _LAST_WEEKDAY_REVERSED.fullmatch(item)):
+        raise field.refusal(f"'{item}' is read differently elsewhere", f"write {found[1]}L")
+    if field is _WEEKDAY and (found := _LAST_WEEKDAY.fullmatch(item)):
+        weekday = field.number(found[1]) % 7
+        return _Part(f"L{weekday}", last_weekday=weekday)
+    found = _ITEM.fullmatch(item)
+    if found is None:
+        raise field.unreadable(item)
+    values = _range(field, item, found["first"], found["last"], found["step"])
+    step = int(found["step"] or 1)
+    if step == 0:
+        raise field.refusal(f"'{item}' has a step of 0", "a step is at least 1")
+    if step > len(values):
+        raise field.refusal(
+            f"'{item}' steps over its whole range", f"a step is at most {len(values)} here", "step_too_large"
+        )
+    stepped = values[::step]
+    return _Part(item, frozenset(value % 7 for value in stepped) if field is _WEEKDAY else frozenset(stepped))
+
+
+def _range(field: _Field, item: str, first: str, last: str | None, step: str | None) -> range:
+    """The values from *first* to *last*, not yet stepped through."""
+    if first == "*":
+        if last is not None:
+            raise field.unreadable(item)
+        return field.all
+    low = field.number(first)
+    if last is None:
+        if step is not None:
+            instead = f"{first}-{field.all[-1]}/{step}" if low < field.all[-1] else first
+            raise field.refusal(
+                f"'{item}' is read differently elsewhere", f"write {instead}", "bare_start_step"
+            )
+        return range(low, low + 1)
+    high = field.number(last)
+    if low == high:
+        raise field.refusal(f"'{item}' is one value", f"write {first}", "equal_range")
+    if low > high:
+        until_end = f"{first}-{field.all[-1]}" if low < field.all[-1] else first
+        from_start = f"{field.low}-{last}" if high > field.low else last
+        raise field.refusal(
+            f"'{item}' runs backwards", f"write two parts, as in {until_end},{from_start}", "wrapping_range"
+        )
+    return range(low, high + 1)
+
+
+def _must_stand_alone(days: list[_Part], weekdays: list[_Part]) -> None:
+    """Refuse two mixtures that are taken by some and not by others."""
+    if len(days) > 1 and any(part.nearest for part in days):
+        raise _DAY.refusal("'W' in a list is read differently elsewhere", "write one day, as in 15W")
+    if len({bool(part.values) for part in weekdays}) > 1:
+        raise _WEEKDAY.refusal(
+            "plain weekdays beside '#' or 'L' are read differently elsewhere",
+            "make two schedules of it, or write each with '#'",
+        )
+
+
+def _judge_days(day: str, weekday: str) -> str | None:
+    """A warning where both day fields are restricted; cron then fires when either fits."""
+    if "*" in (day, weekday):
+        return None
+    if any(written.startswith("*") or re.search(r"[#L]|\dW", written) for written in (day, weekday)):
+        raise BadSchedule(
+            "ambiguous_day_fields",
+            "day of month and weekday together are read differently elsewhere",
+            "leave one of them *, or put + before the weekday if both must fit",
+        )
+    return "day-of-month and day-of-week are OR-ed: either will do; put + before the weekday if both must fit"
+
+
+def _values(parts: list[_Part]) -> frozenset[int]:
+    return frozenset[int]().union(*(part.values for part in parts))
+
+
+def _day_rule(days: list[_Part], weekdays: list[_Part], *, both: bool) -> DayRule:
+    return DayRule(
+        days=_values(days),
+        has_last_day=any(part.spelled == "L" for part in days),
+        nearest=days[0].nearest,
+        weekdays=_values(weekdays),
+        nth=frozenset(part.nth for part in weekdays if part.nth is not None),
+        last=frozenset(part.last_weekday for part in weekdays if part.last_weekday is not None),
+        both=both,
+    )
+
+
+def _must_fire(calendar: Calendar) -> None:
+    first = calendar.next_after(_FROM - 1)
+    if first is None or first >= _FROM + YEARS_AHEAD * 366 * DAY:
+        raise BadSchedule(
+            "never_fires",
+            f"never fires within {YEARS_AHEAD} years",
+            "choose a day that the month has; L is its last day",
+        )

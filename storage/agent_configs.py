@@ -1,0 +1,78 @@
+"""The configs of an agent that its runs are made with: one row for each, its value as JSON."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId
+from storage.schema import agent_configs, agents
+
+T = TypeVar("T")
+
+_paths, _extensions, _timezone = (agent_configs.alias(name) for name in ("paths", "extensions", "zone"))
+COLUMNS = (
+    _paths.c.config_value.label("paths"),
+    _extensions.c.config_value.label("file_extensions"),
+    _timezone.c.config_value.label("timezone"),
+)
+DELETE_CONFIGS = sa.delete(agent_configs).where(agent_configs.c.agent_id == sa.bindparam("agent"))
+
+
+def with_configs(query: sa.Select[Any]) -> sa.Select[Any]:
+    """*query*, which selects ``COLUMNS`` from agents, with the rows that these stand in."""
+    for key, alias in (("paths", _paths), ("file_extensions", _extensions), ("timezone", _timezone)):
+        query = query.outerjoin(alias, sa.and_(alias.c.agent_id == agents.c.id, alias.c.config_key == key))
+    return query
+
+
+class UnreadableConfig(HubError):
+    """A config of the agent is not what this release takes it for: a newer one wrote it, or a hand."""
+
+    code = ErrorCode.BAD_SETTINGS
+
+
+def names_in(value: str | None) -> tuple[str, ...]:
+    """A list of names; an agent without the config has none.
+
+    Raises:
+        UnreadableConfig: it is something else.
+    """
+    return () if value is None else _read(value, tuple[str, ...])
+
+
+def zone_in(value: str | None) -> str:
+    """A time zone; an agent without the config lives in UTC.
+
+    Raises:
+        UnreadableConfig: it is something else.
+    """
+    return "UTC" if value is None else _read(value, str)
+
+
+def _read(value: str, type: type[T]) -> T:
+    try:
+        return msgspec.json.decode(value, type=type)
+    except msgspec.DecodeError as exc:
+        raise UnreadableConfig(f"a config of its agent cannot be read: {exc}") from exc
+
+
+def write_configs(c: sa.Connection, agent_id: AgentId, configs: Mapping[str, Any], at: int) -> None:
+    """These configs and no others."""
+    c.execute(DELETE_CONFIGS, {"agent": agent_id})
+    c.execute(
+        sa.insert(agent_configs),
+        [
+            {
+                "agent_id": agent_id,
+                "config_key": key,
+                "config_type": "json",
+                "config_value": msgspec.json.encode(value).decode(),
+                "created_at": at,
+                "updated_at": at,
+            }
+            for key, value in configs.items()
+        ],
+    )

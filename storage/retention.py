@@ -1,0 +1,329 @@
+"""What is old goes: each function is one bounded transaction, to be repeated until it returns 0.
+
+Live runs are never touched. Ids outlive what they name: ``runs.rerun_of``,
+``unit_ledger.run_id``, ``schedule_fires.run_id`` and ``activity_log.run_id`` may name a
+run that went. The ledger needs nothing of it but its own row; everybody else says
+"a run that is no longer kept" where ``find_run`` finds none.
+
+**Why no item is delivered twice** although ``run_calls`` of old runs go. A known call id
+keeps a call from being sent again only while its row is here, and a plan can name an
+old id only if the ledger does not stop the unit before: it failed in part, or its
+content or its agent's prompt is what it was once before. Then:
+
+* while the unit is seen run by run, every plan adopts the rows into the newest run, so
+  they are never old;
+* an agent that rests keeps its newest runs at any age, and their calls with them;
+* otherwise the call is planned afresh and sent with its old id, and the device answers
+  it from its own store, where an answer lasts as long as the row it tells of
+  (PROTOCOL.md, "Calls"). A device that kept ids for no longer than the hub keeps runs
+  would be the only one to insert again.
+
+``forget_payloads`` keeps id, state and answer. A call that an adopting run has to send
+again gets the payload of the new plan (``plans.plan_unit``).
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import AgentId
+from storage.schema import (
+    activity_log,
+    agent_state_history,
+    agents,
+    hub,
+    idempotency_keys,
+    run_calls,
+    run_state_history,
+    run_units,
+    runs,
+    schedule_fires,
+    schedules,
+)
+
+ROWS = 500  # in one transaction: a few milliseconds of the one writer
+RUNS = 100  # looked at in one transaction
+PAGES = 250  # of 4 kB, moved in one transaction
+SPARE_PAGES = 2_000  # 8 MB stay in the file: the next hour wants them again
+
+_rows: sa.BindParameter[int] = sa.bindparam("rows", type_=sa.Integer)
+_before: sa.BindParameter[int] = sa.bindparam("before")
+_old: sa.BindParameter[str] = sa.bindparam("old", expanding=True)
+
+DAY_MS = 86_400_000
+STEADY_MS = 90 * 60_000  # with a look every hour, the third one that agrees
+
+CLOCK = "housekeeping.clock"  # its key in the table hub
+KNOWN_CLOCK = sa.select(hub.c.value).where(hub.c.key == CLOCK).with_for_update()
+KEEP_CLOCK = sa.update(hub).where(hub.c.key == CLOCK).values(value=sa.bindparam("looks"))
+
+
+class _Looks(msgspec.Struct, frozen=True):
+    """When the clock was looked at last, and since when it has agreed with itself."""
+
+    at: int
+    since: int
+
+
+def is_clock_steady(c: sa.Connection, at: int) -> bool:
+    """Whether *at* may be believed, so that what is old by it may go. To be asked about once an hour.
+
+    A clock that is a day or more from where the look before left it is wrong now or was so then, or
+    nobody looked for so long. Which of these it is, time tells: it is believed again
+    once it has gone on by itself for an hour and a half. Rows of others are no witness,
+    for a hub with a wrong clock writes them with that clock.
+    """
+    known = c.execute(KNOWN_CLOCK).scalar_one_or_none()
+    before = None if known is None else msgspec.json.decode(known, type=_Looks)
+    agrees = before is not None and abs(at - before.at) < DAY_MS
+    looks = _Looks(at, before.since if before is not None and agrees else at)
+    if known is None:
+        c.execute(sa.insert(hub), {"key": CLOCK, "value": msgspec.json.encode(looks).decode()})
+    else:
+        c.execute(KEEP_CLOCK, {"looks": msgspec.json.encode(looks).decode()})
+    return at - looks.since >= STEADY_MS
+
+
+AGENTS = sa.select(agents.c.id).order_by(agents.c.id)
+_ended = runs.alias("ended")
+_oldest_kept = (
+    sa.select(_ended.c.completed_at)
+    .where(_ended.c.agent_id == sa.bindparam("agent"), _ended.c.completed_at.is_not(None))
+    .order_by(_ended.c.completed_at.desc())
+    .limit(1)
+    .offset(sa.bindparam("newer", type_=sa.Integer))
+)
+OLD_RUNS = (
+    sa.select(runs.c.id)
+    .where(
+        runs.c.agent_id == sa.bindparam("agent"),
+        runs.c.completed_at < _before,
+        runs.c.completed_at < _oldest_kept.scalar_subquery(),
+        sa.or_(
+            runs.c.state != sa.literal_column("'FAILED'", runs.c.state.type),
+            runs.c.completed_at < sa.bindparam("failed_before"),
+        ),
+    )
+    .order_by(runs.c.completed_at)
+    .limit(_rows)
+)
+# Of the run still, when the row's turn has come: a plan may adopt it while this waits for its lock.
+_is_of_old_run = run_calls.c.run_id.in_(_old)
+DROP_CALLS = sa.delete(run_calls).where(
+    run_calls.c.call_id.in_(sa.select(run_calls.c.call_id).where(_is_of_old_run).limit(_rows)),
+    _is_of_old_run,
+)
+_unit = sa.tuple_(run_units.c.run_id, run_units.c.unit_key)
+DROP_UNITS = sa.delete(run_units).where(
+    _unit.in_(
+        sa.select(run_units.c.run_id, run_units.c.unit_key).where(run_units.c.run_id.in_(_old)).limit(_rows)
+    )
+)
+_move = sa.tuple_(run_state_history.c.run_id, run_state_history.c.seq)
+DROP_HISTORY = sa.delete(run_state_history).where(
+    _move.in_(
+        sa.select(run_state_history.c.run_id, run_state_history.c.seq)
+        .where(run_state_history.c.run_id.in_(_old))
+        .limit(_rows)
+    )
+)
+DROP_RUNS = sa.delete(runs).where(runs.c.id.in_(sa.select(runs.c.id).where(runs.c.id.in_(_old)).limit(_rows)))
+
+
+def list_agent_ids(c: sa.Connection) -> list[AgentId]:
+    """Every agent, archived or not: those whose runs are looked through."""
+    return [AgentId(id) for id in c.execute(AGENTS).scalars()]
+
+
+def prune_runs(
+    c: sa.Connection,
+    agent_ids: Sequence[AgentId],
+    *,
+    before: int,
+    failed_before: int,
+    kept: int,
+    rows: int = ROWS,
+) -> int:
+    """Delete runs of these agents that ended before *before*, with their units, calls and history.
+
+    The last run that a transaction touches may keep some of its rows until the next one.
+
+    Args:
+        agent_ids: each costs two look-ups, so a caller names only some at a time.
+        before, failed_before: epoch milliseconds; the second one for FAILED runs.
+        kept: as many of an agent's runs, those that ended last, stay at any age; at least 1.
+        rows: how many may go in this transaction, of all tables together.
+
+    Returns:
+        How many rows went; 0: nothing is left to do.
+    """
+    ended = {"before": before, "failed_before": failed_before, "newer": kept - 1}
+    went = 0
+    for agent_id in agent_ids:
+        if went == rows:
+            break
+        chosen = ended | {"agent": agent_id, "rows": rows - went}
+        old = c.execute(OLD_RUNS, chosen).scalars().all()
+        for drop in (DROP_CALLS, DROP_UNITS, DROP_HISTORY, DROP_RUNS):
+            if old and went < rows:
+                went += c.execute(drop, {"old": old, "rows": rows - went}).rowcount
+    return went
+
+
+REMEMBERED = (
+    sa.select(runs.c.id)
+    .where(runs.c.completed_at.is_not(None), runs.c.forgotten_at.is_(None), runs.c.completed_at < _before)
+    .order_by(runs.c.completed_at)
+    .limit(_rows)
+)
+FORGET = (
+    sa.update(run_calls)
+    .where(
+        run_calls.c.call_id.in_(
+            sa.select(run_calls.c.call_id)
+            .where(_is_of_old_run, run_calls.c.payload.is_not(None))
+            .limit(_rows)
+        ),
+        _is_of_old_run,
+    )
+    .values(payload=None)
+)
+MARK_FORGOTTEN = sa.update(runs).where(runs.c.id.in_(_old)).values(forgotten_at=sa.bindparam("now"))
+
+
+def forget_payloads(c: sa.Connection, *, before: int, at: int, rows: int = ROWS) -> int:
+    """Drop what the calls of runs that ended before *before* carried: the text of items, and their quotes.
+
+    Id, state and answer stay. No other table holds a text of a document.
+
+    Returns:
+        How many rows changed, calls and runs; 0: nothing is left to do.
+    """
+    old = c.execute(REMEMBERED, {"before": before, "rows": RUNS}).scalars().all()
+    if not old:
+        return 0
+    forgot = c.execute(FORGET, {"old": old, "rows": rows}).rowcount
+    if forgot == rows:
+        return forgot  # these runs may have more
+    return forgot + c.execute(MARK_FORGOTTEN, {"old": old, "now": at}).rowcount
+
+
+_fire = sa.tuple_(schedule_fires.c.schedule_id, schedule_fires.c.fire_at)
+_fires = sa.select(schedule_fires.c.schedule_id, schedule_fires.c.fire_at)
+DROP_FIRES = sa.delete(schedule_fires).where(
+    _fire.in_(
+        _fires.where(schedule_fires.c.decided_at < _before).order_by(schedule_fires.c.decided_at).limit(_rows)
+    )
+)
+
+
+def prune_fires(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
+    """Delete what was decided about fires before *before*; returns how many went.
+
+    The schedule's cursor keeps them from being decided again; a backfill of a range
+    that is no longer kept would.
+    """
+    return c.execute(DROP_FIRES, {"before": before, "rows": rows}).rowcount
+
+
+SCHEDULES = sa.select(schedules.c.id).order_by(schedules.c.id)
+OLDEST_KEPT_FIRE = (
+    sa.select(schedule_fires.c.fire_at)
+    .where(schedule_fires.c.schedule_id == sa.bindparam("schedule"))
+    .order_by(schedule_fires.c.fire_at.desc())
+    .limit(1)
+    .offset(sa.bindparam("newer", type_=sa.Integer))
+)
+DROP_CROWDED = sa.delete(schedule_fires).where(
+    _fire.in_(
+        _fires.where(
+            schedule_fires.c.schedule_id == sa.bindparam("schedule"),
+            schedule_fires.c.fire_at < sa.bindparam("oldest_kept"),
+        )
+        .order_by(schedule_fires.c.fire_at)
+        .limit(_rows)
+    )
+)
+
+
+def list_schedule_ids(c: sa.Connection) -> list[str]:
+    """Every schedule, enabled or not: those to look through for a crowd of fires."""
+    return list(c.execute(SCHEDULES).scalars())
+
+
+def prune_crowded_fires(c: sa.Connection, schedule_ids: Sequence[str], *, kept: int, rows: int = ROWS) -> int:
+    """Delete all but the newest *kept* fires of each of these schedules; returns how many went.
+
+    It walks over up to *kept* rows of each, so a caller names only some at a time.
+    """
+    went = 0
+    for schedule_id in schedule_ids:
+        if went == rows:
+            break
+        crowd = {"schedule": schedule_id, "newer": kept - 1}
+        oldest_kept = c.execute(OLDEST_KEPT_FIRE, crowd).scalar_one_or_none()
+        if oldest_kept is not None:
+            crowd |= {"oldest_kept": oldest_kept, "rows": rows - went}
+            went += c.execute(DROP_CROWDED, crowd).rowcount
+    return went
+
+
+DROP_ACTIVITY = sa.delete(activity_log).where(
+    activity_log.c.id.in_(
+        sa.select(activity_log.c.id)
+        .where(activity_log.c.at < _before)
+        .order_by(activity_log.c.at)
+        .limit(_rows)
+    )
+)
+_agent_move = sa.tuple_(agent_state_history.c.agent_id, agent_state_history.c.seq)
+DROP_AGENT_HISTORY = sa.delete(agent_state_history).where(
+    _agent_move.in_(
+        sa.select(agent_state_history.c.agent_id, agent_state_history.c.seq)
+        .where(agent_state_history.c.at < _before)
+        .order_by(agent_state_history.c.at)
+        .limit(_rows)
+    )
+)
+_key = sa.tuple_(idempotency_keys.c.scope, idempotency_keys.c.key)
+DROP_ANSWERS = sa.delete(idempotency_keys).where(
+    _key.in_(
+        sa.select(idempotency_keys.c.scope, idempotency_keys.c.key)
+        .where(idempotency_keys.c.created_at < _before)
+        .order_by(idempotency_keys.c.created_at)
+        .limit(_rows)
+    )
+)
+
+
+def prune_activity(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
+    """Delete entries of the activity log that are older than *before*; returns how many went."""
+    return c.execute(DROP_ACTIVITY, {"before": before, "rows": rows}).rowcount
+
+
+def prune_agent_history(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
+    """Delete moves of agents before *before*; returns how many went. Where agents stand does not change."""
+    return c.execute(DROP_AGENT_HISTORY, {"before": before, "rows": rows}).rowcount
+
+
+def prune_idempotency(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
+    """Delete kept answers older than *before*; returns how many went. Such a request would be done again."""
+    return c.execute(DROP_ANSWERS, {"before": before, "rows": rows}).rowcount
+
+
+def vacuum(c: sa.Connection, *, pages: int = PAGES, spare: int = SPARE_PAGES) -> int:
+    """Give free pages of the SQLite file back to its file system, all but *spare*; returns how many went.
+
+    Inside the transaction like any write; the file shrinks with the checkpoint that
+    follows. The driver steps a PRAGMA once and so frees one page with each, whatever
+    number it is told. PostgreSQL does this by itself: always 0 there, and in a file that was made
+    without ``auto_vacuum``.
+    """
+    if c.dialect.name != "sqlite" or c.exec_driver_sql("PRAGMA auto_vacuum").scalar_one() == 0:
+        return 0
+    free = c.exec_driver_sql("PRAGMA freelist_count").scalar_one()
+    surplus = max(0, min(pages, free - spare))
+    for _ in range(surplus):
+        c.exec_driver_sql("PRAGMA incremental_vacuum(1)")
+    return int(surplus)

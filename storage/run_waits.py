@@ -1,0 +1,79 @@
+"""What the rows say about the gates of runs that wait: their agents, their devices, who is before them.
+
+Only read, for people; what may start is decided by ``run_claims`` alone.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import RunId
+from storage import schema
+from storage.columns import in_parts
+from storage.run_claims import FOLLOWS
+from storage.schema import agent_states, agents, devices, runs
+
+
+class RunWait(msgspec.Struct, frozen=True, kw_only=True):
+    """One run's gates. Instants are epoch milliseconds.
+
+    Attributes:
+        recovery_at: when an exhausted agent is asked again, if anybody knows.
+        is_online: whether the device is connected, at whichever node.
+        last_seen_at: of the device; ``None`` where it never connected.
+        follows: another run of the same schedule is under way, and this one does not run beside it.
+        of_agent, on_device, on_hub: how many runs execute.
+    """
+
+    run_id: RunId
+    lifecycle: str
+    availability: str
+    exhaust_reason: str | None
+    recovery_at: int | None
+    health: str
+    device_name: str | None
+    is_online: bool
+    last_seen_at: int | None
+    per_agent: int
+    follows: bool
+    of_agent: int
+    on_device: int
+    on_hub: int
+
+
+FLAGS = ("is_online", "follows")  # computed, so that SQLite answers 0 or 1
+_other = runs.alias("other")
+_executing = sa.select(sa.func.count()).where(sa.text("other." + schema.EXECUTING)).select_from(_other)
+WAITS = (
+    sa.select(
+        runs.c.id.label("run_id"),
+        agent_states.c.lifecycle,
+        agent_states.c.availability,
+        agent_states.c.exhaust_reason,
+        sa.func.coalesce(agent_states.c.recovery_at, agent_states.c.probe_at).label("recovery_at"),
+        agent_states.c.health,
+        devices.c.name.label("device_name"),
+        (sa.func.coalesce(devices.c.connectivity, "offline") == "online").label("is_online"),
+        devices.c.last_seen_at,
+        agents.c.max_concurrent_runs.label("per_agent"),
+        sa.and_(sa.func.coalesce(schema.schedules.c.overlap, "allow") != "allow", FOLLOWS).label("follows"),
+        _executing.where(_other.c.agent_id == runs.c.agent_id).scalar_subquery().label("of_agent"),
+        _executing.where(_other.c.device_id == runs.c.device_id).scalar_subquery().label("on_device"),
+        _executing.scalar_subquery().label("on_hub"),
+    )
+    .join_from(runs, agents)
+    .join(agent_states, agent_states.c.agent_id == agents.c.id)
+    .outerjoin(devices, devices.c.id == runs.c.device_id)
+    .outerjoin(schema.schedules, schema.schedules.c.id == runs.c.schedule_id)
+    .where(runs.c.id.in_(sa.bindparam("runs", expanding=True)))
+)
+
+
+def waits_of(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, RunWait]:
+    """The gates of these runs, by run."""
+    return {
+        RunId(row.run_id): RunWait(**dict(row._mapping) | {name: bool(row._mapping[name]) for name in FLAGS})
+        for part in in_parts(run_ids)
+        for row in c.execute(WAITS, {"runs": part})
+    }

@@ -1,0 +1,104 @@
+"""Runs as a person looks back on them, stops them and lets them go on."""
+
+import json
+
+import pytest
+
+from protocol.lifecycles import RunState
+from tests.hub.cli.conftest import Hub
+from tests.support.facade import FakeHub, make_run, steps
+
+ID = "0197a3c4-5b6d-7e8f-9012-3456789abcde"
+
+
+def test_a_run_is_named_by_the_end_of_its_id_and_says_what_it_waits_for(hub: Hub, served: FakeHub) -> None:
+    served.newest = [
+        make_run(
+            ID,
+            waiting_for="device desk is offline since 09:14",
+            missed_because="2 missed: device desk was offline",
+        ),
+        make_run("r-0", RunState.COMPLETED),
+    ]
+    told = hub("runs").stdout.splitlines()
+    assert told[0].split() == ["run", "agent", "state", "started", "(UTC)", "files", "items", "note"]
+    assert told[1].split(maxsplit=7) == [
+        "789abcde",
+        "notes",
+        "QUEUED",
+        "01-05",
+        "09:00",
+        "0/3",
+        "0",
+        "device desk is offline since 09:14; 2 missed: device desk was offline",
+    ]
+    assert told[2].split()[-1] == "-"
+    assert json.loads(hub("runs", "--json").stdout)["runs"][0]["id"] == ID
+
+
+def test_a_run_that_ended_badly_says_why(hub: Hub, served: FakeHub) -> None:
+    served.newest = [
+        make_run(ID, RunState.CANCELLED).model_copy(
+            update={"reason": "start_deadline", "because": "not started in time"}
+        )
+    ]
+    assert hub("runs").stdout.splitlines()[1].endswith("not started in time")
+    assert json.loads(hub("runs", "--json").stdout)["runs"][0]["reason"] == "start_deadline"
+
+
+def test_a_pause_that_waits_for_the_files_in_hand_says_so(hub: Hub, served: FakeHub) -> None:
+    served.started["key"] = make_run("r-9", RunState.RUNNING)
+    told = hub("runs", "pause", "r-9").stderr
+    assert told == "run r-9 of notes: RUNNING, pauses when the files in hand are done\n"
+    assert json.loads(hub("runs", "pause", "r-9", "--json").stdout)["is_pausing"] is True
+
+
+def test_one_run_shows_what_took_how_long(hub: Hub, served: FakeHub) -> None:
+    served.progress = steps(make_run("r-2", RunState.COMPLETED, items=2))
+    told = hub("runs", "show", "r-2").stdout
+    assert "queued    15 s  |############          " in told
+    assert "running  1 min  |            ###########" in told
+    assert "a.md  DONE           2      1 min  |..............--------------===============|" in told
+    assert "c.md" not in told  # the ledger knew it
+    assert all(len(line) <= 80 for line in told.splitlines())
+
+
+def test_a_run_that_is_shown_while_it_goes_on_can_be_followed_to_its_end(hub: Hub, served: FakeHub) -> None:
+    served.progress = steps(make_run("r-1", RunState.RUNNING), make_run("r-1", RunState.COMPLETED, items=2))
+    served.started["key"] = make_run("r-1")
+    result = hub("runs", "show", "r-1", "--follow")
+    assert (result.exit_code, "outcome     success" in result.stdout) == (0, True)
+
+
+def test_following_a_run_that_failed_already_just_shows_it_and_ends_with_1(hub: Hub, served: FakeHub) -> None:
+    served.progress = steps(make_run("r-2", RunState.FAILED))
+    result = hub("runs", "show", "r-2", "--follow")
+    assert (result.exit_code, served.following.is_set()) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("words", "stands", "done"),
+    [
+        (["cancel", "r-1", "--reason", "wrong folder"], "CANCELLED", ("cancel run", "r-1", "wrong folder")),
+        (["pause", "r-1"], "PAUSED", ("pause run", "r-1")),
+        (["rerun", "r-1"], "QUEUED", ("rerun", "r-1")),
+    ],
+)
+def test_a_run_is_stopped_and_let_go_on_in_somebodys_name(
+    hub: Hub, served: FakeHub, words: list[str], stands: str, done: tuple[str, ...]
+) -> None:
+    result = hub("runs", *words)
+    assert result.exit_code == 0
+    assert stands in result.stderr
+    assert served.done[0][:-1] == done
+    assert served.done[0][-1].startswith("operator:")
+
+
+def test_a_run_that_nobody_paused_cannot_be_resumed(hub: Hub, served: FakeHub) -> None:
+    result = hub("runs", "resume", "r-1")
+    assert result.exit_code == 1
+    assert "was not paused by anybody" in result.stderr
+
+
+def test_a_rerun_is_named_alone_on_stdout(hub: Hub, served: FakeHub) -> None:
+    assert hub("runs", "rerun", "r-1").stdout == "r-again\n"

@@ -1,0 +1,75 @@
+"""What became of a schedule's fires, in words."""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from hub.runs.decisions import MissedFires, told_decision, told_missed, told_pause
+from hub.runs.reasons import told_reason
+
+
+@pytest.mark.parametrize(
+    ("decision", "reason", "fires", "sentence"),
+    [
+        ("run", None, 1, "a run was queued"),
+        ("coalesced", "device_offline", 1, "one run stands for it: device desk was offline"),
+        ("coalesced", "hub_down", 3, "one run stands for them: the hub was down"),
+        ("skipped_overlap", "still_running", 1, "skipped: the run before was still going"),
+        ("skipped_window", "window", 9, "not caught up: older than the catch-up window"),
+        ("skipped_paused", "agent_paused", 2, "skipped: the agent was paused"),
+        ("skipped_exhausted", "exhausted", 1, "skipped: the model's quota was used up"),
+        ("dropped_queue_full", "queue_full", 1, "dropped: too many runs were waiting"),
+        ("from_the_future", "new_word", 1, "from the future: new word"),
+    ],
+)
+def test_each_decision_is_a_sentence(decision: str, reason: str | None, fires: int, sentence: str) -> None:
+    assert told_decision(decision, reason, fires=fires, device="desk") == sentence
+
+
+@pytest.mark.parametrize(
+    ("missed", "note"),
+    [
+        ([], None),
+        ([MissedFires("coalesced", "device_offline", 2)], "2 missed: device desk was offline"),
+        ([MissedFires("coalesced", None, 1)], "1 missed: for no known reason"),
+        (
+            [
+                MissedFires("coalesced", "device_offline", 2),
+                MissedFires("coalesced", "hub_down", 1),
+                MissedFires("coalesced", "device_offline", 1),
+            ],
+            "4 missed: device desk was offline (3), the hub was down (1)",
+        ),
+        ([MissedFires("skipped_overlap", "still_running", 3)], "3 skipped while it was under way"),
+        (
+            [MissedFires("coalesced", "hub_down", 1), MissedFires("skipped_overlap", "still_running", 2)],
+            "1 missed: the hub was down, 2 skipped while it was under way",
+        ),
+    ],
+)
+def test_a_run_says_what_else_it_stands_for(missed: list[MissedFires], note: str | None) -> None:
+    assert told_missed(missed, "desk") == note
+
+
+def test_a_paused_schedule_says_why() -> None:
+    assert told_pause("failures", 5) == "paused after 5 failed runs in a row"
+    assert told_pause("finished", 0) == "it has fired for the last time"
+
+
+def test_a_single_instant_that_is_past_is_not_said_to_have_fired() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    told = told_pause("finished", 0, at=datetime(2020, 12, 1, 9, tzinfo=berlin))
+    assert told == "its time 2020-12-01 08:00 UTC is over"
+
+
+def test_a_stable_word_of_a_run_is_told_to_people_as_a_sentence() -> None:
+    assert told_reason("start_deadline", within_s=30.0) == "not started within 30 s of its time"
+    assert told_reason("hub_restart") == "the hub was ended"
+    words = ("start_deadline", "crash_loop", "paused_too_long", "device_gone", "superseded")
+    assert not [word for word in words if "_" in (told_reason(word) or "_")]
+
+
+def test_a_reason_that_was_written_for_people_stays_as_it_is() -> None:
+    assert told_reason("wrong folder") == "wrong folder"
+    assert told_reason(None) is None

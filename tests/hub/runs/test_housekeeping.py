@@ -1,0 +1,203 @@
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import anyio
+import anyio.lowlevel
+import pytest
+import sqlalchemy as sa
+from anyio.abc import TaskGroup
+
+from hub.clock import epoch_ms
+from hub.runs.housekeeping import EVERY_S, FIRST_AFTER_S, LEASE, Housekeeping, Retention
+from protocol.ids import BootId
+from storage.schema import hub
+from storage.store import Store, activity, leases, open_store, retention
+from tests.support.clock import FakeClock
+
+BOOT, OTHER = BootId("boot-1"), BootId("boot-2")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def store(clock: FakeClock) -> AsyncIterator[Store]:
+    """One that has seen the clock go on steadily before."""
+    async with open_store("sqlite://", now_ms=lambda: epoch_ms(clock.now())) as opened:
+        await opened.write(retention.is_clock_steady, epoch_ms(clock.now() - timedelta(hours=2)))
+        yield opened
+
+
+def keeper(store: Store, clock: FakeClock, *, pause_s: float = 0.0) -> Housekeeping:
+    """One that keeps the activity log for ten days."""
+    return Housekeeping(store, clock=clock, boot_id=BOOT, keep=Retention(activity_days=10), pause_s=pause_s)
+
+
+async def tell(store: Store, clock: FakeClock, *, days_ago: int, entries: int = 1) -> None:
+    """Entries of the activity log, so many days old."""
+    at = epoch_ms(clock.now() - timedelta(days=days_ago))
+
+    def record(c: sa.Connection) -> None:
+        for n in range(entries):
+            activity.record(c, id=f"{at}-{n}", at=at, event_type="run.failed", message="Failed", actor="hub")
+
+    await store.write(record)
+
+
+async def told(store: Store) -> int:
+    return len(await store.read(activity.list_activity, limit=9_999))
+
+
+async def comes_to_rest(clock: FakeClock) -> None:
+    """Until somebody waits for the clock: what the database does takes real time."""
+    with anyio.fail_after(10):
+        while not clock.sleeping:
+            await anyio.lowlevel.checkpoint()
+
+
+@asynccontextmanager
+async def in_time() -> AsyncIterator[TaskGroup]:
+    """Tasks that end within ten real seconds."""
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            yield tasks
+
+
+async def test_what_is_old_goes_a_little_after_the_start_and_then_every_hour(
+    store: Store, clock: FakeClock
+) -> None:
+    await tell(store, clock, days_ago=11)
+    await tell(store, clock, days_ago=9)
+    async with anyio.create_task_group() as services:
+        await services.start(keeper(store, clock).serve)
+        await clock.pass_time(FIRST_AFTER_S - 1)
+        assert await told(store) == 2
+        clock.advance(1)
+        await comes_to_rest(clock)
+        assert await told(store) == 1
+        await tell(store, clock, days_ago=12)
+        await clock.pass_time(EVERY_S - 1)
+        assert await told(store) == 2
+        clock.advance(1)
+        await comes_to_rest(clock)
+        assert await told(store) == 1
+        services.cancel_scope.cancel()
+
+
+async def test_a_backlog_goes_in_steps_and_others_write_in_between(store: Store, clock: FakeClock) -> None:
+    await tell(store, clock, days_ago=11, entries=1_200)
+    left = []
+    async with in_time() as rounds:
+        rounds.start_soon(keeper(store, clock, pause_s=1).prune)
+        for _ in range(3):
+            await comes_to_rest(clock)
+            left.append(await told(store))
+            await tell(store, clock, days_ago=0)
+            clock.advance(1)
+    assert left == [700, 200 + 1, 0 + 2]
+
+
+async def test_a_round_tells_what_went(
+    store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await tell(store, clock, days_ago=11, entries=3)
+    assert await keeper(store, clock).prune() == {"activity": 3}
+    assert await keeper(store, clock).prune() == {}
+    assert [record.getMessage() for record in caplog.records] == ["housekeeping.pruned"]
+
+
+async def test_of_several_hubs_one_keeps_house(store: Store, clock: FakeClock) -> None:
+    await tell(store, clock, days_ago=11)
+    theirs = await store.write(leases.acquire, LEASE, OTHER, ttl_ms=60_000)
+    assert theirs is not None
+    assert await keeper(store, clock).prune() == {}
+    await store.write(leases.resign, theirs)
+    assert await keeper(store, clock).prune() == {"activity": 1}
+    assert await store.write(leases.acquire, LEASE, OTHER, ttl_ms=60_000) is not None
+
+
+async def test_a_hub_that_slept_through_its_lease_stops(store: Store, clock: FakeClock) -> None:
+    await tell(store, clock, days_ago=11, entries=600)
+    async with in_time() as rounds:
+        rounds.start_soon(keeper(store, clock, pause_s=61).prune)
+        await comes_to_rest(clock)
+        clock.set_wall(clock.now() + timedelta(seconds=61))
+        assert await store.write(leases.acquire, LEASE, OTHER, ttl_ms=60_000) is not None
+        clock.advance(61)
+    assert await told(store) == 100
+
+
+async def test_nothing_is_old_by_a_clock_that_was_wrong_at_the_start(
+    store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await tell(store, clock, days_ago=9)
+    right = clock.now()
+    clock.set_wall(right + timedelta(days=365 * 30))
+    async with anyio.create_task_group() as services:
+        await services.start(keeper(store, clock).serve)
+        await clock.pass_time(FIRST_AFTER_S - 1)
+        clock.advance(1)
+        await comes_to_rest(clock)
+        clock.set_wall(right + timedelta(minutes=3))
+        for _ in range(3):
+            await clock.pass_time(EVERY_S - 1)
+            clock.advance(1)
+            await comes_to_rest(clock)
+        services.cancel_scope.cancel()
+    assert await told(store) == 1
+    assert [record.getMessage() for record in caplog.records] == ["housekeeping.put_off"] * 3
+
+
+async def test_a_hub_that_was_off_for_a_month_tidies_up_some_hours_later(
+    store: Store, clock: FakeClock
+) -> None:
+    await tell(store, clock, days_ago=0)
+    clock.advance(30 * 86_400)
+    left = []
+    for _ in range(3):
+        await keeper(store, clock).prune()
+        left.append(await told(store))
+        clock.advance(EVERY_S)
+    assert left == [1, 1, 0]
+
+
+async def test_a_surprise_is_no_end_of_housekeeping(
+    store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await store.write(lambda c: c.execute(sa.update(hub).values(value="of a newer release")) and None)
+    async with anyio.create_task_group() as services:
+        await services.start(keeper(store, clock).serve)
+        await clock.pass_time(FIRST_AFTER_S - 1)
+        clock.advance(1)
+        await comes_to_rest(clock)
+        services.cancel_scope.cancel()
+    assert [record.getMessage() for record in caplog.records] == ["housekeeping.failed"]
+
+
+async def test_a_long_round_keeps_its_lease(store: Store, clock: FakeClock) -> None:
+    await tell(store, clock, days_ago=11, entries=1_200)
+    async with in_time() as rounds:
+        rounds.start_soon(keeper(store, clock, pause_s=45).prune)
+        for _ in range(3):
+            await comes_to_rest(clock)
+            assert await store.write(leases.acquire, LEASE, OTHER, ttl_ms=60_000) is None
+            clock.advance(45)
+    assert await told(store) == 0
+
+
+async def test_a_database_that_fails_is_tried_again_in_an_hour(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_store("sqlite://") as closed:
+        pass
+    async with anyio.create_task_group() as services:
+        await services.start(keeper(closed, clock).serve)
+        await clock.pass_time(FIRST_AFTER_S + EVERY_S)
+        services.cancel_scope.cancel()
+    assert [record.getMessage() for record in caplog.records] == ["housekeeping.failed"] * 2

@@ -1,0 +1,120 @@
+"""Why a run waits: the first gate that is shut, in words."""
+
+from datetime import UTC, timedelta
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pytest
+
+from hub.runs.waiting import Hold, WaitFacts, why_waiting
+from protocol.lifecycles import FINAL_RUN_STATES, PauseReason, RunState
+from tests.support.clock import START
+
+QUEUED = WaitFacts(now=START, state=RunState.QUEUED, eligible_at=START, device="desk")
+
+
+def _why(**facts: object) -> str | None:
+    return why_waiting(msgspec.structs.replace(QUEUED, **facts), UTC)
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        ({}, "next in line"),
+        ({"pause_reason": PauseReason.USER}, "paused by hand"),
+        ({"pause_reason": PauseReason.WAITING_INPUT}, "waits for an answer"),
+        ({"lifecycle": "paused"}, "agent is paused"),
+        ({"lifecycle": "maintenance"}, "agent is in maintenance"),
+        ({"lifecycle": "ready"}, "agent is ready, not active yet"),
+        ({"is_healthy": False}, "agent has a lasting error; start a run by hand to try it"),
+        ({"is_healthy": False, "is_manual": True}, "next in line"),
+        ({"device": None}, "agent has no device"),
+        ({"is_online": False}, "device desk has not connected yet"),
+        (
+            {"is_online": False, "offline_since": START - timedelta(minutes=46)},
+            "device desk is offline since 08:14 UTC",
+        ),
+        (
+            {"is_online": False, "offline_since": START - timedelta(days=1)},
+            "device desk is offline since 2026-01-04 09:00 UTC",
+        ),
+        (
+            {"is_exhausted": True, "recovery_at": START + timedelta(minutes=30)},
+            "model's quota is used up; tried again at 09:30 UTC",
+        ),
+        ({"is_exhausted": True, "is_unpaid": True}, "model's bill is not paid"),
+        (
+            {"pause_reason": PauseReason.EXHAUSTED, "eligible_at": START + timedelta(minutes=5)},
+            "model's quota is used up; tried again at 09:05 UTC",
+        ),
+        ({"is_draining": True}, "the hub stops; goes on when it is back"),
+        ({"is_disk_full": True}, "disk is nearly full"),
+        (
+            {"hold": Hold(START + timedelta(minutes=40), starts=8, within_s=90)},
+            "held back until 09:40 UTC after 8 starts with crashes between them, "
+            "each within 1.5 min of the last",
+        ),
+        ({"hold": Hold(START, starts=3, within_s=600)}, "next in line"),
+        ({"starts_at": START + timedelta(seconds=5)}, "just connected; starts at 09:00:05 UTC"),
+        ({"eligible_at": START + timedelta(seconds=40)}, "tried again at 09:00:40 UTC"),
+        ({"follows": True}, "the run before it of this schedule goes first"),
+        ({"on_device": 2, "per_device": 2}, "slot 2 of 2 taken on device desk"),
+        ({"of_agent": 1}, "slot 1 of 1 taken by this agent"),
+        ({"on_hub": 32}, "slot 32 of 32 taken on this hub"),
+    ],
+)
+def test_a_waiting_run_names_the_gate_that_is_shut(facts: dict[str, object], sentence: str) -> None:
+    assert _why(**facts) == sentence
+
+
+def test_of_several_shut_gates_the_one_that_a_person_can_open_comes_first() -> None:
+    shut: dict[str, object] = {
+        "lifecycle": "paused",
+        "is_online": False,
+        "is_exhausted": True,
+        "is_disk_full": True,
+        "eligible_at": START + timedelta(hours=1),
+        "on_device": 1,
+    }
+    opened: list[tuple[str, object]] = [
+        ("lifecycle", "active"),
+        ("is_online", True),
+        ("is_exhausted", False),
+        ("is_disk_full", False),
+        ("eligible_at", START),
+        ("on_device", 0),
+    ]
+    told = [_why(**shut)]
+    for name, value in opened:
+        shut[name] = value
+        told.append(_why(**shut))
+    assert [sentence and sentence.split(";")[0] for sentence in told] == [
+        "agent is paused",
+        "device desk has not connected yet",
+        "model's quota is used up",
+        "disk is nearly full",
+        "tried again at 10:00 UTC",
+        "slot 1 of 1 taken on device desk",
+        "next in line",
+    ]
+
+
+@pytest.mark.parametrize("state", sorted({RunState.PREPARING, RunState.RUNNING} | FINAL_RUN_STATES))
+def test_what_executes_or_has_ended_waits_for_nothing(state: RunState) -> None:
+    assert _why(state=state, is_online=False) is None
+
+
+def test_a_run_that_is_being_cancelled_waits_for_its_device() -> None:
+    told = _why(state=RunState.RUNNING, is_cancelling=True)
+    assert told == "is being cancelled: device desk has to let go"
+
+
+def test_a_run_that_is_to_pause_says_what_comes_first() -> None:
+    told = _why(state=RunState.RUNNING, is_pausing=True)
+    assert told == "pauses when the files in hand are done"
+    assert _why(state=RunState.RUNNING, is_pausing=True, is_cancelling=True) != told
+
+
+def test_times_of_day_are_those_of_whoever_reads_them() -> None:
+    facts = msgspec.structs.replace(QUEUED, is_online=False, offline_since=START - timedelta(minutes=46))
+    assert why_waiting(facts, ZoneInfo("Europe/Berlin")) == "device desk is offline since 09:14 CET"

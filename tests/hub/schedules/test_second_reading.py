@@ -1,0 +1,37 @@
+"""Two readers of one expression agree, or its author hears of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from hub.schedules.cron import BadSchedule, parse_cron
+from hub.schedules.second_reading import check_reading
+
+ACCEPTED = (
+    "0 9 * * 1-5",
+    "*/15 * * * *",
+    "0 0 L * *",
+    "0 9 15W * *",
+    "0 9 * * MON#1",
+    "0 9 * * 5L",
+    "0 0 29 2 *",
+)
+
+
+@pytest.mark.parametrize("text", [*ACCEPTED, "0 0 13 * 5", "0 0 13 * +5", "30 2 1,15 */3 *"])
+def test_what_is_accepted_is_read_alike(text: str) -> None:
+    check_reading(parse_cron(text))
+
+
+def test_what_another_reader_understands_otherwise_is_refused_with_both_readings() -> None:
+    ours = replace(parse_cron("0 9 * * *"), text="0 10 * * *")
+    with pytest.raises(
+        BadSchedule, match="here it fires at 2026-01-01 09:00, elsewhere at 2026-01-01 10:00"
+    ) as told:
+        check_reading(ours)
+    assert told.value.reason == "read_differently"
+
+
+def test_what_another_reader_does_not_know_is_refused() -> None:
+    with pytest.raises(BadSchedule, match="croniter does not know it"):
+        check_reading(replace(parse_cron("0 9 * * *"), text="0 9 * * 9"))

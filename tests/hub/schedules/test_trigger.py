@@ -1,0 +1,227 @@
+"""When schedules fire: cron in a time zone, intervals, single instants."""
+
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from hub.schedules.cron import BadSchedule
+from hub.schedules.trigger import AtTrigger, EveryTrigger, offset_ms, trigger_of, tzdata_digest
+from hub.schedules.zone import stretch_at
+from tests.hub.schedules.instants import cron, ms, next_fires
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+def test_a_fixed_time_that_is_skipped_fires_when_the_clocks_are_put_forward() -> None:
+    assert next_fires(cron("30 2 * * *", "Europe/Berlin"), "2026-03-28T12:00", 2) == [
+        "2026-03-29T01:00:00Z",
+        "2026-03-30T00:30:00Z",
+    ]
+
+
+def test_several_skipped_times_are_one_fire() -> None:
+    assert next_fires(cron("0,20,40 2 * * *", "Europe/Berlin"), "2026-03-28T12:00", 2) == [
+        "2026-03-29T01:00:00Z",
+        "2026-03-30T00:00:00Z",
+    ]
+
+
+def test_a_fixed_time_that_comes_twice_fires_the_first_time() -> None:
+    assert next_fires(cron("30 2 * * *", "Europe/Berlin"), "2026-10-24T12:00", 2) == [
+        "2026-10-25T00:30:00Z",
+        "2026-10-26T01:30:00Z",
+    ]
+
+
+def test_nothing_fires_in_the_second_pass_whenever_it_is_asked_for() -> None:
+    for asked in ("2026-10-25T00:30", "2026-10-25T01:00", "2026-10-25T01:29", "2026-10-25T01:59"):
+        assert next_fires(cron("30 2 * * *", "Europe/Berlin"), asked, 1) == ["2026-10-26T01:30:00Z"]
+
+
+def test_what_follows_the_wall_skips_and_repeats_with_it() -> None:
+    job = cron("*/30 2 * * *", "Europe/Berlin")
+    assert next_fires(job, "2026-03-28T12:00", 1) == ["2026-03-30T00:00:00Z"]
+    assert next_fires(job, "2026-10-24T12:00", 5) == [
+        "2026-10-25T00:00:00Z",
+        "2026-10-25T00:30:00Z",
+        "2026-10-25T01:00:00Z",
+        "2026-10-25T01:30:00Z",
+        "2026-10-26T01:00:00Z",
+    ]
+
+
+def test_a_job_every_quarter_of_an_hour_keeps_its_pace_on_every_night() -> None:
+    for zone in ("Europe/Berlin", "Australia/Lord_Howe", "Antarctica/Troll", "America/Havana"):
+        for night in ("2026-03-08", "2026-03-29", "2026-04-04", "2026-10-03", "2026-10-25", "2026-11-01"):
+            fires = [ms(fire) for fire in next_fires(cron("*/15 * * * *", zone), f"{night}T00:00", 100)]
+            assert {later - earlier for earlier, later in pairwise(fires)} == {900_000}
+
+
+def test_clocks_that_are_changed_by_half_an_hour_skip_half_an_hour() -> None:
+    job = cron("15 2 * * *", "Australia/Lord_Howe")
+    assert next_fires(job, "2026-10-03T00:00", 2) == ["2026-10-03T15:30:00Z", "2026-10-04T15:15:00Z"]
+    assert next_fires(cron("45 1 * * *", "Australia/Lord_Howe"), "2026-04-04T00:00", 2) == [
+        "2026-04-04T14:45:00Z",
+        "2026-04-05T15:15:00Z",
+    ]
+
+
+def test_a_midnight_that_does_not_exist_is_at_one() -> None:
+    assert next_fires(cron("0 0 * * *", "America/Havana"), "2026-03-08T00:00", 2) == [
+        "2026-03-08T05:00:00Z",
+        "2026-03-09T04:00:00Z",
+    ]
+
+
+def test_a_midnight_that_comes_twice_is_one_day() -> None:
+    assert next_fires(cron("@daily", "America/Havana"), "2026-10-31T12:00", 2) == [
+        "2026-11-01T04:00:00Z",
+        "2026-11-02T05:00:00Z",
+    ]
+
+
+def test_clocks_that_are_changed_at_one_minute_past_midnight_lose_nothing() -> None:
+    job = cron("30 */3 * * *", "America/St_Johns")
+    assert next_fires(job, "2010-11-07T00:47", 3) == [
+        "2010-11-07T04:00:00Z",
+        "2010-11-07T07:00:00Z",
+        "2010-11-07T10:00:00Z",
+    ]
+
+
+def test_a_day_that_a_zone_leaves_out_is_made_up_for_once() -> None:
+    assert next_fires(cron("0 12 * * *", "Pacific/Apia"), "2011-12-29T12:00", 3) == [
+        "2011-12-29T22:00:00Z",
+        "2011-12-30T10:00:00Z",  # the 30th, which is not there: at the first minute of the 31st
+        "2011-12-30T22:00:00Z",
+    ]
+
+
+def test_clocks_are_put_back_for_ramadan_and_forward_after_it() -> None:
+    job = cron("30 2 * * *", "Africa/Casablanca")
+    assert next_fires(job, "2026-02-14T12:00", 2) == ["2026-02-15T01:30:00Z", "2026-02-16T02:30:00Z"]
+    assert next_fires(job, "2026-03-21T12:00", 2) == ["2026-03-22T02:00:00Z", "2026-03-23T01:30:00Z"]
+
+
+def test_an_offset_that_changes_for_good_is_a_change_like_any_other() -> None:
+    # Pyongyang went from +09:00 to +08:30 in 2015 and back in 2018, both at midnight.
+    assert next_fires(cron("45 23 * * *", "Asia/Pyongyang"), "2015-08-14T12:00", 2) == [
+        "2015-08-14T14:45:00Z",
+        "2015-08-15T15:15:00Z",
+    ]
+    assert next_fires(cron("45 23 * * *", "Asia/Pyongyang"), "2018-05-04T12:00", 2) == [
+        "2018-05-04T15:00:00Z",
+        "2018-05-05T14:45:00Z",
+    ]
+
+
+def test_a_fire_is_strictly_later_than_the_instant_asked_for() -> None:
+    job = cron("0 7 * * *")
+    assert job.next_after(ms("2026-01-05T07:00") - 1) == ms("2026-01-05T07:00")
+    assert job.next_after(ms("2026-01-05T07:00")) == ms("2026-01-06T07:00")
+    assert job.next_after(ms("2026-01-05T07:00") + 1) == ms("2026-01-06T07:00")
+
+
+def test_a_rare_day_is_found_across_a_century_without_its_leap_day() -> None:
+    assert next_fires(cron("0 0 29 2 *"), "2096-03-01", 1) == ["2104-02-29T00:00:00Z"]
+    assert next_fires(cron("0 0 29 2 +TUE"), "2028-02-29", 1) == ["2056-02-29T00:00:00Z"]
+
+
+def test_after_the_last_year_of_the_calendar_nothing_fires() -> None:
+    assert cron("* * * * *", "Europe/Berlin").next_after(ms("9998-12-31")) is None
+
+
+def test_an_interval_is_counted_from_its_anchor_whatever_the_clocks_do() -> None:
+    trigger = EveryTrigger(every_ms=90 * 60_000, anchor_ms=ms("2026-03-28T23:00"))
+    assert next_fires(trigger, "2026-03-28T23:00", 3) == [
+        "2026-03-29T00:30:00Z",
+        "2026-03-29T02:00:00Z",
+        "2026-03-29T03:30:00Z",
+    ]
+    assert trigger.next_after(ms("2026-03-28T23:00") - DAY_MS) == ms("2026-03-28T23:00")
+    assert trigger.next_after(ms("2026-03-29T00:30") - 1) == ms("2026-03-29T00:30")
+
+
+def test_an_interval_below_five_seconds_is_refused() -> None:
+    with pytest.raises(BadSchedule, match="at least 5 seconds") as refused:
+        EveryTrigger(every_ms=4_999, anchor_ms=0)
+    assert refused.value.reason == "interval_too_short"
+    assert EveryTrigger(every_ms=5_000, anchor_ms=0).next_after(0) == 5_000
+
+
+def test_an_instant_fires_once() -> None:
+    trigger = AtTrigger(1_000)
+    assert (trigger.next_after(999), trigger.next_after(1_000)) == (1_000, None)
+
+
+@pytest.mark.parametrize(
+    ("expression", "period_ms"),
+    [
+        ("* * * * *", 60_000),
+        ("*/15 * * * *", 15 * 60_000),
+        ("5-59/15 * * * *", 15 * 60_000),
+        ("0,59 * * * *", 60_000),
+        ("0 1,23 * * *", 2 * HOUR_MS),
+        ("0 7 * * *", DAY_MS),
+        ("0 7 * * 1,3", 2 * DAY_MS),
+        ("0 7 * * MON", 7 * DAY_MS),
+        ("0 7 1 * *", 28 * DAY_MS),
+        ("0,30 7 * * MON", 30 * 60_000),
+        ("0 0 29 2 *", 1_461 * DAY_MS),
+    ],
+)
+def test_the_period_is_the_smallest_gap_between_two_fires(expression: str, period_ms: int) -> None:
+    assert cron(expression, "Europe/Berlin").period_ms() == period_ms
+
+
+def test_a_row_is_read_as_the_trigger_of_its_kind() -> None:
+    every = trigger_of(kind="every", expr=None, every_ms=60_000, at_ms=None, tz="UTC", anchor_ms=7)
+    once = trigger_of(kind="at", expr=None, every_ms=None, at_ms=5, tz="UTC", anchor_ms=7)
+    assert (every, once) == (EveryTrigger(60_000, 7), AtTrigger(5))
+    assert cron("0 7 * * *", "Europe/Berlin") is cron("0 7 * * *", "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("kind", "expr", "tz", "reason"),
+    [
+        ("cron", "0 7 * * *", "Europe/Atlantis", "unknown_timezone"),
+        ("cron", "0 7 * * *", "../etc/passwd", "unknown_timezone"),
+        ("cron", "0 7 * *", "UTC", "field_count"),
+        ("cron", None, "UTC", "bad_trigger"),
+        ("at", None, "UTC", "bad_trigger"),
+        ("every", "0 7 * * *", "UTC", "bad_trigger"),
+        ("moon", "0 7 * * *", "UTC", "bad_trigger"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_refused(kind: str, expr: str | None, tz: str, reason: str) -> None:
+    with pytest.raises(BadSchedule) as refused:
+        trigger_of(kind=kind, expr=expr, every_ms=None, at_ms=None, tz=tz, anchor_ms=0)
+    assert refused.value.reason == reason
+
+
+def test_jitter_is_the_same_at_every_start_and_spreads_schedules_evenly() -> None:
+    assert offset_ms("schedule-1", 120_000) == 110_255
+    assert offset_ms("schedule-1", 0) == 0
+    offsets = [offset_ms(f"schedule-{number}", 9) for number in range(1_000)]
+    assert all(70 < offsets.count(offset) < 130 for offset in range(10))
+
+
+def test_a_change_of_the_clocks_is_found_to_the_minute() -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    change = ms("2026-03-29T01:00") // 60_000
+    before, after = stretch_at(zone, change - 1), stretch_at(zone, change)
+    assert (before.ends_at, before.offset) == (change, 60)
+    assert (after.starts_at, after.offset, after.jump) == (change, 120, 60)
+
+
+def test_a_change_of_the_clocks_is_in_sight_for_a_day_wherever_it_falls() -> None:
+    day = DAY_MS // 60_000
+    for today in range(ms("2026-01-01") // 60_000, ms("2031-01-01") // 60_000, day):
+        assert stretch_at(ZoneInfo("UTC"), today).starts_at <= today - day
+
+
+def test_the_digest_of_the_time_zones_stays_while_they_do() -> None:
+    assert tzdata_digest() == tzdata_digest()
+    assert len(tzdata_digest()) == 32

@@ -1,0 +1,22 @@
+from pathlib import Path
+
+from hub.runs.housekeeping import Retention
+from tests.scenarios.ninety_days import MAX_GROWTH, grow
+
+SIX_DAYS = Retention(
+    runs_days=6, failed_runs_days=6, runs_kept=5, payload_days=2, fires_days=6, activity_days=6
+)
+NOTHING_GOES = Retention(runs_days=99, failed_runs_days=99, payload_days=99, fires_days=99, activity_days=99)
+
+
+async def test_the_file_is_flat_once_the_oldest_rows_have_gone(tmp_path: Path) -> None:
+    sizes = await grow(tmp_path, days=30, device_count=4, every_h=2, keep=SIX_DAYS)
+    first, last = sizes[10], sizes[30]
+    assert last.file_bytes <= MAX_GROWTH * first.file_bytes
+    assert {name: n for name, n in last.rows.items() if n > MAX_GROWTH * first.rows[name]} == {}
+
+
+async def test_a_file_of_which_nothing_goes_grows_on(tmp_path: Path) -> None:
+    """The same measure sees growth where there is some."""
+    sizes = await grow(tmp_path, days=20, device_count=2, every_h=4, keep=NOTHING_GOES)
+    assert sizes[20].file_bytes > MAX_GROWTH * sizes[10].file_bytes

@@ -1,0 +1,73 @@
+"""Two hubs on one PostgreSQL: one is frozen past its leases, or its event loop is starved."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.scenarios.fires import EVERY_5_S, each_was_decided_once
+from tests.scenarios.scene import are_there_once, check_boxes
+from tests.scenarios.two_hubs import TTL_S, two_hubs
+from tests.support.postgres import Postgres
+
+FILES, PLANTED = check_boxes(12, each=1)
+# Then nothing of its run is half done in the database when the hub is stopped at a send.
+ONE_BY_ONE = ("--given", "hub.runs.runner:Runner.units_in_flight=1")
+FIRES = "SELECT 1 FROM schedule_fires"
+TAKEN_OVER = "SELECT 1 FROM run_state_history WHERE reason = 'hub_restart'"
+
+
+@pytest.mark.parametrize(
+    ("moment", "told"),
+    [("decide:1:before", "no longer held under fence"), ("decide:1:after", "scheduler.database")],
+    ids=["about to decide", "about to commit"],
+)
+async def test_each_fire_is_decided_once_though_the_leader_was_frozen_past_its_lease(
+    tmp_path: Path, postgres: Postgres, moment: str, told: str
+) -> None:
+    async with two_hubs(tmp_path, postgres, east=("--freeze-at", moment), schedule=EVERY_5_S) as hubs:
+        await hubs.east.has_frozen()
+        assert hubs.sql(FIRES) == []
+        await anyio.sleep(2 * TTL_S)
+        await hubs.until(FIRES)  # the other leads by now
+        hubs.east.thaw()
+        await hubs.east.hub.says(told)
+        await hubs.east.hub.says("scheduler.deposed")
+        await hubs.until(f"{FIRES} GROUP BY schedule_id HAVING count(*) > 1")
+
+        assert each_was_decided_once(hubs.sql) > 0
+        await hubs.until("SELECT 1 FROM runs HAVING bool_and(state = 'COMPLETED')")
+
+
+async def test_a_run_whose_hub_was_frozen_past_its_lease_goes_on_and_brings_each_item_once(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    async with two_hubs(tmp_path, postgres, east=("--freeze-at", "send:8:before")) as hubs:
+        for name, text in FILES.items():
+            hubs.east.device.write(name, text)
+        run_id = await hubs.east.hub.start_run("east")
+        await hubs.east.has_frozen()
+        await hubs.until(TAKEN_OVER)
+        hubs.east.thaw()
+        run = await hubs.east.hub.ended(run_id)
+
+        assert (run["state"], run["outcome"]) == ("COMPLETED", "success")
+        assert "run.lost" in hubs.east.hub.log()
+        are_there_once(hubs.east.items(), PLANTED)
+
+
+@pytest.mark.parametrize(
+    "moment", ["send:1:before", "send:8:before"], ids=["when it hands out a run", "when it sends a call"]
+)
+async def test_a_hub_whose_event_loop_is_starved_past_the_lease_of_its_run_keeps_it(
+    tmp_path: Path, postgres: Postgres, moment: str
+) -> None:
+    starved = ("--starve-at", moment, "--starve-s", str(2 * TTL_S))
+    async with two_hubs(tmp_path, postgres, east=starved) as hubs:
+        for name, text in FILES.items():
+            hubs.east.device.write(name, text)
+        run = await hubs.east.hub.ended(await hubs.east.hub.start_run("east"))
+
+        assert (run["state"], run["outcome"]) == ("COMPLETED", "success")
+        assert hubs.sql(TAKEN_OVER) == []
+        are_there_once(hubs.east.items(), PLANTED)

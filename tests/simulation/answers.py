@@ -1,0 +1,88 @@
+"""What jobs answered since the last commit, for hubs ask the same things every few seconds."""
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from storage.store import runs, schedules
+
+CHECKED_ANSWERS = 50  # one of so many remembered answers is looked up all the same
+# What is asked with the time of now, and which of the arguments that is.
+POLLS: dict[Callable[..., Any], int | str] = {
+    runs.claim_runs: "at",
+    runs.overdue: 0,
+    runs.resume_runs: "at",
+    schedules.agenda: 0,
+}
+NEXT_INSTANT = """SELECT min(at) FROM (
+    SELECT eligible_at AS at FROM runs WHERE state = 'QUEUED'
+    UNION ALL SELECT start_deadline_at FROM runs WHERE state = 'QUEUED'
+    UNION ALL SELECT updated_at + 604800000 FROM runs WHERE state = 'PAUSED'
+    UNION ALL SELECT due_at FROM schedules WHERE enabled
+) WHERE at > ?"""
+
+
+class Answers:
+    """What is known by heart.
+
+    A job is a pure function of the database and its arguments. Of those in ``POLLS`` one
+    argument is the time, which they compare with instants in the rows: until the next of
+    these comes, the answer stays the same.
+    """
+
+    def __init__(self, raw: sqlite3.Connection) -> None:
+        self._raw = raw
+        self._known: dict[Any, Any] = {}
+        self._from_ms = self._until_ms = 0
+        self._looked_up = 0
+
+    def __contains__(self, key: Any) -> bool:
+        return key in self._known
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._known[key]
+
+    def key(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """By what the answer is known; ``None`` where it cannot be."""
+        if fn in POLLS:
+            at = POLLS[fn]
+            if isinstance(at, int):
+                at_ms, args = args[at], (*args[:at], *args[at + 1 :])
+            else:
+                at_ms, kwargs = kwargs[at], {name: value for name, value in kwargs.items() if name != at}
+            self._come_to(at_ms)
+        key = (fn, args, tuple(kwargs.items()))
+        try:
+            hash(key)
+        except TypeError:  # a list among the arguments
+            return None
+        return key
+
+    def is_checked(self) -> bool:
+        """Whether this answer is looked up all the same, to see that it is the one that is known."""
+        self._looked_up += 1
+        return self._looked_up % CHECKED_ANSWERS == 0
+
+    def keep(self, key: Any, value: Any) -> None:
+        """An answer, which must be the one that is known, if one is."""
+        if key in self._known and self._known[key] != value:
+            raise AssertionError(f"{name_of(key[0])} is no pure function of the database and the time")
+        self._known[key] = value
+
+    def clear(self) -> None:
+        """Something has changed."""
+        self._known.clear()
+        self._from_ms = self._until_ms = 0
+
+    def _come_to(self, at_ms: int) -> None:
+        if self._from_ms <= at_ms < self._until_ms:
+            return
+        for key in [key for key in self._known if key[0] in POLLS]:
+            del self._known[key]
+        (until_ms,) = self._raw.execute(NEXT_INSTANT, (at_ms,)).fetchone()
+        self._from_ms, self._until_ms = at_ms, until_ms or 2**62
+
+
+def name_of(fn: Callable[..., Any]) -> str:
+    """What a job is called."""
+    return str(getattr(getattr(fn, "func", fn), "__name__", fn))

@@ -1,0 +1,211 @@
+"""What goes wrong in a world, and when: drawn from its seed before it begins.
+
+Most of it waits for a moment at which something happens, for in the hours between
+there is nothing to disturb.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from tests.simulation.device import SimDevice
+from tests.simulation.hub import Machine, SimHub
+from tests.simulation.people import People
+from tests.simulation.world import World
+
+LEASE_S: Final = 15.0
+CHANGES: Final = 30  # how often people write their files, in one world
+WHEN: Final = ("during work", "during work", "during work", "at a moment", "at any time")
+
+
+class Faults:
+    """Everything that goes wrong in a world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._dice = world.dice.fork("faults")
+        self._people = People(world, world.dice.fork("people"))
+        self._kinds: list[Callable[[], None]] = [
+            self._hub_dies,
+            self._hub_dies_at_a_commit,
+            self._hub_dies_at_a_commit,
+            self._hub_dies_at_a_step,
+            self._hub_dies_at_a_step,
+            self._hub_stops,
+            self._hub_is_halted,
+            self._hub_is_halted_at_a_step,
+            self._database_is_away,
+            self._device_dies,
+            self._device_dies,
+            self._device_is_cut,
+            self._device_is_cut_at_a_frame,
+            self._device_is_cut_at_a_frame,
+            self._device_is_mute,
+            self._device_flaps,
+            self._device_goes_away,
+            self._clock_jumps,
+            self._model_has_a_mood,
+            self._model_has_a_mood,
+            self._people.act,
+            self._people.act,
+            self._people.act,
+            self._people.act,
+            self._people.act,
+        ]
+
+    def plan(self) -> None:
+        """Put all of it on the world's agenda."""
+        span_s = self._world.scene.tempo.span_s
+        for _ in range(self._dice.between(16, 34)):
+            kind = self._dice.choice(self._kinds)
+            at_s = self._dice.uniform(10.0, span_s)
+            strike = partial(self._strike, kind)
+            when = self._dice.choice(WHEN)
+            if when == "during work":
+                self._world.at(at_s, partial(self._world.during_work, strike))
+            elif when == "at a moment":
+                self._world.at(at_s, partial(self._at_a_moment, strike))
+            else:
+                self._world.at(at_s, strike)
+        self._files_change()
+
+    def end(self) -> None:
+        """Nothing goes wrong any more, and everybody goes on."""
+        self._world.calm()
+        self._people.let_go_on()
+
+    def _strike(self, kind: Callable[[], None]) -> None:
+        self._world.say("fault", kind.__name__.strip("_").replace("_", " "))
+        kind()
+
+    def _at_a_moment(self, kind: Callable[[], None]) -> None:
+        moment_s = self._world.next_moment_s() + self._dice.uniform(-0.5, 12.0)
+        self._world.at(min(moment_s, self._world.scene.tempo.span_s), kind)
+
+    # --- hubs ---
+
+    def _machine(self) -> Machine:
+        """One of them, if possible one that executes runs; and how long it is down if it ends now."""
+        boots = {run.lease_boot_id for run in self._world.witness.facts.live.values()}
+        busy = [one for one in self._world.machines if one.hub is not None and one.hub.boot_id in boots]
+        machine = self._dice.choice(busy or self._world.machines)
+        is_short = self._dice.says(0.8)
+        machine.down_s = self._dice.uniform(0.2, 15.0) if is_short else self._dice.uniform(60.0, 5_000.0)
+        return machine
+
+    def _hub_dies(self) -> None:
+        self._world.kill(self._machine())
+
+    def _hub_dies_at_a_commit(self) -> None:
+        hub = self._machine().live
+        if hub is not None:
+            hub.weather.dies_in = self._dice.between(1, 30)
+            hub.weather.dies_before = self._dice.says(0.5)
+
+    def _hub_dies_at_a_step(self) -> None:
+        hub = self._machine().live
+        if hub is not None:
+            hub.process.strike_in(self._dice.between(1, 300), partial(self._world.kill, hub.machine))
+
+    def _hub_stops(self) -> None:
+        self._world.stop(self._machine())
+
+    def _hub_is_halted(self) -> None:
+        hub = self._machine().live
+        if hub is not None:
+            self._halt(hub)
+
+    def _hub_is_halted_at_a_step(self) -> None:
+        hub = self._machine().live
+        if hub is not None:
+            hub.process.strike_in(self._dice.between(1, 300), partial(self._halt, hub))
+
+    def _halt(self, hub: SimHub) -> None:
+        if hub.process.is_halted:
+            return
+        is_starved = self._dice.says(0.3)
+        self._world.say(hub.process.name, "is starved" if is_starved else "is halted")
+        hub.process.halt(with_children=not is_starved)
+        self._world.after(self._dice.uniform(1.0, 4 * LEASE_S), lambda: self._world.resume(hub))
+
+    def _database_is_away(self) -> None:
+        hub = self._machine().live
+        if hub is None:
+            return
+        self._world.say(hub.process.name, "cannot reach the database")
+        hub.weather.is_cut_off = True
+        self._world.after(self._dice.uniform(0.5, 4 * LEASE_S), lambda: self._world.reconnect(hub))
+
+    def _clock_jumps(self) -> None:
+        machine = self._dice.choice(self._world.machines)
+        by_s = self._dice.choice((3 * 3_600.0, -2 * 3_600.0, 40.0, -40.0, 1.5))
+        self._world.say(machine.name, f"has its clock set by {by_s} s")
+        machine.clock.jump(by_s)
+        self._world.witness.around.clocks_changed()
+
+    # --- devices ---
+
+    def _device(self) -> SimDevice:
+        """One of them, if possible one that works."""
+        live = self._world.witness.facts.live.values()
+        working = {run.device_id for run in live if run.is_executing}
+        busy = [device for device in self._world.devices if device.id in working]
+        return self._dice.choice(busy or self._world.devices)
+
+    def _device_dies(self) -> None:
+        device = self._device()
+        if self._dice.says(0.6):
+            device.dies_in = self._dice.between(1, 6)
+        else:
+            device.crash()
+
+    def _device_is_cut(self) -> None:
+        device = self._device()
+        if device.wire is not None:
+            hub_after_s = self._dice.choice((0.0, 0.1, 3.0, 30.0))
+            device.wire.cut(hub_after_s=hub_after_s, device_after_s=self._dice.choice((0.0, 0.2, 5.0)))
+
+    def _device_is_cut_at_a_frame(self) -> None:
+        device = self._device()
+        if device.wire is not None:
+            device.wire.frames_left = self._dice.between(1, 40)
+
+    def _device_is_mute(self) -> None:
+        device = self._device()
+        wire = device.wire
+        if wire is not None:
+            wire.is_mute = True
+            seconds = self._dice.uniform(1.0, 45.0)
+            self._world.after(seconds, lambda: wire.cut(hub_after_s=0.0, device_after_s=0.1))
+
+    def _device_flaps(self) -> None:
+        device = self._device()
+        for _ in range(self._dice.between(3, 8)):
+            self._world.after(self._dice.uniform(0.0, 60.0), device.crash)
+
+    def _device_goes_away(self) -> None:
+        device = self._device()
+        device.disconnect(hub_after_s=self._dice.choice((0.0, 20.0)))
+        longest_s = self._world.scene.tempo.span_s / 2
+        away_s = (
+            self._dice.uniform(1.0, 30.0) if self._dice.says(0.5) else self._dice.uniform(30.0, longest_s)
+        )
+        self._world.after(away_s, device.connect)
+
+    def _files_change(self) -> None:
+        """That is no fault, but without it runs would find nothing to do."""
+        for device in self._world.devices:
+            if self._dice.says(0.7):
+                device.folder.change()
+        again_s = self._dice.uniform(0.2, 1.8) * self._world.scene.tempo.span_s / CHANGES
+        self._world.after(again_s, self._files_change)
+
+    # --- the model ---
+
+    def _model_has_a_mood(self) -> None:
+        self._world.model.mood = self._dice.choice(("rate_limit", "rate_limit", "billing", "away"))
+        seconds = self._dice.uniform(1.0, 60.0) if self._dice.says(0.6) else self._dice.uniform(60.0, 3_000.0)
+        self._world.after(seconds, self._model_is_fine)
+
+    def _model_is_fine(self) -> None:
+        self._world.model.mood = "fine"

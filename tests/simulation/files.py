@@ -1,0 +1,77 @@
+"""What lies in a device's shared folder, how it changes, and what there is to find in it."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from tests.simulation.dice import Dice
+
+MARK = re.compile(r"(\S+\.(?:txt|md)) edition (\d+)")  # in each line, so that a question tells its file
+MOST_FILES = 5
+REFUSED_WORD = "unwelcome"  # a device refuses an item with it, for good
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """A file as it was once written."""
+
+    path: str
+    text: str
+    sha256: str
+    items: tuple[str, ...]  # the titles of what there is to find
+
+
+_known: dict[str, Edition] = {}
+
+
+@cache
+def edition(path: str, number: int) -> Edition:
+    """The same text for the same path and number."""
+    dice = Dice(f"{path} {number}")
+    mark = f"{path} edition {number}"
+    lines = []
+    for task in range(dice.choice((0, 1, 2, 2, 3, 5))):
+        word = REFUSED_WORD if dice.says(0.02) else dice.choice(("blue", "green", "old", "small"))
+        lines.append(f"We must paint the {word} door {task} of {mark}.")
+    text = "\n".join([*lines, f"Nothing else is said in {mark}.", ""])
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    written = _known[sha256] = Edition(path, text, sha256, tuple(lines))
+    return written
+
+
+def known_edition(sha256: str) -> Edition | None:
+    """The edition with this content, if it was ever written."""
+    return _known.get(sha256)
+
+
+class Folder:
+    """Files that come, change, change back, and go."""
+
+    def __init__(self, device: str, dice: Dice) -> None:
+        self._dice = dice
+        self._names = [f"{device}/{number}.txt" for number in range(MOST_FILES)]
+        self._numbers: dict[str, int] = {}
+        self._newest: dict[str, int] = {}
+        for _ in range(dice.between(1, 3)):
+            self.change()
+
+    def change(self) -> None:
+        """One file is written, written as it was before, or removed."""
+        name = self._dice.choice(self._names)
+        newest = self._newest.get(name, 0)
+        if name in self._numbers and self._dice.says(0.15):
+            del self._numbers[name]
+        elif newest > 1 and self._dice.says(0.3):
+            self._numbers[name] = self._dice.between(1, newest)
+        else:
+            self._newest[name] = self._numbers[name] = newest + 1
+
+    def files(self) -> list[Edition]:
+        """What is there now, by name."""
+        return [edition(name, self._numbers[name]) for name in sorted(self._numbers)]
+
+    def find(self, path: str) -> Edition | None:
+        """The file as it is now, if it is there."""
+        number = self._numbers.get(path)
+        return None if number is None else edition(path, number)

@@ -1,0 +1,111 @@
+"""Laws about fires: I1 and I13. What fires when is told by the model of Debian's daemon."""
+
+from bisect import bisect_right
+from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+from tests.hub.schedules.brute_force import Job, fires, wall_clock
+from tests.simulation.facts import ScheduleFacts
+from tests.simulation.laws import Law
+from tests.simulation.store import Commit
+
+MINUTE_MS = 60_000
+BEFORE, AFTER = (
+    timedelta(days=1),
+    timedelta(days=8),
+)  # around an epoch: the longest world, and clocks that jump
+
+
+class Fires(Law):
+    """I1: every fire up to the cursor is covered by one row, and cursors only grow; I13: no other fires."""
+
+    def after(self, commit: Commit) -> None:
+        for schedule_id, before in self.facts.schedules_before.items():
+            schedule = self.facts.schedules[schedule_id]
+            if before is None:
+                continue
+            if schedule.cursor_at < before.cursor_at and commit.name != "clamp_future_cursors":
+                self._found("I1", schedule, f"the cursor fell by {before.cursor_at - schedule.cursor_at} ms")
+            if (
+                schedule.rev == before.rev
+                and schedule.next_fire_at is not None
+                and before.next_fire_at is not None
+                and schedule.next_fire_at < before.next_fire_at
+            ):
+                self._found("I1", schedule, "the next fire is earlier than it was")
+            if schedule.next_fire_at is not None and schedule.next_fire_at <= schedule.cursor_at:
+                self._found("I1", schedule, "the next fire is not after the cursor")
+            if schedule.cursor_at > before.cursor_at:
+                self._passed(schedule, before, is_exact=commit.name == "decide")
+        for schedule_id in commit.touched.ids.get("schedule_fires", ()):
+            self._disjoint(self.facts.schedules[schedule_id])
+
+    def _passed(self, schedule: ScheduleFacts, before: ScheduleFacts, *, is_exact: bool) -> None:
+        """The cursor went on: what lies behind it now is accounted for."""
+        if not is_exact and not before.enabled and before.paused_reason == "removed":
+            return  # nobody had declared it: it had no fires
+        due = fires_of(before, before.cursor_at, schedule.cursor_at, self.around.time.epoch)
+        rows = self.facts.disk.rows(
+            "SELECT first_at, fire_at, missed_count FROM schedule_fires"
+            " WHERE schedule_id = ? AND fire_at > ? AND first_at <= ? ORDER BY fire_at",
+            schedule.id,
+            before.cursor_at,
+            schedule.cursor_at,
+        )
+        for fire_at in due:
+            covering = sum(first <= fire_at <= last for first, last, _ in rows)
+            if covering != 1:
+                self._found("I1", schedule, f"the fire {told(fire_at)} is covered by {covering} rows")
+        for first, last, missed in rows:
+            within = bisect_right(due, last) - bisect_right(due, first - 1)
+            if is_exact and within != missed + 1:
+                self._found(
+                    "I13", schedule, f"{told(first)}..{told(last)}: {within} fires, {missed + 1} told of"
+                )
+
+    def _disjoint(self, schedule: ScheduleFacts) -> None:
+        rows = self.facts.disk.rows(
+            "SELECT first_at, fire_at FROM schedule_fires WHERE schedule_id = ? ORDER BY fire_at", schedule.id
+        )
+        for (_, last), (first, _) in pairwise(rows):
+            if first <= last:
+                self._found("I1", schedule, f"two rows cover {told(first)}")
+
+    def _found(self, law: str, schedule: ScheduleFacts, text: str) -> None:
+        self.findings.add(law, f"schedule {schedule.id} ({schedule.expr or schedule.every_ms}): {text}")
+
+
+def fires_of(schedule: ScheduleFacts, after_ms: int, until_ms: int, epoch: datetime) -> list[int]:
+    """The fires of a schedule in a stretch of time, by a model of its own."""
+    match schedule.kind:
+        case "cron":
+            assert schedule.expr is not None
+            known = _all_of(schedule.expr, schedule.tz, epoch)
+            return list(known[bisect_right(known, after_ms) : bisect_right(known, until_ms)])
+        case "every":
+            assert schedule.every_ms is not None
+            first = (after_ms - schedule.created_at) // schedule.every_ms + 1
+            start = schedule.created_at + max(0, first) * schedule.every_ms
+            return list(range(start, until_ms + 1, schedule.every_ms))
+        case _:
+            assert schedule.at_ms is not None
+            return [schedule.at_ms] if after_ms < schedule.at_ms <= until_ms else []
+
+
+@lru_cache(maxsize=256)
+def _all_of(expr: str, tz: str, epoch: datetime) -> tuple[int, ...]:
+    start = int((epoch - BEFORE).timestamp()) // 60
+    return tuple((start + minute) * MINUTE_MS for minute in fires(Job(expr), _clock(tz, epoch)))
+
+
+@lru_cache(maxsize=32)
+def _clock(tz: str, epoch: datetime) -> list[int]:
+    start = int((epoch - BEFORE).timestamp()) // 60
+    return wall_clock(ZoneInfo(tz), start, (BEFORE + AFTER) // timedelta(minutes=1))
+
+
+def told(at_ms: int) -> str:
+    """An instant, for people."""
+    return f"{datetime.fromtimestamp(at_ms / 1_000, ZoneInfo('UTC')):%m-%dT%H:%M:%S}"

@@ -1,0 +1,403 @@
+"""A hub of the simulation: the real one from its store to its links, without sockets.
+
+What the composition root does stands here once more, smaller; it must do the same
+in the same order, or the simulation proves something else.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from contextlib import suppress
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from hub.agents.declared import reconcile
+from hub.clock import IdFactory, epoch_ms
+from hub.extraction.extractor import Extractor
+from hub.links.auth import Admission, Authenticator, Refusal
+from hub.links.deadlines import DeadlineWheel, Slot, Timed
+from hub.links.open_link import LinkLimits, OpenLink
+from hub.links.roster import LinkEvent, Roster
+from hub.metrics import Metrics
+from hub.requests import Requests
+from hub.router import Router
+from hub.runs.delivery import Delivery
+from hub.runs.dispatcher import Dispatcher
+from hub.runs.housekeeping import Housekeeping
+from hub.runs.leases import LEASE_MS, RENEW_EVERY_S
+from hub.runs.lifecycle import Lifecycle
+from hub.runs.progress import RunWatch
+from hub.runs.runner import Runner
+from hub.runs.scheduler import Scheduler
+from hub.runs.sources import DeviceSource
+from hub.supervisor import Supervisor
+from protocol.errors import CloseCode, HubError
+from protocol.handshake import Capability, DeviceHello, Goodbye, Welcome
+from protocol.ids import BootId, NodeId, UserId
+from protocol.work import RunLimits
+from storage.store import StorageError, Store, devices, identity, leases, runs
+from tests.simulation.clock import SimClock, WorldTime
+from tests.simulation.device import SimDevice
+from tests.simulation.dice import Dice
+from tests.simulation.loop import Process
+from tests.simulation.model import SimModel
+from tests.simulation.scene import Settings
+from tests.simulation.store import Weather
+from tests.simulation.wire import Traffic, Wire
+
+RESTARTS, HOLD_MS = 3, 600_000  # what the daemon's settings say unless somebody changes them
+JUDGE_S = 10.0
+RELEASE_S = 2.0
+TICK_S = 0.25
+STOPPING = Goodbye(reason="stopping")
+METRICS = Metrics()  # one for the process: nobody reads them, and making them costs more than a boot
+
+
+class Machine:
+    """Where a hub runs: its clock goes on when the hub is down."""
+
+    def __init__(self, name: str, time: WorldTime) -> None:
+        self.name = name
+        self.time = time
+        self.clock = SimClock(time)
+        self.boots = 0
+        self.down_s = 1.0  # for how long, when its hub has ended
+        self.hub: SimHub | None = None  # the one that runs now
+
+    @property
+    def live(self) -> "SimHub | None":
+        """The hub, if it serves."""
+        return self.hub if self.hub is not None and self.hub.is_serving else None
+
+
+class SimHub:
+    """One boot of a hub.
+
+    Args:
+        store: its door to the disk.
+        traffic: how its connections behave.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        process: Process,
+        settings: Settings,
+        store: Store,
+        weather: Weather,
+        model: SimModel,
+        dice: Dice,
+        traffic: Traffic,
+        link: type[OpenLink] = OpenLink,
+    ) -> None:
+        self.machine = machine
+        self.process = process
+        self.keeper = Process(f"{process.name} keeper", process)
+        self.settings = settings
+        self.weather = weather
+        self.is_serving = self.was_serving = False
+        self.scope = anyio.CancelScope()
+        self._context: contextvars.Context | None = None
+        self.store = store
+        self._chance = dice
+        self._traffic = traffic
+        self.link = link
+        self._model = model
+        self.clock = machine.clock
+        self.time = machine.time
+        self.ids = IdFactory(self.clock, dice)
+        self.boot_id = BootId(self.ids.fresh())
+        self.node_id = NodeId(machine.name)
+        self.user_id = UserId("")
+        self.listener: SimListener | None = None  # once it is built
+        self.visits: dict[str, list[float]] = {}  # device: when it came, in awake seconds
+        self.left_at: dict[str, float] = {}  # device that is not there: when it left
+
+    async def serve(self, user_id: UserId) -> None:
+        """A life: recovery, then all services, until cancelled."""
+        self.process.enter()
+        self._context = contextvars.copy_context()
+        self.user_id = user_id
+        with self.scope:
+            await self._recover()
+            self._build()
+            await self._supervisor.serve(task_status=_Started(self._started))
+        await self._end_boot()
+
+    def tell_to_stop(self) -> None:
+        """As a signal does: a hub that is halted hears of it when it goes on."""
+        assert self._context is not None
+        asyncio.get_running_loop().call_soon(self.scope.cancel, context=self._context)
+
+    def _started(self) -> None:
+        self.is_serving = self.was_serving = True
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it serves, and nothing is on its way on any of its connections."""
+        return self.is_serving and self.listener is not None and self.listener.is_quiet
+
+    def knock(self, device: SimDevice) -> Wire | None:
+        """A device connects; ``None`` when nobody opens."""
+        return None if self.listener is None else self.listener.knock(device)
+
+    def drop_all(self, dice: Dice) -> None:
+        """The process is gone, and its sockets with it."""
+        if self.listener is not None:
+            self.listener.drop_all(dice)
+
+    def look_again(self) -> None:
+        """The world has slept: what was due meanwhile is due now."""
+        self.scheduler.look_again()
+        self.dispatcher.look_again()
+
+    async def reload(self, settings: Settings) -> None:
+        """The settings were changed, and the hub told of it."""
+        self.settings = settings
+        await self._reconcile()
+        self.scheduler.look_again()
+        self.dispatcher.look_again()
+
+    async def _reconcile(self) -> None:
+        agents = list(self.settings.agents)
+        await reconcile(self.store, agents, user_id=self.user_id, clock=self.clock, ids=self.ids)
+
+    async def _recover(self) -> None:
+        store, at, is_alone = self.store, epoch_ms(self.clock.now()), not self.store.is_shared
+        boot = await store.write(identity.begin_boot, self.node_id, self.boot_id, at, window_ms=HOLD_MS)
+        self.hold_until_ms = at + HOLD_MS if boot.boots_10min >= RESTARTS else 0
+        dead = [] if boot.earlier is None else [boot.earlier]
+        if not is_alone:
+            await store.write(leases.beat, self.node_id, self.boot_id, ttl_ms=LEASE_MS)
+        await store.write(runs.recover, boot_id=self.boot_id, at=at, is_alone=is_alone, dead=dead)
+        await store.write(devices.close_all_sessions, at, node_id=None if is_alone else self.node_id)
+        await self._reconcile()
+
+    async def _end_boot(self) -> None:
+        at = epoch_ms(self.clock.now())
+        await self.store.write(identity.end_boot, self.node_id, self.boot_id, at)
+
+    def _build(self) -> None:
+        store, clock, chance = self.store, self.clock, self._chance
+        watch = RunWatch()
+        extractor = Extractor(self._model, chance=chance)
+        self.roster = Roster(self._tell_router, metrics=METRICS)
+        lifecycle = Lifecycle(store, clock=clock, ids=self.ids, metrics=METRICS, watch=watch)
+        runner = Runner(
+            store=store,
+            lifecycle=lifecycle,
+            source=DeviceSource(limits=RunLimits(), credit=2),
+            extractor=extractor,
+            delivery=Delivery(store, clock=clock, metrics=METRICS),
+            find_link=self.roster.find,
+            watch=watch,
+            clock=clock,
+            chance=chance,
+        )
+        self.dispatcher = Dispatcher(
+            store=store,
+            lifecycle=lifecycle,
+            runner=runner,
+            extractor=extractor,
+            links=self.roster.connected,
+            clock=clock,
+            chance=chance,
+            metrics=METRICS,
+            ids=self.ids,
+            boot_id=self.boot_id,
+            per_device=self.settings.per_device,
+            total=self.settings.total,
+            hold_until_ms=self.hold_until_ms,
+        )
+        self.scheduler = Scheduler(
+            store=store,
+            extractor=extractor,
+            clock=clock,
+            ids=self.ids,
+            metrics=METRICS,
+            boot_id=self.boot_id,
+            on_queued=self.dispatcher.look_again,
+            on_cancel=self.dispatcher.supersede,
+        )
+        self._router = Router(
+            dispatcher=self.dispatcher, requests=Requests(store=store, dispatcher=self.dispatcher)
+        )
+        self.listener = SimListener(self, store, self._traffic)
+        self._supervisor = Supervisor(clock=clock, chance=chance)
+        self._supervisor.add("router", self._router)
+        self._supervisor.add("devices", self.listener)
+        self._supervisor.add("dispatcher", self.dispatcher)
+        if store.is_shared:
+            self._supervisor.add("leases", SimLeaseKeeper(self, store))
+        self._supervisor.add("scheduler", self.scheduler)
+        self._supervisor.add("housekeeping", Housekeeping(store, clock=clock, boot_id=self.boot_id))
+
+    def _tell_router(self, event: LinkEvent) -> None:
+        self._router.take(event)
+
+
+class SimLeaseKeeper:
+    """Keeps the leases of runs: what ``hub.runs.leases`` does in a thread of its own."""
+
+    def __init__(self, hub: SimHub, store: Store) -> None:
+        self._hub = hub
+        self._store = store
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Renew until cancelled."""
+        self._hub.keeper.enter()
+        task_status.started()
+        while True:
+            with suppress(StorageError):
+                await self._store.write(leases.beat, self._hub.node_id, self._hub.boot_id, ttl_ms=LEASE_MS)
+            await self._hub.clock.sleep(RENEW_EVERY_S)
+
+
+class SimListener:
+    """Lets devices in, and says goodbye to them: what ``hub.links.listener`` does with sockets."""
+
+    def __init__(self, hub: SimHub, store: Store, traffic: Traffic) -> None:
+        self._hub = hub
+        self._traffic = traffic
+        self._authenticator = Authenticator(store, clock=hub.clock, metrics=METRICS, node_id=hub.node_id)
+        self._context = contextvars.copy_context()
+        self._wheel = LazyWheel(hub.clock, self._context)
+        self._tasks: TaskGroup | None = None
+        self._wires: list[Wire] = []
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled; then every device hears goodbye."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            try:
+                task_status.started()
+                await anyio.sleep_forever()
+            finally:
+                self._tasks = None
+                with anyio.move_on_after(5.0, shield=True):
+                    await self._hub.roster.drain(STOPPING, CloseCode.STOPPING)
+                for wire in self._wires:
+                    wire.end(STOPPING, CloseCode.STOPPING)
+
+    def knock(self, device: SimDevice) -> Wire | None:
+        """A device connects; ``None`` when nobody opens."""
+        if self._tasks is None or self._hub.roster.is_draining:
+            return None
+        wire = Wire(
+            device,
+            self._traffic,
+            at_hub=self._context,
+            at_device=device.context,
+            at_hub_lost=self._lost,
+        )
+        self._wires.append(wire)
+        self._context.run(self._tasks.start_soon, self._serve_wire, wire, device)
+        return wire
+
+    def drop_all(self, dice: Dice) -> None:
+        """The process is gone, and its sockets with it."""
+        for wire in self._wires:
+            wire.hub_knows = True
+            wire.cut(hub_after_s=0.0, device_after_s=dice.choice((0.01, 1.0, 40.0)))
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is on its way on any connection."""
+        return all(wire.is_quiet for wire in self._wires)
+
+    async def _serve_wire(self, wire: Wire, device: SimDevice) -> None:
+        hello = DeviceHello(
+            device_id=device.id,
+            token=f"token of {device.id}",
+            capabilities=[Capability(name=name) for name in sorted(device.capabilities)],
+            runs=device.held_runs,
+        )
+        await anyio.sleep(self._traffic.latency_s())
+        admission = await self._judge(hello, wire)
+        try:
+            if admission is not None:
+                self._welcome(wire, device, admission, hello)
+            await wire.wait_closed()
+        finally:
+            self._wires.remove(wire)
+            if admission is not None:
+                with anyio.move_on_after(RELEASE_S, shield=True):
+                    await self._release(admission)
+
+    async def _judge(self, hello: DeviceHello, wire: Wire) -> Admission | None:
+        try:
+            with anyio.fail_after(JUDGE_S):
+                return await self._authenticator.admit(hello, hello.token, address="127.0.0.1")
+        except (Refusal, HubError, TimeoutError):
+            wire.end(Goodbye(reason="overloaded"), CloseCode.OVERLOADED)
+            return None
+
+    async def _release(self, admission: Admission) -> None:
+        with suppress(HubError):  # the device's next connection, or the hub's next start, sets it right
+            await self._authenticator.release(admission)
+
+    def _welcome(self, wire: Wire, device: SimDevice, admission: Admission, hello: DeviceHello) -> None:
+        roster = self._hub.roster
+        if wire.hub_knows:
+            return
+        if roster.is_draining or not roster.supersede(admission.device_id, admission.epoch):
+            wire.end(Goodbye(reason="replaced"), CloseCode.REPLACED)
+            return
+        wire.link = self._hub.link(
+            wire,
+            admission,
+            device.capabilities,
+            wheel=self._wheel,
+            clock=self._hub.clock,
+            tally=METRICS.frames,
+            limits=LinkLimits(),
+        )
+        wire.greet(
+            Welcome(
+                protocol=1,
+                hub_id="hub",
+                connection_id=f"{device.id} {admission.epoch}",
+                user_id=admission.user_id,
+                device_id=admission.device_id,
+                epoch=admission.epoch,
+                server_ts_ms=epoch_ms(self._hub.clock.now()),
+            )
+        )
+        self._hub.left_at.pop(device.id, None)
+        self._hub.visits.setdefault(device.id, []).append(self._hub.time.awake_s)
+        roster.enter(wire.link, hello)
+
+    def _lost(self, wire: Wire, reason: str) -> None:
+        if wire.link is not None:
+            wire.link.over(reason)
+            self._hub.roster.leave(wire.link, reason)
+            if self._hub.roster.find(wire.link.device_id) is None:
+                self._hub.left_at[wire.link.device_id] = self._hub.time.awake_s
+
+
+class LazyWheel(DeadlineWheel):
+    """The wheel of deadlines, turned only when one is due: four turns a second would cost too much."""
+
+    def __init__(self, clock: SimClock, context: contextvars.Context) -> None:
+        super().__init__(clock, tick_s=TICK_S)
+        self._context = context
+        self._set_for = 0.0
+
+    def add(self, timed: Timed, deadline: float) -> Slot:
+        due = (int(deadline / TICK_S) + 2) * TICK_S
+        loop = asyncio.get_running_loop()
+        if due != self._set_for:  # mostly many calls at once
+            self._set_for = due
+            loop.call_at(due, self.turn, context=self._context)
+        return super().add(timed, deadline)
+
+
+class _Started(TaskStatus[None]):
+    """Calls back once a service has started."""
+
+    def __init__(self, told: Callable[[], None]) -> None:
+        self._told = told
+
+    def started(self, value: None = None) -> None:
+        self._told()

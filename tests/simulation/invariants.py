@@ -1,0 +1,90 @@
+"""The thirteen invariants of scheduling, section 4, watched over in one world."""
+
+from tests.simulation.clock import WorldTime
+from tests.simulation.delivery_laws import Deliveries, Questions
+from tests.simulation.device import Row, SimDevice
+from tests.simulation.facts import Facts, RunFacts
+from tests.simulation.fire_laws import Fires
+from tests.simulation.hub import Machine
+from tests.simulation.laws import ENOUGH, Findings, Law, Surroundings, Violation
+from tests.simulation.run_laws import Counters, Fences, Limits, Moves, OneEach, Recovery, Starts
+from tests.simulation.scene import Scene
+from tests.simulation.store import Commit, Disk
+from tests.simulation.time_laws import Cancels, Liveness, Quotas
+
+
+class Witness:
+    """Sees every commit, row and question, and tells which law was broken."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        time: WorldTime,
+        machines: list[Machine],
+        devices: list[SimDevice],
+        scene: Scene,
+        *,
+        only: str | None = None,
+    ) -> None:
+        self.facts = Facts(disk)
+        self.around = Surroundings(time, machines, is_shared=scene.is_shared)
+        self.findings = Findings(time, only=only)
+        given = (self.facts, self.around, self.findings)
+        limits = {"per_device": scene.settings.per_device, "total": scene.settings.total}
+        self._deliveries = Deliveries(*given, devices=devices)
+        self._questions = Questions(*given)
+        self._liveness = Liveness(*given, **limits)
+        self._laws: list[Law] = [
+            Fires(*given),
+            OneEach(*given),
+            Limits(*given, **limits),
+            Moves(*given),
+            Fences(*given),
+            self._deliveries,
+            self._questions,
+            Cancels(*given),
+            Recovery(*given),
+            Starts(*given),
+            Quotas(*given),
+            self._liveness,
+            Counters(*given),
+        ]
+
+    @property
+    def violations(self) -> list[Violation]:
+        """What was found so far, oldest first."""
+        return self.findings.all
+
+    @property
+    def has_seen_enough(self) -> bool:
+        """Whether there is no point in going on."""
+        return len(self.findings.all) >= ENOUGH
+
+    def committed(self, commit: Commit) -> None:
+        """Rows have changed."""
+        self.facts.take(commit)
+        for law in self._laws:
+            law.after(commit)
+
+    def row_made(self, device: SimDevice, row: Row) -> None:
+        """A device is about to write a row."""
+        self._deliveries.row_made(device, row)
+
+    def asked(self, path: str, number: int) -> None:
+        """The model is about to be asked."""
+        self._questions.asked(path, number)
+
+    def look(self) -> None:
+        """Some time has passed."""
+        self.around.look()
+        for law in self._laws:
+            law.look()
+
+    def left_over(self) -> list[RunFacts]:
+        """Live runs that ought to go on or to end."""
+        return self._liveness.left_over()
+
+    def at_the_end(self) -> None:
+        """Everything had the time to come to its end."""
+        for law in self._laws:
+            law.at_the_end()

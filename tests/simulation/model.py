@@ -1,0 +1,72 @@
+"""A language model that finds what there is to find, and has its moods."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Literal
+
+import anyio
+
+from hub.extraction.model import (
+    Finish,
+    ModelAnswer,
+    ModelExhausted,
+    ModelRequest,
+    ModelUnavailable,
+    Usage,
+)
+from tests.simulation.dice import Dice
+from tests.simulation.files import MARK
+
+Mood = Literal["fine", "rate_limit", "billing", "away"]
+
+_TASK = re.compile(r"We must .+?\.(?=\n|$)")
+COST = Usage(1, 10, 2)
+
+
+class SimModel:
+    """A ``LanguageModel``.
+
+    Args:
+        on_ask: told the path and the edition's number before each answer.
+    """
+
+    name, chunk_tokens, in_flight, is_literal = "simulated", 1_500, 4, False
+
+    def __init__(self, dice: Dice, on_ask: Callable[[str, int], None]) -> None:
+        self._dice = dice
+        self._on_ask = on_ask
+        self.mood: Mood = "fine"
+        self.slow = 0.04  # of all answers take long
+        self.garbled = 0.01  # of all answers cannot be read
+        self.asked = 0
+
+    def calm(self) -> None:
+        """It answers, soon and well."""
+        self.mood = "fine"
+        self.slow = self.garbled = 0.0
+
+    async def answer(self, request: ModelRequest) -> ModelAnswer:
+        """See ``LanguageModel.answer``."""
+        self.asked += 1
+        # Asked to correct itself, it is told no text: what it is about was said before.
+        said = next(one.content for one in reversed(request.messages) if MARK.search(one.content))
+        mark = MARK.search(said)
+        assert mark is not None
+        self._on_ask(mark[1], int(mark[2]))
+        is_slow = self._dice.says(self.slow)
+        await anyio.sleep(self._dice.uniform(2.0, 20.0) if is_slow else self._dice.uniform(0.1, 3.0))
+        match self.mood:
+            case "rate_limit":
+                wait_s = self._dice.choice((None, 5.0, 90.0, 1_200.0))
+                raise ModelExhausted(
+                    "too many requests", reason="rate_limit", retry_after_s=wait_s, spent=COST
+                )
+            case "billing":
+                raise ModelExhausted("the bill is not paid", reason="billing", spent=COST)
+            case "away":
+                raise ModelUnavailable("no answer after all tries", spent=COST)
+        if self._dice.says(self.garbled):
+            return ModelAnswer(text="I would rather not.", finish=Finish.WHOLE, usage=COST)
+        found = [{"table": "tasks", "title": line, "quote": line} for line in _TASK.findall(said)]
+        return ModelAnswer(text=json.dumps({"items": found}), finish=Finish.WHOLE, usage=COST)

@@ -1,0 +1,286 @@
+"""Laws about runs that hold after each commit: I2, I3, I4, I5, I9, I10, I12."""
+
+from collections import Counter
+from typing import Any
+
+from protocol.ids import DeviceId
+from storage.leases import Term
+from storage.store import HeldRun
+from tests.simulation.facts import EXECUTING, RunFacts
+from tests.simulation.laws import Law
+from tests.simulation.store import Commit
+
+# Scheduling 3.1, T1-T13, written down a second time.
+LEGAL = frozenset(
+    {
+        (None, "QUEUED"),
+        ("QUEUED", "PREPARING"),
+        ("QUEUED", "PAUSED"),
+        ("QUEUED", "CANCELLED"),
+        ("PREPARING", "RUNNING"),
+        ("PREPARING", "QUEUED"),
+        ("PREPARING", "FAILED"),
+        ("PREPARING", "CANCELLED"),
+        ("RUNNING", "PAUSED"),
+        ("RUNNING", "QUEUED"),
+        ("RUNNING", "COMPLETED"),
+        ("RUNNING", "FAILED"),
+        ("RUNNING", "CANCELLED"),
+        ("PAUSED", "QUEUED"),
+        ("PAUSED", "FAILED"),
+        ("PAUSED", "CANCELLED"),
+    }
+)
+# What may be written for a run that somebody else holds by now: an answer counts whenever it comes.
+ALSO_LATE = frozenset({"settle_call"})
+LEASE_S, POLL_S, SLACK_S = 30.0, 2.0, 4.0
+ROUNDED_MS = 2  # instants become whole milliseconds in more than one way
+JUST_LEFT_S = 2.0  # a claim may have been on its way when the device went
+
+
+class OneEach(Law):
+    """I2: at most one run per agent and fire key, at most one never-started run per slot."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._by_fire: dict[tuple[str, str], str] = {}
+
+    def after(self, commit: Commit) -> None:
+        slots: Counter[str] | None = None
+        for _, run in self.facts.changes:
+            if run is None:
+                continue
+            key = (run.agent_id, run.fire_key)
+            if self._by_fire.setdefault(key, run.id) != run.id:
+                self.findings.add(
+                    "I2", f"runs {self._by_fire[key]} and {run.id} have the fire key {run.fire_key}"
+                )
+            if run.queue_slot is not None and run.was_never_started:
+                slots = slots or Counter(
+                    other.queue_slot
+                    for other in self.facts.live.values()
+                    if other.was_never_started and other.queue_slot is not None
+                )
+                if slots[run.queue_slot] > 1:
+                    self.findings.add("I2", f"{slots[run.queue_slot]} runs wait in the slot {run.queue_slot}")
+
+
+class Limits(Law):
+    """I3: executing runs never exceed a limit."""
+
+    def __init__(self, *given: Any, per_device: int, total: int) -> None:
+        super().__init__(*given)
+        self._per_device = per_device
+        self._total = total
+
+    def after(self, commit: Commit) -> None:
+        if not any(
+            run is not None and run.is_executing and (before is None or not before.is_executing)
+            for before, run in self.facts.changes
+        ):
+            return
+        executing = [run for run in self.facts.live.values() if run.is_executing]
+        if len(executing) > self._total:
+            self.findings.add("I3", f"{len(executing)} runs execute, {self._total} may")
+        for device, count in Counter(run.device_id for run in executing).items():
+            if count > self._per_device:
+                self.findings.add("I3", f"{count} runs execute on {device}, {self._per_device} may")
+        for agent, count in Counter(run.agent_id for run in executing).items():
+            (limit,) = self.facts.disk.one("SELECT max_concurrent_runs FROM agents WHERE id = ?", agent)
+            if count > limit:
+                self.findings.add("I3", f"{count} runs of agent {agent} execute, {limit} may")
+
+
+class Moves(Law):
+    """I4: final states never change, outcomes are the right ones, history is a legal path."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._read: dict[str, tuple[int, str | None, int]] = {}  # how far each history was read
+
+    def after(self, commit: Commit) -> None:
+        for before, run in self.facts.changes:
+            if run is None:
+                continue
+            if before is not None and before.is_final:
+                if _ending(before) != _ending(run):
+                    self.findings.add("I4", f"run {run.id} was {_ending(before)} and is {_ending(run)}")
+            elif run.is_final:
+                self._outcome(run)
+            if before is None or before.state_seq != run.state_seq or before.state != run.state:
+                self._history(run)
+
+    def _outcome(self, run: RunFacts) -> None:
+        settled = run.units_done + run.units_skipped
+        if run.state == "COMPLETED":
+            right = "success" if run.error_count == 0 and run.units_failed == 0 else "partial"
+            if run.outcome != right or (right == "partial" and settled == 0):
+                self.findings.add(
+                    "I4",
+                    f"run {run.id} ended as {run.outcome}: {settled} units settled,"
+                    f" {run.units_failed} failed, {run.error_count} errors",
+                )
+        elif run.outcome != ("error" if run.state == "FAILED" else None):
+            self.findings.add("I4", f"run {run.id} is {run.state} with outcome {run.outcome}")
+
+    def _history(self, run: RunFacts) -> None:
+        seq, state, fence = self._read.get(run.id, (0, None, 0))
+        rows = self.facts.disk.rows(
+            "SELECT seq, old_state, new_state, fence FROM run_state_history"
+            " WHERE run_id = ? AND seq > ? ORDER BY seq",
+            run.id,
+            seq,
+        )
+        for number, old, new, at_fence in rows:
+            if number != seq + 1 or old != state or (old, new) not in LEGAL:
+                self.findings.add("I4", f"run {run.id}: move {number} is {old} -> {new}, after {state}")
+            if at_fence < fence:
+                self.findings.add("I5", f"run {run.id}: move {number} has fence {at_fence}, after {fence}")
+            seq, state, fence = number, new, at_fence
+        if state != run.state or seq != run.state_seq:
+            self.findings.add(
+                "I4", f"run {run.id} is {run.state} ({run.state_seq}), its history ends in {state} ({seq})"
+            )
+        self._read[run.id] = (seq, state, fence)
+
+
+def _ending(run: RunFacts) -> tuple[str, str | None, int, int | None]:
+    return run.state, run.outcome, run.fence, run.completed_at
+
+
+class Fences(Law):
+    """I5: fences never fall, and who holds an old one changes nothing."""
+
+    def after(self, commit: Commit) -> None:
+        for before, run in self.facts.changes:
+            if before is not None and run is not None and run.fence < before.fence:
+                self.findings.add("I5", f"run {run.id} went from fence {before.fence} to {run.fence}")
+        for given in (*commit.args, *commit.kwargs.values()):
+            match given:
+                case HeldRun():
+                    self._run(commit, given)
+                case Term():
+                    self._term(commit, given)
+        for lease in self.facts.leases.values():
+            old = self.facts.leases_before.get(lease.name)
+            if old is not None and lease.fence < old.fence:
+                self.findings.add("I5", f"lease {lease.name} went from fence {old.fence} to {lease.fence}")
+
+    def _run(self, commit: Commit, held: HeldRun) -> None:
+        if commit.name in ALSO_LATE:
+            return
+        changed = next((one for one in self.facts.changes if one.after and one.after.id == held.id), None)
+        before = changed.before if changed is not None else self.facts.runs.get(held.id)
+        if before is None:
+            return
+        # Whose run was taken away holds it no more, even while nobody else does.
+        was_taken = held.state in EXECUTING and not before.is_executing
+        if before.fence != held.fence or before.is_final or was_taken:
+            self.findings.add(
+                "I5",
+                f"{commit.name} of {commit.by} wrote under fence {held.fence} of run {held.id},"
+                f" which was {before.state} under {before.fence}",
+            )
+
+    def _term(self, commit: Commit, term: Term) -> None:
+        lease = self.facts.leases_before.get(term.name)
+        if lease is None or (lease.holder_boot_id, lease.fence) != (term.boot_id, term.fence):
+            self.findings.add(
+                "I5", f"{commit.name} of {commit.by} wrote in term {term}, the lease was {lease}"
+            )
+
+
+class Recovery(Law):
+    """I9: nothing executes under a boot that is gone, and no live run is lost."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._orphan_since: dict[tuple[str, int], float] = {}
+
+    def after(self, commit: Commit) -> None:
+        for before, run in self.facts.changes:
+            if run is None and before is not None and not before.is_final:
+                self.findings.add("I12", f"run {before.id} was deleted, {before.state} as it was")
+        if commit.name != "recover" or self.around.is_shared:
+            return
+        for run in self.facts.live.values():
+            if run.is_executing:
+                self.findings.add("I9", f"after recovery run {run.id} is {run.state} of {run.lease_boot_id}")
+        for before, run in self.facts.changes:
+            if before is None or run is None or not before.is_executing:
+                continue
+            right = run.state == "QUEUED"
+            right = right or (run.state == "CANCELLED" and run.cancel_requested_at is not None)
+            right = right or (run.state == "FAILED" and run.reason in ("crash_loop", "deadline"))
+            if not right:
+                self.findings.add("I9", f"recovery left run {run.id} {run.state} ({run.reason})")
+
+    def look(self) -> None:
+        boots, now = self.around.boots, self.around.time.awake_s
+        orphans = [
+            (run.id, run.fence)
+            for run in self.facts.live.values()
+            if run.is_executing and run.lease_boot_id not in boots
+        ]
+        self._orphan_since = {key: self._orphan_since.get(key, now) for key in orphans}
+        allowed_s = LEASE_S + POLL_S + SLACK_S if self.around.is_shared else SLACK_S
+        for key, since in self._orphan_since.items():
+            if now - max(since, self.around.calm_since_s) > allowed_s:
+                self.findings.add(
+                    "I9", f"run {key[0]} has executed under a dead boot for {now - since:.1f} s"
+                )
+
+
+class Starts(Law):
+    """I10: no run starts while its agent or its device may not."""
+
+    def after(self, commit: Commit) -> None:
+        for before, run in self.facts.changes:
+            if run is None or before is None or before.state != "QUEUED" or run.state not in EXECUTING:
+                continue
+            agent = self.facts.agents.get(run.agent_id)
+            if agent is None or agent.lifecycle != "active" or agent.availability == "exhausted":
+                self.findings.add("I10", f"run {run.id} started, its agent being {agent}")
+            is_early = before.eligible_at > self.around.clock_of(commit.by).now_ms() + ROUNDED_MS
+            # A clock that was set back while the claim was on its way makes a right claim look early.
+            if is_early and self.around.time.awake_s - self.around.clocks_since_s > JUST_LEFT_S:
+                self.findings.add("I10", f"run {run.id} started before it was eligible")
+            if not self._was_there(run.device_id or ""):
+                self.findings.add("I10", f"run {run.id} started while {run.device_id} was offline")
+
+    def _was_there(self, device_id: str) -> bool:
+        for machine in self.around.machines:
+            hub = machine.hub  # also one that stops: it claims until its dispatcher has heard of it
+            if (
+                hub is not None
+                and hub.was_serving
+                and (
+                    hub.roster.find(DeviceId(device_id)) is not None
+                    or self.around.time.awake_s - hub.left_at.get(device_id, -JUST_LEFT_S) < JUST_LEFT_S
+                )
+            ):
+                return True
+        return False
+
+
+class Counters(Law):
+    """I12: counters equal a recount, attempts do not exceed their limit."""
+
+    def after(self, commit: Commit) -> None:
+        agents = {run.agent_id for _, run in self.facts.changes if run is not None}
+        agents.update(commit.touched.ids.get("agent_states", ()))
+        for agent_id in sorted(agents):
+            stored = self.facts.agents.get(agent_id)
+            if stored is None:
+                continue
+            mine = [run.state for run in self.facts.live.values() if run.agent_id == agent_id]
+            executing = sum(state in EXECUTING for state in mine)
+            if (stored.runs_waiting, stored.runs_executing) != (len(mine) - executing, executing):
+                self.findings.add(
+                    "I12",
+                    f"agent {agent_id} counts {stored.runs_waiting} waiting and {stored.runs_executing}"
+                    f" executing, there are {len(mine) - executing} and {executing} (after {commit.name})",
+                )
+        for _, run in self.facts.changes:
+            if run is not None and run.attempt > run.max_attempts:
+                self.findings.add("I12", f"run {run.id} is at attempt {run.attempt} of {run.max_attempts}")

@@ -1,0 +1,37 @@
+"""How things are told in a trace: jobs, errors."""
+
+import traceback
+
+from storage.store import Gates
+from tests.simulation.store import Commit
+
+MOST_TOLD = 160  # characters of an argument
+
+
+def given(commit: Commit) -> str:
+    """What a job was called with, as far as it fits a line."""
+    given = [*commit.args, *(f"{name}={_told_value(value)}" for name, value in commit.kwargs.items())]
+    return ", ".join(_told_value(value)[:MOST_TOLD] for value in given)
+
+
+def _told_value(value: object) -> str:
+    """Without the order of sets, which is another one in each process."""
+    match value:
+        case Gates():
+            return f"Gates({sorted(value.online)}, settled {sorted(value.settled)})"
+        case frozenset() | set():
+            return str(sorted(value))
+        case _:
+            return str(value)
+
+
+def told(exc: BaseException) -> str:
+    """An error, with those inside it, and where in the hub it was raised."""
+    if isinstance(exc, BaseExceptionGroup):
+        return " and ".join(told(inner) for inner in exc.exceptions)
+    places = [
+        f"{frame.name}:{frame.lineno}"
+        for frame in traceback.extract_tb(exc.__traceback__)
+        if "/hub/" in frame.filename or "/storage/" in frame.filename
+    ]
+    return f"{type(exc).__name__}: {exc} ({' > '.join(places)})"

@@ -1,0 +1,351 @@
+"""Each law finds the violation that is planted for it, in a world in which nothing else is wrong."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import pytest
+import sqlalchemy as sa
+
+from hub.extraction.model import Message, ModelRequest
+from hub.log import bind
+from protocol.ids import AgentId, RunId
+from protocol.lifecycles import RunState
+from protocol.tables import TableName
+from protocol.work import Action, ItemSource, ToolCall
+from storage.leases import Term
+from storage.schedules import DeclaredSchedule
+from storage.store import DeclaredAgent, HeldRun, agent_states, agents
+from tests.simulation.dice import Dice
+from tests.simulation.loop import run
+from tests.simulation.scene import EPOCHS, TEMPI, Scene, Settings
+from tests.simulation.world import World
+
+Plant = Callable[[World], Awaitable[None]]
+
+EVERY_TEN_MINUTES = DeclaredSchedule(kind="cron", expr="*/10 * * * *")
+AGENT = DeclaredAgent(
+    name="first",
+    device_name="desk",
+    paths=("notes",),
+    data_types=(TableName.TASKS,),
+    schedule=EVERY_TEN_MINUTES,
+)
+SCENE = Scene(
+    seed=0,
+    epoch=EPOCHS[2],
+    tempo=TEMPI[0],
+    machines=("hub-a",),
+    devices=("desk",),
+    settings=Settings(
+        agents=(AGENT, DeclaredAgent(name="second", device_name="desk", data_types=(TableName.TASKS,))),
+        per_device=1,
+        total=1,
+    ),
+)
+
+
+def found(plant: Plant | None, *, guarded: bool = False) -> list[str]:
+    """The laws that are broken once *plant* has been done, half an hour after the first boot."""
+
+    async def live() -> list[str]:
+        world = World(SCENE, guarded=guarded)
+        async with world.opened():
+            world.calm()
+            await world.live(1_900.0)
+            assert world.witness.violations == []
+            if plant is not None:
+                await plant(world)
+            world.witness.at_the_end()
+        return [f"{violation.law}: {violation.text}" for violation in world.witness.violations]
+
+    return run(live, Dice("planted"))
+
+
+def laws(violations: list[str]) -> set[str]:
+    return {violation.partition(":")[0] for violation in violations}
+
+
+def write(world: World, sql: str, **values: Any) -> None:
+    """Somebody else writes to the database."""
+
+    def job(c: sa.Connection) -> None:
+        c.execute(sa.text(sql), values)
+
+    world.disk.write(job)
+
+
+def newest(world: World, state: str = "COMPLETED") -> str:
+    """The newest run in a state."""
+    return str(world.disk.one("SELECT max(id) FROM runs WHERE state = ?", state)[0])
+
+
+def copy_of_run(world: World, run_id: str, **changed: Any) -> None:
+    """Another run like that one, but for what is *changed*."""
+    names = [row[1] for row in world.disk.rows("PRAGMA table_info(runs)")]
+    columns = ", ".join(f":{name}" if name in changed else name for name in names)
+    write(world, f"INSERT INTO runs SELECT {columns} FROM runs WHERE id = :of", of=run_id, **changed)
+
+
+def the_agent(world: World, name: str = "first") -> AgentId:
+    return AgentId(world.disk.one("SELECT id FROM agents WHERE name = ?", name)[0])
+
+
+def schedule(world: World) -> Any:
+    return world.disk.one("SELECT id, cursor_at FROM schedules")
+
+
+async def starts_a_run_that_stalls(world: World) -> str:
+    """A run that executes for as long as the test likes."""
+    world.devices[0].habits.stalls = 1.0
+    hub = world.machines[0].live
+    assert hub is not None
+    await hub.dispatcher.submit(await hub.store.read(agents.get_agent, the_agent(world, "second")))
+    await world.live(world.time.now_s + 5.0)
+    return newest(world, "RUNNING")
+
+
+def test_nothing_is_found_where_nothing_is_wrong() -> None:
+    assert found(None, guarded=True) == []
+
+
+# --- I1 and I13: fires ---
+
+
+async def a_cursor_goes_back(world: World) -> None:
+    write(world, "UPDATE schedules SET cursor_at = cursor_at - 60000")
+
+
+async def a_cursor_passes_over_fires(world: World) -> None:
+    write(world, "UPDATE schedules SET cursor_at = cursor_at + 1300000, next_fire_at = NULL")
+
+
+async def a_fire_is_covered_twice(world: World) -> None:
+    write(
+        world,
+        "INSERT INTO schedule_fires (schedule_id, fire_at, first_at, decision, decided_at)"
+        " SELECT id, cursor_at + 1, cursor_at, 'coalesced', 1 FROM schedules",
+    )
+
+
+async def a_fire_is_told_that_never_was(world: World) -> None:
+    def decide(c: sa.Connection) -> None:
+        c.execute(sa.text("UPDATE schedules SET cursor_at = cursor_at + 300000"))
+        c.execute(
+            sa.text(
+                "INSERT INTO schedule_fires (schedule_id, fire_at, first_at, decision, decided_at)"
+                " SELECT id, cursor_at, cursor_at, 'coalesced', 1 FROM schedules"
+            )
+        )
+
+    world.disk.write(decide)
+
+
+# --- I2, I3: how many ---
+
+
+async def a_fire_has_two_runs(world: World) -> None:
+    copy_of_run(world, newest(world), id="another")
+
+
+async def two_runs_wait_in_one_slot(world: World) -> None:
+    for name in ("one", "two"):
+        copy_of_run(
+            world,
+            newest(world),
+            id=name,
+            fire_key=name,
+            state="QUEUED",
+            fence=0,
+            queue_slot="slot",
+            outcome=None,
+        )
+
+
+async def too_many_runs_execute(world: World) -> None:
+    for name in ("one", "two"):
+        copy_of_run(world, newest(world), id=name, fire_key=name, state="RUNNING", outcome=None)
+
+
+# --- I4, I5: moves and fences ---
+
+
+async def a_finished_run_goes_on(world: World) -> None:
+    write(world, "UPDATE runs SET state = 'QUEUED', outcome = NULL WHERE id = :run", run=newest(world))
+
+
+async def a_run_ends_with_another_outcome(world: World) -> None:
+    copy_of_run(world, newest(world), id="one", fire_key="one", outcome="partial")
+
+
+async def a_run_skips_a_state(world: World) -> None:
+    write(
+        world,
+        "INSERT INTO run_state_history (run_id, seq, old_state, new_state, attempt, fence, actor, at)"
+        " SELECT id, state_seq + 1, 'QUEUED', 'COMPLETED', 1, fence, 'x', 1 FROM runs WHERE id = :run",
+        run=newest(world),
+    )
+    write(world, "UPDATE runs SET state_seq = state_seq + 1 WHERE id = :run", run=newest(world))
+
+
+async def a_fence_falls(world: World) -> None:
+    write(world, "UPDATE runs SET fence = fence - 1 WHERE id = :run", run=newest(world))
+
+
+async def an_old_holder_writes(world: World) -> None:
+    run_id = RunId(await starts_a_run_that_stalls(world))
+
+    def advance(c: sa.Connection, held: HeldRun) -> None:
+        c.execute(sa.text("UPDATE runs SET units_done = 7 WHERE id = :run"), {"run": held.id})
+
+    world.disk.commit("hub-a boot 0", advance, (HeldRun(run_id, RunState.RUNNING, 0),), {})
+
+
+async def an_old_leader_writes(world: World) -> None:
+    def decide(c: sa.Connection, term: Term) -> None:
+        c.execute(sa.text("UPDATE schedules SET updated_at = 1"))
+
+    world.disk.commit("hub-a boot 0", decide, (Term("scheduler", "nobody", 0),), {})  # type: ignore[arg-type]
+
+
+# --- I6, I7: what reaches devices and models ---
+
+
+def call(world: World, call_id: str, run_id: str) -> ToolCall:
+    row = world.devices[0].memory.rows[0]
+    return ToolCall(
+        id=call_id,
+        action=Action.INSERT,
+        table=TableName.TASKS,
+        data={"title": row.title},
+        run_id=run_id,
+        agent_id=row.agent_id,
+        source=ItemSource(path=row.path, quote=row.title, start=0, end=1, sha256=row.sha256),
+    )
+
+
+async def a_call_is_sent_that_was_never_planned(world: World) -> None:
+    world.devices[0].insert(call(world, "unknown", newest(world)))
+
+
+async def an_item_comes_under_two_ids(world: World) -> None:
+    write(
+        world,
+        "INSERT INTO run_calls (call_id, run_id, unit_key, ordinal, target_table, state, updated_at)"
+        " SELECT 'again', run_id, unit_key, 99, target_table, 'SENT', 1 FROM run_calls LIMIT 1",
+    )
+    world.devices[0].insert(call(world, "again", world.devices[0].memory.rows[0].run_id))
+
+
+async def a_row_is_lost(world: World) -> None:
+    world.devices[0].memory.rows.pop()
+
+
+async def a_run_ends_with_an_open_call(world: World) -> None:
+    write(world, "UPDATE run_calls SET state = 'SENT'")
+    write(world, "UPDATE runs SET updated_at = 1 WHERE state = 'COMPLETED'")
+
+
+async def a_settled_file_is_asked_about(world: World) -> None:
+    run_id, path = world.disk.one("SELECT run_id, unit_key FROM run_units WHERE state = 'DONE'")
+    question = ModelRequest(messages=(Message("user", f"{path} edition 1"),), schema={}, max_tokens=1)
+    with bind(run_id=run_id):
+        await world.model.answer(question)
+
+
+# --- I8 to I12: in time, and in numbers ---
+
+
+async def nobody_heeds_a_cancel(world: World) -> None:
+    run_id = await starts_a_run_that_stalls(world)
+    hub = world.machines[0].live
+    assert hub is not None
+    hub.dispatcher._interrupt = lambda run_id, reason: True  # type: ignore[method-assign]
+    write(world, "UPDATE runs SET cancel_requested_at = 1 WHERE id = :run", run=run_id)
+    await world.live(world.time.now_s + 60.0)
+
+
+async def a_run_executes_under_a_boot_that_is_gone(world: World) -> None:
+    copy_of_run(
+        world, newest(world), id="one", fire_key="one", state="RUNNING", outcome=None, lease_boot_id="ghost"
+    )
+    await world.live(world.time.now_s + 20.0)
+
+
+async def a_run_starts_though_its_agent_is_paused(world: World) -> None:
+    agent = the_agent(world)
+    world.disk.write(agent_states.move, agent, "lifecycle", "paused", at=1, actor="x")
+    copy_of_run(world, newest(world), id="one", fire_key="one", state="QUEUED", outcome=None)
+    write(world, "UPDATE runs SET state = 'PREPARING' WHERE id = 'one'")
+
+
+async def an_agent_is_not_let_go_on(world: World) -> None:
+    hub = world.machines[0].live
+    assert hub is not None
+    hub.dispatcher.open_gates = nothing  # type: ignore[method-assign]
+    write(
+        world,
+        "UPDATE agent_states SET availability = 'exhausted', exhausted_at = 1, recovery_at = :at",
+        at=hub.clock.now_ms() + 1_000,
+    )
+    await world.live(world.time.now_s + 60.0)
+
+
+async def a_run_is_not_started(world: World) -> None:
+    hub = world.machines[0].live
+    assert hub is not None
+    hub.dispatcher._claim = nothing  # type: ignore[assignment, method-assign]
+    await world.live(world.time.now_s + 900.0)
+
+
+async def nothing(*_: object) -> None:
+    await anyio.sleep(1)
+
+
+async def a_counter_is_wrong(world: World) -> None:
+    write(world, "UPDATE agent_states SET runs_waiting = 5")
+
+
+async def a_run_is_tried_too_often(world: World) -> None:
+    write(world, "UPDATE runs SET attempt = 6 WHERE id = :run", run=newest(world))
+
+
+async def a_live_run_is_deleted(world: World) -> None:
+    run_id = await starts_a_run_that_stalls(world)
+    write(world, "DELETE FROM runs WHERE id = :run", run=run_id)
+
+
+@pytest.mark.parametrize(
+    ("law", "plant"),
+    [
+        ("I1", a_cursor_goes_back),
+        ("I1", a_cursor_passes_over_fires),
+        ("I1", a_fire_is_covered_twice),
+        ("I13", a_fire_is_told_that_never_was),
+        ("I2", a_fire_has_two_runs),
+        ("I2", two_runs_wait_in_one_slot),
+        ("I3", too_many_runs_execute),
+        ("I4", a_finished_run_goes_on),
+        ("I4", a_run_ends_with_another_outcome),
+        ("I4", a_run_skips_a_state),
+        ("I5", a_fence_falls),
+        ("I5", an_old_holder_writes),
+        ("I5", an_old_leader_writes),
+        ("I6", a_call_is_sent_that_was_never_planned),
+        ("I6", an_item_comes_under_two_ids),
+        ("I6", a_row_is_lost),
+        ("I6", a_run_ends_with_an_open_call),
+        ("I7", a_settled_file_is_asked_about),
+        ("I8", nobody_heeds_a_cancel),
+        ("I9", a_run_executes_under_a_boot_that_is_gone),
+        ("I10", a_run_starts_though_its_agent_is_paused),
+        ("I10", an_agent_is_not_let_go_on),
+        ("I11", a_run_is_not_started),
+        ("I12", a_counter_is_wrong),
+        ("I12", a_run_is_tried_too_often),
+        ("I12", a_live_run_is_deleted),
+    ],
+    ids=lambda given: given if isinstance(given, str) else given.__name__,
+)
+def test_what_must_never_be_is_seen(law: str, plant: Plant) -> None:
+    assert law in laws(found(plant))

@@ -1,0 +1,51 @@
+"""Three hundred worlds in which everything goes wrong that may, and no law is broken."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.breaks import BREAKS
+from tests.simulation.simulate import simulate
+
+ROOT = Path(__file__).parents[2]
+SEEDS, PART = 300, 25
+ENOUGH_TO_SEE = 60  # worlds of which at least one shows what an old way does
+TOLD_SEED = 5
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, PART))
+def test_no_law_is_broken_whatever_goes_wrong(first: int) -> None:
+    broken = [
+        f"seed {seed}: {violation.law}: {violation.text}"
+        for seed in range(first, first + PART)
+        for violation in simulate(seed).violations
+    ]
+    assert broken == []
+
+
+@pytest.mark.parametrize("name", sorted(BREAKS))
+def test_what_the_old_ways_did_is_seen(name: str) -> None:
+    for seed in range(ENOUGH_TO_SEE):
+        if simulate(seed, ways=BREAKS[name]).violations:
+            return
+    pytest.fail(f"{name} was not seen in {ENOUGH_TO_SEE} worlds")
+
+
+def test_the_same_seed_tells_the_same_in_every_process() -> None:
+    told = {digest_in_process(hash_seed) for hash_seed in ("1", "77")}
+    here = hashlib.sha256()
+    simulate(TOLD_SEED, say=lambda line: here.update(f"{line}\n".encode()))
+    assert told == {here.hexdigest()}
+
+
+def digest_in_process(hash_seed: str) -> str:
+    """Of the trace of ``TOLD_SEED``, told by a process of its own."""
+    command = [sys.executable, "-m", "tests.simulation", "--seed", str(TOLD_SEED), "--trace"]
+    environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    trace, _, _ = done.stdout.rpartition("1 seeds\n")
+    return hashlib.sha256(trace.encode()).hexdigest()

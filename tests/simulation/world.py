@@ -1,0 +1,430 @@
+"""A world of hubs, devices and a database, made from a seed. It lives until it is told to end.
+
+What happens in it at a certain time is on its agenda. Where nothing is to be done
+for a while it sleeps (see ``clock``), so that days pass in a moment.
+"""
+
+import contextvars
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from hub.links.auth import hash_token
+from hub.links.open_link import OpenLink
+from protocol.errors import HubError
+from protocol.ids import DeviceId, TokenId, UserId
+from storage.store import StorageError, Store, devices
+from tests.simulation.agenda import Agenda, Step
+from tests.simulation.clock import DatabaseClock, WorldTime
+from tests.simulation.device import FIRST_DAYS, MODERN, SimDevice
+from tests.simulation.dice import Dice
+from tests.simulation.facts import EXECUTING
+from tests.simulation.hub import Machine, SimHub
+from tests.simulation.invariants import Witness
+from tests.simulation.loop import Process
+from tests.simulation.model import SimModel
+from tests.simulation.scene import Scene
+from tests.simulation.store import Commit, Door, Weather, fresh_disk
+from tests.simulation.telling import given, told
+from tests.simulation.wire import Tally, Traffic, Wire
+
+OWNER = UserId("owner")
+LEAST_STEP_S = 0.001  # less would get lost in what a float can tell
+LOOK_EVERY_S = 2.0  # awake: how often the world looks at itself
+WAKE_EARLY_S = 1.5  # before the next thing that happens, the world is awake again
+STILL_S = 1.5  # nothing was committed for so long: the world may sleep
+WORK_S = 8.0  # what most runs take
+AWAITED_S = 70.0  # what ought to happen has happened by then: the longest is that a device settles
+LEASE_JOBS = frozenset({"acquire", "renew", "resign", "beat"})  # commits that are no sign of life
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How a hub reaches its database and its devices; other ways are put in to see that laws see them.
+
+    Attributes:
+        door_of: what stands before each hub's door to the disk.
+        link: what its links are made of.
+        hubs: so many on one database, whatever the seed says.
+        only: what a violation must say to be told, because others would hide it.
+    """
+
+    door_of: "Callable[[Store, World], Store]" = lambda door, world: door
+    link: type[OpenLink] = OpenLink
+    hubs: int | None = None
+    only: str | None = None
+
+
+class World:
+    """Everything there is.
+
+    Args:
+        guarded: whether the database has the constraints of the schema.
+        say: takes each line of the trace.
+        ways: how hubs reach databases and devices, if not as they ought to.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        *,
+        guarded: bool = True,
+        say: Callable[[str], None] | None = None,
+        ways: Ways | None = None,
+    ) -> None:
+        self.scene = scene
+        self.dice = Dice(f"world {scene.seed}")
+        self.time = WorldTime(scene.epoch)
+        self.tally = Tally()
+        self.traffic = Traffic(self.dice.fork("traffic"), self.tally)
+        self.disk = fresh_disk(guarded=guarded)
+        self.settings = scene.settings
+        self.machines = [Machine(name, self.time) for name in scene.machines]
+        self.devices: list[SimDevice] = []
+        self.is_calm = False
+        self._say = say
+        self._ways = ways or Ways()
+        self._context = contextvars.copy_context()
+        self._agenda = Agenda()
+        self._during_work: deque[Step] = deque()
+        self._still_since = 0.0
+        self._tasks: TaskGroup | None = None
+        self.witness = Witness(self.disk, self.time, self.machines, self.devices, scene, only=self._ways.only)
+        self.model = SimModel(self.dice.fork("model"), self.witness.asked)
+        self.disk.on_commit = self._committed
+        self._found()
+
+    def _found(self) -> None:
+        """The database and the devices of the first day."""
+        machine = None if self.scene.is_shared else self.machines[0].clock
+        self.disk.set_clock(DatabaseClock(self.time, machine).now_ms)
+        at = self.time.epoch_ms
+        self.disk.write(devices.ensure_user, OWNER, "owner", at)
+        for name in self.scene.devices:
+            device_id = DeviceId(name)
+            self.disk.write(devices.ensure_device, id=device_id, user_id=OWNER, name=name, at=at)
+            self.disk.write(
+                devices.create_token,
+                id=TokenId(f"token of {name}"),
+                device_id=device_id,
+                token_hash=hash_token(f"token of {name}"),
+                at=at,
+            )
+            dice = self.dice.fork(name)
+            self.devices.append(
+                SimDevice(
+                    device_id,
+                    dice=dice,
+                    capabilities=FIRST_DAYS if dice.says(0.2) else MODERN,
+                    context=self._context,
+                    dial=self._dial,
+                    on_row=self.witness.row_made,
+                )
+            )
+
+    def say(self, who: str, what: str) -> None:
+        """A line of the trace."""
+        if self._say is not None:
+            self._say(f"{self.time.now_s:12.4f} {self.time.awake_s:10.4f} {who}: {what}")
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether anybody reads what it says."""
+        return self._say is not None
+
+    def totals(self) -> dict[str, float]:
+        """What happened, in numbers."""
+        rows = self.disk.one(
+            "SELECT (SELECT coalesce(sum(missed_count + 1), 0) FROM schedule_fires),"
+            " (SELECT count(*) FROM runs), (SELECT count(*) FROM run_calls)"
+        )
+        return {
+            "hub crashes": self.tally.hub_crashes,
+            "hub stops": self.tally.hub_stops,
+            "device crashes": sum(device.crashes for device in self.devices),
+            "frames": self.tally.frames,
+            "frames lost": self.tally.lost,
+            "frames doubled": self.tally.doubled,
+            "frames late": self.tally.delayed,
+            "frames stale": self.tally.stale,
+            "questions": self.model.asked,
+            "fires": rows[0],
+            "runs": rows[1],
+            "calls": rows[2],
+            "commits": self.disk.commits,
+            "virtual days": self.time.now_s / 86_400,
+            "awake hours": self.time.awake_s / 3_600,
+        }
+
+    # --- time ---
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """The world from its first boot on; when the block is left it ends where it stands."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            for machine in self.machines:
+                self.boot(machine)
+            for device in self.devices:
+                self.after(self.dice.uniform(0.0, 3.0), device.connect)
+            try:
+                yield
+            finally:
+                with anyio.CancelScope(shield=True):
+                    for machine in self.machines:
+                        if machine.hub is not None:
+                            machine.hub.process.kill()
+                            await machine.hub.process.unwind()
+                tasks.cancel_scope.cancel()
+
+    async def live(self, until_s: float) -> None:
+        """Let time pass until second *until_s* of the world, or until a law was broken too often."""
+        while self.time.now_s < until_s and not self.witness.has_seen_enough:
+            while (step := self._agenda.take(self.time.now_s)) is not None:
+                step()
+                self._still_since = self.time.awake_s
+            self.witness.look()
+            next_s = min(until_s, self._agenda.next_s)
+            if self._is_still():
+                self._sleep(next_s)
+            await anyio.sleep(max(LEAST_STEP_S, min(next_s - self.time.now_s, LOOK_EVERY_S)))
+
+    def at(self, second: float, step: Step) -> None:
+        """Do *step* at that second of the world, or as soon as it is past."""
+        self._agenda.add(second, step)
+
+    def after(self, seconds: float, step: Step) -> None:
+        """Do *step* in so many seconds."""
+        self.at(self.time.now_s + seconds, step)
+
+    def during_work(self, step: Step) -> None:
+        """Do *step* while a run executes: soon after the next one has started."""
+        self._during_work.append(step)
+
+    def next_moment_s(self) -> float:
+        """When the rows say that something will happen; a day from now if they do not say."""
+        ahead_s = max(machine.clock.ahead_s for machine in self.machines)
+        now_ms = self.time.epoch_ms + int((self.time.now_s + ahead_s) * 1_000)
+        (next_ms,) = self.disk.one(
+            "SELECT min(at) FROM ("
+            " SELECT due_at AS at FROM schedules WHERE enabled"
+            " UNION ALL SELECT eligible_at FROM runs WHERE state = 'QUEUED'"
+            " UNION ALL SELECT start_deadline_at FROM runs WHERE state = 'QUEUED'"
+            " UNION ALL SELECT coalesce(recovery_at, probe_at) FROM agent_states"
+            ") WHERE at > ?",
+            now_ms,
+        )
+        return self.time.now_s + (86_400.0 if next_ms is None else (next_ms - now_ms) / 1_000)
+
+    def _is_still(self) -> bool:
+        """Whether nothing moves and nothing is about to."""
+        still_s = self.time.awake_s - self._still_since
+        if still_s < STILL_S:
+            return False
+        if all(machine.hub is None for machine in self.machines):
+            return True
+        if any(run.state in EXECUTING for run in self.witness.facts.live.values()):
+            return False
+        for machine in self.machines:
+            hub = machine.hub
+            if hub is not None and not hub.is_quiet:
+                return False
+        for device in self.devices:
+            if device.is_wanted and not device.is_welcome and any(machine.live for machine in self.machines):
+                return False
+        return still_s > AWAITED_S or not self._is_awaited()
+
+    def _is_awaited(self) -> bool:
+        there = {device.id for device in self.devices if device.is_welcome}
+        """Whether somebody ought to do something for a run, or for an agent."""
+        now_ms = min(machine.clock.now_ms() for machine in self.machines)
+        agents = self.witness.facts.agents
+        if any(0 < (agent.recovery_at or agent.probe_at or 0) <= now_ms for agent in agents.values()):
+            return True
+        return any(
+            run.state == "QUEUED"
+            and run.device_id in there
+            and run.eligible_at <= now_ms
+            and agents[run.agent_id].lifecycle == "active"
+            and agents[run.agent_id].availability != "exhausted"
+            for run in self.witness.facts.live.values()
+        )
+
+    def _sleep(self, next_s: float) -> None:
+        until_s = min(next_s, self.next_moment_s()) - self.dice.uniform(0.2, WAKE_EARLY_S)
+        if until_s > self.time.now_s + 1.0:
+            self.say("world", f"sleeps {until_s - self.time.now_s:.3f} s")
+            self.time.sleep(until_s - self.time.now_s)
+            self.witness.around.clocks_changed()
+            for machine in self.machines:
+                if machine.live is not None:
+                    machine.live.look_again()
+
+    def _committed(self, commit: Commit) -> None:
+        if commit.name not in LEASE_JOBS:
+            self._still_since = self.time.awake_s
+        if self._say is not None:
+            touched = commit.touched
+            rows = ", ".join(f"{table} {' '.join(ids)}" for table, ids in touched.ids.items())
+            self.say(commit.by, f"{commit.name}({given(commit)}): {rows or '-'}")
+        self.witness.committed(commit)
+        while commit.name == "claim_runs" and self._during_work and self.dice.says(0.7):
+            self.after(self.dice.uniform(0.0, WORK_S), self._during_work.popleft())
+
+    # --- hubs ---
+
+    def boot(self, machine: Machine) -> None:
+        """Start a hub on a machine that has none."""
+        if machine.hub is not None:
+            return
+        machine.boots += 1
+        process = Process(f"{machine.name} boot {machine.boots}")
+        weather = Weather()
+        weather.is_calm = self.is_calm
+        dice = self.dice.fork(process.name)
+        door = Door(
+            self.disk,
+            process,
+            dice.fork("door"),
+            weather,
+            is_shared=self.scene.is_shared,
+            on_death=lambda: self.kill(machine),
+        )
+        hub = machine.hub = SimHub(
+            machine,
+            process,
+            self.settings,
+            self._ways.door_of(door, self),
+            weather,
+            self.model,
+            dice.fork("hub"),
+            self.traffic,
+            self._ways.link,
+        )
+        self.say(process.name, f"boots as {hub.boot_id}")
+        self.witness.around.disturb()
+        self._start(self._life, hub)
+
+    def kill(self, machine: Machine) -> None:
+        """The hub is gone, as by SIGKILL or a power cut."""
+        hub = machine.hub
+        if hub is None:
+            return
+        self.say(hub.process.name, "is killed")
+        self.tally.hub_crashes += 1
+        machine.hub = None
+        hub.is_serving = False
+        hub.process.kill()
+        hub.drop_all(self.dice)
+        self.witness.around.disturb()
+        self._start(hub.process.unwind)
+        self._boot_later(machine)
+
+    def resume(self, hub: SimHub) -> None:
+        """A hub that was halted goes on."""
+        if hub.process.is_halted and not hub.process.is_killed:
+            self.say(hub.process.name, "goes on")
+            hub.process.resume()
+
+    def reconnect(self, hub: SimHub) -> None:
+        """A hub reaches the database again."""
+        if hub.weather.is_cut_off:
+            self.say(hub.process.name, "reaches the database again")
+            hub.weather.is_cut_off = False
+
+    def calm(self) -> None:
+        """Nothing goes wrong any more: all are there, and nothing that was planned happens."""
+        self.say("world", "is calm")
+        self.is_calm = True
+        self._agenda.clear()
+        self._during_work.clear()
+        self.traffic.calm()
+        self.model.calm()
+        self.witness.around.clocks_changed()
+        for machine in self.machines:
+            machine.down_s = 0.5
+            machine.clock.ahead_s = 0.0 if self.scene.is_shared else machine.clock.ahead_s
+            hub = machine.hub
+            if hub is None:
+                self.after(machine.down_s, lambda machine=machine: self.boot(machine))  # type: ignore[misc]
+                continue
+            hub.weather.calm()
+            self.reconnect(hub)
+            self.resume(hub)
+            hub.process.steps_left = 0
+        for device in self.devices:
+            device.habits.mend()
+            device.dies_in = 0
+            if device.wire is not None and device.wire.is_mute:
+                device.wire.cut(hub_after_s=0.0, device_after_s=0.0)
+            self.after(1.0, device.connect)
+
+    def stop(self, machine: Machine) -> None:
+        """The hub is told to stop, and drains."""
+        hub = machine.live
+        if hub is not None:
+            self.say(hub.process.name, "is told to stop")
+            self.tally.hub_stops += 1
+            hub.is_serving = False
+            hub.tell_to_stop()
+
+    async def _life(self, hub: SimHub) -> None:
+        machine = hub.machine
+        try:
+            await hub.serve(OWNER)
+        except anyio.get_cancelled_exc_class():
+            if not hub.process.is_killed:
+                raise
+        except StorageError as exc:
+            if hub.was_serving and not hub.scope.cancel_called:
+                self.witness.findings.add("hub", f"{hub.process.name} died of {told(exc)}")
+            self.say(hub.process.name, f"does not start: {told(exc)}")
+        except Exception as exc:
+            if not hub.process.is_killed:
+                self.witness.findings.add("hub", f"{hub.process.name} died by itself: {told(exc)}")
+        finally:
+            hub.is_serving = False
+            if machine.hub is hub:
+                self.say(hub.process.name, "has ended")
+                machine.hub = None
+                self._boot_later(machine)
+
+    def _boot_later(self, machine: Machine) -> None:
+        self.after(machine.down_s, lambda: self.boot(machine))
+
+    def ask(self, machine: Machine, what: str, job: Callable[[SimHub], Awaitable[object]]) -> None:
+        """Let a person ask the hub for something; refusals are theirs to read."""
+        hub = machine.live
+        if hub is not None:
+            self._start(self._asked, hub, what, job)
+
+    async def _asked(self, hub: SimHub, what: str, job: Callable[[SimHub], Awaitable[object]]) -> None:
+        hub.process.enter()
+        try:
+            await job(hub)
+            self.say("person", what)
+        except HubError as exc:
+            self.say("person", f"{what}: {exc.code}")
+        except anyio.get_cancelled_exc_class():
+            if not hub.process.is_killed:
+                raise
+        except Exception as exc:
+            self.witness.findings.add("hub", f"{what} ended in {told(exc)}")
+
+    def _start(self, job: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
+        """A task of nobody's process, whoever starts it."""
+        assert self._tasks is not None
+        start = partial(self._tasks.start_soon, job, *args)
+        self._context.copy().run(start)
+
+    def _dial(self, device: SimDevice) -> Wire | None:
+        """Where a device gets through to."""
+        open_ = [machine.live for machine in self.machines if machine.live is not None]
+        reachable = [hub for hub in open_ if not hub.process.is_halted]
+        return self.dice.choice(reachable).knock(device) if reachable else None

@@ -1,0 +1,75 @@
+"""The address of a database on a server: who is let in, what is told to people, and what is not."""
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from storage.address import has_password, shown
+from storage.database import Unavailable
+from storage.store import open_store
+from tests.support.postgres import GUARDED, PASSWORD, Postgres
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> Iterator[str]:
+    with postgres.database() as fresh:
+        yield fresh
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "port", "told"),
+    [
+        (GUARDED, "wrong secret", None, r"lets this hub not in"),
+        (GUARDED, PASSWORD, None, r"lets this hub not do that: permission denied"),
+        (GUARDED, "secret", 1, "cannot be reached"),
+        (GUARDED, "se@cret", 1, "cannot be reached|no address"),
+        (GUARDED, "se@cret:secret", 1, "no address"),
+    ],
+)
+async def test_no_error_tells_the_password(
+    postgres: Postgres, url: str, user: str, password: str, port: int | None, told: str
+) -> None:
+    address = postgres.url(url.rpartition("/")[2], user=user, password=password)
+    if port is not None:
+        address = address.replace(f":{postgres.port}/", f":{port}/")
+    with pytest.raises(Unavailable, match=told) as refused:
+        async with open_store(address):
+            pass
+    error: BaseException | None = refused.value
+    while error is not None:
+        assert "secret" not in str(error)
+        assert PASSWORD not in str(error)
+        error = error.__cause__
+    assert f"postgresql://{user}:***@" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "people_see"),
+    [
+        ("postgresql://hub@db/hub", "postgresql://hub@db/hub"),
+        ("postgresql://hub:pw@db:5432/hub?sslmode=require", "postgresql://hub:***@db:5432/hub"),
+        ("postgresql://hub:p@w?/@db/hub", "postgresql://hub:***@db/hub"),
+        ("postgresql://db/hub?password=pw", "postgresql://db/hub"),
+        ("sqlite:///hub.db", "sqlite:///hub.db"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(url: str, people_see: str) -> None:
+    assert shown(url) == people_see
+    assert has_password(url) == ("pw" in url or "p@w" in url)
+
+
+async def test_a_database_that_is_not_there_is_told_of(postgres: Postgres) -> None:
+    with pytest.raises(Unavailable, match=r'database "nowhere" does not exist'):
+        async with open_store(postgres.url("nowhere")):
+            pass
+
+
+@pytest.mark.parametrize("missing", ["asyncpg", "greenlet"])
+async def test_without_its_driver_we_say_what_to_install(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(Unavailable, match=rf"needs {missing}.*pip install 'device-hub\[cluster\]'"):
+        async with open_store("postgresql://hub@db/hub"):
+            pass

@@ -1,0 +1,472 @@
+"""Every fire gets one run, or one row that says why not; who comes second changes nothing."""
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, RunId
+from protocol.lifecycles import RunEvent, RunOutcome, RunState
+from storage import agent_states, agents, fires, leases, runs, schedules
+from storage.fires import Covered, FreshRun, Missed
+from storage.leases import LostLease
+from storage.overlap import QueueLimits
+from storage.schema import agent_states as states
+from storage.schema import runs as run_table
+from storage.schema import schedule_fires
+from storage.schema import schedules as schedule_table
+from tests.storage.rows import AT, NEXT_BOOT, declare, make_agent
+from tests.storage.scheduled import HOUR, begin, decision, fire, lead, make_schedule, told
+
+INBOX = AgentId("agent-inbox")
+ID = "schedule-inbox"
+FIRST, SECOND, THIRD = AT + HOUR, AT + 2 * HOUR, AT + 3 * HOUR
+
+
+def run_of(fire_at: int) -> RunId:
+    return RunId(f"{ID}-{fire_at}")
+
+
+def queued(c: sa.Connection) -> list[RunId]:
+    return [run.id for run in runs.list_runs(c, states=[RunState.QUEUED])][::-1]
+
+
+def rows_of(c: sa.Connection) -> list[tuple[int, str, str | None, RunId | None]]:
+    return [(row.fire_at, row.decision, row.reason, row.run_id) for row in told(c)]
+
+
+def test_a_fire_is_a_run_that_waits_and_the_cursor_goes_on(c: sa.Connection) -> None:
+    make_schedule(c, start_deadline_ms=7, run_timeout_ms=60_000, max_attempts=3)
+    (decided,) = fire(c, FIRST, fingerprint="f", prompt="Find notes.")
+    assert (decided.decision, decided.fire_at, decided.run_id) == ("run", FIRST, run_of(FIRST))
+    run = runs.get_run(c, run_of(FIRST))
+    assert (run.state, run.trigger_kind, run.fire_at, run.eligible_at) == (
+        RunState.QUEUED,
+        "schedule",
+        FIRST,
+        FIRST,
+    )
+    assert (run.schedule_id, run.device_id, run.fire_key) == (ID, "device-laptop", f"s:{ID}:{FIRST}")
+    assert (run.timeout_ms, run.max_attempts, run.start_deadline_at) == (60_000, 3, FIRST + 7)
+    assert (run.config_fingerprint, run.parameters) == ("f", {"prompt": "Find notes."})
+    assert [(move.new_state, move.actor) for move in runs.run_history(c, run.id)] == [
+        (RunState.QUEUED, "scheduler")
+    ]
+    schedule = schedules.get_schedule(c, ID)
+    assert (schedule.cursor_at, schedule.next_fire_at, schedule.due_at) == (FIRST, SECOND, SECOND)
+    assert rows_of(c) == [(FIRST, "run", None, run_of(FIRST))]
+
+
+@pytest.mark.parametrize(
+    ("window_ms", "kind", "waits_ms"),
+    [
+        (None, "schedule", None),
+        (0, "schedule", 60_000),
+        (HOUR, "schedule", HOUR + 60_000),
+        (HOUR, "catchup", None),
+    ],
+)
+def test_a_fire_whose_device_is_away_waits_no_longer_than_its_window(
+    c: sa.Connection, window_ms: int | None, kind: str, waits_ms: int | None
+) -> None:
+    make_schedule(c, catchup_window_ms=window_ms)
+    fire(c, FIRST, kind=kind)
+    (run,) = runs.list_runs(c)
+    assert run.start_deadline_at == (None if waits_ms is None else FIRST + waits_ms)
+
+
+def test_runs_that_wait_are_counted_with_their_agent(c: sa.Connection) -> None:
+    make_schedule(c, overlap="allow")
+    fire(c, FIRST, SECOND)
+    assert c.execute(sa.select(states.c.runs_waiting)).scalar_one() == 2
+
+
+def test_two_that_decide_the_same_fire_are_one_that_wins(c: sa.Connection) -> None:
+    make_schedule(c)
+    mine, theirs = (decision(c, runs=[FIRST]) for _ in range(2))
+    assert len(fires.decide(c, lead(c), [mine], FIRST)) == 1
+    assert fires.decide(c, lead(c), [theirs], FIRST) == []
+    assert queued(c) == [run_of(FIRST)]
+
+
+def test_a_decision_about_a_schedule_that_was_edited_or_paused_meanwhile_is_void(c: sa.Connection) -> None:
+    make_schedule(c)
+    seen = decision(c, runs=[FIRST])
+    schedules.set_enabled(c, ID, False, at=AT + 1)
+    assert fires.decide(c, lead(c), [seen], FIRST) == []
+    schedules.set_enabled(c, ID, True, at=AT + 2)
+    assert fires.decide(c, lead(c), [seen], FIRST) == []
+    assert queued(c) == []
+    assert told(c) == []
+
+
+def test_others_of_the_same_batch_are_decided_all_the_same(c: sa.Connection) -> None:
+    make_agent(c, "notes")
+    make_schedule(c)
+    make_schedule(c, "notes")
+    both = [decision(c, "schedule-inbox", runs=[FIRST]), decision(c, "schedule-notes", runs=[FIRST])]
+    schedules.set_enabled(c, ID, False, at=AT + 1)
+    assert [done.schedule_id for done in fires.decide(c, lead(c), both, FIRST)] == ["schedule-notes"]
+
+
+def test_who_lost_the_lease_decides_nothing(c: sa.Connection) -> None:
+    make_schedule(c)
+    old = lead(c)
+    leases.resign(c, old)
+    leases.acquire(c, "scheduler", NEXT_BOOT, ttl_ms=60_000)
+    with pytest.raises(LostLease):
+        fires.decide(c, old, [decision(c, runs=[FIRST])], FIRST)
+    assert queued(c) == []
+    assert schedules.get_schedule(c, ID).cursor_at == AT
+
+
+def test_an_archived_agent_does_not_fire(c: sa.Connection) -> None:
+    make_schedule(c)
+    seen = decision(c, runs=[FIRST])
+    declare(c, at=AT + 1)
+    assert fires.decide(c, lead(c), [seen], FIRST) == []
+
+
+def test_fires_merge_into_the_run_that_waits_for_its_device(c: sa.Connection) -> None:
+    make_schedule(c, start_deadline_ms=7)
+    fire(c, FIRST)
+    fire(c, SECOND)
+    fire(c, THIRD, fingerprint="newer", prompt="Find notes.")
+    (waiting,) = queued(c)
+    run = runs.get_run(c, waiting)
+    assert (run.id, run.fire_at, run.coalesced_count) == (run_of(FIRST), THIRD, 2)
+    assert (run.config_fingerprint, run.parameters) == ("newer", {"prompt": "Find notes."})
+    assert run.start_deadline_at == THIRD + 7
+    assert rows_of(c) == [
+        (FIRST, "run", None, waiting),
+        (SECOND, "coalesced", "device_offline", waiting),
+        (THIRD, "coalesced", "device_offline", waiting),
+    ]
+    assert fires.missed_of(c, [waiting]) == {waiting: (Missed("coalesced", "device_offline", 2),)}
+    assert c.execute(sa.select(states.c.runs_waiting)).scalar_one() == 1
+
+
+@pytest.mark.parametrize(
+    ("axes", "reason"),
+    [
+        ({"connectivity": "online"}, "still_waiting"),
+        ({"connectivity": "online", "lifecycle": "paused"}, "agent_paused"),
+        ({"lifecycle": "paused"}, "agent_paused"),
+    ],
+)
+def test_a_merged_fire_says_what_the_run_waits_for(
+    c: sa.Connection, axes: dict[str, str], reason: str
+) -> None:
+    make_schedule(c)
+    fire(c, FIRST)
+    for axis, to in axes.items():
+        agent_states.move(c, INBOX, axis, to, at=AT, actor="test")
+    (decided,) = fire(c, SECOND)
+    assert (decided.decision, decided.reason) == ("coalesced", reason)
+
+
+def test_a_merged_fire_says_that_the_quota_is_used_up(c: sa.Connection) -> None:
+    make_schedule(c)
+    fire(c, FIRST)
+    agent_states.move(c, INBOX, "connectivity", "online", at=AT, actor="test")
+    agent_states.exhaust(c, INBOX, cause="rate_limit", retry_after_ms=None, at=AT, actor="test")
+    assert fire(c, SECOND)[0].reason == "exhausted"
+
+
+@pytest.mark.parametrize("state", [RunState.PREPARING, RunState.RUNNING, RunState.PAUSED])
+def test_a_run_under_way_lets_no_second_one_begin(c: sa.Connection, state: RunState) -> None:
+    make_schedule(c)
+    fire(c, FIRST)
+    begin(c, state)
+    (decided,) = fire(c, SECOND)
+    assert (decided.decision, decided.reason) == ("skipped_overlap", "still_running")
+    assert decided.run_id == run_of(FIRST)
+    assert queued(c) == []
+    assert schedules.get_schedule(c, ID).cursor_at == SECOND
+
+
+def test_a_run_that_was_started_and_waits_again_is_under_way(c: sa.Connection) -> None:
+    make_schedule(c)
+    fire(c, FIRST)
+    begun = begin(c)
+    held = runs.get_run(c, begun).held
+    runs.move(c, held, RunEvent.RETRIED, at=AT, actor="hub")
+    assert fire(c, SECOND)[0].decision == "skipped_overlap"
+
+
+def test_a_run_that_is_over_is_in_nobodys_way(c: sa.Connection) -> None:
+    make_schedule(c)
+    fire(c, FIRST)
+    held = runs.get_run(c, begin(c)).held
+    runs.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+    assert fire(c, SECOND)[0].decision == "run"
+
+
+def test_of_a_schedule_that_queues_one_a_second_run_waits_and_takes_the_fires_after_it(
+    c: sa.Connection,
+) -> None:
+    make_schedule(c, overlap="queue_one")
+    fire(c, FIRST)
+    begin(c)
+    assert fire(c, SECOND)[0].run_id == run_of(SECOND)
+    assert fire(c, THIRD)[0].run_id == run_of(SECOND)
+    assert queued(c) == [run_of(SECOND)]
+
+
+def test_of_a_schedule_that_queues_all_each_fire_is_a_run_in_its_turn(c: sa.Connection) -> None:
+    make_schedule(c, overlap="queue_all")
+    fire(c, FIRST)
+    fire(c, SECOND, THIRD, kind="catchup")
+    ready = [runs.get_run(c, run_of(fire_at)).eligible_at for fire_at in (FIRST, SECOND, THIRD)]
+    assert ready == sorted(set(ready))
+
+
+@pytest.mark.parametrize(
+    ("overlap", "slot"),
+    [("skip", ID), ("queue_one", ID), ("cancel_running", ID), ("queue_all", None), ("allow", None)],
+)
+def test_one_run_at_most_can_wait_where_the_policy_says_so(
+    c: sa.Connection, overlap: str, slot: str | None
+) -> None:
+    make_schedule(c, overlap=overlap)
+    fire(c, FIRST)
+    assert c.execute(sa.select(run_table.c.queue_slot)).scalar_one() == slot
+
+
+def test_a_newer_run_takes_the_place_of_the_one_that_executes_and_of_the_one_that_waits(
+    c: sa.Connection,
+) -> None:
+    make_schedule(c, overlap="cancel_running")
+    fire(c, FIRST)
+    begin(c)
+    (decided,) = fire(c, SECOND)
+    assert (decided.decision, decided.cancelled) == ("run", (run_of(FIRST),))
+    executing = runs.get_run(c, run_of(FIRST))
+    assert (executing.state, executing.cancel_reason) == (RunState.RUNNING, "superseded")
+    fire(c, THIRD)
+    waited = runs.get_run(c, run_of(SECOND))
+    assert (waited.state, waited.reason) == (RunState.CANCELLED, "superseded")
+    assert queued(c) == [run_of(THIRD)]
+
+
+def test_a_newer_run_takes_the_place_of_all_that_another_policy_had_queued(c: sa.Connection) -> None:
+    make_schedule(c, overlap="queue_one")
+    fire(c, FIRST)
+    make_schedule(c, overlap="queue_all", planned=SECOND, at=FIRST)
+    fire(c, SECOND)
+    make_schedule(c, overlap="cancel_running", planned=THIRD, at=SECOND)
+    fire(c, THIRD)
+    assert queued(c) == [run_of(THIRD)]
+
+
+def test_a_paused_run_that_is_replaced_is_cancelled_at_once(c: sa.Connection) -> None:
+    make_schedule(c, overlap="cancel_running")
+    fire(c, FIRST)
+    begin(c, RunState.PAUSED)
+    (decided,) = fire(c, SECOND)
+    assert decided.cancelled == ()
+    assert runs.get_run(c, run_of(FIRST)).state is RunState.CANCELLED
+
+
+def test_a_run_that_a_person_paused_before_it_began_takes_the_fires_after_it(c: sa.Connection) -> None:
+    make_schedule(c, overlap="queue_one")
+    fire(c, FIRST)
+    runs.pause_run(c, run_of(FIRST), AT, actor="me")
+    assert fire(c, SECOND)[0].decision == "coalesced"
+    assert runs.resume_run(c, run_of(FIRST), AT, actor="me").fire_at == SECOND
+
+
+@pytest.mark.parametrize("overlap", ["queue_all", "allow"])
+def test_the_hundred_and_first_run_of_a_schedule_is_not_queued(c: sa.Connection, overlap: str) -> None:
+    make_schedule(c, overlap=overlap)
+    fire(c, *(FIRST + n for n in range(QueueLimits().per_schedule)))
+    (decided,) = fire(c, SECOND)
+    assert (decided.decision, decided.reason, decided.run_id) == ("dropped_queue_full", "queue_full", None)
+    assert schedules.get_schedule(c, ID).cursor_at == SECOND
+
+
+def test_runs_of_one_decision_are_counted_too(c: sa.Connection) -> None:
+    make_schedule(c, overlap="allow")
+    decided = fire(c, *(FIRST + n for n in range(QueueLimits().per_schedule + 2)))
+    assert [one.decision for one in decided[-3:]] == ["run", "dropped_queue_full", "dropped_queue_full"]
+
+
+def fill_the_queue_of(c: sa.Connection, agent: agents.AgentRow, waiting: int) -> None:
+    row = {"agent_id": agent.id, "device_id": agent.device_id, "trigger_kind": "schedule", "fire_at": AT}
+    row |= {"eligible_at": AT, "config_rev": 1, "config_fingerprint": "", "created_at": AT, "updated_at": AT}
+    c.execute(sa.insert(run_table), [row | {"id": f"r-{n}", "fire_key": f"k-{n}"} for n in range(waiting)])
+    c.execute(sa.insert(run_table), row | {"id": "m", "fire_key": "m", "trigger_kind": "manual"})
+
+
+def test_no_more_than_a_thousand_runs_wait_for_a_device_those_by_hand_apart(c: sa.Connection) -> None:
+    fill_the_queue_of(c, make_agent(c), QueueLimits().per_device - 1)
+    make_schedule(c, overlap="allow")
+    assert fire(c, FIRST)[0].decision == "run"
+    assert fire(c, SECOND)[0].decision == "dropped_queue_full"
+
+
+def test_of_two_schedules_decided_together_one_takes_the_last_place(c: sa.Connection) -> None:
+    fill_the_queue_of(c, make_agent(c), QueueLimits().per_device - 1)
+    make_agent(c, "notes")
+    make_schedule(c)
+    make_schedule(c, "notes")
+    both = [decision(c, "schedule-inbox", runs=[FIRST]), decision(c, "schedule-notes", runs=[FIRST])]
+    decided = fires.decide(c, lead(c), both, FIRST)
+    assert [one.decision for one in decided] == ["run", "dropped_queue_full"]
+
+
+def test_a_hub_that_was_down_over_three_fires_makes_up_for_them_with_one_run(c: sa.Connection) -> None:
+    make_schedule(c)
+    missed = Covered(FIRST, SECOND, 2, "coalesced", THIRD)
+    fire(c, THIRD, covered=[missed], kind="catchup")
+    (caught_up,) = queued(c)
+    run = runs.get_run(c, caught_up)
+    assert (run.trigger_kind, run.fire_at, run.coalesced_count) == ("catchup", THIRD, 2)
+    assert rows_of(c) == [
+        (SECOND, "coalesced", "hub_down", caught_up),
+        (THIRD, "run", None, caught_up),
+    ]
+    assert [(row.first_at, row.fires) for row in told(c)] == [(FIRST, 2), (THIRD, 1)]
+    assert fires.missed_of(c, [caught_up]) == {caught_up: (Missed("coalesced", "hub_down", 2),)}
+
+
+def test_what_a_pause_missed_is_not_told_as_if_the_hub_had_been_down(c: sa.Connection) -> None:
+    make_schedule(c)
+    schedules.set_enabled(c, ID, False, at=AT + 1)
+    schedules.set_enabled(c, ID, True, at=SECOND, catch_up=True)
+    fire(c, SECOND, covered=[Covered(FIRST, FIRST, 1, "coalesced", SECOND)], kind="catchup")
+    assert rows_of(c)[0] == (FIRST, "coalesced", "schedule_paused", run_of(SECOND))
+    assert not schedules.get_schedule(c, ID).is_catching_up
+
+
+def test_missed_fires_merge_all_into_the_run_that_waits(c: sa.Connection) -> None:
+    make_schedule(c)
+    fire(c, FIRST)
+    fire(c, THIRD, covered=[Covered(SECOND, SECOND, 1, "coalesced", THIRD)], kind="catchup")
+    assert runs.get_run(c, run_of(FIRST)).coalesced_count == 2
+    assert rows_of(c)[1:] == [
+        (SECOND, "coalesced", "hub_down", run_of(FIRST)),
+        (THIRD, "coalesced", "device_offline", run_of(FIRST)),
+    ]
+
+
+def test_missed_fires_are_skipped_with_the_one_that_was_to_stand_for_them(c: sa.Connection) -> None:
+    make_schedule(c)
+    fire(c, FIRST)
+    begin(c)
+    fire(c, THIRD, covered=[Covered(SECOND, SECOND, 1, "coalesced", THIRD)], kind="catchup")
+    assert [row[1:3] for row in rows_of(c)[1:]] == [("skipped_overlap", "still_running")] * 2
+
+
+def test_fires_that_are_too_old_are_told_of_and_get_no_run(c: sa.Connection) -> None:
+    make_schedule(c)
+    fires.decide(
+        c, lead(c), [decision(c, runs=[], covered=[Covered(FIRST, THIRD, 3, "skipped_window", None)])], THIRD
+    )
+    assert queued(c) == []
+    assert rows_of(c) == [(THIRD, "skipped_window", "window", None)]
+    assert schedules.get_schedule(c, ID).cursor_at == THIRD
+
+
+def test_several_runs_of_one_decision_are_one_where_one_may_wait(c: sa.Connection) -> None:
+    make_schedule(c, coalesce="all", catchup_window_ms=HOUR)
+    early = Covered(AT + 1, AT + 2, 2, "coalesced", FIRST)
+    fire(c, FIRST, SECOND, THIRD, covered=[early], kind="catchup")
+    assert queued(c) == [run_of(THIRD)]
+    assert runs.get_run(c, run_of(THIRD)).coalesced_count == 4
+    assert {row[3] for row in rows_of(c)} == {run_of(THIRD)}
+    assert sum(row.fires for row in told(c)) == 5
+
+
+def test_a_schedule_that_has_fired_for_the_last_time_is_finished(c: sa.Connection) -> None:
+    make_schedule(c)
+    fire(c, FIRST, next_fire_at=None)
+    schedule = schedules.get_schedule(c, ID)
+    assert (schedule.enabled, schedule.paused_reason, schedule.next_fire_at) == (False, "finished", None)
+    assert queued(c) == [run_of(FIRST)]
+
+
+def test_a_fire_that_a_wrong_clock_decided_has_its_run_when_it_really_is(c: sa.Connection) -> None:
+    make_schedule(c, overlap="allow")
+    fire(c, THIRD)
+    today = AT - 25 * HOUR
+    schedules.clamp_future_cursors(c, lead(c), today)
+    assert told(c) == []
+    too_early = runs.get_run(c, run_of(THIRD))
+    assert (too_early.fire_at, too_early.eligible_at) == (today, today)
+    again = decision(c, runs=[THIRD])
+    again = msgspec.structs.replace(again, runs=(FreshRun(RunId("in-time"), THIRD),))
+    (decided,) = fires.decide(c, lead(c), [again], THIRD)
+    assert (decided.decision, decided.run_id) == ("run", "in-time")
+
+
+def test_runs_by_hand_leave_the_cursor_alone_and_are_in_no_schedules_way(c: sa.Connection) -> None:
+    before = make_schedule(c)
+    agent = agents.get_agent(c, INBOX)
+    runs.create_run(c, id=RunId("m"), agent=agent, fire_key="m:1", at=AT, config_fingerprint="")
+    assert schedules.get_schedule(c, ID).cursor_at == before.cursor_at
+    assert fire(c, FIRST)[0].decision == "run"
+
+
+def put_cursor_back(c: sa.Connection, cursor_at: int) -> None:
+    """As an older release could, that edited a schedule while another hub decided."""
+    c.execute(sa.update(schedule_table).values(cursor_at=cursor_at, next_fire_at=None, due_at=None))
+
+
+def test_fires_that_are_told_of_already_are_passed_by(c: sa.Connection) -> None:
+    make_schedule(c)
+    fire(c, FIRST, SECOND)
+    put_cursor_back(c, AT)
+    before = told(c)
+    again = decision(c, runs=[THIRD], covered=[Covered(FIRST, SECOND, 2, "coalesced", THIRD)])
+    assert fires.decide_what_is_left(c, lead(c), again, THIRD) is None
+    (moved_on,) = schedules.unplanned(c, 10)
+    assert (moved_on.cursor_at, told(c)) == (SECOND, before)
+
+
+def test_a_fire_that_has_its_run_keeps_that_one(c: sa.Connection) -> None:
+    make_schedule(c)
+    fire(c, FIRST)
+    c.execute(sa.delete(schedule_fires))  # pruned
+    put_cursor_back(c, AT - HOUR)
+    again = decision(c, runs=[FIRST], covered=[Covered(AT, AT, 1, "coalesced", FIRST)])
+    decided = fires.decide_what_is_left(c, lead(c), again, SECOND)
+    assert decided is not None
+    assert [(one.decision, one.run_id) for one in decided] == [
+        ("coalesced", run_of(FIRST)),
+        ("run", run_of(FIRST)),
+    ]
+    assert queued(c) == [run_of(FIRST)]
+    assert schedules.get_schedule(c, ID).cursor_at == FIRST
+
+
+def test_what_is_left_of_a_schedule_that_changed_meanwhile_is_looked_at_again(c: sa.Connection) -> None:
+    make_schedule(c)
+    seen = decision(c, runs=[FIRST])
+    schedules.set_enabled(c, ID, False, at=AT + 1)
+    assert fires.decide_what_is_left(c, lead(c), seen, FIRST) is None
+
+
+@pytest.mark.parametrize("overlap", ["skip", "queue_one", "cancel_running"])
+def test_a_backfill_under_way_is_in_no_fires_way(c: sa.Connection, overlap: str) -> None:
+    make_schedule(c, overlap=overlap)
+    fire(c, FIRST)
+    c.execute(sa.update(run_table).values(trigger_kind="backfill", queue_slot=None))
+    begun = begin(c)
+    (decided,) = fire(c, SECOND)
+    assert (decided.decision, decided.run_id, decided.cancelled) == ("run", run_of(SECOND), ())
+    assert runs.get_run(c, begun).cancel_requested_at is None
+
+
+def test_the_newest_decisions_of_an_agent_come_first(c: sa.Connection) -> None:
+    make_schedule(c, overlap="allow")
+    fire(c, FIRST, SECOND, THIRD)
+    assert [row.fire_at for row in fires.list_fires(c, INBOX, 2)] == [THIRD, SECOND]
+    assert [row.fire_at for row in fires.fires_within(c, ID, FIRST, SECOND)] == [FIRST, SECOND]
+
+
+def test_the_same_fire_cannot_be_told_of_twice(c: sa.Connection) -> None:
+    make_schedule(c)
+    fire(c, FIRST)
+    row = {"schedule_id": ID, "fire_at": FIRST, "first_at": FIRST, "decision": "run", "decided_at": AT}
+    with pytest.raises(sa.exc.IntegrityError), c.begin_nested():
+        c.execute(sa.insert(schedule_fires), row)

@@ -1,0 +1,35 @@
+"""The table of overlaps, whole."""
+
+from itertools import product
+from typing import get_args
+
+import pytest
+
+from storage.overlap import Fate, decide_overlap
+from storage.schedule_rows import Overlap
+
+# What becomes of a fire: while nothing is there, a run is under way, one waits, both.
+TABLE = {
+    "skip": (Fate.RUN, Fate.SKIP, Fate.MERGE, Fate.MERGE),
+    "queue_one": (Fate.RUN, Fate.RUN, Fate.MERGE, Fate.MERGE),
+    "queue_all": (Fate.RUN, Fate.RUN, Fate.RUN, Fate.RUN),
+    "cancel_running": (Fate.RUN, Fate.REPLACE, Fate.REPLACE, Fate.REPLACE),
+    "allow": (Fate.RUN, Fate.RUN, Fate.RUN, Fate.RUN),
+}
+
+
+@pytest.mark.parametrize("policy", get_args(Overlap))
+def test_each_policy_says_what_becomes_of_a_fire(policy: Overlap) -> None:
+    found = tuple(
+        decide_overlap(policy, is_under_way=under_way, is_waiting=waiting, queued=int(waiting), most=9)
+        for waiting, under_way in product((False, True), repeat=2)
+    )
+    assert found == TABLE[policy]
+
+
+@pytest.mark.parametrize("policy", ["queue_all", "allow"])
+def test_no_more_runs_of_a_schedule_wait_than_may(policy: Overlap) -> None:
+    fates = [
+        decide_overlap(policy, is_under_way=True, is_waiting=True, queued=queued, most=9) for queued in (8, 9)
+    ]
+    assert fates == [Fate.RUN, Fate.DROP]

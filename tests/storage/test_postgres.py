@@ -1,0 +1,347 @@
+"""What is PostgreSQL's own: a server that others use too, and that may go away."""
+
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+
+import anyio
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.util import await_only
+
+from protocol.ids import UserId
+from storage import postgres as module
+from storage.database import Busy, Conflict, Database, Unavailable
+from storage.devices import ensure_user
+from storage.postgres import CONNECTIONS, WAITS_S, open_postgres
+from storage.schema import idempotency_keys, users
+from storage.store import identity, open_store
+from tests.storage.jobs import add, count_up, names
+from tests.support.postgres import Postgres, running_postgres
+
+TRIES = len(WAITS_S) + 1
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> Iterator[str]:
+    with postgres.database() as fresh:
+        yield fresh
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    async with open_postgres(url) as opened:
+        yield opened
+
+
+def fail_with(c: sa.Connection, state: str) -> None:
+    """The server refuses the statement with this SQLSTATE."""
+    c.exec_driver_sql(f"DO $$ BEGIN RAISE EXCEPTION 'because' USING ERRCODE = '{state}'; END $$")
+
+
+def end_session(c: sa.Connection) -> None:
+    """The connection of the job is ended by the server."""
+    c.execute(sa.select(sa.func.pg_terminate_backend(sa.func.pg_backend_pid())))
+
+
+@contextmanager
+def at_commit(do: Callable[[sa.Connection], object]) -> Iterator[None]:
+    """*do* happens before each COMMIT."""
+    sa.event.listen(sa.Engine, "commit", do)
+    try:
+        yield
+    finally:
+        sa.event.remove(sa.Engine, "commit", do)
+
+
+async def test_a_database_on_a_server_is_shared(url: str) -> None:
+    async with open_store(url) as ours, open_store(url) as theirs:
+        assert ours.is_shared
+        assert await ours.write(identity.ensure_hub_id, "hub-1") == "hub-1"
+        assert await theirs.write(identity.ensure_hub_id, "hub-2") == "hub-1"
+
+
+async def test_a_hub_takes_a_few_connections_and_gives_them_all_back(postgres: Postgres, url: str) -> None:
+    async with open_postgres(url) as database, anyio.create_task_group() as callers:
+        for n in range(50):
+            callers.start_soon(database.write, add, f"u{n}")
+            callers.start_soon(database.read, names)
+        await anyio.wait_all_tasks_blocked()
+        assert postgres.sessions(url) <= CONNECTIONS
+    assert postgres.sessions(url) == 0
+
+
+async def test_what_runs_is_finished_before_the_connections_are_closed(postgres: Postgres, url: str) -> None:
+    is_running, may_go_on = anyio.Event(), anyio.Event()
+
+    def slow(c: sa.Connection) -> None:
+        add(c, "slow")
+        is_running.set()
+        await_only(may_go_on.wait())
+
+    async def release() -> None:
+        await anyio.wait_all_tasks_blocked()
+        may_go_on.set()
+
+    async with anyio.create_task_group() as callers:
+        async with open_postgres(url) as database:
+            callers.start_soon(database.write, slow)
+            await is_running.wait()
+            callers.start_soon(release)
+        assert postgres.sessions(url) == 0
+    assert postgres.sql("SELECT name FROM users", url=url)[0][0] == "slow"
+
+
+async def test_callers_that_leave_cost_no_connection(
+    postgres: Postgres, database: Database, url: str
+) -> None:
+    pids: set[int] = set()
+
+    def work(c: sa.Connection, name: str) -> None:
+        pids.add(c.execute(sa.select(sa.func.pg_backend_pid())).scalar_one())
+        add(c, name)
+
+    for n in range(50):
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as leavers:
+                for k in range(4):
+                    leavers.start_soon(database.write, work, f"leaver-{n}-{k}")
+                for _ in range(n % 7):
+                    await anyio.lowlevel.checkpoint()
+                scope.cancel()
+    begun = await database.read(names)
+    assert len(begun) >= 4  # some had begun, and then were finished
+    assert len(pids) <= CONNECTIONS  # none was thrown away and made anew
+    assert postgres.sessions(url) == len(pids)
+
+
+async def test_a_job_that_was_begun_is_finished_when_its_caller_leaves(database: Database) -> None:
+    is_running, may_go_on = anyio.Event(), anyio.Event()
+
+    def slow(c: sa.Connection) -> None:
+        add(c, "slow")
+        is_running.set()
+        await_only(may_go_on.wait())
+
+    async with anyio.create_task_group() as callers:
+        with anyio.CancelScope() as leaving:
+            async with anyio.create_task_group() as leavers:
+                leavers.start_soon(database.write, slow)
+                await is_running.wait()
+                leaving.cancel()
+                callers.start_soon(anyio.sleep, 0)
+                may_go_on.set()
+    assert await database.read(names) == ["slow"]
+
+
+@pytest.mark.parametrize(
+    ("state", "error"),
+    [
+        ("23514", Conflict),
+        ("40001", Busy),  # lost against another every time
+        ("40P01", Busy),
+        ("42501", Unavailable),
+        ("53300", Busy),
+        ("53100", Unavailable),
+        ("55P03", Busy),
+        ("57014", Busy),
+        ("57P03", Unavailable),
+        ("58030", Unavailable),
+        ("XX001", Unavailable),
+    ],
+)
+async def test_what_the_server_refuses_is_told_in_our_words(
+    database: Database, state: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="because"):
+        await database.write(fail_with, state)
+    assert await database.write(add, "next") == "next"
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01", "57P01", "25P03"])
+async def test_a_job_that_lost_is_run_again(database: Database, state: str) -> None:
+    tries: list[str] = []
+
+    def unlucky(c: sa.Connection) -> str:
+        tries.append(add(c, "anna"))
+        if len(tries) < TRIES:
+            fail_with(c, state)
+        return "done"
+
+    assert await database.write(unlucky) == "done"
+    assert len(tries) == TRIES
+    assert await database.read(names) == ["anna"]
+
+
+async def test_two_jobs_that_wait_for_each_other_are_both_done(
+    postgres: Postgres, database: Database, url: str
+) -> None:
+    postgres.sql(f"ALTER DATABASE {url.rpartition('/')[2]} SET deadlock_timeout = '10ms'")
+    await database.write(add, "anna")
+    await database.write(add, "bruno")
+    first = {"anna": anyio.Event(), "bruno": anyio.Event()}
+
+    def rename(c: sa.Connection, name: str, other: str) -> None:
+        for locked in (name, other):
+            c.execute(sa.update(users).where(users.c.id == locked).values(created_at=users.c.created_at + 1))
+            first[name].set()
+            await_only(first[other].wait())
+
+    async with open_postgres(url) as opened, anyio.create_task_group() as callers:
+        callers.start_soon(opened.write, rename, "anna", "bruno")
+        callers.start_soon(opened.write, rename, "bruno", "anna")
+    assert await database.read(lambda c: set(c.execute(sa.select(users.c.created_at)).scalars())) == {2}
+
+
+async def test_jobs_that_ask_for_it_never_lose_an_update(database: Database) -> None:
+    def serially(c: sa.Connection) -> int:
+        c.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+        return count_up(c)
+
+    await database.write(add, "counter")
+    async with anyio.create_task_group() as callers:
+        for _ in range(3):
+            callers.start_soon(database.write, serially)
+    assert await database.write(count_up) == 4
+
+
+async def test_who_looked_in_vain_and_came_second_finds_what_the_first_one_wrote(database: Database) -> None:
+    ids: set[str] = set()
+
+    async def ensure(n: int) -> None:
+        ids.add(await database.write(ensure_user, UserId(f"id-{n}"), "anna", 0))
+
+    async with anyio.create_task_group() as callers:
+        for n in range(CONNECTIONS):
+            callers.start_soon(ensure, n)
+    assert len(ids) == 1
+
+
+async def test_a_job_whose_connection_is_lost_is_run_again(database: Database) -> None:
+    tries: list[str] = []
+
+    def cut_off(c: sa.Connection) -> str:
+        tries.append(add(c, "anna"))
+        if len(tries) == 1:
+            end_session(c)
+        return "done"
+
+    assert await database.write(cut_off) == "done"
+    assert await database.read(names) == ["anna"]
+
+
+async def test_a_connection_that_is_lost_in_the_commit_leaves_nobody_knowing(database: Database) -> None:
+    with at_commit(end_session), pytest.raises(Unavailable, match="nobody knows"):
+        await database.write(add, "anna")
+    assert await database.write(add, "bruno") == "bruno"
+
+
+async def test_a_server_that_falls_silent_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ANSWER_S", 0.1)
+    frozen: list[int] = []
+
+    def freeze(c: sa.Connection) -> str:
+        if not frozen:
+            frozen.append(c.execute(sa.select(sa.func.pg_backend_pid())).scalar_one())
+            os.kill(frozen[0], signal.SIGSTOP)
+        return add(c, "anna")
+
+    async with open_postgres(url) as database:
+        try:
+            assert await database.write(freeze) == "anna"
+        finally:
+            os.kill(frozen[0], signal.SIGCONT)
+
+
+async def test_a_server_that_lets_nobody_in_is_asked_once(
+    postgres: Postgres, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CONNECT_S", 0.1)
+    asked: list[object] = []
+
+    def count(*connecting: object) -> None:
+        asked.append(connecting)
+
+    async with open_postgres(url) as database:
+        sa.event.listen(sa.Engine, "do_connect", count)
+        try:
+            with postgres.frozen(), pytest.raises(Unavailable, match="in time"):
+                await database.write(add, "anna")
+        finally:
+            sa.event.remove(sa.Engine, "do_connect", count)
+        assert len(asked) == 1
+        assert await database.write(add, "anna") == "anna"
+
+
+async def test_a_server_that_is_gone_is_unavailable_until_it_is_back() -> None:
+    with running_postgres() as server, server.database() as url:
+        async with open_postgres(url) as database:
+            await database.write(add, "before")
+            for end in (server.kill, server.stop):
+                end()
+                with pytest.raises(Unavailable) as refused:
+                    await database.write(add, "meanwhile")
+                assert refused.value.retryable
+                with pytest.raises(Unavailable):
+                    await database.read(names)
+                server.start()
+                assert await database.read(names) == ["before"]
+        server.stop()
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            async with open_postgres(url):
+                pass
+        server.start()
+
+
+async def test_nobody_waits_for_ever(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STATEMENT_MS", 50)
+    monkeypatch.setattr(module, "LOCK_MS", 20)
+    async with open_postgres(url) as ours, open_postgres(url) as theirs:
+        await ours.write(add, "anna")
+        is_locked, may_go = anyio.Event(), anyio.Event()
+
+        def hold(c: sa.Connection) -> None:
+            count_up(c)
+            is_locked.set()
+            await_only(may_go.wait())
+
+        async with anyio.create_task_group() as callers:
+            callers.start_soon(theirs.write, hold)
+            await is_locked.wait()
+            with pytest.raises(Busy, match="another hub holds the row"):
+                await ours.write(count_up)
+            may_go.set()
+        with pytest.raises(Busy, match="took too long"):
+            await ours.read(lambda c: c.exec_driver_sql("SELECT pg_sleep(60)"))
+        assert await ours.write(count_up) == 2
+
+
+async def test_a_read_sees_one_moment(database: Database) -> None:
+    is_begun, may_go_on = anyio.Event(), anyio.Event()
+    seen: list[list[str]] = []
+
+    def twice(c: sa.Connection) -> None:
+        seen.append(names(c))
+        is_begun.set()
+        await_only(may_go_on.wait())
+        seen.append(names(c))
+
+    async with anyio.create_task_group() as callers:
+        callers.start_soon(database.read, twice)
+        await is_begun.wait()
+        await database.write(add, "anna")
+        may_go_on.set()
+    assert seen == [[], []]
+
+
+async def test_a_character_that_the_server_cannot_keep_is_replaced(database: Database) -> None:
+    def keep(c: sa.Connection) -> tuple[str, object]:
+        name = add(c, "an\0na")
+        said = {"a": ["\0", "\\u0000", "\\\0"]}
+        row = {"scope": "s", "key": "k", "request_hash": "h", "response": said, "created_at": 0}
+        c.execute(sa.insert(idempotency_keys), row)
+        found = c.execute(sa.select(users.c.name).where(users.c.name == name)).scalar_one()
+        return found, c.execute(sa.select(idempotency_keys.c.response)).scalar_one()
+
+    assert await database.write(keep) == ("an\ufffdna", {"a": ["\ufffd", "\\u0000", "\\\ufffd"]})

@@ -1,0 +1,391 @@
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, RunId
+from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunState
+from storage import activity, agent_states, agents, idempotency, outbox, retention, runs
+from storage.agents import AgentRow
+from storage.migrate import upgrade
+from storage.schema import metadata, run_calls, run_state_history, run_units, schedule_fires, schedules
+from storage.schema import runs as run_table
+from storage.sqlite import open_sqlite
+from tests.storage.rows import AT, PROMPT_1, answer, calls, make_agent, make_run, plan
+
+HOUR, DAY = 3_600_000, 24 * 3_600_000
+NOW = AT + 1_000 * DAY
+
+
+def ended(
+    c: sa.Connection,
+    run_id: str,
+    *,
+    days_ago: int,
+    agent: AgentRow | None = None,
+    state: RunState = RunState.COMPLETED,
+    unit: str | None = None,
+    event: CallEvent = CallEvent.ACKED,
+) -> RunId:
+    """A run that ended so many days ago, with one unit and one call, ``call-<run_id>``."""
+    at = NOW - days_ago * DAY
+    held = make_run(c, run_id, agent=agent, state=RunState.RUNNING, at=at).held
+    unit = unit or f"{run_id}.txt"
+    plan(c, held, unit, of=calls(f"call-{run_id}"), at=at)
+    answer(c, held, f"call-{run_id}", event=event, at=at)
+    outbox.settle_unit(c, held, unit, at)
+    if state is RunState.COMPLETED:
+        runs.move(c, held, RunEvent.FINISHED, at=at, actor="hub", outcome=RunOutcome.SUCCESS)
+    else:
+        runs.move(c, held, RunEvent.FAILED, at=at, actor="hub", reason="broken")
+    return held.id
+
+
+def to_the_end(step: Callable[[], int]) -> int:
+    """Repeat a step until nothing is left to do; how much went."""
+    total = 0
+    while went := step():
+        total += went
+    return total
+
+
+def prune(c: sa.Connection, *, kept: int = 1, rows: int = retention.ROWS) -> int:
+    """Runs older than 30 days, failed ones than 90."""
+    return to_the_end(
+        lambda: retention.prune_runs(
+            c,
+            retention.list_agent_ids(c),
+            before=NOW - 30 * DAY,
+            failed_before=NOW - 90 * DAY,
+            kept=kept,
+            rows=rows,
+        )
+    )
+
+
+def forget(c: sa.Connection, *, rows: int = retention.ROWS) -> int:
+    """Payloads of runs that ended more than 7 days ago."""
+    return to_the_end(lambda: retention.forget_payloads(c, before=NOW - 7 * DAY, at=NOW, rows=rows))
+
+
+def ids(c: sa.Connection) -> set[str]:
+    return {run.id for run in runs.list_runs(c)}
+
+
+def test_a_run_goes_thirty_days_after_its_end_with_all_that_belongs_to_it(c: sa.Connection) -> None:
+    ended(c, "old", days_ago=31)
+    young = ended(c, "young", days_ago=29)
+    prune(c)
+    assert ids(c) == {young}
+    for table in (run_units, run_calls, run_state_history):
+        assert set(c.execute(sa.select(table.c.run_id)).scalars()) == {young}
+
+
+def test_the_newest_runs_of_an_agent_stay_at_any_age(c: sa.Connection) -> None:
+    busy, idle = make_agent(c, "busy"), make_agent(c, "idle", device="desktop")
+    for n in range(5):
+        ended(c, f"busy-{n}", days_ago=100 + n, agent=busy)
+    ended(c, "idle-0", days_ago=900, agent=idle)
+    prune(c, kept=2)
+    assert ids(c) == {"busy-0", "busy-1", "idle-0"}
+
+
+def test_a_failed_run_stays_ninety_days(c: sa.Connection) -> None:
+    ended(c, "lately", days_ago=89, state=RunState.FAILED)
+    ended(c, "long ago", days_ago=91, state=RunState.FAILED)
+    ended(c, "newest", days_ago=40)
+    prune(c)
+    assert ids(c) == {"lately", "newest"}
+
+
+@pytest.mark.parametrize("state", [RunState.QUEUED, RunState.PREPARING, RunState.RUNNING, RunState.PAUSED])
+def test_a_live_run_never_goes(c: sa.Connection, state: RunState) -> None:
+    for n in range(2):
+        ended(c, f"ended-{n}", days_ago=300 - n)
+    live = make_run(c, "live", state=state, at=NOW - 900 * DAY)
+    if state is RunState.RUNNING:
+        plan(c, live.held, of=calls("call-live"))
+    before = runs.get_run(c, live.id), runs.run_history(c, live.id), outbox.open_calls(c, live.id)
+    prune(c, kept=1)
+    forget(c)
+    assert ids(c) == {"live", "ended-1"}
+    assert (runs.get_run(c, live.id), runs.run_history(c, live.id), outbox.open_calls(c, live.id)) == before
+
+
+def test_no_transaction_takes_more_than_it_may(c: sa.Connection) -> None:
+    for n in range(3):
+        ended(c, f"old-{n}", days_ago=40)
+    ended(c, "newest", days_ago=1)
+    agent_ids = retention.list_agent_ids(c)
+    steps = []
+    while True:
+        went = retention.prune_runs(
+            c, agent_ids, before=NOW - 30 * DAY, failed_before=NOW - 90 * DAY, kept=1, rows=4
+        )
+        steps.append(went)
+        if not went:
+            break
+    rows_of_each = 1 + 1 + 1 + 4  # run, unit, call, and four moves
+    assert steps == [4, 4, 4, 4, 4, 1, 0]
+    assert sum(steps) == 3 * rows_of_each
+    assert ids(c) == {"newest"}
+
+
+def test_the_ledger_outlives_the_run_it_names(c: sa.Connection) -> None:
+    old = ended(c, "old", days_ago=40, unit="a.txt")
+    ended(c, "newest", days_ago=1, unit="b.txt")
+    prune(c)
+    assert runs.find_run(c, old) is None
+    assert outbox.known_units(c, AgentId("agent-inbox"), PROMPT_1) == {"a.txt": "sha-1", "b.txt": "sha-1"}
+
+
+def test_a_call_whose_run_went_is_planned_afresh_under_its_old_id(c: sa.Connection) -> None:
+    """And the device, which keeps its answer beside the row, answers it from there."""
+    ended(c, "old", days_ago=40, unit="a.txt")
+    ended(c, "newest", days_ago=1)
+    prune(c)
+    held = make_run(c, "again", state=RunState.RUNNING, at=NOW).held
+    planned = plan(c, held, "a.txt", of=calls("call-old"), at=NOW)
+    assert planned.adopted == 0
+    assert [(call.call_id, call.state) for call in planned.open_calls] == [("call-old", CallState.PLANNED)]
+
+
+def test_calls_of_a_unit_that_keeps_failing_move_on_to_the_newest_run_and_stay(c: sa.Connection) -> None:
+    ended(c, "old", days_ago=40, unit="a.txt", state=RunState.FAILED)
+    ended(c, "new", days_ago=1)
+    held = make_run(c, "retry", state=RunState.RUNNING, at=NOW).held
+    assert plan(c, held, "a.txt", of=calls("call-old"), at=NOW).adopted == 1
+    c.execute(sa.update(run_table).where(run_table.c.id == "old").values(completed_at=NOW - 400 * DAY))
+    prune(c)
+    assert "old" not in ids(c)
+    assert plan(c, held, "a.txt", of=calls("call-old"), at=NOW).open_calls == []
+
+
+def kept_of(c: sa.Connection, call_id: str) -> tuple[object, ...]:
+    """State, answer and payload of a call."""
+    columns = (run_calls.c.state, run_calls.c.result, run_calls.c.payload)
+    return tuple(c.execute(sa.select(*columns).where(run_calls.c.call_id == call_id)).one())
+
+
+def test_what_a_call_carried_is_forgotten_seven_days_after_its_run_and_the_answer_is_not(
+    c: sa.Connection,
+) -> None:
+    ended(c, "old", days_ago=8)
+    ended(c, "young", days_ago=6)
+    forget(c)
+    assert kept_of(c, "call-old") == (CallState.ACKED, {"result": {"id": "row-call-old"}}, None)
+    assert kept_of(c, "call-young")[2] == {"data": {"title": "call call-young"}}
+
+
+def test_forgetting_goes_on_where_it_stopped(c: sa.Connection) -> None:
+    at = NOW - 40 * DAY
+    held = make_run(c, state=RunState.RUNNING, at=at).held
+    plan(c, held, of=calls("call-1", "call-2", "call-3"), at=at)
+    runs.move(c, held, RunEvent.FAILED, at=at, actor="hub", reason="broken")
+    step = partial(retention.forget_payloads, c, before=NOW, at=NOW, rows=2)
+    assert [step(), step(), step()] == [2, 1 + 1, 0]  # the calls, and the run that has no more of them
+    assert {kept_of(c, f"call-{n}")[2] for n in (1, 2, 3)} == {None}
+
+
+@pytest.mark.parametrize("event", [CallEvent.REJECTED, CallEvent.GIVEN_UP])
+def test_a_forgotten_call_that_is_sent_again_carries_what_the_new_plan_says(
+    c: sa.Connection, event: CallEvent
+) -> None:
+    ended(c, "old", days_ago=8, unit="a.txt", state=RunState.FAILED, event=event)
+    forget(c)
+    held = make_run(c, "again", state=RunState.RUNNING, at=NOW).held
+    (planned,) = plan(c, held, "a.txt", of=calls("call-old"), at=NOW).open_calls
+    assert planned.payload == {"data": {"title": "call call-old"}}
+
+
+def test_an_accepted_call_stays_forgotten_when_a_later_run_adopts_it(c: sa.Connection) -> None:
+    ended(c, "old", days_ago=8, unit="a.txt")
+    forget(c)
+    held = make_run(c, "again", state=RunState.RUNNING, at=NOW).held
+    assert plan(c, held, "a.txt", of=calls("call-old"), at=NOW).open_calls == []
+    assert kept_of(c, "call-old")[2] is None
+
+
+def fire(c: sa.Connection, schedule_id: str, *, days_ago: int = 0, nth: int = 0) -> None:
+    at = NOW - days_ago * DAY + nth
+    row = {"schedule_id": schedule_id, "fire_at": at, "first_at": at, "decided_at": at, "decision": "run"}
+    c.execute(sa.insert(schedule_fires), row)
+
+
+def schedule(c: sa.Connection, schedule_id: str) -> None:
+    row = {"id": schedule_id, "agent_id": make_agent(c).id, "kind": "every", "every_ms": 60_000}
+    c.execute(sa.insert(schedules), row | {"cursor_at": AT, "created_at": AT, "updated_at": AT})
+
+
+def fires_of(c: sa.Connection, schedule_id: str) -> list[int]:
+    fires = sa.select(schedule_fires.c.fire_at).where(schedule_fires.c.schedule_id == schedule_id)
+    return [at - NOW for at in c.execute(fires.order_by(schedule_fires.c.fire_at)).scalars()]
+
+
+def test_what_became_of_fires_is_kept_ninety_days(c: sa.Connection) -> None:
+    schedule(c, "s")
+    for days_ago in (200, 91, 89, 0):
+        fire(c, "s", days_ago=days_ago)
+    assert to_the_end(lambda: retention.prune_fires(c, before=NOW - 90 * DAY, rows=1)) == 2
+    assert fires_of(c, "s") == [-89 * DAY, 0]
+
+
+def test_of_each_schedule_no_more_fires_are_kept_than_the_newest_of_a_crowd(c: sa.Connection) -> None:
+    for name in ("often", "seldom"):
+        schedule(c, name)
+    for nth in range(7):
+        fire(c, "often", nth=nth)
+    fire(c, "seldom", nth=-99)
+    step = partial(retention.prune_crowded_fires, c, retention.list_schedule_ids(c), kept=3, rows=2)
+    assert to_the_end(step) == 4
+    assert (fires_of(c, "often"), fires_of(c, "seldom")) == ([4, 5, 6], [-99])
+
+
+def test_the_logs_and_the_kept_answers_go_when_they_are_old(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    agent_states.move(c, agent.id, "lifecycle", "paused", at=NOW, actor="operator")
+    for name, at in (("old", AT), ("new", NOW)):
+        activity.record(c, id=name, at=at, event_type="run.failed", message="Run failed", actor="hub")
+        idempotency.keep_answer(c, "api", name, request_hash="h", response=None, at=at)
+    for prune_one in (retention.prune_activity, retention.prune_agent_history, retention.prune_idempotency):
+        assert to_the_end(partial(prune_one, c, before=NOW, rows=1)) == 1
+    assert [entry.id for entry in activity.list_activity(c)] == ["new"]
+    assert [move.new_value for move in agent_states.agent_history(c, agent.id)] == ["paused"]
+    assert idempotency.find_answer(c, "api", "old") is None
+    assert idempotency.find_answer(c, "api", "new") is not None
+
+
+def test_an_agent_whose_history_went_moves_on(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    assert retention.prune_agent_history(c, before=NOW) == 1
+    agent_states.move(c, agent.id, "lifecycle", "paused", at=NOW, actor="operator")
+    assert agents.get_agent(c, agent.id).lifecycle == "paused"
+
+
+def test_a_clock_is_believed_once_it_has_gone_on_steadily(c: sa.Connection) -> None:
+    looks = [retention.is_clock_steady(c, NOW + n * HOUR) for n in range(4)]
+    assert looks == [False, False, True, True]
+
+
+def test_a_clock_that_is_years_ahead_is_not_believed_and_neither_is_the_next_look_after_it(
+    c: sa.Connection,
+) -> None:
+    for n in range(3):
+        retention.is_clock_steady(c, NOW + n * HOUR)
+    assert not retention.is_clock_steady(c, NOW + 30 * 365 * DAY)
+    assert [retention.is_clock_steady(c, NOW + n * HOUR) for n in (4, 5, 6)] == [False, False, True]
+
+
+def test_a_hub_that_was_off_for_a_month_believes_its_clock_some_hours_later(c: sa.Connection) -> None:
+    for n in range(3):
+        retention.is_clock_steady(c, NOW + n * HOUR)
+    back = NOW + 30 * DAY
+    assert [retention.is_clock_steady(c, back + n * HOUR) for n in range(3)] == [False, False, True]
+
+
+def test_a_night_without_a_look_is_no_jump(c: sa.Connection) -> None:
+    for n in range(3):
+        retention.is_clock_steady(c, NOW + n * HOUR)
+    assert retention.is_clock_steady(c, NOW + 12 * HOUR)
+
+
+FOUND = {
+    "before": 1,
+    "failed_before": 1,
+    "newer": 49,
+    "rows": 500,
+    "agent": "a",
+    "old": ["r-1", "r-2"],
+    "now": 1,
+    "schedule": "s",
+    "oldest_kept": 1,
+    "looks": "",
+}
+STATEMENTS = {
+    name: value
+    for name, value in vars(retention).items()
+    if name.isupper()
+    and isinstance(value, sa.Select | sa.Delete | sa.Update)
+    and name not in ("AGENTS", "SCHEDULES")
+}
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS))
+def test_what_is_old_is_found_by_an_index(tmp_path: Path, name: str) -> None:
+    upgrade(tmp_path / "hub.db")
+    statement = STATEMENTS[name]
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/hub.db", poolclass=sa.NullPool)
+    said: list[tuple[str, tuple[object, ...]]] = []
+    sa.event.listen(engine, "before_cursor_execute", lambda *call: said.append((call[2], call[3])))
+    with engine.connect() as connection:
+        wanted = statement.compile().params.keys()
+        connection.execute(statement, {name: value for name, value in FOUND.items() if name in wanted})
+        text, parameters = said[0]
+        steps = [
+            str(step[3]) for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", parameters)
+        ]
+    engine.dispose()
+    assert steps
+    assert not [step for step in steps if step.startswith("SCAN")], steps
+
+
+async def test_the_file_gets_smaller_when_much_went(tmp_path: Path) -> None:
+    path = tmp_path / "hub.db"
+    upgrade(path)
+
+    def fill(c: sa.Connection) -> None:
+        for n in range(500):
+            told = {"id": f"a-{n}", "at": n, "event_type": "run.failed", "actor": "hub"}
+            activity.record(c, message="x" * 4_000, **told)  # type: ignore[arg-type]
+
+    async with open_sqlite(path) as database:
+        await database.write(fill)
+        while await database.write(retention.prune_activity, before=500):
+            pass
+        assert await database.write(retention.vacuum, pages=3, spare=100) == 3
+        while await database.write(retention.vacuum, spare=100):
+            pass
+        free = await database.read(lambda c: c.exec_driver_sql("PRAGMA freelist_count").scalar_one())
+        assert free == 100
+        full = sqlite3.connect(path)
+        full.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        full.close()
+    assert path.stat().st_size < 250 * 4_096
+    check = sqlite3.connect(path)
+    assert check.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    check.close()
+
+
+def test_a_database_that_cleans_up_by_itself_is_left_alone(c: sa.Connection) -> None:
+    assert retention.vacuum(c) == 0
+
+
+def test_no_table_that_grows_is_forgotten() -> None:
+    """A new table is either pruned, or bounded by what people own: say which."""
+    pruned = {
+        "runs",
+        "run_units",
+        "run_calls",
+        "run_state_history",
+        "schedule_fires",
+        "activity_log",
+        "agent_state_history",
+        "idempotency_keys",
+    }
+    bounded = {
+        "hub",
+        "nodes",
+        "users",
+        "devices",
+        "device_tokens",
+        "agents",
+        "agent_configs",
+        "agent_states",
+        "schedules",
+        "leases",
+        "unit_ledger",  # as many rows as agents have files
+    }
+    assert pruned | bounded == metadata.tables.keys()

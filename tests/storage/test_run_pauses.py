@@ -1,0 +1,214 @@
+"""Runs stopped from outside and let go on, and agents whose quota is used up."""
+
+import pytest
+import sqlalchemy as sa
+
+from protocol.errors import IllegalTransition
+from protocol.ids import AgentId, CallId, DeviceId, RunId
+from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState
+from storage import agent_states, agents, outbox, runs
+from storage.agent_states import agent_history
+from storage.plans import plan_unit
+from storage.runs import StaleRun, Swept, Usage
+from storage.schema import runs as run_table
+from tests.storage.rows import AT, BOOT, calls, claim, make_agent, make_run, plan, running
+
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+
+
+def exhaust(
+    c: sa.Connection,
+    run_id: str = "run-1",
+    *,
+    cause: str = "rate_limit",
+    retry_after_ms: int | None = None,
+    at: int = AT,
+) -> None:
+    """A run of the agent meets the end of the quota."""
+    run = make_run(c, run_id, state=RunState.RUNNING, at=at)
+    runs.exhaust_run(
+        c, run.held, agent_id=run.agent_id, cause=cause, retry_after_ms=retry_after_ms, at=at, reason="429"
+    )
+
+
+def waits(c: sa.Connection) -> int | None:
+    """How long from now until the first agent is back."""
+    back = agent_states.next_recovery(c)
+    return None if back is None else back - AT
+
+
+@pytest.mark.parametrize("state", [RunState.QUEUED, RunState.PAUSED])
+def test_a_person_may_pause_whatever_waits_and_let_it_go_on(c: sa.Connection, state: RunState) -> None:
+    run = make_run(c, state=state)
+    paused = runs.pause_run(c, run.id, AT, actor="anna")
+    assert (paused.state, paused.pause_reason) == (RunState.PAUSED, PauseReason.USER)
+    assert runs.pause_run(c, run.id, AT, actor="anna") == paused
+    assert runs.resume_runs(c, PauseReason.DEVICE_OFFLINE, at=AT) == []
+    assert runs.resume_run(c, run.id, AT, actor="anna").state is RunState.QUEUED
+
+
+@pytest.mark.parametrize("state", [RunState.RUNNING, RunState.COMPLETED])
+def test_what_executes_or_has_ended_is_not_paused_here(c: sa.Connection, state: RunState) -> None:
+    run = make_run(c, state=state)
+    with pytest.raises(IllegalTransition):
+        runs.pause_run(c, run.id, AT, actor="anna")
+    assert runs.get_run(c, run.id) == run
+
+
+def test_runs_go_on_by_what_they_waited_for_and_of_whom(c: sa.Connection) -> None:
+    paused = make_run(c, state=RunState.PAUSED)
+    assert runs.awaited_devices(c) == {DeviceId("device-laptop")}
+    assert runs.resume_runs(c, PauseReason.EXHAUSTED, at=AT) == []
+    assert runs.resume_runs(c, PauseReason.DEVICE_OFFLINE, devices=[DeviceId("device-x")], at=AT) == []
+    assert runs.resume_runs(c, PauseReason.DEVICE_OFFLINE, agents=[AgentId("x")], at=AT) == []
+    assert runs.resume_runs(
+        c, PauseReason.DEVICE_OFFLINE, devices=[DeviceId("device-laptop")], at=AT + 7
+    ) == [paused.id]
+    row = runs.get_run(c, paused.id)
+    assert (row.state, row.pause_reason, row.eligible_at, row.fence) == (
+        RunState.QUEUED,
+        None,
+        AT + 7,
+        paused.fence,
+    )
+    last = runs.run_history(c, paused.id)[-1]
+    assert (last.old_state, last.new_state, last.at) == (RunState.PAUSED, RunState.QUEUED, AT + 7)
+
+
+def test_many_that_go_on_together_do_not_start_together(c: sa.Connection) -> None:
+    for n in range(3):
+        make_run(c, f"run-{n}", agent=make_agent(c, f"agent-{n}", device=f"desk-{n}"))
+        runs.pause_run(c, RunId(f"run-{n}"), AT, actor="anna")
+    c.execute(sa.update(run_table).values(pause_reason=PauseReason.DRAIN))
+    back = runs.resume_runs(c, PauseReason.DRAIN, at=AT, spread_ms=500)
+    assert [runs.get_run(c, run_id).eligible_at - AT for run_id in back] == [0, 500, 1_000]
+
+
+def test_an_exhausted_agent_pauses_its_run_and_is_back_when_the_provider_said(c: sa.Connection) -> None:
+    exhaust(c, retry_after_ms=5 * MINUTE)
+    run = runs.get_run(c, RunId("run-1"))
+    assert (run.state, run.pause_reason, run.attempt) == (RunState.PAUSED, PauseReason.EXHAUSTED, 1)
+    assert waits(c) == 5 * MINUTE
+    assert runs.recover_agents(c, AT + 5 * MINUTE - 1) == []
+    assert runs.recover_agents(c, AT + 5 * MINUTE) == [run.agent_id]
+    assert runs.get_run(c, run.id).state is RunState.QUEUED
+    told = [
+        (move.new_value, move.reason)
+        for move in agent_history(c, run.agent_id)
+        if move.axis == "availability"
+    ]
+    assert told == [("exhausted", "rate_limit"), ("available", "recovered")]
+
+
+def exhaust_again(c: sa.Connection, times: int, cause: str) -> list[int | None]:
+    found = []
+    agent = make_agent(c)
+    for _ in range(times):
+        agent_states.exhaust(c, agent.id, cause=cause, retry_after_ms=None, at=AT, actor="hub")
+        found.append(waits(c))
+        agent_states.recover_agent(c, agent.id, at=AT, actor="hub")
+    return found
+
+
+def test_each_exhaustion_in_a_row_takes_twice_as_long_up_to_an_hour(c: sa.Connection) -> None:
+    assert exhaust_again(c, 8, "rate_limit") == [n * MINUTE for n in (1, 2, 4, 8, 16, 32, 60, 60)]
+
+
+def test_an_unpaid_bill_is_asked_about_after_ten_minutes_and_ever_less_often(c: sa.Connection) -> None:
+    assert exhaust_again(c, 8, "billing") == [n * MINUTE for n in (10, 20, 40, 80, 160, 320, 360, 360)]
+
+
+def test_an_unpaid_bill_has_no_end_but_a_probe(c: sa.Connection) -> None:
+    exhaust(c, cause="billing")
+    assert runs.recover_agents(c, AT + 10 * MINUTE) != []
+    last = agent_history(c, runs.get_run(c, RunId("run-1")).agent_id)[-1]
+    assert (last.new_value, last.reason) == ("available", "probe")
+
+
+def test_a_model_that_answers_again_is_forgiven(c: sa.Connection) -> None:
+    exhaust_again(c, 3, "rate_limit")
+    held = running(c, agent=agents.find_agent_by_name(c, "inbox"))
+    plan_unit(c, held, unit_key="a", content_hash="x", size_bytes=1, calls=[], usage=Usage(requests=1), at=AT)
+    assert exhaust_again(c, 1, "rate_limit") == [MINUTE]
+
+
+def test_a_second_run_that_meets_the_end_of_the_quota_only_makes_the_wait_longer(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    for wait in (5, 1, 9):
+        agent_states.exhaust(
+            c, agent.id, cause="rate_limit", retry_after_ms=wait * MINUTE, at=AT, actor="hub"
+        )
+    assert waits(c) == 9 * MINUTE
+    assert len([move for move in agent_history(c, agent.id) if move.axis == "availability"]) == 1
+
+
+def test_what_waits_too_long_is_given_up_but_not_what_waits_for_a_person(c: sa.Connection) -> None:
+    late = make_run(c, "late")
+    c.execute(sa.update(run_table).values(start_deadline_at=AT + 5))
+    left = make_run(c, "left", agent=make_agent(c, "b", device="desk-b"), state=RunState.PAUSED)
+    kept = make_run(c, "kept", agent=make_agent(c, "c", device="desk-c"))
+    runs.pause_run(c, kept.id, AT, actor="anna")
+
+    assert not runs.overdue(c, AT + 4, paused_ms=7 * DAY)
+    assert runs.overdue(c, AT + 5, paused_ms=7 * DAY)
+    assert runs.sweep(c, AT + 7 * DAY, paused_ms=7 * DAY) == Swept((late.id,), (left.id,))
+    assert runs.get_run(c, late.id).reason == "start_deadline"
+    assert runs.get_run(c, left.id).errors[0].code == "paused_too_long"
+    assert runs.get_run(c, kept.id).state is RunState.PAUSED
+
+
+@pytest.mark.parametrize(("state", "is_late"), [(RunState.PREPARING, True), (RunState.RUNNING, False)])
+def test_only_a_run_that_was_taken_on_has_met_its_start_deadline(
+    c: sa.Connection, state: RunState, is_late: bool
+) -> None:
+    run = make_run(c, state=state)
+    c.execute(sa.update(run_table).values(start_deadline_at=AT + 5))
+    runs.move(c, run.held, RunEvent.SENT_BACK, at=AT, actor="hub")
+    assert runs.overdue(c, AT + 5, paused_ms=7 * DAY) is is_late
+
+
+def test_who_holds_a_run_is_told_that_somebody_wants_its_end(c: sa.Connection) -> None:
+    run = make_run(c, state=RunState.RUNNING)
+    assert runs.runs_to_cancel(c, BOOT) == []
+    runs.request_cancel(c, run.id, "enough", AT)
+    runs.request_cancel(c, run.id, "too late", AT + 1)
+    assert runs.runs_to_cancel(c, BOOT) == [(run.id, "enough")]
+
+
+def test_a_run_that_had_begun_on_a_device_that_does_not_come_back_is_given_up(c: sa.Connection) -> None:
+    run = make_run(c, state=RunState.RUNNING)
+    runs.move(c, run.held, RunEvent.RETRIED, at=AT, actor="hub")
+    assert not runs.overdue(c, AT + 7 * DAY - 1, paused_ms=7 * DAY)
+    assert runs.sweep(c, AT + 7 * DAY, paused_ms=7 * DAY) == Swept(stranded=(run.id,))
+    assert runs.get_run(c, run.id).reason == "device_gone"
+
+
+def test_waiting_runs_go_where_their_agent_goes(c: sa.Connection) -> None:
+    sent = make_run(c, "sent", agent=make_agent(c, "b"), state=RunState.RUNNING)
+    run = make_run(c, "fresh")
+    plan(c, sent.held, of=calls("call-1"))
+    outbox.mark_sent(c, sent.held, [CallId("call-1")], AT)
+    runs.move(c, sent.held, RunEvent.DEVICE_LOST, at=AT, actor="hub")
+    assert runs.follow_agents(c, AT, actor="hub.toml") == []
+
+    for name in ("inbox", "b"):
+        make_agent(c, name, device="desktop")
+
+    assert set(runs.follow_agents(c, AT, actor="hub.toml")) == {run.id, sent.id}
+    assert runs.get_run(c, run.id).device_id == "device-desktop"
+    assert runs.get_run(c, sent.id).state is RunState.CANCELLED
+
+
+def test_a_late_start_is_no_start_even_before_the_sweep(c: sa.Connection) -> None:
+    make_run(c)
+    c.execute(sa.update(run_table).values(start_deadline_at=AT + 5))
+    assert claim(c, at=AT + 5) is None
+    assert claim(c, at=AT + 4) is not None
+
+
+def test_a_holder_that_lost_the_run_tells_no_error(c: sa.Connection) -> None:
+    held = running(c)
+    done = runs.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+    with pytest.raises(StaleRun):
+        runs.record_held_error(c, held, None, "late", "too late", AT)
+    assert runs.get_run(c, done.id).error_count == 0

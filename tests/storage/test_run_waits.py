@@ -1,0 +1,101 @@
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, DeviceId, RunId
+from protocol.lifecycles import RunState
+from storage import agent_states, devices, runs, schedules
+from storage.schedules import DeclaredSchedule
+from storage.schema import runs as run_table
+from tests.storage.rows import AT, LAPTOP, claim, make_agent, make_run
+
+
+def _wait(c: sa.Connection, run_id: str) -> runs.RunWait:
+    return runs.waits_of(c, [RunId(run_id)])[RunId(run_id)]
+
+
+def test_a_run_that_could_start_finds_every_gate_open(c: sa.Connection) -> None:
+    make_run(c)
+    assert _wait(c, "run-1") == runs.RunWait(
+        run_id=RunId("run-1"),
+        lifecycle="active",
+        availability="available",
+        exhaust_reason=None,
+        recovery_at=None,
+        health="ok",
+        device_name=LAPTOP,
+        is_online=False,
+        last_seen_at=None,
+        per_agent=1,
+        follows=False,
+        of_agent=0,
+        on_device=0,
+        on_hub=0,
+    )
+
+
+def test_runs_that_execute_are_counted_where_they_take_a_slot(c: sa.Connection) -> None:
+    mine, other, elsewhere = make_agent(c), make_agent(c, "other"), make_agent(c, "away", device="desk")
+    make_run(c, "executes", agent=mine, state=RunState.RUNNING)
+    make_run(c, "beside", agent=other)
+    make_run(c, "behind", agent=mine)
+    make_run(c, "away", agent=elsewhere)
+    counted = [
+        (wait.of_agent, wait.on_device, wait.on_hub)
+        for wait in (_wait(c, name) for name in ("behind", "beside", "away"))
+    ]
+    assert counted == [(1, 1, 1), (0, 1, 1), (0, 0, 1)]
+
+
+def test_an_agents_axes_and_its_devices_last_sign_of_life_are_told(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    make_run(c)
+    agent_states.move(c, agent.id, "lifecycle", "paused", at=AT, actor="me")
+    agent_states.exhaust(c, agent.id, cause="billing", retry_after_ms=None, at=AT, actor="hub")
+    device_id = DeviceId(f"device-{LAPTOP}")
+    epoch = devices.open_session(c, device_id, platform=None, at=AT + 5)
+    assert _wait(c, "run-1").is_online
+    devices.close_session(c, device_id, epoch, at=AT + 9)
+    told = _wait(c, "run-1")
+    assert (told.lifecycle, told.availability, told.exhaust_reason) == ("paused", "exhausted", "billing")
+    assert told.recovery_at is not None and told.recovery_at > AT
+    assert (told.is_online, told.last_seen_at) == (False, AT + 9)
+
+
+@pytest.mark.parametrize(("overlap", "follows"), [("skip", True), ("queue_all", True), ("allow", False)])
+def test_a_run_follows_the_one_of_its_schedule_that_is_under_way(
+    c: sa.Connection, overlap: str, follows: bool
+) -> None:
+    agent = make_agent(c)
+    declared = msgspec.convert({"kind": "every", "every_ms": 5_000, "overlap": overlap}, DeclaredSchedule)
+    schedules.declare(c, AgentId(agent.id), declared, fresh_id="s", at=AT)
+    make_run(c, "first", agent=agent, state=RunState.RUNNING)
+    make_run(c, "second", agent=agent)
+    c.execute(sa.update(run_table).values(schedule_id="s"))
+    assert _wait(c, "second").follows is follows
+    assert _wait(c, "first").follows is False
+
+
+def test_what_waits_to_be_told_of_may_be_nothing(c: sa.Connection) -> None:
+    assert runs.waits_of(c, []) == {}
+    assert runs.waits_of(c, [RunId("gone")]) == {}
+
+
+def test_runs_are_found_by_the_end_of_their_ids(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    for run_id in ("0197-aa-1234abcd", "0198-bb-1234abcd", "0199-cc-9999ffff"):
+        make_run(c, run_id, agent=agent)
+    assert runs.runs_ending_in(c, "9999ffff") == ["0199-cc-9999ffff"]
+    assert len(runs.runs_ending_in(c, "1234abcd")) == 2
+    assert runs.runs_ending_in(c, "bb-1234abcd") == ["0198-bb-1234abcd"]
+    assert runs.runs_ending_in(c, "0197") == []
+
+
+def test_several_runs_are_read_at_once(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    for run_id in ("run-1", "run-2", "run-3"):
+        make_run(c, run_id, agent=agent)
+    claimed = claim(c)
+    assert claimed is not None
+    found = runs.find_runs(c, [RunId("run-1"), RunId("run-3"), RunId("gone")])
+    assert {run.id: run.state for run in found} == {"run-1": claimed.state, "run-3": RunState.QUEUED}

@@ -1,0 +1,373 @@
+"""Schedules: what an edit, a pause and a wrong clock do to the cursor, and to fires that nobody decided."""
+
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, RunId
+from protocol.lifecycles import RunOutcome
+from storage import activity, agent_states, agents, fires, leases, runs, schedules
+from storage.agent_configs import UnreadableConfig
+from storage.leases import LostLease
+from storage.schedules import DeclaredSchedule, NextFire, Passed, UnknownSchedule
+from storage.schema import agent_configs
+from storage.schema import runs as run_table
+from storage.schema import schedules as table
+from tests.storage.rows import AT, NEXT_BOOT, declare, make_agent, make_run
+from tests.storage.scheduled import HOUR, HOURLY, decision, fire, lead, make_schedule, told
+
+INBOX = AgentId("agent-inbox")
+ID = "schedule-inbox"
+DAY = 24 * HOUR
+
+
+def redeclare(c: sa.Connection, declared: DeclaredSchedule | None, at: int) -> bool:
+    return schedules.declare(c, INBOX, declared, fresh_id="another", at=at)
+
+
+@pytest.mark.parametrize(
+    ("declared", "text"),
+    [
+        (DeclaredSchedule(kind="cron", expr="0 7 * * 1-5"), "0 7 * * 1-5"),
+        (DeclaredSchedule(kind="every", every_ms=900_000), "every 900 s"),
+        (DeclaredSchedule(kind="at", at_ms=1_767_600_000_000), "at 2026-01-05T08:00:00Z"),
+    ],
+)
+def test_a_schedule_says_in_short_when_it_fires(declared: DeclaredSchedule, text: str) -> None:
+    assert declared.text == text
+
+
+def test_a_new_schedule_has_nothing_to_catch_up_and_is_to_be_planned(c: sa.Connection) -> None:
+    made = make_schedule(c, planned=None, overlap="queue_one", jitter_ms=7)
+    assert (made.declared.overlap, made.jitter_ms, made.kind) == ("queue_one", 7, "every")
+    assert (made.cursor_at, made.next_fire_at, made.due_at, made.rev) == (AT, None, None, 1)
+    assert (made.enabled, made.agent_name, made.device_id) == (True, "inbox", "device-laptop")
+    assert schedules.unplanned(c, 10) == [made]
+
+
+def test_an_edit_keeps_the_row_and_never_causes_catch_up(c: sa.Connection) -> None:
+    made = make_schedule(c)
+    assert redeclare(c, DeclaredSchedule(kind="cron", expr="0 7 * * *", tz="Asia/Tokyo"), AT + 5)
+    (edited,) = schedules.list_schedules(c)
+    assert (edited.id, edited.rev) == (made.id, made.rev + 1)
+    assert (edited.text, edited.tz, edited.every_ms) == ("0 7 * * *", "Asia/Tokyo", None)
+    assert (edited.cursor_at, edited.next_fire_at, edited.due_at) == (AT + 5, None, None)
+
+
+def test_a_fire_that_an_edit_passes_over_is_told_of(c: sa.Connection) -> None:
+    make_schedule(c, planned=AT + HOUR)
+    redeclare(c, DeclaredSchedule(kind="every", every_ms=2 * HOUR), AT + 3 * HOUR)
+    (row,) = told(c)
+    assert (row.first_at, row.fire_at) == (AT + HOUR, AT + 3 * HOUR)
+    assert (row.decision, row.reason, row.run_id) == ("skipped_window", "edited", None)
+
+
+def test_the_same_declaration_again_changes_nothing_and_leaves_a_pause_alone(c: sa.Connection) -> None:
+    make_schedule(c)
+    schedules.set_enabled(c, ID, False, at=AT + 1, reason=schedules.FAILURES)
+    before = schedules.list_schedules(c)
+    assert not redeclare(c, HOURLY, AT + 2)
+    assert schedules.list_schedules(c) == before
+
+
+def test_an_edit_ends_a_pause_after_failures_but_not_one_that_a_person_wanted(c: sa.Connection) -> None:
+    make_schedule(c)
+    schedules.set_enabled(c, ID, False, at=AT + 1, reason=schedules.FAILURES)
+    redeclare(c, DeclaredSchedule(kind="every", every_ms=2 * HOUR), AT + 2)
+    assert schedules.get_schedule(c, ID).enabled
+    schedules.set_enabled(c, ID, False, at=AT + 3)
+    redeclare(c, DeclaredSchedule(kind="every", every_ms=3 * HOUR), AT + 4)
+    paused = schedules.get_schedule(c, ID)
+    assert (paused.enabled, paused.paused_reason, paused.every_ms) == (False, "user", 3 * HOUR)
+    assert paused.cursor_at == AT + 2
+
+
+def test_a_schedule_that_left_the_file_comes_back_as_the_same_row(c: sa.Connection) -> None:
+    make_schedule(c)
+    assert redeclare(c, None, AT + 1)
+    assert not redeclare(c, None, AT + 2)
+    removed = schedules.get_schedule(c, ID)
+    assert (removed.enabled, removed.paused_reason) == (False, "removed")
+    assert redeclare(c, HOURLY, AT + 3)
+    back = schedules.get_schedule(c, ID)
+    assert (back.enabled, back.paused_reason, back.cursor_at) == (True, None, AT + 3)
+
+
+def test_a_schedule_that_an_older_release_switched_off_comes_back_when_it_is_declared(
+    c: sa.Connection,
+) -> None:
+    make_schedule(c)
+    c.execute(sa.update(table).values(enabled=False, paused_reason=None))
+    assert redeclare(c, HOURLY, AT + 3)
+    assert schedules.get_schedule(c, ID).enabled
+
+
+def test_the_schedule_of_an_agent_that_is_archived_does_not_fire(c: sa.Connection) -> None:
+    make_schedule(c)
+    make_schedule(c, "notes", planned=None)
+    declare(c, at=AT + 1)
+    assert schedules.agenda(c, AT + DAY, 10) == schedules.Agenda((), (), None)
+    assert [(row.is_archived, row.paused_reason) for row in schedules.list_schedules(c)] == [
+        (True, "removed")
+    ] * 2
+
+
+def test_a_planned_schedule_is_due_when_its_time_has_come(c: sa.Connection) -> None:
+    made = make_schedule(c, planned=None)
+    schedules.plan_next(c, lead(c), [NextFire(ID, made.rev, AT + HOUR, AT + HOUR + 7)], AT)
+    assert schedules.due(c, AT + HOUR + 6, 10) == []
+    assert schedules.next_due_at(c, AT) == AT + HOUR + 7
+    (found,) = schedules.due(c, AT + HOUR + 7, 10)
+    assert (found.schedule.id, found.schedule.next_fire_at, found.paths) == (ID, AT + HOUR, ("notes",))
+    assert schedules.next_due_at(c, AT + HOUR + 7) is None
+    assert schedules.unplanned(c, 10) == []
+
+
+def test_what_waits_longest_is_decided_first(c: sa.Connection) -> None:
+    for name in ("a", "b", "d"):
+        make_agent(c, name)
+    for name, hours in (("a", 3), ("b", 1), ("d", 2)):
+        make_schedule(c, name, planned=AT + hours * HOUR)
+    found = schedules.due(c, AT + DAY, 2)
+    assert [due.schedule.agent_name for due in found] == ["b", "d"]
+
+
+def test_a_plan_for_what_was_edited_meanwhile_is_void(c: sa.Connection) -> None:
+    seen = make_schedule(c, planned=None)
+    redeclare(c, DeclaredSchedule(kind="every", every_ms=2 * HOUR), AT + 1)
+    schedules.plan_next(c, lead(c), [NextFire(ID, seen.rev, AT + HOUR, AT + HOUR)], AT + 1)
+    assert schedules.get_schedule(c, ID).next_fire_at is None
+
+
+def test_a_schedule_without_another_fire_is_finished(c: sa.Connection) -> None:
+    seen = make_schedule(c, planned=None, kind="at", every_ms=None, at_ms=AT - 1)
+    schedules.plan_next(c, lead(c), [NextFire(ID, seen.rev, None, None)], AT)
+    finished = schedules.get_schedule(c, ID)
+    assert (finished.enabled, finished.paused_reason) == (False, "finished")
+
+
+def test_who_lost_the_lease_plans_nothing(c: sa.Connection) -> None:
+    seen = make_schedule(c, planned=None)
+    old = lead(c)
+    leases.resign(c, old)
+    leases.acquire(c, "scheduler", NEXT_BOOT, ttl_ms=60_000)
+    with pytest.raises(LostLease):
+        schedules.plan_next(c, old, [NextFire(ID, seen.rev, AT + HOUR, AT + HOUR)], AT)
+    with pytest.raises(LostLease):
+        schedules.replan_all(c, old, "2026b", AT)
+    with pytest.raises(LostLease):
+        schedules.clamp_future_cursors(c, old, AT - 2 * DAY)
+    with pytest.raises(LostLease):
+        schedules.bring_back(c, old, AT)
+    with pytest.raises(LostLease):
+        schedules.give_up(c, old, seen, AT)
+    assert schedules.unplanned(c, 10) == [seen]
+
+
+def test_a_paused_schedule_does_not_fire_until_it_is_enabled(c: sa.Connection) -> None:
+    make_schedule(c)
+    assert schedules.set_enabled(c, ID, False, at=AT + 1)
+    assert not schedules.set_enabled(c, ID, False, at=AT + 2)
+    assert schedules.agenda(c, AT + DAY, 10) == schedules.Agenda((), (), None)
+    assert schedules.set_enabled(c, ID, True, at=AT + 3)
+    assert not schedules.set_enabled(c, ID, True, at=AT + 4)
+    enabled = schedules.get_schedule(c, ID)
+    assert (enabled.cursor_at, enabled.next_fire_at, enabled.paused_reason) == (AT + 3, None, None)
+    assert told(c) == []
+
+
+def test_what_a_pause_passed_over_is_told_in_one_row(c: sa.Connection) -> None:
+    make_schedule(c, planned=AT + HOUR)
+    schedules.set_enabled(c, ID, False, at=AT + 1)
+    passed = Passed(cursor_at=AT, first_at=AT + HOUR, fire_at=AT + 4 * HOUR, count=4)
+    schedules.set_enabled(c, ID, True, at=AT + 4 * HOUR + 1, passed=passed)
+    (row,) = told(c)
+    assert (row.decision, row.reason, row.fires) == ("skipped_paused", "schedule_paused", 4)
+    assert (row.first_at, row.fire_at) == (AT + HOUR, AT + 4 * HOUR)
+
+
+def test_what_was_counted_from_another_cursor_is_not_believed(c: sa.Connection) -> None:
+    make_schedule(c, planned=AT + HOUR)
+    schedules.set_enabled(c, ID, False, at=AT + 1)
+    passed = Passed(cursor_at=AT - HOUR, first_at=AT, fire_at=AT + HOUR, count=2)
+    schedules.set_enabled(c, ID, True, at=AT + HOUR, passed=passed)
+    (row,) = told(c)
+    assert (row.first_at, row.fire_at, row.fires) == (AT + HOUR, AT + HOUR, 1)
+
+
+def test_a_schedule_that_catches_up_keeps_its_cursor(c: sa.Connection) -> None:
+    before = make_schedule(c, planned=AT + HOUR)
+    schedules.set_enabled(c, ID, False, at=AT + 1)
+    schedules.set_enabled(c, ID, True, at=AT + 4 * HOUR, catch_up=True)
+    (enabled,) = schedules.unplanned(c, 10)
+    assert (enabled.cursor_at, enabled.next_fire_at, enabled.due_at) == (before.cursor_at, None, None)
+    assert (enabled.is_catching_up, enabled.paused_reason) == (True, None)
+
+
+def test_an_edit_in_a_pause_catches_nothing_up_and_is_planned_by_the_new_rule(c: sa.Connection) -> None:
+    make_schedule(c, planned=AT + HOUR)
+    schedules.set_enabled(c, ID, False, at=AT + 1)
+    redeclare(c, DeclaredSchedule(kind="every", every_ms=HOUR // 2), AT + 2 * HOUR)
+    paused = schedules.get_schedule(c, ID)
+    assert (paused.cursor_at, paused.next_fire_at, paused.due_at) == (AT + 2 * HOUR, None, None)
+    (row,) = told(c)
+    assert (row.first_at, row.fire_at) == (AT + HOUR, AT + 2 * HOUR)
+    assert (row.decision, row.reason) == ("skipped_paused", "schedule_paused")
+
+
+def test_a_second_edit_in_a_pause_leaves_what_it_passes_over_to_be_told_at_the_end(c: sa.Connection) -> None:
+    make_schedule(c, planned=AT + HOUR)
+    schedules.set_enabled(c, ID, False, at=AT + 1)
+    redeclare(c, DeclaredSchedule(kind="every", every_ms=HOUR // 2), AT + 10)
+    redeclare(c, DeclaredSchedule(kind="every", every_ms=2 * HOUR), AT + 9 * HOUR)
+    assert schedules.get_schedule(c, ID).cursor_at == AT + 10
+    assert told(c) == []
+
+
+def test_a_schedule_is_given_up_as_it_was_seen_and_not_once_it_was_edited(c: sa.Connection) -> None:
+    seen = make_schedule(c)
+    redeclare(c, DeclaredSchedule(kind="every", every_ms=2 * HOUR), AT + 1)
+    assert not schedules.give_up(c, lead(c), seen, AT + 2)
+    edited = schedules.get_schedule(c, ID)
+    assert schedules.give_up(c, lead(c), edited, AT + 3)
+    assert schedules.get_schedule(c, ID).paused_reason == schedules.BROKEN
+
+
+def test_what_is_no_longer_declared_cannot_be_enabled(c: sa.Connection) -> None:
+    make_schedule(c)
+    redeclare(c, None, AT + 1)
+    assert not schedules.set_enabled(c, ID, True, at=AT + 2)
+
+
+def test_a_schedule_that_is_not_there_is_told_of(c: sa.Connection) -> None:
+    with pytest.raises(UnknownSchedule, match="schedule-9"):
+        schedules.set_enabled(c, "schedule-9", True, at=AT)
+    with pytest.raises(UnknownSchedule, match="schedule-9"):
+        schedules.with_settings(c, "schedule-9")
+
+
+def test_a_schedule_pauses_after_failures_in_a_row_and_its_owner_can_read_so(c: sa.Connection) -> None:
+    make_schedule(c, pause_after_failures=3)
+    outcomes = [
+        RunOutcome.ERROR,
+        RunOutcome.SUCCESS,
+        RunOutcome.ERROR,
+        RunOutcome.PARTIAL,
+        None,
+        RunOutcome.ERROR,
+    ]
+    assert not any(schedules.count_outcome(c, ID, outcome, AT) for outcome in outcomes)
+    assert schedules.count_outcome(c, ID, RunOutcome.ERROR, AT + 9)
+    paused = schedules.get_schedule(c, ID)
+    assert (paused.enabled, paused.paused_reason, paused.consecutive_failures) == (False, "failures", 3)
+    (entry,) = activity.list_activity(c)
+    assert (entry.event_type, entry.agent_id, entry.at) == ("schedule.paused", INBOX, AT + 9)
+    assert "3 failed runs" in entry.message
+
+
+def test_a_schedule_that_was_enabled_again_may_fail_as_often_as_before(c: sa.Connection) -> None:
+    make_schedule(c, pause_after_failures=1)
+    assert schedules.count_outcome(c, ID, RunOutcome.ERROR, AT)
+    assert not schedules.count_outcome(c, ID, RunOutcome.ERROR, AT)  # it is paused by then
+    schedules.set_enabled(c, ID, True, at=AT + 1)
+    assert schedules.get_schedule(c, ID).consecutive_failures == 0
+    assert schedules.count_outcome(c, ID, RunOutcome.ERROR, AT + 2)
+    assert len(activity.list_activity(c)) == 2
+
+
+def test_a_schedule_may_be_told_never_to_pause(c: sa.Connection) -> None:
+    make_schedule(c, pause_after_failures=0)
+    assert not any(schedules.count_outcome(c, ID, RunOutcome.ERROR, AT) for _ in range(9))
+
+
+def test_a_cursor_from_the_future_is_brought_back_with_all_that_was_decided_there(c: sa.Connection) -> None:
+    make_schedule(c)
+    wrong, today = AT + 1_000 * DAY, AT + 2 * HOUR
+    covered = fires.Covered(AT + HOUR, wrong - HOUR, 23_999, "coalesced", wrong)
+    fires.decide(c, lead(c), [decision(c, runs=[wrong], covered=[covered], kind="catchup")], wrong)
+    fire(c, wrong + HOUR)
+    assert schedules.clamp_future_cursors(c, lead(c), today) == [ID]
+    assert schedules.clamp_future_cursors(c, lead(c), today) == []
+    clamped = schedules.get_schedule(c, ID)
+    assert (clamped.cursor_at, clamped.next_fire_at) == (today, None)
+    (row,) = told(c)
+    assert (row.first_at, row.fire_at) == (AT + HOUR, today)
+    assert runs.get_run(c, RunId(f"{ID}-{wrong}")).eligible_at == today
+
+
+def test_a_schedule_made_under_a_wrong_clock_counts_from_today(c: sa.Connection) -> None:
+    make_schedule(c, planned=None, at=AT + 1_000 * DAY)
+    schedules.clamp_future_cursors(c, lead(c), AT)
+    assert schedules.get_schedule(c, ID).created_at == AT
+
+
+def test_a_cursor_less_than_a_day_ahead_is_left_alone(c: sa.Connection) -> None:
+    before = make_schedule(c, planned=None, at=AT + DAY)
+    assert schedules.clamp_future_cursors(c, lead(c), AT) == []
+    assert schedules.list_schedules(c) == [before]
+
+
+def test_runs_that_a_wrong_clock_put_off_are_ready_now_and_a_retry_waits_its_hour(c: sa.Connection) -> None:
+    put_off, retried = make_run(c, "put-off").id, make_run(c, "retried").id
+    for run_id, eligible_at in ((put_off, AT + 1_000 * DAY), (retried, AT + HOUR)):
+        c.execute(sa.update(run_table).where(run_table.c.id == run_id).values(eligible_at=eligible_at))
+    assert schedules.bring_back(c, lead(c), AT) == (1, 0)
+    assert schedules.bring_back(c, lead(c), AT) == (0, 0)
+    assert runs.get_run(c, put_off).eligible_at == AT
+    assert runs.get_run(c, retried).eligible_at == AT + HOUR
+
+
+@pytest.mark.parametrize("cause", ["rate_limit", "billing"])
+def test_an_agent_whose_recovery_a_wrong_clock_put_off_may_work_again(c: sa.Connection, cause: str) -> None:
+    make_agent(c)
+    agent_states.exhaust(c, INBOX, cause=cause, retry_after_ms=None, at=AT + 1_000 * DAY, actor="hub")
+    assert schedules.bring_back(c, lead(c), AT) == (0, 1)
+    assert agent_states.next_recovery(c) == AT
+    assert agent_states.recover_due(c, AT, actor="hub") == [INBOX]
+
+
+@pytest.mark.parametrize(("cause", "retry_after"), [("rate_limit", 23 * HOUR), ("billing", 5 * HOUR)])
+def test_a_recovery_that_somebody_may_have_told_stays(c: sa.Connection, cause: str, retry_after: int) -> None:
+    make_agent(c)
+    back = agent_states.exhaust(c, INBOX, cause=cause, retry_after_ms=retry_after, at=AT, actor="hub")
+    assert schedules.bring_back(c, lead(c), AT) == (0, 0)
+    assert agent_states.next_recovery(c) == back == AT + retry_after
+
+
+@pytest.mark.parametrize(("key", "value"), [("paths", '{"glob": ["a"]}'), ("timezone", "nonsense")])
+def test_settings_that_cannot_be_read_are_one_schedules_own_trouble(
+    c: sa.Connection, key: str, value: str
+) -> None:
+    make_agent(c, "notes")
+    make_schedule(c)
+    make_schedule(c, "notes")
+    of_inbox = (agent_configs.c.agent_id == INBOX, agent_configs.c.config_key == key)
+    c.execute(sa.update(agent_configs).where(*of_inbox).values(config_value=value))
+    agenda = schedules.agenda(c, AT + HOUR, 10)
+    assert [due.schedule.agent_name for due in agenda.due] == ["notes"]
+    (unreadable,) = agenda.unreadable
+    assert unreadable.schedule.agent_name == "inbox"
+    assert "cannot be read" in unreadable.why
+    with pytest.raises(UnreadableConfig):
+        schedules.with_settings(c, ID)
+
+
+def test_new_time_zones_plan_every_cron_anew_and_move_no_cursor(c: sa.Connection) -> None:
+    make_agent(c, "often")
+    make_schedule(c, "inbox", kind="cron", every_ms=None, expr="0 7 * * *")
+    make_schedule(c, "often")
+    term = lead(c)
+    assert schedules.replan_all(c, term, "2026a", AT + 1) == 1  # planned with nobody knows what
+    assert schedules.replan_all(c, term, "2026a", AT + 2) == 0
+    assert schedules.replan_all(c, term, "2026b", AT + 3) == 1
+    (cron,) = schedules.unplanned(c, 10)
+    assert (cron.id, cron.cursor_at, cron.due_at) == (ID, AT, None)
+
+
+def test_the_newest_of_several_schedules_of_an_older_release_is_the_one_that_counts(
+    c: sa.Connection,
+) -> None:
+    make_schedule(c)
+    old = {"id": "older", "agent_id": INBOX, "kind": "cron", "expr": "5 4 * * *", "enabled": False}
+    c.execute(sa.insert(table), old | {"cursor_at": 1, "created_at": 1, "updated_at": 1})
+    assert [row.id for row in schedules.schedules_of(c, INBOX)] == [ID, "older"]
+    assert agents.get_agent(c, INBOX).schedule == "every 3600 s"

@@ -1,0 +1,134 @@
+"""Schedules, and what is old, where another hub writes the same rows at the same time. PostgreSQL alone."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TypeVar
+
+import anyio
+import msgspec
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.util import await_only
+
+from protocol.ids import AgentId
+from protocol.lifecycles import RunEvent
+from storage import fires, outbox, retention, runs, schedules
+from storage.database import Database
+from storage.outbox import PlannedCall
+from storage.postgres import open_postgres
+from storage.runs import HeldRun
+from storage.schema import run_calls
+from tests.storage.rows import AT, calls, plan, running
+from tests.storage.scheduled import HOUR, HOURLY, decision, lead, make_schedule
+from tests.support.postgres import Postgres
+
+INBOX = AgentId("agent-inbox")
+ID = "schedule-inbox"
+T = TypeVar("T")
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> Iterator[str]:
+    with postgres.database() as fresh:
+        yield fresh
+
+
+@pytest.fixture
+async def hubs(url: str) -> AsyncIterator[list[Database]]:
+    async with AsyncExitStack() as opened:
+        yield [await opened.enter_async_context(open_postgres(url)) for _ in range(2)]
+
+
+async def while_the_other_waits(
+    postgres: Postgres,
+    url: str,
+    hubs: list[Database],
+    first: Callable[[sa.Connection], object],
+    second: Callable[[sa.Connection], T],
+) -> T:
+    """One hub has done *first* and commits it only when the other one waits for it in *second*."""
+    is_done, may_commit = anyio.Event(), anyio.Event()
+    results: list[T] = []
+
+    def slowly(c: sa.Connection) -> None:
+        first(c)
+        is_done.set()
+        await_only(may_commit.wait())
+
+    async def follow() -> None:
+        await is_done.wait()
+        results.append(await hubs[1].write(second))
+
+    async with anyio.create_task_group() as writing:
+        writing.start_soon(hubs[0].write, slowly)
+        writing.start_soon(follow)
+        await is_done.wait()
+        await postgres.waits(url)
+        may_commit.set()
+    return results[0]
+
+
+def decide_the_first(c: sa.Connection) -> None:
+    fires.decide(c, lead(c), [decision(c, runs=[AT + HOUR])], AT + HOUR)
+
+
+def edit(c: sa.Connection) -> bool:
+    new = msgspec.structs.replace(HOURLY, overlap="allow")
+    return schedules.declare(c, INBOX, new, fresh_id="another", at=AT + HOUR - 5)
+
+
+def enable(c: sa.Connection) -> bool:
+    return schedules.set_enabled(c, ID, True, at=AT + 5)
+
+
+async def test_an_edit_does_not_move_a_cursor_back_that_the_leader_moves(
+    postgres: Postgres, hubs: list[Database], url: str
+) -> None:
+    await hubs[0].write(lambda c: make_schedule(c) and None)
+    assert await while_the_other_waits(postgres, url, hubs, decide_the_first, edit)
+    edited = await hubs[0].read(schedules.get_schedule, ID)
+    assert (edited.overlap, edited.cursor_at) == ("allow", AT + HOUR)
+
+
+async def test_an_end_of_a_pause_does_not_move_a_cursor_back_that_an_edit_moves(
+    postgres: Postgres, hubs: list[Database], url: str
+) -> None:
+    def pause(c: sa.Connection) -> None:
+        make_schedule(c)
+        schedules.set_enabled(c, ID, False, at=AT + 1)
+
+    await hubs[0].write(pause)
+    assert await while_the_other_waits(postgres, url, hubs, edit, enable)
+    enabled = await hubs[0].read(schedules.get_schedule, ID)
+    assert (enabled.enabled, enabled.cursor_at) == (True, AT + HOUR - 5)
+
+
+def an_old_run_and_a_new_one(c: sa.Connection, of: list[PlannedCall]) -> HeldRun:
+    """The old one has planned the call and ended; another one ended after it."""
+    for name in ("old", "newer"):
+        held = running(c, name)
+        if name == "old":
+            plan(c, held, of=of)
+            outbox.mark_sent(c, held, [of[0].call_id], AT)
+        runs.move(c, held, RunEvent.FAILED, at=AT + (name == "newer"), actor="hub", reason="broken")
+    return running(c, "live")
+
+
+@pytest.mark.parametrize(
+    "clean",
+    [
+        partial(retention.prune_runs, agent_ids=[INBOX], before=AT + 1, failed_before=AT + 1, kept=1, rows=1),
+        partial(retention.forget_payloads, before=AT + 1, at=AT + 1),
+    ],
+)
+async def test_a_call_that_a_live_run_adopts_meanwhile_keeps_its_row_and_what_it_carries(
+    postgres: Postgres, hubs: list[Database], url: str, clean: Callable[[sa.Connection], int]
+) -> None:
+    of = calls("call-1")
+    held = await hubs[0].write(an_old_run_and_a_new_one, of)
+    await while_the_other_waits(postgres, url, hubs, lambda c: plan(c, held, of=of, at=AT + 10), clean)
+    (call,) = await hubs[0].read(
+        lambda c: c.execute(sa.select(run_calls.c.run_id, run_calls.c.payload)).all()
+    )
+    assert (call.run_id, call.payload) == ("live", of[0].payload)

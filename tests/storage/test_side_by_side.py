@@ -1,0 +1,199 @@
+"""Several hubs on one PostgreSQL database, each writing at the same time as the others."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+
+import anyio
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.util import await_only
+
+from protocol.ids import AgentId, BootId, CallId, DeviceId, RunId
+from protocol.lifecycles import CallEvent, RunEvent, RunState
+from storage import agents, idempotency, outbox, runs
+from storage.agents import AgentRow, DeclaredAgent
+from storage.database import Conflict, Database
+from storage.outbox import UnitPlan
+from storage.postgres import open_postgres
+from storage.runs import Gates, HeldRun, RunRow
+from storage.schema import agent_states
+from storage.schema import agents as agent_table
+from tests.storage.rows import AT, PROMPT_1, calls, declare, make_agent, make_run, plan, running
+from tests.support.postgres import Postgres
+
+HUBS = 4
+AGENTS, RUNS_EACH = 40, 8
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> Iterator[str]:
+    with postgres.database() as fresh:
+        yield fresh
+
+
+@pytest.fixture
+async def hubs(url: str) -> AsyncIterator[list[Database]]:
+    """Connections of several hubs to the same database."""
+    async with AsyncExitStack() as opened:
+        yield [await opened.enter_async_context(open_postgres(url)) for _ in range(HUBS)]
+
+
+def queue_up(c: sa.Connection) -> None:
+    """Some hundred runs that are ready, of agents that may do many at once."""
+    names = [f"agent-{n}" for n in range(AGENTS)]
+    declare(c, *(DeclaredAgent(name=name, device_name=name, paths=("notes",)) for name in names))
+    c.execute(sa.update(agent_table).values(max_concurrent_runs=RUNS_EACH))
+    for name in names:
+        agent = agents.get_agent(c, AgentId(f"agent-{name}"))
+        for n in range(RUNS_EACH):
+            make_run(c, f"{name}-{n}", agent=agent)
+
+
+async def test_eight_workers_claim_each_of_many_runs_once(hubs: list[Database]) -> None:
+    await hubs[0].write(queue_up)
+    there = frozenset(DeviceId(f"device-agent-{n}") for n in range(AGENTS))
+    gates = Gates(online=there, settled=there, per_device=RUNS_EACH, total=AGENTS * RUNS_EACH)
+    claimed: list[RunRow] = []
+
+    async def work(hub: Database, boot_id: BootId) -> None:
+        while taken := await hub.write(
+            runs.claim_runs, boot_id=boot_id, gates=gates, lease_ms=30_000, at=AT, most=20
+        ):
+            claimed.extend(taken)
+
+    async with anyio.create_task_group() as workers:
+        for n in range(8):
+            workers.start_soon(work, hubs[n % HUBS], BootId(f"boot-{n}"))
+    assert Counter(run.id for run in claimed).most_common(1)[0][1] == 1
+    assert len(claimed) == AGENTS * RUNS_EACH
+    assert {run.fence for run in claimed} == {1}
+    waiting, executing = await hubs[0].read(
+        lambda c: c.execute(
+            sa.select(sa.func.sum(agent_states.c.runs_waiting), sa.func.sum(agent_states.c.runs_executing))
+        ).one()
+    )
+    assert (waiting, executing) == (0, AGENTS * RUNS_EACH)
+
+
+async def test_a_limit_holds_however_many_hubs_claim(hubs: list[Database]) -> None:
+    await hubs[0].write(queue_up)
+    there = frozenset(DeviceId(f"device-agent-{n}") for n in range(AGENTS))
+    gates = Gates(online=there, settled=there, per_device=1, total=30)
+
+    async def claim(n: int) -> None:
+        boot_id = BootId(f"boot-{n}")
+        await hubs[n % HUBS].write(
+            runs.claim_runs, boot_id=boot_id, gates=gates, lease_ms=30_000, at=AT, most=7
+        )
+
+    async with anyio.create_task_group() as claiming:
+        for n in range(8):
+            claiming.start_soon(claim, n)
+    executing = await hubs[0].read(runs.list_runs, states=[RunState.PREPARING], limit=1_000)
+    assert len(executing) == 30
+    assert max(Counter(run.device_id for run in executing).values()) == 1
+
+
+async def test_one_fire_makes_one_run_however_many_hubs_see_it(hubs: list[Database]) -> None:
+    agent = await hubs[0].write(make_agent)
+    made: set[RunId] = set()
+
+    async def fire(n: int) -> None:
+        run = await hubs[n].write(
+            runs.create_run,
+            id=RunId(f"run-{n}"),
+            agent=agent,
+            fire_key="s:daily:7",
+            at=AT,
+            config_fingerprint=PROMPT_1,
+        )
+        made.add(run.id)
+
+    async with anyio.create_task_group() as firing:
+        for n in range(HUBS):
+            firing.start_soon(fire, n)
+    assert len(made) == 1
+    assert (await hubs[0].read(agents.get_agent, agent.id)).runs_waiting == 1
+
+
+async def test_a_call_that_two_runs_plan_at_once_is_delivered_by_one(
+    postgres: Postgres, hubs: list[Database], url: str
+) -> None:
+    def two_runs(c: sa.Connection) -> list[HeldRun]:
+        earlier = make_run(c, "run-0", state=RunState.RUNNING)
+        plan(c, earlier.held, of=calls("call-1"))
+        runs.move(c, earlier.held, RunEvent.FAILED, at=AT, actor="hub", reason="broken")
+        return [running(c, name, agent=make_agent(c, name, device=name)) for name in ("run-1", "run-2")]
+
+    first, second = await hubs[0].write(two_runs)
+    is_planned, may_commit = anyio.Event(), anyio.Event()
+
+    def plan_slowly(c: sa.Connection) -> UnitPlan:
+        planned = plan(c, first, of=calls("call-1"))
+        is_planned.set()
+        await_only(may_commit.wait())
+        return planned
+
+    async def release() -> None:
+        await postgres.waits(url)
+        may_commit.set()
+
+    async with anyio.create_task_group() as planning:
+        planning.start_soon(hubs[0].write, plan_slowly)
+        await is_planned.wait()
+        planning.start_soon(release)
+        with pytest.raises(Conflict, match="call call-1 is held by run run-1"):
+            await hubs[1].write(plan, second, of=calls("call-1"))
+    assert [call.call_id for call in await hubs[0].read(outbox.open_calls, first.id)] == ["call-1"]
+
+
+def deadlocks(server: Postgres, url: str) -> int:
+    """How often jobs in that database waited for each other in a circle."""
+    statement = "SELECT deadlocks FROM pg_stat_database WHERE datname = $1"
+    return int(server.sql(statement, url.rpartition("/")[2])[0][0])
+
+
+async def test_answers_come_in_while_calls_go_out(postgres: Postgres, url: str) -> None:
+    ids = [CallId(f"call-{n:02}") for n in range(20)]
+    before = deadlocks(postgres, url)
+    async with open_postgres(url) as hub:
+
+        def planned(c: sa.Connection) -> HeldRun:
+            held = running(c)
+            plan(c, held, of=calls(*ids))
+            outbox.mark_sent(c, held, ids, AT)
+            return held
+
+        held = await hub.write(planned)
+        async with anyio.create_task_group() as going_on:
+            for call_id in ids:
+                going_on.start_soon(hub.write, outbox.mark_sent, held, ids, AT)
+                going_on.start_soon(hub.write, outbox.settle_call, call_id, CallEvent.ACKED, {}, AT)
+        assert await hub.read(outbox.open_calls, held.id) == []
+        assert (await hub.read(runs.get_run, held.id)).items_created == len(ids)
+    assert deadlocks(postgres, url) == before
+
+
+async def test_hubs_that_start_at_once_declare_their_agents_once(hubs: list[Database]) -> None:
+    declared = [DeclaredAgent(name=f"agent-{n}", device_name="desk", paths=("notes",)) for n in range(5)]
+    async with anyio.create_task_group() as starting:
+        for hub in hubs:
+            starting.start_soon(hub.write, declare, *declared)
+    there: list[AgentRow] = await hubs[0].read(agents.list_agents)
+    assert [agent.name for agent in there] == [agent.name for agent in declared]
+
+
+async def test_the_first_answer_to_a_request_stays(hubs: list[Database]) -> None:
+    answers: set[object] = set()
+
+    async def answer(n: int) -> None:
+        kept = await hubs[n].write(
+            idempotency.keep_answer, "runs", "key", request_hash="h", response=f"answer {n}", at=AT
+        )
+        answers.add(kept.response)
+
+    async with anyio.create_task_group() as asking:
+        for n in range(HUBS):
+            asking.start_soon(answer, n)
+    assert len(answers) == 1

@@ -1,0 +1,288 @@
+"""A real PostgreSQL server for tests: in a temporary folder, as an unprivileged user, gone with this process.
+
+``running_postgres`` starts one; ``Postgres.database`` gives a test a database of its
+own, with all tables and no rows, in about 20 ms. The server can be killed, stopped
+and started again.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import anyio
+import asyncpg
+import sqlalchemy as sa
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from storage.migrate import upgrade_tables
+from storage.schema import metadata
+from tests.support.blocking import blocking_engine
+
+USER = "hub"  # may do everything, and is asked for no password
+GUARDED, PASSWORD = "guarded", "correct horse"  # is asked for one
+START_S = 60.0  # a busy machine
+POLL_S = 0.01
+STARTS, PAUSE_S = 20, 0.2  # of a server that was killed: its memory may be held for a moment
+ROOM_BYTES = 2**30  # of which it takes a fifth
+PATTERN = "pattern"  # the database that has the tables, and is copied
+
+# A killed server loses nothing by this, only a power cut would.
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "60",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "16MB",
+    "autovacuum": "off",
+    "dynamic_shared_memory_type": "mmap",  # in its folder, so that a killed server leaves nothing elsewhere
+}
+_WHO_MAY = f"host all {USER} 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+
+
+def why_no_postgres() -> str | None:
+    """Why no server can be started here, or ``None`` where one can."""
+    if _binaries() is None:
+        return "no PostgreSQL server on this machine: apt-get install postgresql"
+    if shutil.which("setpriv") is None:
+        return "a server that should end with the tests needs setpriv: apt-get install util-linux"
+    if os.geteuid() == 0 and _account() is None:
+        return "PostgreSQL does not run as root, and there is no account 'postgres' or 'nobody'"
+    return None
+
+
+@contextmanager
+def running_postgres() -> Iterator["Postgres"]:
+    """A server on a free port of this machine."""
+    with TemporaryDirectory(prefix="hub-postgres-", dir=_memory()) as name, start_blocking_portal() as portal:
+        folder = Path(name)
+        folder.chmod(0o711)  # the account of the server must get through
+        server = Postgres(folder, portal)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+class Postgres:
+    """One server. *portal* is the thread in which all that talks to it from outside of a loop does so."""
+
+    def __init__(self, folder: Path, portal: BlockingPortal) -> None:
+        binaries = _binaries()
+        assert binaries is not None, why_no_postgres()
+        self.portal = portal
+        self.port = _free_port()
+        self._folder = folder
+        self._binaries = binaries
+        self._account = _account()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._names = (f"test_{number}" for number in count())
+        self._idle: list[str] = []
+        self._has_pattern = False
+        self._make()
+
+    def url(self, database: str, *, user: str = USER, password: str | None = None) -> str:
+        """Where a database of this server is."""
+        login = user if password is None else f"{user}:{password.replace(' ', '%20')}"
+        return f"postgresql://{login}@127.0.0.1:{self.port}/{database}"
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """The address of a database with all tables and no rows, for one test alone.
+
+        Made once and emptied afterwards: a new one is 300 files.
+        """
+        name = self._idle.pop() if self._idle else self._copy_pattern()
+        yield self.url(name)
+        self.sql(_END_SESSIONS, name)
+        self.sql(f"ALTER DATABASE {name} RESET ALL")
+        self.run(_EMPTY, url=self.url(name))
+        self._idle.append(name)
+
+    @contextmanager
+    def bare_database(self) -> Iterator[str]:
+        """The address of a new database without tables; dropped afterwards."""
+        name = self._create("template0")
+        try:
+            yield self.url(name)
+        finally:
+            self.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def run(self, script: str, *, url: str) -> None:
+        """Several statements, said by somebody from outside."""
+        self.portal.call(_execute, url, script)
+
+    def sql(self, statement: str, *values: object, url: str | None = None) -> list[Any]:
+        """Rows of a statement that somebody from outside says."""
+        return self.portal.call(_fetch, url or self.url("postgres"), statement, values)
+
+    def sessions(self, url: str) -> int:
+        """How many connections the database at *url* has."""
+        statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1"
+        return int(self.sql(statement, url.rpartition("/")[2])[0][0])
+
+    def start(self) -> None:
+        """Start it, again if need be, and wait until it answers."""
+        settings = _SETTINGS | {"port": str(self.port), "unix_socket_directories": str(self._data)}
+        # Dies with this process. setpriv comes after the change of account, which would undo it.
+        command = ["setpriv", "--pdeathsig", "KILL", str(self._binaries / "postgres"), "-D", str(self._data)]
+        for key, value in settings.items():
+            command += ["-c", f"{key}={value}"]
+        for _ in range(STARTS):
+            self._process = self._as_account(command)
+            if self.portal.call(self._answers, self._process):
+                return
+        raise AssertionError(self._log.read_text())
+
+    def kill(self) -> None:
+        """SIGKILL, with every process of it: none answers another word."""
+        assert self._process is not None
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        self._process.kill()
+        for child in children:  # alone, they would go on until they notice
+            with suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self) -> None:
+        """In good order, and at once: it ends every connection and says why."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It takes no new connection, and refuses none; those that there are go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    async def waits(self, url: str) -> None:
+        """Until somebody in that database waits for a lock."""
+        database = url.rpartition("/")[2]
+        while not self.sql(_WAITING, database)[0][0]:
+            await anyio.sleep(POLL_S)
+
+    @property
+    def _data(self) -> Path:
+        return self._folder / "data"
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "log"
+
+    def _make(self) -> None:
+        self._data.mkdir(mode=0o700)
+        if self._account is not None:
+            os.chown(self._data, self._account.pw_uid, self._account.pw_gid)
+        command = [str(self._binaries / "initdb"), "-D", str(self._data), "-U", USER, "-A", "trust"]
+        command += ["-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"]
+        assert self._as_account(command).wait() == 0, self._log.read_text()
+        (self._data / "pg_hba.conf").write_text(_WHO_MAY)
+
+    def _as_account(self, command: list[str]) -> subprocess.Popen[bytes]:
+        who: dict[str, Any] = {}
+        if self._account is not None:
+            who = {"user": self._account.pw_uid, "group": self._account.pw_gid, "extra_groups": []}
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_ENVIRONMENT, **who
+            )
+
+    async def _answers(self, process: subprocess.Popen[bytes]) -> bool:
+        """Wait until it does; False if it ended instead."""
+        with anyio.fail_after(START_S):
+            while process.poll() is None:
+                try:
+                    await (await asyncpg.connect(self.url("postgres"))).close()
+                    return True
+                except (OSError, asyncpg.CannotConnectNowError):
+                    await anyio.sleep(POLL_S)
+        await anyio.sleep(PAUSE_S)
+        return False
+
+    def _create(self, template: str) -> str:
+        name = next(self._names)
+        self.sql(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def _copy_pattern(self) -> str:
+        if not self._has_pattern:
+            self.sql(f"CREATE ROLE {GUARDED} LOGIN PASSWORD '{PASSWORD}'")
+            self.sql(f"CREATE DATABASE {PATTERN} TEMPLATE template0")
+            engine = blocking_engine(self.url(PATTERN), self.portal, poolclass=sa.NullPool)
+            with engine.begin() as connection:
+                upgrade_tables(connection, where=PATTERN)
+            self._has_pattern = True
+        return self._create(PATTERN)
+
+
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'"
+_END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"
+# DELETE and not TRUNCATE, which makes new files; as a replica, which does not look at references.
+_EMPTY = "; ".join(
+    ["SET session_replication_role = replica", *(f"DELETE FROM {table}" for table in metadata.tables)]
+)
+_ENVIRONMENT = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+
+
+async def _execute(url: str, script: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(script)
+    finally:
+        await connection.close()
+
+
+async def _fetch(url: str, statement: str, values: tuple[object, ...]) -> list[Any]:
+    connection = await asyncpg.connect(url)
+    try:
+        return list(await connection.fetch(statement, *values))
+    finally:
+        await connection.close()
+
+
+def _memory() -> str | None:
+    """A folder in memory, where there is room: a server is a thousand files, and disks may be slow."""
+    try:
+        free = shutil.disk_usage("/dev/shm").free
+    except OSError:
+        return None
+    return "/dev/shm" if free >= ROOM_BYTES and os.access("/dev/shm", os.W_OK) else None
+
+
+def _binaries() -> Path | None:
+    """The folder of the newest server there is."""
+    in_path = shutil.which("initdb")
+    if in_path is not None and shutil.which("postgres") is not None:
+        return Path(in_path).parent
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda file: int(file.parts[4]))
+    return debian[-1].parent if debian else None
+
+
+def _account() -> pwd.struct_passwd | None:
+    """Whom the server runs as: root may not; anybody else runs it as himself."""
+    if os.geteuid() != 0:
+        return None
+    known = {entry.pw_name: entry for entry in pwd.getpwall()}
+    return known.get("postgres") or known.get("nobody")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,160 @@
+"""A hub's schedules over a store in memory, and a clock that stands still until it is told to move."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Concatenate, ParamSpec, TypeVar
+
+import anyio
+import anyio.lowlevel
+import sqlalchemy as sa
+
+from hub.clock import IdFactory, epoch_ms
+from hub.extraction.extractor import Extractor
+from hub.metrics import Metrics
+from hub.runs.scheduler import Scheduler
+from protocol.ids import BootId, RunId, UserId
+from storage.store import (
+    AgentRow,
+    DeclaredAgent,
+    DeclaredSchedule,
+    FireRow,
+    RunRow,
+    ScheduleRow,
+    Store,
+    activity,
+    agents,
+    devices,
+    fires,
+    runs,
+    schedules,
+)
+from tests.support.clock import START, FakeClock, SeededChance
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BOOT, OTHER_BOOT = BootId("boot-1"), BootId("boot-2")
+HOUR_S = 3_600
+HOURLY = DeclaredSchedule(kind="every", every_ms=HOUR_S * 1000)
+DAILY = DeclaredSchedule(kind="cron", expr="0 9 * * *", tz="UTC")
+
+
+def hours(n: float) -> int:
+    """*n* hours after the test began, in epoch ms."""
+    return epoch_ms(START + timedelta(hours=n))
+
+
+class Shared:
+    """The same database, as if other hubs used it too."""
+
+    is_shared = True
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def read(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await self._store.read(fn, *args, **kwargs)
+
+    async def write(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await self._store.write(fn, *args, **kwargs)
+
+
+@dataclass
+class Desk:
+    """A hub's schedules, and a clock that stands still until it is told to move."""
+
+    store: Store
+    clock: FakeClock = field(default_factory=FakeClock)
+    metrics: Metrics = field(default_factory=Metrics)
+    told_queued: int = 0
+    cancelled: list[RunId] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.chance = SeededChance()
+        self.ids = IdFactory(self.clock, self.chance)
+        self.current = self.scheduler()
+
+    def scheduler(self, boot_id: BootId = BOOT, store: Store | None = None) -> Scheduler:
+        return Scheduler(
+            store=store or self.store,
+            extractor=Extractor(None, chance=self.chance),
+            clock=self.clock,
+            ids=self.ids,
+            metrics=self.metrics,
+            boot_id=boot_id,
+            on_queued=self._count_queued,
+            on_cancel=self.cancelled.append,
+        )
+
+    @asynccontextmanager
+    async def serving(self, scheduler: Scheduler | None = None) -> AsyncIterator[Scheduler]:
+        """A scheduler that serves, and has done by now what was to be done at once."""
+        self.current = scheduler or self.scheduler()
+        asleep = self.clock.sleeping
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self.current.serve)
+            await self.comes_to(lambda: self.clock.sleeping > asleep)
+            yield self.current
+            tasks.cancel_scope.cancel()
+
+    async def pass_time(self, seconds: float, sleepers: int = 1) -> None:
+        """So much time goes by at once, and what follows is done."""
+        self.clock.advance(seconds)
+        await self.comes_to(lambda: self.clock.sleeping == sleepers)
+
+    async def looks_again(self) -> None:
+        self.current.look_again()
+        await self.comes_to(lambda: self.clock.sleeping == 0)
+        await self.comes_to(lambda: self.clock.sleeping == 1)
+
+    async def comes_to(self, is_so: Callable[[], bool]) -> None:
+        with anyio.fail_after(10):
+            while not is_so():
+                await anyio.lowlevel.checkpoint()
+
+    async def declare(self, *declared: DeclaredSchedule | None) -> list[AgentRow]:
+        """An agent for each schedule: agent-0, agent-1, ... all on one device."""
+        user = await self.store.write(devices.ensure_user, UserId("u"), "owner", self.at)
+        wanted = [
+            DeclaredAgent(name=f"agent-{n}", device_name="desk", data_types=("tasks",), schedule=schedule)
+            for n, schedule in enumerate(declared)
+        ]
+        fresh = [self.ids.fresh() for _ in range(3 * len(wanted))]
+        await self.store.write(
+            agents.reconcile_declared, user_id=user, declared=wanted, at=self.at, fresh_ids=fresh
+        )
+        return await self.store.read(agents.list_agents)
+
+    @property
+    def at(self) -> int:
+        return epoch_ms(self.clock.now())
+
+    async def schedules(self) -> list[ScheduleRow]:
+        return await self.store.read(schedules.list_schedules)
+
+    async def runs(self) -> list[RunRow]:
+        """Oldest fire first."""
+        found = await self.store.read(runs.list_runs, limit=2_000)
+        return sorted(found, key=lambda run: run.fire_at)
+
+    async def fires(self) -> list[FireRow]:
+        """What was decided, oldest first."""
+        (agent, *_) = await self.store.read(agents.list_agents)
+        return (await self.store.read(fires.list_fires, agent.id, 10_000))[::-1]
+
+    async def told(self, event_type: str) -> list[str]:
+        """The owner's activities of this kind."""
+        found = await self.store.read(activity.list_activity)
+        return [entry.message for entry in found if entry.event_type == event_type]
+
+    async def change(self, statement: sa.Executable) -> None:
+        await self.store.write(lambda c: c.execute(statement) and None)
+
+    def _count_queued(self) -> None:
+        self.told_queued += 1
