@@ -14,6 +14,7 @@ from tests.simulation.people import People
 from tests.simulation.world import World
 
 LEASE_S: Final = 15.0
+WRITES: Final = ("decide", "claim_runs", "plan_unit", "mark_sent", "settle_call", "settle_unit", "move")
 CHANGES: Final = 30  # how often people write their files, in one world
 WHEN: Final = ("during work", "during work", "during work", "at a moment", "at any time")
 
@@ -34,6 +35,8 @@ class Faults:
             self._hub_stops,
             self._hub_is_halted,
             self._hub_is_halted_at_a_step,
+            self._hub_is_halted_before_a_write,
+            self._hub_is_halted_before_a_write,
             self._database_is_away,
             self._device_dies,
             self._device_dies,
@@ -120,8 +123,13 @@ class Faults:
         if hub is not None:
             hub.process.strike_in(self._dice.between(1, 300), partial(self._halt, hub))
 
+    def _hub_is_halted_before_a_write(self) -> None:
+        hub = self._machine().live
+        if hub is not None:
+            hub.weather.before = (self._dice.choice(WRITES), partial(self._halt, hub))
+
     def _halt(self, hub: SimHub) -> None:
-        if hub.process.is_halted:
+        if hub.process.is_halted or hub.process.is_killed:  # a step of its end may set this off
             return
         is_starved = self._dice.says(0.3)
         self._world.say(hub.process.name, "is starved" if is_starved else "is halted")

@@ -197,11 +197,13 @@ class Weather:
         self.is_calm = False  # nothing is slow, nothing busy
         self.dies_in = 0  # writes until the hub dies of one; 0: never
         self.dies_before = True  # of the commit, or after it
+        self.before: tuple[str, Callable[[], None]] | None = None  # a job, and what happens before it, once
 
     def calm(self) -> None:
         """Nothing is slow any more, nothing busy, and nobody dies."""
         self.is_calm = True
         self.dies_in = 0
+        self.before = None
 
 
 class Door:
@@ -239,6 +241,11 @@ class Door:
         """See ``Database.write``."""
         await self._reach()
         weather = self._weather
+        if weather.before is not None and weather.before[0] == name_of(fn):
+            _, strike = weather.before
+            weather.before = None
+            strike()
+            await self._turn()  # a halted hub waits here, with the job on its way
         dies = False
         if weather.dies_in:
             weather.dies_in -= 1
