@@ -36,7 +36,7 @@ soak: $(VENV)/.dev  ## the slow proofs: large folders, kills, ten thousand runs,
 	@$(BIN)/python -m tests.storage.machine
 
 simulate: $(VENV)/.dev  ## the hub in virtual time, with everything that may go wrong: SEEDS=2000
-	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $(shell nproc)
 SEEDS ?= 300
 
 fuzz: $(VENV)/.dev  ## cron against a model of its rule, around the clock changes of every zone: CASES=39000
