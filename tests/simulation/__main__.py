@@ -9,8 +9,10 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from time import monotonic
 from typing import Final
 
@@ -75,16 +77,19 @@ def _in_parts(seeds: Sequence[int], asked: argparse.Namespace) -> Iterator[Told]
     command = [sys.executable, "-m", "tests.simulation", "--first", str(seeds[0]), "--seeds", str(len(seeds))]
     if asked.broken:
         command += ["--break", asked.broken]
-    parts = [
-        subprocess.Popen([*command, "--part", f"{number}/{asked.jobs}"], stdout=subprocess.PIPE, text=True)
-        for number in range(asked.jobs)
-    ]
-    for part in parts:
-        assert part.stdout is not None
-        for line in part.stdout:
-            yield Told(**json.loads(line))
-        if part.wait() != 0:
-            yield Told(-1, [f"a process ended with {part.returncode}"], {})
+    with ExitStack() as files:
+        # Files and no pipes: a pipe that nobody reads yet fills up, and its process waits.
+        tellings = [files.enter_context(tempfile.TemporaryFile("w+")) for _ in range(asked.jobs)]
+        parts = [
+            subprocess.Popen([*command, "--part", f"{number}/{asked.jobs}"], stdout=telling)
+            for number, telling in enumerate(tellings)
+        ]
+        for part, telling in zip(parts, tellings, strict=True):
+            part.wait()
+            telling.seek(0)
+            yield from (Told(**json.loads(line)) for line in telling)
+            if part.returncode != 0:
+                yield Told(-1, [f"a process ended with {part.returncode}"], {})
 
 
 def _part(asked: argparse.Namespace) -> int:
