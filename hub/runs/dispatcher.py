@@ -264,8 +264,9 @@ class Dispatcher:
                 at=self._at(),
             ):
                 for run in claimed:
+                    before = self._executing.get(run.id)
                     interrupt = self._executing[run.id] = Interrupt()
-                    executing.start_soon(self._execute, run, interrupt)
+                    executing.start_soon(self._execute, run, interrupt, before)
                     self._lifecycle.tell_watchers(run.id)
 
     def _gates(self) -> Gates:
@@ -277,15 +278,23 @@ class Dispatcher:
             is_held=self._at() < self.hold_until_ms,
         )
 
-    async def _execute(self, run: RunRow, interrupt: Interrupt) -> None:
+    async def _execute(self, run: RunRow, interrupt: Interrupt, before: Interrupt | None) -> None:
+        """Execute a run that was claimed; *before*: an earlier execution of it here that goes on.
+
+        This hub had stood still for so long that another one took the run over, and gave it back.
+        """
         began = self._clock.monotonic()
         try:
             # Shielded: a run is ended by its interrupt alone, so that it always ends in a move.
             with anyio.CancelScope(shield=True):
+                if before is not None:
+                    before.stop(RunEvent.HUB_LOST, "handed out anew")
+                    await before.over.wait()
                 await self._run(run, interrupt)
         except Exception as exc:  # one run that breaks must not take the others down; its row is found
             log.error("run.broke", exc=exc, run_id=run.id)
         finally:
+            interrupt.over.set()
             self._metrics.run_duration.observe(self._clock.monotonic() - began)
             if self._executing.get(run.id) is interrupt:  # it may have been claimed again by now
                 del self._executing[run.id]

@@ -18,6 +18,7 @@ class Interrupt:
         self.reason: str | None = None
         self.is_winding_up = False
         self.is_leaving = False  # the hub stops: what cannot be written is left to the next boot
+        self.over = anyio.Event()  # the execution has let go of its device
         self._thinking: set[anyio.CancelScope] = set()
         self._nudged = anyio.Event()
 

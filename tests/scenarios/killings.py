@@ -107,7 +107,7 @@ class Town:
         self._planted: Counter[str] = Counter()
 
     async def outlive(self, kills: int, *, lives_s: tuple[float, float] = LIVES_S) -> Toll:
-        """Kill the hub so often, then let everything come to its end.
+        """Kill the hub so often, and on until a run was interrupted and a fire decided; then let all end.
 
         Args:
             lives_s: from being ready to being killed: at least, at most.
@@ -115,20 +115,20 @@ class Town:
         async with anyio.create_task_group() as busy:
             busy.start_soon(self._keep_writing)
             busy.start_soon(self._keep_ordering)
-            for _ in range(kills):
+            for killed in count():
                 await self._start()
+                if killed >= kills and self._interrupted() and each_was_decided_once(self._ask):
+                    break
                 await anyio.sleep(self._chance.uniform(*lives_s))
                 self._wire.hub_url = None
                 await self._hub.kill()
             busy.cancel_scope.cancel()
-        await self._start()
         await self._all_end()
         await self._order()  # what came last
         await self._all_end()
         return self._toll()
 
     def _toll(self) -> Toll:
-        ((interrupted,),) = self._ask("SELECT count(*) FROM run_state_history WHERE reason = 'hub_restart'")
         ended = dict(
             self._ask(
                 """SELECT trigger_kind || ' ' || state || COALESCE(' ' || outcome, ''), count(*)
@@ -137,7 +137,11 @@ class Town:
         )
         fires = each_was_decided_once(self._ask)
         found = [title for device in self._devices for (title,) in rows(device.db, TITLES)]
-        return Toll(self._starts, Counter(ended), interrupted, fires, self._planted, Counter(found))
+        return Toll(self._starts, Counter(ended), self._interrupted(), fires, self._planted, Counter(found))
+
+    def _interrupted(self) -> int:
+        ((found,),) = self._ask("SELECT count(*) FROM run_state_history WHERE reason = 'hub_restart'")
+        return int(found)
 
     async def _start(self) -> None:
         own: list[int] = []
@@ -215,7 +219,7 @@ async def main(kills: int, devices: int, seed: int) -> int:
     slow = sum(start.is_slow for start in toll.starts)
     quiet = sum(start.others <= NOISY for start in toll.starts)
     print(  # noqa: T201  # for the person who runs it
-        f"{kills} kills of a hub with {devices} devices (seed {seed})\n"
+        f"{len(took_s) - 1} kills of a hub with {devices} devices (seed {seed})\n"
         f"ready after {took_s[0]:.2f} / {median(took_s):.2f} / {took_s[-1]:.2f} s (min / median / max);"
         f" {slow} of {quiet} starts took longer than {READY_S:g} s (at {len(took_s) - quiet} more,"
         f" others used over {NOISY:.0%} of the CPU)\n"

@@ -242,8 +242,10 @@ class Starts(Law):
             if agent is None or agent.lifecycle != "active" or agent.availability == "exhausted":
                 self.findings.add("I10", f"run {run.id} started, its agent being {agent}")
             is_early = before.eligible_at > self.around.clock_of(commit.by).now_ms() + ROUNDED_MS
-            # A clock that was set back while the claim was on its way makes a right claim look early.
-            if is_early and self.around.time.awake_s - self.around.clocks_since_s > JUST_LEFT_S:
+            # A clock that was set back while the claim was on its way, in a frozen hub even, makes a
+            # right claim look early.
+            steady_since_s = max(self.around.clocks_since_s, self.around.calm_since_s)
+            if is_early and self.around.time.awake_s - steady_since_s > JUST_LEFT_S:
                 self.findings.add("I10", f"run {run.id} started before it was eligible")
             if not self._was_there(run.device_id or ""):
                 self.findings.add("I10", f"run {run.id} started while {run.device_id} was offline")

@@ -16,7 +16,7 @@ from hub.runs.interrupt import Interrupt
 from hub.runs.order import RunOrder
 from protocol.errors import DeviceGone, IllegalTransition
 from protocol.handshake import HeldRun
-from protocol.ids import RunId
+from protocol.ids import BootId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
 from protocol.work import AgentCancel, AgentComplete, AgentManifest
 from storage.schema import runs as run_table
@@ -307,6 +307,31 @@ async def test_a_run_whose_claim_was_written_and_its_answer_lost_is_taken_back(b
 
     row = await bench.row(order.run_id)
     assert (row.state, row.crash_count) == (RunState.QUEUED, 1)
+
+
+async def test_a_run_that_another_hub_took_over_and_gave_back_leaves_its_device_before_it_goes_there_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.connect(runs=[[AgentManifest(run_id="r", last=False)], *folder(a="- [ ] one")])
+    told: list[tuple[str, int]] = []
+    run = bench.runner.run
+
+    async def telling(order: RunOrder, interrupt: Interrupt) -> None:
+        told.append(("begins", order.fence))
+        await run(order, interrupt)
+        told.append(("is over", order.fence))
+
+    monkeypatch.setattr(bench.runner, "run", telling)
+    async with served(bench):
+        submitted = await bench.dispatcher.submit(bench.agent)
+        row = await until(bench, submitted.id, lambda row: row.state is RunState.RUNNING)
+
+        other = BootId("another hub's")
+        await bench.store.write(runs.recover, boot_id=other, at=row.created_at, is_alone=True)
+        bench.dispatcher.look_again()
+
+        await until(bench, submitted.id, lambda row: row.state is RunState.COMPLETED)
+    assert told == [("begins", 1), ("is over", 1), ("begins", 2), ("is over", 2)]
 
 
 async def test_a_run_that_breaks_the_hub_s_own_code_takes_no_other_run_down(
