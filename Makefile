@@ -32,7 +32,10 @@ soak: $(VENV)/.dev  ## the slow proofs: large folders, kills, ten thousand runs,
 	@$(BIN)/python -m tests.scenarios.recovery
 	@$(BIN)/python -m tests.scenarios.flapping
 	@$(BIN)/python -m tests.scenarios.herd
+	@$(BIN)/python -m tests.scenarios.attacks
 	@$(BIN)/python -m tests.scenarios.ninety_days
+	@$(BIN)/python -m tests.scenarios.units
+	@$(BIN)/python -m tests.scenarios.drains
 	@$(BIN)/python -m tests.storage.machine
 
 simulate: $(VENV)/.dev  ## the hub in virtual time, with everything that may go wrong: SEEDS=2000

@@ -7,7 +7,7 @@ prometheus-client's own. Labels have few values, never ids.
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Final
 
@@ -17,14 +17,21 @@ from prometheus_client import (
     Gauge,
     Histogram,
     Info,
-    ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-CALL_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+from hub.process_metrics import ProcessCollector
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which no rule of ours reads
+
+# For each action and outcome: few, or they alone were most of what is scraped.
+CALL_BUCKETS_S: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0)
 RUN_BUCKETS_S: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
+COMMIT_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0)
+LOOP_BUCKETS_S: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 LAG_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
 MODEL_BUCKETS_S: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
@@ -91,12 +98,28 @@ class FrameTally(Collector):
         )
 
 
+class Followed(Collector):
+    """A counter of something that is counted elsewhere, as plain integers."""
+
+    def __init__(self, name: str, told: str) -> None:
+        self._name = name
+        self._told = told
+        self._count: Callable[[], int] = int
+
+    def follow(self, count: Callable[[], int]) -> None:
+        """Show what *count* says, which never goes down."""
+        self._count = count
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(self._name, self._told, value=self._count())
+
+
 class Metrics:
     """All of them. One object for a process; a test makes its own."""
 
     def __init__(self, version: str = "") -> None:
         self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
+        registry.register(ProcessCollector())
         Info("hub_build", "What is running.", registry=registry).info({"version": version})
 
         self.frames = FrameTally()
@@ -106,6 +129,9 @@ class Metrics:
         )
         self.connection_attempts = Counter(
             "hub_connection_attempts", "How connecting ended.", ["result"], registry=registry
+        )
+        self.limits_reached = Counter(
+            "hub_limits_reached", "How often a limit was reached, by its name.", ["limit"], registry=registry
         )
         self.auth_failures = Counter(
             "hub_auth_failures", "Hellos that were refused.", ["reason"], registry=registry
@@ -157,6 +183,88 @@ class Metrics:
             ["model", "kind"],
             registry=registry,
         )
+        self.scheduler_missed = Counter(
+            "hub_scheduler_missed",
+            "Fires without a run of their own, by what their schedule does about such.",
+            ["policy"],
+            registry=registry,
+        )
+        self.pairing_pending = Gauge(
+            "hub_pairing_pending", "Devices that wait for an operator to approve them.", registry=registry
+        )
+
+        self.db_commits = Histogram(
+            "hub_db_commit_duration_seconds",
+            "From asking for a write to when it was on the disk.",
+            buckets=COMMIT_BUCKETS_S,
+            registry=registry,
+        )
+        self.db_size = Gauge("hub_db_size_bytes", "Size of the database.", registry=registry)
+        self.db_wal = Gauge(
+            "hub_db_wal_bytes", "Size of the write-ahead log; 0 on a server.", registry=registry
+        )
+        self.disk_free = Gauge(
+            "hub_disk_free_bytes", "Room left on the disk of the state folder.", registry=registry
+        )
+        self.loop_lag = Histogram(
+            "hub_event_loop_lag_seconds",
+            "How much later than due the event loop came round.",
+            buckets=LOOP_BUCKETS_S,
+            registry=registry,
+        )
+
+        self.config_successful = Gauge(
+            "hub_config_last_reload_successful",
+            "Whether hub.toml could be used when it was read last.",
+            registry=registry,
+        )
+        self.config_success_at = Gauge(
+            "hub_config_last_reload_success_timestamp_seconds",
+            "When hub.toml was read last and could be used.",
+            registry=registry,
+        )
+        self.config_generation = Gauge(
+            "hub_config_generation", "Number of the settings that are in use.", registry=registry
+        )
+        self.certificate_expiry = Gauge(
+            "hub_certificate_expiry_timestamp_seconds",
+            "When the certificate of a listener expires.",
+            ["listener"],
+            registry=registry,
+        )
+        self.backup_success_at = Gauge(
+            "hub_backup_last_success_timestamp_seconds",
+            "When the last good backup was made; 0 when there is none.",
+            registry=registry,
+        )
+        self.issues = Gauge(
+            "hub_issues", "What a person should see to, by how bad it is.", ["severity"], registry=registry
+        )
+        self.log_dropped = Followed(
+            "hub_log_dropped", "Log entries that were never written, as nobody read the stream."
+        )
+        registry.register(self.log_dropped)
+        self.log_suppressed = Followed(
+            "hub_log_suppressed", "Log entries that were counted instead of written, as they came too often."
+        )
+        registry.register(self.log_suppressed)
+        self.operator_refusals = Counter(
+            "hub_operator_refusals",
+            "Requests and connections of operators that were refused, by error code.",
+            ["code"],
+            registry=registry,
+        )
+        self.outbound_refused = Counter(
+            "hub_outbound_refused",
+            "Calls to others that a rule ended (address, too_large).",
+            ["reason"],
+            registry=registry,
+        )
+
+    def reached(self) -> dict[str, int]:
+        """How often each limit was reached since the process began, by its name."""
+        (family,) = self.limits_reached.collect()
+        return {sample.labels["limit"]: int(sample.value) for sample in family.samples}
 
     def render(self) -> bytes:
         """The text that /metrics answers with."""

@@ -2,14 +2,30 @@
 
 A device sees and starts its own agents and runs only. A method that is not
 served yet is answered with ``unknown_method``.
+
+Requests are answered one after the other, each device's in its turn, so that one that
+asks a lot takes little from the others.
 """
 
+import math
+from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
+import anyio
+from anyio.abc import TaskStatus
+
+from hub.clock import Clock
+from hub.links.link import DeviceLink
 from hub.links.roster import RequestReceived
+from hub.links.rotation import KeyRotation
 from hub.log import Channel
-from hub.runs.dispatcher import Dispatcher
+from hub.metrics import Metrics
+from hub.ops.routes import DEVICE_REQUESTS
+from hub.request_queue import RequestQueue
+from hub.runs.control import RunControl
+from hub.turns import Turns
 from protocol.coordination import Method, Request, Response
 from protocol.errors import CATALOGUE, DeliveryError, ErrorCode, HubError
 from protocol.frame import ErrorBody, Parameters, Record
@@ -19,6 +35,7 @@ from storage.store import AgentRow, RunRow, Store, UnknownAgent, UnknownRun, age
 log = Channel(__name__)
 
 LISTED_RUNS: Final = 50
+KEY_CHARACTERS: Final = 128  # of an idempotency key, as of operators'
 
 
 class BadParams(HubError):
@@ -30,58 +47,106 @@ class BadParams(HubError):
 class Requests:
     """Answers the requests of devices."""
 
-    def __init__(self, *, store: Store, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        control: RunControl,
+        clock: Clock,
+        metrics: Metrics,
+        rotation: KeyRotation | None = None,
+    ) -> None:
+        """*rotation* takes new keys; without it there is no such method."""
+        self.turns = Turns(clock)
         self._store = store
-        self._dispatcher = dispatcher
-        self._methods: dict[str, Callable[[DeviceId, Parameters], Awaitable[Parameters]]] = {
+        self._control = control
+        self._limits_reached = metrics.limits_reached
+        self._waiting = RequestQueue()
+        self._overloaded: deque[tuple[DeviceLink, Response]] = deque()
+        self._arrived = anyio.Event()
+        self._methods: dict[str, Callable[[DeviceLink, Parameters], Awaitable[Parameters]]] = {
             Method.AGENTS_LIST: self._agents_list,
             Method.RUNS_START: self._runs_start,
             Method.RUNS_CANCEL: self._runs_cancel,
             Method.RUNS_LIST: self._runs_list,
             Method.RUNS_GET: self._runs_get,
         }
+        if rotation is not None:
+            self._methods[Method.KEYS_ROTATE] = partial(_keys_rotate, rotation)
 
-    async def answer(self, event: RequestReceived) -> None:
-        """Answer one request on the connection that it came over."""
-        response = await self._response(event.link.device_id, event.frame)
+    def __len__(self) -> int:
+        """How many wait for their answer."""
+        return len(self._waiting)
+
+    def apply(self, *, waiting: int) -> None:
+        """So many requests of one device may wait from now on."""
+        self._waiting.most = waiting
+
+    def take(self, event: RequestReceived) -> None:
+        """Queue a request, or its refusal where too many of its device wait. Returns at once."""
+        if not self._waiting.put(event):
+            self._limits_reached.labels("waiting_requests").inc()
+            told = f"{self._waiting.most} requests of this device wait for their answer (waiting_requests)"
+            self._overloaded.append((event.link, _refusal(event.frame, ErrorCode.OVERLOADED, told)))
+        self._arrived.set()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Answer requests until cancelled."""
+        task_status.started()
+        while True:
+            self.turns.wait()
+            await self._arrived.wait()
+            self._arrived = anyio.Event()
+            while self._waiting:
+                self.turns.work()
+                await self._answer_next()
+                while self._overloaded:
+                    await _send(*self._overloaded.popleft())
+
+    async def _answer_next(self) -> None:
+        event = self._waiting.take()
         try:
-            await event.link.send(response)
-        except DeliveryError as exc:
-            log.info("request.unanswered", method=event.frame.method, code=exc.code)
+            response = await self._response(event.link, event.frame)
+        except Exception as exc:  # the loop that must survive
+            log.error("request.failed", exc=exc, method=event.frame.method)
+            response = _refusal(event.frame, ErrorCode.INTERNAL, "the hub failed at this request")
+        await _send(event.link, response)
 
-    async def _response(self, device_id: DeviceId, request: Request) -> Response:
-        method = self._methods.get(request.method)
+    async def _response(self, link: DeviceLink, request: Request) -> Response:
+        method = self._methods.get(request.method) if request.method in DEVICE_REQUESTS else None
         if method is None:
             return _refusal(
                 request, ErrorCode.UNKNOWN_METHOD, f"{request.method!r} is not served by this hub"
             )
         try:
-            return Response(id=request.id, result=await method(device_id, request.params))
+            return Response(id=request.id, result=await method(link, request.params))
         except HubError as exc:
-            return _refusal(request, exc.code, str(exc))
+            return _refusal(request, exc.code, str(exc), getattr(exc, "retry_after_s", None))
 
-    async def _agents_list(self, device_id: DeviceId, params: Parameters) -> Parameters:
-        mine = [row for row in await self._store.read(agents.list_agents) if row.device_id == device_id]
+    async def _agents_list(self, link: DeviceLink, params: Parameters) -> Parameters:
+        mine = [row for row in await self._store.read(agents.list_agents) if row.device_id == link.device_id]
         return {"agents": [_agent_record(row) for row in mine]}
 
-    async def _runs_start(self, device_id: DeviceId, params: Parameters) -> Parameters:
-        agent = await self._agent(device_id, _text(params, "agent_id"))
-        key = params.get("idempotency_key")
-        fire_key = f"{device_id}:{key}" if key else None
-        run = await self._dispatcher.submit(agent, fire_key=fire_key, actor=f"device:{device_id}")
+    async def _runs_start(self, link: DeviceLink, params: Parameters) -> Parameters:
+        agent = await self._agent(link.device_id, _text(params, "agent_id"))
+        key = _key(params)
+        fire_key = None if key is None else f"{link.device_id}:{key}"
+        run = await self._control.submit(agent, fire_key=fire_key, actor=f"device:{link.device_id}")
         return {"run": _run_record(run)}
 
-    async def _runs_cancel(self, device_id: DeviceId, params: Parameters) -> Parameters:
-        run = await self._run(device_id, params)
-        run = await self._dispatcher.cancel(run.id, actor=f"device:{device_id}", reason="asked by its device")
+    async def _runs_cancel(self, link: DeviceLink, params: Parameters) -> Parameters:
+        run = await self._run(link.device_id, params)
+        run = await self._control.cancel(
+            run.id, actor=f"device:{link.device_id}", reason="asked by its device"
+        )
         return {"run": _run_record(run)}
 
-    async def _runs_list(self, device_id: DeviceId, params: Parameters) -> Parameters:
-        rows = await self._store.read(runs.list_runs, device_id=device_id, limit=LISTED_RUNS)
+    async def _runs_list(self, link: DeviceLink, params: Parameters) -> Parameters:
+        rows = await self._store.read(runs.list_runs, device_id=link.device_id, limit=LISTED_RUNS)
         return {"runs": [_run_record(row) for row in rows]}
 
-    async def _runs_get(self, device_id: DeviceId, params: Parameters) -> Parameters:
-        return {"run": _run_record(await self._run(device_id, params))}
+    async def _runs_get(self, link: DeviceLink, params: Parameters) -> Parameters:
+        return {"run": _run_record(await self._run(link.device_id, params))}
 
     async def _agent(self, device_id: DeviceId, given: str) -> AgentRow:
         for row in await self._store.read(agents.list_agents):
@@ -95,6 +160,32 @@ class Requests:
         if row is None or row.device_id != device_id:
             raise UnknownRun(f"this device has no run {given!r}")
         return row
+
+
+async def _keys_rotate(rotation: KeyRotation, link: DeviceLink, params: Parameters) -> Parameters:
+    key_id = await rotation.rotate(
+        link,
+        public_key=_text(params, "public_key"),
+        signature=_text(params, "signature"),
+        proof=_text(params, "proof"),
+    )
+    return {"key_id": key_id}
+
+
+async def _send(link: DeviceLink, response: Response) -> None:
+    try:
+        await link.send(response)
+    except DeliveryError as exc:
+        log.info("request.unanswered", code=exc.code, device_id=link.device_id)
+
+
+def _key(params: Parameters) -> str | None:
+    if params.get("idempotency_key") is None:
+        return None
+    key = _text(params, "idempotency_key")
+    if len(key) > KEY_CHARACTERS:
+        raise BadParams(f"idempotency_key: expected at most {KEY_CHARACTERS} characters, not {len(key)}")
+    return key
 
 
 def _text(params: Parameters, name: str) -> str:
@@ -128,7 +219,13 @@ def _run_record(row: RunRow) -> Record:
     }
 
 
-def _refusal(request: Request, code: ErrorCode, message: str) -> Response:
+def _refusal(request: Request, code: ErrorCode, message: str, retry_after_s: float | None = None) -> Response:
     info = CATALOGUE[code]
-    body = ErrorBody(code=code, message=message, retryable=info.retryable, hint=info.hint)
+    body = ErrorBody(
+        code=code,
+        message=message,
+        retryable=info.retryable,
+        retry_after_ms=None if retry_after_s is None else math.ceil(retry_after_s * 1000),
+        hint=info.hint,
+    )
     return Response(id=request.id, error=body)

@@ -1,7 +1,8 @@
 """What comes unasked from devices, and which services hear of it, in which order.
 
 The roster calls ``take`` from a socket's reader, so it never waits: events go
-into a bounded queue of the router's own.
+into a bounded queue of the router's own, and requests into that of ``Requests``, so that
+who has come and gone never stands behind what somebody asks.
 """
 
 from collections import deque
@@ -11,6 +12,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskStatus
 
+from hub.clock import Clock
 from hub.links.roster import (
     AgentsSilent,
     DeviceLost,
@@ -22,6 +24,7 @@ from hub.links.roster import (
 from hub.log import Channel
 from hub.requests import Requests
 from hub.runs.dispatcher import Dispatcher
+from hub.turns import Turns
 
 log = Channel(__name__)
 
@@ -31,21 +34,27 @@ QUEUE_EVENTS: Final = 10_000  # every device of a full hub may speak in one loop
 class Router:
     """The table of what happens, and what follows."""
 
-    def __init__(self, *, dispatcher: Dispatcher, requests: Requests) -> None:
+    def __init__(self, *, dispatcher: Dispatcher, requests: Requests, clock: Clock) -> None:
+        self.turns = Turns(clock)
         self._dispatcher = dispatcher
         self._requests = requests
         self._queue: deque[LinkEvent] = deque()
         self._arrived = anyio.Event()
         self._table: dict[type[LinkEvent], tuple[Callable[..., Awaitable[None]], ...]] = {
             DeviceReady: (self._device_ready,),
-            RequestReceived: (self._requests.answer,),
             DeviceLost: (),  # its runs learnt of it from their own links
             HeartbeatReceived: (),  # what agents report is stored by the issue that gives it a meaning
             AgentsSilent: (),
         }
 
+    def __len__(self) -> int:
+        return len(self._queue)
+
     def take(self, event: LinkEvent) -> None:
         """Queue an event. One too many is counted in the log and dropped: every gate is polled too."""
+        if isinstance(event, RequestReceived):
+            self._requests.take(event)
+            return
         if len(self._queue) >= QUEUE_EVENTS:
             log.error("router.full", event_type=type(event).__name__, limit=QUEUE_EVENTS)
             return
@@ -56,9 +65,11 @@ class Router:
         """Bring events to the services until cancelled."""
         task_status.started()
         while True:
+            self.turns.wait()
             await self._arrived.wait()
             self._arrived = anyio.Event()
             while self._queue:
+                self.turns.work()
                 await self._handle(self._queue.popleft())
 
     async def _handle(self, event: LinkEvent) -> None:

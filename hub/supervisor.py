@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Chance, Clock
 from hub.log import Channel
+from hub.turns import Turns
 from protocol.backoff import Backoff
 from protocol.errors import HubError
 
@@ -41,6 +42,7 @@ class _Place:
     name: str
     service: Service
     restart: bool
+    turns: Turns | None = None
     scope: anyio.CancelScope = field(default_factory=lambda: anyio.CancelScope(shield=True))
     ready: anyio.Event = field(default_factory=anyio.Event)  # it has started, or it never will
     stopped: anyio.Event = field(default_factory=anyio.Event)
@@ -66,9 +68,21 @@ class Supervisor:
         self._alarm = anyio.Event()  # something broke
         self.started: dict[str, Any] = {}  # what each service reported when it had started
 
-    def add(self, name: str, service: Service, *, restart: bool = False) -> None:
-        """Put *service* on top of those added before."""
-        self._places.append(_Place(name, service, restart))
+    def add(self, name: str, service: Service, *, restart: bool = False, turns: Turns | None = None) -> None:
+        """Put *service* on top of those added before.
+
+        Args:
+            turns: of its loop, for the watchdog.
+        """
+        self._places.append(_Place(name, service, restart, turns))
+
+    def late(self) -> list[str]:
+        """Which services should go round and do not. Those that stop are not expected to."""
+        return [
+            place.name
+            for place in self._places
+            if place.turns is not None and place.turns.is_late and not place.scope.cancel_called
+        ]
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Start all, run until cancelled or one breaks, stop all.
@@ -127,6 +141,8 @@ class Supervisor:
                 wait_s = self._backoff.delay(attempt, self._chance.uniform(0.0, 1.0))
                 log.error("service.restarted", exc=exc, service=place.name, wait_s=round(wait_s, 3))
             attempt += 1
+            if place.turns is not None:
+                place.turns.wait(wait_s)
             await self._clock.sleep(wait_s)
 
     async def _stop(self, place: _Place) -> None:

@@ -33,15 +33,19 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
         """Seconds to wait after a connection ended, or ``None``: do not come back by yourself.
 
         A hub that restarts (1012) is not a failed try: the wait is spread over its
-        *retry_after_ms*, and the caller leaves its count of attempts alone. Elsewhere
-        *retry_after_ms* is the least to wait.
+        *retry_after_ms*, and the caller leaves its count of attempts alone. So is one
+        that waits for a person to type this device's pairing code (4510 with
+        *retry_after_ms*): the wait is once to twice as long. Elsewhere *retry_after_ms*
+        is the least to wait.
 
         Args:
             code: the close code; ``None`` when the connection just broke.
         """
+        told_s = (retry_after_ms or 0) / 1000
+        if code == CloseCode.PAIRING_REQUIRED and told_s:
+            return told_s * (1.0 + draw)
         if code is not None and code >= _DO_NOT_RETURN:
             return None
-        told_s = (retry_after_ms or 0) / 1000
         if code == CloseCode.RESTARTING:
             return max(_LEAST_SPREAD_S, told_s) * draw
         return told_s + self.delay(attempt, draw)

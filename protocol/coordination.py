@@ -28,6 +28,7 @@ class Method(StrEnum):
     METRICS_REPORT = "metrics.report"
     MESSAGES_LIST = "messages.list"
     MESSAGES_ANSWER = "messages.answer"
+    KEYS_ROTATE = "keys.rotate"
     SUBSCRIBE = "subscribe"
     UNSUBSCRIBE = "unsubscribe"
 

@@ -65,16 +65,16 @@ class DeviceSession(Session):
         self._move(SessionMove.GREETED)
         self._deadline = self._opened_at + WELCOME_TIMEOUT_S
 
-    def answer(self, call_id: CallId, answer: Answer) -> None:
-        """Queue the ``tool_result`` of a call.
+    def answer(self, call_id: CallId, answer: Answer, *, trace: str | None = None) -> None:
+        """Queue the ``tool_result`` of a call, with the *trace* that the call bore.
 
         Raises:
             LocalProtocolError: as ``send``.
         """
         if answer.error is not None:
-            self.send(ToolResult(id=call_id, error=answer.error))
+            self.send(ToolResult(id=call_id, error=answer.error, trace=trace))
         else:
-            self.send(ToolResult(id=call_id, result=self.codec.pack(answer.result)))
+            self.send(ToolResult(id=call_id, result=self.codec.pack(answer.result), trace=trace))
 
     def leave(self) -> Ended | None:
         """End, on purpose. ``None`` when the session is over already."""

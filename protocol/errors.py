@@ -52,9 +52,13 @@ class ErrorCode(StrEnum):
     TOKEN_IN_URL = "token_in_url"
     REVOKED = "revoked"
     PAIRING_REQUIRED = "pairing_required"
+    PAIRING_DENIED = "pairing_denied"
+    TOO_MANY_PAIRINGS = "too_many_pairings"
     VERSION_UNSUPPORTED = "version_unsupported"
     RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    UNTRUSTED_PROXY = "untrusted_proxy"
     REPLACED = "replaced"
     SLOW_CONSUMER = "slow_consumer"
     STOPPING = "stopping"
@@ -76,6 +80,10 @@ class ErrorCode(StrEnum):
     UNKNOWN_DEVICE = "unknown_device"
     UNKNOWN_RUN = "unknown_run"
     UNKNOWN_TOKEN = "unknown_token"
+    UNKNOWN_USER = "unknown_user"
+    UNKNOWN_PAIRING = "unknown_pairing"
+    UNKNOWN_INVITATION = "unknown_invitation"
+    LIMIT_REACHED = "limit_reached"
     NAME_TAKEN = "name_taken"
     MANAGED_BY_FILE = "managed_by_file"
     ILLEGAL_TRANSITION = "illegal_transition"
@@ -86,6 +94,7 @@ class ErrorCode(StrEnum):
     DATABASE_CONFLICT = "database_conflict"
     DATABASE_UNAVAILABLE = "database_unavailable"
     DATABASE_FROM_THE_FUTURE = "database_from_the_future"
+    BACKUP_REFUSED = "backup_refused"
     FILE_CHANGED = "file_changed"
     FILE_INCOMPLETE = "file_incomplete"
     NOT_CONVERTIBLE = "not_convertible"
@@ -96,6 +105,12 @@ class ErrorCode(StrEnum):
     MODEL_ANSWER_CUT_OFF = "model_answer_cut_off"
     UNKNOWN_EFFECT = "unknown_effect"
     FORBIDDEN = "forbidden"
+    ADDRESS_REFUSED = "address_refused"
+    WRONG_HOST = "wrong_host"
+    FOREIGN_ORIGIN = "foreign_origin"
+    BAD_CONTENT_TYPE = "bad_content_type"
+    CHANGED_MEANWHILE = "changed_meanwhile"
+    KEY_USED = "key_used"
 
 
 class CodeInfo(msgspec.Struct, frozen=True):
@@ -125,17 +140,41 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.BAD_PARAMS: CodeInfo(_R, False, 422, "correct the parameters that the message names"),
     _E.HELLO_TIMEOUT: CodeInfo(_R, True, 408, "send device_hello within 10 s of connecting"),
     _E.HEARTBEAT_SILENT: CodeInfo(_R, True, 408, "come back; nothing was heard of this device for too long"),
-    _E.AUTH_FAILED: CodeInfo(_R, False, 401, "make a new token with 'hub token create --device NAME'"),
+    _E.AUTH_FAILED: CodeInfo(
+        _R, False, 401, "make a new token with 'hub token create --device NAME', or pair the device anew"
+    ),
     _E.TOKEN_IN_URL: CodeInfo(_R, False, 400, "send the token in device_hello or the Authorization header"),
-    _E.REVOKED: CodeInfo(_O, False, 403, "make a new token with 'hub token create --device NAME'"),
-    _E.PAIRING_REQUIRED: CodeInfo(_O, False, 401, "show a token made with 'hub token create --device NAME'"),
+    _E.REVOKED: CodeInfo(
+        _O,
+        False,
+        403,
+        "with a key: 'hub connect ... --new-key' pairs it anew; with a token: make another one with"
+        " 'hub token create --device NAME'",
+    ),
+    _E.PAIRING_REQUIRED: CodeInfo(
+        _O,
+        False,
+        401,
+        "with a key: type the code at the hub, 'hub pair approve CODE'; without one: show a token made"
+        " with 'hub token create --device NAME'",
+    ),
+    _E.PAIRING_DENIED: CodeInfo(_O, False, 403, "ask who runs the hub; the same key may ask again later"),
+    _E.TOO_MANY_PAIRINGS: CodeInfo(
+        _O, True, 429, "'hub pair' lists the devices that wait: approve or deny them"
+    ),
     _E.VERSION_UNSUPPORTED: CodeInfo(_R, False, 426, "update the older of the two: hub or device"),
-    _E.RATE_LIMITED: CodeInfo(_R, True, 429, "wait for retry_after_ms"),
+    _E.RATE_LIMITED: CodeInfo(_R, True, 429, "wait before the next try"),
     _E.OVERLOADED: CodeInfo(_O, True, 503, "come back later; the hub is at one of its limits"),
-    _E.REPLACED: CodeInfo(_R, False, 409, "the same device connected from elsewhere"),
+    _E.TOO_MANY_CONNECTIONS: CodeInfo(
+        _O, True, 503, "close some, or raise the limit of connections that the message tells of in [limits]"
+    ),
+    _E.UNTRUSTED_PROXY: CodeInfo(
+        _O, False, 400, "list the proxy in trusted_proxies of [listen]; let it write one header only"
+    ),
+    _E.REPLACED: CodeInfo(_R, False, 409, "is the same key on two machines? let each have one of its own"),
     _E.SLOW_CONSUMER: CodeInfo(_R, True, 408, "read faster; what was sent stood unread for too long"),
     _E.STOPPING: CodeInfo(_O, True, 503, "the hub stops; come back later"),
-    _E.RESTARTING: CodeInfo(_O, True, 503, "the hub restarts; come back after retry_after_ms"),
+    _E.RESTARTING: CodeInfo(_O, True, 503, "the hub restarts, and is back soon"),
     _E.DEVICE_OFFLINE: CodeInfo(_R, True, 409, "start the device: 'hub connect URL --root DIR'"),
     _E.DEVICE_GONE: CodeInfo(_R, True, 409, "the connection ended; the work goes on when the device is back"),
     _E.DEVICE_SLOW: CodeInfo(_R, True, 503, "the device does not read what it is sent"),
@@ -153,6 +192,14 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.UNKNOWN_DEVICE: CodeInfo(_O, False, 404, "'hub devices' lists the devices there are"),
     _E.UNKNOWN_RUN: CodeInfo(_O, False, 404, "'hub runs' lists the runs there are"),
     _E.UNKNOWN_TOKEN: CodeInfo(_O, False, 404, "'hub token ls' lists the tokens there are"),
+    _E.UNKNOWN_USER: CodeInfo(_O, False, 404, "'hub users' lists the users there are"),
+    _E.UNKNOWN_PAIRING: CodeInfo(
+        _O, False, 404, "give the code that the device shows now, or the id that 'hub pair' lists"
+    ),
+    _E.UNKNOWN_INVITATION: CodeInfo(_O, False, 404, "'hub pair invitations' lists the invitations there are"),
+    _E.LIMIT_REACHED: CodeInfo(
+        _O, False, 409, "remove what is not needed, or raise the limit that the message names in [limits]"
+    ),
     _E.NAME_TAKEN: CodeInfo(_O, False, 409, "choose another name"),
     _E.MANAGED_BY_FILE: CodeInfo(_O, False, 409, "managed by hub.toml: edit it there"),
     _E.ILLEGAL_TRANSITION: CodeInfo(
@@ -161,10 +208,11 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.STALE_RUN: CodeInfo(_L, False, 409, "somebody else moved the run; look again and decide anew"),
     _E.BAD_SETTINGS: CodeInfo(_O, False, 422, "'hub check' names file, line and column"),
     _E.BAD_SCHEDULE: CodeInfo(_O, False, 422, "five fields: minute hour day month weekday"),
-    _E.DATABASE_BUSY: CodeInfo(_O, True, 503, "another process holds the database; is a second hub running?"),
+    _E.DATABASE_BUSY: CodeInfo(_O, True, 503, "'hub status' says whether a hub runs there; try again later"),
     _E.DATABASE_CONFLICT: CodeInfo(_L, False, 409, "the row is there already, or one it refers to is not"),
     _E.DATABASE_UNAVAILABLE: CodeInfo(_O, True, 503, "look at the disk: space, permissions, faults"),
     _E.DATABASE_FROM_THE_FUTURE: CodeInfo(_O, False, 503, "start the newer hub that wrote this database"),
+    _E.BACKUP_REFUSED: CodeInfo(_O, False, 409, "nothing was changed; take another file or another backup"),
     _E.FILE_CHANGED: CodeInfo(
         _R, True, 409, "the file changed while it was read; the next run reads it again"
     ),
@@ -183,6 +231,14 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.MODEL_ANSWER_CUT_OFF: CodeInfo(_P, True, 502, "the model's answer was cut off at its token limit"),
     _E.UNKNOWN_EFFECT: CodeInfo(_R, True, 504, "the device may have done it; the same call id settles it"),
     _E.FORBIDDEN: CodeInfo(_R, False, 403, "this needs another token, or the hub's own user"),
+    _E.WRONG_HOST: CodeInfo(_R, False, 421, "ask by a name that stands in hosts of [listen], or by address"),
+    _E.FOREIGN_ORIGIN: CodeInfo(_R, False, 403, "a web page of another origin may not ask this hub"),
+    _E.BAD_CONTENT_TYPE: CodeInfo(_R, False, 415, "send the body as application/json"),
+    _E.CHANGED_MEANWHILE: CodeInfo(_R, False, 412, "read it again, then decide anew"),
+    _E.KEY_USED: CodeInfo(_R, False, 409, "give each request an Idempotency-Key of its own"),
+    _E.ADDRESS_REFUSED: CodeInfo(
+        _O, False, 502, "if the address is meant, list it in [outbound] allow of hub.toml"
+    ),
 }
 
 
@@ -220,7 +276,7 @@ CLOSE_MEANINGS: dict[CloseCode, str] = {
     CloseCode.STOPPING: "hub stops",
     CloseCode.TOO_LARGE: "message too large",
     CloseCode.FAULT: "fault in the hub",
-    CloseCode.RESTARTING: "hub restarts, come back after `retry_after_ms`",
+    CloseCode.RESTARTING: "the hub restarts, or wants the device to connect anew",
     CloseCode.OVERLOADED: "overloaded, try later",
     CloseCode.HELLO_TIMEOUT: "no hello in time",
     CloseCode.HEARTBEAT_SILENT: "heartbeat silent",

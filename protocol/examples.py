@@ -4,6 +4,7 @@ import hashlib
 
 import msgspec
 
+from protocol import keys
 from protocol.codec import FROM_HUB, JSON
 from protocol.coordination import AgentBeat, Event, Heartbeat, Request, Response
 from protocol.errors import ErrorCode
@@ -17,6 +18,7 @@ from protocol.handshake import (
     Error,
     Goodbye,
     HeldRun,
+    Identity,
     Welcome,
 )
 from protocol.tables import SUGGESTED
@@ -76,6 +78,12 @@ HELLO = DeviceHello(
     agents=[AgentPresence(agent_id=_AGENT, status="idle")],
     runs=[HeldRun(run_id=_RUN, fence=2)],
 )
+# The first two keys of RFC 8032, 7.1, and what they sign; a test verifies it.
+KEY = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
+NEXT_KEY = bytes.fromhex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c")
+SIGNATURE = "iqyMsnjCt-f8_FOuuJQ6crLsF-_K2ZsAjd2TpajR3A0CmDYU37YVPuXMCkP7t-An449abw4zbkV0WI2b4B2_CQ"
+ROTATION_SIGNATURE = "UmfaN4CJimYQbmBaTK2z8mFrbus9aSLszowJGWx_7cCMrQcmEfKh6VOl03pswNpE9uor3M0GyTs9cPp7ZTHFAw"
+ROTATION_PROOF = "55MGNtJBpttAsaq-pGQccG5jarHP533-JCtkkjaqTXFmAuSN36AobOD4NdVAvMQbb3eCeRCzDiZRs6NbD5iUAw"
 WELCOME = Welcome(
     protocol=1,
     hub_id="hub-1",
@@ -88,6 +96,26 @@ WELCOME = Welcome(
 
 CONVERSATIONS: tuple[Conversation, ...] = (
     Conversation("Greeting", (CHALLENGE, HELLO, WELCOME)),
+    Conversation(
+        "A device with a key that nobody knows yet; once the code was typed at the hub, it is welcomed",
+        (
+            CHALLENGE,
+            DeviceHello(
+                device_id=HELLO.device_id,
+                protocol=HELLO.protocol,
+                identity=Identity(
+                    public_key=keys.encode(KEY), signature=SIGNATURE, signed_at_ms=CHALLENGE.ts_ms
+                ),
+                client=HELLO.client,
+            ),
+            Error(
+                code=ErrorCode.PAIRING_REQUIRED,
+                message="this hub does not know the device's key yet",
+                pairing_code="K7QF-2M9X",
+                retry_after_ms=2_000,
+            ),
+        ),
+    ),
     Conversation(
         "A call: the hub asks, the device answers",
         (

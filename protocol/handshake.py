@@ -83,11 +83,11 @@ class DeviceHello(Frame, frozen=True, kw_only=True, tag="device_hello"):
     Answered by ``welcome``, or by ``error`` and a close. At most 16 KiB, within 10 s.
     """
 
-    device_id: Id | None = None  # with a token: a label, only shown
+    device_id: Id | None = None  # a label: shown, and with a new key the name that it asks for
     protocol: VersionRange | None = None  # absent: version 1 alone
     token: Annotated[str, Meta(max_length=256)] | None = None
     identity: Identity | None = None
-    invitation: Annotated[str, Meta(max_length=256)] | None = None
+    invitation: Annotated[str, Meta(max_length=256)] | None = None  # with an identity that is not known yet
     client: Client | None = None
     capabilities: Annotated[list[Capability], Meta(max_length=128)] = []
     agents: Annotated[list[AgentPresence], Meta(max_length=1024)] = []
@@ -129,7 +129,7 @@ class Error(Frame, frozen=True, kw_only=True, tag="error"):
     code: Name
     message: Text = ""
     ref: Text | None = None  # the id or type that it is about
-    pairing_code: Name | None = None
+    pairing_code: Name | None = None  # for a person to type at the hub
     retry_after_ms: Count | None = None
     hint: Text | None = None
 

@@ -25,6 +25,7 @@ from protocol.events import (
 from protocol.frame import (
     HEARTBEAT_INTERVAL_MS,
     HELLO_TIMEOUT_S,
+    MAX_HELLO_BYTES,
     MAX_PENDING_REQUESTS,
     MAX_RESULT_BYTES,
     SILENT_AFTER_HEARTBEATS,
@@ -56,7 +57,9 @@ class HubSession(Session):
 
     Args:
         nonce: 32 bytes nobody can guess, never used before.
-        now: monotonic seconds; a hello must come within HELLO_TIMEOUT_S.
+        now: monotonic seconds.
+        hello_timeout_s: how long from *now* a hello may take.
+        hello_bytes: how long it may be.
         ts_ms: wall time, UTC epoch milliseconds.
         bearer: the token of the ``Authorization`` header, if there was one.
     """
@@ -80,8 +83,12 @@ class HubSession(Session):
         now: float,
         ts_ms: int,
         bearer: str | None = None,
+        hello_timeout_s: float = HELLO_TIMEOUT_S,
+        hello_bytes: int = MAX_HELLO_BYTES,
     ) -> None:
-        super().__init__(codec, deadline=now + HELLO_TIMEOUT_S)
+        super().__init__(codec, deadline=now + hello_timeout_s)
+        self._most_bytes = hello_bytes
+        self._hello_timeout_s = hello_timeout_s
         self.hello: DeviceHello | None = None
         self.challenge = Challenge(
             nonce=urlsafe_b64encode(nonce).rstrip(b"=").decode(),
@@ -189,7 +196,7 @@ class HubSession(Session):
     def _run_late(self) -> list[SessionEvent]:
         if self.state is SessionState.READY:
             return [Silent()]
-        told = f"no device_hello within {HELLO_TIMEOUT_S:g} s"
+        told = f"no device_hello within {self._hello_timeout_s:g} s"
         return [self._refuse(Error(code=ErrorCode.HELLO_TIMEOUT, message=told), CloseCode.HELLO_TIMEOUT)]
 
     def _greet(self, hello: DeviceHello) -> SessionEvent:

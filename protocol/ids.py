@@ -17,6 +17,9 @@ ConnectionId = NewType("ConnectionId", str)
 NodeId = NewType("NodeId", str)
 BootId = NewType("BootId", str)
 TokenId = NewType("TokenId", str)
+KeyId = NewType("KeyId", str)  # base32 of the SHA-256 of a device's public key: protocol.keys
+PairingId = NewType("PairingId", str)
+InvitationId = NewType("InvitationId", str)
 
 CHANCE_BYTES = 10  # what spell_id consumes: 74 random bits, rounded up
 

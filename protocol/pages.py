@@ -4,7 +4,6 @@ Pure functions from structs and tables to Markdown. The remarks that stand besid
 field in the source come in as *notes*, since reading a source file is I/O.
 """
 
-import hashlib
 import inspect
 import re
 from collections.abc import Iterable, Mapping
@@ -15,13 +14,13 @@ import msgspec
 from msgspec import inspect as shapes
 
 from protocol import frame as limits
+from protocol import key_pages
 from protocol.codec import FROM_DEVICE, FROM_HUB, type_of
 from protocol.coordination import Method
 from protocol.device_session import WELCOME_TIMEOUT_S
-from protocol.errors import CATALOGUE, CLOSE_MEANINGS
-from protocol.examples import CHALLENGE, CONVERSATIONS, HELLO
+from protocol.errors import CATALOGUE, CLOSE_MEANINGS, CloseCode
+from protocol.examples import CONVERSATIONS
 from protocol.frame import Frame, Id, Name, Parameters, Path, Record, Sha256
-from protocol.handshake import signed_text
 from protocol.lifecycles import CALL, RUN, UNIT
 from protocol.machine import Table
 from protocol.phases import ALLOWED_FROM_DEVICE, ALLOWED_FROM_HUB, DEVICE_SESSION, HUB_SESSION, OVER
@@ -71,7 +70,9 @@ def sections(notes: Notes) -> dict[str, str]:
     """Every generated part by its name, as it stands between the markers."""
     return {
         "conversations": _conversations(),
-        "signed text": _signed_text(),
+        "signed text": key_pages.hello_text(),
+        "key id": key_pages.key_id(),
+        "rotation text": key_pages.rotation_text(),
         "capabilities": _capabilities(),
         "methods": _bullets(f"`{method}`" for method in Method),
         "limits": _limits(),
@@ -270,15 +271,6 @@ def _conversations() -> str:
     )
 
 
-def _signed_text() -> str:
-    text = signed_text(CHALLENGE, HELLO, CHALLENGE.ts_ms)
-    return (
-        f"```\n{text.decode()}\n```\n\n"
-        f"For the greeting above, signed at its `ts_ms`: {len(text)} bytes, "
-        f"SHA-256 `{hashlib.sha256(text).hexdigest()}`."
-    )
-
-
 def _capabilities() -> str:
     actions = {name: f"takes `tool_call` with action `{action}`" for action, name in CAPABILITY_OF.items()}
     return _rows(
@@ -302,11 +294,14 @@ def _limits() -> str:
 def _close_codes() -> str:
     return _rows(
         ("code", "meaning", "come back by yourself"),
-        (
-            (str(int(code)), meaning, "yes, with backoff" if code.may_return else "no")
-            for code, meaning in CLOSE_MEANINGS.items()
-        ),
+        ((str(int(code)), meaning, _returns(code)) for code, meaning in CLOSE_MEANINGS.items()),
     )
+
+
+def _returns(code: CloseCode) -> str:
+    if code is CloseCode.PAIRING_REQUIRED:
+        return "with `retry_after_ms`: yes; without: no"
+    return "yes, with backoff" if code.may_return else "no"
 
 
 def _error_codes() -> str:

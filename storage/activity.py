@@ -6,6 +6,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, RunId
+from protocol.trace import trace_id_of
 from storage.schema import activity_log
 
 
@@ -49,7 +50,8 @@ def record(
         Conflict: there is one with this id.
     """
     entry = Activity(id, at, event_type, level, message, agent_id, run_id, device_id, actor, data or {})
-    c.execute(sa.insert(activity_log), msgspec.structs.asdict(entry))
+    trace_id = None if run_id is None else trace_id_of(run_id)
+    c.execute(sa.insert(activity_log), msgspec.structs.asdict(entry) | {"trace_id": trace_id})
 
 
 def list_activity(

@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunOutcome, RunState
-from storage import agent_configs, agent_states, devices, schedules, schema
+from storage import agent_configs, agent_states, devices, schedules, schema, users
 from storage.schedules import DeclaredSchedule
 from storage.schema import agents, runs
 
-IDS_PER_AGENT = 3  # of the agent, of its device, of its schedule
+IDS_PER_AGENT = 4  # of the agent, of its device, of its schedule, of its user
 
 
 class UnknownAgent(HubError):
@@ -27,11 +27,16 @@ class NameTaken(HubError):
 
     code = ErrorCode.NAME_TAKEN
 
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the agent {name!r} was made over the API; declare it under another name")
+        self.name = name
+
 
 class DeclaredAgent(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent as it stands in hub.toml."""
+    """An agent as it stands in hub.toml. *user_name*: whose it is; ``None``: the owner's."""
 
     name: str
+    user_name: str | None = None
     device_name: str
     paths: tuple[str, ...] = ()
     file_extensions: tuple[str, ...] = ()
@@ -148,7 +153,8 @@ AGENT_BY_NAME = AGENTS.where(agents.c.name == sa.bindparam("named")).order_by(
     agents.c.deleted_at.is_not(None), agents.c.created_at, agents.c.id
 )
 PRESENT_AGENTS = AGENTS.where(agents.c.deleted_at.is_(None)).order_by(agents.c.name, agents.c.id)
-FILE_AGENTS = AGENTS.where(agents.c.source == "file", agents.c.user_id == sa.bindparam("user"))
+PRESENT_AGENTS_NAMED = PRESENT_AGENTS.where(agents.c.name == sa.bindparam("named"))
+FILE_AGENTS = AGENTS.where(agents.c.source == "file")
 
 
 def get_agent(c: sa.Connection, id: AgentId) -> AgentRow:
@@ -163,15 +169,25 @@ def get_agent(c: sa.Connection, id: AgentId) -> AgentRow:
     return _agent(row)
 
 
-def find_agent_by_name(c: sa.Connection, name: str) -> AgentRow | None:
-    """The agent of that name; an archived one only if no other bears it."""
-    row = c.execute(AGENT_BY_NAME, {"named": name}).first()
+def find_agent_by_name(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> AgentRow | None:
+    """The agent of that name, of any user or of one; an archived one only if no other bears it."""
+    row = c.execute(_of_user(AGENT_BY_NAME, user_id), {"named": name}).first()
     return None if row is None else _agent(row)
 
 
-def list_agents(c: sa.Connection) -> list[AgentRow]:
-    """Every agent that is not archived, by name."""
-    return [_agent(row) for row in c.execute(PRESENT_AGENTS)]
+def agents_named(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> list[AgentRow]:
+    """The agents of that name that are not archived: at most one of each user, or of *user_id*."""
+    query = _of_user(PRESENT_AGENTS_NAMED, user_id)
+    return [_agent(row) for row in c.execute(query, {"named": name})]
+
+
+def list_agents(c: sa.Connection, *, user_id: UserId | None = None) -> list[AgentRow]:
+    """Every agent that is not archived, of all users or of one, by name."""
+    return [_agent(row) for row in c.execute(_of_user(PRESENT_AGENTS, user_id))]
+
+
+def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
+    return query if user_id is None else query.where(agents.c.user_id == user_id)
 
 
 def _agent(row: Any) -> AgentRow:
@@ -251,10 +267,12 @@ def reconcile_declared(
 ) -> Reconciled:
     """Make the agents of source ``file`` those that are declared, and no others.
 
-    A device that is named for the first time is made. An agent that is no longer
-    declared is paused and archived; one that comes back is the same row again.
+    A device or user that is named for the first time is made. An agent that is no longer
+    declared is paused and archived; one that comes back is the same row again. One that is
+    declared for another user is another agent.
 
     Args:
+        user_id: the owner.
         fresh_ids: ``IDS_PER_AGENT`` for each agent declared; not all are used.
 
     Raises:
@@ -265,16 +283,19 @@ def reconcile_declared(
             f"{IDS_PER_AGENT} fresh ids for each of {len(declared)} agents, not {len(fresh_ids)}"
         )
     c.execute(LOCK_USER, {"user": user_id})
-    known = {row.name: _agent(row) for row in c.execute(FILE_AGENTS, {"user": user_id})}
+    known = {(row.user_id, row.name): _agent(row) for row in c.execute(FILE_AGENTS)}
     created: list[str] = []
     updated: list[str] = []
     revived: list[str] = []
     for position, agent in enumerate(declared):
-        own_id, device_id, schedule_id = fresh_ids[position * IDS_PER_AGENT :][:IDS_PER_AGENT]
+        own_id, device_id, schedule_id, fresh_user = fresh_ids[position * IDS_PER_AGENT :][:IDS_PER_AGENT]
+        whose = user_id
+        if agent.user_name is not None:
+            whose = users.ensure_user(c, UserId(fresh_user), agent.user_name, at)
         device = devices.ensure_device(
-            c, id=DeviceId(device_id), user_id=user_id, name=agent.device_name, at=at
+            c, id=DeviceId(device_id), user_id=whose, name=agent.device_name, at=at
         )
-        old = known.pop(agent.name, None)
+        old = known.pop((whose, agent.name), None)
         if old is None:
             _create(c, AgentId(own_id), agent, device, at)
             _write_configs(c, AgentId(own_id), agent, at)
@@ -292,15 +313,31 @@ def reconcile_declared(
     return Reconciled(tuple(created), tuple(updated), tuple(revived), tuple(sorted(a.name for a in gone)))
 
 
+def check_names(c: sa.Connection, *, user_id: UserId, declared: Sequence[DeclaredAgent]) -> None:
+    """Look whether ``reconcile_declared`` would refuse a name; nothing is written.
+
+    Raises:
+        NameTaken: an agent made over the API bears a declared name.
+    """
+    for agent in declared:
+        whose: UserId | None = user_id
+        if agent.user_name is not None:
+            user = users.find_user_by_name(c, agent.user_name)
+            whose = None if user is None else user.id
+        found = None if whose is None else find_agent_by_name(c, agent.name, user_id=whose)
+        if found is not None and found.source != "file":
+            raise NameTaken(agent.name)
+
+
 def _differs(old: AgentRow, new: DeclaredAgent) -> bool:
-    """Whether anything but the schedule changed."""
-    names = [name for name in DeclaredAgent.__struct_fields__ if name != "schedule"]
+    """Whether anything but the schedule changed. (Of another user it would be another agent.)"""
+    names = [name for name in DeclaredAgent.__struct_fields__ if name not in ("schedule", "user_name")]
     return any(getattr(old, name) != getattr(new, name) for name in names)
 
 
 def _create(c: sa.Connection, id: AgentId, agent: DeclaredAgent, device: devices.DeviceRow, at: int) -> None:
-    if (namesake := find_agent_by_name(c, agent.name)) is not None and namesake.user_id == device.user_id:
-        raise NameTaken(f"the agent {agent.name!r} was made over the API; declare it under another name")
+    if find_agent_by_name(c, agent.name, user_id=device.user_id) is not None:
+        raise NameTaken(agent.name)
     row = {"id": id, "user_id": device.user_id, "name": agent.name, "source": "file", "executor": "device"}
     about: dict[str, object] = {
         "device_id": device.id,

@@ -1,18 +1,34 @@
-"""Users, their devices, and the hashes of the tokens that devices show."""
+"""Devices of users, and the hashes of the tokens that devices show."""
+
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId, NodeId, TokenId, UserId
-from storage import agent_states
-from storage.schema import device_tokens, devices, users
+from storage import agent_states, audit
+from storage.schema import agents, device_tokens, devices
+
+TOKENS_KEPT_MS: Final = 30 * 86_400_000  # after its end, so that who comes late is told why
 
 
 class UnknownDevice(HubError):
     """There is no such device, or it was revoked."""
 
     code = ErrorCode.UNKNOWN_DEVICE
+
+
+class DeviceNameTaken(HubError):
+    """Another device of the same user bears the name."""
+
+    code = ErrorCode.NAME_TAKEN
+
+
+class NamedInFile(HubError):
+    """Agents of hub.toml read from the device by its name, so it is not renamed under them."""
+
+    code = ErrorCode.MANAGED_BY_FILE
 
 
 class TokenRevoked(HubError):
@@ -36,15 +52,21 @@ class DeviceRow(msgspec.Struct, frozen=True):
 
 
 class TokenRow(msgspec.Struct, frozen=True):
-    """A token as its owner sees it; the token itself is kept nowhere."""
+    """A token as its owner sees it; the token itself is kept nowhere.
+
+    *last4* are its last characters, *created_by* is the actor who made it; older tokens have neither.
+    """
 
     id: TokenId
     device_id: DeviceId
     device_name: str
+    user_id: UserId
     created_at: int
     expires_at: int | None
     last_used_at: int | None
     revoked_at: int | None
+    last4: str | None
+    created_by: str | None
 
 
 class TokenOwner(msgspec.Struct, frozen=True):
@@ -57,18 +79,6 @@ class TokenOwner(msgspec.Struct, frozen=True):
     token_revoked_at: int | None
     device_revoked_at: int | None
     expires_at: int | None
-
-
-USER_BY_NAME = sa.select(users.c.id).where(users.c.name == sa.bindparam("name"))
-
-
-def ensure_user(c: sa.Connection, id: UserId, name: str, at: int) -> UserId:
-    """The user of that name: the one there is, or a new one with this id."""
-    known = c.execute(USER_BY_NAME, {"name": name}).scalar_one_or_none()
-    if known is not None:
-        return UserId(known)
-    c.execute(sa.insert(users), {"id": id, "name": name, "created_at": at})
-    return id
 
 
 DEVICES = sa.select(
@@ -115,26 +125,81 @@ def get_device(c: sa.Connection, id: DeviceId) -> DeviceRow:
     return DeviceRow(*row)
 
 
-def find_device_by_name(c: sa.Connection, name: str) -> DeviceRow | None:
-    """The device of that name which is not revoked, if there is one; of several users, the oldest one's."""
-    row = c.execute(DEVICE_BY_NAME.order_by(devices.c.created_at, devices.c.id), {"named": name}).first()
-    return None if row is None else DeviceRow(*row)
-
-
-def list_devices(c: sa.Connection) -> list[DeviceRow]:
-    """Every device, revoked ones too, by name, then by age."""
-    ordered = DEVICES.order_by(devices.c.name, devices.c.created_at, devices.c.id)
+def list_devices(c: sa.Connection, *, user_id: UserId | None = None) -> list[DeviceRow]:
+    """Devices, revoked ones too, by name, then by age: everybody's, or one user's."""
+    mine = sa.true() if user_id is None else devices.c.user_id == user_id
+    ordered = DEVICES.where(mine).order_by(devices.c.name, devices.c.created_at, devices.c.id)
     return [DeviceRow(*row) for row in c.execute(ordered)]
+
+
+def devices_called(c: sa.Connection, called: str, *, user_id: UserId | None = None) -> list[DeviceRow]:
+    """The device of that id, revoked or not, else those of that name which are not revoked.
+
+    Args:
+        user_id: whose; ``None``: several users may each have one of the name.
+    """
+    found = [DeviceRow(*row) for row in c.execute(DEVICE, {"device": called})]
+    found = found or [DeviceRow(*row) for row in c.execute(DEVICE_BY_NAME, {"named": called})]
+    return [row for row in found if user_id in (None, row.user_id)]
+
+
+AGENTS_OF_FILE = sa.select(agents.c.name).where(
+    agents.c.device_id == sa.bindparam("device"),
+    agents.c.source == "file",
+    agents.c.deleted_at.is_(None),
+)
+RENAME_DEVICE = (
+    sa.update(devices).where(devices.c.id == sa.bindparam("device")).values(name=sa.bindparam("to"))
+)
+REVOKE_DEVICE = (
+    sa.update(devices)
+    .where(devices.c.id == sa.bindparam("device"), devices.c.revoked_at.is_(None))
+    .values(revoked_at=sa.bindparam("now"))
+)
+
+
+def rename_device(c: sa.Connection, id: DeviceId, name: str, *, at: int, actor: str) -> DeviceRow:
+    """Give the device another name; twice is once.
+
+    Raises:
+        UnknownDevice: there is none, or it was revoked.
+        DeviceNameTaken: another device of its user bears the name.
+        NamedInFile: agents of hub.toml name it, and would be given a new device of the old name.
+    """
+    device = get_device(c, id)
+    if device.revoked_at is not None:
+        raise UnknownDevice(f"device {device.name!r} was revoked")
+    if device.name == name:
+        return device
+    if readers := c.execute(AGENTS_OF_FILE.order_by(agents.c.name), {"device": id}).scalars().all():
+        raise NamedInFile(f"hub.toml names {device.name!r} as the device of {', '.join(readers)}")
+    if c.execute(DEVICE_OF_USER, {"user": device.user_id, "named": name}).first() is not None:
+        raise DeviceNameTaken(f"there is a device {name!r} already")
+    c.execute(RENAME_DEVICE, {"device": id, "to": name})
+    detail = {"before": device.name, "after": name}
+    audit.append(c, at=at, actor=actor, event="device.renamed", subject=id, detail=detail)
+    return get_device(c, id)
+
+
+def revoke_device(c: sa.Connection, id: DeviceId, *, at: int, actor: str) -> bool:
+    """Let nobody in as the device any more, by whatever token or key; whether it counted until now."""
+    revoked = c.execute(REVOKE_DEVICE, {"device": id, "now": at}).rowcount > 0
+    if revoked:
+        audit.append(c, at=at, actor=actor, event="device.revoked", subject=id)
+    return revoked
 
 
 TOKENS = sa.select(
     device_tokens.c.id,
     device_tokens.c.device_id,
     devices.c.name,
+    devices.c.user_id,
     device_tokens.c.created_at,
     device_tokens.c.expires_at,
     device_tokens.c.last_used_at,
     device_tokens.c.revoked_at,
+    device_tokens.c.last4,
+    device_tokens.c.created_by,
 ).join_from(device_tokens, devices)
 TOKEN = TOKENS.where(device_tokens.c.id == sa.bindparam("token"))
 OWNER_OF_TOKEN = (
@@ -149,6 +214,16 @@ OWNER_OF_TOKEN = (
     )
     .join_from(device_tokens, devices)
     .where(device_tokens.c.token_hash == sa.bindparam("hash"))
+)
+COUNT_TOKENS = sa.select(sa.func.count()).where(
+    device_tokens.c.revoked_at.is_(None),
+    sa.or_(device_tokens.c.expires_at.is_(None), device_tokens.c.expires_at > sa.bindparam("now")),
+)
+COUNT_TOKENS_OF_USER = COUNT_TOKENS.join_from(device_tokens, devices).where(
+    devices.c.user_id == sa.bindparam("user")
+)
+PRUNE_TOKENS = sa.delete(device_tokens).where(
+    sa.func.coalesce(device_tokens.c.revoked_at, device_tokens.c.expires_at) <= sa.bindparam("before")
 )
 REVOKE_TOKEN = (
     sa.update(device_tokens)
@@ -170,15 +245,21 @@ def create_token(
     token_hash: bytes,
     at: int,
     expires_at: int | None = None,
+    last4: str | None = None,
+    actor: str = "hub",
 ) -> TokenRow:
-    """Let whoever shows the token with this SHA-256 in as the device.
+    """Let whoever shows the token with this SHA-256 in as the device. Those that ended a month ago go.
 
     Raises:
         Conflict: there is no such device, or the hash is known already.
     """
-    row = {"id": id, "device_id": device_id, "token_hash": token_hash}
+    c.execute(PRUNE_TOKENS, {"before": at - TOKENS_KEPT_MS})
+    row = {"id": id, "device_id": device_id, "token_hash": token_hash, "last4": last4, "created_by": actor}
     c.execute(sa.insert(device_tokens), row | {"created_at": at, "expires_at": expires_at})
-    return TokenRow(*c.execute(TOKEN, {"token": id}).one())
+    made = _token(c.execute(TOKEN, {"token": id}).one())
+    detail = {"device": made.device_name, "expires_at": expires_at}
+    audit.append(c, at=at, actor=actor, event="token.created", subject=id, detail=detail)
+    return made
 
 
 def find_token(c: sa.Connection, token_hash: bytes) -> TokenOwner | None:
@@ -187,15 +268,39 @@ def find_token(c: sa.Connection, token_hash: bytes) -> TokenOwner | None:
     return None if row is None else TokenOwner(*row)
 
 
-def list_tokens(c: sa.Connection) -> list[TokenRow]:
-    """Every token, revoked ones too, oldest first."""
-    ordered = TOKENS.order_by(device_tokens.c.created_at, device_tokens.c.id)
-    return [TokenRow(*row) for row in c.execute(ordered)]
+def find_token_by_id(c: sa.Connection, id: TokenId) -> TokenRow | None:
+    """The token of that id, revoked or not."""
+    row = c.execute(TOKEN, {"token": id}).one_or_none()
+    return None if row is None else _token(row)
 
 
-def revoke_token(c: sa.Connection, id: TokenId, at: int) -> bool:
+def count_tokens(c: sa.Connection, at: int, *, user_id: UserId | None = None) -> int:
+    """How many tokens of devices open something at this moment: of everybody's, or of one user's."""
+    if user_id is None:
+        return int(c.execute(COUNT_TOKENS, {"now": at}).scalar_one())
+    return int(c.execute(COUNT_TOKENS_OF_USER, {"now": at, "user": user_id}).scalar_one())
+
+
+def list_tokens(
+    c: sa.Connection, *, user_id: UserId | None = None, device_id: DeviceId | None = None
+) -> list[TokenRow]:
+    """Tokens, revoked ones too, oldest first: of every device, of one user's, or of one device."""
+    mine = sa.true() if user_id is None else devices.c.user_id == user_id
+    its = sa.true() if device_id is None else devices.c.id == device_id
+    ordered = TOKENS.where(mine, its).order_by(device_tokens.c.created_at, device_tokens.c.id)
+    return [_token(row) for row in c.execute(ordered)]
+
+
+def revoke_token(c: sa.Connection, id: TokenId, at: int, *, actor: str = "hub") -> bool:
     """Let nobody in by this token any more; whether it counted until now."""
-    return c.execute(REVOKE_TOKEN, {"token": id, "now": at}).rowcount > 0
+    revoked = c.execute(REVOKE_TOKEN, {"token": id, "now": at}).rowcount > 0
+    if revoked:
+        audit.append(c, at=at, actor=actor, event="token.revoked", subject=id)
+    return revoked
+
+
+def _token(row: Any) -> TokenRow:
+    return TokenRow(*row)
 
 
 OPEN_SESSION = (

@@ -62,6 +62,15 @@ ROWS_OF_AGENT = (
     .order_by(schedule_fires.c.fire_at.desc(), schedule_fires.c.schedule_id)
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
+ROWS_OF_AGENT_AFTER = ROWS_OF_AGENT.where(
+    sa.or_(
+        schedule_fires.c.fire_at < sa.bindparam("before"),
+        sa.and_(
+            schedule_fires.c.fire_at == sa.bindparam("before"),
+            schedule_fires.c.schedule_id > sa.bindparam("beyond"),
+        ),
+    )
+)
 ROWS_WITHIN = ROWS.where(
     schedule_fires.c.schedule_id == sa.bindparam("schedule"),
     schedule_fires.c.fire_at >= sa.bindparam("first"),
@@ -83,9 +92,19 @@ MISSED = (
 )
 
 
-def list_fires(c: sa.Connection, agent_id: AgentId, limit: int) -> list[FireRow]:
-    """What was decided about an agent's fires, the newest first."""
-    return [FireRow(*row) for row in c.execute(ROWS_OF_AGENT, {"agent": agent_id, "most": limit})]
+def list_fires(
+    c: sa.Connection, agent_id: AgentId, limit: int, *, after: tuple[int, str] | None = None
+) -> list[FireRow]:
+    """What was decided about an agent's fires, the newest first.
+
+    Args:
+        after: the time of a fire and its schedule; only what follows it in this order.
+    """
+    if after is None:
+        return [FireRow(*row) for row in c.execute(ROWS_OF_AGENT, {"agent": agent_id, "most": limit})]
+    at, schedule_id = after
+    beyond = {"agent": agent_id, "most": limit, "before": at, "beyond": schedule_id}
+    return [FireRow(*row) for row in c.execute(ROWS_OF_AGENT_AFTER, beyond)]
 
 
 def fires_within(c: sa.Connection, schedule_id: str, first_at: int, last_at: int) -> list[FireRow]:

@@ -27,6 +27,7 @@ HUB_ID = sa.select(hub.c.value).where(hub.c.key == "hub_id")
 BOOT = sa.select(
     nodes.c.id, nodes.c.boot_id, nodes.c.started_at, nodes.c.boots_10min, nodes.c.stopped_at
 ).where(nodes.c.id == sa.bindparam("node"))
+TOUCH = sa.select(sa.literal(1))
 BOOT_AGAIN = (
     sa.update(nodes)
     .where(nodes.c.id == sa.bindparam("node"))
@@ -71,3 +72,8 @@ def begin_boot(
 def end_boot(c: sa.Connection, node_id: NodeId, boot_id: BootId, at: int) -> None:
     """The node stops in good order."""
     c.execute(STOP, {"node": node_id, "boot": boot_id, "now": at})
+
+
+def touch(c: sa.Connection) -> None:
+    """An answer of the database, and nothing else: for who wants to know whether it works."""
+    c.execute(TOUCH)

@@ -70,7 +70,7 @@ def upgrade_tables(c: sa.Connection, *, where: str) -> None:
     if c.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE keeps the others out
         c.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
     known = revisions()
-    current = _current(c)
+    current = revision_in(c)
     if current == known[-1]:
         return
     if current is not None and current not in known:
@@ -89,7 +89,28 @@ def upgrade_tables(c: sa.Connection, *, where: str) -> None:
         raise Unavailable(f"the database {where} cannot be migrated: {len(broken)} rows refer to nothing")
 
 
-def _current(connection: sa.Connection) -> str | None:
-    if not sa.inspect(connection).has_table("alembic_version"):
+def revision_in(c: sa.Connection) -> str | None:
+    """The revision of the tables that are there; ``None``: there are none."""
+    if not sa.inspect(c).has_table("alembic_version"):
         return None
-    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
+    return c.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
+
+
+def current_revision(path: Path) -> str | None:
+    """The revision of the tables in the file *path*; ``None`` where there are none, or no file.
+
+    Nothing is changed, and a hub may have it open.
+
+    Raises:
+        Busy, Unavailable: it cannot be read.
+    """
+    if not path.exists():
+        return None
+    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
+    try:
+        with engine.connect() as connection:
+            return revision_in(connection)
+    except sa.exc.DBAPIError as error:
+        if (ours := translated(error)) is error:
+            raise
+        raise ours from error

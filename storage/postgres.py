@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from storage.address import shown
 from storage.database import Unavailable, sqlstate, translated
-from storage.migrate import upgrade_tables
+from storage.migrate import revision_in, upgrade_tables
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -186,11 +186,26 @@ def _check_driver() -> None:
         ) from error
 
 
+async def current_revision(url: str) -> str | None:
+    """The revision of the tables at *url*, or ``None`` where there are none. Nothing is changed.
+
+    Raises:
+        Busy, Unavailable: see ``open_postgres``.
+    """
+    _check_driver()
+    return await _run_once(url, revision_in)
+
+
 async def _migrate(url: str) -> None:
+    await _run_once(url, partial(upgrade_tables, where=shown(url)))
+
+
+async def _run_once(url: str, fn: Callable[[sa.Connection], T]) -> T:
+    """Over a connection of its own, in one transaction that may take as long as a migration."""
     engine = _engine(url, MIGRATION, poolclass=sa.NullPool)
     try:
         async with engine.begin() as connection:
-            await connection.run_sync(partial(upgrade_tables, where=shown(url)))
+            return await connection.run_sync(fn)
     except (sa.exc.DBAPIError, OSError) as error:
         ours = _ours(error)
         if ours is error:

@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import AgentId, BootId, DeviceId, RunId
+from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import PauseReason, RunOutcome, RunState
 from storage.columns import in_parts
 from storage.schema import EXECUTING, agents, run_state_history, runs
@@ -130,6 +130,7 @@ RUN_BY_ID = RUNS.where(runs.c.id == sa.bindparam("run"))
 RUNS_BY_ID = RUNS.where(runs.c.id.in_(sa.bindparam("runs", expanding=True)))
 RUNS_BY_END = (
     sa.select(runs.c.id)
+    .join_from(runs, agents)
     .where(runs.c.id.endswith(sa.bindparam("end"), autoescape=False))
     .order_by(runs.c.id)
     .limit(sa.bindparam("most", type_=sa.Integer))
@@ -156,9 +157,9 @@ def get_run(c: sa.Connection, id: RunId) -> RunRow:
     return run
 
 
-def find_run(c: sa.Connection, id: RunId) -> RunRow | None:
-    """The run, if there is one."""
-    row = c.execute(RUN_BY_ID, {"run": id}).one_or_none()
+def find_run(c: sa.Connection, id: RunId, *, user_id: UserId | None = None) -> RunRow | None:
+    """The run, if there is one; with *user_id*, only if an agent of this user's made it."""
+    row = c.execute(_of_user(RUN_BY_ID, user_id), {"run": id}).one_or_none()
     return None if row is None else _run(row)
 
 
@@ -167,9 +168,12 @@ def find_runs(c: sa.Connection, ids: Sequence[RunId]) -> list[RunRow]:
     return [_run(row) for part in in_parts(ids) for row in c.execute(RUNS_BY_ID, {"runs": part})]
 
 
-def runs_ending_in(c: sa.Connection, end: str, *, most: int = 2) -> list[RunId]:
+def runs_ending_in(
+    c: sa.Connection, end: str, *, most: int = 2, user_id: UserId | None = None
+) -> list[RunId]:
     """Runs whose id ends so; two tell that it is not enough. Looks at every id. *end* has no wildcards."""
-    return [RunId(found) for found in c.execute(RUNS_BY_END, {"end": end, "most": most}).scalars()]
+    query = _of_user(RUNS_BY_END, user_id)
+    return [RunId(found) for found in c.execute(query, {"end": end, "most": most}).scalars()]
 
 
 def list_runs(
@@ -177,12 +181,13 @@ def list_runs(
     *,
     agent_id: AgentId | None = None,
     device_id: DeviceId | None = None,
+    user_id: UserId | None = None,
     states: Collection[RunState] | None = None,
     limit: int = 50,
     before_id: RunId | None = None,
 ) -> list[RunRow]:
     """Runs, the newest id first; the next page is what comes before the last id of this one."""
-    query = RUNS.order_by(runs.c.id.desc()).limit(limit)
+    query = _of_user(RUNS, user_id).order_by(runs.c.id.desc()).limit(limit)
     if agent_id is not None:
         query = query.where(runs.c.agent_id == agent_id)
     if device_id is not None:
@@ -194,9 +199,10 @@ def list_runs(
     return [_run(row) for row in c.execute(query)]
 
 
-def count_runs(c: sa.Connection) -> dict[RunState, int]:
-    """How many runs are in each state; a state without runs is missing."""
-    return {row.state: row.runs for row in c.execute(RUN_COUNTS)}
+def count_runs(c: sa.Connection, *, user_id: UserId | None = None) -> dict[RunState, int]:
+    """How many runs, of all users or of one, are in each state; a state without runs is missing."""
+    counts = RUN_COUNTS if user_id is None else _of_user(RUN_COUNTS.join_from(runs, agents), user_id)
+    return {row.state: row.runs for row in c.execute(counts)}
 
 
 def count_executing(
@@ -214,6 +220,11 @@ def count_executing(
 def run_history(c: sa.Connection, run_id: RunId) -> list[RunMove]:
     """Every move of the run, oldest first; the first one made it."""
     return [RunMove(*row) for row in c.execute(HISTORY, {"run": run_id})]
+
+
+def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
+    """Of *query*, which joins the agents, what belongs to one user; None: all of it."""
+    return query if user_id is None else query.where(agents.c.user_id == user_id)
 
 
 def _run(row: Any) -> RunRow:

@@ -21,6 +21,7 @@ class RunWait(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         recovery_at: when an exhausted agent is asked again, if anybody knows.
         is_online: whether the device is connected, at whichever node.
+        is_revoked: the device is let in no more.
         last_seen_at: of the device; ``None`` where it never connected.
         follows: another run of the same schedule is under way, and this one does not run beside it.
         of_agent, on_device, on_hub: how many runs execute.
@@ -34,6 +35,7 @@ class RunWait(msgspec.Struct, frozen=True, kw_only=True):
     health: str
     device_name: str | None
     is_online: bool
+    is_revoked: bool
     last_seen_at: int | None
     per_agent: int
     follows: bool
@@ -42,7 +44,7 @@ class RunWait(msgspec.Struct, frozen=True, kw_only=True):
     on_hub: int
 
 
-FLAGS = ("is_online", "follows")  # computed, so that SQLite answers 0 or 1
+FLAGS = ("is_online", "is_revoked", "follows")  # computed, so that SQLite answers 0 or 1
 _other = runs.alias("other")
 _executing = sa.select(sa.func.count()).where(sa.text("other." + schema.EXECUTING)).select_from(_other)
 WAITS = (
@@ -55,6 +57,7 @@ WAITS = (
         agent_states.c.health,
         devices.c.name.label("device_name"),
         (sa.func.coalesce(devices.c.connectivity, "offline") == "online").label("is_online"),
+        devices.c.revoked_at.is_not(None).label("is_revoked"),
         devices.c.last_seen_at,
         agents.c.max_concurrent_runs.label("per_agent"),
         sa.and_(sa.func.coalesce(schema.schedules.c.overlap, "allow") != "allow", FOLLOWS).label("follows"),

@@ -48,6 +48,7 @@ from storage.run_rows import (
     run_history,
     runs_ending_in,
 )
+from storage.run_starts import TooManyWaiting, WaitingLimits, start_run
 from storage.run_waits import RunWait, waits_of
 
 __all__ = [
@@ -62,8 +63,10 @@ __all__ = [
     "RunWait",
     "StaleRun",
     "Swept",
+    "TooManyWaiting",
     "UnknownRun",
     "Usage",
+    "WaitingLimits",
     "awaited_devices",
     "cancel_orphans",
     "check_held",
@@ -94,6 +97,7 @@ __all__ = [
     "run_history",
     "runs_ending_in",
     "runs_to_cancel",
+    "start_run",
     "sweep",
     "take_back",
     "waits_of",

@@ -73,8 +73,75 @@ device_tokens = _table(
     sa.Column("expires_at", Int),
     sa.Column("last_used_at", Int),
     sa.Column("revoked_at", Int),
+    sa.Column("last4", sa.Text),
+    sa.Column("created_by", sa.Text),
 )
 index("device_tokens_device", device_tokens.c.device_id)
+
+device_keys = _table(
+    "device_keys",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("device_id", "devices.id", ondelete="CASCADE"),
+    sa.Column("public_key", sa.LargeBinary, nullable=False),
+    number("created_at"),
+    sa.Column("last_used_at", Int),
+    sa.Column("revoked_at", Int),
+    sa.Column("rotated_to", sa.Text),
+)
+index("device_keys_device", device_keys.c.device_id)
+
+pairings = _table(
+    "pairings",
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("code_hash", sa.LargeBinary, nullable=False, unique=True),
+    text("key_id"),
+    sa.Column("public_key", sa.LargeBinary, nullable=False),
+    text("label", ""),
+    text("platform", ""),
+    text("network"),
+    text("connection_id"),
+    number("created_at"),
+    number("expires_at"),
+    sa.Column("decided_at", Int),
+    sa.Column("decision", sa.Text),
+    sa.Column("actor", sa.Text),
+    reference("device_id", "devices.id", ondelete="SET NULL", nullable=True),
+    one_of("decision", ("approved", "denied"), or_null=True),
+    sa.CheckConstraint("(decision IS NULL) = (decided_at IS NULL)", name="decided_at"),
+)
+index("pairings_expires", pairings.c.expires_at)
+
+invitations = _table(
+    "invitations",
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
+    reference("user_id", "users.id", ondelete="CASCADE"),
+    sa.Column("device_name", sa.Text),
+    number("uses_left"),
+    text("last4"),
+    text("created_by"),
+    number("created_at"),
+    number("expires_at"),
+    sa.Column("revoked_at", Int),
+    sa.CheckConstraint("uses_left >= 0", name="uses_left"),
+)
+
+operator_tokens = _table(
+    "operator_tokens",
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
+    text("name"),
+    text("role"),
+    doc("scopes", "[]"),
+    reference("user_id", "users.id", ondelete="CASCADE", nullable=True),
+    text("last4"),
+    text("created_by"),
+    number("created_at"),
+    number("expires_at"),
+    sa.Column("last_used_at", Int),
+    sa.Column("revoked_at", Int),
+    one_of("role", ("viewer", "operator", "admin")),
+)
 
 agents = _table(
     "agents",
@@ -478,3 +545,18 @@ idempotency_keys = _table(
     rowid=False,
 )
 index("idempotency_keys_created", idempotency_keys.c.created_at)
+
+audit_log = _table(
+    "audit_log",
+    sa.Column("seq", Int, primary_key=True, autoincrement=False),
+    number("at"),
+    text("actor"),
+    text("event"),
+    sa.Column("subject", sa.Text),
+    text("outcome"),
+    text("detail"),  # canonical JSON, as it was hashed: a JSON type would spell it anew
+    sa.Column("prev_hash", sa.LargeBinary, nullable=False),
+    sa.Column("hash", sa.LargeBinary, nullable=False),
+    one_of("outcome", ("done", "refused")),
+)
+index("audit_log_at", audit_log.c.at)

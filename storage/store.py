@@ -8,10 +8,8 @@ Functions of the modules below are handed to ``store.read`` and ``store.write``:
 Each call is one transaction; see ``storage.database`` for what it promises.
 """
 
-import fcntl
-import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -22,28 +20,58 @@ from storage import (
     activity,
     agent_states,
     agents,
+    audit,
     backfills,
+    backup,
+    declaring,
+    device_keys,
     devices,
     fires,
     idempotency,
     identity,
+    invitations,
     leases,
+    operator_tokens,
     outbox,
+    owners,
+    pairings,
     retention,
+    revocations,
     runs,
     schedules,
+    size,
+    successors,
+    users,
 )
 from storage.activity import Activity
-from storage.address import SERVER, SQLITE, shown
+from storage.address import SERVER, shown
 from storage.agents import AgentRow, DeclaredAgent, NameTaken, Reconciled, UnknownAgent
+from storage.audit import AuditRow, Entry
 from storage.backfills import BackfillPlan, BackfillSight
+from storage.backup import BackupRefused, Manifest
 from storage.database import Busy, Conflict, Database, FromTheFuture, StorageError, Unavailable
-from storage.devices import DeviceRow, TokenOwner, TokenRevoked, TokenRow, UnknownDevice
+from storage.database_file import file_of, held_alone
+from storage.device_keys import KeyOwner, KeyRevoked, KeyRow, RotatedTooSoon
+from storage.devices import DeviceNameTaken, DeviceRow, TokenOwner, TokenRevoked, TokenRow, UnknownDevice
 from storage.fires import Covered, Decided, FireDecision, FireRow, FreshRun
+from storage.idempotency import KeptAnswer
+from storage.invitations import BadInvitation, InvitationRow
 from storage.leases import LostLease, Term
+from storage.measured import MeasuredDatabase
 from storage.migrate import upgrade
+from storage.operator_tokens import OperatorTokenRow
 from storage.outbox import OpenCall, PlannedCall, StillOpen, UnitPlan, UnitRow
 from storage.overlap import QueueLimits
+from storage.pairings import (
+    Asked,
+    PairingAsk,
+    PairingChanged,
+    PairingRow,
+    TooManyPairings,
+    UnknownPairing,
+)
+from storage.restore import Restored, restore
+from storage.revocations import Revocation
 from storage.runs import (
     AttemptsSpent,
     Gates,
@@ -69,46 +97,71 @@ from storage.schedules import (
 )
 from storage.schema import metadata
 from storage.sessions import session_name
+from storage.size import DatabaseSize
 from storage.sqlite import machine_now_ms, open_sqlite
+from storage.standing import Standing, standing_of
+from storage.users import UnknownUser, UserOwnsThings, UserRow, UserTaken
 
 __all__ = [
     "Activity",
     "Agenda",
     "AgentRow",
+    "Asked",
     "AttemptsSpent",
+    "AuditRow",
     "BackfillPlan",
     "BackfillSight",
+    "BackupRefused",
+    "BadInvitation",
     "Busy",
     "Conflict",
     "Covered",
     "Database",
+    "DatabaseSize",
     "Decided",
     "DeclaredAgent",
     "DeclaredSchedule",
+    "DeviceNameTaken",
     "DeviceRow",
     "DueSchedule",
+    "Entry",
     "FireDecision",
     "FireRow",
     "FreshRun",
     "FromTheFuture",
     "Gates",
     "HeldRun",
+    "InvitationRow",
+    "KeptAnswer",
+    "KeyOwner",
+    "KeyRevoked",
+    "KeyRow",
     "LostLease",
+    "Manifest",
+    "MeasuredDatabase",
     "NameTaken",
     "NextFire",
     "OpenCall",
     "OpenWork",
+    "OperatorTokenRow",
+    "PairingAsk",
+    "PairingChanged",
+    "PairingRow",
     "Passed",
     "PlannedCall",
     "QueueLimits",
     "Reconciled",
     "Recovered",
+    "Restored",
+    "Revocation",
+    "RotatedTooSoon",
     "RunError",
     "RunMove",
     "RunRow",
     "RunWait",
     "ScheduleRow",
     "StaleRun",
+    "Standing",
     "StillOpen",
     "StorageError",
     "Store",
@@ -116,29 +169,51 @@ __all__ = [
     "TokenOwner",
     "TokenRevoked",
     "TokenRow",
+    "TooManyPairings",
     "Unavailable",
     "UnitPlan",
     "UnitRow",
     "UnknownAgent",
     "UnknownDevice",
+    "UnknownPairing",
     "UnknownRun",
     "UnknownSchedule",
+    "UnknownUser",
     "Usage",
+    "UserOwnsThings",
+    "UserRow",
+    "UserTaken",
     "activity",
     "agent_states",
     "agents",
+    "audit",
     "backfills",
+    "backup",
+    "declaring",
+    "device_keys",
     "devices",
+    "file_of",
     "fires",
+    "held_alone",
     "idempotency",
     "identity",
+    "invitations",
     "leases",
     "open_store",
+    "operator_tokens",
     "outbox",
+    "owners",
+    "pairings",
+    "restore",
     "retention",
+    "revocations",
     "runs",
     "schedules",
     "shown",
+    "size",
+    "standing_of",
+    "successors",
+    "users",
 ]
 
 Store: TypeAlias = Database
@@ -175,58 +250,14 @@ async def open_store(
         async with open_postgres(url, session=session) as server:
             yield server
         return
-    path = _path_of(url, base)
+    path = file_of(url, base)
     clock = now_ms or machine_now_ms
     if path is None:
         async with open_sqlite(None, now_ms=clock) as database:
             await database.write(metadata.create_all)
             yield database
     else:
-        with _held_alone(path):
+        with held_alone(path):
             await anyio.to_thread.run_sync(upgrade, path)
             async with open_sqlite(path, now_ms=clock) as database:
                 yield database
-
-
-def _path_of(url: str, base: Path | None) -> Path | None:
-    """The file that *url* names, or ``None`` for a database in memory."""
-    if not url.startswith(SQLITE):
-        # Not repeated: what was meant as the address of a server may have a password in it.
-        raise Unavailable(
-            "the database is of a kind this hub does not know; write sqlite:///hub.db"
-            " or postgresql://user@host/name"
-        )
-    name = url.removeprefix(SQLITE)
-    if name in ("", "/:memory:"):
-        return None
-    if not name.startswith("/") or name == "/":
-        raise Unavailable(f"the database {url!r} names no file; write sqlite:///hub.db")
-    return ((base or Path.cwd()) / name[1:]).resolve()
-
-
-@contextmanager
-def _held_alone(path: Path) -> Iterator[None]:
-    """Keep every other hub off the file, until the block is left or the process dies.
-
-    A lock on a file beside it: SQLite's own locks come and go with transactions.
-    """
-    lock = path.with_name(path.name + ".lock")
-    try:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise Unavailable(f"cannot open the database {path}: {error.strerror} ({lock})") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.read(handle, 32).decode("ascii", "replace").strip() or "unknown"
-        os.close(handle)
-        raise Busy(
-            f"another hub (process {holder}) has the database {path} open; stop it first,"
-            " or give this one a folder of its own with --state DIR"
-        ) from None
-    try:
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(handle)  # the lock goes with it; the file stays, so that nobody locks one that was removed

@@ -9,25 +9,42 @@ from collections.abc import Sequence
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.log import Channel
 from protocol.ids import UserId
-from storage.store import DeclaredAgent, Reconciled, Store, activity, agents, runs
+from storage.store import DeclaredAgent, Entry, Reconciled, Store, activity, agents, declaring, users
 
 log = Channel(__name__)
 
 
 async def reconcile(
-    store: Store, declared: Sequence[DeclaredAgent], *, user_id: UserId, clock: Clock, ids: IdFactory
+    store: Store,
+    declared: Sequence[DeclaredAgent],
+    *,
+    user_id: UserId,
+    clock: Clock,
+    ids: IdFactory,
+    entry: Entry | None = None,
 ) -> Reconciled:
     """Bring the rows in line with *declared*, all or nothing.
 
+    Args:
+        entry: goes into the audit log with it.
+
     Raises:
-        Conflict: a name is used by an agent made over the API; nothing was changed.
+        NameTaken: a name is used by an agent made over the API; nothing was changed.
     """
     at = epoch_ms(clock.now())
-    # One id for the agent, one for its device, one for its schedule, should they be new.
-    fresh = [ids.fresh() for _ in range(3 * len(declared))]
-    done = await store.write(
-        agents.reconcile_declared, user_id=user_id, declared=list(declared), at=at, fresh_ids=fresh
+    named = [agent.user_name for agent in declared if agent.user_name is not None]
+    for name in await store.read(users.not_made_yet, named):
+        log.warning("user.named_first", user=name)
+    fresh = [ids.fresh() for _ in range(agents.IDS_PER_AGENT * len(declared))]
+    taken_up = await store.write(
+        declaring.take_up,
+        user_id=user_id,
+        declared=list(declared),
+        at=at,
+        fresh_ids=fresh,
+        entry=entry,
     )
+    done = taken_up.agents
     log.info(
         "agents.reconciled",
         created=len(done.created),
@@ -35,6 +52,10 @@ async def reconcile(
         revived=len(done.revived),
         archived=len(done.archived),
     )
+    for run_id in taken_up.followed:
+        log.info("run.followed", run_id=run_id)
+    for run_id in taken_up.orphaned:
+        log.info("run.orphaned", run_id=run_id)
     for happened, names in (
         ("created", done.created),
         ("updated", done.updated),
@@ -48,11 +69,6 @@ async def reconcile(
                 at=at,
                 event_type=f"agent.{happened}",
                 message=f"Agent {name} was {happened} from hub.toml",
-                actor="hub.toml",
+                actor=declaring.ACTOR,
             )
-    for run_id in await store.write(runs.follow_agents, at, actor="hub.toml"):
-        log.info("run.followed", run_id=run_id)
-    reason = "the agent is no longer declared"
-    for run_id in await store.write(runs.cancel_orphans, reason, at, actor="hub.toml"):
-        log.info("run.orphaned", run_id=run_id)
     return done

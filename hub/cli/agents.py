@@ -12,7 +12,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import ListByDefault, json_option, state_option
+from hub.cli.options import ListByDefault, hub_option, json_option
 from hub.cli.talk import talk
 
 DECISIONS_TOLD = 10
@@ -26,7 +26,7 @@ def agents() -> None:
 
 @agents.command("ls")
 @click.argument("name", required=False)
-@state_option
+@hub_option
 @json_option
 def list_agents(name: str | None, state: Path, as_json: bool) -> None:
     """The agents, or one of them."""
@@ -34,15 +34,16 @@ def list_agents(name: str | None, state: Path, as_json: bool) -> None:
         _show(name, state, as_json=as_json)
         return
     with talk(state) as hub:
-        told = hub.get("/v1/agents")
+        told = hub.get_all("/v1/agents", "agents")
     if as_json:
         show.print_json("agents", told)
         return
+    of_several = len({agent["user"] for agent in told["agents"]}) > 1
     show.print_table(
         ("agent", "device", "connected", "schedule", show.in_zone("next"), show.in_zone("last run")),
         (
             (
-                agent["name"],
+                f"{agent['name']} ({agent['user']})" if of_several else agent["name"],
                 agent["device"],
                 agent["device_connected"],
                 agent["schedule"],
@@ -58,7 +59,7 @@ def list_agents(name: str | None, state: Path, as_json: bool) -> None:
 
 @agents.command("show")
 @click.argument("name")
-@state_option
+@hub_option
 @json_option
 def show_agent(name: str, state: Path, as_json: bool) -> None:
     """One agent: what it reads, when it runs, how it went last."""
@@ -67,7 +68,7 @@ def show_agent(name: str, state: Path, as_json: bool) -> None:
 
 @agents.command("next")
 @click.argument("name", required=False)
-@state_option
+@hub_option
 @json_option
 def next_fires(name: str | None, state: Path, as_json: bool) -> None:
     """The next five times at which each agent runs by itself.
@@ -75,7 +76,7 @@ def next_fires(name: str | None, state: Path, as_json: bool) -> None:
     Says where the clocks change that night. With NAME, also what became of its last fires.
     """
     with talk(state) as hub:
-        told = hub.get("/v1/agents")["agents"] if name is None else [hub.get(_path(name))]
+        told = hub.get_all("/v1/agents", "agents")["agents"] if name is None else [hub.get(_path(name))]
         fires = [] if name is None else hub.get(f"{_path(name)}/fires", limit=DECISIONS_TOLD)["fires"]
     if as_json:
         forecast = [{"agent": agent["name"], "schedules": agent["schedules"]} for agent in told]
@@ -94,7 +95,7 @@ def next_fires(name: str | None, state: Path, as_json: bool) -> None:
 
 @agents.command("pause")
 @click.argument("name")
-@state_option
+@hub_option
 @json_option
 def pause(name: str, state: Path, as_json: bool) -> None:
     """Start no run of an agent. One that executes goes on to its end."""
@@ -109,7 +110,7 @@ def pause(name: str, state: Path, as_json: bool) -> None:
 @agents.command("resume")
 @click.argument("name")
 @click.option("--catch-up", is_flag=True, help="Make up for what its paused schedules passed over.")
-@state_option
+@hub_option
 @json_option
 def resume(name: str, catch_up: bool, state: Path, as_json: bool) -> None:
     """Let an agent work again, and its schedules fire again.
@@ -133,7 +134,7 @@ def resume(name: str, catch_up: bool, state: Path, as_json: bool) -> None:
     "--to", "last", required=True, metavar="TIME", help="The same; a date alone is all of that day."
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@state_option
+@hub_option
 @json_option
 def backfill(name: str, first: str, last: str, yes: bool, state: Path, as_json: bool) -> None:
     """Make up for fires of the past: a run for each that had none, one after the other.
@@ -176,6 +177,7 @@ def _show(name: str, state: Path, *, as_json: bool) -> None:
     show.print_facts(
         {
             "agent": agent["name"],
+            "user": agent["user"],
             "device": agent["device"],
             "connected": agent["device_connected"],
             "paths": agent["paths"],

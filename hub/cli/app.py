@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import click
 
 from hub.cli.failure import as_failure
+from hub.cli.options import token_file_option, url_option, user_option
 
 
 class _Command(NamedTuple):
@@ -18,15 +19,30 @@ class _Command(NamedTuple):
 COMMANDS = {
     "init": _Command("daemon", "Write a commented hub.toml and make the state folder."),
     "serve": _Command("daemon", "Run the hub in the foreground."),
-    "check": _Command("config", "Check a settings file, all of it at once."),
+    "check": _Command("check", "Check a settings file, all of it at once."),
+    "reload": _Command("check", "Let the running hub take up its settings file."),
+    "config": _Command("config", "Show the settings, and change them in the file."),
+    "schema": _Command("check", "Print the JSON Schema of the settings file."),
     "demo": _Command("daemon", "Show the main job end to end, with a model on this machine."),
     "status": _Command("service", "Show the running hub on one screen."),
-    "devices": _Command("devices", "List the devices that are known."),
+    "devices": _Command("devices", "List the devices that are known, show one, rename it, throw it out."),
+    "pair": _Command("pair", "Let devices in: by the code that one shows, or by an invitation."),
+    "users": _Command("users", "List the users, who own devices and agents; make or remove one."),
     "agents": _Command("agents", "List the agents, show one, say when they run, pause them."),
     "run": _Command("run", "Start a run of an agent."),
     "runs": _Command("runs", "List runs, show one, stop it or let it go on."),
-    "token": _Command("service", "Make, list and revoke the tokens of devices."),
-    "connect": _Command("daemon", "Be a device: share folders, keep what is found in them."),
+    "token": _Command("token", "Make, list and revoke the tokens of devices and of operators."),
+    "doctor": _Command("doctor", "Say what a person should see to, and what to do about it."),
+    "audit": _Command("audit", "Show who changed what, and check that nobody changed that."),
+    "routes": _Command("routes", "Show what may be asked of a hub, and which roles may."),
+    "drain": _Command("upkeep", "Stop the running hub in good order."),
+    "backup": _Command("upkeep", "Back the hub up into one new file, or check one."),
+    "restore": _Command("upkeep", "Put a backup in the place of the hub's state."),
+    "migrate": _Command("upkeep", "Bring the database to this release's tables."),
+    "install-unit": _Command("units", "Install the hub as a service of systemd."),
+    "logs": _Command("logs", "Show the last events of the hub's log."),
+    "debug": _Command("debug", "Look inside a running hub, or pack what helps to find a fault."),
+    "connect": _Command("connect", "Be a device: share folders, keep what is found in them."),
 }
 
 
@@ -39,7 +55,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command = getattr(import_module(f"hub.cli.{COMMANDS[name].module}"), name)
+        command = getattr(import_module(f"hub.cli.{COMMANDS[name].module}"), name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
 
@@ -77,7 +93,10 @@ def _tell_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--state", metavar="DIR", help="The hub's state folder; every command takes it too.")
+@click.option("--state", metavar="DIR", help="The hub's state folder; the commands that use one take it too.")
+@url_option
+@token_file_option
+@user_option
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.option(
     "--version",
@@ -90,7 +109,7 @@ def _tell_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 def hub(state: str | None, debug: bool) -> None:
     """A hub for people's devices: agents read what they share and bring back what they find.
 
-    A first run: hub init, hub serve, hub token create, hub connect, hub run.
+    A first run: hub init, hub serve, hub connect, hub pair approve, hub run.
     """
 
 

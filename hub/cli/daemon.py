@@ -1,12 +1,10 @@
-"""Commands that start something: a hub, a device, a demonstration, a first settings file."""
+"""Commands that start something: a hub, a demonstration, a first settings file."""
 
-import os
-import platform
 import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Final
 
 import click
 
@@ -14,9 +12,8 @@ from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import json_option, state_folder, state_option
 
-_NAME = re.compile(r"^\w[\w.-]{0,63}$")  # as the hub's settings have it; it is also a file's name
-TOKEN_VARIABLE = "HUB_DEVICE_TOKEN"
 _ENDPOINT = re.compile(r'^kind = "openai".*?(?=^# chunk_tokens)', re.MULTILINE | re.DOTALL)
+SCHEMA: Final = "hub.schema.json"  # what the first line of the sample names
 _LOCAL = """\
 kind = "local"                      # the small model of the extra [local], served by the hub itself
 # timeout_s = 300.0                 # the longest silence while it thinks: one thread is slow
@@ -32,13 +29,17 @@ kind = "local"                      # the small model of the extra [local], serv
 def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
     """Write a commented hub.toml and make the state folder.
 
-    A file that is there already is never overwritten.
+    A file that is there already is never overwritten. Beside it comes a schema, by which
+    editors that know TOML check it.
     """
+    from hub.ops.schema import schema_text
+
     text = files("hub.cli").joinpath("sample.toml").read_text("utf-8")
     make_folder(state)
     try:
         with config.open("x", encoding="utf-8") as file:
             file.write(_ENDPOINT.sub(_LOCAL, text) if local else text)
+        config.with_name(SCHEMA).write_text(schema_text(), "utf-8")
     except FileExistsError as error:
         raise Failure(
             f"{config} is there already, and was left as it is",
@@ -51,36 +52,57 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
         show.print_json("init", {"config": str(config), "state": str(state)})
         return
     show.say(f"wrote {config}; the hub's state is kept in {state}")
-    show.say(f"next: edit {config}, then: hub serve --config {config}")
+    where = "" if state == state_folder() else f" --state {state}"
+    show.say(f"next: edit {config}, then: hub serve --config {config}{where}")
 
 
 @click.command()
 @click.option("--config", type=click.Path(path_type=Path), default="hub.toml", show_default=True)
+@click.option(
+    "--set",
+    "given",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Goes before the file and the environment, as in limits.runs=9; may be given several times.",
+)
+@click.option("--strict-start", is_flag=True, help="With a broken file, do not start on what was good last.")
 @state_option
 @click.pass_context
-def serve(ctx: click.Context, config: Path, state: Path) -> None:
+def serve(ctx: click.Context, config: Path, given: tuple[str, ...], strict_start: bool, state: Path) -> None:
     """Run the hub in the foreground.
 
-    SIGTERM or Ctrl-C ends it in good order, a second one at once.
+    SIGTERM or Ctrl-C ends it in good order, a second one at once. An edit of the settings
+    file is taken up by itself; with a broken one the hub starts on what was good last.
     """
+    from hub.ops.overrides import NotAnOverride, on_command_line
     from hub.ops.problems import SettingsInvalid
-    from hub.ops.settings import load_settings
+    from hub.ops.settings_file import SettingsFile, open_settings
 
     try:
-        settings = load_settings(config)
+        opened = open_settings(
+            SettingsFile(config, tuple(on_command_line(given))), state, strict=strict_start
+        )
+    except NotAnOverride as error:
+        raise Failure(str(error), Exit.USAGE) from error
     except SettingsInvalid as error:
         for problem in error.problems:
             show.say(str(problem))
         ctx.exit(Exit.SETTINGS)
+    for problem in opened.refused:
+        show.say(str(problem))
+    if opened.refused:
+        show.say(f"{config} is broken: starting with the settings that were good last")
     make_folder(state)
 
     from hub.daemon import run  # only now: what it imports takes a second
 
-    def announce(listeners: Mapping[str, str]) -> None:
-        where = ", ".join(f"{name} {address}" for name, address in listeners.items())
-        show.say(f"hub {settings.hub.name} is ready: {where}. Look at it: hub status --state {state}")
+    name = opened.settings.hub.name
 
-    ctx.exit(run(settings, state, on_ready=announce))
+    def announce(listeners: Mapping[str, str]) -> None:
+        where = ", ".join(f"{what} {address}" for what, address in listeners.items())
+        show.say(f"hub {name} is ready: {where}. Look at it: hub status --state {state}")
+
+    ctx.exit(run(opened, state, on_ready=announce))
 
 
 @click.command()
@@ -103,70 +125,6 @@ def demo(ctx: click.Context, folder: Path) -> None:
     ctx.exit(run_demo(folder))
 
 
-@click.command()
-@click.argument("url")
-@click.option(
-    "--root",
-    "roots",
-    multiple=True,
-    required=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="A folder to share; may be given several times.",
-)
-@click.option(
-    "--db",
-    type=click.Path(path_type=Path),
-    help="The device's database [default: NAME.db in its state folder].",
-)
-@click.option("--name", help="What people call this device [default: this machine's name].")
-@click.option(
-    "--token-file",
-    type=click.Path(path_type=Path),
-    help=f"The file with the device's token [default: ${TOKEN_VARIABLE}].",
-)
-@click.option("--codec", type=click.Choice(["json", "msgpack"]), default="json", show_default=True)
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="warning",
-    show_default=True,
-)
-@click.pass_context
-def connect(
-    ctx: click.Context,
-    url: str,
-    roots: tuple[Path, ...],
-    db: Path | None,
-    name: str | None,
-    token_file: Path | None,
-    codec: Literal["json", "msgpack"],
-    log_level: str,
-) -> None:
-    """Be a device: share folders, keep what is found in them.
-
-    Connects to the hub at URL, as in ws://127.0.0.1:8770, and comes back whenever the
-    connection ends.
-    """
-    name = name or re.sub(r"[^\w.-]", "-", platform.node()).strip("-.") or "device"
-    if not _NAME.match(name):
-        told = "use letters, digits, _ . and -, at most 64"
-        raise Failure(f"{name!r} is no name for a device", Exit.USAGE, next_step=told)
-    token = _token(token_file)
-    db = db or state_folder(ctx.find_root().params.get("state")) / "devices" / f"{name}.db"
-    make_folder(db.parent)
-
-    from hub.device.app import DeviceOptions, run_device
-    from hub.log import open_log
-
-    open_log(log_level)
-    ctx.exit(
-        run_device(
-            DeviceOptions(url=url, roots=list(roots), db=db, name=name, token=token, codec=codec),
-            on_status=show.say,
-        )
-    )
-
-
 def make_folder(path: Path) -> None:
     """Make a folder for this user alone. Raises Failure when that cannot be."""
     try:
@@ -177,23 +135,3 @@ def make_folder(path: Path) -> None:
             Exit.CANNOT_CREATE,
             next_step="choose another one: --state DIR",
         ) from error
-
-
-def _token(file: Path | None) -> str | Path:
-    """The device's token, or the file it is in. Never an argument: everybody on a machine can read those."""
-    if file is not None:
-        try:
-            token = file.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise Failure(f"cannot read {file}: {error}", Exit.NOT_PERMITTED) from error
-        if file.stat().st_mode & 0o077:
-            show.say(f"warning: others may read {file}; chmod 600 {file}")
-    else:
-        token = os.environ.get(TOKEN_VARIABLE, "").strip()
-    if not token:
-        raise Failure(
-            "a device needs a token",
-            Exit.USAGE,
-            next_step="make one on the hub's machine: hub token create --device NAME > FILE",
-        )
-    return file or token

@@ -1,35 +1,154 @@
 """Commands on devices."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.parse import quote
 
 import click
 
 from hub.cli import show
-from hub.cli.options import json_option, state_option
-from hub.cli.talk import talk
+from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.talk import Talk, talk
+
+PATH: Final = "/v1/devices"
+INDENT: Final = 7  # as wide as the longest kind of what opens a device, and a gap
+ABOUT_THE_STREAM: Final = ("open", "reset")  # what was there before is to be read now
 
 
-@click.command()
-@state_option
+@click.group(cls=ListByDefault)
+def devices() -> None:
+    """List the devices that are known, show one, rename it, throw it out."""
+
+
+@devices.command("ls")
+@click.option("--all", "and_revoked", is_flag=True, help="Those that were revoked too.")
+@click.option("--watch", is_flag=True, help="Show them anew whenever one comes or goes.")
+@hub_option
 @json_option
-def devices(state: Path, as_json: bool) -> None:
-    """List the devices that are known."""
-    with talk(state) as hub:
-        told = hub.get("/v1/devices")
-    if as_json:
-        show.print_json("devices", told)
-        return
+def list_devices(and_revoked: bool, watch: bool, state: Path, as_json: bool) -> None:
+    """The devices that are known."""
+    with talk(state) as hub, suppress(KeyboardInterrupt):  # how a person ends watching
+        for told in _changes(hub) if watch else [hub.get_all(PATH, "devices")]:
+            if as_json:
+                show.print_json("devices", told, one_line=watch)
+                continue
+            if watch and sys.stdout.isatty():
+                click.clear()
+            _print_devices(told, and_revoked=and_revoked)
+
+
+def _changes(hub: Talk) -> Iterator[dict[str, Any]]:
+    """The devices now, and after each event about one."""
+    for event in hub.follow("/v1/events"):
+        if event["event"] in ABOUT_THE_STREAM or event["event"].startswith("device."):
+            yield hub.get_all(PATH, "devices")
+
+
+def _print_devices(told: Mapping[str, Any], *, and_revoked: bool) -> None:
+    listed = [device for device in told["devices"] if and_revoked or device["revoked_at"] is None]
     show.print_table(
-        ("device", "connected", "platform", "last seen"),
+        ("device", "user", "connected", "platform", "last seen"),
         (
-            (device["name"], device["connected"], device["platform"], _last_seen(device))
-            for device in told["devices"]
+            (device["name"], device["user"], device["connected"], device["platform"], _last_seen(device))
+            for device in listed
         ),
     )
-    if not told["devices"]:
-        show.say("no device is known yet; make a token for one: hub token create --device NAME")
+    if not listed:
+        show.say("no device is known yet; let one in: hub connect on the device, then hub pair")
+
+
+@devices.command("show")
+@click.argument("device")
+@hub_option
+@json_option
+def show_device(device: str, state: Path, as_json: bool) -> None:
+    """One device, by name or id: all that opens it, and the agents that read from it."""
+    with talk(state) as hub:
+        told = hub.get(_path(device))
+    if as_json:
+        show.print_json("device", told)
+        return
+    show.print_facts(
+        {
+            "device": told["name"],
+            "id": told["id"],
+            "user": told["user"],
+            "connected": told["connected"],
+            "last seen": _last_seen(told),
+            "platform": told["platform"],
+            "known since": show.moment(told["created_at"]),
+            **({"revoked": show.moment(told["revoked_at"])} if told["revoked_at"] else {}),
+            "can": told["capabilities"],
+            "agents": told["agents"],
+        }
+    )
+    ways = [("key", key["fingerprint"], key) for key in told["keys"]]
+    ways += [("token", f"{token['id']} (...{token['last4'] or '?'})", token) for token in told["tokens"]]
+    for kind, name, way in ways:
+        click.echo(f"\n{kind.ljust(INDENT)}{name}")  # a fingerprint leaves no room beside it
+        click.echo(" " * INDENT + ", ".join(_times(way)))
+
+
+@devices.command("rename")
+@click.argument("device")
+@click.argument("name")
+@hub_option
+@json_option
+def rename(device: str, name: str, state: Path, as_json: bool) -> None:
+    """Call a device NAME from now on. One that hub.toml names keeps its name."""
+    with talk(state) as hub:
+        told = hub.patch(_path(device), {"name": name})
+    if as_json:
+        show.print_json("device", told)
+    else:
+        show.say(f"{device} is called {told['name']} now")
+
+
+@devices.command("revoke")
+@click.argument("device")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@hub_option
+@json_option
+def revoke(device: str, yes: bool, state: Path, as_json: bool) -> None:
+    """Let a device in no more, for good; its connection is closed."""
+    with talk(state) as hub:
+        found = hub.get(_path(device))
+        if not yes:
+            show.confirm(f"let {found['name']} of {found['user']} in no more, for good?")
+        told = hub.post(f"{_path(found['id'])}/revoke")
+    if as_json:
+        show.print_json("device", told)
+    else:
+        show.say(f"{told['name']} is revoked; to let the same machine in again: hub connect ... --new-key")
+
+
+@devices.command("kick")
+@click.argument("device")
+@hub_option
+@json_option
+def kick(device: str, state: Path, as_json: bool) -> None:
+    """Close the connection of a device; it may come back."""
+    with talk(state) as hub:
+        told = hub.post(f"{_path(device)}/kick")
+    if as_json:
+        show.print_json("device", told)
+    else:
+        show.say(f"the connection of {told['name']} is closed; it comes back by itself")
+
+
+def _times(way: Mapping[str, Any]) -> Iterator[str]:
+    """When a key or a token was made, used and revoked, as far as it was."""
+    yield f"made {show.short_moment(way['created_at'])} {show.zone_here()}"
+    for key, what in (("last_used_at", "last used"), ("revoked_at", "revoked")):
+        if way[key]:
+            yield f"{what} {show.short_moment(way[key])}"
+
+
+def _path(device: str) -> str:
+    return f"{PATH}/{quote(device, safe='')}"
 
 
 def _last_seen(device: Mapping[str, Any]) -> str:

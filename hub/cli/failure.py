@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 from enum import IntEnum
+from typing import Final
 
 import click
+
+AS_WHOM: Final = "run this as the hub's own user, or as one in the group hub-operators"
 
 
 class Exit(IntEnum):
@@ -45,6 +48,9 @@ def as_failure(error: Exception) -> Failure:
         case HubError():
             code = _exit_codes().get(error.code, Exit.FAILED)
             return Failure(str(error) or str(error.code), code, next_step=CATALOGUE[error.code].hint)
+        case PermissionError():
+            told = f"{error.filename or 'this'} is not for you: {error.strerror or error}"
+            return Failure(told, Exit.NOT_PERMITTED, next_step=AS_WHOM)
         case OSError():
             return Failure(str(error), Exit.UNAVAILABLE)
         case _:

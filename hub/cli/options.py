@@ -1,9 +1,21 @@
 """Options that several commands share, and the group whose first command may be left out."""
 
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+URL: Final = "hub.url"  # in the context's meta: the hub to talk with, where it is not the one on this machine
+TOKEN_FILE: Final = "hub.token_file"
+USER: Final = "hub.user"
+
+_DURATION: Final = re.compile(r"(\d+)\s*(s|m|min|h|d|w)")
+_UNITS_S: Final = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 def state_folder(chosen: str | None = None) -> Path:
@@ -27,6 +39,61 @@ state_option = click.option(
     help="The state folder [default: $STATE_DIRECTORY, else $XDG_STATE_HOME/hub].",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _remember(key: str) -> Callable[[click.Context, click.Parameter, object], None]:
+    """Keep what was given where ``talk`` finds it; what stands at the command beats what stands before it."""
+
+    def keep(ctx: click.Context, _: click.Parameter, given: object) -> None:
+        if given is not None:
+            ctx.meta[key] = given
+
+    return keep
+
+
+url_option = click.option(
+    "--url",
+    metavar="URL",
+    expose_value=False,
+    callback=_remember(URL),
+    help="Talk with the hub at URL, as in https://host:8771, not with the one on this machine.",
+)
+token_file_option = click.option(
+    "--token-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    expose_value=False,
+    callback=_remember(TOKEN_FILE),
+    help="The file with the operator's token for that [default: $HUB_TOKEN_FILE].",
+)
+user_option = click.option(
+    "--user",
+    metavar="NAME",
+    expose_value=False,
+    callback=_remember(USER),
+    help="See and do this for one user only.",
+)
+
+
+def hub_option(command: Command) -> Command:
+    """All that says which hub is meant, and as whom: ``--state``, ``--url``, ``--token-file``, ``--user``."""
+    for option in (user_option, token_file_option, url_option, state_option):
+        command = option(command)
+    return command
+
+
+class Duration(click.ParamType[float]):
+    """A length of time, as in ``90d``, ``12h``, ``10m``; in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = _DURATION.fullmatch(value.strip().lower())
+        if found is None or not int(found[1]):
+            self.fail(f"{value!r} is no length of time; write 90d, 12h, 10m or 30s", param, ctx)
+        return float(int(found[1]) * _UNITS_S[found[2]])
 
 
 class ListByDefault(click.Group):

@@ -9,7 +9,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import json_option, state_option
+from hub.cli.options import hub_option, json_option
 from hub.cli.talk import Talk, talk
 
 FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
@@ -19,7 +19,7 @@ FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 @click.argument("agent")
 @click.option("--follow", is_flag=True, help="Stay until the run has ended.")
 @click.option("--key", metavar="KEY", help="The same key starts one run only.")
-@state_option
+@hub_option
 @json_option
 @click.pass_context
 def run(ctx: click.Context, agent: str, follow: bool, key: str | None, state: Path, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import click
 
 from hub.cli import show, waterfall
 from hub.cli.failure import Exit
-from hub.cli.options import ListByDefault, json_option, state_option
+from hub.cli.options import ListByDefault, hub_option, json_option
 from hub.cli.run import FINAL, files_of, follow_to_end, say_errors, tell_started
 from hub.cli.talk import talk
 
@@ -28,7 +28,7 @@ def runs() -> None:
 @runs.command("ls")
 @click.option("--agent", metavar="NAME", help="Only the runs of this agent.")
 @click.option("--limit", type=click.IntRange(1, 1_000), default=20, show_default=True)
-@state_option
+@hub_option
 @json_option
 def list_runs(agent: str | None, limit: int, state: Path, as_json: bool) -> None:
     """The newest runs first, with what they wait for and what they stand for."""
@@ -59,7 +59,7 @@ def list_runs(agent: str | None, limit: int, state: Path, as_json: bool) -> None
 @runs.command("show")
 @id_argument
 @click.option("--follow", is_flag=True, help="Stay until the run has ended, then show it.")
-@state_option
+@hub_option
 @json_option
 @click.pass_context
 def show_run(ctx: click.Context, id: str, follow: bool, state: Path, as_json: bool) -> None:
@@ -82,7 +82,7 @@ def show_run(ctx: click.Context, id: str, follow: bool, state: Path, as_json: bo
 @runs.command("cancel")
 @id_argument
 @click.option("--reason", metavar="TEXT", help="Why, for whoever looks at it later.")
-@state_option
+@hub_option
 @json_option
 def cancel(id: str, reason: str | None, state: Path, as_json: bool) -> None:
     """End a run. What it brought to its device stays."""
@@ -91,7 +91,7 @@ def cancel(id: str, reason: str | None, state: Path, as_json: bool) -> None:
 
 @runs.command("pause")
 @id_argument
-@state_option
+@hub_option
 @json_option
 def pause(id: str, state: Path, as_json: bool) -> None:
     """Let a run wait for you. One that executes first ends the files it has in hand."""
@@ -100,7 +100,7 @@ def pause(id: str, state: Path, as_json: bool) -> None:
 
 @runs.command("resume")
 @id_argument
-@state_option
+@hub_option
 @json_option
 def resume(id: str, state: Path, as_json: bool) -> None:
     """Let a run go on that was paused by hand."""
@@ -109,7 +109,7 @@ def resume(id: str, state: Path, as_json: bool) -> None:
 
 @runs.command("rerun")
 @id_argument
-@state_option
+@hub_option
 @json_option
 def rerun(id: str, state: Path, as_json: bool) -> None:
     """Start a new run of the same agent. Files that are settled are not read again."""
@@ -119,9 +119,13 @@ def rerun(id: str, state: Path, as_json: bool) -> None:
 
 def _change(state: Path, id: str, what: str, body: object, *, as_json: bool) -> None:
     with talk(state) as hub:
-        told = hub.post(f"{_path(id)}/{what}", body)
+        before = hub.get(_path(id))
+        told = hub.post(f"{_path(before['id'])}/{what}", body)
     if as_json:
         show.print_json("run", told)
+        return
+    if before["state"] in FINAL:
+        show.say(f"run {show.short_id(told['id'])} of {told['agent']} had ended already: {before['state']}")
         return
     stands = ", ".join(filter(None, (told["state"], told["waiting_for"])))
     show.say(f"run {show.short_id(told['id'])} of {told['agent']}: {stands}")
@@ -178,6 +182,7 @@ def _facts(run: Mapping[str, Any]) -> dict[str, object]:
         f"{run['prompt_tokens']} + {run['completion_tokens']} tokens",
         "started": show.moment(run["started_at"]),
         "ended": show.moment(run["completed_at"]),
+        "trace": run["trace_id"],
     }
 
 

@@ -60,9 +60,20 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 def print_facts(facts: Mapping[str, object]) -> None:
     """Names and values, one a line."""
+    for line in _facts(facts):
+        click.echo(line)
+
+
+def say_facts(facts: Mapping[str, object]) -> None:
+    """The same for a person who is about to be asked something."""
+    for line in _facts(facts):
+        click.echo(line, err=True)
+
+
+def _facts(facts: Mapping[str, object]) -> Iterator[str]:
     width = max(len(name) for name in facts)
     for name, value in facts.items():
-        click.echo(f"{name.ljust(width)}  {_cell(value)}")
+        yield f"{name.ljust(width)}  {_cell(value)}"
 
 
 def moment(told: str | None, zone: tzinfo | None = None) -> str:

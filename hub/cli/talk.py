@@ -1,18 +1,29 @@
-"""Talking with the running hub: HTTP over its Unix socket; refusals become failures."""
+"""Talking with a running hub: over its Unix socket, or to a URL with a token; refusals become failures."""
 
 import json
+import os
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import click
 import httpx2
 
-from hub.cli.failure import Exit, Failure
+from hub.cli import show
+from hub.cli.failure import AS_WHOM, Exit, Failure
+from hub.cli.options import TOKEN_FILE, URL, USER, state_folder
+from hub.cli.unreachable import WHERE, failure_of
 
 SOCKET = "hub.sock"
+ADMIN_SOCKET: Final = Path("/run/hub-admin.sock")  # as in hub-admin.socket
+TOKEN_VARIABLE: Final = "HUB_TOKEN_FILE"
+_PAGE: Final = 1_000  # items asked for at once
 _TIMEOUT_S = 30.0
+_EXIT_OF_REASON = {"bad_settings": Exit.SETTINGS, "bad_params": Exit.USAGE}
 _EXIT_CODES = {401: Exit.NOT_PERMITTED, 403: Exit.NOT_PERMITTED, 429: Exit.TRY_AGAIN, 503: Exit.TRY_AGAIN}
 
 
@@ -27,6 +38,21 @@ class Talk:
         given = {name: value for name, value in params.items() if value is not None}
         return self._body(self._client.get(path, params=given))
 
+    def get_all(self, path: str, noun: str, **params: str | int | None) -> dict[str, Any]:
+        """A whole list, however many pages it has: ``{noun: [...]}``."""
+        items: list[Any] = []
+        cursor = None
+        while True:
+            page = self.get(path, limit=_PAGE, cursor=cursor, **params)
+            items += page[noun]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return {noun: items}
+
+    def patch(self, path: str, body: object, *, headers: Mapping[str, str] | None = None) -> Any:
+        """The JSON body of the answer to an edit."""
+        return self._body(self._client.patch(path, json=body, headers=headers))
+
     def post(self, path: str, body: object = None, *, headers: Mapping[str, str] | None = None) -> Any:
         """The JSON body of the answer to a change."""
         return self._body(self._client.post(path, json=body, headers=headers))
@@ -35,9 +61,16 @@ class Talk:
         """The JSON body of the answer to a removal."""
         return self._body(self._client.delete(path))
 
-    def follow(self, path: str) -> Iterator[Any]:
+    def text(self, path: str) -> str:
+        """An answer that is not JSON."""
+        answer = self._client.get(path)
+        self._check(answer)
+        return answer.text
+
+    def follow(self, path: str, **params: str | int | None) -> Iterator[Any]:
         """The JSON data of each server-sent event until the hub ends the stream."""
-        with self._client.stream("GET", path, timeout=None) as answer:
+        given = {name: value for name, value in params.items() if value is not None}
+        with self._client.stream("GET", path, params=given, timeout=None) as answer:
             if answer.is_error:
                 answer.read()
             self._check(answer)
@@ -55,32 +88,109 @@ class Talk:
         kind = answer.headers.get("content-type", "")
         told = answer.json() if kind == "application/problem+json" else {}
         fallback = Exit.UNAVAILABLE if answer.status_code >= 500 else Exit.FAILED
+        fallback = _EXIT_OF_REASON.get(told.get("code", ""), fallback)
+        elsewhere = f"is that the hub's port for operators? {WHERE}" if answer.is_client_error else ""
         raise Failure(
             told.get("detail") or f"the hub answered {answer.status_code}",
             _EXIT_CODES.get(answer.status_code, fallback),
-            next_step=told.get("hint", ""),
+            next_step=told.get("hint") or elsewhere,
         )
 
 
 @contextmanager
 def talk(state: Path) -> Iterator[Talk]:
-    """Talk with the hub that serves on the folder *state*.
+    """Talk with the hub that serves on the folder *state*, or with the one that ``--url`` names.
 
     Raises:
         Failure: no hub is running there (3), it may not be asked (77), or it went away (75).
     """
-    path = state / SOCKET
-    _knock(path)
-    transport = httpx2.HTTPTransport(uds=str(path))
-    with httpx2.Client(transport=transport, base_url="http://hub", timeout=_TIMEOUT_S) as client:
+    meta = click.get_current_context().meta
+    url: str | None = meta.get(URL)
+    client = _to_this_machine(state) if url is None else _to(url, meta.get(TOKEN_FILE))
+    if USER in meta:
+        client.params = client.params.set("user", meta[USER])
+    with client:
         try:
             yield Talk(client)
         except httpx2.TransportError as error:
+            if url is not None:
+                raise failure_of(url, error) from error
             raise Failure(
                 f"the hub went away: {error or type(error).__name__}",
                 Exit.TRY_AGAIN,
                 next_step="is it still running? hub status",
             ) from error
+
+
+def _to_this_machine(state: Path) -> httpx2.Client:
+    path = state / SOCKET
+    if state == state_folder() and _is_missing(path) and not _is_missing(ADMIN_SOCKET):
+        path = ADMIN_SOCKET  # nobody said which hub: it is the service of this machine
+    _knock(path)
+    transport = httpx2.HTTPTransport(uds=str(path))
+    return httpx2.Client(transport=transport, base_url="http://hub", timeout=_TIMEOUT_S)
+
+
+def _is_missing(path: Path) -> bool:
+    """Whether it is not there. What we may not look at is told of when we knock."""
+    try:
+        return not path.exists()
+    except PermissionError:
+        return False
+
+
+def _to(url: str, token_file: Path | None) -> httpx2.Client:
+    return httpx2.Client(
+        base_url=url,
+        headers={"authorization": f"Bearer {_token(url, token_file)}"},
+        verify=ssl.create_default_context(),
+        trust_env=False,  # no proxy of the surroundings gets to see the token
+        timeout=_TIMEOUT_S,
+    )
+
+
+def _token(url: str, file: Path | None) -> str:
+    """The operator's token for the hub at *url*. Never an argument: everybody on a machine can read those.
+
+    Raises:
+        Failure: there is none, it is mistyped, or it would travel for everybody to read.
+    """
+    from hub import tokens
+
+    parts = httpx2.URL(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_here(parts.host)):
+        raise Failure(
+            f"{url} is not reached by TLS, so others could read the token",
+            Exit.USAGE,
+            next_step="use https://..., or http://127.0.0.1:PORT on the hub's own machine",
+        )
+    named = file or os.environ.get(TOKEN_VARIABLE)
+    if named is None:
+        raise Failure(
+            "the hub at a URL wants a token",
+            Exit.USAGE,
+            next_step="make one on its machine: hub token create --role viewer --name NAME > FILE;"
+            " then --token-file FILE",
+        )
+    path = Path(named)
+    try:
+        token = path.read_text("utf-8").strip()
+        is_open = bool(path.stat().st_mode & 0o077)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"cannot read {path}: {error}", Exit.NOT_PERMITTED) from error
+    if wrong := tokens.check(token, tokens.TokenKind.OPERATOR):
+        raise Failure(f"the token in {path} is none of an operator: {wrong}", Exit.NOT_PERMITTED)
+    if is_open:
+        show.say(f"warning: others may read {path}; chmod 600 {path}")
+    return token
+
+
+def _is_here(host: str) -> bool:
+    """Whether *host* is this machine, so that nobody can listen in between."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"  # any other name may lead anywhere, 127.0.0.1.example too
 
 
 def _knock(path: Path) -> None:
@@ -92,7 +202,7 @@ def _knock(path: Path) -> None:
             raise Failure(
                 f"{path} belongs to another user",
                 Exit.NOT_PERMITTED,
-                next_step="run this as the hub's own user",
+                next_step=AS_WHOM,
             ) from error
         except OSError as error:
             raise Failure(

@@ -16,21 +16,23 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Chance, Clock, IdFactory, SystemChance, SystemClock
-from hub.device.client import BadAddress, Client, Handler, TurnedAway, read_token
+from hub.device.client import BadAddress, Client, Handler, TurnedAway, address_of
 from hub.device.contents import Contents
+from hub.device.credentials import BadCredential, Credential, KeyCredential, TokenCredential
+from hub.device.identity import is_open_to_others
 from hub.device.inserts import DeviceFileError, open_device_store
 from hub.device.line import Line
 from hub.device.readings import Library, Readings
+from hub.device.rotation import Rotation
 from hub.device.shared import MAX_FILE_BYTES, Root, SharedFolders, declare, settle
 from hub.device.tools import ACTIONS, Bench, Tools
 from hub.log import Channel
 from protocol.codec import JSON, MSGPACK
-from protocol.coordination import AgentBeat, Heartbeat
+from protocol.coordination import AgentBeat, Heartbeat, Response
 from protocol.errors import CloseCode
 from protocol.frame import Frame
 from protocol.handshake import Capability, DeviceHello
 from protocol.handshake import Client as ClientProgram
-from protocol.ids import CallId
 from protocol.versions import SPOKEN, CapabilityName
 from protocol.work import AgentCancel, AgentCredit, AgentFetch, AgentRun, ToolCall
 
@@ -62,7 +64,10 @@ class DeviceOptions:
         url: of the hub, ``ws://`` or ``wss://``.
         roots: folders to share; at least one.
         db: the device's own SQLite file; made when it is not there.
-        token: it, or the file that has it.
+        token: it, or the file that has it; ``None``: the device shows its key.
+        key: the file of its key; beside its database by default.
+        invitation: the file that has it, for a device that the hub does not know yet.
+        rotates: replace the key by a new one; where it was revoked, the device is paired anew.
         name: what the device calls itself; only shown.
         max_file_bytes: larger files are skipped.
     """
@@ -70,7 +75,10 @@ class DeviceOptions:
     url: str
     roots: Sequence[Path]
     db: Path
-    token: str | Path
+    token: str | Path | None = None
+    key: Path | None = None
+    invitation: Path | None = None
+    rotates: bool = False
     name: str = ""
     codec: CodecName = "json"
     max_file_bytes: int = MAX_FILE_BYTES
@@ -81,6 +89,7 @@ class ReferenceDevice:
 
     Args:
         on_status: is told in short sentences how it goes.
+        rotates: replace the key by a new one once the hub has let the device in.
 
     Raises:
         BadAddress: the URL is none.
@@ -93,13 +102,14 @@ class ReferenceDevice:
         roots: Sequence[Path],
         db: Path,
         name: str,
-        token: str | Path,
+        credential: Credential,
         clock: Clock,
         chance: Chance,
         codec: CodecName = "json",
         on_status: Callable[[str], None] | None = None,
         *,
         max_file_bytes: int = MAX_FILE_BYTES,
+        rotates: bool = False,
     ) -> None:
         self._folders = declare(roots)
         self._home = os.path.expanduser("~")
@@ -112,13 +122,14 @@ class ReferenceDevice:
         self._client = Client(
             url,
             codec=_CODECS[codec],
-            token=token,
-            hello=self._hello,
+            credential=credential,
+            hello=self._hello(),
             attend=self._attend,
             clock=clock,
             chance=chance,
             told=self._told,
         )
+        self._rotation = Rotation(credential) if rotates and isinstance(credential, KeyCredential) else None
         self._tools: Tools | None = None
         self._library: Library | None = None
 
@@ -141,11 +152,10 @@ class ReferenceDevice:
                 self._told(f"sharing {root.said} as {root.name}")
             await self._client.serve(task_status=task_status)
 
-    def _hello(self, token: str) -> DeviceHello:
+    def _hello(self) -> DeviceHello:
         return DeviceHello(
             device_id=self._name or None,
             protocol=SPOKEN,
-            token=token,
             client=ClientProgram(name="hub connect", platform=platform.system().lower()),
             capabilities=[Capability(name=name) for name in CAPABILITIES],
         )
@@ -160,15 +170,20 @@ class ReferenceDevice:
         tasks.start_soon(self._send_heartbeats, line, readings)
         log.info("device.connection.opened", device_id=welcome.device_id, epoch=welcome.epoch)
         self._told(f"connected as {welcome.device_id}")
+        if self._rotation is not None and self._rotation.is_wanted:
+            tasks.start_soon(self._rotation.ask, line)
 
         def handle(frame: Frame) -> None:
             match frame:
                 case AgentRun() | AgentFetch() | AgentCredit() | AgentCancel():
                     readings.take(frame)
                 case ToolCall() if refusal := bench.lay(frame):
-                    tasks.start_soon(line.answer, CallId(frame.id), refusal)
+                    tasks.start_soon(line.answer, frame, refusal)
+                case Response() if self._rotation is not None:
+                    if told := self._rotation.take(frame):
+                        self._told(told)
                 case _:
-                    pass  # responses and events: this device asks for nothing
+                    pass  # events, and what was not asked for
 
         return handle
 
@@ -194,20 +209,21 @@ def run_device(options: DeviceOptions, *, on_status: Callable[[str], None]) -> i
 
 async def _run(options: DeviceOptions, on_status: Callable[[str], None]) -> int:
     try:
-        read_token(options.token)
+        address_of(options.url)  # before a key is made for it
         device = ReferenceDevice(
             options.url,
             options.roots,
             options.db,
             options.name,
-            options.token,
+            _credential(options, on_status),
             SystemClock(),
             SystemChance(),
             options.codec,
             on_status,
             max_file_bytes=options.max_file_bytes,
+            rotates=options.rotates,
         )
-    except (BadAddress, ValueError) as error:
+    except (BadAddress, BadCredential, ValueError) as error:
         on_status(str(error))
         return EXIT_USAGE
     code = EXIT_DONE
@@ -225,6 +241,31 @@ async def _run(options: DeviceOptions, on_status: Callable[[str], None]) -> int:
     if code == EXIT_DONE:
         on_status("stopped")
     return code
+
+
+def _credential(options: DeviceOptions, on_status: Callable[[str], None]) -> Credential:
+    """What the options say to show, looked at once: what is wrong with it is told before anything starts.
+
+    Raises:
+        BadCredential: it cannot be used.
+    """
+    if options.token is not None:
+        token = TokenCredential(options.token)
+        token.read()
+        return token
+    file = options.key or options.db.with_suffix(".key")
+    key = KeyCredential(
+        file,
+        clock=SystemClock(),
+        chance=SystemChance(),
+        invitation=options.invitation,
+        renews=options.rotates,
+    )
+    key.read()
+    on_status(f"the key of this device: {key.identity.shown}")
+    if is_open_to_others(file):
+        on_status(f"warning: others may read {file}; chmod 600 {file}")
+    return key
 
 
 async def _stop_on_signal(scope: anyio.CancelScope) -> None:

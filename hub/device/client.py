@@ -8,8 +8,6 @@ with a newer fence, so a device that greets never claims to hold any.
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,8 +16,6 @@ from anyio.abc import TaskGroup, TaskStatus
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
     ConnectionClosed,
-    InvalidProxy,
-    InvalidStatus,
     InvalidURI,
     WebSocketException,
 )
@@ -27,15 +23,17 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from hub.clock import Chance, Clock
+from hub.device.credentials import BadCredential, Credential
 from hub.device.line import Line
+from hub.device.unreachable import why_unreachable
 from hub.log import Channel
 from protocol.backoff import Backoff
 from protocol.codec import Codec, for_subprotocol
 from protocol.device_session import DeviceSession
 from protocol.errors import CATALOGUE, CLOSE_MEANINGS, CloseCode, ErrorCode, HubError
-from protocol.events import Ended, Leaving, Received, Refused, SessionEvent, Welcomed
+from protocol.events import Challenged, Ended, Leaving, Received, Refused, SessionEvent, Welcomed
 from protocol.frame import MAX_MESSAGE_BYTES, PATH, Frame
-from protocol.handshake import DeviceHello, Error
+from protocol.handshake import Challenge, DeviceHello, Error, Goodbye
 
 _OPEN_TIMEOUT_S: Final = 10.0
 _PING_S: Final = 15.0  # one to ask, one to answer: a dead connection is found in 30 s
@@ -43,6 +41,9 @@ _CLOSE_TIMEOUT_S: Final = 2.0
 _STEADY_S: Final = 30.0  # a connection that lived so long was no failed try
 _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 _HANG_UP_S: Final = 5.0  # a hub that said goodbye closes at once; its close code is worth a short wait
+_FINAL: Final = frozenset(code for code in CloseCode if not code.may_return)
+_NO_FAILED_TRY: Final = (CloseCode.RESTARTING, CloseCode.PAIRING_REQUIRED)
+_MAY_BE_THE_KEY: Final = (CloseCode.REVOKED, CloseCode.PAIRING_REQUIRED)  # the hub may know its next one
 _DONE: Final = Ended(CloseCode.NORMAL, "done")
 
 log = Channel(__name__)
@@ -62,7 +63,7 @@ class TurnedAway(HubError):
 
 
 class BadAddress(HubError):
-    """The hub's URL, or the file of the token, cannot be used."""
+    """The hub's URL cannot be used."""
 
     code = ErrorCode.BAD_PARAMS
 
@@ -74,6 +75,8 @@ class _Visit:
     was_welcome: bool = False
     close: int | None = None  # None: it just broke, or was never there
     said: str = ""
+    goodbye: Goodbye | None = None
+    pairing_code: str | None = None  # a person is to type it at the hub
     retry_after_ms: int | None = None
 
 
@@ -89,8 +92,8 @@ class Client:
 
     Args:
         url: ``ws://`` or ``wss://``; without a path, the hub's own is meant.
-        token: it, or the file that has it, read anew for each connection.
-        hello: what to greet with, given the token.
+        credential: what to show, read anew for each connection.
+        hello: what to greet with, beside the credential.
         attend: called once a session is open; starts its work in the group, gives what takes its frames.
         told: is told what happens, for the person at the desktop.
 
@@ -103,8 +106,8 @@ class Client:
         url: str,
         *,
         codec: Codec,
-        token: str | Path,
-        hello: Callable[[str], DeviceHello],
+        credential: Credential,
+        hello: DeviceHello,
         attend: Attend,
         clock: Clock,
         chance: Chance,
@@ -114,8 +117,9 @@ class Client:
         self._url = address_of(url)
         self._is_local = urlsplit(self._url).hostname in _LOOPBACK
         self._codec = codec
-        self._token = token
+        self._credential = credential
         self._hello = hello
+        self._pairing_code: str | None = None  # that was told to the person
         self._attend = attend
         self._clock = clock
         self._chance = chance
@@ -142,16 +146,32 @@ class Client:
             draw = self._chance.uniform(0.0, 1.0)
             wait_s = self._backoff.after_close(visit.close, attempt, draw, visit.retry_after_ms)
             if wait_s is None:
+                is_revoked = visit.close == CloseCode.REVOKED
+                if visit.close in _MAY_BE_THE_KEY and (
+                    told := self._credential.take_another(is_revoked=is_revoked)
+                ):
+                    self._told(told)
+                    continue
                 raise TurnedAway(_farewell(visit), visit.close or 0)
-            if visit.close != CloseCode.RESTARTING:
+            if visit.close not in _NO_FAILED_TRY:
                 attempt += 1
             log.info("device.connection.lost", close=visit.close, wait_s=round(wait_s, 1))
-            self._told(f"not connected ({_farewell(visit)}); next try in {wait_s:.1f} s")
+            if visit.close == CloseCode.PAIRING_REQUIRED:
+                self._tell_code(visit.pairing_code)
+            else:
+                self._told(f"not connected ({_farewell(visit)}); next try in {wait_s:.1f} s")
             await self._clock.sleep(wait_s)
+
+    def _tell_code(self, code: str | None) -> None:
+        """Tell a pairing code once; a hub that restarted, or waited too long, gives another one."""
+        if code is not None and code != self._pairing_code:
+            self._pairing_code = code
+            self._told(f"this hub does not know the device yet; its pairing code is {code}")
+            self._told(f"to let it in, type at the hub: hub pair approve {code}")
 
     async def _visit(self, visit: _Visit, task_status: TaskStatus[None]) -> None:
         try:
-            token = read_token(self._token)
+            self._credential.read()
             socket = await _Straight(
                 self._url,
                 subprotocols=[Subprotocol(self._codec.name)],
@@ -163,33 +183,31 @@ class Client:
                 close_timeout=_CLOSE_TIMEOUT_S,
                 max_size=MAX_MESSAGE_BYTES,
             )
-        except InvalidStatus as error:
-            visit.said = f"the hub's door answered {error.response.status_code}"
-            if error.response.status_code == HTTPStatus.NOT_FOUND:
-                visit.said += "; is this the hub's device address?"
-        except InvalidProxy as error:
-            # Its own words repeat the proxy's address, and that may hold a password.
-            visit.said = f"the proxy that the environment names cannot be used: {error.msg}"
-        except (OSError, WebSocketException, BadAddress, ValueError, ImportError) as error:
+        except (OSError, WebSocketException, BadCredential, ValueError, ImportError) as error:
             # A ValueError: a name or port, of the proxy too, that nothing can be looked up by.
             # An ImportError: a SOCKS proxy is asked for, and what speaks to one is not installed.
-            visit.said = str(error) or type(error).__name__
+            visit.said = why_unreachable(self._url, error)
         else:
-            await self._talk(socket, token, visit, task_status)
+            await self._talk(socket, visit, task_status)
 
-    async def _talk(
-        self, socket: ClientConnection, token: str, visit: _Visit, task_status: TaskStatus[None]
-    ) -> None:
+    async def _talk(self, socket: ClientConnection, visit: _Visit, task_status: TaskStatus[None]) -> None:
         session = DeviceSession(codec=for_subprotocol(socket.subprotocol), now=self._clock.monotonic())
         line = Line(session, socket)
         ended: Ended | None = None
         try:
             async with anyio.create_task_group() as tasks:
+
+                def greet(challenge: Challenge | None) -> None:
+                    session.greet(self._credential.put_into(self._hello, challenge))
+
                 talk = _Talk(line, visit, tasks, self._attend, self._clock, task_status)
+                talk.on_welcome = self._credential.welcomed
+                talk.on_challenge = greet if self._credential.signs else None
                 tasks.start_soon(line.write)
                 tasks.start_soon(self._mind_the_time, session, talk)
-                session.greet(self._hello(token))
-                line.wake()
+                if not self._credential.signs:
+                    greet(None)
+                    line.wake()
                 await self._read(socket, session, talk)
                 ended = talk.ended
                 tasks.cancel_scope.cancel()
@@ -229,6 +247,8 @@ class _Talk:
     ) -> None:
         self.ended: Ended | None = None
         self.reading = anyio.CancelScope()
+        self.on_challenge: Callable[[Challenge], None] | None = None
+        self.on_welcome: Callable[[], None] = lambda: None
         self._line = line
         self._visit = visit
         self._tasks = tasks
@@ -243,15 +263,20 @@ class _Talk:
             match event:
                 case Received(frame):
                     self._handle(frame)
+                case Challenged(challenge):
+                    if self.on_challenge is not None:
+                        self.on_challenge(challenge)
                 case Welcomed():
                     self._visit.was_welcome = True
+                    self.on_welcome()
                     self._handle = self._attend(self._line, self._tasks)
                     self._task_status.started()
                 case Refused(error):
                     self._visit.said = _sentence(error)
+                    self._visit.pairing_code = error.pairing_code
                     self._visit.retry_after_ms = error.retry_after_ms
                 case Leaving(goodbye):
-                    self._visit.said = goodbye.message or self._visit.said or goodbye.reason
+                    self._visit.goodbye = goodbye
                     self._visit.retry_after_ms = goodbye.retry_after_ms or self._visit.retry_after_ms
                     self._tasks.start_soon(self._hang_up)
                 case Ended():
@@ -288,21 +313,6 @@ def address_of(url: str) -> str:
     return urlunsplit(parts._replace(path=parts.path if parts.path not in ("", "/") else PATH))
 
 
-def read_token(token: str | Path) -> str:
-    """The token, or what its file says now.
-
-    Raises:
-        BadAddress: the file cannot be read, or there is nothing in it.
-    """
-    try:
-        text = token.read_text("utf-8") if isinstance(token, Path) else token
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadAddress(f"the token cannot be read: {error}") from error
-    if not text.strip():
-        raise BadAddress("the token is empty")
-    return text.strip()
-
-
 async def _close(socket: ClientConnection, line: Line, ended: Ended) -> None:
     """Say what is left to say, and close. Changes nothing where the hub closed already."""
     with contextlib.suppress(ConnectionClosed):
@@ -311,11 +321,17 @@ async def _close(socket: ClientConnection, line: Line, ended: Ended) -> None:
 
 
 def _sentence(error: Error) -> str:
-    known = next((info for code, info in CATALOGUE.items() if code == error.code), None)
-    hint = error.hint or (known.hint if known else "")
-    return "; ".join(part for part in (error.message or error.code, hint) if part)
+    return "; ".join(part for part in (error.message or error.code, error.hint or _hint(error.code)) if part)
+
+
+def _hint(code: str) -> str:
+    return next((info.hint for known, info in CATALOGUE.items() if known == code), "")
 
 
 def _farewell(visit: _Visit) -> str:
+    """How it ended, as a person reads it; the words of a goodbye are for programs, its message is not."""
     meaning = next((text for code, text in CLOSE_MEANINGS.items() if code == visit.close), "")
-    return ": ".join(part for part in (meaning, visit.said) if part) or "the connection broke"
+    if (goodbye := visit.goodbye) is None:
+        return ": ".join(part for part in (meaning, visit.said) if part) or "the connection broke"
+    told = goodbye.message or meaning or goodbye.reason
+    return "; ".join(part for part in (told, _hint(goodbye.reason) if visit.close in _FINAL else "") if part)

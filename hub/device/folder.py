@@ -114,7 +114,7 @@ class FolderRun:
         self.frame = frame
         self._shared = shared
         self._contents = contents
-        self._send = send
+        self._send = send if frame.trace is None else _traced(send, frame.trace)
         self._threads = threads
         self._told = told
         self._frame_bytes = limits.max_message_bytes - _FRAME_ROOM
@@ -291,3 +291,12 @@ class FolderRun:
 
     async def _in_thread(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         return await to_thread.run_sync(work, *args, limiter=self._threads)
+
+
+def _traced(send: Send, trace: str) -> Send:
+    """*send*, with the trace of the frame that is answered."""
+
+    async def sent(frame: Frame) -> None:
+        await send(msgspec.structs.replace(frame, trace=trace))
+
+    return sent

@@ -16,7 +16,7 @@ from protocol.frame import Frame
 from protocol.handshake import Welcome
 from protocol.ids import CallId
 from protocol.phases import SessionState
-from protocol.work import Answer
+from protocol.work import Answer, ToolCall
 
 log = Channel(__name__)
 
@@ -47,14 +47,16 @@ class Line:
         self._session.send(frame)
         await self._until_written()
 
-    async def answer(self, call_id: CallId, answer: Answer) -> None:
+    async def answer(self, call: ToolCall, answer: Answer) -> None:
         """Bring the answer of a call to the hub; one that cannot be spelled becomes a refusal."""
         await self._until_ready()
+        call_id = CallId(call.id)
         try:
-            self._session.answer(call_id, answer)
+            self._session.answer(call_id, answer, trace=call.trace)
         except LocalProtocolError as error:
             log.error("device.answer.unspeakable", exc=error, call_id=call_id)
-            self._session.answer(call_id, refusal(ErrorCode.INTERNAL, "a fault in the device"))
+            told = refusal(ErrorCode.INTERNAL, "a fault in the device")
+            self._session.answer(call_id, told, trace=call.trace)
         await self._until_written()
 
     def wake(self) -> None:

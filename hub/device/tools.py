@@ -15,7 +15,6 @@ from hub.device.inserts import DeviceStore
 from hub.log import Channel
 from protocol.errors import CATALOGUE, ErrorCode
 from protocol.frame import MAX_PENDING_CALLS, ErrorBody
-from protocol.ids import CallId
 from protocol.versions import CapabilityName
 from protocol.work import Action, Answer, ToolCall
 
@@ -28,7 +27,7 @@ ACTIONS: Final = {
 
 log = Channel(__name__)
 
-AnswerSink = Callable[[CallId, Answer], Awaitable[None]]
+AnswerSink = Callable[[ToolCall, Answer], Awaitable[None]]
 
 
 class Tools:
@@ -50,7 +49,7 @@ class Tools:
             for call, answer in zip(calls, await self._answers(calls), strict=True):
                 if answer.error is None:
                     self._on_done(call)
-                await bench.answer(CallId(call.id), answer)
+                await bench.answer(call, answer)
 
     async def _answers(self, calls: list[ToolCall]) -> list[Answer]:
         doable = [call for call in calls if call.action in ACTIONS]

@@ -16,12 +16,13 @@ from subprocess import DEVNULL, PIPE
 from typing import Final
 
 import anyio
-import httpx2
 from anyio.abc import Process, TaskStatus
 
 from hub.clock import Chance, Clock
 from hub.extraction.model import ModelUnavailable
 from hub.log import Channel
+from hub.outbound import OutboundClient, OutboundRules, TransportError
+from hub.turns import Turns
 from protocol.backoff import Backoff
 
 MODEL_NAME: Final = "smollm2-135m-instruct"
@@ -48,6 +49,7 @@ class EmbeddedModel:
     """
 
     def __init__(self, *, clock: Clock, chance: Chance, weights: Path | None = None) -> None:
+        self.turns = Turns(clock)
         self._clock = clock
         self._chance = chance
         self._weights = weights
@@ -64,6 +66,7 @@ class EmbeddedModel:
         port, base_url = self._port, self.base_url
         is_told, failures = False, 0
         while True:
+            self.turns.work()
             async with await _start(weights, port) as child:
                 try:
                     if await self._is_ready(child, base_url):
@@ -72,8 +75,10 @@ class EmbeddedModel:
                         if not is_told:
                             is_told = True
                             task_status.started(base_url)
+                        self.turns.wait()
                         await child.wait()
                 finally:
+                    self.turns.work()
                     await _stop(child)
             failures += 1
             log.warning("embedded.ended", exit_code=child.returncode, failures=failures)
@@ -83,14 +88,17 @@ class EmbeddedModel:
                     "run it by hand to see why: "
                     f"python -m hub.extraction.embedded {weights} {port} < /dev/tty"
                 )
-            await self._clock.sleep(_BACKOFF.delay(failures - 1, self._chance.uniform(0.0, 1.0)))
+            wait_s = _BACKOFF.delay(failures - 1, self._chance.uniform(0.0, 1.0))
+            self.turns.wait(wait_s)
+            await self._clock.sleep(wait_s)
 
     async def _is_ready(self, child: Process, base_url: str) -> bool:
         """Wait until the server answers; false when it ended or took too long."""
         gives_up_at = self._clock.monotonic() + START_TIMEOUT_S
-        async with httpx2.AsyncClient(trust_env=False, timeout=5.0) as client:
+        async with OutboundClient(OutboundRules(), read_timeout_s=5.0) as client:
             while child.returncode is None and self._clock.monotonic() < gives_up_at:
-                with suppress(httpx2.TransportError):
+                self.turns.work()
+                with suppress(TransportError):
                     if (await client.get(f"{base_url}/models")).status_code == 200:
                         return True
                 await self._clock.sleep(_POLL_S)

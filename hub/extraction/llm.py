@@ -10,10 +10,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 
 import anyio
-import httpx2
 import msgspec
 import openai
 
@@ -31,13 +29,15 @@ from hub.extraction.model import (
 )
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.outbound import AddressRefused, AnswerTooLarge, OutboundClient, OutboundRules
 from protocol.backoff import Backoff
 
-MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024  # an answer of a thousand items has 200 KiB
 CHUNK_TOKENS: Final = 1_500  # long enough for context, short enough that a model overlooks nothing
 IN_FLIGHT: Final = 8
 MAX_TRIES: Final = 6  # with the backoff below: about half a minute of trouble is sat out
 MAX_RETRY_AFTER_S: Final = 120.0  # longer than this is not a hiccup: the run pauses instead
+
+REACH_S: Final = 8.0  # for somebody who waits in front of a screen
 
 _CONNECT_TIMEOUT_S: Final = 5.0
 _BACKOFF: Final = Backoff(base_s=1.0, cap_s=30.0)
@@ -68,6 +68,8 @@ class OpenAIModel:
         in_flight: questions at once, of all runs together.
         is_literal: see ``LanguageModel``.
         read_timeout_s: the longest silence of the endpoint while it thinks.
+        rules: which addresses may be called.
+        insecure: over plain http too, to another machine.
     """
 
     def __init__(
@@ -85,6 +87,8 @@ class OpenAIModel:
         read_timeout_s: float = 60.0,
         max_tries: int = MAX_TRIES,
         max_retry_after_s: float = MAX_RETRY_AFTER_S,
+        rules: OutboundRules | None = None,
+        insecure: bool = False,
     ) -> None:
         self.name = name
         self.chunk_tokens = chunk_tokens
@@ -107,12 +111,13 @@ class OpenAIModel:
             base_url=base_url,
             api_key=api_key or "none",  # the client insists on one
             max_retries=0,
-            http_client=_CappedClient(
-                timeout=httpx2.Timeout(read_timeout_s, connect=_CONNECT_TIMEOUT_S),
-                # A proxy of the environment cannot reach this machine's own endpoints.
-                trust_env=not _is_loopback(base_url),
+            http_client=OutboundClient(
+                rules or OutboundRules(),
+                insecure=insecure,
+                read_timeout_s=read_timeout_s,
                 # One more than questions in flight: a slot may be taken before its last answer is put away.
-                limits=httpx2.Limits(max_connections=in_flight + 1),
+                connections=in_flight + 1,
+                on_refused=self._count_refused,
             ),
         )
 
@@ -124,6 +129,22 @@ class OpenAIModel:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._client.close()
+
+    async def reach(self) -> str | None:
+        """Ask the endpoint which models it has; what is wrong with it, or ``None``."""
+        try:
+            with anyio.fail_after(REACH_S):
+                await self._client.models.with_raw_response.list()
+        except AddressRefused as error:
+            return f"{self._base_url} may not be called: {error}"
+        except (openai.APIConnectionError, AnswerTooLarge, TimeoutError) as error:
+            why = error.__cause__ or error
+            return f"{self._base_url} does not answer ({str(why) or type(why).__name__})"
+        except openai.APIStatusError as error:
+            if error.status_code in (404, 405):  # it answers, and has no such list
+                return None
+            return str(self._meaning_of(error, Usage()))
+        return None
 
     async def answer(self, request: ModelRequest) -> ModelAnswer:
         """See ``LanguageModel.answer``."""
@@ -144,13 +165,26 @@ class OpenAIModel:
         return answer
 
     def _count(self, outcome: str, spent: Usage, began: float) -> None:
-        """Metrics: the questions sent, by how it ended in the end, and what they cost."""
+        """The questions sent, by how it ended in the end, and what they cost."""
+        took_s = self._clock.monotonic() - began
+        log.debug(
+            "model.answered",
+            outcome=str(outcome),
+            seconds=round(took_s, 3),
+            requests=spent.requests,
+            prompt_tokens=spent.prompt_tokens,
+            completion_tokens=spent.completion_tokens,
+        )
         if self._metrics is None:
             return
         self._metrics.llm_requests.labels(self.name, outcome).inc(spent.requests)
-        self._metrics.llm_request_duration.labels(self.name).observe(self._clock.monotonic() - began)
+        self._metrics.llm_request_duration.labels(self.name).observe(took_s)
         self._metrics.llm_tokens.labels(self.name, "prompt").inc(spent.prompt_tokens)
         self._metrics.llm_tokens.labels(self.name, "completion").inc(spent.completion_tokens)
+
+    def _count_refused(self, reason: str) -> None:
+        if self._metrics is not None:
+            self._metrics.outbound_refused.labels(reason).inc()
 
     async def _answer(self, request: ModelRequest) -> ModelAnswer:
         spent = Usage()
@@ -170,7 +204,7 @@ class OpenAIModel:
                     return ModelAnswer(text="", finish=Finish.TOO_LONG, usage=spent)
                 dialect = self._simpler(dialect, error, spent)
                 continue
-            except _AnswerTooLarge:
+            except AnswerTooLarge:
                 return ModelAnswer(text="", finish=Finish.CUT_OFF, usage=spent)
             # Remembered only now: a request nobody can serve must not cost the others their dialect.
             self._dialect, self._is_proved = dialect, True
@@ -210,7 +244,7 @@ class OpenAIModel:
 
         Raises:
             _TryAgain: nothing usable, but another try may bring it.
-            _AnswerTooLarge: more than we read of any answer.
+            AnswerTooLarge: more than we read of any answer.
             ModelExhausted: the account's quota is spent.
             ModelRefused: our settings do not fit the endpoint.
             openai.APIStatusError: this request is not liked.
@@ -220,11 +254,13 @@ class OpenAIModel:
                 response = await self._client.chat.completions.with_raw_response.create(**arguments)
         except TimeoutError:
             raise _TryAgain(f"no whole answer within {self._try_timeout_s:.0f} s") from None
+        except AddressRefused as error:
+            raise ModelRefused(
+                f"the model endpoint {self._base_url} may not be called: {error}", spent=spent
+            ) from None
         except openai.APIStatusError as error:
             raise self._meaning_of(error, spent) from None
         except openai.APIConnectionError as error:
-            if isinstance(error.__cause__, _AnswerTooLarge):
-                raise error.__cause__ from None
             raise _TryAgain(f"{error.message} {type(error.__cause__).__name__}") from None
         try:
             return msgspec.json.decode(response.content, type=_Completion)
@@ -247,6 +283,12 @@ class OpenAIModel:
             return ModelRefused(
                 f"the model endpoint {self._base_url} refused our key (HTTP {status}): "
                 "correct api_key in [model] of hub.toml",
+                spent=spent,
+            )
+        if 300 <= status < 400:
+            return ModelRefused(
+                f"the model endpoint {self._base_url} sends us elsewhere (HTTP {status}), "
+                "and redirects are not followed: correct base_url in [model] of hub.toml",
                 spent=spent,
             )
         if status == 404:
@@ -284,35 +326,6 @@ class OpenAIModel:
             return None
 
 
-class _AnswerTooLarge(Exception):
-    """The endpoint sent more than ``MAX_ANSWER_BYTES``; the rest was not read."""
-
-
-class _CappedClient(httpx2.AsyncClient):
-    """Reads at most ``MAX_ANSWER_BYTES`` of any answer, counted after decompression."""
-
-    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        """Send *request* and read its answer whole.
-
-        Raises:
-            _AnswerTooLarge: there was more of it.
-        """
-        response = await super().send(request, **{**options, "stream": True})
-        body = bytearray()
-        try:
-            async for piece in response.aiter_bytes():
-                body += piece
-                if len(body) > MAX_ANSWER_BYTES:
-                    raise _AnswerTooLarge
-        finally:
-            await response.aclose()
-        headers = [(name, value) for name, value in response.headers.items() if name not in _OF_TRANSFER]
-        return httpx2.Response(response.status_code, headers=headers, content=bytes(body), request=request)
-
-
-_OF_TRANSFER: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
-
-
 class _Said(msgspec.Struct):
     content: str | None = None
 
@@ -345,8 +358,3 @@ class _Completion(msgspec.Struct):
 
 def _is_too_long(error: openai.APIStatusError) -> bool:
     return error.code in _TOO_LONG or error.type in _TOO_LONG
-
-
-def _is_loopback(base_url: str) -> bool:
-    host = urlsplit(base_url).hostname or ""
-    return host == "localhost" or host == "::1" or host.startswith("127.")

@@ -1,178 +1,302 @@
-"""Who a device is: from its hello and its token to an admission, or a refusal in words.
+"""Who a device is: from its hello and what it proves to an admission, or a refusal in words.
 
-What a device says about itself is shown, never believed: the token decides. Only
-the SHA-256 of a token is known here and in the database; tokens are long and
-made by chance, so a slow hash would only help who wants to keep us busy.
+What a device says about itself is shown, never believed: its token, or the key
+whose signature it gives, decides. Only the SHA-256 of a token is known here and in
+the database; tokens are long and made by chance, so a slow hash would only help
+who wants to keep us busy.
+
+Who fails too often waits, but what is shown is judged first: a good token or key gets
+in whatever others tried beside it, and a key that was only named is nobody's failure
+but the network's. Otherwise anybody could lock a device out.
 """
 
-import hashlib
-import ipaddress
 import math
-from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from hub.clock import Clock, epoch_ms
+from hub.clock import Chance, Clock, epoch_ms
+from hub.links.attempts import AttemptLimits, FailedAttempts, network_of
+from hub.links.pairing import PairingDesk, PairingLimits
+from hub.links.proof import BadProof, check_hello, read_key
+from hub.links.refusal import Refusal, refuse
+from hub.links.refusals import RefusalSamples
+from hub.log import Channel
 from hub.metrics import Metrics
-from protocol.errors import CATALOGUE, CloseCode, ErrorCode, HubError
-from protocol.handshake import DeviceHello, Error
-from protocol.ids import DeviceId, NodeId, UserId
-from storage.store import Store, TokenRevoked, UnknownDevice, devices
+from hub.tokens import hash_token
+from protocol.errors import CloseCode, ErrorCode
+from protocol.handshake import Challenge, DeviceHello, Identity
+from protocol.ids import ConnectionId, DeviceId, NodeId, UserId
+from storage.store import (
+    KeyOwner,
+    KeyRevoked,
+    StorageError,
+    Store,
+    TokenRevoked,
+    UnknownDevice,
+    audit,
+    device_keys,
+    devices,
+)
 
-FAILURES: Final = 10  # of one address in FAILURE_WINDOW_S; after that it waits
-FAILURE_WINDOW_S: Final = 60.0
-REMEMBERED_ADDRESSES: Final = 10_000  # the one that failed longest ago is forgotten for a new one
-IPV6_NETWORK_BITS: Final = 64  # what one household gets
+log = Channel(__name__)
+
+SKEW_TOLD_MS: Final = 60_000  # a clock that is further off is worth a line in the log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knock:
+    """A hello, and all that it is judged by.
+
+    Attributes:
+        challenge: what was sent over this connection.
+        token: from the hello or the ``Authorization`` header.
+        address: where the connection comes from, as the socket or a trusted proxy tells it.
+    """
+
+    hello: DeviceHello
+    challenge: Challenge
+    token: str | None
+    address: str
+    connection_id: ConnectionId
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Who has connected, and the number of this connection among all of the device's."""
+    """Who has connected, and the number of this connection among all of the device's.
+
+    *credential* is what opened it: ``token:ID`` or ``key:ID``, which counts until *expires_at*
+    (epoch ms), or for good.
+    """
 
     device_id: DeviceId
     user_id: UserId
     epoch: int
-
-
-class Refusal(HubError):
-    """The hello is refused: say *error*, then close with *close*."""
-
-    def __init__(self, error: Error, close: CloseCode) -> None:
-        super().__init__(f"{error.code}: {error.message}")
-        self.error = error
-        self.close = close
-
-
-class FailedAttempts:
-    """Which addresses have failed too often lately. Bounded in time and in number."""
-
-    def __init__(self, clock: Clock, *, most_addresses: int = REMEMBERED_ADDRESSES) -> None:
-        self._clock = clock
-        self._most_addresses = most_addresses
-        self._by_network: dict[str, deque[float]] = {}
-
-    def __len__(self) -> int:
-        return len(self._by_network)
-
-    def wait_s(self, network: str) -> float:
-        """How long *network* has to wait before the next try; 0 when it need not."""
-        times = self._by_network.get(network)
-        if times is None or len(times) < FAILURES:
-            return 0.0
-        return max(0.0, times[0] + FAILURE_WINDOW_S - self._clock.monotonic())
-
-    def record(self, network: str) -> None:
-        """One more failure of *network*."""
-        times = self._by_network.pop(network, None) or deque(maxlen=FAILURES)
-        times.append(self._clock.monotonic())
-        self._by_network[network] = times  # at the end: the others are older
-        if len(self._by_network) > self._most_addresses:
-            del self._by_network[next(iter(self._by_network))]
-
-    def forgive(self, network: str) -> None:
-        """A good token came from there."""
-        self._by_network.pop(network, None)
+    credential: str = ""
+    expires_at: int | None = None
 
 
 class Authenticator:
-    """Tokens against the database."""
+    """Tokens and keys against the database."""
 
     def __init__(
-        self, store: Store, *, clock: Clock, metrics: Metrics, node_id: NodeId | None = None
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        chance: Chance,
+        metrics: Metrics,
+        node_id: NodeId | None = None,
+        attempts: AttemptLimits | None = None,
+        pairing: PairingLimits | None = None,
+        takeover_wait_s: Callable[[DeviceId], float] = lambda _: 0.0,
     ) -> None:
-        """*node_id*: of the hub that keeps the connections."""
+        """
+        Args:
+            node_id: of the hub that keeps the connections.
+            takeover_wait_s: how long a device that is connected may not be taken over.
+        """
         self._store = store
         self._node_id = node_id
         self._clock = clock
         self._metrics = metrics
-        self._failed = FailedAttempts(clock)
+        self._failed = FailedAttempts(clock, limits=attempts)
+        self._samples = RefusalSamples(clock)
+        self._desk = PairingDesk(store, clock=clock, chance=chance, metrics=metrics, limits=pairing)
+        self._takeover_wait_s = takeover_wait_s
 
-    async def admit(self, hello: DeviceHello, token: str | None, *, address: str) -> Admission:
+    def apply(self, *, attempts: AttemptLimits, pairing: PairingLimits) -> None:
+        """Other limits from the next hello on."""
+        self._failed.limits = attempts
+        self._desk.limits = pairing
+
+    def shut_out(self) -> Iterator[tuple[str, float]]:
+        """Who failed so often that it has to wait, and for how many seconds."""
+        return self._failed.waiting()
+
+    async def admit(self, knock: Knock) -> Admission:
         """Find out who this is and open its session in the database.
 
-        Args:
-            token: from the hello or the ``Authorization`` header.
-            address: where the connection comes from, as the socket tells it.
-
         Raises:
-            Refusal: with the words and the close code; nothing was written.
+            Refusal: with the words and the close code; nobody was let in.
         """
-        network = network_of(address)
-        if wait_s := self._failed.wait_s(network):
-            raise self._refuse(
-                ErrorCode.RATE_LIMITED,
-                f"{FAILURES} attempts failed in {FAILURE_WINDOW_S:g} s",
-                CloseCode.TOO_MANY_ATTEMPTS,
-                retry_after_ms=math.ceil(wait_s * 1000),
-            )
+        network = network_of(knock.address)
         try:
-            admission = await self._judge(hello, token)
-        except Refusal:
-            self._failed.record(network)
-            raise
-        self._failed.forgive(network)
-        return admission
+            return await self._judge(knock, network)
+        except Refusal as judged:
+            refusal = self._count(judged, network)
+            if refusal.error.pairing_code is None:  # a device that waits for a person is no accident
+                self._metrics.auth_failures.labels(refusal.error.code).inc()
+                await self._tell(network, refusal.error.code)
+            raise refusal from None
 
     async def release(self, admission: Admission) -> None:
         """The connection is over: the device is offline unless a newer one is here."""
         at_ms = epoch_ms(self._clock.now())
         await self._store.write(devices.close_session, admission.device_id, admission.epoch, at_ms)
 
-    async def _judge(self, hello: DeviceHello, token: str | None) -> Admission:
-        if not token:
-            raise self._refuse(
-                ErrorCode.PAIRING_REQUIRED,
-                "this hub does not know the device" if hello.identity else "the device showed no token",
-                CloseCode.PAIRING_REQUIRED,
+    async def _judge(self, knock: Knock, network: str) -> Admission:
+        hello = knock.hello
+        if hello.identity is not None:
+            if knock.token:
+                told = "the device shows a token and a key; one of them is enough"
+                raise refuse(ErrorCode.AUTH_FAILED, told, CloseCode.AUTH_FAILED)
+            return await self._judge_key(knock, hello.identity, network)
+        if not knock.token:
+            told = (
+                "an invitation comes with a key"
+                if hello.invitation
+                else "the device showed no key and no token"
             )
+            raise refuse(ErrorCode.PAIRING_REQUIRED, told, CloseCode.PAIRING_REQUIRED)
+        return await self._judge_token(knock.token, hello)
+
+    # --- tokens ---
+
+    async def _judge_token(self, token: str, hello: DeviceHello) -> Admission:
         owner = await self._store.read(devices.find_token, hash_token(token))
-        at_ms = epoch_ms(self._clock.now())
         if owner is None:
-            raise self._refuse(ErrorCode.AUTH_FAILED, "nobody has this token", CloseCode.AUTH_FAILED)
+            raise refuse(ErrorCode.AUTH_FAILED, "nobody has this token", CloseCode.AUTH_FAILED)
+        credential = f"token:{owner.token_id}"
+        at_ms = epoch_ms(self._clock.now())
         if owner.device_revoked_at is not None:
-            raise self._refuse(ErrorCode.REVOKED, "the device was revoked", CloseCode.REVOKED)
+            raise _revoked("the device was revoked", credential)
         if owner.token_revoked_at is not None:
-            raise self._refuse(ErrorCode.REVOKED, "the token was revoked", CloseCode.REVOKED)
+            raise _revoked("the token was revoked", credential)
         if owner.expires_at is not None and owner.expires_at <= at_ms:
-            raise self._refuse(ErrorCode.AUTH_FAILED, "the token has expired", CloseCode.AUTH_FAILED)
-        platform = hello.client.platform if hello.client else ""
+            told = "the token has expired"
+            raise refuse(ErrorCode.AUTH_FAILED, told, CloseCode.AUTH_FAILED, party=credential)
+        self._may_take_over(owner.device_id)
         try:
             epoch = await self._store.write(
                 devices.open_session,
                 owner.device_id,
-                platform=platform,
+                platform=_platform(hello),
                 at=at_ms,
                 token_id=owner.token_id,
                 node_id=self._node_id,
             )
         except (TokenRevoked, UnknownDevice) as exc:  # between the look and the opening
-            raise self._refuse(ErrorCode.REVOKED, str(exc), CloseCode.REVOKED) from exc
-        return Admission(owner.device_id, owner.user_id, epoch)
+            raise _revoked(str(exc), credential) from exc
+        return Admission(owner.device_id, owner.user_id, epoch, credential, owner.expires_at)
 
-    def _refuse(
-        self, code: ErrorCode, message: str, close: CloseCode, *, retry_after_ms: int | None = None
-    ) -> Refusal:
-        self._metrics.auth_failures.labels(code).inc()
-        error = Error(code=code, message=message, hint=CATALOGUE[code].hint, retry_after_ms=retry_after_ms)
-        return Refusal(error, close)
+    # --- keys ---
+
+    async def _judge_key(self, knock: Knock, identity: Identity, network: str) -> Admission:
+        hello = knock.hello
+        try:
+            key = read_key(identity.public_key)
+        except BadProof as exc:
+            raise refuse(exc.code, str(exc), CloseCode.AUTH_FAILED) from exc
+        try:
+            check_hello(key, identity, knock.challenge, hello)
+        except BadProof as exc:  # it named the key, no more: that is no failure of the key
+            raise refuse(exc.code, str(exc), CloseCode.AUTH_FAILED) from exc
+        credential = f"key:{key.id}"
+        self._tell_skew(identity, knock.connection_id)
+        owner = await self._store.read(device_keys.find_key, key.id)
+        if owner is None and hello.invitation is not None:
+            owner = await self._desk.redeem(key, hello.invitation, hello)
+        if owner is None:
+            self._may_ask(network, credential)
+            raise await self._desk.ask(key, hello, network=network, connection_id=knock.connection_id)
+        self._desk.forget(key.id)
+        return await self._admit_key(owner, hello, credential)
+
+    async def _admit_key(self, owner: KeyOwner, hello: DeviceHello, credential: str) -> Admission:
+        if owner.device_revoked_at is not None:
+            raise _revoked("the device was revoked", credential)
+        if owner.rotated_to is not None:
+            raise _revoked("the device has replaced this key by another", credential)
+        if owner.key_revoked_at is not None:
+            raise _revoked("the key was revoked", credential)
+        self._may_take_over(owner.device_id)
+        try:
+            epoch = await self._store.write(
+                device_keys.open_session,
+                owner.device_id,
+                key_id=owner.key_id,
+                platform=_platform(hello),
+                at=epoch_ms(self._clock.now()),
+                node_id=self._node_id,
+            )
+        except (KeyRevoked, UnknownDevice) as exc:  # between the look and the opening
+            raise _revoked(str(exc), credential) from exc
+        return Admission(owner.device_id, owner.user_id, epoch, credential)
+
+    # --- who has to wait ---
+
+    def _count(self, refusal: Refusal, network: str) -> Refusal:
+        """What to refuse with: *refusal*, counted if it is a failure, or the wait after too many."""
+        if not refusal.is_failure:
+            return refusal
+        parties = (network,) if refusal.party is None else (network, refusal.party)
+        if (wait := self._wait_of(*parties)) is not None:  # who waits already is not made to wait longer
+            return wait
+        for party in parties:
+            self._failed.record(party)
+        return refusal
+
+    def _may_ask(self, network: str, credential: str) -> None:
+        """Raises Refusal when a key that nobody has let in yet may not ask for that now."""
+        if (wait := self._wait_of(network, credential)) is not None:
+            raise wait
+
+    def _wait_of(self, *parties: str) -> Refusal | None:
+        """The refusal of whatever opens nothing, while one of *parties* has failed too often."""
+        wait_s = max(map(self._failed.wait_s, parties))
+        if not wait_s:
+            return None
+        self._metrics.limits_reached.labels("auth_failures").inc()
+        limits = self._failed.limits
+        return _wait(f"{limits.failures} attempts failed in {limits.window_s:g} s", wait_s)
+
+    def _may_take_over(self, device_id: DeviceId) -> None:
+        if wait_s := self._takeover_wait_s(device_id):
+            self._metrics.limits_reached.labels("takeovers").inc()
+            raise _wait(
+                "the device is connected, and was taken over too often: is its key on two machines?", wait_s
+            )
+
+    # --- what is told ---
+
+    async def _tell(self, network: str, reason: str) -> None:
+        told = self._samples.take(network, reason)
+        if told is None:
+            return
+        subject, count = told
+        try:
+            await self._store.write(
+                audit.append,
+                at=epoch_ms(self._clock.now()),
+                actor="hub",
+                event="auth.refused",
+                subject=subject,
+                outcome="refused",
+                detail={"reason": str(reason), "count": count},
+            )
+        except StorageError as exc:  # the device is refused all the same
+            log.warning("audit.not_written", code=exc.code, reason=reason)
+
+    def _tell_skew(self, identity: Identity, connection_id: ConnectionId) -> None:
+        off_ms = identity.signed_at_ms - epoch_ms(self._clock.now())
+        if abs(off_ms) > SKEW_TOLD_MS:
+            log.warning("device.clock_off", connection_id=connection_id, seconds=off_ms // 1000)
 
 
-def hash_token(token: str) -> bytes:
-    """What is stored of a token."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+def _platform(hello: DeviceHello) -> str:
+    return hello.client.platform if hello.client else ""
 
 
-def network_of(address: str) -> str:
-    """*address*, or the part of it that one party holds: of IPv6 the first 64 bits.
+def _revoked(message: str, credential: str) -> Refusal:
+    return refuse(ErrorCode.REVOKED, message, CloseCode.REVOKED, party=credential)
 
-    What is no address, as over a Unix socket, is one party of its own.
-    """
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.ip_network((parsed, IPV6_NETWORK_BITS), strict=False))
-    return str(parsed)
+
+def _wait(message: str, wait_s: float) -> Refusal:
+    return refuse(
+        ErrorCode.RATE_LIMITED,
+        message,
+        CloseCode.TOO_MANY_ATTEMPTS,
+        is_failure=False,
+        retry_after_ms=math.ceil(wait_s * 1000),
+    )

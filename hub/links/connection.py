@@ -14,7 +14,10 @@ from typing import Final
 from hub.clock import Clock, epoch_ms
 from hub.links.auth import Admission
 from hub.links.deadlines import DeadlineWheel, Slot
-from hub.links.open_link import LinkLimits, OpenLink
+from hub.links.gate import Place, TurnedAway
+from hub.links.intake import LEAST_WAIT_S
+from hub.links.limits import LinkLimits
+from hub.links.open_link import OpenLink
 from hub.links.roster import AgentsSilent, HeartbeatReceived, RequestReceived, Roster
 from hub.links.transport import Transport
 from hub.log import Channel
@@ -22,8 +25,8 @@ from hub.metrics import Metrics
 from protocol.coordination import Heartbeat, Request
 from protocol.errors import CloseCode, DeviceGone, DeviceSlow, ErrorCode, RemoteProtocolError
 from protocol.events import Answered, Ended, HelloReceived, Ignored, Received, SessionEvent, Silent
-from protocol.frame import Frame
-from protocol.handshake import DeviceHello, Error, Goodbye, Limits
+from protocol.frame import MAX_PIECE_BYTES, Frame
+from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Limits
 from protocol.hub_session import HubSession
 from protocol.ids import ConnectionId
 from protocol.phases import SessionState
@@ -52,6 +55,7 @@ class Connection:
         "_link",
         "_metrics",
         "_opened_at",
+        "_place",
         "_roster",
         "_session",
         "_transport",
@@ -65,6 +69,7 @@ class Connection:
         session: HubSession,
         *,
         connection_id: ConnectionId,
+        place: Place,
         roster: Roster,
         wheel: DeadlineWheel,
         clock: Clock,
@@ -73,6 +78,7 @@ class Connection:
     ) -> None:
         self.connection_id = connection_id
         self._transport = transport
+        self._place = place
         self._session = session
         self._roster = roster
         self._wheel = wheel
@@ -84,11 +90,11 @@ class Connection:
         self._held: list[bytes] | None = None  # while the hello is judged: what came behind it
         self._left: str | None = None  # the reason, once it is over
         self._opened_at = clock.monotonic()
-        self._full_until: float | None = None
+        self._full_until: float | None = None  # the outgoing queue is full: when that is too long
         self._alarm: Slot | None = None
         self._set_alarm()
         self._flush()
-        transport.attach(self._receive, self._lost)
+        transport.attach(self._receive, self._lost, self._slow_down)
 
     # --- the opening ---
 
@@ -104,6 +110,11 @@ class Connection:
         """What the device showed with its hello."""
         return self._session.token
 
+    @property
+    def challenge(self) -> Challenge:
+        """What the device was told to sign."""
+        return self._session.challenge
+
     def welcome(self, admission: Admission) -> None:
         """Let the device in, unless it has left meanwhile or a newer connection of it is here."""
         if self._session.state is not SessionState.JUDGING:
@@ -115,14 +126,22 @@ class Connection:
             told = "a newer connection of this device is here"
             self.refuse(Error(code=ErrorCode.REPLACED, message=told), CloseCode.REPLACED)
             return
+        try:
+            self._place.welcome(admission.user_id)  # after an older connection of the device has left its own
+        except TurnedAway as turned:
+            wait_ms = int(turned.retry_s * 1000)
+            error = Error(code=turned.reason, message=str(turned), retry_after_ms=wait_ms)
+            self.refuse(error, CloseCode.OVERLOADED)
+            return
+        limits = self._limits
         link = self._link = OpenLink(
             self,
             admission,
             self._session.capabilities,
             wheel=self._wheel,
             clock=self._clock,
-            tally=self._metrics.frames,
-            limits=self._limits,
+            metrics=self._metrics,
+            limits=limits,
         )
         self._session.accept(
             user_id=link.user_id,
@@ -131,11 +150,17 @@ class Connection:
             epoch=link.epoch,
             ts_ms=epoch_ms(self._clock.now()),
             now=self._clock.monotonic(),
-            limits=Limits(max_pending_calls=self._limits.pending_calls),
+            limits=Limits(
+                max_message_bytes=limits.message_bytes,
+                max_piece_bytes=min(MAX_PIECE_BYTES, limits.message_bytes // 4),
+                max_pending_calls=limits.pending_calls,
+            ),
         )
         self._flush()
         self._set_alarm()
         self._transport.allow_large_messages()
+        self._transport.intake.welcome(limits.frames_per_s, limits.bytes_per_s, self._clock.monotonic())
+        self._transport.go_on()  # what a stranger sends beyond its hello was not read
         self._metrics.connections.labels("device", "ready").inc()
         self._metrics.connection_attempts.labels("ready").inc()
         hello = self._session.hello
@@ -198,6 +223,7 @@ class Connection:
             log.warning(
                 "device.slow", connection_id=self.connection_id, unsent_bytes=self._transport.buffered()
             )
+            self._metrics.limits_reached.labels("outgoing_bytes").inc()
             self._full_until = self._clock.monotonic() + self._limits.write_deadline_s
             self._wheel.add(self, self._full_until)
 
@@ -273,6 +299,18 @@ class Connection:
             self._receive(data)
         self._transport.resume()
 
+    def _slow_down(self) -> None:
+        """More came than may: nothing is read until as much is allowed again. Called by the socket."""
+        intake = self._transport.intake
+        limit, wait_s = intake.limit, intake.refill(self._clock.monotonic())
+        if self._transport.is_full():  # with pongs: who pings and never reads is slow too
+            self._full()
+        elif wait_s:
+            self._metrics.limits_reached.labels(limit).inc()
+        else:
+            return
+        self._transport.slow_down(max(wait_s, LEAST_WAIT_S))
+
     # --- time ---
 
     def _set_alarm(self) -> None:
@@ -291,6 +329,7 @@ class Connection:
                 self._full_until = None
                 if self._transport.is_full():
                     self._metrics.slow_consumers.inc()
+                    self._metrics.limits_reached.labels("write_timeout_s").inc()
                     self.end(Goodbye(reason="slow_consumer"), CloseCode.SLOW_CONSUMER)
                     return
             for event in self._session.tick(now):
@@ -330,6 +369,12 @@ class Connection:
         if self._left is not None:
             return
         self._left = reason
+        self._place.part()
+        exceeded = self._transport.exceeded()
+        if exceeded is None and code is CloseCode.HELLO_TIMEOUT:
+            exceeded = "hello_timeout_s"
+        if exceeded is not None:
+            self._metrics.limits_reached.labels(exceeded).inc()
         if self._alarm is not None:
             self._alarm.discard(self)
         if self._greeted is not None and not self._greeted.done():

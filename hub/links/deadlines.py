@@ -12,6 +12,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from hub.clock import Clock
+from hub.turns import Turns
 
 TICK_S: Final = 0.25  # how much later than asked a deadline may be noticed
 
@@ -30,9 +31,10 @@ Slot = set[Timed]
 class DeadlineWheel:
     """Deadlines, in slots of a tick each. One wheel serves a whole hub."""
 
-    __slots__ = ("_clock", "_slots", "_tick_s", "_turned_to")
+    __slots__ = ("_clock", "_slots", "_tick_s", "_turned_to", "turns")
 
     def __init__(self, clock: Clock, *, tick_s: float = TICK_S) -> None:
+        self.turns = Turns(clock)
         self._clock = clock
         self._tick_s = tick_s
         self._slots: dict[int, Slot] = {}
@@ -72,5 +74,6 @@ class DeadlineWheel:
         """Turn once a tick, until cancelled."""
         task_status.started()
         while True:
+            self.turns.wait(self._tick_s)
             await self._clock.sleep(self._tick_s)
             self.turn()

@@ -79,7 +79,13 @@ class RunStream(Protocol):
 
 
 class DeviceLink(Protocol):
-    """One connection of one device."""
+    """One connection of one device.
+
+    *credential* is what opens it: ``token:ID`` or ``key:ID``; another one once the
+    device has replaced its key.
+    """
+
+    credential: str
 
     @property
     def device_id(self) -> DeviceId: ...
@@ -131,12 +137,4 @@ class DeviceLink(Protocol):
         Raises:
             DeviceGone, DeviceSlow: the frame was not sent.
         """
-        ...
-
-
-class Presence(Protocol):
-    """Who is connected, as far as others need to know it."""
-
-    def find(self, device_id: DeviceId) -> DeviceLink | None:
-        """The device's link, or ``None`` while it is not connected."""
         ...

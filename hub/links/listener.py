@@ -4,39 +4,44 @@ Strangers are cheap: few at a time, small messages, short deadlines. Everything
 that is said to a device before its socket closes is said by its session.
 """
 
+import asyncio
 import logging
 import socket
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+import ssl
+from collections.abc import Iterable
+from contextlib import ExitStack
+from functools import partial
+from typing import Final
 
 import anyio
-import msgspec
-from anyio.abc import TaskStatus
-from websockets.asyncio.server import ServerConnection, serve
-from websockets.datastructures import Headers
+from anyio.abc import TaskGroup, TaskStatus
+from websockets.asyncio.server import Server, ServerConnection
 from websockets.extensions.base import ServerExtensionFactory
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.http11 import Request, Response
-from websockets.typing import Origin, Subprotocol
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
 
 from hub.clock import Chance, Clock, IdFactory, epoch_ms
-from hub.links.auth import Admission, Authenticator, Refusal, network_of
+from hub.links.acceptor import Acceptor
+from hub.links.attempts import network_of
+from hub.links.auth import Admission, Authenticator, Knock
 from hub.links.connection import Connection
 from hub.links.deadlines import DeadlineWheel
-from hub.links.open_link import LinkLimits
+from hub.links.farewell import STOPPING
+from hub.links.gate import Gate, Place, TurnedAway
+from hub.links.intake import HELLO_ROOM
+from hub.links.limits import LinkLimits, PortLimits
+from hub.links.refusal import Refusal
 from hub.links.roster import DRAIN_S, Roster
-from hub.links.transport import OUTGOING_BYTES, DeviceSocket
+from hub.links.transport import DeviceSocket
+from hub.links.upgrade import RequestRefused, UpgradeRules, bearer
 from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.codec import SUBPROTOCOLS, for_subprotocol
-from protocol.errors import CATALOGUE, CloseCode, ErrorCode, HubError
-from protocol.frame import MAX_HELLO_BYTES, PATH
-from protocol.handshake import DeviceHello, Error, Goodbye
+from protocol.errors import CloseCode, ErrorCode, HubError
+from protocol.handshake import DeviceHello, Error
 from protocol.hub_session import HubSession
 from protocol.ids import ConnectionId
 
@@ -44,68 +49,23 @@ log = Channel(__name__)
 
 OPEN_S: Final = 5.0  # for the opening handshake
 JUDGE_S: Final = 20.0  # for the database to say who it is; a device waits 30 s for its welcome
-STRANGERS: Final = 256  # connections without a welcome
-STRANGERS_PER_NETWORK: Final = 16
 PING_EVERY_S: Final = 15.0
 PONG_WITHIN_S: Final = 10.0
 AFTER_ABORT_S: Final = 2.0  # for the handlers to write down that their device is gone
 NONCE_BYTES: Final = 32
-# The session says 16 KiB in words; what is this much larger is cut off by the library.
-STRANGER_MESSAGE_BYTES: Final = 4 * MAX_HELLO_BYTES
-WRITE_LIMIT: Final = 2 * OUTGOING_BYTES  # never reached, or the library's ping would wait for ever
+BACKLOG: Final = 4096  # as in hub.socket; who starts to listen on a socket of systemd sets its backlog anew
 
-# Small windows and no memory between messages: 17.7 KiB a connection instead of 56.
+_SUBPROTOCOLS: Final = [Subprotocol(name) for name in SUBPROTOCOLS]
+
+# Small windows and no memory between messages: 19.3 KiB a connection instead of 56. A hello may come
+# compressed: common libraries do that to all they send. What it unfolds to is bounded as ever.
 _DEFLATE: Final = ServerPerMessageDeflateFactory(
     server_no_context_takeover=True,
     client_no_context_takeover=True,
-    server_max_window_bits=12,
-    client_max_window_bits=12,
+    server_max_window_bits=10,
+    client_max_window_bits=10,
     compress_settings={"memLevel": 5},
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Farewell:
-    """What devices are told when the listener stops."""
-
-    goodbye: Goodbye
-    close: CloseCode
-
-
-STOPPING: Final = Farewell(Goodbye(reason="stopping"), CloseCode.STOPPING)
-
-
-class Strangers:
-    """Connections that have not been welcomed, and how many there are per network."""
-
-    def __init__(self, most: int, most_per_network: int) -> None:
-        self._most = most
-        self._most_per_network = most_per_network
-        self._by_network: Counter[str] = Counter()
-        self._connections: set[Connection] = set()
-
-    def __len__(self) -> int:
-        return len(self._connections)
-
-    def __iter__(self) -> Iterator[Connection]:
-        return iter(self._connections)
-
-    def is_full(self, network: str) -> bool:
-        """Whether one more from *network* is too many."""
-        return len(self) >= self._most or self._by_network[network] >= self._most_per_network
-
-    @contextmanager
-    def one(self, connection: Connection, network: str) -> Iterator[None]:
-        """*connection*, from *network*, is a stranger for as long as the block lasts."""
-        self._connections.add(connection)
-        self._by_network[network] += 1
-        try:
-            yield
-        finally:
-            self._connections.remove(connection)
-            self._by_network[network] -= 1
-            if not self._by_network[network]:
-                del self._by_network[network]
 
 
 class DeviceListener:
@@ -113,8 +73,11 @@ class DeviceListener:
 
     Args:
         host, port: where to bind; port 0 takes a free one. Not used when *sock* is given.
-        sock: a listening socket, for instance handed over by systemd.
-        origins: browser origins that may connect; devices send none.
+        sock: a listening socket; whoever opened it closes it.
+        sock_outlives_us: systemd holds *sock* too. What knocks while we leave is not refused: it waits
+            there for the next process.
+        tls: serve with it.
+        rules: for the request that asks for a WebSocket: hosts, origins, proxies.
         compression: permessage-deflate, for devices that offer it.
     """
 
@@ -124,6 +87,7 @@ class DeviceListener:
         host: str = "127.0.0.1",
         port: int = 0,
         sock: socket.socket | None = None,
+        sock_outlives_us: bool = False,
         hub_id: str,
         authenticator: Authenticator,
         roster: Roster,
@@ -131,16 +95,18 @@ class DeviceListener:
         chance: Chance,
         metrics: Metrics,
         limits: LinkLimits | None = None,
-        origins: Sequence[str] = (),
+        port_limits: PortLimits | None = None,
+        rules: UpgradeRules | None = None,
+        tls: ssl.SSLContext | None = None,
         compression: bool = False,
         ping_every_s: float | None = PING_EVERY_S,
         pong_within_s: float | None = PONG_WITHIN_S,
         open_s: float = OPEN_S,
-        strangers: int = STRANGERS,
-        strangers_per_network: int = STRANGERS_PER_NETWORK,
         drain_s: float = DRAIN_S,
     ) -> None:
-        self._bound: dict[str, Any] = {"sock": sock} if sock else {"host": host, "port": port}
+        self._address = host, port
+        self._sock = sock
+        self._sock_outlives_us = sock_outlives_us
         self._hub_id = hub_id
         self._authenticator = authenticator
         self._roster = roster
@@ -149,15 +115,46 @@ class DeviceListener:
         self._ids = IdFactory(clock, chance)
         self._metrics = metrics
         self._limits = limits or LinkLimits()
-        self._origins = [None, *(Origin(origin) for origin in origins)]
-        self._extensions: list[ServerExtensionFactory] = [_DEFLATE] if compression else []
+        self._rules = rules or UpgradeRules()
+        self._tls = tls
+        self._extensions: list[ServerExtensionFactory] | None = [_DEFLATE] if compression else None
         self._ping_every_s, self._pong_within_s = ping_every_s, pong_within_s
         self._open_s = open_s
         self._drain_s = drain_s
         self._wheel = DeadlineWheel(clock)
-        self._strangers = Strangers(strangers, strangers_per_network)
-        metrics.connections.labels("device", "greeting").set_function(lambda: len(self._strangers))
+        self.turns = self._wheel.turns
+        self._gate = Gate(port_limits or PortLimits(), clock=clock, metrics=metrics)
+        self._acceptor: Acceptor | None = None
+        self._sockets: set[DeviceSocket] = set()
+        self._greeting: set[Connection] = set()
+        metrics.connections.labels("device", "greeting").set_function(lambda: self._gate.strangers)
         self.farewell = STOPPING  # set it before stopping, to say something else
+
+    @property
+    def sockets(self) -> int:
+        """Connections that were let in as far as their request for a WebSocket, or further."""
+        return len(self._sockets)
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether who knocks is looked at; not while the process has hardly a file left."""
+        return self._acceptor is not None and self._acceptor.is_accepting
+
+    def apply(
+        self,
+        *,
+        limits: LinkLimits,
+        port_limits: PortLimits,
+        rules: UpgradeRules,
+        ping_every_s: float | None,
+        pong_within_s: float | None,
+    ) -> None:
+        """Use other limits and rules, for connections made from now on. Who is connected stays."""
+        self._limits, self._rules = limits, rules
+        self._ping_every_s, self._pong_within_s = ping_every_s, pong_within_s
+        self._gate.limits = port_limits
+        if self._acceptor is not None:
+            self._acceptor.proxies = rules.proxies
 
     async def serve(self, *, task_status: TaskStatus[tuple[str, int]] = anyio.TASK_STATUS_IGNORED) -> None:
         """Let devices in until cancelled; started with the host and port that are bound.
@@ -166,90 +163,137 @@ class DeviceListener:
         ``drain_s`` and AFTER_ABORT_S.
         """
         self._roster.is_draining = False  # a listener may be served again
-        async with anyio.create_task_group() as tasks:
-            await tasks.start(self._wheel.serve)
-            server = await serve(
-                self._serve_socket,
-                **self._bound,
-                create_connection=DeviceSocket,
-                process_request=self._look_at_request,
-                select_subprotocol=_choose_subprotocol,
-                subprotocols=[Subprotocol(name) for name in SUBPROTOCOLS],
-                origins=self._origins,
-                extensions=self._extensions,
-                compression=None,
-                server_header=None,
-                open_timeout=self._open_s,
-                ping_interval=self._ping_every_s,
-                ping_timeout=self._pong_within_s,
-                close_timeout=self._limits.close_s,
-                max_size=STRANGER_MESSAGE_BYTES,
-                write_limit=WRITE_LIMIT,
-                logger=_quiet_logger(),
+        with ExitStack() as opened:
+            listening = self._sock or opened.enter_context(_bind(self._address))
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(self._wheel.serve)
+                server = await self._make_server(listening, tasks)
+                try:
+                    bound = listening.getsockname()
+                    log.info("listener.opened", port=bound[1])
+                    task_status.started((bound[0], bound[1]))
+                    await anyio.sleep_forever()
+                finally:
+                    if self._sock_outlives_us:
+                        server.server.close()
+                    # Without the shields the handlers would be abandoned: waiting for them
+                    # would be cancelled at once.
+                    with anyio.move_on_after(self._drain_s, shield=True):
+                        await self._say_goodbye()
+                    for device in list(self._sockets):
+                        device.abort()
+                    server.close(code=self.farewell.close)
+                    with anyio.move_on_after(AFTER_ABORT_S, shield=True):
+                        await server.wait_closed()
+                    log.info("listener.closed")
+
+    async def _make_server(self, listening: socket.socket, tasks: TaskGroup) -> Server:
+        """The library's server, which accepts by our own rules."""
+
+        async def accept() -> asyncio.Server:
+            listening.listen(BACKLOG)
+            self._acceptor = Acceptor(
+                listening,
+                partial(self._make_socket, server),
+                gate=self._gate,
+                proxies=self._rules.proxies,
+                tls=self._tls,
+                tasks=tasks,
+                wheel=self._wheel,
+                clock=self._clock,
+                open_s=self._open_s,
+                close_s=self._limits.close_s,
+                on_refusal=lambda code: self._metrics.connection_attempts.labels(code).inc(),
             )
-            try:
-                bound = server.sockets[0].getsockname()
-                log.info("listener.opened", port=bound[1])
-                task_status.started((bound[0], bound[1]))
-                await anyio.sleep_forever()
-            finally:
-                # Without the shields the handlers would be abandoned: waiting for them
-                # would be cancelled at once.
-                with anyio.move_on_after(self._drain_s, shield=True):
-                    await self._say_goodbye()
-                for connection in list(server.all_connections):
-                    connection.transport.abort()
-                server.close(code=self.farewell.close)
-                with anyio.move_on_after(AFTER_ABORT_S, shield=True):
-                    await server.wait_closed()
-                log.info("listener.closed")
+            await self._acceptor.start_serving()
+            return self._acceptor  # type: ignore[return-value]  # all of a Server that is asked for
+
+        server = Server(accept, self._handle, _quiet_logger())
+        return await server
+
+    def _make_socket(self, server: Server, place: Place, address: str) -> DeviceSocket:
+        limits = self._limits
+        protocol = ServerProtocol(
+            extensions=self._extensions,
+            subprotocols=_SUBPROTOCOLS,
+            select_subprotocol=_choose_subprotocol,
+            max_size=HELLO_ROOM * limits.hello_bytes,  # the session says in words what is less too long
+            logger=server.logger,
+        )
+        return DeviceSocket(
+            protocol,
+            server,
+            ping_interval=self._ping_every_s,
+            ping_timeout=self._pong_within_s,
+            close_timeout=limits.close_s,
+            write_limit=2 * limits.outgoing_bytes,  # never reached, or the library's ping would wait for ever
+            limits=limits,
+            place=place,
+            address=address,
+        )
 
     async def _say_goodbye(self) -> None:
         """To everybody; then wait until their sockets are gone. Who knocks meanwhile gets a 503."""
-        goodbye, close = self.farewell.goodbye, self.farewell.close
-        strangers = list(self._strangers)
+        close = self.farewell.close
+        strangers = list(self._greeting)
+        goodbye = partial(self.farewell.to_one_of, len(self._roster) + len(strangers), chance=self._chance)
         for stranger in strangers:
-            stranger.end(goodbye, close)
+            stranger.end(goodbye(), close)
         await self._roster.drain(goodbye, close, within_s=self._drain_s)
         for stranger in strangers:
             await stranger.wait_closed()
 
     # --- before the WebSocket ---
 
-    def _look_at_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        url = urlsplit(request.path)
-        if url.path != PATH:
-            return self._refuse_request(
-                HTTPStatus.NOT_FOUND, ErrorCode.BAD_PARAMS, f"devices connect to {PATH}"
-            )
-        if _has_token(url.query):
-            told = "a token in the URL ends up in logs"
-            return self._refuse_request(HTTPStatus.BAD_REQUEST, ErrorCode.TOKEN_IN_URL, told)
-        if self._roster.is_draining:
-            return self._refuse_request(HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.STOPPING, "the hub stops")
-        if self._strangers.is_full(network_of(_address(connection))):
-            told = "too many connections wait to be let in"
-            return self._refuse_request(HTTPStatus.SERVICE_UNAVAILABLE, ErrorCode.OVERLOADED, told)
-        return None
+    async def _handle(self, socket: ServerConnection) -> None:
+        """One connection, from its first byte until its socket is gone. Started by the library."""
+        assert isinstance(socket, DeviceSocket)
+        self._sockets.add(socket)
+        try:
+            with anyio.move_on_after(self._open_s) as handshake:
+                await socket.handshake(self._look_at_request, server_header=None)
+            if socket.protocol.state is OPEN:
+                socket.start_keepalive()
+                await self._serve_socket(socket)
+            elif socket.request is None:
+                how = ErrorCode.TOO_LARGE if socket.is_head_too_long else "no_request"
+                self._metrics.connection_attempts.labels(how).inc()
+                if handshake.cancelled_caught:
+                    self._metrics.limits_reached.labels("handshake_timeout_s").inc()
+        except Exception as exc:
+            log.error("connection.failed", exc=exc)
+        finally:
+            socket.abort()
+            self._sockets.discard(socket)
+            socket.forget_handler()
 
-    def _refuse_request(self, status: HTTPStatus, code: ErrorCode, message: str) -> Response:
-        self._metrics.connection_attempts.labels(code).inc()
-        body = {"error": {"code": code, "message": message, "hint": CATALOGUE[code].hint}}
-        data = msgspec.json.encode(body)
-        headers = Headers(
-            {"Content-Type": "application/json", "Content-Length": str(len(data)), "Connection": "close"}
-        )
-        return Response(status.value, status.phrase, headers, data)
+    def _look_at_request(self, socket: ServerConnection, request: Request) -> Response | None:
+        assert isinstance(socket, DeviceSocket)
+        try:
+            socket.address = self._rules.client(request, socket.address)
+            if self._roster.is_draining:
+                raise RequestRefused(ErrorCode.STOPPING, "the hub stops")
+            if socket.place.network is None:  # a proxy has said it only now
+                socket.place.name(network_of(socket.address))
+        except TurnedAway as turned:
+            refused = RequestRefused(turned.reason, str(turned), retry_s=turned.retry_s)
+        except RequestRefused as error:
+            refused = error
+        else:
+            return None
+        self._metrics.connection_attempts.labels(refused.reason).inc()
+        return refused.response()
 
     # --- the WebSocket ---
 
-    async def _serve_socket(self, transport: ServerConnection) -> None:
-        """One connection, from its opening handshake until the socket is gone."""
-        assert isinstance(transport, DeviceSocket)
-        address = _address(transport)
+    async def _serve_socket(self, transport: DeviceSocket) -> None:
+        """One WebSocket, until it is gone."""
         connection = self._open(transport)
-        with self._strangers.one(connection, network_of(address)):
-            admission = await self._let_in(connection, address)
+        self._greeting.add(connection)
+        try:
+            admission = await self._let_in(connection, transport.address)
+        finally:
+            self._greeting.discard(connection)
         try:
             await transport.wait_closed()
         finally:
@@ -266,24 +310,28 @@ class DeviceListener:
 
     def _open(self, transport: DeviceSocket) -> Connection:
         assert transport.request is not None
+        limits = transport.limits
         session = HubSession(
             codec=for_subprotocol(transport.subprotocol),
             hub_id=self._hub_id,
             nonce=self._chance.token_bytes(NONCE_BYTES),
             now=self._clock.monotonic(),
             ts_ms=epoch_ms(self._clock.now()),
-            bearer=_bearer(transport.request.headers),
+            bearer=bearer(transport.request.headers),
+            hello_timeout_s=limits.hello_timeout_s,
+            hello_bytes=limits.hello_bytes,
         )
         transport.forget_request()
         return Connection(
             transport,
             session,
             connection_id=ConnectionId(self._ids.fresh()),
+            place=transport.place,
             roster=self._roster,
             wheel=self._wheel,
             clock=self._clock,
             metrics=self._metrics,
-            limits=self._limits,
+            limits=limits,
         )
 
     async def _let_in(self, connection: Connection, address: str) -> Admission | None:
@@ -299,7 +347,15 @@ class DeviceListener:
     async def _judge(self, connection: Connection, hello: DeviceHello, address: str) -> Admission | None:
         try:
             with anyio.fail_after(JUDGE_S):
-                return await self._authenticator.admit(hello, connection.token, address=address)
+                return await self._authenticator.admit(
+                    Knock(
+                        hello=hello,
+                        challenge=connection.challenge,
+                        token=connection.token,
+                        address=address,
+                        connection_id=connection.connection_id,
+                    )
+                )
         except Refusal as refusal:
             log.info("device.refused", connection_id=connection.connection_id, code=refusal.error.code)
             connection.refuse(refusal.error, refusal.close)
@@ -315,30 +371,14 @@ class DeviceListener:
         return None
 
 
-def _choose_subprotocol(connection: ServerConnection, offered: Iterable[Subprotocol]) -> Subprotocol | None:
+def _choose_subprotocol(protocol: ServerProtocol, offered: Iterable[Subprotocol]) -> Subprotocol | None:
     """The first we know, in the client's order; none is JSON."""
     return next((name for name in offered if name in SUBPROTOCOLS), None)
 
 
-def _address(connection: ServerConnection) -> str:
-    peer = connection.remote_address
-    return str(peer[0]) if isinstance(peer, tuple) else "local"
-
-
-def _bearer(headers: Headers) -> str | None:
-    for value in headers.get_all("Authorization"):
-        kind, _, token = value.partition(" ")
-        if kind.lower() == "bearer":
-            return token.strip() or None
-    return None
-
-
-def _has_token(query: str) -> bool:
-    """Whether something in a URL's query is, or is called, a token."""
-    return any(
-        "token" in name.lower() or value.startswith(("hub_", "Bearer"))
-        for name, value in parse_qsl(query, keep_blank_values=True)
-    )
+def _bind(address: tuple[str, int]) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    return socket.create_server(address, family=family)
 
 
 def _quiet_logger() -> logging.Logger:

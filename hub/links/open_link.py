@@ -6,37 +6,22 @@ every call and every stream, at once and with one reason.
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 from hub.clock import Clock
 from hub.links.auth import Admission
 from hub.links.calls import PendingCalls
 from hub.links.deadlines import DeadlineWheel
+from hub.links.limits import LinkLimits
 from hub.links.link import ALWAYS, ALWAYS_ACTIONS, RunFrame, RunStream
-from hub.links.streams import MEMORY_BYTES, RunStreams
-from hub.metrics import FrameTally
-from protocol.errors import CallTimedOut, CallUnsupported, CloseCode, DeviceGone, DeviceSlow
-from protocol.frame import MAX_PENDING_CALLS, Frame
+from hub.links.streams import RunStreams
+from hub.metrics import Metrics
+from protocol.errors import CallTimedOut, CallUnsupported, CloseCode, DeviceGone, DeviceSlow, TooManyCalls
+from protocol.frame import Frame
 from protocol.handshake import Goodbye
 from protocol.ids import CallId
 from protocol.versions import CAPABILITY_OF, CapabilityName
 from protocol.work import AgentRun, Answer, ToolCall
-
-WRITE_DEADLINE_S: Final = 10.0  # how long the outgoing queue may stand full
-CLOSE_S: Final = 5.0  # what a peer gets for its half of the closing handshake
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkLimits:
-    """What one connection may cost."""
-
-    pending_calls: int = MAX_PENDING_CALLS
-    write_deadline_s: float = WRITE_DEADLINE_S
-    close_s: float = CLOSE_S
-    spool_dir: Path | None = None  # the system's own for temporary files
-    spool_memory_bytes: int = MEMORY_BYTES
 
 
 class Carrier(Protocol):
@@ -67,11 +52,13 @@ class OpenLink:
         "_calls",
         "_carrier",
         "_clock",
+        "_metrics",
         "_streams",
-        "_tally",
         "capabilities",
+        "credential",
         "device_id",
         "epoch",
+        "expires_at",
         "user_id",
     )
 
@@ -83,16 +70,18 @@ class OpenLink:
         *,
         wheel: DeadlineWheel,
         clock: Clock,
-        tally: FrameTally,
+        metrics: Metrics,
         limits: LinkLimits,
     ) -> None:
         self.device_id = admission.device_id
         self.user_id = admission.user_id
         self.epoch = admission.epoch
+        self.credential = admission.credential
+        self.expires_at = admission.expires_at
         self.capabilities = capabilities
         self._carrier = carrier
         self._clock = clock
-        self._tally = tally
+        self._metrics = metrics
         self._calls = PendingCalls(wheel, most=limits.pending_calls)
         self._streams = RunStreams(
             send=carrier.send_now,
@@ -121,14 +110,18 @@ class OpenLink:
                 answer = await pending
                 outcome = "answered" if answer.error is None else "refused"
                 return answer
+        except TooManyCalls:
+            self._metrics.limits_reached.labels("pending_calls").inc()
+            raise
         except CallTimedOut:
+            self._metrics.limits_reached.labels("call_timeout_s").inc()
             outcome = "timed_out"
             raise
         except DeviceGone:
             outcome = "device_gone"
             raise
         finally:
-            self._tally.calls.observe((str(frame.action), outcome), clock.monotonic() - began)
+            self._metrics.frames.calls.observe((str(frame.action), outcome), clock.monotonic() - began)
 
     def open_run(self, frame: AgentRun) -> AbstractAsyncContextManager[RunStream]:
         """A run and the stream of what comes back."""

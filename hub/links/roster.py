@@ -12,10 +12,11 @@ from typing import Final, Protocol
 import anyio
 
 from hub.links.link import DeviceLink
+from hub.links.takeovers import Takeovers
 from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.coordination import Heartbeat, Request
-from protocol.errors import CloseCode
+from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import DeviceHello, Goodbye
 from protocol.ids import DeviceId
 
@@ -68,7 +69,9 @@ LinkEvent = DeviceReady | DeviceLost | HeartbeatReceived | RequestReceived | Age
 
 
 class LocalLink(DeviceLink, Protocol):
-    """A link whose connection is in this process."""
+    """A link whose connection is in this process. What opened it counts until *expires_at* (epoch ms)."""
+
+    expires_at: int | None
 
     @property
     def pending_calls(self) -> int: ...
@@ -88,8 +91,16 @@ class LocalLink(DeviceLink, Protocol):
 class Roster:
     """The connected devices of this process."""
 
-    def __init__(self, on_event: Callable[[LinkEvent], None], *, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        on_event: Callable[[LinkEvent], None],
+        *,
+        metrics: Metrics,
+        takeovers: Takeovers | None = None,
+    ) -> None:
+        """*takeovers* counts them; without it a device may be taken over as often as it likes."""
         self._on_event = on_event
+        self._takeovers = takeovers
         self._metrics = metrics
         self._links: dict[DeviceId, LocalLink] = {}
         self.is_draining = False
@@ -107,6 +118,10 @@ class Roster:
 
     def connected(self) -> list[DeviceLink]:
         """Every link, in the order of connecting."""
+        return list(self._links.values())
+
+    def local(self) -> list[LocalLink]:
+        """Every link, with what only its own process knows of it."""
         return list(self._links.values())
 
     def tell(self, event: LinkEvent) -> None:
@@ -127,9 +142,17 @@ class Roster:
         if present.epoch >= epoch:
             return False
         self._metrics.takeovers.inc()
+        if self._takeovers is not None:
+            self._takeovers.record(device_id)
         log.info("device.replaced", device_id=device_id, epoch=present.epoch, by_epoch=epoch)
         present.end(Goodbye(reason="replaced"), CloseCode.REPLACED)
         return True
+
+    def takeover_wait_s(self, device_id: DeviceId) -> float:
+        """How long nobody may take the device over; 0 when it is not connected, or anybody may."""
+        if self._takeovers is None or device_id not in self._links:
+            return 0.0
+        return self._takeovers.wait_s(device_id)
 
     def enter(self, link: LocalLink, hello: DeviceHello) -> None:
         """A device is welcomed; ``supersede`` was asked in the same turn."""
@@ -148,12 +171,37 @@ class Roster:
         if link is not None:
             link.end(goodbye, close)
 
-    async def drain(self, goodbye: Goodbye, close: CloseCode, *, within_s: float = DRAIN_S) -> None:
-        """End every connection and let nobody in any more. Returns when all are gone, or after *within_s*."""
+    def end_revoked(self, device_id: DeviceId, credential: str | None = None) -> bool:
+        """End the device's connection, if *credential* opened it, or in any case if that is ``None``."""
+        link = self._links.get(device_id)
+        if link is None or credential not in (None, link.credential):
+            return False
+        link.end(Goodbye(reason=ErrorCode.REVOKED), CloseCode.REVOKED)
+        return True
+
+    def end_expired(self, at: int) -> list[DeviceId]:
+        """End every connection whose token has expired by *at* (epoch ms); whose they were."""
+        expired = [
+            link for link in self._links.values() if link.expires_at is not None and link.expires_at <= at
+        ]
+        for link in expired:
+            link.end(
+                Goodbye(reason=ErrorCode.AUTH_FAILED, message="the token has expired"), CloseCode.AUTH_FAILED
+            )
+        return [link.device_id for link in expired]
+
+    async def drain(
+        self, goodbye: Callable[[], Goodbye], close: CloseCode, *, within_s: float = DRAIN_S
+    ) -> None:
+        """End every connection and let nobody in any more. Returns when all are gone, or after *within_s*.
+
+        Args:
+            goodbye: makes the goodbye of one connection.
+        """
         self.is_draining = True
         leaving = list(self._links.values())
         for link in leaving:
-            link.end(goodbye, close)
+            link.end(goodbye(), close)
         with anyio.move_on_after(within_s):
             for link in leaving:
                 await link.wait_closed()

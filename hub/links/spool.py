@@ -51,11 +51,6 @@ class Spool:
     def __len__(self) -> int:
         return len(self._memory) + self._in_file
 
-    @property
-    def in_file(self) -> int:
-        """How many frames lie in the file."""
-        return self._in_file
-
     def put(self, frame: RunFrame, size_bytes: int) -> None:
         """Keep *frame*, which takes about *size_bytes*.
 

@@ -72,11 +72,6 @@ class Stream:
         self._failed: DeliveryError | None = None
         self._arrived: anyio.Event | None = None
 
-    @property
-    def spooled(self) -> int:
-        """How many of its frames lie on disk."""
-        return self._spool.in_file
-
     def __aiter__(self) -> "Stream":
         return self
 

@@ -3,15 +3,19 @@
 from collections.abc import Iterable, Sequence
 
 from hub.links.roster import Roster
-from hub.operations.names import agent_named
+from hub.log import Channel
+from hub.operations.names import agent_named, user_names
 from hub.operations.runs import RunOperations
 from hub.operations.schedules import FIRES_TOLD, ScheduleOperations
+from hub.operations.seen import Seen
 from hub.ops.views import AgentView, FireView, RunView, ScheduleView
-from hub.runs.dispatcher import Dispatcher
+from hub.runs.control import RunControl
 from storage.store import AgentRow, Store, agents, runs
 
+log = Channel(__name__)
 
-class AgentOperations:
+
+class AgentOperations(Seen):
     """Implements ``ops.facade.AgentFacade``."""
 
     def __init__(
@@ -19,61 +23,72 @@ class AgentOperations:
         *,
         store: Store,
         roster: Roster,
-        dispatcher: Dispatcher,
+        control: RunControl,
         runs: RunOperations,
         schedules: ScheduleOperations,
     ) -> None:
         self._store = store
         self._roster = roster
-        self._dispatcher = dispatcher
+        self._control = control
         self._runs = runs
         self._schedules = schedules
 
     async def all(self) -> list[AgentView]:
         """All agents that are not archived, by name."""
-        return await self._views(await self._store.read(agents.list_agents))
+        return await self._views(await self._store.read(agents.list_agents, user_id=self.user_id))
 
     async def get(self, name: str) -> AgentView:
         """Raises UnknownAgent."""
-        (told,) = await self._views([await agent_named(self._store, name)])
+        (told,) = await self._views([await self._agent(name)])
         return told
 
     async def start_run(self, name: str, idempotency_key: str | None, *, actor: str) -> RunView:
         """Queue a run; the same key gives the same run."""
-        agent = await agent_named(self._store, name)
-        return await self._runs.view(
-            await self._dispatcher.submit(agent, fire_key=idempotency_key, actor=actor)
-        )
+        agent = await self._agent(name)
+        fire_key = None if idempotency_key is None else f"{actor}:{idempotency_key}"
+        return await self._runs.view(await self._control.submit(agent, fire_key=fire_key, actor=actor))
 
     async def pause(self, name: str, *, actor: str) -> AgentView:
         """No run of it starts any more."""
-        agent = await agent_named(self._store, name)
-        await self._dispatcher.pause_agent(agent.id, actor=actor)
+        agent = await self._agent(name)
+        if await self._control.pause_agent(agent.id, actor=actor):
+            log.info("agent.paused", agent_id=agent.id, actor=actor)
         return await self.get(name)
 
     async def resume(self, name: str, *, catch_up: bool, actor: str) -> AgentView:
         """It works again, and its schedules fire again."""
-        agent = await agent_named(self._store, name)
-        await self._dispatcher.resume_agent(agent.id, actor=actor)
+        agent = await self._agent(name)
+        if await self._control.resume_agent(agent.id, actor=actor):
+            log.info("agent.resumed", agent_id=agent.id, actor=actor)
         await self._schedules.resume(agent, catch_up=catch_up, actor=actor)
         return await self.get(name)
+
+    async def _agent(self, name: str) -> AgentRow:
+        return await agent_named(self._store, name, self.user_id)
 
     async def _views(self, rows: Sequence[AgentRow]) -> list[AgentView]:
         newest = [row.last_run.id for row in rows if row.last_run is not None]
         last_runs = await self._runs.views(await self._store.read(runs.find_runs, newest))
         by_id = {run.id: run for run in last_runs}
         scheduled = await self._schedules.of(rows)
+        names = await user_names(self._store)
         return [
             self._view(
-                row, scheduled.get(row.id, []), None if row.last_run is None else by_id.get(row.last_run.id)
+                row,
+                names[row.user_id],
+                scheduled.get(row.id, []),
+                None if row.last_run is None else by_id.get(row.last_run.id),
             )
             for row in rows
         ]
 
-    def _view(self, row: AgentRow, scheduled: Sequence[ScheduleView], last_run: RunView | None) -> AgentView:
+    def _view(
+        self, row: AgentRow, user: str, scheduled: Sequence[ScheduleView], last_run: RunView | None
+    ) -> AgentView:
         return AgentView(
             id=row.id,
             name=row.name,
+            user=user,
             device=row.device_name or "",
             device_connected=row.device_id is not None and self._roster.find(row.device_id) is not None,
             paths=tuple(row.paths),

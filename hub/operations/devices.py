@@ -1,30 +1,124 @@
-"""Devices, as operators are told of them."""
+"""Devices, as operators are told of them; renamed, thrown out, sent away."""
 
-from hub.clock import from_epoch_ms
+from collections.abc import Sequence
+from typing import Final
+
+from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
-from hub.ops.views import DeviceView
-from storage.store import DeviceRow, Store, devices
+from hub.log import Channel
+from hub.operations.moments import moment
+from hub.operations.names import user_names
+from hub.operations.seen import Seen
+from hub.operations.tokens import token_view
+from hub.ops.facades.devices import AmbiguousDevice, NotConnectedHere
+from hub.ops.views_identity import DeviceDetail, DeviceView, KeyView
+from protocol import keys
+from protocol.errors import CloseCode
+from protocol.handshake import Goodbye
+from storage.store import DeviceRow, KeyRow, Store, UnknownDevice, agents, audit, device_keys, devices
+
+log = Channel(__name__)
+
+KICKED: Final = Goodbye(
+    reason="kicked",
+    message="an operator disconnected this device; it comes back by itself",
+    retry_after_ms=1_000,
+)
 
 
-class DeviceOperations:
-    """Implements ``ops.facade.DeviceFacade``."""
+class DeviceOperations(Seen):
+    """Implements ``ops.facades.devices.DeviceFacade``."""
 
-    def __init__(self, *, store: Store, roster: Roster) -> None:
+    def __init__(self, *, store: Store, roster: Roster, clock: Clock) -> None:
         self._store = store
         self._roster = roster
+        self._clock = clock
 
     async def all(self) -> list[DeviceView]:
-        """All devices, by name."""
-        return [self._view(row) for row in await self._store.read(devices.list_devices)]
+        """All devices, revoked ones too, by name."""
+        return await self._views(await self._store.read(devices.list_devices, user_id=self.user_id))
 
-    def _view(self, row: DeviceRow) -> DeviceView:
+    async def get(self, called: str) -> DeviceDetail:
+        """One device, what opens it, and who reads from it."""
+        row = await self._device(called)
+        (view,) = await self._views([row])
+        known = await self._store.read(device_keys.list_keys, device_id=row.id)
+        tokens = await self._store.read(devices.list_tokens, device_id=row.id)
+        readers = await self._store.read(agents.list_agents, user_id=row.user_id)
+        return DeviceDetail(
+            **view.model_dump(),
+            keys=tuple(_key_view(key) for key in known),
+            tokens=tuple(token_view(token, view.user) for token in tokens),
+            agents=tuple(agent.name for agent in readers if agent.device_id == row.id),
+        )
+
+    async def rename(self, called: str, name: str, *, actor: str) -> DeviceView:
+        """Give it another name."""
+        device = await self._device(called)
+        renamed = await self._store.write(
+            devices.rename_device, device.id, name, at=self._now_ms(), actor=actor
+        )
+        log.info("device.renamed", device_id=device.id)
+        return await self._view(renamed)
+
+    async def revoke(self, called: str, *, actor: str) -> DeviceView:
+        """Let it in no more, and close its connection."""
+        device = await self._device(called)
+        await self._store.write(devices.revoke_device, device.id, at=self._now_ms(), actor=actor)
+        self._roster.end_revoked(device.id, None)
+        log.info("device.revoked", device_id=device.id)
+        return await self._view(await self._store.read(devices.get_device, device.id))
+
+    async def kick(self, called: str, *, actor: str) -> DeviceView:
+        """Close its connection; it may come back."""
+        device = await self._device(called)
+        if self._roster.find(device.id) is None:
+            raise NotConnectedHere(f"device {device.name!r} is not connected to this hub")
+        self._roster.end(device.id, KICKED, CloseCode.RESTARTING)
+        await self._store.write(
+            audit.append, at=self._now_ms(), actor=actor, event="device.kicked", subject=device.id
+        )
+        log.info("device.kicked", device_id=device.id)
+        return await self._view(device)
+
+    async def _device(self, called: str) -> DeviceRow:
+        found = await self._store.read(devices.devices_called, called, user_id=self.user_id)
+        if len(found) > 1:
+            raise AmbiguousDevice(f"several users have a device {called!r}; say whose: --user NAME")
+        if not found:
+            raise UnknownDevice(f"there is no device {called!r}")
+        return found[0]
+
+    async def _view(self, row: DeviceRow) -> DeviceView:
+        (view,) = await self._views([row])
+        return view
+
+    async def _views(self, rows: Sequence[DeviceRow]) -> list[DeviceView]:
+        names = await user_names(self._store)
+        return [self._told(row, names[row.user_id]) for row in rows]
+
+    def _told(self, row: DeviceRow, user: str) -> DeviceView:
         link = self._roster.find(row.id)
         return DeviceView(
             id=row.id,
             name=row.name,
+            user=user,
             connected=link is not None,
             platform=row.platform,
             capabilities=() if link is None else tuple(sorted(link.capabilities)),
             created_at=from_epoch_ms(row.created_at),
-            last_seen_at=None if row.last_seen_at is None else from_epoch_ms(row.last_seen_at),
+            last_seen_at=moment(row.last_seen_at),
+            revoked_at=moment(row.revoked_at),
         )
+
+    def _now_ms(self) -> int:
+        return epoch_ms(self._clock.now())
+
+
+def _key_view(row: KeyRow) -> KeyView:
+    return KeyView(
+        fingerprint=keys.shown(row.id),
+        created_at=from_epoch_ms(row.created_at),
+        last_used_at=moment(row.last_used_at),
+        revoked_at=moment(row.revoked_at),
+    )

@@ -1,27 +1,43 @@
 """The hub as one: whether it lives, whether it takes work, where it listens; and all its nouns."""
 
+from copy import copy
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
-from hub.clock import Chance, Clock, IdFactory
+from hub.backups import Backups
+from hub.clock import Clock
+from hub.drain import Drain
 from hub.links.roster import Roster
+from hub.log import Ring
+from hub.loop_lag import LoopLag
+from hub.metrics import Metrics
 from hub.operations.agents import AgentOperations
-from hub.operations.devices import DeviceOperations
+from hub.operations.audit import AuditOperations
+from hub.operations.config import ConfigOperations
+from hub.operations.debug import DebugOperations
+from hub.operations.events import EventOperations
+from hub.operations.identity import Identity
+from hub.operations.issues import IssueOperations
+from hub.operations.logs import LogOperations
+from hub.operations.readiness import ReadinessChecks
 from hub.operations.runs import RunOperations
 from hub.operations.schedules import ScheduleOperations
-from hub.operations.tokens import TokenOperations
+from hub.operations.seen import Seen
+from hub.operations.upkeep import UpkeepOperations
 from hub.operations.waiting import Waiting
 from hub.ops.address import Address
+from hub.ops.issues import Issues
 from hub.ops.views import Check, Health, Readiness, StatusView
+from hub.runs.control import RunControl
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.progress import RunWatch
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import Hold, told_hold
 from hub.version import VERSION
-from protocol.errors import HubError
-from protocol.ids import UserId
-from storage.store import Store, agents, devices, runs
+from protocol.ids import BootId, UserId
+from storage.store import Store, UnknownUser, agents, devices, runs, users
 
 
 class Where(msgspec.Struct, frozen=True):
@@ -40,7 +56,7 @@ class Where(msgspec.Struct, frozen=True):
         }
 
 
-class Operations:
+class Operations(Seen):
     """Answers operators. Implements ``ops.facade.HubFacade``."""
 
     def __init__(
@@ -49,17 +65,24 @@ class Operations:
         store: Store,
         roster: Roster,
         dispatcher: Dispatcher,
+        control: RunControl,
         scheduler: Scheduler,
         watch: RunWatch,
         clock: Clock,
-        ids: IdFactory,
-        chance: Chance,
-        user_id: UserId,
+        identity: Identity,
         hub_id: str,
         name: str,
         model: str | None,
         database: str,
         hold: Hold | None = None,
+        drain: Drain,
+        backups: Backups,
+        log: Ring | None = None,
+        debug: DebugOperations | None = None,
+        lag: LoopLag | None = None,
+        issues: Issues | None = None,
+        boot_id: BootId,
+        config: ConfigOperations,
     ) -> None:
         self._store = store
         self._roster = roster
@@ -70,42 +93,89 @@ class Operations:
         self._model = model
         self._database = database
         self._hold = hold
+        self._drain = drain
         self._started = clock.monotonic()
         self.where: Where | None = None  # set once everything listens
         waiting = Waiting(store=store, dispatcher=dispatcher, clock=clock, hold=hold)
-        self.devices = DeviceOperations(store=store, roster=roster)
+        self.users = identity.users
+        self.devices = identity.devices
+        self.pairings = identity.pairings
+        self.invitations = identity.invitations
+        self.tokens = identity.tokens
+        self.operator_tokens = identity.operator_tokens
         self.runs = RunOperations(
-            store=store, dispatcher=dispatcher, waiting=waiting, watch=watch, clock=clock
+            store=store,
+            dispatcher=dispatcher,
+            control=control,
+            waiting=waiting,
+            watch=watch,
+            clock=clock,
         )
         self.schedules = ScheduleOperations(store=store, scheduler=scheduler)
         self.agents = AgentOperations(
             store=store,
             roster=roster,
-            dispatcher=dispatcher,
+            control=control,
             runs=self.runs,
             schedules=self.schedules,
         )
-        self.tokens = TokenOperations(
-            store=store, roster=roster, clock=clock, ids=ids, chance=chance, user_id=user_id
+        self.audit = AuditOperations(store, clock)
+        self.issues = IssueOperations(issues or Issues(clock=clock, metrics=Metrics()))
+        self.config = config
+        self.upkeep = UpkeepOperations(
+            store=store,
+            executing=lambda: dispatcher.executing,
+            drain=drain,
+            backups=backups,
+            clock=clock,
         )
+        self.logs = LogOperations(log or Ring(), store)
+        self.debug = debug or DebugOperations(clock=clock)
+        self._lag = lag
+        self._checks = ReadinessChecks(
+            store=store,
+            clock=clock,
+            looks=(
+                self._look_at_listeners,
+                self._look_at_disk,
+                self._look_at_drain,
+                self._look_at_settings,
+                self._look_at_hold,
+            ),
+        )
+        self.events = EventOperations(store=store, ring=log or Ring(), clock=clock, boot_id=boot_id)
+
+    def seen_by(self, user_id: UserId | None) -> Self:
+        """The hub as this user sees it: every noun of it that is ``Seen`` is narrowed."""
+        if user_id == self.user_id:
+            return self
+        seen = copy(self)
+        seen.user_id = user_id
+        for name, noun in vars(self).items():
+            if isinstance(noun, Seen):
+                setattr(seen, name, noun.seen_by(user_id))
+        return seen
+
+    async def user_named(self, name: str) -> UserId:
+        """Raises UnknownUser."""
+        row = await self._store.read(users.find_user_by_name, name)
+        if row is None:
+            raise UnknownUser(f"there is no user {name!r}")
+        return row.id
 
     def health(self) -> Health:
         """Answer at once, without I/O."""
-        return Health()
+        return Health(status="stuck" if self._lag is not None and self._lag.is_stuck else "ok")
 
     async def readiness(self) -> Readiness:
-        """Database, listeners, disk, not draining."""
-        checks = [
-            await self._database_check(),
-            Check(name="listeners", ok=self.where is not None),
-            Check(name="disk", ok=not self._dispatcher.is_disk_full),
-            Check(name="not draining", ok=not self._is_draining),
-        ]
-        return Readiness(ready=all(check.ok for check in checks), checks=tuple(checks))
+        """Database, listeners, disk, not draining; held back, or on old settings, is degraded."""
+        return await self._checks.readiness()
 
     async def status(self) -> StatusView:
         """One screen about the daemon."""
-        known = await self._store.read(devices.list_devices)
+        mine = self.user_id
+        everybodys = await self._store.read(devices.list_devices)
+        known = [row.id for row in everybodys if mine in (None, row.user_id)]
         return StatusView(
             name=self._name,
             hub_id=self._hub_id,
@@ -113,22 +183,35 @@ class Operations:
             uptime_s=round(self._clock.monotonic() - self._started, 1),
             state="draining" if self._is_draining else "running",
             devices_known=len(known),
-            devices_connected=len(self._roster),
-            agents=len(await self._store.read(agents.list_agents)),
-            runs=await self._store.read(runs.count_runs),
+            devices_connected=sum(self._roster.find(device_id) is not None for device_id in known),
+            agents=len(await self._store.read(agents.list_agents, user_id=mine)),
+            runs=await self._store.read(runs.count_runs, user_id=mine),
             model=self._model,
             listeners={} if self.where is None else self.where.spelled(),
             database=self._database,
             held_back=None if self._hold is None else told_hold(self._hold, self._clock.now()),
+            issues=self.issues.counts(),
+            config_generation=self.config.reloader.generation,
         )
 
     @property
     def _is_draining(self) -> bool:
-        return self._dispatcher.is_draining or self._roster.is_draining
+        return self._drain.is_begun or self._dispatcher.is_draining or self._roster.is_draining
 
-    async def _database_check(self) -> Check:
-        try:
-            await self._store.read(runs.list_runs, limit=1)
-        except HubError as exc:
-            return Check(name="database", ok=False, detail=str(exc))
-        return Check(name="database", ok=True)
+    def _look_at_listeners(self) -> Check:
+        return Check(name="listeners", ok=self.where is not None)
+
+    def _look_at_disk(self) -> Check:
+        return Check(name="disk", ok=not self._dispatcher.is_disk_full)
+
+    def _look_at_drain(self) -> Check:
+        return Check(name="not draining", ok=not self._is_draining)
+
+    def _look_at_settings(self) -> Check:
+        degraded = self.config.reloader.on_last_good
+        told = "hub.toml was broken at the start; in use is what was good last" if degraded else None
+        return Check(name="settings", ok=True, degraded=degraded, detail=told)
+
+    def _look_at_hold(self) -> Check:
+        held = None if self._hold is None else told_hold(self._hold, self._clock.now())
+        return Check(name="not held back", ok=True, degraded=held is not None, detail=held)

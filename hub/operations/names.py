@@ -1,15 +1,33 @@
 """What people call things, found in the rows."""
 
-from storage.store import AgentRow, Store, UnknownAgent, agents
+from hub.ops.facade import AmbiguousAgent
+from protocol.ids import UserId
+from storage.store import AgentRow, Store, UnknownAgent, agents, users
 
 
-async def agent_named(store: Store, name: str) -> AgentRow:
-    """The agent of that name; one that was removed counts as none.
+async def agent_named(
+    store: Store, name: str, user_id: UserId | None, *, or_removed: bool = False
+) -> AgentRow:
+    """The agent of that name among this user's, or among all.
+
+    Args:
+        or_removed: where there is none, the last one that was removed will do.
 
     Raises:
         UnknownAgent: there is none.
+        AmbiguousAgent: several users have one.
     """
-    row = await store.read(agents.find_agent_by_name, name)
-    if row is None or row.archived_at is not None:
+    found = await store.read(agents.agents_named, name, user_id=user_id)
+    if len(found) > 1:
+        raise AmbiguousAgent(f"several users have an agent {name!r}; say whose: --user NAME")
+    if not found and or_removed:
+        removed = await store.read(agents.find_agent_by_name, name, user_id=user_id)
+        found = [] if removed is None else [removed]
+    if not found:
         raise UnknownAgent(f"there is no agent {name!r}")
-    return row
+    return found[0]
+
+
+async def user_names(store: Store) -> dict[UserId, str]:
+    """What each user is called."""
+    return {row.id: row.name for row in await store.read(users.list_users)}

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from hub.clock import from_epoch_ms
+from hub.operations.moments import moment
 from hub.ops.views import MoveView, RunDetail, RunErrorView, RunView, UnitView
 from hub.runs.decisions import MissedFires, told_missed
 from hub.runs.reasons import told_reason
 from protocol.lifecycles import UnitState
+from protocol.trace import trace_id_of
 from storage.store import RunError, RunMove, RunRow, UnitRow
 
 SETTLED = frozenset({UnitState.DONE, UnitState.SKIPPED, UnitState.FAILED})
@@ -70,6 +72,7 @@ def run_detail(
         dispatches=row.dispatch_count,
         crashes=row.crash_count,
         rerun_of=row.rerun_of,
+        trace_id=trace_id_of(row.id),
         cancel_requested_at=moment(row.cancel_requested_at),
         cancel_reason=row.cancel_reason,
         units=tuple(units),
@@ -116,8 +119,3 @@ def move_view(move: RunMove, row: RunRow) -> MoveView:
         reason=move.reason,
         because=told_reason(move.reason, within_s=_within_s(row)),
     )
-
-
-def moment(at: int | None) -> datetime | None:
-    """An instant of a row, where there is one."""
-    return None if at is None else from_epoch_ms(at)

@@ -6,43 +6,59 @@ from contextlib import aclosing
 from typing import Final
 
 from hub.clock import Clock
+from hub.operations.names import agent_named
 from hub.operations.run_views import move_view, run_detail, run_error_view, run_view, unit_view
+from hub.operations.seen import Seen
 from hub.operations.waiting import Waiting
 from hub.ops.facade import AmbiguousRun
 from hub.ops.views import RunDetail, RunProgress, RunView
+from hub.runs.control import RunControl
 from hub.runs.decisions import MissedFires
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.progress import RunWatch
 from hub.runs.waiting import PAUSING
 from protocol.errors import IllegalTransition
-from protocol.ids import DeviceId, RunId
+from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES
-from storage.store import RunRow, Store, UnknownAgent, UnknownRun, agents, devices, fires, outbox, runs
+from storage.store import RunRow, Store, UnknownRun, devices, fires, outbox, runs
 
 SUFFIX: Final = re.compile(r"[0-9a-f-]{6,35}")  # of a UUID: its end is chance, its beginning is the time
 
 
-class RunOperations:
+class RunOperations(Seen):
     """Implements ``ops.facade.RunFacade``."""
 
     def __init__(
-        self, *, store: Store, dispatcher: Dispatcher, waiting: Waiting, watch: RunWatch, clock: Clock
+        self,
+        *,
+        store: Store,
+        dispatcher: Dispatcher,
+        control: RunControl,
+        waiting: Waiting,
+        watch: RunWatch,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._dispatcher = dispatcher
+        self._control = control
         self._waiting = waiting
         self._watch = watch
         self._clock = clock
 
-    async def newest(self, *, agent: str | None, limit: int) -> list[RunView]:
+    async def newest(self, *, agent: str | None, limit: int, before: str | None = None) -> list[RunView]:
         """The newest first."""
-        agent_id = None
-        if agent is not None:
-            row = await self._store.read(agents.find_agent_by_name, agent)
-            if row is None:
-                raise UnknownAgent(f"there is no agent {agent!r}")
-            agent_id = row.id
-        return await self.views(await self._store.read(runs.list_runs, agent_id=agent_id, limit=limit))
+        agent_id = None if agent is None else await self._agent_id(agent)
+        rows = await self._store.read(
+            runs.list_runs,
+            agent_id=agent_id,
+            user_id=self.user_id,
+            limit=limit,
+            before_id=None if before is None else RunId(before),
+        )
+        return await self.views(rows)
+
+    async def _agent_id(self, name: str) -> AgentId:
+        return (await agent_named(self._store, name, self.user_id, or_removed=True)).id
 
     async def get(self, name: str) -> RunDetail:
         """One run with its units, errors and moves."""
@@ -75,12 +91,12 @@ class RunOperations:
     async def cancel(self, name: str, *, reason: str, actor: str) -> RunView:
         """End it; a run that has ended is answered as it is."""
         run_id = (await self._run(name)).id
-        return await self.view(await self._dispatcher.cancel(run_id, actor=actor, reason=reason))
+        return await self.view(await self._control.cancel(run_id, actor=actor, reason=reason))
 
     async def pause(self, name: str, *, actor: str) -> RunView:
         """It waits until it is resumed."""
         run_id = (await self._run(name)).id
-        return await self.view(await self._dispatcher.pause(run_id, actor=actor))
+        return await self.view(await self._control.pause(run_id, actor=actor))
 
     async def resume(self, name: str, *, actor: str) -> RunView:
         """Queue a run again that a person had paused.
@@ -91,12 +107,12 @@ class RunOperations:
         row = await self._run(name)
         if self._is_pausing(row):
             raise IllegalTransition(f"run {row.id} is not paused yet: it {PAUSING}; resume it then")
-        return await self.view(await self._dispatcher.resume(row.id, actor=actor))
+        return await self.view(await self._control.resume(row.id, actor=actor))
 
     async def rerun(self, name: str, *, actor: str) -> RunView:
         """A new run of the same agent."""
         run_id = (await self._run(name)).id
-        return await self.view(await self._dispatcher.rerun(run_id, actor=actor))
+        return await self.view(await self._control.rerun(run_id, actor=actor))
 
     async def view(self, row: RunRow) -> RunView:
         """One run in one line."""
@@ -131,10 +147,12 @@ class RunOperations:
 
     async def _run(self, name: str) -> RunRow:
         """The run of that id, or the one whose id ends so."""
-        row = await self._store.read(runs.find_run, RunId(name))
+        mine = self.user_id
+        row = await self._store.read(runs.find_run, RunId(name), user_id=mine)
         if row is not None:
             return row
-        found = await self._store.read(runs.runs_ending_in, name) if SUFFIX.fullmatch(name) else []
+        is_end = SUFFIX.fullmatch(name)
+        found = await self._store.read(runs.runs_ending_in, name, user_id=mine) if is_end else []
         if len(found) > 1:
             raise AmbiguousRun(f"several runs end in {name!r}; give more of the id")
         if not found:

@@ -45,6 +45,7 @@ def decision_view(row: FireRow, device: str) -> DecisionView:
         first_at=from_epoch_ms(row.first_at),
         fire_at=from_epoch_ms(row.fire_at),
         fires=row.fires,
+        schedule=row.schedule_id,
         decision=row.decision,
         reason=row.reason,
         said=told_decision(row.decision, row.reason, fires=row.fires, device=device),

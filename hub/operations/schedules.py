@@ -8,6 +8,7 @@ from typing import Final
 from hub.clock import epoch_ms
 from hub.operations.names import agent_named
 from hub.operations.schedule_views import backfill_view, decision_view, schedule_view
+from hub.operations.seen import Seen
 from hub.ops.facade import NoSchedule
 from hub.ops.views import BackfillView, DecisionView, FireView, ScheduleView
 from hub.runs.firing import offset_of, trigger_for
@@ -19,7 +20,7 @@ from storage.store import AgentRow, ScheduleRow, Store, fires, schedules
 FIRES_TOLD: Final = 5
 
 
-class ScheduleOperations:
+class ScheduleOperations(Seen):
     """Implements ``ops.facade.ScheduleFacade``."""
 
     def __init__(self, *, store: Store, scheduler: Scheduler) -> None:
@@ -28,7 +29,7 @@ class ScheduleOperations:
 
     async def of_agent(self, name: str) -> list[ScheduleView]:
         """The agent's schedules, with the next five fires of each."""
-        agent = await agent_named(self._store, name)
+        agent = await agent_named(self._store, name, self.user_id)
         return [self._view(row) for row in await self._counting(agent)]
 
     async def of(self, rows: Collection[AgentRow]) -> dict[AgentId, list[ScheduleView]]:
@@ -44,17 +45,19 @@ class ScheduleOperations:
                 told[row.agent_id].append(self._view(row))
         return told
 
-    async def decisions(self, name: str, *, limit: int) -> list[DecisionView]:
+    async def decisions(
+        self, name: str, *, limit: int, after: tuple[int, str] | None = None
+    ) -> list[DecisionView]:
         """What became of the agent's last fires, the newest first."""
-        agent = await agent_named(self._store, name)
-        rows = await self._store.read(fires.list_fires, agent.id, limit)
+        agent = await agent_named(self._store, name, self.user_id)
+        rows = await self._store.read(fires.list_fires, agent.id, limit, after=after)
         return [decision_view(row, agent.device_name or "") for row in rows]
 
     async def backfill(
         self, name: str, *, first: datetime, last: datetime, dry_run: bool, actor: str
     ) -> BackfillView:
         """A run for each fire in the range that had none."""
-        agent = await agent_named(self._store, name)
+        agent = await agent_named(self._store, name, self.user_id)
         counting = await self._counting(agent)
         if not counting:
             raise NoSchedule(f"the agent {name!r} has no schedule, so there is nothing to make up for")

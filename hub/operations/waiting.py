@@ -44,6 +44,7 @@ class Waiting:
             eligible_at=from_epoch_ms(run.eligible_at),
             device=gates.device_name,
             is_online=gates.is_online,
+            is_revoked=gates.is_revoked,
             offline_since=None if gates.last_seen_at is None else from_epoch_ms(gates.last_seen_at),
             starts_at=settles_at,
             lifecycle=gates.lifecycle,

@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from hub.ops.effect import REQUIRED, live
 from hub.ops.schedule_settings import ScheduleSettings, ScheduleTable
 from hub.ops.values import Name, Table, TimeZone, refusal
 from hub.schedules.trigger import Trigger, trigger_of
@@ -17,21 +18,33 @@ def _dotted(extension: str) -> str:
     return extension
 
 
-class AgentSettings(Table):
-    """One agent. *priority*: the greater goes first where slots are few."""
+Path = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
 
-    name: Name
-    device: Name
-    paths: Annotated[
-        tuple[Annotated[str, StringConstraints(min_length=1, max_length=4096)], ...], Field(min_length=1)
-    ]
-    file_extensions: tuple[Annotated[str, AfterValidator(_dotted)], ...] = ()  # none: every file
-    data_types: Annotated[tuple[TableName, ...], Field(min_length=1)]
-    prompt: Annotated[str, StringConstraints(min_length=1, max_length=32_768)]
-    schedule: ScheduleSettings | None = None
-    timezone: TimeZone = "UTC"
-    priority: Annotated[int, Field(strict=True, ge=-1_000, le=1_000)] = 0
-    max_concurrent_runs: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
+
+class AgentSettings(Table):
+    """One agent."""
+
+    name: Name = live(REQUIRED, "What people call it.")
+    device: Name = live(REQUIRED, "The name of the device it works on.")
+    user: Name = live("owner", "Whose the agent and its device are; who is named first is made.")
+    paths: Annotated[tuple[Path, ...], Field(min_length=1)] = live(
+        REQUIRED, "What it reads on the device, inside what that shares."
+    )
+    file_extensions: tuple[Annotated[str, AfterValidator(_dotted)], ...] = live(
+        (), 'Which files it reads, as in ".md"; none: every file.'
+    )
+    data_types: Annotated[tuple[TableName, ...], Field(min_length=1)] = live(
+        REQUIRED, "What kinds of record it finds."
+    )
+    prompt: Annotated[str, StringConstraints(min_length=1, max_length=32_768)] = live(
+        REQUIRED, "What the model is asked to find."
+    )
+    schedule: ScheduleSettings | None = live(None, "When it runs by itself; without one, by hand.")
+    timezone: TimeZone = live("UTC", 'Where its schedule\'s time of day is meant, as in "Europe/Berlin".')
+    priority: Annotated[int, Field(strict=True, ge=-1_000, le=1_000)] = live(
+        0, "The greater goes first where slots are few."
+    )
+    max_concurrent_runs: Annotated[int, Field(strict=True, ge=1, le=64)] = live(1, "Runs of it at once.")
 
     @model_validator(mode="after")
     def _jitter_leaves_fires_apart(self) -> Self:

@@ -14,6 +14,7 @@ def declared_agent(agent: AgentSettings, *, run_wall_s: float) -> DeclaredAgent:
     schedule = agent.schedule
     return DeclaredAgent(
         name=agent.name,
+        user_name=agent.user,
         device_name=agent.device,
         paths=agent.paths,
         file_extensions=agent.file_extensions,

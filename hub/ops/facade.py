@@ -10,28 +10,30 @@ from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Protocol
 
+from hub.ops.facades.audit import AuditFacade
+from hub.ops.facades.config import ConfigFacade
+from hub.ops.facades.devices import DeviceFacade
+from hub.ops.facades.events import EventFacade
+from hub.ops.facades.issues import IssueFacade
+from hub.ops.facades.observe import DebugFacade, LogFacade
+from hub.ops.facades.pairings import InvitationFacade, PairingFacade
+from hub.ops.facades.tokens import OperatorTokenFacade, TokenFacade
+from hub.ops.facades.upkeep import UpkeepFacade
+from hub.ops.facades.users import UserFacade
 from hub.ops.views import (
     AgentView,
     BackfillView,
     DecisionView,
-    DeviceView,
     Health,
-    NewToken,
     Readiness,
     RunDetail,
     RunProgress,
     RunView,
     ScheduleView,
     StatusView,
-    TokenView,
 )
 from protocol.errors import ErrorCode, HubError
-
-
-class UnknownToken(HubError):
-    """No token has this id."""
-
-    code = ErrorCode.UNKNOWN_TOKEN
+from protocol.ids import UserId
 
 
 class AmbiguousRun(HubError):
@@ -40,18 +42,16 @@ class AmbiguousRun(HubError):
     code = ErrorCode.BAD_PARAMS
 
 
-class NoSchedule(HubError):
-    """The agent has no schedule, so there is nothing to ask about it."""
+class AmbiguousAgent(HubError):
+    """Several users have an agent of this name."""
 
     code = ErrorCode.BAD_PARAMS
 
 
-class DeviceFacade(Protocol):
-    """Devices."""
+class NoSchedule(HubError):
+    """The agent has no schedule, so there is nothing to ask about it."""
 
-    async def all(self) -> list[DeviceView]:
-        """All devices that are known, by name."""
-        ...
+    code = ErrorCode.BAD_PARAMS
 
 
 class AgentFacade(Protocol):
@@ -64,7 +64,10 @@ class AgentFacade(Protocol):
     async def get(self, name: str) -> AgentView: ...
 
     async def start_run(self, name: str, idempotency_key: str | None, *, actor: str) -> RunView:
-        """Queue a run of an agent; the same key gives the run that it gave before."""
+        """Queue a run of an agent; the same key gives the run that it gave before.
+
+        Raises TooManyWaiting.
+        """
         ...
 
     async def pause(self, name: str, *, actor: str) -> AgentView:
@@ -87,8 +90,14 @@ class ScheduleFacade(Protocol):
         """The agent's schedules, with the next five fires of each."""
         ...
 
-    async def decisions(self, name: str, *, limit: int) -> list[DecisionView]:
-        """What became of the agent's last fires, the newest first."""
+    async def decisions(
+        self, name: str, *, limit: int, after: tuple[int, str] | None = None
+    ) -> list[DecisionView]:
+        """What became of the agent's last fires, the newest first.
+
+        Args:
+            after: the time of a fire (epoch ms) and its schedule's id; those that follow it.
+        """
         ...
 
     async def backfill(
@@ -111,8 +120,8 @@ class RunFacade(Protocol):
     Each method that names one raises UnknownRun, or AmbiguousRun; then nothing happened.
     """
 
-    async def newest(self, *, agent: str | None, limit: int) -> list[RunView]:
-        """The newest runs first, at most *limit*.
+    async def newest(self, *, agent: str | None, limit: int, before: str | None = None) -> list[RunView]:
+        """The newest runs first, at most *limit*, of those that are older than the run *before*.
 
         Raises:
             UnknownAgent: *agent* was given and there is none of that name.
@@ -142,32 +151,24 @@ class RunFacade(Protocol):
         ...
 
     async def rerun(self, name: str, *, actor: str) -> RunView:
-        """A new run of the same agent, with its settings as they are now."""
-        ...
-
-
-class TokenFacade(Protocol):
-    """Tokens of devices."""
-
-    async def create(self, device_name: str) -> NewToken:
-        """Make a token for the device of that name, which is made too where it is new."""
-        ...
-
-    async def all(self) -> list[TokenView]:
-        """All tokens, revoked ones too, newest first."""
-        ...
-
-    async def revoke(self, token_id: str) -> TokenView:
-        """Revoke a token and close the connections it opened; revoking twice is no error.
-
-        Raises:
-            UnknownToken: nothing changed.
-        """
+        """A new run of the same agent, with its settings as they are now. Raises TooManyWaiting."""
         ...
 
 
 class HubFacade(Protocol):
-    """What an operator can ask of a running hub."""
+    """What an operator can ask of a running hub.
+
+    As one user sees it (``seen_by``), what belongs to others is not there: not listed, not
+    counted, and unknown by name or id, never forbidden.
+    """
+
+    def seen_by(self, user_id: UserId | None) -> "HubFacade":
+        """The hub as this user sees it; None: as somebody sees it who sees all users."""
+        ...
+
+    async def user_named(self, name: str) -> UserId:
+        """Raises UnknownUser."""
+        ...
 
     @property
     def devices(self) -> DeviceFacade: ...
@@ -182,7 +183,40 @@ class HubFacade(Protocol):
     def runs(self) -> RunFacade: ...
 
     @property
+    def users(self) -> UserFacade: ...
+
+    @property
+    def pairings(self) -> PairingFacade: ...
+
+    @property
+    def invitations(self) -> InvitationFacade: ...
+
+    @property
     def tokens(self) -> TokenFacade: ...
+
+    @property
+    def operator_tokens(self) -> OperatorTokenFacade: ...
+
+    @property
+    def audit(self) -> AuditFacade: ...
+
+    @property
+    def issues(self) -> IssueFacade: ...
+
+    @property
+    def upkeep(self) -> UpkeepFacade: ...
+
+    @property
+    def config(self) -> ConfigFacade: ...
+
+    @property
+    def events(self) -> EventFacade: ...
+
+    @property
+    def logs(self) -> LogFacade: ...
+
+    @property
+    def debug(self) -> DebugFacade: ...
 
     def health(self) -> Health:
         """Answer at once, without I/O."""

@@ -43,6 +43,7 @@ class Located:
         scanner.scan()
         self.keys = scanner.keys
         self.values = scanner.values
+        self._headers = scanner.headers
         self._text = scanner.text
 
     def has(self, path: KeyPath) -> bool:
@@ -61,6 +62,18 @@ class Located:
                 return self._position(self.values[path[:length]].start)
         return Position(1, 1)
 
+    def end_of(self, table: KeyPath) -> int | None:
+        """The offset behind the last value that stands under a table's header; None: it has no header.
+
+        Offsets count with ``\\n`` line ends.
+        """
+        header = self._headers.get(table)
+        if header is None:
+            return None
+        following = [other.start for other in self._headers.values() if other.start > header.start]
+        ends = min(following, default=len(self._text))
+        return max(span.end for span in self.values.values() if header.start <= span.start < ends)
+
     def _position(self, offset: int) -> Position:
         before = self._text.rfind("\n", 0, offset)
         return Position(self._text.count("\n", 0, offset) + 1, offset - before)
@@ -71,6 +84,7 @@ class _Scanner:
         self.text = text
         self.keys: dict[KeyPath, Span] = {}
         self.values: dict[KeyPath, Span] = {}
+        self.headers: dict[KeyPath, Span] = {}
         self._at = 0
         self._table_counts: dict[KeyPath, int] = {}  # of each array of tables, how many were seen
 
@@ -104,6 +118,7 @@ class _Scanner:
             if path in self._table_counts:  # a name inside means the newest table of the array
                 path = (*path, self._table_counts[path] - 1)
                 self.values.setdefault(path, span)
+        self.headers[path] = span
         return path
 
     def _pair(self, table: KeyPath) -> None:

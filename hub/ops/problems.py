@@ -6,14 +6,23 @@ A problem never repeats the value it complains about, which may be a secret.
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from hub.ops.locate import KeyPath, Located, Position
+from hub.ops.locate import KeyPath, Position
+from hub.ops.places import Places
+from hub.ops.sentences import sentence
 from protocol.errors import ErrorCode, HubError
 
 NamesAt = Callable[[KeyPath], Iterable[str]]  # the keys that a table may have
+# What is meant, for the sentences of the TOML parser that leave it open.
+_PARSER_HINTS: Final = {
+    "Invalid value": 'a text stands in quotes, as in key = "text"',
+    "Cannot overwrite a value": "this key stands here already",
+    "Cannot declare": "this table stands here already; one of several has two brackets, as in [[agents]]",
+    "Expected '=' after a key": "write key = value, or [table] for the head of a table",
+}
 
 
 class Severity(StrEnum):
@@ -24,7 +33,10 @@ class Severity(StrEnum):
 
 
 class Problem(NamedTuple):
-    """One line of ``hub check``. *line* and *column* count from 1, in code points."""
+    """One line of ``hub check``. *line* and *column* count from 1, in code points.
+
+    Line 0: *file* is no file, but what overrides one.
+    """
 
     file: str
     line: int
@@ -35,9 +47,22 @@ class Problem(NamedTuple):
     severity: Severity = Severity.ERROR
 
     def __str__(self) -> str:
+        at = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         path = f"{self.path}: " if self.path else ""
         hint = f" - {self.hint}" if self.hint else ""
-        return f"{self.file}:{self.line}:{self.column}: {self.severity}: {path}{self.message}{hint}"
+        return f"{at}: {self.severity}: {path}{self.message}{hint}"
+
+
+class Telling(NamedTuple):
+    """Makes problems of what stands somewhere."""
+
+    places: Places
+
+    def warning(self, path: KeyPath, message: str, hint: str = "") -> Problem:
+        return Problem(*self.places.value(path), spell(path), message, hint, Severity.WARNING)
+
+    def error(self, path: KeyPath, message: str, hint: str = "") -> Problem:
+        return Problem(*self.places.value(path), spell(path), message, hint)
 
 
 class SettingsInvalid(HubError):
@@ -61,13 +86,20 @@ def spell(path: KeyPath) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint that names the nearest of *known*; empty when none is near."""
-    near = get_close_matches(word, list(known), n=1)
-    return f"did you mean '{near[0]}'?" if near else ""
+    """A hint that names the nearest of *known*, however it is capitalised; empty when none is near."""
+    near = _nearest(word, known)
+    return f"did you mean '{near}'?" if near else ""
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    """The one of *known* that is most like *word*; empty when none is."""
+    spelled = {name.lower(): name for name in sorted(known, reverse=True)}
+    near = get_close_matches(word.lower(), sorted(spelled), n=1)
+    return spelled[near[0]] if near else ""
 
 
 def found_by_validation(
-    error: ValidationError, *, file: str, doc: Mapping[str, Any], located: Located, names_at: NamesAt
+    error: ValidationError, *, doc: Mapping[str, Any], places: Places, names_at: NamesAt
 ) -> list[Problem]:
     """What pydantic found, put where it stands in the text.
 
@@ -75,38 +107,32 @@ def found_by_validation(
     judged a whole table and one of its keys is to blame; ``schedule.jitter_s`` is one of a table in it.
     """
     problems: list[Problem] = []
-    for found in error.errors(include_url=False):
+    listed = error.errors(include_url=False)
+    for found in listed:
+        if found["type"] == "too_short" and any(_is_inside(other["loc"], found["loc"]) for other in listed):
+            continue  # what is wrong with its items is told; it is only empty without those
         context = found.get("ctx", {})
         path = _path_in(doc, found["loc"], is_there=found["type"] != "missing")
         if "key" in context:
             path = (*path, *context["key"].split("."))
-        message, hint = found["msg"], context.get("hint", "")
-        position = located.value(path)
+        if found["type"] in ("union_tag_not_found", "union_tag_invalid"):
+            path = (*path, "kind")
+        message, hint = sentence(found["type"], found["msg"], found["input"], context)
+        place = places.value(path)
         match found["type"]:
             case "extra_forbidden":
                 message = "unknown table" if isinstance(found["input"], dict) else "unknown key"
-                hint = _hint_for(str(path[-1]), names_at(path[:-1]))
-                position = located.key(path)
-            case "missing":
-                message = "missing"
-                position = located.value(path[:-1])
-            case "union_tag_not_found":
-                path = (*path, "kind")
-                message = "missing"
-            case "tuple_type":
-                message = "a list is expected"
-                hint = "write [[agents]]" if path == ("agents",) else 'as in ["one", "another"]'
-            case "model_type" | "model_attributes_type" | "dict_type" | "dataclass_type":
-                message = "a table is expected"
-            case "too_short":
-                message = "may not be empty"
+                hint = _hint_for(path, doc, places, names_at)
+                place = places.key(path)
+            case "missing" | "union_tag_not_found":
+                place = places.value(path[:-1])
+            case "tuple_type" if path == ("agents",):
+                hint = "write [[agents]]"
             case "literal_error" | "enum" | "union_tag_invalid":
-                if found["type"] == "union_tag_invalid":
-                    path = (*path, "kind")
-                    position = located.value(path)
-                    message = f"Input should be {context['expected_tags']}"
                 hint = _nearest_choice(_value_at(doc, path), message)
-        problems.append(Problem(file, position.line, position.column, spell(path), message, hint))
+        if not place.line and "quotes" in hint:
+            hint = ""  # outside the file nothing stands in quotes
+        problems.append(Problem(*place, spell(path), message, hint))
     return problems
 
 
@@ -119,7 +145,13 @@ def found_by_parser(message: str, *, file: str, text: str) -> Problem:
     else:  # "at end of document"
         lines = text.split("\n")
         at = Position(len(lines), len(lines[-1]) + 1)
-    return Problem(file, at.line, at.column, "", what or message)
+    said = " ".join((what or message).split())
+    hint = next((hint for begins, hint in _PARSER_HINTS.items() if said.startswith(begins)), "")
+    return Problem(file, at.line, at.column, "", said, hint)
+
+
+def _is_inside(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
 def _path_in(doc: Mapping[str, Any], loc: tuple[int | str, ...], *, is_there: bool) -> KeyPath:
@@ -138,9 +170,33 @@ def _path_in(doc: Mapping[str, Any], loc: tuple[int | str, ...], *, is_there: bo
     return tuple(path)
 
 
-def _hint_for(unknown: str, names: Iterable[str]) -> str:
-    known = list(names)
-    return "another kind of this table has it" if unknown in known else did_you_mean(unknown, known)
+def _hint_for(path: KeyPath, doc: Mapping[str, Any], places: Places, names_at: NamesAt) -> str:
+    """What an unknown key may have been meant to be: not what stands beside it in the file already."""
+    table, unknown = path[:-1], str(path[-1])
+    known = list(names_at(table))
+    if unknown in known:
+        return "another kind of this table has it"
+    beside = _value_at(doc, table)
+    is_in_file = bool(places.key(path).line)
+    taken = [
+        name
+        for name in known
+        if isinstance(beside, dict) and name in beside and bool(places.key((*table, name)).line) == is_in_file
+    ]
+    if meant := did_you_mean(unknown, [name for name in known if name not in taken]):
+        return meant
+    if near := _nearest(unknown, taken):
+        return f"'{near}' stands there already"
+    return _elsewhere(unknown, names_at)
+
+
+def _elsewhere(unknown: str, names_at: NamesAt) -> str:
+    """Which table of the file has such a key."""
+    for table in names_at(()):
+        for path in ((table,), *((table, inner) for inner in names_at((table,)))):
+            if unknown in names_at(path):
+                return f"[{spell(path)}] has such a key" if table != "agents" else "[[agents]] has such a key"
+    return ""
 
 
 def _value_at(doc: Mapping[str, Any], path: KeyPath) -> object:

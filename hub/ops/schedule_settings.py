@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from hub.ops.effect import live
 from hub.ops.values import YEAR_S, Delay, Flag, Instant, Seconds, Table, refusal
 from hub.schedules.cron import BadSchedule, parse_cron
 from hub.schedules.second_reading import check_reading
@@ -33,26 +34,37 @@ def _as_table(value: object) -> object:
 
 
 class ScheduleTable(Table):
-    """One of *cron*, *every_s* and *at*, and how the fires are treated.
+    """One of *cron*, *every_s* and *at*, and how the fires are treated."""
 
-    *catch_up* says which fires are made up for that passed while nothing could run, and
-    *catch_up_window_s* how old they may be; *overlap* what happens to a fire while a run
-    of the same schedule is live.
-    """
-
-    cron: Annotated[str, AfterValidator(_cron)] | None = None
-    every_s: Annotated[float, Field(strict=True, ge=5, le=YEAR_S)] | None = None
-    at: Instant | None = None
-    overlap: Literal["skip", "queue_one", "queue_all", "cancel_running", "allow"] = "skip"
-    catch_up: Literal["latest", "earliest", "all", "none"] = "latest"
-    catch_up_window_s: Annotated[float, Field(strict=True, gt=0, le=YEAR_S)] | None = None
-    max_catch_up: Annotated[int, Field(strict=True, ge=1, le=1_000)] = 10
-    jitter_s: Delay | None = None
-    exact: Flag = False  # no jitter where none is asked for
-    start_deadline_s: Seconds | None = None  # given up when not started so long after its fire
-    run_timeout_s: Seconds | None = None  # by default run_wall_s of [limits]
-    max_attempts: Annotated[int, Field(strict=True, ge=1, le=20)] = 5
-    pause_after_failures: Annotated[int, Field(strict=True, ge=0, le=1_000)] = 5  # in a row; 0: never
+    cron: Annotated[str, AfterValidator(_cron)] | None = live(
+        None, 'minute hour day month weekday, as in "0 9 * * 1-5".'
+    )
+    every_s: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=5, le=YEAR_S)] | None = live(
+        None, "Seconds between fires."
+    )
+    at: Instant | None = live(None, "The one time it fires.")
+    overlap: Literal["skip", "queue_one", "queue_all", "cancel_running", "allow"] = live(
+        "skip", "What becomes of a fire while the last run is live."
+    )
+    catch_up: Literal["latest", "earliest", "all", "none"] = live(
+        "latest", "Which fires are made up for that passed while nothing could run."
+    )
+    catch_up_window_s: Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=YEAR_S)] | None = (
+        live(None, "How old a missed fire may be; by default any age.")
+    )
+    max_catch_up: Annotated[int, Field(strict=True, ge=1, le=1_000)] = live(
+        10, 'Runs at most with catch_up = "all".'
+    )
+    jitter_s: Delay | None = live(
+        None, "Runs are spread over so long; by default 120 at the top of every hour, else 0."
+    )
+    exact: Flag = live(False, "No jitter where none is asked for.")
+    start_deadline_s: Seconds | None = live(None, "Given up when not started so long after its fire.")
+    run_timeout_s: Seconds | None = live(None, "How long a run may take; by default run_wall_s of [limits].")
+    max_attempts: Annotated[int, Field(strict=True, ge=1, le=20)] = live(5, "How often one run is tried.")
+    pause_after_failures: Annotated[int, Field(strict=True, ge=0, le=1_000)] = live(
+        5, "After so many failures in a row the schedule pauses; 0: never."
+    )
 
     @model_validator(mode="after")
     def _fires_in_one_way(self) -> Self:
@@ -105,7 +117,9 @@ class ScheduleTable(Table):
         return TOP_OF_HOUR_JITTER_S if not self.exact and _is_top_of_hour(self.cron or "") else 0.0
 
 
-ScheduleSettings = Annotated[ScheduleTable, BeforeValidator(_as_table)]
+ScheduleSettings = Annotated[
+    ScheduleTable, BeforeValidator(_as_table, json_schema_input_type=str | ScheduleTable)
+]
 
 
 def _is_top_of_hour(cron: str) -> bool:

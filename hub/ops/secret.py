@@ -1,4 +1,6 @@
-"""Secrets by reference: ``{ env = "NAME" }`` or ``{ file = "PATH" }``, never the secret itself."""
+"""Secrets by reference, never the secret itself: ``{ env = "NAME" }``, ``{ file = "PATH" }``,
+``{ credential = "NAME" }``, which is a file that the service manager hands over.
+"""
 
 import os
 import re
@@ -7,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from hub.ops.values import Beside
 from protocol.errors import ErrorCode, HubError
 
 # What providers' keys and our own tokens look like.
@@ -19,6 +22,7 @@ _LOOKS_SECRET = re.compile(
 )
 
 
+CREDENTIALS = "CREDENTIALS_DIRECTORY"  # set by systemd for a unit with LoadCredential=
 IN_THE_OPEN = "a secret does not stand in this file"
 REFER_TO_IT = 'name where it is: { env = "NAME" } or { file = "PATH" }'
 
@@ -34,16 +38,13 @@ class SecretRef(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    env: str | None = None
-    file: Path | None = None
-
-    @field_validator("file")
-    @classmethod
-    def _beside_the_settings(cls, file: Path | None, info: ValidationInfo) -> Path | None:
-        if file is None:
-            return None
-        base = (info.context or {}).get("base", Path())
-        return Path(base) / file.expanduser()
+    env: str | None = Field(default=None, min_length=1, description="The environment variable that holds it.")
+    file: Beside | None = Field(default=None, description="The file that holds it, beside hub.toml.")
+    credential: str | None = Field(
+        default=None,
+        pattern=r"^\w[\w.-]{0,63}$",
+        description="Its name in the folder that systemd's LoadCredential= fills.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -53,9 +54,12 @@ class SecretRef(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _is_one_of_the_two(self) -> Self:
-        if (self.env is None) == (self.file is None):
-            raise PydanticCustomError("secret_reference", "give either env or file")
+    def _is_one_of_the_three(self) -> Self:
+        given = [place for place in (self.env, self.file, self.credential) if place is not None]
+        if len(given) > 1:
+            raise PydanticCustomError("secret_reference", "only one of env, file and credential is meant")
+        if not given:
+            raise PydanticCustomError("secret_reference", "give one of env, file and credential")
         return self
 
     def resolve(self, environ: Mapping[str, str] = os.environ) -> str:
@@ -69,24 +73,39 @@ class SecretRef(BaseModel):
             if not found:
                 raise SecretMissing(f"the environment variable {self.env} is not set")
             return found
-        assert self.file is not None
+        file = self._file_in(environ)
         try:
-            found = self.file.read_text("utf-8").strip()
+            found = file.read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not text"
-            raise SecretMissing(f"cannot read {self.file}: {reason}") from error
+            raise SecretMissing(f"cannot read {file}: {reason}") from error
         if not found:
-            raise SecretMissing(f"{self.file} is empty")
+            raise SecretMissing(f"{file} is empty")
         return found
 
-    def is_open_to_others(self) -> bool:
-        """Whether the secret's file may be read by more than its owner."""
-        if self.file is None:
-            return False
-        try:
-            return bool(stat.S_IMODE(self.file.stat().st_mode) & 0o077)
-        except OSError:
-            return False
+    def _file_in(self, environ: Mapping[str, str]) -> Path:
+        if self.file is not None:
+            return self.file
+        assert self.credential is not None
+        folder = environ.get(CREDENTIALS)
+        if not folder:
+            raise SecretMissing(f"there is no credential {self.credential}: {CREDENTIALS} is not set")
+        return Path(folder) / self.credential
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        if self.env is not None:
+            return f"the environment variable {self.env}"
+        return f"the credential {self.credential}" if self.file is None else str(self.file)
+
+
+def is_open_to_others(file: Path) -> bool:
+    """Whether a secret's file may be read by more than its owner."""
+    try:
+        return bool(stat.S_IMODE(file.stat().st_mode) & 0o077)
+    except OSError:
+        return False
 
 
 def looks_secret(text: str) -> bool:

@@ -6,23 +6,32 @@ in here: signals are left alone, and it is ended by asking, in a bounded time.
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import anyio
 import uvicorn
-from anyio.abc import TaskStatus
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from anyio.abc import TaskGroup, TaskStatus
 
-from hub.ops.access import PEER_UID, Access
+from hub.clock import Clock
+from hub.links.acceptor import Acceptor, Make
+from hub.links.deadlines import DeadlineWheel
+from hub.links.forwarded import TrustedProxies
+from hub.links.gate import Gate, Place
+from hub.links.hosts import Hosts
+from hub.ops.access import BODY_S, NO_PROXIES, Access, Bearer
 from hub.ops.address import Address
 from hub.ops.api.application import make_application
-from hub.ops.events import Streams
+from hub.ops.connection import CONNECTIONS, HEAD_S, connection_factory, told_to_an_operator
+from hub.ops.events import BEAT_S, Streams
 from hub.ops.facade import HubFacade
-from hub.ops.peer import peer_uid
+from hub.ops.replays import Replays
 from hub.ops.sockets import listen_on_tcp, listen_on_unix
+from hub.turns import Turns
 
 _HEADER_BYTES = 16 * 1024
 _FINISH_S = 5  # for answers that are on their way when the server ends
@@ -40,12 +49,25 @@ class OperatorServer:
     """Serves a hub's REST interface.
 
     Args:
-        address: the TCP listener; over it the interface is read-only.
+        address: the TCP listener, for whoever shows a token.
         unix_path: the Unix socket, for the hub's own user.
+        hosts: what the Host header of a TCP request may say.
+        proxies: whose word about who asks is taken.
+        bearer: knows operators' tokens; without it TCP serves nothing but health.
+        replays: keeps the answers to requests with an ``Idempotency-Key``.
+        tcp, admin: sockets that the service manager holds for us: the first stands in for *address*,
+            the second, a Unix socket that a group may open, comes beside *unix_path*.
+        tls: serve with it over TCP.
         body_bytes: the longest request body.
-        requests: connections at once; further ones get 503.
+        body_s: within which it must be here.
+        requests: answered at once; further ones get 503.
+        gate: counts the connections over TCP; who is not let in by it is told so, and closed.
+        connections: the same over the Unix sockets, which nobody takes up over TCP.
+        head_s: within which a request's head must be here.
         event_streams: followers at once.
+        beat_s: how long a stream is silent at most.
         metrics: what ``/metrics`` answers; without it there is no such route.
+        on_refusal: told the code of every request and connection that was refused for what it is.
     """
 
     def __init__(
@@ -55,17 +77,59 @@ class OperatorServer:
         address: Address,
         unix_path: Path,
         version: str,
+        hosts: Hosts | None = None,
+        proxies: TrustedProxies = NO_PROXIES,
+        bearer: Bearer | None = None,
+        replays: Replays | None = None,
         body_bytes: int = 1024 * 1024,
+        body_s: float = BODY_S,
         requests: int = 64,
+        gate: Gate,
+        connections: int = CONNECTIONS,
+        head_s: float = HEAD_S,
         event_streams: int = 16,
+        beat_s: float = BEAT_S,
         metrics: Callable[[], bytes] | None = None,
+        on_refusal: Callable[[str], None] = lambda _: None,
+        tcp: socket.socket | None = None,
+        tls: ssl.SSLContext | None = None,
+        admin: socket.socket | None = None,
+        clock: Clock,
     ) -> None:
+        self.turns = Turns(clock)
+        self._clock = clock
+        self._acceptor: Acceptor | None = None
+        self._tcp, self._admin = tcp, admin
+        self._tls = tls
         self._address = address
         self._unix_path = unix_path
-        self._body_bytes = body_bytes
-        self._requests = requests
-        self._streams = Streams(event_streams)
-        self._app = make_application(hub, streams=self._streams, version=version, metrics=metrics)
+        self._gate = gate
+        self._connections = connections
+        self._head_s = head_s
+        self._streams = Streams(event_streams, beat_s=beat_s)
+        self._streams.on_refusal = self._on_refusal = on_refusal
+        if bearer is not None:
+            self._streams.still_counts = bearer.still_counts
+        self._access = Access(
+            make_application(hub, streams=self._streams, version=version, metrics=metrics),
+            hosts=hosts or Hosts(),
+            proxies=proxies,
+            body_bytes=body_bytes,
+            body_s=body_s,
+            requests=requests,
+            bearer=bearer,
+            replays=replays,
+            guarded=() if admin is None else (admin.getsockname(),),
+            on_refusal=on_refusal,
+        )
+
+    def apply(self, *, hosts: Hosts, proxies: TrustedProxies, body_bytes: int) -> None:
+        """Other rules from the next request on."""
+        self._access.hosts = hosts
+        self._access.proxies = proxies
+        if self._acceptor is not None:
+            self._acceptor.proxies = proxies
+        self._access.body_bytes = body_bytes
 
     async def serve(self, *, task_status: TaskStatus[Listening] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; then every stream ends, answers under way finish, in bounded time.
@@ -75,12 +139,16 @@ class OperatorServer:
         """
         with ExitStack() as sockets:
             unix = sockets.enter_context(listen_on_unix(self._unix_path))
-            tcp = sockets.enter_context(listen_on_tcp(self._address))
-            where = Address(self._address.host, tcp.getsockname()[1])
-            server = _Server(self._config(where))
+            tcp = self._tcp or sockets.enter_context(listen_on_tcp(self._address))
+            host, port = tcp.getsockname()[:2]
+            where = Address(self._address.host if self._tcp is None else host, port)
             running = anyio.CancelScope(shield=True)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(server.run_in, running, [unix, tcp])
+                wheel = DeadlineWheel(self._clock)
+                await tasks.start(wheel.serve)
+                server = _Server(self._config(), self.turns, partial(self._accept_on, tcp, tasks, wheel))
+                open_sockets = [unix, tcp] if self._admin is None else [unix, self._admin, tcp]
+                tasks.start_soon(server.run_in, running, open_sockets)
                 try:
                     await server.accepting.wait()
                     task_status.started(Listening(where, self._unix_path))
@@ -92,11 +160,30 @@ class OperatorServer:
                         await server.ended.wait()
                     running.cancel()
 
-    def _config(self, where: Address) -> uvicorn.Config:
-        hosts = {str(where), f"localhost:{where.port}"}
+    def _accept_on(self, tcp: socket.socket, tasks: TaskGroup, wheel: DeadlineWheel, make: Make) -> Acceptor:
+        """What lets connections in over TCP: counted, and in bounded time, before TLS costs anything."""
+        self._acceptor = Acceptor(
+            tcp,
+            make,
+            gate=self._gate,
+            proxies=self._access.proxies,
+            tls=self._tls,
+            tasks=tasks,
+            wheel=wheel,
+            clock=self._clock,
+            open_s=self._head_s,
+            close_s=_FINISH_S,
+            on_refusal=self._on_refusal,
+            tell=told_to_an_operator,
+        )
+        return self._acceptor
+
+    def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
-            Access(self._app, hosts=hosts, body_bytes=self._body_bytes),
-            http=_PeerAware,
+            self._access,
+            http=connection_factory(
+                most_local=self._connections, head_s=self._head_s, on_refusal=self._on_refusal
+            ),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -104,17 +191,25 @@ class OperatorServer:
             access_log=False,
             proxy_headers=False,  # no header is believed about who asks
             server_header=False,
-            limit_concurrency=self._requests,
             timeout_graceful_shutdown=_FINISH_S,
             h11_max_incomplete_event_size=_HEADER_BYTES,
         )
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, telling when it accepts and when it has ended."""
+    """uvicorn, telling when it accepts and when it has ended.
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    Args:
+        accept_on_tcp: makes what accepts there, which is not left to the library: it would let in
+            whoever knocks, and count them once TLS has greeted them.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, turns: Turns, accept_on_tcp: Callable[[Make], Acceptor]
+    ) -> None:
         super().__init__(config)
+        self._turns = turns
+        self._accept_on_tcp = accept_on_tcp
         self.accepting = anyio.Event()
         self.ended = anyio.Event()
 
@@ -127,18 +222,25 @@ class _Server(uvicorn.Server):
             self.ended.set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        assert sockets is not None
+        await super().startup([sock for sock in sockets if sock.family == socket.AF_UNIX])
+        acceptor = self._accept_on_tcp(self._connection)
+        await acceptor.start_serving()
+        self.servers.append(acceptor)  # type: ignore[arg-type]  # all of a Server that is asked for
         self.accepting.set()
+
+    def _connection(self, place: Place, _: str) -> asyncio.BaseProtocol:
+        """What the library makes of a connection by itself."""
+        made: asyncio.BaseProtocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state, place=place
+        )
+        return made
+
+    async def on_tick(self, counter: int) -> bool:
+        self._turns.wait(0.1)  # as long as the library's own loop sleeps
+        return await super().on_tick(counter)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals to the daemon."""
         yield
-
-
-class _PeerAware(H11Protocol):
-    """Tells each request who is at the other end of a Unix socket."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.app_state = self.app_state | {PEER_UID: peer_uid(transport.get_extra_info("socket"))}

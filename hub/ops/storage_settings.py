@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Discriminator, Tag
 
+from hub.ops.effect import restart
 from hub.ops.secret import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
 from hub.ops.values import Table, refusal
 from storage.address import SERVER, SQLITE, has_password
@@ -39,7 +40,7 @@ class StorageSettings(Table):
     url: Annotated[
         Annotated[str, AfterValidator(_database_url), Tag("plain")] | Annotated[SecretRef, Tag("reference")],
         Discriminator(_kind),
-    ] = "sqlite:///hub.db"
+    ] = restart("sqlite:///hub.db", "The database: a file in the state folder, or a server.")
 
     def resolved(self, environ: Mapping[str, str] = os.environ) -> str:
         """The address itself.
@@ -51,6 +52,5 @@ class StorageSettings(Table):
             return self.url
         url = self.url.resolve(environ)
         if not _is_database(url):
-            where = self.url.file if self.url.env is None else f"the environment variable {self.url.env}"
-            raise SecretMissing(f"{where} does not hold the address of a database")
+            raise SecretMissing(f"{self.url.place} does not hold the address of a database")
         return url

@@ -23,10 +23,14 @@ class Health(View):
 
 
 class Check(View):
-    """One thing a hub needs in order to work; *detail* is for a person and tells no secret."""
+    """One thing a hub needs in order to work; *detail* is for a person and tells no secret.
+
+    *degraded*: it works, but not as it should, and a person should see to it.
+    """
 
     name: str
     ok: bool
+    degraded: bool = False
     detail: str | None = None
 
 
@@ -34,7 +38,16 @@ class Readiness(View):
     """Whether the hub takes work now, and if not, why."""
 
     ready: bool
+    degraded: bool = False  # it works, but not as it should
     checks: tuple[Check, ...] = ()
+
+
+class IssueCounts(View):
+    """How many things a person should see to, by how bad they are."""
+
+    errors: int = 0
+    warnings: int = 0
+    notices: int = 0
 
 
 class StatusView(View):
@@ -53,18 +66,8 @@ class StatusView(View):
     listeners: dict[str, str]  # what listens -> where: "devices", "operator", "socket"
     database: str
     held_back: str | None = None  # a sentence: until when nothing is caught up, as the hub died too often
-
-
-class DeviceView(View):
-    """A device that is known, connected or not."""
-
-    id: str
-    name: str
-    connected: bool
-    platform: str | None = None
-    capabilities: tuple[str, ...] = ()  # of the live connection; empty while there is none
-    created_at: AwareDatetime
-    last_seen_at: AwareDatetime | None = None
+    issues: IssueCounts = IssueCounts()  # at the last look
+    config_generation: int = 1  # of the settings: one more with each edit that was taken up
 
 
 class RunView(View):
@@ -146,6 +149,7 @@ class RunDetail(RunView):
     dispatches: int = 0  # handed to its device and come back unworked
     crashes: int = 0  # the hub ended under it since it last got further
     rerun_of: str | None = None
+    trace_id: str | None = None  # of the run, for whoever collects traces; its frames and logs bear it
     cancel_requested_at: AwareDatetime | None = None
     cancel_reason: str | None = None
     units: tuple[UnitView, ...] = ()
@@ -209,6 +213,7 @@ class DecisionView(View):
     first_at: AwareDatetime
     fire_at: AwareDatetime
     fires: int = 1
+    schedule: str = ""  # its id
     decision: str  # a stable word
     reason: str | None = None  # a stable word
     said: str
@@ -221,6 +226,7 @@ class AgentView(View):
 
     id: str
     name: str
+    user: str = ""
     device: str
     device_connected: bool
     paths: tuple[str, ...]
@@ -253,23 +259,3 @@ class BackfillView(View):
     fires: int
     wanted: int
     runs: tuple[str, ...] = ()
-
-
-class TokenView(View):
-    """A token without its secret."""
-
-    id: str
-    device: str
-    created_at: AwareDatetime
-    expires_at: AwareDatetime | None = None
-    revoked_at: AwareDatetime | None = None
-
-
-class NewToken(View):
-    """A token just made. *token* is shown this once: the hub keeps only its hash."""
-
-    id: str
-    device: str
-    token: str
-    created_at: AwareDatetime
-    expires_at: AwareDatetime | None = None

@@ -44,7 +44,7 @@ class Arrivals:
     def __init__(self, *, clock: Clock, chance: Chance, settle_s: float = SETTLE_S) -> None:
         self._clock = clock
         self._chance = chance
-        self._settle_s = settle_s
+        self.settle_s = settle_s
         self._there: dict[DeviceId, _Arrival] = {}
         self._visits: OrderedDict[DeviceId, deque[float]] = OrderedDict()
         self._crowd: deque[tuple[float, int]] = deque()  # when, and how many came then
@@ -65,7 +65,7 @@ class Arrivals:
         crowd = self._crowd_with(len(came), now)
         spread_s = min(SPREAD_CAP_S, SPREAD_EACH_S * (crowd - 1))
         for link in came:
-            settle_s = self._settle_s + self._chance.uniform(0.0, spread_s)
+            settle_s = self.settle_s + self._chance.uniform(0.0, spread_s)
             if self._flaps(link.device_id, now):
                 settle_s = max(settle_s, FLAP_SETTLE_S)
             self._there[link.device_id] = _Arrival(link.epoch, self._clock.now(), now + settle_s)

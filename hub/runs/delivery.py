@@ -26,6 +26,7 @@ from protocol.frame import ErrorBody, Record
 from protocol.ids import derive_call_id
 from protocol.lifecycles import CallEvent, RunState
 from protocol.tables import SUGGESTED
+from protocol.trace import traceparent
 from protocol.work import Action, Answer, ItemSource, ToolCall
 from storage.store import OpenCall, PlannedCall, Store, UnitPlan, Usage, outbox
 
@@ -60,6 +61,10 @@ class Delivery:
         self._store = store
         self._clock = clock
         self._metrics = metrics
+        self.apply(call_timeout_s=call_timeout_s, max_sends=max_sends)
+
+    def apply(self, *, call_timeout_s: float, max_sends: int) -> None:
+        """Send by these limits from the next call on."""
         self._max_sends = max_sends
         self._deadline_ms = math.ceil(call_timeout_s * 1000)
 
@@ -162,6 +167,7 @@ class Delivery:
             assert answer.error is not None
             why = f"at last: {answer.error.code}: {answer.error.message}"
             await self._clock.sleep(min(REFUSED_CAP_S, REFUSED_BASE_S * 2.0**sends))
+        self._metrics.limits_reached.labels("call_sends").inc()
         error = ErrorBody(
             code=ErrorCode.UNKNOWN_EFFECT,
             message=f"sent {self._max_sends} times without an answer that settles it; {why}",
@@ -201,6 +207,7 @@ class Delivery:
             agent_id=order.agent_id,
             source=payload.source,
             deadline_ms=self._deadline_ms,
+            trace=traceparent(order.run_id, "tool_call", call.call_id),
         )
 
     def _at(self) -> int:

@@ -15,6 +15,7 @@ from anyio.abc import TaskStatus
 
 from hub.clock import Clock
 from hub.log import Channel
+from hub.turns import Turns
 
 log = Channel(__name__)
 
@@ -48,6 +49,7 @@ class DiskGuard:
         self, folder: Path, *, clock: Clock, look: Callable[[Path], FileSystem] = os.statvfs
     ) -> None:
         """*look* answers at once: it is called on the event loop, as the database's disk is local."""
+        self.turns = Turns(clock)
         self._folder = folder
         self._clock = clock
         self._look = look
@@ -69,6 +71,7 @@ class DiskGuard:
         self.look()
         task_status.started()
         while True:
+            self.turns.wait(CHECK_EVERY_S)
             await self._clock.sleep(CHECK_EVERY_S)
             self.look()
 

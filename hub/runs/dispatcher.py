@@ -7,54 +7,45 @@ quotas only opens gates: the row waits, and one claim under a new fence starts i
 from collections.abc import Callable, Collection
 
 import anyio
-import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Chance, Clock, IdFactory, epoch_ms
-from hub.extraction.extractor import Extractor
+from hub.clock import Chance, Clock, epoch_ms
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.runs.arrivals import SETTLE_S, Arrivals
+from hub.runs.clock_trust import ClockTrust
 from hub.runs.interrupt import Interrupt
 from hub.runs.leases import LEASE_MS
 from hub.runs.lifecycle import Lifecycle
-from hub.runs.order import order_of, parameters_of
+from hub.runs.order import order_of
 from hub.runs.runner import Runner
+from hub.turns import Turns
 from protocol.errors import DeliveryError
 from protocol.handshake import HeldRun as RunAtDevice
 from protocol.ids import AgentId, BootId, DeviceId, RunId
 from protocol.lifecycles import (
     EXECUTING_RUN_STATES,
-    FINAL_RUN_STATES,
     PauseReason,
     RunEvent,
     RunOutcome,
 )
 from protocol.work import AgentCancel
 from storage.store import (
-    AgentRow,
     Gates,
     RunRow,
     StaleRun,
     StorageError,
     Store,
-    UnknownAgent,
     agent_states,
-    agents,
     runs,
 )
 
 log = Channel(__name__)
 
 POLL_S = 2.0  # a lost wake-up and a wait that ends cost at most this
-
 RESUME_SPREAD_MS = 500  # between two runs that one end of an exhaustion lets go on
 DAY_S = 86_400.0
-CLOCK_JUMP_S, CLOCK_TRUST_S = (
-    2.0,
-    600.0,
-)  # after such a jump, and after the start, nothing is ended by the clock
 
 
 class Dispatcher:
@@ -66,16 +57,13 @@ class Dispatcher:
         store: Store,
         lifecycle: Lifecycle,
         runner: Runner,
-        extractor: Extractor,
         links: Callable[[], Collection[DeviceLink]],
         clock: Clock,
         chance: Chance,
         metrics: Metrics,
-        ids: IdFactory,
         boot_id: BootId,
         per_device: int = 1,
         total: int = 32,
-        run_timeout_s: float = 3_600.0,
         drain_s: float = 20.0,
         cancel_grace_s: float = 30.0,
         settle_s: float = SETTLE_S,
@@ -90,22 +78,15 @@ class Dispatcher:
         hold_until_ms: the hub died again and again; until then it starts nothing that it
             may have died of.
         """
+        self.turns = Turns(clock)
         self._store = store
         self._lifecycle = lifecycle
         self._runner = runner
-        self._extractor = extractor
         self._links = links
         self._clock = clock
         self._metrics = metrics
-        self._ids = ids
         self._boot_id = boot_id
-        self._run_timeout_ms = int(run_timeout_s * 1000)
-        self._drain_s = drain_s
-        self._cancel_grace_s = cancel_grace_s
-        self._paused_ms = int(paused_s * 1000)
         self._is_disk_full = is_disk_full
-        self.per_device = per_device
-        self.total = total
         self.hold_until_ms = hold_until_ms
         self.arrivals = Arrivals(clock=clock, chance=chance, settle_s=settle_s)
         self._executing: dict[RunId, Interrupt] = {}
@@ -113,10 +94,37 @@ class Dispatcher:
         self._wake = anyio.Event()
         self._settled = anyio.Event()
         self._is_draining = False
+        self._grace = anyio.CancelScope(shield=True)  # of a drain: for what executes
         self._has_resumed = False  # what this node had parked when it stopped
         self._strays: set[RunId] = set()
-        self._apart_s = self._clocks_apart_s()
-        self._sweeps_from = clock.monotonic() + CLOCK_TRUST_S
+        self._clock_trust = ClockTrust(clock)
+        self.apply(
+            per_device=per_device,
+            total=total,
+            drain_s=drain_s,
+            cancel_grace_s=cancel_grace_s,
+            settle_s=settle_s,
+            paused_s=paused_s,
+        )
+
+    def apply(
+        self,
+        *,
+        per_device: int,
+        total: int,
+        drain_s: float,
+        cancel_grace_s: float,
+        settle_s: float,
+        paused_s: float,
+    ) -> None:
+        """Work by these limits from now on. What executes goes on, even if it is more than may by now."""
+        self.per_device = per_device
+        self.total = total
+        self._drain_s = drain_s
+        self._cancel_grace_s = cancel_grace_s
+        self._paused_ms = int(paused_s * 1000)
+        self.arrivals.settle_s = settle_s
+        self.look_again()
 
     # --- what others may know ---
 
@@ -145,12 +153,14 @@ class Dispatcher:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Start what may start, until cancelled. No run outlives this call."""
         self._is_draining = self._has_resumed = False
+        self._grace = anyio.CancelScope(shield=True)
         async with anyio.create_task_group() as executing:
             try:
                 task_status.started()
                 while True:
                     self._wake = anyio.Event()
                     wait_s = POLL_S
+                    self.turns.work()
                     try:
                         await self.open_gates()
                         await self._claim(executing)
@@ -159,10 +169,19 @@ class Dispatcher:
                         log.error("dispatcher.database", exc=exc)  # asked again in POLL_S
                     except Exception as exc:  # the loop that must survive
                         log.error("dispatcher.broke", exc=exc)
+                    self.turns.wait(wait_s)
                     with anyio.move_on_after(wait_s):
                         await self._wake.wait()
             finally:
                 await self._drain()
+
+    def close_gates(self) -> None:
+        """The hub is going to stop: nothing more is started, what executes goes on until it does."""
+        self._is_draining = True
+
+    def hurry(self) -> None:
+        """Somebody wants a drain over at once: what executes is paused where it stands."""
+        self._grace.cancel()
 
     def look_again(self) -> None:
         """A gate may have opened."""
@@ -190,20 +209,11 @@ class Dispatcher:
         if rested := await self._store.read(runs.rested_agents):
             await self._resume(PauseReason.EXHAUSTED, agents=rested)
         for run_id, reason in await self._store.read(runs.runs_to_cancel, self._boot_id):
-            self._interrupt(run_id, reason or "asked for at another node")
-        if self._trusts_clock() and await self._store.read(runs.overdue, at, paused_ms=self._paused_ms):
+            self.interrupt(run_id, reason or "asked for at another node")
+        if self._clock_trust.is_steady() and await self._store.read(
+            runs.overdue, at, paused_ms=self._paused_ms
+        ):
             await self._sweep(at)
-
-    def _trusts_clock(self) -> bool:
-        """Whether the wall clock has gone on evenly for a while: one look at a wrong one would end runs."""
-        apart_s = self._clocks_apart_s()
-        if abs(apart_s - self._apart_s) > CLOCK_JUMP_S:
-            self._sweeps_from = self._clock.monotonic() + CLOCK_TRUST_S
-        self._apart_s = apart_s
-        return self._clock.monotonic() >= self._sweeps_from
-
-    def _clocks_apart_s(self) -> float:
-        return self._clock.now().timestamp() - self._clock.monotonic()
 
     async def _take_back_strays(self, at: int) -> None:
         """Runs that are this boot's by their rows, and that nobody executes, at two looks in a row.
@@ -252,7 +262,7 @@ class Dispatcher:
         return min(waits)
 
     async def _claim(self, executing: TaskGroup) -> None:
-        if self._is_disk_full():
+        if self._is_disk_full() or self._is_draining:
             return
         # Shielded: a claim that nobody executes would look like a crash to the next boot.
         with anyio.CancelScope(shield=True):
@@ -270,6 +280,7 @@ class Dispatcher:
                     self._lifecycle.tell_watchers(run.id)
 
     def _gates(self) -> Gates:
+        self.arrivals.look(self._links())  # the database was asked much since the last look
         return Gates(
             online=self.arrivals.online,
             settled=self.arrivals.settled(),
@@ -343,7 +354,8 @@ class Dispatcher:
         self._is_draining = True
         for interrupt in self._executing.values():
             interrupt.ask(RunEvent.DRAINED, "the hub stops")
-        with anyio.move_on_after(self._drain_s, shield=True):
+        self._grace.deadline = anyio.current_time() + self._drain_s
+        with self._grace:
             await self._none_executing()
         for interrupt in self._executing.values():
             interrupt.stop(RunEvent.DRAINED, "the hub stops")
@@ -353,126 +365,25 @@ class Dispatcher:
             self._settled = anyio.Event()
             await self._settled.wait()
 
-    # --- what people ask for ---
+    # --- what others ask of it ---
 
-    async def submit(
-        self, agent: AgentRow, *, fire_key: str | None = None, actor: str = "operator"
-    ) -> RunRow:
-        """Queue a run of *agent*, as its settings are now.
+    def interrupt(self, run_id: RunId, reason: str) -> bool:
+        """Stop a run that executes here, for somebody wants its end; False if none of that id does."""
+        interrupt = self._executing.get(run_id)
+        if interrupt is not None and interrupt.event is not RunEvent.CANCELLED:
+            interrupt.stop(RunEvent.CANCELLED, reason, grace_s=self._cancel_grace_s)
+        return interrupt is not None
 
-        Args:
-            fire_key: what makes it this run and no second one; the run that has it is
-                answered when there is one already.
-
-        Raises:
-            UnknownAgent: it was removed; nothing was queued.
-        """
-        run_id = RunId(self._ids.fresh())
-        return await self._create(run_id, agent, fire_key=f"m:{fire_key or run_id}", actor=actor)
-
-    async def rerun(self, run_id: RunId, *, actor: str) -> RunRow:
-        """Queue a new run of the same agent, as its settings are now; what is settled is not read again.
-
-        Raises:
-            UnknownRun: there is none.
-            UnknownAgent: its agent was removed; nothing was queued.
-        """
-        old = await self._store.read(runs.get_run, run_id)
-        agent = await self._store.read(agents.get_agent, old.agent_id)
-        new_id = RunId(self._ids.fresh())
-        return await self._create(
-            new_id, agent, fire_key=f"r:{run_id}:{new_id}", actor=actor, rerun_of=run_id
-        )
-
-    async def _create(
-        self, run_id: RunId, agent: AgentRow, *, fire_key: str, actor: str, rerun_of: RunId | None = None
-    ) -> RunRow:
-        parameters = parameters_of(agent, self._extractor)
-        row = await self._store.write(
-            runs.create_run,
-            id=run_id,
-            agent=agent,
-            fire_key=fire_key,
-            at=self._at(),
-            config_fingerprint=parameters.config_fingerprint,
-            parameters=msgspec.to_builtins(parameters),
-            trigger_kind="manual" if rerun_of is None else "rerun",
-            rerun_of=rerun_of,
-            timeout_ms=self._run_timeout_ms,
-            actor=actor,
-        )
-        log.info("run.queued", run_id=row.id, agent_id=agent.id)
-        self.look_again()
-        return row
-
-    async def cancel(self, run_id: RunId, *, actor: str, reason: str) -> RunRow:
-        """Cancel a run: at once where it waits, where it executes as soon as what was sent is answered.
-
-        What was inserted stays. A run that ended already is answered as it is.
-
-        Raises:
-            UnknownRun: there is none.
-        """
-        row = await self._store.write(runs.request_cancel, run_id, reason=reason, at=self._at(), actor=actor)
-        self._lifecycle.tell_watchers(run_id)
-        is_ours = row.lease_boot_id == self._boot_id or not self._store.is_shared
-        if not self._interrupt(run_id, reason) and row.state not in FINAL_RUN_STATES and is_ours:
-            # Claimed in this moment, or left by nobody: whoever holds it finds it moved.
-            await self._lifecycle.move(row.held, RunEvent.CANCELLED, actor=actor, reason=reason)
-        self.look_again()
-        return await self._store.read(runs.get_run, run_id)
-
-    async def pause(self, run_id: RunId, *, actor: str) -> RunRow:
-        """Let a run wait for a person: at once, or where it executes at the end of the units in hand.
-
-        Raises:
-            UnknownRun: there is none.
-            IllegalTransition: it has ended, or another node executes it.
-        """
+    def ask_to_pause(self, run_id: RunId, reason: str) -> bool:
+        """Let a run that executes here wait for a person after the units in hand; False if none does."""
         interrupt = self._executing.get(run_id)
         if interrupt is not None:
-            interrupt.ask(RunEvent.USER_PAUSED, f"paused by {actor}")
-        else:
-            await self._store.write(runs.pause_run, run_id, self._at(), actor=actor)
-        self._lifecycle.tell_watchers(run_id)
-        return await self._store.read(runs.get_run, run_id)
+            interrupt.ask(RunEvent.USER_PAUSED, reason)
+        return interrupt is not None
 
-    async def resume(self, run_id: RunId, *, actor: str) -> RunRow:
-        """Let a run go on that a person paused.
-
-        Raises:
-            UnknownRun: there is none.
-            IllegalTransition: nobody paused it.
-        """
-        row = await self._store.write(runs.resume_run, run_id, self._at(), actor=actor)
-        self._lifecycle.tell_watchers(run_id)
-        self.look_again()
-        return row
-
-    async def pause_agent(self, agent_id: AgentId, *, actor: str) -> bool:
-        """Start no more runs of the agent; those under way come to their end. False if it was paused."""
-        return await self._store.write(
-            agent_states.move, agent_id, "lifecycle", "paused", at=self._at(), actor=actor
-        )
-
-    async def resume_agent(self, agent_id: AgentId, *, actor: str) -> bool:
-        """Start runs of the agent again, the waiting ones first; an exhausted one is asked again at once.
-
-        False if it was active already.
-
-        Raises:
-            UnknownAgent: there is none, or it was removed.
-        """
-        if (await self._store.read(agents.get_agent, agent_id)).archived_at is not None:
-            raise UnknownAgent("the agent was removed; declare it again")
-        at = self._at()
-        was_paused = await self._store.write(
-            agent_states.move, agent_id, "lifecycle", "active", at=at, actor=actor
-        )
-        if await self._store.write(agent_states.recover_agent, agent_id, at=at, actor=actor):
-            was_paused = True  # its runs are found with the next look
-        self.look_again()
-        return was_paused
+    def supersede(self, run_id: RunId) -> None:
+        """A newer run is to take the place of this one; that stands in its row already."""
+        self.interrupt(run_id, "superseded")
 
     async def answer_held(self, link: DeviceLink, held: Collection[RunAtDevice]) -> None:
         """A device says which runs it works on: what has ended or was handed out anew, it may stop."""
@@ -486,17 +397,6 @@ class Dispatcher:
                 await link.send(frame)
             except DeliveryError as exc:
                 log.info("run.cancel_unsent", run_id=at_device.run_id, code=exc.code)
-
-    def supersede(self, run_id: RunId) -> None:
-        """A newer run is to take the place of this one; that stands in its row already."""
-        self._interrupt(run_id, "superseded")
-
-    def _interrupt(self, run_id: RunId, reason: str) -> bool:
-        """Stop a run that executes here, for somebody wants its end; False if none of that id does."""
-        interrupt = self._executing.get(run_id)
-        if interrupt is not None and interrupt.event is not RunEvent.CANCELLED:
-            interrupt.stop(RunEvent.CANCELLED, reason, grace_s=self._cancel_grace_s)
-        return interrupt is not None
 
     def _at(self) -> int:
         return epoch_ms(self._clock.now())

@@ -16,8 +16,10 @@ from anyio.abc import TaskStatus
 
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
+from hub.runs.audit_head import tell_audit_head
+from hub.turns import Turns
 from protocol.ids import BootId
-from storage.store import Store, leases, retention
+from storage.store import Store, audit, leases, retention
 
 log = Channel(__name__)
 
@@ -25,7 +27,9 @@ T = TypeVar("T")
 
 EVERY_S: Final = 3600.0
 FIRST_AFTER_S: Final = 120.0  # after the start has settled, and the lease of a hub that died has run out
+HEAD_EVERY_S: Final = 86_400.0  # so often the end of the audit log is told
 PAUSE_S: Final = 0.05  # after each transaction; those of everybody else go in between
+FIRST_LOOK: Final = "first round since the start: the clock is believed once it has gone on for a while"
 LEASE: Final = "housekeeping"
 LEASE_MS: Final = 60_000
 RENEW_EVERY_S: Final = 20.0
@@ -44,6 +48,7 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     fires_kept: int = 10_000  # of each schedule, at most
     activity_days: int = 90  # the activity log and the agents' history
     answers_days: int = 30  # to requests that may come twice
+    audit_days: int = 400
 
 
 class Housekeeping:
@@ -60,23 +65,32 @@ class Housekeeping:
         first_after_s: float = FIRST_AFTER_S,
         pause_s: float = PAUSE_S,
     ) -> None:
+        self.turns = Turns(clock)
         self._store = store
         self._clock = clock
         self._boot_id = boot_id
-        self._keep = keep or Retention()
+        self.keep = keep or Retention()
         self._every_s = every_s
         self._first_after_s = first_after_s
         self._pause_s = pause_s
+        self._has_looked = False  # at the clock
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Prune every hour until cancelled."""
+        """Prune every hour, and once a day tell where the audit log ends, until cancelled."""
         task_status.started()
+        told_at = self._clock.monotonic()  # a start tells it too
+        self.turns.wait(self._first_after_s)
         await self._clock.sleep(self._first_after_s)
         while True:
+            self.turns.work()
             try:
                 await self.prune()
+                if self._clock.monotonic() - told_at >= HEAD_EVERY_S:
+                    await tell_audit_head(self._store)
+                    told_at = self._clock.monotonic()
             except Exception as exc:  # the loop that must survive
                 log.error("housekeeping.failed", exc=exc)  # what is left goes in an hour
+            self.turns.wait(self._every_s)
             await self._clock.sleep(self._every_s)
 
     async def prune(self) -> Counter[str]:
@@ -93,11 +107,15 @@ class Housekeeping:
         try:
             now = self._clock.now()
             if not await self._store.write(retention.is_clock_steady, epoch_ms(now)):
-                log.info("housekeeping.put_off", why="the clock has jumped, or nobody looked for a day")
+                why = "the clock has jumped, or nobody looked for a day" if self._has_looked else FIRST_LOOK
+                log.info("housekeeping.put_off", why=why)
+                self._has_looked = True
                 return went
+            self._has_looked = True
             for name, step in await self._steps(now):
                 while await lease.is_held() and (rows := await self._store.write(step)):
                     went[name] += rows
+                    self.turns.work()
                     await self._clock.sleep(self._pause_s)
         finally:
             with anyio.move_on_after(RESIGN_WITHIN_S, shield=True):
@@ -108,7 +126,7 @@ class Housekeeping:
 
     async def _steps(self, now: datetime) -> list[tuple[str, Callable[..., int]]]:
         """What is old at *now*, in the order in which it goes; each is repeated until it returns 0."""
-        keep = self._keep
+        keep = self.keep
         agent_ids = await self._store.read(retention.list_agent_ids)
         schedule_ids = await self._store.read(retention.list_schedule_ids)
         runs = partial(
@@ -130,6 +148,7 @@ class Housekeeping:
             ("activity", partial(retention.prune_activity, before=told)),
             ("agent_history", partial(retention.prune_agent_history, before=told)),
             ("answers", partial(retention.prune_idempotency, before=answers)),
+            ("audit", partial(audit.prune_audit, before=_before(now, keep.audit_days), at=epoch_ms(now))),
             ("pages", retention.vacuum),
         ]
 

@@ -13,7 +13,6 @@ log = Channel(__name__)
 
 TTL_S, RENEW_S = 15.0, 5.0  # scheduling 3.10
 ALONE_TTL_S, ALONE_RENEW_S = 3_600.0, 1_200.0  # nobody waits for the lease, and an idle disk may sleep
-TRUST_MARGIN_S: Final = 3.0  # the last seconds of a term are not used: clocks differ a little
 RESIGN_S: Final = 2.0  # at the end; afterwards the lease ends by itself
 
 
@@ -27,12 +26,7 @@ class Leadership:
         self._clock = clock
         self._ttl_s, self._renew_s = (TTL_S, RENEW_S) if store.is_shared else (ALONE_TTL_S, ALONE_RENEW_S)
         self._term: Term | None = None
-        self._renew_at = self._trusted_until = 0.0  # monotonic
-
-    @property
-    def is_held(self) -> bool:
-        """Whether this hub leads, for all it knows."""
-        return self._term is not None and self._clock.monotonic() < self._trusted_until
+        self._renew_at = 0.0  # monotonic
 
     @property
     def renewed_in_s(self) -> float:
@@ -55,7 +49,7 @@ class Leadership:
             if self._term is None:
                 await self._clock.sleep(RENEW_S)
             else:
-                self._trust_from(began)
+                self._held_from(began)
                 log.info("lease.taken", lease=self._name, fence=self._term.fence)
         return self._term
 
@@ -72,7 +66,7 @@ class Leadership:
             if not await self._store.write(leases.renew, self._term, ttl_ms=int(self._ttl_s * 1000)):
                 self.lose()
                 raise LostLease(f"another hub has taken the lease {self._name!r}")
-            self._trust_from(began)
+            self._held_from(began)
         return self._term
 
     def lose(self) -> None:
@@ -90,7 +84,6 @@ class Leadership:
             except StorageError as exc:
                 log.warning("lease.not_resigned", lease=self._name, why=str(exc))
 
-    def _trust_from(self, began: float) -> None:
+    def _held_from(self, began: float) -> None:
         """Counted from before the database was asked: its answer may have been long on the way."""
         self._renew_at = began + self._renew_s
-        self._trusted_until = began + self._ttl_s - TRUST_MARGIN_S

@@ -13,7 +13,9 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskStatus
 
+from hub.clock import Clock
 from hub.log import Channel
+from hub.turns import Turns
 from protocol.ids import BootId, NodeId
 from storage.store import StorageError, Store, leases
 
@@ -34,10 +36,12 @@ class LeaseKeeper:
         *,
         node_id: NodeId,
         boot_id: BootId,
+        clock: Clock,
         lease_ms: int = LEASE_MS,
         every_s: float = RENEW_EVERY_S,
     ) -> None:
         """*open_own* opens the same database once more; it is called in the thread."""
+        self.turns = Turns(clock)
         self._open_own = open_own
         self._node_id = node_id
         self._boot_id = boot_id
@@ -61,9 +65,11 @@ class LeaseKeeper:
 
     async def _renew(self) -> None:
         while not self._stopped.is_set():
+            self.turns.work()  # a server that does not answer is given up before this is late
             try:
                 async with self._open_own() as store:
                     while not self._stopped.is_set():
+                        self.turns.work()
                         await store.write(leases.beat, self._node_id, self._boot_id, ttl_ms=self._lease_ms)
                         await self._wait(self._every_s)
             except StorageError as exc:
@@ -71,6 +77,7 @@ class LeaseKeeper:
                 await self._wait(RETRY_S)
 
     async def _wait(self, seconds: float) -> None:
+        self.turns.wait(seconds)
         with anyio.move_on_after(seconds):
             while not self._stopped.is_set():  # noqa: ASYNC110 - another thread sets it
                 await anyio.sleep(_LOOK_EVERY_S)

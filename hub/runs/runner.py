@@ -17,6 +17,7 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.model import ExtractionError, ModelError, ModelExhausted, ModelUnavailable
 from hub.links.link import DeviceLink
 from hub.log import Channel, bind
+from hub.metrics import Metrics
 from hub.runs.delivery import CALLS_IN_FLIGHT, Delivery, usage_of
 from hub.runs.interrupt import Interrupt
 from hub.runs.lifecycle import Lifecycle
@@ -26,6 +27,7 @@ from hub.runs.sources import DeviceSource, DeviceStalled, NotTakenOn, SeenUnits,
 from protocol.errors import DeliveryError, DeviceGone, DeviceOffline, ErrorCode, IllegalTransition
 from protocol.ids import DeviceId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState, outcome_of
+from protocol.trace import trace_id_of
 from storage.store import Conflict, OpenCall, StaleRun, StillOpen, StorageError, Store, Usage, outbox, runs
 
 log = Channel(__name__)
@@ -61,6 +63,7 @@ class Runner:
         watch: RunWatch,
         clock: Clock,
         chance: Chance,
+        metrics: Metrics,
         units_in_flight: int = 8,
         device_grace_s: float = DEVICE_GRACE_S,
     ) -> None:
@@ -73,13 +76,15 @@ class Runner:
         self._watch = watch
         self._clock = clock
         self._chance = chance
+        self._limits_reached = metrics.limits_reached
         self._units_in_flight = units_in_flight
-        self._device_grace_s = device_grace_s
+        self.device_grace_s = device_grace_s
 
     async def run(self, order: RunOrder, interrupt: Interrupt) -> None:
         """Execute a claimed run until it is moved out of execution."""
         attempt = _Attempt(order)
-        with bind(run_id=order.run_id, agent_id=order.agent_id, device_id=order.device_id):
+        about = {"run_id": order.run_id, "agent_id": order.agent_id, "device_id": order.device_id}
+        with bind(trace_id=trace_id_of(order.run_id), **about):
             try:
                 ending = await self._guarded(attempt, interrupt)
                 await self._end_surely(attempt, ending, interrupt)
@@ -102,6 +107,7 @@ class Runner:
             return self._ending_of(attempt, broken)
         if interrupt.event is not None:
             return Ending(event=interrupt.event, reason=interrupt.reason)
+        self._limits_reached.labels("run_wall_s").inc()
         return Ending(
             event=RunEvent.FAILED,
             reason=f"deadline: not done after {attempt.order.timeout_s:g} s",
@@ -131,7 +137,7 @@ class Runner:
         self, device_id: DeviceId, before: DeviceLink, interrupt: Interrupt
     ) -> DeviceLink | None:
         """The device's next link, if it has one within the grace and nobody wants the run to stop."""
-        with anyio.move_on_after(self._device_grace_s):
+        with anyio.move_on_after(self.device_grace_s):
             while interrupt.event is None:
                 link = self._find_link(device_id)
                 if link is not None and link is not before:
@@ -141,11 +147,11 @@ class Runner:
 
     async def _visit(self, attempt: "_Attempt", link: DeviceLink, interrupt: Interrupt) -> Ending:
         order = attempt.order
-        known = await self._known(order)
+        known, taken = await self._known(order)
         slots = anyio.Semaphore(self._units_in_flight)
         async with anyio.create_task_group() as units:
             with interrupt.reading:
-                async with aclosing(self._source.read(link, order, known)) as events:
+                async with aclosing(self._source.read(link, order, known, taken=taken)) as events:
                     async for event in events:
                         match event:
                             case TakenOn():
@@ -162,15 +168,18 @@ class Runner:
             return Ending(event=interrupt.event, reason=interrupt.reason)
         return await self._finished(order)
 
-    async def _known(self, order: RunOrder) -> Mapping[str, str | None]:
+    async def _known(self, order: RunOrder) -> tuple[Mapping[str, str | None], int]:
+        """Files that need no reading, as ``DeviceSource.read`` takes them, and how many this run has read."""
         ledger = await self._store.read(
             outbox.known_units, order.agent_id, order.parameters.config_fingerprint
         )
         known: dict[str, str | None] = dict(ledger)
+        taken = 0
         for unit in await self._store.read(outbox.units_of, order.run_id):
             if unit.state is not UnitState.PENDING:
                 known[unit.unit_key] = None  # dealt with in this run: its next version is the next run's
-        return known
+                taken += unit.state is not UnitState.SKIPPED
+        return known, taken
 
     async def _taken_on(self, attempt: "_Attempt", link: DeviceLink, interrupt: Interrupt) -> None:
         order = attempt.order

@@ -23,11 +23,13 @@ from hub.runs.order import parameters_of
 from hub.schedules.cron import BadSchedule
 from hub.schedules.forecast import Upcoming, upcoming
 from hub.schedules.trigger import tzdata_digest
+from hub.turns import Turns
 from protocol.ids import BootId, RunId
 from storage.store import (
     Conflict,
     Decided,
     DueSchedule,
+    Entry,
     FireDecision,
     LostLease,
     NextFire,
@@ -37,6 +39,7 @@ from storage.store import (
     Store,
     Term,
     activity,
+    audit,
     backfills,
     fires,
     schedules,
@@ -77,6 +80,7 @@ class Scheduler:
             on_cancel: a run that executes is to end, for a newer one takes its place; that stands in its row.
             batch: schedules decided in one transaction.
         """
+        self.turns = Turns(clock)
         self._store = store
         self._extractor = extractor
         self._clock = clock
@@ -84,7 +88,7 @@ class Scheduler:
         self._metrics = metrics
         self._on_queued = on_queued
         self._on_cancel = on_cancel
-        self._limits = limits or QueueLimits()
+        self.limits = limits or QueueLimits()
         self._batch = batch
         self._leadership = Leadership(store, LEASE, boot_id, clock=clock)
         self._drift_s = self._clocks_apart()
@@ -92,11 +96,6 @@ class Scheduler:
         self._full: set[str] = set()  # schedules whose owner was told that their fires are dropped
         self._refused: set[str] = set()  # schedules whose fires could not be written at the last look
         self._turn_ends = 0.0  # monotonic
-
-    @property
-    def is_leading(self) -> bool:
-        """Whether this hub decides fires now."""
-        return self._leadership.is_held
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Decide fires at their time, until cancelled."""
@@ -128,7 +127,9 @@ class Scheduler:
             LostLease: another hub decides now.
             StorageError: the database does not work just now.
         """
+        self.turns.wait()  # another hub may lead for days
         term = await self._leadership.take()
+        self.turns.work()
         # What follows does no harm when it is repeated, after a fault of the database.
         await self._set_right(term)
         replanned = await self._store.write(schedules.replan_all, term, tzdata_digest(), self._at())
@@ -136,12 +137,14 @@ class Scheduler:
             log.info("schedules.replanned", schedules=replanned)
         while True:
             self._wake = anyio.Event()  # before looking: what is told meanwhile is looked at next time
-            wait_s = await self._tick()
-            await self._wait(min(wait_s, self._leadership.renewed_in_s))
+            wait_s = min(await self._tick(), self._leadership.renewed_in_s)
+            self.turns.wait(wait_s)
+            await self._wait(wait_s)
 
     async def _tick(self) -> float:
         """Plan and decide all that is to be; returns for how many seconds nothing is."""
         while True:
+            self.turns.work()
             term = await self._leadership.keep()
             await self._notice_jump(term)
             at = self._at()
@@ -178,7 +181,7 @@ class Scheduler:
             except (BadSchedule, ValueError) as exc:  # its trigger, or an agent's table of a newer release
                 await self._give_up(term, one.schedule, f"it cannot be read: {exc}")
         try:
-            decided = await self._store.write(fires.decide, term, decisions, at, limits=self._limits)
+            decided = await self._store.write(fires.decide, term, decisions, at, limits=self.limits)
             self._refused.clear()
         except Conflict:
             decided = await self._decide_each(term, decisions, at)
@@ -191,7 +194,7 @@ class Scheduler:
         refused_before, self._refused = self._refused, set()
         for decision in decisions:
             try:
-                decided += await self._store.write(fires.decide, term, [decision], at, limits=self._limits)
+                decided += await self._store.write(fires.decide, term, [decision], at, limits=self.limits)
             except Conflict as exc:
                 log.error("fire.refused", exc=exc, schedule_id=decision.due.schedule.id)
                 is_last_try = decision.due.schedule.id in refused_before
@@ -205,7 +208,7 @@ class Scheduler:
         schedule = decision.due.schedule
         try:
             decided = await self._store.write(
-                fires.decide_what_is_left, term, decision, at, limits=self._limits
+                fires.decide_what_is_left, term, decision, at, limits=self.limits
             )
         except Conflict as exc:
             if is_last_try:
@@ -224,8 +227,11 @@ class Scheduler:
     async def _tell(self, decisions: Sequence[FireDecision], decided: Sequence[Decided]) -> None:
         """Count and log what became of fires, and wake those who wait for runs."""
         at = self._at()
+        policies = {decision.due.schedule.id: decision.due.schedule.coalesce for decision in decisions}
         for one in decided:
             self._metrics.fires.labels(one.decision).inc(one.fires)
+            if one.decision != "run":
+                self._metrics.scheduler_missed.labels(policies[one.schedule_id]).inc(one.fires)
             log.info(
                 "fire.decided",
                 schedule_id=one.schedule_id,
@@ -238,6 +244,8 @@ class Scheduler:
             )
             for run_id in one.cancelled:
                 self._on_cancel(run_id)
+            if one.decision == "dropped_queue_full":
+                self._metrics.limits_reached.labels("waiting_runs").inc(one.fires)
             await self._tell_if_full(one)
         ours = {one.schedule_id for one in decided}
         for decision in decisions:
@@ -358,7 +366,15 @@ class Scheduler:
         wanted = tuple(run.fire_at for run in plan.runs)
         if dry_run or not wanted:
             return Backfilled(within, wanted)
-        made = await self._store.write(backfills.backfill, plan, self._at(), actor=actor)
+        entry = Entry(
+            at=self._at(),
+            actor=actor,
+            event="schedule.backfilled",
+            subject=schedule_id,
+            detail={"first_at": within[0], "last_at": within[-1], "runs": len(wanted)},
+        )
+        queue = audit.audited(backfills.backfill, lambda _: entry)
+        made = await self._store.write(queue, plan, entry.at, actor=actor)
         log.info("schedule.backfilled", schedule_id=schedule_id, runs=len(made))
         await self._record(due.schedule, "backfilled", f"{len(made)} runs for old fires queued", actor=actor)
         self._on_queued()

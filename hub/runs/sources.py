@@ -2,8 +2,8 @@
 
 Yields each file as soon as its last piece is here, so that at most the pieces
 in flight (bounded by credit) and one file are held. What the ledger knows is
-not fetched. What cannot be read is yielded too, as an ``UnreadUnit``: a file is
-never passed over in silence.
+not fetched, nor is what is more than a run may read. What cannot be read is yielded
+too, as an ``UnreadUnit``: a file is never passed over in silence.
 """
 
 import base64
@@ -19,10 +19,12 @@ import msgspec
 from hub.clock import from_epoch_ms
 from hub.document import Document
 from hub.links.link import DeviceLink, RunStream, RunTooLarge
+from hub.metrics import Metrics
 from hub.runs.order import RunOrder
 from hub.text.convert import NotConvertible, convert
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import ErrorBody
+from protocol.trace import traceparent
 from protocol.work import (
     AgentAck,
     AgentComplete,
@@ -181,19 +183,23 @@ class _Broken(HubError):
 class DeviceSource:
     """Reads the shared files of a device for a run."""
 
-    def __init__(self, *, limits: RunLimits, credit: int, piece_timeout_s: float = PIECE_TIMEOUT_S) -> None:
-        self._limits = limits
+    def __init__(
+        self, *, limits: RunLimits, credit: int, metrics: Metrics, piece_timeout_s: float = PIECE_TIMEOUT_S
+    ) -> None:
+        self.limits = limits
         self._credit = credit
+        self._limits_reached = metrics.limits_reached
         self._piece_timeout_s = piece_timeout_s
 
     async def read(
-        self, link: DeviceLink, order: RunOrder, known: Mapping[str, str | None]
+        self, link: DeviceLink, order: RunOrder, known: Mapping[str, str | None], *, taken: int = 0
     ) -> AsyncGenerator[SourceEvent]:
         """What the device has for the run, in its order.
 
         Args:
             known: units that need no reading, with the content hash they were settled
                 at; ``None`` for a unit that this run dealt with, whatever it holds now.
+            taken: files that the run read before this attempt; they count among those it may read.
 
         Raises:
             NotTakenOn: the device refused the run as a whole.
@@ -208,10 +214,12 @@ class DeviceSource:
             config=order.config,
             mode=RunMode.MANIFEST if has_manifest else RunMode.STREAM,
             credit=self._credit,
-            limits=self._limits,
+            limits=self.limits,
+            trace=traceparent(order.run_id, "agent_run", str(order.fence)),
         )
         async with link.open_run(frame) as stream:
-            reading = _Reading(stream, order, known)
+            reading = _Reading(stream, order, known, room=self.limits.files - taken)
+            is_told = False
             timeout_s = ACK_TIMEOUT_S if link.can("agent_ack") else self._piece_timeout_s
             while True:
                 try:
@@ -219,6 +227,7 @@ class DeviceSource:
                         received = await anext(stream, None)
                 except RunTooLarge as exc:
                     # What is whole by now is kept; the rest is said to be missing.
+                    self._limits_reached.labels("run_bytes").inc()
                     yield UnreadUnit("", exc.code, str(exc))
                     return
                 if waiting.cancelled_caught:
@@ -228,15 +237,35 @@ class DeviceSource:
                 timeout_s = self._piece_timeout_s
                 async for event in reading.take(received):
                     yield event
+                if reading.has_too_many and not is_told:
+                    is_told = True
+                    self._limits_reached.labels("run_files").inc()
+                    told = f"a run reads {self.limits.files} files (run_files), and the device has more"
+                    yield UnreadUnit("", ErrorCode.TOO_LARGE, told)
+                if reading.is_over:
+                    return
 
 
 class _Reading:
-    """What one stream has brought so far."""
+    """What one stream has brought so far.
 
-    def __init__(self, stream: RunStream, order: RunOrder, known: Mapping[str, str | None]) -> None:
+    A file uses up *room* from when it is asked for, or from its first piece where nobody asked. One
+    that was settled before does so once it is known to be another by now.
+
+    Attributes:
+        has_too_many: there are more files than there was room for; none of those is taken.
+        is_over: the device sends them all the same: nothing more is read.
+    """
+
+    def __init__(
+        self, stream: RunStream, order: RunOrder, known: Mapping[str, str | None], *, room: int
+    ) -> None:
         self._stream = stream
         self._order = order
         self._known = known
+        self._room = room
+        self._taken: set[str] = set()  # what uses it up
+        self.has_too_many = self.is_over = False
         self._taken_on = False
         self._manifest: list[ManifestFile] = []
         self._awaited: dict[str, ManifestFile] = {}
@@ -266,6 +295,8 @@ class _Reading:
                 found = await self._piece(piece)
                 if found is not None:
                     yield found
+                if self.is_over:
+                    return
             if frame.files:
                 # After they were taken: what is granted here may be in flight while we extract.
                 await self._stream.grant(len(frame.files))
@@ -275,7 +306,7 @@ class _Reading:
         for file in self._manifest:
             if self._is_known(file.path, file.sha256):
                 seen.append(file)
-            else:
+            elif self._takes(file.path):
                 self._awaited[file.path] = file
         await self._stream.fetch(list(self._awaited), last=True)
         return SeenUnits(seen, len(self._manifest))
@@ -291,6 +322,9 @@ class _Reading:
         path = piece.path
         if path in self._closed or self._was_dealt_with(path):
             return None  # already whole, already given up, or done by an earlier attempt
+        if path not in self._known and not self._takes(path):
+            self.is_over = True
+            return None
         try:
             assembly = self._open.setdefault(path, _Assembly(piece))
             assembly.add(piece)
@@ -310,7 +344,19 @@ class _Reading:
         if self._is_known(path, document.content_hash):
             file = ManifestFile(path=path, size_bytes=len(document.text), sha256=document.content_hash)
             return SeenUnits([file], None)
+        if not self._takes(path):
+            self.is_over = True
+            return None
         return document
+
+    def _takes(self, path: str) -> bool:
+        """Whether there is room for the file at *path*, which uses some of it up."""
+        if path not in self._taken:
+            if len(self._taken) >= self._room:
+                self.has_too_many = True
+                return False
+            self._taken.add(path)
+        return True
 
     def _give_up(self, path: str, code: ErrorCode, message: str) -> UnreadUnit:
         self._closed.add(path)

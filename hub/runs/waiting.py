@@ -41,6 +41,7 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         is_manual: a person started it, so a failing agent does not hold it back.
+        is_revoked: the device is let in no more.
         offline_since: when the device was seen last; ``None`` where it never was.
         starts_at: until then a device that has just connected is left in peace.
         recovery_at: when an exhausted agent is asked again; ``None``: nobody knows.
@@ -58,6 +59,7 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
     eligible_at: datetime
     device: str | None
     is_online: bool = True
+    is_revoked: bool = False
     offline_since: datetime | None = None
     starts_at: datetime | None = None
     lifecycle: str = "active"
@@ -117,6 +119,8 @@ def _held_by_a_person(facts: WaitFacts) -> str | None:
 def _held_by_the_device(facts: WaitFacts, zone: tzinfo | None) -> str | None:
     if facts.device is None:
         return "agent has no device"
+    if facts.is_revoked:
+        return f"device {facts.device} was revoked; pair another device of that name"
     if facts.is_online:
         return None
     if facts.offline_since is None:

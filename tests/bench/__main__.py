@@ -10,12 +10,23 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
-from tests.bench import calls, decoding, memory, recovery, scheduling, slow_device, uploads, writing
+from tests.bench import (
+    calls,
+    crowd,
+    decoding,
+    memory,
+    observing,
+    recovery,
+    scheduling,
+    slow_device,
+    uploads,
+    writing,
+)
 from tests.bench.processes import ProcessFailed
 from tests.bench.report import summary, table
 from tests.bench.rows import Row, Verdict
 
-ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 16, 17, 18)
+ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 16, 17, 18, 19, 20)
 _FAILED, _MISUSED, _NOT_MEASURED = 1, 2, 3
 
 
@@ -53,6 +64,8 @@ def _sections(
         ("rows 1-6: calls", calls.ROWS, lambda told: calls.run(told, wanted)),
         ("row 10: uploads", frozenset({10}), uploads.run),
         ("row 16: a device that never reads", frozenset({16}), slow_device.run),
+        ("row 19: a crowd that is only there", frozenset({19}), crowd.run),
+        ("row 20: being looked at", frozenset({20}), observing.run),
         ("rows 7 and 8: memory", memory.ROWS, lambda told: memory.run(told, wanted)),
     ]
 

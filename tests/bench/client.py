@@ -36,10 +36,16 @@ _ANSWERS_AT_ONCE: Final = 16  # a device answers as it gets done; all at the end
 
 
 class ClientConfig(msgspec.Struct, kw_only=True):
-    """What the client is to be. *silent*: how many of the devices never read after their welcome."""
+    """What the client is to be.
+
+    Attributes:
+        first: the number of its first device; each has a token of its own.
+        silent: how many of the devices never read after their welcome.
+    """
 
     port: int
     devices: int
+    first: int = 0
     is_prefixed: bool = False
     is_compressed: bool = False
     has_uploads: bool = False
@@ -97,7 +103,7 @@ class Client:
                 self._read_until(device, b"\r\n\r\n")
             for device in batch:
                 left -= 1
-                device.socket.sendall(self._wire.frame(JSON.encode(_hello(left))))
+                device.socket.sendall(self._wire.frame(JSON.encode(_hello(self._config.first + left))))
             for device in batch:
                 self._read_welcome(device)
                 if len(self._silent) < self._config.silent:

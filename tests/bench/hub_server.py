@@ -4,9 +4,11 @@ Tokens are looked up in a database in memory. Run as ``python -m
 tests.bench.hub_server CONFIG``.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from enum import StrEnum
+from itertools import count
 from typing import Any, Final
 
 import anyio
@@ -14,24 +16,28 @@ import msgspec
 import sqlalchemy as sa
 
 from hub.clock import SystemChance, SystemClock
-from hub.links.auth import Authenticator, hash_token
+from hub.links.auth import Authenticator
 from hub.links.deadlines import DeadlineWheel, Slot, Timed
+from hub.links.limits import LinkLimits, PortLimits
 from hub.links.link import DeviceLink
 from hub.links.listener import DeviceListener
-from hub.links.open_link import LinkLimits
 from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, Roster
 from hub.links.transport import DeviceSocket
-from hub.log import open_log
-from hub.metrics import Metrics
+from hub.log import Channel, open_log
+from hub.metrics import Durations, Metrics
+from hub.tokens import hash_token
 from protocol.ids import DeviceId, TokenId, UserId
 from protocol.work import Action, AgentData, AgentRun, RunConfig, RunLimits, ToolCall
-from storage.store import devices, open_store
+from storage.store import devices, open_store, users
 from tests.bench.driver import Arrivals, Order, obey, run_server
 from tests.bench.payloads import CALL_DATA, RUN_ID, call_ids, token_of
 from tests.bench.silence import Flood
 
+log = Channel("hub.bench")
+
 _GRANTED_AT_ONCE: Final = 4  # pieces; a quarter of the credit, so that the device never waits
 _PENDING_CALLS: Final = 256  # a device's 64 are fewer than row 5 wants in flight
+_UNHURRIED: Final = 1e9  # a second
 _AT_MS: Final = 1_766_000_000_000
 
 
@@ -42,6 +48,7 @@ class Variant(StrEnum):
     LIBRARY_SENDS = "library sends"  # each frame by the library's own ``send``
     SENDS_AT_ONCE = "sends at once"  # each frame in a write of its own, as cheaply as it can be done
     NO_DEADLINES = "no deadlines"
+    UNTOLD = "untold"  # no call is timed for the metrics
 
 
 class HubConfig(msgspec.Struct, kw_only=True):
@@ -51,6 +58,7 @@ class HubConfig(msgspec.Struct, kw_only=True):
     variant: Variant = Variant.WHOLE
     compression: bool = False
     write_deadline_s: float = 10.0
+    is_watched: bool = False  # it logs like a busy hub, and somebody asks for its metrics
 
 
 _ids = call_ids()
@@ -119,11 +127,31 @@ def _apply(variant: Variant) -> None:
             DeviceSocket.send_frame = _send_at_once  # type: ignore[method-assign]
         case Variant.NO_DEADLINES:
             DeadlineWheel.add_after = _no_deadline  # type: ignore[method-assign]
+        case Variant.UNTOLD:
+            Durations.observe = _untold  # type: ignore[method-assign]
+
+
+def _untold(self: Durations, labels: tuple[str, ...], seconds: float) -> None:
+    """``Durations.observe`` that forgets."""
+
+
+async def _log_like_a_busy_hub() -> None:
+    """Fifty events a second: ten runs that begin and end."""
+    for number in count():
+        log.info("run.moved", run_id=f"r-{number // 5}", fence=1, happened="finished", state="COMPLETED")
+        await anyio.sleep(0.02)
+
+
+async def _ask_for_metrics(metrics: Metrics) -> None:
+    """Fifteen times as often as a collector would."""
+    while True:
+        metrics.render()
+        await anyio.sleep(1.0)
 
 
 def _enrol(c: sa.Connection, number: int) -> None:
     """As many devices as that, each with its token."""
-    user_id = devices.ensure_user(c, UserId("u-1"), "anna", _AT_MS)
+    user_id = users.ensure_user(c, UserId("u-1"), "anna", _AT_MS)
     for n in range(number):
         device_id = DeviceId(f"d-{n}")
         devices.ensure_device(c, id=device_id, user_id=user_id, name=f"laptop-{n}", at=_AT_MS)
@@ -149,28 +177,51 @@ async def _serve(config: HubConfig) -> None:
         roster = Roster(on_event, metrics=metrics)
         listener = DeviceListener(
             hub_id="bench",
-            authenticator=Authenticator(store, clock=clock, metrics=metrics),
+            authenticator=Authenticator(store, clock=clock, chance=chance, metrics=metrics),
             roster=roster,
             clock=clock,
             chance=chance,
             metrics=metrics,
-            limits=LinkLimits(pending_calls=_PENDING_CALLS, write_deadline_s=config.write_deadline_s),
+            limits=LinkLimits(
+                pending_calls=_PENDING_CALLS,
+                write_deadline_s=config.write_deadline_s,
+                frames_per_s=_UNHURRIED,  # counted like any other's, and never reached
+                bytes_per_s=_UNHURRIED,
+            ),
+            port_limits=PortLimits(
+                connections=config.devices + 1,
+                connections_per_network=config.devices,
+                connections_per_user=config.devices,
+                strangers=config.devices,
+                strangers_per_network=config.devices,
+                new_at_once=config.devices,
+                spare_files=50,
+            ),
             compression=config.compression,
-            strangers_per_network=config.devices,
         )
         _, port = await tasks.start(listener.serve)
+        if config.is_watched:
+            tasks.start_soon(_log_like_a_busy_hub)
+            tasks.start_soon(_ask_for_metrics, metrics)
 
-        async def overwhelm(order: Order) -> dict[str, Any]:
+        async def do_more(order: Order) -> dict[str, Any]:
+            if order.do == "there":
+                return {"share": len(roster) / config.devices}
             links = [peer.link for peer in arrivals.peers if isinstance(peer, HubPeer)]
             return await flood.overwhelm(links[0], arrivals.peers[1:], order)
 
-        await obey(port, arrivals, overwhelm)
+        await obey(port, arrivals, do_more)
 
 
 def main() -> None:
     """Serve until the input ends."""
     config = msgspec.json.decode(sys.argv[1], type=HubConfig)
-    open_log("error")
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        open_log("info" if config.is_watched else "error", nowhere if config.is_watched else None)
+        _run(config)
+
+
+def _run(config: HubConfig) -> None:
     _apply(config.variant)
 
     async def serve() -> None:

@@ -4,7 +4,7 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, Final
@@ -92,17 +92,20 @@ class BenchProcess:
 
 
 class Pair:
-    """A server and the client whose devices are connected to it."""
+    """A server and the client whose devices are connected to it. *also*: ids of other clients."""
 
-    def __init__(self, server: BenchProcess, client: BenchProcess, loop: str) -> None:
+    def __init__(
+        self, server: BenchProcess, client: BenchProcess, loop: str, *, also: Sequence[int] = ()
+    ) -> None:
         self.server = server
         self.client = client
         self.loop = loop
+        self._also = also
         self.client_share = 0.0  # the most of its core that the client used in an order
 
     @property
-    def pids(self) -> tuple[int, int]:
-        return self.server.pid, self.client.pid
+    def pids(self) -> tuple[int, ...]:
+        return self.server.pid, self.client.pid, *self._also
 
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
         """Have the server do something, and look at what the client uses meanwhile."""

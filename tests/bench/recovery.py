@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from protocol.ids import BootId, RunId
 from protocol.lifecycles import RunEvent
-from storage import devices, runs, schema
+from storage import runs, schema, users
 from storage.migrate import upgrade
 from storage.run_recovery import RECOUNT, REQUEUED_FOR
 from storage.sqlite import open_sqlite
@@ -49,7 +49,7 @@ def _make(path: Path) -> None:
     upgrade(path)
     engine = sa.create_engine(f"sqlite:///{path}")
     with engine.begin() as c:
-        devices.ensure_user(c, ME, "me", AT)
+        users.ensure_user(c, ME, "me", AT)
     engine.dispose()
     fill(path, _RUNS // EACH, at=AT)
 

@@ -81,8 +81,8 @@ class WebSocketWire:
     def frame(self, data: bytes, opcode: int = TEXT) -> bytes:
         first = _FINAL | opcode
         if self.is_compressed and opcode == TEXT:
-            # A window of 4 KiB, the least the hub asks for; a new one each time.
-            deflate = zlib.compressobj(wbits=-12, memLevel=5)
+            # A window of 1 KiB, the most the hub takes; a new one each time.
+            deflate = zlib.compressobj(wbits=-10, memLevel=5)
             data = (deflate.compress(data) + deflate.flush(zlib.Z_SYNC_FLUSH)).removesuffix(_TAIL)
             first |= _COMPRESSED
         size = len(data)

@@ -2,7 +2,13 @@ import re
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from hub.extraction.model import Finish
+from hub.links.link import ALWAYS_ACTIONS
 from hub.metrics import Metrics
+from protocol.codec import FROM_DEVICE, FROM_HUB, type_of
+from protocol.errors import CATALOGUE, ErrorCode
+from protocol.lifecycles import RunOutcome
+from protocol.tables import TableName
 
 
 def told(metrics: Metrics) -> dict[tuple[str, ...], float]:
@@ -33,24 +39,80 @@ def test_a_duration_falls_into_every_bucket_it_fits() -> None:
         metrics.frames.calls.observe(("insert", "answered"), seconds)
     name, labels = "hub_call_duration_seconds", {"action": "insert", "outcome": "answered"}
     value = metrics.registry.get_sample_value
-    within = {le: value(f"{name}_bucket", labels | {"le": le}) for le in ("0.001", "0.25", "0.5", "+Inf")}
-    assert within == {"0.001": 1, "0.25": 1, "0.5": 2, "+Inf": 3}
+    within = {le: value(f"{name}_bucket", labels | {"le": le}) for le in ("0.001", "0.25", "1.0", "+Inf")}
+    assert within == {"0.001": 1, "0.25": 1, "1.0": 2, "+Inf": 3}
     assert value(f"{name}_count", labels) == 3
     assert value(f"{name}_sum", labels) == 1000.301
 
 
+# operations 8, OBS-2, by what they are called in a query; hub_review_queue_items has no meaning yet.
+PROMISED_NAMES = """
+hub_build_info hub_connections hub_connection_attempts_total hub_auth_failures_total hub_pairing_pending
+hub_frames_total hub_frame_bytes_total hub_outbound_queue_bytes hub_slow_consumers_total hub_pending_calls
+hub_call_duration_seconds hub_runs_total hub_runs_in_progress hub_run_duration_seconds hub_run_items_total
+hub_llm_requests_total hub_llm_request_duration_seconds hub_llm_tokens_total hub_scheduler_lag_seconds
+hub_scheduler_missed_total hub_db_commit_duration_seconds hub_db_size_bytes hub_db_wal_bytes
+hub_disk_free_bytes hub_event_loop_lag_seconds hub_config_last_reload_successful
+hub_config_last_reload_success_timestamp_seconds hub_config_generation
+hub_certificate_expiry_timestamp_seconds hub_backup_last_success_timestamp_seconds hub_issues
+hub_log_dropped_total process_cpu_seconds_total process_open_fds process_max_fds
+process_resident_memory_bytes process_virtual_memory_bytes process_start_time_seconds
+"""
+REFUSALS = [code for code in ErrorCode if CATALOGUE[code].http_status in (400, 401, 403, 413, 421, 429, 503)]
+UNITS = ("seconds", "bytes", "info", "ratio")
+
+
+def test_every_metric_that_was_promised_is_there() -> None:
+    text = Metrics("1.0").render().decode()
+    told = set(re.findall(r"^# TYPE (\w+) ", text, re.MULTILINE))
+    assert set(PROMISED_NAMES.split()) - told == set()
+
+
 def test_every_metric_is_named_after_what_it_counts_and_its_unit() -> None:
-    families = [
-        family
-        for family in text_string_to_metric_families(Metrics("1.0").render().decode())
-        if family.name.startswith("hub_")
-    ]
-    assert len(families) > 15
-    for family in families:
-        assert re.fullmatch(r"hub_[a-z]+(_[a-z]+)*", family.name)
-        assert family.documentation.endswith(".")
-        if family.type == "histogram":
-            assert family.name.endswith("_seconds")
+    text = Metrics("1.0").render().decode()
+    families = re.findall(r"^# HELP (\w+) (.*)\n# TYPE \w+ (\w+)$", text, re.MULTILINE)
+    assert len(families) > 40
+    for name, told, kind in families:
+        assert re.fullmatch(r"(hub|process)(_[a-z]+)+", name), name
+        assert told.endswith("."), f"{name}: a sentence says what it is"
+        assert (kind == "counter") == name.endswith("_total"), (
+            f"{name}: counters end in _total, nothing else does"
+        )
+        if kind == "histogram":
+            assert name.endswith(UNITS), f"{name}: what is measured has a unit"
+        words = name.removesuffix("_total").split("_")
+        assert not set(words) & {"ms", "milliseconds", "minutes", "kb", "mb"}, f"{name}: base units only"
+        assert not any(unit in words and unit not in words[-2:] for unit in UNITS), (
+            f"{name}: the unit comes last"
+        )
+
+
+def test_a_hub_with_ten_thousand_devices_has_no_more_than_five_hundred_series() -> None:
+    metrics = Metrics("1.0")
+    frames = metrics.frames
+    for frame in FROM_DEVICE:
+        frames.received[type_of(frame)] += 1
+    for frame in FROM_HUB:
+        frames.sent[type_of(frame)] += 1
+    for why in ("unknown_call", "unknown_run", "late_frame", "unknown_type", "not_credited"):
+        frames.dropped[why] += 1
+    for action in ALWAYS_ACTIONS:
+        for outcome in ("answered", "refused", "timed_out", "device_gone"):
+            frames.calls.observe((action, outcome), 0.1)
+    for code in REFUSALS:
+        metrics.connection_attempts.labels(code).inc()
+        metrics.auth_failures.labels(code).inc()
+    for outcome in (*RunOutcome, "cancelled"):
+        metrics.runs.labels(outcome).inc()
+    for table in TableName:
+        for event in ("acked", "rejected", "expired"):
+            metrics.run_items.labels(table, event).inc()
+    for outcome in (*Finish, ErrorCode.MODEL_UNAVAILABLE, ErrorCode.MODEL_EXHAUSTED):
+        metrics.llm_requests.labels("model", outcome).inc()
+    metrics.llm_request_duration.labels("model").observe(1)
+    series = [line for line in metrics.render().decode().splitlines() if not line.startswith("#")]
+    assert len(series) <= 500
+    assert not any(re.search(r'_id="', line) for line in series)
 
 
 def test_two_hubs_in_one_process_do_not_count_together() -> None:

@@ -4,23 +4,32 @@ from collections.abc import Callable
 from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 import anyio
 import pytest
 
+from hub.backups import Backups
 from hub.clock import epoch_ms
+from hub.drain import Drain
 from hub.extraction.extractor import Extractor
 from hub.links.roster import Roster
+from hub.loop_lag import STUCK_S, LoopLag
 from hub.operations import Operations
-from hub.ops.facade import AmbiguousRun, NoSchedule, UnknownToken
+from hub.operations.config import ConfigOperations
+from hub.operations.identity import Identity
+from hub.ops.facade import AmbiguousRun, NoSchedule
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import Hold
 from protocol.errors import IllegalTransition
 from protocol.ids import RunId, UserId
 from protocol.lifecycles import RunOutcome, RunState
-from storage.store import DeclaredSchedule, UnknownAgent, UnknownRun, devices, runs, schedules
+from protocol.trace import trace_id_of
+from storage.store import DeclaredSchedule, UnknownAgent, UnknownRun, devices, runs, schedules, users
 from tests.support.clock import START, SeededChance
+from tests.support.log import opened_log
 from tests.support.runs import BOOT, Bench, agent, bench, folder, store
+from tests.support.settings import SettingsBench
 
 __all__ = ["agent", "bench", "store"]
 
@@ -42,24 +51,37 @@ def scheduler(bench: Bench) -> Scheduler:
 
 
 @pytest.fixture
-async def operate(bench: Bench, scheduler: Scheduler) -> Callable[..., Operations]:
+async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callable[..., Operations]:
     """The operators' side of the bench; other arguments may be given."""
-    user_id = await bench.store.write(devices.ensure_user, UserId("u"), "owner", 1)
-    return partial(
-        Operations,
+    owner_id = await bench.store.write(users.ensure_user, UserId("u"), "owner", 1)
+    roster = Roster(lambda event: None, metrics=bench.metrics)
+    identity = Identity(
         store=bench.store,
-        roster=Roster(lambda event: None, metrics=bench.metrics),
-        dispatcher=bench.dispatcher,
-        scheduler=scheduler,
-        watch=bench.watch,
+        roster=roster,
         clock=bench.clock,
         ids=bench.ids,
         chance=SeededChance(7),
-        user_id=user_id,
+        metrics=bench.metrics,
+        owner_id=owner_id,
+    )
+    return partial(
+        Operations,
+        store=bench.store,
+        roster=roster,
+        dispatcher=bench.dispatcher,
+        control=bench.control,
+        scheduler=scheduler,
+        watch=bench.watch,
+        clock=bench.clock,
+        identity=identity,
         hub_id="hub-1",
         name="home",
         model=None,
         database="sqlite://",
+        drain=Drain(),
+        backups=Backups(bench.store, tmp_path, None, clock=bench.clock),
+        boot_id=BOOT,
+        config=ConfigOperations(SettingsBench(tmp_path).reloader),
     )
 
 
@@ -144,6 +166,21 @@ async def test_a_waiting_run_says_what_it_waits_for(bench: Bench, operations: Op
     await operations.agents.resume("notes", catch_up=False, actor="me")
     paused = await operations.runs.pause(run.id, actor="me")
     assert (paused.state, paused.waiting_for) == (RunState.PAUSED, "paused by hand")
+
+    again = await operations.runs.resume(run.id, actor="me")
+    (desk,) = await bench.store.read(devices.list_devices)
+    await bench.store.write(devices.revoke_device, desk.id, at=epoch_ms(bench.clock.now()), actor="me")
+    waiting = (await operations.runs.get(again.id)).waiting_for
+    assert waiting == "device desk was revoked; pair another device of that name"
+
+
+async def test_who_follows_the_log_hears_of_an_agent_that_a_person_pauses(operations: Operations) -> None:
+    with opened_log() as opened:
+        for _ in range(2):
+            await operations.agents.pause("notes", actor="operator:7")
+        await operations.agents.resume("notes", catch_up=False, actor="operator:7")
+        told = [line for line in opened.lines() if "agent." in line]
+    assert [(line.count("agent.paused"), line.count("operator:7")) for line in told] == [(1, 1), (0, 1)]
 
 
 async def test_what_the_dispatcher_keeps_shut_is_told(
@@ -272,6 +309,7 @@ async def test_an_agent_tells_when_it_runs_next_and_how_the_clocks_change(
         None,
     ]
     assert await operations.agents.all() == [told]
+    assert told.user == "owner"
     assert await operations.schedules.of_agent("notes") == [schedule]
 
 
@@ -375,24 +413,11 @@ async def test_an_agent_without_a_schedule_has_nothing_to_make_up_for(operations
         await operations.schedules.backfill("notes", first=START, last=START, dry_run=True, actor="me")
 
 
-async def test_a_token_is_shown_once_and_kept_as_a_hash(operations: Operations) -> None:
-    made = await operations.tokens.create("desk")
-    assert made.token.startswith("hub_dev_") and len(made.token) > 40
-    listed = await operations.tokens.all()
-    assert [token.id for token in listed] == [made.id]
-    assert made.token not in repr(listed)
-
-    revoked = await operations.tokens.revoke(made.id)
-    assert revoked.revoked_at is not None
-
-
 async def test_what_is_not_there_is_refused_by_name(operations: Operations) -> None:
     with pytest.raises(UnknownAgent, match="'nobody'"):
         await operations.agents.start_run("nobody", None, actor="me")
     with pytest.raises(UnknownRun):
         await operations.runs.get("nothing")
-    with pytest.raises(UnknownToken):
-        await operations.tokens.revoke("nothing")
 
 
 async def test_a_hub_is_ready_only_when_everything_listens_and_the_disk_has_room(
@@ -401,9 +426,32 @@ async def test_a_hub_is_ready_only_when_everything_listens_and_the_disk_has_room
     bench.is_disk_full = True
     readiness = await operations.readiness()
     assert not readiness.ready
-    assert {check.name: check.ok for check in readiness.checks} == {
-        "database": True,
-        "listeners": False,
-        "disk": False,
-        "not draining": True,
-    }
+    assert {check.name for check in readiness.checks if not check.ok} == {"listeners", "disk"}
+
+
+async def test_a_hub_that_is_held_back_is_ready_and_degraded(
+    bench: Bench, operate: Callable[..., Operations]
+) -> None:
+    hold = Hold(START + timedelta(minutes=10), starts=3, within_s=600.0)
+    checks = {check.name: check for check in (await operate(hold=hold).readiness()).checks}
+    assert checks["not held back"].ok
+    assert checks["not held back"].degraded
+    bench.clock.advance(600)
+    checks = {check.name: check for check in (await operate(hold=hold).readiness()).checks}
+    assert not checks["not held back"].degraded
+
+
+async def test_a_hub_whose_event_loop_stood_still_says_that_it_is_stuck(
+    bench: Bench, operate: Callable[..., Operations]
+) -> None:
+    lag = LoopLag(clock=bench.clock, metrics=bench.metrics)
+    operations = operate(lag=lag)
+    assert operations.health().status == "ok"
+    bench.clock.advance(STUCK_S + 1)
+    assert operations.health().status == "stuck"
+
+
+async def test_a_run_tells_its_trace(bench: Bench, operations: Operations) -> None:
+    bench.connect(runs=folder(a="- [ ] one"))
+    done = await bench.run()
+    assert (await operations.runs.get(done.id)).trace_id == trace_id_of(done.id)

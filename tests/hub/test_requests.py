@@ -1,23 +1,61 @@
 """What a device may ask of its hub, and what it is answered."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
 import pytest
 
+from hub import requests as asked
+from hub.clock import epoch_ms
 from hub.links.roster import RequestReceived
+from hub.links.rotation import KeyRotation
+from hub.ops.routes import DEVICE_REQUESTS
 from hub.requests import Requests
-from protocol.coordination import Request, Response
+from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import Parameter, Parameters
+from protocol.keys import key_id
 from protocol.lifecycles import RunState
+from storage.store import device_keys, runs
+from tests.support.keys import KeyPair
 from tests.support.link import FakeLink
 from tests.support.runs import Bench, agent, bench, store
+from tests.support.wire import until
 
 __all__ = ["agent", "bench", "store"]
 
 
+def make_requests(bench: Bench) -> Requests:
+    rotation = KeyRotation(bench.store, hub_id="h-1", clock=bench.clock, metrics=bench.metrics)
+    return Requests(
+        store=bench.store,
+        control=bench.control,
+        clock=bench.clock,
+        metrics=bench.metrics,
+        rotation=rotation,
+    )
+
+
+@asynccontextmanager
+async def serving(requests: Requests) -> AsyncIterator[None]:
+    """Requests are answered for the block."""
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(requests.serve)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+def request(link: FakeLink, id: str, method: str = "agents.list", **params: Parameter) -> RequestReceived:
+    return RequestReceived(link, Request(id=id, method=method, params=dict(params)))
+
+
 async def ask(bench: Bench, method: str, link: FakeLink | None = None, **params: Parameter) -> Response:
     link = link or bench.connect()
-    requests = Requests(store=bench.store, dispatcher=bench.dispatcher)
-    await requests.answer(RequestReceived(link, Request(id="q-1", method=method, params=dict(params))))
+    requests = make_requests(bench)
+    requests.take(request(link, "q-1", method, **params))
+    async with serving(requests):
+        await until(lambda: bool(link.sent))
     (response,) = link.sent
     assert isinstance(response, Response) and response.id == "q-1"
     return response
@@ -40,8 +78,15 @@ async def test_a_device_starts_a_run_of_its_agent_once_for_a_key(bench: Bench) -
     assert isinstance(run, dict) and run["state"] == RunState.QUEUED
 
 
+async def test_a_device_starts_no_agent_of_another_device(bench: Bench) -> None:
+    for given in (bench.agent.id, bench.agent.name):
+        refused = await ask(bench, "runs.start", FakeLink("another"), agent_id=given)
+        assert refused.error is not None and refused.error.code == ErrorCode.UNKNOWN_AGENT
+    assert await bench.store.read(runs.list_runs) == []
+
+
 async def test_a_device_sees_and_cancels_its_own_runs_only(bench: Bench) -> None:
-    row = await bench.dispatcher.submit(bench.agent)
+    row = await bench.control.submit(bench.agent)
     assert (await ask(bench, "runs.get", run_id=row.id)).error is None
     for method in ("runs.get", "runs.cancel"):
         refused = await ask(bench, method, FakeLink("another"), run_id=row.id)
@@ -73,9 +118,127 @@ async def test_what_cannot_be_answered_is_refused_in_words_with_a_hint(
     assert (refused.error.code, bool(refused.error.message), bool(refused.error.hint)) == (code, True, True)
 
 
-async def test_an_answer_to_a_device_that_has_left_is_dropped(bench: Bench) -> None:
+async def test_a_device_that_replaces_its_key_too_often_is_told_when_it_may_again(bench: Bench) -> None:
+    old, new, newer = KeyPair(1), KeyPair(2), KeyPair(3)
     link = bench.connect()
-    link.cut()
-    requests = Requests(store=bench.store, dispatcher=bench.dispatcher)
-    await requests.answer(RequestReceived(link, Request(id="q", method="agents.list")))
-    assert link.sent == []
+    link.credential = f"key:{key_id(old.public)}"
+    await bench.store.write(
+        device_keys.add_key,
+        id=key_id(old.public),
+        device_id=link.device_id,
+        public_key=old.public,
+        at=epoch_ms(bench.clock.now()),
+    )
+    for before, after in ((old, new), (new, newer)):
+        lines = ("hub-key-rotation-v1", "h-1", link.device_id, before.spelled, after.spelled)
+        signed = {"signature": before.sign(*lines), "proof": after.sign(*lines)}
+        link.sent.clear()
+        response = await ask(bench, "keys.rotate", link, public_key=after.spelled, **signed)
+    assert response.error is not None
+    assert (response.error.code, response.error.retry_after_ms) == (ErrorCode.RATE_LIMITED, 60_000)
+
+
+@pytest.mark.parametrize("method", list(Method))
+async def test_a_device_is_served_what_the_table_lists_and_nothing_of_another_device(
+    bench: Bench, method: Method
+) -> None:
+    row = await bench.control.submit(bench.agent)
+    stranger = FakeLink("another")
+    told = await ask(bench, method, stranger, agent_id=bench.agent.id, run_id=row.id)
+    is_served = told.error is None or told.error.code != ErrorCode.UNKNOWN_METHOD
+    assert is_served == (method in DEVICE_REQUESTS)
+    assert row.id not in str(told.result) and bench.agent.name not in str(told.result)
+    assert (await bench.row(row.id)).state is RunState.QUEUED
+
+
+async def test_an_answer_to_a_device_that_has_left_is_dropped_and_the_next_is_told(bench: Bench) -> None:
+    gone, there = bench.connect(), FakeLink("another")
+    gone.cut()
+    requests = make_requests(bench)
+    requests.take(request(gone, "q-1"))
+    requests.take(request(there, "q-2"))
+    async with serving(requests):
+        await until(lambda: bool(there.sent))
+    assert gone.sent == []
+
+
+async def test_a_request_that_breaks_the_hub_is_answered_and_so_is_the_next(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asked, "_agent_record", lambda row: 1 / 0)
+    link, requests = bench.connect(), make_requests(bench)
+    requests.take(request(link, "q-1"))
+    requests.take(request(link, "q-2", "runs.list"))
+    async with serving(requests):
+        await until(lambda: len(link.sent) == 2)
+    assert codes(link) == {"q-1": ErrorCode.INTERNAL, "q-2": None}
+    assert [record.message for record in caplog.records] == ["request.failed"]
+
+
+def codes(link: FakeLink) -> dict[str, str | None]:
+    """How each request was answered, in the order of the answers; ``None``: with a result."""
+    found: dict[str, str | None] = {}
+    for response in link.sent:
+        assert isinstance(response, Response)
+        found[response.id] = None if response.error is None else response.error.code
+    return found
+
+
+async def test_a_device_that_asks_a_lot_delays_another_one_by_one_request(bench: Bench) -> None:
+    eager, patient = bench.connect(), FakeLink("another")
+    patient.sent = eager.sent  # so that the order of all answers is seen
+    requests = make_requests(bench)
+    for number in range(4):
+        requests.take(request(eager, f"e-{number}", "runs.start", agent_id="notes"))
+    for number in range(2):
+        requests.take(request(patient, f"p-{number}"))
+    async with serving(requests):
+        await until(lambda: len(eager.sent) == 6)
+    assert list(codes(eager)) == ["e-0", "p-0", "e-1", "p-1", "e-2", "e-3"]
+
+
+async def test_of_one_device_so_many_requests_wait_and_further_ones_are_refused(bench: Bench) -> None:
+    eager, patient = bench.connect(), FakeLink("another")
+    requests = make_requests(bench)
+    requests.apply(waiting=3)
+    for number in range(5):
+        requests.take(request(eager, f"e-{number}"))
+    requests.take(request(patient, "p-1"))
+    assert len(requests) == 4
+    async with serving(requests):
+        await until(lambda: len(eager.sent) == 5 and len(patient.sent) == 1)
+    assert codes(eager) == {
+        "e-0": None,
+        "e-1": None,
+        "e-2": None,
+        "e-3": ErrorCode.OVERLOADED,
+        "e-4": ErrorCode.OVERLOADED,
+    }
+    assert b'hub_limits_reached_total{limit="waiting_requests"} 2.0' in bench.metrics.render()
+
+
+@pytest.mark.parametrize("key", ["k" * 129, "", 7, ["k"]], ids=["long", "empty", "a number", "a list"])
+async def test_a_key_is_a_text_of_at_most_128_characters(bench: Bench, key: Parameter) -> None:
+    refused = await ask(bench, "runs.start", agent_id="notes", idempotency_key=key)
+    assert refused.error is not None and refused.error.code == ErrorCode.BAD_PARAMS
+    assert "idempotency_key" in refused.error.message
+    assert await bench.store.read(runs.list_runs) == []
+    bench.links.clear()
+    assert (await ask(bench, "runs.start", agent_id="notes", idempotency_key="k" * 128)).error is None
+
+
+async def test_a_device_starts_as_many_runs_as_may_wait_and_a_known_key_still_gives_its_run(
+    bench: Bench,
+) -> None:
+    bench.control.limits = runs.WaitingLimits(waiting_manual_runs=2)
+    first = await ask(bench, "runs.start", agent_id="notes", idempotency_key="k")
+    await ask(bench, "runs.start", agent_id="notes")
+    refused = await ask(bench, "runs.start", agent_id="notes")
+    assert refused.error is not None
+    assert (refused.error.code, "waiting_manual_runs" in refused.error.message) == (
+        ErrorCode.LIMIT_REACHED,
+        True,
+    )
+    assert (await ask(bench, "runs.start", agent_id="notes", idempotency_key="k")).result == first.result
+    assert len(await bench.store.read(runs.list_runs)) == 2
+    assert b'hub_limits_reached_total{limit="waiting_manual_runs"} 1.0' in bench.metrics.render()

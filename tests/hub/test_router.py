@@ -13,13 +13,16 @@ from protocol.handshake import DeviceHello
 from protocol.ids import DeviceId
 from protocol.lifecycles import RunState
 from tests.support.runs import Bench, agent, bench, folder, store
+from tests.support.wire import until
 
 __all__ = ["agent", "bench", "store"]
 
 
 def make_router(bench: Bench) -> Router:
     return Router(
-        dispatcher=bench.dispatcher, requests=Requests(store=bench.store, dispatcher=bench.dispatcher)
+        dispatcher=bench.dispatcher,
+        requests=Requests(store=bench.store, control=bench.control, clock=bench.clock, metrics=bench.metrics),
+        clock=bench.clock,
     )
 
 
@@ -33,7 +36,7 @@ async def test_a_device_that_is_back_lets_its_paused_run_go_on_at_once(
     async with anyio.create_task_group() as tasks:
         await tasks.start(bench.dispatcher.serve)
         await tasks.start(routed.serve)
-        await bench.dispatcher.submit(bench.agent)
+        await bench.control.submit(bench.agent)
         await bench.settled("a.md")
         del bench.links[lost.device_id]
         lost.cut()
@@ -46,20 +49,32 @@ async def test_a_device_that_is_back_lets_its_paused_run_go_on_at_once(
         tasks.cancel_scope.cancel()
 
 
-async def test_a_request_is_answered_and_a_handler_that_fails_does_not_stop_the_next(
+async def test_a_handler_that_fails_does_not_stop_the_next(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     routed = make_router(bench)
-    link = bench.connect()
+    looked = bench.looked
     async with anyio.create_task_group() as tasks:
+        await tasks.start(bench.dispatcher.serve)
         await tasks.start(routed.serve)
-        routed.take(RequestReceived(None, Request(id="1", method="agents.list")))  # type: ignore[arg-type]
-        routed.take(RequestReceived(link, Request(id="2", method="agents.list")))
-        with anyio.fail_after(5):
-            while not link.sent:
-                await anyio.lowlevel.checkpoint()
+        routed.take(DeviceReady(bench.connect(), None))  # type: ignore[arg-type]
+        routed.take(DeviceReady(bench.connect(), DeviceHello()))
+        await until(lambda: len(routed) == 0 and bench.looked > looked)
         tasks.cancel_scope.cancel()
-    assert any(record.message == "router.handler_failed" for record in caplog.records)
+    assert [record.message for record in caplog.records].count("router.handler_failed") == 1
+
+
+async def test_who_comes_and_goes_never_stands_behind_what_a_device_asks(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(router, "QUEUE_EVENTS", 1)
+    routed = make_router(bench)
+    link = bench.connect()
+    for number in range(100):
+        routed.take(RequestReceived(link, Request(id=str(number), method="agents.list")))
+    routed.take(DeviceReady(link, DeviceHello()))
+    assert len(routed) == 1
+    assert caplog.records == []
 
 
 async def test_an_event_too_many_is_said_and_nobody_waits(

@@ -4,6 +4,8 @@ import pytest
 from anyio.abc import TaskStatus
 
 from hub.supervisor import ServiceEnded, Supervisor
+from hub.turns import WORK_S, Turns
+from protocol.backoff import Backoff
 from tests.support.clock import FakeClock, SeededChance
 
 
@@ -156,3 +158,26 @@ async def test_a_service_that_will_not_stop_does_not_keep_the_others_from_stoppi
             await tasks.start(supervisor.serve)
             tasks.cancel_scope.cancel()
     assert diary == ["store started", "store stopped"]
+
+
+async def test_a_service_that_waits_to_be_started_again_is_not_late() -> None:
+    class Breaks:
+        async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+            turns.wait(1.0)
+            task_status.started()
+            raise ValueError("broke")
+
+    clock = FakeClock()
+    turns = Turns(clock)
+    supervisor = Supervisor(
+        clock=clock, chance=SeededChance(), backoff=Backoff(base_s=10_000.0, cap_s=10_000.0)
+    )
+    supervisor.add("links", Breaks(), restart=True, turns=turns)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(supervisor.serve)
+        await anyio.wait_all_tasks_blocked()
+        wakes_at = turns.due - WORK_S
+        assert wakes_at > clock.monotonic() + WORK_S
+        clock.advance(wakes_at - clock.monotonic() - 1.0)
+        assert supervisor.late() == []
+        tasks.cancel_scope.cancel()

@@ -46,6 +46,14 @@ def test_after_a_restart_without_a_time_devices_spread_over_a_second() -> None:
     assert Backoff().after_close(CloseCode.RESTARTING, 9, 0.5, retry_after_ms=10) == 0.5
 
 
+@given(attempt=st.integers(0, 100), draw=draws)
+def test_a_device_whose_code_is_to_be_typed_comes_back_soon_however_long_that_takes(
+    attempt: int, draw: float
+) -> None:
+    wait = Backoff().after_close(CloseCode.PAIRING_REQUIRED, attempt, draw, retry_after_ms=2_000)
+    assert wait == 2 * (1 + draw)
+
+
 def test_elsewhere_the_time_the_hub_asked_for_is_the_least_to_wait() -> None:
     backoff = Backoff()
     assert backoff.after_close(CloseCode.OVERLOADED, 0, 0.0, retry_after_ms=2_000) == 2

@@ -14,6 +14,11 @@ def test_every_code_is_in_the_catalogue_with_a_hint() -> None:
     assert all(info.hint for info in CATALOGUE.values())
 
 
+def test_no_hint_names_a_field_to_a_person() -> None:
+    assert not [code for code, info in CATALOGUE.items() if "retry_after_ms" in info.hint]
+    assert not [code for code, meaning in CLOSE_MEANINGS.items() if "retry_after_ms" in meaning]
+
+
 def test_every_code_has_a_status_that_says_error() -> None:
     assert all(400 <= info.http_status < 600 for info in CATALOGUE.values())
 

@@ -90,7 +90,7 @@ def test_every_frame_has_an_example() -> None:
     assert shown == set(EVERY_FRAME)
 
 
-@pytest.mark.parametrize("conversation", CONVERSATIONS[1:], ids=lambda conversation: conversation.title)
+@pytest.mark.parametrize("conversation", CONVERSATIONS[2:], ids=lambda conversation: conversation.title)
 def test_an_example_is_a_conversation_that_two_sessions_hold(conversation: Conversation) -> None:
     hub = Script().device_says(HELLO).accept()
     device = DeviceScript().greet().hub_says(WELCOME)
@@ -107,6 +107,12 @@ def test_the_greeting_is_one_that_opens_a_session() -> None:
     challenge, hello, welcome = (line.partition("-> ")[2] for line in CONVERSATIONS[0].lines())
     Script().device_says(hello).hub_is(SessionState.JUDGING)
     DeviceScript().hub_says(challenge).greet().hub_says(welcome).device_is(SessionState.READY)
+
+
+def test_the_pairing_is_a_greeting_that_is_refused_with_a_code() -> None:
+    challenge, hello, refusal = (line.partition("-> ")[2] for line in CONVERSATIONS[1].lines())
+    Script().device_says(hello).hub_is(SessionState.JUDGING)
+    DeviceScript().hub_says(challenge).greet().hub_says(refusal).device_is(SessionState.JUDGING)
 
 
 @pytest.mark.parametrize("frame", EVERY_FRAME, ids=type_of)

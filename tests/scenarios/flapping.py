@@ -33,10 +33,9 @@ RUN_TIMEOUT_S = 90.0
 _FRAMES = (1, 20)  # of a connection, both ways together, before it breaks
 _GHOSTS = 0.25  # share of hellos that come behind one of a connection that the device has given up
 _FILES, _BOXES = 6, 2  # of one run
-_NOTHING_SETTLES = (  # or a device that flaps would get nothing but what was ordered by hand
-    *("--given", "hub.runs.dispatcher:Dispatcher.settle_s=0.0"),
-    *("--given", "hub.runs.arrivals:FLAP_SETTLE_S=0.0"),
-)
+# Nothing settles, or a device that flaps would get nothing but what was ordered by hand.
+_NOTHING_SETTLES = ("--given", "hub.runs.arrivals:FLAP_SETTLE_S=0.0")
+_AT_ONCE = "[limits]\nconnected_s = 0.0\n"
 
 
 class Flapped(msgspec.Struct, frozen=True):
@@ -133,7 +132,7 @@ class Place:
 async def behind_a_bad_line(folder: Path, *, seed: int = 1) -> AsyncIterator[Place]:
     """The hub lives, and the device begins to come and go."""
     async with AsyncExitStack() as opened:
-        hub = FaultyHub(folder, settings=SETTINGS.format(model="") + EVERY_5_S)
+        hub = FaultyHub(folder, settings=SETTINGS.format(model="") + EVERY_5_S + _AT_ONCE)
         hub.faults = _NOTHING_SETTLES
         opened.push_async_callback(hub.close)
         await hub.start()

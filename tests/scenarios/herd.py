@@ -23,20 +23,19 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from hub.clock import SystemClock, epoch_ms
-from hub.links.auth import hash_token
+from hub.tokens import hash_token
 from storage import schema
 from tests.bench.machine import allow_open_files
 from tests.scenarios.scene import rows
 from tests.support.clock import SeededChance
 from tests.support.faulty_hub import FaultyHub
-from tests.support.processes import POLL_S
+from tests.support.processes import CROWD, POLL_S
 
 LAG_P95_S = 0.1
 COME_WITHIN_S = 5.0
 _AGAIN_S = 0.5  # after a hub's "not now"
 _END_S = 150.0  # a crowd is spread over a minute
 _AT_ONCE = 32  # runs; the hub's own limit
-_SETTINGS = '[listen.devices]\naddress = "127.0.0.1:0"\n[listen.operator]\naddress = "127.0.0.1:0"\n'
 
 Row = dict[str, Any]
 
@@ -57,24 +56,29 @@ async def come_back(
     *,
     within_s: float = COME_WITHIN_S,
     faults: Collection[str] = (),
+    limits: str = "",
     seed: int = 1,
 ) -> Return:
-    """Let so many devices come to a hub that has a run for each, and wait until all runs have ended."""
+    """Let so many devices come to a hub that has a run for each, and wait until all runs have ended.
+
+    Args:
+        limits: lines of ``[limits]``.
+    """
     allow_open_files(devices + 200)
     lag = folder / "lag"
-    hub = FaultyHub(folder, settings=_SETTINGS)
+    hub = FaultyHub(folder, settings=CROWD + limits)
     hub.faults = ["--lag-file", str(lag), *faults]
     chance = SeededChance(seed)
     try:
         await hub.start()  # makes the tables
         await hub.kill()
-        _fill(folder / "hub.db", devices, at=epoch_ms(SystemClock().now()))
+        fill(folder / "hub.db", devices, at=epoch_ms(SystemClock().now()))
         await hub.start()
         url = f"{await hub.device_url()}/v1/device"
         began = perf_counter()
         async with anyio.create_task_group() as herd:
             for number in range(devices):
-                herd.start_soon(_come, url, _token(number), chance.uniform(0.0, within_s))
+                herd.start_soon(_come, url, token(number), chance.uniform(0.0, within_s))
             await _all_ended(folder / "hub.db", hub)
             took_s = perf_counter() - began
             herd.cancel_scope.cancel()
@@ -132,11 +136,13 @@ def _most_at_once(database: Path) -> int:
     return most
 
 
-def _token(number: int) -> str:
+def token(number: int) -> str:
+    """Of the device of that number."""
     return f"hub_dev_{number}"
 
 
-def _fill(database: Path, devices: int, *, at: int) -> None:
+def fill(database: Path, devices: int, *, at: int) -> None:
+    """So many devices, each with a token, an agent and a run whose time has passed."""
     engine = sa.create_engine(f"sqlite:///{database}")
     with engine.begin() as c:
         user: str = c.execute(sa.select(schema.users.c.id)).scalar_one()
@@ -153,7 +159,7 @@ def _rows(user: str, numbers: range, at: int) -> Iterator[tuple[sa.Table, list[R
     yield (
         schema.device_tokens,
         [
-            {"id": f"t{n}", "device_id": f"desk{n}", "token_hash": hash_token(_token(n)), "created_at": at}
+            {"id": f"t{n}", "device_id": f"desk{n}", "token_hash": hash_token(token(n)), "created_at": at}
             for n in numbers
         ],
     )

@@ -43,6 +43,9 @@ _FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 
 _HUB = """\
 [limits]
+connections_per_network = 100
+connections_per_user = 100
+new_connections_at_once = 1000
 connected_s = 0.1
 restart_hold_s = 0.0
 [listen.devices]

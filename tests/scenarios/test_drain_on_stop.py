@@ -1,10 +1,12 @@
 """SIGTERM in the middle of a run: a bounded drain, a goodbye, and the run goes on after the restart."""
 
+import os
 import signal
 from pathlib import Path
 
 import anyio
 
+from tests.scenarios.drains import WAITING, stop_in_a_crowd
 from tests.scenarios.scene import are_there_once, check_boxes, is_asked, rows, scene, sentences
 from tests.support.model import Fault, Oracle
 from tests.support.processes import POLL_S
@@ -14,6 +16,7 @@ LETTERS, LETTER_TITLES = sentences(2)
 TITLES = BOX_TITLES + LETTER_TITLES
 SHORT_DRAIN = "[limits]\ndrain_timeout_s = 0.5\n"
 RUNS = "SELECT state, pause_reason FROM runs"
+DRAINED = "SELECT actor, event FROM audit_log WHERE event = 'hub.drained'"
 
 
 async def test_a_hub_that_is_stopped_parks_its_run_and_says_goodbye(tmp_path: Path) -> None:
@@ -39,24 +42,58 @@ async def test_a_hub_that_is_stopped_parks_its_run_and_says_goodbye(tmp_path: Pa
         assert play.calls() == len(TITLES)
 
 
-async def test_a_second_signal_ends_a_hub_that_drains_at_once(tmp_path: Path) -> None:
+async def test_a_second_signal_parks_what_executes_at_once_and_all_else_goes_its_way(tmp_path: Path) -> None:
     oracle = Oracle().play(Fault.HANG)
     async with scene(tmp_path, LETTERS, oracle=oracle) as play:
         await play.device.start()
         await play.has_connected()
         run_id = await play.hub.start_run()
         await is_asked(oracle)
-        assert play.hub.process is not None
-        play.hub.process.terminate()
+        await play.hub.post("/v1/drain", {"restarts": True})
         await play.hub.says("hub.stopping")
         with anyio.fail_after(5):  # an operator can watch it, and a balancer sends nobody here any more
             while (await play.hub.ask("GET", "/readyz")).status_code != 503:
                 await anyio.sleep(POLL_S)
         assert (await play.hub.get("/v1/status"))["state"] == "draining"
 
-        with anyio.fail_after(5):
-            assert await play.stop_hub() == -signal.SIGTERM
+        assert play.hub.process is not None
+        with anyio.fail_after(20):
+            play.hub.process.terminate()
+            assert await play.hub.process.wait() == 0
 
+        assert not (tmp_path / "hub.db-wal").exists(), "the database was closed in good order"
+        assert rows(tmp_path / "hub.db", RUNS) == [("PAUSED", "drain")]
+        assert [frame["reason"] for frame in play.sent_to_device("goodbye")] == ["restarting"]
+        assert rows(tmp_path / "hub.db", DRAINED) == [(f"operator:{os.getuid()}", "hub.drained")]
         await play.start_hub()
         assert (await play.hub.ended(run_id))["outcome"] == "success"
         are_there_once(play.items(), LETTER_TITLES)
+
+
+async def test_a_third_signal_ends_the_process_where_it_stands(tmp_path: Path) -> None:
+    oracle = Oracle().play(Fault.HANG)
+    async with scene(tmp_path, LETTERS, oracle=oracle) as play:
+        await play.device.start()
+        await play.has_connected()
+        await play.hub.start_run()
+        await is_asked(oracle)
+        process = play.hub.process
+        assert process is not None
+        process.terminate()
+        await play.hub.says("hub.stopping")
+        os.kill(process.pid, signal.SIGSTOP)  # both signals are there before it can act on the first
+        process.terminate()
+        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, signal.SIGCONT)
+        with anyio.fail_after(10):
+            assert await process.wait() in (-signal.SIGTERM, -signal.SIGINT)
+
+
+async def test_devices_that_do_not_read_hold_a_stop_up_for_seconds_and_no_run_is_lost(tmp_path: Path) -> None:
+    """A thousand devices: ``python -m tests.scenarios.drains``."""
+    went = await stop_in_a_crowd(tmp_path, devices=20, deaf=3)
+
+    assert (went.exit_code, went.goodbyes) == (0, 17)
+    assert went.executed > 0
+    assert went.runs.keys() <= WAITING
+    assert sum(went.runs.values()) == 20

@@ -5,14 +5,13 @@ from pathlib import Path
 from tests.scenarios.herd import come_back
 
 A_SHORT_SPREAD = ("--given", "hub.runs.arrivals:SPREAD_EACH_S=0.02")
-SOON = ("--given", "hub.runs.dispatcher:Dispatcher.settle_s=0.5")
-FEW_AT_ONCE = ("--given", "hub.runs.dispatcher:Dispatcher.total=3")
+SOON_AND_FEW_AT_ONCE = "connected_s = 0.5\nruns = 3\n"
 
 
 async def test_of_many_devices_that_come_back_at_once_each_gets_its_run_and_only_so_many_execute(
     tmp_path: Path,
 ) -> None:
-    went = await come_back(tmp_path, 60, within_s=0.5, faults=[*A_SHORT_SPREAD, *SOON, *FEW_AT_ONCE])
+    went = await come_back(tmp_path, 60, within_s=0.5, faults=A_SHORT_SPREAD, limits=SOON_AND_FEW_AT_ONCE)
 
     assert went.runs == {"COMPLETED": 60}
     assert went.most_at_once == 3

@@ -21,12 +21,10 @@ TTL_S = 3.0  # of the scheduler's lease and of runs', a tenth of what it is
 _SHORT_LEASES = (
     *("--given", f"hub.runs.leadership:TTL_S={TTL_S}"),
     *("--given", "hub.runs.leadership:RENEW_S=1.0"),
-    *("--given", "hub.runs.leadership:TRUST_MARGIN_S=0.5"),
     *("--given", f"hub.runs.dispatcher:LEASE_MS={TTL_S * 1000:.0f}"),
     *("--given", f"hub.runs.leases:LeaseKeeper.lease_ms={TTL_S * 1000:.0f}"),
     *("--given", "hub.runs.leases:LeaseKeeper.every_s=1.0"),
     *("--given", "storage.postgres:IDLE_MS=1500"),  # what a hub holds that is frozen in a transaction
-    *("--given", "hub.runs.dispatcher:Dispatcher.settle_s=0.1"),
     *("--given", "hub.runs.runner:RETRY_BASE_S=0.5"),
 )
 
@@ -37,6 +35,8 @@ url = "{url}"
 address = "127.0.0.1:0"
 [listen.operator]
 address = "127.0.0.1:0"
+[limits]
+connected_s = 0.1
 """
 _AGENT = """\
 [[agents]]

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from hub import log
+from hub.log.channel import bound
 from tests.simulation.device import Row, SimDevice
 from tests.simulation.files import REFUSED_WORD, edition, known_edition
 from tests.simulation.laws import Law
@@ -101,7 +101,7 @@ class Questions(Law):
 
     def asked(self, path: str, number: int) -> None:
         """The model is about to be asked about an edition of a file."""
-        run = self.facts.runs.get(str(log._bound.get({}).get("run_id")))
+        run = self.facts.runs.get(str(bound().get("run_id")))
         if run is None:
             self.findings.add("I7", f"somebody asked about {path} outside of any run")
             return

@@ -15,13 +15,16 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.agents.declared import reconcile
 from hub.clock import IdFactory, epoch_ms
 from hub.extraction.extractor import Extractor
-from hub.links.auth import Admission, Authenticator, Refusal
+from hub.links.auth import Admission, Authenticator, Knock
 from hub.links.deadlines import DeadlineWheel, Slot, Timed
-from hub.links.open_link import LinkLimits, OpenLink
+from hub.links.limits import LinkLimits
+from hub.links.open_link import OpenLink
+from hub.links.refusal import Refusal
 from hub.links.roster import LinkEvent, Roster
 from hub.metrics import Metrics
 from hub.requests import Requests
 from hub.router import Router
+from hub.runs.control import RunControl
 from hub.runs.delivery import Delivery
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.housekeeping import Housekeeping
@@ -33,8 +36,9 @@ from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
 from hub.supervisor import Supervisor
 from protocol.errors import CloseCode, HubError
-from protocol.handshake import Capability, DeviceHello, Goodbye, Welcome
-from protocol.ids import BootId, NodeId, UserId
+from protocol.handshake import Capability, Challenge, DeviceHello, Goodbye, Welcome
+from protocol.ids import BootId, ConnectionId, NodeId, UserId
+from protocol.versions import SPOKEN
 from protocol.work import RunLimits
 from storage.store import StorageError, Store, devices, identity, leases, runs
 from tests.simulation.clock import SimClock, WorldTime
@@ -51,6 +55,7 @@ JUDGE_S = 10.0
 RELEASE_S = 2.0
 TICK_S = 0.25
 STOPPING = Goodbye(reason="stopping")
+NO_CHALLENGE = Challenge(nonce="", hub_id="sim", protocol=SPOKEN, ts_ms=0)  # its devices show tokens
 METRICS = Metrics()  # one for the process: nobody reads them, and making them costs more than a boot
 
 
@@ -187,28 +192,37 @@ class SimHub:
         runner = Runner(
             store=store,
             lifecycle=lifecycle,
-            source=DeviceSource(limits=RunLimits(), credit=2),
+            source=DeviceSource(limits=RunLimits(), credit=2, metrics=METRICS),
             extractor=extractor,
             delivery=Delivery(store, clock=clock, metrics=METRICS),
             find_link=self.roster.find,
             watch=watch,
             clock=clock,
             chance=chance,
+            metrics=METRICS,
         )
         self.dispatcher = Dispatcher(
             store=store,
             lifecycle=lifecycle,
             runner=runner,
-            extractor=extractor,
             links=self.roster.connected,
             clock=clock,
             chance=chance,
             metrics=METRICS,
-            ids=self.ids,
             boot_id=self.boot_id,
             per_device=self.settings.per_device,
             total=self.settings.total,
             hold_until_ms=self.hold_until_ms,
+        )
+        self.control = RunControl(
+            store=store,
+            lifecycle=lifecycle,
+            dispatcher=self.dispatcher,
+            extractor=extractor,
+            clock=clock,
+            ids=self.ids,
+            boot_id=self.boot_id,
+            metrics=METRICS,
         )
         self.scheduler = Scheduler(
             store=store,
@@ -220,12 +234,12 @@ class SimHub:
             on_queued=self.dispatcher.look_again,
             on_cancel=self.dispatcher.supersede,
         )
-        self._router = Router(
-            dispatcher=self.dispatcher, requests=Requests(store=store, dispatcher=self.dispatcher)
-        )
-        self.listener = SimListener(self, store, self._traffic)
+        requests = Requests(store=store, control=self.control, clock=clock, metrics=METRICS)
+        self._router = Router(dispatcher=self.dispatcher, requests=requests, clock=clock)
+        self.listener = SimListener(self, store, self._traffic, chance)
         self._supervisor = Supervisor(clock=clock, chance=chance)
         self._supervisor.add("router", self._router)
+        self._supervisor.add("requests", requests)
         self._supervisor.add("devices", self.listener)
         self._supervisor.add("dispatcher", self.dispatcher)
         if store.is_shared:
@@ -257,10 +271,12 @@ class SimLeaseKeeper:
 class SimListener:
     """Lets devices in, and says goodbye to them: what ``hub.links.listener`` does with sockets."""
 
-    def __init__(self, hub: SimHub, store: Store, traffic: Traffic) -> None:
+    def __init__(self, hub: SimHub, store: Store, traffic: Traffic, chance: Dice) -> None:
         self._hub = hub
         self._traffic = traffic
-        self._authenticator = Authenticator(store, clock=hub.clock, metrics=METRICS, node_id=hub.node_id)
+        self._authenticator = Authenticator(
+            store, clock=hub.clock, chance=chance, metrics=METRICS, node_id=hub.node_id
+        )
         self._context = contextvars.copy_context()
         self._wheel = LazyWheel(hub.clock, self._context)
         self._tasks: TaskGroup | None = None
@@ -276,7 +292,7 @@ class SimListener:
             finally:
                 self._tasks = None
                 with anyio.move_on_after(5.0, shield=True):
-                    await self._hub.roster.drain(STOPPING, CloseCode.STOPPING)
+                    await self._hub.roster.drain(lambda: STOPPING, CloseCode.STOPPING)
                 for wire in self._wires:
                     wire.end(STOPPING, CloseCode.STOPPING)
 
@@ -328,7 +344,15 @@ class SimListener:
     async def _judge(self, hello: DeviceHello, wire: Wire) -> Admission | None:
         try:
             with anyio.fail_after(JUDGE_S):
-                return await self._authenticator.admit(hello, hello.token, address="127.0.0.1")
+                return await self._authenticator.admit(
+                    Knock(
+                        hello=hello,
+                        challenge=NO_CHALLENGE,
+                        token=hello.token,
+                        address="127.0.0.1",
+                        connection_id=ConnectionId(""),
+                    )
+                )
         except (Refusal, HubError, TimeoutError):
             wire.end(Goodbye(reason="overloaded"), CloseCode.OVERLOADED)
             return None
@@ -350,7 +374,7 @@ class SimListener:
             device.capabilities,
             wheel=self._wheel,
             clock=self._hub.clock,
-            tally=METRICS.frames,
+            metrics=METRICS,
             limits=LinkLimits(),
         )
         wire.greet(

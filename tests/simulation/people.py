@@ -55,19 +55,19 @@ class People:
 
         async def start(hub: SimHub) -> None:
             row = await hub.store.read(agents.get_agent, agent)
-            await hub.dispatcher.submit(row, fire_key=key, actor=ACTOR)
+            await hub.control.submit(row, fire_key=key, actor=ACTOR)
 
         self._ask("start run", start)
 
     def _cancel_run(self) -> None:
         run = self._some_run()
         if run is not None:
-            self._ask("cancel run", lambda hub: hub.dispatcher.cancel(run, actor=ACTOR, reason="enough"))
+            self._ask("cancel run", lambda hub: hub.control.cancel(run, actor=ACTOR, reason="enough"))
 
     def _pause_run(self) -> None:
         run = self._some_run()
         if run is not None:
-            self._ask("pause run", lambda hub: hub.dispatcher.pause(run, actor=ACTOR))
+            self._ask("pause run", lambda hub: hub.control.pause(run, actor=ACTOR))
             if self._dice.says(0.7):
                 resume = self._resumer(run)
                 self._world.after(self._dice.uniform(0.5, 400.0), resume)
@@ -78,19 +78,19 @@ class People:
             self._resumer(run)()
 
     def _resumer(self, run: RunId) -> Callable[[], None]:
-        return lambda: self._ask("resume run", lambda hub: hub.dispatcher.resume(run, actor=ACTOR))
+        return lambda: self._ask("resume run", lambda hub: hub.control.resume(run, actor=ACTOR))
 
     def _rerun(self) -> None:
         runs = sorted(self._world.witness.facts.runs)
         if runs:
             run = RunId(self._dice.choice(runs))
-            self._ask("rerun", lambda hub: hub.dispatcher.rerun(run, actor=ACTOR))
+            self._ask("rerun", lambda hub: hub.control.rerun(run, actor=ACTOR))
 
     # --- agents and schedules ---
 
     def _pause_agent(self) -> None:
         agent = self._some_agent()
-        self._ask("pause agent", lambda hub: hub.dispatcher.pause_agent(agent, actor=ACTOR))
+        self._ask("pause agent", lambda hub: hub.control.pause_agent(agent, actor=ACTOR))
         if self._dice.says(0.8):
             self._world.after(self._dice.uniform(1.0, 3_000.0), lambda: self._resume(agent))
 
@@ -98,7 +98,7 @@ class People:
         self._resume(self._some_agent())
 
     def _resume(self, agent: AgentId) -> None:
-        self._ask("resume agent", lambda hub: hub.dispatcher.resume_agent(agent, actor=ACTOR))
+        self._ask("resume agent", lambda hub: hub.control.resume_agent(agent, actor=ACTOR))
 
     def _pause_schedule(self) -> None:
         schedule = self._some_schedule()

@@ -100,7 +100,7 @@ async def starts_a_run_that_stalls(world: World) -> str:
     world.devices[0].habits.stalls = 1.0
     hub = world.machines[0].live
     assert hub is not None
-    await hub.dispatcher.submit(await hub.store.read(agents.get_agent, the_agent(world, "second")))
+    await hub.control.submit(await hub.store.read(agents.get_agent, the_agent(world, "second")))
     await world.live(world.time.now_s + 5.0)
     return newest(world, "RUNNING")
 
@@ -260,7 +260,7 @@ async def nobody_heeds_a_cancel(world: World) -> None:
     run_id = await starts_a_run_that_stalls(world)
     hub = world.machines[0].live
     assert hub is not None
-    hub.dispatcher._interrupt = lambda run_id, reason: True  # type: ignore[method-assign]
+    hub.dispatcher.interrupt = lambda run_id, reason: True  # type: ignore[method-assign]
     write(world, "UPDATE runs SET cancel_requested_at = 1 WHERE id = :run", run=run_id)
     await world.live(world.time.now_s + 60.0)
 

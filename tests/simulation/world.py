@@ -15,11 +15,11 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from hub.links.auth import hash_token
 from hub.links.open_link import OpenLink
+from hub.tokens import hash_token
 from protocol.errors import HubError
 from protocol.ids import DeviceId, TokenId, UserId
-from storage.store import StorageError, Store, devices
+from storage.store import StorageError, Store, devices, users
 from tests.simulation.agenda import Agenda, Step
 from tests.simulation.clock import DatabaseClock, WorldTime
 from tests.simulation.device import FIRST_DAYS, MODERN, SimDevice
@@ -105,7 +105,7 @@ class World:
         machine = None if self.scene.is_shared else self.machines[0].clock
         self.disk.set_clock(DatabaseClock(self.time, machine).now_ms)
         at = self.time.epoch_ms
-        self.disk.write(devices.ensure_user, OWNER, "owner", at)
+        self.disk.write(users.ensure_user, OWNER, "owner", at)
         for name in self.scene.devices:
             device_id = DeviceId(name)
             self.disk.write(devices.ensure_device, id=device_id, user_id=OWNER, name=name, at=at)

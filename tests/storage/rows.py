@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, BootId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState
-from storage import agents, devices, outbox, runs
+from storage import agents, outbox, runs, users
 from storage.agents import AgentRow, DeclaredAgent
 from storage.outbox import PlannedCall, UnitPlan
 from storage.runs import Gates, HeldRun, RunRow
@@ -20,11 +20,16 @@ PROMPT_1 = "fingerprint-1"
 
 def declare(c: sa.Connection, *declared: DeclaredAgent, at: int = AT) -> agents.Reconciled:
     """The declared agents of hub.toml, as they stand now. Ids tell what they are of."""
-    user = devices.ensure_user(c, ME, "me", at)
+    user = users.ensure_user(c, ME, "me", at)
     fresh = [
         name
         for agent in declared
-        for name in (f"agent-{agent.name}", f"device-{agent.device_name}", f"schedule-{agent.name}-{at}")
+        for name in (
+            f"agent-{agent.name}",
+            f"device-{agent.device_name}",
+            f"schedule-{agent.name}-{at}",
+            f"user-{agent.user_name}",
+        )
     ]
     return agents.reconcile_declared(c, user_id=user, declared=declared, at=at, fresh_ids=fresh)
 

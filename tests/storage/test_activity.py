@@ -1,7 +1,8 @@
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
-from storage import activity
+from protocol.trace import trace_id_of
+from storage import activity, schema
 from tests.storage.rows import AT
 
 
@@ -41,3 +42,10 @@ def test_activity_can_be_asked_of_one_agent_or_one_run(c: sa.Connection) -> None
     record(c, "act-2", AT, agent="agent-2")
     assert [entry.id for entry in activity.list_activity(c, agent_id=AgentId("agent-2"))] == ["act-2"]
     assert [entry.id for entry in activity.list_activity(c, run_id=RunId("run-1"))] == ["act-1"]
+
+
+def test_activity_of_a_run_bears_the_trace_of_the_run(c: sa.Connection) -> None:
+    record(c, "act-1", AT, run="run-1")
+    record(c, "act-2", AT, run=None)
+    traces = c.execute(sa.select(schema.activity_log.c.id, schema.activity_log.c.trace_id)).all()
+    assert sorted(map(tuple, traces)) == [("act-1", trace_id_of(RunId("run-1"))), ("act-2", None)]

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunState
-from storage import agents, devices, runs, schedules
+from storage import agents, devices, runs, schedules, users
 from storage.agent_states import agent_history
 from storage.agents import DeclaredAgent, NameTaken, Reconciled, UnknownAgent
 from storage.schedules import DeclaredSchedule
@@ -35,6 +35,25 @@ def test_a_declared_agent_comes_with_its_device_its_configs_and_its_schedule(c: 
     assert (agent.data_types, agent.prompt, agent.source) == (("tasks",), "Find tasks.", "file")
     assert (agent.schedule, agent.timezone, agent.lifecycle) == ("0 * * * *", "Europe/Rome", "active")
     assert [device.name for device in devices.list_devices(c)] == ["laptop"]
+
+
+def test_two_users_may_each_have_an_agent_and_a_device_of_one_name(c: sa.Connection) -> None:
+    def read(*declared: DeclaredAgent, at: int) -> Reconciled:
+        fresh = [f"{at}-{number}" for number in range(4 * len(declared))]
+        return agents.reconcile_declared(c, user_id=me, declared=declared, at=at, fresh_ids=fresh)
+
+    me = users.ensure_user(c, ME, "me", AT)
+    mine, annas = INBOX, msgspec.structs.replace(INBOX, user_name="anna")
+    assert read(mine, annas, at=AT) == Reconciled(created=("inbox", "inbox"))
+    assert read(mine, annas, at=AT + 1) == Reconciled()
+
+    anna = users.find_user_by_name(c, "anna")
+    assert anna is not None
+    assert {row.user_id for row in agents.agents_named(c, "inbox")} == {me, anna.id}
+    assert {row.user_id for row in devices.devices_called(c, "laptop")} == {me, anna.id}
+
+    assert read(annas, at=AT + 2) == Reconciled(archived=("inbox",))
+    assert [row.user_id for row in agents.list_agents(c)] == [anna.id]
 
 
 def test_reading_the_same_file_again_changes_nothing(c: sa.Connection) -> None:
@@ -130,7 +149,7 @@ def test_a_declared_name_that_was_taken_over_the_api_is_refused(c: sa.Connection
 
 
 def test_too_few_ids_are_told_of_before_anything_is_written(c: sa.Connection) -> None:
-    with pytest.raises(ValueError, match="3 fresh ids"):
+    with pytest.raises(ValueError, match="4 fresh ids"):
         agents.reconcile_declared(c, user_id=ME, declared=[INBOX], at=AT, fresh_ids=["one"])
 
 

@@ -2,43 +2,103 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import DeviceId, TokenId, UserId
-from storage import agents, devices
+from storage import agents, audit, devices, users
 from storage.agent_states import agent_history
-from storage.devices import DeviceRow, UnknownDevice
-from storage.schema import devices as device_table
+from storage.devices import DeviceNameTaken, DeviceRow, NamedInFile, UnknownDevice
 from tests.storage.rows import AT, make_agent
 
 HASH = b"\x01" * 32
 
 
 def make_device(c: sa.Connection, id: str = "d-1", name: str = "laptop") -> DeviceRow:
-    user = devices.ensure_user(c, UserId("u-1"), "anna", AT)
+    user = users.ensure_user(c, UserId("u-1"), "anna", AT)
     return devices.ensure_device(c, id=DeviceId(id), user_id=user, name=name, at=AT)
 
 
 def revoke(c: sa.Connection, device: DeviceRow) -> None:
-    c.execute(sa.update(device_table).where(device_table.c.id == device.id).values(revoked_at=AT))
+    assert devices.revoke_device(c, device.id, at=AT, actor="operator:7")
+
+
+def audited(c: sa.Connection) -> list[tuple[str, str | None, str]]:
+    """What the audit tells: event, subject, actor."""
+    return [(entry.event, entry.subject, entry.actor) for entry in c.execute(audit.ENTRIES)]
 
 
 def test_a_name_stands_for_one_device_of_a_user(c: sa.Connection) -> None:
     first = make_device(c, "d-1")
     assert make_device(c, "d-2") == first
-    assert devices.find_device_by_name(c, "laptop") == first
-    assert devices.ensure_user(c, UserId("u-2"), "anna", AT) == "u-1"
+    assert devices.list_devices(c) == [first]
 
 
 def test_a_new_device_may_bear_the_name_of_a_revoked_one(c: sa.Connection) -> None:
     old = make_device(c, "d-1")
     revoke(c, old)
     new = make_device(c, "d-2")
-    assert devices.find_device_by_name(c, "laptop") == new
+    assert devices.devices_called(c, "laptop") == [new]
     assert [row.id for row in devices.list_devices(c)] == ["d-1", "d-2"]
+
+
+def test_a_device_is_called_by_its_id_or_by_its_name(c: sa.Connection) -> None:
+    mine = make_device(c, "d-1")
+    otto = users.ensure_user(c, UserId("u-2"), "otto", AT)
+    his = devices.ensure_device(c, id=DeviceId("d-2"), user_id=otto, name="laptop", at=AT)
+    assert devices.devices_called(c, "laptop") == [mine, his]
+    assert devices.devices_called(c, "laptop", user_id=otto) == [his]
+    assert devices.devices_called(c, "d-1") == [mine]
+    assert devices.devices_called(c, "d-1", user_id=otto) == []
+    revoke(c, mine)
+    assert devices.devices_called(c, "laptop") == [his]
+    assert [row.revoked_at for row in devices.devices_called(c, "d-1")] == [AT]
+
+
+def test_a_user_has_a_list_of_devices_and_tokens_apart_from_others(c: sa.Connection) -> None:
+    mine = make_device(c, "d-1")
+    otto = users.ensure_user(c, UserId("u-2"), "otto", AT)
+    his = devices.ensure_device(c, id=DeviceId("d-2"), user_id=otto, name="laptop", at=AT)
+    for device in (mine, his):
+        token, hashed = TokenId(f"t-{device.id}"), device.id.encode()
+        devices.create_token(c, id=token, device_id=device.id, token_hash=hashed, at=AT)
+    assert devices.list_devices(c, user_id=otto) == [his]
+    assert [token.device_id for token in devices.list_tokens(c, user_id=otto)] == ["d-2"]
+    assert len(devices.list_devices(c)) == len(devices.list_tokens(c)) == 2
+
+
+def test_a_device_is_renamed_once(c: sa.Connection) -> None:
+    device = make_device(c)
+    for _ in range(2):
+        renamed = devices.rename_device(c, device.id, "desk", at=AT, actor="operator:7")
+        assert (renamed.id, renamed.name) == ("d-1", "desk")
+    assert audited(c) == [("device.renamed", "d-1", "operator:7")]
+
+
+def test_a_device_is_not_renamed_to_what_is_taken_nor_after_it_was_revoked(c: sa.Connection) -> None:
+    device, _ = make_device(c, "d-1"), make_device(c, "d-2", "desk")
+    with pytest.raises(DeviceNameTaken, match="desk"):
+        devices.rename_device(c, device.id, "desk", at=AT, actor="operator:7")
+    revoke(c, device)
+    with pytest.raises(UnknownDevice, match="revoked"):
+        devices.rename_device(c, device.id, "other", at=AT, actor="operator:7")
+
+
+def test_a_device_that_hub_toml_names_keeps_its_name(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    assert agent.device_id is not None
+    with pytest.raises(NamedInFile, match="'laptop' as the device of inbox"):
+        devices.rename_device(c, agent.device_id, "desk", at=AT, actor="operator:7")
+
+
+def test_a_device_is_revoked_for_good_and_once(c: sa.Connection) -> None:
+    device = make_device(c)
+    revoke(c, device)
+    assert not devices.revoke_device(c, device.id, at=AT + 1, actor="operator:7")
+    assert devices.get_device(c, device.id).revoked_at == AT
+    assert audited(c) == [("device.revoked", "d-1", "operator:7")]
 
 
 def test_a_device_that_is_not_there_is_told_of(c: sa.Connection) -> None:
     with pytest.raises(UnknownDevice, match="d-9"):
         devices.get_device(c, DeviceId("d-9"))
-    assert devices.find_device_by_name(c, "desktop") is None
+    assert devices.devices_called(c, "desktop") == []
 
 
 def test_a_token_leads_to_its_device_and_its_user(c: sa.Connection) -> None:
@@ -51,7 +111,31 @@ def test_a_token_leads_to_its_device_and_its_user(c: sa.Connection) -> None:
     assert (owner.token_id, owner.device_id, owner.user_id) == ("t-1", "d-1", "u-1")
     assert (owner.device_name, owner.expires_at) == ("laptop", AT + 1)
     assert devices.list_tokens(c) == [token]
+    assert devices.find_token_by_id(c, token.id) == token
     assert devices.find_token(c, b"\x02" * 32) is None
+
+
+def test_a_token_tells_its_end_its_maker_and_never_itself(c: sa.Connection) -> None:
+    device = make_device(c)
+    about = {"token_hash": HASH, "last4": "aB3x", "actor": "operator:7", "at": AT}
+    token = devices.create_token(c, id=TokenId("t-1"), device_id=device.id, **about)  # type: ignore[arg-type]
+    devices.revoke_token(c, token.id, AT, actor="token:t-9")
+    assert (token.last4, token.created_by, token.user_id) == ("aB3x", "operator:7", "u-1")
+    assert audited(c) == [("token.created", "t-1", "operator:7"), ("token.revoked", "t-1", "token:t-9")]
+
+
+def test_tokens_that_open_something_are_counted_and_old_ones_forgotten(c: sa.Connection) -> None:
+    device = make_device(c)
+    for id, expires_at in (("t-1", None), ("t-2", AT + 9)):
+        token, hashed = TokenId(id), id.encode()
+        devices.create_token(
+            c, id=token, device_id=device.id, token_hash=hashed, at=AT, expires_at=expires_at
+        )
+    assert [devices.count_tokens(c, AT + late) for late in (8, 9)] == [2, 1]
+
+    later = AT + 9 + devices.TOKENS_KEPT_MS
+    devices.create_token(c, id=TokenId("t-3"), device_id=device.id, token_hash=HASH, at=later)
+    assert [token.id for token in devices.list_tokens(c)] == ["t-1", "t-3"]
 
 
 def test_a_token_can_be_revoked_once_and_is_still_found(c: sa.Connection) -> None:
@@ -87,7 +171,7 @@ def test_the_end_of_an_older_connection_does_not_take_a_device_offline(c: sa.Con
 
 
 def test_a_token_revoked_after_it_was_looked_at_opens_no_session(c: sa.Connection) -> None:
-    user_id = devices.ensure_user(c, UserId("u-1"), "anna", AT)
+    user_id = users.ensure_user(c, UserId("u-1"), "anna", AT)
     device = devices.ensure_device(c, id=DeviceId("d-1"), user_id=user_id, name="desk", at=AT)
     devices.create_token(c, id=TokenId("t-1"), device_id=device.id, token_hash=b"hash", at=AT)
     devices.revoke_token(c, TokenId("t-1"), AT)

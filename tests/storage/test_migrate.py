@@ -10,10 +10,14 @@ from pathlib import Path
 import anyio
 import pytest
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 
 import storage
+from protocol.ids import BootId, NodeId
+from storage import audit, identity
 from storage.database import FromTheFuture
-from storage.migrate import revisions, upgrade
+from storage.migrate import MIGRATIONS, revisions, upgrade
 from storage.postgres import open_postgres
 from storage.schema import metadata
 from tests.support.blocking import blocking_engine
@@ -118,6 +122,25 @@ def test_an_up_to_date_database_is_left_alone(tmp_path: Path) -> None:
     upgrade(tmp_path / "hub.db")
     assert (tmp_path / "hub.db").read_bytes() == before
     assert revision_of(tmp_path / "hub.db") == revisions()[-1]
+
+
+@pytest.mark.parametrize("has_started", [True, False])
+def test_a_hub_older_than_the_audit_log_begins_its_chain_and_it_holds(
+    tmp_path: Path, has_started: bool
+) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/hub.db", poolclass=sa.NullPool)
+    with engine.begin() as c:
+        config = Config(attributes={"connection": c})
+        config.set_main_option("script_location", str(MIGRATIONS))
+        command.upgrade(config, "0003")
+        if has_started:
+            identity.begin_boot(c, NodeId("n"), BootId("b"), 1)
+    upgrade(tmp_path / "hub.db")
+    with engine.begin() as c:
+        assert audit.check_part(c).breaks == ()
+        assert audit.begin_chain(c, at=2, subject="hub-1")
+        identity.begin_boot(c, NodeId("n"), BootId("b2"), 2)
+        assert audit.check_part(c).breaks == ()
 
 
 def test_a_database_of_a_newer_hub_is_refused_with_a_way_out(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ def test_a_run_that_could_start_finds_every_gate_open(c: sa.Connection) -> None:
         health="ok",
         device_name=LAPTOP,
         is_online=False,
+        is_revoked=False,
         last_seen_at=None,
         per_agent=1,
         follows=False,
@@ -59,7 +60,9 @@ def test_an_agents_axes_and_its_devices_last_sign_of_life_are_told(c: sa.Connect
     told = _wait(c, "run-1")
     assert (told.lifecycle, told.availability, told.exhaust_reason) == ("paused", "exhausted", "billing")
     assert told.recovery_at is not None and told.recovery_at > AT
-    assert (told.is_online, told.last_seen_at) == (False, AT + 9)
+    assert (told.is_online, told.is_revoked, told.last_seen_at) == (False, False, AT + 9)
+    devices.revoke_device(c, device_id, at=AT + 10, actor="me")
+    assert _wait(c, "run-1").is_revoked
 
 
 @pytest.mark.parametrize(("overlap", "follows"), [("skip", True), ("queue_all", True), ("allow", False)])

@@ -64,6 +64,7 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
         ("calls.OPEN_CALLS", {"run": "r"}, "run_calls_open"),
         ("calls.OPEN_CALLS_OF_UNIT", {"run": "r", "unit": "u"}, "run_calls_open"),
         ("devices.OWNER_OF_TOKEN", {"hash": b""}, "sqlite_autoindex_device_tokens"),
+        ("operator_tokens.TOKEN_OF_HASH", {"hash": b""}, "sqlite_autoindex_operator_tokens"),
         ("agents.PRESENT_AGENTS", {}, "runs_agent"),
         ("schedule_rows.DUE", {"now": 0, "most": 1}, "schedules_due"),
         ("schedule_rows.NEXT_DUE", {"now": 0}, "schedules_due"),

@@ -9,6 +9,7 @@ import anyio
 
 from hub.clock import Chance, Clock, SystemChance, SystemClock
 from hub.device.app import ReferenceDevice
+from hub.device.credentials import Credential, TokenCredential
 from hub.device.inserts import DeviceItem, read_items
 
 PATIENCE_S = 10.0
@@ -46,15 +47,16 @@ class RunningDevice:
 async def open_device(
     url: str,
     state: Path,
-    token: str | Path = "hub_dev_desk",
+    token: str | Path | Credential = "hub_dev_desk",
     *,
     codec: Literal["json", "msgpack"] = "json",
     clock: Clock | None = None,
     chance: Chance | None = None,
+    rotates: bool = False,
 ) -> AsyncIterator[RunningDevice]:
     """Serve ``state/notes`` with ``state/desk.db`` beside it; gone when the block is left.
 
-    Does not wait for the hub: a test may want it to be away.
+    Shows *token*, or whatever credential that is. Does not wait for the hub: a test may want it to be away.
     """
     folder = state / "notes"
     folder.mkdir(exist_ok=True)
@@ -64,11 +66,12 @@ async def open_device(
         [folder],
         running.db,
         "desk",
-        token,
+        TokenCredential(token) if isinstance(token, str | Path) else token,
         clock or SystemClock(),
         chance or SystemChance(),
         codec,
         running.told.append,
+        rotates=rotates,
     )
 
     async def serve() -> None:

@@ -2,26 +2,49 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from copy import copy
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import anyio
 import httpx2
 
+from hub.backups import Backups
+from hub.clock import epoch_ms
+from hub.drain import Drain
+from hub.links.attempts import FailedAttempts
+from hub.links.gate import Gate
+from hub.links.limits import PortLimits
+from hub.log import Ring
+from hub.metrics import Metrics
+from hub.operations.audit import AuditOperations
+from hub.operations.config import ConfigOperations
+from hub.operations.debug import DebugOperations
+from hub.operations.devices import DeviceOperations
+from hub.operations.events import EventOperations
+from hub.operations.invitations import InvitationOperations
+from hub.operations.issues import IssueOperations
+from hub.operations.logs import LogOperations
+from hub.operations.operator_tokens import OperatorTokenOperations
+from hub.operations.pairings import PairingOperations
+from hub.operations.tokens import TokenOperations
+from hub.operations.upkeep import UpkeepOperations
+from hub.operations.users import UserOperations
 from hub.ops.address import Address
-from hub.ops.facade import UnknownToken
+from hub.ops.bearer import BearerTokens
+from hub.ops.issues import Issues
+from hub.ops.replays import Replays
 from hub.ops.server import Listening, OperatorServer
 from hub.ops.views import (
     AgentView,
     BackfillView,
     Check,
     DecisionView,
-    DeviceView,
     FireView,
     Health,
     MoveView,
-    NewToken,
     Readiness,
     RunDetail,
     RunErrorView,
@@ -29,14 +52,18 @@ from hub.ops.views import (
     RunView,
     ScheduleView,
     StatusView,
-    TokenView,
     UnitView,
 )
 from hub.runs.waiting import PAUSING
 from protocol.errors import IllegalTransition
+from protocol.ids import BootId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, RunOutcome, RunState, UnitState
-from storage.store import UnknownAgent, UnknownRun
-from tests.support.clock import START
+from storage.store import UnknownAgent, UnknownRun, UnknownUser
+from tests.support.clock import START, FakeClock
+from tests.support.identity import IdentityBench, open_identity
+from tests.support.settings import SettingsBench
+
+ROOMY = PortLimits(new_at_once=1_000, connections=256, connections_per_network=64, strangers=64)
 
 
 def make_run(
@@ -98,20 +125,91 @@ class FakeHub:
         self.goes_on = False  # whether a followed run stays live after *progress*
         self.started: dict[str | None, RunView] = {}
         self.newest = [make_run("r-1", RunState.RUNNING), make_run("r-0", RunState.COMPLETED, items=2)]
-        self.made: list[TokenView] = []
         self.schedule: ScheduleView | None = make_schedule()
         self.decided: list[DecisionView] = []
+        self.owners = ["owner"]  # of an agent called notes, each
         self.lifecycle = "active"
         self.timezone = "UTC"
         self.done: list[tuple[str, ...]] = []  # what was asked for, by whom
+        self.ring = Ring()  # what was logged
+        self.debug = DebugOperations(clock=FakeClock())
+        self.drain = Drain()
         self.following = anyio.Event()
         self.left = anyio.Event()
         self.broken: Exception | None = None
-        self.devices = _Devices()
+        self.bench: IdentityBench  # from when it is served; the device desk is connected
+        self.listening: Listening  # from when it is served
+        self.settings: SettingsBench  # from when it is served; hub.toml lies beside its socket
+        self.config: ConfigOperations
+        self.user_id: UserId | None = None  # who sees it
+        self.registry = Issues(clock=FakeClock(), metrics=Metrics())  # has no check but what a test adds
         self.agents = _Agents(self)
         self.schedules = _Schedules(self)
         self.runs = _Runs(self)
-        self.tokens = _Tokens(self)
+
+    def seen_by(self, user_id: UserId | None) -> "FakeHub":
+        seen = copy(self)
+        seen.user_id = user_id
+        return seen
+
+    async def user_named(self, name: str) -> UserId:
+        for user in await self.bench.identity.users.all():
+            if user.name == name:
+                return UserId(user.id)
+        raise UnknownUser(f"no user is named {name}")
+
+    @property
+    def users(self) -> UserOperations:
+        return self.bench.identity.users.seen_by(self.user_id)
+
+    @property
+    def devices(self) -> DeviceOperations:
+        return self.bench.identity.devices.seen_by(self.user_id)
+
+    @property
+    def pairings(self) -> PairingOperations:
+        return self.bench.identity.pairings.seen_by(self.user_id)
+
+    @property
+    def invitations(self) -> InvitationOperations:
+        return self.bench.identity.invitations.seen_by(self.user_id)
+
+    @property
+    def tokens(self) -> TokenOperations:
+        return self.bench.identity.tokens.seen_by(self.user_id)
+
+    @property
+    def operator_tokens(self) -> OperatorTokenOperations:
+        return self.bench.identity.operator_tokens.seen_by(self.user_id)
+
+    @property
+    def events(self) -> EventOperations:
+        events = EventOperations(
+            store=self.bench.store, ring=self.ring, clock=self.bench.clock, boot_id=BootId("boot")
+        )
+        return events.seen_by(self.user_id)
+
+    @property
+    def audit(self) -> AuditOperations:
+        return AuditOperations(self.bench.store, self.bench.clock)
+
+    @property
+    def upkeep(self) -> UpkeepOperations:
+        return UpkeepOperations(
+            store=self.bench.store,
+            executing=lambda: 2,
+            drain=self.drain,
+            backups=Backups(self.bench.store, self.listening.unix.parent, None, clock=self.bench.clock),
+            clock=self.bench.clock,
+        )
+
+    @property
+    def logs(self) -> LogOperations:
+        return LogOperations(self.ring, self.bench.store)
+
+    @property
+    def issues(self) -> IssueOperations:
+        return IssueOperations(self.registry).seen_by(self.user_id)
 
     def health(self) -> Health:
         return Health(status="stuck" if self.stuck else "ok")
@@ -135,12 +233,8 @@ class FakeHub:
             listeners={"devices": "127.0.0.1:8770"},
             database="sqlite:///hub.db",
             held_back=self.held_back,
+            issues=self.issues.counts(),
         )
-
-
-class _Devices:
-    async def all(self) -> list[DeviceView]:
-        return [DeviceView(id="d-1", name="desk", connected=True, platform="linux", created_at=START)]
 
 
 class _Agents:
@@ -148,7 +242,8 @@ class _Agents:
         self._hub = hub
 
     async def all(self) -> list[AgentView]:
-        return [await self.get("notes")]
+        one = await self.get("notes")
+        return [one.model_copy(update={"user": owner}) for owner in self._hub.owners]
 
     async def get(self, name: str) -> AgentView:
         if name != "notes":
@@ -196,9 +291,12 @@ class _Schedules:
     async def of_agent(self, name: str) -> list[ScheduleView]:
         return list((await self._hub.agents.get(name)).schedules)
 
-    async def decisions(self, name: str, *, limit: int) -> list[DecisionView]:
+    async def decisions(
+        self, name: str, *, limit: int, after: tuple[int, str] | None = None
+    ) -> list[DecisionView]:
         await self._hub.agents.get(name)
-        return self._hub.decided[:limit]
+        beyond = [one for one in self._hub.decided if after is None or epoch_ms(one.fire_at) < after[0]]
+        return beyond[:limit]
 
     async def backfill(
         self, name: str, *, first: datetime, last: datetime, dry_run: bool, actor: str
@@ -221,10 +319,10 @@ class _Runs:
     def __init__(self, hub: FakeHub) -> None:
         self._hub = hub
 
-    async def newest(self, *, agent: str | None, limit: int) -> list[RunView]:
+    async def newest(self, *, agent: str | None, limit: int, before: str | None = None) -> list[RunView]:
         if agent is not None:
             await self._hub.agents.get(agent)
-        return self._hub.newest[:limit]
+        return [run for run in self._hub.newest if before is None or run.id < before][:limit]
 
     async def get(self, name: str) -> RunDetail:
         run = self._find(name)
@@ -296,48 +394,49 @@ def _moves(run: RunView) -> Iterator[MoveView]:
         yield MoveView(at=run.completed_at, before=RunState.RUNNING, after=run.state, actor="hub")
 
 
-class _Tokens:
-    def __init__(self, hub: FakeHub) -> None:
-        self._hub = hub
-
-    async def create(self, device_name: str) -> NewToken:
-        made = self._hub.made
-        token = TokenView(id=f"t-{len(made) + 1}", device=device_name, created_at=START)
-        made.append(token)
-        return NewToken(id=token.id, device=device_name, token="hub_dev_shown-once", created_at=START)
-
-    async def all(self) -> list[TokenView]:
-        return self._hub.made
-
-    async def revoke(self, token_id: str) -> TokenView:
-        made = self._hub.made
-        for number, token in enumerate(made):
-            if token.id == token_id:
-                made[number] = token.model_copy(update={"revoked_at": START})
-                return made[number]
-        raise UnknownToken(f"no token has the id {token_id}")
-
-
 def steps(*runs: RunView) -> list[RunProgress]:
     """A run's progress, one step for each view."""
     return [RunProgress(seq=seq, run=run, working_on="a.md") for seq, run in enumerate(runs)]
 
 
 @asynccontextmanager
-async def serving(hub: FakeHub, folder: Path, *, event_streams: int = 16) -> AsyncIterator[Listening]:
-    """The operator's server over *hub*: a socket in *folder*, and a free TCP port."""
-    server = OperatorServer(
-        hub,
-        address=Address("127.0.0.1", 0),
-        unix_path=folder / "hub.sock",
-        version="0.1.0",
-        body_bytes=2_000,
-        event_streams=event_streams,
-        metrics=lambda: b"hub_build_info 1\n",
-    )
-    async with anyio.create_task_group() as tasks:
-        yield await tasks.start(server.serve)
+async def serving(hub: FakeHub, folder: Path, **options: Any) -> AsyncIterator[Listening]:
+    """The operator's server over *hub*: a socket in *folder*, and a free TCP port.
+
+    Args:
+        options: of ``OperatorServer``, where they matter.
+    """
+    async with open_identity() as hub.bench, anyio.create_task_group() as tasks:
+        await hub.bench.connect(await hub.bench.device("desk"))
+        store, clock = hub.bench.store, hub.bench.clock
+        given: dict[str, Any] = {
+            "address": Address("127.0.0.1", 0),
+            "unix_path": folder / "hub.sock",
+            "version": "0.1.0",
+            "body_bytes": 2_000,
+            "metrics": lambda: b"hub_build_info 1\n",
+            "clock": clock,
+            "gate": Gate(ROOMY, clock=clock, metrics=Metrics()),
+            "bearer": BearerTokens(store, clock=clock, attempts=FailedAttempts(clock)),
+            "replays": Replays(store, clock=clock),
+        }
+        settings = SettingsBench(folder)
+        await settings.reloader.begin()
+        hub.settings, hub.config = settings, ConfigOperations(settings.reloader)
+        server = OperatorServer(hub, **(given | options))
+        hub.listening = await tasks.start(server.serve)
+        yield hub.listening
         tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def over_tcp(listening: Listening, token: str | None = None) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client on the TCP listener, with an operator's token or without."""
+    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    async with httpx2.AsyncClient(
+        base_url=f"http://{listening.tcp}", headers=headers, trust_env=False
+    ) as client:
+        yield client
 
 
 @asynccontextmanager

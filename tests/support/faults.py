@@ -24,7 +24,6 @@ from sqlalchemy.engine.default import DefaultDialect
 from hub import daemon
 from hub.links.connection import Connection
 from hub.links.transport import DeviceSocket
-from hub.ops.settings import Settings
 from protocol.frame import Frame
 from storage import fires, sqlite
 
@@ -166,9 +165,10 @@ class Faults:
         _replace(sqlite._Session, "dress", dressed)
 
     def _wrap_daemon(self) -> None:
-        serve = daemon.serve
+        serve: Any = daemon.serve
 
-        async def served(settings: Settings, state: Path, on_ready: Callable[[dict[str, str]], None]) -> None:
+        async def served(*given: Any) -> None:
+            *about, on_ready = given
             self._loop = asyncio.get_running_loop()
 
             async with anyio.create_task_group() as beside:
@@ -180,7 +180,7 @@ class Faults:
                         beside.start_soon(_watch_lag, self._lag_file)
                     on_ready(where)
 
-                await serve(settings, state, ready)
+                await serve(*about, ready)
                 beside.cancel_scope.cancel()
 
         _replace(daemon, "serve", served)

@@ -40,6 +40,7 @@ class FakeLink:
         self.user_id = UserId(user_id)
         self.epoch = epoch
         self.capabilities = frozenset(capabilities)
+        self.credential = "token:t-1"
         self.calls: list[ToolCall] = []
         self.sent: list[Frame] = []
         self.streams: list[FakeStream] = []

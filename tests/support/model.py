@@ -47,6 +47,7 @@ class Fault(StrEnum):
     RATE_LIMIT = "rate_limit"  # 429 with Retry-After in seconds
     RATE_LIMIT_MS = "rate_limit_ms"  # 429 with retry-after-ms
     SERVER_ERROR = "server_error"  # 500
+    REDIRECT = "redirect"  # 307 to itself
     CUT_OFF = "cut_off"  # half an answer, finish_reason length
     CHATTER = "chatter"  # the answer in a fence, with words around it
     INVENTED = "invented"  # one record more, whose quote is nowhere
@@ -154,6 +155,8 @@ class Oracle:
                 return self._refuse(429, "rate_limit_exceeded", ("retry-after-ms", wait_ms))
             case Fault.SERVER_ERROR:
                 return self._refuse(500, "server_error")
+            case Fault.REDIRECT:
+                return self._refuse(307, "elsewhere", ("location", f"{self.base_url}/chat/completions"))
             case Fault.HANG:
                 self._count_refusal("hang")
                 await anyio.sleep_forever()

@@ -11,6 +11,7 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Usage
 from hub.links.link import DeviceLink, RunFrame
 from hub.metrics import Metrics
+from hub.runs.control import RunControl
 from hub.runs.delivery import Delivery
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.interrupt import Interrupt
@@ -30,10 +31,10 @@ from storage.store import (
     Store,
     UnitRow,
     agents,
-    devices,
     open_store,
     outbox,
     runs,
+    users,
 )
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.link import FakeLink
@@ -98,6 +99,7 @@ class Bench:
     links: dict[DeviceId, DeviceLink] = field(default_factory=dict)
     run_timeout_s: float = 3600.0
     device_grace_s: float = 0.0
+    run_limits: RunLimits = field(default_factory=RunLimits)
     max_sends: int = 5
     is_disk_full: bool = False
     looked: int = 0
@@ -114,28 +116,37 @@ class Bench:
         self.runner = Runner(
             store=self.store,
             lifecycle=self.lifecycle,
-            source=DeviceSource(limits=RunLimits(), credit=16),
+            source=DeviceSource(limits=self.run_limits, credit=16, metrics=self.metrics),
             extractor=extractor,
             delivery=Delivery(self.store, clock=self.clock, metrics=self.metrics, max_sends=self.max_sends),
             find_link=self.links.get,
             watch=self.watch,
             clock=self.clock,
             chance=chance,
+            metrics=self.metrics,
             device_grace_s=self.device_grace_s,
         )
         self.dispatcher = Dispatcher(
             store=self.store,
             lifecycle=self.lifecycle,
             runner=self.runner,
-            extractor=extractor,
             links=self._look,
             clock=self.clock,
             chance=chance,
             metrics=self.metrics,
+            boot_id=BOOT,
+            is_disk_full=lambda: self.is_disk_full,
+        )
+        self.control = RunControl(
+            store=self.store,
+            lifecycle=self.lifecycle,
+            dispatcher=self.dispatcher,
+            extractor=extractor,
+            clock=self.clock,
             ids=self.ids,
             boot_id=BOOT,
+            metrics=self.metrics,
             run_timeout_s=self.run_timeout_s,
-            is_disk_full=lambda: self.is_disk_full,
         )
 
     async def looks(self) -> None:
@@ -176,7 +187,7 @@ class Bench:
     async def run(self, interrupt: Interrupt | None = None) -> RunRow:
         """Queue a run, or take the one that waits, and execute it to the end of this attempt."""
         if not await self.store.read(runs.list_runs, states=[RunState.QUEUED]):
-            await self.dispatcher.submit(self.agent)
+            await self.control.submit(self.agent)
         order = await self.claim()
         await self.runner.run(order, interrupt or Interrupt())
         return await self.row(order.run_id)
@@ -219,10 +230,10 @@ async def store() -> AsyncIterator[Store]:
 @pytest.fixture
 async def agent(store: Store) -> AgentRow:
     """An agent for a device called desk."""
-    user_id = await store.write(devices.ensure_user, UserId("u"), "owner", 1)
+    user_id = await store.write(users.ensure_user, UserId("u"), "owner", 1)
     declared = DeclaredAgent(name="notes", device_name="desk", paths=("notes",), data_types=("tasks",))
     await store.write(
-        agents.reconcile_declared, user_id=user_id, declared=[declared], at=1, fresh_ids=["a", "b", "c"]
+        agents.reconcile_declared, user_id=user_id, declared=[declared], at=1, fresh_ids=["a", "b", "c", "d"]
     )
     found = await store.read(agents.find_agent_by_name, "notes")
     assert found is not None

@@ -25,10 +25,10 @@ from storage.store import (
     Store,
     activity,
     agents,
-    devices,
     fires,
     runs,
     schedules,
+    users,
 )
 from tests.support.clock import START, FakeClock, SeededChance
 
@@ -120,12 +120,12 @@ class Desk:
 
     async def declare(self, *declared: DeclaredSchedule | None) -> list[AgentRow]:
         """An agent for each schedule: agent-0, agent-1, ... all on one device."""
-        user = await self.store.write(devices.ensure_user, UserId("u"), "owner", self.at)
+        user = await self.store.write(users.ensure_user, UserId("u"), "owner", self.at)
         wanted = [
             DeclaredAgent(name=f"agent-{n}", device_name="desk", data_types=("tasks",), schedule=schedule)
             for n, schedule in enumerate(declared)
         ]
-        fresh = [self.ids.fresh() for _ in range(3 * len(wanted))]
+        fresh = [self.ids.fresh() for _ in range(agents.IDS_PER_AGENT * len(wanted))]
         await self.store.write(
             agents.reconcile_declared, user_id=user, declared=wanted, at=self.at, fresh_ids=fresh
         )

@@ -11,16 +11,19 @@ from anyio.abc import TaskStatus
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from hub.links.auth import Authenticator, hash_token
+from hub.links.auth import Authenticator
+from hub.links.limits import LinkLimits
 from hub.links.link import DeviceLink
 from hub.links.listener import DeviceListener
-from hub.links.open_link import LinkLimits
 from hub.links.roster import LinkEvent, Roster
+from hub.links.takeovers import Takeovers
 from hub.metrics import Metrics
+from hub.tokens import hash_token
 from protocol.ids import DeviceId, TokenId, UserId
 from protocol.work import Action, Answer, ToolCall
-from storage.store import Store, devices, open_store
+from storage.store import Store, devices, open_store, users
 from tests.support.clock import FakeClock, SeededChance
+from tests.support.keys import KeyPair
 
 PATIENCE_S = 5.0  # of a test with something that should happen at once
 AT_MS = 1_767_600_000_000
@@ -57,6 +60,14 @@ class RawDevice:
         if token is not None:
             hello["token"] = token
         await self.say(type="device_hello", **hello)
+        self.welcome = await self.hear()
+        return self.welcome
+
+    async def greet_with(self, key: KeyPair, *, label: str = "desk", **hello: Any) -> dict[str, Any]:
+        """Say hello with a key that signs the challenge, and give what the hub answers."""
+        challenge = await self.hear()
+        identity = key.identity(challenge, label=label)
+        await self.say(type="device_hello", device_id=label, identity=identity, **hello)
         self.welcome = await self.hear()
         return self.welcome
 
@@ -101,7 +112,7 @@ class Port:
         self, name: str = "laptop", token: str = "hub_dev_laptop", *, expires_at: int | None = None
     ) -> str:
         """A device with a token in the database; gives the token."""
-        await self.store.write(devices.ensure_user, UserId("anna"), "anna", AT_MS)
+        await self.store.write(users.ensure_user, UserId("anna"), "anna", AT_MS)
         await self.store.write(
             devices.ensure_device, id=DeviceId(name), user_id=UserId("anna"), name=name, at=AT_MS
         )
@@ -158,10 +169,16 @@ async def open_port(
     clock = clock or FakeClock()
     metrics = Metrics()
     events: list[LinkEvent] = []
-    roster = Roster(events.append, metrics=metrics)
+    roster = Roster(events.append, metrics=metrics, takeovers=Takeovers(clock))
     options.setdefault("limits", LinkLimits(close_s=1.0))
     async with open_store("sqlite://", base=None) as store:
-        authenticator = judge(store, clock=clock, metrics=metrics)
+        authenticator = judge(
+            store,
+            clock=clock,
+            chance=SeededChance(7),
+            metrics=metrics,
+            takeover_wait_s=roster.takeover_wait_s,
+        )
         listener = DeviceListener(
             hub_id="hub-1",
             authenticator=authenticator,

@@ -5,15 +5,26 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Header, Response
 
 from hub.ops.api.deps import Actor, Hub
+from hub.ops.api.errors import refusals
+from hub.ops.api.etags import Match, Matching, tag_of
+from hub.ops.api.paging import Paging
+from hub.ops.facade import HubFacade
 from hub.ops.views import AgentView, RunView, View
+from protocol.errors import ErrorCode
 
-router = APIRouter(prefix="/v1/agents", tags=["agents"])
+router = APIRouter(prefix="/v1/agents", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_AGENT))
+
+_DECLARED = {
+    *("id", "name", "device", "paths", "file_extensions", "data_types", "prompt"),
+    *("timezone", "source", "priority", "max_concurrent_runs", "lifecycle"),
+}
 
 
 class Agents(View):
-    """All agents."""
+    """Some agents."""
 
     agents: tuple[AgentView, ...]
+    next_cursor: str | None = None
 
 
 class Resumption(View):
@@ -23,32 +34,44 @@ class Resumption(View):
 
 
 @router.get("")
-async def list_agents(hub: Hub) -> Agents:
+async def list_agents(hub: Hub, paging: Paging) -> Agents:
     """All agents that are not archived, by name."""
-    return Agents(agents=tuple(await hub.agents.all()))
+    page = paging.cut(await hub.agents.all(), key=lambda agent: (agent.name, agent.id))
+    return Agents(agents=page.items, next_cursor=page.next_cursor)
 
 
 @router.get("/{name}")
-async def get_agent(hub: Hub, name: str) -> AgentView:
+async def get_agent(hub: Hub, name: str, match: Match) -> AgentView:
     """One agent, its schedules with their next fires, and its last run."""
-    return await hub.agents.get(name)
+    return _tagged(await hub.agents.get(name), match)
 
 
 @router.post("/{name}/pause")
-async def pause_agent(hub: Hub, actor: Actor, name: str) -> AgentView:
+async def pause_agent(hub: Hub, actor: Actor, name: str, match: Match) -> AgentView:
     """Start no run of it any more; one that executes goes on to its end."""
-    return await hub.agents.pause(name, actor=actor)
+    await _check(hub, name, match)
+    return _tagged(await hub.agents.pause(name, actor=actor), match)
 
 
 @router.post("/{name}/resume")
 async def resume_agent(
-    hub: Hub, actor: Actor, name: str, how: Annotated[Resumption, Body(default_factory=Resumption)]
+    hub: Hub,
+    actor: Actor,
+    name: str,
+    match: Match,
+    how: Annotated[Resumption, Body(default_factory=Resumption)],
 ) -> AgentView:
     """Let it work again, and its schedules fire again, those too that paused after failures."""
-    return await hub.agents.resume(name, catch_up=how.catch_up, actor=actor)
+    await _check(hub, name, match)
+    return _tagged(await hub.agents.resume(name, catch_up=how.catch_up, actor=actor), match)
 
 
-@router.post("/{name}/runs", status_code=202, tags=["runs"])
+@router.post(
+    "/{name}/runs",
+    status_code=202,
+    tags=["runs"],
+    responses=refusals(ErrorCode.UNKNOWN_AGENT, ErrorCode.LIMIT_REACHED),
+)
 async def start_run(
     hub: Hub,
     actor: Actor,
@@ -60,3 +83,23 @@ async def start_run(
     run = await hub.agents.start_run(name, idempotency_key, actor=actor)
     response.headers["location"] = f"/v1/runs/{run.id}"
     return run
+
+
+def _tag(agent: AgentView) -> str:
+    """Of what is declared of an agent, and of what people decide about it; not of how it fares."""
+    schedules = [
+        schedule.model_dump(mode="json", exclude={"next_fires", "consecutive_failures"})
+        for schedule in agent.schedules
+    ]
+    declared = agent.model_dump(mode="json", include=_DECLARED)
+    return tag_of(declared, schedules)
+
+
+async def _check(hub: HubFacade, name: str, match: Matching) -> None:
+    if match.is_asked:
+        match.check(_tag(await hub.agents.get(name)))
+
+
+def _tagged(agent: AgentView, match: Matching) -> AgentView:
+    match.tell(_tag(agent))
+    return agent

@@ -5,19 +5,67 @@ load scripts from other origins.
 """
 
 from collections.abc import Callable
+from typing import Final
 
-from fastapi import FastAPI, Response
+from fastapi import Depends, FastAPI, Request, Response
 
-from hub.ops.api import agents, devices, runs, schedules, system, tokens
+from hub.ops.access import ROUTE
+from hub.ops.api import (
+    agents,
+    audit,
+    config,
+    debug,
+    devices,
+    events,
+    issues,
+    logs,
+    pairings,
+    runs,
+    schedules,
+    system,
+    tokens,
+    upkeep,
+    users,
+)
+from hub.ops.api.document import openapi_document
 from hub.ops.api.errors import answer_errors
 from hub.ops.events import Streams
 from hub.ops.facade import HubFacade
+from hub.ops.routes import Asked
+from protocol.errors import ErrorCode, HubError
 
-EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
+NOUNS: Final = (
+    system,
+    devices,
+    pairings,
+    users,
+    agents,
+    schedules,
+    runs,
+    events,
+    tokens,
+    audit,
+    issues,
+    logs,
+    debug,
+    upkeep,
+    config,
+)
+
+
+class NotInTheTable(HubError):
+    """The route has no row in ``ops/routes``, so nobody may ask for it."""
+
+    code = ErrorCode.FORBIDDEN
 
 
 def make_application(
-    hub: HubFacade, *, streams: Streams, version: str, metrics: Callable[[], bytes] | None = None
+    hub: HubFacade,
+    *,
+    streams: Streams,
+    version: str,
+    metrics: Callable[[], bytes] | None = None,
 ) -> FastAPI:
     """The application over *hub*. It decides nothing about who asks: that is ``ops/access``.
 
@@ -25,17 +73,42 @@ def make_application(
         streams: the bound on followers.
         metrics: what ``/metrics`` answers, in Prometheus' text format; without it there is no such route.
     """
-    app = FastAPI(title="hub", version=version, openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="hub",
+        version=version,
+        openapi_url=None,
+        dependencies=[Depends(_stands_in_the_table)],
+        redirect_slashes=False,
+    )
+    app.openapi_version = "3.1.0"
     app.state.hub = hub
     app.state.streams = streams
     answer_errors(app)
-    for noun in (system, devices, agents, schedules, runs, tokens):
+    for noun in NOUNS:
         app.include_router(noun.router)
     if metrics is not None:
 
-        @app.get("/metrics", tags=["system"])
+        @app.get("/metrics", tags=["system"], response_class=Exposition)
         async def exposition() -> Response:
             """Every metric of the process."""
-            return Response(metrics(), media_type=EXPOSITION)
+            return Exposition(metrics())
+
+    @app.get("/v1/openapi.json", tags=["system"])
+    def document() -> dict[str, object]:  # in a thread: making it takes a while
+        """This interface as an OpenAPI 3.1 document."""
+        return openapi_document(app)
 
     return app
+
+
+class Exposition(Response):
+    """Prometheus' text format."""
+
+    media_type = EXPOSITION
+
+
+def _stands_in_the_table(request: Request) -> None:
+    """Raises NotInTheTable: the application found another route than the table, or one that it lacks."""
+    asked: Asked | None = request.scope["state"].get(ROUTE)
+    if asked is None or asked.path != request.scope["route"].path:
+        raise NotInTheTable(f"{request.method} {request.url.path} is not in the table of routes")

@@ -3,16 +3,23 @@
 The one map from error code to HTTP status is the catalogue's ``http_status``.
 """
 
+import math
+from collections.abc import Mapping
+from typing import Any, Self
+
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from hub.ops.problems import spell
+from hub.ops.sentences import sentence
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 
 MEDIA_TYPE = "application/problem+json"
 _CODES = {
     404: ErrorCode.UNKNOWN_METHOD,
+    408: ErrorCode.HELLO_TIMEOUT,
     405: ErrorCode.UNKNOWN_METHOD,
     413: ErrorCode.TOO_LARGE,
 }
@@ -22,24 +29,60 @@ class Problem(JSONResponse):
     """A refusal as a response: what happened, its stable code, what a person can do.
 
     *status* differs from the catalogue's only where HTTP has a number of its own
-    for the case (405, 421).
+    for the case (400, 405, 431); *hint* where more is known than the catalogue knows.
     """
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, code: ErrorCode, detail: str, *, status: int | None = None) -> None:
+    def __init__(
+        self,
+        code: ErrorCode,
+        detail: str,
+        *,
+        status: int | None = None,
+        hint: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        status = status or CATALOGUE[code].http_status
+        body = self.told(code, detail, status=status, hint=hint)
+        given = dict(headers or {})
+        if status == 401:
+            given["www-authenticate"] = "Bearer"
+        super().__init__(body, status_code=status, headers=given)
+
+    @staticmethod
+    def told(code: ErrorCode, detail: str, *, status: int, hint: str = "") -> dict[str, Any]:
+        """Its body."""
         info = CATALOGUE[code]
-        status = status or info.http_status
-        body = {
+        return {
             "type": f"urn:hub:error:{code}",
             "title": str(code).replace("_", " "),
             "status": status,
             "detail": detail,
             "code": str(code),
             "retryable": info.retryable,
-            "hint": info.hint,
+            "hint": hint or info.hint,
         }
-        super().__init__(body, status_code=status)
+
+    @classmethod
+    def of(cls, error: HubError) -> Self:
+        """The refusal that *error* is, with its own ``hint`` where it has one.
+
+        Its ``retry_after_s``, where it has one, becomes ``Retry-After``.
+        """
+        retry_after_s = getattr(error, "retry_after_s", None)
+        headers = None if retry_after_s is None else {"retry-after": str(max(1, math.ceil(retry_after_s)))}
+        return cls(error.code, str(error), hint=getattr(error, "hint", ""), headers=headers)
+
+
+def refusals(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
+    """For ``responses`` of a route: the refusals of its own, beside those that every route has."""
+    told: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        answer = told.setdefault(CATALOGUE[code].http_status, {"description": "", "x-codes": []})
+        answer["x-codes"].append(str(code))
+        answer["description"] = ", ".join(answer["x-codes"])
+    return told
 
 
 def answer_errors(app: FastAPI) -> None:
@@ -51,18 +94,23 @@ def answer_errors(app: FastAPI) -> None:
 
 
 async def _hub_error(_: Request, error: HubError) -> Response:
-    return Problem(error.code, str(error))
+    return Problem.of(error)
 
 
 async def _bad_request(_: Request, error: RequestValidationError) -> Response:
-    told = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
-    return Problem(ErrorCode.BAD_PARAMS, told)
+    wrong = [
+        (spell(found["loc"]), sentence(found["type"], found["msg"], found["input"], found.get("ctx", {})))
+        for found in error.errors()
+    ]
+    told = "; ".join(f"{where}: {what.message}" for where, what in wrong)
+    hints = dict.fromkeys(what.hint for _, what in wrong if what.hint)  # each once
+    return Problem(ErrorCode.BAD_PARAMS, told, hint="; ".join(hints))
 
 
 async def _http_error(_: Request, error: HTTPException) -> Response:
     """What the framework refused: no such route, not this method, a body too large."""
     code = _CODES.get(error.status_code, ErrorCode.BAD_PARAMS)
-    return Problem(code, str(error.detail), status=error.status_code)
+    return Problem(code, str(error.detail), status=error.status_code, headers=error.headers)
 
 
 async def _fault(_: Request, error: Exception) -> Response:

@@ -1,14 +1,18 @@
 """When agents run by themselves: what is to come, what became of what is past, and making up for it."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import AwareDatetime, Field
 
+from hub.clock import epoch_ms
 from hub.ops.api.deps import Actor, Hub
+from hub.ops.api.errors import refusals
+from hub.ops.api.paging import Paging
 from hub.ops.views import BackfillView, DecisionView, ScheduleView, View
+from protocol.errors import ErrorCode
 
-router = APIRouter(prefix="/v1/agents/{name}", tags=["schedules"])
+router = APIRouter(
+    prefix="/v1/agents/{name}", tags=["schedules"], responses=refusals(ErrorCode.UNKNOWN_AGENT)
+)
 
 
 class Schedules(View):
@@ -21,6 +25,7 @@ class Decisions(View):
     """What became of an agent's fires."""
 
     fires: tuple[DecisionView, ...]
+    next_cursor: str | None = None
 
 
 class BackfillRequest(View):
@@ -38,9 +43,12 @@ async def next_fires(hub: Hub, name: str) -> Schedules:
 
 
 @router.get("/fires")
-async def list_decisions(hub: Hub, name: str, limit: Annotated[int, Query(ge=1, le=1_000)] = 50) -> Decisions:
+async def list_decisions(hub: Hub, name: str, paging: Paging) -> Decisions:
     """What became of the last fires, the newest first: a run each, or the reason why not."""
-    return Decisions(fires=tuple(await hub.schedules.decisions(name, limit=limit)))
+    after = paging.after_number_and_text()
+    found = await hub.schedules.decisions(name, limit=paging.limit + 1, after=after)
+    page = paging.fetched(found, key=lambda fire: (epoch_ms(fire.fire_at), fire.schedule))
+    return Decisions(fires=page.items, next_cursor=page.next_cursor)
 
 
 @router.post("/backfill")

@@ -2,14 +2,15 @@
 
 from fastapi import APIRouter, Response
 
-from hub.ops.api.deps import Hub
+from hub.ops.api.deps import Hub, WholeHub
 from hub.ops.views import Health, Readiness, StatusView
+from hub.ops.views_routes import RoutesView, routes_view
 
 router = APIRouter(tags=["system"])
 
 
 @router.get("/healthz", responses={503: {"model": Health}})
-async def health(hub: Hub, response: Response) -> Health:
+async def health(hub: WholeHub, response: Response) -> Health:
     """200 while the event loop turns. No I/O, no detail."""
     answer = hub.health()
     response.status_code = 200 if answer.status == "ok" else 503
@@ -17,11 +18,17 @@ async def health(hub: Hub, response: Response) -> Health:
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
-async def readiness(hub: Hub, response: Response) -> Readiness:
+async def readiness(hub: WholeHub, response: Response) -> Readiness:
     """200 when the hub takes work, 503 when not, with the checks either way."""
     answer = await hub.readiness()
     response.status_code = 200 if answer.ready else 503
     return answer
+
+
+@router.get("/v1/routes")
+async def routes() -> RoutesView:
+    """What may be asked of this hub, and by which roles; what devices may ask."""
+    return routes_view()
 
 
 @router.get("/v1/status")

@@ -6,6 +6,7 @@ from pathlib import Path
 import anyio
 import anyio.from_thread
 import pytest
+from anyio.from_thread import BlockingPortal
 from click.testing import CliRunner, Result
 
 from hub.cli import show
@@ -35,12 +36,16 @@ def hub(state: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
 
 
 @pytest.fixture
-def served(state: Path) -> Iterator[FakeHub]:
+def portal() -> Iterator[BlockingPortal]:
+    """The event loop that the hub serves in."""
+    with anyio.from_thread.start_blocking_portal() as opened:
+        yield opened
+
+
+@pytest.fixture
+def served(state: Path, portal: BlockingPortal) -> Iterator[FakeHub]:
     """A hub that serves on the state folder."""
     state.mkdir()
     fake = FakeHub()
-    with (
-        anyio.from_thread.start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(serving(fake, state)),
-    ):
+    with portal.wrap_async_context_manager(serving(fake, state)):
         yield fake

@@ -27,6 +27,13 @@ def test_the_next_fires_are_told_in_utc_and_where_the_schedule_is_at_home(hub: H
     ]
 
 
+def test_agents_of_several_users_are_told_apart(hub: Hub, served: FakeHub) -> None:
+    assert [line.split()[0] for line in hub("agents").stdout.splitlines()[1:]] == ["notes"]
+    served.owners = ["anna", "otto"]
+    told = hub("agents").stdout.splitlines()[1:]
+    assert [line.split("  ")[0] for line in told] == ["notes (anna)", "notes (otto)"]
+
+
 def test_jitter_is_said_with_the_share_of_this_schedule(hub: Hub, served: FakeHub) -> None:
     served.schedule = make_schedule(jitter_s=120, offset_s=73)
     assert "notes: its runs are queued 1 min 13 s after each fire" in hub("agents", "next").stderr

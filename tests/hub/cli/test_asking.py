@@ -16,6 +16,7 @@ def test_status_fits_on_one_screen(hub: Hub, served: FakeHub) -> None:
     assert "home (running)" in told
     assert "1 h 2 min" in told
     assert "1 RUNNING, 4 COMPLETED" in told
+    assert "generation 1" in told
     assert all(len(line) <= 80 for line in told.splitlines())
     assert "held back" not in told
 
@@ -25,15 +26,10 @@ def test_status_says_what_is_held_back_and_what_is_not(hub: Hub, served: FakeHub
     assert f"{served.held_back}; not so a run started by hand" in hub("status").stdout
 
 
-def test_a_device_that_is_connected_is_seen_now(hub: Hub, served: FakeHub) -> None:
-    assert hub("devices").stdout.splitlines()[1].split() == ["desk", "yes", "linux", "now"]
-
-
 @pytest.mark.parametrize(
     ("words", "schema"),
     [
         (["status"], "hub.status/1"),
-        (["devices"], "hub.devices/1"),
         (["agents"], "hub.agents/1"),
         (["agents", "notes"], "hub.agent/1"),
         (["agents", "show", "notes"], "hub.agent/1"),
@@ -52,8 +48,6 @@ def test_a_device_that_is_connected_is_seen_now(hub: Hub, served: FakeHub) -> No
         (["runs", "pause", "r-1"], "hub.run/1"),
         (["runs", "rerun", "r-1"], "hub.run/1"),
         (["run", "notes"], "hub.run/1"),
-        (["token"], "hub.tokens/1"),
-        (["token", "create", "--device", "desk"], "hub.token/1"),
     ],
 )
 def test_json_is_one_object_that_names_its_shape(
@@ -117,6 +111,12 @@ def test_a_run_that_is_not_followed_is_named(hub: Hub, served: FakeHub) -> None:
     assert "hub runs show r-2" in result.stderr
 
 
+def test_a_run_that_had_ended_is_not_said_to_be_cancelled(hub: Hub, served: FakeHub) -> None:
+    served.progress = steps(make_run("r-1", RunState.COMPLETED))
+    told = hub("runs", "cancel", "r-1")
+    assert (told.exit_code, "had ended already: COMPLETED" in told.stderr) == (0, True), told.stderr
+
+
 def test_the_same_key_starts_one_run(hub: Hub, served: FakeHub) -> None:
     assert hub("run", "notes", "--key", "k").stdout == hub("run", "notes", "--key", "k").stdout
 
@@ -160,20 +160,6 @@ def test_a_hub_that_stops_while_a_run_is_followed_asks_to_try_again(hub: Hub, se
     result = hub("run", "notes", "--follow")
     assert result.exit_code == 75
     assert "hub runs show r-2" in result.stderr
-
-
-def test_a_token_is_printed_alone_on_stdout(hub: Hub, served: FakeHub) -> None:
-    result = hub("token", "create", "--device", "desk")
-    assert result.stdout == "hub_dev_shown-once\n"
-    assert "shown once" in result.stderr
-
-
-def test_a_token_is_revoked_only_when_somebody_says_so(hub: Hub, served: FakeHub) -> None:
-    hub("token", "create", "--device", "desk")
-    assert hub("token", "revoke", "t-1").exit_code == 2
-    assert hub("token", "ls").stdout.splitlines()[1].endswith("-")
-    assert hub("token", "revoke", "t-1", "--yes").exit_code == 0
-    assert hub("token", "ls").stdout.splitlines()[1].endswith("2026-01-05 09:00:00 UTC")
 
 
 def test_a_name_cannot_drive_the_terminal(hub: Hub, served: FakeHub) -> None:

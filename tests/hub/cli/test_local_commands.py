@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hub.ops.settings import LocalModelSettings, check_settings
+from hub.ops.model_settings import LocalModelSettings
+from hub.ops.reading import check_settings
+from hub.ops.schema import settings_schema
 from tests.hub.cli.conftest import Hub
 
 ROOT = Path(__file__).parents[3]
@@ -19,8 +21,8 @@ def test_five_mistakes_are_five_lines_and_exit_code_78(hub: Hub) -> None:
     assert result.output.splitlines() == [
         f"{BROKEN}:2:1: error: hub.nmae: unknown key - did you mean 'name'?",
         f"{BROKEN}:5:11: error: listen.devices.address: other machines could reach this address without TLS"
-        " - use 127.0.0.1 behind a proxy with TLS, or write insecure = true",
-        f"{BROKEN}:15:24: error: agents.0.data_types.1: Input should be 'tasks', 'notes', 'timelines', "
+        " - write tls = { certificate = PATH, key = PATH }, trusted_proxies, or insecure = true",
+        f"{BROKEN}:15:24: error: agents.0.data_types.1: must be 'tasks', 'notes', 'timelines', "
         "'projects' or 'taskComments' - did you mean 'notes'?",
         f"{BROKEN}:17:12: error: agents.0.schedule: never fires within 8 years"
         " - choose a day that the month has; L is its last day",
@@ -59,8 +61,12 @@ def test_a_file_that_is_not_there_is_a_problem_of_settings(hub: Hub, tmp_path: P
 
 def test_init_writes_the_sample_and_makes_a_private_folder(hub: Hub, state: Path, tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
-    assert hub("init", "--config", str(file)).exit_code == 0
+    done = hub("init", "--config", str(file))
+    assert done.exit_code == 0
+    assert f"hub serve --config {file} --state {state}" in done.stderr
     assert file.read_text() == (ROOT / "hub.toml").read_text()
+    named = file.read_text().splitlines()[0].removeprefix("#:schema ./")
+    assert json.loads((tmp_path / named).read_text()) == settings_schema()
     assert state.stat().st_mode & 0o777 == 0o700
     assert hub("check", str(file)).exit_code == 0
 
@@ -68,10 +74,9 @@ def test_init_writes_the_sample_and_makes_a_private_folder(hub: Hub, state: Path
 def test_init_can_choose_the_model_on_this_machine(hub: Hub, tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     hub("init", "--local", "--config", str(file))
-    settings, problems = check_settings(file, serving=True)
-    assert problems == []
-    assert settings is not None
-    assert isinstance(settings.model, LocalModelSettings)
+    read = check_settings(file, serving=True)
+    assert read.problems == []
+    assert isinstance(read.usable().model, LocalModelSettings)
 
 
 def test_init_never_overwrites(hub: Hub, tmp_path: Path) -> None:
@@ -104,12 +109,3 @@ def test_serving_needs_the_secret_that_checking_only_warns_of(
     assert (checked.exit_code, ": warning: model.api_key: " in checked.stdout) == (0, True)
     served = hub("serve", "--config", str(file))
     assert (served.exit_code, ": error: model.api_key: " in served.stderr) == (78, True)
-
-
-def test_a_device_without_a_token_is_told_how_to_get_one(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("HUB_DEVICE_TOKEN", raising=False)
-    result = hub("connect", "ws://127.0.0.1:1", "--root", str(tmp_path))
-    assert result.exit_code == 2
-    assert "hub token create" in result.stderr

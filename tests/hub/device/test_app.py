@@ -13,6 +13,7 @@ import pytest
 from anyio.abc import Process
 
 from hub.device.app import DeviceOptions, ReferenceDevice, run_device
+from hub.device.credentials import TokenCredential
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import Error, Goodbye
 from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, AgentRun, RunConfig, RunMode
@@ -71,7 +72,7 @@ async def test_a_device_without_a_right_to_connect_ends_with_77(tmp_path: Path) 
         code, told = await _ending(process)
 
     assert code == 77
-    assert told.startswith("not coming back by itself: device or token revoked: token revoked; make a new")
+    assert told.startswith("not coming back by itself: device or token revoked: token revoked; with a key")
 
 
 async def test_a_device_that_was_replaced_ends_with_1(tmp_path: Path) -> None:
@@ -124,7 +125,7 @@ async def test_a_shared_folder_keeps_its_name_when_the_one_around_it_is_shared_t
             roots,
             tmp_path / "d.db",
             "desk",
-            "t",
+            TokenCredential("t"),
             clock,
             SeededChance(),
             on_status=told.append,

@@ -9,7 +9,9 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from hub.device.app import CAPABILITIES
-from hub.device.client import BadAddress, Client, TurnedAway, address_of, read_token
+from hub.device.client import BadAddress, Client, TurnedAway, address_of
+from hub.device.credentials import BadCredential, TokenCredential, read_secret
+from hub.operations.devices import KICKED
 from protocol.codec import JSON
 from protocol.coordination import Heartbeat
 from protocol.errors import CloseCode, ErrorCode
@@ -241,7 +243,33 @@ async def test_a_device_that_was_replaced_does_not_fight_for_its_place(
         failure = await device.over()
 
     assert isinstance(failure, TurnedAway)
-    assert str(failure) == "replaced by a newer connection: replaced"
+    assert str(failure).startswith("replaced by a newer connection; is the same key on two machines?")
+
+
+async def test_a_device_that_an_operator_disconnects_hears_that_and_no_field_names(
+    hub: ScriptedHub, tmp_path: Path, clock: FakeClock
+) -> None:
+    async with open_device(hub.url, tmp_path, clock=clock) as device:
+        guest = await hub.guest()
+        await guest.welcome()
+        await guest.dismiss(KICKED, CloseCode.RESTARTING)
+        await _away(device, clock)
+
+    told = "not connected (an operator disconnected this device; it comes back by itself); next try in "
+    assert device.told[-1].startswith(told)
+
+
+async def test_a_device_that_was_sent_away_says_once_why_and_how_it_comes_in_again(
+    hub: ScriptedHub, tmp_path: Path
+) -> None:
+    async with open_device(hub.url, tmp_path) as device:
+        guest = await hub.guest()
+        await guest.welcome()
+        await guest.dismiss(Goodbye(reason=ErrorCode.REVOKED), CloseCode.REVOKED)
+        failure = str(await device.over())
+
+    assert failure.startswith("device or token revoked; ")
+    assert "--new-key" in failure
 
 
 async def test_a_hub_that_never_answers_is_left_and_tried_again(
@@ -315,8 +343,8 @@ def test_what_is_no_address_is_refused_before_anything_is_sent(url: str, clock: 
         Client(
             url,
             codec=JSON,
-            token="t",
-            hello=lambda token: DeviceHello(token=token),
+            credential=TokenCredential("t"),
+            hello=DeviceHello(),
             attend=lambda line, tasks: lambda frame: None,
             clock=clock,
             chance=SeededChance(),
@@ -360,8 +388,8 @@ def test_an_empty_token_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "token").write_text(text)
 
     for token in (text, tmp_path / "token", tmp_path / "missing"):
-        with pytest.raises(BadAddress):
-            read_token(token)
+        with pytest.raises(BadCredential):
+            read_secret(token, "token")
 
 
 async def test_a_redirect_is_not_followed_with_a_token(

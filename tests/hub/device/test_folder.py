@@ -182,6 +182,18 @@ async def test_in_stream_mode_all_files_come_at_once_without_a_manifest(open_des
     ]
 
 
+async def test_every_frame_of_a_run_repeats_the_trace_that_the_hub_gave_it(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.write(a="one")
+        desk.run(RunMode.STREAM, trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        traced = await desk.hear_all()
+        desk.run(RunMode.STREAM, run_id="r-2")
+        plain = await desk.hear_all()
+
+    assert {frame.trace for frame in traced} == {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    assert {frame.trace for frame in plain} == {None}
+
+
 async def test_no_piece_is_sent_beyond_the_credit(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
         desk.write(a="1", b="2", c="3", d="4")

@@ -7,7 +7,6 @@ from hub.device.inserts import DeviceStore
 from hub.device.tools import Bench, Tools
 from protocol.errors import ErrorCode
 from protocol.frame import MAX_PENDING_CALLS
-from protocol.ids import CallId
 from protocol.tables import SUGGESTED
 from protocol.work import Action, Answer, ToolCall
 
@@ -25,8 +24,8 @@ class Answers:
         self.got: dict[str, Answer] = {}
         self._news = anyio.Event()
 
-    async def take(self, call_id: CallId, answer: Answer) -> None:
-        self.got[call_id] = answer
+    async def take(self, call: ToolCall, answer: Answer) -> None:
+        self.got[call.id] = answer
         self._news.set()
 
     async def wait(self, count: int) -> None:

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from llmock.pytest_plugin import LLMock
 
-from hub.extraction.llm import MAX_ANSWER_BYTES, OpenAIModel
+from hub.extraction.llm import OpenAIModel
 from hub.extraction.model import (
     Finish,
     Message,
@@ -16,6 +16,8 @@ from hub.extraction.model import (
     ModelUnavailable,
 )
 from hub.extraction.schemas import schema_of
+from hub.metrics import Metrics
+from hub.outbound import MAX_ANSWER_BYTES, OutboundRules
 from protocol.errors import ErrorCode
 from protocol.tables import TableName
 from tests.hub.extraction.conftest import model_at
@@ -205,6 +207,29 @@ async def test_a_refusal_names_the_setting_to_correct(llmock: LLMock, status: in
             await model.answer(question())
     assert caught.value.code is ErrorCode.MODEL_REFUSED
     assert len(llmock.requests) == 1
+
+
+@pytest.mark.parametrize("base_url", ["https://10.0.0.1/v1", "http://169.254.169.254/v1"])
+async def test_an_address_that_is_not_public_is_not_asked(base_url: str) -> None:
+    metrics = Metrics()
+    async with model_at(base_url, insecure=True, metrics=metrics).opened() as model:
+        with pytest.raises(ModelRefused, match=r"may not be called.*\[outbound\] allow"):
+            await model.answer(question())
+    assert b'hub_outbound_refused_total{reason="address"} 1.0' in metrics.render()
+
+
+async def test_an_address_that_is_listed_is_asked(oracle: Oracle) -> None:
+    rules = OutboundRules.parse(["127.0.0.0/8"])
+    async with model_at(oracle.base_url, rules=rules).opened() as model:
+        assert SENTENCE in (await model.answer(question())).text
+
+
+async def test_an_endpoint_that_redirects_is_asked_once_and_not_followed(oracle: Oracle) -> None:
+    oracle.play(Fault.REDIRECT)
+    async with model_at(oracle.base_url).opened() as model:
+        with pytest.raises(ModelRefused, match="redirects are not followed"):
+            await model.answer(question())
+    assert oracle.stats.calls == 1
 
 
 async def test_a_quota_of_requests_a_minute_is_kept_to(llmock: LLMock) -> None:

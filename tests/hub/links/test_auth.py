@@ -1,12 +1,27 @@
+"""Who is let in, and what those are told who are not; over real sockets."""
+
+from contextlib import AsyncExitStack
+from typing import Any
+
 import anyio
+import msgspec
 import pytest
 
-from hub.links.auth import FailedAttempts, network_of
+from hub.clock import epoch_ms
+from hub.links.attempts import AttemptLimits
+from hub.links.auth import Knock
+from hub.links.pairing import PairingLimits
+from hub.links.refusal import Refusal
+from hub.log.channel import fields_of
 from protocol.errors import CATALOGUE, CloseCode, ErrorCode
-from protocol.ids import DeviceId, TokenId
-from storage.store import devices
+from protocol.handshake import Challenge, DeviceHello
+from protocol.ids import ConnectionId, DeviceId, TokenId
+from protocol.keys import key_id
+from protocol.versions import SPOKEN
+from storage.store import audit, device_keys, devices, pairings
 from tests.support.clock import FakeClock
-from tests.support.wire import AT_MS, PATIENCE_S, Port, open_port
+from tests.support.keys import KeyPair
+from tests.support.wire import AT_MS, PATIENCE_S, Port, open_port, until
 
 
 async def answer_to(port: Port, token: str | None, **hello: object) -> tuple[dict[str, object], int | None]:
@@ -33,6 +48,14 @@ async def test_a_revoked_token_is_refused_for_good() -> None:
         assert (error["code"], close) == ("revoked", CloseCode.REVOKED)
 
 
+async def test_a_token_of_a_revoked_device_is_refused_for_good() -> None:
+    async with open_port() as port:
+        token = await port.pair("desk")
+        await port.store.write(devices.revoke_device, DeviceId("desk"), at=AT_MS, actor="operator:0")
+        error, close = await answer_to(port, token)
+        assert (error["code"], close) == ("revoked", CloseCode.REVOKED)
+
+
 async def test_a_token_works_until_it_expires() -> None:
     clock = FakeClock()
     async with open_port(clock) as port:
@@ -45,33 +68,65 @@ async def test_a_token_works_until_it_expires() -> None:
         assert "expired" in str(error["message"])
 
 
-@pytest.mark.parametrize(
-    "hello",
-    [
-        {},
-        {"invitation": "hub_inv_1"},
-        {"identity": {"public_key": "k", "signature": "s", "signed_at_ms": AT_MS}},
-    ],
-)
-async def test_a_device_without_a_token_is_told_how_to_get_one(hello: dict[str, object]) -> None:
+@pytest.mark.parametrize("hello", [{}, {"invitation": "hub_inv_1"}])
+async def test_a_device_without_token_and_key_is_told_how_to_get_one(hello: dict[str, object]) -> None:
     async with open_port() as port:
         error, close = await answer_to(port, None, **hello)
         assert (error["code"], close) == ("pairing_required", CloseCode.PAIRING_REQUIRED)
         assert "hub token create" in str(error["hint"])
+        assert "retry_after_ms" not in error
 
 
-async def test_an_address_that_fails_ten_times_in_a_minute_has_to_wait() -> None:
+async def test_a_network_that_fails_ten_times_in_a_minute_waits_five_minutes_then_ten() -> None:
     clock = FakeClock()
     async with open_port(clock) as port:
+        for wait_ms in (300_000, 600_000):
+            for _ in range(10):
+                assert (await answer_to(port, "hub_dev_typo"))[0]["code"] == "auth_failed"
+            error, close = await answer_to(port, "hub_dev_typo")
+            assert (error["code"], close) == ("rate_limited", CloseCode.TOO_MANY_ATTEMPTS)
+            assert error["retry_after_ms"] == wait_ms
+            clock.advance(wait_ms / 1000)
+        assert (await answer_to(port, "hub_dev_typo"))[0]["code"] == "auth_failed"
+        assert port.count("hub_limits_reached_total", limit="auth_failures") == 2
+
+
+async def test_a_good_token_gets_in_while_its_network_waits_and_ends_no_wait() -> None:
+    async with open_port() as port:
         token = await port.pair()
         for _ in range(10):
-            await answer_to(port, "hub_dev_typo")
-        error, close = await answer_to(port, token)
-        assert (error["code"], close) == ("rate_limited", CloseCode.TOO_MANY_ATTEMPTS)
-        assert error["retry_after_ms"] == 60_000
-        clock.advance(60)
+            await answer_to(port, "hub_dev_guess")
         async with port.connect() as device:
             assert (await device.greet(token))["type"] == "welcome"
+        error, close = await answer_to(port, "hub_dev_guess")
+        assert (error["code"], close) == ("rate_limited", CloseCode.TOO_MANY_ATTEMPTS)
+        assert error["retry_after_ms"] == 300_000
+
+
+async def test_a_good_token_between_two_guesses_does_not_switch_the_limiter_off() -> None:
+    async with open_port() as port:
+        token = await port.pair()
+        for _ in range(9):
+            await answer_to(port, "hub_dev_guess")
+        async with port.connect() as device:
+            assert (await device.greet(token))["type"] == "welcome"
+        await answer_to(port, "hub_dev_guess")
+        error, _ = await answer_to(port, "hub_dev_guess")
+        assert error["code"] == "rate_limited"
+
+
+async def test_refusals_are_told_to_the_audit_once_a_minute_with_a_count() -> None:
+    clock = FakeClock()
+    async with open_port(clock) as port:
+        for _ in range(3):
+            await answer_to(port, "hub_dev_guess")
+        clock.advance(60)
+        await answer_to(port, "hub_dev_guess")
+        rows = await port.store.read(audit.list_entries, limit=10, event="auth.refused", above=0)
+        assert [(row.subject, row.outcome, row.detail) for row in rows] == [
+            ("127.0.0.1", "refused", '{"count":1,"reason":"auth_failed"}'),
+            ("127.0.0.1", "refused", '{"count":3,"reason":"auth_failed"}'),
+        ]
 
 
 async def test_a_device_is_online_in_the_database_while_it_is_connected() -> None:
@@ -90,27 +145,168 @@ async def connectivity(port: Port) -> str:
     return (await port.store.read(devices.get_device, DeviceId("laptop"))).connectivity
 
 
-def test_failed_attempts_of_many_addresses_are_remembered_in_bounded_space() -> None:
+async def test_a_device_taken_over_six_times_in_a_minute_stays_where_it_is_for_five() -> None:
     clock = FakeClock()
-    failed = FailedAttempts(clock, most_addresses=100)
-    for number in range(1_000):
+    async with open_port(clock) as port, AsyncExitStack() as opened:
+        token = await port.pair()
+        for _ in range(7):
+            present = await opened.enter_async_context(port.connect())
+            assert (await present.greet(token))["type"] == "welcome"
+        error, close = await answer_to(port, token)
+        assert (error["code"], close) == ("rate_limited", CloseCode.TOO_MANY_ATTEMPTS)
+        assert error["retry_after_ms"] == 300_000
+        assert "two machines" in str(error["message"])
+        assert port.count("hub_limits_reached_total", limit="takeovers") == 1
+        assert port.link().epoch == 7
+        assert await connectivity(port) == "online"
+        clock.advance(300)
+        async with port.connect() as other:
+            assert (await other.greet(token))["type"] == "welcome"
+            assert await present.closed() == CloseCode.REPLACED
+
+
+async def test_a_device_that_has_left_is_not_taken_over_when_it_comes_back() -> None:
+    async with open_port() as port, AsyncExitStack() as opened:
+        token = await port.pair()
+        for _ in range(7):
+            present = await opened.enter_async_context(port.connect())
+            await present.greet(token)
+        await present.socket.close()
+        await until(lambda: port.roster.find(DeviceId("laptop")) is None)
+        async with port.connect() as again:
+            assert (await again.greet(token))["type"] == "welcome"
+
+
+def knock(port: Port, address: str, **hello: object) -> Knock:
+    """A hello that comes from *address*."""
+    challenge = Challenge(nonce="n", hub_id="hub-1", protocol=SPOKEN, ts_ms=AT_MS)
+    greeting = msgspec.convert(hello, DeviceHello)
+    return Knock(
+        hello=greeting,
+        challenge=challenge,
+        token=greeting.token,
+        address=address,
+        connection_id=ConnectionId("c-1"),
+    )
+
+
+def signed_by(key: KeyPair, *, hub_id: str = "hub-1") -> dict[str, Any]:
+    """The identity of a hello that *key* signed, for this hub or for another one."""
+    return key.identity({"hub_id": hub_id, "nonce": "n", "ts_ms": AT_MS})
+
+
+async def refused(port: Port, address: str, **hello: object) -> str:
+    """The code that a hello from *address* is refused with."""
+    with pytest.raises(Refusal) as refusal:
+        await port.judge.admit(knock(port, address, **hello))
+    return str(refusal.value.error.code)
+
+
+async def keyed_device(port: Port, key: KeyPair) -> DeviceId:
+    """A device that comes in with *key*."""
+    await port.pair("desk")
+    await port.store.write(
+        device_keys.add_key,
+        id=key_id(key.public),
+        device_id=DeviceId("desk"),
+        public_key=key.public,
+        at=AT_MS,
+    )
+    return DeviceId("desk")
+
+
+async def test_nobody_locks_a_device_out_by_naming_its_key() -> None:
+    key = KeyPair(1)
+    async with open_port() as port:
+        desk = await keyed_device(port, key)
+        forged = signed_by(key, hub_id="another hub")
+        told = [await refused(port, f"192.0.2.{number}", identity=forged) for number in range(20)]
+        assert told == ["auth_failed"] * 20
+        admission = await port.judge.admit(knock(port, "192.0.2.99", identity=signed_by(key)))
+        assert admission.device_id == desk
+
+
+async def test_a_good_key_gets_in_while_its_network_waits_and_a_new_one_may_not_ask() -> None:
+    key, new = KeyPair(1), KeyPair(2)
+    async with open_port() as port:
+        desk = await keyed_device(port, key)
         for _ in range(10):
-            failed.record(f"10.0.{number // 256}.{number % 256}")
-    assert failed.wait_s("10.0.0.1") == 0
-    assert failed.wait_s("10.0.3.231") == 60
-    assert len(failed) == 100
+            await refused(port, "192.0.2.7", identity=signed_by(key, hub_id="another hub"))
+        assert await refused(port, "192.0.2.7", identity=signed_by(new)) == "rate_limited"
+        assert await port.store.read(pairings.list_pairings, at=epoch_ms(port.clock.now())) == []
+        admission = await port.judge.admit(knock(port, "192.0.2.7", identity=signed_by(key)))
+        assert admission.device_id == desk
+        assert await refused(port, "192.0.2.8", identity=signed_by(new)) == "pairing_required"
 
 
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("local", "local"),
-    ],
-)
-def test_an_address_counts_as_the_network_that_one_party_holds(address: str, network: str) -> None:
-    assert network_of(address) == network
+async def test_a_revoked_key_that_is_shown_from_many_networks_has_to_wait() -> None:
+    key = KeyPair(1)
+    async with open_port() as port:
+        await keyed_device(port, key)
+        await port.store.write(device_keys.revoke_key, key_id(key.public), at=AT_MS, actor="operator:0")
+        told = [await refused(port, f"192.0.2.{number}", identity=signed_by(key)) for number in range(11)]
+        assert told == ["revoked"] * 10 + ["rate_limited"]
+
+
+async def test_a_device_whose_clock_is_off_is_let_in_and_the_log_tells_by_how_much(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    key = KeyPair(1)
+    async with open_port() as port:
+        desk = await keyed_device(port, key)
+        challenge = {"hub_id": "hub-1", "nonce": "n"}
+        now_ms = epoch_ms(port.clock.now())
+        for off_ms in (60_000, -60_000, 61_000, -7_200_000):
+            identity = key.identity(challenge, at_ms=now_ms + off_ms)
+            admission = await port.judge.admit(knock(port, "192.0.2.7", identity=identity))
+            assert admission.device_id == desk
+    told = [fields_of(record) for record in caplog.records if record.message == "device.clock_off"]
+    assert told == [{"connection_id": "c-1", "seconds": seconds} for seconds in (61, -7_200)]
+
+
+async def test_a_key_that_guesses_invitations_from_many_networks_has_to_wait() -> None:
+    guess = {"identity": signed_by(KeyPair(1)), "invitation": "hub_inv_guess"}
+    async with open_port() as port:
+        told = [await refused(port, f"192.0.2.{number}", **guess) for number in range(11)]
+        assert told == ["auth_failed"] * 10 + ["rate_limited"]
+
+
+async def test_a_revoked_token_that_is_tried_from_many_networks_has_to_wait() -> None:
+    async with open_port() as port:
+        token = await port.pair()
+        await port.store.write(devices.revoke_token, TokenId(f"t-{token}"), AT_MS)
+        told = []
+        for number in range(11):
+            with pytest.raises(Refusal) as refusal:
+                await port.judge.admit(knock(port, f"192.0.2.{number}", token=token))
+            told.append(str(refusal.value.error.code))
+        assert told == ["revoked"] * 10 + ["rate_limited"]
+
+
+async def test_who_goes_on_guessing_while_it_waits_is_not_made_to_wait_longer() -> None:
+    clock = FakeClock()
+    async with open_port(clock) as port:
+        told = [await refused(port, "192.0.2.7", token="hub_dev_guess") for _ in range(25)]
+        assert told == ["auth_failed"] * 10 + ["rate_limited"] * 15
+        clock.advance(300)
+        assert await refused(port, "192.0.2.7", token="hub_dev_guess") == "auth_failed"
+
+
+@pytest.mark.parametrize("other", ["::ffff:192.0.2.7", "192.0.2.7"])
+async def test_both_spellings_of_an_address_share_one_count(other: str) -> None:
+    async with open_port() as port:
+        for _ in range(10):
+            with pytest.raises(Refusal):
+                await port.judge.admit(knock(port, "192.0.2.7", token="hub_dev_guess"))
+        with pytest.raises(Refusal) as refusal:
+            await port.judge.admit(knock(port, other, token="hub_dev_guess"))
+        assert refusal.value.error.code == "rate_limited"
+
+
+async def test_other_limits_hold_from_the_next_hello_on() -> None:
+    async with open_port() as port:
+        await answer_to(port, "hub_dev_guess")
+        port.judge.apply(attempts=AttemptLimits(failures=2, wait_s=7), pairing=PairingLimits())
+        await answer_to(port, "hub_dev_guess")
+        error, _ = await answer_to(port, "hub_dev_guess")
+        assert error["retry_after_ms"] == 7_000

@@ -3,14 +3,15 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import anyio
 import anyio.lowlevel
 import pytest
 from websockets.asyncio.client import ClientConnection
 
+from hub.links.limits import LinkLimits
 from hub.links.link import DeviceLink
-from hub.links.open_link import LinkLimits
 from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived, RequestReceived
 from protocol.coordination import Response
 from protocol.errors import CallTimedOut, CallUnsupported, CloseCode, DeviceGone, DeviceSlow, TooManyCalls
@@ -20,6 +21,7 @@ from tests.support.clock import FakeClock
 from tests.support.wire import call_into, make_call, open_port, until
 
 OK = Answer(result={"ok": True})
+UNHURRIED = LinkLimits(close_s=1.0, frames_per_s=1e6, bytes_per_s=1e9)  # a device may send what it likes
 
 
 def make_run(run_id: str = "r-1", *, credit: int = 4) -> AgentRun:
@@ -65,6 +67,7 @@ async def test_many_calls_are_in_flight_at_once_and_each_gets_its_own_answer() -
             calls = [await device.hear() for _ in range(64)]
             with pytest.raises(TooManyCalls):
                 await port.link().call(make_call("c-64"))
+            assert port.count("hub_limits_reached_total", limit="pending_calls") == 1
             for call in reversed(calls):
                 await device.say(type="tool_result", id=call["id"], result={"ok": True})
         assert outcomes == [OK] * 64
@@ -79,6 +82,7 @@ async def test_a_call_without_an_answer_times_out_and_its_late_answer_is_dropped
             await device.hear()
             await clock.pass_time(2.5)
         assert isinstance(outcomes[0], CallTimedOut)
+        assert port.count("hub_limits_reached_total", limit="call_timeout_s") == 1
         await device.say(type="tool_result", id="c-1", result={"ok": True})
         await until(lambda: port.count("hub_frames_dropped_total", reason="unknown_call") == 1)
 
@@ -94,7 +98,7 @@ async def test_an_action_that_the_device_does_not_list_is_not_sent() -> None:
 
 
 async def test_ten_thousand_answers_with_unknown_ids_are_counted_and_nothing_else() -> None:
-    async with open_port() as port, port.device() as device:
+    async with open_port(limits=UNHURRIED) as port, port.device() as device:
         for number in range(10_000):
             await device.socket.send(json.dumps({"type": "tool_result", "id": f"c-{number}", "result": 1}))
         await until(lambda: port.count("hub_frames_dropped_total", reason="unknown_call") == 10_000)
@@ -187,7 +191,7 @@ async def test_a_run_that_is_left_early_is_cancelled_at_the_device() -> None:
 
 async def test_a_full_stream_does_not_keep_an_answer_from_being_read() -> None:
     """The deadlock by design: nobody reads the stream until a call behind its data is answered."""
-    limits = LinkLimits(spool_memory_bytes=10_000)
+    limits = replace(UNHURRIED, spool_memory_bytes=10_000)
     async with open_port(limits=limits) as port, port.device() as device:
         link = port.link()
         async with link.open_run(make_run()) as stream, anyio.create_task_group() as tasks:
@@ -272,6 +276,7 @@ async def test_a_device_that_never_reads_is_cut_and_the_others_go_on() -> None:
         assert isinstance(lost, DeviceLost)
         assert (lost.device_id, lost.reason) == ("stuck", "slow_consumer")
         assert port.count("hub_slow_consumers_total") == 1
+        assert port.count("hub_limits_reached_total", limit="write_timeout_s") == 1
 
 
 async def test_a_slow_device_that_reads_at_last_hears_why_it_is_cut() -> None:
@@ -355,9 +360,10 @@ async def test_a_message_in_fragments_is_one_message() -> None:
 
 
 async def test_a_message_in_too_many_fragments_ends_the_connection() -> None:
-    async with open_port() as port, port.device() as device:
+    async with open_port(limits=UNHURRIED) as port, port.device() as device:
         await device.socket.send(iter(["x"] * 5_000))
         assert await device.closed() == CloseCode.TOO_LARGE
+        await until(lambda: port.count("hub_limits_reached_total", limit="message_fragments") == 1)
 
 
 async def test_a_message_that_is_too_large_ends_the_connection() -> None:
@@ -365,11 +371,13 @@ async def test_a_message_that_is_too_large_ends_the_connection() -> None:
         await device.socket.send("x" * (1024 * 1024 + 1))
         assert await device.closed() == CloseCode.TOO_LARGE
         await until(lambda: port.roster.connected() == [])
+        assert port.count("hub_limits_reached_total", limit="message_bytes") == 1
 
 
 async def test_goodbye_is_said_before_the_hub_closes() -> None:
     async with open_port() as port, port.device() as device:
-        await port.roster.drain(Goodbye(reason="restarting", retry_after_ms=2_000), CloseCode.RESTARTING)
+        goodbye = Goodbye(reason="restarting", retry_after_ms=2_000)
+        await port.roster.drain(lambda: goodbye, CloseCode.RESTARTING)
         assert await device.hear() == {"type": "goodbye", "reason": "restarting", "retry_after_ms": 2_000}
         assert await device.closed() == CloseCode.RESTARTING
 

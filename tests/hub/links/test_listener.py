@@ -3,18 +3,20 @@
 import json
 import logging
 import socket
+from typing import Any
 
 import anyio
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from hub.links.auth import Admission, Authenticator
-from hub.links.listener import Farewell
-from hub.metrics import Metrics
+from hub.links.auth import Admission, Authenticator, Knock
+from hub.links.farewell import RESTARTING
+from hub.links.limits import PortLimits
+from hub.links.upgrade import UpgradeRules
 from protocol.codec import MSGPACK
 from protocol.errors import CloseCode
-from protocol.handshake import Challenge, DeviceHello, Goodbye, Welcome
+from protocol.handshake import Challenge, DeviceHello, Welcome
 from storage.store import Busy, Store
 from tests.support.clock import FakeClock
 from tests.support.wire import Port, make_call, open_port, until
@@ -91,6 +93,7 @@ async def test_compression_is_off_unless_it_is_turned_on() -> None:
         agreed = device.socket.response.headers["Sec-WebSocket-Extensions"]  # type: ignore[union-attr]
         assert "server_no_context_takeover" in agreed
         assert "client_no_context_takeover" in agreed
+        assert "server_max_window_bits=10" in agreed and "client_max_window_bits=10" in agreed
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(device.answer_call)
             assert (await port.link().call(make_call())).result == {"ok": True}
@@ -119,9 +122,9 @@ async def test_a_token_in_the_url_is_refused_and_not_logged(
 
 
 async def test_a_page_in_a_browser_may_not_connect_unless_it_is_listed() -> None:
-    async with open_port(origins=["https://app.example"]) as port:
-        status, _ = await refused(port, origin="https://evil.example")
-        assert status == 403
+    async with open_port(rules=UpgradeRules(origins=["https://app.example"])) as port:
+        status, body = await refused(port, origin="https://evil.example")
+        assert (status, body["error"]["code"]) == (403, "foreign_origin")
         async with port.connect(origin="https://app.example") as device:
             assert (await device.hear())["type"] == "challenge"
 
@@ -136,6 +139,7 @@ async def test_no_hello_in_time_ends_the_connection_in_words() -> None:
         assert (await device.hear())["code"] == "hello_timeout"
         assert await device.closed() == CloseCode.HELLO_TIMEOUT
         await until(lambda: port.count("hub_connections", role="device", state="greeting") == 0)
+        assert port.count("hub_limits_reached_total", limit="hello_timeout_s") == 1
 
 
 async def test_a_hello_that_is_too_large_is_refused() -> None:
@@ -143,6 +147,7 @@ async def test_a_hello_that_is_too_large_is_refused() -> None:
         answer = await device.greet("x" * 20_000)
         assert (answer["type"], answer["code"]) == ("error", "too_large")
         assert await device.closed() == CloseCode.TOO_LARGE
+        assert port.count("hub_limits_reached_total", limit="hello_bytes") == 1
     async with open_port() as port, port.connect() as device:
         await device.socket.send("x" * 100_000)  # not even taken in
         assert await device.closed() == CloseCode.TOO_LARGE
@@ -156,7 +161,7 @@ async def test_a_device_that_speaks_no_common_version_is_told() -> None:
 
 
 async def test_connections_that_do_not_greet_are_limited_per_address_and_make_room_when_they_leave() -> None:
-    async with open_port(strangers_per_network=2) as port:
+    async with open_port(port_limits=PortLimits(strangers_per_network=2)) as port:
         async with port.connect() as first, port.connect() as second:
             await first.hear()
             await second.hear()
@@ -169,7 +174,12 @@ async def test_connections_that_do_not_greet_are_limited_per_address_and_make_ro
 
 
 async def test_devices_that_were_welcomed_do_not_count_as_strangers() -> None:
-    async with open_port(strangers=1) as port, port.device("one"), port.device("two"), port.device("three"):
+    async with (
+        open_port(port_limits=PortLimits(strangers=1)) as port,
+        port.device("one"),
+        port.device("two"),
+        port.device("three"),
+    ):
         assert len(port.roster.connected()) == 3
         assert port.count("hub_connections", role="device", state="ready") == 3
 
@@ -178,18 +188,17 @@ async def test_when_the_port_closes_every_device_hears_goodbye() -> None:
     async with open_port() as port:
         async with port.connect() as stranger, port.device("one") as one, port.device("two") as two:
             await stranger.hear()
-            port.listener.farewell = Farewell(
-                Goodbye(reason="restarting", retry_after_ms=500), CloseCode.RESTARTING
-            )
+            port.listener.farewell = RESTARTING
+            told: set[int] = set()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(port.stop)
                 for device in (stranger, one, two):
-                    assert await device.hear() == {
-                        "type": "goodbye",
-                        "reason": "restarting",
-                        "retry_after_ms": 500,
-                    }
+                    goodbye = await device.hear()
+                    told.add(goodbye.pop("retry_after_ms"))
+                    assert goodbye == {"type": "goodbye", "reason": "restarting"}
                     assert await device.closed() == CloseCode.RESTARTING
+        assert len(told) == 3, "each comes back at a time of its own"
+        assert all(200 <= retry_after_ms <= 1_000 for retry_after_ms in told)
         with pytest.raises(OSError):
             await anyio.connect_tcp("127.0.0.1", int(port.url.split(":")[2].split("/")[0]))
 
@@ -208,21 +217,35 @@ async def test_a_listening_socket_may_be_handed_over() -> None:
             assert port.url == f"ws://127.0.0.1:{sock.getsockname()[1]}/v1/device"
 
 
+async def test_who_knocks_while_a_port_of_systemd_closes_waits_for_the_next_process() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        async with open_port(sock=sock, sock_outlives_us=True, drain_s=1.0) as port, port.device() as device:
+            device.socket.transport.pause_reading()  # it holds the stop up
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(port.stop)
+                await until(lambda: port.roster.is_draining)
+                knocking = socket.create_connection(sock.getsockname(), timeout=5)
+                knocking.sendall(b"GET /v1/device HTTP/1.1\r\n\r\n")
+            device.socket.transport.abort()
+        with knocking, sock.accept()[0] as let_in:
+            assert let_in.recv(100) == b"GET /v1/device HTTP/1.1\r\n\r\n", "nobody has read it before"
+
+
 class SlowJudge(Authenticator):
     """Lets nobody in before ``open`` is set, or breaks."""
 
-    def __init__(self, store: Store, *, clock: FakeClock, metrics: Metrics) -> None:
-        super().__init__(store, clock=clock, metrics=metrics)
+    def __init__(self, store: Store, **options: Any) -> None:
+        super().__init__(store, **options)
         self.asked = anyio.Event()
         self.open = anyio.Event()
         self.error: Exception | None = None
 
-    async def admit(self, hello: DeviceHello, token: str | None, *, address: str) -> Admission:
+    async def admit(self, knock: Knock) -> Admission:
         self.asked.set()
         await self.open.wait()
         if self.error is not None:
             raise self.error
-        return await super().admit(hello, token, address=address)
+        return await super().admit(knock)
 
 
 async def test_a_device_that_leaves_while_it_is_judged_is_not_left_online() -> None:
@@ -263,7 +286,7 @@ async def test_a_device_judged_while_the_port_closes_is_not_let_in() -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(port.stop)
             assert (await device.hear())["type"] == "challenge"
-            assert await device.hear() == {"type": "goodbye", "reason": "stopping"}
+            assert (await device.hear())["reason"] == "stopping"
             assert await device.closed() == CloseCode.STOPPING
             judge.open.set()
         assert port.events == []

@@ -24,6 +24,7 @@ class LocalFake(FakeLink):
     def __init__(self, roster: Roster, device_id: str, *, epoch: int) -> None:
         super().__init__(device_id, epoch=epoch)
         self.roster = roster
+        self.expires_at: int | None = None
         self.ended: list[Ended] = []
         self.pending_calls = 2
         self.buffered_bytes = 100 * epoch
@@ -95,7 +96,7 @@ async def test_a_drain_ends_every_connection_and_waits_for_its_socket() -> None:
     links = [house.enter(name, 1) for name in ("laptop", "desktop")]
     goodbye = Goodbye(reason="stopping")
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(house.roster.drain, goodbye, CloseCode.STOPPING)
+        tasks.start_soon(house.roster.drain, lambda: goodbye, CloseCode.STOPPING)
         await anyio.wait_all_tasks_blocked()
         assert [link.ended for link in links] == [[Ended(goodbye, CloseCode.STOPPING)]] * 2
         for link in links:
@@ -107,7 +108,7 @@ async def test_a_drain_does_not_wait_for_ever() -> None:
     house = House()
     house.enter("laptop", 1)
     with anyio.fail_after(2):
-        await house.roster.drain(Goodbye(reason="stopping"), CloseCode.STOPPING, within_s=0.01)
+        await house.roster.drain(lambda: Goodbye(reason="stopping"), CloseCode.STOPPING, within_s=0.01)
 
 
 def test_a_listener_that_breaks_does_not_keep_a_device_out() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hub.ops.declared import declared_agent
-from hub.ops.settings import load_settings
+from hub.ops.reading import load_settings
 from storage.store import DeclaredAgent, DeclaredSchedule
 
 AGENT = """\
@@ -88,8 +88,9 @@ def test_a_schedule_is_kept_in_milliseconds_with_its_defaults_filled_in(
 
 
 def test_an_agent_is_kept_as_it_is_written(tmp_path: Path) -> None:
-    assert _declared(tmp_path, "priority = 3", "max_concurrent_runs = 2") == DeclaredAgent(
+    assert _declared(tmp_path, 'user = "anna"', "priority = 3", "max_concurrent_runs = 2") == DeclaredAgent(
         name="notes",
+        user_name="anna",
         device_name="desk",
         paths=("~/notes",),
         data_types=("tasks",),

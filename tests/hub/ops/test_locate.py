@@ -1,10 +1,14 @@
 """Every key and value of a TOML text is found where it stands."""
 
 import tomllib
+from collections.abc import Callable
+from datetime import UTC
 from typing import Any
 
 import pytest
-from hypothesis import given
+import tomli_w
+import tomlkit
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.ops.locate import KeyPath, Located, Position
@@ -120,6 +124,10 @@ def _is_same(one: Any, other: Any) -> bool:
 
 @given(_documents())
 def test_every_value_is_found_and_reads_the_same_there(text: str) -> None:
+    _all_values_are_found(text)
+
+
+def _all_values_are_found(text: str) -> None:
     located = Located(text)
     plain = text.replace("\r\n", "\n")
     for path, value in _leaves(tomllib.loads(text)):
@@ -131,6 +139,10 @@ def test_every_value_is_found_and_reads_the_same_there(text: str) -> None:
 
 @given(_documents())
 def test_every_key_is_found_and_reads_the_same_there(text: str) -> None:
+    _all_keys_are_found(text)
+
+
+def _all_keys_are_found(text: str) -> None:
     located = Located(text)
     plain = text.replace("\r\n", "\n")
     for path, _ in _leaves(tomllib.loads(text)):
@@ -138,6 +150,68 @@ def test_every_key_is_found_and_reads_the_same_there(text: str) -> None:
             if isinstance(path[length - 1], str):
                 start, end = located.keys[path[:length]]
                 assert list(tomllib.loads(f"{plain[start:end]} = 1")) == [path[length - 1]]
+
+
+# --- documents of writers that are not ours ---
+
+KEYS = st.text(
+    st.one_of(st.sampled_from("abcz09_- .#=[]\"'\\"), st.characters(exclude_categories=("Cs", "Cc"))),
+    max_size=5,
+)
+TEXTS = st.text(
+    st.one_of(st.sampled_from("ab\n\"'\\\t#]},"), st.characters(exclude_categories=["Cs"])), max_size=12
+)
+PLAIN_VALUES = st.one_of(
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False),
+    TEXTS,
+    st.datetimes(timezones=st.sampled_from([None, UTC])).map(lambda at: at.replace(microsecond=0)),
+    st.dates(),
+    st.times().map(lambda at: at.replace(microsecond=0)),
+)
+DOCUMENTS = st.dictionaries(
+    KEYS,
+    st.recursive(
+        PLAIN_VALUES,
+        lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=3)),
+        max_leaves=8,
+    ),
+    max_size=4,
+)
+
+
+def _by_tomlkit(doc: dict[str, Any], inline: bool) -> str:
+    return tomlkit.dumps(doc) if not inline else tomlkit.dumps({"all": _inline(doc)})
+
+
+def _inline(value: Any) -> Any:
+    match value:
+        case dict():
+            table = tomlkit.inline_table()
+            table.update({key: _inline(inner) for key, inner in value.items()})
+            return table
+        case list():
+            array = tomlkit.array()
+            array.extend([_inline(inner) for inner in value])
+            return array.multiline(len(value) > 1)
+        case _:
+            return value
+
+
+def _by_tomli_w(doc: dict[str, Any], multiline: bool) -> str:
+    return tomli_w.dumps(doc, multiline_strings=multiline)
+
+
+@pytest.mark.parametrize("write", [_by_tomlkit, _by_tomli_w])
+@given(doc=DOCUMENTS, style=st.booleans())
+@settings(max_examples=150)
+def test_what_other_writers_wrote_is_found_too(
+    write: Callable[[dict[str, Any], bool], str], doc: dict[str, Any], style: bool
+) -> None:
+    text = write(doc, style)
+    _all_values_are_found(text)
+    _all_keys_are_found(text)
 
 
 TEXT = """\

@@ -4,26 +4,19 @@ import signal
 import socket
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
-import httpx2
 import pytest
 
 from hub.ops.api.errors import Problem
 from hub.ops.facade import HubFacade
+from hub.ops.roles import Role
 from hub.ops.server import Listening
 from hub.ops.sockets import AnotherHub, CannotListen, listen_on_unix
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.lifecycles import RunState
-from tests.support.facade import FakeHub, make_run, over_unix, serving, steps
-
-
-@asynccontextmanager
-async def _over_tcp(listening: Listening) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=f"http://{listening.tcp}", trust_env=False) as client:
-        yield client
+from tests.support.facade import FakeHub, make_run, over_tcp, over_unix, serving, steps
 
 
 def test_the_fake_hub_keeps_the_contract() -> None:
@@ -32,10 +25,11 @@ def test_the_fake_hub_keeps_the_contract() -> None:
 
 
 async def test_every_noun_can_be_read_over_both_sockets(tmp_path: Path) -> None:
+    hub = FakeHub()
     async with (
-        serving(FakeHub(), tmp_path) as listening,
+        serving(hub, tmp_path) as listening,
         over_unix(listening) as unix,
-        _over_tcp(listening) as tcp,
+        over_tcp(listening, await hub.bench.token(Role.VIEWER)) as tcp,
     ):
         for client in (unix, tcp):
             status = (await client.get("/v1/status")).json()
@@ -51,7 +45,7 @@ async def test_every_noun_can_be_read_over_both_sockets(tmp_path: Path) -> None:
 
 async def test_health_and_readiness_say_it_in_their_status(tmp_path: Path) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, _over_tcp(listening) as client:
+    async with serving(hub, tmp_path) as listening, over_tcp(listening) as client:
         assert (await client.get("/healthz")).status_code == 200
         assert (await client.get("/readyz")).json()["ready"] is True
         hub.stuck, hub.ready = True, False
@@ -73,7 +67,7 @@ async def test_a_token_is_made_shown_once_and_revoked(tmp_path: Path) -> None:
     async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
         made = await client.post("/v1/tokens", json={"device": "desk"})
         assert (made.status_code, made.headers["cache-control"]) == (201, "no-store")
-        assert made.json()["token"] == "hub_dev_shown-once"
+        assert made.json()["token"].startswith("hub_dev_")
         listed = (await client.get("/v1/tokens")).json()["tokens"]
         assert "token" not in listed[0]
         revoked = await client.delete(f"/v1/tokens/{made.json()['id']}")
@@ -123,41 +117,6 @@ async def test_openapi_is_served_and_nothing_around_it_is(tmp_path: Path) -> Non
         document = (await client.get("/v1/openapi.json")).json()
         assert "/v1/agents/{name}/runs" in document["paths"]
         assert (await client.get("/redoc")).status_code == 404
-
-
-async def test_nothing_is_changed_over_tcp(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, _over_tcp(listening) as client:
-        for method, path in (
-            ("POST", "/v1/agents/notes/runs"),
-            ("POST", "/v1/agents/notes/pause"),
-            ("POST", "/v1/agents/notes/resume"),
-            ("POST", "/v1/agents/notes/backfill"),
-            ("POST", "/v1/runs/r-1/cancel"),
-            ("POST", "/v1/runs/r-1/pause"),
-            ("POST", "/v1/runs/r-1/resume"),
-            ("POST", "/v1/runs/r-1/rerun"),
-            ("POST", "/v1/tokens"),
-            ("DELETE", "/v1/tokens/t-1"),
-        ):
-            answer = await client.request(method, path)
-            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
-
-
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({"host": "evil.example:8771"}, 421),
-        ({"host": ""}, 421),
-        ({"origin": "http://evil.example"}, 403),
-        ({"origin": "null"}, 403),
-        ({"host": "127.0.0.1:1"}, 200),  # a proxy's port; an address cannot be rebound
-    ],
-)
-async def test_a_rebound_name_and_a_foreign_page_are_turned_away(
-    tmp_path: Path, headers: dict[str, str], status: int
-) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, _over_tcp(listening) as client:
-        assert (await client.get("/v1/status", headers=headers)).status_code == status
 
 
 async def test_a_body_beyond_the_limit_is_refused_told_or_untold(tmp_path: Path) -> None:

@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from hub.ops import settings as module
 from hub.ops.address import Address
+from hub.ops.agent_settings import AgentSettings
+from hub.ops.effect import Effect
+from hub.ops.listen_settings import DeviceListener, Listener
+from hub.ops.locate import KeyPath
+from hub.ops.model_settings import LocalModelSettings, ModelTuning, OpenAIModelSettings
 from hub.ops.problems import Problem, SettingsInvalid, Severity
+from hub.ops.reading import check_settings, load_settings
 from hub.ops.schedule_settings import ScheduleTable
 from hub.ops.secret import SecretRef
-from hub.ops.settings import (
-    LocalModelSettings,
-    OpenAIModelSettings,
-    Settings,
-    check_settings,
-    load_settings,
-)
+from hub.ops.settings import Settings
+from hub.ops.shape import leaves, names_at, tables_at
 from hub.ops.values import Table
 from protocol.tables import TableName
 from tests.support.clock import FakeClock
@@ -68,8 +68,16 @@ def test_what_the_sample_has_commented_out_are_the_defaults(tmp_path: Path) -> N
     file.write_text("\n".join(lines))
     shown = load_settings(file)
     assert shown == Settings()
-    assert shown.limits.model_fields_set == set(type(shown.limits).model_fields)
-    assert shown.retention.model_fields_set == set(type(shown.retention).model_fields)
+    for table in (
+        shown.limits,
+        shown.retention,
+        shown.log,
+        shown.reload,
+        shown.outbound,
+        shown.audit,
+        shown.backup,
+    ):
+        assert table.model_fields_set == set(type(table).model_fields)
 
 
 def test_each_schedule_that_the_sample_shows_can_be_used(check: Check) -> None:
@@ -94,16 +102,39 @@ def test_an_empty_file_is_a_hub_without_a_model_on_loopback(tmp_path: Path) -> N
         ("[limts]\nruns = 1", "1:2: error: limts: unknown table - did you mean 'limits'?"),
         (
             "[model]\nkind = 'locl'",
-            "2:8: error: model.kind: Input should be 'openai', 'local' - did you mean 'local'?",
+            "2:8: error: model.kind: must be 'openai' or 'local' - did you mean 'local'?",
         ),
+        ("[hub]\nnmae = 1\nname = 'x'", "2:1: error: hub.nmae: unknown key - 'name' stands there already"),
+        ("[hub]\nruns = 1", "2:1: error: hub.runs: unknown key - [limits] has such a key"),
+        ("[hub]\nprompt = 1", "2:1: error: hub.prompt: unknown key - [[agents]] has such a key"),
+        ("[LIMITS]\nruns = 1", "1:2: error: LIMITS: unknown table - did you mean 'limits'?"),
+        (
+            "[log]\nlevel = 'WARNING'",
+            "2:9: error: log.level: must be 'debug', 'info', 'warning' or 'error' - did you mean 'warning'?",
+        ),
+        ("[hub]\nname = 5", "2:8: error: hub.name: a text is expected - a text stands in quotes"),
+        ("[limits]\nruns = 1.0", "2:8: error: limits.runs: a whole number is expected - write it without"),
+        ("[limits]\nrun_wall_s = nan", "2:14: error: limits.run_wall_s: inf and nan are no limits"),
+        ("[limits]\nruns = 99_999_999_999_999_999", "2:8: error: limits.runs: must be at most 9_007_199"),
+        ("[reload]\nwatch = 'yes'", "2:9: error: reload.watch: true or false is expected - without quotes"),
+        (
+            "[listen.devices]\norigins = 'a'",
+            "2:11: error: listen.devices.origins: a list is expected - as in",
+        ),
+        ("[hub]\nname = home", '2:8: error: Invalid value - a text stands in quotes, as in key = "text"'),
+        ("[hub]\n[hub]", "2:5: error: Cannot declare ('hub',) twice - this table stands here already"),
+        ("hub", "1:4: error: Expected '=' after a key in a key/value pair - write key = value, or [table]"),
         ("[model]\nname = 'x'", "1:1: error: model.kind: missing"),
         ("[model]\nkind = 'openai'\nname = 'x'", "1:1: error: model.base_url: missing"),
-        ("[limits]\nruns = '32'", "2:8: error: limits.runs: Input should be a valid integer"),
-        ("[limits]\nruns = 0", "2:8: error: limits.runs: Input should be greater than or equal to 1"),
-        ("[limits]\nruns = true", "2:8: error: limits.runs: Input should be a valid integer"),
+        (
+            "[limits]\nruns = '32'",
+            "2:8: error: limits.runs: a whole number is expected - a number stands without quotes",
+        ),
+        ("[limits]\nruns = 0", "2:8: error: limits.runs: must be at least 1"),
+        ("[limits]\nruns = true", "2:8: error: limits.runs: a whole number is expected"),
         (
             "[listen]\ndevices = { compression = 1 }",
-            "2:27: error: listen.devices.compression: Input should be a valid boolean",
+            "2:27: error: listen.devices.compression: true or false is expected - as in key = true",
         ),
         (
             '[listen.devices]\naddress = "8770"',
@@ -119,7 +150,7 @@ def test_an_empty_file_is_a_hub_without_a_model_on_loopback(tmp_path: Path) -> N
         ),
         ('[storage]\nurl = "mysql://db/hub"', "2:7: error: storage.url: not the address of a database"),
         ('[storage]\nurl = "sqlite:hub.db"', "2:7: error: storage.url: not the address of a database"),
-        ("[storage]\nurl = 5", "2:7: error: storage.url: Input should be a valid string"),
+        ("[storage]\nurl = 5", "2:7: error: storage.url: a text is expected - a text stands in quotes"),
         ('[storage]\nurl = { evn = "X" }', "2:9: error: storage.url.evn: unknown key - did you mean 'env'?"),
         (
             '[model]\nkind = "openai"\nname = "m"\nbase_url = "host/v1"',
@@ -144,14 +175,14 @@ def test_a_mistake_is_told_where_it_stands(check: Check, text: str, problem: str
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('name = "my notes"', "agents.0.name: String should match pattern"),
+        ('name = "my notes"', "agents.0.name: no name that can stand on a command line - letters, digits"),
         ("paths = []", "agents.0.paths: may not be empty"),
         ('data_types = ["taks"]', "'taskComments' - did you mean 'tasks'?"),
         (
             'file_extensions = [".md", "txt"]',
             'file_extensions.1: a file extension begins with a dot - as in ".md"',
         ),
-        ('prompt = ""', "prompt: String should have at least 1 character"),
+        ('prompt = ""', "prompt: may not be empty"),
         ('schedule = "0 7 * * 1-5 0"', "schedule: 6 fields instead of five"),
         ('schedule = "0 0 31 2 *"', "schedule: never fires within 8 years"),
         ('timezone = "Europe/Brlin"', "timezone: no such time zone - did you mean 'Europe/Berlin'?"),
@@ -183,7 +214,7 @@ def test_a_mistake_in_an_agent_is_told(check: Check, line: str, problem: str) ->
         ),
         (
             "{ every_s = 4 }",
-            "7:24: error: agents.0.schedule.every_s: Input should be greater than or equal to 5",
+            "7:24: error: agents.0.schedule.every_s: must be at least 5",
         ),
         ("{ evry_s = 4 }", "7:14: error: agents.0.schedule.evry_s: unknown key - did you mean 'every_s'?"),
         (
@@ -193,7 +224,7 @@ def test_a_mistake_in_an_agent_is_told(check: Check, line: str, problem: str) ->
         ),
         (
             '{ every_s = 60, overlap = "skp" }',
-            "7:38: error: agents.0.schedule.overlap: Input should be 'skip', 'queue_one', 'queue_all', "
+            "7:38: error: agents.0.schedule.overlap: must be 'skip', 'queue_one', 'queue_all', "
             "'cancel_running' or 'allow' - did you mean 'skip'?",
         ),
         (
@@ -319,10 +350,16 @@ def test_a_secrets_file_lies_beside_the_settings_and_is_private(check: Check, tm
     assert check(text) == [f"5:11: error: model.api_key: {file} is empty"]
 
 
+def test_a_list_is_not_called_empty_for_a_mistake_in_its_only_item(check: Check) -> None:
+    told = check(AGENT.replace('["tasks"]', '["taks"]'))
+    assert [problem.split(": ")[2] for problem in told] == ["agents.0.data_types.0"]
+
+
 def test_a_secret_has_one_place(check: Check) -> None:
-    told = ["5:11: error: model.api_key: give either env or file"]
-    assert check(f"{OPENAI}api_key = {{}}") == told
-    assert check(f'{OPENAI}api_key = {{ env = "A", file = "b" }}') == told
+    at = "5:11: error: model.api_key:"
+    assert check(f"{OPENAI}api_key = {{}}") == [f"{at} give one of env, file and credential"]
+    both = f'{OPENAI}api_key = {{ env = "A", file = "b" }}'
+    assert check(both) == [f"{at} only one of env, file and credential is meant"]
 
 
 def test_two_day_fields_of_a_schedule_are_a_warning(check: Check) -> None:
@@ -368,10 +405,33 @@ def test_the_model_on_this_machine_needs_nothing_but_its_kind(tmp_path: Path) ->
     assert load_settings(file).model == LocalModelSettings(kind="local")
 
 
-def test_the_keys_of_every_table_are_known_to_the_hints() -> None:
+def test_every_field_tells_people_what_it_is_and_when_a_change_of_it_is_used() -> None:
     def below(model: type[BaseModel]) -> set[type[BaseModel]]:
         return {model}.union(*(below(inner) for inner in model.__subclasses__()))
 
-    abstract = {Table, module.Listener, module.ModelTuning}
-    known = {model for models in module._TABLES.values() for model in models}
-    assert known == (below(Table) | {SecretRef}) - abstract
+    tables = below(Table) - {Table, Listener, ModelTuning}
+    for table in tables:
+        for leaf in leaves(table):
+            assert leaf.field.description, (table, leaf.path)
+            assert leaf.effect in Effect, (table, leaf.path)
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ((), Settings),
+        (("listen", "devices"), DeviceListener),
+        (("storage", "url"), SecretRef),
+        (("model", "api_key"), SecretRef),
+        (("agents", 3), AgentSettings),
+        (("agents", 0, "schedule"), ScheduleTable),
+    ],
+)
+def test_each_table_is_known_where_it_stands(path: KeyPath, model: type[BaseModel]) -> None:
+    assert tables_at(path) == [model]
+    assert names_at(path) == list(model.model_fields)
+
+
+def test_a_table_of_several_kinds_has_the_keys_of_all() -> None:
+    assert tables_at(("model",)) == [OpenAIModelSettings, LocalModelSettings]
+    assert names_at(("model", "name")) == []

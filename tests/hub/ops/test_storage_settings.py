@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from hub.ops.reading import check_settings, load_settings
 from hub.ops.secret import SecretMissing, SecretRef
-from hub.ops.settings import Settings, check_settings, load_settings
+from hub.ops.settings import Settings
 from hub.ops.storage_settings import StorageSettings
 
 SERVER = "postgresql://hub:correct-horse@db/hub"

@@ -45,7 +45,7 @@ async def until(bench: Bench, run_id: RunId, is_so: Callable[[RunRow], bool]) ->
 
 async def test_a_run_waits_for_its_device_and_starts_when_it_is_there(bench: Bench) -> None:
     async with served(bench):
-        waiting = await bench.dispatcher.submit(bench.agent)
+        waiting = await bench.control.submit(bench.agent)
         assert (await bench.row(waiting.id)).state is RunState.QUEUED
 
         bench.connect(runs=folder(a="- [ ] one"))
@@ -58,41 +58,41 @@ async def test_a_run_waits_for_its_device_and_starts_when_it_is_there(bench: Ben
 async def test_a_device_works_on_one_run_at_a_time(bench: Bench) -> None:
     bench.connect(runs=[[AgentManifest(run_id="r", last=False)], *folder(a="- [ ] one")])
     async with served(bench):
-        first = await bench.dispatcher.submit(bench.agent)
+        first = await bench.control.submit(bench.agent)
         bench.clock.advance(0.001)
-        second = await bench.dispatcher.submit(bench.agent)
+        second = await bench.control.submit(bench.agent)
         await until(bench, first.id, lambda row: row.state is RunState.RUNNING)
 
         assert bench.dispatcher.executing == 1
         assert (await bench.row(second.id)).state is RunState.QUEUED
 
-        await bench.dispatcher.cancel(first.id, actor="test", reason="enough")
+        await bench.control.cancel(first.id, actor="test", reason="enough")
         await until(bench, second.id, lambda row: row.state is RunState.COMPLETED)
         assert (await bench.row(first.id)).state is RunState.CANCELLED
 
 
 async def test_a_run_is_queued_once_for_one_key(bench: Bench) -> None:
-    first = await bench.dispatcher.submit(bench.agent, fire_key="monday")
-    again = await bench.dispatcher.submit(bench.agent, fire_key="monday")
-    other = await bench.dispatcher.submit(bench.agent, fire_key="tuesday")
+    first = await bench.control.submit(bench.agent, fire_key="monday")
+    again = await bench.control.submit(bench.agent, fire_key="monday")
+    other = await bench.control.submit(bench.agent, fire_key="tuesday")
     assert first.id == again.id != other.id
 
 
 async def test_a_waiting_run_is_cancelled_at_once_and_a_final_one_stays_what_it_is(bench: Bench) -> None:
-    waiting = await bench.dispatcher.submit(bench.agent)
-    cancelled = await bench.dispatcher.cancel(waiting.id, actor="test", reason="enough")
+    waiting = await bench.control.submit(bench.agent)
+    cancelled = await bench.control.cancel(waiting.id, actor="test", reason="enough")
     assert cancelled.state is RunState.CANCELLED
 
     bench.connect(runs=[[AgentManifest(run_id="r"), AgentComplete(run_id="r")]])
     done = await bench.run()
-    assert (await bench.dispatcher.cancel(done.id, actor="test", reason="late")).state is RunState.COMPLETED
+    assert (await bench.control.cancel(done.id, actor="test", reason="late")).state is RunState.COMPLETED
 
 
 async def test_stopping_pauses_what_executes_and_the_next_boot_goes_on_with_it(bench: Bench) -> None:
     manifest, first, second, end = folder(a="- [ ] one", b="- [ ] two")[0]
     before = bench.connect(runs=[[manifest, first]])
     async with served(bench):
-        run = await bench.dispatcher.submit(bench.agent)
+        run = await bench.control.submit(bench.agent)
         await bench.settled("a.md")
     paused = await bench.row(run.id)
     assert (paused.state, paused.pause_reason) == (RunState.PAUSED, PauseReason.DRAIN)
@@ -116,7 +116,7 @@ async def test_a_run_whose_row_cannot_be_read_fails_and_the_others_go_on(bench: 
         parameters={"paths": 7},
     )
     async with served(bench):
-        fine = await bench.dispatcher.submit(bench.agent)
+        fine = await bench.control.submit(bench.agent)
         await until(bench, fine.id, lambda row: row.state is RunState.COMPLETED)
         failed = await until(bench, odd.id, lambda row: row.state is RunState.FAILED)
     assert "cannot be read" in (failed.reason or "")
@@ -138,13 +138,13 @@ async def test_a_database_that_is_busy_for_a_while_stops_nothing(
     monkeypatch.setattr(runs, "claim_runs", refuse_once)
     bench.connect(runs=folder(a="- [ ] one"))
     async with served(bench):
-        run = await bench.dispatcher.submit(bench.agent)
+        run = await bench.control.submit(bench.agent)
         await until(bench, run.id, lambda row: row.state is RunState.COMPLETED)
     assert refused
 
 
 async def test_runs_of_an_agent_that_is_no_longer_declared_are_cancelled(bench: Bench) -> None:
-    waiting = await bench.dispatcher.submit(bench.agent)
+    waiting = await bench.control.submit(bench.agent)
     user_id = bench.agent.user_id
     await reconcile(bench.store, [], user_id=user_id, clock=bench.clock, ids=bench.ids)
     row = await bench.row(waiting.id)
@@ -162,7 +162,7 @@ async def test_a_paused_run_goes_on_when_its_device_is_back(bench: Bench) -> Non
     manifest, first, second, end = folder(a="- [ ] one", b="- [ ] two")[0]
     link = bench.connect(runs=[[manifest, first]])
     async with served(bench):
-        run = await bench.dispatcher.submit(bench.agent)
+        run = await bench.control.submit(bench.agent)
         await bench.settled("a.md")
         del bench.links[link.device_id]
         link.cut()
@@ -176,7 +176,7 @@ async def test_a_paused_run_goes_on_when_its_device_is_back(bench: Bench) -> Non
 
 
 async def test_a_fired_run_leaves_a_device_that_has_just_connected_in_peace(bench: Bench) -> None:
-    fired = await bench.dispatcher.submit(bench.agent)
+    fired = await bench.control.submit(bench.agent)
     await bench.store.write(set_columns, fired.id, trigger_kind="schedule")
     bench.connect(runs=folder(a="- [ ] one"))
     await bench.dispatcher.open_gates()
@@ -190,7 +190,7 @@ async def test_nothing_starts_while_the_disk_is_nearly_full(store: Store, agent:
     bench = Bench(store, agent, is_disk_full=True)
     bench.connect(runs=folder(a="- [ ] one"))
     async with served(bench):
-        run = await bench.dispatcher.submit(bench.agent)
+        run = await bench.control.submit(bench.agent)
         await bench.looks()
         assert (await bench.row(run.id)).state is RunState.QUEUED
 
@@ -201,32 +201,32 @@ async def test_nothing_starts_while_the_disk_is_nearly_full(store: Store, agent:
 
 async def test_a_run_is_paused_and_resumed_by_a_person_wherever_it_stands(bench: Bench) -> None:
     manifest, first, second, end = folder(a="- [ ] one", b="- [ ] two")[0]
-    waiting = await bench.dispatcher.submit(bench.agent)
-    paused = await bench.dispatcher.pause(waiting.id, actor="anna")
+    waiting = await bench.control.submit(bench.agent)
+    paused = await bench.control.pause(waiting.id, actor="anna")
     assert (paused.state, paused.pause_reason) == (RunState.PAUSED, PauseReason.USER)
 
     link = bench.connect(runs=[[manifest, first], [manifest, second, end]])
     async with served(bench):
-        await bench.dispatcher.resume(waiting.id, actor="anna")
+        await bench.control.resume(waiting.id, actor="anna")
         await bench.settled("a.md")
-        await bench.dispatcher.pause(waiting.id, actor="anna")
+        await bench.control.pause(waiting.id, actor="anna")
         await until(bench, waiting.id, lambda row: row.pause_reason is PauseReason.USER)
 
-        await bench.dispatcher.resume(waiting.id, actor="anna")
+        await bench.control.resume(waiting.id, actor="anna")
         done = await until(bench, waiting.id, lambda row: row.state is RunState.COMPLETED)
     assert (titles(link), done.items_created) == (["one", "two"], 2)
 
 
 async def test_only_what_a_person_paused_is_resumed_by_one(bench: Bench) -> None:
-    waiting = await bench.dispatcher.submit(bench.agent)
+    waiting = await bench.control.submit(bench.agent)
     with pytest.raises(IllegalTransition, match="was not paused by anybody: it is QUEUED"):
-        await bench.dispatcher.resume(waiting.id, actor="anna")
+        await bench.control.resume(waiting.id, actor="anna")
 
 
 async def test_a_run_is_run_again_under_a_name_of_its_own(bench: Bench) -> None:
     bench.connect(runs=folder(a="- [ ] one") * 2)
     old = await bench.run()
-    again = await bench.dispatcher.rerun(old.id, actor="anna")
+    again = await bench.control.rerun(old.id, actor="anna")
     assert (again.trigger_kind, again.rerun_of, again.state) == ("rerun", old.id, RunState.QUEUED)
     done = await bench.run()
     assert (done.id, done.units_skipped, done.items_created) == (again.id, 1, 0)
@@ -234,22 +234,22 @@ async def test_a_run_is_run_again_under_a_name_of_its_own(bench: Bench) -> None:
 
 async def test_an_agent_that_is_paused_starts_nothing_until_it_is_resumed(bench: Bench) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
-    assert await bench.dispatcher.pause_agent(bench.agent.id, actor="anna")
+    assert await bench.control.pause_agent(bench.agent.id, actor="anna")
     async with served(bench):
-        run = await bench.dispatcher.submit(bench.agent)
+        run = await bench.control.submit(bench.agent)
         await bench.looks()
         assert (await bench.row(run.id)).state is RunState.QUEUED
 
-        assert await bench.dispatcher.resume_agent(bench.agent.id, actor="anna")
+        assert await bench.control.resume_agent(bench.agent.id, actor="anna")
         await until(bench, run.id, lambda row: row.state is RunState.COMPLETED)
-    assert not await bench.dispatcher.resume_agent(bench.agent.id, actor="anna")
+    assert not await bench.control.resume_agent(bench.agent.id, actor="anna")
 
 
 async def test_an_exhausted_agent_works_again_when_its_quota_is_back(bench: Bench) -> None:
     bench.model.errors["riddle"] = ModelExhausted("429", reason="rate_limit", retry_after_s=90)
     bench.connect(runs=folder(a="A riddle to read.") * 2)
     async with served(bench):
-        run = await bench.dispatcher.submit(bench.agent)
+        run = await bench.control.submit(bench.agent)
         await until(bench, run.id, lambda row: row.pause_reason is PauseReason.EXHAUSTED)
         bench.clock.advance(89)
         await bench.dispatcher.open_gates()
@@ -264,13 +264,13 @@ async def test_an_exhausted_agent_works_again_when_its_quota_is_back(bench: Benc
 
 
 async def test_a_run_that_did_not_start_in_time_or_paused_too_long_is_given_up(bench: Bench) -> None:
-    late = await bench.dispatcher.submit(bench.agent)
+    late = await bench.control.submit(bench.agent)
     at = int(bench.clock.now().timestamp() * 1000)
     await bench.store.write(set_columns, late.id, start_deadline_at=at + 1_000)
     gone = DeviceGone("the connection was cut", dispatched=True)
     bench.clock.advance(0.5)
     bench.connect(runs=[[folder(a="- [ ] one")[0][0], gone]])
-    left = await bench.dispatcher.submit(bench.agent)
+    left = await bench.control.submit(bench.agent)
     await bench.store.write(set_columns, left.id, priority=1)
     await bench.run()
     bench.links.clear()
@@ -298,7 +298,7 @@ def set_columns(c: sa.Connection, /, run_id: RunId, **values: object) -> None:
 
 async def test_a_run_whose_claim_was_written_and_its_answer_lost_is_taken_back(bench: Bench) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
-    await bench.dispatcher.submit(bench.agent)
+    await bench.control.submit(bench.agent)
     order = await bench.claim()  # as if the hub had never heard that it holds it
     await bench.dispatcher.open_gates()
     assert (await bench.row(order.run_id)).state is RunState.PREPARING
@@ -323,7 +323,7 @@ async def test_a_run_that_another_hub_took_over_and_gave_back_leaves_its_device_
 
     monkeypatch.setattr(bench.runner, "run", telling)
     async with served(bench):
-        submitted = await bench.dispatcher.submit(bench.agent)
+        submitted = await bench.control.submit(bench.agent)
         row = await until(bench, submitted.id, lambda row: row.state is RunState.RUNNING)
 
         other = BootId("another hub's")
@@ -349,7 +349,7 @@ async def test_a_run_that_breaks_the_hub_s_own_code_takes_no_other_run_down(
 
     monkeypatch.setattr(bench.runner, "run", break_once)
     async with served(bench):
-        first = await bench.dispatcher.submit(bench.agent)
+        first = await bench.control.submit(bench.agent)
         await until(bench, first.id, lambda row: row.state is RunState.PREPARING)
         for _ in range(2):  # looks
             bench.dispatcher.look_again()
@@ -389,7 +389,7 @@ async def test_a_run_that_pauses_for_a_quota_that_is_there_goes_on(bench: Bench)
 
 async def test_a_run_paused_and_cancelled_before_it_was_taken_on_is_cancelled(bench: Bench) -> None:
     bench.connect(runs=[[]])
-    await bench.dispatcher.submit(bench.agent)
+    await bench.control.submit(bench.agent)
     order = await bench.claim()
     interrupt = Interrupt()
     interrupt.ask(RunEvent.USER_PAUSED, "paused by anna")

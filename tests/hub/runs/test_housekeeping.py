@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from anyio.abc import TaskGroup
 
 from hub.clock import epoch_ms
-from hub.runs.housekeeping import EVERY_S, FIRST_AFTER_S, LEASE, Housekeeping, Retention
+from hub.log.channel import fields_of
+from hub.runs.housekeeping import EVERY_S, FIRST_AFTER_S, HEAD_EVERY_S, LEASE, Housekeeping, Retention
 from protocol.ids import BootId
 from storage.schema import hub
-from storage.store import Store, activity, leases, open_store, retention
+from storage.store import Store, activity, audit, leases, open_store, retention
 from tests.support.clock import FakeClock
 
 BOOT, OTHER = BootId("boot-1"), BootId("boot-2")
@@ -111,6 +112,18 @@ async def test_a_round_tells_what_went(
     assert [record.getMessage() for record in caplog.records] == ["housekeeping.pruned"]
 
 
+async def test_the_audit_log_goes_after_a_time_of_its_own_and_its_chain_holds(
+    store: Store, clock: FakeClock
+) -> None:
+    for days_ago in (420, 401, 399):
+        at = epoch_ms(clock.now() - timedelta(days=days_ago))
+        await store.write(audit.append, at=at, actor="operator:0", event="run.started")
+    assert await keeper(store, clock).prune() == {"audit": 2}
+    kept = await store.read(audit.list_entries, limit=9)
+    assert [entry.event for entry in kept] == ["audit.pruned", "run.started"]
+    assert (await store.read(audit.check_part)).breaks == ()
+
+
 async def test_of_several_hubs_one_keeps_house(store: Store, clock: FakeClock) -> None:
     await tell(store, clock, days_ago=11)
     theirs = await store.write(leases.acquire, LEASE, OTHER, ttl_ms=60_000)
@@ -167,6 +180,20 @@ async def test_a_hub_that_was_off_for_a_month_tidies_up_some_hours_later(
     assert left == [1, 1, 0]
 
 
+async def test_a_first_round_does_not_speak_of_a_clock_that_jumped(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with open_store("sqlite://", now_ms=lambda: epoch_ms(clock.now())) as new:
+        kept = keeper(new, clock)
+        for days in (0, 2):
+            clock.advance(days * 86_400)
+            await kept.prune()
+    first, second = (fields_of(record) or {} for record in caplog.records)
+    assert str(first["why"]).startswith("first round since the start")
+    assert str(second["why"]).startswith("the clock has jumped")
+
+
 async def test_a_surprise_is_no_end_of_housekeeping(
     store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -201,3 +228,17 @@ async def test_a_database_that_fails_is_tried_again_in_an_hour(
         await clock.pass_time(FIRST_AFTER_S + EVERY_S)
         services.cancel_scope.cancel()
     assert [record.getMessage() for record in caplog.records] == ["housekeeping.failed"] * 2
+
+
+async def test_where_the_audit_log_ends_is_told_once_a_day_for_who_keeps_the_log(
+    store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await store.write(audit.append, at=epoch_ms(clock.now()), actor="hub", event="hub.created")
+    (entry,) = await store.read(audit.list_entries, limit=1)
+    async with anyio.create_task_group() as services:
+        await services.start(keeper(store, clock).serve)
+        await clock.pass_time(2 * HEAD_EVERY_S + EVERY_S)
+        services.cancel_scope.cancel()
+    told = [fields_of(record) for record in caplog.records if record.getMessage() == "audit.head"]
+    assert told == [{"seq": 1, "hash": entry.hash.hex()}] * 2

@@ -19,6 +19,7 @@ from protocol.work import (
     AgentManifest,
     Answer,
     FilePiece,
+    RunLimits,
     SkippedFile,
     ToolCall,
 )
@@ -74,6 +75,24 @@ async def test_a_lost_device_pauses_the_run_and_what_was_sent_is_sent_again_with
     assert bench.model.asked == asked
 
 
+async def test_the_files_of_all_attempts_count_among_those_that_a_run_may_read(
+    store: Store, agent: AgentRow
+) -> None:
+    bench = Bench(store, agent, run_limits=RunLimits(files=1))
+    lost = bench.connect(runs=[folder(a="- [ ] one")[0][:2]])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.run)
+        await bench.settled("a.md")
+        lost.cut()
+    back = bench.connect(runs=folder(b="- [ ] two"))
+    await bench.dispatcher.open_gates()
+
+    run = await bench.run()
+
+    assert (titles(lost), titles(back)) == (["one"], [])
+    assert (run.outcome, run.units_done) == (RunOutcome.PARTIAL, 1)
+
+
 async def test_what_an_attempt_has_settled_the_next_one_does_not_fetch(bench: Bench) -> None:
     files = {"a": "- [ ] one", "b": "- [ ] two"}
     manifest, first, second, end = folder(**files)[0]
@@ -123,6 +142,8 @@ async def test_a_call_never_answered_is_given_up_and_said_to_be_of_unknown_effec
     assert len(link.calls) == bench.max_sends
     assert (run.state, run.outcome) == (RunState.FAILED, RunOutcome.ERROR)
     assert run.errors[0].code == ErrorCode.UNKNOWN_EFFECT
+    reached = bench.metrics.registry.get_sample_value
+    assert reached("hub_limits_reached_total", {"limit": "call_sends"}) == 1
 
 
 async def test_an_answer_that_cannot_be_read_fails_its_file_and_is_never_nothing_found(bench: Bench) -> None:
@@ -286,7 +307,7 @@ async def test_a_run_whose_last_move_the_database_refuses_is_moved_when_it_is_ba
 async def test_a_run_cancelled_while_it_pauses_does_not_go_on(bench: Bench) -> None:
     gone = DeviceGone("the connection was cut", dispatched=True)
     bench.connect(runs=[[folder(a="- [ ] one")[0][0], gone]])
-    await bench.dispatcher.submit(bench.agent)
+    await bench.control.submit(bench.agent)
     order = await bench.claim()
     await bench.store.write(runs.request_cancel, order.run_id, reason="enough", at=1)
 
@@ -456,13 +477,29 @@ async def test_a_run_that_takes_too_long_fails_by_its_deadline(store: Store, age
 
     assert run.state is RunState.FAILED
     assert "deadline" in run.errors[0].message
+    reached = bench.metrics.registry.get_sample_value
+    assert reached("hub_limits_reached_total", {"limit": "run_wall_s"}) == 1
+
+
+async def test_a_run_reads_no_more_files_than_it_may_and_keeps_those_it_has(
+    store: Store, agent: AgentRow
+) -> None:
+    bench = Bench(store, agent, run_limits=RunLimits(files=1))
+    link = bench.connect(runs=folder(a="- [ ] one", b="- [ ] two"))
+
+    run = await bench.run()
+
+    assert titles(link) == ["one"]
+    assert (run.outcome, run.units_done) == (RunOutcome.PARTIAL, 1)
+    (error,) = run.errors
+    assert (error.code, "run_files" in error.message) == (ErrorCode.TOO_LARGE, True)
 
 
 async def test_a_run_that_somebody_else_moved_is_let_go_without_a_word(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
-    await bench.dispatcher.submit(bench.agent)
+    await bench.control.submit(bench.agent)
     order = await bench.claim()
     await bench.lifecycle.move(order.held(RunState.PREPARING), RunEvent.SENT_BACK)
     again = await bench.claim()

@@ -376,21 +376,29 @@ async def test_an_owner_reads_once_that_fires_are_dropped(desk: Desk) -> None:
     assert len(await desk.runs()) == 100
     assert [row.decision for row in await desk.fires()][-3:] == ["dropped_queue_full"] * 3
     assert len(await desk.told("schedule.queue_full")) == 1
+    assert desk.metrics.reached()["waiting_runs"] >= 3
+
+
+async def leader(desk: Desk) -> str | None:
+    """The start of a hub that decides fires."""
+    holder = sa.text("SELECT holder_boot_id FROM leases WHERE name = 'scheduler'")
+    found: str | None = await desk.store.read(lambda c: c.execute(holder).scalar_one())
+    return found
 
 
 async def test_a_hub_that_lost_its_lease_decides_nothing_until_it_leads_again(desk: Desk) -> None:
     await desk.declare(HOURLY)
     shared = Shared(desk.store)
-    async with desk.serving(desk.scheduler(store=shared)) as scheduler:
+    async with desk.serving(desk.scheduler(store=shared)):
         await desk.store.write(leases.end_others, OTHER_BOOT)
         term = await desk.store.write(leases.acquire, "scheduler", OTHER_BOOT, ttl_ms=3_600_000)
         assert term is not None
         await desk.pass_time(HOUR_S)
         assert await desk.runs() == []
-        led = scheduler.is_leading
+        led = await leader(desk)
         await desk.store.write(leases.resign, term)
         await desk.pass_time(5)
-        assert (led, scheduler.is_leading) == (False, True)
+        assert (led, await leader(desk)) == (OTHER_BOOT, BOOT)
         assert [run.fire_at for run in await desk.runs()] == [hours(1)]
 
 
@@ -398,15 +406,15 @@ async def test_of_two_hubs_one_decides_and_the_other_takes_over_when_it_stops(de
     await desk.declare(HOURLY)
     shared = Shared(desk.store)
     async with anyio.create_task_group() as second:
-        async with desk.serving(desk.scheduler(BOOT, shared)) as leader:
+        async with desk.serving(desk.scheduler(BOOT, shared)):
             other = desk.scheduler(OTHER_BOOT, shared)
             second.start_soon(other.serve)
             await desk.comes_to(lambda: desk.clock.sleeping == 2)
-            assert (leader.is_leading, other.is_leading) == (True, False)
+            assert await leader(desk) == BOOT
             await desk.pass_time(HOUR_S, sleepers=2)
             assert [run.fire_at for run in await desk.runs()] == [hours(1)]
         await desk.pass_time(5)
-        assert (leader.is_leading, other.is_leading) == (False, True)
+        assert await leader(desk) == OTHER_BOOT
         await desk.pass_time(HOUR_S - 5)
         assert [row.fire_at for row in await desk.fires()] == [hours(1), hours(2)]
         second.cancel_scope.cancel()
@@ -417,8 +425,8 @@ async def test_a_hub_that_was_killed_does_not_keep_the_next_one_waiting_on_its_o
 ) -> None:
     await desk.declare(HOURLY)
     await desk.store.write(leases.acquire, "scheduler", OTHER_BOOT, ttl_ms=3_600_000)
-    async with desk.serving() as scheduler:
-        assert scheduler.is_leading
+    async with desk.serving():
+        assert await leader(desk) == BOOT
 
 
 async def test_new_time_zones_plan_every_cron_anew(desk: Desk) -> None:
@@ -441,6 +449,7 @@ async def test_decided_fires_are_counted_with_how_late_they_were(desk: Desk) -> 
     text = desk.metrics.render().decode()
     assert 'hub_fires_total{decision="run"} 1.0' in text
     assert 'hub_fires_total{decision="coalesced"} 1.0' in text
+    assert 'hub_scheduler_missed_total{policy="latest"} 1.0' in text
     assert "hub_scheduler_lag_seconds_count 2.0" in text
     assert 'hub_scheduler_lag_seconds_bucket{le="0.1"} 0.0' in text
 

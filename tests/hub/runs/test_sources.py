@@ -8,6 +8,7 @@ import pytest
 
 from hub.document import Document
 from hub.links.link import RunFrame, RunTooLarge
+from hub.metrics import Metrics
 from hub.runs.order import RunOrder, RunParameters
 from hub.runs.sources import (
     DeviceSource,
@@ -71,10 +72,18 @@ async def read(
     known: Mapping[str, str | None] | None = None,
     capabilities: Sequence[str] = MODERN,
     piece_timeout_s: float = 60.0,
+    run_files: int = 2_000,
+    taken: int = 0,
+    metrics: Metrics | None = None,
 ) -> tuple[list[SourceEvent], FakeLink]:
     link = FakeLink("d", capabilities=capabilities, runs=[frames])
-    source = DeviceSource(limits=RunLimits(), credit=16, piece_timeout_s=piece_timeout_s)
-    async with aclosing(source.read(link, ORDER, known or {})) as events:
+    source = DeviceSource(
+        limits=RunLimits(files=run_files),
+        credit=16,
+        metrics=metrics or Metrics(),
+        piece_timeout_s=piece_timeout_s,
+    )
+    async with aclosing(source.read(link, ORDER, known or {}, taken=taken)) as events:
         return [event async for event in events], link
 
 
@@ -211,8 +220,79 @@ async def test_a_run_that_the_device_breaks_off_keeps_what_came_and_says_so() ->
 
 
 async def test_a_device_that_sends_more_than_it_may_keeps_what_was_whole() -> None:
-    events, _ = await read(piece("a.md", "text"), RunTooLarge("64 MiB"), capabilities=())
+    metrics = Metrics()
+    events, _ = await read(piece("a.md", "text"), RunTooLarge("64 MiB"), capabilities=(), metrics=metrics)
+    assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "run_bytes"}) == 1
     assert documents(events) == {"a.md": "text"}
+    assert unread(events) == [("", ErrorCode.TOO_LARGE)]
+
+
+async def test_of_a_manifest_no_more_is_fetched_than_a_run_may_read() -> None:
+    metrics = Metrics()
+    events, link = await read(
+        manifest("old.md", "a.md", "b.md", "c.md"),
+        piece("a.md", "1"),
+        piece("b.md", "2"),
+        END,
+        known={"old.md": digest("a")},  # settled: it is not fetched, and uses nothing up
+        run_files=2,
+        metrics=metrics,
+    )
+    assert link.streams[0].fetched == [(("a.md", "b.md"), True)]
+    assert documents(events) == {"a.md": "1", "b.md": "2"}
+    assert unread(events) == [("", ErrorCode.TOO_LARGE)]
+    assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "run_files"}) == 1
+
+
+@pytest.mark.parametrize("capabilities", [MODERN, ()])
+async def test_of_a_device_that_sends_more_files_than_a_run_may_read_the_rest_is_not_taken(
+    capabilities: Sequence[str],
+) -> None:
+    paths = [f"{number}.md" for number in range(60)]
+    listed = [manifest(*paths)] if capabilities else []
+    metrics = Metrics()
+    events, _ = await read(
+        *listed,
+        *(piece(path, "x") for path in paths),
+        END,
+        capabilities=capabilities,
+        run_files=5,
+        metrics=metrics,
+    )
+    assert list(documents(events)) == paths[:5]
+    assert unread(events) == [("", ErrorCode.TOO_LARGE)]
+    assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "run_files"}) == 1
+
+
+async def test_files_of_which_only_the_beginning_comes_use_up_what_a_run_may_read() -> None:
+    begun = [piece(f"{number}.md", "x", 0, 2) for number in range(9)]
+    events, _ = await read(*begun, END, capabilities=(), run_files=5)
+    assert unread(events) == [("", ErrorCode.TOO_LARGE)]
+
+
+async def test_a_file_that_was_settled_before_uses_nothing_up_where_there_is_no_manifest() -> None:
+    known = {"old.md": digest("a"), "changed.md": digest("b")}
+    events, _ = await read(
+        piece("old.md", "1"),
+        piece("new.md", "2"),
+        piece("old2.md", "3"),
+        END,
+        capabilities=(),
+        run_files=1,
+        known=known | {"old2.md": digest("a")},
+    )
+    assert (documents(events), unread(events)) == ({"new.md": "2"}, [])
+    events, _ = await read(
+        piece("new.md", "1"), piece("changed.md", "2"), END, capabilities=(), run_files=1, known=known
+    )
+    assert (documents(events), unread(events)) == ({"new.md": "1"}, [("", ErrorCode.TOO_LARGE)])
+
+
+async def test_what_an_earlier_attempt_read_counts_among_what_the_run_may_read() -> None:
+    events, link = await read(
+        manifest("a.md", "b.md", "c.md"), piece("b.md", "2"), END, known={"a.md": None}, run_files=2, taken=1
+    )
+    assert link.streams[0].fetched == [(("b.md",), True)]
     assert unread(events) == [("", ErrorCode.TOO_LARGE)]
 
 

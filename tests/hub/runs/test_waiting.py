@@ -31,6 +31,10 @@ def _why(**facts: object) -> str | None:
         ({"device": None}, "agent has no device"),
         ({"is_online": False}, "device desk has not connected yet"),
         (
+            {"is_online": False, "is_revoked": True, "offline_since": START - timedelta(days=1)},
+            "device desk was revoked; pair another device of that name",
+        ),
+        (
             {"is_online": False, "offline_since": START - timedelta(minutes=46)},
             "device desk is offline since 08:14 UTC",
         ),

@@ -1,0 +1,54 @@
+"""Numbers of the hub that nobody counts as they change: looked up every few seconds, for /metrics."""
+
+import math
+from typing import Final
+
+import anyio
+from anyio.abc import TaskStatus
+
+from hub.clock import Clock, epoch_ms
+from hub.log import Channel, Log
+from hub.metrics import Metrics
+from hub.runs.disk import DiskGuard
+from hub.turns import Turns
+from protocol.errors import HubError
+from storage.store import Store, audit, pairings, size
+
+log = Channel(__name__)
+
+EVERY_S: Final = 15.0  # as often as a collector asks
+
+
+class Gauges:
+    """Keeps the gauges of the database; those of this process are asked for when somebody looks."""
+
+    def __init__(self, *, store: Store, clock: Clock, metrics: Metrics, log: Log, disk: DiskGuard) -> None:
+        self._store = store
+        self._clock = clock
+        self._metrics = metrics
+        self.turns = Turns(clock)
+        metrics.log_dropped.follow(lambda: log.dropped)
+        metrics.log_suppressed.follow(lambda: log.suppressed)
+        metrics.disk_free.set_function(lambda: math.nan if disk.free_bytes is None else disk.free_bytes)
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Look until cancelled."""
+        task_status.started()
+        while True:
+            self.turns.work()
+            try:
+                await self.look()
+            except HubError as exc:
+                log.warning("gauges.unread", detail=str(exc))  # they stay as they are
+            self.turns.wait(EVERY_S)
+            await self._clock.sleep(EVERY_S)
+
+    async def look(self) -> None:
+        """Read them now."""
+        found = await self._store.read(size.measure)
+        self._metrics.db_size.set(found.data)
+        self._metrics.db_wal.set(found.log)
+        waiting = await self._store.read(pairings.count_pairings, at=epoch_ms(self._clock.now()))
+        self._metrics.pairing_pending.set(waiting)
+        if made := await self._store.read(audit.list_entries, limit=1, event="backup.made"):
+            self._metrics.backup_success_at.set(made[0].at / 1000)

@@ -1,0 +1,254 @@
+"""One hub: its parts in their order.
+
+The services start from the bottom up and stop in reverse: first no new run starts and what
+executes is paused, then devices hear goodbye, and the database closes last.
+"""
+
+from contextlib import AsyncExitStack
+
+from hub.assembly import boot
+from hub.assembly.doors import (
+    apply_to_devices,
+    apply_to_operators,
+    make_device_listener,
+    make_operator_server,
+    open_device_port,
+)
+from hub.assembly.gauges import Gauges
+from hub.assembly.ground import Ground
+from hub.assembly.identity import Judges, identity_limits, make_identity, takeover_limits
+from hub.assembly.issues import watch_for_issues
+from hub.assembly.model import open_model, shown_model
+from hub.assembly.taking_up import at_once, make_parts
+from hub.assembly.tls import Tls
+from hub.assembly.work import (
+    Work,
+    backups_kept,
+    make_backups,
+    make_housekeeping,
+    make_lease_keeper,
+    retention,
+)
+from hub.extraction.extractor import Extractor
+from hub.links.farewell import RESTARTING, STOPPING
+from hub.links.revocations import RevocationWatch
+from hub.links.roster import DeviceReady, LinkEvent, Roster
+from hub.links.rotation import KeyRotation
+from hub.links.takeovers import Takeovers
+from hub.loop_lag import LoopLag
+from hub.operations import Operations, Where
+from hub.operations.config import ConfigOperations
+from hub.ops.checks.doors import Arrived
+from hub.ops.issues import Issues
+from hub.ops.settings import Settings
+from hub.requests import Requests
+from hub.router import Router
+from hub.runs.disk import DiskGuard
+from hub.runs.dispatcher import Dispatcher
+from hub.runs.progress import RunWatch
+from hub.supervisor import Supervisor
+from hub.watchdog import Watchdog
+from storage.store import identity, shown
+
+
+class Hub:
+    """One hub's objects."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._arrived = Arrived(ground.clock)
+        self.supervisor = Supervisor(clock=ground.clock, chance=ground.chance)
+
+    async def open(self, resources: AsyncExitStack) -> None:
+        """Recover what an earlier boot left, then build the services, bottom up.
+
+        Args:
+            resources: closed after all services have ended.
+        """
+        ground, add = self._ground, self.supervisor.add
+        start = await boot.begin(ground)
+        resources.push_async_callback(boot.end, ground)
+        model = await open_model(ground, self.supervisor, resources)
+        extractor = Extractor(model, chance=ground.chance)
+        takeovers = Takeovers(ground.clock, limits=takeover_limits(ground.settings.limits))
+        roster = Roster(self._tell_router, metrics=ground.metrics, takeovers=takeovers)
+        judges = Judges(ground, roster=roster, takeovers=takeovers)
+        revoked = RevocationWatch(ground.store, roster=roster, clock=ground.clock)
+        watch = RunWatch()
+        disk = DiskGuard(ground.state, clock=ground.clock)
+        lag = LoopLag(clock=ground.clock, metrics=ground.metrics)
+        ground.debug.loop_lag_s = lambda: lag.lag_s
+        work = Work(
+            ground,
+            start,
+            extractor=extractor,
+            roster=roster,
+            watch=watch,
+            is_disk_full=lambda: disk.is_full,
+        )
+        dispatcher, scheduler = work.dispatcher, work.scheduler
+        rotation = KeyRotation(
+            ground.store,
+            hub_id=start.hub_id,
+            clock=ground.clock,
+            metrics=ground.metrics,
+            wait_s=ground.settings.limits.key_rotation_wait_s,
+        )
+        requests = Requests(
+            store=ground.store,
+            control=work.control,
+            clock=ground.clock,
+            metrics=ground.metrics,
+            rotation=rotation,
+        )
+        requests.apply(waiting=ground.settings.limits.waiting_requests)
+        self._router = Router(dispatcher=dispatcher, requests=requests, clock=ground.clock)
+        issues = Issues(clock=ground.clock, metrics=ground.metrics)
+        identity = make_identity(ground, start, roster=roster)
+        backups = make_backups(ground)
+        self._operations = Operations(
+            store=ground.store,
+            roster=roster,
+            dispatcher=dispatcher,
+            control=work.control,
+            scheduler=scheduler,
+            watch=watch,
+            clock=ground.clock,
+            identity=identity,
+            hub_id=start.hub_id,
+            name=ground.settings.hub.name,
+            model=shown_model(ground, model),
+            database=shown(ground.settings.storage.resolved()),
+            hold=start.hold,
+            drain=ground.drain,
+            backups=backups,
+            log=ground.log.ring,
+            debug=ground.debug,
+            lag=lag,
+            issues=issues,
+            boot_id=ground.boot_id,
+            config=ConfigOperations(ground.watch_settings.reloader),
+        )
+        self._let_look(roster, dispatcher, requests)
+        add("loop lag", lag, turns=lag.turns)
+        add("watchdog", self._watchdog(roster, dispatcher))  # it beats on while the others stop
+        add("disk", disk, turns=disk.turns)
+        gauges = Gauges(
+            store=ground.store, clock=ground.clock, metrics=ground.metrics, log=ground.log, disk=disk
+        )
+        add("gauges", gauges, turns=gauges.turns)
+        add("router", self._router, turns=self._router.turns)
+        add("requests", requests, turns=requests.turns)
+        tls = Tls(ground.settings.listen, ground.metrics)
+        operators = make_operator_server(ground, judges, self._operations, tls=tls.context("operator"))
+        add("operators", operators, turns=operators.turns)  # they can watch the others stop
+        # Bound now: what is wrong with the address is told before anything has started.
+        sock = resources.enter_context(open_device_port(ground))
+        devices = make_device_listener(
+            ground,
+            judges,
+            hub_id=start.hub_id,
+            roster=roster,
+            sock=sock,
+            tls=tls.context("devices"),
+        )
+        add("devices", devices, turns=devices.turns)
+        add("revocations", revoked, turns=revoked.turns)
+        # Above the devices, for it stops first: what executes is paused while they are still there.
+        add("dispatcher", dispatcher, turns=dispatcher.turns)
+        if ground.store.is_shared:
+            leases = make_lease_keeper(ground)
+            add("leases", leases, turns=leases.turns)
+        add("scheduler", scheduler, turns=scheduler.turns)
+        watch_for_issues(
+            issues,
+            ground,
+            start,
+            disk=disk,
+            takeovers=takeovers,
+            shut_out=judges.shut_out,
+            arrived=self._arrived,
+            tls=tls,
+            reach_model=None if model is None else model.reach,
+        )
+        add("issues", issues, turns=issues.turns)
+        housekeeping = make_housekeeping(ground)
+        add("housekeeping", housekeeping, turns=housekeeping.turns)
+        add("backups", backups, turns=backups.turns)
+
+        def apply(settings: Settings) -> None:
+            work.apply(settings.limits)
+            identity.apply(identity_limits(settings.limits))
+            judges.apply(settings.limits)
+            rotation.wait_s = settings.limits.key_rotation_wait_s
+            requests.apply(waiting=settings.limits.waiting_requests)
+            apply_to_devices(devices, settings, opened=ground.settings.listen, state=ground.state)
+            apply_to_operators(operators, settings, opened=ground.settings.listen)
+            housekeeping.keep = retention(settings)
+            backups.keep = backups_kept(settings)
+            ground.log.change(level=settings.log.level, content=settings.log.content)
+
+        prepare = [tls.prepare, at_once(apply)]
+        parts = make_parts(
+            ground,
+            start,
+            prepare=prepare,
+            renewed=tls.renewed,
+            agents_changed=work.look_again,
+            after=issues.forget,
+        )
+        ground.watch_settings.reloader.attach(parts, ground.metrics)
+        watched = ground.watch_settings  # last: it begins once all others have started
+        add("settings", watched, restart=True, turns=watched.turns)
+        self._dispatcher, self._listener = dispatcher, devices
+
+    def where(self) -> dict[str, str]:
+        """What listens where, once everything is started."""
+        host, port = self.supervisor.started["devices"]
+        listening = self.supervisor.started["operators"]
+        where = Where(devices=(host, port), operator=listening.tcp, socket=listening.unix)
+        self._operations.where = where
+        return where.spelled()
+
+    def begin_drain(self) -> None:
+        """From now on nothing is started, and the devices will hear why the hub goes."""
+        self._dispatcher.close_gates()
+        self._ground.drain.on_hurry(self._dispatcher.hurry)
+        self._listener.farewell = RESTARTING if self._ground.drain.restarts else STOPPING
+
+    def _let_look(self, roster: Roster, dispatcher: Dispatcher, requests: Requests) -> None:
+        """What a dump of this process tells."""
+        debug = self._ground.debug
+        debug.links = roster.local
+        debug.queues |= {
+            "log": lambda: self._ground.log.waiting,
+            "router": lambda: len(self._router),
+            "requests": lambda: len(requests),
+            "runs executing": lambda: dispatcher.executing,
+        }
+
+    def _watchdog(self, roster: Roster, dispatcher: Dispatcher) -> Watchdog:
+        ground = self._ground
+
+        def status() -> str:
+            doing = "stopping: " if ground.drain.is_begun else ""
+            refused = ", hub.toml refused" if ground.watch_settings.reloader.refused else ""
+            return f"{doing}{len(roster)} devices connected, {dispatcher.executing} runs executing{refused}"
+
+        async def touch() -> None:
+            await ground.store.read(identity.touch)
+            await ground.store.write(identity.touch)
+
+        return Watchdog(
+            tell=ground.manager.tell,
+            watchdog_s=ground.manager.watchdog_s,
+            late=self.supervisor.late,
+            touch=None if ground.store.is_shared else touch,
+            status=status,
+            clock=ground.clock,
+        )
+
+    def _tell_router(self, event: LinkEvent) -> None:
+        if isinstance(event, DeviceReady):
+            self._arrived.record(event.link.device_id)
+        self._router.take(event)

@@ -1,0 +1,71 @@
+"""What the hub looks at by itself, so that a person learns what is wrong: facts, handed to their checks."""
+
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
+from functools import partial
+
+from hub.assembly.boot import Boot
+from hub.assembly.ground import Ground
+from hub.assembly.tls import Tls
+from hub.links import open_files
+from hub.links.takeovers import Takeovers
+from hub.ops.checks import doors, limits, machine, records, settings, work
+from hub.ops.checks.doors import Arrived
+from hub.ops.issues import Issues
+from hub.runs.disk import DiskGuard
+from hub.runs.waiting import told_hold
+
+
+def watch_for_issues(
+    issues: Issues,
+    ground: Ground,
+    start: Boot,
+    *,
+    disk: DiskGuard,
+    takeovers: Takeovers,
+    shut_out: Callable[[], Iterable[tuple[str, float]]],
+    arrived: Arrived,
+    tls: Tls,
+    reach_model: Callable[[], Awaitable[str | None]] | None,
+) -> None:
+    """Give *issues* every check there is.
+
+    Args:
+        shut_out: who failed to come in so often that it has to wait, and for how many seconds.
+        reach_model: what is wrong with the model's endpoint; ``None``: there is no model.
+    """
+    store, add = ground.store, issues.add
+    in_use = ground.watch_settings.reloader
+    add("disk", machine.check_disk(lambda: disk.is_full, lambda: disk.free_bytes))
+    add("open files", machine.check_open_files(_open_files, open_files.limit))
+    add("state folder", machine.check_folder(ground.state))
+    add("log", machine.check_log(lambda: ground.log.dropped))
+    add("watchdog", machine.check_watchdog(ground.manager.is_there, ground.manager.watchdog_s))
+    add("reload", settings.check_reload(in_use))
+    add("restart", settings.check_waiting(in_use))
+    add("settings", settings.check_warnings(in_use))
+    add("listeners", settings.check_listeners(in_use))
+    add("certificates", settings.check_certificates(tls.in_use))
+    add("tokens", doors.check_tokens(store))
+    add("pairings", doors.check_pairings(store))
+    add("flapping devices", doors.check_flapping(store, arrived.flapping))
+    add("takeovers", doors.check_takeovers(store, takeovers.waiting))
+    add("limits", limits.check_limits(ground.metrics.reached, lambda: in_use.current.limits))
+    add("attempts", limits.check_shut_out(shut_out))
+    add("schedules", work.check_schedules(store))
+    add("agents", work.check_agents(store))
+    add("hold", work.check_hold(partial(_held, start)))
+    add("database", records.check_wal(store))
+    add("backups", records.check_backup(store))
+    add("audit log", records.check_chain(store))
+    if reach_model is not None:
+        add("model", machine.check_model(reach_model), online=True)
+
+
+def _open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def _held(start: Boot, now: datetime) -> str | None:
+    return None if start.hold is None else told_hold(start.hold, now)

@@ -1,0 +1,77 @@
+"""The limits of both ports, as the settings have them and the ports take them."""
+
+from pathlib import Path
+
+from hub.links.forwarded import TrustedProxies
+from hub.links.hosts import Hosts
+from hub.links.limits import LinkLimits, PortLimits
+from hub.links.upgrade import UpgradeRules
+from hub.ops.limit_settings import Limits
+from hub.ops.listen_settings import DeviceListener, Listener
+
+
+def link_limits(limits: Limits, *, spool: Path) -> LinkLimits:
+    """What one connection may cost."""
+    return LinkLimits(
+        hello_timeout_s=limits.hello_timeout_s,
+        hello_bytes=limits.hello_bytes,
+        message_bytes=limits.message_bytes,
+        message_fragments=limits.message_fragments,
+        frames_per_s=limits.frames_per_s,
+        bytes_per_s=limits.bytes_per_s,
+        outgoing_bytes=limits.outgoing_bytes,
+        outgoing_frames=limits.outgoing_frames,
+        pending_calls=limits.pending_calls,
+        write_deadline_s=limits.write_timeout_s,
+        spool_dir=spool,
+    )
+
+
+def port_limits(limits: Limits) -> PortLimits:
+    """How many connections there may be."""
+    return PortLimits(
+        connections=limits.connections,
+        connections_per_network=limits.connections_per_network,
+        connections_per_user=limits.connections_per_user,
+        strangers=limits.strangers,
+        strangers_per_network=limits.strangers_per_network,
+        new_at_once=limits.new_connections_at_once,
+        new_per_s=limits.new_connections_per_s,
+        spare_files=limits.spare_files,
+    )
+
+
+def trusted_proxies(listen: Listener, *, opened: Listener) -> TrustedProxies:
+    """Who may speak for others at a listener, and whether others may speak at all.
+
+    Args:
+        opened: what it was opened with: with or without TLS, which is another only after a restart.
+    """
+    return TrustedProxies(listen.trusted_proxies, are_only_way=not opened.is_for_others)
+
+
+def operator_port_limits(limits: Limits) -> PortLimits:
+    """The same of the operators' port over TCP."""
+    return PortLimits(
+        connections=limits.operator_connections,
+        connections_per_network=limits.operator_connections_per_network,
+        strangers=limits.operator_strangers,
+        strangers_per_network=limits.operator_strangers_per_network,
+        new_at_once=limits.operator_new_connections_at_once,
+        new_per_s=limits.operator_new_connections_per_s,
+        spare_files=limits.spare_files,
+    )
+
+
+def operator_hosts(listen: Listener) -> Hosts:
+    """By which names operators may ask."""
+    return Hosts((listen.address.host, *listen.hosts))
+
+
+def upgrade_rules(listen: DeviceListener, *, opened: DeviceListener) -> UpgradeRules:
+    """By which names and pages, and through which proxies, devices may come; *opened* as above."""
+    return UpgradeRules(
+        hosts=(listen.address.host, *listen.hosts),
+        origins=listen.origins,
+        proxies=trusted_proxies(listen, opened=opened),
+    )

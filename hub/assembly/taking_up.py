@@ -1,0 +1,159 @@
+"""How a running hub takes up new settings: what can fail is tried first, then everything changes at once."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+from hub.agents.declared import reconcile
+from hub.assembly.boot import Boot
+from hub.assembly.doors import DEVICES, OPERATORS
+from hub.assembly.ground import Ground
+from hub.clock import epoch_ms
+from hub.log import Channel
+from hub.ops.address import Address
+from hub.ops.changes import Changes
+from hub.ops.declared import declared_agent
+from hub.ops.locate import KeyPath
+from hub.ops.parts import Commit, Parts, Prepare, Remark
+from hub.ops.reload import Unfit
+from hub.ops.settings import Settings
+from hub.ops.sockets import CannotListen, listen_on_tcp
+from storage.store import DeclaredAgent, Entry, NameTaken, StorageError, Store, agents, audit, users
+
+log = Channel(__name__)
+
+MOST_NAMED = 20  # keys of a change that the audit log names
+
+
+def make_parts(
+    ground: Ground,
+    boot: Boot,
+    *,
+    prepare: Sequence[Prepare],
+    renewed: Callable[[Settings], Sequence[str]],
+    agents_changed: Commit,
+    after: Callable[[], None],
+) -> Parts:
+    """How this hub takes up settings.
+
+    Args:
+        prepare: of each part that uses new settings without a restart.
+        agents_changed: is called after the agents' rows have changed.
+        renewed, after: as in ``Parts``.
+    """
+
+    def prepare_all(settings: Settings) -> Commit:
+        _try_addresses(ground, settings)
+        commits = [*(one(settings) for one in prepare), agents_changed]
+
+        def commit() -> None:
+            for take_up in commits:
+                take_up()
+
+        return commit
+
+    return Parts(
+        prepare=prepare_all,
+        reconcile=partial(_reconcile, ground, boot),
+        look=partial(_check_names, ground, boot),
+        tell_refused=partial(_tell_refused, ground),
+        remark=partial(_users_made, ground.store),
+        renewed=renewed,
+        after=after,
+    )
+
+
+def at_once(apply: Callable[[Settings], None]) -> Prepare:
+    """A part that has nothing to get ready."""
+    return lambda settings: partial(apply, settings)
+
+
+async def _reconcile(ground: Ground, boot: Boot, settings: Settings, actor: str, found: Changes) -> None:
+    entry = Entry(
+        at=epoch_ms(ground.clock.now()),
+        actor=actor,
+        event="settings.applied",
+        detail={name: _named(keys) for name, keys in found._asdict().items() if keys},
+    )
+    with _taken_names_placed(settings):
+        await reconcile(
+            ground.store,
+            _declared(settings),
+            user_id=boot.user_id,
+            clock=ground.clock,
+            ids=ground.ids,
+            entry=entry,
+        )
+
+
+async def _check_names(ground: Ground, boot: Boot, settings: Settings) -> None:
+    """Raises Unfit for a name that an agent made over the API has."""
+    with _taken_names_placed(settings):
+        await ground.store.read(agents.check_names, user_id=boot.user_id, declared=_declared(settings))
+
+
+@contextmanager
+def _taken_names_placed(settings: Settings) -> Iterator[None]:
+    try:
+        yield
+    except NameTaken as error:
+        number = [agent.name for agent in settings.agents].index(error.name)
+        raise Unfit(("agents", number, "name"), "an agent made over the API has this name") from error
+
+
+def _declared(settings: Settings) -> list[DeclaredAgent]:
+    return [declared_agent(agent, run_wall_s=settings.limits.run_wall_s) for agent in settings.agents]
+
+
+async def _users_made(store: Store, settings: Settings) -> list[Remark]:
+    """Who is named first is made with a device; a name that is mistyped is a user and a device too many."""
+    named = [agent.user for agent in settings.agents]
+    return [
+        Remark(
+            ("agents", named.index(name), "user"),
+            f"makes user '{name}'",
+            "if the name is mistyped: hub users lists those there are",
+        )
+        for name in await store.read(users.not_made_yet, named)
+    ]
+
+
+async def _tell_refused(ground: Ground, actor: str, why: str) -> None:
+    entry = Entry(
+        at=epoch_ms(ground.clock.now()),
+        actor=actor,
+        event="settings.refused",
+        outcome="refused",
+        detail={"why": why[:500]},
+    )
+    try:
+        await ground.store.write(audit.append_entry, entry)
+    except StorageError as error:  # whoever asked is to read what is wrong with the settings all the same
+        log.warning("audit.not_written", code=error.code, reason="settings")
+
+
+def _try_addresses(ground: Ground, settings: Settings) -> None:
+    """An address waits for a restart, which must not be the first to find that it cannot be had."""
+    was, now = ground.settings.listen, settings.listen
+    ours = {was.devices.address.port, was.operator.address.port}  # free once this hub has stopped
+    with ExitStack() as tried:
+        for held, key, before, after in (
+            (DEVICES, "devices", was.devices.address, now.devices.address),
+            (OPERATORS, "operator", was.operator.address, now.operator.address),
+        ):
+            if held not in ground.manager.sockets and after != before and after.port not in ours:
+                tried.enter_context(_bound(after, ("listen", key, "address")))
+
+
+def _bound(address: Address, path: KeyPath) -> ExitStack:
+    stack = ExitStack()
+    try:
+        stack.enter_context(listen_on_tcp(address))
+    except CannotListen as error:
+        raise Unfit(path, str(error), "choose an address that is free") from error
+    return stack
+
+
+def _named(keys: Sequence[str]) -> str:
+    more = len(keys) - MOST_NAMED
+    return ", ".join(keys[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,92 @@
+"""The certificates of both listeners: opened at the start, looked at again by every reload."""
+
+import ssl
+from collections.abc import Iterator
+from functools import partial
+
+from hub.metrics import Metrics
+from hub.ops.certificates import Certificates, CertificateUnusable, Pair, load_pair
+from hub.ops.checks.settings import Certificate
+from hub.ops.listen_settings import Listen, TlsSettings
+from hub.ops.parts import Commit
+from hub.ops.reload import Unfit
+from hub.ops.settings import Settings
+
+
+class Tls:
+    """What the listeners serve with, by the listener's name in ``[listen]``.
+
+    Raises:
+        CertificateUnusable: a certificate of the settings, or its key, is none.
+    """
+
+    def __init__(self, listen: Listen, metrics: Metrics) -> None:
+        self._expiry = metrics.certificate_expiry
+        self._listen = listen
+        self._in_use: dict[str, Certificates] = {}
+        for name, tls in _wanted(listen):
+            self._in_use[name] = Certificates(tls.certificate, tls.key)
+            self._tell_expiry(name)
+
+    def context(self, name: str) -> ssl.SSLContext | None:
+        """For the listener *name*; ``None`` where it serves without."""
+        certificates = self._in_use.get(name)
+        return None if certificates is None else certificates.context
+
+    def prepare(self, settings: Settings) -> Commit:
+        """Read the files anew, changed or not.
+
+        Raises:
+            Unfit: they cannot be used; what was in use stays.
+        """
+        pairs: dict[str, Pair] = {}
+        for name, tls in _wanted(settings.listen):
+            try:
+                pairs[name] = load_pair(tls.certificate, tls.key)
+            except CertificateUnusable as error:
+                told = "put a certificate and its key in their places"
+                raise Unfit(("listen", name, "tls"), str(error), told) from error
+        return partial(self._use, settings.listen, pairs)
+
+    def renewed(self, settings: Settings) -> list[str]:
+        """The keys of those whose files hold another certificate than the one in use.
+
+        Raises:
+            CertificateUnusable: the files changed since they were prepared, and are none any more.
+        """
+        return [
+            f"listen.{name}.tls"
+            for name, tls in _wanted(settings.listen)
+            if name in self._in_use
+            and load_pair(tls.certificate, tls.key).digest != self._in_use[name].pair.digest
+        ]
+
+    def in_use(self) -> Iterator[Certificate]:
+        """Each with its listener, and whether its files could be taken up: for those who look for issues."""
+        files = dict(_wanted(self._listen))
+        for name, certificates in self._in_use.items():
+            refused = _why_refused(files[name]) if name in files else ""
+            yield Certificate(name, certificates.pair.expires_at, refused)
+
+    def _use(self, listen: Listen, pairs: dict[str, Pair]) -> None:
+        self._listen = listen
+        for name in self._in_use.keys() & pairs.keys():  # another kind of listener waits for a restart
+            self._in_use[name].use(pairs[name])
+            self._tell_expiry(name)
+
+    def _tell_expiry(self, name: str) -> None:
+        self._expiry.labels(name).set(self._in_use[name].pair.expires_at.timestamp())
+
+
+def _why_refused(tls: TlsSettings) -> str:
+    try:
+        load_pair(tls.certificate, tls.key)
+    except CertificateUnusable as error:
+        return str(error)
+    return ""
+
+
+def _wanted(listen: Listen) -> Iterator[tuple[str, TlsSettings]]:
+    for name, listener in (("devices", listen.devices), ("operator", listen.operator)):
+        if listener.tls is not None:
+            yield name, listener.tls

@@ -1,0 +1,169 @@
+"""The parts that work: runs, schedules, leases and the tidying up after them."""
+
+from collections.abc import Callable
+
+from hub.assembly.boot import Boot
+from hub.assembly.ground import Ground
+from hub.backups import Backups, Kept
+from hub.extraction.extractor import Extractor
+from hub.links.roster import Roster
+from hub.ops.limit_settings import Limits
+from hub.ops.settings import Settings
+from hub.runs.control import RunControl
+from hub.runs.delivery import Delivery
+from hub.runs.dispatcher import Dispatcher
+from hub.runs.housekeeping import Housekeeping, Retention
+from hub.runs.leases import LeaseKeeper
+from hub.runs.lifecycle import Lifecycle
+from hub.runs.progress import RunWatch
+from hub.runs.runner import Runner
+from hub.runs.scheduler import Scheduler
+from hub.runs.sources import DeviceSource
+from protocol.frame import CREDIT_PIECES
+from protocol.work import RunLimits
+from storage.store import QueueLimits, file_of, open_store, runs
+
+
+class Work:
+    """What starts runs and executes them, and the limits that it works by."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        boot: Boot,
+        *,
+        extractor: Extractor,
+        roster: Roster,
+        watch: RunWatch,
+        is_disk_full: Callable[[], bool],
+    ) -> None:
+        limits = ground.settings.limits
+        lifecycle = Lifecycle(
+            ground.store, clock=ground.clock, ids=ground.ids, metrics=ground.metrics, watch=watch
+        )
+        self._source = DeviceSource(limits=_run_limits(limits), credit=CREDIT_PIECES, metrics=ground.metrics)
+        self._delivery = Delivery(ground.store, clock=ground.clock, metrics=ground.metrics)
+        self._runner = Runner(
+            store=ground.store,
+            lifecycle=lifecycle,
+            source=self._source,
+            extractor=extractor,
+            delivery=self._delivery,
+            find_link=roster.find,
+            watch=watch,
+            clock=ground.clock,
+            chance=ground.chance,
+            metrics=ground.metrics,
+        )
+        self.dispatcher = Dispatcher(
+            store=ground.store,
+            lifecycle=lifecycle,
+            runner=self._runner,
+            links=roster.connected,
+            clock=ground.clock,
+            chance=ground.chance,
+            metrics=ground.metrics,
+            boot_id=ground.boot_id,
+            hold_until_ms=boot.hold_until_ms,
+            is_disk_full=is_disk_full,
+        )
+        self.control = RunControl(
+            store=ground.store,
+            lifecycle=lifecycle,
+            dispatcher=self.dispatcher,
+            extractor=extractor,
+            clock=ground.clock,
+            ids=ground.ids,
+            boot_id=ground.boot_id,
+            metrics=ground.metrics,
+        )
+        self.scheduler = Scheduler(
+            store=ground.store,
+            extractor=extractor,
+            clock=ground.clock,
+            ids=ground.ids,
+            metrics=ground.metrics,
+            boot_id=ground.boot_id,
+            on_queued=self.dispatcher.look_again,
+            on_cancel=self.dispatcher.supersede,
+        )
+        self.apply(limits)
+
+    def look_again(self) -> None:
+        """Agents and schedules are others than they were."""
+        self.scheduler.look_again()
+        self.dispatcher.look_again()
+
+    def apply(self, limits: Limits) -> None:
+        """Work by *limits* from now on; what executes goes on."""
+        self._source.limits = _run_limits(limits)
+        self._delivery.apply(call_timeout_s=limits.call_timeout_s, max_sends=limits.call_sends)
+        self._runner.device_grace_s = limits.device_grace_s
+        self.dispatcher.apply(
+            per_device=limits.runs_per_device,
+            total=limits.runs,
+            drain_s=limits.drain_timeout_s,
+            cancel_grace_s=limits.cancel_grace_s,
+            settle_s=limits.connected_s,
+            paused_s=limits.paused_days * 86_400.0,
+        )
+        self.control.run_timeout_s = limits.run_wall_s
+        self.control.limits = runs.WaitingLimits(
+            waiting_manual_runs=limits.waiting_manual_runs,
+            waiting_manual_runs_per_device=limits.waiting_manual_runs_per_device,
+        )
+        self.scheduler.limits = QueueLimits(
+            per_schedule=limits.waiting_runs_per_schedule, per_device=limits.waiting_runs_per_device
+        )
+
+
+def _run_limits(limits: Limits) -> RunLimits:
+    return RunLimits(files=limits.run_files, bytes=limits.run_bytes)
+
+
+def make_lease_keeper(ground: Ground) -> LeaseKeeper:
+    """What tells other nodes of a shared database that this one lives."""
+    url, boot_id = ground.settings.storage.resolved(), ground.boot_id
+    return LeaseKeeper(
+        lambda: open_store(url, boot_id=boot_id),
+        node_id=ground.node_id,
+        boot_id=boot_id,
+        clock=ground.clock,
+    )
+
+
+def make_backups(ground: Ground) -> Backups:
+    """What backs the hub up, as far as its database is a file."""
+    url = ground.settings.storage.resolved()
+    database = None if ground.store.is_shared else file_of(url, ground.state)
+    keep = backups_kept(ground.settings)
+    return Backups(ground.store, ground.state, database, clock=ground.clock, keep=keep)
+
+
+def backups_kept(settings: Settings) -> Kept:
+    """Which backups there are."""
+    wanted = settings.backup
+    return Kept(is_daily=wanted.daily, days=wanted.keep_days, weeks=wanted.keep_weeks)
+
+
+def make_housekeeping(ground: Ground) -> Housekeeping:
+    """What removes what is kept long enough."""
+    return Housekeeping(
+        ground.store, clock=ground.clock, boot_id=ground.boot_id, keep=retention(ground.settings)
+    )
+
+
+def retention(settings: Settings) -> Retention:
+    """What is kept, and for how long."""
+    keep = settings.retention
+    return Retention(
+        runs_days=keep.runs_days,
+        failed_runs_days=keep.failed_runs_days,
+        runs_kept=keep.runs_kept,
+        payload_days=keep.payload_days,
+        fires_days=keep.fires_days,
+        fires_kept=keep.fires_kept,
+        activity_days=keep.activity_days,
+        answers_days=keep.answers_days,
+        audit_days=settings.audit.keep_days,
+    )

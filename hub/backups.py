@@ -1,0 +1,167 @@
+"""The backups that the hub makes of itself, once a day, in a folder of its state.
+
+The newest of each of the last days and weeks are kept. They lie on the same disk: ``hub backup FILE``
+makes one elsewhere.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import anyio
+import anyio.to_thread
+import msgspec
+from anyio.abc import TaskStatus
+
+from hub.clock import Clock, epoch_ms
+from hub.log import Channel
+from hub.turns import Turns
+from hub.version import VERSION
+from protocol.errors import HubError
+from storage.store import BackupRefused, Manifest, Store, audit, backup
+
+log = Channel(__name__)
+
+FOLDER: Final = "backups"
+SUFFIX: Final = ".hub-backup"
+ALONG: Final = ("node_id", "last-good.toml")  # small files of the state folder, as far as they are there
+DAILY: Final = timedelta(hours=24)
+FIRST_AFTER_S: Final = 600.0  # a hub that starts has other things to do
+LOOK_EVERY_S: Final = 3_600.0
+_NAMED: Final = "%Y%m%dT%H%M%SZ"
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether there is one a day, and which of the old ones stay."""
+
+    is_daily: bool = True
+    days: int = 7  # of which the newest stays
+    weeks: int = 4  # the same
+
+
+class Made(NamedTuple):
+    """A backup that was made. *sha256* is of the file itself."""
+
+    path: Path
+    manifest: Manifest
+    size_bytes: int
+    sha256: str
+
+
+class Backups:
+    """Makes them, one at a time.
+
+    Args:
+        database: the file; ``None``: the database is not one of this hub's.
+
+    Attributes:
+        keep: may be set anew at any time.
+    """
+
+    def __init__(
+        self, store: Store, state: Path, database: Path | None, *, clock: Clock, keep: Kept | None = None
+    ) -> None:
+        self.keep = keep or Kept()
+        self.turns = Turns(clock)
+        self._store = store
+        self._folder = state / FOLDER
+        self._along = [state / name for name in ALONG]
+        self._database = database
+        self._clock = clock
+        self._one_at_a_time = anyio.Lock()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Make one a day until cancelled."""
+        task_status.started()
+        wait_s = FIRST_AFTER_S
+        while True:
+            self.turns.wait(wait_s)
+            await self._clock.sleep(wait_s)
+            wait_s = LOOK_EVERY_S
+            self.turns.wait()  # a large database takes its time, in a thread
+            try:
+                if self._is_due():
+                    await self.make(actor="hub")
+            except (HubError, OSError) as exc:
+                log.error("backup.failed", exc=exc)  # tried again with the next look
+
+    async def make(self, *, actor: str) -> Made:
+        """Make one now, and remove what is too old; work goes on meanwhile.
+
+        Raises:
+            BackupRefused: there is no file to back up, it is damaged, or a backup of this second is there.
+            Unavailable: there is no room.
+        """
+        database = self._database
+        if database is None:
+            raise BackupRefused("the database is not a file of this hub; back it up where it is (pg_dump)")
+        async with self._one_at_a_time:
+            now = self._clock.now()
+            target = self._folder / f"{now.astimezone(UTC):{_NAMED}}{SUFFIX}"
+            made = await anyio.to_thread.run_sync(partial(self._make, target, database, epoch_ms(now)))
+            for old in superfluous(self._present(), keep=self.keep):
+                old.unlink(missing_ok=True)
+        log.info("backup.made", file=target.name, size_bytes=made.size_bytes)
+        await self._store.write(audit.append_entry, entry_of(made, actor=actor))
+        return made
+
+    def _is_due(self) -> bool:
+        newest = max(filter(None, map(made_when, self._present())), default=None)
+        is_old = newest is None or self._clock.now() - newest >= DAILY
+        return self.keep.is_daily and self._database is not None and is_old
+
+    def _present(self) -> list[Path]:
+        return list(self._folder.glob(f"*{SUFFIX}"))
+
+    def _make(self, target: Path, database: Path, at: int) -> Made:
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        others = files_along(self._along)
+        manifest = backup.make(target, database=database, others=others, at=at, version=VERSION)
+        return made_at(target, manifest)
+
+
+def made_at(path: Path, manifest: Manifest) -> Made:
+    """What is told of the backup that was just made at *path*."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Made(path, manifest, path.stat().st_size, digest)
+
+
+def entry_of(made: Made, *, actor: str) -> audit.Entry:
+    """What the audit log says of a backup."""
+    return audit.Entry(
+        at=made.manifest.made_at,
+        actor=actor,
+        event="backup.made",
+        subject=made.path.name,
+        detail={"sha256": made.sha256, "size_bytes": made.size_bytes},
+    )
+
+
+def files_along(files: Iterable[Path]) -> dict[str, bytes]:
+    """What goes along with the database, as far as it is there."""
+    return {file.name: file.read_bytes() for file in files if file.is_file()}
+
+
+def superfluous(files: Collection[Path], *, keep: Kept) -> set[Path]:
+    """The backups that need not be kept. What bears no name of ours is nobody's to remove."""
+    ours = {file: when for file in files if (when := made_when(file)) is not None}
+    newest_first = sorted(ours, key=lambda file: ours[file], reverse=True)
+    by_day: dict[object, Path] = {}
+    by_week: dict[object, Path] = {}
+    for file in newest_first:
+        by_day.setdefault(ours[file].date(), file)
+        by_week.setdefault(ours[file].isocalendar()[:2], file)
+    kept = {*list(by_day.values())[: keep.days], *list(by_week.values())[: keep.weeks]}
+    return set(newest_first[1:]) - kept
+
+
+def made_when(file: Path) -> datetime | None:
+    """When the backup of that name was made; ``None``: it is not a name of ours."""
+    try:
+        return datetime.strptime(file.name.removesuffix(SUFFIX), _NAMED).replace(tzinfo=UTC)
+    except ValueError:
+        return None

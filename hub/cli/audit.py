@@ -1,0 +1,113 @@
+"""Commands on the audit log: who changed what, and whether the log itself was changed."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import click
+
+from hub.cli import show
+from hub.cli.failure import Exit
+from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.talk import Talk, talk
+
+PAGE: Final = 1_000
+LISTED: Final = 50
+
+
+@click.group(cls=ListByDefault)
+def audit() -> None:
+    """Show who changed what, and check that nobody changed that."""
+
+
+@audit.command("ls")
+@click.option("--event", metavar="NAME", help="Only these; 'token.' means every name that begins so.")
+@click.option("--actor", metavar="WHO", help="Only what operator:UID, token:ID, device:ID or hub did.")
+@click.option("--subject", metavar="ID", help="Only what is about this.")
+@click.option("--limit", type=click.IntRange(1, PAGE), default=LISTED, show_default=True)
+@hub_option
+@json_option
+def list_entries(
+    event: str | None, actor: str | None, subject: str | None, limit: int, state: Path, as_json: bool
+) -> None:
+    """The last entries, the newest first."""
+    with talk(state) as hub:
+        told = hub.get("/v1/audit", event=event, actor=actor, subject=subject, limit=limit)
+    if as_json:
+        show.print_json("audit", told)
+        return
+    show.print_table(
+        ("entry", show.in_zone("at"), "who", "what", "about", "detail"),
+        (
+            (
+                entry["seq"],
+                show.short_moment(entry["at"]),
+                entry["actor"],
+                entry["event"] if entry["outcome"] == "done" else f"{entry['event']} ({entry['outcome']})",
+                entry["subject"],
+                ", ".join(f"{name}={value}" for name, value in entry["detail"].items() if value is not None),
+            )
+            for entry in told["entries"]
+        ),
+    )
+    if not told["entries"]:
+        show.say("no entry is there, or none is like that")
+
+
+@audit.command("verify")
+@click.option(
+    "--known",
+    metavar="NUMBER:HASH",
+    help="An entry whose hash you kept elsewhere; that it is there still is checked too.",
+)
+@hub_option
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, known: str | None, state: Path, as_json: bool) -> None:
+    """Check the whole chain: an edited, a removed and an exchanged entry are found.
+
+    Exits with 1 when the log was changed.
+    """
+    with talk(state) as hub:
+        told = hub.get("/v1/audit/verify", known=known)
+    if as_json:
+        show.print_json("audit_check", told)
+    else:
+        for found in told["breaks"]:
+            click.echo(show.one_line(found["what"]))
+        if told["more_breaks"]:
+            click.echo(f"and {told['more_breaks']} more")
+        if told["ok"]:
+            click.echo(f"the chain holds; entries: {told['entries']}")
+        if told["last_seq"] is not None:
+            click.echo(f"it ends in {told['last_seq']}:{told['last_hash']}")
+            show.say("Kept elsewhere, that shows later whether the log was written anew: --known NUMBER:HASH")
+    if not told["ok"]:
+        ctx.exit(Exit.FAILED)
+
+
+@audit.command("export")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@hub_option
+def export(file: Path | None, state: Path) -> None:
+    """Write all entries, the oldest first, as JSON lines to FILE or to the screen."""
+    with talk(state) as hub, ExitStack() as opened:
+        out: TextIO = sys.stdout if file is None else opened.enter_context(file.open("x", encoding="utf-8"))
+        count = 0
+        for entry in _all_entries(hub):
+            print(json.dumps({"schema": "hub.audit_entry/1", **entry}, ensure_ascii=False), file=out)
+            count += 1
+    show.say(f"entries written: {count}")
+
+
+def _all_entries(hub: Talk) -> Iterator[dict[str, Any]]:
+    cursor = None
+    while True:
+        page = hub.get("/v1/audit", order="oldest", limit=PAGE, cursor=cursor)
+        yield from page["entries"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return

@@ -1,0 +1,129 @@
+"""The command that is a device: what it shows at the hub, and where its files are."""
+
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Final, Literal
+
+import click
+
+from hub.cli import show
+from hub.cli.daemon import make_folder
+from hub.cli.failure import Exit, Failure
+from hub.cli.options import state_folder
+
+TOKEN_VARIABLE: Final = "HUB_DEVICE_TOKEN"
+_NAME: Final = re.compile(r"^\w[\w.-]{0,63}$")  # as the hub's settings have it; it is also a file's name
+_File = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("url")
+@click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A folder to share; may be given several times.",
+)
+@click.option("--db", type=_File, help="The device's database [default: NAME.db in its state folder].")
+@click.option("--name", help="What people call this device [default: this machine's name].")
+@click.option("--key-file", type=_File, help="The device's key [default: NAME.key beside its database].")
+@click.option("--new-key", is_flag=True, help="Replace the key by a new one; was it revoked, pair anew.")
+@click.option("--invitation-file", type=_File, help="The file with an invitation, instead of a code.")
+@click.option(
+    "--token-file",
+    type=_File,
+    help=f"The file with a token, instead of a key [default: ${TOKEN_VARIABLE}].",
+)
+@click.option("--codec", type=click.Choice(["json", "msgpack"]), default="json", show_default=True)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="warning",
+    show_default=True,
+)
+@click.pass_context
+def connect(
+    ctx: click.Context,
+    url: str,
+    roots: tuple[Path, ...],
+    db: Path | None,
+    name: str | None,
+    key_file: Path | None,
+    new_key: bool,
+    invitation_file: Path | None,
+    token_file: Path | None,
+    codec: Literal["json", "msgpack"],
+    log_level: str,
+) -> None:
+    """Be a device: share folders, keep what is found in them.
+
+    Connects to the hub at URL, as in ws://127.0.0.1:8770, and comes back whenever the
+    connection ends. The first time it shows a pairing code, for whoever runs the hub.
+    """
+    name = name or re.sub(r"[^\w.-]", "-", platform.node()).strip("-.") or "device"
+    if not _NAME.match(name):
+        told = "use letters, digits, _ . and -, at most 64"
+        raise Failure(f"{name!r} is no name for a device", Exit.USAGE, next_step=told)
+    token = _token(token_file)
+    if token is not None and (key_file or new_key or invitation_file):
+        told = f"leave out --token-file and ${TOKEN_VARIABLE}, or what belongs to the key"
+        raise Failure("a device shows a token or a key, not both", Exit.USAGE, next_step=told)
+    if invitation_file is not None:
+        _look_at("invitation", invitation_file, _read(invitation_file))
+    db = db or state_folder(ctx.find_root().params.get("state")) / "devices" / f"{name}.db"
+    make_folder(db.parent)
+
+    from hub.device.app import DeviceOptions, run_device
+    from hub.log import open_log
+
+    open_log(log_level)
+    options = DeviceOptions(
+        url=url,
+        roots=list(roots),
+        db=db,
+        name=name,
+        token=token,
+        key=key_file,
+        invitation=invitation_file,
+        rotates=new_key,
+        codec=codec,
+    )
+    ctx.exit(run_device(options, on_status=show.say))
+
+
+def _token(file: Path | None) -> str | Path | None:
+    """The device's token, or the file it is in. Never an argument: everybody on a machine can read those."""
+    token = _read(file) if file is not None else os.environ.get(TOKEN_VARIABLE, "").strip()
+    if not token and file is None:
+        return None
+    _look_at("token", file, token)
+    return file or token
+
+
+def _read(file: Path) -> str:
+    try:
+        text = file.read_text("utf-8").strip()
+        is_open = bool(file.stat().st_mode & 0o077)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"cannot read {file}: {error}", Exit.NOT_PERMITTED) from error
+    if is_open:
+        show.say(f"warning: others may read {file}; chmod 600 {file}")
+    return text
+
+
+def _look_at(name: Literal["token", "invitation"], file: Path | None, text: str) -> None:
+    """Find what was copied wrongly before a hub is asked, and counts it as a failed attempt."""
+    from hub.tokens import TokenKind, check
+
+    kind = TokenKind.DEVICE if name == "token" else TokenKind.INVITATION
+    made_by = "hub token create --device NAME" if name == "token" else "hub pair invite"
+    where = file or f"${TOKEN_VARIABLE}"
+    if not text:
+        raise Failure(f"there is nothing in {where}", Exit.USAGE, next_step=f"make one: {made_by}")
+    wrong = check(text, kind)
+    if wrong and (name == "invitation" or text.startswith("hub_")):  # another hub may make other tokens
+        raise Failure(f"the {name} in {where} cannot be right: {wrong}", Exit.USAGE)

@@ -1,0 +1,73 @@
+"""Commands for finding a fault: the insides of a running hub, and an archive to hand on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hub.cli import show
+from hub.cli.options import hub_option, json_option, state_option
+from hub.cli.talk import talk
+
+
+@click.group()
+def debug() -> None:
+    """Look inside a running hub, or pack what helps to find a fault.
+
+    SIGUSR1 makes a hub write its dump to its log, also when nobody can ask it.
+    """
+
+
+@debug.command()
+@hub_option
+@json_option
+def dump(state: Path, as_json: bool) -> None:
+    """Where every task and thread stands, and what waits where."""
+    with talk(state) as hub:
+        told = hub.get("/v1/debug/dump")
+    if as_json:
+        show.print_json("dump", told)
+        return
+    show.print_facts(
+        {
+            "at": show.moment(told["at"]),
+            "up for": show.duration(told["uptime_s"]),
+            "event loop": f"{told['loop_lag_s'] * 1000:.1f} ms late",
+            "devices": f"{told['connected']} connected, {told['pending_calls']} calls open, "
+            f"{told['unsent_bytes']} bytes unsent",
+            **{f"waiting: {name}": count for name, count in told["queues"].items()},
+        }
+    )
+    for task in told["tasks"]:
+        _print_stack(f"{task['count']} x {', '.join(task['names'])}", task)
+    for thread in told["threads"]:
+        _print_stack(f"thread {thread['name']}", thread)
+
+
+@debug.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--config", type=click.Path(path_type=Path), default="hub.toml", show_default=True)
+@state_option
+@json_option
+def bundle(file: Path, config: Path, state: Path, as_json: bool) -> None:
+    """Write an archive (.tar.gz) with status, log, metrics, dump and settings.
+
+    Tokens, keys, passwords and what documents say are taken out. Look at it before you hand it on: names
+    of devices, agents and files are in it. Without a running hub it has what there is.
+    """
+    from hub.cli.bundle import write_bundle
+
+    missing = write_bundle(file, state=state, config=config, clock=show.clock)
+    if as_json:
+        show.print_json("bundle", {"file": str(file), "missing": missing})
+        return
+    show.say(f"wrote {file}")
+    for name, why in missing.items():
+        show.say(f"  without {name}: {why}")
+
+
+def _print_stack(title: str, one: Mapping[str, Any]) -> None:
+    click.echo(f"\n{show.one_line(title)}")
+    for place in one["stack"]:
+        click.echo(f"  {show.one_line(place)}")

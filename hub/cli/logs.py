@@ -1,0 +1,73 @@
+"""The log of the running hub, read at a terminal."""
+
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hub.cli import show
+from hub.cli.failure import Exit, Failure
+from hub.cli.options import hub_option, json_option
+from hub.cli.talk import talk
+
+
+@click.command()
+@click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--run", metavar="ID", help="Only this run; the last six or more characters are enough.")
+@click.option("--device", metavar="NAME", help="Only this device, by name or id.")
+@click.option(
+    "--level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="This and above. What the hub does not write itself is not there.",
+)
+@click.option("--limit", type=click.IntRange(1, 1_000), default=100, show_default=True)
+@hub_option
+@json_option
+def logs(
+    follow: bool,
+    run: str | None,
+    device: str | None,
+    level: str,
+    limit: int,
+    state: Path,
+    as_json: bool,
+) -> None:
+    """Show the last events of the hub's log.
+
+    Of the running process, the last 2,000; what is older is where standard error goes.
+    """
+    wanted = {"run": run, "device": device, "level": level, "limit": limit}
+    with talk(state) as hub:
+        if follow:
+            with suppress(KeyboardInterrupt):  # how a person ends it
+                for entry in hub.follow("/v1/logs", follow="true", **wanted):
+                    tell(entry, as_json=as_json)
+                raise Failure("the hub stopped", Exit.TRY_AGAIN, next_step="is it running again? hub status")
+            return
+        told = hub.get("/v1/logs", **wanted)
+    if as_json:
+        show.print_json("logs", told)
+        return
+    for entry in reversed(told["entries"]):
+        tell(entry, as_json=False)
+    if not told["entries"]:
+        show.say("the log has no such event now")
+
+
+def tell(entry: Mapping[str, Any], *, as_json: bool) -> None:
+    """One entry, on a line of its own."""
+    if as_json:
+        show.print_json("log", entry, one_line=True)
+        return
+    from hub.log import LogEntry
+    from hub.log.lines import short_line
+
+    at = int(datetime.fromisoformat(entry["at"]).timestamp() * 1000)
+    told = LogEntry(entry["seq"], at, entry["level"], entry["event"], entry["channel"], dict(entry["fields"]))
+    click.echo(short_line(told, colour=sys.stdout.isatty()))

@@ -1,0 +1,30 @@
+"""``hub routes``: who may ask what. No hub needs to run: the table is part of the release."""
+
+import click
+
+from hub.cli import show
+from hub.cli.options import json_option
+
+
+@click.command()
+@json_option
+def routes(as_json: bool) -> None:
+    """Show what may be asked of a hub, and which roles may."""
+    from hub.ops.roles import Role
+    from hub.ops.views_routes import routes_view
+
+    told = routes_view()
+    if as_json:
+        show.print_json("routes", told.model_dump(mode="json"))
+        return
+    show.print_table(
+        ("method", "path", "scope", *Role),
+        (
+            (route.method, route.path, route.scope, *(role in route.roles for role in Role))
+            for route in told.routes
+        ),
+    )
+    click.echo()
+    show.print_table(
+        ("request of a device", "of what"), ((request.method, request.of) for request in told.device_requests)
+    )

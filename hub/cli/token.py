@@ -1,0 +1,159 @@
+"""Commands on tokens: those of devices, and those of operators."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from hub.cli import show
+from hub.cli.failure import Exit, Failure
+from hub.cli.options import Duration, ListByDefault, hub_option, json_option
+from hub.cli.talk import Talk, talk
+
+ROLES = ("viewer", "operator", "admin")
+LEAST_END = 6  # characters of an ID that may stand for the whole, as with runs
+DEVICES, OPERATORS = "/v1/tokens", "/v1/operator-tokens"
+
+
+@click.group(cls=ListByDefault)
+def token() -> None:
+    """Make, list and revoke the tokens of devices and of operators."""
+
+
+@token.command("create")
+@click.option("--device", metavar="NAME", help="For a device, known or new.")
+@click.option("--role", type=click.Choice(ROLES), help="For an operator, or for what one automates.")
+@click.option("--name", metavar="NAME", help="What an operator's token is for.")
+@click.option("--scope", "scopes", multiple=True, help="Of its role only this; may be given several times.")
+@click.option("--ttl", type=Duration(), metavar="TIME", help="How long it counts, as in 90d or 12h.")
+@hub_option
+@json_option
+def create_token(
+    device: str | None,
+    role: str | None,
+    name: str | None,
+    scopes: tuple[str, ...],
+    ttl: float | None,
+    state: Path,
+    as_json: bool,
+) -> None:
+    """Make a token; it is printed this once.
+
+    With --user, a device's token is for that user's device, and an operator's token
+    sees that user's devices, agents and runs only.
+    """
+    if (device is None) == (role is None):
+        raise Failure(
+            "a token is for a device or for an operator",
+            Exit.USAGE,
+            next_step="hub token create --device NAME, or: hub token create --role viewer --name NAME",
+        )
+    if device is not None and (scopes or name):
+        raise Failure("--name and --scope are for the token of an operator: --role", Exit.USAGE)
+    with talk(state) as hub:
+        if device is not None:
+            made = hub.post(DEVICES, {"device": device, "ttl_s": ttl})
+        else:
+            asked = {"name": name or role, "role": role, "scopes": scopes, "ttl_s": ttl}
+            made = hub.post(OPERATORS, asked)
+    if as_json:
+        show.print_json("token", made)
+        return
+    click.echo(made["token"])
+    if made.get("is_new_device"):
+        show.say(f"{made['device']} is a new device of {made['user']}: none was called so.")
+    show.say("This is shown once. " + (_how_a_device_uses(device) if device else _how_an_operator_uses(made)))
+
+
+@token.command("ls")
+@hub_option
+@json_option
+def list_tokens(state: Path, as_json: bool) -> None:
+    """All tokens, without their secrets."""
+    with talk(state) as hub:
+        told = _all_tokens(hub)
+    if as_json:
+        show.print_json("tokens", told)
+        return
+    listed = [(f"device {token['device']}", token) for token in told["tokens"]]
+    listed += [(f"{token['role']} {token['name']}", token) for token in told["operator_tokens"]]
+    show.print_table(
+        ("token", "for", "user", "ends in", show.in_zone("used"), "until", "revoked"),
+        (
+            (
+                show.short_id(token["id"]),
+                whom,
+                token["user"] or "all",
+                token["last4"],
+                show.short_moment(token["last_used_at"]),
+                show.short_moment(token["expires_at"]),
+                show.short_moment(token["revoked_at"]),
+            )
+            for whom, token in listed
+        ),
+    )
+    if not listed:
+        show.say("no token yet; make one: hub token create --device NAME, or --role viewer --name NAME")
+
+
+@token.command("revoke")
+@click.argument("id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@hub_option
+@json_option
+def revoke_token(id: str, yes: bool, state: Path, as_json: bool) -> None:
+    """Revoke a token; the connection that it opened is closed. The end of its ID is enough."""
+    with talk(state) as hub:
+        id, whom, path = _find(hub, id)
+        if not yes:
+            show.confirm(f"revoke the token of {whom}?")
+        revoked = hub.delete(f"{path}/{quote(id, safe='')}")
+    if as_json:
+        show.print_json("token", revoked)
+    else:
+        show.say(f"the token of {whom} is revoked")
+
+
+def _all_tokens(hub: Talk) -> dict[str, Any]:
+    """The tokens of devices, and those of operators as far as the caller may see them."""
+    told = hub.get_all(DEVICES, "tokens")
+    try:
+        operators = hub.get_all(OPERATORS, "tokens")["tokens"]
+    except Failure as refused:
+        if refused.exit_code != Exit.NOT_PERMITTED:
+            raise
+        operators = []
+    return told | {"operator_tokens": operators}
+
+
+def _find(hub: Talk, id: str) -> tuple[str, str, str]:
+    """The whole id of a token, whose it is, in words, and the path of its kind."""
+    told = _all_tokens(hub)
+    found = [
+        (str(token["id"]), str(token[whose]), path)
+        for path, noun, whose in ((DEVICES, "tokens", "device"), (OPERATORS, "operator_tokens", "name"))
+        for token in told[noun]
+        if token["id"] == id or (len(id) >= LEAST_END and token["id"].endswith(id))
+    ]
+    if len(found) > 1:
+        raise Failure(f"several tokens end in {id!r}", Exit.USAGE, next_step="give more of the ID: --json")
+    if not found:
+        raise Failure(f"there is no token {id!r}", Exit.FAILED, next_step="'hub token ls' lists the tokens")
+    return found[0]
+
+
+def _how_a_device_uses(device: str) -> str:
+    return (
+        "On the device, put it into a file that only you can read, then:\n"
+        f"  hub connect URL --root DIR --name {device} --token-file FILE"
+    )
+
+
+def _how_an_operator_uses(made: Mapping[str, Any]) -> str:
+    until = show.moment(made["expires_at"])
+    return (
+        f"It counts until {until}. Put it into a file that only you can read, then:\n"
+        "  hub status --url https://HOST:8771 --token-file FILE"
+    )

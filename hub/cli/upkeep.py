@@ -1,0 +1,245 @@
+"""Commands on the hub as a whole: stop it, back it up, restore it, bring its database to this release."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from hub.cli import show
+from hub.cli.failure import Exit, Failure
+from hub.cli.options import hub_option, json_option, state_option
+from hub.cli.talk import talk
+
+if TYPE_CHECKING:
+    from hub.ops.settings import Settings
+    from storage.store import Manifest
+
+SETTINGS: Final = "hub.toml"
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default="hub.toml",
+    show_default=True,
+    help="The settings, which say where the database is.",
+)
+
+
+@click.command()
+@click.option("--restart", is_flag=True, help="Tell devices to come back at once: another hub takes over.")
+@hub_option
+@json_option
+def drain(restart: bool, state: Path, as_json: bool) -> None:
+    """Stop the running hub in good order.
+
+    Nothing is started any more; what executes comes to the end of what it has in hand,
+    or pauses and goes on when the hub is back.
+    """
+    with talk(state) as hub:
+        told = hub.post("/v1/drain", {"restarts": True} if restart else {})
+    if as_json:
+        show.print_json("drain", told)
+    else:
+        show.say(f"the hub stops; runs under way: {told['executing']}")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--verify", is_flag=True, help="Check a backup that is there; nothing is written.")
+@config_option
+@state_option
+@json_option
+def backup(file: Path, verify: bool, config: Path, state: Path, as_json: bool) -> None:
+    """Back the hub up into one new file, or check one.
+
+    The hub may run meanwhile. The file holds what the devices sent: keep it as you keep them.
+    """
+    from storage.store import BackupRefused, StorageError
+    from storage.store import backup as backups
+
+    try:
+        manifest = backups.verify(file) if verify else _back_up(file, config, state)
+    except StorageError as error:
+        if verify:
+            raise Failure(str(error), Exit.FAILED, next_step="make another one: hub backup FILE") from error
+        raise Failure(str(error), Exit.CANNOT_CREATE) from error
+    except BackupRefused as error:
+        if verify:
+            raise Failure(str(error), Exit.FAILED, next_step="make another one: hub backup FILE") from error
+        raise Failure(str(error), Exit.CANNOT_CREATE, next_step="choose another FILE") from error
+    if as_json:
+        show.print_json("backup", {"file": str(file), **_told(manifest)})
+    elif verify:
+        click.echo(show.printable(f"{file} is sound: {_shown(manifest)}"))
+    else:
+        show.say(f"{file} was written: {_shown(manifest)}")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@config_option
+@state_option
+@json_option
+def restore(file: Path, yes: bool, config: Path, state: Path, as_json: bool) -> None:
+    """Put a backup in the place of the hub's state.
+
+    The backup is checked first; a hub that runs is left alone. What was there before is kept
+    aside in the state folder.
+    """
+    from hub.clock import SystemClock, epoch_ms
+    from storage.store import BackupRefused, restore
+
+    database = _database(config, state)
+    if not yes:
+        show.confirm(f"replace the hub's state in {state} by {file}?")
+    try:
+        restored = restore(file, state, database=database, at=epoch_ms(SystemClock().now()))
+    except BackupRefused as error:
+        raise Failure(str(error), Exit.FAILED, next_step="nothing was changed") from error
+    if as_json:
+        aside = None if restored.aside is None else str(restored.aside)
+        show.print_json("restore", {"aside": aside, **_told(restored.manifest)})
+        return
+    if restored.aside is not None:
+        show.say(f"what was there before is in {restored.aside}")
+    show.say(f"restored: {_shown(restored.manifest)}")
+    settings = state / SETTINGS if SETTINGS in restored.manifest.files else config
+    show.say(f"next: hub serve --state {state} --config {settings}")
+
+
+@click.group()
+def migrate() -> None:
+    """Bring the database to this release's tables.
+
+    A hub that starts does the same by itself.
+    """
+
+
+@migrate.command("status")
+@config_option
+@state_option
+@json_option
+@click.pass_context
+def migrate_status(ctx: click.Context, config: Path, state: Path, as_json: bool) -> None:
+    """Say which tables there are. Exits with 1 when 'hub migrate up' has something to do."""
+    standing = _standing(config, state)
+    if as_json:
+        told = {"current": standing.current, "missing": list(standing.missing), "newer": standing.is_newer}
+        show.print_json("migrate", told)
+    elif standing.is_newer:
+        click.echo(f"the tables are of revision {standing.current}, of a newer hub")
+    elif standing.missing:
+        there = f"of revision {standing.current}" if standing.current else "not there yet"
+        click.echo(f"the tables are {there}; missing: {', '.join(standing.missing)}")
+    else:
+        click.echo(f"the tables are of revision {standing.current}: up to date")
+    ctx.exit(Exit.FAILED if standing.missing or standing.is_newer else Exit.DONE)
+
+
+@migrate.command("up")
+@config_option
+@state_option
+@json_option
+def migrate_up(config: Path, state: Path, as_json: bool) -> None:
+    """Bring the tables to this release; interrupted or refused, they are as they were."""
+    import anyio
+
+    from storage.store import open_store
+
+    async def up() -> None:
+        async with open_store(_settings(config).storage.resolved(), base=state):
+            pass
+
+    before = _standing(config, state)
+    anyio.run(up)
+    if as_json:
+        show.print_json("migrate", {"before": before.current, "applied": list(before.missing)})
+    else:
+        show.say(f"applied: {', '.join(before.missing)}" if before.missing else "there was nothing to do")
+
+
+def _standing(config: Path, state: Path) -> Any:
+    import anyio
+
+    from storage.store import Standing, standing_of
+
+    async def look() -> Standing:
+        return await standing_of(_settings(config).storage.resolved(), base=state)
+
+    return anyio.run(look)
+
+
+def _back_up(file: Path, config: Path, state: Path) -> "Manifest":
+    from hub.backups import ALONG, entry_of, files_along, made_at
+    from hub.clock import SystemClock, epoch_ms
+    from hub.version import VERSION
+    from storage.store import StorageError
+    from storage.store import backup as backups
+
+    database, at = _database(config, state), epoch_ms(SystemClock().now())
+    if not database.is_file():
+        raise Failure(
+            f"there is no database {database}, so there is nothing to back up",
+            Exit.FAILED,
+            next_step="is this the hub's state folder? say --state DIR; a hub that starts makes its database",
+        )
+    others = files_along(state / name for name in ALONG)
+    if config.is_file():
+        others[SETTINGS] = config.read_bytes()
+    else:
+        show.say(f"warning: there is no {config}, so no settings are in the backup; say --config FILE")
+    manifest = backups.make(file.absolute(), database=database, others=others, at=at, version=VERSION)
+    try:
+        backups.note(database, entry_of(made_at(file, manifest), actor=f"operator:{os.getuid()}"))
+    except StorageError as error:
+        show.say(f"warning: the audit log does not tell of this backup: {error}")
+    return manifest
+
+
+def _database(config: Path, state: Path) -> Path:
+    from storage.store import StorageError, file_of
+
+    try:
+        database = file_of(_settings(config).storage.resolved(), state)
+    except StorageError:
+        database = None
+    if database is None:
+        raise Failure(
+            "the database is not a file of this hub",
+            Exit.USAGE,
+            next_step="back it up where it is, and restore it there: pg_dump, pg_restore",
+        )
+    return database
+
+
+def _settings(config: Path) -> "Settings":
+    """The settings, or what holds without any. Secrets that are not here are missed by a hub that serves."""
+    from hub.ops.reading import check_settings
+    from hub.ops.settings import Settings
+
+    return check_settings(config).usable() if config.is_file() else Settings()
+
+
+def _told(manifest: "Manifest") -> dict[str, Any]:
+    from hub.clock import from_epoch_ms
+
+    return {
+        "made_at": from_epoch_ms(manifest.made_at).isoformat(),
+        "version": manifest.version,
+        "revision": manifest.revision,
+        "hub_id": manifest.hub_id,
+        "files": {
+            name: {"bytes": kept.bytes, "sha256": kept.sha256} for name, kept in manifest.files.items()
+        },
+    }
+
+
+def _shown(manifest: "Manifest") -> str:
+    told = _told(manifest)
+    size = sum(kept["bytes"] for kept in told["files"].values())
+    return (
+        f"hub {manifest.version}, tables {manifest.revision},"
+        f" of {show.moment(told['made_at'])}, {size:,} bytes in {len(told['files'])} files"
+    )

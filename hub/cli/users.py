@@ -1,0 +1,62 @@
+"""Commands on users."""
+
+from pathlib import Path
+from urllib.parse import quote
+
+import click
+
+from hub.cli import show
+from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.talk import talk
+
+
+@click.group(cls=ListByDefault)
+def users() -> None:
+    """List the users, who own devices and agents; make or remove one."""
+
+
+@users.command("ls")
+@hub_option
+@json_option
+def list_users(state: Path, as_json: bool) -> None:
+    """All users."""
+    with talk(state) as hub:
+        told = hub.get_all("/v1/users", "users")
+    if as_json:
+        show.print_json("users", told)
+        return
+    show.print_table(
+        ("user", "devices", "known since"),
+        ((user["name"], user["devices"], show.moment(user["created_at"])) for user in told["users"]),
+    )
+
+
+@users.command("create")
+@click.argument("name")
+@hub_option
+@json_option
+def create_user(name: str, state: Path, as_json: bool) -> None:
+    """Make a user, whose devices and agents others do not see."""
+    with talk(state) as hub:
+        told = hub.post("/v1/users", {"name": name})
+    if as_json:
+        show.print_json("user", told)
+    else:
+        show.say(f"{told['name']} may have devices now: hub pair approve CODE --user {told['name']}")
+
+
+@users.command("remove")
+@click.argument("name")
+@hub_option
+@json_option
+def remove_user(name: str, state: Path, as_json: bool) -> None:
+    """Remove a user who owns no device, agent or token any more.
+
+    A device is taken away with hub devices revoke, an agent of hub.toml by taking it out there.
+    """
+    with talk(state) as hub:
+        told = hub.delete(f"/v1/users/{quote(name, safe='')}")
+    if as_json:
+        show.print_json("user", told)
+    else:
+        show.say(f"user {told['name']} is removed")

@@ -1,0 +1,171 @@
+"""Keys that nobody knows yet: a code for a person to type, or an invitation that lets them in.
+
+The codes stand in memory alone, by key, so that a device that comes back shows the
+same one; the database has their hashes. After a restart of the hub a device that
+waits is told a new code.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from hub.clock import Chance, Clock, IdFactory, epoch_ms
+from hub.links import pairing_code
+from hub.links.proof import DeviceKey
+from hub.links.refusal import Refusal, refuse
+from hub.metrics import Metrics
+from hub.tokens import hash_token
+from protocol.errors import CloseCode, ErrorCode
+from protocol.handshake import DeviceHello
+from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId
+from storage.store import (
+    Asked,
+    BadInvitation,
+    DeviceNameTaken,
+    KeyOwner,
+    PairingAsk,
+    Store,
+    TooManyPairings,
+    invitations,
+    pairings,
+)
+
+COME_BACK_MS: Final = 2_000  # a person types the code meanwhile; half a minute would feel broken
+LABEL_CHARACTERS: Final = 64  # as names of devices have them
+_UNFIT: Final = re.compile(r"[^\w.-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairingLimits:
+    """How long a code is good for, and how many keys may wait at once: *most*, *most_per_network*."""
+
+    ttl_s: float = 600.0
+    most: int = 50
+    most_per_network: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A code that was told to a key, until it expires (epoch ms)."""
+
+    code: str
+    expires_at: int
+
+
+class PairingDesk:
+    """Where devices with unknown keys are sent."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        chance: Chance,
+        metrics: Metrics,
+        limits: PairingLimits | None = None,
+    ) -> None:
+        self.limits = limits or PairingLimits()
+        self._store = store
+        self._clock = clock
+        self._chance = chance
+        self._ids = IdFactory(clock, chance)
+        self._told: dict[KeyId, _Told] = {}
+        self._limits_reached = metrics.limits_reached
+
+    async def ask(
+        self, key: DeviceKey, hello: DeviceHello, *, network: str, connection_id: ConnectionId
+    ) -> Refusal:
+        """Write down that the key asks to be let in; what to refuse it with until a person decides."""
+        at = epoch_ms(self._clock.now())
+        self._forget_expired(at)
+        known = self._told.get(key.id)
+        code = pairing_code.make(self._chance)
+        asking = PairingAsk(
+            id=PairingId(self._ids.fresh()),
+            code_hash=pairing_code.hash_code(code),
+            known_code_hash=None if known is None else pairing_code.hash_code(known.code),
+            key_id=key.id,
+            public_key=key.public,
+            label=label_of(hello),
+            platform=hello.client.platform if hello.client else "",
+            network=network,
+            connection_id=connection_id,
+        )
+        try:
+            asked = await self._store.write(
+                pairings.ask,
+                asking,
+                at=at,
+                expires_at=at + int(self.limits.ttl_s * 1000),
+                most=self.limits.most,
+                most_per_network=self.limits.most_per_network,
+            )
+        except TooManyPairings as error:
+            self._limits_reached.labels(error.limit).inc()
+            wait_ms = max(COME_BACK_MS, error.retry_at - at)
+            return refuse(
+                error.code,
+                str(error),
+                CloseCode.TOO_MANY_ATTEMPTS,
+                party=f"key:{key.id}",
+                retry_after_ms=wait_ms,
+            )
+        if known is None or asked.is_new_code:
+            known = _Told(code, asked.pairing.expires_at)
+        return self._answer(key.id, asked, known)
+
+    async def redeem(self, key: DeviceKey, invitation: str, hello: DeviceHello) -> KeyOwner:
+        """Let the key in by an invitation.
+
+        Raises:
+            Refusal: it opens nothing; nothing was written.
+        """
+        try:
+            return await self._store.write(
+                invitations.redeem,
+                hash_token(invitation),
+                key_id=key.id,
+                public_key=key.public,
+                fresh_id=DeviceId(self._ids.fresh()),
+                label=label_of(hello),
+                at=epoch_ms(self._clock.now()),
+            )
+        except (BadInvitation, DeviceNameTaken) as error:
+            hint = "ask for a new one: hub pair invite"
+            raise refuse(
+                error.code, str(error), CloseCode.AUTH_FAILED, party=f"key:{key.id}", hint=hint
+            ) from error
+
+    def forget(self, key_id: KeyId) -> None:
+        """The key waits no longer."""
+        self._told.pop(key_id, None)
+
+    def _answer(self, key_id: KeyId, asked: Asked, told: _Told) -> Refusal:
+        if asked.pairing.decision == "denied":
+            self.forget(key_id)
+            message = "who runs the hub does not let this device in"
+            return refuse(
+                ErrorCode.PAIRING_DENIED, message, CloseCode.PAIRING_REQUIRED, party=f"key:{key_id}"
+            )
+        is_approved = asked.pairing.decision is not None  # while we asked: the next hello gets in
+        if not is_approved:
+            self._told[key_id] = told
+        message = "this hub does not know the device's key yet; a person has to type its code there"
+        return refuse(
+            ErrorCode.PAIRING_REQUIRED,
+            message,
+            CloseCode.PAIRING_REQUIRED,
+            is_failure=False,
+            pairing_code=None if is_approved else told.code,
+            retry_after_ms=COME_BACK_MS,
+            hint=None if is_approved else f"at the hub: hub pair approve {told.code}",
+        )
+
+    def _forget_expired(self, at: int) -> None:
+        self._told = {key_id: told for key_id, told in self._told.items() if told.expires_at > at}
+
+
+def label_of(hello: DeviceHello) -> str:
+    """What the device calls itself, as a name of a device may be; ``device`` if that leaves nothing."""
+    said = _UNFIT.sub("-", hello.device_id or "").strip("-.")[:LABEL_CHARACTERS]
+    return said or "device"

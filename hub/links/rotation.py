@@ -1,0 +1,88 @@
+"""A connected device puts a new key in the place of the one that it came in with."""
+
+from typing import Final
+
+from hub.clock import Clock, epoch_ms
+from hub.links.link import DeviceLink
+from hub.links.proof import check_signature, read_key
+from hub.log import Channel
+from hub.metrics import Metrics
+from protocol import keys
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import KeyId
+from storage.store import Conflict, RotatedTooSoon, Store, device_keys
+
+log = Channel(__name__)
+
+WAIT_S: Final = 60.0  # between two new keys of a device
+
+_KEY = "key:"
+
+
+class NoKey(HubError):
+    """The connection was opened by a token: there is no key to replace."""
+
+    code = ErrorCode.FORBIDDEN
+
+
+class KeyInUse(HubError):
+    """The new key is on record already."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class KeyRotation:
+    """Checks that the old key vouches for the new one, and that the device holds that too."""
+
+    def __init__(
+        self, store: Store, *, hub_id: str, clock: Clock, metrics: Metrics, wait_s: float = WAIT_S
+    ) -> None:
+        """*wait_s*: how long after a new key a device may have the next one."""
+        self.wait_s = wait_s
+        self._limits_reached = metrics.limits_reached
+        self._store = store
+        self._hub_id = hub_id
+        self._clock = clock
+
+    async def rotate(self, link: DeviceLink, *, public_key: str, signature: str, proof: str) -> KeyId:
+        """Take the new key; the old one opens nothing from then on, and this connection stays.
+
+        Args:
+            public_key: the new one, as it travels.
+            signature, proof: over ``protocol.keys.rotation_text``, by the old key and by the new one.
+
+        Raises:
+            NoKey, KeyInUse: see the classes; nothing was written.
+            BadProof: the new key or a signature is not what it should be; nothing was written.
+            KeyRevoked: the old key was revoked meanwhile; nothing was written.
+            RotatedTooSoon: each new key stays on record, so there is one in a while; nothing was written.
+        """
+        if not link.credential.startswith(_KEY):
+            raise NoKey("this connection was opened by a token, so there is no key to replace")
+        old_id, new = KeyId(link.credential.removeprefix(_KEY)), read_key(public_key)
+        old = next(
+            key
+            for key in await self._store.read(device_keys.list_keys, device_id=link.device_id)
+            if key.id == old_id
+        )
+        text = keys.rotation_text(self._hub_id, link.device_id, old_key=old.public_key, new_key=new.public)
+        check_signature(old.public_key, signature, text)
+        check_signature(new.public, proof, text)
+        try:
+            await self._store.write(
+                device_keys.rotate_key,
+                link.device_id,
+                old=old_id,
+                new=new.id,
+                public_key=new.public,
+                at=epoch_ms(self._clock.now()),
+                wait_ms=int(self.wait_s * 1000),
+            )
+        except RotatedTooSoon:
+            self._limits_reached.labels("key_rotation_wait_s").inc()
+            raise
+        except Conflict as error:
+            raise KeyInUse("the new key is on record already; make another one") from error
+        link.credential = f"{_KEY}{new.id}"
+        log.info("device.key_rotated", device_id=link.device_id)
+        return new.id

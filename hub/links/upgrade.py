@@ -1,0 +1,127 @@
+"""The request that asks for a WebSocket: whether it may become one, and the words when it may not.
+
+A name that a web page was rebound to, a page of another origin, a token in the URL and
+an address that nobody vouches for are turned away here, before anything is said.
+"""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from urllib.parse import parse_qsl
+
+import msgspec
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+
+from hub.links.forwarded import FORWARDING, BadForwarding, TrustedProxies
+from hub.links.hosts import Hosts
+from protocol.errors import CATALOGUE, ErrorCode, HubError
+from protocol.frame import PATH
+
+
+class RequestRefused(HubError):
+    """The request does not become a WebSocket. *reason* is what it is told, with *status*."""
+
+    code = ErrorCode.FORBIDDEN
+
+    def __init__(
+        self,
+        reason: ErrorCode,
+        message: str,
+        *,
+        status: HTTPStatus | None = None,
+        retry_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.status = status or HTTPStatus(CATALOGUE[reason].http_status)
+        self.retry_s = retry_s
+
+    def response(self) -> Response:
+        """As the WebSocket library sends it."""
+        headers, body = self._said()
+        return Response(self.status.value, self.status.phrase, Headers(headers), body)
+
+    def spelled(self) -> bytes:
+        """As it goes over a socket on which nothing was read."""
+        headers, body = self._said()
+        lines = [f"HTTP/1.1 {self.status.value} {self.status.phrase}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        return "\r\n".join([*lines, "", ""]).encode() + body
+
+    def _said(self) -> tuple[dict[str, str], bytes]:
+        error = {"code": self.reason, "message": self.message, "hint": CATALOGUE[self.reason].hint}
+        body = msgspec.json.encode({"error": error})
+        headers = {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+        }
+        if self.retry_s is not None:
+            headers["Retry-After"] = str(max(1, round(self.retry_s)))
+        return headers, body
+
+
+class UpgradeRules:
+    """What a request must be like.
+
+    Args:
+        hosts: names of this listener, beside those of loopback and addresses.
+        origins: of web pages that may connect; devices send none.
+        proxies: whose word is taken on who is behind them.
+    """
+
+    def __init__(
+        self,
+        *,
+        hosts: Iterable[str] = (),
+        origins: Iterable[str] = (),
+        proxies: TrustedProxies | None = None,
+    ) -> None:
+        self._hosts = Hosts(hosts)
+        self._origins = frozenset(origin.lower() for origin in origins)
+        self.proxies = proxies or TrustedProxies()
+
+    def client(self, request: Request, peer: str) -> str:
+        """The address that *request* comes from, if it may become a WebSocket.
+
+        Args:
+            peer: the other end of the socket.
+
+        Raises:
+            RequestRefused: it may not.
+        """
+        path, _, query = request.path.partition("?")
+        if path != PATH:
+            told = f"devices connect to {PATH}"
+            raise RequestRefused(ErrorCode.BAD_PARAMS, told, status=HTTPStatus.NOT_FOUND)
+        if _has_token(query):
+            raise RequestRefused(ErrorCode.TOKEN_IN_URL, "a token in the URL ends up in logs")
+        headers = request.headers
+        hosts = headers.get_all("Host")
+        if len(hosts) != 1 or hosts[0] not in self._hosts:
+            raise RequestRefused(ErrorCode.WRONG_HOST, "this hub has another name")
+        if any(origin.lower() not in self._origins for origin in headers.get_all("Origin")):
+            raise RequestRefused(ErrorCode.FOREIGN_ORIGIN, "a page of this origin may not connect")
+        forwarding = {name: values for name in FORWARDING if (values := headers.get_all(name))}
+        try:
+            return self.proxies.client(peer, forwarding)
+        except BadForwarding as error:
+            raise RequestRefused(ErrorCode.UNTRUSTED_PROXY, str(error)) from error
+
+
+def bearer(headers: Headers) -> str | None:
+    """The token of the ``Authorization`` header."""
+    for value in headers.get_all("Authorization"):
+        kind, _, token = value.partition(" ")
+        if kind.lower() == "bearer":
+            return token.strip() or None
+    return None
+
+
+def _has_token(query: str) -> bool:
+    """Whether something in a URL's query is, or is called, a token."""
+    return any(
+        "token" in name.lower() or value.startswith(("hub_", "Bearer"))
+        for name, value in parse_qsl(query, keep_blank_values=True)
+    )

@@ -1,0 +1,67 @@
+"""An entry of the log as a line: JSON for programs, a short one for people, a priority for journald."""
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, TextIO
+
+import msgspec
+
+from hub.log.ring import LogEntry
+
+# RFC 5424, 6.2.1; journald takes "<n>" before a line on standard error for it (sd-daemon(3)).
+PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3}
+_COLOURS: Final = {"debug": "2", "warning": "33", "error": "31"}
+_TRACEBACK: Final = "traceback"
+
+
+def json_line(entry: LogEntry) -> str:
+    """One JSON object: ts (epoch seconds), level, event, channel, then the fields."""
+    line: dict[str, object] = {
+        "ts": entry.at / 1000,
+        "level": entry.level,
+        "event": entry.event,
+        "channel": entry.channel,
+    }
+    line.update(entry.fields)
+    return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+def short_line(entry: LogEntry, *, colour: bool = False) -> str:
+    """``09:14:02 warning unit.unread code=too_large``, in local time; a traceback below it.
+
+    What comes from others cannot drive the terminal: control characters are spelled out.
+    """
+    level = entry.level.ljust(7)
+    if colour and entry.level in _COLOURS:
+        level = f"\x1b[{_COLOURS[entry.level]}m{level}\x1b[0m"
+    told = [f"{name}={printable(str(value))}" for name, value in entry.fields.items() if name != _TRACEBACK]
+    at = datetime.fromtimestamp(entry.at / 1000).astimezone()
+    line = " ".join([f"{at:%H:%M:%S}", level, printable(entry.event), *told])
+    traceback = entry.fields.get(_TRACEBACK)
+    if traceback is None:
+        return line
+    return "\n".join([line, *(printable(part) for part in str(traceback).split("\n"))])
+
+
+def printable(text: str) -> str:
+    """*text* with every control character spelled out."""
+    return text if text.isprintable() else "".join(map(_spelled, text))
+
+
+def with_priority(line: str, level: str) -> str:
+    """*line* as journald reads its priority."""
+    return f"<{PRIORITIES[level]}>{line}"
+
+
+def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether *stream* leads to journald: JOURNAL_STREAM has its device and inode (systemd.exec(5))."""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # no file at all
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+def _spelled(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()

@@ -1,0 +1,145 @@
+"""The hub's insides at one moment: told to an operator, or to the log when SIGUSR1 comes.
+
+Everything is read without waiting and without I/O, so that a hub in trouble can still
+be looked at.
+"""
+
+import asyncio
+import sys
+import sysconfig
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, Final, Protocol
+
+from hub.clock import Clock
+from hub.log import Channel
+from hub.ops.views_observe import ConnectionView, DumpView, TaskView, ThreadView
+from protocol.ids import DeviceId
+
+log = Channel(__name__)
+
+MOST_CONNECTIONS: Final = 200  # of a dump; those with the most unanswered and unread
+MOST_NAMES: Final = 5  # of tasks that wait at the same place
+DEEPEST: Final = 40  # calls of one stack
+_HOUSE: Final = str(Path(__file__).parents[2])
+_LIBRARIES: Final = (sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"), _HOUSE)
+
+
+class Connected(Protocol):
+    """What a dump asks of a connection; ``links.roster.LocalLink`` is one."""
+
+    @property
+    def device_id(self) -> DeviceId: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def pending_calls(self) -> int: ...
+    @property
+    def buffered_bytes(self) -> int: ...
+
+
+class DebugOperations:
+    """Implements ``ops.facades.observe.DebugFacade``.
+
+    Attributes:
+        queues: how much waits in each queue, by its name; whoever has one adds it.
+        links: the connections.
+        loop_lag_s: how late the event loop is.
+    """
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self._started = clock.monotonic()
+        self.queues: dict[str, Callable[[], int]] = {}
+        self.links: Callable[[], Sequence[Connected]] = list
+        self.loop_lag_s: Callable[[], float] = float
+
+    def dump(self) -> DumpView:
+        """Tasks, threads, connections and queues, now."""
+        connections = sorted(
+            map(_connection, self.links()), key=lambda one: (-one.pending_calls, -one.unsent_bytes)
+        )
+        return DumpView(
+            at=self._clock.now(),
+            uptime_s=round(self._clock.monotonic() - self._started, 1),
+            loop_lag_s=round(self.loop_lag_s(), 4),
+            queues={name: count() for name, count in self.queues.items()},
+            connected=len(connections),
+            pending_calls=sum(one.pending_calls for one in connections),
+            unsent_bytes=sum(one.unsent_bytes for one in connections),
+            connections=tuple(connections[:MOST_CONNECTIONS]),
+            tasks=tuple(_tasks()),
+            threads=tuple(_threads()),
+        )
+
+    def tell(self) -> None:
+        """Write the dump to the log, an event for each line of it."""
+        dump = self.dump()
+        parts = {"connections", "tasks", "threads"}
+        log.info("debug.dumped", **dump.model_dump(exclude=parts | {"at"}))
+        for connection in dump.connections:
+            log.info("debug.connection", **connection.model_dump())
+        for task in dump.tasks:
+            log.info("debug.task", **task.model_dump())
+        for thread in dump.threads:
+            log.info("debug.thread", **thread.model_dump())
+
+
+def _connection(link: Connected) -> ConnectionView:
+    return ConnectionView(
+        device_id=link.device_id,
+        epoch=link.epoch,
+        pending_calls=link.pending_calls,
+        unsent_bytes=link.buffered_bytes,
+    )
+
+
+def _tasks() -> Iterator[TaskView]:
+    """All tasks of this event loop, those that wait at the same place together, most of them first."""
+    by_stack: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    for task in asyncio.all_tasks():
+        by_stack[tuple(_awaits(task.get_coro()))].append(task.get_name())
+    for stack, names in sorted(by_stack.items(), key=lambda one: (-len(one[1]), one[0])):
+        yield TaskView(count=len(names), names=tuple(sorted(names)[:MOST_NAMES]), stack=stack)
+
+
+def _awaits(awaited: Any) -> Iterator[str]:
+    """Where a coroutine waits, and where what it waits for does, and so on."""
+    for _ in range(DEEPEST):
+        for kind in ("cr", "gi", "ag"):  # coroutine, generator, asynchronous generator: see inspect
+            if hasattr(awaited, f"{kind}_code"):
+                frame = getattr(awaited, f"{kind}_frame")
+                if frame is not None:
+                    yield _place(frame.f_code, frame.f_lineno)
+                awaited = getattr(awaited, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
+                break
+        else:
+            return
+
+
+def _threads() -> Iterator[ThreadView]:
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, frame in sys._current_frames().items():
+        yield ThreadView(name=names.get(ident, "foreign"), stack=tuple(_calls(frame)))
+
+
+def _calls(innermost: FrameType) -> list[str]:
+    found: list[str] = []
+    frame: FrameType | None = innermost
+    while frame is not None and len(found) < DEEPEST:
+        found.append(_place(frame.f_code, frame.f_lineno))
+        frame = frame.f_back
+    return found[::-1]
+
+
+def _place(code: CodeType, line: int) -> str:
+    """``hub/links/connection.py:88 Connection.hello``: without the folder it is installed in."""
+    file = code.co_filename
+    for folder in _LIBRARIES:
+        if file.startswith(folder):
+            file = file[len(folder) + 1 :]
+            break
+    return f"{file}:{line} {code.co_qualname}"

@@ -1,0 +1,65 @@
+"""Who may come in, every noun of it made at once: users, devices, pairings, invitations, tokens."""
+
+from hub.clock import Chance, Clock, IdFactory
+from hub.links.roster import Roster
+from hub.metrics import Metrics
+from hub.operations.devices import DeviceOperations
+from hub.operations.invitations import InvitationOperations
+from hub.operations.limits import IdentityLimits
+from hub.operations.operator_tokens import OperatorTokenOperations
+from hub.operations.pairings import PairingOperations
+from hub.operations.tokens import TokenOperations
+from hub.operations.users import UserOperations
+from protocol.ids import UserId
+from storage.store import Store
+
+
+class Identity:
+    """The nouns of one hub, as somebody sees them who sees everybody's."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        roster: Roster,
+        clock: Clock,
+        ids: IdFactory,
+        chance: Chance,
+        metrics: Metrics,
+        owner_id: UserId,
+        limits: IdentityLimits | None = None,
+    ) -> None:
+        """*owner_id*: whose a device is where nobody says whose it is to be."""
+        bounds = limits or IdentityLimits()
+        self.devices = DeviceOperations(store=store, roster=roster, clock=clock)
+        self.users = UserOperations(store=store, clock=clock, ids=ids, metrics=metrics, limits=bounds)
+        self.tokens = TokenOperations(
+            store=store,
+            roster=roster,
+            clock=clock,
+            ids=ids,
+            chance=chance,
+            metrics=metrics,
+            owner_id=owner_id,
+            limits=bounds,
+        )
+        self.operator_tokens = OperatorTokenOperations(
+            store=store, clock=clock, ids=ids, chance=chance, metrics=metrics, limits=bounds
+        )
+        self.pairings = PairingOperations(
+            store=store, clock=clock, ids=ids, metrics=metrics, owner_id=owner_id, limits=bounds
+        )
+        self.invitations = InvitationOperations(
+            store=store,
+            clock=clock,
+            ids=ids,
+            chance=chance,
+            metrics=metrics,
+            owner_id=owner_id,
+            limits=bounds,
+        )
+
+    def apply(self, limits: IdentityLimits) -> None:
+        """New bounds count from now on; what is there already stays. Those on wrong codes take a restart."""
+        self.users.limits = self.tokens.limits = self.operator_tokens.limits = limits
+        self.invitations.limits = limits

@@ -1,0 +1,146 @@
+"""Lists come in pages: ``limit`` items at most, and a ``cursor`` that leads to the next ones.
+
+A cursor is the sort key of the last item told, so what is added or removed meanwhile
+neither doubles nor hides another item. It is opaque to whoever gets it.
+
+Where all items are at hand::
+
+    page = paging.cut(await hub.agents.all(), key=lambda agent: (agent.name, agent.id))
+    return Agents(agents=page.items, next_cursor=page.next_cursor)
+
+Where the store pages, ask it for ``paging.limit + 1`` items after ``paging.after``, and hand
+them to ``paging.fetched``.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from typing import Annotated, Final, Generic, NamedTuple, TypeVar
+
+import msgspec
+from fastapi import Depends, Query, Request, Response
+
+from protocol.errors import ErrorCode, HubError
+
+DEFAULT_LIMIT: Final = 100
+MOST: Final = 1_000
+
+Key = tuple[str | int, ...]
+T = TypeVar("T")
+
+
+class BadCursor(HubError):
+    """The cursor is not one that this list gave."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class Page(NamedTuple, Generic[T]):
+    """Some items in order; *next_cursor* leads to those after them, None: these were the last."""
+
+    items: tuple[T, ...]
+    next_cursor: str | None
+
+
+class PageOf:
+    """What part of a list is wanted.
+
+    Attributes:
+        limit: how many items at most.
+        after: the sort key of the last item of the page before; None: from the start.
+    """
+
+    def __init__(self, request: Request, response: Response, *, limit: int, cursor: str | None) -> None:
+        self._request = request
+        self._response = response
+        self.limit = limit
+        self.after = None if cursor is None else _key(cursor)
+
+    def cut(self, items: Sequence[T], *, key: Callable[[T], Key], descending: bool = False) -> Page[T]:
+        """The page out of all *items*, which are in the order of *key*.
+
+        Raises:
+            BadCursor: it came from another list.
+        """
+        after, found = self.after, list(items)
+        if after is not None:
+            try:
+                found = [item for item in items if (key(item) < after if descending else key(item) > after)]
+            except TypeError as error:
+                raise BadCursor("cursor: it came from another list") from error
+        return self.fetched(found[: self.limit + 1], key=key)
+
+    def fetched(self, items: Sequence[T], *, key: Callable[[T], Key]) -> Page[T]:
+        """The page out of the ``limit + 1`` items that follow ``after``, or of fewer, and its ``Link``."""
+        told = tuple(items[: self.limit])
+        if len(items) <= self.limit:
+            return Page(told, None)
+        cursor = _cursor(key(told[-1]))
+        following = self._request.url.include_query_params(cursor=cursor, limit=self.limit)
+        self._response.headers["link"] = f'<{following.path}?{following.query}>; rel="next"'
+        return Page(told, cursor)
+
+    def after_text(self) -> str | None:
+        """``after`` of a list whose sort key is one text, as an id.
+
+        Raises:
+            BadCursor: it came from another list.
+        """
+        match self.after:
+            case None:
+                return None
+            case (str(text),):
+                return text
+        raise BadCursor("cursor: it came from another list")
+
+    def after_number(self) -> int | None:
+        """``after`` of a list whose sort key is one number. Raises BadCursor as ``after_text`` does."""
+        match self.after:
+            case None:
+                return None
+            case (int(number),):
+                return number
+        raise BadCursor("cursor: it came from another list")
+
+    def after_number_and_text(self) -> tuple[int, str] | None:
+        """``after`` of a list whose sort key is a number and a text. Raises BadCursor as the others."""
+        match self.after:
+            case None:
+                return None
+            case (int(number), str(text)):
+                return number, text
+        raise BadCursor("cursor: it came from another list")
+
+
+def _page(
+    request: Request,
+    response: Response,
+    limit: Annotated[int, Query(ge=1, le=MOST, description="How many items at most.")] = DEFAULT_LIMIT,
+    cursor: Annotated[
+        str | None, Query(max_length=1_000, description="``next_cursor`` of the page before.")
+    ] = None,
+) -> PageOf:
+    return PageOf(request, response, limit=limit, cursor=cursor)
+
+
+Paging = Annotated[PageOf, Depends(_page)]
+
+
+def _cursor(key: Key) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")
+
+
+def _key(cursor: str) -> Key:
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        key = msgspec.json.decode(raw, type=Key)
+    except (ValueError, binascii.Error, msgspec.MsgspecError) as error:
+        raise BadCursor("cursor: take it from next_cursor of the page before") from error
+    if not key or not all(map(_is_bearable, key)):
+        raise BadCursor("cursor: take it from next_cursor of the page before")
+    return key
+
+
+def _is_bearable(part: str | int) -> bool:
+    """Whether every database takes it."""
+    return "\0" not in part if isinstance(part, str) else abs(part) < 2**63

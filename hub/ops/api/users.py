@@ -1,0 +1,47 @@
+"""Users: who owns devices and agents."""
+
+from fastapi import APIRouter
+
+from hub.ops.api.deps import Actor, Hub
+from hub.ops.api.errors import refusals
+from hub.ops.api.paging import Paging
+from hub.ops.values import Name
+from hub.ops.views import View
+from hub.ops.views_identity import UserView
+from protocol.errors import ErrorCode
+
+router = APIRouter(
+    prefix="/v1/users", tags=["users"], responses=refusals(ErrorCode.NAME_TAKEN, ErrorCode.LIMIT_REACHED)
+)
+
+
+class Users(View):
+    """Some users in order; *next_cursor* leads to those after them."""
+
+    users: tuple[UserView, ...]
+    next_cursor: str | None = None
+
+
+class UserRequest(View):
+    """What a user is to be called."""
+
+    name: Name
+
+
+@router.get("")
+async def list_users(hub: Hub, paging: Paging) -> Users:
+    """All users, by name."""
+    page = paging.cut(await hub.users.all(), key=lambda user: (user.name, user.id))
+    return Users(users=page.items, next_cursor=page.next_cursor)
+
+
+@router.post("", status_code=201)
+async def create_user(hub: Hub, actor: Actor, wanted: UserRequest) -> UserView:
+    """Make a user."""
+    return await hub.users.create(wanted.name, actor=actor)
+
+
+@router.delete("/{name}", responses=refusals(ErrorCode.UNKNOWN_USER, ErrorCode.ILLEGAL_TRANSITION))
+async def remove_user(hub: Hub, actor: Actor, name: str) -> UserView:
+    """Take a user away who owns no device, agent or token any more, and has no runs in the history."""
+    return await hub.users.remove(name, actor=actor)

@@ -1,0 +1,123 @@
+"""The certificate of a listener, with its key: TLS 1.2 or newer, and another pair without a restart.
+
+A pair is looked at in a context of its own before anybody is served with it: what is
+broken leaves the pair that is in use. Connections that are open go on with theirs.
+"""
+
+import ssl
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from cryptography import x509
+
+from protocol.errors import ErrorCode, HubError
+
+BEFORE_THE_END: Final = timedelta(days=21)  # of a certificate a person is told
+
+
+class CertificateUnusable(HubError):
+    """A certificate and its key cannot be served with; the message says which file is to blame."""
+
+    code = ErrorCode.BAD_SETTINGS
+
+
+class CertificateUnread(CertificateUnusable):
+    """A file cannot be read by this process, which says nothing of what is in it."""
+
+
+class Pair(NamedTuple):
+    """A certificate and its key, loaded and found to belong together."""
+
+    context: ssl.SSLContext
+    expires_at: datetime  # of the hub's own certificate, aware, UTC
+    names: tuple[str, ...]  # that it is made out to
+    digest: bytes  # of the certificate with its chain: another one is another pair
+
+
+def ending(ends_at: datetime, now: datetime) -> str:
+    """What is to be said of a certificate that ends then; empty while there is time. Both times are aware."""
+    if ends_at <= now:
+        return f"ended on {ends_at:%Y-%m-%d}: nobody can connect any more"
+    if ends_at - now <= BEFORE_THE_END:
+        return f"ends on {ends_at:%Y-%m-%d}: then nobody can connect any more"
+    return ""
+
+
+def load_pair(certificate: Path, key: Path) -> Pair:
+    """Read a certificate with its chain, and its key: both PEM.
+
+    Raises:
+        CertificateUnread: a file cannot be read.
+        CertificateUnusable: a file is none of that kind, or the two do not match.
+    """
+    chain = _look_at(certificate)
+    own = _own_certificate(certificate, chain)
+    _look_at(key)
+    context = _make_context()
+
+    def refuse_password() -> bytes:
+        raise CertificateUnusable(f"{key} has a password; the hub needs a key without one")
+
+    try:
+        context.load_cert_chain(certificate, key, password=refuse_password)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise CertificateUnusable(f"the key {key} is not that of {certificate}") from error
+        raise CertificateUnusable(f"{key} has no private key in PEM: {error.reason or error}") from error
+    return Pair(context, own.not_valid_after_utc, _names(own), sha256(chain).digest())
+
+
+class Certificates:
+    """What one listener serves with. *context* stays the same object, whatever pair is in use.
+
+    Raises:
+        CertificateUnusable: the first pair is none.
+    """
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        self.pair = load_pair(certificate, key)
+        self.context = _make_context()
+        self.context.load_cert_chain(certificate, key)
+        self.context.sni_callback = self._choose
+
+    def use(self, pair: Pair) -> None:
+        """Serve with *pair* from the next connection on."""
+        self.pair = pair
+
+    def _choose(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        """The library: a client has said hello, whether or not it named a host."""
+        connection.context = self.pair.context
+
+
+def _make_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    return context
+
+
+def _own_certificate(file: Path, chain: bytes) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificates(chain)[0]
+    except ValueError as error:
+        raise CertificateUnusable(f"{file} has no certificate in PEM") from error
+
+
+def _look_at(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise CertificateUnread(f"cannot read {file}: {error.strerror}") from error
+
+
+def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return (
+        *found.get_values_for_type(x509.DNSName),
+        *map(str, found.get_values_for_type(x509.IPAddress)),
+    )

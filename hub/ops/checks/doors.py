@@ -1,0 +1,138 @@
+"""Who may come in: tokens about to end or forgotten, devices that wait, devices that come and go."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.ops.issues import Check, Finding, error, notice, warning
+from protocol.ids import DeviceId
+from storage.store import Store, devices, operator_tokens, pairings
+
+BEFORE_THE_END: Final = timedelta(days=14)  # of a token
+TOLD_AFTER_THE_END: Final = timedelta(days=30)  # then nobody misses it
+UNUSED: Final = timedelta(days=90)
+FLAPS: Final = 15  # connections of a device
+WITHIN_S: Final = 900.0
+REMEMBERED: Final = 10_000  # devices
+
+
+def check_tokens(store: Store) -> Check:
+    """Tokens that end soon, that ended lately, and that nobody has used for three months."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        found: list[Finding] = []
+        for row in await store.read(operator_tokens.list_operator_tokens):
+            if row.revoked_at is None:
+                called, used = f"operator token {row.name!r} (...{row.last4})", row.last_used_at
+                found += _about_token(row.id, called, row.created_at, row.expires_at, used, now)
+        for device in await store.read(devices.list_tokens):
+            if device.revoked_at is None:
+                called, used = f"the token of device {device.device_name}", device.last_used_at
+                found += _about_token(device.id, called, device.created_at, device.expires_at, used, now)
+        return found
+
+    return look
+
+
+def _about_token(
+    id: str, called: str, created_at: int, expires_at: int | None, used_at: int | None, now: datetime
+) -> Iterable[Finding]:
+    end = None if expires_at is None else from_epoch_ms(expires_at)
+    if end is not None and end - now <= BEFORE_THE_END:
+        if now - end > TOLD_AFTER_THE_END:
+            return
+        yield warning(
+            "token.ends",
+            f"{called} {'ended' if end <= now else 'ends'} on {end:%Y-%m-%d}",
+            fix=f"make a new one where it is used, then revoke it: hub token revoke {id}",
+            subject=id,
+        )
+    elif now - from_epoch_ms(used_at or created_at) > UNUSED:
+        since = f"since {from_epoch_ms(used_at):%Y-%m-%d}" if used_at else "ever"
+        yield notice(
+            "token.unused",
+            f"{called} was not used {since}; whoever finds it can come in",
+            fix=f"revoke it: hub token revoke {id}",
+            subject=id,
+        )
+
+
+def check_pairings(store: Store) -> Check:
+    """Devices that wait for somebody to type their code."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        return [
+            notice(
+                "pairing.waits",
+                f"a device from {row.network} that calls itself {row.label!r} wants to be let in",
+                fix=f"hub pair approve CODE, as the device shows it; or hub pair deny {row.id}",
+                subject=row.id,
+                since=from_epoch_ms(row.created_at),
+            )
+            for row in await store.read(pairings.list_pairings, at=epoch_ms(now))
+        ]
+
+    return look
+
+
+class Arrived:
+    """How often each device connected lately."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._at: dict[DeviceId, deque[float]] = {}
+
+    def record(self, device_id: DeviceId) -> None:
+        """The device has connected."""
+        times = self._at.pop(device_id, None) or deque(maxlen=FLAPS)
+        times.append(self._clock.monotonic())
+        self._at[device_id] = times  # at the end: the others are older
+        if len(self._at) > REMEMBERED:
+            del self._at[next(iter(self._at))]
+
+    def flapping(self) -> list[DeviceId]:
+        """Devices that connected fifteen times within a quarter of an hour."""
+        since = self._clock.monotonic() - WITHIN_S
+        return [device for device, times in self._at.items() if len(times) == FLAPS and times[0] > since]
+
+
+def check_flapping(store: Store, flapping: Callable[[], Iterable[DeviceId]]) -> Check:
+    """Devices that come and go again and again."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        often = set(flapping())
+        return [
+            warning(
+                "device.flapping",
+                f"device {row.name} loses its connection again and again",
+                fix=f"see to its network, then to the log: hub logs --device {row.name}",
+                subject=row.id,
+                user_id=row.user_id,
+            )
+            for row in (await store.read(devices.list_devices) if often else [])
+            if row.id in often
+        ]
+
+    return look
+
+
+def check_takeovers(store: Store, waiting: Callable[[], Mapping[DeviceId, float]]) -> Check:
+    """Devices whose place is taken again and again; *waiting*: for how many seconds nobody may do so."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        taken = waiting()
+        return [
+            error(
+                "device.taken_over",
+                f"device {row.name} takes its own place again and again: the same key on two machines?",
+                fix=f"remove the key from one of them, or revoke it: hub devices revoke {row.name}",
+                subject=row.id,
+                user_id=row.user_id,
+            )
+            for row in (await store.read(devices.list_devices) if taken else [])
+            if row.id in taken
+        ]
+
+    return look

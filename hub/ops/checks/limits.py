@@ -1,0 +1,150 @@
+"""Limits that were reached lately, where a person can do something about it, and who is shut out."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Final, NamedTuple
+
+from hub.ops.issues import Check, Finding, warning
+from hub.ops.limit_settings import Limits
+
+LATELY: Final = timedelta(hours=1)
+NAMED: Final = 3  # of those who are shut out
+
+
+class Counsel(NamedTuple):
+    """What reaching a limit has led to, and what to do where that was not meant to be."""
+
+    led_to: str
+    advice: str
+
+
+_CONNECTED: Final = "see who is connected: hub devices"
+_STRANGERS: Final = "hub audit ls --event auth.refused says who tried"
+_TOKENS: Final = "revoke what nobody uses: hub token ls"
+_INVITATIONS: Final = "revoke what nobody waits for: hub pair ls"
+_PAIRINGS: Final = "let in or deny those that wait: hub pair ls"
+_WAITING: Final = "see what they wait for: hub runs"
+_RUN: Final = "split the agent's paths between two agents"
+
+# By the name that a limit is counted by; those that only slow somebody down are not told of.
+COUNSEL: Final[Mapping[str, Counsel]] = {
+    "connections": Counsel("devices were told that the hub is full", _CONNECTED),
+    "connections_per_user": Counsel("devices of a user were turned away", _CONNECTED),
+    "connections_per_network": Counsel(
+        "devices behind one address were turned away",
+        "where that is a proxy, name it in trusted_proxies of [listen.devices]",
+    ),
+    "new_connections_per_s": Counsel("devices behind one address were told to come back later", _CONNECTED),
+    "strangers": Counsel("connections were turned away, as too many do not say who they are", _STRANGERS),
+    "strangers_per_network": Counsel(
+        "connections of one address were turned away, as too many do not say who they are", _STRANGERS
+    ),
+    "spare_files": Counsel(
+        "nobody was let in for a moment, as too many files are open", "raise LimitNOFILE= of the unit"
+    ),
+    "pairings": Counsel("devices cannot ask to be let in, as too many wait", _PAIRINGS),
+    "pairings_per_network": Counsel(
+        "devices behind one address cannot ask to be let in, as too many wait", _PAIRINGS
+    ),
+    "wrong_codes": Counsel(
+        "an operator typed so many wrong pairing codes that it has to wait",
+        "hub audit ls --event auth.refused says who",
+    ),
+    "users": Counsel("a user was not made", "remove who owns nothing any more: hub users"),
+    "device_tokens": Counsel("a token was not made", _TOKENS),
+    "device_tokens_per_user": Counsel("a token was not made", _TOKENS),
+    "operator_tokens": Counsel("a token was not made", _TOKENS),
+    "operator_tokens_per_user": Counsel("a token was not made", _TOKENS),
+    "invitations": Counsel("an invitation was not made", _INVITATIONS),
+    "invitations_per_user": Counsel("an invitation was not made", _INVITATIONS),
+    "waiting_runs": Counsel("fires of schedules were dropped", _WAITING),
+    "waiting_manual_runs": Counsel("a run was not started", _WAITING),
+    "waiting_manual_runs_per_device": Counsel("a run was not started", _WAITING),
+    "run_files": Counsel("a run left files out", _RUN),
+    "run_bytes": Counsel("a run left files out", _RUN),
+    "run_wall_s": Counsel("a run was not done in time, and failed", _RUN),
+    "operator_connections": Counsel("operators were turned away", "see who asks so often: hub token ls"),
+    "operator_connections_per_network": Counsel(
+        "operators behind one address were turned away",
+        "where that is a proxy, name it in trusted_proxies of [listen.operator]",
+    ),
+    "operator_new_connections_per_s": Counsel(
+        "operators behind one address were told to come back later", "see who asks so often: hub token ls"
+    ),
+    "operator_strangers": Counsel("connections to the operators' port were turned away", _STRANGERS),
+    "operator_strangers_per_network": Counsel(
+        "connections of one address to the operators' port were turned away", _STRANGERS
+    ),
+}
+
+# What [limits] calls those that are counted by another name.
+COUNTED_TOGETHER: Final = {
+    "waiting_runs": ("waiting_runs_per_schedule", "waiting_runs_per_device"),
+    "new_connections_per_s": ("new_connections_per_s", "new_connections_at_once"),
+    "operator_new_connections_per_s": ("operator_new_connections_per_s", "operator_new_connections_at_once"),
+}
+
+
+def check_limits(reached: Callable[[], Mapping[str, int]], limits: Callable[[], Limits]) -> Check:
+    """Which limits were reached within the last hour.
+
+    Args:
+        reached: how often each was since the hub started, by its name.
+        limits: as they are now.
+    """
+    looks: deque[tuple[datetime, Mapping[str, int]]] = deque()  # those with news; the first may be older
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        counts = {name: count for name, count in reached().items() if name in COUNSEL}
+        if not looks or looks[-1][1] != counts:
+            looks.append((now, counts))
+        begin = now - LATELY
+        while len(looks) > 1 and looks[1][0] <= begin:
+            looks.popleft()
+        at, before = looks[0]
+        if at > begin:
+            before = {}
+        return [
+            _told(name, times, limits())
+            for name, count in sorted(counts.items())
+            if (times := count - before.get(name, 0))
+        ]
+
+    return look
+
+
+def _told(name: str, times: int, limits: Limits) -> Finding:
+    led_to, advice = COUNSEL[name]
+    names = COUNTED_TOGETHER.get(name, (name,))
+    which = " or ".join(f"limits.{one} ({getattr(limits, one):,.15g})" for one in names)
+    often = "once" if times == 1 else f"{times} times"
+    return warning(
+        "limit.reached",
+        f"{which} was reached {often} within the last hour: {led_to}",
+        fix=f"{advice}; or raise it: hub config set limits.{names[0]}=NUMBER",
+        subject=name,
+    )
+
+
+def check_shut_out(waiting: Callable[[], Iterable[tuple[str, float]]]) -> Check:
+    """Who failed to come in so often that it has to wait; *waiting*: each, and for how many seconds."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        longest = sorted(waiting(), key=lambda one: -one[1])
+        if not longest:
+            return []
+        told = ", ".join(f"{party} ({wait_s:.0f} s)" for party, wait_s in islice(longest, NAMED))
+        more = len(longest) - NAMED
+        return [
+            warning(
+                "attempts.shut_out",
+                f"too many attempts to come in failed, so these have to wait: {told}"
+                + (f", and {more} more" if more > 0 else ""),
+                fix="hub audit ls --event auth.refused says who tried; what has a good key or token comes"
+                " in all the same",
+            )
+        ]
+
+    return look

@@ -1,0 +1,153 @@
+"""What the hub has from its machine: room on the disk, open files, a closed folder, a log that is read."""
+
+import os
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from hub.ops.issues import Check, Finding, error, notice, warning
+
+SCARCE_FILES: Final = 0.8  # of those that the process may open
+GROUP_DIR, PRIVATE_FILE = 0o750, 0o600
+LOST_LINES_TOLD: Final = timedelta(hours=1)  # after the last one that was lost
+
+
+def check_disk(is_full: Callable[[], bool], free_bytes: Callable[[], int | None]) -> Check:
+    """Whether there is room for more work on the disk of the state folder."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        if not is_full():
+            return []
+        free = free_bytes() or 0
+        return [
+            error(
+                "disk.full",
+                f"only {free // 1_000_000} MB are free where the database lies: no run is started",
+                fix="make room there; the hub goes on by itself within seconds",
+            )
+        ]
+
+    return look
+
+
+def check_open_files(in_use: Callable[[], int], limit: Callable[[], int]) -> Check:
+    """Whether the process comes near the number of files and sockets that it may open."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        used, most = in_use(), limit()
+        if used < SCARCE_FILES * most:
+            return []
+        return [
+            warning(
+                "files.scarce",
+                f"{used} of {most} files and sockets are open: further devices will have to wait",
+                fix="raise LimitNOFILE= of the unit, or ulimit -n, and restart",
+            )
+        ]
+
+    return look
+
+
+class Exposed(NamedTuple):
+    """A path that others on this machine may get at, and the mode that it should have."""
+
+    path: Path
+    mode: int
+    wanted: int
+
+
+def exposed_in(state: Path) -> Iterator[Exposed]:
+    """The state folder and the files in it, as far as others than their owner get at them.
+
+    A group may pass through the folder, on its way to the socket, and look into it.
+    """
+    mode = state.stat().st_mode & 0o777
+    if not mode & 0o077:
+        return  # nobody else reaches what is in it, whatever its mode says
+    if mode & ~GROUP_DIR:
+        yield Exposed(state, mode, mode & GROUP_DIR)
+    for entry in sorted(os.scandir(state), key=lambda entry: entry.name):
+        if not entry.is_file(follow_symlinks=False):
+            continue
+        mode = entry.stat(follow_symlinks=False).st_mode & 0o777
+        if mode & 0o077:
+            yield Exposed(Path(entry.path), mode, mode & PRIVATE_FILE)
+
+
+def check_folder(state: Path) -> Check:
+    """Whether others on this machine get at what the hub keeps."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        exposed = list(exposed_in(state))
+        if not exposed:
+            return []
+        first, others = exposed[0], len(exposed) - 1
+        told = f"others on this machine get at {first.path} (mode {first.mode:04o})"
+        return [
+            warning(
+                "folder.open",
+                f"{told} and {others} more" if others else told,
+                fix=f"hub doctor --fix; or chmod {first.wanted:04o} {first.path}",
+                subject=str(state),
+            )
+        ]
+
+    return look
+
+
+def check_log(dropped: Callable[[], int]) -> Check:
+    """Whether lines of the log are lost because nobody reads them."""
+    known, lost_at = 0, None
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        nonlocal known, lost_at
+        count = dropped()
+        if count > known:
+            known, lost_at = count, now
+        if lost_at is None or now - lost_at >= LOST_LINES_TOLD:
+            return []
+        return [
+            warning(
+                "log.dropped",
+                f"{count} lines of the log are lost, for what reads it was too slow",
+                fix="see to what the hub's stderr is connected to; hub logs has the last lines",
+            )
+        ]
+
+    return look
+
+
+def check_watchdog(is_managed: bool, watchdog_s: float | None) -> Check:
+    """Whether a service manager that started the hub also notices when it hangs."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        if not is_managed or watchdog_s is not None:
+            return []
+        return [
+            notice(
+                "watchdog.off",
+                "the service manager would not notice if the hub hung",
+                fix="write WatchdogSec= into the unit, or take the shipped one: hub install-unit",
+            )
+        ]
+
+    return look
+
+
+def check_model(reach: Callable[[], Awaitable[str | None]]) -> Check:
+    """Whether the model's endpoint answers; *reach* says what is wrong with it."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        wrong = await reach()
+        if wrong is None:
+            return []
+        return [
+            error(
+                "model.unreachable",
+                f"the model was asked at {now:%H:%M} UTC: {wrong}",
+                fix="see to [model] of hub.toml and to the endpoint; rules go on without it",
+            )
+        ]
+
+    return look

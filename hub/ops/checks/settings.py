@@ -1,0 +1,131 @@
+"""What hub.toml says that a person should know of: refused, or open to more than this machine."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from hub.ops.certificates import ending
+from hub.ops.issues import Check, Finding, error, notice, warning
+from hub.ops.problems import Problem, Severity
+from hub.ops.reading import Reading
+from hub.ops.settings import Settings
+
+
+class InUse(Protocol):
+    """The settings that are in use, and how the last attempt to take up others went."""
+
+    @property
+    def current(self) -> Settings: ...
+
+    @property
+    def reading(self) -> Reading:
+        """The text that they come from, and what was found in it."""
+        ...
+
+    @property
+    def refused(self) -> Sequence[Problem]:
+        """Why what the file says now was refused; empty: it was not."""
+        ...
+
+    @property
+    def waiting(self) -> Sequence[str]:
+        """Keys whose values wait for a restart."""
+        ...
+
+    @property
+    def on_last_good(self) -> bool:
+        """Whether the hub was started with the settings that were good last, for the file is broken."""
+        ...
+
+
+def check_reload(settings: InUse) -> Check:
+    """Whether the hub works with what hub.toml says."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        if not settings.refused:
+            return []
+        first = settings.refused[0]
+        fix = "correct the file; 'hub check' shows all that is wrong"
+        if settings.on_last_good:
+            told = f"hub.toml is broken, so the hub works with what was good last: {first}"
+            return [error("settings.last_good", told, fix=f"{fix}; then 'hub reload'")]
+        told = f"hub.toml was changed and refused, so what was there before goes on: {first}"
+        return [error("settings.refused", told, fix=fix)]
+
+    return look
+
+
+def check_waiting(settings: InUse) -> Check:
+    """What was changed in hub.toml and does not count before a restart."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        if not settings.waiting:
+            return []
+        told = f"changed in hub.toml, and not in use before a restart: {', '.join(settings.waiting)}"
+        return [notice("settings.waiting", told, fix="restart the hub when it suits; no device is refused")]
+
+    return look
+
+
+def check_warnings(settings: InUse) -> Check:
+    """What ``hub check`` warns of, in the settings that are in use."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        return [
+            warning("settings.doubtful", str(problem), fix=problem.hint or "hub check", subject=problem.path)
+            for problem in settings.reading.problems
+            if problem.severity is Severity.WARNING and not problem.path.endswith(".insecure")
+        ]
+
+    return look
+
+
+def check_listeners(settings: InUse) -> Check:
+    """Whether other machines reach a listener without TLS."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        listen = settings.current.listen
+        return [
+            warning(
+                "listener.insecure",
+                f"other machines reach {listener.address} without TLS: who listens in reads tokens and texts",
+                fix=f"write tls = {{ certificate = PATH, key = PATH }} in [listen.{name}], or use a proxy",
+                subject=name,
+            )
+            for name, listener in (("devices", listen.devices), ("operator", listen.operator))
+            if listener.insecure and listener.tls is None and not listener.address.is_loopback
+        ]
+
+    return look
+
+
+class Certificate(NamedTuple):
+    """A certificate in use: where, until when (aware, UTC), and why what its files say now is not in use."""
+
+    listener: str
+    ends_at: datetime
+    refused: str = ""
+
+
+def check_certificates(in_use: Callable[[], Iterable[Certificate]]) -> Check:
+    """Whether a certificate is about to end, or a new one could not be taken up."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        return [found for one in in_use() for found in _about_certificate(one, now)]
+
+    return look
+
+
+def _about_certificate(one: Certificate, now: datetime) -> Iterator[Finding]:
+    called = f"the certificate of [listen.{one.listener}]"
+    fix = "put a new one in its place, then 'hub reload'"
+    if told := ending(one.ends_at, now):
+        tell = error if one.ends_at <= now else warning
+        yield tell("certificate.ends", f"{called} {told}", fix=fix, subject=one.listener)
+    if one.refused:
+        yield error(
+            "certificate.refused",
+            f"a new pair of files for {called} was not taken up: {one.refused}",
+            fix="correct the files, then 'hub reload'; the one before is in use until then",
+            subject=one.listener,
+        )

@@ -1,0 +1,18 @@
+"""What happens in the hub, as an operator follows it."""
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from hub.ops.views_events import EventView
+
+
+class EventFacade(Protocol):
+    """Events: devices that come and go, runs that move, schedules that fire."""
+
+    def follow(self, after: str | None) -> AsyncGenerator[EventView]:
+        """Events from now on, or those after the one with the id *after*, which were missed.
+
+        The first one is ``open``, or ``reset`` where the missed ones are gone; ``reset`` comes again
+        when a reader is so slow that it loses some. Whoever reads it closes it.
+        """
+        ...

@@ -1,0 +1,17 @@
+"""``[retention]``: how long what has ended is kept."""
+
+from hub.ops.effect import live
+from hub.ops.values import Days, Table, Whole
+
+
+class RetentionSettings(Table):
+    """``[retention]``: how long what has ended is kept. What is live stays in any case."""
+
+    runs_days: Days = live(30, "Runs that went well.")
+    failed_runs_days: Days = live(90, "Runs that failed.")
+    runs_kept: Whole = live(50, "Of each agent, those that ended last, at any age.")
+    payload_days: Days = live(7, "The text of items, after their run's end.")
+    fires_days: Days = live(90, "What became of each fire of a schedule.")
+    fires_kept: Whole = live(10_000, "Fires of each schedule, at most.")
+    activity_days: Days = live(90, "What was told to people.")
+    answers_days: Days = live(30, "Answers to requests with an idempotency key.")

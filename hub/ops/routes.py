@@ -1,0 +1,146 @@
+"""The one table of what may be asked, and which scope it needs: REST routes and requests of devices.
+
+A route that is not in it is refused, whoever asks. ``hub routes`` prints it.
+"""
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final, NamedTuple
+
+from hub.ops.roles import ROLE_SCOPES, Principal, Role, Scope
+from protocol.coordination import Method
+
+
+class Public(Enum):
+    """Asked by anybody who may reach the listener, without a token."""
+
+    PUBLIC = "public"
+
+
+PUBLIC: Final = Public.PUBLIC
+
+
+class Asked(NamedTuple):
+    """An HTTP method and the template of a path, as the routers spell them."""
+
+    method: str
+    path: str
+
+
+_S = Scope
+
+ROUTES: Final[Mapping[Asked, Scope | Public]] = {
+    # system
+    Asked("GET", "/healthz"): PUBLIC,
+    Asked("GET", "/readyz"): PUBLIC,
+    Asked("GET", "/metrics"): _S.READ,
+    Asked("GET", "/v1/status"): _S.READ,
+    Asked("GET", "/v1/routes"): _S.READ,
+    Asked("GET", "/v1/openapi.json"): _S.READ,
+    Asked("GET", "/v1/events"): _S.READ,
+    # agents and their schedules
+    Asked("GET", "/v1/agents"): _S.READ,
+    Asked("GET", "/v1/agents/{name}"): _S.READ,
+    Asked("GET", "/v1/agents/{name}/next"): _S.READ,
+    Asked("GET", "/v1/agents/{name}/fires"): _S.READ,
+    Asked("POST", "/v1/agents/{name}/pause"): _S.RUN,
+    Asked("POST", "/v1/agents/{name}/resume"): _S.RUN,
+    Asked("POST", "/v1/agents/{name}/runs"): _S.RUN,
+    Asked("POST", "/v1/agents/{name}/backfill"): _S.RUN,
+    # runs
+    Asked("GET", "/v1/runs"): _S.READ,
+    Asked("GET", "/v1/runs/{run_id}"): _S.READ,
+    Asked("GET", "/v1/runs/{run_id}/events"): _S.READ,
+    Asked("POST", "/v1/runs/{run_id}/cancel"): _S.RUN,
+    Asked("POST", "/v1/runs/{run_id}/pause"): _S.RUN,
+    Asked("POST", "/v1/runs/{run_id}/resume"): _S.RUN,
+    Asked("POST", "/v1/runs/{run_id}/rerun"): _S.RUN,
+    # devices, and how they come in
+    Asked("GET", "/v1/devices"): _S.READ,
+    Asked("GET", "/v1/devices/{device_id}"): _S.READ,
+    Asked("PATCH", "/v1/devices/{device_id}"): _S.DEVICES,
+    Asked("POST", "/v1/devices/{device_id}/revoke"): _S.DEVICES,
+    Asked("POST", "/v1/devices/{device_id}/kick"): _S.DEVICES,
+    Asked("GET", "/v1/pairings"): _S.DEVICES,
+    Asked("POST", "/v1/pairings/approve"): _S.DEVICES,
+    Asked("POST", "/v1/pairings/{pairing_id}/deny"): _S.DEVICES,
+    Asked("GET", "/v1/invitations"): _S.DEVICES,
+    Asked("POST", "/v1/invitations"): _S.DEVICES,
+    Asked("DELETE", "/v1/invitations/{invitation_id}"): _S.DEVICES,
+    Asked("GET", "/v1/tokens"): _S.DEVICES,
+    Asked("POST", "/v1/tokens"): _S.DEVICES,
+    Asked("DELETE", "/v1/tokens/{token_id}"): _S.DEVICES,
+    # operators
+    Asked("GET", "/v1/operator-tokens"): _S.TOKENS,
+    Asked("POST", "/v1/operator-tokens"): _S.TOKENS,
+    Asked("DELETE", "/v1/operator-tokens/{token_id}"): _S.TOKENS,
+    Asked("GET", "/v1/users"): _S.READ,
+    Asked("POST", "/v1/users"): _S.SYSTEM,
+    Asked("DELETE", "/v1/users/{name}"): _S.SYSTEM,
+    # settings
+    Asked("GET", "/v1/config"): _S.SETTINGS,
+    Asked("PATCH", "/v1/config"): _S.SETTINGS,
+    Asked("GET", "/v1/config/schema"): _S.READ,
+    Asked("POST", "/v1/config/check"): _S.SETTINGS,
+    Asked("POST", "/v1/reload"): _S.SETTINGS,
+    # what an operator looks at when something is wrong
+    Asked("GET", "/v1/logs"): _S.SYSTEM,
+    Asked("GET", "/v1/debug/dump"): _S.SYSTEM,
+    Asked("GET", "/v1/audit"): _S.AUDIT,
+    Asked("GET", "/v1/audit/verify"): _S.AUDIT,
+    Asked("GET", "/v1/issues"): _S.READ,
+    Asked("POST", "/v1/drain"): _S.SYSTEM,
+    Asked("POST", "/v1/backups"): _S.SYSTEM,
+}
+
+# Beside the scopes of ``HUB_WIDE``: what tells of everybody, and so nothing to who sees one user only.
+HUB_WIDE_ROUTES: Final = frozenset({Asked("GET", "/metrics")})
+
+# What a device may ask for over its connection; nobody but a device can. The text says of what.
+DEVICE_REQUESTS: Final[Mapping[str, str]] = {
+    Method.AGENTS_LIST: "its own agents",
+    Method.RUNS_START: "its own agents",
+    Method.RUNS_CANCEL: "its own runs",
+    Method.RUNS_LIST: "its own runs",
+    Method.RUNS_GET: "its own runs",
+    Method.KEYS_ROTATE: "its own key",
+}
+
+
+class _Template(NamedTuple):
+    pattern: re.Pattern[str]
+    path: str
+
+
+def _template(path: str) -> _Template:
+    parts = re.split(r"\{\w+\}", path)
+    return _Template(re.compile("[^/]+".join(map(re.escape, parts))), path)
+
+
+# A path without parameters goes before one that would take it as a name.
+_TEMPLATES: Final = [
+    _template(path) for path in sorted({asked.path for asked in ROUTES}, key=lambda path: path.count("{"))
+]
+
+
+def route_of(method: str, path: str) -> Asked | None:
+    """The row that a request falls under; None: it stands in no row."""
+    for template in _TEMPLATES:
+        if template.pattern.fullmatch(path):
+            asked = Asked(method, template.path)
+            if asked in ROUTES:
+                return asked
+    return None
+
+
+def may_ask(principal: Principal, asked: Asked) -> bool:
+    """Whether *principal* may ask what stands in the row *asked*."""
+    need = ROUTES[asked]
+    is_narrow = principal.user_id is not None and asked in HUB_WIDE_ROUTES
+    return need is PUBLIC or (principal.may(need) and not is_narrow)
+
+
+def roles_that_may(need: Scope | Public) -> tuple[Role, ...]:
+    """The roles whose scopes are enough."""
+    return tuple(role for role in Role if need is PUBLIC or need in ROLE_SCOPES[role])

@@ -1,0 +1,67 @@
+"""What the operating system says about this process, as metrics.
+
+Names and units are those that Prometheus' own clients use. Cheap enough for a process with ten thousand
+connections: no directory with a name for each of them is read where the kernel counts them.
+"""
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+PAGE_BYTES: Final = resource.getpagesize()
+STARTTIME: Final = 21  # of the fields of /proc/PID/stat, proc(5), counted from 0
+AFTER_NAME: Final = 2  # as many of them end with the name, which may have spaces in it
+
+
+class ProcessCollector(Collector):
+    """process_*: memory, CPU time, file descriptors, start. What the system does not tell is left out.
+
+    Args:
+        proc: where the kernel tells about this process, as in proc(5).
+    """
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._self = proc / "self"
+        self._started = _started(proc)
+
+    def collect(self) -> Iterator[Metric]:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        cpu = "User and system CPU time spent, in seconds."
+        yield CounterMetricFamily("process_cpu_seconds", cpu, value=used.ru_utime + used.ru_stime)
+        with suppress(OSError, ValueError, IndexError):
+            virtual, resident = (self._self / "statm").read_text().split()[:2]
+            yield _gauge("process_virtual_memory_bytes", "Virtual memory.", int(virtual) * PAGE_BYTES)
+            yield _gauge("process_resident_memory_bytes", "Resident memory.", int(resident) * PAGE_BYTES)
+        with suppress(OSError):
+            yield _gauge("process_open_fds", "Open file descriptors.", self._open_fds())
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        yield _gauge("process_max_fds", "As many file descriptors may be open.", most)
+        if self._started is not None:
+            told = "When the process started, in seconds since 1970."
+            yield _gauge("process_start_time_seconds", told, self._started)
+
+    def _open_fds(self) -> int:
+        # Since Linux 6.2 the size of the directory is the number of descriptors; before, it is 0.
+        folder = self._self / "fd"
+        return os.stat(folder).st_size or len(os.listdir(folder)) - 1  # the listing's own is among them
+
+
+def _started(proc: Path) -> float | None:
+    """When this process started, in epoch seconds."""
+    with suppress(OSError, ValueError, IndexError):
+        fields = (proc / "self" / "stat").read_text().rpartition(")")[2].split()
+        ticks = int(fields[STARTTIME - AFTER_NAME])
+        for line in (proc / "stat").read_text().splitlines():
+            if line.startswith("btime "):
+                return int(line.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")
+    return None
+
+
+def _gauge(name: str, told: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, told, value=value)

@@ -1,0 +1,76 @@
+"""Tokens: how one is made, and how a typo in one is found without asking anybody.
+
+``hub_dev_``, ``hub_op_`` or ``hub_inv_``, then chance (at least 192 bits in base62),
+then the CRC-32 of all that as six more characters: 47 in all. The prefix lets secret
+scanners find it. Of a token only its hash and its last four characters are kept.
+"""
+
+import hashlib
+import zlib
+from enum import StrEnum
+from typing import Final
+
+from hub.clock import Chance
+
+LENGTH: Final = 47
+_ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_CHECK_LENGTH: Final = 6  # 62^6 > 2^32
+_SPARE_BYTES: Final = 16  # more than the characters need, so that each is as likely as any other
+_EARLIER_LENGTH: Final = len("hub_dev_") + 43  # tokens of the first releases: 256 bits, no check
+
+
+class TokenKind(StrEnum):
+    """What a token opens; its spelling is the prefix."""
+
+    DEVICE = "hub_dev_"
+    OPERATOR = "hub_op_"
+    INVITATION = "hub_inv_"
+
+
+def make(kind: TokenKind, chance: Chance) -> str:
+    """A new token, 47 characters long."""
+    length = LENGTH - len(kind) - _CHECK_LENGTH
+    drawn = int.from_bytes(chance.token_bytes(length + _SPARE_BYTES), "big")
+    return _with_check(kind + _base62(drawn, length))
+
+
+def check(token: str, *kinds: TokenKind) -> str | None:
+    """What is wrong with a token as it stands there, as a sentence; ``None`` if nothing is.
+
+    Args:
+        kinds: that will do; every kind by default.
+    """
+    kind = next((kind for kind in TokenKind if token.startswith(kind)), None)
+    wanted = kinds or tuple(TokenKind)
+    if kind is None or kind not in wanted:
+        return f"it does not begin with {' or '.join(wanted)}"
+    if kind is TokenKind.DEVICE and len(token) == _EARLIER_LENGTH:
+        return None
+    if len(token) != LENGTH:
+        return f"it has {len(token)} characters, not {LENGTH}: was all of it copied?"
+    if _with_check(token[:-_CHECK_LENGTH]) != token:
+        return "a character in it is wrong: copy it again"
+    return None
+
+
+def last4(token: str) -> str:
+    """What is shown of a token to tell it from another."""
+    return token[-4:]
+
+
+def hash_token(token: str) -> bytes:
+    """What is stored of a token. Tokens are long and made by chance, so a slow hash would guard nothing."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def _with_check(text: str) -> str:
+    return text + _base62(zlib.crc32(text.encode("utf-8", "surrogatepass")), _CHECK_LENGTH)
+
+
+def _base62(number: int, length: int) -> str:
+    """The last *length* digits of *number*."""
+    digits = []
+    for _ in range(length):
+        number, digit = divmod(number, len(_ALPHABET))
+        digits.append(_ALPHABET[digit])
+    return "".join(reversed(digits))

@@ -1,0 +1,394 @@
+"""Who changed what and who was refused, as a chain: each entry bears the hash of the one before it.
+
+An entry is written in the transaction of the change that it tells of. ``check_part``
+finds an edited entry, a removed one and another order. Two rows of other kinds help it:
+the end of the chain stands in the table ``hub`` too, so that entries missing there are
+found, and what grew too old is named by an entry ``audit.pruned``, so that the chain
+may begin after it. Entry 1 tells that the hub was created, before it is used: a hub in use
+without it has lost its chain. Whoever can write the database can also write a whole chain
+anew: against that helps only an end of the chain that was kept somewhere else, as in the
+log, where the hub tells it day by day.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Concatenate, Final, Literal, ParamSpec, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from storage.schema import audit_log, hub, nodes
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FIRST: Final = bytes(32)  # what stands before the first entry
+CREATED: Final = "hub.created"  # the event of entry 1
+PRUNED: Final = "audit.pruned"  # the event that tells what went
+ROWS: Final = 500  # looked at, or removed, in one transaction
+PRUNE_EVERY_MS: Final = 7 * 86_400_000  # so that the entries about pruning stay few
+
+_HEAD: Final = "audit.head"  # its key in the table hub
+_CHAIN_LOCK: Final = 0x4155444954  # of PostgreSQL: two writers would hang two entries on one
+
+Detail = Mapping[str, str | int | bool | None]
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be told.
+
+    Attributes:
+        at: epoch milliseconds.
+        actor: ``operator:UID``, ``token:ID``, ``device:ID`` or ``hub``.
+        event: a stable dotted name, as ``token.created``.
+        subject: the id of what it is about.
+        detail: never a secret.
+    """
+
+    at: int
+    actor: str
+    event: str
+    subject: str | None = None
+    outcome: Literal["done", "refused"] = "done"
+    detail: Detail = {}
+
+
+class AuditRow(msgspec.Struct, frozen=True):
+    """An entry of the chain. *detail* is canonical JSON, as it was hashed."""
+
+    seq: int
+    at: int
+    actor: str
+    event: str
+    subject: str | None
+    outcome: str
+    detail: str
+    prev_hash: bytes
+    hash: bytes
+
+
+class Link(msgspec.Struct, frozen=True):
+    """A place in the chain: an entry's number and its hash."""
+
+    seq: int
+    hash: bytes
+
+
+START: Final = Link(0, FIRST)  # the place before entry 1
+
+
+class Break(msgspec.Struct, frozen=True):
+    """Where the chain does not hold: at *seq*, and *what* is wrong there, as a sentence."""
+
+    seq: int
+    what: str
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A part of the chain that was looked at: up to *end*, and *is_last* when nothing comes after it."""
+
+    entries: int
+    breaks: tuple[Break, ...]
+    end: Link | None
+    is_last: bool
+
+
+ENTRIES = sa.select(*(audit_log.c[name] for name in AuditRow.__struct_fields__))
+ONWARDS = ENTRIES.where(audit_log.c.seq > sa.bindparam("after")).order_by(audit_log.c.seq)
+LAST = sa.select(audit_log.c.seq, audit_log.c.hash).order_by(audit_log.c.seq.desc()).limit(1)
+HEAD = sa.select(hub.c.value).where(hub.c.key == _HEAD)
+KEEP_HEAD = sa.update(hub).where(hub.c.key == _HEAD).values(value=sa.bindparam("head"))
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """How the end of the chain is spelled in the table ``hub``."""
+
+    seq: int
+    hash: str
+
+
+def append(
+    c: sa.Connection,
+    *,
+    at: int,
+    actor: str,
+    event: str,
+    subject: str | None = None,
+    outcome: Literal["done", "refused"] = "done",
+    detail: Detail | None = None,
+) -> int:
+    """Add an entry to the chain; returns its number. See ``Entry`` for what each argument is."""
+    _lock_chain(c)
+    head, last = _kept_head(c), _last(c)
+    # Entries that are missing at the end are missed: the new one hangs on what was there.
+    end = max(filter(None, (head, last)), key=lambda link: link.seq, default=START)
+    row = AuditRow(
+        seq=end.seq + 1,
+        at=at,
+        actor=actor,
+        event=event,
+        subject=subject,
+        outcome=outcome,
+        detail=_canonical(detail or {}),
+        prev_hash=end.hash,
+        hash=b"",
+    )
+    own = hash_of(row)
+    c.execute(sa.insert(audit_log), msgspec.structs.asdict(row) | {"hash": own})
+    spelled = msgspec.json.encode(_Head(row.seq, own.hex())).decode()
+    if head is None:
+        c.execute(sa.insert(hub), {"key": _HEAD, "value": spelled})
+    else:
+        c.execute(KEEP_HEAD, {"head": spelled})
+    return row.seq
+
+
+IS_IN_USE = sa.select(sa.exists().select_from(nodes))
+
+
+def begin_chain(c: sa.Connection, *, at: int, subject: str) -> bool:
+    """Entry 1, written once: before a hub's first boot, or at the first one of a release with a chain.
+
+    A chain that is gone is not begun anew, so that ``check_part`` tells of it.
+
+    Args:
+        subject: the hub's id.
+    """
+    _lock_chain(c)
+    head = _kept_head(c)
+    # START stands there where the hub was in use before it had a chain: its migration put it there.
+    may_begin = head == START or (head is None and not _is_in_use(c))
+    if not may_begin or _last(c) is not None:
+        return False
+    append(c, at=at, actor="hub", event=CREATED, subject=subject)
+    return True
+
+
+def append_entry(c: sa.Connection, entry: Entry) -> int:
+    """Add *entry* to the chain; returns its number."""
+    return append(c, **msgspec.structs.asdict(entry))
+
+
+def audited(
+    fn: Callable[Concatenate[sa.Connection, P], T], tell: Callable[[T], Entry | None]
+) -> Callable[Concatenate[sa.Connection, P], T]:
+    """*fn*, which tells of what it does in the same transaction: ``store.write(audited(fn, tell), ...)``.
+
+    Args:
+        tell: the entry, given what *fn* returned; ``None`` where nothing has changed.
+    """
+
+    def told(c: sa.Connection, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        done = fn(c, *args, **kwargs)
+        entry = tell(done)
+        if entry is not None:
+            append_entry(c, entry)
+        return done
+
+    return told
+
+
+def list_entries(
+    c: sa.Connection,
+    *,
+    limit: int,
+    below: int | None = None,
+    above: int | None = None,
+    event: str | None = None,
+    actor: str | None = None,
+    subject: str | None = None,
+    since: int | None = None,
+    until: int | None = None,
+) -> list[AuditRow]:
+    """Entries, newest first; oldest first where *above* is given.
+
+    Args:
+        below, above: only entries with a smaller, or a greater, number.
+        event: of this name, or of every name that begins so, where it ends in a dot.
+        since, until: epoch milliseconds; the first is included, the second is not.
+    """
+    query = ENTRIES.limit(limit)
+    query = query.order_by(audit_log.c.seq.desc() if above is None else audit_log.c.seq)
+    if below is not None:
+        query = query.where(audit_log.c.seq < below)
+    if above is not None:
+        query = query.where(audit_log.c.seq > above)
+    if event is not None and event.endswith("."):
+        query = query.where(audit_log.c.event.startswith(event, autoescape=True))
+    elif event is not None:
+        query = query.where(audit_log.c.event == event)
+    if actor is not None:
+        query = query.where(audit_log.c.actor == actor)
+    if subject is not None:
+        query = query.where(audit_log.c.subject == subject)
+    if since is not None:
+        query = query.where(audit_log.c.at >= since)
+    if until is not None:
+        query = query.where(audit_log.c.at < until)
+    return _rows(c, query)
+
+
+def end_of_chain(c: sa.Connection) -> Link | None:
+    """The last entry, as it was written; ``None`` while there is none."""
+    return _kept_head(c) or _last(c)
+
+
+def check_part(c: sa.Connection, after: Link | None = None, *, rows: int = ROWS) -> Part:
+    """Check the entries after *after*, at most *rows* of them; from the beginning without it.
+
+    Repeated with the ``end`` of the part before, until ``is_last``. Entries may be added
+    and pruned meanwhile.
+    """
+    stand = after or START
+    found = _rows(c, ONWARDS.limit(rows), after=stand.seq)
+    breaks: list[Break] = []
+    for row in found:
+        breaks += _wrong_with(c, row, stand)
+        stand = Link(row.seq, row.hash)
+    is_last = len(found) < rows
+    if is_last:
+        breaks += _wrong_at_end(_kept_head(c), stand, is_in_use=_is_in_use(c))
+    return Part(len(found), tuple(breaks), stand if stand.seq else None, is_last)
+
+
+def check_known(c: sa.Connection, known: Link) -> Break | None:
+    """Compare the chain with an entry whose hash was kept elsewhere; ``None`` if it is there still."""
+    row = c.execute(ENTRIES.where(audit_log.c.seq == known.seq)).one_or_none()
+    if row is None:
+        return Break(known.seq, f"entry {known.seq} is not there: it was removed, or pruned as too old")
+    if bytes(row.hash) != known.hash:
+        return Break(known.seq, f"entry {known.seq} is another one than it was: the chain was written anew")
+    return None
+
+
+def hash_of(row: AuditRow) -> bytes:
+    """SHA-256 over the hash of the entry before, and over all other columns as a JSON array."""
+    told = msgspec.json.encode([row.seq, row.at, row.actor, row.event, row.subject, row.outcome, row.detail])
+    return hashlib.sha256(row.prev_hash + told).digest()
+
+
+OLDEST = sa.select(audit_log.c.seq, audit_log.c.at).order_by(audit_log.c.seq).limit(1)
+FIRST_YOUNG = sa.select(sa.func.min(audit_log.c.seq)).where(audit_log.c.at >= sa.bindparam("before"))
+LAST_OLD = (
+    sa.select(audit_log.c.seq, audit_log.c.hash)
+    .where(audit_log.c.seq < sa.bindparam("below"))
+    .order_by(audit_log.c.seq.desc())
+    .limit(1)
+)
+DROP_OLD = sa.delete(audit_log).where(audit_log.c.seq <= sa.bindparam("through"))
+LAST_PRUNED = (
+    sa.select(audit_log.c.detail).where(audit_log.c.event == PRUNED).order_by(audit_log.c.seq.desc()).limit(1)
+)
+
+
+class _Gone(msgspec.Struct, frozen=True):
+    """The detail of an entry about pruning: all up to *through* went, and *hash* was its hash."""
+
+    entries: int
+    hash: str
+    through: int
+
+
+def prune_audit(c: sa.Connection, *, before: int, at: int, rows: int = ROWS) -> int:
+    """Remove entries from before *before*, and tell of it in the chain; returns how many went.
+
+    It begins once the oldest is a week older than that. Nothing goes that stands behind
+    a younger entry: the chain has one beginning.
+    """
+    oldest = c.execute(OLDEST).one_or_none()
+    if oldest is None or oldest.at >= before - PRUNE_EVERY_MS:
+        return 0
+    young = c.execute(FIRST_YOUNG, {"before": before}).scalar_one()
+    below = oldest.seq + rows if young is None else min(young, oldest.seq + rows)
+    last = c.execute(LAST_OLD, {"below": below}).one_or_none()
+    if last is None:
+        return 0
+    went = c.execute(DROP_OLD, {"through": last.seq}).rowcount
+    gone = _Gone(entries=went, hash=bytes(last.hash).hex(), through=last.seq)
+    append(c, at=at, actor="hub", event=PRUNED, detail=msgspec.structs.asdict(gone))
+    return went
+
+
+def _wrong_with(c: sa.Connection, row: AuditRow, before: Link) -> Sequence[Break]:
+    """What is wrong with *row*, if *before* is what came before it."""
+    wrong: list[Break] = []
+    if hash_of(row) != row.hash:
+        wrong.append(Break(row.seq, f"entry {row.seq} was edited: its hash does not fit what it says"))
+    if row.seq != before.seq + 1:
+        if not _was_pruned(c, row):
+            wrong.append(Break(before.seq + 1, _missing(before.seq + 1, row.seq - 1)))
+    elif row.prev_hash != before.hash:
+        what = f"entry {row.seq} does not follow entry {before.seq}: one of them is not what was written"
+        if before.seq == 0:
+            what = "entry 1 does not begin the chain: it is not what was written"
+        wrong.append(Break(row.seq, what))
+    if row.seq == 1 and row.event != CREATED and _is_in_use(c):
+        wrong.append(Break(1, "entry 1 does not tell of the hub's creation: the chain was begun anew"))
+    return wrong
+
+
+def _was_pruned(c: sa.Connection, row: AuditRow) -> bool:
+    """Whether all that stood before *row* went because it was old."""
+    detail = c.execute(LAST_PRUNED).scalar_one_or_none()
+    if detail is None:
+        return False
+    try:
+        gone = msgspec.json.decode(detail, type=_Gone)
+    except msgspec.DecodeError:
+        return False  # edited: that is found at its own place
+    return gone.through == row.seq - 1 and gone.hash == row.prev_hash.hex()
+
+
+def _wrong_at_end(head: Link | None, last: Link, *, is_in_use: bool) -> Sequence[Break]:
+    if head is None and last == START:
+        return [Break(1, "entry 1 is missing: the whole chain is gone")] if is_in_use else []
+    if head is None:
+        return [Break(last.seq, "the end of the chain is not on record any more")]
+    if head.seq > last.seq:
+        return [Break(last.seq + 1, _missing(last.seq + 1, head.seq))]
+    if head != last:
+        return [Break(last.seq, f"the chain ends in entry {last.seq}, and entry {head.seq} was written last")]
+    return []
+
+
+def _lock_chain(c: sa.Connection) -> None:
+    """Until the transaction's end nobody else adds an entry. A SQLite database has one writer anyway."""
+    if c.dialect.name == "postgresql":
+        c.execute(sa.select(sa.func.pg_advisory_xact_lock(_CHAIN_LOCK)))
+
+
+def _is_in_use(c: sa.Connection) -> bool:
+    """Whether a hub has started on this database."""
+    return bool(c.execute(IS_IN_USE).scalar_one())
+
+
+def _missing(first: int, last: int) -> str:
+    return f"entry {first} is missing" if first == last else f"entries {first} to {last} are missing"
+
+
+def _kept_head(c: sa.Connection) -> Link | None:
+    """The end of the chain as the table ``hub`` has it; ``None`` too where that cannot be read."""
+    kept = c.execute(HEAD).scalar_one_or_none()
+    if kept is None:
+        return None
+    try:
+        head = msgspec.json.decode(kept, type=_Head)
+        return Link(head.seq, bytes.fromhex(head.hash))
+    except ValueError:  # msgspec's errors are such too
+        return None
+
+
+def _last(c: sa.Connection) -> Link | None:
+    row = c.execute(LAST).one_or_none()
+    return None if row is None else Link(row.seq, bytes(row.hash))
+
+
+def _rows(c: sa.Connection, query: sa.Select[*tuple[object, ...]], **values: int) -> list[AuditRow]:
+    return [
+        AuditRow(**row | {"prev_hash": bytes(row["prev_hash"]), "hash": bytes(row["hash"])})
+        for row in (dict(found) for found in c.execute(query, values).mappings())
+    ]
+
+
+def _canonical(detail: Detail) -> str:
+    return msgspec.json.encode(dict(detail), order="sorted").decode()

@@ -1,0 +1,29 @@
+"""How much room the database takes."""
+
+from pathlib import Path
+
+import msgspec
+import sqlalchemy as sa
+
+ON_A_SERVER = sa.select(sa.func.pg_database_size(sa.func.current_database()))
+WAL = "-wal"  # SQLite's write-ahead log lies beside the file
+
+
+class DatabaseSize(msgspec.Struct, frozen=True):
+    """In bytes. *log* is SQLite's write-ahead log; 0 where there is none, as on a server."""
+
+    data: int
+    log: int
+
+
+def measure(c: sa.Connection) -> DatabaseSize:
+    """How large the database is now."""
+    if c.dialect.name == "postgresql":
+        return DatabaseSize(c.execute(ON_A_SERVER).scalar_one(), 0)
+    pages = c.exec_driver_sql("PRAGMA page_count").scalar_one()
+    data = pages * c.exec_driver_sql("PRAGMA page_size").scalar_one()
+    file = next(row[2] for row in c.exec_driver_sql("PRAGMA database_list") if row[1] == "main")
+    try:
+        return DatabaseSize(data, Path(file + WAL).stat().st_size if file else 0)
+    except FileNotFoundError:  # nothing was written since it was opened
+        return DatabaseSize(data, 0)

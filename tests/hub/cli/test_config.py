@@ -1,0 +1,170 @@
+"""Settings on the command line: checked, shown, changed, taken up."""
+
+import json
+from pathlib import Path
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+
+from hub.ops.schema import settings_schema
+from tests.hub.cli.conftest import Hub
+from tests.support.certificates import write_certificate
+from tests.support.facade import FakeHub
+from tests.support.settings import TEXT
+
+
+def test_every_setting_is_shown_and_where_it_was_given(hub: Hub, served: FakeHub, state: Path) -> None:
+    shown = hub("config", "show").stdout
+    assert 'hub.name = "home"\n' in shown
+    assert "limits.runs = 4\n" in shown
+    assert "limits.call_sends = 5\n" in shown
+    lines = hub("config", "show", "--origin").stdout.splitlines()
+    told = {line.split()[0]: line.split()[-1] for line in lines}
+    assert told["limits.runs"] == f"{state}/hub.toml:6"
+    assert told["limits.call_sends"] == "default"
+
+
+def test_one_setting_is_shown_alone_and_a_table_whole(hub: Hub, served: FakeHub) -> None:
+    assert hub("config", "get", "limits.runs").stdout == "4\n"
+    assert "watch = true" in hub("config", "get", "reload").stdout
+    told = json.loads(hub("config", "get", "hub.name", "--json").stdout)
+    assert (told["schema"], told["value"]) == ("hub.config.get/1", "home")
+    assert told["origin"].endswith("hub.toml:3")
+    unset = hub("config", "get", "model.api_key")
+    assert (unset.exit_code, unset.stderr) == (0, "model.api_key is not set\n")
+    assert json.loads(hub("config", "get", "model.api_key", "--json").stdout)["value"] is None
+    unknown = hub("config", "get", "hub.nmae")
+    assert (unknown.exit_code, "there is no setting hub.nmae" in unknown.stderr) == (1, True)
+
+
+def test_settings_are_written_into_the_file_and_taken_up(hub: Hub, served: FakeHub) -> None:
+    result = hub("config", "set", "limits.runs=40", "hub.name=7")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == ["limits.runs: used at once", "hub.name: waits for a restart"]
+    assert "generation 2" in result.stderr
+    text = served.settings.path.read_text()
+    assert 'name = "7"    # where I live' in text
+    assert "runs = 40         # at once" in text
+    assert "waits for a restart" in hub("config", "show").stderr
+    assert hub("config", "set", "limits.runs=").exit_code == 0
+    assert hub("config", "get", "limits.runs").stdout == "32\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "exit_code", "told"),
+    [
+        ("limits.runs", 2, "is not KEY=VALUE"),
+        ("limits.runs=0", 78, "limits.runs: error: must be at least 1; nothing was written"),
+        ("limits.rusn=5", 78, "limits.rusn: error: unknown key; nothing was written"),
+        ("agents.mail.prompt=x", 2, "no agent of hub.toml is named mail"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_not_written(
+    hub: Hub, served: FakeHub, word: str, exit_code: int, told: str
+) -> None:
+    result = hub("config", "set", word)
+    assert (result.exit_code, told in result.stderr) == (exit_code, True)
+    assert served.settings.path.read_text() == TEXT
+
+
+def test_the_file_is_edited_with_the_persons_editor(
+    hub: Hub, served: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VISUAL", "sed -i s/4/8/")
+    result = hub("config", "edit")
+    assert (result.exit_code, result.stdout) == (0, "limits.runs: used at once\n")
+    assert served.settings.path.read_text() == TEXT.replace("4", "8")
+    monkeypatch.setenv("VISUAL", "true")
+    assert "nothing has changed" in hub("config", "edit").stderr
+
+
+def test_nothing_is_edited_where_nobody_could(
+    hub: Hub, served: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("VISUAL", "EDITOR"):
+        monkeypatch.delenv(variable, raising=False)
+    told = hub("config", "edit")
+    assert (told.exit_code, "hub config set KEY=VALUE" in told.stderr) == (2, True)
+
+
+def test_a_broken_edit_can_be_edited_again_or_given_up(
+    hub: Hub, served: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VISUAL", "sed -i s/4/4.5/")
+    given_up = hub("config", "edit", input="n\n")
+    assert given_up.exit_code == 78
+    assert "hub.toml:6:8: error: limits.runs: a whole number is expected" in given_up.stderr
+    assert served.settings.path.read_text() == TEXT
+    monkeypatch.setenv("VISUAL", "sed -i -e s/4.5/7/ -e t -e s/4/4.5/")
+    assert hub("config", "edit", input="y\n").exit_code == 0
+    assert served.settings.path.read_text() == TEXT.replace("4", "7")
+
+
+def test_an_editor_that_fails_changes_nothing(
+    hub: Hub, served: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for editor, exit_code in (("false", 1), ("/no/such/editor", 69)):
+        monkeypatch.setenv("VISUAL", editor)
+        assert hub("config", "edit").exit_code == exit_code
+    assert served.settings.path.read_text() == TEXT
+
+
+def test_a_reload_says_what_is_used_when_and_fails_with_the_line(hub: Hub, served: FakeHub) -> None:
+    served.settings.path.write_text(TEXT.replace("4", "5"))
+    result = hub("reload")
+    assert (result.exit_code, result.stdout) == (0, "limits.runs: used at once\n")
+    served.settings.path.write_text(TEXT.replace("4", "x"))
+    result = hub("reload", "--wait")
+    assert result.exit_code == 78
+    assert f"{served.settings.path}:6:8: error: Invalid value" in result.stderr
+    shown = hub("config", "show")
+    assert "as it is now was refused" in shown.stderr
+    assert "limits.runs = 5" in shown.stdout
+
+
+def test_a_reload_in_json_has_the_lists(hub: Hub, served: FakeHub) -> None:
+    told = json.loads(hub("reload", "--json").stdout)
+    assert (told["schema"], told["generation"], told["live"]) == ("hub.reload/1", 1, [])
+
+
+def test_a_file_is_checked_against_the_running_hub(hub: Hub, served: FakeHub, tmp_path: Path) -> None:
+    file = tmp_path / "next.toml"
+    file.write_text(TEXT.replace("4", "5").replace("home", "x"))
+    result = hub("check", str(file), "--against-running")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == ["limits.runs: used at once", "hub.name: waits for a restart"]
+    told = json.loads(hub("check", str(file), "--against-running", "--json").stdout)
+    assert (told["ok"], told["live"], told["restart"]) == (True, ["limits.runs"], ["hub.name"])
+    file.write_text(
+        "[model]\nkind = 'openai'\nbase_url = 'https://h'\nname = 'm'\napi_key = { env = 'NONE_SUCH' }"
+    )
+    result = hub("check", str(file), "--against-running")  # the hub is who needs the secret
+    assert result.exit_code == 78
+    assert (
+        f"{file}:5:11: error: model.api_key: the environment variable NONE_SUCH is not set" in result.stdout
+    )
+    assert "the hub runs with these settings" not in result.stderr  # for it cannot
+
+
+def test_a_file_elsewhere_is_checked_with_the_files_beside_it(
+    hub: Hub, served: FakeHub, tmp_path: Path
+) -> None:
+    write_certificate(tmp_path)
+    file = tmp_path / "next.toml"
+    file.write_text('[listen.devices]\ntls = { certificate = "hub.crt", key = "hub.key" }\n')
+    result = hub("check", str(file), "--against-running")
+    assert (result.exit_code, "listen.devices.tls: waits for a restart" in result.stdout) == (0, True)
+
+
+def test_without_a_hub_there_is_nothing_to_check_against(hub: Hub, tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_text(TEXT)
+    assert hub("check", str(file), "--against-running").exit_code == 3
+    assert hub("reload").exit_code == 3
+
+
+def test_the_schema_is_printed_or_written(hub: Hub, tmp_path: Path) -> None:
+    assert json.loads(hub("schema").stdout) == settings_schema()
+    assert hub("schema", "-o", str(tmp_path / "s.json")).exit_code == 0
+    jsonschema.Draft202012Validator.check_schema(json.loads((tmp_path / "s.json").read_text()))
+    assert hub("schema", "-o", str(tmp_path / "none" / "s.json")).exit_code == 73

@@ -1,0 +1,77 @@
+"""What ``hub connect`` finds out before it asks a hub anything."""
+
+from pathlib import Path
+
+import pytest
+
+from hub.tokens import TokenKind, make
+from tests.hub.cli.conftest import Hub
+from tests.support.clock import SeededChance
+
+NOWHERE = "ws://127.0.0.1:1"
+TOKEN = make(TokenKind.DEVICE, SeededChance())
+INVITATION = make(TokenKind.INVITATION, SeededChance())
+
+
+@pytest.fixture(autouse=True)
+def no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HUB_DEVICE_TOKEN", raising=False)
+
+
+def secret(folder: Path, text: str) -> str:
+    file = folder / "secret"
+    file.write_text(text + "\n")
+    file.chmod(0o600)
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "told"),
+    [
+        ("--token-file", TOKEN[:-1], "it has 46 characters, not 47: was all of it copied?"),
+        ("--token-file", TOKEN[:-1] + "-", "a character in it is wrong: copy it again"),
+        ("--token-file", INVITATION, "it does not begin with hub_dev_"),
+        ("--token-file", "", "there is nothing in"),
+        ("--invitation-file", TOKEN, "it does not begin with hub_inv_"),
+        ("--invitation-file", "", "make one: hub pair invite"),
+    ],
+)
+def test_a_secret_that_was_copied_wrongly_is_not_sent(
+    hub: Hub, tmp_path: Path, option: str, text: str, told: str
+) -> None:
+    result = hub("connect", NOWHERE, "--root", str(tmp_path), option, secret(tmp_path, text))
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert text not in result.stderr or not text
+
+
+@pytest.mark.parametrize("option", ["--new-key", "--key-file=k", "--invitation-file=i"])
+def test_a_device_shows_a_token_or_a_key(hub: Hub, tmp_path: Path, option: str) -> None:
+    words = ("--root", str(tmp_path), "--token-file", secret(tmp_path, TOKEN), option)
+    result = hub("connect", NOWHERE, *words)
+    assert result.exit_code == 2
+    assert "a token or a key, not both" in result.stderr
+
+
+def test_a_secret_file_that_others_may_read_is_warned_of(hub: Hub, tmp_path: Path) -> None:
+    file = Path(secret(tmp_path, TOKEN[:-1]))
+    file.chmod(0o644)
+    result = hub("connect", NOWHERE, "--root", str(tmp_path), "--token-file", str(file))
+    assert f"chmod 600 {file}" in result.stderr
+
+
+def test_an_address_that_is_none_makes_no_key(hub: Hub, tmp_path: Path) -> None:
+    db = tmp_path / "desk.db"
+    result = hub("connect", "http://hub", "--root", str(tmp_path), "--db", str(db))
+    assert result.exit_code == 2
+    assert "is no address of a hub" in result.stderr
+    assert not db.with_suffix(".key").exists()
+
+
+def test_a_key_that_is_none_is_told_with_its_place(hub: Hub, tmp_path: Path) -> None:
+    key = Path(secret(tmp_path, "not a key"))
+    result = hub(
+        "connect", NOWHERE, "--root", str(tmp_path), "--db", str(tmp_path / "d.db"), f"--key-file={key}"
+    )
+    assert result.exit_code == 2
+    assert f"{key} holds no key" in result.stderr

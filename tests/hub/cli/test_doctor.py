@@ -1,0 +1,190 @@
+"""What a person should see to, and who changed what, as the command line tells it."""
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from anyio.from_thread import BlockingPortal
+
+from hub.ops.checks import machine
+from hub.ops.issues import Finding, error, notice, warning
+from storage.store import audit
+from tests.hub.cli.conftest import Hub
+from tests.support.facade import FakeHub
+
+
+def find(served: FakeHub, *found: Finding, online: bool = False) -> None:
+    """What the hub's checks find from now on."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        return found
+
+    served.registry.add("test", look, online=online)
+
+
+def tell(served: FakeHub, portal: BlockingPortal, *events: str) -> None:
+    """Entries of the audit log."""
+
+    async def write() -> None:
+        for event in events:
+            at = served.bench.now_ms
+            await served.bench.store.write(
+                audit.append, at=at, actor="operator:7", event=event, detail={"agent": "notes", "why": None}
+            )
+
+    portal.call(write)
+
+
+def tamper(served: FakeHub, portal: BlockingPortal) -> None:
+    def forge(c: sa.Connection) -> None:
+        c.execute(sa.text("UPDATE audit_log SET actor = 'hub' WHERE seq = 2"))
+
+    portal.call(served.bench.store.write, forge)
+
+
+def test_a_hub_that_is_well_has_nothing_to_see_to(hub: Hub, served: FakeHub) -> None:
+    done = hub("doctor")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "nothing is wrong\n")
+
+
+def test_the_worst_is_told_first_with_what_to_do(hub: Hub, served: FakeHub) -> None:
+    find(
+        served,
+        notice("backup.old", "there is no backup", fix="hub backup FILE"),
+        error("disk.full", "no room is left", fix="make room"),
+    )
+    done = hub("doctor")
+    assert (done.exit_code, done.stdout.splitlines()) == (
+        1,
+        [
+            "error: no room is left (disk.full, since 01-05 09:00)",
+            "  make room",
+            "notice: there is no backup (backup.old, since 01-05 09:00)",
+            "  hub backup FILE",
+        ],
+    )
+
+
+def test_what_only_waits_for_somebody_is_no_failure(hub: Hub, served: FakeHub) -> None:
+    find(served, notice("backup.old", "there is no backup", fix="hub backup FILE"))
+    assert hub("doctor").exit_code == 0
+
+
+def test_other_machines_are_asked_only_when_that_is_said(hub: Hub, served: FakeHub) -> None:
+    find(served, error("model.unreachable", "no answer", fix="start it"), online=True)
+    assert hub("doctor").exit_code == 0
+    assert "model.unreachable" in hub("doctor", "--online").stdout
+
+
+def test_status_counts_what_there_is_to_see_to(hub: Hub, served: FakeHub) -> None:
+    assert ["issues", "none"] in [line.split() for line in hub("status").stdout.splitlines()]
+    find(served, error("a.b", "-", fix="-"), warning("a.c", "-", fix="-"), warning("a.d", "-", fix="-"))
+    hub("doctor")
+    assert "1 error, 2 warnings; see them: hub doctor" in hub("status").stdout
+
+
+def test_a_state_folder_that_is_open_is_closed_when_that_is_said(
+    hub: Hub, served: FakeHub, state: Path
+) -> None:
+    state.chmod(0o755)
+    (state / "hub.db").touch()
+    (state / "hub.db").chmod(0o644)
+    told = json.loads(hub("doctor", "--fix", "--json").stdout)
+    assert told["schema"] == "hub.doctor/1"
+    assert told["fixed"][0] == f"closed {state} to others: mode 0755 is 0750 now"
+    assert f"closed {state}/hub.db to others: mode 0644 is 0600 now" in told["fixed"]
+    assert json.loads(hub("doctor", "--fix", "--json").stdout)["fixed"] == []
+
+
+def test_what_was_fixed_is_not_told_any_more(hub: Hub, served: FakeHub, state: Path) -> None:
+    served.registry.add("folder", machine.check_folder(state))
+    state.chmod(0o755)
+    assert "folder.open" in hub("doctor").stdout
+    done = hub("doctor", "--fix")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr.endswith("nothing is wrong\n")
+
+
+def test_without_a_hub_its_settings_folder_and_database_are_looked_at(
+    hub: Hub, state: Path, tmp_path: Path
+) -> None:
+    state.mkdir(mode=0o755)
+    (state / "hub.db").write_bytes(b"SQLite format 3\0" + b"rubbish" * 1_000)
+    settings = tmp_path / "hub.toml"
+    settings.write_text("[hub]\nnam = 'x'\n")
+    told = hub("doctor", "--config", str(settings))
+    assert told.exit_code == 1
+    assert [line.rpartition("(")[2] for line in told.stdout.splitlines() if not line.startswith(" ")] == [
+        "hub.down)",
+        "settings.wrong)",
+        "folder.open)",
+        "folder.open)",
+    ]
+    settings.write_text("")
+    told = hub("doctor", "--fix", "--config", str(settings))
+    assert "(database.damaged)" in told.stdout
+    assert "hub restore FILE" in told.stdout
+    assert "folder.open" not in told.stdout
+
+
+def test_a_bundle_is_packed_beside_what_is_told(hub: Hub, served: FakeHub, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.tar.gz"
+    done = hub("doctor", "--bundle", str(bundle))
+    assert done.exit_code == 0
+    assert bundle.stat().st_size > 100
+    assert f"{bundle} has all that helps" in done.stderr
+
+
+def test_the_audit_log_is_listed_with_who_did_what(hub: Hub, served: FakeHub, portal: BlockingPortal) -> None:
+    assert "no entry is there" in hub("audit").stderr
+    tell(served, portal, "run.started", "token.created")
+    lines = hub("audit").stdout.splitlines()
+    assert [line.split() for line in lines] == [
+        ["entry", "at", "(UTC)", "who", "what", "about", "detail"],
+        ["2", "01-05", "09:00", "operator:7", "token.created", "-", "agent=notes"],
+        ["1", "01-05", "09:00", "operator:7", "run.started", "-", "agent=notes"],
+    ]
+    told = json.loads(hub("audit", "ls", "--event", "run.", "--json").stdout)
+    assert (told["schema"], [entry["seq"] for entry in told["entries"]]) == ("hub.audit/1", [1])
+
+
+def test_an_untouched_audit_log_is_well_and_its_end_is_told_for_keeping(
+    hub: Hub, served: FakeHub, portal: BlockingPortal
+) -> None:
+    tell(served, portal, "run.started", "token.created")
+    done = hub("audit", "verify")
+    assert done.exit_code == 0
+    assert "the chain holds; entries: 2" in done.stdout
+    told = json.loads(hub("audit", "verify", "--json").stdout)
+    known = f"{told['last_seq']}:{told['last_hash']}"
+    assert f"it ends in {known}" in done.stdout
+    assert hub("audit", "verify", "--known", known).exit_code == 0
+    assert hub("audit", "verify", "--known", f"1:{told['last_hash']}").exit_code == 1
+
+
+@pytest.mark.parametrize("words", [["audit", "verify"], ["doctor", "--audit"]])
+def test_a_changed_audit_log_is_a_failure_that_says_where(
+    hub: Hub, served: FakeHub, portal: BlockingPortal, words: list[str]
+) -> None:
+    tell(served, portal, "run.started", "token.created", "run.cancelled")
+    tamper(served, portal)
+    done = hub(*words)
+    assert done.exit_code == 1
+    assert "entry 2 was edited" in done.stdout
+
+
+def test_the_audit_log_is_exported_oldest_first_as_json_lines(
+    hub: Hub, served: FakeHub, portal: BlockingPortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.cli.audit.PAGE", 2)
+    tell(served, portal, "a.1", "a.2", "a.3")
+    file = tmp_path / "audit.jsonl"
+    assert hub("audit", "export", str(file)).exit_code == 0
+    entries = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [entry["event"] for entry in entries] == ["a.1", "a.2", "a.3"]
+    assert {entry["schema"] for entry in entries} == {"hub.audit_entry/1"}
+    assert hub("audit", "export").stdout == file.read_text()
+    assert hub("audit", "export", str(file)).exit_code != 0  # never over a file that is there

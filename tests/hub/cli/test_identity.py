@@ -1,0 +1,325 @@
+"""The commands about who may come in: devices, pairing, users, tokens."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio.from_thread import BlockingPortal
+
+from hub import tokens
+from hub.tokens import TokenKind
+from storage.store import device_keys
+from tests.hub.cli.conftest import Hub
+from tests.support.clock import SeededChance
+from tests.support.facade import FakeHub
+from tests.support.identity import CODE
+
+
+@pytest.fixture
+def waiting(served: FakeHub, portal: BlockingPortal) -> Any:
+    """A device that nobody knows shows ``CODE``."""
+    return portal.call(served.bench.asks)
+
+
+def test_a_device_that_is_connected_is_seen_now(hub: Hub, served: FakeHub) -> None:
+    assert hub("devices").stdout.splitlines()[1].split() == ["desk", "owner", "yes", "linux", "now"]
+
+
+def test_devices_are_shown_anew_whenever_one_comes_or_goes(
+    state: Path, served: FakeHub, portal: BlockingPortal
+) -> None:
+    words = [sys.executable, "-m", "hub", "--state", str(state), "devices", "--watch", "--json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        assert [one["name"] for one in json.loads(watching.stdout.readline())["devices"]] == ["desk"]
+        portal.call(served.bench.device, "lab")
+        for event in ("run.moved", "device.connected"):  # of which one is about a device
+            served.ring.append(at=0, level="info", event=event, channel="test", fields={})
+        told = json.loads(watching.stdout.readline())
+        assert [one["name"] for one in told["devices"]] == ["desk", "lab"]
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(30) == 0
+        assert watching.stdout.read() == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "schema"),
+    [
+        (["devices"], "hub.devices/1"),
+        (["devices", "show", "desk"], "hub.device/1"),
+        (["devices", "rename", "desk", "lab"], "hub.device/1"),
+        (["devices", "revoke", "desk", "--yes"], "hub.device/1"),
+        (["devices", "kick", "desk"], "hub.device/1"),
+        (["pair"], "hub.pairings/1"),
+        (["pair", "approve", CODE, "--yes"], "hub.paired/1"),
+        (["pair", "invite"], "hub.invitation/1"),
+        (["pair", "invitations"], "hub.invitations/1"),
+        (["users"], "hub.users/1"),
+        (["users", "create", "anna"], "hub.user/1"),
+        (["token"], "hub.tokens/1"),
+        (["token", "create", "--device", "desk"], "hub.token/1"),
+        (["token", "create", "--role", "viewer"], "hub.token/1"),
+    ],
+)
+def test_json_is_one_object_that_names_its_shape(
+    hub: Hub, served: FakeHub, waiting: object, words: list[str], schema: str
+) -> None:
+    result = hub(*words, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["schema"] == schema
+
+
+def test_one_device_is_shown_with_all_that_opens_it(hub: Hub, served: FakeHub) -> None:
+    made = hub("token", "create", "--device", "desk").stdout.strip()
+    told = hub("devices", "show", "desk").stdout
+    assert f"(...{made[-4:]})" in told
+    assert made not in told
+
+
+def test_a_device_is_revoked_only_when_somebody_says_so(hub: Hub, served: FakeHub) -> None:
+    refused = hub("devices", "revoke", "desk")
+    assert refused.exit_code == 2
+    assert "desk of owner in no more, for good" in refused.stderr
+    assert hub("devices", "revoke", "desk", "--yes").exit_code == 0
+    assert "desk" not in hub("devices").stdout
+    assert "desk" in hub("devices", "ls", "--all").stdout
+
+
+def test_a_device_is_called_otherwise_after_it_was_renamed(hub: Hub, served: FakeHub) -> None:
+    assert hub("devices", "rename", "desk", "lab").exit_code == 0
+    assert hub("devices").stdout.splitlines()[1].split()[0] == "lab"
+    assert hub("devices", "show", "desk").exit_code == 1
+
+
+def test_who_approves_sees_the_fingerprint_before_anything_is_asked(
+    hub: Hub, served: FakeHub, waiting: Any, portal: BlockingPortal
+) -> None:
+    refused = hub("pair", "approve", CODE.lower())
+    assert refused.exit_code == 2
+    assert re.search(r"fingerprint +([A-Z2-7]{7}-){7}[A-Z2-7]{7}\n", refused.stderr)
+    assert "becomes laptop of owner" in refused.stderr
+    assert portal.call(served.bench.store.read, device_keys.find_key, waiting.key_id) is None
+
+    assert "laptop of owner is let in" in hub("pair", "approve", CODE, "--yes").stderr
+    assert portal.call(served.bench.store.read, device_keys.find_key, waiting.key_id) is not None
+
+
+@pytest.mark.parametrize("says_meanwhile", ["laptop", "root"])
+def test_what_is_let_in_is_what_was_shown_and_nothing_else(
+    state: Path, served: FakeHub, waiting: Any, portal: BlockingPortal, says_meanwhile: str
+) -> None:
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "hub", "--state", str(state), "pair", "approve", CODE]
+    with subprocess.Popen(words, stdin=theirs, stderr=subprocess.PIPE) as approving:
+        assert approving.stderr is not None
+        told = b""
+        while not told.endswith(b"[y/N]: "):
+            told += approving.stderr.read(1)
+        portal.call(served.bench.asks, says_meanwhile)  # again, under the same code
+        os.write(ours, b"y\n")
+        told = approving.stderr.read()
+    os.close(ours)
+    os.close(theirs)
+    is_in = portal.call(served.bench.store.read, device_keys.find_key, waiting.key_id) is not None
+    assert (approving.returncode, is_in) == ((0, True) if says_meanwhile == "laptop" else (1, False))
+    assert is_in or b"than the one that you were shown" in told
+
+
+def test_the_devices_that_wait_are_listed_without_their_codes(
+    hub: Hub, served: FakeHub, waiting: Any
+) -> None:
+    told = hub("pair")
+    assert told.stdout.splitlines()[1].split()[:3] == ["laptop", "linux", "192.0.2.7"]
+    assert CODE not in told.output
+    assert "hub pair approve CODE" in told.stderr
+
+
+def test_a_wrong_code_says_what_to_do(hub: Hub, served: FakeHub, waiting: Any) -> None:
+    result = hub("pair", "approve", "2222-2222", "--yes")
+    assert result.exit_code == 1
+    assert "give the code that the device shows now" in result.stderr
+    for _ in range(4):
+        hub("pair", "approve", "2222-2222", "--yes")
+    locked = hub("pair", "approve", CODE, "--yes")
+    assert locked.exit_code == 75
+    assert "try again in 600 s" in locked.stderr
+
+
+def test_a_device_that_waits_is_sent_away(hub: Hub, served: FakeHub, waiting: Any) -> None:
+    assert "laptop is sent away" in hub("pair", "deny", waiting.id).stderr
+    assert hub("pair", "approve", CODE, "--yes").exit_code == 1
+
+
+def test_an_invitation_is_printed_alone_on_stdout_and_can_be_taken_back(hub: Hub, served: FakeHub) -> None:
+    made = hub("pair", "invite", "--device", "lab", "--ttl", "2h")
+    assert tokens.check(made.stdout.strip(), TokenKind.INVITATION) is None
+    assert "2026-01-05 11:00:00 UTC" in made.stderr
+
+    listed = hub("pair", "invitations").stdout.splitlines()[1].split()
+    assert listed[1:4] == ["owner", "lab", "1"]
+    assert hub("pair", "uninvite", listed[0]).exit_code == 0
+    assert hub("pair", "invitations").stdout.splitlines()[1].endswith("2026-01-05 09:00:00 UTC")
+
+
+def test_a_user_who_owns_nothing_is_removed(hub: Hub, served: FakeHub) -> None:
+    hub("users", "create", "nobody")
+    result = hub("users", "remove", "nobody")
+    assert (result.exit_code, result.stderr) == (0, "user nobody is removed\n")
+    assert "nobody" not in hub("users").stdout
+    assert hub("users", "remove", "nobody").exit_code == 1
+
+
+def test_a_users_devices_are_seen_apart(hub: Hub, served: FakeHub) -> None:
+    assert hub("users", "create", "anna").exit_code == 0
+    hub("token", "create", "--device", "lab", "--user", "anna")
+    assert [line.split()[0] for line in hub("devices", "--user", "anna").stdout.splitlines()[1:]] == ["lab"]
+    assert hub("--user", "anna", "devices", "show", "desk").exit_code == 1
+    assert hub("devices", "--user", "nobody").exit_code == 1
+    assert [line.split()[:2] for line in hub("users").stdout.splitlines()[1:]] == [
+        ["anna", "1"],
+        ["owner", "1"],
+    ]
+
+
+def test_a_token_is_printed_alone_on_stdout(hub: Hub, served: FakeHub) -> None:
+    device = hub("token", "create", "--device", "desk")
+    operator = hub("token", "create", "--role", "viewer", "--name", "script", "--ttl", "30d")
+    assert tokens.check(device.stdout.strip(), TokenKind.DEVICE) is None
+    assert tokens.check(operator.stdout.strip(), TokenKind.OPERATOR) is None
+    assert "shown once" in device.stderr
+    assert "It counts until 2026-02-04 09:00:00 UTC" in operator.stderr
+
+
+def test_what_opens_a_device_and_the_tokens_fit_on_a_narrow_screen(
+    hub: Hub, served: FakeHub, waiting: Any
+) -> None:
+    hub("pair", "approve", CODE, "--yes")
+    hub("token", "create", "--device", "laptop")
+    hub("token", "create", "--role", "operator", "--name", "script")
+    shown, listed = hub("devices", "show", "laptop").stdout, hub("token", "ls").stdout
+    assert "made 01-05 09:00 UTC" in shown
+    assert max(map(len, [*shown.splitlines(), *listed.splitlines()])) <= 80
+    end = listed.splitlines()[1].split()[0]
+    assert hub("token", "revoke", end, "--yes").exit_code == 0
+
+
+def test_a_token_that_makes_a_device_says_so(hub: Hub, served: FakeHub) -> None:
+    assert "nodev is a new device of owner" in hub("token", "create", "--device", "nodev").stderr
+    assert "new device" not in hub("token", "create", "--device", "nodev").stderr
+
+
+def test_a_token_is_revoked_only_when_somebody_says_so(hub: Hub, served: FakeHub) -> None:
+    for words in (["--device", "desk"], ["--role", "viewer", "--name", "script"]):
+        made = json.loads(hub("token", "create", *words, "--json").stdout)
+        assert hub("token", "revoke", made["id"]).exit_code == 2
+        assert hub("token", "revoke", made["id"], "--yes").exit_code == 0
+    told = hub("token", "ls").stdout.splitlines()[1:]
+    assert [line.endswith("01-05 09:00") for line in told] == [True, True]
+    assert hub("token", "revoke", "nothing", "--yes").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--device", "desk", "--role", "viewer"], ["--device", "desk", "--scope", "read"]]
+)
+def test_a_token_is_for_a_device_or_for_an_operator(hub: Hub, served: FakeHub, words: list[str]) -> None:
+    assert hub("token", "create", *words).exit_code == 2
+
+
+@pytest.mark.parametrize("ttl", ["", "90", "0d", "1y", "d"])
+def test_a_length_of_time_that_is_none_is_a_usage_error(hub: Hub, served: FakeHub, ttl: str) -> None:
+    result = hub("token", "create", "--device", "desk", "--ttl", ttl)
+    assert result.exit_code == 2
+    assert "write 90d, 12h, 10m or 30s" in result.stderr
+
+
+@pytest.fixture
+def token_file(hub: Hub, served: FakeHub, tmp_path: Path) -> Path:
+    """The token of a viewer."""
+    file = tmp_path / "viewer.token"
+    file.write_text(hub("token", "create", "--role", "viewer").stdout, "utf-8")
+    file.chmod(0o600)
+    return file
+
+
+def test_a_hub_elsewhere_is_asked_with_a_token(
+    hub: Hub, served: FakeHub, token_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"http://{served.listening.tcp}"
+    where = ["--url", url, "--token-file", str(token_file)]
+    assert "desk" in hub("devices", *where).stdout
+    assert "desk" in hub(*where, "devices").stdout
+    monkeypatch.setenv("HUB_TOKEN_FILE", str(token_file))
+    assert "desk" in hub("devices", "--url", url).stdout
+    refused = hub("devices", "kick", "desk", *where)
+    assert refused.exit_code == 77
+    assert "the least role that has it: hub token create --role operator" in refused.stderr
+
+
+def test_a_token_that_others_may_read_is_used_with_a_warning(
+    hub: Hub, served: FakeHub, token_file: Path
+) -> None:
+    token_file.chmod(0o644)
+    told = hub("devices", "--url", f"http://{served.listening.tcp}", "--token-file", str(token_file))
+    assert told.exit_code == 0
+    assert f"chmod 600 {token_file}" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://192.0.2.1:8771", "others could read the token"),
+        ("http://127.0.0.1.example:8771", "others could read the token"),
+        ("http://127.example", "others could read the token"),
+        ("http://localhost.example", "others could read the token"),
+        ("ftp://127.0.0.1", "not reached by TLS"),
+    ],
+)
+def test_a_token_never_travels_in_the_clear(hub: Hub, token_file: Path, url: str, told: str) -> None:
+    result = hub("devices", "--url", url, "--token-file", str(token_file))
+    assert result.exit_code == 2
+    assert told in result.stderr
+
+
+def test_a_hub_elsewhere_is_not_asked_without_a_token(hub: Hub, tmp_path: Path) -> None:
+    missing = hub("devices", "--url", "http://127.0.0.1:9")
+    assert missing.exit_code == 2
+    assert "hub token create --role viewer" in missing.stderr
+    assert hub("devices", "--url", "http://127.0.0.1:9", "--token-file", str(tmp_path)).exit_code == 77
+
+
+def test_a_mistyped_token_is_found_without_asking_anybody(hub: Hub, token_file: Path) -> None:
+    token_file.write_text(token_file.read_text("utf-8").strip()[:-1] + "?", "utf-8")
+    result = hub("devices", "--url", "http://127.0.0.1:9", "--token-file", str(token_file))
+    assert result.exit_code == 77
+    assert "a character in it is wrong" in result.stderr
+
+
+def test_a_token_of_an_operator_that_opens_nothing_is_told_how_one_is_made(
+    hub: Hub, served: FakeHub, token_file: Path
+) -> None:
+    token_file.write_text(tokens.make(TokenKind.OPERATOR, SeededChance(3)), "utf-8")
+    told = hub("devices", "--url", f"http://{served.listening.tcp}", "--token-file", str(token_file))
+    assert told.exit_code == 77
+    assert "hub token create --role ROLE" in told.stderr
+    assert "--device" not in told.stderr
+
+
+def test_a_wrong_argument_is_told_in_plain_words_and_is_a_usage_error(hub: Hub, served: FakeHub) -> None:
+    told = hub("users", "create", "no name")
+    assert told.exit_code == 2
+    assert "body.name: no name that can stand on a command line" in told.stderr
+    assert "letters, digits, _ . and -" in told.stderr
+    assert "pattern" not in told.stderr
+
+
+def test_a_hub_elsewhere_that_is_not_there_is_not_running(hub: Hub, token_file: Path) -> None:
+    result = hub("devices", "--url", "http://127.0.0.1:9", "--token-file", str(token_file))
+    assert result.exit_code == 3
+    assert "no hub answers at http://127.0.0.1:9" in result.stderr

@@ -1,0 +1,150 @@
+"""``hub logs`` and ``hub debug``: looking into a running hub from a terminal."""
+
+import json
+import stat
+import tarfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio.from_thread import BlockingPortal
+
+from hub.cli import logs
+from hub.cli.failure import Exit
+from tests.hub.cli.conftest import Hub
+from tests.support.facade import FakeHub, serving
+
+RUN = "019b8d2e-1f00-7abc-8def-0123456789ab"
+AT = 1_767_604_442_000
+SECRET = "hub_dev_0123456789abcdefghijABCDEFGHIJ0123456789"
+
+
+def say(served: FakeHub, event: str, level: str = "info", **fields: object) -> None:
+    served.ring.append(at=AT, level=level, event=event, channel="hub.x", fields=fields)
+
+
+def test_the_log_is_told_in_order_with_its_fields(hub: Hub, served: FakeHub) -> None:
+    say(served, "hub.ready")
+    say(served, "run.moved", run_id=RUN, state="RUNNING")
+    result = hub("logs")
+    assert result.exit_code == Exit.DONE
+    first, second = result.stdout.splitlines()
+    assert first.endswith(" info    hub.ready")
+    assert second.endswith(f" info    run.moved run_id={RUN} state=RUNNING")
+
+
+def test_of_one_run_and_of_one_level_only_that_is_told(hub: Hub, served: FakeHub) -> None:
+    say(served, "run.moved", run_id=RUN)
+    say(served, "unit.unread", "warning", run_id=RUN)
+    say(served, "disk.full", "error")
+    told = json.loads(hub("logs", "--run", RUN[-8:], "--level", "warning", "--json").stdout)
+    assert told["schema"] == "hub.logs/1"
+    assert [entry["event"] for entry in told["entries"]] == ["unit.unread"]
+
+
+def test_of_one_device_only_that_is_told_and_an_unknown_one_is_refused(hub: Hub, served: FakeHub) -> None:
+    (desk,) = json.loads(hub("devices", "--json").stdout)["devices"]
+    say(served, "device.connected", device_id=desk["id"])
+    say(served, "device.connected", device_id="d-other")
+    told = json.loads(hub("logs", "--device", "desk", "--json").stdout)
+    assert [entry["fields"]["device_id"] for entry in told["entries"]] == [desk["id"]]
+    refused = hub("logs", "--device", "tower")
+    assert refused.exit_code == Exit.FAILED
+    assert "tower" in refused.stderr
+
+
+def test_an_empty_log_says_so(hub: Hub, served: FakeHub) -> None:
+    result = hub("logs")
+    assert result.stdout == ""
+    assert "no such event" in result.stderr
+
+
+def test_a_follower_gets_what_comes_until_ctrl_c(
+    hub: Hub, served: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell, told = logs.tell, list[str]()
+
+    def told_and_then(entry: Mapping[str, Any], *, as_json: bool) -> None:
+        tell(entry, as_json=as_json)
+        told.append(entry["event"])
+        if told == ["hub.ready"]:
+            say(served, "run.moved")
+        else:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(logs, "tell", told_and_then)
+    say(served, "hub.ready")
+    result = hub("logs", "--follow", "--json")
+    assert result.exit_code == Exit.DONE
+    assert [json.loads(line)["event"] for line in result.stdout.splitlines()] == ["hub.ready", "run.moved"]
+
+
+def test_a_follower_is_told_that_the_hub_stopped(
+    hub: Hub, state: Path, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state.mkdir()
+    fake = FakeHub()
+    with ExitStack() as running:
+        running.enter_context(portal.wrap_async_context_manager(serving(fake, state)))
+        monkeypatch.setattr(logs, "tell", lambda *_, **__: running.close())
+        say(fake, "hub.ready")
+        result = hub("logs", "--follow")
+    assert (result.exit_code, "the hub stopped" in result.stderr) == (Exit.TRY_AGAIN, True)
+
+
+def test_a_dump_tells_where_everything_stands(hub: Hub, served: FakeHub) -> None:
+    served.debug.queues["router"] = lambda: 3
+    result = hub("debug", "dump")
+    assert result.exit_code == Exit.DONE
+    assert "waiting: router  3" in result.stdout
+    assert "thread MainThread" in result.stdout
+    told = json.loads(hub("debug", "dump", "--json").stdout)
+    assert told["schema"] == "hub.dump/1"
+    assert any("uvicorn" in place for task in told["tasks"] for place in task["stack"])
+
+
+def bundled(file: Path) -> dict[str, str]:
+    """The files of an archive, by name, and what is in them."""
+    with tarfile.open(file) as archive:
+        members = archive.getmembers()
+        return {
+            member.name.partition("/")[2]: archive.extractfile(member).read().decode()  # type: ignore[union-attr]
+            for member in members
+        }
+
+
+def test_a_bundle_has_what_helps_and_nothing_secret(hub: Hub, served: FakeHub, tmp_path: Path) -> None:
+    say(served, "call.refused", detail=f"with {SECRET}", prompt="call Ann")
+    config = tmp_path / "hub.toml"
+    config.write_text(f'[model]\nkind = "openai"\napi_key = "sk-abcdefghijklmnopqrst"\n# {SECRET}\n')
+    file = tmp_path / "fault.tar.gz"
+    result = hub("debug", "bundle", str(file), "--config", str(config))
+    assert result.exit_code == Exit.DONE, result.stderr
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    parts = bundled(file)
+    assert parts.keys() >= {"about.json", "status.json", "log.jsonl", "dump.json", "hub.toml", "folder.txt"}
+    whole = "\n".join(parts.values())
+    for secret in (SECRET, "sk-abcdefghijklmnopqrst", "call Ann"):
+        assert secret not in whole
+    assert "hub_dev_[redacted]" in parts["log.jsonl"]
+    assert json.loads(parts["status.json"])["name"] == "home"
+    assert "hub.sock" in parts["folder.txt"]
+
+
+def test_a_bundle_overwrites_nothing(hub: Hub, served: FakeHub, tmp_path: Path) -> None:
+    file = tmp_path / "fault.tar.gz"
+    file.write_text("precious")
+    result = hub("debug", "bundle", str(file))
+    assert result.exit_code == Exit.CANNOT_CREATE
+    assert file.read_text() == "precious"
+
+
+def test_a_hub_that_does_not_run_gives_a_bundle_too(hub: Hub, state: Path, tmp_path: Path) -> None:
+    state.mkdir()
+    file = tmp_path / "fault.tar.gz"
+    result = hub("debug", "bundle", str(file), "--config", str(tmp_path / "hub.toml"))
+    assert result.exit_code == Exit.DONE
+    about = json.loads(bundled(file)["about.json"])
+    assert about["missing"].keys() == {"hub.toml", "all that a running hub tells"}

@@ -1,0 +1,46 @@
+"""What is told to somebody who has no right to the hub's folder."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hub.cli.failure import Exit, as_failure
+from tests.hub.cli.conftest import Hub
+
+NOBODY = 65_534
+
+
+@contextmanager
+def _without_rights(folder: Path) -> Iterator[None]:
+    """Nobody may look into *folder*; root is nobody meanwhile."""
+    folder.chmod(0)
+    uid = os.geteuid()
+    if uid == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(uid)
+        folder.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["doctor"], ["backup", "/nowhere/file"], ["migrate", "status"]], ids=" ".join
+)
+def test_who_may_not_look_into_the_folder_is_told_as_whom_to_come(
+    hub: Hub, state: Path, words: list[str]
+) -> None:
+    state.mkdir(mode=0o700)
+    hub(*words)  # all that is imported is imported, also where it may not be read then
+    with _without_rights(state):
+        told = hub(*words)
+    assert told.exit_code == Exit.NOT_PERMITTED, told.output
+    assert "as the hub's own user, or as one in the group hub-operators" in told.stderr
+
+
+def test_a_file_that_may_not_be_opened_is_named() -> None:
+    told = as_failure(PermissionError(13, "Permission denied", "/var/lib/hub/hub.db"))
+    assert told.message == "/var/lib/hub/hub.db is not for you: Permission denied"

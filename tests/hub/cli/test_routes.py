@@ -1,0 +1,27 @@
+"""What may be asked, printed."""
+
+import json
+
+from click.testing import CliRunner
+
+from hub.cli.app import hub
+from hub.ops.routes import DEVICE_REQUESTS, ROUTES
+
+
+def test_every_route_is_printed_with_the_roles_that_may_and_no_hub_need_run() -> None:
+    told = CliRunner().invoke(hub, ["routes"])
+    assert told.exit_code == 0
+    lines = {" ".join(line.split()) for line in told.stdout.splitlines()}
+    assert "GET /v1/agents read yes yes yes" in lines
+    assert "POST /v1/agents/{name}/runs run no yes yes" in lines
+    assert "POST /v1/drain system no no yes" in lines
+    assert "GET /healthz public yes yes yes" in lines
+    assert "runs.start its own agents" in lines
+
+
+def test_the_same_is_there_as_json() -> None:
+    told = json.loads(CliRunner().invoke(hub, ["routes", "--json"]).stdout)
+    assert told["schema"] == "hub.routes/1"
+    assert len(told["routes"]) == len(ROUTES)
+    assert [request["method"] for request in told["device_requests"]] == list(DEVICE_REQUESTS)
+    assert told["roles"]["viewer"] == ["read"]

@@ -1,0 +1,162 @@
+"""The commands on the hub as a whole: drain, backup, restore, migrate."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from hub.drain import Drain
+from protocol.ids import UserId
+from storage.store import audit, open_store, users
+from tests.hub.cli.conftest import Hub
+from tests.support.facade import FakeHub
+
+AT = 1_767_600_000_000
+
+
+@pytest.fixture
+def known(state: Path) -> Path:
+    """A state folder with a database in which Anna is."""
+    state.mkdir(mode=0o700)
+    anyio.run(_add, state, "anna")
+    return state
+
+
+async def _add(state: Path, name: str) -> None:
+    async with open_store("sqlite:///hub.db", base=state) as store:
+        await store.write(users.ensure_user, UserId(name), name, AT)
+
+
+def test_a_hub_that_runs_is_drained_and_told_whether_another_takes_over(hub: Hub, served: FakeHub) -> None:
+    told = hub("drain", "--restart")
+    assert told.exit_code == 0, told.output
+    assert "runs under way: 2" in told.stderr
+    assert (served.drain.is_begun, served.drain.restarts) == (True, True)
+    again = json.loads(hub("drain", "--json").stdout)
+    assert (again["schema"], again["restarts"]) == ("hub.drain/1", True), "it cannot be taken back"
+
+
+def test_a_drain_stands_in_the_audit_log_once(hub: Hub, served: FakeHub) -> None:
+    for _ in range(2):
+        hub("drain")
+    entries = json.loads(hub("audit", "ls", "--event", "hub.drained", "--json").stdout)["entries"]
+    assert [(entry["actor"], entry["detail"]) for entry in entries] == [
+        (f"operator:{os.getuid()}", {"executing": 2})
+    ]
+
+
+def test_without_a_hub_there_is_nothing_to_drain(hub: Hub) -> None:
+    assert hub("drain").exit_code == 3
+
+
+def test_a_hurry_that_came_before_anybody_could_act_on_it_is_not_lost() -> None:
+    drain, hurried = Drain(), list[bool]()
+    drain.hurry()
+    drain.on_hurry(lambda: hurried.append(True))
+    assert hurried == [True]
+
+
+def test_a_backup_is_made_checked_and_restored(hub: Hub, known: Path, tmp_path: Path) -> None:
+    file, settings = tmp_path / "one.hub-backup", tmp_path / "hub.toml"
+    settings.write_text('[hub]\nname = "attic"\n')
+    made = hub("backup", str(file), "--config", str(settings), "--json")
+    assert made.exit_code == 0, made.output
+    told = json.loads(made.stdout)
+    assert set(told["files"]) == {"hub.db", "hub.toml"}
+    assert "is sound" in hub("backup", "--verify", str(file)).stdout
+
+    anyio.run(_add, known, "bo")
+    asked = hub("restore", str(file), "--config", str(settings))
+    assert (asked.exit_code, "--yes" in asked.stderr) == (2, True)
+    restored = hub("restore", str(file), "--config", str(settings), "--yes")
+    assert restored.exit_code == 0, restored.output
+    assert "before-restore-" in restored.stderr
+    assert f"next: hub serve --state {known} --config {known / 'hub.toml'}" in restored.stderr
+    assert (known / "hub.toml").read_text() == settings.read_text()
+    assert anyio.run(_people, known) == ["anna"]
+
+
+async def _people(state: Path) -> list[str]:
+    async with open_store("sqlite:///hub.db", base=state) as store:
+        return [user.name for user in await store.read(users.list_users)]
+
+
+def test_a_backup_without_settings_says_so(hub: Hub, known: Path, tmp_path: Path) -> None:
+    done = hub("backup", str(tmp_path / "one"), "--config", str(tmp_path / "none.toml"))
+    assert done.exit_code == 0
+    assert "no settings are in the backup" in done.stderr
+
+
+def test_a_backup_does_not_replace_a_file(hub: Hub, known: Path, tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("precious")
+    done = hub("backup", str(tmp_path / "one"))
+    assert (done.exit_code, "choose another FILE" in done.stderr) == (73, True)
+
+
+def test_a_broken_backup_is_a_finding(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(b"x" * 100_000)
+    assert hub("backup", "--verify", str(tmp_path / "one")).exit_code == 1
+    assert hub("restore", str(tmp_path / "one"), "--yes").exit_code == 1
+
+
+def test_a_backup_that_is_not_there_is_a_finding(hub: Hub, tmp_path: Path) -> None:
+    told = hub("backup", "--verify", str(tmp_path / "nope"))
+    assert (told.exit_code, "make another one: hub backup FILE" in told.stderr) == (1, True), told.stderr
+
+
+def test_where_no_hub_ever_ran_there_is_nothing_to_back_up(hub: Hub, tmp_path: Path) -> None:
+    told = hub("backup", str(tmp_path / "one"))
+    assert (told.exit_code, "say --state DIR" in told.stderr) == (1, True), told.stderr
+
+
+def test_a_state_that_a_hub_runs_on_is_not_replaced(hub: Hub, known: Path, tmp_path: Path) -> None:
+    hub("backup", str(tmp_path / "one"))
+
+    async def while_it_runs() -> int:
+        async with open_store("sqlite:///hub.db", base=known):
+            done = await anyio.to_thread.run_sync(lambda: hub("restore", str(tmp_path / "one"), "--yes"))
+            return done.exit_code
+
+    assert anyio.run(while_it_runs) == 75
+
+
+def test_a_database_on_a_server_is_backed_up_there(hub: Hub, tmp_path: Path) -> None:
+    settings = tmp_path / "hub.toml"
+    settings.write_text('[storage]\nurl = "postgresql://hub@db.example/hub"\n')
+    done = hub("backup", str(tmp_path / "one"), "--config", str(settings))
+    assert (done.exit_code, "pg_dump" in done.stderr) == (2, True)
+
+
+def test_a_running_hub_whose_database_is_no_file_refuses_a_backup(hub: Hub, served: FakeHub) -> None:
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(str(served.listening.unix))
+        asking.sendall(
+            b"POST /v1/backups HTTP/1.1\r\nhost: hub\r\ncontent-type: application/json\r\n"
+            b"content-length: 2\r\nconnection: close\r\n\r\n{}"
+        )
+        answer = b"".join(iter(lambda: asking.recv(65_536), b""))
+    assert b" 409 " in answer.splitlines()[0]
+    assert b'"backup_refused"' in answer
+
+
+def test_the_standing_of_the_database_is_told_and_mended(hub: Hub, state: Path) -> None:
+    state.mkdir()
+    before = hub("migrate", "status")
+    assert (before.exit_code, "missing: 0001" in before.stdout) == (1, True)
+    assert "applied: 0001" in hub("migrate", "up").stderr
+    after = hub("migrate", "status", "--json")
+    assert (after.exit_code, json.loads(after.stdout)["missing"]) == (0, [])
+    assert "nothing to do" in hub("migrate", "up").stderr
+
+
+def test_a_backup_stands_in_the_audit_log_of_the_hub_that_runs(hub: Hub, known: Path, tmp_path: Path) -> None:
+    async def while_it_runs() -> list[tuple[str, str | None]]:
+        async with open_store("sqlite:///hub.db", base=known) as store:
+            await anyio.to_thread.run_sync(lambda: hub("backup", str(tmp_path / "one")))
+            return [(row.event, row.subject) for row in await store.read(audit.list_entries, limit=5)]
+
+    assert anyio.run(while_it_runs) == [("backup.made", "one")]

@@ -1,0 +1,47 @@
+"""A device that finds no hub says in one sentence what it found, and what to try."""
+
+import socket
+from pathlib import Path
+
+from tests.support.clock import FakeClock
+from tests.support.device import open_device
+from tests.support.no_hub import listening
+from tests.support.wire import until
+
+
+async def told_of(url: str, folder: Path) -> str:
+    """What a device says of the first try."""
+    async with open_device(url, folder, clock=FakeClock()) as device:
+        await until(lambda: any("next try" in line for line in device.told))
+    return device.told[-1]
+
+
+async def test_ws_at_a_port_that_speaks_tls(tmp_path: Path) -> None:
+    async with listening(tmp_path, tls=True) as where:
+        assert f"if its port speaks TLS, use wss://{where}" in await told_of(f"ws://{where}", tmp_path)
+
+
+async def test_wss_at_a_port_that_speaks_no_tls(tmp_path: Path) -> None:
+    async with listening(tmp_path) as where:
+        assert f"no TLS is spoken at {where}" in await told_of(f"wss://{where}", tmp_path)
+
+
+async def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
+    async with listening(tmp_path, tls=True) as where:
+        told = await told_of(f"wss://{where}", tmp_path)
+    assert f"the certificate of {where} is not trusted (self-signed certificate)" in told
+    assert "SSL_CERT_FILE=" in told
+
+
+async def test_the_port_for_operators(tmp_path: Path) -> None:
+    async with listening(tmp_path, status=401, kind=b"application/problem+json") as where:
+        told = await told_of(f"ws://{where}", tmp_path)
+    assert f"answered 401: {where} is its port for operators; [listen.devices]" in told
+
+
+async def test_a_port_at_which_nothing_listens(tmp_path: Path) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # and nobody listens
+        where = f"127.0.0.1:{bound.getsockname()[1]}"
+        told = await told_of(f"ws://{where}", tmp_path)
+    assert f"nothing listens at {where}; is the hub running?" in told

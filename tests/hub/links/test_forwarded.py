@@ -1,0 +1,94 @@
+"""Who is behind a proxy, and whose word counts for it."""
+
+import pytest
+
+from hub.links.forwarded import BadForwarding, TrustedProxies
+from hub.links.hosts import Hosts
+
+PROXIES = TrustedProxies(["10.0.0.0/24", "192.168.1.5", "fd00::/8"])
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "client"),
+    [
+        ("X-Forwarded-For", "203.0.113.7", "203.0.113.7"),
+        ("X-Forwarded-For", "203.0.113.7:4711", "203.0.113.7"),
+        ("X-Forwarded-For", "198.51.100.1, 203.0.113.7, 10.0.0.9", "203.0.113.7"),  # the first may be a lie
+        ("X-Forwarded-For", "10.0.0.8, 10.0.0.9", "10.0.0.8"),
+        ("X-Forwarded-For", "::ffff:203.0.113.7", "203.0.113.7"),
+        ("X-Forwarded-For", "[2001:db8::1]:4711", "2001:db8::1"),
+        ("Forwarded", "for=203.0.113.7;proto=https", "203.0.113.7"),
+        ("Forwarded", 'for="[2001:db8::1]:4711", for=10.0.0.9', "2001:db8::1"),
+        ("Forwarded", 'proto=https; For="203.0.113.7"', "203.0.113.7"),
+    ],
+)
+def test_the_client_is_the_rightmost_that_is_no_trusted_proxy(header: str, value: str, client: str) -> None:
+    assert PROXIES.client("10.0.0.2", {header: [value]}) == client
+
+
+def test_headers_given_twice_are_one_list() -> None:
+    assert PROXIES.client("10.0.0.2", {"X-Forwarded-For": ["203.0.113.7", "10.0.0.9"]}) == "203.0.113.7"
+
+
+def test_without_a_word_of_it_the_other_end_is_the_client() -> None:
+    assert PROXIES.client("10.0.0.2", {}) == "10.0.0.2"
+    assert PROXIES.client("10.0.0.2", {"X-Forwarded-Proto": ["https"]}) == "10.0.0.2"
+
+
+@pytest.mark.parametrize("peer", ["203.0.113.9", "127.0.0.1", "local"])
+@pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"])
+def test_nobody_else_may_speak_for_others_loopback_included(peer: str, header: str) -> None:
+    with pytest.raises(BadForwarding, match="not among trusted_proxies"):
+        PROXIES.client(peer, {header: ["for=203.0.113.7"]})
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("X-Forwarded-For", "somebody"),
+        ("X-Forwarded-For", ""),
+        ("X-Forwarded-For", ", ".join(["10.0.0.9"] * 40)),
+        ("Forwarded", "for=_hidden"),
+        ("Forwarded", "proto=https"),
+    ],
+)
+def test_what_is_not_clear_is_refused(header: str, value: str) -> None:
+    with pytest.raises(BadForwarding):
+        PROXIES.client("10.0.0.2", {header: [value]})
+
+
+def test_two_headers_must_agree_for_one_may_have_come_through_from_the_client() -> None:
+    both = {"X-Forwarded-For": ["203.0.113.7"], "Forwarded": ["for=203.0.113.8"]}
+    with pytest.raises(BadForwarding, match="different clients"):
+        PROXIES.client("10.0.0.2", both)
+    assert PROXIES.client("10.0.0.2", both | {"Forwarded": ["for=203.0.113.7"]}) == "203.0.113.7"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST:8770", "127.0.0.1", "127.0.0.1:8770", "[::1]:8770", "[::1]", "192.168.1.9:1",
+     "hub.example", "Hub.Example.:443"],
+)  # fmt: skip
+def test_names_of_this_machine_addresses_and_listed_names_are_allowed(host: str) -> None:
+    assert host in Hosts(["hub.example"])
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "evil.example", "localhost.evil.example", "hub.example.evil", "127.0.0.1.evil.example",
+     "localhost:80@evil.example", "[::1].evil.example", "hub.example:x", "[::1]x80", "[::1]80", "[::1]:",
+     "[localhost]", "[localhost]:80", "[127.0.0.1]", "[hub.example]", "hub.example:"],
+)  # fmt: skip
+def test_any_other_name_is_not(host: str) -> None:
+    assert host not in Hosts(["hub.example"])
+
+
+@pytest.mark.parametrize("peer", ["203.0.113.9", "::ffff:203.0.113.9", "2001:db8::1"])
+def test_where_proxies_are_the_only_way_nobody_else_on_the_network_gets_in(peer: str) -> None:
+    with pytest.raises(BadForwarding, match="for its machine and its proxies"):
+        TrustedProxies(["10.0.0.0/24"], are_only_way=True).client(peer, {})
+
+
+@pytest.mark.parametrize("peer", ["10.0.0.2", "127.0.0.1", "::1", "::ffff:127.0.0.1", "local", ""])
+def test_where_proxies_are_the_only_way_they_and_this_machine_get_in(peer: str) -> None:
+    assert TrustedProxies(["10.0.0.0/24"], are_only_way=True).client(peer, {}) == peer

@@ -1,0 +1,328 @@
+"""The limits of the device port over real sockets: backpressure, turning away, proxies, files."""
+
+import json
+import socket
+import zlib
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
+
+import anyio
+import anyio.lowlevel
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from hub.links.forwarded import TrustedProxies
+from hub.links.limits import LinkLimits, PortLimits
+from hub.links.upgrade import UpgradeRules
+from protocol.errors import CloseCode
+from tests.hub.links.test_listener import refused
+from tests.scenarios.attackers import Plan, frame, ping, request_of
+from tests.support.clock import FakeClock
+from tests.support.wire import Port, RawDevice, open_port, until
+
+SLOW = LinkLimits(close_s=1.0, frames_per_s=200.0, bytes_per_s=1e9)
+
+
+def send_raw(device: RawDevice, data: bytes) -> None:
+    """Past the library, which would not send it so."""
+    device.socket.transport.write(data)
+
+
+def dropped(port: Port) -> float:
+    return port.count("hub_frames_dropped_total", reason="unknown_call")
+
+
+ANSWER = frame(1, json.dumps({"type": "tool_result", "id": "c-none", "result": 1}).encode())
+
+
+def passed(clock: FakeClock, seconds: float) -> bool:
+    """So much time is over."""
+    clock.advance(seconds)
+    return True
+
+
+# --- what one device sends ---
+
+
+async def test_frames_beyond_the_rate_are_read_later_and_none_is_lost() -> None:
+    clock = FakeClock()
+    async with open_port(clock, limits=SLOW) as port, port.device() as device:
+        send_raw(device, ANSWER * 600)
+        await until(lambda: port.count("hub_limits_reached_total", limit="frames_per_s") == 1)
+        first = dropped(port)
+        assert 200 <= first < 300  # what one second allows, and the rest of a part
+        await until(lambda: passed(clock, 0.25) and dropped(port) == 600)
+        assert port.link().epoch == 1  # it is slowed down, not sent away
+
+
+async def test_pings_count_and_so_do_fragments() -> None:
+    for flood in (ping() * 300, frame(1, b"x", fin=False) + frame(0, b"x", fin=False) * 299):
+        async with open_port(limits=SLOW) as port, port.device() as device:
+            send_raw(device, flood)
+            await until(lambda port=port: port.count("hub_limits_reached_total", limit="frames_per_s") == 1)  # type: ignore[misc]
+            device.socket.transport.abort()  # a polite end would stand behind what is not read
+
+
+async def test_bytes_beyond_the_rate_are_read_later() -> None:
+    clock = FakeClock()
+    limits = LinkLimits(close_s=1.0, bytes_per_s=100_000.0)
+    async with open_port(clock, limits=limits) as port, port.device() as device:
+        padded = {"type": "tool_result", "id": "c-none", "result": "x" * 50_000}
+        send_raw(device, frame(1, json.dumps(padded).encode()) * 4)
+        await until(lambda: port.count("hub_limits_reached_total", limit="bytes_per_s") == 1)
+        await until(lambda: passed(clock, 0.25) and dropped(port) == 4)
+
+
+async def test_a_device_that_is_slowed_down_is_not_taken_for_dead() -> None:
+    """Its pong stands behind what is not read."""
+    clock = FakeClock()
+    async with (
+        open_port(clock, limits=SLOW, ping_every_s=0.05, pong_within_s=0.2) as port,
+        port.device() as device,
+    ):
+        send_raw(device, ANSWER * 2_000)
+        await until(lambda: passed(clock, 0.005) and dropped(port) > 300)
+        assert port.link().epoch == 1
+
+
+async def test_a_device_that_answers_no_ping_in_time_is_away() -> None:
+    async with open_port(limits=SLOW, ping_every_s=0.05, pong_within_s=0.05) as port, port.device() as device:
+        device.socket.transport.pause_reading()
+        await until(lambda: port.count("hub_limits_reached_total", limit="ping_timeout_s") == 1)
+        device.socket.transport.abort()
+
+
+async def test_who_pings_and_never_reads_the_pongs_is_cut_off() -> None:
+    clock = FakeClock()
+    limits = LinkLimits(close_s=1.0, frames_per_s=1e6, bytes_per_s=1e9, outgoing_bytes=100_000)
+    async with open_port(clock, limits=limits, ping_every_s=None) as port, port.device() as device:
+        device.socket.transport.pause_reading()
+        await until(lambda: _is_full(port, device))
+        held = port.count("hub_outbound_queue_bytes", of="max")
+        assert held < 2 * 100_000
+        for _ in range(50):
+            await clock.pass_time(0.25)
+        await until(lambda: port.count("hub_slow_consumers_total") == 1)
+        device.socket.transport.abort()
+
+
+def _is_full(port: Port, device: RawDevice) -> bool:
+    send_raw(device, ping(b"x" * 125) * 2_000)
+    return port.count("hub_limits_reached_total", limit="outgoing_bytes") > 0
+
+
+async def test_a_small_bomb_that_unfolds_to_much_ends_the_connection() -> None:
+    packer = zlib.compressobj(9, zlib.DEFLATED, -10)
+    packed = packer.compress(bytes(64 * 1024 * 1024)) + packer.flush(zlib.Z_SYNC_FLUSH)
+    async with open_port(compression=True) as port, port.device(compression="deflate") as device:
+        send_raw(device, frame(0x41, packed.removesuffix(b"\x00\x00\xff\xff")))
+        assert await device.closed() == CloseCode.TOO_LARGE
+
+
+async def test_a_device_is_told_the_limits_it_has_to_keep_to() -> None:
+    limits = LinkLimits(close_s=1.0, message_bytes=400_000, pending_calls=7)
+    async with open_port(limits=limits) as port, port.device() as device:
+        told = device.welcome["limits"]
+        assert (told["max_message_bytes"], told["max_piece_bytes"]) == (400_000, 100_000)
+        assert told["max_pending_calls"] == 7
+        await device.socket.send("x" * 400_001)
+        assert await device.closed() == CloseCode.TOO_LARGE
+
+
+# --- strangers ---
+
+
+async def test_a_stranger_that_pings_is_not_read_any_more_and_its_hello_may_still_come_late() -> None:
+    clock = FakeClock()
+    async with open_port(clock) as port, port.connect() as device:
+        await device.hear()
+        send_raw(device, ping() * 1_000)
+        await device.say(type="device_hello", token=await port.pair())
+        await clock.pass_time(11)
+        assert (await device.hear())["code"] == "hello_timeout"
+        assert await device.closed() == CloseCode.HELLO_TIMEOUT
+
+
+async def test_how_long_a_hello_may_take_and_be_is_a_setting() -> None:
+    clock = FakeClock()
+    limits = LinkLimits(close_s=1.0, hello_timeout_s=2.0, hello_bytes=1_000)
+    async with open_port(clock, limits=limits) as port:
+        async with port.connect() as device:
+            await device.hear()
+            await clock.pass_time(2.5)
+            assert (await device.hear())["code"] == "hello_timeout"
+        async with port.connect() as device:
+            assert (await device.greet("x" * 1_200))["code"] == "too_large"
+
+
+async def test_a_request_that_is_too_long_or_never_ends_is_cut_off() -> None:
+    async with open_port(open_s=0.2) as port:
+        with raw_socket(port) as long:
+            long.sendall(b"GET /v1/device HTTP/1.1\r\n" + b"X-Padding: " + b"x" * 4_000 + b"\r\n")
+            long.sendall((b"X-Padding: " + b"x" * 4_000 + b"\r\n") * 5)
+            assert (await all_of(long)).startswith(b"HTTP/1.1 431 ")
+        with raw_socket(port) as silent:
+            silent.sendall(b"GET /v1/de")
+            assert await all_of(silent) == b""
+        await until(lambda: port.count("hub_connection_attempts_total", result="no_request") == 1)
+        assert port.count("hub_connection_attempts_total", result="too_large") == 1
+        assert port.count("hub_connections", role="device", state="greeting") == 0
+        assert port.count("hub_limits_reached_total", limit="handshake_timeout_s") == 1
+
+
+@contextmanager
+def raw_socket(port: Port) -> Iterator[socket.socket]:
+    """A connection on which nothing was said."""
+    with socket.create_connection(("127.0.0.1", int(port.url.split(":")[2].partition("/")[0]))) as connection:
+        yield connection
+
+
+async def all_of(connection: socket.socket) -> bytes:
+    """What the hub says until it hangs up."""
+    connection.settimeout(5)
+
+    def read() -> bytes:
+        data = b""
+        while more := connection.recv(65_536):
+            data += more
+        return data
+
+    return await anyio.to_thread.run_sync(read)
+
+
+# --- how many ---
+
+
+async def test_who_is_too_much_is_told_so_in_words_and_when_to_come_back() -> None:
+    async with open_port(port_limits=PortLimits(connections_per_network=1)) as port, port.device():
+        status, body = await refused(port)
+        assert (status, body["error"]["code"]) == (503, "too_many_connections")
+        assert "127.0.0.1" in body["error"]["message"]
+        assert "[limits]" in body["error"]["hint"]
+    async with open_port(port_limits=PortLimits(new_at_once=1, new_per_s=0.1)) as port, port.device():
+        with pytest.raises(InvalidStatus) as refusal:
+            async with port.connect():
+                pass
+        assert refusal.value.response.status_code == 429
+        assert refusal.value.response.headers["Retry-After"] == "10"
+        assert port.count("hub_connection_attempts_total", result="rate_limited") == 1
+        assert port.count("hub_limits_reached_total", limit="new_connections_per_s") == 1
+
+
+async def test_a_user_has_so_many_devices_connected_and_the_same_device_again_is_none_more() -> None:
+    limits = PortLimits(connections_per_user=2)
+    async with open_port(port_limits=limits) as port, AsyncExitStack() as devices:
+        first, _ = [await devices.enter_async_context(port.device(name)) for name in ("one", "two")]
+        async with port.connect() as third:
+            error = await third.greet(await port.pair("three", "hub_dev_three"))
+            assert error["code"] == "too_many_connections"
+            assert await third.closed() == CloseCode.OVERLOADED
+        await devices.enter_async_context(port.device("one"))
+        assert await first.closed() == CloseCode.REPLACED
+        assert len(port.roster.connected()) == 2
+
+
+async def test_a_flood_of_connections_costs_no_task_and_closes_without_a_word_beyond_some() -> None:
+    async with open_port(port_limits=PortLimits(new_at_once=1)) as port:
+        with raw_socket(port):
+            knocking = [socket.create_connection(_where(port)) for _ in range(200)]
+            said = [await all_of(connection) for connection in knocking]
+            assert sum(b"429" in words for words in said) == 64
+            assert sum(words == b"" for words in said) == 136
+            for connection in knocking:
+                connection.close()
+            assert port.listener.sockets == 1
+
+
+def _where(port: Port) -> tuple[str, int]:
+    return "127.0.0.1", int(port.url.split(":")[2].partition("/")[0])
+
+
+async def test_near_the_end_of_files_nothing_is_accepted_and_later_it_is_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = FakeClock()
+    async with open_port(clock) as port, port.device("first"):
+        with monkeypatch.context() as few:
+            few.setattr("hub.links.open_files.limit", lambda: 12)  # this process has more open than that
+            for _ in range(5):
+                with raw_socket(port) as connection:
+                    assert b"too_many_connections" in await all_of(connection)
+                    await until(lambda: not port.listener.is_accepting)
+                await clock.pass_time(1.5)
+            assert port.count("hub_limits_reached_total", limit="spare_files") == 5
+        waiting = socket.create_connection(_where(port))  # in the kernel, as it is not accepted
+        await clock.pass_time(2)
+        async with port.device("second"):
+            waiting.close()
+    assert caplog.text.count("listener.paused") <= 1
+
+
+async def test_new_limits_hold_from_the_next_connection_on() -> None:
+    async with open_port() as port, port.device():
+        port.listener.apply(
+            limits=replace(SLOW, pending_calls=3),
+            port_limits=PortLimits(connections_per_network=2),
+            rules=UpgradeRules(origins=["https://app.example"]),
+            ping_every_s=None,
+            pong_within_s=None,
+        )
+        async with port.device("other", origin="https://app.example") as other:
+            assert other.welcome["limits"]["max_pending_calls"] == 3
+            assert (await refused(port))[0] == 503
+
+
+# --- who asks, and by which name ---
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({"Origin": "https://evil.example"}, 403, "foreign_origin"),
+        ({"Origin": "null"}, 403, "foreign_origin"),
+        ({"X-Forwarded-For": "10.1.1.1"}, 400, "untrusted_proxy"),
+        ({"Forwarded": "for=10.1.1.1"}, 400, "untrusted_proxy"),
+        ({"X-Real-IP": "10.1.1.1"}, 400, "untrusted_proxy"),
+    ],
+)
+async def test_a_page_of_another_origin_and_a_proxy_that_nobody_listed_are_refused(
+    headers: dict[str, str], status: int, code: str
+) -> None:
+    async with open_port() as port:
+        answer, body = await refused(port, additional_headers=headers)
+        assert (answer, body["error"]["code"]) == (status, code)
+        assert port.count("hub_connection_attempts_total", result=code) == 1
+
+
+async def test_a_name_that_was_rebound_to_this_machine_is_misdirected() -> None:
+    async with open_port(rules=UpgradeRules(hosts=["hub.example"])) as port:
+        for name, status in (("evil.example", b"421"), ("hub.example", b"101"), ("localhost:1", b"101")):
+            with raw_socket(port) as connection:
+                connection.sendall(request_of(Plan(seconds=0, sockets=1, headers={"Host": name}), None))
+                answer = await anyio.to_thread.run_sync(connection.recv, 4_096)
+                assert answer.split(b" ")[1] == status
+
+
+async def test_behind_a_listed_proxy_each_client_is_counted_by_its_own_address() -> None:
+    rules = UpgradeRules(proxies=TrustedProxies(["127.0.0.0/8"]))
+    limits = PortLimits(connections_per_network=1)
+    async with open_port(rules=rules, port_limits=limits) as port, AsyncExitStack() as devices:
+        for number in range(3):
+            client = {"X-Forwarded-For": f"203.0.113.{number}"}
+            await devices.enter_async_context(port.device(f"d{number}", additional_headers=client))
+        status, body = await refused(port, additional_headers={"X-Forwarded-For": "203.0.113.1"})
+        assert (status, body["error"]["code"]) == (503, "too_many_connections")
+        assert "203.0.113.1" in body["error"]["message"]
+
+
+async def test_both_spellings_of_an_address_are_one_network() -> None:
+    limits = PortLimits(connections_per_network=1)
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as sock:
+        async with open_port(sock=sock, port_limits=limits) as port:
+            number = sock.getsockname()[1]
+            with socket.create_connection(("127.0.0.1", number)) as first:  # seen as ::ffff:127.0.0.1
+                first.sendall(b"GET ")
+                await until(lambda: port.count("hub_connections", role="device", state="greeting") == 1)
+                with socket.create_connection(("127.0.0.1", number)) as second:
+                    assert b"connections of 127.0.0.1 are open" in await all_of(second)

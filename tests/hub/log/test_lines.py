@@ -1,0 +1,86 @@
+"""What a line of the log says, to a program, to a person, and to journald."""
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hub.log import Channel, LogEntry, bind
+from hub.log.lines import is_journal, short_line, with_priority
+from tests.support.log import Opened
+
+log = Channel("hub.somewhere")
+
+
+def entry(event: str = "unit.unread", level: str = "warning", **fields: object) -> LogEntry:
+    return LogEntry(1, 1_767_604_442_000, level, event, "hub.runs.runner", fields)
+
+
+def test_an_event_is_one_json_object_with_its_fields(opened: Opened) -> None:
+    with bind(run_id="r1", trace_id="t1"):
+        log.info("run.moved", state="RUNNING", fence=3)
+    (line,) = map(json.loads, opened.lines())
+    assert line["level"] == "info"
+    assert line["event"] == "run.moved"
+    assert line["channel"] == "hub.somewhere"
+    assert (line["run_id"], line["trace_id"], line["state"], line["fence"]) == ("r1", "t1", "RUNNING", 3)
+    assert isinstance(line["ts"], float)
+
+
+def test_an_error_brings_its_traceback(opened: Opened) -> None:
+    try:
+        raise ValueError("the reason")
+    except ValueError as exc:
+        log.error("run.broke", exc=exc)
+    (line,) = map(json.loads, opened.lines())
+    assert line["traceback"].startswith("Traceback")
+    assert line["traceback"].endswith("ValueError: the reason")
+
+
+def test_what_a_library_says_is_an_event_like_any_other(opened: Opened) -> None:
+    logging.getLogger("websockets.server").warning("%d connections", 7)
+    logging.getLogger("websockets.server").info("nobody asked for this")
+    (line,) = map(json.loads, opened.lines())
+    assert line["event"] == "library.message"
+    assert line["message"] == "7 connections"
+    assert line["channel"] == "websockets.server"
+
+
+def test_less_than_the_level_is_not_written_and_the_level_can_be_changed(
+    fresh: Callable[..., Opened],
+) -> None:
+    opened = fresh(level="warning")
+    log.info("run.moved")
+    opened.log.change(level="info", content=False)
+    log.info("run.queued")
+    assert [json.loads(line)["event"] for line in opened.lines()] == ["run.queued"]
+
+
+def test_a_person_reads_a_short_line() -> None:
+    line = short_line(entry(code="too_large", run_id="r1"))
+    assert line[8:] == " warning unit.unread code=too_large run_id=r1"
+    assert "\x1b[33mwarning\x1b[0m" in short_line(entry(), colour=True)
+
+
+def test_what_comes_from_others_cannot_drive_the_terminal() -> None:
+    line = short_line(entry(detail="\x1b]0;evil\x07", traceback="one\ntwo\x1b[2J"))
+    assert "\x1b" not in line
+    assert line.splitlines()[1:] == ["one", "two\\x1b[2J"]
+
+
+@pytest.mark.parametrize(
+    ("level", "priority"), [("debug", 7), ("info", 6), ("warning", 4), ("error", 3)], ids=str
+)
+def test_journald_reads_the_priority_before_the_line(level: str, priority: int) -> None:
+    assert with_priority("{}", level) == f"<{priority}>{{}}"
+
+
+def test_the_journal_is_known_by_the_file_that_systemd_names(tmp_path: Path) -> None:
+    with (tmp_path / "stderr").open("w") as stream:
+        found = os.fstat(stream.fileno())
+        assert is_journal(stream, {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"})
+        assert not is_journal(stream, {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino + 1}"})
+        assert not is_journal(stream, {})

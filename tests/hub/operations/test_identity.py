@@ -1,0 +1,436 @@
+"""Who may come in, as operators decide it: devices, pairings, invitations, tokens, users."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from functools import partial
+
+import anyio
+import pytest
+
+from hub import tokens
+from hub.operations.limits import IdentityLimits
+from hub.ops.facades.devices import AmbiguousDevice, NotConnectedHere
+from hub.ops.facades.pairings import (
+    BadPairingCode,
+    OneDeviceOneName,
+    TooManyCodes,
+    TooManyInvitations,
+    UnknownInvitation,
+)
+from hub.ops.facades.tokens import BeyondOwnRights, TooManyTokens, UnknownToken
+from hub.ops.facades.users import TooManyUsers
+from hub.ops.roles import ROLE_SCOPES, Principal, Role, Scope
+from hub.tokens import TokenKind
+from protocol.errors import CloseCode
+from storage.store import (
+    DeviceNameTaken,
+    PairingChanged,
+    UnknownDevice,
+    UnknownPairing,
+    audit,
+    device_keys,
+    devices,
+    invitations,
+    operator_tokens,
+)
+from tests.support.clock import START
+from tests.support.identity import CODE, IdentityBench, open_identity
+
+ME = "operator:7"
+ADMIN = Principal.of_uid(7)
+WRONG = "22222222"
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[IdentityBench]:
+    async with open_identity(IdentityLimits(users=3, invitations=2, operator_tokens=2)) as opened:
+        yield opened
+
+
+async def audited(bench: IdentityBench) -> list[tuple[str, str, str]]:
+    """What the audit tells: event, actor, outcome."""
+    rows = await bench.store.read(lambda c: c.execute(audit.ONWARDS, {"after": 0}).all())
+    return [(row.event, row.actor, row.outcome) for row in rows]
+
+
+def operator_of(user_id: str | None, role: Role = Role.OPERATOR) -> Principal:
+    return Principal("token:t-9", role, ROLE_SCOPES[role], user_id, "script")  # type: ignore[arg-type]
+
+
+async def test_a_device_is_told_with_all_that_opens_it(bench: IdentityBench) -> None:
+    waiting = await bench.asks("desk")
+    await bench.identity.pairings.approve(CODE, actor=ME)
+    made = await bench.identity.tokens.create("desk", actor=ME)
+
+    told = await bench.identity.devices.get("desk")
+
+    assert (told.name, told.user, told.connected) == ("desk", "owner", False)
+    assert [key.fingerprint.replace("-", "")[:13] for key in told.keys] == [waiting.key_id[:13]]
+    assert [(token.id, token.last4, token.created_by) for token in told.tokens] == [
+        (made.id, made.token[-4:], ME)
+    ]
+    assert await bench.identity.devices.get(told.id) == told
+
+
+async def test_of_several_devices_of_one_name_somebody_says_whose_is_meant(bench: IdentityBench) -> None:
+    anna = await bench.user("anna")
+    await bench.device("desk")
+    hers = await bench.device("desk", user_id=anna)
+    with pytest.raises(AmbiguousDevice, match="--user NAME"):
+        await bench.identity.devices.get("desk")
+    assert (await bench.identity.devices.seen_by(anna).get("desk")).id == hers.id
+
+
+async def test_a_device_is_renamed(bench: IdentityBench) -> None:
+    device = await bench.device("desk")
+    renamed = await bench.identity.devices.rename("desk", "lab", actor=ME)
+    assert (renamed.id, renamed.name) == (device.id, "lab")
+    with pytest.raises(UnknownDevice):
+        await bench.identity.devices.get("desk")
+
+
+async def test_a_revoked_device_loses_its_connection_at_once_and_may_not_come_back(
+    bench: IdentityBench,
+) -> None:
+    device = await bench.device("desk")
+    link = await bench.connect(device)
+
+    told = await bench.identity.devices.revoke("desk", actor=ME)
+
+    assert told.revoked_at == START
+    assert link.ended == ("revoked", CloseCode.REVOKED)
+    with pytest.raises(UnknownDevice):
+        await bench.store.write(devices.open_session, device.id, platform=None, at=bench.now_ms)
+    assert (await bench.identity.devices.revoke(device.id, actor=ME)).revoked_at == START
+    assert await audited(bench) == [("device.revoked", ME, "done")]
+
+
+async def test_a_kicked_device_may_come_back(bench: IdentityBench) -> None:
+    link = await bench.connect(await bench.device("desk"))
+    await bench.identity.devices.kick("desk", actor=ME)
+    assert link.ended is not None
+    assert link.ended[0] == "kicked"
+    assert CloseCode(link.ended[1]).may_return
+    assert await audited(bench) == [("device.kicked", ME, "done")]
+
+
+async def test_a_device_that_is_not_connected_cannot_be_kicked(bench: IdentityBench) -> None:
+    await bench.device("desk")
+    with pytest.raises(NotConnectedHere, match="'desk' is not connected"):
+        await bench.identity.devices.kick("desk", actor=ME)
+    assert await audited(bench) == []
+
+
+async def test_a_token_is_shown_once_and_kept_as_a_hash(bench: IdentityBench) -> None:
+    made = await bench.identity.tokens.create("desk", ttl_s=3_600, actor=ME)
+    assert tokens.check(made.token, TokenKind.DEVICE) is None
+    assert made.expires_at == START + timedelta(hours=1)
+    listed = await bench.identity.tokens.all()
+    assert [(token.id, token.last4, token.user) for token in listed] == [(made.id, made.token[-4:], "owner")]
+    assert made.token not in repr(listed)
+    owner = await bench.store.read(devices.find_token, tokens.hash_token(made.token))
+    assert owner is not None
+    assert owner.token_id == made.id
+
+
+async def test_revoking_a_token_ends_the_connection_that_it_opened_and_no_other(
+    bench: IdentityBench,
+) -> None:
+    first = await bench.identity.tokens.create("desk", actor=ME)
+    other = await bench.identity.tokens.create("desk", actor=ME)
+    link = await bench.connect(await bench.device("desk"), credential=f"token:{first.id}")
+
+    await bench.identity.tokens.revoke(other.id, actor=ME)
+    assert link.ended is None
+    assert (await bench.identity.tokens.revoke(first.id, actor=ME)).revoked_at == START
+    assert link.ended == ("revoked", CloseCode.REVOKED)
+
+
+async def test_a_token_of_an_operator_lasts_ninety_days_and_bears_the_scopes_of_its_role(
+    bench: IdentityBench,
+) -> None:
+    made = await bench.identity.operator_tokens.create("backup", role=Role.OPERATOR, by=ADMIN)
+    assert tokens.check(made.token, TokenKind.OPERATOR) is None
+    assert set(made.scopes) == ROLE_SCOPES[Role.OPERATOR]
+    assert made.expires_at == START + timedelta(days=90)
+    found = await bench.store.read(operator_tokens.find_operator_token, tokens.hash_token(made.token))
+    assert found is not None
+    assert (found.id, found.created_by) == (made.id, ME)
+
+
+async def test_nobody_hands_out_more_than_they_have(bench: IdentityBench) -> None:
+    mint = bench.identity.operator_tokens.create
+    narrow = Principal("token:t-9", Role.ADMIN, frozenset({Scope.READ, Scope.TOKENS}), None, "script")
+    with pytest.raises(BeyondOwnRights, match="what you do not have: devices, run"):
+        await mint("more", role=Role.OPERATOR, by=narrow)
+    with pytest.raises(BeyondOwnRights, match="viewer does not bring run"):
+        await mint("wide", role=Role.VIEWER, scopes=[Scope.RUN], by=ADMIN)
+    made = await mint("same", role=Role.ADMIN, scopes=[Scope.READ], by=narrow)
+    assert made.scopes == (Scope.READ,)
+    assert await audited(bench) == [("operator_token.created", "token:t-9", "done")]
+
+
+async def test_a_token_made_as_one_user_sees_the_hub_is_that_users(bench: IdentityBench) -> None:
+    anna = await bench.user("anna")
+    mint = bench.identity.operator_tokens.seen_by(anna)
+    made = await mint.create("annas", role=Role.VIEWER, by=ADMIN)
+    everybodys = await bench.identity.operator_tokens.create("all", role=Role.VIEWER, by=ADMIN)
+    assert (made.user, everybodys.user) == ("anna", None)
+    assert [token.id for token in await mint.all()] == [made.id]
+    with pytest.raises(UnknownToken):
+        await mint.revoke(everybodys.id, actor=ME)
+
+
+async def test_operators_tokens_are_bounded_and_a_revoked_one_makes_room(bench: IdentityBench) -> None:
+    mint = bench.identity.operator_tokens
+    first = await mint.create("one", role=Role.VIEWER, by=ADMIN)
+    await mint.create("two", role=Role.VIEWER, by=ADMIN)
+    with pytest.raises(TooManyTokens, match="operator_tokens"):
+        await mint.create("three", role=Role.VIEWER, by=ADMIN)
+    await mint.revoke(first.id, actor=ME)
+    await mint.create("three", role=Role.VIEWER, by=ADMIN)
+    assert b'hub_limits_reached_total{limit="operator_tokens"} 1.0' in bench.metrics.render()
+
+
+async def test_tokens_of_devices_are_bounded(bench: IdentityBench) -> None:
+    bench.identity.apply(IdentityLimits(device_tokens=1))
+    first = await bench.identity.tokens.create("desk", actor=ME)
+    with pytest.raises(TooManyTokens, match="device_tokens"):
+        await bench.identity.tokens.create("lab", actor=ME)
+    await bench.identity.tokens.revoke(first.id, actor=ME)
+    await bench.identity.tokens.create("lab", actor=ME)
+
+
+async def test_who_sees_one_user_takes_a_share_of_what_all_may_make_and_leaves_the_rest(
+    bench: IdentityBench,
+) -> None:
+    bench.identity.apply(
+        IdentityLimits(invitations_per_user=1, device_tokens_per_user=1, operator_tokens_per_user=1)
+    )
+    anna, everybody = await bench.user("anna"), bench.identity
+    invite = everybody.invitations.seen_by(anna)
+    first = await invite.create(actor=ME)
+    with pytest.raises(TooManyInvitations, match="invitations_per_user"):
+        await invite.create(actor=ME)
+    give = everybody.tokens.seen_by(anna)
+    await give.create("desk", actor=ME)
+    with pytest.raises(TooManyTokens, match="device_tokens_per_user"):
+        await give.create("lab", actor=ME)
+    mint = everybody.operator_tokens.seen_by(anna)
+    await mint.create("one", role=Role.VIEWER, by=ADMIN)
+    with pytest.raises(TooManyTokens, match="operator_tokens_per_user"):
+        await mint.create("two", role=Role.VIEWER, by=ADMIN)
+
+    await everybody.invitations.create(actor=ME)
+    await everybody.tokens.create("lab", actor=ME)
+    await everybody.operator_tokens.create("all", role=Role.VIEWER, by=ADMIN)
+    await invite.revoke(first.id, actor=ME)
+    await invite.create(actor=ME)
+    told = bench.metrics.registry.get_sample_value
+    assert told("hub_limits_reached_total", {"limit": "invitations_per_user"}) == 1
+
+
+async def test_new_bounds_count_from_now_on(bench: IdentityBench) -> None:
+    bench.identity.apply(IdentityLimits(operator_tokens=1, operator_token_days=1))
+    made = await bench.identity.operator_tokens.seen_by(None).create("one", role=Role.VIEWER, by=ADMIN)
+    assert made.expires_at == START + timedelta(days=1)
+    with pytest.raises(TooManyTokens):
+        await bench.identity.operator_tokens.create("two", role=Role.VIEWER, by=ADMIN)
+
+
+async def test_a_user_is_made_once_and_up_to_the_limit(bench: IdentityBench) -> None:
+    await bench.identity.users.create("anna", actor=ME)
+    await bench.identity.users.create("otto", actor=ME)
+    with pytest.raises(TooManyUsers, match="users"):
+        await bench.identity.users.create("paul", actor=ME)
+    assert [user.name for user in await bench.identity.users.all()] == ["anna", "otto", "owner"]
+
+
+async def test_a_user_sees_nobody_else(bench: IdentityBench) -> None:
+    anna = await bench.user("anna")
+    assert [user.name for user in await bench.identity.users.seen_by(anna).all()] == ["anna"]
+
+
+async def test_what_belongs_to_another_user_is_not_there(bench: IdentityBench) -> None:
+    anna = await bench.user("anna")
+    device = await bench.device("desk")
+    token = await bench.identity.tokens.create("desk", actor=ME)
+    invitation = await bench.identity.invitations.create(actor=ME)
+    waiting = await bench.asks()
+    seen = bench.identity
+
+    assert await seen.devices.seen_by(anna).all() == []
+    assert await seen.tokens.seen_by(anna).all() == []
+    assert await seen.invitations.seen_by(anna).all() == []
+    assert await seen.pairings.seen_by(anna).all() == []
+    for called in ("desk", device.id):
+        with pytest.raises(UnknownDevice):
+            await seen.devices.seen_by(anna).get(called)
+        with pytest.raises(UnknownDevice):
+            await seen.devices.seen_by(anna).revoke(called, actor=ME)
+    with pytest.raises(UnknownToken):
+        await seen.tokens.seen_by(anna).revoke(token.id, actor=ME)
+    with pytest.raises(UnknownInvitation):
+        await seen.invitations.seen_by(anna).revoke(invitation.id, actor=ME)
+    with pytest.raises(UnknownPairing):
+        await seen.pairings.seen_by(anna).deny(waiting.id, actor=ME)
+    assert (await seen.devices.get("desk")).revoked_at is None
+
+
+async def test_the_code_that_a_device_shows_lets_in_that_device(bench: IdentityBench) -> None:
+    waiting = await bench.asks("laptop")
+    (listed,) = await bench.identity.pairings.all()
+    assert (listed.id, listed.label, listed.network) == (waiting.id, "laptop", "192.0.2.7")
+    assert CODE not in repr(listed)
+
+    paired = await bench.identity.pairings.approve(" k7qf 2m9x", actor=ME)
+
+    assert (paired.device, paired.user, paired.pairing.fingerprint) == (
+        "laptop",
+        "owner",
+        listed.fingerprint,
+    )
+    owner = await bench.store.read(device_keys.find_key, waiting.key_id)
+    assert owner is not None
+    assert owner.device_name == "laptop"
+    assert await bench.identity.pairings.all() == []
+    (entry,) = await bench.store.read(audit.list_entries, limit=5, event="pairing.approved")
+    assert f'"key":"{listed.fingerprint}"' in entry.detail, "as the person compared it"
+
+
+async def test_a_try_says_which_device_it_is_and_lets_nobody_in(bench: IdentityBench) -> None:
+    waiting = await bench.asks("laptop")
+    tried = await bench.identity.pairings.approve(CODE, name="desk", dry_run=True, actor=ME)
+    assert (tried.device, tried.dry_run, tried.pairing.label) == ("desk", True, "laptop")
+    assert await bench.store.read(device_keys.find_key, waiting.key_id) is None
+    assert len(await bench.identity.pairings.all()) == 1
+
+
+async def test_a_device_that_calls_itself_like_another_is_told_of_before_it_is_let_in(
+    bench: IdentityBench,
+) -> None:
+    await bench.identity.tokens.create("laptop", actor=ME)
+    await bench.asks("laptop")
+    for dry_run in (True, False):
+        with pytest.raises(DeviceNameTaken, match="'laptop' already"):
+            await bench.identity.pairings.approve(CODE, dry_run=dry_run, actor=ME)
+    assert (await bench.identity.pairings.approve(CODE, name="laptop", actor=ME)).device == "laptop"
+
+
+async def test_a_user_who_has_the_code_lets_the_device_in_as_their_own(bench: IdentityBench) -> None:
+    anna = await bench.user("anna")
+    await bench.asks("laptop")
+    assert (await bench.identity.pairings.seen_by(anna).approve(CODE, actor=ME)).user == "anna"
+    assert [device.name for device in await bench.identity.devices.seen_by(anna).all()] == ["laptop"]
+
+
+async def test_after_five_wrong_codes_an_operator_waits_ten_minutes_and_others_do_not(
+    bench: IdentityBench,
+) -> None:
+    await bench.asks()
+    approve = bench.identity.pairings.approve
+    for dry_run in (True, False, True, False, True):
+        with pytest.raises(UnknownPairing):
+            await approve(WRONG, dry_run=dry_run, actor=ME)
+    with pytest.raises(TooManyCodes, match="try again in 600 s"):
+        await approve(CODE, actor=ME)
+    with pytest.raises(TooManyCodes):
+        await bench.identity.pairings.seen_by(bench.owner_id).approve(CODE, actor=ME)
+
+    assert (await approve(CODE, dry_run=True, actor="operator:8")).device == "laptop"
+    assert ("auth.refused", ME, "refused") in await audited(bench)
+    assert b'hub_limits_reached_total{limit="wrong_codes"} 1.0' in bench.metrics.render()
+
+    bench.clock.advance(600)
+    await bench.asks("laptop", key=b"l" * 32)
+    assert (await approve(CODE, actor=ME)).device == "laptop"
+
+
+async def test_codes_that_are_tried_all_at_once_are_no_more_tries_than_one_by_one(
+    bench: IdentityBench,
+) -> None:
+    looked_at: list[bool] = []
+
+    async def guess() -> None:
+        with pytest.raises((UnknownPairing, TooManyCodes)) as refusal:
+            await bench.identity.pairings.approve(WRONG, actor=ME)
+        looked_at.append(refusal.type is UnknownPairing)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(guess)
+    assert sum(looked_at) == 5
+
+
+async def test_right_codes_that_are_typed_all_at_once_shut_nothing(bench: IdentityBench) -> None:
+    await bench.asks()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(partial(bench.identity.pairings.approve, CODE, dry_run=True, actor=ME))
+    assert (await bench.identity.pairings.approve(CODE, actor=ME)).device == "laptop"
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_an_approval_that_says_what_it_was_shown_is_of_that_alone(
+    bench: IdentityBench, dry_run: bool
+) -> None:
+    shown = await bench.asks("laptop")
+    asks_anew = await bench.asks("root")
+    approve = partial(bench.identity.pairings.approve, CODE, actor=ME)
+    with pytest.raises(PairingChanged, match="than the one that you were shown"):
+        await approve(pairing_id=shown.id, dry_run=dry_run)
+    assert await bench.store.read(device_keys.find_key, shown.key_id) is None
+    assert (await approve(pairing_id=asks_anew.id)).device == "root"
+
+
+async def test_what_was_never_a_code_does_not_count_as_a_wrong_one(bench: IdentityBench) -> None:
+    await bench.asks()
+    for _ in range(9):
+        with pytest.raises(BadPairingCode, match="never has '0' in it"):
+            await bench.identity.pairings.approve("00000000", actor=ME)
+    await bench.identity.pairings.approve(CODE, actor=ME)
+
+
+async def test_a_device_is_sent_away_by_its_id(bench: IdentityBench) -> None:
+    waiting = await bench.asks()
+    denied = await bench.identity.pairings.deny(waiting.id, actor=ME)
+    assert (denied.decision, denied.decided_by) == ("denied", ME)
+    with pytest.raises(UnknownPairing):
+        await bench.identity.pairings.approve(CODE, actor=ME)
+    with pytest.raises(UnknownPairing):
+        await bench.identity.pairings.deny(waiting.id, actor=ME)
+
+
+async def test_an_invitation_lets_a_key_in_as_a_device_of_who_was_invited(bench: IdentityBench) -> None:
+    anna = await bench.user("anna")
+    made = await bench.identity.invitations.seen_by(anna).create(device="desk", actor=ME)
+    assert tokens.check(made.token, TokenKind.INVITATION) is None
+    assert (made.user, made.uses_left, made.expires_at) == ("anna", 1, START + timedelta(minutes=10))
+
+    waiting = await bench.asks()
+    await bench.store.write(
+        invitations.redeem,
+        tokens.hash_token(made.token),
+        key_id=waiting.key_id,
+        public_key=b"k" * 32,
+        fresh_id="d-1",  # type: ignore[arg-type]
+        label="laptop",
+        at=bench.now_ms,
+    )
+    (device,) = await bench.identity.devices.seen_by(anna).all()
+    assert device.name == "desk"
+    assert [one.uses_left for one in await bench.identity.invitations.all()] == [0]
+
+
+async def test_open_invitations_are_bounded_and_a_revoked_one_makes_room(bench: IdentityBench) -> None:
+    first = await bench.identity.invitations.create(actor=ME)
+    await bench.identity.invitations.create(uses=3, actor=ME)
+    with pytest.raises(TooManyInvitations, match="invitations"):
+        await bench.identity.invitations.create(actor=ME)
+    assert (await bench.identity.invitations.revoke(first.id, actor=ME)).revoked_at == START
+    await bench.identity.invitations.create(actor=ME)
+
+
+async def test_an_invitation_for_several_devices_names_none(bench: IdentityBench) -> None:
+    with pytest.raises(OneDeviceOneName, match="for one device"):
+        await bench.identity.invitations.create(device="desk", uses=2, actor=ME)

@@ -1,0 +1,40 @@
+"""Issues as operators are told of them: who sees one user's things is told of those, and of no others."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from hub.metrics import Metrics
+from hub.operations.issues import IssueOperations
+from hub.ops.issues import Finding, Issues, error, notice, warning
+from hub.ops.views import IssueCounts
+from protocol.ids import UserId
+from tests.support.clock import FakeClock
+
+ANNA, EVE = UserId("u-anna"), UserId("u-eve")
+FOUND = (
+    error("disk.full", "no room is left", fix="make room"),
+    warning("token.ends", "a token ends", fix="make another", subject="t-1", user_id=ANNA),
+    notice("pairing.waits", "a device waits", fix="type its code", subject="p-1", user_id=EVE),
+)
+
+
+async def check(now: datetime) -> Iterable[Finding]:
+    return FOUND
+
+
+async def test_a_user_is_told_of_their_own_issues_and_who_sees_everything_of_all() -> None:
+    issues = Issues(clock=FakeClock(), metrics=Metrics())
+    issues.add("all", check)
+    everything = IssueOperations(issues)
+    told = {
+        seer: [view.id for view in await everything.seen_by(seer).all()]
+        for seer in (None, ANNA, EVE, UserId("u-bob"))
+    }
+    assert told == {
+        None: ["disk.full", "token.ends", "pairing.waits"],
+        ANNA: ["token.ends"],
+        EVE: ["pairing.waits"],
+        UserId("u-bob"): [],
+    }
+    assert everything.counts() == IssueCounts(errors=1, warnings=1, notices=1)
+    assert everything.seen_by(ANNA).counts() == IssueCounts(errors=0, warnings=1, notices=0)

@@ -1,0 +1,130 @@
+"""Checks of who may come in, over a real store."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from hub.ops.checks import doors
+from hub.ops.checks.doors import FLAPS, WITHIN_S, Arrived
+from hub.ops.issues import Severity
+from protocol.ids import DeviceId, TokenId
+from storage.store import devices, operator_tokens
+from tests.support.clock import START, FakeClock
+from tests.support.identity import IdentityBench, open_identity
+
+DAY_MS = 86_400_000
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[IdentityBench]:
+    async with open_identity() as opened:
+        yield opened
+
+
+async def give(bench: IdentityBench, *, days: int | None = None, used_days_ago: int | None = None) -> None:
+    """A token of the device desk that ends in so many days."""
+    desk, at = await bench.device("desk"), bench.now_ms - 200 * DAY_MS
+    id = TokenId(bench.ids.fresh())
+    await bench.store.write(
+        devices.create_token,
+        id=id,
+        device_id=desk.id,
+        token_hash=id.encode(),
+        at=at,
+        expires_at=None if days is None else bench.now_ms + days * DAY_MS,
+    )
+    if used_days_ago is not None:
+        used_at = bench.now_ms - used_days_ago * DAY_MS
+        await bench.store.write(devices.open_session, desk.id, platform="linux", at=used_at, token_id=id)
+
+
+@pytest.mark.parametrize(
+    ("days", "used_days_ago", "told"),
+    [
+        (15, 1, []),
+        (14, 1, ["token.ends"]),
+        (-1, 1, ["token.ends"]),
+        (-29, 1, ["token.ends"]),
+        (-31, 1, []),
+        (None, 1, []),
+        (None, 91, ["token.unused"]),
+        (None, None, ["token.unused"]),
+        (60, None, ["token.unused"]),
+    ],
+)
+async def test_a_device_s_token_is_told_of_when_it_ends_or_nobody_uses_it(
+    bench: IdentityBench, days: int | None, used_days_ago: int | None, told: list[str]
+) -> None:
+    await give(bench, days=days, used_days_ago=used_days_ago)
+    found = list(await doors.check_tokens(bench.store)(bench.clock.now()))
+    assert [one.id for one in found] == told
+    assert all("device desk" in one.explanation for one in found)
+
+
+async def test_an_operator_s_token_is_told_of_by_its_name_and_last_characters(bench: IdentityBench) -> None:
+    token = await bench.token()
+    look = doors.check_tokens(bench.store)
+    assert list(await look(bench.clock.now())) == []
+    (row,) = await bench.store.read(operator_tokens.list_operator_tokens)
+    end = START + timedelta(milliseconds=row.expires_at - bench.now_ms)
+    (found,) = await look(end - timedelta(days=14))
+    assert (found.id, found.subject, found.severity) == ("token.ends", row.id, Severity.WARNING)
+    assert f"'test' (...{token[-4:]})" in found.explanation
+    await bench.store.write(
+        operator_tokens.revoke_operator_token, row.id, at=bench.now_ms, actor="operator:0"
+    )
+    assert list(await look(end)) == []
+
+
+async def test_a_device_that_waits_for_its_code_is_a_notice(bench: IdentityBench) -> None:
+    pairing = await bench.asks("kitchen")
+    (found,) = await doors.check_pairings(bench.store)(bench.clock.now())
+    assert (found.id, found.subject, found.severity) == ("pairing.waits", pairing.id, Severity.NOTICE)
+    assert "'kitchen'" in found.explanation
+    assert found.since == START
+    later = START + timedelta(milliseconds=pairing.expires_at - bench.now_ms)
+    assert list(await doors.check_pairings(bench.store)(later)) == []
+
+
+def test_a_device_flaps_that_connects_fifteen_times_in_a_quarter_of_an_hour() -> None:
+    clock = FakeClock()
+    arrived = Arrived(clock)
+    for _ in range(FLAPS):
+        assert arrived.flapping() == []
+        arrived.record(DeviceId("d-1"))
+        arrived.record(DeviceId(clock.now().isoformat()))  # others come once each
+        clock.advance(WITHIN_S / FLAPS)
+    assert arrived.flapping() == []  # the first one was too long ago by now
+    arrived.record(DeviceId("d-1"))
+    assert arrived.flapping() == ["d-1"]
+    clock.advance(WITHIN_S / FLAPS)
+    assert arrived.flapping() == []
+
+
+def test_no_more_devices_are_remembered_than_ten_thousand() -> None:
+    arrived = Arrived(FakeClock())
+    for n in range(10_050):
+        arrived.record(DeviceId(f"d-{n}"))
+    assert len(arrived._at) == 10_000
+
+
+async def test_a_device_that_comes_and_goes_is_told_to_its_owner(bench: IdentityBench) -> None:
+    desk = await bench.device("desk")
+    flapping: list[DeviceId] = []
+    look = doors.check_flapping(bench.store, lambda: flapping)
+    assert list(await look(START)) == []
+    flapping.append(desk.id)
+    (found,) = await look(START)
+    assert (found.id, found.subject, found.user_id) == ("device.flapping", desk.id, bench.owner_id)
+
+
+async def test_a_key_on_two_machines_is_told_as_long_as_the_device_waits(bench: IdentityBench) -> None:
+    desk = await bench.device("desk")
+    waiting: dict[DeviceId, float] = {}
+    look = doors.check_takeovers(bench.store, lambda: waiting)
+    assert list(await look(START)) == []
+    waiting[desk.id] = 290.0
+    (found,) = await look(START)
+    assert (found.id, found.severity) == ("device.taken_over", Severity.ERROR)
+    assert "the same key on two machines?" in found.explanation

@@ -1,0 +1,75 @@
+"""Checks of limits that were reached, and of who is shut out."""
+
+from datetime import timedelta
+
+from hub.links.attempts import AttemptLimits, FailedAttempts
+from hub.metrics import Metrics
+from hub.ops.checks import limits
+from hub.ops.checks.limits import LATELY
+from hub.ops.issues import Severity
+from hub.ops.limit_settings import Limits
+from tests.support.clock import START, FakeClock
+
+MINUTE = timedelta(minutes=1)
+
+
+async def test_a_limit_that_was_reached_is_told_of_with_how_often_and_what_to_do() -> None:
+    metrics = Metrics()
+    look = limits.check_limits(metrics.reached, lambda: Limits(connections_per_user=3))
+    assert list(await look(START)) == []
+    for _ in range(4):
+        metrics.limits_reached.labels("connections_per_user").inc()
+    (found,) = await look(START + MINUTE)
+    assert (found.id, found.severity, found.subject) == (
+        "limit.reached",
+        Severity.WARNING,
+        "connections_per_user",
+    )
+    assert "limits.connections_per_user (3) was reached 4 times within the last hour" in found.explanation
+    assert "devices of a user were turned away" in found.explanation
+    assert "hub devices" in found.fix and "hub config set limits.connections_per_user=NUMBER" in found.fix
+
+
+async def test_an_hour_after_it_was_reached_last_a_limit_is_told_of_no_more() -> None:
+    metrics = Metrics()
+    look = limits.check_limits(metrics.reached, Limits)
+    metrics.limits_reached.labels("users").inc()
+    begin = START + MINUTE  # the hub is a minute old when somebody looks first
+    assert [found.subject for found in await look(begin)] == ["users"]
+    metrics.limits_reached.labels("users").inc(2)
+    (both,) = await look(begin + 30 * MINUTE)
+    assert "3 times" in both.explanation
+    (later,) = await look(begin + LATELY)
+    assert "2 times" in later.explanation
+    assert list(await look(begin + 30 * MINUTE + LATELY)) == []
+
+
+async def test_a_limit_that_only_slows_a_device_down_is_nobody_s_concern() -> None:
+    metrics = Metrics()
+    look = limits.check_limits(metrics.reached, Limits)
+    metrics.limits_reached.labels("frames_per_s").inc(1_000)
+    assert list(await look(START)) == []
+
+
+async def test_all_that_is_told_of_is_a_limit_of_the_settings() -> None:
+    metrics = Metrics()
+    look = limits.check_limits(metrics.reached, Limits)
+    for name in limits.COUNSEL:
+        metrics.limits_reached.labels(name).inc()
+    found = list(await look(START))
+    assert {one.subject for one in found} == limits.COUNSEL.keys()
+
+
+async def test_who_is_shut_out_is_named_with_how_long_the_longest_first() -> None:
+    clock = FakeClock()
+    attempts = FailedAttempts(clock, limits=AttemptLimits(failures=1, wait_s=100.0))
+    look = limits.check_shut_out(attempts.waiting)
+    assert list(await look(START)) == []
+    for number in range(1, 6):
+        attempts.record(f"192.0.2.{number}")
+        clock.advance(10)
+    (found,) = await look(START)
+    assert found.id == "attempts.shut_out"
+    assert "192.0.2.5 (90 s), 192.0.2.4 (80 s), 192.0.2.3 (70 s), and 2 more" in found.explanation
+    clock.advance(100)
+    assert list(await look(START)) == []

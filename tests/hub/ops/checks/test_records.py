@@ -1,0 +1,68 @@
+"""Checks of what is kept, over a real store."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from hub.clock import epoch_ms
+from hub.ops.checks import records
+from hub.ops.issues import Severity
+from protocol.ids import UserId
+from storage.store import Store, audit, open_store, users
+from tests.support.clock import START
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    """A hub's, whose first user was made at the start."""
+    async with open_store("sqlite://") as opened:
+        await opened.write(users.ensure_user, UserId("u"), "owner", epoch_ms(START))
+        yield opened
+
+
+async def test_a_young_hub_needs_no_backup_and_an_old_one_does(store: Store) -> None:
+    look = records.check_backup(store)
+    assert list(await look(START + 8 * DAY)) == []
+    (found,) = await look(START + 9 * DAY)
+    assert (found.id, found.severity, found.since) == ("backup.old", Severity.NOTICE, START + 8 * DAY)
+    assert "there is no backup" in found.explanation
+
+
+async def test_a_backup_counts_for_eight_days(store: Store) -> None:
+    made_at = START + 20 * DAY
+    await store.write(audit.append, at=epoch_ms(made_at), actor="operator:0", event="backup.made")
+    look = records.check_backup(store)
+    assert list(await look(made_at + 8 * DAY)) == []
+    (found,) = await look(made_at + 9 * DAY)
+    assert f"the last backup is of {made_at:%Y-%m-%d}" in found.explanation
+
+
+async def test_a_changed_audit_log_is_found_within_a_day(store: Store) -> None:
+    for _ in range(3):
+        await store.write(audit.append, at=1, actor="operator:0", event="run.started")
+    look = records.check_chain(store)
+    assert list(await look(START)) == []
+
+    def tamper(c: sa.Connection) -> None:
+        c.execute(sa.text("UPDATE audit_log SET actor = 'hub' WHERE seq = 2"))
+
+    await store.write(tamper)
+    assert list(await look(START + DAY - timedelta(seconds=1))) == []
+    for _ in range(2):
+        (found,) = await look(START + DAY)
+        assert (found.id, found.severity) == ("audit.broken", Severity.ERROR)
+        assert "entry 2 was edited" in found.explanation
+
+
+async def test_a_database_log_that_grows_without_end_is_told(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = records.check_wal(store)
+    assert list(await look(START)) == []
+    monkeypatch.setattr("hub.ops.checks.records.WAL_BYTES", 0)
+    (found,) = await look(START)
+    assert found.id == "database.wal"

@@ -1,0 +1,58 @@
+"""Checks of agents and schedules, over a real store."""
+
+from datetime import timedelta
+
+from hub.clock import epoch_ms
+from hub.ops.checks import work
+from hub.ops.issues import Severity
+from protocol.lifecycles import RunOutcome
+from storage.store import agent_states, open_store, schedules
+from tests.support.clock import START
+from tests.support.runs import Bench, agent, bench, store
+from tests.support.schedules import HOURLY, Desk
+
+__all__ = ["agent", "bench", "store"]
+
+
+async def test_an_agent_whose_quota_is_used_up_is_told_with_when_it_is_back(bench: Bench) -> None:
+    look = work.check_agents(bench.store)
+    assert list(await look(START)) == []
+    await bench.store.write(
+        agent_states.exhaust,
+        bench.agent.id,
+        cause="rate_limit",
+        retry_after_ms=1_800_000,
+        at=epoch_ms(START),
+        actor="hub",
+    )
+    (found,) = await look(START)
+    assert (found.id, found.severity, found.user_id) == ("agent.exhausted", Severity.WARNING, "u")
+    back = START + timedelta(minutes=30)
+    assert "the model's quota for agent notes is used up" in found.explanation
+    assert f"it is asked again at {back:%Y-%m-%d %H:%M} UTC" in found.explanation
+
+
+async def test_an_agent_that_reports_a_fault_is_an_error(bench: Bench) -> None:
+    await bench.store.write(agent_states.move, bench.agent.id, "health", "error", at=1, actor="device")
+    (found,) = await work.check_agents(bench.store)(START)
+    assert (found.id, found.severity) == ("agent.failing", Severity.ERROR)
+
+
+async def test_a_schedule_that_paused_itself_is_told_and_one_that_a_person_paused_is_not() -> None:
+    async with open_store("sqlite://") as opened:
+        await _pause_both_ways(Desk(opened))
+
+
+async def _pause_both_ways(desk: Desk) -> None:
+    await desk.declare(HOURLY)
+    async with desk.serving() as scheduler:
+        (schedule,) = await desk.schedules()
+        look = work.check_schedules(desk.store)
+        await scheduler.pause(schedule, actor="me")
+        assert list(await look(START)) == []
+        await scheduler.enable((await desk.schedules())[0], catch_up=False, actor="me")
+    for _ in range(5):
+        await desk.store.write(schedules.count_outcome, schedule.id, RunOutcome.ERROR, epoch_ms(START))
+    (found,) = await look(START)
+    assert (found.id, found.subject) == ("schedule.paused", schedule.id)
+    assert "its runs failed again and again" in found.explanation

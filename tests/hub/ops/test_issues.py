@@ -1,0 +1,195 @@
+"""The registry of issues: what is found stays one issue until it is not found any more."""
+
+import logging
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import anyio
+import pytest
+
+from hub.metrics import Metrics
+from hub.ops.issues import (
+    EVERY_S,
+    FRESH_ONLINE_S,
+    FRESH_S,
+    KEPT_ONLINE_S,
+    Finding,
+    Issues,
+    error,
+    notice,
+    warning,
+)
+from tests.support.clock import START, FakeClock
+
+
+class Facts:
+    """A check that finds what a test puts in."""
+
+    def __init__(self, *found: Finding) -> None:
+        self.found: list[Finding] = list(found)
+        self.looks = 0
+
+    async def __call__(self, now: datetime) -> Iterable[Finding]:
+        self.looks += 1
+        return self.found
+
+
+FULL = error("disk.full", "no room is left", fix="make room")
+OLD = warning("token.ends", "the token ends", fix="make another", subject="t-1")
+WAITS = notice("pairing.waits", "a device waits", fix="type its code", subject="p-1")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def issues(clock: FakeClock, metrics: Metrics) -> Issues:
+    return Issues(clock=clock, metrics=metrics)
+
+
+def told(issues: Issues) -> list[tuple[str, str, timedelta]]:
+    return [(issue.found.id, issue.found.subject, issue.since - START) for issue in issues.current]
+
+
+async def test_an_issue_keeps_the_moment_since_when_it_is_so(issues: Issues, clock: FakeClock) -> None:
+    facts = Facts(FULL)
+    issues.add("disk", facts)
+    await issues.look()
+    clock.advance(60)
+    facts.found = [FULL, OLD]
+    await issues.look()
+    assert told(issues) == [("disk.full", "", timedelta()), ("token.ends", "t-1", timedelta(minutes=1))]
+
+
+async def test_what_is_not_found_any_more_is_over_and_begins_anew(issues: Issues, clock: FakeClock) -> None:
+    facts = Facts(FULL)
+    issues.add("disk", facts)
+    await issues.look()
+    facts.found = []
+    clock.advance(60)
+    await issues.look()
+    assert told(issues) == []
+    facts.found = [FULL]
+    clock.advance(60)
+    await issues.look()
+    assert told(issues) == [("disk.full", "", timedelta(minutes=2))]
+
+
+async def test_the_worst_comes_first_and_of_those_the_oldest(issues: Issues) -> None:
+    earlier = warning("a.b", "so it is", fix="do it", subject="1", since=START - timedelta(days=1))
+    issues.add("all", Facts(WAITS, OLD, FULL, earlier))
+    await issues.look()
+    assert [issue.found for issue in issues.current] == [FULL, earlier, OLD, WAITS]
+    assert issues.current[1].since == START - timedelta(days=1)
+
+
+async def test_issues_are_counted_by_how_bad_they_are(issues: Issues, metrics: Metrics) -> None:
+    issues.add("all", Facts(FULL, OLD, WAITS))
+    assert b'hub_issues{severity="error"} 0.0' in metrics.render()
+    await issues.look()
+    for severity in (b"error", b"warning", b"notice"):
+        assert b'hub_issues{severity="%b"} 1.0' % severity in metrics.render()
+
+
+async def test_a_check_that_breaks_is_an_issue_and_the_others_are_run(issues: Issues) -> None:
+    async def broken(now: datetime) -> Iterable[Finding]:
+        raise RuntimeError("nobody thought of this")
+
+    issues.add("broken", broken)
+    issues.add("disk", Facts(FULL))
+    await issues.look()
+    assert [(issue.found.id, issue.found.subject) for issue in issues.current] == [
+        ("disk.full", ""),
+        ("check.failed", "broken"),
+    ]
+
+
+async def test_a_check_that_hangs_is_given_up(issues: Issues, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hangs(now: datetime) -> Iterable[Finding]:
+        await anyio.sleep_forever()
+        return []
+
+    monkeypatch.setattr("hub.ops.issues.CHECK_S", 0.01)
+    issues.add("slow", hangs)
+    await issues.look()
+    assert [(issue.found.id, issue.found.subject) for issue in issues.current] == [("check.failed", "slow")]
+
+
+async def test_the_checks_are_run_once_a_minute(issues: Issues, clock: FakeClock) -> None:
+    facts = Facts()
+    issues.add("disk", facts)
+    async with anyio.create_task_group() as services:
+        await services.start(issues.serve)
+        await clock.pass_time(3 * EVERY_S)
+        services.cancel_scope.cancel()
+    assert facts.looks == 4
+
+
+async def test_who_asks_often_is_told_what_was_found_a_moment_ago(issues: Issues, clock: FakeClock) -> None:
+    facts = Facts(FULL)
+    issues.add("disk", facts)
+    for _ in range(3):
+        assert [issue.found for issue in await issues.fresh()] == [FULL]
+    assert facts.looks == 1
+    clock.advance(FRESH_S)
+    await issues.fresh()
+    assert facts.looks == 2
+
+
+async def test_other_machines_are_asked_only_when_somebody_wants_that_and_not_too_often(
+    issues: Issues, clock: FakeClock
+) -> None:
+    model = Facts(error("model.unreachable", "it does not answer", fix="start it"))
+    issues.add("model", model, online=True)
+    assert await issues.fresh() == []
+    assert model.looks == 0
+    assert [issue.found.id for issue in await issues.fresh(online=True)] == ["model.unreachable"]
+    await issues.look()
+    assert [issue.found.id for issue in issues.current] == ["model.unreachable"]
+    assert model.looks == 1
+    model.found = []
+    clock.advance(FRESH_ONLINE_S - 1)
+    assert len(await issues.fresh(online=True)) == model.looks == 1
+    clock.advance(1)
+    assert await issues.fresh(online=True) == []
+
+
+async def test_what_other_machines_answered_counts_for_some_minutes(issues: Issues, clock: FakeClock) -> None:
+    issues.add("model", Facts(error("model.unreachable", "no answer", fix="start it")), online=True)
+    await issues.look(online=True)
+    clock.advance(KEPT_ONLINE_S - 1)
+    await issues.look()
+    assert len(issues.current) == 1
+    clock.advance(1)
+    await issues.look()
+    assert issues.current == []
+
+
+@pytest.mark.parametrize("anew", [True, False], ids=["who wants it so", "who asks after a change"])
+async def test_nobody_is_told_of_what_was_before(issues: Issues, anew: bool) -> None:
+    facts = Facts(FULL)
+    issues.add("disk", facts)
+    assert len(await issues.fresh()) == 1
+    facts.found = []
+    if not anew:
+        issues.forget()
+    assert await issues.fresh(anew=anew) == []
+
+
+async def test_the_log_tells_when_an_issue_begins_and_ends_and_not_in_between(
+    issues: Issues, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    facts = Facts(FULL)
+    issues.add("disk", facts)
+    for found in ([FULL], [FULL], []):
+        facts.found = found
+        await issues.look()
+    assert [record.getMessage() for record in caplog.records] == ["issue.opened", "issue.closed"]

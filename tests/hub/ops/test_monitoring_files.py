@@ -1,0 +1,90 @@
+"""The alert rules and the dashboard load, and ask for nothing that the hub does not tell."""
+
+import json
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any
+
+import pytest
+import yaml
+
+from hub.metrics import Metrics
+from hub.ops.issues import Severity
+
+OPS = files("hub.ops")
+RULES: list[dict[str, Any]] = [
+    rule
+    for group in yaml.safe_load(OPS.joinpath("alerts.yaml").read_text("utf-8"))["groups"]
+    for rule in group["rules"]
+]
+DASHBOARD: dict[str, Any] = json.loads(OPS.joinpath("dashboard.json").read_text("utf-8"))
+OF_THE_COLLECTOR = {"up"}
+NAME = re.compile(r"\b(?:hub|process)_\w+|\bup\b")
+
+
+def asked_by_the_dashboard() -> Iterator[str]:
+    for panel in DASHBOARD["panels"]:
+        for target in panel.get("targets", ()):
+            yield target["expr"]
+
+
+def told() -> dict[str, str]:
+    """Every name that a query may use, and its kind."""
+    names: dict[str, str] = {}
+    text = Metrics("1.0").render().decode()
+    for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE):
+        suffixes = ("_bucket", "_sum", "_count") if kind == "histogram" else ("",)
+        names |= {name + suffix: kind for suffix in suffixes}
+    return names
+
+
+QUERIES = [(rule["alert"], rule["expr"]) for rule in RULES]
+QUERIES += [("dashboard", expr) for expr in asked_by_the_dashboard()]
+
+
+def test_there_are_ten_rules_and_each_says_what_is_wrong_and_what_to_do() -> None:
+    assert len(RULES) == 10
+    assert len({rule["alert"] for rule in RULES}) == 10
+    for rule in RULES:
+        assert rule["labels"]["severity"] in ("page", "ticket")
+        assert rule["annotations"]["summary"].endswith(".")
+        assert rule["annotations"]["action"]
+
+
+@pytest.mark.parametrize(("where", "expr"), QUERIES)
+def test_every_metric_that_is_asked_for_exists(where: str, expr: str) -> None:
+    known = told()
+    asked = set(NAME.findall(re.sub(r'"[^"]*"', "", expr)))
+    assert asked, where
+    assert asked <= known.keys() | OF_THE_COLLECTOR
+    for name in asked - OF_THE_COLLECTOR:
+        is_rated = re.search(rf"(rate|increase)\({name}\b", expr) is not None
+        assert is_rated == (known[name] in ("counter", "histogram")), f"{name} in {expr}"
+
+
+@pytest.mark.parametrize(("where", "expr"), QUERIES)
+def test_every_query_is_balanced(where: str, expr: str) -> None:
+    for opening, closing in ("()", "{}", "[]"):
+        assert expr.count(opening) == expr.count(closing), where
+
+
+def test_a_rule_asks_for_labels_that_the_metric_has() -> None:
+    (issues,) = [rule["expr"] for rule in RULES if rule["alert"] == "HubHasIssues"]
+    assert re.findall(r'severity="(\w+)"', issues) == [Severity.ERROR]
+    (runs,) = [rule["expr"] for rule in RULES if rule["alert"] == "HubRunsFail"]
+    assert set(re.findall(r'outcome="(\w+)"', runs)) == {"error"}
+
+
+def test_the_dashboard_has_no_two_panels_in_one_place() -> None:
+    taken: set[tuple[int, int]] = set()
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(ids) == len(set(ids))
+    for panel in DASHBOARD["panels"]:
+        at = panel["gridPos"]
+        fields = {
+            (x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])
+        }
+        assert not fields & taken, panel["title"]
+        assert at["x"] + at["w"] <= 24
+        taken |= fields

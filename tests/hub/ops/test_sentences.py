@@ -1,0 +1,71 @@
+"""Whatever is written into a field, what is wrong with it is said in words for whoever wrote it."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from hub.ops.agent_settings import AgentSettings
+from hub.ops.listen_settings import TlsSettings
+from hub.ops.locate import KeyPath
+from hub.ops.model_settings import LocalModelSettings, OpenAIModelSettings
+from hub.ops.reading import check_text
+from hub.ops.schedule_settings import ScheduleTable
+from hub.ops.secret import SecretRef
+from hub.ops.shape import leaves
+
+# How pydantic speaks, which knows Python and not hub.toml.
+RAW = re.compile(
+    r"\b([Ii]nput should|[Ss]tring should|[Vv]alue (error|should)|[Tt]uple|dict|Model\b|JSON|Python)"
+)
+AGENT: dict[str, Any] = {
+    "name": "n",
+    "device": "d",
+    "paths": ["p"],
+    "data_types": ["tasks"],
+    "prompt": "x",
+    "schedule": {"every_s": 900},
+}
+OPENAI = {"kind": "openai", "base_url": "https://host/v1", "name": "m"}
+TLS = {"certificate": "c", "key": "k"}
+WRONG: list[Any] = [
+    *(0, -1, 1, 10**15, 1.5, -0.5, float("nan"), float("inf"), True, "", "x", "x" * 70_000, "ü\0"),
+    *([], [1], [""], ["x" * 9_000], [[]], {}, {"x": 1}, datetime(2026, 1, 1, tzinfo=UTC)),
+]
+FIELDS: list[tuple[KeyPath, dict[str, Any]]] = [
+    *((leaf.path, {}) for leaf in leaves() if leaf.path not in (("agents",), ("model",))),
+    *((("agents", 0, *leaf.path), {"agents": [AGENT]}) for leaf in leaves(AgentSettings)),
+    *((("agents", 0, "schedule", *leaf.path), {"agents": [AGENT]}) for leaf in leaves(ScheduleTable)),
+    *((("model", *leaf.path), {"model": OPENAI}) for leaf in leaves(OpenAIModelSettings)),
+    *((("model", *leaf.path), {"model": {"kind": "local"}}) for leaf in leaves(LocalModelSettings)),
+    *((("model", "api_key", name), {"model": OPENAI | {"api_key": {}}}) for name in SecretRef.model_fields),
+    *(
+        (("listen", "devices", "tls", *leaf.path), {"listen": {"devices": {"tls": TLS}}})
+        for leaf in leaves(TlsSettings)
+    ),
+    (("agents",), {}),
+    (("model",), {}),
+]
+
+
+def put(doc: Any, path: KeyPath, value: Any) -> Any:
+    """A copy of *doc* with *value* at *path*."""
+    if not path:
+        return value
+    first, *rest = path
+    if isinstance(first, int):
+        return [put(doc[first], tuple(rest), value)]
+    return {**doc, first: put(doc.get(first, {}), tuple(rest), value)}
+
+
+@pytest.mark.parametrize(("path", "around"), FIELDS, ids=lambda value: str(value)[:60])
+def test_no_raw_message_reaches_a_person(path: KeyPath, around: dict[str, Any]) -> None:
+    for value in WRONG:
+        text = tomli_w.dumps(put(around, path, value))
+        for problem in check_text(text, Path("hub.toml"), environ={}).problems:
+            assert not RAW.search(problem.message + problem.hint), (str(problem)[:300], str(value)[:30])
+            assert "\n" not in str(problem)
+            assert problem.line

@@ -1,0 +1,122 @@
+import pytest
+
+from hub.outbound import AddressRefused, OutboundRules
+from protocol.errors import ErrorCode
+
+NONE = OutboundRules()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["93.184.216.34", "8.8.8.8", "2606:2800:220:1:248:1893:25c8:1946", "2002:808:808::", "64:ff9b::808:808"],
+)
+def test_public_addresses_are_called(address: str) -> None:
+    assert NONE.judge("example.org", [address]) == [address]
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("10.1.2.3", "in a private network"),
+        ("172.16.0.1", "in a private network"),
+        ("192.168.1.20", "in a private network"),
+        ("100.64.0.1", "in a private network"),
+        ("fd12:3456::1", "in a private network"),
+        ("fec0::1", "in a private network"),
+        ("64:ff9b:1::a00:1", "in a private network"),
+        ("198.51.100.7", "set aside"),
+        ("192.88.99.1", "set aside"),
+        ("0.1.2.3", "set aside"),
+        ("2001:db8::1", "set aside"),
+        ("3fff::1", "set aside"),
+        ("2001::1", "set aside"),
+        ("2001:2::1", "set aside"),
+        ("5f00::1", "set aside"),
+        ("100::1", "set aside"),
+        ("4000::1", "set aside"),
+        ("169.254.10.10", "link-local"),
+        ("fe80::1%eth0", "link-local"),
+        ("169.254.169.254", "where a cloud tells about this machine"),
+        ("fd00:ec2::254", "where a cloud tells about this machine"),
+        ("100.100.100.200", "where a cloud tells about this machine"),
+        ("168.63.129.16", "where a cloud tells about this machine"),
+        ("127.0.0.1", "this machine"),
+        ("127.8.9.10", "this machine"),
+        ("::1", "this machine"),
+        ("0.0.0.0", "no address"),
+        ("::", "no address"),
+        ("224.0.0.1", "a group of machines"),
+        ("ff02::1", "a group of machines"),
+        ("240.0.0.1", "set aside"),
+    ],
+)
+def test_addresses_that_are_not_public_are_refused(address: str, why: str) -> None:
+    with pytest.raises(AddressRefused, match=f"{why}.*\\[outbound\\] allow") as caught:
+        NONE.judge("example.org", [address])
+    assert caught.value.code is ErrorCode.ADDRESS_REFUSED
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "::ffff:10.0.0.1",
+        "::10.0.0.1",
+        "::8.8.8.8",  # as mapped ones were spelled until 2006: no machine answers there
+        "::ffff:0:127.0.0.1",
+        "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+        "64:ff9b::a00:1",  # NAT64 of 10.0.0.1
+        "64:ff9b::7f00:1",
+        "2002:a00:1::",  # 6to4 of 10.0.0.1
+        "2002:7f00:1::1",
+        "2001:0:4136:e378:8000:63bf:3fff:fdd2",  # Teredo, whose client is 192.0.2.45
+    ],
+)
+def test_another_spelling_of_an_inner_address_is_refused_like_it(address: str) -> None:
+    with pytest.raises(AddressRefused):
+        NONE.judge("example.org", [address])
+
+
+def test_of_several_addresses_those_that_may_be_called_are_left() -> None:
+    assert NONE.judge("example.org", ["10.0.0.1", "8.8.8.8", "::1"]) == ["8.8.8.8"]
+
+
+def test_a_name_without_an_address_is_refused() -> None:
+    with pytest.raises(AddressRefused, match="it has no address"):
+        NONE.judge("example.org", [])
+
+
+@pytest.mark.parametrize("host", ["localhost", "LocalHost.", "127.0.0.1", "127.0.0.9", "::1", "[::1]"])
+def test_this_machine_is_called_by_its_own_names_and_nowhere_else(host: str) -> None:
+    assert NONE.judge(host, ["127.0.0.1", "::1"]) == ["127.0.0.1", "::1"]
+    with pytest.raises(AddressRefused, match="not this machine"):
+        NONE.judge(host, ["8.8.8.8"])
+    NONE.judge_url("http", host)
+
+
+def test_what_is_listed_may_be_called() -> None:
+    rules = OutboundRules.parse(["10.0.0.0/8", "192.168.1.5", "model.lan", "fd00::/8"])
+    assert rules.judge("anything.example", ["10.9.9.9"]) == ["10.9.9.9"]
+    assert rules.judge("anything.example", ["::ffff:10.9.9.9"]) == ["::ffff:10.9.9.9"]
+    assert rules.judge("192.168.1.5", ["192.168.1.5"]) == ["192.168.1.5"]
+    assert rules.judge("fd00::1", ["fd00::1"]) == ["fd00::1"]
+    assert rules.judge("Model.LAN.", ["172.20.0.3"]) == ["172.20.0.3"]
+    for host, address in (("other.lan", "172.20.0.3"), ("192.168.1.6", "192.168.1.6")):
+        with pytest.raises(AddressRefused):
+            rules.judge(host, [address])
+
+
+@pytest.mark.parametrize(
+    "entry", ["", "10.0.0.1/8", "http://model.lan", "model.lan:80", "300.1.1.1", "-x", "*"]
+)
+def test_what_is_no_host_address_or_network_cannot_be_listed(entry: str) -> None:
+    with pytest.raises(ValueError, match="is no host, address or network"):
+        OutboundRules.parse([entry])
+
+
+def test_other_machines_are_called_over_https_unless_told_otherwise() -> None:
+    NONE.judge_url("https", "example.org")
+    NONE.judge_url("http", "model.lan", insecure=True)
+    for scheme, host in (("http", "example.org"), ("http", "localhost.example.org"), ("ftp", "localhost")):
+        with pytest.raises(AddressRefused, match="https"):
+            NONE.judge_url(scheme, host)

@@ -1,0 +1,108 @@
+"""The hub backs itself up once a day, and keeps the newest of the last days and weeks."""
+
+import os
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+
+from hub.backups import FIRST_AFTER_S, FOLDER, LOOK_EVERY_S, SUFFIX, Backups, Kept, superfluous
+from storage.store import BackupRefused, Store, audit, backup, identity, open_store
+from tests.support.clock import START, FakeClock
+from tests.support.wire import until
+
+DAY_S = 86_400
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store("sqlite:///hub.db", base=tmp_path) as opened:
+        await opened.write(identity.ensure_hub_id, "hub-1")
+        yield opened
+
+
+def there(state: Path) -> list[str]:
+    return sorted(os.listdir(state / FOLDER)) if (state / FOLDER).exists() else []
+
+
+async def test_a_backup_of_a_hub_that_runs_is_sound_and_stands_in_the_audit_log(
+    store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "node_id").write_text("node-1\n")
+    made = await Backups(store, tmp_path, tmp_path / "hub.db", clock=FakeClock()).make(actor="token:t")
+    assert set(backup.verify(made.path).files) == {"hub.db", "node_id"}
+    assert made.path.parent.stat().st_mode & 0o777 == 0o700
+    (entry,) = await store.read(audit.list_entries, limit=5)
+    assert (entry.event, entry.actor, entry.subject) == ("backup.made", "token:t", made.path.name)
+    assert made.sha256 in entry.detail
+
+
+async def test_there_is_one_backup_a_day_and_none_right_after_the_start(store: Store, tmp_path: Path) -> None:
+    clock = FakeClock()
+    backups = Backups(store, tmp_path, tmp_path / "hub.db", clock=clock)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(backups.serve)
+        await until(lambda: clock.sleeping == 1)
+        assert there(tmp_path) == []
+        clock.advance(FIRST_AFTER_S)
+        await until(lambda: len(there(tmp_path)) == 1 and clock.sleeping == 1)
+        for _ in range(23):
+            clock.advance(LOOK_EVERY_S)
+            await until(lambda: clock.sleeping == 1)
+        assert len(there(tmp_path)) == 1
+        clock.advance(LOOK_EVERY_S)
+        await until(lambda: len(there(tmp_path)) == 2 and clock.sleeping == 1)
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("is_daily", "has_file"), [(False, True), (True, False)])
+async def test_there_is_none_where_none_is_wanted_or_the_database_is_elsewhere(
+    store: Store, tmp_path: Path, is_daily: bool, has_file: bool
+) -> None:
+    clock = FakeClock()
+    database = tmp_path / "hub.db" if has_file else None
+    backups = Backups(store, tmp_path, database, clock=clock, keep=Kept(is_daily=is_daily))
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(backups.serve)
+        await clock.pass_time(3 * DAY_S)
+        tasks.cancel_scope.cancel()
+    assert there(tmp_path) == []
+
+
+async def test_a_backup_that_cannot_be_made_is_tried_again(store: Store, tmp_path: Path) -> None:
+    clock = FakeClock()
+    (tmp_path / FOLDER).write_text("in the way")
+    backups = Backups(store, tmp_path, tmp_path / "hub.db", clock=clock)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(backups.serve)
+        await clock.pass_time(FIRST_AFTER_S)
+        await until(lambda: clock.sleeping == 1)
+        (tmp_path / FOLDER).unlink()
+        clock.advance(LOOK_EVERY_S)
+        await until(lambda: len(there(tmp_path)) == 1)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_database_on_a_server_is_refused_with_what_to_do(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(BackupRefused, match="pg_dump"):
+        await Backups(store, tmp_path, None, clock=FakeClock()).make(actor="hub")
+
+
+def named(at: datetime) -> Path:
+    return Path(f"{at:%Y%m%dT%H%M%SZ}{SUFFIX}")
+
+
+def test_the_newest_of_seven_days_and_four_weeks_stay() -> None:
+    made = [named(START - timedelta(hours=12 * n)) for n in range(120)]  # two a day, for sixty days
+    kept = [file for file in made if file not in superfluous(made, keep=Kept())]
+    days = [START - timedelta(days=n) for n in range(7)]
+    sundays = [START - timedelta(days=1 + 7 * n) for n in (0, 1, 2)]  # START is a Monday
+    expected = {named(START), *(named(day.replace(hour=21)) for day in (*days[1:], *sundays))}
+    assert set(kept) == expected
+
+
+def test_what_is_not_ours_and_the_newest_one_are_never_removed() -> None:
+    files = [Path("holiday.tar"), named(START), named(START - timedelta(days=400))]
+    assert superfluous(files, keep=Kept(days=1, weeks=1)) == {named(START - timedelta(days=400))}

@@ -1,0 +1,60 @@
+"""Tokens: their shape, and the typos that are found without asking a hub."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.tokens import LENGTH, TokenKind, check, hash_token, last4, make
+from tests.support.clock import SeededChance
+
+kinds = st.sampled_from(list(TokenKind))
+TOKEN = make(TokenKind.DEVICE, SeededChance())
+
+
+@given(kind=kinds, seed=st.integers(0, 10_000))
+def test_a_token_has_its_kind_in_front_and_47_characters(kind: TokenKind, seed: int) -> None:
+    token = make(kind, SeededChance(seed))
+    assert token.startswith(kind)
+    assert len(token) == LENGTH == 47
+    assert token.replace("_", "").isalnum()
+    assert check(token) is None
+    assert check(token, kind) is None
+
+
+@given(kind=kinds, place=st.integers(8, 46), other=st.sampled_from("0aZ_-"))
+def test_a_wrong_character_is_found(kind: TokenKind, place: int, other: str) -> None:
+    token = make(kind, SeededChance())
+    typed = token[:place] + other + token[place + 1 :]
+    assert (check(typed) is None) == (typed == token)
+
+
+def test_no_two_tokens_are_alike() -> None:
+    chance = SeededChance()
+    assert len({make(TokenKind.OPERATOR, chance) for _ in range(1_000)}) == 1_000
+
+
+@pytest.mark.parametrize(
+    ("token", "told"),
+    [
+        (TOKEN[:-1], "it has 46 characters, not 47: was all of it copied?"),
+        (TOKEN[:-1] + "\ud800", "a character in it is wrong: copy it again"),
+        ("password", "it does not begin with hub_dev_ or hub_op_ or hub_inv_"),
+        ("", "it does not begin with hub_dev_ or hub_op_ or hub_inv_"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(token: str, told: str) -> None:
+    assert check(token) == told
+
+
+def test_a_token_of_another_kind_will_not_do() -> None:
+    assert check(TOKEN, TokenKind.INVITATION) == "it does not begin with hub_inv_"
+    assert check(TOKEN, TokenKind.INVITATION, TokenKind.DEVICE) is None
+
+
+def test_tokens_of_the_first_releases_are_still_tokens() -> None:
+    assert check("hub_dev_" + "A-_z" * 10 + "abc") is None
+
+
+def test_little_is_kept_of_a_token() -> None:
+    assert last4(TOKEN) == TOKEN[-4:]
+    assert len(hash_token(TOKEN)) == 32

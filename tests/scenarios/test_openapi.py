@@ -1,0 +1,142 @@
+"""The running hub against its own document: whatever is asked, the answer is one that the document tells of.
+
+Requests that fit the document and requests that do not are made from it, the same ones every
+time. No answer is a fault of the hub, none has a status, a media type or a shape that is not told.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import jsonschema  # type: ignore[import-untyped]  # it brings no types
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import APIOperation, Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.openapi import from_dict
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.support.processes import HubProcess, closing
+
+EXAMPLES = 12  # of each route and kind: some hundreds of requests in all
+CHECKS = [  # of schemathesis, which has others that are of no matter here
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+ENDLESS = {("GET", "/v1/events")}
+STOPS_THE_HUB = {("POST", "/v1/drain")}
+TIMEOUT_S = 10.0
+
+
+@pytest.fixture
+async def hub(tmp_path: Path) -> Any:
+    hub = HubProcess(tmp_path)
+    async with closing(hub):
+        await hub.start()
+        await hub.token("desk")
+        await hub.start_run()
+        yield hub
+
+
+async def _document(hub: HubProcess) -> tuple[dict[str, Any], str, str]:
+    """What is served, where, and a token that may do everything."""
+    made = await hub.post("/v1/operator-tokens", {"name": "test", "role": "admin"})
+    address = (await hub.get("/v1/status"))["listeners"]["operator"]
+    return await hub.get("/v1/openapi.json"), f"http://{address}", made["token"]
+
+
+def _operations(document: dict[str, Any]) -> Iterator[APIOperation[Any, Any, Any, Any]]:
+    for found in from_dict(document).get_all_operations():
+        assert isinstance(found, Ok)
+        operation = found.ok()
+        if (operation.method.upper(), operation.path) not in ENDLESS | STOPS_THE_HUB:
+            yield operation
+
+
+def _try(
+    operation: APIOperation[Any, Any, Any, Any], base_url: str, token: str | None, mode: GenerationMode
+) -> set[int]:
+    """Ask *operation* in many ways; the statuses that were answered."""
+    told: set[int] = set()
+    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+
+    @settings(
+        max_examples=EXAMPLES,
+        phases=[Phase.generate],
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case: Case[Any]) -> None:
+        if case.query:
+            case.query.pop("follow", None)  # an answer without an end
+        answer = case.call(base_url=base_url, headers=headers, timeout=TIMEOUT_S)
+        told.add(answer.status_code)
+        case.validate_response(answer, checks=CHECKS)
+
+    with suppress(Unsatisfiable):  # nothing can be wrong with a request that has no parts
+        ask()
+    return told
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+async def test_no_request_leads_to_a_fault_or_to_an_answer_that_is_not_told(
+    hub: HubProcess, mode: GenerationMode
+) -> None:
+    document, base_url, token = await _document(hub)
+    told: set[int] = set()
+    for operation in _operations(document):
+        told |= await anyio.to_thread.run_sync(partial(_try, operation, base_url, token, mode))
+    assert (await hub.ask("GET", "/readyz")).status_code == 200
+    assert told >= ({200, 201, 202, 404} if mode is GenerationMode.POSITIVE else {200, 404, 422})
+
+
+async def test_without_a_token_nothing_but_health_is_answered(hub: HubProcess) -> None:
+    document, base_url, _ = await _document(hub)
+    for operation in _operations(document):
+        told = await anyio.to_thread.run_sync(
+            partial(_try, operation, base_url, None, GenerationMode.POSITIVE)
+        )
+        is_public = operation.path in ("/healthz", "/readyz")
+        # Made-up tokens are shown as well, and soon too many; an address may be refused before.
+        expected = {200, 422} if is_public else {401, 422, 429}
+        assert told <= expected, (operation.label, told)
+
+
+async def test_the_documents_examples_have_the_shapes_that_it_tells(hub: HubProcess) -> None:
+    document, _, _ = await _document(hub)
+    assert document["openapi"].startswith("3.1")
+    seen = 0
+    for media in _media(document["paths"]):
+        schema = media["schema"] | {"components": document["components"]}
+        examples = [media["example"]] if "example" in media else []
+        for example in (*examples, *(one["value"] for one in media.get("examples", {}).values())):
+            jsonschema.Draft202012Validator(schema).validate(example)
+            seen += 1
+    assert seen > 500
+
+
+def _media(told: Any) -> Iterator[dict[str, Any]]:
+    """Every media type object with a schema, wherever it stands."""
+    if isinstance(told, dict):
+        for inner in told.get("content", {}).values() if isinstance(told.get("content"), dict) else ():
+            if inner.get("schema"):
+                yield inner
+        for inner in told.values():
+            yield from _media(inner)
+    elif isinstance(told, list):
+        for inner in told:
+            yield from _media(inner)

@@ -1,0 +1,145 @@
+"""Real processes: a device with its own key, the operator who lets it in, and who sends it away."""
+
+import json
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+
+from hub.device.app import EXIT_NOT_PERMITTED
+from hub.device.client import TurnedAway
+from protocol.errors import CloseCode
+from tests.scenarios.two_hubs import two_hubs
+from tests.support.postgres import Postgres
+from tests.support.processes import POLL_S, ROOT, HubProcess, Program, closing
+
+SETTLED_S = 30.0
+
+
+async def hub(folder: Path, *words: str) -> str:
+    """``hub WORDS`` for the hub in *folder*; its standard output."""
+    command = [sys.executable, "-m", "hub", "--state", str(folder), *words]
+    done = await anyio.run_process(command, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+class Desk(Program):
+    """``hub connect`` with a key of its own."""
+
+    def __init__(self, folder: Path, url: str, *options: str) -> None:
+        (folder / "notes").mkdir(exist_ok=True)
+        self.key = folder / "desk.key"
+        files = ["--root", str(folder / "notes"), "--db", str(folder / "desk.db")]
+        super().__init__(folder, "desk.log", ["connect", url, *files, "--name", "desk", *options])
+
+    async def shows_code(self) -> str:
+        """The pairing code, once it is shown."""
+        await self.says("hub pair approve")
+        codes: list[str] = re.findall(r"hub pair approve (\S+)", self.log())
+        return codes[-1]
+
+    async def ended(self) -> int:
+        """Its exit code, once it has ended by itself."""
+        assert self.process is not None
+        with anyio.fail_after(SETTLED_S):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def place(folder: Path, *options: str) -> AsyncIterator[tuple[HubProcess, Desk]]:
+    """A hub that runs, and a device that was started."""
+    daemon = HubProcess(folder)
+    async with closing(daemon):
+        await daemon.start()
+        desk = Desk(folder, await daemon.device_url(), *options)
+        async with closing(desk):
+            await desk.start()
+            yield daemon, desk
+
+
+async def test_a_device_is_let_in_by_its_code_and_sent_away_once_it_is_revoked(tmp_path: Path) -> None:
+    async with place(tmp_path) as (daemon, desk):
+        code = await desk.shows_code()
+        (waiting,) = json.loads(await hub(tmp_path, "pair", "--json"))["pairings"]
+        assert waiting["label"] == "desk"
+        assert waiting["fingerprint"] in desk.log()
+        await hub(tmp_path, "pair", "approve", code.lower(), "--yes")
+        await desk.says("connected as")
+
+        await desk.kill()
+        await desk.start()  # it is known now, however it was ended
+        await until_connected(daemon)
+
+        await hub(tmp_path, "devices", "revoke", "desk", "--yes")
+        assert await desk.ended() == EXIT_NOT_PERMITTED
+        assert "device or token revoked" in desk.log()
+        assert "--new-key" in desk.log()
+
+        desk.words = [*desk.words, "--new-key"]
+        await desk.start()
+        with anyio.fail_after(SETTLED_S):
+            while (again := await desk.shows_code()) == code:
+                await anyio.sleep(POLL_S)
+        await hub(tmp_path, "pair", "approve", again, "--yes")
+        await until_connected(daemon)
+
+
+async def test_a_device_that_waits_outlives_a_restart_of_the_hub(tmp_path: Path) -> None:
+    async with place(tmp_path) as (daemon, desk):
+        first = await desk.shows_code()
+        port = (await daemon.device_url()).rpartition(":")[2]
+        await daemon.kill()
+        settings = tmp_path / "hub.toml"
+        settings.write_text(settings.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}", 1))
+        await daemon.start()
+        with anyio.fail_after(SETTLED_S):
+            while (code := await desk.shows_code()) == first:
+                await anyio.sleep(POLL_S)
+        await hub(tmp_path, "pair", "approve", code, "--yes")
+        await desk.says("connected as")
+
+
+async def test_an_invited_device_asks_nobody_and_replaces_its_key(tmp_path: Path) -> None:
+    invitation = tmp_path / "invitation"
+    daemon = HubProcess(tmp_path)
+    async with closing(daemon):
+        await daemon.start()
+        invitation.write_text(await hub(tmp_path, "pair", "invite"))
+        invitation.chmod(0o600)
+        url = await daemon.device_url()
+        desk = Desk(tmp_path, url, "--invitation-file", str(invitation))
+        async with closing(desk):
+            await desk.start()
+            await desk.says("connected as")
+            assert await desk.stop() == 0
+            before = desk.key.read_bytes()
+            desk.words = [*Desk(tmp_path, url).words, "--new-key"]
+            await desk.start()
+            await desk.says("the device has a new key")
+            assert desk.key.read_bytes() != before
+            assert await desk.stop() == 0
+            desk.words = Desk(tmp_path, url).words
+            await desk.start()
+            await until_connected(daemon)
+
+
+async def until_connected(daemon: HubProcess) -> None:
+    """Until the hub has the device in its roster."""
+    with anyio.fail_after(SETTLED_S):
+        while not (await daemon.get("/v1/status"))["devices_connected"]:
+            await anyio.sleep(POLL_S)
+
+
+async def test_a_device_that_is_revoked_at_one_hub_is_sent_away_by_the_other(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    async with two_hubs(tmp_path, postgres) as hubs:
+        await hubs.east.hub.post("/v1/devices/west/revoke")
+        failure = await hubs.west.device.over()
+        assert isinstance(failure, TurnedAway)
+        assert failure.close == CloseCode.REVOKED
+        assert hubs.east.device.failure is None

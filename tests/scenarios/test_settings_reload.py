@@ -1,0 +1,225 @@
+"""A running hub and its settings file: each step of a reload broken, and a start with a broken file."""
+
+import signal
+import sqlite3
+import ssl
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from hub.ops.address import Address
+from hub.ops.settings_file import LAST_GOOD
+from hub.ops.sockets import listen_on_tcp
+from tests.support.certificates import write_certificate
+from tests.support.processes import POLL_S, ROOT, SETTINGS, HubProcess
+
+SCHEDULED = 'schedule = "0 7 * * 1-5"\n[reload]\nwatch = false\n[limits]\nruns = 4\n'
+MODEL = (
+    '[model]\nkind = "openai"\nbase_url = "https://host/v1"\nname = "m"\napi_key = { env = "NO_SUCH_KEY" }\n'
+)
+
+
+class Site:
+    """A hub with TLS on its device port, and its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "hub.toml"
+        self.files = write_certificate(folder)
+        self.text = (SETTINGS.format(model="") + SCHEDULED).replace(
+            "[listen.devices]",
+            f'[listen.devices]\ntls = {{ certificate = "{self.files.certificate.name}",'
+            f' key = "{self.files.key.name}" }}',
+        )
+        self.hub = HubProcess(folder, settings=self.text)
+
+    async def command(self, *words: str) -> CompletedProcess[bytes]:
+        """``hub`` with *words*, to its end."""
+        return await anyio.run_process(
+            [sys.executable, "-m", "hub", "--state", str(self.folder), *words], check=False, cwd=ROOT
+        )
+
+    async def stand(self) -> dict[str, object]:
+        """All that a reload which fails must leave as it is."""
+        config = (await self.hub.ask("GET", "/v1/config")).json()
+        del config["refused"]
+        port = (await self.hub.get("/v1/status"))["listeners"]["devices"].rpartition(":")[2]
+        with closing(sqlite3.connect(self.folder / "hub.db")) as db:
+            rows = [
+                db.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
+                for table in ("agents", "schedules")
+            ]
+        return {
+            "config": config,
+            "rows": rows,
+            "last good": (self.folder / LAST_GOOD).read_bytes(),
+            "certificate": await anyio.to_thread.run_sync(
+                ssl.get_server_certificate, ("127.0.0.1", int(port))
+            ),
+        }
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    site = Site(tmp_path)
+    await site.hub.start()
+    try:
+        yield site
+    finally:
+        await site.hub.close()
+
+
+Break = Callable[[Site, int], None]
+
+
+def text(old: str, new: str) -> Break:
+    def break_it(site: Site, _: int) -> None:
+        site.file.write_text(site.text.replace(old, new))
+
+    return break_it
+
+
+def port(site: Site, taken: int) -> None:
+    site.file.write_text(
+        site.text.replace(
+            '[listen.operator]\naddress = "127.0.0.1:0"', f'[listen.operator]\naddress = "127.0.0.1:{taken}"'
+        )
+    )
+
+
+def certificate(site: Site, _: int) -> None:
+    other = write_certificate(site.folder, "other")
+    site.files.key.write_bytes(other.key.read_bytes())
+
+
+def name(site: Site, _: int) -> None:
+    """The agent that the file declares is one made over the API."""
+    with closing(sqlite3.connect(site.folder / "hub.db")) as db, db:
+        db.execute("UPDATE agents SET source = 'api'")
+
+
+STEPS: dict[str, tuple[Break, str]] = {
+    "syntax": (text("[limits]", "[limits"), "hub.toml:18:8: error: Expected ']' at the end of a table"),
+    "type": (text("runs = 4", 'runs = "4"'), "hub.toml:19:8: error: limits.runs: a whole number is expected"),
+    "secret": (
+        text("[[agents]]", MODEL + "[[agents]]"),
+        "hub.toml:13:11: error: model.api_key: the environment",
+    ),
+    "port": (port, "hub.toml:7:11: error: listen.operator.address: cannot listen on 127.0.0.1:"),
+    "certificate": (certificate, "hub.toml:4:7: error: listen.devices.tls: the key"),
+    "schedule": (text("0 7 * * 1-5", "0 0 31 2 *"), "hub.toml:15:12: error: agents.0.schedule: never fires"),
+    "name": (name, "hub.toml:10:8: error: agents.0.name: an agent made over the API has this name"),
+}
+
+
+async def test_whatever_step_of_a_reload_fails_the_hub_is_as_it_was(site: Site) -> None:
+    with listen_on_tcp(Address("127.0.0.1", 0)) as other:
+        for step, (break_it, told) in STEPS.items():
+            break_it(site, other.getsockname()[1])
+            before = await site.stand()
+            done = await site.command("reload")
+            assert done.returncode == 78, (step, done.stderr)
+            assert told in done.stderr.decode(), (step, done.stderr)
+            assert await site.stand() == before, step
+            (refused,) = (await site.hub.get("/v1/config"))["refused"]
+            assert refused["message"] in told + done.stderr.decode()
+            site.file.write_text(site.text)
+            if step == "certificate":
+                write_certificate(site.folder)
+            if step != "name":
+                await site.hub.post("/v1/reload")
+
+
+async def test_a_reload_is_taken_up_by_what_works(site: Site) -> None:
+    before = await site.stand()
+    write_certificate(site.folder)
+    site.file.write_text(site.text.replace("0 7 * * 1-5", "0 8 * * 1-5").replace("runs = 4", "runs = 5"))
+    done = await site.command("reload")
+    assert (done.returncode, done.stdout.decode().splitlines()) == (
+        0,
+        ["agents.notes: used at once", "limits.runs: used at once", "listen.devices.tls: used at once"],
+    )
+    after = await site.stand()
+    assert after["certificate"] != before["certificate"]
+    (schedule,) = (await site.hub.get("/v1/agents/notes/next"))["schedules"]
+    assert schedule["expr"] == "0 8 * * 1-5"
+    assert [fire["at"][11:16] for fire in schedule["next_fires"]] == ["08:00"] * 5
+
+
+async def test_a_certificate_that_was_renewed_and_a_user_that_is_made_are_told_and_written_down(
+    site: Site,
+) -> None:
+    write_certificate(site.folder)
+    site.file.write_text(site.text.replace("[[agents]]", '[[agents]]\nuser = "nobody"'))
+    checked = await site.command("check", str(site.file), "--against-running")
+    done = await site.command("reload")
+    for told in (checked, done):
+        assert told.returncode == 0
+        assert told.stdout.decode().splitlines()[-3:] == [
+            "agents.notes (of nobody): used at once",
+            "listen.devices.tls: used at once",
+            "agents.notes (of owner): is archived",
+        ]
+    warned = "warning: agents.0.user: makes user 'nobody' - if the name is mistyped"
+    assert (warned in checked.stdout.decode(), warned in done.stderr.decode()) == (True, True)
+    assert "user.named_first" in site.hub.log()
+    (entry, *_) = (await site.hub.get("/v1/audit?limit=1"))["entries"]
+    assert entry["detail"] == {
+        "live": "agents.notes (of nobody), listen.devices.tls",
+        "archived": "agents.notes (of owner)",
+    }
+
+
+async def test_what_a_reload_changed_is_an_issue_at_once(site: Site) -> None:
+    async def settings_issues() -> list[str]:
+        found = (await site.hub.get("/v1/issues"))["issues"]
+        return [one["id"] for one in found if one["id"].startswith("settings.")]
+
+    assert await settings_issues() == []
+    site.file.write_text(site.text.replace("runs = 4", "runs = 0"))
+    assert (await site.command("reload")).returncode == 78
+    assert await settings_issues() == ["settings.refused"]
+    site.file.write_text(site.text)
+    assert (await site.command("reload")).returncode == 0
+    assert await settings_issues() == []
+
+
+async def test_sighup_is_a_reload_without_an_answer(site: Site) -> None:
+    site.file.write_text(site.text.replace("runs = 4", "runs = 5"))
+    site.hub.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
+    with anyio.fail_after(20):
+        while (await site.hub.get("/v1/config"))["settings"]["limits"]["runs"] != 5:
+            await anyio.sleep(POLL_S)
+
+
+async def test_a_hub_with_a_broken_file_starts_on_what_was_good_last_and_says_so(site: Site) -> None:
+    assert await site.hub.stop() == 0
+    site.file.write_text(site.text.replace("runs = 4", "runs = 0"))
+    told = f"{site.file}:19:8: error: limits.runs: must be at least 1"
+
+    await site.hub.start()
+    assert told in site.hub.log()
+    ready = await site.hub.get("/readyz")
+    assert ready["ready"]
+    assert [check["name"] for check in ready["checks"] if check.get("degraded")] == ["settings"]
+    (issue,) = [
+        one for one in (await site.hub.get("/v1/issues"))["issues"] if one["id"] == "settings.last_good"
+    ]
+    assert told in str(issue)
+    assert (await site.hub.get("/v1/config"))["settings"]["limits"]["runs"] == 4
+
+    site.file.write_text(site.text.replace("runs = 4", "runs = 6"))
+    assert (await site.command("reload")).returncode == 0
+    assert not any(check.get("degraded") for check in (await site.hub.get("/readyz"))["checks"])
+    assert await site.hub.stop() == 0
+
+    site.file.write_text("[")
+    refused = await site.command("serve", "--config", str(site.file), "--strict-start")
+    assert refused.returncode == 78
+    assert f"{site.file}:1:2: error:" in refused.stderr.decode()

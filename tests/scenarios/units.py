@@ -1,0 +1,209 @@
+"""Devices stay with a hub that is restarted, killed and hung under a service manager; none is refused.
+
+``python -m tests.scenarios.units`` (``make soak``) does it with 300 devices. Where systemd runs the
+machine and we are root, it is the shipped unit; else ``systemd-socket-activate`` and a stand-in.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Protocol
+
+import anyio
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from hub.tokens import hash_token
+from protocol.backoff import Backoff
+from protocol.ids import DeviceId, TokenId, UserId
+from storage.store import devices, open_store, users
+from tests.bench.machine import allow_open_files
+from tests.support.booted_unit import BootedUnit, is_booted
+from tests.support.clock import SeededChance
+from tests.support.processes import CROWD, POLL_S
+from tests.support.service_manager import Unit
+
+DEVICES = 300
+_ALL_WITHIN_S = 60.0
+_AT_MS = 1_767_600_000_000
+
+
+class Running(Protocol):
+    """A hub under a service manager."""
+
+    @property
+    def url(self) -> str: ...
+
+    def running(self) -> AbstractAsyncContextManager[None]: ...
+
+    def restart(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def hang(self) -> None: ...
+
+
+class Disturbance(msgspec.Struct, frozen=True):
+    """What was done to the hub, and how long devices were without it, in seconds."""
+
+    what: str
+    longest_gap_s: float
+    returned: int
+
+
+class Stay(msgspec.Struct):
+    """How it went for all devices together."""
+
+    connected: int = 0
+    refused: int = 0  # nobody listened
+    turned_away: int = 0  # somebody did, and said no
+    broken: int = 0  # tries that were under way when the hub was killed
+    gaps: list[float] = []
+    goodbyes: list[dict[str, Any]] = []
+    rounds: list[Disturbance] = []
+
+
+class Device:
+    """A socket that says hello and comes back whenever it is lost, as PROTOCOL.md says."""
+
+    def __init__(self, url: str, number: int, stay: Stay) -> None:
+        self._url = url
+        self._token = _token(number)
+        self._stay = stay
+        self._chance = SeededChance(number)
+        self._lost_at: float | None = None
+
+    async def live(self) -> None:
+        """Until cancelled."""
+        attempt = 0
+        while True:
+            code, retry_after_ms = None, None
+            try:
+                async with connect(self._url, compression=None, open_timeout=60) as socket:
+                    await self._enter(socket)
+                    attempt = 0
+                    try:
+                        retry_after_ms = await self._hear(socket)
+                    finally:
+                        self._lost_at = perf_counter()
+                        self._stay.connected -= 1
+                    code = socket.close_code
+            except ConnectionRefusedError:
+                self._stay.refused += 1
+            except InvalidStatus:
+                self._stay.turned_away += 1
+            except (ConnectionClosed, OSError, EOFError):
+                self._stay.broken += 1
+            code = None if code == 1006 else code
+            draw = self._chance.uniform(0.0, 1.0)
+            wait_s = Backoff().after_close(code, attempt, draw, retry_after_ms)
+            assert wait_s is not None, code
+            attempt += 1
+            await anyio.sleep(wait_s)
+
+    async def _enter(self, socket: ClientConnection) -> None:
+        await socket.send(json.dumps({"type": "device_hello", "token": self._token}))
+        frame: dict[str, Any] = {}
+        while frame.get("type") != "welcome":
+            frame = json.loads(await socket.recv())
+        if self._lost_at is not None:
+            self._stay.gaps.append(perf_counter() - self._lost_at)
+        self._stay.connected += 1
+
+    async def _hear(self, socket: ClientConnection) -> int | None:
+        """Read to the end; what the hub said about coming back."""
+        try:
+            async for message in socket:
+                frame = json.loads(message)
+                if frame["type"] == "goodbye":
+                    self._stay.goodbyes.append(frame)
+                    retry_after_ms: int | None = frame.get("retry_after_ms")
+                    return retry_after_ms
+        except ConnectionClosed:
+            pass
+        return None
+
+
+async def stay(folder: Path, count: int, *, watchdog_s: float = 4.0) -> Stay:
+    """Connect so many devices, then restart the hub, kill it and hang it; each time all come back."""
+    allow_open_files(count + 200)
+    (folder / "hub.toml").write_text(CROWD)
+    await _fill(folder, count)
+    words = ["--state", str(folder), "serve", "--config", str(folder / "hub.toml")]
+    unit: Running = (
+        BootedUnit(folder, watchdog_s=watchdog_s)
+        if is_booted()
+        else Unit(folder, words, watchdog_s=watchdog_s)
+    )
+    went = Stay()
+
+    async def disturb(what: str, do: Callable[[], None]) -> None:
+        went.gaps.clear()
+        do()
+        await _until(lambda: len(went.gaps) == count and went.connected == count, folder)
+        went.rounds.append(Disturbance(what, max(went.gaps), len(went.gaps)))
+
+    async with unit.running(), anyio.create_task_group() as crowd:
+        for number in range(count):
+            crowd.start_soon(Device(unit.url, number, went).live)
+        await _until(lambda: went.connected == count, folder)
+        await disturb("restart", unit.restart)
+        await disturb("kill -9", unit.kill)
+        await disturb("hung loop", unit.hang)
+        crowd.cancel_scope.cancel()
+    return went
+
+
+async def _until(is_so: Callable[[], bool], folder: Path) -> None:
+    with anyio.move_on_after(_ALL_WITHIN_S):
+        while not is_so():
+            await anyio.sleep(POLL_S)
+        return
+    log = folder / "hub.log"
+    raise AssertionError(f"the devices are not back\n{log.read_text()[-4000:] if log.exists() else ''}")
+
+
+async def _fill(folder: Path, count: int) -> None:
+    """The devices and their tokens."""
+    async with open_store("sqlite:///hub.db", base=folder) as store:
+        user = await store.write(users.ensure_user, UserId("anna"), "anna", _AT_MS)
+        for number in range(count):
+            name = f"device-{number:03}"
+            device = await store.write(
+                devices.ensure_device, id=DeviceId(name), user_id=user, name=name, at=_AT_MS
+            )
+            await store.write(
+                devices.create_token,
+                id=TokenId(f"token-{number}"),
+                device_id=device.id,
+                token_hash=hash_token(_token(number)),
+                at=_AT_MS,
+            )
+
+
+def _token(number: int) -> str:
+    return f"hub_dev_{number:043}"
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--devices", type=int, default=DEVICES)
+    chosen = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        went = anyio.run(stay, Path(folder), chosen.devices)
+    told = sys.stdout
+    told.write(f"{chosen.devices} devices, {'systemd' if is_booted() else 'a stand-in for systemd'}\n")
+    for one in went.rounds:
+        told.write(f"  {one.what:10} {one.returned} came back, longest gap {one.longest_gap_s:.2f} s\n")
+    told.write(f"  refused {went.refused}, turned away {went.turned_away}, broken tries {went.broken}\n")
+    return 1 if went.refused or went.turned_away else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,306 @@
+import hashlib
+from functools import partial
+
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import BootId, NodeId, UserId
+from storage import audit, identity, users
+from storage.audit import Break, Entry, Link
+from storage.schema import audit_log, hub
+from tests.storage.rows import AT
+
+DAY = 24 * 3_600_000
+ME = "operator:1000"
+
+
+def tell(c: sa.Connection, event: str = "run.started", *, at: int = AT, subject: str | None = "run-1") -> int:
+    return audit.append(c, at=at, actor=ME, event=event, subject=subject, detail={"agent": "notes"})
+
+
+def told(c: sa.Connection, entries: int) -> None:
+    """A chain of so many entries."""
+    for n in range(entries):
+        tell(c, subject=f"run-{n + 1}", at=AT + n)
+
+
+def wrong(c: sa.Connection, *, rows: int = 500) -> list[Break]:
+    """Everything that a whole check finds, part by part."""
+    found: list[Break] = []
+    part = audit.check_part(c, rows=rows)
+    found += part.breaks
+    while not part.is_last:
+        part = audit.check_part(c, part.end, rows=rows)
+        found += part.breaks
+    return found
+
+
+def test_each_entry_bears_the_hash_of_the_one_before_it(c: sa.Connection) -> None:
+    told(c, 3)
+    rows = audit.list_entries(c, limit=9, above=0)
+    assert [row.seq for row in rows] == [1, 2, 3]
+    assert [row.prev_hash for row in rows] == [audit.FIRST, rows[0].hash, rows[1].hash]
+    assert (rows[0].actor, rows[0].event, rows[0].subject, rows[0].outcome) == (
+        ME,
+        "run.started",
+        "run-1",
+        "done",
+    )
+    assert rows[0].detail == '{"agent":"notes"}'
+
+
+def test_the_hash_is_of_the_entry_as_a_json_array_behind_the_hash_before_it(c: sa.Connection) -> None:
+    audit.append(c, at=1, actor="hub", event="hub.drained", detail={"b": True, "a": "ü"})
+    (row,) = audit.list_entries(c, limit=1)
+    assert row.detail == '{"a":"ü","b":true}'
+    told = r'[1,1,"hub","hub.drained",null,"done","{\"a\":\"ü\",\"b\":true}"]'
+    assert row.hash == hashlib.sha256(bytes(32) + told.encode()).digest()
+
+
+def test_a_chain_that_nobody_touched_holds(c: sa.Connection) -> None:
+    assert wrong(c) == []
+    told(c, 7)
+    for rows in (1, 3, 7, 500):
+        assert wrong(c, rows=rows) == []
+    assert audit.check_part(c).entries == 7
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"detail": '{"agent":"other"}'},
+        {"actor": "hub"},
+        {"at": AT + 99},
+        {"outcome": "refused"},
+        {"subject": None},
+        {"event": "run.cancelled"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_an_edit_is_found(c: sa.Connection, change: dict[str, object]) -> None:
+    told(c, 5)
+    c.execute(sa.update(audit_log).where(audit_log.c.seq == 3).values(change))
+    assert wrong(c) == [Break(3, "entry 3 was edited: its hash does not fit what it says")]
+
+
+def test_an_edit_with_a_hash_made_to_fit_is_found_at_the_next_entry(c: sa.Connection) -> None:
+    told(c, 5)
+    edited = audit.list_entries(c, limit=1, above=2)[0]
+    c.execute(sa.update(audit_log).where(audit_log.c.seq == 3).values(actor="hub"))
+    forged = audit.hash_of(audit.list_entries(c, limit=1, above=2)[0])
+    assert forged != edited.hash
+    c.execute(sa.update(audit_log).where(audit_log.c.seq == 3).values(hash=forged))
+    assert [found.seq for found in wrong(c)] == [4]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 500])
+def test_a_removal_is_found(c: sa.Connection, rows: int) -> None:
+    told(c, 6)
+    c.execute(sa.delete(audit_log).where(audit_log.c.seq.in_([3, 4])))
+    assert wrong(c, rows=rows) == [Break(3, "entries 3 to 4 are missing")]
+
+
+def test_a_removal_at_the_beginning_is_found(c: sa.Connection) -> None:
+    told(c, 3)
+    c.execute(sa.delete(audit_log).where(audit_log.c.seq == 1))
+    assert wrong(c) == [Break(1, "entry 1 is missing")]
+
+
+def test_a_removal_at_the_end_is_found_then_and_after_later_entries(c: sa.Connection) -> None:
+    told(c, 4)
+    c.execute(sa.delete(audit_log).where(audit_log.c.seq > 2))
+    assert wrong(c) == [Break(3, "entries 3 to 4 are missing")]
+    assert tell(c) == 5
+    assert wrong(c) == [Break(3, "entries 3 to 4 are missing")]
+
+
+def test_the_removal_of_everything_is_found(c: sa.Connection) -> None:
+    told(c, 4)
+    c.execute(sa.delete(audit_log))
+    assert wrong(c) == [Break(1, "entries 1 to 4 are missing")]
+
+
+def test_another_order_is_found(c: sa.Connection) -> None:
+    told(c, 5)
+    for before, after in ((2, 99), (3, 2), (99, 3)):
+        c.execute(sa.update(audit_log).where(audit_log.c.seq == before).values(seq=after))
+    assert {found.seq for found in wrong(c)} >= {2, 3}
+
+
+def test_an_entry_put_beside_the_end_on_record_is_found(c: sa.Connection) -> None:
+    told(c, 2)
+    c.execute(sa.update(hub).where(hub.c.key == "audit.head").values(value='{"seq":1,"hash":"00"}'))
+    assert wrong(c) == [Break(2, "the chain ends in entry 2, and entry 1 was written last")]
+    c.execute(sa.delete(hub).where(hub.c.key == "audit.head"))
+    assert wrong(c) == [Break(2, "the end of the chain is not on record any more")]
+    assert tell(c) == 3
+
+
+def test_a_chain_that_was_written_anew_is_found_by_an_end_that_was_kept_elsewhere(c: sa.Connection) -> None:
+    told(c, 3)
+    kept = audit.end_of_chain(c)
+    assert kept is not None
+    tell(c)
+    assert audit.check_known(c, kept) is None
+
+    c.execute(sa.delete(audit_log))
+    c.execute(sa.delete(hub).where(hub.c.key == "audit.head"))
+    for n in range(4):
+        tell(c, "run.paused", at=AT + n)
+    assert wrong(c) == []
+    found = audit.check_known(c, kept)
+    assert found is not None
+    assert "written anew" in found.what
+    missing = audit.check_known(c, Link(9, kept.hash))
+    assert missing is not None
+    assert "is not there" in missing.what
+
+
+def created(c: sa.Connection) -> None:
+    """A hub that was created and has started."""
+    assert audit.begin_chain(c, at=AT, subject="hub-1")
+    identity.begin_boot(c, NodeId("n"), BootId("b"), AT)
+
+
+def wipe(c: sa.Connection) -> None:
+    c.execute(sa.delete(audit_log))
+    c.execute(sa.delete(hub).where(hub.c.key == "audit.head"))
+
+
+def test_the_chain_begins_with_the_hubs_creation_which_is_told_once(c: sa.Connection) -> None:
+    created(c)
+    assert wrong(c) == []
+    assert not audit.begin_chain(c, at=AT + 1, subject="hub-1")
+    (row,) = audit.list_entries(c, limit=9)
+    assert (row.seq, row.actor, row.event, row.subject) == (1, "hub", "hub.created", "hub-1")
+
+
+def test_a_chain_that_was_wiped_with_its_end_is_found(c: sa.Connection) -> None:
+    created(c)
+    told(c, 3)
+    wipe(c)
+    assert wrong(c) == [Break(1, "entry 1 is missing: the whole chain is gone")]
+
+
+def test_a_wiped_chain_is_not_begun_anew_by_a_start_nor_made_whole_by_later_entries(c: sa.Connection) -> None:
+    created(c)
+    wipe(c)
+    assert not audit.begin_chain(c, at=AT, subject="hub-1")
+    assert [found.seq for found in wrong(c)] == [1]
+    tell(c)
+    assert wrong(c) == [Break(1, "entry 1 does not tell of the hub's creation: the chain was begun anew")]
+    assert not audit.begin_chain(c, at=AT, subject="hub-1")
+
+
+def test_a_hub_that_was_in_use_before_it_had_a_chain_begins_it_at_its_next_start(c: sa.Connection) -> None:
+    identity.begin_boot(c, NodeId("n"), BootId("b"), AT)
+    start = '{"seq":0,"hash":"' + 64 * "0" + '"}'  # what the migration puts there
+    c.execute(sa.insert(hub), {"key": "audit.head", "value": start})
+    assert wrong(c) == []
+    assert audit.begin_chain(c, at=AT, subject="hub-1")
+    tell(c)
+    assert wrong(c) == []
+
+
+def prune(c: sa.Connection, *, before: int, rows: int = 500) -> int:
+    went = 0
+    while step := audit.prune_audit(c, before=before, at=before + 400 * DAY, rows=rows):
+        went += step
+    return went
+
+
+@pytest.mark.parametrize("rows", [2, 500])
+def test_entries_that_are_too_old_go_and_the_chain_holds(c: sa.Connection, rows: int) -> None:
+    for day in range(12):
+        tell(c, at=AT + day * DAY)
+    prune(c, before=AT + 9 * DAY, rows=rows)
+    kept = audit.list_entries(c, limit=99, above=0)
+    assert kept[0].seq > 1
+    assert all(row.at >= AT + 2 * DAY for row in kept)
+    assert [row.seq for row in kept if row.event == "run.started"][-3:] == [10, 11, 12]
+    assert wrong(c) == []
+    assert tell(c) == kept[-1].seq + 1
+
+
+def test_pruning_waits_until_a_week_has_gathered(c: sa.Connection) -> None:
+    tell(c, at=AT)
+    tell(c, at=AT + 8 * DAY)
+    assert prune(c, before=AT + 7 * DAY) == 0
+    assert prune(c, before=AT + 7 * DAY + 1) == 1
+    assert [row.event for row in audit.list_entries(c, limit=9)] == ["audit.pruned", "run.started"]
+
+
+def test_what_stands_behind_a_younger_entry_stays(c: sa.Connection) -> None:
+    """A clock that was ahead for an hour must not leave a gap."""
+    for at in (AT, AT + 100 * DAY, AT + 1):
+        tell(c, at=at)
+    assert prune(c, before=AT + 50 * DAY) == 1
+    assert wrong(c) == []
+
+
+def test_a_whole_chain_may_be_too_old_and_another_one_follows_it(c: sa.Connection) -> None:
+    told(c, 3)
+    assert prune(c, before=AT + 50 * DAY) == 3
+    (row,) = audit.list_entries(c, limit=9)
+    assert (row.seq, row.event) == (4, "audit.pruned")
+    assert wrong(c) == []
+
+
+def test_what_is_left_after_pruning_hangs_on_what_went(c: sa.Connection) -> None:
+    told(c, 3)
+    prune(c, before=AT + 50 * DAY)
+    c.execute(sa.update(audit_log).values(prev_hash=bytes(31) + b"1"))
+    forged = audit.hash_of(audit.list_entries(c, limit=1)[0])
+    c.execute(sa.update(audit_log).values(hash=forged))
+    head = f'{{"seq":4,"hash":"{forged.hex()}"}}'
+    c.execute(sa.update(hub).where(hub.c.key == "audit.head").values(value=head))
+    assert wrong(c) == [Break(1, "entries 1 to 3 are missing")]
+
+
+def test_a_removal_at_the_beginning_is_found_where_others_were_pruned_before_it(c: sa.Connection) -> None:
+    for day in range(12):
+        tell(c, at=AT + day * DAY)
+    prune(c, before=AT + 9 * DAY)
+    first = audit.list_entries(c, limit=1, above=0)[0].seq
+    c.execute(sa.delete(audit_log).where(audit_log.c.seq == first))
+    assert wrong(c) == [Break(1, f"entries 1 to {first} are missing")]
+
+
+def test_a_check_goes_on_where_what_it_had_seen_was_pruned_meanwhile(c: sa.Connection) -> None:
+    for day in range(12):
+        tell(c, at=AT + day * DAY)
+    part = audit.check_part(c, rows=3)
+    prune(c, before=AT + 9 * DAY)
+    rest = audit.check_part(c, part.end)
+    assert (rest.breaks, rest.is_last) == ((), True)
+
+
+def test_entries_are_told_newest_first_and_page_by_page(c: sa.Connection) -> None:
+    told(c, 5)
+    page = audit.list_entries(c, limit=2)
+    assert [row.seq for row in page] == [5, 4]
+    assert [row.seq for row in audit.list_entries(c, limit=9, below=page[-1].seq)] == [3, 2, 1]
+
+
+def test_entries_can_be_asked_for_by_what_they_tell(c: sa.Connection) -> None:
+    tell(c, "token.created", subject="t-1")
+    tell(c, "token.revoked", subject="t-1", at=AT + 5)
+    tell(c, "operator_token.created", subject="t-2", at=AT + 9)
+    audit.append(c, at=AT + 9, actor="device:d-1", event="key.rotated", outcome="refused")
+    asked = partial(audit.list_entries, c, limit=9)
+    assert [row.seq for row in asked(event="token.")] == [2, 1]
+    assert [row.seq for row in asked(event="token.created")] == [1]
+    assert [row.seq for row in asked(actor="device:d-1")] == [4]
+    assert [row.seq for row in asked(subject="t-1")] == [2, 1]
+    assert [row.seq for row in asked(since=AT + 5, until=AT + 9)] == [2]
+
+
+def test_a_change_and_what_tells_of_it_are_one_transaction(c: sa.Connection) -> None:
+    user = UserId("u-1")
+
+    def entry(made: UserId) -> Entry:
+        return Entry(at=AT, actor=ME, event="user.created", subject=made)
+
+    assert audit.audited(users.ensure_user, entry)(c, user, "anna", AT) == user
+    assert audit.audited(users.ensure_user, lambda _: None)(c, user, "anna", AT) == user
+    assert [(row.event, row.subject) for row in audit.list_entries(c, limit=9)] == [("user.created", "u-1")]

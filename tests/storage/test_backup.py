@@ -1,0 +1,212 @@
+"""A backup is whole or not there, says when it is damaged, and becomes a hub's state again."""
+
+import os
+import sqlite3
+import tarfile
+from collections.abc import Callable
+from contextlib import closing
+from io import BytesIO
+from pathlib import Path
+
+import anyio
+import msgspec
+import pytest
+
+from protocol.ids import UserId
+from storage.backup import DATABASE, MANIFEST, BackupRefused, Manifest, make, verify
+from storage.database import Busy, Unavailable
+from storage.restore import restore
+from storage.store import identity, open_store, users
+
+AT = 1_767_600_000_000
+ASIDE = "before-restore-20260105T080000Z"
+
+
+@pytest.fixture
+async def state(tmp_path: Path) -> Path:
+    """The folder of a hub that knows Anna."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    async with open_store("sqlite:///hub.db", base=state) as store:
+        await store.write(identity.ensure_hub_id, "hub-1")
+        await store.write(users.ensure_user, UserId("anna"), "anna", AT)
+    (state / "node_id").write_text("node-1\n")
+    return state
+
+
+def back_up(state: Path, name: str = "one") -> Path:
+    target = state.parent / name
+    others = {"node_id": (state / "node_id").read_bytes()}
+    make(target, database=state / "hub.db", others=others, at=AT, version="0.1.0")
+    return target
+
+
+def people(database: Path) -> list[str]:
+    with closing(sqlite3.connect(database)) as opened:
+        return [name for (name,) in opened.execute("SELECT name FROM users ORDER BY name")]
+
+
+async def add(state: Path, name: str) -> None:
+    async with open_store("sqlite:///hub.db", base=state) as store:
+        await store.write(users.ensure_user, UserId(name), name, AT)
+
+
+async def test_a_backup_made_while_the_hub_writes_holds_what_was_committed(state: Path) -> None:
+    async with open_store("sqlite:///hub.db", base=state) as store:
+        await store.write(users.ensure_user, UserId("bo"), "bo", AT)  # in the log, not in the file yet
+        file = await anyio.to_thread.run_sync(back_up, state)
+        await store.write(users.ensure_user, UserId("cy"), "cy", AT)
+    manifest = verify(file)
+    assert (manifest.hub_id, manifest.version, manifest.made_at) == ("hub-1", "0.1.0", AT)
+    assert set(manifest.files) == {DATABASE, "node_id"}
+    assert file.stat().st_mode & 0o777 == 0o600
+    with tarfile.open(file) as archive:
+        archive.extract(DATABASE, state.parent, filter="data")
+    assert people(state.parent / DATABASE) == ["anna", "bo"]
+
+
+async def test_a_backup_replaces_no_file(state: Path) -> None:
+    (state.parent / "one").write_text("holiday pictures")
+    with pytest.raises(BackupRefused, match="is there already"):
+        back_up(state)
+    assert (state.parent / "one").read_text() == "holiday pictures"
+
+
+async def test_a_damaged_database_is_not_backed_up(state: Path) -> None:
+    database = state / "hub.db"
+    with database.open("r+b") as file:
+        file.seek(4096 * 3)
+        file.write(os.urandom(4096 * 4))
+    with pytest.raises((BackupRefused, Unavailable)):
+        back_up(state)
+    assert os.listdir(state.parent) == ["state"], "nothing half-done is left"
+
+
+def _cut_off(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def _flip_a_bit(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(file.stat().st_size // 2)
+        (byte,) = opened.read(1)
+        opened.seek(-1, os.SEEK_CUR)
+        opened.write(bytes([byte ^ 1]))
+
+
+def _take_the_database_out(file: Path) -> None:
+    _repack(file, keep={MANIFEST, "node_id"})
+
+
+def _name_a_file_elsewhere(file: Path) -> None:
+    _repack(
+        file,
+        change=lambda told: msgspec.structs.replace(told, files=told.files | {"../x": told.files[DATABASE]}),
+    )
+
+
+def _come_from_the_future(file: Path) -> None:
+    _repack(file, change=lambda told: msgspec.structs.replace(told, revision="9999"))
+
+
+def _be_something_else(file: Path) -> None:
+    file.write_bytes(b"a holiday picture" * 1_000)
+
+
+def _repack(
+    file: Path, *, keep: set[str] | None = None, change: Callable[[Manifest], Manifest] = lambda told: told
+) -> None:
+    with tarfile.open(file) as archive:
+        parts = {name: archive.extractfile(name) for name in archive.getnames()}
+        texts = {name: part.read() for name, part in parts.items() if part is not None}
+    texts[MANIFEST] = msgspec.json.encode(change(msgspec.json.decode(texts[MANIFEST], type=Manifest)))
+    with tarfile.open(file, "w") as archive:
+        for name, text in texts.items():
+            if keep is None or name in keep:
+                member = tarfile.TarInfo(name)
+                member.size = len(text)
+                archive.addfile(member, BytesIO(text))
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (_cut_off, "damaged|cut off"),
+        (_flip_a_bit, "damaged: hub.db is not what was backed up"),
+        (_take_the_database_out, "has no hub.db"),
+        (_name_a_file_elsewhere, "names other files"),
+        (_come_from_the_future, "of a newer hub"),
+        (_be_something_else, "no backup of a hub"),
+    ],
+)
+async def test_a_damaged_backup_is_found_out_and_restores_nothing(
+    state: Path, damage: Callable[[Path], None], told: str
+) -> None:
+    file = back_up(state)
+    damage(file)
+    with pytest.raises(BackupRefused, match=told):
+        verify(file)
+    await add(state, "bo")
+    with pytest.raises(BackupRefused, match=told):
+        restore(file, state, database=state / "hub.db", at=AT)
+    assert people(state / "hub.db") == ["anna", "bo"]
+    assert not (state / ASIDE).exists()
+
+
+async def test_a_restore_brings_the_state_back_and_keeps_what_was_there(state: Path) -> None:
+    file = back_up(state)
+    await add(state, "bo")
+    (state / "node_id").write_text("node-2\n")
+
+    restored = restore(file, state, database=state / "hub.db", at=AT)
+
+    assert people(state / "hub.db") == ["anna"]
+    assert (state / "node_id").read_text() == "node-1\n"
+    assert restored.aside == state / ASIDE
+    assert people(state / ASIDE / "hub.db") == ["anna", "bo"]
+    assert (state / ASIDE / "node_id").read_text() == "node-2\n"
+    async with open_store("sqlite:///hub.db", base=state) as store:
+        assert await store.write(identity.ensure_hub_id, "another") == "hub-1"
+
+
+async def test_a_restore_into_an_empty_folder_sets_nothing_aside(state: Path, tmp_path: Path) -> None:
+    fresh = tmp_path / "fresh"
+    restored = restore(back_up(state), fresh, database=fresh / "hub.db", at=AT)
+    assert restored.aside is None
+    assert people(fresh / "hub.db") == ["anna"]
+
+
+async def test_what_is_restored_is_for_the_hubs_own_user_alone(state: Path, tmp_path: Path) -> None:
+    fresh = tmp_path / "fresh"
+    restore(back_up(state), fresh, database=fresh / "hub.db", at=AT)
+    assert [(fresh / name).stat().st_mode & 0o777 for name in ("hub.db", "node_id")] == [0o600, 0o600]
+
+
+async def test_a_log_that_a_dead_hub_left_does_not_get_into_the_restored_database(state: Path) -> None:
+    file = back_up(state)
+    with closing(sqlite3.connect(state / "hub.db")) as open_still:
+        open_still.execute("INSERT INTO users (id, name, created_at) SELECT 'x', 'x', created_at FROM users")
+        open_still.commit()
+        left = (state / "hub.db-wal").read_bytes()
+        database = (state / "hub.db").read_bytes()
+    (state / "hub.db").write_bytes(database)  # as if the machine had lost its power just then
+    (state / "hub.db-wal").write_bytes(left)
+
+    restore(file, state, database=state / "hub.db", at=AT)
+
+    assert people(state / "hub.db") == ["anna"]
+    assert people(state / ASIDE / "hub.db") == ["anna", "x"]
+
+
+async def test_a_hub_that_runs_is_left_alone(state: Path) -> None:
+    file = back_up(state)
+    async with open_store("sqlite:///hub.db", base=state):
+        with pytest.raises(Busy, match="stop it first"):
+            restore(file, state, database=state / "hub.db", at=AT)
+    assert not (state / ASIDE).exists()
+
+
+def test_a_database_in_the_place_of_nothing_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="no database"):
+        make(tmp_path / "one", database=tmp_path / "hub.db", others={}, at=AT, version="0.1.0")
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,133 @@
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import DeviceId, KeyId, UserId
+from storage import audit, device_keys, devices, revocations
+from storage.database import translated
+from storage.device_keys import KeyRevoked, RotatedTooSoon
+from storage.devices import DeviceNameTaken, DeviceRow
+from storage.revocations import Revocation
+from storage.users import ensure_user
+from tests.storage.rows import AT
+
+ANNA = UserId("anna")
+OLD, NEW = KeyId("old"), KeyId("new")
+
+
+def make_device(c: sa.Connection, name: str = "desk") -> DeviceRow:
+    user = ensure_user(c, ANNA, "anna", AT)
+    return devices.ensure_device(c, id=DeviceId(f"d-{name}"), user_id=user, name=name, at=AT)
+
+
+def make_key(c: sa.Connection, device: DeviceRow, id: KeyId = OLD) -> None:
+    device_keys.add_key(c, id=id, device_id=device.id, public_key=id.encode(), at=AT)
+
+
+def open_session(c: sa.Connection, device: DeviceRow, key: KeyId) -> int:
+    return device_keys.open_session(c, device.id, key_id=key, platform="linux", at=AT + 5)
+
+
+def test_a_key_opens_a_session_of_its_device_and_remembers_when(c: sa.Connection) -> None:
+    device = make_device(c)
+    make_key(c, device)
+    assert open_session(c, device, OLD) == 1
+    assert devices.get_device(c, device.id).connectivity == "online"
+    assert device_keys.list_keys(c)[0].last_used_at == AT + 5
+
+
+def test_a_key_revoked_after_it_was_looked_at_opens_no_session(c: sa.Connection) -> None:
+    device = make_device(c)
+    make_key(c, device)
+    assert device_keys.revoke_key(c, OLD, at=AT, actor="operator:0")
+    assert not device_keys.revoke_key(c, OLD, at=AT + 1, actor="operator:0")
+    with pytest.raises(KeyRevoked):
+        open_session(c, device, OLD)
+    assert devices.get_device(c, device.id).session_epoch == 0
+
+
+def test_a_device_replaces_its_key_and_the_old_one_opens_nothing(c: sa.Connection) -> None:
+    device = make_device(c)
+    make_key(c, device)
+    for _ in range(2):  # twice is once
+        device_keys.rotate_key(c, device.id, old=OLD, new=NEW, public_key=b"new", at=AT)
+    assert open_session(c, device, NEW) == 1
+    with pytest.raises(KeyRevoked):
+        open_session(c, device, OLD)
+    owner = device_keys.find_key(c, OLD)
+    assert owner is not None
+    assert owner.rotated_to == NEW
+    assert [row.event for row in audit.list_entries(c, limit=10)] == ["key.rotated"]
+
+
+def test_a_device_replaces_a_key_so_long_after_another_one_however_many_it_has(c: sa.Connection) -> None:
+    device, other = make_device(c), make_device(c, "laptop")
+    make_key(c, device)
+    make_key(c, device, KeyId("k-2"))
+    make_key(c, other, KeyId("k-3"))
+
+    def rotate(of: DeviceRow, old: str, new: str, at: int) -> None:
+        key, old_key = KeyId(new), KeyId(old)
+        device_keys.rotate_key(c, of.id, old=old_key, new=key, public_key=new.encode(), at=at, wait_ms=60_000)
+
+    rotate(device, OLD, NEW, AT)
+    rotate(device, OLD, NEW, AT + 1)  # twice is once
+    for old in (NEW, "k-2"):
+        with pytest.raises(RotatedTooSoon) as refusal:
+            rotate(device, old, "k-9", AT + 15_000)
+        assert refusal.value.retry_after_s == 45
+    rotate(other, "k-3", "k-4", AT + 15_000)
+    rotate(device, "k-2", "k-5", AT + 60_000)
+    rotate(device, NEW, "k-6", AT - 60_000)  # the clock was set back
+
+
+def test_only_a_key_that_counts_is_replaced_and_only_by_its_own_device(c: sa.Connection) -> None:
+    desk, laptop = make_device(c), make_device(c, "laptop")
+    make_key(c, desk)
+    with pytest.raises(KeyRevoked):
+        device_keys.rotate_key(c, laptop.id, old=OLD, new=NEW, public_key=b"new", at=AT)
+    device_keys.revoke_key(c, OLD, at=AT, actor="operator:0")
+    with pytest.raises(KeyRevoked):
+        device_keys.rotate_key(c, desk.id, old=OLD, new=NEW, public_key=b"new", at=AT)
+    assert device_keys.find_key(c, NEW) is None
+
+
+def test_a_key_belongs_to_one_device_for_good(c: sa.Connection) -> None:
+    make_key(c, make_device(c))
+    with pytest.raises(sa.exc.IntegrityError) as refusal:
+        make_key(c, make_device(c, "laptop"))
+    assert type(translated(refusal.value)).__name__ == "Conflict"
+
+
+def test_a_device_that_says_a_name_in_use_gets_a_free_one(c: sa.Connection) -> None:
+    desk = make_device(c)
+    make_key(c, desk)
+
+    def give(fresh: str) -> DeviceRow:
+        return device_keys.give_free_device(c, fresh_id=DeviceId(fresh), user_id=ANNA, name="desk", at=AT)
+
+    second = give("d-2")
+    assert (second.id, second.name) == ("d-2", "desk-2")
+    make_key(c, second, NEW)
+    assert give("d-3").name == "desk-3"
+
+
+def test_there_is_an_end_to_names(c: sa.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_keys, "FREE_NAMES", 1)
+    make_key(c, make_device(c))
+    with pytest.raises(DeviceNameTaken):
+        device_keys.give_free_device(c, fresh_id=DeviceId("d-2"), user_id=ANNA, name="desk", at=AT)
+
+
+def test_what_was_revoked_lately_is_told_with_what_it_had_opened(c: sa.Connection) -> None:
+    desk, laptop, phone = make_device(c), make_device(c, "laptop"), make_device(c, "phone")
+    make_key(c, desk)
+    make_key(c, phone, KeyId("earlier"))
+    device_keys.revoke_key(c, KeyId("earlier"), at=AT - 1, actor="operator:0")
+    device_keys.revoke_key(c, OLD, at=AT, actor="operator:0")
+    devices.revoke_device(c, laptop.id, at=AT + 1, actor="operator:0")
+    make_key(c, phone, NEW)
+    device_keys.rotate_key(c, phone.id, old=NEW, new=KeyId("newer"), public_key=b"n", at=AT)
+    assert set(revocations.revoked_since(c, AT)) == {
+        Revocation(desk.id, "key:old"),
+        Revocation(laptop.id, None),
+    }

@@ -1,0 +1,109 @@
+import sqlalchemy as sa
+
+from protocol.ids import TokenId, UserId
+from storage import audit, operator_tokens, users
+from storage.operator_tokens import OperatorTokenRow
+from tests.storage.rows import AT
+
+HASH = b"\x01" * 32
+LATER = AT + 1_000
+
+
+def make_token(
+    c: sa.Connection, id: str = "t-1", *, token_hash: bytes = HASH, user_id: UserId | None = None
+) -> OperatorTokenRow:
+    return operator_tokens.create_operator_token(
+        c,
+        id=TokenId(id),
+        token_hash=token_hash,
+        name="backup job",
+        role="operator",
+        scopes=["run", "read"],
+        user_id=user_id,
+        last4="aB3x",
+        actor="operator:7",
+        at=AT,
+        expires_at=LATER,
+    )
+
+
+def test_a_token_is_found_by_its_hash_with_all_that_it_may(c: sa.Connection) -> None:
+    anna = users.ensure_user(c, UserId("u-1"), "anna", AT)
+    made = make_token(c, user_id=anna)
+    assert operator_tokens.find_operator_token(c, HASH) == made
+    assert (made.role, made.scopes, made.user_id, made.user_name) == (
+        "operator",
+        ("read", "run"),
+        "u-1",
+        "anna",
+    )
+    assert (made.last4, made.created_by, made.expires_at, made.last_used_at) == (
+        "aB3x",
+        "operator:7",
+        LATER,
+        None,
+    )
+    assert operator_tokens.find_operator_token(c, b"\x02" * 32) is None
+
+
+def test_a_revoked_token_is_still_found_and_is_revoked_once(c: sa.Connection) -> None:
+    token = make_token(c)
+    assert operator_tokens.revoke_operator_token(c, token.id, at=AT + 5, actor="operator:7")
+    assert not operator_tokens.revoke_operator_token(c, token.id, at=AT + 9, actor="operator:7")
+    found = operator_tokens.find_operator_token(c, HASH)
+    assert found is not None
+    assert found.revoked_at == AT + 5
+
+
+def test_it_is_known_when_a_token_was_shown_last(c: sa.Connection) -> None:
+    token = make_token(c)
+    operator_tokens.use_operator_token(c, token.id, AT + 5)
+    operator_tokens.revoke_operator_token(c, token.id, at=AT + 6, actor="hub")
+    operator_tokens.use_operator_token(c, token.id, AT + 9)
+    found = operator_tokens.find_operator_token_by_id(c, token.id)
+    assert found is not None
+    assert found.last_used_at == AT + 5
+
+
+def test_tokens_of_one_user_are_listed_apart(c: sa.Connection) -> None:
+    anna = users.ensure_user(c, UserId("u-1"), "anna", AT)
+    everybodys, annas = make_token(c), make_token(c, "t-2", token_hash=b"\x02" * 32, user_id=anna)
+    assert operator_tokens.list_operator_tokens(c) == [everybodys, annas]
+    assert operator_tokens.list_operator_tokens(c, user_id=anna) == [annas]
+
+
+def test_only_tokens_that_open_something_are_counted(c: sa.Connection) -> None:
+    make_token(c)
+    revoked = make_token(c, "t-2", token_hash=b"\x02" * 32)
+    operator_tokens.revoke_operator_token(c, revoked.id, at=AT, actor="hub")
+    assert operator_tokens.count_live(c, AT) == 1
+    assert operator_tokens.count_live(c, LATER) == 0
+
+
+def test_a_token_that_ended_a_month_ago_is_forgotten(c: sa.Connection) -> None:
+    ended = make_token(c)
+    month_ms = operator_tokens.KEPT_MS
+    for at, kept in ((LATER + month_ms - 1, True), (LATER + month_ms, False)):
+        operator_tokens.create_operator_token(
+            c,
+            id=TokenId(f"t-{at}"),
+            token_hash=str(at).encode(),
+            name="next",
+            role="viewer",
+            scopes=[],
+            user_id=None,
+            last4="....",
+            actor="hub",
+            at=at,
+            expires_at=at + month_ms,
+        )
+        assert (operator_tokens.find_operator_token_by_id(c, ended.id) is not None) == kept
+
+
+def test_what_a_token_was_made_with_and_its_end_stand_in_the_audit(c: sa.Connection) -> None:
+    token = make_token(c)
+    operator_tokens.revoke_operator_token(c, token.id, at=AT + 5, actor="token:t-9")
+    made, revoked = c.execute(audit.ENTRIES)
+    assert (made.event, made.actor, made.subject) == ("operator_token.created", "operator:7", "t-1")
+    assert made.detail == '{"name":"backup job","role":"operator","scopes":"read run","user":null}'
+    assert (revoked.event, revoked.actor) == ("operator_token.revoked", "token:t-9")

@@ -1,0 +1,89 @@
+"""Rows of one user, beside those of others: what is asked of his is his."""
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, RunId, UserId
+from protocol.lifecycles import RunState
+from storage import agents, fires, owners, runs, schedules, users
+from storage.agents import AgentRow, DeclaredAgent
+from tests.storage.rows import AT, ME, declare, make_run
+from tests.storage.scheduled import HOUR, fire, make_schedule
+
+EVE = UserId("user-eve")
+INBOX = AgentId("agent-inbox")
+
+
+@pytest.fixture
+def both(c: sa.Connection) -> tuple[AgentRow, AgentRow]:
+    """My agent and eve's, which have the same name, each with a run: ``run-me`` and ``run-eve``."""
+    users.ensure_user(c, EVE, "eve", AT)
+    mine = DeclaredAgent(name="notes", device_name="desk", paths=("notes",))
+    eves = msgspec.structs.replace(mine, user_name="eve")
+    fresh = [f"{kind}-{of}" for of in ("mine", "eves") for kind in ("agent", "device", "schedule", "user")]
+    users.ensure_user(c, ME, "me", AT)
+    agents.reconcile_declared(c, user_id=ME, declared=[mine, eves], at=AT, fresh_ids=fresh)
+    first, second = (agents.agents_named(c, "notes", user_id=user)[0] for user in (ME, EVE))
+    for agent, run_id in ((first, "run-me"), (second, "run-eve")):
+        make_run(c, run_id, agent=agent)
+    return first, second
+
+
+def test_an_agent_is_found_among_those_of_its_user(c: sa.Connection, both: tuple[AgentRow, AgentRow]) -> None:
+    mine, eves = both
+    assert (mine.user_id, eves.user_id) == (ME, EVE)
+    assert {row.id for row in agents.agents_named(c, "notes")} == {mine.id, eves.id}
+    assert [row.id for row in agents.list_agents(c, user_id=EVE)] == [eves.id]
+    assert len(agents.list_agents(c)) == 2
+    found = agents.find_agent_by_name(c, "notes", user_id=EVE)
+    assert found is not None and found.id == eves.id
+
+
+def test_an_archived_agent_is_not_among_those_that_are_there(
+    c: sa.Connection, both: tuple[AgentRow, AgentRow]
+) -> None:
+    declare(c)
+    assert agents.agents_named(c, "notes", user_id=ME) == []
+    found = agents.find_agent_by_name(c, "notes", user_id=ME)
+    assert found is not None and found.archived_at is not None
+
+
+def test_a_run_is_found_among_those_of_its_user(c: sa.Connection, both: tuple[AgentRow, AgentRow]) -> None:
+    assert runs.find_run(c, RunId("run-eve"), user_id=ME) is None
+    assert runs.find_run(c, RunId("run-eve"), user_id=EVE) is not None
+    assert runs.find_run(c, RunId("run-eve")) is not None
+    assert [run.id for run in runs.list_runs(c, user_id=ME)] == ["run-me"]
+    assert runs.runs_ending_in(c, "eve", user_id=ME) == []
+    assert runs.runs_ending_in(c, "eve", user_id=EVE) == runs.runs_ending_in(c, "eve") == ["run-eve"]
+    assert runs.count_runs(c, user_id=ME) == {RunState.QUEUED: 1}
+    assert runs.count_runs(c) == {RunState.QUEUED: 2}
+
+
+def test_whose_a_thing_is_is_told_by_its_id(c: sa.Connection, both: tuple[AgentRow, AgentRow]) -> None:
+    _, eves = both
+    assert eves.device_id is not None
+    declared = schedules.DeclaredSchedule(kind="every", every_ms=HOUR, tz="UTC")
+    schedules.declare(c, eves.id, declared, fresh_id="schedule-of-eve", at=AT)
+    things = {
+        "agent_id": eves.id,
+        "device_id": eves.device_id,
+        "run_id": "run-eve",
+        "schedule_id": "schedule-of-eve",
+    }
+    assert things.keys() == owners.KINDS
+    for kind, id in things.items():
+        assert owners.find_owner(c, kind, id) == EVE
+        assert owners.find_owner(c, kind, "nothing") is None
+
+
+def test_the_decisions_of_an_agent_come_in_pages(c: sa.Connection) -> None:
+    make_schedule(c, overlap="allow")
+    times = [AT + count * HOUR for count in (1, 2, 3, 4, 5)]
+    fire(c, *times)
+    told: list[int] = []
+    after: tuple[int, str] | None = None
+    while page := fires.list_fires(c, INBOX, 2, after=after):
+        told += [row.fire_at for row in page]
+        after = (page[-1].fire_at, page[-1].schedule_id)
+    assert told == times[::-1]

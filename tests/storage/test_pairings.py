@@ -1,0 +1,237 @@
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId, UserId
+from storage import audit, device_keys, devices, pairings
+from storage.devices import DeviceNameTaken, DeviceRow
+from storage.pairings import Asked, PairingAsk, PairingChanged, TooManyPairings, UnknownPairing
+from storage.schema import devices as device_table
+from storage.users import ensure_user
+from tests.storage.rows import AT
+
+ANNA = UserId("anna")
+TTL_MS = 600_000
+
+
+def asking(key: str = "k-1", *, code: str = "CODE-1", known: str | None = None) -> PairingAsk:
+    """What a key that nobody knows is written down with."""
+    return PairingAsk(
+        id=PairingId(f"p-{key}-{code}"),
+        code_hash=code.encode(),
+        known_code_hash=None if known is None else known.encode(),
+        key_id=KeyId(key),
+        public_key=key.encode(),
+        label="desk",
+        platform="linux",
+        network="192.0.2.7",
+        connection_id=ConnectionId("c-1"),
+    )
+
+
+def elsewhere(wanted: PairingAsk, network: str = "2001:db8::/64") -> PairingAsk:
+    """The same ask from another network."""
+    return msgspec.structs.replace(wanted, network=network)
+
+
+def ask(c: sa.Connection, wanted: PairingAsk | None = None, *, at: int = AT, most: int = 50) -> Asked:
+    return pairings.ask(c, wanted or asking(), at=at, expires_at=at + TTL_MS, most=most, most_per_network=3)
+
+
+def approve(
+    c: sa.Connection,
+    code: str = "CODE-1",
+    *,
+    name: str | None = None,
+    at: int = AT + 1,
+    fresh: str = "d-1",
+    shown: PairingId | None = None,
+) -> DeviceRow:
+    ensure_user(c, ANNA, "anna", AT)
+    return pairings.approve(
+        c,
+        code.encode(),
+        pairing_id=shown,
+        fresh_id=DeviceId(fresh),
+        user_id=ANNA,
+        name=name,
+        actor="operator:0",
+        at=at,
+    )
+
+
+def told(c: sa.Connection) -> list[str]:
+    return [row.event for row in audit.list_entries(c, limit=10, above=0)]
+
+
+def test_a_code_that_was_typed_lets_its_key_in_as_what_the_device_calls_itself(c: sa.Connection) -> None:
+    assert ask(c).is_new_code
+    (waiting,) = pairings.list_pairings(c, at=AT)
+    assert (waiting.label, waiting.key_id, waiting.decision) == ("desk", "k-1", None)
+    assert pairings.find_pairing(c, b"CODE-1", at=AT) == waiting
+
+    device = approve(c)
+
+    owner = device_keys.find_key(c, KeyId("k-1"))
+    assert owner is not None
+    assert (device.name, device.user_id, owner.device_id, owner.user_id) == ("desk", ANNA, device.id, ANNA)
+    assert pairings.list_pairings(c, at=AT) == []
+    assert told(c) == ["pairing.approved"]
+
+
+def test_a_code_works_once(c: sa.Connection) -> None:
+    ask(c)
+    approve(c)
+    with pytest.raises(UnknownPairing):
+        approve(c)
+
+
+def test_those_that_wait_are_counted_while_they_do(c: sa.Connection) -> None:
+    ask(c)
+    ask(c, asking("k-2", code="CODE-2"), at=AT + 1)
+    assert pairings.count_pairings(c, at=AT + 1) == 2
+    assert pairings.count_pairings(c, at=AT + TTL_MS) == 1
+    approve(c, "CODE-2")
+    assert pairings.count_pairings(c, at=AT + 1) == 1
+
+
+def test_another_code_lets_nobody_in(c: sa.Connection) -> None:
+    ask(c)
+    with pytest.raises(UnknownPairing):
+        approve(c, "CODE-2")
+    assert device_keys.find_key(c, KeyId("k-1")) is None
+
+
+def test_a_code_that_has_expired_lets_nobody_in(c: sa.Connection) -> None:
+    ask(c)
+    with pytest.raises(UnknownPairing):
+        approve(c, at=AT + TTL_MS)
+    assert pairings.list_pairings(c, at=AT + TTL_MS) == []
+
+
+def test_a_key_that_comes_back_keeps_its_code_and_its_end(c: sa.Connection) -> None:
+    first = ask(c)
+    again = ask(c, asking(code="CODE-2", known="CODE-1"), at=AT + 5)
+    assert not again.is_new_code
+    assert (again.pairing.id, again.pairing.expires_at) == (first.pairing.id, first.pairing.expires_at)
+    assert pairings.find_pairing(c, b"CODE-1", at=AT) is not None
+
+
+def test_each_key_has_a_pairing_of_its_own_in_whatever_order_they_ask(c: sa.Connection) -> None:
+    for key in ("k-2", "k-1", "k-3"):
+        asked = ask(c, asking(key, code=f"CODE-{key}"))
+        assert (asked.is_new_code, asked.pairing.key_id) == (True, key)
+    assert sorted(row.key_id for row in pairings.list_pairings(c, at=AT)) == ["k-1", "k-2", "k-3"]
+    assert ask(c, asking("k-1", code="CODE-9", known="CODE-k-1")).pairing.key_id == "k-1"
+
+
+def test_a_hub_that_has_forgotten_the_code_gives_the_key_another_one(c: sa.Connection) -> None:
+    ask(c)
+    assert ask(c, asking(code="CODE-2")).is_new_code
+    assert pairings.find_pairing(c, b"CODE-1", at=AT) is None
+    assert pairings.find_pairing(c, b"CODE-2", at=AT) is not None
+
+
+def test_a_key_that_was_sent_away_is_told_so_until_its_pairing_has_expired(c: sa.Connection) -> None:
+    denied = pairings.deny(c, ask(c).pairing.id, actor="operator:0", at=AT + 1)
+    assert denied.decision == "denied"
+    assert ask(c, at=AT + 2).pairing.decision == "denied"
+    assert ask(c, at=AT + TTL_MS).pairing.decision is None
+    assert told(c) == ["pairing.denied"]
+    with pytest.raises(UnknownPairing):
+        pairings.deny(c, PairingId("p-9"), actor="operator:0", at=AT)
+
+
+def test_three_keys_of_one_network_may_wait_and_a_fourth_is_told_when_to_come(c: sa.Connection) -> None:
+    for number in range(3):
+        ask(c, asking(f"k-{number}", code=f"CODE-{number}"), at=AT + number)
+    with pytest.raises(TooManyPairings) as refusal:
+        ask(c, asking("k-4", code="CODE-4"))
+    assert refusal.value.retry_at == AT + TTL_MS
+    ask(c, asking("k-2", code="CODE-9"))  # who waits already has a place
+    ask(c, elsewhere(asking("k-5", code="CODE-5")))
+    with pytest.raises(TooManyPairings, match="4 devices"):
+        ask(c, elsewhere(asking("k-6", code="CODE-6")), most=4)
+    ask(c, asking("k-4", code="CODE-4"), at=AT + TTL_MS)
+
+
+def test_a_key_that_waits_keeps_the_place_of_the_network_it_asked_from_first(c: sa.Connection) -> None:
+    for number in range(3):
+        ask(c, asking(f"k-{number}", code=f"CODE-{number}"))
+        again = ask(c, elsewhere(asking(f"k-{number}", known=f"CODE-{number}")))
+        assert (again.pairing.network, again.is_new_code) == ("192.0.2.7", False)
+    with pytest.raises(TooManyPairings):
+        ask(c, asking("k-3", code="CODE-3"))
+
+
+def test_a_key_that_calls_itself_something_else_begins_anew_with_another_code_and_the_same_end(
+    c: sa.Connection,
+) -> None:
+    first = ask(c)
+    renamed = msgspec.structs.replace(asking(code="CODE-2", known="CODE-1"), label="root", platform="darwin")
+    again = ask(c, renamed, at=AT + 5)
+    assert again.is_new_code
+    assert again.pairing.id != first.pairing.id
+    assert again.pairing.expires_at == first.pairing.expires_at
+    assert [row.label for row in pairings.list_pairings(c, at=AT + 5)] == ["root"]
+    with pytest.raises(UnknownPairing):
+        approve(c, "CODE-1")
+
+
+@pytest.mark.parametrize("of_itself", [{"label": "root"}, {"platform": "darwin"}])
+def test_what_was_said_of_a_device_that_waits_never_changes(
+    c: sa.Connection, of_itself: dict[str, str]
+) -> None:
+    first = ask(c).pairing
+    ask(c, msgspec.structs.replace(asking(code="CODE-2", known="CODE-1"), **of_itself))
+    ask(c, asking(code="CODE-3", known="CODE-2"))
+    assert first.id not in [row.id for row in pairings.list_pairings(c, at=AT)]
+
+
+def test_who_begins_anew_finds_its_place_like_everybody(c: sa.Connection) -> None:
+    for number in range(3):
+        ask(c, elsewhere(asking(f"k-{number}", code=f"CODE-{number}")))
+    ask(c, asking("k-9", code="CODE-8"))
+    moved = elsewhere(msgspec.structs.replace(asking("k-9", code="CODE-9"), label="root"))
+    with pytest.raises(TooManyPairings):
+        ask(c, moved)
+
+
+def test_an_approval_is_of_the_pairing_that_was_shown(c: sa.Connection) -> None:
+    shown = ask(c).pairing.id
+    with pytest.raises(PairingChanged):
+        approve(c, shown=PairingId("p-another"))
+    assert device_keys.find_key(c, KeyId("k-1")) is None
+    assert approve(c, shown=shown).name == "desk"
+
+
+def test_a_device_does_not_get_the_name_of_another_one_by_saying_it(c: sa.Connection) -> None:
+    ask(c)
+    desk = approve(c)
+    ask(c, asking("k-2", code="CODE-2"))
+    with pytest.raises(DeviceNameTaken):
+        approve(c, "CODE-2")
+    assert approve(c, "CODE-2", name="desk-2", fresh="d-2").name == "desk-2"
+    assert device_keys.list_keys(c, device_id=desk.id)[0].id == "k-1"
+
+
+def test_an_operator_may_give_a_known_device_one_more_key(c: sa.Connection) -> None:
+    ask(c)
+    desk = approve(c)
+    ask(c, asking("k-2", code="CODE-2"))
+    assert approve(c, "CODE-2", name="desk", fresh="d-2") == desk
+    assert [key.id for key in device_keys.list_keys(c, device_id=desk.id)] == ["k-1", "k-2"]
+
+
+def test_a_device_that_only_an_agent_has_named_so_far_is_the_one_that_comes_first(c: sa.Connection) -> None:
+    user = ensure_user(c, ANNA, "anna", AT)
+    named = devices.ensure_device(c, id=DeviceId("d-0"), user_id=user, name="desk", at=AT)
+    ask(c)
+    assert approve(c).id == named.id
+
+
+def test_a_key_whose_device_is_there_no_more_asks_anew(c: sa.Connection) -> None:
+    ask(c)
+    device = approve(c)
+    c.execute(sa.delete(device_table).where(device_table.c.id == device.id))
+    assert ask(c, asking(code="CODE-2")).pairing.decision is None

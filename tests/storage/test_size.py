@@ -1,0 +1,39 @@
+"""How much room the database takes."""
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from storage.store import MeasuredDatabase, Unavailable, identity, open_store, size
+
+
+def test_a_database_takes_room_wherever_it_is(c: sa.Connection) -> None:
+    found = size.measure(c)
+    assert found.data > 100_000
+    assert found.log == 0, "in memory, and on a server, there is no log beside it"
+
+
+async def test_what_was_written_lies_in_the_log_at_first(tmp_path: Path) -> None:
+    async with open_store("sqlite:///hub.db", base=tmp_path) as store:
+        before = await store.read(size.measure)
+        await store.write(identity.ensure_hub_id, "hub-1")
+        after = await store.read(size.measure)
+    assert after.log > before.log
+
+
+async def test_each_write_is_timed_also_one_that_fails() -> None:
+    took: list[float] = []
+    ticks = iter(range(100))
+
+    def fails(c: sa.Connection) -> None:
+        raise Unavailable("on purpose")
+
+    async with open_store("sqlite://") as store:
+        measured = MeasuredDatabase(store, monotonic=lambda: float(next(ticks)), on_write=took.append)
+        await measured.write(identity.touch)
+        with pytest.raises(Unavailable):
+            await measured.write(fails)
+        await measured.read(identity.touch)
+    assert took == [1.0, 1.0]
+    assert not measured.is_shared

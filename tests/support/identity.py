@@ -1,0 +1,121 @@
+"""Who may come in, as operators decide it: the real nouns over a store in memory, and devices that ask."""
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+
+from hub.clock import IdFactory, epoch_ms
+from hub.links import pairing_code
+from hub.links.roster import Roster
+from hub.metrics import Metrics
+from hub.operations.identity import Identity
+from hub.operations.limits import IdentityLimits
+from hub.ops.roles import Principal, Role, Scope
+from protocol.handshake import DeviceHello
+from protocol.ids import ConnectionId, DeviceId, PairingId, UserId
+from protocol.keys import key_id
+from storage.store import DeviceRow, PairingAsk, PairingRow, Store, devices, open_store, pairings, users
+from tests.support.clock import FakeClock, SeededChance
+from tests.support.link import FakeLink
+
+OWNER = "owner"
+CODE = "K7QF-2M9X"
+WAIT_MS = 600_000
+
+
+class EndedLink(FakeLink):
+    """A link that tells how it was ended."""
+
+    ended: tuple[str, int] | None = None
+    expires_at: int | None = None
+    pending_calls = buffered_bytes = 0
+
+    def end(self, goodbye: object, close: int) -> None:
+        self.ended = (str(getattr(goodbye, "reason", "")), int(close))
+
+    async def wait_closed(self) -> None:
+        return
+
+
+class IdentityBench:
+    """The nouns of a hub whose owner is called ``owner``, and what they stand on."""
+
+    def __init__(self, store: Store, owner_id: UserId, limits: IdentityLimits | None = None) -> None:
+        self.store = store
+        self.owner_id = owner_id
+        self.clock = FakeClock()
+        self.chance = SeededChance(7)
+        self.ids = IdFactory(self.clock, self.chance)
+        self.metrics = Metrics()
+        self.roster = Roster(lambda event: None, metrics=self.metrics)
+        self.identity = Identity(
+            store=store,
+            roster=self.roster,
+            clock=self.clock,
+            ids=self.ids,
+            chance=self.chance,
+            metrics=self.metrics,
+            owner_id=owner_id,
+            limits=limits,
+        )
+
+    @property
+    def now_ms(self) -> int:
+        return epoch_ms(self.clock.now())
+
+    async def user(self, name: str) -> UserId:
+        """The user of that name."""
+        id = UserId(self.ids.fresh())
+        return await self.store.write(users.ensure_user, id, name, self.now_ms)
+
+    async def device(self, name: str = "desk", *, user_id: UserId | None = None) -> DeviceRow:
+        """The device of that name."""
+        return await self.store.write(
+            devices.ensure_device,
+            id=DeviceId(self.ids.fresh()),
+            user_id=user_id or self.owner_id,
+            name=name,
+            at=self.now_ms,
+        )
+
+    async def connect(self, device: DeviceRow, *, credential: str = "token:t-1") -> EndedLink:
+        """Connect the device, by what *credential* names."""
+        await self.store.write(devices.open_session, device.id, platform="linux", at=self.now_ms)
+        link = EndedLink(device.id, user_id=device.user_id)
+        link.credential = credential
+        self.roster.enter(link, DeviceHello())
+        return link
+
+    async def token(
+        self, role: Role = Role.ADMIN, scopes: Collection[Scope] = (), *, user_id: UserId | None = None
+    ) -> str:
+        """An operator's token."""
+        nouns = self.identity.operator_tokens.seen_by(user_id)
+        made = await nouns.create("test", role=role, scopes=scopes, by=Principal.of_uid(0))
+        return made.token
+
+    async def asks(self, label: str = "laptop", *, code: str = CODE, key: bytes = b"k" * 32) -> PairingRow:
+        """A device that nobody knows waits with *code* on its screen."""
+        asking = PairingAsk(
+            id=PairingId(self.ids.fresh()),
+            code_hash=pairing_code.hash_code(code),
+            known_code_hash=None,
+            key_id=key_id(key),
+            public_key=key,
+            label=label,
+            platform="linux",
+            network="192.0.2.7",
+            connection_id=ConnectionId(self.ids.fresh()),
+        )
+        at = self.now_ms
+        asked = await self.store.write(
+            pairings.ask, asking, at=at, expires_at=at + WAIT_MS, most=50, most_per_network=50
+        )
+        return asked.pairing
+
+
+@asynccontextmanager
+async def open_identity(limits: IdentityLimits | None = None) -> AsyncIterator[IdentityBench]:
+    """A bench over a store of its own."""
+    async with open_store("sqlite://") as store:
+        owner_id = await store.write(users.ensure_user, UserId("u-owner"), OWNER, 1)
+        yield IdentityBench(store, owner_id, limits)
