@@ -35,6 +35,7 @@ from storage.store import AgentRow, RunRow, Store, UnknownAgent, UnknownRun, age
 log = Channel(__name__)
 
 LISTED_RUNS: Final = 50
+WAITING_REFUSALS: Final = 1_024  # of all devices, while one is answered; who asks beyond it is not answered
 KEY_CHARACTERS: Final = 128  # of an idempotency key, as of operators'
 
 
@@ -83,11 +84,15 @@ class Requests:
         self._waiting.most = waiting
 
     def take(self, event: RequestReceived) -> None:
-        """Queue a request, or its refusal where too many of its device wait. Returns at once."""
+        """Queue a request, or its refusal where too many of its device wait. Returns at once.
+
+        Of refusals, too, only so many wait: a database that is away for long answers nobody.
+        """
         if not self._waiting.put(event):
             self._limits_reached.labels("waiting_requests").inc()
             told = f"{self._waiting.most} requests of this device wait for their answer (waiting_requests)"
-            self._overloaded.append((event.link, _refusal(event.frame, ErrorCode.OVERLOADED, told)))
+            if len(self._overloaded) < WAITING_REFUSALS:
+                self._overloaded.append((event.link, _refusal(event.frame, ErrorCode.OVERLOADED, told)))
         self._arrived.set()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:

@@ -21,6 +21,7 @@ from storage.store import OperatorTokenRow, StorageError, Store, audit, operator
 log = Channel(__name__)
 
 USED_EVERY_MS: Final = 60_000  # a token's last use is written down no more often
+REMEMBERED: Final = 1_000  # tokens whose last use is known; far more than count at once
 LONGEST_TOKEN: Final = 200
 NEW_TOKEN: Final = "on the hub's machine: hub token create --role ROLE"
 
@@ -141,6 +142,8 @@ class BearerTokens:
 
     async def _write_use(self, id: TokenId, at: int) -> None:
         if at - self._used_at.get(id, 0) >= USED_EVERY_MS:
+            if len(self._used_at) >= REMEMBERED:
+                self._used_at.clear()  # then some are written down a second time within the minute
             self._used_at[id] = at
             await self._store.write(operator_tokens.use_operator_token, id, at)
 

@@ -217,6 +217,22 @@ async def test_of_one_device_so_many_requests_wait_and_further_ones_are_refused(
     assert b'hub_limits_reached_total{limit="waiting_requests"} 2.0' in bench.metrics.render()
 
 
+async def test_while_nothing_is_answered_only_so_many_refusals_wait(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asked, "WAITING_REFUSALS", 2)
+    eager, patient = bench.connect(), FakeLink("another")
+    requests = make_requests(bench)
+    requests.apply(waiting=1)
+    for number in range(6):
+        requests.take(request(eager, f"e-{number}"))
+    requests.take(request(patient, "p-1"))
+    async with serving(requests):
+        await until(lambda: len(patient.sent) == 1)
+    assert list(codes(eager)) == ["e-0", "e-1", "e-2"]
+    assert b'hub_limits_reached_total{limit="waiting_requests"} 5.0' in bench.metrics.render()
+
+
 @pytest.mark.parametrize("key", ["k" * 129, "", 7, ["k"]], ids=["long", "empty", "a number", "a list"])
 async def test_a_key_is_a_text_of_at_most_128_characters(bench: Bench, key: Parameter) -> None:
     refused = await ask(bench, "runs.start", agent_id="notes", idempotency_key=key)
