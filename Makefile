@@ -1,20 +1,21 @@
 # Everything a developer or an operator types. `make help` lists it.
 PYTHON ?= python3
 VENV   := .venv
+EVALUATIONS := eval eval-faults eval-live eval-kills eval-files eval-speed eval-peers
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
-.PHONY: help demo test check bench soak simulate fuzz documents lock clean
+.PHONY: help demo test check bench $(EVALUATIONS) soak simulate fuzz documents lock clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.run  ## the main job, end to end: hub, device, one run over a sample folder
 	@$(BIN)/hub demo
 
 test: $(VENV)/.dev  ## the whole test suite
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(PYTEST_ARGS)
 
 check: $(VENV)/.dev  ## types, linter, formatting, house rules
 	@$(BIN)/ruff check .
@@ -24,6 +25,27 @@ check: $(VENV)/.dev  ## types, linter, formatting, house rules
 
 bench: $(VENV)/.dev  ## ratios against named baselines; a quiet machine helps
 	@$(BIN)/python -m tests.bench
+
+eval: $(VENV)/.dev  ## bars of extraction: planted facts, unchanged folders, places, injection, no JSON modes
+	@$(BIN)/python -m tests.evaluation 1 3 4 6 10
+
+eval-faults: $(VENV)/.dev  ## bars of extraction: faults of the provider, sums and budgets, a limit of tokens a minute
+	@$(BIN)/python -m tests.evaluation 2 7 9
+
+eval-live: $(VENV)/.dev  ## bars of extraction: the small real model on new notes, the gold set, and planted orders
+	@$(BIN)/python -m tests.evaluation 5 gold 6live
+
+eval-kills: $(VENV)/.dev  ## bars of extraction: kill -9 at ten points of a run over 200 documents
+	@$(BIN)/python -m tests.evaluation 8
+
+eval-files: $(VENV)/.dev  ## bars of extraction: bombs, endless and broken files
+	@$(BIN)/python -m tests.evaluation 11
+
+eval-speed: $(VENV)/.dev  ## bars of extraction: a thousand questions at 200 ms
+	@$(BIN)/python -m tests.evaluation 12
+
+eval-peers: $(VENV)/.dev  ## LangExtract and Instructor, in their own environments, on the same documents
+	@$(BIN)/python -m tests.evaluation peers
 
 soak: $(VENV)/.dev  ## the slow proofs: large folders, kills, ten thousand runs, ninety days
 	@$(BIN)/python -m tests.scenarios.folders

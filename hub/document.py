@@ -17,6 +17,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         content_hash: SHA-256 (hex) of the original bytes, before conversion.
         media_type: of the original, where it was told.
         modified_at: the original's own time, aware UTC; dates in the text resolve against it.
+        hidden_parts: what nobody who looks at the original sees, and was left out of the text.
     """
 
     unit_key: str
@@ -24,3 +25,4 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     content_hash: str
     media_type: str | None = None
     modified_at: datetime | None = None
+    hidden_parts: int = 0

@@ -158,6 +158,17 @@ class Metrics:
         self.run_items = Counter(
             "hub_run_items", "Items, by how their delivery ended.", ["table", "outcome"], registry=registry
         )
+        self.items_known = Counter(
+            "hub_items_known", "Items found again that were not sent, for they are known.", registry=registry
+        )
+        self.verdicts_unknown = Counter(
+            "hub_verdicts_unknown",
+            "Verdicts of devices on items that the ledger does not know, or in another version.",
+            registry=registry,
+        )
+        self.review_queue = Gauge(
+            "hub_review_queue_items", "Items at devices that wait for their owner's word.", registry=registry
+        )
         self.fires = Counter(
             "hub_fires", "Fires of schedules, by what became of them.", ["decision"], registry=registry
         )
@@ -181,6 +192,26 @@ class Metrics:
             "hub_llm_tokens",
             "Tokens, by model and kind (prompt, completion).",
             ["model", "kind"],
+            registry=registry,
+        )
+        self.model_answers_known = Counter(
+            "hub_model_answers_known",
+            "Questions that were answered before, and were not asked again.",
+            registry=registry,
+        )
+        self.llm_cost = Counter(
+            "hub_llm_cost_usd",
+            "What a model cost, where hub.toml tells its price.",
+            ["model"],
+            registry=registry,
+        )
+        self.llm_waiting = Gauge(
+            "hub_llm_waiting", "Questions that wait for their turn at a model.", ["model"], registry=registry
+        )
+        self.llm_circuit_open = Gauge(
+            "hub_llm_circuit_open",
+            "Whether a model is left alone for a while, as it gave no answers or has no quota left.",
+            ["model"],
             registry=registry,
         )
         self.scheduler_missed = Counter(

@@ -14,9 +14,10 @@ from functools import partial
 from typing import Final
 
 import anyio
+import msgspec
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock
+from hub.clock import Clock, epoch_ms
 from hub.links.link import DeviceLink
 from hub.links.roster import RequestReceived
 from hub.links.rotation import KeyRotation
@@ -30,12 +31,23 @@ from protocol.coordination import Method, Request, Response
 from protocol.errors import CATALOGUE, DeliveryError, ErrorCode, HubError
 from protocol.frame import ErrorBody, Parameters, Record
 from protocol.ids import DeviceId, RunId
-from storage.store import AgentRow, RunRow, Store, UnknownAgent, UnknownRun, agents, runs
+from storage.store import (
+    AgentRow,
+    ReportedVerdict,
+    RunRow,
+    Store,
+    UnknownAgent,
+    UnknownRun,
+    agents,
+    items,
+    runs,
+)
 
 log = Channel(__name__)
 
 LISTED_RUNS: Final = 50
 WAITING_REFUSALS: Final = 1_024  # of all devices, while one is answered; who asks beyond it is not answered
+MOST_VERDICTS: Final = 500  # in one report: as much as one write may look up
 KEY_CHARACTERS: Final = 128  # of an idempotency key, as of operators'
 
 
@@ -61,7 +73,9 @@ class Requests:
         self.turns = Turns(clock)
         self._store = store
         self._control = control
+        self._clock = clock
         self._limits_reached = metrics.limits_reached
+        self._unknown_verdicts = metrics.verdicts_unknown
         self._waiting = RequestQueue()
         self._overloaded: deque[tuple[DeviceLink, Response]] = deque()
         self._arrived = anyio.Event()
@@ -71,6 +85,7 @@ class Requests:
             Method.RUNS_CANCEL: self._runs_cancel,
             Method.RUNS_LIST: self._runs_list,
             Method.RUNS_GET: self._runs_get,
+            Method.REVIEW_REPORT: self._review_report,
         }
         if rotation is not None:
             self._methods[Method.KEYS_ROTATE] = partial(_keys_rotate, rotation)
@@ -153,6 +168,14 @@ class Requests:
     async def _runs_get(self, link: DeviceLink, params: Parameters) -> Parameters:
         return {"run": _run_record(await self._run(link.device_id, params))}
 
+    async def _review_report(self, link: DeviceLink, params: Parameters) -> Parameters:
+        said = _verdicts(params)
+        at = epoch_ms(self._clock.now())
+        known = await self._store.write(items.record_verdicts, link.device_id, said, at)
+        if known < len(said):
+            self._unknown_verdicts.inc(len(said) - known)
+        return {"known": known, "unknown": len(said) - known}
+
     async def _agent(self, device_id: DeviceId, given: str) -> AgentRow:
         for row in await self._store.read(agents.list_agents):
             if row.device_id == device_id and given in (row.id, row.name):
@@ -182,6 +205,22 @@ async def _send(link: DeviceLink, response: Response) -> None:
         await link.send(response)
     except DeliveryError as exc:
         log.info("request.unanswered", code=exc.code, device_id=link.device_id)
+
+
+def _verdicts(params: Parameters) -> list[ReportedVerdict]:
+    """The last word on each call.
+
+    Raises:
+        BadParams: it is no list of at most ``MOST_VERDICTS``, or one of them is none.
+    """
+    told = params.get("verdicts")
+    if not isinstance(told, list) or len(told) > MOST_VERDICTS:
+        raise BadParams(f"verdicts: expected a list of at most {MOST_VERDICTS}")
+    try:
+        said = msgspec.convert(told, list[ReportedVerdict])
+    except msgspec.ValidationError as error:
+        raise BadParams(f"verdicts: {error}") from error
+    return list({one.call_id: one for one in said}.values())
 
 
 def _key(params: Parameters) -> str | None:

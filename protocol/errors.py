@@ -103,6 +103,7 @@ class ErrorCode(StrEnum):
     MODEL_EXHAUSTED = "model_exhausted"
     MODEL_ANSWER_INVALID = "model_answer_invalid"
     MODEL_ANSWER_CUT_OFF = "model_answer_cut_off"
+    BUDGET_REACHED = "budget_reached"
     UNKNOWN_EFFECT = "unknown_effect"
     FORBIDDEN = "forbidden"
     ADDRESS_REFUSED = "address_refused"
@@ -229,6 +230,9 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
         _P, True, 502, "the model's answer could not be read; nothing was taken from it"
     ),
     _E.MODEL_ANSWER_CUT_OFF: CodeInfo(_P, True, 502, "the model's answer was cut off at its token limit"),
+    _E.BUDGET_REACHED: CodeInfo(
+        _O, True, 429, "raise it in [budget] or at the agent in hub.toml, or wait until it begins anew"
+    ),
     _E.UNKNOWN_EFFECT: CodeInfo(_R, True, 504, "the device may have done it; the same call id settles it"),
     _E.FORBIDDEN: CodeInfo(_R, False, 403, "this needs another token, or the hub's own user"),
     _E.WRONG_HOST: CodeInfo(_R, False, 421, "ask by a name that stands in hosts of [listen], or by address"),

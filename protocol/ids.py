@@ -40,18 +40,25 @@ def spell_id(now_ms: int, chance: bytes) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def derive_call_id(
-    *, agent_id: AgentId, unit_key: str, content_hash: str, config_fingerprint: str, ordinal: int
-) -> CallId:
-    """The idempotency key of one delivered item.
+def derive_item_id(*, user_id: UserId, agent_id: AgentId, unit_key: str, likeness: str, nth: int) -> str:
+    """The id of an item that was found in a unit: the *nth* of those of the same *likeness* there."""
+    return f"i-{_digest(user_id, agent_id, unit_key, likeness, str(nth))}"
+
+
+def derive_call_id(*, item_id: str, version: int, content: str) -> CallId:
+    """The idempotency key of one version of an item, brought to its device.
 
     Derived from what is delivered and not from the run, so that a call repeated
-    after a crash, or by a later run over the same content, bears the same id;
-    a changed prompt or model (*config_fingerprint*) gives new ones.
+    after a crash, or by a later run, bears the same id. *content* is a digest of what the
+    version says: a hub that lost its ledger gives another text another id.
     """
+    return CallId(f"c-{_digest(item_id, str(version), content)}")
+
+
+def _digest(*parts: str) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for part in (agent_id, unit_key, content_hash, config_fingerprint, str(ordinal)):
+    for part in parts:
         raw = part.encode("utf-8", "surrogatepass")
         digest.update(len(raw).to_bytes(8, "big"))  # so that no two tuples join to one text
         digest.update(raw)
-    return CallId(f"c-{digest.hexdigest()}")
+    return digest.hexdigest()

@@ -238,6 +238,8 @@ def _spelled(kind: shapes.Type) -> str:
             return f"text, at most {kind.max_length}" if kind.max_length else "text"
         case shapes.IntType():
             return f"integer{_range(kind)}"
+        case shapes.FloatType():
+            return "number"
         case shapes.BoolType():
             return "boolean"
         case shapes.EnumType():

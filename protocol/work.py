@@ -12,6 +12,7 @@ from protocol.frame import (
     EpochMs,
     ErrorBody,
     Fence,
+    Field,
     Frame,
     Id,
     Name,
@@ -75,6 +76,8 @@ class AgentRun(Frame, frozen=True, kw_only=True, tag="agent_run"):
     mode: RunMode = RunMode.STREAM
     credit: Count = CREDIT_PIECES  # pieces that may be sent before the first agent_credit
     limits: RunLimits = RunLimits()
+    # Media types that the hub makes text of; a device that cannot may send such files as base64.
+    reads: Annotated[list[Name], Meta(max_length=64)] = []
 
 
 class AgentAck(Frame, frozen=True, kw_only=True, tag="agent_ack"):
@@ -134,7 +137,8 @@ class FilePiece(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pieces: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     encoding: Name | None = None  # "base64" for binary formats, else text
     media_type: Name | None = None
-    modified_ms: EpochMs | None = None
+    modified_ms: EpochMs | None = None  # of a mail: when it was sent
+    hidden: Count = 0  # parts that nobody sees, which the device left out of the text
 
 
 class AgentData(Frame, frozen=True, kw_only=True, tag="agent_data"):
@@ -191,6 +195,21 @@ class AgentCancel(Frame, frozen=True, kw_only=True, tag="agent_cancel"):
     reason: Text = ""
 
 
+class Unresolved(msgspec.Struct, frozen=True, kw_only=True):
+    """Words of the text that no value of a field could be made of, as "some day next spring"."""
+
+    field: Name
+    words: Text
+
+
+class Changed(msgspec.Struct, frozen=True, kw_only=True):
+    """A field of a row whose source says something else by now."""
+
+    field: Name
+    before: Field
+    after: Field
+
+
 class ItemSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where an item was found: ``text[start:end] == quote``, counted in code points of the file's text."""
 
@@ -199,6 +218,10 @@ class ItemSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     start: Count
     end: Count
     sha256: Sha256 | None = None
+    warnings: Annotated[list[Name], Meta(max_length=16)] = []  # what a reviewer should know: see PROTOCOL.md
+    unresolved: Annotated[list[Unresolved], Meta(max_length=16)] = []
+    changed: Annotated[list[Changed], Meta(max_length=16)] = []  # update: what differs from the row
+    replaces: Id | None = None  # the row that this one stands for, at a device that cannot update
 
 
 class ToolCall(Frame, frozen=True, kw_only=True, tag="tool_call"):

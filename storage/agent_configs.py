@@ -12,18 +12,36 @@ from storage.schema import agent_configs, agents
 
 T = TypeVar("T")
 
-_paths, _extensions, _timezone = (agent_configs.alias(name) for name in ("paths", "extensions", "zone"))
-COLUMNS = (
-    _paths.c.config_value.label("paths"),
-    _extensions.c.config_value.label("file_extensions"),
-    _timezone.c.config_value.label("timezone"),
-)
+
+class Redacted(msgspec.Struct, frozen=True):
+    """What is replaced before a model is asked; without *regex* it is a pattern that the hub has."""
+
+    name: str
+    regex: str | None = None
+
+
+class ModelUse(msgspec.Struct, frozen=True, kw_only=True):
+    """How models may be used for an agent.
+
+    *batch*: answers may come hours later, at half the price. *budget_nanos*: what it may
+    spend in a day, in billionths of a US dollar.
+    """
+
+    allow_cloud: bool = True
+    redact: tuple[Redacted, ...] = ()
+    batch: bool = False
+    budget_nanos: int | None = None
+
+
+_KEYS = ("paths", "file_extensions", "timezone", "model_use")
+_of = {key: agent_configs.alias(f"of_{key}") for key in _KEYS}
+COLUMNS = tuple(alias.c.config_value.label(key) for key, alias in _of.items())
 DELETE_CONFIGS = sa.delete(agent_configs).where(agent_configs.c.agent_id == sa.bindparam("agent"))
 
 
 def with_configs(query: sa.Select[Any]) -> sa.Select[Any]:
     """*query*, which selects ``COLUMNS`` from agents, with the rows that these stand in."""
-    for key, alias in (("paths", _paths), ("file_extensions", _extensions), ("timezone", _timezone)):
+    for key, alias in _of.items():
         query = query.outerjoin(alias, sa.and_(alias.c.agent_id == agents.c.id, alias.c.config_key == key))
     return query
 
@@ -50,6 +68,15 @@ def zone_in(value: str | None) -> str:
         UnreadableConfig: it is something else.
     """
     return "UTC" if value is None else _read(value, str)
+
+
+def model_use_in(value: str | None) -> ModelUse:
+    """How models may be used; an agent without the config has no wishes.
+
+    Raises:
+        UnreadableConfig: it is something else.
+    """
+    return ModelUse() if value is None else _read(value, ModelUse)
 
 
 def _read(value: str, type: type[T]) -> T:

@@ -10,6 +10,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunOutcome, RunState
 from storage import agent_configs, agent_states, devices, schedules, schema, users
+from storage.agent_configs import ModelUse
 from storage.schedules import DeclaredSchedule
 from storage.schema import agents, runs
 
@@ -46,6 +47,7 @@ class DeclaredAgent(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str = "UTC"
     priority: int = 0
     max_concurrent_runs: int = 1
+    model_use: ModelUse = ModelUse()
 
 
 class Reconciled(msgspec.Struct, frozen=True):
@@ -97,6 +99,7 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     runs_executing: int
     schedule: str | None
     timezone: str
+    model_use: ModelUse
     last_run: LastRun | None
 
 
@@ -215,6 +218,7 @@ def _agent(row: Any) -> AgentRow:
         runs_executing=row.runs_executing,
         schedule=None if row.schedule_id is None else schedules.told(row.expr, row.every_ms, row.at_ms),
         timezone=agent_configs.zone_in(row.timezone),
+        model_use=agent_configs.model_use_in(row.model_use),
         last_run=None
         if row.run_id is None
         else LastRun(
@@ -376,5 +380,10 @@ def _archive(c: sa.Connection, agent: AgentRow, at: int) -> None:
 
 
 def _write_configs(c: sa.Connection, id: AgentId, agent: DeclaredAgent, at: int) -> None:
-    configs = {"paths": agent.paths, "file_extensions": agent.file_extensions, "timezone": agent.timezone}
+    configs = {
+        "paths": agent.paths,
+        "file_extensions": agent.file_extensions,
+        "timezone": agent.timezone,
+        "model_use": agent.model_use,
+    }
     agent_configs.write_configs(c, id, configs, at)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from protocol.ids import CallId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState
 from storage.columns import Int, in_parts, spelled
+from storage.items import note_answer, note_gone
 from storage.run_progress import check_held
 from storage.run_rows import HeldRun
 from storage.schema import run_calls, run_units, runs
@@ -73,7 +74,7 @@ def mark_sent(c: sa.Connection, held: HeldRun, call_ids: Sequence[CallId], at: i
 
 
 CALL_BY_ID = (
-    sa.select(run_calls.c.run_id, run_calls.c.unit_key, run_calls.c.state)
+    sa.select(run_calls.c.run_id, run_calls.c.unit_key, run_calls.c.state, run_calls.c.action)
     .join_from(run_calls, runs, runs.c.id == run_calls.c.run_id)
     .where(run_calls.c.call_id == sa.bindparam("call"))
     .with_for_update(of=runs)  # the run first, like everybody who writes for it: nobody waits in a circle
@@ -92,21 +93,35 @@ COUNT_ITEM = (
     sa.update(runs)
     .where(runs.c.id == sa.bindparam("run"))
     .values(
-        items_created=runs.c.items_created + sa.bindparam("items", type_=Int),
+        items_created=runs.c.items_created + sa.bindparam("created", type_=Int),
+        items_updated=runs.c.items_updated + sa.bindparam("updated", type_=Int),
         crash_count=0,
         updated_at=sa.bindparam("now"),
     )
 )
 
 
-def settle_call(c: sa.Connection, call_id: CallId, event: CallEvent, result: Any, at: int) -> bool:
+def settle_call(
+    c: sa.Connection,
+    call_id: CallId,
+    event: CallEvent,
+    result: Any,
+    at: int,
+    *,
+    row_id: str | None = None,
+    is_gone: bool = False,
+) -> bool:
     """The call came to its end by *event* (ACKED, REJECTED, GIVEN_UP); False if it had before.
 
     An answer counts whatever has become of the run meanwhile, and forgives its
-    crashes. An unknown id changes nothing and is False too.
+    crashes. With ACKED the ledger has it that the item's device knows it. An unknown id changes
+    nothing and is False too.
 
     Args:
         result: what is kept of the answer; any JSON value.
+        row_id: of the row that an insert made.
+        is_gone: the row that an update was for is not there any more: its owner has rejected the
+            item, and the call, ACKED, has changed nothing.
 
     Raises:
         IllegalTransition: the call was never marked as sent; nothing was written.
@@ -121,7 +136,14 @@ def settle_call(c: sa.Connection, call_id: CallId, event: CallEvent, result: Any
     if c.execute(SETTLE_CALL, settled).rowcount == 0:
         return False
     c.execute(COUNT_SETTLED, {"run": call.run_id, "unit": call.unit_key, "now": at})
-    c.execute(COUNT_ITEM, {"run": call.run_id, "items": int(after is CallState.ACKED), "now": at})
+    is_taken = after is CallState.ACKED and not is_gone
+    counts = {"created": int(is_taken and call.action == "insert")}
+    counts |= {"updated": int(is_taken and call.action == "update")}
+    c.execute(COUNT_ITEM, {"run": call.run_id, "now": at} | counts)
+    if is_gone:
+        note_gone(c, call_id, at)
+    elif after is CallState.ACKED:
+        note_answer(c, call_id, row_id=row_id, at=at)
     return True
 
 

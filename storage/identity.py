@@ -27,6 +27,7 @@ HUB_ID = sa.select(hub.c.value).where(hub.c.key == "hub_id")
 BOOT = sa.select(
     nodes.c.id, nodes.c.boot_id, nodes.c.started_at, nodes.c.boots_10min, nodes.c.stopped_at
 ).where(nodes.c.id == sa.bindparam("node"))
+SECRET = sa.select(hub.c.value).where(hub.c.key == "extraction.secret")
 TOUCH = sa.select(sa.literal(1))
 BOOT_AGAIN = (
     sa.update(nodes)
@@ -53,6 +54,18 @@ def ensure_hub_id(c: sa.Connection, fresh_id: str) -> str:
         return str(known)
     c.execute(sa.insert(hub), {"key": "hub_id", "value": fresh_id})
     return fresh_id
+
+
+def ensure_extraction_secret(c: sa.Connection, fresh: bytes) -> bytes:
+    """What makes the border marks of this hub's questions: the secret there is, or *fresh* from now on.
+
+    The same after a restart and after a restore: else every question would be a new one.
+    """
+    known = c.execute(SECRET).scalar_one_or_none()
+    if known is not None:
+        return bytes.fromhex(known)
+    c.execute(sa.insert(hub), {"key": "extraction.secret", "value": fresh.hex()})
+    return fresh
 
 
 def begin_boot(

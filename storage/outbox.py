@@ -1,7 +1,8 @@
 """Items on their way to a device: the units they were found in, and the calls that bring them.
 
-The door to three modules: ``units`` (files and messages of a run, and the ledger),
-``plans`` (the calls a unit leads to) and ``calls`` (sent and settled).
+The door to three modules: ``units`` (files and messages of a run, and their ledger),
+``plans`` (the calls a unit leads to) and ``calls`` (sent and settled). The ledger of
+items, by which plans are decided, is ``storage.items``.
 
 The plan of a unit is written before its first call leaves, and a call is sent
 again, with the same id, until it is answered. So whatever dies, an item is neither
@@ -9,7 +10,8 @@ lost nor delivered twice.
 """
 
 from storage.calls import OpenCall, mark_sent, open_calls, settle_call
-from storage.plans import PlannedCall, UnitPlan, plan_unit
+from storage.items import PlannedCall
+from storage.plans import ItemCaps, UnitPlan, plan_unit
 from storage.units import (
     StillOpen,
     UnitRow,
@@ -23,6 +25,7 @@ from storage.units import (
 )
 
 __all__ = [
+    "ItemCaps",
     "OpenCall",
     "PlannedCall",
     "StillOpen",

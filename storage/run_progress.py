@@ -5,22 +5,18 @@ import sqlalchemy as sa
 
 from protocol.ids import RunId
 from storage.columns import Int
-from storage.run_rows import HeldRun, RunError, StaleRun, Usage
+from storage.run_rows import HeldRun, RunError, StaleRun
 from storage.schema import EXECUTING, runs
 
 MAX_ERRORS = 100  # kept with a run; the rest is counted in error_count
 MAX_ERROR_CHARS = 1_000
-NO_USAGE = Usage()
 
 _is_held = (
     runs.c.id == sa.bindparam("run"),
     runs.c.fence == sa.bindparam("held"),
     sa.text("runs." + EXECUTING),  # who has let go of a run holds it no more, though its fence stands
 )
-_added = {
-    name: sa.bindparam(name, type_=Int)
-    for name in ("done", "skipped", "failed", "requests", "prompt", "completion", "further")
-}
+_added = {name: sa.bindparam(name, type_=Int) for name in ("done", "skipped", "failed", "further")}
 _settled = (
     runs.c.units_done
     + runs.c.units_skipped
@@ -36,9 +32,6 @@ ADVANCE = (
         units_done=runs.c.units_done + _added["done"],
         units_skipped=runs.c.units_skipped + _added["skipped"],
         units_failed=runs.c.units_failed + _added["failed"],
-        model_requests=runs.c.model_requests + _added["requests"],
-        prompt_tokens=runs.c.prompt_tokens + _added["prompt"],
-        completion_tokens=runs.c.completion_tokens + _added["completion"],
         progress=sa.case(
             (runs.c.units_total <= 0, 0.0),
             (_settled >= runs.c.units_total, 100.0),
@@ -72,17 +65,14 @@ def advance(
     done: int = 0,
     skipped: int = 0,
     failed: int = 0,
-    usage: Usage = NO_USAGE,
     got_further: bool = True,
 ) -> None:
-    """Count settled units and what the model was asked; who got further has its crashes forgiven.
+    """Count settled units; who got further has its crashes forgiven.
 
     Raises:
         StaleRun: the run is held under another fence, or has ended; nothing was written.
     """
-    counts = {"done": done, "skipped": skipped, "failed": failed, "requests": usage.requests}
-    counts |= {"prompt": usage.prompt_tokens, "completion": usage.completion_tokens}
-    counts |= {"further": int(got_further)}
+    counts = {"done": done, "skipped": skipped, "failed": failed, "further": int(got_further)}
     if c.execute(ADVANCE, {"run": held.id, "held": held.fence, "now": at} | counts).rowcount == 0:
         raise _stale(held)
 

@@ -48,6 +48,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cost_nanos: int = 0  # billionths of a US dollar
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +62,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     id: RunId
     agent_id: AgentId
     agent_name: str
+    user_id: UserId
     device_id: DeviceId | None
     schedule_id: str | None
     trigger_kind: str
@@ -96,6 +98,8 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     units_skipped: int
     units_failed: int
     items_created: int
+    items_updated: int
+    items_known: int
     usage: Usage
     created_at: int
     started_at: int | None
@@ -121,9 +125,16 @@ class RunMove(msgspec.Struct, frozen=True):
     at: int
 
 
-_OWN_COLUMNS = [runs.c[name] for name in RunRow.__struct_fields__ if name not in ("agent_name", "usage")]
-_USAGE_COLUMNS = (runs.c.model_requests, runs.c.prompt_tokens, runs.c.completion_tokens)
-RUNS = sa.select(*_OWN_COLUMNS, *_USAGE_COLUMNS, agents.c.name.label("agent_name")).join_from(runs, agents)
+_OF_AGENT = (agents.c.name.label("agent_name"), agents.c.user_id)
+_ELSEWHERE = {"agent_name", "user_id", "usage"}
+_OWN_COLUMNS = [runs.c[name] for name in RunRow.__struct_fields__ if name not in _ELSEWHERE]
+_USAGE_COLUMNS = (
+    runs.c.model_requests,
+    runs.c.prompt_tokens,
+    runs.c.completion_tokens,
+    runs.c.cost_nanos,
+)
+RUNS = sa.select(*_OWN_COLUMNS, *_USAGE_COLUMNS, *_OF_AGENT).join_from(runs, agents)
 RUN_COUNTS = sa.select(runs.c.state, sa.func.count().label("runs")).group_by(runs.c.state)
 EXECUTING_COUNT = sa.select(sa.func.count()).select_from(runs).where(sa.text("runs." + EXECUTING))
 RUN_BY_ID = RUNS.where(runs.c.id == sa.bindparam("run"))
@@ -234,5 +245,6 @@ def _run(row: Any) -> RunRow:
         requests=fields.pop("model_requests"),
         prompt_tokens=fields.pop("prompt_tokens"),
         completion_tokens=fields.pop("completion_tokens"),
+        cost_nanos=fields.pop("cost_nanos"),
     )
     return RunRow(**fields, errors=errors, usage=usage)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId
 from storage import agent_configs
+from storage.agent_configs import ModelUse
 from storage.schema import agent_states, agents, schedules
 
 Kind = Literal["cron", "every", "at"]
@@ -112,6 +113,7 @@ class DueSchedule(msgspec.Struct, frozen=True, kw_only=True):
     data_types: tuple[str, ...]
     prompt: str
     timezone: str
+    model_use: ModelUse = ModelUse()
     priority: int
     config_rev: int
 
@@ -302,6 +304,7 @@ def _with_settings(row: Any) -> DueSchedule:
         data_types=tuple(row.data_types),
         prompt=row.prompt_template or "",
         timezone=agent_configs.zone_in(row.timezone),
+        model_use=agent_configs.model_use_in(row.model_use),
         priority=row.priority,
         config_rev=row.config_rev,
     )

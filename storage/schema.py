@@ -358,6 +358,9 @@ runs = _table(
     number("model_requests", 0),
     number("prompt_tokens", 0),
     number("completion_tokens", 0),
+    number("cost_nanos", 0),
+    number("items_updated", 0),
+    number("items_known", 0),
     number("state_seq", 1),
     number("created_at"),
     sa.Column("started_at", Int),
@@ -472,6 +475,10 @@ run_units = _table(
     sa.Column("error", sa.Text),
     sa.Column("read_at", Int),
     sa.Column("planned_at", Int),
+    sa.Column("notes", Doc),
+    number("items_known", 0),
+    doc("awaits", "[]"),
+    number("is_behind", 0),
     number("updated_at"),
     one_of("state", UnitState),
     zero_or_one("truncated"),
@@ -487,6 +494,8 @@ run_calls = _table(
     text("unit_key"),
     number("ordinal"),
     text("target_table"),
+    text("action", "insert"),
+    sa.Column("item_id", sa.Text),
     sa.Column("payload", Doc),
     sa.Column("state", Choice(CallState), nullable=False, server_default=sa.text("'PLANNED'")),
     number("sends", 0),
@@ -516,6 +525,91 @@ unit_ledger = _table(
     number("done_at"),
     rowid=False,
 )
+
+items = _table(
+    "items",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("user_id", "users.id", ondelete="CASCADE"),
+    reference("agent_id", "agents.id", ondelete="CASCADE"),
+    reference("device_id", "devices.id", ondelete="SET NULL", nullable=True),
+    text("unit_key"),
+    text("target_table"),
+    text("likeness"),
+    text("quote_hash"),
+    text("place_hash"),
+    text("config_fingerprint"),
+    doc("data", "{}"),
+    sa.Column("before", Doc),
+    sa.Column("date_ms", Int),
+    doc("warnings", "[]"),
+    text("call_id"),
+    text("run_id"),
+    sa.Column("row_id", sa.Text),
+    sa.Column("told_at", Int),
+    text("verdict", "open"),
+    sa.Column("verdict_at", Int),
+    number("version", 1),
+    number("created_at"),
+    number("updated_at"),
+    one_of("verdict", ("open", "approved", "edited", "rejected")),
+    sa.CheckConstraint("(verdict = 'open') = (verdict_at IS NULL)", name="verdict_at"),
+)
+index("items_unit", items.c.user_id, items.c.unit_key)
+index("items_likeness", items.c.user_id, items.c.likeness)
+index("items_day", items.c.user_id, items.c.target_table, items.c.date_ms, where="date_ms IS NOT NULL")
+index("items_call", items.c.call_id)
+index("items_newest", items.c.user_id, items.c.created_at, items.c.id)
+index("items_open", items.c.device_id, where="verdict = 'open' AND row_id IS NOT NULL")
+
+model_answers = _table(
+    "model_answers",
+    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("question", sa.Text, primary_key=True),
+    text("model"),
+    text("finish"),
+    text("answer"),
+    number("created_at"),
+    number("used_at"),
+    one_of("finish", ("whole", "cut_off", "too_long")),
+)
+index("model_answers_used", model_answers.c.used_at)
+
+model_calls = _table(
+    "model_calls",
+    sa.Column("id", sa.Text, primary_key=True),
+    number("at"),
+    reference("agent_id", "agents.id", ondelete="CASCADE"),
+    text("user_id"),
+    sa.Column("run_id", sa.Text),
+    sa.Column("unit_key", sa.Text),
+    text("question"),
+    text("model"),
+    text("outcome"),
+    number("requests", 1),
+    number("prompt_tokens", 0),
+    number("completion_tokens", 0),
+    number("cost_nanos", 0),
+    number("took_ms", 0),
+)
+index("model_calls_at", model_calls.c.at)
+index("model_calls_agent", model_calls.c.agent_id, model_calls.c.at)
+index("model_calls_run", model_calls.c.run_id, where="run_id IS NOT NULL")
+
+model_batches = _table(
+    "model_batches",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("agent_id", "agents.id", ondelete="CASCADE"),
+    text("run_id"),
+    text("model"),
+    sa.Column("remote_id", sa.Text),
+    text("state", "made"),
+    doc("questions", "{}"),
+    number("created_at"),
+    sa.Column("checked_at", Int),
+    sa.Column("done_at", Int),
+    one_of("state", ("made", "submitted", "done", "failed")),
+)
+index("model_batches_run", model_batches.c.run_id)
 
 activity_log = _table(
     "activity_log",

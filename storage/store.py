@@ -30,7 +30,13 @@ from storage import (
     idempotency,
     identity,
     invitations,
+    items,
     leases,
+    model_answers,
+    model_batches,
+    model_calls,
+    model_costs,
+    model_retention,
     operator_tokens,
     outbox,
     owners,
@@ -45,6 +51,7 @@ from storage import (
 )
 from storage.activity import Activity
 from storage.address import SERVER, shown
+from storage.agent_configs import ModelUse, Redacted
 from storage.agents import AgentRow, DeclaredAgent, NameTaken, Reconciled, UnknownAgent
 from storage.audit import AuditRow, Entry
 from storage.backfills import BackfillPlan, BackfillSight
@@ -56,11 +63,27 @@ from storage.devices import DeviceNameTaken, DeviceRow, TokenOwner, TokenRevoked
 from storage.fires import Covered, Decided, FireDecision, FireRow, FreshRun
 from storage.idempotency import KeptAnswer
 from storage.invitations import BadInvitation, InvitationRow
+from storage.items import (
+    Decide,
+    Decision,
+    Finder,
+    FoundItem,
+    ItemRow,
+    Known,
+    KnownItem,
+    PlannedCall,
+    ReportedVerdict,
+    Verdict,
+)
 from storage.leases import LostLease, Term
 from storage.measured import MeasuredDatabase
 from storage.migrate import upgrade
+from storage.model_answers import JournaledAnswer
+from storage.model_batches import BatchRow, BatchState
+from storage.model_calls import ModelCall, Spent
+from storage.model_costs import CostRow, Lately
 from storage.operator_tokens import OperatorTokenRow
-from storage.outbox import OpenCall, PlannedCall, StillOpen, UnitPlan, UnitRow
+from storage.outbox import ItemCaps, OpenCall, StillOpen, UnitPlan, UnitRow
 from storage.overlap import QueueLimits
 from storage.pairings import (
     Asked,
@@ -113,32 +136,47 @@ __all__ = [
     "BackfillSight",
     "BackupRefused",
     "BadInvitation",
+    "BatchRow",
+    "BatchState",
     "Busy",
     "Conflict",
+    "CostRow",
     "Covered",
     "Database",
     "DatabaseSize",
+    "Decide",
     "Decided",
+    "Decision",
     "DeclaredAgent",
     "DeclaredSchedule",
     "DeviceNameTaken",
     "DeviceRow",
     "DueSchedule",
     "Entry",
+    "Finder",
     "FireDecision",
     "FireRow",
+    "FoundItem",
     "FreshRun",
     "FromTheFuture",
     "Gates",
     "HeldRun",
     "InvitationRow",
+    "ItemCaps",
+    "ItemRow",
+    "JournaledAnswer",
     "KeptAnswer",
     "KeyOwner",
     "KeyRevoked",
     "KeyRow",
+    "Known",
+    "KnownItem",
+    "Lately",
     "LostLease",
     "Manifest",
     "MeasuredDatabase",
+    "ModelCall",
+    "ModelUse",
     "NameTaken",
     "NextFire",
     "OpenCall",
@@ -152,6 +190,8 @@ __all__ = [
     "QueueLimits",
     "Reconciled",
     "Recovered",
+    "Redacted",
+    "ReportedVerdict",
     "Restored",
     "Revocation",
     "RotatedTooSoon",
@@ -160,6 +200,7 @@ __all__ = [
     "RunRow",
     "RunWait",
     "ScheduleRow",
+    "Spent",
     "StaleRun",
     "Standing",
     "StillOpen",
@@ -183,6 +224,7 @@ __all__ = [
     "UserOwnsThings",
     "UserRow",
     "UserTaken",
+    "Verdict",
     "activity",
     "agent_states",
     "agents",
@@ -198,7 +240,13 @@ __all__ = [
     "idempotency",
     "identity",
     "invitations",
+    "items",
     "leases",
+    "model_answers",
+    "model_batches",
+    "model_calls",
+    "model_costs",
+    "model_retention",
     "open_store",
     "operator_tokens",
     "outbox",

@@ -1,6 +1,7 @@
 """The units of runs (a file, a message), and the ledger of those that are settled for good."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -9,8 +10,9 @@ from protocol.errors import ErrorCode, IllegalTransition
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import UNIT, CallState, UnitEvent, UnitState
 from storage.calls import OF_UNIT, count_calls
-from storage.run_progress import NO_USAGE, advance, check_held, record_error
-from storage.run_rows import HeldRun, Usage
+from storage.items import are_told
+from storage.run_progress import advance, check_held, record_error
+from storage.run_rows import HeldRun
 from storage.schema import run_calls, run_units, runs, unit_ledger
 
 
@@ -23,7 +25,10 @@ class StillOpen(IllegalTransition):
 
 
 class UnitRow(msgspec.Struct, frozen=True):
-    """One file or message of a run: *read_at* its text was here, *planned_at* what it leads to was known."""
+    """One file or message of a run: *read_at* its text was here, *planned_at* what it leads to was known.
+
+    *items_known*: items found in it that are known, so that no call was planned for them.
+    """
 
     unit_key: str
     content_hash: str
@@ -32,10 +37,12 @@ class UnitRow(msgspec.Struct, frozen=True):
     attempts: int
     calls_planned: int
     calls_settled: int
+    items_known: int
     error: str | None
     read_at: int | None
     planned_at: int | None
     updated_at: int
+    notes: dict[str, Any] | None = None  # how it was read; numbers, and never a word of the unit
 
 
 LEDGER = sa.select(unit_ledger.c.unit_key, unit_ledger.c.content_hash).where(
@@ -146,13 +153,17 @@ IN_LEDGER = (
     )
 )
 AGENT_OF_RUN = sa.select(runs.c.agent_id, runs.c.config_fingerprint).where(runs.c.id == sa.bindparam("run"))
+AWAITS = sa.select(run_units.c.awaits, run_units.c.is_behind).where(
+    run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit")
+)
 
 
 def settle_unit(c: sa.Connection, held: HeldRun, unit_key: str, at: int) -> UnitState:
     """All calls of the unit are answered: DONE and in the ledger, or FAILED if one was not taken.
 
     A failure is told among the run's errors too. A unit that is settled already stays as it
-    is, so this may be repeated.
+    is, so this may be repeated. One that leans on an item which its device was not told of yet is DONE,
+    and not in the ledger: the next run reads it again.
 
     Raises:
         StaleRun: the run is held under another fence, or has ended.
@@ -175,7 +186,9 @@ def settle_unit(c: sa.Connection, held: HeldRun, unit_key: str, at: int) -> Unit
     after = UNIT.after(unit.state, UnitEvent.SETTLED)
     here = {"run": held.id, "unit": unit_key, "now": at}
     c.execute(MOVE_UNIT, here | {"after": after, "wrong": None, "dropped": 0})
-    _write_ledger(c, held.id, unit, at)
+    awaits, is_behind = c.execute(AWAITS, here).one()
+    if not is_behind and are_told(c, awaits):
+        _write_ledger(c, held.id, unit, at)
     advance(c, held, at=at, done=1)
     return after
 
@@ -216,7 +229,6 @@ def fail_unit(
     size_bytes: int | None,
     error: str,
     code: str = "unit_failed",
-    usage: Usage = NO_USAGE,
     at: int,
 ) -> None:
     """The unit could not be read or extracted: FAILED, and told among the run's errors with *code*.
@@ -237,26 +249,18 @@ def fail_unit(
     if unit is None:
         row = {"run_id": held.id, "unit_key": unit_key, "content_hash": content_hash}
         c.execute(ADD_UNIT, row | {"size_bytes": size_bytes, "state": UNIT.initial, "updated_at": at})
-        unit = UnitRow(unit_key, content_hash, size_bytes, UNIT.initial, 0, 0, 0, None, None, None, at)
+        unit = UnitRow(unit_key, content_hash, size_bytes, UNIT.initial, 0, 0, 0, 0, None, None, None, at)
     _, _, counts = count_calls(c, held.id, unit_key)
     if sent := counts.get(CallState.SENT):
         raise StillOpen(unit_key, sent)
-    _fail(c, held, unit, code, error, at, usage)
+    _fail(c, held, unit, code, error, at)
 
 
-def _fail(
-    c: sa.Connection,
-    held: HeldRun,
-    unit: UnitRow,
-    code: str,
-    message: str,
-    at: int,
-    usage: Usage = NO_USAGE,
-) -> UnitState:
+def _fail(c: sa.Connection, held: HeldRun, unit: UnitRow, code: str, message: str, at: int) -> UnitState:
     after = UNIT.after(unit.state, UnitEvent.FAILED)
     here = {"run": held.id, "unit": unit.unit_key, "now": at}
     dropped = c.execute(DROP_UNSENT, here).rowcount
     c.execute(MOVE_UNIT, here | {"after": after, "wrong": message, "dropped": dropped})
     record_error(c, held.id, unit.unit_key, code, message, at)
-    advance(c, held, at=at, failed=1, usage=usage)
+    advance(c, held, at=at, failed=1)
     return after

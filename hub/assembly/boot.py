@@ -6,7 +6,7 @@ from hub.agents.declared import reconcile
 from hub.assembly.ground import Ground
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.log import Channel
-from hub.ops.declared import declared_agent
+from hub.ops.declared import declared_agents
 from hub.runs.audit_head import tell_audit_head
 from hub.runs.leases import LEASE_MS
 from hub.runs.waiting import Hold
@@ -17,17 +17,21 @@ log = Channel(__name__)
 
 RESTARTS: Final = 3  # starts with crashes between them, shortly one after the other: see Hold
 
+SECRET_BYTES: Final = 32
+
 
 class Boot(NamedTuple):
     """What a start found and decided.
 
     Attributes:
         user_id: the owner.
+        secret: makes the border marks of questions to a model.
         hold: the hub died again and again; it starts nothing by itself before ``hold_until_ms``.
     """
 
     user_id: UserId
     hub_id: str
+    secret: bytes
     hold: Hold | None = None
     hold_until_ms: int = 0
 
@@ -39,6 +43,7 @@ async def begin(ground: Ground) -> Boot:
     is_alone, limits = not store.is_shared, settings.limits
     window_ms = int(limits.restart_hold_s * 1000)
     hub_id = await store.write(identity.ensure_hub_id, ground.ids.fresh())
+    secret = await store.write(identity.ensure_extraction_secret, ground.chance.token_bytes(SECRET_BYTES))
     await store.write(audit.begin_chain, at=at, subject=hub_id)  # before the boot is on record: see there
     await tell_audit_head(store)
     boot = await store.write(identity.begin_boot, ground.node_id, ground.boot_id, at, window_ms=window_ms)
@@ -59,9 +64,8 @@ async def begin(ground: Ground) -> Boot:
         failed=len(recovered.failed),
     )
     user_id = await store.write(users.ensure_user, UserId(ground.ids.fresh()), users.OWNER, at)
-    declared = [declared_agent(agent, run_wall_s=limits.run_wall_s) for agent in settings.agents]
-    await reconcile(store, declared, user_id=user_id, clock=ground.clock, ids=ground.ids)
-    return Boot(user_id, hub_id, hold, hold_until_ms)
+    await reconcile(store, declared_agents(settings), user_id=user_id, clock=ground.clock, ids=ground.ids)
+    return Boot(user_id, hub_id, secret, hold, hold_until_ms)
 
 
 async def end(ground: Ground) -> None:

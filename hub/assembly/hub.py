@@ -18,7 +18,7 @@ from hub.assembly.gauges import Gauges
 from hub.assembly.ground import Ground
 from hub.assembly.identity import Judges, identity_limits, make_identity, takeover_limits
 from hub.assembly.issues import watch_for_issues
-from hub.assembly.model import open_model, shown_model
+from hub.assembly.model import open_models, shown_model
 from hub.assembly.taking_up import at_once, make_parts
 from hub.assembly.tls import Tls
 from hub.assembly.work import (
@@ -68,8 +68,9 @@ class Hub:
         ground, add = self._ground, self.supervisor.add
         start = await boot.begin(ground)
         resources.push_async_callback(boot.end, ground)
-        model = await open_model(ground, self.supervisor, resources)
-        extractor = Extractor(model, chance=ground.chance)
+        opened = await open_models(ground, self.supervisor, resources)
+        models, endpoints = opened
+        extractor = Extractor(models, secret=start.secret)
         takeovers = Takeovers(ground.clock, limits=takeover_limits(ground.settings.limits))
         roster = Roster(self._tell_router, metrics=ground.metrics, takeovers=takeovers)
         judges = Judges(ground, roster=roster, takeovers=takeovers)
@@ -82,9 +83,11 @@ class Hub:
             ground,
             start,
             extractor=extractor,
+            models=models,
             roster=roster,
             watch=watch,
             is_disk_full=lambda: disk.is_full,
+            on_recovered=opened.try_now,
         )
         dispatcher, scheduler = work.dispatcher, work.scheduler
         rotation = KeyRotation(
@@ -111,13 +114,15 @@ class Hub:
             roster=roster,
             dispatcher=dispatcher,
             control=work.control,
+            estimator=work.estimator,
+            reached_budgets=work.budgets.reached,
             scheduler=scheduler,
             watch=watch,
             clock=ground.clock,
             identity=identity,
             hub_id=start.hub_id,
             name=ground.settings.hub.name,
-            model=shown_model(ground, model),
+            model=shown_model(ground.settings),
             database=shown(ground.settings.storage.resolved()),
             hold=start.hold,
             drain=ground.drain,
@@ -169,7 +174,8 @@ class Hub:
             shut_out=judges.shut_out,
             arrived=self._arrived,
             tls=tls,
-            reach_model=None if model is None else model.reach,
+            endpoints=endpoints,
+            reached_budgets=work.budgets.reached,
         )
         add("issues", issues, turns=issues.turns)
         housekeeping = make_housekeeping(ground)
@@ -178,6 +184,7 @@ class Hub:
 
         def apply(settings: Settings) -> None:
             work.apply(settings.limits)
+            work.apply_budget(settings.budget)
             identity.apply(identity_limits(settings.limits))
             judges.apply(settings.limits)
             rotation.wait_s = settings.limits.key_rotation_wait_s

@@ -1,20 +1,25 @@
 """What the hub looks at by itself, so that a person learns what is wrong: facts, handed to their checks."""
 
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 from hub.assembly.boot import Boot
 from hub.assembly.ground import Ground
 from hub.assembly.tls import Tls
 from hub.links import open_files
 from hub.links.takeovers import Takeovers
-from hub.ops.checks import doors, limits, machine, records, settings, work
+from hub.ops.checks import doors, limits, machine, models, records, settings, work
 from hub.ops.checks.doors import Arrived
 from hub.ops.issues import Issues
+from hub.runs.budget import Reached
 from hub.runs.disk import DiskGuard
 from hub.runs.waiting import told_hold
+
+if TYPE_CHECKING:
+    from hub.extraction.endpoint import Endpoint
 
 
 def watch_for_issues(
@@ -27,13 +32,15 @@ def watch_for_issues(
     shut_out: Callable[[], Iterable[tuple[str, float]]],
     arrived: Arrived,
     tls: Tls,
-    reach_model: Callable[[], Awaitable[str | None]] | None,
+    endpoints: Sequence["Endpoint"],
+    reached_budgets: Callable[[], Iterable[Reached]],
 ) -> None:
     """Give *issues* every check there is.
 
     Args:
         shut_out: who failed to come in so often that it has to wait, and for how many seconds.
-        reach_model: what is wrong with the model's endpoint; ``None``: there is no model.
+        endpoints: of the models.
+        reached_budgets: those of days that are used up now.
     """
     store, add = ground.store, issues.add
     in_use = ground.watch_settings.reloader
@@ -54,13 +61,15 @@ def watch_for_issues(
     add("limits", limits.check_limits(ground.metrics.reached, lambda: in_use.current.limits))
     add("attempts", limits.check_shut_out(shut_out))
     add("schedules", work.check_schedules(store))
-    add("agents", work.check_agents(store))
+    add("agents", work.check_agents(store, reached_budgets))
+    add("budgets", work.check_budgets(store, reached_budgets))
     add("hold", work.check_hold(partial(_held, start)))
     add("database", records.check_wal(store))
     add("backups", records.check_backup(store))
     add("audit log", records.check_chain(store))
-    if reach_model is not None:
-        add("model", machine.check_model(reach_model), online=True)
+    add("models", models.check_circuits({str(endpoint.place): endpoint.breaker for endpoint in endpoints}))
+    reach = {str(endpoint.place): endpoint.reach for endpoint in endpoints}
+    add("endpoints of models", models.check_reach(reach), online=True)
 
 
 def _open_files() -> int:

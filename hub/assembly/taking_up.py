@@ -12,13 +12,13 @@ from hub.clock import epoch_ms
 from hub.log import Channel
 from hub.ops.address import Address
 from hub.ops.changes import Changes
-from hub.ops.declared import declared_agent
+from hub.ops.declared import declared_agents
 from hub.ops.locate import KeyPath
 from hub.ops.parts import Commit, Parts, Prepare, Remark
 from hub.ops.reload import Unfit
 from hub.ops.settings import Settings
 from hub.ops.sockets import CannotListen, listen_on_tcp
-from storage.store import DeclaredAgent, Entry, NameTaken, StorageError, Store, agents, audit, users
+from storage.store import Entry, NameTaken, StorageError, Store, agents, audit, users
 
 log = Channel(__name__)
 
@@ -78,7 +78,7 @@ async def _reconcile(ground: Ground, boot: Boot, settings: Settings, actor: str,
     with _taken_names_placed(settings):
         await reconcile(
             ground.store,
-            _declared(settings),
+            declared_agents(settings),
             user_id=boot.user_id,
             clock=ground.clock,
             ids=ground.ids,
@@ -89,7 +89,7 @@ async def _reconcile(ground: Ground, boot: Boot, settings: Settings, actor: str,
 async def _check_names(ground: Ground, boot: Boot, settings: Settings) -> None:
     """Raises Unfit for a name that an agent made over the API has."""
     with _taken_names_placed(settings):
-        await ground.store.read(agents.check_names, user_id=boot.user_id, declared=_declared(settings))
+        await ground.store.read(agents.check_names, user_id=boot.user_id, declared=declared_agents(settings))
 
 
 @contextmanager
@@ -99,10 +99,6 @@ def _taken_names_placed(settings: Settings) -> Iterator[None]:
     except NameTaken as error:
         number = [agent.name for agent in settings.agents].index(error.name)
         raise Unfit(("agents", number, "name"), "an agent made over the API has this name") from error
-
-
-def _declared(settings: Settings) -> list[DeclaredAgent]:
-    return [declared_agent(agent, run_wall_s=settings.limits.run_wall_s) for agent in settings.agents]
 
 
 async def _users_made(store: Store, settings: Settings) -> list[Remark]:

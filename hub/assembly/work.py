@@ -6,12 +6,17 @@ from hub.assembly.boot import Boot
 from hub.assembly.ground import Ground
 from hub.backups import Backups, Kept
 from hub.extraction.extractor import Extractor
+from hub.extraction.model import Models
 from hub.links.roster import Roster
+from hub.ops.budget_settings import BudgetSettings
 from hub.ops.limit_settings import Limits
 from hub.ops.settings import Settings
+from hub.runs.asking import Asking
+from hub.runs.budget import NANOS, BudgetLimits, Budgets
 from hub.runs.control import RunControl
 from hub.runs.delivery import Delivery
 from hub.runs.dispatcher import Dispatcher
+from hub.runs.estimating import Estimator
 from hub.runs.housekeeping import Housekeeping, Retention
 from hub.runs.leases import LeaseKeeper
 from hub.runs.lifecycle import Lifecycle
@@ -19,9 +24,10 @@ from hub.runs.progress import RunWatch
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
+from hub.text.converted import ConvertLimits
 from protocol.frame import CREDIT_PIECES
 from protocol.work import RunLimits
-from storage.store import QueueLimits, file_of, open_store, runs
+from storage.store import ItemCaps, QueueLimits, file_of, open_store, runs
 
 
 class Work:
@@ -33,9 +39,11 @@ class Work:
         boot: Boot,
         *,
         extractor: Extractor,
+        models: Models,
         roster: Roster,
         watch: RunWatch,
         is_disk_full: Callable[[], bool],
+        on_recovered: Callable[[], None],
     ) -> None:
         limits = ground.settings.limits
         lifecycle = Lifecycle(
@@ -43,11 +51,25 @@ class Work:
         )
         self._source = DeviceSource(limits=_run_limits(limits), credit=CREDIT_PIECES, metrics=ground.metrics)
         self._delivery = Delivery(ground.store, clock=ground.clock, metrics=ground.metrics)
+        self.budgets = Budgets(
+            ground.store,
+            clock=ground.clock,
+            metrics=ground.metrics,
+            limits=budget_limits(ground.settings.budget),
+        )
         self._runner = Runner(
             store=ground.store,
             lifecycle=lifecycle,
             source=self._source,
             extractor=extractor,
+            asking=Asking(
+                ground.store,
+                models=models,
+                budgets=self.budgets,
+                clock=ground.clock,
+                ids=ground.ids,
+                metrics=ground.metrics,
+            ),
             delivery=self._delivery,
             find_link=roster.find,
             watch=watch,
@@ -76,6 +98,16 @@ class Work:
             ids=ground.ids,
             boot_id=ground.boot_id,
             metrics=ground.metrics,
+            on_recovered=on_recovered,
+        )
+        self.estimator = Estimator(
+            ground.store,
+            extractor=extractor,
+            models=models,
+            budgets=self.budgets,
+            clock=ground.clock,
+            ids=ground.ids,
+            limits=_run_limits(limits),
         )
         self.scheduler = Scheduler(
             store=ground.store,
@@ -94,10 +126,22 @@ class Work:
         self.scheduler.look_again()
         self.dispatcher.look_again()
 
+    def apply_budget(self, budget: BudgetSettings) -> None:
+        """Spend by *budget* from the next question on."""
+        self.budgets.limits = budget_limits(budget)
+        self.budgets.forgive()
+
     def apply(self, limits: Limits) -> None:
         """Work by *limits* from now on; what executes goes on."""
-        self._source.limits = _run_limits(limits)
-        self._delivery.apply(call_timeout_s=limits.call_timeout_s, max_sends=limits.call_sends)
+        self._source.limits = self.estimator.limits = _run_limits(limits)
+        self._source.converting = ConvertLimits(
+            memory_bytes=limits.convert_memory_bytes, seconds=limits.convert_seconds
+        )
+        self._delivery.apply(
+            call_timeout_s=limits.call_timeout_s,
+            max_sends=limits.call_sends,
+            caps=ItemCaps(items_per_file=limits.items_per_file, items_per_run=limits.items_per_run),
+        )
         self._runner.device_grace_s = limits.device_grace_s
         self.dispatcher.apply(
             per_device=limits.runs_per_device,
@@ -119,6 +163,20 @@ class Work:
 
 def _run_limits(limits: Limits) -> RunLimits:
     return RunLimits(files=limits.run_files, bytes=limits.run_bytes)
+
+
+def budget_limits(budget: BudgetSettings) -> BudgetLimits:
+    """What may be spent."""
+    return BudgetLimits(
+        run_cost_nanos=_nanos(budget.run_usd) or None,  # 0: no limit
+        run_tokens=budget.run_tokens,
+        day_cost_nanos=_nanos(budget.day_usd),
+        day_tokens=budget.day_tokens,
+    )
+
+
+def _nanos(usd: float | None) -> int | None:
+    return None if usd is None else round(usd * NANOS)
 
 
 def make_lease_keeper(ground: Ground) -> LeaseKeeper:
@@ -165,5 +223,8 @@ def retention(settings: Settings) -> Retention:
         fires_kept=keep.fires_kept,
         activity_days=keep.activity_days,
         answers_days=keep.answers_days,
+        model_answers_days=keep.model_answers_days,
+        model_answers_kept=keep.model_answers_kept,
+        model_calls_days=keep.model_calls_days,
         audit_days=settings.audit.keep_days,
     )

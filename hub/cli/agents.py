@@ -122,9 +122,9 @@ def resume(name: str, catch_up: bool, state: Path, as_json: bool) -> None:
     if as_json:
         show.print_json("agent", told)
     else:
-        show.say(
-            f"agent {name} is {told['lifecycle']}; its next run: {_next(told, show.moment) or show.NOTHING}"
-        )
+        at = _next(told, show.moment)
+        follows = f"its next run: {at}" if at else "no run of it is planned"
+        show.say(f"agent {name} is {told['lifecycle']}; {follows}")
 
 
 @agents.command("backfill")

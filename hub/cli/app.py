@@ -31,6 +31,8 @@ COMMANDS = {
     "agents": _Command("agents", "List the agents, show one, say when they run, pause them."),
     "run": _Command("run", "Start a run of an agent."),
     "runs": _Command("runs", "List runs, show one, stop it or let it go on."),
+    "costs": _Command("costs", "Show what models cost, tries that failed included."),
+    "eval": _Command("evaluate", "Measure how well an agent finds what a person found."),
     "token": _Command("token", "Make, list and revoke the tokens of devices and of operators."),
     "doctor": _Command("doctor", "Say what a person should see to, and what to do about it."),
     "audit": _Command("audit", "Show who changed what, and check that nobody changed that."),
@@ -42,6 +44,7 @@ COMMANDS = {
     "install-unit": _Command("units", "Install the hub as a service of systemd."),
     "logs": _Command("logs", "Show the last events of the hub's log."),
     "debug": _Command("debug", "Look inside a running hub, or pack what helps to find a fault."),
+    "review": _Command("review", "Show what was found for you, approve it or reject it."),
     "connect": _Command("connect", "Be a device: share folders, keep what is found in them."),
 }
 

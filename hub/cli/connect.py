@@ -64,17 +64,14 @@ def connect(
     Connects to the hub at URL, as in ws://127.0.0.1:8770, and comes back whenever the
     connection ends. The first time it shows a pairing code, for whoever runs the hub.
     """
-    name = name or re.sub(r"[^\w.-]", "-", platform.node()).strip("-.") or "device"
-    if not _NAME.match(name):
-        told = "use letters, digits, _ . and -, at most 64"
-        raise Failure(f"{name!r} is no name for a device", Exit.USAGE, next_step=told)
+    name = device_name(name)
     token = _token(token_file)
     if token is not None and (key_file or new_key or invitation_file):
         told = f"leave out --token-file and ${TOKEN_VARIABLE}, or what belongs to the key"
         raise Failure("a device shows a token or a key, not both", Exit.USAGE, next_step=told)
     if invitation_file is not None:
         _look_at("invitation", invitation_file, _read(invitation_file))
-    db = db or state_folder(ctx.find_root().params.get("state")) / "devices" / f"{name}.db"
+    db = db or device_file(ctx, name)
     make_folder(db.parent)
 
     from hub.device.app import DeviceOptions, run_device
@@ -93,6 +90,24 @@ def connect(
         codec=codec,
     )
     ctx.exit(run_device(options, on_status=show.say))
+
+
+def device_name(given: str | None) -> str:
+    """What a device is called: as it was *given*, or as its machine.
+
+    Raises:
+        Failure: it is no name.
+    """
+    name = given or re.sub(r"[^\w.-]", "-", platform.node()).strip("-.") or "device"
+    if not _NAME.match(name):
+        told = "use letters, digits, _ . and -, at most 64"
+        raise Failure(f"{name!r} is no name for a device", Exit.USAGE, next_step=told)
+    return name
+
+
+def device_file(ctx: click.Context, name: str) -> Path:
+    """The database of a device of this machine, by default."""
+    return state_folder(ctx.find_root().params.get("state")) / "devices" / f"{name}.db"
 
 
 def _token(file: Path | None) -> str | Path | None:

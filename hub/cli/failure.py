@@ -68,5 +68,7 @@ def _exit_codes() -> Mapping[str, Exit]:
         ErrorCode.DATABASE_UNAVAILABLE: Exit.UNAVAILABLE,
         ErrorCode.DATABASE_FROM_THE_FUTURE: Exit.UNAVAILABLE,
         ErrorCode.MODEL_UNAVAILABLE: Exit.UNAVAILABLE,
+        ErrorCode.MODEL_EXHAUSTED: Exit.UNAVAILABLE,
+        ErrorCode.MODEL_REFUSED: Exit.SETTINGS,
         ErrorCode.FORBIDDEN: Exit.NOT_PERMITTED,
     }

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.costs import usd
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import hub_option, json_option
 from hub.cli.talk import Talk, talk
@@ -19,16 +20,28 @@ FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 @click.argument("agent")
 @click.option("--follow", is_flag=True, help="Stay until the run has ended.")
 @click.option("--key", metavar="KEY", help="The same key starts one run only.")
+@click.option("--estimate", is_flag=True, help="Say what a run would read and cost, and start none.")
 @hub_option
 @json_option
 @click.pass_context
-def run(ctx: click.Context, agent: str, follow: bool, key: str | None, state: Path, as_json: bool) -> None:
+def run(
+    ctx: click.Context,
+    agent: str,
+    follow: bool,
+    key: str | None,
+    estimate: bool,
+    state: Path,
+    as_json: bool,
+) -> None:
     """Start a run of an agent.
 
     With --follow, exits with 1 when the run does not complete. Ctrl-C stops
     following; the run goes on.
     """
     with talk(state) as hub:
+        if estimate:
+            tell_estimate(hub.post(f"/v1/agents/{quote(agent, safe='')}/estimate"), as_json=as_json)
+            return
         headers = {"idempotency-key": key} if key is not None else None
         started = hub.post(f"/v1/agents/{quote(agent, safe='')}/runs", headers=headers)
         if not follow:
@@ -38,6 +51,26 @@ def run(ctx: click.Context, agent: str, follow: bool, key: str | None, state: Pa
         if not as_json:
             sum_up(hub.get(f"/v1/runs/{ended['id']}"))
     ctx.exit(Exit.DONE if ended["state"] == "COMPLETED" else Exit.FAILED)
+
+
+def tell_estimate(told: Mapping[str, Any], *, as_json: bool) -> None:
+    """What a run would read and cost."""
+    if as_json:
+        show.print_json("estimate", told)
+        return
+    price = f"{usd(told['usd_low'])} to {usd(told['usd_high'])} USD"
+    show.print_facts(
+        {
+            "files": f"{told['to_read']} to read of {told['files']}; {told['known']} are settled",
+            "size": f"{told['bytes_to_read']} bytes",
+            "questions": f"{told['questions_low']} to {told['questions_high']}",
+            "tokens": f"{told['tokens_low']} to {told['tokens_high']}",
+            "cost": "no price is known" if told["usd_low"] is None else price,
+            "reckoned from": "what its files cost lately" if told["basis"] == "runs" else "their size",
+        }
+    )
+    for budget in told["over"]:
+        show.say(f"it may reach {budget} of hub.toml")
 
 
 def tell_started(run: Mapping[str, Any], *, as_json: bool) -> None:
@@ -84,15 +117,21 @@ def sum_up(run: Mapping[str, Any]) -> None:
     """A run that has ended, in one line, and what went wrong in it."""
     went = run["outcome"] or run["state"].lower()
     why = f" ({run['because']})" if run["because"] else ""
-    click.echo(
-        f"{went}{why}: {files_of(run)}, {run['items_created']} items, {run['model_requests']} model requests"
-    )
+    cost = f", {usd(run['usd'])} USD" if run["usd"] else ""
+    items = f"{run['items_created']} items{also_found(run)}"
+    click.echo(f"{went}{why}: {files_of(run)}, {items}, {run['model_requests']} model requests{cost}")
     say_errors(run)
 
 
 def files_of(run: Mapping[str, Any]) -> str:
     """What became of a run's files, in a few words."""
     return f"{run['units_done']} read, {run['units_skipped']} skipped, {run['units_failed']} failed"
+
+
+def also_found(run: Mapping[str, Any]) -> str:
+    """``, 1 updated, 20 known before``: what became of items that brought no new row; mostly nothing."""
+    counts = {"updated": run["items_updated"], "known before": run["items_known"]}
+    return "".join(f", {count} {what}" for what, count in counts.items() if count)
 
 
 def say_errors(run: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Commands on runs: look back, look at one, stop it, let it go on."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -9,9 +9,10 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show, waterfall
+from hub.cli.costs import usd
 from hub.cli.failure import Exit
 from hub.cli.options import ListByDefault, hub_option, json_option
-from hub.cli.run import FINAL, files_of, follow_to_end, say_errors, tell_started
+from hub.cli.run import FINAL, also_found, files_of, follow_to_end, say_errors, tell_started
 from hub.cli.talk import talk
 
 id_argument = click.argument("id", metavar="ID")
@@ -148,6 +149,9 @@ def _show(run: Mapping[str, Any]) -> None:
         if lines:
             click.echo()
             click.echo("\n".join(lines))
+    if notes := list(_notes(run)):
+        click.echo()
+        click.echo("\n".join(notes))
     if run["history"]:
         click.echo()
         show.print_table(
@@ -177,13 +181,26 @@ def _facts(run: Mapping[str, Any]) -> dict[str, object]:
     return facts | {
         "tried": _tries(run),
         "files": files_of(run),
-        "items": run["items_created"],
+        "items": f"{run['items_created']}{also_found(run)}",
         "model": f"{run['model_requests']} requests, "
-        f"{run['prompt_tokens']} + {run['completion_tokens']} tokens",
+        f"{run['prompt_tokens']} + {run['completion_tokens']} tokens"
+        + (f", {usd(run['usd'])} USD" if run["usd"] else ""),
         "started": show.moment(run["started_at"]),
         "ended": show.moment(run["completed_at"]),
         "trace": run["trace_id"],
     }
+
+
+def _notes(run: Mapping[str, Any]) -> Iterator[str]:
+    """How files were read, where there is something to say: ``a.md: halved 2, dropped ungrounded 1``."""
+    for unit in run["units"]:
+        told = []
+        for name, value in unit["notes"].items():
+            parts = value.items() if isinstance(value, dict) else [("", value)]
+            said = (" ".join(filter(None, (name, key, str(count)))) for key, count in parts)
+            told += [one.replace("_", " ") for one in said]
+        if told:
+            yield show.one_line(f"{unit['path']}: {', '.join(told)}")
 
 
 def _trigger(run: Mapping[str, Any]) -> str:

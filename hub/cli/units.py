@@ -24,6 +24,7 @@ def install_unit(only_print: bool, root: Path, yes: bool) -> None:
     next is said.
     """
     from hub.ops.installed_units import here, is_out_of_reach, unit_files
+    from hub.text.convert import prepare
 
     told = unit_files(*here())
     if only_print:
@@ -36,6 +37,7 @@ def install_unit(only_print: bool, root: Path, yes: bool) -> None:
         )
     for place, text in told.items():
         _write(root / place, text, yes=yes)
+    prepare()  # the service may run nothing that it could have written itself
     show.say(
         "next: put hub.toml into /etc/hub (0644, no secret in it), then\n"
         "  systemd-sysusers && systemctl daemon-reload\n"

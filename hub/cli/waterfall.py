@@ -4,6 +4,7 @@ Two pictures, each with a scale of its own. The stages show the whole life of th
 which may be days of waiting; the files show the time since it first started.
 """
 
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -12,6 +13,7 @@ from hub.cli import show
 
 MOST_FILES: Final = 40  # those that took longest; --json has the others
 LEAST_BAR: Final = 10  # columns
+BELOW: Final = "    "
 STAGE, READING, EXTRACTING, DELIVERING = "#", ".", "-", "="
 LEGEND: Final = f"{READING} read   {EXTRACTING} items looked for   {DELIVERING} items brought to the device"
 
@@ -57,7 +59,7 @@ def stage_lines(run: Mapping[str, Any], width: int) -> list[str]:
 def file_lines(run: Mapping[str, Any], width: int) -> list[str]:
     """A line for each file that was dealt with: what came of it, and when what was done with it.
 
-    What failed, and what was left out on purpose, has its reason in place of the bar.
+    What failed, and what was left out on purpose, has its reason in place of the bar; a long one below.
     """
     begins = [span.start for name, span in stages_of(run) if name in ("preparing", "running")]
     files = [(unit, list(_spans(unit, begins, run))) for unit in run["units"] if _is_told(unit)]
@@ -71,9 +73,12 @@ def file_lines(run: Mapping[str, Any], width: int) -> list[str]:
     lines = [f"{'file'.ljust(paths)}  {'state':<9}  {'items':>5}  {'took':>9}"]
     for unit, spans in shown:
         time = took(spans[-1].end.timestamp() - spans[0].start.timestamp()) if spans else "-"
-        last = show.one_line(unit["error"] or "") or (f"|{bar(spans, start, end, columns)}|" if spans else "")
+        reason = show.one_line(unit["error"] or "")
+        is_short = len(reason) <= columns
+        last = (reason if is_short else "") or (f"|{bar(spans, start, end, columns)}|" if spans else "")
         facts = f"{unit['state']:<9}  {unit['items']:>5}  {time:>9}  {last}"
         lines.append(f"{_cut(unit['path'], paths)}  {facts}".rstrip())
+        lines += [] if is_short else indented(reason, width)
     if len(shown) < len(files):
         lines.append(f"... and {len(files) - len(shown)} files more that took less; --json has all")
     lines.append(LEGEND)
@@ -98,6 +103,11 @@ def bar(spans: Iterable[Span], start: datetime, end: datetime, columns: int) -> 
 def took(seconds: float) -> str:
     """``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 d 4 h``."""
     return f"{seconds:.1f} s" if seconds < 10 else show.duration(seconds)
+
+
+def indented(text: str, width: int) -> list[str]:
+    """*text* in lines of *width* that stand below what they are about."""
+    return textwrap.wrap(text, width, initial_indent=BELOW, subsequent_indent=BELOW, break_on_hyphens=False)
 
 
 def _is_told(unit: Mapping[str, Any]) -> bool:

@@ -23,6 +23,7 @@ from hub.device.identity import is_open_to_others
 from hub.device.inserts import DeviceFileError, open_device_store
 from hub.device.line import Line
 from hub.device.readings import Library, Readings
+from hub.device.reporting import Reporting
 from hub.device.rotation import Rotation
 from hub.device.shared import MAX_FILE_BYTES, Root, SharedFolders, declare, settle
 from hub.device.tools import ACTIONS, Bench, Tools
@@ -166,7 +167,9 @@ class ReferenceDevice:
         welcome = line.welcome
         readings = Readings(self._library, limits=welcome.limits, send=line.send, tasks=tasks)
         bench = Bench(line.answer)
+        reporting = Reporting(line, self._tools, self._clock)
         tasks.start_soon(self._tools.serve, bench)
+        tasks.start_soon(reporting.serve)
         tasks.start_soon(self._send_heartbeats, line, readings)
         log.info("device.connection.opened", device_id=welcome.device_id, epoch=welcome.epoch)
         self._told(f"connected as {welcome.device_id}")
@@ -176,11 +179,14 @@ class ReferenceDevice:
         def handle(frame: Frame) -> None:
             match frame:
                 case AgentRun() | AgentFetch() | AgentCredit() | AgentCancel():
+                    if isinstance(frame, AgentRun):
+                        reporting.look()
                     readings.take(frame)
                 case ToolCall() if refusal := bench.lay(frame):
                     tasks.start_soon(line.answer, frame, refusal)
-                case Response() if self._rotation is not None:
-                    if told := self._rotation.take(frame):
+                case Response():
+                    reporting.take(frame)
+                    if self._rotation is not None and (told := self._rotation.take(frame)):
                         self._told(told)
                 case _:
                     pass  # events, and what was not asked for

@@ -6,19 +6,23 @@ would be a digest of nothing, and is skipped; the next run reads it again.
 Everything here blocks.
 """
 
+import base64
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
-from hub.clock import Clock
+from hub.clock import Clock, epoch_ms
 from hub.device.private import SkipReason
 from hub.device.shared import Check, SharedFile, SharedFolders, Unreadable
-from hub.text.convert import NotConvertible, convert
+from hub.text import office
+from hub.text.convert import convert
+from hub.text.converted import Converted, NotConvertible
+from hub.text.kinds import OFFICE, media_type_of
 
 _BLOCK_BYTES: Final = 1024 * 1024
 _MOST_DIGESTS: Final = 100_000  # kept in memory: 30 MB at worst
@@ -28,12 +32,21 @@ _SETTLED_AFTER_NS: Final = 2_000_000_000
 
 @dataclass(frozen=True)
 class FileText:
-    """A file's text, cut; *sha256* is of the bytes it was made from."""
+    """A file's text, cut.
+
+    Attributes:
+        sha256: of the bytes it was made from.
+        modified_ms: of a mail when it was sent.
+        hidden: parts that nobody sees, left out of the text.
+        encoding: "base64" where the hub is to make text of it.
+    """
 
     sha256: str
     modified_ms: int
     media_type: str
     pieces: list[str]
+    hidden: int = 0
+    encoding: str | None = None
 
 
 class Contents:
@@ -63,8 +76,19 @@ class Contents:
             self._remember(info, digest)
             return digest
 
-    def text(self, file: SharedFile, check: Check, *, piece_bytes: int, escaped_bytes: int) -> FileText:
+    def text(
+        self,
+        file: SharedFile,
+        check: Check,
+        *,
+        piece_bytes: int,
+        escaped_bytes: int,
+        hub_reads: Collection[str] = (),
+    ) -> FileText:
         """Its text in pieces; see ``cut``.
+
+        Args:
+            hub_reads: media types that may be sent as they are, where no text can be made of them here.
 
         Raises:
             Unreadable: as ``digest``; also when no text can be had from it.
@@ -72,15 +96,27 @@ class Contents:
         with self._shared.open(file) as descriptor:
             info = os.fstat(descriptor)
             data = b"".join(_blocks(descriptor, info, check))
+        kind = media_type_of(file.path)
+        is_raw = kind in OFFICE and kind in hub_reads and not office.is_installed()
         try:
-            converted = convert(data, path=file.path)
+            if is_raw:
+                converted = Converted(base64.b64encode(data).decode("ascii"), kind)
+            else:
+                converted = convert(data, path=file.path, check=check)
         except NotConvertible as error:
-            raise Unreadable(SkipReason.NOT_CONVERTIBLE, str(error)) from error
+            # What is no text, or damaged, its owner knows of; what reached a limit is missing.
+            reason = SkipReason.NOT_CONVERTIBLE if error.limit is None else SkipReason.TOO_LARGE
+            raise Unreadable(reason, str(error)) from error
+        modified_ms = info.st_mtime_ns // 1_000_000
+        if converted.date is not None:
+            modified_ms = epoch_ms(converted.date)
         return FileText(
             sha256=hashlib.sha256(data).hexdigest(),
-            modified_ms=max(0, info.st_mtime_ns // 1_000_000),
+            modified_ms=max(0, modified_ms),
             media_type=converted.media_type,
             pieces=cut(converted.text, piece_bytes=piece_bytes, escaped_bytes=escaped_bytes),
+            hidden=converted.dropped,
+            encoding="base64" if is_raw else None,
         )
 
     def _remember(self, info: os.stat_result, digest: str) -> None:

@@ -252,6 +252,8 @@ class FolderRun:
                     pieces=len(text.pieces),
                     media_type=text.media_type,
                     modified_ms=text.modified_ms,
+                    encoding=text.encoding,
+                    hidden=text.hidden,
                 )
             )
         self._sent += 1
@@ -265,6 +267,7 @@ class FolderRun:
             from_thread.check_cancelled,
             piece_bytes=self._piece_bytes,
             escaped_bytes=self._frame_bytes - around,
+            hub_reads=self.frame.reads,
         )
 
     async def _send_piece(self, piece: FilePiece) -> None:

@@ -21,12 +21,12 @@ from urllib.parse import quote as quoted_for_url
 import msgspec
 
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
-from hub.device import rows, schema
+from hub.device import rows, schema, verdicts
 from hub.device.rows import Refusal
+from hub.device.verdicts import Remarks, Review, Standing, Verdict
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import ErrorBody, Record
 from protocol.ids import CallId
-from protocol.tables import TABLES
 from protocol.work import Action, Answer, ToolCall
 
 # Of calls that changed nothing. An answer that tells of a change is kept as long as the file: a hub
@@ -64,8 +64,12 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
         data: its columns that have a value, without id and time stamps, as on the wire.
         quote: ``text[start:end]`` of the file at *source_path*, where the hub told.
         at: when the device stored it, aware UTC.
+        number: what its owner calls it by; it stays the same.
+        standing: its owner's word.
+        remarks: what a reviewer should know.
     """
 
+    number: int
     table: str
     row_id: str
     title: str
@@ -75,6 +79,8 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
     start: int | None
     end: int | None
     at: datetime
+    standing: Standing
+    remarks: Remarks
 
 
 @contextmanager
@@ -106,6 +112,7 @@ class DeviceStore:
         self._clock = clock
         self._ids = ids
         self._pruned_ms = 0
+        self._seen = -1  # what data_version was: another number after each write of somebody else
 
     def apply(self, calls: Sequence[ToolCall]) -> list[Answer]:
         """Do what is asked and keep the answers, all in one transaction; in the order of *calls*.
@@ -131,6 +138,21 @@ class DeviceStore:
                 (epoch_ms(now - KEEP_CALLS),),
             )
         self._pruned_ms = epoch_ms(now)
+
+    def is_changed(self) -> bool:
+        """Whether somebody else wrote into the file since this was asked last."""
+        (seen,) = self._db.execute("PRAGMA data_version").fetchone()
+        before, self._seen = self._seen, int(seen)
+        return before != self._seen
+
+    def unreported(self, most: int) -> list[Verdict]:
+        """At most so many words of the owner that the hub has not confirmed."""
+        return verdicts.unreported(self._db)[:most]
+
+    def note_reported(self, told: Sequence[Verdict]) -> None:
+        """The hub has confirmed these."""
+        with self._transaction():
+            verdicts.note_reported(self._db, told)
 
     def known_roots(self) -> list[str]:
         """The paths of all folders that ever got a name by ``name_roots``."""
@@ -158,7 +180,7 @@ class DeviceStore:
         row_id, answer = self._do(call)
         source = call.source
         self._db.execute(
-            "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 CallId(call.id),
                 call.action.value,
@@ -173,6 +195,7 @@ class DeviceStore:
                 source.end if source else None,
                 msgspec.json.encode(answer).decode(),
                 epoch_ms(self._clock.now()),
+                verdicts.remarks_of(source),
             ),
         )
         return answer
@@ -198,13 +221,20 @@ class DeviceStore:
             case Action.INSERT:
                 row_id = self._ids.fresh()
                 rows.insert(self._db, table, row_id, call.data, at_ms)
+                verdicts.note_written(self._db, table, [row_id], call.id)
                 return row_id, {"id": row_id}
             case Action.UPDATE:
-                return None, {"updated": rows.update(self._db, table, call.where, call.data, at_ms)}
+                ids = rows.ids_of(self._db, table, call.where)
+                updated = rows.update(self._db, table, call.where, call.data, at_ms)
+                verdicts.note_written(self._db, table, ids, call.id)
+                return None, {"updated": updated}
             case Action.DELETE:
-                return None, {"deleted": rows.delete(self._db, table, call.where)}
+                ids = rows.ids_of(self._db, table, call.where)
+                deleted = rows.delete(self._db, table, call.where)
+                verdicts.forget(self._db, table, ids)
+                return None, {"deleted": deleted}
             case Action.QUERY:
-                return None, {"rows": rows.query(self._db, table, call.where, call.limit)}
+                return None, {"rows": rows.query(self._db, table, call.where, call.limit, call.data)}
         raise Refusal(ErrorCode.CALL_UNSUPPORTED, f"{call.action} is nothing that a table does")
 
     @contextmanager
@@ -233,30 +263,29 @@ def read_items(path: Path) -> list[DeviceItem]:
     try:
         with closing(sqlite3.connect(url, uri=True, timeout=_BUSY_TIMEOUT_S)) as db:
             db.row_factory = sqlite3.Row
-            inserted = db.execute(
-                "SELECT * FROM calls WHERE action = 'insert' AND row_id IS NOT NULL ORDER BY at, rowid"
-            ).fetchall()
-            return [item for call in inserted if (item := _item(db, call)) is not None]
+            _check(db, path)
+            found = sorted(verdicts.reviews(db), key=lambda review: review.number)
+            return [_item(db, review, review.row) for review in found if review.row is not None]
     except sqlite3.Error as error:
         raise DeviceFileError(f"{path}: {error}") from error
 
 
-def _item(db: sqlite3.Connection, call: sqlite3.Row) -> DeviceItem | None:
-    table = next((table for table in TABLES.values() if table.name == call["tbl"]), None)
-    row = rows.find(db, table, call["row_id"]) if table else None
-    if table is None or row is None:
-        return None
+def _item(db: sqlite3.Connection, review: Review, row: Record) -> DeviceItem:
+    call = db.execute("SELECT * FROM calls WHERE call_id = ?", (review.call_id,)).fetchone()
     own = ("id", "createdAt", "updatedAt")
     return DeviceItem(
-        table=table.name,
-        row_id=call["row_id"],
-        title=str(row[table.title]),
+        number=review.number,
+        table=review.table.name,
+        row_id=review.row_id,
+        title=str(row[review.table.title]),
         data={name: value for name, value in row.items() if value is not None and name not in own},
         source_path=call["source_path"],
         quote=call["quote"],
         start=call["quote_start"],
         end=call["quote_end"],
         at=from_epoch_ms(call["at"]),
+        standing=review.standing,
+        remarks=verdicts.read_remarks(call["remarks"]),
     )
 
 
@@ -281,6 +310,42 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
+def connect_beside(path: Path) -> sqlite3.Connection:
+    """A connection to a device's file that another program may serve.
+
+    Raises:
+        DeviceFileError: there is none, or it is not a device's file of this version.
+        sqlite3.Error: the disk refuses.
+    """
+    if not path.exists():
+        raise DeviceFileError(f"there is no {path}; name the device's file with '--db FILE'")
+    db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+    db.row_factory = sqlite3.Row
+    try:
+        _check(db, path)
+        db.execute("PRAGMA foreign_keys = ON")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _check(db: sqlite3.Connection, path: Path) -> None:
+    """Whether the file can be read without being served.
+
+    Raises:
+        DeviceFileError: it is not a device's file, or one of another version.
+    """
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if application != schema.APPLICATION_ID:
+        raise DeviceFileError(f"{path} is somebody else's database")
+    if version < schema.VERSION:
+        raise DeviceFileError(f"{path} was written by an older device: start 'hub connect' with it once")
+    if version > schema.VERSION:
+        raise DeviceFileFromTheFuture(f"{path} has version {version}, this program knows {schema.VERSION}")
+
+
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     (application,) = db.execute("PRAGMA application_id").fetchone()
@@ -295,9 +360,10 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")  # an answer that was sent must survive a power cut
     db.execute("PRAGMA foreign_keys = ON")
-    if is_new:
+    steps = schema.statements() if is_new else schema.upgrades(version)
+    if steps:
         db.execute("BEGIN IMMEDIATE")
-        for statement in schema.statements():
+        for statement in steps:
             db.execute(statement)
         db.execute("COMMIT")
 

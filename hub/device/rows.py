@@ -98,18 +98,31 @@ def delete(db: sqlite3.Connection, table: DeviceTable, where: Record) -> int:
     return _some(done.rowcount, table)
 
 
-def query(db: sqlite3.Connection, table: DeviceTable, where: Record, limit: int) -> list[Record]:
-    """At most *limit* rows whose fields equal all of *where*, oldest first.
+def query(
+    db: sqlite3.Connection, table: DeviceTable, where: Record, limit: int, wishes: Record
+) -> list[Record]:
+    """At most *limit* rows whose fields equal all of *where*: whole and oldest first, unless *wishes* has
+    ``newest_first`` or the ``fields`` that are enough.
 
     Raises:
         Refusal: a field that is not there, or more than an answer can hold.
     """
     condition, values = _condition(table, where) if where else ("1", ())
+    fields = wishes.get("fields")
+    _refuse(
+        [
+            f"{table.name}.{name}: there is no such field"
+            for name in (fields if isinstance(fields, list) else ())
+            if table.column(str(name)) is None
+        ]
+    )
+    order = "createdAt DESC, id DESC" if wishes.get("newest_first") else "createdAt, id"
     found: list[Record] = []
     size = _ROOM
-    chosen = f"SELECT * FROM {quoted(table.name)} WHERE {condition} ORDER BY createdAt, id LIMIT ?"
+    chosen = f"SELECT * FROM {quoted(table.name)} WHERE {condition} ORDER BY {order} LIMIT ?"
     for row in db.execute(chosen, (*values, limit)):
-        found.append(_on_the_wire(table, row))
+        whole = on_the_wire(table, row)
+        found.append({name: whole[name] for name in fields} if isinstance(fields, list) else whole)
         size += len(msgspec.json.encode(found[-1])) + 1
         if size > MAX_RESULT_BYTES:
             raise Refusal(
@@ -121,7 +134,17 @@ def query(db: sqlite3.Connection, table: DeviceTable, where: Record, limit: int)
 def find(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> Record | None:
     """The row of that id, as the wire has it."""
     row = db.execute(f"SELECT * FROM {quoted(table.name)} WHERE id = ?", (row_id,)).fetchone()
-    return None if row is None else _on_the_wire(table, row)
+    return None if row is None else on_the_wire(table, row)
+
+
+def ids_of(db: sqlite3.Connection, table: DeviceTable, where: Record) -> list[str]:
+    """The ids of the rows that *where* names.
+
+    Raises:
+        Refusal: *where* names a field that is not there, or everything.
+    """
+    condition, values = _condition(table, where)
+    return [id for (id,) in db.execute(f"SELECT id FROM {quoted(table.name)} WHERE {condition}", values)]
 
 
 def _stored(table: DeviceTable, data: Mapping[str, Field]) -> Iterator[tuple[str, str | int | float | None]]:
@@ -152,7 +175,8 @@ def _names(value: Field) -> list[str]:
         return [str(value)]
 
 
-def _on_the_wire(table: DeviceTable, row: sqlite3.Row) -> Record:
+def on_the_wire(table: DeviceTable, row: sqlite3.Row) -> Record:
+    """A row of the file, as the wire has it."""
     names = {column.name for column in table.columns if column.kind is Kind.NAMES}
     return {
         name: msgspec.json.decode(row[name]) if name in names and row[name] is not None else row[name]

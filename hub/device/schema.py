@@ -9,7 +9,7 @@ from typing import Final
 from protocol.tables import TABLES, Column, DeviceTable, Kind
 
 APPLICATION_ID: Final = 0x44487562  # "DHub": tells our file from anybody else's
-VERSION: Final = 1  # of this schema, in PRAGMA user_version
+VERSION: Final = 2  # of this schema, in PRAGMA user_version
 
 _CALLS: Final = """
 CREATE TABLE calls (
@@ -25,7 +25,21 @@ CREATE TABLE calls (
     quote_start INTEGER,
     quote_end INTEGER,
     answer TEXT NOT NULL CHECK (json_valid(answer)),
-    at INTEGER NOT NULL
+    at INTEGER NOT NULL,
+    remarks TEXT CHECK (remarks IS NULL OR json_valid(remarks))
+) STRICT
+"""
+
+# A row that a hub wrote: by which call last, how it looked then, and what the hub knows of its owner's word.
+_REVIEWS: Final = """
+CREATE TABLE reviews (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    tbl TEXT NOT NULL,
+    row_id TEXT NOT NULL,
+    call_id TEXT NOT NULL,
+    written TEXT NOT NULL CHECK (json_valid(written)),
+    reported TEXT CHECK (reported IN ('approved', 'edited', 'rejected')),
+    UNIQUE (tbl, row_id)
 ) STRICT
 """
 
@@ -44,7 +58,24 @@ def statements() -> list[str]:
         _CALLS,
         "CREATE INDEX calls_at ON calls (at)",
         _ROOTS,
+        _REVIEWS,
         f"PRAGMA application_id = {APPLICATION_ID}",
+        f"PRAGMA user_version = {VERSION}",
+    ]
+
+
+def upgrades(version: int) -> list[str]:
+    """What makes a file of an older *version* one of this, to be run in one transaction.
+
+    Rows of version 1 are taken as the hub wrote them: what their owners changed before is not told.
+    """
+    if version >= VERSION:
+        return []
+    return [
+        "ALTER TABLE calls ADD COLUMN remarks TEXT CHECK (remarks IS NULL OR json_valid(remarks))",
+        _REVIEWS,
+        "INSERT INTO reviews (tbl, row_id, call_id, written) SELECT tbl, row_id, call_id, 'null' FROM calls"
+        " WHERE action = 'insert' AND row_id IS NOT NULL ORDER BY at, rowid",
         f"PRAGMA user_version = {VERSION}",
     ]
 

@@ -1,17 +1,19 @@
-"""Calls: tool_call in, a change in the device's file, tool_result out.
+"""Calls: tool_call in, a change in the device's file, tool_result out; and what else is asked of the file.
 
 Calls queue up while the disk is busy, and all that wait are one transaction: the
 disk is asked to sync once for them, and a reader of the socket never waits.
 """
 
 import sqlite3
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, TypeVar
 
 import anyio
 from anyio import to_thread
 
 from hub.device.inserts import DeviceStore
+from hub.device.verdicts import Verdict
 from hub.log import Channel
 from protocol.errors import CATALOGUE, ErrorCode
 from protocol.frame import MAX_PENDING_CALLS, ErrorBody
@@ -24,6 +26,8 @@ ACTIONS: Final = {
     Action.DELETE: CapabilityName.TOOL_DELETE,
     Action.QUERY: CapabilityName.TOOL_QUERY,
 }
+
+T = TypeVar("T")
 
 log = Channel(__name__)
 
@@ -50,6 +54,26 @@ class Tools:
                 if answer.error is None:
                     self._on_done(call)
                 await bench.answer(call, answer)
+
+    async def is_changed(self) -> bool:
+        """Whether somebody else wrote into the file since this was asked last."""
+        return await self._of_file(self._store.is_changed, False)
+
+    async def unreported(self, most: int) -> list[Verdict]:
+        """At most so many words of the owner that the hub has not confirmed."""
+        return await self._of_file(partial(self._store.unreported, most), [])
+
+    async def note_reported(self, told: Sequence[Verdict]) -> None:
+        """The hub has confirmed these."""
+        await self._of_file(partial(self._store.note_reported, told), None)
+
+    async def _of_file(self, ask: Callable[[], T], otherwise: T) -> T:
+        """What the file says; *otherwise* while the disk fails: calls say so to the hub."""
+        try:
+            return await to_thread.run_sync(ask, limiter=self._disk)
+        except sqlite3.Error as error:
+            log.error("device.file.failed", exc=error, calls=0)
+            return otherwise
 
     async def _answers(self, calls: list[ToolCall]) -> list[Answer]:
         doable = [call for call in calls if call.action in ACTIONS]

@@ -1,40 +1,32 @@
 """Pure: prose into pieces that fit a model, cut where a reader would pause.
 
 A chunk is ``document.text[start:end]``, nothing added and nothing taken away, in code
-points. Sentences are packed until the size is reached; a sentence that is too long
-by itself is cut at a blank, or between two characters that do not belong together.
+points. Where the text is cut depends on the text at that border alone, as far as that
+can be: the strongest border is cut first, among equals the one whose words have the
+highest hash, until the pieces fit. So a change in one paragraph changes one chunk or
+two, and all others stay the questions they were.
 """
 
-import re
+import hashlib
 import unicodedata
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import Final
 
 import msgspec
 
+from hub.extraction import structure
 from hub.extraction.folding import is_unspaced
+from hub.extraction.structure import Headings, Strength, Table, sentences, trimmed
 
 CHARS_PER_TOKEN: Final = 3.5  # of alphabets; scripts without blanks take about a token a character
 LEAST_CHARS: Final = 80  # a piece this short is not halved any more
 
-_ENDS: Final = ".!?\u2026\u203d\u061f\u06d4\u0589\u0964\u0965\u1362\u17d4\u104b"  # a blank must follow
-_WIDE_ENDS: Final = "\u3002\uff01\uff1f\uff61\uff0e"  # nothing needs to follow
-_CLOSERS: Final = "\"'\u2019\u201d\u00bb\u203a)]}\u300d\u300f\uff09\u3011*_"
-# Tried once for a row of marks, from its first, and never with fewer of them: else a row of n costs n².
-_SENTENCE_END: Final = re.compile(
-    rf"[{re.escape(_WIDE_ENDS)}]++[{re.escape(_CLOSERS)}]*+"
-    rf"|(?<![{re.escape(_ENDS)}])[{re.escape(_ENDS)}]++[{re.escape(_CLOSERS)}]*+(?=\s|$)"
-)
-_ABBREVIATED: Final = re.compile(
-    r"(?:^|[\s(\[])(?:[^\W\d_]|mr|mrs|ms|dr|prof|st|jr|sr|no|nr|vs|ca|approx|dept|fig|inc|ltd|co|bzw|ggf|evtl|usw"
-    r"|e\.g|i\.e|a\.m|p\.m|z\.b|d\.h|u\.a)\.$",
-    re.IGNORECASE,
-)
-_ORDINAL: Final = re.compile(r"(?:^|\s)\d{1,3}\.$")  # "3. May", "1. first"
-_LONGEST_ABBREVIATION: Final = 16  # and more: what stands before it, and its dot
-_LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
-_LIST_MARK: Final = re.compile(r"\s*(?:[-*+\u2022\u2023\u25e6]\s|\d{1,3}[.)]\s|[>|#])")
-_WRAPPED_FROM: Final = 50  # a line shorter than this was ended on purpose, not by a margin
+_LEAST_SHARE: Final = 4  # no chunk is cut off that is smaller than this part of what fits
+_MARKING_CHARS: Final = 48  # the beginning of a sentence that decides: most edits come later
+_HEADING_LINES: Final = "#"
 
 
 class Passage(msgspec.Struct, frozen=True):
@@ -46,34 +38,42 @@ class Passage(msgspec.Struct, frozen=True):
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """A piece of one passage, sized for a model."""
+    """A piece of prose, sized for a model, and what a reader of it should know.
+
+    Attributes:
+        headings: what it stands under, outermost first.
+        before: the place of the sentence before it; empty where another matter begins.
+        columns: the place of the header of the table that it goes on with; empty otherwise.
+    """
 
     start: int
     end: int
     headings: tuple[str, ...] = ()
+    before: tuple[int, int] = (0, 0)
+    columns: tuple[int, int] = (0, 0)
 
 
 def split(
     text: str, passages: Iterable[Passage], chunk_tokens: int, *, by_sentence: bool = False
 ) -> list[Chunk]:
-    """All readable prose of *passages* in chunks of at most *chunk_tokens* estimated tokens, in order.
+    """All readable prose of *passages* in chunks of about *chunk_tokens* estimated tokens, in order.
 
-    With *by_sentence* each sentence is a chunk of its own, however short.
+    None is larger than half as much again. As they end at the strongest borders, and not where they are
+    full, they have the size that was asked for on the average. With *by_sentence* each sentence is a
+    chunk of its own, however short.
     """
+    headings = Headings(text)
+    most = chunk_tokens if by_sentence else most_tokens(chunk_tokens)
     chunks: list[Chunk] = []
-    for passage in passages:
-        start, end, size = passage.start, passage.start, 0
-        for piece_start, piece_end in _pieces(text, passage, chunk_tokens):
-            more = estimated_tokens(text[end:piece_end])
-            if size and (by_sentence or size + more > chunk_tokens):
-                chunks.append(Chunk(start, end, passage.headings))
-                size = 0
-            if not size:
-                start, more = piece_start, estimated_tokens(text[piece_start:piece_end])
-            end, size = piece_end, size + more
-        if size:
-            chunks.append(Chunk(start, end, passage.headings))
+    for section in _sections(text, passages):
+        run = _Run(text, section, headings, most)
+        chunks += run.chunks(range(1, len(run)) if by_sentence else run.cuts(most))
     return [piece for piece in chunks if is_readable(text[piece.start : piece.end])]
+
+
+def most_tokens(chunk_tokens: int) -> int:
+    """The estimated tokens of the largest chunk, where *chunk_tokens* are asked for."""
+    return chunk_tokens * 3 // 2
 
 
 def halve(text: str, piece: Chunk) -> list[Chunk]:
@@ -81,42 +81,30 @@ def halve(text: str, piece: Chunk) -> list[Chunk]:
     if piece.end - piece.start <= LEAST_CHARS:
         return []
     middle = (piece.start + piece.end) // 2
-    inner = [start for start, _ in sentences(text, piece.start, piece.end) if start > piece.start]
-    at = min(inner, key=lambda start: abs(start - middle)) if inner else _safe_cut(text, piece.start, middle)
+    said = list(sentences(text, piece.start, piece.end))
+    inner = [nth for nth in range(1, len(said)) if said[nth][0] > piece.start]
+    nth = min(inner, key=lambda nth: abs(said[nth][0] - middle), default=0)
+    at = said[nth][0] if inner else _safe_cut(text, piece.start, middle)
     if not piece.start < at < piece.end:  # one endless character: asking about it again changes nothing
         return []
-    halves = (_trimmed(text, piece.start, at), _trimmed(text, at, piece.end))
-    return [Chunk(start, end, piece.headings) for start, end in halves if is_readable(text[start:end])]
+    first, second = trimmed(text, piece.start, at), trimmed(text, at, piece.end)
+    before = said[nth - 1] if inner else first
+    halves = (
+        Chunk(*first, piece.headings, piece.before, piece.columns),
+        Chunk(*second, piece.headings, before, piece.columns),
+    )
+    return [half for half in halves if is_readable(text[half.start : half.end])]
 
 
 def estimated_tokens(text: str) -> int:
     """How many tokens *text* will be, roughly; models differ."""
     unspaced = 0 if text.isascii() else sum(map(is_unspaced, text))
-    return round(unspaced + (len(text) - unspaced) / CHARS_PER_TOKEN + 0.5)
+    return _tokens(unspaced, len(text))
 
 
 def is_readable(text: str) -> bool:
     """Whether there is a letter or a digit in it."""
     return any(char.isalnum() for char in text)
-
-
-def sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The sentences between two places, as ``(start, end)`` without the blanks around them.
-
-    A line is a sentence's end too, unless it looks as if a margin had broken it.
-    """
-    begin = start
-    for block_end in _blocks(text, start, end):
-        for match in _SENTENCE_END.finditer(text, begin, block_end):
-            if match.end() < block_end and _is_only_a_dot(text, begin, match):
-                continue
-            if _trimmed(text, begin, match.end())[0] < match.end():
-                yield _trimmed(text, begin, match.end())
-            begin = match.end()
-        rest = _trimmed(text, begin, block_end)
-        if rest[0] < rest[1]:
-            yield rest
-        begin = block_end
 
 
 def sentence_at(text: str, start: int, end: int, within: Chunk) -> tuple[int, int]:
@@ -132,51 +120,124 @@ def readable_chars(text: str, passages: Sequence[Passage]) -> int:
     return sum(not char.isspace() for passage in passages for char in text[passage.start : passage.end])
 
 
-def _blocks(text: str, start: int, end: int) -> Iterator[int]:
-    """Where blocks end: runs of lines that a margin may have broken, but nobody ended."""
-    at = start
-    while at < end:
-        line = _LINE.match(text, at, end)
-        assert line is not None  # the pattern matches everywhere
-        following = _LINE.match(text, line.end(), end)
-        if following is None or _is_ended(line.group(), following.group()):
-            yield line.end()
-        at = line.end()
+class _Run:
+    """The sentences of passages that stand together, or parts of those that are too long."""
+
+    def __init__(self, text: str, section: Sequence[Passage], headings: Headings, most: int) -> None:
+        self._text = text
+        self._headings = headings
+        self._places: list[tuple[int, int]] = []
+        self._passages: list[Passage] = []
+        self._strengths: list[Strength] = []  # of the border before each
+        for passage in section:
+            is_first = True
+            for start, end, strength in _pieces(text, passage, most):
+                if is_first or headings.are_at(start):
+                    strength, is_first = Strength.HEADING, False
+                self._places.append((start, end))
+                self._passages.append(passage)
+                self._strengths.append(strength)
+        unspaced = (0 if said.isascii() else sum(map(is_unspaced, said)) for said in self._said())
+        self._unspaced = [0, *accumulate(unspaced)]
+        self._tables = structure.tables(text, section[0].start, section[-1].end)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def cuts(self, most: int) -> list[int]:
+        """Before which sentences to cut, so that no piece has more than *most* estimated tokens.
+
+        Each border is looked at once, the strongest first. What is then left too large, because it could
+        only be cut near its ends, is cut there.
+        """
+        order = sorted(range(1, len(self)), key=self._marks().__getitem__, reverse=True)
+        cuts = [0, len(self)]
+        for least in (most // _LEAST_SHARE, 0):
+            for nth in order:
+                at = bisect_right(cuts, nth)
+                first, last = cuts[at - 1], cuts[at]
+                if (
+                    nth != first
+                    and self._tokens(first, last) > most
+                    and self._tokens(first, nth) >= least
+                    and self._tokens(nth, last) >= least
+                ):
+                    cuts.insert(at, nth)
+        return cuts[1:-1]
+
+    def chunks(self, cuts: Iterable[int]) -> Iterator[Chunk]:
+        """The pieces between *cuts*."""
+        edges = [0, *cuts, len(self)] if self._places else []
+        for first, last in pairwise(edges):
+            start, end = self._places[first][0], self._places[last - 1][1]
+            passage = self._passages[first]
+            goes_on = first > 0 and self._strengths[first] < Strength.PART
+            yield Chunk(
+                start,
+                end,
+                (*passage.headings, *self._headings.above(start, since=passage.start)),
+                self._places[first - 1] if goes_on else (0, 0),
+                self._columns(start),
+            )
+
+    def _said(self) -> Iterator[str]:
+        return (self._text[start:end] for start, end in self._places)
+
+    def _marks(self) -> list[tuple[int, bytes, int]]:
+        """How early each border is cut: by what it parts, by the words behind it, and among the same words
+        by turns, so that a row of the same lines falls into equal parts.
+        """
+        seen: Counter[bytes] = Counter()
+        marks: list[tuple[int, bytes, int]] = []
+        for strength, said in zip(self._strengths, self._said(), strict=True):
+            words = said[:_MARKING_CHARS].encode("utf-8", "surrogatepass")
+            digest = hashlib.blake2b(words, digest_size=8).digest()
+            seen[digest] += 1
+            marks.append((strength, digest, (seen[digest] & -seen[digest]).bit_length()))
+        return marks
+
+    def _tokens(self, first: int, last: int) -> int:
+        chars = self._places[last - 1][1] - self._places[first][0]
+        return _tokens(self._unspaced[last] - self._unspaced[first], chars)
+
+    def _columns(self, start: int) -> tuple[int, int]:
+        nth = bisect_right(self._tables, start, key=lambda table: table.start) - 1
+        table = self._tables[nth] if nth >= 0 else Table(0, 0, 0)
+        return (table.start, table.header_end) if table.header_end < start < table.end else (0, 0)
 
 
-def _is_ended(line: str, following: str) -> bool:
-    said = line.strip()
-    return (
-        not said
-        or not following.strip()
-        or (len(said) < _WRAPPED_FROM and not any(map(is_unspaced, said)))
-        or said.endswith(":")
-        or _LIST_MARK.match(following) is not None
-    )
+def _sections(text: str, passages: Iterable[Passage]) -> Iterator[list[Passage]]:
+    """Passages with nothing but their headings between them, together."""
+    section: list[Passage] = []
+    for passage in passages:
+        if section and not _is_headings(text[section[-1].end : passage.start]):
+            yield section
+            section = []
+        section.append(passage)
+    if section:
+        yield section
 
 
-def _is_only_a_dot(text: str, begin: int, match: re.Match[str]) -> bool:
-    """Whether a full stop belongs to an abbreviation, an ordinal or a sentence that goes on."""
-    if not match.group().startswith("."):
-        return False
-    following = text[match.end() : match.end() + 16].lstrip()[:1]
-    if following.islower():
-        return True
-    # Not all that was said: in "a. a. a. a." no dot ends a sentence, and each would look at all before it.
-    said = text[max(begin, match.start() - _LONGEST_ABBREVIATION) : match.start() + 1]
-    return _ABBREVIATED.search(said) is not None or _ORDINAL.search(said) is not None
+def _is_headings(gap: str) -> bool:
+    lines = [line.strip() for line in gap.splitlines() if line.strip()]
+    return bool(lines) and all(line.startswith(_HEADING_LINES) for line in lines)
 
 
-def _pieces(text: str, passage: Passage, chunk_tokens: int) -> Iterator[tuple[int, int]]:
-    """Sentences, and parts of those that are too long."""
-    for start, end in sentences(text, passage.start, passage.end):
+def _pieces(text: str, passage: Passage, most: int) -> Iterator[tuple[int, int, Strength]]:
+    """Sentences, and parts of those that are too long, each with the border before it."""
+    for start, end, strength in structure.bordered(text, passage.start, passage.end):
         # No more is looked at than is sure to be too much: a sentence may be as long as the document.
-        while estimated_tokens(text[start : min(end, start + 4 * (chunk_tokens + 1))]) > chunk_tokens:
-            at = _safe_cut(text, start, start + _chars_of(text[start:end], chunk_tokens))
-            yield _trimmed(text, start, at)
-            start, _ = _trimmed(text, at, end)
+        while estimated_tokens(text[start : min(end, start + 4 * (most + 1))]) > most:
+            at = _safe_cut(text, start, start + _chars_of(text[start:end], most))
+            yield *trimmed(text, start, at), strength
+            start, _ = trimmed(text, at, end)
+            strength = Strength.WORDS
         if start < end:
-            yield start, end
+            yield start, end, strength
+
+
+def _tokens(unspaced: int, chars: int) -> int:
+    return round(unspaced + (chars - unspaced) / CHARS_PER_TOKEN + 0.5)
 
 
 def _chars_of(text: str, tokens: int) -> int:
@@ -220,11 +281,3 @@ def _is_joined(text: str, at: int) -> bool:
         or ("\U0001f1e6" <= before <= "\U0001f1ff" and "\U0001f1e6" <= after <= "\U0001f1ff")
         or (before == "\r" and after == "\n")
     )
-
-
-def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
-    return start, end

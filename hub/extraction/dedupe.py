@@ -1,28 +1,57 @@
 """Pure: what is said once in a document is suggested once.
 
-Two items are the same when they are of one table, their naming field compares
-alike and they come from the same place. The same words at another place are
-another item: a list may well say "call Bob" twice and mean it.
+Two items are the same when they are of one table, come from the same place, are named
+alike, and do not contradict each other: "call Bob" on Monday and on Tuesday are two, and
+so are one for Anna and one for Ben. The same words at another place are another item: a
+list may well say "call Bob" twice and mean it. Names are alike when each word of one has
+its like in the other; a word more or less is a difference, except the smallest and the
+names of those who are to do it.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
+from typing import Final
 
-from hub.extraction.folding import fold
+from hub.extraction.folding import fold, words_of
 from hub.extraction.items import Dropped, Item
-from protocol.tables import TABLES
+from protocol.tables import TABLES, Kind, TableName
+
+_NEIGHBOURS: Final = 10  # looked at on either side for one that is alike: one sentence has no more
+_LEAST_STEM_CHARS: Final = 4
+_MOST_ENDING_CHARS: Final = 3  # "send" and "sending", "Angebot" and "Angebote"
+_CYRILLIC: Final = "\u0400"
+_SMALL_WORDS: Final = (
+    "a an the to of for on at in and please must should will has have be is do"
+    " der die das den dem des ein eine einen einem einer zu zum zur und bitte muss soll wird"
+    " le la les l un une des du de d et il faut doit el los las una y por favor debe hay que"
+    " и в на к по для надо нужно пожалуйста должен должна 请 要 把 的 需 必 须"
+)
+_SMALL: Final = frozenset(_SMALL_WORDS.split())
 
 
 def once(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[Dropped, ...]]:
-    """The first item of each kind, in the order given, and a note for every other."""
-    taken: dict[tuple[str, str], _Places] = {}
+    """The first item of each kind, in the order given, and a note for every other.
+
+    Where a later one of a model says more fields it stands in the place of the first.
+    """
     kept: list[Item] = []
     doubles: list[Dropped] = []
+    same: defaultdict[tuple[str, ...], _Places] = defaultdict(_Places)
+    near: defaultdict[TableName, _Neighbours] = defaultdict(_Neighbours)
     for item in items:
-        if taken.setdefault(_meaning(item), _Places()).take(item.start, item.end):
-            kept.append(item)
-        else:
+        neighbours = near[item.table]
+        words = telling_words(_title(item), item.data.get("assignee"))
+        is_new = same[_meaning(item)].take(item.start, item.end)
+        alike = neighbours.find_alike(item, words, kept) if is_new else None
+        if not is_new or alike is not None:
             doubles.append(Dropped(table=item.table, reason="duplicate"))
+            if alike is not None and kept[alike].origin == "model" and len(item.data) > len(kept[alike].data):
+                kept[alike] = item
+            continue
+        neighbours.add(item.start, words, len(kept))
+        kept.append(item)
     return tuple(kept), tuple(doubles)
 
 
@@ -46,6 +75,77 @@ class _Places:
         return True
 
 
-def _meaning(item: Item) -> tuple[str, str]:
+class _Neighbours:
+    """The kept items of one table, by where they begin."""
+
+    def __init__(self) -> None:
+        self._begins: list[tuple[int, int, tuple[str, ...]]] = []  # where, which one of those kept, its words
+
+    def add(self, start: int, words: tuple[str, ...], number: int) -> None:
+        insort(self._begins, (start, number, words))
+
+    def find_alike(self, item: Item, words: tuple[str, ...], kept: Sequence[Item]) -> int | None:
+        """Which of those kept says the same at the same place, in nearly the same words."""
+        at = bisect_left(self._begins, (item.start, 0))
+        for start, number, others in self._begins[max(at - _NEIGHBOURS, 0) : at + _NEIGHBOURS]:
+            other = kept[number]
+            is_here = start < item.end and item.start < other.end
+            if is_here and are_alike(words, others) and not _contradict(item, other):
+                return number
+        return None
+
+
+def _meaning(item: Item) -> tuple[str, ...]:
+    """Equal for items that say the same: what names it, and all that could contradict."""
+    told = [item.data.get(column) for column in _deciding(item.table)]
+    return item.table, fold(_title(item)), *(fold(str(value)) for value in told)
+
+
+def _deciding(table: TableName) -> list[str]:
+    """The columns in which two items that are named alike can still be two: when, and who."""
+    columns = TABLES[table].columns
+    return [c.name for c in columns if c.kind in (Kind.EPOCH_MS, Kind.NAMES) or c.name == "author"]
+
+
+def _contradict(one: Item, other: Item) -> bool:
+    for column in _deciding(one.table):
+        first, second = one.data.get(column), other.data.get(column)
+        if first is None or second is None:
+            continue
+        if isinstance(first, list) and isinstance(second, list):
+            if not set(map(fold, first)) & set(map(fold, second)):
+                return True
+        elif fold(str(first)) != fold(str(second)):
+            return True
+    return any(
+        fold(words) != fold(other.unresolved.get(column, words)) for column, words in one.unresolved.items()
+    )
+
+
+def _title(item: Item) -> str:
     said = item.data.get(TABLES[item.table].title)
-    return item.table, fold(said) if isinstance(said, str) else ""
+    return said if isinstance(said, str) else ""
+
+
+def telling_words(title: str, people: object = None) -> tuple[str, ...]:
+    """The words that tell an item from others, each once, in order; *people* are those who are to do it."""
+    aside = set(words_of(" ".join(map(str, people)))) if isinstance(people, list) else set()
+    words = set(words_of(title))
+    return tuple(sorted(words - _SMALL - aside or words))
+
+
+def are_alike(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two titles of these telling words name the same; a word more or less is a difference."""
+    return len(one) == len(other) and all(map(_is_like, one, other))
+
+
+def _is_like(word: str, other: str) -> bool:
+    """The same word, in another form perhaps: "send" and "sends"; never another number."""
+    if word == other:
+        return True
+    stem = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(word, other, strict=False)))
+    if stem < _LEAST_STEM_CHARS or not (word.isalpha() and other.isalpha()):
+        return False
+    # Russian changes an ending where others add one; elsewhere "Marie" is not "Maria".
+    is_added = stem == min(len(word), len(other)) or word[-1] >= _CYRILLIC
+    return is_added and max(len(word), len(other)) - stem <= _MOST_ENDING_CHARS

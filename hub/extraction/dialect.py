@@ -30,8 +30,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     limit_field: str = "max_tokens"  # newer hosted models insist on max_completion_tokens
     has_temperature: bool = True  # and some of them take no temperature
 
-    def arguments(self, model: str, request: ModelRequest) -> dict[str, Any]:
-        """The body of the request, as keyword arguments of the client."""
+    def body(self, model: str, request: ModelRequest) -> dict[str, Any]:
+        """What to post to the endpoint."""
         body: dict[str, Any] = {
             "model": model,
             "messages": [{"role": turn.role, "content": turn.content} for turn in self._messages(request)],
@@ -61,6 +61,16 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         if self.mode in _SIMPLER:
             return msgspec.structs.replace(self, mode=_SIMPLER[self.mode])
         return None
+
+    def after_answer(self, text: str) -> "Dialect":
+        """What to speak from now on, when the first answer was *text*.
+
+        Some servers take a schema and hold the model to nothing: it has not even seen it then.
+        """
+        is_held = text.lstrip()[:1] in ("", "{")
+        if is_held or self.mode is not Mode.JSON_SCHEMA:
+            return self
+        return msgspec.structs.replace(self, mode=Mode.JSON_OBJECT)
 
     def __str__(self) -> str:
         return f"{self.mode}/{self.limit_field}"

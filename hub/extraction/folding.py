@@ -8,6 +8,7 @@ difference. Every folded character knows where it stood in the original.
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 _MARKS: Final = str.maketrans(
@@ -20,27 +21,31 @@ _MARKS: Final = str.maketrans(
 _WORD: Final = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff]|\w+?(?=[\u2e80-\u9fff]|\b)"
 )
+_EMOJI: Final = ("\U0001f300", "\U0001faff")  # new ones come every year, before Python knows them
 _SPACED_CONTROLS: Final = frozenset("\t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85")
 _JOINERS: Final = frozenset("\u200c\u200d")  # they spell words in Persian and Hindi, and build emoji
 _FILLERS: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")  # blank, but no controls
 
 
+@lru_cache(maxsize=8_192)  # a text has few different characters, and is looked at over and over
 def is_hidden(char: str) -> bool:
     """Whether a character has no look of its own: control, zero-width, bidi, tag, private use."""
-    if char in _SPACED_CONTROLS:
+    if char in _SPACED_CONTROLS or _EMOJI[0] <= char <= _EMOJI[1]:
         return False
     return char in _FILLERS or unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn")
 
 
 def shown(text: str) -> str:
     """*text* without what a reader cannot see; joiners stay where they spell a word."""
-    return "".join(char for char in text if char in _JOINERS or not is_hidden(char))
+    hidden = {ord(char): None for char in set(text) if char not in _JOINERS and is_hidden(char)}
+    return text.translate(hidden) if hidden else text
 
 
 def fold(text: str) -> str:
     """*text* for comparing: case, Unicode form, marks, blanks and hidden characters make no difference."""
     hidden = {ord(char): None for char in set(text) if is_hidden(char)}
-    lines = _unified(text.translate(hidden)).splitlines()  # line by line: a book's words would be a long list
+    visible = text.translate(hidden) if hidden else text
+    lines = _unified(visible).splitlines()  # line by line: a book's words would be a long list
     return " ".join(" ".join(line.split()) for line in lines if line.strip())
 
 
@@ -61,7 +66,11 @@ def words_of(text: str) -> list[str]:
 
 
 class Folded:
-    """A text folded for searching; what is found is told in places of the original."""
+    """A text folded for searching; what is found is told in places of the original.
+
+    Attributes:
+        letters: the folded text; places in it are *of letters*.
+    """
 
     def __init__(self, text: str) -> None:
         letters: list[str] = []
@@ -71,25 +80,37 @@ class Folded:
             letters.append(folded)
             self._starts.extend([start] * len(folded))
             self._ends.extend([end] * len(folded))
-        self._letters = "".join(letters)
-        self._original = text
+        self.letters = "".join(letters)
 
     def find(self, words: str) -> Iterator[tuple[int, int]]:
         """Every place ``(start, end)`` of *words* in the original, as whole words, in order."""
         # Folded piece by piece like the text itself: composed as a whole it could differ at an edge.
         sought = "".join(folded for folded, _, _ in _folded(words)).strip()
-        at = self._letters.find(sought) if sought else -1
+        at = self.letters.find(sought) if sought else -1
         while at >= 0:
             end = at + len(sought)
-            if not (_splits_word(self._letters, at) or _splits_word(self._letters, end)):
-                yield self._starts[at], self._ends[end - 1]
-            at = self._letters.find(sought, at + 1)
+            if not (_splits_word(self.letters, at) or _splits_word(self.letters, end)):
+                yield self.place(at, end)
+            at = self.letters.find(sought, at + 1)
+
+    def whole_words(self, start: int, end: int) -> tuple[int, int]:
+        """A place of letters, widened to the words that it cuts, without the blanks at its ends."""
+        while _splits_word(self.letters, start):
+            start -= 1
+        while _splits_word(self.letters, end):
+            end += 1
+        inner = self.letters[start:end]
+        return start + len(inner) - len(inner.lstrip()), end - len(inner) + len(inner.rstrip())
+
+    def place(self, start: int, end: int) -> tuple[int, int]:
+        """The place in the original of a place of letters, which must not be empty."""
+        return self._starts[start], self._ends[end - 1]
 
 
 def _folded(text: str) -> Iterator[tuple[str, int, int]]:
     """The folded pieces of *text* with the places they stand for; blanks come as one."""
     blank_from: int | None = None
-    for start, end in _clusters(text):
+    for start, end in clusters(text):
         cluster = text[start:end]
         if cluster.isspace():
             blank_from = start if blank_from is None else blank_from
@@ -110,7 +131,7 @@ def _unified(text: str) -> str:
     return unicodedata.normalize("NFKC", folded)
 
 
-def _clusters(text: str) -> Iterator[tuple[int, int]]:
+def clusters(text: str) -> Iterator[tuple[int, int]]:
     """A character with what combines with it: marks, and the later letters of a Korean syllable."""
     start = 0
     for at in range(1, len(text) + 1):
@@ -121,6 +142,11 @@ def _clusters(text: str) -> Iterator[tuple[int, int]]:
 
 def _combines(char: str) -> bool:
     return unicodedata.combining(char) != 0 or "\u1160" <= char <= "\u11ff"
+
+
+def splits(text: str, at: int) -> bool:
+    """Whether a cut before ``text[at]`` would go through a word, or through one character of a reader's."""
+    return _splits_word(text, at) or (0 < at < len(text) and _combines(text[at]))
 
 
 def _splits_word(text: str, at: int) -> bool:

@@ -13,9 +13,9 @@ from typing import Final
 from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
-from hub.extraction.dates import date_ms, read_date
 from hub.extraction.forms import Form, Line, lines_of, make_item
 from hub.extraction.items import Item, Wanted
+from hub.extraction.when import date_ms, read_date
 from protocol.frame import Field
 from protocol.tables import TableName
 

@@ -4,19 +4,26 @@ In the dialect that strict endpoints take: every property is required and may be
 instead; no oneOf, no defaults, no discriminators; the root is an object.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
+from hub.extraction.items import Reference
 from hub.extraction.model import JsonSchema
+from hub.extraction.validate import REFERENCE_FIELDS
 from protocol.tables import TABLES, Column, Filler, Kind, TableName
 
 _FIELD_CHARS: Final = 120  # of what a small model copies: without an end it goes on and on
 _FIELD_NAMES: Final = 3
 
 
-def schema_of(tables: Sequence[TableName], max_items: int) -> JsonSchema:
-    """Any number of records up to *max_items*, each of one of *tables*, with all its fields."""
-    records = [_record(table, columns_of(table)) for table in tables]
+def schema_of(
+    tables: Sequence[TableName], max_items: int, labels: Mapping[str, Reference] | None = None
+) -> JsonSchema:
+    """Any number of records up to *max_items*, each of one of *tables*, with all its fields.
+
+    A table whose records belong to rows among *labels* has a field for the label of one.
+    """
+    records = [_record(table, columns_of(table), references_of(table, labels or {})) for table in tables]
     return _items(records[0] if len(records) == 1 else {"anyOf": records}, max_items)
 
 
@@ -34,13 +41,27 @@ def columns_of(table: TableName) -> list[Column]:
     return [column for column in TABLES[table].columns if column.filler is Filler.MODEL]
 
 
+def references_of(table: TableName, labels: Mapping[str, Reference]) -> dict[str, list[str]]:
+    """The fields in which a record of *table* names a row of the device, and what they may say."""
+    found: dict[str, list[str]] = {}
+    for column in TABLES[table].columns:
+        said = [label for label, row in labels.items() if row.table is column.refers_to]
+        if column.refers_to is not None and said:
+            found[REFERENCE_FIELDS[column.refers_to]] = said
+    return found
+
+
 def _items(record: JsonSchema, max_items: int) -> JsonSchema:
     items: JsonSchema = {"type": "array", "maxItems": max_items, "items": record}
     return _object({"items": items})
 
 
-def _record(table: TableName, columns: Iterable[Column]) -> JsonSchema:
+def _record(
+    table: TableName, columns: Iterable[Column], references: Mapping[str, Sequence[str]] | None = None
+) -> JsonSchema:
     fields = {column.name: _value(column) for column in columns}
+    for name, labels in (references or {}).items():
+        fields[name] = {"type": ["string", "null"], "enum": [*labels, None]}
     return _object(
         {"quote": {"type": "string"}, "table": {"type": "string", "enum": [table.value]}, **fields}
     )

@@ -14,9 +14,9 @@ import msgspec
 
 from hub.document import Document
 from hub.extraction.chunk import Passage
-from hub.extraction.dates import date_ms
 from hub.extraction.forms import Form, lines_of, make_item
 from hub.extraction.items import Item, Wanted
+from hub.extraction.when import date_ms
 from protocol.frame import Field
 from protocol.tables import TableName
 

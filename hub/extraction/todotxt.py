@@ -7,9 +7,9 @@ import re
 from typing import Final
 
 from hub.document import Document
-from hub.extraction.dates import date_ms
 from hub.extraction.forms import Form, Line, lines_of, make_item
 from hub.extraction.items import Item, Wanted
+from hub.extraction.when import date_ms
 from protocol.frame import Field
 from protocol.tables import TableName
 

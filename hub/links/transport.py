@@ -38,6 +38,8 @@ MOST_PART_BYTES: Final = 32 * 1024  # of a read with few frames in it
 _FEW_FRAMES: Final = 64  # bytes a frame, on average: from there on a part may be larger
 _JUDGED, _SLOWED = 1, 2  # why a socket is not read; both at once may be so
 
+_JOINED_BYTES: Final = 65_536  # into one write, whatever its frames are like
+_PIECE_BYTES: Final = 4_096  # headers and data, on average: from there on a write for each is cheaper
 _NO_PONG: Final = "keepalive ping timeout"  # as the library closes over it
 _TOO_MANY_PARTS: Final = "too many fragments"
 _HEAD_TOO_LONG: Final = (
@@ -197,11 +199,15 @@ class DeviceSocket(ServerConnection):
             self.loop.call_soon(self.send_data)
 
     def send_data(self) -> None:
-        """The library's own way out, pongs and closes included: all that is queued, in one write."""
+        """The library's own way out, pongs and closes included: all that is queued, in one write.
+
+        Few large frames are not joined: for a moment they would take their memory twice.
+        """
+        writes = self.protocol.writes
+        are_large = self._unflushed_bytes > max(_JOINED_BYTES, len(writes) * _PIECE_BYTES)
         self._flush_due = False
         self._unflushed_bytes = 0
-        writes = self.protocol.writes
-        if len(writes) > 1 and writes[-1]:  # an empty one at the end asks for a half-close
+        if len(writes) > 1 and writes[-1] and not are_large:  # an empty one at the end asks for a half-close
             self.protocol.writes = [b"".join(writes)]
         super().send_data()
 

@@ -1,5 +1,6 @@
 """The hub as one: whether it lives, whether it takes work, where it listens; and all its nouns."""
 
+from collections.abc import Callable, Iterable
 from copy import copy
 from pathlib import Path
 from typing import Self
@@ -16,10 +17,12 @@ from hub.metrics import Metrics
 from hub.operations.agents import AgentOperations
 from hub.operations.audit import AuditOperations
 from hub.operations.config import ConfigOperations
+from hub.operations.costs import CostOperations
 from hub.operations.debug import DebugOperations
 from hub.operations.events import EventOperations
 from hub.operations.identity import Identity
 from hub.operations.issues import IssueOperations
+from hub.operations.items import ItemOperations
 from hub.operations.logs import LogOperations
 from hub.operations.readiness import ReadinessChecks
 from hub.operations.runs import RunOperations
@@ -30,8 +33,10 @@ from hub.operations.waiting import Waiting
 from hub.ops.address import Address
 from hub.ops.issues import Issues
 from hub.ops.views import Check, Health, Readiness, StatusView
+from hub.runs.budget import Reached
 from hub.runs.control import RunControl
 from hub.runs.dispatcher import Dispatcher
+from hub.runs.estimating import Estimator
 from hub.runs.progress import RunWatch
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import Hold, told_hold
@@ -66,6 +71,7 @@ class Operations(Seen):
         roster: Roster,
         dispatcher: Dispatcher,
         control: RunControl,
+        estimator: Estimator,
         scheduler: Scheduler,
         watch: RunWatch,
         clock: Clock,
@@ -75,6 +81,7 @@ class Operations(Seen):
         model: str | None,
         database: str,
         hold: Hold | None = None,
+        reached_budgets: Callable[[], Iterable[Reached]] = tuple,
         drain: Drain,
         backups: Backups,
         log: Ring | None = None,
@@ -96,7 +103,9 @@ class Operations(Seen):
         self._drain = drain
         self._started = clock.monotonic()
         self.where: Where | None = None  # set once everything listens
-        waiting = Waiting(store=store, dispatcher=dispatcher, clock=clock, hold=hold)
+        waiting = Waiting(
+            store=store, dispatcher=dispatcher, clock=clock, hold=hold, reached_budgets=reached_budgets
+        )
         self.users = identity.users
         self.devices = identity.devices
         self.pairings = identity.pairings
@@ -119,6 +128,8 @@ class Operations(Seen):
             runs=self.runs,
             schedules=self.schedules,
         )
+        self.costs = CostOperations(store=store, roster=roster, estimator=estimator, clock=clock)
+        self.items = ItemOperations(store)
         self.audit = AuditOperations(store, clock)
         self.issues = IssueOperations(issues or Issues(clock=clock, metrics=Metrics()))
         self.config = config

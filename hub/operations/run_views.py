@@ -6,6 +6,7 @@ from datetime import datetime
 from hub.clock import from_epoch_ms
 from hub.operations.moments import moment
 from hub.ops.views import MoveView, RunDetail, RunErrorView, RunView, UnitView
+from hub.runs.budget import NANOS
 from hub.runs.decisions import MissedFires, told_missed
 from hub.runs.reasons import told_reason
 from protocol.lifecycles import UnitState
@@ -47,6 +48,9 @@ def run_view(
         model_requests=row.usage.requests,
         prompt_tokens=row.usage.prompt_tokens,
         completion_tokens=row.usage.completion_tokens,
+        usd=row.usage.cost_nanos / NANOS,
+        items_updated=row.items_updated,
+        items_known=row.items_known,
         fire_at=from_epoch_ms(row.fire_at),
         created_at=from_epoch_ms(row.created_at),
         started_at=moment(row.started_at),
@@ -99,6 +103,7 @@ def unit_view(row: UnitRow) -> UnitView:
         planned_at=moment(row.planned_at),
         settled_at=from_epoch_ms(row.updated_at) if row.state in SETTLED else None,
         error=row.error,
+        notes=row.notes or {},
     )
 
 

@@ -1,8 +1,9 @@
 """Why runs wait: every fact about their gates, gathered at one moment and told as a sentence each."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from hub.clock import Clock, from_epoch_ms
+from hub.runs.budget import Reached
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.waiting import Hold, WaitFacts, why_waiting
 from protocol.ids import RunId
@@ -15,8 +16,17 @@ STARTED_BY_A_PERSON = frozenset({"manual", "rerun"})  # as ``run_claims`` lets t
 class Waiting:
     """Knows the rows and the dispatcher's gates."""
 
-    def __init__(self, *, store: Store, dispatcher: Dispatcher, clock: Clock, hold: Hold | None) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        hold: Hold | None,
+        reached_budgets: Callable[[], Iterable[Reached]] = tuple,
+    ) -> None:
         self._store = store
+        self._reached_budgets = reached_budgets
         self._hold = hold
         self._dispatcher = dispatcher
         self._clock = clock
@@ -50,6 +60,7 @@ class Waiting:
             lifecycle=gates.lifecycle,
             is_exhausted=gates.availability == "exhausted",
             is_unpaid=gates.exhaust_reason == "billing",
+            budget=next((one.setting for one in self._reached_budgets() if one.holds(run.agent_id)), None),
             recovery_at=None if gates.recovery_at is None else from_epoch_ms(gates.recovery_at),
             is_healthy=gates.health == "ok",
             follows=gates.follows,

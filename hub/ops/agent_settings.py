@@ -6,8 +6,9 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from hub.ops.effect import REQUIRED, live
+from hub.ops.model_settings import Usd
 from hub.ops.schedule_settings import ScheduleSettings, ScheduleTable
-from hub.ops.values import Name, Table, TimeZone, refusal
+from hub.ops.values import Flag, Name, Table, TimeZone, refusal
 from hub.schedules.trigger import Trigger, trigger_of
 from protocol.tables import TableName
 
@@ -45,6 +46,12 @@ class AgentSettings(Table):
         0, "The greater goes first where slots are few."
     )
     max_concurrent_runs: Annotated[int, Field(strict=True, ge=1, le=64)] = live(1, "Runs of it at once.")
+    allow_cloud: Flag = live(True, "Models that are not local may read its documents.")
+    redact: tuple[Annotated[str, StringConstraints(min_length=1, max_length=40)], ...] = live(
+        (), "What no model sees: email, phone, iban, card, ip, address, or names of [redaction]."
+    )
+    batch: Flag = live(False, "Its answers may come hours later, at half the price.")
+    budget_usd: Usd | None = live(None, "US dollars of its runs in a day, which ends in its time zone.")
 
     @model_validator(mode="after")
     def _jitter_leaves_fires_apart(self) -> Self:

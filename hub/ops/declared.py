@@ -1,15 +1,31 @@
 """The agents of hub.toml as the rows keep them: seconds become milliseconds, defaults their values."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
 from hub.ops.agent_settings import AgentSettings
 from hub.ops.schedule_settings import ScheduleTable
-from storage.store import DeclaredAgent, DeclaredSchedule
+from hub.ops.settings import Settings
+from storage.store import DeclaredAgent, DeclaredSchedule, ModelUse, Redacted
+
+NANOS: Final = 1_000_000_000  # of a US dollar
 
 
-def declared_agent(agent: AgentSettings, *, run_wall_s: float) -> DeclaredAgent:
+def declared_agents(settings: Settings) -> list[DeclaredAgent]:
+    """What the agents of hub.toml are in the rows."""
+    run_wall_s, patterns = settings.limits.run_wall_s, settings.redaction.patterns
+    return [declared_agent(agent, run_wall_s=run_wall_s, patterns=patterns) for agent in settings.agents]
+
+
+def declared_agent(
+    agent: AgentSettings, *, run_wall_s: float, patterns: Mapping[str, str] = MappingProxyType({})
+) -> DeclaredAgent:
     """What an agent of hub.toml is in the rows.
 
     Args:
         run_wall_s: how long a run may take whose schedule does not say.
+        patterns: of ``[redaction]``; a name that is none of them is one that the hub has.
     """
     schedule = agent.schedule
     return DeclaredAgent(
@@ -24,6 +40,12 @@ def declared_agent(agent: AgentSettings, *, run_wall_s: float) -> DeclaredAgent:
         timezone=agent.timezone,
         priority=agent.priority,
         max_concurrent_runs=agent.max_concurrent_runs,
+        model_use=ModelUse(
+            allow_cloud=agent.allow_cloud,
+            redact=tuple(Redacted(name, patterns.get(name)) for name in agent.redact),
+            batch=agent.batch,
+            budget_nanos=None if agent.budget_usd is None else round(agent.budget_usd * NANOS),
+        ),
     )
 
 

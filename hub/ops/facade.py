@@ -12,9 +12,11 @@ from typing import Protocol
 
 from hub.ops.facades.audit import AuditFacade
 from hub.ops.facades.config import ConfigFacade
+from hub.ops.facades.costs import CostFacade
 from hub.ops.facades.devices import DeviceFacade
 from hub.ops.facades.events import EventFacade
 from hub.ops.facades.issues import IssueFacade
+from hub.ops.facades.items import ItemFacade
 from hub.ops.facades.observe import DebugFacade, LogFacade
 from hub.ops.facades.pairings import InvitationFacade, PairingFacade
 from hub.ops.facades.tokens import OperatorTokenFacade, TokenFacade
@@ -183,6 +185,9 @@ class HubFacade(Protocol):
     def runs(self) -> RunFacade: ...
 
     @property
+    def items(self) -> ItemFacade: ...
+
+    @property
     def users(self) -> UserFacade: ...
 
     @property
@@ -199,6 +204,9 @@ class HubFacade(Protocol):
 
     @property
     def audit(self) -> AuditFacade: ...
+
+    @property
+    def costs(self) -> CostFacade: ...
 
     @property
     def issues(self) -> IssueFacade: ...

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from hub.links import open_files
 from hub.ops.locate import KeyPath
-from hub.ops.model_settings import OpenAIModelSettings
+from hub.ops.model_settings import ModelSettings, OpenAIModelSettings
 from hub.ops.places import Place, Places
-from hub.ops.problems import Problem, Telling, spell
+from hub.ops.problems import Problem, Telling, did_you_mean, spell
 from hub.ops.secret import IN_THE_OPEN, REFER_TO_IT, looks_secret
 from hub.ops.settings import Settings
 from hub.ops.storage_settings import IN_MEMORY
@@ -34,7 +34,7 @@ def found_by_looking(doc: Mapping[str, Any], places: Places) -> Iterator[Problem
                 yield Problem(*place, f"agents.{number}.name", "another agent has this name", hint)
             seen.setdefault(owner, place)
     for path, text in _strings(doc):
-        if looks_secret(text) or path == ("model", "api_key"):
+        if looks_secret(text) or _is_key(path):
             yield Problem(*places.value(path), spell(path), IN_THE_OPEN, REFER_TO_IT)
 
 
@@ -46,6 +46,8 @@ def found_beyond(settings: Settings, places: Places, *, now: datetime) -> Iterat
     if settings.storage.url == IN_MEMORY:
         yield tell.warning(("storage", "url"), "in memory: nothing is left after the hub stops")
     yield from _found_in_limits(settings, tell)
+    yield from _found_in_redaction(settings, tell)
+    yield from _found_in_use_of_models(settings, tell)
     for number, agent in enumerate(settings.agents):
         for key, message, hint in [] if agent.schedule is None else agent.schedule.warnings(now):
             whole: KeyPath = ("agents", number, "schedule")
@@ -66,10 +68,71 @@ def _found_in_listeners(settings: Settings, tell: Telling) -> Iterator[Problem]:
 
 
 def _found_in_model(settings: Settings, tell: Telling) -> Iterator[Problem]:
+    """Models that stand in for each other read in the same way."""
+    first = settings.model
+    if first is not None:
+        yield from _found_in_address(first, ("model",), settings, tell)
+    for number, model in enumerate(settings.fallback_models):
+        whole: KeyPath = ("fallback_models", number)
+        yield from _found_in_address(model, whole, settings, tell)
+        if first is None:
+            yield tell.error(whole, "there is no model for it to stand in for", "write [model] first")
+        elif first.kind != model.kind:
+            yield tell.error(
+                (*whole, "kind"),
+                "the small model on this machine and an endpoint read in different ways,"
+                " so neither stands in for the other",
+                f'write kind = "{first.kind}", or leave this table out',
+            )
+        elif model.kind == "local" or model in (first, *settings.fallback_models[:number]):
+            yield tell.error(whole, "this model is asked already", "leave this table out")
+
+
+def _found_in_redaction(settings: Settings, tell: Telling) -> Iterator[Problem]:
+    """Patterns that cannot be used, and names that stand for none."""
+    from hub.extraction.items import RedactionRule  # only here: the CLI reads settings without it
+    from hub.extraction.redaction import BUILT_IN, problem_of
+
+    patterns = settings.redaction.patterns
+    for name, regex in patterns.items():
+        if wrong := problem_of(RedactionRule(name, regex)):
+            yield tell.error(("redaction", "patterns", name), wrong)
+    for number, agent in enumerate(settings.agents):
+        for name in agent.redact:
+            if name not in patterns and (wrong := problem_of(RedactionRule(name))):
+                near = did_you_mean(name, (*BUILT_IN, *patterns))
+                hint = near or "write its pattern in [redaction]"
+                yield tell.error(("agents", number, "redact"), f"{name!r}: {wrong}", hint)
+
+
+def _found_in_use_of_models(settings: Settings, tell: Telling) -> Iterator[Problem]:
+    """Agents for which there is no model, and money that nobody can count."""
+    models = [] if settings.model is None else [settings.model, *settings.fallback_models]
+    has_local = any(model.is_local for model in models)
+    is_unpriced = any(not model.has_price for model in models)
+    unpriced = "no price is known of a model, so this holds for none of its tokens"
+    hint = "write its price_in_usd and price_out_usd; or a budget of tokens"
+    for number, agent in enumerate(settings.agents):
+        if models and not has_local and not agent.allow_cloud:
+            yield tell.error(
+                ("agents", number, "allow_cloud"),
+                "there is no local model to read its documents",
+                "name a local endpoint in [model] or [[fallback_models]], or write private = true there",
+            )
+        if agent.budget_usd is not None and is_unpriced:
+            yield tell.warning(("agents", number, "budget_usd"), unpriced, hint)
+    for key in ("run_usd", "day_usd"):
+        if is_unpriced and tell.places.has(("budget", key)) and getattr(settings.budget, key):
+            yield tell.warning(("budget", key), unpriced, hint)
+
+
+def _found_in_address(
+    model: ModelSettings, path: KeyPath, settings: Settings, tell: Telling
+) -> Iterator[Problem]:
     """A name is judged when it is called; what is an address already can be judged now."""
-    if not isinstance(settings.model, OpenAIModelSettings):
+    if not isinstance(model, OpenAIModelSettings):
         return
-    host = urlsplit(settings.model.base_url).hostname or ""
+    host = urlsplit(model.base_url).hostname or ""
     try:
         ip_address(host)
     except ValueError:
@@ -77,7 +140,7 @@ def _found_in_model(settings: Settings, tell: Telling) -> Iterator[Problem]:
     try:
         OutboundRules.parse(settings.outbound.allow).judge(host, [host])
     except AddressRefused as error:
-        yield tell.warning(("model", "base_url"), str(error))
+        yield tell.warning((*path, "base_url"), str(error))
 
 
 def _found_in_limits(settings: Settings, tell: Telling) -> Iterator[Problem]:
@@ -92,6 +155,13 @@ def _found_in_limits(settings: Settings, tell: Telling) -> Iterator[Problem]:
         )
         hint = "raise LimitNOFILE= of the unit, or ulimit -n; or write a lower number"
         yield tell.warning(("limits", "connections"), message, hint)
+
+
+def _is_key(path: KeyPath) -> bool:
+    """Whether the key of a model stands at *path*, and no reference to one."""
+    return path == ("model", "api_key") or (
+        len(path) == 3 and path[0] == "fallback_models" and path[2] == "api_key"
+    )
 
 
 def _strings(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:

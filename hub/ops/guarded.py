@@ -16,6 +16,8 @@ from protocol.errors import ErrorCode, HubError
 GUARDED: Final = (
     ("model", "base_url"),
     ("model", "api_key"),
+    ("model", "private"),
+    ("fallback_models",),
     ("storage", "url"),
     ("listen", "devices", "tls"),
     ("listen", "operator", "tls"),

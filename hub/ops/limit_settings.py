@@ -11,6 +11,7 @@ KIB, MIB = 1024, 1024 * 1024
 HelloSeconds = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=15)]  # as long as a nonce
 HelloBytes = Annotated[int, Field(strict=True, ge=KIB, le=MIB)]
 MessageBytes = Annotated[int, Field(strict=True, ge=64 * KIB, le=MIB)]  # the protocol's own most
+ConvertBytes = Annotated[int, Field(strict=True, ge=256 * MIB)]  # Python and its libraries take 160 MiB
 Rate = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=1e9)]  # a second
 
 
@@ -53,7 +54,11 @@ class Limits(Table):
     call_sends: Whole = live(5, "How often a call is sent before it is given up.")
     run_files: Whole = live(2_000, "Files of one run.")
     run_bytes: Whole = live(64 * 1024 * 1024, "Bytes of one run.")
+    items_per_file: Whole = live(2_000, "Items of one file; the further ones are left out, and it fails.")
+    items_per_run: Whole = live(10_000, "Items of one run; what it has not read by then is the next run's.")
     run_wall_s: Seconds = live(3_600.0, "How long a run may take whose schedule does not say.")
+    convert_memory_bytes: ConvertBytes = live(512 * MIB, "For the process that makes text of one file.")
+    convert_seconds: Seconds = live(60.0, "For the same; a file that takes longer is left out.")
     runs: Whole = live(32, "Runs at once.")
     runs_per_device: Whole = live(1, "Runs at once on one device.")
     waiting_runs_per_device: Whole = live(1_000, "Runs of schedules that wait; further fires are dropped.")

@@ -1,6 +1,6 @@
-"""``[model]``: what finds items in plain text."""
+"""``[model]``: what finds items in plain text; ``[[fallback_models]]``: who is asked when it cannot."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -9,6 +9,9 @@ from hub.ops.address import Address
 from hub.ops.effect import REQUIRED, restart
 from hub.ops.secret import SecretRef
 from hub.ops.values import Flag, Seconds, Table, Whole, refusal
+from hub.outbound.rules import is_this_machine
+
+Usd = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=100_000)]
 
 
 def _web_address(url: str) -> str:
@@ -38,6 +41,15 @@ class OpenAIModelSettings(ModelTuning):
     )
     api_key: SecretRef | None = restart(None, "Where the key is found; none where none is needed.")
     insecure: Flag = restart(False, "Documents and key may cross the network unencrypted.")
+    private: Flag = restart(
+        False, "It is run by people you trust: agents that may not use the cloud ask it too."
+    )
+    rpm: Whole | None = restart(
+        None, "Requests a minute that you may make; by default what its headers tell."
+    )
+    tpm: Whole | None = restart(None, "Tokens a minute, of questions and answers; likewise.")
+    price_in_usd: Usd | None = restart(None, "US dollars for a million tokens of questions.")
+    price_out_usd: Usd | None = restart(None, "US dollars for a million tokens of answers.")
 
     @model_validator(mode="after")
     def _is_encrypted_on_its_way(self) -> Self:
@@ -51,6 +63,27 @@ class OpenAIModelSettings(ModelTuning):
             )
         return self
 
+    @model_validator(mode="after")
+    def _has_both_prices(self) -> Self:
+        if (self.price_in_usd is None) != (self.price_out_usd is None):
+            raise refusal(
+                "half_a_price",
+                "the price of questions and that of answers are given together",
+                key="price_out_usd" if self.price_in_usd is None else "price_in_usd",
+                hint="write both price_in_usd and price_out_usd",
+            )
+        return self
+
+    @property
+    def is_local(self) -> bool:
+        """Whether what it is sent stays on machines of the operator's."""
+        return self.private or is_this_machine(urlsplit(self.base_url).hostname or "")
+
+    @property
+    def has_price(self) -> bool:
+        """Whether anybody knows what it costs."""
+        return self.price_in_usd is not None
+
 
 class LocalModelSettings(ModelTuning):
     """``[model] kind = "local"``: the small model of the extra ``[local]``, served by the hub itself."""
@@ -58,6 +91,9 @@ class LocalModelSettings(ModelTuning):
     kind: Literal["local"] = restart(REQUIRED, "The small model on this machine, of the extra [local].")
     timeout_s: Seconds = restart(300.0, "The longest silence while it thinks: one thread is slow.")
     concurrency: Whole = restart(1, "Questions at once.")
+
+    is_local: ClassVar[bool] = True
+    has_price: ClassVar[bool] = True  # it costs nothing
 
 
 ModelSettings = Annotated[OpenAIModelSettings | LocalModelSettings, Field(discriminator="kind")]

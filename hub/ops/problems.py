@@ -126,8 +126,8 @@ def found_by_validation(
                 place = places.key(path)
             case "missing" | "union_tag_not_found":
                 place = places.value(path[:-1])
-            case "tuple_type" if path == ("agents",):
-                hint = "write [[agents]]"
+            case "tuple_type" if path in (("agents",), ("fallback_models",)):
+                hint = f"write [[{path[0]}]]"
             case "literal_error" | "enum" | "union_tag_invalid":
                 hint = _nearest_choice(_value_at(doc, path), message)
         if not place.line and "quotes" in hint:
@@ -195,7 +195,8 @@ def _elsewhere(unknown: str, names_at: NamesAt) -> str:
     for table in names_at(()):
         for path in ((table,), *((table, inner) for inner in names_at((table,)))):
             if unknown in names_at(path):
-                return f"[{spell(path)}] has such a key" if table != "agents" else "[[agents]] has such a key"
+                is_listed = table in ("agents", "fallback_models")
+                return f"[[{table}]] has such a key" if is_listed else f"[{spell(path)}] has such a key"
     return ""
 
 

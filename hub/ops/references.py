@@ -89,15 +89,24 @@ def _secrets(
     """Every reference to a secret, and what finds out where it leads."""
     if (database := _read(SecretRef, _at(doc, _DATABASE), around)) is not None:
         yield _DATABASE, database, StorageSettings(url=database).resolved
-    if (key := _read(SecretRef, _at(doc, _KEY), around)) is not None:
-        yield _KEY, key, key.resolve
+    fallbacks = doc.get("fallback_models")
+    others = range(len(fallbacks) if isinstance(fallbacks, list) else 0)
+    for path in (_KEY, *(("fallback_models", number, "api_key") for number in others)):
+        if (key := _read(SecretRef, _at(doc, path), around)) is not None:
+            yield path, key, key.resolve
 
 
 def _at(doc: Mapping[str, Any], path: KeyPath) -> object:
     """What stands at *path*; ``None``: nothing."""
     here: object = doc
     for part in path:
-        here = here.get(part) if isinstance(here, Mapping) else None
+        match here, part:
+            case Mapping(), str():
+                here = here.get(part)
+            case list(), int():
+                here = here[part]
+            case _:
+                return None
     return here
 
 

@@ -15,3 +15,6 @@ class RetentionSettings(Table):
     fires_kept: Whole = live(10_000, "Fires of each schedule, at most.")
     activity_days: Days = live(90, "What was told to people.")
     answers_days: Days = live(30, "Answers to requests with an idempotency key.")
+    model_answers_days: Days = live(30, "Answers of models that nobody has used since.")
+    model_answers_kept: Whole = live(100_000, "Answers of models, at most.")
+    model_calls_days: Days = live(90, "What each question to a model cost.")

@@ -48,6 +48,8 @@ ROUTES: Final[Mapping[Asked, Scope | Public]] = {
     Asked("POST", "/v1/agents/{name}/resume"): _S.RUN,
     Asked("POST", "/v1/agents/{name}/runs"): _S.RUN,
     Asked("POST", "/v1/agents/{name}/backfill"): _S.RUN,
+    Asked("POST", "/v1/agents/{name}/estimate"): _S.RUN,
+    Asked("GET", "/v1/costs"): _S.READ,
     # runs
     Asked("GET", "/v1/runs"): _S.READ,
     Asked("GET", "/v1/runs/{run_id}"): _S.READ,
@@ -56,6 +58,8 @@ ROUTES: Final[Mapping[Asked, Scope | Public]] = {
     Asked("POST", "/v1/runs/{run_id}/pause"): _S.RUN,
     Asked("POST", "/v1/runs/{run_id}/resume"): _S.RUN,
     Asked("POST", "/v1/runs/{run_id}/rerun"): _S.RUN,
+    # items, and what their owners said
+    Asked("GET", "/v1/items"): _S.READ,
     # devices, and how they come in
     Asked("GET", "/v1/devices"): _S.READ,
     Asked("GET", "/v1/devices/{device_id}"): _S.READ,
@@ -104,6 +108,7 @@ DEVICE_REQUESTS: Final[Mapping[str, str]] = {
     Method.RUNS_CANCEL: "its own runs",
     Method.RUNS_LIST: "its own runs",
     Method.RUNS_GET: "its own runs",
+    Method.REVIEW_REPORT: "its own items",
     Method.KEYS_ROTATE: "its own key",
 }
 

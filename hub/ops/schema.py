@@ -38,7 +38,8 @@ class _Generator(GenerateJsonSchema):
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         told = super().default_schema(schema)
-        if told.get("default", {}) is None or isinstance(told.get("default"), dict):
+        default = told.get("default", {})
+        if default is None or (isinstance(default, dict) and default):
             del told["default"]
         return told
 

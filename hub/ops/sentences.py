@@ -90,6 +90,8 @@ _SENTENCES: Final[Mapping[str, Callable[[object, Mapping[str, Any]], Sentence]]]
     "int_type": _whole,
     "int_parsing": _whole,
     "int_from_float": _whole,
+    "datetime_from_date_parsing": _always("a point in time is expected", "as in 2026-01-05T09:00:00Z"),
+    "datetime_parsing": _always("a point in time is expected", "as in 2026-01-05T09:00:00Z"),
     "float_type": _number,
     "float_parsing": _number,
     "finite_number": _always("inf and nan are no limits"),

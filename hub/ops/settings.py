@@ -8,12 +8,14 @@ everything else takes plain arguments with units in their names.
 from hub.ops.agent_settings import AgentSettings
 from hub.ops.audit_settings import AuditSettings
 from hub.ops.backup_settings import BackupSettings
+from hub.ops.budget_settings import BudgetSettings
 from hub.ops.effect import live, restart
 from hub.ops.limit_settings import Limits
 from hub.ops.listen_settings import Listen
 from hub.ops.log_settings import LogSettings
 from hub.ops.model_settings import ModelSettings
 from hub.ops.outbound_settings import OutboundSettings
+from hub.ops.redaction_settings import RedactionSettings
 from hub.ops.reload_settings import ReloadSettings
 from hub.ops.retention_settings import RetentionSettings
 from hub.ops.storage_settings import StorageSettings
@@ -33,7 +35,12 @@ class Settings(Table):
     listen: Listen = Listen()
     storage: StorageSettings = StorageSettings()
     model: ModelSettings | None = restart(None, "What finds items in plain text; without one, rules alone.")
+    fallback_models: tuple[ModelSettings, ...] = restart(
+        (), "Who is asked, in this order, when the model gives no answer or has no quota left."
+    )
     agents: tuple[AgentSettings, ...] = live((), "What to read on which device, and what to find in it.")
+    budget: BudgetSettings = BudgetSettings()
+    redaction: RedactionSettings = RedactionSettings()
     limits: Limits = Limits()
     retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()

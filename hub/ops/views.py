@@ -95,6 +95,9 @@ class RunView(View):
     model_requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    usd: float = 0.0  # 0 where a model has no price
+    items_updated: int = 0  # rows of the device that were changed, as their sources had
+    items_known: int = 0  # found, and not sent: the device has them, or its owner refused them
     fire_at: AwareDatetime | None = None  # the nominal time it is for
     created_at: AwareDatetime
     started_at: AwareDatetime | None = None
@@ -118,6 +121,7 @@ class UnitView(View):
     planned_at: AwareDatetime | None = None
     settled_at: AwareDatetime | None = None
     error: str | None = None
+    notes: dict[str, int | dict[str, int]] = {}  # how it was read: what was dropped, hidden, asked again
 
 
 class RunErrorView(View):

@@ -25,7 +25,7 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 class AnswerTooLarge(Exception):
-    """The other side sent more than ``MAX_ANSWER_BYTES``; the rest was not read."""
+    """The other side sent more than we read; the rest was left."""
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
@@ -35,12 +35,13 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 
 
 class OutboundClient(httpx2.AsyncClient):
-    """Calls what the rules allow. Answers are read whole, up to ``MAX_ANSWER_BYTES`` after decompression.
+    """Calls what the rules allow. Answers are read whole, up to *max_answer_bytes* after decompression.
 
     Args:
         insecure: plain http may be used for other machines too.
         read_timeout_s: the longest silence of the other side.
         connections: at once.
+        max_answer_bytes: the rest of a longer answer is not read.
         on_refused: told a word for each call that a rule ended: "address" or "too_large".
         resolve: who is asked about names; this machine by default.
         tls: who is trusted; what this machine trusts by default.
@@ -53,6 +54,7 @@ class OutboundClient(httpx2.AsyncClient):
         insecure: bool = False,
         read_timeout_s: float = READ_TIMEOUT_S,
         connections: int = CONNECTIONS,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
         on_refused: Callable[[str], None] = lambda _: None,
         resolve: Resolve = resolve,
         tls: ssl.SSLContext | None = None,
@@ -63,6 +65,7 @@ class OutboundClient(httpx2.AsyncClient):
             follow_redirects=False,
             trust_env=False,
         )
+        self._max_answer_bytes = max_answer_bytes
         self._on_refused = on_refused
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
@@ -74,7 +77,7 @@ class OutboundClient(httpx2.AsyncClient):
         """
         try:
             response = await super().send(request, **{**options, "stream": True, "follow_redirects": False})
-            body = await _read(response)
+            body = await _read(response, self._max_answer_bytes)
         except AddressRefused:
             self._on_refused("address")
             raise
@@ -88,12 +91,12 @@ class OutboundClient(httpx2.AsyncClient):
 _OF_TRANSFER: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
-async def _read(response: httpx2.Response) -> bytes:
+async def _read(response: httpx2.Response, most: int) -> bytes:
     body = bytearray()
     try:
         async for piece in response.aiter_bytes():
             body += piece
-            if len(body) > MAX_ANSWER_BYTES:
+            if len(body) > most:
                 raise AnswerTooLarge
     finally:
         await response.aclose()

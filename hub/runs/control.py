@@ -4,6 +4,8 @@ Each is a row first, with its entry in the audit log in the same transaction; th
 dispatcher is told afterwards, and would find it by itself.
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from hub.clock import Clock, IdFactory, epoch_ms
@@ -26,6 +28,7 @@ class RunControl:
     Args:
         run_timeout_s: what an execution of a run that somebody starts may take.
         limits: how many of those may wait.
+        on_recovered: a person says that the model of an agent answers again.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class RunControl:
         metrics: Metrics,
         run_timeout_s: float = 3_600.0,
         limits: runs.WaitingLimits | None = None,
+        on_recovered: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._lifecycle = lifecycle
@@ -50,6 +54,7 @@ class RunControl:
         self._ids = ids
         self._boot_id = boot_id
         self._limits_reached = metrics.limits_reached
+        self._on_recovered = on_recovered
         self.run_timeout_s = run_timeout_s
         self.limits = limits or runs.WaitingLimits()
 
@@ -194,6 +199,7 @@ class RunControl:
         )
         if await self._store.write(recover, agent_id, at=paused.at, actor=actor):
             was_paused = True  # its runs are found with the next look
+            self._on_recovered()
         self._dispatcher.look_again()
         return was_paused
 

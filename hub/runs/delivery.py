@@ -7,43 +7,43 @@ stores answer and row in one transaction. So each item is there once, whatever d
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import Final
 
 import anyio
+import anyio.to_thread
 import msgspec
 
 from hub.clock import Clock, epoch_ms
 from hub.document import Document
-from hub.extraction.items import Extraction, Item
-from hub.extraction.model import Usage as ModelUsage
-from hub.links.link import DeviceLink
+from hub.extraction.items import Extraction
+from hub.links.link import ALWAYS_ACTIONS, DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.runs.found import found_items
 from hub.runs.interrupt import Interrupt
+from hub.runs.matching import decide
 from hub.runs.order import RunOrder
+from hub.runs.payload import CallPayload
 from protocol.errors import CATALOGUE, CallTimedOut, DeviceSlow, ErrorCode, TooManyCalls
-from protocol.frame import ErrorBody, Record
-from protocol.ids import derive_call_id
+from protocol.frame import ErrorBody
 from protocol.lifecycles import CallEvent, RunState
-from protocol.tables import SUGGESTED
+from protocol.tables import SUGGESTED, TABLES, TableName
 from protocol.trace import traceparent
-from protocol.work import Action, Answer, ItemSource, ToolCall
-from storage.store import OpenCall, PlannedCall, Store, UnitPlan, Usage, outbox
+from protocol.versions import CAPABILITY_OF, CapabilityName
+from protocol.work import Action, Answer, ToolCall
+from storage.store import ItemCaps, OpenCall, Store, UnitPlan, outbox
 
 log = Channel(__name__)
 
 CALLS_IN_FLIGHT = 32  # per run; half of what a device may hold open, so that others get through
 MAX_SENDS = 5  # scheduling 3.4: afterwards the effect is unknown and a person should look
+CAPS = ItemCaps(items_per_file=2_000, items_per_run=10_000)
 SLOW_DEVICE_WAIT_S = 0.5  # the write buffer drains, or the connection is cut, within seconds
 REFUSED_BASE_S, REFUSED_CAP_S = 0.5, 30.0  # between tries of what a device could not do just now
-MAX_QUOTE_CHARS = 2_000  # of ItemSource
-
-
-class CallPayload(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of a planned call, so that it can be sent again after a restart."""
-
-    data: Record
-    source: ItemSource
+_MANY_ITEMS: Final = 100  # 20 ms
+_TABLE_TOOLS: Final = tuple(CAPABILITY_OF[action] for action in ALWAYS_ACTIONS)
 
 
 class Delivery:
@@ -57,52 +57,57 @@ class Delivery:
         metrics: Metrics,
         call_timeout_s: float = 30.0,
         max_sends: int = MAX_SENDS,
+        caps: ItemCaps = CAPS,
     ) -> None:
         self._store = store
         self._clock = clock
         self._metrics = metrics
-        self.apply(call_timeout_s=call_timeout_s, max_sends=max_sends)
+        self.apply(call_timeout_s=call_timeout_s, max_sends=max_sends, caps=caps)
 
-    def apply(self, *, call_timeout_s: float, max_sends: int) -> None:
-        """Send by these limits from the next call on."""
+    def apply(self, *, call_timeout_s: float, max_sends: int, caps: ItemCaps) -> None:
+        """Send by these limits from the next call on, and plan by *caps* from the next unit on."""
+        self._caps = caps
         self._max_sends = max_sends
         self._deadline_ms = math.ceil(call_timeout_s * 1000)
 
-    async def plan(self, order: RunOrder, document: Document, found: Extraction, *, read_at: int) -> UnitPlan:
-        """Commit what will be sent for a document. Nothing has left by then.
+    async def plan(
+        self, link: DeviceLink, order: RunOrder, document: Document, found: Extraction, *, read_at: int
+    ) -> UnitPlan:
+        """Commit what will be sent for a document: what is new, or has changed. Nothing has left by then.
 
         Args:
             read_at: when its text was here, in epoch milliseconds.
 
         Raises:
             StaleRun: the run is no longer ours; nothing was written.
+            Conflict: a run that has not ended holds one of the calls; nothing was written.
         """
-        calls = [
-            PlannedCall(
-                call_id=derive_call_id(
-                    agent_id=order.agent_id,
-                    unit_key=document.unit_key,
-                    content_hash=document.content_hash,
-                    config_fingerprint=order.parameters.config_fingerprint,
-                    ordinal=ordinal,
-                ),
-                ordinal=ordinal,
-                table=item.table,
-                payload=msgspec.to_builtins(_payload(document, item)),
-            )
-            for ordinal, item in enumerate(found.items)
-        ]
-        return await self._store.write(
+        # Beside the event loop, where there are many: each is looked up in its text.
+        items = (
+            found_items(document, found.items)
+            if len(found.items) < _MANY_ITEMS
+            else await anyio.to_thread.run_sync(found_items, document, found.items)
+        )
+        decision = partial(
+            decide, found=items, timezone=order.parameters.timezone, can_update=can_update(link.capabilities)
+        )
+        plan = await self._store.write(
             outbox.plan_unit,
             order.held(RunState.RUNNING),
             unit_key=document.unit_key,
             content_hash=document.content_hash,
             size_bytes=len(document.text),
-            calls=calls,
-            usage=usage_of(found),
+            found=items,
+            decide=decision,
             read_at=read_at,
+            notes=msgspec.to_builtins(found.notes),
+            caps=self._caps,
             at=self._at(),
         )
+        self._metrics.items_known.inc(plan.known)
+        for cap in plan.left_out:
+            self._metrics.limits_reached.labels(cap).inc()
+        return plan
 
     async def deliver(
         self,
@@ -188,21 +193,32 @@ class Delivery:
     async def _settle(
         self, order: RunOrder, call: OpenCall, answer: Answer, event: CallEvent | None = None
     ) -> None:
-        event = event or (CallEvent.ACKED if answer.error is None else CallEvent.REJECTED)
+        is_gone = _is_gone(call, answer)
+        if event is None:
+            event = CallEvent.ACKED if answer.error is None or is_gone else CallEvent.REJECTED
         answered = msgspec.to_builtins(answer)
-        await self._store.write(outbox.settle_call, call.call_id, event=event, result=answered, at=self._at())
+        await self._store.write(
+            outbox.settle_call,
+            call.call_id,
+            event=event,
+            result=answered,
+            at=self._at(),
+            row_id=_row_id(answer),
+            is_gone=is_gone,
+        )
         self._metrics.run_items.labels(call.table, event.name.lower()).inc()
-        if answer.error is not None:  # its unit fails for it, and says so in the run's errors
+        if answer.error is not None and not is_gone:  # its unit fails for it, and says so in the run's errors
             log.warning("call.refused", call_id=call.call_id, run_id=order.run_id, code=answer.error.code)
 
     def _frame(self, order: RunOrder, call: OpenCall) -> ToolCall:
         payload = msgspec.convert(call.payload, CallPayload)
         return ToolCall(
             id=call.call_id,
-            action=Action.INSERT,
+            action=payload.action,
             table=call.table,
             # Here and not before: nothing that a model said can set them.
             data=payload.data | SUGGESTED,
+            where=payload.where,
             run_id=order.run_id,
             agent_id=order.agent_id,
             source=payload.source,
@@ -214,26 +230,29 @@ class Delivery:
         return epoch_ms(self._clock.now())
 
 
-def usage_of(spent: Extraction | ModelUsage) -> Usage:
-    """What was asked of the model, as the run's row counts it."""
-    return Usage(
-        requests=spent.requests,
-        prompt_tokens=spent.prompt_tokens,
-        completion_tokens=spent.completion_tokens,
-    )
+def can_update(capabilities: Collection[str]) -> bool:
+    """Whether a device changes rows: one that lists what its tools are, and not that, does not."""
+    lists_tools = any(name in capabilities for name in _TABLE_TOOLS)
+    return CapabilityName.TOOL_UPDATE in capabilities or not lists_tools
 
 
-def _payload(document: Document, item: Item) -> CallPayload:
-    return CallPayload(
-        data=dict(item.data),
-        source=ItemSource(
-            path=document.unit_key,
-            quote=item.quote[:MAX_QUOTE_CHARS],
-            start=item.start,
-            end=min(item.end, item.start + MAX_QUOTE_CHARS),
-            sha256=document.content_hash,
-        ),
-    )
+def _row_id(answer: Answer) -> str | None:
+    """The row that an insert made; devices of the first days may not say."""
+    row = answer.result.get("id") if isinstance(answer.result, dict) else None
+    return row if isinstance(row, str) and row else None
+
+
+def _is_gone(call: OpenCall, answer: Answer) -> bool:
+    """Whether the row that was to be changed is not there any more: its owner has removed it.
+
+    The same code says that a row is missing which this one was to refer to.
+    """
+    payload = msgspec.convert(call.payload, CallPayload)
+    if payload.action is not Action.UPDATE or answer.error is None:
+        return False
+    columns = TABLES[TableName(call.table)].columns
+    refers = any(column.refers_to is not None and payload.data.get(column.name) for column in columns)
+    return answer.error.code == ErrorCode.DATABASE_CONFLICT and not refers
 
 
 def _may_change(answer: Answer) -> bool:

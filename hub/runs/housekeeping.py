@@ -19,7 +19,7 @@ from hub.log import Channel
 from hub.runs.audit_head import tell_audit_head
 from hub.turns import Turns
 from protocol.ids import BootId
-from storage.store import Store, audit, leases, retention
+from storage.store import Store, audit, leases, model_retention, retention
 
 log = Channel(__name__)
 
@@ -49,6 +49,9 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     activity_days: int = 90  # the activity log and the agents' history
     answers_days: int = 30  # to requests that may come twice
     audit_days: int = 400
+    model_answers_days: int = 30  # since they were used last
+    model_answers_kept: int = 100_000  # at most, those used last
+    model_calls_days: int = 90  # what each question to a model cost
 
 
 class Housekeeping:
@@ -140,6 +143,8 @@ class Housekeeping:
             _before(now, days)
             for days in (keep.payload_days, keep.fires_days, keep.activity_days, keep.answers_days)
         )
+        journaled, asked = _before(now, keep.model_answers_days), _before(now, keep.model_calls_days)
+        crowd = partial(model_retention.prune_crowded_answers, kept=keep.model_answers_kept)
         return [
             ("payloads", partial(retention.forget_payloads, before=payloads, at=epoch_ms(now))),
             *(("runs", partial(runs, agent_ids=part)) for part in _parts(agent_ids)),
@@ -148,6 +153,10 @@ class Housekeeping:
             ("activity", partial(retention.prune_activity, before=told)),
             ("agent_history", partial(retention.prune_agent_history, before=told)),
             ("answers", partial(retention.prune_idempotency, before=answers)),
+            ("model_answers", partial(model_retention.prune_answers, before=journaled)),
+            ("model_answers", crowd),
+            ("model_calls", partial(model_retention.prune_calls, before=asked)),
+            ("model_batches", partial(model_retention.prune_batches, before=asked)),
             ("audit", partial(audit.prune_audit, before=_before(now, keep.audit_days), at=epoch_ms(now))),
             ("pages", retention.vacuum),
         ]

@@ -10,12 +10,12 @@ from typing import Protocol
 import msgspec
 
 from hub.extraction.extractor import Extractor
-from hub.extraction.items import Wanted
-from protocol.ids import AgentId, DeviceId, RunId
+from hub.extraction.items import RedactionRule, Wanted
+from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState
 from protocol.tables import TableName
 from protocol.work import RunConfig
-from storage.store import HeldRun, RunRow
+from storage.store import HeldRun, ModelUse, RunRow
 
 
 class RunParameters(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +27,9 @@ class RunParameters(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str
     timezone: str
     config_fingerprint: str
+    allow_cloud: bool = True
+    redact: tuple[RedactionRule, ...] = ()
+    batch: bool = False
 
 
 class AgentConfig(Protocol):
@@ -42,19 +45,44 @@ class AgentConfig(Protocol):
     def prompt(self) -> str: ...
     @property
     def timezone(self) -> str: ...
+    @property
+    def model_use(self) -> ModelUse: ...
+
+
+def wanted_of(agent: AgentConfig) -> Wanted:
+    """What extraction is told for *agent*, as its settings are now."""
+    return Wanted(
+        data_types=tuple(TableName(name) for name in agent.data_types),
+        prompt=agent.prompt,
+        timezone=agent.timezone,
+        allow_cloud=agent.model_use.allow_cloud,
+        redact=tuple(RedactionRule(one.name, one.regex) for one in agent.model_use.redact),
+    )
 
 
 def parameters_of(agent: AgentConfig, extractor: Extractor) -> RunParameters:
     """What a run of *agent* is made with, as its settings are now."""
-    data_types = tuple(TableName(name) for name in agent.data_types)
-    wanted = Wanted(data_types=data_types, prompt=agent.prompt, timezone=agent.timezone)
+    wanted = wanted_of(agent)
     return RunParameters(
         paths=tuple(agent.paths),
         file_extensions=tuple(agent.file_extensions),
-        data_types=data_types,
-        prompt=agent.prompt,
-        timezone=agent.timezone,
+        data_types=wanted.data_types,
+        prompt=wanted.prompt,
+        timezone=wanted.timezone,
         config_fingerprint=extractor.fingerprint(wanted),
+        allow_cloud=wanted.allow_cloud,
+        redact=wanted.redact,
+        batch=agent.model_use.batch,
+    )
+
+
+def config_of(parameters: RunParameters) -> RunConfig:
+    """What a device is told of them."""
+    return RunConfig(
+        paths=list(parameters.paths),
+        file_extensions=list(parameters.file_extensions),
+        prompt_template=parameters.prompt,
+        data_types=[str(table) for table in parameters.data_types],
     )
 
 
@@ -63,6 +91,7 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
 
     run_id: RunId
     agent_id: AgentId
+    user_id: UserId
     device_id: DeviceId
     fence: int
     attempt: int
@@ -78,12 +107,7 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def config(self) -> RunConfig:
         """What the device is told."""
-        return RunConfig(
-            paths=list(self.parameters.paths),
-            file_extensions=list(self.parameters.file_extensions),
-            prompt_template=self.parameters.prompt,
-            data_types=[str(table) for table in self.parameters.data_types],
-        )
+        return config_of(self.parameters)
 
     @property
     def wanted(self) -> Wanted:
@@ -92,6 +116,8 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
             data_types=self.parameters.data_types,
             prompt=self.parameters.prompt,
             timezone=self.parameters.timezone,
+            allow_cloud=self.parameters.allow_cloud,
+            redact=self.parameters.redact,
         )
 
 
@@ -106,6 +132,7 @@ def order_of(run: RunRow) -> RunOrder:
     return RunOrder(
         run_id=run.id,
         agent_id=run.agent_id,
+        user_id=run.user_id,
         device_id=run.device_id,
         fence=run.fence,
         attempt=run.attempt,

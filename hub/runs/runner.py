@@ -5,7 +5,7 @@ then is where the next attempt goes on: settled units are not read again, planne
 calls are sent with their old ids.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 
 import anyio
@@ -14,38 +14,34 @@ import msgspec
 from hub.clock import Chance, Clock, epoch_ms
 from hub.document import Document
 from hub.extraction.extractor import Extractor
-from hub.extraction.model import ExtractionError, ModelError, ModelExhausted, ModelUnavailable
+from hub.extraction.items import Notes, Wanted
+from hub.extraction.model import ExtractionError, ModelError
 from hub.links.link import DeviceLink
 from hub.log import Channel, bind
 from hub.metrics import Metrics
-from hub.runs.delivery import CALLS_IN_FLIGHT, Delivery, usage_of
+from hub.runs.asking import Asking
+from hub.runs.attempt import Attempt, Reading
+from hub.runs.budget import BudgetReached
+from hub.runs.delivery import Delivery
+from hub.runs.ending import Ending, ending_of, gravest, wordless
+from hub.runs.in_hand import units_in_hand
 from hub.runs.interrupt import Interrupt
 from hub.runs.lifecycle import Lifecycle
+from hub.runs.missing import NOT_READ, missing_of
 from hub.runs.order import RunOrder
 from hub.runs.progress import RunWatch
-from hub.runs.sources import DeviceSource, DeviceStalled, NotTakenOn, SeenUnits, TakenOn, UnreadUnit
-from protocol.errors import DeliveryError, DeviceGone, DeviceOffline, ErrorCode, IllegalTransition
+from hub.runs.references import references_of
+from hub.runs.sources import DeviceSource, SeenUnits, TakenOn, UnreadUnit
+from protocol.errors import DeviceGone, DeviceOffline, ErrorCode, IllegalTransition
 from protocol.ids import DeviceId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState, outcome_of
 from protocol.trace import trace_id_of
-from storage.store import Conflict, OpenCall, StaleRun, StillOpen, StorageError, Store, Usage, outbox, runs
+from storage.store import Conflict, OpenCall, StaleRun, StillOpen, StorageError, Store, outbox, runs
 
 log = Channel(__name__)
 
-RETRY_BASE_S, RETRY_CAP_S = 30.0, 3600.0  # scheduling 3.4
-SENT_BACK_BASE_S, SENT_BACK_CAP_S = 1.0, 60.0  # scheduling, T4
 END_AGAIN_CAP_S = 10.0  # between tries to write how a run ended
 DEVICE_GRACE_S = 15.0  # scheduling, T5: a device that is back by then has not been away
-
-
-class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """How an attempt ended: the run is moved by *event*."""
-
-    event: RunEvent
-    reason: str | None = None
-    outcome: RunOutcome | None = None
-    wait_s: float | None = None
-    exhausted: ModelExhausted | None = None
 
 
 class Runner:
@@ -58,6 +54,7 @@ class Runner:
         lifecycle: Lifecycle,
         source: DeviceSource,
         extractor: Extractor,
+        asking: Asking,
         delivery: Delivery,
         find_link: Callable[[DeviceId], DeviceLink | None],
         watch: RunWatch,
@@ -71,6 +68,7 @@ class Runner:
         self._lifecycle = lifecycle
         self._source = source
         self._extractor = extractor
+        self._asking = asking
         self._delivery = delivery
         self._find_link = find_link
         self._watch = watch
@@ -82,7 +80,7 @@ class Runner:
 
     async def run(self, order: RunOrder, interrupt: Interrupt) -> None:
         """Execute a claimed run until it is moved out of execution."""
-        attempt = _Attempt(order)
+        attempt = Attempt(order)
         about = {"run_id": order.run_id, "agent_id": order.agent_id, "device_id": order.device_id}
         with bind(trace_id=trace_id_of(order.run_id), **about):
             try:
@@ -93,18 +91,18 @@ class Runner:
             finally:
                 self._watch.changed(order.run_id)
 
-    async def _guarded(self, attempt: "_Attempt", interrupt: Interrupt) -> Ending:
+    async def _guarded(self, attempt: Attempt, interrupt: Interrupt) -> Ending:
         """The attempt, with every error it may end in turned into an ending."""
         broken: Exception | None = None
         try:
             with interrupt.scope, anyio.move_on_after(attempt.order.timeout_s):
                 return await self._work(attempt, interrupt)
         except Exception as exc:  # the one place: a run must end in a move, whatever broke
-            broken = _gravest(exc)
+            broken = gravest(exc)
         if isinstance(broken, StaleRun):
             raise broken
         if broken is not None and interrupt.event is None:
-            return self._ending_of(attempt, broken)
+            return ending_of(broken, attempt.order, attempt.state, self._chance)
         if interrupt.event is not None:
             return Ending(event=interrupt.event, reason=interrupt.reason)
         self._limits_reached.labels("run_wall_s").inc()
@@ -114,7 +112,7 @@ class Runner:
             outcome=RunOutcome.ERROR,
         )
 
-    async def _work(self, attempt: "_Attempt", interrupt: Interrupt) -> Ending:
+    async def _work(self, attempt: Attempt, interrupt: Interrupt) -> Ending:
         """Read from the device's link, and from its next one, should it be back in time."""
         device_id = attempt.order.device_id
         link = self._find_link(device_id)
@@ -122,7 +120,7 @@ class Runner:
             try:
                 return await self._visit(attempt, link, interrupt)
             except Exception as exc:
-                lost = isinstance(_gravest(exc), DeviceGone | DeviceOffline)
+                lost = isinstance(gravest(exc), DeviceGone | DeviceOffline)
                 if not lost or attempt.state is not RunState.RUNNING:
                     raise
                 link = await self._comes_back(device_id, link, interrupt)
@@ -145,28 +143,34 @@ class Runner:
                 await interrupt.nudged()
         return None
 
-    async def _visit(self, attempt: "_Attempt", link: DeviceLink, interrupt: Interrupt) -> Ending:
+    async def _visit(self, attempt: Attempt, link: DeviceLink, interrupt: Interrupt) -> Ending:
         order = attempt.order
         known, taken = await self._known(order)
+        asking = await self._asking.open(order)
+        wanted: Wanted | None = None  # known when there is something to read: most visits have nothing
         slots = anyio.Semaphore(self._units_in_flight)
-        async with anyio.create_task_group() as units:
-            with interrupt.reading:
-                async with aclosing(self._source.read(link, order, known, taken=taken)) as events:
-                    async for event in events:
-                        match event:
-                            case TakenOn():
-                                await self._taken_on(attempt, link, interrupt)
-                            case SeenUnits():
-                                await self._pass_over(order, event)
-                            case UnreadUnit():
-                                await self._unread(order, event)
-                            case Document():
-                                await slots.acquire()
-                                read_at = self._at()
-                                units.start_soon(self._unit, attempt, link, event, read_at, slots, interrupt)
-        if interrupt.event is not None:
-            return Ending(event=interrupt.event, reason=interrupt.reason)
-        return await self._finished(order)
+        async with asking.opened():
+            async with units_in_hand(self.device_grace_s) as units:
+                with interrupt.reading:
+                    async with aclosing(self._source.read(link, order, known, taken=taken)) as events:
+                        async for event in events:
+                            match event:
+                                case TakenOn():
+                                    await self._taken_on(attempt, link, interrupt)
+                                case SeenUnits():
+                                    await self._pass_over(order, event)
+                                case UnreadUnit():
+                                    await self._unread(order, event)
+                                case Document():
+                                    await asking.make_room()
+                                    await slots.acquire()
+                                    wanted = wanted or await _wanted(link, order)
+                                    reading = Reading(link, asking, wanted, event, self._at())
+                                    units.start(self._unit, attempt, reading, slots, interrupt)
+            if interrupt.event is not None:
+                return Ending(event=interrupt.event, reason=interrupt.reason)
+            await asking.finish()
+            return await self._finished(order)
 
     async def _known(self, order: RunOrder) -> tuple[Mapping[str, str | None], int]:
         """Files that need no reading, as ``DeviceSource.read`` takes them, and how many this run has read."""
@@ -181,7 +185,7 @@ class Runner:
                 taken += unit.state is not UnitState.SKIPPED
         return known, taken
 
-    async def _taken_on(self, attempt: "_Attempt", link: DeviceLink, interrupt: Interrupt) -> None:
+    async def _taken_on(self, attempt: Attempt, link: DeviceLink, interrupt: Interrupt) -> None:
         order = attempt.order
         if attempt.state is RunState.PREPARING:
             # Shielded: whoever ends the attempt has to know in which state the row stands.
@@ -233,44 +237,56 @@ class Runner:
 
     async def _unit(
         self,
-        attempt: "_Attempt",
-        link: DeviceLink,
-        document: Document,
-        read_at: int,
+        attempt: Attempt,
+        reading: Reading,
         slots: anyio.Semaphore,
         interrupt: Interrupt,
     ) -> None:
         """One document: extracted, planned, delivered, settled."""
-        order = attempt.order
+        order, document = attempt.order, reading.document
+        unit = reading.asking.about(document.unit_key)
         try:
+            if attempt.is_full:  # whatever is in it would be left out: nobody pays for reading it
+                self._limits_reached.labels("items_per_run").inc()
+                await self._fail(order, document, ErrorCode.LIMIT_REACHED, NOT_READ)
+                return
             try:
                 with interrupt.thinking() as thinking:
-                    found = await self._extractor.extract(document, order.wanted)
-                if thinking.cancelled_caught:
+                    found = await self._extractor.extract(document, reading.wanted, through=unit.through)
+                if thinking.cancelled_caught or unit.is_waiting:
                     return
+            except BudgetReached as exc:
+                await self._fail(order, document, exc.code, str(exc))
+                return
             except ExtractionError as exc:
-                await self._fail(order, document, exc.code, str(exc), usage_of(exc.spent))
+                await self._fail(order, document, exc.code, str(exc))
+                await unit.forget()
                 return
             except Exception as exc:  # a document that breaks its reader must not break its run
-                broken = _gravest(exc)
-                if isinstance(broken, ModelError):
+                broken = gravest(exc)
+                if isinstance(broken, ModelError | StorageError):
                     raise
-                log.error("unit.broke", exc=exc)
-                await self._fail(order, document, ErrorCode.INTERNAL, type(broken).__name__, Usage())
+                log.error("unit.broke", exc=wordless(broken))
+                await self._fail(order, document, ErrorCode.INTERNAL, type(broken).__name__)
                 return
             try:
-                plan = await self._delivery.plan(order, document, found, read_at=read_at)
+                plan = await self._delivery.plan(
+                    reading.link, order, document, found, read_at=reading.read_at
+                )
             except Conflict as exc:
                 # A paused run of the same agent had planned these very items: it brings them.
-                await self._fail(order, document, ErrorCode.BUSY, str(exc), usage_of(found))
+                await self._fail(order, document, ErrorCode.BUSY, str(exc))
                 return
-            await self._deliver(attempt, link, document.unit_key, plan.open_calls, interrupt)
+            if found.notes.given_up_chars:
+                await unit.forget_useless()
+            attempt.is_full = attempt.is_full or "items_per_run" in plan.left_out
+            await self._deliver(attempt, reading.link, document.unit_key, plan.open_calls, interrupt)
         finally:
             slots.release()
 
     async def _deliver(
         self,
-        attempt: "_Attempt",
+        attempt: Attempt,
         link: DeviceLink,
         unit_key: str,
         calls: Sequence[OpenCall],
@@ -280,9 +296,7 @@ class Runner:
         if await self._delivery.deliver(link, attempt.order, calls, attempt.lanes, interrupt):
             await self._settle(attempt.order, unit_key)
 
-    async def _fail(
-        self, order: RunOrder, document: Document, code: ErrorCode, error: str, usage: Usage
-    ) -> None:
+    async def _fail(self, order: RunOrder, document: Document, code: ErrorCode, error: str) -> None:
         await self._store.write(
             outbox.fail_unit,
             order.held(RunState.RUNNING),
@@ -291,14 +305,27 @@ class Runner:
             size_bytes=len(document.text),
             error=error,
             code=code,
-            usage=usage,
             at=self._at(),
         )
         self._watch.changed(order.run_id)
 
     async def _settle(self, order: RunOrder, unit_key: str) -> None:
-        held = order.held(RunState.RUNNING)
-        await self._store.write(outbox.settle_unit, held, unit_key, at=self._at())
+        """All its items are answered for: DONE; but FAILED where a part of it did not get through."""
+        held, at = order.held(RunState.RUNNING), self._at()
+        unit = await self._store.read(outbox.find_unit, order.run_id, unit_key)
+        if unit is not None and (missing := missing_of(Notes(**unit.notes or {}))) is not None:
+            await self._store.write(
+                outbox.fail_unit,
+                held,
+                unit_key=unit_key,
+                content_hash=unit.content_hash,
+                size_bytes=unit.size_bytes,
+                error=missing.message,
+                code=missing.code,
+                at=at,
+            )
+        else:
+            await self._store.write(outbox.settle_unit, held, unit_key, at=at)
         self._watch.changed(order.run_id)
 
     async def _finished(self, order: RunOrder) -> Ending:
@@ -309,42 +336,7 @@ class Runner:
             return Ending(event=RunEvent.FAILED, outcome=outcome)  # the errors of its units say why
         return Ending(event=RunEvent.FINISHED, outcome=outcome)
 
-    def _ending_of(self, attempt: "_Attempt", exc: Exception) -> Ending:
-        order = attempt.order
-        match exc:
-            case NotTakenOn(busy=True) if attempt.state is RunState.PREPARING:
-                return Ending(
-                    event=RunEvent.SENT_BACK,
-                    reason=str(exc),
-                    wait_s=self._wait(order.dispatches, SENT_BACK_BASE_S, SENT_BACK_CAP_S),
-                )
-            case NotTakenOn():
-                return Ending(event=RunEvent.FAILED, reason=str(exc), outcome=RunOutcome.ERROR)
-            case ModelExhausted():
-                return Ending(event=RunEvent.EXHAUSTED, reason=str(exc), exhausted=exc)
-            case DeviceGone() | DeviceOffline():
-                return Ending(event=RunEvent.DEVICE_LOST, reason=str(exc))
-            case DeliveryError() | DeviceStalled() | ModelUnavailable() | StorageError():
-                is_outage = isinstance(exc, StorageError) and not isinstance(exc, Conflict)
-                if attempt.state is RunState.PREPARING or is_outage:
-                    wait_s = self._wait(order.dispatches, SENT_BACK_BASE_S, SENT_BACK_CAP_S)
-                    return Ending(event=RunEvent.SENT_BACK, reason=str(exc), wait_s=wait_s)
-                if order.attempt < order.max_attempts:
-                    wait_s = self._wait(order.attempt - 1, RETRY_BASE_S, RETRY_CAP_S)
-                    return Ending(event=RunEvent.RETRIED, reason=str(exc), wait_s=wait_s)
-                reason = f"given up after {order.attempt} attempts: {exc}"
-                return Ending(event=RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR)
-            case _:
-                log.error("run.broke", exc=exc)
-                reason = f"{ErrorCode.INTERNAL}: {type(exc).__name__}"
-                return Ending(event=RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR)
-
-    def _wait(self, tries: int, base_s: float, cap_s: float) -> float:
-        """Before the next try, after so many earlier ones."""
-        longest: float = min(cap_s, base_s * 2.0 ** min(tries, 30))
-        return longest * self._chance.uniform(0.5, 1.0)
-
-    async def _end_surely(self, attempt: "_Attempt", ending: Ending, interrupt: Interrupt) -> None:
+    async def _end_surely(self, attempt: Attempt, ending: Ending, interrupt: Interrupt) -> None:
         """Move the run, however long the database is away: left RUNNING it would hold its device."""
         wait_s = 1.0
         while True:
@@ -364,7 +356,7 @@ class Runner:
                 await self._clock.sleep(wait_s)
                 wait_s = min(2 * wait_s, END_AGAIN_CAP_S)
 
-    async def _end(self, attempt: "_Attempt", ending: Ending) -> None:
+    async def _end(self, attempt: Attempt, ending: Ending) -> None:
         order = attempt.order
         held = order.held(attempt.state)
         if ending.exhausted is not None:
@@ -396,41 +388,6 @@ class Runner:
         return epoch_ms(self._clock.now())
 
 
-class _Attempt:
-    """What one execution of a run knows of itself."""
-
-    def __init__(self, order: RunOrder) -> None:
-        self.order = order
-        self.state = RunState.PREPARING
-        self.lanes = anyio.Semaphore(CALLS_IN_FLIGHT)
-
-
-# What decides when several units end in errors at the same time, gravest first.
-_EXPECTED: tuple[type[Exception], ...] = (
-    StaleRun,
-    DeviceGone,
-    DeviceOffline,
-    DeliveryError,
-    ModelExhausted,
-    ModelUnavailable,
-    NotTakenOn,
-    DeviceStalled,
-    StorageError,
-)
-
-
-def _gravest(exc: Exception) -> Exception:
-    """The one error that decides; one that nobody expected comes first, for it must be seen."""
-    leaves = list(_leaves(exc))
-    unexpected = [leaf for leaf in leaves if not isinstance(leaf, _EXPECTED)]
-    if unexpected:
-        return unexpected[0]
-    return min(leaves, key=lambda leaf: next(i for i, kind in enumerate(_EXPECTED) if isinstance(leaf, kind)))
-
-
-def _leaves(exc: Exception) -> Iterator[Exception]:
-    if isinstance(exc, ExceptionGroup):
-        for inner in exc.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield exc
+async def _wanted(link: DeviceLink, order: RunOrder) -> Wanted:
+    """What extraction is told, and the rows of the device that it may speak of."""
+    return msgspec.structs.replace(order.wanted, references=await references_of(link, order))

@@ -6,22 +6,21 @@ not fetched, nor is what is more than a run may read. What cannot be read is yie
 too, as an ``UnreadUnit``: a file is never passed over in silence.
 """
 
-import base64
-import binascii
-import hashlib
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import closing
 from functools import cache
 
 import anyio
 import anyio.to_thread
 import msgspec
+from anyio import from_thread
 
-from hub.clock import from_epoch_ms
 from hub.document import Document
 from hub.links.link import DeviceLink, RunStream, RunTooLarge
 from hub.metrics import Metrics
+from hub.runs.incoming import BrokenFile, IncomingFile, kinds_read_here
 from hub.runs.order import RunOrder
-from hub.text.convert import NotConvertible, convert
+from hub.text.converted import ConvertLimits, NotConvertible
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import ErrorBody
 from protocol.trace import traceparent
@@ -55,7 +54,6 @@ LEFT_OUT = frozenset(
         "not_offered",
     }
 )
-MAX_DOCUMENT_BYTES = 32 * 1024 * 1024  # of one file's content; it is one string while it is extracted
 
 
 class NotTakenOn(HubError):
@@ -101,94 +99,28 @@ class UnreadUnit(msgspec.Struct, frozen=True):
 SourceEvent = TakenOn | SeenUnits | Document | UnreadUnit
 
 
-class _Assembly:
-    """The pieces of one file, in order."""
-
-    def __init__(self, first: FilePiece) -> None:
-        self.first = first
-        self._parts: list[str] = []
-        self._size = 0
-
-    def add(self, piece: FilePiece) -> None:
-        """Take the next piece.
-
-        Raises:
-            HubError: it is not the next one, or the file grew beyond MAX_DOCUMENT_BYTES.
-        """
-        if piece.piece != len(self._parts) or piece.pieces != self.first.pieces:
-            raise _Broken(
-                ErrorCode.FILE_INCOMPLETE,
-                f"piece {piece.piece} of {piece.pieces} came where piece {len(self._parts)} "
-                f"of {self.first.pieces} was due",
-            )
-        if piece.sha256 != self.first.sha256:
-            raise _Broken(ErrorCode.FILE_CHANGED, "the file changed while it was read")
-        self._size += len(piece.content)
-        if self._size > MAX_DOCUMENT_BYTES:
-            raise _Broken(ErrorCode.TOO_LARGE, f"longer than {MAX_DOCUMENT_BYTES} bytes")
-        self._parts.append(piece.content)
-
-    @property
-    def is_whole(self) -> bool:
-        return len(self._parts) == self.first.pieces
-
-    def document(self) -> Document:
-        """The file as a document.
-
-        Raises:
-            NotConvertible: its kind cannot be turned into text here.
-            HubError: its encoding is not what the device said.
-        """
-        content = "".join(self._parts)
-        first = self.first
-        text, hashed, media_type = content, None, first.media_type
-        if first.encoding == "base64":
-            try:
-                raw = base64.b64decode(content, validate=True)
-            except (binascii.Error, ValueError) as exc:
-                raise _Broken(ErrorCode.BAD_FRAME, "not the base64 it was said to be") from exc
-            hashed = hashlib.sha256(raw).hexdigest()
-            converted = convert(raw, path=first.path, media_type=first.media_type)
-            text, media_type = converted.text, converted.media_type
-        elif first.encoding not in (None, "text", "utf-8"):
-            raise _Broken(ErrorCode.NOT_CONVERTIBLE, f"unknown encoding {first.encoding!r}")
-        try:
-            modified_at = None if first.modified_ms is None else from_epoch_ms(first.modified_ms)
-        except (ValueError, OverflowError, OSError):
-            modified_at = None  # a clock beyond any calendar says nothing
-        return Document(
-            unit_key=first.path,
-            text=text,
-            # What was announced is trusted for identity only; a simple device announces nothing.
-            content_hash=first.sha256 or hashed or hashlib.sha256(content.encode()).hexdigest(),
-            media_type=media_type,
-            modified_at=modified_at,
-        )
-
-
 @cache
 def _converting() -> anyio.CapacityLimiter:
     """Files that are converted at the same time, in all runs: each holds a copy or two of itself."""
     return anyio.CapacityLimiter(2)
 
 
-class _Broken(HubError):
-    code = ErrorCode.FILE_INCOMPLETE
-
-    def __init__(self, reason: ErrorCode, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
 class DeviceSource:
     """Reads the shared files of a device for a run."""
 
     def __init__(
-        self, *, limits: RunLimits, credit: int, metrics: Metrics, piece_timeout_s: float = PIECE_TIMEOUT_S
+        self,
+        *,
+        limits: RunLimits,
+        credit: int,
+        metrics: Metrics,
+        piece_timeout_s: float = PIECE_TIMEOUT_S,
+        converting: ConvertLimits | None = None,
     ) -> None:
         self.limits = limits
+        self.converting = converting or ConvertLimits()
         self._credit = credit
-        self._limits_reached = metrics.limits_reached
+        self._metrics = metrics
         self._piece_timeout_s = piece_timeout_s
 
     async def read(
@@ -215,35 +147,44 @@ class DeviceSource:
             mode=RunMode.MANIFEST if has_manifest else RunMode.STREAM,
             credit=self._credit,
             limits=self.limits,
+            reads=kinds_read_here(),
             trace=traceparent(order.run_id, "agent_run", str(order.fence)),
         )
         async with link.open_run(frame) as stream:
-            reading = _Reading(stream, order, known, room=self.limits.files - taken)
-            is_told = False
-            timeout_s = ACK_TIMEOUT_S if link.can("agent_ack") else self._piece_timeout_s
-            while True:
-                try:
-                    with anyio.move_on_after(timeout_s) as waiting:
-                        received = await anext(stream, None)
-                except RunTooLarge as exc:
-                    # What is whole by now is kept; the rest is said to be missing.
-                    self._limits_reached.labels("run_bytes").inc()
-                    yield UnreadUnit("", exc.code, str(exc))
-                    return
-                if waiting.cancelled_caught:
-                    raise DeviceStalled(f"nothing came of the run for {timeout_s:g} s")
-                if received is None:
-                    return
-                timeout_s = self._piece_timeout_s
-                async for event in reading.take(received):
-                    yield event
-                if reading.has_too_many and not is_told:
-                    is_told = True
-                    self._limits_reached.labels("run_files").inc()
-                    told = f"a run reads {self.limits.files} files (run_files), and the device has more"
-                    yield UnreadUnit("", ErrorCode.TOO_LARGE, told)
-                if reading.is_over:
-                    return
+            reading = _Reading(
+                stream,
+                order,
+                known,
+                room=self.limits.files - taken,
+                converting=self.converting,
+                metrics=self._metrics,
+            )
+            with closing(reading):
+                is_told = False
+                timeout_s = ACK_TIMEOUT_S if link.can("agent_ack") else self._piece_timeout_s
+                while True:
+                    try:
+                        with anyio.move_on_after(timeout_s) as waiting:
+                            received = await anext(stream, None)
+                    except RunTooLarge as exc:
+                        # What is whole by now is kept; the rest is said to be missing.
+                        self._metrics.limits_reached.labels("run_bytes").inc()
+                        yield UnreadUnit("", exc.code, str(exc))
+                        return
+                    if waiting.cancelled_caught:
+                        raise DeviceStalled(f"nothing came of the run for {timeout_s:g} s")
+                    if received is None:
+                        return
+                    timeout_s = self._piece_timeout_s
+                    async for event in reading.take(received):
+                        yield event
+                    if reading.has_too_many and not is_told:
+                        is_told = True
+                        self._metrics.limits_reached.labels("run_files").inc()
+                        told = f"a run reads {self.limits.files} files (run_files), and the device has more"
+                        yield UnreadUnit("", ErrorCode.TOO_LARGE, told)
+                    if reading.is_over:
+                        return
 
 
 class _Reading:
@@ -258,7 +199,14 @@ class _Reading:
     """
 
     def __init__(
-        self, stream: RunStream, order: RunOrder, known: Mapping[str, str | None], *, room: int
+        self,
+        stream: RunStream,
+        order: RunOrder,
+        known: Mapping[str, str | None],
+        *,
+        room: int,
+        converting: ConvertLimits,
+        metrics: Metrics,
     ) -> None:
         self._stream = stream
         self._order = order
@@ -269,7 +217,9 @@ class _Reading:
         self._taken_on = False
         self._manifest: list[ManifestFile] = []
         self._awaited: dict[str, ManifestFile] = {}
-        self._open: dict[str, _Assembly] = {}
+        self._converting = converting
+        self._metrics = metrics
+        self._open: dict[str, IncomingFile] = {}
         self._closed: set[str] = set()  # of these nothing more is taken
 
     async def take(
@@ -326,19 +276,25 @@ class _Reading:
             self.is_over = True
             return None
         try:
-            assembly = self._open.setdefault(path, _Assembly(piece))
-            assembly.add(piece)
-            if not assembly.is_whole:
+            incoming = self._open.get(path)
+            if incoming is None:
+                incoming = self._open[path] = IncomingFile(piece)
+            incoming.add(piece)
+            if not incoming.is_whole:
                 return None
-            if assembly.first.encoding is None:
-                document = assembly.document()
-            else:  # decoding and converting may take seconds
-                document = await anyio.to_thread.run_sync(assembly.document, limiter=_converting())
-        except NotConvertible as exc:
-            return self._give_up(path, ErrorCode.NOT_CONVERTIBLE, str(exc))
-        except _Broken as exc:
+            if incoming.is_to_be_read:
+                document = await anyio.to_thread.run_sync(
+                    incoming.document, self._converting, from_thread.check_cancelled, limiter=_converting()
+                )
+            else:
+                document = incoming.document(self._converting, _never_mind)
+        except NotConvertible as exc:  # its owner knows of it, unless it is a limit of ours
+            if exc.limit is not None:
+                self._metrics.limits_reached.labels(exc.limit).inc()
+            return self._give_up(path, ErrorCode.NOT_CONVERTIBLE, str(exc), is_failure=exc.limit is not None)
+        except BrokenFile as exc:
             return self._give_up(path, exc.reason, str(exc))
-        del self._open[path]
+        self._let_go(path)
         self._awaited.pop(path, None)
         self._closed.add(path)
         if self._is_known(path, document.content_hash):
@@ -358,11 +314,21 @@ class _Reading:
             self._taken.add(path)
         return True
 
-    def _give_up(self, path: str, code: ErrorCode, message: str) -> UnreadUnit:
+    def close(self) -> None:
+        """Let go of what is half here."""
+        for path in list(self._open):
+            self._let_go(path)
+
+    def _let_go(self, path: str) -> None:
+        incoming = self._open.pop(path, None)
+        if incoming is not None:
+            incoming.close()
+
+    def _give_up(self, path: str, code: ErrorCode, message: str, *, is_failure: bool = True) -> UnreadUnit:
         self._closed.add(path)
-        self._open.pop(path, None)
+        self._let_go(path)
         self._awaited.pop(path, None)
-        return UnreadUnit(path, code, message)
+        return UnreadUnit(path, code, message, is_failure)
 
     async def _complete(self, frame: AgentComplete) -> AsyncGenerator[SourceEvent]:
         error = frame.error
@@ -377,7 +343,7 @@ class _Reading:
             yield TakenOn()
         for skipped in frame.skipped:
             self._awaited.pop(skipped.path, None)
-            self._open.pop(skipped.path, None)
+            self._let_go(skipped.path)
             if skipped.path not in self._closed and not self._was_dealt_with(skipped.path):
                 yield _unread(skipped)
         for path in [*self._open, *(p for p in self._awaited if p not in self._open)]:
@@ -386,6 +352,10 @@ class _Reading:
             )
         if error is not None:
             yield UnreadUnit("", error.code, f"the device ended the run early: {error.message or error.code}")
+
+
+def _never_mind() -> None:
+    """Nothing is long enough to be broken off."""
 
 
 def _unread(skipped: SkippedFile) -> UnreadUnit:

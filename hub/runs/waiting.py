@@ -44,6 +44,7 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
         is_revoked: the device is let in no more.
         offline_since: when the device was seen last; ``None`` where it never was.
         starts_at: until then a device that has just connected is left in peace.
+        budget: the setting of that budget of a day which is reached, if it is a budget that holds the run.
         recovery_at: when an exhausted agent is asked again; ``None``: nobody knows.
         is_pausing: a person asked for a pause, and the files in hand are not done yet.
         hold: the hub died too often, and this run is of a kind that waits for that.
@@ -65,6 +66,7 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
     lifecycle: str = "active"
     is_exhausted: bool = False
     is_unpaid: bool = False
+    budget: str | None = None
     recovery_at: datetime | None = None
     is_healthy: bool = True
     follows: bool = False
@@ -131,7 +133,10 @@ def _held_by_the_device(facts: WaitFacts, zone: tzinfo | None) -> str | None:
 def _held_by_the_model(facts: WaitFacts, zone: tzinfo | None) -> str | None:
     if not facts.is_exhausted and facts.pause_reason is not PauseReason.EXHAUSTED:
         return None
-    what = "model's bill is not paid" if facts.is_unpaid else "model's quota is used up"
+    if facts.budget is not None:
+        what = f"the budget {facts.budget} is reached"
+    else:
+        what = "model's bill is not paid" if facts.is_unpaid else "model's quota is used up"
     again_at = facts.recovery_at or (None if facts.is_exhausted else facts.eligible_at)
     return what if again_at is None else f"{what}; tried again at {told_time(again_at, facts.now, zone)}"
 

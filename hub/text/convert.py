@@ -1,140 +1,89 @@
-"""Files to text: which converter a file takes, and how its bytes are decoded.
+"""Files to text: which way a file takes.
 
-The text that comes out is the one that travels and that offsets count in, so
-nothing is tidied: line ends stay as they are, only a byte order mark goes.
-Whatever cannot be read with confidence is refused with a reason; a wrong guess
-would end up as somebody's task.
+The text that comes out is the one that travels and that offsets count in, so nothing
+of a text file is tidied. Text is read here; a page or a mail too while it is small. All else
+(office, pdf, what is large) is read by ``worker``, in a process that may fall over.
 """
 
-import codecs
-from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Final
+import contextlib
+import io
+from tempfile import TemporaryFile
+from typing import IO, Final
 
 from hub.text import office
-from hub.text.html import TooTangled, text_of_html
+from hub.text.converted import Converted, ConvertLimits, NotConvertible
+from hub.text.kinds import HTML, MAIL, OFFICE, PDF, media_type_of
+from hub.text.reading import Attachments, read
+from hub.text.worker import Check, read_apart
 
-MAX_BYTES: Final = 32 * 1024 * 1024  # the same as an outbound answer of a mail provider
-
-HTML: Final = "text/html"
-PLAIN: Final = "text/plain"
-
-_TEXT_TYPES: Final = {
-    ".txt": PLAIN,
-    ".text": PLAIN,
-    ".log": PLAIN,
-    ".org": PLAIN,
-    ".rst": PLAIN,
-    ".md": "text/markdown",
-    ".markdown": "text/markdown",
-    ".csv": "text/csv",
-    ".tsv": "text/tab-separated-values",
-    ".ics": "text/calendar",
-    ".vcf": "text/vcard",
-    ".json": "application/json",
-    ".htm": HTML,
-    ".html": HTML,
-    ".xhtml": HTML,
-}
-
-# Longer marks first: UTF-32 LE begins with the mark of UTF-16 LE.
-_MARKS: Final = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-
-_CONTROLS: Final = frozenset(range(32)) - frozenset(b"\t\n\f\r\x1b")
-_MOST_HIGH_BYTES: Final = 0.3  # of a text in an 8-bit Western alphabet; real ones stay below 0.1
-
-
-class NotConvertible(Exception):
-    """No text could be had from a file; ``str()`` says why, for the file's owner."""
-
-
-@dataclass(frozen=True)
-class Converted:
-    """What came out: *text* without lone surrogates; *dropped* counts hidden parts left out of it."""
-
-    text: str
-    media_type: str
-    dropped: int = 0
+# Of a page or a mail that is read here. The worst that was built in so many bytes takes 0.2 s.
+_SMALL_BYTES: Final = 32 * 1024
 
 
 def convert(
-    data: bytes, *, path: str, media_type: str | None = None, max_bytes: int = MAX_BYTES
+    data: bytes,
+    *,
+    path: str,
+    media_type: str | None = None,
+    limits: ConvertLimits | None = None,
+    check: Check = lambda: None,
 ) -> Converted:
-    """The text of a file.
+    """The text of a file; ``convert_file`` says the rest."""
+    return convert_file(io.BytesIO(data), path=path, media_type=media_type, limits=limits, check=check)
+
+
+def convert_file(
+    file: IO[bytes],
+    *,
+    path: str,
+    media_type: str | None = None,
+    limits: ConvertLimits | None = None,
+    check: Check = lambda: None,
+) -> Converted:
+    """The text of a file. Blocks.
 
     Args:
+        file: all of it, wherever it stands.
         path: its name tells the kind where *media_type* does not.
-        max_bytes: of *data* and, in UTF-8, of the text.
+        check: called now and then; what it raises ends the work and is raised here.
 
     Raises:
         NotConvertible: binary, damaged, too large, or a kind that needs the extra ``[files]``.
     """
-    if len(data) > max_bytes:
-        raise NotConvertible(f"larger than {max_bytes} bytes")
+    limits = limits or ConvertLimits()
+    size = file.seek(0, io.SEEK_END)
+    if size > limits.bytes:
+        raise NotConvertible(f"larger than {limits.bytes} bytes")
     kind = media_type_of(path, media_type)
-    if office.knows(kind):
-        try:
-            return _bounded(Converted(office.read(data, kind), kind), max_bytes)
-        except office.Unreadable as error:
-            raise NotConvertible(str(error)) from error
-    text = decode(data)
-    if kind == HTML:
-        try:
-            page = text_of_html(text)
-        except TooTangled as error:
-            raise NotConvertible(str(error)) from error
-        return _bounded(Converted(page.text, kind, page.dropped), max_bytes)
-    return Converted(text, kind)
+    if kind in OFFICE and not office.is_installed():
+        office.require()
+    if kind in OFFICE or (kind in (HTML, MAIL) and size > _SMALL_BYTES):
+        return _apart(file, kind, limits, check)
+    file.seek(0)
+    data = file.read()
+    if kind != MAIL:
+        return read(data, kind, max_bytes=limits.bytes)
+
+    attachments = Attachments(limits.bytes)
+
+    def attached(part: bytes, part_kind: str) -> Converted:
+        if part_kind in OFFICE:
+            return attachments.take(convert(part, path="", media_type=part_kind, limits=limits, check=check))
+        return attachments.read(part, part_kind)
+
+    return read(data, kind, max_bytes=limits.bytes, attached=attached)
 
 
-def media_type_of(path: str, told: str | None = None) -> str:
-    """The kind of a file: what was *told*, without parameters, else what its name says, else plain text."""
-    if told:
-        return told.partition(";")[0].strip().lower()
-    suffix = PurePosixPath(path).suffix.lower()
-    return _TEXT_TYPES.get(suffix) or office.media_type_of(suffix) or PLAIN
+def prepare() -> None:
+    """Unpack what reading a pdf needs, while it can be written; nothing without the extra ``[files]``."""
+    if office.is_installed():
+        with contextlib.suppress(NotConvertible):
+            convert(office.LEAST_PDF, path="", media_type=PDF)
 
 
-def decode(data: bytes) -> str:
-    """Bytes to text: by mark, else UTF-8, else Windows-1252 where that is plausible.
-
-    Raises:
-        NotConvertible: none of them fits, or NUL bytes say that it is no text at all.
-    """
-    for mark, encoding in _MARKS:
-        if data.startswith(mark):
-            try:
-                return data[len(mark) :].decode(encoding)
-            except UnicodeDecodeError as error:
-                raise NotConvertible(f"marked as {encoding}, but is not") from error
-    if b"\0" in data:
-        raise NotConvertible("binary: it contains NUL bytes")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if _may_be_western(data):
-            return data.decode("cp1252")
-        raise NotConvertible("in no encoding that could be told with confidence") from error
-
-
-def _may_be_western(data: bytes) -> bool:
-    high = sum(data.count(byte) for byte in range(128, 256))
-    if high > len(data) * _MOST_HIGH_BYTES or any(byte in data for byte in _CONTROLS):
-        return False
-    try:
-        data.decode("cp1252")  # five of its bytes mean nothing
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _bounded(converted: Converted, max_bytes: int) -> Converted:
-    if len(converted.text.encode("utf-8")) > max_bytes:
-        raise NotConvertible(f"unpacks to more than {max_bytes} bytes of text")
-    return converted
+def _apart(file: IO[bytes], kind: str, limits: ConvertLimits, check: Check) -> Converted:
+    if not isinstance(file, io.BytesIO):
+        return read_apart(file, kind, limits, check)
+    with TemporaryFile() as copy:
+        copy.write(file.getbuffer())
+        return read_apart(copy, kind, limits, check)

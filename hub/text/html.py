@@ -36,6 +36,8 @@ _BLOCKS: Final = _tags(
     "footer form h1 h2 h3 h4 h5 h6 header hgroup hr li main nav ol p pre section summary table tr ul"
 )
 _BULLET: Final = "- "
+_QUOTE: Final = "blockquote"
+_MOST_QUOTES: Final = 5
 _CELLS: Final = frozenset(("td", "th"))
 
 _HIDING_STYLE: Final = re.compile(
@@ -59,15 +61,18 @@ class PageText:
     dropped: int
 
 
-def text_of_html(page: str) -> PageText:
+def text_of_html(page: str, *, marks_quotes: bool = False) -> PageText:
     """The visible text of *page*; blocks and line breaks begin lines, cells are parted by tabs.
+
+    Args:
+        marks_quotes: lines of a ``blockquote`` begin with ``"> "``, as they do in a mail.
 
     Raises:
         TooTangled: it was built, or broken, so that a parser would choke on it.
     """
     _refuse_a_bomb(page)
     root = LexborHTMLParser(page).root
-    lines = _Lines()
+    lines = _Lines(quote_mark="> " if marks_quotes else "")
     if root is not None:
         _walk(root, lines)
     return PageText(lines.text(), lines.dropped)
@@ -95,8 +100,10 @@ def _refuse_a_bomb(page: str) -> None:
 class _Lines:
     """Text as it is found, with white space folded the way a browser folds it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quote_mark: str) -> None:
         self.dropped = 0
+        self.quotes = 0  # how many <blockquote> we are in
+        self._quote_mark = quote_mark
         self._done: list[str] = []
         self._line: list[str] = []
         self._is_kept = False  # part of the line came from <pre>
@@ -109,7 +116,7 @@ class _Lines:
         first, *others = text.split("\n")
         self._line.append(first)
         for other in others:
-            self._done.append("".join(self._line))
+            self._keep("".join(self._line))
             self._line = [other]
 
     def mark(self, sign: str) -> None:
@@ -129,9 +136,13 @@ class _Lines:
         if not self._is_kept:
             line = _SPACES.sub(" ", line).lstrip(" ")
         if line or even_if_empty:
-            self._done.append(line)
+            self._keep(line)
         self._line = []
         self._is_kept = False
+
+    def _keep(self, line: str) -> None:
+        # Of quotes in quotes only so many are told apart: a thousand of them would be all marks and no text.
+        self._done.append(self._quote_mark * min(self.quotes, _MOST_QUOTES) + line)
 
     def text(self) -> str:
         self.end_line()
@@ -181,6 +192,7 @@ def _open(tag: str, lines: _Lines) -> None:
         lines.end_line(even_if_empty=True)
     elif tag in _BLOCKS:
         lines.begin_block()
+        lines.quotes += tag == _QUOTE
         if tag == "li":
             lines.mark(_BULLET)
 
@@ -188,5 +200,6 @@ def _open(tag: str, lines: _Lines) -> None:
 def _close(tag: str, lines: _Lines) -> None:
     if tag in _BLOCKS:
         lines.end_block()
+        lines.quotes -= tag == _QUOTE
     elif tag in _CELLS:
         lines.mark("\t")

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from hub.clock import Clock, IdFactory, SystemChance, SystemClock, epoch_ms
 from hub.extraction.extractor import Extractor
+from hub.extraction.model import Models
 from hub.metrics import Metrics
 from hub.runs.scheduler import BATCH, Scheduler
 from hub.schedules.trigger import trigger_of
@@ -89,7 +90,7 @@ def _copy_of(pattern: Path) -> Iterator[Path]:
 def _scheduler(clock: Clock, on_queued: Callable[[], None], metrics: Metrics, **given: Any) -> Scheduler:
     chance = SystemChance()
     return Scheduler(
-        extractor=Extractor(None, chance=chance),
+        extractor=Extractor(Models(), secret=bytes(32)),
         clock=clock,
         ids=IdFactory(clock, chance),
         metrics=metrics,

@@ -24,8 +24,9 @@ from hub.clock import SystemChance, SystemClock
 from hub.document import Document
 from hub.extraction import Extractor, Wanted
 from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
+from hub.extraction.endpoint import Endpoint
 from hub.extraction.folding import fold
-from hub.extraction.llm import OpenAIModel
+from hub.extraction.model import Models
 from protocol.tables import TableName
 
 _NAMES: Final = (
@@ -207,7 +208,7 @@ async def score_ours(base_url: str, notes: Sequence[Note]) -> Score:
     """Our whole way from document to items."""
     score = Score()
     wanted = Wanted(data_types=(TableName.TASKS,), prompt=_ASKED)
-    model = OpenAIModel(
+    model = Endpoint(
         base_url,
         MODEL_NAME,
         None,
@@ -218,7 +219,7 @@ async def score_ours(base_url: str, notes: Sequence[Note]) -> Score:
         is_literal=True,
     )
     async with model.opened():
-        extractor = Extractor(model, chance=SystemChance())
+        extractor = Extractor(Models(model, model), secret=bytes(32))
         for number, note in enumerate(notes):
             document = Document(
                 unit_key=f"{number}.txt",

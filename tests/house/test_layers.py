@@ -44,7 +44,7 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (rooms_keep_to_their_floor, "hub.links.auth", "importlib.import_module('hub.daemon')"),
     (rooms_keep_to_their_floor, "hub.runs.runner", "from hub.router import Router"),
     (rooms_keep_to_their_floor, "hub.device.client", "from hub.links.link import DeviceLink"),
-    (rooms_keep_to_their_floor, "hub.extraction.llm", "from storage.store import Store"),
+    (rooms_keep_to_their_floor, "hub.extraction.endpoint", "from storage.store import Store"),
     (rooms_keep_to_their_floor, "hub", "from hub.clock import Clock"),
     (rooms_keep_to_their_floor, "hub.utils", "x = 1"),
     (libraries_stand_in_their_rooms, "hub.runs.runner", "import sqlalchemy as sa"),

@@ -13,6 +13,7 @@ from hub.backups import Backups
 from hub.clock import epoch_ms
 from hub.drain import Drain
 from hub.extraction.extractor import Extractor
+from hub.extraction.model import Models
 from hub.links.roster import Roster
 from hub.loop_lag import STUCK_S, LoopLag
 from hub.operations import Operations
@@ -40,7 +41,7 @@ DAY = timedelta(days=1)
 def scheduler(bench: Bench) -> Scheduler:
     return Scheduler(
         store=bench.store,
-        extractor=Extractor(bench.model, chance=SeededChance()),
+        extractor=Extractor(Models(bench.model, bench.model), secret=bytes(32)),
         clock=bench.clock,
         ids=bench.ids,
         metrics=bench.metrics,
@@ -81,6 +82,7 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
         drain=Drain(),
         backups=Backups(bench.store, tmp_path, None, clock=bench.clock),
         boot_id=BOOT,
+        estimator=bench.estimator,
         config=ConfigOperations(SettingsBench(tmp_path).reloader),
     )
 

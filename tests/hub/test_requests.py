@@ -17,10 +17,10 @@ from protocol.errors import ErrorCode
 from protocol.frame import Parameter, Parameters
 from protocol.keys import key_id
 from protocol.lifecycles import RunState
-from storage.store import device_keys, runs
+from storage.store import device_keys, items, runs
 from tests.support.keys import KeyPair
 from tests.support.link import FakeLink
-from tests.support.runs import Bench, agent, bench, store
+from tests.support.runs import Bench, agent, bench, folder, store
 from tests.support.wire import until
 
 __all__ = ["agent", "bench", "store"]
@@ -99,6 +99,22 @@ async def test_a_device_sees_and_cancels_its_own_runs_only(bench: Bench) -> None
     assert listed is not None and len(listed["runs"]) == 1  # type: ignore[arg-type]
 
 
+async def test_a_device_tells_what_its_owner_said_of_its_own_items_and_may_say_so_twice(bench: Bench) -> None:
+    link = bench.connect(runs=folder(a="- [ ] call Anna"))
+    await bench.run()
+    verdicts: Parameter = [
+        {"call_id": link.calls[0].id, "verdict": "rejected"},
+        {"call_id": "c-unknown", "verdict": "approved"},
+    ]
+    foreign = await ask(bench, "review.report", FakeLink("another"), verdicts=verdicts)
+    assert foreign.result == {"known": 0, "unknown": 2}
+    for _ in range(2):
+        assert (await ask(bench, "review.report", verdicts=verdicts)).result == {"known": 1, "unknown": 1}
+    ((row, _),) = await bench.store.read(items.list_items, limit=9)
+    assert row.verdict == "rejected"
+    assert bench.metrics.registry.get_sample_value("hub_verdicts_unknown_total") == 4
+
+
 @pytest.mark.parametrize(
     ("method", "params", "code"),
     [
@@ -107,6 +123,10 @@ async def test_a_device_sees_and_cancels_its_own_runs_only(bench: Bench) -> None
         ("runs.start", {}, ErrorCode.BAD_PARAMS),
         ("runs.start", {"agent_id": 7}, ErrorCode.BAD_PARAMS),
         ("runs.start", {"agent_id": "nobody"}, ErrorCode.UNKNOWN_AGENT),
+        ("review.report", {}, ErrorCode.BAD_PARAMS),
+        ("review.report", {"verdicts": [{"call_id": "c-1"}]}, ErrorCode.BAD_PARAMS),
+        ("review.report", {"verdicts": [{"call_id": "c-1", "verdict": "open"}]}, ErrorCode.BAD_PARAMS),
+        ("review.report", {"verdicts": [{}] * 501}, ErrorCode.BAD_PARAMS),
         ("runs.get", {"run_id": "nothing"}, ErrorCode.UNKNOWN_RUN),
     ],
 )

@@ -12,6 +12,7 @@ import uvicorn
 
 from hub.clock import IdFactory
 from hub.extraction.extractor import Extractor
+from hub.extraction.model import Models
 from hub.links.deadlines import DeadlineWheel
 from hub.links.gate import Gate
 from hub.links.limits import PortLimits
@@ -136,7 +137,7 @@ def _loop_lag(clock: FakeClock, _: Path, __: Store) -> tuple[Service, Turns]:
 def _scheduler(clock: FakeClock, _: Path, store: Store) -> tuple[Service, Turns]:
     scheduler = Scheduler(
         store=store,
-        extractor=Extractor(None, chance=SeededChance()),
+        extractor=Extractor(Models(), secret=bytes(32)),
         clock=clock,
         ids=IdFactory(clock, SeededChance()),
         metrics=Metrics(),

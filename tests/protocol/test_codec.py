@@ -104,7 +104,7 @@ def test_what_is_no_frame_is_a_bad_frame_and_nothing_worse(
         {"type": "heartbeat", "agents": [{"agent_id": "a", "resource_usage": {"cpu": float("inf")}}]},
         {"type": "heartbeat", "agents": [{"agent_id": "a", "resource_usage": {"cpu": 2**63}}]},
     ],
-    ids=str,
+    ids=["bytes key", "bytes", "ext", "int key", "ext result", "nan", "inf", "2**63"],
 )
 def test_messagepack_may_carry_nothing_that_json_could_not(value: object) -> None:
     with pytest.raises(BadFrame):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.ids import CHANCE_BYTES, AgentId, CallId, derive_call_id, spell_id
+from protocol.ids import CHANCE_BYTES, AgentId, CallId, UserId, derive_call_id, derive_item_id, spell_id
 
 
 @given(now_ms=st.integers(0, 2**48 - 1), chance=st.binary(min_size=CHANCE_BYTES, max_size=CHANCE_BYTES))
@@ -27,31 +27,31 @@ def test_an_id_takes_exactly_ten_bytes_of_chance() -> None:
         spell_id(0, bytes(9))
 
 
-def derive(
-    agent: str = "a", unit: str = "u", content: str = "h", fingerprint: str = "f", ordinal: int = 0
-) -> CallId:
-    return derive_call_id(
-        agent_id=AgentId(agent),
-        unit_key=unit,
-        content_hash=content,
-        config_fingerprint=fingerprint,
-        ordinal=ordinal,
+def derive(item: str = "i-1", version: int = 1, content: str = "h") -> CallId:
+    return derive_call_id(item_id=item, version=version, content=content)
+
+
+def derive_item(agent: str = "a", unit: str = "u", likeness: str = "l", nth: int = 0) -> str:
+    return derive_item_id(
+        user_id=UserId("me"), agent_id=AgentId(agent), unit_key=unit, likeness=likeness, nth=nth
     )
 
 
-def test_the_same_item_has_the_same_call_id_for_ever() -> None:
-    # Devices keep these for years: this spelling may never change.
-    assert derive() == "c-079a8fb3fff977d24b7f3b2bf9a085a0"
+def test_the_same_version_of_an_item_has_the_same_call_id_for_ever() -> None:
+    # Devices keep these for years: these spellings may never change.
+    assert derive() == "c-f2238ba46d1ed9f48a4a2bf66f44605a"
+    assert derive_item() == "i-8b75d852a1a89dd08beb6b1e1b460209"
 
 
-def test_whatever_differs_in_an_item_differs_in_its_call_id() -> None:
-    others = {derive("b"), derive(unit="v"), derive(content="i"), derive(fingerprint="g"), derive(ordinal=1)}
-    assert len(others | {derive()}) == 6
+def test_whatever_differs_in_an_item_differs_in_its_ids() -> None:
+    assert len({derive(), derive("i-2"), derive(version=2), derive(content="i")}) == 4
+    others = {derive_item("b"), derive_item(unit="v"), derive_item(likeness="m"), derive_item(nth=1)}
+    assert len(others | {derive_item()}) == 5
 
 
 def test_parts_do_not_run_into_each_other() -> None:
-    assert derive("a", "bc") != derive("ab", "c")
+    assert derive_item("a", "bc") != derive_item("ab", "c")
 
 
-def test_a_path_that_is_no_proper_text_has_a_call_id_as_well() -> None:
-    assert derive(unit="\udcff.md") != derive(unit="?.md")
+def test_a_path_that_is_no_proper_text_has_an_id_as_well() -> None:
+    assert derive_item(unit="\udcff.md") != derive_item(unit="?.md")

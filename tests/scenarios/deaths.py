@@ -69,7 +69,9 @@ class Deathbed:
     def _write_pages(self, key: str) -> None:
         for page in range(self._pages):
             titles = [f"Task {key} {page}-{box}" for box in range(_BOXES)]
-            self._device.write(f"page{page}.md", "".join(f"- [ ] {title}\n" for title in titles))
+            self._device.write(
+                f"{key.replace(':', '-')} page{page}.md", "".join(f"- [ ] {title}\n" for title in titles)
+            )
             self.planted += titles
 
     async def _live(self, key: str, faults: list[str]) -> bool:

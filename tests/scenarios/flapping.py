@@ -110,7 +110,7 @@ class Place:
     def _write(self, number: int) -> None:
         for page in range(_FILES):
             titles = [f"Task {number}-{page}-{box}" for box in range(_BOXES)]
-            self._device.write(f"page{page}.md", "".join(f"- [ ] {title}\n" for title in titles))
+            self._device.write(f"{number}-page{page}.md", "".join(f"- [ ] {title}\n" for title in titles))
             self._planted += titles
 
     def _flapped(self) -> Flapped:

@@ -15,7 +15,7 @@ import anyio
 import msgspec
 
 from tests.scenarios.scene import Scene, are_there_once, scene
-from tests.support.model import Oracle, plant
+from tests.support.oracle import Oracle, plant
 
 MAX_GROWTH_MIB = 64.0
 RUN_TIMEOUT_S = 600.0

@@ -33,9 +33,9 @@ from protocol.lifecycles import CallEvent, RunEvent, RunOutcome
 from storage import activity, devices, fires, leases, outbox, runs, schedules
 from storage.agents import DeclaredAgent
 from storage.fires import FireDecision, FreshRun
+from storage.items import Decision, PlannedCall
 from storage.leases import Term
 from storage.migrate import upgrade
-from storage.outbox import PlannedCall
 from storage.runs import Gates, RunRow
 from storage.schedules import DeclaredSchedule, DueSchedule, NextFire
 from storage.schema import metadata
@@ -202,7 +202,14 @@ class Inside:
         unit = f"notes/page-{number // len(self._devices) % FILES}.md"
         calls = [self._call(run, ordinal) for ordinal in range(2)]
         outbox.plan_unit(
-            c, held, unit_key=unit, content_hash=f"{number:064}", size_bytes=4_000, calls=calls, at=at
+            c,
+            held,
+            unit_key=unit,
+            content_hash=f"{number:064}",
+            size_bytes=4_000,
+            found=(),
+            decide=lambda known: [Decision(call=call) for call in calls],
+            at=at,
         )
         outbox.mark_sent(c, held, [call.call_id for call in calls], at)
         for call in calls:

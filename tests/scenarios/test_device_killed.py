@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.scenarios.scene import Point, are_there_once, check_boxes, scene, sentences
-from tests.support.model import Oracle
+from tests.support.oracle import Oracle
 
 BOXES, BOX_TITLES = check_boxes(40)
 LETTERS, LETTER_TITLES = sentences(8)

@@ -8,7 +8,7 @@ import anyio
 
 from tests.scenarios.drains import WAITING, stop_in_a_crowd
 from tests.scenarios.scene import are_there_once, check_boxes, is_asked, rows, scene, sentences
-from tests.support.model import Fault, Oracle
+from tests.support.oracle import Fault, Oracle
 from tests.support.processes import POLL_S
 
 BOXES, BOX_TITLES = check_boxes(3)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import anyio
 
+from hub.extraction.endpoint import MAX_REFUSALS
 from tests.scenarios.scene import are_there_once, check_boxes, scene, sentences
-from tests.support.model import Fault, Oracle
+from tests.support.oracle import Fault, Oracle
 from tests.support.processes import ROOT
 
 BOXES, BOX_TITLES = check_boxes(3)
@@ -30,7 +31,7 @@ async def test_a_model_at_its_rate_limit_is_asked_again_when_it_says_so(tmp_path
 async def test_a_run_pauses_with_its_agent_while_the_quota_is_used_up_and_goes_on_afterwards(
     tmp_path: Path,
 ) -> None:
-    oracle = Oracle().play(Fault.RATE_LIMIT_MS, times=6)
+    oracle = Oracle().play(Fault.RATE_LIMIT_MS, times=MAX_REFUSALS + 1)
     oracle.retry_after_s = 0.05
     async with scene(tmp_path, BOXES | ONE_LETTER, oracle=oracle) as play:
         await play.device.start()
@@ -51,8 +52,24 @@ async def test_a_run_pauses_with_its_agent_while_the_quota_is_used_up_and_goes_o
         assert play.calls() == len(BOX_TITLES + ONE_TITLE)
 
 
+async def test_a_quota_that_a_person_has_filled_up_is_used_as_soon_as_they_say_so(tmp_path: Path) -> None:
+    oracle = Oracle().play(Fault.SPENT_QUOTA)
+    async with scene(tmp_path, ONE_LETTER, oracle=oracle) as play:
+        await play.device.start()
+        run_id = await play.hub.start_run()
+        await play.comes_to(run_id, "PAUSED")
+        assert oracle.stats.calls == 1
+
+        await play.hub.ask("POST", "/v1/agents/notes/resume")
+        run = await play.hub.ended(run_id)
+
+        assert (run["outcome"], oracle.stats.calls) == ("success", 2)
+        are_there_once(play.items(), ONE_TITLE)
+
+
 async def test_an_answer_that_cannot_be_read_fails_its_file_and_no_other(tmp_path: Path) -> None:
-    oracle = Oracle().play(Fault.MALFORMED_ANSWER, times=2)  # the second answer is to the question once more
+    # To the question, to the question once more, and so on to each part of the text.
+    oracle = Oracle().play(Fault.MALFORMED_ANSWER, times=20)
     async with scene(tmp_path, BOXES | ONE_LETTER, oracle=oracle) as play:
         await play.device.start()
         await play.has_connected()
@@ -69,6 +86,7 @@ async def test_an_answer_that_cannot_be_read_fails_its_file_and_no_other(tmp_pat
         assert (error["path"], error["code"]) == ("notes/letter000.md", "model_answer_invalid")
         are_there_once(play.items(), BOX_TITLES)
 
+        oracle.play_no_more()
         again = await play.hub.ended(await play.hub.start_run())  # only what failed is read again
         assert (again["outcome"], again["units_done"], again["units_skipped"]) == ("success", 1, 3)
         are_there_once(play.items(), BOX_TITLES + ONE_TITLE)

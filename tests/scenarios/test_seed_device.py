@@ -11,7 +11,7 @@ import anyio
 
 from tests.scenarios.scene import Scene, are_there_once, check_boxes, rows, scene, sentences
 from tests.support import seed_device
-from tests.support.model import Oracle
+from tests.support.oracle import Oracle
 
 BOXES, BOX_TITLES = check_boxes(10)
 LETTERS, LETTER_TITLES = sentences(2)

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from hub.extraction.endpoint import MAX_REFUSALS
 from tests.scenarios.scene import Point, are_there_once, check_boxes, scene, sentences
-from tests.support.model import Fault, Oracle
+from tests.support.oracle import Fault, Oracle
 
 BOXES, BOX_TITLES = check_boxes(3)
 LETTERS, LETTER_TITLES = sentences(1)
@@ -11,7 +12,7 @@ FIRST_CALL = Point("the device gets the first call", "to_device", "tool_call", a
 
 
 async def test_a_run_waits_while_the_one_before_it_waits_for_the_quota_of_their_agent(tmp_path: Path) -> None:
-    oracle = Oracle().play(Fault.RATE_LIMIT_MS, times=6)
+    oracle = Oracle().play(Fault.RATE_LIMIT_MS, times=MAX_REFUSALS + 1)
     oracle.retry_after_s = 0.05
     async with scene(tmp_path, BOXES | LETTERS, oracle=oracle) as play:
         await play.device.start()

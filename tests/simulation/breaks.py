@@ -2,10 +2,12 @@
 
 ``fresh_ids``: each send of a call has an id of its own, so that a device cannot know
 it again. ``no_fence``: who held a run or a lease once may write for it for ever.
+``no_ledger``: each source sends what it says, whatever is known of it.
+``no_journal``: nobody looks whether a question was answered before.
 ``commit_after_send``: what is sent is written down when its answer is here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import count
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
@@ -14,10 +16,9 @@ import sqlalchemy as sa
 
 from hub.links.open_link import OpenLink
 from protocol.ids import CallId
-from protocol.lifecycles import CallState
 from protocol.work import Answer, ToolCall
 from storage.leases import Term
-from storage.store import HeldRun, OpenCall, PlannedCall, Store, UnitPlan, outbox
+from storage.store import Decide, Decision, HeldRun, Known, Store, UnitPlan, model_answers, outbox
 from tests.simulation.answers import name_of
 from tests.simulation.world import Ways, World
 
@@ -89,10 +90,16 @@ class CommitAfterSend:
 
     async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Later, if it can be said what would come of it."""
-        if fn is outbox.plan_unit and kwargs["calls"]:
-            return self._keep_plan(args, kwargs)
-        if fn is outbox.mark_sent and (unit := self._unit_of.get(args[1][0])) in self._kept:
-            self._kept[unit].append((fn, args, kwargs))
+        if fn is outbox.plan_unit:
+            plan = await self._door.write(_looked_at, *args, **kwargs)
+            if not plan.open_calls:
+                return await self._door.write(fn, *args, **kwargs)
+            unit: str = kwargs["unit_key"]
+            self._kept[unit] = [(fn, args, kwargs)]
+            self._unit_of |= {call.call_id: unit for call in plan.open_calls}
+            return plan
+        if fn is outbox.mark_sent and (unit_of := self._unit_of.get(args[1][0])) in self._kept:
+            self._kept[unit_of].append((fn, args, kwargs))
             return list(args[1])
         if fn is outbox.settle_call:
             await self._write_kept(self._unit_of.get(args[0], ""))
@@ -100,20 +107,61 @@ class CommitAfterSend:
             await self._write_kept(args[1])
         return await self._door.write(fn, *args, **kwargs)
 
-    def _keep_plan(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> UnitPlan:
-        unit: str = kwargs["unit_key"]
-        calls: Sequence[PlannedCall] = kwargs["calls"]
-        self._kept[unit] = [(outbox.plan_unit, args, kwargs)]
-        self._unit_of |= {call.call_id: unit for call in calls}
-        planned = [
-            OpenCall(call.call_id, unit, call.ordinal, call.table, call.payload, CallState.PLANNED, 0)
-            for call in calls
-        ]
-        return UnitPlan(planned, 0)
-
     async def _write_kept(self, unit: str) -> None:
         for fn, args, kwargs in self._kept.pop(unit, ()):
             await self._door.write(fn, *args, **kwargs)
+
+
+def _looked_at(c: sa.Connection, *args: Any, **kwargs: Any) -> UnitPlan:
+    """What would be planned; nothing is written."""
+    with c.begin_nested() as nothing:
+        plan = outbox.plan_unit(c, *args, **kwargs)
+        nothing.rollback()
+    return plan
+
+
+class NoJournal:
+    """A door behind which no question was ever answered."""
+
+    def __init__(self, door: Store, world: World) -> None:
+        self.is_shared = door.is_shared
+        self.write = door.write
+        self._door = door
+
+    async def read(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """As it is, but for the journal."""
+        if fn is model_answers.find_answer:
+            return None
+        return await self._door.read(fn, *args, **kwargs)
+
+
+class NoLedger:
+    """A door behind which no item is known: each source sends what it says."""
+
+    def __init__(self, door: Store, world: World) -> None:
+        self.is_shared = door.is_shared
+        self._door = door
+
+    async def read(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """As it is."""
+        return await self._door.read(fn, *args, **kwargs)
+
+    async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Without a look at what is known, and nothing is remembered."""
+        if fn is outbox.plan_unit:
+            decide: Decide = kwargs["decide"]
+            kwargs |= {"decide": lambda known: [_forgotten(one) for one in decide(_nothing(known))]}
+        return await self._door.write(fn, *args, **kwargs)
+
+
+def _nothing(known: Known) -> Known:
+    return Known(finder=known.finder, here=(), elsewhere=())
+
+
+def _forgotten(decision: Decision) -> Decision:
+    return Decision(call=decision.call)
 
 
 class FreshIds(OpenLink):
@@ -128,6 +176,8 @@ _fresh = count()
 
 BREAKS: Final = {
     "fresh_ids": Ways(link=FreshIds, only="twice"),
+    "no_ledger": Ways(door_of=NoLedger, only="twice"),
     "no_fence": Ways(door_of=NoFence, hubs=2, only="I5"),
+    "no_journal": Ways(door_of=NoJournal, only="I14"),
     "commit_after_send": Ways(door_of=CommitAfterSend, only="outbox"),
 }

@@ -1,15 +1,13 @@
-"""Laws about what reaches devices and models: I6 and I7."""
+"""Laws about what reaches devices and models: I6, I7 and I14."""
 
 from collections import Counter
 from typing import Any
 
 from hub.log.channel import bound
 from tests.simulation.device import Row, SimDevice
-from tests.simulation.files import REFUSED_WORD, edition, known_edition
+from tests.simulation.files import REFUSED_WORD, edition
 from tests.simulation.laws import Law
 from tests.simulation.store import Commit
-
-Identity = tuple[str, str, str, str, str]
 
 
 class Deliveries(Law):
@@ -18,23 +16,30 @@ class Deliveries(Law):
     def __init__(self, *given: Any, devices: list[SimDevice]) -> None:
         super().__init__(*given)
         self._devices = devices
-        self._there: dict[str, set[Identity]] = {}
+        self._rejected: set[tuple[str, str]] = set()  # device and title, as the hub was told
 
     def row_made(self, device: SimDevice, row: Row) -> None:
-        """A device is about to write a row."""
-        call = self.facts.disk.one("SELECT state FROM run_calls WHERE call_id = ?", row.call_id)
+        """A device is about to write a row, or to change it."""
+        call = self.facts.disk.one("SELECT state, action FROM run_calls WHERE call_id = ?", row.call_id)
         if call is None or call[0] == "PLANNED":
             state = "not in the outbox" if call is None else "not marked as sent"
             self.findings.add("I6", f"{device.id} was sent the call {row.call_id}, which is {state}")
-        if any(known.call_id == row.call_id for known in device.memory.rows):
-            self.findings.add("I6", f"{device.id} has two rows for the call {row.call_id}")
-        item = self._identity(row)
-        there = self._there.setdefault(device.id, set())
-        if item in there:
+        if row.call_id in device.memory.answers:
+            self.findings.add("I6", f"{device.id} does the call {row.call_id} twice")
+        others = [other for other in device.memory.rows if other.row_id != row.row_id]
+        if any((other.title, other.sha256) == (row.title, row.sha256) for other in others):
             self.findings.add("I6", f"{device.id} has the item {row.title!r} of {row.path} twice")
-        there.add(item)
+        # In these files another sentence is another title.
+        if (device.id, row.title) in self._rejected:
+            self.findings.add("I6", f"{device.id} gets {row.title!r} again, which its owner has rejected")
 
     def after(self, commit: Commit) -> None:
+        if commit.name == "record_verdicts":
+            self._rejected |= set(
+                self.facts.disk.rows(
+                    "SELECT device_id, json_extract(data, '$.title') FROM items WHERE verdict = 'rejected'"
+                )
+            )
         for _, run in self.facts.changes:
             if run is not None and run.state == "COMPLETED":
                 (calls,) = self.facts.disk.one(
@@ -44,45 +49,67 @@ class Deliveries(Law):
                     self.findings.add("I6", f"run {run.id} is COMPLETED with {calls} open calls")
 
     def at_the_end(self) -> None:
-        rows = {row.call_id: row for device in self._devices for row in device.memory.rows}
+        done = {call_id for device in self._devices for call_id in device.memory.answers}
         calls = self.facts.disk.rows("SELECT call_id, state, run_id FROM run_calls")
         states = {call_id: state for call_id, state, _ in calls}
-        for call_id in sorted(rows.keys() - {c for c, state in states.items() if state != "PLANNED"}):
-            self.findings.add("I6", f"a row of the call {call_id} is at a device, the call was never sent")
+        for call_id in sorted(done - {c for c, state in states.items() if state != "PLANNED"}):
+            self.findings.add("I6", f"the call {call_id} is done at a device, it was never sent")
         for call_id, state, run_id in calls:
-            if state == "ACKED" and call_id not in rows:
-                self.findings.add("I6", f"the call {call_id} of run {run_id} is ACKED, its row is nowhere")
-        self._settled_units()
+            if state == "ACKED" and call_id not in done:
+                self.findings.add("I6", f"the call {call_id} of run {run_id} is ACKED, no device has done it")
+        for device in self._devices:
+            self._ledger(device)
+            self._settled_units(device)
 
-    def _settled_units(self) -> None:
-        """Every item of every edition of a file that was settled is at the device once."""
-        there = Counter(
-            (row.agent_id, row.path, row.sha256, self._fingerprint(row.run_id), row.title)
-            for device in self._devices
-            for row in device.memory.rows
+    def _ledger(self, device: SimDevice) -> None:
+        """What the ledger says that a device has, it has, but for what its owner removed."""
+        there = {row.row_id: row.title for row in device.memory.rows}
+        told = self.facts.disk.rows(
+            "SELECT row_id, json_extract(data, '$.title') FROM items"
+            " WHERE device_id = ? AND told_at IS NOT NULL AND verdict <> 'rejected'",
+            device.id,
         )
+        for row_id, title in told:
+            if there.get(row_id) != title and title not in device.memory.rejected:
+                self.findings.add(
+                    "I6", f"{device.id} has {there.get(row_id)!r} in {row_id}, the ledger says {title!r}"
+                )
+
+    def _settled_units(self, device: SimDevice) -> None:
+        """Every item of a file that all its agents have settled as it is now is at the device once."""
+        there = Counter(row.title for row in device.memory.rows)
         settled = self.facts.disk.rows(
-            "SELECT DISTINCT runs.agent_id, unit_key, content_hash, config_fingerprint FROM run_units"
-            " JOIN runs ON runs.id = run_units.run_id WHERE run_units.state = 'DONE'"
-            " ORDER BY 1, 2, 3, 4"
+            "SELECT unit_key, min(content_hash), max(content_hash) FROM unit_ledger"
+            " JOIN agents ON agents.id = agent_id WHERE device_id = ? GROUP BY unit_key ORDER BY unit_key",
+            device.id,
         )
-        for agent_id, path, sha256, fingerprint in settled:
-            file = known_edition(sha256)
-            for title in file.items if file is not None else ():
-                count = there[(agent_id, path, sha256, fingerprint, title)]
-                if count != (0 if REFUSED_WORD in title else 1):
-                    self.findings.add("I6", f"{count} rows of {title!r}, settled for agent {agent_id}")
+        for path, first, last in settled:
+            file = device.folder.find(path)
+            if file is None or {first, last} != {file.sha256}:
+                continue
+            for title in file.items:
+                count = there[title]
+                if count > 1:
+                    self.findings.add("I6", f"{device.id} has {title!r} twice")
+                elif not count and REFUSED_WORD not in title and not self._is_rejected(device, title):
+                    self.findings.add("I6", f"{device.id} has not {title!r}, which is settled")
 
-    def _identity(self, row: Row) -> Identity:
-        return row.agent_id, row.path, row.sha256, self._fingerprint(row.run_id), row.title
-
-    def _fingerprint(self, run_id: str) -> str:
-        found = self.facts.disk.one("SELECT config_fingerprint FROM runs WHERE id = ?", run_id)
-        return "" if found is None else str(found[0])
+    def _is_rejected(self, device: SimDevice, title: str) -> bool:
+        """Whether its owner did not want it, or removed the row that was to become it."""
+        told = self.facts.disk.one(
+            "SELECT count(*) FROM items WHERE device_id = ? AND verdict = 'rejected'"
+            " AND json_extract(data, '$.title') = ?",
+            device.id,
+            title,
+        )
+        return title in device.memory.rejected or bool(told and told[0])
 
 
 class Questions(Law):
-    """I7: the model is not asked about what was read in this run, or known when it began."""
+    """I7: the model is not asked about what was read in this run, or known when it began.
+
+    I14: nor is it asked what it has answered its agent before; and a run has spent what its calls did.
+    """
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
@@ -99,13 +126,18 @@ class Questions(Law):
             held, unit = commit.args
             self._settled[self.facts.runs[held.id].agent_id, unit] = self._commits
 
-    def asked(self, path: str, number: int) -> None:
-        """The model is about to be asked about an edition of a file."""
+    def asked(self, path: str, number: int, question: str) -> None:
+        """The model is about to be asked a *question*, about an edition of a file."""
         run = self.facts.runs.get(str(bound().get("run_id")))
         if run is None:
             self.findings.add("I7", f"somebody asked about {path} outside of any run")
             return
         disk = self.facts.disk
+        # Two hubs of one database do not see what the other one asks meanwhile.
+        if not self.around.is_shared and disk.one(
+            "SELECT 1 FROM model_answers WHERE agent_id = ? AND question = ?", run.agent_id, question
+        ):
+            self.findings.add("I14", f"run {run.id} asked about {path} what was answered before")
         unit = disk.one("SELECT state FROM run_units WHERE run_id = ? AND unit_key = ?", run.id, path)
         if unit is not None and unit[0] in ("EXTRACTED", "DONE", "SKIPPED"):
             self.findings.add("I7", f"run {run.id} asked about {path}, which is {unit[0]}")
@@ -120,3 +152,10 @@ class Questions(Law):
         # Two runs of one agent at the same time do not see what the other one settles meanwhile.
         if known is not None and self._settled.get((run.agent_id, path), 0) < self._began.get(run.id, 0):
             self.findings.add("I7", f"run {run.id} asked about {path}, settled in run {known[0]}")
+
+    def at_the_end(self) -> None:
+        for run_id, counted, asked in self.facts.disk.rows(
+            "SELECT id, model_requests, coalesce((SELECT sum(requests) FROM model_calls"
+            " WHERE run_id = runs.id), 0) AS asked FROM runs WHERE model_requests <> asked"
+        ):
+            self.findings.add("I14", f"run {run_id} counts {counted} questions, {asked} were sent for it")

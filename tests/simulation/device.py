@@ -11,12 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.events import Answered
-from protocol.frame import ErrorBody, Frame
+from protocol.frame import ErrorBody, Frame, Record, Scalar
 from protocol.handshake import Goodbye, HeldRun, Welcome
 from protocol.ids import CallId, DeviceId
 from protocol.work import (
+    Action,
     AgentCancel,
     AgentComplete,
     AgentCredit,
@@ -37,8 +39,9 @@ FIRST_DAYS: Final = frozenset[str]()  # a device that sends everything at once a
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What an insert left behind."""
+    """What an insert left behind, and updates made of it: *call_id* is the newest of them."""
 
+    row_id: str
     call_id: CallId
     agent_id: str
     run_id: str
@@ -53,6 +56,8 @@ class Memory:
 
     answers: dict[CallId, Answer] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
+    rejected: set[str] = field(default_factory=set)  # titles of rows that its owner removed
+    untold: dict[CallId, str] = field(default_factory=dict)  # verdicts that no hub has confirmed
 
 
 @dataclass(slots=True)
@@ -65,10 +70,11 @@ class Habits:
     fails: float = 0.01  # of all calls cannot be done just now
     late: float = 0.006  # of all answers come when nobody waits any more
     leftovers: float = 0.3  # of all interrupted runs send on after the next connection
+    judged: float = 0.15  # of all calls bring its owner to look at the rows
 
     def mend(self) -> None:
-        """From now on it does."""
-        self.busy = self.stalls = self.silent = self.fails = self.late = self.leftovers = 0.0
+        """From now on it does, and its owner is content."""
+        self.busy = self.stalls = self.silent = self.fails = self.late = self.leftovers = self.judged = 0.0
 
 
 class SimDevice:
@@ -102,6 +108,8 @@ class SimDevice:
         self.dies_in = 0  # inserts until it dies in the middle of one; 0: never
         self.crashes = 0
         self.calls = 0
+        self.reports = 0
+        self._reported: dict[str, dict[CallId, str]] = {}
         self._dial = dial
         self._on_row = on_row
         self._loop = asyncio.get_running_loop()
@@ -189,6 +197,8 @@ class SimDevice:
                 self.calls += 1
                 delay_s = self.dice.uniform(0.0, 0.3)
                 self._loop.call_later(delay_s, self._take, wire, frame, context=self.context)
+            case Response():
+                self._heard(frame)
             case Goodbye():
                 pass  # the close behind it says the same
 
@@ -198,6 +208,7 @@ class SimDevice:
         for number, frame in enumerate(self._leftovers):
             wire.up_later(frame, f"old {frame.run_id}", 0.01 * number)
         self._leftovers.clear()
+        self._report()
 
     def _begin(self, wire: Wire, frame: AgentRun) -> None:
         known = self._runs.get(frame.run_id)
@@ -233,10 +244,12 @@ class SimDevice:
             self.dies_in -= 1
             if self.dies_in == 0:
                 if self.dice.says(0.5):
-                    self.insert(call)  # written, and nobody is told
+                    self.do(call)  # written, and nobody is told
                 self.crash()
                 return
-        answer = self.insert(call)
+        answer = self.do(call)
+        if self.dice.says(self.habits.judged):
+            self._loop.call_later(self.dice.uniform(0.1, 90.0), self.review, context=self.context)
         lane = f"call {call.id} {self.calls}"
         if self.dice.says(self.habits.silent):
             return
@@ -245,23 +258,69 @@ class SimDevice:
         else:
             wire.up(Answered(CallId(call.id), answer), lane)
 
-    def insert(self, call: ToolCall) -> Answer:
-        """What its store says to a call: the same whenever it comes, and a row if there is to be one."""
+    def do(self, call: ToolCall) -> Answer:
+        """What its store says to a call: the same whenever it comes, and a change if there is to be one."""
         call_id = CallId(call.id)
         known = self.memory.answers.get(call_id)
         if known is not None:
             return known
         if self.dice.says(self.habits.fails):
             return Answer(error=ErrorBody(code=ErrorCode.BUSY, message="just now", retryable=True))
-        title = str(call.data["title"])
-        if REFUSED_WORD in title:
-            answer = Answer(error=ErrorBody(code=ErrorCode.BAD_PARAMS, message="never"))
-        else:
-            source = call.source
-            assert source is not None and source.sha256 is not None
-            row = Row(call_id, call.agent_id or "", call.run_id or "", source.path, source.sha256, title)
-            self._on_row(self, row)
-            self.memory.rows.append(row)
-            answer = Answer(result={"id": f"row-{len(self.memory.rows)}"})
+        answer = self._changed(call)
         self.memory.answers[call_id] = answer
         return answer
+
+    def _changed(self, call: ToolCall) -> Answer:
+        rows = self.memory.rows
+        place = next((n for n, row in enumerate(rows) if row.row_id == call.where.get("id")), None)
+        if call.action is Action.UPDATE and place is None:
+            return Answer(error=ErrorBody(code=ErrorCode.DATABASE_CONFLICT, message="no such row"))
+        title = str(call.data["title"])
+        if REFUSED_WORD in title:
+            return Answer(error=ErrorBody(code=ErrorCode.BAD_PARAMS, message="never"))
+        row_id = f"row-{len(self.memory.answers)}" if place is None else rows[place].row_id
+        row = self._row(call, row_id, title)
+        self._on_row(self, row)
+        if place is None:
+            rows.append(row)
+        else:
+            rows[place] = row
+        return Answer(result={"id": row_id})
+
+    def _row(self, call: ToolCall, row_id: str, title: str) -> Row:
+        source = call.source
+        assert source is not None and source.sha256 is not None
+        call_id, agent_id, run_id = CallId(call.id), call.agent_id or "", call.run_id or ""
+        return Row(row_id, call_id, agent_id, run_id, source.path, source.sha256, title)
+
+    # --- its owner ---
+
+    def review(self) -> None:
+        """Its owner approves a row, or removes it; the hub is told."""
+        if not self.memory.rows:
+            return
+        row = self.dice.choice(self.memory.rows)
+        if self.dice.says(0.5):
+            self.memory.rows.remove(row)
+            self.memory.rejected.add(row.title)
+        self.memory.untold[row.call_id] = "approved" if row in self.memory.rows else "rejected"
+        self._report()
+
+    def _report(self) -> None:
+        if self._wire is None or not self.is_welcome or not self.memory.untold:
+            return
+        self.reports += 1
+        told = dict(self.memory.untold)
+        self._reported[f"report {self.reports}"] = told
+        verdicts: list[Scalar | Record] = [{"call_id": id, "verdict": said} for id, said in told.items()]
+        asked = Request(
+            id=f"report {self.reports}", method=Method.REVIEW_REPORT, params={"verdicts": verdicts}
+        )
+        self._wire.up(asked, "requests")
+
+    def _heard(self, response: Response) -> None:
+        told = self._reported.pop(response.id, {})
+        if response.error is None:
+            for call_id, verdict in told.items():
+                if self.memory.untold.get(call_id) == verdict:
+                    del self.memory.untold[call_id]

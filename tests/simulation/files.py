@@ -7,7 +7,7 @@ from functools import cache
 
 from tests.simulation.dice import Dice
 
-MARK = re.compile(r"(\S+\.(?:txt|md)) edition (\d+)")  # in each line, so that a question tells its file
+MARK = re.compile(r"(\S+\.(?:txt|md)) edition (\d+)")  # in a line of each question, so that it tells its file
 MOST_FILES = 5
 REFUSED_WORD = "unwelcome"  # a device refuses an item with it, for good
 
@@ -34,6 +34,11 @@ def edition(path: str, number: int) -> Edition:
     for task in range(dice.choice((0, 1, 2, 2, 3, 5))):
         word = REFUSED_WORD if dice.says(0.02) else dice.choice(("blue", "green", "old", "small"))
         lines.append(f"We must paint the {word} door {task} of {mark}.")
+    of_file = Dice(path)
+    if of_file.says(0.4):  # in each of its editions
+        lines.append(f"We must water the plants of {path}.")
+    if of_file.says(0.4):  # and in other files of its device
+        lines.append(f"We must call the mayor of {path.partition('/')[0]}.")
     text = "\n".join([*lines, f"Nothing else is said in {mark}.", ""])
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     written = _known[sha256] = Edition(path, text, sha256, tuple(lines))

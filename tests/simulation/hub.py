@@ -15,15 +15,18 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.agents.declared import reconcile
 from hub.clock import IdFactory, epoch_ms
 from hub.extraction.extractor import Extractor
+from hub.extraction.model import Models
 from hub.links.auth import Admission, Authenticator, Knock
 from hub.links.deadlines import DeadlineWheel, Slot, Timed
 from hub.links.limits import LinkLimits
 from hub.links.open_link import OpenLink
 from hub.links.refusal import Refusal
-from hub.links.roster import LinkEvent, Roster
+from hub.links.roster import LinkEvent, RequestReceived, Roster
 from hub.metrics import Metrics
 from hub.requests import Requests
 from hub.router import Router
+from hub.runs.asking import Asking
+from hub.runs.budget import Budgets
 from hub.runs.control import RunControl
 from hub.runs.delivery import Delivery
 from hub.runs.dispatcher import Dispatcher
@@ -186,14 +189,17 @@ class SimHub:
     def _build(self) -> None:
         store, clock, chance = self.store, self.clock, self._chance
         watch = RunWatch()
-        extractor = Extractor(self._model, chance=chance)
-        self.roster = Roster(self._tell_router, metrics=METRICS)
+        models = Models(self._model, self._model)
+        extractor = Extractor(models, secret=bytes(32))
+        self.roster = Roster(self.tell_router, metrics=METRICS)
         lifecycle = Lifecycle(store, clock=clock, ids=self.ids, metrics=METRICS, watch=watch)
+        budgets = Budgets(store, clock=clock, metrics=METRICS)
         runner = Runner(
             store=store,
             lifecycle=lifecycle,
             source=DeviceSource(limits=RunLimits(), credit=2, metrics=METRICS),
             extractor=extractor,
+            asking=Asking(store, models=models, budgets=budgets, clock=clock, ids=self.ids, metrics=METRICS),
             delivery=Delivery(store, clock=clock, metrics=METRICS),
             find_link=self.roster.find,
             watch=watch,
@@ -247,7 +253,8 @@ class SimHub:
         self._supervisor.add("scheduler", self.scheduler)
         self._supervisor.add("housekeeping", Housekeeping(store, clock=clock, boot_id=self.boot_id))
 
-    def _tell_router(self, event: LinkEvent) -> None:
+    def tell_router(self, event: LinkEvent) -> None:
+        """Something has come from a device, or a device has come or gone."""
         self._router.take(event)
 
 
@@ -306,6 +313,7 @@ class SimListener:
             at_hub=self._context,
             at_device=device.context,
             at_hub_lost=self._lost,
+            at_hub_asked=lambda link, asked: self._hub.tell_router(RequestReceived(link, asked)),
         )
         self._wires.append(wire)
         self._context.run(self._tasks.start_soon, self._serve_wire, wire, device)

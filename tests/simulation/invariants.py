@@ -1,4 +1,4 @@
-"""The thirteen invariants of scheduling, section 4, watched over in one world."""
+"""The thirteen invariants of scheduling, section 4, and one of extraction, watched over in one world."""
 
 from tests.simulation.clock import WorldTime
 from tests.simulation.delivery_laws import Deliveries, Questions
@@ -70,9 +70,9 @@ class Witness:
         """A device is about to write a row."""
         self._deliveries.row_made(device, row)
 
-    def asked(self, path: str, number: int) -> None:
+    def asked(self, path: str, number: int, question: str) -> None:
         """The model is about to be asked."""
-        self._questions.asked(path, number)
+        self._questions.asked(path, number, question)
 
     def look(self) -> None:
         """Some time has passed."""

@@ -13,8 +13,10 @@ from hub.extraction.model import (
     ModelExhausted,
     ModelRequest,
     ModelUnavailable,
+    Price,
     Usage,
 )
+from hub.runs.asking import question_of
 from tests.simulation.dice import Dice
 from tests.simulation.files import MARK
 
@@ -28,12 +30,12 @@ class SimModel:
     """A ``LanguageModel``.
 
     Args:
-        on_ask: told the path and the edition's number before each answer.
+        on_ask: told the path, the edition's number and the question's key before each answer.
     """
 
-    name, chunk_tokens, in_flight, is_literal = "simulated", 1_500, 4, False
+    name, chunk_tokens, in_flight, is_literal, price = "simulated", 1_500, 4, False, Price()
 
-    def __init__(self, dice: Dice, on_ask: Callable[[str, int], None]) -> None:
+    def __init__(self, dice: Dice, on_ask: Callable[[str, int, str], None]) -> None:
         self._dice = dice
         self._on_ask = on_ask
         self.mood: Mood = "fine"
@@ -50,10 +52,10 @@ class SimModel:
         """See ``LanguageModel.answer``."""
         self.asked += 1
         # Asked to correct itself, it is told no text: what it is about was said before.
-        said = next(one.content for one in reversed(request.messages) if MARK.search(one.content))
-        mark = MARK.search(said)
-        assert mark is not None
-        self._on_ask(mark[1], int(mark[2]))
+        marked = [one.content for one in request.messages if MARK.search(one.content)]
+        said = marked[-1] if marked else request.messages[-1].content  # half a text may tell no file
+        if (mark := MARK.search(said)) is not None:
+            self._on_ask(mark[1], int(mark[2]), question_of(self.name, request))
         is_slow = self._dice.says(self.slow)
         await anyio.sleep(self._dice.uniform(2.0, 20.0) if is_slow else self._dice.uniform(0.1, 3.0))
         match self.mood:

@@ -34,6 +34,8 @@ class People:
             self._enable_schedule,
             self._backfill,
             self._edit,
+            self._review,
+            self._review,
         ]
 
     def act(self) -> None:
@@ -149,6 +151,9 @@ class People:
             self._ask("reload", lambda hub: hub.reload(world.settings))
         else:
             world.stop(self._dice.choice(world.machines))
+
+    def _review(self) -> None:
+        self._dice.choice(self._world.devices).review()
 
     # --- choosing ---
 

@@ -1,6 +1,7 @@
 """How things are told in a trace: jobs, errors."""
 
 import traceback
+from functools import partial
 
 from storage.store import Gates
 from tests.simulation.store import Commit
@@ -21,6 +22,8 @@ def _told_value(value: object) -> str:
             return f"Gates({sorted(value.online)}, settled {sorted(value.settled)})"
         case frozenset() | set():
             return str(sorted(value))
+        case partial():
+            return f"{value.func.__name__}(...)"  # its own words tell where it lies in memory
         case _:
             return str(value)
 

@@ -9,13 +9,14 @@ import sqlalchemy as sa
 
 from hub.extraction.model import Message, ModelRequest
 from hub.log import bind
+from hub.runs.asking import question_of
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunState
 from protocol.tables import TableName
 from protocol.work import Action, ItemSource, ToolCall
 from storage.leases import Term
 from storage.schedules import DeclaredSchedule
-from storage.store import DeclaredAgent, HeldRun, agent_states, agents
+from storage.store import DeclaredAgent, HeldRun, ReportedVerdict, agent_states, agents, items
 from tests.simulation.dice import Dice
 from tests.simulation.loop import run
 from tests.simulation.scene import EPOCHS, TEMPI, Scene, Settings
@@ -225,7 +226,7 @@ def call(world: World, call_id: str, run_id: str) -> ToolCall:
 
 
 async def a_call_is_sent_that_was_never_planned(world: World) -> None:
-    world.devices[0].insert(call(world, "unknown", newest(world)))
+    world.devices[0].do(call(world, "unknown", newest(world)))
 
 
 async def an_item_comes_under_two_ids(world: World) -> None:
@@ -234,7 +235,31 @@ async def an_item_comes_under_two_ids(world: World) -> None:
         "INSERT INTO run_calls (call_id, run_id, unit_key, ordinal, target_table, state, updated_at)"
         " SELECT 'again', run_id, unit_key, 99, target_table, 'SENT', 1 FROM run_calls LIMIT 1",
     )
-    world.devices[0].insert(call(world, "again", world.devices[0].memory.rows[0].run_id))
+    world.devices[0].do(call(world, "again", world.devices[0].memory.rows[0].run_id))
+
+
+async def a_rejected_item_comes_again(world: World) -> None:
+    device = world.devices[0]
+    row = device.memory.rows.pop()
+    world.disk.commit(
+        "hub-a boot 1",
+        items.record_verdicts,
+        (device.id, [ReportedVerdict(row.call_id, "rejected")], world.time.epoch_ms),
+        {},
+    )
+    write(
+        world,
+        "INSERT INTO run_calls (call_id, run_id, unit_key, ordinal, target_table, state, updated_at)"
+        " SELECT 'again', run_id, unit_key, 99, target_table, 'SENT', 1 FROM run_calls LIMIT 1",
+    )
+    device.memory.rows.insert(0, row)
+    asked = call(world, "again", row.run_id)
+    device.memory.rows.remove(row)
+    device.do(asked)
+
+
+async def the_ledger_says_what_is_not_so(world: World) -> None:
+    write(world, "UPDATE items SET data = json_object('title', 'something else')")
 
 
 async def a_row_is_lost(world: World) -> None:
@@ -251,6 +276,23 @@ async def a_settled_file_is_asked_about(world: World) -> None:
     question = ModelRequest(messages=(Message("user", f"{path} edition 1"),), schema={}, max_tokens=1)
     with bind(run_id=run_id):
         await world.model.answer(question)
+
+
+async def an_answer_is_asked_for_again(world: World) -> None:
+    run_id, agent_id = world.disk.one("SELECT id, agent_id FROM runs WHERE state = 'COMPLETED'")
+    question = ModelRequest(messages=(Message("user", "a.md edition 1"),), schema={}, max_tokens=1)
+    write(
+        world,
+        "INSERT INTO model_answers VALUES (:agent, :asked, 'simulated', 'whole', '{}', 1, 1)",
+        agent=agent_id,
+        asked=question_of(world.model.name, question),
+    )
+    with bind(run_id=run_id):
+        await world.model.answer(question)
+
+
+async def a_run_has_spent_more_than_its_calls(world: World) -> None:
+    write(world, "UPDATE runs SET model_requests = 99 WHERE id = :run", run=newest(world))
 
 
 # --- I8 to I12: in time, and in numbers ---
@@ -333,9 +375,13 @@ async def a_live_run_is_deleted(world: World) -> None:
         ("I5", an_old_leader_writes),
         ("I6", a_call_is_sent_that_was_never_planned),
         ("I6", an_item_comes_under_two_ids),
+        ("I6", a_rejected_item_comes_again),
+        ("I6", the_ledger_says_what_is_not_so),
         ("I6", a_row_is_lost),
         ("I6", a_run_ends_with_an_open_call),
         ("I7", a_settled_file_is_asked_about),
+        ("I14", an_answer_is_asked_for_again),
+        ("I14", a_run_has_spent_more_than_its_calls),
         ("I8", nobody_heeds_a_cancel),
         ("I9", a_run_executes_under_a_boot_that_is_gone),
         ("I10", a_run_starts_though_its_agent_is_paused),

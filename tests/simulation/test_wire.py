@@ -43,6 +43,7 @@ class Stage:
             at_hub=context,
             at_device=context,
             at_hub_lost=lambda wire, reason: self.reasons.append(reason),
+            at_hub_asked=lambda link, asked: None,
         )
 
     def send(self, *pieces: int) -> None:

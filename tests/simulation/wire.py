@@ -15,13 +15,14 @@ import anyio
 
 from hub.links.link import RunFrame
 from hub.links.open_link import OpenLink
+from protocol.coordination import Request
 from protocol.errors import CloseCode, DeviceGone, DeviceSlow
 from protocol.events import Answered
 from protocol.frame import Frame
 from protocol.handshake import Goodbye
 from tests.simulation.dice import Dice
 
-UpFrame = RunFrame | Answered
+UpFrame = RunFrame | Answered | Request
 T = TypeVar("T")
 
 STEP_S = 1e-6  # between two frames of one lane: time decides their order, not the loop
@@ -80,6 +81,7 @@ class Wire:
     Args:
         at_hub: the hub's context, so that what arrives there belongs to its process.
         at_hub_lost: told once when the hub learns that the connection is gone.
+        at_hub_asked: told of each request that arrives.
     """
 
     buffered_bytes = 0
@@ -92,12 +94,14 @@ class Wire:
         at_hub: contextvars.Context,
         at_device: contextvars.Context,
         at_hub_lost: Callable[["Wire", str], None],
+        at_hub_asked: Callable[[OpenLink, Request], None],
     ) -> None:
         self._device = device
         self._traffic = traffic
         self._at_hub = at_hub
         self._at_device = at_device
         self._at_hub_lost = at_hub_lost
+        self._at_hub_asked = at_hub_asked
         self._loop = asyncio.get_running_loop()
         self._lanes: dict[str, float] = {}
         self._under_way = 0
@@ -189,6 +193,9 @@ class Wire:
             return
         if isinstance(frame, Answered):
             is_taken = self.link.settle(frame.call_id, frame.answer)
+        elif isinstance(frame, Request):
+            self._at_hub_asked(self.link, frame)
+            is_taken = True
         else:
             is_taken = self.link.put(frame) is None
         self._traffic.tally.stale += not is_taken

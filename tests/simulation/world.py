@@ -142,7 +142,10 @@ class World:
         """What happened, in numbers."""
         rows = self.disk.one(
             "SELECT (SELECT coalesce(sum(missed_count + 1), 0) FROM schedule_fires),"
-            " (SELECT count(*) FROM runs), (SELECT count(*) FROM run_calls)"
+            " (SELECT count(*) FROM runs), (SELECT count(*) FROM run_calls),"
+            " (SELECT count(*) FROM run_calls WHERE action = 'update'),"
+            " (SELECT coalesce(sum(items_known), 0) FROM runs),"
+            " (SELECT count(*) FROM items WHERE verdict = 'rejected')"
         )
         return {
             "hub crashes": self.tally.hub_crashes,
@@ -157,6 +160,9 @@ class World:
             "fires": rows[0],
             "runs": rows[1],
             "calls": rows[2],
+            "updates": rows[3],
+            "items known": rows[4],
+            "items rejected": rows[5],
             "commits": self.disk.commits,
             "virtual days": self.time.now_s / 86_400,
             "awake hours": self.time.awake_s / 3_600,

@@ -148,7 +148,7 @@ class World:
         if got_further:
             run.crashes = 0
 
-    def plan(self, run: Run, unit: str, ids: list[str], at: int) -> None:
+    def plan(self, run: Run, unit: str, content: str, ids: list[str], at: int) -> None:
         """A unit was read, and leads to these calls."""
         before = self.units.get((run.id, unit))
         known = [id for id in ids if id in self.calls]
@@ -167,6 +167,8 @@ class World:
         fresh = [id for id in ids if id not in self.calls]
         self.calls |= {id: Call(run.id, unit) for id in fresh}
         self.units[run.id, unit] = "EXTRACTED"
+        if ids and self.ledger.get((run.agent, unit), content) != content:
+            del self.ledger[run.agent, unit]
         got_further = before in (None, "FAILED") or bool(adopted or fresh)
         self.touch(run, at, got_further=got_further)
 
@@ -267,10 +269,12 @@ class World:
                     if run.schedule == schedule.id and run.fire_at > at:
                         run.fire_at, run.eligible_at = at, min(run.eligible_at, at)
 
-    def sweep(self, at: int, *, paused_ms: int) -> None:
+    def sweep(self, at: int, *, paused_ms: int, online: Collection[str]) -> None:
         """What waits too long is given up."""
         for run in self.live("QUEUED"):
-            if not run.has_run and run.start_by is not None and run.start_by <= at:
+            is_late = not run.has_run and run.start_by is not None and run.start_by <= at
+            is_stranded = run.fence > 0 and run.touched_at <= at - paused_ms and run.device not in online
+            if is_late or is_stranded:
                 self.move(run, "CANCELLED", at)
         for run in self.live("PAUSED"):
             if run.pause != "user" and run.touched_at <= at - paused_ms:

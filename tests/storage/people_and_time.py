@@ -217,7 +217,7 @@ class PeopleAndTime(Steps):
     def what_waits_too_long_is_given_up(self, choose: Choose) -> None:
         with self.hub.transaction() as c:
             runs.sweep(c, self.at, paused_ms=PAUSED_MS)
-        self.world.sweep(self.at, paused_ms=PAUSED_MS)
+        self.world.sweep(self.at, paused_ms=PAUSED_MS, online={f"device-{device}" for device in self.online})
 
     @step(2)
     def what_is_old_goes(self, choose: Choose) -> None:

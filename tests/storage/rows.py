@@ -1,6 +1,6 @@
 """Rows for tests of storage: only what a test is about is written in the test."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -8,6 +8,7 @@ from protocol.ids import AgentId, BootId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState
 from storage import agents, outbox, runs, users
 from storage.agents import AgentRow, DeclaredAgent
+from storage.items import Decision
 from storage.outbox import PlannedCall, UnitPlan
 from storage.runs import Gates, HeldRun, RunRow
 
@@ -118,9 +119,20 @@ def plan(
     of: Sequence[PlannedCall] = (),
     digest: str = "sha-1",
     at: int = AT,
+    notes: Mapping[str, object] | None = None,
 ) -> UnitPlan:
-    """The plan of a unit, written."""
-    return outbox.plan_unit(c, held, unit_key=unit_key, content_hash=digest, size_bytes=10, calls=of, at=at)
+    """The plan of a unit, written: these calls, whatever the ledger of items knows."""
+    return outbox.plan_unit(
+        c,
+        held,
+        unit_key=unit_key,
+        content_hash=digest,
+        size_bytes=10,
+        notes=notes,
+        found=(),
+        decide=lambda known: [Decision(call=call) for call in of],
+        at=at,
+    )
 
 
 def answer(

@@ -7,6 +7,7 @@ from protocol.ids import AgentId, CallId, DeviceId
 from protocol.lifecycles import CallEvent, PauseReason, RunEvent, RunOutcome
 from storage import agent_states, devices, outbox, runs
 from storage.database import Conflict
+from storage.items import Decision
 from storage.outbox import PlannedCall, StillOpen, UnitPlan
 from storage.runs import AttemptsSpent, Gates, OpenWork
 from tests.storage.expected_rows import ATTEMPTS, Run
@@ -101,7 +102,7 @@ class RunsAtWork(PeopleAndTime):
                 self._plan_calls(run, unit, content, ids)
             return
         plan = self._plan_calls(run, unit, content, ids)
-        self.world.plan(run, unit, ids, self.at)
+        self.world.plan(run, unit, str(content), ids, self.at)
         self.contents[run.id, unit] = str(content)
         assert plan.adopted == len(others)
         still_open = {id for id, call in self.world.calls_of(run, unit).items() if call.is_open}
@@ -116,10 +117,8 @@ class RunsAtWork(PeopleAndTime):
                 unit_key=unit,
                 content_hash=str(content),
                 size_bytes=1,
-                calls=[
-                    PlannedCall(call_id=CallId(id), ordinal=n, table="tasks", payload={"data": {"title": id}})
-                    for n, id in enumerate(ids)
-                ],
+                found=(),
+                decide=lambda known: [Decision(call=_call(id, n)) for n, id in enumerate(ids)],
                 at=self.at,
             )
 
@@ -292,3 +291,7 @@ class RunsAtWork(PeopleAndTime):
             runs.resume_runs(c, PauseReason.EXHAUSTED, agents=[AgentId(agent.id)], at=self.at)
         agent.back_at = None
         self.world.resume("exhausted", self.at, agents=[agent.id])
+
+
+def _call(id: str, ordinal: int) -> PlannedCall:
+    return PlannedCall(call_id=CallId(id), ordinal=ordinal, table="tasks", payload={"data": {"title": id}})

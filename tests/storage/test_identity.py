@@ -14,6 +14,11 @@ def test_a_hub_keeps_its_first_id(c: sa.Connection) -> None:
     assert identity.ensure_hub_id(c, "hub-2") == "hub-1"
 
 
+def test_the_secret_of_a_hub_is_made_once(c: sa.Connection) -> None:
+    assert identity.ensure_extraction_secret(c, b"first") == b"first"
+    assert identity.ensure_extraction_secret(c, b"other") == b"first"
+
+
 def test_starts_after_a_crash_that_follow_each_other_closely_are_counted(c: sa.Connection) -> None:
     starts = [(BootId("b-1"), 0), (BootId("b-2"), 2), (BootId("b-3"), 11), (BootId("b-4"), 30)]
     boots = [identity.begin_boot(c, NODE, boot, AT + minute * MINUTE_MS) for boot, minute in starts]

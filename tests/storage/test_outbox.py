@@ -9,7 +9,7 @@ from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunS
 from storage import outbox, runs
 from storage.database import Conflict
 from storage.outbox import StillOpen
-from storage.runs import HeldRun, StaleRun, Usage
+from storage.runs import HeldRun, StaleRun
 from storage.schema import run_calls
 from tests.storage.rows import AT, PROMPT_1, answer, calls, claim, make_agent, make_run, plan, running
 
@@ -53,22 +53,6 @@ def test_a_plan_is_kept_whole_before_anything_is_sent(c: sa.Connection) -> None:
     assert written.open_calls[0].payload == {"data": {"title": "call call-1"}}
     unit = unit_of(c, held)
     assert (unit.state, unit.calls_planned, unit.calls_settled) == (UnitState.EXTRACTED, 2, 0)
-
-
-def test_what_reading_a_unit_cost_is_added_to_its_run(c: sa.Connection) -> None:
-    held = running(c)
-    for key in ("a.txt", "b.txt"):
-        outbox.plan_unit(
-            c,
-            held,
-            unit_key=key,
-            content_hash="sha",
-            size_bytes=1,
-            calls=[],
-            at=AT,
-            usage=Usage(requests=2, prompt_tokens=100, completion_tokens=7),
-        )
-    assert runs.get_run(c, held.id).usage == Usage(requests=4, prompt_tokens=200, completion_tokens=14)
 
 
 def test_the_same_plan_may_be_written_twice(c: sa.Connection) -> None:
@@ -244,6 +228,19 @@ def test_the_ledger_holds_the_newest_content_and_forgets_with_the_prompt(c: sa.C
         outbox.settle_unit(c, held, "a.txt", AT)
         runs.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
         assert outbox.known_units(c, agent.id, fingerprint) == {"a.txt": digest}
+    assert outbox.known_units(c, agent.id, PROMPT_1) == {}
+
+
+def test_an_older_content_is_settled_no_more_once_a_newer_one_may_reach_the_device(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    held = make_run(c, "run-1", agent=agent, state=RunState.RUNNING).held
+    plan(c, held, digest="sha-1")
+    outbox.settle_unit(c, held, "a.txt", AT)
+    runs.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+    later = make_run(c, "run-2", agent=agent, state=RunState.RUNNING).held
+    plan(c, later, digest="sha-2")
+    assert outbox.known_units(c, agent.id, PROMPT_1) == {"a.txt": "sha-1"}  # nothing leaves for it
+    plan(c, later, of=calls("call-1"), digest="sha-2")
     assert outbox.known_units(c, agent.id, PROMPT_1) == {}
 
 

@@ -379,6 +379,9 @@ def test_no_table_that_grows_is_forgotten() -> None:
         "operator_tokens",  # by the next one, a month after their end
         "device_tokens",  # likewise
         "audit_log",
+        "model_answers",
+        "model_calls",
+        "model_batches",
     }
     bounded = {
         "hub",
@@ -392,5 +395,6 @@ def test_no_table_that_grows_is_forgotten() -> None:
         "schedules",
         "leases",
         "unit_ledger",  # as many rows as agents have files
+        "items",  # as many rows as their files have items, and had
     }
     assert pruned | bounded == metadata.tables.keys()

@@ -8,8 +8,7 @@ from protocol.ids import AgentId, CallId, DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState
 from storage import agent_states, agents, outbox, runs
 from storage.agent_states import agent_history
-from storage.plans import plan_unit
-from storage.runs import StaleRun, Swept, Usage
+from storage.runs import StaleRun, Swept
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, BOOT, calls, claim, make_agent, make_run, plan, running
 
@@ -128,7 +127,7 @@ def test_an_unpaid_bill_has_no_end_but_a_probe(c: sa.Connection) -> None:
 def test_a_model_that_answers_again_is_forgiven(c: sa.Connection) -> None:
     exhaust_again(c, 3, "rate_limit")
     held = running(c, agent=agents.find_agent_by_name(c, "inbox"))
-    plan_unit(c, held, unit_key="a", content_hash="x", size_bytes=1, calls=[], usage=Usage(requests=1), at=AT)
+    agent_states.forgive(c, runs.get_run(c, held.id).agent_id, AT)
     assert exhaust_again(c, 1, "rate_limit") == [MINUTE]
 
 

@@ -12,8 +12,10 @@ import anyio
 import httpx2
 
 from hub.backups import Backups
-from hub.clock import epoch_ms
+from hub.clock import IdFactory, epoch_ms
 from hub.drain import Drain
+from hub.extraction.extractor import Extractor
+from hub.extraction.model import Models
 from hub.links.attempts import FailedAttempts
 from hub.links.gate import Gate
 from hub.links.limits import PortLimits
@@ -21,11 +23,13 @@ from hub.log import Ring
 from hub.metrics import Metrics
 from hub.operations.audit import AuditOperations
 from hub.operations.config import ConfigOperations
+from hub.operations.costs import CostOperations
 from hub.operations.debug import DebugOperations
 from hub.operations.devices import DeviceOperations
 from hub.operations.events import EventOperations
 from hub.operations.invitations import InvitationOperations
 from hub.operations.issues import IssueOperations
+from hub.operations.items import ItemOperations
 from hub.operations.logs import LogOperations
 from hub.operations.operator_tokens import OperatorTokenOperations
 from hub.operations.pairings import PairingOperations
@@ -54,12 +58,15 @@ from hub.ops.views import (
     StatusView,
     UnitView,
 )
+from hub.runs.budget import Budgets
+from hub.runs.estimating import Estimator
 from hub.runs.waiting import PAUSING
 from protocol.errors import IllegalTransition
 from protocol.ids import BootId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, RunOutcome, RunState, UnitState
+from protocol.work import RunLimits
 from storage.store import UnknownAgent, UnknownRun, UnknownUser
-from tests.support.clock import START, FakeClock
+from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.identity import IdentityBench, open_identity
 from tests.support.settings import SettingsBench
 
@@ -163,6 +170,10 @@ class FakeHub:
         return self.bench.identity.users.seen_by(self.user_id)
 
     @property
+    def items(self) -> ItemOperations:
+        return ItemOperations(self.bench.store).seen_by(self.user_id)
+
+    @property
     def devices(self) -> DeviceOperations:
         return self.bench.identity.devices.seen_by(self.user_id)
 
@@ -192,6 +203,23 @@ class FakeHub:
     @property
     def audit(self) -> AuditOperations:
         return AuditOperations(self.bench.store, self.bench.clock)
+
+    @property
+    def costs(self) -> CostOperations:
+        budgets = Budgets(self.bench.store, clock=self.bench.clock, metrics=Metrics())
+        estimator = Estimator(
+            self.bench.store,
+            extractor=Extractor(Models(), secret=bytes(32)),
+            models=Models(),
+            budgets=budgets,
+            clock=self.bench.clock,
+            ids=IdFactory(self.bench.clock, SeededChance()),
+            limits=RunLimits(),
+        )
+        costs = CostOperations(
+            store=self.bench.store, roster=self.bench.roster, estimator=estimator, clock=self.bench.clock
+        )
+        return costs.seen_by(self.user_id)
 
     @property
     def upkeep(self) -> UpkeepOperations:

@@ -197,12 +197,15 @@ class HubProcess(Program):
         run_id: str = (await self.post(f"/v1/agents/{agent}/runs"))["id"]
         return run_id
 
-    async def ended(self, run_id: str, *, within_s: float = 60.0) -> dict[str, Any]:
-        """The run, once it has come to a final state. The hub may be killed and back meanwhile."""
+    async def ended(self, run_id: str, *, within_s: float = 60.0, every_s: float = POLL_S) -> dict[str, Any]:
+        """The run, once it has come to a final state; looked at *every_s* seconds.
+
+        The hub may be killed and back meanwhile.
+        """
         run: dict[str, Any] = {}
         with anyio.move_on_after(within_s):
             while run.get("state") not in ("COMPLETED", "FAILED", "CANCELLED"):
-                await anyio.sleep(POLL_S)
+                await anyio.sleep(every_s)
                 try:
                     listed = (await self.get("/v1/runs"))["runs"]  # light: without every file of the run
                 except (httpx2.TransportError, OSError):

@@ -8,12 +8,15 @@ import pytest
 
 from hub.clock import IdFactory
 from hub.extraction.extractor import Extractor
-from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Usage
+from hub.extraction.model import Batches, Finish, ModelAnswer, ModelRequest, Models, Price, Usage
 from hub.links.link import DeviceLink, RunFrame
 from hub.metrics import Metrics
+from hub.runs.asking import Asking
+from hub.runs.budget import Budgets
 from hub.runs.control import RunControl
-from hub.runs.delivery import Delivery
+from hub.runs.delivery import CAPS, Delivery
 from hub.runs.dispatcher import Dispatcher
+from hub.runs.estimating import Estimator
 from hub.runs.interrupt import Interrupt
 from hub.runs.lifecycle import Lifecycle
 from hub.runs.order import RunOrder, order_of
@@ -27,6 +30,7 @@ from storage.store import (
     AgentRow,
     DeclaredAgent,
     Gates,
+    ItemCaps,
     RunRow,
     Store,
     UnitRow,
@@ -47,10 +51,14 @@ TAKEN = Answer(result={"id": "row"})
 class KeywordModel:
     """A ``LanguageModel`` that finds nothing, and raises what a word in the text stands for."""
 
-    name, chunk_tokens, in_flight, is_literal = "keyword", 1_500, 4, False
+    name, chunk_tokens, in_flight, is_literal, price = "keyword", 1_500, 4, False, Price()
 
     def __init__(self) -> None:
         self.asked = 0
+        self.requests: list[ModelRequest] = []
+        self.finish = Finish.WHOLE
+        self.said = '{"items": []}'
+        self.usage = Usage(1, 10, 2)
         self.errors: dict[str, Exception] = {}
         self.on_ask: Callable[[], None] = lambda: None
         self.may_answer = anyio.Event()
@@ -58,13 +66,14 @@ class KeywordModel:
 
     async def answer(self, request: ModelRequest) -> ModelAnswer:
         self.asked += 1
+        self.requests.append(request)
         self.on_ask()
         await self.may_answer.wait()
         said = request.messages[-1].content
         for word, error in self.errors.items():
             if word in said:
                 raise error
-        return ModelAnswer(text='{"items": []}', finish=Finish.WHOLE, usage=Usage(1, 10, 2))
+        return ModelAnswer(text=self.said, finish=self.finish, usage=self.usage)
 
 
 def digest(letter: str) -> str:
@@ -101,30 +110,57 @@ class Bench:
     device_grace_s: float = 0.0
     run_limits: RunLimits = field(default_factory=RunLimits)
     max_sends: int = 5
+    caps: ItemCaps = CAPS
+    units_in_flight: int = 8
     is_disk_full: bool = False
+    batches: Batches | None = None
     looked: int = 0
 
     def __post_init__(self) -> None:
         chance = SeededChance()
-        extractor = Extractor(self.model, chance=chance)
+        models = Models(self.model, self.model, self.batches, self.batches)
+        extractor = Extractor(models, secret=bytes(32))
         self.ids = IdFactory(self.clock, chance)
         self.watch = RunWatch()
         self.metrics = Metrics()
         self.lifecycle = Lifecycle(
             self.store, clock=self.clock, ids=self.ids, metrics=self.metrics, watch=self.watch
         )
+        self.budgets = Budgets(self.store, clock=self.clock, metrics=self.metrics)
+        self.asking = Asking(
+            self.store,
+            models=models,
+            budgets=self.budgets,
+            clock=self.clock,
+            ids=self.ids,
+            metrics=self.metrics,
+        )
+        self.delivery = Delivery(
+            self.store, clock=self.clock, metrics=self.metrics, max_sends=self.max_sends, caps=self.caps
+        )
         self.runner = Runner(
             store=self.store,
             lifecycle=self.lifecycle,
             source=DeviceSource(limits=self.run_limits, credit=16, metrics=self.metrics),
             extractor=extractor,
-            delivery=Delivery(self.store, clock=self.clock, metrics=self.metrics, max_sends=self.max_sends),
+            asking=self.asking,
+            delivery=self.delivery,
             find_link=self.links.get,
             watch=self.watch,
             clock=self.clock,
             chance=chance,
             metrics=self.metrics,
+            units_in_flight=self.units_in_flight,
             device_grace_s=self.device_grace_s,
+        )
+        self.estimator = Estimator(
+            self.store,
+            extractor=extractor,
+            models=models,
+            budgets=self.budgets,
+            clock=self.clock,
+            ids=self.ids,
+            limits=self.run_limits,
         )
         self.dispatcher = Dispatcher(
             store=self.store,
@@ -148,6 +184,11 @@ class Bench:
             metrics=self.metrics,
             run_timeout_s=self.run_timeout_s,
         )
+
+    @property
+    def now_ms(self) -> int:
+        """The time."""
+        return int(self.clock.now().timestamp() * 1000)
 
     async def looks(self) -> None:
         """Wait until the dispatcher has looked twice: what the first look led to is done by then."""

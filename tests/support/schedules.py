@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from hub.clock import IdFactory, epoch_ms
 from hub.extraction.extractor import Extractor
+from hub.extraction.model import Models
 from hub.metrics import Metrics
 from hub.runs.scheduler import Scheduler
 from protocol.ids import BootId, RunId, UserId
@@ -83,7 +84,7 @@ class Desk:
     def scheduler(self, boot_id: BootId = BOOT, store: Store | None = None) -> Scheduler:
         return Scheduler(
             store=store or self.store,
-            extractor=Extractor(None, chance=self.chance),
+            extractor=Extractor(Models(), secret=bytes(32)),
             clock=self.clock,
             ids=self.ids,
             metrics=self.metrics,

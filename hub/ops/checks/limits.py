@@ -27,6 +27,7 @@ _INVITATIONS: Final = "revoke what nobody waits for: hub pair ls"
 _PAIRINGS: Final = "let in or deny those that wait: hub pair ls"
 _WAITING: Final = "see what they wait for: hub runs"
 _RUN: Final = "split the agent's paths between two agents"
+_FILE: Final = "see which one, and whether it is meant to be read: hub runs show"
 
 # By the name that a limit is counted by; those that only slow somebody down are not told of.
 COUNSEL: Final[Mapping[str, Counsel]] = {
@@ -64,7 +65,11 @@ COUNSEL: Final[Mapping[str, Counsel]] = {
     "waiting_manual_runs_per_device": Counsel("a run was not started", _WAITING),
     "run_files": Counsel("a run left files out", _RUN),
     "run_bytes": Counsel("a run left files out", _RUN),
+    "items_per_file": Counsel("a file has more items than were brought", _FILE),
+    "items_per_run": Counsel("a run left items to the next one", _FILE),
     "run_wall_s": Counsel("a run was not done in time, and failed", _RUN),
+    "convert_memory_bytes": Counsel("a file was left out: it is damaged, or needs more memory", _FILE),
+    "convert_seconds": Counsel("a file was left out: making text of it takes too long", _FILE),
     "operator_connections": Counsel("operators were turned away", "see who asks so often: hub token ls"),
     "operator_connections_per_network": Counsel(
         "operators behind one address were turned away",

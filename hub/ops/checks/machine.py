@@ -1,7 +1,7 @@
 """What the hub has from its machine: room on the disk, open files, a closed folder, a log that is read."""
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -129,24 +129,6 @@ def check_watchdog(is_managed: bool, watchdog_s: float | None) -> Check:
                 "watchdog.off",
                 "the service manager would not notice if the hub hung",
                 fix="write WatchdogSec= into the unit, or take the shipped one: hub install-unit",
-            )
-        ]
-
-    return look
-
-
-def check_model(reach: Callable[[], Awaitable[str | None]]) -> Check:
-    """Whether the model's endpoint answers; *reach* says what is wrong with it."""
-
-    async def look(now: datetime) -> Iterable[Finding]:
-        wrong = await reach()
-        if wrong is None:
-            return []
-        return [
-            error(
-                "model.unreachable",
-                f"the model was asked at {now:%H:%M} UTC: {wrong}",
-                fix="see to [model] of hub.toml and to the endpoint; rules go on without it",
             )
         ]
 

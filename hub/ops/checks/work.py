@@ -6,6 +6,7 @@ from typing import Final
 
 from hub.clock import from_epoch_ms
 from hub.ops.issues import Check, Finding, error, warning
+from hub.runs.budget import Reached
 from storage.store import AgentRow, Store, agents, schedules
 
 _WHY: Final = {
@@ -34,12 +35,18 @@ def check_schedules(store: Store) -> Check:
     return look
 
 
-def check_agents(store: Store) -> Check:
-    """Agents whose quota is used up, or that report a fault."""
+def check_agents(store: Store, reached: Callable[[], Iterable[Reached]] = tuple) -> Check:
+    """Agents whose quota is used up, or that report a fault. Those that a budget holds are told with that."""
 
     async def look(now: datetime) -> Iterable[Finding]:
         rows = await store.read(agents.list_agents)
-        return [found for row in rows for found in _about_agent(row)]
+        budgets = list(reached())
+        return [
+            found
+            for row in rows
+            for found in _about_agent(row)
+            if found.id != "agent.exhausted" or not any(one.holds(row.id) for one in budgets)
+        ]
 
     return look
 
@@ -64,6 +71,31 @@ def _about_agent(row: AgentRow) -> Iterator[Finding]:
             subject=row.id,
             user_id=row.user_id,
         )
+
+
+def check_budgets(store: Store, reached: Callable[[], Iterable[Reached]]) -> Check:
+    """Budgets of days that are used up, so that runs wait for the next one."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        owners = {row.id: row for row in await store.read(agents.list_agents)}
+        found = []
+        for one in reached():
+            agent = None if one.agent_id is None else owners.get(one.agent_id)
+            whose = "" if agent is None else f"agent {agent.name}: "
+            name = "NAME" if agent is None else agent.name
+            until = "" if one.until is None else f"; runs go on at {one.until:%Y-%m-%d %H:%M} UTC"
+            found.append(
+                warning(
+                    "budget.reached",
+                    f"{whose}{one.told}{until}",
+                    fix=f"raise it in hub.toml, then hub agents resume {name}; hub costs says who spent it",
+                    subject=one.setting if agent is None else agent.id,
+                    user_id=None if agent is None else agent.user_id,
+                )
+            )
+        return found
+
+    return look
 
 
 def check_hold(held_back: Callable[[datetime], str | None]) -> Check:

@@ -56,6 +56,7 @@ async def test_database_disk_and_backup_are_looked_up_again_and_again(store: Sto
                 while not value("hub_db_size_bytes"):
                     await clock.pass_time(EVERY_S)
             assert value("hub_backup_last_success_timestamp_seconds") == 0
+            assert value("hub_review_queue_items") == 0
             await store.write(audit.append, at=1_767_604_442_000, actor="hub", event="backup.made")
             with anyio.fail_after(5):
                 while value("hub_backup_last_success_timestamp_seconds") != 1_767_604_442:

@@ -140,6 +140,13 @@ def test_a_followed_run_tells_each_new_state_and_sums_up(hub: Hub, served: FakeH
     assert result.stdout == "success: 2 read, 1 skipped, 0 failed, 2 items, 0 model requests\n"
 
 
+def test_what_brought_no_new_row_is_summed_up_too(hub: Hub, served: FakeHub) -> None:
+    ended = make_run("r-2", RunState.COMPLETED, items=2)
+    served.progress = steps(ended.model_copy(update={"items_updated": 1, "items_known": 20, "usd": 0.25}))
+    told = hub("run", "notes", "--follow").stdout
+    assert "2 items, 1 updated, 20 known before, 0 model requests, 0.2500 USD" in told
+
+
 def test_a_followed_run_that_fails_ends_with_1(hub: Hub, served: FakeHub) -> None:
     served.progress = steps(make_run("r-2", RunState.FAILED))
     assert hub("run", "notes", "--follow").exit_code == 1

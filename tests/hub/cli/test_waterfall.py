@@ -123,3 +123,12 @@ def test_a_long_path_keeps_its_end_and_no_control_character() -> None:
 
 def test_short_times_have_tenths() -> None:
     assert [took(seconds) for seconds in (0.04, 9.96, 12.3, 200)] == ["0.0 s", "10.0 s", "12 s", "3 min 20 s"]
+
+
+def test_a_long_reason_stands_below_its_file_in_lines_that_fit() -> None:
+    reason = "the budget budget.run_usd = 1 is reached: 0.9990 USD spent, and the next question may cost more"
+    failed = _unit("a.md", state="FAILED", error=reason)
+    lines = file_lines(_run(failed, moves={"RUNNING": 0}, ended=10), 80)
+    below = [line for line in lines if line.startswith("    ")]
+    assert " ".join(line.strip() for line in below) == reason
+    assert all(len(line) <= 80 for line in lines)

@@ -1,7 +1,9 @@
 """Digests are of all the bytes, pieces give the text back, and what changes meanwhile is left alone."""
 
+import base64
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 import msgspec
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.device.contents import Contents, cut
+from hub.device.contents import Contents, FileText, cut
 from hub.device.private import SkipReason
 from hub.device.shared import Root, SharedFile, SharedFolders, Unreadable
 from tests.support.clock import FakeClock
@@ -58,7 +60,10 @@ class _Folder:
 
     @property
     def file(self) -> SharedFile:
-        return SharedFile("notes/a.md", self.root, ("a.md",), 8, 0)
+        return self.named("a.md")
+
+    def named(self, name: str) -> SharedFile:
+        return SharedFile(f"notes/{name}", self.root, (name,), 8, 0)
 
     def age(self, seconds: float, clock: FakeClock) -> None:
         """Make the file's times lie so far in the clock's past."""
@@ -120,6 +125,40 @@ def test_a_text_bears_the_digest_of_the_bytes_it_was_made_from(folder: _Folder) 
     assert text.sha256 == hashlib.sha256("Frühstück".encode("cp1252")).hexdigest()
     assert "".join(text.pieces) == "Frühstück"
     assert text.media_type == "text/markdown"
+
+
+def test_a_mail_is_as_old_as_it_says_and_hidden_parts_are_counted(folder: _Folder) -> None:
+    sent = b"Date: Tue, 3 Jun 2025 10:00:00 +0200\nContent-Type: text/html\n\n<p>Call Ana</p><p hidden>x</p>"
+    folder.path.write_bytes(sent)
+    folder.path.rename(folder.path.with_suffix(".eml"))
+
+    text = folder.contents.text(folder.named("a.eml"), lambda: None, piece_bytes=400, escaped_bytes=400)
+
+    assert text.pieces == ["Date: Tue, 3 Jun 2025 10:00:00 +0200\n\nCall Ana\n"]
+    assert text.modified_ms == 1_748_937_600_000
+    assert (text.hidden, text.encoding) == (1, None)
+
+
+@pytest.mark.parametrize("hub_reads", [{"application/pdf"}, set()], ids=["hub reads it", "hub does not"])
+def test_a_device_without_the_extra_sends_a_pdf_as_bytes_to_a_hub_that_reads_it(
+    folder: _Folder, hub_reads: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "kreuzberg", None)
+    folder.path.write_bytes(b"%PDF-1.7 ...")
+    folder.path.rename(folder.path.with_suffix(".pdf"))
+
+    def read() -> FileText:
+        return folder.contents.text(
+            folder.named("a.pdf"), lambda: None, piece_bytes=5, escaped_bytes=20, hub_reads=hub_reads
+        )
+
+    if hub_reads:
+        text = read()
+        assert base64.b64decode("".join(text.pieces)) == b"%PDF-1.7 ..."
+        assert (text.encoding, text.media_type) == ("base64", "application/pdf")
+    else:
+        with pytest.raises(Unreadable, match=r"\[files\]"):
+            read()
 
 
 def test_what_cannot_be_converted_says_why(folder: _Folder) -> None:

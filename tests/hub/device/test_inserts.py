@@ -22,6 +22,7 @@ from hub.device.inserts import (
     open_device_store,
     read_items,
 )
+from hub.device.verdicts import Remarks
 from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.tables import SUGGESTED, TABLES
@@ -195,6 +196,22 @@ def test_an_answer_that_would_not_fit_a_frame_asks_for_fewer_rows(store: DeviceS
     assert len(_ask(store, Action.QUERY, table="notes", limit=2).result["rows"]) == 2
 
 
+def test_a_query_may_wish_for_the_newest_rows_and_for_some_fields_alone(
+    store: DeviceStore, clock: FakeClock
+) -> None:
+    for n in range(3):
+        store.apply([_insert(f"c-{n}", {"title": f"task {n}", **SUGGESTED})])
+        clock.advance(1)
+
+    newest = _ask(
+        store, Action.QUERY, table="tasks", data={"newest_first": True, "fields": ["title"]}, limit=2
+    )
+    foreign = _ask(store, Action.QUERY, table="tasks", data={"fields": ["colour"]})
+
+    assert newest.result["rows"] == [{"title": "task 2"}, {"title": "task 1"}]
+    assert _code(foreign) == ErrorCode.BAD_RECORD
+
+
 def test_every_row_can_be_traced_to_the_words_it_came_from(store: DeviceStore, db: Path) -> None:
     source = ItemSource(path="notes/monday.md", quote="call Ana", start=4, end=12)
     store.apply([_insert("c-1", source=source, run_id="r-1"), _insert("c-2", {"title": ""})])
@@ -202,6 +219,7 @@ def test_every_row_can_be_traced_to_the_words_it_came_from(store: DeviceStore, d
     (item,) = read_items(db)
 
     assert item == DeviceItem(
+        number=1,
         table="tasks",
         row_id=item.row_id,
         title="Call Ana",
@@ -217,6 +235,8 @@ def test_every_row_can_be_traced_to_the_words_it_came_from(store: DeviceStore, d
         start=4,
         end=12,
         at=item.at,
+        standing="open",
+        remarks=Remarks(),
     )
 
 

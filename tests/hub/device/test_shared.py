@@ -10,7 +10,7 @@ import pytest
 
 from hub.device.private import SkipReason
 from hub.device.shared import NO_TEXT, Root, SharedFile, SharedFolders, Unreadable, declare, settle
-from hub.text.convert import PLAIN, media_type_of
+from hub.text.kinds import PLAIN, media_type_of
 from protocol.work import RunConfig, RunLimits
 
 

@@ -6,17 +6,17 @@ import anyio
 import pytest
 
 from hub.clock import SystemClock
-from hub.extraction.llm import OpenAIModel
+from hub.extraction.endpoint import Endpoint
 from tests.support.clock import SeededChance
-from tests.support.model import MODEL_NAME, Oracle
+from tests.support.oracle import MODEL_NAME, Oracle
 
-ModelAt = Callable[..., OpenAIModel]
+ModelAt = Callable[..., Endpoint]
 
 
-def model_at(base_url: str, **options: object) -> OpenAIModel:
+def model_at(base_url: str, **options: object) -> Endpoint:
     """The hub's own client; tests say only what they are about."""
     settings: dict[str, object] = {"clock": SystemClock(), "chance": SeededChance()} | options
-    return OpenAIModel(base_url, str(settings.pop("name", MODEL_NAME)), "key", **settings)  # type: ignore[arg-type]
+    return Endpoint(base_url, str(settings.pop("name", MODEL_NAME)), "key", **settings)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ async def oracle() -> AsyncIterator[Oracle]:
 
 
 @pytest.fixture
-async def model(oracle: Oracle) -> AsyncIterator[OpenAIModel]:
+async def model(oracle: Oracle) -> AsyncIterator[Endpoint]:
     """The hub's client of the oracle."""
     async with model_at(oracle.base_url).opened() as opened:
         yield opened

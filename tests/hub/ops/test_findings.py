@@ -150,3 +150,42 @@ def test_a_secret_that_cannot_be_read_says_where_it_was_looked_for() -> None:
     with pytest.raises(SecretMissing, match="the environment variable NO_SUCH is not set"):
         SecretRef(env="NO_SUCH").resolve({})
     assert "NO_SUCH" not in os.environ
+
+
+FALLBACK = """
+[[fallback_models]]
+kind = "openai"
+base_url = "https://other/v1"
+name = "m"
+"""
+
+
+def test_models_that_stand_in_for_each_other_read_in_the_same_way(check: Check) -> None:
+    first = OPENAI.replace('api_key = { credential = "llm" }\n', "")
+    assert check(first + FALLBACK) == []
+    (told,) = check(FALLBACK)
+    assert "2:1: error: fallback_models.0: there is no model for it to stand in for" in told
+    (told,) = check(f'{first}[[fallback_models]]\nkind = "local"\n')
+    assert "error: fallback_models.0.kind: the small model on this machine and an endpoint read in" in told
+    (told,) = check(first + FALLBACK.replace("other", "h"))
+    assert "error: fallback_models.0: this model is asked already" in told
+    (told,) = check('[model]\nkind = "local"\n[[fallback_models]]\nkind = "local"\ntimeout_s = 9.0\n')
+    assert "error: fallback_models.0: this model is asked already" in told
+
+
+def test_keys_and_addresses_of_models_that_stand_in_are_looked_at_too(check: Check) -> None:
+    first = OPENAI.replace('api_key = { credential = "llm" }\n', "")
+    (told,) = check(f'{first}{FALLBACK}api_key = {{ env = "OTHER" }}\n')
+    assert "error: fallback_models.0.api_key: the environment variable OTHER is not set" in told
+    assert any(
+        "a secret does not stand in this file" in told for told in check(f'{first}{FALLBACK}api_key = "x"\n')
+    )
+    (told,) = check(first + FALLBACK.replace("other", "10.0.0.1"))
+    assert "warning: fallback_models.0.base_url: 10.0.0.1 is not called" in told
+
+
+def test_a_price_has_two_halves(check: Check) -> None:
+    first = OPENAI.replace('api_key = { credential = "llm" }\n', "")
+    assert check(f"{first}price_in_usd = 1\nprice_out_usd = 0.5\n") == []
+    (told,) = check(f"{first}price_in_usd = 1.0\n")
+    assert "error: model.price_in_usd: the price of questions and that of answers are given together" in told

@@ -26,6 +26,7 @@ REACHING = [
     ("model.base_url", "https://evil.example/v1"),
     ("model.api_key", {"file": "/etc/passwd"}),
     ("model.api_key.file", "/etc/passwd"),
+    ("model.private", True),
     ("storage.url", {"file": "/etc/passwd"}),
     ("storage.url", "sqlite:////tmp/other.db"),
     ("listen.operator.tls", {"certificate": "/etc/a", "key": "/etc/b"}),
@@ -119,3 +120,10 @@ def test_a_guarded_key_stays_what_it_is_however_the_text_is_written(after: str) 
     check_guarded(MODEL, MODEL.replace(' = "m"', ' = "n"') + "\n[limits]\nruns = 3\n")
     check_guarded(MODEL, MODEL.replace('{ env = "HUB_TEST_KEY" }', "{env='HUB_TEST_KEY'}"))
     check_guarded(MODEL, "no toml")
+
+
+def test_a_model_that_stands_in_is_put_there_with_all_scopes_alone() -> None:
+    fallback = MODEL.replace("[model]", "[[fallback_models]]")
+    with pytest.raises(BeyondSettings, match="fallback_models: a secret, a file or where the model is found"):
+        check_guarded(MODEL, MODEL + fallback)
+    check_guarded(MODEL + fallback, MODEL + fallback)

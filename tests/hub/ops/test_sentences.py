@@ -36,11 +36,19 @@ WRONG: list[Any] = [
     *([], [1], [""], ["x" * 9_000], [[]], {}, {"x": 1}, datetime(2026, 1, 1, tzinfo=UTC)),
 ]
 FIELDS: list[tuple[KeyPath, dict[str, Any]]] = [
-    *((leaf.path, {}) for leaf in leaves() if leaf.path not in (("agents",), ("model",))),
+    *(
+        (leaf.path, {})
+        for leaf in leaves()
+        if leaf.path not in (("agents",), ("model",), ("fallback_models",))
+    ),
     *((("agents", 0, *leaf.path), {"agents": [AGENT]}) for leaf in leaves(AgentSettings)),
     *((("agents", 0, "schedule", *leaf.path), {"agents": [AGENT]}) for leaf in leaves(ScheduleTable)),
     *((("model", *leaf.path), {"model": OPENAI}) for leaf in leaves(OpenAIModelSettings)),
     *((("model", *leaf.path), {"model": {"kind": "local"}}) for leaf in leaves(LocalModelSettings)),
+    *(
+        (("fallback_models", 0, *leaf.path), {"model": OPENAI, "fallback_models": [OPENAI]})
+        for leaf in leaves(OpenAIModelSettings)
+    ),
     *((("model", "api_key", name), {"model": OPENAI | {"api_key": {}}}) for name in SecretRef.model_fields),
     *(
         (("listen", "devices", "tls", *leaf.path), {"listen": {"devices": {"tls": TLS}}})
@@ -48,6 +56,7 @@ FIELDS: list[tuple[KeyPath, dict[str, Any]]] = [
     ),
     (("agents",), {}),
     (("model",), {}),
+    (("fallback_models",), {"model": OPENAI}),
 ]
 
 

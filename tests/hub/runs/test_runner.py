@@ -23,7 +23,7 @@ from protocol.work import (
     SkippedFile,
     ToolCall,
 )
-from storage.store import AgentRow, Busy, HeldRun, Store, agent_states, agents, runs
+from storage.store import AgentRow, Busy, HeldRun, Store, agent_states, agents, outbox, runs
 from tests.support.runs import TAKEN, Bench, folder, titles
 
 
@@ -250,13 +250,15 @@ async def test_what_a_paused_run_has_planned_is_left_to_it(bench: Bench) -> None
     run = await bench.run()
 
     assert run.id != paused.id and other.calls == []
-    assert (run.errors[0].unit_key, run.errors[0].code) == ("a.md", ErrorCode.BUSY)
+    assert (run.outcome, run.items_created, run.items_known) == (RunOutcome.SUCCESS, 0, 1)
+    known = await bench.store.read(outbox.known_units, run.agent_id, run.config_fingerprint)
+    assert known == {}  # should the other run not bring it, the next one does
 
 
 async def test_a_document_that_breaks_its_reader_fails_alone_and_is_logged(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bench.model.errors["riddle"] = ZeroDivisionError("a bug")
+    bench.model.errors["riddle"] = ZeroDivisionError("a bug about Bob's salary")
     bench.connect(runs=folder(a="A riddle to read.", b="- [ ] good"))
 
     run = await bench.run()
@@ -264,6 +266,8 @@ async def test_a_document_that_breaks_its_reader_fails_alone_and_is_logged(
     assert (run.outcome, run.items_created) == (RunOutcome.PARTIAL, 1)
     assert (run.errors[0].unit_key, run.errors[0].message) == ("a.md", "ZeroDivisionError")
     assert any(record.message == "unit.broke" and record.exc_info for record in caplog.records)
+    assert "salary" not in caplog.text
+    assert "ZeroDivisionError" in caplog.text
 
 
 async def test_a_call_that_could_not_be_sent_is_tried_until_it_can(bench: Bench) -> None:

@@ -1,8 +1,10 @@
 """Frames of a run turned into documents, and everything that can be wrong with them."""
 
 import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime
 
 import pytest
 
@@ -19,9 +21,11 @@ from hub.runs.sources import (
     TakenOn,
     UnreadUnit,
 )
+from hub.text import office
+from hub.text.converted import ConvertLimits
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
-from protocol.ids import AgentId, DeviceId, RunId
+from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.tables import TableName
 from protocol.work import (
     AgentAck,
@@ -33,12 +37,14 @@ from protocol.work import (
     RunLimits,
     RunMode,
 )
+from tests.support import odd_files
 from tests.support.link import FakeLink
 from tests.support.runs import MODERN, digest
 
 ORDER = RunOrder(
     run_id=RunId("r"),
     agent_id=AgentId("a"),
+    user_id=UserId("u"),
     device_id=DeviceId("d"),
     fence=3,
     attempt=1,
@@ -75,6 +81,7 @@ async def read(
     run_files: int = 2_000,
     taken: int = 0,
     metrics: Metrics | None = None,
+    converting: ConvertLimits | None = None,
 ) -> tuple[list[SourceEvent], FakeLink]:
     link = FakeLink("d", capabilities=capabilities, runs=[frames])
     source = DeviceSource(
@@ -82,6 +89,7 @@ async def read(
         credit=16,
         metrics=metrics or Metrics(),
         piece_timeout_s=piece_timeout_s,
+        converting=converting,
     )
     async with aclosing(source.read(link, ORDER, known or {}, taken=taken)) as events:
         return [event async for event in events], link
@@ -183,9 +191,68 @@ async def test_a_thin_device_sends_bytes_and_the_hub_makes_them_text() -> None:
     assert "Call Anna" in text and "no()" not in text
 
 
+async def test_bytes_may_be_cut_anywhere_and_are_put_together_again() -> None:
+    content = base64.b64encode(b"<p>Call Anna</p>").decode()
+    pieces = [
+        FilePiece(path="a.html", content=letter, piece=at, pieces=len(content), encoding="base64")
+        for at, letter in enumerate(content)
+    ]
+    events, _ = await read(AgentData(run_id="r", files=pieces), END, capabilities=())
+    assert documents(events) == {"a.html": "Call Anna"}
+    assert [event.content_hash for event in events if isinstance(event, Document)] == [
+        hashlib.sha256(b"<p>Call Anna</p>").hexdigest()
+    ]
+
+
+async def test_a_simple_device_that_sends_a_page_or_a_mail_as_it_is_has_it_read_here() -> None:
+    page = FilePiece(path="a.html", content="<p>Call <b>Anna</b></p><p hidden>order</p>")
+    mail = FilePiece(path="b.eml", content="Date: Tue, 3 Jun 2025 10:00:00 +0200\n\nPay rent", modified_ms=1)
+    events, _ = await read(AgentData(run_id="r", files=[page, mail]), END, capabilities=())
+
+    found = {event.unit_key: event for event in events if isinstance(event, Document)}
+    assert found["a.html"].text == "Call Anna"
+    assert found["a.html"].hidden_parts == 1
+    assert found["b.eml"].modified_at == datetime(2025, 6, 3, 8, tzinfo=UTC)
+
+
+async def test_what_a_device_has_made_text_of_is_taken_as_it_is() -> None:
+    file = FilePiece(path="a.html", content="1 < 2 > 0", media_type="text/html", hidden=3)
+    events, _ = await read(AgentData(run_id="r", files=[file]), END)
+
+    (document,) = (event for event in events if isinstance(event, Document))
+    assert (document.text, document.hidden_parts) == ("1 < 2 > 0", 3)
+
+
+async def test_a_device_is_told_which_kinds_of_files_the_hub_reads() -> None:
+    _, link = await read(manifest(), END)
+
+    told = link.streams[0].run.reads
+    assert {"text/html", "message/rfc822"} <= set(told)
+    assert ("application/pdf" in told) is office.is_installed()
+
+
+async def test_a_file_that_takes_too_long_to_read_is_marked_and_counted_and_the_next_one_is_read() -> None:
+    pytest.importorskip("kreuzberg")
+    metrics = Metrics()
+    report = base64.b64encode(odd_files.long_pdf(1_500)).decode()
+    slow = FilePiece(path="a.pdf", content=report, encoding="base64")
+    next_one = FilePiece(path="b.md", content="Pay rent")
+    events, _ = await read(
+        AgentData(run_id="r", files=[slow, next_one]),
+        END,
+        metrics=metrics,
+        converting=ConvertLimits(seconds=0.3),
+    )
+    assert unread(events) == [("a.pdf", ErrorCode.NOT_CONVERTIBLE)]
+    assert documents(events) == {"b.md": "Pay rent"}
+    assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "convert_seconds"}) == 1
+
+
 @pytest.mark.parametrize(
     ("file", "code"),
     [
+        (FilePiece(path="a", content="QQ==QUJD", encoding="base64"), ErrorCode.BAD_FRAME),
+        (FilePiece(path="a", content="QUJDR", encoding="base64"), ErrorCode.BAD_FRAME),
         (FilePiece(path="a", content="%%%", encoding="base64"), ErrorCode.BAD_FRAME),
         (FilePiece(path="a", content="x", encoding="rot13"), ErrorCode.NOT_CONVERTIBLE),
         (
@@ -197,6 +264,18 @@ async def test_a_thin_device_sends_bytes_and_the_hub_makes_them_text() -> None:
 async def test_what_cannot_be_made_text_is_named_with_its_reason(file: FilePiece, code: ErrorCode) -> None:
     events, _ = await read(AgentData(run_id="r", files=[file]), END, capabilities=())
     assert unread(events) == [(file.path, code)]
+
+
+async def test_what_is_no_text_is_left_out_and_what_reaches_a_limit_has_failed() -> None:
+    pytest.importorskip("kreuzberg")
+    noise = FilePiece(path="a.bin", content=base64.b64encode(b"\0" * 9).decode(), encoding="base64")
+    report = base64.b64encode(odd_files.long_pdf(1_500)).decode()
+    slow = FilePiece(path="b.pdf", content=report, encoding="base64")
+    events, _ = await read(
+        AgentData(run_id="r", files=[noise, slow]), END, converting=ConvertLimits(seconds=0.3)
+    )
+    failed = {event.unit_key: event.is_failure for event in events if isinstance(event, UnreadUnit)}
+    assert failed == {"a.bin": False, "b.pdf": True}
 
 
 async def test_a_run_refused_as_a_whole_says_whether_to_come_back() -> None:

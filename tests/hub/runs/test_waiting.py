@@ -48,6 +48,10 @@ def _why(**facts: object) -> str | None:
         ),
         ({"is_exhausted": True, "is_unpaid": True}, "model's bill is not paid"),
         (
+            {"is_exhausted": True, "budget": "budget.day_usd", "recovery_at": START + timedelta(hours=15)},
+            "the budget budget.day_usd is reached; tried again at 2026-01-06 00:00 UTC",
+        ),
+        (
             {"pause_reason": PauseReason.EXHAUSTED, "eligible_at": START + timedelta(minutes=5)},
             "model's quota is used up; tried again at 09:05 UTC",
         ),

@@ -1,15 +1,15 @@
 """Files become text, or are refused with a reason."""
 
 import contextlib
-import io
 import sys
-import zipfile
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.text.convert import Converted, NotConvertible, convert
+from hub.text.convert import convert
+from hub.text.converted import Converted, ConvertLimits, NotConvertible
+from tests.support.odd_files import docx, pdf
 
 
 @pytest.mark.parametrize(
@@ -71,13 +71,22 @@ def test_a_page_that_is_a_bomb_is_refused_in_words() -> None:
 
 def test_a_file_over_the_limit_is_refused() -> None:
     with pytest.raises(NotConvertible, match="larger than 10 bytes"):
-        convert(b"x" * 11, path="a.txt", max_bytes=10)
+        convert(b"x" * 11, path="a.txt", limits=ConvertLimits(bytes=10))
 
 
-def test_an_office_file_is_read_where_the_extra_is_installed() -> None:
+@pytest.mark.parametrize(
+    ("path", "data", "text"),
+    [
+        ("plan.docx", docx("Call Ana.", "Pay rent."), "Call Ana.\n\nPay rent."),
+        ("plan.pdf", pdf("Call Ana.", "Pay rent."), "Call Ana.\n\nPay rent."),
+    ],
+)
+def test_office_and_pdf_files_are_read_where_the_extra_is_installed(
+    path: str, data: bytes, text: str
+) -> None:
     pytest.importorskip("kreuzberg")
 
-    assert convert(_docx("Call Ana.", "Pay rent."), path="plan.docx").text == "Call Ana.\n\nPay rent."
+    assert convert(data, path=path).text == text
 
 
 def test_a_damaged_office_file_is_refused_without_quoting_it() -> None:
@@ -88,6 +97,22 @@ def test_a_damaged_office_file_is_refused_without_quoting_it() -> None:
     assert "secret" not in str(refusal.value)
 
 
+def test_a_pdf_without_words_is_refused_and_not_taken_for_an_empty_one() -> None:
+    pytest.importorskip("kreuzberg")
+
+    with pytest.raises(NotConvertible, match="no text could be found in it"):
+        convert(pdf(" "), path="scan.pdf")
+
+
+def test_a_large_page_reads_like_a_small_one() -> None:
+    page = b"<p>Call <b>Ana</b></p><p hidden>order</p>"
+
+    large = convert(page + b"<p>and so on</p>" * 5_000, path="a.html")
+
+    assert large.text.startswith("Call Ana\nand so on\n")
+    assert (large.media_type, large.dropped) == ("text/html", 1)
+
+
 def test_without_the_extra_an_office_file_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kreuzberg", None)
 
@@ -95,7 +120,7 @@ def test_without_the_extra_an_office_file_names_what_to_install(monkeypatch: pyt
         convert(b"%PDF-1.7", path="plan.pdf")
 
 
-@given(st.binary(max_size=200), st.sampled_from(["a.txt", "a.html", "a.csv"]))
+@given(st.binary(max_size=200), st.sampled_from(["a.txt", "a.html", "a.csv", "a.eml"]))
 def test_any_bytes_become_text_or_a_refusal(data: bytes, path: str) -> None:
     with contextlib.suppress(NotConvertible):
         convert(data, path=path).text.encode("utf-8")
@@ -105,27 +130,3 @@ def test_any_bytes_become_text_or_a_refusal(data: bytes, path: str) -> None:
 def test_utf_8_comes_out_as_it_went_in(text: str) -> None:
     if not text.startswith("\ufeff") and "\0" not in text:
         assert convert(text.encode(), path="a.txt").text == text
-
-
-def _docx(*paragraphs: str) -> bytes:
-    schemas = "http://schemas.openxmlformats.org"
-    relation = f"{schemas}/officeDocument/2006/relationships/officeDocument"
-    body = "".join(f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>" for text in paragraphs)
-    kinds = (
-        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-        '<Default Extension="xml" ContentType="application/xml"/>'
-        '<Override PartName="/word/document.xml" ContentType="'
-        'application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"/>'
-    )
-    parts = {
-        "[Content_Types].xml": f'<Types xmlns="{schemas}/package/2006/content-types">{kinds}</Types>',
-        "_rels/.rels": f'<Relationships xmlns="{schemas}/package/2006/relationships">'
-        f'<Relationship Id="r1" Type="{relation}" Target="word/document.xml"/></Relationships>',
-        "word/document.xml": f'<w:document xmlns:w="{schemas}/wordprocessingml/2006/main">'
-        f"<w:body>{body}</w:body></w:document>",
-    }
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, text in parts.items():
-            archive.writestr(name, f'<?xml version="1.0"?>{text}')
-    return out.getvalue()

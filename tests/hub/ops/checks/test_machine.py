@@ -80,15 +80,3 @@ async def test_a_service_manager_that_does_not_watch_is_told(
 ) -> None:
     look = machine.check_watchdog(is_managed, watchdog_s)
     assert [found.id for found in await look(START)] == ["watchdog.off"] * is_told
-
-
-async def test_a_model_that_does_not_answer_is_told_with_what_it_said() -> None:
-    async def well() -> str | None:
-        return None
-
-    async def ill() -> str | None:
-        return "http://127.0.0.1:1/v1 does not answer"
-
-    assert list(await machine.check_model(well)(START)) == []
-    (found,) = await machine.check_model(ill)(START)
-    assert found.explanation == "the model was asked at 09:00 UTC: http://127.0.0.1:1/v1 does not answer"

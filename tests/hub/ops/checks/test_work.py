@@ -5,6 +5,8 @@ from datetime import timedelta
 from hub.clock import epoch_ms
 from hub.ops.checks import work
 from hub.ops.issues import Severity
+from hub.runs.budget import Reached
+from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome
 from storage.store import agent_states, open_store, schedules
 from tests.support.clock import START
@@ -30,6 +32,41 @@ async def test_an_agent_whose_quota_is_used_up_is_told_with_when_it_is_back(benc
     back = START + timedelta(minutes=30)
     assert "the model's quota for agent notes is used up" in found.explanation
     assert f"it is asked again at {back:%Y-%m-%d %H:%M} UTC" in found.explanation
+
+
+async def test_a_budget_of_a_day_that_is_used_up_is_told_with_whose_it_is_and_until_when(
+    bench: Bench,
+) -> None:
+    until = START + timedelta(hours=15)
+    reached = [
+        Reached("budget.day_usd", "the budget budget.day_usd = 5 is reached", until),
+        Reached("agents.budget_usd", "the budget agents.budget_usd = 1 is reached", until, bench.agent.id),
+    ]
+    hubs, agents_own = await work.check_budgets(bench.store, lambda: reached)(START)
+    assert (hubs.id, hubs.severity, hubs.user_id) == ("budget.reached", Severity.WARNING, None)
+    assert (agents_own.subject, agents_own.user_id) == (bench.agent.id, "u")
+    assert agents_own.explanation.startswith("agent notes: the budget agents.budget_usd = 1 is reached")
+    assert "runs go on at 2026-01-06 00:00 UTC" in agents_own.explanation
+
+
+async def test_an_agent_that_its_budget_holds_is_not_told_to_look_at_its_provider(bench: Bench) -> None:
+    await bench.store.write(
+        agent_states.exhaust,
+        bench.agent.id,
+        cause="rate_limit",
+        retry_after_ms=60_000,
+        at=epoch_ms(START),
+        actor="hub",
+    )
+    own = Reached("agents.budget_usd", "it is reached", START, bench.agent.id)
+    others = Reached("agents.budget_usd", "it is reached", START, AgentId("another"))
+    everybodys = Reached("budget.day_usd", "it is reached", START)
+    reached = [others]
+    look = work.check_agents(bench.store, lambda: reached)
+    assert [found.id for found in await look(START)] == ["agent.exhausted"]
+    for held in (own, everybodys):
+        reached[:] = [held]
+        assert list(await look(START)) == []
 
 
 async def test_an_agent_that_reports_a_fault_is_an_error(bench: Bench) -> None:

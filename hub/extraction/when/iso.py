@@ -1,7 +1,6 @@
-"""Pure: dates as documents and models write them, into UTC epoch milliseconds.
+"""Pure: dates in ISO 8601, which mean the same to everybody.
 
-Only ISO 8601 is read, so that 03/04 is never guessed. A date without an offset is
-local; a day without a time begins at midnight there.
+A date without an offset is local; a day without a time begins at midnight there.
 """
 
 import re
@@ -10,25 +9,34 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from hub.clock import epoch_ms
+from hub.extraction.when.moment import Moment, instant_of
 
 _ISO: Final = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?) ?(Z|[+-]\d{2}:?\d{2})?)?",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 
 
-def read_date(text: str, timezone: str) -> datetime | None:
-    """The aware datetime that *text* spells as a whole, or ``None``."""
+def read_iso(text: str, timezone: str) -> Moment | None:
+    """The moment that *text* spells as a whole, or ``None``."""
     match = _ISO.fullmatch(text.strip())
     if match is None:
         return None
     year, month, day, at, offset = match.groups()
     try:
-        local = datetime.fromisoformat(f"{year}-{month}-{day}T{at or '00:00'}{(offset or '').upper()}")
-        zoned = local if local.tzinfo else local.replace(tzinfo=ZoneInfo(timezone))
-        return zoned.astimezone(UTC)
+        reading = datetime.fromisoformat(f"{year}-{month}-{day}T{at or '00:00'}{(offset or '').upper()}")
+        if reading.tzinfo:
+            return Moment(at=reading.astimezone(UTC), has_time=True, words=text)
+        instant, change = instant_of(reading, ZoneInfo(timezone))
     except (ValueError, OverflowError):  # no such day, or one beyond what a datetime can hold
         return None
+    return Moment(at=instant, has_time=at is not None, words=text, change=change)
+
+
+def read_date(text: str, timezone: str) -> datetime | None:
+    """The aware UTC datetime that *text* spells as a whole, or ``None``."""
+    read = read_iso(text, timezone)
+    return read.at if read else None
 
 
 def date_ms(text: str, timezone: str) -> int | None:

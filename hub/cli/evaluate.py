@@ -1,0 +1,289 @@
+"""How well an agent finds what a person found: precision, recall, cost and time on a gold file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from hub.cli import show
+from hub.cli.failure import Exit, Failure
+from hub.cli.options import USER, json_option, state_option, user_option
+
+if TYPE_CHECKING:
+    from hub.cli.evaluations import KeptEvaluation, KeptEvaluations
+    from hub.extraction.gold import GoldDocument
+    from hub.extraction.scoring import Tally
+    from hub.ops.agent_settings import AgentSettings
+    from hub.ops.settings import Settings
+
+NANOS: Final = 1_000_000_000  # of a US dollar
+_TOLD_EVERY: Final = 10  # documents
+_FORMS: Final = {"USD": ".4f", "seconds": ".1f"}
+
+
+@click.command()
+@click.option("--agent", "name", required=True, metavar="NAME", help="The agent of the settings file.")
+@click.option(
+    "--gold",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    metavar="FILE",
+    help="Documents and what is to be found in them, one JSON object a line.",
+)
+@click.option("--config", type=click.Path(path_type=Path), default="hub.toml", show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N documents.")
+@click.option(
+    "--least-f1",
+    type=click.FloatRange(0, 1),
+    metavar="F1",
+    help="Exit with 1 when F1 of all tables is less.",
+)
+@user_option
+@state_option
+@json_option
+@click.pass_context
+def eval(
+    ctx: click.Context,
+    name: str,
+    gold: Path,
+    config: Path,
+    limit: int | None,
+    least_f1: float | None,
+    state: Path,
+    as_json: bool,
+) -> None:
+    """Measure how well an agent finds what a person found.
+
+    Uses the agent's own settings and model, needs no running hub and no device, stores
+    and delivers nothing. The model is asked anew, within the budget of a run. Beside each
+    figure stands what changed since the last evaluation of the same documents.
+    """
+    settings = _settings(config)
+    agent = _agent(settings, name, ctx.meta.get(USER))
+    documents, digest = _documents(gold)
+    now = _evaluated(settings, agent, documents[:limit], digest)
+    kept, before = _before(state, agent, now)
+    if as_json:
+        show.print_json("eval", {"agent": name, "gold_file": str(gold), **_told(now, before)})
+    else:
+        _print(now, before)
+    _say_what_else(now)
+    _keep(kept, now)
+    f1 = _all(now).f1
+    is_missed = least_f1 is not None and (now.evaluation.unread or f1 is None or f1 < least_f1)
+    if is_missed:
+        show.say(f"not met: F1 {_compared(f1, None)}, and {least_f1:g} is wanted of all documents")
+    ctx.exit(Exit.FAILED if is_missed else Exit.DONE)
+
+
+def _settings(config: Path) -> "Settings":
+    from hub.ops.problems import SettingsInvalid
+    from hub.ops.reading import check_settings
+
+    try:
+        return check_settings(config).usable()
+    except SettingsInvalid as error:
+        for problem in error.problems:
+            show.say(str(problem))
+        raise click.exceptions.Exit(Exit.SETTINGS) from error
+
+
+def _agent(settings: "Settings", name: str, user: str | None) -> "AgentSettings":
+    found = [one for one in settings.agents if one.name == name and user in (None, one.user)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        users = ", ".join(one.user for one in found)
+        raise Failure(
+            f"{name} is the name of agents of several users: {users}", Exit.USAGE, next_step="--user NAME"
+        )
+    names = ", ".join(one.name for one in settings.agents) or "none"
+    raise Failure(f"there is no agent {name} in the settings; there are: {names}", Exit.USAGE)
+
+
+def _documents(gold: Path) -> tuple[list["GoldDocument"], str]:
+    """The documents of a gold file, and its digest. What is wrong with it is said, and ends the command."""
+    from hub.extraction.gold import BadGold, gold_digest, read_gold
+
+    data = gold.read_bytes()
+    try:
+        documents = read_gold(data.decode())
+    except UnicodeDecodeError as error:
+        lines = data[: error.start].split(b"\n")
+        show.say(f"{gold}:{len(lines)}: not UTF-8")
+    except BadGold as error:
+        for line, told in error.problems:
+            show.say(f"{gold}:{line}: {told}")
+    else:
+        return documents, gold_digest(data)
+    raise click.exceptions.Exit(Exit.SETTINGS)
+
+
+def _evaluated(
+    settings: "Settings", agent: "AgentSettings", documents: list["GoldDocument"], digest: str
+) -> "KeptEvaluation":
+    import anyio
+
+    from hub.assembly.evaluation import Means, evaluate
+    from hub.cli.evaluations import KeptEvaluation
+    from hub.clock import SystemChance, SystemClock
+    from hub.metrics import Metrics
+    from hub.ops.declared import declared_agent
+    from hub.version import VERSION
+
+    def on_read(count: int) -> None:
+        if count % _TOLD_EVERY == 0:
+            show.say(f"{count} of {len(documents)} documents")
+
+    declared = declared_agent(
+        agent, run_wall_s=settings.limits.run_wall_s, patterns=settings.redaction.patterns
+    )
+    means = Means(settings, SystemClock(), SystemChance(), Metrics(VERSION))
+
+    async def evaluated() -> KeptEvaluation:
+        came_to = await evaluate(documents, declared, means, on_read=on_read)
+        return KeptEvaluation(at=show.clock.now().isoformat(), gold=digest, evaluation=came_to)
+
+    return anyio.run(evaluated)
+
+
+def _before(
+    state: Path, agent: "AgentSettings", now: "KeptEvaluation"
+) -> tuple["KeptEvaluations", "KeptEvaluation | None"]:
+    """Where they are kept, and the last one to compare with."""
+    import msgspec
+
+    from hub.cli.evaluations import KeptEvaluations
+
+    kept = KeptEvaluations(state, user=agent.user, agent=agent.name)
+    try:
+        before = [one for one in kept.read() if one.is_like(now)]
+    except (msgspec.MsgspecError, OSError) as error:
+        show.say(f"{kept.file} cannot be read, so there is nothing to compare with: {error}")
+        return kept, None
+    return kept, before[-1] if before else None
+
+
+def _keep(kept: "KeptEvaluations", now: "KeptEvaluation") -> None:
+    """For the next time; what did not read all documents is like no other."""
+    import msgspec
+
+    if now.evaluation.unread:
+        return
+    try:
+        earlier = kept.read()
+    except msgspec.MsgspecError:
+        earlier = []
+    except OSError:
+        return  # it was said
+    try:
+        kept.keep([*earlier, now])
+    except OSError as error:
+        show.say(f"not kept for the next comparison: {kept.file}: {error.strerror}")
+
+
+def _print(now: "KeptEvaluation", before: "KeptEvaluation | None") -> None:
+    rows = list(_rows(now, before))
+    show.print_table(("table", "labels", "found", "right", "P", "R", "F1", "fields"), rows)
+    click.echo()
+    show.print_facts(dict(_facts(now, before)))
+
+
+def _rows(now: "KeptEvaluation", before: "KeptEvaluation | None") -> Iterator[tuple[object, ...]]:
+    earlier = {} if before is None else _by_table(before)
+    for name, figures in _by_table(now).items():
+        was = earlier.get(name, {})
+        yield name, *(_compared(value, was.get(key)) for key, value in figures.items())
+
+
+def _facts(now: "KeptEvaluation", before: "KeptEvaluation | None") -> Iterator[tuple[str, object]]:
+    yield "model", now.evaluation.model or "none: rules alone"
+    yield "documents", now.evaluation.documents
+    earlier = {} if before is None else _spent(before)
+    for name, value in _spent(now).items():
+        yield name, _compared(value, earlier.get(name), _FORMS.get(name, ".3f"))
+    if before is not None:
+        yield "compared with", show.moment(before.at)
+
+
+def _by_table(kept: "KeptEvaluation") -> dict[str, dict[str, float | None]]:
+    tallies = {str(table): tally for table, tally in kept.evaluation.tallies.items()}
+    return {name: _figures(tally) for name, tally in {**tallies, "all": _all(kept)}.items()}
+
+
+def _spent(kept: "KeptEvaluation") -> dict[str, float]:
+    one = kept.evaluation
+    return {
+        "documents failed": one.failed,
+        "pieces given up": one.given_up,
+        "answers unparsable": one.unparsable,
+        "requests": one.spent.requests,
+        "tokens in": one.spent.prompt_tokens,
+        "tokens out": one.spent.completion_tokens,
+        "USD": one.spent.cost_nanos / NANOS,
+        "seconds": one.seconds,
+    }
+
+
+def _say_what_else(now: "KeptEvaluation") -> None:
+    one = now.evaluation
+    if one.model is None:
+        show.say("no model is set, so rules alone found what was found: write [model] in hub.toml")
+    if one.left_out:
+        show.say(f"{one.left_out} labels are of tables that this agent does not find (data_types): left out")
+    if one.unread:
+        show.say(f"{one.unread} documents were not read: {one.budget}")
+        show.say("the figures are of the others; they are neither compared nor kept")
+
+
+def _told(now: "KeptEvaluation", before: "KeptEvaluation | None") -> dict[str, Any]:
+    one = now.evaluation
+    return {
+        "at": now.at,
+        "gold": now.gold,
+        "model": one.model,
+        "documents": one.documents,
+        "unread": one.unread,
+        "budget": one.budget or None,
+        "left_out": one.left_out,
+        "failed": one.failed,
+        "given_up": one.given_up,
+        "unparsable": one.unparsable,
+        "requests": one.spent.requests,
+        "prompt_tokens": one.spent.prompt_tokens,
+        "completion_tokens": one.spent.completion_tokens,
+        "usd": one.spent.cost_nanos / NANOS,
+        "seconds": round(one.seconds, 3),
+        "tables": {str(table): _figures(tally) for table, tally in one.tallies.items()},
+        "all": _figures(_all(now)),
+        "before": None if before is None else _told(before, None),
+    }
+
+
+def _figures(tally: "Tally") -> dict[str, float | None]:
+    return {
+        "labels": tally.labelled,
+        "found": tally.found,
+        "right": tally.right,
+        "precision": tally.precision,
+        "recall": tally.recall,
+        "f1": tally.f1,
+        "fields": tally.field_share,
+    }
+
+
+def _all(kept: "KeptEvaluation") -> "Tally":
+    from hub.extraction.scoring import in_all
+
+    return in_all(kept.evaluation.tallies)
+
+
+def _compared(now: float | None, was: float | None, form: str = ".3f") -> str:
+    """A figure, and how it differs from the last one: ``0.812 +0.031``, or ``0.812 =``."""
+    if now is None:
+        return show.NOTHING
+    form = "d" if isinstance(now, int) else form
+    if was is None:
+        return f"{now:{form}}"
+    return f"{now:{form}} =" if now == was else f"{now:{form}} {now - was:+{form}}"

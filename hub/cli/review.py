@@ -1,0 +1,104 @@
+"""``hub review``: what was found for the owner of a device, to be approved or rejected."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hub.cli import show
+from hub.cli.connect import device_file, device_name
+from hub.cli.failure import Exit, Failure
+
+if TYPE_CHECKING:
+    from hub.device.inserts import DeviceItem
+
+_File = click.Path(path_type=Path, dir_okay=False)
+_numbers = click.argument("numbers", type=click.IntRange(min=1), nargs=-1, required=True)
+
+
+@click.group(invoke_without_command=True)
+@click.option("--db", type=_File, help="The device's database [default: NAME.db in its state folder].")
+@click.option("--name", help="What people call the device [default: this machine's name].")
+@click.pass_context
+def review(ctx: click.Context, db: Path | None, name: str | None) -> None:
+    """Show what was found for you, approve it or reject it.
+
+    Reads and writes the database of a device on this machine, whether 'hub connect'
+    runs or not. Without a command, what waits for you is listed.
+    """
+    ctx.obj = db or device_file(ctx, device_name(name))
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_items, everything=False, as_json=False)
+
+
+@review.command("ls")
+@click.option("--all", "everything", is_flag=True, help="Also what was approved or changed.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.pass_obj
+def list_items(db: Path, everything: bool, as_json: bool) -> None:
+    """List what waits for you, with the words it came from."""
+    from hub.cli.suggestion import lines_of
+    from hub.device.inserts import DeviceFileError, read_items
+
+    if not db.exists():
+        raise Failure(
+            f"there is no device's file {db}",
+            Exit.FAILED,
+            next_step="name the device as 'hub connect' does: --name NAME, or --db FILE",
+        )
+    try:
+        items = [item for item in read_items(db) if everything or not item.data.get("isApproved")]
+    except DeviceFileError as error:
+        raise Failure(str(error), Exit.FAILED) from error
+    if as_json:
+        show.print_json("review", {"items": [_as_json(item) for item in items]})
+        return
+    if not items:
+        show.say(f"nothing waits in {db}")
+        return
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for item in items:
+        click.echo("\n".join(lines_of(item, width)))
+    show.say("approve or reject them by their numbers: hub review approve 1 2")
+
+
+@review.command("approve")
+@_numbers
+@click.pass_obj
+def approve_items(db: Path, numbers: tuple[int, ...]) -> None:
+    """Approve items by their numbers: all of them, or none if one cannot be."""
+    from hub.clock import epoch_ms
+    from hub.device.inserts import DeviceFileError
+    from hub.device.owner import approve
+
+    try:
+        titles = approve(db, numbers, at_ms=epoch_ms(show.clock.now()))
+    except DeviceFileError as error:
+        raise Failure(str(error), Exit.FAILED) from error
+    for title in titles:
+        show.say(f"approved: {title}")
+
+
+@review.command("reject")
+@_numbers
+@click.pass_obj
+def reject_items(db: Path, numbers: tuple[int, ...]) -> None:
+    """Remove items by their numbers; they do not come back unless their source changes."""
+    from hub.device.inserts import DeviceFileError
+    from hub.device.owner import reject
+
+    try:
+        titles = reject(db, numbers)
+    except DeviceFileError as error:
+        raise Failure(str(error), Exit.FAILED) from error
+    for title in titles:
+        show.say(f"rejected: {title}")
+
+
+def _as_json(item: "DeviceItem") -> dict[str, Any]:
+    import msgspec
+
+    told: dict[str, Any] = msgspec.to_builtins(item)
+    return told

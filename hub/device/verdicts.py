@@ -1,0 +1,138 @@
+"""What the owner of a device said to rows that a hub wrote: read off the rows themselves.
+
+An owner needs no program of ours: whoever sets ``isApproved``, changes a field or
+deletes a row in the device's file has said a word. Plain functions over a
+connection, inside the caller's transaction.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from hub.device import rows
+from hub.device.schema import quoted
+from protocol.frame import Record
+from protocol.tables import TABLES, DeviceTable, Filler
+from protocol.work import Changed, ItemSource, Unresolved
+
+Word = Literal["approved", "edited", "rejected"]
+Standing = Literal["open", "approved", "edited", "rejected"]
+
+_STAMPS: Final = frozenset({"id", "createdAt", "updatedAt"})
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The owner's word on what the call *call_id* wrote."""
+
+    call_id: str
+    verdict: Word
+
+
+class Remarks(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a reviewer should know of an item, as its source said it."""
+
+    warnings: list[str] = []
+    unresolved: list[Unresolved] = []
+    changed: list[Changed] = []
+    replaces: str | None = None
+
+
+class Review(msgspec.Struct, frozen=True, kw_only=True):
+    """A row that a hub wrote. *row* is ``None`` once its owner deleted it; *number* stays the same."""
+
+    number: int
+    table: DeviceTable
+    row_id: str
+    call_id: str
+    row: Record | None
+    standing: Standing
+    reported: Word | None
+
+
+_remarks: Final = msgspec.json.Decoder(Remarks)
+
+
+def remarks_of(source: ItemSource | None) -> str | None:
+    """What is kept of a source besides its place, as JSON."""
+    if source is None:
+        return None
+    told = Remarks(source.warnings, source.unresolved, source.changed, source.replaces)
+    return None if told == Remarks() else msgspec.json.encode(told).decode()
+
+
+def read_remarks(kept: str | None) -> Remarks:
+    """What ``remarks_of`` kept."""
+    return Remarks() if kept is None else _remarks.decode(kept)
+
+
+def note_written(db: sqlite3.Connection, table: DeviceTable, ids: Iterable[str], call_id: str) -> None:
+    """A hub wrote these rows as they are now: whatever their owner said before was about something else."""
+    for row_id in ids:
+        db.execute(
+            "INSERT INTO reviews (tbl, row_id, call_id, written) VALUES (?1, ?2, ?3, ?4)"
+            " ON CONFLICT (tbl, row_id) DO UPDATE SET call_id = ?3, written = ?4, reported = NULL",
+            (table.name, row_id, call_id, _content(table, rows.find(db, table, row_id))),
+        )
+
+
+def forget(db: sqlite3.Connection, table: DeviceTable, ids: Iterable[str]) -> None:
+    """A hub deleted these rows: that is no word of their owner."""
+    db.executemany(
+        "DELETE FROM reviews WHERE tbl = ? AND row_id = ?", [(table.name, row_id) for row_id in ids]
+    )
+
+
+def reviews(db: sqlite3.Connection) -> Iterator[Review]:
+    """Every row that a hub wrote, table by table, in the order in which they came."""
+    for table in TABLES.values():
+        found = db.execute(
+            "SELECT number, row_id, call_id, written, reported FROM reviews WHERE tbl = ? ORDER BY number",
+            (table.name,),
+        )
+        there = {row["id"]: row for row in db.execute(f"SELECT * FROM {quoted(table.name)}")}
+        for number, row_id, call_id, written, reported in found.fetchall():
+            stored = there.get(row_id)
+            row = None if stored is None else rows.on_the_wire(table, stored)
+            yield Review(
+                number=number,
+                table=table,
+                row_id=row_id,
+                call_id=call_id,
+                row=row,
+                standing=_standing(table, row, written),
+                reported=reported,
+            )
+
+
+def unreported(db: sqlite3.Connection) -> list[Verdict]:
+    """Words of the owner that no hub has confirmed."""
+    return [
+        Verdict(review.call_id, review.standing)
+        for review in reviews(db)
+        if review.standing != "open" and review.standing != review.reported
+    ]
+
+
+def note_reported(db: sqlite3.Connection, told: Sequence[Verdict]) -> None:
+    """A hub has confirmed these. What the owner said since is reported anew."""
+    db.executemany(
+        "UPDATE reviews SET reported = ? WHERE call_id = ?", [(one.verdict, one.call_id) for one in told]
+    )
+
+
+def _standing(table: DeviceTable, row: Record | None, written: str) -> Standing:
+    if row is None:
+        return "rejected"
+    # A row of the first version of this file is not known as it was written.
+    if written != "null" and _content(table, row) != written:
+        return "edited"
+    return "approved" if row["isApproved"] else "open"
+
+
+def _content(table: DeviceTable, row: Record | None) -> str:
+    """What a row says, without its flags and time stamps."""
+    flags = {column.name for column in table.columns if column.filler is Filler.HUB}
+    said = {name: value for name, value in (row or {}).items() if name not in _STAMPS | flags}
+    return msgspec.json.encode(said).decode()

@@ -1,0 +1,311 @@
+"""Pure: the records in what a model wrote, however it wrote them.
+
+Strict JSON is read as such. Else the text is read as a person would: fences, chatter,
+thoughts, remarks, names without quotes, trailing commas and missing closers do no
+harm. The one rule: an answer that breaks off is never taken for a whole one. What was
+closed in it is handed out, and that it broke off is told beside it.
+"""
+
+import json
+import re
+from typing import Final
+
+import msgspec
+
+# Some models think aloud first, and some templates swallow the opening mark. An answer that begins at
+# once has no thoughts before it: there the mark stands in a quote.
+_THOUGHTS: Final = re.compile(r"\A\s*+(?![\[{`]).*?</think>", re.DOTALL)
+_FENCE: Final = re.compile(r"\A```\w*\s++|```\Z")
+_MAX_BROKEN: Final = 50  # brackets of chatter looked behind; each may cost a look at the whole rest
+_MAX_LOOKED: Final = 1_000_000  # characters looked at in all: no answer of ours is longer than 50,000
+_MAX_DEPTH: Final = 24  # a record has three levels
+_DECODER: Final = json.JSONDecoder(strict=False)
+
+_BLANKS: Final = re.compile(r"(?:\s+|//[^\n]*|/\*.{0,300}?\*/)*", re.DOTALL)
+_BARE: Final = re.compile(r"[^\s,:{}\[\]\"'\u201c\u201d]+")
+_BARE_KEY: Final = re.compile(r"[\w-]+\s*:")
+_QUOTED_KEY: Final = re.compile(r"[\"'\u201c][\w-]+[\"'\u201d]\s*:")
+_POINTS: Final = re.compile(r"u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})*")  # two of them may make one character
+_NUMBER: Final = re.compile(r"-?\d{1,18}(?:\.\d+)?")
+_CLOSED_BY: Final = {'"': '"', "'": "'", "\u201c": "\u201d", "`": "`"}
+_STOPS: Final = {closer: re.compile(rf"[{closer}\\]") for closer in _CLOSED_BY.values()}
+_ESCAPED: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+_WORDS: Final[dict[str, object]] = {
+    "null": None,
+    "none": None,
+    "undefined": None,
+    "true": True,
+    "false": False,
+}
+
+
+class Unreadable(Exception):
+    """The answer holds no list of records. The text of it is not told: it may quote the document."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The records that were closed, in order.
+
+    *is_cut*: the answer broke off behind them, or a part of it could not be read.
+    """
+
+    records: list[object]
+    is_cut: bool = False
+
+
+def read(text: str) -> Answer:
+    """The records in an answer.
+
+    Raises:
+        Unreadable: there are none to be found, not even an empty list or the beginning of one.
+    """
+    said = _FENCE.sub("", _THOUGHTS.sub("", text).strip()).strip()
+    if said == "[]":  # anywhere else it is chatter, or a part of something
+        return Answer([])
+    if said.startswith("<think>"):  # it never came to an answer
+        raise Unreadable("nothing but thoughts")
+    strict = _strictly(said)
+    return Answer(strict) if strict is not None else _tolerantly(said[:_MAX_LOOKED])
+
+
+def is_whole(text: str) -> bool:
+    """Whether *text* can be read as an answer, to its end."""
+    try:
+        return not read(text).is_cut
+    except Unreadable:
+        return False
+
+
+def _strictly(said: str) -> list[object] | None:
+    """The records of an answer whose JSON is sound, with any chatter around it; else ``None``."""
+    bare: list[object] = []
+    is_empty = False
+    at, broken = 0, 0
+    while broken < _MAX_BROKEN and (at := _next_bracket(said, at)) >= 0:
+        try:
+            value, end = _DECODER.raw_decode(said, at)
+        except (ValueError, RecursionError):  # ValueError: also a number too long to be one
+            at, broken = at + 1, broken + 1
+            continue
+        if isinstance(value, dict) and isinstance(value.get("items"), list):
+            if value["items"]:
+                return list(value["items"])
+            is_empty = True  # or the shape being talked of: the answer may still come
+        elif isinstance(value, list) and all(isinstance(one, dict) for one in value):
+            bare += value
+        elif isinstance(value, dict) and "table" in value:
+            bare.append(value)
+        at = end
+    # With something broken among them these may be parts of it, and the rest would be lost in silence.
+    return bare if not broken and (bare or is_empty) else None
+
+
+def _tolerantly(said: str) -> Answer:
+    """The records of the first thing in *said* that looks like an answer."""
+    at, looked, is_torn = 0, 0, False
+    found: list[object] = []
+    for _ in range(_MAX_BROKEN):
+        if (at := _next_bracket(said, at)) < 0 or looked > _MAX_LOOKED:
+            break
+        reader = _Reader(said, at)
+        try:
+            reader.take_value(depth=0, is_list_of_records=True)
+        except _Cut:
+            if reader.is_an_answer or found:
+                return Answer(found + reader.records, is_cut=True)
+            at += 1
+        except _Broken:
+            is_torn |= reader.is_an_answer or bool(found)
+            at += 1
+        else:
+            if reader.is_list:
+                return Answer(found + reader.records, is_cut=is_torn)
+            found += reader.records
+            at = reader.at
+        looked += reader.at - at
+    if found:
+        return Answer(found, is_cut=is_torn)
+    raise Unreadable("no list of records in it")
+
+
+class _Cut(Exception):
+    """The text ends inside a value."""
+
+
+class _Broken(Exception):
+    """This is no JSON, with all indulgence."""
+
+
+class _Reader:
+    """Reads one value from *at* on, with indulgence.
+
+    Attributes:
+        records: objects that were closed: of a list of records, or one that stands alone.
+        is_list: it was a list of records, with or without the object around it.
+        is_an_answer: what was read so far can be nothing else than an answer.
+    """
+
+    def __init__(self, text: str, at: int) -> None:
+        self.at = at
+        self.records: list[object] = []
+        self.is_list = False
+        self.is_an_answer = False
+        self._text = text
+
+    def take_value(self, *, depth: int, is_list_of_records: bool) -> object:
+        """The value that begins here."""
+        if depth > _MAX_DEPTH:
+            raise _Broken
+        match self._next():
+            case "{":
+                return self._take_object(depth, is_outermost=depth == 0)
+            case "[":
+                return self._take_list(depth, of_records=is_list_of_records)
+            case mark if mark in _CLOSED_BY:
+                return self._take_string(is_key=False)
+            case _:
+                return self._take_bare()
+
+    def _take_object(self, depth: int, *, is_outermost: bool) -> dict[str, object]:
+        fields: dict[str, object] = {}
+        self.at += 1
+        while True:
+            match self._next():
+                case "}":
+                    self.at += 1
+                    break
+                case ",":
+                    self.at += 1
+                case "]" | "{" if fields:  # its closer was forgotten
+                    break
+                case _:
+                    name = self._take_key()
+                    is_items = is_outermost and name == "items"
+                    self.is_an_answer |= is_items or (is_outermost and name in ("table", "quote"))
+                    fields[name] = self.take_value(depth=depth + 1, is_list_of_records=is_items)
+        if is_outermost and "table" in fields and not self.is_list:
+            self.records.append(fields)
+        return fields
+
+    def _take_list(self, depth: int, *, of_records: bool) -> list[object]:
+        values: list[object] = []
+        self.at += 1
+        while True:
+            match self._next():
+                case "]":
+                    self.at += 1
+                    break
+                case "}" if depth > 0:  # its closer was forgotten
+                    break
+                case ",":
+                    self.at += 1
+                case _:
+                    value = self.take_value(depth=depth + 1, is_list_of_records=False)
+                    values.append(value)
+                    if of_records and isinstance(value, dict):
+                        self.records.append(value)
+                        self.is_an_answer |= "table" in value or "quote" in value
+        if of_records and (depth > 0 or self.records):
+            self.is_list = True
+        return values
+
+    def _take_key(self) -> str:
+        if self._next() in _CLOSED_BY:
+            name = self._take_string(is_key=True)
+        elif bare := _BARE.match(self._text, self.at):
+            name, self.at = bare.group(), bare.end()
+        else:
+            raise _Broken
+        if self._next() not in (":", "="):
+            raise _Broken
+        self.at += 1
+        return name
+
+    def _take_bare(self) -> object:
+        """A number, null, true, false, or a text that lost its quotes."""
+        bare = _BARE.match(self._text, self.at)
+        if bare is None:
+            raise _Broken
+        if bare.end() == len(self._text):
+            self.at = bare.end()
+            raise _Cut
+        word, self.at = bare.group(), bare.end()
+        if number := _NUMBER.fullmatch(word):
+            return float(word) if "." in number.group() else int(word)
+        if word.lower() in _WORDS:
+            return _WORDS[word.lower()]
+        while self._next() not in (",", "}", "]"):  # more words of it
+            more = _BARE.match(self._text, self.at)
+            if more is None:
+                raise _Broken
+            word, self.at = f"{word} {more.group()}", more.end()
+        return word
+
+    def _take_string(self, *, is_key: bool) -> str:
+        """A text in quotes of some kind; a quote inside it that was not escaped does not end it."""
+        closer = _CLOSED_BY[self._text[self.at]]
+        self.at += 1
+        parts: list[str] = []
+        begin = self.at
+        while True:
+            stop = self._next_stop(closer)
+            parts.append(self._text[begin:stop])
+            if self._text[stop] == "\\":
+                parts.append(self._take_escaped(stop + 1))
+                begin = self.at
+            elif self._ends_at(stop, is_key=is_key):
+                self.at = stop + 1
+                return "".join(parts)
+            else:
+                begin, self.at = stop, stop + 1
+
+    def _next_stop(self, closer: str) -> int:
+        """Where the next closer or backslash stands."""
+        stop = _STOPS[closer].search(self._text, self.at)
+        if stop is None:
+            self.at = len(self._text)
+            raise _Cut
+        return stop.start()
+
+    def _take_escaped(self, at: int) -> str:
+        if at >= len(self._text):
+            self.at = at
+            raise _Cut
+        if points := _POINTS.match(self._text, at):
+            self.at = points.end()
+            return str(json.loads(f'"\\{points.group()}"'))
+        char, self.at = self._text[at], at + 1
+        return _ESCAPED.get(char, char)
+
+    def _ends_at(self, closer: int, *, is_key: bool) -> bool:
+        """Whether the quote there ends the text: then what follows is no text."""
+        after = _skipped(self._text, closer + 1)
+        following = self._text[after : after + 1]
+        if is_key:
+            return following in (":", "=", "")
+        if following != ",":
+            return (
+                following in ("", "}", "]")
+                or "\n" in self._text[closer + 1 : after]
+                or bool(_QUOTED_KEY.match(self._text, after))
+            )
+        after = _skipped(self._text, after + 1)
+        following = self._text[after : after + 1]
+        return following in ("", "}", "]", "{", "[", *_CLOSED_BY) or bool(_BARE_KEY.match(self._text, after))
+
+    def _next(self) -> str:
+        """The next character that is no blank and no remark; it is not taken."""
+        self.at = _skipped(self._text, self.at)
+        if self.at >= len(self._text):
+            raise _Cut
+        return self._text[self.at]
+
+
+def _skipped(text: str, at: int) -> int:
+    match = _BLANKS.match(text, at)
+    return match.end() if match else at
+
+
+def _next_bracket(text: str, at: int) -> int:
+    found = [place for place in (text.find("{", at), text.find("[", at)) if place >= 0]
+    return min(found, default=-1)

@@ -1,0 +1,221 @@
+"""Many questions at once: the Batch API, at half the price and within a day.
+
+A batch is a file of requests handed in and a file of answers fetched. It has a quota
+of its own, so neither limiter nor circuit has a say; what it does not answer is asked one by one.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final, NoReturn
+
+import anyio
+import msgspec
+import openai
+
+from hub.clock import Clock
+from hub.extraction.breaker import EndpointRefused
+from hub.extraction.completion import Unusable, completion_of, tokens_of
+from hub.extraction.counting import TryEnd, end_of
+from hub.extraction.endpoint import Endpoint
+from hub.extraction.model import (
+    BATCH_REQUESTS,
+    BatchResult,
+    ModelAnswer,
+    ModelError,
+    ModelExhausted,
+    ModelRefused,
+    ModelRequest,
+    ModelUnavailable,
+    Usage,
+)
+from hub.extraction.refusals import RateLimited, meaning_of
+from hub.log import Channel
+from hub.outbound import AddressRefused, AnswerTooLarge
+
+log = Channel(__name__)
+
+MAX_FILE_BYTES: Final = 32 * 1024 * 1024  # answers of BATCH_REQUESTS, each longer than any of ours
+
+_DISCOUNT: Final = 2  # half the price, as those who have such an API sell it
+_PATH: Final = "/v1/chat/completions"
+_KEY: Final = "hub_key"  # under which our own name of a batch stands in its metadata
+_LISTED: Final = 100  # batches looked through by find(): the newest, within one answer
+_MOVE_TIMEOUT_S: Final = 300.0  # for a whole file, either way
+_UNDER_WAY: Final = frozenset({"validating", "in_progress", "finalizing", "cancelling"})
+
+
+class _Response(msgspec.Struct):
+    status_code: int
+    body: msgspec.Raw
+
+
+class _Error(msgspec.Struct):
+    code: str | None = None
+    message: str | None = None
+
+
+class _Line(msgspec.Struct):
+    """A line of the file of answers, or of the file of errors."""
+
+    custom_id: str
+    response: _Response | None = None
+    error: _Error | None = None
+
+
+class BatchClient:
+    """The batches of one endpoint."""
+
+    def __init__(self, endpoint: Endpoint, *, clock: Clock) -> None:
+        self._endpoint = endpoint
+        self._clock = clock
+        self._opened: openai.AsyncOpenAI | None = None
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator["BatchClient"]:
+        """Use it inside the block; its connections, if there were any, are closed at the end."""
+        try:
+            yield self
+        finally:
+            if self._opened is not None:
+                with anyio.CancelScope(shield=True):
+                    await self._opened.close()
+
+    async def submit(self, requests: Mapping[str, ModelRequest], *, key: str) -> str:
+        """See ``Batches.submit``."""
+        if not 0 < len(requests) <= BATCH_REQUESTS:
+            raise ValueError(f"a batch has 1 to {BATCH_REQUESTS} questions, and not {len(requests)}")
+        lines = [self._line_of(name, request) for name, request in requests.items()]
+        client = self._client()
+        try:
+            with anyio.fail_after(_MOVE_TIMEOUT_S):
+                file = await client.files.create(file=("questions.jsonl", b"\n".join(lines)), purpose="batch")
+                batch = await client.batches.create(
+                    input_file_id=file.id,
+                    endpoint=_PATH,
+                    completion_window="24h",
+                    metadata={_KEY: key},
+                )
+        except _EXPECTED as error:
+            self._raise(error)
+        return batch.id
+
+    async def find(self, key: str) -> str | None:
+        """See ``Batches.find``; only the newest hundred are looked through."""
+        try:
+            with anyio.fail_after(_MOVE_TIMEOUT_S):
+                page = await self._client().batches.list(limit=_LISTED)
+        except _EXPECTED as error:
+            self._raise(error)
+        return next((batch.id for batch in page.data if (batch.metadata or {}).get(_KEY) == key), None)
+
+    async def check(self, batch_id: str) -> BatchResult:
+        """See ``Batches.check``."""
+        client = self._client()
+        try:
+            with anyio.fail_after(_MOVE_TIMEOUT_S):
+                batch = await client.batches.retrieve(batch_id)
+                if batch.status in _UNDER_WAY:
+                    return BatchResult(is_done=False)
+                files = [file for file in (batch.output_file_id, batch.error_file_id) if file]
+                bodies = [(await client.files.content(file)).content for file in files]
+        except _EXPECTED as error:
+            self._raise(error)
+        answers: dict[str, ModelAnswer] = {}
+        failed: dict[str, str] = {}
+        for line in (line for body in bodies for line in body.splitlines() if line.strip()):
+            self._read(line, answers, failed)
+        return BatchResult(is_done=True, answers=answers, failed=failed)
+
+    async def discard(self, batch_id: str) -> None:
+        """See ``Batches.discard``."""
+        client = self._client()
+        try:
+            with anyio.fail_after(_MOVE_TIMEOUT_S):
+                batch = await client.batches.retrieve(batch_id)
+                for file in (batch.input_file_id, batch.output_file_id, batch.error_file_id):
+                    if file:
+                        await client.files.delete(file)
+        except _EXPECTED as error:
+            log.warning("batch.not_discarded", error=type(error).__name__)
+
+    def _client(self) -> openai.AsyncOpenAI:
+        """Opened when it is used first: most hubs never hand in a batch."""
+        if self._opened is None:
+            self._opened = self._endpoint.open_client(connections=2, max_answer_bytes=MAX_FILE_BYTES)
+        return self._opened
+
+    def _line_of(self, name: str, request: ModelRequest) -> bytes:
+        body = self._endpoint.dialect.body(self._endpoint.name, request)
+        return msgspec.json.encode({"custom_id": name, "method": "POST", "url": _PATH, "body": body})
+
+    def _read(self, line: bytes, answers: dict[str, ModelAnswer], failed: dict[str, str]) -> None:
+        """Put what *line* tells where it belongs; a line that cannot be read tells nothing."""
+        try:
+            read = msgspec.json.decode(line, type=_Line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return
+        name, response = read.custom_id, read.response
+        if response is None or response.status_code != 200:
+            told = read.error and (read.error.message or read.error.code)
+            failed[name] = told or f"HTTP {response.status_code if response else 'without an answer'}"
+            self._endpoint.counting.tried(TryEnd.FAILED)
+            return
+        body = bytes(response.body)
+        spent = self._spent(body)
+        try:
+            completion = completion_of(body)
+        except Unusable as error:
+            failed[name] = str(error)
+            self._endpoint.counting.tried(TryEnd.UNUSABLE)
+            return
+        self._endpoint.counting.tried(end_of(completion))
+        answers[name] = ModelAnswer(
+            text=completion.text, finish=completion.finish, usage=spent, model=self._endpoint.name
+        )
+
+    def _spent(self, body: bytes) -> Usage:
+        counted = tokens_of(body)
+        if counted is None:
+            return Usage(requests=1)
+        full = self._endpoint.price_of(counted.prompt, counted.completion)
+        spent = msgspec.structs.replace(full, requests=1, cost_nanos=full.cost_nanos // _DISCOUNT)
+        self._endpoint.counting.spent(spent)
+        return spent
+
+    def _raise(self, error: Exception) -> NoReturn:
+        """*error* as one of those that a model raises."""
+        raise self._meaning_of(error) from None
+
+    def _meaning_of(self, error: Exception) -> ModelError:
+        place = self._endpoint.place
+        if isinstance(error, AddressRefused):
+            return EndpointRefused(f"the model endpoint {place.base_url} may not be called: {error}")
+        if not isinstance(error, openai.APIStatusError):
+            why = str(error) or type(error).__name__
+            return ModelUnavailable(f"{place.base_url} gave no answer about a batch ({why})")
+        if error.status_code in (404, 405, 501):
+            return ModelRefused(
+                f"the model endpoint {place.base_url} has no batches, or not this one any more"
+            )
+        match meaning_of(error, place, self._clock.now()):
+            case ModelError() as meant:
+                return meant
+            case RateLimited() as limited:
+                return ModelExhausted(
+                    f"{place.name} takes no batches for now ({limited})",
+                    reason="rate_limit",
+                    retry_after_s=limited.after_s,
+                )
+            case meant if error.status_code >= 500 or error.status_code in (408, 409):
+                return ModelUnavailable(f"{place.base_url} gave no answer about a batch ({meant})")
+            case meant:
+                return ModelRefused(f"the model endpoint {place.base_url} refused a batch ({meant})")
+
+
+_EXPECTED: Final = (
+    openai.APIStatusError,
+    openai.APIConnectionError,
+    AddressRefused,
+    AnswerTooLarge,
+    TimeoutError,
+)

@@ -1,0 +1,368 @@
+"""One model behind an OpenAI-compatible endpoint.
+
+The one rule: a question is tried again only where that may help, and never before
+the endpoint allows it. The client library's own retries are off, because they also
+repeat what cannot succeed (a spent quota) and hide what was spent.
+
+Answers are not streamed. What ends a runaway answer is ``max_tokens``, which fits its
+piece of text; a stream that is broken off costs the same and never tells its tokens.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import anyio
+import msgspec
+import openai
+
+from hub.clock import Chance, Clock
+from hub.extraction.breaker import Breaker, Circuit, EndpointRefused
+from hub.extraction.completion import Unusable, completion_of, tokens_of
+from hub.extraction.counting import Counting, TryEnd, end_of
+from hub.extraction.dialect import Dialect
+from hub.extraction.limiter import Limiter, Turn
+from hub.extraction.model import (
+    Finish,
+    ModelAnswer,
+    ModelError,
+    ModelExhausted,
+    ModelRefused,
+    ModelRequest,
+    ModelUnavailable,
+    Price,
+    Usage,
+)
+from hub.extraction.question import Question, Reply
+from hub.extraction.refusals import Disliked, Place, RateLimited, Trouble, meaning_of
+from hub.extraction.sizing import Sizer
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.outbound import MAX_ANSWER_BYTES, AddressRefused, AnswerTooLarge, OutboundClient, OutboundRules
+from protocol.backoff import Backoff
+
+CHUNK_TOKENS: Final = 1_500  # long enough for context, short enough that a model overlooks nothing
+IN_FLIGHT: Final = 8
+MAX_TRIES: Final = 6  # with the backoff below: about half a minute of trouble is sat out
+MAX_REFUSALS: Final = 9  # of one question, by a rate limit; each is waited for, and more are a nuisance
+MAX_RETRY_AFTER_S: Final = 120.0  # longer than this is not a hiccup: the run pauses instead
+
+REACH_S: Final = 8.0  # for somebody who waits in front of a screen
+
+_CONNECT_TIMEOUT_S: Final = 5.0
+_BACKOFF: Final = Backoff(base_s=1.0, cap_s=30.0)
+
+log = Channel("hub.extraction.endpoint")
+
+
+class Endpoint:
+    """One model at one endpoint, shared by everyone who asks it.
+
+    Args:
+        base_url: ends in ``/v1``.
+        name: as the endpoint lists it.
+        api_key: a local endpoint may need none.
+        chunk_tokens: estimated tokens of text in one question.
+        in_flight: questions at once, of all runs together.
+        is_literal: see ``LanguageModel``.
+        is_local: what it is sent stays on machines of ours.
+        read_timeout_s: the longest silence of the endpoint while it thinks.
+        max_tries: of one question that gets no answer; a rate limit is no try.
+        requests_per_min: what its provider promises; ``None``: what its headers tell.
+        tokens_per_min: likewise.
+        rules: which addresses may be called.
+        insecure: over plain http too, to another machine.
+        table: where in hub.toml it is set, for messages.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        name: str,
+        api_key: str | None,
+        *,
+        clock: Clock,
+        chance: Chance,
+        metrics: Metrics | None = None,
+        chunk_tokens: int = CHUNK_TOKENS,
+        in_flight: int = IN_FLIGHT,
+        is_literal: bool = False,
+        is_local: bool = False,
+        read_timeout_s: float = 60.0,
+        max_tries: int = MAX_TRIES,
+        max_retry_after_s: float = MAX_RETRY_AFTER_S,
+        requests_per_min: int | None = None,
+        tokens_per_min: int | None = None,
+        rules: OutboundRules | None = None,
+        insecure: bool = False,
+        price: Price | None = None,
+        table: str = "[model]",
+    ) -> None:
+        self.name = name
+        self.price = price or Price()
+        self.chunk_tokens = chunk_tokens
+        self.in_flight = in_flight
+        self.is_literal = is_literal
+        self.is_local = is_local
+        self.place = Place(base_url, name, table)
+        self.breaker = Breaker(clock)
+        self.dialect = Dialect()
+        self._clock = clock
+        self._chance = chance
+        self._api_key = api_key
+        self._insecure = insecure
+        self._rules = rules or OutboundRules()
+        self._read_timeout_s = read_timeout_s
+        # An endpoint that drips one byte a minute is never silent, so a try has an end as well.
+        self._try_timeout_s = _CONNECT_TIMEOUT_S + 2 * read_timeout_s
+        self._max_tries = max_tries
+        self._max_retry_after_s = max_retry_after_s
+        self._limiter = Limiter(
+            clock, in_flight=in_flight, requests_per_min=requests_per_min, tokens_per_min=tokens_per_min
+        )
+        self._sizer = Sizer()
+        self._is_proved = False
+        self._proving = anyio.Lock()
+        self.counting = Counting(metrics, name)
+        self.counting.watch(
+            waiting=lambda: float(len(self._limiter)),
+            is_open=lambda: float(self.breaker.circuit is not Circuit.CLOSED),
+        )
+        # One more than questions in flight: a slot may be taken before its last answer is put away.
+        self._client = self.open_client(connections=in_flight + 1)
+
+    def open_client(
+        self, *, connections: int, max_answer_bytes: int = MAX_ANSWER_BYTES
+    ) -> openai.AsyncOpenAI:
+        """A client of this endpoint, under the same rules; whoever opens it closes it."""
+        return openai.AsyncOpenAI(
+            base_url=self.place.base_url,
+            api_key=self._api_key or "none",  # the client insists on one
+            max_retries=0,
+            http_client=OutboundClient(
+                self._rules,
+                insecure=self._insecure,
+                read_timeout_s=self._read_timeout_s,
+                connections=connections,
+                max_answer_bytes=max_answer_bytes,
+                on_refused=self.counting.outbound_refused,
+            ),
+        )
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator["Endpoint"]:
+        """Use the model inside the block; its connections are closed at the end."""
+        try:
+            yield self
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._client.close()
+
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether its circuit is half open, and one question is finding out."""
+        return self.breaker.circuit is Circuit.HALF_OPEN and self._proving.locked()
+
+    async def reach(self) -> str | None:
+        """Ask the endpoint which models it has; what is wrong with it, or ``None``."""
+        base_url = self.place.base_url
+        try:
+            with anyio.fail_after(REACH_S):
+                await self._client.models.with_raw_response.list()
+        except AddressRefused as error:
+            return f"{base_url} may not be called: {error}"
+        except (openai.APIConnectionError, AnswerTooLarge, TimeoutError) as error:
+            why = error.__cause__ or error
+            return f"{base_url} does not answer ({str(why) or type(why).__name__})"
+        except openai.APIStatusError as error:
+            if error.status_code in (404, 405):  # it answers, and has no such list
+                return None
+            return str(meaning_of(error, self.place, self._clock.now()))
+        return None
+
+    async def answer(self, request: ModelRequest) -> ModelAnswer:
+        """See ``LanguageModel.answer``."""
+        began = self._clock.monotonic()
+        question = Question(request)
+        try:
+            answer = await self._first_or_with_others(question)
+        except ModelError as error:
+            error.spent = question.spent
+            self.breaker.failed(error)
+            self._is_proved = self._is_proved and self.breaker.circuit is Circuit.CLOSED
+            self._tell(error.code, question, began)
+            raise
+        self.breaker.succeeded()
+        self._tell(answer.finish, question, began)
+        return answer
+
+    async def _first_or_with_others(self, question: Question) -> ModelAnswer:
+        """Ask; one at a time as long as nobody knows what the endpoint understands, or whether it answers."""
+        if not self._is_proved:
+            async with self._proving:
+                if not self._is_proved:
+                    return await self._ask(question)
+        return await self._ask(question)
+
+    async def _ask(self, question: Question) -> ModelAnswer:
+        """All tries of one question. Between two of them nothing is held that others wait for."""
+        question.dialect = self.dialect
+        while True:
+            tokens = self._sizer.tokens(question.request)
+            async with self._limiter.turn(question.request.user, tokens, again=question.was_asked) as turn:
+                try:
+                    answer = await self._try(question, turn)
+                except Trouble as trouble:
+                    wait_s = self._wait_s(question, trouble)
+                except RateLimited as refusal:
+                    wait_s = self._sit_out(question, turn, refusal)
+                except Disliked as dislike:
+                    if dislike.is_too_long:
+                        return ModelAnswer(
+                            text="", finish=Finish.TOO_LONG, usage=question.spent, model=self.name
+                        )
+                    wait_s = self._ask_simpler(question, dislike)
+                else:
+                    # Remembered only now: a request nobody can serve must not cost the others their dialect.
+                    self.dialect, self._is_proved = question.dialect, True
+                    return answer
+            if wait_s > 0:
+                await self._clock.sleep(wait_s)
+
+    async def _try(self, question: Question, turn: Turn) -> ModelAnswer:
+        """Ask once.
+
+        Raises:
+            Trouble: nothing usable, but another try may bring it.
+            RateLimited: it was asked too much.
+            Disliked: this question is not liked as it is put.
+            ModelExhausted: the account's quota is spent.
+            EndpointRefused: our settings do not fit the endpoint.
+        """
+        self.breaker.check_quota()  # it may have run out while this one waited for its turn
+        question.spent += Usage(requests=1)
+        try:
+            reply = await self._post(question)
+        except AnswerTooLarge:
+            self.counting.tried(TryEnd.CUT_OFF)
+            return ModelAnswer(text="", finish=Finish.CUT_OFF, usage=question.spent, model=self.name)
+        except (Trouble, RateLimited, Disliked, ModelError) as error:
+            self.counting.tried(end_of(error))
+            self._limiter.failed(turn)
+            raise
+        counted = tokens_of(reply.body)
+        if counted is not None:
+            usage = self.price_of(counted.prompt, counted.completion)
+            question.spent += usage
+            self.counting.spent(usage)
+            self._sizer.learn(question.request, counted.prompt)
+        total = None if counted is None else counted.prompt + counted.completion
+        self._limiter.answered(turn, total, reply.headers)
+        try:
+            completion = completion_of(reply.body)
+        except Unusable as error:
+            question.unusable += 1
+            self.counting.tried(TryEnd.UNUSABLE)
+            raise Trouble(str(error)) from None
+        self.counting.tried(end_of(completion))
+        if not self._is_proved and completion.finish is Finish.WHOLE:
+            self._speak(question, question.dialect.after_answer(completion.text))
+        return ModelAnswer(
+            text=completion.text, finish=completion.finish, usage=question.spent, model=self.name
+        )
+
+    def price_of(self, prompt_tokens: int, completion_tokens: int) -> Usage:
+        """So many tokens, and what they cost here."""
+        cost_nanos = self.price.of(prompt_tokens, completion_tokens)
+        return Usage(0, prompt_tokens, completion_tokens, cost_nanos)
+
+    async def _post(self, question: Question) -> Reply:
+        # As bytes: the client would take a third of a question's time to walk its schema.
+        body = msgspec.json.encode(question.dialect.body(self.name, question.request))
+        try:
+            with anyio.fail_after(self._try_timeout_s):
+                answer = await self._client.post(
+                    "/chat/completions",
+                    cast_to=openai.HttpxBinaryResponseContent,
+                    content=body,
+                    options={"headers": {"Idempotency-Key": question.key}},
+                )
+        except TimeoutError:
+            raise Trouble(f"no whole answer within {self._try_timeout_s:.0f} s") from None
+        except AddressRefused as error:
+            raise EndpointRefused(
+                f"the model endpoint {self.place.base_url} may not be called: {error}"
+            ) from None
+        except openai.APIStatusError as error:
+            raise meaning_of(error, self.place, self._clock.now()) from None
+        except openai.APIConnectionError as error:
+            raise Trouble(f"{error.message} {type(error.__cause__).__name__}") from None
+        return Reply(answer.content, answer.response.headers)
+
+    def _wait_s(self, question: Question, trouble: Trouble) -> float:
+        """The wait of this question before its next try. Raises ModelUnavailable when there is none."""
+        question.failures += 1
+        after_s = trouble.after_s
+        if question.failures >= self._max_tries or (after_s or 0.0) > self._max_retry_after_s:
+            raise ModelUnavailable(
+                f"{self.name} at {self.place.base_url} gave no answer "
+                f"in {question.failures} tries ({trouble})"
+            )
+        wait_s = self._backoff_s(question.failures) if after_s is None else after_s
+        self._tell_retry(question, wait_s, trouble)
+        if after_s is None:
+            return wait_s
+        self._limiter.shut(after_s)
+        return 0.0  # the limiter keeps the wait, for all
+
+    def _sit_out(self, question: Question, turn: Turn, refusal: RateLimited) -> float:
+        """Have everybody wait as the endpoint asks. Raises ModelExhausted when that is too long."""
+        question.refusals += 1
+        after_s = self._backoff_s(question.refusals) if refusal.after_s is None else refusal.after_s
+        question.waited_s += after_s
+        if question.refusals > MAX_REFUSALS or question.waited_s > self._max_retry_after_s:
+            raise ModelExhausted(
+                f"{self.name} is at its rate limit after {question.refusals} tries ({refusal})",
+                reason="rate_limit",
+                retry_after_s=refusal.after_s,
+            )
+        self._limiter.refused(turn, after_s, refusal.headers)
+        self._tell_retry(question, after_s, refusal)
+        return 0.0
+
+    def _ask_simpler(self, question: Question, dislike: Disliked) -> float:
+        """Put the question otherwise, at once. Raises ModelRefused when there is no other way."""
+        simpler = question.dialect.after_refusal(dislike.param)
+        if simpler is None:
+            raise ModelRefused(
+                f"the model endpoint {self.place.base_url} refused the request ({dislike}): "
+                f"look at base_url and name in {self.place.table} of hub.toml"
+            )
+        self._speak(question, simpler)
+        return 0.0
+
+    def _speak(self, question: Question, dialect: Dialect) -> None:
+        if dialect != question.dialect:
+            log.info("model.dialect_changed", model=self.name, dialect=str(dialect))
+            question.dialect = dialect
+
+    def _backoff_s(self, times: int) -> float:
+        # The upper half of the jitter only, so that each wait is longer than the one before it.
+        return _BACKOFF.delay(times - 1, 0.5 + self._chance.uniform(0.0, 1.0) / 2)
+
+    def _tell_retry(self, question: Question, wait_s: float, why: Exception) -> None:
+        tries = question.spent.requests
+        log.info("model.retried", model=self.name, tries=tries, wait_s=round(wait_s, 3), why=str(why))
+
+    def _tell(self, outcome: str, question: Question, began: float) -> None:
+        """How a question ended in the end, and what it cost."""
+        seconds, spent = self._clock.monotonic() - began, question.spent
+        self.counting.took(seconds)
+        log.debug(
+            "model.answered",
+            outcome=str(outcome),
+            seconds=round(seconds, 3),
+            requests=spent.requests,
+            prompt_tokens=spent.prompt_tokens,
+            completion_tokens=spent.completion_tokens,
+        )

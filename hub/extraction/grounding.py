@@ -1,0 +1,185 @@
+"""Pure: where a quote stands in a piece of text, to the letter or nearly so.
+
+Three ways, the strictest first: the same characters; the same when folded; and, for
+quotes long enough to be unmistakable, at most one character in ten different. What is
+found is always told as a place of the text, and only the text's own words are shown.
+The last way is bounded: it looks where a part of the quote stands, and at no more text
+than its budget allows. A number or a "not" that differs is no slip of the pen.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Final, NamedTuple
+
+from hub.extraction.chunk import is_readable
+from hub.extraction.folding import Folded, fold, splits
+
+LEAST_QUOTE_CHARS: Final = 12  # less says too little by itself: the whole sentence is shown
+
+_ASIDE: Final = "\"'\u201c\u201d\u2018\u2019\u201e\u00ab\u00bb.\u2026 \t\r\n"  # put around quotes
+_CHARS_PER_SLIP: Final = 10  # a similarity of 0.9 at least
+_MOST_QUOTE_CHARS: Final = 400  # twice what a quote may be; what is longer is no slip of the pen
+_MOST_SEEDS: Final = 64  # places looked at for each part of a quote
+_BUDGET_CHARS: Final = 100_000  # of text looked at for slips, for all quotes of a piece: half a second
+
+_LEFT_OUT: Final = re.compile(r"\s*+[\[(]?(?:\.{3,}|\u2026)[\])]?\s*+")
+_MOST_PARTS: Final = 4
+_LEAST_PART_CHARS: Final = 8
+_WIDEST_GAP_CHARS: Final = 200  # what a quote may leave out at one place
+
+_NUMBER: Final = re.compile(r"\d+")
+_NOT: Final = re.compile(
+    r"\b(?:not|no|never|nor|without|cannot|nicht|kein\w*|nie|niemals|ohne|pas|jamais|aucune?|sans|nunca|jam\u00e1s"
+    r"|ning[u\u00fa]n\w*|sin|\u043d\u0435|\u043d\u0435\u0442|\u043d\u0438|\u043d\u0438\u043a\u043e\u0433\u0434\u0430|\u0431\u0435\u0437)\b"
+    r"|n't\b|[\u4e0d\u6ca1\u6c92\u522b\u52ff\u672a\u65e0]"
+)
+
+
+class Place(NamedTuple):
+    """``text[start:end]``; *is_near*: the quote differs from it."""
+
+    start: int
+    end: int
+    is_near: bool = False
+
+
+class Grounding:
+    """Finds quotes in ``text[start:end]``; all places are places of *text*."""
+
+    def __init__(self, text: str, start: int, end: int) -> None:
+        self._said = text[start:end]
+        self._offset = start
+        self._budget = _BUDGET_CHARS
+
+    def places(self, quote: str, *, is_folded: bool = False) -> list[Place]:
+        """Every place of *quote*, in order; of the strictest way that finds one, from the folded one on
+        when *is_folded*: what is told twice may be spelled in two ways.
+        """
+        bare = quote.strip(_ASIDE)
+        if not is_readable(bare):
+            return []
+        for words in (quote.strip(), bare):
+            found = [] if is_folded or len(words) < LEAST_QUOTE_CHARS else self._to_the_letter(words)
+            if found := found or list(self._folded.find(words)):
+                return self._placed(found, is_near=False)
+        return self._placed(self._with_gaps(bare) or self._with_slips(fold(bare)), is_near=True)
+
+    @cached_property
+    def _folded(self) -> Folded:
+        # Costs a hundred times the rest, and most pieces have no record, or one that quotes to the letter.
+        return Folded(self._said)
+
+    def _placed(self, found: list[tuple[int, int]], *, is_near: bool) -> list[Place]:
+        return [Place(self._offset + start, self._offset + end, is_near) for start, end in found]
+
+    def _to_the_letter(self, quote: str) -> list[tuple[int, int]]:
+        found = [match.span() for match in re.finditer(re.escape(quote), self._said)]
+        return [place for place in found if not any(splits(self._said, edge) for edge in place)]
+
+    def _with_gaps(self, quote: str) -> list[tuple[int, int]]:
+        """A quote that leaves something out, and says so: its parts, one soon after the other."""
+        parts = _LEFT_OUT.split(quote)
+        if not 1 < len(parts) <= _MOST_PARTS or any(len(part) < _LEAST_PART_CHARS for part in parts):
+            return []
+        found: list[tuple[int, int]] = []
+        places = [list(self._folded.find(part)) for part in parts]
+        for start, end in places[0]:
+            for following in places[1:]:
+                fitting = [place for place in following if 0 <= place[0] - end <= _WIDEST_GAP_CHARS]
+                if not fitting:
+                    break
+                end = fitting[0][1]
+            else:
+                if not found or start >= found[-1][1]:
+                    found.append((start, end))
+        return found
+
+    def _with_slips(self, quote: str) -> list[tuple[int, int]]:
+        most = len(quote) // _CHARS_PER_SLIP
+        if not most or len(quote) > _MOST_QUOTE_CHARS:
+            return []
+        letters = self._folded.letters
+        found: list[tuple[int, int]] = []
+        for begin, stop in _windows(quote, letters, most):
+            self._budget -= stop - begin
+            if self._budget < 0:
+                break
+            for start, end in _alike(quote, letters[begin:stop], most):
+                place = self._folded.whole_words(begin + start, begin + end)
+                if _says_the_same(quote, letters[slice(*place)]):
+                    found.append(self._folded.place(*place))
+        return found
+
+
+def _says_the_same(quote: str, found: str) -> bool:
+    """Whether numbers and negations are the same in both, whatever else differs."""
+    return all(Counter(p.findall(quote)) == Counter(p.findall(found)) for p in (_NUMBER, _NOT))
+
+
+def _windows(quote: str, letters: str, slips: int) -> list[tuple[int, int]]:
+    """Where *quote* can stand with so many *slips*: of that many parts and one more, one stands as it is."""
+    size = len(quote) // (slips + 1)
+    around: list[tuple[int, int]] = []
+    for part in range(slips + 1):
+        seed, seeds = quote[part * size : (part + 1) * size], 0
+        at = letters.find(seed)
+        while at >= 0 and seeds < _MOST_SEEDS:
+            begin = max(at - part * size - slips, 0)
+            around.append((begin, min(begin + len(quote) + 2 * slips + 1, len(letters))))
+            at, seeds = letters.find(seed, at + 1), seeds + 1
+    merged: list[tuple[int, int]] = []
+    for begin, stop in sorted(around):
+        if merged and begin <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(stop, merged[-1][1])
+        else:
+            merged.append((begin, stop))
+    return merged
+
+
+def _alike(quote: str, letters: str, slips: int) -> list[tuple[int, int]]:
+    """The places in *letters* at an edit distance of at most *slips*, the nearest of each, in order."""
+    found: list[tuple[int, int]] = []
+    best: tuple[int, int] | None = None  # distance and end of the nearest so far, among those that overlap
+    for end, distance in enumerate(_distances(quote, letters), 1):
+        if best is not None and end - best[1] > len(quote) // 2:
+            found.append((_start_of(quote, letters, best[1], slips), best[1]))
+            best = None
+        if distance <= slips and (best is None or distance < best[0]):
+            best = distance, end
+    if best is not None:
+        found.append((_start_of(quote, letters, best[1], slips), best[1]))
+    return found
+
+
+def _start_of(quote: str, letters: str, end: int, slips: int) -> int:
+    """Where the place that ends at *end* begins: the same search from behind."""
+    before = letters[max(end - len(quote) - slips, 0) : end][::-1]
+    lengths = enumerate(_distances(quote[::-1], before, is_anchored=True), 1)
+    _, _, length = min((distance, abs(length - len(quote)), length) for length, distance in lengths)
+    return end - length
+
+
+def _distances(quote: str, letters: str, *, is_anchored: bool = False) -> Iterator[int]:
+    """For every end in *letters* the edit distance of *quote* to what ends there: to the best of it, or
+    with *is_anchored* to all of it.
+
+    G. Myers, A fast bit-vector algorithm for approximate string matching (JACM 46, 1999): the column of
+    the usual table as two numbers, so that a character costs a dozen operations whatever the length.
+    """
+    ones, last = (1 << len(quote)) - 1, 1 << (len(quote) - 1)
+    stands: dict[str, int] = {}
+    for at, char in enumerate(quote):
+        stands[char] = stands.get(char, 0) | 1 << at
+    more, less, distance = ones, 0, len(quote)
+    for char in letters:
+        equal = stands.get(char, 0)
+        across = (((equal & more) + more) ^ more) | equal
+        up = less | (ones & ~(across | more))
+        down = more & across
+        distance += bool(up & last) - bool(down & last)
+        up, down = (up << 1 | is_anchored) & ones, (down << 1) & ones
+        below = equal | less
+        more, less = down | (ones & ~(below | up)), up & below
+        yield distance

@@ -1,0 +1,227 @@
+"""When an endpoint may be asked, and who is next: one limiter for all that ask it.
+
+It keeps to what hub.toml promises (requests and tokens a minute), to what the endpoint
+tells in its headers, and to the waits it asks for. A refusal all the same makes the pace
+smaller by a factor, and each answer larger by a step: fewer questions at once, and a smaller
+share of what comes back to a quota. Waiting here is not a try: nothing was asked.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+import anyio
+
+from hub.clock import Clock
+from hub.extraction.fair_queue import FairQueue
+from hub.extraction.headers import told_quota
+from hub.extraction.lately import Lately
+from hub.extraction.quota import Quota
+
+SHRINK: Final = 0.6  # of the pace, after a refusal: half would leave too much of a quota unused
+GROWTH: Final = 0.05  # of the pace, with each answer
+LEAST_PACE: Final = 0.05
+UNORDERED_S: Final = 0.5  # questions sent so closely may arrive in any order
+
+_SOONEST_S: Final = 0.001  # nobody wakes more often, whatever rounding has left over
+
+
+class Turn:
+    """The right to ask once.
+
+    Attributes:
+        tokens: what was set aside for the question and its answer.
+        number: of all turns, in the order in which they were given.
+        before: how many turns the endpoint had surely counted when it counted this one.
+        before_tokens: what those had set aside.
+    """
+
+    __slots__ = ("before", "before_tokens", "number", "tokens", "user", "woken")
+
+    def __init__(self, user: str, tokens: float) -> None:
+        self.user = user
+        self.tokens = tokens
+        self.number = 0  # 0: not given yet
+        self.before = 0
+        self.before_tokens = 0.0
+        self.woken = anyio.Event()
+
+
+class Limiter:
+    """Gives turns: fair among users, first come first served for each.
+
+    Args:
+        in_flight: questions at once.
+        requests_per_min: as promised in hub.toml; ``None``: nothing was.
+        tokens_per_min: likewise; of questions and answers together.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        in_flight: int,
+        requests_per_min: float | None = None,
+        tokens_per_min: float | None = None,
+    ) -> None:
+        self._clock = clock
+        self._in_flight = in_flight
+        self._asking = 0
+        self._opens_at = clock.monotonic()  # nobody asks before it
+        self._pace = 1.0
+        self._numbers = 0
+        self._shrunk_at = 0  # the number of the last turn given before the pace was made smaller
+        self._heard_at = 0  # the number of the turn whose headers are believed
+        self._tokens = 0.0  # of all turns given
+        self._unordered = Lately(UNORDERED_S)
+        now = clock.monotonic()
+        self._own_requests = None if requests_per_min is None else Quota(requests_per_min, now)
+        self._own_tokens = None if tokens_per_min is None else Quota(tokens_per_min, now)
+        self._told_requests: Quota | None = None
+        self._told_tokens: Quota | None = None
+        self._queue: FairQueue[Turn] = FairQueue()
+
+    def __len__(self) -> int:
+        """How many wait for their turn."""
+        return len(self._queue)
+
+    @asynccontextmanager
+    async def turn(self, user: str, tokens: float, *, again: bool = False) -> AsyncIterator[Turn]:
+        """Wait for a turn; inside the block the endpoint may be asked, once.
+
+        Args:
+            user: whose question it is.
+            tokens: what question and answer will cost at most, estimated.
+            again: it was asked before, in vain; it goes before its user's others.
+        """
+        turn = Turn(user, tokens)
+        self._queue.put(user, turn, first=again)
+        try:
+            await self._given(turn)
+            yield turn
+        finally:
+            if turn.number:
+                self._asking -= 1
+            else:
+                self._queue.remove(user, turn)
+            self._give()
+
+    def answered(self, turn: Turn, tokens: float | None, headers: Mapping[str, str]) -> None:
+        """The endpoint answered.
+
+        Args:
+            tokens: what question and answer really cost; ``None`` when it did not say.
+        """
+        if tokens is not None:
+            self._give_back(turn, tokens)
+        self._pace = min(1.0, self._pace + GROWTH)
+        self._hear(turn, headers)
+
+    def shut(self, after_s: float) -> None:
+        """Nobody asks before *after_s* seconds have passed: what one of us was told holds for all."""
+        self._opens_at = max(self._opens_at, self._clock.monotonic() + after_s)
+
+    def refused(self, turn: Turn, after_s: float, headers: Mapping[str, str]) -> None:
+        """The endpoint was asked too much, and is to be left alone for *after_s* seconds."""
+        self.shut(after_s)
+        self._hear(turn, headers)
+        if turn.number > self._shrunk_at:  # those that were under way with it tell nothing new
+            self._pace = max(LEAST_PACE, self._pace * SHRINK)
+            self._shrunk_at = self._numbers
+        now = self._clock.monotonic()
+        for own, amount in (
+            (self._own_tokens, turn.tokens),
+            (self._own_requests, 1.0),
+        ):
+            if own is not None:
+                own.hear_refusal(amount, after_s, now, self._pace)
+                break
+
+    def failed(self, turn: Turn) -> None:
+        """No answer came, or none that counts: of what hub.toml promises, the tokens are free again."""
+        self._give_back(turn, 0.0)
+
+    def _give_back(self, turn: Turn, tokens: float) -> None:
+        """Of what was set aside for *turn*, only *tokens* were used."""
+        if self._own_tokens is not None:
+            self._own_tokens.give_back(turn.tokens, tokens)
+
+    def _hear(self, turn: Turn, headers: Mapping[str, str]) -> None:
+        if turn.number < self._heard_at:
+            return  # an answer that was overtaken tells what was
+        now = self._clock.monotonic()
+        if (told := told_quota(headers, "requests")) is not None:
+            self._told_requests = self._told_requests or Quota(told.limit, now)
+            self._told_requests.hear(told, later=self._numbers - turn.before - 1, now=now)
+            self._heard_at = turn.number
+        if (told := told_quota(headers, "tokens")) is not None:
+            self._told_tokens = self._told_tokens or Quota(told.limit, now)
+            self._told_tokens.hear(told, later=self._tokens - turn.before_tokens - turn.tokens, now=now)
+            self._heard_at = turn.number
+
+    async def _given(self, turn: Turn) -> None:
+        while True:
+            wait_s = self._give()
+            if turn.number:
+                return
+            turn.woken = anyio.Event()
+            if turn is self._queue.head and wait_s is not None:
+                await self._woken_or_after(turn, max(wait_s, _SOONEST_S))
+            else:
+                await turn.woken.wait()
+
+    async def _woken_or_after(self, turn: Turn, seconds: float) -> None:
+        async def wake_in_time() -> None:
+            await self._clock.sleep(seconds)
+            turn.woken.set()
+
+        async with anyio.create_task_group() as waking:
+            waking.start_soon(wake_in_time)
+            await turn.woken.wait()
+            waking.cancel_scope.cancel()
+
+    def _give(self) -> float | None:
+        """Give every turn that can be given; how long the head has to wait, ``None`` for somebody else's end.
+
+        Whoever is head then is woken: it is the one that keeps the time.
+        """
+        wait_s: float | None = None
+        while (head := self._queue.head) is not None:
+            wait_s = self._wait_s(head)
+            if wait_s != 0.0:
+                break
+            self._take(self._queue.pop())
+        if head is not None:
+            head.woken.set()
+        return wait_s
+
+    def _wait_s(self, turn: Turn) -> float | None:
+        if self._asking >= max(1, int(self._in_flight * self._pace)):
+            return None
+        now = self._clock.monotonic()
+        stores = (quota.wait_s(amount, now, self._pace) for quota, amount in self._needs(turn))
+        return max(0.0, self._opens_at - now, *stores)
+
+    def _take(self, turn: Turn) -> None:
+        now = self._clock.monotonic()
+        turn.before = self._numbers - self._unordered.count(now)
+        turn.before_tokens = self._tokens - self._unordered.total(now)
+        self._unordered.add(turn.tokens, now)
+        self._numbers += 1
+        self._tokens += turn.tokens
+        self._asking += 1
+        turn.number = self._numbers
+        for quota, amount in self._needs(turn):
+            quota.take(amount)
+        turn.woken.set()
+
+    def _needs(self, turn: Turn) -> Iterator[tuple[Quota, float]]:
+        """What *turn* takes, and of which quota."""
+        for quota, amount in (
+            (self._own_requests, 1.0),
+            (self._told_requests, 1.0),
+            (self._own_tokens, turn.tokens),
+            (self._told_tokens, turn.tokens),
+        ):
+            if quota is not None:
+                yield quota, amount

@@ -1,0 +1,273 @@
+"""Pure: what a model is not to see, replaced before it is asked and put back after.
+
+A value is replaced by its name and a number, ``[EMAIL_1]``: the same value by the same
+placeholder all over a document, and none that could be taken for the document's own
+words. Numbers go by the order of the text, so the same document gives the same
+question. Nothing is kept beyond the document: what the model copied is restored from
+the text that it was made of.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from ipaddress import ip_address
+from typing import Final
+
+from hub.extraction.folding import shown
+from hub.extraction.items import RedactionRule
+from hub.extraction.patterns import BadPattern, pattern_of
+
+# Each begins where something begins, and repeats nothing in two ways: time grows with the text alone.
+_EMAIL: Final = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}+@[\w-]{1,63}+(?:\.[\w-]{1,63}+){1,8}+")
+_GAP: Final = r"(?: |[ \t]?\r?\n[> \t]{0,8})"  # mail is wrapped at blanks, and quoted
+_IBAN: Final = re.compile(
+    rf"(?<!\w)[A-Z]{{2}}\d{{2}}(?:{_GAP}?[A-Z0-9]{{4}}){{2,7}}(?:{_GAP}?[A-Z0-9]{{1,3}})?(?!\w)",
+    re.IGNORECASE,
+)
+# ISO 13616, the registry of IBAN formats.
+_IBAN_LENGTHS: Final = {
+    country: length
+    for length, countries in {
+        15: "NO", 16: "BE", 18: "DK FI FO GL NL", 19: "MK SI", 20: "AT BA EE KZ LT LU XK", 21: "CH HR LI LV",
+        22: "BG BH CR DE GB GE IE ME RS VA", 23: "AE GI IL IQ TL", 24: "AD CZ ES MD PK RO SA SE SK TN VG",
+        25: "PT ST", 26: "IS TR", 27: "FR GR IT MC MR SM", 28: "AL AZ BY CY DO GT HU LB PL SV",
+        29: "BR EG PS QA UA", 30: "JO KW MU", 31: "MT SC", 32: "LC",
+    }.items()
+    for country in countries.split()
+}  # fmt: skip
+_CARD: Final = re.compile(rf"(?<![\w.,-])\d(?:(?:-|{_GAP})?\d){{12,18}}(?![\w-])")
+_IP: Final = re.compile(
+    r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7})(?![\w:]|\.\d)",
+    re.IGNORECASE,
+)
+_PHONE: Final = re.compile(
+    r"(?<![\w.,+/-])(?:"
+    r"(?:\+|00)[1-9](?:[ ./()-]{0,2}\d){6,14}"  # with its country
+    r"|\(?0\d{1,4}\)?(?:[ /-]{0,3}\d){5,10}"  # as dialled at home: de, fr, uk
+    r"|\(?[2-9]\d{2}\)?[ .-]{1,2}\d{3}[ .-]\d{4}"  # us
+    r"|8[ -]?\(?\d{3}\)?[ -]?\d{3}[ -]?\d{2}[ -]?\d{2}"  # ru
+    r"|1[3-9]\d[ -]?\d{4}[ -]?\d{4}"  # zh
+    r"|[6-9]\d{2}[ .-]?\d{3}[ .-]?\d{3}"  # es
+    r")(?![\w-]|[.,/]\d)"
+)
+_DATE: Final = re.compile(r"\d{1,2}([./-])\d{1,2}\1(?:\d{4}|\d{2})|\d{4}([./-])\d{1,2}\2\d{1,2}")
+# A street and its number, as people write them in six languages; names have capitals where there are some.
+_ADDRESS: Final = re.compile(
+    r"(?<!\w)(?:"
+    r"\d{1,5}[a-z]? (?:[A-Z][\w'’-]{0,30} ){1,4}"
+    r"(?:Street|St|Road|Rd|Avenue|Ave|Lane|Ln|Drive|Court|Square|Boulevard|Blvd)"
+    r"|[^\W\d_][\w-]{0,40}?(?i:straße|strasse|str\.|weg|platz|allee|gasse) ?\d{1,4}[a-z]?"
+    r"|\d{1,4}(?: bis| ter)?,? (?i:rue|avenue|boulevard|place|chemin|allée)(?: [\w'’-]{1,30}+){1,4}+"
+    r"|(?i:calle|avenida|avda\.|plaza|paseo)(?: [^\W\d_][\w-]{0,30}+){1,5}+,? (?:n\.?º ?)?\d{1,4}"
+    r"|(?i:ул\.|улица|проспект|пр-т|пер\.) ?[\w-]{1,40}+(?: [^\W\d_][\w-]{0,40}+)?,? (?:д\. ?|дом )?\d{1,4}"
+    r")(?!\w)"
+    r"|[\u4e00-\u9fff]{1,8}?(?:路|街|大道|巷)\d{1,5}号"
+)
+
+
+_PIECE_CHARS: Final = 16_384
+_AROUND_CHARS: Final = 600  # of a place: longer than any value
+
+
+def _is_iban(said: str) -> bool:
+    """ISO 7064, mod 97-10; as long as they are in its country."""
+    bare = "".join(filter(str.isalnum, said)).upper()
+    length = _IBAN_LENGTHS.get(bare[:2], len(bare))
+    return (
+        15 <= len(bare) == length <= 34
+        and int("".join(str(int(c, 36)) for c in bare[4:] + bare[:4])) % 97 == 1
+    )
+
+
+def _is_card(said: str) -> bool:
+    """Luhn's check digit, ISO/IEC 7812-1."""
+    digits = [int(char) for char in reversed(said) if char.isdigit()]
+    return (
+        sum(digit if nth % 2 == 0 else sum(divmod(2 * digit, 10)) for nth, digit in enumerate(digits)) % 10
+        == 0
+    )
+
+
+def _is_ip(said: str) -> bool:
+    try:
+        ip_address(said)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_phone(said: str) -> bool:
+    return _DATE.match(said) is None
+
+
+def _any(said: str) -> bool:
+    return True
+
+
+# The order decides between two that begin at one place and are equally long.
+BUILT_IN: Final[dict[str, tuple[re.Pattern[str], Callable[[str], bool]]]] = {
+    "email": (_EMAIL, _any),
+    "iban": (_IBAN, _is_iban),
+    "card": (_CARD, _is_card),
+    "ip": (_IP, _is_ip),
+    "phone": (_PHONE, _is_phone),
+    "address": (_ADDRESS, _any),
+}
+_NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*")
+
+
+def problem_of(rule: RedactionRule) -> str | None:
+    """What is wrong with a rule and what to do about it, or ``None``."""
+    if _NAME.fullmatch(rule.name) is None or len(rule.name) > 40:
+        return "a name is small letters, digits and - between them, at most 40 characters"
+    if rule.regex is None:
+        known = ", ".join(BUILT_IN)
+        return None if rule.name in BUILT_IN else f"has no pattern, and is none of {known}"
+    try:
+        pattern_of(rule.regex)
+    except BadPattern as error:
+        return str(error)
+    return None
+
+
+class Redaction:
+    """What is hidden of one document. Without rules it changes nothing, and is false.
+
+    Attributes:
+        count: how many different values are hidden.
+    """
+
+    def __init__(self, rules: Sequence[RedactionRule], text: str) -> None:
+        """Raises BadPattern, for rules that ``problem_of`` refuses."""
+        self._finders = [(_tag_of(rule, text), _finder_of(rule)) for rule in rules]
+        self._placeholders: dict[str, str] = {}
+        self._values: dict[str, str] = {}
+        numbers: dict[str, int] = {}
+        said = shown(text) if rules else ""
+        for start, end, tag in self._found(said):
+            value = said[start:end]
+            if value not in self._placeholders:
+                numbers[tag] = numbers.get(tag, 0) + 1
+                self._placeholders[value] = f"[{tag}_{numbers[tag]}]"
+                self._values[f"{tag}_{numbers[tag]}"] = value
+        tags = "|".join(re.escape(tag) for tag, _ in self._finders)
+        # A model may lose the brackets, or the capitals.
+        self._placeholder = re.compile(rf"\[?(?<![A-Za-z0-9_])((?:{tags})_\d{{1,9}})(?!\d)\]?", re.IGNORECASE)
+        self.count = len(self._values)
+
+    def __bool__(self) -> bool:
+        return bool(self._finders)
+
+    def hide(self, part: str) -> str:
+        """*part*, as it is to be shown, without what is to be hidden.
+
+        A value that does not stand in the document like this is hidden without a number, and cannot be
+        restored.
+        """
+        return self._hidden("", part, "")
+
+    def hide_place(self, text: str, start: int, end: int) -> str:
+        """``text[start:end]`` of the document, as ``hide`` has it. Of a value that the place cuts in two,
+        which its half may not look like, that half is hidden, without a number.
+        """
+        if not self:
+            return shown(text[start:end])
+        before, after = text[max(start - _AROUND_CHARS, 0) : start], text[end : end + _AROUND_CHARS]
+        return self._hidden(shown(before), shown(text[start:end]), shown(after))
+
+    def _hidden(self, before: str, part: str, after: str) -> str:
+        text, at, stop = before + part + after, len(before), len(before) + len(part)
+        kept = []
+        for start, end, tag in self._found(text):
+            if end <= at or start >= stop:
+                continue
+            is_whole = start >= len(before) and end <= stop
+            placeholder = self._placeholders.get(text[start:end]) if is_whole else None
+            kept += [text[at:start], placeholder or f"[{tag}]"]
+            at = min(end, stop)
+        return "".join((*kept, text[at:stop]))
+
+    def restore(self, value: object) -> object:
+        """*value* with the document's own words again in all its texts, however deep; keys stay."""
+        match value:
+            case str() if self._values:
+                return self._placeholder.sub(self._value_of, value)
+            case list():
+                return [self.restore(inner) for inner in value]
+            case dict():
+                return {key: self.restore(inner) for key, inner in value.items()}
+            case _:
+                return value
+
+    def _value_of(self, match: re.Match[str]) -> str:
+        return self._values.get(match[1].upper(), match.group())
+
+    def _found(self, text: str) -> list[tuple[int, int, str]]:
+        """What is to be hidden: of those that overlap the first, of those that begin together the longest."""
+        every = sorted(
+            ((start, end, tag) for tag, find in self._finders for start, end in find(text)),
+            key=lambda found: (found[0], -found[1]),
+        )
+        apart: list[tuple[int, int, str]] = []
+        for start, end, tag in every:
+            if apart and start < apart[-1][1]:
+                # The rest of an overlapping one would be left standing: one placeholder for both.
+                begin, stop, first = apart[-1]
+                apart[-1] = begin, max(stop, end), first
+            else:
+                apart.append((start, end, tag))
+        return apart
+
+
+def _finder_of(rule: RedactionRule) -> Callable[[str], Iterator[tuple[int, int]]]:
+    if rule.regex is not None:
+        return pattern_of(rule.regex).find
+    if rule.name not in BUILT_IN:
+        raise BadPattern(f"{rule.name!r} has no pattern")
+    pattern, is_one = BUILT_IN[rule.name]
+    return lambda text: (
+        place for begin, end in _pieces(text) for place in _places(pattern, is_one, text, begin, end)
+    )
+
+
+def _places(
+    pattern: re.Pattern[str], is_one: Callable[[str], bool], text: str, begin: int, end: int
+) -> Iterator[tuple[int, int]]:
+    """Values between two places of *text*. A word behind one may look like its last part, so each match is
+    tried at all of its ends, the last one first."""
+    while (match := pattern.search(text, begin, end)) is not None:
+        start, begin = match.span()
+        for stop in _ends(match):
+            if is_one(text[start:stop]):
+                yield start, stop
+                begin = stop
+                break
+
+
+def _ends(match: re.Match[str]) -> Iterator[int]:
+    """Where a value may end: with the match, or before a blank in it."""
+    yield match.end()
+    if match.re in (_IBAN, _CARD):  # what has a check digit, and so can be told from a part of it
+        said = match.group()
+        yield from (match.start() + at for at in range(len(said) - 1, 12, -1) if not said[at].isalnum())
+
+
+def _pieces(text: str) -> Iterator[tuple[int, int]]:
+    """*text* in pieces of whole paragraphs, where they are no longer than usual: others want to run in
+    between."""
+    begin = 0
+    while begin < len(text):
+        least, most = begin + _PIECE_CHARS, begin + 4 * _PIECE_CHARS
+        end = text.find("\n\n", least, most) + 2
+        if end < 2:
+            end = text.find("\n", most) + 1 or len(text)
+        yield begin, end
+        begin = end
+
+
+def _tag_of(rule: RedactionRule, text: str) -> str:
+    """The rule's name as it stands in placeholders: one that the text does not use."""
+    tag = re.sub(r"[^A-Z0-9]+", "_", rule.name.upper())
+    used = text.upper()
+    while f"{tag}_" in used or f"[{tag}]" in used:
+        tag += "X"
+    return tag

@@ -1,0 +1,233 @@
+"""Pure: how a text is built: its sentences, what parts them, and what they stand under.
+
+A border is as strong as what it parts: two sentences of a line, two lines, two
+paragraphs, two parts of a mail, two sections. Nothing is read here as a person's order
+or wish; only its looks count.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+
+from hub.extraction.folding import is_unspaced
+
+_ENDS: Final = ".!?\u2026\u203d\u061f\u06d4\u0589\u0964\u0965\u1362\u17d4\u104b"  # a blank must follow
+_WIDE_ENDS: Final = "\u3002\uff01\uff1f\uff61\uff0e"  # nothing needs to follow
+_CLOSERS: Final = "\"'\u2019\u201d\u00bb\u203a)]}\u300d\u300f\uff09\u3011*_"
+# Tried once for a row of marks, from its first, and never with fewer of them: else a row of n costs n².
+_SENTENCE_END: Final = re.compile(
+    rf"[{re.escape(_WIDE_ENDS)}]++[{re.escape(_CLOSERS)}]*+"
+    rf"|(?<![{re.escape(_ENDS)}])[{re.escape(_ENDS)}]++[{re.escape(_CLOSERS)}]*+(?=\s|$)"
+)
+_ABBREVIATED: Final = re.compile(
+    r"(?:^|[\s(\[])(?:[^\W\d_]|mr|mrs|ms|dr|prof|st|jr|sr|no|nr|vs|ca|approx|dept|fig|inc|ltd|co|bzw|ggf|evtl|usw"
+    r"|e\.g|i\.e|a\.m|p\.m|z\.b|d\.h|u\.a)\.$",
+    re.IGNORECASE,
+)
+_ORDINAL: Final = re.compile(r"(?:^|\s)\d{1,3}\.$")  # "3. May", "1. first"
+_LONGEST_ABBREVIATION: Final = 16  # and more: what stands before it, and its dot
+_LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
+_LIST_MARK: Final = re.compile(r"\s*(?:[-*+\u2022\u2023\u25e6]\s|\d{1,3}[.)]\s|[>|#])")
+_WRAPPED_FROM: Final = 50  # a line shorter than this was ended on purpose, not by a margin
+
+_NEW_LINE: Final = re.compile(r"\r\n|\r|\n")
+_QUOTE: Final = ">"
+_PART_MARK: Final = re.compile(
+    r"(?:-{2,} ?$|-{3,} ?[^\W\d_][^\r\n]{0,60}-{3,}|_{10,} *$|={10,} *$)", re.MULTILINE
+)
+_HEADING: Final = re.compile(r" {0,3}#{1,6}[ \t]+(?=\S)")
+_UNDERLINE: Final = re.compile(r"(?:={3,}|-{3,})[ \t]*(?=[\r\n]|$)")
+_LONGEST_HEADING: Final = 80
+_LOOKED_BACK: Final = 40
+_ENDS_BLANK: Final = re.compile(r"(?:\A|[\r\n][ \t]*(?:\r\n|[\r\n]))\Z")
+_MAIL_FIELD: Final = re.compile(r"(From|To|Cc|Date|Sent|Subject):[ \t]+([^\r\n]*)(?:\r\n|\r|\n|$)")
+_SEPARATORS: Final = "|\t;"
+_LEAST_ROWS: Final = 3  # of a table, with its header
+
+
+class Strength(IntEnum):
+    """What a border parts, the weakest first."""
+
+    WORDS = 0  # of one sentence that is too long
+    SENTENCE = 1
+    LINE = 2
+    PARAGRAPH = 3
+    PART = 4  # what somebody wrote from what was quoted or attached
+    HEADING = 5
+
+
+class Headings:
+    """The headings that a plain text shows by their looks, and the subject of a mail."""
+
+    def __init__(self, text: str) -> None:
+        self._places: list[int] = []
+        self._said: list[str] = []
+        self.subject = _subject_of(text)
+        at = 0
+        while at < len(text):
+            line = _LINE.match(text, at)
+            assert line is not None  # the pattern matches everywhere
+            if said := _heading(text, line):
+                self._places.append(at)
+                self._said.append(said)
+            at = line.end()
+
+    def are_at(self, start: int) -> bool:
+        """Whether a heading begins there."""
+        nth = bisect_right(self._places, start) - 1
+        return nth >= 0 and self._places[nth] == start
+
+    def above(self, start: int, *, since: int) -> tuple[str, ...]:
+        """What a reader at *start* has over them: the subject, and the last heading *since* a place."""
+        nth = bisect_right(self._places, start - 1) - 1
+        last = (self._said[nth],) if nth >= 0 and self._places[nth] >= since else ()
+        return (self.subject, *last) if self.subject and start > 0 else last
+
+
+class Table(msgspec.Struct, frozen=True):
+    """Rows of cells, one a line: from its header at ``text[start:header_end]`` to *end*."""
+
+    start: int
+    header_end: int
+    end: int
+
+
+def sentences(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The sentences between two places, as ``(start, end)`` without the blanks around them.
+
+    A line is a sentence's end too, unless it looks as if a margin had broken it.
+    """
+    begin = start
+    for block_end in _blocks(text, start, end):
+        for match in _SENTENCE_END.finditer(text, begin, block_end):
+            if match.end() < block_end and _is_only_a_dot(text, begin, match):
+                continue
+            if trimmed(text, begin, match.end())[0] < match.end():
+                yield trimmed(text, begin, match.end())
+            begin = match.end()
+        rest = trimmed(text, begin, block_end)
+        if rest[0] < rest[1]:
+            yield rest
+        begin = block_end
+
+
+def bordered(text: str, start: int, end: int) -> Iterator[tuple[int, int, Strength]]:
+    """The sentences between two places, each with how strong the border before it is."""
+    before, was_quoted = start, False
+    for begin, stop in sentences(text, start, end):
+        lines = len(_NEW_LINE.findall(text, before, begin))
+        is_quoted = text[begin] == _QUOTE if lines or before == start else was_quoted
+        if not lines:
+            strength = Strength.SENTENCE
+        elif is_quoted != was_quoted or _PART_MARK.match(text, begin):
+            strength = Strength.PART
+        else:
+            strength = Strength.PARAGRAPH if lines > 1 else Strength.LINE
+        yield begin, stop, strength
+        before, was_quoted = stop, is_quoted
+
+
+def tables(text: str, start: int, end: int) -> list[Table]:
+    """Runs of lines with the same number of the same separator."""
+    found: list[Table] = []
+    kind, rows, begin, header_end, at = ("", 0), 0, start, start, start
+    while at <= end:
+        line = _LINE.match(text, at, end) if at < end else None
+        here = _row_kind(line.group()) if line else ("", 0)
+        if not here[1] or here != kind:
+            if rows >= _LEAST_ROWS:
+                found.append(Table(begin, header_end, at))
+            kind, rows, begin = here, 0, at
+            header_end = trimmed(text, at, line.end())[1] if line else at
+        rows += 1 if here[1] else 0
+        at = line.end() if line else end + 1
+    return found
+
+
+def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """The place without the blanks at its ends."""
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return start, end
+
+
+def _blocks(text: str, start: int, end: int) -> Iterator[int]:
+    """Where blocks end: runs of lines that a margin may have broken, but nobody ended."""
+    at = start
+    while at < end:
+        line = _LINE.match(text, at, end)
+        assert line is not None  # the pattern matches everywhere
+        following = _LINE.match(text, line.end(), end)
+        if following is None or _is_ended(line.group(), following.group()):
+            yield line.end()
+        at = line.end()
+
+
+def _is_ended(line: str, following: str) -> bool:
+    said = line.strip()
+    return (
+        not said
+        or not following.strip()
+        or (len(said) < _WRAPPED_FROM and not any(map(is_unspaced, said)))
+        or said.endswith(":")
+        or _LIST_MARK.match(following) is not None
+    )
+
+
+def _is_only_a_dot(text: str, begin: int, match: re.Match[str]) -> bool:
+    """Whether a full stop belongs to an abbreviation, an ordinal or a sentence that goes on."""
+    if not match.group().startswith("."):
+        return False
+    following = text[match.end() : match.end() + 16].lstrip()[:1]
+    if following.islower():
+        return True
+    # Not all that was said: in "a. a. a. a." no dot ends a sentence, and each would look at all before it.
+    said = text[max(begin, match.start() - _LONGEST_ABBREVIATION) : match.start() + 1]
+    return _ABBREVIATED.search(said) is not None or _ORDINAL.search(said) is not None
+
+
+def _heading(text: str, line: re.Match[str]) -> str:
+    """What a line says as a heading; empty when it does not look like one."""
+    said = line.group().strip()
+    if not said or len(said) > _LONGEST_HEADING:
+        return ""
+    if mark := _HEADING.match(line.group()):
+        return line.group()[mark.end() :].strip().rstrip("#").rstrip()
+    is_underlined = _UNDERLINE.match(text, line.end()) is not None and not said.startswith(
+        ("-", "=", ">", "|")
+    )
+    is_shouted = said.isupper() and sum(map(str.isalpha, said)) > len(said) // 2 and said[-1] not in _ENDS
+    if is_underlined or (is_shouted and len(said) > 3 and _is_alone(text, line)):
+        return said
+    return ""
+
+
+def _is_alone(text: str, line: re.Match[str]) -> bool:
+    """Whether nothing stands in the lines before and after a line."""
+    before = text[max(0, line.start() - _LOOKED_BACK) : line.start()]
+    after = _LINE.match(text, line.end())
+    return _ENDS_BLANK.search(before) is not None and (after is None or not after.group().strip())
+
+
+def _subject_of(text: str) -> str:
+    """The subject of a text that begins with the fields of a mail; else empty."""
+    fields: dict[str, str] = {}
+    at = 0
+    while field := _MAIL_FIELD.match(text, at):
+        fields.setdefault(field.group(1), field.group(2).strip())
+        at = field.end()
+    return fields.get("Subject", "") if len(fields) > 1 else ""
+
+
+def _row_kind(line: str) -> tuple[str, int]:
+    """The separator of a row, and how often it stands there; ``("", 0)`` when it is no row."""
+    for separator in _SEPARATORS:
+        if count := line.strip(" \r\n").count(separator):
+            return separator, count
+    return "", 0

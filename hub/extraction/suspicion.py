@@ -1,0 +1,248 @@
+"""Pure: what the reviewer of an item should know about its place in the text.
+
+Documents are written by anybody. A passage that gives orders to its reader, in words or
+in a form that people do not see, is found by rules; an item that was found there, or
+that says what only stands there, bears a warning and is never passed on without it. The
+rules are wide on purpose: a warning costs a look, a missed order costs trust. What a
+model thinks of the passage does not matter.
+"""
+
+import base64
+import binascii
+import re
+import unicodedata
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final
+
+import msgspec
+
+from hub.extraction.folding import clusters, is_hidden, words_of
+from hub.extraction.items import Item, Warning
+from hub.extraction.orders import find_strong, find_weak, machines_marked
+from hub.extraction.structure import sentences
+from protocol.tables import TABLES
+
+Span = tuple[int, int]
+
+_WINDOW_CHARS: Final = 16_384  # searched at a time: 40 ms
+_OVERLAP_CHARS: Final = 600  # longer than any wording
+_MOST_ORDERS: Final = 1_000
+_REACH_CHARS: Final = 400  # an order's paragraph is suspected so far on both sides of it
+_PARAGRAPH_END: Final = re.compile(r"\n[ \t>|]*+(?:\r?\n[ \t>|]*+)+|\r[ \t>]*+\r")
+_ANNOUNCING: Final = (":", "\uff1a")
+_FEW_BLANKS: Final = re.compile(r"[\s>|]{0,40}+")
+
+_JOINERS: Final = frozenset("\u200c\u200d")
+_SOFT_HYPHEN: Final = "\u00ad"
+_DIRECTIONS: Final = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u2066\u2067\u2068\u2069")
+_NEVER_MEANT_WELL: Final = re.compile("[\u202d\u202e]|\U0001f3f4?[\U000e0001-\U000e007f]{2,}+")
+_BLACK_FLAG: Final = "\U0001f3f4"  # tag characters behind it spell a region (Unicode TR 51)
+_LEAST_RUN: Final = 3  # hidden characters in a row: one or two come from typesetting
+
+_BLOB: Final = re.compile(r"[A-Za-z0-9+/]{32,}+={0,2}")
+_MOST_BLOBS: Final = 200
+_MOST_BLOB_CHARS: Final = 8_000
+_LEAST_READABLE: Final = 0.95  # of a blob's bytes: keys and digests are noise, orders are words
+
+_MOST_PASSAGES: Final = 200  # looked at one by one for what an item says; more are taken as one
+_LEAST_WORDS: Final = 2
+_SAID: Final = 0.7  # of an item's words that must stand in a passage for it to be said there
+_UNSAID: Final = (
+    0.3  # of the words that name it; fewer of them in its quote, and the quote says something else
+)
+
+
+def spans(text: str) -> tuple[Span, ...]:
+    """Places of *text* that give orders to its reader, in order, none touching another.
+
+    Each is a whole sentence at least, and a whole paragraph where the wording leaves no doubt. A text of
+    more such passages than anybody writes is suspected as a whole.
+    """
+    passages = list(islice(_passages(text), _MOST_ORDERS + 1))
+    if len(passages) > _MOST_ORDERS:
+        return ((0, len(text)),)
+    found = [_widened(text, start, end, is_strong) for start, end, is_strong in passages]
+    merged: list[Span] = []
+    for start, end in sorted(found):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(merged[-1][1], end)
+        else:
+            merged.append((start, end))
+    return tuple(merged)
+
+
+def marked(items: Iterable[Item], text: str, suspicions: Sequence[Span]) -> list[Item]:
+    """*items* with the warnings that they call for, beside those they have.
+
+    *suspicions* are ``spans(text)``. A rule's item says what stands at its own place; a model's may say
+    what it was told to, and give a harmless quote for it.
+    """
+    told = [_words(text[start:end]) for start, end in suspicions]
+    if len(told) > _MOST_PASSAGES:
+        told = [frozenset().union(*told)]
+    return [_marked(item, text, suspicions, told) for item in items]
+
+
+def hidden_count(text: str) -> int:
+    """How many characters of *text* nobody can see, and nothing is spelled with."""
+    if not any(map(is_hidden, set(text))):
+        return 0
+    return sum(_is_hidden_at(text, at) for at, char in enumerate(text) if is_hidden(char))
+
+
+def _marked(item: Item, text: str, suspicions: Sequence[Span], told: Sequence[frozenset[str]]) -> Item:
+    warnings: list[Warning] = list(item.warnings)
+    nearest = bisect_left(suspicions, item.end, key=lambda span: span[0]) - 1  # they are in order, and apart
+    touches = nearest >= 0 and suspicions[nearest][1] > item.start
+    if touches or (item.origin == "model" and _is_pretext(item, told)):
+        warnings.append("instruction")
+    if hidden_count(text[item.start : item.end]):
+        warnings.append("hidden_characters")
+    return msgspec.structs.replace(item, warnings=tuple(dict.fromkeys(warnings)))
+
+
+def _is_pretext(item: Item, told: Sequence[frozenset[str]]) -> bool:
+    """Whether the quote does not say what the item says: an order may have asked for just that.
+
+    Either a field says what stands in an order and not in the quote, or next to nothing of what names the
+    item stands there; the order may be spelled in a way that only a machine reads.
+    """
+    quoted = _words(item.quote) if told else frozenset()
+    for name, value in item.data.items():
+        said = _words(value) if told and isinstance(value, str) else frozenset()
+        if len(said) < _LEAST_WORDS:
+            continue
+        shared = len(said & quoted) / len(said)
+        if name == TABLES[item.table].title and shared < _UNSAID:
+            return True
+        if shared < _SAID and any(len(said & words) >= _SAID * len(said) for words in told):
+            return True
+    return False
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(words_of(text.replace("_", " ")))
+
+
+def _passages(text: str) -> Iterator[tuple[int, int, bool]]:
+    """Where something gives an order, and whether its wording is strong; some are told twice."""
+    for begin, stop in _windows(text):
+        for start, end, is_strong in _passages_in(text[begin:stop]):
+            yield begin + start, begin + end, is_strong
+
+
+def _windows(text: str) -> Iterator[Span]:
+    """*text* in pieces that overlap: nothing else runs in this process while a pattern searches one."""
+    begin = 0
+    while len(text) - begin > _WINDOW_CHARS:
+        yield begin, begin + _WINDOW_CHARS
+        latest = begin + _WINDOW_CHARS - _OVERLAP_CHARS
+        line = text.rfind("\n", begin + 1, latest)
+        begin = line + 1 if line > latest - _OVERLAP_CHARS else latest
+    yield begin, len(text)
+
+
+def _passages_in(text: str) -> Iterator[tuple[int, int, bool]]:
+    plain, places = _plain(text)
+    told = machines_marked(plain)
+    for find, is_strong in ((find_strong, True), (find_weak, False)):
+        for start, end in find(told):
+            yield (places[start], places[end], is_strong) if places else (start, end, is_strong)
+    for start, end in (*_hidden_runs(text), *_blobs(text)):
+        yield start, end, True
+
+
+def _plain(text: str) -> tuple[str, list[int]]:
+    """*text* as the patterns want it, and where each character of it stands; no places: at the same."""
+    chars = set(text)
+    alike, hidden = {ord(char): _alike(char) for char in chars}, set(filter(is_hidden, chars))
+    if unicodedata.is_normalized("NFC", text):
+        if not hidden:
+            return text.translate(alike), []
+        places = [at for at, char in enumerate(text) if char not in hidden]
+        return "".join(text[at] for at in places).translate(alike), [*places, len(text)]
+    letters: list[str] = []
+    places = []
+    for start, end in clusters(text):
+        visible = "".join(char for char in text[start:end] if char not in hidden)
+        plain = "".join(map(_alike, unicodedata.normalize("NFC", visible)))
+        letters.append(plain)
+        places += [start] * len(plain)
+    return "".join(letters), [*places, len(text)]
+
+
+def _alike(char: str) -> str:
+    """One character for another that is read the same: full-width, mathematical, circled, capital."""
+    if char == "_":
+        return " "
+    for plain in (unicodedata.normalize("NFKC", char).lower(), char.lower()):
+        if len(plain) == 1:
+            return plain
+    return char
+
+
+def _hidden_runs(text: str) -> Iterator[Span]:
+    hidden = [char for char in sorted(set(text)) if is_hidden(char)]
+    if not hidden:
+        return
+    found = (match.span() for match in _NEVER_MEANT_WELL.finditer(text))
+    yield from (span for span in found if text[span[0]] != _BLACK_FLAG)
+    run = re.compile(f"[{''.join(map(re.escape, hidden))}]{{{_LEAST_RUN},}}+")
+    yield from (match.span() for match in run.finditer(text) if text[match.start() - 1] != _BLACK_FLAG)
+
+
+def _blobs(text: str) -> Iterator[Span]:
+    """Base64 that holds words."""
+    for nth, match in enumerate(_BLOB.finditer(text)):
+        if nth == _MOST_BLOBS:
+            return
+        blob = match.group()[:_MOST_BLOB_CHARS].rstrip("=")
+        try:
+            told = base64.b64decode(blob[: len(blob) // 4 * 4])
+        except binascii.Error:
+            continue
+        readable = sum(32 <= byte < 127 or byte in b"\t\r\n" for byte in told)
+        if b" " in told and readable >= _LEAST_READABLE * len(told):
+            yield match.span()
+
+
+def _widened(text: str, start: int, end: int, is_strong: bool) -> Span:
+    """The sentence of a place and the next, or its paragraph; and what a colon at its end announces."""
+    begin, stop = _paragraph(text, start, end)
+    if not is_strong:
+        since = [place for place in sentences(text, begin, stop) if start < place[1]]
+        touched = [place for place in since if place[0] < end]
+        if touched:  # and the next, which may be what the order is about
+            begin, stop = touched[0][0], since[min(len(touched), len(since) - 1)][1]
+    if text[begin:stop].rstrip().endswith(_ANNOUNCING):
+        blanks = _FEW_BLANKS.match(text, stop)
+        after = blanks.end() if blanks else stop
+        _, stop = _paragraph(text, after, after)
+    return begin, stop
+
+
+def _paragraph(text: str, start: int, end: int) -> Span:
+    """The paragraph around a place, as far as it reaches."""
+    before, after = max(start - _REACH_CHARS, 0), min(end + _REACH_CHARS, len(text))
+    breaks = [match.end() for match in _PARAGRAPH_END.finditer(text, before, start)]
+    following = _PARAGRAPH_END.search(text, end, after)
+    return breaks[-1] if breaks else before, following.start() if following else after
+
+
+def _is_hidden_at(text: str, at: int) -> bool:
+    """Whether the hidden character at a place is there to be hidden, not to spell or to set a word."""
+    char, before, after = text[at], text[at - 1 : at] if at else "", text[at + 1 : at + 2]
+    if char == _SOFT_HYPHEN:
+        return not (before.isalpha() and after.isalpha())
+    if char in _JOINERS:
+        return not before or before.isascii() or not after or after.isascii()
+    if char in _DIRECTIONS:
+        around = text[max(at - 40, 0) : at + 40]
+        return not any(
+            near not in _DIRECTIONS and unicodedata.bidirectional(near) in ("R", "AL") for near in around
+        )
+    if "\U000e0020" <= char <= "\U000e007f":
+        return _BLACK_FLAG not in text[max(at - 7, 0) : at]
+    return not (char == "\ufeff" and at == 0)

@@ -1,0 +1,347 @@
+"""Pure: what was said, on the calendar.
+
+The rules, which hold in all languages. The *anchor* is the day of the document.
+
+- No year: of all years the one that puts the day nearest to the anchor; the later one at a tie. But a
+  deadline ("by 24 December") is never more than a month behind: then it is the next one.
+- A weekday by itself, and one that is "coming": the first such day after the anchor.
+- "This Friday": the first on or after the anchor. "Last Friday": the last one before it.
+- A weekday of a week ("Friday next week"): that week's; weeks begin on Monday (ISO 8601).
+- A day of the month by itself ("the 15th"): the first such day on or after the anchor.
+- A weekday beside a date has to be right. Where a year or a month is missing it helps to find it.
+- A span or an interval is its start ("in May", "next week", "3 to 5 May"). A span of now that is
+  called "this week" is no day, and neither is an edge of it that has passed.
+- The start, the middle and the end of a month are its first, its 15th and its last day (section 192
+  of the German civil code says so, and nobody says otherwise); of a week Monday, Wednesday and Friday.
+- Months and years are added on the calendar; where the month is too short it is its last day.
+- Days are counted on the calendar, hours and minutes on the clock that never jumps.
+"""
+
+import calendar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, timedelta
+from typing import Final
+
+import msgspec
+
+from hub.extraction.when.figures import day_of
+from hub.extraction.when.said import Ambiguous, Edge, Said, Unit
+
+Rule = Callable[[Said, date], date | None]
+_LEAP_YEARS_APART: Final = 8  # at most, around 1900 and 2100
+_DAY: Final = timedelta(days=1)
+_LATE: Final = timedelta(days=31)  # a deadline may just have passed
+
+
+def find_day(said: Said, anchor: date | None) -> date | None:
+    """The day that was said; ``None`` when its parts make no sense together, or need an anchor.
+
+    Raises:
+        Ambiguous: it may be one of several.
+        OverflowError, ValueError: it lies outside the years 1 to 9999.
+    """
+    parts = said.about_day
+    if rule := _WITHOUT_ANCHOR.get(parts):
+        return rule(said, date.min)
+    if said.figures and all(figures[0] is not None for figures in said.figures):
+        anchor = anchor or date.min  # they need none
+    if anchor is not None and (rule := _WITH_ANCHOR.get(parts)):
+        return rule(said, anchor)
+    return None
+
+
+def _date(said: Said, _: date) -> date | None:
+    return _fitting(said, [_safe(said.year or 0, said.month or 0, said.day or 0)])
+
+
+def _month_of_year(said: Said, _: date) -> date | None:
+    return _edge(date(said.year or 0, said.month or 0, 1), "month", said.edge)
+
+
+def _year(said: Said, _: date) -> date | None:
+    return _edge(date(said.year or 0, 1, 1), "year", said.edge)
+
+
+def _nth_of_year(said: Said, _: date) -> date | None:
+    return _nth(said, date(said.year or 0, said.month or 0, 1))
+
+
+def _quarter_of_year(said: Said, _: date) -> date | None:
+    return _edge(date(said.year or 0, 3 * (said.quarter or 0) - 2, 1), "quarter", said.edge)
+
+
+def _week_of_year(said: Said, _: date) -> date | None:
+    monday = date.fromisocalendar(said.year or 0, said.week or 0, 1)
+    if said.weekday is not None:
+        return monday + said.weekday * _DAY
+    return _edge(monday, "week", said.edge)
+
+
+def _day_of_month(said: Said, anchor: date) -> date | None:
+    """The year nearest to the anchor."""
+    years = range(max(1, anchor.year - 1), anchor.year + 2)
+    if (said.month, said.day) == (2, 29):
+        years = range(max(1, anchor.year - _LEAP_YEARS_APART), anchor.year + _LEAP_YEARS_APART + 1)
+    return _nearest(
+        said, _fitting_all(said, [_safe(year, said.month or 0, said.day or 0) for year in years]), anchor
+    )
+
+
+def _date_of_span(said: Said, anchor: date) -> date | None:
+    """ "3 May next year", "the 15th of next month"."""
+    start = _span_start(said, anchor)
+    match said.span:
+        case ("year", _) if said.month:
+            return _fitting(said, [_safe(start.year, said.month, said.day or 0)])
+        case ("month", _) if not said.month:
+            return _fitting(said, [_safe(start.year, start.month, said.day or 0)])
+    return None
+
+
+def _month_of_span(said: Said, anchor: date) -> date | None:
+    """ "May next year"; not "May of next week"."""
+    if said.span is None or said.span[0] != "year":
+        return None
+    month = date(_span_start(said, anchor).year, said.month or 0, 1)
+    return _nth(said, month) if said.nth else _edge(month, "month", said.edge)
+
+
+def _quarter_of_span(said: Said, anchor: date) -> date | None:
+    if said.span is None or said.span[0] != "year":
+        return None
+    year = _span_start(said, anchor).year
+    return _edge(date(year, 3 * (said.quarter or 0) - 2, 1), "quarter", said.edge)
+
+
+def _figures(said: Said, anchor: date) -> date | None:
+    """The one way to read the figures, if there is but one."""
+    ways = {_figured(said, figures, anchor) for figures in said.figures or ()} - {None}
+    if len(ways) > 1:
+        raise Ambiguous
+    return next(iter(ways), None)
+
+
+def _figured(said: Said, figures: tuple[int | None, int, int], anchor: date) -> date | None:
+    if figures[0] is not None:
+        return _fitting(said, [day_of(figures, 0)])
+    years = range(anchor.year - _LEAP_YEARS_APART, anchor.year + _LEAP_YEARS_APART + 1)
+    if figures[1:] != (2, 29):
+        years = range(anchor.year - 1, anchor.year + 2)
+    return _nearest(said, _fitting_all(said, [day_of(figures, year) for year in years]), anchor)
+
+
+def _day(said: Said, anchor: date) -> date | None:
+    """The first such day on or after the anchor; with a weekday, one of the months around it."""
+    months = [_add_months(anchor.replace(day=1), steps) for steps in range(-1, 3)]
+    days = _fitting_all(said, [_safe(month.year, month.month, said.day or 0) for month in months])
+    if said.weekday is not None:
+        return _nearest(said, days, anchor)
+    return next((day for day in days if day >= anchor), None)
+
+
+def _month(said: Said, anchor: date) -> date | None:
+    years = (anchor.year - 1, anchor.year, anchor.year + 1)
+    months = [date(year, said.month or 0, 1) for year in years]
+    if said.nth:
+        return _nearest(said, filter(None, (_nth(said, month) for month in months)), anchor)
+    return _nearest(said, (_edge(month, "month", said.edge) for month in months), anchor)
+
+
+def _quarter(said: Said, anchor: date) -> date | None:
+    years = (anchor.year - 1, anchor.year, anchor.year + 1)
+    firsts = (date(year, 3 * (said.quarter or 0) - 2, 1) for year in years)
+    return _nearest(said, (_edge(first, "quarter", said.edge) for first in firsts), anchor)
+
+
+def _week(said: Said, anchor: date) -> date | None:
+    year = anchor.isocalendar().year
+    weeks = []
+    for nearby in (year - 1, year, year + 1):
+        try:
+            weeks.append(_week_of_year(msgspec.structs.replace(said, year=nearby), anchor))
+        except ValueError:  # most years have no week 53
+            continue
+    return _nearest(said, filter(None, weeks), anchor)
+
+
+def _days(said: Said, anchor: date) -> date | None:
+    """ "Tomorrow", and what is said of it besides: its weekday, its date."""
+    day = anchor + (said.days or 0) * _DAY
+    if said.shift:
+        return _shifted(day, said.shift)
+    told = (said.year in (None, day.year)) and said.month in (None, day.month) and said.day in (None, day.day)
+    return _fitting(said, [day]) if told else None
+
+
+def _weekday(said: Said, anchor: date) -> date | None:
+    weekday = said.weekday or 0
+    ahead = (weekday - anchor.weekday()) % 7
+    match said.pick:
+        case "this":
+            return anchor + ahead * _DAY
+        case "last":
+            return anchor - ((anchor.weekday() - weekday - 1) % 7 + 1) * _DAY
+        case "weekend":
+            return None if anchor.weekday() == 6 else anchor + ahead * _DAY
+    coming = anchor + (ahead or 7) * _DAY
+    if said.pick == "second":
+        coming += 7 * _DAY
+    return _shifted(coming, said.shift) if said.shift else coming
+
+
+def _weekday_of_span(said: Said, anchor: date) -> date | None:
+    start = _span_start(said, anchor)
+    if said.span is None:
+        return None
+    if said.nth:
+        return _nth(said, start) if said.span[0] == "month" else None
+    return start + (said.weekday or 0) * _DAY if said.span[0] == "week" else None
+
+
+def _span(said: Said, anchor: date) -> date | None:
+    if said.span is None:
+        return None
+    unit, steps = said.span
+    if steps == 0 and said.edge is None:
+        return None
+    day = _edge(_span_start(said, anchor), unit, said.edge)
+    return None if day is None or (steps == 0 and day < anchor) else day
+
+
+def _shift(said: Said, anchor: date) -> date | None:
+    return _shifted(anchor, said.shift) if said.shift else None
+
+
+def _today(said: Said, anchor: date) -> date | None:
+    return anchor if said.hour is not None or said.half == "close" else None
+
+
+def _span_start(said: Said, anchor: date) -> date:
+    unit, steps = said.span or ("day", 0)
+    match unit:
+        case "week":
+            return anchor + (7 * steps - anchor.weekday()) * _DAY
+        case "month":
+            return _add_months(anchor.replace(day=1), steps)
+        case "quarter":
+            return _add_months(date(anchor.year, 3 * ((anchor.month - 1) // 3) + 1, 1), 3 * steps)
+        case "year":
+            return date(anchor.year + steps, 1, 1)
+        case "day":
+            return anchor + steps * _DAY
+    raise ValueError("hours are not on a calendar")
+
+
+def _edge(start: date, unit: Unit, edge: Edge | None) -> date | None:
+    """A day of the span of *unit* that begins on *start*; its first when no edge is named."""
+    match edge, unit:
+        case None | "start", _:
+            return start
+        case "middle", "week":
+            return start + 2 * _DAY
+        case "end", "week":
+            return start + 4 * _DAY
+        case "middle", "month":
+            return start.replace(day=15)
+        case "end", "month":
+            return start.replace(day=calendar.monthrange(start.year, start.month)[1])
+        case "end", "quarter":
+            return _edge(_add_months(start, 2), "month", "end")
+        case "end", "year":
+            return start.replace(month=12, day=31)
+    return None  # the middle of a year is no day
+
+
+def _nth(said: Said, month: date) -> date | None:
+    """The n-th weekday of a month."""
+    weekday, nth = said.weekday or 0, said.nth or 0
+    first = month + ((weekday - month.weekday()) % 7) * _DAY
+    days = [day for week in range(5) if (day := first + 7 * week * _DAY).month == month.month]
+    if nth < 0:
+        return days[-1]
+    return days[nth - 1] if nth <= len(days) else None
+
+
+def _shifted(day: date, shift: tuple[int, Unit]) -> date | None:
+    count, unit = shift
+    match unit:
+        case "day":
+            return day + count * _DAY
+        case "week":
+            return day + 7 * count * _DAY
+        case "month":
+            return _add_months(day, count)
+        case "quarter":
+            return _add_months(day, 3 * count)
+        case "year":
+            return _add_months(day, 12 * count)
+    return None  # hours and minutes are no days
+
+
+def _add_months(day: date, count: int) -> date:
+    year, month = divmod(12 * day.year + day.month - 1 + count, 12)
+    return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))
+
+
+def _safe(year: int, month: int, day: int) -> date | None:
+    try:
+        return date(year, month, day)
+    except ValueError:  # no such day
+        return None
+
+
+def _fitting_all(said: Said, days: Iterable[date | None]) -> list[date]:
+    return [day for day in days if day and said.weekday in (None, day.weekday())]
+
+
+def _fitting(said: Said, days: Iterable[date | None]) -> date | None:
+    return next(iter(_fitting_all(said, days)), None)
+
+
+def _nearest(said: Said, days: Iterable[date | None], anchor: date) -> date | None:
+    there = [day for day in days if day and not (said.is_due and anchor - day > _LATE)]
+    return min(there, key=lambda day: (abs(day - anchor), anchor - day), default=None)
+
+
+def _table(rules: Mapping[Rule, Sequence[str]]) -> Mapping[frozenset[str], Rule]:
+    return {frozenset(parts.split()): rule for rule, said in rules.items() for parts in said}
+
+
+# What is said decides on the rule; a set of parts that stands nowhere here makes no sense.
+_WITHOUT_ANCHOR: Final = _table(
+    {
+        _date: ("year month day", "year month day weekday"),
+        _month_of_year: ("year month", "year month edge"),
+        _year: ("year edge",),
+        _nth_of_year: ("year month weekday nth",),
+        _quarter_of_year: ("year quarter", "year quarter edge"),
+        _week_of_year: ("year week", "year week weekday", "year week edge"),
+    }
+)
+_WITH_ANCHOR: Final = _table(
+    {
+        _day_of_month: ("month day", "month day weekday"),
+        _date_of_span: ("month day span", "month day span weekday", "day span", "day span weekday"),
+        _month_of_span: ("month span", "month span edge", "month span weekday nth"),
+        _quarter_of_span: ("quarter span", "quarter span edge"),
+        _figures: ("figures", "figures weekday"),
+        _day: ("day", "day weekday"),
+        _month: ("month", "month edge", "month weekday nth"),
+        _quarter: ("quarter", "quarter edge"),
+        _week: ("week", "week weekday", "week edge"),
+        _days: (
+            "days",
+            "days shift",
+            "days weekday",
+            "days month day",
+            "days month day weekday",
+            "days year month day",
+            "days year month day weekday",
+        ),
+        _weekday: ("weekday", "weekday pick", "weekday shift"),
+        _weekday_of_span: ("weekday span", "weekday span nth"),
+        _span: ("span", "span edge"),
+        _shift: ("shift",),
+        _today: ("",),
+    }
+)

@@ -1,0 +1,198 @@
+"""Pure: one language's words about time, as a lexicon and a list of sayings.
+
+A saying is a regular expression with places in it, ``in {n} {unit}``, and the parts of
+``Said`` that it stands for. A text is read from left to right, the longest saying first;
+a word that no saying knows makes the whole text unread. There is no backtracking.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+import msgspec
+
+from hub.extraction.when.figures import SAYINGS, candidates
+from hub.extraction.when.fold import fold, unmarked
+from hub.extraction.when.said import Said, Unit
+
+Saying = tuple[str, Mapping[str, object]]
+_FILLER: Final[Mapping[str, object]] = {}
+_DUE: Final[Mapping[str, object]] = {"is_due": True}
+_PLACE: Final = re.compile(r"\{([A-Za-z]+)\}")  # {d}, not the {2} of a pattern
+_END_OF_WORD: Final = r"(?!(?<=[^\W_])[^\W_])"
+_END_OF_NUMBER: Final = r"(?!(?<=\d)\d)"
+# Groups that hold a number, and the parts of ``Said`` that they fill.
+_NUMBERS: Final = {
+    "d": "day",
+    "mo": "month",
+    "y": "year",
+    "w": "week",
+    "q": "quarter",
+    "h": "hour",
+    "min": "minute",
+}
+_WORD: Final = re.compile(r"[^\W_]+")
+_BETWEEN: Final = re.compile(r"[ .,]+")  # parts of a saying are kept apart by these
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tongue:
+    """A language.
+
+    A saying may hold ``{n} {unit}`` with ``sign`` (1: ahead, -1: ago) or ``{unit}`` with ``steps`` (spans
+    ahead); ``{d} {dth} {month} {y}``, ``{weekday}``, ``{nth}``, ``{half}``; ``{h}``, in words also
+    ``{hour}``, and ``{min}``; its own groups ``q`` and ``w`` are quarters and weeks.
+
+    Attributes:
+        months: twelve strings of spellings with blanks between them; none where they are numbered.
+        weekdays: seven such strings, Monday first.
+        numbers: what numbers in words come to.
+        ordinals: likewise "first", "second", and -1 for "last".
+        units: spellings of each unit of time.
+        halves: spellings of each part of the day, as it stands by an hour or a day.
+        sayings: patterns and what they say.
+        dues: words before a deadline ("by|before"), which is never far behind.
+        fillers: words that stand around a date and change nothing in it ("by|on|the").
+        day_comes_first: of a date in figures; ``None`` where both orders are in use.
+        is_spaced: words are kept apart by spaces.
+        rewrites: spellings of an interval that have to be turned into its plain form first.
+    """
+
+    months: Sequence[str]
+    weekdays: Sequence[str]
+    numbers: Mapping[str, int]
+    ordinals: Mapping[str, int] = field(default_factory=dict)
+    units: Mapping[Unit, str]
+    halves: Mapping[str, str]
+    sayings: Sequence[Saying]
+    fillers: str
+    dues: str
+    day_comes_first: bool | None
+    is_spaced: bool = True
+    rewrites: Sequence[tuple[str, str]] = ()
+
+    def parts(self, text: str) -> list[Said] | None:
+        """What *text*, folded, says; ``None`` when a word of it is not known."""
+        for pattern, plain in self.rewrites:
+            text = re.sub(pattern, plain, text)
+        found: list[Said] = []
+        at = 0
+        while at < len(text):
+            if gap := _BETWEEN.match(text, at):
+                at = gap.end()
+                continue
+            match, said = self._longest(text, at)
+            if match is None:
+                return None
+            found += self._said(match, said)
+            at = match.end()
+        return found
+
+    def runs(self, text: str) -> Iterator[str]:
+        """The longest parts of *text*, folded, in which every word is one of a saying."""
+        at, end, start = 0, 0, None
+        while at < len(text):
+            match, _ = self._longest(text, at)
+            if match is not None:
+                start = at if start is None else start
+                at = end = match.end()
+            elif gap := _BETWEEN.match(text, at):
+                at = gap.end()
+            else:
+                if start is not None:
+                    yield text[start:end]
+                start = None
+                word = _WORD.match(text, at) if self.is_spaced else None
+                at = word.end() if word else at + 1
+        if start is not None:
+            yield text[start:end]
+
+    def _longest(self, text: str, at: int) -> tuple[re.Match[str] | None, Mapping[str, object]]:
+        best: re.Match[str] | None = None
+        meaning: Mapping[str, object] = _FILLER
+        for pattern, said in self._compiled:
+            match = pattern.match(text, at)
+            if match and match.end() > (best.end() if best else at):
+                best, meaning = match, said
+        return best, meaning
+
+    def _said(self, match: re.Match[str], fixed: Mapping[str, object]) -> Iterator[Said]:
+        found = {name: text for name, text in match.groupdict().items() if text is not None}
+        parts: dict[str, Any] = dict(fixed)
+        if "unit" in found:
+            unit = self._lookup["unit"][found["unit"]]
+            if "steps" in parts:
+                parts["span"] = (unit, parts.pop("steps"))
+            else:
+                parts["shift"] = (parts.pop("sign") * self._number(found.get("n", "1")), unit)
+        for place, name in _NUMBERS.items():
+            if place in found:
+                parts[name] = self._number(found[place])
+        for place in ("month", "weekday", "half", "nth"):
+            if place in found:
+                parts[place] = self._lookup[place][found[place]]
+        if "dth" in found:
+            parts["day"] = self._lookup["nth"][found["dth"]]
+        if "a" in found:
+            parts["figures"] = candidates(match, self.day_comes_first)
+        if "h" in found and found["h"].startswith("0"):
+            parts["is_sure"] = True
+        if "zone" in found:
+            parts["zone"] = found["zone"]
+        if parts:
+            yield msgspec.convert(parts, Said)
+
+    def _number(self, text: str) -> int:
+        return int(text) if text.isdecimal() else self._lookup["n"][text]
+
+    @cached_property
+    def _lookup(self) -> Mapping[str, Mapping[str, Any]]:
+        return {
+            "month": _by_spelling(dict(enumerate(self.months, start=1))),
+            "weekday": _by_spelling(dict(enumerate(self.weekdays))),
+            "unit": _by_spelling(self.units),
+            "half": _by_spelling(self.halves),
+            "n": {fold(word): value for word, value in self.numbers.items()},
+            "nth": {fold(word): value for word, value in self.ordinals.items()},
+        }
+
+    @cached_property
+    def _compiled(self) -> Sequence[tuple[re.Pattern[str], Mapping[str, object]]]:
+        words = {name: _either(spellings) for name, spellings in self._lookup.items()}
+        places = {
+            "month": f"(?P<month>{words['month']})",
+            "weekday": f"(?P<weekday>{words['weekday']})",
+            "unit": f"(?P<unit>{words['unit']})",
+            "half": f"(?P<half>{words['half']})",
+            "nth": f"(?P<nth>{words['nth']})",
+            "n": rf"(?P<n>\d{{1,3}}|{words['n']})",
+            "d": r"(?P<d>3[01]|[12]\d|0?[1-9])(?![./]?\d)",
+            "dth": f"(?P<dth>{_either(word for word, nth in self._lookup['nth'].items() if nth > 0)})",
+            "y": r"(?P<y>[12]\d{3})",
+            "h": r"(?P<h>2[0-4]|1\d|0?\d)",
+            "hour": rf"(?P<h>2[0-4]|1\d|0?\d|{words['n']})",
+            "min": r"(?P<min>[0-5]\d)",
+        }
+        fillers = [(filler, _FILLER) for filler in self.fillers.split("|")]
+        dues = [(due, _DUE) for due in self.dues.split("|")]
+        sayings = [*self.sayings, *fillers, *dues, *SAYINGS]
+        end = _END_OF_WORD if self.is_spaced else _END_OF_NUMBER
+        return [
+            (re.compile(f"(?:{_filled(unmarked(pattern), places)}){end}"), said) for pattern, said in sayings
+        ]
+
+
+def _by_spelling(spellings: Mapping[Any, str]) -> dict[str, Any]:
+    """Each spelling to what it spells."""
+    return {fold(word): name for name, words in spellings.items() for word in words.split()}
+
+
+def _either(words: Iterable[str]) -> str:
+    """A pattern for any of *words*, the longest first."""
+    return "|".join(sorted(map(re.escape, words), key=len, reverse=True)) or "(?!)"
+
+
+def _filled(pattern: str, places: Mapping[str, str]) -> str:
+    return _PLACE.sub(lambda match: places[match[1]], pattern)

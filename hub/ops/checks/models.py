@@ -1,0 +1,64 @@
+"""The models: whether each endpoint answers, and which of them is left alone for now."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+
+import anyio
+
+from hub.extraction.breaker import Breaker, Circuit
+from hub.ops.issues import Check, Finding, error, warning
+
+Reach = Callable[[], Awaitable[str | None]]  # what is wrong with an endpoint
+
+
+def check_reach(endpoints: Mapping[str, Reach]) -> Check:
+    """Whether every endpoint answers, by the name of its model; all of them are asked at once."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        wrong: dict[str, str] = {}
+
+        async def ask(name: str, reach: Reach) -> None:
+            if (told := await reach()) is not None:
+                wrong[name] = told
+
+        async with anyio.create_task_group() as asking:
+            for name, reach in endpoints.items():
+                asking.start_soon(ask, name, reach)
+        return [
+            error(
+                "model.unreachable",
+                f"the model {name} was asked at {now:%H:%M} UTC: {wrong[name]}",
+                fix="see to the endpoint, and to its table in hub.toml; rules go on without it",
+                subject=name,
+            )
+            for name in endpoints
+            if name in wrong
+        ]
+
+    return look
+
+
+def check_circuits(breakers: Mapping[str, Breaker]) -> Check:
+    """Which models are left alone, since they gave no answers or have no quota left."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        answering = [name for name, breaker in breakers.items() if breaker.circuit is Circuit.CLOSED]
+        meanwhile = f"{answering[0]} is asked instead" if answering else "no document is read by a model"
+        return [
+            warning(
+                "model.left_alone",
+                f"{breaker.error}; {_again(breaker, now)}, and until then {meanwhile}",
+                fix="hub doctor --online asks it whether it answers",
+                subject=name,
+            )
+            for name, breaker in breakers.items()
+            if breaker.error is not None
+        ]
+
+    return look
+
+
+def _again(breaker: Breaker, now: datetime) -> str:
+    if breaker.circuit is Circuit.HALF_OPEN:
+        return "the next document finds out whether it is over"
+    return f"it is asked again after {now + timedelta(seconds=breaker.wait_s):%H:%M:%S} UTC"

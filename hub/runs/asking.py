@@ -1,0 +1,327 @@
+"""A run's questions to a model: answered from the journal, or paid for, asked and written down.
+
+What stands before every question, in this order: the journal of the agent's answers; the
+budgets; the model; and, before anybody acts on it, one transaction with the answer and
+what it cost. So a hub that dies repeats only the questions that were on their way, and
+every token is counted once, those of failed tries too.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import anyio
+import msgspec
+
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.extraction.answers import is_whole
+from hub.extraction.model import (
+    Finish,
+    LanguageModel,
+    ModelAnswer,
+    ModelError,
+    ModelRequest,
+    Models,
+    Price,
+    Usage,
+)
+from hub.metrics import Metrics
+from hub.runs.batching import Batching, Collection
+from hub.runs.budget import Budgets, RunBudget
+from hub.runs.order import RunOrder
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId
+from storage.store import (
+    JournaledAnswer,
+    ModelCall,
+    ModelUse,
+    Store,
+    agents,
+    model_answers,
+    model_calls,
+)
+from storage.store import Usage as StoredUsage
+
+NOTHING_SPENT: Final = Usage()
+
+
+def question_of(model: str, request: ModelRequest) -> str:
+    """The key of a question's answer: hex, 64 characters. Another model may answer otherwise."""
+    return hashlib.sha256(f"{model}\n{request.digest}".encode()).hexdigest()
+
+
+class NoModel(HubError):
+    """The run's agent keeps to local models, and there is none: nothing of it may be read."""
+
+    code = ErrorCode.MODEL_REFUSED
+
+
+def model_for(models: Models, *, allow_cloud: bool) -> LanguageModel | None:
+    """The model of an agent; ``None``: there is none at all, and rules alone find items.
+
+    Raises:
+        NoModel: the agent may not use those there are.
+    """
+    chosen = models.choose(allow_cloud=allow_cloud)
+    if chosen is None and models.anywhere is not None:
+        raise NoModel(
+            "allow_cloud = false keeps this agent to local models, and there is none; name a local "
+            "endpoint in [model] or [[fallback_models]], or write private = true there"
+        )
+    return chosen
+
+
+def check_still_allowed(order: RunOrder, now: ModelUse) -> None:
+    """What a run was made with holds for it, but never to show a model what its owner has forbidden since.
+
+    Raises:
+        NoModel: it would.
+    """
+    made = order.parameters
+    hidden = {(rule.name, rule.regex) for rule in made.redact}
+    if (made.allow_cloud and not now.allow_cloud) or {(one.name, one.regex) for one in now.redact} - hidden:
+        raise NoModel(
+            "its agent keeps more from models by now (allow_cloud, redact) than when this run was made: "
+            "start a new run"
+        )
+
+
+class Asking:
+    """What stands between runs and *models*."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        models: Models,
+        budgets: Budgets,
+        clock: Clock,
+        ids: IdFactory,
+        metrics: Metrics,
+    ) -> None:
+        self.store = store
+        self.models = models
+        self.budgets = budgets
+        self.clock = clock
+        self.ids = ids
+        self.answers_known = metrics.model_answers_known
+        self.batching = Batching(store, budgets=budgets, clock=clock, ids=ids)
+        self._asked_now: dict[tuple[AgentId, str], anyio.Lock] = {}
+
+    async def open(self, order: RunOrder) -> "RunAsking":
+        """The questions of one attempt of a run.
+
+        Raises:
+            NoModel: its agent may not use the models there are, or not as the run would.
+            BatchPending: its questions are handed in, and not answered yet.
+            ModelUnavailable: nobody could say how far they are.
+        """
+        agent = await self.store.read(agents.get_agent, order.agent_id)
+        check_still_allowed(order, agent.model_use)
+        chosen = model_for(self.models, allow_cloud=order.parameters.allow_cloud)
+        budget = await self.budgets.open(order)
+        batches = self.models.choose_batches(allow_cloud=order.parameters.allow_cloud)
+        if not order.parameters.batch or batches is None or chosen is None or chosen.is_literal:
+            return RunAsking(self, order, budget)
+        return RunAsking(self, order, budget, await self.batching.open(order, batches, budget))
+
+    @asynccontextmanager
+    async def alone(self, agent_id: AgentId, question: str) -> AsyncIterator[None]:
+        """Nobody else asks the same meanwhile: who comes second finds the answer in the journal."""
+        key = (agent_id, question)
+        lock = self._asked_now.setdefault(key, anyio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked():
+                self._asked_now.pop(key, None)
+
+
+class RunAsking:
+    """What stands between one run and models; *collection*: where questions go instead of there."""
+
+    def __init__(
+        self, asking: Asking, order: RunOrder, budget: RunBudget, collection: Collection | None = None
+    ) -> None:
+        self.asking = asking
+        self.order = order
+        self.budget = budget
+        self.collection = collection
+
+    async def finish(self) -> None:
+        """All units were read.
+
+        Raises:
+            BatchPending: some of them wait for the answers of a batch.
+            ModelUnavailable, ModelExhausted: the batch could not be handed in.
+        """
+        if self.collection is not None:
+            await self.collection.finish()
+
+    async def make_room(self) -> None:
+        """Another unit is to be read. Raises as ``finish`` does, but for BatchPending."""
+        if self.collection is not None and self.collection.is_full:
+            await self.collection.hand_in()
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """One attempt at the run, inside the block. What was not handed in by its end costs nothing.
+
+        What a day's budget had room for is handed in: let go, it would be noted anew the next day, and
+        the run would come no further.
+        """
+        collection = self.collection
+        try:
+            yield
+        except Exception:
+            if collection is not None and collection.is_out_of_budget:
+                await collection.hand_in()
+            raise
+        finally:
+            if collection is not None:
+                collection.drop()
+
+    def about(self, unit_key: str) -> "UnitAsking":
+        """The questions about one unit."""
+        return UnitAsking(self, unit_key)
+
+
+class UnitAsking:
+    """What stands between one unit of a run and models.
+
+    *asked*: its questions so far; *useless*: those of them whose answers were cut off or cannot be read.
+    """
+
+    def __init__(self, run: RunAsking, unit_key: str) -> None:
+        self.run = run
+        self.unit_key = unit_key
+        self.asked: set[str] = set()
+        self.useless: set[str] = set()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its answers come with a batch: what was found without them is not all."""
+        collection = self.run.collection
+        return collection is not None and self.unit_key in collection.units
+
+    def through(self, model: LanguageModel) -> LanguageModel:
+        """*model*, with journal and budget before it."""
+        return RunModel(model, self)
+
+    async def forget(self) -> None:
+        """Nothing can be made of what the model said about this unit: the next run is to ask again."""
+        await self._forget(self.asked)
+
+    async def forget_useless(self) -> None:
+        """A part of the unit was given up: the next run is to ask about that again."""
+        await self._forget(self.useless)
+
+    async def _forget(self, questions: set[str]) -> None:
+        store, agent_id = self.run.asking.store, self.run.order.agent_id
+        await store.write(model_answers.forget_answers, agent_id, frozenset(questions))
+
+
+class RunModel:
+    """A ``LanguageModel`` whose answers are journaled, budgeted and counted."""
+
+    def __init__(self, model: LanguageModel, unit: UnitAsking) -> None:
+        self._model = model
+        self._unit = unit
+        self._asking = unit.run.asking
+        self._order = unit.run.order
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    @property
+    def chunk_tokens(self) -> int:
+        return self._model.chunk_tokens
+
+    @property
+    def in_flight(self) -> int:
+        return self._model.in_flight
+
+    @property
+    def is_literal(self) -> bool:
+        return self._model.is_literal
+
+    @property
+    def price(self) -> Price:
+        return self._model.price
+
+    async def answer(self, request: ModelRequest) -> ModelAnswer:
+        """See ``LanguageModel.answer``. An answer of the journal costs nothing.
+
+        Raises:
+            BudgetReached, DayBudgetReached: nothing was asked.
+            StorageError: the answer came, and could not be written down.
+        """
+        question = question_of(self.name, request)
+        self._unit.asked.add(question)
+        async with self._asking.alone(self._order.agent_id, question):
+            answer = await self._journaled(question) or await self._ask(question, request)
+        if answer.finish is not Finish.WHOLE or not is_whole(answer.text):
+            self._unit.useless.add(question)
+        return answer
+
+    async def _journaled(self, question: str) -> ModelAnswer | None:
+        store, agent_id, at = self._asking.store, self._order.agent_id, self._at()
+        found = await store.read(model_answers.find_answer, agent_id, question, at)
+        if found is None:
+            return None
+        kept, is_due = found
+        if is_due:
+            await store.write(model_answers.touch_answer, agent_id, question, at)
+        self._asking.answers_known.inc()
+        return ModelAnswer(text=kept.text, finish=Finish(kept.finish), usage=NOTHING_SPENT, model=kept.model)
+
+    async def _ask(self, question: str, request: ModelRequest) -> ModelAnswer:
+        request = msgspec.structs.replace(request, user=str(self._order.user_id))
+        if (collection := self._unit.run.collection) is not None:
+            return await collection.note(self.name, self.price, self._unit.unit_key, question, request)
+        reservation = await self._unit.run.budget.reserve(self.name, request, self.price)
+        began = self._asking.clock.monotonic()
+        with reservation.held() as spend:
+            try:
+                answer = await self._model.answer(request)
+            except ModelError as exc:
+                if exc.spent != NOTHING_SPENT:
+                    spend(exc.spent)
+                    call = self._call(question, self.name, str(exc.code), exc.spent, began)
+                    with anyio.CancelScope(shield=True):
+                        await self._asking.store.write(model_calls.record_call, call)
+                raise
+            spend(answer.usage)
+            self._asking.budgets.densities.learn(self.name, request, answer.usage)
+            call = self._call(question, answer.model or self.name, model_calls.ANSWERED, answer.usage, began)
+            kept = JournaledAnswer(model=call.model, finish=answer.finish, text=answer.text)
+            # Shielded: it is paid for, whoever wants the run to stop meanwhile.
+            with anyio.CancelScope(shield=True):
+                await self._asking.store.write(model_answers.record_answer, call, kept)
+        return answer
+
+    def _call(self, question: str, model: str, outcome: str, spent: Usage, began: float) -> ModelCall:
+        return ModelCall(
+            id=self._asking.ids.fresh(),
+            at=self._at(),
+            agent_id=self._order.agent_id,
+            user_id=self._order.user_id,
+            run_id=self._order.run_id,
+            unit_key=self._unit.unit_key,
+            question=question,
+            model=model,
+            outcome=outcome,
+            usage=StoredUsage(
+                requests=spent.requests,
+                prompt_tokens=spent.prompt_tokens,
+                completion_tokens=spent.completion_tokens,
+                cost_nanos=spent.cost_nanos,
+            ),
+            took_ms=round((self._asking.clock.monotonic() - began) * 1000),
+        )
+
+    def _at(self) -> int:
+        return epoch_ms(self._asking.clock.now())

@@ -1,0 +1,33 @@
+"""What a run has in hand while it executes: the attempt itself, and each document that is being read."""
+
+from typing import NamedTuple
+
+import anyio
+
+from hub.document import Document
+from hub.extraction.items import Wanted
+from hub.links.link import DeviceLink
+from hub.runs.asking import RunAsking
+from hub.runs.delivery import CALLS_IN_FLIGHT
+from hub.runs.order import RunOrder
+from protocol.lifecycles import RunState
+
+
+class Attempt:
+    """What one execution of a run knows of itself."""
+
+    def __init__(self, order: RunOrder) -> None:
+        self.order = order
+        self.state = RunState.PREPARING
+        self.lanes = anyio.Semaphore(CALLS_IN_FLIGHT)
+        self.is_full = False  # it has brought as many items as a run may
+
+
+class Reading(NamedTuple):
+    """A document in hand: its device, whom to ask about it and for what, when its text was here."""
+
+    link: DeviceLink
+    asking: RunAsking
+    wanted: Wanted
+    document: Document
+    read_at: int

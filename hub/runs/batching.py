@@ -1,0 +1,310 @@
+"""Batches: the first questions of a run, handed in together for half the price.
+
+For an agent that has time. A run reads its files once and notes what it would ask; hands
+that in; goes back into the queue until the answers are there; and reads its files again,
+now with the answers in the journal. What no batch answers, and what is asked because of an
+answer, is asked at once. Whether a batch was handed in is written before and after, so a
+hub that dies hands in nothing twice.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.extraction.model import (
+    BATCH_REQUESTS,
+    Batches,
+    BatchResult,
+    Finish,
+    ModelAnswer,
+    ModelExhausted,
+    ModelRefused,
+    ModelRequest,
+    Price,
+    Usage,
+)
+from hub.log import Channel
+from hub.runs.budget import Budgets, DayBudgetReached, Reservation, RunBudget
+from hub.runs.order import RunOrder
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import RunId
+from storage.store import (
+    BatchRow,
+    BatchState,
+    JournaledAnswer,
+    ModelCall,
+    Store,
+    model_batches,
+    model_calls,
+)
+from storage.store import Usage as StoredUsage
+
+log = Channel(__name__)
+
+LEAST_WAIT_S: Final = 30.0
+MOST_WAIT_S: Final = 1_800.0
+_NOTED_BYTES: Final = 32 * 1024 * 1024  # of questions in memory; then they are handed in
+_AT_ONCE: Final = 200  # answers in one transaction
+_NOTHING_FOUND: Final = '{"items": []}'  # in place of an answer that is not here yet
+
+
+class BatchPending(HubError):
+    """The run's questions were handed in; whether they are answered is looked at in *wait_s* seconds."""
+
+    code = ErrorCode.BUSY
+
+    def __init__(self, message: str, *, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class Batching:
+    """The batches of one hub."""
+
+    def __init__(self, store: Store, *, budgets: Budgets, clock: Clock, ids: IdFactory) -> None:
+        self._store = store
+        self._budgets = budgets
+        self._clock = clock
+        self._ids = ids
+        self._promised: dict[RunId, list[Reservation]] = {}  # for what is handed in
+
+    async def open(self, order: RunOrder, batches: Batches, budget: RunBudget) -> "Collection | None":
+        """Where the questions of a run go; ``None``: they are to be asked at once, for its batches are done.
+
+        Raises:
+            BatchPending: they are not; nothing is to be read now.
+            ModelUnavailable: nobody could say how far they are.
+        """
+        rows = await self._store.read(model_batches.batches_of, order.run_id)
+        open_rows = [row for row in rows if row.state in (BatchState.MADE, BatchState.SUBMITTED)]
+        waiting = [row for row in open_rows if not await self._is_over(order, batches, row)]
+        rows = await self._store.read(model_batches.batches_of, order.run_id)
+        if waiting:
+            raise self._pending(waiting)
+        self._release(order.run_id)
+        return None if rows else Collection(self, order, batches, budget, await self._left(order, batches))
+
+    async def _left(self, order: RunOrder, batches: Batches) -> list[BatchRow]:
+        """Batches that runs of the same agent have left behind, and that are not answered yet."""
+        left = []
+        for row in await self._store.read(model_batches.left_behind, order.agent_id):
+            if await self._is_over(order, batches, row):
+                self._release(row.run_id)
+            else:
+                left.append(row)
+        return left
+
+    def _release(self, run_id: RunId) -> None:
+        for reservation in self._promised.pop(run_id, ()):
+            reservation.release()
+
+    def _pending(self, waiting: list[BatchRow]) -> BatchPending:
+        questions = sum(len(row.questions) for row in waiting)
+        return BatchPending(
+            f"{questions} questions were handed in as a batch and are not answered yet",
+            wait_s=self.wait_s(waiting),
+        )
+
+    def wait_s(self, waiting: list[BatchRow]) -> float:
+        """When to look at them again: the older, the later."""
+        age_s = (self._at() - waiting[0].created_at) / 1_000
+        return min(MOST_WAIT_S, max(LEAST_WAIT_S, age_s / 4))
+
+    async def _is_over(self, order: RunOrder, batches: Batches, row: BatchRow) -> bool:
+        """Look how far a batch is; what it brought is in the journal by then."""
+        remote_id = row.remote_id
+        try:
+            if remote_id is None:
+                remote_id = await batches.find(row.id)
+                if remote_id is None:  # it never got there
+                    await self._store.write(model_batches.drop_batch, row.id)
+                    return True
+                await self._move(row.id, BatchState.SUBMITTED, remote_id=remote_id)
+            result = await batches.check(remote_id)
+        except ModelExhausted:
+            return False  # of questions about batches; asked again after the same wait
+        except ModelRefused as exc:
+            log.warning("batch.refused", detail=str(exc))
+            await self._move(row.id, BatchState.FAILED)
+            return True
+        if not result.is_done:
+            return False
+        await self._take(order, row, result)
+        await batches.discard(remote_id)
+        return True
+
+    async def _take(self, order: RunOrder, row: BatchRow, result: BatchResult) -> None:
+        calls = iter(
+            (self._call(order, row, question, answer), _kept(answer))
+            for question, answer in result.answers.items()
+            if question in row.questions
+        )
+        while part := list(islice(calls, _AT_ONCE)):
+            await self._store.write(model_batches.record_answers, part)
+        await self._move(row.id, BatchState.DONE)
+        log.info("batch.done", answers=len(result.answers), failed=len(result.failed))
+
+    def _call(self, order: RunOrder, row: BatchRow, question: str, answer: ModelAnswer) -> ModelCall:
+        usage = answer.usage
+        return ModelCall(
+            id=self._ids.fresh(),
+            at=self._at(),
+            agent_id=order.agent_id,
+            user_id=order.user_id,
+            run_id=row.run_id,
+            unit_key=row.questions[question],
+            question=question,
+            model=answer.model or row.model,
+            outcome=model_calls.ANSWERED,
+            usage=StoredUsage(
+                requests=usage.requests,
+                prompt_tokens=usage.prompt_tokens,
+                completion_tokens=usage.completion_tokens,
+                cost_nanos=usage.cost_nanos,
+            ),
+            took_ms=max(0, self._at() - row.created_at),
+        )
+
+    async def hand_in(
+        self,
+        order: RunOrder,
+        batches: Batches,
+        model: str,
+        noted: dict[str, tuple[str, ModelRequest]],
+        reservations: list[Reservation],
+    ) -> None:
+        """Hand *noted* in, question to unit and request.
+
+        Raises:
+            ModelUnavailable, ModelExhausted: it may or may not have got there; ``open`` finds out.
+        """
+        self._promised.setdefault(order.run_id, []).extend(reservations)
+        for part in _parts(noted):
+            id = self._ids.fresh()
+            await self._store.write(
+                model_batches.make_batch,
+                id=id,
+                agent_id=order.agent_id,
+                run_id=order.run_id,
+                model=model,
+                questions={question: unit_key for question, (unit_key, _) in part.items()},
+                at=self._at(),
+            )
+            try:
+                remote_id = await batches.submit(
+                    {question: request for question, (_, request) in part.items()}, key=id
+                )
+            except ModelRefused as exc:
+                log.warning("batch.refused", detail=str(exc))
+                await self._move(id, BatchState.FAILED)  # they are asked one by one
+            else:
+                await self._move(id, BatchState.SUBMITTED, remote_id=remote_id)
+                log.info("batch.submitted", questions=len(part))
+
+    async def _move(self, id: str, state: BatchState, *, remote_id: str | None = None) -> None:
+        await self._store.write(model_batches.move_batch, id, state, self._at(), remote_id=remote_id)
+
+    def _at(self) -> int:
+        return epoch_ms(self._clock.now())
+
+
+class Collection:
+    """What one attempt of a run would ask. *units*: those that are not read before it is answered.
+
+    *left*: batches that an earlier run has left behind; what is in one of them is not handed in again.
+    """
+
+    def __init__(
+        self,
+        batching: Batching,
+        order: RunOrder,
+        batches: Batches,
+        budget: RunBudget,
+        left: list[BatchRow],
+    ) -> None:
+        self._batching = batching
+        self._order = order
+        self._batches = batches
+        self._budget = budget
+        self._left = left
+        self._awaited = {question for row in left for question in row.questions}
+        self._is_awaiting = False
+        self._model = ""
+        self._noted: dict[str, tuple[str, ModelRequest]] = {}
+        self._reservations: list[Reservation] = []
+        self._bytes = 0
+        self._has_handed_in = False
+        self.is_out_of_budget = False  # of a day: nothing more can be noted before it is over
+        self.units: set[str] = set()
+
+    async def note(
+        self, model: str, price: Price, unit_key: str, question: str, request: ModelRequest
+    ) -> ModelAnswer:
+        """Keep a question for the batch, and answer that nothing was found: its unit is not planned yet.
+
+        Raises:
+            BudgetReached, DayBudgetReached: no money is left for it.
+        """
+        self.units.add(unit_key)
+        if question in self._awaited:
+            self._is_awaiting = True
+        elif question not in self._noted:
+            half = Price(price.prompt_nanos // 2, price.completion_nanos // 2)
+            try:
+                reservation = await self._budget.reserve(model, request, half)
+            except DayBudgetReached:
+                self.is_out_of_budget = True
+                raise
+            reservation.promise()
+            self._model = model
+            self._reservations.append(reservation)
+            self._noted[question] = unit_key, request
+            self._bytes += sum(len(message.content) for message in request.messages)
+        return ModelAnswer(text=_NOTHING_FOUND, finish=Finish.WHOLE, usage=Usage())
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what was noted should be handed in before more is read."""
+        return self._bytes >= _NOTED_BYTES
+
+    async def hand_in(self) -> None:
+        """Hand in what was noted since the last time, if anything was."""
+        noted, reservations = self._noted, self._reservations
+        self._noted, self._reservations, self._bytes = {}, [], 0
+        if noted:
+            self._has_handed_in = True
+            await self._batching.hand_in(self._order, self._batches, self._model, noted, reservations)
+
+    async def finish(self) -> None:
+        """All files were looked at.
+
+        Raises:
+            BatchPending: some of them wait for answers.
+        """
+        await self.hand_in()
+        if self._has_handed_in:
+            raise BatchPending("its questions were handed in as a batch", wait_s=LEAST_WAIT_S)
+        if self._is_awaiting:
+            raise BatchPending(
+                "its questions are in a batch of an earlier run", wait_s=self._batching.wait_s(self._left)
+            )
+
+    def drop(self) -> None:
+        """The attempt ended before its end: what was not handed in costs nothing."""
+        for reservation in self._reservations:
+            reservation.release()
+        self._noted, self._reservations = {}, []
+
+
+def _kept(answer: ModelAnswer) -> JournaledAnswer:
+    return JournaledAnswer(model=answer.model, finish=answer.finish, text=answer.text)
+
+
+def _parts(
+    noted: dict[str, tuple[str, ModelRequest]],
+) -> Iterator[dict[str, tuple[str, ModelRequest]]]:
+    """*noted* in parts that fit a batch."""
+    questions = iter(noted.items())
+    while part := dict(islice(questions, BATCH_REQUESTS)):
+        yield part

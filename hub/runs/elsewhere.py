@@ -1,0 +1,92 @@
+"""Pure: what is known of other sources of one device: a forwarded mail, the same task in two notes."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
+from itertools import islice
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from hub.extraction.dedupe import are_alike, telling_words
+from hub.extraction.folding import fold, words_of
+from hub.runs.found import is_same_place, main_of
+from protocol.frame import Field, Record
+from protocol.lifecycles import CallState
+from protocol.tables import TABLES, Filler, Kind, TableName
+from storage.store import FoundItem, ItemRow, KnownItem
+
+MOST_LOOKED_AT: Final = 200  # of those that are like one that was found
+TELLING_WORDS: Final = 2  # a title of one word names too many things to be the same in two sources
+
+
+class Elsewhere:
+    """Items of other sources, by what names them and by their day; not those that their device refused.
+
+    What is compared is made ready once for each: all this is done in the database's one writer.
+    """
+
+    def __init__(self, known: Sequence[KnownItem], timezone: str) -> None:
+        self._timezone = timezone
+        self._alike: dict[str, list[tuple[KnownItem, date | None]]] = {}
+        self._of_day: dict[tuple[str, date], list[tuple[KnownItem, tuple[str, ...]]]] = {}
+        for one in known:
+            row = one.row
+            if row.told_at is None and one.call_state is CallState.REJECTED:
+                continue
+            day = None if row.date_ms is None else _day(row.date_ms, timezone)
+            self._alike.setdefault(row.likeness, []).append((one, day))
+            if day is not None:
+                words = _telling(main_of(TableName(row.target_table), row.data), row.data)
+                self._of_day.setdefault((row.target_table, day), []).append((one, words))
+
+    def find(self, item: FoundItem) -> KnownItem | None:
+        """The item that says all that this one does."""
+        alike = islice(self._candidates(item), MOST_LOOKED_AT)
+        return next((one for one in alike if _says_all(item, one.row)), None)
+
+    def _candidates(self, item: FoundItem) -> Iterator[KnownItem]:
+        """Those of its name, then those of its day with nearly its name."""
+        is_telling = len(words_of(item.main)) >= TELLING_WORDS
+        today = None if item.date_ms is None else _day(item.date_ms, self._timezone)
+        for one, day in self._alike.get(item.likeness, ()):
+            # On another day, or where the other has none: not the same, or less than this one.
+            is_same_day = today is not None and day == today
+            if (today is None or is_same_day) and (is_telling or is_same_day or is_same_place(item, one.row)):
+                yield one
+        if today is None:
+            return
+        mine = _telling(item.main, item.data)
+        for one, words in self._of_day.get((item.table, today), ()):
+            if one.row.likeness != item.likeness and are_alike(mine, words):
+                yield one
+
+
+def _telling(main: str, data: Record) -> tuple[str, ...]:
+    return telling_words(main, data.get("assignee"))
+
+
+def _says_all(item: FoundItem, row: ItemRow) -> bool:
+    """Whether people, references and texts that *item* names are named in *row* too."""
+    for column in TABLES[TableName(item.table)].columns:
+        mine, other = item.data.get(column.name), row.data.get(column.name)
+        if mine in (None, "", []):
+            continue
+        if column.kind is Kind.NAMES and not _folded_names(mine) <= _folded_names(other):
+            return False
+        if column.filler is Filler.PERSON and mine != other:
+            return False
+        # Each word: the number that differs is what a note is about.
+        if column.name == "content" and not set(words_of(str(mine))) <= set(words_of(str(other or ""))):
+            return False
+    return True
+
+
+def _folded_names(value: Field) -> set[str]:
+    names = value if isinstance(value, list) else [str(value)] if value else []
+    return {fold(name) for name in names}
+
+
+def _day(at_ms: int, timezone: str) -> date:
+    try:
+        return datetime.fromtimestamp(at_ms / 1000, ZoneInfo(timezone)).date()
+    except (OverflowError, ValueError):  # the last day of the year 9999, somewhere else
+        return datetime.fromtimestamp(at_ms / 1000, UTC).date()

@@ -1,0 +1,110 @@
+"""How an attempt of a run ends, by the error that it ended in.
+
+Pure but for the jitter of the waits: errors go in, the one that decides is found among
+several, and out comes the move that the run makes.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from hub.clock import Chance
+from hub.extraction.model import ModelExhausted, ModelUnavailable
+from hub.log import Channel
+from hub.runs.asking import NoModel
+from hub.runs.batching import BatchPending
+from hub.runs.order import RunOrder
+from hub.runs.sources import DeviceStalled, NotTakenOn
+from protocol.errors import DeliveryError, DeviceGone, DeviceOffline, ErrorCode
+from protocol.lifecycles import RunEvent, RunOutcome, RunState
+from storage.store import Conflict, StaleRun, StorageError
+
+log = Channel(__name__)
+
+RETRY_BASE_S, RETRY_CAP_S = 30.0, 3600.0  # scheduling 3.4
+SENT_BACK_BASE_S, SENT_BACK_CAP_S = 1.0, 60.0  # scheduling, T4
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attempt ended: the run is moved by *event*."""
+
+    event: RunEvent
+    reason: str | None = None
+    outcome: RunOutcome | None = None
+    wait_s: float | None = None
+    exhausted: ModelExhausted | None = None
+
+
+def ending_of(exc: Exception, order: RunOrder, state: RunState, chance: Chance) -> Ending:
+    """How an attempt ends that *exc* has ended, in *state*."""
+    match exc:
+        case NotTakenOn(busy=True) if state is RunState.PREPARING:
+            wait_s = _wait(chance, order.dispatches, SENT_BACK_BASE_S, SENT_BACK_CAP_S)
+            return Ending(event=RunEvent.SENT_BACK, reason=str(exc), wait_s=wait_s)
+        case BatchPending():
+            return Ending(event=RunEvent.SENT_BACK, reason=str(exc), wait_s=exc.wait_s)
+        case NotTakenOn() | NoModel():
+            return Ending(event=RunEvent.FAILED, reason=str(exc), outcome=RunOutcome.ERROR)
+        case ModelExhausted():
+            return Ending(event=RunEvent.EXHAUSTED, reason=str(exc), exhausted=exc)
+        case DeviceGone() | DeviceOffline():
+            return Ending(event=RunEvent.DEVICE_LOST, reason=str(exc))
+        case DeliveryError() | DeviceStalled() | ModelUnavailable() | StorageError():
+            is_outage = isinstance(exc, StorageError) and not isinstance(exc, Conflict)
+            if state is RunState.PREPARING or is_outage:
+                wait_s = _wait(chance, order.dispatches, SENT_BACK_BASE_S, SENT_BACK_CAP_S)
+                return Ending(event=RunEvent.SENT_BACK, reason=str(exc), wait_s=wait_s)
+            if order.attempt < order.max_attempts:
+                wait_s = _wait(chance, order.attempt - 1, RETRY_BASE_S, RETRY_CAP_S)
+                return Ending(event=RunEvent.RETRIED, reason=str(exc), wait_s=wait_s)
+            reason = f"given up after {order.attempt} attempts: {exc}"
+            return Ending(event=RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR)
+        case _:
+            log.error("run.broke", exc=wordless(exc))
+            reason = f"{ErrorCode.INTERNAL}: {type(exc).__name__}"
+            return Ending(event=RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR)
+
+
+def _wait(chance: Chance, tries: int, base_s: float, cap_s: float) -> float:
+    """Before the next try, after so many earlier ones."""
+    longest: float = min(cap_s, base_s * 2.0 ** min(tries, 30))
+    return longest * chance.uniform(0.5, 1.0)
+
+
+# What decides when several units end in errors at the same time, gravest first.
+_EXPECTED: Final[tuple[type[Exception], ...]] = (
+    StaleRun,
+    DeviceGone,
+    DeviceOffline,
+    DeliveryError,
+    ModelExhausted,
+    ModelUnavailable,
+    NotTakenOn,
+    NoModel,
+    BatchPending,
+    DeviceStalled,
+    StorageError,
+)
+
+
+def gravest(exc: Exception) -> Exception:
+    """The one error that decides; one that nobody expected comes first, for it must be seen."""
+    leaves = list(_leaves(exc))
+    unexpected = [leaf for leaf in leaves if not isinstance(leaf, _EXPECTED)]
+    if unexpected:
+        return unexpected[0]
+    return min(leaves, key=lambda leaf: next(i for i, kind in enumerate(_EXPECTED) if isinstance(leaf, kind)))
+
+
+def wordless(broken: Exception) -> Exception:
+    """Where *broken* came from, for a log: errors quote what they stumble over, which may be a document's."""
+    return RuntimeError(type(broken).__name__).with_traceback(broken.__traceback__)
+
+
+def _leaves(exc: Exception) -> Iterator[Exception]:
+    if isinstance(exc, ExceptionGroup):
+        for inner in exc.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield exc

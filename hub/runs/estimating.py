@@ -1,0 +1,239 @@
+"""What a run would read and cost, before it is started: the device lists its files, and nothing is read.
+
+The list is asked for as at the beginning of a run, with a run id that no run has, and
+nothing of it is fetched. What the ledger knows is taken off. What the rest will cost is
+reckoned from what the agent's files have cost lately; where too few were read, from
+their size and the size of a question.
+"""
+
+import math
+from typing import Final, NamedTuple
+
+import anyio
+import msgspec
+
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.extraction.extractor import Extractor
+from hub.extraction.model import LanguageModel, Models
+from hub.links.link import DeviceLink
+from hub.runs.budget import Budgets
+from hub.runs.order import RunParameters, config_of, parameters_of
+from hub.runs.sources import ACK_TIMEOUT_S, PIECE_TIMEOUT_S, DeviceStalled, NotTakenOn
+from hub.text.kinds import OFFICE, media_type_of
+from protocol.errors import CallUnsupported, DeviceOffline
+from protocol.frame import ErrorBody
+from protocol.ids import RunId
+from protocol.trace import traceparent
+from protocol.work import (
+    AgentAck,
+    AgentComplete,
+    AgentManifest,
+    AgentRun,
+    ManifestFile,
+    RunLimits,
+    RunMode,
+)
+from storage.store import AgentRow, Lately, Store, model_costs, outbox
+
+LATELY_MS: Final = 90 * 86_400_000
+ENOUGH_FILES: Final = 5  # that were read lately, to be reckoned from
+_LEAST_SPREAD, _MOST_SPREAD = 0.15, 0.6  # of what is reckoned from files that were read
+_CHARS_PER_TOKEN: Final = 3.5
+_SHARE_OF_TEXT: Final = (0.02, 0.5)  # of a pdf or an office file: pictures and fonts are not read
+_ASKING_TOKENS: Final = (400, 1_500)  # of a question, beside the text: least and most
+_ANSWER_TOKENS: Final = (30, 400)  # of an answer
+_ASKED_AGAIN: Final = 1.5  # questions for each piece of text at most: halved, or asked anew
+
+
+class Range(msgspec.Struct, frozen=True):
+    """From *low* to *high*."""
+
+    low: int
+    high: int
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run would read and cost.
+
+    *known* of *files* are settled. *cost_nanos* is in billionths of a US dollar; ``None``: no price is
+    known. *over*: budgets that it may reach. *is_reckoned_from_runs*: else from sizes.
+    """
+
+    files: int
+    known: int
+    to_read: int
+    bytes_to_read: int
+    questions: Range
+    tokens: Range
+    cost_nanos: Range | None
+    is_reckoned_from_runs: bool
+    over: tuple[str, ...]
+
+
+class Estimator:
+    """Reckons what runs would cost."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        extractor: Extractor,
+        models: Models,
+        budgets: Budgets,
+        clock: Clock,
+        ids: IdFactory,
+        limits: RunLimits,
+    ) -> None:
+        self._store = store
+        self._extractor = extractor
+        self._models = models
+        self._budgets = budgets
+        self._clock = clock
+        self._ids = ids
+        self.limits = limits
+
+    async def estimate(self, agent: AgentRow, link: DeviceLink | None) -> Estimate:
+        """What a run of *agent* would read and cost now.
+
+        Raises:
+            DeviceOffline: there is no link.
+            CallUnsupported: the device cannot list its files.
+            NotTakenOn: the device is busy, or shares nothing that the agent reads.
+            DeviceGone, DeviceStalled: no whole list came.
+        """
+        if link is None:
+            raise DeviceOffline(f"the device of {agent.name} is not connected, so nobody can list its files")
+        if not link.can("agent_manifest"):
+            raise CallUnsupported(f"the device of {agent.name} cannot list its files without sending them")
+        parameters = parameters_of(agent, self._extractor)
+        files = await self._list_files(agent, link, parameters)
+        known = await self._store.read(outbox.known_units, agent.id, parameters.config_fingerprint)
+        unread = [file for file in files if file.sha256 is None or known.get(file.path) != file.sha256]
+        known_files = len(files) - len(unread)
+        unread = unread[: self.limits.files]
+        lately = await self._store.read(
+            model_costs.lately, agent.id, since=epoch_ms(self._clock.now()) - LATELY_MS
+        )
+        model = self._models.choose(allow_cloud=parameters.allow_cloud)
+        if model is None or not unread:
+            questions = tokens = Range(0, 0)
+            cost: Range | None = Range(0, 0)
+        elif lately.files >= ENOUGH_FILES:
+            questions, tokens, cost = _from_files(lately, unread, model)
+        else:
+            questions, tokens, cost = _from_sizes(unread, model, tables=len(parameters.data_types))
+        return Estimate(
+            files=len(files),
+            known=known_files,
+            to_read=len(unread),
+            bytes_to_read=sum(file.size_bytes for file in unread),
+            questions=questions,
+            tokens=tokens,
+            cost_nanos=cost,
+            is_reckoned_from_runs=lately.files >= ENOUGH_FILES,
+            over=await self._budgets.over(agent, tokens.high, 0 if cost is None else cost.high),
+        )
+
+    async def _list_files(
+        self, agent: AgentRow, link: DeviceLink, parameters: RunParameters
+    ) -> list[ManifestFile]:
+        run_id = RunId(self._ids.fresh())
+        frame = AgentRun(
+            run_id=run_id,
+            fence=1,
+            agent_id=agent.id,
+            config=config_of(parameters),
+            mode=RunMode.MANIFEST,
+            limits=self.limits,
+            trace=traceparent(run_id, "agent_run", "1"),
+        )
+        files: list[ManifestFile] = []
+        timeout_s = ACK_TIMEOUT_S if link.can("agent_ack") else PIECE_TIMEOUT_S
+        async with link.open_run(frame) as stream:
+            while True:
+                with anyio.move_on_after(timeout_s) as waiting:
+                    received = await anext(stream, None)
+                if waiting.cancelled_caught:
+                    raise DeviceStalled(f"the device sent no list of its files within {timeout_s:g} s")
+                timeout_s = PIECE_TIMEOUT_S
+                match received:
+                    case AgentAck(accepted=False):
+                        raise NotTakenOn(f"the device does not list its files: {received.reason}", busy=True)
+                    case AgentManifest():
+                        files += received.files
+                        if received.last:
+                            await stream.fetch([], last=True)
+                    case AgentComplete(error=error):
+                        if error is not None:
+                            why = error.message or error.code if isinstance(error, ErrorBody) else error
+                            raise NotTakenOn(f"the device does not list its files: {why}", busy=True)
+                        return files
+                    case None:
+                        return files
+                    case _:
+                        pass  # it is taken on
+
+
+class _Load(NamedTuple):
+    """What is to be asked about: so many characters, in so many pieces."""
+
+    chars: float
+    pieces: int
+
+
+def _loads(files: list[ManifestFile], piece_chars: float) -> tuple[_Load, _Load]:
+    """The least and the most text that there is in *files*."""
+    loads = []
+    for share in _SHARE_OF_TEXT:
+        sizes = [file.size_bytes * (share if media_type_of(file.path) in OFFICE else 1) for file in files]
+        loads.append(_Load(sum(sizes), sum(max(1, math.ceil(size / piece_chars)) for size in sizes)))
+    return loads[0], loads[1]
+
+
+def _from_files(
+    lately: Lately, files: list[ManifestFile], model: LanguageModel
+) -> tuple[Range, Range, Range | None]:
+    """Reckoned from what files have cost, a question and a character; surer, the more of them there were."""
+    piece_chars = model.chunk_tokens * _CHARS_PER_TOKEN
+    used = lately.usage
+    repeats = max(1.0, used.requests / max(lately.files, math.ceil(lately.size / piece_chars)))
+    asking = max(0.0, used.prompt_tokens - lately.size / _CHARS_PER_TOKEN * repeats) / used.requests
+    spread = max(_LEAST_SPREAD, min(_MOST_SPREAD, 1 / math.sqrt(lately.files)))
+    ends: list[tuple[float, float, float]] = []
+    for load, either, wide in zip(
+        _loads(files, piece_chars), (min, max), (1 - spread, 1 + spread), strict=True
+    ):
+        questions = load.pieces * repeats * wide
+        prompt = asking * questions + load.chars / _CHARS_PER_TOKEN * repeats * wide
+        told_by_question = used.completion_tokens / used.requests * questions
+        told_by_text = used.completion_tokens / lately.size * load.chars * wide
+        told = either(told_by_question, told_by_text)
+        nanos = model.price.of(round(prompt), round(told)) or used.cost_nanos * questions / used.requests
+        ends.append((questions, prompt + told, nanos))
+    asked, tokens, cost = (Range(math.floor(low), math.ceil(high)) for low, high in zip(*ends, strict=True))
+    return asked, tokens, cost if cost.high else None
+
+
+def _from_sizes(
+    files: list[ManifestFile], model: LanguageModel, *, tables: int
+) -> tuple[Range, Range, Range | None]:
+    """Reckoned from how many pieces the files will be cut into."""
+    least, most = _loads(files, model.chunk_tokens * _CHARS_PER_TOKEN)
+    repeats = tables if model.is_literal else 1
+    questions = Range(least.pieces * repeats, math.ceil(most.pieces * repeats * _ASKED_AGAIN))
+    ends = [
+        (
+            round(load.chars / _CHARS_PER_TOKEN * repeats * again + asking * count),
+            answer * count,
+        )
+        for load, again, asking, answer, count in zip(
+            (least, most),
+            (1.0, _ASKED_AGAIN),
+            _ASKING_TOKENS,
+            _ANSWER_TOKENS,
+            (questions.low, questions.high),
+            strict=True,
+        )
+    ]
+    low, high = (model.price.of(asked, told) for asked, told in ends)
+    return questions, Range(sum(ends[0]), sum(ends[1])), Range(low, high) if high else None

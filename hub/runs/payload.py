@@ -1,0 +1,88 @@
+"""What is kept of a planned call, so that it can be sent again after a restart; and how it is told."""
+
+from typing import Any, Final
+
+import msgspec
+
+from hub.document import Document
+from hub.extraction.items import Item
+from protocol.frame import Field, Record
+from protocol.tables import TABLES, DeviceTable, TableName
+from protocol.work import Action, Changed, ItemSource, Unresolved
+
+MAX_QUOTE_CHARS: Final = 2_000  # of ItemSource
+MOST_WARNINGS = MOST_UNRESOLVED = 16  # likewise
+MAX_TOLD_CHARS: Final = 2_000  # of a value that is told as it was and as it is: a note's text is long
+
+
+class CallPayload(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a call says but who sends it."""
+
+    data: Record
+    source: ItemSource
+    action: Action = Action.INSERT
+    where: Record = {}
+
+
+def source_of(document: Document, item: Item) -> dict[str, Any]:
+    """Where an item was found, as it goes on the wire."""
+    source = ItemSource(
+        path=document.unit_key,
+        quote=item.quote[:MAX_QUOTE_CHARS],
+        start=item.start,
+        end=min(item.end, item.start + MAX_QUOTE_CHARS),
+        sha256=document.content_hash,
+        warnings=[str(warning) for warning in item.warnings[:MOST_WARNINGS]],
+        unresolved=[
+            Unresolved(field=field, words=words[:MAX_TOLD_CHARS])
+            for field, words in list(item.unresolved.items())[:MOST_UNRESOLVED]
+        ],
+    )
+    told: dict[str, Any] = msgspec.to_builtins(source)
+    return told
+
+
+def payload_of(
+    table: TableName,
+    data: Record,
+    source: dict[str, Any],
+    *,
+    before: Record | None,
+    row_id: str | None,
+    can_update: bool,
+) -> CallPayload:
+    """What brings *data* to a device.
+
+    Args:
+        before: what the device has in the row *row_id*; ``None``: it has none.
+        can_update: whether it changes rows; one that does not gets another row, which says what
+            it stands for.
+    """
+    told = msgspec.convert(source, ItemSource)
+    if before is None:
+        return CallPayload(data=data, source=told)
+    differing = _changes(TABLES[table], before, data)
+    told = msgspec.structs.replace(
+        told,
+        changed=[
+            Changed(field=name, before=_shortened(before.get(name)), after=_shortened(value))
+            for name, value in differing.items()
+        ],
+    )
+    if row_id is not None and can_update:
+        where: Record = {"id": row_id}
+        return CallPayload(data=differing or data, source=told, action=Action.UPDATE, where=where)
+    return CallPayload(data=data, source=msgspec.structs.replace(told, replaces=row_id))
+
+
+def _changes(table: DeviceTable, before: Record, after: Record) -> Record:
+    """The fields that differ, as they are to be; one that is not said any more gets its default."""
+    return {
+        column.name: after.get(column.name, column.default)
+        for column in table.columns
+        if before.get(column.name) != after.get(column.name)
+    }
+
+
+def _shortened(value: Field) -> Field:
+    return value[:MAX_TOLD_CHARS] if isinstance(value, str) else value

@@ -1,0 +1,94 @@
+"""Rows of the device that an item of a run may belong to: its projects, its tasks.
+
+A run asks once: the ids of its questions are fixed, and a device answers a known id
+with what it answered before. So the model is shown the same rows in the whole run,
+whatever is killed, and what it was asked need not be asked again.
+"""
+
+from typing import Final
+
+import msgspec
+
+from hub.extraction.folding import shown
+from hub.extraction.items import Reference
+from hub.links.link import DeviceLink
+from hub.log import Channel
+from hub.runs.order import RunOrder
+from protocol.errors import DeliveryError, DeviceGone, DeviceOffline
+from protocol.frame import Record
+from protocol.tables import TABLES, TableName
+from protocol.trace import traceparent
+from protocol.versions import CapabilityName
+from protocol.work import Action, ToolCall
+
+log = Channel(__name__)
+
+MOST_ROWS: Final = 50  # of all tables together: each costs its title in every question
+_TITLE_CHARS: Final = 120  # enough to know it by
+_DEADLINE_MS: Final = 10_000  # a run goes on without them rather than wait for long
+_APPROVED: Final[Record] = {"isApproved": 1}  # what is only suggested may be gone tomorrow
+
+
+class _Rows(msgspec.Struct):
+    rows: list[dict[str, object]]
+
+
+async def references_of(link: DeviceLink, order: RunOrder) -> tuple[Reference, ...]:
+    """The newest approved rows that items of *order* can refer to; none from a device that does not list
+    ``tool.query``, and none when it does not answer as it should: then items belong to nothing.
+
+    Raises:
+        DeviceGone, DeviceOffline: the connection ended.
+    """
+    tables = _referred_to(order.parameters.data_types)
+    if not tables or CapabilityName.TOOL_QUERY not in link.capabilities:
+        return ()
+    found: list[Reference] = []
+    for table in tables:
+        try:
+            found += await _newest(link, order, table, MOST_ROWS // len(tables))
+        except (DeviceGone, DeviceOffline):
+            raise
+        except (DeliveryError, msgspec.ValidationError) as exc:
+            log.warning("references.unread", table=table, error=type(exc).__name__)
+    return tuple(found)
+
+
+def _referred_to(data_types: tuple[TableName, ...]) -> list[TableName]:
+    """The tables that rows of *data_types* have the ids of, in the order of ``TABLES``."""
+    columns = (column for name in data_types for column in TABLES[name].columns)
+    wanted = {column.refers_to for column in columns if column.refers_to is not None}
+    return [name for name in TABLES if name in wanted]
+
+
+async def _newest(link: DeviceLink, order: RunOrder, table: TableName, most: int) -> list[Reference]:
+    title = TABLES[table].title
+    call_id = f"{order.run_id}:references:{table}"
+    answer = await link.call(
+        ToolCall(
+            id=call_id,
+            action=Action.QUERY,
+            table=table,
+            where=_APPROVED,
+            data={"newest_first": True, "fields": ["id", title]},
+            limit=most,
+            run_id=order.run_id,
+            agent_id=order.agent_id,
+            deadline_ms=_DEADLINE_MS,
+            trace=traceparent(order.run_id, "tool_call", call_id),
+        )
+    )
+    if answer.error is not None:
+        log.warning("references.refused", table=table, code=answer.error.code)
+        return []
+    rows = msgspec.convert(answer.result, _Rows).rows
+    found = [_reference(table, row.get("id"), row.get(title)) for row in rows[:most]]
+    return [reference for reference in found if reference is not None]
+
+
+def _reference(table: TableName, row_id: object, title: object) -> Reference | None:
+    """A row with an id and a name to know it by."""
+    if not isinstance(row_id, str) or not isinstance(title, str):
+        return None
+    said = " ".join(shown(title).split())[:_TITLE_CHARS]
+    return Reference(table=table, id=row_id, title=said) if row_id and said else None

@@ -1,0 +1,82 @@
+"""Pure: which lines of a mail are its author's, and which are another mail's that it answers or forwards.
+
+Quoted lines are kept, for the answer is often not to be understood without them, and
+begin with ``> ``. Where a mail program marked them so itself nothing is changed; where
+it only wrote a line above them ("On Monday Ana wrote:", "From: ... Sent: ..."), as most do,
+the mark is put in. No line is moved, and none is lost.
+"""
+
+import bisect
+import re
+from functools import cache
+from typing import Final
+
+from mailparser_reply import EmailReplyParser
+
+MARK: Final = "> "
+
+# mail-parser-reply (1.36) knows these. Russian is ours, and so is what it misses of Spanish and Chinese.
+_LANGUAGES: Final = ["en", "de", "fr", "es", "it", "nl", "pl", "cs", "da", "sv", "zh", "ja", "ko"]
+_OURS: Final = (
+    r"^(?:> ?)*El .{1,200} escribió:$"
+    r"|^(?:> ?)*.{0,100}\d{4} ?年.{1,200}写道[:：]$"  # noqa: RUF001
+    r"|^(?:> ?)*(?:.{0,200}\d{4}.{0,200}(?:пишет|писал\(а\)|написал\(?а?\)?):)$"  # noqa: RUF001
+    r"|^(?:> ?)*-{2,} ?(?:Исходное сообщение|Пересылаемое сообщение|Пересылаемое письмо) ?-{2,}$"
+    r"|^(?:> ?)*От: .{0,300}\n(?:> ?)*(?:Кому|Отправлено|Дата|Тема): .*"
+)
+# What mail programs of this language put above a mail that is forwarded or answered.
+_RULES: Final = (
+    r"^(?:> ?)*-{2,} ?(?:Original Message|Forwarded message|Ursprüngliche Nachricht|Weitergeleitete Nachricht"
+    r"|Message d'origine|Message transféré|Mensaje original|Mensaje reenviado|原始邮件|转发的邮件) ?-{2,}$"
+    r"|^(?:> ?)*Begin forwarded message:$"
+)
+# The library's patterns look back and forth in a line, so of long ones the beginning has to do. What stands
+# above a quotation is short; 200 characters cost a millisecond at worst, 20,000 would cost minutes.
+_LINE_CHARS: Final = 200
+_LOOKED_AT: Final = 4_000  # lines; what is longer is a log, and has shown its first quotation by then
+
+
+def mark(text: str) -> str:
+    """*text* with all quoted lines marked; its line ends become ``\\n``."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    marked = list(lines)
+    looked_at = [line[:_LINE_CHARS].strip() for line in lines[:_LOOKED_AT]]
+    starts = _line_starts(looked_at)
+    done = 0  # lines that are decided
+    for match in _above_quotations().finditer("\n".join(looked_at)):
+        found = match.group()
+        first = _line_at(starts, match.start() + len(found) - len(found.lstrip()))
+        last = _line_at(starts, match.start() + len(found.rstrip()))
+        if first < done or first > last or not _names_a_day(found):
+            continue
+        below = next((at for at in range(last + 1, len(lines)) if lines[at].strip()), None)
+        is_marked = below is not None and lines[below].lstrip().startswith(">")
+        end = last + 1 if is_marked else len(lines)
+        for at in range(first, end):
+            if not marked[at].startswith(">"):
+                marked[at] = f"{MARK}{marked[at]}".rstrip()
+        done = end
+    return "\n".join(marked)
+
+
+def _names_a_day(above: str) -> bool:
+    """Whether a line like "On Monday he wrote:" is a program's, which puts a date into it."""
+    return not above.rstrip().endswith((":", "：")) or any(char.isdigit() for char in above)  # noqa: RUF001
+
+
+@cache
+def _above_quotations() -> re.Pattern[str]:
+    known = EmailReplyParser(languages=list(_LANGUAGES)).read("").HEADER_REGEX
+    return re.compile(f"{known.pattern}|{_OURS}|{_RULES}", re.MULTILINE | re.IGNORECASE)
+
+
+def _line_starts(lines: list[str]) -> list[int]:
+    starts, at = [], 0
+    for line in lines:
+        starts.append(at)
+        at += len(line) + 1
+    return starts
+
+
+def _line_at(starts: list[int], position: int) -> int:
+    return bisect.bisect_right(starts, position) - 1

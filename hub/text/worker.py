@@ -1,0 +1,154 @@
+"""A file read in a process of its own, which is confined, answers once and is gone.
+
+Starting one takes about a tenth of a second; a bomb, a crash or an endless loop ends it
+and nothing else. File and answer lie in nameless temporary files, so that neither side
+waits for the other, and the file need never be in the memory of who asks.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Final
+
+import msgspec
+
+from hub.text import office
+from hub.text.converted import Converted, ConvertLimits, NotConvertible
+from hub.text.kinds import MAIL
+from hub.text.task import ANSWER_ROOM, DONE, REFUSED, Refusal, Task
+
+_MAIN: Final = Path(__file__).with_name("worker_main.py")
+# One thread and one heap: else each thread of a library reserves 64 MiB of the address space that is allowed.
+_ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "1", "RAYON_NUM_THREADS": "1", "TOKIO_WORKER_THREADS": "1"}
+_LOOK_S: Final = 0.1  # between two looks at whether it is still wanted
+_MOST_WORDS: Final = 300  # of a refusal: it comes from a process that a stranger's file may have taken over
+# How a process ends that asked for memory in vain, or whose processor time is up.
+_ENDED_BY: Final[dict[int, str]] = {
+    signal.SIGABRT: "convert_memory_bytes",
+    signal.SIGXCPU: "convert_seconds",
+    signal.SIGKILL: "convert_seconds",
+}
+
+Check = Callable[[], None]
+
+
+@cache
+def _library_folder() -> Path:
+    return office.library_folder()
+
+
+class _Broken(Exception):
+    """The process ended without an answer. *limit* names what it ran into, where that is known."""
+
+    def __init__(self, why: str, limit: str | None = None) -> None:
+        super().__init__(why)
+        self.limit = limit
+
+
+def read_apart(file: IO[bytes], kind: str, limits: ConvertLimits, check: Check) -> Converted:
+    """The text of *file*, read in another process.
+
+    Blocks, for no longer than the limits say (twice that for a mail whose attachments it could
+    not survive: its own words are read without them).
+
+    Args:
+        file: one of the operating system's, with a descriptor; read from its beginning.
+        check: called every tenth of a second; what it raises ends the process and is raised here.
+
+    Raises:
+        NotConvertible: it was refused, it broke its reader, or a limit was reached.
+    """
+    try:
+        try:
+            return _read(file, kind, limits, check, with_attachments=True)
+        except _Broken:
+            if kind != MAIL:
+                raise
+            return _read(file, kind, limits, check, with_attachments=False)
+    except _Broken as error:
+        raise NotConvertible(str(error), limit=error.limit) from None
+
+
+def _read(
+    file: IO[bytes], kind: str, limits: ConvertLimits, check: Check, *, with_attachments: bool
+) -> Converted:
+    task = Task(
+        kind=kind,
+        parent=os.getpid(),
+        bytes=limits.bytes,
+        memory_bytes=limits.memory_bytes,
+        seconds=limits.seconds,
+        with_attachments=with_attachments,
+    )
+    file.flush()
+    os.lseek(file.fileno(), 0, os.SEEK_SET)
+    with TemporaryFile() as answer:
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-B", str(_MAIN), msgspec.json.encode(task).decode()],
+                stdin=file,
+                stdout=answer,
+                stderr=subprocess.DEVNULL,  # it may quote the file
+                env={**_ENVIRONMENT, "TMPDIR": str(_library_folder())},
+                start_new_session=True,  # what is typed at this terminal is not for it
+            )
+        except OSError as error:
+            raise NotConvertible("the process that reads such files could not be started") from error
+        code = _wait(process, limits, check)
+        if code in (DONE, REFUSED):
+            return _answered(answer, kind, limits, is_done=code == DONE)
+        raise _broken(code, limits)
+
+
+def _wait(process: subprocess.Popen[bytes], limits: ConvertLimits, check: Check) -> int:
+    """The code that *process* ends with; it is over, and cleared away, whichever way this is left.
+
+    Raises:
+        _Broken: it took too long.
+    """
+    left = limits.seconds
+    try:
+        while left > 0:
+            try:
+                return process.wait(_LOOK_S)
+            except subprocess.TimeoutExpired:
+                left -= _LOOK_S
+            check()
+        raise _too_slow(limits)
+    finally:
+        process.kill()  # harmless where it is over
+        process.wait()
+
+
+def _answered(answer: IO[bytes], kind: str, limits: ConvertLimits, *, is_done: bool) -> Converted:
+    answer.seek(0)
+    data = answer.read(limits.bytes + ANSWER_ROOM)
+    try:
+        if is_done:
+            found = msgspec.msgpack.decode(data, type=Converted)
+            return Converted(found.text, kind, max(0, found.dropped), found.date)
+        refusal = msgspec.msgpack.decode(data, type=Refusal)
+    except msgspec.DecodeError as error:
+        raise NotConvertible("damaged: its reader gave no answer that could be read") from error
+    if refusal.is_out_of_memory:
+        raise _broken(-signal.SIGABRT, limits)
+    raise NotConvertible(refusal.why[:_MOST_WORDS])
+
+
+def _broken(code: int, limits: ConvertLimits) -> _Broken:
+    """What to say of a process that ended with *code*, minus its signal."""
+    reached = _ENDED_BY.get(-code)
+    if reached == "convert_seconds":
+        return _too_slow(limits)
+    return _Broken(
+        f"damaged: its reader broke, or needs more than {limits.memory_bytes >> 20} MiB of memory", reached
+    )
+
+
+def _too_slow(limits: ConvertLimits) -> _Broken:
+    return _Broken(f"not read within {limits.seconds:g} s", "convert_seconds")

@@ -1,0 +1,81 @@
+"""The process that reads one file: started by ``worker``, confined, gone when it has answered.
+
+The file comes in on standard input, the answer leaves on standard output; each is a
+file of its own without a name. All that is needed is imported before the door closes.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[2]))  # it runs with -I, which leaves ours out
+
+import encodings
+import importlib
+import pkgutil
+
+import msgspec
+
+from hub.text import confinement, office
+from hub.text.converted import Converted, NotConvertible
+from hub.text.kinds import MAIL, OFFICE
+from hub.text.reading import read
+from hub.text.task import ANSWER_ROOM, DONE, REFUSED, Refusal, Task
+
+
+def main() -> None:
+    """Read the file that standard input is; see ``task`` for the answer."""
+    task = msgspec.json.decode(sys.argv[1], type=Task)
+    confinement.die_with(task.parent)
+    try:
+        has_no_network = confinement.leave_network()
+        _warm(task.kind)
+        confinement.limit(
+            memory_bytes=task.memory_bytes, seconds=task.seconds, output_bytes=task.bytes + ANSWER_ROOM
+        )
+        is_locked = confinement.lock()
+        if sys.platform == "linux" and not (has_no_network or is_locked):
+            raise confinement.Unconfined("its network cannot be closed")
+        answer: Converted | Refusal = _read(task)
+    except NotConvertible as error:
+        answer = Refusal(why=str(error))
+    except confinement.Unconfined as error:
+        answer = Refusal(why=f"this machine cannot read such files safely: {error}")
+    except MemoryError:
+        answer = Refusal(why="", is_out_of_memory=True)
+    except RecursionError:
+        answer = Refusal(why="nested too deeply")
+    _answer(answer)
+
+
+def _read(task: Task) -> Converted:
+    with open(0, "rb", closefd=False) as file:
+        data = file.read()
+    attached = None if task.with_attachments else _left_out
+    return read(data, task.kind, max_bytes=task.bytes, attached=attached)
+
+
+def _left_out(data: bytes, kind: str) -> Converted:
+    raise NotConvertible("damaged, or too much to unpack")
+
+
+def _warm(kind: str) -> None:
+    """Load what would be loaded while reading: later no file can be opened."""
+    if kind in OFFICE or (kind == MAIL and office.is_installed()):
+        office.warm(kind)
+    if kind == MAIL:
+        for module in pkgutil.iter_modules(encodings.__path__):
+            if module.name not in ("mbcs", "oem", "cp65001"):  # of Windows
+                importlib.import_module(f"encodings.{module.name}")
+        read(b"Subject: =?utf-8?q?a?=\n\nOn Monday, Ana wrote:\n", MAIL, max_bytes=1_000)
+
+
+def _answer(answer: Converted | Refusal) -> None:
+    with open(1, "wb", closefd=False) as out:
+        out.write(msgspec.msgpack.encode(answer))
+    # No thread of a library that was talked into something has a say in how this ends.
+    os._exit(REFUSED if isinstance(answer, Refusal) else DONE)
+
+
+if __name__ == "__main__":
+    main()

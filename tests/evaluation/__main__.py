@@ -1,0 +1,76 @@
+"""``python -m tests.evaluation [BAR ...]``: measure the bars of extraction, or only those named.
+
+Exit code 1 when a bar is not met.
+"""
+
+import sys
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from time import perf_counter
+from typing import Final, NamedTuple
+
+import anyio
+
+from tests.evaluation.figures import Figure, Told, are_met
+
+_FAILED, _MISUSED = 1, 2
+
+
+class Bar(NamedTuple):
+    """What it is about, and where it is measured: imported late, for some need what others do not."""
+
+    title: str
+    module: str
+    function: str = "measure"
+
+    async def measure(self, told: Told) -> list[Figure]:
+        """Its figures."""
+        function: Callable[[Told], Awaitable[list[Figure]]] = getattr(
+            import_module(f"tests.evaluation.{self.module}"), self.function
+        )
+        return await function(told)
+
+
+BARS: Final = {
+    "1": Bar("planted facts in forty long documents", "planted"),
+    "2": Bar("every fault of llmock, by its strict verdict", "resilience"),
+    "3": Bar("an unchanged folder, and one with changed paragraphs", "unchanged"),
+    "4": Bar("the place of every item holds its quote", "places"),
+    "5": Bar("the small real model on new notes", "live"),
+    "gold": Bar("the small real model on the English part of the gold set", "gold"),
+    "6": Bar("orders planted in mails, and a model that obeys", "injection"),
+    "6live": Bar("orders planted in mails, and the small real model", "injection", "measure_live"),
+    "7": Bar("the sums of the hub and of the server; budgets", "costs"),
+    "8": Bar("kill -9 at ten points of a run over 200 documents", "kills"),
+    "9": Bar("a server with a limit of tokens a minute", "pace"),
+    "10": Bar("a server without JSON modes", "planted", "measure_without_schema"),
+    "11": Bar("files that would break a reader", "bombs"),
+    "12": Bar("a thousand questions at 200 ms", "speed"),
+    "peers": Bar("LangExtract and Instructor on the same documents", "peers.side_by_side"),
+}
+
+
+def main() -> int:
+    """Measure, print, judge."""
+    wanted = sys.argv[1:] or list(BARS)
+    if not set(wanted) <= BARS.keys():
+        print(f"usage: python -m tests.evaluation [BAR ...]   bars: {' '.join(BARS)}", file=sys.stderr)
+        return _MISUSED
+    all_met = True
+    for number in wanted:
+        bar = BARS[number]
+        print(f"\nbar {number}: {bar.title}", flush=True)
+        began = perf_counter()
+        figures = anyio.run(bar.measure, _tell)
+        print(*(figure.line for figure in figures), sep="\n")
+        print(f"  ({perf_counter() - began:.0f} s)", flush=True)
+        all_met &= are_met(figures)
+    return 0 if all_met else _FAILED
+
+
+def _tell(line: str) -> None:
+    print(f"  {line}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

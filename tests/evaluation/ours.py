@@ -1,0 +1,92 @@
+"""Our whole way from document to items, without a hub around it."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from time import perf_counter
+from typing import Any, Final
+
+import anyio
+import msgspec
+
+from hub.clock import SystemChance, SystemClock
+from hub.document import Document
+from hub.extraction import Extraction, Extractor, ModelError, Usage, Wanted
+from hub.extraction.endpoint import Endpoint
+from hub.extraction.model import Models
+from protocol.tables import TableName
+from tests.evaluation.documents import Planted
+from tests.evaluation.tally import Tally
+from tests.support.oracle import MODEL_NAME
+
+TASKS: Final = Wanted(
+    data_types=(TableName.TASKS,), prompt="Find the tasks: who has to do what, and by when."
+)
+_AT_ONCE: Final = 4  # documents
+_WITHIN_S: Final = 240.0  # what is not read by then is given up
+
+
+class Reading(msgspec.Struct):
+    """What came of some documents; *extractions* only of those that could be read."""
+
+    tally: Tally
+    extractions: dict[str, Extraction] = {}
+    given_up: dict[str, str] = {}  # documents, and why
+    spent: Usage = Usage()
+    seconds: float = 0.0
+    misplaced: int = 0  # items whose place does not hold their quote
+
+    def give_up(self, planted: Planted, why: str) -> None:
+        """One document that could not be read."""
+        self.given_up[planted.name] = why
+        self.tally.failed += 1
+        self.tally.add(planted.titles, ())
+
+
+@asynccontextmanager
+async def extractor_at(base_url: str, **settings: Any) -> AsyncIterator[Extractor]:
+    """An extractor with one endpoint; *settings* are the endpoint's."""
+    name = settings.pop("name", MODEL_NAME)
+    clock = settings.pop("clock", None) or SystemClock()
+    endpoint = Endpoint(base_url, name, "key", clock=clock, chance=SystemChance(), **settings)
+    async with endpoint.opened():
+        yield Extractor(Models(endpoint, endpoint), secret=bytes(32))
+
+
+async def read(
+    documents: Sequence[Planted],
+    base_url: str,
+    *,
+    wanted: Wanted = TASKS,
+    at_once: int = _AT_ONCE,
+    **settings: Any,
+) -> Reading:
+    """All of *documents*, some of them at once; a document that fails does not stop the others."""
+    reading = Reading(Tally())
+    todo = iter(documents)
+    began = perf_counter()
+    with anyio.move_on_after(_WITHIN_S):
+        async with extractor_at(base_url, **settings) as extractor, anyio.create_task_group() as readers:
+            for _ in range(at_once):
+                readers.start_soon(_read_on, todo, extractor, wanted, reading)
+    reading.seconds = perf_counter() - began
+    for document in documents:
+        if document.name not in {*reading.extractions, *reading.given_up}:
+            reading.give_up(document, f"not read within {_WITHIN_S:.0f} s")
+    return reading
+
+
+async def _read_on(todo: Any, extractor: Extractor, wanted: Wanted, reading: Reading) -> None:
+    for planted in todo:
+        document = Document(unit_key=f"{planted.name}.txt", text=planted.text, content_hash="0" * 64)
+        try:
+            extraction = await extractor.extract(document, wanted)
+        except ModelError as error:
+            reading.give_up(planted, str(error))
+            reading.spent += error.spent
+            continue
+        reading.extractions[planted.name] = extraction
+        reading.spent += Usage(extraction.requests, extraction.prompt_tokens, extraction.completion_tokens)
+        reading.misplaced += sum(
+            planted.text[item.start : item.end] != item.quote for item in extraction.items
+        )
+        reading.tally.add(planted.titles, [str(item.data.get("title")) for item in extraction.items])

@@ -1,0 +1,87 @@
+"""Bar 1: facts planted in forty long documents are found, all of them, once, and nothing else is.
+
+Bar 10, the same through a server that knows no JSON modes, is here too, since only the
+server differs.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from tests.evaluation import documents
+from tests.evaluation.documents import Planted
+from tests.evaluation.figures import Figure, Told, at_least, at_most, exactly, only
+from tests.evaluation.ours import Reading, read
+from tests.evaluation.seed import SeedWay
+from tests.support.oracle import oracle_process
+from tests.support.oracle.traits import BAD_DAY
+
+_DOCUMENTS: Final = 40
+_SEEDS: Final = (1, 2)  # of documents and of faults
+_IMPATIENT: Final[dict[str, Any]] = {"retry_after_s": 0.02, "odds": BAD_DAY}
+
+
+async def measure(told: Told) -> list[Figure]:
+    """Bar 1: a server that behaves, then the same documents on its very bad days."""
+    told(documents.where_from())
+    chosen = documents.planted(_DOCUMENTS)
+    figures = await _ours("clean", chosen, told)
+    for seed in _SEEDS:
+        figures += await _ours(f"faults, seed {seed}", documents.planted(_DOCUMENTS, seed), told, seed=seed)
+    figures += await _seeds("clean", chosen)
+    return figures + await _seeds("faults", chosen, seed=_SEEDS[0])
+
+
+async def measure_without_schema(told: Told) -> list[Figure]:
+    """Bar 10: no json_schema, and then not even json_object."""
+    chosen = documents.planted(_DOCUMENTS)
+    figures: list[Figure] = []
+    for name, traits, probes in (
+        ("no json_schema", {"has_json_schema": False}, 1),
+        ("no JSON mode at all", {"has_json_schema": False, "has_json_object": False}, 2),
+    ):
+        async with oracle_process(**traits) as oracle:
+            reading = await read(chosen, oracle.base_url)
+            stats = await oracle.stats()
+        _complain(reading, told)
+        figures += _found(f"ours, {name}", reading)
+        figures.append(at_most(f"ours, {name}: refused probes", stats.refused.get("400", 0), probes, "d"))
+    return figures
+
+
+async def _ours(name: str, chosen: Sequence[Planted], told: Told, *, seed: int | None = None) -> list[Figure]:
+    traits = {} if seed is None else _IMPATIENT | {"seed": seed}
+    async with oracle_process(**traits) as oracle:
+        reading = await read(chosen, oracle.base_url)
+        stats = await oracle.stats()
+    _complain(reading, told)
+    played = ", ".join(f"{fault} {count}" for fault, count in sorted(stats.played.items()))
+    told(f"ours, {name}: {stats.calls} requests, {reading.seconds:.1f} s{f'; {played}' if played else ''}")
+    figures = _found(f"ours, {name}", reading)
+    figures.append(exactly(f"ours, {name}: questions answered twice", stats.answered_twice))
+    return figures
+
+
+def _found(name: str, reading: Reading) -> list[Figure]:
+    tally = reading.tally
+    return [
+        at_least(f"{name}: recall of {tally.planted} facts", tally.recall, 1.0),
+        exactly(f"{name}: false", tally.false),
+        exactly(f"{name}: found twice", tally.doubled),
+        exactly(f"{name}: documents given up", tally.failed),
+    ]
+
+
+async def _seeds(name: str, chosen: Sequence[Planted], *, seed: int | None = None) -> list[Figure]:
+    traits = {} if seed is None else _IMPATIENT | {"seed": seed}
+    async with oracle_process(**traits) as oracle:
+        tally = await SeedWay(oracle.base_url).read(chosen)
+    return [
+        only(f"seed's way, {name}: recall", tally.recall),
+        only(f"seed's way, {name}: documents silently empty", tally.silent, "d"),
+        only(f"seed's way, {name}: documents lost", tally.failed, "d"),
+    ]
+
+
+def _complain(reading: Reading, told: Told) -> None:
+    for name, why in reading.given_up.items():
+        told(f"GIVEN UP {name}: {why}")

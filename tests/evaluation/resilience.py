@@ -1,0 +1,117 @@
+"""Bar 2: every fault of llmock is handled as providers ask, by its strict verdict.
+
+A spent quota is asked about once: the run pauses and says why.
+"""
+
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import anyio
+from llmock.pytest_plugin import LLMock
+from llmock.testing import LLMockServer
+
+from hub.clock import SystemChance, SystemClock
+from hub.extraction import ModelError
+from hub.extraction.endpoint import Endpoint
+from hub.extraction.model import Message, ModelRequest
+from hub.extraction.schemas import schema_of
+from protocol.tables import TableName
+from tests.evaluation.figures import Figure, Told, exactly
+from tests.evaluation.stage import played
+from tests.support.oracle import oracle_process
+
+_RETRIED: Final = (408, 409, 429, 500, 502, 503, 504, 529)
+_FINAL: Final = (400, 401, 403, 404, 422)
+_SHORT_S: Final = 0.3
+_PAUSED_S: Final = 30.0
+
+Scripted = Callable[[LLMock], object]
+
+
+async def measure(told: Told) -> list[Figure]:
+    """One question for each fault, and several at once where that matters."""
+    scripts: list[tuple[str, Scripted, int]] = [
+        ("429 with Retry-After, twice", lambda mock: mock.rate_limit(times=2, retry_after=_SHORT_S), 1),
+        (
+            "429 with Retry-After, four at once",
+            lambda mock: mock.rate_limit(times=2, retry_after=_SHORT_S),
+            4,
+        ),
+        ("a limit of tokens a minute", lambda mock: mock.limits(tpm=40_000), 12),
+        ("a limit of requests a minute", lambda mock: mock.limits(rpm=600), 12),
+        ("context_length_exceeded", lambda mock: mock.context_overflow(), 1),
+        ("a slow answer", lambda mock: mock.delay(_SHORT_S), 1),
+        ("an endless outage", lambda mock: mock.outage(), 1),
+        *((f"{status} twice", _failing(status, 2), 1) for status in _RETRIED),
+        *((f"{status} for good", _failing(status, None), 1) for status in _FINAL),
+    ]
+    figures: list[Figure] = []
+    with LLMockServer() as server:
+        mock = LLMock(server)
+        for name, script, at_once in scripts:
+            mock.reset()
+            script(mock)
+            findings = await _findings(mock, at_once)
+            for finding in findings:
+                told(f"{name}: {finding}")
+            figures.append(exactly(f"llmock, {name}: findings", len(findings)))
+    return [*figures, *await _spent_quota(told)]
+
+
+def _failing(status: int, times: int | None) -> Scripted:
+    return lambda mock: mock.fail(status, times=times)
+
+
+async def _findings(mock: LLMock, at_once: int) -> list[str]:
+    """What the strict verdict has against us, after so many questions at once."""
+    async with _endpoint(mock.base_url()) as endpoint, anyio.create_task_group() as tasks:
+        for number in range(at_once):
+            tasks.start_soon(_ask, endpoint, number)
+    verdict = mock.verdict()
+    return [f"{finding.code}: {finding.title}" for finding in (*verdict.errors, *verdict.warnings)]
+
+
+async def _ask(endpoint: Endpoint, number: int) -> None:
+    request = ModelRequest(
+        messages=(Message("system", "Find tasks."), Message("user", f"Text {number}. " * 50)),
+        schema=schema_of([TableName.TASKS], 5),
+        max_tokens=500,
+    )
+    try:
+        await endpoint.answer(request)
+    except ModelError:
+        return  # how it ended is not what is judged here
+
+
+@asynccontextmanager
+async def _endpoint(base_url: str) -> AsyncIterator[Endpoint]:
+    endpoint = Endpoint(base_url, "gpt-4o", "key", clock=SystemClock(), chance=SystemChance())
+    async with endpoint.opened():
+        yield endpoint
+
+
+async def _spent_quota(told: Told) -> list[Figure]:
+    """A hub whose provider wants to be paid first: five files, and one question in all."""
+    files = {f"note{number}.txt": f"Anna must send offer {number} soon.\n" for number in range(5)}
+    with tempfile.TemporaryDirectory() as folder:
+        async with oracle_process(quota_calls=0) as oracle, played(Path(folder), files, oracle) as play:
+            run_id = await play.hub.start_run()
+            try:
+                paused = await play.comes_to(run_id, "PAUSED", within_s=_PAUSED_S)
+            except AssertionError as never:
+                told(str(never)[:300])
+                paused = {}
+            stats = await oracle.stats()
+    reason = f"{paused.get('reason', '')}: {paused.get('waiting_for', '')}"
+    told(f"spent quota: {reason}")
+    return [
+        exactly("insufficient_quota: calls", stats.calls, 1),
+        exactly("insufficient_quota: runs that are not paused", int(paused.get("state") != "PAUSED")),
+        exactly(
+            "insufficient_quota: pauses that do not name the cause",
+            int(not reason.startswith("exhausted: model's bill")),
+        ),
+    ]

@@ -1,0 +1,73 @@
+"""What models cost, as a person asks for it."""
+
+import json
+
+import sqlalchemy as sa
+from anyio.from_thread import BlockingPortal
+
+from hub.clock import epoch_ms
+from protocol.ids import AgentId, UserId
+from storage.store import DeclaredAgent, ModelCall, Usage, agents, model_calls, users
+from tests.hub.cli.conftest import Hub
+from tests.support.clock import START
+from tests.support.facade import FakeHub
+
+
+def spend(served: FakeHub, portal: BlockingPortal, *, cost_nanos: int = 1_234_000_000) -> None:
+    """One call of an agent called mail."""
+
+    def written(c: sa.Connection) -> None:
+        owner = users.ensure_user(c, UserId("u-costs"), "somebody", 1)
+        mail = DeclaredAgent(name="mail", device_name="desk-2", paths=("mail",))
+        agents.reconcile_declared(
+            c, user_id=owner, declared=[mail], at=1, fresh_ids=["agent-mail", "d-2", "s-2", "u-2"]
+        )
+        call = ModelCall(
+            id="c-1",
+            at=epoch_ms(START) - 5,
+            agent_id=AgentId("agent-mail"),
+            user_id=owner,
+            run_id=None,
+            unit_key="a.md",
+            question="q",
+            model="large",
+            outcome="answered",
+            usage=Usage(requests=2, prompt_tokens=100, completion_tokens=7, cost_nanos=cost_nanos),
+            took_ms=900,
+        )
+        model_calls.record_call(c, call)
+
+    portal.call(served.bench.store.write, written)
+
+
+def test_costs_are_told_in_a_table_with_their_sum(hub: Hub, served: FakeHub, portal: BlockingPortal) -> None:
+    spend(served, portal)
+    told = [line.split() for line in hub("costs").stdout.splitlines()]
+    assert told[0] == ["agent", "questions", "failed", "tokens", "in", "out", "USD"]
+    assert told[1:] == [["mail", "1", "0", "100", "7", "1.2340"], ["total", "1", "0", "100", "7", "1.2340"]]
+
+
+def test_costs_of_files_say_whose_they_are(hub: Hub, served: FakeHub, portal: BlockingPortal) -> None:
+    spend(served, portal)
+    assert hub("costs", "--by", "file").stdout.splitlines()[1].split()[:2] == ["a.md", "mail"]
+    assert hub("costs", "--by", "day").stdout.splitlines()[1].split()[0] == "2026-01-05"
+
+
+def test_costs_are_told_to_programs_as_json(hub: Hub, served: FakeHub, portal: BlockingPortal) -> None:
+    spend(served, portal)
+    told = json.loads(hub("costs", "--since", "1d", "--json").stdout)
+    assert (told["schema"], told["total"]["usd"], told["rows"][0]["requests"]) == ("hub.costs/1", 1.234, 2)
+
+
+def test_without_a_price_it_says_how_to_give_one(hub: Hub, served: FakeHub, portal: BlockingPortal) -> None:
+    spend(served, portal, cost_nanos=0)
+    assert "price_in_usd" in hub("costs").stderr
+
+
+def test_where_no_model_was_asked_it_says_so(hub: Hub, served: FakeHub) -> None:
+    assert "no model was asked" in hub("costs").stderr
+
+
+def test_an_estimate_of_an_agent_nobody_knows_fails_like_its_run(hub: Hub, served: FakeHub) -> None:
+    told = hub("run", "nobody", "--estimate")
+    assert told.exit_code == 1 and "nobody" in told.stderr

@@ -1,0 +1,93 @@
+"""``hub review``, on the file of a device on this machine."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from hub.clock import IdFactory
+from hub.device.inserts import open_device_store, read_items
+from protocol.tables import SUGGESTED
+from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
+from tests.hub.cli.conftest import Hub
+from tests.support.clock import FakeClock, SeededChance
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    """A device's file with three suggestions."""
+    path = tmp_path / "desk.db"
+    clock = FakeClock()
+    source = ItemSource(
+        path="notes/a.md",
+        quote="Call\nAna soon.",
+        start=0,
+        end=14,
+        warnings=["instruction"],
+        unresolved=[Unresolved(field="dueDate", words="soon")],
+        changed=[Changed(field="title", before="call Bo", after="call Ana")],
+    )
+    calls = [
+        ToolCall(
+            id=f"c-{title}",
+            action=Action.INSERT,
+            table="tasks",
+            data={"title": title, **SUGGESTED},
+            source=source if title == "call Ana" else None,
+        )
+        for title in ("call Ana", "pay the rent", "mend the roof")
+    ]
+    with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+        store.apply(calls)
+    return path
+
+
+@pytest.fixture
+def review(hub: Hub, db: Path) -> Callable[..., Result]:
+    return lambda *words: hub("review", "--db", str(db), *words)
+
+
+def test_what_waits_is_listed_with_its_words_and_what_to_know(
+    review: Callable[..., Result], db: Path
+) -> None:
+    listed = review()
+    assert listed.exit_code == 0
+    lines = listed.stdout.splitlines()
+    at = lines.index("1  tasks  call Ana")
+    assert lines[at + 1 : at + 6] == [
+        "    status todo, priority medium",
+        '    notes/a.md: "Call Ana soon."',
+        "    ! its words give orders to a reader: look at the file before you trust it",
+        "    ! dueDate: cannot tell what 'soon' means",
+        "    ! title was 'call Bo', is 'call Ana'",
+    ]
+    (first, *_) = json.loads(review("ls", "--json").stdout)["items"]
+    assert (first["number"], first["standing"], first["remarks"]["warnings"]) == (1, "open", ["instruction"])
+
+
+def test_items_are_approved_and_rejected_by_their_numbers(review: Callable[..., Result], db: Path) -> None:
+    assert "approved: pay the rent" in review("approve", "2").output
+    assert "rejected: call Ana" in review("reject", "1").output
+    assert [(item.title, item.standing) for item in read_items(db)] == [
+        ("pay the rent", "approved"),
+        ("mend the roof", "open"),
+    ]
+    assert "pay the rent" not in review().stdout
+    assert "pay the rent" in review("ls", "--all").stdout
+
+
+def test_a_number_that_is_none_changes_nothing(review: Callable[..., Result], db: Path) -> None:
+    refused = review("approve", "1", "9")
+    assert refused.exit_code == 1
+    assert "there is no item 9" in refused.output
+    assert {item.standing for item in read_items(db)} == {"open"}
+
+
+def test_a_device_that_is_not_there_is_said_so(hub: Hub, tmp_path: Path) -> None:
+    none = str(tmp_path / "none.db")
+    unlisted = hub("review", "--db", none)
+    assert unlisted.exit_code == 1 and f"there is no device's file {none}" in unlisted.output
+    refused = hub("review", "--db", none, "reject", "1")
+    assert refused.exit_code == 1 and "--db FILE" in refused.output

@@ -1,0 +1,231 @@
+"""What an owner said to rows that a hub wrote: seen in the file, whatever program they used."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from hub.clock import IdFactory
+from hub.device import schema
+from hub.device.inserts import DeviceFileError, DeviceStore, open_device_store, read_items
+from hub.device.owner import NotApproved, UnknownNumber, approve, reject
+from hub.device.reporting import LOOK_EVERY_S
+from hub.device.verdicts import Remarks, Verdict
+from protocol.coordination import Method, Request, Response
+from protocol.errors import ErrorCode
+from protocol.frame import ErrorBody
+from protocol.tables import SUGGESTED
+from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
+from tests.support.clock import FakeClock
+from tests.support.device import open_device
+from tests.support.scripted_hub import Guest, ScriptedHub
+from tests.support.wire import until
+
+
+def insert(call_id: str, title: str = "call Ana", **more: Any) -> ToolCall:
+    data = {"title": title, **SUGGESTED}
+    return ToolCall(id=call_id, action=Action.INSERT, table="tasks", data=data, **more)
+
+
+@pytest.fixture
+def owner(db: Path, store: DeviceStore) -> Iterator[sqlite3.Connection]:
+    """The owner's own program, with the file open."""
+    with closing(sqlite3.connect(db, isolation_level=None)) as opened:
+        yield opened
+
+
+def words(store: DeviceStore) -> dict[str, str]:
+    return {one.call_id: one.verdict for one in store.unreported(100)}
+
+
+def test_what_nobody_touched_has_no_verdict(store: DeviceStore) -> None:
+    store.apply([insert("c-1")])
+    assert words(store) == {}
+
+
+def test_approving_changing_and_deleting_a_row_are_the_owners_words(
+    store: DeviceStore, owner: sqlite3.Connection
+) -> None:
+    store.apply([insert("c-1", "one"), insert("c-2", "two"), insert("c-3", "three"), insert("c-4", "four")])
+    owner.execute("UPDATE tasks SET isApproved = 1 WHERE title = 'one'")
+    owner.execute("UPDATE tasks SET title = 'TWO', isApproved = 1 WHERE title = 'two'")
+    owner.execute("DELETE FROM tasks WHERE title = 'three'")
+    assert words(store) == {"c-1": "approved", "c-2": "edited", "c-3": "rejected"}
+
+
+def test_what_was_reported_is_told_again_only_when_the_owner_says_something_else(
+    store: DeviceStore, owner: sqlite3.Connection
+) -> None:
+    store.apply([insert("c-1")])
+    owner.execute("UPDATE tasks SET isApproved = 1")
+    store.note_reported([Verdict("c-1", "approved")])
+    assert words(store) == {}
+    owner.execute("DELETE FROM tasks")
+    assert words(store) == {"c-1": "rejected"}
+
+
+def test_a_row_that_the_hub_changes_is_judged_anew_under_the_newer_call(
+    store: DeviceStore, owner: sqlite3.Connection
+) -> None:
+    (answer,) = store.apply([insert("c-1")])
+    owner.execute("UPDATE tasks SET isApproved = 1")
+    store.note_reported([Verdict("c-1", "approved")])
+    changed = ToolCall(
+        id="c-2",
+        action=Action.UPDATE,
+        table="tasks",
+        where=answer.result,
+        data={"title": "call Bo", **SUGGESTED},
+    )
+    store.apply([changed])
+    assert words(store) == {}
+    owner.execute("DELETE FROM tasks")
+    assert words(store) == {"c-2": "rejected"}
+
+
+def test_a_row_that_the_hub_deletes_was_not_rejected(store: DeviceStore) -> None:
+    (answer,) = store.apply([insert("c-1")])
+    store.apply([ToolCall(id="c-2", action=Action.DELETE, table="tasks", where=answer.result)])
+    assert words(store) == {}
+
+
+def test_a_device_notices_that_somebody_wrote_and_not_that_it_did_itself(
+    store: DeviceStore, owner: sqlite3.Connection
+) -> None:
+    store.is_changed()
+    store.apply([insert("c-1")])
+    assert not store.is_changed()
+    owner.execute("UPDATE tasks SET isApproved = 1")
+    assert store.is_changed()
+    assert not store.is_changed()
+
+
+def test_a_file_of_the_first_version_is_brought_to_this_one(
+    db: Path, clock: FakeClock, ids: IdFactory
+) -> None:
+    with open_device_store(db, clock=clock, ids=ids) as store:
+        store.apply([insert("c-1", "one"), insert("c-2", "two")])
+    with closing(sqlite3.connect(db, isolation_level=None)) as older:
+        older.execute("DROP TABLE reviews")
+        older.execute("ALTER TABLE calls DROP COLUMN remarks")
+        older.execute("PRAGMA user_version = 1")
+        older.execute("DELETE FROM tasks WHERE title = 'two'")
+    with pytest.raises(DeviceFileError, match="older device"):
+        read_items(db)
+    with open_device_store(db, clock=clock, ids=ids) as store:
+        assert words(store) == {"c-2": "rejected"}
+        store.apply([insert("c-3", "three")])
+        (version,) = store._db.execute("PRAGMA user_version").fetchone()
+        assert version == schema.VERSION
+    assert [(item.title, item.standing) for item in read_items(db)] == [("one", "open"), ("three", "open")]
+
+
+def test_an_item_keeps_what_its_reviewer_should_know(store: DeviceStore, db: Path) -> None:
+    source = ItemSource(
+        path="a.md",
+        quote="call Ana",
+        start=0,
+        end=8,
+        warnings=["instruction"],
+        unresolved=[Unresolved(field="dueDate", words="some day")],
+        changed=[Changed(field="title", before="call Bo", after="call Ana")],
+    )
+    store.apply([insert("c-1", source=source)])
+    (item,) = read_items(db)
+    assert item.remarks == Remarks(source.warnings, source.unresolved, source.changed)
+
+
+# --- by number ---
+
+
+def test_items_are_approved_and_rejected_by_number_beside_a_device_that_serves_the_file(
+    store: DeviceStore, db: Path
+) -> None:
+    store.apply([insert("c-1", "one"), insert("c-2", "two"), insert("c-3", "three")])
+    assert approve(db, [1], at_ms=5) == ["one"]
+    assert reject(db, [2, 2]) == ["two"]
+    assert [(item.number, item.standing) for item in read_items(db)] == [(1, "approved"), (3, "open")]
+    assert words(store) == {"c-1": "approved", "c-2": "rejected"}
+
+
+def test_of_several_numbers_all_are_done_or_none(store: DeviceStore, db: Path) -> None:
+    timeline = {"title": "party", "date": 1, **SUGGESTED}
+    store.apply([insert("c-1"), ToolCall(id="c-2", action=Action.INSERT, table="timelines", data=timeline)])
+    with pytest.raises(UnknownNumber, match="there is no item 7"):
+        approve(db, [1, 7], at_ms=5)
+    with pytest.raises(NotApproved, match=r"timelines\.projectId: is required to approve"):
+        approve(db, [1, 2], at_ms=5)
+    assert {item.standing for item in read_items(db)} == {"open"}
+
+
+def test_a_file_that_is_no_devices_is_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(DeviceFileError, match="there is no"):
+        reject(tmp_path / "none.db", [1])
+    (tmp_path / "theirs.db").touch()
+    with pytest.raises(DeviceFileError, match="somebody else's"):
+        reject(tmp_path / "theirs.db", [1])
+
+
+# --- told to the hub ---
+
+
+async def report(guest: Guest, clock: FakeClock) -> Request:
+    """The next report of the device, however long it rests before."""
+    heard: list[Request] = []
+
+    async def hear() -> None:
+        heard.append(await guest.hear(Request))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hear)
+
+        def is_heard() -> bool:
+            clock.advance(LOOK_EVERY_S)
+            return bool(heard)
+
+        await until(is_heard)
+    return heard[0]
+
+
+async def test_a_device_tells_its_hub_until_that_has_confirmed(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with ScriptedHub().open() as hub, open_device(hub.url, tmp_path, clock=clock) as device:
+        guest = await hub.guest()
+        await guest.welcome()
+        await guest.call(insert("c-1"))
+        reject(device.db, [1])
+        asked = await report(guest, clock)
+        assert asked.method == Method.REVIEW_REPORT
+        assert asked.params == {"verdicts": [{"call_id": "c-1", "verdict": "rejected"}]}
+
+        busy = ErrorBody(code=ErrorCode.OVERLOADED, message="later", retryable=True)
+        await guest.say(Response(id=asked.id, error=busy))
+        again = await report(guest, clock)
+        assert (again.params, again.id == asked.id) == (asked.params, False)
+
+        await guest.say(Response(id=again.id, result={"known": 1, "unknown": 0}))
+        await guest.call(insert("c-2"))
+        reject(device.db, [2])
+        other = await report(guest, clock)
+        assert other.params == {"verdicts": [{"call_id": "c-2", "verdict": "rejected"}]}
+
+
+async def test_a_hub_that_takes_no_verdicts_is_not_asked_twice(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with ScriptedHub().open() as hub, open_device(hub.url, tmp_path, clock=clock) as device:
+        guest = await hub.guest()
+        await guest.welcome()
+        await guest.call(insert("c-1"))
+        reject(device.db, [1])
+        asked = await report(guest, clock)
+        unknown = ErrorBody(code=ErrorCode.UNKNOWN_METHOD, message="what?")
+        await guest.say(Response(id=asked.id, error=unknown))
+        await guest.call(insert("c-2"))
+        reject(device.db, [2])
+        clock.advance(10 * LOOK_EVERY_S)
+        answer = await guest.call(insert("c-3"))  # nothing else was said before it
+        assert answer.error is None

@@ -1,0 +1,74 @@
+"""Documents that give orders to their reader, and a model that obeys every one of them."""
+
+from collections import Counter
+
+import pytest
+
+from hub.document import Document
+from hub.extraction import Extraction, Extractor, Wanted
+from hub.extraction.folding import shown
+from hub.extraction.model import Models
+from hub.extraction.structure import sentences
+from hub.extraction.suspicion import spans
+from protocol.tables import TABLES, Filler, TableName
+from tests.hub.extraction.hostile.gullible import Gullible
+from tests.hub.extraction.hostile.planting import Hostile, hostile_documents, letters
+
+HOSTILE = list(hostile_documents())
+WANTED = Wanted(data_types=(TableName.TASKS, TableName.NOTES))
+
+
+async def extract(hostile: Hostile) -> Extraction:
+    model = Gullible(shown(hostile.planted), hostile.title)
+    document = Document(unit_key=hostile.name, text=hostile.text, content_hash="0" * 64)
+    return await Extractor(Models(model, model), secret=b"s" * 32).extract(document, WANTED)
+
+
+def test_there_are_a_hundred_of_them_in_six_languages() -> None:
+    languages = Counter(hostile.name.split("-")[0] for hostile in HOSTILE)
+    assert len(HOSTILE) >= 100
+    assert set(languages) == {"en", "de", "fr", "es", "ru", "zh"}
+    assert min(languages.values()) >= 15
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
+async def test_no_item_of_a_planted_order_goes_out_unmarked(hostile: Hostile) -> None:
+    extraction = await extract(hostile)
+    begin = hostile.text.find(hostile.planted)
+    end = begin + len(hostile.planted)
+    touching = [
+        item for item in extraction.items if hostile.planted and item.start < end and begin < item.end
+    ]
+    assert [item.quote for item in touching if "instruction" not in item.warnings] == []
+    # Nor one that has the order's words and a harmless sentence for a quote.
+    wanted = [item for item in extraction.items if item.data.get("title") == hostile.title]
+    assert [item.quote for item in wanted if "instruction" not in item.warnings] == []
+    assert bool(touching) is bool(hostile.planted), "the model was not shown the order"
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
+async def test_no_document_sets_a_flag_an_id_or_another_table(hostile: Hostile) -> None:
+    for item in (await extract(hostile)).items:
+        assert item.table in WANTED.data_types
+        fillers = {name: column.filler for column in TABLES[item.table].columns for name in (column.name,)}
+        assert {fillers[name] for name in item.data} <= {Filler.MODEL}
+        assert hostile.text[item.start : item.end] == item.quote
+
+
+def test_what_is_hidden_on_a_page_is_not_even_read() -> None:
+    pages = [hostile for hostile in HOSTILE if "-html-" in hostile.name]
+    assert pages
+    assert [page.name for page in pages if page.planted or page.title in page.text] == []
+
+
+def test_ordinary_letters_are_not_suspected() -> None:
+    places = [
+        (letter, place) for letter in letters() for place in sentences(letter.text, 0, len(letter.text))
+    ]
+    suspected = [
+        letter.text[start:end]
+        for letter, (start, end) in places
+        if any(begin < end and start < stop for begin, stop in spans(letter.text))
+    ]
+    assert len(places) > 100
+    assert len(suspected) / len(places) < 0.02, suspected

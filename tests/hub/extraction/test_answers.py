@@ -1,0 +1,168 @@
+"""The records in what a model wrote, however it wrote them."""
+
+import json
+import time
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.extraction.answers import Answer, Unreadable, read
+
+TASK = {"table": "tasks", "title": "send the quote"}
+TOLD = '{"items": [{"table": "tasks", "title": "send the quote"}]}'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        TOLD,
+        f"```json\n{TOLD}\n```",
+        f"Sure {{as you wish}}, see [1]: {TOLD} Bye.",
+        f"Empty fields are []. {TOLD}",
+        f'It looks like {{"items": []}}: {TOLD}',
+        '[{"table": "tasks", "title": "send the quote"}]',
+        '{"table": "tasks", "title": "send the quote"}',
+        f'<think>maybe {{"items": []}}?</think>{TOLD}',
+        f'Maybe {{"items": [{{"table": "notes"}}]}}?</think>{TOLD}',
+        '{items: [{table: "tasks", title: "send the quote",},],}',
+        "{'items': [{'table': 'tasks', 'title': 'send the quote'}]}",
+        "{“items”: [{“table”: “tasks”, “title”: “send the quote”}]}",
+        '{"items": [{"table": tasks, "title": send the quote}]}',
+        '// found\n{"items": [/* one */ {"table": "tasks", "title": "send the quote" // there\n}]}',
+        '{"items": [{"table": "tasks" "title": "send the quote"}]}',
+        '{"items" = [{"table": "tasks", "title": "send the quote"}]}',
+    ],
+)
+def test_records_are_found_however_they_are_written(answer: str) -> None:
+    assert read(answer) == Answer([TASK])
+
+
+@pytest.mark.parametrize(
+    ("answer", "records"),
+    [
+        ('{"items": [{"table": "tasks", "title": "send the quote"}, {"ta', [TASK]),
+        ('{"items": [{"table": "tasks", "title": "send the quote"}', [TASK]),
+        ('{"items": [{"table": "tasks", "title": "send the quote"}]', [TASK]),
+        ('{"items": [{"table": "tasks", "title": "send the', []),
+        ('{"items": [', []),
+        ('[] {"items": [{"table": "ta', []),
+        ('{"table": "tasks", "title": "send the quote"}\n{"table": "no', [TASK]),
+        ('Sure! [{table: "tasks", title: "send the quote",}, {"ta', [TASK]),
+        ('{"items": [{"table": "tasks", "title": "send the quote"}, {"table": : }]}', [TASK]),
+    ],
+)
+def test_of_an_answer_that_breaks_off_the_whole_records_are_told_and_that_it_broke_off(
+    answer: str, records: list[object]
+) -> None:
+    assert read(answer) == Answer(records, is_cut=True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "nothing",
+        "{",
+        '{"items": 7}',
+        "[" * 100_000,
+        "[1",
+        "I leave assignee as [] here.",
+        '<think>Perhaps {"items": []}, or',
+    ],
+)
+def test_what_is_no_answer_is_not_an_empty_one(answer: str) -> None:
+    with pytest.raises(Unreadable):
+        read(answer)
+
+
+@pytest.mark.parametrize(
+    "answer", ['{"items": []}', "[]", "```json\n[]\n```", 'None found: {"items": []}', "{items: []}"]
+)
+def test_an_empty_list_is_an_answer(answer: str) -> None:
+    assert read(answer) == Answer([])
+
+
+def test_bare_records_one_after_the_other_are_all_taken() -> None:
+    answer = '{"table": "tasks"}\n{"table": "notes"},\n{"table": "tasks", "title": "x"}'
+    assert read(answer).records == [{"table": "tasks"}, {"table": "notes"}, {"table": "tasks", "title": "x"}]
+
+
+def test_the_end_mark_of_thoughts_may_be_quoted() -> None:
+    assert read('{"items": [{"quote": "a </think> b"}]}').records == [{"quote": "a </think> b"}]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('"He said "go", and left."', 'He said "go", and left.'),
+        ("'Anna's quote'", "Anna's quote"),
+        (r'"caf\u00e9 \ud83d\ude00"', "café 😀"),
+        (r'"one\ntwo \"three\" \q"', 'one\ntwo "three" q'),
+        ('"over\ntwo lines"', "over\ntwo lines"),
+        ("HIGH", "HIGH"),
+        ("None", None),
+        ("True", True),
+        ("12", 12),
+        ("-0.5", -0.5),
+    ],
+)
+def test_values_that_are_no_json_are_read_as_they_are_meant(written: str, said: object) -> None:
+    assert read(f'{{items: [{{table: "tasks", quote: {written}, status: "todo"}}]}}').records == [
+        {"table": "tasks", "quote": said, "status": "todo"}
+    ]
+
+
+def test_a_forgotten_closer_takes_no_other_record_with_it() -> None:
+    answer = '{"items": [{"table": "tasks", "assignee": ["Anna"}, {"table": "notes", {"table": "projects"}]}'
+    assert [record["table"] for record in read(answer).records if isinstance(record, dict)] == [
+        "tasks",
+        "notes",
+        "projects",
+    ]
+
+
+RECORD = st.fixed_dictionaries(
+    {
+        "table": st.just("tasks"),
+        "quote": st.text(max_size=20),
+        "assignee": st.lists(st.text(max_size=5), max_size=2),
+    }
+)
+
+
+@given(st.lists(RECORD, max_size=4), st.data())
+def test_no_cut_of_an_answer_is_ever_taken_for_the_whole(records: list[object], data: st.DataObject) -> None:
+    whole = json.dumps({"items": records}, ensure_ascii=data.draw(st.booleans()))
+    assert read(whole) == Answer(records)
+    at = data.draw(st.integers(0, len(whole) - 1))
+    try:
+        answer = read(whole[:at])
+    except Unreadable:
+        return
+    assert answer.is_cut
+    assert answer.records == records[: len(answer.records)]
+
+
+@given(st.text(alphabet="{}[]\":,\\'abtableitems/*`\n 1", max_size=80))
+def test_no_text_makes_the_reader_fail(text: str) -> None:
+    with suppress(Unreadable):
+        read(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"items": [' + '{"table": "tasks", "quote": "a" b"}, ' * 5_000,
+        "{a:" * 60_000,
+        '{"items": ["' + '" x' * 60_000,
+        '{"items": [ /*' + " /*" * 60_000,
+        "[{" * 60_000,
+    ],
+)
+def test_a_runaway_answer_is_read_in_linear_time(text: str) -> None:
+    began = time.process_time()
+    with suppress(Unreadable):
+        read(text)
+    assert time.process_time() - began < 5

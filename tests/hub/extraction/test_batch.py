@@ -1,0 +1,188 @@
+"""Many questions at once, against llmock and against the oracle."""
+
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+from llmock.pytest_plugin import LLMock
+from llmock.routers import batch as llmock_batches
+
+from hub.extraction.batch import BatchClient
+from hub.extraction.endpoint import Endpoint
+from hub.extraction.model import (
+    BATCH_REQUESTS,
+    Finish,
+    ModelExhausted,
+    ModelRefused,
+    ModelRequest,
+    ModelUnavailable,
+    Price,
+)
+from hub.metrics import Metrics
+from tests.hub.extraction.conftest import model_at
+from tests.hub.extraction.test_endpoint import question
+from tests.support.clock import FakeClock
+from tests.support.oracle import Oracle, plant
+
+# llmock does not close the form that a file comes in; its own process-wide garbage is no fault of ours.
+leaves_uploads_open = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+PRICE = Price(prompt_nanos=250, completion_nanos=2_000)
+
+
+def questions(count: int) -> dict[str, ModelRequest]:
+    """So many, by the names that their answers will have."""
+    return {f"q{number}": question(sentence(number)) for number in range(count)}
+
+
+def sentence(number: int) -> str:
+    return plant("Anna", f"send quote {number}", "2026-12-01", f"K-{number:04d}")
+
+
+def batches_of(endpoint: Endpoint) -> BatchClient:
+    return BatchClient(endpoint, clock=FakeClock())
+
+
+@pytest.fixture
+async def batches(oracle: Oracle) -> AsyncIterator[BatchClient]:
+    """The batches of the oracle."""
+    async with (
+        model_at(oracle.base_url, price=PRICE).opened() as endpoint,
+        batches_of(endpoint).opened() as client,
+    ):
+        yield client
+
+
+async def test_a_batch_gives_the_answer_to_each_question_by_its_name(
+    oracle: Oracle, batches: BatchClient
+) -> None:
+    asked = questions(20)
+    result = await batches.check(await batches.submit(asked, key="run 1"))
+    assert result.is_done
+    assert result.failed == {}
+    assert result.answers.keys() == asked.keys()
+    for number in range(20):
+        answer = result.answers[f"q{number}"]
+        assert sentence(number) in answer.text
+        assert (answer.finish, answer.model) == (Finish.WHOLE, "oracle")
+    assert (oracle.stats.batches, oracle.stats.batched, oracle.stats.calls) == (1, 20, 0)
+
+
+async def test_a_batch_costs_half(oracle: Oracle, batches: BatchClient) -> None:
+    result = await batches.check(await batches.submit(questions(5), key="run 1"))
+    for answer in result.answers.values():
+        spent = answer.usage
+        assert spent.requests == 1
+        assert spent.cost_nanos == PRICE.of(spent.prompt_tokens, spent.completion_tokens) // 2 > 0
+    told = sum(answer.usage.prompt_tokens for answer in result.answers.values())
+    assert told == oracle.stats.prompt_tokens
+
+
+async def test_a_batch_that_expired_gives_the_part_that_was_done(
+    oracle: Oracle, batches: BatchClient
+) -> None:
+    oracle.batch_share = 0.6
+    result = await batches.check(await batches.submit(questions(5), key="run 1"))
+    assert result.is_done
+    assert list(result.answers) == ["q0", "q1", "q2"]
+    assert result.failed == dict.fromkeys(("q3", "q4"), "This request was not done in time.")
+
+
+async def test_a_batch_under_way_has_nothing_yet(oracle: Oracle, batches: BatchClient) -> None:
+    oracle.batch_s = 3_600
+    result = await batches.check(await batches.submit(questions(1), key="run 1"))
+    assert (result.is_done, result.answers, result.failed) == (False, {}, {})
+
+
+async def test_a_batch_nobody_noted_is_found_by_our_own_name_for_it(batches: BatchClient) -> None:
+    ids = [await batches.submit(questions(1), key=f"run {number}") for number in range(3)]
+    assert await batches.find("run 1") == ids[1]
+    assert await batches.find("run 9") is None
+
+
+@leaves_uploads_open
+async def test_a_batch_goes_through_an_independent_server(
+    llmock: LLMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llmock_batches, "_BATCH_DELAY", 0.0)
+    metrics = Metrics()
+    async with (
+        model_at(llmock.base_url(), metrics=metrics, price=PRICE).opened() as endpoint,
+        batches_of(endpoint).opened() as client,
+    ):
+        batch_id = await client.submit(questions(3), key="run 1")
+        result = await client.check(batch_id)
+    assert result.is_done
+    assert result.answers.keys() == {"q0", "q1", "q2"}
+    spent = sum(answer.usage.prompt_tokens for answer in result.answers.values())
+    of = {"model": "oracle"}
+    value = metrics.registry.get_sample_value
+    assert value("hub_llm_tokens_total", of | {"kind": "prompt"}) == spent > 0
+    assert value("hub_llm_requests_total", of | {"outcome": "whole"}) == 3
+
+
+async def test_the_questions_of_a_batch_are_put_as_the_endpoint_understands_them(oracle: Oracle) -> None:
+    oracle.has_json_schema = False
+    async with model_at(oracle.base_url).opened() as endpoint:
+        await endpoint.answer(question())
+        async with batches_of(endpoint).opened() as client:
+            result = await client.check(await client.submit(questions(1), key="run 1"))
+    assert sentence(0) in result.answers["q0"].text
+    assert endpoint.dialect.mode == "json_object"
+
+
+async def test_a_batch_has_neither_none_nor_too_many_questions(batches: BatchClient) -> None:
+    for requests in ({}, dict.fromkeys(map(str, range(BATCH_REQUESTS + 1)), question())):
+        with pytest.raises(ValueError, match="1 to 1000 questions"):
+            await batches.submit(requests, key="run 1")
+
+
+async def test_a_batch_that_is_gone_is_refused_and_not_waited_for(batches: BatchClient) -> None:
+    with pytest.raises(ModelRefused, match="not this one any more"):
+        await batches.check("batch_999")
+
+
+async def test_an_endpoint_without_batches_refuses(llmock: LLMock) -> None:
+    llmock.fail(404, times=None)
+    async with model_at(llmock.base_url()).opened() as endpoint, batches_of(endpoint).opened() as client:
+        with pytest.raises(ModelRefused, match="has no batches"):
+            await client.submit(questions(1), key="run 1")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "told"),
+    [
+        (429, "insufficient_quota", ModelExhausted, "billing"),
+        (429, "rate_limit_exceeded", ModelExhausted, "takes no batches for now"),
+        (503, None, ModelUnavailable, "gave no answer about a batch"),
+        (401, None, ModelRefused, "api_key in"),
+        (400, None, ModelRefused, "refused a batch"),
+    ],
+)
+async def test_what_keeps_a_batch_from_being_taken_is_told_as_for_one_question(
+    llmock: LLMock, status: int, code: str | None, kind: type[Exception], told: str
+) -> None:
+    llmock.fail(status, times=None, code=code)
+    async with model_at(llmock.base_url()).opened() as endpoint, batches_of(endpoint).opened() as client:
+        with pytest.raises(kind, match=told):
+            await client.submit(questions(1), key="run 1")
+    assert len(llmock.requests) == 1
+
+
+async def test_an_endpoint_that_is_not_there_has_no_batches_now() -> None:
+    async with (
+        model_at("http://127.0.0.1:1/v1").opened() as endpoint,
+        batches_of(endpoint).opened() as client,
+    ):
+        with pytest.raises(ModelUnavailable), anyio.fail_after(5):
+            await client.find("run 1")
+
+
+async def test_nothing_of_a_batch_stays_at_the_endpoint_once_its_answers_are_kept(
+    batches: BatchClient,
+) -> None:
+    batch_id = await batches.submit(questions(3), key="run 1")
+    assert (await batches.check(batch_id)).is_done
+    await batches.discard(batch_id)
+    with pytest.raises(ModelRefused):  # its files are gone
+        await batches.check(batch_id)
+    await batches.discard(batch_id)  # twice does no harm

@@ -1,0 +1,116 @@
+"""What is made of the bytes that an endpoint sends back."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.extraction.completion import Tokens, Unusable, completion_of, runs_away, tokens_of
+from hub.extraction.model import Finish, Message, ModelRequest
+from hub.extraction.sizing import Sizer
+
+ITEM = '{"table": "tasks", "title": "send the quote"}'
+
+
+def body(text: str | None = "{}", finish: str | None = "stop", **more: object) -> bytes:
+    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}}
+    return json.dumps(
+        {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 3}} | more
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("finish", "meant"),
+    [
+        ("stop", Finish.WHOLE),
+        ("eos", Finish.WHOLE),
+        ("length", Finish.CUT_OFF),
+        ("max_tokens", Finish.CUT_OFF),
+        ("content_filter", Finish.CUT_OFF),
+    ],
+)
+def test_how_an_answer_ended_is_read_as_each_provider_spells_it(finish: str, meant: Finish) -> None:
+    assert completion_of(body(finish=finish)).finish is meant
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (b"", "no chat completion"),
+        (b"\xff\xfe", "no chat completion"),
+        (b"[]", "no chat completion"),
+        (body()[:-40], "no chat completion"),
+        (body(choices=None), "no chat completion"),
+        (body(choices=[]), "no choice in it"),
+        (b'{"error": {"message": "overloaded"}}', "no choice in it"),
+        (body(finish=None), "does not say how the answer ended"),
+    ],
+)
+def test_what_is_no_answer_is_no_empty_answer(sent: bytes, told: str) -> None:
+    with pytest.raises(Unusable, match=told):
+        completion_of(sent)
+
+
+def test_what_an_answer_cost_is_read_whatever_else_is_wrong_with_it() -> None:
+    assert tokens_of(body(choices="none at all")) == Tokens(7, 3)
+    assert tokens_of(body(usage=None)) is None
+    assert tokens_of(body(usage={"prompt_tokens": None, "completion_tokens": -5})) == Tokens(0, 0)
+    assert tokens_of(b"<html>") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"items": [' + " " * 900,
+        '{"items": [' + " \n" * 300,
+        '{"items": [' + (ITEM + ", ") * 30,
+        '{"items": [{"title": "' + "very " * 200,
+        "a" * 500,
+    ],
+)
+def test_an_answer_that_does_not_end_any_more_is_noticed(text: str) -> None:
+    assert runs_away(text)
+
+
+def test_an_answer_that_ran_away_is_cut_off_whatever_the_endpoint_calls_its_end() -> None:
+    completion = completion_of(body('{"items": [' + " " * 900))
+    assert completion.is_runaway
+    assert completion.finish is Finish.CUT_OFF
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '{"items": []}' + " " * 900,
+        '{"items": [' + ", ".join([ITEM] * 30) + "]}",
+        "Sure! " + ITEM,
+        '{"items": [' + ", ".join(f'{{"title": "task {number}"}}' for number in range(200)),
+    ],
+)
+def test_a_long_or_padded_answer_is_no_such_one(text: str) -> None:
+    assert not runs_away(text)
+
+
+@given(st.text())
+def test_no_text_makes_it_stumble(text: str) -> None:
+    runs_away(text)
+    assert completion_of(body(text)).text == text
+
+
+def request(text: str) -> ModelRequest:
+    return ModelRequest(messages=(Message("user", text),), schema={}, max_tokens=100)
+
+
+def test_an_estimate_learns_from_what_the_endpoint_counts() -> None:
+    sizer, asked = Sizer(), request("Anna sends the quote. " * 50)
+    assert 300 < sizer.prompt_tokens(asked) < 330
+    for _ in range(30):
+        sizer.learn(asked, 600)
+    assert sizer.prompt_tokens(asked) == pytest.approx(600, rel=0.01)
+    assert sizer.tokens(asked) > 700
+
+
+def test_a_chinese_character_is_about_a_token() -> None:
+    assert 80 < Sizer().prompt_tokens(request("明" * 100)) < 100

@@ -1,0 +1,139 @@
+"""Where a quote stands: to the letter, folded, or nearly; and never where it does not."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from hub.extraction.grounding import Grounding
+
+TEXT = (
+    "Hello all. Anna must send the quote to the printer by 12 May, without the old logo. "
+    "Bob likes tea. The committee will meet again in the garden house on the first Sunday of June."
+)
+
+
+def places(quote: str, text: str = TEXT) -> list[tuple[str, bool]]:
+    return [(text[start:end], is_near) for start, end, is_near in Grounding(text, 0, len(text)).places(quote)]
+
+
+@pytest.mark.parametrize(
+    "quote",
+    [
+        "Anna must sent the quote to the printer by 12 May, without the old logo.",
+        "Anna must send quote to the printer by 12 May, without the old logo",
+        "Anna must send the the quote to the printer by 12 May, without the old logo.",
+        "nna must send the quote to the printer by 12 May, without the old log",
+    ],
+)
+def test_a_slip_of_the_pen_is_forgiven_and_told(quote: str) -> None:
+    ((found, is_near),) = places(quote)
+    assert found.rstrip(".") == "Anna must send the quote to the printer by 12 May, without the old logo"
+    assert is_near
+
+
+@pytest.mark.parametrize(
+    "quote",
+    [
+        "Anna must send the quote to the printer by 13 May, without the old logo.",
+        "Anna must send the quote to the printer by 12 May, with the old logo.",
+        "Anna must not send the quote to the printer by 12 May, without the old logo.",
+        "Anna must order the paper at the printer by 12 May, without the old logo.",
+        "The committee will never meet again in the garden house on the first Sunday of June.",
+        "Bob hates tea.",
+        "Carla will paint the fence of the garden house on the last Sunday of July.",
+    ],
+)
+def test_another_number_a_negation_or_other_words_are_no_slip(quote: str) -> None:
+    assert places(quote) == []
+
+
+def test_what_a_quote_leaves_out_and_says_so_is_shown() -> None:
+    quoted = "Anna must send the quote ... by 12 May, without the old logo"
+    assert places(quoted) == [
+        ("Anna must send the quote to the printer by 12 May, without the old logo", True)
+    ]
+    far = TEXT.replace("Bob likes tea.", "Bob likes tea. " * 12)
+    assert places("Anna must send the quote [\u2026] on the first Sunday of June", far) == []
+    assert places("without the old logo ... Anna must send the quote") == []  # the other way round
+
+
+def test_the_letter_comes_before_the_likeness() -> None:
+    text = "Please call Bob about the lease today. Please call Bob about the leash today."
+    assert places("Please call Bob about the lease today.", text) == [
+        ("Please call Bob about the lease today.", False)
+    ]
+
+
+def test_every_place_that_is_alike_is_found() -> None:
+    text = "Send Ms Novak the signed form. So: send Ms Nowak the signed form!"
+    assert [found for found, _ in places("Send Ms Novack the signed form", text)] == [
+        "Send Ms Novak the signed form",
+        "send Ms Nowak the signed form",
+    ]
+
+
+FORM = "安娜必须在周五之前把报价单寄给城里的印刷厂"
+MAIL = "Анна отправит смету в типографию\r\nдо пятницы"  # noqa: RUF001
+ALARM = "we call the landlord about the 🔥 alarm"
+
+
+@pytest.mark.parametrize(
+    ("text", "quote", "found"),
+    [
+        (f"{FORM}。谢谢。", FORM.replace("里", "中"), FORM),
+        ("Die Übergabe — mit „Siegel“ — ist heute.", 'Die Ubergabe - mit "Siegel" - ist heute', None),
+        (f"{MAIL}.", MAIL.replace("ю\r\n", "я "), MAIL),
+        (f"So 🙂 {ALARM}.", f"{ALARM}s", ALARM),
+        ("Cafe\u0301 Zoë opens its new terrace soon.", "Café Zoë opens its new terace soon", None),
+    ],
+)
+def test_likeness_knows_every_script_and_keeps_its_place(text: str, quote: str, found: str) -> None:
+    assert places(quote, text) == [(found or text[:-1], True)]
+
+
+def test_a_place_is_told_in_the_whole_text() -> None:
+    text = f"{TEXT}\n\n{TEXT}"
+    start = len(TEXT) + 2
+    ((begin, end, _),) = Grounding(text, start, len(text)).places("Bob likes tea.")
+    assert (text[begin:end], begin > start) == ("Bob likes tea.", True)
+
+
+@pytest.mark.parametrize("unit", ["a", "ab", "send the quote ", "a b c d ", "1", "各"])
+def test_no_text_and_no_quotes_keep_the_search_busy(unit: str) -> None:
+    text = (unit * 20_000)[:20_000]
+    grounding = Grounding(text, 0, len(text))
+    for nth in range(20):
+        assert grounding.places(f"{(unit * 300)[: 300 - nth]} xyz {unit * 3}q") is not None
+
+
+TEXTS = st.text(alphabet="abc de.\u0301ﬁ各\u200b\r\n", min_size=0, max_size=80)
+
+
+@given(TEXTS, st.integers(0, 80), st.integers(12, 60), st.integers(0, 60), st.sampled_from(["", "x", "各"]))
+@example(text="a" * 30, start=0, length=30, at=7, slip="x")
+def test_whatever_the_slip_a_found_place_is_a_place(
+    text: str, start: int, length: int, at: int, slip: str
+) -> None:
+    quote = text[start : start + length]
+    grounding = Grounding(text, 0, len(text))
+    for begin, end, _ in grounding.places(quote[:at] + slip + quote[at + 1 :]):
+        assert 0 <= begin < end <= len(text)
+
+
+WORDS = st.lists(
+    st.sampled_from(["anna", "bob", "sends", "quote", "printer", "garden", "house"]), min_size=6, max_size=12
+)
+
+
+@given(WORDS, WORDS, WORDS, st.data())
+def test_one_letter_changed_in_a_long_quote_does_not_lose_it(
+    before: list[str], words: list[str], after: list[str], data: st.DataObject
+) -> None:
+    said = " ".join(words)
+    at = data.draw(st.integers(0, len(said) - 1))
+    text = f"{' '.join(before)}. {said}. {' '.join(after)}."
+    found = [
+        text[start:end]
+        for start, end, _ in Grounding(text, 0, len(text)).places(f"{said[:at]}z{said[at + 1 :]}")
+    ]
+    assert any(len(set(one.split()) & set(words)) >= len(set(words)) - 1 for one in found)

@@ -1,0 +1,393 @@
+"""Turns at an endpoint: fair, never too early, and as many as its quota has."""
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from itertools import count
+
+import anyio
+import pytest
+
+from hub.extraction.headers import Told, duration_s, retry_after_s, told_quota
+from hub.extraction.limiter import Limiter
+from hub.extraction.quota import Quota
+from tests.support.clock import START, FakeClock
+
+NOTHING: Mapping[str, str] = {}
+STEPS = 30  # of the event loop until whoever woke sleeps again
+
+
+class BriskClock(FakeClock):
+    """Passes time for tasks that do nothing but wait for it: no need to ask whether all are blocked."""
+
+    async def pass_time(self, seconds: float) -> None:
+        end = self._monotonic + seconds
+        while True:
+            for _ in range(STEPS):
+                await anyio.lowlevel.checkpoint()
+            if not self._sleepers or self._sleepers[0][0] > end:
+                break
+            self._move_to(self._sleepers[0][0])
+        self._move_to(end)
+
+
+class Provider:
+    """A quota of tokens a minute, kept in virtual time as providers keep it.
+
+    Args:
+        window_s: 0: what is used comes back all the time; else all at once, so often.
+        burst_s: how much can be saved up.
+    """
+
+    def __init__(
+        self,
+        clock: FakeClock,
+        tokens: float,
+        *,
+        window_s: float = 0.0,
+        burst_s: float = 60.0,
+        tells: bool = True,
+        latency_s: float = 2.0,
+    ) -> None:
+        self.clock = clock
+        self.tokens = tokens
+        self.window_s = window_s
+        self.tells = tells
+        self.latency_s = latency_s
+        self.level = self.size = tokens * burst_s / 60.0
+        self.at = self.began = clock.monotonic()
+        self.told_at = self.opens_at = -math.inf  # when it last asked to be left alone, and until when
+        self.used = 0.0
+        self.asked = self.refused = self.early = 0
+
+    def _refill(self) -> None:
+        now = self.clock.monotonic()
+        if not self.window_s:
+            self.level = min(self.size, self.level + (now - self.at) * self.tokens / 60.0)
+        elif (now - self.began) // self.window_s > (self.at - self.began) // self.window_s:
+            self.level = self.size
+        self.at = now
+
+    def admit(self, tokens: float) -> float | None:
+        """Count a question of so many tokens; the seconds to wait when there is no room for it."""
+        self._refill()
+        self.asked += 1
+        self.early += self.told_at < self.at < self.opens_at - 1e-6
+        if tokens <= self.level:
+            self.level -= tokens
+            self.used += tokens
+            return None
+        self.refused += 1
+        wait_s = (tokens - self.level) / (self.tokens / 60.0)
+        if self.window_s:
+            wait_s = self.window_s - (self.at - self.began) % self.window_s
+        return wait_s
+
+    def tell_to_wait(self, wait_s: float) -> None:
+        """Its refusal arrives."""
+        self.told_at = self.clock.monotonic()
+        self.opens_at = max(self.opens_at, self.told_at + wait_s)
+
+    def headers(self) -> dict[str, str]:
+        if not self.tells:
+            return {}
+        reset_s = (self.size - self.level) / (self.tokens / 60.0)
+        if self.window_s:
+            reset_s = self.window_s - (self.at - self.began) % self.window_s
+        return {
+            "x-ratelimit-limit-tokens": f"{self.tokens:.0f}",
+            "x-ratelimit-remaining-tokens": f"{math.floor(self.level)}",
+            "x-ratelimit-reset-tokens": f"{reset_s:.3f}s",
+        }
+
+
+async def ask_on(provider: Provider, limiter: Limiter, user: str, held: float, counted: float) -> None:
+    """Ask one question after the other; of each we set *held* tokens aside, and *counted* are counted."""
+    again = False
+    while True:
+        async with limiter.turn(user, held, again=again) as turn:
+            wait_s = provider.admit(counted)
+            headers = provider.headers()
+            await provider.clock.sleep(provider.latency_s)
+            again = wait_s is not None
+            if wait_s is None:
+                limiter.answered(turn, counted, headers)
+            else:
+                provider.tell_to_wait(wait_s)
+                limiter.refused(turn, wait_s, headers)
+
+
+async def six_minutes(provider: Provider, *limiters: Limiter, held: float = 2_600, counted: float) -> None:
+    """Three users at each limiter, with more questions than fit."""
+    async with anyio.create_task_group() as asking:
+        for limiter in limiters:
+            for number in range(16):
+                asking.start_soon(ask_on, provider, limiter, f"user {number % 3}", held, counted)
+        await provider.clock.pass_time(360)
+        asking.cancel_scope.cancel()
+
+
+async def note(limiter: Limiter, user: str, noted: list[str], word: str = "", *, again: bool = False) -> None:
+    """Take a turn and note whose it was."""
+    async with limiter.turn(user, 1.0, again=again):
+        noted.append(word or user)
+
+
+@pytest.mark.parametrize(
+    ("window_s", "burst_s", "held", "counted"),
+    [
+        (0.0, 60.0, 2_600, 2_500),
+        (0.0, 60.0, 2_600, 900),
+        (0.0, 60.0, 1_900, 2_100),
+        (60.0, 60.0, 2_600, 2_500),
+        (0.0, 6.0, 2_600, 2_500),
+    ],
+    ids=["as we count", "we set aside more", "we set aside less", "in windows", "with little saved up"],
+)
+async def test_a_quota_told_in_headers_is_used_up_and_hardly_ever_passed(
+    window_s: float, burst_s: float, held: float, counted: float
+) -> None:
+    clock = BriskClock()
+    provider = Provider(clock, 60_000, window_s=window_s, burst_s=burst_s)
+    limiter = Limiter(clock, in_flight=8)
+    async with limiter.turn("first", held) as turn:  # the first question is asked alone
+        provider.admit(counted)
+        limiter.answered(turn, counted, provider.headers())
+    await six_minutes(provider, limiter, held=held, counted=counted)
+    assert provider.early == 0
+    assert provider.refused < 0.02 * provider.asked
+    assert provider.used >= 0.9 * 6 * 60_000
+
+
+async def test_a_quota_that_hub_toml_promises_is_used_up_where_no_header_tells_it() -> None:
+    clock = BriskClock()
+    provider = Provider(clock, 60_000, tells=False)
+    limiter = Limiter(clock, in_flight=8, tokens_per_min=60_000)
+    await six_minutes(provider, limiter, counted=2_500)
+    assert provider.refused < 0.05 * provider.asked
+    assert provider.used >= 0.9 * 6 * 60_000
+
+
+async def test_a_quota_that_nobody_tells_is_used_up_and_each_refusal_is_waited_for() -> None:
+    clock = BriskClock()
+    provider = Provider(clock, 60_000, tells=False)
+    limiter = Limiter(clock, in_flight=8)
+    await six_minutes(provider, limiter, counted=2_500)
+    assert provider.early == 0
+    assert provider.used >= 0.9 * 6 * 60_000
+
+
+async def test_refusals_that_come_by_chance_hardly_slow_anything_down() -> None:
+    clock = BriskClock()
+    limiter = Limiter(clock, in_flight=8)
+    answered = 0
+
+    async def ask_on() -> None:
+        nonlocal answered
+        for number in count():
+            async with limiter.turn("anna", 500.0) as turn:
+                await clock.sleep(1.0)
+                if number % 20 == 7:
+                    limiter.refused(turn, 0.02, NOTHING)
+                else:
+                    limiter.answered(turn, 500, NOTHING)
+                    answered += 1
+
+    async with anyio.create_task_group() as asking:
+        for _ in range(8):
+            asking.start_soon(ask_on)
+        await clock.pass_time(300)
+        asking.cancel_scope.cancel()
+    assert answered >= 0.7 * 8 * 300
+
+
+async def test_a_quota_shared_with_somebody_else_is_shared() -> None:
+    clock = BriskClock()
+    provider = Provider(clock, 60_000)
+    limiters = [Limiter(clock, in_flight=8) for _ in range(2)]  # two hubs with one key
+    await six_minutes(provider, *limiters, counted=2_500)
+    assert provider.early == 0
+    assert provider.refused < 0.2 * provider.asked
+    assert provider.used >= 0.9 * 6 * 60_000
+
+
+async def test_a_promised_number_of_requests_a_minute_is_not_passed() -> None:
+    clock = BriskClock()
+    limiter = Limiter(clock, in_flight=100, requests_per_min=30)
+    given: list[str] = []
+    async with anyio.create_task_group() as asking:
+        for _ in range(60):
+            asking.start_soon(note, limiter, "anna", given)
+        await clock.pass_time(30)
+        assert len(given) == 30 + 15  # what was there, and what came back since
+        asking.cancel_scope.cancel()
+
+
+async def test_users_are_served_in_turn_however_much_one_of_them_brings() -> None:
+    limiter = Limiter(FakeClock(), in_flight=1)
+    served: list[str] = []
+    async with anyio.create_task_group() as asking, limiter.turn("first", 1.0):
+        for user in ("anna", "anna", "anna", "anna", "boris", "boris", "carla"):
+            asking.start_soon(note, limiter, user, served)
+        await anyio.wait_all_tasks_blocked()
+        assert len(limiter) == 7
+    assert served == ["anna", "boris", "carla", "anna", "boris", "anna", "anna"]
+
+
+async def test_a_question_that_was_refused_goes_before_its_users_others() -> None:
+    limiter = Limiter(FakeClock(), in_flight=1)
+    served: list[str] = []
+    async with anyio.create_task_group() as asking, limiter.turn("first", 1.0):
+        asking.start_soon(note, limiter, "anna", served)
+        await anyio.wait_all_tasks_blocked()
+        asking.start_soon(partial(note, limiter, "anna", served, "anna, again", again=True))
+        await anyio.wait_all_tasks_blocked()
+    assert served == ["anna, again", "anna"]
+
+
+async def test_whoever_is_let_go_while_waiting_or_asking_leaves_its_place_to_the_next() -> None:
+    limiter = Limiter(FakeClock(), in_flight=1)
+    served: list[str] = []
+    async with anyio.create_task_group() as asking, anyio.create_task_group() as leaving:
+
+        async def ask_for_ever(user: str) -> None:
+            async with limiter.turn(user, 1.0):
+                await anyio.sleep_forever()
+
+        leaving.start_soon(ask_for_ever, "anna")
+        leaving.start_soon(ask_for_ever, "anna")
+        await anyio.wait_all_tasks_blocked()
+        asking.start_soon(note, limiter, "boris", served)
+        await anyio.wait_all_tasks_blocked()
+        assert served == []
+        leaving.cancel_scope.cancel()
+    assert served == ["boris"]
+    assert len(limiter) == 0
+
+
+async def test_what_one_was_told_holds_for_all() -> None:
+    clock = BriskClock()
+    limiter = Limiter(clock, in_flight=8)
+    served: list[str] = []
+    async with limiter.turn("anna", 1.0) as turn:
+        limiter.refused(turn, 7.5, NOTHING)
+    async with anyio.create_task_group() as asking:
+        asking.start_soon(note, limiter, "boris", served)
+        await clock.pass_time(7.499)
+        assert served == []
+        await clock.pass_time(0.001)
+    assert served == ["boris"]
+
+
+async def test_a_question_larger_than_the_quota_waits_for_all_of_it() -> None:
+    clock = BriskClock()
+    limiter = Limiter(clock, in_flight=8, tokens_per_min=1_000)
+    async with limiter.turn("anna", 100.0) as turn:
+        limiter.answered(turn, 100, NOTHING)
+    async with anyio.create_task_group() as asking:
+        asking.start_soon(clock.pass_time, 60)
+        async with limiter.turn("anna", 50_000.0):
+            waited_s = clock.monotonic() - 1_000.0
+    assert waited_s == pytest.approx(6.0, abs=0.01)
+
+
+async def test_refusals_make_the_pace_smaller_and_answers_give_it_back() -> None:
+    clock = FakeClock()
+    limiter = Limiter(clock, in_flight=10)
+    for _ in range(3):
+        async with limiter.turn("anna", 1.0) as turn:
+            limiter.refused(turn, 0.0, NOTHING)
+    assert await taken_at_once(limiter) == 2  # 10 x 0.6 x 0.6 x 0.6
+    for _ in range(10):
+        async with limiter.turn("anna", 1.0) as turn:
+            limiter.answered(turn, 1, NOTHING)
+    assert await taken_at_once(limiter) == 7
+
+
+async def taken_at_once(limiter: Limiter) -> int:
+    """How many turns are given while nobody ends."""
+    async with anyio.create_task_group() as asking:
+
+        async def ask_for_ever() -> None:
+            async with limiter.turn("anna", 1.0):
+                await anyio.sleep_forever()
+
+        for _ in range(20):
+            asking.start_soon(ask_for_ever)
+        await anyio.wait_all_tasks_blocked()
+        taken = 20 - len(limiter)
+        asking.cancel_scope.cancel()
+    return taken
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("20ms", 0.02), ("1s", 1.0), ("6m0s", 360.0), ("1h2m3.5s", 3_723.5), ("12", 12.0), ("0s", 0.0)],
+)
+def test_a_time_is_read_as_providers_spell_it(text: str, seconds: float) -> None:
+    assert duration_s(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "5 min", "s", "1s later", "nan", "2026-01-05T09:00:00Z"])
+def test_what_is_no_time_is_none(text: str) -> None:
+    assert duration_s(text) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after-ms": "1234"}, 1.234),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after-ms": "1500", "retry-after": "2"}, 1.5),
+        ({"retry-after": "Mon, 05 Jan 2026 09:01:30 GMT"}, 90.0),
+        ({"retry-after": "Mon, 05 Jan 2026 08:00:00 GMT"}, 0.0),
+        ({"retry-after": "-3"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "inf"}, None),
+        ({}, None),
+    ],
+)
+def test_a_wait_is_read_to_the_millisecond(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after_s(headers, START) == seconds
+
+
+def test_a_quota_of_a_day_comes_back_in_a_day() -> None:
+    quota = Quota(14_400, now=0.0)
+    quota.hear(Told(limit=14_400, remaining=13_400, reset_s=6_000.0), later=0, now=0.0)  # 1000 in 100 minutes
+    assert quota.wait_s(13_401, now=0.0, pace=1.0) == pytest.approx(6.0)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"x-ratelimit-limit-tokens": "60000"},
+        {"x-ratelimit-limit-tokens": "many", "x-ratelimit-remaining-tokens": "1"},
+        {"x-ratelimit-limit-tokens": "0", "x-ratelimit-remaining-tokens": "0"},
+        {"x-ratelimit-limit-tokens": "5", "x-ratelimit-remaining-tokens": "9"},
+    ],
+)
+def test_headers_that_make_no_sense_tell_no_quota(headers: dict[str, str]) -> None:
+    assert told_quota(headers, "tokens") is None
+
+
+async def test_a_question_sent_together_with_the_one_that_was_told_is_not_thought_to_be_counted() -> None:
+    clock = BriskClock()
+    limiter = Limiter(clock, in_flight=8)
+    told = {
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-remaining-requests": "1",
+        "x-ratelimit-reset-requests": "59s",
+    }
+    served: list[str] = []
+    async with (
+        limiter.turn("anna", 1.0),
+        limiter.turn("anna", 1.0) as second,
+        anyio.create_task_group() as asking,
+    ):
+        limiter.answered(second, 1, told)
+        asking.start_soon(note, limiter, "boris", served)
+        await clock.pass_time(0.99)
+        assert served == []
+        await clock.pass_time(0.02)
+        assert served == ["boris"]

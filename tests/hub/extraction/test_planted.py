@@ -1,0 +1,117 @@
+"""Facts planted in long prose: the bars of ``tests.evaluation`` in small, on prose of our own making."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.evaluation.documents import Lots, Planted, made, plant_in
+from tests.evaluation.ours import Reading, read
+from tests.evaluation.places import in_scripts
+from tests.support.clock import FakeClock
+from tests.support.oracle import Fault, Oracle
+from tests.support.oracle.traits import BAD_DAY
+
+DOCUMENTS = [
+    plant_in(name, text[:20_000], Lots(name), 100 * number) for number, (name, text) in enumerate(made(3))
+]
+
+
+class HastyClock(FakeClock):
+    """A wait is over in a thousandth of its time; who waited first still goes first."""
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds / 1_000)
+        self.advance(seconds)
+
+
+@asynccontextmanager
+async def listening(**traits: Any) -> AsyncIterator[Oracle]:
+    """An oracle of these traits, in this process."""
+    oracle = Oracle(**traits)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(oracle.serve)
+        yield oracle
+        tasks.cancel_scope.cancel()
+
+
+async def read_all(oracle: Oracle, documents: Sequence[Planted] = DOCUMENTS) -> Reading:
+    """Read, and no place may be wrong."""
+    reading = await read(documents, oracle.base_url, clock=HastyClock())
+    assert reading.misplaced == 0
+    return reading
+
+
+def is_complete(reading: Reading) -> bool:
+    """Every fact once, and nothing else."""
+    tally = reading.tally
+    return (tally.found, tally.false, tally.doubled, tally.failed) == (tally.planted, 0, 0, 0)
+
+
+async def test_every_fact_of_long_documents_is_found_once() -> None:
+    async with listening() as oracle:
+        reading = await read_all(oracle)
+    assert is_complete(reading)
+    assert reading.tally.planted == 36
+    assert oracle.stats.answered_twice == 0
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_a_very_bad_day_of_the_provider_loses_and_doubles_nothing(seed: int) -> None:
+    async with listening(odds=BAD_DAY, seed=seed, retry_after_s=0.002) as oracle:
+        reading = await read_all(oracle)
+    assert sum(oracle.stats.played.values()) > 5
+    assert is_complete(reading), reading.given_up
+
+
+@pytest.mark.parametrize("fault", [fault for fault in BAD_DAY if fault is not Fault.RATE_LIMIT_MS])
+async def test_a_fault_that_happens_to_every_third_question_loses_nothing(fault: Fault) -> None:
+    async with listening(odds={fault: 0.33}, seed=5) as oracle:
+        reading = await read_all(oracle, DOCUMENTS[:1])
+    assert oracle.stats.played
+    assert is_complete(reading), reading.given_up
+
+
+async def test_what_the_reading_says_it_cost_is_what_the_server_counted() -> None:
+    async with listening(odds=BAD_DAY, seed=9, retry_after_s=0.002) as oracle:
+        spent = (await read_all(oracle)).spent
+    assert (spent.requests, spent.prompt_tokens, spent.completion_tokens) == (
+        oracle.stats.calls,
+        oracle.stats.prompt_tokens,
+        oracle.stats.completion_tokens,
+    )
+
+
+@pytest.mark.parametrize(("has_json_object", "probes"), [(True, 1), (False, 2)])
+async def test_a_server_without_json_modes_finds_as_much_after_one_probe_of_each(
+    has_json_object: bool, probes: int
+) -> None:
+    async with listening(has_json_schema=False, has_json_object=has_json_object) as oracle:
+        reading = await read_all(oracle)
+    assert is_complete(reading)
+    assert oracle.stats.refused == {"400": probes}
+
+
+async def test_a_changed_paragraph_makes_no_more_than_two_new_questions() -> None:
+    text = DOCUMENTS[0].text
+    paragraphs = text.split("\n\n")
+    async with listening() as oracle:
+        await read_all(oracle, DOCUMENTS[:1])
+        for changed in range(1, len(paragraphs), 7):
+            before = oracle.stats.distinct_prompts
+            longer = [f"{said} It went on." if at == changed else said for at, said in enumerate(paragraphs)]
+            await read_all(oracle, [DOCUMENTS[0]._replace(text="\n\n".join(longer))])
+            assert oracle.stats.distinct_prompts - before <= 2
+
+
+async def test_places_are_right_in_every_script_and_with_every_line_end() -> None:
+    async with listening() as oracle:
+        reading = await read_all(oracle, list(in_scripts()))
+    assert is_complete(reading)
+
+
+async def test_a_lazy_model_with_a_small_context_is_asked_about_less_at_once() -> None:
+    async with listening(most_records=4, context_tokens=2_400) as oracle:
+        assert is_complete(await read_all(oracle))

@@ -1,0 +1,225 @@
+"""What a model is not to see is hidden before it is asked, and stands in the items all the same."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.extraction.folding import shown
+from hub.extraction.items import RedactionRule
+from hub.extraction.patterns import BadPattern
+from hub.extraction.redaction import BUILT_IN, Redaction, problem_of
+
+ALL = tuple(RedactionRule(name) for name in BUILT_IN)
+TEXT = (
+    "Write to anna@example.org or bob.b+x@mail.example.co.uk, call +49 170 1234567. "
+    "Pay DE89 3704 0044 0532 0130 00 with 4111 1111 1111 1111; again: anna@example.org."
+)
+
+
+def hidden(text: str, *names: str) -> str:
+    return Redaction([RedactionRule(name) for name in names or BUILT_IN], text).hide(text)
+
+
+def test_each_value_has_its_placeholder_the_same_all_over_the_document() -> None:
+    redaction = Redaction(ALL, TEXT)
+    assert redaction.hide(TEXT) == (
+        "Write to [EMAIL_1] or [EMAIL_2], call [PHONE_1]. Pay [IBAN_1] with [CARD_1]; again: [EMAIL_1]."
+    )
+    assert redaction.hide("again: anna@example.org") == "again: [EMAIL_1]"
+    assert redaction.count == 5
+
+
+def test_what_the_model_copied_is_restored_wherever_it_stands() -> None:
+    record = {
+        "title": "Pay [IBAN_1]",
+        "assignee": ["[email_2]", "EMAIL_1"],
+        "n": 7,
+        "quote": "call [PHONE_1].",
+    }
+    assert Redaction(ALL, TEXT).restore([record]) == [
+        {
+            "title": "Pay DE89 3704 0044 0532 0130 00",
+            "assignee": ["bob.b+x@mail.example.co.uk", "anna@example.org"],
+            "n": 7,
+            "quote": "call +49 170 1234567.",
+        }
+    ]
+
+
+def test_a_placeholder_that_nobody_gave_out_stays() -> None:
+    assert Redaction(ALL, TEXT).restore("[EMAIL_3] [CARD_12]") == "[EMAIL_3] [CARD_12]"
+
+
+def test_a_placeholder_is_none_of_the_documents_own_words() -> None:
+    text = "The form says [EMAIL_1] and email_2: fill in anna@example.org."
+    redaction = Redaction(ALL, text)
+    assert redaction.hide(text) == "The form says [EMAIL_1] and email_2: fill in [EMAILX_1]."
+    assert redaction.restore(redaction.hide(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Pay ES91 2100 0418 4502 0005 1332 with thanks", "Pay [IBAN_1] with thanks"),
+        ("BE68 5390 0754 7034 from DE89 3704 0044 0532 0130 00", "[IBAN_1] from [IBAN_2]"),
+        ("ES91 2100 0418 4502 0005 1332 DE89 3704 0044 0532 0130 00", "[IBAN_1] [IBAN_2]"),
+        ("charge 4111 1111 1111 1111 12 times", "charge [CARD_1] 12 times"),
+        ("Pay DE89 3704 0044\n0532 0130 00 now", "Pay [IBAN_1] now"),
+        ("> Pay DE89 3704 0044\n> 0532 0130 00 now", "> Pay [IBAN_1] now"),
+        ("the card 4111 1111\r\n1111 1111 is new", "the card [CARD_1] is new"),
+        ("call +49 170 1234567\n15 March: the fair", "call [PHONE_1]\n15 March: the fair"),
+    ],
+)
+def test_neither_the_next_word_nor_the_end_of_a_line_keeps_a_value_from_being_hidden(
+    text: str, said: str
+) -> None:
+    assert hidden(text) == said
+
+
+def test_a_value_cut_in_two_is_hidden_without_a_number() -> None:
+    assert (
+        Redaction(ALL, TEXT).hide("...nna@example.org") == "[EMAIL]"
+        or Redaction(ALL, TEXT).hide("nna@example.org") == "[EMAIL]"
+    )
+
+
+@pytest.mark.parametrize("at", range(16_370, 16_390))
+def test_a_value_is_hidden_wherever_in_a_long_line_it_stands(at: int) -> None:
+    line = "a " * (at // 2) + "eve@example.org and so on"
+    assert "@" not in hidden(line, "email")
+    assert "@" not in hidden(f"{'b' * 90} c\n{line}\n{line}", "email")
+
+
+def test_without_rules_nothing_is_hidden() -> None:
+    redaction = Redaction((), TEXT)
+    assert (redaction.hide(TEXT), redaction.restore("[EMAIL_1]"), bool(redaction)) == (
+        TEXT,
+        "[EMAIL_1]",
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("email", ["a@b.de", "Anna.Schmidt@firma-müller.de", "x_y%z@sub.example.com"]),
+        ("phone", ["+49 (0)30 123456", "0170/1234567", "030 1234567", "(212) 555-0123", "212-555-0123"]),
+        (
+            "phone",
+            ["06 12 34 56 78", "612 345 678", "8 (495) 123-45-67", "138 1234 5678", "0033 6 12 34 56 78"],
+        ),
+        ("iban", ["GB82WEST12345698765432", "FR14 2004 1010 0505 0001 3M02 606", "NO93 8601 1117 947"]),
+        ("card", ["4111111111111111", "5500-0000-0000-0004", "3400 0000 0000 009"]),
+        ("ip", ["192.168.0.1", "2001:db8::1", "fe80::1ff:fe23:4567:890a"]),
+        ("address", ["12 Baker Street", "1600 Pennsylvania Avenue", "Hauptstraße 5a", "Am-Ring-Weg 12"]),
+        ("address", ["12, rue de la Paix", "5 bis avenue Foch", "Calle de Alcalá, 45", "Plaza Mayor 3"]),
+        ("address", ["ул. Ленина, д. 7", "улица Большая Садовая 10", "中山路12号"]),
+    ],
+)
+def test_what_is_built_in_knows_the_ways_people_write(name: str, values: list[str]) -> None:
+    for value in values:
+        assert hidden(f"So: {value}, please.", name) == f"So: [{name.upper()}_1], please.", value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "We meet on 03.05.2025 at 10:30, or on 2025-05-03, or on 3/5/25.",
+        "The invoice 4711-0815 is about 1,234,567.89 euros.",
+        "Card 4111 1111 1111 1112 has a typing error, and so has GB83WEST12345698765432.",
+        "Version 1.2.3.4.5 came after 999.1.1.1.",
+        "Meet me @home, or a@b, at the corner of the street.",
+        "Anna went her way, 3 people came down the road.",
+    ],
+)
+def test_what_only_looks_alike_is_left_to_be_read(text: str) -> None:
+    assert hidden(text) == text
+
+
+def test_an_owners_own_pattern_is_hidden_by_its_name() -> None:
+    rules = [RedactionRule("customer-number", r"KD-\d{4}"), RedactionRule("email")]
+    text = "KD-1234 and KD-9999 wrote from x@example.org, KD-1234 twice."
+    redaction = Redaction(rules, text)
+    assert redaction.hide(text) == (
+        "[CUSTOMER_NUMBER_1] and [CUSTOMER_NUMBER_2] wrote from [EMAIL_1], [CUSTOMER_NUMBER_1] twice."
+    )
+    assert redaction.restore(redaction.hide(text)) == text
+
+
+def test_of_what_overlaps_nothing_is_left_standing() -> None:
+    rules = [RedactionRule("part", "ab"), RedactionRule("more", "bcd")]
+    assert Redaction(rules, "xabcdx").hide("xabcdx") == "x[PART_1]x"
+
+
+@pytest.mark.parametrize(
+    ("rule", "wrong"),
+    [
+        (RedactionRule("emial"), "none of email, iban"),
+        (RedactionRule("a b", "x"), "small letters"),
+        (RedactionRule("x", "(a"), "never closed"),
+    ],
+)
+def test_a_rule_that_cannot_be_used_is_told_before_anything_is_read(rule: RedactionRule, wrong: str) -> None:
+    assert wrong in str(problem_of(rule))
+    if rule.regex != "x":
+        with pytest.raises(BadPattern):
+            Redaction([rule], "text")
+
+
+@pytest.mark.parametrize("rule", ALL)
+def test_every_rule_that_is_built_in_may_be_used(rule: RedactionRule) -> None:
+    assert problem_of(rule) is None
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "a",
+        "a.",
+        "a@",
+        "a@b.",
+        "1",
+        "1 ",
+        "1-",
+        "0 ",
+        "+1 ",
+        ":",
+        "a:",
+        "1.",
+        "DE12 3456 ",
+        "Aa ",
+        "Aa-",
+        "路",
+        "rue a ",
+    ],
+)
+def test_no_text_keeps_the_rules_busy(unit: str) -> None:
+    text = unit * (20_000 // len(unit))
+    assert Redaction(ALL, text).restore(Redaction(ALL, text).hide(text)) == text
+
+
+WORDS = st.sampled_from(
+    [
+        "anna@example.org",
+        "[EMAIL_1]",
+        "EMAIL_2",
+        "+49 170 1234567",
+        "192.168.0.1",
+        "Bob",
+        "\u200b",
+        "pays",
+        "(",
+        "é",
+    ]
+)
+
+
+@given(st.lists(WORDS, max_size=8))
+def test_hidden_and_restored_the_text_is_what_it_was(words: list[str]) -> None:
+    text = shown(" ".join(words))
+    redaction = Redaction(ALL, text)
+    told = redaction.hide(text)
+    assert "@" not in told
+    assert redaction.restore(json.loads(json.dumps({"quote": told}))) == {"quote": text}

@@ -1,0 +1,163 @@
+"""How a text is built, and what a chunk of it is told about the rest."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.extraction import chunk
+from hub.extraction.chunk import Chunk, Passage
+from hub.extraction.structure import Headings, Strength, bordered, tables
+
+MAIL = (
+    "Subject: The roof\nFrom: Eve <eve@example.org>\n\nAnna will mend it. She begins on Monday.\n\n"
+    "> Who mends the roof?\n> It drips.\n\nBye, Eve"
+)
+
+
+def strengths(text: str) -> list[tuple[str, Strength]]:
+    return [(text[start:end], strength) for start, end, strength in bordered(text, 0, len(text))]
+
+
+def chunks(text: str, chunk_tokens: int) -> list[Chunk]:
+    return chunk.split(text, [Passage(0, len(text))], chunk_tokens)
+
+
+def test_borders_are_as_strong_as_what_they_part() -> None:
+    assert strengths(MAIL)[2:] == [
+        ("Anna will mend it.", Strength.PARAGRAPH),
+        ("She begins on Monday.", Strength.SENTENCE),
+        ("> Who mends the roof?", Strength.PART),
+        ("> It drips.", Strength.LINE),
+        ("Bye, Eve", Strength.PART),
+    ]
+
+
+def test_a_quoted_line_of_two_sentences_is_one_part() -> None:
+    assert [strength for _, strength in strengths("> One. Two.\n> Three.")[1:]] == [
+        Strength.SENTENCE,
+        Strength.LINE,
+    ]
+
+
+@pytest.mark.parametrize("mark", ["-- ", "----- Original Message -----", "________________"])
+def test_what_stands_under_a_mark_is_another_part(mark: str) -> None:
+    assert strengths(f"Bye.\n{mark}\nEve")[1][1] is Strength.PART
+
+
+def test_the_subject_of_a_mail_stands_over_all_that_follows() -> None:
+    first, *rest = chunks(MAIL, 12)
+    assert first.headings == ()
+    assert {piece.headings for piece in rest} == {("The roof",)}
+
+
+@pytest.mark.parametrize("heading", ["## The roof ##", "The roof\n========", "THE ROOF\n"])
+def test_a_heading_is_known_by_its_looks(heading: str) -> None:
+    text = f"Once upon a time.\n\n{heading}\nIt drips in the attic. Anna will mend it on Monday."
+    piece = chunks(text, 8)[-1]
+    assert [said.lower() for said in piece.headings] == ["the roof"]
+
+
+def test_a_shouted_word_in_a_paragraph_is_no_heading() -> None:
+    assert Headings("We said\nNO NO NO\nto them.").above(20, since=0) == ()
+
+
+def test_a_chunk_is_told_the_sentence_before_it_but_not_across_parts() -> None:
+    before = {MAIL[piece.start : piece.end]: MAIL[slice(*piece.before)] for piece in chunks(MAIL, 5)}
+    assert before["She begins on Monday."] == "Anna will mend it."
+    assert before["> Who mends the roof?"] == ""
+
+
+def test_rows_of_a_table_are_told_its_header() -> None:
+    text = (
+        "Open:\n\nWho;What;When\n" + "".join(f"Anna;do work {n};on day {n}\n" for n in range(30)) + "\nDone."
+    )
+    pieces = chunks(text, 60)
+    assert len(pieces) > 3
+    for piece in pieces[1:-1]:
+        assert text[slice(*piece.columns)] == "Who;What;When"
+    assert text[pieces[-1].start : pieces[-1].end].endswith("Done.")
+
+
+def test_two_lines_with_a_semicolon_are_no_table() -> None:
+    assert tables("one; two\nthree; four\nand more", 0, 29) == []
+
+
+def test_short_sections_share_a_question() -> None:
+    text = "# A\nOne sentence.\n\n# B\nAnother one.\n\n# C\nThe last one."
+    places = [(4, 17), (23, 35), (41, len(text))]
+    passages = [Passage(start, end, (name,)) for (start, end), name in zip(places, "ABC", strict=True)]
+    (piece,) = chunk.split(text, passages, 100)
+    assert (piece.start, piece.end, piece.headings) == (4, len(text), ("A",))
+
+
+def test_what_a_rule_has_read_between_two_passages_is_in_no_chunk() -> None:
+    text = "Before.\n- [ ] Call Bob\nAfter."
+    pieces = chunk.split(text, [Passage(0, 8), Passage(23, len(text))], 100)
+    assert [text[piece.start : piece.end] for piece in pieces] == ["Before.", "After."]
+
+
+def paragraph(seed: int) -> str:
+    """Three to six sentences that no other seed gives."""
+    return " ".join(
+        f"On day {n} the crew of boat {seed * 7919 % 1009} {'sailed far out and ' * (seed * n % 5)}came home."
+        for n in range(3 + seed % 4)
+    )
+
+
+def questions(paragraphs: list[str]) -> set[tuple[str, str]]:
+    """What would be asked about a text of these: each chunk with the sentence before it."""
+    text = "\n\n".join(paragraphs)
+    return {(text[one.start : one.end], text[slice(*one.before)]) for one in chunks(text, 270)}
+
+
+@pytest.mark.parametrize("change", ["said more", "said otherwise", "added", "taken out"])
+def test_a_change_of_one_paragraph_changes_two_questions_at_most_as_a_rule(change: str) -> None:
+    paragraphs = [paragraph(seed) for seed in range(60)]
+    before = questions(paragraphs)
+    assert len(before) > 12
+    changed: list[int] = []
+    for at in range(60):
+        after = list(paragraphs)
+        match change:
+            case "said more":
+                after[at] += " It was a good year."
+            case "said otherwise":
+                after[at] = paragraph(at + 1_000)
+            case "added":
+                after.insert(at, paragraph(at + 1_000))
+            case _:
+                del after[at]
+        changed.append(len(questions(after) - before))
+    assert sum(changed) / len(changed) <= 2
+    assert sum(count > 2 for count in changed) <= 0.15 * len(changed)
+    assert max(changed) <= 4
+
+
+def test_a_list_of_the_same_lines_falls_into_equal_parts() -> None:
+    text = "- call Bob about the boat\n" * 400
+    pieces = chunks(text, 200)
+    assert len(pieces) <= 2.2 * chunk.estimated_tokens(text) / 200
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["One. Two!", "- row", "a|b|c", "> q. r.", "", "# H", "中文。句子。", "e\u0301👨\u200d👩", "LOUD"]
+        )
+    ),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.integers(2, 30),
+)
+def test_chunks_of_any_structure_lose_nothing_and_know_where_they_stand(
+    lines: list[str], newline: str, chunk_tokens: int
+) -> None:
+    text = newline.join(lines)
+    at = 0
+    for piece in chunks(text, chunk_tokens):
+        assert at <= piece.start < piece.end
+        assert not chunk.is_readable(text[at : piece.start])
+        assert chunk.estimated_tokens(text[piece.start : piece.end]) <= chunk.most_tokens(chunk_tokens)
+        assert piece.before[1] <= piece.start
+        assert piece.columns[1] <= piece.start
+        at = piece.end
+    assert not chunk.is_readable(text[at:])

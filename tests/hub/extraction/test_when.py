@@ -1,0 +1,128 @@
+"""Words about time, decided by hand on the calendar: ``when_cases.json``.
+
+A group has the zone and the date of its document, local unless it ends in Z. A case is what
+the words mean: a day, a local time, or an instant (Z; "day" where it is a day's beginning), and
+what the night of a change did to it; or nothing that could be told.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hub.extraction.when import resolve
+from hub.extraction.when.resolve import MOST_CHARS
+
+GROUPS: list[dict[str, Any]] = json.loads(
+    Path(__file__).with_name("when_cases.json").read_text(encoding="utf-8")
+)
+WEDNESDAY = datetime(2025, 5, 7, 10, tzinfo=UTC)
+WORDS = [
+    *(word for group in GROUPS for words in group["cases"] for word in words.split()),
+    *("0", "31", "99", "9999", "29.2.", "12:60", "-", "/", ".", "24:00", "+14:00", "utc-12", "-99"),
+]
+
+
+def cases() -> Iterator[Any]:
+    for group in GROUPS:
+        for words, expected in group["cases"].items():
+            name = f"{group['language']}-{str(group['anchor'])[:10]}-{words}"
+            yield pytest.param(words, expected, group["anchor"], group["zone"], id=name)
+
+
+def instant(text: str, zone: str) -> datetime:
+    read = datetime.fromisoformat(text)
+    return read if read.tzinfo else read.replace(tzinfo=ZoneInfo(zone))
+
+
+@pytest.mark.parametrize(("words", "expected", "anchor", "zone"), list(cases()))
+def test_words_mean_what_they_mean_on_the_calendar(
+    words: str, expected: str | None, anchor: str | None, zone: str
+) -> None:
+    moment = resolve(words, anchor=instant(anchor, zone) if anchor else None, timezone=zone)
+    if expected is None:
+        assert moment is None
+        return
+    told, *marks = expected.split()
+    assert moment is not None
+    assert moment.at == instant(told, zone)
+    assert moment.has_time == ("T" in told and "day" not in marks)
+    assert moment.change == next((mark for mark in marks if mark != "day"), None)
+    assert moment.words == words
+
+
+def test_the_decided_cases_are_enough() -> None:
+    languages = {group["language"]: 0 for group in GROUPS}
+    for group in GROUPS:
+        languages[group["language"]] += len(group["cases"])
+    assert sum(languages.values()) >= 300
+    assert {language for language, count in languages.items() if count >= 50} == {
+        "en", "de", "fr", "es", "ru", "zh"
+    }  # fmt: skip
+    assert len({group["zone"] for group in GROUPS}) >= 4
+
+
+def test_a_day_without_a_time_says_so() -> None:
+    day = resolve("tomorrow", anchor=WEDNESDAY, timezone="Europe/Berlin")
+    hour = resolve("tomorrow at 3pm", anchor=WEDNESDAY, timezone="Europe/Berlin")
+    unsure = resolve("tomorrow at 3", anchor=WEDNESDAY, timezone="Europe/Berlin")
+    assert [moment and moment.has_time for moment in (day, hour, unsure)] == [False, True, False]
+
+
+def test_a_deadline_is_never_far_behind_its_document() -> None:
+    anchor = datetime(2025, 5, 7, 10, tzinfo=UTC)
+
+    def year_of(words: str, *, is_due: bool) -> int | None:
+        moment = resolve(words, anchor=anchor, timezone="UTC", is_due=is_due)
+        return moment.at.year if moment else None
+
+    assert year_of("24 December", is_due=False) == 2024
+    assert year_of("24 December", is_due=True) == 2025
+    assert year_of("by 24 December", is_due=False) == 2025
+    assert year_of("3 May", is_due=True) == 2025
+
+
+def test_what_languages_read_differently_is_not_told() -> None:
+    # A Tuesday to the French and the Spanish, a day of March to the English.
+    assert resolve("mar 13", anchor=WEDNESDAY, timezone="UTC") is None
+    assert resolve("mardi 13", anchor=WEDNESDAY, timezone="UTC") is not None
+    assert resolve("march 13", anchor=WEDNESDAY, timezone="UTC") is not None
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Asia/Shanghai", "Europe/Moscow"])
+def test_a_day_begins_at_its_midnight_in_every_zone(zone: str) -> None:
+    for offset in range(0, 730, 13):
+        day = date(2025, 1, 1) + timedelta(days=offset)
+        spelled = f"{day.day} {day:%B} {day.year}"
+        moment = resolve(spelled, anchor=None, timezone=zone)
+        assert moment is not None
+        assert moment.at == datetime.combine(day, time(), ZoneInfo(zone))
+
+
+@given(
+    words=st.one_of(
+        st.text(max_size=MOST_CHARS + 10),
+        st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join),
+        st.lists(st.sampled_from(WORDS), max_size=12).map("".join),
+    ),
+    anchor=st.one_of(st.none(), st.datetimes(timezones=st.just(UTC))),
+    zone=st.sampled_from(["Europe/Berlin", "America/New_York", "Asia/Shanghai", "Pacific/Apia"]),
+)
+@settings(max_examples=400, deadline=None)
+def test_no_words_ever_raise(words: str, anchor: datetime | None, zone: str) -> None:
+    moment = resolve(words, anchor=anchor, timezone=zone)
+    assert moment is None or (moment.words == words and moment.at.utcoffset() == timedelta(0))
+
+
+@pytest.mark.parametrize(
+    "piece", ["1", "1/", "1-", "- ", "between ", "du au ", "to ", "三", "third ", "3pm ", "."]
+)
+def test_words_that_are_too_many_for_a_date_are_not_read(piece: str) -> None:
+    words = piece * (200_000 // len(piece))
+    assert resolve(words, anchor=WEDNESDAY, timezone="UTC") is None

@@ -1,0 +1,92 @@
+"""The ledger of items, over the REST interface."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
+from storage.store import Decision, DeclaredAgent, ItemRow, agents, items, users
+from tests.support.facade import FakeHub, over_unix, serving
+
+
+def keep(c: sa.Connection) -> None:
+    """Five items of an agent called notes, one of each verdict and one more."""
+    owner = users.ensure_user(c, UserId("u"), "owner", 1)
+    declared = DeclaredAgent(name="inbox", device_name="lab", data_types=("tasks",))
+    agents.reconcile_declared(
+        c, user_id=owner, declared=[declared], at=1, fresh_ids=["a-1", "d-1", "s-1", "u-1"]
+    )
+    verdicts: list[Any] = ["open", "approved", "edited", "rejected", "open"]
+    rows = [
+        ItemRow(
+            id=f"i-{n}",
+            user_id=owner,
+            agent_id=AgentId("a-1"),
+            device_id=DeviceId("d-1"),
+            unit_key="notes/a.md",
+            target_table="tasks",
+            likeness=f"l-{n}",
+            quote_hash="q",
+            place_hash="q",
+            config_fingerprint="f",
+            data={"title": f"task {n}"},
+            warnings=("instruction",) if n == 4 else (),
+            call_id=CallId(f"c-{n}"),
+            run_id=RunId("r-1" if n < 4 else "r-2"),
+            row_id=f"row-{n}",
+            told_at=2_000,
+            verdict=verdict,
+            verdict_at=None if verdict == "open" else 3_000,
+            created_at=1_000 + n // 2,
+            updated_at=3_000,
+        )
+        for n, verdict in enumerate(verdicts)
+    ]
+    items.write_items(c, [Decision(after=row) for row in rows])
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
+    hub = FakeHub()
+    async with serving(hub, tmp_path) as listening, over_unix(listening) as asking:
+        await hub.bench.store.write(keep)
+        yield asking
+
+
+async def titles(client: httpx2.AsyncClient, **asked: Any) -> list[str]:
+    answer = await client.get("/v1/items", params=asked)
+    assert answer.status_code == 200, answer.text
+    return [item["title"] for item in answer.json()["items"]]
+
+
+async def test_items_are_told_with_what_their_owner_said_and_should_know(client: httpx2.AsyncClient) -> None:
+    newest, *_ = (await client.get("/v1/items")).json()["items"]
+    assert (newest["title"], newest["agent"], newest["path"]) == ("task 4", "inbox", "notes/a.md")
+    assert (newest["verdict"], newest["warnings"]) == ("open", ["instruction"])
+    assert (newest["row_id"], newest["run_id"]) == ("row-4", "r-2")
+
+
+async def test_items_are_chosen_by_agent_verdict_and_run(client: httpx2.AsyncClient) -> None:
+    assert await titles(client, verdict="rejected") == ["task 3"]
+    assert await titles(client, verdict="open", run="r-1") == ["task 0"]
+    assert len(await titles(client, agent="inbox")) == 5
+    unknown = await client.get("/v1/items", params={"agent": "nobody"})
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_agent")
+    wrong = await client.get("/v1/items", params={"verdict": "maybe"})
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "bad_params")
+
+
+async def test_pages_of_items_neither_double_nor_leave_out_one(client: httpx2.AsyncClient) -> None:
+    told: list[str] = []
+    asked: dict[str, Any] = {"limit": 2}
+    while True:
+        page = (await client.get("/v1/items", params=asked)).json()
+        told += [item["title"] for item in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        asked["cursor"] = page["next_cursor"]
+    assert told == [f"task {n}" for n in (4, 3, 2, 1, 0)]

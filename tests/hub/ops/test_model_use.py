@@ -1,0 +1,91 @@
+"""What hub.toml says about the use of models: budgets, redaction, agents that keep to local ones."""
+
+from pathlib import Path
+
+import pytest
+
+from hub.ops.declared import declared_agents
+from hub.ops.reading import check_text
+from storage.store import ModelUse, Redacted
+
+AGENT = """\
+[[agents]]
+name = "notes"
+device = "desk"
+paths = ["~/notes"]
+data_types = ["tasks"]
+prompt = "Find what I promised to do."
+"""
+CLOUD = '[model]\nkind = "openai"\nbase_url = "https://models.example/v1"\nname = "m"\n'
+PRICED = CLOUD + "price_in_usd = 0.25\nprice_out_usd = 2.0\n"
+
+
+def problems(text: str) -> list[str]:
+    """Each as ``line: severity: ...``."""
+    found = check_text(text, Path("hub.toml"), environ={}).problems
+    return [f"{one.line}: {one.severity}: {one.path}: {one.message}" for one in found]
+
+
+def test_what_an_agent_says_about_models_stands_in_its_row() -> None:
+    text = (
+        PRICED
+        + AGENT
+        + 'redact = ["email", "customer"]\nbatch = true\nbudget_usd = 0.5\n'
+        + "[redaction]\npatterns = { customer = 'K-\\d{6}' }\n"
+    )
+    (agent,) = declared_agents(check_text(text, Path("hub.toml"), environ={}).usable())
+    assert agent.model_use == ModelUse(
+        redact=(Redacted("email"), Redacted("customer", r"K-\d{6}")), batch=True, budget_nanos=500_000_000
+    )
+
+
+def test_an_agent_without_wishes_has_none() -> None:
+    (agent,) = declared_agents(check_text(AGENT, Path("hub.toml"), environ={}).usable())
+    assert agent.model_use == ModelUse()
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ('redact = ["emial"]', "7: error: agents.0.redact: 'emial': has no pattern, and is none of email, "),
+        ("allow_cloud = false", "7: error: agents.0.allow_cloud: there is no local model to read its doc"),
+        ("budget_usd = 1.0", "7: warning: agents.0.budget_usd: no price is known of a model"),
+        ("[budget]\nday_usd = 1.0", "8: warning: budget.day_usd: no price is known of a model"),
+        ("[budget]\nrun_usd = -1.0", "8: error: budget.run_usd: must be at least 0"),
+        ("[redaction]\npatterns = { a = '(' }", "8: error: redaction.patterns.a: the ( at character 1"),
+        ("[redaction]\npatterns = { \"A b\" = 'x' }", "8: error: redaction.patterns.A b: a name is"),
+    ],
+)
+def test_a_mistake_is_told_where_it_stands(lines: str, problem: str) -> None:
+    (told,) = problems(f"{AGENT}{lines}\n{CLOUD}")
+    assert told.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "",
+        '[model]\nkind = "local"\n',
+        f"{CLOUD}private = true\n",
+        CLOUD.replace("models.example", "127.0.0.1"),
+    ],
+)
+def test_an_agent_may_keep_to_a_local_model_where_there_is_one_or_none_at_all(model: str) -> None:
+    assert problems(f"{AGENT}allow_cloud = false\n{model}") == []
+
+
+def test_with_a_price_budgets_of_money_are_fine() -> None:
+    assert problems(f"{AGENT}budget_usd = 1.0\n[budget]\nrun_usd = 0.5\nday_usd = 1.0\n{PRICED}") == []
+
+
+def test_the_default_budget_of_a_run_does_not_ask_for_a_price() -> None:
+    assert problems(f"{AGENT}[budget]\nrun_usd = 0.0\n{CLOUD}") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("emial", "did you mean 'email'?"), ("license", "write its pattern in [redaction]")]
+)
+def test_a_name_that_is_to_be_redacted_and_has_no_pattern_gets_a_hint(name: str, hint: str) -> None:
+    text = f'{AGENT}redact = ["{name}"]\n{CLOUD}'
+    (found,) = check_text(text, Path("hub.toml"), environ={}).problems
+    assert found.hint == hint

@@ -1,0 +1,284 @@
+"""Agents that have time: their questions are handed in together, and nothing is handed in twice."""
+
+from collections.abc import Mapping
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from hub.extraction.model import (
+    BatchResult,
+    Finish,
+    ModelAnswer,
+    ModelRefused,
+    ModelRequest,
+    ModelUnavailable,
+    Price,
+    Usage,
+)
+from hub.runs.batching import LEAST_WAIT_S, MOST_WAIT_S
+from hub.runs.budget import BudgetLimits
+from protocol.lifecycles import RunOutcome, RunState
+from storage.store import (
+    AgentRow,
+    BatchState,
+    DeclaredAgent,
+    ModelUse,
+    RunRow,
+    Store,
+    agents,
+    model_batches,
+)
+from tests.support.runs import Bench, folder
+
+FILES = {"a": "Prose that a model has to read.", "b": "More prose.", "c": "- [ ] by a rule"}
+READ = Usage(1, 100, 10, 50)
+
+
+class Desk:
+    """``Batches`` that are answered when the test says so."""
+
+    def __init__(self) -> None:
+        self.batches: dict[str, tuple[str, Mapping[str, ModelRequest]]] = {}  # by our own key
+        self.discarded: list[str] = []
+        self.is_done = False
+        self.expired = 0  # so many questions of each are not answered
+        self.error: Exception | None = None
+        self.strays: tuple[str, ...] = ()  # keys of answers that nobody asked for
+        self.loses_answers = False  # it takes a batch, and its answer is lost
+
+    async def submit(self, requests: Mapping[str, ModelRequest], *, key: str) -> str:
+        if self.error is not None:
+            raise self.error
+        name = f"batch-{len(self.batches)}"
+        self.batches[key] = name, requests
+        if self.loses_answers:
+            raise ModelUnavailable("the connection was lost")
+        return name
+
+    async def find(self, key: str) -> str | None:
+        return self.batches[key][0] if key in self.batches else None
+
+    async def discard(self, batch_id: str) -> None:
+        self.discarded.append(batch_id)
+
+    async def check(self, batch_id: str) -> BatchResult:
+        if not self.is_done:
+            return BatchResult(is_done=False)
+        (requests,) = (requests for name, requests in self.batches.values() if name == batch_id)
+        answer = ModelAnswer(text='{"items": []}', finish=Finish.WHOLE, usage=READ, model="large")
+        return BatchResult(
+            is_done=True, answers=dict.fromkeys([*list(requests)[self.expired :], *self.strays], answer)
+        )
+
+
+@pytest.fixture
+async def bench(store: Store, agent: AgentRow) -> Bench:
+    """The bench of an agent that has time."""
+    declared = DeclaredAgent(
+        name="notes",
+        device_name="desk",
+        paths=("notes",),
+        data_types=("tasks",),
+        model_use=ModelUse(batch=True),
+    )
+    await store.write(
+        agents.reconcile_declared,
+        user_id=agent.user_id,
+        declared=[declared],
+        at=2,
+        fresh_ids=["e", "f", "g", "h"],
+    )
+    (row,) = await store.read(agents.list_agents)
+    return Bench(store, row, batches=Desk())
+
+
+def desk_of(bench: Bench) -> Desk:
+    assert isinstance(bench.batches, Desk)
+    return bench.batches
+
+
+async def go(bench: Bench, *, after_s: float = 0.0) -> RunRow:
+    """The run goes on with a device that has the same files."""
+    bench.clock.advance(after_s)
+    bench.connect(runs=folder(**FILES))
+    return await bench.run()
+
+
+async def states(bench: Bench, run: RunRow) -> list[BatchState]:
+    return [row.state for row in await bench.store.read(model_batches.batches_of, run.id)]
+
+
+async def test_questions_are_handed_in_together_and_what_needs_no_model_is_done_at_once(bench: Bench) -> None:
+    waiting = await go(bench)
+
+    assert (waiting.state, waiting.attempt, waiting.items_created) == (RunState.QUEUED, 1, 1)
+    assert waiting.reason is not None and "batch" in waiting.reason
+    ((_, requests),) = desk_of(bench).batches.values()
+    assert len(requests) == 2
+    assert bench.model.asked == 0
+
+
+async def test_the_run_is_done_from_the_answers_of_its_batch(bench: Bench) -> None:
+    await go(bench)
+    desk_of(bench).is_done = True
+
+    run = await go(bench, after_s=LEAST_WAIT_S)
+
+    assert (run.state, run.outcome, run.units_done) == (RunState.COMPLETED, RunOutcome.SUCCESS, 3)
+    assert bench.model.asked == 0
+    assert (run.usage.requests, run.usage.cost_nanos) == (2, 100)
+    assert await states(bench, run) == [BatchState.DONE]
+    assert desk_of(bench).discarded == ["batch-0"]  # people's documents do not stay there
+
+
+async def test_a_batch_is_looked_at_less_and_less_often(bench: Bench) -> None:
+    waits = []
+    for after_s in (0.0, LEAST_WAIT_S, 3_600.0, 36_000.0):
+        run = await go(bench, after_s=after_s)
+        waits.append(round((run.eligible_at - bench.now_ms) / 1_000))
+    assert waits == [LEAST_WAIT_S, LEAST_WAIT_S, 908, MOST_WAIT_S]
+    assert run.attempt == 1
+    assert len(desk_of(bench).batches) == 1
+
+
+async def test_what_a_batch_did_not_answer_is_asked_at_once(bench: Bench) -> None:
+    await go(bench)
+    desk_of(bench).is_done, desk_of(bench).expired = True, 1
+
+    run = await go(bench, after_s=LEAST_WAIT_S)
+
+    assert run.outcome is RunOutcome.SUCCESS
+    assert bench.model.asked == 1
+
+
+async def test_a_batch_whose_hand_in_was_cut_off_is_found_and_not_handed_in_again(bench: Bench) -> None:
+    desk_of(bench).loses_answers = True
+    cut_off = await go(bench)
+    assert await states(bench, cut_off) == [BatchState.MADE]
+    desk_of(bench).is_done = True
+
+    run = await go(bench, after_s=3_600)
+
+    assert run.outcome is RunOutcome.SUCCESS
+    assert len(desk_of(bench).batches) == 1
+    assert bench.model.asked == 0
+
+
+async def test_one_that_never_got_there_is_handed_in_anew(bench: Bench) -> None:
+    desk_of(bench).error = ModelUnavailable("not reached")
+    await go(bench)
+    desk_of(bench).error = None
+
+    waiting = await go(bench, after_s=3_600)
+
+    assert waiting.state is RunState.QUEUED
+    assert await states(bench, waiting) == [BatchState.SUBMITTED]
+
+
+async def test_an_endpoint_without_batches_is_asked_one_by_one(bench: Bench) -> None:
+    desk_of(bench).error = ModelRefused("it has no batches")
+    await go(bench)
+
+    run = await go(bench, after_s=LEAST_WAIT_S)
+
+    assert run.outcome is RunOutcome.SUCCESS
+    assert bench.model.asked == 2
+
+
+async def test_a_second_run_over_the_same_files_hands_in_nothing(bench: Bench) -> None:
+    await go(bench)
+    desk_of(bench).is_done = True
+    await go(bench, after_s=LEAST_WAIT_S)
+
+    run = await go(bench)
+
+    assert (run.outcome, run.units_skipped) == (RunOutcome.SUCCESS, 3)
+    assert len(desk_of(bench).batches) == 1
+
+
+async def test_what_a_cancelled_run_had_handed_in_is_not_paid_for_twice(bench: Bench) -> None:
+    first = await go(bench)
+    await bench.control.cancel(first.id, actor="test", reason="not now")
+
+    waiting = await go(bench, after_s=LEAST_WAIT_S)
+
+    assert waiting.id != first.id
+    assert (waiting.state, len(desk_of(bench).batches)) == (RunState.QUEUED, 1)
+    assert await states(bench, waiting) == []
+
+    desk_of(bench).is_done = True
+    done = await go(bench, after_s=3_600)
+
+    assert (done.id, done.outcome, done.units_done) == (waiting.id, RunOutcome.SUCCESS, 2)
+    assert (bench.model.asked, len(desk_of(bench).batches)) == (0, 1)
+    assert (await bench.row(first.id)).usage.cost_nanos == 100
+    assert await states(bench, first) == [BatchState.DONE]
+
+
+async def test_budgets_hold_for_batches_at_half_the_price(bench: Bench) -> None:
+    bench.model.price = Price(1_000, 1_000)
+    most = 1_000 * 20_000
+    bench.budgets.limits = BudgetLimits(run_cost_nanos=most // 100)
+    run = await go(bench)
+    assert (run.state, run.outcome) == (RunState.COMPLETED, RunOutcome.PARTIAL)
+    assert {error.code for error in run.errors} == {"budget_reached"}
+    assert desk_of(bench).batches == {}
+
+
+async def test_what_a_days_budget_has_room_for_is_handed_in_before_the_run_waits_for_the_next_day(
+    bench: Bench,
+) -> None:
+    # Room for one of the two questions; were it let go, the next day would come no further.
+    bench.budgets.limits = BudgetLimits(run_cost_nanos=None, day_tokens=2_000)
+
+    paused = await go(bench)
+
+    assert paused.state is RunState.PAUSED
+    ((_, requests),) = desk_of(bench).batches.values()
+    assert len(requests) == 1
+    assert await states(bench, paused) == [BatchState.SUBMITTED]
+
+
+async def test_what_a_batch_cost_counts_for_the_day_and_what_was_set_aside_for_it_does_not(
+    bench: Bench,
+) -> None:
+    bench.budgets.limits = BudgetLimits(run_cost_nanos=None, day_tokens=100_000)
+    await go(bench)
+    day = await bench.budgets.day_of_hub()
+    assert (day.spent.tokens, day.promised.tokens > 200) == (0, True)
+
+    desk_of(bench).is_done = True
+    assert (await go(bench, after_s=LEAST_WAIT_S)).outcome is RunOutcome.SUCCESS
+
+    day = await bench.budgets.day_of_hub()
+    assert (day.spent.tokens, day.promised.tokens, day.reserved.tokens) == (2 * 110, 0, 0)
+
+
+async def test_a_question_of_a_batch_is_reckoned_at_half_its_price(bench: Bench) -> None:
+    bench.budgets.limits = BudgetLimits(run_cost_nanos=None, day_cost_nanos=10**12, day_tokens=10**9)
+    bench.model.price = Price(1_000, 1_000)
+    await go(bench)
+    day = await bench.budgets.day_of_hub()
+    assert day.promised.cost_nanos == day.promised.tokens * 500 > 0
+
+
+async def test_an_answer_to_what_was_not_in_the_batch_is_nobodys(bench: Bench) -> None:
+    await go(bench)
+    desk_of(bench).is_done, desk_of(bench).strays = True, ("stray",)
+    run = await go(bench, after_s=LEAST_WAIT_S)
+    assert (run.outcome, run.usage.prompt_tokens) == (RunOutcome.SUCCESS, 2 * READ.prompt_tokens)
+
+
+async def test_what_was_set_aside_for_a_batch_that_was_never_handed_in_is_free_again(bench: Bench) -> None:
+    bench.budgets.limits = BudgetLimits(run_cost_nanos=None, day_tokens=100_000)
+    lost = bench.connect(runs=[folder(**FILES)[0][:2]])
+    day = await bench.budgets.day_of_hub()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.run)
+        with anyio.fail_after(10):
+            while day.promised.tokens == 0:
+                await anyio.lowlevel.checkpoint()
+        lost.cut()
+    assert desk_of(bench).batches == {}
+    assert day.promised.tokens == 0

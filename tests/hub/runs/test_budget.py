@@ -1,0 +1,257 @@
+"""Budgets: they are reached before they are passed, and whoever reaches one learns which."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio
+import pytest
+
+from hub.extraction.model import Finish, Message, ModelAnswer, ModelRequest, Price, Usage
+from hub.runs.asking import UnitAsking
+from hub.runs.budget import (
+    NANOS,
+    Account,
+    BudgetLimits,
+    BudgetReached,
+    Budgets,
+    DayBudgetReached,
+    day_around,
+)
+from protocol.lifecycles import PauseReason, RunOutcome, RunState
+from storage.store import AgentRow, DeclaredAgent, ModelUse, Spent, Store, agents
+from tests.support.clock import START
+from tests.support.runs import Bench, folder
+
+PRICE = Price(prompt_nanos=1_000_000, completion_nanos=10_000_000)  # dear: 1,000 USD a million tokens
+
+
+class Spender:
+    """A ``LanguageModel`` that spends *share* of what it may."""
+
+    name, chunk_tokens, in_flight, is_literal, price = "spender", 1_500, 4, False, PRICE
+
+    def __init__(self, share: float = 1.0) -> None:
+        self.share = share
+        self.prompt_tokens = 5
+        self.asked = 0
+        self.may_answer = anyio.Event()
+        self.may_answer.set()
+
+    async def answer(self, request: ModelRequest) -> ModelAnswer:
+        self.asked += 1
+        await self.may_answer.wait()
+        told = round(request.max_tokens * self.share)
+        usage = Usage(1, self.prompt_tokens, told, PRICE.of(5, told))
+        return ModelAnswer(text="{}", finish=Finish.WHOLE, usage=usage)
+
+
+def question(number: int, max_tokens: int = 10) -> ModelRequest:
+    return ModelRequest(messages=(Message("user", f"question {number}"),), schema={}, max_tokens=max_tokens)
+
+
+async def opened(bench: Bench) -> UnitAsking:
+    bench.connect()
+    await bench.control.submit(bench.agent)
+    return (await bench.asking.open(await bench.claim())).about("a.md")
+
+
+async def declare(store: Store, *, budget_nanos: int, timezone: str = "UTC") -> AgentRow:
+    """The agent of the bench, with a budget a day."""
+    use = ModelUse(budget_nanos=budget_nanos)
+    declared = DeclaredAgent(
+        name="notes",
+        device_name="desk",
+        paths=("notes",),
+        data_types=("tasks",),
+        timezone=timezone,
+        model_use=use,
+    )
+    (user,) = {row.user_id for row in await store.read(agents.list_agents)}
+    await store.write(
+        agents.reconcile_declared, user_id=user, declared=[declared], at=2, fresh_ids=["e", "f", "g", "h"]
+    )
+    (row,) = await store.read(agents.list_agents)
+    return row
+
+
+async def ask_until_refused(unit: UnitAsking, spender: Spender) -> int:
+    """How many questions were answered before a budget was reached."""
+    model = unit.through(spender)
+    for number in range(1_000):
+        try:
+            await model.answer(question(number))
+        except BudgetReached:
+            return number
+    raise AssertionError("no budget was reached")
+
+
+async def test_a_run_stops_before_it_has_spent_more_than_it_may(bench: Bench) -> None:
+    bench.budgets.limits = BudgetLimits(run_cost_nanos=NANOS)
+    unit = await opened(bench)
+
+    answered = await ask_until_refused(unit, Spender())
+
+    spent = (await bench.row(unit.run.order.run_id)).usage.cost_nanos
+    assert spent <= NANOS < spent + spent // answered * 2
+    assert bench.metrics.reached() == {"budget_run_usd": 1}
+
+
+async def test_tokens_have_a_budget_too_and_it_holds_without_a_price(bench: Bench) -> None:
+    bench.budgets.limits = BudgetLimits(run_cost_nanos=1, run_tokens=200)
+    unit = await opened(bench)
+    free = Spender()
+    free.price = Price()
+
+    await ask_until_refused(unit, free)
+
+    usage = (await bench.row(unit.run.order.run_id)).usage
+    assert 100 < usage.prompt_tokens + usage.completion_tokens <= 200
+
+
+async def test_many_questions_at_once_do_not_pass_a_budget_together(bench: Bench) -> None:
+    bench.budgets.limits = BudgetLimits(run_cost_nanos=NANOS)
+    unit, spender = await opened(bench), Spender()
+    spender.may_answer = anyio.Event()
+    refused: list[int] = []
+
+    async def ask(number: int) -> None:
+        try:
+            await unit.through(spender).answer(question(number))
+        except BudgetReached:
+            refused.append(number)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(40):
+            tasks.start_soon(ask, number)
+        await anyio.wait_all_tasks_blocked()
+        assert not refused  # what is on its way may cost less than was set aside
+        spender.may_answer.set()
+
+    assert refused and len(refused) + spender.asked == 40
+    assert (await bench.row(unit.run.order.run_id)).usage.cost_nanos <= NANOS
+
+
+async def test_what_was_set_aside_and_not_spent_is_there_for_the_next_question(
+    store: Store, agent: AgentRow
+) -> None:
+    bench = Bench(store, agent)
+    bench.budgets.limits = BudgetLimits(run_cost_nanos=NANOS)
+    unit = await opened(bench)
+
+    answered = await ask_until_refused(unit, Spender(share=0.2))
+
+    most = bench.budgets.densities.most_of("spender", question(1), PRICE).cost_nanos
+    assert answered > 2 * NANOS // most
+
+
+async def test_a_model_that_counts_more_tokens_than_was_reckoned_passes_a_budget_with_no_second_question(
+    bench: Bench,
+) -> None:
+    bench.budgets.limits = BudgetLimits(run_cost_nanos=NANOS, run_tokens=600)
+    unit = await opened(bench)
+    spender = Spender()
+    spender.prompt_tokens = 200  # for a question of ten characters
+
+    assert await ask_until_refused(unit, spender) == 2
+
+    usage = (await bench.row(unit.run.order.run_id)).usage
+    assert usage.prompt_tokens + usage.completion_tokens <= 600
+
+
+async def test_a_file_for_which_no_money_is_left_fails_and_the_run_is_partly_done(bench: Bench) -> None:
+    bench.model.price = PRICE
+    bench.budgets.limits = BudgetLimits(run_cost_nanos=1)
+    bench.connect(runs=folder(a="- [ ] by a rule", b="Prose that a model has to read."))
+
+    run = await bench.run()
+
+    assert (run.state, run.outcome) == (RunState.COMPLETED, RunOutcome.PARTIAL)
+    assert [(error.unit_key, error.code) for error in run.errors] == [("b.md", "budget_reached")]
+    assert "budget.run_usd" in run.errors[0].message
+    assert bench.model.asked == 0
+
+
+async def test_a_day_that_is_used_up_pauses_the_run_until_midnight_where_its_agent_lives(
+    store: Store, agent: AgentRow
+) -> None:
+    agent = await declare(store, budget_nanos=1, timezone="Asia/Tokyo")
+    bench = Bench(store, agent)
+    bench.budgets.limits = BudgetLimits(run_cost_nanos=None)
+    bench.model.price = PRICE
+    bench.connect(runs=folder(a="Prose that a model has to read."))
+
+    run = await bench.run()
+
+    assert (run.state, run.pause_reason) == (RunState.PAUSED, PauseReason.EXHAUSTED)
+    assert run.reason is not None and "agents.budget_usd" in run.reason
+    (row,) = await store.read(agents.list_agents)
+    _, midnight = day_around(START, "Asia/Tokyo")
+    assert row.recovery_at == int(midnight.timestamp() * 1000)
+    assert [one.agent_id for one in bench.budgets.reached()] == [agent.id]
+
+
+async def test_the_run_goes_on_where_it_was_once_the_day_is_over(store: Store, agent: AgentRow) -> None:
+    agent = await declare(store, budget_nanos=NANOS)
+    bench = Bench(store, agent)
+    bench.budgets.limits = BudgetLimits(run_cost_nanos=None)
+    unit, spender = await opened(bench), Spender()
+    model = unit.through(spender)
+    with pytest.raises(DayBudgetReached):
+        for number in range(100):
+            await model.answer(question(number))
+    before = spender.asked
+
+    bench.clock.advance(24 * 3_600)
+    await model.answer(question(before))
+
+    assert spender.asked == before + 1
+    assert bench.budgets.reached() == []
+
+
+async def test_the_hub_has_a_day_too_and_counts_what_it_spent_before_it_was_started(
+    store: Store, agent: AgentRow
+) -> None:
+    before = Bench(store, agent)
+    unit = await opened(before)
+    for number in range(3):
+        await unit.through(Spender()).answer(question(number))
+    spent = (await before.row(unit.run.order.run_id)).usage.cost_nanos
+
+    after = Bench(store, agent)
+    after.budgets.limits = BudgetLimits(run_cost_nanos=None, day_cost_nanos=spent)
+    again = (await after.asking.open(unit.run.order)).about("b.md")
+
+    with pytest.raises(DayBudgetReached, match=r"budget\.day_usd"):
+        await again.through(Spender()).answer(question(99))
+
+
+@pytest.mark.parametrize(
+    ("now", "zone", "began", "ends"),
+    [
+        ("2026-01-05T09:00", "UTC", "2026-01-05T00:00", "2026-01-06T00:00"),
+        ("2026-01-05T23:30", "Europe/Berlin", "2026-01-05T23:00", "2026-01-06T23:00"),
+        ("2026-03-29T12:00", "Europe/Berlin", "2026-03-28T23:00", "2026-03-29T22:00"),  # 23 hours
+    ],
+)
+def test_a_day_lasts_from_midnight_to_midnight(now: str, zone: str, began: str, ends: str) -> None:
+    at, first, last = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (now, began, ends))
+    assert day_around(at, zone) == (first, last)
+
+
+async def test_what_is_spent_while_a_day_is_read_anew_is_not_forgotten(bench: Bench) -> None:
+    class Slow:
+        """The store, during whose reading a question comes to its end."""
+
+        is_shared = False
+
+        async def read(self, *asked: Any, **more: Any) -> Any:
+            found = await bench.store.read(*asked, **more)
+            if days:
+                days[0].settle(Spent(), Spent(tokens=7))
+            return found
+
+    days: list[Account] = []
+    budgets = Budgets(Slow(), clock=bench.clock, metrics=bench.metrics)  # type: ignore[arg-type]
+    days.append(await budgets.day_of_hub())
+    days[0].is_stale = True
+    assert (await budgets.day_of_hub()).spent.tokens == 7

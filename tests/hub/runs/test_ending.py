@@ -1,0 +1,66 @@
+"""How an attempt ends, by the error that it ended in."""
+
+import pytest
+
+from hub.extraction.model import ModelExhausted, ModelUnavailable
+from hub.runs.asking import NoModel
+from hub.runs.batching import BatchPending
+from hub.runs.ending import ending_of, gravest
+from hub.runs.sources import DeviceStalled, NotTakenOn
+from protocol.errors import DeviceGone
+from protocol.lifecycles import RunEvent, RunState
+from storage.store import Conflict, StaleRun, Unavailable
+from tests.support.clock import SeededChance
+from tests.support.runs import Bench
+
+AWAY = DeviceGone("the connection was cut", dispatched=True)
+SPENT = ModelExhausted("429", reason="rate_limit", retry_after_s=90)
+DOWN = ModelUnavailable("connection refused")
+PENDING = BatchPending("handed in", wait_s=60.0)
+PREPARING, RUNNING = RunState.PREPARING, RunState.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "event"),
+    [
+        (NotTakenOn("busy", busy=True), PREPARING, RunEvent.SENT_BACK),
+        (NotTakenOn("busy", busy=True), RUNNING, RunEvent.FAILED),
+        (NotTakenOn("nothing shared", busy=False), PREPARING, RunEvent.FAILED),
+        (NoModel("none on this machine"), RUNNING, RunEvent.FAILED),
+        (PENDING, RUNNING, RunEvent.SENT_BACK),
+        (SPENT, RUNNING, RunEvent.EXHAUSTED),
+        (AWAY, RUNNING, RunEvent.DEVICE_LOST),
+        (DOWN, RUNNING, RunEvent.RETRIED),
+        (DeviceStalled("nothing came"), RUNNING, RunEvent.RETRIED),
+        (DeviceStalled("nothing came"), PREPARING, RunEvent.SENT_BACK),
+        # An outage of the database costs no attempt; what it refuses for good does.
+        (Unavailable("away"), RUNNING, RunEvent.SENT_BACK),
+        (Conflict("held elsewhere"), RUNNING, RunEvent.RETRIED),
+        (ValueError("a surprise"), RUNNING, RunEvent.FAILED),
+    ],
+)
+async def test_each_error_ends_an_attempt_in_its_way(
+    bench: Bench, error: Exception, state: RunState, event: RunEvent
+) -> None:
+    bench.connect()
+    await bench.control.submit(bench.agent)
+    order = await bench.claim()
+    assert ending_of(error, order, state, SeededChance()).event is event
+
+
+@pytest.mark.parametrize(
+    ("errors", "decides"),
+    [
+        ([PENDING, DOWN, SPENT, AWAY], AWAY),
+        ([DOWN, SPENT], SPENT),  # a wait of known length costs no attempt, an outage does
+        ([PENDING, DOWN], DOWN),
+    ],
+)
+def test_of_several_errors_the_gravest_decides(errors: list[Exception], decides: Exception) -> None:
+    assert gravest(ExceptionGroup("units", errors)) is decides
+    assert gravest(ExceptionGroup("units", [ExceptionGroup("more", errors[::-1])])) is decides
+
+
+def test_a_surprise_is_seen_before_all_that_was_expected() -> None:
+    surprise = ValueError("a surprise")
+    assert gravest(ExceptionGroup("units", [StaleRun("gone"), AWAY, surprise])) is surprise

@@ -1,0 +1,141 @@
+"""What a run would cost, told before it is started."""
+
+import pytest
+
+from hub.extraction.model import Price, Usage
+from hub.runs.budget import NANOS, BudgetLimits
+from hub.runs.sources import NotTakenOn
+from protocol.errors import CallUnsupported, DeviceOffline
+from protocol.frame import ErrorBody
+from protocol.work import AgentAck, AgentComplete, AgentManifest, ManifestFile, RunLimits
+from storage.store import runs
+from tests.support.link import FakeLink
+from tests.support.runs import Bench, digest, folder
+
+PRICE = Price(prompt_nanos=250, completion_nanos=2_000)
+
+
+def listing(*sizes: int) -> list[AgentManifest | AgentComplete]:
+    """A device that lists files of these sizes, a.md, b.md, ..."""
+    files = [
+        ManifestFile(path=f"{name}.md", size_bytes=size, sha256=digest(name))
+        for name, size in zip("abcdefghij", sizes, strict=False)
+    ]
+    return [AgentManifest(run_id="r", files=files), AgentComplete(run_id="r")]
+
+
+async def test_an_estimate_lists_the_files_and_reads_none(bench: Bench) -> None:
+    bench.model.price = PRICE
+    link = bench.connect(runs=[listing(10_000, 500)])
+
+    found = await bench.estimator.estimate(bench.agent, link)
+
+    assert (found.files, found.known, found.to_read, found.bytes_to_read) == (2, 0, 2, 10_500)
+    assert 3 <= found.questions.low <= found.questions.high
+    assert 10_500 / 4 < found.tokens.low < found.tokens.high
+    assert found.cost_nanos is not None and 0 < found.cost_nanos.low < found.cost_nanos.high
+    assert not found.is_reckoned_from_runs
+    assert link.streams[0].fetched == [((), True)]
+    assert bench.model.asked == 0
+    assert await bench.store.read(runs.list_runs) == []
+
+
+async def test_what_the_ledger_knows_costs_nothing(bench: Bench) -> None:
+    bench.connect(runs=folder(a="Some prose.", b="More prose."))
+    await bench.run()
+    link = bench.connect(runs=[listing(11, 11)])
+
+    found = await bench.estimator.estimate(bench.agent, link)
+
+    assert (found.files, found.known, found.to_read) == (2, 2, 0)
+    assert (found.questions.high, found.tokens.high) == (0, 0)
+
+
+async def test_no_more_files_are_reckoned_than_a_run_may_read(bench: Bench) -> None:
+    bench.estimator.limits = RunLimits(files=2)
+    link = bench.connect(runs=[listing(100, 100, 100, 100)])
+    found = await bench.estimator.estimate(bench.agent, link)
+    assert (found.files, found.known, found.to_read, found.bytes_to_read) == (4, 0, 2, 200)
+
+
+async def test_an_agent_that_has_read_files_is_reckoned_from_what_they_cost(bench: Bench) -> None:
+    bench.model.usage = Usage(1, 100, 20, 5_000)
+    bench.connect(runs=folder(**{name: f"Some prose of {name}." for name in "abcdef"}))
+    run = await bench.run()
+    assert run.usage.requests == 6
+    link = bench.connect(runs=[listing(*([1] * 6), *([len("Some prose of g.")] * 4))])
+
+    found = await bench.estimator.estimate(bench.agent, link)
+
+    assert found.is_reckoned_from_runs and found.known == 6
+    assert found.questions.low < 4 < found.questions.high
+    assert found.tokens.low < 4 * 120 < found.tokens.high
+    assert found.cost_nanos is not None
+    assert found.cost_nanos.low < 4 * 5_000 < found.cost_nanos.high
+
+
+async def test_a_long_file_is_not_reckoned_as_many_short_ones(bench: Bench) -> None:
+    bench.model.usage = Usage(1, 100, 20, 5_000)
+    bench.connect(runs=folder(**{name: f"Some prose of {name}." for name in "abcdef"}))
+    await bench.run()
+    piece = round(bench.model.chunk_tokens * 3.5)
+    link = bench.connect(runs=[listing(*([1] * 6), 10 * piece)])
+
+    found = await bench.estimator.estimate(bench.agent, link)
+
+    assert found.questions.low < 10 < found.questions.high < 20
+
+
+@pytest.mark.parametrize("are_read", [0, 6], ids=["from sizes", "from files"])
+async def test_little_of_a_pdf_may_be_text(bench: Bench, are_read: int) -> None:
+    names = "abcdef"[:are_read]
+    if names:
+        bench.connect(runs=folder(**{name: f"Some prose of {name}." for name in names}))
+        await bench.run()
+    piece = round(bench.model.chunk_tokens * 3.5)
+    listed = [ManifestFile(path="scan.pdf", size_bytes=100 * piece, sha256=digest("pdf"))]
+    done = AgentComplete(run_id="r")
+    link = bench.connect(runs=[[AgentManifest(run_id="r", files=listed), done]])
+
+    found = await bench.estimator.estimate(bench.agent, link)
+
+    assert (found.to_read, found.is_reckoned_from_runs) == (1, bool(names))
+    assert found.questions.low <= 2 and 50 <= found.questions.high <= 100
+
+
+async def test_budgets_that_a_run_may_reach_are_named(bench: Bench) -> None:
+    bench.model.price = Price(NANOS, NANOS)
+    bench.budgets.limits = BudgetLimits(run_cost_nanos=NANOS, day_tokens=5)
+    found = await bench.estimator.estimate(bench.agent, bench.connect(runs=[listing(10_000)]))
+    assert found.over == ("budget.run_usd", "budget.day_tokens")
+
+
+async def test_without_a_price_tokens_are_told_and_no_money(bench: Bench) -> None:
+    found = await bench.estimator.estimate(bench.agent, bench.connect(runs=[listing(10_000)]))
+    assert found.tokens.high > 0 and found.cost_nanos is None
+
+
+async def test_a_device_that_cannot_list_its_files_is_not_asked_to_send_them(bench: Bench) -> None:
+    link = bench.connect(capabilities=(), runs=[listing(1)])
+    with pytest.raises(CallUnsupported):
+        await bench.estimator.estimate(bench.agent, link)
+    assert link.streams == []
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        AgentAck(run_id="r", accepted=False, reason="busy"),
+        AgentComplete(run_id="r", error=ErrorBody(code="nothing_shared", message="nothing is shared")),
+    ],
+)
+async def test_a_device_that_lists_nothing_says_why(bench: Bench, refusal: AgentAck | AgentComplete) -> None:
+    link = bench.connect(runs=[[refusal]])
+    with pytest.raises(NotTakenOn, match=r"busy|nothing is shared"):
+        await bench.estimator.estimate(bench.agent, link)
+
+
+async def test_nobody_can_list_the_files_of_a_device_that_is_away(bench: Bench) -> None:
+    link: FakeLink | None = None
+    with pytest.raises(DeviceOffline):
+        await bench.estimator.estimate(bench.agent, link)

@@ -1,0 +1,97 @@
+"""How many items one file and one run may bring, and what becomes of the others."""
+
+import pytest
+
+from hub.extraction.items import Notes
+from hub.runs.missing import missing_of
+from protocol.errors import ErrorCode
+from protocol.lifecycles import RunOutcome, UnitState
+from storage.store import AgentRow, ItemCaps, Store, outbox
+from tests.support.link import FakeLink
+from tests.support.runs import Bench, folder
+
+THREE = "- [ ] one\n- [ ] two\n- [ ] three\n"
+
+
+def titles(link: FakeLink) -> list[str]:
+    return sorted(str(call.data["title"]) for call in link.calls)
+
+
+def capped(store: Store, agent: AgentRow, *, per_file: int) -> Bench:
+    return Bench(store, agent, caps=ItemCaps(items_per_file=per_file, items_per_run=100))
+
+
+async def test_a_file_brings_no_more_items_than_it_may_and_fails_for_the_others(
+    store: Store, agent: AgentRow
+) -> None:
+    bench = capped(store, agent, per_file=2)
+    link = bench.connect(runs=folder(a=THREE, b="- [ ] four\n"))
+
+    run = await bench.run()
+
+    assert titles(link) == ["four", "one", "two"]
+    assert run.outcome is RunOutcome.PARTIAL
+    (error,) = run.errors
+    assert (error.unit_key, error.code) == ("a.md", ErrorCode.LIMIT_REACHED)
+    assert "1 of its items were left out, by items_per_file" in error.message
+    reached = bench.metrics.registry.get_sample_value
+    assert reached("hub_limits_reached_total", {"limit": "items_per_file"}) == 1
+
+
+async def test_what_a_file_may_bring_is_not_more_in_the_next_run_until_the_limit_is(
+    store: Store, agent: AgentRow
+) -> None:
+    bench = capped(store, agent, per_file=2)
+    first = bench.connect(runs=folder(a=THREE))
+    await bench.run()
+    second = bench.connect(runs=folder(a=THREE))
+    run = await bench.run()
+    assert (len(first.calls), second.calls, run.units_failed) == (2, [], 1)
+
+    raised = ItemCaps(items_per_file=3, items_per_run=100)
+    bench.delivery.apply(call_timeout_s=30.0, max_sends=5, caps=raised)
+    third = bench.connect(runs=folder(a=THREE))
+    run = await bench.run()
+    assert (titles(third), run.outcome) == (["three"], RunOutcome.SUCCESS)
+
+
+async def test_a_run_that_has_brought_all_it_may_reads_no_further_and_the_next_one_goes_on(
+    store: Store, agent: AgentRow
+) -> None:
+    bench = Bench(store, agent, caps=ItemCaps(items_per_file=100, items_per_run=2), units_in_flight=1)
+    files = {"a": THREE, "b": "- [ ] four\nand a riddle\n"}
+    first = bench.connect(runs=folder(**files))
+    run = await bench.run()
+    assert titles(first) == ["one", "two"]
+    assert bench.model.asked == 0
+    assert [error.code for error in run.errors] == [ErrorCode.LIMIT_REACHED] * 2
+    assert "items_per_run" in run.errors[0].message and "it was not read" in run.errors[1].message
+
+    second = bench.connect(runs=folder(**files))
+    run = await bench.run()
+    assert (titles(second), run.outcome) == (["four", "three"], RunOutcome.SUCCESS)
+
+
+async def test_what_was_left_out_is_known_after_a_crash_between_plan_and_delivery(
+    store: Store, agent: AgentRow
+) -> None:
+    bench = capped(store, agent, per_file=2)
+    bench.connect(runs=folder(a=THREE))
+    run = await bench.run()
+    (unit,) = await store.read(outbox.units_of, run.id)
+    # It stands in the row that the plan itself was written to: there is no moment in between.
+    assert (unit.state, unit.notes) == (UnitState.FAILED, {"left_out": {"items_per_file": 1}})
+
+
+@pytest.mark.parametrize(
+    ("notes", "code"),
+    [
+        (Notes(), None),
+        (Notes(halved=3, salvaged=1), None),
+        (Notes(given_up=1, given_up_chars=80), ErrorCode.MODEL_ANSWER_CUT_OFF),
+        (Notes(left_out={"items_per_run": 4}), ErrorCode.LIMIT_REACHED),
+    ],
+)
+def test_a_file_is_done_when_nothing_is_missing(notes: Notes, code: ErrorCode | None) -> None:
+    missing = missing_of(notes)
+    assert (missing.code if missing else None) == code

@@ -1,0 +1,154 @@
+"""Items over several runs: found again, changed, judged by their owner, said in two files."""
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from hub.links.link import RunFrame
+from protocol.errors import DeviceGone, ErrorCode
+from protocol.frame import ErrorBody
+from protocol.lifecycles import RunOutcome
+from protocol.work import (
+    Action,
+    AgentComplete,
+    AgentData,
+    AgentManifest,
+    Answer,
+    FilePiece,
+    ManifestFile,
+    ToolCall,
+)
+from storage.store import ItemRow, ReportedVerdict, RunRow, items, runs
+from tests.support.link import FakeLink
+from tests.support.runs import MODERN, Bench
+
+
+def folder(**files: str) -> list[list[RunFrame | Exception]]:
+    """What a modern device sends of a folder, each file with the digest of its text."""
+    pieces = [
+        FilePiece(path=f"{name}.md", content=text, sha256=hashlib.sha256(text.encode()).hexdigest())
+        for name, text in files.items()
+    ]
+    listed = [
+        ManifestFile(path=one.path, size_bytes=len(one.content), sha256=one.sha256 or "") for one in pieces
+    ]
+    data = [AgentData(run_id="r", files=[piece]) for piece in pieces]
+    return [[AgentManifest(run_id="r", files=listed), *data, AgentComplete(run_id="r")]]
+
+
+def takes(call: ToolCall) -> Answer:
+    """Every insert gets a row named after its title."""
+    if call.action is Action.INSERT:
+        return Answer(result={"id": f"row of {call.data['title']}"})
+    return Answer(result={"updated": 1})
+
+
+async def run(
+    bench: Bench, *, answers: Any = takes, capabilities: tuple[str, ...] = MODERN, **files: str
+) -> FakeLink:
+    """One run over a folder with these files; the link tells what was sent."""
+    link = bench.connect(runs=folder(**files), answers=answers, capabilities=capabilities)
+    await bench.run()
+    return link
+
+
+async def ledger(bench: Bench) -> dict[object, ItemRow]:
+    found = await bench.store.read(items.list_items, limit=100)
+    return {row.data["title"]: row for row, _ in found}
+
+
+async def newest(bench: Bench) -> RunRow:
+    return (await bench.store.read(runs.list_runs, limit=1))[0]
+
+
+async def judge(bench: Bench, title: str, verdict: Any) -> None:
+    row = (await ledger(bench))[title]
+    said = [ReportedVerdict(row.call_id, verdict)]
+    assert row.device_id is not None
+    assert await bench.store.write(items.record_verdicts, row.device_id, said, at=1) == 1
+
+
+def inserted(link: FakeLink) -> list[object]:
+    return [call.data["title"] for call in link.calls if call.action is Action.INSERT]
+
+
+async def test_a_new_edition_of_a_file_sends_what_is_new_in_it(bench: Bench) -> None:
+    await run(bench, a="- [ ] call Anna\n- [ ] pay the rent\n")
+    link = await run(bench, a="- [ ] call Anna\n- [ ] mend the old roof\n- [ ] pay the rent\n")
+    assert inserted(link) == ["mend the old roof"]
+    assert len(link.calls) == 1
+
+
+async def test_another_prompt_over_the_same_file_sends_nothing_again(bench: Bench) -> None:
+    await run(bench, a="- [ ] call Anna\n")
+    await bench.store.write(
+        lambda c: c.exec_driver_sql("UPDATE unit_ledger SET config_fingerprint = 'older'").rowcount
+    )
+    await bench.store.write(
+        lambda c: c.exec_driver_sql("UPDATE items SET config_fingerprint = 'older'").rowcount
+    )
+    link = await run(bench, a="- [ ] call Anna\n")
+    assert link.calls == []
+
+
+async def test_a_changed_line_changes_its_row_and_the_owner_sees_what_was_there(bench: Bench) -> None:
+    await run(bench, a="- [ ] call Anna on Friday\n")
+    await judge(bench, "call Anna on Friday", "approved")
+    link = await run(bench, a="- [ ] call Anna on Monday\n")
+    (call,) = link.calls
+    assert (call.action, call.where) == (Action.UPDATE, {"id": "row of call Anna on Friday"})
+    assert call.data == {"title": "call Anna on Monday", "isAiSuggested": 1, "isApproved": 0}
+    assert call.source is not None
+    (changed,) = call.source.changed
+    assert (changed.before, changed.after) == ("call Anna on Friday", "call Anna on Monday")
+    assert (await ledger(bench))["call Anna on Monday"].verdict == "open"
+
+
+async def test_a_rejected_item_stays_away_until_its_line_is_another_one(bench: Bench) -> None:
+    await run(bench, a="- [ ] call Anna\n")
+    await judge(bench, "call Anna", "rejected")
+    assert (await run(bench, a="Hello.\n- [ ] call Anna\n")).calls == []
+    assert inserted(await run(bench, a="- [ ] call Anna !!!\n")) != []
+
+
+async def test_the_same_task_in_two_notes_is_sent_once(bench: Bench) -> None:
+    link = await run(bench, a="- [ ] call Anna\n", b="- [ ] call Anna\n- [ ] pay the rent\n")
+    assert sorted(map(str, inserted(link))) == ["call Anna", "pay the rent"]
+    row = await newest(bench)
+    assert (row.items_created, row.items_known) == (2, 1)
+
+
+async def test_a_device_that_lists_its_tools_and_cannot_update_gets_a_row_that_says_what_it_replaces(
+    bench: Bench,
+) -> None:
+    await run(bench, a="- [ ] call Anna on Friday\n")
+    link = await run(bench, a="- [ ] call Anna on Monday\n", capabilities=(*MODERN, "tool.insert"))
+    (call,) = link.calls
+    assert (call.action, call.data["title"]) == (Action.INSERT, "call Anna on Monday")
+    assert call.source is not None and call.source.replaces == "row of call Anna on Friday"
+
+
+async def test_an_owner_who_removed_the_row_has_rejected_the_item(bench: Bench) -> None:
+    await run(bench, a="- [ ] call Anna on Friday\n")
+    gone = Answer(error=ErrorBody(code=ErrorCode.DATABASE_CONFLICT, message="there is no such row"))
+    await run(bench, a="- [ ] call Anna on Monday\n", answers=lambda call: gone)
+    assert (await newest(bench)).outcome is RunOutcome.SUCCESS
+    assert (await ledger(bench))["call Anna on Monday"].verdict == "rejected"
+
+
+@pytest.mark.parametrize("edition", ["- [ ] call Anna on Friday\n", "- [ ] call Anna on Monday\n"])
+async def test_what_may_have_arrived_is_asked_for_with_its_old_id_and_text(
+    bench: Bench, edition: str
+) -> None:
+    gone = DeviceGone("the connection was cut", dispatched=True)
+    lost = await run(bench, a="- [ ] call Anna on Friday\n", answers=[gone])
+    paused = await newest(bench)
+    await bench.control.cancel(paused.id, actor="somebody", reason="enough")
+
+    again = await run(bench, a=edition)
+    assert [call.id for call in again.calls] == [lost.calls[0].id]
+    assert again.calls[0].data == lost.calls[0].data
+
+    last = await run(bench, a=edition)
+    assert [call.action for call in last.calls] == ([Action.UPDATE] if "Monday" in edition else [])

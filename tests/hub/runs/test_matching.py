@@ -1,0 +1,484 @@
+"""What becomes of found items, by what the ledger knows: the rules of the ledger, one by one."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from hub.document import Document
+from hub.extraction.dedupe import telling_words
+from hub.extraction.items import Item
+from hub.runs import elsewhere as elsewhere_of_device
+from hub.runs import matching
+from hub.runs.found import found_items
+from hub.runs.matching import MOST_COMPARED, decide
+from protocol.ids import AgentId, DeviceId, RunId, UserId, derive_item_id
+from protocol.lifecycles import CallState
+from protocol.tables import TableName
+from storage.store import Decision, Finder, FoundItem, ItemRow, Known, KnownItem
+
+DAY = 86_400_000
+FRIDAY = 20_000 * DAY + 9 * 3_600_000
+FINDER = Finder(
+    user_id=UserId("u"),
+    agent_id=AgentId("a"),
+    device_id=DeviceId("desk"),
+    run_id=RunId("r-2"),
+    unit_key="notes/a.md",
+    config_fingerprint="prompt-1",
+    at=1_000,
+)
+
+
+def item(title: str, quote: str | None = None, *, table: TableName = TableName.TASKS, **data: Any) -> Item:
+    named = {} if table is TableName.TASK_COMMENTS else {"title": title}
+    said = quote or f"We have to {title}."
+    return Item(table=table, data=named | data, quote=said, start=0, end=len(said), origin="model")
+
+
+def found(*items: Item, path: str = "notes/a.md", text: str = "") -> list[FoundItem]:
+    return found_items(Document(unit_key=path, text=text, content_hash="0" * 64), items)
+
+
+def decisions(
+    *items: Item,
+    here: list[KnownItem] | None = None,
+    elsewhere: list[KnownItem] | None = None,
+    timezone: str = "UTC",
+    can_update: bool = True,
+    finder: Finder = FINDER,
+    text: str = "",
+) -> list[Decision]:
+    known = Known(finder=finder, here=tuple(here or ()), elsewhere=tuple(elsewhere or ()))
+    return decide(known, found=found(*items, text=text), timezone=timezone, can_update=can_update)
+
+
+def known(
+    one: Item,
+    *,
+    verdict: str = "open",
+    told: bool = True,
+    row_id: str | None = "row-1",
+    state: CallState | None = CallState.ACKED,
+    held_by: str | None = None,
+    call_unit: str | None = None,
+    unit: str = "notes/a.md",
+    text: str = "",
+    **changed: Any,
+) -> KnownItem:
+    """The item in the ledger, as an earlier run of the same agent left it."""
+    finder = msgspec.structs.replace(FINDER, run_id=RunId("r-1"), unit_key=unit, at=1)
+    (decision,) = decisions(one, finder=finder, text=text)
+    row = decision.after
+    assert row is not None
+    now: dict[str, Any] = {"told_at": 2 if told else None, "row_id": row_id if told else None}
+    now |= {"verdict": verdict, "verdict_at": None if verdict == "open" else 3}
+    return KnownItem(
+        row=msgspec.structs.replace(row, **(now | changed)),
+        call_state=state,
+        call_unit=call_unit,
+        held_by=None if held_by is None else RunId(held_by),
+    )
+
+
+def sent(decision: Decision) -> tuple[str, dict[str, Any]]:
+    assert decision.call is not None
+    return decision.call.action, decision.call.payload["data"]
+
+
+def stored(decision: Decision) -> ItemRow:
+    assert decision.after is not None
+    return decision.after
+
+
+# --- new ---
+
+
+def test_an_item_that_nobody_knows_is_inserted() -> None:
+    (decision,) = decisions(item("call Anna"))
+    assert sent(decision) == ("insert", {"title": "call Anna"})
+    assert (stored(decision).told_at, stored(decision).verdict) == (None, "open")
+
+
+def test_the_same_item_has_the_same_ids_whoever_plans_it_and_when() -> None:
+    later = msgspec.structs.replace(FINDER, run_id=RunId("r-9"), at=9_999)
+    (one,), (other,) = decisions(item("call Anna")), decisions(item("Call  ANNA"), finder=later)
+    assert stored(one).id == stored(other).id
+    (again,) = decisions(item("call Anna"), finder=later)
+    assert stored(again).call_id == stored(one).call_id
+
+
+def test_two_items_of_one_title_are_two() -> None:
+    meetings = [item("team meeting", f"Team meeting on day {n}", date=FRIDAY + n * DAY) for n in (1, 8)]
+    first, second = decisions(*meetings)
+    assert stored(first).id != stored(second).id
+    assert sent(second)[1]["date"] == FRIDAY + 8 * DAY
+
+
+def test_of_a_list_that_says_the_same_again_and_again_each_id_is_made_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[str] = []
+
+    def counted(**parts: Any) -> str:
+        made.append(derive_item_id(**parts))
+        return made[-1]
+
+    monkeypatch.setattr(matching, "derive_item_id", counted)
+    decided = decisions(*(item("do it", f"- [ ] do it ({n})") for n in range(300)))
+    assert [stored(decision).id for decision in decided] == made
+    assert len(set(made)) == 300
+
+
+# --- known in the same unit ---
+
+
+@pytest.mark.parametrize("verdict", ["open", "approved", "edited", "rejected"])
+def test_an_item_with_the_same_quote_is_not_sent_again_whatever_its_owner_said(verdict: str) -> None:
+    one = item("call Anna")
+    (decision,) = decisions(one, here=[known(one, verdict=verdict)])
+    assert decision.call is None
+
+
+def test_blanks_and_case_make_no_other_quote() -> None:
+    (decision,) = decisions(
+        item("call Anna", "WE have to\n call  Anna."), here=[known(item("call Anna"), verdict="rejected")]
+    )
+    assert decision.call is None
+
+
+def test_another_prompt_that_says_the_same_sentence_in_its_own_words_sends_nothing() -> None:
+    before = known(item("call Anna", "Anna is to be called."), config_fingerprint="prompt-0")
+    (decision,) = decisions(item("ring up Mrs. Smith", "Anna is to be called."), here=[before])
+    assert decision.call is None
+    assert stored(decision).config_fingerprint == "prompt-1"
+
+
+def test_a_second_item_of_a_sentence_that_gave_one_before_is_new() -> None:
+    quote = "Anna pays the rent and Bob calls Carl."
+    decided = decisions(
+        item("pay the rent", quote), item("call Carl", quote), here=[known(item("pay the rent", quote))]
+    )
+    assert [decision.call is None for decision in decided] == [True, False]
+
+
+def test_a_changed_source_changes_the_row_and_tells_the_difference() -> None:
+    before = known(item("call Anna", "Call Anna by Friday.", dueDate=FRIDAY), verdict="approved")
+    (decision,) = decisions(item("call Anna", "Call Anna by Saturday.", dueDate=FRIDAY + DAY), here=[before])
+    assert sent(decision) == ("update", {"dueDate": FRIDAY + DAY})
+    assert decision.call is not None
+    assert decision.call.payload["where"] == {"id": "row-1"}
+    assert decision.call.payload["source"]["changed"] == [
+        {"field": "dueDate", "before": FRIDAY, "after": FRIDAY + DAY}
+    ]
+    row = stored(decision)
+    assert (row.version, row.before, row.told_at) == (2, before.row.data, None)
+    assert row.call_id != before.row.call_id
+
+
+def test_what_is_said_no_more_gets_its_default() -> None:
+    before = known(item("call Anna", "First.", dueDate=FRIDAY, priority="high"))
+    (decision,) = decisions(item("call Anna", "Second."), here=[before])
+    assert sent(decision) == ("update", {"dueDate": None, "priority": "medium"})
+
+
+def test_a_changed_sentence_that_says_the_same_changes_nothing() -> None:
+    before = known(item("call Anna", "Call Anna."))
+    (decision,) = decisions(item("call Anna", "Please call Anna."), here=[before])
+    assert decision.call is None
+    assert stored(decision).quote_hash != before.row.quote_hash
+
+
+def test_a_rejected_item_comes_again_when_its_sentence_is_another_one() -> None:
+    before = known(item("call Anna", "Call Anna."), verdict="rejected")
+    (decision,) = decisions(item("call Anna", "Do call Anna, it is urgent."), here=[before])
+    assert sent(decision) == ("insert", {"title": "call Anna"})
+    assert stored(decision).version == 2
+
+
+NOTE = "The week was long. We have to call Anna about the rent by Friday, says Bob. More later."
+
+
+def quoted(quote: str, title: str, text: str = NOTE) -> Item:
+    """An item of a model that copied *quote* from a text."""
+    start = text.index(quote)
+    return msgspec.structs.replace(item(title, quote), start=start, end=start + len(quote))
+
+
+@pytest.mark.parametrize("title", ["call Anna", "call Anna about rent", "ring up the landlady"])
+def test_a_rejected_item_stays_away_whatever_part_of_its_sentence_another_prompt_quotes(title: str) -> None:
+    before = known(
+        quoted("We have to call Anna about the rent by Friday", "call Anna about the rent"),
+        verdict="rejected",
+        config_fingerprint="prompt-0",
+        text=NOTE,
+    )
+    (decision,) = decisions(quoted("call Anna about the rent", title), here=[before], text=NOTE)
+    assert decision.call is None
+    assert stored(decision).verdict == "rejected"
+
+
+def test_another_part_of_the_same_sentence_is_no_changed_source() -> None:
+    before = known(quoted("We have to call Anna about the rent", "call Anna"), verdict="approved", text=NOTE)
+    again = quoted("call Anna about the rent by Friday", "call Anna")
+    with_date = msgspec.structs.replace(again, data={"title": "call Anna", "dueDate": FRIDAY})
+    (decision,) = decisions(with_date, here=[before], text=NOTE)
+    assert decision.call is None
+
+
+def test_a_rejected_item_comes_back_when_its_sentence_says_more() -> None:
+    quote = "We have to call Anna about the rent"
+    changed = NOTE.replace(f"{quote} by Friday", f"There is no hurry. {quote} and the heating")
+    before = known(quoted(quote, "call Anna"), verdict="rejected", text=NOTE)
+    (decision,) = decisions(
+        quoted(f"{quote} and the heating", "call Anna", changed), here=[before], text=changed
+    )
+    assert decision.call is not None
+
+
+def test_a_changed_title_is_known_by_what_it_is_like() -> None:
+    before = known(item("send the report to Anna", "Send the report to Anna."))
+    (decision,) = decisions(item("send the reports to Anna", "Send the reports to Anna."), here=[before])
+    assert sent(decision) == ("update", {"title": "send the reports to Anna"})
+    assert stored(decision).id == before.row.id
+
+
+@pytest.mark.parametrize(
+    ("title", "action"),
+    [
+        ("pay the invoice 4711 to Rossi in March", "update"),
+        ("pay invoices 4711 to Rossi", "update"),
+        ("pay the invoice 4712 to Rossi", "insert"),
+        ("pay the invoice 4711 to Bianchi", "insert"),
+    ],
+)
+def test_what_an_owner_has_taken_gives_way_to_other_words_for_it_and_never_to_another_item(
+    title: str, action: str
+) -> None:
+    before = known(item("pay the invoice 4711 to Rossi"), verdict="approved")
+    (decision,) = decisions(item(title, "It is said otherwise now."), here=[before])
+    assert sent(decision)[0] == action
+
+
+def test_a_title_like_one_whose_sentence_is_still_there_is_new() -> None:
+    one = item("send the report to Anna", "Send the report to Anna.")
+    decided = decisions(one, item("send the report to Annie", "And one to Annie."), here=[known(one)])
+    assert [decision.call is None for decision in decided] == [True, False]
+    assert sent(decided[1])[0] == "insert"
+
+
+def test_titles_are_not_compared_without_end() -> None:
+    many = int(MOST_COMPARED**0.5) + 1
+    here = [known(item(f"task number {n}", f"Old sentence {n}.")) for n in range(many)]
+    decided = decisions(*(item(f"task numbers {n}", f"New sentence {n}.") for n in range(many)), here=here)
+    assert {sent(decision)[0] for decision in decided} == {"insert"}
+
+
+def test_of_several_items_of_one_title_each_keeps_its_own_date() -> None:
+    meetings = [item("team meeting", f"Meeting {n}.", date=FRIDAY + n * DAY) for n in range(3)]
+    here = [known(meetings[1]), known(meetings[2], id="other", row_id="row-2")]
+    decided = decisions(*meetings, here=here)
+    assert [decision.call is None for decision in decided] == [False, True, True]
+    assert sent(decided[0]) == ("insert", {"title": "team meeting", "date": FRIDAY})
+    assert stored(decided[0]).id not in {one.row.id for one in here}
+
+
+def test_a_device_that_does_not_change_rows_gets_another_one_that_says_what_it_stands_for() -> None:
+    before = known(item("call Anna", "First.", dueDate=FRIDAY))
+    (decision,) = decisions(
+        item("call Anna", "Second.", dueDate=FRIDAY + DAY), here=[before], can_update=False
+    )
+    assert sent(decision) == ("insert", {"title": "call Anna", "dueDate": FRIDAY + DAY})
+    assert decision.call is not None
+    assert decision.call.payload["source"]["replaces"] == "row-1"
+
+
+# --- not answered yet ---
+
+
+@pytest.mark.parametrize(
+    "state", [CallState.PLANNED, CallState.SENT, CallState.UNKNOWN, CallState.REJECTED, None]
+)
+def test_a_call_that_was_never_answered_is_made_again_with_its_id(state: CallState | None) -> None:
+    one = item("call Anna")
+    before = known(one, told=False, state=state)
+    (decision,) = decisions(one, here=[before])
+    assert decision.call is not None
+    assert (decision.call.call_id, decision.is_behind) == (before.row.call_id, False)
+
+
+@pytest.mark.parametrize("state", [CallState.SENT, CallState.UNKNOWN, None])
+def test_what_a_device_may_have_is_brought_to_its_end_before_a_newer_text_of_it(
+    state: CallState | None,
+) -> None:
+    before = known(item("call Anna", "First.", dueDate=FRIDAY), told=False, state=state)
+    (decision,) = decisions(item("call Anna", "Second.", dueDate=FRIDAY + DAY), here=[before])
+    assert decision.call is not None
+    assert decision.call.call_id == before.row.call_id
+    assert sent(decision)[1]["dueDate"] == FRIDAY
+    assert decision.is_behind
+
+
+@pytest.mark.parametrize("state", [CallState.PLANNED, CallState.REJECTED])
+def test_what_no_device_has_is_made_anew_where_its_text_changed(state: CallState) -> None:
+    before = known(item("call Anna", "First.", dueDate=FRIDAY), told=False, state=state)
+    (decision,) = decisions(item("call Anna", "Second.", dueDate=FRIDAY + DAY), here=[before])
+    assert sent(decision) == ("insert", {"title": "call Anna", "dueDate": FRIDAY + DAY})
+    assert stored(decision).call_id != before.row.call_id
+
+
+def test_a_device_that_refused_a_change_has_what_its_source_says_when_that_goes_back() -> None:
+    first = item("paint the old door", "Paint the old door.")
+    second = item("paint the unwelcome door", "Paint the unwelcome door.")
+    change: dict[str, Any] = {"told_at": None, "before": first.data, "row_id": "row-1"}
+    refused = known(second, state=CallState.REJECTED, **change)
+    other = known(item("paint the small door", "Paint the small door."), row_id="row-2")
+    (decision,) = decisions(first, here=[other, refused])
+    assert decision.call is None
+    after = stored(decision)
+    assert (after.row_id, after.data, after.before, after.told_at) == ("row-1", first.data, None, FINDER.at)
+
+
+def test_what_another_run_still_brings_is_left_to_it() -> None:
+    one = item("call Anna")
+    before = known(one, told=False, state=CallState.SENT, held_by="r-1")
+    (decision,) = decisions(one, here=[before])
+    assert (decision.call, decision.awaits) == (None, before.row.id)
+
+
+# --- known in another source ---
+
+
+def elsewhere(one: Item, **options: Any) -> list[KnownItem]:
+    return [known(one, unit="mail/b.eml", **options)]
+
+
+def test_the_same_item_in_another_source_is_not_sent() -> None:
+    there = elsewhere(item("call Anna", "Fwd: call Anna!"), verdict="rejected")
+    (decision,) = decisions(item("call Anna"), elsewhere=there)
+    assert (decision.call, decision.after, decision.awaits) == (None, None, None)
+
+
+def test_nearly_the_same_title_on_the_same_day_is_the_same() -> None:
+    there = elsewhere(item("project meeting with Anna", date=FRIDAY, table=TableName.TIMELINES))
+    said = item("Meeting with Anna project", date=FRIDAY + 3_600_000, table=TableName.TIMELINES)
+    (decision,) = decisions(said, elsewhere=there)
+    assert decision.call is None
+
+
+@pytest.mark.parametrize(
+    ("said", "there"),
+    [
+        ("book room 0012 for the workshop", "book room 0345 for the workshop"),
+        ("send the final quote to Anna today", "send the final invoice to Anna today"),
+        ("do not sign the contract with Rossi", "sign the contract with Rossi"),
+    ],
+)
+def test_a_title_that_differs_in_one_telling_word_is_another_item(said: str, there: str) -> None:
+    (decision,) = decisions(item(said, dueDate=FRIDAY), elsewhere=elsewhere(item(there, dueDate=FRIDAY)))
+    assert decision.call is not None
+
+
+def test_a_day_is_a_day_where_the_user_lives() -> None:
+    late, early = 20_000 * DAY - 3_600_000, 20_000 * DAY + 3_600_000  # 23:00 and 01:00 UTC
+    there = elsewhere(item("meet Anna", date=late, table=TableName.TIMELINES))
+    said = item("meet Anna", date=early, table=TableName.TIMELINES)
+    assert decisions(said, elsewhere=there)[0].call is not None
+    assert decisions(said, elsewhere=there, timezone="Europe/Berlin")[0].call is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        item("call Anna", dueDate=FRIDAY),  # the other one says no day
+        item("call Anna", assignee=["Bob"]),
+        item("call Anna", projectId="p-2"),
+    ],
+)
+def test_an_item_that_says_more_than_the_one_of_another_source_is_sent(said: Item) -> None:
+    assert decisions(said, elsewhere=elsewhere(item("call Anna")))[0].call is not None
+
+
+def test_an_item_that_says_less_than_the_one_of_another_source_is_not() -> None:
+    there = elsewhere(item("call Anna", dueDate=FRIDAY, assignee=["Bob", "Eve"]))
+    assert decisions(item("call Anna", assignee=["bob"]), elsewhere=there)[0].call is None
+
+
+def test_notes_of_one_title_with_other_texts_are_two() -> None:
+    there = elsewhere(item("weekly summary", table=TableName.NOTES, content="The roof is done."))
+    said = item("weekly summary", table=TableName.NOTES, content="The cellar is wet and cold.")
+    assert decisions(said, elsewhere=there)[0].call is not None
+
+
+def test_a_note_whose_number_differs_is_another_note() -> None:
+    code = "The code of the side door is {}."
+    there = elsewhere(item("side door", table=TableName.NOTES, content=code.format(4711)))
+    said = item("side door", table=TableName.NOTES, content=code.format(4712))
+    assert decisions(said, elsewhere=there)[0].call is not None
+
+
+def test_a_title_of_one_word_tells_too_little_to_be_the_same_elsewhere() -> None:
+    there = elsewhere(item("review", "Review of the plan."))
+    assert decisions(item("review", "Another review."), elsewhere=there)[0].call is not None
+    assert decisions(item("review", "Review of the plan."), elsewhere=there)[0].call is None
+
+
+def test_comments_are_the_same_where_author_and_words_are() -> None:
+    def comment(author: str) -> Item:
+        said = "looks good to me"
+        return item(said, said, table=TableName.TASK_COMMENTS, author=author, content=said)
+
+    assert decisions(comment("Anna"), elsewhere=elsewhere(comment("Anna")))[0].call is None
+    assert decisions(comment("Bob"), elsewhere=elsewhere(comment("Anna")))[0].call is not None
+
+
+@pytest.mark.parametrize("state", [CallState.PLANNED, CallState.SENT, CallState.UNKNOWN, None])
+def test_what_another_source_promised_and_never_brought_is_brought_with_its_id(
+    state: CallState | None,
+) -> None:
+    there = elsewhere(item("call Anna"), told=False, state=state)
+    first, second = decisions(item("call Anna"), item("call Anna", "Again."), elsewhere=there)
+    assert first.call is not None
+    assert (first.call.call_id, first.call.item_id) == (there[0].row.call_id, there[0].row.id)
+    assert (second.call, second.awaits) == (None, there[0].row.id)
+    planned = elsewhere(item("call Anna"), told=False, state=state, held_by="r-2", call_unit="notes/a.md")
+    assert decisions(item("call Anna"), elsewhere=planned)[0].call == first.call
+
+
+def test_what_a_device_refused_of_another_source_is_tried_for_this_one() -> None:
+    there = elsewhere(item("call Anna"), told=False, state=CallState.REJECTED)
+    (decision,) = decisions(item("call Anna"), elsewhere=there)
+    assert stored(decision).id != there[0].row.id
+
+
+def test_what_another_source_is_about_to_bring_is_waited_for() -> None:
+    there = elsewhere(item("call Anna"), told=False, state=CallState.SENT, held_by="r-2")
+    (decision,) = decisions(item("call Anna"), elsewhere=there)
+    assert (decision.call, decision.awaits) == (None, there[0].row.id)
+
+
+def test_a_changed_item_of_another_device_is_a_row_of_its_own_here() -> None:
+    before = known(item("call Anna", "Call Anna on Friday.", dueDate=FRIDAY), device_id=DeviceId("laptop"))
+    moved = item("call Anna", "Call Anna on Saturday.", dueDate=FRIDAY + DAY)
+    (decision,) = decisions(moved, here=[before])
+    assert sent(decision)[0] == "insert"
+    assert (stored(decision).device_id, stored(decision).row_id) == (FINDER.device_id, None)
+
+
+def test_a_day_with_much_to_do_is_made_ready_once_and_not_for_each_pair(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[str] = []
+
+    def counted(title: str, people: object = None) -> tuple[str, ...]:
+        looked.append(title)
+        return telling_words(title, people)
+
+    there = [
+        known(item(f"water tree {number}", dueDate=FRIDAY), unit="notes/b.md", row_id=f"row-{number}")
+        for number in range(40)
+    ]
+    monkeypatch.setattr(elsewhere_of_device, "telling_words", counted)
+    found_now = [item(f"paint tree {number}", dueDate=FRIDAY) for number in range(30)]
+    assert all(decision.call is not None for decision in decisions(*found_now, elsewhere=there))
+    assert len(looked) == 40 + 30

@@ -1,0 +1,70 @@
+"""Whose words a line of a mail is: its author's, or those of the mail that it answers."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.text.quoting import mark
+
+
+@pytest.mark.parametrize(
+    "above",
+    [
+        "On Mon, 5 May 2025 at 10:00, Bob <bob@example.org> wrote:",
+        "On Mon, 5 May 2025 at 10:00, Bob\n<bob@example.org> wrote:",
+        "Am 05.05.2025 um 10:00 schrieb Bob:",
+        "Le lun. 5 mai 2025 à 10:00, Bob <bob@example.org> a écrit :",
+        "El lun, 5 may 2025 a las 10:00, Bob (<bob@example.org>) escribió:",
+        "5 мая 2025 г., 10:00, Боб <bob@example.org> пишет:",  # noqa: RUF001
+        "2025年5月5日 10:00，鲍勃 <bob@example.org> 写道：",  # noqa: RUF001
+        "-----Original Message-----",
+        "---------- Forwarded message ---------",
+        "-----Ursprüngliche Nachricht-----",
+        "-------- Пересылаемое сообщение --------",
+        "From: Bob <bob@example.org>\nSent: Monday, 5 May 2025 10:00\nTo: Ana\nSubject: Rent",
+        "От: Боб\nКому: Анна\nТема: Аренда",  # noqa: RUF001
+    ],
+)
+def test_what_stands_below_the_head_of_another_mail_is_marked_as_quoted(above: str) -> None:
+    marked = mark(f"I will pay.\n\n{above}\n\nplease pay\nthe rent")
+
+    first, _, quoted = marked.partition("\n\n")
+    assert first == "I will pay."
+    assert all(line.startswith(">") for line in quoted.split("\n"))
+    assert quoted.endswith("> please pay\n> the rent")
+
+
+def test_an_answer_below_what_its_program_quoted_stays_its_authors() -> None:
+    text = "On Mon, 5 May 2025, Bob wrote:\n> please pay\n> the rent\n\nI will pay."
+
+    assert mark(text) == f"> {text}"
+
+
+def test_answers_between_quoted_lines_stay_where_they_are() -> None:
+    text = "> Can you pay?\nYes, on Friday.\n> And call?\nNo."
+
+    assert mark(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["From: the desk of Ana", "On Monday we wrote:\nnothing", "Dear Bob,\n\nbye"]
+)
+def test_ordinary_words_are_nobody_elses(text: str) -> None:
+    assert mark(text) == text
+
+
+@given(st.text(alphabet="ab>: \nOnwrote-From", max_size=300))
+def test_no_line_is_lost_moved_or_changed_but_for_its_mark(text: str) -> None:
+    def bare(line: str) -> str:
+        return line.lstrip("> ").rstrip()
+
+    assert [bare(line) for line in mark(text).split("\n")] == [bare(line) for line in text.split("\n")]
+
+
+@pytest.mark.parametrize(
+    "line", ["On " + "x " * 99, "> " * 100, "2025 " * 40, "On " + "x" * 32_000, "From: " + "* " * 9_000]
+)
+def test_lines_built_to_make_a_pattern_search_for_ever_do_not(line: str) -> None:
+    text = "\n".join([line] * max(1, 32_000 // len(line)))
+
+    assert len(mark(text)) >= len(text) - text.count(" \n") - 1

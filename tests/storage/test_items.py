@@ -1,0 +1,404 @@
+"""The ledger of items, on both databases."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.util import await_only
+
+from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
+from protocol.lifecycles import CallEvent, CallState, RunEvent, RunState, UnitState
+from storage import items, outbox, runs
+from storage.database import Database
+from storage.items import Decide, Decision, FoundItem, ItemRow, Known, PlannedCall, ReportedVerdict
+from storage.outbox import UnitPlan
+from storage.postgres import open_postgres
+from storage.runs import HeldRun
+from storage.schema import agents as agent_table
+from storage.schema import devices as device_table
+from tests.storage.rows import AT, PROMPT_1, make_agent, make_run, running
+from tests.support.postgres import Postgres
+
+DAY = items.DAY_MS
+DESK = DeviceId("device-laptop")
+
+
+def item(title: str = "call Anna", *, day: int | None = None) -> FoundItem:
+    return FoundItem(
+        ordinal=0,
+        table="tasks",
+        data={"title": title},
+        main=title,
+        likeness=f"like {title}",
+        quote_hash="quote",
+        place_hash="place",
+        date_ms=None if day is None else day * DAY,
+    )
+
+
+def new(known: Known, one: FoundItem) -> Decision:
+    """It is inserted."""
+    finder = known.finder
+    id = f"{finder.agent_id} {finder.unit_key} {one.main}"
+    row = ItemRow(
+        id=id,
+        user_id=finder.user_id,
+        agent_id=finder.agent_id,
+        device_id=finder.device_id,
+        unit_key=finder.unit_key,
+        target_table=one.table,
+        likeness=one.likeness,
+        quote_hash=one.quote_hash,
+        place_hash=one.place_hash,
+        config_fingerprint=finder.config_fingerprint,
+        data=one.data,
+        date_ms=one.date_ms,
+        warnings=("instruction",),
+        call_id=CallId(f"c1 {id}"),
+        run_id=finder.run_id,
+        created_at=finder.at,
+        updated_at=finder.at,
+    )
+    return Decision(after=row, call=call_of(row))
+
+
+def call_of(row: ItemRow) -> PlannedCall:
+    return PlannedCall(
+        call_id=row.call_id,
+        ordinal=0,
+        table="tasks",
+        payload={"data": row.data},
+        action="update" if row.before else "insert",
+        item_id=row.id,
+    )
+
+
+def as_new(*found: FoundItem) -> Decide:
+    return lambda known: [new(known, one) for one in found]
+
+
+def changed(known: Known) -> list[Decision]:
+    """The only item of the unit has another title by now."""
+    (one,) = known.here
+    after = msgspec.structs.replace(
+        one.row,
+        data={"title": "call Bob"},
+        before=one.row.data,
+        call_id=CallId("c2"),
+        told_at=None,
+        version=2,
+    )
+    return [Decision(before=one.row, after=after, call=call_of(after))]
+
+
+def is_known(known: Known) -> list[Decision]:
+    """Nothing is sent for it."""
+    return [Decision(before=one.row) for one in known.here]
+
+
+def plan(
+    c: sa.Connection, held: HeldRun, decide: Decide, unit: str = "a.txt", found: Sequence[FoundItem] = ()
+) -> UnitPlan:
+    return outbox.plan_unit(
+        c, held, unit_key=unit, content_hash="sha", size_bytes=1, found=found, decide=decide, at=AT
+    )
+
+
+def bring(c: sa.Connection, held: HeldRun, written: UnitPlan, **answer: Any) -> None:
+    """All calls of the plan are sent and answered."""
+    for call in written.open_calls:
+        outbox.mark_sent(c, held, [call.call_id], AT)
+        given: dict[str, Any] = {"event": CallEvent.ACKED, "row_id": f"row of {call.call_id}"} | answer
+        outbox.settle_call(c, call.call_id, given.pop("event"), None, AT + 1, **given)
+
+
+def ledger(c: sa.Connection, **options: Any) -> list[ItemRow]:
+    return [row for row, _ in items.list_items(c, limit=100, **options)]
+
+
+def the_item(c: sa.Connection) -> ItemRow:
+    (row,) = ledger(c)
+    return row
+
+
+def test_what_is_planned_stands_in_the_ledger_in_the_same_transaction(c: sa.Connection) -> None:
+    held = running(c)
+    plan(c, held, as_new(item()))
+    row = the_item(c)
+    assert (row.data, row.warnings, row.run_id) == ({"title": "call Anna"}, ("instruction",), held.id)
+    assert (row.device_id, row.config_fingerprint, row.verdict) == (DESK, PROMPT_1, "open")
+    assert (row.row_id, row.told_at) == (None, None)
+
+
+def test_an_answer_tells_the_ledger_which_row_the_device_has(c: sa.Connection) -> None:
+    held = running(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    assert (the_item(c).row_id, the_item(c).told_at) == (f"row of {the_item(c).call_id}", AT + 1)
+    assert runs.get_run(c, held.id).items_created == 1
+
+
+@pytest.mark.parametrize("event", [CallEvent.REJECTED, CallEvent.GIVEN_UP])
+def test_an_item_that_was_not_taken_stays_untold(c: sa.Connection, event: CallEvent) -> None:
+    held = running(c)
+    bring(c, held, plan(c, held, as_new(item())), event=event, row_id=None)
+    assert the_item(c).told_at is None
+
+
+def test_a_changed_row_is_for_its_owner_to_judge_anew(c: sa.Connection) -> None:
+    held = running(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    before = the_item(c)
+    items.record_verdicts(c, DESK, [ReportedVerdict(before.call_id, "approved")], AT)
+    written = plan(c, held, changed)
+    assert (the_item(c).verdict, the_item(c).before) == ("approved", {"title": "call Anna"})
+    bring(c, held, written, row_id=None)
+    after = the_item(c)
+    assert (after.verdict, after.verdict_at, after.before) == ("open", None, None)
+    assert (after.row_id, after.data) == (before.row_id, {"title": "call Bob"})
+    row = runs.get_run(c, held.id)
+    assert (row.items_created, row.items_updated) == (1, 1)
+
+
+def test_the_row_that_a_device_told_last_is_the_one_it_has(c: sa.Connection) -> None:
+    held = running(c)
+    bring(c, held, plan(c, held, as_new(item())), row_id="old")
+    bring(c, held, plan(c, held, changed), row_id="new")  # it could not change the first, and made another
+    assert the_item(c).row_id == "new"
+
+
+def test_a_row_that_is_gone_when_it_is_to_be_changed_was_rejected(c: sa.Connection) -> None:
+    held = running(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    bring(c, held, plan(c, held, changed), is_gone=True, row_id=None)
+    assert (the_item(c).verdict, the_item(c).verdict_at) == ("rejected", AT + 1)
+    assert runs.get_run(c, held.id).items_updated == 0
+    assert outbox.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
+
+
+def test_the_ledger_tells_how_the_newest_call_of_an_item_stands(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    first = running(c, "run-1", agent=agent)
+    plan(c, first, as_new(item()))
+    seen: list[Known] = []
+
+    def look(known: Known) -> list[Decision]:
+        seen.append(known)
+        return is_known(known)
+
+    runs.move(c, first, RunEvent.DEVICE_LOST, at=AT, actor="hub")
+    second = running(c, "run-2", agent=agent)
+    plan(c, second, look)
+    (one,) = seen[0].here
+    assert (one.call_state, one.held_by) == (CallState.PLANNED, "run-1")
+    runs.move(c, HeldRun(first.id, RunState.PAUSED, first.fence), RunEvent.FAILED, at=AT, actor="hub")
+    plan(c, second, look)
+    assert seen[1].here[0].held_by is None
+
+
+def test_what_is_alike_in_other_units_of_the_device_is_known_there(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    held = running(c, agent=agent)
+    for unit, one in {
+        "same.txt": item(),
+        "day.txt": item("ring Anna", day=20_000),
+        "week.txt": item("ring Anna", day=20_007),
+        "other.txt": item("pay the rent"),
+    }.items():
+        plan(c, held, as_new(one), unit)
+    seen: list[Known] = []
+
+    def look(known: Known) -> list[Decision]:
+        seen.append(known)
+        return []
+
+    plan(c, held, look, found=[item(), item("Anna is called", day=20_001)])
+    assert [one.row.unit_key for one in seen[0].elsewhere] == ["same.txt", "day.txt"]
+    assert seen[0].here == ()
+    plan(c, held, look, "same.txt", found=[item()])
+    assert ([one.row.unit_key for one in seen[1].here], seen[1].elsewhere) == (["same.txt"], ())
+
+    phone = make_run(c, "run-2", agent=make_agent(c, "other", device="phone"), state=RunState.RUNNING).held
+    plan(c, phone, look, found=[item()])
+    assert seen[2].elsewhere == ()  # what the laptop has, the phone has not
+
+
+def test_two_agents_that_read_a_file_of_one_device_know_the_same_items(c: sa.Connection) -> None:
+    first = running(c, "run-1", agent=make_agent(c, "inbox"))
+    plan(c, first, as_new(item()))
+    runs.move(c, first, RunEvent.FAILED, at=AT, actor="hub")
+    seen: list[Known] = []
+
+    def look(known: Known) -> list[Decision]:
+        seen.append(known)
+        return []
+
+    plan(c, running(c, "run-2", agent=make_agent(c, "notes")), look)
+    assert [one.row.agent_id for one in seen[0].here] == ["agent-inbox"]
+    phone = make_agent(c, "phone", device="phone")
+    plan(c, make_run(c, "run-3", agent=phone, state=RunState.RUNNING).held, look)
+    assert seen[1].here == ()
+
+
+def test_what_is_known_is_counted_once_however_often_it_is_planned(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    first = running(c, "run-1", agent=agent)
+    bring(c, first, plan(c, first, as_new(item())))
+    assert plan(c, first, is_known).known == 0  # its own
+    outbox.settle_unit(c, first, "a.txt", AT)
+    runs.move(c, first, RunEvent.FAILED, at=AT, actor="hub")
+
+    second = running(c, "run-2", agent=agent)
+    for _ in range(2):
+        assert plan(c, second, is_known).known == 1
+    assert runs.get_run(c, second.id).items_known == 1
+    unit = outbox.find_unit(c, second.id, "a.txt")
+    assert unit is not None
+    assert (unit.items_known, unit.calls_planned) == (1, 0)
+
+
+def test_a_unit_that_leans_on_an_item_is_known_for_good_once_its_device_has_that(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    held = running(c, agent=agent)
+    written = plan(c, held, as_new(item()), "a.txt")
+    id = the_item(c).id
+    for unit in ("early.txt", "late.txt"):
+        plan(c, held, lambda known: [Decision(awaits=id)], unit, found=[item()])
+    assert outbox.settle_unit(c, held, "early.txt", AT) is UnitState.DONE
+    bring(c, held, written)
+    assert outbox.settle_unit(c, held, "late.txt", AT) is UnitState.DONE
+    assert outbox.known_units(c, agent.id, PROMPT_1) == {"late.txt": "sha"}
+
+
+def test_a_unit_whose_newer_text_was_put_off_is_read_again(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    held = running(c, agent=agent)
+    bring(c, held, plan(c, held, lambda known: [msgspec.structs.replace(new(known, item()), is_behind=True)]))
+    assert outbox.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
+    assert outbox.known_units(c, agent.id, PROMPT_1) == {}
+
+
+# --- verdicts ---
+
+
+def test_an_owners_verdict_is_kept_and_may_be_told_twice(c: sa.Connection) -> None:
+    held = running(c)
+    bring(c, held, plan(c, held, as_new(item(), item("pay the rent"))))
+    assert items.count_open(c) == 2
+    said = [ReportedVerdict(row.call_id, "rejected") for row in ledger(c)[:1]]
+    assert items.record_verdicts(c, DESK, said, AT + 5) == 1
+    assert items.record_verdicts(c, DESK, said, AT + 9) == 1
+    assert [row.verdict_at for row in ledger(c, verdict="rejected")] == [AT + 5]
+    assert items.count_open(c) == 1
+
+
+def test_a_device_judges_its_own_items_alone(c: sa.Connection) -> None:
+    held = running(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    said = [ReportedVerdict(the_item(c).call_id, "rejected"), ReportedVerdict(CallId("c-none"), "approved")]
+    assert items.record_verdicts(c, DeviceId("device-phone"), said, AT) == 0
+    assert items.record_verdicts(c, DESK, said[1:], AT) == 0
+    assert the_item(c).verdict == "open"
+
+
+def test_a_verdict_that_is_faster_than_the_answer_stays(c: sa.Connection) -> None:
+    held = running(c)
+    written = plan(c, held, as_new(item()))
+    items.record_verdicts(c, DESK, [ReportedVerdict(the_item(c).call_id, "approved")], AT)
+    bring(c, held, written, row_id="row-1")
+    assert (the_item(c).verdict, the_item(c).row_id, the_item(c).told_at) == ("approved", "row-1", AT)
+
+
+def test_a_verdict_on_a_text_that_a_newer_one_replaces_does_not_count(c: sa.Connection) -> None:
+    held = running(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    old = the_item(c).call_id
+    plan(c, held, changed)
+    assert items.record_verdicts(c, DESK, [ReportedVerdict(old, "approved")], AT) == 0
+
+
+# --- looking at it, and its end ---
+
+
+def test_items_are_listed_from_the_newest_in_pages_and_by_what_is_asked_for(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    held = running(c, agent=agent)
+    plan(c, held, as_new(*(item(f"task {n}") for n in range(5))))
+    everything = ledger(c)
+    assert [row.data["title"] for row in everything] == [f"task {n}" for n in (4, 3, 2, 1, 0)]
+    first = items.list_items(c, limit=2)
+    last, agent_name = first[-1]
+    assert agent_name == "inbox"
+    rest = items.list_items(c, limit=9, before=(last.created_at, last.id))
+    assert [row for row, _ in (*first, *rest)] == everything
+    for nothing in (
+        {"agent_id": AgentId("other")},
+        {"run_id": RunId("other")},
+        {"user_id": UserId("other")},
+        {"verdict": "approved"},
+    ):
+        assert ledger(c, **nothing) == []
+    assert ledger(c, agent_id=agent.id, run_id=held.id, user_id=agent.user_id, verdict="open") == everything
+
+
+def test_items_go_with_their_agent_and_outlive_their_device(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    held = running(c, agent=agent)
+    plan(c, held, as_new(item()))
+    c.execute(sa.delete(device_table))
+    assert the_item(c).device_id is None
+    c.execute(sa.delete(agent_table))
+    assert ledger(c) == []
+
+
+# --- several hubs ---
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> Iterator[str]:
+    with postgres.database() as fresh:
+        yield fresh
+
+
+@pytest.fixture
+async def hubs(url: str) -> AsyncIterator[list[Database]]:
+    async with AsyncExitStack() as opened:
+        yield [await opened.enter_async_context(open_postgres(url)) for _ in range(2)]
+
+
+async def test_of_two_units_that_find_the_same_item_at_once_the_second_sees_that_of_the_first(
+    hubs: list[Database], postgres: Postgres, url: str
+) -> None:
+    def two_agents(c: sa.Connection) -> list[HeldRun]:
+        names = ("inbox", "notes")
+        made = [make_agent(c, name, device=name) for name in names]
+        return [make_run(c, agent.name, agent=agent, state=RunState.RUNNING).held for agent in made]
+
+    first, second = await hubs[0].write(two_agents)
+    await hubs[0].write(lambda c: c.execute(sa.text("UPDATE runs SET device_id = 'device-inbox'")).rowcount)
+    is_planned, may_commit = anyio.Event(), anyio.Event()
+    seen: list[Known] = []
+
+    def slowly(c: sa.Connection) -> None:
+        plan(c, first, as_new(item()), found=[item()])
+        is_planned.set()
+        await_only(may_commit.wait())
+
+    def look(known: Known) -> list[Decision]:
+        seen.append(known)
+        return []
+
+    async def follow() -> None:
+        await is_planned.wait()
+        await hubs[1].write(lambda c: plan(c, second, look, "b.txt", found=[item()]))
+
+    async with anyio.create_task_group() as writing:
+        writing.start_soon(hubs[0].write, slowly)
+        writing.start_soon(follow)
+        await is_planned.wait()
+        await postgres.waits(url)
+        may_commit.set()
+    assert [one.row.agent_id for one in seen[-1].elsewhere] == ["agent-inbox"]

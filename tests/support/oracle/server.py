@@ -1,0 +1,287 @@
+"""The server: lets questions in, decides their fate, answers them and counts."""
+
+import hashlib
+import json
+import math
+import re
+from collections import deque
+from functools import partial
+from typing import Any, Final
+
+import anyio
+import msgspec
+from anyio.abc import SocketAttribute, SocketStream, TaskStatus
+
+from tests.support.oracle.asker import Asker, message_of, most_records_of, prompt_of, spell, text_of
+from tests.support.oracle.batches import Batches
+from tests.support.oracle.planted import INVENTED, Record, facts_in, obeyed_in
+from tests.support.oracle.quota import Headers, Quota
+from tests.support.oracle.stats import Asked, Memory, Stats
+from tests.support.oracle.traits import MODEL_NAME, Fault, Traits
+from tests.support.oracle.wire import Connection, HttpRequest, HttpResponse, body_of, refusal, respond
+
+_CHARS_PER_TOKEN: Final = 3.5
+_BORDER: Final = re.compile(r"^--- [0-9a-f]{8,64}$", re.MULTILINE)
+_WRITES: Final = 4_096  # tokens of an answer nobody has set a limit to
+
+
+class Completion(msgspec.Struct):
+    """An answer before it is sent."""
+
+    text: str
+    finish: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    has_choices: bool = True
+
+
+class Oracle(Traits):
+    """The server. Faults are queued in the order they are to be played; then its traits decide.
+
+    Attributes:
+        base_url: ends in ``/v1``; empty until it listens.
+        stats: what it saw.
+        requests: the bodies of all requests for a completion, in order, unless ``keeps_requests`` is off.
+    """
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        self.base_url = ""
+        self.stats = Stats()
+        self.requests: list[dict[str, Any]] = []
+        self.keeps_requests = True
+        self._faults: deque[Fault] = deque()
+        self._memory = Memory(self.stats)
+        self._batches = Batches(self._batched)
+        self._quota: Quota | None = None
+        self._in_flight = 0
+
+    def play(self, *faults: Fault, times: int = 1) -> "Oracle":
+        """Queue *faults*, the whole row *times* over."""
+        self._faults.extend(faults * times)
+        return self
+
+    def play_no_more(self) -> None:
+        """Forget what is still queued."""
+        self._faults.clear()
+
+    async def serve(self, *, port: int = 0, task_status: TaskStatus[str] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Answer on loopback until cancelled; ready with the base URL, which ends in ``/v1``."""
+        now = anyio.current_time()
+        self._quota = Quota(self.requests_per_minute, self.tokens_per_minute, self.burst_s, now)
+        async with await anyio.create_tcp_listener(
+            local_host="127.0.0.1", local_port=port, backlog=1024
+        ) as listener:
+            bound = listener.extra(SocketAttribute.local_port)
+            self.base_url = f"http://127.0.0.1:{bound}/v1"
+            task_status.started(self.base_url)
+            await listener.serve(self._talk)
+
+    async def _talk(self, stream: SocketStream) -> None:
+        await Connection(stream).serve(self._respond)
+
+    async def _respond(self, request: HttpRequest, connection: Connection) -> HttpResponse:
+        match request.method, request.path:
+            case "GET", "/v1/models":
+                listed = [{"id": MODEL_NAME, "object": "model"}]
+                return respond(200, {"object": "list", "data": listed})
+            case "GET", "/stats":
+                return respond(200, msgspec.to_builtins(self.stats))
+            case "POST", "/v1/chat/completions":
+                return await self._while_there(request, connection)
+        about_batches = await self._batches.respond(request, batch_s=self.batch_s, share=self.batch_share)
+        if about_batches is not None and (request.method, request.path) == ("POST", "/v1/batches"):
+            self.stats.batches += 1
+        return about_batches or refusal(404, "not_found", message="no such path")
+
+    async def _while_there(self, request: HttpRequest, connection: Connection) -> HttpResponse:
+        """A completion for somebody who waits for it; nothing once they have hung up."""
+        self._in_flight += 1
+        self.stats.most_in_flight = max(self.stats.most_in_flight, self._in_flight)
+        key = request.headers.get("idempotency-key")
+        try:
+            response = await connection.while_there(partial(self._complete, json.loads(request.body), key))
+        finally:
+            self._in_flight -= 1
+        if response is None:
+            self.stats.hung_up += 1
+            raise anyio.BrokenResourceError
+        self.stats.ended_at = anyio.current_time()
+        return response
+
+    async def _complete(self, request: dict[str, Any], key: str | None) -> HttpResponse:
+        now = anyio.current_time()
+        self.stats.began_at = self.stats.began_at or now
+        self.stats.calls += 1
+        if self.keeps_requests:
+            self.requests.append(request)
+        prompt = prompt_of(request)
+        digest = digest_of(request)
+        asked = self._memory.ask(digest, key, now)
+        tokens = math.ceil(len(prompt) / _CHARS_PER_TOKEN)
+        if (kept := self._memory.replay(asked, key)) is not None:
+            return HttpResponse(kept)
+        if (refused := self._refused(request, tokens, asked, now)) is not None:
+            return refused
+        fault = self._faults.popleft() if self._faults else self.fate(digest, asked.attempts)
+        if fault is not None:
+            self.stats.played[fault] = self.stats.played.get(fault, 0) + 1
+        if self.latency_s:
+            await anyio.sleep(self.latency_s)
+        if (refused := await self._failed(fault, asked)) is not None:
+            return refused
+        completion = self._completion(request, tokens, fault)
+        if not self.counts_max_tokens:
+            self._charge(completion.completion_tokens)
+        return self._sent(completion, request, fault, asked)
+
+    def _refused(self, request: dict[str, Any], tokens: int, asked: Asked, now: float) -> HttpResponse | None:
+        """What this server does not understand, or has no room for now."""
+        wanted = request.get("response_format", {}).get("type")
+        if (wanted == "json_schema" and not self.has_json_schema) or (
+            wanted == "json_object" and not self.has_json_object
+        ):
+            return self._refuse(400, "unsupported_response_format")
+        if self.context_tokens is not None and tokens > self.context_tokens:
+            return self._refuse(400, "context_length_exceeded")
+        if self.quota_calls is not None and self.stats.answered >= self.quota_calls:
+            return self._refuse(429, "insufficient_quota")
+        assert self._quota is not None
+        wanted_tokens = tokens + (_limit_of(request) if self.counts_max_tokens else 0)
+        admission = self._quota.admit(wanted_tokens, now)
+        if admission.wait_s:
+            asked.not_before = now + admission.wait_s
+            wait_ms = str(math.ceil(admission.wait_s * 1000))
+            return self._refuse(
+                429, "rate_limit_exceeded", ("retry-after-ms", wait_ms), *self._quota.headers()
+            )
+        self.stats.charged_tokens += wanted_tokens
+        return None
+
+    async def _failed(self, fault: Fault | None, asked: Asked) -> HttpResponse | None:
+        """The faults that leave no completion at all."""
+        match fault:
+            case Fault.RATE_LIMIT:
+                asked.not_before = anyio.current_time() + self.retry_after_s
+                return self._refuse(429, "rate_limit_exceeded", ("Retry-After", f"{self.retry_after_s}"))
+            case Fault.RATE_LIMIT_MS:
+                asked.not_before = anyio.current_time() + self.retry_after_s
+                wait_ms = f"{self.retry_after_s * 1000:.0f}"
+                return self._refuse(429, "rate_limit_exceeded", ("retry-after-ms", wait_ms))
+            case Fault.SPENT_QUOTA:
+                return self._refuse(429, "insufficient_quota")
+            case Fault.SERVER_ERROR:
+                return self._refuse(500, "server_error")
+            case Fault.REDIRECT:
+                return self._refuse(307, "elsewhere", ("location", f"{self.base_url}/chat/completions"))
+            case Fault.HANG:
+                self.stats.count_refused("hang")
+                await anyio.sleep_forever()
+        return None
+
+    def _refuse(self, status: int, code: str, *headers: tuple[str, str]) -> HttpResponse:
+        self.stats.count_refused(str(status))
+        return refusal(status, code, *headers)
+
+    def _charge(self, tokens: int) -> None:
+        assert self._quota is not None
+        self._quota.take_tokens(tokens)
+        self.stats.charged_tokens += tokens
+
+    def _completion(self, request: dict[str, Any], prompt_tokens: int, fault: Fault | None) -> Completion:
+        """What the model says, as *fault* would have it."""
+        text = spell(self._records(request, fault), Asker.of(request))
+        limit = _limit_of(request)
+        finish: str | None = "stop"
+        match fault:
+            case Fault.CHATTER:
+                text = f"Sure! Here is what I found:\n```json\n{text}\n```\nAnything else?"
+            case Fault.MALFORMED_ANSWER:
+                text = "I am sorry, but I would rather talk about the weather."
+            case Fault.NO_FINISH:
+                text, finish = text[: len(text) // 2], None
+            case Fault.RUNAWAY_BLANKS:
+                text = text[:-1] + " \n" * int(limit * _CHARS_PER_TOKEN)
+            case Fault.RUNAWAY_RECORDS:
+                text += (", " + json.dumps(INVENTED)) * (limit // 20)
+            case Fault.CUT_OFF:
+                limit = max(1, _tokens_of(text) // 2)
+        if _tokens_of(text) > limit:
+            text, finish = text[: int(limit * _CHARS_PER_TOKEN)], "length"
+        return Completion(text, finish, prompt_tokens, _tokens_of(text), fault is not Fault.NO_CHOICES)
+
+    def _records(self, request: dict[str, Any], fault: Fault | None) -> list[Record]:
+        text = text_of(request, with_context=fault is Fault.BEFORE_BORDER)
+        records = list(facts_in(text))[: most_records_of(request)][: self.most_records]
+        if fault is Fault.INVENTED:
+            records.append(INVENTED)
+        elif fault is Fault.DOUBLED:
+            records += records[:1]
+        elif fault is Fault.FOREIGN_TABLE:
+            records += [record | {"table": "users"} for record in records[:1]]
+        if self.is_gullible:
+            records += obeyed_in(text)
+        return records
+
+    def _sent(
+        self, completion: Completion, request: dict[str, Any], fault: Fault | None, asked: Asked
+    ) -> HttpResponse:
+        self.stats.answered += 1
+        headers: Headers = self._quota.headers() if self._quota else ()
+        response = respond(200, self._body(completion, request), *headers)
+        spent = completion.prompt_tokens + completion.completion_tokens
+        if fault is Fault.DISCONNECT:
+            self.stats.untold_tokens += spent
+            return response._replace(breaks_off_at=len(response.content) - len(body_of(response)) // 2)
+        if fault is Fault.MALFORMED_BODY:
+            self.stats.untold_tokens += spent
+            body = body_of(response)
+            return respond(200, body[: len(body) // 2], *headers)
+        self.stats.prompt_tokens += completion.prompt_tokens
+        self.stats.completion_tokens += completion.completion_tokens
+        # Half an answer, or none, may be asked for again; anything else was somebody's to keep.
+        if fault not in (Fault.NO_CHOICES, Fault.NO_FINISH):
+            self._memory.keep(asked, response.content)
+        return response
+
+    def _body(self, completion: Completion, request: dict[str, Any]) -> dict[str, Any]:
+        choice = {
+            "index": 0,
+            "finish_reason": completion.finish,
+            "message": message_of(completion.text + " " * self.padding_chars, request),
+        }
+        return {
+            "id": f"oracle-{self.stats.calls}",
+            "object": "chat.completion",
+            "created": 0,
+            "model": request["model"],
+            "choices": [choice] if completion.has_choices else [],
+            "usage": {
+                "prompt_tokens": completion.prompt_tokens,
+                "completion_tokens": completion.completion_tokens,
+                "total_tokens": completion.prompt_tokens + completion.completion_tokens,
+            },
+        }
+
+    async def _batched(self, request: dict[str, Any]) -> dict[str, Any]:
+        """One question of a batch: no limits, no faults, half the price."""
+        self.stats.batched += 1
+        asked = self._memory.ask(digest_of(request), None, anyio.current_time())
+        completion = self._completion(request, _tokens_of(prompt_of(request)), None)
+        response = self._sent(completion, request, None, asked)
+        body: dict[str, Any] = json.loads(body_of(response))
+        return body
+
+
+def digest_of(request: dict[str, Any]) -> str:
+    """The same for the same question, however its answer is asked for and its text is fenced."""
+    return hashlib.sha256(_BORDER.sub("---", prompt_of(request)).encode()).hexdigest()
+
+
+def _tokens_of(text: str) -> int:
+    return math.ceil(len(text) / _CHARS_PER_TOKEN)
+
+
+def _limit_of(request: dict[str, Any]) -> int:
+    """How many tokens the answer may have."""
+    return int(request.get("max_tokens") or request.get("max_completion_tokens") or _WRITES)
