@@ -10,8 +10,7 @@ The rules, in this order:
 - With another sentence and other data: the row is changed, and the difference is told.
 - Known in another source of the same user at the same device, and all that this one says is said
   there: not sent.
-- Like the title of an item whose quote is gone: that row is changed; one that its owner has taken only
-  where no word of its title stands for another.
+- Like the title of an item whose quote is gone: that row is changed.
 - Else it is new.
 """
 
@@ -23,7 +22,6 @@ from typing import Final
 
 import msgspec
 
-from hub.extraction.dedupe import are_alike, telling_words
 from hub.runs.elsewhere import Elsewhere
 from hub.runs.found import content_of, is_same_place, main_of
 from hub.runs.payload import payload_of
@@ -113,8 +111,7 @@ class _Pairing:
                 row.quote_hash not in self._quoted
                 and row.place_hash not in self._places
                 and row.verdict != "rejected"
-            ),
-            is_another=_is_another,
+            )
         )
 
     def _match(self, key: _Key, may: _May = lambda row: True) -> None:
@@ -124,13 +121,7 @@ class _Pairing:
             if alike := rows.get((item.table, key(item))):
                 self._pair(item, alike.pop(0))
 
-    def _match_alike(
-        self,
-        may: _May = lambda row: True,
-        key: _Key = lambda one: None,
-        *,
-        is_another: Callable[[FoundItem, ItemRow], bool] = lambda item, row: False,
-    ) -> None:
+    def _match_alike(self, may: _May = lambda row: True, key: _Key = lambda one: None) -> None:
         """Pair those of the same *key* that have nearly the same title, what is most alike first."""
         rows = self._by_key(key, may)
         pairs = (
@@ -145,8 +136,7 @@ class _Pairing:
         ]
         for score, place in sorted(scored):
             item, one = candidates[place]
-            are_free = item.ordinal in self._found and one.row.id in self._known
-            if -score >= SAME_TITLE and are_free and not is_another(item, one.row):
+            if -score >= SAME_TITLE and item.ordinal in self._found and one.row.id in self._known:
                 self._pair(item, one)
 
     def _by_key(self, key: _Key, may: _May) -> dict[tuple[str, object], list[KnownItem]]:
@@ -168,19 +158,6 @@ def _quote(one: FoundItem | ItemRow) -> str:
 
 def _place(one: FoundItem | ItemRow) -> str:
     return one.place_hash
-
-
-def _is_another(item: FoundItem, row: ItemRow) -> bool:
-    """Whether *item* must not stand in the place of what its owner has taken.
-
-    A word more or less says the same otherwise; a word for another one may be another task.
-    """
-    if row.verdict not in ("approved", "edited"):
-        return False
-    mine = telling_words(item.main, item.data.get("assignee"))
-    theirs = telling_words(main_of(TableName(row.target_table), row.data), row.data.get("assignee"))
-    is_part = set(mine) <= set(theirs) or set(theirs) <= set(mine)
-    return not (is_part or are_alike(mine, theirs))
 
 
 def _is_refused(known: KnownItem) -> bool:

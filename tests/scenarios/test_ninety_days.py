@@ -18,5 +18,5 @@ async def test_the_file_is_flat_once_the_oldest_rows_have_gone(tmp_path: Path) -
 
 async def test_a_file_of_which_nothing_goes_grows_on(tmp_path: Path) -> None:
     """The same measure sees growth where there is some."""
-    sizes = await grow(tmp_path, days=20, device_count=2, every_h=4, keep=NOTHING_GOES)
+    sizes = await grow(tmp_path, days=20, device_count=3, every_h=3, keep=NOTHING_GOES)
     assert sizes[20].file_bytes > MAX_GROWTH * sizes[10].file_bytes

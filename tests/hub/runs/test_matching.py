@@ -243,23 +243,6 @@ def test_a_changed_title_is_known_by_what_it_is_like() -> None:
     assert stored(decision).id == before.row.id
 
 
-@pytest.mark.parametrize(
-    ("title", "action"),
-    [
-        ("pay the invoice 4711 to Rossi in March", "update"),
-        ("pay invoices 4711 to Rossi", "update"),
-        ("pay the invoice 4712 to Rossi", "insert"),
-        ("pay the invoice 4711 to Bianchi", "insert"),
-    ],
-)
-def test_what_an_owner_has_taken_gives_way_to_other_words_for_it_and_never_to_another_item(
-    title: str, action: str
-) -> None:
-    before = known(item("pay the invoice 4711 to Rossi"), verdict="approved")
-    (decision,) = decisions(item(title, "It is said otherwise now."), here=[before])
-    assert sent(decision)[0] == action
-
-
 def test_a_title_like_one_whose_sentence_is_still_there_is_new() -> None:
     one = item("send the report to Anna", "Send the report to Anna.")
     decided = decisions(one, item("send the report to Annie", "And one to Annie."), here=[known(one)])
