@@ -1,11 +1,11 @@
 # Everything a developer or an operator types. `make help` lists it.
 PYTHON ?= python3
 VENV   := .venv
-EVALUATIONS := eval eval-faults eval-live eval-kills eval-files eval-speed eval-peers
+EVALUATIONS := eval eval-faults eval-live eval-kills eval-files eval-speed eval-metrics eval-peers
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
-.PHONY: help demo test check bench $(EVALUATIONS) soak simulate fuzz documents lock clean
+.PHONY: help demo test check bench $(EVALUATIONS) gateway-check locks soak simulate fuzz documents lock clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -44,8 +44,18 @@ eval-files: $(VENV)/.dev  ## bars of extraction: bombs, endless and broken files
 eval-speed: $(VENV)/.dev  ## bars of extraction: a thousand questions at 200 ms
 	@$(BIN)/python -m tests.evaluation 12
 
+eval-metrics: $(VENV)/.dev  ## measurements of agents: a million samples over thirty virtual days
+	@$(BIN)/python -m tests.evaluation metrics
+
 eval-peers: $(VENV)/.dev  ## LangExtract and Instructor, in their own environments, on the same documents
 	@$(BIN)/python -m tests.evaluation peers
+
+gateway-check: $(VENV)/.dev  ## every verb against a real OpenClaw gateway, which is installed first (needs npm)
+	@$(BIN)/python -m tests.gateways $(SCENES)
+
+locks: $(VENV)/.dev  ## fifty processes at a few locks, stopped and killed: a hundred thousand on each database
+	@$(BIN)/python -m tests.scenarios.locks --database sqlite
+	@$(BIN)/python -m tests.scenarios.locks --database postgresql
 
 soak: $(VENV)/.dev  ## the slow proofs: large folders, kills, ten thousand runs, ninety days
 	@$(BIN)/python -m tests.scenarios.folders
@@ -54,10 +64,12 @@ soak: $(VENV)/.dev  ## the slow proofs: large folders, kills, ten thousand runs,
 	@$(BIN)/python -m tests.scenarios.recovery
 	@$(BIN)/python -m tests.scenarios.flapping
 	@$(BIN)/python -m tests.scenarios.herd
+	@$(BIN)/python -m tests.scenarios.broadcasts
 	@$(BIN)/python -m tests.scenarios.attacks
 	@$(BIN)/python -m tests.scenarios.ninety_days
 	@$(BIN)/python -m tests.scenarios.units
 	@$(BIN)/python -m tests.scenarios.drains
+	@$(BIN)/python -m tests.scenarios.migrations
 	@$(BIN)/python -m tests.storage.machine
 
 simulate: $(VENV)/.dev  ## the hub in virtual time, with everything that may go wrong: SEEDS=2000

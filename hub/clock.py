@@ -27,7 +27,7 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait so many monotonic seconds."""
+        """Wait so many monotonic seconds; less than none is none: who waits for an instant may come late."""
         ...
 
 
@@ -40,7 +40,7 @@ class SystemClock:
         return datetime.now(UTC)
 
     async def sleep(self, seconds: float) -> None:
-        await anyio.sleep(seconds)
+        await anyio.sleep(max(0.0, seconds))
 
 
 class Chance(Protocol):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 
+from hub.agents.standing import Moves
 from hub.assembly import Ground, Hub
 from hub.assembly.doors import DEVICES
 from hub.assembly.ground import node_id
@@ -24,7 +25,7 @@ from hub.ops.systemd import ServiceManager
 from hub.signals import serve_signals
 from hub.version import VERSION
 from protocol.ids import BootId
-from storage.store import MeasuredDatabase, open_store
+from storage.store import MeasuredDatabase, ToldDatabase, open_store
 
 log = Channel(__name__)
 
@@ -100,7 +101,7 @@ async def _serve_hub(
 ) -> None:
     settings = watch_settings.reloader.current
     chance, metrics = SystemChance(), Metrics(VERSION)
-    ids = IdFactory(clock, chance)
+    ids, moves = IdFactory(clock, chance), Moves()
     boot_id = BootId(ids.fresh())
     manager.tell(STATUS="opening the database", EXTEND_TIMEOUT_USEC=MIGRATION_S * 1_000_000)
     async with (
@@ -113,7 +114,10 @@ async def _serve_hub(
                 settings=settings,
                 watch_settings=watch_settings,
                 state=state,
-                store=MeasuredDatabase(store, monotonic=clock.monotonic, on_write=metrics.db_commits.observe),
+                store=ToldDatabase(
+                    MeasuredDatabase(store, monotonic=clock.monotonic, on_write=metrics.db_commits.observe),
+                    moves.tell,
+                ),
                 clock=clock,
                 chance=chance,
                 ids=ids,
@@ -124,6 +128,7 @@ async def _serve_hub(
                 log=opened,
                 debug=debug,
                 metrics=metrics,
+                moves=moves,
             )
         )
         await hub.open(resources)

@@ -166,11 +166,46 @@ class Metrics:
             "Verdicts of devices on items that the ledger does not know, or in another version.",
             registry=registry,
         )
+        self.agent_heartbeats = Counter(
+            "hub_agent_heartbeats",
+            "Agents in heartbeats, by what became of what was said of them (unchanged, news, overtaken),"
+            " and what was left out (too_often, unknown_agent, unknown_status, unknown_reason,"
+            " usage_too_large, usage_unreadable).",
+            ["outcome"],
+            registry=registry,
+        )
+        self.samples = Counter(
+            "hub_samples",
+            "Samples of measurements that devices reported, by what became of them (taken, known, refused).",
+            ["outcome"],
+            registry=registry,
+        )
         self.review_queue = Gauge(
             "hub_review_queue_items", "Items at devices that wait for their owner's word.", registry=registry
         )
         self.fires = Counter(
             "hub_fires", "Fires of schedules, by what became of them.", ["decision"], registry=registry
+        )
+        self.messages = Counter(
+            "hub_messages",
+            "Moves of messages between agents.",
+            ("kind", "state"),
+            registry=registry,
+        )
+        self.questions = Counter(
+            "hub_questions",
+            "Questions to people, by what became of them (open: asked).",
+            ["state"],
+            registry=registry,
+        )
+        self.open_questions = Gauge(
+            "hub_questions_waiting", "Questions to people that wait for an answer.", registry=registry
+        )
+        self.wakes = Counter(
+            "hub_wakes",
+            "Slots of agents' calendars, by what became of them.",
+            ["decision"],
+            registry=registry,
         )
         self.scheduler_lag = Histogram(
             "hub_scheduler_lag_seconds",
@@ -283,6 +318,38 @@ class Metrics:
             "hub_operator_refusals",
             "Requests and connections of operators that were refused, by error code.",
             ["code"],
+            registry=registry,
+        )
+        self.gateways = Gauge(
+            "hub_gateways", "Gateways, by how their connection stands.", ["state"], registry=registry
+        )
+        self.soul_writes = Counter(
+            "hub_soul_writes", "Writes of agents' souls, by how they ended.", ["outcome"], registry=registry
+        )
+        self.gateway_connections = Counter(
+            "hub_gateway_connections",
+            "Connections to gateways: made (ready), and how each of them and each try ended.",
+            ["result"],
+            registry=registry,
+        )
+        self.gateway_requests = Counter(
+            "hub_gateway_requests", "Requests to gateways, by how they ended.", ["outcome"], registry=registry
+        )
+        self.gateway_event_gaps = Counter(
+            "hub_gateway_event_gaps",
+            "How often events of a gateway were lost, so that the hub looked anew.",
+            registry=registry,
+        )
+        self.gateway_agents_made = Counter(
+            "hub_gateway_agents_made",
+            "Agents that were to be made at their gateway: made, refused by it, or put off.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.broadcasts = Counter(
+            "hub_broadcasts",
+            "Broadcasts to leads that came to an end: all have it (sent), some (partial), or none (failed).",
+            ["outcome"],
             registry=registry,
         )
         self.outbound_refused = Counter(

@@ -1,8 +1,9 @@
 """What comes unasked from devices, and which services hear of it, in which order.
 
 The roster calls ``take`` from a socket's reader, so it never waits: events go
-into a bounded queue of the router's own, and requests into that of ``Requests``, so that
-who has come and gone never stands behind what somebody asks.
+into a bounded queue of the router's own, requests into that of ``Requests`` and what is
+heard of agents into that of ``Heartbeats``, so that who has come and gone never stands
+behind what somebody asks, or says all the time.
 """
 
 from collections import deque
@@ -12,6 +13,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskStatus
 
+from hub.agents.heartbeats import Heartbeats
 from hub.clock import Clock
 from hub.links.roster import (
     AgentsSilent,
@@ -22,7 +24,7 @@ from hub.links.roster import (
     RequestReceived,
 )
 from hub.log import Channel
-from hub.requests import Requests
+from hub.requests.service import Requests
 from hub.runs.dispatcher import Dispatcher
 from hub.turns import Turns
 
@@ -34,8 +36,11 @@ QUEUE_EVENTS: Final = 10_000  # every device of a full hub may speak in one loop
 class Router:
     """The table of what happens, and what follows."""
 
-    def __init__(self, *, dispatcher: Dispatcher, requests: Requests, clock: Clock) -> None:
+    def __init__(
+        self, *, dispatcher: Dispatcher, requests: Requests, heartbeats: Heartbeats, clock: Clock
+    ) -> None:
         self.turns = Turns(clock)
+        self._heartbeats = heartbeats
         self._dispatcher = dispatcher
         self._requests = requests
         self._queue: deque[LinkEvent] = deque()
@@ -43,8 +48,6 @@ class Router:
         self._table: dict[type[LinkEvent], tuple[Callable[..., Awaitable[None]], ...]] = {
             DeviceReady: (self._device_ready,),
             DeviceLost: (),  # its runs learnt of it from their own links
-            HeartbeatReceived: (),  # what agents report is stored by the issue that gives it a meaning
-            AgentsSilent: (),
         }
 
     def __len__(self) -> int:
@@ -54,6 +57,9 @@ class Router:
         """Queue an event. One too many is counted in the log and dropped: every gate is polled too."""
         if isinstance(event, RequestReceived):
             self._requests.take(event)
+            return
+        self._heartbeats.take(event)
+        if isinstance(event, HeartbeatReceived | AgentsSilent):
             return
         if len(self._queue) >= QUEUE_EVENTS:
             log.error("router.full", event_type=type(event).__name__, limit=QUEUE_EVENTS)

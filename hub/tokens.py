@@ -1,6 +1,6 @@
 """Tokens: how one is made, and how a typo in one is found without asking anybody.
 
-``hub_dev_``, ``hub_op_`` or ``hub_inv_``, then chance (at least 192 bits in base62),
+``hub_dev_``, ``hub_op_``, ``hub_inv_`` or ``hub_agt_``, then chance (at least 192 bits in base62),
 then the CRC-32 of all that as six more characters: 47 in all. The prefix lets secret
 scanners find it. Of a token only its hash and its last four characters are kept.
 """
@@ -25,6 +25,7 @@ class TokenKind(StrEnum):
     DEVICE = "hub_dev_"
     OPERATOR = "hub_op_"
     INVITATION = "hub_inv_"
+    AGENT = "hub_agt_"
 
 
 def make(kind: TokenKind, chance: Chance) -> str:

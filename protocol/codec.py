@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from protocol.coordination import Event, Heartbeat, Request, Response
 from protocol.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from protocol.frame import MAX_RESULT_BYTES, MAX_RESULT_DEPTH, Frame, Integer, Real, Scalar
+from protocol.frame import MAX_RESULT_BYTES, MAX_RESULT_DEPTH, Frame, value_of_depth
 from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Welcome
 from protocol.work import (
     AgentAck,
@@ -94,15 +94,7 @@ class _Decoder(Protocol):
     def decode(self, buf: Any, /) -> Any: ...
 
 
-def _value_of_depth(depth: int) -> Any:
-    """The type of a JSON value of at most *depth* levels: text keys, 64-bit integers, no NaN."""
-    value: Any = Scalar
-    for _ in range(depth):
-        value = str | Integer | Real | bool | None | list[value] | dict[str, value]
-    return value
-
-
-_Value = _value_of_depth(MAX_RESULT_DEPTH)
+_Value = value_of_depth(MAX_RESULT_DEPTH)
 # A tool_result whose open value is read in the same pass as its frame. Reading it by itself, as
 # ToolResult leaves it, costs as much again: kept for frames of a size that may hold too large a value.
 ReadResult: type[ToolResult] = msgspec.defstruct(  # type: ignore[assignment]

@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from protocol.frame import Count, ErrorBody, Frame, Id, Name, Parameters, Record, Text
+from protocol.frame import Count, EpochMs, ErrorBody, Frame, Id, Name, Parameters, Record, Text, Values
 
 
 class Method(StrEnum):
@@ -17,29 +17,73 @@ class Method(StrEnum):
     AGENTS_CREATE = "agents.create"
     AGENTS_UPDATE = "agents.update"
     AGENTS_DELETE = "agents.delete"
+    STATUS_GET = "status.get"
+    STATUS_SET = "status.set"
+    CONFIG_GET = "config.get"
+    CONFIG_SET = "config.set"
+    CONFIG_UNSET = "config.unset"
+    CAPABILITIES_LIST = "capabilities.list"
+    CAPABILITIES_PUT = "capabilities.put"
+    CAPABILITIES_REMOVE = "capabilities.remove"
+    CHECKPOINTS_GET = "checkpoints.get"
+    CHECKPOINTS_PUT = "checkpoints.put"
+    CHECKPOINTS_CLEAR = "checkpoints.clear"
     RUNS_START = "runs.start"
     RUNS_CANCEL = "runs.cancel"
     RUNS_LIST = "runs.list"
     RUNS_GET = "runs.get"
+    RUNS_REPORT = "runs.report"
     REVIEW_REPORT = "review.report"
     LOCKS_ACQUIRE = "locks.acquire"
     LOCKS_RENEW = "locks.renew"
     LOCKS_RELEASE = "locks.release"
+    LOCKS_LIST = "locks.list"
     METRICS_REPORT = "metrics.report"
+    METRICS_QUERY = "metrics.query"
     MESSAGES_LIST = "messages.list"
     MESSAGES_ANSWER = "messages.answer"
+    MESSAGES_NUDGE = "messages.nudge"
+    QUESTIONS_LIST = "questions.list"
+    QUESTIONS_ASK = "questions.ask"
+    QUESTIONS_ANSWER = "questions.answer"
+    BOARDS_LIST = "boards.list"
+    MEMORY_LIST = "memory.list"
+    MEMORY_ADD = "memory.add"
     KEYS_ROTATE = "keys.rotate"
     SUBSCRIBE = "subscribe"
     UNSUBSCRIBE = "unsubscribe"
 
 
+class EventName(StrEnum):
+    """What a hub may tell a device of, in ``event``: of the device's own agents and runs only.
+
+    Of messages, questions and what boards remember: of all that are its user's.
+    """
+
+    AGENT_CONFIG = "agent.config"
+    AGENT_MOVED = "agent.moved"
+    AGENT_CHANGED = "agent.changed"
+    RUN_QUEUED = "run.queued"
+    RUN_MOVED = "run.moved"
+    MESSAGE_MOVED = "message.moved"
+    MEMORY_ADDED = "memory.added"
+    QUESTION_MOVED = "question.moved"
+
+
 class AgentBeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One agent in a heartbeat."""
+    """One agent in a heartbeat, as its device sees it. What a person decided is not undone by it.
+
+    *status*: ``idle``, ``on_call``, ``offline``, ``error``; ``exhausted`` (its end comes by its
+    time, never by a heartbeat); ``busy``, ``waiting``, ``processing`` are read as ``idle``, for what
+    an agent does is known by its runs.
+    """
 
     agent_id: Id
     status: Name = "idle"
-    state_detail: Text | None = None
-    resource_usage: Record = {}
+    state_detail: Text | None = None  # "ERROR", or "ERROR: why"; other words are not read
+    resource_usage: Record = {}  # the newest is kept; {}: nothing is told
+    exhaust_reason: Name | None = None  # with exhausted: rate_limit, which is the default, or billing
+    recovery_at_ms: EpochMs | None = None  # with exhausted: when it may work again, if that is known
 
 
 class Heartbeat(Frame, frozen=True, kw_only=True, tag="heartbeat"):
@@ -69,7 +113,7 @@ class Response(Frame, frozen=True, kw_only=True, tag="response"):
     """
 
     id: Id
-    result: Parameters | None = None
+    result: Values | None = None
     error: ErrorBody | None = None
 
 
@@ -79,6 +123,6 @@ class Event(Frame, frozen=True, kw_only=True, tag="event"):
     Not answered.
     """
 
-    event: Name
+    event: Name  # one of EventName
     seq: Count
-    data: Parameters = {}
+    data: Values = {}

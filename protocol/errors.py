@@ -112,6 +112,41 @@ class ErrorCode(StrEnum):
     BAD_CONTENT_TYPE = "bad_content_type"
     CHANGED_MEANWHILE = "changed_meanwhile"
     KEY_USED = "key_used"
+    BAD_STATUS = "bad_status"
+    UNKNOWN_TEMPLATE = "unknown_template"
+    TEMPLATE_IN_USE = "template_in_use"
+    BAD_CONFIG = "bad_config"
+    UNKNOWN_CONFIG = "unknown_config"
+    UNKNOWN_CAPABILITY = "unknown_capability"
+    UNKNOWN_LOCK = "unknown_lock"
+    LOCK_HELD = "lock_held"
+    LOCK_LOST = "lock_lost"
+    LOCK_TIMED_OUT = "lock_timed_out"
+    UNKNOWN_METRIC = "unknown_metric"
+    TOO_MANY_SERIES = "too_many_series"
+    UNKNOWN_CHECKPOINT = "unknown_checkpoint"
+    STALE_CHECKPOINT = "stale_checkpoint"
+    UNKNOWN_GATEWAY = "unknown_gateway"
+    UNKNOWN_BOARD = "unknown_board"
+    UNKNOWN_MESSAGE = "unknown_message"
+    UNKNOWN_QUESTION = "unknown_question"
+    UNKNOWN_BROADCAST = "unknown_broadcast"
+    UNKNOWN_MEMORY = "unknown_memory"
+    NO_GATEWAY = "no_gateway"
+    NO_LEAD = "no_lead"
+    NO_SESSION = "no_session"
+    NOT_GATEWAY_MAIN = "not_gateway_main"
+    NOT_YOUR_BOARD = "not_your_board"
+    QUESTION_SETTLED = "question_settled"
+    MESSAGE_SETTLED = "message_settled"
+    SOUL_CONFLICT = "soul_conflict"
+    SOUL_BUSY = "soul_busy"
+    UNKNOWN_SOUL_VERSION = "unknown_soul_version"
+    GATEWAY_REFUSED = "gateway_refused"
+    GATEWAY_FORBIDDEN = "gateway_forbidden"
+    GATEWAY_INVALID = "gateway_invalid"
+    GATEWAY_UNREACHABLE = "gateway_unreachable"
+    GATEWAY_TIMED_OUT = "gateway_timed_out"
 
 
 class CodeInfo(msgspec.Struct, frozen=True):
@@ -129,7 +164,9 @@ _E = ErrorCode
 CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.INTERNAL: CodeInfo(_L, True, 500, "this is a fault in the hub; its log has the traceback"),
     _E.BAD_FRAME: CodeInfo(_R, False, 400, "compare the frame with PROTOCOL.md"),
-    _E.TOO_LARGE: CodeInfo(_R, False, 413, "keep to the limits told in welcome"),
+    _E.TOO_LARGE: CodeInfo(
+        _R, False, 413, "send less: the message names the limit; welcome tells those of frames"
+    ),
     _E.UNKNOWN_TYPE: CodeInfo(_R, False, 400, "the peer is newer, or the type is misspelt; it was ignored"),
     _E.WRONG_STATE: CodeInfo(
         _R, False, 409, "this frame may not come now; see the state table in PROTOCOL.md"
@@ -202,7 +239,9 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
         _O, False, 409, "remove what is not needed, or raise the limit that the message names in [limits]"
     ),
     _E.NAME_TAKEN: CodeInfo(_O, False, 409, "choose another name"),
-    _E.MANAGED_BY_FILE: CodeInfo(_O, False, 409, "managed by hub.toml: edit it there"),
+    _E.MANAGED_BY_FILE: CodeInfo(
+        _O, False, 409, "edit hub.toml; a running hub takes up a good edit by itself"
+    ),
     _E.ILLEGAL_TRANSITION: CodeInfo(
         _L, False, 409, "the state does not allow this; look again and decide anew"
     ),
@@ -211,7 +250,9 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.BAD_SCHEDULE: CodeInfo(_O, False, 422, "five fields: minute hour day month weekday"),
     _E.DATABASE_BUSY: CodeInfo(_O, True, 503, "'hub status' says whether a hub runs there; try again later"),
     _E.DATABASE_CONFLICT: CodeInfo(_L, False, 409, "the row is there already, or one it refers to is not"),
-    _E.DATABASE_UNAVAILABLE: CodeInfo(_O, True, 503, "look at the disk: space, permissions, faults"),
+    _E.DATABASE_UNAVAILABLE: CodeInfo(
+        _O, True, 503, "look whether its address is right, whether it runs, and at its disk"
+    ),
     _E.DATABASE_FROM_THE_FUTURE: CodeInfo(_O, False, 503, "start the newer hub that wrote this database"),
     _E.BACKUP_REFUSED: CodeInfo(_O, False, 409, "nothing was changed; take another file or another backup"),
     _E.FILE_CHANGED: CodeInfo(
@@ -239,7 +280,75 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.FOREIGN_ORIGIN: CodeInfo(_R, False, 403, "a web page of another origin may not ask this hub"),
     _E.BAD_CONTENT_TYPE: CodeInfo(_R, False, 415, "send the body as application/json"),
     _E.CHANGED_MEANWHILE: CodeInfo(_R, False, 412, "read it again, then decide anew"),
-    _E.KEY_USED: CodeInfo(_R, False, 409, "give each request an Idempotency-Key of its own"),
+    _E.KEY_USED: CodeInfo(_R, False, 409, "give each request a key of its own: Idempotency-Key, report_id"),
+    _E.BAD_STATUS: CodeInfo(
+        _O, False, 409, "the message names the axis and the moves that it allows now; write one of those"
+    ),
+    _E.UNKNOWN_TEMPLATE: CodeInfo(_O, False, 404, "'hub templates' lists the templates there are"),
+    _E.TEMPLATE_IN_USE: CodeInfo(_O, False, 409, "give the agents that the message names another template"),
+    _E.BAD_CONFIG: CodeInfo(_O, False, 422, "correct the keys that the message names; nothing was changed"),
+    _E.UNKNOWN_CONFIG: CodeInfo(_O, False, 404, "'hub agents config NAME' lists the keys there are"),
+    _E.UNKNOWN_CAPABILITY: CodeInfo(
+        _O, False, 404, "'hub agents capabilities NAME' lists the capabilities there are"
+    ),
+    _E.UNKNOWN_LOCK: CodeInfo(_O, False, 404, "'hub locks --all' lists the locks there are"),
+    _E.LOCK_HELD: CodeInfo(_R, True, 409, "wait for it with wait_ms, or try again later"),
+    _E.LOCK_LOST: CodeInfo(
+        _R, False, 409, "stop what it protects; acquire the lock again and work under the new fence"
+    ),
+    _E.LOCK_TIMED_OUT: CodeInfo(_R, True, 409, "its turn did not come in time; try again later"),
+    _E.UNKNOWN_METRIC: CodeInfo(_O, False, 404, "'hub agents metrics NAME' lists the metrics there are"),
+    _E.TOO_MANY_SERIES: CodeInfo(
+        _R,
+        False,
+        409,
+        "use fewer tags and values, or raise the limit that the message names in [limits]",
+    ),
+    _E.UNKNOWN_CHECKPOINT: CodeInfo(
+        _O, False, 404, "'hub agents checkpoints NAME' lists the checkpoints there are"
+    ),
+    _E.STALE_CHECKPOINT: CodeInfo(_R, False, 409, "a newer one is kept; read it and go on from there"),
+    _E.UNKNOWN_GATEWAY: CodeInfo(_O, False, 404, "'hub gateways' lists the gateways there are"),
+    _E.UNKNOWN_BOARD: CodeInfo(_O, False, 404, "'hub boards' lists the boards there are"),
+    _E.UNKNOWN_MESSAGE: CodeInfo(_O, False, 404, "'hub messages' lists the messages there are"),
+    _E.UNKNOWN_QUESTION: CodeInfo(_O, False, 404, "'hub ask' lists the questions there are"),
+    _E.UNKNOWN_BROADCAST: CodeInfo(
+        _O, False, 404, "'hub messages broadcasts' lists the broadcasts there are"
+    ),
+    _E.UNKNOWN_MEMORY: CodeInfo(_O, False, 404, "'hub boards memory NAME' lists what a board remembers"),
+    _E.NO_GATEWAY: CodeInfo(
+        _O, False, 422, "give the board a gateway of [[gateways]] in hub.toml, or ask where it is not needed"
+    ),
+    _E.NO_LEAD: CodeInfo(
+        _O, False, 422, "make one of the board's agents its lead: 'hub boards lead NAME AGENT'"
+    ),
+    _E.NO_SESSION: CodeInfo(_O, False, 422, "the agent lives on no gateway and on no device; give it a home"),
+    _E.NOT_GATEWAY_MAIN: CodeInfo(
+        _R, False, 403, "only the main agent of a gateway, or a person, may do this"
+    ),
+    _E.NOT_YOUR_BOARD: CodeInfo(_R, False, 403, "an agent works with the agents of its own board"),
+    _E.QUESTION_SETTLED: CodeInfo(_R, False, 409, "it was answered or taken back; the first answer counts"),
+    _E.MESSAGE_SETTLED: CodeInfo(_R, False, 409, "what became of the message is known; send another one"),
+    _E.SOUL_CONFLICT: CodeInfo(
+        _R, False, 409, "read it again, put your change into what is there now, and write that with its hash"
+    ),
+    _E.UNKNOWN_SOUL_VERSION: CodeInfo(
+        _O, False, 404, "'hub boards soul-history BOARD AGENT' lists the versions that are kept"
+    ),
+    _E.SOUL_BUSY: CodeInfo(_R, True, 409, "another write of it is under way; try again in a moment"),
+    _E.GATEWAY_REFUSED: CodeInfo(_P, False, 502, "the gateway refused; the message says why"),
+    _E.GATEWAY_FORBIDDEN: CodeInfo(
+        _P, False, 502, "give the hub's device the missing scope at the gateway, or a token that has it"
+    ),
+    _E.GATEWAY_INVALID: CodeInfo(
+        _P, False, 502, "the gateway's answer cannot be read; is it much newer or older?"
+    ),
+    _E.GATEWAY_UNREACHABLE: CodeInfo(
+        _P, True, 503, "'hub gateways' says how it stands; what was committed is sent when it is back"
+    ),
+    _E.GATEWAY_TIMED_OUT: CodeInfo(
+        _P, True, 504, "whether it was done is not known; the same request settles it"
+    ),
     _E.ADDRESS_REFUSED: CodeInfo(
         _O, False, 502, "if the address is meant, list it in [outbound] allow of hub.toml"
     ),

@@ -189,7 +189,17 @@ CONVERSATIONS: tuple[Conversation, ...] = (
     Conversation(
         "A request: the device asks, the hub answers; and what comes unasked",
         (
-            Heartbeat(agents=[AgentBeat(agent_id=_AGENT, status="idle")]),
+            Heartbeat(agents=[AgentBeat(agent_id=_AGENT, status="on_call", resource_usage={"cpu": 0.25})]),
+            Heartbeat(
+                agents=[
+                    AgentBeat(
+                        agent_id=_AGENT,
+                        status="exhausted",
+                        exhaust_reason="rate_limit",
+                        recovery_at_ms=1_767_606_000_000,
+                    )
+                ]
+            ),
             Request(id="q-1", method="runs.start", params={"agent_id": _AGENT}),
             Response(id="q-1", result={"run_id": _RUN}),
             Request(id="q-2", method="tea.make"),

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from protocol.codec import CODECS, FROM_DEVICE, FROM_HUB, type_of
-from protocol.frame import PATH, Frame
+from protocol.frame import MAX_RESULT_DEPTH, PATH, Frame, Parameters, Scalar
 from protocol.pages import direction_of, purpose_of
 
 _ALL = tuple(dict.fromkeys(FROM_HUB + FROM_DEVICE))
@@ -71,6 +71,7 @@ def asyncapi() -> str:
 
 
 _UNIONS = {"FromDevice": FROM_DEVICE, "FromHub": FROM_HUB}
+_PARAMETER = msgspec.json.schema(Parameters)["additionalProperties"]
 
 
 def _schemas(ref_template: str) -> tuple[dict[type[Frame], Any], dict[str, Any]]:
@@ -78,7 +79,30 @@ def _schemas(ref_template: str) -> tuple[dict[type[Frame], Any], dict[str, Any]]
     for schema in components.values():
         if "description" in schema:  # a docstring, which Python keeps indented up to 3.12
             schema["description"] = cleandoc(schema["description"])
+    value = {"$ref": ref_template.format(name="Value")}
+    components = {name: _with_values(schema, value) for name, schema in components.items()}
+    components["Value"] = {
+        "title": "Value",
+        "description": f"Any value of JSON, at most {MAX_RESULT_DEPTH} levels of lists and objects.",
+        "anyOf": [
+            *msgspec.json.schema(Scalar)["anyOf"],
+            {"type": "array", "items": value},
+            {"type": "object", "additionalProperties": value},
+        ],
+    }
     return dict(zip(_ALL, refs, strict=True)), components
+
+
+def _with_values(schema: Any, value: dict[str, str]) -> Any:
+    """*schema*, with *value* where it spells out every level that an open value may have."""
+    match schema:
+        case dict() if schema == _PARAMETER:
+            return value
+        case dict():
+            return {name: _with_values(part, value) for name, part in schema.items()}
+        case list():
+            return [_with_values(part, value) for part in schema]
+    return schema
 
 
 def _operation(action: str, frames: tuple[type[Frame], ...]) -> dict[str, Any]:

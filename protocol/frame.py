@@ -4,7 +4,8 @@ Unknown fields are ignored and a field never changes its type or meaning, so an
 older peer can read a newer one. What is absent has the default written here.
 """
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -38,8 +39,25 @@ Fence = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Scalar = str | Integer | Real | bool | None
 Field = str | Integer | Real | bool | list[str] | None  # one field of a record
 Record = dict[Annotated[str, Meta(max_length=128)], Field]
-Parameter = Scalar | list[Scalar | Record] | Record
-Parameters = dict[Annotated[str, Meta(max_length=128)], Parameter]  # of request, response, event
+
+
+def value_of_depth(depth: int) -> Any:
+    """The type of a JSON value of at most *depth* levels: text keys, 64-bit integers, no NaN."""
+    value: Any = Scalar
+    for _ in range(depth):
+        value = str | Integer | Real | bool | None | list[value] | dict[str, value]
+    return value
+
+
+# What a device sends has so many levels and no more; a decoder knows no type that is made of itself.
+if TYPE_CHECKING:
+    Parameter: TypeAlias = Scalar | Sequence["Parameter"] | Mapping[str, "Parameter"]
+    Value: TypeAlias = Parameter
+else:
+    Parameter = value_of_depth(MAX_RESULT_DEPTH)
+    Value = Any
+Parameters = dict[Annotated[str, Meta(max_length=128)], Parameter]  # of request
+Values = dict[Annotated[str, Meta(max_length=128)], Value]  # of response and event, which the hub bounds
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):

@@ -5,6 +5,7 @@ because each must be answered once.
 """
 
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -109,13 +110,9 @@ class HubSession(Session):
         return (self.hello.token if self.hello else None) or self._bearer
 
     @property
-    def capabilities(self) -> frozenset[str]:
-        """The names that the device listed."""
-        return frozenset(self._versions_of)
-
-    def capability_version(self, name: str) -> str | None:
-        """The version it listed *name* with, or ``None`` where it did not."""
-        return self._versions_of.get(name)
+    def offers(self) -> Mapping[str, str]:
+        """The capabilities that the device listed, each with its version."""
+        return self._versions_of
 
     def accept(
         self,

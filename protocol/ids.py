@@ -20,6 +20,14 @@ TokenId = NewType("TokenId", str)
 KeyId = NewType("KeyId", str)  # base32 of the SHA-256 of a device's public key: protocol.keys
 PairingId = NewType("PairingId", str)
 InvitationId = NewType("InvitationId", str)
+TemplateId = NewType("TemplateId", str)
+GatewayId = NewType("GatewayId", str)
+BoardId = NewType("BoardId", str)
+MemoryId = NewType("MemoryId", str)
+MessageId = NewType("MessageId", str)
+BroadcastId = NewType("BroadcastId", str)
+QuestionId = NewType("QuestionId", str)
+SoulWriteId = NewType("SoulWriteId", str)
 
 CHANCE_BYTES = 10  # what spell_id consumes: 74 random bits, rounded up
 

@@ -16,11 +16,11 @@ from msgspec import inspect as shapes
 from protocol import frame as limits
 from protocol import key_pages
 from protocol.codec import FROM_DEVICE, FROM_HUB, type_of
-from protocol.coordination import Method
+from protocol.coordination import EventName, Method
 from protocol.device_session import WELCOME_TIMEOUT_S
 from protocol.errors import CATALOGUE, CLOSE_MEANINGS, CloseCode
 from protocol.examples import CONVERSATIONS
-from protocol.frame import Frame, Id, Name, Parameters, Path, Record, Sha256
+from protocol.frame import Frame, Id, Name, Parameters, Path, Record, Sha256, Values
 from protocol.lifecycles import CALL, RUN, UNIT
 from protocol.machine import Table
 from protocol.phases import ALLOWED_FROM_DEVICE, ALLOWED_FROM_HUB, DEVICE_SESSION, HUB_SESSION, OVER
@@ -40,6 +40,7 @@ _NAMED_SHAPES = {
         "digest": Sha256,
         "record": Record,
         "parameters": Parameters,
+        "values": Values,
     }.items()
 }
 _EVERY_FRAME = tuple(dict.fromkeys(FROM_HUB + FROM_DEVICE))
@@ -62,6 +63,7 @@ _LIMITS = (
 _CAPABILITIES = {
     CapabilityName.AGENT_DATA_CREDIT: "keeps to credit: at most so many pieces under way as were granted",
     CapabilityName.AGENT_MANIFEST: "answers `mode: manifest` with digests; an unchanged folder is one frame",
+    CapabilityName.AGENT_CONFIG: "hears by the event of this name how its agents are configured",
     CapabilityName.AGENT_ACK: "says at once whether a run is taken on; without it the first data says so",
 }
 
@@ -75,6 +77,7 @@ def sections(notes: Notes) -> dict[str, str]:
         "rotation text": key_pages.rotation_text(),
         "capabilities": _capabilities(),
         "methods": _bullets(f"`{method}`" for method in Method),
+        "events": _bullets(f"`{event}`" for event in EventName),
         "limits": _limits(),
         "close codes": _close_codes(),
         "error codes": _error_codes(),
@@ -246,6 +249,8 @@ def _spelled(kind: shapes.Type) -> str:
             return ", ".join(f"`{value.value}`" for value in kind.cls)
         case shapes.ListType():
             return f"list{_at_most(kind)} of {_spelled(kind.item_type)}"
+        case shapes.DictType():
+            return f"object{_at_most(kind)} of {_spelled(kind.value_type)}"
         case shapes.StructType():
             return f"[{kind.cls.__name__}](#{kind.cls.__name__.lower()})"
         case shapes.RawType():
@@ -259,7 +264,7 @@ def _range(kind: shapes.IntType) -> str:
     return f" from {kind.ge}" if kind.le > 10**12 else f", {kind.ge} to {kind.le}"
 
 
-def _at_most(kind: shapes.ListType) -> str:
+def _at_most(kind: shapes.ListType | shapes.DictType) -> str:
     return f" (at most {kind.max_length})" if kind.max_length else ""
 
 

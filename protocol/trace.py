@@ -24,7 +24,12 @@ def trace_id_of(run_id: RunId) -> str:
 
 def traceparent(run_id: RunId, *about: str) -> str:
     """What a frame of the run bears as ``trace``: the run's trace, and the span of what it is *about*."""
-    return f"{_VERSION}-{trace_id_of(run_id)}-{_digest(8, *about)}-{_SAMPLED}"
+    return traceparent_of(trace_id_of(run_id), *about)
+
+
+def traceparent_of(trace_id: str, *about: str) -> str:
+    """The same for a trace that is no run's."""
+    return f"{_VERSION}-{trace_id}-{_digest(8, *about)}-{_SAMPLED}"
 
 
 def _digest(size: int, *parts: str) -> str:

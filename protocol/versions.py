@@ -1,5 +1,6 @@
 """Pure: which protocol version two peers speak, or why they cannot; and the names of what a device can do."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from protocol.errors import ErrorCode, ProtocolError
@@ -16,6 +17,7 @@ class CapabilityName(StrEnum):
     AGENT_DATA_CREDIT = "agent_data.credit"
     AGENT_MANIFEST = "agent_manifest"
     AGENT_ACK = "agent_ack"
+    AGENT_CONFIG = "agent.config"
     TOOL_INSERT = "tool.insert"
     TOOL_UPDATE = "tool.update"
     TOOL_DELETE = "tool.delete"
@@ -25,6 +27,7 @@ class CapabilityName(StrEnum):
     MESSAGE_DELIVER = "message.deliver"
     USER_ASK = "user.ask"
     BROWSER_OPEN = "browser.open"
+    AGENT_WAKE = "agent.wake"
 
 
 CAPABILITY_OF: dict[Action, CapabilityName] = {
@@ -37,8 +40,10 @@ CAPABILITY_OF: dict[Action, CapabilityName] = {
     Action.MESSAGE_DELIVER: CapabilityName.MESSAGE_DELIVER,
     Action.USER_ASK: CapabilityName.USER_ASK,
     Action.BROWSER_OPEN: CapabilityName.BROWSER_OPEN,
+    Action.AGENT_WAKE: CapabilityName.AGENT_WAKE,
 }
 ALWAYS_ALLOWED = frozenset({Action.INSERT, Action.UPDATE, Action.DELETE, Action.QUERY})  # listed or not
+ALWAYS_OFFERED: Mapping[str, str] = {CAPABILITY_OF[action]: "1.0.0" for action in sorted(ALWAYS_ALLOWED)}
 
 
 class VersionMismatch(ProtocolError):

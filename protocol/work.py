@@ -20,7 +20,9 @@ from protocol.frame import (
     Record,
     Sha256,
     Text,
+    Values,
 )
+from protocol.locks import MOST_OF_RUN
 
 Prompt = Annotated[str, Meta(max_length=32_768)]
 
@@ -44,6 +46,7 @@ class Action(StrEnum):
     MESSAGE_DELIVER = "message.deliver"
     USER_ASK = "user.ask"
     BROWSER_OPEN = "browser.open"
+    AGENT_WAKE = "agent.wake"  # a slot of an agent's calendar has come; see PROTOCOL.md
 
 
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -62,6 +65,13 @@ class RunLimits(msgspec.Struct, frozen=True, kw_only=True):
     bytes: Count = 64 * 1024 * 1024
 
 
+class RunCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the agent stood when it kept its checkpoint ``agent``; its program may go on from there."""
+
+    sequence: Count
+    state: Values
+
+
 class AgentRun(Frame, frozen=True, kw_only=True, tag="agent_run"):
     """hub -> device: read files for a run.
 
@@ -76,8 +86,12 @@ class AgentRun(Frame, frozen=True, kw_only=True, tag="agent_run"):
     mode: RunMode = RunMode.STREAM
     credit: Count = CREDIT_PIECES  # pieces that may be sent before the first agent_credit
     limits: RunLimits = RunLimits()
+    config_rev: Count | None = None  # of the agent's configuration, as agent.config told it
     # Media types that the hub makes text of; a device that cannot may send such files as base64.
     reads: Annotated[list[Name], Meta(max_length=64)] = []
+    context: Values = {}  # what who asked for the run said of it, as task_id, and what the device reported
+    checkpoint: RunCheckpoint | None = None  # the agent's, if it has one to recover from
+    locks: Annotated[dict[Text, Fence], Meta(max_length=MOST_OF_RUN)] = {}  # that the run holds, by name
 
 
 class AgentAck(Frame, frozen=True, kw_only=True, tag="agent_ack"):

@@ -43,14 +43,18 @@ def record(
     device_id: DeviceId | None = None,
     level: str = "info",
     data: dict[str, Any] | None = None,
+    trace_id: str | None = None,
 ) -> None:
     """Write an entry down.
+
+    Args:
+        trace_id: of the intent that it belongs to; left out, that of its run.
 
     Raises:
         Conflict: there is one with this id.
     """
     entry = Activity(id, at, event_type, level, message, agent_id, run_id, device_id, actor, data or {})
-    trace_id = None if run_id is None else trace_id_of(run_id)
+    trace_id = trace_id or (None if run_id is None else trace_id_of(run_id))
     c.execute(sa.insert(activity_log), msgspec.structs.asdict(entry) | {"trace_id": trace_id})
 
 

@@ -1,4 +1,7 @@
-"""The configs of an agent that its runs are made with: one row for each, its value as JSON."""
+"""What the hub itself keeps among the configs of an agent: one row for each, its value as JSON.
+
+Its runs are made with them. Configs by other keys are in ``storage.configs``.
+"""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -6,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 import sqlalchemy as sa
 
+from protocol.configs import RESERVED
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from storage.schema import agent_configs, agents
@@ -33,10 +37,11 @@ class ModelUse(msgspec.Struct, frozen=True, kw_only=True):
     budget_nanos: int | None = None
 
 
-_KEYS = ("paths", "file_extensions", "timezone", "model_use")
-_of = {key: agent_configs.alias(f"of_{key}") for key in _KEYS}
+_of = {key: agent_configs.alias(f"of_{key}") for key in RESERVED}
 COLUMNS = tuple(alias.c.config_value.label(key) for key, alias in _of.items())
-DELETE_CONFIGS = sa.delete(agent_configs).where(agent_configs.c.agent_id == sa.bindparam("agent"))
+DELETE_RESERVED = sa.delete(agent_configs).where(
+    agent_configs.c.agent_id == sa.bindparam("agent"), agent_configs.c.config_key.in_(RESERVED)
+)
 
 
 def with_configs(query: sa.Select[Any]) -> sa.Select[Any]:
@@ -87,8 +92,8 @@ def _read(value: str, type: type[T]) -> T:
 
 
 def write_configs(c: sa.Connection, agent_id: AgentId, configs: Mapping[str, Any], at: int) -> None:
-    """These configs and no others."""
-    c.execute(DELETE_CONFIGS, {"agent": agent_id})
+    """These of ``RESERVED`` and no others of them."""
+    c.execute(DELETE_RESERVED, {"agent": agent_id})
     c.execute(
         sa.insert(agent_configs),
         [

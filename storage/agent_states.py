@@ -1,18 +1,121 @@
-"""The axes on which an agent's status is stored, and the history of every move on them."""
+"""How agents stand: reading it, its history, and what devices change of it. Also the door to the moves.
+
+``agent_moves`` moves an agent on an axis, ``exhaustion`` when its quota is used up.
+"""
+
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId
-from storage.columns import Int
+from protocol.standing import (
+    Activity,
+    AgentMoved,
+    Availability,
+    Axes,
+    Axis,
+    Connectivity,
+    ExhaustReason,
+    Health,
+    Lifecycle,
+)
+from storage.agent_moves import MOVES, axes_in, move, move_if_legal, remember, told_moves
+from storage.agent_rows import UnknownAgent
+from storage.exhaustion import (
+    BILLING_PROBE_CAP_MS,
+    BILLING_PROBE_MS,
+    EXHAUST,
+    NEXT_BACK,
+    WAIT_CAP_MS,
+    WAIT_MS,
+    exhaust,
+    forgive,
+    next_recovery,
+    recover_agent,
+    recover_due,
+)
 from storage.schema import agent_state_history, agent_states, agents
 
-WAIT_MS, WAIT_CAP_MS = 60_000, 3_600_000  # without quota; scheduling 3.9
-BILLING_PROBE_MS, BILLING_PROBE_CAP_MS = 600_000, 6 * 3_600_000  # decisions, 25
+__all__ = [
+    "BILLING_PROBE_CAP_MS",
+    "BILLING_PROBE_MS",
+    "EXHAUST",
+    "MOVES",
+    "NEXT_BACK",
+    "WAIT_CAP_MS",
+    "WAIT_MS",
+    "AgentMove",
+    "AgentState",
+    "Since",
+    "agent_history",
+    "connect_agents",
+    "create_state",
+    "exhaust",
+    "find_state",
+    "forgive",
+    "history_page",
+    "move",
+    "move_if_legal",
+    "next_recovery",
+    "recover_agent",
+    "recover_due",
+    "state_since",
+    "told_moves",
+    "write_metadata",
+]
+
+
+class AgentState(msgspec.Struct, frozen=True, kw_only=True):
+    """How an agent stands, whole. Instants are epoch milliseconds.
+
+    Attributes:
+        activity: derived from the counters and the limit.
+        probe_at: when an agent without a known recovery is asked again.
+        runs_waiting: QUEUED or PAUSED; *runs_executing*: PREPARING or RUNNING; *runs_running*: RUNNING.
+        version: grows with every change; also the newest ``seq`` of the history.
+    """
+
+    agent_id: AgentId
+    lifecycle: Lifecycle
+    availability: Availability
+    connectivity: Connectivity
+    health: Health
+    activity: Activity
+    health_reason: str | None
+    exhaust_reason: ExhaustReason | None
+    exhausted_at: int | None
+    recovery_at: int | None
+    probe_at: int | None
+    exhaust_count: int
+    runs_waiting: int
+    runs_executing: int
+    runs_running: int
+    max_concurrent_runs: int
+    resource_usage: dict[str, Any]
+    metadata: dict[str, Any]
+    last_heartbeat_at: int | None
+    last_activity_at: int
+    version: int
+    updated_at: int
+
+    @property
+    def axes(self) -> Axes:
+        """The axes alone."""
+        return Axes(
+            lifecycle=self.lifecycle,
+            availability=self.availability,
+            connectivity=self.connectivity,
+            health=self.health,
+            activity=self.activity,
+        )
 
 
 class AgentMove(msgspec.Struct, frozen=True):
-    """One move of an agent on one axis."""
+    """One move of an agent on one axis, as its history has it.
+
+    *snapshot*: the axes as the move left them.
+    """
 
     seq: int
     axis: str
@@ -21,217 +124,165 @@ class AgentMove(msgspec.Struct, frozen=True):
     reason: str | None
     actor: str
     at: int
+    snapshot: Axes = Axes()
 
 
-AXES = (
-    agent_states.c.lifecycle,
-    agent_states.c.availability,
-    agent_states.c.connectivity,
-    agent_states.c.health,
-)
-STATE = sa.select(*AXES, agent_states.c.version).where(agent_states.c.agent_id == sa.bindparam("agent"))
-MOVES = {
-    axis.name: sa.update(agent_states)
+class Since(msgspec.Struct, frozen=True):
+    """Since when an agent stands where it stands on an axis, and why.
+
+    *since*: ``None`` where the history does not reach back so far.
+    """
+
+    value: str
+    since: int | None
+    reason: str | None
+    actor: str | None
+
+
+STATE = (
+    sa.select(agent_states, agents.c.max_concurrent_runs)
+    .join_from(agent_states, agents, agents.c.id == agent_states.c.agent_id)
     .where(agent_states.c.agent_id == sa.bindparam("agent"))
-    .values(
-        {
-            axis.name: sa.bindparam("to"),
-            "version": agent_states.c.version + 1,
-            "last_activity_at": sa.bindparam("now"),
-            "updated_at": sa.bindparam("now"),
-        }
-    )
-    for axis in AXES
-}
+)
 AGENTS_OF_DEVICE = (
     sa.select(agents.c.id)
     .join_from(agents, agent_states)
-    .where(agents.c.device_id == sa.bindparam("device"), agent_states.c.connectivity != sa.bindparam("to"))
+    .where(
+        agents.c.device_id == sa.bindparam("device"),
+        agent_states.c.connectivity != sa.bindparam("to"),
+        agent_states.c.lifecycle != "terminated",
+    )
     .order_by(agents.c.id)
 )
-HISTORY = (
-    sa.select(
-        agent_state_history.c.seq,
-        agent_state_history.c.axis,
-        agent_state_history.c.old_value,
-        agent_state_history.c.new_value,
-        agent_state_history.c.reason,
-        agent_state_history.c.actor,
-        agent_state_history.c.at,
-    )
+HISTORY = sa.select(
+    agent_state_history.c.seq,
+    agent_state_history.c.axis,
+    agent_state_history.c.old_value,
+    agent_state_history.c.new_value,
+    agent_state_history.c.reason,
+    agent_state_history.c.actor,
+    agent_state_history.c.at,
+    agent_state_history.c.snapshot,
+).where(agent_state_history.c.agent_id == sa.bindparam("agent"))
+_newest = (
+    sa.select(sa.func.max(agent_state_history.c.seq))
     .where(agent_state_history.c.agent_id == sa.bindparam("agent"))
-    .order_by(agent_state_history.c.seq)
+    .group_by(agent_state_history.c.axis)
 )
+NEWEST_OF_AXES = HISTORY.where(agent_state_history.c.seq.in_(_newest))
+METADATA = (
+    sa.update(agent_states)
+    .where(agent_states.c.agent_id == sa.bindparam("agent"))
+    .values(
+        metadata=sa.bindparam("told", type_=agent_states.c.metadata.type),
+        version=agent_states.c.version + 1,
+        updated_at=sa.bindparam("now"),
+    )
+)
+_FIRST_STEPS = (Lifecycle.CREATED, Lifecycle.INITIALIZING, Lifecycle.READY, Lifecycle.ACTIVE)
 
 
 def create_state(
     c: sa.Connection, agent_id: AgentId, *, lifecycle: str, online: bool, at: int, actor: str
 ) -> None:
-    """A new agent's axes, and the first row of its history."""
-    axes = {"lifecycle": lifecycle, "connectivity": "online" if online else "offline"}
-    c.execute(
-        sa.insert(agent_states), {"agent_id": agent_id, "last_activity_at": at, "updated_at": at} | axes
-    )
-    _remember(c, agent_id, seq=1, axis="lifecycle", old=None, new=lifecycle, reason=None, actor=actor, at=at)
-
-
-def move(
-    c: sa.Connection, agent_id: AgentId, axis: str, to: str, *, at: int, actor: str, reason: str | None = None
-) -> bool:
-    """Move an agent on *axis* (one of ``AXES``); False if it stood there already."""
-    state = c.execute(STATE.with_for_update(), {"agent": agent_id}).mappings().one()
-    old = state[axis]
-    if old == to:
-        return False
-    c.execute(MOVES[axis], {"agent": agent_id, "to": to, "now": at})
-    seq = int(state["version"]) + 1
-    _remember(c, agent_id, seq=seq, axis=axis, old=old, new=to, reason=reason, actor=actor, at=at)
-    return True
-
-
-EXHAUSTED = sa.select(
-    agent_states.c.availability,
-    agent_states.c.exhausted_at,
-    agent_states.c.recovery_at,
-    agent_states.c.probe_at,
-    agent_states.c.exhaust_count,
-).where(agent_states.c.agent_id == sa.bindparam("agent"))
-EXHAUST = (
-    sa.update(agent_states)
-    .where(agent_states.c.agent_id == sa.bindparam("agent"))
-    .values(
-        availability="exhausted",
-        exhaust_reason=sa.bindparam("cause"),
-        exhausted_at=sa.func.coalesce(agent_states.c.exhausted_at, sa.bindparam("now", type_=Int)),
-        recovery_at=sa.bindparam("back"),
-        probe_at=sa.bindparam("probe"),
-        exhaust_count=sa.bindparam("times"),
-        version=agent_states.c.version + 1,
-        updated_at=sa.bindparam("now"),
-    )
-)
-RECOVER = (
-    sa.update(agent_states)
-    .where(agent_states.c.agent_id == sa.bindparam("agent"))
-    .values(
-        availability="available",
-        exhaust_reason=None,
-        exhausted_at=None,
-        recovery_at=None,
-        probe_at=None,
-        version=agent_states.c.version + 1,
-        updated_at=sa.bindparam("now"),
-    )
-)
-_back_at = sa.func.coalesce(agent_states.c.recovery_at, agent_states.c.probe_at)
-_is_exhausted = sa.text("agent_states.availability = 'exhausted'")
-BACK = (
-    sa.select(agent_states.c.agent_id, agent_states.c.exhaust_reason)
-    .where(_is_exhausted, _back_at <= sa.bindparam("now"))
-    .order_by(agent_states.c.agent_id)
-)
-NEXT_BACK = sa.select(sa.func.min(_back_at)).where(_is_exhausted)
-FORGIVE = (
-    sa.update(agent_states)
-    .where(agent_states.c.agent_id == sa.bindparam("agent"), agent_states.c.exhaust_count > 0)
-    .values(exhaust_count=0, updated_at=sa.bindparam("now"))
-)
-
-
-def exhaust(
-    c: sa.Connection, agent_id: AgentId, *, cause: str, retry_after_ms: int | None, at: int, actor: str
-) -> int:
-    """The agent may not work before its quota is back; returns when it may, or is worth a probe.
-
-    ``rate_limit``: what the provider said, and no sooner than 1 min, 2 min, ... 1 h,
-    doubling with each time in a row. ``billing``: nobody knows, so ``recovery_at`` is
-    NULL and a probe goes out after 10 min, 20 min, ... 6 h. An agent that is exhausted
-    already keeps the later of the two instants.
-    """
-    state = c.execute(EXHAUSTED.with_for_update(), {"agent": agent_id}).one()
-    was_exhausted = state.availability == "exhausted"
-    times = state.exhaust_count if was_exhausted else state.exhaust_count + 1
-    least, most = (BILLING_PROBE_MS, BILLING_PROBE_CAP_MS) if cause == "billing" else (WAIT_MS, WAIT_CAP_MS)
-    wait = max(retry_after_ms or 0, min(most, least * 2 ** min(times - 1, 30)))
-    back = at + wait
-    if was_exhausted:
-        back = max(back, state.recovery_at or state.probe_at or 0)
-    known = {"back": None, "probe": back} if cause == "billing" else {"back": back, "probe": None}
-    c.execute(EXHAUST, {"agent": agent_id, "cause": cause, "times": times, "now": at} | known)
-    if not was_exhausted:
-        seq = _version(c, agent_id)
-        old, new = state.availability, "exhausted"
-        _remember(
-            c, agent_id, seq=seq, axis="availability", old=old, new=new, reason=cause, actor=actor, at=at
+    """A new agent's axes: it walks from ``created`` to *lifecycle*, each step a row of its history."""
+    steps = _FIRST_STEPS[: _FIRST_STEPS.index(Lifecycle(lifecycle)) + 1]
+    connectivity = Connectivity.ONLINE if online else Connectivity.OFFLINE
+    row: dict[str, Any] = {"agent_id": agent_id, "lifecycle": steps[-1], "connectivity": connectivity}
+    about = {"version": len(steps), "last_activity_at": at, "updated_at": at}
+    c.execute(sa.insert(agent_states), row | about)
+    moves = []
+    for seq, (before, after) in enumerate(zip((None, *steps), steps, strict=False), 1):
+        made = AgentMoved(
+            agent_id=agent_id,
+            axis=Axis.LIFECYCLE,
+            before=before,
+            after=after,
+            reason=None,
+            actor=actor,
+            at=at,
+            seq=seq,
         )
-    return int(back)
+        moves.append((made, Axes(lifecycle=after, connectivity=connectivity)))
+    remember(c, moves)
 
 
-def recover_due(c: sa.Connection, at: int, *, actor: str) -> list[AgentId]:
-    """Every exhausted agent whose time has come is available: its quota is back, or it probes."""
-    back = c.execute(BACK, {"now": at}).all()
-    for row in back:
-        _recover(c, row.agent_id, "probe" if row.exhaust_reason == "billing" else "recovered", actor, at)
-    return [AgentId(row.agent_id) for row in back]
+def find_state(c: sa.Connection, agent_id: AgentId) -> AgentState:
+    """How the agent stands.
+
+    Raises:
+        UnknownAgent: there is none.
+    """
+    row = c.execute(STATE, {"agent": agent_id}).one_or_none()
+    if row is None:
+        raise UnknownAgent(f"there is no agent {agent_id}")
+    columns = {name: row._mapping[name] for name in AgentState.__struct_fields__ if name in row._mapping}
+    return msgspec.convert(columns | msgspec.to_builtins(axes_in(row)), AgentState)
 
 
-def recover_agent(c: sa.Connection, agent_id: AgentId, *, at: int, actor: str) -> bool:
-    """Somebody knows better: the agent is available now; False if it was not exhausted."""
-    if c.execute(EXHAUSTED, {"agent": agent_id}).one().availability != "exhausted":
-        return False
-    _recover(c, agent_id, "said to be back", actor, at)
-    return True
+def state_since(c: sa.Connection, agent_id: AgentId) -> dict[Axis, Since]:
+    """Since when the agent stands where it stands, on each axis in their order.
+
+    Raises:
+        UnknownAgent: there is none.
+    """
+    axes = find_state(c, agent_id).axes
+    told = {row.axis: row for row in c.execute(NEWEST_OF_AXES, {"agent": agent_id})}
+    return {
+        axis: Since(axes.on(axis), row.at, row.reason, row.actor)
+        if (row := told.get(axis)) is not None and row.new_value == axes.on(axis)
+        else Since(axes.on(axis), None, None, None)
+        for axis in Axis
+    }
 
 
-def _recover(c: sa.Connection, agent_id: AgentId, reason: str, actor: str, at: int) -> None:
-    c.execute(RECOVER, {"agent": agent_id, "now": at})
-    seq = _version(c, agent_id)
-    old, new = "exhausted", "available"
-    _remember(c, agent_id, seq=seq, axis="availability", old=old, new=new, reason=reason, actor=actor, at=at)
-
-
-def next_recovery(c: sa.Connection) -> int | None:
-    """When the first exhausted agent is back or worth a probe."""
-    return c.execute(NEXT_BACK).scalar_one_or_none()
-
-
-def forgive(c: sa.Connection, agent_id: AgentId, at: int) -> None:
-    """The model answered: the next time the quota is used up counts as the first again."""
-    c.execute(FORGIVE, {"agent": agent_id, "now": at})
-
-
-def _version(c: sa.Connection, agent_id: AgentId) -> int:
-    return int(c.execute(STATE, {"agent": agent_id}).mappings().one()["version"])
-
-
-def connect_agents(c: sa.Connection, device_id: DeviceId, *, online: bool, at: int, actor: str) -> None:
+def connect_agents(
+    c: sa.Connection, device_id: DeviceId, *, online: bool, at: int, actor: str, reason: str | None = None
+) -> None:
     """The agents of a device come and go with its connection, or with its heartbeats."""
-    to = "online" if online else "offline"
+    to = Connectivity.ONLINE if online else Connectivity.OFFLINE
     for agent_id in c.execute(AGENTS_OF_DEVICE, {"device": device_id, "to": to}).scalars().all():
-        move(c, AgentId(agent_id), "connectivity", to, at=at, actor=actor)
+        move(c, AgentId(agent_id), Axis.CONNECTIVITY, to, at=at, actor=actor, reason=reason)
+
+
+def write_metadata(c: sa.Connection, agent_id: AgentId, metadata: dict[str, Any], *, at: int) -> None:
+    """What others note about the agent; the hub keeps it and reads nothing out of it."""
+    c.execute(METADATA, {"agent": agent_id, "told": metadata, "now": at})
 
 
 def agent_history(c: sa.Connection, agent_id: AgentId) -> list[AgentMove]:
     """Every move of the agent, oldest first."""
-    return [AgentMove(*row) for row in c.execute(HISTORY, {"agent": agent_id})]
+    return _moves(c, HISTORY.order_by(agent_state_history.c.seq), {"agent": agent_id})
 
 
-def _remember(
-    c: sa.Connection,
-    agent_id: AgentId,
-    *,
-    seq: int,
-    axis: str,
-    old: str | None,
-    new: str,
-    reason: str | None,
-    actor: str,
-    at: int,
-) -> None:
-    moved = {"agent_id": agent_id, "seq": seq, "axis": axis, "old_value": old, "new_value": new}
-    axes = c.execute(STATE, {"agent": agent_id}).mappings().one()
-    snapshot = {column.name: axes[column.name] for column in AXES}
-    c.execute(
-        sa.insert(agent_state_history),
-        moved | {"snapshot": snapshot, "reason": reason, "actor": actor, "at": at},
-    )
+def history_page(
+    c: sa.Connection, agent_id: AgentId, *, limit: int, below: int | None = None, axis: Axis | None = None
+) -> list[AgentMove]:
+    """Moves of the agent, newest first.
+
+    Args:
+        below: only those with a smaller ``seq``.
+        axis: only those on it.
+    """
+    query, given = HISTORY, {"agent": agent_id}
+    if below is not None:
+        query = query.where(agent_state_history.c.seq < sa.bindparam("below", below))
+    if axis is not None:
+        query = query.where(agent_state_history.c.axis == sa.bindparam("on_axis", str(axis)))
+    return _moves(c, query.order_by(agent_state_history.c.seq.desc()).limit(limit), given)
+
+
+def _moves(c: sa.Connection, query: sa.Select[Any], given: dict[str, Any]) -> list[AgentMove]:
+    return [
+        AgentMove(
+            seq=row.seq,
+            axis=row.axis,
+            old_value=row.old_value,
+            new_value=row.new_value,
+            reason=row.reason,
+            actor=row.actor,
+            at=row.at,
+            snapshot=msgspec.convert(row.snapshot, Axes),
+        )
+        for row in c.execute(query, given)
+    ]

@@ -39,7 +39,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         at: epoch milliseconds.
-        actor: ``operator:UID``, ``token:ID``, ``device:ID`` or ``hub``.
+        actor: ``operator:UID``, ``token:ID``, ``device:ID``, ``agent:ID`` or ``hub``.
         event: a stable dotted name, as ``token.created``.
         subject: the id of what it is about.
         detail: never a secret.

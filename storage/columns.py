@@ -16,6 +16,9 @@ from sqlalchemy.ext.compiler import compiles
 IdT = TypeVar("IdT", bound=str)
 
 Int = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # a STRICT table knows INTEGER alone
+Real: sa.types.TypeEngine[float] = sa.Double().with_variant(
+    sa.REAL(), "sqlite"
+)  # eight bytes; REAL of PostgreSQL has four
 
 
 class Doc(sa.TypeDecorator[Any]):
@@ -92,6 +95,35 @@ def _ask_sqlite(element: now_ms, compiler: sa.sql.compiler.SQLCompiler, **_: Any
 @compiles(now_ms, "postgresql")
 def _ask_postgresql(element: now_ms, compiler: sa.sql.compiler.SQLCompiler, **_: Any) -> str:
     return "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
+
+
+class _each_text(sa.sql.functions.FunctionElement[str]):
+    """A row for each text of a JSON list, in a column ``value``."""
+
+    inherit_cache = True
+    name = "each_text"
+
+
+@compiles(_each_text)
+def _each_of_sqlite(element: _each_text, compiler: sa.sql.compiler.SQLCompiler, **asked: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **asked)})"
+
+
+@compiles(_each_text, "postgresql")
+def _each_of_postgresql(element: _each_text, compiler: sa.sql.compiler.SQLCompiler, **asked: Any) -> str:
+    return f"jsonb_array_elements_text(CAST({compiler.process(element.clauses, **asked)} AS JSONB))"
+
+
+def listed(texts: sa.BindParameter[Any]) -> sa.Select[Any]:
+    """The texts of a list that is bound as one value, however long: ``column.in_(listed(...))``."""
+    each = _each_text(sa.type_coerce(texts, Doc())).table_valued("value")
+    return sa.select(each.c.value)
+
+
+def texts_in(column: sa.Column[Any]) -> sa.Select[Any]:
+    """The texts of the list that a row keeps in a ``Doc``: ``literal(text).in_(texts_in(column))``."""
+    each = _each_text(column).table_valued("value")
+    return sa.select(each.c.value).correlate(column.table)
 
 
 def spelled(words: Iterable[str]) -> str:

@@ -7,9 +7,13 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import RunId, UserId
-from storage import agents, audit, runs
+from storage import agents, audit, gateways, runs, template_changes
 from storage.agents import DeclaredAgent, Reconciled
 from storage.audit import Entry
+from storage.gateways import DeclaredGateway, ReconciledGateways
+from storage.setups import Check, Setup
+from storage.template_changes import Broken, Put
+from storage.templates import TemplateRow, WrittenTemplate, change_alone
 
 ACTOR: Final = "hub.toml"
 GONE: Final = "the agent is no longer declared"
@@ -21,11 +25,23 @@ class TakenUp(msgspec.Struct, frozen=True):
     Attributes:
         followed: waiting runs whose agent works on another device by now.
         orphaned: waiting runs that were cancelled with their agent.
+        templates: those that are new or changed.
+        let_go: templates that are no longer declared; one of the API is what it was made from.
+        broken: agents that are in error now, as they are not set up right.
+        gateways: ``None``: they were left as they are.
     """
 
     agents: Reconciled
+    gateways: ReconciledGateways | None = None
     followed: tuple[RunId, ...] = ()
     orphaned: tuple[RunId, ...] = ()
+    templates: tuple[Put, ...] = ()
+    let_go: tuple[TemplateRow, ...] = ()
+    broken: tuple[Broken, ...] = ()
+
+
+def _nothing_wrong(_: Setup) -> tuple[str, ...]:
+    return ()
 
 
 def take_up(
@@ -35,19 +51,58 @@ def take_up(
     declared: Sequence[DeclaredAgent],
     at: int,
     fresh_ids: Sequence[str],
+    templates: Sequence[WrittenTemplate] = (),
+    declared_gateways: Sequence[DeclaredGateway] | None = None,
+    check: Check = _nothing_wrong,
+    force: bool = True,
     entry: Entry | None = None,
 ) -> TakenUp:
-    """Make the agents those that are declared, and let their runs follow. See ``reconcile_declared``.
+    """Make the templates, agents and gateways those that are declared, and let their runs follow.
+
+    See ``reconcile_declared``, ``reconcile_templates`` and ``reconcile_gateways``.
 
     Args:
+        declared_gateways: ``None``: they stay as they are.
+        fresh_ids: also one for each template, after those of the agents; then those of the gateways.
+        check: what is wrong with one agent's set-up.
+        force: agents that are not set up right are put in error; else that is refused.
         entry: tells who wanted it.
 
     Raises:
-        NameTaken: an agent made over the API bears a declared name; nothing was written.
+        NameTaken: an agent made over the API bears a declared name.
+        UnknownTemplate: an agent names one that is neither declared nor made over the API.
+        ExternalIdTaken: two agents would share one.
+        WouldBreak: agents would not be set up right.
+        RemoteIdTaken: an agent is at a gateway what its main agent is to be.
+        In each case nothing was written.
     """
+    change_alone(c)
+    for_agents = agents.IDS_PER_AGENT * len(declared)
+    changed = template_changes.reconcile_templates(
+        c, templates, fresh_ids=fresh_ids[for_agents:][: len(templates)], at=at
+    )
+    there = None
+    if declared_gateways is not None:
+        there = gateways.reconcile_gateways(
+            c,
+            owner_id=user_id,
+            declared=declared_gateways,
+            at=at,
+            fresh_ids=fresh_ids[for_agents + len(templates) :],
+        )
     done = agents.reconcile_declared(c, user_id=user_id, declared=declared, at=at, fresh_ids=fresh_ids)
     followed = runs.follow_agents(c, at, actor=ACTOR)
     orphaned = runs.cancel_orphans(c, GONE, at, actor=ACTOR)
+    let_go = template_changes.let_go_templates(c, [one.name for one in templates], at=at)
+    broken = template_changes.settle(c, check, at=at, actor=ACTOR, force=force)
     if entry is not None:
         audit.append(c, **msgspec.structs.asdict(entry))
-    return TakenUp(done, tuple(followed), tuple(orphaned))
+    return TakenUp(
+        agents=done,
+        gateways=there,
+        followed=tuple(followed),
+        orphaned=tuple(orphaned),
+        templates=tuple(changed),
+        let_go=tuple(let_go),
+        broken=tuple(broken),
+    )

@@ -10,6 +10,9 @@ from protocol.ids import DeviceId, NodeId, TokenId, UserId
 from storage import agent_states, audit
 from storage.schema import agents, device_tokens, devices
 
+CAME: Final = "its device connected"
+LEFT: Final = "its device left"
+CUT: Final = "the hub started anew"
 TOKENS_KEPT_MS: Final = 30 * 86_400_000  # after its end, so that who comes late is told why
 
 
@@ -349,15 +352,20 @@ def open_session(
     opened = c.execute(OPEN_SESSION, session).scalar_one_or_none()
     if opened is None:
         raise UnknownDevice(f"device {device_id} is unknown or revoked")
-    agent_states.connect_agents(c, device_id, online=True, at=at, actor=f"device:{device_id}")
+    actor = f"device:{device_id}"
+    agent_states.connect_agents(c, device_id, online=True, at=at, actor=actor, reason=CAME)
     return int(opened)
 
 
-def close_session(c: sa.Connection, device_id: DeviceId, epoch: int, at: int) -> bool:
-    """The connection of this epoch ended; False if a newer one holds the device, or it was closed before."""
+def close_session(c: sa.Connection, device_id: DeviceId, epoch: int, at: int, *, reason: str = LEFT) -> bool:
+    """The connection of this epoch ended; False if a newer one holds the device, or it was closed before.
+
+    *reason*: in words, for the history of its agents.
+    """
     closed = c.execute(CLOSE_SESSION, {"device": device_id, "epoch": epoch, "now": at}).rowcount > 0
     if closed:
-        agent_states.connect_agents(c, device_id, online=False, at=at, actor=f"device:{device_id}")
+        actor = f"device:{device_id}"
+        agent_states.connect_agents(c, device_id, online=False, at=at, actor=actor, reason=reason)
     return closed
 
 
@@ -366,5 +374,6 @@ def close_all_sessions(c: sa.Connection, at: int, *, node_id: NodeId | None = No
     here = sa.true() if node_id is None else devices.c.node_id == node_id
     online = c.execute(ONLINE_DEVICES.where(here)).scalars().all()
     for device_id in online:
-        agent_states.connect_agents(c, DeviceId(device_id), online=False, at=at, actor="hub")
+        device = DeviceId(device_id)
+        agent_states.connect_agents(c, device, online=False, at=at, actor="hub", reason=CUT)
     return c.execute(CLOSE_ALL.where(here)).rowcount if online else 0

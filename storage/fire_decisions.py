@@ -84,7 +84,7 @@ def cover(decision: FireDecision, part: Covered, placed: dict[int, Decided]) -> 
     if part.of is None:
         return became(decision, part, "skipped_window", "window", None)
     of = placed[part.of]
-    if of.decision in ("run", "coalesced"):
+    if of.decision in ("run", "coalesced", "deferred"):  # deferred: a wake that is to come
         reason = "schedule_paused" if decision.due.schedule.is_catching_up else "hub_down"
         return became(decision, part, "coalesced", reason, of.run_id)
     return became(decision, part, of.decision, of.reason, of.run_id)

@@ -1,4 +1,4 @@
-"""Fires decided: each becomes a run, merges into one that waits, or leaves a row that says why not.
+"""Fires decided: each becomes a run or a wake, merges into a waiting run, or leaves a row that says why not.
 
 One transaction decides for up to a few hundred schedules, set by set. A schedule that
 is no longer as its decision saw it (edited, paused, decided by another) is left out, so
@@ -28,6 +28,7 @@ from storage.fire_decisions import (
 from storage.fire_rows import Decision, FireRow, Missed, fires_within, list_fires, missed_of
 from storage.leases import Term, check_term
 from storage.overlap import Fate, QueueLimits, decide_overlap
+from storage.run_locks import let_go, with_other_locks
 from storage.run_moves import remember_moves
 from storage.run_pauses import request_cancel
 from storage.run_rows import RunMove
@@ -43,6 +44,9 @@ from storage.scheduled_runs import (
 )
 from storage.schema import runs, schedule_fires, schedules
 from storage.standings import Standing, standings_of, waiting_for_devices
+from storage.wakes import INSERT as INSERT_WAKES
+from storage.wakes import WAITING as NOT_TOLD_YET
+from storage.wakes import settle, wake_row, wakes_of_fires
 
 __all__ = [
     "Covered",
@@ -62,7 +66,7 @@ __all__ = [
 
 SUPERSEDED = "superseded"
 DEFAULT_LIMITS = QueueLimits()
-NOTHING_HAD: Final[Mapping[int, RunId]] = MappingProxyType({})
+NOTHING_HAD: Final[Mapping[int, Decided]] = MappingProxyType({})
 
 
 def decide(
@@ -139,11 +143,21 @@ def decide_what_is_left(
     if newest_told is not None:
         c.execute(MOVE_ON, {"schedule": schedule.id, "cursor": newest_told, "now": at})
         return None
-    had = runs_of_fires(c, schedule, [run.fire_at for run in decision.runs])
+    had = _had(c, decision)
     clerk = _Clerk(at, waiting_for_devices(c, [decision]), limits)
     clerk.decide(decision, standings[schedule.id], had)
     clerk.write(c)
     return clerk.decided
+
+
+def _had(c: sa.Connection, decision: FireDecision) -> dict[int, Decided]:
+    """What became of fires that have their run, or their wake, already."""
+    schedule, fresh = decision.due.schedule, {run.fire_at: run for run in decision.runs}
+    if schedule.action == "wake":
+        woken = wakes_of_fires(c, schedule.id, list(fresh))
+        return {at: became(decision, fresh[at], "deferred", NOT_TOLD_YET, None) for at in woken}
+    had = runs_of_fires(c, schedule, list(fresh))
+    return {at: became(decision, fresh[at], "run", None, run_id) for at, run_id in had.items()}
 
 
 MERGE = (
@@ -164,6 +178,8 @@ MERGE = (
         priority=sa.bindparam("rank"),
         config_rev=sa.bindparam("config"),
         config_fingerprint=sa.bindparam("fingerprint"),
+        needs=sa.bindparam("needing"),
+        locks=sa.bindparam("locking"),
         parameters=sa.bindparam("made_with"),
         updated_at=sa.bindparam("now"),
     )
@@ -194,12 +210,14 @@ class _Clerk:
         self._runs: list[dict[str, Any]] = []
         self._made: list[tuple[RunId, AgentId, RunMove]] = []
         self._merges: list[dict[str, Any]] = []
+        self._wakes: list[dict[str, Any]] = []
+        self._superseded: list[str] = []  # wakes
         self._cursors: list[dict[str, Any]] = []
 
     def decide(
-        self, decision: FireDecision, standing: Standing, had: Mapping[int, RunId] = NOTHING_HAD
+        self, decision: FireDecision, standing: Standing, had: Mapping[int, Decided] = NOTHING_HAD
     ) -> None:
-        """Every fire gets its row, and the cursor goes on; *had* are runs that fires have already."""
+        """Every fire gets its row, and the cursor goes on; *had* is what became of some already."""
         is_finished = decision.next_fire_at is None
         self._cursors.append(
             {
@@ -217,9 +235,7 @@ class _Clerk:
         for part in covered:
             covering[part.of] += part.count
         placed = {
-            run.fire_at: became(decision, run, "run", None, had[run.fire_at])
-            if run.fire_at in had
-            else self._place(decision, standing, run, covering[run.fire_at])
+            run.fire_at: had.get(run.fire_at) or self._place(decision, standing, run, covering[run.fire_at])
             for run in fresh
         }
         for part in covered:
@@ -228,6 +244,8 @@ class _Clerk:
 
     def _place(self, decision: FireDecision, standing: Standing, run: FreshRun, stands_for: int) -> Decided:
         """What becomes of a fire that deserves a run; *stands_for* are the fires it would cover."""
+        if decision.due.schedule.action == "wake":
+            return self._place_wake(decision, standing, run)
         match self._fate(decision, standing):
             case Fate.MERGE:
                 self._merge(decision, standing, run, 1 + stands_for)
@@ -244,6 +262,40 @@ class _Clerk:
             case Fate.RUN:
                 self._queue(decision, standing, run, stands_for)
                 return became(decision, run, "run", None, run.id)
+
+    def _place_wake(self, decision: FireDecision, standing: Standing, fresh: FreshRun) -> Decided:
+        """What becomes of a slot that has come: a wake; what the device says to it is told later."""
+        schedule = decision.due.schedule
+        fate = decide_overlap(
+            schedule.overlap,
+            is_under_way=bool(standing.open_wakes),
+            is_waiting=False,
+            queued=len(standing.open_wakes),
+            most=self._limits.per_schedule,
+        )
+        match fate:
+            case Fate.SKIP:
+                return became(decision, fresh, "skipped_overlap", "still_waking", None)
+            case Fate.DROP:
+                return became(decision, fresh, "dropped_queue_full", "queue_full", None)
+            case Fate.REPLACE:
+                self._superseded += standing.open_wakes
+                standing.open_wakes.clear()
+            case Fate.RUN | Fate.MERGE:
+                pass
+        assert schedule.duration_ms is not None  # a CHECK says so
+        self._wakes.append(
+            wake_row(
+                fresh.id,
+                schedule_id=schedule.id,
+                agent_id=schedule.agent_id,
+                fire_at=fresh.fire_at,
+                duration_ms=schedule.duration_ms,
+                at=self._at,
+            )
+        )
+        standing.open_wakes.append(fresh.id)
+        return became(decision, fresh, "deferred", NOT_TOLD_YET, None)
 
     def _fate(self, decision: FireDecision, standing: Standing) -> Fate:
         schedule = decision.due.schedule
@@ -295,6 +347,8 @@ class _Clerk:
                 "rank": decision.due.priority,
                 "config": decision.due.config_rev,
                 "fingerprint": decision.config_fingerprint,
+                "needing": list(decision.due.needs),
+                "locking": sorted(set(decision.due.locks)),
                 "made_with": decision.parameters,
                 "now": self._at,
             }
@@ -311,9 +365,17 @@ class _Clerk:
         """All of it. What is cancelled goes first: it may hold the slot of a new run."""
         for run_id in self._cancels:
             request_cancel(c, run_id, SUPERSEDED, self._at, actor=ACTOR)
-        for statement, rows in ((MERGE, self._merges), (INSERT_RUNS, self._runs)):
+        for wake_id in self._superseded:
+            settle(c, wake_id, "skipped", "skipped_overlap", at=self._at, reason=SUPERSEDED)
+        relocked = with_other_locks(c, {merge["run"]: merge["locking"] for merge in self._merges})
+        for statement, rows in (
+            (MERGE, self._merges),
+            (INSERT_RUNS, self._runs),
+            (INSERT_WAKES, self._wakes),
+        ):
             if rows:
                 c.execute(statement, rows)
+        let_go(c, relocked)  # of the old ones, and their queues
         remember_moves(c, self._made)
         if self.decided:
             c.execute(INSERT_FIRES, [row_of(one, self._at) for one in self.decided])

@@ -4,6 +4,7 @@ Alembic is imported here alone, and only when there is something to do: it costs
 quarter of a second.
 """
 
+import ast
 import os
 from pathlib import Path
 
@@ -19,6 +20,13 @@ LOCK = 0x687562  # "hub": the advisory lock of who migrates a database on a serv
 def revisions() -> list[str]:
     """The revisions of this release, oldest first: the four digits their files begin with."""
     return sorted(file.name[:4] for file in (MIGRATIONS / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))
+
+
+def words_of(revision: str) -> str:
+    """What *revision* brings, in the words of its own first line. It is read, not run."""
+    (file,) = (MIGRATIONS / "versions").glob(f"{revision}_*.py")
+    told = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return told.partition("\n")[0]
 
 
 def upgrade(path: Path) -> None:

@@ -69,6 +69,9 @@ COSTS: dict[CostsBy, sa.Select[Any]] = {
     "call": _grouped(model_calls.c.id, agents.c.name),
 }
 TOTAL = sa.select(*_SUMS).where(*_WITHIN)
+SPENT_BY = sa.select(*_SUMS).where(
+    model_calls.c.agent_id == sa.bindparam("agent"), model_calls.c.at >= sa.bindparam("since", type_=Int)
+)
 
 
 def costs(
@@ -88,6 +91,11 @@ def total(c: sa.Connection, *, since: int, until: int, user_id: UserId | None = 
     """All of it."""
     row = c.execute(_of_user(TOTAL, user_id), {"since": since, "until": until}).one()
     return _cost(row)
+
+
+def spent_by(c: sa.Connection, agent_id: AgentId, *, since: int) -> CostRow:
+    """All that an agent spent from *since* on."""
+    return _cost(c.execute(SPENT_BY, {"agent": agent_id, "since": since}).one())
 
 
 def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:

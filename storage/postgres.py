@@ -4,7 +4,7 @@ A job is one transaction on one of a few connections, READ COMMITTED; a read is 
 snapshot that cannot write. Nobody waits for ever: the server ends statements, locks
 and idle transactions after a time, and what the server does not answer is given up
 here. A job is run again where that is safe: it lost against another, or its
-connection was lost before it was committed.
+connection was lost before it was committed; a read has nothing to commit.
 """
 
 import re
@@ -30,14 +30,20 @@ STATEMENT_MS, LOCK_MS = 5_000, 2_000
 IDLE_MS = 10_000  # in a transaction: a hub that was frozen in one holds up the others
 ANSWER_S = 10.0  # for one statement: twice what the server allows itself
 CONNECT_S = 5.0
+LATE_S = 0.5  # a limit that is noticed so much later was ours: this process stood still meanwhile
 JOB_S = 60.0  # a transaction with all its statements and tries
 # Before a job is run again; a server that restarts takes longer: then the callers ask again.
 WAITS_S = (0.0, 0.05, 0.2)
 STATEMENTS = 512  # prepared on each connection; the hub has fewer
 
 _LOST_A_RACE = {"40001", "40P01"}  # serialization failure, deadlock: nothing of it was written
-_CAME_SECOND = "23505"  # somebody inserted what the job had looked for: it finds it when it looks again
-_GONE = ("08", "25P03", "57P")  # the connection was ended, or the server ends
+_TOO_LONG = "57014"  # of a statement; the time counts in which it was begun and we did not say the rest of it
+# Worth another look, once: somebody inserted what the job had looked for, or held its row for LOCK_MS.
+_CAME_SECOND = {"23505", "55P03"}
+_IDLE = "25P03"  # the server waited too long for the next statement of the transaction, and undid it
+_GONE = ("08", _IDLE, "57P")  # the connection was ended, or the server ends
+# So asyncpg 0.32 refuses a COMMIT instead of sending it: it has heard that the connection ends.
+_NOT_SENT = ("cannot switch to state", "cannot call Transaction.commit()")
 
 
 class Limits(NamedTuple):
@@ -67,13 +73,13 @@ class PostgresDatabase:
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """See ``Database.read``."""
-        return await self._run(self._reading, lambda c: fn(c, *args, **kwargs))
+        return await self._run(self._reading, lambda c: fn(c, *args, **kwargs), is_write=False)
 
     async def write(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """See ``Database.write``."""
-        return await self._run(self._writing, lambda c: fn(c, *args, **kwargs))
+        return await self._run(self._writing, lambda c: fn(c, *args, **kwargs), is_write=True)
 
     async def close(self) -> None:
         """Take nothing more; wait for what runs, then end every connection."""
@@ -83,13 +89,13 @@ class PostgresDatabase:
                 await self._free.acquire_on_behalf_of(object())
             await self._writing.dispose()
 
-    async def _run(self, engine: AsyncEngine, call: Callable[[sa.Connection], T]) -> T:
+    async def _run(self, engine: AsyncEngine, call: Callable[[sa.Connection], T], *, is_write: bool) -> T:
         self._check_open()
         async with self._free:  # who leaves while waiting here has begun nothing
             self._check_open()
             # A statement that is cancelled costs its connection, and nobody knows what became of it.
             with anyio.move_on_after(JOB_S, shield=True):
-                return await _run_again(engine, call)
+                return await _run_again(engine, call, is_write=is_write)
             raise Unavailable(f"the database took longer than {JOB_S:.0f} s; nobody knows what became of it")
 
     def _check_open(self) -> None:
@@ -127,16 +133,23 @@ class _Try:
         self._call = call
         self.is_begun = False
         self.is_committing = False
+        self.stood_still = False
 
     def run(self, core: sa.Connection) -> Any:
         self.is_begun = True
-        with core.begin():
-            value = self._call(core)
-            self.is_committing = True
+        try:
+            with core.begin():
+                value = self._call(core)
+                self.is_committing = True
+        except sa.exc.DBAPIError as error:
+            if sqlstate(error) == _TOO_LONG and not core.invalidated:
+                told_s = anyio.current_time() - core.info[_SAID_AT]
+                self.stood_still = told_s > STATEMENT_MS / 1000 + LATE_S
+            raise
         return value
 
 
-async def _run_again(engine: AsyncEngine, call: Callable[[sa.Connection], T]) -> T:
+async def _run_again(engine: AsyncEngine, call: Callable[[sa.Connection], T], *, is_write: bool) -> T:
     """Run a job, and run it again where nothing of it was written and it may go better."""
     looked_again = False
     for wait_s in (*WAITS_S, None):
@@ -145,13 +158,14 @@ async def _run_again(engine: AsyncEngine, call: Callable[[sa.Connection], T]) ->
             async with engine.connect() as connection:
                 value: T = await connection.run_sync(job.run)
                 return value
-        except (sa.exc.DBAPIError, OSError) as error:
+        except (sa.exc.DBAPIError, sa.exc.PendingRollbackError, OSError) as error:
             is_gone = _is_gone(error)
-            if is_gone and job.is_committing:
+            if is_gone and is_write and job.is_committing and not _is_undone(error):
                 raise Unavailable("the connection was lost in the commit; nobody knows its end") from error
-            came_second = sqlstate(error) == _CAME_SECOND and not looked_again
+            came_second = sqlstate(error) in _CAME_SECOND and not looked_again
             looked_again = looked_again or came_second
-            may_go_better = is_gone or came_second or sqlstate(error) in _LOST_A_RACE
+            has_lost = came_second or job.stood_still or sqlstate(error) in _LOST_A_RACE
+            may_go_better = is_gone or has_lost
             waited_enough = not job.is_begun and isinstance(error, TimeoutError)  # for a connection
             if wait_s is None or waited_enough or not may_go_better:
                 if (ours := _ours(error)) is error:
@@ -165,10 +179,24 @@ def _is_gone(error: Exception) -> bool:
     """Whether the server, or the way to it, is what failed."""
     if isinstance(error, sa.exc.DBAPIError):
         return error.connection_invalidated or (sqlstate(error) or "").startswith(_GONE)
-    return isinstance(error, OSError)  # cannot connect, or no answer in time
+    return True  # cannot connect, no answer in time, or the job went on when its connection was lost
+
+
+def _is_undone(error: Exception) -> bool:
+    """Whether the connection was certainly lost before the commit, which was not sent or came too late."""
+    if isinstance(error, sa.exc.PendingRollbackError):
+        return True
+    if isinstance(error, sa.exc.DBAPIError) and str(error.orig).startswith(_NOT_SENT):
+        return True
+    cause: BaseException | None = error
+    while cause is not None and getattr(cause, "sqlstate", None) != _IDLE:
+        cause = cause.__cause__
+    return cause is not None
 
 
 def _ours(error: Exception) -> Exception:
+    if isinstance(error, sa.exc.PendingRollbackError):
+        return Unavailable("the connection to the database was lost")
     if isinstance(error, TimeoutError):
         return Unavailable("the database did not answer in time")
     if isinstance(error, OSError):
@@ -192,12 +220,34 @@ async def current_revision(url: str) -> str | None:
     Raises:
         Busy, Unavailable: see ``open_postgres``.
     """
+    return await look(url, revision_in)
+
+
+async def look(url: str, fn: Callable[[sa.Connection], T]) -> T:
+    """What *fn* reads at *url*, whatever tables are there. It may take as long as a migration.
+
+    Raises:
+        Busy, Unavailable: see ``open_postgres``.
+    """
     _check_driver()
-    return await _run_once(url, revision_in)
+    return await _run_once(url, fn)
 
 
 async def _migrate(url: str) -> None:
     await _run_once(url, partial(upgrade_tables, where=shown(url)))
+
+
+async def _connect(*args: Any, **options: Any) -> Any:
+    """``asyncpg.connect``, once more where it was this process that stood still and not the server."""
+    import asyncpg
+
+    began = anyio.current_time()
+    try:
+        return await asyncpg.connect(*args, **options)
+    except TimeoutError:
+        if anyio.current_time() - began < options["timeout"] + LATE_S:
+            raise
+        return await asyncpg.connect(*args, **options)
 
 
 async def _run_once(url: str, fn: Callable[[sa.Connection], T]) -> T:
@@ -228,6 +278,7 @@ def _engine(url: str, limits: Limits, *, session: str = "hub", **pool: Any) -> A
         json_serializer=json_text,
         json_deserializer=msgspec.json.decode,
         connect_args={
+            "async_creator_fn": _connect,
             "dsn": url,
             "timeout": CONNECT_S,
             "command_timeout": limits.answer_s,
@@ -246,8 +297,16 @@ def _engine(url: str, limits: Limits, *, session: str = "hub", **pool: Any) -> A
         },
         **pool,
     )
+    sa.event.listen(engine.sync_engine, "before_cursor_execute", _note_time)
     sa.event.listen(engine.sync_engine, "before_cursor_execute", _without_nul, retval=True)
     return engine
+
+
+_SAID_AT = "said_at"  # of the last statement, in what SQLAlchemy keeps with a connection
+
+
+def _note_time(connection: sa.Connection, *_statement: object) -> None:
+    connection.info[_SAID_AT] = anyio.current_time()
 
 
 # PostgreSQL keeps every character but U+0000; a device may send that too. It becomes U+FFFD.

@@ -30,6 +30,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId
 from storage.schema import (
     activity_log,
+    agent_config_history,
     agent_state_history,
     agents,
     hub,
@@ -40,6 +41,7 @@ from storage.schema import (
     runs,
     schedule_fires,
     schedules,
+    wakes,
 )
 
 ROWS = 500  # in one transaction: a few milliseconds of the one writer
@@ -228,6 +230,18 @@ def prune_fires(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
     return c.execute(DROP_FIRES, {"before": before, "rows": rows}).rowcount
 
 
+DROP_WAKES = sa.delete(wakes).where(
+    wakes.c.id.in_(
+        sa.select(wakes.c.id).where(wakes.c.settled_at < _before).order_by(wakes.c.settled_at).limit(_rows)
+    )
+)
+
+
+def prune_wakes(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
+    """Delete wakes that were over before *before*; returns how many went."""
+    return c.execute(DROP_WAKES, {"before": before, "rows": rows}).rowcount
+
+
 SCHEDULES = sa.select(schedules.c.id).order_by(schedules.c.id)
 OLDEST_KEPT_FIRE = (
     sa.select(schedule_fires.c.fire_at)
@@ -279,11 +293,33 @@ DROP_ACTIVITY = sa.delete(activity_log).where(
     )
 )
 _agent_move = sa.tuple_(agent_state_history.c.agent_id, agent_state_history.c.seq)
+_later = agent_state_history.alias()
+_is_newest = ~sa.exists().where(
+    _later.c.agent_id == agent_state_history.c.agent_id,
+    _later.c.axis == agent_state_history.c.axis,
+    _later.c.seq > agent_state_history.c.seq,
+)
 DROP_AGENT_HISTORY = sa.delete(agent_state_history).where(
     _agent_move.in_(
         sa.select(agent_state_history.c.agent_id, agent_state_history.c.seq)
-        .where(agent_state_history.c.at < _before)
+        .where(agent_state_history.c.at < _before, ~_is_newest)
         .order_by(agent_state_history.c.at)
+        .limit(_rows)
+    )
+)
+_config_move = sa.tuple_(agent_config_history.c.agent_id, agent_config_history.c.seq)
+_later_config = agent_config_history.alias()
+DROP_CONFIG_HISTORY = sa.delete(agent_config_history).where(
+    _config_move.in_(
+        sa.select(agent_config_history.c.agent_id, agent_config_history.c.seq)
+        .where(
+            agent_config_history.c.at < _before,
+            sa.exists().where(
+                _later_config.c.agent_id == agent_config_history.c.agent_id,
+                _later_config.c.seq > agent_config_history.c.seq,
+            ),
+        )
+        .order_by(agent_config_history.c.at)
         .limit(_rows)
     )
 )
@@ -304,8 +340,19 @@ def prune_activity(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
 
 
 def prune_agent_history(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete moves of agents before *before*; returns how many went. Where agents stand does not change."""
+    """Delete moves of agents before *before*; returns how many went.
+
+    The newest on each axis stays, for it says since when and why an agent stands where it stands.
+    """
     return c.execute(DROP_AGENT_HISTORY, {"before": before, "rows": rows}).rowcount
+
+
+def prune_config_history(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
+    """Delete changes of agents' configs before *before*; returns how many went.
+
+    The newest of an agent stays: the next one is numbered after it.
+    """
+    return c.execute(DROP_CONFIG_HISTORY, {"before": before, "rows": rows}).rowcount
 
 
 def prune_idempotency(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:

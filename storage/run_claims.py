@@ -1,22 +1,25 @@
 """Runs claimed from the queue: which may start, whose turn it is, and taking them for oneself alone."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from protocol.ids import AgentId, BootId, DeviceId, RunId
+from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import RUN, RunEvent, RunState
-from storage import schema
-from storage.columns import Int, in_parts, now_ms
+from storage import run_needs, schema
+from storage.columns import Int, in_parts, listed, now_ms
+from storage.lock_turns import DEFAULT_LIMITS, LockLimits
+from storage.run_locks import WAITS_FOR_LOCKS, RunToLock, let_go, take_locks
 from storage.run_moves import remember_moves
 from storage.run_rows import RunMove, RunRow, get_run
 from storage.schema import runs
 
 CLAIMS_AT_ONCE = 32  # in one transaction: a herd starts in a few of them, and no other writer waits long
 CANDIDATES = 512  # devices that are compared in one round, the longest waiting of them
+HELD_UP_AT_ONCE = 256  # runs whose locks are held, in one transaction; the others with the next one
 CLAIM_LOCK = 0x6875_6201  # of PostgreSQL: who counts and claims does so alone
 
 
@@ -30,6 +33,8 @@ class Gates(msgspec.Struct, frozen=True, kw_only=True):
         per_device, total: how many may execute at once; an agent's own limit stands in its row.
         is_held: the hub has died again and again: what it missed meanwhile, and what it may
             have died of, waits.
+        offered: what the devices that are online can do: versions by capability.
+        locks: how many locks, and waits for one, there may be.
     """
 
     online: frozenset[DeviceId]
@@ -37,6 +42,8 @@ class Gates(msgspec.Struct, frozen=True, kw_only=True):
     per_device: int = 1
     total: int = 32
     is_held: bool = False
+    offered: Mapping[DeviceId, Mapping[str, str]] = {}
+    locks: LockLimits = DEFAULT_LIMITS
 
 
 # A bound parameter could not use the index WHERE state = 'QUEUED'.
@@ -58,6 +65,12 @@ FOLLOWS = sa.exists().where(
         sa.and_(_other.c.fence > 0, runs.c.fence == 0),
     ),
 )
+# Its device is there and says that the agent is not, or does not say anything any more.
+_its_device = schema.devices.alias("its_device")
+AWAY = sa.and_(
+    schema.agent_states.c.connectivity == "offline",
+    sa.exists().where(_its_device.c.id == schema.agents.c.device_id, _its_device.c.connectivity == "online"),
+)
 _user_waits = runs.c.trigger_kind.in_(("manual", "rerun"))
 # One that had begun holds what it planned, and another of its agent would meet that; then what a
 # person waits for; what is made up for of long ago comes last.
@@ -74,6 +87,8 @@ _ready = (
         schema.agents.c.user_id,
         runs.c.priority,
         runs.c.eligible_at,
+        runs.c.locks,
+        runs.c.timeout_ms,
         _turn.label("turn"),
     )
     .join_from(runs, schema.agents)
@@ -97,8 +112,11 @@ _ready = (
         schema.agents.c.deleted_at.is_(None),
         schema.agent_states.c.lifecycle == "active",
         schema.agent_states.c.availability != "exhausted",
+        sa.not_(AWAY),
         sa.or_(schema.agent_states.c.health == "ok", _user_waits),
         runs.c.agent_id.not_in(sa.bindparam("busy_agents", expanding=True)),
+        runs.c.id.not_in(listed(sa.bindparam("unmet"))),
+        sa.not_(WAITS_FOR_LOCKS),
         sa.or_(sa.func.coalesce(schema.schedules.c.overlap, "allow") == "allow", sa.not_(FOLLOWS)),
     )
     .subquery("ready")
@@ -111,6 +129,11 @@ READY = (
 )
 AGENT_LIMITS = sa.select(schema.agents.c.id, schema.agents.c.max_concurrent_runs).where(
     schema.agents.c.id.in_(sa.bindparam("agents", expanding=True))
+)
+AT_REST = (
+    sa.select(schema.agent_states.c.agent_id)
+    .where(schema.agent_states.c.agent_id.in_(sa.bindparam("agents", expanding=True)))
+    .with_for_update(skip_locked=True)
 )
 _due = (
     sa.select(runs.c.id)
@@ -142,6 +165,8 @@ class _Candidate(msgspec.Struct, frozen=True):
     user_id: str
     priority: int
     eligible_at: int
+    locks: Sequence[str]
+    timeout_ms: int
 
 
 def claim_runs(
@@ -157,8 +182,9 @@ def claim_runs(
     """Take runs that are ready, so that nobody else does: QUEUED -> PREPARING, fence + 1.
 
     Ready is: its time has come, its device is there, its agent is active and neither
-    exhausted nor in error, no other run of its schedule is under way, and no limit of
-    executing runs is reached. Whose turn it is: the greater priority, then the user and
+    silent nor exhausted nor in error, what it needs is there, no other run of its schedule is
+    under way, and no limit of executing runs is reached. One that is ready takes its locks here,
+    all of them, or waits for them (``run_locks``). Whose turn it is: the greater priority, then the user and
     device with the fewest runs that execute, then who is ready the longest; on one device
     a run that had begun before goes first, then those that people asked for, backfills last. Counted and
     claimed in one transaction.
@@ -169,16 +195,23 @@ def claim_runs(
     """
     if c.dialect.name == "postgresql":
         c.execute(sa.select(sa.func.pg_advisory_xact_lock(CLAIM_LOCK)))
+    unmet = run_needs.unmet_runs(c, gates.offered)
+    held_up: set[RunId] = set()  # by their locks; most of them wait for their turn by now
     claimed: list[RunRow] = []
+    takes_locks = False
     while len(claimed) < most:
         counts = _Counts(c.execute(EXECUTING_NOW).all())
         # Of each device one, and so of each agent and schedule: the next round sees them execute.
-        found = _next_of_each_device(c, gates, counts, at)
+        found = _next_of_each_device(c, gates, counts, (*unmet, *held_up), at)
         chosen = list(_in_turn(found, counts, gates, most=most - len(claimed)))
-        if not chosen:
+        if not chosen or len(held_up) >= HELD_UP_AT_ONCE:
             break
-        taken = _claim(c, chosen, boot_id=boot_id, lease_ms=lease_ms, at=at, actor=actor)
-        if not taken:
+        takes_locks = takes_locks or any(run.locks for run in chosen)
+        if takes_locks:
+            chosen = _at_rest(c, chosen, held_up)
+        free = _with_locks(c, chosen, gates.locks, held_up)
+        taken = _claim(c, free, boot_id=boot_id, lease_ms=lease_ms, at=at, actor=actor) if free else []
+        if free and not taken:
             break  # somebody has locked every one of them, to cancel it or so
         claimed += taken
     return claimed
@@ -205,7 +238,9 @@ class _Counts:
         self.by_user[user_id] += count
 
 
-def _next_of_each_device(c: sa.Connection, gates: Gates, counts: _Counts, at: int) -> list[_Candidate]:
+def _next_of_each_device(
+    c: sa.Connection, gates: Gates, counts: _Counts, unmet: Iterable[RunId], at: int
+) -> list[_Candidate]:
     """The run whose turn it is on each device that has room; of many devices, those that wait longest."""
     busy = [
         row.id
@@ -213,17 +248,19 @@ def _next_of_each_device(c: sa.Connection, gates: Gates, counts: _Counts, at: in
         for row in c.execute(AGENT_LIMITS, {"agents": part})
         if counts.by_agent[row.id] >= row.max_concurrent_runs
     ]
-    asked = {"now": at, "held": int(gates.is_held), "busy_agents": busy}
+    asked = {"now": at, "held": int(gates.is_held), "busy_agents": busy, "unmet": list(unmet)}
     found: list[_Candidate] = []
     for devices, settled in ((gates.settled, 1), (gates.online - gates.settled, 0)):
         free = sorted(device for device in devices if counts.by_device[device] < gates.per_device)
         for part in in_parts(free):
             rows = c.execute(READY, asked | {"devices": part, "settled": settled})
-            found += [_Candidate(*row[:6]) for row in rows]
+            found += [_Candidate(*row[:8]) for row in rows]
     return found
 
 
-def _in_turn(found: Sequence[_Candidate], counts: _Counts, gates: Gates, *, most: int) -> Iterable[RunId]:
+def _in_turn(
+    found: Sequence[_Candidate], counts: _Counts, gates: Gates, *, most: int
+) -> Iterable[_Candidate]:
     """Choose among the first of each device; each choice changes whose turn is next."""
     waiting = list(found)
     for _ in range(most):
@@ -235,7 +272,40 @@ def _in_turn(found: Sequence[_Candidate], counts: _Counts, gates: Gates, *, most
         counts.take(run)
         # An agent that moved has runs on two devices; the next round sees its limit, and its schedule.
         waiting = [other for other in waiting if other.agent_id != run.agent_id]
-        yield run.id
+        yield run
+
+
+def _at_rest(c: sa.Connection, chosen: Sequence[_Candidate], held_up: set[RunId]) -> list[_Candidate]:
+    """Those whose agents nobody changes just now; the others are told in *held_up*.
+
+    Whoever ends a run has its agent and waits for the locks of its user; who claims has
+    those, and may not wait for the agent then.
+    """
+    if c.dialect.name != "postgresql":
+        return list(chosen)  # there is one writer
+    free = set(c.execute(AT_REST, {"agents": [run.agent_id for run in chosen]}).scalars())
+    held_up.update(run.id for run in chosen if run.agent_id not in free)
+    return [run for run in chosen if run.agent_id in free]
+
+
+def _with_locks(
+    c: sa.Connection, chosen: Iterable[_Candidate], limits: LockLimits, held_up: set[RunId]
+) -> list[RunId]:
+    """Those that have all their locks now; the others are told in *held_up*."""
+    free: list[RunId] = []
+    for run in chosen:
+        to_lock = RunToLock(
+            id=run.id,
+            agent_id=run.agent_id,
+            user_id=UserId(run.user_id),
+            locks=tuple(run.locks),
+            timeout_ms=run.timeout_ms,
+        )
+        if not run.locks or take_locks(c, to_lock, limits):
+            free.append(run.id)
+        else:
+            held_up.add(run.id)
+    return free
 
 
 def _claim(
@@ -244,6 +314,8 @@ def _claim(
     given = {"runs": list(chosen), "boot": boot_id, "lease": lease_ms, "now": at}
     after = RUN.after(RunState.QUEUED, RunEvent.DISPATCHED)
     taken = c.execute(CLAIM, given).all()
+    if len(taken) < len(chosen):
+        let_go(c, {*chosen} - {row.id for row in taken})
     remember_moves(
         c,
         (

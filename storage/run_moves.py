@@ -1,18 +1,16 @@
 """Runs made and moved: each move one compare-and-set, one row of history, one change of counters."""
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import HubError, IllegalTransition
+from protocol.errors import ErrorCode, HubError, IllegalTransition
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import (
     EXECUTING_RUN_STATES,
     FINAL_RUN_STATES,
-    LIVE_RUN_STATES,
     PAUSE_REASONS,
     RUN,
     CallState,
@@ -21,9 +19,14 @@ from protocol.lifecycles import (
     RunState,
     UnitState,
 )
-from storage import agents, schedules, schema
+from protocol.standing import Lifecycle
+from storage import agents, schedules
+from storage.agent_activity import Counts, count_runs
+from storage.agent_moves import AgentTerminated
 from storage.columns import Int, spelled
+from storage.run_locks import let_go
 from storage.run_progress import record_error
+from storage.run_reports import keep_result
 from storage.run_rows import HeldRun, RunMove, RunRow, StaleRun, UnknownRun, find_run, get_run
 from storage.schema import run_calls, run_state_history, run_units, runs
 
@@ -52,16 +55,16 @@ FIRED = frozenset({"schedule", "catchup"})  # triggers of runs whose failures co
 RUN_BY_FIRE = sa.select(runs.c.id).where(
     runs.c.agent_id == sa.bindparam("agent"), runs.c.fire_key == sa.bindparam("fire")
 )
-COUNT_RUNS = (
-    sa.update(schema.agent_states)
-    .where(schema.agent_states.c.agent_id == sa.bindparam("agent"))
-    .values(
-        runs_waiting=schema.agent_states.c.runs_waiting + sa.bindparam("waiting"),
-        runs_executing=schema.agent_states.c.runs_executing + sa.bindparam("executing"),
-        last_activity_at=sa.bindparam("now"),
-        updated_at=sa.bindparam("now"),
-    )
-)
+
+
+class LivesAtGateway(HubError):
+    """The agent works at a gateway: runs are what devices do. Nothing was written."""
+
+    code = ErrorCode.BAD_PARAMS
+    hint = "say what it is to do in a message, over its board: hub boards"
+
+    def __init__(self, agent: agents.AgentRow) -> None:
+        super().__init__(f"agent {agent.name!r} lives at gateway {agent.gateway!r}: no device runs it")
 
 
 def create_run(
@@ -73,6 +76,9 @@ def create_run(
     at: int,
     config_fingerprint: str,
     parameters: dict[str, Any] | None = None,
+    context: dict[str, Any] | None = None,
+    needs: Sequence[str] = (),
+    locks: Sequence[str] = (),
     trigger_kind: str = "manual",
     rerun_of: RunId | None = None,
     actor: str = "hub",
@@ -84,17 +90,25 @@ def create_run(
 
     Args:
         fire_key: what set it off; the same key never sets off two runs of an agent.
+        context: what who asks for it says of it.
+        needs, locks: of this run, beside those of its agent.
         eligible_at: not to be claimed before; *at* by default.
         timeout_ms: how long one execution of it may take.
 
     Raises:
         UnknownAgent: there is no such agent, or it was archived; nothing was written.
+        AgentTerminated, LivesAtGateway: nothing was written.
     """
     known = c.execute(RUN_BY_FIRE, {"agent": agent.id, "fire": fire_key}).scalar_one_or_none()
     if known is not None:
         return get_run(c, RunId(known))
-    if agents.get_agent(c, agent.id).archived_at is not None:
+    now = agents.get_agent(c, agent.id)
+    if now.archived_at is not None:
         raise agents.UnknownAgent(f"the agent {agent.name!r} was removed; declare it again")
+    if now.lifecycle == Lifecycle.TERMINATED:
+        raise AgentTerminated(f"the agent {agent.name!r} is terminated, for good; nothing of it starts again")
+    if now.executor == "gateway":
+        raise LivesAtGateway(now)
     row = {
         "id": id,
         "agent_id": agent.id,
@@ -109,7 +123,10 @@ def create_run(
         "max_attempts": max_attempts,
         "config_rev": agent.config_rev,
         "config_fingerprint": config_fingerprint,
+        "needs": list(dict.fromkeys((*agent.needs, *needs))),
+        "locks": sorted({*agent.locks, *locks}),
         "parameters": parameters or {},
+        "context": context or {},
         "created_at": at,
         "updated_at": at,
     }
@@ -119,37 +136,22 @@ def create_run(
 
 
 def remember_move(c: sa.Connection, run_id: RunId, agent_id: AgentId, made: RunMove) -> None:
-    """The history row of a move, and the agent's counters with it."""
+    """The history row of a move, and the agent's counters and activity with it."""
     remember_moves(c, [(run_id, agent_id, made)])
 
 
 def remember_moves(c: sa.Connection, moves: Iterable[tuple[RunId, AgentId, RunMove]]) -> None:
-    """The history rows of moves made at one instant, and their agents' counters, each agent's once."""
+    """The history rows of moves that one actor made at one instant, and what they make of their agents."""
     rows: list[dict[str, Any]] = []
-    waiting: Counter[AgentId] = Counter()
-    executing: Counter[AgentId] = Counter()
+    counts: dict[AgentId, Counts] = {}
     for run_id, agent_id, made in moves:
         rows.append(msgspec.structs.asdict(made) | {"run_id": run_id})
-        waited, executed = _counted(made.old_state)
-        waits, executes = _counted(made.new_state)
-        waiting[agent_id] += waits - waited
-        executing[agent_id] += executes - executed
-    if not rows:
-        return
-    c.execute(sa.insert(run_state_history), rows)
-    deltas = [
-        {"agent": agent_id, "waiting": waiting[agent_id], "executing": executing[agent_id], "now": made.at}
-        for agent_id in sorted(waiting)  # in one order, so that two writers cannot wait for each other
-        if waiting[agent_id] or executing[agent_id]
-    ]
-    if deltas:
-        c.execute(COUNT_RUNS, deltas)
-
-
-def _counted(state: RunState | None) -> tuple[int, int]:
-    """What a run in this state adds to its agent's runs_waiting and runs_executing."""
-    executing = state in EXECUTING_RUN_STATES
-    return int(state in LIVE_RUN_STATES and not executing), int(executing)
+        by = counts.setdefault(agent_id, Counts())
+        by.move(made.old_state, made.new_state)
+        by.because = f"run {run_id} is {made.new_state}"
+    if rows:
+        c.execute(sa.insert(run_state_history), rows)
+        count_runs(c, counts, at=made.at, actor=made.actor)
 
 
 _keeps_lease = sa.bindparam("keeps_lease", type_=sa.Integer) == 1
@@ -191,6 +193,7 @@ MOVE = (
         runs.c.fence,
         runs.c.cancel_requested_at,
         runs.c.cancel_reason,
+        runs.c.locks,
     )
 )
 _open_calls = sa.select(sa.func.count()).where(
@@ -219,7 +222,7 @@ def move(
 ) -> HeldRun:
     """Move a run by *event*, remember the move, and count it; returns what to compare with next.
 
-    A run that leaves execution loses its lease. A run that is failed or cancelled
+    A run that leaves execution loses its lease and its locks. A run that is failed or cancelled
     while it executes also gets a new fence. RETRIED counts an attempt, HUB_LOST a
     crash, being sent back to the queue before it ran a dispatch. A run that somebody
     wants cancelled does not wait: where the move leads to the queue or a pause, it is
@@ -268,10 +271,14 @@ def move(
         raise _why_not(c, held, event)
     made = RunMove(moved.state_seq, held.state, after, moved.attempt, moved.fence, reason, actor, at)
     remember_move(c, held.id, moved.agent_id, made)
+    if moved.locks and after not in EXECUTING_RUN_STATES:
+        let_go(c, [held.id])
     if error is not None:
         record_error(c, held.id, None, "run_failed", error, at)
     if moved.schedule_id is not None and after in FINAL_RUN_STATES and moved.trigger_kind in FIRED:
         schedules.count_outcome(c, moved.schedule_id, ends_as, at)
+    if after in FINAL_RUN_STATES:
+        keep_result(c, held.id)
     waiting = HeldRun(held.id, after, moved.fence)
     if moved.cancel_requested_at is not None and after in (RunState.QUEUED, RunState.PAUSED):
         # Asked for while the run was on its way out of execution: it may not start again.

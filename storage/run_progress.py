@@ -11,7 +11,7 @@ from storage.schema import EXECUTING, runs
 MAX_ERRORS = 100  # kept with a run; the rest is counted in error_count
 MAX_ERROR_CHARS = 1_000
 
-_is_held = (
+is_held = (
     runs.c.id == sa.bindparam("run"),
     runs.c.fence == sa.bindparam("held"),
     sa.text("runs." + EXECUTING),  # who has let go of a run holds it no more, though its fence stands
@@ -27,13 +27,13 @@ _settled = (
 )
 ADVANCE = (
     sa.update(runs)
-    .where(*_is_held)
+    .where(*is_held)
     .values(
         units_done=runs.c.units_done + _added["done"],
         units_skipped=runs.c.units_skipped + _added["skipped"],
         units_failed=runs.c.units_failed + _added["failed"],
         progress=sa.case(
-            (runs.c.units_total <= 0, 0.0),
+            (runs.c.units_total <= 0, runs.c.progress),  # nobody knows but its device, which may say
             (_settled >= runs.c.units_total, 100.0),
             else_=100.0 * _settled / runs.c.units_total,
         ),
@@ -41,9 +41,9 @@ ADVANCE = (
         updated_at=sa.bindparam("now"),
     )
 )
-CHECK_HELD = sa.select(runs.c.id).where(*_is_held).with_for_update()
+CHECK_HELD = sa.select(runs.c.id).where(*is_held).with_for_update()
 NOTE_TOTAL = (
-    sa.update(runs).where(*_is_held).values(units_total=sa.bindparam("total"), updated_at=sa.bindparam("now"))
+    sa.update(runs).where(*is_held).values(units_total=sa.bindparam("total"), updated_at=sa.bindparam("now"))
 )
 
 
@@ -54,7 +54,7 @@ def check_held(c: sa.Connection, held: HeldRun) -> None:
         StaleRun: it is not.
     """
     if c.execute(CHECK_HELD, {"run": held.id, "held": held.fence}).one_or_none() is None:
-        raise _stale(held)
+        raise stale(held)
 
 
 def advance(
@@ -74,7 +74,7 @@ def advance(
     """
     counts = {"done": done, "skipped": skipped, "failed": failed, "further": int(got_further)}
     if c.execute(ADVANCE, {"run": held.id, "held": held.fence, "now": at} | counts).rowcount == 0:
-        raise _stale(held)
+        raise stale(held)
 
 
 def note_progress(c: sa.Connection, held: HeldRun, units_total: int, at: int) -> None:
@@ -85,10 +85,11 @@ def note_progress(c: sa.Connection, held: HeldRun, units_total: int, at: int) ->
     """
     noted = {"run": held.id, "held": held.fence, "total": units_total, "now": at}
     if c.execute(NOTE_TOTAL, noted).rowcount == 0:
-        raise _stale(held)
+        raise stale(held)
 
 
-def _stale(held: HeldRun) -> StaleRun:
+def stale(held: HeldRun) -> StaleRun:
+    """What a holder is told that holds the run no more."""
     return StaleRun(f"run {held.id} is no longer held under fence {held.fence}")
 
 

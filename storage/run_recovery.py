@@ -9,8 +9,10 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, BootId, RunId
 from protocol.lifecycles import RUN, RunEvent, RunState
 from storage import schema
+from storage.agent_activity import recount
 from storage.columns import in_parts, now_ms
 from storage.leases import is_alive
+from storage.run_locks import let_go
 from storage.run_moves import move, remember_moves
 from storage.run_progress import record_error
 from storage.run_rows import HeldRun, RunMove
@@ -76,15 +78,6 @@ REQUEUE = (
 REQUEUED = sa.select(runs.c.id, runs.c.agent_id, runs.c.state_seq, runs.c.attempt, runs.c.fence).where(
     runs.c.id.in_(sa.bindparam("runs", expanding=True))
 )
-_own = runs.c.agent_id == schema.agent_states.c.agent_id
-RECOUNT = sa.update(schema.agent_states).values(
-    runs_waiting=sa.select(sa.func.count())
-    .where(_own, sa.text("runs.state IN ('QUEUED', 'PAUSED')"))
-    .scalar_subquery(),
-    runs_executing=sa.select(sa.func.count())
-    .where(_own, sa.text("runs." + schema.EXECUTING))
-    .scalar_subquery(),
-)
 
 
 def recover(
@@ -109,7 +102,7 @@ def recover(
         dead: boots of this node before this one; of a shared database.
     """
     if is_alone:
-        c.execute(RECOUNT)  # first: a counter that is off would refuse the moves that follow
+        recount(c, at=at, actor="hub")  # first: a counter that is off would refuse the moves that follow
     else:
         end_sessions(c, c.execute(EXPIRED, {"boot": boot_id}).scalars().all())
     left = {"boot": boot_id, "is_alone": int(is_alone), "dead": sorted(dead)}
@@ -164,6 +157,7 @@ def _requeue(c: sa.Connection, left: dict[RunId, RunState], at: int) -> list[Run
         return []
     c.execute(REQUEUE, [{"run": run_id, "now": at} for run_id in left])
     ids = list(left)
+    let_go(c, ids)
     moved = [row for part in in_parts(ids) for row in c.execute(REQUEUED, {"runs": part})]
     remember_moves(
         c,

@@ -56,7 +56,9 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
 
     *fire_at* is the newest fire that it stands for, *coalesced_count* how many earlier
     ones it stands for too. *deadline_at* is of this execution, and there only while it
-    executes.
+    executes. *needs* are capabilities without which it does not start, *locks* names of locks that it holds
+    while it executes. *context* is what who asked for it said of it, *status_message* what its device said
+    last, *result* how it ended.
     """
 
     id: RunId
@@ -89,8 +91,13 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     priority: int
     config_rev: int
     config_fingerprint: str
+    needs: tuple[str, ...]
+    locks: tuple[str, ...]
     parameters: dict[str, Any]
+    context: dict[str, Any]
     progress: float
+    status_message: str | None
+    result: dict[str, Any] | None
     errors: tuple[RunError, ...]
     error_count: int
     units_total: int
@@ -247,4 +254,5 @@ def _run(row: Any) -> RunRow:
         completion_tokens=fields.pop("completion_tokens"),
         cost_nanos=fields.pop("cost_nanos"),
     )
+    fields["needs"], fields["locks"] = tuple(fields["needs"]), tuple(fields["locks"])
     return RunRow(**fields, errors=errors, usage=usage)

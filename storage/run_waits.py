@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from protocol.ids import RunId
 from storage import schema
 from storage.columns import in_parts
-from storage.run_claims import FOLLOWS
-from storage.schema import agent_states, agents, devices, runs
+from storage.run_claims import AWAY, FOLLOWS
+from storage.run_locks import LockInTheWay, locks_in_the_way
+from storage.schema import agent_state_history, agent_states, agents, devices, runs
 
 
 class RunWait(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,9 +23,11 @@ class RunWait(msgspec.Struct, frozen=True, kw_only=True):
         recovery_at: when an exhausted agent is asked again, if anybody knows.
         is_online: whether the device is connected, at whichever node.
         is_revoked: the device is let in no more.
+        is_away: the device is connected, and the agent offline all the same; *away_since*, *away_reason*.
         last_seen_at: of the device; ``None`` where it never connected.
         follows: another run of the same schedule is under way, and this one does not run beside it.
         of_agent, on_device, on_hub: how many runs execute.
+        lock: the first of its locks that it has to wait for.
     """
 
     run_id: RunId
@@ -36,17 +39,27 @@ class RunWait(msgspec.Struct, frozen=True, kw_only=True):
     device_name: str | None
     is_online: bool
     is_revoked: bool
+    is_away: bool = False
+    away_since: int | None = None
+    away_reason: str | None = None
     last_seen_at: int | None
     per_agent: int
     follows: bool
     of_agent: int
     on_device: int
     on_hub: int
+    lock: LockInTheWay | None = None
 
 
-FLAGS = ("is_online", "is_revoked", "follows")  # computed, so that SQLite answers 0 or 1
+FLAGS = ("is_online", "is_revoked", "is_away", "follows")  # computed, so that SQLite answers 0 or 1
 _other = runs.alias("other")
 _executing = sa.select(sa.func.count()).where(sa.text("other." + schema.EXECUTING)).select_from(_other)
+_left = (
+    sa.select(agent_state_history.c.at, agent_state_history.c.reason)
+    .where(agent_state_history.c.agent_id == runs.c.agent_id, agent_state_history.c.axis == "connectivity")
+    .order_by(agent_state_history.c.seq.desc())
+    .limit(1)
+)
 WAITS = (
     sa.select(
         runs.c.id.label("run_id"),
@@ -58,6 +71,9 @@ WAITS = (
         devices.c.name.label("device_name"),
         (sa.func.coalesce(devices.c.connectivity, "offline") == "online").label("is_online"),
         devices.c.revoked_at.is_not(None).label("is_revoked"),
+        AWAY.label("is_away"),
+        _left.with_only_columns(agent_state_history.c.at).scalar_subquery().label("away_since"),
+        _left.with_only_columns(agent_state_history.c.reason).scalar_subquery().label("away_reason"),
         devices.c.last_seen_at,
         agents.c.max_concurrent_runs.label("per_agent"),
         sa.and_(sa.func.coalesce(schema.schedules.c.overlap, "allow") != "allow", FOLLOWS).label("follows"),
@@ -75,8 +91,12 @@ WAITS = (
 
 def waits_of(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, RunWait]:
     """The gates of these runs, by run."""
+    locked = locks_in_the_way(c, run_ids)
     return {
-        RunId(row.run_id): RunWait(**dict(row._mapping) | {name: bool(row._mapping[name]) for name in FLAGS})
+        RunId(row.run_id): RunWait(
+            **dict(row._mapping) | {name: bool(row._mapping[name]) for name in FLAGS},
+            lock=locked.get(RunId(row.run_id)),
+        )
         for part in in_parts(run_ids)
         for row in c.execute(WAITS, {"runs": part})
     }

@@ -3,7 +3,8 @@
 The door to its modules: ``run_rows`` (what a run is, and reading it), ``run_moves``
 (making and moving), ``run_pauses`` (stopped from outside, and let go on), ``run_claims``
 (taking from the queue), ``run_recovery`` (taking back from a hub that is gone),
-``run_progress`` (counters and errors) and ``run_waits`` (what those that wait wait for).
+``run_progress`` (counters and errors), ``run_reports`` (what its device says of it, and
+its result) and ``run_waits`` (what those that wait wait for).
 
 A run that executes is held by whoever knows its fence. A move that ends the
 holding by force raises the fence, and what the old holder still writes is refused
@@ -11,7 +12,7 @@ with ``StaleRun``.
 """
 
 from storage.run_claims import Gates, claim_runs
-from storage.run_moves import AttemptsSpent, OpenWork, create_run, move
+from storage.run_moves import AttemptsSpent, LivesAtGateway, OpenWork, create_run, move
 from storage.run_pauses import (
     Swept,
     awaited_devices,
@@ -31,6 +32,7 @@ from storage.run_pauses import (
 )
 from storage.run_progress import check_held, note_progress, record_error, record_held_error
 from storage.run_recovery import Recovered, executing_of, recover, take_back
+from storage.run_reports import ContextTooLarge, Report, check_context, report
 from storage.run_rows import (
     HeldRun,
     RunError,
@@ -53,10 +55,13 @@ from storage.run_waits import RunWait, waits_of
 
 __all__ = [
     "AttemptsSpent",
+    "ContextTooLarge",
     "Gates",
     "HeldRun",
+    "LivesAtGateway",
     "OpenWork",
     "Recovered",
+    "Report",
     "RunError",
     "RunMove",
     "RunRow",
@@ -69,6 +74,7 @@ __all__ = [
     "WaitingLimits",
     "awaited_devices",
     "cancel_orphans",
+    "check_context",
     "check_held",
     "claim_runs",
     "count_executing",
@@ -90,6 +96,7 @@ __all__ = [
     "record_held_error",
     "recover",
     "recover_agents",
+    "report",
     "request_cancel",
     "rested_agents",
     "resume_run",

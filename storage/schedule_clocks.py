@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from storage.columns import Int, in_parts
 from storage.leases import Term, check_term
-from storage.schema import agent_states, hub, runs, schedule_fires, schedules
+from storage.schema import agent_states, hub, runs, schedule_fires, schedules, wakes
 
 FUTURE_MS = 86_400_000  # a cursor further ahead than this was moved by a wrong clock
 # Longer than this nobody is told to wait: a retry 1 h at most, a quota as long as its provider
@@ -35,6 +35,7 @@ CLAMP = (
 FORGET_FUTURE = sa.delete(schedule_fires).where(
     schedule_fires.c.schedule_id.in_(_listed), schedule_fires.c.first_at > sa.bindparam("now")
 )
+FORGET_WAKES = sa.delete(wakes).where(wakes.c.schedule_id.in_(_listed), wakes.c.fire_at > sa.bindparam("now"))
 SHORTEN = (
     sa.update(schedule_fires)
     .where(schedule_fires.c.schedule_id.in_(_listed), schedule_fires.c.fire_at > sa.bindparam("now"))
@@ -66,7 +67,7 @@ def clamp_future_cursors(c: sa.Connection, term: Term, at: int) -> list[str]:
     check_term(c, term)
     found = c.execute(FROM_THE_FUTURE, {"limit": at + FUTURE_MS}).scalars().all()
     for part in in_parts(found):
-        for statement in (CLAMP, FORGET_FUTURE, SHORTEN, BRING_BACK):
+        for statement in (CLAMP, FORGET_FUTURE, FORGET_WAKES, SHORTEN, BRING_BACK):
             c.execute(statement, {"listed": part, "now": at})
     return list(found)
 

@@ -13,11 +13,12 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId
 from storage import agent_configs
 from storage.agent_configs import ModelUse
-from storage.schema import agent_states, agents, schedules
+from storage.schema import agent_states, agent_templates, agents, schedules
 
 Kind = Literal["cron", "every", "at"]
 Overlap = Literal["skip", "queue_one", "queue_all", "cancel_running", "allow"]
 Coalesce = Literal["latest", "earliest", "all"]
+Does = Literal["run", "wake"]
 
 # Why a schedule is not enabled; the last one of an enabled schedule that makes up for its pause.
 USER, FAILURES, FINISHED, REMOVED, BROKEN, CATCHING_UP = (
@@ -37,9 +38,12 @@ class UnknownSchedule(HubError):
 
 
 class DeclaredSchedule(msgspec.Struct, frozen=True, kw_only=True):
-    """When an agent runs by itself, and what becomes of fires that cannot run at once.
+    """When an agent runs by itself, or is woken, and what becomes of fires that cannot be met at once.
 
     Attributes:
+        action: what a fire does: a run, or a wake, which makes this a *slot* of the agent's calendar.
+        label: of a slot; no two of an agent share one.
+        duration_ms: of a slot: how long after its fire it ends.
         kind: which of *expr* (cron, checked), *every_ms* and *at_ms* is given.
         tz: the zone that *expr* is read in.
         overlap, coalesce, catchup_window_ms, max_catchup, start_deadline_ms: the policies of a fire.
@@ -48,6 +52,9 @@ class DeclaredSchedule(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     kind: Kind
+    action: Does = "run"
+    label: str | None = None
+    duration_ms: int | None = None
     expr: str | None = None
     every_ms: int | None = None
     at_ms: int | None = None
@@ -112,6 +119,8 @@ class DueSchedule(msgspec.Struct, frozen=True, kw_only=True):
     file_extensions: tuple[str, ...]
     data_types: tuple[str, ...]
     prompt: str
+    needs: tuple[str, ...] = ()
+    locks: tuple[str, ...] = ()
     timezone: str
     model_use: ModelUse = ModelUse()
     priority: int
@@ -157,12 +166,14 @@ _PLANNED = sa.text("schedules.enabled AND schedules.due_at IS NOT NULL")
 _UNPLANNED = sa.text("schedules.enabled AND schedules.due_at IS NULL")
 SCHEDULE = SCHEDULES.where(schedules.c.id == sa.bindparam("schedule"))
 ALL_SCHEDULES = SCHEDULES.order_by(agents.c.name, schedules.c.id)
-SCHEDULES_OF = SCHEDULES.where(schedules.c.agent_id == sa.bindparam("agent")).order_by(
+_OF_AGENT = SCHEDULES.where(schedules.c.agent_id == sa.bindparam("agent"))
+SCHEDULES_OF = _OF_AGENT.where(schedules.c.action == "run").order_by(
     schedules.c.enabled.desc(), schedules.c.created_at.desc(), schedules.c.id.desc()
 )
+SLOTS_OF = _OF_AGENT.where(schedules.c.action == "wake").order_by(schedules.c.label, schedules.c.id)
 # For who writes by what it reads: another hub may decide a fire in between, and move the cursor.
-LOCKED_SCHEDULE, LOCKED_SCHEDULES_OF = (
-    query.with_for_update(of=schedules) for query in (SCHEDULE, SCHEDULES_OF)
+LOCKED_SCHEDULE, LOCKED_SCHEDULES_OF, LOCKED_SLOTS_OF = (
+    query.with_for_update(of=schedules) for query in (SCHEDULE, SCHEDULES_OF, SLOTS_OF)
 )
 UNPLANNED = (
     SCHEDULES.where(_UNPLANNED, agents.c.deleted_at.is_(None))
@@ -174,9 +185,12 @@ WITH_SETTINGS = agent_configs.with_configs(
         *agent_configs.COLUMNS,
         agents.c.data_types,
         agents.c.prompt_template,
+        agent_templates.c.prompt_template.label("template_prompt"),
+        agents.c.needs,
+        agents.c.locks,
         agents.c.priority,
         agents.c.config_rev,
-    )
+    ).outerjoin(agent_templates, agent_templates.c.id == agents.c.template_id)
 )
 ONE_WITH_SETTINGS = WITH_SETTINGS.where(schedules.c.id == sa.bindparam("schedule"))
 DUE = (
@@ -212,13 +226,23 @@ def lock_schedule(c: sa.Connection, id: str) -> ScheduleRow:
 
 
 def list_schedules(c: sa.Connection) -> list[ScheduleRow]:
-    """Every schedule, by the name of its agent; those of archived agents too."""
+    """Every schedule, by the name of its agent; slots, and those of archived agents, too."""
     return [_schedule(row) for row in c.execute(ALL_SCHEDULES)]
 
 
 def schedules_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
-    """An agent's schedules: the one that counts first, then those of older releases."""
+    """When an agent runs: the schedule that counts first, then those of older releases."""
     return [_schedule(row) for row in c.execute(SCHEDULES_OF, {"agent": agent_id})]
+
+
+def slots_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
+    """When an agent is woken, by label; slots that are no longer declared too."""
+    return [_schedule(row) for row in c.execute(SLOTS_OF, {"agent": agent_id})]
+
+
+def lock_slots_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
+    """``slots_of``, which nobody else changes until this transaction ends."""
+    return [_schedule(row) for row in c.execute(LOCKED_SLOTS_OF, {"agent": agent_id})]
 
 
 def lock_schedules_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
@@ -302,7 +326,9 @@ def _with_settings(row: Any) -> DueSchedule:
         paths=agent_configs.names_in(row.paths),
         file_extensions=agent_configs.names_in(row.file_extensions),
         data_types=tuple(row.data_types),
-        prompt=row.prompt_template or "",
+        prompt=row.prompt_template or row.template_prompt or "",
+        needs=tuple(row.needs),
+        locks=tuple(row.locks),
         timezone=agent_configs.zone_in(row.timezone),
         model_use=agent_configs.model_use_in(row.model_use),
         priority=row.priority,

@@ -60,6 +60,8 @@ def run_row(due: DueSchedule, run: FreshRun, *, trigger_kind: str, at: int, **gi
         "max_attempts": schedule.max_attempts,
         "priority": due.priority,
         "config_rev": due.config_rev,
+        "needs": list(due.needs),
+        "locks": sorted(set(due.locks)),
         "coalesced_count": 0,
         "created_at": at,
         "updated_at": at,

@@ -1,20 +1,19 @@
-"""Schedules: declared, planned, paused, let fire again.
+"""Schedules: planned, paused, let fire again.
 
-The door to ``schedule_rows`` (reading them) and ``schedule_clocks`` (wrong clocks, new
-time zones) too; ``fires`` decides what they fire. Two things
+The door to ``declared_schedules`` (what people write down), ``schedule_rows`` (reading
+them) and ``schedule_clocks`` (wrong clocks, new time zones) too; ``fires`` decides what they fire. Two things
 hold whatever happens: the cursor never goes back (but from a future that was never
 there), and what is passed over without a decision leaves a row that says so.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome
 from storage import activity
+from storage.declared_schedules import Passed, declare, declare_slots, pass_over, remove, slot_id
 from storage.leases import Term, check_term
 from storage.schedule_clocks import bring_back, clamp_future_cursors, replan_all
 from storage.schedule_rows import (
@@ -38,14 +37,14 @@ from storage.schedule_rows import (
     get_schedule,
     list_schedules,
     lock_schedule,
-    lock_schedules_of,
     next_due_at,
     schedules_of,
+    slots_of,
     told,
     unplanned,
     with_settings,
 )
-from storage.schema import schedule_fires, schedules
+from storage.schema import schedules
 
 __all__ = [
     "BROKEN",
@@ -69,6 +68,7 @@ __all__ = [
     "clamp_future_cursors",
     "count_outcome",
     "declare",
+    "declare_slots",
     "due",
     "get_schedule",
     "give_up",
@@ -79,6 +79,8 @@ __all__ = [
     "replan_all",
     "schedules_of",
     "set_enabled",
+    "slot_id",
+    "slots_of",
     "told",
     "unplanned",
     "with_settings",
@@ -94,118 +96,8 @@ class NextFire(msgspec.Struct, frozen=True):
     due_at: int | None
 
 
-class Passed(msgspec.Struct, frozen=True):
-    """So many fires after *cursor_at*, from *first_at* to *fire_at*, that nobody decided."""
-
-    cursor_at: int
-    first_at: int
-    fire_at: int
-    count: int
-
-
 _is_schedule = schedules.c.id == sa.bindparam("schedule")
 _changed = {"rev": schedules.c.rev + 1, "updated_at": sa.bindparam("now")}
-_declared: dict[sa.Column[Any], Any] = {
-    schedules.c.coalesce_policy if name == "coalesce" else schedules.c[name]: sa.bindparam(f"new_{name}")
-    for name in DeclaredSchedule.__struct_fields__
-}
-EDIT = (
-    sa.update(schedules)
-    .where(_is_schedule)
-    .values(
-        _declared
-        | {
-            schedules.c.enabled: sa.bindparam("on"),
-            schedules.c.paused_reason: sa.bindparam("why"),
-            schedules.c.consecutive_failures: 0,
-            schedules.c.cursor_at: sa.bindparam("cursor"),
-            schedules.c.next_fire_at: None,
-            schedules.c.due_at: None,
-            schedules.c.rev: schedules.c.rev + 1,
-            schedules.c.updated_at: sa.bindparam("now"),
-        }
-    )
-)
-EDIT_PAUSED = (
-    sa.update(schedules)
-    .where(_is_schedule)
-    .values(
-        _declared
-        | {
-            schedules.c.cursor_at: sa.bindparam("cursor"),
-            schedules.c.next_fire_at: None,
-            schedules.c.due_at: None,
-            schedules.c.rev: schedules.c.rev + 1,
-            schedules.c.updated_at: sa.bindparam("now"),
-        }
-    )
-)
-REMOVE = (
-    sa.update(schedules)
-    .where(
-        schedules.c.agent_id == sa.bindparam("agent"),
-        sa.or_(schedules.c.enabled, schedules.c.paused_reason.is_distinct_from(REMOVED)),
-    )
-    .values(enabled=False, paused_reason=REMOVED, **_changed)
-)
-
-
-def declare(
-    c: sa.Connection, agent_id: AgentId, declared: DeclaredSchedule | None, *, fresh_id: str, at: int
-) -> bool:
-    """Make the agent's one schedule what is declared; whether that changed anything.
-
-    An edit keeps the row and its id, and moves the cursor to *at*: it never causes
-    catch-up. It takes the schedule out of any pause but one that a person wanted.
-    The same declaration again changes nothing, and leaves a pause alone.
-
-    Args:
-        declared: ``None`` pauses the schedule for good; its history stays.
-        fresh_id: of the row, where the agent never had one.
-    """
-    if declared is None:
-        return remove(c, agent_id, at)
-    old = next(iter(lock_schedules_of(c, agent_id)), None)
-    if old is None:
-        row = msgspec.structs.asdict(declared) | {"id": fresh_id, "agent_id": agent_id}
-        row["coalesce_policy"] = row.pop("coalesce")
-        c.execute(sa.insert(schedules), row | {"cursor_at": at, "created_at": at, "updated_at": at})
-        return True
-    # An older release wrote no reason when the schedule left the file.
-    was_removed = not old.enabled and old.paused_reason in (REMOVED, None)
-    if old.declared == declared and not was_removed:
-        return False
-    new = {f"new_{name}": value for name, value in msgspec.structs.asdict(declared).items()}
-    new |= {"schedule": old.id, "now": at}
-    _pass_over(c, old, at)
-    later = max(old.cursor_at, at)
-    if old.paused_reason != USER:
-        c.execute(EDIT, new | {"on": True, "why": None, "cursor": later})
-        return True
-    # Of a second edit in one pause nobody here knows what it would pass over: that is told at the end.
-    c.execute(EDIT_PAUSED, new | {"cursor": old.cursor_at if old.next_fire_at is None else later})
-    return True
-
-
-def remove(c: sa.Connection, agent_id: AgentId, at: int) -> bool:
-    """The agent's schedules are no longer declared; whether any was."""
-    return c.execute(REMOVE, {"agent": agent_id, "now": at}).rowcount > 0
-
-
-def _pass_over(c: sa.Connection, old: ScheduleRow, at: int, passed: Passed | None = None) -> None:
-    """Tell of the fires between the cursor and *at*, which is where the cursor goes without deciding them."""
-    decision, reason = ("skipped_window", "edited") if old.enabled else ("skipped_paused", "schedule_paused")
-    row = {"schedule_id": old.id, "decision": decision, "reason": reason, "decided_at": at}
-    if passed is not None and passed.cursor_at == old.cursor_at:
-        row |= {"first_at": passed.first_at, "fire_at": passed.fire_at, "missed_count": passed.count - 1}
-    elif old.next_fire_at is not None and old.next_fire_at <= at:
-        # That one for sure; how many came after it, only its trigger knows.
-        row |= {"first_at": old.next_fire_at, "fire_at": at, "missed_count": 0}
-    else:
-        return
-    c.execute(sa.insert(schedule_fires), row)
-
-
 PLAN = (
     sa.update(schedules)
     .where(
@@ -312,7 +204,7 @@ def set_enabled(
     if catch_up:
         c.execute(CATCH_UP, {"schedule": id, "now": at})
         return True
-    _pass_over(c, old, at, passed)
+    pass_over(c, old, at, passed)
     c.execute(ENABLE, {"schedule": id, "cursor": max(old.cursor_at, at), "now": at})
     return True
 

@@ -9,29 +9,102 @@ and a test compares the two.
 import sqlalchemy as sa
 
 from protocol.lifecycles import CallState, PauseReason, RunOutcome, RunState, UnitState
-from storage.columns import Choice, Doc, Flag, Int, doc, index, number, one_of, reference, text, zero_or_one
-
-metadata = sa.MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-    }
+from storage.agent_schema import (
+    agent_capabilities,
+    agent_config_history,
+    agent_configs,
+    agent_locks,
+    agent_metrics,
+    agent_state_history,
+    agent_states,
+    agent_templates,
+    agents,
+    checkpoints,
+    lock_waits,
+    metric_series,
+    wakes,
 )
+from storage.columns import Choice, Doc, Flag, Int, doc, index, number, one_of, reference, text, zero_or_one
+from storage.coordination_schema import (
+    agent_tokens,
+    board_members,
+    board_memory,
+    boards,
+    broadcasts,
+    gateway_agents,
+    gateways,
+    message_moves,
+    messages,
+    question_tellings,
+    questions,
+    soul_versions,
+    soul_writes,
+)
+from storage.metadata import metadata, table
 
-
-def _table(name: str, *parts: sa.schema.SchemaItem, rowid: bool = True) -> sa.Table:
-    return sa.Table(name, metadata, *parts, sqlite_strict=True, sqlite_with_rowid=rowid)
-
+__all__ = [
+    "EXECUTING",
+    "LIVE",
+    "activity_log",
+    "agent_capabilities",
+    "agent_config_history",
+    "agent_configs",
+    "agent_locks",
+    "agent_metrics",
+    "agent_state_history",
+    "agent_states",
+    "agent_templates",
+    "agent_tokens",
+    "agents",
+    "audit_log",
+    "board_members",
+    "board_memory",
+    "boards",
+    "broadcasts",
+    "checkpoints",
+    "device_keys",
+    "device_tokens",
+    "devices",
+    "gateway_agents",
+    "gateways",
+    "hub",
+    "idempotency_keys",
+    "invitations",
+    "items",
+    "leases",
+    "lock_waits",
+    "message_moves",
+    "messages",
+    "metadata",
+    "metric_series",
+    "model_answers",
+    "model_batches",
+    "model_calls",
+    "nodes",
+    "operator_tokens",
+    "pairings",
+    "question_tellings",
+    "questions",
+    "run_calls",
+    "run_state_history",
+    "run_units",
+    "runs",
+    "schedule_fires",
+    "schedules",
+    "soul_versions",
+    "soul_writes",
+    "unit_ledger",
+    "users",
+    "wakes",
+]
 
 EXECUTING = "state IN ('PREPARING', 'RUNNING')"
 LIVE = "state IN ('QUEUED', 'PREPARING', 'RUNNING', 'PAUSED')"
 _FINAL = "state IN ('COMPLETED', 'FAILED', 'CANCELLED')"
 
-hub = _table("hub", sa.Column("key", sa.Text, primary_key=True), text("value"), rowid=False)
+hub = table("hub", sa.Column("key", sa.Text, primary_key=True), text("value"), rowid=False)
 
-nodes = _table(
+nodes = table(
     "nodes",
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("boot_id", sa.Text, nullable=False, unique=True),
@@ -41,10 +114,10 @@ nodes = _table(
     number("boots_10min", 1),
 )
 
-users = _table("users", sa.Column("id", sa.Text, primary_key=True), text("name"), number("created_at"))
+users = table("users", sa.Column("id", sa.Text, primary_key=True), text("name"), number("created_at"))
 index("users_one_name", users.c.name, unique=True)
 
-devices = _table(
+devices = table(
     "devices",
     sa.Column("id", sa.Text, primary_key=True),
     reference("user_id", "users.id", ondelete="CASCADE"),
@@ -63,7 +136,7 @@ devices = _table(
 index("devices_user", devices.c.user_id)
 index("devices_one_name", devices.c.user_id, devices.c.name, where="revoked_at IS NULL", unique=True)
 
-device_tokens = _table(
+device_tokens = table(
     "device_tokens",
     sa.Column("id", sa.Text, primary_key=True),
     reference("device_id", "devices.id", ondelete="CASCADE"),
@@ -78,7 +151,7 @@ device_tokens = _table(
 )
 index("device_tokens_device", device_tokens.c.device_id)
 
-device_keys = _table(
+device_keys = table(
     "device_keys",
     sa.Column("id", sa.Text, primary_key=True),
     reference("device_id", "devices.id", ondelete="CASCADE"),
@@ -90,7 +163,7 @@ device_keys = _table(
 )
 index("device_keys_device", device_keys.c.device_id)
 
-pairings = _table(
+pairings = table(
     "pairings",
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("code_hash", sa.LargeBinary, nullable=False, unique=True),
@@ -111,7 +184,7 @@ pairings = _table(
 )
 index("pairings_expires", pairings.c.expires_at)
 
-invitations = _table(
+invitations = table(
     "invitations",
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
@@ -126,7 +199,7 @@ invitations = _table(
     sa.CheckConstraint("uses_left >= 0", name="uses_left"),
 )
 
-operator_tokens = _table(
+operator_tokens = table(
     "operator_tokens",
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
@@ -143,123 +216,7 @@ operator_tokens = _table(
     one_of("role", ("viewer", "operator", "admin")),
 )
 
-agents = _table(
-    "agents",
-    sa.Column("id", sa.Text, primary_key=True),
-    reference("user_id", "users.id", ondelete="CASCADE"),
-    sa.Column("external_id", sa.Text, unique=True),
-    sa.Column("instance_id", sa.Text),
-    sa.Column("project_id", sa.Text),
-    text("name"),
-    sa.Column("description", sa.Text),
-    text("type", "CUSTOM"),
-    sa.Column("subtype", sa.Text),
-    text("source", "api"),
-    text("executor"),
-    reference("device_id", "devices.id", ondelete="SET NULL", nullable=True),
-    sa.Column("prompt_template", sa.Text),
-    doc("data_types", "[]"),
-    number("max_concurrent_runs", 1),
-    number("priority", 0),
-    number("config_rev", 1),
-    text("config_fingerprint", ""),
-    number("created_at"),
-    number("updated_at"),
-    sa.Column("deleted_at", Int),
-    sa.UniqueConstraint("user_id", "name"),
-    one_of(
-        "type",
-        (
-            "COORDINATOR",
-            "ASSISTANT",
-            "RESEARCHER",
-            "DEVELOPER",
-            "DESIGNER",
-            "SPECIALIST",
-            "AUDITOR",
-            "CUSTOM",
-        ),
-    ),
-    one_of("subtype", ("PLANNER", "REVIEWER", "MANAGER", "TOOL_CURATOR", "DEPLOYMENT"), or_null=True),
-    one_of("source", ("file", "api")),
-    one_of("executor", ("device", "connector")),
-    sa.CheckConstraint("max_concurrent_runs BETWEEN 1 AND 64", name="max_concurrent_runs"),
-)
-index("agents_device", agents.c.device_id)
-
-agent_configs = _table(
-    "agent_configs",
-    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("config_key", sa.Text, primary_key=True),
-    text("config_type", "string"),
-    text("config_value"),
-    sa.Column("description", sa.Text),
-    number("created_at"),
-    number("updated_at"),
-    sa.CheckConstraint("length(config_key) BETWEEN 1 AND 255", name="config_key"),
-    one_of("config_type", ("string", "integer", "float", "boolean", "json")),
-    rowid=False,
-)
-
-agent_states = _table(
-    "agent_states",
-    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
-    text("lifecycle", "created"),
-    text("availability", "available"),
-    text("connectivity", "offline"),
-    text("health", "ok"),
-    sa.Column("health_reason", sa.Text),
-    sa.Column("exhaust_reason", sa.Text),
-    sa.Column("exhausted_at", Int),
-    sa.Column("recovery_at", Int),
-    sa.Column("probe_at", Int),
-    number("exhaust_count", 0),
-    number("runs_waiting", 0),
-    number("runs_executing", 0),
-    doc("resource_usage", "{}"),
-    doc("metadata", "{}"),
-    sa.Column("last_heartbeat_at", Int),
-    number("last_activity_at"),
-    number("version", 1),
-    number("updated_at"),
-    one_of(
-        "lifecycle",
-        ("created", "initializing", "ready", "active", "paused", "maintenance", "terminated"),
-    ),
-    one_of("availability", ("available", "on_call", "exhausted")),
-    one_of("connectivity", ("online", "offline")),
-    one_of("health", ("ok", "error")),
-    one_of("exhaust_reason", ("rate_limit", "billing"), or_null=True),
-    sa.CheckConstraint("runs_waiting >= 0", name="runs_waiting"),
-    sa.CheckConstraint("runs_executing >= 0", name="runs_executing"),
-    sa.CheckConstraint(
-        "(availability = 'exhausted') = (exhaust_reason IS NOT NULL AND exhausted_at IS NOT NULL)",
-        name="exhausted",
-    ),
-    sa.CheckConstraint(
-        "recovery_at IS NULL OR (availability = 'exhausted' AND recovery_at >= exhausted_at)",
-        name="recovery_at",
-    ),
-)
-index("agent_states_recovery", agent_states.c.recovery_at, where="availability = 'exhausted'")
-
-agent_state_history = _table(
-    "agent_state_history",
-    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("seq", Int, primary_key=True),
-    text("axis"),
-    sa.Column("old_value", sa.Text),
-    text("new_value"),
-    doc("snapshot", "{}"),
-    sa.Column("reason", sa.Text),
-    text("actor"),
-    number("at"),
-    one_of("axis", ("lifecycle", "availability", "connectivity", "health", "activity")),
-    rowid=False,
-)
-index("agent_state_history_at", agent_state_history.c.at)
-
-schedules = _table(
+schedules = table(
     "schedules",
     sa.Column("id", sa.Text, primary_key=True),
     reference("agent_id", "agents.id", ondelete="CASCADE"),
@@ -269,6 +226,8 @@ schedules = _table(
     sa.Column("at_ms", Int),
     text("tz", "UTC"),
     text("action", "run"),
+    sa.Column("label", sa.Text),
+    sa.Column("duration_ms", Int),
     text("overlap", "skip"),
     text("coalesce_policy", "latest"),
     sa.Column("catchup_window_ms", Int),
@@ -296,6 +255,8 @@ schedules = _table(
     one_of("coalesce_policy", ("latest", "earliest", "all")),
     zero_or_one("enabled"),
     sa.CheckConstraint("every_ms IS NULL OR every_ms >= 5000", name="every_ms"),
+    sa.CheckConstraint("duration_ms IS NULL OR duration_ms > 0", name="duration_ms"),
+    sa.CheckConstraint("(action = 'wake') = (label IS NOT NULL AND duration_ms IS NOT NULL)", name="slot"),
     sa.CheckConstraint("catchup_window_ms IS NULL OR catchup_window_ms >= 0", name="catchup_window_ms"),
     sa.CheckConstraint("max_catchup BETWEEN 1 AND 1000", name="max_catchup"),
     sa.CheckConstraint("jitter_ms >= 0", name="jitter_ms"),
@@ -311,7 +272,7 @@ index("schedules_agent", schedules.c.agent_id)
 index("schedules_due", schedules.c.due_at, where="enabled AND due_at IS NOT NULL")
 index("schedules_unplanned", schedules.c.id, where="enabled AND due_at IS NULL")
 
-runs = _table(
+runs = table(
     "runs",
     sa.Column("id", sa.Text, primary_key=True),
     reference("agent_id", "agents.id", ondelete="CASCADE"),
@@ -343,6 +304,8 @@ runs = _table(
     number("priority", 0),
     number("config_rev"),
     text("config_fingerprint"),
+    doc("needs", "[]"),
+    doc("locks", "[]"),
     doc("parameters", "{}"),
     doc("context", "{}"),
     sa.Column("progress", sa.REAL, nullable=False, server_default=sa.text("0")),
@@ -366,6 +329,7 @@ runs = _table(
     sa.Column("started_at", Int),
     sa.Column("completed_at", Int),
     sa.Column("forgotten_at", Int),
+    sa.Column("measured_at", Int),
     number("updated_at"),
     sa.UniqueConstraint("agent_id", "fire_key"),
     one_of("trigger_kind", ("schedule", "catchup", "backfill", "manual", "wake", "rerun")),
@@ -392,9 +356,11 @@ index("runs_lease", runs.c.lease_expires_at, where=EXECUTING)
 index("runs_paused", runs.c.agent_id, runs.c.pause_reason, where="state = 'PAUSED'")
 index("runs_history", runs.c.agent_id, runs.c.completed_at, where="completed_at IS NOT NULL")
 index("runs_remembered", runs.c.completed_at, where="completed_at IS NOT NULL AND forgotten_at IS NULL")
+index("runs_unmeasured", runs.c.completed_at, where="completed_at IS NOT NULL AND measured_at IS NULL")
 index("runs_agent", runs.c.agent_id, runs.c.id)
 index("runs_of_schedule", runs.c.schedule_id, where=f"schedule_id IS NOT NULL AND {LIVE}")
 index("runs_queued", runs.c.device_id, runs.c.trigger_kind, where="state = 'QUEUED'")
+index("runs_needy", runs.c.eligible_at, where="state = 'QUEUED' AND needs <> '[]'")
 index("runs_late", runs.c.start_deadline_at, where="state = 'QUEUED' AND start_deadline_at IS NOT NULL")
 index(
     "runs_one_waiting",
@@ -403,7 +369,7 @@ index(
     unique=True,
 )
 
-run_state_history = _table(
+run_state_history = table(
     "run_state_history",
     sa.Column("run_id", sa.Text, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("seq", Int, primary_key=True),
@@ -418,7 +384,7 @@ run_state_history = _table(
     rowid=False,
 )
 
-leases = _table(
+leases = table(
     "leases",
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("holder_boot_id", sa.Text),
@@ -429,7 +395,7 @@ leases = _table(
     rowid=False,
 )
 
-schedule_fires = _table(
+schedule_fires = table(
     "schedule_fires",
     sa.Column("schedule_id", sa.Text, sa.ForeignKey("schedules.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("fire_at", Int, primary_key=True),
@@ -461,7 +427,7 @@ schedule_fires = _table(
 index("schedule_fires_run", schedule_fires.c.run_id, where="run_id IS NOT NULL")
 index("schedule_fires_decided", schedule_fires.c.decided_at)
 
-run_units = _table(
+run_units = table(
     "run_units",
     sa.Column("run_id", sa.Text, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("unit_key", sa.Text, primary_key=True),
@@ -487,7 +453,7 @@ run_units = _table(
     rowid=False,
 )
 
-run_calls = _table(
+run_calls = table(
     "run_calls",
     sa.Column("call_id", sa.Text, primary_key=True),
     text("run_id"),
@@ -515,7 +481,7 @@ index(
     where="state IN ('PLANNED', 'SENT')",
 )
 
-unit_ledger = _table(
+unit_ledger = table(
     "unit_ledger",
     sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("unit_key", sa.Text, primary_key=True),
@@ -526,7 +492,7 @@ unit_ledger = _table(
     rowid=False,
 )
 
-items = _table(
+items = table(
     "items",
     sa.Column("id", sa.Text, primary_key=True),
     reference("user_id", "users.id", ondelete="CASCADE"),
@@ -561,7 +527,7 @@ index("items_call", items.c.call_id)
 index("items_newest", items.c.user_id, items.c.created_at, items.c.id)
 index("items_open", items.c.device_id, where="verdict = 'open' AND row_id IS NOT NULL")
 
-model_answers = _table(
+model_answers = table(
     "model_answers",
     sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("question", sa.Text, primary_key=True),
@@ -574,7 +540,7 @@ model_answers = _table(
 )
 index("model_answers_used", model_answers.c.used_at)
 
-model_calls = _table(
+model_calls = table(
     "model_calls",
     sa.Column("id", sa.Text, primary_key=True),
     number("at"),
@@ -590,12 +556,14 @@ model_calls = _table(
     number("completion_tokens", 0),
     number("cost_nanos", 0),
     number("took_ms", 0),
+    sa.Column("measured_at", Int),
 )
 index("model_calls_at", model_calls.c.at)
+index("model_calls_unmeasured", model_calls.c.at, where="measured_at IS NULL")
 index("model_calls_agent", model_calls.c.agent_id, model_calls.c.at)
 index("model_calls_run", model_calls.c.run_id, where="run_id IS NOT NULL")
 
-model_batches = _table(
+model_batches = table(
     "model_batches",
     sa.Column("id", sa.Text, primary_key=True),
     reference("agent_id", "agents.id", ondelete="CASCADE"),
@@ -611,7 +579,7 @@ model_batches = _table(
 )
 index("model_batches_run", model_batches.c.run_id)
 
-activity_log = _table(
+activity_log = table(
     "activity_log",
     sa.Column("id", sa.Text, primary_key=True),
     number("at"),
@@ -629,7 +597,7 @@ activity_log = _table(
 index("activity_log_agent", activity_log.c.agent_id, activity_log.c.at)
 index("activity_log_at", activity_log.c.at)
 
-idempotency_keys = _table(
+idempotency_keys = table(
     "idempotency_keys",
     sa.Column("scope", sa.Text, primary_key=True),
     sa.Column("key", sa.Text, primary_key=True),
@@ -640,7 +608,7 @@ idempotency_keys = _table(
 )
 index("idempotency_keys_created", idempotency_keys.c.created_at)
 
-audit_log = _table(
+audit_log = table(
     "audit_log",
     sa.Column("seq", Int, primary_key=True, autoincrement=False),
     number("at"),

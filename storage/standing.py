@@ -22,6 +22,11 @@ class Standing(NamedTuple):
     missing: tuple[str, ...]
 
     @property
+    def known(self) -> tuple[str, ...]:
+        """The revisions of this release, oldest first."""
+        return tuple(revisions())
+
+    @property
     def is_newer(self) -> bool:
         """Whether a newer hub wrote it; then nothing is missing, and this hub cannot open it."""
         return self.current is not None and self.current not in revisions()

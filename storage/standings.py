@@ -11,6 +11,7 @@ from protocol.ids import RunId
 from protocol.lifecycles import RunState
 from storage.fire_decisions import FireDecision
 from storage.schema import LIVE, agent_states, agents, runs, schedules
+from storage.wakes import open_of
 
 _listed: sa.BindParameter[Any] = sa.bindparam("listed", expanding=True)
 SEEN = (
@@ -62,6 +63,7 @@ class Standing(msgspec.Struct):
     axes: Any
     under_way: list[Live]
     waits: list[RunId]  # runs that were never started, the newest last
+    open_wakes: list[str] = []  # of a slot: those that are not over
 
     @property
     def waiting(self) -> RunId | None:
@@ -95,6 +97,9 @@ def standings_of(c: sa.Connection, batch: Sequence[FireDecision]) -> dict[str, S
             standing.under_way.append(Live(row.id, row.state))
         else:
             standing.waits.append(row.id)
+    slots = [d.due.schedule.id for d in batch if d.due.schedule.action == "wake"]
+    for id, found in open_of(c, [id for id in slots if id in standings]).items() if slots else ():
+        standings[id].open_wakes = found
     return standings
 
 

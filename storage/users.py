@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
 from storage import audit
-from storage.schema import agents, devices, operator_tokens, runs, users
+from storage.schema import agents, boards, devices, gateways, operator_tokens, runs, users
 
 OWNER: Final = "owner"  # whose is what nobody else was named for
 
@@ -48,6 +48,10 @@ USER_NAMED = USERS.where(users.c.name == sa.bindparam("named"))
 OWNED = {
     "devices": _mine,
     "agents": sa.select(sa.func.count()).where(agents.c.user_id == users.c.id, agents.c.deleted_at.is_(None)),
+    "gateways": sa.select(sa.func.count()).where(
+        gateways.c.user_id == users.c.id, gateways.c.deleted_at.is_(None)
+    ),
+    "boards": sa.select(sa.func.count()).where(boards.c.user_id == users.c.id),
     "operators' tokens": sa.select(sa.func.count()).where(
         operator_tokens.c.user_id == users.c.id, operator_tokens.c.revoked_at.is_(None)
     ),

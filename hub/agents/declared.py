@@ -1,4 +1,4 @@
-"""Agents written in hub.toml, brought in line with the rows.
+"""Agents, templates and gateways written in hub.toml, brought in line with the rows.
 
 The file is the truth about them: what it names is created or updated, what it no
 longer names is archived with its history. Takes plain values, not settings.
@@ -6,10 +6,25 @@ longer names is archived with its history. Takes plain values, not settings.
 
 from collections.abc import Sequence
 
+import msgspec
+
+from hub.agents.templates import problems_of
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.log import Channel
 from protocol.ids import UserId
-from storage.store import DeclaredAgent, Entry, Reconciled, Store, activity, agents, declaring, users
+from storage.store import (
+    DeclaredAgent,
+    DeclaredGateway,
+    Entry,
+    Reconciled,
+    Store,
+    WrittenTemplate,
+    activity,
+    agents,
+    declaring,
+    gateways,
+    users,
+)
 
 log = Channel(__name__)
 
@@ -21,27 +36,41 @@ async def reconcile(
     user_id: UserId,
     clock: Clock,
     ids: IdFactory,
+    templates: Sequence[WrittenTemplate] = (),
+    declared_gateways: Sequence[DeclaredGateway] | None = None,
+    force: bool = True,
     entry: Entry | None = None,
 ) -> Reconciled:
-    """Bring the rows in line with *declared*, all or nothing.
+    """Bring the rows in line with *declared*, *templates* and the gateways, all or nothing.
 
     Args:
+        declared_gateways: ``None``: they stay as they are.
+        force: agents that are not what their templates ask for are put in error; else that is refused.
         entry: goes into the audit log with it.
 
     Raises:
-        NameTaken: a name is used by an agent made over the API; nothing was changed.
+        NameTaken: a name is used by an agent made over the API.
+        UnknownTemplate, ExternalIdTaken, WouldBreak, RemoteIdTaken: see ``declaring.take_up``.
+        In each case nothing was changed.
     """
     at = epoch_ms(clock.now())
     named = [agent.user_name for agent in declared if agent.user_name is not None]
+    named += [gateway.user_name for gateway in declared_gateways or ()]
     for name in await store.read(users.not_made_yet, named):
         log.warning("user.named_first", user=name)
-    fresh = [ids.fresh() for _ in range(agents.IDS_PER_AGENT * len(declared))]
+    wanted = agents.IDS_PER_AGENT * len(declared) + len(templates)
+    wanted += gateways.IDS_PER_GATEWAY * len(declared_gateways or ())
+    fresh = [ids.fresh() for _ in range(wanted)]
     taken_up = await store.write(
         declaring.take_up,
         user_id=user_id,
         declared=list(declared),
         at=at,
         fresh_ids=fresh,
+        templates=list(templates),
+        declared_gateways=declared_gateways,
+        check=problems_of,
+        force=force,
         entry=entry,
     )
     done = taken_up.agents
@@ -52,6 +81,15 @@ async def reconcile(
         revived=len(done.revived),
         archived=len(done.archived),
     )
+    if taken_up.gateways is not None:
+        told = {happened: len(names) for happened, names in msgspec.structs.asdict(taken_up.gateways).items()}
+        log.info("gateways.reconciled", **told)
+    for put in taken_up.templates:
+        log.info("template.declared", template=put.template.name, version=put.template.version)
+    for template in taken_up.let_go:
+        log.info("template.let_go", template=template.name)
+    for broken in taken_up.broken:
+        log.warning("agent.broken", agent_id=broken.agent_id, reason="; ".join(broken.wrong))
     for run_id in taken_up.followed:
         log.info("run.followed", run_id=run_id)
     for run_id in taken_up.orphaned:

@@ -6,7 +6,7 @@ from hub.agents.declared import reconcile
 from hub.assembly.ground import Ground
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.log import Channel
-from hub.ops.declared import declared_agents
+from hub.ops.declared import declared_agents, declared_gateways, declared_templates
 from hub.runs.audit_head import tell_audit_head
 from hub.runs.leases import LEASE_MS
 from hub.runs.waiting import Hold
@@ -64,7 +64,15 @@ async def begin(ground: Ground) -> Boot:
         failed=len(recovered.failed),
     )
     user_id = await store.write(users.ensure_user, UserId(ground.ids.fresh()), users.OWNER, at)
-    await reconcile(store, declared_agents(settings), user_id=user_id, clock=ground.clock, ids=ground.ids)
+    await reconcile(
+        store,
+        declared_agents(settings),
+        user_id=user_id,
+        clock=ground.clock,
+        ids=ground.ids,
+        templates=declared_templates(settings),
+        declared_gateways=declared_gateways(settings),
+    )
     return Boot(user_id, hub_id, secret, hold, hold_until_ms)
 
 

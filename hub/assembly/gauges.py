@@ -12,7 +12,7 @@ from hub.metrics import Metrics
 from hub.runs.disk import DiskGuard
 from hub.turns import Turns
 from protocol.errors import HubError
-from storage.store import Store, audit, items, pairings, size
+from storage.store import Store, audit, items, pairings, questions, size
 
 log = Channel(__name__)
 
@@ -51,5 +51,6 @@ class Gauges:
         waiting = await self._store.read(pairings.count_pairings, at=epoch_ms(self._clock.now()))
         self._metrics.pairing_pending.set(waiting)
         self._metrics.review_queue.set(await self._store.read(items.count_open))
+        self._metrics.open_questions.set(await self._store.read(questions.count_open))
         if made := await self._store.read(audit.list_entries, limit=1, event="backup.made"):
             self._metrics.backup_success_at.set(made[0].at / 1000)

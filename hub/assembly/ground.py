@@ -1,9 +1,10 @@
 """What every part of the hub stands on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from hub.agents.standing import Moves
 from hub.clock import Chance, Clock, IdFactory
 from hub.drain import Drain
 from hub.log import Log
@@ -28,6 +29,7 @@ class Ground:
         state: the folder with all that the hub keeps.
         boot_id: this start of the hub.
         node_id: who this node is, for as long as its state folder lives.
+        moves: those of agents that this node's own writes made.
     """
 
     settings: Settings
@@ -44,6 +46,7 @@ class Ground:
     log: Log
     debug: DebugOperations
     metrics: Metrics
+    moves: Moves = field(default_factory=Moves)
 
 
 def node_id(state: Path, ids: IdFactory) -> NodeId:

@@ -6,7 +6,11 @@ executes is paused, then devices hear goodbye, and the database closes last.
 
 from contextlib import AsyncExitStack
 
+from hub.agents.heartbeats import Heartbeats
+from hub.agents.writing import AgentWriter
 from hub.assembly import boot
+from hub.assembly.coordination import Coordination
+from hub.assembly.device_news import DeviceNews, config_limits
 from hub.assembly.doors import (
     apply_to_devices,
     apply_to_operators,
@@ -18,7 +22,9 @@ from hub.assembly.gauges import Gauges
 from hub.assembly.ground import Ground
 from hub.assembly.identity import Judges, identity_limits, make_identity, takeover_limits
 from hub.assembly.issues import watch_for_issues
+from hub.assembly.limits import agent_limits
 from hub.assembly.model import open_models, shown_model
+from hub.assembly.requests import make_requests
 from hub.assembly.taking_up import at_once, make_parts
 from hub.assembly.tls import Tls
 from hub.assembly.work import (
@@ -27,21 +33,26 @@ from hub.assembly.work import (
     make_backups,
     make_housekeeping,
     make_lease_keeper,
+    make_measurements,
+    measurement_rules,
     retention,
 )
 from hub.extraction.extractor import Extractor
 from hub.links.farewell import RESTARTING, STOPPING
 from hub.links.revocations import RevocationWatch
-from hub.links.roster import DeviceReady, LinkEvent, Roster
+from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, Roster
 from hub.links.rotation import KeyRotation
 from hub.links.takeovers import Takeovers
 from hub.loop_lag import LoopLag
 from hub.operations import Operations, Where
 from hub.operations.config import ConfigOperations
+from hub.ops.agent_bodies import rules_of
 from hub.ops.checks.doors import Arrived
+from hub.ops.file_lines import FileLines
 from hub.ops.issues import Issues
 from hub.ops.settings import Settings
-from hub.requests import Requests
+from hub.requests.agents import Written
+from hub.requests.service import Requests
 from hub.router import Router
 from hub.runs.disk import DiskGuard
 from hub.runs.dispatcher import Dispatcher
@@ -90,6 +101,8 @@ class Hub:
             on_recovered=opened.try_now,
         )
         dispatcher, scheduler = work.dispatcher, work.scheduler
+        news = self._news = DeviceNews(ground, roster=roster)
+        self._coordination = coordination = Coordination(ground, start, roster=roster)
         rotation = KeyRotation(
             ground.store,
             hub_id=start.hub_id,
@@ -97,15 +110,43 @@ class Hub:
             metrics=ground.metrics,
             wait_s=ground.settings.limits.key_rotation_wait_s,
         )
-        requests = Requests(
-            store=ground.store,
+        measurements = make_measurements(ground)
+        reloader = ground.watch_settings.reloader
+        lines = FileLines(lambda: reloader.reading)
+        news.configs.line_of = lambda agent, user, key: lines.of_agent(agent, user, "config", key)
+        writer = AgentWriter(ground.store, clock=ground.clock, ids=ground.ids, metrics=ground.metrics)
+        writer.limits = agent_limits(ground.settings.limits)
+        writer.config_limits = config_limits(ground.settings.limits)
+        requests = make_requests(
+            ground.store,
             control=work.control,
             clock=ground.clock,
             metrics=ground.metrics,
             rotation=rotation,
+            measurements=measurements,
+            events=news.events,
+            configs=news.configs,
+            writing=Written(
+                writer,
+                rules=lambda: rules_of(reloader.current),
+                lines=lines,
+            ),
+            capabilities=work.capabilities,
+            checkpoints=work.checkpoints,
+            locks=work.locks,
+            memory=coordination.memory,
+            messages=coordination.sent,
+            questions=coordination.asked,
         )
+        self._locks = work.locks
         requests.apply(waiting=ground.settings.limits.waiting_requests)
-        self._router = Router(dispatcher=dispatcher, requests=requests, clock=ground.clock)
+        heartbeats = Heartbeats(ground.store, clock=ground.clock, metrics=ground.metrics)
+        heartbeats.usage_bytes = ground.settings.limits.resource_usage_bytes
+        ground.moves.listen(heartbeats.agent_moved)
+        ground.moves.listen(dispatcher.agent_moved)
+        self._router = Router(
+            dispatcher=dispatcher, requests=requests, heartbeats=heartbeats, clock=ground.clock
+        )
         issues = Issues(clock=ground.clock, metrics=ground.metrics)
         identity = make_identity(ground, start, roster=roster)
         backups = make_backups(ground)
@@ -116,6 +157,7 @@ class Hub:
             control=work.control,
             estimator=work.estimator,
             reached_budgets=work.budgets.reached,
+            last_heard=heartbeats.last,
             scheduler=scheduler,
             watch=watch,
             clock=ground.clock,
@@ -131,8 +173,21 @@ class Hub:
             debug=ground.debug,
             lag=lag,
             issues=issues,
+            measurements=measurements,
             boot_id=ground.boot_id,
             config=ConfigOperations(ground.watch_settings.reloader),
+            agent_configs=news.configs,
+            writer=writer,
+            capabilities=work.capabilities,
+            checkpoints=work.checkpoints,
+            locks=work.locks,
+            gateways=coordination.gateways,
+            boards=coordination.boards,
+            messages=coordination.messages,
+            leads=coordination.lead_operations,
+            broadcasts=coordination.broadcast_operations,
+            questions=coordination.questions,
+            souls=coordination.souls,
         )
         self._let_look(roster, dispatcher, requests)
         add("loop lag", lag, turns=lag.turns)
@@ -144,6 +199,9 @@ class Hub:
         add("gauges", gauges, turns=gauges.turns)
         add("router", self._router, turns=self._router.turns)
         add("requests", requests, turns=requests.turns)
+        add("locks", work.locks, turns=work.locks.turns)
+        news.add_to(self.supervisor)
+        add("heartbeats", heartbeats, turns=heartbeats.turns)
         tls = Tls(ground.settings.listen, ground.metrics)
         operators = make_operator_server(ground, judges, self._operations, tls=tls.context("operator"))
         add("operators", operators, turns=operators.turns)  # they can watch the others stop
@@ -159,11 +217,13 @@ class Hub:
         )
         add("devices", devices, turns=devices.turns)
         add("revocations", revoked, turns=revoked.turns)
+        coordination.add_to(self.supervisor)  # above the devices, which it speaks over
         # Above the devices, for it stops first: what executes is paused while they are still there.
         add("dispatcher", dispatcher, turns=dispatcher.turns)
         if ground.store.is_shared:
             leases = make_lease_keeper(ground)
             add("leases", leases, turns=leases.turns)
+        add("wakes", work.wakes, turns=work.wakes.turns)
         add("scheduler", scheduler, turns=scheduler.turns)
         watch_for_issues(
             issues,
@@ -176,11 +236,14 @@ class Hub:
             tls=tls,
             endpoints=endpoints,
             reached_budgets=work.budgets.reached,
+            offered=lambda: dispatcher.offered,
+            coordination=coordination,
         )
         add("issues", issues, turns=issues.turns)
         housekeeping = make_housekeeping(ground)
         add("housekeeping", housekeeping, turns=housekeeping.turns)
         add("backups", backups, turns=backups.turns)
+        add("measurements", measurements, turns=measurements.turns)
 
         def apply(settings: Settings) -> None:
             work.apply(settings.limits)
@@ -189,19 +252,30 @@ class Hub:
             judges.apply(settings.limits)
             rotation.wait_s = settings.limits.key_rotation_wait_s
             requests.apply(waiting=settings.limits.waiting_requests)
+            news.apply(settings.limits)
+            coordination.apply(settings)
+            writer.limits = agent_limits(settings.limits)
+            writer.config_limits = config_limits(settings.limits)
+            heartbeats.usage_bytes = settings.limits.resource_usage_bytes
             apply_to_devices(devices, settings, opened=ground.settings.listen, state=ground.state)
             apply_to_operators(operators, settings, opened=ground.settings.listen)
             housekeeping.keep = retention(settings)
+            measurements.rules = measurement_rules(settings)
             backups.keep = backups_kept(settings)
             ground.log.change(level=settings.log.level, content=settings.log.content)
 
-        prepare = [tls.prepare, at_once(apply)]
+        def agents_changed() -> None:
+            work.look_again()
+            news.delivery.look_again()
+
+        writer.on_change = agents_changed
+        prepare = [tls.prepare, coordination.prepare, at_once(apply)]
         parts = make_parts(
             ground,
             start,
             prepare=prepare,
-            renewed=tls.renewed,
-            agents_changed=work.look_again,
+            renewed=lambda settings: [*tls.renewed(settings), *coordination.renewed(settings)],
+            agents_changed=agents_changed,
             after=issues.forget,
         )
         ground.watch_settings.reloader.attach(parts, ground.metrics)
@@ -258,4 +332,8 @@ class Hub:
     def _tell_router(self, event: LinkEvent) -> None:
         if isinstance(event, DeviceReady):
             self._arrived.record(event.link.device_id)
+            self._news.delivery.look(event.link.device_id)
+            self._coordination.device_ready(event.link.device_id)
+        elif isinstance(event, DeviceLost):
+            self._locks.device_lost(event.device_id, event.epoch)
         self._router.take(event)

@@ -78,6 +78,8 @@ def identity_limits(limits: Limits) -> IdentityLimits:
         operator_tokens=limits.operator_tokens,
         operator_tokens_per_user=limits.operator_tokens_per_user,
         operator_token_days=limits.operator_token_days,
+        agent_tokens_per_agent=limits.agent_tokens_per_agent,
+        agent_token_days=limits.agent_token_days,
         users=limits.users,
         invitations=limits.invitations,
         invitations_per_user=limits.invitations_per_user,

@@ -7,16 +7,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hub.assembly.boot import Boot
+from hub.assembly.coordination import Coordination
 from hub.assembly.ground import Ground
 from hub.assembly.tls import Tls
 from hub.links import open_files
 from hub.links.takeovers import Takeovers
-from hub.ops.checks import doors, limits, machine, models, records, settings, work
+from hub.ops.checks import doors, gateways, limits, machine, models, people, records, settings, work
 from hub.ops.checks.doors import Arrived
 from hub.ops.issues import Issues
 from hub.runs.budget import Reached
 from hub.runs.disk import DiskGuard
 from hub.runs.waiting import told_hold
+from storage.store import Offered
 
 if TYPE_CHECKING:
     from hub.extraction.endpoint import Endpoint
@@ -34,6 +36,8 @@ def watch_for_issues(
     tls: Tls,
     endpoints: Sequence["Endpoint"],
     reached_budgets: Callable[[], Iterable[Reached]],
+    offered: Callable[[], Offered],
+    coordination: Coordination,
 ) -> None:
     """Give *issues* every check there is.
 
@@ -41,6 +45,7 @@ def watch_for_issues(
         shut_out: who failed to come in so often that it has to wait, and for how many seconds.
         endpoints: of the models.
         reached_budgets: those of days that are used up now.
+        offered: what the connected devices can do.
     """
     store, add = ground.store, issues.add
     in_use = ground.watch_settings.reloader
@@ -56,17 +61,26 @@ def watch_for_issues(
     add("certificates", settings.check_certificates(tls.in_use))
     add("tokens", doors.check_tokens(store))
     add("pairings", doors.check_pairings(store))
+    add("questions", people.check_questions(store))
     add("flapping devices", doors.check_flapping(store, arrived.flapping))
     add("takeovers", doors.check_takeovers(store, takeovers.waiting))
     add("limits", limits.check_limits(ground.metrics.reached, lambda: in_use.current.limits))
     add("attempts", limits.check_shut_out(shut_out))
     add("schedules", work.check_schedules(store))
     add("agents", work.check_agents(store, reached_budgets))
+    add("needs", work.check_needs(store, offered))
+    add("silent agents", work.check_silence(store, offered))
     add("budgets", work.check_budgets(store, reached_budgets))
     add("hold", work.check_hold(partial(_held, start)))
     add("database", records.check_wal(store))
     add("backups", records.check_backup(store))
     add("audit log", records.check_chain(store))
+    fleet, standings = coordination.fleet, coordination.standings
+    add("gateways", gateways.check_gateways(store, fleet.health, standings.lost_since))
+    add(
+        "agents of gateways",
+        gateways.check_gateway_agents(store, lambda: in_use.current.coordination.reply_url),
+    )
     add("models", models.check_circuits({str(endpoint.place): endpoint.breaker for endpoint in endpoints}))
     reach = {str(endpoint.place): endpoint.reach for endpoint in endpoints}
     add("endpoints of models", models.check_reach(reach), online=True)

@@ -8,6 +8,7 @@ from hub.links.limits import LinkLimits, PortLimits
 from hub.links.upgrade import UpgradeRules
 from hub.ops.limit_settings import Limits
 from hub.ops.listen_settings import DeviceListener, Listener
+from storage.store import AgentLimits
 
 
 def link_limits(limits: Limits, *, spool: Path) -> LinkLimits:
@@ -74,4 +75,11 @@ def upgrade_rules(listen: DeviceListener, *, opened: DeviceListener) -> UpgradeR
         hosts=(listen.address.host, *listen.hosts),
         origins=listen.origins,
         proxies=trusted_proxies(listen, opened=opened),
+    )
+
+
+def agent_limits(limits: Limits) -> AgentLimits:
+    """How many agents and templates there may be."""
+    return AgentLimits(
+        agents=limits.agents, agents_per_user=limits.agents_per_user, templates=limits.templates
     )

@@ -12,13 +12,25 @@ from hub.clock import epoch_ms
 from hub.log import Channel
 from hub.ops.address import Address
 from hub.ops.changes import Changes
-from hub.ops.declared import declared_agents
+from hub.ops.declared import declared_agents, declared_gateways, declared_templates
 from hub.ops.locate import KeyPath
 from hub.ops.parts import Commit, Parts, Prepare, Remark
 from hub.ops.reload import Unfit
 from hub.ops.settings import Settings
 from hub.ops.sockets import CannotListen, listen_on_tcp
-from storage.store import Entry, NameTaken, StorageError, Store, agents, audit, users
+from storage.store import (
+    Entry,
+    NameTaken,
+    RemoteIdTaken,
+    StorageError,
+    Store,
+    UnknownTemplate,
+    WouldBreak,
+    agents,
+    audit,
+    gateways,
+    users,
+)
 
 log = Channel(__name__)
 
@@ -75,42 +87,63 @@ async def _reconcile(ground: Ground, boot: Boot, settings: Settings, actor: str,
         event="settings.applied",
         detail={name: _named(keys) for name, keys in found._asdict().items() if keys},
     )
-    with _taken_names_placed(settings):
+    with _placed(settings):
         await reconcile(
             ground.store,
             declared_agents(settings),
             user_id=boot.user_id,
             clock=ground.clock,
             ids=ground.ids,
+            templates=declared_templates(settings),
+            declared_gateways=declared_gateways(settings),
+            force=False,
             entry=entry,
         )
 
 
 async def _check_names(ground: Ground, boot: Boot, settings: Settings) -> None:
-    """Raises Unfit for a name that an agent made over the API has."""
-    with _taken_names_placed(settings):
+    """Raises Unfit for a name that an agent made over the API has, and for a main agent that is another."""
+    with _placed(settings):
+        await ground.store.read(gateways.check_main_agents, declared_gateways(settings))
         await ground.store.read(agents.check_names, user_id=boot.user_id, declared=declared_agents(settings))
 
 
 @contextmanager
-def _taken_names_placed(settings: Settings) -> Iterator[None]:
+def _placed(settings: Settings) -> Iterator[None]:
+    """What the rows refuse of agents, where it stands in the file."""
     try:
         yield
     except NameTaken as error:
         number = [agent.name for agent in settings.agents].index(error.name)
         raise Unfit(("agents", number, "name"), "an agent made over the API has this name") from error
+    except UnknownTemplate as error:
+        number = [agent.template for agent in settings.agents].index(error.name)
+        hint = "'hub templates' lists the templates there are"
+        raise Unfit(("agents", number, "template"), str(error), hint) from error
+    except RemoteIdTaken as error:
+        number = [gateway.name for gateway in settings.gateways].index(error.gateway)
+        raise Unfit(("gateways", number, "main_agent"), str(error), "'hub agents' lists them") from error
+    except WouldBreak as error:
+        names = [agent.name for agent in settings.agents]
+        ours = [names.index(one.name) for one in error.broken if one.name in names]
+        hint = "nothing was taken up; correct the template, or the agents"
+        raise Unfit(("agents", ours[0], "name") if ours else ("templates",), str(error), hint) from error
 
 
 async def _users_made(store: Store, settings: Settings) -> list[Remark]:
     """Who is named first is made with a device; a name that is mistyped is a user and a device too many."""
-    named = [agent.user for agent in settings.agents]
+    named: dict[str, KeyPath] = {}
+    for table, users_of in (
+        ("agents", [agent.user for agent in settings.agents]),
+        ("gateways", [gateway.user for gateway in settings.gateways]),
+    ):
+        for number, name in enumerate(users_of):
+            named.setdefault(name, (table, number, "user"))
     return [
         Remark(
-            ("agents", named.index(name), "user"),
-            f"makes user '{name}'",
-            "if the name is mistyped: hub users lists those there are",
+            named[name], f"makes user '{name}'", "if the name is mistyped: hub users lists those there are"
         )
-        for name in await store.read(users.not_made_yet, named)
+        for name in await store.read(users.not_made_yet, list(named))
     ]
 
 

@@ -2,6 +2,10 @@
 
 from collections.abc import Callable
 
+from hub.agents.capabilities import Capabilities, CapabilityLimits
+from hub.agents.checkpoints import CheckpointLimits, Checkpoints
+from hub.agents.locks import Locks
+from hub.agents.measurements import MeasurementRules, Measurements
 from hub.assembly.boot import Boot
 from hub.assembly.ground import Ground
 from hub.backups import Backups, Kept
@@ -24,10 +28,11 @@ from hub.runs.progress import RunWatch
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
+from hub.runs.wakes import Wakes
 from hub.text.converted import ConvertLimits
 from protocol.frame import CREDIT_PIECES
 from protocol.work import RunLimits
-from storage.store import ItemCaps, QueueLimits, file_of, open_store, runs
+from storage.store import ItemCaps, QueueLimits, SeriesLimits, file_of, locks, open_store, runs
 
 
 class Work:
@@ -100,6 +105,21 @@ class Work:
             metrics=ground.metrics,
             on_recovered=on_recovered,
         )
+        self.capabilities = Capabilities(
+            ground.store,
+            clock=ground.clock,
+            metrics=ground.metrics,
+            on_changed=self.dispatcher.look_again,
+        )
+        self.locks = Locks(
+            ground.store,
+            clock=ground.clock,
+            ids=ground.ids,
+            metrics=ground.metrics,
+            on_run_granted=self.dispatcher.look_again,
+            is_connected=lambda link: roster.find(link.device_id) is link,
+        )
+        self.checkpoints = Checkpoints(ground.store, clock=ground.clock, metrics=ground.metrics)
         self.estimator = Estimator(
             ground.store,
             extractor=extractor,
@@ -108,6 +128,13 @@ class Work:
             clock=ground.clock,
             ids=ground.ids,
             limits=_run_limits(limits),
+        )
+        self.wakes = Wakes(
+            store=ground.store,
+            find_link=roster.find,
+            clock=ground.clock,
+            ids=ground.ids,
+            metrics=ground.metrics,
         )
         self.scheduler = Scheduler(
             store=ground.store,
@@ -118,6 +145,7 @@ class Work:
             boot_id=ground.boot_id,
             on_queued=self.dispatcher.look_again,
             on_cancel=self.dispatcher.supersede,
+            on_wakes=self.wakes.look_again,
         )
         self.apply(limits)
 
@@ -143,6 +171,7 @@ class Work:
             caps=ItemCaps(items_per_file=limits.items_per_file, items_per_run=limits.items_per_run),
         )
         self._runner.device_grace_s = limits.device_grace_s
+        self.wakes.answer_s = limits.wake_answer_s
         self.dispatcher.apply(
             per_device=limits.runs_per_device,
             total=limits.runs,
@@ -155,6 +184,18 @@ class Work:
         self.control.limits = runs.WaitingLimits(
             waiting_manual_runs=limits.waiting_manual_runs,
             waiting_manual_runs_per_device=limits.waiting_manual_runs_per_device,
+        )
+        self.control.context_bytes = limits.run_context_bytes
+        self.dispatcher.lock_limits = locks.LockLimits(
+            locks_per_user=limits.locks_per_user, lock_waits=limits.lock_waits
+        )
+        self.locks.apply(self.dispatcher.lock_limits, waits_per_device=limits.lock_waits_per_device)
+        self.capabilities.limits = CapabilityLimits(
+            capabilities_per_agent=limits.capabilities_per_agent,
+            capability_config_bytes=limits.capability_config_bytes,
+        )
+        self.checkpoints.limits = CheckpointLimits(
+            checkpoints_per_agent=limits.checkpoints_per_agent, checkpoint_bytes=limits.checkpoint_bytes
         )
         self.scheduler.limits = QueueLimits(
             per_schedule=limits.waiting_runs_per_schedule, per_device=limits.waiting_runs_per_device
@@ -226,5 +267,30 @@ def retention(settings: Settings) -> Retention:
         model_answers_days=keep.model_answers_days,
         model_answers_kept=keep.model_answers_kept,
         model_calls_days=keep.model_calls_days,
+        metric_minutes_days=keep.metric_minutes_days,
+        metric_hours_days=keep.metric_hours_days,
+        questions_days=keep.questions_days,
+        messages_days=keep.messages_days,
         audit_days=settings.audit.keep_days,
+    )
+
+
+def make_measurements(ground: Ground) -> Measurements:
+    """What measures agents, and tells of it."""
+    measurements = Measurements(ground.store, clock=ground.clock, metrics=ground.metrics)
+    measurements.rules = measurement_rules(ground.settings)
+    return measurements
+
+
+def measurement_rules(settings: Settings) -> MeasurementRules:
+    """What may be measured and asked, and how long it is kept."""
+    limits, keep = settings.limits, settings.retention
+    return MeasurementRules(
+        series=SeriesLimits(per_agent=limits.metric_series_per_agent, total=limits.metric_series),
+        minutes_days=keep.metric_minutes_days,
+        hours_days=keep.metric_hours_days,
+        reports_at_once=limits.metric_reports_at_once,
+        reports_per_s=limits.metric_reports_per_s,
+        points=limits.metric_points,
+        buckets=limits.metric_buckets,
     )

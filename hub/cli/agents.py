@@ -11,8 +11,17 @@ from zoneinfo import ZoneInfo
 import click
 
 from hub.cli import show
+from hub.cli.agent_configs import config
+from hub.cli.agent_overview import show_overview
+from hub.cli.agent_tokens import create_token, list_tokens, revoke_token
+from hub.cli.agent_writing import create, delete, edit, validate
+from hub.cli.capabilities import capabilities
+from hub.cli.checkpoints import checkpoints
 from hub.cli.failure import Exit, Failure
+from hub.cli.measurements import metrics
 from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.slots import slots
+from hub.cli.standings import history, status, terminate
 from hub.cli.talk import talk
 
 DECISIONS_TOLD = 10
@@ -22,6 +31,23 @@ INSTANT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?", 
 @click.group(cls=ListByDefault)
 def agents() -> None:
     """List the agents, show one, say when they run, pause them."""
+
+
+agents.add_command(create)
+agents.add_command(edit)
+agents.add_command(delete)
+agents.add_command(validate)
+agents.add_command(capabilities)
+agents.add_command(checkpoints)
+agents.add_command(config)
+agents.add_command(metrics)
+agents.add_command(slots)
+agents.add_command(status)
+agents.add_command(history)
+agents.add_command(terminate)
+agents.add_command(list_tokens)
+agents.add_command(create_token)
+agents.add_command(revoke_token)
 
 
 @agents.command("ls")
@@ -40,12 +66,13 @@ def list_agents(name: str | None, state: Path, as_json: bool) -> None:
         return
     of_several = len({agent["user"] for agent in told["agents"]}) > 1
     show.print_table(
-        ("agent", "device", "connected", "schedule", show.in_zone("next"), show.in_zone("last run")),
+        ("agent", "state", "device", "connected", "schedule", show.in_zone("next"), show.in_zone("last run")),
         (
             (
                 f"{agent['name']} ({agent['user']})" if of_several else agent["name"],
-                agent["device"],
-                agent["device_connected"],
+                _state(agent),
+                agent["device"] if agent["gateway"] is None else f"gateway {agent['gateway']}",
+                agent["device_connected"] if agent["gateway"] is None else agent["connectivity"] == "online",
                 agent["schedule"],
                 _next(agent, show.short_moment),
                 _last(agent, show.short_moment),
@@ -54,7 +81,7 @@ def list_agents(name: str | None, state: Path, as_json: bool) -> None:
         ),
     )
     if not told["agents"]:
-        show.say("no agent is written in hub.toml; 'hub init' shows how one looks")
+        show.say("no agent; write one in hub.toml ('hub init' shows how), or: hub agents create NAME")
 
 
 @agents.command("show")
@@ -62,7 +89,7 @@ def list_agents(name: str | None, state: Path, as_json: bool) -> None:
 @hub_option
 @json_option
 def show_agent(name: str, state: Path, as_json: bool) -> None:
-    """One agent: what it reads, when it runs, how it went last."""
+    """One agent: who it is, how it stands since when and why, what comes, what was, what it spends."""
     _show(name, state, as_json=as_json)
 
 
@@ -169,52 +196,10 @@ def _path(name: str) -> str:
 
 
 def _show(name: str, state: Path, *, as_json: bool) -> None:
-    with talk(state) as hub:
-        agent = hub.get(_path(name))
-    if as_json:
-        show.print_json("agent", agent)
-        return
-    show.print_facts(
-        {
-            "agent": agent["name"],
-            "user": agent["user"],
-            "device": agent["device"],
-            "connected": agent["device_connected"],
-            "paths": agent["paths"],
-            "file extensions": agent["file_extensions"] or "all",
-            "data types": agent["data_types"],
-            "prompt": agent["prompt"],
-            "schedule": _schedule(agent),
-            "policies": [_policies(schedule) for schedule in agent["schedules"]],
-            "timezone": agent["timezone"],
-            "state": _state(agent),
-            "next run": _next(agent, show.moment),
-            "runs at once": agent["max_concurrent_runs"],
-            "managed by": "hub.toml" if agent["source"] == "file" else "the API",
-            "last run": _last(agent, show.moment),
-        }
-    )
-    for sentence in _about_schedules(agent):
-        show.say(sentence)
-
-
-def _schedule(agent: Mapping[str, Any]) -> str | None:
-    """In short, and why it does not fire, if it does not."""
-    paused = [schedule["paused_because"] for schedule in agent["schedules"] if schedule["paused_because"]]
-    return f"{agent['schedule']} ({', '.join(paused)})" if paused else agent["schedule"]
-
-
-def _policies(schedule: Mapping[str, Any]) -> str:
-    """What becomes of fires that cannot run at once."""
-    window = schedule["catch_up_window_s"]
-    younger = f" not older than {show.duration(window)}" if window else ""
-    return f"overlap {schedule['overlap']}, catch up {schedule['catch_up']}{younger}"
-
-
-def _state(agent: Mapping[str, Any]) -> str:
-    return ", ".join(
-        [agent["lifecycle"], *([] if agent["availability"] == "available" else [agent["availability"]])]
-    )
+    agent = show_overview(name, state, as_json=as_json)
+    if not as_json:
+        for sentence in _about_schedules(agent):
+            show.say(sentence)
 
 
 def _next(agent: Mapping[str, Any], tell: Callable[[str | None], str]) -> str | None:
@@ -224,6 +209,15 @@ def _next(agent: Mapping[str, Any], tell: Callable[[str | None], str]) -> str | 
     if agent["next_fires"]:
         return tell(agent["next_fires"][0]["at"])
     return next((str(s["paused_because"]) for s in agent["schedules"] if s["paused_because"]), None)
+
+
+def _state(agent: Mapping[str, Any]) -> str:
+    """What keeps it from working, if anything does: ``paused``, ``error``, ``exhausted``; else ``active``."""
+    if agent["lifecycle"] == "active" and agent["health"] != "ok":
+        return "error"
+    if agent["lifecycle"] == "active" and agent["availability"] != "available":
+        return str(agent["availability"])
+    return str(agent["lifecycle"])
 
 
 def _last(agent: Mapping[str, Any], tell: Callable[[str | None], str]) -> str | None:
@@ -242,6 +236,9 @@ def _fire_rows(agent: Mapping[str, Any]) -> Iterator[Sequence[object]]:
 
 def _about_schedules(agent: Mapping[str, Any]) -> Iterator[str]:
     """What a reader of the next fires has to know besides."""
+    if agent["lifecycle"] == "terminated":
+        yield "agent is terminated, for good: no run of it starts"
+        return
     again = f"go on: hub agents resume {agent['name']}"
     if agent["lifecycle"] != "active":
         yield f"agent is {agent['lifecycle']}, so its runs wait; {again}"
@@ -252,7 +249,7 @@ def _about_schedules(agent: Mapping[str, Any]) -> Iterator[str]:
         if schedule["offset_s"]:
             late = show.duration(schedule["offset_s"])
             yield f"its runs are queued {late} after each fire, to spread the load"
-    if not agent["schedules"]:
+    if not agent["schedules"] and agent["gateway"] is None:
         yield f"has no schedule; start it by hand: hub run {agent['name']}"
 
 

@@ -29,8 +29,22 @@ COMMANDS = {
     "pair": _Command("pair", "Let devices in: by the code that one shows, or by an invitation."),
     "users": _Command("users", "List the users, who own devices and agents; make or remove one."),
     "agents": _Command("agents", "List the agents, show one, say when they run, pause them."),
+    "templates": _Command("templates", "List the templates of agents, show one, write or remove one."),
     "run": _Command("run", "Start a run of an agent."),
     "runs": _Command("runs", "List runs, show one, stop it or let it go on."),
+    "locks": _Command("locks", "Show who holds which lock and who waits, or take one from its holder."),
+    "gateways": _Command(
+        "gateways", "List the gateways, show one, try it again, or take over an agent that lives there."
+    ),
+    "boards": _Command(
+        "boards",
+        "List the boards, on which agents work together; make one, say who is on it, read its memory.",
+    ),
+    "messages": _Command(
+        "messages",
+        "List the messages between agents, say something to an agent, take one back or try it again.",
+    ),
+    "ask": _Command("ask", "List what agents want to know of people, ask, answer, or take a question back."),
     "costs": _Command("costs", "Show what models cost, tries that failed included."),
     "eval": _Command("evaluate", "Measure how well an agent finds what a person found."),
     "token": _Command("token", "Make, list and revoke the tokens of devices and of operators."),
@@ -40,10 +54,13 @@ COMMANDS = {
     "drain": _Command("upkeep", "Stop the running hub in good order."),
     "backup": _Command("upkeep", "Back the hub up into one new file, or check one."),
     "restore": _Command("upkeep", "Put a backup in the place of the hub's state."),
-    "migrate": _Command("upkeep", "Bring the database to this release's tables."),
+    "migrate": _Command("migrate", "Bring the database to this release's tables, or hold it against them."),
     "install-unit": _Command("units", "Install the hub as a service of systemd."),
     "logs": _Command("logs", "Show the last events of the hub's log."),
     "debug": _Command("debug", "Look inside a running hub, or pack what helps to find a fault."),
+    "answer": _Command(
+        "answer", "Show what agents want to know of you, or answer question NUMBER with TEXT."
+    ),
     "review": _Command("review", "Show what was found for you, approve it or reject it."),
     "connect": _Command("connect", "Be a device: share folders, keep what is found in them."),
 }

@@ -124,12 +124,15 @@ def _evaluated(
     settings: "Settings", agent: "AgentSettings", documents: list["GoldDocument"], digest: str
 ) -> "KeptEvaluation":
     import anyio
+    import msgspec
 
+    from hub.agents.prompts import rendered, variables_of
     from hub.assembly.evaluation import Means, evaluate
     from hub.cli.evaluations import KeptEvaluation
     from hub.clock import SystemChance, SystemClock
     from hub.metrics import Metrics
-    from hub.ops.declared import declared_agent
+    from hub.ops.agent_findings import setup_in
+    from hub.ops.declared import declared_agent, declared_templates
     from hub.version import VERSION
 
     def on_read(count: int) -> None:
@@ -139,6 +142,13 @@ def _evaluated(
     declared = declared_agent(
         agent, run_wall_s=settings.limits.run_wall_s, patterns=settings.redaction.patterns
     )
+    setup = setup_in(declared, {one.name: one for one in declared_templates(settings)})
+    if declared.template is not None and setup.template is None:
+        raise Failure(
+            f"the template {declared.template} is not in the settings, so nobody here knows its prompt",
+            Exit.SETTINGS,
+        )
+    declared = msgspec.structs.replace(declared, prompt=rendered(setup.prompt_in_use, variables_of(setup)))
     means = Means(settings, SystemClock(), SystemChance(), Metrics(VERSION))
 
     async def evaluated() -> KeptEvaluation:

@@ -103,3 +103,15 @@ class ListByDefault(click.Group):
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
             args = ["ls", *args]
         return super().parse_args(ctx, args)
+
+
+class ListOfOne(click.Group):
+    """A group of commands on one thing, ``GROUP NAME COMMAND``, in which a name alone means ``NAME ls``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        name, rest = args[:1], args[1:]
+        if rest and rest[0] in ctx.help_option_names:
+            name, rest = [], rest[:1]
+        elif name and not name[0].startswith("-") and (not rest or rest[0].startswith("-")):
+            rest = ["ls", *rest]
+        return super().parse_args(ctx, [*name, *rest])

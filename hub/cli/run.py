@@ -1,6 +1,6 @@
 """Starting a run, and watching one until it ends."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +12,7 @@ from hub.cli.costs import usd
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import hub_option, json_option
 from hub.cli.talk import Talk, talk
+from hub.cli.values import object_option
 
 FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 
@@ -20,6 +21,10 @@ FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 @click.argument("agent")
 @click.option("--follow", is_flag=True, help="Stay until the run has ended.")
 @click.option("--key", metavar="KEY", help="The same key starts one run only.")
+@click.option("--need", "needs", multiple=True, metavar="NEED", help='As in "file.read >= 1.2".')
+@click.option("--lock", "locks", multiple=True, metavar="NAME", help="A lock that it holds while it works.")
+@click.option("--task", metavar="ID", help="What it is for, told with it wherever it is shown.")
+@object_option("--context", help="What its device is told of it, as JSON.")
 @click.option("--estimate", is_flag=True, help="Say what a run would read and cost, and start none.")
 @hub_option
 @json_option
@@ -29,6 +34,10 @@ def run(
     agent: str,
     follow: bool,
     key: str | None,
+    needs: Sequence[str],
+    locks: Sequence[str],
+    task: str | None,
+    context: dict[str, Any] | None,
     estimate: bool,
     state: Path,
     as_json: bool,
@@ -43,7 +52,8 @@ def run(
             tell_estimate(hub.post(f"/v1/agents/{quote(agent, safe='')}/estimate"), as_json=as_json)
             return
         headers = {"idempotency-key": key} if key is not None else None
-        started = hub.post(f"/v1/agents/{quote(agent, safe='')}/runs", headers=headers)
+        wanted = {"needs": needs, "locks": locks, "task_id": task, "context": context or {}}
+        started = hub.post(f"/v1/agents/{quote(agent, safe='')}/runs", wanted, headers=headers)
         if not follow:
             tell_started(started, as_json=as_json)
             return

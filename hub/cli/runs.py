@@ -178,6 +178,14 @@ def _facts(run: Mapping[str, Any]) -> dict[str, object]:
         facts["stands for"] = run["missed_because"]
     if run["cancel_reason"]:
         facts["cancelled for"] = run["cancel_reason"]
+    asked_for = {
+        "task": run["task_id"],
+        "needs": ", ".join(run["needs"]),
+        "locks": ", ".join(run["locks"]),
+        "its device says": run["message"],
+        "progress": f"{run['progress']:.0f} %" if 0 < run["progress"] < 100 else None,
+    }
+    facts |= {name: told for name, told in asked_for.items() if told}
     return facts | {
         "tried": _tries(run),
         "files": files_of(run),

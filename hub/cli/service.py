@@ -29,6 +29,11 @@ def status(state: Path, as_json: bool) -> None:
             "version": told["version"],
             "up for": show.duration(told["uptime_s"]),
             "devices": f"{told['devices_connected']} of {told['devices_known']} connected",
+            **(
+                {"gateways": f"{told['gateways_ready']} of {told['gateways_known']} ready"}
+                if told["gateways_known"]
+                else {}
+            ),
             "agents": told["agents"],
             **(
                 {"held back": f"{told['held_back']}; not so a run started by hand"}

@@ -88,13 +88,14 @@ def moment(told: str | None, zone: tzinfo | None = None) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S} {offset(at)}"
 
 
-def short_moment(told: str | None, zone: tzinfo | None = None) -> str:
+def short_moment(told: str | None, zone: tzinfo | None = None, *, seconds: bool = False) -> str:
     """A time for a narrow column, which says the zone: ``01-05 09:14``, with the year when it is far off."""
     if told is None:
         return NOTHING
     at = datetime.fromisoformat(told).astimezone(zone)
     is_near = abs(at - clock.now()) <= HALF_A_YEAR
-    return f"{at:%m-%d %H:%M}" if is_near else f"{at:%Y-%m-%d %H:%M}"
+    clock_time = f"{at:%H:%M:%S}" if seconds else f"{at:%H:%M}"
+    return f"{at:%m-%d} {clock_time}" if is_near else f"{at:%Y-%m-%d} {clock_time}"
 
 
 def offset(at: datetime) -> str:
@@ -111,6 +112,16 @@ def in_zone(header: str) -> str:
 def zone_here() -> str:
     """This machine's time zone: ``UTC``, ``CET/CEST``."""
     return "/".join(time.tzname) if time.daylight else time.tzname[0]
+
+
+def origin(source: str) -> str:
+    """Where something is declared, as people say it: ``hub.toml``, ``the API``, ``template``."""
+    return {"file": "hub.toml", "api": "the API"}.get(source, source)
+
+
+def mover(actor: str | None) -> str | None:
+    """Who moved an agent; a device moves its own agents only, so its id says nothing more."""
+    return "its device" if actor is not None and actor.startswith("device:") else actor
 
 
 def short_id(id: str) -> str:

@@ -4,7 +4,7 @@ import json
 import os
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -33,7 +33,7 @@ class Talk:
     def __init__(self, client: httpx2.Client) -> None:
         self._client = client
 
-    def get(self, path: str, **params: str | int | None) -> Any:
+    def get(self, path: str, **params: str | float | Sequence[str] | None) -> Any:
         """The JSON body of an answer. Parameters that are None are left out."""
         given = {name: value for name, value in params.items() if value is not None}
         return self._body(self._client.get(path, params=given))
@@ -56,6 +56,10 @@ class Talk:
     def post(self, path: str, body: object = None, *, headers: Mapping[str, str] | None = None) -> Any:
         """The JSON body of the answer to a change."""
         return self._body(self._client.post(path, json=body, headers=headers))
+
+    def put(self, path: str, body: object, *, headers: Mapping[str, str] | None = None) -> Any:
+        """The JSON body of the answer to what is put in a place."""
+        return self._body(self._client.put(path, json=body, headers=headers))
 
     def delete(self, path: str) -> Any:
         """The JSON body of the answer to a removal."""

@@ -1,4 +1,4 @@
-"""Commands on the hub as a whole: stop it, back it up, restore it, bring its database to this release."""
+"""Commands on the hub as a whole: stop it, back it up, restore it."""
 
 import os
 from pathlib import Path
@@ -109,68 +109,6 @@ def restore(file: Path, yes: bool, config: Path, state: Path, as_json: bool) -> 
     show.say(f"next: hub serve --state {state} --config {settings}")
 
 
-@click.group()
-def migrate() -> None:
-    """Bring the database to this release's tables.
-
-    A hub that starts does the same by itself.
-    """
-
-
-@migrate.command("status")
-@config_option
-@state_option
-@json_option
-@click.pass_context
-def migrate_status(ctx: click.Context, config: Path, state: Path, as_json: bool) -> None:
-    """Say which tables there are. Exits with 1 when 'hub migrate up' has something to do."""
-    standing = _standing(config, state)
-    if as_json:
-        told = {"current": standing.current, "missing": list(standing.missing), "newer": standing.is_newer}
-        show.print_json("migrate", told)
-    elif standing.is_newer:
-        click.echo(f"the tables are of revision {standing.current}, of a newer hub")
-    elif standing.missing:
-        there = f"of revision {standing.current}" if standing.current else "not there yet"
-        click.echo(f"the tables are {there}; missing: {', '.join(standing.missing)}")
-    else:
-        click.echo(f"the tables are of revision {standing.current}: up to date")
-    ctx.exit(Exit.FAILED if standing.missing or standing.is_newer else Exit.DONE)
-
-
-@migrate.command("up")
-@config_option
-@state_option
-@json_option
-def migrate_up(config: Path, state: Path, as_json: bool) -> None:
-    """Bring the tables to this release; interrupted or refused, they are as they were."""
-    import anyio
-
-    from storage.store import open_store
-
-    async def up() -> None:
-        async with open_store(_settings(config).storage.resolved(), base=state):
-            pass
-
-    before = _standing(config, state)
-    anyio.run(up)
-    if as_json:
-        show.print_json("migrate", {"before": before.current, "applied": list(before.missing)})
-    else:
-        show.say(f"applied: {', '.join(before.missing)}" if before.missing else "there was nothing to do")
-
-
-def _standing(config: Path, state: Path) -> Any:
-    import anyio
-
-    from storage.store import Standing, standing_of
-
-    async def look() -> Standing:
-        return await standing_of(_settings(config).storage.resolved(), base=state)
-
-    return anyio.run(look)
-
-
 def _back_up(file: Path, config: Path, state: Path) -> "Manifest":
     from hub.backups import ALONG, entry_of, files_along, made_at
     from hub.clock import SystemClock, epoch_ms
@@ -202,7 +140,7 @@ def _database(config: Path, state: Path) -> Path:
     from storage.store import StorageError, file_of
 
     try:
-        database = file_of(_settings(config).storage.resolved(), state)
+        database = file_of(settings_of(config).storage.resolved(), state)
     except StorageError:
         database = None
     if database is None:
@@ -214,7 +152,7 @@ def _database(config: Path, state: Path) -> Path:
     return database
 
 
-def _settings(config: Path) -> "Settings":
+def settings_of(config: Path) -> "Settings":
     """The settings, or what holds without any. Secrets that are not here are missed by a hub that serves."""
     from hub.ops.reading import check_settings
     from hub.ops.settings import Settings

@@ -16,12 +16,16 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Chance, Clock, IdFactory, SystemChance, SystemClock
+from hub.device.answering import Answering, Answers, Replies
 from hub.device.client import BadAddress, Client, Handler, TurnedAway, address_of
 from hub.device.contents import Contents
 from hub.device.credentials import BadCredential, Credential, KeyCredential, TokenCredential
+from hub.device.hearing import Hearing
 from hub.device.identity import is_open_to_others
 from hub.device.inserts import DeviceFileError, open_device_store
 from hub.device.line import Line
+from hub.device.messages import told_message
+from hub.device.questions import told_question
 from hub.device.readings import Library, Readings
 from hub.device.reporting import Reporting
 from hub.device.rotation import Rotation
@@ -29,13 +33,13 @@ from hub.device.shared import MAX_FILE_BYTES, Root, SharedFolders, declare, sett
 from hub.device.tools import ACTIONS, Bench, Tools
 from hub.log import Channel
 from protocol.codec import JSON, MSGPACK
-from protocol.coordination import AgentBeat, Heartbeat, Response
+from protocol.coordination import AgentBeat, Event, Heartbeat, Response
 from protocol.errors import CloseCode
 from protocol.frame import Frame
 from protocol.handshake import Capability, DeviceHello
 from protocol.handshake import Client as ClientProgram
 from protocol.versions import SPOKEN, CapabilityName
-from protocol.work import AgentCancel, AgentCredit, AgentFetch, AgentRun, ToolCall
+from protocol.work import Action, AgentCancel, AgentCredit, AgentFetch, AgentRun, ToolCall
 
 CodecName = Literal["json", "msgpack"]
 
@@ -43,6 +47,7 @@ CAPABILITIES: Final = (
     CapabilityName.AGENT_DATA_CREDIT,
     CapabilityName.AGENT_MANIFEST,
     CapabilityName.AGENT_ACK,
+    CapabilityName.AGENT_CONFIG,
     *ACTIONS.values(),
 )
 _CODECS: Final = {"json": JSON, "msgpack": MSGPACK}
@@ -168,8 +173,14 @@ class ReferenceDevice:
         readings = Readings(self._library, limits=welcome.limits, send=line.send, tasks=tasks)
         bench = Bench(line.answer)
         reporting = Reporting(line, self._tools, self._clock)
+        hearing = Hearing(line, self._tools, self._told)
+        answering = Answering(line, Answers(self._tools), self._clock, self._told)
+        replying = Answering(line, Replies(self._tools), self._clock, self._told)
         tasks.start_soon(self._tools.serve, bench)
         tasks.start_soon(reporting.serve)
+        tasks.start_soon(hearing.serve)
+        tasks.start_soon(answering.serve)
+        tasks.start_soon(replying.serve)
         tasks.start_soon(self._send_heartbeats, line, readings)
         log.info("device.connection.opened", device_id=welcome.device_id, epoch=welcome.epoch)
         self._told(f"connected as {welcome.device_id}")
@@ -184,12 +195,17 @@ class ReferenceDevice:
                     readings.take(frame)
                 case ToolCall() if refusal := bench.lay(frame):
                     tasks.start_soon(line.answer, frame, refusal)
+                case Event():
+                    hearing.take(frame)
                 case Response():
                     reporting.take(frame)
+                    hearing.answered(frame)
+                    answering.take(frame)
+                    replying.take(frame)
                     if self._rotation is not None and (told := self._rotation.take(frame)):
                         self._told(told)
                 case _:
-                    pass  # events, and what was not asked for
+                    pass  # what was not asked for
 
         return handle
 
@@ -201,6 +217,20 @@ class ReferenceDevice:
             await self._clock.sleep(interval_s)
 
     def _tell_done(self, call: ToolCall) -> None:
+        if call.action is Action.AGENT_WAKE:
+            self._told(f"wake {call.agent_id}: {str(call.data.get('label', ''))[:80]}")
+            return
+        if call.action is Action.MESSAGE_DELIVER:
+            self._told(told_message(call))
+            return
+        if call.action is Action.USER_ASK:
+            self._told(told_question(call))
+            return
+        if call.action is Action.FILE_GET:
+            return  # a look changes nothing
+        if call.action is Action.FILE_PUT:
+            self._told(f"{call.data.get('name')} of {call.agent_id} was written")
+            return
         title = next((str(call.data[name]) for name in ("title", "name", "content") if name in call.data), "")
         self._told(f"{call.action} {call.table}: {title[:80]}".rstrip(": "))
 

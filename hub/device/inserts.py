@@ -21,7 +21,10 @@ from urllib.parse import quote as quoted_for_url
 import msgspec
 
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
-from hub.device import rows, schema, verdicts
+from hub.device import configurations, files, messages, questions, rows, schema, verdicts
+from hub.device.configurations import Configuration
+from hub.device.messages import Reply
+from hub.device.questions import Said
 from hub.device.rows import Refusal
 from hub.device.verdicts import Remarks, Review, Standing, Verdict
 from protocol.errors import ErrorCode, HubError
@@ -112,7 +115,7 @@ class DeviceStore:
         self._clock = clock
         self._ids = ids
         self._pruned_ms = 0
-        self._seen = -1  # what data_version was: another number after each write of somebody else
+        self._seen: dict[str, int] = {}  # what data_version was: another number after each write of others
 
     def apply(self, calls: Sequence[ToolCall]) -> list[Answer]:
         """Do what is asked and keep the answers, all in one transaction; in the order of *calls*.
@@ -134,16 +137,17 @@ class DeviceStore:
         with self._transaction():
             self._db.execute(
                 "DELETE FROM calls WHERE at < ?"
-                " AND (action = 'query' OR json_extract(answer, '$.error') IS NOT NULL)",
+                " AND (action IN ('query', 'agent.wake', 'user.ask')"
+                " OR json_extract(answer, '$.error') IS NOT NULL)",
                 (epoch_ms(now - KEEP_CALLS),),
             )
         self._pruned_ms = epoch_ms(now)
 
-    def is_changed(self) -> bool:
-        """Whether somebody else wrote into the file since this was asked last."""
+    def is_changed(self, asker: str) -> bool:
+        """Whether somebody else wrote into the file since *asker* asked last."""
         (seen,) = self._db.execute("PRAGMA data_version").fetchone()
-        before, self._seen = self._seen, int(seen)
-        return before != self._seen
+        before, self._seen[asker] = self._seen.get(asker), int(seen)
+        return before != self._seen[asker]
 
     def unreported(self, most: int) -> list[Verdict]:
         """At most so many words of the owner that the hub has not confirmed."""
@@ -153,6 +157,34 @@ class DeviceStore:
         """The hub has confirmed these."""
         with self._transaction():
             verdicts.note_reported(self._db, told)
+
+    def unsaid_replies(self, most: int) -> list[Reply]:
+        """At most so many answers to messages that the hub has not confirmed."""
+        return messages.unsaid(self._db, most)
+
+    def note_reply(self, reply: Reply) -> None:
+        """The hub has confirmed this answer, or takes none."""
+        with self._transaction():
+            messages.note_said(self._db, reply, epoch_ms(self._clock.now()))
+
+    def unsaid(self, most: int) -> list[Said]:
+        """At most so many answers of the owner that the hub has not confirmed."""
+        return questions.unsaid(self._db, most)
+
+    def note_said(self, said: Said, *, counts: bool) -> None:
+        """The hub has confirmed this answer, or has another one."""
+        with self._transaction():
+            questions.note_said(self._db, said, epoch_ms(self._clock.now()), counts=counts)
+
+    def keep_configurations(self, told: Iterable[Configuration]) -> None:
+        """Keep what the hub told of the configuration of agents."""
+        with self._transaction():
+            for one in told:
+                configurations.keep(self._db, one, epoch_ms(self._clock.now()))
+
+    def configurations(self) -> list[Configuration]:
+        """What the hub told last of each agent."""
+        return configurations.kept(self._db)
 
     def known_roots(self) -> list[str]:
         """The paths of all folders that ever got a name by ``name_roots``."""
@@ -178,6 +210,8 @@ class DeviceStore:
         if known is not None:
             return _answers.decode(known[0])
         row_id, answer = self._do(call)
+        if call.action is Action.FILE_GET:
+            return answer  # not kept: it changes nothing, and a text is told as it is now
         source = call.source
         self._db.execute(
             "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -215,8 +249,18 @@ class DeviceStore:
         return row_id, answer
 
     def _change(self, call: ToolCall) -> tuple[str | None, object]:
-        table = rows.table_of(call)
+        if call.action is Action.AGENT_WAKE:
+            return None, {"woken": True}  # kept like any answer: a slot comes once, however often it is told
         at_ms = epoch_ms(self._clock.now())
+        if call.action is Action.USER_ASK:
+            return None, questions.take(self._db, call)
+        if call.action is Action.MESSAGE_DELIVER:
+            return None, messages.take(self._db, call, epoch_ms(self._clock.now()))
+        if call.action is Action.FILE_GET:
+            return None, files.get(self._db, call)
+        if call.action is Action.FILE_PUT:
+            return None, files.put(self._db, call, at_ms)
+        table = rows.table_of(call)
         match call.action:
             case Action.INSERT:
                 row_id = self._ids.fresh()

@@ -41,7 +41,7 @@ class Reporting:
         """Look and report until cancelled, or until the hub says that it takes no reports."""
         is_due = True  # nobody knows what was written while we were away
         while True:
-            if await self._tools.is_changed() or is_due:
+            if await self._tools.is_changed("verdicts") or is_due:
                 match await self._report():
                     case ErrorCode.UNKNOWN_METHOD:
                         log.info("device.verdicts.not_taken")

@@ -9,7 +9,7 @@ from typing import Final
 from protocol.tables import TABLES, Column, DeviceTable, Kind
 
 APPLICATION_ID: Final = 0x44487562  # "DHub": tells our file from anybody else's
-VERSION: Final = 2  # of this schema, in PRAGMA user_version
+VERSION: Final = 4  # of this schema, in PRAGMA user_version
 
 _CALLS: Final = """
 CREATE TABLE calls (
@@ -50,6 +50,65 @@ CREATE TABLE roots (
 ) STRICT
 """
 
+# What the hub told last of the configuration of an agent.
+_AGENT_CONFIGS: Final = """
+CREATE TABLE IF NOT EXISTS agent_configs (
+    agent_id TEXT PRIMARY KEY,
+    rev INTEGER NOT NULL,
+    configuration TEXT NOT NULL CHECK (json_valid(configuration)),
+    at INTEGER NOT NULL
+) STRICT
+"""
+
+# What was brought for one of this device's agents. What the owner, or a program of theirs, answered in
+# its name goes to the hub; *reported*: the hub has confirmed it.
+_MESSAGES: Final = """
+CREATE TABLE IF NOT EXISTS messages (
+    message_id TEXT PRIMARY KEY,
+    agent_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    content TEXT NOT NULL,
+    board TEXT,
+    sender TEXT,
+    correlation_id TEXT,
+    received_at INTEGER NOT NULL,
+    answer TEXT,
+    answered_at INTEGER,
+    reported INTEGER NOT NULL DEFAULT 0 CHECK (reported IN (0, 1))
+) STRICT
+"""
+
+# What an agent wants to know of the owner, who answers by writing *answer*, with this program or another.
+# *state* and *settled_by* are the hub's word; *reported*: the hub has the answer, or another one.
+_QUESTIONS: Final = """
+CREATE TABLE IF NOT EXISTS questions (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    question_id TEXT NOT NULL UNIQUE,
+    content TEXT NOT NULL,
+    board TEXT,
+    asked_by TEXT,
+    state TEXT NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'answered', 'withdrawn', 'expired')),
+    asked_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    answer TEXT CHECK (answer <> '' AND length(answer) <= 8192),
+    answered_at INTEGER,
+    settled_by TEXT,
+    reported INTEGER NOT NULL DEFAULT 0 CHECK (reported IN (0, 1))
+) STRICT
+"""
+
+# Texts of agents that live on this device, as SOUL.md.
+_AGENT_FILES: Final = """
+CREATE TABLE IF NOT EXISTS agent_files (
+    agent_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    content TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (agent_id, name)
+) STRICT
+"""
+
 
 def statements() -> list[str]:
     """What makes an empty file a device's file, to be run in one transaction."""
@@ -59,6 +118,10 @@ def statements() -> list[str]:
         "CREATE INDEX calls_at ON calls (at)",
         _ROOTS,
         _REVIEWS,
+        _AGENT_CONFIGS,
+        _MESSAGES,
+        _QUESTIONS,
+        _AGENT_FILES,
         f"PRAGMA application_id = {APPLICATION_ID}",
         f"PRAGMA user_version = {VERSION}",
     ]
@@ -71,12 +134,18 @@ def upgrades(version: int) -> list[str]:
     """
     if version >= VERSION:
         return []
+    since_3 = [_MESSAGES, _QUESTIONS, _AGENT_FILES, f"PRAGMA user_version = {VERSION}"]
+    if version >= 3:
+        return since_3
+    since_2 = [_AGENT_CONFIGS, *since_3]
+    if version >= 2:
+        return since_2
     return [
         "ALTER TABLE calls ADD COLUMN remarks TEXT CHECK (remarks IS NULL OR json_valid(remarks))",
         _REVIEWS,
         "INSERT INTO reviews (tbl, row_id, call_id, written) SELECT tbl, row_id, call_id, 'null' FROM calls"
         " WHERE action = 'insert' AND row_id IS NOT NULL ORDER BY at, rowid",
-        f"PRAGMA user_version = {VERSION}",
+        *since_2,
     ]
 
 

@@ -12,7 +12,10 @@ from typing import Final, TypeVar
 import anyio
 from anyio import to_thread
 
+from hub.device.configurations import Configuration
 from hub.device.inserts import DeviceStore
+from hub.device.messages import Reply
+from hub.device.questions import Said
 from hub.device.verdicts import Verdict
 from hub.log import Channel
 from protocol.errors import CATALOGUE, ErrorCode
@@ -25,6 +28,11 @@ ACTIONS: Final = {
     Action.UPDATE: CapabilityName.TOOL_UPDATE,
     Action.DELETE: CapabilityName.TOOL_DELETE,
     Action.QUERY: CapabilityName.TOOL_QUERY,
+    Action.FILE_GET: CapabilityName.FILE_GET,
+    Action.FILE_PUT: CapabilityName.FILE_PUT,
+    Action.AGENT_WAKE: CapabilityName.AGENT_WAKE,
+    Action.MESSAGE_DELIVER: CapabilityName.MESSAGE_DELIVER,
+    Action.USER_ASK: CapabilityName.USER_ASK,
 }
 
 T = TypeVar("T")
@@ -55,9 +63,9 @@ class Tools:
                     self._on_done(call)
                 await bench.answer(call, answer)
 
-    async def is_changed(self) -> bool:
-        """Whether somebody else wrote into the file since this was asked last."""
-        return await self._of_file(self._store.is_changed, False)
+    async def is_changed(self, asker: str) -> bool:
+        """Whether somebody else wrote into the file since *asker* asked last."""
+        return await self._of_file(partial(self._store.is_changed, asker), False)
 
     async def unreported(self, most: int) -> list[Verdict]:
         """At most so many words of the owner that the hub has not confirmed."""
@@ -66,6 +74,26 @@ class Tools:
     async def note_reported(self, told: Sequence[Verdict]) -> None:
         """The hub has confirmed these."""
         await self._of_file(partial(self._store.note_reported, told), None)
+
+    async def unsaid_replies(self, most: int) -> list[Reply]:
+        """At most so many answers to messages that the hub has not confirmed."""
+        return await self._of_file(partial(self._store.unsaid_replies, most), [])
+
+    async def note_reply(self, reply: Reply) -> None:
+        """The hub has confirmed this answer, or takes none."""
+        await self._of_file(partial(self._store.note_reply, reply), None)
+
+    async def unsaid(self, most: int) -> list[Said]:
+        """At most so many answers of the owner that the hub has not confirmed."""
+        return await self._of_file(partial(self._store.unsaid, most), [])
+
+    async def note_said(self, said: Said, *, counts: bool) -> None:
+        """The hub has confirmed this answer, or has another one."""
+        await self._of_file(partial(self._store.note_said, said, counts=counts), None)
+
+    async def keep_configurations(self, told: Sequence[Configuration]) -> None:
+        """Keep what the hub told of agents; what a failing disk lost, the next connection tells again."""
+        await self._of_file(partial(self._store.keep_configurations, told), None)
 
     async def _of_file(self, ask: Callable[[], T], otherwise: T) -> T:
         """What the file says; *otherwise* while the disk fails: calls say so to the hub."""

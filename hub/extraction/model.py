@@ -209,7 +209,7 @@ class ModelExhausted(ModelError):
     """The quota is used up: a run pauses and keeps its work.
 
     *retry_after_s* is the wait the endpoint asked for; ``None`` when it told none
-    (``billing`` never does).
+    (``billing`` never does). Of a ``budget``, ours and not the endpoint's, the time until its day is over.
     """
 
     code = ErrorCode.MODEL_EXHAUSTED
@@ -218,7 +218,7 @@ class ModelExhausted(ModelError):
         self,
         message: str,
         *,
-        reason: Literal["rate_limit", "billing"],
+        reason: Literal["rate_limit", "billing", "budget"],
         retry_after_s: float | None = None,
         spent: Usage | None = None,
     ) -> None:

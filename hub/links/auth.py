@@ -130,10 +130,16 @@ class Authenticator:
                 await self._tell(network, refusal.error.code)
             raise refusal from None
 
-    async def release(self, admission: Admission) -> None:
-        """The connection is over: the device is offline unless a newer one is here."""
+    async def release(self, admission: Admission, reason: str | None = None) -> None:
+        """The connection is over: the device is offline unless a newer one is here.
+
+        *reason*: why, in one word, where that is known.
+        """
         at_ms = epoch_ms(self._clock.now())
-        await self._store.write(devices.close_session, admission.device_id, admission.epoch, at_ms)
+        left = devices.LEFT if reason is None else f"{devices.LEFT} ({reason.replace('_', ' ')})"
+        await self._store.write(
+            devices.close_session, admission.device_id, admission.epoch, at_ms, reason=left
+        )
 
     async def _judge(self, knock: Knock, network: str) -> Admission:
         hello = knock.hello

@@ -106,6 +106,11 @@ class Connection:
         return hello
 
     @property
+    def left(self) -> str | None:
+        """Why it is over, in one word; ``None`` as long as it is not."""
+        return self._left
+
+    @property
     def token(self) -> str | None:
         """What the device showed with its hello."""
         return self._session.token
@@ -137,7 +142,7 @@ class Connection:
         link = self._link = OpenLink(
             self,
             admission,
-            self._session.capabilities,
+            self._session.offers,
             wheel=self._wheel,
             clock=self._clock,
             metrics=self._metrics,

@@ -9,7 +9,7 @@ What every implementation promises:
 - Frames of one run come in the order in which the device sent them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
@@ -101,6 +101,11 @@ class DeviceLink(Protocol):
     @property
     def capabilities(self) -> frozenset[str]:
         """The names that the device listed in its hello."""
+        ...
+
+    @property
+    def offers(self) -> Mapping[str, str]:
+        """The same with the version of each, as the device spells it."""
         ...
 
     def can(self, capability: str) -> bool:

@@ -300,11 +300,11 @@ class DeviceListener:
             if admission is not None:
                 # Cancelled or not, the database must not go on calling the device online.
                 with anyio.move_on_after(AFTER_ABORT_S, shield=True):
-                    await self._release(admission)
+                    await self._release(admission, connection.left)
 
-    async def _release(self, admission: Admission) -> None:
+    async def _release(self, admission: Admission, reason: str | None) -> None:
         try:
-            await self._authenticator.release(admission)
+            await self._authenticator.release(admission, reason)
         except HubError as exc:  # the device's next connection, or the hub's next start, sets it right
             log.warning("device.not_released", device_id=admission.device_id, code=exc.code)
 

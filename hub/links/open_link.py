@@ -4,7 +4,7 @@ The connection owns it and feeds it; when the connection is over, ``over`` ends
 every call and every stream, at once and with one reason.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Protocol
 
@@ -59,6 +59,7 @@ class OpenLink:
         "device_id",
         "epoch",
         "expires_at",
+        "offers",
         "user_id",
     )
 
@@ -66,7 +67,7 @@ class OpenLink:
         self,
         carrier: Carrier,
         admission: Admission,
-        capabilities: frozenset[str],
+        offers: Mapping[str, str],
         *,
         wheel: DeadlineWheel,
         clock: Clock,
@@ -78,14 +79,15 @@ class OpenLink:
         self.epoch = admission.epoch
         self.credential = admission.credential
         self.expires_at = admission.expires_at
-        self.capabilities = capabilities
+        self.offers = offers
+        self.capabilities = frozenset(offers)
         self._carrier = carrier
         self._clock = clock
         self._metrics = metrics
         self._calls = PendingCalls(wheel, most=limits.pending_calls)
         self._streams = RunStreams(
             send=carrier.send_now,
-            has_credit=CapabilityName.AGENT_DATA_CREDIT in capabilities,
+            has_credit=CapabilityName.AGENT_DATA_CREDIT in offers,
             spool_dir=limits.spool_dir,
             memory_bytes=limits.spool_memory_bytes,
         )

@@ -124,6 +124,11 @@ class Roster:
         """Every link, with what only its own process knows of it."""
         return list(self._links.values())
 
+    def unsent_bytes(self, device_id: DeviceId) -> int:
+        """Bytes on their way to the device that have not left the process; 0 when it is not connected."""
+        link = self._links.get(device_id)
+        return 0 if link is None else link.buffered_bytes
+
     def tell(self, event: LinkEvent) -> None:
         """Pass *event* on. A listener that breaks does not take a connection down with it."""
         try:

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Sequence
 
 from hub.links.roster import Roster
 from hub.log import Channel
+from hub.operations.moments import moment
 from hub.operations.names import agent_named, user_names
 from hub.operations.runs import RunOperations
 from hub.operations.schedules import FIRES_TOLD, ScheduleOperations
 from hub.operations.seen import Seen
 from hub.ops.views import AgentView, FireView, RunView, ScheduleView
 from hub.runs.control import RunControl
+from hub.runs.wishes import NOTHING_MORE, RunWish
 from storage.store import AgentRow, Store, agents, runs
 
 log = Channel(__name__)
@@ -39,14 +41,21 @@ class AgentOperations(Seen):
 
     async def get(self, name: str) -> AgentView:
         """Raises UnknownAgent."""
-        (told,) = await self._views([await self._agent(name)])
+        return await self.view(await self._agent(name))
+
+    async def view(self, row: AgentRow) -> AgentView:
+        """An agent whose row is at hand."""
+        (told,) = await self._views([row])
         return told
 
-    async def start_run(self, name: str, idempotency_key: str | None, *, actor: str) -> RunView:
+    async def start_run(
+        self, name: str, idempotency_key: str | None, *, actor: str, wish: RunWish = NOTHING_MORE
+    ) -> RunView:
         """Queue a run; the same key gives the same run."""
         agent = await self._agent(name)
         fire_key = None if idempotency_key is None else f"{actor}:{idempotency_key}"
-        return await self._runs.view(await self._control.submit(agent, fire_key=fire_key, actor=actor))
+        run = await self._control.submit(agent, fire_key=fire_key, actor=actor, wish=wish)
+        return await self._runs.view(run)
 
     async def pause(self, name: str, *, actor: str) -> AgentView:
         """No run of it starts any more."""
@@ -91,6 +100,8 @@ class AgentOperations(Seen):
             user=user,
             device=row.device_name or "",
             device_connected=row.device_id is not None and self._roster.find(row.device_id) is not None,
+            gateway=row.gateway,
+            connectivity=row.connectivity,
             paths=tuple(row.paths),
             file_extensions=tuple(row.file_extensions),
             data_types=tuple(row.data_types),
@@ -100,8 +111,20 @@ class AgentOperations(Seen):
             source="file" if row.source == "file" else "api",
             priority=row.priority,
             max_concurrent_runs=row.max_concurrent_runs,
+            description=row.description,
+            type=row.type,
+            subtype=row.subtype,
+            template=row.template,
+            external_id=row.external_id,
+            instance_id=row.instance_id,
+            project_id=row.project_id,
+            needs=row.needs,
+            locks=row.locks,
+            config_rev=row.config_rev,
             lifecycle=row.lifecycle,
             availability=row.availability,
+            health=row.health,
+            recovery_at=moment(row.recovery_at),
             schedules=tuple(scheduled),
             next_fires=_soonest(scheduled),
             last_run=last_run,

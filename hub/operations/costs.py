@@ -7,12 +7,13 @@ from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
 from hub.operations.names import agent_named
 from hub.operations.seen import Seen
-from hub.ops.views_costs import CostsBy, CostsView, CostView, EstimateView
+from hub.ops.views_costs import CostsBy, CostsView, CostView, EstimateView, SpendView
 from hub.runs.budget import NANOS
 from hub.runs.estimating import Estimator
-from storage.store import CostRow, Store, model_costs
+from storage.store import CostRow, LivesAtGateway, Store, model_costs
 
 LATELY: Final = timedelta(days=30)
+DAY: Final = timedelta(days=1)
 
 
 class CostOperations(Seen):
@@ -39,9 +40,19 @@ class CostOperations(Seen):
             total=_view(total, by, key="total"),
         )
 
+    async def of_agent(self, agent: str) -> SpendView:
+        """In the last 24 hours, and in the last 30 days."""
+        row = await agent_named(self._store, agent, self.user_id)
+        now = self._clock.now()
+        day = await self._store.read(model_costs.spent_by, row.id, since=epoch_ms(now - DAY))
+        month = await self._store.read(model_costs.spent_by, row.id, since=epoch_ms(now - LATELY))
+        return SpendView(day=_view(day, "agent", key=row.name), month=_view(month, "agent", key=row.name))
+
     async def estimate(self, agent: str) -> EstimateView:
         """The device lists its files; nothing is read and nothing is asked."""
         row = await agent_named(self._store, agent, self.user_id)
+        if row.gateway is not None:
+            raise LivesAtGateway(row)
         link = None if row.device_id is None else self._roster.find(row.device_id)
         found = await self._estimator.estimate(row, link)
         cost = found.cost_nanos

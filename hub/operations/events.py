@@ -1,13 +1,13 @@
 """Events, as operators follow them: those of the log that tell of what operators see."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from typing import Final
 
 from hub.clock import Clock, from_epoch_ms
 from hub.log import LogEntry, Ring
 from hub.operations.seen import Seen
 from hub.ops.views_events import OPEN, RESET, EventView
-from protocol.ids import BootId, UserId
+from protocol.ids import AgentId, BootId, UserId
 from storage.store import Store, owners
 
 # The first word of an event's name; the others are about the hub's own workings.
@@ -15,15 +15,26 @@ TOLD: Final = frozenset(
     (
         "agent",
         "agents",
+        "board",
+        "broadcast",
+        "checkpoint",
         "device",
         "fire",
+        "gateway",
         "hub",
         "invitation",
+        "lock",
+        "memory",
+        "message",
         "pairing",
+        "question",
         "run",
         "runs",
         "schedule",
         "settings",
+        "soul",
+        "template",
+        "wake",
     )
 )
 LEVELS: Final = frozenset(("info", "warning", "error"))
@@ -42,7 +53,9 @@ class EventOperations(Seen):
         self._boot = boot_id[-12:]  # numbers begin anew with each start of the hub
         self._owners: dict[tuple[str, str], UserId | None] = {}
 
-    async def follow(self, after: str | None) -> AsyncGenerator[EventView]:
+    async def follow(
+        self, after: str | None, *, kinds: Collection[str] = (), agent_id: AgentId | None = None
+    ) -> AsyncGenerator[EventView]:
         """Events from now on, or after that one."""
         seq = self._ring.last if after is None else self._resumed(after)
         if seq is None:
@@ -61,7 +74,7 @@ class EventOperations(Seen):
                 seq = entry.seq
                 if _hides_some(entry):
                     yield self._about_the_stream(RESET, seq)
-                elif await self._is_told(entry):
+                elif _is_wanted(entry, kinds, agent_id) and await self._is_told(entry):
                     yield self._view(entry)
 
     def _resumed(self, after: str) -> int | None:
@@ -105,6 +118,12 @@ class EventOperations(Seen):
 
     def _id(self, seq: int) -> str:
         return f"{self._boot}-{seq}"
+
+
+def _is_wanted(entry: LogEntry, kinds: Collection[str], agent_id: AgentId | None) -> bool:
+    if agent_id is not None and entry.fields.get("agent_id") != agent_id:
+        return False
+    return not kinds or any(entry.event == kind or entry.event.startswith(f"{kind}.") for kind in kinds)
 
 
 def _hides_some(entry: LogEntry) -> bool:

@@ -7,6 +7,12 @@ from typing import Self
 
 import msgspec
 
+from hub.agents.capabilities import Capabilities
+from hub.agents.checkpoints import Checkpoints
+from hub.agents.configs import AgentConfigs
+from hub.agents.locks import Locks
+from hub.agents.measurements import Measurements
+from hub.agents.writing import AgentWriter
 from hub.backups import Backups
 from hub.clock import Clock
 from hub.drain import Drain
@@ -14,25 +20,43 @@ from hub.links.roster import Roster
 from hub.log import Ring
 from hub.loop_lag import LoopLag
 from hub.metrics import Metrics
+from hub.operations.agent_configs import AgentConfigOperations
+from hub.operations.agent_writing import AgentWriting, TemplateOperations
 from hub.operations.agents import AgentOperations
 from hub.operations.audit import AuditOperations
+from hub.operations.boards import BoardOperations
+from hub.operations.broadcasts import BroadcastOperations
+from hub.operations.capabilities import CapabilityOperations
+from hub.operations.checkpoints import CheckpointOperations
 from hub.operations.config import ConfigOperations
 from hub.operations.costs import CostOperations
 from hub.operations.debug import DebugOperations
 from hub.operations.events import EventOperations
+from hub.operations.gateways import GatewayOperations
 from hub.operations.identity import Identity
 from hub.operations.issues import IssueOperations
 from hub.operations.items import ItemOperations
+from hub.operations.leads import LeadOperations
+from hub.operations.locks import LockOperations
 from hub.operations.logs import LogOperations
+from hub.operations.measurements import MeasurementOperations
+from hub.operations.messages import MessageOperations
+from hub.operations.questions import QuestionOperations
 from hub.operations.readiness import ReadinessChecks
 from hub.operations.runs import RunOperations
 from hub.operations.schedules import ScheduleOperations
 from hub.operations.seen import Seen
+from hub.operations.slots import SlotOperations
+from hub.operations.souls import SoulOperations
+from hub.operations.standings import StandingOperations
 from hub.operations.upkeep import UpkeepOperations
 from hub.operations.waiting import Waiting
 from hub.ops.address import Address
+from hub.ops.agent_bodies import rules_of
+from hub.ops.file_lines import FileLines
 from hub.ops.issues import Issues
 from hub.ops.views import Check, Health, Readiness, StatusView
+from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Reached
 from hub.runs.control import RunControl
 from hub.runs.dispatcher import Dispatcher
@@ -41,7 +65,7 @@ from hub.runs.progress import RunWatch
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import Hold, told_hold
 from hub.version import VERSION
-from protocol.ids import BootId, UserId
+from protocol.ids import BootId, DeviceId, UserId
 from storage.store import Store, UnknownUser, agents, devices, runs, users
 
 
@@ -82,12 +106,26 @@ class Operations(Seen):
         database: str,
         hold: Hold | None = None,
         reached_budgets: Callable[[], Iterable[Reached]] = tuple,
+        last_heard: Callable[[DeviceId | None], int | None] = lambda _: None,
         drain: Drain,
         backups: Backups,
         log: Ring | None = None,
         debug: DebugOperations | None = None,
         lag: LoopLag | None = None,
         issues: Issues | None = None,
+        measurements: Measurements | None = None,
+        agent_configs: AgentConfigs | None = None,
+        writer: AgentWriter,
+        locks: Locks,
+        capabilities: Capabilities | None = None,
+        checkpoints: Checkpoints | None = None,
+        gateways: GatewayOperations,
+        boards: BoardOperations,
+        messages: MessageOperations,
+        leads: LeadOperations,
+        broadcasts: BroadcastOperations,
+        questions: QuestionOperations,
+        souls: SoulOperations,
         boot_id: BootId,
         config: ConfigOperations,
     ) -> None:
@@ -112,6 +150,14 @@ class Operations(Seen):
         self.invitations = identity.invitations
         self.tokens = identity.tokens
         self.operator_tokens = identity.operator_tokens
+        self.agent_tokens = identity.agent_tokens
+        self.gateways = gateways
+        self.boards = boards
+        self.messages = messages
+        self.leads = leads
+        self.broadcasts = broadcasts
+        self.questions = questions
+        self.souls = souls
         self.runs = RunOperations(
             store=store,
             dispatcher=dispatcher,
@@ -121,6 +167,14 @@ class Operations(Seen):
             clock=clock,
         )
         self.schedules = ScheduleOperations(store=store, scheduler=scheduler)
+        self.standings = StandingOperations(
+            store=store,
+            roster=roster,
+            control=AgentControl(store, control=control, clock=clock),
+            lines=FileLines(lambda: config.reloader.reading),
+            last_heard=last_heard,
+        )
+        self.slots = SlotOperations(store=store, scheduler=scheduler)
         self.agents = AgentOperations(
             store=store,
             roster=roster,
@@ -128,11 +182,35 @@ class Operations(Seen):
             runs=self.runs,
             schedules=self.schedules,
         )
+        gateways.views = self.agents
+        gateways.limits = lambda: writer.limits
         self.costs = CostOperations(store=store, roster=roster, estimator=estimator, clock=clock)
+        self.checkpoints = CheckpointOperations(
+            store, checkpoints or Checkpoints(store, clock=clock, metrics=Metrics())
+        )
+        self.agent_configs = AgentConfigOperations(
+            store, agent_configs or AgentConfigs(store, clock=clock, metrics=Metrics())
+        )
+        self.measurements = MeasurementOperations(
+            store, measurements or Measurements(store, clock=clock, metrics=Metrics())
+        )
         self.items = ItemOperations(store)
+        self.locks = LockOperations(store, locks, clock=clock)
         self.audit = AuditOperations(store, clock)
         self.issues = IssueOperations(issues or Issues(clock=clock, metrics=Metrics()))
         self.config = config
+        lines = FileLines(lambda: config.reloader.reading)
+        self.capabilities = CapabilityOperations(
+            store, capabilities or Capabilities(store, clock=clock, metrics=Metrics()), lines
+        )
+        self.agent_writing = AgentWriting(
+            store=store,
+            writer=writer,
+            views=self.agents,
+            rules=lambda: rules_of(config.reloader.current),
+            lines=lines,
+        )
+        self.templates = TemplateOperations(store=store, writer=writer, lines=lines)
         self.upkeep = UpkeepOperations(
             store=store,
             executing=lambda: dispatcher.executing,
@@ -187,6 +265,7 @@ class Operations(Seen):
         mine = self.user_id
         everybodys = await self._store.read(devices.list_devices)
         known = [row.id for row in everybodys if mine in (None, row.user_id)]
+        there = await self.gateways.ready()
         return StatusView(
             name=self._name,
             hub_id=self._hub_id,
@@ -195,6 +274,8 @@ class Operations(Seen):
             state="draining" if self._is_draining else "running",
             devices_known=len(known),
             devices_connected=sum(self._roster.find(device_id) is not None for device_id in known),
+            gateways_known=len(there),
+            gateways_ready=sum(there.values()),
             agents=len(await self._store.read(agents.list_agents, user_id=mine)),
             runs=await self._store.read(runs.count_runs, user_id=mine),
             model=self._model,

@@ -3,6 +3,7 @@
 from hub.clock import Chance, Clock, IdFactory
 from hub.links.roster import Roster
 from hub.metrics import Metrics
+from hub.operations.agent_tokens import AgentTokenOperations
 from hub.operations.devices import DeviceOperations
 from hub.operations.invitations import InvitationOperations
 from hub.operations.limits import IdentityLimits
@@ -46,6 +47,9 @@ class Identity:
         self.operator_tokens = OperatorTokenOperations(
             store=store, clock=clock, ids=ids, chance=chance, metrics=metrics, limits=bounds
         )
+        self.agent_tokens = AgentTokenOperations(
+            store=store, clock=clock, ids=ids, chance=chance, metrics=metrics, limits=bounds
+        )
         self.pairings = PairingOperations(
             store=store, clock=clock, ids=ids, metrics=metrics, owner_id=owner_id, limits=bounds
         )
@@ -62,4 +66,4 @@ class Identity:
     def apply(self, limits: IdentityLimits) -> None:
         """New bounds count from now on; what is there already stays. Those on wrong codes take a restart."""
         self.users.limits = self.tokens.limits = self.operator_tokens.limits = limits
-        self.invitations.limits = limits
+        self.invitations.limits = self.agent_tokens.limits = limits

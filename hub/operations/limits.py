@@ -11,6 +11,7 @@ class IdentityLimits(msgspec.Struct, frozen=True, kw_only=True):
         device_tokens_per_user, operator_tokens_per_user, invitations_per_user: of them, those of one
             user, asked by somebody who sees no other: nobody takes what all have to share.
         operator_token_days: how long one of an operator counts that has no end of its own.
+        agent_tokens_per_agent, agent_token_days: the same of those of agents.
         invitations: that are open at once.
         invitation_ttl_s: the same of an invitation.
         wrong_codes: of one operator within *wrong_code_window_s*; after the last one, approving
@@ -22,6 +23,8 @@ class IdentityLimits(msgspec.Struct, frozen=True, kw_only=True):
     operator_tokens: int = 100
     operator_tokens_per_user: int = 25
     operator_token_days: int = 90
+    agent_tokens_per_agent: int = 16
+    agent_token_days: int = 90
     users: int = 1_000
     invitations: int = 100
     invitations_per_user: int = 25

@@ -1,14 +1,18 @@
 """What people call things, found in the rows."""
 
+from typing import Final
+
 from hub.ops.facade import AmbiguousAgent
 from protocol.ids import UserId
 from storage.store import AgentRow, Store, UnknownAgent, agents, users
+
+EXTERNAL: Final = "external:"  # before an agent's external identifier, in the place of its name
 
 
 async def agent_named(
     store: Store, name: str, user_id: UserId | None, *, or_removed: bool = False
 ) -> AgentRow:
-    """The agent of that name among this user's, or among all.
+    """The agent of that name among this user's, or among all; also by ``external:ID``.
 
     Args:
         or_removed: where there is none, the last one that was removed will do.
@@ -17,6 +21,8 @@ async def agent_named(
         UnknownAgent: there is none.
         AmbiguousAgent: several users have one.
     """
+    if name.startswith(EXTERNAL):
+        return await _known_as(store, name.removeprefix(EXTERNAL), user_id)
     found = await store.read(agents.agents_named, name, user_id=user_id)
     if len(found) > 1:
         raise AmbiguousAgent(f"several users have an agent {name!r}; say whose: --user NAME")
@@ -26,6 +32,13 @@ async def agent_named(
     if not found:
         raise UnknownAgent(f"there is no agent {name!r}")
     return found[0]
+
+
+async def _known_as(store: Store, external_id: str, user_id: UserId | None) -> AgentRow:
+    for row in await store.read(agents.list_agents, user_id=user_id):
+        if row.external_id == external_id:
+            return row
+    raise UnknownAgent(f"there is no agent with the external identifier {external_id!r}")
 
 
 async def user_names(store: Store) -> dict[UserId, str]:

@@ -9,6 +9,7 @@ from hub.ops.views import MoveView, RunDetail, RunErrorView, RunView, UnitView
 from hub.runs.budget import NANOS
 from hub.runs.decisions import MissedFires, told_missed
 from hub.runs.reasons import told_reason
+from hub.runs.wishes import TASK
 from protocol.lifecycles import UnitState
 from protocol.trace import trace_id_of
 from storage.store import RunError, RunMove, RunRow, UnitRow
@@ -51,6 +52,9 @@ def run_view(
         usd=row.usage.cost_nanos / NANOS,
         items_updated=row.items_updated,
         items_known=row.items_known,
+        task_id=_task_id(row),
+        progress=row.progress,
+        message=row.status_message,
         fire_at=from_epoch_ms(row.fire_at),
         created_at=from_epoch_ms(row.created_at),
         started_at=moment(row.started_at),
@@ -79,10 +83,20 @@ def run_detail(
         trace_id=trace_id_of(row.id),
         cancel_requested_at=moment(row.cancel_requested_at),
         cancel_reason=row.cancel_reason,
+        needs=row.needs,
+        locks=row.locks,
+        parameters=row.parameters,
+        context=row.context,
+        result=row.result,
         units=tuple(units),
         errors=tuple(errors),
         history=tuple(history),
     )
+
+
+def _task_id(row: RunRow) -> str | None:
+    told = row.context.get(TASK)
+    return told if isinstance(told, str) else None
 
 
 def _within_s(row: RunRow) -> float | None:

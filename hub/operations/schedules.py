@@ -41,7 +41,7 @@ class ScheduleOperations(Seen):
         else:
             found = await self._store.read(schedules.list_schedules)
         for row in found:
-            if _counts(row):
+            if row.action == "run" and _counts(row):
                 told[row.agent_id].append(self._view(row))
         return told
 
@@ -67,8 +67,9 @@ class ScheduleOperations(Seen):
         return backfill_view(name, done, dry_run=dry_run)
 
     async def resume(self, agent: AgentRow, *, catch_up: bool, actor: str) -> None:
-        """Let every schedule of the agent fire again that somebody, or its failures, paused."""
-        for row in await self._counting(agent):
+        """Let every schedule and slot of the agent fire again that somebody, or its failures, paused."""
+        slots = await self._store.read(schedules.slots_of, agent.id)
+        for row in (*await self._counting(agent), *filter(_counts, slots)):
             if not row.enabled and row.paused_reason != schedules.FINISHED:
                 await self._scheduler.enable(row, catch_up=catch_up, actor=actor)
 

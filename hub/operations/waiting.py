@@ -1,6 +1,6 @@
 """Why runs wait: every fact about their gates, gathered at one moment and told as a sentence each."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hub.clock import Clock, from_epoch_ms
 from hub.runs.budget import Reached
@@ -8,7 +8,8 @@ from hub.runs.dispatcher import Dispatcher
 from hub.runs.waiting import Hold, WaitFacts, why_waiting
 from protocol.ids import RunId
 from protocol.lifecycles import LIVE_RUN_STATES
-from storage.store import RunRow, RunWait, Store, runs
+from protocol.requirements import Unmet
+from storage.store import RunRow, RunWait, Store, run_needs, runs
 
 STARTED_BY_A_PERSON = frozenset({"manual", "rerun"})  # as ``run_claims`` lets them pass
 
@@ -35,10 +36,21 @@ class Waiting:
         """What each of these runs waits for; nothing about those that wait for nothing."""
         live = [row for row in rows if row.state in LIVE_RUN_STATES]
         gates = await self._store.read(runs.waits_of, [row.id for row in live])
-        told = ((row.id, why_waiting(self._facts(row, gates[row.id]))) for row in live if row.id in gates)
+        unmet = await self._unmet(live)
+        told = (
+            (row.id, why_waiting(self._facts(row, gates[row.id], unmet.get(row.id, ()))))
+            for row in live
+            if row.id in gates
+        )
         return {run_id: sentence for run_id, sentence in told if sentence is not None}
 
-    def _facts(self, run: RunRow, gates: RunWait) -> WaitFacts:
+    async def _unmet(self, rows: Iterable[RunRow]) -> Mapping[RunId, Sequence[Unmet]]:
+        """What runs need that is not there; of those whose device is connected here, so that it is known."""
+        offered = self._dispatcher.offered
+        needy = [row.id for row in rows if row.needs and row.device_id in offered]
+        return await self._store.read(run_needs.unmet_of, needy, offered) if needy else {}
+
+    def _facts(self, run: RunRow, gates: RunWait, unmet: Sequence[Unmet]) -> WaitFacts:
         dispatcher = self._dispatcher
         by_a_person = run.trigger_kind in STARTED_BY_A_PERSON
         waits_for_calm = not by_a_person and (run.trigger_kind == "catchup" or run.crash_count > 0)
@@ -56,14 +68,19 @@ class Waiting:
             is_online=gates.is_online,
             is_revoked=gates.is_revoked,
             offline_since=None if gates.last_seen_at is None else from_epoch_ms(gates.last_seen_at),
+            is_away=gates.is_away,
+            away_since=None if gates.away_since is None else from_epoch_ms(gates.away_since),
+            away_reason=gates.away_reason,
             starts_at=settles_at,
             lifecycle=gates.lifecycle,
             is_exhausted=gates.availability == "exhausted",
-            is_unpaid=gates.exhaust_reason == "billing",
+            exhaust_reason=gates.exhaust_reason,
             budget=next((one.setting for one in self._reached_budgets() if one.holds(run.agent_id)), None),
             recovery_at=None if gates.recovery_at is None else from_epoch_ms(gates.recovery_at),
             is_healthy=gates.health == "ok",
             follows=gates.follows,
+            unmet=unmet,
+            lock=gates.lock,
             on_device=gates.on_device,
             per_device=dispatcher.per_device,
             of_agent=gates.of_agent,

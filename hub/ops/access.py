@@ -20,11 +20,11 @@ from starlette.types import Scope as Request
 from hub.links.forwarded import FORWARDING, TrustedProxies
 from hub.links.hosts import Hosts
 from hub.ops.api.errors import Problem
-from hub.ops.bearer import NEW_TOKEN
+from hub.ops.bearer import NEW_AGENT_TOKEN, NEW_TOKEN
 from hub.ops.bodies import read_body, replaying
 from hub.ops.replays import Replays
 from hub.ops.roles import PRINCIPAL, Principal, least_role
-from hub.ops.routes import HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked, may_ask, route_of
+from hub.ops.routes import AGENT, HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked, may_ask, route_of
 from hub.ops.shares import STRANGER, UNIX, Shares
 from protocol.errors import ErrorCode, HubError
 
@@ -35,13 +35,20 @@ LET_IN: Final = "let_in"  # in the scope's state: called once a good token came 
 ROUTE: Final = "route_asked"  # in the scope's state: the row of the table that let the request in
 HEADER_BYTES: Final = 16 * 1024
 BODY_S: Final = 30.0
+# Nouns, and what is done with others, that have no tags: each takes the time that its agent takes.
+UNHURRIED: Final = frozenset(
+    (
+        *("agent", "messages", "broadcasts", "questions", "gateways"),
+        *("nudge", "message", "ensure", "ask-user", "soul", "memory"),
+    )
+)
 NO_PROXIES: Final = TrustedProxies()
 TOKEN_PARAMETER: Final = "token"  # no parameter is called so, or has it in its name
-TOKENS: Final = ("hub_op_", "hub_dev_", "hub_inv_")
+TOKENS: Final = ("hub_op_", "hub_dev_", "hub_inv_", "hub_agt_")
 
 
 class Bearer(Protocol):
-    """Knows the tokens of operators."""
+    """Knows the tokens of operators and of agents."""
 
     async def principal(self, token: str, network: str) -> Principal:
         """Whose token it is; *network* is where it was shown.
@@ -221,6 +228,9 @@ class Access:
         shown = Headers(scope=scope).getlist("authorization")
         scheme, _, token = shown[0].partition(" ") if len(shown) == 1 else ("", "", "")
         if scheme.lower() != "bearer" or not token.strip() or self._bearer is None:
+            if asked is not None and ROUTES[asked] is AGENT:
+                told = "show an agent's token: Authorization: Bearer hub_agt_..."
+                raise Refused(ErrorCode.AUTH_FAILED, told, hint=NEW_AGENT_TOKEN)
             told = "show an operator's token: Authorization: Bearer hub_op_..."
             raise Refused(ErrorCode.AUTH_FAILED, told, hint=NEW_TOKEN)
         principal = await self._bearer.principal(token.strip(), network)
@@ -261,6 +271,12 @@ class Access:
         need = ROUTES[asked]
         if need is PUBLIC or (principal is not None and may_ask(principal, asked)):
             return asked
+        if need is AGENT:
+            told = f"{asked.method} {asked.path} is asked by agents, each with a token of its own"
+            raise Refused(ErrorCode.FORBIDDEN, told, hint="hub agents token NAME; people ask /v1/boards")
+        if principal is not None and principal.agent_id is not None:
+            told = f"{asked.method} {asked.path} is not for agents: theirs begin with /v1/agent"
+            raise Refused(ErrorCode.FORBIDDEN, told, hint="GET /v1/agent says what the agent is")
         told = f"{asked.method} {asked.path} needs the scope {need.value!r}"
         hint = f"the least role that has it: hub token create --role {least_role(need)}"
         if asked in HUB_WIDE_ROUTES and principal is not None and principal.may(need):
@@ -283,8 +299,11 @@ def _noun_changed(asked: Asked) -> str | None:
 
     Such requests go one after the other, whether or not they bear an ``If-Match``: so that for who
     bears one, looking and changing are one. By noun, as one thing may have several addresses.
+    Not what may wait for an agent or a gateway: nobody else is to wait for that too.
     """
     if asked.method in READING_METHODS:
         return None
     _, _, noun, *rest = asked.path.split("/")
+    if noun in UNHURRIED or (rest and rest[-1] in UNHURRIED):
+        return None
     return noun if rest or asked.method != "POST" else None

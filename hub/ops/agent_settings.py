@@ -1,15 +1,19 @@
 """``[[agents]]`` of hub.toml: what to read where, what to find in it, and when."""
 
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from hub.ops.capability_settings import MOST, CapabilitySettings, check_versions
 from hub.ops.effect import REQUIRED, live
 from hub.ops.model_settings import Usd
-from hub.ops.schedule_settings import ScheduleSettings, ScheduleTable
+from hub.ops.schedule_settings import ScheduleSettings, SlotTable, TriggerTable
 from hub.ops.values import Flag, Name, Table, TimeZone, refusal
 from hub.schedules.trigger import Trigger, trigger_of
+from protocol.configs import BadConfig, check_key, text_of, type_of
+from protocol.locks import BadLockName, lock_names
+from protocol.requirements import BadRequirement, parse_requirement
 from protocol.tables import TableName
 
 
@@ -19,7 +23,45 @@ def _dotted(extension: str) -> str:
     return extension
 
 
+ALL_CONFIG_BYTES: Final = 256 * 1024  # of all its values in the file
+CONFIG_BYTES: Final = 64 * 1024  # of one value of the file; over the API it is [limits] config_value_bytes
 Path = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
+Told = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
+
+
+def _need(written: str) -> str:
+    try:
+        return str(parse_requirement(written))
+    except BadRequirement as error:
+        raise refusal("need", str(error)) from error
+
+
+def _locks(written: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return lock_names(written)
+    except BadLockName as error:
+        raise refusal("lock", str(error)) from error
+
+
+Word = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+Need = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_need)]
+Prompt = Annotated[str, StringConstraints(min_length=1, max_length=32_768)]
+# The shared types and the finer ones: TYPE_NAMES of protocol.agent_types.
+WrittenType = Literal[
+    "COORDINATOR",
+    "ASSISTANT",
+    "RESEARCHER",
+    "DEVELOPER",
+    "DESIGNER",
+    "SPECIALIST",
+    "AUDITOR",
+    "CUSTOM",
+    "PLANNER",
+    "REVIEWER",
+    "MANAGER",
+    "TOOL_CURATOR",
+    "DEPLOYMENT",
+]
 
 
 class AgentSettings(Table):
@@ -37,10 +79,33 @@ class AgentSettings(Table):
     data_types: Annotated[tuple[TableName, ...], Field(min_length=1)] = live(
         REQUIRED, "What kinds of record it finds."
     )
-    prompt: Annotated[str, StringConstraints(min_length=1, max_length=32_768)] = live(
-        REQUIRED, "What the model is asked to find."
+    prompt: Prompt | None = live(
+        None, "What the model is asked to find; by default what its template says. {{ name }} is a variable."
+    )
+    description: Told | None = live(None, "What it is for, for people.")
+    type: WrittenType | None = live(
+        None, 'What kind of colleague it is, as in "RESEARCHER"; by default as its template says, or CUSTOM.'
+    )
+    template: Name | None = live(None, "The template it is made from.")
+    external_id: Word | None = live(None, "What another system calls it; no two agents share one.")
+    instance_id: Word | None = live(None, "Which instance of a program stands behind it.")
+    project_id: Word | None = live(None, "The project it works for.")
+    needs: Annotated[tuple[Need, ...], Field(max_length=32)] = live(
+        (), 'Capabilities without which none of its runs starts, as in "file.read >= 1.2".'
+    )
+    capabilities: Annotated[tuple[CapabilitySettings, ...], Field(max_length=MOST)] = live(
+        (), "What it can do, in which versions, beside what its device can."
+    )
+    locks: Annotated[tuple[str, ...], AfterValidator(_locks)] = live(
+        (), "Locks that each of its runs holds while it works."
     )
     schedule: ScheduleSettings | None = live(None, "When it runs by itself; without one, by hand.")
+    slots: Annotated[tuple[SlotTable, ...], Field(max_length=64)] = live(
+        (), "Its calendar: when its device is told to wake it."
+    )
+    config: Annotated[dict[str, Any], Field(max_length=256)] = live(
+        {}, "What its device and its prompt know it by; texts, numbers, flags, lists and tables."
+    )
     timezone: TimeZone = live("UTC", 'Where its schedule\'s time of day is meant, as in "Europe/Berlin".')
     priority: Annotated[int, Field(strict=True, ge=-1_000, le=1_000)] = live(
         0, "The greater goes first where slots are few."
@@ -54,22 +119,62 @@ class AgentSettings(Table):
     budget_usd: Usd | None = live(None, "US dollars of its runs in a day, which ends in its time zone.")
 
     @model_validator(mode="after")
+    def _configs_can_be(self) -> Self:
+        total = 0
+        for key, value in self.config.items():
+            try:
+                text = text_of(check_key(key), type_of(value), value)
+            except BadConfig as bad:
+                raise refusal("config", bad.told, key=f"config.{key}") from None
+            if len(text.encode()) > CONFIG_BYTES:
+                told = f"a value of at most {CONFIG_BYTES} bytes is expected"
+                raise refusal("config", told, key=f"config.{key}")
+            total += len(key) + len(text.encode())
+        if total > ALL_CONFIG_BYTES:
+            told = f"all configs of an agent together have at most {ALL_CONFIG_BYTES} bytes, these {total}"
+            raise refusal("config", told, key="config", hint="a device is told them in one message")
+        return self
+
+    @model_validator(mode="after")
+    def _one_version_of_each_is_enabled(self) -> Self:
+        check_versions(self.capabilities)
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_prompt(self) -> Self:
+        if self.prompt is None and self.template is None:
+            hint = "write what the model is asked to find, or name a template that does"
+            raise refusal("prompt", "missing", key="prompt", hint=hint)
+        return self
+
+    @model_validator(mode="after")
     def _jitter_leaves_fires_apart(self) -> Self:
-        schedule = self.schedule
-        if schedule is None or not schedule.jitter or schedule.kind == "at":
-            return self
-        period_s = trigger_in(schedule, self.timezone).period_ms() / 1_000
-        if 2 * schedule.jitter >= period_s:
-            raise refusal(
-                "jitter",
-                "the runs of two fires could change places",
-                key="schedule.jitter_s",
-                hint=f"less than half of {timedelta(seconds=period_s)}, its shortest time between two",
-            )
+        slots = [(f"slots.{place}", slot) for place, slot in enumerate(self.slots)]
+        for key, table in [*slots, *([] if self.schedule is None else [("schedule", self.schedule)])]:
+            if not table.jitter or table.kind == "at":
+                continue
+            period_s = trigger_in(table, self.timezone).period_ms() / 1_000
+            if 2 * table.jitter >= period_s:
+                raise refusal(
+                    "jitter",
+                    "the runs of two fires could change places",
+                    key=f"{key}.jitter_s",
+                    hint=f"less than half of {timedelta(seconds=period_s)}, its shortest time between two",
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_tell_slots_apart(self) -> Self:
+        labels = [slot.label for slot in self.slots]
+        for place, label in enumerate(labels):
+            if label in labels[:place]:
+                hint = "a slot is known by its label"
+                message = f"another slot is called {label!r}"
+                raise refusal("slot", message, key=f"slots.{place}.label", hint=hint)
         return self
 
 
-def trigger_in(schedule: ScheduleTable, timezone: str) -> Trigger:
+def trigger_in(schedule: TriggerTable, timezone: str) -> Trigger:
     """What says when *schedule* fires; an interval is counted from the epoch."""
     return trigger_of(
         kind=schedule.kind,

@@ -10,15 +10,30 @@ from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Protocol
 
+from hub.ops.facades.agent_configs import AgentConfigFacade
+from hub.ops.facades.agent_writing import AgentWritingFacade, TemplateFacade
 from hub.ops.facades.audit import AuditFacade
+from hub.ops.facades.boards import AgentTokenFacade, BoardFacade
+from hub.ops.facades.broadcasts import BroadcastFacade
+from hub.ops.facades.capabilities import CapabilityFacade
+from hub.ops.facades.checkpoints import CheckpointFacade
 from hub.ops.facades.config import ConfigFacade
 from hub.ops.facades.costs import CostFacade
 from hub.ops.facades.devices import DeviceFacade
 from hub.ops.facades.events import EventFacade
+from hub.ops.facades.gateways import GatewayFacade
 from hub.ops.facades.issues import IssueFacade
 from hub.ops.facades.items import ItemFacade
+from hub.ops.facades.leads import LeadFacade
+from hub.ops.facades.locks import LockFacade
+from hub.ops.facades.measurements import MeasurementFacade
+from hub.ops.facades.messages import MessageFacade
 from hub.ops.facades.observe import DebugFacade, LogFacade
 from hub.ops.facades.pairings import InvitationFacade, PairingFacade
+from hub.ops.facades.questions import QuestionFacade
+from hub.ops.facades.slots import SlotFacade
+from hub.ops.facades.souls import SoulFacade
+from hub.ops.facades.standings import StandingFacade
 from hub.ops.facades.tokens import OperatorTokenFacade, TokenFacade
 from hub.ops.facades.upkeep import UpkeepFacade
 from hub.ops.facades.users import UserFacade
@@ -34,6 +49,7 @@ from hub.ops.views import (
     ScheduleView,
     StatusView,
 )
+from hub.runs.wishes import NOTHING_MORE, RunWish
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
 
@@ -65,10 +81,15 @@ class AgentFacade(Protocol):
 
     async def get(self, name: str) -> AgentView: ...
 
-    async def start_run(self, name: str, idempotency_key: str | None, *, actor: str) -> RunView:
+    async def start_run(
+        self, name: str, idempotency_key: str | None, *, actor: str, wish: RunWish = NOTHING_MORE
+    ) -> RunView:
         """Queue a run of an agent; the same key gives the run that it gave before.
 
-        Raises TooManyWaiting.
+        Args:
+            wish: what the run needs, takes and is for, beside what its agent says.
+
+        Raises TooManyWaiting, BadDocument, DocumentTooLarge.
         """
         ...
 
@@ -179,13 +200,49 @@ class HubFacade(Protocol):
     def agents(self) -> AgentFacade: ...
 
     @property
+    def agent_writing(self) -> AgentWritingFacade: ...
+
+    @property
+    def templates(self) -> TemplateFacade: ...
+
+    @property
     def schedules(self) -> ScheduleFacade: ...
+
+    @property
+    def slots(self) -> SlotFacade: ...
 
     @property
     def runs(self) -> RunFacade: ...
 
     @property
     def items(self) -> ItemFacade: ...
+
+    @property
+    def locks(self) -> LockFacade: ...
+
+    @property
+    def gateways(self) -> GatewayFacade: ...
+
+    @property
+    def boards(self) -> BoardFacade: ...
+
+    @property
+    def messages(self) -> MessageFacade: ...
+
+    @property
+    def leads(self) -> LeadFacade: ...
+
+    @property
+    def broadcasts(self) -> BroadcastFacade: ...
+
+    @property
+    def questions(self) -> QuestionFacade: ...
+
+    @property
+    def souls(self) -> SoulFacade: ...
+
+    @property
+    def agent_tokens(self) -> AgentTokenFacade: ...
 
     @property
     def users(self) -> UserFacade: ...
@@ -207,6 +264,21 @@ class HubFacade(Protocol):
 
     @property
     def costs(self) -> CostFacade: ...
+
+    @property
+    def standings(self) -> StandingFacade: ...
+
+    @property
+    def measurements(self) -> MeasurementFacade: ...
+
+    @property
+    def agent_configs(self) -> AgentConfigFacade: ...
+
+    @property
+    def capabilities(self) -> CapabilityFacade: ...
+
+    @property
+    def checkpoints(self) -> CheckpointFacade: ...
 
     @property
     def issues(self) -> IssueFacade: ...

@@ -10,10 +10,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hub.links import open_files
+from hub.ops.agent_findings import found_in_agents
 from hub.ops.locate import KeyPath
 from hub.ops.model_settings import ModelSettings, OpenAIModelSettings
 from hub.ops.places import Place, Places
 from hub.ops.problems import Problem, Telling, did_you_mean, spell
+from hub.ops.schedule_settings import TriggerTable
 from hub.ops.secret import IN_THE_OPEN, REFER_TO_IT, looks_secret
 from hub.ops.settings import Settings
 from hub.ops.storage_settings import IN_MEMORY
@@ -21,7 +23,7 @@ from hub.outbound.rules import AddressRefused, OutboundRules
 
 
 def found_by_looking(doc: Mapping[str, Any], places: Places) -> Iterator[Problem]:
-    """What can be seen in any document, valid or not: agents of one name, secrets in the open."""
+    """What can be seen in any document, valid or not: agents of one name, gateways, secrets in the open."""
     seen: dict[tuple[str, str], Place] = {}
     agents = doc.get("agents")
     for number, agent in enumerate(agents if isinstance(agents, list) else []):
@@ -33,9 +35,24 @@ def found_by_looking(doc: Mapping[str, Any], places: Places) -> Iterator[Problem
                 hint = f"the other one stands in line {seen[owner].line}"
                 yield Problem(*place, f"agents.{number}.name", "another agent has this name", hint)
             seen.setdefault(owner, place)
+    yield from _found_gateways_twice(doc, places)
     for path, text in _strings(doc):
         if looks_secret(text) or _is_key(path):
             yield Problem(*places.value(path), spell(path), IN_THE_OPEN, REFER_TO_IT)
+
+
+def _found_gateways_twice(doc: Mapping[str, Any], places: Places) -> Iterator[Problem]:
+    """A gateway is known by its name alone, whosever it is."""
+    lines: dict[str, int] = {}
+    gateways = doc.get("gateways")
+    for number, gateway in enumerate(gateways if isinstance(gateways, list) else []):
+        name = gateway.get("name") if isinstance(gateway, dict) else None
+        if isinstance(name, str):
+            place = places.value(("gateways", number, "name"))
+            if name in lines:
+                hint = f"the other one stands in line {lines[name]}"
+                yield Problem(*place, f"gateways.{number}.name", "another gateway has this name", hint)
+            lines.setdefault(name, place.line)
 
 
 def found_beyond(settings: Settings, places: Places, *, now: datetime) -> Iterator[Problem]:
@@ -43,14 +60,23 @@ def found_beyond(settings: Settings, places: Places, *, now: datetime) -> Iterat
     tell = Telling(places)
     yield from _found_in_listeners(settings, tell)
     yield from _found_in_model(settings, tell)
+    for number, gateway in enumerate(settings.gateways):
+        yield from _found_in_address(gateway.url, ("gateways", number, "url"), settings, tell)
     if settings.storage.url == IN_MEMORY:
         yield tell.warning(("storage", "url"), "in memory: nothing is left after the hub stops")
     yield from _found_in_limits(settings, tell)
     yield from _found_in_redaction(settings, tell)
     yield from _found_in_use_of_models(settings, tell)
+    yield from found_in_agents(settings, tell)
     for number, agent in enumerate(settings.agents):
-        for key, message, hint in [] if agent.schedule is None else agent.schedule.warnings(now):
-            whole: KeyPath = ("agents", number, "schedule")
+        timed: list[tuple[KeyPath, TriggerTable]] = [
+            (("slots", n), slot) for n, slot in enumerate(agent.slots)
+        ]
+        timed += [] if agent.schedule is None else [(("schedule",), agent.schedule)]
+        for where, (key, message, hint) in (
+            (where, told) for where, table in timed for told in table.warnings(now)
+        ):
+            whole: KeyPath = ("agents", number, *where)
             yield tell.warning((*whole, key) if places.has((*whole, key)) else whole, message, hint)
 
 
@@ -71,10 +97,10 @@ def _found_in_model(settings: Settings, tell: Telling) -> Iterator[Problem]:
     """Models that stand in for each other read in the same way."""
     first = settings.model
     if first is not None:
-        yield from _found_in_address(first, ("model",), settings, tell)
+        yield from _found_in_base_url(first, ("model",), settings, tell)
     for number, model in enumerate(settings.fallback_models):
         whole: KeyPath = ("fallback_models", number)
-        yield from _found_in_address(model, whole, settings, tell)
+        yield from _found_in_base_url(model, whole, settings, tell)
         if first is None:
             yield tell.error(whole, "there is no model for it to stand in for", "write [model] first")
         elif first.kind != model.kind:
@@ -126,13 +152,16 @@ def _found_in_use_of_models(settings: Settings, tell: Telling) -> Iterator[Probl
             yield tell.warning(("budget", key), unpriced, hint)
 
 
-def _found_in_address(
+def _found_in_base_url(
     model: ModelSettings, path: KeyPath, settings: Settings, tell: Telling
 ) -> Iterator[Problem]:
+    if isinstance(model, OpenAIModelSettings):
+        yield from _found_in_address(model.base_url, (*path, "base_url"), settings, tell)
+
+
+def _found_in_address(url: str, path: KeyPath, settings: Settings, tell: Telling) -> Iterator[Problem]:
     """A name is judged when it is called; what is an address already can be judged now."""
-    if not isinstance(model, OpenAIModelSettings):
-        return
-    host = urlsplit(model.base_url).hostname or ""
+    host = urlsplit(url).hostname or ""
     try:
         ip_address(host)
     except ValueError:
@@ -140,7 +169,7 @@ def _found_in_address(
     try:
         OutboundRules.parse(settings.outbound.allow).judge(host, [host])
     except AddressRefused as error:
-        yield tell.warning((*path, "base_url"), str(error))
+        yield tell.warning(path, str(error))
 
 
 def _found_in_limits(settings: Settings, tell: Telling) -> Iterator[Problem]:
@@ -158,9 +187,9 @@ def _found_in_limits(settings: Settings, tell: Telling) -> Iterator[Problem]:
 
 
 def _is_key(path: KeyPath) -> bool:
-    """Whether the key of a model stands at *path*, and no reference to one."""
+    """Whether the key of a model or the token of a gateway stands at *path*, and no reference to one."""
     return path == ("model", "api_key") or (
-        len(path) == 3 and path[0] == "fallback_models" and path[2] == "api_key"
+        len(path) == 3 and (path[0], path[2]) in (("fallback_models", "api_key"), ("gateways", "token"))
     )
 
 

@@ -18,6 +18,8 @@ GUARDED: Final = (
     ("model", "api_key"),
     ("model", "private"),
     ("fallback_models",),
+    ("gateways",),
+    ("coordination", "reply_url"),
     ("storage", "url"),
     ("listen", "devices", "tls"),
     ("listen", "operator", "tls"),

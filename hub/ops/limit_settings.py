@@ -12,6 +12,10 @@ HelloSeconds = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le
 HelloBytes = Annotated[int, Field(strict=True, ge=KIB, le=MIB)]
 MessageBytes = Annotated[int, Field(strict=True, ge=64 * KIB, le=MIB)]  # the protocol's own most
 ConvertBytes = Annotated[int, Field(strict=True, ge=256 * MIB)]  # Python and its libraries take 160 MiB
+ConfigBytes = Annotated[int, Field(strict=True, ge=1, le=256 * KIB)]  # a frame has room for four times it
+DocumentBytes = Annotated[int, Field(strict=True, ge=KIB, le=256 * KIB)]  # as JSON, which a frame has to hold
+MemoryBytes = Annotated[int, Field(strict=True, ge=KIB, le=256 * KIB)]  # a frame has to hold it
+SoulBytes = Annotated[int, Field(strict=True, ge=KIB, le=256 * KIB)]  # what a device takes in one call
 Rate = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=1e9)]  # a second
 
 
@@ -51,6 +55,7 @@ class Limits(Table):
     pending_calls: Whole = reconnect(64, "Calls without an answer, per device.")
     write_timeout_s: Seconds = reconnect(10.0, "A device that does not read for so long is cut off.")
     call_timeout_s: Seconds = live(30.0, "Then a call is sent again, with the same id.")
+    wake_answer_s: Seconds = live(60.0, "Then a device that was to wake an agent is told again.")
     call_sends: Whole = live(5, "How often a call is sent before it is given up.")
     run_files: Whole = live(2_000, "Files of one run.")
     run_bytes: Whole = live(64 * 1024 * 1024, "Bytes of one run.")
@@ -65,7 +70,29 @@ class Limits(Table):
     waiting_runs_per_schedule: Whole = live(100, "The same of one schedule.")
     waiting_manual_runs: Whole = live(20, "Runs of one agent that wait and that somebody started.")
     waiting_manual_runs_per_device: Whole = live(100, "The same of all agents of one device.")
+    agents: Whole = live(10_000, "Agents made over the API may not be more with those of hub.toml.")
+    agents_per_user: Whole = live(1_000, "The same of one user.")
+    templates: Whole = live(200, "Templates made over the API may not be more with those of hub.toml.")
+    run_context_bytes: DocumentBytes = live(16 * KIB, "Of what is said of one run beside its settings.")
+    capabilities_per_agent: Whole = live(256, "Capabilities of one agent, each version counted.")
+    capability_config_bytes: DocumentBytes = live(16 * KIB, "Of the config of one capability.")
+    checkpoints_per_agent: Whole = live(16, "Scopes of which one agent has a checkpoint.")
+    checkpoint_bytes: DocumentBytes = live(64 * KIB, "Of the state in one checkpoint.")
     waiting_requests: Whole = live(16, "Requests of one device that wait for their answer.")
+    device_events: Whole = live(256, "Events that wait to be told to one device; further ones are lost.")
+    metric_series_per_agent: Whole = live(50, "Series of measurements of one agent, beside the hub's own.")
+    metric_series: Whole = live(2_000, "The same of all agents together.")
+    metric_reports_at_once: Whole = live(50, "Reports of measurements of one device in one go.")
+    metric_reports_per_s: Rate = live(5.0, "How many more of them a second.")
+    metric_points: Whole = live(2_000, "Figures of one answer about measurements.")
+    metric_buckets: Whole = live(100_000, "Minutes or hours of measurements that one answer is made of.")
+    config_keys: Whole = live(256, "Configs of one agent, beside those of hub.toml.")
+    config_value_bytes: ConfigBytes = live(64 * KIB, "Of the value of one config.")
+    config_bytes: ConfigBytes = live(256 * KIB, "Of all configs of one agent, keys and values.")
+    resource_usage_bytes: Whole = live(4 * KIB, "Of one agent, in a heartbeat; more of it is not kept.")
+    locks_per_user: Whole = live(1_000, "Names of locks of one user; free ones make room for new ones.")
+    lock_waits: Whole = live(100, "Runs and requests of devices that wait for one lock.")
+    lock_waits_per_device: Whole = live(16, "Requests of one device that wait for locks.")
     connected_s: Delay = live(5.0, "A device is there so long before it gets a run that nobody asked for.")
     device_grace_s: Delay = live(15.0, "A device away no longer than this has not left its run.")
     cancel_grace_s: Delay = live(30.0, "What a device gets to let go of a cancelled run.")
@@ -80,6 +107,18 @@ class Limits(Table):
     operator_tokens: Whole = live(100, "Tokens of operators that count at once.")
     operator_tokens_per_user: Whole = live(25, "Of them, those of one user.")
     operator_token_days: Days = live(90, "How long a token of an operator counts that has no end of its own.")
+    agent_tokens_per_agent: Whole = live(16, "Tokens of one agent, by which it asks for itself.")
+    agent_token_days: Days = live(90, "How long an agent's token counts that has no end of its own.")
+    boards_per_user: Whole = live(1_000, "Boards of one user.")
+    members_per_board: Whole = live(64, "Agents on one board.")
+    memory_items_per_board: Whole = live(10_000, "What one board remembers; nothing goes by itself.")
+    memory_bytes: MemoryBytes = live(64 * KIB, "The text of one thing that a board remembers.")
+    open_messages_per_user: Whole = live(10_000, "Messages of one user that are under way to agents.")
+    agent_message_bytes: MemoryBytes = live(32 * KIB, "The text of one message to an agent.")
+    boards_per_broadcast: Whole = live(1_000, "Boards whose leads one broadcast goes to.")
+    open_questions_per_user: Whole = live(200, "Questions to one person that wait for an answer.")
+    soul_bytes: SoulBytes = live(256 * KIB, "Of the SOUL.md of an agent that is to be written.")
+    soul_versions: Whole = live(200, "Versions of the SOUL.md of one agent that are kept, the newest.")
     users: Whole = live(1_000, "Users, who own devices and agents.")
     invitations: Whole = live(100, "Invitations that are open at once.")
     invitations_per_user: Whole = live(25, "Of them, those made by operators who see one user only.")

@@ -24,6 +24,8 @@ _PARSER_HINTS: Final = {
     "Expected '=' after a key": "write key = value, or [table] for the head of a table",
 }
 
+_LISTED: Final = ("agents", "templates", "fallback_models", "gateways")  # tables of which there are several
+
 
 class Severity(StrEnum):
     """An error keeps the hub from starting; a warning does not."""
@@ -114,7 +116,7 @@ def found_by_validation(
         context = found.get("ctx", {})
         path = _path_in(doc, found["loc"], is_there=found["type"] != "missing")
         if "key" in context:
-            path = (*path, *context["key"].split("."))
+            path = (*path, *(int(part) if part.isdigit() else part for part in context["key"].split(".")))
         if found["type"] in ("union_tag_not_found", "union_tag_invalid"):
             path = (*path, "kind")
         message, hint = sentence(found["type"], found["msg"], found["input"], context)
@@ -126,7 +128,7 @@ def found_by_validation(
                 place = places.key(path)
             case "missing" | "union_tag_not_found":
                 place = places.value(path[:-1])
-            case "tuple_type" if path in (("agents",), ("fallback_models",)):
+            case "tuple_type" if len(path) == 1 and path[0] in _LISTED:
                 hint = f"write [[{path[0]}]]"
             case "literal_error" | "enum" | "union_tag_invalid":
                 hint = _nearest_choice(_value_at(doc, path), message)
@@ -195,7 +197,7 @@ def _elsewhere(unknown: str, names_at: NamesAt) -> str:
     for table in names_at(()):
         for path in ((table,), *((table, inner) for inner in names_at((table,)))):
             if unknown in names_at(path):
-                is_listed = table in ("agents", "fallback_models")
+                is_listed = table in _LISTED
                 return f"[[{table}]] has such a key" if is_listed else f"[{spell(path)}] has such a key"
     return ""
 

@@ -89,11 +89,15 @@ def _secrets(
     """Every reference to a secret, and what finds out where it leads."""
     if (database := _read(SecretRef, _at(doc, _DATABASE), around)) is not None:
         yield _DATABASE, database, StorageSettings(url=database).resolved
-    fallbacks = doc.get("fallback_models")
-    others = range(len(fallbacks) if isinstance(fallbacks, list) else 0)
-    for path in (_KEY, *(("fallback_models", number, "api_key") for number in others)):
+    keys = (_KEY, *_in_each(doc, "fallback_models", "api_key"), *_in_each(doc, "gateways", "token"))
+    for path in keys:
         if (key := _read(SecretRef, _at(doc, path), around)) is not None:
             yield path, key, key.resolve
+
+
+def _in_each(doc: Mapping[str, Any], tables: str, key: str) -> Iterator[KeyPath]:
+    listed = doc.get(tables)
+    yield from ((tables, number, key) for number in range(len(listed) if isinstance(listed, list) else 0))
 
 
 def _at(doc: Mapping[str, Any], path: KeyPath) -> object:

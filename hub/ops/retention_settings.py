@@ -18,3 +18,7 @@ class RetentionSettings(Table):
     model_answers_days: Days = live(30, "Answers of models that nobody has used since.")
     model_answers_kept: Whole = live(100_000, "Answers of models, at most.")
     model_calls_days: Days = live(90, "What each question to a model cost.")
+    metric_minutes_days: Days = live(7, "Measurements of agents, by the minute.")
+    metric_hours_days: Days = live(90, "Measurements of agents, by the hour; what is older is not taken in.")
+    messages_days: Days = live(90, "Messages between agents, after nothing further is done about them.")
+    questions_days: Days = live(90, "Questions to people, after they were answered or taken back.")

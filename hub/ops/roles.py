@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Self
 
-from protocol.ids import UserId
+from protocol.authority import AGENT
+from protocol.ids import AgentId, UserId
 
 
 class Role(StrEnum):
@@ -48,28 +49,38 @@ class Principal:
     """Who asks, in one request.
 
     Attributes:
-        actor: as history and audit tell it: ``operator:UID`` (Unix socket) or ``token:ID``.
+        actor: as history and audit tell it: ``operator:UID`` (Unix socket), ``token:ID`` or ``agent:ID``.
+        role: None: an agent, which has none.
         scopes: what it may do; never more than its role brings.
         user_id: whose devices, agents and runs it sees; None: everybody's.
         name: as people read it.
+        agent_id: the agent that asks, for what agents may ask; None: an operator.
     """
 
     actor: str
-    role: Role
+    role: Role | None
     scopes: frozenset[Scope]
     user_id: UserId | None
     name: str
+    agent_id: AgentId | None = None
 
     @classmethod
     def of_uid(cls, uid: int) -> Self:
         """Whoever the hub's own Unix socket lets in: may do everything."""
         return cls(f"{OPERATOR}{uid}", Role.ADMIN, ROLE_SCOPES[Role.ADMIN], None, f"uid {uid}")
 
+    @classmethod
+    def of_agent(cls, agent_id: AgentId, *, user_id: UserId, name: str) -> Self:
+        """An agent that showed a token of its own: no scope is its, and no other user's thing."""
+        return cls(f"{AGENT}{agent_id}", None, frozenset(), user_id, name, agent_id)
+
     @property
     def share(self) -> str | None:
         """Under which name ``ops.shares`` counts what it takes up; None: it came over a Unix socket."""
         if self.actor.startswith(OPERATOR):
             return None
+        if self.agent_id is not None:  # however many of them ask, their user is heard
+            return f"agents:{self.user_id}"
         return f"user:{self.user_id}" if self.user_id is not None else self.actor
 
     @property

@@ -1,13 +1,13 @@
-"""``schedule`` of an agent in hub.toml: when it runs by itself, and what becomes of fires that cannot run."""
+"""``schedule`` and ``slots`` of an agent in hub.toml: when it runs by itself, and when it is woken."""
 
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from hub.ops.effect import live
-from hub.ops.values import YEAR_S, Delay, Flag, Instant, Seconds, Table, refusal
+from hub.ops.effect import REQUIRED, live
+from hub.ops.values import WEEK_S, YEAR_S, Delay, Flag, Instant, Seconds, Table, refusal
 from hub.schedules.cron import BadSchedule, parse_cron
 from hub.schedules.second_reading import check_reading
 
@@ -33,7 +33,7 @@ def _as_table(value: object) -> object:
     return value
 
 
-class ScheduleTable(Table):
+class TriggerTable(Table):
     """One of *cron*, *every_s* and *at*, and how the fires are treated."""
 
     cron: Annotated[str, AfterValidator(_cron)] | None = live(
@@ -59,12 +59,6 @@ class ScheduleTable(Table):
         None, "Runs are spread over so long; by default 120 at the top of every hour, else 0."
     )
     exact: Flag = live(False, "No jitter where none is asked for.")
-    start_deadline_s: Seconds | None = live(None, "Given up when not started so long after its fire.")
-    run_timeout_s: Seconds | None = live(None, "How long a run may take; by default run_wall_s of [limits].")
-    max_attempts: Annotated[int, Field(strict=True, ge=1, le=20)] = live(5, "How often one run is tried.")
-    pause_after_failures: Annotated[int, Field(strict=True, ge=0, le=1_000)] = live(
-        5, "After so many failures in a row the schedule pauses; 0: never."
-    )
 
     @model_validator(mode="after")
     def _fires_in_one_way(self) -> Self:
@@ -115,6 +109,41 @@ class ScheduleTable(Table):
         if self.jitter_s is not None:
             return self.jitter_s
         return TOP_OF_HOUR_JITTER_S if not self.exact and _is_top_of_hour(self.cron or "") else 0.0
+
+
+class ScheduleTable(TriggerTable):
+    """When an agent runs."""
+
+    start_deadline_s: Seconds | None = live(None, "Given up when not started so long after its fire.")
+    run_timeout_s: Seconds | None = live(None, "How long a run may take; by default run_wall_s of [limits].")
+    max_attempts: Annotated[int, Field(strict=True, ge=1, le=20)] = live(5, "How often one run is tried.")
+    pause_after_failures: Annotated[int, Field(strict=True, ge=0, le=1_000)] = live(
+        5, "After so many failures in a row the schedule pauses; 0: never."
+    )
+
+
+class SlotTable(TriggerTable):
+    """A slot of an agent's calendar: when its device is told to wake it, and until when that is worth it."""
+
+    label: Annotated[str, StringConstraints(min_length=1, max_length=255)] = live(
+        REQUIRED, "What it is for; no two slots of an agent share one."
+    )
+    duration_s: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=10, le=WEEK_S)] = live(
+        REQUIRED, "How long it lasts; who does not answer until its end is not woken."
+    )
+
+    @model_validator(mode="after")
+    def _is_caught_up_within_itself(self) -> Self:
+        window = self.catch_up_window_s
+        if window is not None and window > self.duration_s:
+            hint = "leave it out: a slot is caught up until it ends"
+            raise refusal("slot", "the slot is over by then", key="catch_up_window_s", hint=hint)
+        return self
+
+    @property
+    def jitter(self) -> float:
+        """Over how many seconds its wakes are spread: over none, unless that is asked for."""
+        return self.jitter_s or 0.0
 
 
 ScheduleSettings = Annotated[

@@ -79,6 +79,8 @@ def _kind(_: object, context: Mapping[str, Any]) -> Sentence:
 def _pattern(_: object, context: Mapping[str, Any]) -> Sentence:
     if r"[\w.-]" in context["pattern"]:
         return Sentence("no name that can stand on a command line", _OF_NAMES)
+    if "{64}" in context["pattern"]:
+        return Sentence("not the whole of a SHA-256", "64 digits and letters from a to f")
     return Sentence("has characters that may not stand there")
 
 

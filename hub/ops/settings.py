@@ -10,6 +10,7 @@ from hub.ops.audit_settings import AuditSettings
 from hub.ops.backup_settings import BackupSettings
 from hub.ops.budget_settings import BudgetSettings
 from hub.ops.effect import live, restart
+from hub.ops.gateway_settings import CoordinationSettings, Gateways
 from hub.ops.limit_settings import Limits
 from hub.ops.listen_settings import Listen
 from hub.ops.log_settings import LogSettings
@@ -19,6 +20,7 @@ from hub.ops.redaction_settings import RedactionSettings
 from hub.ops.reload_settings import ReloadSettings
 from hub.ops.retention_settings import RetentionSettings
 from hub.ops.storage_settings import StorageSettings
+from hub.ops.template_settings import TemplateSettings
 from hub.ops.values import Name, Table
 
 
@@ -39,6 +41,9 @@ class Settings(Table):
         (), "Who is asked, in this order, when the model gives no answer or has no quota left."
     )
     agents: tuple[AgentSettings, ...] = live((), "What to read on which device, and what to find in it.")
+    templates: tuple[TemplateSettings, ...] = live((), "What agents of one kind have in common.")
+    gateways: Gateways = live((), "OpenClaw gateways, through which agents and people are reached.")
+    coordination: CoordinationSettings = CoordinationSettings()
     budget: BudgetSettings = BudgetSettings()
     redaction: RedactionSettings = RedactionSettings()
     limits: Limits = Limits()

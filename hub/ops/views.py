@@ -3,9 +3,9 @@
 A field is added, never renamed. Times are aware UTC unless they say otherwise; ids are text.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from protocol.lifecycles import RunOutcome, RunState, UnitState
 
@@ -60,6 +60,8 @@ class StatusView(View):
     state: Literal["running", "draining"] = "running"
     devices_known: int
     devices_connected: int
+    gateways_known: int = 0
+    gateways_ready: int = 0
     agents: int
     runs: dict[RunState, int]  # how many runs stand in each state; a state without runs may be absent
     model: str | None  # name and kind, as people read it; None: rules only
@@ -98,6 +100,9 @@ class RunView(View):
     usd: float = 0.0  # 0 where a model has no price
     items_updated: int = 0  # rows of the device that were changed, as their sources had
     items_known: int = 0  # found, and not sent: the device has them, or its owner refused them
+    task_id: str | None = None  # what it is for, where who asked for it said so
+    progress: float = 0.0  # 0 to 100: of its units, or what its device says while nobody knows how many
+    message: str | None = None  # what its device said last
     fire_at: AwareDatetime | None = None  # the nominal time it is for
     created_at: AwareDatetime
     started_at: AwareDatetime | None = None
@@ -156,6 +161,11 @@ class RunDetail(RunView):
     trace_id: str | None = None  # of the run, for whoever collects traces; its frames and logs bear it
     cancel_requested_at: AwareDatetime | None = None
     cancel_reason: str | None = None
+    needs: tuple[str, ...] = ()  # capabilities without which it does not start
+    locks: tuple[str, ...] = ()  # that it holds while it executes
+    parameters: dict[str, Any] = Field(default_factory=dict)  # the settings it was made with
+    context: dict[str, Any] = Field(default_factory=dict)  # what was said of it beside them
+    result: dict[str, Any] | None = None  # at its end: outcome, units, items by table, errors
     units: tuple[UnitView, ...] = ()
     errors: tuple[RunErrorView, ...] = ()
     history: tuple[MoveView, ...] = ()
@@ -226,13 +236,19 @@ class DecisionView(View):
 
 
 class AgentView(View):
-    """An agent, its schedules and its last run."""
+    """An agent, its schedules and its last run.
+
+    *device* is empty where it has none, as one that lives at a *gateway*. *prompt*: its own, else its
+    template's. *config_rev* grows with each change of what is said of it.
+    """
 
     id: str
     name: str
     user: str = ""
     device: str
     device_connected: bool
+    gateway: str | None = None
+    connectivity: str = "offline"
     paths: tuple[str, ...]
     file_extensions: tuple[str, ...]
     data_types: tuple[str, ...]
@@ -242,8 +258,19 @@ class AgentView(View):
     source: Literal["file", "api"] = "file"
     priority: int = 0
     max_concurrent_runs: int = 1
+    description: str | None = None
+    type: str = "CUSTOM"  # in the shared vocabulary; *subtype* is what it was more finely
+    subtype: str | None = None
+    template: str | None = None
+    external_id: str | None = None
+    instance_id: str | None = None
+    project_id: str | None = None
+    needs: tuple[str, ...] = ()  # capabilities without which none of its runs starts
+    locks: tuple[str, ...] = ()  # that each of its runs holds
+    config_rev: int = 1
     lifecycle: str = "active"
     availability: str = "available"
+    health: str = "ok"
     recovery_at: AwareDatetime | None = None  # when an exhausted agent is asked again
     schedules: tuple[ScheduleView, ...] = ()
     next_fires: tuple[FireView, ...] = ()  # the next five of all its schedules

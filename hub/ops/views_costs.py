@@ -37,6 +37,13 @@ class CostsView(View):
     total: CostView
 
 
+class SpendView(View):
+    """What an agent's questions cost in the last 24 hours and in the last 30 days."""
+
+    day: CostView
+    month: CostView
+
+
 class EstimateView(View):
     """What a run of an agent would read and cost, as things are now.
 

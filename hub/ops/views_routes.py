@@ -4,7 +4,7 @@ from hub.ops.roles import ROLE_SCOPES, Role, Scope
 from hub.ops.routes import DEVICE_REQUESTS, PUBLIC, ROUTES, roles_that_may
 from hub.ops.views import View
 
-ANYBODY = "public"  # instead of a scope
+ANYBODY = "public"  # instead of a scope; "agent": it is asked with an agent's token
 
 
 class RouteView(View):

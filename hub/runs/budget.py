@@ -53,7 +53,7 @@ class DayBudgetReached(ModelExhausted):
     code = ErrorCode.BUDGET_REACHED
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
-        super().__init__(message, reason="rate_limit", retry_after_s=retry_after_s)
+        super().__init__(message, reason="budget", retry_after_s=retry_after_s)
 
 
 class Reached(msgspec.Struct, frozen=True):

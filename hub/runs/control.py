@@ -5,19 +5,33 @@ dispatcher is told afterwards, and would find it by itself.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
+from hub.agents.documents import DocumentTooLarge, document
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.extraction.extractor import Extractor
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.lifecycle import Lifecycle
-from hub.runs.order import parameters_of
+from hub.runs.order import parameters_of, set_up
+from hub.runs.wishes import NOTHING_MORE, RunWish
 from protocol.ids import AgentId, BootId, RunId
-from protocol.lifecycles import FINAL_RUN_STATES, RunEvent
-from storage.store import AgentRow, Entry, RunRow, Store, UnknownAgent, agent_states, agents, audit, runs
+from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunState
+from storage.store import (
+    AgentRow,
+    Entry,
+    HeldRun,
+    RunRow,
+    Store,
+    UnknownAgent,
+    agent_states,
+    agents,
+    audit,
+    runs,
+)
 
 log = Channel(__name__)
 
@@ -57,25 +71,36 @@ class RunControl:
         self._on_recovered = on_recovered
         self.run_timeout_s = run_timeout_s
         self.limits = limits or runs.WaitingLimits()
+        self.context_bytes = 16 * 1024  # of a run's, as JSON
 
     async def submit(
-        self, agent: AgentRow, *, fire_key: str | None = None, actor: str = "operator"
+        self,
+        agent: AgentRow,
+        *,
+        fire_key: str | None = None,
+        actor: str = "operator",
+        wish: RunWish = NOTHING_MORE,
     ) -> RunRow:
         """Queue a run of *agent*, as its settings are now.
 
         Args:
+            wish: what it needs, takes and is for beside that.
             fire_key: what makes it this run and no second one; the run that has it is
                 answered when there is one already.
 
         Raises:
             UnknownAgent: it was removed; nothing was queued.
             TooManyWaiting: runs that somebody started; nothing was queued.
+            DocumentTooLarge, BadDocument: its context; nothing was queued.
         """
         run_id = RunId(self._ids.fresh())
-        return await self._create(run_id, agent, fire_key=f"m:{fire_key or run_id}", actor=actor)
+        fire_key = f"m:{fire_key or run_id}"
+        return await self._create(run_id, agent, fire_key=fire_key, actor=actor, wish=wish)
 
     async def rerun(self, run_id: RunId, *, actor: str) -> RunRow:
-        """Queue a new run of the same agent, as its settings are now; what is settled is not read again.
+        """Queue a new run of the same agent, as its settings are now, and asked for in the same way.
+
+        What is settled is not read again.
 
         Raises:
             UnknownRun: there is none.
@@ -86,13 +111,26 @@ class RunControl:
         agent = await self._store.read(agents.get_agent, old.agent_id)
         new_id = RunId(self._ids.fresh())
         return await self._create(
-            new_id, agent, fire_key=f"r:{run_id}:{new_id}", actor=actor, rerun_of=run_id
+            new_id,
+            agent,
+            fire_key=f"r:{run_id}:{new_id}",
+            actor=actor,
+            wish=RunWish(needs=old.needs, locks=old.locks, context=old.context),
+            rerun_of=run_id,
         )
 
     async def _create(
-        self, run_id: RunId, agent: AgentRow, *, fire_key: str, actor: str, rerun_of: RunId | None = None
+        self,
+        run_id: RunId,
+        agent: AgentRow,
+        *,
+        fire_key: str,
+        actor: str,
+        wish: RunWish,
+        rerun_of: RunId | None = None,
     ) -> RunRow:
-        parameters = parameters_of(agent, self._extractor)
+        context = self._kept(wish.context)
+        parameters = parameters_of(agent, self._extractor, await set_up(self._store, agent))
         event = "run.started" if rerun_of is None else "run.rerun"
         entry = self._entry(event, actor, run_id, agent=agent.name, rerun_of=rerun_of)
         try:
@@ -105,6 +143,9 @@ class RunControl:
                 at=self._at(),
                 config_fingerprint=parameters.config_fingerprint,
                 parameters=msgspec.to_builtins(parameters),
+                context=context,
+                needs=wish.needs,
+                locks=wish.locks,
                 trigger_kind="manual" if rerun_of is None else "rerun",
                 rerun_of=rerun_of,
                 timeout_ms=int(self.run_timeout_s * 1000),
@@ -202,6 +243,43 @@ class RunControl:
             self._on_recovered()
         self._dispatcher.look_again()
         return was_paused
+
+    async def report(self, run_id: RunId, fence: int, said: runs.Report) -> RunRow:
+        """Keep what a device says of a run that it works on.
+
+        Raises:
+            StaleRun: the run executes under another fence, or no more; nothing was written.
+            DocumentTooLarge, BadDocument, ContextTooLarge: its context; nothing was written.
+        """
+        if said.context is not None:
+            said = msgspec.structs.replace(said, context=self._kept(said.context))
+        held = HeldRun(run_id, RunState.RUNNING, fence)
+        try:
+            row = await self._store.write(
+                runs.report, held, said, at=self._at(), context_bytes=self.context_bytes
+            )
+        except runs.ContextTooLarge as exc:
+            self._limits_reached.labels(exc.limit).inc()
+            raise
+        self._lifecycle.tell_watchers(run_id)
+        return row
+
+    def _kept(self, context: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return document("context", context, most=self.context_bytes, limit="run_context_bytes")
+        except DocumentTooLarge as exc:
+            self._limits_reached.labels(exc.limit).inc()
+            raise
+
+    def let_start(self, *, is_recovered: bool = False) -> None:
+        """Somebody changed how an agent stands: what waits for it may start now.
+
+        Args:
+            is_recovered: its model is said to answer again.
+        """
+        if is_recovered:
+            self._on_recovered()
+        self._dispatcher.look_again()
 
     def _entry(self, event: str, actor: str, subject: str, **detail: str | None) -> Entry:
         """What the audit log is told of what *actor* asked for, now."""

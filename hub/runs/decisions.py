@@ -19,6 +19,14 @@ _CAUSES: Final = {
     "queue_full": "too many runs were waiting",
     "window": "older than the catch-up window",
     "edited": "the schedule was changed",
+    "not_told_yet": "the agent is told as soon as it is there and idle",
+    "still_waking": "the wake before was not answered yet",
+    "superseded": "a newer slot took its place",
+    "busy": "the agent was at work",
+    "no_answer": "device {device} did not answer",
+    "refused": "device {device} refused",
+    "unsupported": "device {device} cannot wake agents",
+    "slot_removed": "the slot was taken away",
 }
 _DECISIONS: Final = {
     "run": "a run was queued",
@@ -31,6 +39,14 @@ _DECISIONS: Final = {
     "deferred": "put off",
     "woken": "the agent was woken",
     "wake_failed": "the agent did not wake",
+}
+_WAKES: Final = {
+    "waiting": "not told yet",
+    "sent": "told, not answered yet",
+    "deferred": "put off",
+    "acknowledged": "the agent was woken",
+    "failed": "the agent did not wake",
+    "skipped": "skipped",
 }
 _PAUSES: Final = {
     "failures": "paused after {failures} failed runs in a row",
@@ -60,6 +76,12 @@ def told_decision(decision: str, reason: str | None, *, fires: int = 1, device: 
     what = _DECISIONS.get(decision, decision.replace("_", " "))
     what = what.format(them="it" if fires == 1 else "them")
     cause = told_cause(reason, device)
+    return what if cause is None else f"{what}: {cause}"
+
+
+def told_wake(state: str, reason: str | None, *, device: str) -> str:
+    """What became of a slot that has come: ``the agent did not wake: device desk was offline``."""
+    what, cause = _WAKES.get(state, state), told_cause(reason, device)
     return what if cause is None else f"{what}: {cause}"
 
 

@@ -4,7 +4,7 @@ A run is a durable row before it is anything else. What happens to devices and
 quotas only opens gates: the row waits, and one claim under a new fence starts it.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -30,6 +30,7 @@ from protocol.lifecycles import (
     RunEvent,
     RunOutcome,
 )
+from protocol.standing import AgentMoved, Axis
 from protocol.work import AgentCancel
 from storage.store import (
     Gates,
@@ -38,6 +39,7 @@ from storage.store import (
     StorageError,
     Store,
     agent_states,
+    locks,
     runs,
 )
 
@@ -98,6 +100,7 @@ class Dispatcher:
         self._has_resumed = False  # what this node had parked when it stopped
         self._strays: set[RunId] = set()
         self._clock_trust = ClockTrust(clock)
+        self.lock_limits = locks.DEFAULT_LIMITS
         self.apply(
             per_device=per_device,
             total=total,
@@ -142,6 +145,11 @@ class Dispatcher:
     def is_disk_full(self) -> bool:
         """Whether nothing more is started, because the disk is nearly full."""
         return self._is_disk_full()
+
+    @property
+    def offered(self) -> dict[DeviceId, Mapping[str, str]]:
+        """What each device that is connected here can do: versions by capability."""
+        return {link.device_id: link.offers for link in self._links()}
 
     @property
     def executing(self) -> int:
@@ -287,6 +295,8 @@ class Dispatcher:
             per_device=self.per_device,
             total=self.total,
             is_held=self._at() < self.hold_until_ms,
+            offered=self.offered,
+            locks=self.lock_limits,
         )
 
     async def _execute(self, run: RunRow, interrupt: Interrupt, before: Interrupt | None) -> None:
@@ -314,7 +324,8 @@ class Dispatcher:
 
     async def _run(self, run: RunRow, interrupt: Interrupt) -> None:
         try:
-            order = order_of(run)
+            fences = await self._store.read(locks.run_fences, run.id) if run.locks else {}
+            order = order_of(run, locks=fences)
         except ValueError as exc:  # a release that wrote its runs otherwise
             await self._give_up(run, f"its settings cannot be read: {exc}")
             return
@@ -366,6 +377,11 @@ class Dispatcher:
             await self._settled.wait()
 
     # --- what others ask of it ---
+
+    def agent_moved(self, move: AgentMoved) -> None:
+        """An agent that stands otherwise than before may start what it could not."""
+        if move.axis is not Axis.ACTIVITY:
+            self.look_again()
 
     def interrupt(self, run_id: RunId, reason: str) -> bool:
         """Stop a run that executes here, for somebody wants its end; False if none of that id does."""

@@ -17,7 +17,7 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.model import LanguageModel, Models
 from hub.links.link import DeviceLink
 from hub.runs.budget import Budgets
-from hub.runs.order import RunParameters, config_of, parameters_of
+from hub.runs.order import RunParameters, config_of, parameters_of, set_up
 from hub.runs.sources import ACK_TIMEOUT_S, PIECE_TIMEOUT_S, DeviceStalled, NotTakenOn
 from hub.text.kinds import OFFICE, media_type_of
 from protocol.errors import CallUnsupported, DeviceOffline
@@ -105,7 +105,7 @@ class Estimator:
             raise DeviceOffline(f"the device of {agent.name} is not connected, so nobody can list its files")
         if not link.can("agent_manifest"):
             raise CallUnsupported(f"the device of {agent.name} cannot list its files without sending them")
-        parameters = parameters_of(agent, self._extractor)
+        parameters = parameters_of(agent, self._extractor, await set_up(self._store, agent))
         files = await self._list_files(agent, link, parameters)
         known = await self._store.read(outbox.known_units, agent.id, parameters.config_fingerprint)
         unread = [file for file in files if file.sha256 is None or known.get(file.path) != file.sha256]

@@ -60,8 +60,11 @@ def passed_over(schedule: ScheduleRow, at: int) -> Passed | None:
     return Passed(schedule.cursor_at, missed.oldest, missed.newest, missed.count)
 
 
-def decide(due: DueSchedule, parameters: RunParameters, at: int, ids: IdFactory) -> FireDecision:
+def decide(due: DueSchedule, parameters: RunParameters | None, at: int, ids: IdFactory) -> FireDecision:
     """What shall become of every fire that is due at *at*.
+
+    Args:
+        parameters: what its runs are made with; ``None`` of a slot, which makes none.
 
     Raises:
         BadSchedule: see ``trigger_for``.
@@ -98,6 +101,6 @@ def decide(due: DueSchedule, parameters: RunParameters, at: int, ids: IdFactory)
         runs=fresh,
         covered=covered,
         trigger_kind="catchup" if is_catchup else "schedule",
-        config_fingerprint=parameters.config_fingerprint,
-        parameters=msgspec.to_builtins(parameters),
+        config_fingerprint="" if parameters is None else parameters.config_fingerprint,
+        parameters={} if parameters is None else msgspec.to_builtins(parameters),
     )

@@ -19,7 +19,17 @@ from hub.log import Channel
 from hub.runs.audit_head import tell_audit_head
 from hub.turns import Turns
 from protocol.ids import BootId
-from storage.store import Store, audit, leases, model_retention, retention
+from storage.store import (
+    HOUR_MS,
+    MINUTE_MS,
+    Store,
+    audit,
+    coordination_retention,
+    leases,
+    measurements,
+    model_retention,
+    retention,
+)
 
 log = Channel(__name__)
 
@@ -52,6 +62,10 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     model_answers_days: int = 30  # since they were used last
     model_answers_kept: int = 100_000  # at most, those used last
     model_calls_days: int = 90  # what each question to a model cost
+    metric_minutes_days: int = 7  # measurements of agents
+    metric_hours_days: int = 90
+    questions_days: int = 90  # to people, after they were settled
+    messages_days: int = 90  # between agents, after they were settled
 
 
 class Housekeeping:
@@ -144,19 +158,30 @@ class Housekeeping:
             for days in (keep.payload_days, keep.fires_days, keep.activity_days, keep.answers_days)
         )
         journaled, asked = _before(now, keep.model_answers_days), _before(now, keep.model_calls_days)
+        minutes, hours = _before(now, keep.metric_minutes_days), _before(now, keep.metric_hours_days)
+        settled = _before(now, keep.questions_days)
+        said = _before(now, keep.messages_days)
         crowd = partial(model_retention.prune_crowded_answers, kept=keep.model_answers_kept)
         return [
             ("payloads", partial(retention.forget_payloads, before=payloads, at=epoch_ms(now))),
             *(("runs", partial(runs, agent_ids=part)) for part in _parts(agent_ids)),
             ("fires", partial(retention.prune_fires, before=fires)),
+            ("wakes", partial(retention.prune_wakes, before=fires)),
             *(("fires", partial(crowds, schedule_ids=part)) for part in _parts(schedule_ids)),
             ("activity", partial(retention.prune_activity, before=told)),
             ("agent_history", partial(retention.prune_agent_history, before=told)),
+            ("config_history", partial(retention.prune_config_history, before=told)),
             ("answers", partial(retention.prune_idempotency, before=answers)),
             ("model_answers", partial(model_retention.prune_answers, before=journaled)),
             ("model_answers", crowd),
             ("model_calls", partial(model_retention.prune_calls, before=asked)),
             ("model_batches", partial(model_retention.prune_batches, before=asked)),
+            ("measurements", partial(measurements.prune_buckets, size_ms=MINUTE_MS, before=minutes)),
+            ("measurements", partial(measurements.prune_buckets, size_ms=HOUR_MS, before=hours)),
+            ("series", partial(measurements.prune_series, before=hours)),
+            ("messages", partial(coordination_retention.prune_messages, before=said)),
+            ("broadcasts", partial(coordination_retention.prune_broadcasts, before=said)),
+            ("questions", partial(coordination_retention.prune_questions, before=settled)),
             ("audit", partial(audit.prune_audit, before=_before(now, keep.audit_days), at=epoch_ms(now))),
             ("pages", retention.vacuum),
         ]

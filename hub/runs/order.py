@@ -4,18 +4,19 @@ What an agent's settings said when the run was made stands in the run's own row,
 so that a run means the same thing after a restart with other settings.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
+from hub.agents.prompts import OPENS, rendered, variables_of
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import RedactionRule, Wanted
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState
 from protocol.tables import TableName
 from protocol.work import RunConfig
-from storage.store import HeldRun, ModelUse, RunRow
+from storage.store import AgentRow, DueSchedule, HeldRun, ModelUse, RunRow, Setup, Store, setups
 
 
 class RunParameters(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,20 +50,51 @@ class AgentConfig(Protocol):
     def model_use(self) -> ModelUse: ...
 
 
-def wanted_of(agent: AgentConfig) -> Wanted:
-    """What extraction is told for *agent*, as its settings are now."""
+def wanted_of(agent: AgentConfig, setup: Setup | None = None) -> Wanted:
+    """What extraction is told for *agent*, as its settings are now.
+
+    Args:
+        setup: what the variables of its prompt stand for; see ``needs_setup``.
+
+    Raises:
+        BadPrompt: the prompt names what the set-up has not.
+    """
+    prompt = agent.prompt if setup is None else rendered(agent.prompt, variables_of(setup))
     return Wanted(
         data_types=tuple(TableName(name) for name in agent.data_types),
-        prompt=agent.prompt,
+        prompt=prompt,
         timezone=agent.timezone,
         allow_cloud=agent.model_use.allow_cloud,
         redact=tuple(RedactionRule(one.name, one.regex) for one in agent.model_use.redact),
     )
 
 
-def parameters_of(agent: AgentConfig, extractor: Extractor) -> RunParameters:
-    """What a run of *agent* is made with, as its settings are now."""
-    wanted = wanted_of(agent)
+def needs_setup(agent: AgentConfig) -> bool:
+    """Whether the prompt has variables, so that its agent's set-up has to be read."""
+    return OPENS in agent.prompt
+
+
+async def set_up(store: Store, agent: AgentRow) -> Setup | None:
+    """What the variables of the agent's prompt stand for; ``None``: it has none."""
+    return await store.read(setups.setup_of, agent.id) if needs_setup(agent) else None
+
+
+async def setups_of_due(store: Store, due: Sequence[DueSchedule]) -> Mapping[AgentId, Setup]:
+    """As ``set_up``, for the agents of several schedules; those without variables are left out."""
+    wanted = [one.schedule.agent_id for one in due if needs_setup(one)]
+    return await store.read(setups.setups_of, wanted) if wanted else {}
+
+
+def parameters_of(agent: AgentConfig, extractor: Extractor, setup: Setup | None = None) -> RunParameters:
+    """What a run of *agent* is made with, as its settings are now.
+
+    Args:
+        setup: as for ``wanted_of``.
+
+    Raises:
+        BadPrompt: as ``wanted_of``.
+    """
+    wanted = wanted_of(agent, setup)
     return RunParameters(
         paths=tuple(agent.paths),
         file_extensions=tuple(agent.file_extensions),
@@ -99,6 +131,9 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     dispatches: int  # how often it was handed out and came back unworked
     timeout_s: float  # of this execution
     parameters: RunParameters
+    config_rev: int = 0  # of the agent, when the run was made
+    context: dict[str, Any] = {}
+    locks: Mapping[str, int] = {}  # that the run holds, with their fences
 
     def held(self, state: RunState) -> HeldRun:
         """The run as this order holds it, in *state*."""
@@ -121,8 +156,11 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def order_of(run: RunRow) -> RunOrder:
+def order_of(run: RunRow, *, locks: Mapping[str, int] | None = None) -> RunOrder:
     """The order of a run that was just claimed.
+
+    Args:
+        locks: that it got with the claim, with their fences.
 
     Raises:
         msgspec.ValidationError: the row's parameters are not a run's.
@@ -140,4 +178,7 @@ def order_of(run: RunRow) -> RunOrder:
         dispatches=run.dispatch_count,
         timeout_s=run.timeout_ms / 1000,
         parameters=msgspec.convert(run.parameters, RunParameters),
+        config_rev=run.config_rev,
+        context=run.context,
+        locks=locks or {},
     )

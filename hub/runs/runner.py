@@ -11,6 +11,7 @@ from contextlib import aclosing
 import anyio
 import msgspec
 
+from hub.agents.checkpoints import checkpoint_to_run_from
 from hub.clock import Chance, Clock, epoch_ms
 from hub.document import Document
 from hub.extraction.extractor import Extractor
@@ -146,13 +147,15 @@ class Runner:
     async def _visit(self, attempt: Attempt, link: DeviceLink, interrupt: Interrupt) -> Ending:
         order = attempt.order
         known, taken = await self._known(order)
+        checkpoint = await checkpoint_to_run_from(self._store, order.agent_id)
         asking = await self._asking.open(order)
         wanted: Wanted | None = None  # known when there is something to read: most visits have nothing
         slots = anyio.Semaphore(self._units_in_flight)
         async with asking.opened():
             async with units_in_hand(self.device_grace_s) as units:
                 with interrupt.reading:
-                    async with aclosing(self._source.read(link, order, known, taken=taken)) as events:
+                    read = self._source.read(link, order, known, taken=taken, checkpoint=checkpoint)
+                    async with aclosing(read) as events:
                         async for event in events:
                             match event:
                                 case TakenOn():

@@ -12,6 +12,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskStatus
 
+from hub.agents.prompts import BadPrompt
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.extraction.extractor import Extractor
 from hub.log import Channel
@@ -19,7 +20,7 @@ from hub.metrics import Metrics
 from hub.runs import backfill, firing
 from hub.runs.backfill import Backfilled
 from hub.runs.leadership import Leadership
-from hub.runs.order import parameters_of
+from hub.runs.order import parameters_of, setups_of_due
 from hub.schedules.cron import BadSchedule
 from hub.schedules.forecast import Upcoming, upcoming
 from hub.schedules.trigger import tzdata_digest
@@ -38,6 +39,7 @@ from storage.store import (
     StorageError,
     Store,
     Term,
+    UnknownSchedule,
     activity,
     audit,
     backfills,
@@ -70,6 +72,7 @@ class Scheduler:
         boot_id: BootId,
         on_queued: Callable[[], None],
         on_cancel: Callable[[RunId], None],
+        on_wakes: Callable[[], None] = lambda: None,
         limits: QueueLimits | None = None,
         batch: int = BATCH,
     ) -> None:
@@ -77,6 +80,7 @@ class Scheduler:
 
         Args:
             on_queued: runs have come to the queue, or have changed there.
+            on_wakes: slots have come, and their agents are to be woken.
             on_cancel: a run that executes is to end, for a newer one takes its place; that stands in its row.
             batch: schedules decided in one transaction.
         """
@@ -88,6 +92,7 @@ class Scheduler:
         self._metrics = metrics
         self._on_queued = on_queued
         self._on_cancel = on_cancel
+        self._on_wakes = on_wakes
         self.limits = limits or QueueLimits()
         self._batch = batch
         self._leadership = Leadership(store, LEASE, boot_id, clock=clock)
@@ -174,11 +179,15 @@ class Scheduler:
     async def _decide(self, term: Term, due: Sequence[DueSchedule], at: int) -> bool:
         """Decide the fires that are due; whether any of these schedules has changed by it."""
         decisions: list[FireDecision] = []
+        found = await setups_of_due(self._store, due)
         for one in due:
             await self._let_others_work()
             try:
-                decisions.append(firing.decide(one, parameters_of(one, self._extractor), at, self._ids))
-            except (BadSchedule, ValueError) as exc:  # its trigger, or an agent's table of a newer release
+                is_run = one.schedule.action == "run"  # a wake is made with nothing that could be wrong
+                setup = found.get(one.schedule.agent_id)
+                parameters = parameters_of(one, self._extractor, setup) if is_run else None
+                decisions.append(firing.decide(one, parameters, at, self._ids))
+            except (BadSchedule, BadPrompt, ValueError) as exc:  # or an agent's table of a newer release
                 await self._give_up(term, one.schedule, f"it cannot be read: {exc}")
         try:
             decided = await self._store.write(fires.decide, term, decisions, at, limits=self.limits)
@@ -230,7 +239,7 @@ class Scheduler:
         policies = {decision.due.schedule.id: decision.due.schedule.coalesce for decision in decisions}
         for one in decided:
             self._metrics.fires.labels(one.decision).inc(one.fires)
-            if one.decision != "run":
+            if one.decision not in ("run", "deferred"):  # a wake that is to come is not missed
                 self._metrics.scheduler_missed.labels(policies[one.schedule_id]).inc(one.fires)
             log.info(
                 "fire.decided",
@@ -254,6 +263,8 @@ class Scheduler:
                 self._metrics.scheduler_lag.observe((at - schedule.due_at) / 1000)
         if any(one.decision in ("run", "coalesced") for one in decided):
             self._on_queued()
+        if any(one.decision == "deferred" for one in decided):
+            self._on_wakes()
 
     async def _tell_if_full(self, one: Decided) -> None:
         """The owner reads once that fires are dropped, until one is queued again."""
@@ -358,11 +369,15 @@ class Scheduler:
             Conflict: somebody else did the same; nothing was queued.
         """
         due = await self._store.read(schedules.with_settings, schedule_id)
+        if due.schedule.action != "run":
+            raise UnknownSchedule(f"schedule {schedule_id} is a slot: it makes no runs to make up for")
         within = backfill.fires_between(due.schedule, first_at, last_at)
         if not within:
             return Backfilled((), ())
         sight = await self._store.read(backfills.look, due, within)
-        plan = backfill.plan(due, within, sight, parameters_of(due, self._extractor), self._ids)
+        found = await setups_of_due(self._store, [due])
+        parameters = parameters_of(due, self._extractor, found.get(due.schedule.agent_id))
+        plan = backfill.plan(due, within, sight, parameters, self._ids)
         wanted = tuple(run.fire_at for run in plan.runs)
         if dry_run or not wanted:
             return Backfilled(within, wanted)

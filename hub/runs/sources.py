@@ -32,6 +32,7 @@ from protocol.work import (
     AgentRun,
     FilePiece,
     ManifestFile,
+    RunCheckpoint,
     RunLimits,
     RunMode,
     SkippedFile,
@@ -124,7 +125,13 @@ class DeviceSource:
         self._piece_timeout_s = piece_timeout_s
 
     async def read(
-        self, link: DeviceLink, order: RunOrder, known: Mapping[str, str | None], *, taken: int = 0
+        self,
+        link: DeviceLink,
+        order: RunOrder,
+        known: Mapping[str, str | None],
+        *,
+        taken: int = 0,
+        checkpoint: RunCheckpoint | None = None,
     ) -> AsyncGenerator[SourceEvent]:
         """What the device has for the run, in its order.
 
@@ -132,6 +139,7 @@ class DeviceSource:
             known: units that need no reading, with the content hash they were settled
                 at; ``None`` for a unit that this run dealt with, whatever it holds now.
             taken: files that the run read before this attempt; they count among those it may read.
+            checkpoint: what the device is told that the agent may go on from.
 
         Raises:
             NotTakenOn: the device refused the run as a whole.
@@ -148,6 +156,10 @@ class DeviceSource:
             credit=self._credit,
             limits=self.limits,
             reads=kinds_read_here(),
+            config_rev=order.config_rev,
+            context=order.context,
+            checkpoint=checkpoint,
+            locks=dict(order.locks),
             trace=traceparent(order.run_id, "agent_run", str(order.fence)),
         )
         async with link.open_run(frame) as stream:

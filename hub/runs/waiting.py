@@ -4,13 +4,17 @@ Pure: the facts are gathered elsewhere, all at one moment, and the first gate th
 shut is the one that is named. A gate here is one that the dispatcher looks at.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, tzinfo
 from typing import Final
 
 import msgspec
 
+from hub.clock import from_epoch_ms
 from hub.runs.moments import told_time
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, PauseReason, RunState
+from protocol.requirements import Unmet
+from storage.store import LockInTheWay
 
 _LIFECYCLES: Final = {
     "paused": "agent is paused",
@@ -43,12 +47,16 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
         is_manual: a person started it, so a failing agent does not hold it back.
         is_revoked: the device is let in no more.
         offline_since: when the device was seen last; ``None`` where it never was.
+        is_away: the device is connected, and the agent offline all the same, as its heartbeats tell.
         starts_at: until then a device that has just connected is left in peace.
-        budget: the setting of that budget of a day which is reached, if it is a budget that holds the run.
+        exhaust_reason: why the agent is exhausted: ``rate_limit``, ``billing`` or ``budget``.
+        budget: the setting of the budget of a day that holds the run, as far as this start of the hub knows.
         recovery_at: when an exhausted agent is asked again; ``None``: nobody knows.
         is_pausing: a person asked for a pause, and the files in hand are not done yet.
         hold: the hub died too often, and this run is of a kind that waits for that.
         follows: a run of the same schedule is under way, and this one does not run beside it.
+        unmet: what the run needs, and neither its device nor its agent has.
+        lock: the first of its locks whose turn has not come.
     """
 
     now: datetime
@@ -62,14 +70,19 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
     is_online: bool = True
     is_revoked: bool = False
     offline_since: datetime | None = None
+    is_away: bool = False
+    away_since: datetime | None = None
+    away_reason: str | None = None
     starts_at: datetime | None = None
     lifecycle: str = "active"
     is_exhausted: bool = False
-    is_unpaid: bool = False
+    exhaust_reason: str | None = None
     budget: str | None = None
     recovery_at: datetime | None = None
     is_healthy: bool = True
     follows: bool = False
+    unmet: Sequence[Unmet] = ()
+    lock: LockInTheWay | None = None
     on_device: int = 0
     per_device: int = 1
     of_agent: int = 0
@@ -98,9 +111,11 @@ def why_waiting(facts: WaitFacts, zone: tzinfo | None = None) -> str | None:
     return (
         _held_by_a_person(facts)
         or _held_by_the_device(facts, zone)
+        or _held_by_a_need(facts)
         or _held_by_the_model(facts, zone)
         or _held_by_the_hub(facts, zone)
         or _not_yet(facts, zone)
+        or _held_by_a_lock(facts, zone)
         or _no_slot(facts)
         or "next in line"
     )
@@ -123,6 +138,10 @@ def _held_by_the_device(facts: WaitFacts, zone: tzinfo | None) -> str | None:
         return "agent has no device"
     if facts.is_revoked:
         return f"device {facts.device} was revoked; pair another device of that name"
+    if facts.is_away:
+        since = "" if facts.away_since is None else f" since {told_time(facts.away_since, facts.now, zone)}"
+        why = "" if facts.away_reason is None else f": {facts.away_reason}"
+        return f"agent is offline{since}, though device {facts.device} is connected{why}"
     if facts.is_online:
         return None
     if facts.offline_since is None:
@@ -130,13 +149,34 @@ def _held_by_the_device(facts: WaitFacts, zone: tzinfo | None) -> str | None:
     return f"device {facts.device} is offline since {told_time(facts.offline_since, facts.now, zone)}"
 
 
+def _held_by_a_need(facts: WaitFacts) -> str | None:
+    return told_unmet(facts.unmet, facts.device) if facts.unmet else None
+
+
+def told_unmet(unmet: Sequence[Unmet], device: str | None) -> str:
+    """What is needed and not there: ``needs file.read >= 1.2: device desk has 1.1.0``."""
+    first, others = unmet[0], len(unmet) - 1
+    has = [
+        f"{where} has {version}"
+        for where, version in ((f"device {device}", first.of_device), ("its agent", first.of_agent))
+        if version is not None
+    ]
+    told = " and ".join(has) or f"neither device {device} nor its agent has it"
+    return f"needs {first.need}: {told}" + (f"; and {others} more that it needs" if others else "")
+
+
 def _held_by_the_model(facts: WaitFacts, zone: tzinfo | None) -> str | None:
     if not facts.is_exhausted and facts.pause_reason is not PauseReason.EXHAUSTED:
         return None
-    if facts.budget is not None:
-        what = f"the budget {facts.budget} is reached"
-    else:
-        what = "model's bill is not paid" if facts.is_unpaid else "model's quota is used up"
+    match facts.exhaust_reason:
+        case "budget" if facts.budget is not None:
+            what = f"the budget {facts.budget} is reached"
+        case "budget":
+            what = "a budget of the day is reached"
+        case "billing":
+            what = "model's bill is not paid"
+        case _:
+            what = "model's quota is used up"
     again_at = facts.recovery_at or (None if facts.is_exhausted else facts.eligible_at)
     return what if again_at is None else f"{what}; tried again at {told_time(again_at, facts.now, zone)}"
 
@@ -164,6 +204,18 @@ def _not_yet(facts: WaitFacts, zone: tzinfo | None) -> str | None:
     if facts.eligible_at > facts.now:
         return f"tried again at {told_time(facts.eligible_at, facts.now, zone)}"
     return None
+
+
+def _held_by_a_lock(facts: WaitFacts, zone: tzinfo | None) -> str | None:
+    if facts.lock is None:
+        return None
+    lock, before = facts.lock.lock, facts.lock.ahead
+    behind = f"{before} before it in its queue" if before else ""
+    if not facts.lock.is_held:
+        return f"waits for lock {lock.resource}: {behind}"
+    since = told_time(from_epoch_ms(lock.acquired_at or 0), facts.now, zone)
+    told = f"waits for lock {lock.resource}, held by {lock.told_holder} since {since}"
+    return f"{told}; {behind}" if behind else told
 
 
 def _no_slot(facts: WaitFacts) -> str | None:

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from protocol.ids import BootId, RunId
 from protocol.lifecycles import RunEvent
 from storage import runs, schema, users
+from storage.agent_activity import recount
 from storage.migrate import upgrade
-from storage.run_recovery import RECOUNT, REQUEUED_FOR
+from storage.run_recovery import REQUEUED_FOR
 from storage.sqlite import open_sqlite
 from storage.store import HeldRun
 from tests.bench.rounds import alone, play, ratio, spread_of
@@ -42,7 +43,7 @@ def _one_by_one(c: sa.Connection) -> None:
     for row in c.execute(_EXECUTING).all():
         held = HeldRun(RunId(row.id), row.state, row.fence)
         runs.move(c, held, RunEvent.HUB_LOST, at=AT, actor="hub", reason=REQUEUED_FOR)
-    c.execute(RECOUNT)
+    recount(c, at=AT, actor="hub")
 
 
 def _make(path: Path) -> None:

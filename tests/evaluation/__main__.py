@@ -1,4 +1,4 @@
-"""``python -m tests.evaluation [BAR ...]``: measure the bars of extraction, or only those named.
+"""``python -m tests.evaluation [BAR ...]``: measure the bars of extraction and measurements, or some of them.
 
 Exit code 1 when a bar is not met.
 """
@@ -46,6 +46,7 @@ BARS: Final = {
     "10": Bar("a server without JSON modes", "planted", "measure_without_schema"),
     "11": Bar("files that would break a reader", "bombs"),
     "12": Bar("a thousand questions at 200 ms", "speed"),
+    "metrics": Bar("a million samples over thirty virtual days", "measurements"),
     "peers": Bar("LangExtract and Instructor on the same documents", "peers.side_by_side"),
 }
 

@@ -46,16 +46,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.schedules": {"protocol", "hub.clock"},
     "hub.extraction": GROUND | {"hub.text"},
     "hub.links": GROUND | {"storage"},
-    "hub.agents": GROUND | {"storage", "hub.links"},
+    "hub.gateways": GROUND | {"storage"},
+    # The patterns of schemas are looked for as those of redaction are: in linear time.
+    "hub.agents": GROUND | {"storage", "hub.links", "hub.extraction.patterns"},
     "hub.runs": GROUND
     | {"storage", "hub.links", "hub.agents", "hub.extraction", "hub.text", "hub.schedules"},
+    "hub.coordination": GROUND | {"storage", "hub.links", "hub.gateways", "hub.agents"},
     "hub.device": {"protocol", "hub.text", "hub.clock", "hub.log"},
 }
 # May look at all below, and at each other.
 TOP = {
     "hub.router",
     "hub.backups",
-    "hub.request_queue",
     "hub.requests",
     "hub.operations",
     "hub.ops",
@@ -75,7 +77,7 @@ STANDS_IN: dict[str, set[str]] = {
     "starlette": {"hub.ops"},
     "uvicorn": {"hub.ops"},
     "openai": {"hub.extraction"},
-    "websockets": {"hub.links", "hub.device"},
+    "websockets": {"hub.links", "hub.device", "hub.gateways"},
     "httpcore2": {"hub.outbound"},
     "httpx2": {"hub.outbound", "hub.cli"},  # the hub calls nobody but by the rules of hub.outbound
 }

@@ -5,10 +5,14 @@ from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import anyio
 import pytest
 
+from hub.agents.locks import Locks
+from hub.agents.writing import AgentWriter
 from hub.backups import Backups
 from hub.clock import epoch_ms
 from hub.drain import Drain
@@ -28,6 +32,7 @@ from protocol.lifecycles import RunOutcome, RunState
 from protocol.trace import trace_id_of
 from storage.store import DeclaredSchedule, UnknownAgent, UnknownRun, devices, runs, schedules, users
 from tests.support.clock import START, SeededChance
+from tests.support.facade import FakeHub
 from tests.support.log import opened_log
 from tests.support.runs import BOOT, Bench, agent, bench, folder, store
 from tests.support.settings import SettingsBench
@@ -35,6 +40,8 @@ from tests.support.settings import SettingsBench
 __all__ = ["agent", "bench", "store"]
 
 DAY = timedelta(days=1)
+# What is said between agents, over a hub that has neither gateways nor boards.
+COORDINATION = ("gateways", "boards", "messages", "leads", "broadcasts", "questions", "souls")
 
 
 @pytest.fixture
@@ -65,8 +72,21 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
         metrics=bench.metrics,
         owner_id=owner_id,
     )
+    nouns = FakeHub()
+    nouns.bench = cast(
+        Any,
+        SimpleNamespace(
+            store=bench.store,
+            clock=bench.clock,
+            ids=bench.ids,
+            metrics=bench.metrics,
+            roster=roster,
+            owner_id=owner_id,
+        ),
+    )
     return partial(
         Operations,
+        **{noun: getattr(nouns, noun) for noun in COORDINATION},
         store=bench.store,
         roster=roster,
         dispatcher=bench.dispatcher,
@@ -82,7 +102,9 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
         drain=Drain(),
         backups=Backups(bench.store, tmp_path, None, clock=bench.clock),
         boot_id=BOOT,
+        locks=Locks(bench.store, clock=bench.clock, ids=bench.ids, metrics=bench.metrics),
         estimator=bench.estimator,
+        writer=AgentWriter(bench.store, clock=bench.clock, ids=bench.ids, metrics=bench.metrics),
         config=ConfigOperations(SettingsBench(tmp_path).reloader),
     )
 

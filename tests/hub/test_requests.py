@@ -2,22 +2,46 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
-from hub import requests as asked
+from hub.agents.capabilities import Capabilities
+from hub.agents.checkpoints import Checkpoints
+from hub.agents.configs import AgentConfigs
+from hub.agents.locks import Locks
+from hub.agents.writing import AgentWriter
+from hub.assembly.requests import make_requests as assembled
 from hub.clock import epoch_ms
-from hub.links.roster import RequestReceived
+from hub.coordination.authority import Authority
+from hub.coordination.memory import BoardMemory
+from hub.coordination.messages import Messages
+from hub.coordination.post import make_courier
+from hub.coordination.questions import Questions
+from hub.gateways import Fleet
+from hub.links.device_events import DeviceEvents
+from hub.links.roster import RequestReceived, Roster
 from hub.links.rotation import KeyRotation
+from hub.metrics import Metrics
+from hub.ops.agent_bodies import Rules
+from hub.ops.file_lines import FileLines
+from hub.ops.reading import Reading
 from hub.ops.routes import DEVICE_REQUESTS
-from hub.requests import Requests
+from hub.outbound import OutboundRules
+from hub.requests import agents as agent_requests
+from hub.requests import service
+from hub.requests.agents import Written
+from hub.requests.service import Requests
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import Parameter, Parameters
+from protocol.ids import BootId
 from protocol.keys import key_id
 from protocol.lifecycles import RunState
 from storage.store import device_keys, items, runs
+from tests.support.clock import SeededChance
 from tests.support.keys import KeyPair
 from tests.support.link import FakeLink
 from tests.support.runs import Bench, agent, bench, folder, store
@@ -28,13 +52,47 @@ __all__ = ["agent", "bench", "store"]
 
 def make_requests(bench: Bench) -> Requests:
     rotation = KeyRotation(bench.store, hub_id="h-1", clock=bench.clock, metrics=bench.metrics)
-    return Requests(
-        store=bench.store,
+    given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids, "metrics": bench.metrics}
+    return assembled(
+        bench.store,
         control=bench.control,
         clock=bench.clock,
         metrics=bench.metrics,
         rotation=rotation,
+        writing=Written(
+            AgentWriter(bench.store, clock=bench.clock, ids=bench.ids, metrics=bench.metrics),
+            rules=Rules,
+            lines=FileLines(lambda: Reading(None, [])),
+        ),
+        capabilities=Capabilities(bench.store, clock=bench.clock, metrics=bench.metrics),
+        checkpoints=Checkpoints(bench.store, clock=bench.clock, metrics=bench.metrics),
+        locks=Locks(bench.store, clock=bench.clock, ids=bench.ids, metrics=bench.metrics),
+        events=DeviceEvents(
+            Roster(lambda _: None, metrics=Metrics()), clock=bench.clock, metrics=bench.metrics
+        ),
+        configs=AgentConfigs(bench.store, clock=bench.clock, metrics=bench.metrics),
+        memory=BoardMemory(bench.store, authority=Authority(bench.store), **given),
+        messages=_messages(bench, given),
+        questions=Questions(bench.store, authority=Authority(bench.store), **given),
     )
+
+
+def _messages(bench: Bench, given: dict[str, Any]) -> Messages:
+    """What agents say to each other; nobody brings it."""
+    fleet = Fleet(
+        folder=Path(),
+        rules=OutboundRules,
+        clock=bench.clock,
+        chance=SeededChance(),
+        metrics=Metrics(),
+        version="0",
+    )
+    links = Roster(lambda _: None, metrics=Metrics())
+    boot = BootId("boot")
+    courier = make_courier(
+        bench.store, fleet=fleet, links=links, chance=SeededChance(), boot_id=boot, **given
+    )
+    return Messages(bench.store, courier, authority=Authority(bench.store), **given)
 
 
 @asynccontextmanager
@@ -65,7 +123,7 @@ async def test_a_device_lists_its_own_agents_and_no_others(bench: Bench) -> None
     mine = await ask(bench, "agents.list")
     theirs = await ask(bench, "agents.list", FakeLink("another"))
     assert mine.result is not None and theirs.result is not None
-    assert [record["name"] for record in mine.result["agents"]] == ["notes"]  # type: ignore[union-attr,index]
+    assert [record["name"] for record in mine.result["agents"]] == ["notes"]  # type: ignore[union-attr,index,call-overload]
     assert theirs.result["agents"] == []
 
 
@@ -118,7 +176,7 @@ async def test_a_device_tells_what_its_owner_said_of_its_own_items_and_may_say_s
 @pytest.mark.parametrize(
     ("method", "params", "code"),
     [
-        ("locks.acquire", {}, ErrorCode.UNKNOWN_METHOD),
+        ("messages.forget", {}, ErrorCode.UNKNOWN_METHOD),
         ("no.such.thing", {}, ErrorCode.UNKNOWN_METHOD),
         ("runs.start", {}, ErrorCode.BAD_PARAMS),
         ("runs.start", {"agent_id": 7}, ErrorCode.BAD_PARAMS),
@@ -185,7 +243,7 @@ async def test_an_answer_to_a_device_that_has_left_is_dropped_and_the_next_is_to
 async def test_a_request_that_breaks_the_hub_is_answered_and_so_is_the_next(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asked, "_agent_record", lambda row: 1 / 0)
+    monkeypatch.setattr(agent_requests, "_agent_record", lambda row: 1 / 0)
     link, requests = bench.connect(), make_requests(bench)
     requests.take(request(link, "q-1"))
     requests.take(request(link, "q-2", "runs.list"))
@@ -240,7 +298,7 @@ async def test_of_one_device_so_many_requests_wait_and_further_ones_are_refused(
 async def test_while_nothing_is_answered_only_so_many_refusals_wait(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asked, "WAITING_REFUSALS", 2)
+    monkeypatch.setattr(service, "WAITING_REFUSALS", 2)
     eager, patient = bench.connect(), FakeLink("another")
     requests = make_requests(bench)
     requests.apply(waiting=1)

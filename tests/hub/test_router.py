@@ -4,8 +4,9 @@ import anyio
 import pytest
 
 from hub import router
+from hub.agents.heartbeats import Heartbeats
+from hub.assembly.requests import make_requests
 from hub.links.roster import DeviceLost, DeviceReady, RequestReceived
-from hub.requests import Requests
 from hub.router import Router
 from hub.runs import dispatcher
 from protocol.coordination import Request
@@ -21,7 +22,8 @@ __all__ = ["agent", "bench", "store"]
 def make_router(bench: Bench) -> Router:
     return Router(
         dispatcher=bench.dispatcher,
-        requests=Requests(store=bench.store, control=bench.control, clock=bench.clock, metrics=bench.metrics),
+        heartbeats=Heartbeats(bench.store, clock=bench.clock, metrics=bench.metrics),
+        requests=make_requests(bench.store, control=bench.control, clock=bench.clock, metrics=bench.metrics),
         clock=bench.clock,
     )
 

@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]  # no stubs are published with it
+import jsonschema  # no stubs are published with it
 import pytest
 from hypothesis import given
 

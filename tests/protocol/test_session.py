@@ -148,9 +148,7 @@ def test_what_a_device_can_do_is_known_by_name_and_version() -> None:
         capabilities=[Capability(name="agent_ack"), Capability(name="file.get", version="2.1.0")],
     )
     session = Script().device_says(able).session
-    assert session.capabilities == {"agent_ack", "file.get"}
-    assert session.capability_version("file.get") == "2.1.0"
-    assert session.capability_version("file.put") is None
+    assert session.offers == {"agent_ack": "1.0.0", "file.get": "2.1.0"}
 
 
 @both_codecs

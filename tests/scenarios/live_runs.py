@@ -75,7 +75,12 @@ def _rows(user: str, agents: int, at: int) -> Iterator[tuple[sa.Table, list[Row]
     )
     agent = {"user_id": user, "executor": "device"} | stamps
     yield schema.agents, [agent | {"id": f"a{n}", "name": f"a{n}", "device_id": f"desk{n}"} for n in numbers]
-    counts = {"runs_executing": _COUNTS[True], "runs_waiting": _COUNTS[False]}
+    running = sum(kind.state is RunState.RUNNING for kind in (*_KINDS, _LAST_KIND))
+    counts = {
+        "runs_executing": _COUNTS[True],
+        "runs_running": running,
+        "runs_waiting": _COUNTS[False],
+    }
     state = {"lifecycle": "active", "last_activity_at": at, "updated_at": at} | counts
     yield schema.agent_states, [state | {"agent_id": f"a{n}"} for n in numbers]
     live = [

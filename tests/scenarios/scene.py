@@ -195,13 +195,19 @@ def rows(database: Path, query: str) -> list[tuple[Any, ...]]:
 
 @asynccontextmanager
 async def scene(
-    folder: Path, files: Mapping[str, str], *, oracle: Oracle | None = None, settings: str = ""
+    folder: Path,
+    files: Mapping[str, str],
+    *,
+    oracle: Oracle | None = None,
+    settings: str = "",
+    kind: type[HubProcess] = HubProcess,
 ) -> AsyncIterator[Scene]:
     """A hub that runs, and a device over *files* that is to be started. All is gone afterwards.
 
     Args:
         oracle: the model; without one, rules alone find items.
         settings: more lines of hub.toml, behind the others.
+        kind: of hub.
     """
     write(folder, files)
     async with AsyncExitStack() as opened:
@@ -211,9 +217,7 @@ async def scene(
             opened.callback(tasks.cancel_scope.cancel)
             base_url = await tasks.start(oracle.serve)
         line = await opened.enter_async_context(wire())
-        hub = HubProcess(
-            folder, settings=SETTINGS.format(model=model_at(base_url) if base_url else "") + settings
-        )
+        hub = kind(folder, settings=SETTINGS.format(model=model_at(base_url) if base_url else "") + settings)
         opened.push_async_callback(hub.close)
         await hub.start()
         line.hub_url = await hub.device_url()

@@ -10,9 +10,10 @@ from tests.support.faulty_hub import FaultyHub
 STATES = "SELECT state, reason, count(*) FROM runs GROUP BY 1, 2 ORDER BY 1, 2"
 AGENTS = 40
 UNTRUE_COUNTERS = """\
-SELECT agent_id FROM agent_states AS told WHERE (runs_waiting, runs_executing) <> (
+SELECT agent_id FROM agent_states AS told WHERE (runs_waiting, runs_executing, runs_running) <> (
   SELECT count(*) FILTER (WHERE state IN ('QUEUED', 'PAUSED')),
-         count(*) FILTER (WHERE state IN ('PREPARING', 'RUNNING'))
+         count(*) FILTER (WHERE state IN ('PREPARING', 'RUNNING')),
+         count(*) FILTER (WHERE state = 'RUNNING')
   FROM runs WHERE runs.agent_id = told.agent_id)
 """
 

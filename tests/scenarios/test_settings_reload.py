@@ -114,6 +114,10 @@ STEPS: dict[str, tuple[Break, str]] = {
     "port": (port, "hub.toml:7:11: error: listen.operator.address: cannot listen on 127.0.0.1:"),
     "certificate": (certificate, "hub.toml:4:7: error: listen.devices.tls: the key"),
     "schedule": (text("0 7 * * 1-5", "0 0 31 2 *"), "hub.toml:15:12: error: agents.0.schedule: never fires"),
+    "template": (
+        text("schedule =", 'template = "nope"\nschedule ='),
+        "hub.toml:15:12: error: agents.0.template: there is no template 'nope'",
+    ),
     "name": (name, "hub.toml:10:8: error: agents.0.name: an agent made over the API has this name"),
 }
 

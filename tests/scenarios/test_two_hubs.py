@@ -18,12 +18,12 @@ TAKEN_OVER = "SELECT 1 FROM run_state_history WHERE reason = 'hub_restart'"
 
 
 @pytest.mark.parametrize(
-    ("moment", "told"),
-    [("decide:1:before", "no longer held under fence"), ("decide:1:after", "scheduler.database")],
+    "moment",
+    ["decide:1:before", "decide:1:after"],
     ids=["about to decide", "about to commit"],
 )
 async def test_each_fire_is_decided_once_though_the_leader_was_frozen_past_its_lease(
-    tmp_path: Path, postgres: Postgres, moment: str, told: str
+    tmp_path: Path, postgres: Postgres, moment: str
 ) -> None:
     async with two_hubs(tmp_path, postgres, east=("--freeze-at", moment), schedule=EVERY_5_S) as hubs:
         await hubs.east.has_frozen()
@@ -31,7 +31,7 @@ async def test_each_fire_is_decided_once_though_the_leader_was_frozen_past_its_l
         await hubs.until(LED_BY_ANOTHER)
         await hubs.until(FIRES)
         hubs.east.thaw()
-        await hubs.east.hub.says(told)
+        await hubs.east.hub.says("no longer held under fence")
         await hubs.east.hub.says("scheduler.deposed")
         await hubs.until(f"{FIRES} GROUP BY schedule_id HAVING count(*) > 1")
 

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from hub.ops.roles import HUB_WIDE
-from hub.ops.routes import HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked
+from hub.ops.routes import AGENT, HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked
 from tests.support.processes import HubProcess, closing
 
 SETTINGS = """\
@@ -20,7 +20,7 @@ address = "127.0.0.1:0"
 [listen.operator]
 address = "127.0.0.1:0"
 """
-AGENT = """\
+WORKER = """\
 [[agents]]
 name = "{name}"
 user = "{user}"
@@ -30,10 +30,60 @@ data_types = ["tasks"]
 prompt = "Find what {user} has to do."
 schedule = "0 7 * * *"
 """
+GATEWAY = """\
+[[gateways]]
+name = "{name}"
+user = "{user}"
+url = "ws://127.0.0.1:1"
+"""
 # Bodies without which a request would be refused before anybody is looked for.
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PATCH", "/v1/devices/{device_id}"): {"name": "mine-now"},
     ("POST", "/v1/agents/{name}/backfill"): {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"},
+}
+BODIES |= {
+    ("PATCH", "/v1/agents/{name}/status"): {"availability": "on_call"},
+    ("PATCH", "/v1/agents/{name}/as/{vocabulary}"): {"status": "MAINTENANCE"},
+    ("PATCH", "/v1/agents/{name}"): {"description": "mine now"},
+    ("PUT", "/v1/agents/{name}/config"): {"configs": {}},
+    ("PATCH", "/v1/agents/{name}/config"): {"configs": {"threshold": {"value": 2}}},
+    ("PUT", "/v1/agents/{name}/config/{key}"): {"value": 2},
+    ("POST", "/v1/agents/{name}/config-revert"): {"to": 0},
+    ("PUT", "/v1/agents/{name}/capabilities/{capability}/{version}"): {},
+    ("PUT", "/v1/agents/{name}/checkpoints/{scope}"): {"sequence": 9, "state": {}},
+}
+BODIES |= {
+    ("PUT", "/v1/boards/{board}/agents/{agent}/soul"): {"content": "mine now"},
+}
+BODIES |= {
+    ("PATCH", "/v1/boards/{board}"): {"description": "mine now"},
+    ("POST", "/v1/boards/{board}/agents"): {"agent": "notes"},
+    ("PUT", "/v1/boards/{board}/lead"): {"agent": "plans"},
+    ("POST", "/v1/boards/{board}/memory"): {"content": "mine now"},
+    ("POST", "/v1/agent/boards/{board}/memory"): {"content": "mine now"},
+    ("POST", "/v1/boards/{board}/agents/{agent}/nudge"): {"content": "You are mine"},
+    ("POST", "/v1/agent/boards/{board}/agents/{agent}/nudge"): {"content": "You are mine"},
+    ("PUT", "/v1/agent/boards/{board}/agents/{agent}/soul"): {"content": "mine now"},
+    ("POST", "/v1/boards/{board}/lead/message"): {"content": "You are mine"},
+    ("POST", "/v1/agent/boards/{board}/lead/message"): {"content": "You are mine"},
+    ("POST", "/v1/boards/{board}/ask-user"): {"content": "Is it mine?"},
+    ("POST", "/v1/agent/boards/{board}/ask-user"): {"content": "Is it mine?"},
+    ("POST", "/v1/questions/{question_id}/answer"): {"answer": "mine now"},
+    ("POST", "/v1/agent/questions/{question_id}/answer"): {"answer": "mine now"},
+    ("POST", "/v1/agents/{name}/tokens"): {},
+}
+BODIES |= {
+    ("POST", "/v1/gateways/{gateway}/agents"): {"name": "mine-now"},
+}
+# What agents have, by the name of the parameter that it is for in each path: no id, and the same of both.
+PARTS = {
+    "vocabulary": "orchestrator",
+    "key": "threshold",
+    "capability": "file.read",
+    "version": "1.0.0",
+    "scope": "agent",
+    "metric": "hub.runs",
+    "seq": "1",
 }
 NOBODYS = "019b0000-0000-7000-8000-000000000000"
 
@@ -42,6 +92,8 @@ class Two(NamedTuple):
     """A hub with the users owner and mallory, who have an agent of the same name and one of their own each.
 
     Attributes:
+        agent: the main agent of owner's gateway, in its own name; it may more than any other agent.
+        their_lead, their_main: agents of mallory's, in their own names.
         theirs: mallory's ids, by the name of the parameter that they are for in each path.
         secrets: words that stand in whatever tells of mallory's things.
     """
@@ -49,6 +101,9 @@ class Two(NamedTuple):
     hub: HubProcess
     owner: httpx2.AsyncClient
     mallory: httpx2.AsyncClient
+    agent: httpx2.AsyncClient
+    their_lead: httpx2.AsyncClient
+    their_main: httpx2.AsyncClient
     theirs: dict[str, str]
     secrets: tuple[str, ...]
 
@@ -58,8 +113,24 @@ async def _client(hub: HubProcess, user: str) -> AsyncIterator[httpx2.AsyncClien
     """Somebody who may do everything, and sees this user's things."""
     wanted = {"name": user, "role": "admin"}
     made = await hub.ask("POST", "/v1/operator-tokens", params={"user": user}, json=wanted)
+    async with _bearing(hub, made.json()["token"]) as client:
+        yield client
+
+
+@asynccontextmanager
+async def _agent(
+    hub: HubProcess, operator: httpx2.AsyncClient, name: str
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """An agent in its own name."""
+    made = await operator.post(f"/v1/agents/{name}/tokens", json={})
+    async with _bearing(hub, made.json()["token"]) as client:
+        yield client
+
+
+@asynccontextmanager
+async def _bearing(hub: HubProcess, token: str) -> AsyncIterator[httpx2.AsyncClient]:
     address = (await hub.get("/v1/status"))["listeners"]["operator"]
-    headers = {"authorization": f"Bearer {made.json()['token']}"}
+    headers = {"authorization": f"Bearer {token}"}
     async with httpx2.AsyncClient(base_url=f"http://{address}", headers=headers, trust_env=False) as client:
         yield client
 
@@ -73,19 +144,53 @@ async def _made(client: httpx2.AsyncClient, path: str, body: dict[str, Any] | No
 @pytest.fixture(scope="module")
 async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
     agents = [("notes", "owner"), ("diary", "owner"), ("notes", "mallory"), ("plans", "mallory")]
-    written = SETTINGS + "".join(AGENT.format(name=name, user=user) for name, user in agents)
+    written = SETTINGS + "".join(WORKER.format(name=name, user=user) for name, user in agents)
+    gateways = [("home", "owner"), ("cellar", "mallory")]
+    written += "".join(GATEWAY.format(name=name, user=user) for name, user in gateways)
     hub = HubProcess(tmp_path_factory.mktemp("hub"), settings=written)
     async with closing(hub):
         await hub.start()
-        async with _client(hub, "owner") as owner, _client(hub, "mallory") as mallory:
+        async with (
+            _client(hub, "owner") as owner,
+            _client(hub, "mallory") as mallory,
+            _agent(hub, owner, "home-main") as agent,
+            _agent(hub, mallory, "plans") as their_lead,
+            _agent(hub, mallory, "cellar-main") as their_main,
+        ):
             for client in (owner, mallory):
                 token_id = await _made(client, "/v1/tokens", {"device": "desk"})
                 invitation_id = await _made(client, "/v1/invitations", {})
                 run_id = await _made(client, "/v1/agents/notes/runs")
+            for part, body in (
+                ("config/threshold", {"value": 1}),
+                ("capabilities/file.read/1.0.0", {}),
+                ("checkpoints/agent", {"sequence": 1, "state": {"page": 3}}),
+            ):
+                kept = await mallory.put(f"/v1/agents/plans/{part}", json=body)
+                assert kept.is_success, kept.text
             (device,) = (await mallory.get("/v1/devices")).json()["devices"]
             (operator_token,) = (await mallory.get("/v1/operator-tokens")).json()["tokens"]
+            (gateway,) = (await mallory.get("/v1/gateways")).json()["gateways"]
+            board_id = await _made(mallory, "/v1/boards", {"name": "mallorys", "gateway": "cellar"})
+            await _made(owner, "/v1/boards", {"name": "chores", "gateway": "home"})
+            await _made(owner, "/v1/boards/chores/agents", {"agent": "diary", "is_lead": True})
+            await _made(mallory, "/v1/boards/mallorys/agents", {"agent": "plans", "is_lead": True})
+            memory_id = await _made(mallory, "/v1/boards/mallorys/memory", {"content": "of mallory"})
+            question_id = await _made(mallory, "/v1/boards/mallorys/ask-user", {"content": "Whose is it?"})
+            nudge = {"content": "Whose is it?"}
+            message_id = await _made(mallory, "/v1/boards/mallorys/agents/plans/nudge?wait_s=0", nudge)
+            broadcast_id = await _made(their_main, "/v1/agent/broadcasts?wait_s=0", nudge)
+            (agent_token,) = (await mallory.get("/v1/agents/plans/tokens")).json()["tokens"]
             theirs = {
                 "name": "plans",
+                "agent": "plans",
+                "board": board_id,
+                "gateway": gateway["id"],
+                "memory_id": memory_id,
+                "question_id": question_id,
+                "message_id": message_id,
+                "broadcast_id": broadcast_id,
+                "agent_token_id": agent_token["id"],
                 "run_id": run_id,
                 "device_id": device["id"],
                 "invitation_id": invitation_id,
@@ -93,30 +198,56 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
                 "operator_token_id": operator_token["id"],
                 "pairing_id": NOBODYS,  # whoever waits to be let in belongs to nobody yet
             }
-            secrets = ("mallory", *(id for id in theirs.values() if id != NOBODYS))
-            yield Two(hub, owner, mallory, theirs, secrets)
+            secrets = ("mallory", "cellar", *(id for id in theirs.values() if id != NOBODYS))
+            yield Two(hub, owner, mallory, agent, their_lead, their_main, theirs, secrets)
 
 
 def _address(asked: Asked, ids: dict[str, str]) -> str:
     if asked.path.startswith("/v1/operator-tokens"):
         ids = ids | {"token_id": ids["operator_token_id"]}
-    return asked.path.format(**ids)
+    if asked.path.startswith("/v1/agent-tokens"):
+        ids = ids | {"token_id": ids["agent_token_id"]}
+    return asked.path.format(**ids, **PARTS)
 
 
 def _named() -> list[Asked]:
     """Every route that names one thing, and that somebody who sees one user's things may ask."""
-    return [asked for asked, need in ROUTES.items() if "{" in asked.path and need not in HUB_WIDE]
+    return [
+        asked
+        for asked, need in ROUTES.items()
+        if "{" in asked.path and need not in HUB_WIDE and not asked.path.startswith("/v1/templates")
+    ]
+
+
+# What changes by itself: nobody is there at the gateways, and they are tried again and again.
+_UNSTEADY = ("last_used_at", "next_fires")
+_OF_GATEWAYS = ("state", "since", "unreachable_since", "next_try_at", "problem")
 
 
 async def _all_of_the_hub(hub: HubProcess) -> dict[str, Any]:
     """Everything that somebody could change, as somebody sees it who sees all users."""
     told = {}
-    for noun in ("agents", "devices", "runs", "tokens", "invitations", "operator-tokens"):
+    for noun in (
+        "agents",
+        "boards",
+        "gateways",
+        "questions",
+        "messages",
+        "broadcasts",
+        "devices",
+        "runs",
+        "tokens",
+        "invitations",
+        "operator-tokens",
+    ):
         answer = await hub.get(f"/v1/{noun}")
+        unsteady = (*_UNSTEADY, *(_OF_GATEWAYS if noun == "gateways" else ()))
         told[noun] = [
-            {name: value for name, value in item.items() if name not in ("last_used_at", "next_fires")}
+            {name: value for name, value in item.items() if name not in unsteady}
             for item in answer[noun.replace("operator-", "")]
         ]
+    for board in told["boards"]:
+        told[board["id"]] = await hub.get(f"/v1/boards/{board['id']}/memory")
     return told
 
 
@@ -124,19 +255,25 @@ async def test_what_belongs_to_another_is_answered_as_what_does_not_exist(two: T
     before = await _all_of_the_hub(two.hub)
     nothing = dict.fromkeys(two.theirs, NOBODYS)
     for asked in _named():
-        body = BODIES.get(asked)
-        theirs = await two.owner.request(asked.method, _address(asked, two.theirs), json=body)
-        missing = await two.owner.request(asked.method, _address(asked, nothing), json=body)
+        body, who = BODIES.get(asked), two.agent if ROUTES[asked] is AGENT else two.owner
+        theirs = await who.request(asked.method, _address(asked, two.theirs), json=body)
+        missing = await who.request(asked.method, _address(asked, nothing), json=body)
         assert theirs.status_code == missing.status_code == 404, (asked, theirs.text)
         assert theirs.json()["code"] == missing.json()["code"], asked
         assert "mallory" not in theirs.text
     assert await _all_of_the_hub(two.hub) == before
 
 
+# Nothing was measured yet, a soul is read at a device that is away, and the stream has a test of its own.
+_ELSEWHERE = ("events", "{metric}", "/soul")
+
+
 async def test_what_is_ones_own_is_there(two: Two) -> None:
     for asked in _named():
-        if asked.method == "GET" and "events" not in asked.path:
-            answer = await two.mallory.get(_address(asked, two.theirs))
+        if asked.method == "GET" and not any(part in asked.path for part in _ELSEWHERE):
+            their_agent = two.their_main if "broadcast" in asked.path else two.their_lead
+            who = their_agent if ROUTES[asked] is AGENT else two.mallory
+            answer = await who.get(_address(asked, two.theirs))
             assert answer.status_code == 200, (asked, answer.text)
 
 
@@ -144,16 +281,33 @@ async def test_no_list_and_no_count_tells_of_another(two: Two) -> None:
     for asked, need in ROUTES.items():
         if asked.method != "GET" or "{" in asked.path or asked.path == "/v1/events" or need is PUBLIC:
             continue
-        answer = await two.owner.get(asked.path)
+        answer = await (two.agent if need is AGENT else two.owner).get(asked.path)
         is_refused = need in HUB_WIDE or asked in HUB_WIDE_ROUTES
         assert answer.status_code == (403 if is_refused else 200), (asked, answer.text)
         for secret in two.secrets:
             assert secret not in answer.text, asked
     mine = (await two.owner.get("/v1/status")).json()
     whole = await two.hub.get("/v1/status")
-    assert (mine["agents"], whole["agents"]) == (2, 4)
+    assert (mine["agents"], whole["agents"]) == (3, 6)
+    assert (mine["gateways_known"], whole["gateways_known"]) == (1, 2)
     assert (mine["devices_known"], whole["devices_known"]) == (1, 2)
     assert (sum(mine["runs"].values()), sum(whole["runs"].values())) == (1, 2)
+
+
+async def test_a_template_tells_each_user_of_their_own_agents_only(two: Two) -> None:
+    made = await two.hub.ask("PUT", "/v1/templates/shared", json={"prompt": "Find what is to be done."})
+    assert made.status_code == 201, made.text
+    about = {"device": "desk", "paths": ["notes"], "data_types": ["tasks"], "template": "shared"}
+    for user, client in (("owner", two.owner), ("mallory", two.mallory)):
+        answer = await client.post("/v1/agents", json={"name": f"of-{user}"} | about)
+        assert answer.status_code == 201, answer.text
+    try:
+        told = (await two.owner.get("/v1/templates/shared")).json()
+        (listed,) = (await two.owner.get("/v1/templates")).json()["templates"]
+        assert told["agents"] == listed["agents"] == ["of-owner"]
+    finally:
+        for user, client in (("owner", two.owner), ("mallory", two.mallory)):
+            assert (await client.delete(f"/v1/agents/of-{user}")).is_success
 
 
 async def test_a_name_that_two_users_have_is_told_apart_by_its_user(two: Two) -> None:

@@ -33,7 +33,7 @@ from tests.simulation.dice import Dice
 from tests.simulation.files import REFUSED_WORD, Folder
 from tests.simulation.wire import Wire
 
-MODERN: Final = frozenset({"agent_manifest", "agent_data.credit", "agent_ack"})
+MODERN: Final = frozenset({"agent_manifest", "agent_data.credit", "agent_ack", "agent.wake"})
 FIRST_DAYS: Final = frozenset[str]()  # a device that sends everything at once and knows no credit
 
 
@@ -56,6 +56,7 @@ class Memory:
 
     answers: dict[CallId, Answer] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
+    woken: list[CallId] = field(default_factory=list)  # slots of its agents' calendars
     rejected: set[str] = field(default_factory=set)  # titles of rows that its owner removed
     untold: dict[CallId, str] = field(default_factory=dict)  # verdicts that no hub has confirmed
 
@@ -266,6 +267,10 @@ class SimDevice:
             return known
         if self.dice.says(self.habits.fails):
             return Answer(error=ErrorBody(code=ErrorCode.BUSY, message="just now", retryable=True))
+        if call.action is Action.AGENT_WAKE:
+            if call_id not in self.memory.woken:
+                self.memory.woken.append(call_id)
+            return Answer(result={"woken": True})
         answer = self._changed(call)
         self.memory.answers[call_id] = answer
         return answer

@@ -85,6 +85,7 @@ class AgentFacts(NamedTuple):
     probe_at: int | None
     runs_waiting: int
     runs_executing: int
+    runs_running: int
 
 
 class LeaseFacts(NamedTuple):

@@ -13,6 +13,8 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.agents.declared import reconcile
+from hub.agents.heartbeats import Heartbeats
+from hub.assembly.requests import make_requests
 from hub.clock import IdFactory, epoch_ms
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
@@ -23,7 +25,6 @@ from hub.links.open_link import OpenLink
 from hub.links.refusal import Refusal
 from hub.links.roster import LinkEvent, RequestReceived, Roster
 from hub.metrics import Metrics
-from hub.requests import Requests
 from hub.router import Router
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets
@@ -37,6 +38,7 @@ from hub.runs.progress import RunWatch
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
+from hub.runs.wakes import Wakes
 from hub.supervisor import Supervisor
 from protocol.errors import CloseCode, HubError
 from protocol.handshake import Capability, Challenge, DeviceHello, Goodbye, Welcome
@@ -159,6 +161,7 @@ class SimHub:
         """The world has slept: what was due meanwhile is due now."""
         self.scheduler.look_again()
         self.dispatcher.look_again()
+        self.wakes.look_again()
 
     async def reload(self, settings: Settings) -> None:
         """The settings were changed, and the hub told of it."""
@@ -230,6 +233,9 @@ class SimHub:
             boot_id=self.boot_id,
             metrics=METRICS,
         )
+        self.wakes = Wakes(
+            store=store, find_link=self.roster.find, clock=clock, ids=self.ids, metrics=METRICS
+        )
         self.scheduler = Scheduler(
             store=store,
             extractor=extractor,
@@ -239,17 +245,23 @@ class SimHub:
             boot_id=self.boot_id,
             on_queued=self.dispatcher.look_again,
             on_cancel=self.dispatcher.supersede,
+            on_wakes=self.wakes.look_again,
         )
-        requests = Requests(store=store, control=self.control, clock=clock, metrics=METRICS)
-        self._router = Router(dispatcher=self.dispatcher, requests=requests, clock=clock)
+        requests = make_requests(store, control=self.control, clock=clock, metrics=METRICS)
+        heartbeats = Heartbeats(store, clock=clock, metrics=METRICS)
+        self._router = Router(
+            dispatcher=self.dispatcher, requests=requests, heartbeats=heartbeats, clock=clock
+        )
         self.listener = SimListener(self, store, self._traffic, chance)
         self._supervisor = Supervisor(clock=clock, chance=chance)
         self._supervisor.add("router", self._router)
         self._supervisor.add("requests", requests)
+        self._supervisor.add("heartbeats", heartbeats)
         self._supervisor.add("devices", self.listener)
         self._supervisor.add("dispatcher", self.dispatcher)
         if store.is_shared:
             self._supervisor.add("leases", SimLeaseKeeper(self, store))
+        self._supervisor.add("wakes", self.wakes)
         self._supervisor.add("scheduler", self.scheduler)
         self._supervisor.add("housekeeping", Housekeeping(store, clock=clock, boot_id=self.boot_id))
 
@@ -379,7 +391,7 @@ class SimListener:
         wire.link = self._hub.link(
             wire,
             admission,
-            device.capabilities,
+            dict.fromkeys(device.capabilities, "1.0.0"),
             wheel=self._wheel,
             clock=self._hub.clock,
             metrics=METRICS,

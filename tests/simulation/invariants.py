@@ -11,6 +11,7 @@ from tests.simulation.run_laws import Counters, Fences, Limits, Moves, OneEach, 
 from tests.simulation.scene import Scene
 from tests.simulation.store import Commit, Disk
 from tests.simulation.time_laws import Cancels, Liveness, Quotas
+from tests.simulation.wake_laws import WakesEnd
 
 
 class Witness:
@@ -48,6 +49,7 @@ class Witness:
             Quotas(*given),
             self._liveness,
             Counters(*given),
+            WakesEnd(*given, devices=devices),
         ]
 
     @property

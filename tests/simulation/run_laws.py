@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 from protocol.ids import DeviceId
+from protocol.lifecycles import RunState
 from storage.leases import Term
 from storage.store import HeldRun
 from tests.simulation.facts import EXECUTING, RunFacts
@@ -277,11 +278,13 @@ class Counters(Law):
                 continue
             mine = [run.state for run in self.facts.live.values() if run.agent_id == agent_id]
             executing = sum(state in EXECUTING for state in mine)
-            if (stored.runs_waiting, stored.runs_executing) != (len(mine) - executing, executing):
+            counted = stored.runs_waiting, stored.runs_executing, stored.runs_running
+            there_are = len(mine) - executing, executing, mine.count(RunState.RUNNING)
+            if counted != there_are:
                 self.findings.add(
                     "I12",
-                    f"agent {agent_id} counts {stored.runs_waiting} waiting and {stored.runs_executing}"
-                    f" executing, there are {len(mine) - executing} and {executing} (after {commit.name})",
+                    f"agent {agent_id} counts {counted} waiting, executing and running,"
+                    f" there are {there_are} (after {commit.name})",
                 )
         for _, run in self.facts.changes:
             if run is not None and run.attempt > run.max_attempts:

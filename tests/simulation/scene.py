@@ -1,5 +1,6 @@
 """What a world starts with: how many devices and hubs, which agents, and when these run."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -80,6 +81,10 @@ def draw_scene(seed: int, *, hubs: int | None = None) -> Scene:
         _draw_agent(f"agent-{number}", dice.choice(devices), tempo, dice)
         for number in range(dice.between(2, 4))
     )
+    calendar = Dice(f"calendar {seed}")  # of its own: worlds that were known before stay what they were
+    agents = tuple(
+        msgspec.structs.replace(agent, slots=tuple(_draw_slots(tempo, calendar))) for agent in agents
+    )
     return Scene(
         seed=seed,
         epoch=dice.choice(EPOCHS),
@@ -125,6 +130,22 @@ def draw_schedule(tempo: Tempo, dice: Dice) -> DeclaredSchedule:
         every_ms = dice.choice(tempo.every_s) * 1_000
         return msgspec.structs.replace(schedule, kind="every", expr=None, every_ms=every_ms)
     return schedule
+
+
+def _draw_slots(tempo: Tempo, dice: Dice) -> Iterator[DeclaredSchedule]:
+    """The slots of an agent's calendar: none, one, or two."""
+    for number in range(dice.choice((0, 1, 1, 2))):
+        duration_ms = int(dice.uniform(0.002, 0.1) * tempo.span_s) * 1_000
+        yield DeclaredSchedule(
+            kind="cron",
+            action="wake",
+            label=f"slot {number}",
+            duration_ms=duration_ms,
+            expr=dice.choice(tempo.crons),
+            tz=dice.choice(ZONES),
+            overlap=dice.choice(OVERLAP),
+            catchup_window_ms=duration_ms,
+        )
 
 
 def changed_agents(settings: Settings, tempo: Tempo, dice: Dice) -> Settings:

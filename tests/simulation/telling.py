@@ -2,6 +2,7 @@
 
 import traceback
 from functools import partial
+from types import FunctionType
 
 from storage.store import Gates
 from tests.simulation.store import Commit
@@ -24,6 +25,8 @@ def _told_value(value: object) -> str:
             return str(sorted(value))
         case partial():
             return f"{value.func.__name__}(...)"  # its own words tell where it lies in memory
+        case FunctionType():
+            return value.__name__  # likewise
         case _:
             return str(value)
 

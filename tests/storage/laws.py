@@ -20,6 +20,27 @@ _LEGAL = """
 _FINAL = "('COMPLETED', 'FAILED', 'CANCELLED')"
 _EXECUTING = "('PREPARING', 'RUNNING')"
 _WAITING = "('QUEUED', 'PAUSED')"
+# What the runs of an agent make of it, and the moves of its other axes, written out once more too.
+_ACTIVITY = """(CASE WHEN runs_running >= max_concurrent_runs THEN 'saturated'
+    WHEN runs_running > 0 THEN 'processing' WHEN runs_waiting + runs_executing > 0 THEN 'waiting'
+    ELSE 'idle' END)"""
+_STEPS_OF_AGENTS = """
+    ('lifecycle', '', 'created'), ('lifecycle', 'created', 'initializing'),
+    ('lifecycle', 'initializing', 'ready'), ('lifecycle', 'ready', 'active'),
+    ('lifecycle', 'active', 'ready'), ('lifecycle', 'active', 'paused'), ('lifecycle', 'paused', 'active'),
+    ('lifecycle', 'created', 'maintenance'), ('lifecycle', 'initializing', 'maintenance'),
+    ('lifecycle', 'ready', 'maintenance'), ('lifecycle', 'active', 'maintenance'),
+    ('lifecycle', 'paused', 'maintenance'), ('lifecycle', 'maintenance', 'created'),
+    ('lifecycle', 'maintenance', 'initializing'), ('lifecycle', 'maintenance', 'ready'),
+    ('lifecycle', 'maintenance', 'active'), ('lifecycle', 'maintenance', 'paused'),
+    ('lifecycle', 'created', 'terminated'), ('lifecycle', 'initializing', 'terminated'),
+    ('lifecycle', 'ready', 'terminated'), ('lifecycle', 'active', 'terminated'),
+    ('lifecycle', 'paused', 'terminated'), ('lifecycle', 'maintenance', 'terminated'),
+    ('availability', 'available', 'on_call'), ('availability', 'available', 'exhausted'),
+    ('availability', 'on_call', 'available'), ('availability', 'on_call', 'exhausted'),
+    ('availability', 'exhausted', 'available'), ('availability', 'exhausted', 'on_call'),
+    ('connectivity', 'offline', 'online'), ('connectivity', 'online', 'offline'),
+    ('health', 'ok', 'error'), ('health', 'error', 'ok')"""
 _MOVES = """
     SELECT run_id, seq, old_state, new_state, fence, attempt,
         lag(seq, 1, 0) OVER whole AS seq_before,
@@ -95,19 +116,32 @@ LAWS: dict[str, str] = {
                 count(CASE state WHEN 'FAILED' THEN 1 END)
             FROM run_units WHERE run_id = runs.id)""",
     "an agent counts its runs (I12)": f"""
-        SELECT agent_id FROM agent_states WHERE (runs_waiting, runs_executing) <> (
+        SELECT agent_id FROM agent_states WHERE (runs_waiting, runs_executing, runs_running) <> (
             SELECT count(CASE WHEN state IN {_WAITING} THEN 1 END),
-                count(CASE WHEN state IN {_EXECUTING} THEN 1 END)
+                count(CASE WHEN state IN {_EXECUTING} THEN 1 END),
+                count(CASE WHEN state = 'RUNNING' THEN 1 END)
             FROM runs WHERE runs.agent_id = agent_states.agent_id)""",
     "nothing is tried more often than it may be (I12)": """
         SELECT id FROM runs WHERE attempt > max_attempts""",
     "the axes of an agent are where their history led": f"""
         SELECT steps.agent_id || ' ' || axis FROM ({_STEPS}) AS steps
-        JOIN agent_states ON agent_states.agent_id = steps.agent_id
+        JOIN agent_states ON agent_states.agent_id = steps.agent_id JOIN agents ON id = steps.agent_id
         WHERE (value_before IS NOT NULL AND old_value IS NOT value_before)
             OR (seq_after IS NULL AND new_value <> CASE axis
                 WHEN 'lifecycle' THEN lifecycle WHEN 'availability' THEN availability
-                WHEN 'connectivity' THEN connectivity ELSE health END)""",
+                WHEN 'connectivity' THEN connectivity WHEN 'health' THEN health
+                ELSE {_ACTIVITY} END)""",
+    "every move of an agent is one of its tables": f"""
+        SELECT agent_id || ' ' || seq FROM agent_state_history
+        WHERE (axis, coalesce(old_value, ''), new_value) NOT IN (VALUES {_STEPS_OF_AGENTS})
+            AND (axis <> 'activity' OR old_value = new_value)""",
+    "the newest move of an agent is the version of its state": """
+        SELECT agent_id FROM agent_states WHERE version <
+            (SELECT max(seq) FROM agent_state_history WHERE agent_id = agent_states.agent_id)""",
+    "an agent whose runs make it busy has told of it": f"""
+        SELECT agent_id FROM agent_states JOIN agents ON id = agent_id WHERE {_ACTIVITY} <> 'idle'
+            AND NOT EXISTS (SELECT 1 FROM agent_state_history AS told
+                WHERE told.agent_id = agent_states.agent_id AND axis = 'activity')""",
     "no fire is decided twice (I1)": """
         SELECT schedule_id || ' ' || fire_at FROM (
             SELECT schedule_id, fire_at, first_at,

@@ -193,8 +193,13 @@ def test_agents_come_and_go_with_their_device(c: sa.Connection) -> None:
     epoch = devices.open_session(c, agent.device_id, platform=None, at=AT + 1)
     assert agents.get_agent(c, agent.id).connectivity == "online"
     devices.close_session(c, agent.device_id, epoch, AT + 2)
-    assert [(move.axis, move.old_value, move.new_value) for move in agent_history(c, agent.id)] == [
-        ("lifecycle", None, "active"),
+    history = agent_history(c, agent.id)
+    assert [move.reason for move in history[-2:]] == ["its device connected", "its device left"]
+    assert [(move.axis, move.old_value, move.new_value) for move in history] == [
+        ("lifecycle", None, "created"),
+        ("lifecycle", "created", "initializing"),
+        ("lifecycle", "initializing", "ready"),
+        ("lifecycle", "ready", "active"),
         ("connectivity", "offline", "online"),
         ("connectivity", "online", "offline"),
     ]

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage import agent_states, agents, fires, leases, runs, schedules
+from storage import agent_states, agents, fires, leases, locks, runs, schedules
 from storage.fires import Covered, FreshRun, Missed
 from storage.leases import LostLease
 from storage.overlap import QueueLimits
@@ -14,7 +14,7 @@ from storage.schema import agent_states as states
 from storage.schema import runs as run_table
 from storage.schema import schedule_fires
 from storage.schema import schedules as schedule_table
-from tests.storage.rows import AT, NEXT_BOOT, declare, make_agent
+from tests.storage.rows import AT, ME, NEXT_BOOT, claim, declare, make_agent
 from tests.storage.scheduled import HOUR, begin, decision, fire, lead, make_schedule, told
 
 INBOX = AgentId("agent-inbox")
@@ -124,6 +124,26 @@ def test_an_archived_agent_does_not_fire(c: sa.Connection) -> None:
     seen = decision(c, runs=[FIRST])
     declare(c, at=AT + 1)
     assert fires.decide(c, lead(c), [seen], FIRST) == []
+
+
+def test_a_merged_run_that_wants_other_locks_leaves_the_queues_of_the_old_ones(c: sa.Connection) -> None:
+    make_schedule(c)
+    fire(c, FIRST)
+    (run_id,) = queued(c)
+    c.execute(sa.update(run_table).values(locks=["mailbox"]))
+    mine = locks.Wanted(
+        request_id="r",
+        user_id=ME,
+        names=("mailbox",),
+        holder=locks.Holder(locks.HolderKind.DEVICE, "another"),
+        ttl_ms=60_000,
+    )
+    locks.acquire(c, mine)
+    assert claim(c, at=FIRST) is None
+    assert [wait.holder.id for wait in locks.list_lock_waits(c)] == [run_id]
+    fire(c, SECOND)
+    assert locks.list_lock_waits(c) == []
+    assert claim(c, at=SECOND) is not None
 
 
 def test_fires_merge_into_the_run_that_waits_for_its_device(c: sa.Connection) -> None:

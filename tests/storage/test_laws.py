@@ -102,6 +102,11 @@ PLANTED = {
     "an agent counts its runs (I12)": "UPDATE agent_states SET runs_waiting = runs_waiting + 1",
     "nothing is tried more often than it may be (I12)": "UPDATE runs SET attempt = 6",
     "the axes of an agent are where their history led": "UPDATE agent_states SET lifecycle = 'paused'",
+    "every move of an agent is one of its tables": (
+        "UPDATE agent_state_history SET new_value = 'paused' WHERE new_value = 'initializing'"
+    ),
+    "the newest move of an agent is the version of its state": "UPDATE agent_states SET version = 1",
+    "an agent whose runs make it busy has told of it": "DELETE FROM agent_state_history",
     "no fire is decided twice (I1)": "UPDATE schedule_fires SET first_at = 0",
     "no fire beyond the cursor is decided (I1)": "UPDATE schedules SET cursor_at = 0",
     "the next fire lies beyond the cursor (I1)": "UPDATE schedules SET next_fire_at = cursor_at",

@@ -20,30 +20,19 @@ from storage.database import FromTheFuture
 from storage.migrate import MIGRATIONS, revisions, upgrade
 from storage.postgres import open_postgres
 from storage.schema import metadata
+from storage.verify import Part, Parts, parts_in
 from tests.support.blocking import blocking_engine
 from tests.support.postgres import Postgres
 
 
-def clauses(sql: str) -> tuple[str, ...]:
-    """The parts of a CREATE statement, in an order that does not depend on who added them when."""
-    text = re.sub(r"\s+", " ", sql).replace("( ", "(").replace(" )", ")").strip()
-    head, _, body = text.partition("(")
-    body, _, tail = body.rpartition(")")
-    parts, depth = [""], 0
-    for character in body:
-        depth += (character == "(") - (character == ")")
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return (head.strip(), *sorted(part.strip() for part in parts), tail.strip())
+def parts_of(path: Path) -> Parts:
+    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        return parts_in(connection)
 
 
-def tables_of(path: Path) -> dict[str, tuple[str, ...]]:
-    with sqlite3.connect(path) as connection:
-        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-    connection.close()
-    return {name: clauses(sql) for name, sql in rows if name != "alembic_version"}
+def tables_in(parts: Parts) -> set[str]:
+    return {part.table for part in parts}
 
 
 def revision_of(path: Path) -> str:
@@ -60,59 +49,48 @@ def bare(postgres: Postgres) -> Iterator[str]:
         yield url
 
 
-COLUMNS = """
-    SELECT table_name || '.' || column_name, data_type, is_nullable, column_default
-    FROM information_schema.columns WHERE table_schema = 'public'"""
-CONSTRAINTS = """
-    SELECT conrelid::regclass || ' ' || conname, pg_get_constraintdef(oid), convalidated::text
-    FROM pg_constraint WHERE connamespace = 'public'::regnamespace"""
-INDEXES = """
-    SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid)
-    FROM pg_index JOIN pg_class ON pg_class.oid = indrelid WHERE relnamespace = 'public'::regnamespace"""
-
-
-def tables_on(server: Postgres, url: str) -> dict[str, tuple[object, ...]]:
-    """Every column, constraint and index, as the server itself spells them."""
-    rows = [row for asked in (COLUMNS, CONSTRAINTS, INDEXES) for row in server.sql(asked, url=url)]
-    return {name: tuple(rest) for name, *rest in rows if not name.startswith("alembic_version")}
+def parts_on(server: Postgres, url: str) -> Parts:
+    with blocking_engine(url, server.portal, poolclass=sa.NullPool).connect() as connection:
+        return parts_in(connection)
 
 
 def revision_on(server: Postgres, url: str) -> str:
     return str(server.sql("SELECT version_num FROM alembic_version", url=url)[0][0])
 
 
-async def test_the_revisions_lead_to_the_same_tables_on_a_server(postgres: Postgres, bare: str) -> None:
-    async with open_postgres(bare):
-        replayed = tables_on(postgres, bare)
-        assert revision_on(postgres, bare) == revisions()[-1]
-    with postgres.bare_database() as url:
-        engine = blocking_engine(url, postgres.portal, poolclass=sa.NullPool)
-        metadata.create_all(engine)
-        made = tables_on(postgres, url)
-    assert replayed == made
-    columns = {f"{table.name}.{column.name}" for table in metadata.sorted_tables for column in table.columns}
-    assert columns <= made.keys()
-
-
 def test_the_revisions_lead_to_the_tables_of_the_schema(tmp_path: Path) -> None:
     upgrade(tmp_path / "replayed.db")
     engine = sa.create_engine(f"sqlite:///{tmp_path}/made.db", poolclass=sa.NullPool)
     metadata.create_all(engine)
-    made = tables_of(tmp_path / "made.db")
-    assert tables_of(tmp_path / "replayed.db") == made
-    assert set(metadata.tables) <= made.keys()
+    made = parts_of(tmp_path / "made.db")
+    assert parts_of(tmp_path / "replayed.db") == made
+    assert columns_of_the_schema() <= names_of(made, "column")
+
+
+async def test_the_revisions_lead_to_the_same_tables_on_a_server(postgres: Postgres, bare: str) -> None:
+    async with open_postgres(bare):
+        replayed = parts_on(postgres, bare)
+        assert revision_on(postgres, bare) == revisions()[-1]
+    with postgres.bare_database() as url:
+        metadata.create_all(blocking_engine(url, postgres.portal, poolclass=sa.NullPool))
+        made = parts_on(postgres, url)
+    assert replayed == made
+    assert columns_of_the_schema() <= names_of(made, "column")
+
+
+def columns_of_the_schema() -> set[str]:
+    return {f"{table.name}.{column.name}" for table in metadata.sorted_tables for column in table.columns}
+
+
+def names_of(parts: Parts, kind: str) -> set[str]:
+    return {f"{part.table}.{part.name}" for part in parts if part.kind == kind}
 
 
 def test_every_table_is_strict_and_every_constraint_has_a_name(tmp_path: Path) -> None:
     upgrade(tmp_path / "hub.db")
-    made = tables_of(tmp_path / "hub.db")
-    assert all("STRICT" in made[name][-1] for name in metadata.tables)
-    unnamed = [
-        part
-        for parts in made.values()
-        for part in parts[1:-1]
-        if re.match(r"(PRIMARY KEY|UNIQUE|CHECK|FOREIGN KEY)\b", part)
-    ]
+    made = parts_of(tmp_path / "hub.db")
+    assert all("STRICT" in made[Part(name, "table", "")] for name in metadata.tables)
+    unnamed = [part for part in made if part.kind == "constraint" and not part.name.isidentifier()]
     assert unnamed == []
 
 
@@ -223,9 +201,9 @@ def test_a_migration_that_is_killed_half_way_leaves_the_database_as_it_was(tmp_p
     connection.close()
     killed = subprocess.run([sys.executable, "-c", KILLED + MIGRATE, str(path)], check=False)
     assert killed.returncode == -9
-    assert tables_of(path).keys() == {"mine"}
+    assert tables_in(parts_of(path)) == {"mine"}
     upgrade(path)
-    assert {"mine", "runs"} <= tables_of(path).keys()
+    assert {"mine", "runs"} <= tables_in(parts_of(path))
 
 
 async def test_a_migration_that_is_killed_half_way_leaves_the_server_as_it_was(
@@ -233,7 +211,7 @@ async def test_a_migration_that_is_killed_half_way_leaves_the_server_as_it_was(
 ) -> None:
     command = [sys.executable, "-c", KILLED + MIGRATE_SERVER, bare]
     assert (await anyio.run_process(command, check=False)).returncode == -9
-    assert tables_on(postgres, bare) == {}
+    assert parts_on(postgres, bare) == {}
     async with open_postgres(bare):
         assert revision_on(postgres, bare) == revisions()[-1]
 

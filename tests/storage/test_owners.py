@@ -4,9 +4,9 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from protocol.ids import AgentId, RunId, UserId
+from protocol.ids import AgentId, BoardId, RunId, UserId
 from protocol.lifecycles import RunState
-from storage import agents, fires, owners, runs, schedules, users
+from storage import agents, boards, fires, owners, runs, schedules, schema, users
 from storage.agents import AgentRow, DeclaredAgent
 from tests.storage.rows import AT, ME, declare, make_run
 from tests.storage.scheduled import HOUR, fire, make_schedule
@@ -70,11 +70,28 @@ def test_whose_a_thing_is_is_told_by_its_id(c: sa.Connection, both: tuple[AgentR
         "device_id": eves.device_id,
         "run_id": "run-eve",
         "schedule_id": "schedule-of-eve",
+        **_coordination_of_eve(c),
     }
     assert things.keys() == owners.KINDS
     for kind, id in things.items():
         assert owners.find_owner(c, kind, id) == EVE
         assert owners.find_owner(c, kind, "nothing") is None
+
+
+def _coordination_of_eve(c: sa.Connection) -> dict[str, str]:
+    """A board of hers, and one of each thing that is said on it."""
+    about = {"user_id": EVE, "created_at": AT}
+    said = {"actor": "hub", "content": "x", "trace_id": "0" * 32}
+    row = {"id": "gateway", "name": "west", "updated_at": AT} | about
+    c.execute(sa.insert(schema.gateways), row)
+    boards.create_board(c, id=BoardId("board"), user_id=EVE, name="roses", at=AT, actor="hub")
+    row = {"id": "question", "expires_at": AT} | about | said
+    c.execute(sa.insert(schema.questions), row)
+    row = {"id": "broadcast", "kind": "question", "boards": 1} | about | said
+    c.execute(sa.insert(schema.broadcasts), row)
+    row = {"id": "message", "kind": "nudge", "not_before": AT, "expires_at": AT, "updated_at": AT} | about
+    c.execute(sa.insert(schema.messages), row | said)
+    return {f"{kind}_id": kind for kind in ("board", "broadcast", "gateway", "message", "question")}
 
 
 def test_the_decisions_of_an_agent_come_in_pages(c: sa.Connection) -> None:

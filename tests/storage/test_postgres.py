@@ -1,9 +1,11 @@
 """What is PostgreSQL's own: a server that others use too, and that may go away."""
 
+import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import anyio
 import pytest
@@ -43,6 +45,43 @@ def fail_with(c: sa.Connection, state: str) -> None:
 def end_session(c: sa.Connection) -> None:
     """The connection of the job is ended by the server."""
     c.execute(sa.select(sa.func.pg_terminate_backend(sa.func.pg_backend_pid())))
+
+
+def stand_still(seconds: float) -> None:
+    """From its next turn on, the event loop does nothing for so long."""
+    asyncio.get_running_loop().call_soon(time.sleep, seconds)  # noqa: TID251
+
+
+Lose = Callable[[sa.Connection], None]
+
+
+@pytest.fixture(params=["idle for too long", "ended by somebody"])
+def lose(request: pytest.FixtureRequest, postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Lose:
+    """The server ends the session of a job while this process stands still: nobody here has noticed."""
+    is_idle = request.param == "idle for too long"
+    if is_idle:
+        monkeypatch.setattr(module, "IDLE_MS", 200)
+
+    def end(c: sa.Connection) -> None:
+        pid = c.execute(sa.select(sa.func.pg_backend_pid())).scalar_one()
+        if not is_idle:
+            postgres.sql("SELECT pg_terminate_backend($1)", pid)
+        while postgres.sql("SELECT 1 FROM pg_stat_activity WHERE pid = $1", pid):
+            pass
+
+    return end
+
+
+def once(do: Callable[[sa.Connection], None]) -> Callable[[sa.Connection], None]:
+    """*do*, the first time."""
+    done: list[sa.Connection] = []
+
+    def first(c: sa.Connection) -> None:
+        if not done:
+            done.append(c)
+            do(c)
+
+    return first
 
 
 @contextmanager
@@ -159,6 +198,19 @@ async def test_what_the_server_refuses_is_told_in_our_words(
     assert await database.write(add, "next") == "next"
 
 
+async def test_who_waited_too_long_for_a_row_waits_once_more(database: Database) -> None:
+    tries: list[str] = []
+
+    def unlucky(c: sa.Connection) -> str:
+        tries.append(add(c, "anna"))
+        if len(tries) == 1:
+            fail_with(c, "55P03")
+        return "done"
+
+    assert await database.write(unlucky) == "done"
+    assert await database.read(names) == ["anna"]
+
+
 @pytest.mark.parametrize("state", ["40001", "40P01", "57P01", "25P03"])
 async def test_a_job_that_lost_is_run_again(database: Database, state: str) -> None:
     tries: list[str] = []
@@ -235,6 +287,105 @@ async def test_a_connection_that_is_lost_in_the_commit_leaves_nobody_knowing(dat
     with at_commit(end_session), pytest.raises(Unavailable, match="nobody knows"):
         await database.write(add, "anna")
     assert await database.write(add, "bruno") == "bruno"
+
+
+async def test_a_read_that_loses_its_connection_is_asked_again(lose: Lose, database: Database) -> None:
+    await database.write(add, "anna")
+    lose_once, tries = once(lose), list[list[str]]()
+
+    def look(c: sa.Connection) -> list[str]:
+        tries.append(names(c))
+        lose_once(c)
+        return names(c)
+
+    assert await database.read(look) == ["anna"]
+    assert len(tries) == 2
+
+
+async def test_a_read_that_loses_its_connection_at_its_end_is_asked_again(
+    lose: Lose, database: Database
+) -> None:
+    await database.write(add, "anna")
+    with at_commit(once(lose)):
+        assert await database.read(names) == ["anna"]
+
+
+async def test_a_job_that_overlooks_that_its_connection_was_lost_is_run_again(database: Database) -> None:
+    end_once = once(end_session)
+
+    def careless(c: sa.Connection) -> str:
+        with suppress(sa.exc.DBAPIError):
+            end_once(c)
+        return add(c, "anna")
+
+    assert await database.write(careless) == "anna"
+
+
+@pytest.mark.parametrize("turns", [0, 2, 50], ids=["not heard", "half heard", "heard"])
+@pytest.mark.parametrize("lose", ["idle for too long"], indirect=True)
+async def test_a_write_that_the_server_undid_before_the_commit_is_run_again(
+    lose: Lose, database: Database, turns: int
+) -> None:
+    def lose_before(c: sa.Connection) -> None:
+        lose(c)
+        for _ in range(turns):  # of the event loop, in which it hears what the server said
+            await_only(anyio.lowlevel.checkpoint())
+
+    with at_commit(once(lose_before)):
+        assert await database.write(add, "anna") == "anna"
+    assert await database.read(names) == ["anna"]
+
+
+async def test_a_statement_is_said_again_where_the_hub_stood_still_in_the_middle_of_it(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STATEMENT_MS", 200)
+    tries: list[int] = []
+
+    def stand_still_once(c: sa.Connection) -> list[str]:
+        tries.append(c.execute(sa.select(1)).scalar_one())
+        if len(tries) == 1:  # once the next one is prepared, and before it is asked for
+            stand_still(1.0)
+        return names(c)
+
+    async with open_postgres(url) as database:
+        assert await database.read(stand_still_once) == []
+        assert len(tries) == 2
+
+
+async def test_a_statement_that_takes_too_long_is_not_said_again(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STATEMENT_MS", 50)
+    tries: list[sa.Connection] = []
+
+    def dawdle(c: sa.Connection) -> None:
+        tries.append(c)
+        c.exec_driver_sql("SELECT pg_sleep(60)")
+
+    async with open_postgres(url) as database:
+        with pytest.raises(Busy, match="took too long"):
+            await database.read(dawdle)
+    assert len(tries) == 1
+
+
+async def test_a_hub_that_stood_still_while_it_connected_connects_again(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_postgres(url) as database:
+        await database.write(add, "anna")
+    monkeypatch.setattr(module, "CONNECT_S", 0.5)
+
+    def connecting(*_about: object) -> None:
+        stand_still(1.5)
+
+    # With TLS, asyncpg 0.32 leaves a future behind whose error nobody asks for.
+    async with open_postgres(f"{url}?sslmode=disable") as database:
+        sa.event.listen(sa.Engine, "do_connect", connecting, once=True)
+        try:
+            assert await database.read(names) == ["anna"]
+        finally:
+            sa.event.remove(sa.Engine, "do_connect", connecting)
 
 
 async def test_a_server_that_falls_silent_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,16 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunState
-from storage import activity, agent_states, agents, idempotency, outbox, retention, runs
+from storage import (
+    activity,
+    agent_states,
+    agents,
+    coordination_retention,
+    idempotency,
+    outbox,
+    retention,
+    runs,
+)
 from storage.agents import AgentRow
 from storage.migrate import upgrade
 from storage.schema import metadata, run_calls, run_state_history, run_units, schedule_fires, schedules
@@ -246,21 +255,27 @@ def test_of_each_schedule_no_more_fires_are_kept_than_the_newest_of_a_crowd(c: s
 
 def test_the_logs_and_the_kept_answers_go_when_they_are_old(c: sa.Connection) -> None:
     agent = make_agent(c)
+    agent_states.move(c, agent.id, "health", "error", at=AT, actor="operator")
     agent_states.move(c, agent.id, "lifecycle", "paused", at=NOW, actor="operator")
     for name, at in (("old", AT), ("new", NOW)):
         activity.record(c, id=name, at=at, event_type="run.failed", message="Run failed", actor="hub")
         idempotency.keep_answer(c, "api", name, request_hash="h", response=None, at=at)
-    for prune_one in (retention.prune_activity, retention.prune_agent_history, retention.prune_idempotency):
-        assert to_the_end(partial(prune_one, c, before=NOW, rows=1)) == 1
+    for prune_one, went in (
+        (retention.prune_activity, 1),
+        (retention.prune_agent_history, 4),  # its steps until it was active
+        (retention.prune_idempotency, 1),
+    ):
+        assert to_the_end(partial(prune_one, c, before=NOW, rows=1)) == went
     assert [entry.id for entry in activity.list_activity(c)] == ["new"]
-    assert [move.new_value for move in agent_states.agent_history(c, agent.id)] == ["paused"]
+    # Since when it stands where it stands can be told, however long that is.
+    assert [move.new_value for move in agent_states.agent_history(c, agent.id)] == ["error", "paused"]
     assert idempotency.find_answer(c, "api", "old") is None
     assert idempotency.find_answer(c, "api", "new") is not None
 
 
 def test_an_agent_whose_history_went_moves_on(c: sa.Connection) -> None:
     agent = make_agent(c)
-    assert retention.prune_agent_history(c, before=NOW) == 1
+    assert retention.prune_agent_history(c, before=NOW) == 3
     agent_states.move(c, agent.id, "lifecycle", "paused", at=NOW, actor="operator")
     assert agents.get_agent(c, agent.id).lifecycle == "paused"
 
@@ -306,7 +321,7 @@ FOUND = {
 }
 STATEMENTS = {
     name: value
-    for name, value in vars(retention).items()
+    for name, value in (vars(retention) | vars(coordination_retention)).items()
     if name.isupper()
     and isinstance(value, sa.Select | sa.Delete | sa.Update)
     and name not in ("AGENTS", "SCHEDULES")
@@ -353,7 +368,7 @@ async def test_the_file_gets_smaller_when_much_went(tmp_path: Path) -> None:
         full = sqlite3.connect(path)
         full.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         full.close()
-    assert path.stat().st_size < 250 * 4_096
+    assert path.stat().st_size < 320 * 4_096
     check = sqlite3.connect(path)
     assert check.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     check.close()
@@ -371,8 +386,10 @@ def test_no_table_that_grows_is_forgotten() -> None:
         "run_calls",
         "run_state_history",
         "schedule_fires",
+        "wakes",
         "activity_log",
         "agent_state_history",
+        "agent_config_history",
         "idempotency_keys",
         "pairings",  # by the next one
         "invitations",  # by the next one, a week after their end
@@ -382,6 +399,14 @@ def test_no_table_that_grows_is_forgotten() -> None:
         "model_answers",
         "model_calls",
         "model_batches",
+        "messages",
+        "message_moves",  # with their message
+        "agent_tokens",  # by the next one, a month after their end
+        "broadcasts",  # once their messages are gone
+        "questions",
+        "question_tellings",  # with their question
+        "metric_series",  # once nothing of it is kept
+        "agent_metrics",
     }
     bounded = {
         "hub",
@@ -390,11 +415,23 @@ def test_no_table_that_grows_is_forgotten() -> None:
         "devices",
         "device_keys",  # replaced ones stay, for they must never count again; one a minute at most
         "agents",
+        "agent_templates",  # as many as [limits] has it
         "agent_configs",
         "agent_states",
+        "agent_capabilities",  # as many versions as [limits] has it
+        "checkpoints",  # one for each scope, as many as [limits] has it
+        "agent_locks",  # as many names of a user as [limits] has it
+        "lock_waits",  # as many for one lock as [limits] has it
         "schedules",
         "leases",
         "unit_ledger",  # as many rows as agents have files
         "items",  # as many rows as their files have items, and had
+        "gateways",  # as many as hub.toml ever had
+        "boards",  # as many of a user as [limits] has it
+        "board_members",  # one for each agent that is on a board
+        "board_memory",  # as many items of a board as [limits] has it, and the answers of people
+        "gateway_agents",  # one for each agent that lives at one
+        "soul_writes",  # as many of an agent as [limits] has it, by the next one
+        "soul_versions",  # likewise
     }
     assert pruned | bounded == metadata.tables.keys()

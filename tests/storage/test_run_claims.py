@@ -3,11 +3,12 @@ import sqlalchemy as sa
 
 from protocol.ids import DeviceId, UserId
 from protocol.lifecycles import RunEvent, RunState
-from storage import agents, runs
+from storage import agent_states, agents, devices, runs
 from storage.runs import Gates, RunRow
-from storage.schema import agent_states, schedules, users
+from storage.schema import agent_states as state_table
 from storage.schema import agents as agent_table
 from storage.schema import runs as run_table
+from storage.schema import schedules, users
 from tests.storage.rows import AT, BOOT, claim, make_agent, make_run
 
 
@@ -34,6 +35,16 @@ def test_nothing_is_claimed_for_a_device_that_is_not_connected(c: sa.Connection)
     assert claim(c, "desktop") is None
     nobody = Gates(online=frozenset(), settled=frozenset())
     assert runs.claim_runs(c, boot_id=BOOT, gates=nobody, lease_ms=1, at=AT) == []
+
+
+def test_nothing_is_claimed_for_an_agent_whose_device_is_connected_and_silent(c: sa.Connection) -> None:
+    run = make_run(c)
+    assert run.device_id is not None
+    devices.open_session(c, run.device_id, platform=None, at=AT)
+    agent_states.move(c, run.agent_id, "connectivity", "offline", at=AT, actor="hub")
+    assert claim(c) is None
+    agent_states.move(c, run.agent_id, "connectivity", "online", at=AT, actor="hub")
+    assert claim(c) is not None
 
 
 def test_a_device_works_on_as_many_runs_as_it_may(c: sa.Connection) -> None:
@@ -90,7 +101,7 @@ def test_a_run_whose_device_is_busy_does_not_hold_up_the_others(c: sa.Connection
 )
 def test_a_paused_or_exhausted_agent_starts_nothing(c: sa.Connection, gate: dict[str, str]) -> None:
     make_run(c)
-    c.execute(sa.update(agent_states).values(gate))
+    c.execute(sa.update(state_table).values(gate))
     assert claim(c) is None
 
 
@@ -212,7 +223,7 @@ def test_runs_of_one_schedule_follow_each_other_unless_it_allows_otherwise(c: sa
 def test_an_agent_in_error_works_only_for_a_person(c: sa.Connection) -> None:
     fired = make_run(c, "run-1", agent=make_agent(c, device="desk"))
     change(c, fired, trigger_kind="schedule")
-    c.execute(sa.update(agent_states).values(health="error"))
+    c.execute(sa.update(state_table).values(health="error"))
     assert claim_all(c, "desk") == []
     change(c, fired, trigger_kind="manual")
     assert claim_all(c, "desk") == ["run-1"]

@@ -102,3 +102,18 @@ def test_several_runs_are_read_at_once(c: sa.Connection) -> None:
     assert claimed is not None
     found = runs.find_runs(c, [RunId("run-1"), RunId("run-3"), RunId("gone")])
     assert {run.id: run.state for run in found} == {"run-1": claimed.state, "run-3": RunState.QUEUED}
+
+
+def test_an_agent_that_is_away_though_its_device_is_connected_is_told_with_since_when_and_why(
+    c: sa.Connection,
+) -> None:
+    agent = make_agent(c)
+    make_run(c)
+    device_id = DeviceId(f"device-{LAPTOP}")
+    devices.open_session(c, device_id, platform=None, at=AT)
+    assert not _wait(c, "run-1").is_away
+    why = "no heartbeat for 45 s"
+    agent_states.move(c, agent.id, "connectivity", "offline", at=AT + 45, actor="hub", reason=why)
+    told = _wait(c, "run-1")
+    assert (told.is_online, told.is_away) == (True, True)
+    assert (told.away_since, told.away_reason) == (AT + 45, why)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hub.agents.mapped.page import page as vocabularies
 from protocol.export import asyncapi, json_schema
 from protocol.pages import Notes, notes_in, rewrite, sections
 from tests.support.events import ROOT, catalogue
@@ -10,6 +11,7 @@ PROTOCOL = ROOT / "protocol"
 PAGE = PROTOCOL / "PROTOCOL.md"
 ARCHITECTURE = ROOT / "hub" / "ARCHITECTURE.md"
 README = ROOT / "README.md"
+VOCABULARIES = ROOT / "hub" / "agents" / "VOCABULARIES.md"
 
 
 def notes() -> Notes:
@@ -39,6 +41,7 @@ def documents() -> dict[Path, str]:
         PROTOCOL / "asyncapi.json": asyncapi(),
         PAGE: rewrite(PAGE.read_text(encoding="utf-8"), sections(notes())),
         ARCHITECTURE: _with_section(ARCHITECTURE, "events", f"{catalogue()}\n"),
+        VOCABULARIES: vocabularies(),
         README: _with_section(README, "device", f"```python\n{device_program()}```\n"),
     }
 

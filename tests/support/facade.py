@@ -11,33 +11,72 @@ from zoneinfo import ZoneInfo
 import anyio
 import httpx2
 
+from hub.agents.capabilities import Capabilities
+from hub.agents.checkpoints import Checkpoints
+from hub.agents.configs import AgentConfigs
+from hub.agents.locks import Locks
+from hub.agents.measurements import Measurements
+from hub.agents.writing import AgentWriter
 from hub.backups import Backups
 from hub.clock import IdFactory, epoch_ms
+from hub.coordination.authority import Authority
+from hub.coordination.broadcasts import Broadcasts
+from hub.coordination.courier import Courier
+from hub.coordination.gateway_standing import GatewayStandings
+from hub.coordination.lead_messages import LeadMessages
+from hub.coordination.leads import Leads
+from hub.coordination.memory import BoardMemory
+from hub.coordination.messages import Messages
+from hub.coordination.post import make_courier
+from hub.coordination.provisioning import Provisioning
+from hub.coordination.questions import Questions
+from hub.coordination.soul_homes import SoulHomes
+from hub.coordination.soul_writer import SoulWriter
+from hub.coordination.souls import Souls
 from hub.drain import Drain
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
+from hub.gateways import Fleet
 from hub.links.attempts import FailedAttempts
 from hub.links.gate import Gate
 from hub.links.limits import PortLimits
 from hub.log import Ring
 from hub.metrics import Metrics
+from hub.operations.agent_configs import AgentConfigOperations
+from hub.operations.agent_tokens import AgentTokenOperations
+from hub.operations.agent_writing import AgentWriting, TemplateOperations
 from hub.operations.audit import AuditOperations
+from hub.operations.boards import BoardOperations
+from hub.operations.broadcasts import BroadcastOperations
+from hub.operations.capabilities import CapabilityOperations
+from hub.operations.checkpoints import CheckpointOperations
 from hub.operations.config import ConfigOperations
 from hub.operations.costs import CostOperations
 from hub.operations.debug import DebugOperations
 from hub.operations.devices import DeviceOperations
 from hub.operations.events import EventOperations
+from hub.operations.gateways import GatewayOperations
 from hub.operations.invitations import InvitationOperations
 from hub.operations.issues import IssueOperations
 from hub.operations.items import ItemOperations
+from hub.operations.leads import LeadOperations
+from hub.operations.locks import LockOperations
 from hub.operations.logs import LogOperations
+from hub.operations.measurements import MeasurementOperations
+from hub.operations.messages import MessageOperations
 from hub.operations.operator_tokens import OperatorTokenOperations
 from hub.operations.pairings import PairingOperations
+from hub.operations.questions import QuestionOperations
+from hub.operations.slots import SlotOperations
+from hub.operations.souls import SoulOperations
+from hub.operations.standings import StandingOperations
 from hub.operations.tokens import TokenOperations
 from hub.operations.upkeep import UpkeepOperations
 from hub.operations.users import UserOperations
 from hub.ops.address import Address
+from hub.ops.agent_bodies import Rules
 from hub.ops.bearer import BearerTokens
+from hub.ops.file_lines import FileLines
 from hub.ops.issues import Issues
 from hub.ops.replays import Replays
 from hub.ops.server import Listening, OperatorServer
@@ -58,18 +97,24 @@ from hub.ops.views import (
     StatusView,
     UnitView,
 )
+from hub.outbound import OutboundRules
+from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Budgets
 from hub.runs.estimating import Estimator
+from hub.runs.leadership import Leadership
+from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import PAUSING
+from hub.runs.wishes import NOTHING_MORE, RunWish
 from protocol.errors import IllegalTransition
-from protocol.ids import BootId, UserId
+from protocol.ids import BootId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, RunOutcome, RunState, UnitState
 from protocol.work import RunLimits
-from storage.store import UnknownAgent, UnknownRun, UnknownUser
+from storage.store import AgentRow, UnknownAgent, UnknownRun, UnknownUser
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.identity import IdentityBench, open_identity
 from tests.support.settings import SettingsBench
 
+PATIENCE_S = 30.0  # of a client, on a busy machine
 ROOMY = PortLimits(new_at_once=1_000, connections=256, connections_per_network=64, strangers=64)
 
 
@@ -121,6 +166,26 @@ def make_decision(decision: str = "run", said: str = "a run was queued", *, fire
     )
 
 
+class _NoRuns:
+    """Nothing executes: no run has to be ended, none may start."""
+
+    async def cancel(self, run_id: RunId, *, actor: str, reason: str) -> None: ...
+
+    def let_start(self, *, is_recovered: bool = False) -> None: ...
+
+
+def _no_gateways(bench: IdentityBench) -> Fleet:
+    """A fleet that is connected to nothing."""
+    return Fleet(
+        folder=Path(),
+        rules=OutboundRules,
+        clock=bench.clock,
+        chance=SeededChance(),
+        metrics=Metrics(),
+        version="0",
+    )
+
+
 class FakeHub:
     """A ``HubFacade`` with one device and one agent, whose runs do what *progress* says."""
 
@@ -131,6 +196,7 @@ class FakeHub:
         self.progress: list[RunProgress] = []
         self.goes_on = False  # whether a followed run stays live after *progress*
         self.started: dict[str | None, RunView] = {}
+        self.wishes: list[RunWish] = []  # of the runs that were started
         self.newest = [make_run("r-1", RunState.RUNNING), make_run("r-0", RunState.COMPLETED, items=2)]
         self.schedule: ScheduleView | None = make_schedule()
         self.decided: list[DecisionView] = []
@@ -148,6 +214,8 @@ class FakeHub:
         self.listening: Listening  # from when it is served
         self.settings: SettingsBench  # from when it is served; hub.toml lies beside its socket
         self.config: ConfigOperations
+        self.kept_messages: Messages | None = None  # by default nobody brings them
+        self.kept_souls: Souls | None = None  # by default no gateway is there, and no write comes to its end
         self.user_id: UserId | None = None  # who sees it
         self.registry = Issues(clock=FakeClock(), metrics=Metrics())  # has no check but what a test adds
         self.agents = _Agents(self)
@@ -194,6 +262,107 @@ class FakeHub:
         return self.bench.identity.operator_tokens.seen_by(self.user_id)
 
     @property
+    def agent_tokens(self) -> AgentTokenOperations:
+        return self.bench.identity.agent_tokens.seen_by(self.user_id)
+
+    @property
+    def boards(self) -> BoardOperations:
+        bench, authority = self.bench, Authority(self.bench.store)
+        given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids, "metrics": bench.metrics}
+        memory = BoardMemory(bench.store, authority=authority, **given)
+        return BoardOperations(bench.store, memory, authority=authority, owner_id=bench.owner_id, **given)
+
+    @property
+    def messages(self) -> MessageOperations:
+        """Messages that are written down; by default nobody brings them, so ask with ``wait_s=0``."""
+        return MessageOperations(self.bench.store, self.kept_messages or self._sent(self._courier()))
+
+    @property
+    def leads(self) -> LeadOperations:
+        """Leads and what is said to them; none is made at a gateway, and nothing is brought."""
+        bench, authority = self.bench, Authority(self.bench.store)
+        given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids}
+        fleet, metrics = _no_gateways(bench), Metrics()
+        boot = BootId("boot")
+        making = Provisioning(bench.store, fleet=fleet, boot_id=boot, metrics=metrics, **given)
+        leads = Leads(bench.store, making, authority=authority, metrics=metrics, **given)
+        said = LeadMessages(bench.store, self._sent(self._courier()), leads, authority=authority, **given)
+        return LeadOperations(leads, said, self.messages)
+
+    @property
+    def broadcasts(self) -> BroadcastOperations:
+        """Broadcasts that are written down; nobody brings them, so ask with ``wait_s=0``."""
+        bench, courier = self.bench, self._courier()
+        sent = Broadcasts(
+            bench.store,
+            self._sent(courier),
+            courier,
+            authority=Authority(bench.store),
+            owner_id=bench.owner_id,
+            clock=bench.clock,
+            ids=bench.ids,
+            metrics=Metrics(),
+        )
+        return BroadcastOperations(bench.store, sent, why_away=lambda _: "it is not connected")
+
+    def _sent(self, courier: Courier) -> Messages:
+        bench = self.bench
+        return Messages(
+            bench.store,
+            courier,
+            authority=Authority(bench.store),
+            clock=bench.clock,
+            ids=bench.ids,
+            metrics=bench.metrics,
+        )
+
+    def _courier(self) -> Courier:
+        bench = self.bench
+        return make_courier(
+            bench.store,
+            fleet=_no_gateways(bench),
+            links=bench.roster,
+            chance=SeededChance(),
+            boot_id=BootId("boot"),
+            clock=bench.clock,
+            ids=bench.ids,
+            metrics=bench.metrics,
+        )
+
+    @property
+    def questions(self) -> QuestionOperations:
+        bench, authority = self.bench, Authority(self.bench.store)
+        given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids, "metrics": bench.metrics}
+        asked = Questions(bench.store, authority=authority, **given)
+        return QuestionOperations(bench.store, asked, authority)
+
+    @property
+    def souls(self) -> SoulOperations:
+        if self.kept_souls is not None:
+            return SoulOperations(self.kept_souls)
+        bench = self.bench
+        given: dict[str, Any] = {"clock": bench.clock, "ids": bench.ids, "metrics": bench.metrics}
+        homes = SoulHomes(lambda _: None, bench.roster.find, bench.ids)
+        writer = SoulWriter(store=bench.store, homes=homes, **given)
+        authority = Authority(bench.store)
+        return SoulOperations(
+            Souls(store=bench.store, authority=authority, homes=homes, writer=writer, **given)
+        )
+
+    @property
+    def gateways(self) -> GatewayOperations:
+        """Gateways as far as rows of them are there; nothing is connected to any."""
+        bench = self.bench
+        fleet = _no_gateways(bench)
+        lease = Leadership(bench.store, "standing", BootId("boot"), clock=bench.clock)
+        standings = GatewayStandings(bench.store, fleet, lease=lease, clock=bench.clock)
+        made = GatewayOperations(
+            bench.store, fleet, standings, clock=bench.clock, ids=bench.ids, metrics=Metrics()
+        )
+        made.views = _Rows()
+        return made.seen_by(self.user_id)
+
+    @property
     def events(self) -> EventOperations:
         events = EventOperations(
             store=self.bench.store, ring=self.ring, clock=self.bench.clock, boot_id=BootId("boot")
@@ -220,6 +389,76 @@ class FakeHub:
             store=self.bench.store, roster=self.bench.roster, estimator=estimator, clock=self.bench.clock
         )
         return costs.seen_by(self.user_id)
+
+    @property
+    def standings(self) -> StandingOperations:
+        control = AgentControl(self.bench.store, control=_NoRuns(), clock=self.bench.clock)
+        standings = StandingOperations(store=self.bench.store, roster=self.bench.roster, control=control)
+        return standings.seen_by(self.user_id)
+
+    @property
+    def agent_writing(self) -> AgentWriting:
+        return AgentWriting(
+            store=self.bench.store,
+            writer=self._writer,
+            views=_Rows(),
+            rules=Rules,
+            lines=FileLines(lambda: self.settings.reloader.reading),
+        ).seen_by(self.user_id)
+
+    @property
+    def templates(self) -> TemplateOperations:
+        lines = FileLines(lambda: self.settings.reloader.reading)
+        return TemplateOperations(store=self.bench.store, writer=self._writer, lines=lines).seen_by(
+            self.user_id
+        )
+
+    @property
+    def _writer(self) -> AgentWriter:
+        bench = self.bench
+        return AgentWriter(bench.store, clock=bench.clock, ids=bench.ids, metrics=Metrics())
+
+    @property
+    def agent_configs(self) -> AgentConfigOperations:
+        configs = AgentConfigs(self.bench.store, clock=self.bench.clock, metrics=Metrics())
+        return AgentConfigOperations(self.bench.store, configs).seen_by(self.user_id)
+
+    @property
+    def capabilities(self) -> CapabilityOperations:
+        capabilities = Capabilities(self.bench.store, clock=self.bench.clock, metrics=Metrics())
+        lines = FileLines(lambda: self.settings.reloader.reading)
+        return CapabilityOperations(self.bench.store, capabilities, lines).seen_by(self.user_id)
+
+    @property
+    def locks(self) -> LockOperations:
+        bench = self.bench
+        held = Locks(bench.store, clock=bench.clock, ids=bench.ids, metrics=Metrics())
+        return LockOperations(bench.store, held, clock=bench.clock).seen_by(self.user_id)
+
+    @property
+    def slots(self) -> SlotOperations:
+        bench = self.bench
+        scheduler = Scheduler(
+            store=bench.store,
+            extractor=Extractor(Models(), secret=bytes(32)),
+            clock=bench.clock,
+            ids=bench.ids,
+            metrics=Metrics(),
+            boot_id=BootId("boot"),
+            on_queued=lambda: None,
+            on_cancel=lambda run_id: None,
+        )
+        return SlotOperations(store=bench.store, scheduler=scheduler).seen_by(self.user_id)
+
+    @property
+    def checkpoints(self) -> CheckpointOperations:
+        checkpoints = Checkpoints(self.bench.store, clock=self.bench.clock, metrics=Metrics())
+        return CheckpointOperations(self.bench.store, checkpoints).seen_by(self.user_id)
+
+    @property
+    def measurements(self) -> MeasurementOperations:
+        measurements = Measurements(self.bench.store, clock=self.bench.clock, metrics=Metrics())
+        return MeasurementOperations(self.bench.store, measurements).seen_by(self.user_id)
 
     @property
     def upkeep(self) -> UpkeepOperations:
@@ -255,6 +494,7 @@ class FakeHub:
             uptime_s=3_725.0,
             devices_known=1,
             devices_connected=1,
+            gateways_known=len(await self.gateways.ready()),
             agents=1,
             runs={RunState.RUNNING: 1, RunState.COMPLETED: 4},
             model="gpt-5-mini (openai)",
@@ -262,6 +502,25 @@ class FakeHub:
             database="sqlite:///hub.db",
             held_back=self.held_back,
             issues=self.issues.counts(),
+        )
+
+
+class _Rows:
+    """Agents that were made, as their rows have them."""
+
+    async def view(self, row: AgentRow) -> AgentView:
+        return AgentView(
+            id=row.id,
+            name=row.name,
+            device=row.device_name or "",
+            device_connected=False,
+            paths=row.paths,
+            file_extensions=row.file_extensions,
+            data_types=row.data_types,
+            prompt=row.prompt,
+            source="api",
+            config_rev=row.config_rev,
+            gateway=row.gateway,
         )
 
 
@@ -294,10 +553,13 @@ class _Agents:
             last_run=make_run("r-0", RunState.COMPLETED, items=2),
         )
 
-    async def start_run(self, name: str, idempotency_key: str | None, *, actor: str) -> RunView:
+    async def start_run(
+        self, name: str, idempotency_key: str | None, *, actor: str, wish: RunWish = NOTHING_MORE
+    ) -> RunView:
         await self.get(name)
         started = self._hub.started
         if idempotency_key is None or idempotency_key not in started:
+            self._hub.wishes.append(wish)
             started[idempotency_key] = make_run(f"r-{len(started) + 2}")
         return started[idempotency_key]
 
@@ -462,7 +724,7 @@ async def over_tcp(listening: Listening, token: str | None = None) -> AsyncItera
     """A client on the TCP listener, with an operator's token or without."""
     headers = {} if token is None else {"authorization": f"Bearer {token}"}
     async with httpx2.AsyncClient(
-        base_url=f"http://{listening.tcp}", headers=headers, trust_env=False
+        base_url=f"http://{listening.tcp}", headers=headers, trust_env=False, timeout=PATIENCE_S
     ) as client:
         yield client
 
@@ -471,5 +733,5 @@ async def over_tcp(listening: Listening, token: str | None = None) -> AsyncItera
 async def over_unix(listening: Listening) -> AsyncIterator[httpx2.AsyncClient]:
     """A client on the Unix socket, where everything may be asked."""
     transport = httpx2.AsyncHTTPTransport(uds=str(listening.unix))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://hub") as client:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://hub", timeout=PATIENCE_S) as client:
         yield client

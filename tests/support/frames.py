@@ -42,6 +42,8 @@ def _values(kind: inspect.Type, codec: Codec) -> st.SearchStrategy[Any]:
             return _values(kind.type, codec)
         case inspect.UnionType():
             return st.one_of([_values(one, codec) for one in kind.types])
+        case inspect.AnyType():
+            return open_values()
         case inspect.NoneType():
             return st.none()
         case inspect.BoolType():

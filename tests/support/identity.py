@@ -11,9 +11,21 @@ from hub.operations.identity import Identity
 from hub.operations.limits import IdentityLimits
 from hub.ops.roles import Principal, Role, Scope
 from protocol.handshake import DeviceHello
-from protocol.ids import ConnectionId, DeviceId, PairingId, UserId
+from protocol.ids import AgentId, ConnectionId, DeviceId, PairingId, UserId
 from protocol.keys import key_id
-from storage.store import DeviceRow, PairingAsk, PairingRow, Store, devices, open_store, pairings, users
+from storage import agent_declarations
+from storage.store import (
+    DeclaredAgent,
+    DeviceRow,
+    PairingAsk,
+    PairingRow,
+    Store,
+    agents,
+    devices,
+    open_store,
+    pairings,
+    users,
+)
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.link import FakeLink
 
@@ -92,6 +104,31 @@ class IdentityBench:
         nouns = self.identity.operator_tokens.seen_by(user_id)
         made = await nouns.create("test", role=role, scopes=scopes, by=Principal.of_uid(0))
         return made.token
+
+    async def agent(self, name: str = "notes", *, user_id: UserId | None = None) -> AgentId:
+        """An agent of the device ``desk``, made where it is new."""
+        device = await self.device(user_id=user_id)
+        found = await self.store.read(agents.find_agent, name, user_id=device.user_id)
+        if found is not None:
+            return found.id
+        id = AgentId(self.ids.fresh())
+        declared = DeclaredAgent(name=name, device_name=device.name, paths=("notes",))
+        await self.store.write(
+            agent_declarations.insert_agent,
+            id,
+            declared,
+            device,
+            source="api",
+            at=self.now_ms,
+            actor="operator:0",
+        )
+        return id
+
+    async def agent_token(self, agent_id: AgentId) -> str:
+        """A token by which the agent asks in its own name."""
+        row = await self.store.read(agents.get_agent, agent_id)
+        nouns = self.identity.agent_tokens.seen_by(row.user_id)
+        return (await nouns.create(row.name, actor="operator:0")).token
 
     async def asks(self, label: str = "laptop", *, code: str = CODE, key: bytes = b"k" * 32) -> PairingRow:
         """A device that nobody knows waits with *code* on its screen."""

@@ -1,7 +1,7 @@
 """A ``DeviceLink`` without a device: it answers from a list, or not at all."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -20,6 +20,7 @@ class FakeLink:
     """Keeps what it was asked, and gives what it was made with.
 
     Args:
+        capabilities: with their versions, or each in version 1.0.0.
         answers: one for each call in turn, an exception is raised; or a function of
             the call. When the list is used up, calls wait until ``cut``.
         runs: one list of frames for each ``open_run`` in turn; an exception in it is
@@ -39,7 +40,10 @@ class FakeLink:
         self.device_id = DeviceId(device_id)
         self.user_id = UserId(user_id)
         self.epoch = epoch
-        self.capabilities = frozenset(capabilities)
+        self.offers = (
+            capabilities if isinstance(capabilities, Mapping) else dict.fromkeys(capabilities, "1.0.0")
+        )
+        self.capabilities = frozenset(self.offers)
         self.credential = "token:t-1"
         self.calls: list[ToolCall] = []
         self.sent: list[Frame] = []

@@ -2,11 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Header, Query, Request
 
+from hub.coordination import authority
 from hub.ops.events import Streams
 from hub.ops.facade import HubFacade
 from hub.ops.roles import PRINCIPAL, Principal
+from protocol.ids import UserId
 from storage.store import UnknownUser
 
 
@@ -30,25 +32,49 @@ OpenStreams = Annotated[Streams, Depends(_streams)]
 Caller = Annotated[Principal, Depends(_caller)]
 
 
-async def _hub(
+async def _seen(
     hub: WholeHub,
     caller: Caller,
     user: Annotated[
         str | None, Query(max_length=200, description="See this user's things only, by the user's name.")
     ] = None,
-) -> HubFacade:
-    """The hub as the caller sees it, or as much of it as *user* sees."""
+) -> UserId | None:
+    """Whose things the caller sees, or wants to see; None: everybody's."""
     if user is None:
-        return hub.seen_by(caller.user_id)
+        return caller.user_id
     user_id = await hub.user_named(user)
     if caller.user_id not in (None, user_id):
         raise UnknownUser(f"there is no user {user!r}")
-    return hub.seen_by(user_id)
+    return user_id
+
+
+_Seen = Annotated[UserId | None, Depends(_seen)]
+
+
+async def _hub(hub: WholeHub, seen: _Seen) -> HubFacade:
+    """The hub as the caller sees it, or as much of it as *user* sees."""
+    return hub.seen_by(seen)
 
 
 def _actor(caller: Caller) -> str:
     return caller.actor
 
 
+async def _operator(caller: Caller, seen: _Seen) -> authority.Caller:
+    """Whoever asks at an operators' route, as those of coordination are told of it."""
+    return authority.Caller(caller.actor, seen)
+
+
+async def _agent(caller: Caller) -> authority.Caller:
+    """The agent that asks, at a route under /v1/agent."""
+    assert caller.agent_id is not None and caller.user_id is not None, "the table lets agents alone come here"
+    return authority.Caller(caller.actor, caller.user_id, caller.agent_id)
+
+
 Hub = Annotated[HubFacade, Depends(_hub)]
 Actor = Annotated[str, Depends(_actor)]
+AnOperator = Annotated[authority.Caller, Depends(_operator)]
+AnAgent = Annotated[authority.Caller, Depends(_agent)]
+# Kept with what is written, beside the answer that ``ops.replays`` keeps: a hub that is killed between
+# the two finds what it wrote when it is asked again.
+Key = Annotated[str | None, Header(alias="idempotency-key", min_length=1, max_length=128)]

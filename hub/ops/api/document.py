@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from hub.ops.api.errors import MEDIA_TYPE, Problem
 from hub.ops.api.examples import VALUES, example_of
-from hub.ops.routes import PUBLIC, ROUTES, Asked, roles_that_may
+from hub.ops.routes import AGENT, PUBLIC, ROUTES, Asked, roles_that_may
 from protocol.errors import CATALOGUE, ErrorCode
 
 _E = ErrorCode
@@ -65,7 +65,8 @@ def _made(document: dict[str, Any]) -> dict[str, Any]:
         schemas.pop(unused, None)
     schemas["Problem"] = _PROBLEM
     components["securitySchemes"] = {
-        "token": {"type": "http", "scheme": "bearer", "description": "An operator's token: hub_op_..."}
+        "token": {"type": "http", "scheme": "bearer", "description": "An operator's token: hub_op_..."},
+        "agent": {"type": "http", "scheme": "bearer", "description": "An agent's token: hub_agt_..."},
     }
     for path, method, operation in _operations(document):
         asked = Asked(method.upper(), path)
@@ -84,11 +85,15 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, 
 
 def _tell_need(operation: dict[str, Any], asked: Asked) -> None:
     need = ROUTES[asked]
-    operation["security"] = [] if need is PUBLIC else [{"token": []}]
+    operation["security"] = [] if need is PUBLIC else [{"agent" if need is AGENT else "token": []}]
     if need is not PUBLIC:
         roles = ", ".join(roles_that_may(need))
-        told = operation.get("description", "")
-        operation["description"] = f"{told}\n\nNeeds the scope ``{need.value}`` (of {roles}).".strip()
+        needs = (
+            "Needs the token of an agent"
+            if need is AGENT
+            else f"Needs the scope ``{need.value}`` (of {roles})"
+        )
+        operation["description"] = f"{operation.get('description', '')}\n\n{needs}.".strip()
 
 
 def _tell_parameters(operation: dict[str, Any], asked: Asked) -> None:

@@ -29,7 +29,8 @@ class Problem(JSONResponse):
     """A refusal as a response: what happened, its stable code, what a person can do.
 
     *status* differs from the catalogue's only where HTTP has a number of its own
-    for the case (400, 405, 431); *hint* where more is known than the catalogue knows.
+    for the case (400, 405, 431); *hint* where more is known than the catalogue knows; *members*
+    are further fields.
     """
 
     media_type = MEDIA_TYPE
@@ -42,9 +43,10 @@ class Problem(JSONResponse):
         status: int | None = None,
         hint: str = "",
         headers: Mapping[str, str] | None = None,
+        members: Mapping[str, Any] | None = None,
     ) -> None:
         status = status or CATALOGUE[code].http_status
-        body = self.told(code, detail, status=status, hint=hint)
+        body = self.told(code, detail, status=status, hint=hint) | dict(members or {})
         given = dict(headers or {})
         if status == 401:
             given["www-authenticate"] = "Bearer"
@@ -68,11 +70,18 @@ class Problem(JSONResponse):
     def of(cls, error: HubError) -> Self:
         """The refusal that *error* is, with its own ``hint`` where it has one.
 
-        Its ``retry_after_s``, where it has one, becomes ``Retry-After``.
+        Its ``retry_after_s``, where it has one, becomes ``Retry-After``; its ``members`` are told
+        beside the rest, as RFC 9457, 3.2 has it.
         """
         retry_after_s = getattr(error, "retry_after_s", None)
         headers = None if retry_after_s is None else {"retry-after": str(max(1, math.ceil(retry_after_s)))}
-        return cls(error.code, str(error), hint=getattr(error, "hint", ""), headers=headers)
+        return cls(
+            error.code,
+            str(error),
+            hint=getattr(error, "hint", ""),
+            headers=headers,
+            members=getattr(error, "members", None),
+        )
 
 
 def refusals(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
@@ -97,10 +106,25 @@ async def _hub_error(_: Request, error: HubError) -> Response:
     return Problem.of(error)
 
 
+def _blamed(found: Any) -> tuple[int | str, ...]:
+    """The place of what is wrong: a validator of a whole table names the key in it that is to blame."""
+    key = found.get("ctx", {}).get("key")
+    return (*found["loc"], *(() if key is None else str(key).split(".")))
+
+
+def _is_told_inside(found: Any, error: RequestValidationError) -> bool:
+    """A list is too short only because what is in it is wrong, which is told."""
+    place = found["loc"]
+    return found["type"] == "too_short" and any(
+        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in error.errors()
+    )
+
+
 async def _bad_request(_: Request, error: RequestValidationError) -> Response:
     wrong = [
-        (spell(found["loc"]), sentence(found["type"], found["msg"], found["input"], found.get("ctx", {})))
+        (spell(_blamed(found)), sentence(found["type"], found["msg"], found["input"], found.get("ctx", {})))
         for found in error.errors()
+        if not _is_told_inside(found, error)
     ]
     told = "; ".join(f"{where}: {what.message}" for where, what in wrong)
     hints = dict.fromkeys(what.hint for _, what in wrong if what.hint)  # each once

@@ -36,6 +36,11 @@ class Matching:
         """Whether an ``If-Match`` was given, so that it is worth looking at what there is."""
         return self._if_match is not None
 
+    @property
+    def given(self) -> str | None:
+        """The ``If-Match`` as it was said."""
+        return None if self._if_match is None else self._if_match.strip()
+
     def check(self, tag: str) -> None:
         """Raises ChangedMeanwhile when an ``If-Match`` was given that names other tags than *tag*."""
         if self._if_match is None or self._if_match.strip() == "*":

@@ -2,26 +2,47 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response
 
 from hub.ops.api.deps import Hub, OpenStreams
+from hub.ops.api.errors import refusals
 from hub.ops.events import EventStream
 from hub.ops.views_events import EventView
+from protocol.errors import ErrorCode
+from protocol.ids import AgentId
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
 
-@router.get("", status_code=200, response_class=EventStream)
+Kinds = Annotated[
+    str,
+    Query(
+        max_length=500,
+        description="Names, or all of a kind, as in ``agent.moved,run.*``; ``run`` says the same.",
+    ),
+]
+
+
+@router.get("", status_code=200, response_class=EventStream, responses=refusals(ErrorCode.UNKNOWN_AGENT))
 async def follow_events(
-    hub: Hub, streams: OpenStreams, last_event_id: Annotated[str | None, Header(max_length=100)] = None
+    hub: Hub,
+    streams: OpenStreams,
+    last_event_id: Annotated[str | None, Header(max_length=100)] = None,
+    events: Kinds = "",
+    agent: Annotated[str | None, Query(max_length=200, description="Only what is about this agent.")] = None,
 ) -> Response:
     """Server-sent events, from now on, or after ``Last-Event-ID``; ``reset``: read the state again.
 
     Open the stream first, then read the state: so nothing falls between the two. Events are those
     that the log tells: with ``[log] level = "warning"`` there are few.
     """
-    return EventStream(hub.events.follow(last_event_id), spell=_spelled, streams=streams)
+    kinds = {kind.strip().removesuffix(".*") for kind in events.split(",") if kind.strip()} - {""}
+    if "*" in kinds:
+        kinds = set()
+    agent_id = None if agent is None else AgentId((await hub.agents.get(agent)).id)
+    told = hub.events.follow(last_event_id, kinds=kinds, agent_id=agent_id)
+    return EventStream(told, spell=_spelled, streams=streams)
 
 
 def _spelled(event: EventView) -> str:

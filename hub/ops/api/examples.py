@@ -9,11 +9,15 @@ MOMENT: Final = "2026-01-05T09:14:00Z"
 _ID: Final = "019b8d5c-1f6e-7c3a-9d2e-5b1c7f0a4e21"
 # What a field of this name holds, as in one small hub; a test holds them against the schemas.
 VALUES: Final[Mapping[str, Any]] = {
+    "activity": "idle",
     "actor": "operator:1000",
     "agent": "notes",
+    "availability": "available",
+    "axis": "lifecycle",
     "because": "its device is away",
     "code": "K7QF-2M9X",
     "capabilities": "tool_call",
+    "connectivity": "online",
     "created_by": "operator:1000",
     "cursor": "WyJub3RlcyJd",
     "data_types": "tasks",
@@ -26,12 +30,14 @@ VALUES: Final[Mapping[str, Any]] = {
     "file_extensions": ".md",
     "first": MOMENT,
     "from": MOMENT,
+    "health": "ok",
     "hub_id": _ID,
     "id": _ID,
     "invitation_id": _ID,
     "last": MOMENT,
     "to": MOMENT,
     "last4": "x9Qa",
+    "lifecycle": "active",
     "message": "the file is no text",
     "model": "gpt-5-mini (openai)",
     "name": "notes",
@@ -54,6 +60,7 @@ VALUES: Final[Mapping[str, Any]] = {
     "token": "hub_op_4fT2mB0qZ7xKpW9sLrN1vYcE3hJd5gUa0kR8wQmPzx",
     "trigger": "schedule",
     "user": "owner",
+    "vocabulary": "calendar",
     "version": "0.1.0",
 }
 _DEEPEST: Final = 8

@@ -75,7 +75,7 @@ class PageOf:
         told = tuple(items[: self.limit])
         if len(items) <= self.limit:
             return Page(told, None)
-        cursor = _cursor(key(told[-1]))
+        cursor = cursor_of(key(told[-1]))
         following = self._request.url.include_query_params(cursor=cursor, limit=self.limit)
         self._response.headers["link"] = f'<{following.path}?{following.query}>; rel="next"'
         return Page(told, cursor)
@@ -126,7 +126,8 @@ def _page(
 Paging = Annotated[PageOf, Depends(_page)]
 
 
-def _cursor(key: Key) -> str:
+def cursor_of(key: Key) -> str:
+    """The cursor that leads to what follows an item of this sort key."""
     return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")
 
 

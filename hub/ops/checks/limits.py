@@ -28,6 +28,10 @@ _PAIRINGS: Final = "let in or deny those that wait: hub pair ls"
 _WAITING: Final = "see what they wait for: hub runs"
 _RUN: Final = "split the agent's paths between two agents"
 _FILE: Final = "see which one, and whether it is meant to be read: hub runs show"
+_CAPABILITIES: Final = "remove versions that are not used: hub agents capabilities NAME"
+_REMEMBERED: Final = "let the agent's program keep less; see what it keeps: hub agents checkpoints NAME"
+_CONFIGS: Final = "unset what nobody needs: hub agents config NAME"
+_SERIES: Final = "see which tags have so many values: hub agents metrics NAME"
 
 # By the name that a limit is counted by; those that only slow somebody down are not told of.
 COUNSEL: Final[Mapping[str, Counsel]] = {
@@ -63,6 +67,21 @@ COUNSEL: Final[Mapping[str, Counsel]] = {
     "waiting_runs": Counsel("fires of schedules were dropped", _WAITING),
     "waiting_manual_runs": Counsel("a run was not started", _WAITING),
     "waiting_manual_runs_per_device": Counsel("a run was not started", _WAITING),
+    "run_context_bytes": Counsel("a run was not started, or a report on one refused", _REMEMBERED),
+    "capabilities_per_agent": Counsel("a capability was not registered", _CAPABILITIES),
+    "capability_config_bytes": Counsel("a capability was not registered", _CAPABILITIES),
+    "checkpoints_per_agent": Counsel("a checkpoint was not kept", _REMEMBERED),
+    "checkpoint_bytes": Counsel("a checkpoint was not kept", _REMEMBERED),
+    "config_keys": Counsel("configs of an agent were not written", _CONFIGS),
+    "config_value_bytes": Counsel("configs of an agent were not written", _CONFIGS),
+    "config_bytes": Counsel("configs of an agent were not written", _CONFIGS),
+    "open_questions_per_user": Counsel(
+        "an agent could not ask its person", "answer or withdraw those that wait: hub ask"
+    ),
+    "device_events": Counsel(
+        "devices were not told of something that happened",
+        "they see that and ask; one that reads slowly stands in hub logs as event.lost",
+    ),
     "run_files": Counsel("a run left files out", _RUN),
     "run_bytes": Counsel("a run left files out", _RUN),
     "items_per_file": Counsel("a file has more items than were brought", _FILE),
@@ -70,6 +89,8 @@ COUNSEL: Final[Mapping[str, Counsel]] = {
     "run_wall_s": Counsel("a run was not done in time, and failed", _RUN),
     "convert_memory_bytes": Counsel("a file was left out: it is damaged, or needs more memory", _FILE),
     "convert_seconds": Counsel("a file was left out: making text of it takes too long", _FILE),
+    "metric_series_per_agent": Counsel("measurements of an agent were refused", _SERIES),
+    "metric_series": Counsel("measurements of an agent were refused", _SERIES),
     "operator_connections": Counsel("operators were turned away", "see who asks so often: hub token ls"),
     "operator_connections_per_network": Counsel(
         "operators behind one address were turned away",

@@ -1,17 +1,32 @@
 """Agents and schedules that do not work, and what the hub holds back."""
 
-from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from collections.abc import Callable, Container, Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import Final
 
-from hub.clock import from_epoch_ms
+from hub.clock import epoch_ms, from_epoch_ms
 from hub.ops.issues import Check, Finding, error, warning
 from hub.runs.budget import Reached
-from storage.store import AgentRow, Store, agents, schedules
+from hub.runs.waiting import told_unmet
+from protocol.ids import DeviceId
+from storage.store import AgentRow, Offered, ScheduleRow, Store, agents, devices, run_needs, runs, schedules
 
 _WHY: Final = {
     schedules.FAILURES: "its runs failed again and again",
     schedules.BROKEN: "it cannot be read",
+}
+
+NEEDY_FOR: Final = timedelta(minutes=5)  # a device that has just connected registers what it can
+MOST_NEEDY: Final = 500  # runs that are looked at
+
+_PROVIDER: Final = "see to the plan at the provider; hub agents resume {name} asks again at once"
+_EXHAUSTED: Final = {  # by reason: what is told, and what a person can do
+    "rate_limit": ("the model's quota for agent {name} is used up", _PROVIDER),
+    "billing": ("the bill of the model of agent {name} is not paid", _PROVIDER),
+    "budget": (
+        "a budget of the day is reached for agent {name}",
+        "hub costs says who spent it; raise it in hub.toml, then hub agents resume {name}",
+    ),
 }
 
 
@@ -23,7 +38,7 @@ def check_schedules(store: Store) -> Check:
         return [
             error(
                 "schedule.paused",
-                f"the schedule of agent {row.agent_name} is paused: {_WHY[row.paused_reason]}",
+                f"{_which(row)} of agent {row.agent_name} is paused: {_WHY[row.paused_reason]}",
                 fix=f"hub runs ls --agent {row.agent_name}, then hub agents resume {row.agent_name}",
                 subject=row.id,
                 user_id=owners[row.agent_id],
@@ -35,42 +50,74 @@ def check_schedules(store: Store) -> Check:
     return look
 
 
+def _which(row: ScheduleRow) -> str:
+    return "the schedule" if row.label is None else f"the slot {row.label!r}"
+
+
 def check_agents(store: Store, reached: Callable[[], Iterable[Reached]] = tuple) -> Check:
-    """Agents whose quota is used up, or that report a fault. Those that a budget holds are told with that."""
+    """Agents that are exhausted, or report a fault.
+
+    Those that a budget holds are told with that budget, as far as this start of the hub knows it.
+    """
 
     async def look(now: datetime) -> Iterable[Finding]:
         rows = await store.read(agents.list_agents)
         budgets = list(reached())
-        return [
-            found
-            for row in rows
-            for found in _about_agent(row)
-            if found.id != "agent.exhausted" or not any(one.holds(row.id) for one in budgets)
-        ]
+        return [found for row in rows for found in _about_agent(row, budgets)]
 
     return look
 
 
-def _about_agent(row: AgentRow) -> Iterator[Finding]:
-    if row.availability == "exhausted":
+def _about_agent(row: AgentRow, budgets: Iterable[Reached]) -> Iterator[Finding]:
+    is_told = row.exhaust_reason == "budget" and any(one.holds(row.id) for one in budgets)
+    if row.availability == "exhausted" and not is_told:
+        what, fix = _EXHAUSTED.get(row.exhaust_reason or "", _EXHAUSTED["rate_limit"])
         again = ""
         if row.recovery_at is not None:
             again = f"; it is asked again at {from_epoch_ms(row.recovery_at):%Y-%m-%d %H:%M} UTC"
         yield warning(
             "agent.exhausted",
-            f"the model's quota for agent {row.name} is used up, and its runs wait{again}",
-            fix=f"see to the plan at the provider; hub agents resume {row.name} asks again at once",
+            f"{what.format(name=row.name)}, and its runs wait{again}",
+            fix=fix.format(name=row.name),
             subject=row.id,
             user_id=row.user_id,
         )
     if row.health != "ok":
+        told = f"agent {row.name} reports a fault, so it starts nothing by itself"
+        fix = f"hub agents {row.name} shows since when, and why"
+        if row.gateway is not None:
+            told = f"agent {row.name} cannot be spoken to at gateway {row.gateway}"
+            fix += f"; where nobody wants it any more: hub agents delete {row.name}"
         yield error(
             "agent.failing",
-            f"agent {row.name} reports a fault, so nothing is started for it",
-            fix=f"hub agents {row.name} shows its last run",
+            told,
+            fix=fix,
             subject=row.id,
             user_id=row.user_id,
         )
+
+
+def check_silence(store: Store, connected: Callable[[], Container[DeviceId]]) -> Check:
+    """Agents that count as offline though their device is connected here: no run of theirs starts."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        there = connected()
+        return [
+            warning(
+                "agent.silent",
+                f"agent {row.name} counts as offline, though its device {row.device_name} is connected",
+                fix=f"look at its program there; hub agents history {row.name} --axis connectivity says why",
+                subject=row.id,
+                user_id=row.user_id,
+            )
+            for row in await store.read(agents.list_agents)
+            if row.connectivity == "offline"
+            and row.lifecycle not in ("paused", "terminated")
+            and row.device_id is not None
+            and row.device_id in there
+        ]
+
+    return look
 
 
 def check_budgets(store: Store, reached: Callable[[], Iterable[Reached]]) -> Check:
@@ -94,6 +141,30 @@ def check_budgets(store: Store, reached: Callable[[], Iterable[Reached]]) -> Che
                 )
             )
         return found
+
+    return look
+
+
+def check_needs(store: Store, offered: Callable[[], Offered]) -> Check:
+    """Runs that have waited for long for what neither their agent nor their connected device has."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        there = offered()
+        unmet = await store.read(run_needs.unmet_runs, there)
+        rows = await store.read(runs.find_runs, list(unmet)[:MOST_NEEDY])
+        names = {row.id: row.name for row in await store.read(devices.list_devices)} if rows else {}
+        long_since = epoch_ms(now - NEEDY_FOR)
+        return [
+            warning(
+                "run.needs_unmet",
+                f"runs of agent {row.agent_name} wait: one {told_unmet(unmet[row.id], names[row.device_id])}",
+                fix=f"update its device, or see what it has: hub agents capabilities {row.agent_name}",
+                subject=row.agent_id,
+                user_id=row.user_id,
+            )
+            for row in sorted(rows, key=lambda row: row.id, reverse=True)  # of an agent, the oldest is told
+            if row.device_id is not None and row.device_id in there and row.eligible_at <= long_since
+        ]
 
     return look
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Protocol
 
-from hub.ops.views_costs import CostsBy, CostsView, EstimateView
+from hub.ops.views_costs import CostsBy, CostsView, EstimateView, SpendView
 
 
 class CostFacade(Protocol):
@@ -16,6 +16,10 @@ class CostFacade(Protocol):
             since: 30 days before *until* by default.
             until: now by default; not included.
         """
+        ...
+
+    async def of_agent(self, agent: str) -> SpendView:
+        """What one agent spent lately. Raises UnknownAgent."""
         ...
 
     async def estimate(self, agent: str) -> EstimateView:

@@ -29,7 +29,7 @@ from hub.ops.systemd import ServiceManager
 from hub.ops.values import Table
 from protocol.ids import AgentId, BootId, NodeId, UserId
 from storage.schema import agents as agent_table
-from storage.store import agent_states, audit, open_store, users
+from storage.store import agent_states, audit, gateway_agents, gateways, open_store, users
 from tests.support.clock import SeededChance
 from tests.support.log import opened_log
 from tests.support.settings import SettingsBench
@@ -155,6 +155,43 @@ async def test_a_user_that_would_be_made_is_told(tmp_path: Path) -> None:
     async with built(tmp_path) as reloader:
         (told,) = await reloader.parts.remark(settings)
         assert (told.path, told.message) == (("agents", 0, "user"), "makes user 'nobody'")
+        await reloader.parts.reconcile(settings, "operator:7", Changes())
+        assert await reloader.parts.remark(settings) == []
+
+
+GATEWAY = '[[gateways]]\nname = "office"\nurl = "ws://127.0.0.1:1"\n'
+
+
+async def test_a_main_agent_that_is_another_agent_already_is_told_where_it_stands(tmp_path: Path) -> None:
+    async with grounded(tmp_path, TEXT + GATEWAY) as ground, AsyncExitStack() as resources:
+        await Hub(ground).open(resources)
+        reloader = ground.watch_settings.reloader
+        (office,) = await ground.store.read(gateways.list_gateways)
+        await ground.store.write(
+            gateway_agents.make_gateway_agent,
+            gateway_id=office.id,
+            user_id=office.user_id,
+            name="reader",
+            remote_id="reader",
+            fresh_id=AgentId("a-2"),
+            at=1,
+            actor="operator:7",
+        )
+        wanted = f'{TEXT}{GATEWAY}main_agent = "reader"\n'
+        (told,), _ = await reloader.check(wanted)
+        assert told.message == "agent 'reader' is 'reader' at gateway 'office' already"
+        assert told.line == len(wanted.splitlines())
+        await reloader.begin()
+        reloader.path.write_text(wanted)
+        with pytest.raises(SettingsInvalid, match="agent 'reader' is 'reader' at gateway 'office' already"):
+            await reloader.reload(actor="operator:7")
+
+
+async def test_a_user_whose_gateway_is_the_first_thing_of_theirs_is_told(tmp_path: Path) -> None:
+    settings = check_text(GATEWAY + 'user = "nobody"\n', Path("hub.toml"), environ={}).usable()
+    async with built(tmp_path) as reloader:
+        (told,) = await reloader.parts.remark(settings)
+        assert (told.path, told.message) == (("gateways", 0, "user"), "makes user 'nobody'")
         await reloader.parts.reconcile(settings, "operator:7", Changes())
         assert await reloader.parts.remark(settings) == []
 

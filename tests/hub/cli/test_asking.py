@@ -31,8 +31,6 @@ def test_status_says_what_is_held_back_and_what_is_not(hub: Hub, served: FakeHub
     [
         (["status"], "hub.status/1"),
         (["agents"], "hub.agents/1"),
-        (["agents", "notes"], "hub.agent/1"),
-        (["agents", "show", "notes"], "hub.agent/1"),
         (["agents", "next"], "hub.next/1"),
         (["agents", "next", "notes"], "hub.next/1"),
         (["agents", "pause", "notes"], "hub.agent/1"),
@@ -87,6 +85,7 @@ def test_tables_elsewhere_than_on_a_terminal_are_plain_and_uncut(hub: Hub, serve
     told = hub("agents").stdout.splitlines()
     assert told[0].split() == [
         "agent",
+        "state",
         "device",
         "connected",
         "schedule",
@@ -96,7 +95,9 @@ def test_tables_elsewhere_than_on_a_terminal_are_plain_and_uncut(hub: Hub, serve
         "run",
         "(UTC)",
     ]
-    assert told[1] == ("notes  desk    yes        0 7 * * 1-5  01-06 06:00  01-05 09:00 success, 2 items")
+    assert told[1] == (
+        "notes  active  desk    yes        0 7 * * 1-5  01-06 06:00  01-05 09:00 success, 2 items"
+    )
 
 
 def test_one_run_is_shown_with_its_files_and_errors(hub: Hub, served: FakeHub) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from anyio.from_thread import BlockingPortal
 
 from protocol.lifecycles import RunState
 from tests.support.facade import FakeHub, make_decision, make_run, make_schedule, steps
@@ -51,6 +52,19 @@ def test_a_note_that_is_long_is_wrapped_and_the_other_columns_are_not(state: Pat
     assert day.endswith("01-05")  # with its year, by the clock of the machine that tests
     assert " ".join(line[note:].strip() for line in lines).startswith("device desk is offline since 09:14; 2")
     assert all(len(line) <= 80 for line in lines)
+
+
+def test_what_agents_say_to_each_other_is_readable_on_a_narrow_terminal(
+    state: Path, served: FakeHub, portal: BlockingPortal
+) -> None:
+    garden = "vegetable-garden"
+    portal.call(served.bench.agent, "gardener")
+    _on_a_terminal(state, "boards", "create", garden)
+    _on_a_terminal(state, "boards", "add", garden, "gardener")
+    _on_a_terminal(state, "messages", "nudge", garden, "gardener", "water at six", "--wait", "0")
+    told = _on_a_terminal(state, "messages")
+    assert "water at six" in told and "gardener" in told
+    assert all(len(line) <= 80 for line in told.splitlines())
 
 
 @pytest.mark.parametrize("words", [("agents", "next", "notes"), ("runs", "show", "r-1")])

@@ -1,4 +1,4 @@
-"""The commands on the hub as a whole: drain, backup, restore, migrate."""
+"""The commands on the hub as a whole: drain, backup, restore."""
 
 import json
 import os
@@ -141,16 +141,6 @@ def test_a_running_hub_whose_database_is_no_file_refuses_a_backup(hub: Hub, serv
         answer = b"".join(iter(lambda: asking.recv(65_536), b""))
     assert b" 409 " in answer.splitlines()[0]
     assert b'"backup_refused"' in answer
-
-
-def test_the_standing_of_the_database_is_told_and_mended(hub: Hub, state: Path) -> None:
-    state.mkdir()
-    before = hub("migrate", "status")
-    assert (before.exit_code, "missing: 0001" in before.stdout) == (1, True)
-    assert "applied: 0001" in hub("migrate", "up").stderr
-    after = hub("migrate", "status", "--json")
-    assert (after.exit_code, json.loads(after.stdout)["missing"]) == (0, [])
-    assert "nothing to do" in hub("migrate", "up").stderr
 
 
 def test_a_backup_stands_in_the_audit_log_of_the_hub_that_runs(hub: Hub, known: Path, tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_rows_are_changed_found_and_removed_by_their_fields(store: DeviceStore, 
         (Action.DELETE, {}, ErrorCode.BAD_RECORD),
         (Action.DELETE, {"where": {"colour": "red"}}, ErrorCode.BAD_RECORD),
         (Action.QUERY, {"where": {"isApproved": "yes"}}, ErrorCode.BAD_RECORD),
-        (Action.FILE_GET, {}, ErrorCode.CALL_UNSUPPORTED),
+        (Action.BROWSER_OPEN, {}, ErrorCode.CALL_UNSUPPORTED),
     ],
 )
 def test_what_names_no_row_or_every_row_is_refused(

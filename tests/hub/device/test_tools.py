@@ -38,7 +38,7 @@ class Answers:
 async def test_what_waits_is_answered_in_one_go(store: DeviceStore) -> None:
     answers, done = Answers(), list[ToolCall]()
     bench = Bench(answers.take)
-    calls = [*(_insert(number) for number in range(10)), ToolCall(id="x", action=Action.USER_ASK)]
+    calls = [*(_insert(number) for number in range(10)), ToolCall(id="x", action=Action.BROWSER_OPEN)]
     for call in calls:
         assert bench.lay(call) is None
 

@@ -96,12 +96,12 @@ def test_a_row_that_the_hub_deletes_was_not_rejected(store: DeviceStore) -> None
 def test_a_device_notices_that_somebody_wrote_and_not_that_it_did_itself(
     store: DeviceStore, owner: sqlite3.Connection
 ) -> None:
-    store.is_changed()
+    store.is_changed("verdicts")
     store.apply([insert("c-1")])
-    assert not store.is_changed()
+    assert not store.is_changed("verdicts")
     owner.execute("UPDATE tasks SET isApproved = 1")
-    assert store.is_changed()
-    assert not store.is_changed()
+    assert store.is_changed("verdicts")
+    assert not store.is_changed("verdicts")
 
 
 def test_a_file_of_the_first_version_is_brought_to_this_one(

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import msgspec
 import pytest
 

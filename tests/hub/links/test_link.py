@@ -78,6 +78,7 @@ async def test_a_link_says_what_its_device_can(made: Made) -> None:
         assert link.can("tool.insert")
         assert link.can("user.ask")
         assert not link.can("browser.open")
+        assert link.offers == {"user.ask": "1.0.0"}
 
 
 @both

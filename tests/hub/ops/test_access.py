@@ -74,6 +74,12 @@ async def test_over_tcp_a_token_is_needed_for_all_but_health(tmp_path: Path) -> 
             assert answer.headers["www-authenticate"] == "Bearer"
 
 
+async def test_whoever_comes_to_the_door_of_agents_is_asked_for_a_token_of_an_agent(tmp_path: Path) -> None:
+    async with serving(FakeHub(), tmp_path) as listening, over_tcp(listening) as stranger:
+        told = (await stranger.get("/v1/agent")).json()
+    assert "hub_agt_" in told["detail"] and "hub agents token NAME" in told["hint"]
+
+
 @pytest.mark.parametrize("shown", ["", "Bearer", "Basic aHViOmh1Yg==", "hub_op_x", "Bearer a\tb"])
 async def test_what_is_no_bearer_token_opens_nothing(tmp_path: Path, shown: str) -> None:
     async with serving(FakeHub(), tmp_path) as listening, over_tcp(listening) as client:

@@ -11,7 +11,7 @@ from hub.ops.bearer import BearerTokens, TokenRefused, TooManyTokens
 from hub.ops.roles import Principal, Role, Scope
 from protocol.errors import HubError
 from protocol.ids import TokenId
-from storage.store import OperatorTokenRow, audit, operator_tokens
+from storage.store import OperatorTokenRow, agent_tokens, audit, operator_tokens
 from tests.support.identity import IdentityBench, open_identity
 
 HERE, THERE = "192.0.2.7", "198.51.100.4"
@@ -90,6 +90,48 @@ async def test_the_last_use_of_a_token_is_written_down_once_a_minute(bench: Iden
     bench.clock.advance(1.0)
     await bearer.principal(token, HERE)
     assert (await _row(bench)).last_used_at == bench.now_ms
+
+
+async def test_an_agents_token_stands_for_that_agent_and_no_scope(bench: IdentityBench) -> None:
+    agent_id = await bench.agent()
+    principal = await _bearer(bench).principal(await bench.agent_token(agent_id), HERE)
+    assert principal == Principal.of_agent(agent_id, user_id=bench.owner_id, name="notes")
+    assert (principal.actor, principal.role, principal.share) == (
+        *(f"agent:{agent_id}", None),
+        f"agents:{bench.owner_id}",
+    )
+    assert not any(principal.may(scope) for scope in Scope)
+
+
+async def test_an_agents_token_that_is_wrong_counts_as_any_other_wrong_one(bench: IdentityBench) -> None:
+    bearer = _bearer(bench)
+    for guess in range(10):
+        refused = await _refused(bearer, f"hub_agt_{guess}")
+        assert isinstance(refused, TokenRefused) and "hub agents token" in refused.hint
+    assert isinstance(await _refused(bearer, "hub_agt_more"), TooManyTokens)
+    assert isinstance(await _refused(bearer, "hub_op_more"), TooManyTokens), "from this network"
+    (entry,) = await bench.store.read(audit.list_entries, event="auth.refused", limit=1)
+    assert json.loads(entry.detail)["door"] == "agent"
+    good = await bench.agent_token(await bench.agent())
+    assert (await bearer.principal(good, HERE)).agent_id is not None
+
+
+async def test_a_token_of_one_kind_is_not_looked_for_among_those_of_another(bench: IdentityBench) -> None:
+    bearer = _bearer(bench)
+    operators, agents = await bench.token(), await bench.agent_token(await bench.agent())
+    assert "nobody knows" in str(await _refused(bearer, operators.replace("hub_op_", "hub_agt_")))
+    assert "nobody knows" in str(await _refused(bearer, agents.replace("hub_agt_", "hub_op_")))
+
+
+async def test_the_last_use_of_an_agents_token_is_written_down_once_a_minute(bench: IdentityBench) -> None:
+    bearer, agent_id = _bearer(bench), await bench.agent()
+    token, used = await bench.agent_token(agent_id), []
+    for _ in range(3):
+        await bearer.principal(token, HERE)
+        (row,) = await bench.store.read(agent_tokens.list_agent_tokens, agent_id)
+        used.append(row.last_used_at)
+        bench.clock.advance(30.0)
+    assert used[0] == used[1] != used[2]
 
 
 async def test_whoever_tries_ten_wrong_tokens_in_a_minute_waits_five(bench: IdentityBench) -> None:

@@ -88,6 +88,55 @@ def test_a_schedule_is_kept_in_milliseconds_with_its_defaults_filled_in(
     assert _declared(tmp_path, f"schedule = {schedule}").schedule == declared
 
 
+@pytest.mark.parametrize(
+    ("slot", "declared"),
+    [
+        (
+            '{ label = "standup", cron = "0 9 * * 1-5", duration_s = 900 }',
+            DeclaredSchedule(
+                kind="cron",
+                action="wake",
+                label="standup",
+                duration_ms=900_000,
+                expr="0 9 * * 1-5",
+                tz="Europe/Berlin",
+                catchup_window_ms=900_000,
+            ),
+        ),
+        (
+            '{ label = "review", every_s = 3600, duration_s = 60, overlap = "allow",'
+            " catch_up_window_s = 30 }",
+            DeclaredSchedule(
+                kind="every",
+                action="wake",
+                label="review",
+                duration_ms=60_000,
+                every_ms=3_600_000,
+                tz="Europe/Berlin",
+                overlap="allow",
+                catchup_window_ms=30_000,
+            ),
+        ),
+        (
+            '{ label = "hourly", cron = "@hourly", duration_s = 60, catch_up = "none" }',
+            DeclaredSchedule(
+                kind="cron",
+                action="wake",
+                label="hourly",
+                duration_ms=60_000,
+                expr="@hourly",
+                tz="Europe/Berlin",
+                catchup_window_ms=0,
+            ),
+        ),
+    ],
+)
+def test_a_slot_is_caught_up_until_it_ends_and_comes_on_time(
+    tmp_path: Path, slot: str, declared: DeclaredSchedule
+) -> None:
+    assert _declared(tmp_path, f"slots = [{slot}]").slots == (declared,)
+
+
 def test_an_agent_is_kept_as_it_is_written(tmp_path: Path) -> None:
     assert _declared(tmp_path, 'user = "anna"', "priority = 3", "max_concurrent_runs = 2") == DeclaredAgent(
         name="notes",

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from hub.ops.routes import PUBLIC, ROUTES
+from hub.ops.routes import AGENT, PUBLIC, ROUTES
 from protocol.errors import CATALOGUE, ErrorCode
 from tests.support.facade import FakeHub, over_unix, serving
 
@@ -20,6 +20,9 @@ async def test_each_route_tells_what_it_needs(tmp_path: Path) -> None:
         operation = document["paths"][asked.path][asked.method.lower()]
         if need is PUBLIC:
             assert operation["security"] == []
+        elif need is AGENT:
+            assert operation["security"] == [{"agent": []}]
+            assert "the token of an agent" in operation["description"], asked
         else:
             assert operation["security"] == [{"token": []}]
             assert f"``{need.value}``" in operation["description"], asked

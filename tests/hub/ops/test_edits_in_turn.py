@@ -93,3 +93,34 @@ async def test_between_looking_and_changing_nobody_else_changes_a_thing_of_that_
         slow.may_go_on.set()
     assert meanwhile == ([] if waits else [path])
     assert slow.begun == ["/v1/devices/desk", path]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "waits"),
+    [
+        ("PATCH", "/v1/boards/lawn", True),
+        ("POST", "/v1/boards/roses/agents", True),
+        ("POST", "/v1/boards/roses/agents/notes/nudge", False),
+        ("POST", "/v1/boards/roses/lead/message", False),
+        ("POST", "/v1/boards/roses/lead/ensure", False),
+        ("POST", "/v1/boards/roses/ask-user", False),
+        ("PUT", "/v1/boards/roses/agents/notes/soul", False),
+        ("POST", "/v1/boards/roses/memory", False),
+    ],
+)
+async def test_what_waits_for_an_agent_holds_up_no_change_and_is_held_up_by_none(
+    method: str, path: str, waits: bool
+) -> None:
+    for first, then in (
+        (("PATCH", "/v1/boards/roses"), (method, path)),
+        ((method, path), ("PATCH", "/v1/boards/lawn")),
+    ):
+        slow = Slow()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(slow.ask, *first)
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(slow.ask, *then)
+            await anyio.wait_all_tasks_blocked()
+            meanwhile = slow.begun[1:]
+            slow.may_go_on.set()
+        assert meanwhile == ([] if waits else [then[1]])

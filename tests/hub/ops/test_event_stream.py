@@ -254,3 +254,19 @@ async def test_a_stream_that_opens_while_the_hub_ends_is_over_at_once() -> None:
     streams.end()
     with anyio.fail_after(5), streams.scope():
         await anyio.sleep_forever()
+
+
+async def test_who_follows_one_agent_or_one_kind_of_event_is_told_of_nothing_else(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+        (agent,) = (await client.get("/v1/agents")).json()["agents"]
+        async with _following(client, events="agent.*, run.finished", agent=agent["name"]) as events:
+            assert (await anext(events)).name == "open"
+            _happens(hub, "run.moved", agent_id=agent["id"])
+            _happens(hub, "agent.moved", agent_id="another")
+            _happens(hub, "agents.recovered", agents=1)
+            _happens(hub, "agent.moved", agent_id=agent["id"], axis="health")
+            _happens(hub, "run.finished", agent_id=agent["id"])
+            assert [(await anext(events)).name for _ in range(2)] == ["agent.moved", "run.finished"]
+        refused = await client.get("/v1/events", params={"agent": "nobody"})
+    assert (refused.status_code, refused.json()["code"]) == (404, "unknown_agent")

@@ -258,6 +258,41 @@ def test_a_mistake_in_a_schedule_is_told_where_it_stands(check: Check, schedule:
 
 
 @pytest.mark.parametrize(
+    ("slot", "problem"),
+    [
+        (
+            'cron = "0 9 * * *"\nduration_s = 60',
+            "7:1: error: agents.0.slots.0.label: missing",
+        ),
+        (
+            'label = "x"\ncron = "0 9 * * *"\nduration_s = 1',
+            "10:14: error: agents.0.slots.0.duration_s: must be at least 10",
+        ),
+        (
+            'label = "x"\ncron = "0 9 * * *"\nduration_s = 60\nmax_attempts = 3',
+            "11:1: error: agents.0.slots.0.max_attempts: unknown key",
+        ),
+        (
+            'label = "x"\nevery_s = 60\nduration_s = 60\njitter_s = 40',
+            "11:12: error: agents.0.slots.0.jitter_s: the runs of two fires could change places",
+        ),
+        (
+            'label = "x"\nevery_s = 60\nduration_s = 30\n'
+            '[[agents.slots]]\nlabel = "x"\nevery_s = 90\nduration_s = 30',
+            "12:9: error: agents.0.slots.1.label: another slot is called 'x' - a slot is known by its label",
+        ),
+        (
+            'label = "x"\nat = 2020-01-05T09:00:00Z\nduration_s = 60',
+            "9:6: warning: agents.0.slots.0.at: lies in the past; it will not fire by itself",
+        ),
+    ],
+)
+def test_a_mistake_in_a_slot_is_told_where_it_stands(check: Check, slot: str, problem: str) -> None:
+    (told,) = check(f"{AGENT}[[agents.slots]]\n{slot}\n")
+    assert told.startswith(problem)
+
+
+@pytest.mark.parametrize(
     ("schedule", "kind", "jitter"),
     [
         ('"0 9 * * 1-5"', "cron", 0),

@@ -16,7 +16,7 @@ from hub.ops.api.application import make_application
 from hub.ops.bearer import BearerTokens
 from hub.ops.events import Streams
 from hub.ops.roles import HUB_WIDE, ROLE_SCOPES, Role, Scope
-from hub.ops.routes import DEVICE_REQUESTS, PUBLIC, ROUTES, Asked, Public, route_of
+from hub.ops.routes import AGENT, DEVICE_REQUESTS, PUBLIC, ROUTES, Asked, Need, route_of
 from hub.ops.views_routes import routes_view
 from protocol.coordination import Method
 from tests.support.facade import FakeHub, over_tcp, over_unix, serving
@@ -41,7 +41,7 @@ def _served() -> set[Asked]:
     }
 
 
-def _asked() -> Iterator[tuple[Asked, str, Scope | Public]]:
+def _asked() -> Iterator[tuple[Asked, str, Need]]:
     """Every row, with an address that falls under it."""
     for asked, need in ROUTES.items():
         yield asked, asked.path.replace("{", "").replace("}", ""), need
@@ -122,8 +122,23 @@ async def test_whoever_sees_one_users_things_has_nothing_of_the_hub_as_a_whole()
     async with open_identity() as bench:
         token = await bench.token(Role.ADMIN, user_id=bench.owner_id)
         for asked, path, need in _asked():
-            allowed = need is PUBLIC or (need not in HUB_WIDE and asked.path != "/metrics")
+            allowed = need is PUBLIC or (
+                need is not AGENT and need not in HUB_WIDE and asked.path != "/metrics"
+            )
             assert await _answer(_door(bench), asked, path, token) == (204 if allowed else 403), asked
+
+
+async def test_an_agents_token_opens_what_agents_ask_and_nothing_else() -> None:
+    async with open_identity() as bench:
+        token = await bench.agent_token(await bench.agent())
+        for asked, path, need in _asked():
+            allowed = need is PUBLIC or need is AGENT
+            assert await _answer(_door(bench), asked, path, token) == (204 if allowed else 403), asked
+
+
+def test_what_agents_ask_stands_under_one_path_and_nothing_else_does() -> None:
+    for asked, _, need in _asked():
+        assert (need is AGENT) == (asked.path == "/v1/agent" or asked.path.startswith("/v1/agent/")), asked
 
 
 async def test_a_route_that_is_not_in_the_table_is_refused_whoever_asks(tmp_path: Path) -> None:

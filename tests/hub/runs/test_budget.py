@@ -186,7 +186,7 @@ async def test_a_day_that_is_used_up_pauses_the_run_until_midnight_where_its_age
     assert run.reason is not None and "agents.budget_usd" in run.reason
     (row,) = await store.read(agents.list_agents)
     _, midnight = day_around(START, "Asia/Tokyo")
-    assert row.recovery_at == int(midnight.timestamp() * 1000)
+    assert (row.exhaust_reason, row.recovery_at) == ("budget", int(midnight.timestamp() * 1000))
     assert [one.agent_id for one in bench.budgets.reached()] == [agent.id]
 
 

@@ -263,6 +263,32 @@ async def test_an_exhausted_agent_works_again_when_its_quota_is_back(bench: Benc
     assert agent.availability == "available"
 
 
+async def test_runs_that_one_end_of_an_exhaustion_lets_go_on_may_start_one_after_the_other(
+    bench: Bench,
+) -> None:
+    waiting = [await bench.control.submit(bench.agent) for _ in range(3)]
+    for run in waiting:
+        await bench.store.write(
+            set_columns, run.id, state=RunState.PAUSED, pause_reason=PauseReason.EXHAUSTED
+        )
+    await bench.store.write(
+        agent_states.exhaust,
+        bench.agent.id,
+        cause="rate_limit",
+        retry_after_ms=None,
+        at=bench.now_ms,
+        actor="hub",
+    )
+    bench.clock.advance(60)
+
+    await bench.dispatcher.open_gates()
+
+    resumed = [await bench.row(run.id) for run in waiting]
+    assert [run.state for run in resumed] == [RunState.QUEUED] * 3
+    starts = sorted(run.eligible_at - bench.now_ms for run in resumed)
+    assert starts == [number * dispatcher.RESUME_SPREAD_MS for number in range(3)]
+
+
 async def test_a_run_that_did_not_start_in_time_or_paused_too_long_is_given_up(bench: Bench) -> None:
     late = await bench.control.submit(bench.agent)
     at = int(bench.clock.now().timestamp() * 1000)

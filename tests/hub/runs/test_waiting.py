@@ -6,10 +6,26 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
+from hub.clock import epoch_ms
 from hub.runs.waiting import Hold, WaitFacts, why_waiting
+from protocol.ids import AgentId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, PauseReason, RunState
+from protocol.requirements import Unmet
+from storage.store import LockInTheWay, locks
 from tests.support.clock import START
 
+LOCK = locks.LockRow(
+    user_id=UserId("u"),
+    resource="mailbox",
+    fence=1,
+    holder=locks.Holder(locks.HolderKind.RUN, "r-1", AgentId("a")),
+    agent_name="mail",
+    device_name=None,
+    ttl_ms=1,
+    acquired_at=epoch_ms(START - timedelta(minutes=46)),
+    expires_at=epoch_ms(START),
+    request_id="run:r-1",
+)
 QUEUED = WaitFacts(now=START, state=RunState.QUEUED, eligible_at=START, device="desk")
 
 
@@ -29,6 +45,18 @@ def _why(**facts: object) -> str | None:
         ({"is_healthy": False}, "agent has a lasting error; start a run by hand to try it"),
         ({"is_healthy": False, "is_manual": True}, "next in line"),
         ({"device": None}, "agent has no device"),
+        (
+            {"lock": LockInTheWay(lock=LOCK, is_held=True, ahead=0)},
+            "waits for lock mailbox, held by run r-1 of agent mail since 08:14 UTC",
+        ),
+        (
+            {"lock": LockInTheWay(lock=LOCK, is_held=True, ahead=2)},
+            "waits for lock mailbox, held by run r-1 of agent mail since 08:14 UTC; 2 before it in its queue",
+        ),
+        (
+            {"lock": LockInTheWay(lock=LOCK, is_held=False, ahead=1)},
+            "waits for lock mailbox: 1 before it in its queue",
+        ),
         ({"is_online": False}, "device desk has not connected yet"),
         (
             {"is_online": False, "is_revoked": True, "offline_since": START - timedelta(days=1)},
@@ -43,18 +71,46 @@ def _why(**facts: object) -> str | None:
             "device desk is offline since 2026-01-04 09:00 UTC",
         ),
         (
+            {
+                "is_away": True,
+                "away_since": START - timedelta(minutes=2),
+                "away_reason": "no heartbeat for 45 s",
+            },
+            "agent is offline since 08:58 UTC, though device desk is connected: no heartbeat for 45 s",
+        ),
+        (
             {"is_exhausted": True, "recovery_at": START + timedelta(minutes=30)},
             "model's quota is used up; tried again at 09:30 UTC",
         ),
-        ({"is_exhausted": True, "is_unpaid": True}, "model's bill is not paid"),
+        ({"is_exhausted": True, "exhaust_reason": "billing"}, "model's bill is not paid"),
         (
-            {"is_exhausted": True, "budget": "budget.day_usd", "recovery_at": START + timedelta(hours=15)},
+            {
+                "is_exhausted": True,
+                "exhaust_reason": "budget",
+                "budget": "budget.day_usd",
+                "recovery_at": START + timedelta(hours=15),
+            },
             "the budget budget.day_usd is reached; tried again at 2026-01-06 00:00 UTC",
+        ),
+        ({"is_exhausted": True, "exhaust_reason": "budget"}, "a budget of the day is reached"),
+        (
+            {"is_exhausted": True, "exhaust_reason": "rate_limit", "budget": "budget.day_usd"},
+            "model's quota is used up",
         ),
         (
             {"pause_reason": PauseReason.EXHAUSTED, "eligible_at": START + timedelta(minutes=5)},
             "model's quota is used up; tried again at 09:05 UTC",
         ),
+        (
+            {"unmet": [Unmet("file.read >= 1.2", of_device="1.1.0")]},
+            "needs file.read >= 1.2: device desk has 1.1.0",
+        ),
+        (
+            {"unmet": [Unmet("file.read >= 1.2", of_device="1.1.0", of_agent="1.0.0"), Unmet("web")]},
+            "needs file.read >= 1.2: device desk has 1.1.0 and its agent has 1.0.0; and 1 more that it needs",
+        ),
+        ({"unmet": [Unmet("web")]}, "needs web: neither device desk nor its agent has it"),
+        ({"unmet": [Unmet("web")], "is_online": False}, "device desk has not connected yet"),
         ({"is_draining": True}, "the hub stops; goes on when it is back"),
         ({"is_disk_full": True}, "disk is nearly full"),
         (

@@ -1,6 +1,7 @@
 """Checks of agents and schedules, over a real store."""
 
 from datetime import timedelta
+from typing import Any
 
 from hub.clock import epoch_ms
 from hub.ops.checks import work
@@ -53,7 +54,7 @@ async def test_an_agent_that_its_budget_holds_is_not_told_to_look_at_its_provide
     await bench.store.write(
         agent_states.exhaust,
         bench.agent.id,
-        cause="rate_limit",
+        cause="budget",
         retry_after_ms=60_000,
         at=epoch_ms(START),
         actor="hub",
@@ -63,7 +64,10 @@ async def test_an_agent_that_its_budget_holds_is_not_told_to_look_at_its_provide
     everybodys = Reached("budget.day_usd", "it is reached", START)
     reached = [others]
     look = work.check_agents(bench.store, lambda: reached)
-    assert [found.id for found in await look(START)] == ["agent.exhausted"]
+    (found,) = await look(START)  # the start of the hub that reached it is over
+    assert found.id == "agent.exhausted"
+    assert "a budget of the day is reached for agent notes" in found.explanation
+    assert found.fix == "hub costs says who spent it; raise it in hub.toml, then hub agents resume notes"
     for held in (own, everybodys):
         reached[:] = [held]
         assert list(await look(START)) == []
@@ -93,3 +97,18 @@ async def _pause_both_ways(desk: Desk) -> None:
     (found,) = await look(START)
     assert (found.id, found.subject) == ("schedule.paused", schedule.id)
     assert "its runs failed again and again" in found.explanation
+
+
+async def test_an_agent_that_says_nothing_on_a_living_connection_is_told(bench: Bench) -> None:
+    assert bench.agent.device_id is not None
+    there = {bench.agent.device_id}
+    look = work.check_silence(bench.store, lambda: there)
+    moved: dict[str, Any] = {"at": epoch_ms(START), "actor": "hub", "reason": "no heartbeat for 45 s"}
+    await bench.store.write(agent_states.move, bench.agent.id, "connectivity", "online", **moved)
+    assert list(await look(START)) == []
+    await bench.store.write(agent_states.move, bench.agent.id, "connectivity", "offline", **moved)
+    (found,) = await look(START)
+    assert (found.id, found.subject, found.user_id) == ("agent.silent", bench.agent.id, "u")
+    assert "hub agents history notes --axis connectivity" in found.fix
+    there.clear()
+    assert list(await look(START)) == []

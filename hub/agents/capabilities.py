@@ -1,0 +1,203 @@
+"""What agents can do, as devices and people register it.
+
+A need of a run may be met by it as soon as it is written, so whoever waits for runs is told.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+
+from hub.agents.documents import DocumentTooLarge, document
+from hub.clock import Clock, epoch_ms
+from hub.log import Channel
+from hub.metrics import Metrics
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId
+from protocol.requirements import CAPABILITY
+from protocol.semver import parse_version
+from storage.store import (
+    Capability,
+    CapabilityRow,
+    Entry,
+    Registered,
+    Store,
+    TooManyCapabilities,
+    audit,
+    capabilities,
+)
+
+log = Channel(__name__)
+
+DESCRIPTION_CHARACTERS: Final = 4_096
+
+
+class BadCapability(HubError):
+    """What is said of a capability cannot be kept."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class CapabilityLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is kept; hub.toml has a key of the same name for each."""
+
+    capabilities_per_agent: int = 256
+    capability_config_bytes: int = 16 * 1024
+
+
+class Capabilities:
+    """Registers and forgets capabilities of agents.
+
+    Args:
+        on_changed: what a run needs may be there now.
+    """
+
+    def __init__(
+        self, store: Store, *, clock: Clock, metrics: Metrics, on_changed: Callable[[], None] = lambda: None
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._limits_reached = metrics.limits_reached
+        self._on_changed = on_changed
+        self.limits = CapabilityLimits()
+
+    async def all(self, agent_id: AgentId) -> list[CapabilityRow]:
+        """By name, of each the newest version first."""
+        return await self._store.read(capabilities.list_capabilities, agent_id)
+
+    async def register(
+        self,
+        agent_id: AgentId,
+        *,
+        name: str,
+        version: str,
+        enabled: bool | None = None,
+        config: dict[str, Any] | None = None,
+        description: str | None = None,
+        source: Literal["api", "device"],
+        actor: str,
+    ) -> Registered:
+        """Write a capability down, or change what is written; see ``storage.capabilities.Capability``.
+
+        Raises:
+            BadCapability, BadVersion, BadDocument, DocumentTooLarge: what is said of it.
+            DeclaredCapability, TooManyCapabilities, UnknownAgent: see ``storage.capabilities.register``.
+            In each case nothing was written.
+        """
+        try:
+            given = Capability(
+                name=capability_name(name),
+                version=parse_version(version),
+                enabled=enabled,
+                config=document(
+                    "config",
+                    config or {},
+                    most=self.limits.capability_config_bytes,
+                    limit="capability_config_bytes",
+                ),
+                description=_description(description),
+            )
+            at = epoch_ms(self._clock.now())
+            done = await self._store.write(
+                audit.audited(
+                    capabilities.register,
+                    lambda done: (
+                        _entry("registered", agent_id, [done.row], source, at=at, actor=actor)
+                        if done.is_changed
+                        else None
+                    ),
+                ),
+                agent_id,
+                given,
+                source=source,
+                at=at,
+                most=self.limits.capabilities_per_agent,
+            )
+        except (DocumentTooLarge, TooManyCapabilities) as exc:
+            self._limits_reached.labels(exc.limit).inc()
+            raise
+        if done.is_changed:
+            self._tell("agent.capability_registered", agent_id, done.row, actor)
+        return done
+
+    async def remove(
+        self,
+        agent_id: AgentId,
+        *,
+        name: str,
+        version: str | None = None,
+        source: Literal["api", "device"],
+        actor: str,
+    ) -> list[CapabilityRow]:
+        """Forget a capability in one version, or in all.
+
+        Raises:
+            BadVersion: *version* is none.
+            UnknownCapability: the agent has none of the kind.
+            DeclaredCapability: hub.toml declares it.
+            In each case nothing was written.
+        """
+        parsed = None if version is None else parse_version(version)
+        at = epoch_ms(self._clock.now())
+        gone = await self._store.write(
+            audit.audited(
+                capabilities.remove,
+                lambda gone: _entry("removed", agent_id, gone, source, at=at, actor=actor),
+            ),
+            agent_id,
+            name,
+            parsed,
+        )
+        for row in gone:
+            self._tell("agent.capability_removed", agent_id, row, actor)
+        return gone
+
+    def _tell(self, event: str, agent_id: AgentId, row: CapabilityRow, actor: str) -> None:
+        log.info(
+            event,
+            agent_id=agent_id,
+            capability=row.name,
+            version=str(row.version),
+            enabled=row.enabled,
+            actor=actor,
+        )
+        self._on_changed()
+
+
+def capability_name(given: str) -> str:
+    """*given*, which can be the name of a capability.
+
+    Raises:
+        BadCapability: it cannot.
+    """
+    if CAPABILITY.fullmatch(given) is None:
+        shown = given if len(given) <= 40 else f"{given[:40]}..."
+        told = "expected 1 to 128 letters, digits and _ . : -, as in file.read"
+        raise BadCapability(f"name: {shown!r} cannot be the name of a capability: {told}")
+    return given
+
+
+def _description(given: str | None) -> str | None:
+    if given is not None and (len(given) > DESCRIPTION_CHARACTERS or "\0" in given):
+        told = f"expected at most {DESCRIPTION_CHARACTERS} characters, none of them null"
+        raise BadCapability(f"description: {told}")
+    return given
+
+
+def _entry(
+    what: str, agent_id: AgentId, rows: Sequence[CapabilityRow], source: str, *, at: int, actor: str
+) -> Entry | None:
+    """Versions of one capability, for the audit log, where a person wanted it."""
+    if source == "device":
+        return None
+    return Entry(
+        at=at,
+        actor=actor,
+        event=f"capability.{what}",
+        subject=agent_id,
+        detail={
+            "capability": rows[0].name,
+            "versions": ", ".join(str(row.version) for row in rows),
+            "enabled": any(row.enabled for row in rows),
+        },
+    )

@@ -1,0 +1,287 @@
+"""How measurements are asked for, and what is told: a figure for each step of a range of time.
+
+Pure: which buckets are read for a question, and what they come to.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from hub.clock import from_epoch_ms
+from protocol.errors import ErrorCode, HubError
+from protocol.measurements import MetricType
+from storage.store import HOUR_MS, MINUTE_MS, BucketRow, SeriesRow, Sketch
+
+DAY_MS: Final = 24 * HOUR_MS
+# A step that nobody has asked for is the first of these that needs no more points.
+STEPS_MS: Final = (MINUTE_MS, 5 * MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, 6 * HOUR_MS, DAY_MS)
+POINTS_TOLD: Final = 120
+TAGS_TOLD: Final = 20  # where one is asked for that there is not
+RANGE_MS: Final = DAY_MS  # where nobody says since when
+
+# What may be asked of each type, what is told by default first; of a histogram any percentile too.
+AGGREGATES: Final[Mapping[MetricType, tuple[str, ...]]] = {
+    MetricType.COUNTER: ("sum", "rate", "count"),
+    MetricType.GAUGE: ("avg", "min", "max", "last", "count"),
+    MetricType.HISTOGRAM: ("p50", "avg", "min", "max", "last", "sum", "count"),
+}
+_PERCENTILE: Final = re.compile(r"p(\d{1,2}(?:\.\d{1,3})?|100)", re.ASCII)
+
+
+class BadQuestion(HubError):
+    """Measurements cannot be told in this way."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class UnknownMetric(HubError):
+    """The agent has no such metric, or none with such tags."""
+
+    code = ErrorCode.UNKNOWN_METRIC
+
+
+class TooMuch(HubError):
+    """The answer, or what it is made of, is larger than it may be."""
+
+    code = ErrorCode.LIMIT_REACHED
+
+    def __init__(self, told: str, limit: str) -> None:
+        super().__init__(told)
+        self.limit = limit  # as [limits] calls it
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked about one metric of an agent.
+
+    Attributes:
+        since, until: epoch milliseconds; the last 24 hours by default.
+        step_ms: whole minutes; one that suits the range by default.
+        aggregate: one of ``AGGREGATES``, or a percentile: ``p95``, ``p99.9``.
+        tags: series that have these, whatever else they have.
+        by: a tag; each of its values is told apart.
+    """
+
+    name: str
+    since: int | None = None
+    until: int | None = None
+    step_ms: int | None = None
+    aggregate: str | None = None
+    tags: Mapping[str, str] = {}
+    by: str | None = None
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is read for a question: buckets of *size_ms*, from *since* until before *until*."""
+
+    since: int
+    until: int
+    step_ms: int
+    size_ms: int
+    aggregate: str
+    percent: float | None  # of a percentile
+
+    @property
+    def points(self) -> int:
+        """How many steps there are."""
+        return (self.until - self.since) // self.step_ms
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One step, which begins at *at*: its figure, None where nothing was measured, and how many samples."""
+
+    at: int
+    value: float | None
+    n: int
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """The points of one value of the tag that was asked by; *whole*: the figure of the range as one."""
+
+    tag: str | None
+    whole: float | None
+    points: tuple[Point, ...]
+
+
+class Chart(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer. *error*: how far a percentile may be off, as a part of it."""
+
+    name: str
+    type: MetricType
+    plan: Plan
+    error: float | None
+    lines: tuple[Line, ...]
+
+
+def plan(
+    question: Question, type: MetricType, *, now_ms: int, minutes_from: int, most_points: int, lines: int
+) -> Plan:
+    """What has to be read.
+
+    Args:
+        minutes_from: since when buckets of a minute are kept.
+        lines: how many will be told.
+
+    Raises:
+        BadQuestion, TooMuch: what is wrong, and how to ask.
+    """
+    until = now_ms if question.until is None else question.until
+    since = until - RANGE_MS if question.since is None else question.since
+    if until > now_ms + DAY_MS:
+        raise BadQuestion("until: nothing is measured yet of a time that far ahead; leave it out for now")
+    if not 0 <= since < until:
+        raise BadQuestion(f"since: expected a time before until, which is {_moment(until)}")
+    step_ms = question.step_ms or _suitable(since, until, minutes_from)
+    if step_ms <= 0 or step_ms % MINUTE_MS:
+        raise BadQuestion(f"step: expected whole minutes, as in 5m or 1h; not {step_ms / 1_000:g} s")
+    first, end = since - since % step_ms, until + -until % step_ms
+    points = (end - first) // step_ms * lines
+    if points > most_points:
+        least = math.ceil((until - since) * lines / most_points / HOUR_MS) * HOUR_MS
+        told = f"{points} points are more than the {most_points} of one answer (limits.metric_points)"
+        raise TooMuch(f"{told}; ask with a step of {least // HOUR_MS} h or more", "metric_points")
+    size_ms = MINUTE_MS if step_ms % HOUR_MS else HOUR_MS
+    if size_ms == MINUTE_MS and since < minutes_from - step_ms:
+        kept = f"minutes are kept since {_moment(minutes_from)} only (retention.metric_minutes_days)"
+        raise BadQuestion(f"step: {kept}; ask with whole hours, or for less time")
+    aggregate, percent = _aggregate(question, type)
+    return Plan(
+        since=first, until=end, step_ms=step_ms, size_ms=size_ms, aggregate=aggregate, percent=percent
+    )
+
+
+def _moment(at: int) -> str:
+    return f"{from_epoch_ms(at):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _suitable(since: int, until: int, minutes_from: int) -> int:
+    fine = STEPS_MS if since >= minutes_from else STEPS_MS[STEPS_MS.index(HOUR_MS) :]
+    return next((step for step in fine if until - since <= step * POINTS_TOLD), DAY_MS)
+
+
+def _aggregate(question: Question, type: MetricType) -> tuple[str, float | None]:
+    known = AGGREGATES[type]
+    asked = question.aggregate or known[0]
+    percentile = _PERCENTILE.fullmatch(asked)
+    if percentile is not None and type is MetricType.HISTOGRAM:
+        return asked, float(percentile[1])
+    if percentile is not None or asked not in known:
+        also = " or a percentile as p95 or p99.9" if type is MetricType.HISTOGRAM else ""
+        told = f"{question.name} is a {type}; of such ask {', '.join(known)}{also}"
+        raise BadQuestion(f"agg: {told}; not {asked!r}")
+    return asked, None
+
+
+def chosen(rows: Sequence[SeriesRow], question: Question) -> dict[str, str | None]:
+    """The line that each series belongs to, by the series' id.
+
+    Raises:
+        UnknownMetric: there is no such series; says which there are.
+    """
+    if not rows:
+        raise UnknownMetric(f"this agent has no metric {question.name!r}")
+    wanted = question.tags.items()
+    found = [row for row in rows if wanted <= row.tags.items()]
+    if not found:
+        known = sorted({f"{name}={value}" for row in rows for name, value in row.tags.items()})
+        more = len(known) - TAGS_TOLD
+        told = ", ".join(known[:TAGS_TOLD]) + (f" and {more} more" if more > 0 else "")
+        asked = ", ".join(f"{name}={value}" for name, value in wanted)
+        raise UnknownMetric(f"no series of {question.name!r} has {asked}; its tags: {told or 'none'}")
+    if question.by is None:
+        return {row.id: None for row in found}
+    if not any(question.by in row.tags for row in found):
+        names = ", ".join(sorted({name for row in found for name in row.tags}))
+        raise UnknownMetric(f"by: {question.name!r} has no tag {question.by!r}; its tags: {names or 'none'}")
+    return {row.id: row.tags.get(question.by, "") for row in found}
+
+
+class _Sum:
+    """What several buckets come to."""
+
+    __slots__ = ("last", "last_at", "max", "min", "n", "sketch", "sum")
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.sum = 0.0
+        self.min, self.max = math.inf, -math.inf
+        self.last = 0.0
+        self.last_at = -1
+        self.sketch = Sketch()
+
+    def add(self, row: BucketRow) -> None:
+        self.n += row.n
+        self.sum += row.sum
+        self.min, self.max = min(self.min, row.min), max(self.max, row.max)
+        if row.last_at > self.last_at:
+            self.last, self.last_at = row.last, row.last_at
+        if row.sketch is not None:
+            self.sketch.merge(Sketch.of_document(row.sketch))
+
+    def figure(self, plan: Plan, seconds: float) -> float | None:
+        """What was asked for; None where nothing was measured."""
+        if not self.n:
+            return None
+        if plan.percent is not None:
+            value = self.sketch.percentile(plan.percent)
+            return None if value is None else min(max(value, self.min), self.max)
+        match plan.aggregate:
+            case "rate":
+                return self.sum / seconds
+            case "avg":
+                return self.sum / self.n
+            case "count":
+                return float(self.n)
+            case aggregate:
+                figure: float = getattr(self, aggregate)
+                return figure
+
+
+class Folding:
+    """Buckets, added up as they are read."""
+
+    def __init__(self, plan: Plan, lines: Mapping[str, str | None]) -> None:
+        self._plan = plan
+        self._lines = lines
+        self._steps: dict[tuple[str | None, int], _Sum] = {}
+        self._whole: dict[str | None, _Sum] = {line: _Sum() for line in lines.values()}
+
+    def add(self, rows: Iterable[BucketRow]) -> None:
+        """Add more of what the plan names."""
+        for row in rows:
+            line = self._lines[row.series_id]
+            step = row.at - row.at % self._plan.step_ms
+            self._steps.setdefault((line, step), _Sum()).add(row)
+            self._whole[line].add(row)
+
+    def chart(self, name: str, type: MetricType, *, now_ms: int) -> Chart:
+        """What was asked for, line by line; a step that is not over yet has a rate all the same."""
+        lines = tuple(
+            Line(
+                tag=tag,
+                whole=self._whole[tag].figure(
+                    self._plan, self._seconds(self._plan.since, self._plan.until, now_ms)
+                ),
+                points=tuple(self._points(tag, now_ms)),
+            )
+            for tag in sorted(self._whole, key=str)
+        )
+        coarsest = max((one.sketch.error for one in self._whole.values()), default=0.0)
+        error = None if self._plan.percent is None else coarsest
+        return Chart(name=name, type=type, plan=self._plan, error=error, lines=lines)
+
+    def _points(self, line: str | None, now_ms: int) -> Iterator[Point]:
+        plan = self._plan
+        for at in range(plan.since, plan.until, plan.step_ms):
+            step = self._steps.get((line, at))
+            if step is None:
+                yield Point(at, None, 0)
+            else:
+                yield Point(at, step.figure(plan, self._seconds(at, at + plan.step_ms, now_ms)), step.n)
+
+    @staticmethod
+    def _seconds(begin: int, end: int, now_ms: int) -> float:
+        """Of the time from *begin* to *end*, what has passed by now."""
+        return max(1.0, (min(end, now_ms) - begin) / 1_000)

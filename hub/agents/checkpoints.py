@@ -1,0 +1,175 @@
+"""Checkpoints of agents, as devices and people keep, read and clear them."""
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+from hub.agents.documents import DocumentTooLarge, document
+from hub.clock import Clock, epoch_ms
+from hub.log import Channel
+from hub.metrics import Metrics
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId
+from protocol.work import RunCheckpoint
+from storage.store import (
+    Checkpoint,
+    CheckpointRow,
+    Entry,
+    HeldRun,
+    Store,
+    TooManyCheckpoints,
+    audit,
+    checkpoints,
+)
+
+log = Channel(__name__)
+
+SCOPE_CHARACTERS: Final = 255
+MAX_SEQUENCE: Final = 2**53 - 1  # exact in JavaScript as well
+
+
+class BadCheckpoint(HubError):
+    """What is said of a checkpoint cannot be kept."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class CheckpointLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is kept; hub.toml has a key of the same name for each."""
+
+    checkpoints_per_agent: int = 16
+    checkpoint_bytes: int = 64 * 1024
+
+
+class Checkpoints:
+    """Keeps the checkpoints of agents."""
+
+    def __init__(self, store: Store, *, clock: Clock, metrics: Metrics) -> None:
+        self._store = store
+        self._clock = clock
+        self._limits_reached = metrics.limits_reached
+        self.limits = CheckpointLimits()
+
+    async def all(self, agent_id: AgentId) -> list[CheckpointRow]:
+        """By scope."""
+        return await self._store.read(checkpoints.list_checkpoints, agent_id)
+
+    async def get(self, agent_id: AgentId, scope: str) -> CheckpointRow:
+        """Raises UnknownCheckpoint."""
+        return await self._store.read(checkpoints.get_checkpoint, agent_id, scope)
+
+    async def put(
+        self,
+        agent_id: AgentId,
+        *,
+        scope: str,
+        sequence: int,
+        state: dict[str, Any],
+        is_recoverable: bool = True,
+        held: HeldRun | None = None,
+        lock: tuple[str, int] | None = None,
+        source: Literal["api", "device"],
+        actor: str,
+    ) -> CheckpointRow:
+        """Keep a checkpoint in the place of the one before it.
+
+        Raises:
+            BadCheckpoint, BadDocument, DocumentTooLarge: what is said of it.
+            StaleCheckpoint, StaleRun, LockLost, TooManyCheckpoints, UnknownAgent: see
+                ``storage.checkpoints.put_checkpoint``.
+            In each case nothing was written.
+        """
+        try:
+            given = Checkpoint(
+                scope=checkpoint_scope(scope),
+                sequence=_sequence(sequence),
+                state=document("state", state, most=self.limits.checkpoint_bytes, limit="checkpoint_bytes"),
+                is_recoverable=is_recoverable,
+                held=held,
+                lock=lock,
+            )
+            at = epoch_ms(self._clock.now())
+            row = await self._store.write(
+                audit.audited(
+                    checkpoints.put_checkpoint,
+                    lambda row: (
+                        _entry("kept", agent_id, row, source, at=at, actor=actor)
+                        if row.updated_at == at
+                        else None
+                    ),
+                ),
+                agent_id,
+                given,
+                at=at,
+                actor=actor,
+                most=self.limits.checkpoints_per_agent,
+            )
+        except (DocumentTooLarge, TooManyCheckpoints) as exc:
+            self._limits_reached.labels(exc.limit).inc()
+            raise
+        if row.updated_at == at:  # else it is what was kept before
+            self._tell("checkpoint.kept", agent_id, row, actor)
+        return row
+
+    async def clear(
+        self, agent_id: AgentId, scope: str, *, source: Literal["api", "device"], actor: str
+    ) -> CheckpointRow:
+        """Forget a checkpoint, which was this.
+
+        Raises:
+            UnknownCheckpoint: there is none of the scope.
+        """
+        at = epoch_ms(self._clock.now())
+        gone = await self._store.write(
+            audit.audited(
+                checkpoints.clear_checkpoint,
+                lambda row: _entry("cleared", agent_id, row, source, at=at, actor=actor),
+            ),
+            agent_id,
+            scope,
+        )
+        self._tell("checkpoint.cleared", agent_id, gone, actor)
+        return gone
+
+    def _tell(self, event: str, agent_id: AgentId, row: CheckpointRow, actor: str) -> None:
+        log.info(event, agent_id=agent_id, scope=row.scope, sequence=row.sequence, actor=actor)
+
+
+async def checkpoint_to_run_from(store: Store, agent_id: AgentId) -> RunCheckpoint | None:
+    """What the device is told of the agent's checkpoint, if there is one that a run may go on from."""
+    kept = await store.read(checkpoints.recoverable, agent_id)
+    return None if kept is None else RunCheckpoint(sequence=kept.sequence, state=kept.state)
+
+
+def checkpoint_scope(given: str) -> str:
+    """*given*, which can be the scope of a checkpoint.
+
+    Raises:
+        BadCheckpoint: it cannot.
+    """
+    if not 1 <= len(given) <= SCOPE_CHARACTERS or not given.isprintable() or "/" in given:
+        shown = given if len(given) <= 40 else f"{given[:40]}..."
+        told = f"expected 1 to {SCOPE_CHARACTERS} characters without /, as in agent or mailbox:anna"
+        raise BadCheckpoint(f"scope: {shown!r} cannot be the scope of a checkpoint: {told}")
+    return given
+
+
+def _sequence(given: int) -> int:
+    if not 0 <= given <= MAX_SEQUENCE:
+        raise BadCheckpoint(f"sequence: expected 0 to {MAX_SEQUENCE}, not {given}")
+    return given
+
+
+def _entry(
+    what: str, agent_id: AgentId, row: CheckpointRow, source: str, *, at: int, actor: str
+) -> Entry | None:
+    """For the audit log, where a person wanted it."""
+    if source == "device":
+        return None
+    return Entry(
+        at=at,
+        actor=actor,
+        event=f"checkpoint.{what}",
+        subject=agent_id,
+        detail={"scope": row.scope, "sequence": row.sequence},
+    )

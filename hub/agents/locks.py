@@ -1,0 +1,259 @@
+"""Locks for devices: taken, waited for, renewed, released; and the service that hands them over.
+
+The rows decide (``storage.locks``); here are the devices that wait at this hub for their
+turn. A grant that comes by a release is told at once; one that comes by the end of a run,
+by the end of somebody's time, or by another hub is found by looking.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+import anyio
+from anyio.abc import TaskStatus
+
+from hub.clock import Clock, IdFactory
+from hub.links.link import DeviceLink
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.turns import Turns
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, DeviceId, UserId
+from storage.store import StorageError, Store
+from storage.store import locks as rows
+
+log = Channel(__name__)
+
+POLL_S: Final = 2.0  # what a run that waits loses at most when a holder died
+LOOK_S: Final = 0.25  # the same for a device that waits here, and when a run ended
+LEAST_WAIT_S: Final = 0.01  # between two looks
+TTL_MS: Final = 60_000
+LEAST_TTL_MS: Final = 1_000  # below it the way there and back would be the most of it
+MOST_TTL_MS: Final = 86_400_000
+MOST_WAIT_MS: Final = 600_000
+WAITS_PER_DEVICE: Final = 16
+
+
+class LockTimedOut(HubError):
+    """The turn for the locks did not come in time; nothing was taken."""
+
+    code = ErrorCode.LOCK_TIMED_OUT
+    retryable = True
+
+
+class TooManyWaits(HubError):
+    """As many requests of a device wait for locks as may; nothing was taken."""
+
+    code = ErrorCode.LIMIT_REACHED
+
+
+class Turn:
+    """A device's place in the queues of some locks. *wait_s*: how long it is kept."""
+
+    def __init__(self, link: DeviceLink, wanted: rows.Wanted) -> None:
+        self.link = link
+        self.wanted = wanted
+        self.wait_s = (wanted.wait_ms or 0) / 1_000
+        self.settled = anyio.Event()
+        self.grant: rows.Grant | None = None
+        self.is_gone = False  # the device
+
+
+class Locks:
+    """Gives locks to the agents of devices, and sees to it that every lock is handed over.
+
+    Attributes:
+        limits, waits_per_device: as hub.toml has them.
+        on_run_granted: a run that waits has its turn, and is to be claimed soon.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        ids: IdFactory,
+        metrics: Metrics,
+        limits: rows.LockLimits = rows.DEFAULT_LIMITS,
+        waits_per_device: int = WAITS_PER_DEVICE,
+        on_run_granted: Callable[[], None] = lambda: None,
+        is_connected: Callable[[DeviceLink], bool] = lambda _: True,
+    ) -> None:
+        self.turns = Turns(clock)
+        self.limits = limits
+        self.waits_per_device = waits_per_device
+        self.on_run_granted = on_run_granted
+        self._store = store
+        self._is_connected = is_connected
+        self._ids = ids
+        self._limits_reached = metrics.limits_reached
+        self._waiting: dict[str, Turn] = {}  # by request
+        self._wake = anyio.Event()
+
+    def __len__(self) -> int:
+        """How many requests of devices wait here."""
+        return len(self._waiting)
+
+    def apply(self, limits: rows.LockLimits, *, waits_per_device: int) -> None:
+        """Work by these limits from now on; who waits already goes on waiting."""
+        self.limits, self.waits_per_device = limits, waits_per_device
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Hand over what is over, and tell those whose turn has come, until cancelled."""
+        if not self._store.is_shared:
+            await self._store.write(rows.forget_waits)  # they were connected to the hub before this one
+        task_status.started()
+        while True:
+            self.turns.work()
+            self._wake = anyio.Event()
+            wait_s = POLL_S
+            try:
+                wait_s = await self._look()
+            except StorageError as exc:
+                log.error("locks.database", exc=exc)  # asked again in POLL_S
+            self.turns.wait(wait_s)
+            with anyio.move_on_after(wait_s):
+                await self._wake.wait()
+
+    async def ask(
+        self,
+        link: DeviceLink,
+        agent_id: AgentId,
+        names: tuple[str, ...],
+        *,
+        ttl_ms: int = TTL_MS,
+        wait_ms: int = 0,
+    ) -> rows.Grant | Turn:
+        """The locks for an agent of a device, all of them; or its place in their queues.
+
+        Raises:
+            LockHeld: it does not want to wait.
+            HoldsAlready, TooManyLocks, TooManyWaits: it cannot.
+            In each case nothing was taken.
+        """
+        waits = sum(turn.link.device_id == link.device_id for turn in self._waiting.values())
+        if wait_ms and waits >= self.waits_per_device:
+            self._limits_reached.labels("lock_waits_per_device").inc()
+            raise TooManyWaits(f"{waits} requests of this device wait for locks (lock_waits_per_device)")
+        wanted = rows.Wanted(
+            request_id=self._ids.fresh(),
+            user_id=link.user_id,
+            names=names,
+            holder=holder_of(link.device_id, agent_id),
+            ttl_ms=ttl_ms,
+            wait_ms=wait_ms,
+        )
+        turn = self._waiting[wanted.request_id] = Turn(link, wanted)  # before: its turn may come at once
+        try:
+            acquired = await self._store.write(rows.acquire, wanted, self.limits)
+        except BaseException as exc:
+            del self._waiting[wanted.request_id]
+            if isinstance(exc, rows.TooManyLocks):
+                self._limits_reached.labels(exc.limit).inc()
+            raise
+        self._hand_out(acquired.handed)
+        if acquired.grant is None:
+            self._wake.set()
+            if not self._is_connected(link):  # it went before its request was looked at
+                turn.is_gone = True
+                turn.settled.set()
+            return turn
+        del self._waiting[wanted.request_id]
+        _tell(acquired.grant)
+        return acquired.grant
+
+    async def granted(self, turn: Turn) -> rows.Grant:
+        """The locks, when its turn has come.
+
+        Raises:
+            LockTimedOut: it did not come in time.
+        """
+        wanted = turn.wanted
+        try:
+            with anyio.move_on_after(turn.wait_s):
+                await turn.settled.wait()
+            if turn.grant is None:
+                acquired = await self._store.write(rows.withdraw, wanted.user_id, wanted.request_id)
+                self._hand_out(acquired.handed)
+                turn.grant = acquired.grant
+        finally:
+            del self._waiting[wanted.request_id]
+        if turn.grant is None:
+            raise LockTimedOut(await self._why_not(wanted))
+        if turn.is_gone:
+            await self.release(wanted.user_id, turn.grant.fences, wanted.holder)  # it will never hear of it
+        return turn.grant
+
+    async def renew(
+        self, user_id: UserId, fences: Mapping[str, int], holder: rows.Holder, *, ttl_ms: int
+    ) -> int:
+        """Until when (epoch ms) the locks are the holder's now.
+
+        Raises:
+            LockLost: one of them is so no longer; none was renewed.
+        """
+        return await self._store.write(rows.renew, user_id, fences, holder, ttl_ms=ttl_ms)
+
+    async def release(self, user_id: UserId, fences: Mapping[str, int], holder: rows.Holder) -> None:
+        """Let locks go.
+
+        Raises:
+            LockLost: one of them is somebody else's by now; none was let go.
+        """
+        self._hand_out(await self._store.write(rows.release, user_id, fences, holder))
+        log.info("lock.released", locks=sorted(fences), agent_id=holder.agent_id, **_named(holder))
+
+    def told(self, handed: Iterable[rows.Grant]) -> None:
+        """What others got by something that happened elsewhere in this hub."""
+        self._hand_out(handed)
+
+    def device_lost(self, device_id: DeviceId, epoch: int) -> None:
+        """A connection has ended, and with it every wait of it. What the device holds it holds on."""
+        for turn in self._waiting.values():
+            if turn.link.device_id == device_id and turn.link.epoch == epoch:
+                turn.is_gone = True
+                turn.settled.set()
+
+    async def _look(self) -> float:
+        """Hand over what is due; returns after how many seconds to look again."""
+        found = await self._store.read(rows.look, list(self._waiting))
+        self._hand_out(grant for grant in found.granted.values() if grant.request_id in self._waiting)
+        for user_id in found.users_due:
+            self._hand_out(await self._store.write(rows.sweep, user_id))
+        wait_s = LOOK_S if self._waiting else POLL_S
+        return wait_s if found.next_due_ms is None else min(wait_s, found.next_due_ms / 1_000 + LEAST_WAIT_S)
+
+    def _hand_out(self, handed: Iterable[rows.Grant]) -> None:
+        for grant in handed:
+            turn = self._waiting.get(grant.request_id)
+            if turn is not None and turn.grant is None:
+                turn.grant = grant
+                turn.settled.set()
+                _tell(grant)
+            if grant.holder.kind is rows.HolderKind.RUN:
+                _tell(grant)
+                self.on_run_granted()
+
+    async def _why_not(self, wanted: rows.Wanted) -> str:
+        """Who has what was waited for in vain, and since when."""
+        waited = f"its turn did not come within {(wanted.wait_ms or 0) / 1_000:g} s:"
+        for lock in await self._store.read(rows.locks_named, wanted.user_id, wanted.names):
+            if lock.holder is not None and lock.holder != wanted.holder:
+                since, until = rows.told_instant(lock.acquired_at or 0), rows.told_instant(lock.expires_at)
+                held = f"is held by {lock.told_holder} since {since}, until {until} at most"
+                return f"{waited} lock {lock.resource!r} {held}"
+        return f"{waited} others were before it in the queue of {wanted.names[0]!r}"
+
+
+def holder_of(device_id: DeviceId, agent_id: AgentId) -> rows.Holder:
+    """An agent of a device, as a holder of locks."""
+    return rows.Holder(rows.HolderKind.DEVICE, device_id, agent_id)
+
+
+def _named(holder: rows.Holder) -> dict[str, str]:
+    """The holder as a field of a log event."""
+    return {f"{holder.kind}_id": holder.id}
+
+
+def _tell(grant: rows.Grant) -> None:
+    holder = grant.holder
+    log.info("lock.granted", locks=sorted(grant.fences), agent_id=holder.agent_id, **_named(holder))

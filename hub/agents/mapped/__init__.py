@@ -1,0 +1,44 @@
+"""Where every name of the seeds lives here: each enum value, table, column, constraint and index.
+
+Data, of which ``VOCABULARIES.md`` beside this package is made. A test knows the seeds' names and
+fails when one is missing here; another looks that every column of ours that is named exists.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from hub.agents.mapped.calendar import CALENDAR
+from hub.agents.mapped.foundation import FOUNDATION
+from hub.agents.mapped.laws import LAWS
+from hub.agents.mapped.orchestrator import ORCHESTRATOR
+from hub.agents.mapped.places import Chapter, Place
+from hub.agents.mapped.run_log import RUN_LOG
+from protocol.vocabularies import Vocabulary
+
+__all__ = ["CHAPTERS", "Chapter", "Place", "columns_of", "places"]
+
+CHAPTERS: Final[tuple[Chapter, ...]] = (*CALENDAR, *ORCHESTRATOR, *FOUNDATION, *LAWS, *RUN_LOG)
+# The table of each vocabulary whose columns stand at the top of its document.
+_TOP: Final[Mapping[Vocabulary, str]] = {
+    Vocabulary.CALENDAR: "agents",
+    Vocabulary.ORCHESTRATOR: "agent",
+    Vocabulary.FOUNDATION: "agent_states",
+    Vocabulary.RUN_LOG: "agent",
+}
+
+
+def columns_of(vocabulary: Vocabulary) -> dict[str, str]:
+    """The columns at the top of a vocabulary's document, each with how it is written."""
+    return {
+        place.name.partition(".")[2]: place.written
+        for chapter in CHAPTERS
+        if (chapter.vocabulary, chapter.title, chapter.kind) == (vocabulary, _TOP[vocabulary], "column")
+        for place in chapter.places
+    }
+
+
+def places() -> Iterator[tuple[Vocabulary, Place]]:
+    """Every name of every seed, once for each chapter that has it."""
+    for chapter in CHAPTERS:
+        for place in chapter.places:
+            yield chapter.vocabulary, place

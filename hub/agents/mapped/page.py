@@ -1,0 +1,78 @@
+"""``VOCABULARIES.md``: the axes of an agent, and every name of the seeds with its place. Pure."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from hub.agents.mapped import CHAPTERS
+from hub.agents.mapped.places import Chapter
+from protocol.standing import TABLES, VALUES, Activity, Axis, legal_moves
+from protocol.vocabularies import Vocabulary
+
+_SEEDS: Final = {
+    Vocabulary.CALENDAR: "The calendar seed (000): one runtime status, by which a calendar wakes an agent.",
+    Vocabulary.ORCHESTRATOR: "The orchestrator seed (002): status, finer state, templates, executions.",
+    Vocabulary.FOUNDATION: "The foundation seed (003): configs, states, capabilities and metrics.",
+    Vocabulary.RUN_LOG: "The run-log seed (004): what became of each run.",
+}
+_KINDS: Final = {"value": "Values", "column": "Columns", "constraint": "Constraints", "index": "Indexes"}
+_ACTIVITIES: Final = {
+    Activity.IDLE: "no live run",
+    Activity.WAITING: "live runs, none of them RUNNING",
+    Activity.PROCESSING: "at least one RUNNING",
+    Activity.SATURATED: "as many RUNNING as `max_concurrent_runs` allows",
+}
+_HEAD: Final = """\
+# Vocabularies
+
+<!-- Generated from hub/agents/mapped and protocol/vocabularies.py: python -m tests.support.documents -->
+
+Four documents came before this hub, and each has words of its own for what an agent is. None of those
+words is stored. An agent stands on four axes, and a fifth is derived from its runs; everything else is
+read from them, and written to them, by the rules below.
+
+- **Read**: `GET /v1/agents/{name}/as/{vocabulary}` tells an agent whole, by the names of that seed.
+- **Write**: `PATCH` of the same, as in `{"status": "on_call"}`. A write moves on axes; one that the tables
+  do not have, or after which another word would still be read, is refused with the axis that is in the
+  way and the moves that it allows.
+- A device does the same for its own agents with `status.get` and `status.set`.
+- `hub agents status NAME --as VOCABULARY` shows it, `--set FIELD=VALUE` writes it.
+
+## The axes
+
+| axis | value | may go to |
+|---|---|---|
+"""
+
+
+def page() -> str:
+    """The document."""
+    return _HEAD + "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    for axis, table in TABLES.items():
+        for value in VALUES[axis]:
+            to = ", ".join(legal_moves(axis, value)) or "nowhere: it is final"
+            first = " (at first)" if value is table.initial else ""
+            yield f"| {axis} | `{value}`{first} | {to} |"
+    for activity, means in _ACTIVITIES.items():
+        yield f"| {Axis.ACTIVITY} | `{activity}` | derived: {means} |"
+    for vocabulary in Vocabulary:
+        yield ""
+        yield f"## {vocabulary}"
+        yield ""
+        yield _SEEDS[vocabulary]
+        for chapter in CHAPTERS:
+            if chapter.vocabulary is vocabulary:
+                yield from _chapter(chapter)
+
+
+def _chapter(chapter: Chapter) -> Iterator[str]:
+    yield ""
+    yield f"### {chapter.title}: {_KINDS[chapter.kind].lower()}"
+    yield ""
+    yield "| name | lives in | read | written |"
+    yield "|---|---|---|---|"
+    for place in chapter.places:
+        lives = ", ".join(f"`{column}`" for column in place.lives) or "nowhere"
+        yield f"| `{place.name}` | {lives} | {place.read} | {place.written} |"

@@ -1,0 +1,204 @@
+"""Measurements of agents: what devices report, what agents do for the hub, and what is asked about either."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import anyio
+import msgspec
+from anyio.abc import TaskStatus
+
+from hub.agents.charts import Chart, Folding, Plan, Question, TooMuch, chosen, plan
+from hub.agents.samples import DAY_MS, checked
+from hub.clock import Clock, epoch_ms
+from hub.links.bucket import Buckets
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.turns import Turns
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId
+from protocol.measurements import Sample
+from storage.store import (
+    BucketsKept,
+    SeriesLimits,
+    SeriesRow,
+    Store,
+    TooManySeries,
+    measured_work,
+    measurement_reads,
+    measurements,
+)
+
+log = Channel(__name__)
+
+EVERY_S: Final = 15.0  # so late at most is the work of agents measured
+PAUSE_S: Final = 0.05  # between batches: after an upgrade there are ninety days of work to measure
+AT_ONCE: Final = 500  # buckets of one read: some milliseconds of the loop
+
+
+class MeasurementRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be measured and asked, and how long it is kept."""
+
+    series: SeriesLimits = SeriesLimits()
+    minutes_days: int = 7
+    hours_days: int = 90
+    reports_at_once: int = 50  # of one device
+    reports_per_s: float = 5.0
+    points: int = 2_000  # of one answer, all lines together
+    buckets: int = 100_000  # read for one answer
+
+
+class TooManyReports(HubError):
+    """A device reports more often than it may; nothing of the report was kept."""
+
+    code = ErrorCode.RATE_LIMITED
+
+    def __init__(self, retry_after_s: float, rules: MeasurementRules) -> None:
+        often = f"{rules.reports_per_s:g} reports a second (limits.metric_reports_per_s)"
+        super().__init__(f"a device may send {often}; send this one in {retry_after_s:.1f} s, or more in one")
+        self.retry_after_s = retry_after_s
+
+
+class Measurements:
+    """Takes samples in, and tells what they come to."""
+
+    def __init__(self, store: Store, *, clock: Clock, metrics: Metrics) -> None:
+        self.turns = Turns(clock)
+        self.rules = MeasurementRules()
+        self._store = store
+        self._clock = clock
+        self._limits_reached = metrics.limits_reached
+        self._samples = metrics.samples
+        self._buckets: Buckets[str] = Buckets()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Measure what agents do, until cancelled."""
+        task_status.started()
+        while True:
+            self.turns.work()
+            try:
+                await self.measure_work()
+            except Exception as exc:  # the loop that must survive
+                log.error("measurements.failed", exc=exc)  # what is left is measured the next time
+            self.turns.wait(EVERY_S)
+            await self._clock.sleep(EVERY_S)
+
+    async def measure_work(self) -> int:
+        """Measure the runs that have ended and the questions that were asked; how many of both."""
+        total = 0
+        if not await self._store.read(measured_work.has_unmeasured):
+            return total
+        while True:
+            self.turns.work()
+            at, kept = epoch_ms(self._clock.now()), self._kept()
+            measured = await self._store.write(measured_work.measure, at=at, kept=kept)
+            total += measured
+            if measured < measured_work.AT_ONCE:
+                return total
+            await self._clock.sleep(PAUSE_S)
+
+    async def report(
+        self,
+        samples: Sequence[Sample],
+        agents: Mapping[str, AgentId],
+        *,
+        scope: str,
+        report_id: str | None,
+    ) -> bool:
+        """Take in what was reported, all or nothing; false: it was taken in before.
+
+        Args:
+            agents: whom samples may be of, by name and by id.
+            scope: who reports; its report ids are its own.
+
+        Raises:
+            TooManyReports, BadSample, UnknownAgent, TypeDiffers, BelowZero, ReportDiffers,
+                TooManySeries: nothing of it was kept.
+        """
+        kept, now_ms = self._kept(), epoch_ms(self._clock.now())
+        try:
+            self._check_rate(scope)
+            rows = checked(samples, agents, now_ms=now_ms, oldest_ms=kept.hours_from)
+            is_new = await self._store.write(
+                measurements.report,
+                rows,
+                scope=scope,
+                report_id=report_id,
+                digest=hashlib.sha256(msgspec.json.encode(samples, order="sorted")).hexdigest(),
+                at=now_ms,
+                kept=kept,
+                limits=self.rules.series,
+            )
+        except HubError as exc:
+            if isinstance(exc, TooManySeries):
+                self._limits_reached.labels(exc.limit).inc()
+            self._samples.labels("refused").inc(len(samples))
+            raise
+        self._samples.labels("taken" if is_new else "known").inc(len(samples))
+        return is_new
+
+    async def series(self, agent_id: AgentId) -> list[SeriesRow]:
+        """What is known of an agent, by name and tags."""
+        return await self._store.read(measurement_reads.list_series, agent_id)
+
+    async def ask(self, agent_id: AgentId, question: Question) -> Chart:
+        """What a metric of an agent comes to, step by step.
+
+        Raises:
+            UnknownMetric, BadQuestion, TooMuch: what is wrong, and how to ask.
+        """
+        rows = await self._store.read(measurement_reads.list_series, agent_id, name=question.name)
+        lines = chosen(rows, question)
+        now_ms, kept = epoch_ms(self._clock.now()), self._kept()
+        try:
+            planned = plan(
+                question,
+                rows[0].type,
+                now_ms=now_ms,
+                minutes_from=kept.minutes_from,
+                most_points=self.rules.points,
+                lines=len(set(lines.values())),
+            )
+            self._check_size(planned, len(lines))
+        except TooMuch as exc:
+            self._limits_reached.labels(exc.limit).inc()
+            raise
+        folding = Folding(planned, lines)
+        window = planned.size_ms * max(1, AT_ONCE // len(lines))
+        oldest = kept.hours_from - kept.hours_from % planned.step_ms
+        for since in range(max(planned.since, oldest), planned.until, window):
+            folding.add(
+                await self._store.read(
+                    measurement_reads.list_buckets,
+                    list(lines),
+                    size_ms=planned.size_ms,
+                    since=since,
+                    until=min(since + window, planned.until),
+                    with_sketches=planned.percent is not None,
+                )
+            )
+        return folding.chart(question.name, rows[0].type, now_ms=now_ms)
+
+    def _check_rate(self, scope: str) -> None:
+        rules = self.rules
+        now = self._clock.monotonic()
+        wait_s = self._buckets.take(scope, now, at_once=rules.reports_at_once, per_s=rules.reports_per_s)
+        if wait_s:
+            self._limits_reached.labels("metric_reports_per_s").inc()
+            raise TooManyReports(wait_s, rules)
+
+    def _check_size(self, planned: Plan, series: int) -> None:
+        buckets = (planned.until - planned.since) // planned.size_ms * series
+        if buckets > self.rules.buckets:
+            told = f"{buckets} buckets are more than the {self.rules.buckets} that one answer may be made of"
+            raise TooMuch(
+                f"{told} (limits.metric_buckets); ask for less time, for fewer tags, or in whole hours",
+                "metric_buckets",
+            )
+
+    def _kept(self) -> BucketsKept:
+        now_ms = epoch_ms(self._clock.now())
+        return BucketsKept(
+            minutes_from=now_ms - self.rules.minutes_days * DAY_MS,
+            hours_from=now_ms - self.rules.hours_days * DAY_MS,
+        )

@@ -1,0 +1,97 @@
+"""What happens to agents, their runs and boards, told to the devices that subscribed to it.
+
+Told from the log, as operators are told: what the log only counts, since it came too often, is a
+gap in the numbers that a device sees.
+"""
+
+from typing import Final
+
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import TaskStatus
+
+from hub.clock import Clock
+from hub.links.device_events import DeviceEvents
+from hub.log import Channel, LogEntry, Ring
+from hub.turns import Turns
+from protocol.coordination import EventName
+from protocol.frame import Values
+from storage.store import Store, owners
+
+log = Channel(__name__)
+
+FROM_THE_LOG: Final = frozenset(
+    (
+        *(EventName.AGENT_MOVED, EventName.AGENT_CHANGED, EventName.RUN_QUEUED, EventName.RUN_MOVED),
+        *(EventName.MEMORY_ADDED, EventName.MESSAGE_MOVED, EventName.QUESTION_MOVED),
+    )
+)
+# Told to every device of the user: what happens on a board, or is asked of a person, is no one device's.
+OF_USERS: Final = {
+    EventName.MEMORY_ADDED: "board_id",
+    EventName.MESSAGE_MOVED: "message_id",
+    EventName.QUESTION_MOVED: "question_id",
+}
+COUNTED: Final = "log.suppressed"
+UNTOLD_FIELDS: Final = frozenset(("traceback", "trace_id"))
+RETRY_S: Final = 1.0  # a database that does not answer
+
+
+class News:
+    """Tells devices what the log says of their agents."""
+
+    def __init__(self, store: Store, *, ring: Ring, events: DeviceEvents, clock: Clock) -> None:
+        self.turns = Turns(clock)
+        self._store = store
+        self._ring = ring
+        self._events = events
+        self._clock = clock
+
+    async def serve(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Tell what happens from now on until cancelled."""
+        seq = self._ring.last
+        task_status.started()
+        while True:
+            self.turns.wait()
+            await self._ring.wait(seq)
+            entries = self._ring.since(seq)
+            if entries[0].seq > seq + 1:  # slower than what happens
+                for event in FROM_THE_LOG:
+                    self._skip(event)
+            for entry in entries:
+                self.turns.work()
+                seq = entry.seq
+                await self._forward(entry)
+
+    async def _forward(self, entry: LogEntry) -> None:
+        if entry.event == COUNTED and entry.fields.get("of") in FROM_THE_LOG:
+            self._skip(EventName(str(entry.fields["of"])))
+        if entry.event not in FROM_THE_LOG or not self._events.wanted(event := EventName(entry.event)):
+            return
+        try:
+            await (self._tell_users_devices if event in OF_USERS else self._tell_its_device)(event, entry)
+        except Exception as exc:  # the loop that must survive
+            log.error("event.unforwarded", exc=exc, of=event)
+            self._skip(event)
+            await self._clock.sleep(RETRY_S)
+
+    async def _tell_its_device(self, event: EventName, entry: LogEntry) -> None:
+        kind = "agent_id" if "agent_id" in entry.fields else "run_id"
+        found = await self._store.read(owners.find_worker, kind, str(entry.fields.get(kind)))
+        if found is not None and found.device_id is not None:
+            self._events.tell(found.device_id, event, {**_data(entry), "agent_id": found.agent_id})
+
+    async def _tell_users_devices(self, event: EventName, entry: LogEntry) -> None:
+        kind = OF_USERS[event]
+        user_id = await self._store.read(owners.find_owner, kind, str(entry.fields.get(kind)))
+        for device_id in self._events.wanted(event):
+            if user_id is not None and self._events.user_of(device_id) == user_id:
+                self._events.tell(device_id, event, _data(entry))
+
+    def _skip(self, event: EventName) -> None:
+        for device_id in self._events.wanted(event):
+            self._events.skip(device_id, event)
+
+
+def _data(entry: LogEntry) -> Values:
+    told = {name: value for name, value in entry.fields.items() if name not in UNTOLD_FIELDS}
+    return {**told, "at_ms": entry.at}  # type: ignore[dict-item]

@@ -1,0 +1,278 @@
+"""The schema of a template, JSON Schema 2020-12: what it may say, and what a configuration does not keep to.
+
+A schema is read in full when it is written down, and never again: what is kept can be
+asked without surprise. Three things go further than the standard, so that asking takes
+no longer than reading: a reference leads into the schema itself, ``#/$defs/NAME``, never
+elsewhere and never in a circle; a pattern is one that the hub can match in linear time
+(``hub.extraction.patterns``: it fits one to 512 characters, and nothing looks back); and
+a schema that unfolds to more than ``MOST_PARTS`` is refused.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import msgspec
+
+from hub.extraction.patterns import BadPattern, pattern_of
+from protocol.errors import ErrorCode, HubError
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+MOST_BYTES: Final = 65_536  # of a schema, and of the defaults beside it, as JSON
+MOST_LEVELS: Final = 32
+MOST_PARTS: Final = 10_000  # subschemas, those that are referred to counted each time
+MOST_TOLD: Final = 10  # problems of one configuration
+_REFERENCE: Final = "#/$defs/"
+_ONE: Final = (
+    *("not", "if", "then", "else", "items", "contains", "additionalProperties"),
+    *("propertyNames", "unevaluatedItems", "unevaluatedProperties"),
+)
+_LISTS: Final = ("allOf", "anyOf", "oneOf", "prefixItems")
+_TABLES: Final = ("properties", "$defs", "dependentSchemas")
+_REFUSED: Final = {
+    "$id": "a schema has no address of its own here",
+    "$anchor": "refer to #/$defs/NAME instead",
+    "$dynamicRef": "refer to #/$defs/NAME instead",
+    "$dynamicAnchor": "refer to #/$defs/NAME instead",
+    "patternProperties": "name the properties, or say with additionalProperties what all others are",
+    "definitions": "write $defs",
+}
+_KINDS: Final = {
+    "object": "a table",
+    "array": "a list",
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "null",
+}
+_BOUNDS: Final = {
+    "minimum": "must be at least {}",
+    "maximum": "must be at most {}",
+    "exclusiveMinimum": "must be more than {}",
+    "exclusiveMaximum": "must be less than {}",
+    "multipleOf": "must be a multiple of {}",
+    "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "minItems": "at least {} elements",
+    "maxItems": "at most {} elements",
+    "minProperties": "at least {} keys",
+    "maxProperties": "at most {} keys",
+    "pattern": "must match {}",
+    "const": "must be {}",
+}
+
+
+class BadSchema(HubError):
+    """A template's schema, or a default beside it, cannot be; nothing was written."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+def check_schema(schema: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Look whether a template may have this schema and these defaults.
+
+    Defaults may leave out what the schema requires: each agent adds to them.
+
+    Raises:
+        BadSchema: it may not; the message tells where and why.
+    """
+    import jsonschema  # only here: it brings libraries
+
+    for told, value in (("configuration_schema", schema), ("default_configuration", defaults)):
+        if len(msgspec.json.encode(value)) > MOST_BYTES:
+            raise BadSchema(f"{told}: longer than {MOST_BYTES:,} bytes as JSON")
+        if _levels(value) > MOST_LEVELS:
+            raise BadSchema(f"{told}: deeper than {MOST_LEVELS} levels")
+    if (dialect := schema.get("$schema", DIALECT)) not in (DIALECT, f"{DIALECT}#"):
+        raise BadSchema(f"configuration_schema: $.$schema: {dialect!r} is not {DIALECT}")
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        inner = next((one for one in error.context or () if one.validator == "enum"), error)
+        raise BadSchema(f"configuration_schema: {error.json_path}: {inner.message[:300]}") from error
+    _Parts(schema).count()
+    if wrong := problems_in(schema, defaults, is_whole=False):
+        raise BadSchema(f"default_configuration: {'; '.join(wrong)}")
+
+
+def problems_in(
+    schema: Mapping[str, Any], configuration: Mapping[str, Any], *, is_whole: bool = True
+) -> list[str]:
+    """What is wrong with *configuration*, each with its JSON path; values are not repeated.
+
+    Args:
+        schema: one that ``check_schema`` let pass.
+        is_whole: False: what is missing at the top may yet come.
+    """
+    if not schema:
+        return []
+    from referencing import Registry
+
+    found: dict[str, None] = {}
+    validator = _validator()(schema, registry=Registry())
+    for error in sorted(validator.iter_errors(configuration), key=lambda one: one.json_path):
+        if is_whole or error.absolute_path or error.validator not in ("required", "minProperties"):
+            found[f"{error.json_path}: {_told(error)}"] = None
+    told = list(found)
+    more = len(told) - MOST_TOLD
+    return told[:MOST_TOLD] + ([f"and {more} more"] if more > 0 else [])
+
+
+@lru_cache(maxsize=1)
+def _validator() -> Any:
+    """Draft 2020-12 with our patterns, and with a look for doubles that does not compare each with each."""
+    from jsonschema import Draft202012Validator, ValidationError, validators
+
+    def pattern(_: Any, source: str, value: Any, __: Any) -> Iterator[ValidationError]:
+        if isinstance(value, str) and not _matches(source, value):
+            yield ValidationError("")
+
+    def unique(_: Any, wanted: bool, value: Any, __: Any) -> Iterator[ValidationError]:
+        if wanted and isinstance(value, list) and len(set(map(_likeness, value))) < len(value):
+            yield ValidationError("")
+
+    return validators.extend(Draft202012Validator, {"pattern": pattern, "uniqueItems": unique})
+
+
+def _matches(source: str, text: str) -> bool:
+    """Whether the pattern is found in *text*; ``^`` before and ``$`` after it are the ends of the text."""
+    return any(
+        (not source.startswith("^") or start == 0) and (not source.endswith("$") or end == len(text))
+        for start, end in pattern_of(source).find(text)
+    )
+
+
+def _likeness(value: Any) -> bytes:
+    """Equal for what JSON Schema takes for equal: 1 and 1.0 are, 1 and true are not."""
+    return msgspec.json.encode(_plain(value), order="sorted")
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _plain(inner) for key, inner in value.items()}
+        case list():
+            return [_plain(inner) for inner in value]
+        case float() if value.is_integer():
+            return int(value)
+    return value
+
+
+class _Parts:
+    """The subschemas of one schema, followed to the end of every reference."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self._defined: Mapping[str, Any] = schema.get("$defs", {})
+        self._schema = schema
+        self._counted: dict[str, int] = {}
+        self._under_way: list[str] = []
+
+    def count(self) -> None:
+        """Raises BadSchema: for what does not stay within the schema, or within its bounds."""
+        if self._count(self._schema, "$") > MOST_PARTS:
+            self._refuse("$", f"unfolds to more than {MOST_PARTS:,} parts")
+        for name in self._defined:
+            self._follow(name, f"$.$defs.{name}")
+
+    def _count(self, part: Any, path: str) -> int:
+        if not isinstance(part, Mapping):  # true and false are schemas too
+            return 1
+        for key, hint in _REFUSED.items():
+            if key in part:
+                self._refuse(f"{path}.{key}", f"may not stand here: {hint}")
+        if "pattern" in part:
+            try:
+                pattern_of(part["pattern"])
+            except BadPattern as error:
+                self._refuse(f"{path}.pattern", str(error))
+        inner = [(part[key], f"{path}.{key}") for key in _ONE if key in part]
+        inner += [(one, f"{path}.{key}[{n}]") for key in _LISTS for n, one in enumerate(part.get(key, ()))]
+        tables = [key for key in _TABLES if key != "$defs" or part is not self._schema]
+        inner += [(one, f"{path}.{key}.{name}") for key in tables for name, one in part.get(key, {}).items()]
+        total = 1 + sum(self._count(one, at) for one, at in inner)
+        if "$ref" in part:
+            reference = part["$ref"]
+            if (
+                not reference.startswith(_REFERENCE)
+                or reference.removeprefix(_REFERENCE) not in self._defined
+            ):
+                hint = "a reference leads to #/$defs/NAME of the same schema; nothing is fetched"
+                self._refuse(f"{path}.$ref", f"{reference!r}: {hint}")
+            total += self._follow(reference.removeprefix(_REFERENCE), f"{path}.$ref")
+        return total
+
+    def _follow(self, name: str, path: str) -> int:
+        if name in self._under_way:
+            self._refuse(path, f"leads in a circle: {' -> '.join([*self._under_way, name])}")
+        if name not in self._counted:
+            self._under_way.append(name)
+            self._counted[name] = self._count(self._defined[name], f"$.$defs.{name}")
+            self._under_way.pop()
+        return self._counted[name]
+
+    def _refuse(self, path: str, told: str) -> NoReturn:
+        raise BadSchema(f"configuration_schema: {path}: {told}")
+
+
+def _told(error: "ValidationError") -> str:
+    """One fault as a sentence that does not repeat the value, which may be a secret."""
+    wanted, value = error.validator_value, error.instance
+    match error.validator:
+        case "type":
+            kinds = [wanted] if isinstance(wanted, str) else wanted
+            return f"{' or '.join(_KINDS[kind] for kind in kinds)} is expected, not {_kind(value)}"
+        case "enum":
+            return f"must be one of {', '.join(_json(one) for one in wanted)}"
+        case "required":
+            return f"missing: {', '.join(name for name in wanted if name not in value)}"
+        case "additionalProperties" | "unevaluatedProperties" if wanted is False:
+            known = sorted(error.schema.get("properties", {}))
+            more = ", ".join(sorted(set(value) - set(known)))
+            return f"there is no key {more}; known are {', '.join(known) or 'none'}"
+        case "uniqueItems":
+            return "an element stands there twice"
+        case "contains":
+            return "no element is as one has to be"
+        case "anyOf" | "oneOf":
+            return "is none of the forms it may have, or more than one"
+        case "not":
+            return "is what it may not be"
+        case str() as key if key in _BOUNDS:
+            return _BOUNDS[key].format(_json(wanted) if key in ("pattern", "const") else wanted)
+        case key:
+            return f"does not keep to {key} of the schema"
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a text"
+        case None:
+            return "null"
+    return "a table" if isinstance(value, dict) else "a list"
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()[:100]
+
+
+def _levels(value: Any) -> int:
+    """How deep a JSON value is; a text is 1. Looks no further than what is too deep."""
+    level, here = 0, [value]
+    while here and level <= MOST_LEVELS:
+        level += 1
+        here = [
+            inner
+            for one in here
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return level

@@ -1,0 +1,105 @@
+"""What somebody writes in the words of another vocabulary, as a write to our axes. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from hub.agents.documents import NUL
+from hub.agents.mapped import columns_of
+from hub.clock import epoch_ms
+from protocol.vocabularies import CalendarExhaustReason, Vocabulary, reading
+from storage.store import BadWrite, StandingWrite, Word
+
+REASON: Final = "reason"  # beside the columns: words for the history
+METADATA_BYTES: Final = 65_536
+TEXT_CHARACTERS: Final = 1_000  # each is kept in the history, for as long as that is
+
+
+def wanted_of(vocabulary: Vocabulary, change: Mapping[str, Any]) -> StandingWrite:
+    """The write that *change*, columns and values of *vocabulary*, asks for.
+
+    Raises:
+        BadWrite: nothing is asked for, a column there is not, one that is not written so, or
+            a value of another kind. The message names the column and says what to do.
+    """
+    if not change:
+        raise BadWrite(f"say what to write: {', '.join(writable(vocabulary))}")
+    words: list[Word] = []
+    beside: dict[str, Any] = {}
+    for column, value in change.items():
+        if reading(vocabulary, column) is not None:
+            words.append(Word(vocabulary, column, text_of(column, value)))
+        elif column == REASON:
+            beside[column] = text_of(column, value)
+        elif vocabulary is Vocabulary.CALENDAR and column == "exhaust_reason":
+            beside[column] = _exhaust_reason(value)
+        elif vocabulary is Vocabulary.CALENDAR and column == "recovery_at":
+            beside[column] = instant_of(column, value)
+        elif vocabulary is Vocabulary.FOUNDATION and column == "metadata":
+            beside[column] = _metadata(value)
+        else:
+            raise BadWrite(_not_written(vocabulary, column))
+    return StandingWrite(words=tuple(words), **beside)
+
+
+def writable(vocabulary: Vocabulary) -> tuple[str, ...]:
+    """The columns that are written here."""
+    return tuple(column for column, written in columns_of(vocabulary).items() if written.startswith("PATCH"))
+
+
+def _not_written(vocabulary: Vocabulary, column: str) -> str:
+    columns = columns_of(vocabulary)
+    if column not in columns:
+        return f"{vocabulary} has no column {column!r}; written here are: {', '.join(writable(vocabulary))}"
+    return f"{vocabulary}.{column} is not written here: {columns[column]}"
+
+
+def text_of(column: str, value: Any) -> str:
+    """Text that is not empty, and no novel. Raises BadWrite."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise BadWrite(f"{column}: expected text")
+    if len(value) > TEXT_CHARACTERS:
+        raise BadWrite(f"{column}: expected at most {TEXT_CHARACTERS} characters, not {len(value)}")
+    return value
+
+
+def _exhaust_reason(value: Any) -> str | None:
+    if value is not None and value not in list(CalendarExhaustReason):
+        raise BadWrite(f"exhaust_reason: expected one of {', '.join(CalendarExhaustReason)}, or null")
+    return None if value is None else str(value)
+
+
+def instant_of(column: str, value: Any) -> int | None:
+    """Epoch milliseconds of an instant with its zone, or None. Raises BadWrite."""
+    if value is None:
+        return None
+    try:
+        told = datetime.fromisoformat(text_of(column, value))
+    except ValueError:
+        told = None
+    if told is None or told.tzinfo is None:
+        raise BadWrite(f"{column}: expected an instant with its zone, as 2026-03-01T08:00:00Z, or null")
+    return epoch_ms(told)
+
+
+def _metadata(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BadWrite("metadata: expected an object")
+    return bounded_metadata(value)
+
+
+def bounded_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """*metadata*, if it is no larger than what is kept of it.
+
+    Raises:
+        BadWrite: it is.
+    """
+    told = msgspec.json.encode(metadata)
+    if NUL in told:
+        raise BadWrite("metadata: a null character, which cannot be kept; leave it out")
+    size = len(told)
+    if size > METADATA_BYTES:
+        raise BadWrite(f"metadata: {size} bytes of JSON, at most {METADATA_BYTES} are kept")
+    return metadata

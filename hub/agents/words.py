@@ -1,0 +1,303 @@
+"""An agent told whole in the words of another vocabulary: its tables and columns, by their names.
+
+Pure: what comes in is what ``storage.agent_facts`` read. Instants are told as RFC 3339 in UTC, ids as
+text; where a seed numbers its rows, the number here is a text that names the row.
+``VOCABULARIES.md`` beside this says where each name lives.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from protocol.agent_types import Kind
+from protocol.lifecycles import RunOutcome, RunState
+from protocol.standing import VALUES, Axes, Axis
+from protocol.vocabularies import (
+    ORCHESTRATOR_STATUS,
+    STATE_DETAIL,
+    Vocabulary,
+    calendar_reason,
+    own_type,
+    run_log_agent_type,
+    run_log_status,
+    standing_words,
+)
+from storage.store import AgentFacts, AgentMove, Measured, RunMove, RunRow
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+Document = dict[str, Any]
+
+
+def document_of(vocabulary: Vocabulary, facts: AgentFacts) -> Document:
+    """The agent as *vocabulary* knows it."""
+    return _DOCUMENTS[vocabulary](facts)
+
+
+def _calendar(facts: AgentFacts) -> Document:
+    agent, state = facts.agent, facts.state
+    return {
+        "id": agent.id,
+        "user_id": agent.user_id,
+        "agent_id": agent.external_id or agent.id,
+        "claw_identifier": agent.instance_id or "",
+        **standing_words(state.axes, Vocabulary.CALENDAR),
+        "last_heartbeat": _instant(state.last_heartbeat_at),
+        "exhausted_at": _instant(state.exhausted_at),
+        "recovery_at": _instant(state.recovery_at),
+        "exhaust_reason": calendar_reason(state.exhaust_reason),
+        "created_at": _instant(facts.created_at),
+    }
+
+
+def _orchestrator(facts: AgentFacts) -> Document:
+    agent = facts.agent
+    kind = Kind(agent.type, agent.subtype)
+    return {
+        "id": agent.id,
+        "name": agent.name,
+        "description": agent.description,
+        "type": agent.type,
+        "local_type": own_type(kind),
+        **standing_words(facts.state.axes, Vocabulary.ORCHESTRATOR),
+        "project_id": agent.project_id,
+        "template_id": agent.template_id,
+        "configuration": facts.configuration,
+        "prompt_template": agent.own_prompt or None,
+        "created_at": _instant(facts.created_at),
+        "updated_at": _instant(facts.updated_at),
+        "agent_template": _template(facts),
+        "agent_checkpoint": _checkpoint(facts),
+        "agent_state_history": [
+            told for move in facts.moves if (told := _state_move(agent.id, move)) is not None
+        ],
+        "agent_execution": [_execution(run) for run in facts.runs],
+        "execution_state_history": [
+            _run_move(run.id, move) for run in facts.runs for move in facts.run_moves[run.id]
+        ],
+    }
+
+
+def _template(facts: AgentFacts) -> Document | None:
+    template = facts.template
+    if template is None:
+        return None
+    return {
+        "id": template.id,
+        "name": template.name,
+        "description": template.description,
+        "agent_type": template.agent_type,
+        "configuration_schema": template.configuration_schema,
+        "default_configuration": template.default_configuration,
+        "prompt_template": template.prompt_template,
+        "created_at": _instant(template.created_at),
+        "updated_at": _instant(template.updated_at),
+    }
+
+
+def _checkpoint(facts: AgentFacts) -> Document | None:
+    kept = facts.checkpoint
+    if kept is None:
+        return None
+    return {
+        "id": f"{facts.agent.id}:{kept.scope}",
+        "agent_id": facts.agent.id,
+        "state_data": kept.state,
+        "sequence_number": kept.sequence,
+        "is_recoverable": kept.is_recoverable,
+        "created_at": _instant(kept.created_at),
+    }
+
+
+def _state_move(agent_id: str, move: AgentMove) -> Document | None:
+    """A move as a change of the two words; ``None`` where it changed neither."""
+    after, before = move.snapshot, _before(move)
+    words = {
+        "previous_status": None if before is None else str(ORCHESTRATOR_STATUS.read(before)),
+        "new_status": str(ORCHESTRATOR_STATUS.read(after)),
+        "previous_state_detail": None if before is None else str(STATE_DETAIL.read(before)),
+        "new_state_detail": str(STATE_DETAIL.read(after)),
+    }
+    if words["previous_status"] == words["new_status"] and (
+        words["previous_state_detail"] == words["new_state_detail"]
+    ):
+        return None
+    return {
+        "id": f"{agent_id}:{move.seq}",
+        "agent_id": agent_id,
+        **words,
+        "reason": move.reason,
+        "timestamp": _instant(move.at),
+    }
+
+
+def _before(move: AgentMove) -> Axes | None:
+    """The axes as the move found them; ``None``: there was no agent yet."""
+    if move.old_value is None:
+        return None
+    axis = Axis(move.axis)
+    return move.snapshot.after(axis, VALUES[axis](move.old_value))
+
+
+def _execution(run: RunRow) -> Document:
+    return {
+        "id": run.id,
+        "agent_id": run.agent_id,
+        "task_id": task_id(run),
+        "state": run.state,
+        "parameters": run.parameters,
+        "context": run.context,
+        "progress_percentage": run.progress,
+        "status_message": run.status_message,
+        "result": run.result,
+        "error_message": next((error.message for error in run.errors), None),
+        "retry_count": run.attempt - 1,
+        "created_at": _instant(run.created_at),
+        "updated_at": _instant(run.updated_at),
+        "started_at": _instant(run.started_at),
+        "completed_at": _instant(run.completed_at),
+    }
+
+
+def task_id(run: RunRow) -> str:
+    """The task that a run is for: what its context names, else the run itself."""
+    named = run.context.get("task_id")
+    return named if isinstance(named, str) and named else run.id
+
+
+def _run_move(run_id: str, move: RunMove) -> Document:
+    return {
+        "id": f"{run_id}:{move.seq}",
+        "execution_id": run_id,
+        "previous_state": move.old_state,
+        "new_state": move.new_state,
+        "reason": move.reason,
+        "timestamp": _instant(move.at),
+    }
+
+
+def _foundation(facts: AgentFacts) -> Document:
+    state = facts.state
+    return {
+        "id": facts.agent.id,
+        "agent_id": facts.agent.id,
+        **standing_words(state.axes, Vocabulary.FOUNDATION),
+        "active_workflows": list(facts.live_runs),
+        "locks": {
+            lock.resource: {
+                "holder": lock.told_holder,
+                "fence": lock.fence,
+                "acquired_at": _instant(lock.acquired_at),
+                "expires_at": _instant(lock.expires_at),
+            }
+            for lock in facts.locks
+        },
+        "last_activity": _instant(state.last_activity_at),
+        "resource_usage": state.resource_usage,
+        "metadata": state.metadata,
+        "created_at": _instant(facts.created_at),
+        "updated_at": _instant(state.updated_at),
+        "agent_configs": [
+            {
+                "id": f"{facts.agent.id}:{config.key}",
+                "agent_id": facts.agent.id,
+                "config_key": config.key,
+                "config_value": config.text,
+                "config_type": config.type,
+                "description": config.description,
+                "created_at": _instant(config.created_at),
+                "updated_at": _instant(config.updated_at),
+            }
+            for config in facts.configs
+        ],
+        "agent_capabilities": [
+            {
+                "id": f"{facts.agent.id}:{one.name}:{one.version}",
+                "agent_id": facts.agent.id,
+                "capability_name": one.name,
+                "capability_version": str(one.version),
+                "enabled": one.enabled,
+                "config": one.config,
+                "description": one.description,
+                "created_at": _instant(one.created_at),
+                "updated_at": _instant(one.updated_at),
+            }
+            for one in facts.capabilities
+        ],
+        "agent_metrics": [_metric(facts.agent.id, series) for series in facts.metrics],
+    }
+
+
+def _metric(agent_id: str, series: Measured) -> Document:
+    return {
+        "id": series.id,
+        "agent_id": agent_id,
+        "metric_name": series.name,
+        "metric_value": series.last,
+        "metric_type": series.type,
+        "tags": series.tags,
+        "recorded_at": _instant(series.last_at),
+    }
+
+
+def _run_log(facts: AgentFacts) -> Document:
+    agent = facts.agent
+    return {
+        "id": agent.id,
+        "name": agent.name,
+        "user_id": agent.user_id,
+        "agent_type": run_log_agent_type(facts.executor),
+        "device_id": agent.device_id,
+        "directory_paths": list(agent.paths),
+        "file_extensions": list(agent.file_extensions),
+        "data_types": list(agent.data_types),
+        "prompt_template": agent.prompt,
+        "schedule_cron": facts.cron,
+        "last_run_at": _instant(facts.last_run_at),
+        "agent_run_log": [_logged(run, facts) for run in facts.runs],
+    }
+
+
+def _logged(run: RunRow, facts: AgentFacts) -> Document:
+    return {
+        "run_id": run.id,
+        "agent_id": run.agent_id,
+        "agent_type": run_log_agent_type(facts.executor),
+        "user_id": run.user_id,
+        "status": run_log_outcome(run),
+        "items_processed": run.units_done + run.units_failed,
+        "items_created": run.items_created,
+        "errors": _errors(run),
+        "completed_at": _instant(run.completed_at),
+    }
+
+
+def run_log_outcome(run: RunRow) -> str:
+    """The run-log seed's own rule for a run that came to its end: it counts by items created."""
+    if run.state is not RunState.COMPLETED:
+        return str(run_log_status(run.state, run.outcome))
+    if run.error_count == 0:
+        return str(run_log_status(run.state, RunOutcome.SUCCESS))
+    return str(run_log_status(run.state, RunOutcome.PARTIAL if run.items_created else RunOutcome.ERROR))
+
+
+def _errors(run: RunRow) -> list[str]:
+    told = [error.message for error in run.errors]
+    if run.state is RunState.CANCELLED:
+        return [*told, f"cancelled: {run.cancel_reason or run.reason or 'nobody said why'}"]
+    return told
+
+
+def _instant(at: int | None) -> str | None:
+    """RFC 3339, UTC, to the millisecond."""
+    if at is None:
+        return None
+    return (_EPOCH + timedelta(milliseconds=at)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_DOCUMENTS: Mapping[Vocabulary, Callable[[AgentFacts], Document]] = {
+    Vocabulary.CALENDAR: _calendar,
+    Vocabulary.ORCHESTRATOR: _orchestrator,
+    Vocabulary.FOUNDATION: _foundation,
+    Vocabulary.RUN_LOG: _run_log,
+}

@@ -1,0 +1,221 @@
+"""Agents and templates written over the API: made, changed and removed, by people and by devices."""
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from hub.agents.prompts import BadPrompt, problems_in
+from hub.agents.schemas import BadSchema, check_schema
+from hub.agents.templates import problems_of
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.log import Channel
+from hub.metrics import Metrics
+from protocol.ids import AgentId, TemplateId, UserId
+from storage.store import (
+    AgentLimits,
+    AgentRow,
+    Broken,
+    ConfigLimits,
+    DeclaredAgent,
+    Entry,
+    Setup,
+    Store,
+    TemplateRow,
+    TooManyAgents,
+    TooManyTemplates,
+    Writing,
+    WrittenTemplate,
+    audit,
+    made_agents,
+    setups,
+    template_changes,
+    templates,
+)
+
+log = Channel(__name__)
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a template would do: what is wrong with it, and which agents it would break."""
+
+    wrong: tuple[str, ...] = ()
+    broken: tuple[Broken, ...] = ()
+
+
+class AgentWriter:
+    """Makes, changes and removes agents of the API.
+
+    Attributes:
+        limits, config_limits: those of ``[limits]``.
+        on_change: somebody has to look again: a schedule, a limit or a device may be another.
+    """
+
+    def __init__(self, store: Store, *, clock: Clock, ids: IdFactory, metrics: Metrics) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._limits_reached = metrics.limits_reached
+        self.limits = AgentLimits()
+        self.config_limits = ConfigLimits()
+        self.on_change: Callable[[], None] = lambda: None
+
+    async def make(
+        self, agent: DeclaredAgent, *, user_id: UserId, start: bool = True, actor: str
+    ) -> AgentRow:
+        """Make an agent of the user. See ``made_agents.make_agent`` for what it raises."""
+        writing = self._writing(actor)
+        entry = _entry(writing, "agent.created", device=agent.device_name)
+        try:
+            made = await self._store.write(
+                audit.audited(made_agents.make_agent, entry),
+                agent,
+                user_id=user_id,
+                fresh_id=AgentId(self._ids.fresh()),
+                fresh_schedule_id=self._ids.fresh(),
+                start=start,
+                writing=writing,
+            )
+        except TooManyAgents as reached:
+            self._limits_reached.labels(reached.limit).inc()
+            raise
+        self._tell("created", [made.id], actor)
+        return made
+
+    async def edit(
+        self, agent_id: AgentId, agent: DeclaredAgent, *, revision: int | None = None, actor: str
+    ) -> AgentRow:
+        """Make an agent say what *agent* says. See ``made_agents.edit_agent`` for what it raises."""
+        writing = self._writing(actor)
+        done = await self._store.write(
+            audit.audited(made_agents.edit_agent, _entry(writing, "agent.edited")),
+            agent_id,
+            agent,
+            fresh_schedule_id=self._ids.fresh(),
+            revision=revision,
+            writing=writing,
+        )
+        self._tell("updated", [done.id], actor)
+        return done
+
+    async def remove(self, agent_id: AgentId, *, actor: str) -> AgentRow:
+        """Remove an agent; its waiting runs are cancelled. See ``made_agents.remove_agent``."""
+        writing = self._writing(actor)
+        entry = _entry(writing, "agent.removed")
+        done = await self._store.write(
+            audit.audited(made_agents.remove_agent, lambda removed: entry(removed.agent)),
+            agent_id,
+            writing=writing,
+        )
+        self._tell("removed", [done.agent.id], actor)
+        for run_id in done.cancelled:
+            log.info("run.orphaned", run_id=run_id)
+        return done.agent
+
+    async def problems(self, agent_id: AgentId) -> tuple[str, ...]:
+        """What is wrong with how the agent is set up now; nothing is written."""
+        return tuple(problems_of(await self._store.read(setups.setup_of, agent_id)))
+
+    def judge(self, setup: Setup) -> tuple[str, ...]:
+        """What would be wrong with an agent that is set up so."""
+        return tuple(problems_of(setup))
+
+    async def put_template(
+        self,
+        template: WrittenTemplate,
+        *,
+        force: bool = False,
+        version: int | None = None,
+        actor: str,
+    ) -> template_changes.Put:
+        """Write a template of the API.
+
+        Args:
+            force: agents that it breaks are put in error.
+            version: refuse where it is another by now.
+
+        Raises:
+            BadSchema, BadPrompt: it cannot be.
+            TemplateOfFile, TemplateChanged, TooManyTemplates, WouldBreak.
+            In each case nothing was written.
+        """
+        _check(template)
+        at = epoch_ms(self._clock.now())
+
+        def entry(put: template_changes.Put) -> Entry | None:
+            if not put.is_changed:
+                return None
+            event = "template.created" if put.is_new else "template.changed"
+            broken = ", ".join(one.name for one in put.broken) or None
+            detail = {"version": put.template.version, "broken": broken}
+            return Entry(at=at, actor=actor, event=event, subject=put.template.name, detail=detail)
+
+        try:
+            put = await self._store.write(
+                audit.audited(template_changes.put_template, entry),
+                template,
+                fresh_id=TemplateId(self._ids.fresh()),
+                at=at,
+                actor=actor,
+                check=problems_of,
+                force=force,
+                version=version,
+                most=self.limits.templates,
+            )
+        except TooManyTemplates:
+            self._limits_reached.labels("templates").inc()
+            raise
+        if put.is_changed:
+            log.info("template.put", template=template.name, version=put.template.version, actor=actor)
+            self._tell("updated", put.agents, actor)
+        return put
+
+    async def remove_template(self, name: str, *, actor: str) -> TemplateRow:
+        """Remove a template that no agent is made from. See ``template_changes.remove_template``."""
+        at = epoch_ms(self._clock.now())
+        entry = Entry(at=at, actor=actor, event="template.removed", subject=name)
+        removed = await self._store.write(
+            audit.audited(template_changes.remove_template, lambda _: entry), name
+        )
+        log.info("template.removed", template=name, actor=actor)
+        return removed
+
+    async def judge_template(self, template: WrittenTemplate) -> Verdict:
+        """What would come of writing *template*; nothing is written."""
+        try:
+            _check(template)
+        except (BadSchema, BadPrompt) as error:
+            return Verdict(wrong=(str(error),))
+        broken = await self._store.read(template_changes.judge, template, problems_of)
+        return Verdict(broken=tuple(broken))
+
+    async def judge_kept(self, name: str) -> Verdict:
+        """The same of a template as it is kept. Raises UnknownTemplate."""
+        return await self.judge_template((await self._store.read(templates.get_template, name)).written)
+
+    def _writing(self, actor: str) -> Writing:
+        return Writing(
+            at=epoch_ms(self._clock.now()),
+            actor=actor,
+            check=problems_of,
+            limits=self.limits,
+            config_limits=self.config_limits,
+        )
+
+    def _tell(self, change: str, agent_ids: Iterable[AgentId], actor: str) -> None:
+        for agent_id in agent_ids:
+            log.info("agent.changed", agent_id=agent_id, change=change, actor=actor)
+        self.on_change()
+
+
+def _check(template: WrittenTemplate) -> None:
+    check_schema(template.configuration_schema, template.default_configuration)
+    if wrong := problems_in(template.prompt_template or "", None):
+        raise BadPrompt("; ".join(wrong))
+
+
+def _entry(writing: Writing, event: str, **detail: str | None) -> Callable[[AgentRow], Entry]:
+    def entry(row: AgentRow) -> Entry:
+        told = {"agent": row.name, **detail}
+        return Entry(at=writing.at, actor=writing.actor, event=event, subject=row.id, detail=told)
+
+    return entry

@@ -1,0 +1,50 @@
+"""What devices are told unasked: events, and the configuration of their agents."""
+
+from hub.agents.config_delivery import ConfigDelivery
+from hub.agents.configs import AgentConfigs
+from hub.agents.news import News
+from hub.assembly.ground import Ground
+from hub.links.device_events import DeviceEvents
+from hub.links.roster import Roster
+from hub.ops.limit_settings import Limits
+from hub.supervisor import Supervisor
+from storage.store import ConfigLimits
+
+
+class DeviceNews:
+    """The services that tell devices, and what they tell of.
+
+    Attributes:
+        events: tells a device of an event.
+        configs: changes configs of agents.
+        delivery: brings the changed ones to their devices.
+    """
+
+    def __init__(self, ground: Ground, *, roster: Roster) -> None:
+        store, clock, metrics = ground.store, ground.clock, ground.metrics
+        self.events = DeviceEvents(roster, clock=clock, metrics=metrics)
+        self.configs = AgentConfigs(store, clock=clock, metrics=metrics)
+        self.delivery = ConfigDelivery(store, roster=roster, events=self.events, clock=clock)
+        self.configs.on_change = self.delivery.changed
+        self._news = News(store, ring=ground.log.ring, events=self.events, clock=clock)
+        self.apply(ground.settings.limits)
+
+    def add_to(self, supervisor: Supervisor) -> None:
+        """Let them be served."""
+        supervisor.add("device events", self.events, turns=self.events.turns)
+        supervisor.add("config delivery", self.delivery, turns=self.delivery.turns)
+        supervisor.add("device news", self._news, turns=self._news.turns)
+
+    def apply(self, limits: Limits) -> None:
+        """These limits hold from now on."""
+        self.events.most = limits.device_events
+        self.configs.limits = config_limits(limits)
+
+
+def config_limits(limits: Limits) -> ConfigLimits:
+    """How much configuration one agent may have."""
+    return ConfigLimits(
+        keys=limits.config_keys,
+        value_bytes=limits.config_value_bytes,
+        total_bytes=limits.config_bytes,
+    )

@@ -1,0 +1,72 @@
+"""What devices may ask of the hub, put together from its nouns."""
+
+from hub.agents.capabilities import Capabilities
+from hub.agents.checkpoints import Checkpoints
+from hub.agents.configs import AgentConfigs
+from hub.agents.locks import Locks
+from hub.agents.measurements import Measurements
+from hub.clock import Clock
+from hub.coordination.authority import Authority
+from hub.coordination.memory import BoardMemory
+from hub.coordination.messages import Messages
+from hub.coordination.questions import Questions
+from hub.links.device_events import DeviceEvents
+from hub.links.rotation import KeyRotation
+from hub.metrics import Metrics
+from hub.requests.agents import AgentRequests, Written
+from hub.requests.boards import BoardRequests
+from hub.requests.capabilities import CapabilityRequests
+from hub.requests.checkpoints import CheckpointRequests
+from hub.requests.config import ConfigRequests
+from hub.requests.keys import KeyRequests
+from hub.requests.locks import LockRequests
+from hub.requests.messages import MessageRequests
+from hub.requests.metrics import MetricRequests
+from hub.requests.questions import QuestionRequests
+from hub.requests.review import ReviewRequests
+from hub.requests.runs import RunRequests
+from hub.requests.service import Requests
+from hub.requests.standings import StandingRequests
+from hub.requests.subscriptions import SubscriptionRequests
+from hub.runs.agent_control import AgentControl
+from hub.runs.control import RunControl
+from storage.store import Store
+
+
+def make_requests(
+    store: Store,
+    *,
+    control: RunControl,
+    clock: Clock,
+    metrics: Metrics,
+    measurements: Measurements | None = None,
+    rotation: KeyRotation | None = None,
+    events: DeviceEvents | None = None,
+    configs: AgentConfigs | None = None,
+    writing: Written | None = None,
+    capabilities: Capabilities | None = None,
+    checkpoints: Checkpoints | None = None,
+    locks: Locks | None = None,
+    memory: BoardMemory | None = None,
+    messages: Messages | None = None,
+    questions: Questions | None = None,
+) -> Requests:
+    """Answers every method of ``DEVICE_REQUESTS``; what is left out is not served."""
+    return Requests(
+        AgentRequests(store, writing).methods,
+        RunRequests(store, control).methods,
+        StandingRequests(store, AgentControl(store, control=control, clock=clock)).methods,
+        ReviewRequests(store, clock=clock, metrics=metrics).methods,
+        MetricRequests(store, measurements or Measurements(store, clock=clock, metrics=metrics)).methods,
+        {} if rotation is None else KeyRequests(rotation).methods,
+        {} if events is None else SubscriptionRequests(events).methods,
+        {} if configs is None else ConfigRequests(store, configs).methods,
+        {} if capabilities is None else CapabilityRequests(store, capabilities).methods,
+        {} if checkpoints is None else CheckpointRequests(store, checkpoints).methods,
+        {} if locks is None else LockRequests(store, locks).methods,
+        {} if messages is None else MessageRequests(store, messages).methods,
+        {} if questions is None else QuestionRequests(store, questions).methods,
+        {} if memory is None else BoardRequests(store, memory, Authority(store)).methods,
+        clock=clock,
+        metrics=metrics,
+    )

@@ -1,0 +1,216 @@
+"""Configs of an agent: listed, set, removed, and taken back."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import click
+
+from hub.cli import show
+from hub.cli.failure import Exit, Failure
+from hub.cli.options import ListOfOne, hub_option, json_option
+from hub.cli.talk import talk
+from protocol.configs import BadConfig, ConfigType, value_said
+
+VALUE_WIDTH: Final = 60  # characters of a value in a table
+_NAME: Final = "hub.agent"  # in the context: whose configs are meant
+
+
+@click.group("config", cls=ListOfOne)
+@click.argument("name")
+@click.pass_context
+def config(ctx: click.Context, name: str) -> None:
+    """List the configs of agent NAME; get, set or unset them, see who changed them, take it back."""
+    ctx.meta[_NAME] = name
+
+
+@config.command("ls")
+@hub_option
+@json_option
+@click.pass_context
+def list_configs(ctx: click.Context, state: Path, as_json: bool) -> None:
+    """The configs, and what the agent's template adds to them."""
+    name = ctx.meta[_NAME]
+    with talk(state) as hub:
+        told = hub.get(_path(name))
+    if as_json:
+        show.print_json("agent_config", told)
+        return
+    rows = [
+        (one["key"], one["type"], _short(one["value"]), show.origin(one["source"]), one["description"])
+        for one in told["configs"]
+    ]
+    own = {one["key"] for one in told["configs"]}
+    rows += [
+        (key, show.NOTHING, _short(value), "template", None)
+        for key, value in told["configuration"].items()
+        if key not in own
+    ]
+    show.print_table(("config", "type", "value", "from", "about"), rows)
+    if not rows:
+        show.say(f"no config; write one: hub agents config {name} set KEY=VALUE")
+
+
+@config.command("get")
+@click.argument("key")
+@hub_option
+@json_option
+@click.pass_context
+def get(ctx: click.Context, key: str, state: Path, as_json: bool) -> None:
+    """Print the value that KEY has: texts as they are, all else as JSON."""
+    with talk(state) as hub:
+        told = hub.get(_path(ctx.meta[_NAME]))
+    if key not in told["configuration"]:
+        raise Failure(f"agent {told['agent']} has no config {key!r}", Exit.FAILED)
+    value = told["configuration"][key]
+    if as_json:
+        show.print_json("agent_config_value", {"agent": told["agent"], "key": key, "value": value})
+    else:
+        click.echo(_said(value))
+
+
+@config.command("set")
+@click.argument("assignments", nargs=-1, required=True, metavar="KEY=VALUE...")
+@click.option(
+    "--type", "type_said", type=click.Choice(list(map(str, ConfigType))), help="What the values are."
+)
+@click.option("--description", metavar="TEXT", help="What they are for, for people.")
+@hub_option
+@json_option
+@click.pass_context
+def put(
+    ctx: click.Context,
+    assignments: Sequence[str],
+    type_said: str | None,
+    description: str | None,
+    state: Path,
+    as_json: bool,
+) -> None:
+    """Set configs, all or none.
+
+    Without --type a config keeps its type; a new one is a number, a flag or JSON where VALUE looks
+    like it, and a text otherwise.
+    """
+    name = ctx.meta[_NAME]
+    with talk(state) as hub:
+        known = {one["key"]: one["type"] for one in hub.get(_path(name))["configs"]}
+        wanted = {}
+        for assignment in assignments:
+            key, _, text = assignment.partition("=")
+            if not key or "=" not in assignment:
+                raise Failure(f"{assignment!r} is no KEY=VALUE", Exit.USAGE)
+            wanted[key] = _wanted(key, text, type_said or known.get(key), description)
+        told = hub.patch(_path(name), {"configs": wanted})
+    _tell(told, as_json=as_json)
+
+
+@config.command("unset")
+@click.argument("keys", nargs=-1, required=True, metavar="KEY...")
+@hub_option
+@json_option
+@click.pass_context
+def unset(ctx: click.Context, keys: Sequence[str], state: Path, as_json: bool) -> None:
+    """Remove configs, all or none; where its template has a default, that holds again."""
+    with talk(state) as hub:
+        told = hub.patch(_path(ctx.meta[_NAME]), {"unset": list(dict.fromkeys(keys))})
+    _tell(told, as_json=as_json)
+
+
+@config.command("history")
+@click.argument("key", required=False)
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="So many changes."
+)
+@hub_option
+@json_option
+@click.pass_context
+def history(ctx: click.Context, key: str | None, limit: int, state: Path, as_json: bool) -> None:
+    """Who changed what, and when; the newest first."""
+    with talk(state) as hub:
+        told = hub.get(f"{_agent(ctx.meta[_NAME])}/config-history", limit=limit, key=key)
+    if as_json:
+        show.print_json("agent_config_history", told)
+        return
+    show.print_table(
+        ("change", show.in_zone("at"), "config", "before", "after", "by"),
+        (
+            (
+                one["seq"],
+                show.short_moment(one["at"]),
+                one["key"],
+                show.NOTHING if one["old_type"] is None else _short(one["old_value"]),
+                show.NOTHING if one["new_type"] is None else _short(one["new_value"]),
+                one["actor"],
+            )
+            for one in told["changes"]
+        ),
+    )
+
+
+@config.command("revert")
+@click.option(
+    "--to", type=click.IntRange(0), required=True, help="The number of a change; 0: before the first."
+)
+@hub_option
+@json_option
+@click.pass_context
+def revert(ctx: click.Context, to: int, state: Path, as_json: bool) -> None:
+    """Make the configs what they were after a change. That is a change too, and can be taken back."""
+    with talk(state) as hub:
+        told = hub.post(f"{_agent(ctx.meta[_NAME])}/config-revert", {"to": to})
+    _tell(told, as_json=as_json)
+
+
+def _wanted(key: str, text: str, type: str | None, description: str | None) -> dict[str, Any]:
+    try:
+        value = _guessed(text) if type is None else value_said(key, ConfigType(type), text)
+    except BadConfig as bad:
+        raise Failure(str(bad), Exit.USAGE, next_step="--type says another type") from bad
+    wanted: dict[str, Any] = {"value": value}
+    if type is not None:
+        wanted["type"] = type
+    if description is not None:
+        wanted["description"] = description
+    return wanted
+
+
+def _guessed(text: str) -> Any:
+    """What *text* looks like: JSON, or a text. One that begins with a quote is a text as it is."""
+    try:
+        value = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return text
+    return text if isinstance(value, str) else value
+
+
+def _refuse(constant: str) -> Any:
+    """NaN and Infinity are no JSON, whatever Python says."""
+    raise ValueError(constant)
+
+
+def _tell(told: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        show.print_json("agent_config_changed", told)
+    elif told["changed"]:
+        show.say(f"agent {told['agent']}: changed {', '.join(told['changed'])}; revision {told['rev']}")
+    else:
+        show.say(f"agent {told['agent']}: nothing changed; revision {told['rev']}")
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _short(value: Any) -> str:
+    said = _said(value)
+    return said if len(said) <= VALUE_WIDTH else f"{said[: VALUE_WIDTH - 3]}..."
+
+
+def _agent(name: str) -> str:
+    return f"/v1/agents/{quote(name, safe='')}"
+
+
+def _path(name: str) -> str:
+    return f"{_agent(name)}/config"

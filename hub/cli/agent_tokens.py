@@ -1,0 +1,104 @@
+"""Tokens by which agents ask in their own names: ``hub agents tokens | token | revoke-token``."""
+
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import click
+
+from hub.cli import show
+from hub.cli.failure import Exit, Failure
+from hub.cli.options import Duration, hub_option, json_option
+from hub.cli.talk import Talk, talk
+
+LEAST_END: Final = 6  # characters of an ID that may stand for the whole
+
+
+@click.command("tokens")
+@click.argument("name")
+@hub_option
+@json_option
+def list_tokens(name: str, state: Path, as_json: bool) -> None:
+    """The tokens of an agent, without their secrets."""
+    with talk(state) as hub:
+        told = hub.get_all(_path(name), "tokens")
+    if as_json:
+        show.print_json("agent_tokens", told)
+        return
+    show.print_table(
+        ("token", "ends in", "made by", show.in_zone("used"), "until", "revoked"),
+        (
+            (
+                show.short_id(token["id"]),
+                token["last4"],
+                token["created_by"],
+                show.short_moment(token["last_used_at"]),
+                show.short_moment(token["expires_at"]),
+                show.short_moment(token["revoked_at"]),
+            )
+            for token in told["tokens"]
+        ),
+    )
+    if not told["tokens"]:
+        show.say(f"agent {name} has no token; make one: hub agents token {name}")
+
+
+@click.command("token")
+@click.argument("name")
+@click.option(
+    "--ttl", "--expires", "ttl", type=Duration(), metavar="TIME", help="How long it counts, as in 90d or 12h."
+)
+@hub_option
+@json_option
+def create_token(name: str, ttl: float | None, state: Path, as_json: bool) -> None:
+    """Make a token for an agent; it is printed this once.
+
+    By it the agent asks in its own name, and of its own board: it opens what stands under /v1/agent,
+    and nothing else.
+    """
+    with talk(state) as hub:
+        made = hub.post(_path(name), {"ttl_s": ttl})
+    if as_json:
+        show.print_json("agent_token", made)
+        return
+    click.echo(made["token"])
+    until = show.moment(made["expires_at"])
+    show.say(f"This is shown once; it counts until {until}. Give it to {name}, not into a message or a file")
+    show.say("that others read: Authorization: Bearer TOKEN, at GET /v1/agent and what stands under it.")
+
+
+@click.command("revoke-token")
+@click.argument("name")
+@click.argument("id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@hub_option
+@json_option
+def revoke_token(name: str, id: str, yes: bool, state: Path, as_json: bool) -> None:
+    """Revoke a token of agent NAME. The end of its ID is enough."""
+    with talk(state) as hub:
+        found = _find(hub, name, id)
+        if not yes:
+            show.confirm(f"revoke the token of {name} that ends in {found['last4']}?")
+        revoked = hub.delete(f"/v1/agent-tokens/{quote(found['id'], safe='')}")
+    if as_json:
+        show.print_json("agent_token", revoked)
+    else:
+        show.say(f"the token of {name} that ends in {found['last4']} is revoked")
+
+
+def _find(hub: Talk, name: str, id: str) -> dict[str, Any]:
+    """The token with this id, or whose id ends so."""
+    tokens: list[dict[str, Any]] = hub.get_all(_path(name), "tokens")["tokens"]
+    found = [
+        token for token in tokens if token["id"] == id or (len(id) >= LEAST_END and token["id"].endswith(id))
+    ]
+    if len(found) > 1:
+        raise Failure(f"several tokens end in {id!r}", Exit.USAGE, next_step="give more of the ID: --json")
+    if not found:
+        told = f"'hub agents tokens {name}' lists the tokens"
+        raise Failure(f"agent {name} has no token {id!r}", Exit.FAILED, next_step=told)
+    return found[0]
+
+
+def _path(name: str) -> str:
+    return f"/v1/agents/{quote(name, safe='')}/tokens"

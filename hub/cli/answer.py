@@ -1,0 +1,111 @@
+"""``hub answer``: what agents want to know of the owner of a device, to be answered there."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hub.cli import show
+from hub.cli.connect import device_file, device_name
+from hub.cli.failure import Exit, Failure
+
+if TYPE_CHECKING:
+    from hub.device.questions import Question
+
+_File = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("number", type=click.IntRange(min=1), required=False)
+@click.argument("text", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Also what was answered, or is over.")
+@click.option("--db", type=_File, help="The device's database [default: NAME.db in its state folder].")
+@click.option("--name", help="What people call the device [default: this machine's name].")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.pass_context
+def answer(
+    ctx: click.Context,
+    number: int | None,
+    text: tuple[str, ...],
+    everything: bool,
+    db: Path | None,
+    name: str | None,
+    as_json: bool,
+) -> None:
+    """Show what agents want to know of you, or answer question NUMBER with TEXT.
+
+    Reads and writes the database of a device on this machine, whether 'hub connect'
+    runs or not. The first answer counts, wherever it was given; TEXT of - is read from
+    standard input.
+    """
+    from hub.clock import epoch_ms
+    from hub.device.asked import answer as write_answer
+    from hub.device.asked import read_questions
+    from hub.device.inserts import DeviceFileError
+
+    path = db or device_file(ctx, device_name(name))
+    if not path.exists():
+        raise Failure(
+            f"there is no device's file {path}",
+            Exit.FAILED,
+            next_step="name the device as 'hub connect' does: --name NAME, or --db FILE",
+        )
+    if number is not None and not text:
+        raise Failure("an answer has words", Exit.USAGE, next_step=f"hub answer {number} TEXT")
+    try:
+        if number is None:
+            _list(read_questions(path), everything, as_json)
+            return
+        words = " ".join(text)
+        said = sys.stdin.read() if words == "-" else words
+        question = write_answer(path, number, said, at_ms=epoch_ms(show.clock.now()))
+    except DeviceFileError as error:
+        raise Failure(str(error), Exit.FAILED) from error
+    if as_json:
+        show.print_json("question", _as_json(question))
+    else:
+        show.say(f"answered: {_short(question.content)}")
+
+
+def _list(known: "list[Question]", everything: bool, as_json: bool) -> None:
+    shown = [one for one in known if everything or one.is_waiting]
+    if as_json:
+        show.print_json("questions", {"questions": [_as_json(one) for one in shown]})
+        return
+    if not shown:
+        show.say("nobody waits for an answer of yours")
+        return
+    for one in shown:
+        click.echo("\n".join(_lines(one)))
+    show.say("answer one by its number: hub answer 3 TEXT")
+
+
+def _lines(one: "Question") -> list[str]:
+    asker = one.asked_by or "somebody"
+    where = f" ({one.board})" if one.board else ""
+    head = f"{one.number}  {asker}{where}  {show.short_moment(_moment(one.asked_at))}"
+    lines = [head, *(f"   {line}" for line in one.content.splitlines())]
+    if one.answer:
+        lines.append(f"   -> {one.answer}" + (f"  ({one.settled_by})" if one.settled_by else ""))
+    elif not one.is_waiting:
+        lines.append(f"   {one.state.value}")
+    return lines
+
+
+def _moment(at_ms: int) -> str:
+    from hub.clock import from_epoch_ms
+
+    return from_epoch_ms(at_ms).isoformat()
+
+
+def _short(content: str) -> str:
+    line = " ".join(content.split())
+    return line if len(line) <= 80 else f"{line[:77]}..."
+
+
+def _as_json(question: "Question") -> dict[str, Any]:
+    import msgspec
+
+    told: dict[str, Any] = msgspec.to_builtins(question)
+    return told

@@ -1,0 +1,144 @@
+"""What a board remembers: listed, added to, taken away."""
+
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import click
+
+from hub.cli import show
+from hub.cli.options import ListOfOne, hub_option, json_option
+from hub.cli.talk import talk
+
+_NAME: Final = "hub.board"  # in the context: whose memory is meant
+_TOLD: Final = 20
+_CUT: Final = 100  # characters of an item in a table
+
+
+@click.group("memory", cls=ListOfOne)
+@click.argument("name")
+@click.pass_context
+def memory(ctx: click.Context, name: str) -> None:
+    """Show what board NAME remembers, write into it, take something away."""
+    ctx.meta[_NAME] = name
+
+
+@memory.command("ls")
+@click.option("--tag", "tags", multiple=True, help="Only what has this tag; several: has all of them.")
+@click.option("--chat/--no-chat", default=None, help="Only chat, or only what is to be kept in mind.")
+@click.option("--source", metavar="TEXT", help="Only what came from there.")
+@click.option("--correlation-id", metavar="TEXT", help="Only what bears this word.")
+@click.option("--reply-to", metavar="ID", help="Only replies to this.")
+@click.option("-n", "--last", default=_TOLD, show_default=True, type=click.IntRange(1, 100))
+@hub_option
+@json_option
+@click.pass_context
+def list_memory(
+    ctx: click.Context,
+    tags: tuple[str, ...],
+    chat: bool | None,
+    source: str | None,
+    correlation_id: str | None,
+    reply_to: str | None,
+    last: int,
+    state: Path,
+    as_json: bool,
+) -> None:
+    """What it remembers, the newest first."""
+    with talk(state) as hub:
+        told = hub.get(
+            _path(ctx),
+            tag=tags or None,
+            is_chat=None if chat is None else str(chat).lower(),
+            source=source,
+            correlation_id=correlation_id,
+            reply_to=reply_to,
+            limit=last,
+        )
+    if as_json:
+        show.print_json("memory", told)
+        return
+    show.print_table(
+        (show.in_zone("written"), "id", "by", "tags", "what"),
+        (
+            (
+                show.short_moment(one["created_at"]),
+                show.short_id(one["id"]),
+                one["agent"] or one["actor"],
+                ", ".join((*one["tags"], *(("chat",) if one["is_chat"] else ()))),
+                _cut(one["content"]),
+            )
+            for one in told["memory"]
+        ),
+    )
+    if not told["memory"]:
+        show.say(f"board {ctx.meta[_NAME]} remembers nothing of that kind")
+
+
+@memory.command("add")
+@click.argument("content")
+@click.option("--tag", "tags", multiple=True, help="A tag; may be given several times.")
+@click.option("--chat", is_flag=True, help="Said in passing, not to be kept in mind.")
+@click.option("--source", metavar="TEXT", help="Where it comes from.")
+@click.option("--correlation-id", metavar="TEXT", help="A word by which it is found again.")
+@click.option("--reply-to", metavar="ID", help="The message or the question that it answers.")
+@hub_option
+@json_option
+@click.pass_context
+def add(
+    ctx: click.Context,
+    content: str,
+    tags: tuple[str, ...],
+    chat: bool,
+    source: str | None,
+    correlation_id: str | None,
+    reply_to: str | None,
+    state: Path,
+    as_json: bool,
+) -> None:
+    """Write CONTENT into its memory."""
+    body = {
+        "content": content,
+        "tags": tags,
+        "is_chat": chat,
+        "source": source,
+        "correlation_id": correlation_id,
+        "reply_to": reply_to,
+    }
+    with talk(state) as hub:
+        told = hub.post(_path(ctx), body)
+    if as_json:
+        show.print_json("memory_item", told)
+        return
+    show.say(f"board {ctx.meta[_NAME]} remembers it")
+    for what in ("message", "question"):
+        if (id := told[f"answered_{what}"]) is not None:
+            show.say(f"{what} {show.short_id(id)} is answered by it")
+
+
+@memory.command("rm")
+@click.argument("id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@hub_option
+@json_option
+@click.pass_context
+def remove(ctx: click.Context, id: str, yes: bool, state: Path, as_json: bool) -> None:
+    """Take the item with this ID (all of it: --json tells it) out of its memory."""
+    if not yes:
+        show.confirm(f"let board {ctx.meta[_NAME]} forget {id}?")
+    with talk(state) as hub:
+        told = hub.delete(f"{_path(ctx)}/{quote(id, safe='')}")
+    if as_json:
+        show.print_json("memory_item", told)
+    else:
+        show.say(f"board {ctx.meta[_NAME]} has forgotten it")
+
+
+def _path(ctx: click.Context) -> str:
+    return f"/v1/boards/{quote(ctx.meta[_NAME], safe='')}/memory"
+
+
+def _cut(content: str) -> str:
+    """The first words of an item."""
+    line = " ".join(content.split())
+    return line if len(line) <= _CUT else f"{line[: _CUT - 3]}..."

@@ -1,0 +1,219 @@
+"""Commands on boards: the agents on them, their leads, and what they remember."""
+
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import click
+
+from hub.cli import show
+from hub.cli.board_memory import memory
+from hub.cli.broadcasts import ensure_lead
+from hub.cli.failure import Exit, Failure
+from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.souls import soul, soul_history
+from hub.cli.talk import talk
+
+PATH: Final = "/v1/boards"
+
+
+@click.group(cls=ListByDefault)
+def boards() -> None:
+    """List the boards, on which agents work together; make one, say who is on it, read its memory."""
+
+
+boards.add_command(memory)
+boards.add_command(soul)
+boards.add_command(soul_history)
+boards.add_command(ensure_lead)
+
+
+@boards.command("ls")
+@hub_option
+@json_option
+def list_boards(state: Path, as_json: bool) -> None:
+    """The boards, by name."""
+    with talk(state) as hub:
+        told = hub.get_all(PATH, "boards")
+    if as_json:
+        show.print_json("boards", told)
+        return
+    show.print_table(
+        ("board", "user", "lead", "agents", "gateway", "what for"),
+        (
+            (
+                board["name"],
+                board["user"],
+                board["lead"],
+                board["agents"],
+                board["gateway"],
+                board["description"],
+            )
+            for board in told["boards"]
+        ),
+    )
+    if not told["boards"]:
+        show.say("no board; make one: hub boards create NAME")
+
+
+@boards.command("show")
+@click.argument("name")
+@hub_option
+@json_option
+def show_board(name: str, state: Path, as_json: bool) -> None:
+    """One board, and the agents on it."""
+    with talk(state) as hub:
+        board = hub.get(_path(name))
+    if as_json:
+        show.print_json("board", board)
+        return
+    show.print_facts(
+        {
+            "board": board["name"],
+            "id": board["id"],
+            "user": board["user"],
+            "gateway": board["gateway"],
+            "what for": board["description"],
+            "made": show.moment(board["created_at"]),
+        }
+    )
+    _print_agents(board)
+
+
+@boards.command("create")
+@click.argument("name")
+@click.option("--gateway", metavar="NAME", help="The gateway whose main agent serves it.")
+@click.option("--description", metavar="TEXT", help="What it is for, for people.")
+@hub_option
+@json_option
+def create(name: str, gateway: str | None, description: str | None, state: Path, as_json: bool) -> None:
+    """Make a board."""
+    with talk(state) as hub:
+        made = hub.post(PATH, {"name": name, "gateway": gateway, "description": description})
+    if as_json:
+        show.print_json("board", made)
+        return
+    show.say(f"board {made['name']} is made; let agents come on it: hub boards add {name} AGENT")
+
+
+@boards.command("edit")
+@click.argument("name")
+@click.option("--name", "new_name", metavar="NAME", help="What it is to be called.")
+@click.option("--gateway", metavar="NAME", help="The gateway whose main agent serves it.")
+@click.option("--no-gateway", is_flag=True, help="No gateway serves it any more.")
+@click.option("--description", metavar="TEXT", help="What it is for, for people.")
+@hub_option
+@json_option
+def edit(
+    name: str,
+    new_name: str | None,
+    gateway: str | None,
+    no_gateway: bool,
+    description: str | None,
+    state: Path,
+    as_json: bool,
+) -> None:
+    """Change what is said of a board; what is not mentioned stays."""
+    if gateway is not None and no_gateway:
+        raise Failure("--gateway and --no-gateway say two things", Exit.USAGE)
+    said = {"name": new_name, "gateway": gateway, "description": description}
+    changes: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
+    if no_gateway:
+        changes["gateway"] = None
+    if not changes:
+        raise Failure("nothing to change", Exit.USAGE, next_step="say what: hub boards edit --help")
+    with talk(state) as hub:
+        changed = hub.patch(_path(name), changes)
+    if as_json:
+        show.print_json("board", changed)
+    else:
+        show.say(f"board {changed['name']} is changed")
+
+
+@boards.command("delete")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@hub_option
+@json_option
+def delete(name: str, yes: bool, state: Path, as_json: bool) -> None:
+    """Remove a board with all that it remembers. Its agents stay."""
+    if not yes:
+        show.confirm(f"remove board {name} with all that it remembers?")
+    with talk(state) as hub:
+        removed = hub.delete(_path(name))
+    if as_json:
+        show.print_json("board", removed)
+    else:
+        show.say(f"board {name} is removed; its agents are on no board now")
+
+
+@boards.command("add")
+@click.argument("name")
+@click.argument("agent")
+@click.option("--lead", is_flag=True, help="It is to be the board's lead.")
+@hub_option
+@json_option
+def add(name: str, agent: str, lead: bool, state: Path, as_json: bool) -> None:
+    """Let AGENT come on board NAME. An agent is on one board at most."""
+    with talk(state) as hub:
+        board = hub.post(f"{_path(name)}/agents", {"agent": agent, "is_lead": lead})
+    _tell(board, f"{agent} is on board {name}{' as its lead' if lead else ''}", as_json=as_json)
+
+
+@boards.command("drop")
+@click.argument("name")
+@click.argument("agent")
+@hub_option
+@json_option
+def drop(name: str, agent: str, state: Path, as_json: bool) -> None:
+    """Take AGENT off board NAME."""
+    with talk(state) as hub:
+        board = hub.delete(f"{_path(name)}/agents/{quote(agent, safe='')}")
+    _tell(board, f"{agent} is on no board now", as_json=as_json)
+
+
+@boards.command("lead")
+@click.argument("name")
+@click.argument("agent", required=False)
+@click.option("--none", is_flag=True, help="The board is to have no lead.")
+@hub_option
+@json_option
+def set_lead(name: str, agent: str | None, none: bool, state: Path, as_json: bool) -> None:
+    """Make AGENT, which is on board NAME, its lead, and no other one."""
+    if (agent is None) is not none:
+        raise Failure("say who is to lead, or --none", Exit.USAGE, next_step="hub boards lead NAME AGENT")
+    with talk(state) as hub:
+        board = hub.put(f"{_path(name)}/lead", {"agent": agent})
+    _tell(board, f"{agent or 'nobody'} leads board {name}", as_json=as_json)
+
+
+def _tell(board: dict[str, Any], said: str, *, as_json: bool) -> None:
+    if as_json:
+        show.print_json("board", board)
+    else:
+        show.say(said)
+
+
+def _print_agents(board: dict[str, Any]) -> None:
+    if not board["members"]:
+        show.say(f"nobody is on it; let an agent come: hub boards add {board['name']} AGENT")
+        return
+    click.echo()
+    show.print_table(
+        ("agent", "role", "lives on", "availability", "connectivity", show.in_zone("joined")),
+        (
+            (
+                agent["name"],
+                "lead" if agent["is_lead"] else "worker",
+                agent["gateway"] or agent["device"],
+                agent["availability"],
+                agent["connectivity"],
+                show.short_moment(agent["joined_at"]),
+            )
+            for agent in board["members"]
+        ),
+    )
+
+
+def _path(name: str) -> str:
+    return f"{PATH}/{quote(name, safe='')}"

@@ -1,0 +1,114 @@
+"""What an agent remembers between its runs: listed, shown, kept, cleared."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import click
+
+from hub.cli import show
+from hub.cli.options import ListOfOne, hub_option, json_option
+from hub.cli.talk import talk
+from hub.cli.values import object_option
+
+_NAME: Final = "hub.agent"  # in the context: whose checkpoints are meant
+
+
+@click.group("checkpoints", cls=ListOfOne)
+@click.argument("name")
+@click.pass_context
+def checkpoints(ctx: click.Context, name: str) -> None:
+    """List what agent NAME remembers between its runs; show, keep and clear checkpoints."""
+    ctx.meta[_NAME] = name
+
+
+@checkpoints.command("ls")
+@hub_option
+@json_option
+@click.pass_context
+def list_checkpoints(ctx: click.Context, state: Path, as_json: bool) -> None:
+    """What it remembers, by scope."""
+    with talk(state) as hub:
+        told = hub.get(_path(ctx))
+    if as_json:
+        show.print_json("checkpoints", told)
+        return
+    show.print_table(
+        ("scope", "sequence", "to go on from", "run", show.in_zone("kept"), "by"),
+        (
+            (
+                one["scope"],
+                one["sequence"],
+                one["is_recoverable"],
+                show.NOTHING if one["run"] is None else show.short_id(one["run"]),
+                show.short_moment(one["updated_at"]),
+                one["actor"],
+            )
+            for one in told["checkpoints"]
+        ),
+    )
+    if not told["checkpoints"]:
+        show.say(f"agent {ctx.meta[_NAME]} has kept no checkpoint")
+
+
+@checkpoints.command("show")
+@click.argument("scope", default="agent")
+@hub_option
+@json_option
+@click.pass_context
+def show_one(ctx: click.Context, scope: str, state: Path, as_json: bool) -> None:
+    """Print the state in the checkpoint of SCOPE, which by default is the one that runs go on from."""
+    with talk(state) as hub:
+        told = hub.get(_path(ctx, scope))
+    if as_json:
+        show.print_json("checkpoint", told)
+    else:
+        click.echo(json.dumps(told["state"], indent=2, ensure_ascii=False))
+
+
+@checkpoints.command("put")
+@click.argument("scope", default="agent")
+@click.option("--sequence", type=click.IntRange(0), required=True, help="Greater than that of what is kept.")
+@object_option("--json-state", help="What the agent is to remember, as JSON.", required=True)
+@click.option("--no-recover", is_flag=True, help="No run goes on from it.")
+@hub_option
+@json_option
+@click.pass_context
+def put(
+    ctx: click.Context,
+    scope: str,
+    sequence: int,
+    json_state: dict[str, Any],
+    no_recover: bool,
+    state: Path,
+    as_json: bool,
+) -> None:
+    """Keep a checkpoint in the place of the one of SCOPE."""
+    wanted = {"sequence": sequence, "state": json_state, "is_recoverable": not no_recover}
+    with talk(state) as hub:
+        told = hub.put(_path(ctx, scope), wanted)
+    if as_json:
+        show.print_json("checkpoint", told)
+    else:
+        show.say(f"kept: {told['scope']} at sequence {told['sequence']}")
+
+
+@checkpoints.command("clear")
+@click.argument("scope", default="agent")
+@hub_option
+@json_option
+@click.pass_context
+def clear(ctx: click.Context, scope: str, state: Path, as_json: bool) -> None:
+    """Forget the checkpoint of SCOPE: the next run begins without it."""
+    with talk(state) as hub:
+        told = hub.delete(_path(ctx, scope))
+    if as_json:
+        show.print_json("checkpoint", told)
+    else:
+        show.say(f"cleared: {told['scope']}, which was at sequence {told['sequence']}")
+
+
+def _path(ctx: click.Context, *parts: str) -> str:
+    named = (ctx.meta[_NAME], "checkpoints", *parts)
+    return "/v1/agents/" + "/".join(quote(part, safe="") for part in named)

@@ -1,0 +1,141 @@
+"""Commands on gateways: how the connections to them stand, trying them again, agents that live there."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import click
+
+from hub.cli import show
+from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.talk import talk
+
+PATH: Final = "/v1/gateways"
+
+
+@click.group(cls=ListByDefault)
+def gateways() -> None:
+    """List the gateways, show one, try it again, or take over an agent that lives there."""
+
+
+@gateways.command("ls")
+@click.argument("name", required=False)
+@hub_option
+@json_option
+def list_gateways(name: str | None, state: Path, as_json: bool) -> None:
+    """The gateways of hub.toml, or one of them."""
+    if name is not None:
+        _show(name, state, as_json=as_json)
+        return
+    with talk(state) as hub:
+        told = hub.get_all(PATH, "gateways")
+    if as_json:
+        show.print_json("gateways", told)
+        return
+    show.print_table(
+        ("gateway", "user", "state", show.in_zone("since"), show.in_zone("next try"), "version", "agents"),
+        (
+            (
+                one["name"],
+                one["user"],
+                one["state"],
+                show.short_moment(one["unreachable_since"] or one["since"]),
+                show.short_moment(one["next_try_at"]),
+                one["version"],
+                f"{one['agents_online']} of {one['agents']} online",
+            )
+            for one in told["gateways"]
+        ),
+    )
+    for one in told["gateways"]:
+        _say_problem(one)
+    if not told["gateways"]:
+        show.say("no gateway; write one in hub.toml: [[gateways]]")
+
+
+@gateways.command("show")
+@click.argument("gateway")
+@hub_option
+@json_option
+def show_gateway(gateway: str, state: Path, as_json: bool) -> None:
+    """One gateway: how it stands, and the agents that live there."""
+    _show(gateway, state, as_json=as_json)
+
+
+@gateways.command("reconnect")
+@click.argument("gateway")
+@hub_option
+@json_option
+def reconnect(gateway: str, state: Path, as_json: bool) -> None:
+    """Try now to get a connection to GATEWAY. One that is ready stays as it is."""
+    with talk(state) as hub:
+        told = hub.post(f"{PATH}/{quote(gateway, safe='')}/reconnect")
+    if as_json:
+        show.print_json("gateway", told)
+        return
+    show.say(f"gateway {told['name']} is {told['state']}")
+    _say_problem(told)
+
+
+@gateways.command("adopt")
+@click.argument("gateway")
+@click.argument("name")
+@click.option("--agent", "remote_id", metavar="ID", help="One that the gateway has; else one is made there.")
+@hub_option
+@json_option
+def adopt(gateway: str, name: str, remote_id: str | None, state: Path, as_json: bool) -> None:
+    """Make the agent NAME, which lives at GATEWAY."""
+    body = {"name": name} | ({} if remote_id is None else {"remote_id": remote_id})
+    with talk(state) as hub:
+        told = hub.post(f"{PATH}/{quote(gateway, safe='')}/agents", body)
+    if as_json:
+        show.print_json("agent", told)
+    else:
+        show.say(f"agent {told['name']} lives at gateway {told['gateway']}")
+
+
+def _show(name: str, state: Path, *, as_json: bool) -> None:
+    with talk(state) as hub:
+        told = hub.get(f"{PATH}/{quote(name, safe='')}")
+    if as_json:
+        show.print_json("gateway", told)
+        return
+    since = show.moment(told["unreachable_since"] or told["since"])
+    show.print_facts(
+        {
+            "gateway": told["name"],
+            "user": told["user"],
+            "state": f"{told['state']} since {since}",
+            "next try": show.moment(told["next_try_at"]),
+            "version": told["version"],
+            "scopes": ", ".join(told["scopes"]),
+            "restarts seen": told["restarts"],
+        }
+    )
+    _say_problem(told)
+    if told["members"]:
+        click.echo()
+        show.print_table(
+            ("agent", "role", "there", "made", "connected", "does", "quota", "health"),
+            (
+                (
+                    one["agent"],
+                    one["role"],
+                    one["remote_id"],
+                    one["state"] if one["problem"] is None else f"{one['state']}: {one['problem']}",
+                    one["connectivity"],
+                    one["activity"],
+                    one["availability"],
+                    one["health"],
+                )
+                for one in told["members"]
+            ),
+        )
+
+
+def _say_problem(gateway: Mapping[str, Any]) -> None:
+    for problem, what in ((gateway["problem"], ""), (gateway["admin_problem"], "with admin rights: ")):
+        if problem is not None:
+            hint = f"; {problem['hint']}" if problem["hint"] else ""
+            show.say(f"{gateway['name']}: {what}{problem['message']}{hint}")

@@ -1,0 +1,85 @@
+"""Commands on locks: who holds which, and taking one from its holder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from hub.cli import show
+from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.talk import talk
+
+PATH: Final = "/v1/locks"
+
+
+@click.group(cls=ListByDefault)
+def locks() -> None:
+    """Show who holds which lock and who waits, or take one from its holder."""
+
+
+@locks.command("ls")
+@click.option("--agent", metavar="NAME", help="Only what this agent holds or waits for.")
+@click.option("--all", "and_free", is_flag=True, help="Those too that nobody has or wants.")
+@hub_option
+@json_option
+def list_locks(agent: str | None, and_free: bool, state: Path, as_json: bool) -> None:
+    """The locks that somebody holds or waits for."""
+    with talk(state) as hub:
+        told = hub.get_all(PATH, "locks", agent=agent, free="true" if and_free else None)
+    if as_json:
+        show.print_json("locks", told)
+        return
+    show.print_table(
+        ("lock", "user", "fence", "held by", show.in_zone("since"), show.in_zone("until"), "waiting"),
+        (
+            (
+                lock["resource"],
+                lock["user"],
+                lock["fence"],
+                _holder(lock["holder"]),
+                show.short_moment(lock["since"]),
+                show.short_moment(lock["until"]),
+                ", ".join(_holder(wait["holder"]) for wait in lock["waiting"]),
+            )
+            for lock in told["locks"]
+        ),
+    )
+    if not told["locks"]:
+        show.say("nobody holds a lock, and nobody waits for one")
+
+
+@locks.command("release")
+@click.argument("lock")
+@click.option("--fence", type=click.IntRange(min=1), help="Only if it is held under this fence still.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@hub_option
+@json_option
+def release(lock: str, fence: int | None, yes: bool, state: Path, as_json: bool) -> None:
+    """Take LOCK from whoever holds it; the next in turn has it then.
+
+    Its holder is not asked. What it does under its fence is refused from then on.
+    """
+    if not yes:
+        show.confirm(f"take lock {lock} from its holder, who may be at work under it?")
+    body: dict[str, object] = {"resource": lock} | ({} if fence is None else {"fence": fence})
+    with talk(state) as hub:
+        told = hub.post(f"{PATH}/release", body)
+    if as_json:
+        show.print_json("lock", told)
+    else:
+        has_it = f"{_holder(told['holder'])} has it now" if told["holder"] else "nobody waited for it"
+        show.say(f"{lock} is released; {has_it}")
+
+
+def _holder(holder: Mapping[str, Any] | None) -> str:
+    """``run 4e21 of notes``, ``device desk for notes``."""
+    if holder is None:
+        return ""
+    agent = holder["agent"]
+    match holder["kind"]:
+        case "run":
+            return f"run {show.short_id(holder['id'])}" + (f" of {agent}" if agent else "")
+        case "device":
+            return f"device {holder['device'] or holder['id']}" + (f" for {agent}" if agent else "")
+    return str(holder["id"])

@@ -1,0 +1,173 @@
+"""``hub migrate``: how far a database's tables are, bring them to this release, hold them against it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hub.cli import show
+from hub.cli.failure import Exit, Failure
+from hub.cli.options import Command, json_option, state_option
+from hub.cli.upkeep import config_option, settings_of
+
+if TYPE_CHECKING:
+    from storage.store import Standing
+
+
+def _database_options(command: Command) -> Command:
+    """Which database is meant, and whether it is told as JSON."""
+    which = click.option(
+        "--url",
+        metavar="URL",
+        help="The database itself, as in postgresql://user@host/name or sqlite:////var/lib/hub/hub.db;"
+        " the settings are not read then. Leave a password to $PGPASSWORD.",
+    )
+    for option in (json_option, state_option, which, config_option):
+        command = option(command)
+    return command
+
+
+@click.group()
+def migrate() -> None:
+    """Bring the database to this release's tables, or hold it against them.
+
+    A hub that starts brings it there by itself.
+    """
+
+
+@migrate.command()
+@_database_options
+@click.pass_context
+def status(ctx: click.Context, config: Path, url: str | None, state: Path, as_json: bool) -> None:
+    """Say which tables there are. Exits with 1 when 'hub migrate up' has something to do."""
+    from storage.store import words_of
+
+    standing = _standing(_address(config, url), state)
+    if as_json:
+        told = {
+            "current": standing.current,
+            "missing": list(standing.missing),
+            "newer": standing.is_newer,
+            "known": [{"revision": revision, "words": words_of(revision)} for revision in standing.known],
+        }
+        show.print_json("migrate_status", told)
+    elif standing.is_newer:
+        click.echo(f"the tables are of revision {standing.current}, of a newer hub")
+    elif standing.missing:
+        there = f"of revision {standing.current}" if standing.current else "not there yet"
+        click.echo(f"the tables are {there}; missing: {', '.join(standing.missing)}")
+        show.print_table(
+            ("revision", "brings"), [(missing, words_of(missing)) for missing in standing.missing]
+        )
+    else:
+        click.echo(f"the tables are of revision {standing.current}: up to date")
+    ctx.exit(Exit.FAILED if standing.missing or standing.is_newer else Exit.DONE)
+
+
+@migrate.command()
+@_database_options
+def up(config: Path, url: str | None, state: Path, as_json: bool) -> None:
+    """Bring the tables to this release; interrupted or refused, they are as they were.
+
+    A database in a file must have no hub running on it. On a server one hub at a time
+    does this, and others that start meanwhile wait for it.
+    """
+    import anyio
+
+    from storage.store import open_store
+
+    address = _address(config, url)
+
+    async def bring() -> None:
+        async with open_store(address, base=state):
+            pass
+
+    before = _standing(address, state)
+    if before.missing and before.current is not None and not as_json:
+        show.say(f"there is no way back but a backup: {_backup_of(address)}")
+    anyio.run(bring)
+    if as_json:
+        show.print_json("migrate_up", {"before": before.current, "applied": list(before.missing)})
+    else:
+        show.say(f"applied: {', '.join(before.missing)}" if before.missing else "there was nothing to do")
+
+
+@migrate.command("verify")
+@_database_options
+@click.pass_context
+def verify_tables(ctx: click.Context, config: Path, url: str | None, state: Path, as_json: bool) -> None:
+    """Hold every table, column, constraint and index against this release's; nothing is changed.
+
+    Exits with 1 when one differs, is missing, or is not of this release. A hub may run meanwhile.
+    """
+    import anyio
+
+    from storage.store import Verified, verify
+
+    address = _address(config, url)
+    standing = _standing(address, state)
+    if standing.current is None:
+        raise Failure(
+            "there are no tables of a hub in this database",
+            Exit.FAILED,
+            next_step="is this the right one? say --config FILE or --url URL; 'hub migrate up' makes them",
+        )
+
+    async def hold() -> Verified:
+        return await verify(address, base=state)
+
+    held = anyio.run(hold)
+    if as_json:
+        told = [
+            {
+                "table": part.table,
+                "kind": part.kind,
+                "name": part.name,
+                "wanted": wanted,
+                "found": found,
+                "words": str(difference),
+            }
+            for difference in held.differences
+            for part, wanted, found in (difference,)
+        ]
+        show.print_json("migrate_verify", {"current": held.current, "ok": not told, "differences": told})
+    else:
+        for difference in held.differences:
+            click.echo(show.one_line(str(difference)))
+        show.say(_summary(standing, len(held.differences)))
+    ctx.exit(Exit.FAILED if held.differences else Exit.DONE)
+
+
+def _summary(standing: "Standing", differences: int) -> str:
+    if not differences:
+        return f"the tables are those of this release, revision {standing.current}"
+    if standing.is_newer:
+        why = f"they are of revision {standing.current}, of a newer hub"
+    elif standing.missing:
+        why = (
+            f"they are of revision {standing.current}; 'hub migrate up' brings {', '.join(standing.missing)}"
+        )
+    else:
+        why = "somebody changed them besides the hub; undo that, or restore a backup"
+    return f"the tables differ from this release's in {differences}: {why}"
+
+
+def _standing(address: str, state: Path) -> "Standing":
+    import anyio
+
+    from storage.store import Standing, standing_of
+
+    async def look() -> Standing:
+        return await standing_of(address, base=state)
+
+    return anyio.run(look)
+
+
+def _address(config: Path, url: str | None) -> str:
+    return settings_of(config).storage.resolved() if url is None else url
+
+
+def _backup_of(address: str) -> str:
+    from storage.store import SERVER
+
+    return "pg_dump makes one" if address.startswith(SERVER) else "hub backup FILE makes one"

@@ -1,0 +1,58 @@
+"""``hub agents slots``: when an agent is woken, and what became of the slots that have come."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import click
+
+from hub.cli import show
+from hub.cli.options import hub_option, json_option
+from hub.cli.talk import talk
+
+WAKES_TOLD: Final = 10
+
+
+@click.command("slots")
+@click.argument("name")
+@hub_option
+@json_option
+def slots(name: str, state: Path, as_json: bool) -> None:
+    """Show an agent's calendar: when it is woken next, and whether it was."""
+    with talk(state) as hub:
+        told = hub.get(f"/v1/agents/{quote(name, safe='')}/slots", limit=WAKES_TOLD)
+    if as_json:
+        show.print_json("slots", told)
+        return
+    to_come = sorted(_times(told["slots"]), key=lambda row: str(row[1]))
+    if to_come:
+        show.print_table(("slot", "UTC", "there", "lasts", "note"), to_come)
+    for slot in told["slots"]:
+        if slot["paused_because"]:
+            show.say(f"{slot['label']}: {slot['paused_because']}")
+    if told["wakes"]:
+        click.echo()
+        show.print_table(("slot", "came (UTC)", "what became of it", "told"), map(_wake_row, told["wakes"]))
+    if not told["slots"]:
+        show.say(f"agent {name} has no slots; [[agents.slots]] in hub.toml gives it some")
+
+
+def _times(slots: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[object]]:
+    for slot in slots:
+        lasts = show.duration(slot["duration_s"])
+        for time in slot["next_times"]:
+            there = datetime.fromisoformat(time["local"])
+            yield (
+                slot["label"],
+                show.short_moment(time["starts_at"], UTC),
+                f"{there:%m-%d %H:%M} {show.offset(there)}",
+                lasts,
+                time["shift"],
+            )
+
+
+def _wake_row(wake: Mapping[str, Any]) -> Sequence[object]:
+    times = "time" if wake["sends"] == 1 else "times"
+    return wake["slot"], show.short_moment(wake["starts_at"], UTC), wake["said"], f"{wake['sends']} {times}"

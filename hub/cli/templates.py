@@ -1,0 +1,117 @@
+"""Commands on templates: what agents of one kind have in common."""
+
+import json
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import click
+
+from hub.cli import show
+from hub.cli.agent_writing import table_in
+from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.talk import talk
+
+_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group(cls=ListByDefault)
+def templates() -> None:
+    """List the templates of agents, show one, write or remove one."""
+
+
+@templates.command("ls")
+@hub_option
+@json_option
+def list_templates(state: Path, as_json: bool) -> None:
+    """The templates, and the agents that are made from them."""
+    with talk(state) as hub:
+        told = hub.get_all("/v1/templates", "templates")
+    if as_json:
+        show.print_json("templates", told)
+        return
+    show.print_table(
+        ("template", "type", "agents", "from", "version", "about"),
+        (
+            (
+                one["name"],
+                one["type"],
+                len(one["agents"]),
+                show.origin(one["source"]),
+                one["version"],
+                one["description"],
+            )
+            for one in told["templates"]
+        ),
+    )
+    if not told["templates"]:
+        show.say("no template; write one: hub templates put NAME --file FILE, or [[templates]] in hub.toml")
+
+
+@templates.command("show")
+@click.argument("name")
+@hub_option
+@json_option
+def show_template(name: str, state: Path, as_json: bool) -> None:
+    """One template: its schema, its defaults, its prompt."""
+    with talk(state) as hub:
+        told = hub.get(_path(name))
+    if as_json:
+        show.print_json("template", told)
+        return
+    show.print_facts(
+        {
+            "template": told["name"],
+            "about": told["description"],
+            "type": told["type"],
+            "managed by": show.origin(told["source"]),
+            "version": told["version"],
+            "agents": told["agents"] or "none",
+            "prompt": told["prompt"],
+            "defaults": json.dumps(told["default_configuration"], ensure_ascii=False),
+            "schema": json.dumps(told["configuration_schema"], ensure_ascii=False),
+        }
+    )
+
+
+@templates.command("put")
+@click.argument("name")
+@click.option(
+    "--file", required=True, type=_FILE, metavar="FILE", help="A TOML or JSON table, as in [[templates]]."
+)
+@click.option("--force", is_flag=True, help="Agents that it breaks are put in error.")
+@hub_option
+@json_option
+def put(name: str, file: Path, force: bool, state: Path, as_json: bool) -> None:
+    """Write a template, a new one or in place of the one of that name.
+
+    One that would break an agent is refused, and each agent named.
+    See before: hub agents validate --template NAME --file FILE.
+    """
+    with talk(state) as hub:
+        told = hub.put(f"{_path(name)}{'?force=true' if force else ''}", table_in(file))
+    if as_json:
+        show.print_json("template", told)
+    else:
+        used = len(told["agents"])
+        show.say(
+            f"template {name} is at version {told['version']}, used by {used} agent{'' if used == 1 else 's'}"
+        )
+
+
+@templates.command("rm")
+@click.argument("name")
+@hub_option
+@json_option
+def remove(name: str, state: Path, as_json: bool) -> None:
+    """Remove a template that no agent is made from."""
+    with talk(state) as hub:
+        told = hub.delete(_path(name))
+    if as_json:
+        show.print_json("template", told)
+    else:
+        show.say(f"template {name} is removed")
+
+
+def _path(name: str) -> str:
+    return f"/v1/templates/{quote(name, safe='')}"

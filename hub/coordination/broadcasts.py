@@ -1,0 +1,394 @@
+"""Broadcasts to the leads of many boards: made, waited for, resumed, and settled when all is known.
+
+A broadcast is committed whole, with a message for each board; the courier brings them, a few of each
+gateway at a time, so that a gateway that is down holds up nobody else's. What a broadcast has
+come to is read from its messages whenever somebody asks.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import anyio
+import msgspec
+from anyio.abc import TaskStatus
+
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.coordination.authority import Authority, Caller
+from hub.coordination.courier import Courier
+from hub.coordination.gateway_watch import first_of
+from hub.coordination.lead_messages import ToLead
+from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Messages
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.turns import Turns
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import BroadcastId, GatewayId, MessageId, RunId, UserId
+from protocol.trace import trace_id_of
+from storage.store import (
+    Aim,
+    BoardPlace,
+    BoardResult,
+    BroadcastRow,
+    Entry,
+    MessageRow,
+    MessageTooLong,
+    NewBroadcast,
+    Refused,
+    StorageError,
+    Store,
+    Tally,
+    TooManyMessages,
+    UnknownBroadcast,
+    audit,
+    broadcasts,
+)
+
+log = Channel(__name__)
+
+MOST_BOARDS: Final = 1_000
+SHORTLY_S: Final = 0.1  # what is delivered within it is counted in one go
+LOOK_S: Final = 30.0  # another hub may have brought the last of its messages
+WAIT_LOOK_S: Final = 1.0
+AT_ONCE: Final = 100  # broadcasts in one look
+NAME_CHARACTERS: Final = 200  # of a board as it was named, kept where it was refused
+
+
+class TooManyBoards(HubError):
+    """A broadcast goes to no more boards than that; nothing was written."""
+
+    code = ErrorCode.LIMIT_REACHED
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"a broadcast goes to at most {most} boards (boards_per_broadcast)")
+
+
+class BadBroadcast(HubError):
+    """It cannot be sent as it is; the message names what is wrong. Nothing was written."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """A broadcast, how it stands, and what became of it at some of its boards."""
+
+    row: BroadcastRow
+    tally: Tally
+    results: Sequence[BoardResult] = ()
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the lead of every board has it."""
+        return self.tally.failed == 0 and self.tally.waiting == 0
+
+
+class Broadcasts:
+    """Sends broadcasts, and is a service that settles them.
+
+    Attributes:
+        most_boards: so many boards one may go to.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        sent: Messages,
+        courier: Courier,
+        *,
+        authority: Authority,
+        owner_id: UserId,
+        clock: Clock,
+        ids: IdFactory,
+        metrics: Metrics,
+    ) -> None:
+        self.turns = Turns(clock)
+        self.most_boards = MOST_BOARDS
+        self._store = store
+        self._messages = sent
+        self._courier = courier
+        self._authority = authority
+        self._owner_id = owner_id
+        self._clock = clock
+        self._ids = ids
+        self._metrics = metrics
+        self._moved: set[str] = set()  # broadcasts of which a message was moved
+        self._wake = anyio.Event()
+        self._waiters: defaultdict[str, set[anyio.Event]] = defaultdict(set)
+        courier.listen(self._hear)
+
+    async def send(
+        self,
+        caller: Caller,
+        said: ToLead,
+        named: Sequence[str] | None = None,
+        *,
+        wait_s: float = WAIT_S,
+        is_decision: bool = False,
+    ) -> Standing:
+        """Say something to the leads of boards; as it stands once all have it, or after *wait_s*.
+
+        Args:
+            named: boards by name or id; ``None``: all that the caller has. One that it does not
+                have is refused by itself, and told among the results.
+            is_decision: an operator says it: it stands in the audit log.
+
+        Raises:
+            NotGatewayMain: an agent asks that is none.
+            TooManyBoards, TooManyMessages, BadBroadcast, BadKind, BadMemory, BadMessage, MessageTooLong:
+                nothing was written.
+        """
+        gateway_id = await self._gateway_of(caller)
+        told = said.checked()
+        user_id = caller.user_id or self._owner_id
+        places = await self._store.read(broadcasts.list_places, user_id)
+        meant, refused = self._meant(places, gateway_id, named)
+        if not meant and not refused:
+            raise BadBroadcast("boards: there is none that it could go to")
+        id, at = BroadcastId(self._ids.fresh()), self._at()
+        new = NewBroadcast(
+            id=id,
+            user_id=user_id,
+            gateway_id=gateway_id,
+            kind=told.kind,
+            content=told.content,
+            from_agent_id=caller.agent_id,
+            actor=caller.actor,
+            correlation_id=told.correlation_id,
+            reply_tags=tuple(told.reply_tags),
+            reply_source=told.reply_source,
+            trace_id=trace_id_of(RunId(id)),
+            dedupe_key=None if told.dedupe_key is None else f"{user_id}:{caller.actor}:{told.dedupe_key}",
+            refused=tuple(refused),
+            at=at,
+            expires_at=at + round(self._messages.expires_s * 1_000),
+        )
+        detail: audit.Detail = {"kind": str(told.kind), "boards": len(meant), "refused": len(refused)}
+        entry = Entry(at=at, actor=caller.actor, event="broadcast.sent", subject=id, detail=detail)
+        row = await self._write(
+            audit.audited(
+                broadcasts.add_broadcast, lambda row: entry if is_decision and row.id == id else None
+            ),
+            new,
+            self._aims(meant),
+            limits=self._messages.limits,
+        )
+        if row.id == id:
+            log.info("broadcast.sent", broadcast_id=id, boards=len(meant), refused=len(refused))
+        if row.id == id and row.settled_at is not None:
+            await self._tell_settled(row)
+        self._courier.kick()
+        return await self._settled_or(row.id, wait_s)
+
+    async def resume(self, caller: Caller, id: str, *, wait_s: float = WAIT_S) -> Standing:
+        """Say it again to those leads that never got it; what is on its way goes on.
+
+        Boards that were refused are looked for anew. Whose lead has it, or may have it, gets nothing.
+
+        Raises:
+            UnknownBroadcast, NotGatewayMain
+            TooManyMessages: nothing was written.
+        """
+        seen = await self._seen(caller, id)
+        places = await self._store.read(broadcasts.list_places, seen.user_id)
+        named = [one.given for one in seen.refused]
+        meant, refused = self._meant(places, seen.gateway_id, named) if named else ([], [])
+        at = self._at()
+        row = await self._write(
+            broadcasts.resume,
+            seen.id,
+            [MessageId(self._ids.fresh()) for _ in range(seen.boards)],
+            self._aims(meant),
+            refused,
+            expires_at=at + round(self._messages.expires_s * 1_000),
+            at=at,
+            actor=caller.actor,
+            limits=self._messages.limits,
+        )
+        if row.rounds != seen.rounds:
+            log.info("broadcast.resumed", broadcast_id=row.id, round=row.rounds)
+        self._courier.kick()
+        return await self._settled_or(row.id, wait_s)
+
+    async def get(self, caller: Caller, id: str) -> Standing:
+        """A broadcast as it stands; without its results.
+
+        Raises:
+            UnknownBroadcast, NotGatewayMain
+        """
+        row = await self._seen(caller, id)
+        return Standing(row, await self._store.read(broadcasts.tally_of, row))
+
+    async def results(self, id: str, *, after: str = "", limit: int) -> Sequence[BoardResult]:
+        """What became of it at its boards; those apart that were refused. See ``storage.broadcasts``."""
+        return await self._store.read(broadcasts.results_of, id, after=after, limit=limit)
+
+    async def page(
+        self, caller: Caller, *, limit: int, after: tuple[int, str] | None = None
+    ) -> list[Standing]:
+        """Broadcasts that the caller may see, the newest first; a main agent sees its own.
+
+        Raises:
+            NotGatewayMain
+        """
+        gateway_id = await self._gateway_of(caller)
+        rows = await self._store.read(
+            broadcasts.list_broadcasts,
+            user_id=caller.user_id,
+            gateway_id=gateway_id,
+            after=after,
+            limit=limit,
+        )
+        return [Standing(row, await self._store.read(broadcasts.tally_of, row)) for row in rows]
+
+    # --- to whom ---
+
+    async def _gateway_of(self, caller: Caller) -> GatewayId | None:
+        """Whose main agent asks; ``None``: a person does. Raises NotGatewayMain."""
+        return None if caller.agent_id is None else await self._authority.main_of(caller)
+
+    def _meant(
+        self, places: Sequence[BoardPlace], gateway_id: GatewayId | None, named: Sequence[str] | None
+    ) -> tuple[list[BoardPlace], list[Refused]]:
+        """The boards that get it, each once, by name; and those that do not, with the reason."""
+        if named is None:
+            named = [place.board_id for place in places if gateway_id in (None, place.gateway_id)]
+        wanted = list(_found(places, named))
+        if len(wanted) > self.most_boards:
+            self._metrics.limits_reached.labels("boards_per_broadcast").inc()
+            raise TooManyBoards(self.most_boards)
+        meant: dict[str, BoardPlace] = {}
+        refused: dict[str, Refused] = {}
+        for given, place in wanted:
+            why = _why_not(given, place, gateway_id)
+            if why is None and place is not None:
+                meant.setdefault(place.board_id, place)
+            elif why is not None:
+                key = given if place is None else place.board_id
+                refused.setdefault(key, _refused(given, place, *why))
+        return sorted(meant.values(), key=lambda place: (place.name, place.board_id)), list(refused.values())
+
+    def _aims(self, places: Sequence[BoardPlace]) -> list[Aim]:
+        ids = sorted(self._ids.fresh() for _ in places)  # results are told in the order of these
+        return [_aim(MessageId(id), place) for id, place in zip(ids, places, strict=True)]
+
+    # --- waiting and settling ---
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Settle broadcasts until cancelled."""
+        task_status.started()
+        is_all = True
+        while True:
+            self._wake = anyio.Event()
+            self.turns.work()
+            moved, self._moved = self._moved, set()
+            try:
+                for id in moved:
+                    await self._settle(id)
+                if is_all:
+                    await self._settle_all()
+            except StorageError as exc:
+                self._moved |= moved
+                log.error("broadcast.database", exc=exc)
+            except Exception as exc:  # the loop that must survive
+                log.error("broadcast.broke", exc=exc)
+            self.turns.wait(LOOK_S)
+            await first_of(self._clock, LOOK_S, self._wake)
+            is_all = not self._wake.is_set()
+            await self._clock.sleep(SHORTLY_S)
+
+    async def _settle_all(self) -> None:
+        after = ""
+        while found := await self._store.read(broadcasts.list_open, after, AT_ONCE):
+            for id in found:
+                await self._settle(id)
+            after = found[-1]
+
+    async def _settle(self, id: str) -> None:
+        row = await self._store.write(broadcasts.settle, id, at=self._at())
+        if row is not None:
+            await self._tell_settled(row)
+
+    async def _tell_settled(self, row: BroadcastRow) -> None:
+        tally = await self._store.read(broadcasts.tally_of, row)
+        outcome = "failed" if not tally.sent else "partial" if tally.failed else "sent"
+        self._metrics.broadcasts.labels(outcome).inc()
+        log.info(
+            "broadcast.settled",
+            broadcast_id=row.id,
+            round=row.rounds,
+            sent=tally.sent,
+            failed=tally.failed,
+        )
+        for event in tuple(self._waiters.get(row.id, ())):
+            event.set()
+
+    def _hear(self, moved: MessageRow) -> None:
+        if moved.broadcast_id is not None and (moved.is_delivered or moved.settled_at is not None):
+            self._moved.add(moved.broadcast_id)
+            self._wake.set()
+
+    async def _settled_or(self, id: BroadcastId, wait_s: float) -> Standing:
+        """The broadcast once it is settled, or as it stands after *wait_s*."""
+        until = self._clock.monotonic() + min(MOST_WAIT_S, max(0.0, wait_s))
+        settled = anyio.Event()
+        self._waiters[id].add(settled)
+        try:
+            while True:
+                row = await self._store.read(broadcasts.get_broadcast, id)
+                left_s = until - self._clock.monotonic()
+                if row.settled_at is not None or left_s <= 0:
+                    return Standing(row, await self._store.read(broadcasts.tally_of, row))
+                await first_of(self._clock, min(left_s, WAIT_LOOK_S), settled)
+        finally:
+            self._waiters[id].discard(settled)
+            if not self._waiters[id]:
+                del self._waiters[id]
+
+    async def _write(self, fn: Callable[..., BroadcastRow], *args: Any, **kwargs: Any) -> BroadcastRow:
+        try:
+            return await self._store.write(fn, *args, **kwargs)
+        except TooManyMessages as reached:
+            self._metrics.limits_reached.labels(reached.limit).inc()
+            raise
+        except MessageTooLong:
+            self._metrics.limits_reached.labels("agent_message_bytes").inc()
+            raise
+
+    async def _seen(self, caller: Caller, id: str) -> BroadcastRow:
+        gateway_id = await self._gateway_of(caller)
+        row = await self._store.read(broadcasts.get_broadcast, id)
+        if caller.user_id not in (None, row.user_id) or gateway_id not in (None, row.gateway_id):
+            raise UnknownBroadcast(f"there is no broadcast {id}")
+        return row
+
+    def _at(self) -> int:
+        return epoch_ms(self._clock.now())
+
+
+def _found(places: Sequence[BoardPlace], named: Sequence[str]) -> Iterator[tuple[str, BoardPlace | None]]:
+    """Each board as it was named, by id or else by name."""
+    by_id = {str(place.board_id): place for place in places}
+    by_name = {place.name: place for place in places}
+    for given in named:
+        yield given, by_id.get(given) or by_name.get(given)
+
+
+def _why_not(
+    given: str, place: BoardPlace | None, gateway_id: GatewayId | None
+) -> tuple[ErrorCode, str] | None:
+    """Why a board gets nothing; ``None``: it does."""
+    if place is None:
+        return ErrorCode.UNKNOWN_BOARD, f"there is no board {given[:NAME_CHARACTERS]!r}"
+    if gateway_id not in (None, place.gateway_id):
+        return ErrorCode.NOT_YOUR_BOARD, f"board {place.name} is not one of this gateway"
+    return place.refusal
+
+
+def _refused(given: str, place: BoardPlace | None, code: ErrorCode, error: str) -> Refused:
+    known: Mapping[str, Any] = {} if place is None else {"board_id": place.board_id, "board": place.name}
+    return Refused(given=given[:NAME_CHARACTERS], code=str(code), error=error, **known)
+
+
+def _aim(id: MessageId, place: BoardPlace) -> Aim:
+    gateway_id, device_id = place.goes_over
+    return Aim(message_id=id, board_id=place.board_id, gateway_id=gateway_id, device_id=device_id)

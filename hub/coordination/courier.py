@@ -1,0 +1,414 @@
+"""The courier: looks after every open message until its agent has it and has answered, or its time is over.
+
+A message is a row; here is only who looks at which row, and when. What is due is read in pages, a
+few of each gateway and of the devices, never all of it: a gateway that is down costs nothing, and
+one that never answers holds up nobody else's messages. Everything open of a gateway is looked at
+anew when it is there again, and when this hub begins.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from hub.clock import Clock
+from hub.coordination.homes import Homes
+from hub.coordination.missed_answers import MissedAnswers
+from hub.coordination.moving import Listener, Moving, is_delivered_or_over
+from hub.coordination.overdue import Overdue
+from hub.coordination.sessions_heard import SessionsHeard
+from hub.coordination.to_device import ToDevice
+from hub.coordination.to_gateway import Heard, ToGateway
+from hub.gateways import (
+    Gateway,
+    GatewayError,
+    GatewayEvent,
+    GatewayNews,
+    GatewayState,
+    Inbox,
+    NewsLost,
+    Reconnected,
+)
+from hub.links.link import DeviceLink
+from hub.log import Channel
+from hub.turns import Turns
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import BootId, DeviceId, GatewayId
+from protocol.messages import MessageState
+from storage.store import (
+    MessageRow,
+    MessageSight,
+    StorageError,
+    Store,
+    UnknownMessage,
+    gateway_agents,
+    gateways,
+    messages,
+)
+
+log = Channel(__name__)
+
+POLL_S: Final = 1.0  # while one is open: another hub may have added or settled one
+REST_S: Final = 30.0  # while none is; who adds one says so
+LEAST_S: Final = 0.02  # between two looks: what comes in between is looked at in one go
+PER_GATEWAY: Final = 16  # messages of one gateway in hand at once
+AT_DEVICES: Final = 200  # of all devices together
+PAGE: Final = 100  # rows in one look, of those that live nowhere or whose time is over
+SESSIONS: Final = 200  # in one look
+DEVICES: Final = 500  # asked about in one statement
+LATER_MS, LATER_CAP_MS = 2_000, 60_000  # until a message is looked at again whose gateway could not be asked
+SET_BACK_MS: Final = 1_000  # a clock that goes back by less is not minded
+NOT_READY_MS: Final = 5_000  # until an agent is looked at again that its gateway has not got yet
+
+
+class Gateways(Protocol):
+    """The gateways of hub.toml, as ``hub.gateways.Fleet`` has them."""
+
+    def list(self) -> Sequence[Gateway]: ...
+
+    def listen(self, listener: Callable[[GatewayNews], None], /) -> Callable[[], None]: ...
+
+
+class Links(Protocol):
+    """The devices that are connected to this hub, as ``hub.links.Roster`` has them."""
+
+    def find(self, device_id: DeviceId) -> DeviceLink | None: ...
+
+    def connected(self) -> Sequence[DeviceLink]: ...
+
+
+class Courier:
+    """Brings every message to its end. What it finds out, ``Moving`` writes down."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        fleet: Gateways,
+        links: Links,
+        moving: Moving,
+        to_gateway: ToGateway,
+        to_device: ToDevice,
+        homes: Homes,
+        clock: Clock,
+        boot_id: BootId,
+        heard: Heard | None = None,
+        poll_s: float = POLL_S,
+    ) -> None:
+        """*heard* is told what a gateway's main agent says in a line that begins with ANSWER."""
+        self.turns = Turns(clock)
+        self.moving = moving
+        self.homes = homes
+        self.to_gateway = to_gateway
+        self.to_device = to_device
+        self._overdue = Overdue(
+            store, moving, to_gateway=to_gateway, to_device=to_device, find_link=links.find
+        )
+        self._store = store
+        self._fleet = fleet
+        self._links = links
+        self._clock = clock
+        self._mine = messages.Hand(boot_id, is_alone=not store.is_shared)
+        self._heard = heard
+        self._poll_s = poll_s
+        self._in_hand: dict[str, str] = {}  # message -> the name of its gateway, or of the devices
+        self._once_more: set[str] = set()  # in hand, and something happened meanwhile
+        self._sessions = SessionsHeard()
+        self._devices_back: set[DeviceId] = set()
+        self._looked_at = 0  # by the wall
+        self._missed = MissedAnswers(store, heard=heard, clock=clock)
+        self._wake = anyio.Event()
+        moving.listen(lambda row: self.kick())
+
+    def kick(self) -> None:
+        """Something may be due: a message was added, or its device is there."""
+        self._wake.set()
+
+    def device_ready(self, device_id: DeviceId) -> None:
+        """A device is there: everything open of its agents is looked at."""
+        self._devices_back.add(device_id)
+        self.kick()
+
+    def listen(self, listener: Listener) -> None:
+        """See ``Moving.listen``."""
+        self.moving.listen(listener)
+
+    async def settled_or(self, message_id: str, wait_s: float) -> MessageRow:
+        """The message once its agent has it or never will, or as it is after *wait_s*.
+
+        Raises:
+            UnknownMessage: there is none.
+        """
+        self.kick()
+        return await self.moving.wait_for(message_id, wait_s, is_delivered_or_over)
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Look after messages until cancelled. What is under way by then is found again by its row."""
+        inbox = Inbox()
+        end_listening = self._fleet.listen(inbox.put)
+        is_first = True
+        self._in_hand.clear()
+        try:
+            async with anyio.create_task_group() as hands:
+                hands.start_soon(self._listen, inbox)
+                task_status.started()
+                while True:
+                    self._wake = anyio.Event()  # before looking: what comes meanwhile is looked at next time
+                    self.turns.work()
+                    rest_s = self._poll_s
+                    try:
+                        if is_first:
+                            await self._begin()
+                            is_first = False
+                        rest_s = await self._look(hands)
+                    except StorageError as exc:
+                        log.error("message.database", exc=exc)
+                    except Exception as exc:  # the loop that must survive
+                        log.error("message.broke", exc=exc)
+                    self.turns.wait(rest_s)
+                    await self._clock.sleep(LEAST_S)
+                    await self._wait(rest_s)
+        finally:
+            end_listening()
+
+    # --- what is due ---
+
+    async def _begin(self) -> None:
+        """What an earlier start had in hand is looked at at once; of other hubs' nothing is touched."""
+        for gateway in self._fleet.list():
+            self._missed.look_for(gateway.name)
+        if not self._store.is_shared:
+            await self._store.write(messages.release_all, self._mine.boot_id, self.moving.now())
+
+    async def _look(self, hands: TaskGroup) -> float:
+        """Take in hand what is due and can be done now; returns for how many seconds nothing is."""
+        at, before = self.moving.now(), self._looked_at
+        self._looked_at = at
+        if at < before - SET_BACK_MS:  # what was to be looked at soon is not, by this clock
+            self._devices_back.update(link.device_id for link in self._links.connected())
+            await self._look_anew(None)
+        ids = {row.name: row.id for row in await self._store.read(gateways.list_gateways)}
+        ready = {
+            gateway.name: gateway
+            for gateway in self._fleet.list()
+            if gateway.health().state is GatewayState.READY and gateway.name in ids
+        }
+        for name in self._missed.take_due():
+            if name in ready:  # else it is looked at when it is back
+                hands.start_soon(self._missed.look, ready[name])
+        await self._expire(hands, ready, at)
+        await self._stirred(hands, ready, ids)
+        for name, gateway in ready.items():
+            if (free := self._free(name, PER_GATEWAY)) > 0:
+                due = await self._store.read(
+                    messages.due_at_gateway, ids[name], self._mine, at=at, most=free + PER_GATEWAY
+                )
+                for seen in [seen for seen in due if seen.id not in self._in_hand][:free]:
+                    self._take(hands, name, seen, self._at_gateway, gateway)
+        await self._look_at_devices(hands, at)
+        if (free := self._free("", PER_GATEWAY)) > 0:
+            for seen in await self._store.read(messages.due_nowhere, self._mine, at=at, most=PAGE):
+                if seen.id not in self._in_hand and (free := free - 1) >= 0:
+                    self._take(hands, "", seen, self._nowhere)
+        is_any, soonest = await self._store.read(messages.next_look, at)
+        if not is_any:
+            return REST_S
+        until_s = self._poll_s if soonest is None else max(0.0, (soonest - self.moving.now()) / 1_000)
+        return min(self._poll_s, until_s)
+
+    async def _look_at_devices(self, hands: TaskGroup, at: int) -> None:
+        for device_id in tuple(self._devices_back):
+            await self._store.write(messages.stir_device, device_id, at)
+            self._devices_back.discard(device_id)
+        links = {link.device_id: link for link in self._links.connected()}
+        connected = list(links)
+        for start in range(0, len(connected), DEVICES):
+            if (free := self._free("devices", AT_DEVICES)) <= 0:
+                return
+            due = await self._store.read(
+                messages.due_at_devices,
+                connected[start : start + DEVICES],
+                at=at,
+                most=free + len(self._in_hand),
+            )
+            for seen in [seen for seen in due if seen.id not in self._in_hand][:free]:
+                if seen.home_device_id is not None and (link := links.get(seen.home_device_id)) is not None:
+                    self._take(hands, "devices", seen, self._at_device, link)
+
+    async def _stirred(self, hands: TaskGroup, ready: dict[str, Gateway], ids: dict[str, GatewayId]) -> None:
+        """Messages in whose sessions something has happened are looked at now."""
+        if self._sessions.is_too_much:
+            self._sessions.is_too_much = False
+            for gateway_id in ids.values():
+                await self._store.write(messages.stir, gateway_id, self.moving.now())
+        for name, sessions in self._sessions.take_sessions().items():
+            if name not in ready:
+                continue  # it is looked at anew when it is back
+            named = sorted(sessions)
+            for start in range(0, len(named), SESSIONS):
+                part = named[start : start + SESSIONS]
+                for seen in await self._store.read(
+                    messages.stirred, ids[name], part, self._mine, most=SESSIONS
+                ):
+                    if seen.id in self._in_hand:
+                        self._once_more.add(seen.id)
+                    elif self._free(name, PER_GATEWAY) > 0:
+                        self._take(hands, name, seen, self._at_gateway, ready[name])
+                    else:
+                        await self._store.write(messages.look_now, seen.id, self.moving.now())
+
+    def _free(self, whose: str, most: int) -> int:
+        return most - Counter(self._in_hand.values())[whose]
+
+    # --- one in hand ---
+
+    def _take(
+        self,
+        hands: TaskGroup,
+        whose: str,
+        seen: MessageSight,
+        bring: Callable[..., Awaitable[None]],
+        *over: object,
+    ) -> None:
+        self._in_hand[seen.id] = whose
+        hands.start_soon(self._bring, seen, bring, *over)
+
+    async def _bring(self, seen: MessageSight, bring: Callable[..., Awaitable[None]], *over: object) -> None:
+        """One step of one message. Whatever goes wrong with it is its own."""
+        try:
+            try:
+                await bring(seen, *over)
+            except StorageError:
+                raise
+            except GatewayError as error:
+                await self._later(seen, error, error.retry_after_ms or 0)
+            except UnknownMessage:
+                pass  # its user was removed
+            except HubError as error:
+                await self._later(seen, error, 0)
+            except Exception as exc:
+                log.error("message.broke", exc=exc, message_id=seen.id)
+                await self._later(seen, None, LATER_CAP_MS)
+            if seen.id in self._once_more:
+                await self._store.write(messages.look_now, seen.id, self.moving.now())
+        except StorageError as exc:  # its row says when it is looked at again
+            log.error("message.database", exc=exc, message_id=seen.id)
+        finally:
+            self._once_more.discard(seen.id)
+            self._in_hand.pop(seen.id, None)
+            self.kick()
+
+    async def _later(self, seen: MessageSight, error: HubError | None, least_ms: int) -> None:
+        """It could not be brought further; how long it is left alone grows with the time that it waits."""
+        if error is not None:
+            log.warning("message.put_off", message_id=seen.id, state=seen.state, code=error.code)
+        row = await self._store.read(messages.find_message, seen.id)
+        if row is None or row.settled_at is not None:
+            return
+        since_ms = max(0, self.moving.now() - row.updated_at)
+        await self.moving.put_off(row, max(least_ms, min(LATER_CAP_MS, max(LATER_MS, since_ms // 2))))
+
+    async def _at_gateway(self, seen: MessageSight, gateway: Gateway) -> None:
+        known = seen
+        if seen.to_agent_id is None or seen.is_gone or seen.home_gateway_id != seen.gateway_id:
+            if seen.state is not MessageState.WAITING:
+                await self._lost_home(seen)
+                return
+            found = await self.homes.settle(seen)
+            if found is None or found.home_gateway_id != seen.gateway_id or seen.to_agent_id is None:
+                return  # it is due at its home, when its turn has come there
+            known = found
+        if known.remote_state != "ready" and known.state is MessageState.WAITING:
+            made = await self.homes.made_ready(known)
+            if made is None or made.remote_state != "ready":
+                await self.moving.put_off(known, NOT_READY_MS)
+                return
+            known = made
+        await self.to_gateway.bring(gateway, known)
+
+    async def _at_device(self, seen: MessageSight, link: DeviceLink) -> None:
+        await self.to_device.bring(link, seen)
+
+    async def _nowhere(self, seen: MessageSight) -> None:
+        if seen.state is MessageState.WAITING:
+            await self.homes.settle(seen)
+        else:
+            await self._lost_home(seen)
+
+    async def _lost_home(self, seen: MessageSight) -> None:
+        """Its agent was removed, or lives elsewhere now, while it was on its way."""
+        if seen.state is MessageState.CONSUMED:
+            await self.moving.settle(seen, {"turn": "over", "agent": "gone"})
+            return
+        reason = "its agent was removed, or moved, while the message was on its way"
+        await self.moving.fail(seen, ErrorCode.UNKNOWN_AGENT, reason)
+
+    # --- the end of its time ---
+
+    async def _expire(self, hands: TaskGroup, ready: dict[str, Gateway], at: int) -> None:
+        for seen in await self._store.read(messages.expiring, self._mine, at=at, most=PAGE):
+            if seen.id not in self._in_hand:
+                self._take(hands, "expiring", seen, self._overdue.end, ready)
+
+    # --- what is heard ---
+
+    async def _listen(self, inbox: Inbox) -> None:
+        while True:
+            news = await inbox.get()
+            try:
+                match news:
+                    case GatewayEvent():
+                        if self._sessions.hear(news):
+                            self.kick()
+                            await self._tell_said()
+                    case Reconnected(gateway=name):
+                        await self._look_anew(name)
+                    case NewsLost():
+                        await self._look_anew(None)
+                    case _:
+                        self.kick()
+            except Exception as exc:  # the loop that must survive
+                log.error("message.broke", exc=exc)
+
+    async def _look_anew(self, name: str | None) -> None:
+        """Everything open of a gateway, or of all, is looked at: events may have been missed."""
+        for row in await self._store.read(gateways.list_gateways):
+            if name in (None, row.name):
+                self._missed.look_for(row.name)
+                await self._store.write(messages.stir, row.id, self.moving.now())
+        self.kick()
+
+    async def _tell_said(self) -> None:
+        """Words in a session of a gateway's main agent that may be a person's answer."""
+        said = self._sessions.take_said()
+        try:
+            for name, session_key, text in said:
+                await self._tell_one(name, session_key, text)
+        except BaseException:
+            for name, *_ in said:  # what was not heard is found where it stands
+                self._missed.look_for(name)
+            raise
+
+    async def _tell_one(self, name: str, session_key: str, text: str) -> None:
+        if self._heard is None:
+            return
+        for row in await self._store.read(gateways.list_gateways):
+            if row.name == name:
+                agent = await self._store.read(gateway_agents.find_by_session, row.id, session_key)
+                if agent is not None:
+                    await self._heard(agent.agent_id, text)
+
+    # --- waiting ---
+
+    async def _wait(self, seconds: float) -> None:
+        """Until so much time has gone by, or somebody says to look."""
+        async with anyio.create_task_group() as waiting:
+            waiting.start_soon(self._wake_after, seconds)
+            await self._wake.wait()
+            waiting.cancel_scope.cancel()
+
+    async def _wake_after(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        self._wake.set()

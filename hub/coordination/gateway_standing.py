@@ -1,0 +1,142 @@
+"""How agents of gateways are, kept by what their gateways show: there or gone, busy or idle, out of quota.
+
+One watch for each gateway (``gateway_watch``). Of several hubs the one with the lease writes.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from hub.clock import Clock
+from hub.coordination.gateway_facts import read_fact
+from hub.coordination.gateway_watch import RETRY_S, Watch, first_of
+from hub.gateways import Fleet, GatewayEvent, GatewayHealth, GatewayNews, GatewayState, StateChanged
+from hub.log import Channel
+from hub.turns import Turns
+from storage.store import GatewayAgentRow, LostLease, StorageError, Store
+
+log = Channel(__name__)
+
+
+class Lease(Protocol):
+    """The right of one hub of several to write how agents are; ``runs.leadership`` has it."""
+
+    @property
+    def renewed_in_s(self) -> float: ...
+
+    async def take(self) -> object: ...
+
+    async def keep(self) -> object: ...
+
+    def lose(self) -> None: ...
+
+    async def resign(self) -> None: ...
+
+
+class GatewayStandings:
+    """A service that watches every gateway of the fleet.
+
+    Attributes:
+        on_wanted: called with each agent that has yet to be made at its gateway, whenever that is seen
+            while the gateway is there; a board's lead apart, which is made when somebody needs it.
+    """
+
+    def __init__(self, store: Store, fleet: Fleet, *, lease: Lease, clock: Clock) -> None:
+        self.turns = Turns(clock)
+        self._store = store
+        self._fleet = fleet
+        self._lease = lease
+        self._clock = clock
+        self._watches: dict[str, Watch] = {}  # while this hub holds the lease
+        self._lost: dict[str, datetime] = {}
+        self._changed = anyio.Event()
+        self.on_wanted: Callable[[GatewayAgentRow], None] = lambda _: None
+        fleet.listen(self._hear)
+
+    def look_again(self, gateway: str | None = None) -> None:
+        """Agents came, went or were made at a gateway, or the gateways are others: look anew."""
+        names = {one.name for one in self._fleet.list()}
+        for name in [name for name in self._lost if name not in names]:
+            del self._lost[name]
+        for name in names:
+            if self._fleet.get(name).health().state is not GatewayState.READY:
+                self._lost.setdefault(name, self._clock.now())
+        for name, watch in self._watches.items():
+            if gateway in (None, name):
+                watch.look_again()
+        self._changed.set()
+
+    def lost_since(self, gateway: str) -> datetime | None:
+        """Since when a gateway is not connected, however often it was tried; ``None``: it is."""
+        return self._lost.get(gateway)
+
+    def _hear(self, news: GatewayNews) -> None:
+        watch = self._watches.get(news.gateway)
+        match news:
+            case GatewayEvent():
+                fact = read_fact(news) if watch is not None else None
+                if watch is not None and fact is not None:
+                    watch.take(fact)
+                return
+            case StateChanged(health=GatewayHealth(state=GatewayState.READY)):
+                self._lost.pop(news.gateway, None)
+            case StateChanged():
+                self._lost.setdefault(news.gateway, self._clock.now())
+        if watch is not None:
+            watch.look_again()
+        self._changed.set()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Watch until cancelled. Gateways are not waited for."""
+        task_status.started()
+        try:
+            while True:
+                try:
+                    self.turns.wait()
+                    await self._lease.take()
+                    await self._lead()
+                except LostLease as exc:
+                    log.warning("gateway_standing.deposed", why=str(exc))
+                    self._lease.lose()
+                except StorageError as exc:
+                    log.warning("gateway_standing.database", code=exc.code)
+                    await self._clock.sleep(RETRY_S)
+        finally:
+            await self._lease.resign()
+
+    async def _lead(self) -> None:
+        """Watch while the lease is held. Raises LostLease, StorageError."""
+        lost: LostLease | StorageError | None = None
+        async with anyio.create_task_group() as watching:
+            while lost is None:
+                self.turns.work()
+                self._changed = anyio.Event()
+                for gateway in self._fleet.list():
+                    if gateway.name not in self._watches:
+                        self._start(watching, gateway.name)
+                try:
+                    await self._lease.keep()
+                except (LostLease, StorageError) as exc:
+                    lost = exc
+                    break
+                wait_s = self._lease.renewed_in_s
+                self.turns.wait(wait_s)
+                await first_of(self._clock, wait_s, self._changed)
+            watching.cancel_scope.cancel()
+        self._watches.clear()
+        if lost is not None:
+            raise lost
+
+    def _start(self, watching: TaskGroup, name: str) -> None:
+        watch = self._watches[name] = Watch(
+            name, self._store, self._fleet, clock=self._clock, on_wanted=lambda row: self.on_wanted(row)
+        )
+        watching.start_soon(self._keep, watch)
+
+    async def _keep(self, watch: Watch) -> None:
+        await watch.serve()
+        if self._watches.get(watch.name) is watch:  # its gateway is no longer declared
+            del self._watches[watch.name]

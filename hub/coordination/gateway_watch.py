@@ -1,0 +1,343 @@
+"""One gateway's agents, watched: its events say who begins and ends a turn, and now and then it is asked.
+
+What events cannot say is asked for after each (re)connection: which agents there are, and which of
+them work. A gateway that is lost for ``GRACE_S`` takes its agents offline; whether their turns go
+on there nobody knows by then, so none is counted. No model is asked for any of this.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+import anyio
+
+from hub.clock import Clock, epoch_ms
+from hub.coordination.gateway_facts import Fact, Turn
+from hub.gateways import Fleet, Gateway, GatewayError, GatewayHealth, GatewayState
+from hub.gateways.methods import agents_list, chat_history
+from hub.log import Channel
+from protocol.standing import ExhaustReason
+from storage.store import (
+    Exhaustion,
+    GatewayAgentRow,
+    Seen,
+    StorageError,
+    Store,
+    UnknownGateway,
+    gateway_agents,
+    gateway_making,
+    gateway_standings,
+    gateways,
+)
+
+log = Channel(__name__)
+
+GRACE_S: Final = 5.0  # a connection that is back so soon was never away; a restart takes longer
+LOOK_S: Final = 60.0  # between two questions which agents there are, and what became of a long turn
+HEARD_S: Final = 600.0  # between two writes of when the agents were heard of
+RETRY_S: Final = 5.0  # after a gateway, or the database, did not answer
+GONE_S: Final = (
+    1.0  # an agent that was just made is not listed at once: one that is missing is looked for again
+)
+BILLING_S: Final = 600.0  # so long a gateway itself does not use a key without credit; decisions, 25
+MAX_FACTS: Final = 10_000  # that wait; beyond it everything is looked at anew
+AT_ONCE: Final = 200  # facts in one transaction: other writers wait for a tenth of a second at most
+ASKED_AT_ONCE: Final = 8  # sessions of one gateway
+REMEMBERED: Final = 1_000  # turns that are over: of each, the end is told more than once
+_UNMADE: Final = (gateway_agents.WANTED, gateway_agents.CREATING)
+_FEW: Final = 1  # rows of a history: how it stands is wanted, not what was said
+
+
+class _Working:
+    """The turns of one agent, as far as we know. *is_guessed*: which they are is not known for sure."""
+
+    __slots__ = ("is_guessed", "row", "runs")
+
+    def __init__(self, row: GatewayAgentRow) -> None:
+        self.row = row
+        self.runs: set[str] = set()
+        self.is_guessed = False
+
+
+class Watch:
+    """Keeps the agents of one gateway."""
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        fleet: Fleet,
+        *,
+        clock: Clock,
+        on_wanted: Callable[[GatewayAgentRow], None],
+    ) -> None:
+        self.name = name
+        self._on_wanted = on_wanted
+        self._store = store
+        self._fleet = fleet
+        self._clock = clock
+        self._wake = anyio.Event()
+        self._facts: deque[Fact] = deque()
+        self._agents: dict[str, _Working] = {}  # by the gateway's ids
+        self._unwritten: list[Seen] = []  # of facts that were judged
+        self._missing: dict[str, float] = {}  # agents of ours that it did not list, and since when
+        self._over: deque[str] = deque(maxlen=REMEMBERED)
+        self._lost_at: float | None = clock.monotonic()  # until it is seen to be there
+        self._is_offline = False  # written
+        self._is_new = True  # everything has to be looked at
+        self._look_at = 0.0  # monotonic
+        self._heard_at = 0.0
+        self._no_credit_until = 0.0
+
+    def take(self, fact: Fact) -> None:
+        """Remember what happened; called by a socket's reader, so it never waits."""
+        if len(self._facts) >= MAX_FACTS:
+            log.warning("gateway_standing.full", gateway=self.name, limit=MAX_FACTS)
+            self._facts.clear()
+            self._is_new = True
+        self._facts.append(fact)
+        self._wake.set()
+
+    def look_again(self) -> None:
+        """What is known of it may be old."""
+        self._is_new = True
+        self._wake.set()
+
+    async def serve(self) -> None:
+        """Watch until cancelled, or until the gateway is no longer declared."""
+        while (gateway := self._fleet.find(self.name)) is not None:
+            self._wake = anyio.Event()
+            try:
+                wait_s = await self._turn(gateway)
+            except (GatewayError, StorageError) as exc:
+                log.info("gateway_standing.put_off", gateway=self.name, code=exc.code)
+                wait_s, self._is_new = RETRY_S, True
+            except UnknownGateway:
+                return  # its row is archived already
+            except Exception as exc:  # the loop that must survive
+                log.error("gateway_standing.broke", exc=exc, gateway=self.name)
+                wait_s, self._is_new = RETRY_S, True
+            await first_of(self._clock, wait_s, self._wake)
+
+    async def _turn(self, gateway: Gateway) -> float:
+        """Do what there is; returns in how many seconds there is more."""
+        now = self._clock.monotonic()
+        health = gateway.health()
+        if health.state is not GatewayState.READY:
+            return await self._lose(health, now)
+        self._lost_at = None
+        await self._write_facts()
+        if self._is_new or now >= self._look_at:
+            is_whole, self._is_new = self._is_new or self._is_offline, False
+            is_settled = await self._look(gateway, is_whole=is_whole)
+            self._is_offline = False
+            self._look_at = self._clock.monotonic() + (LOOK_S if is_settled else GONE_S)
+        doubtful = [one for one in self._agents.values() if one.is_guessed and not one.runs]
+        if doubtful:
+            await self._look_at_turns(gateway, doubtful, because="its last turn is over")
+        return 0.0 if self._facts else max(0.0, self._look_at - self._clock.monotonic())
+
+    async def _lose(self, health: GatewayHealth, now: float) -> float:
+        """It is not connected: after a while its agents are offline."""
+        if self._lost_at is None:
+            self._lost_at = now
+        if (left := self._lost_at + GRACE_S - now) > 0:
+            return left
+        self._facts.clear()
+        self._unwritten = []
+        if not self._is_offline:
+            problem = health.problem
+            told = "is not connected" if problem is None else f"is away: {problem.message}"
+            why = f"gateway {self.name} {told}"
+            rows = await self._rows()
+            seen = [
+                Seen(agent_id=row.agent_id, is_online=False, why=why, turns=0, because=why) for row in rows
+            ]
+            await self._write(seen)
+            self._is_offline, self._is_new = True, True
+            self._agents.clear()
+        return LOOK_S
+
+    # --- events ---
+
+    async def _write_facts(self) -> None:
+        while self._facts or self._unwritten:
+            if not self._unwritten:
+                some = [self._facts.popleft() for _ in range(min(AT_ONCE, len(self._facts)))]
+                self._unwritten = list(self._judged(some))
+            await self._write(self._unwritten)
+            self._unwritten = []
+
+    def _judged(self, facts: Iterable[Fact]) -> Iterator[Seen]:
+        """What is news in these, in their order."""
+        at, now = epoch_ms(self._clock.now()), self._clock.monotonic()
+        for fact in facts:
+            agent = self._agents.get(fact.remote_id)
+            if agent is None:
+                continue  # none of ours; or all are looked at next
+            agent_id, is_known = agent.row.agent_id, fact.run_id in agent.runs
+            match fact.turn:
+                case Turn.BEGUN:
+                    if fact.run_id in self._over:
+                        continue
+                    agent.runs.add(fact.run_id)
+                    if not is_known:
+                        yield self._turns(agent, f"turn {fact.run_id} began")
+                case Turn.WAITS:
+                    if fact.cause is not None:
+                        until = None if fact.delay_ms is None else at + fact.delay_ms
+                        yield Seen(agent_id=agent_id, exhausted=Exhaustion(fact.cause, until))
+                case Turn.ENDED | Turn.FAILED | Turn.ABORTED:
+                    if fact.run_id in self._over:
+                        continue  # the end of a turn is told twice, the second time with less
+                    self._over.append(fact.run_id)
+                    agent.runs.discard(fact.run_id)
+                    if is_known and not agent.is_guessed:
+                        yield self._turns(
+                            agent, f"turn {fact.run_id} is over", has_answered=fact.turn is Turn.ENDED
+                        )
+                    elif fact.turn is Turn.ENDED:
+                        yield Seen(agent_id=agent_id, has_answered=True)
+                    if agent.is_guessed:
+                        agent.runs.clear()  # asked for at once
+                    if (
+                        fact.turn is Turn.FAILED
+                        and (why := self._why_failed(fact, is_known, now)) is not None
+                    ):
+                        yield Seen(agent_id=agent_id, exhausted=Exhaustion(why))
+
+    def _why_failed(self, fact: Fact, was_begun: bool, now: float) -> ExhaustReason | None:
+        """Which quota is used up, if one is.
+
+        After one failure for want of credit a gateway does not even begin further turns for some
+        minutes, and of these it says nothing that a program could read.
+        """
+        if fact.cause is ExhaustReason.BILLING:
+            self._no_credit_until = now + BILLING_S
+        elif fact.cause is None and not was_begun and now < self._no_credit_until:
+            return ExhaustReason.BILLING
+        return fact.cause
+
+    def _turns(self, agent: _Working, because: str, *, has_answered: bool = False) -> Seen:
+        return Seen(
+            agent_id=agent.row.agent_id, turns=len(agent.runs), because=because, has_answered=has_answered
+        )
+
+    # --- asking ---
+
+    async def _look(self, gateway: Gateway, *, is_whole: bool) -> bool:
+        """Which agents there are, and which of them work: of all, or of those that are thought to.
+
+        False where one is missing that may only not be listed yet.
+        """
+        rows = await self._rows()
+        there = {entry.id for entry in (await agents_list(gateway)).agents}
+        now = self._clock.monotonic()
+        self._missing = {
+            row.remote_id: self._missing.get(row.remote_id, now) for row in rows if row.remote_id not in there
+        }
+        seen, lost, is_settled = list[Seen](), list[GatewayAgentRow](), True
+        for row in rows:
+            missing_for_s = now - self._missing.get(row.remote_id, now)
+            if row.remote_id in there:
+                why = f"gateway {self.name} has it"
+                seen.append(Seen(agent_id=row.agent_id, is_online=True, why=why, is_known=True))
+            elif row.state == gateway_agents.READY and missing_for_s < GONE_S:
+                is_settled = False
+            elif row.state == gateway_agents.READY:
+                problem = f"gateway {self.name} has no agent {row.remote_id}"
+                seen.append(self._gone(row, problem, is_known=False, problem=problem))
+                lost += [row] if _is_ours_to_make(row) else []
+            else:
+                seen.append(self._gone(row, f"gateway {self.name} has yet to make it"))
+        await self._write(seen)
+        for row in rows:
+            if row.role != gateway_agents.LEAD and row.state in _UNMADE:
+                self._on_wanted(row)
+        for row in lost:  # a gateway that was set up anew: people are to be reached all the same
+            problem, at = f"gateway {self.name} has lost it", epoch_ms(self._clock.now())
+            if await self._store.write(gateway_making.gone, row.agent_id, problem=problem, at=at):
+                log.warning("agent.lost_at_gateway", agent_id=row.agent_id, gateway=self.name)
+                self._on_wanted(row)
+        known = {row.remote_id: self._agents.get(row.remote_id) or _Working(row) for row in rows}
+        for row in rows:
+            known[row.remote_id].row = row
+        self._agents = {id: one for id, one in known.items() if id in there}
+        asked = [one for one in self._agents.values() if is_whole or one.runs]
+        await self._look_at_turns(gateway, asked, because="as its gateway shows it")
+        if self._clock.monotonic() >= self._heard_at and rows:
+            at = epoch_ms(self._clock.now())
+            await self._store.write(gateway_standings.heard, rows[0].gateway_id, at=at)
+            self._heard_at = self._clock.monotonic() + HEARD_S
+        return is_settled
+
+    def _gone(
+        self, row: GatewayAgentRow, why: str, *, is_known: bool | None = None, problem: str | None = None
+    ) -> Seen:
+        return Seen(
+            agent_id=row.agent_id,
+            is_online=False,
+            why=why,
+            turns=0,
+            because=why,
+            is_known=is_known,
+            problem=problem,
+        )
+
+    async def _look_at_turns(self, gateway: Gateway, agents: Sequence[_Working], *, because: str) -> None:
+        """Whether each of these works now. What its turn is called cannot be told for sure."""
+        limiter = anyio.CapacityLimiter(ASKED_AT_ONCE)
+        seen: list[Seen] = []
+        failed: list[GatewayError] = []
+
+        async def ask(agent: _Working) -> None:
+            async with limiter:
+                if failed:
+                    return
+                key = agent.row.session_key or gateway_agents.session_key_of(agent.row.remote_id)
+                try:
+                    history = await chat_history(gateway, key, limit=_FEW)
+                except GatewayError as exc:
+                    failed.append(exc)
+                    return
+            is_running = history.is_running
+            agent.is_guessed = is_running
+            agent.runs = {history.in_flight_run or because} if is_running else set()
+            seen.append(self._turns(agent, because))
+
+        async with anyio.create_task_group() as asking:
+            for agent in agents:
+                asking.start_soon(ask, agent)
+        await self._write(seen)
+        if failed:
+            raise failed[0]
+
+    # --- rows ---
+
+    async def _rows(self) -> list[GatewayAgentRow]:
+        row = await self._store.read(gateways.get_gateway, self.name)
+        return await self._store.read(gateway_agents.list_gateway_agents, row.id)
+
+    async def _write(self, seen: Sequence[Seen]) -> None:
+        """Write it, where there is something."""
+        at = epoch_ms(self._clock.now())
+        for begin in range(0, len(seen), AT_ONCE):
+            await self._store.write(gateway_standings.record, self.name, seen[begin:][:AT_ONCE], at=at)
+
+
+def _is_ours_to_make(row: GatewayAgentRow) -> bool:
+    """A main agent that hub.toml does not name: nobody but the hub has made it, or would again."""
+    return row.role == gateway_agents.MAIN and row.remote_id == gateway_agents.main_remote_id(row.gateway_id)
+
+
+async def first_of(clock: Clock, seconds: float, event: anyio.Event) -> None:
+    """Until so much time has gone by, or it happens."""
+
+    async def ring(scope: anyio.CancelScope) -> None:
+        await clock.sleep(seconds)
+        scope.cancel()
+
+    async with anyio.create_task_group() as waiting:
+        waiting.start_soon(ring, waiting.cancel_scope)
+        await event.wait()
+        waiting.cancel_scope.cancel()

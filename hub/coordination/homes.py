@@ -1,0 +1,104 @@
+"""Where a message goes whose agent or home is not known yet: to a board's lead, made where there is none."""
+
+from typing import Protocol
+
+from hub.coordination.moving import Moving
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, BoardId
+from storage.store import MessageSight, Store, UnknownBoard, board_members, boards, messages
+
+
+class Leads(Protocol):
+    """Sees to it that boards have a lead."""
+
+    async def ensure(self, board_id: BoardId) -> AgentId:
+        """The lead of the board, there and ready; made where there is none.
+
+        Raises:
+            GatewayError: its gateway could not be asked, or refused.
+            HubError: the board has no lead and no gateway on which one could be made.
+        """
+        ...
+
+
+class Homes:
+    """Finds out where messages go. *leads* is given once the service is there."""
+
+    def __init__(self, store: Store, moving: Moving) -> None:
+        self.leads: Leads | None = None
+        self._store = store
+        self._moving = moving
+
+    async def settle(self, seen: MessageSight) -> MessageSight | None:
+        """The message with its home; ``None``: it has none, and that is written down.
+
+        Raises:
+            GatewayError: its lead's gateway could not be asked; to be tried again.
+        """
+        if seen.to_lead and seen.to_agent_id is None:
+            return await self._to_lead(seen)
+        if seen.to_agent_id is None or seen.is_gone:
+            await self._moving.fail(seen, ErrorCode.UNKNOWN_AGENT, "the agent it is for was removed")
+            return None
+        if seen.home_gateway_id is None and seen.home_device_id is None:
+            reason = f"agent {seen.to_agent} lives on no gateway and on no device"
+            await self._moving.fail(seen, ErrorCode.NO_SESSION, reason)
+            return None
+        return await self._at_home(seen, seen)
+
+    async def made_ready(self, seen: MessageSight) -> MessageSight | None:
+        """A lead that is not there yet at its gateway is made; ``None``: to be looked at again."""
+        if self.leads is None or seen.board_id is None or seen.to_agent_id is None:
+            return None
+        lead = await self._store.read(board_members.lead_of, seen.board_id)
+        if lead is None or lead.agent_id != seen.to_agent_id:
+            return None
+        await self.leads.ensure(seen.board_id)
+        return await self._store.read(messages.find_sight, seen.id)
+
+    async def _to_lead(self, seen: MessageSight) -> MessageSight | None:
+        if seen.board_id is None:
+            await self._moving.fail(seen, ErrorCode.UNKNOWN_BOARD, "the board it is for was removed")
+            return None
+        try:
+            board = await self._store.read(boards.get_board, seen.board_id)
+        except UnknownBoard as gone:
+            await self._moving.fail(seen, gone.code, str(gone))
+            return None
+        agent_id = board.lead_id
+        if board.gateway_id is not None and self.leads is not None:
+            try:
+                agent_id = await self.leads.ensure(board.id)
+            except HubError as error:
+                if error.retryable:
+                    raise
+                await self._moving.fail(seen, error.code, str(error))
+                return None
+        if agent_id is None:
+            await self._moving.fail(seen, ErrorCode.NO_LEAD, f"board {board.name} has no lead")
+            return None
+        found = await self._store.write(
+            messages.give_home,
+            seen.id,
+            seen_version=seen.version,
+            agent_id=agent_id,
+            gateway_id=seen.gateway_id,
+            device_id=None,
+            at=self._moving.now(),
+        )
+        return None if found is None else await self._at_home(found, found)
+
+    async def _at_home(self, seen: MessageSight, home: MessageSight) -> MessageSight | None:
+        """The row says where its agent lives, so that the courier finds it there."""
+        device_id = None if home.home_gateway_id is not None else home.home_device_id
+        if (seen.gateway_id, seen.device_id) == (home.home_gateway_id, device_id):
+            return seen
+        return await self._store.write(
+            messages.give_home,
+            seen.id,
+            seen_version=seen.version,
+            agent_id=seen.to_agent_id,
+            gateway_id=home.home_gateway_id,
+            device_id=device_id,
+            at=self._moving.now(),
+        )

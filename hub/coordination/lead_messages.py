@@ -1,0 +1,167 @@
+"""A question or a handoff to the lead of a board, from its gateway's main agent or from a person."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.coordination.authority import Authority, Caller
+from hub.coordination.leads import Leads
+from hub.coordination.memory import checked_tags, checked_word
+from hub.coordination.messages import WAIT_S, Messages
+from protocol.authority import Verb
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import MessageId, RunId
+from protocol.messages import MessageKind
+from protocol.trace import trace_id_of
+from storage.store import (
+    BoardPlace,
+    MemberRow,
+    MessageRow,
+    NewMessage,
+    NoGateway,
+    NoLead,
+    Store,
+    UnknownBoard,
+    broadcasts,
+    messages,
+)
+
+KINDS: Final = (MessageKind.QUESTION, MessageKind.HANDOFF)
+
+
+class ToLead(msgspec.Struct, frozen=True, kw_only=True):
+    """What is said to a lead, or to many.
+
+    Attributes:
+        kind: question or handoff.
+        reply_tags, reply_source: what the lead's answer bears in the board's memory, if it is to bear others.
+        dedupe_key: the caller's own: what is said twice under one is said once.
+    """
+
+    content: str
+    kind: MessageKind = MessageKind.QUESTION
+    correlation_id: str | None = None
+    reply_tags: Sequence[str] = ()
+    reply_source: str | None = None
+    dedupe_key: str | None = None
+
+    def checked(self) -> "ToLead":
+        """The same, as it is kept.
+
+        Raises:
+            BadMessage, BadMemory: something cannot be as it is.
+        """
+        if self.kind not in KINDS:
+            raise BadKind(f"kind: a lead gets a question or a handoff, not {self.kind!r}")
+        return msgspec.structs.replace(
+            self,
+            correlation_id=checked_word("correlation_id", self.correlation_id),
+            reply_tags=checked_tags(self.reply_tags),
+            reply_source=checked_word("reply_source", self.reply_source),
+        )
+
+
+class BadKind(HubError):
+    """It is no kind of message to a lead; nothing was written."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class SaidToLead(msgspec.Struct, frozen=True):
+    """A message to a lead as it stands, who the lead is, and whether it came to be for the message."""
+
+    message: MessageRow
+    lead: MemberRow
+    lead_created: bool
+
+
+class LeadMessages:
+    """Sends questions and handoffs to leads."""
+
+    def __init__(
+        self,
+        store: Store,
+        sent: Messages,
+        leads: Leads,
+        *,
+        authority: Authority,
+        clock: Clock,
+        ids: IdFactory,
+    ) -> None:
+        self._store = store
+        self._messages = sent
+        self._leads = leads
+        self._authority = authority
+        self._clock = clock
+        self._ids = ids
+
+    async def say(
+        self,
+        caller: Caller,
+        board: str,
+        said: ToLead,
+        *,
+        wait_s: float = WAIT_S,
+        is_decision: bool = False,
+    ) -> SaidToLead:
+        """Say something to the lead of a board, which is made where there is none.
+
+        Returns once the lead has it, or as it stands after *wait_s*; it goes on by itself.
+
+        Args:
+            is_decision: an operator says it: it stands in the audit log.
+
+        Raises:
+            UnknownBoard, AmbiguousBoard, NotAllowed, NotYourBoard, NotGatewayMain
+            NoLead, NoGateway, TooManyAgents, TooManyOfBoards, BadKind, BadMessage, BadMemory,
+                MessageTooLong: nothing was written.
+            TooManyMessages: nothing was said; there may be a lead by now.
+            MessageNotDelivered: it has failed by then.
+        """
+        found = await self._authority.board_for(caller, Verb.LEAD_MESSAGE, board)
+        told = said.checked()
+        messages.check_content(told.content, self._messages.limits)
+        led = await self._leads.led(found.id, caller.actor)
+        place = await self._store.read(broadcasts.find_place, found.user_id, found.id)
+        if place is None:
+            raise UnknownBoard(f"there is no board {found.id}")
+        _check(place)
+        gateway_id, device_id = place.goes_over
+        id, at = MessageId(self._ids.fresh()), epoch_ms(self._clock.now())
+        key = told.dedupe_key
+        new = NewMessage(
+            id=id,
+            user_id=found.user_id,
+            kind=told.kind,
+            board_id=found.id,
+            from_agent_id=caller.agent_id,
+            actor=caller.actor,
+            to_lead=True,
+            gateway_id=gateway_id,
+            device_id=device_id,
+            content=told.content,
+            correlation_id=told.correlation_id,
+            reply_tags=tuple(told.reply_tags),
+            reply_source=told.reply_source,
+            trace_id=trace_id_of(RunId(id)),
+            dedupe_key=None if key is None else f"lead:{found.id}:{caller.actor}:{key}",
+            not_before=at,
+            expires_at=at + round(self._messages.expires_s * 1_000),
+            at=at,
+        )
+        row = await self._messages.add(new, is_decision=is_decision)
+        row = await self._messages.delivered(row.id, wait_s)
+        return SaidToLead(row, led.lead, led.is_created)
+
+
+def _check(place: BoardPlace) -> None:
+    """Raises NoLead, NoGateway."""
+    match place.refusal:
+        case (ErrorCode.NO_GATEWAY, words):
+            raise NoGateway(words)
+        case (ErrorCode.NO_LEAD, words):
+            raise NoLead(words)
+        case _:
+            pass  # one that lives nowhere fails by itself, and says so

@@ -1,0 +1,174 @@
+"""Sees to it that boards have a lead: the one that a person chose, or one made at the board's gateway.
+
+The row of a lead comes to be in one transaction, once, whoever asks; only then is the gateway asked to
+have it, by ``provisioning``, which may take its time and be begun again.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import anyio
+
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.coordination.authority import Authority, Caller
+from hub.coordination.provisioning import Provisioning
+from hub.gateways import GatewayError
+from hub.log import Channel
+from hub.metrics import Metrics
+from protocol.authority import Verb
+from protocol.errors import HubError
+from protocol.ids import AgentId, BoardId
+from protocol.standing import Health
+from storage.store import (
+    AgentLimits,
+    BoardLimits,
+    BoardRow,
+    GatewayAgentRow,
+    Led,
+    MemberRow,
+    NoGateway,
+    Store,
+    TooManyAgents,
+    TooManyOfBoards,
+    agent_states,
+    board_members,
+    boards,
+    gateway_agents,
+    gateway_making,
+)
+
+log = Channel(__name__)
+
+ACTOR: Final = "hub"  # of a lead that a message needed
+WAIT_S: Final = 30.0  # for a lead to be ready, before who asks is told how far it is
+MOST_WAIT_S: Final = 120.0
+
+
+class Ensured(NamedTuple):
+    """A board's lead.
+
+    Attributes:
+        home: where it lives at a gateway; ``None``: on a device, or nowhere.
+        is_created: it came to be by this.
+    """
+
+    board: BoardRow
+    lead: MemberRow
+    home: GatewayAgentRow | None
+    is_created: bool
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether what is said to it can be brought."""
+        return self.home is None or self.home.state == gateway_agents.READY
+
+
+class Leads:
+    """Finds and makes leads.
+
+    Attributes:
+        agent_limits, board_limits: how many agents there may be, and on one board.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        provisioning: Provisioning,
+        *,
+        authority: Authority,
+        clock: Clock,
+        ids: IdFactory,
+        metrics: Metrics,
+    ) -> None:
+        self.agent_limits: Callable[[], AgentLimits] = AgentLimits
+        self.board_limits: Callable[[], BoardLimits] = BoardLimits
+        self._store = store
+        self._provisioning = provisioning
+        self._authority = authority
+        self._clock = clock
+        self._ids = ids
+        self._limits_reached = metrics.limits_reached
+
+    async def ensure(self, board_id: BoardId) -> AgentId:
+        """The lead of the board, ready to be spoken to; see ``hub.coordination.homes.Leads``.
+
+        Raises:
+            UnknownBoard, NoLead, NoGateway, TooManyAgents, TooManyOfBoards
+            GatewayError: its gateway could not be asked, or refused.
+        """
+        led = await self.led(board_id, ACTOR)
+        home = await self._store.read(gateway_agents.find_gateway_agent, led.lead.agent_id)
+        if home is not None:
+            await self._made_ready(home)
+        return led.lead.agent_id
+
+    async def see_to(self, caller: Caller, board: str, *, wait_s: float = WAIT_S) -> Ensured:
+        """The lead of a board, as far as it is ready after *wait_s*; it goes on by itself.
+
+        A lead that its gateway does not have any more is made there again. A gateway that cannot be
+        asked just now is no error: the lead is there once the gateway is.
+
+        Raises:
+            UnknownBoard, AmbiguousBoard, NotAllowed, NotYourBoard, NotGatewayMain
+            NoLead, NoGateway, TooManyAgents, TooManyOfBoards: nothing was written.
+            GatewayError: its gateway refused.
+        """
+        found = await self._authority.board_for(caller, Verb.ENSURE_LEAD, board)
+        led = await self.led(found.id, caller.actor)
+        home = await self._store.read(gateway_agents.find_gateway_agent, led.lead.agent_id)
+        if home is not None:
+            try:
+                with anyio.move_on_after(min(MOST_WAIT_S, max(0.0, wait_s))):
+                    await self._made_ready(home, is_asked=True)
+            except HubError as error:
+                if not (isinstance(error, GatewayError) and error.retryable):
+                    raise
+                log.info("lead.put_off", board_id=found.id, agent_id=home.agent_id, code=error.code)
+            self._provisioning.kick()
+        return await self._ensured(found.id, led)
+
+    async def led(self, board_id: BoardId, actor: str) -> Led:
+        """The lead of the board as a row, made where there is none; no gateway is asked.
+
+        Raises:
+            UnknownBoard, NoLead, NoGateway, TooManyAgents, TooManyOfBoards: nothing was written.
+        """
+        lead = await self._store.read(board_members.lead_of, board_id)
+        board = await self._store.read(boards.get_board, board_id)
+        if lead is not None and (lead.gateway_id is None or lead.gateway_id == board.gateway_id):
+            return Led(lead, False)  # as nearly always: nothing is to be written
+        try:
+            led = await self._store.write(
+                gateway_making.ensure_lead,
+                board_id,
+                fresh_id=AgentId(self._ids.fresh()),
+                limits=self.agent_limits(),
+                board_limits=self.board_limits(),
+                at=epoch_ms(self._clock.now()),
+                actor=actor,
+            )
+        except (TooManyAgents, TooManyOfBoards) as reached:
+            self._limits_reached.labels(reached.limit).inc()
+            raise
+        if led.is_created:
+            log.info("lead.created", board_id=board_id, agent_id=led.lead.agent_id, actor=actor)
+            log.info("agent.changed", agent_id=led.lead.agent_id, change="created", actor=actor)
+        return led
+
+    async def _made_ready(self, home: GatewayAgentRow, *, is_asked: bool = False) -> None:
+        """Raises NoGateway, GatewayError."""
+        if not home.is_there:
+            told = f"gateway {home.gateway_name} of agent {home.agent_name} is not in hub.toml any more"
+            raise NoGateway(told)
+        if home.state == gateway_agents.READY:
+            if not is_asked:
+                state = await self._store.read(agent_states.find_state, home.agent_id)
+                if state.health is not Health.ERROR:
+                    return
+            await self._provisioning.verify(home)
+        await self._provisioning.ready(home.agent_id)
+
+    async def _ensured(self, board_id: BoardId, led: Led) -> Ensured:
+        board = await self._store.read(boards.get_board, board_id)
+        home = await self._store.read(gateway_agents.find_gateway_agent, led.lead.agent_id)
+        return Ensured(board, led.lead, home, led.is_created)

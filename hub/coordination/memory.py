@@ -1,0 +1,215 @@
+"""What boards remember, as agents and people write and read it: checked, told, and heard as an answer."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.coordination.authority import Authority, Caller
+from hub.log import Channel
+from hub.metrics import Metrics
+from protocol.authority import Verb
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, BoardId, MemoryId, MessageId
+from storage.store import (
+    BoardRow,
+    MemoryFilter,
+    MemoryLimits,
+    MemoryRow,
+    MessageRow,
+    NewMemory,
+    QuestionRow,
+    Replied,
+    ReplyIds,
+    Store,
+    TooManyOfBoards,
+    board_memory,
+    memory_replies,
+)
+
+log = Channel(__name__)
+
+MOST_TAGS: Final = 16
+TAG_CHARACTERS: Final = 64
+WORD_CHARACTERS: Final = 128  # of a source, a correlation id, a reply_to
+EXPIRES_S: Final = 86_400.0
+
+
+class BadMemory(HubError):
+    """It cannot be remembered as it is; the message names what is wrong. Nothing was written."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class MemoryTooLarge(HubError):
+    """It is longer than an item may be; nothing was written."""
+
+    code = ErrorCode.TOO_LARGE
+
+
+class BoardMemory:
+    """Reads and writes what boards remember, for whoever may.
+
+    Attributes:
+        answer_expires_s: how long an answer that an item gives is brought to who asked.
+        on_message, on_question: told after the commit of what an item answered.
+    """
+
+    def __init__(
+        self, store: Store, *, authority: Authority, clock: Clock, ids: IdFactory, metrics: Metrics
+    ) -> None:
+        self._store = store
+        self._authority = authority
+        self._clock = clock
+        self._ids = ids
+        self._limits_reached = metrics.limits_reached
+        self.limits = MemoryLimits()
+        self.answer_expires_s = EXPIRES_S
+        self.on_message: Callable[[MessageRow], None] = lambda _: None
+        self.on_question: Callable[[QuestionRow], None] = lambda _: None
+
+    async def page(
+        self,
+        caller: Caller,
+        board: str,
+        wanted: MemoryFilter,
+        *,
+        after: tuple[int, str] | None = None,
+        limit: int,
+    ) -> list[MemoryRow]:
+        """What the board remembers, the newest first.
+
+        Raises:
+            UnknownBoard, AmbiguousBoard, NotAllowed
+        """
+        found = await self._authority.board_for(caller, Verb.MEMORY_READ, board)
+        return await self._store.read(board_memory.list_memory, found.id, wanted, after=after, limit=limit)
+
+    async def add(
+        self,
+        caller: Caller,
+        board: str,
+        content: str,
+        *,
+        tags: Sequence[str] = (),
+        is_chat: bool = False,
+        source: str | None = None,
+        correlation_id: str | None = None,
+        reply_to: str | None = None,
+        dedupe_key: str | None = None,
+        is_decision: bool = False,
+    ) -> Replied:
+        """Write an item down. One that replies to a message or a question answers it, if that still waits.
+
+        Args:
+            dedupe_key: the same key of the same caller means the same item, written once.
+            is_decision: an operator asks: it stands in the audit log.
+
+        Raises:
+            UnknownBoard, AmbiguousBoard, NotAllowed
+            BadMemory, MemoryTooLarge, TooManyOfBoards: nothing was written.
+        """
+        found = await self._authority.board_for(caller, Verb.MEMORY_WRITE, board)
+        at, who = epoch_ms(self._clock.now()), caller.agent_id or caller.actor
+        new = NewMemory(
+            id=MemoryId(self._ids.fresh()),
+            board_id=found.id,
+            content=self._checked(content),
+            tags=checked_tags(tags),
+            is_chat=is_chat,
+            source=checked_word("source", source),
+            correlation_id=checked_word("correlation_id", correlation_id),
+            reply_to=checked_word("reply_to", reply_to),
+            agent_id=caller.agent_id,
+            actor=caller.actor,
+            dedupe_key=None if dedupe_key is None else f"{found.id}:{who}:{dedupe_key}",
+            at=at,
+        )
+        ids = ReplyIds(
+            activity_id=self._ids.fresh(),
+            message_id=MessageId(self._ids.fresh()),
+            message_expires_at=at + round(self.answer_expires_s * 1_000),
+        )
+        try:
+            replied = await self._store.write(
+                memory_replies.add_reply, new, ids, limits=self.limits, is_decision=is_decision
+            )
+        except TooManyOfBoards as exc:
+            self._limits_reached.labels(exc.limit).inc()
+            raise
+        if replied.is_new:
+            self._tell(replied)
+        return replied
+
+    async def remove(self, caller: Caller, board: str, memory_id: str) -> tuple[BoardRow, MemoryRow]:
+        """Forget an item; what it answered stays answered. For operators alone.
+
+        Raises:
+            UnknownBoard, AmbiguousBoard, UnknownMemory
+        """
+        found = await self._authority.board(caller, board)
+        at = epoch_ms(self._clock.now())
+        item = await self._store.write(
+            board_memory.remove_memory, found.id, memory_id, at=at, actor=caller.actor
+        )
+        log.info("memory.removed", board_id=found.id, memory_id=item.id, actor=caller.actor)
+        return found, item
+
+    def _tell(self, replied: Replied) -> None:
+        memory = replied.memory
+        memory_added(memory.board_id, memory.id, agent_id=memory.agent_id, reply_to=memory.reply_to)
+        if replied.message is not None:
+            self.on_message(replied.message)
+        if replied.question is not None:
+            self.on_question(replied.question)
+
+    def _checked(self, content: str) -> str:
+        """Raises BadMemory, MemoryTooLarge."""
+        kept = content.strip()
+        if not kept:
+            raise BadMemory("content: there is nothing in it")
+        if "\0" in kept:
+            raise BadMemory("content: text has no null character")
+        try:
+            size = len(kept.encode())
+        except UnicodeEncodeError as error:
+            raise BadMemory("content: it is no text: half a character is in it") from error
+        if size > self.limits.memory_bytes:
+            self._limits_reached.labels("memory_bytes").inc()
+            raise MemoryTooLarge(
+                f"content: {size} bytes are more than {self.limits.memory_bytes} (memory_bytes)"
+            )
+        return kept
+
+
+def memory_added(
+    board_id: BoardId, memory_id: str, *, agent_id: AgentId | None = None, reply_to: str | None = None
+) -> None:
+    """Tell operators and devices that a board remembers more; to be called after the commit."""
+    log.info("memory.added", board_id=board_id, memory_id=memory_id, agent_id=agent_id, reply_to=reply_to)
+
+
+def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
+    """The tags, each once, in their order.
+
+    Raises:
+        BadMemory: one is empty or too long, or there are too many.
+    """
+    kept = tuple(dict.fromkeys(tag.strip() for tag in tags))
+    if len(kept) > MOST_TAGS:
+        raise BadMemory(f"tags: {len(kept)} are more than {MOST_TAGS}")
+    for tag in kept:
+        if not tag or len(tag) > TAG_CHARACTERS or not tag.isprintable():
+            raise BadMemory(f"tags: a tag has 1 to {TAG_CHARACTERS} characters that can be seen")
+    return kept
+
+
+def checked_word(name: str, word: str | None) -> str | None:
+    """A word of the caller's own, as *name*; an empty one is none.
+
+    Raises:
+        BadMemory: it is too long.
+    """
+    kept = (word or "").strip()
+    if len(kept) > WORD_CHARACTERS or not (kept.isprintable() or not kept):
+        raise BadMemory(f"{name}: it has at most {WORD_CHARACTERS} characters that can be seen")
+    return kept or None

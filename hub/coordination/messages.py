@@ -1,0 +1,303 @@
+"""Messages between agents, for whoever may send, see, answer or take one back.
+
+What a caller gave is checked here, so that whoever comes in, by REST or from a device, is told the
+same. A message that is committed goes on by itself: an unreachable gateway is no error of who sends.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.coordination.authority import Authority, Caller
+from hub.coordination.courier import Courier
+from hub.coordination.memory import checked_word
+from hub.metrics import Metrics
+from protocol.authority import Verb
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, DeviceId, MessageId
+from protocol.messages import MESSAGE, MessageEvent, MessageKind, MessageState, QueueMode
+from storage.store import (
+    Entry,
+    MessageLimits,
+    MessageMove,
+    MessageRow,
+    MessageSettled,
+    NewMessage,
+    Store,
+    TooManyMessages,
+    UnknownMessage,
+    audit,
+    message_orders,
+    messages,
+)
+
+EXPIRES_S: Final = 86_400.0
+WAIT_S: Final = 10.0  # for a message to be delivered, before its sender is told how it stands
+MOST_WAIT_S: Final = 120.0
+_ANSWERED: Final = (MessageKind.NUDGE, MessageKind.QUESTION, MessageKind.HANDOFF)
+
+
+class NoSession(HubError):
+    """The agent lives nowhere; nothing was written."""
+
+    code = ErrorCode.NO_SESSION
+
+
+class MessageNotDelivered(HubError):
+    """It was committed and has failed by now; the row tells why.
+
+    *members* are told beside the problem.
+    """
+
+    def __init__(self, row: MessageRow) -> None:
+        super().__init__(row.reason or f"the message {row.state}")
+        self.code = ErrorCode(row.reason_code or ErrorCode.GATEWAY_REFUSED)  # type: ignore[misc]
+        self.members: Mapping[str, Any] = {"message_id": row.id}
+
+
+class Nudge(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody says to an agent.
+
+    Attributes:
+        deliver: whether the agent's answer is to go on to the agent's own channel.
+        queue_mode: how an agent that is busy takes it: steer, followup or interrupt; ``None``: as it is set.
+        dedupe_key: the caller's own: what is said twice under one is said once.
+    """
+
+    content: str
+    deliver: bool = True
+    queue_mode: str | None = None
+    correlation_id: str | None = None
+    dedupe_key: str | None = None
+
+
+class Messages:
+    """Sends messages and tells of them.
+
+    Attributes:
+        limits: how many and how large.
+        expires_s: how long a message is brought to its agent.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        courier: Courier,
+        *,
+        authority: Authority,
+        clock: Clock,
+        ids: IdFactory,
+        metrics: Metrics,
+    ) -> None:
+        self.limits = MessageLimits()
+        self.expires_s = EXPIRES_S
+        self._store = store
+        self._courier = courier
+        self._authority = authority
+        self._clock = clock
+        self._ids = ids
+        self._metrics = metrics
+
+    async def nudge(
+        self,
+        caller: Caller,
+        board: str,
+        agent: str,
+        nudge: Nudge,
+        *,
+        wait_s: float = WAIT_S,
+        is_decision: bool = False,
+    ) -> MessageRow:
+        """Say something to an agent of a board; the message as it stands after *wait_s* at most.
+
+        Args:
+            is_decision: an operator says it: it stands in the audit log.
+
+        Raises:
+            UnknownBoard, AmbiguousBoard, UnknownAgent, NotAllowed, NotYourBoard
+            NoSession, BadMessage, BadMemory, MessageTooLong, TooManyMessages: nothing was written.
+            MessageNotDelivered: it has failed by then.
+        """
+        found, target = await self._authority.target(caller, Verb.NUDGE, board, agent)
+        if nudge.queue_mode not in (None, *QueueMode):
+            modes = ", ".join(QueueMode)
+            raise messages.BadMessage(f"queue_mode is one of {modes}, not {nudge.queue_mode!r}")
+        home = await self._store.read(messages.home_of, target.id)
+        if home is None:
+            raise NoSession(f"agent {target.name} lives on no gateway and on no device")
+        id, at = MessageId(self._ids.fresh()), self._at()
+        key = nudge.dedupe_key
+        new = NewMessage(
+            id=id,
+            user_id=found.user_id,
+            kind=MessageKind.NUDGE,
+            board_id=found.id,
+            from_agent_id=caller.agent_id,
+            actor=caller.actor,
+            to_agent_id=target.id,
+            gateway_id=home.gateway_id,
+            device_id=home.device_id,
+            content=nudge.content,
+            deliver=nudge.deliver,
+            queue_mode=nudge.queue_mode,
+            correlation_id=checked_word("correlation_id", nudge.correlation_id),
+            trace_id=id.replace("-", ""),
+            dedupe_key=None if key is None else f"nudge:{found.id}:{target.id}:{caller.actor}:{key}",
+            not_before=at,
+            expires_at=at + round(self.expires_s * 1_000),
+            at=at,
+        )
+        row = await self.add(new, is_decision=is_decision)
+        return await self.delivered(row.id, wait_s)
+
+    async def add(self, new: NewMessage, *, is_decision: bool = False) -> MessageRow:
+        """Commit a message, and let it be brought.
+
+        Raises:
+            BadMessage, MessageTooLong, TooManyMessages: nothing was written.
+        """
+
+        def entry(row: MessageRow) -> Entry | None:
+            if not is_decision or row.id != new.id:
+                return None
+            detail: dict[str, str | int | bool | None] = {"kind": str(row.kind), "to": row.to_agent_id}
+            return Entry(at=new.at, actor=new.actor, event="message.sent", subject=row.id, detail=detail)
+
+        try:
+            row = await self._store.write(audit.audited(messages.add_message, entry), new, limits=self.limits)
+        except TooManyMessages as refused:
+            self._metrics.limits_reached.labels(refused.limit).inc()
+            raise
+        self._courier.kick()
+        return row
+
+    async def delivered(self, id: str, wait_s: float) -> MessageRow:
+        """The message once its agent has it, or as it stands after *wait_s*.
+
+        Raises:
+            MessageNotDelivered: it has failed by then.
+        """
+        row = await self._courier.settled_or(id, min(MOST_WAIT_S, max(0.0, wait_s)))
+        if row.state is MessageState.FAILED:
+            raise MessageNotDelivered(row)
+        return row
+
+    async def page(
+        self,
+        caller: Caller,
+        *,
+        board: str | None = None,
+        agent_ids: Sequence[AgentId] | None = None,
+        states: Sequence[MessageState] = (),
+        correlation_id: str | None = None,
+        broadcast_id: str | None = None,
+        limit: int,
+        after: tuple[int, str] | None = None,
+    ) -> list[MessageRow]:
+        """Messages that the caller's user sees, the newest first.
+
+        Args:
+            agent_ids: of those that sent it or are to get it.
+
+        Raises:
+            UnknownBoard, AmbiguousBoard
+        """
+        board_ids = None
+        if board is not None:
+            board_ids = [(await self._authority.board(caller, board)).id]
+        return await self._store.read(
+            messages.list_messages,
+            user_id=caller.user_id,
+            board_ids=board_ids,
+            agent_ids=agent_ids,
+            broadcast_id=broadcast_id,
+            states=tuple(states) or None,
+            correlation_id=correlation_id,
+            limit=limit,
+            after=after,
+        )
+
+    async def of_agents(
+        self, agent_ids: Sequence[AgentId], *, states: Sequence[MessageState], limit: int
+    ) -> list[MessageRow]:
+        """Messages that some agents got or sent, the newest first."""
+        return await self._store.read(
+            messages.list_messages, agent_ids=agent_ids, states=tuple(states) or None, limit=limit
+        )
+
+    async def get(self, caller: Caller, id: str) -> tuple[MessageRow, list[MessageMove]]:
+        """One message and what happened to it. An agent sees those that it sent or is to get.
+
+        Raises:
+            UnknownMessage
+        """
+        row = await self._seen(caller, id)
+        return row, await self._store.read(messages.moves_of, row.id)
+
+    async def cancel(self, caller: Caller, id: str) -> MessageRow:
+        """Nobody tries any more to bring it.
+
+        Raises:
+            UnknownMessage, MessageSettled
+        """
+        row = await self._seen(caller, id)
+        moved = await self._store.write(
+            message_orders.cancel_message, row.id, at=self._at(), actor=caller.actor
+        )
+        self._courier.moving.told(moved)
+        return moved
+
+    async def retry(self, caller: Caller, id: str) -> MessageRow:
+        """One that waits is tried now; one that never came there is said anew, as another message.
+
+        Raises:
+            UnknownMessage, MessageSettled, TooManyMessages
+        """
+        row = await self._seen(caller, id)
+        tried = await self._store.write(
+            message_orders.retry_message,
+            row.id,
+            MessageId(self._ids.fresh()),
+            at=self._at(),
+            actor=caller.actor,
+            limits=self.limits,
+        )
+        self._courier.kick()
+        return tried
+
+    async def answer_at_device(self, device_id: DeviceId, id: str, text: str) -> MessageRow:
+        """What an agent of a device, or the person there in its name, says to a message that it got.
+
+        The same words again are the same answer.
+
+        Raises:
+            UnknownMessage: no agent of this device got one of that id.
+            BadMessage: there is nothing in it.
+            MessageSettled: it was answered already, or it is over.
+        """
+        row = await self._store.read(messages.find_sight, id)
+        if row is None or row.home_device_id != device_id or row.home_gateway_id is not None:
+            raise UnknownMessage(f"there is no message {id} to an agent of this device")
+        said = text.strip()
+        if not said:
+            raise messages.BadMessage("an answer says something: it is empty")
+        if row.state is MessageState.ANSWERED and row.answer == said:
+            return row
+        if row.kind not in _ANSWERED or not MESSAGE.allows(row.state, MessageEvent.ANSWERED):
+            raise MessageSettled(f"message {id} is {row.state}: it takes no answer")
+        moved = await self._courier.moving.answer(row, said, {"device": device_id})
+        return moved if moved is not None else await self.answer_at_device(device_id, id, text)
+
+    async def _seen(self, caller: Caller, id: str) -> MessageRow:
+        row = await self._store.read(messages.find_message, id)
+        is_theirs = row is not None and caller.user_id in (None, row.user_id)
+        if row is not None and caller.agent_id is not None:
+            is_theirs = is_theirs and caller.agent_id in (row.from_agent_id, row.to_agent_id)
+        if row is None or not is_theirs:
+            raise UnknownMessage(f"there is no message {id}")
+        return row
+
+    def _at(self) -> int:
+        return epoch_ms(self._clock.now())

@@ -1,0 +1,80 @@
+"""What a gateway's main agent wrote while nobody listened: lines that say what a person answered.
+
+Where agents do not reach the hub over HTTP, an answer is a line in the main agent's chat, and may come days
+after the message that asked for it was settled. What the events of that time would have told
+is read in the agent's history, as long as a question of the gateway's boards is open.
+"""
+
+from typing import Final
+
+from hub.clock import Clock
+from hub.coordination.finding import PAGES, ROWS
+from hub.coordination.sessions_heard import ANSWER
+from hub.coordination.to_gateway import Heard
+from hub.gateways import Gateway, GatewayError, GatewayState, methods
+from hub.gateways.methods import History, Message
+from hub.log import Channel
+from storage.store import StorageError, Store, gateway_agents, gateways, questions
+
+log = Channel(__name__)
+
+AGAIN_S: Final = 30.0  # after a gateway, or the database, did not answer
+SKEW_MS: Final = 600_000  # the gateway's clock may be behind ours by as much
+
+
+class MissedAnswers:
+    """Which gateways are to be looked at, and looking there."""
+
+    def __init__(self, store: Store, *, heard: Heard | None, clock: Clock) -> None:
+        self._store = store
+        self._heard = heard
+        self._clock = clock
+        self._due: dict[str, float] = {}  # gateways, and the monotonic time from which they are
+
+    def look_for(self, name: str) -> None:
+        """Something may have been missed at this gateway."""
+        self._due[name] = self._clock.monotonic()
+
+    def take_due(self) -> list[str]:
+        """The gateways that are to be looked at now; whoever takes one looks."""
+        now = self._clock.monotonic()
+        due = [name for name, since in self._due.items() if since <= now]
+        for name in due:
+            del self._due[name]
+        return due
+
+    async def look(self, gateway: Gateway) -> None:
+        """Hear what was missed. What cannot be asked just now is asked again."""
+        try:
+            if gateway.health().state is GatewayState.READY:
+                await self._look(gateway)
+        except (GatewayError, StorageError) as exc:
+            log.info("question.looked_for_later", gateway=gateway.name, code=exc.code)
+            self._due.setdefault(gateway.name, self._clock.monotonic() + AGAIN_S)
+        except Exception as exc:  # whoever calls must survive
+            log.error("question.broke", exc=exc)
+
+    async def _look(self, gateway: Gateway) -> None:
+        ids = [row.id for row in await self._store.read(gateways.list_gateways) if row.name == gateway.name]
+        if not ids or self._heard is None:
+            return
+        since = await self._store.read(questions.open_since, ids[0])
+        main = await self._store.read(gateway_agents.find_main_agent, ids[0])
+        if since is None or main is None or main.session_key is None:
+            return
+        for row in await self._said(gateway, main.session_key, since - SKEW_MS):
+            await self._heard(main.agent_id, row.text)
+
+    async def _said(self, gateway: Gateway, session_key: str, since: int) -> list[Message]:
+        """What the agent has said since then that may be an answer, in order."""
+        found: list[Message] = []
+        offset: int | None = None
+        for _ in range(PAGES):
+            history: History = await methods.chat_history(gateway, session_key, limit=ROWS, offset=offset)
+            said = [row for row in history.messages if row.role == "assistant" and ANSWER in row.text]
+            found = [*said, *found]
+            offset = history.next_offset
+            oldest = history.messages[0].timestamp_ms if history.messages else None
+            if offset is None or (oldest and oldest < since):
+                break
+        return found

@@ -1,0 +1,186 @@
+"""Moves of messages, told as soon as they are committed: to the log, to who waits for one, to who listens."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anyio
+
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.coordination.memory import memory_added
+from hub.coordination.told import message_moved
+from hub.log import Channel
+from hub.metrics import Metrics
+from protocol.errors import ErrorCode
+from protocol.ids import MemoryId
+from protocol.messages import MessageEvent, MessageKind
+from storage.store import MessageRow, Store, messages
+
+log = Channel(__name__)
+
+Listener = Callable[[MessageRow], None]
+
+MOST_WORDS = 500  # of somebody else's reason, kept and shown
+ANSWER_CHARACTERS = 65_536  # of an answer, kept; the whole stands in the agent's own history
+# Whose agent answers them in its own chat; a person's question is answered by the person.
+ANSWERABLE = (MessageKind.NUDGE, MessageKind.QUESTION, MessageKind.HANDOFF)
+
+
+class Moving:
+    """Moves messages for everybody who finds out something about them."""
+
+    def __init__(self, store: Store, *, clock: Clock, ids: IdFactory, metrics: Metrics) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._metrics = metrics
+        self._listeners: list[Listener] = []
+        self._waiters: defaultdict[str, set[anyio.Event]] = defaultdict(set)
+
+    def now(self) -> int:
+        """Wall time, in epoch milliseconds."""
+        return epoch_ms(self._clock.now())
+
+    def listen(self, listener: Listener) -> None:
+        """*listener* is called with every message that this hub has moved, after the commit; never waits."""
+        self._listeners.append(listener)
+
+    async def move(
+        self,
+        seen: MessageRow,
+        event: MessageEvent,
+        *,
+        proof: Mapping[str, Any] | None = None,
+        code: str | None = None,
+        reason: str | None = None,
+        after_ms: int | None = None,
+        settles: bool = False,
+        **sent: Any,
+    ) -> MessageRow | None:
+        """Move it; as it is then. ``None``: somebody else has moved it meanwhile.
+
+        Args:
+            code, reason: why, of a failure.
+            after_ms: it is looked at again in so many milliseconds.
+            sent: with SENT, see ``messages.move_message``.
+        """
+        at = self.now()
+        moved = await self._store.write(
+            messages.move_message,
+            seen.id,
+            event,
+            seen_version=seen.version,
+            at=at,
+            proof=proof,
+            reason_code=code,
+            reason=None if reason is None else shortened(reason),
+            not_before=None if after_ms is None else at + after_ms,
+            settles=settles,
+            **sent,
+        )
+        self._tell(moved)
+        return moved
+
+    async def fail(
+        self, seen: MessageRow, code: ErrorCode | str, reason: str, *, proof: Mapping[str, Any] | None = None
+    ) -> MessageRow | None:
+        """It is over, and why."""
+        return await self.move(seen, MessageEvent.FAILED, proof=proof, code=str(code), reason=reason)
+
+    async def answer(self, seen: MessageRow, text: str, proof: Mapping[str, Any]) -> MessageRow | None:
+        """Its agent has answered."""
+        moved = await self._store.write(
+            messages.answer_message,
+            seen.id,
+            seen_version=seen.version,
+            text=text[:ANSWER_CHARACTERS],
+            proof=proof,
+            memory_id=MemoryId(self._ids.fresh()),
+            at=self.now(),
+        )
+        self._tell(moved)
+        if moved is not None and moved.memory_id is not None and moved.board_id is not None:
+            memory_added(moved.board_id, moved.memory_id, agent_id=moved.to_agent_id, reply_to=moved.id)
+        return moved
+
+    async def settle(self, seen: MessageRow, proof: Mapping[str, Any]) -> MessageRow | None:
+        """Its agent has it, and nothing more is to come."""
+        moved = await self._store.write(
+            messages.settle_message, seen.id, seen_version=seen.version, at=self.now(), proof=proof
+        )
+        self._tell(moved)
+        return moved
+
+    async def put_off(self, seen: MessageRow, wait_ms: int) -> None:
+        """Nothing new; it is looked at again in so many milliseconds."""
+        until = self.now() + wait_ms
+        await self._store.write(messages.put_off, seen.id, seen_version=seen.version, not_before=until)
+
+    def told(self, moved: MessageRow) -> None:
+        """A message was moved by somebody else's transaction, which is committed."""
+        self._tell(moved)
+
+    async def wait_for(
+        self, id: str, wait_s: float, is_enough: Callable[[MessageRow], bool], *, look_s: float = 1.0
+    ) -> MessageRow:
+        """The message as it is once it is as far as was asked for, or after *wait_s*.
+
+        Args:
+            look_s: so often the row is looked at even if this hub has not moved it: another one may have.
+
+        Raises:
+            UnknownMessage: there is none.
+        """
+        until = self._clock.monotonic() + wait_s
+        moved = anyio.Event()
+        self._waiters[id].add(moved)
+        try:
+            while True:
+                row: MessageRow = await self._store.read(messages.get_message, id)
+                left_s = until - self._clock.monotonic()
+                if is_enough(row) or left_s <= 0:
+                    return row
+                await self._first_of(moved, min(left_s, look_s))
+                if moved.is_set():
+                    self._waiters[id].discard(moved)
+                    moved = anyio.Event()
+                    self._waiters[id].add(moved)
+        finally:
+            self._waiters[id].discard(moved)
+            if not self._waiters[id]:
+                del self._waiters[id]
+
+    async def _first_of(self, moved: anyio.Event, seconds: float) -> None:
+        async with anyio.create_task_group() as waiting:
+
+            async def in_time() -> None:
+                await self._clock.sleep(seconds)
+                waiting.cancel_scope.cancel()
+
+            waiting.start_soon(in_time)
+            await moved.wait()
+            waiting.cancel_scope.cancel()
+
+    def _tell(self, moved: MessageRow | None) -> None:
+        if moved is None:
+            return
+        message_moved(moved)
+        self._metrics.messages.labels(moved.kind, moved.state).inc()
+        for event in tuple(self._waiters.get(moved.id, ())):
+            event.set()
+        for listener in self._listeners:
+            try:
+                listener(moved)
+            except Exception as exc:  # a listener's fault is its own
+                log.error("message.listener_failed", exc=exc, message_id=moved.id)
+
+
+def is_delivered_or_over(row: MessageRow) -> bool:
+    """Whether it is known that its agent has it, or that it never will."""
+    return row.is_delivered or row.settled_at is not None
+
+
+def shortened(words: str) -> str:
+    """Somebody else's words, on one line and not too many of them."""
+    line = " ".join(words.split())
+    return line if len(line) <= MOST_WORDS else f"{line[: MOST_WORDS - 3]}..."

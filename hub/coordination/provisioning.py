@@ -1,0 +1,374 @@
+"""Makes agents at their gateways: from a row that wants one to an agent that is there with its texts.
+
+Each step looks at what is there before it does anything, so it may be stopped anywhere and begun again,
+by this hub or by another, and makes one agent. Of two hubs one makes it, by a claim in its row; in
+one hub, whoever comes while it is being made waits for it. No row is locked meanwhile.
+"""
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from typing import Final
+
+import anyio
+from anyio.abc import TaskStatus
+
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.coordination.first_texts import BOOTSTRAP, first_texts
+from hub.coordination.moving import shortened
+from hub.coordination.quiet import Quiet
+from hub.gateways import (
+    FileConflict,
+    Fleet,
+    Gateway,
+    GatewayError,
+    GatewayForbidden,
+    GatewayInvalid,
+    GatewayNews,
+    GatewayRefused,
+    GatewayState,
+    GatewayTimedOut,
+    GatewayUnreachable,
+    Reconnected,
+    methods,
+)
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.turns import Turns
+from protocol.errors import HubError
+from protocol.ids import AgentId, BootId, RunId
+from protocol.trace import trace_id_of, traceparent_of
+from storage.store import (
+    BoardRow,
+    GatewayAgentRow,
+    NoGateway,
+    StorageError,
+    Store,
+    UnknownAgent,
+    board_members,
+    boards,
+    gateway_agents,
+    gateway_making,
+    gateways,
+    messages,
+)
+
+log = Channel(__name__)
+
+SHOWN_S: Final = 10.0  # until a gateway lists an agent that it said it had made; a real one takes 0.3 s
+REFUSED_S: Final = 2.0  # the same where it refused: another one may be making it
+LOOK_S: Final = 0.1
+OTHER_S: Final = 10.0  # for another hub to be done with an agent that it makes
+OTHER_LOOK_S: Final = 0.25
+AT_ONCE: Final = 4  # agents of one gateway: a gateway writes its whole configuration for each
+AGAIN_S: Final = 30.0  # between two looks for what could not be made
+TOLD_S: Final = 1.0  # what came to be within it is told together
+
+
+class Provisioning:
+    """Makes agents, and is a service that sees to those that are left unmade.
+
+    Attributes:
+        on_made: told the name of a gateway some time after agents were made there.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        fleet: Fleet,
+        boot_id: BootId,
+        clock: Clock,
+        ids: IdFactory,
+        metrics: Metrics,
+        quiet: Quiet | None = None,
+        after_step: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        """Ready to be served.
+
+        Args:
+            quiet: is told of every agent that is made.
+            after_step: waited for after each step, by its name: tests stop there.
+        """
+        self.turns = Turns(clock)
+        self.on_made: Callable[[str], None] = lambda _: None
+        self._store = store
+        self._fleet = fleet
+        self._mine = messages.Hand(boot_id, is_alone=not store.is_shared)
+        self._clock = clock
+        self._ids = ids
+        self._made = metrics.gateway_agents_made
+        self._quiet = quiet or Quiet(clock)
+        self._after_step = after_step
+        self._turn_of: defaultdict[AgentId, anyio.Lock] = defaultdict(anyio.Lock)
+        self._anew: set[str] = set()  # gateways that are there again: what they refused is tried again
+        self._told: set[str] = set()
+        self._wake = anyio.Event()
+        self._in_hand: set[AgentId] = set()
+
+    def want(self, row: GatewayAgentRow) -> None:
+        """*row* was seen to be unmade; it is looked after soon."""
+        if row.agent_id not in self._in_hand:
+            self.kick()
+
+    def kick(self) -> None:
+        """Something may be to be made."""
+        self._wake.set()
+
+    async def ready(self, agent_id: AgentId) -> GatewayAgentRow:
+        """The agent, there at its gateway and with its texts; made if it is not.
+
+        Raises:
+            UnknownAgent: there is none of that id that lives at a gateway.
+            NoGateway: its gateway is not declared any more.
+            GatewayUnreachable: its gateway cannot be asked just now; it is tried again by itself.
+            GatewayRefused, GatewayForbidden, GatewayInvalid: its gateway does not do it.
+        """
+        turn = self._turn_of[agent_id]
+        try:
+            async with turn:
+                row = await self._row(agent_id)
+                return row if row.state == gateway_agents.READY else await self._make(row)
+        finally:
+            if not turn.statistics().tasks_waiting and not turn.locked():
+                self._turn_of.pop(agent_id, None)
+
+    async def verify(self, row: GatewayAgentRow) -> None:
+        """Whether the gateway still has one that was made; one that it has lost is wanted again.
+
+        Raises:
+            GatewayError: it could not be asked.
+        """
+        gateway = self._gateway(row)
+        if not await self._is_there(gateway, row.remote_id):
+            problem = f"gateway {gateway.name} has no agent {row.remote_id} any more"
+            at = self._at()
+            if await self._store.write(gateway_making.gone, row.agent_id, problem=problem, at=at):
+                log.warning("agent.lost_at_gateway", agent_id=row.agent_id, gateway=gateway.name)
+
+    # --- one ---
+
+    async def _make(self, row: GatewayAgentRow) -> GatewayAgentRow:
+        gateway = self._gateway(row)
+        if (other := await self._claim(row)) is not None:
+            return other
+        row = await self._row(row.agent_id)
+        await self._step("claimed")
+        try:
+            with self._quiet.making(gateway.name):
+                await self._bring_about(gateway, row)
+        except GatewayError as error:
+            await self._not_made(row, error)
+            raise self._told_error(row, error) from error
+        id = self._ids.fresh()
+        await self._store.write(
+            gateway_making.made, row.agent_id, self._mine.boot_id, at=self._at(), activity_id=id
+        )
+        self._made.labels("made").inc()
+        log.info("agent.made", agent_id=row.agent_id, gateway=gateway.name, remote_id=row.remote_id)
+        self._told.add(gateway.name)
+        self.kick()
+        return await self._row(row.agent_id)
+
+    async def _claim(self, row: GatewayAgentRow) -> GatewayAgentRow | None:
+        """``None``: it is ours to make; else it was made by another hub."""
+        until = self._clock.monotonic() + OTHER_S
+        while not await self._store.write(gateway_making.claim, row.agent_id, self._mine, at=self._at()):
+            found = await self._row(row.agent_id)
+            if found.state == gateway_agents.READY:
+                return found
+            if self._clock.monotonic() >= until:
+                told = f"another hub makes agent {row.agent_name} at gateway {row.gateway_name} just now"
+                raise GatewayUnreachable(
+                    told, gateway=row.gateway_name, dispatched=False, retry_after_ms=1_000
+                )
+            await self._clock.sleep(OTHER_LOOK_S)
+        return None
+
+    async def _bring_about(self, gateway: Gateway, row: GatewayAgentRow) -> None:
+        """Raises GatewayError."""
+        is_new = row.made_at is None
+        trace = traceparent_of(trace_id_of(RunId(row.agent_id)), "making")
+        if not await self._is_there(gateway, row.remote_id):
+            await self._store.write(gateway_making.missing, row.agent_id, self._mine.boot_id)
+            await self._create(gateway, row.remote_id, trace)
+            is_new = True
+        if is_new:
+            await self._write_texts(gateway, row, trace)
+
+    async def _create(self, gateway: Gateway, remote_id: str, trace: str) -> None:
+        try:
+            created = await methods.create_agent(gateway, remote_id, trace=trace)
+        except GatewayForbidden:
+            raise
+        except GatewayRefused:  # is it there already? It does not say why it refused
+            if not await self._is_shown(gateway, remote_id, REFUSED_S):
+                raise
+            return
+        self._quiet.changed(gateway.name)
+        await self._step("created")
+        if created.agent_id != remote_id:
+            told = f"gateway {gateway.name} made {created.agent_id} where {remote_id} was asked for"
+            raise GatewayInvalid(told, gateway=gateway.name, dispatched=True)
+        if not await self._is_shown(gateway, remote_id, SHOWN_S):
+            told = f"gateway {gateway.name} does not list agent {remote_id}, which it has made"
+            raise GatewayUnreachable(told, gateway=gateway.name, dispatched=True, retry_after_ms=5_000)
+        await self._step("listed")
+
+    async def _write_texts(self, gateway: Gateway, row: GatewayAgentRow, trace: str) -> None:
+        place = await self._store.read(board_members.place_of, row.agent_id)
+        board: BoardRow | None = None
+        if place is not None and place.board_id is not None:
+            board = await self._store.read(boards.get_board, place.board_id)
+        for name, text in first_texts(row, board).items():
+            there = await methods.file_get(gateway, row.remote_id, name, trace=trace)
+            digest = sha256(text.encode()).hexdigest()
+            if there.hash == digest or (there.missing and name == BOOTSTRAP):
+                continue
+            expected = None if there.missing else there.hash
+            try:
+                done = await methods.file_set(
+                    gateway, row.remote_id, name, text, expected_hash=expected, trace=trace
+                )
+            except FileConflict:  # somebody writes to it already: theirs stays
+                log.info("agent.text_kept", agent_id=row.agent_id, name=name)
+                continue
+            if done.hash != digest:
+                told = f"gateway {gateway.name} has not kept {name} as it was written"
+                raise GatewayInvalid(told, gateway=gateway.name, dispatched=True)
+            await self._step(name)
+
+    async def _is_there(self, gateway: Gateway, remote_id: str) -> bool:
+        return (await methods.agents_list(gateway)).find(remote_id) is not None
+
+    async def _is_shown(self, gateway: Gateway, remote_id: str, most_s: float) -> bool:
+        """Whether the gateway lists it within *most_s*: it takes a moment."""
+        until = self._clock.monotonic() + most_s
+        while not await self._is_there(gateway, remote_id):
+            if self._clock.monotonic() >= until:
+                return False
+            await self._clock.sleep(LOOK_S)
+        return True
+
+    async def _not_made(self, row: GatewayAgentRow, error: GatewayError) -> None:
+        is_final = not isinstance(error, GatewayUnreachable | GatewayTimedOut)
+        self._made.labels("refused" if is_final else "put_off").inc()
+        log.warning(
+            "agent.not_made",
+            agent_id=row.agent_id,
+            gateway=row.gateway_name,
+            code=error.code,
+            reason=error.reason,
+            is_final=is_final,
+        )
+        await self._store.write(
+            gateway_making.not_made,
+            row.agent_id,
+            self._mine.boot_id,
+            problem=shortened(str(error)),
+            is_final=is_final,
+            at=self._at(),
+            activity_id=self._ids.fresh(),
+        )
+
+    def _told_error(self, row: GatewayAgentRow, error: GatewayError) -> GatewayError:
+        """A request that may have been done is safe here to be asked again."""
+        if isinstance(error, GatewayTimedOut):
+            return GatewayUnreachable(str(error), gateway=row.gateway_name, dispatched=False)
+        return error
+
+    def _gateway(self, row: GatewayAgentRow) -> Gateway:
+        if not row.is_there:
+            told = f"gateway {row.gateway_name} of agent {row.agent_name} is not in hub.toml any more"
+            raise NoGateway(told)
+        gateway = self._fleet.find(row.gateway_name)
+        if gateway is None:  # between two readings of hub.toml
+            told = f"gateway {row.gateway_name} is not connected"
+            raise GatewayUnreachable(told, gateway=row.gateway_name, dispatched=False)
+        return gateway
+
+    async def _row(self, agent_id: AgentId) -> GatewayAgentRow:
+        row = await self._store.read(gateway_agents.find_gateway_agent, agent_id)
+        if row is None:
+            raise UnknownAgent(f"there is no agent {agent_id} that lives at a gateway")
+        return row
+
+    async def _step(self, name: str) -> None:
+        if self._after_step is not None:
+            await self._after_step(name)
+
+    # --- those that are left ---
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """See to unmade agents until cancelled: at the start, when a gateway is there, and now and then."""
+        end_listening = self._fleet.listen(self._hear)
+        self._in_hand.clear()
+        limits: defaultdict[str, anyio.CapacityLimiter] = defaultdict(lambda: anyio.CapacityLimiter(AT_ONCE))
+        try:
+            async with anyio.create_task_group() as hands:
+                hands.start_soon(self._tell_made)
+                task_status.started()
+                while True:
+                    self._wake = anyio.Event()
+                    self.turns.work()
+                    try:
+                        for row in await self._unmade():
+                            self._in_hand.add(row.agent_id)
+                            hands.start_soon(self._see_to, row, limits[row.gateway_name])
+                    except StorageError as exc:
+                        log.error("agent.making_database", exc=exc)
+                    self.turns.wait(AGAIN_S)
+                    await self._wait(AGAIN_S)
+        finally:
+            end_listening()
+
+    async def _unmade(self) -> list[GatewayAgentRow]:
+        """Those whose gateway is there, and that nobody here makes already."""
+        ready = {one.name for one in self._fleet.list() if one.health().state is GatewayState.READY}
+        found = list(await self._store.read(gateway_making.list_unmade))
+        anew, self._anew = self._anew & ready, self._anew - ready
+        for row in await self._store.read(gateways.list_gateways) if anew else ():
+            if row.name in anew:
+                found += await self._store.read(gateway_making.list_unmade, row.id, with_failed=True)
+        known = {row.agent_id: row for row in found if row.gateway_name in ready}
+        return [row for id, row in known.items() if id not in self._in_hand]
+
+    async def _see_to(self, row: GatewayAgentRow, limit: anyio.CapacityLimiter) -> None:
+        """One of them. Whatever goes wrong with it is its own, and stands in its row."""
+        try:
+            async with limit:
+                await self.ready(row.agent_id)
+        except (GatewayError, StorageError) as exc:
+            log.info("agent.making_put_off", agent_id=row.agent_id, code=exc.code)
+        except HubError as exc:
+            log.warning("agent.making_put_off", agent_id=row.agent_id, code=exc.code)
+        except Exception as exc:  # the service that must survive
+            log.error("agent.making_broke", exc=exc, agent_id=row.agent_id)
+        finally:
+            self._in_hand.discard(row.agent_id)
+
+    def _hear(self, news: GatewayNews) -> None:
+        if isinstance(news, Reconnected):
+            self._anew.add(news.gateway)
+            self.kick()
+
+    async def _tell_made(self) -> None:
+        while True:
+            await self._clock.sleep(TOLD_S)
+            told, self._told = self._told, set()
+            for name in told:
+                self.on_made(name)
+
+    async def _wait(self, seconds: float) -> None:
+        async with anyio.create_task_group() as waiting:
+
+            async def in_time() -> None:
+                await self._clock.sleep(seconds)
+                waiting.cancel_scope.cancel()
+
+            waiting.start_soon(in_time)
+            await self._wake.wait()
+            waiting.cancel_scope.cancel()
+
+    def _at(self) -> int:
+        return epoch_ms(self._clock.now())

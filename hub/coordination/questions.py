@@ -1,0 +1,280 @@
+"""Questions to a person, for whoever may ask, answer or take one back.
+
+What a caller gave is checked here, so that whoever comes in, by REST, from a device or with a word in
+a chat, is told the same. What happened is told after its commit: to the log, to devices
+and to whoever brings the answer to the agent that asked.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.coordination.authority import Authority, Caller
+from hub.coordination.memory import checked_tags, checked_word, memory_added
+from hub.log import Channel
+from hub.metrics import Metrics
+from protocol.asking import ANSWER_CHARACTERS, CHANNEL_CHARACTERS, QUESTION_CHARACTERS, answers_in
+from protocol.authority import Verb
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, MemoryId, MessageId, QuestionId, RunId
+from protocol.trace import trace_id_of
+from storage.store import (
+    MessageLimits,
+    NewAnswer,
+    NewQuestion,
+    QuestionRow,
+    StorageError,
+    Store,
+    TooManyMessages,
+    TooManyQuestions,
+    UnknownQuestion,
+    boards,
+    questions,
+)
+
+log = Channel(__name__)
+
+EXPIRES_S: Final = 7 * 86_400.0
+MOST_OPEN: Final = 200  # of a user
+EXPIRED_AT_ONCE: Final = 100
+MOST_HEARD: Final = 1_000  # answers in one text of a chat
+Listener = Callable[[QuestionRow], None]
+
+
+class BadQuestion(HubError):
+    """It cannot be asked, or answered, as it is; the message names what is wrong. Nothing was written."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody wants to know of the person.
+
+    Attributes:
+        preferred_channel: over which the person would rather be reached, in the asker's words.
+        reply_tags, reply_source: what the answer bears in the board's memory, if it is to bear others.
+        dedupe_key: the caller's own: what is asked twice under one is asked once.
+    """
+
+    content: str
+    preferred_channel: str | None = None
+    correlation_id: str | None = None
+    reply_tags: Sequence[str] = ()
+    reply_source: str | None = None
+    dedupe_key: str | None = None
+
+
+class Questions:
+    """Asks people, and takes their answers.
+
+    Attributes:
+        most: so many questions of a user may be open.
+        expires_s: how long one waits for an answer.
+        answer_expires_s: how long an answer is brought to the agent that asked.
+        message_limits: of what is sent to a gateway's main agent.
+    """
+
+    def __init__(
+        self, store: Store, *, authority: Authority, clock: Clock, ids: IdFactory, metrics: Metrics
+    ) -> None:
+        self.most = MOST_OPEN
+        self.expires_s = EXPIRES_S
+        self.answer_expires_s = EXPIRES_S
+        self.message_limits = MessageLimits()
+        self._store = store
+        self._authority = authority
+        self._clock = clock
+        self._ids = ids
+        self._metrics = metrics
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> None:
+        """*listener* is called with every question that is new or settled, after the commit; never waits."""
+        self._listeners.append(listener)
+
+    async def ask(
+        self, caller: Caller, board: str, asked: Asked, *, is_decision: bool = False
+    ) -> QuestionRow:
+        """Ask the person whose board that is. Returns as soon as it is certain that it will be asked.
+
+        Args:
+            is_decision: an operator asks: it stands in the audit log.
+
+        Raises:
+            UnknownBoard, AmbiguousBoard, NotAllowed, NotYourBoard
+            BadQuestion, BadMemory, TooManyQuestions, TooManyMessages: nothing was written.
+        """
+        found = await self._authority.board_for(caller, Verb.ASK_USER, board)
+        id, at = QuestionId(self._ids.fresh()), self._at()
+        key = asked.dedupe_key
+        new = NewQuestion(
+            id=id,
+            user_id=found.user_id,
+            board_id=found.id,
+            from_agent_id=caller.agent_id,
+            actor=caller.actor,
+            content=_checked("content", asked.content, QUESTION_CHARACTERS),
+            preferred_channel=_channel(asked.preferred_channel),
+            correlation_id=checked_word("correlation_id", asked.correlation_id),
+            reply_tags=checked_tags(asked.reply_tags),
+            reply_source=checked_word("reply_source", asked.reply_source),
+            trace_id=trace_id_of(RunId(id)),
+            dedupe_key=None if key is None else f"{found.id}:{caller.actor}:{key}",
+            at=at,
+            expires_at=at + round(self.expires_s * 1_000),
+            activity_id=self._ids.fresh(),
+            message_id=MessageId(self._ids.fresh()),
+            is_decision=is_decision,
+        )
+        try:
+            row, is_new = await self._store.write(
+                questions.ask, new, most=self.most, limits=self.message_limits
+            )
+        except (TooManyQuestions, TooManyMessages) as exc:
+            self._metrics.limits_reached.labels(exc.limit).inc()
+            raise
+        if is_new:
+            self.told(row)
+        return row
+
+    async def get(self, caller: Caller, id: str) -> QuestionRow:
+        """The question, if the caller may see it.
+
+        Raises:
+            UnknownQuestion, NotAllowed
+        """
+        return await self._seen(caller, Verb.QUESTION_READ, id)
+
+    async def answer(self, caller: Caller, id: str, text: str, *, is_decision: bool = False) -> QuestionRow:
+        """Answer it. The first answer counts; the same one again, by the same caller, changes nothing.
+
+        Args:
+            is_decision: an operator answers: it stands in the audit log.
+
+        Raises:
+            UnknownQuestion, NotAllowed, BadQuestion
+            QuestionSettled: somebody was faster, or nobody waits for it any more.
+        """
+        said = _checked("answer", text, ANSWER_CHARACTERS)
+        asked = await self._seen(caller, Verb.QUESTION_ANSWER, id)
+        at = self._at()
+        given = NewAnswer(
+            text=said,
+            actor=caller.actor,
+            agent_id=caller.agent_id,
+            at=at,
+            activity_id=self._ids.fresh(),
+            memory_id=MemoryId(self._ids.fresh()),
+            message_id=MessageId(self._ids.fresh()),
+            message_expires_at=at + round(self.answer_expires_s * 1_000),
+            is_decision=is_decision,
+        )
+        row = await self._store.write(questions.answer, asked.id, given)
+        if row.settled_at == at:
+            if row.memory_id is not None and row.board_id is not None:
+                memory_added(row.board_id, row.memory_id, agent_id=caller.agent_id, reply_to=row.id)
+            self.told(row)
+        return row
+
+    async def withdraw(self, caller: Caller, id: str) -> QuestionRow:
+        """Nobody waits for an answer any more. For operators alone.
+
+        Raises:
+            UnknownQuestion, QuestionSettled
+        """
+        at = self._at()
+        row = await self._store.write(
+            questions.withdraw,
+            id,
+            at=at,
+            actor=caller.actor,
+            activity_id=self._ids.fresh(),
+            user_id=caller.user_id,
+        )
+        if row.settled_at == at:
+            self.told(row)
+        return row
+
+    async def heard(self, agent_id: AgentId, text: str) -> int:
+        """What a gateway's main agent wrote in its own chat may answer questions: how many it did.
+
+        Lines ``ANSWER <question id>: text`` do, where the question is of a board of that gateway and
+        waits still. Everything else is a word in a chat.
+        """
+        count = 0
+        for id, said in answers_in(text)[:MOST_HEARD]:
+            asked = await self._store.read(questions.find_question, id)
+            if asked is None or asked.board_id is None:
+                continue
+            main = await self._store.read(questions.main_of, asked.board_id)
+            if main is None or main.agent_id != agent_id:
+                continue
+            caller = Caller.of_agent(agent_id, asked.user_id)
+            try:
+                await self.answer(caller, id, said)
+            except StorageError:
+                raise
+            except HubError as exc:  # settled, no answer, or of a board that is this agent's no more
+                log.info("question.not_answered", question_id=id, agent_id=agent_id, why=exc.code)
+                continue
+            count += 1
+        return count
+
+    async def expire(self) -> None:
+        """Let those go whose time is over."""
+        while True:
+            fresh = [self._ids.fresh() for _ in range(EXPIRED_AT_ONCE)]
+            went = await self._store.write(questions.expire_due, self._at(), fresh)
+            for row in went:
+                self.told(row)
+            if len(went) < EXPIRED_AT_ONCE:
+                return
+
+    def told(self, row: QuestionRow) -> None:
+        """A question is new or settled, and that is committed: by us, or with an item of a board's memory."""
+        self._metrics.questions.labels(row.state).inc()
+        log.info(
+            "question.moved",
+            question_id=row.id,
+            board_id=row.board_id,
+            agent_id=row.from_agent_id,
+            state=row.state,
+            by=row.answered_by,
+        )
+        for listener in self._listeners:
+            listener(row)
+
+    async def _seen(self, caller: Caller, verb: Verb, id: str) -> QuestionRow:
+        asked = await self._store.read(questions.get_question, id, user_id=caller.user_id)
+        if caller.agent_id is not None:
+            if asked.board_id is None:
+                raise UnknownQuestion(f"there is no question {id}")
+            board = await self._store.read(boards.get_board, asked.board_id)
+            await self._authority.require(caller, verb, board)
+        return asked
+
+    def _at(self) -> int:
+        return epoch_ms(self._clock.now())
+
+
+def _checked(name: str, text: str, most: int) -> str:
+    """Raises BadQuestion."""
+    kept = text.strip()
+    if not kept:
+        raise BadQuestion(f"{name}: there is nothing in it")
+    if "\0" in kept or any("\ud800" <= letter <= "\udfff" for letter in kept):
+        raise BadQuestion(f"{name}: text has no null character and no half of one")
+    if len(kept) > most:
+        raise BadQuestion(f"{name}: expected at most {most} characters, not {len(kept)}")
+    return kept
+
+
+def _channel(given: str | None) -> str | None:
+    kept = (given or "").strip()
+    if len(kept) > CHANNEL_CHARACTERS or not (kept.isprintable() or not kept):
+        raise BadQuestion(
+            f"preferred_channel: it has at most {CHANNEL_CHARACTERS} characters that can be seen"
+        )
+    return kept or None

@@ -1,0 +1,76 @@
+"""In which sessions of gateways something has happened that may move a message; and what their agents said.
+
+Put aside by whoever reads the sockets, taken by the courier. Nothing is lost where much happens: then
+every message is looked at.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from hub.gateways import GatewayEvent
+
+MOST: Final = 5_000  # sessions put aside
+SAID: Final = 200  # words put aside; a person's answer is also found in the history later
+ANSWER: Final = "ANSWER "  # begins the line in which a main agent tells what a person said
+_ENDS: Final = ("final", "error", "aborted")
+_PHASES: Final = ("start", "end", "error")
+
+
+class SessionsHeard:
+    """What was heard since it was asked last."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, set[str]] = {}  # by gateway's name
+        self._count = 0
+        self._said: list[tuple[str, str, str]] = []
+        self.is_too_much = False
+
+    def hear(self, event: GatewayEvent) -> bool:
+        """Take one event; whether anybody should look because of it."""
+        told = event.payload
+        if not isinstance(told, Mapping) or not isinstance(session := told.get("sessionKey"), str):
+            return False
+        if not _is_news(event.name, told):
+            return False
+        if event.name == "chat" and told.get("state") == "final":
+            text = _text(told.get("message"))
+            if ANSWER in text and len(self._said) < SAID:
+                self._said.append((event.gateway, session, text))
+        known = self._sessions.setdefault(event.gateway, set())
+        if session not in known:
+            if self._count >= MOST:
+                self.is_too_much = True
+                return True
+            known.add(session)
+            self._count += 1
+        return True
+
+    def take_sessions(self) -> dict[str, set[str]]:
+        """The sessions, by the names of their gateways."""
+        taken, self._sessions, self._count = self._sessions, {}, 0
+        return taken
+
+    def take_said(self) -> list[tuple[str, str, str]]:
+        """Gateway, session and words of what may be a person's answer."""
+        taken, self._said = self._said, []
+        return taken
+
+
+def _is_news(name: str, told: Mapping[str, Any]) -> bool:
+    if name == "chat":
+        return told.get("state") in _ENDS
+    data = told.get("data")
+    return (
+        name == "agent"
+        and told.get("stream") == "lifecycle"
+        and isinstance(data, Mapping)
+        and data.get("phase") in _PHASES
+    )
+
+
+def _text(message: Any) -> str:
+    content = message.get("content") if isinstance(message, Mapping) else None
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "\n".join(str(part.get("text", "")) for part in parts if isinstance(part, Mapping))

@@ -1,0 +1,237 @@
+"""Souls of agents, read and written where the agents live: on gateways and on our own devices.
+
+Who may do so is asked first. A write is given to ``SoulWriter``, which brings it to its end whatever
+happens meanwhile; what was read of others' writes goes into the history.
+"""
+
+from typing import Final
+
+import msgspec
+
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.coordination.authority import Authority, Caller
+from hub.coordination.soul_homes import Soul, SoulHomes
+from hub.coordination.soul_writer import SoulWriter
+from hub.metrics import Metrics
+from protocol.authority import Verb
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import RunId, SoulWriteId
+from protocol.messages import SoulWriteState
+from protocol.trace import trace_id_of, traceparent
+from storage.store import (
+    NewSoulWrite,
+    SoulPlace,
+    SoulVersion,
+    SoulWriteRow,
+    Store,
+    soul_writes,
+    souls,
+)
+
+WAIT_S: Final = 10.0  # for the other side to have it, before whoever asks is told that it waits
+MOST_WAIT_S: Final = 120.0
+
+
+class BadSoul(HubError):
+    """The text cannot be a soul; nothing was written."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class SoulTooLarge(HubError):
+    """The text is longer than ``soul_bytes`` of ``[limits]``; nothing was written."""
+
+    code = ErrorCode.TOO_LARGE
+
+
+class SoulConflict(HubError):
+    """Somebody else had written in between; theirs stays, and ours is in the history."""
+
+    code = ErrorCode.SOUL_CONFLICT
+
+    def __init__(self, agent: str, write: SoulWriteRow) -> None:
+        expected, found = write.expected_sha256 or "none", write.found_sha256 or "none"
+        super().__init__(
+            f"the soul of {agent} is not the one that was to be replaced: {expected} was expected,"
+            f" {found} is there"
+        )
+        self.members = {
+            "write_id": write.id,
+            "expected_sha256": write.expected_sha256,
+            "found_sha256": write.found_sha256,
+        }
+
+
+class SoulNotWritten(HubError):
+    """The write came to nothing, as its row says; its text is in the history."""
+
+    def __init__(self, write: SoulWriteRow) -> None:
+        super().__init__(write.problem or "the soul was not written")
+        self.code = ErrorCode(write.reason_code or ErrorCode.INTERNAL)  # type: ignore[misc]  # the row's
+        self.members = {"write_id": write.id}
+
+
+class SoulSight(msgspec.Struct, frozen=True, kw_only=True):
+    """A soul as it was found. *soul*: ``None``: there is none. *open_write*: what is being written now."""
+
+    place: SoulPlace
+    where: str
+    soul: Soul | None
+    open_write: SoulWriteRow | None
+
+
+class SoulWish(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody wants a soul to be.
+
+    Attributes:
+        expected_sha256: of what it is to replace; ``""``: there is none yet; ``None``: whatever is there when
+            the hub looks, which still may not change between its look and its write.
+    """
+
+    content: str
+    expected_sha256: str | None = None
+    reason: str | None = None
+    source_url: str | None = None
+    correlation_id: str | None = None
+    dedupe_key: str | None = None
+
+
+class SoulLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a soul may be that the hub writes, and how many versions of each it keeps."""
+
+    bytes: int = 256 * 1024
+    versions: int = 200
+
+
+class Souls:
+    """Reads and writes souls, for whoever may."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        authority: Authority,
+        homes: SoulHomes,
+        writer: SoulWriter,
+        clock: Clock,
+        ids: IdFactory,
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._authority = authority
+        self._homes = homes
+        self._writer = writer
+        self._clock = clock
+        self._ids = ids
+        self._metrics = metrics
+        self._limits = SoulLimits()
+
+    @property
+    def limits(self) -> SoulLimits:
+        """Those of ``[limits]``."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: SoulLimits) -> None:
+        self._limits = limits
+        self._writer.kept = limits.versions
+
+    async def read(self, caller: Caller, board: str, agent: str) -> SoulSight:
+        """The soul of an agent, as it is now where the agent lives.
+
+        Raises:
+            UnknownBoard, UnknownAgent, NotAllowed, NoSession, NoGateway
+            GatewayError, DeliveryError, DeviceRefused: it cannot be asked, or said no.
+        """
+        _, target = await self._authority.target(caller, Verb.SOUL_READ, board, agent)
+        place = await self._writer.place_of(target.id)
+        home = self._homes.get(place)
+        since = await self._store.read(souls.last_version, target.id)
+        soul = await home.read(trace=traceparent(RunId(self._ids.fresh()), "soul"))
+        if soul is not None:
+            await self._writer.note(target.id, home, soul, since)
+        open_write = await self._store.read(soul_writes.find_open, target.id)
+        return SoulSight(place=place, where=home.place, soul=soul, open_write=open_write)
+
+    async def write(
+        self, caller: Caller, board: str, agent: str, wish: SoulWish, *, wait_s: float = 0.0
+    ) -> SoulWriteRow:
+        """Let a soul be written; the write, as far as it has come within *wait_s*.
+
+        A write that waits, because its gateway or device is not there, goes on by itself. While
+        another write of the same soul is open, this one waits for its turn.
+
+        Raises:
+            UnknownBoard, UnknownAgent, NotAllowed, NoSession, NoGateway, BadSoul, SoulTooLarge: nothing
+                was written, nor will be.
+            SoulBusy: another write is open still.
+            SoulConflict, SoulNotWritten: how it ended.
+        """
+        found, target = await self._authority.target(caller, Verb.SOUL_WRITE, board, agent)
+        self._check(wish.content)
+        self._homes.check(await self._writer.place_of(target.id))
+        id = SoulWriteId(self._ids.fresh())
+        new = NewSoulWrite(
+            id=id,
+            agent_id=target.id,
+            board_id=found.id,
+            content=wish.content,
+            expected_sha256=wish.expected_sha256,
+            reason=wish.reason,
+            source_url=wish.source_url,
+            from_agent_id=caller.agent_id,
+            actor=caller.actor,
+            correlation_id=wish.correlation_id,
+            trace_id=trace_id_of(RunId(id)),
+            dedupe_key=None if wish.dedupe_key is None else f"{target.id}:{caller.actor}:{wish.dedupe_key}",
+            at=epoch_ms(self._clock.now()),
+        )
+        write = await self._writer.add(new, wait_s=wait_s)
+        match write.state:
+            case SoulWriteState.CONFLICT:
+                raise SoulConflict(target.name, write)
+            case SoulWriteState.FAILED:
+                raise SoulNotWritten(write)
+        return write
+
+    async def history(
+        self, caller: Caller, board: str, agent: str, *, limit: int, below: int | None = None
+    ) -> list[SoulVersion]:
+        """The newest versions first that this hub wrote, saw, or could not write.
+
+        Raises:
+            UnknownBoard, UnknownAgent, NotAllowed
+        """
+        _, target = await self._authority.target(caller, Verb.SOUL_READ, board, agent)
+        return await self._store.read(souls.list_versions, target.id, limit=limit, below=below)
+
+    async def writes(self, caller: Caller, board: str, agent: str, *, limit: int) -> list[SoulWriteRow]:
+        """The newest writes first, open or not.
+
+        Raises:
+            UnknownBoard, UnknownAgent, NotAllowed
+        """
+        _, target = await self._authority.target(caller, Verb.SOUL_READ, board, agent)
+        return await self._store.read(soul_writes.list_writes, target.id, limit=limit)
+
+    async def version(self, caller: Caller, board: str, agent: str, seq: int) -> tuple[SoulVersion, str]:
+        """A version, and its text.
+
+        Raises:
+            UnknownBoard, UnknownAgent, NotAllowed, UnknownSoulVersion
+        """
+        _, target = await self._authority.target(caller, Verb.SOUL_READ, board, agent)
+        return await self._store.read(souls.get_version, target.id, seq)
+
+    def _check(self, content: str) -> None:
+        if not content.strip():
+            raise BadSoul("content: a soul has to say something; it is never made empty")
+        if any(sign < " " and sign not in "\t\n\r" for sign in content):
+            raise BadSoul("content: a soul is text, without control characters")
+        try:
+            size = len(content.encode())
+        except UnicodeEncodeError:
+            raise BadSoul("content: has half a character (a lone surrogate)") from None
+        if size > self._limits.bytes:
+            self._metrics.limits_reached.labels("soul_bytes").inc()
+            raise SoulTooLarge(f"a soul has at most {self._limits.bytes} bytes (soul_bytes), this one {size}")

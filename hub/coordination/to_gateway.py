@@ -1,0 +1,416 @@
+"""Brings a message to an agent of a gateway, step by step, each proven from what the gateway shows.
+
+The rules:
+
+* SENT is committed before the frame leaves. A try whose end is not known is looked for in the
+  agent's history before the same key goes again, in the same words.
+* What stands in the history was said, and is never said again. What the gateway dropped before its
+  agent had it is said under a new key.
+* An acknowledgement is no delivery, and a turn's end without words is no answer.
+* What the gateway no longer shows after it had acknowledged it is not said again either: it may have
+  been heard. It fails, and says so.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from hub.clock import Chance, Clock, epoch_ms
+from hub.coordination.finding import find
+from hub.coordination.histories import Shown, Standing, words_of
+from hub.coordination.letters import letter
+from hub.coordination.moving import ANSWERABLE, Moving, shortened
+from hub.gateways import (
+    Gateway,
+    GatewayError,
+    GatewayForbidden,
+    GatewayRefused,
+    GatewayUnreachable,
+    methods,
+)
+from hub.log import Channel
+from protocol.backoff import Backoff
+from protocol.errors import ErrorCode
+from protocol.ids import AgentId, BootId
+from protocol.messages import MessageEvent, MessageKind, MessageState, QueueMode, attempt_key
+from protocol.trace import traceparent_of
+from storage.store import MessageRow, MessageSight, Store, messages, questions
+
+log = Channel(__name__)
+
+MAX_ATTEMPTS: Final = 8  # keys of one message: who is interrupted more often has another trouble
+STALE_S: Final = 60.0  # from committing SENT to sending: a hub that stood still looks anew instead
+CONFLICT: Final = "chat-request-conflict"
+
+LOOK_MS, LOOK_CAP_MS = 400, 15_000  # between looks at what was acknowledged; events come sooner
+REST_MS, REST_CAP_MS = 2_000, 60_000  # between looks at what waits behind a turn, or is being worked on
+IDLE_MS: Final = 10_000  # a turn whose agent rests for so long is over, though nothing was said
+AGAIN: Final = Backoff(base_s=1.0, cap_s=60.0)
+# A gateway whose agents are being made drops every turn that it prepares just then, for seconds each.
+UNHEARD_AGAIN: Final = Backoff(base_s=5.0, cap_s=60.0)
+
+Heard = Callable[[AgentId, str], Awaitable[object]]
+
+
+class Letter(msgspec.Struct, frozen=True, kw_only=True):
+    """What is sent under one key, kept with the first try, so that each later one says the same."""
+
+    session_key: str
+    message: str
+    deliver: bool
+    queue_mode: str | None = None
+
+
+@dataclass
+class Paces:
+    """How long is waited between two looks; tests look more often."""
+
+    look_ms: int = LOOK_MS
+    rest_ms: int = REST_MS
+    idle_ms: int = IDLE_MS
+    again: Backoff = AGAIN
+    unheard: Backoff = UNHEARD_AGAIN
+
+
+class ToGateway:
+    """Brings messages to agents of gateways.
+
+    Args:
+        heard: is told what a gateway's main agent said after it was asked to ask a person.
+        held_s: for how many seconds letters over a gateway wait, see ``hub.coordination.quiet``.
+        reply_url: where agents reach this hub over HTTP; changed by a reload.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        moving: Moving,
+        *,
+        clock: Clock,
+        chance: Chance,
+        boot_id: BootId,
+        heard: Heard | None = None,
+        paces: Paces | None = None,
+    ) -> None:
+        self.reply_url: str | None = None
+        self.held_s: Callable[[str], float] = lambda _: 0.0
+        self.paces = paces or Paces()
+        self._store = store
+        self._moving = moving
+        self._clock = clock
+        self._chance = chance
+        self._boot_id = boot_id
+        self._heard = heard
+
+    async def bring(self, gateway: Gateway, seen: MessageSight) -> None:
+        """One step further, or a time set when it is looked at again.
+
+        Raises:
+            GatewayError: the gateway could not be asked; nothing was moved but what is proven.
+        """
+        match seen.state:
+            case MessageState.WAITING:
+                await self._send(gateway, seen)
+            case MessageState.INTERRUPTED:
+                await self._try_anew(seen)
+            case _:
+                try:
+                    await self._look(gateway, seen)
+                except GatewayRefused as refused:  # to show the session: is there an agent behind it?
+                    if not await self._is_gone(gateway, seen, {"error": shortened(str(refused))}):
+                        raise
+
+    async def last_look(self, gateway: Gateway, seen: MessageSight) -> MessageRow | None:
+        """What is proven of a message whose time is over; it is not said again.
+
+        Raises:
+            GatewayError: the gateway could not be asked; nothing was moved.
+        """
+        key = attempt_key(seen.id, seen.attempt)
+        shown, is_whole = await find(gateway, seen.session_key, key)
+        if shown.standing is Standing.CONSUMED:
+            await self._follow(gateway, seen, shown, key)
+        elif shown.standing is Standing.PENDING:
+            reason = "its time is over, and its agent may get it yet: it waits there for its turn"
+            await self._moving.fail(seen, ErrorCode.UNKNOWN_EFFECT, reason, proof=shown.proof)
+        elif shown.standing is Standing.ABSENT and not (is_whole and seen.state is MessageState.SENT):
+            await self._lost(seen, {"history": "absent"})
+        return await self._store.read(messages.find_message, seen.id)
+
+    # --- saying it ---
+
+    async def _send(self, gateway: Gateway, seen: MessageSight) -> None:
+        if seen.held_until is not None and seen.held_until > self._moving.now():
+            # It may be back sooner: a person says so, or another turn of the agent's is answered.
+            await self._moving.put_off(seen, min(REST_CAP_MS, seen.held_until - self._moving.now()))
+            return
+        if (held_s := self.held_s(gateway.name)) > 0:
+            await self._moving.put_off(seen, round(held_s * 1_000))
+            return
+        said = await self._letter(seen)
+        proof: dict[str, Any] = {"boot": gateway.health().boot_id}
+        if said is None:
+            said = await self._write_letter(seen)
+            proof["letter"] = msgspec.to_builtins(said)
+        began = self._clock.monotonic()
+        # A gateway may answer what cannot be read, and show nothing of it, for as long as it likes.
+        after_ms = max(self.paces.look_ms, self._again_ms(seen.sends) if seen.sends else 0)
+        sent = await self._moving.move(
+            seen,
+            MessageEvent.SENT,
+            proof=proof,
+            after_ms=after_ms,
+            boot_id=self._boot_id,
+            gateway_id=seen.home_gateway_id,
+        )
+        if sent is None or self._clock.monotonic() - began > STALE_S:
+            return
+        key = attempt_key(sent.id, sent.attempt)
+        try:
+            ack = await methods.chat_send(
+                gateway,
+                said.session_key,
+                said.message,
+                key=key,
+                deliver=said.deliver,
+                queue_mode=None if said.queue_mode is None else QueueMode(said.queue_mode),
+                trace=_trace(sent, key),
+            )
+        except GatewayError as error:
+            await self._not_sent(gateway, seen, sent, error)
+            return
+        proof = {"ack": msgspec.to_builtins(ack), "boot": gateway.health().boot_id}
+        await self._moving.move(sent, MessageEvent.ACCEPTED, proof=proof, after_ms=self.paces.look_ms)
+
+    async def _letter(self, seen: MessageRow) -> Letter | None:
+        kept = await self._store.read(messages.letter_of, seen.id, seen.attempt)
+        return None if kept is None or "letter" not in kept else msgspec.convert(kept["letter"], Letter)
+
+    async def _write_letter(self, seen: MessageSight) -> Letter:
+        channel = None
+        if seen.kind is MessageKind.ASK_USER and seen.question_id is not None:
+            asked = await self._store.read(questions.find_question, seen.question_id)
+            channel = None if asked is None else asked.preferred_channel
+        assert seen.session_key is not None, "its home is known"
+        return Letter(
+            session_key=seen.session_key,
+            message=letter(seen, reply_url=self.reply_url, preferred_channel=channel),
+            deliver=seen.deliver,
+            queue_mode=seen.queue_mode,
+        )
+
+    async def _not_sent(
+        self, gateway: Gateway, seen: MessageSight, sent: MessageRow, error: GatewayError
+    ) -> None:
+        """``chat.send`` was not acknowledged."""
+        log.warning(
+            "message.not_acknowledged",
+            message_id=sent.id,
+            gateway=gateway.name,
+            code=error.code,
+            dispatched=error.dispatched,
+            reason=error.reason,
+        )
+        told = {"error": shortened(str(error)), "reason": error.reason, "dispatched": error.dispatched}
+        if isinstance(error, GatewayRefused) and (error.dispatched or error.reason == CONFLICT):
+            await self._look(gateway, msgspec.structs.replace(seen, **_news_of(sent)), refused=error)
+        elif error.dispatched:
+            pass  # it is looked for, when the gateway can be asked
+        elif isinstance(error, GatewayUnreachable):
+            wait_ms = max(error.retry_after_ms or 0, self._again_ms(sent.sends))
+            await self._moving.move(sent, MessageEvent.TAKEN_BACK, proof=told, after_ms=wait_ms)
+        else:
+            row = msgspec.structs.replace(seen, **_news_of(sent))
+            is_forbidden = isinstance(error, GatewayForbidden)
+            if is_forbidden or not await self._is_gone(gateway, row, told):
+                await self._moving.fail(sent, error.code, str(error), proof=told)
+
+    async def _is_gone(self, gateway: Gateway, seen: MessageSight, proof: dict[str, Any]) -> bool:
+        """Whether the gateway has no such agent; then the message is over."""
+        listed = await methods.agents_list(gateway)
+        if seen.remote_id is None or listed.find(seen.remote_id) is not None:
+            return False
+        if seen.state is MessageState.CONSUMED:
+            await self._moving.settle(seen, {"turn": "over", "agent": "gone"})
+        else:
+            reason = f"gateway {gateway.name} has no agent {seen.remote_id} any more"
+            await self._moving.fail(seen, ErrorCode.GATEWAY_REFUSED, reason, proof=proof)
+        return True
+
+    # --- looking for it ---
+
+    async def _look(
+        self, gateway: Gateway, seen: MessageSight, *, refused: GatewayRefused | None = None
+    ) -> None:
+        """Find out how far it has come, and write that down.
+
+        Args:
+            refused: what the gateway said when it was sent; it may have been dropped for that.
+        """
+        key = attempt_key(seen.id, seen.attempt)
+        shown, is_whole = await find(gateway, seen.session_key, key)
+        if seen.state is MessageState.CONSUMED and shown.standing is not Standing.CONSUMED:
+            # It was there: the session was begun anew since.
+            shown = Shown(standing=Standing.CONSUMED, is_busy=shown.is_busy)
+        match shown.standing:
+            case Standing.CONSUMED:
+                await self._follow(gateway, seen, shown, key)
+            case Standing.INTERRUPTED:
+                await self._interrupted(seen, shown.proof)
+            case Standing.CANCELLED:
+                reason = "it was taken back at the gateway before its agent had it"
+                await self._moving.fail(seen, ErrorCode.CANCELLED, reason, proof=shown.proof)
+            case Standing.PENDING:
+                waits = await methods.agent_wait(gateway, key, timeout_ms=0)
+                if waits.status == "pending" and seen.state is not MessageState.QUEUED:
+                    proof = shown.proof | {"wait": _told(waits)}
+                    await self._moving.move(
+                        seen, MessageEvent.QUEUED, proof=proof, after_ms=self.paces.rest_ms
+                    )
+                else:
+                    await self._rest(seen)
+            case Standing.ABSENT:
+                await self._absent(gateway, seen, key, refused, is_whole=is_whole)
+
+    async def _absent(
+        self,
+        gateway: Gateway,
+        seen: MessageSight,
+        key: str,
+        refused: GatewayRefused | None,
+        *,
+        is_whole: bool,
+    ) -> None:
+        """The history does not show it."""
+        waits = await methods.agent_wait(gateway, key, timeout_ms=0)
+        proof = {"history": "absent", "wait": _told(waits)}
+        if waits.status == "pending":
+            if seen.state is not MessageState.QUEUED:
+                await self._moving.move(seen, MessageEvent.QUEUED, proof=proof, after_ms=self.paces.rest_ms)
+            else:
+                await self._rest(seen)
+        elif waits.status == "error" and is_whole:  # it failed before its agent had it
+            await self._interrupted(seen, proof)
+        elif waits.status == "ok":  # its run is over; the row may come in a moment
+            if self._is_old(seen):
+                shown = Shown(standing=Standing.CONSUMED, proof=proof, answer=words_of(waits.reply))
+                await self._follow(gateway, seen, shown, key)
+            else:
+                await self._rest(seen)
+        elif refused is not None and refused.reason == CONFLICT:
+            await self._moving.fail(seen, refused.code, str(refused), proof=proof)
+        elif refused is not None:
+            await self._interrupted(seen, proof | {"refused": shortened(str(refused))})
+        elif seen.state is MessageState.SENT:
+            if not is_whole:
+                await self._lost(seen, proof)
+            else:  # it never came there
+                again = msgspec.structs.replace(seen, held_until=None)
+                await self._send(gateway, again)
+        elif self._is_old(seen) and not await self._is_same_start(gateway, seen):
+            await self._lost(seen, proof)
+        else:
+            await self._rest(seen)
+
+    async def _is_same_start(self, gateway: Gateway, seen: MessageRow) -> bool:
+        """Whether the gateway is as it was when it acknowledged the message."""
+        moves = await self._store.read(messages.moves_of, seen.id)
+        told = [move.proof["boot"] for move in moves if "boot" in move.proof]
+        return not told or told[-1] == gateway.health().boot_id
+
+    async def _lost(self, seen: MessageRow, proof: dict[str, Any]) -> None:
+        reason = "the gateway no longer shows what became of it; its agent may have had it"
+        await self._moving.fail(seen, ErrorCode.UNKNOWN_EFFECT, reason, proof=proof)
+
+    async def _interrupted(
+        self, seen: MessageRow, proof: dict[str, Any], again: Backoff | None = None
+    ) -> None:
+        moved = await self._moving.move(seen, MessageEvent.INTERRUPTED, proof=proof)
+        if moved is not None:
+            await self._try_anew(moved, again)
+
+    async def _try_anew(self, seen: MessageRow, again: Backoff | None = None) -> None:
+        if seen.attempt >= MAX_ATTEMPTS:
+            reason = f"it was interrupted {seen.attempt} times before its agent had it"
+            await self._moving.fail(seen, ErrorCode.GATEWAY_REFUSED, reason)
+            return
+        wait_ms = self._again_ms(seen.attempt, again)
+        await self._moving.move(seen, MessageEvent.TRIED_ANEW, after_ms=wait_ms)
+
+    # --- what its agent does with it ---
+
+    async def _follow(self, gateway: Gateway, seen: MessageSight, shown: Shown, key: str) -> None:
+        """Its agent has it: an answer is waited for until the turn is over."""
+        row: MessageRow = seen
+        if seen.state is not MessageState.CONSUMED:
+            moved = await self._moving.move(
+                seen, MessageEvent.CONSUMED, proof=shown.proof, after_ms=self.paces.look_ms
+            )
+            if moved is None:
+                return
+            row = moved
+        if row.settled_at is not None:
+            return
+        if shown.answer is not None:
+            await self._answered(row, shown.answer, shown.end_proof)
+        elif shown.is_unheard and not shown.is_busy and row.attempt < MAX_ATTEMPTS:
+            await self._interrupted(row, shown.end_proof, self.paces.unheard)
+        elif shown.failure is not None and not shown.is_busy:
+            await self._moving.fail(row, ErrorCode.GATEWAY_REFUSED, shown.failure, proof=shown.end_proof)
+        elif not shown.is_busy and self._is_old(row) and self._is_settled_in(gateway):
+            waits = await methods.agent_wait(gateway, key, timeout_ms=0)
+            if waits.status == "ok" and (said := words_of(waits.reply)):
+                await self._answered(row, said, {"wait": _told(waits)})
+            elif waits.status == "error":
+                reason = waits.error or waits.stop_reason or "its turn failed"
+                proof = {"wait": _told(waits)}
+                await self._moving.fail(row, ErrorCode.GATEWAY_REFUSED, reason, proof=proof)
+            else:
+                await self._moving.settle(row, {"turn": "over", "wait": _told(waits)})
+        elif row.state is seen.state:
+            await self._rest(row)
+
+    async def _answered(self, row: MessageRow, text: str, proof: dict[str, Any]) -> None:
+        if row.kind in ANSWERABLE:
+            await self._moving.answer(row, text, proof)
+            return
+        # Before it is settled: who is killed in between hears it again, and it counts once.
+        if row.kind is MessageKind.ASK_USER and self._heard is not None and row.to_agent_id is not None:
+            await self._heard(row.to_agent_id, text)
+        await self._moving.settle(row, {"turn": "over"} | proof)
+
+    # --- waiting ---
+
+    async def _rest(self, seen: MessageRow) -> None:
+        """Looked at again after a part of the time that it has been as it is."""
+        is_new = seen.state in (MessageState.SENT, MessageState.ACCEPTED)
+        least, most = (self.paces.look_ms, LOOK_CAP_MS) if is_new else (self.paces.rest_ms, REST_CAP_MS)
+        since_ms = max(0, self._moving.now() - seen.updated_at)
+        await self._moving.put_off(seen, min(most, max(least, since_ms // 2)))
+
+    def _is_old(self, seen: MessageRow) -> bool:
+        return self._moving.now() - seen.updated_at >= self.paces.idle_ms
+
+    def _is_settled_in(self, gateway: Gateway) -> bool:
+        """Whether a gateway that was started anew has had the time to take up what was under way."""
+        return self._moving.now() - epoch_ms(gateway.health().since) >= self.paces.idle_ms
+
+    def _again_ms(self, tries: int, again: Backoff | None = None) -> int:
+        draw = self._chance.uniform(0.5, 1.0) if again is None else self._chance.uniform(0.9, 1.0)
+        return round((again or self.paces.again).delay(max(0, tries - 1), draw) * 1_000)
+
+
+def _news_of(row: MessageRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in row.__struct_fields__}
+
+
+def _trace(row: MessageRow, key: str) -> str:
+    return traceparent_of(row.trace_id, "message", key)
+
+
+def _told(waits: methods.RunWait) -> dict[str, Any]:
+    """What is kept of ``agent.wait`` as proof: everything but the words of an answer."""
+    told = msgspec.structs.asdict(waits)
+    return {name: value for name, value in told.items() if name != "reply" and value is not None}

@@ -1,0 +1,97 @@
+"""Texts of the agents that live on this device, as their SOUL.md: read in parts, written over what was read.
+
+Plain functions over a connection, inside the caller's transaction.
+"""
+
+import hashlib
+import sqlite3
+from typing import Any, TypeVar
+
+import msgspec
+
+from hub.device.rows import Refusal
+from protocol.errors import ErrorCode
+from protocol.files import FILES, PART_BYTES, FileGet, FileKept, FilePart, FilePut
+from protocol.frame import MAX_RESULT_BYTES
+from protocol.work import ToolCall
+
+T = TypeVar("T", FileGet, FilePut)
+
+
+def get(db: sqlite3.Connection, call: ToolCall) -> dict[str, Any]:
+    """A part of a text.
+
+    Raises:
+        Refusal: the call is wrong.
+    """
+    wanted = _wanted(call, FileGet)
+    row = _find(db, call.agent_id, wanted.name)
+    if row is None:
+        return _spelled(FilePart(name=wanted.name, sha256=None))
+    content: str = row["content"]
+    part = _fitting(content[wanted.offset : wanted.offset + PART_BYTES])
+    end = wanted.offset + len(part)
+    told = FilePart(
+        name=wanted.name,
+        sha256=row["sha256"],
+        content=part,
+        size_bytes=len(content.encode()),
+        offset=wanted.offset,
+        next_offset=end if end < len(content) else None,
+        updated_at=row["updated_at"],
+    )
+    return _spelled(told)
+
+
+def put(db: sqlite3.Connection, call: ToolCall, at_ms: int) -> dict[str, Any]:
+    """Keep a text in the place of the one that was read.
+
+    Raises:
+        Refusal: the call is wrong, or there is another text by now; nothing was changed.
+    """
+    wanted = _wanted(call, FilePut)
+    if not wanted.content.strip() or "\0" in wanted.content:
+        raise Refusal(ErrorCode.BAD_PARAMS, f"{wanted.name} has to say something, and without NUL")
+    row = _find(db, call.agent_id, wanted.name)
+    found = None if row is None else row["sha256"]
+    if found != wanted.expected_sha256:
+        there = "there is none" if found is None else f"it is {found}"
+        raise Refusal(ErrorCode.CHANGED_MEANWHILE, f"{wanted.name} is not what was expected: {there}")
+    raw = wanted.content.encode()
+    sha256 = hashlib.sha256(raw).hexdigest()
+    db.execute(
+        "INSERT INTO agent_files VALUES (?, ?, ?, ?, ?) ON CONFLICT (agent_id, name) DO UPDATE SET"
+        " content = excluded.content, sha256 = excluded.sha256, updated_at = excluded.updated_at",
+        (call.agent_id, wanted.name, wanted.content, sha256, at_ms),
+    )
+    return _spelled(FileKept(name=wanted.name, sha256=sha256, size_bytes=len(raw), updated_at=at_ms))
+
+
+def _wanted(call: ToolCall, kind: type[T]) -> T:
+    try:
+        wanted: T = msgspec.convert(call.data, kind)
+    except msgspec.ValidationError as error:
+        raise Refusal(ErrorCode.BAD_PARAMS, f"{call.action}: {error}") from None
+    if call.agent_id is None:
+        raise Refusal(ErrorCode.BAD_PARAMS, f"{call.action} has to say whose text it is: agent_id")
+    if wanted.name not in FILES:
+        raise Refusal(ErrorCode.BAD_PARAMS, f"there is no text {wanted.name!r}, only {', '.join(FILES)}")
+    return wanted
+
+
+def _spelled(told: FilePart | FileKept) -> dict[str, Any]:
+    return msgspec.structs.asdict(told)
+
+
+def _find(db: sqlite3.Connection, agent_id: str | None, name: str) -> sqlite3.Row | None:
+    found = db.execute("SELECT * FROM agent_files WHERE agent_id = ? AND name = ?", (agent_id, name))
+    row: sqlite3.Row | None = found.fetchone()
+    return row
+
+
+def _fitting(part: str) -> str:
+    """As much of it as an answer has room for: what JSON escapes takes up to six times its length."""
+    assert PART_BYTES < MAX_RESULT_BYTES
+    while len(msgspec.json.encode(part)) > PART_BYTES:
+        part = part[: len(part) // 2]
+    return part

@@ -1,0 +1,138 @@
+"""Questions to the owner of this device: plain functions over its file, inside the caller's transaction.
+
+An owner needs no program of ours to answer: whoever writes ``answer`` into the row of an open
+question has answered. What became of a question is the hub's word, for it may have been
+answered elsewhere, and the first answer counts.
+"""
+
+import sqlite3
+from typing import Final
+
+import msgspec
+
+from hub.device.rows import Refusal
+from protocol.asking import ANSWER_CHARACTERS, question_in
+from protocol.errors import ErrorCode
+from protocol.messages import QuestionState
+from protocol.work import ToolCall
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """A question as the file has it.
+
+    Attributes:
+        number: what its owner calls it by; it stays the same.
+        answer: the owner's, or the one that counts.
+        settled_by: who gave the answer that counts, as the hub calls them.
+        reported: the hub knows the owner's answer, or has another one.
+    """
+
+    number: int
+    question_id: str
+    content: str
+    board: str | None
+    asked_by: str | None
+    state: QuestionState
+    asked_at: int
+    expires_at: int | None
+    answer: str | None
+    answered_at: int | None
+    settled_by: str | None
+    reported: bool
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its owner may answer it."""
+        return self.state is QuestionState.OPEN and not self.answer
+
+
+class Said(msgspec.Struct, frozen=True):
+    """An answer of the owner that no hub has confirmed."""
+
+    question_id: str
+    answer: str
+
+
+_COLUMNS: Final = ", ".join(Question.__struct_fields__)
+
+
+def take(db: sqlite3.Connection, call: ToolCall) -> dict[str, bool]:
+    """Keep a question that the hub tells of, or how one ended.
+
+    Raises:
+        Refusal: it is none.
+    """
+    try:
+        told = question_in(call.data)
+    except msgspec.ValidationError as error:
+        raise Refusal(ErrorCode.BAD_RECORD, f"data of user.ask: {error}") from error
+    if told.state is QuestionState.OPEN:
+        db.execute(
+            "INSERT INTO questions (question_id, content, board, asked_by, asked_at, expires_at)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (question_id) DO NOTHING",
+            (told.question_id, told.content, told.board, told.asked_by, told.asked_at, told.expires_at),
+        )
+        return {"asked": True}
+    db.execute(
+        "UPDATE questions SET state = ?2, answer = nullif(?3, ''), settled_by = ?4, reported = 1"
+        " WHERE question_id = ?1",
+        (told.question_id, told.state.value, told.answer, told.settled_by),
+    )
+    return {"closed": True}
+
+
+def listed(db: sqlite3.Connection) -> list[Question]:
+    """All of them, the oldest first."""
+    found = db.execute(f"SELECT {_COLUMNS} FROM questions ORDER BY number")
+    return [_question(row) for row in found.fetchall()]
+
+
+def unsaid(db: sqlite3.Connection, most: int) -> list[Said]:
+    """At most so many answers of the owner that no hub has confirmed. Of white space alone there is none."""
+    found = db.execute(
+        "SELECT question_id, answer FROM questions"
+        " WHERE state = 'open' AND reported = 0 AND answer IS NOT NULL ORDER BY number"
+    )
+    said = ((id, answer.strip()) for id, answer in found.fetchall())
+    return [Said(id, answer[:ANSWER_CHARACTERS]) for id, answer in said if answer][:most]
+
+
+def note_said(db: sqlite3.Connection, said: Said, at_ms: int, *, counts: bool) -> None:
+    """The hub has confirmed the answer, or has another one: how that reads it tells by itself."""
+    db.execute(
+        "UPDATE questions SET reported = 1, answered_at = coalesce(answered_at, ?2),"
+        " state = CASE WHEN ?3 AND state = 'open' THEN 'answered' ELSE state END WHERE question_id = ?1",
+        (said.question_id, at_ms, counts),
+    )
+
+
+def write_answer(db: sqlite3.Connection, number: int, text: str, at_ms: int) -> bool:
+    """Answer as the owner; False: the hub has settled it, or has the owner's answer."""
+    written = db.execute(
+        "UPDATE questions SET answer = ?2, answered_at = ?3"
+        " WHERE number = ?1 AND state = 'open' AND reported = 0",
+        (number, text, at_ms),
+    )
+    return written.rowcount > 0
+
+
+def told_question(call: ToolCall) -> str:
+    """What the person at the desktop is told of a call that was taken."""
+    told = question_in(call.data)
+    asks = " ".join(part for part in (told.asked_by or "somebody", told.board and f"({told.board})") if part)
+    content = " ".join(told.content.split())
+    match told.state:
+        case QuestionState.OPEN:
+            return f"question of {asks}: {content[:400]}; answer it with 'hub answer'"
+        case QuestionState.ANSWERED:
+            return f"answered by {told.settled_by or 'somebody'}: {content[:80]}"
+        case QuestionState.WITHDRAWN:
+            return f"the question was withdrawn: {content[:80]}"
+        case QuestionState.EXPIRED:
+            return f"nobody waits for an answer any more: {content[:80]}"
+
+
+def _question(row: sqlite3.Row | tuple[object, ...]) -> Question:
+    return msgspec.convert(
+        dict(zip(Question.__struct_fields__, tuple(row), strict=True)), Question, strict=False
+    )

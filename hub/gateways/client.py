@@ -1,0 +1,334 @@
+"""One gateway of hub.toml: a connection that is always kept, and a second one for what needs admin rights.
+
+The steady connection has read and write scopes, and it alone is listened to. A method that
+needs admin opens the other one, which is closed when it was not used for a minute.
+"""
+
+import ssl
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import msgspec
+from anyio.abc import TaskStatus
+
+from hub.clock import Chance, Clock
+from hub.gateways.address import GatewayAddress, Resolve, resolve_here
+from hub.gateways.alarms import Alarms
+from hub.gateways.connection import NotSent, Sending
+from hub.gateways.dialing import Around
+from hub.gateways.errors import GatewayError, GatewayForbidden, GatewayTimedOut, GatewayUnreachable
+from hub.gateways.frames import MAX_TRACEPARENT, Event
+from hub.gateways.gateway import (
+    REQUEST_TIMEOUT_S,
+    GatewayEvent,
+    GatewayHealth,
+    GatewayNews,
+    GatewayState,
+    Listener,
+    Need,
+    Problem,
+    Reconnected,
+    StateChanged,
+)
+from hub.gateways.identity import Identity, identity_file
+from hub.gateways.line import Line, NoConnection
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.outbound import OutboundRules
+
+MAX_WAITING: Final = 1_000  # requests of one gateway at once, those that wait for their turn included
+_BEGIN_S: Final = 1.0  # the fleet serves a client that it was given in one of its next turns
+_STEADY: Final = (Need.READ, Need.WRITE)
+_ADMIN: Final = (Need.READ, Need.WRITE, Need.ADMIN)
+_RESOLVED: Final = "device.pair.resolved"  # somebody approved or denied a device
+
+log = Channel(__name__)
+
+
+class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway as hub.toml has it, its secret looked up.
+
+    Attributes:
+        url: ``wss://``, or ``ws://`` on this machine.
+        token: the gateway's own; ``None``: the hub's key is approved there by hand.
+        has_device: whether the hub shows a key of its own; ``None``: on any machine but this one.
+    """
+
+    name: str
+    url: str
+    token: str | None = None
+    has_device: bool | None = None
+
+    def __repr__(self) -> str:
+        return f"GatewayConfig(name={self.name!r}, url={self.url!r}, token={'...' if self.token else None})"
+
+
+class GatewayClient:
+    """A ``Gateway``, for as long as ``serve`` runs.
+
+    Args:
+        folder: the state folder.
+        rules: whom the hub may call; asked anew for each connection.
+        version: of the hub.
+
+    Raises:
+        BadAddress: the url of *config* is none.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        *,
+        folder: Path,
+        rules: Callable[[], OutboundRules],
+        clock: Clock,
+        chance: Chance,
+        metrics: Metrics,
+        version: str,
+        resolve: Resolve = resolve_here,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        address = GatewayAddress.parse(config.url)
+        self.config = config
+        self._clock = clock
+        self._chance = chance
+        self._metrics = metrics
+        self._identity = Identity(
+            identity_file(folder, config.name),
+            url=config.url,
+            token=config.token,
+            has_device=config.has_device if config.has_device is not None else not address.is_here,
+            chance=chance,
+        )
+        around = Around(
+            gateway=config.name,
+            address=address,
+            identity=self._identity,
+            rules=rules,
+            resolve=resolve,
+            tls=tls,
+            clock=clock,
+            chance=chance,
+            metrics=metrics,
+            version=version,
+        )
+        self._steady = Line(
+            around, _STEADY, on_demand=False, on_event=self._heard, on_change=self._steady_changed
+        )
+        self._admin = Line(
+            around, _ADMIN, on_demand=True, on_event=lambda _: None, on_change=self._admin_changed
+        )
+        self._listeners: list[Listener] = []
+        self._alarms: Alarms | None = None  # while it is served
+        self._begun = anyio.Event()
+        self._waiting = 0
+        self._boot_id: str | None = None
+        self._restarts = 0
+        self._state = GatewayState.STOPPED
+        self._since = clock.now()
+        self._admin_problem: Problem | None = None
+
+    @property
+    def name(self) -> str:
+        """As hub.toml has it."""
+        return self.config.name
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Stay connected until cancelled. Requests that are under way by then end with it."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._alarms = Alarms(self._clock, tasks)
+                self._begun.set()
+                tasks.start_soon(self._steady.keep)
+                tasks.start_soon(self._admin.keep)
+                task_status.started()
+        finally:
+            self._alarms = None
+
+    # --- asking ---
+
+    async def call(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        trace: str | None = None,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+        needs: Need = Need.READ,
+    ) -> Any:
+        """See ``Gateway.call``."""
+        try:
+            payload = await self._call(method, params or {}, self._traceparent(trace), timeout_s, needs)
+        except GatewayError as error:
+            error.args = (self._identity.scrubbed(str(error)),)
+            self._metrics.gateway_requests.labels(error.code.removeprefix("gateway_")).inc()
+            raise
+        self._metrics.gateway_requests.labels("answered").inc()
+        return payload
+
+    async def _call(
+        self, method: str, params: Mapping[str, Any], trace: str, timeout_s: float, needs: Need
+    ) -> Any:
+        alarms = await self._served()
+        if self._waiting >= MAX_WAITING:
+            self._metrics.limits_reached.labels("gateway_requests").inc()
+            raise self._unreachable(Problem("too_many_requests", f"{self._waiting} requests of it wait"))
+        line = self._admin if needs is Need.ADMIN else self._steady
+        deadline = self._clock.monotonic() + timeout_s
+        sending = Sending()
+        self._waiting += 1
+        payload, is_answered = None, False
+        try:
+            with alarms.move_on_after(timeout_s):
+                payload = await self._ask(line, deadline, method, params, trace, sending)
+                is_answered = True
+        except NoConnection as none:
+            raise self._no_connection(none, needs) from None
+        finally:
+            self._waiting -= 1
+        if is_answered:
+            return payload
+        if not sending.has_left:
+            raise self._unreachable(self._problem_of(line))
+        said = f"gateway {self.name}: no answer to {method} within {timeout_s:g} s"
+        raise GatewayTimedOut(said, gateway=self.name, dispatched=True)
+
+    async def _ask(
+        self,
+        line: Line,
+        deadline: float,
+        method: str,
+        params: Mapping[str, Any],
+        trace: str,
+        sending: Sending,
+    ) -> Any:
+        while True:
+            connection = await line.connection(deadline)
+            try:
+                return await connection.request(method, params, trace, sending)
+            except NotSent:  # it ended while the request waited for its turn: the next one will do
+                continue
+
+    async def ready(self, timeout_s: float) -> None:
+        """See ``Gateway.ready``."""
+        alarms = await self._served()
+        is_ready = False
+        try:
+            with alarms.move_on_after(timeout_s):
+                await self._steady.connection(self._clock.monotonic() + timeout_s)
+                is_ready = True
+        except NoConnection as none:
+            raise self._no_connection(none, Need.READ) from None
+        if not is_ready:
+            raise self._unreachable(self._problem_of(self._steady))
+
+    async def _served(self) -> Alarms:
+        if self._alarms is None:
+            with anyio.move_on_after(_BEGIN_S):
+                await self._begun.wait()
+        if self._alarms is None:
+            raise self._unreachable(Problem("stopped", "the hub is not connected to it"))
+        return self._alarms
+
+    def _no_connection(self, none: NoConnection, needs: Need) -> GatewayError:
+        if needs is Need.ADMIN and none.state is not GatewayState.WAITING and self._steady.ending is None:
+            said = f"gateway {self.name} does not give this hub admin rights: {none.problem}"
+            return GatewayForbidden(said, gateway=self.name, dispatched=False, reason=none.problem.code)
+        return self._unreachable(none.problem, none.wait_s)
+
+    def _unreachable(self, problem: Problem, wait_s: float | None = None) -> GatewayUnreachable:
+        return GatewayUnreachable(
+            f"gateway {self.name} is not connected: {problem}",
+            gateway=self.name,
+            dispatched=False,
+            reason=problem.code,
+            retry_after_ms=None if wait_s is None else int(wait_s * 1000),
+        )
+
+    def _problem_of(self, line: Line) -> Problem:
+        if line.ending is not None:
+            return line.ending.problem
+        return Problem("connecting", "it did not come about in time")
+
+    def _traceparent(self, trace: str | None) -> str:
+        if trace is not None and len(trace) <= MAX_TRACEPARENT:
+            return trace
+        return f"00-{self._chance.token_bytes(16).hex()}-{self._chance.token_bytes(8).hex()}-01"
+
+    # --- how it stands ---
+
+    def health(self) -> GatewayHealth:
+        """See ``Gateway.health``."""
+        hello, ending = self._steady.hello, self._steady.ending
+        next_try = self._steady.next_try
+        is_up = self._state is not GatewayState.STOPPED
+        return GatewayHealth(
+            name=self.name,
+            state=self._state,
+            since=self._since,
+            next_try_at=None if next_try is None or not is_up else self._clock_at(next_try),
+            problem=ending.problem if ending is not None and is_up else None,
+            admin_problem=self._admin_problem,
+            boot_id=self._boot_id,
+            version=None if hello is None else hello.server.version,
+            scopes=() if hello is None else tuple(hello.auth.scopes),
+            restarts=self._restarts,
+        )
+
+    def wake(self) -> None:
+        """Try again now, on whatever account it waits."""
+        self._steady.wake()
+        self._admin.wake()
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """See ``Gateway.listen``."""
+        self._listeners.append(listener)
+
+        def end() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return end
+
+    def _steady_changed(self) -> None:
+        state, hello = self._steady.state or GatewayState.STOPPED, self._steady.hello
+        if state is not GatewayState.READY or hello is None:
+            self._stand(state)
+            return
+        boot_id = hello.server.boot_id
+        is_restart = self._boot_id is not None and self._boot_id != boot_id
+        self._boot_id = boot_id
+        self._restarts += is_restart
+        self._stand(state)
+        self._tell(Reconnected(self.name, boot_id, is_restart))
+
+    def _admin_changed(self) -> None:
+        ending = self._admin.ending
+        is_ours = ending is None or ending.state is GatewayState.STOPPED
+        self._admin_problem = None if ending is None or is_ours else ending.problem
+
+    def _stand(self, state: GatewayState) -> None:
+        if state is not self._state:
+            for one, step in ((self._state, -1), (state, 1)):
+                if one is not GatewayState.STOPPED:
+                    self._metrics.gateways.labels(one).inc(step)
+            self._state, self._since = state, self._clock.now()
+            self._tell(StateChanged(self.name, self.health()))
+
+    def _heard(self, event: Event) -> None:
+        if event.event == _RESOLVED:
+            self._admin.wake()
+        self._tell(GatewayEvent(self.name, event.event, event.payload))
+
+    def _tell(self, news: GatewayNews) -> None:
+        for listener in tuple(self._listeners):
+            try:
+                listener(news)
+            except Exception as exc:  # one who listens badly does not end the connection
+                log.error("gateway.listener_failed", exc=exc, gateway=self.name)
+
+    def _clock_at(self, monotonic: float) -> datetime:
+        return self._clock.now() + timedelta(seconds=monotonic - self._clock.monotonic())

@@ -1,0 +1,316 @@
+"""One live socket to a gateway: greeted, multiplexed, watched.
+
+A connection owns its open requests: when it ends, whoever ended it, they all end with
+it, at once, and say whether their frame may have left. It never sends anything twice.
+The reader waits for nobody; what cannot be sent soon is refused before it is taken.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import anyio
+import msgspec
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from hub.clock import Clock
+from hub.gateways import failures
+from hub.gateways.errors import GatewayError, GatewayInvalid, GatewayRefused, GatewayUnreachable
+from hub.gateways.failures import Ending
+from hub.gateways.frames import (
+    CHALLENGE,
+    FIRST_FRAME_BYTES,
+    PROTOCOL,
+    ROLE,
+    TICK_S,
+    Challenge,
+    ClientInfo,
+    ConnectParams,
+    Event,
+    HelloOk,
+    RequestFrame,
+    Response,
+    Unreadable,
+    decode,
+    encode,
+)
+from hub.gateways.gateway import GatewayState, Problem
+from hub.gateways.identity import Identity
+from hub.log import Channel
+from hub.metrics import Metrics
+
+MAX_IN_FLIGHT: Final = 64  # a gateway refuses every third of 400 at once
+MAX_UNSENT_BYTES: Final = 8 * 1024 * 1024  # eight files of a size that nobody writes by hand
+TICKS: Final = 2  # so long a gateway may be silent, or leave what we sent unread
+CLOSE_S: Final = 1.0  # for the closing handshake
+_LEAST_TICK_S, _MOST_TICK_S = 1.0, 120.0  # what a gateway announces is believed between these
+
+log = Channel(__name__)
+
+_Kind = TypeVar("_Kind")
+
+
+class NotSent(Exception):
+    """The connection ended before the request had left: it may go over the next one."""
+
+
+class Refused(Exception):
+    """The gateway did not let us in."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.problem.code)
+        self.ending = ending
+
+
+class Sending:
+    """How far a request has come, for whoever gives up waiting for it."""
+
+    __slots__ = ("has_left",)
+
+    def __init__(self) -> None:
+        self.has_left = False
+
+
+class Connection:
+    """From the upgrade to the end. ``greet``, then ``serve``.
+
+    Args:
+        on_event: told each event, in order; must not wait or raise.
+    """
+
+    def __init__(
+        self,
+        socket: ClientConnection,
+        *,
+        gateway: str,
+        clock: Clock,
+        metrics: Metrics,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self._socket = socket
+        self._gateway = gateway
+        self._clock = clock
+        self._metrics = metrics
+        self._on_event = on_event
+        self._open: dict[str, asyncio.Future[Response]] = {}
+        self._places = anyio.Semaphore(MAX_IN_FLIGHT)
+        self._numbered = 0
+        self._seq: int | None = None  # of the last event
+        self._heard_at = self._unsent_at = self.used_at = clock.monotonic()
+        self._tick_s = TICK_S
+        self._max_payload = FIRST_FRAME_BYTES
+        self._serving = anyio.CancelScope()
+        self.ending: Ending | None = None  # why, once it is over
+
+    @property
+    def in_flight(self) -> int:
+        """Requests without an answer yet."""
+        return len(self._open)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What we sent and the gateway has not taken off us yet."""
+        return self._socket.transport.get_write_buffer_size()
+
+    # --- the beginning ---
+
+    async def greet(self, identity: Identity, turn: int, scopes: list[str], version: str) -> HelloOk:
+        """Show who we are, and be let in.
+
+        Raises:
+            Refused: we were not.
+        """
+        try:
+            challenge = await self._challenge()
+            shown = identity.show(turn, challenge, scopes)
+            params = ConnectParams(
+                min_protocol=PROTOCOL,
+                max_protocol=PROTOCOL,
+                client=ClientInfo(version=version),
+                role=ROLE,
+                scopes=scopes,
+                caps=[],
+                auth=shown.auth,
+                device=shown.device,
+            )
+            await self._socket.send(
+                encode(RequestFrame(id="connect", method="connect", params=params)), text=True
+            )
+            hello = await self._hello()
+        except ConnectionClosed as closed:
+            raise Refused(_of_closed(closed)) from None
+        except Unreadable as error:
+            raise Refused(failures.of_opening("the gateway", error)) from None
+        self._max_payload = hello.policy.max_payload
+        self._tick_s = min(max(hello.policy.tick_interval_ms / 1000, _LEAST_TICK_S), _MOST_TICK_S)
+        return hello
+
+    async def _challenge(self) -> Challenge:
+        while True:
+            frame = decode(await self._socket.recv())
+            if isinstance(frame, Event) and frame.event == CHALLENGE:
+                return _converted(frame.payload, Challenge)
+
+    async def _hello(self) -> HelloOk:
+        while True:
+            match decode(await self._socket.recv()):
+                case Response(id="connect", ok=True, payload=payload):
+                    return _converted(payload, HelloOk)
+                case Response(id="connect", error=refusal):
+                    if refusal is None:
+                        raise Unreadable("a refusal without a reason")
+                    raise Refused(failures.of_refusal(refusal))
+
+    # --- while it lives ---
+
+    async def serve(self) -> Ending:
+        """Read until it ends; gives why. All open requests are over by then."""
+        try:
+            with self._serving:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._watch)
+                    await self._read()
+                    tasks.cancel_scope.cancel()
+        finally:
+            self.end(failures.STOPPED)
+        assert self.ending is not None
+        return self.ending
+
+    async def request(
+        self, method: str, params: Mapping[str, Any], traceparent: str, sending: Sending
+    ) -> Any:
+        """Send one request and give the payload of its answer.
+
+        Raises:
+            NotSent: the connection was over before.
+            GatewayError: see ``Gateway.call``.
+        """
+        async with self._places:
+            if self.ending is not None:
+                raise NotSent
+            self._numbered += 1
+            id = f"r{self._numbered}"
+            data = self._encoded(RequestFrame(id=id, method=method, params=params, traceparent=traceparent))
+            self.used_at = self._clock.monotonic()
+            answered = self._open[id] = asyncio.get_running_loop().create_future()
+            try:
+                sending.has_left = True  # before it is so: an answer may come while send still waits
+                await self._send(data)
+                del data  # the socket has it; the answer may take long
+                response = await answered
+            finally:
+                self._open.pop(id, None)
+                if answered.done() and not answered.cancelled():
+                    answered.exception()  # nobody may be asking any more
+        if response.ok:
+            return response.payload
+        if response.error is None:
+            said = f"gateway {self._gateway}: {method}: refused without a reason"
+            raise GatewayInvalid(said, gateway=self._gateway, dispatched=True)
+        raise failures.of_answer(self._gateway, method, response.error)
+
+    def _encoded(self, frame: RequestFrame) -> bytes:
+        """*frame* as it is sent. Raises GatewayRefused, GatewayUnreachable: it is not."""
+        method = frame.method
+        try:
+            data = encode(frame)
+        except UnicodeEncodeError:  # half of a surrogate pair, which no UTF-8 has
+            said = f"what is to be told to gateway {self._gateway} by {method} is no text"
+            raise GatewayRefused(said, gateway=self._gateway, dispatched=False, reason="no_text") from None
+        size = len(data)
+        if size > self._max_payload:
+            said = f"gateway {self._gateway} takes {self._max_payload} bytes; this {method} has {size}"
+            raise GatewayRefused(said, gateway=self._gateway, dispatched=False, reason="too_large")
+        unsent = self.unsent_bytes
+        if unsent and unsent + size > MAX_UNSENT_BYTES:
+            self._metrics.limits_reached.labels("gateway_unsent_bytes").inc()
+            said = f"gateway {self._gateway} does not read: {unsent} bytes are unsent"
+            raise GatewayUnreachable(said, gateway=self._gateway, dispatched=False, reason="slow")
+        return data
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            await self._socket.send(data, text=True)
+        except ConnectionClosed as closed:
+            self.end(_of_closed(closed))  # which ends this request too
+
+    def end(self, ending: Ending) -> None:
+        """It is over, because of *ending*. Twice is once: the first reason counts."""
+        if self.ending is not None:
+            return
+        self.ending = ending
+        for answered in self._open.values():
+            if not answered.done():
+                answered.set_exception(self._lost(ending.problem))
+        self._serving.cancel()
+
+    async def hang_up(self) -> None:
+        """Let the socket go. One that is silent is not waited for."""
+        if self.ending is not None and self.ending.problem.code == "silent":
+            self._socket.transport.abort()
+        await self._socket.close()
+
+    def _lost(self, problem: Problem) -> GatewayError:
+        said = f"gateway {self._gateway}: the connection ended before the answer: {problem.message}"
+        return GatewayUnreachable(said, gateway=self._gateway, dispatched=True, reason=problem.code)
+
+    # --- in ---
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                self._take(await self._socket.recv())
+        except ConnectionClosed as closed:
+            self.end(_of_closed(closed))
+
+    def _take(self, message: str | bytes) -> None:
+        self._heard_at = self._clock.monotonic()
+        try:
+            frame = decode(message)
+        except Unreadable:
+            log.warning("gateway.frame_unreadable", gateway=self._gateway, size_bytes=len(message))
+            self.end(failures.of_opening("the gateway", Unreadable()))
+            return
+        match frame:
+            case Response(id=id):
+                answered = self._open.get(id)
+                if answered is not None and not answered.done():  # else it was given up
+                    answered.set_result(frame)
+            case Event(seq=seq) if seq is not None and self._seq is not None and seq != self._seq + 1:
+                log.warning("gateway.events_lost", gateway=self._gateway, after=self._seq, next=seq)
+                self._metrics.gateway_event_gaps.inc()
+                problem = Problem("events_lost", "events of the gateway were lost")
+                self.end(Ending(state=GatewayState.WAITING, problem=problem))
+            case Event(seq=seq):
+                self._seq = seq if seq is not None else self._seq
+                if self.ending is None:
+                    self._on_event(frame)
+
+    # --- time ---
+
+    async def _watch(self) -> None:
+        """End it when nothing was heard, or nothing was read of what we sent, for two ticks."""
+        limit_s = TICKS * self._tick_s
+        while True:
+            now = self._clock.monotonic()
+            if not self.unsent_bytes:
+                self._unsent_at = now
+            left_s = min(self._heard_at, self._unsent_at) + limit_s - now
+            if left_s <= 0:
+                self.end(failures.of_close(failures.SILENT))
+                return
+            await self._clock.sleep(min(left_s, self._tick_s / 2))
+
+
+def _converted(payload: Any, kind: type[_Kind]) -> _Kind:
+    try:
+        return msgspec.convert(payload, kind)
+    except msgspec.ValidationError as error:
+        raise Unreadable(str(error)) from error
+
+
+def _of_closed(closed: ConnectionClosed) -> Ending:
+    if closed.sent is not None and not closed.rcvd_then_sent:  # we closed it: what came was too large
+        return failures.of_close(closed.sent.code)
+    return failures.of_close(None if closed.rcvd is None else closed.rcvd.code)

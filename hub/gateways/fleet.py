@@ -1,0 +1,181 @@
+"""All gateways of hub.toml, by name: what a reload changes is restarted, and nothing else is touched."""
+
+import ssl
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from hub.clock import Chance, Clock
+from hub.gateways.address import Resolve, resolve_here
+from hub.gateways.client import GatewayClient, GatewayConfig
+from hub.gateways.gateway import Gateway, GatewayHealth, GatewayNews, Listener
+from hub.gateways.line import BACKOFF, STEADY_S
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.outbound import OutboundRules
+from hub.turns import Turns
+from protocol.errors import ErrorCode, HubError
+
+log = Channel(__name__)
+
+
+class UnknownGateway(HubError):
+    """hub.toml has no gateway of that name."""
+
+    code = ErrorCode.UNKNOWN_GATEWAY
+
+
+class Fleet:
+    """A service that keeps a client of every gateway.
+
+    Args:
+        folder: the state folder.
+        rules: whom the hub may call; asked anew for each connection.
+        tls: who is trusted; what this machine trusts by default.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        rules: Callable[[], OutboundRules],
+        clock: Clock,
+        chance: Chance,
+        metrics: Metrics,
+        version: str,
+        resolve: Resolve = resolve_here,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.turns = Turns(clock)
+        self._folder = folder
+        self._rules = rules
+        self._clock = clock
+        self._chance = chance
+        self._metrics = metrics
+        self._version = version
+        self._resolve = resolve
+        self._tls = tls
+        self._clients: dict[str, GatewayClient] = {}
+        self._scopes: dict[str, anyio.CancelScope] = {}  # of the clients that are served
+        self._listeners: list[Listener] = []
+        self._changed = anyio.Event()
+
+    def apply(self, configs: Iterable[GatewayConfig]) -> None:
+        """From now on these are the gateways. Who stays as it was is left alone.
+
+        A gateway whose url, token or device changed is another connection: requests under way on the
+        old one end, and it is tried at once.
+
+        Raises:
+            BadAddress: the url of one is none; nothing was changed.
+        """
+        wanted = {config.name: config for config in configs}
+        changed = {
+            name: self._make(config)
+            for name, config in wanted.items()
+            if name not in self._clients or self._clients[name].config != config
+        }
+        for name in [name for name in self._clients if name not in wanted or name in changed]:
+            del self._clients[name]
+            if scope := self._scopes.pop(name, None):
+                scope.cancel()
+        self._clients.update(changed)
+        self._changed.set()
+
+    def get(self, name: str) -> Gateway:
+        """The gateway of that name.
+
+        Raises:
+            UnknownGateway: there is none.
+        """
+        try:
+            return self._clients[name]
+        except KeyError:
+            raise UnknownGateway(f"there is no gateway {name} in hub.toml") from None
+
+    def find(self, name: str) -> Gateway | None:
+        """The gateway of that name, if there is one."""
+        return self._clients.get(name)
+
+    def list(self) -> Sequence[Gateway]:
+        """All of them, by name."""
+        return [self._clients[name] for name in sorted(self._clients)]
+
+    def health(self) -> Sequence[GatewayHealth]:
+        """How each stands, by name."""
+        return [gateway.health() for gateway in self.list()]
+
+    def wake(self, name: str | None = None) -> None:
+        """Try again now: one, or all."""
+        for client in self._clients.values():
+            if name in (None, client.name):
+                client.wake()
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Hear news of all gateways, also of those that are added later; gives what ends that."""
+        self._listeners.append(listener)
+
+        def end() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return end
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Keep all connected until cancelled. No gateway is waited for: they come when they come."""
+        async with anyio.create_task_group() as tasks:
+            try:
+                task_status.started()
+                while True:
+                    self.turns.work()
+                    self._changed = anyio.Event()
+                    for name, client in self._clients.items():
+                        if name not in self._scopes:
+                            self._start(tasks, name, client)
+                    self.turns.wait()
+                    await self._changed.wait()
+            finally:
+                self._scopes.clear()
+                tasks.cancel_scope.cancel()
+
+    def _start(self, tasks: TaskGroup, name: str, client: GatewayClient) -> None:
+        self._scopes[name] = scope = anyio.CancelScope()
+        tasks.start_soon(self._keep, client, scope)
+
+    async def _keep(self, client: GatewayClient, scope: anyio.CancelScope) -> None:
+        """Serve one client. A fault in it is its own: it begins anew, the others do not notice."""
+        attempt = 0
+        with scope:
+            while True:
+                began = self._clock.monotonic()
+                try:
+                    await client.serve()
+                except Exception as exc:
+                    attempt = 0 if self._clock.monotonic() - began >= STEADY_S else attempt + 1
+                    wait_s = BACKOFF.delay(attempt, self._chance.uniform(0.5, 1.0))
+                    log.error("gateway.failed", exc=exc, gateway=client.name, wait_s=round(wait_s, 1))
+                    await self._clock.sleep(wait_s)
+
+    def _make(self, config: GatewayConfig) -> GatewayClient:
+        client = GatewayClient(
+            config,
+            folder=self._folder,
+            rules=self._rules,
+            clock=self._clock,
+            chance=self._chance,
+            metrics=self._metrics,
+            version=self._version,
+            resolve=self._resolve,
+            tls=self._tls,
+        )
+        client.listen(self._hear)
+        return client
+
+    def _hear(self, news: GatewayNews) -> None:
+        for listener in tuple(self._listeners):
+            try:
+                listener(news)
+            except Exception as exc:
+                log.error("gateway.listener_failed", exc=exc, gateway=news.gateway)

@@ -1,0 +1,234 @@
+"""Who the hub is at a gateway: a key of its own for each, and the token that the gateway gave to that key.
+
+Both lie in one file in the state folder that only the hub's user can read. A token is shown
+to the gateway that gave it and to no other: where the url in hub.toml leads elsewhere
+by now, it is not shown. Nothing secret of this is in a ``repr``, a log line or a row.
+"""
+
+import hashlib
+import os
+import tempfile
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import anyio
+import anyio.to_thread
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from hub.clock import Chance
+from hub.gateways.frames import CLIENT_ID, CLIENT_MODE, PLATFORM, ROLE, Challenge, ConnectAuth, DeviceProof
+from hub.log import Channel
+from protocol.errors import ErrorCode, HubError
+
+FOLDER: Final = "gateways"  # in the state folder
+_SEED_BYTES: Final = 32  # RFC 8032, 5.1.5
+_DEVICE_FAMILY: Final = ""
+
+log = Channel(__name__)
+
+
+class BadIdentity(HubError):
+    """The file with the hub's key for a gateway cannot be used; ``str()`` says why and where."""
+
+    code = ErrorCode.FORBIDDEN
+
+
+class _Kept(msgspec.Struct, kw_only=True):
+    """What is in the file."""
+
+    private_key: str  # base64url of the seed
+    device_token: str | None = None
+    token_from: str | None = None  # the url that it was given at
+
+    def __repr__(self) -> str:
+        return "_Kept(...)"
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """What one connection shows at its beginning."""
+
+    auth: ConnectAuth | None
+    device: DeviceProof | None
+
+    def __repr__(self) -> str:
+        return "Shown(...)"
+
+
+class Identity:
+    """What the hub can show at one gateway, best first.
+
+    Args:
+        file: where key and device token are kept.
+        url: of the gateway.
+        token: that hub.toml refers to; ``None``: it refers to none.
+        has_device: whether a key is shown, or the token alone.
+    """
+
+    def __init__(self, file: Path, *, url: str, token: str | None, has_device: bool, chance: Chance) -> None:
+        self._file = file
+        self._url = url
+        self._token = token
+        self._has_device = has_device
+        self._chance = chance
+        self._kept: _Kept | None = None
+        self._key: Ed25519PrivateKey | None = None
+        self._opening = anyio.Lock()  # two connections of one gateway, and one file
+
+    def __repr__(self) -> str:
+        return f"Identity({self._file.name!r})"
+
+    @property
+    def id(self) -> str | None:
+        """The device's id: SHA-256 of its public key, hex; ``None`` before ``open`` and without a device."""
+        return None if self._key is None else _device_id(self._key)
+
+    @property
+    def device_token(self) -> str | None:
+        """What the gateway at this url gave our key; ``None``: nothing."""
+        kept = self._kept
+        return kept.device_token if kept is not None and kept.token_from == self._url else None
+
+    @property
+    def has_token(self) -> bool:
+        """Whether hub.toml has a token for this gateway."""
+        return self._token is not None
+
+    @property
+    def count(self) -> int:
+        """How many different things there are to show; at least one."""
+        return len(self._credentials())
+
+    async def open(self) -> None:
+        """Have the key, made where there is none yet. On the disk before it is shown anywhere.
+
+        Raises:
+            BadIdentity: the file cannot be read or written.
+        """
+        if not self._has_device:
+            return
+        async with self._opening:
+            if self._key is None:
+                self._kept, self._key = await anyio.to_thread.run_sync(self._read)
+
+    def show(self, turn: int, challenge: Challenge, scopes: list[str]) -> Shown:
+        """What to show when it is the *turn*-th thing that is tried, in turns."""
+        auth = self._credentials()[turn % self.count]
+        shown = "" if auth is None else auth.token or auth.device_token or ""
+        if not self._has_device:
+            return Shown(auth, None)
+        assert self._key is not None, "open() first"
+        public = self._key.public_key().public_bytes_raw()
+        parts = (
+            "v3",
+            _device_id(self._key),
+            CLIENT_ID,
+            CLIENT_MODE,
+            ROLE,
+            ",".join(scopes),
+            str(challenge.ts),
+            shown,
+            challenge.nonce,
+            PLATFORM,
+            _DEVICE_FAMILY,
+        )
+        proof = DeviceProof(
+            id=_device_id(self._key),
+            public_key=_encoded(public),
+            signature=_encoded(self._key.sign("|".join(parts).encode())),
+            signed_at=challenge.ts,
+            nonce=challenge.nonce,
+        )
+        return Shown(auth, proof)
+
+    async def forget(self, device_token: str | None) -> None:
+        """That token is dead. One that came meanwhile is kept."""
+        if device_token is not None and device_token == self.device_token:
+            await self._keep(None)
+
+    async def welcomed(self, device_token: str | None) -> None:
+        """Keep the token that the gateway gave us; what cannot be kept is logged, and asked for anew."""
+        if device_token is not None and device_token != self.device_token:
+            await self._keep(device_token)
+
+    async def _keep(self, device_token: str | None) -> None:
+        if self._kept is None:
+            return
+        self._kept.device_token, self._kept.token_from = device_token, self._url
+        try:
+            await anyio.to_thread.run_sync(_write, self._file, self._kept)
+        except OSError as error:
+            log.warning("gateway.token_not_kept", file=self._file.name, reason=error.strerror)
+
+    def scrubbed(self, text: str) -> str:
+        """*text* of a gateway without anything secret of ours that it may repeat."""
+        kept = None if self._kept is None else self._kept.device_token
+        for secret in (self._token, kept):
+            if secret:
+                text = text.replace(secret, "[redacted]")
+        return text
+
+    def _credentials(self) -> list[ConnectAuth | None]:
+        found: list[ConnectAuth | None] = []
+        if self._has_device and self.device_token:
+            found.append(ConnectAuth(device_token=self.device_token))
+        if self._token:
+            found.append(ConnectAuth(token=self._token))
+        return found or [None]
+
+    def _read(self) -> tuple[_Kept, Ed25519PrivateKey]:
+        try:
+            kept = msgspec.json.decode(self._file.read_bytes(), type=_Kept)
+            seed = urlsafe_b64decode(kept.private_key + "=" * (-len(kept.private_key) % 4))
+            key = Ed25519PrivateKey.from_private_bytes(seed)
+        except FileNotFoundError:
+            key = Ed25519PrivateKey.from_private_bytes(self._chance.token_bytes(_SEED_BYTES))
+            kept = _Kept(private_key=_encoded(key.private_bytes_raw()))
+            try:
+                _write(self._file, kept)
+            except OSError as error:
+                said = f"cannot keep the hub's key for this gateway in {self._file}: {error.strerror}"
+                raise BadIdentity(said) from error
+        except OSError as error:
+            raise BadIdentity(f"cannot read {self._file}: {error.strerror}") from error
+        except ValueError as error:  # what is no JSON, no base64, no key
+            said = f"{self._file} does not hold the hub's key for this gateway; moved away, a new one is made"
+            raise BadIdentity(said) from error
+        return kept, key
+
+
+def identity_file(state_folder: Path, gateway: str) -> Path:
+    """Where the hub's key for *gateway* lies."""
+    return state_folder / FOLDER / f"{quote(gateway, safe='')}.json"
+
+
+def _device_id(key: Ed25519PrivateKey) -> str:
+    return hashlib.sha256(key.public_key().public_bytes_raw()).hexdigest()
+
+
+def _encoded(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _write(file: Path, kept: _Kept) -> None:
+    """Whole and on the disk, or as it was before. For its owner alone (mkstemp makes it 0600)."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    try:
+        with open(handle, "wb") as written:
+            written.write(msgspec.json.encode(kept))
+            written.flush()
+            os.fsync(handle)
+        Path(name).replace(file)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
+        raise
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,296 @@
+"""One connection to a gateway, kept: made, waited for, made again, for as long as somebody wants it.
+
+A steady line is always wanted. One on demand is wanted while somebody waits for it and lives
+until it was idle for a minute. Neither gives up: each end has a next try, and says when.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+import msgspec
+from websockets.exceptions import WebSocketException
+
+from hub.gateways import failures
+from hub.gateways.alarms import Alarms
+from hub.gateways.connection import CLOSE_S, Connection, Refused
+from hub.gateways.dialing import Around, dial
+from hub.gateways.failures import Ending
+from hub.gateways.frames import Event, HelloOk
+from hub.gateways.gateway import GatewayState, Need, Problem
+from hub.log import Channel
+from protocol.backoff import Backoff
+from protocol.errors import HubError
+
+OPEN_S: Final = (
+    15.0  # for a connection to be ready, from the look-up on; gateways wait as long for ``connect``
+)
+STEADY_S: Final = 30.0  # a connection that lived so long was no failed try
+IDLE_S: Final = 60.0  # so long a line on demand is kept unused
+ASK_AGAIN_S: Final = 5.0  # a person who has just approved us need not wait for the next try
+BACKOFF: Final = Backoff(base_s=1.0, cap_s=30.0)  # the reference client's
+_LEAST_DRAW: Final = 0.8  # 24 to 30 s at the cap
+
+log = Channel(__name__)
+
+
+class NoConnection(Exception):
+    """There is none, and none is to be expected in time; *problem* says why."""
+
+    def __init__(self, state: GatewayState, problem: Problem, wait_s: float) -> None:
+        super().__init__(problem.code)
+        self.state = state
+        self.problem = problem
+        self.wait_s = wait_s
+
+
+class Line:
+    """Keeps one connection with the *scopes* that it asks for.
+
+    Attributes:
+        state: of the connection; ``None``: nobody wants it.
+        ending: of the last connection or try; ``None`` while it is ready.
+        next_try: monotonic; while it waits.
+
+    Args:
+        on_event: told each event of the gateway; must not wait.
+        on_change: told when the state has changed.
+    """
+
+    def __init__(
+        self,
+        around: Around,
+        scopes: tuple[Need, ...],
+        *,
+        on_demand: bool,
+        on_event: Callable[[Event], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._around = around
+        self._scopes = [str(scope) for scope in scopes]
+        self._on_demand = on_demand
+        self._on_event = on_event
+        self._on_change = on_change
+        self._connection: Connection | None = None
+        self._waiters = 0
+        self._asked = anyio.Event()
+        self._woken = anyio.Event()
+        self._changed = anyio.Event()
+        self._tried_at = 0.0
+        self._told: str | None = None  # what the log has said last about why there is none
+        self._kept: str | None = None  # the device token of the last connection, or try
+        self._turn = 0  # which of the things that can be shown is shown next
+        self.state: GatewayState | None = None if on_demand else GatewayState.CONNECTING
+        self.hello: HelloOk | None = None
+        self.ending: Ending | None = None
+        self.next_try: float | None = None
+
+    # --- for those who want to ask something ---
+
+    async def connection(self, deadline: float) -> Connection:
+        """The connection, once it is ready.
+
+        Raises:
+            NoConnection: none is to be expected before *deadline* (monotonic).
+        """
+        self._waiters += 1
+        try:
+            while True:
+                if self._connection is not None and self._connection.ending is None:
+                    return self._connection
+                self._asked.set()
+                self._give_up_or_wait(deadline)
+                await self._changed.wait()
+        finally:
+            self._waiters -= 1
+
+    def wake(self) -> None:
+        """Try again now, whatever was to be waited for."""
+        if self.state not in (GatewayState.READY, GatewayState.STOPPED):
+            self._woken.set()
+            self.next_try = None  # it is now: who asks waits for how it goes
+
+    def _give_up_or_wait(self, deadline: float) -> None:
+        now = self._around.clock.monotonic()
+        if self.next_try is None or self.ending is None or self.state is None:
+            return
+        if self.state is GatewayState.WAITING and self.next_try <= deadline:
+            return
+        if self.state is GatewayState.PARKED and self._on_demand and now - self._tried_at >= ASK_AGAIN_S:
+            self.wake()
+            return
+        raise NoConnection(self.state, self.ending.problem, max(self.next_try - now, 0.0))
+
+    # --- its life ---
+
+    async def keep(self) -> None:
+        """Run until cancelled. No connection outlives this call, and nobody waits for one any more."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                await self._keep(Alarms(self._around.clock, tasks))
+        finally:
+            self.ending, self.next_try = failures.STOPPED, self._around.clock.monotonic()
+            self._move(GatewayState.STOPPED)
+
+    async def _keep(self, alarms: Alarms) -> None:
+        attempt = refused = 0
+        self.ending = self.next_try = None
+        while True:
+            await self._until_wanted()
+            self._move(GatewayState.CONNECTING)
+            self._tried_at = self._around.clock.monotonic()
+            ending, ready_s = await self._visit(alarms)
+            if ending is None:
+                continue  # it was idle
+            if ready_s is not None:
+                refused = 0
+                attempt = 0 if ready_s >= STEADY_S else attempt
+            if ending.is_device_lost:
+                await self._around.identity.forget(self._kept)
+                self._turn = 0
+            if ending.was_shown:
+                self._turn += 1
+            if ending.was_shown or ending.is_device_lost:
+                refused += 1
+                if self._may_show_another(ending, refused):
+                    ending = msgspec.structs.replace(ending, state=GatewayState.WAITING, wait_s=0.0)
+            wait_s = self._wait_s(ending, attempt)
+            attempt += 1
+            self._around.metrics.gateway_connections.labels(ending.state).inc()
+            self._tell_end(ending, wait_s)
+            self.ending = ending
+            self.next_try = self._around.clock.monotonic() + wait_s
+            self._move(ending.state)
+            await self._pause(alarms, wait_s)
+            self.next_try = None
+
+    def _may_show_another(self, ending: Ending, refused: int) -> bool:
+        """Whether something that was not refused yet is shown at the next try, so that it may be soon."""
+        if ending.is_device_lost:
+            return refused == 1 and self._around.identity.has_token
+        return refused % self._around.identity.count > 0
+
+    async def _until_wanted(self) -> None:
+        if not self._on_demand or self._waiters:
+            return
+        self._asked = anyio.Event()
+        if self.ending is not None and self.ending.state is GatewayState.WAITING:
+            self.ending = None  # the next who asks finds out anew
+        self._move(None)
+        await self._asked.wait()
+
+    async def _pause(self, alarms: Alarms, wait_s: float) -> None:
+        with alarms.move_on_after(wait_s):
+            await self._woken.wait()
+        self._woken = anyio.Event()  # not before: who woke us during the last try meant this pause
+
+    def _wait_s(self, ending: Ending, attempt: int) -> float:
+        least_s = ending.wait_s * self._around.chance.uniform(1.0, 1.2)
+        if ending.state is not GatewayState.WAITING:
+            return least_s
+        return max(least_s, BACKOFF.delay(attempt, self._around.chance.uniform(_LEAST_DRAW, 1.0)))
+
+    # --- one connection ---
+
+    async def _visit(self, alarms: Alarms) -> tuple[Ending | None, float | None]:
+        """Make one connection and keep it to its end.
+
+        Returns:
+            why it ended, ``None`` for one on demand that was idle; and for how many seconds it was ready.
+        """
+        around = self._around
+        connection: Connection | None = None
+        began: float | None = None
+        try:
+            try:
+                with alarms.move_on_after(OPEN_S) as opening:
+                    await around.identity.open()
+                    self._kept = around.identity.device_token
+                    socket = await dial(around, alarms)
+                    connection = Connection(
+                        socket,
+                        gateway=around.gateway,
+                        clock=around.clock,
+                        metrics=around.metrics,
+                        on_event=self._on_event,
+                    )
+                    hello = await connection.greet(around.identity, self._turn, self._scopes, around.version)
+                if opening.cancelled_caught:
+                    raise TimeoutError
+            except Refused as refused:
+                return self._scrubbed(refused.ending), None
+            except (OSError, WebSocketException, HubError, ValueError) as error:
+                return failures.of_opening(around.address.where, error), None
+            await around.identity.welcomed(hello.auth.device_token)
+            self._kept = around.identity.device_token
+            began = around.clock.monotonic()
+            self._became_ready(connection, hello)
+            if self._on_demand:
+                ending = await self._serve_until_idle(connection)
+            else:
+                ending = await connection.serve()
+            return ending, around.clock.monotonic() - began
+        finally:
+            self._connection = None
+            if connection is not None:
+                connection.end(failures.STOPPED)
+                with anyio.move_on_after(2 * CLOSE_S, shield=True):
+                    await connection.hang_up()
+
+    async def _serve_until_idle(self, connection: Connection) -> Ending | None:
+        is_idle = False
+
+        async def watch() -> None:
+            nonlocal is_idle
+            while (left_s := connection.used_at + IDLE_S - self._around.clock.monotonic()) > 0 or (
+                connection.in_flight
+            ):
+                await self._around.clock.sleep(max(left_s, ASK_AGAIN_S))
+            is_idle = True
+            connection.end(failures.STOPPED)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            ending = await connection.serve()
+            tasks.cancel_scope.cancel()
+        return None if is_idle else ending
+
+    def _became_ready(self, connection: Connection, hello: HelloOk) -> None:
+        self._connection = connection
+        self.hello = hello
+        self.ending = self._told = None
+        self._around.metrics.gateway_connections.labels(GatewayState.READY).inc()
+        log.info(
+            "gateway.connected",
+            gateway=self._around.gateway,
+            version=hello.server.version,
+            boot_id=hello.server.boot_id,
+            scopes=hello.auth.scopes,
+        )
+        self._move(GatewayState.READY)
+
+    def _tell_end(self, ending: Ending, wait_s: float) -> None:
+        if self._told == ending.problem.code:
+            tell = log.debug  # it has been told; each try says the same
+        else:
+            tell = log.info if ending.state is GatewayState.WAITING else log.warning
+        self._told = ending.problem.code
+        tell(
+            "gateway.disconnected",
+            gateway=self._around.gateway,
+            state=ending.state,
+            reason=ending.problem.code,
+            wait_s=round(wait_s, 1),
+        )
+
+    def _scrubbed(self, ending: Ending) -> Ending:
+        said = self._around.identity.scrubbed(ending.problem.message)
+        return msgspec.structs.replace(
+            ending, problem=Problem(ending.problem.code, said, ending.problem.hint)
+        )
+
+    def _move(self, state: GatewayState | None) -> None:
+        self.state = state
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+        self._on_change()

@@ -1,0 +1,277 @@
+"""What the hub asks of gateways, method by method, as types.
+
+Read with indulgence: a field more is passed over, one that is needed and not there is
+``GatewayInvalid``. Nothing here is tried again, and nothing is decided by a message.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from hub.gateways.errors import FileConflict, GatewayInvalid, GatewayRefused
+from hub.gateways.gateway import REQUEST_TIMEOUT_S, Gateway, Need
+from hub.gateways.transcript import (
+    ChatAck,
+    History,
+    HistoryAnswer,
+    Message,
+    PendingInput,
+    RunWait,
+    WaitAnswer,
+    history_of,
+    message_text,
+    wait_of,
+)
+from protocol.messages import QueueMode
+
+__all__ = [
+    "SOUL",
+    "AgentEntry",
+    "AgentFile",
+    "AgentsList",
+    "ChatAck",
+    "CreatedAgent",
+    "History",
+    "Message",
+    "PendingInput",
+    "RunWait",
+    "agent_wait",
+    "agents_list",
+    "chat_abort",
+    "chat_history",
+    "chat_send",
+    "create_agent",
+    "delete_agent",
+    "file_get",
+    "file_set",
+    "message_text",
+    "session_reset",
+    "update_agent",
+]
+
+SOUL: Final = "SOUL.md"
+_CONFLICT: Final = "agent_file_conflict"
+_SPARE_S: Final = 15.0  # an answer may come so much later than the gateway was told to wait
+
+T = TypeVar("T")
+
+
+# --- agents ---
+
+
+class AgentEntry(msgspec.Struct, frozen=True):
+    """An agent of a gateway."""
+
+    id: str
+    name: str | None = None
+    workspace: str = ""
+
+
+class AgentsList(msgspec.Struct, frozen=True, rename="camel"):
+    """Every agent of a gateway, and how its sessions are called."""
+
+    agents: list[AgentEntry]
+    default_id: str = "main"
+    main_key: str = "main"
+
+    def find(self, agent_id: str) -> AgentEntry | None:
+        """The agent of that id, if there is one."""
+        return next((agent for agent in self.agents if agent.id == agent_id), None)
+
+
+class CreatedAgent(msgspec.Struct, frozen=True, rename="camel"):
+    """An agent that was not there before."""
+
+    agent_id: str
+    name: str = ""
+    workspace: str = ""
+
+
+class AgentFile(msgspec.Struct, frozen=True, rename="camel"):
+    """A file of an agent's workspace. *hash*: SHA-256 of the content, hex; ``None`` where it is missing."""
+
+    name: str
+    missing: bool = False
+    path: str = ""
+    size: int = 0
+    updated_at_ms: float | None = None
+    hash: str | None = None
+    content: str | None = None
+
+
+class _FileAnswer(msgspec.Struct, frozen=True):
+    file: AgentFile
+
+
+async def agents_list(gateway: Gateway, *, trace: str | None = None) -> AgentsList:
+    """Every agent there is."""
+    return _read(gateway, "agents.list", await gateway.call("agents.list", trace=trace), AgentsList)
+
+
+async def create_agent(
+    gateway: Gateway, name: str, workspace: str | None = None, *, trace: str | None = None
+) -> CreatedAgent:
+    """Make an agent. Its id is what the gateway makes of *name*: small letters, at most 64.
+
+    Args:
+        workspace: a folder at the gateway; by default it takes one for this agent.
+
+    Raises:
+        GatewayRefused: also where it is there already; a gateway does not say which, so ask ``agents_list``.
+    """
+    asked = {"name": name} | ({} if workspace is None else {"workspace": workspace})
+    payload = await gateway.call("agents.create", asked, trace=trace, needs=Need.ADMIN)
+    return _read(gateway, "agents.create", payload, CreatedAgent)
+
+
+async def update_agent(gateway: Gateway, agent_id: str, name: str, *, trace: str | None = None) -> None:
+    """Give an agent another name."""
+    asked = {"agentId": agent_id, "name": name}
+    await gateway.call("agents.update", asked, trace=trace, needs=Need.ADMIN)
+
+
+async def delete_agent(
+    gateway: Gateway, agent_id: str, *, delete_files: bool = False, trace: str | None = None
+) -> None:
+    """Remove an agent. Its workspace stays unless *delete_files*: others may share it."""
+    asked = {"agentId": agent_id, "deleteFiles": delete_files}
+    await gateway.call("agents.delete", asked, trace=trace, needs=Need.ADMIN)
+
+
+async def file_get(gateway: Gateway, agent_id: str, name: str, *, trace: str | None = None) -> AgentFile:
+    """One file of an agent; ``missing`` where it is not there."""
+    payload = await gateway.call("agents.files.get", {"agentId": agent_id, "name": name}, trace=trace)
+    file = _read(gateway, "agents.files.get", payload, _FileAnswer).file
+    if not file.missing and (file.content is None or file.hash is None):
+        raise _invalid(gateway, "agents.files.get", "content or hash is not there")
+    return file
+
+
+async def file_set(
+    gateway: Gateway,
+    agent_id: str,
+    name: str,
+    content: str,
+    *,
+    expected_hash: str | None = None,
+    trace: str | None = None,
+) -> AgentFile:
+    """Write one file of an agent.
+
+    Args:
+        expected_hash: of what is there; ``None``: whatever is there.
+
+    Raises:
+        FileConflict: something else is there; nothing was written.
+        GatewayInvalid: the answer does not say what is there now; it may be written.
+    """
+    asked = {"agentId": agent_id, "name": name, "content": content}
+    if expected_hash is not None:
+        asked["expectedHash"] = expected_hash
+    try:
+        payload = await gateway.call("agents.files.set", asked, trace=trace, needs=Need.ADMIN)
+    except GatewayRefused as refused:
+        told = refused.details
+        if told.get("type") != _CONFLICT:
+            raise
+        current = told.get("currentHash")
+        current_hash = current if isinstance(current, str) else None
+        raise FileConflict(
+            str(refused), gateway=gateway.name, current_hash=current_hash, details=told
+        ) from refused
+    file = _read(gateway, "agents.files.set", payload, _FileAnswer).file
+    if file.hash is None:
+        raise _invalid(gateway, "agents.files.set", "the hash is not there")
+    return file
+
+
+# --- messages ---
+
+
+async def chat_send(
+    gateway: Gateway,
+    session_key: str,
+    message: str,
+    *,
+    key: str,
+    deliver: bool = False,
+    queue_mode: QueueMode | None = None,
+    trace: str | None = None,
+    timeout_s: float = REQUEST_TIMEOUT_S,
+) -> ChatAck:
+    """Say *message* in a session.
+
+    Args:
+        key: the idempotency key: the same for the same intent, with the same words, or it is refused
+            (``reason`` chat-request-conflict). It becomes the run's id.
+        deliver: whether what the agent answers is told in its channel too.
+    """
+    asked = {"sessionKey": session_key, "message": message, "deliver": deliver, "idempotencyKey": key}
+    if queue_mode is not None:
+        asked["queueMode"] = str(queue_mode)
+    payload = await gateway.call("chat.send", asked, trace=trace, timeout_s=timeout_s, needs=Need.WRITE)
+    return _read(gateway, "chat.send", payload, ChatAck)
+
+
+async def chat_abort(
+    gateway: Gateway, session_key: str, *, run_id: str | None = None, trace: str | None = None
+) -> None:
+    """End the run that works in a session."""
+    asked = {"sessionKey": session_key} | ({} if run_id is None else {"runId": run_id})
+    await gateway.call("chat.abort", asked, trace=trace, needs=Need.WRITE)
+
+
+async def chat_history(
+    gateway: Gateway,
+    session_key: str,
+    *,
+    limit: int | None = None,
+    offset: int | None = None,
+    about: Sequence[str] = (),
+    pending_before: int | None = None,
+    trace: str | None = None,
+) -> History:
+    """The newest rows of a session; of one that nobody has heard of, none.
+
+    Args:
+        limit: rows, at most 1,000; it bounds ``pending`` as well.
+        offset: so many of the newest rows are passed over.
+        about: idempotency keys that ``receipts`` tells of, wherever their rows stand; at most 50.
+        pending_before: where an earlier answer's ``pending`` went on.
+    """
+    asked: dict[str, Any] = {"sessionKey": session_key}
+    more = {"limit": limit, "offset": offset, "pendingBefore": pending_before}
+    asked |= {name: value for name, value in more.items() if value is not None}
+    if about:
+        asked["inputRunIds"] = list(dict.fromkeys(about))
+    payload = await gateway.call("chat.history", asked, trace=trace)
+    return history_of(_read(gateway, "chat.history", payload, HistoryAnswer))
+
+
+async def agent_wait(gateway: Gateway, run_id: str, *, timeout_ms: int, trace: str | None = None) -> RunWait:
+    """What became of a run, waited for at the gateway for *timeout_ms*, which takes one of few places."""
+    asked = {"runId": run_id, "timeoutMs": timeout_ms}
+    timeout_s = timeout_ms / 1000 + _SPARE_S
+    payload = await gateway.call("agent.wait", asked, trace=trace, timeout_s=timeout_s, needs=Need.WRITE)
+    return wait_of(_read(gateway, "agent.wait", payload, WaitAnswer))
+
+
+async def session_reset(gateway: Gateway, session_key: str, *, trace: str | None = None) -> None:
+    """Let a session begin anew: its agent forgets what was said in it."""
+    await gateway.call("sessions.reset", {"key": session_key}, trace=trace, needs=Need.ADMIN)
+
+
+# --- reading ---
+
+
+def _read(gateway: Gateway, method: str, payload: Any, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(payload, kind)
+    except msgspec.ValidationError as error:
+        raise _invalid(gateway, method, str(error)) from error
+
+
+def _invalid(gateway: Gateway, method: str, why: str) -> GatewayInvalid:
+    said = f"gateway {gateway.name}: its answer to {method} cannot be read: {why}"
+    return GatewayInvalid(said, gateway=gateway.name, dispatched=True)

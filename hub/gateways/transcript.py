@@ -1,0 +1,210 @@
+"""What a gateway shows of a session: what was said, what waits, what became of a run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class ChatAck(msgspec.Struct, frozen=True, rename="camel"):
+    """The gateway has taken a message. That is no delivery: of a busy agent it says the same.
+
+    *status*: started, in_flight, ok (which is also said of one that still waits). A text that the
+    gateway takes for a command of its own is answered without either.
+    """
+
+    run_id: str
+    status: str
+    interrupted_active_run: bool = False
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of a session's transcript.
+
+    Attributes:
+        text: what was said, without what is no text.
+        key: of a user's row: the idempotency key of its ``chat.send``, and ``:user``.
+        run_id: of an agent's row: the run that wrote it.
+        source: of a row that a program wrote in a person's place: which one.
+        kind: of a row that is neither a person's nor the agent's (role custom): which kind.
+    """
+
+    role: str
+    text: str
+    id: str | None = None
+    key: str | None = None
+    run_id: str | None = None
+    stop_reason: str | None = None
+    source: str | None = None
+    kind: str | None = None
+    timestamp_ms: float | None = None
+
+
+class PendingInput(msgspec.Struct, frozen=True, rename="camel"):
+    """A message that was taken and that no turn has read: *state* is queued, interrupted or cancelled."""
+
+    state: str
+    run_id: str | None = None
+    id: str | None = None
+    accepted_at: float | None = None
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """A session's newest rows, oldest first, and what waits to become one.
+
+    Attributes:
+        pending: at most 20, the newest of *pending_total*; the others stand before *pending_before*.
+        next_offset: where older rows go on; ``None``: there are none.
+        in_flight_run: the run that works now, by what the gateway shows: it names the newest.
+        receipts: of the keys that were asked about and that no turn has read: pending.
+    """
+
+    session_key: str
+    messages: list[Message]
+    pending: list[PendingInput]
+    pending_total: int = 0
+    pending_before: int | None = None
+    next_offset: int | None = None
+    has_more: bool = False
+    in_flight_run: str | None = None
+    is_running: bool = False
+    session_id: str | None = None
+    receipts: Mapping[str, str] = {}
+
+    def place(self, key: str) -> int | None:
+        """Where the user's row of the message with this idempotency key stands; ``None``: nowhere here."""
+        wanted = f"{key}:user"
+        return next((n for n, row in enumerate(self.messages) if row.key == wanted), None)
+
+    def waiting(self, key: str) -> PendingInput | None:
+        """The message with this idempotency key among those that wait."""
+        return next((item for item in self.pending if item.run_id == key), None)
+
+
+class RunWait(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``agent.wait`` says of a run.
+
+    *status*: ok, error, timeout (not over yet, or never heard of) or pending (it waits for its turn).
+    *reply* is there only where the run itself answered.
+    """
+
+    run_id: str
+    status: str
+    reply: str | None = None
+    error: str | None = None
+    stop_reason: str | None = None
+    timeout_phase: str | None = None
+    liveness: str | None = None
+
+
+class _Pending(msgspec.Struct, frozen=True, rename="camel"):
+    items: list[PendingInput] = []
+    total: int = 0
+    next_before: int | None = None
+
+
+class _Receipt(msgspec.Struct, frozen=True, rename="camel"):
+    run_id: str
+    state: str
+
+
+class _InFlight(msgspec.Struct, frozen=True, rename="camel"):
+    run_id: str | None = None
+
+
+class _SessionInfo(msgspec.Struct, frozen=True, rename="camel"):
+    has_active_run: bool = False
+
+
+class HistoryAnswer(msgspec.Struct, frozen=True, rename="camel"):
+    """What ``chat.history`` answers."""
+
+    session_key: str
+    messages: list[dict[str, Any]]
+    pending_inputs: _Pending = _Pending()
+    has_more: bool = False
+    next_offset: int | None = None
+    input_receipts: list[_Receipt] = []
+    in_flight_run: _InFlight | None = None
+    session_info: _SessionInfo = _SessionInfo()
+    session_id: str | None = None
+
+
+class _Reply(msgspec.Struct, frozen=True):
+    text: str | None = None
+
+
+class WaitAnswer(msgspec.Struct, frozen=True, rename="camel"):
+    """What ``agent.wait`` answers."""
+
+    run_id: str
+    status: str
+    terminal_reply: _Reply | None = None
+    error: Any = None
+    stop_reason: str | None = None
+    timeout_phase: str | None = None
+    liveness_state: str | None = None
+
+
+def history_of(answer: HistoryAnswer) -> History:
+    """A session as the hub reads it."""
+    return History(
+        session_key=answer.session_key,
+        messages=[_message(row) for row in answer.messages],
+        pending=answer.pending_inputs.items,
+        pending_total=answer.pending_inputs.total,
+        pending_before=answer.pending_inputs.next_before,
+        next_offset=answer.next_offset,
+        has_more=answer.has_more,
+        in_flight_run=answer.in_flight_run.run_id if answer.in_flight_run else None,
+        is_running=answer.session_info.has_active_run,
+        session_id=answer.session_id,
+        receipts={receipt.run_id: receipt.state for receipt in answer.input_receipts},
+    )
+
+
+def wait_of(answer: WaitAnswer) -> RunWait:
+    """A run as the hub reads it."""
+    return RunWait(
+        run_id=answer.run_id,
+        status=answer.status,
+        reply=answer.terminal_reply.text if answer.terminal_reply else None,
+        error=answer.error if isinstance(answer.error, str) else None,
+        stop_reason=answer.stop_reason,
+        timeout_phase=answer.timeout_phase,
+        liveness=answer.liveness_state,
+    )
+
+
+def message_text(content: Any) -> str:
+    """The words in a message's content, which is a text or a list of parts."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    parts = (part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text")
+    return "\n".join(text for text in parts if isinstance(text, str))
+
+
+def _message(row: Mapping[str, Any]) -> Message:
+    told, origin = _object(row.get("__openclaw")), _object(row.get("provenance"))
+    stamp = row.get("timestamp")
+    return Message(
+        role=_text(row.get("role")) or "",
+        text=message_text(row.get("content")),
+        id=_text(told.get("id")),
+        key=_text(row.get("idempotencyKey")) or _text(told.get("idempotencyKey")),
+        run_id=_text(told.get("runId")),
+        stop_reason=_text(row.get("stopReason")),
+        source=_text(origin.get("sourceTool")) or _text(origin.get("kind")),
+        kind=_text(row.get("customType")),
+        timestamp_ms=stamp if isinstance(stamp, int | float) else None,
+    )
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

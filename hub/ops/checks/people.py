@@ -1,0 +1,34 @@
+"""What waits for people: questions that nobody has answered."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+from hub.clock import epoch_ms, from_epoch_ms
+from hub.ops.issues import Check, Finding, notice
+from storage.store import Store, questions
+
+PATIENCE: Final = timedelta(days=1)
+
+
+def check_questions(store: Store) -> Check:
+    """People whom an agent has waited for longer than a day."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        return [
+            notice(
+                "question.waits",
+                f"{_many(one.count)} for an answer of {one.user} since {from_epoch_ms(one.since):%Y-%m-%d}",
+                fix="hub ask lists them; hub ask answer QUESTION TEXT answers, hub ask withdraw takes back",
+                subject=one.user_id,
+                user_id=one.user_id,
+                since=from_epoch_ms(one.since),
+            )
+            for one in await store.read(questions.waiting_since, epoch_ms(now - PATIENCE))
+        ]
+
+    return look
+
+
+def _many(count: int) -> str:
+    return "a question waits" if count == 1 else f"{count} questions wait"

@@ -1,0 +1,168 @@
+"""What a device may ask about its own agents, and how it makes, changes and removes them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from hub.agents.writing import AgentWriter
+from hub.links.link import DeviceLink
+from hub.operations.agent_writing import managed
+from hub.ops.agent_bodies import Rules, body_of, changed_by, made_of
+from hub.ops.file_lines import FileLines
+from hub.requests.params import BadParams, Methods, text_in
+from protocol.coordination import Method
+from protocol.frame import Parameters, Record, Values
+from protocol.ids import DeviceId
+from storage.store import (
+    AgentOfFile,
+    AgentRow,
+    Setup,
+    Store,
+    UnknownAgent,
+    agents,
+    devices,
+    made_agents,
+    setups,
+)
+
+_ELSEWHERE: Final = ("user", "device")  # a device makes agents of its own user, on itself
+
+
+class Written:
+    """What agents are written with, and by which rules of hub.toml.
+
+    Args:
+        rules: what of hub.toml holds for every agent, now.
+        lines: where the agents of hub.toml stand in it.
+    """
+
+    def __init__(self, writer: AgentWriter, *, rules: Callable[[], Rules], lines: FileLines) -> None:
+        self.writer = writer
+        self.rules = rules
+        self.lines = lines
+
+
+class AgentRequests:
+    """Answers ``agents.*``; without *written* those that only read."""
+
+    def __init__(self, store: Store, written: Written | None = None) -> None:
+        self._store = store
+        self._written = written
+
+    @property
+    def methods(self) -> Methods:
+        reading: Methods = {Method.AGENTS_LIST: self._list, Method.AGENTS_GET: self._get}
+        if self._written is None:
+            return reading
+        return {
+            **reading,
+            Method.AGENTS_CREATE: self._create,
+            Method.AGENTS_UPDATE: self._update,
+            Method.AGENTS_DELETE: self._delete,
+        }
+
+    async def _list(self, link: DeviceLink, params: Parameters) -> Parameters:
+        mine = await self._store.read(agents.list_agents, device_id=link.device_id)
+        return {"agents": [_agent_record(row) for row in mine]}
+
+    async def _get(self, link: DeviceLink, params: Parameters) -> Values:
+        row = await agent_of(self._store, link.device_id, text_in(params, "agent_id"))
+        return {"agent": await self._whole(row)}
+
+    async def _create(self, link: DeviceLink, params: Parameters) -> Values:
+        written = self._writing()
+        device = await self._store.read(devices.get_device, link.device_id)
+        body = body_of({**_said(params), "device": device.name})
+        made = await written.writer.make(
+            made_of(body, written.rules()), user_id=device.user_id, start=body.start, actor=_actor(link)
+        )
+        return {"agent": await self._whole(made)}
+
+    async def _update(self, link: DeviceLink, params: Parameters) -> Values:
+        written = self._writing()
+        row = await self._own(link, params)
+        changes = {key: value for key, value in _said(params).items() if key not in ("agent_id", "rev")}
+        rev = params.get("rev", row.config_rev)
+        if not isinstance(rev, int) or isinstance(rev, bool):
+            raise BadParams("rev: expected the number of a revision")
+        now = await self._store.read(made_agents.said_of, row)
+        new = changed_by(changes, now, written.rules())
+        done = await written.writer.edit(row.id, new, revision=rev, actor=_actor(link))
+        return {"agent": await self._whole(done)}
+
+    async def _delete(self, link: DeviceLink, params: Parameters) -> Values:
+        written = self._writing()
+        row = await self._own(link, params)
+        removed = await written.writer.remove(row.id, actor=_actor(link))
+        return {"agent": {"agent_id": removed.id, "name": removed.name}}
+
+    async def _own(self, link: DeviceLink, params: Parameters) -> AgentRow:
+        """An agent of the API. Raises UnknownAgent, ManagedByFile."""
+        row = await agent_of(self._store, link.device_id, text_in(params, "agent_id"))
+        if row.source == "file":
+            raise await managed(self._store, self._writing().lines, AgentOfFile(row))
+        return row
+
+    def _writing(self) -> Written:
+        assert self._written is not None  # or the method is not served
+        return self._written
+
+    async def _whole(self, row: AgentRow) -> Mapping[str, Any]:
+        return whole_record(row, await self._store.read(setups.setup_of, row.id))
+
+
+async def agent_of(store: Store, device_id: DeviceId, given: str) -> AgentRow:
+    """The agent of that id or name, if it works on this device.
+
+    Raises:
+        UnknownAgent: the device has none.
+    """
+    for row in await store.read(agents.list_agents, device_id=device_id):
+        if given in (row.id, row.name):
+            return row
+    raise UnknownAgent(f"this device has no agent {given!r}")
+
+
+def whole_record(row: AgentRow, setup: Setup) -> Mapping[str, Any]:
+    """All that is said of an agent, as its device is told."""
+    return {
+        **_agent_record(row),
+        "description": row.description,
+        "type": row.subtype or row.type,
+        "template": row.template,
+        "external_id": row.external_id,
+        "instance_id": row.instance_id,
+        "project_id": row.project_id,
+        "file_extensions": list(row.file_extensions),
+        "prompt": row.prompt,
+        "timezone": row.timezone,
+        "schedule": row.schedule,
+        "needs": list(row.needs),
+        "locks": list(row.locks),
+        "priority": row.priority,
+        "max_concurrent_runs": row.max_concurrent_runs,
+        "source": row.source,
+        "rev": row.config_rev,
+        "lifecycle": row.lifecycle,
+        "configuration": setup.configuration,
+    }
+
+
+def _said(params: Parameters) -> dict[str, Any]:
+    """The parameters, where they say nothing that a device may not say."""
+    for key in _ELSEWHERE:
+        if key in params:
+            raise BadParams(f"{key}: a device makes agents of its own user, which work on it; leave it out")
+    return dict(params)
+
+
+def _actor(link: DeviceLink) -> str:
+    return f"device:{link.device_id}"
+
+
+def _agent_record(row: AgentRow) -> Record:
+    return {
+        "agent_id": row.id,
+        "name": row.name,
+        "data_types": list(row.data_types),
+        "paths": list(row.paths),
+    }

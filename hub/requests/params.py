@@ -1,0 +1,69 @@
+"""The parameters of a request, read and checked."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, NamedTuple, TypeAlias, TypeVar
+
+import msgspec
+
+from hub.links.link import DeviceLink
+from hub.requests.sentences import sentence
+from protocol.errors import ErrorCode, HubError
+from protocol.frame import Parameters
+
+KEY_CHARACTERS: Final = 128  # of an idempotency key, as of operators'
+
+T = TypeVar("T")
+
+
+class Later(NamedTuple):
+    """An answer that takes its time: others are answered meanwhile."""
+
+    answer: Callable[[], Awaitable[Parameters]]
+
+
+Handler: TypeAlias = Callable[[DeviceLink, Parameters], Awaitable[Parameters | Later]]
+Methods: TypeAlias = Mapping[str, Handler]
+
+
+class BadParams(HubError):
+    """A parameter is missing or of another kind."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+def text_in(params: Parameters, name: str) -> str:
+    """A text that has to be there.
+
+    Raises:
+        BadParams: it is not, or is empty.
+    """
+    value = params.get(name)
+    if not isinstance(value, str) or not value:
+        raise BadParams(f"{name}: expected text")
+    return value
+
+
+def params_as(params: Parameters, shape: type[T]) -> T:
+    """All parameters at once, as a struct of this *shape*; what it does not name is ignored.
+
+    Raises:
+        BadParams: one is missing or of another kind; names it, and what was expected.
+    """
+    try:
+        return msgspec.convert(params, shape)
+    except msgspec.ValidationError as error:
+        raise BadParams(sentence(str(error), shape)) from error
+
+
+def key_in(params: Parameters) -> str | None:
+    """The idempotency key, where one is given.
+
+    Raises:
+        BadParams: it is no text, or too long.
+    """
+    if params.get("idempotency_key") is None:
+        return None
+    key = text_in(params, "idempotency_key")
+    if len(key) > KEY_CHARACTERS:
+        raise BadParams(f"idempotency_key: expected at most {KEY_CHARACTERS} characters, not {len(key)}")
+    return key

@@ -1,0 +1,52 @@
+"""What a device reports of its owner's verdicts."""
+
+from typing import Final
+
+import msgspec
+
+from hub.clock import Clock, epoch_ms
+from hub.links.link import DeviceLink
+from hub.metrics import Metrics
+from hub.requests.params import BadParams, Methods
+from protocol.coordination import Method
+from protocol.frame import Parameters
+from storage.store import ReportedVerdict, Store, items
+
+MOST_VERDICTS: Final = 500  # in one report: as much as one write may look up
+
+
+class ReviewRequests:
+    """Answers ``review.report``."""
+
+    def __init__(self, store: Store, *, clock: Clock, metrics: Metrics) -> None:
+        self._store = store
+        self._clock = clock
+        self._unknown_verdicts = metrics.verdicts_unknown
+
+    @property
+    def methods(self) -> Methods:
+        return {Method.REVIEW_REPORT: self._report}
+
+    async def _report(self, link: DeviceLink, params: Parameters) -> Parameters:
+        said = _verdicts(params)
+        at = epoch_ms(self._clock.now())
+        known = await self._store.write(items.record_verdicts, link.device_id, said, at)
+        if known < len(said):
+            self._unknown_verdicts.inc(len(said) - known)
+        return {"known": known, "unknown": len(said) - known}
+
+
+def _verdicts(params: Parameters) -> list[ReportedVerdict]:
+    """The last word on each call.
+
+    Raises:
+        BadParams: it is no list of at most ``MOST_VERDICTS``, or one of them is none.
+    """
+    told = params.get("verdicts")
+    if not isinstance(told, list) or len(told) > MOST_VERDICTS:
+        raise BadParams(f"verdicts: expected a list of at most {MOST_VERDICTS}")
+    try:
+        said = msgspec.convert(told, list[ReportedVerdict])
+    except msgspec.ValidationError as error:
+        raise BadParams(f"verdicts: {error}") from error
+    return list({one.call_id: one for one in said}.values())

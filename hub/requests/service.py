@@ -1,0 +1,145 @@
+"""Requests of devices, answered.
+
+A device sees and changes its own agents and runs only. A method that nobody serves is
+answered with ``unknown_method``.
+
+Requests are answered one after the other, each device's in its turn, so that one that
+asks a lot takes little from the others. What a handler answers ``Later`` is waited for
+beside them; how many may is for that handler to bound.
+"""
+
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from hub.clock import Clock
+from hub.links.link import DeviceLink
+from hub.links.roster import RequestReceived
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.ops.routes import DEVICE_REQUESTS
+from hub.requests.params import Later, Methods
+from hub.requests.queue import RequestQueue
+from hub.turns import Turns
+from protocol.coordination import Request, Response
+from protocol.errors import CATALOGUE, DeliveryError, ErrorCode, HubError, LocalProtocolError
+from protocol.frame import ErrorBody, Parameters
+
+log = Channel(__name__)
+
+TOLD_CHARACTERS: Final = 2_000  # of a refusal, which may quote what was sent; a frame holds twice that
+WAITING_REFUSALS: Final = 1_024  # of all devices, while one is answered; who asks beyond it is not answered
+
+
+class Requests:
+    """Answers the requests of devices."""
+
+    def __init__(self, *methods: Methods, clock: Clock, metrics: Metrics) -> None:
+        """*methods*: what each noun answers; no method is answered by two."""
+        self.turns = Turns(clock)
+        self._limits_reached = metrics.limits_reached
+        self._methods = {name: handler for served in methods for name, handler in served.items()}
+        self._waiting = RequestQueue()
+        self._overloaded: deque[tuple[DeviceLink, Response]] = deque()
+        self._arrived = anyio.Event()
+
+    def __len__(self) -> int:
+        """How many wait for their answer."""
+        return len(self._waiting)
+
+    def apply(self, *, waiting: int) -> None:
+        """So many requests of one device may wait from now on."""
+        self._waiting.most = waiting
+
+    def take(self, event: RequestReceived) -> None:
+        """Queue a request, or its refusal where too many of its device wait. Returns at once.
+
+        Of refusals, too, only so many wait: a database that is away for long answers nobody.
+        """
+        if not self._waiting.put(event):
+            self._limits_reached.labels("waiting_requests").inc()
+            told = f"{self._waiting.most} requests of this device wait for their answer (waiting_requests)"
+            if len(self._overloaded) < WAITING_REFUSALS:
+                self._overloaded.append((event.link, _refusal(event.frame, ErrorCode.OVERLOADED, told)))
+        self._arrived.set()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Answer requests until cancelled."""
+        async with anyio.create_task_group() as later:
+            task_status.started()
+            while True:
+                self.turns.wait()
+                await self._arrived.wait()
+                self._arrived = anyio.Event()
+                while self._waiting:
+                    self.turns.work()
+                    await self._answer_next(later)
+                    while self._overloaded:
+                        await _send(*self._overloaded.popleft())
+
+    async def _answer_next(self, later: TaskGroup) -> None:
+        event = self._waiting.take()
+        link, request = event.link, event.frame
+        method = self._methods.get(request.method) if request.method in DEVICE_REQUESTS else None
+        if method is None:
+            told = f"{request.method!r} is not served by this hub"
+            await _send(link, _refusal(request, ErrorCode.UNKNOWN_METHOD, told))
+            return
+        answer = await _answered(request, partial(method, link, request.params))
+        if isinstance(answer, Later):
+            later.start_soon(_answer_later, link, request, answer)
+        else:
+            await _send(link, answer)
+
+
+async def _answer_later(link: DeviceLink, request: Request, later: Later) -> None:
+    response = await _answered(request, later.answer)
+    assert isinstance(response, Response)
+    await _send(link, response)
+
+
+async def _answered(
+    request: Request, answer: Callable[[], Awaitable[Parameters | Later]]
+) -> Response | Later:
+    """What the request is answered; an error becomes a refusal."""
+    try:
+        result = await answer()
+    except HubError as exc:
+        hint = getattr(exc, "hint", "")
+        return _refusal(request, exc.code, str(exc), getattr(exc, "retry_after_s", None), hint=hint)
+    except Exception as exc:  # the loop that must survive
+        log.error("request.failed", exc=exc, method=request.method)
+        return _refusal(request, ErrorCode.INTERNAL, "the hub failed at this request")
+    return result if isinstance(result, Later) else Response(id=request.id, result=result)
+
+
+async def _send(link: DeviceLink, response: Response) -> None:
+    try:
+        await link.send(response)
+    except DeliveryError as exc:
+        log.info("request.unanswered", code=exc.code, device_id=link.device_id)
+    except LocalProtocolError as exc:  # longer than a message may be
+        log.warning("request.unanswerable", why=str(exc), device_id=link.device_id)
+        if response.error is None:
+            code = ErrorCode.RESULT_TOO_LARGE
+            body = ErrorBody(code=code, message=str(exc)[:TOLD_CHARACTERS], hint=CATALOGUE[code].hint)
+            await _send(link, Response(id=response.id, error=body))
+
+
+def _refusal(
+    request: Request, code: ErrorCode, message: str, retry_after_s: float | None = None, *, hint: str = ""
+) -> Response:
+    info = CATALOGUE[code]
+    body = ErrorBody(
+        code=code,
+        message=message[:TOLD_CHARACTERS],
+        retryable=info.retryable,
+        retry_after_ms=None if retry_after_s is None else math.ceil(retry_after_s * 1000),
+        hint=hint[:TOLD_CHARACTERS] or info.hint,
+    )
+    return Response(id=request.id, error=body)

@@ -1,0 +1,145 @@
+"""Who may do what on a board: one pure table, ``(standing, verb) -> towards whom``.
+
+A standing is what a caller is towards the board that is asked about. Who that is, is looked up in
+``hub.coordination.authority``; here is nothing but the law.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from protocol.errors import ErrorCode
+
+AGENT: Final = "agent:"  # begins the actor of an agent that asks in its own name
+
+
+class Verb(StrEnum):
+    """What may be done on a board."""
+
+    BOARD_READ = "board.read"
+    NUDGE = "nudge"
+    SOUL_READ = "soul.read"
+    SOUL_WRITE = "soul.write"
+    ASK_USER = "ask_user"
+    LEAD_MESSAGE = "lead.message"
+    ENSURE_LEAD = "lead.ensure"
+    BROADCAST = "broadcast"
+    MEMORY_READ = "memory.read"
+    MEMORY_WRITE = "memory.write"
+    QUESTION_READ = "question.read"
+    QUESTION_ANSWER = "question.answer"
+
+
+class Standing(StrEnum):
+    """What a caller is towards a board."""
+
+    OPERATOR = "operator"  # or the person at a device: whoever owns the board, or the hub
+    LEAD = "lead"
+    WORKER = "worker"  # any other member of the board
+    GATEWAY_MAIN = "gateway_main"  # of the board's own gateway
+    STRANGER = "stranger"  # any other agent of the same user
+
+
+class Whom(StrEnum):
+    """What the agent that is asked about is towards the board and the caller."""
+
+    SELF = "self"
+    LEAD = "lead"
+    WORKER = "worker"
+    MAIN = "main"  # of the board's gateway
+    OUTSIDER = "outsider"  # not on the board
+
+
+class Denial(msgspec.Struct, frozen=True):
+    """Why something may not be done."""
+
+    code: ErrorCode
+    words: str
+
+
+AIMED: Final = frozenset({Verb.NUDGE, Verb.SOUL_READ, Verb.SOUL_WRITE})  # at one agent
+NOBODY: Final[frozenset[Whom]] = frozenset()
+MEMBERS: Final = frozenset({Whom.LEAD, Whom.WORKER})
+ALL: Final = MEMBERS | {Whom.SELF, Whom.MAIN}  # what is aimed at nobody needs no target: any will do
+
+_S, _V, _W = Standing, Verb, Whom
+
+# What is not here may not be done. For a verb that is not aimed at an agent the targets say nothing.
+LAW: Final[Mapping[tuple[Standing, Verb], frozenset[Whom]]] = {
+    **{(_S.OPERATOR, verb): ALL for verb in Verb},
+    (_S.LEAD, _V.BOARD_READ): ALL,
+    (_S.LEAD, _V.NUDGE): frozenset({_W.WORKER}),
+    (_S.LEAD, _V.SOUL_READ): frozenset({_W.SELF, _W.WORKER}),
+    (_S.LEAD, _V.SOUL_WRITE): frozenset({_W.SELF, _W.WORKER}),
+    (_S.LEAD, _V.ASK_USER): ALL,
+    (_S.LEAD, _V.MEMORY_READ): ALL,
+    (_S.LEAD, _V.MEMORY_WRITE): ALL,
+    (_S.LEAD, _V.QUESTION_READ): ALL,
+    (_S.WORKER, _V.BOARD_READ): ALL,
+    (_S.WORKER, _V.NUDGE): frozenset({_W.LEAD}),
+    (_S.WORKER, _V.SOUL_READ): frozenset({_W.SELF}),
+    (_S.WORKER, _V.MEMORY_READ): ALL,
+    (_S.WORKER, _V.MEMORY_WRITE): ALL,
+    (_S.GATEWAY_MAIN, _V.BOARD_READ): ALL,
+    (_S.GATEWAY_MAIN, _V.LEAD_MESSAGE): ALL,
+    (_S.GATEWAY_MAIN, _V.ENSURE_LEAD): ALL,
+    (_S.GATEWAY_MAIN, _V.BROADCAST): ALL,
+    (_S.GATEWAY_MAIN, _V.MEMORY_READ): ALL,
+    (_S.GATEWAY_MAIN, _V.MEMORY_WRITE): ALL,
+    (_S.GATEWAY_MAIN, _V.QUESTION_READ): ALL,
+    (_S.GATEWAY_MAIN, _V.QUESTION_ANSWER): ALL,
+}
+
+OF_THE_MAIN: Final = frozenset({Verb.LEAD_MESSAGE, Verb.ENSURE_LEAD, Verb.BROADCAST, Verb.QUESTION_ANSWER})
+_DOING: Final[Mapping[Verb, str]] = {
+    Verb.BOARD_READ: "see the board",
+    Verb.NUDGE: "nudge",
+    Verb.SOUL_READ: "read the soul of",
+    Verb.SOUL_WRITE: "write the soul of",
+    Verb.ASK_USER: "ask the user",
+    Verb.LEAD_MESSAGE: "send messages to leads",
+    Verb.ENSURE_LEAD: "see to it that a board has a lead",
+    Verb.BROADCAST: "send broadcasts to leads",
+    Verb.MEMORY_READ: "read the board's memory",
+    Verb.MEMORY_WRITE: "write into the board's memory",
+    Verb.QUESTION_READ: "read the board's questions to its people",
+    Verb.QUESTION_ANSWER: "answer for a person",
+}
+_CALLED: Final[Mapping[Standing, str]] = {
+    Standing.OPERATOR: "an operator",
+    Standing.LEAD: "the lead of a board",
+    Standing.WORKER: "an agent that is not the lead",
+    Standing.GATEWAY_MAIN: "the main agent of a gateway",
+    Standing.STRANGER: "an agent of another board",
+}
+_AIM: Final[Mapping[Whom, str]] = {
+    Whom.SELF: "itself",
+    Whom.LEAD: "its lead",
+    Whom.WORKER: "another agent of the board",
+    Whom.MAIN: "the main agent of the gateway",
+    Whom.OUTSIDER: "an agent of another board",
+}
+
+
+def denial(standing: Standing, verb: Verb, whom: Whom | None = None) -> Denial | None:
+    """Why a caller of this standing may not do it; ``None``: it may.
+
+    Args:
+        whom: the agent that it is aimed at; ``None`` asks whether it may do it at all.
+    """
+    if standing is Standing.STRANGER:
+        return Denial(ErrorCode.NOT_YOUR_BOARD, "this is not the board of the agent that asks")
+    allowed = LAW.get((standing, verb), NOBODY)
+    if not allowed:
+        if verb in OF_THE_MAIN:
+            words = f"only the main agent of the board's gateway, or a person, may {_DOING[verb]}"
+            return Denial(ErrorCode.NOT_GATEWAY_MAIN, words)
+        anybody = " others" if verb in AIMED else ""
+        return Denial(ErrorCode.FORBIDDEN, f"{_CALLED[standing]} may not {_DOING[verb]}{anybody}")
+    if verb not in AIMED or whom is None or whom in allowed:
+        return None
+    if whom in (Whom.OUTSIDER, Whom.MAIN):  # an agent knows those of its board only
+        return Denial(ErrorCode.UNKNOWN_AGENT, "there is no such agent on this board")
+    return Denial(ErrorCode.FORBIDDEN, f"{_CALLED[standing]} may not {_DOING[verb]} {_AIM[whom]}")

@@ -1,0 +1,211 @@
+"""The configs of an agent: typed keys and values, and how a value is written down.
+
+A value is checked against its type when it is written, never when it is read. Its text is
+canonical: two values are the same where their texts are.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from protocol.errors import ErrorCode, HubError
+
+# Kept beside the configs by the hub itself, and said where an agent is edited.
+RESERVED: Final = ("paths", "file_extensions", "timezone", "model_use")
+KEY_CHARACTERS: Final = 255
+JSON_LEVELS: Final = 32  # of lists and objects in one value
+_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_LEAST, _MOST = -(2**63), 2**63 - 1  # SQLite's and PostgreSQL's integer
+_TOLD_CHARACTERS: Final = 40  # of a value, in a refusal
+
+
+class ConfigType(StrEnum):
+    """What kind of value a config has."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    FLOAT = "float"
+    BOOLEAN = "boolean"
+    JSON = "json"
+
+
+class BadConfig(HubError):
+    """A config cannot be as it was given; nothing was written. *key* says which."""
+
+    code = ErrorCode.BAD_CONFIG
+
+    def __init__(self, key: str, told: str) -> None:
+        super().__init__(f"{key}: {told}")
+        self.key = key
+        self.told = told
+
+
+def check_key(key: str) -> str:
+    """*key*, if a config may be called so.
+
+    Raises:
+        BadConfig: it may not.
+    """
+    if key in RESERVED:
+        told = "this is a setting of the agent itself: hub agents edit, or PATCH /v1/agents/NAME"
+        raise BadConfig(key, told)
+    if len(key) > KEY_CHARACTERS:
+        told = f"a key has at most {KEY_CHARACTERS} characters, not {len(key)}"
+        raise BadConfig(f"{key[:_TOLD_CHARACTERS]}...", told)
+    if not _KEY.fullmatch(key):
+        told = "a key begins with a letter or _, and goes on with letters, digits, _, . or -"
+        raise BadConfig(repr(key), told)
+    return key
+
+
+def type_of(value: Any) -> ConfigType:
+    """The type that a value has where nobody says another."""
+    match value:
+        case bool():
+            return ConfigType.BOOLEAN
+        case int():
+            return ConfigType.INTEGER
+        case float():
+            return ConfigType.FLOAT
+        case str():
+            return ConfigType.STRING
+    return ConfigType.JSON
+
+
+def text_of(key: str, type: ConfigType, value: Any) -> str:
+    """*value* as it is written down.
+
+    Raises:
+        BadConfig: it is not of that type; it names the key, what came and what was expected.
+    """
+    match type, value:
+        case ConfigType.STRING, str():
+            return _check_text(key, value)
+        case ConfigType.BOOLEAN, bool():
+            return "true" if value else "false"
+        case ConfigType.INTEGER, int() if not isinstance(value, bool):
+            return str(_check_integer(key, value))
+        case ConfigType.FLOAT, int() | float() if not isinstance(value, bool):
+            return _spell_float(key, value)
+        case ConfigType.JSON, _:
+            _check_json(key, value, JSON_LEVELS)
+            return msgspec.json.encode(value, order="sorted").decode()
+    raise BadConfig(key, f"expected {type}, not {_told(value)}")
+
+
+def value_in(type: ConfigType, text: str) -> Any:
+    """The value that was written down as *text*."""
+    match type:
+        case ConfigType.STRING:
+            return text
+        case ConfigType.INTEGER:
+            return int(text)
+        case ConfigType.FLOAT:
+            return float(text)
+        case ConfigType.BOOLEAN:
+            return text == "true"
+        case ConfigType.JSON:
+            return msgspec.json.decode(text)
+
+
+def value_said(key: str, type: ConfigType, said: str) -> Any:
+    """The value that a person, or a row of another program, says in text.
+
+    Raises:
+        BadConfig: the text is no such value.
+    """
+    try:
+        value = _READERS[type](said)
+    except (ValueError, KeyError, RecursionError):  # msgspec's own are ValueErrors
+        raise BadConfig(key, f"expected {type}, not {_told(said)}") from None
+    text_of(key, type, value)
+    return value
+
+
+_READERS: Final[Mapping[ConfigType, Callable[[str], Any]]] = {
+    ConfigType.STRING: str,
+    ConfigType.INTEGER: int,
+    ConfigType.FLOAT: float,
+    ConfigType.BOOLEAN: lambda said: {"true": True, "false": False}[said.strip().lower()],
+    ConfigType.JSON: msgspec.json.decode,
+}
+
+
+def _check_text(key: str, value: str) -> str:
+    if "\0" in value:
+        raise BadConfig(key, "a text has no character U+0000")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadConfig(key, "the text is not Unicode: it has half of a surrogate pair") from None
+    return value
+
+
+def _check_integer(key: str, value: int) -> int:
+    if not _LEAST <= value <= _MOST:
+        raise BadConfig(key, f"an integer has 64 bits, {_LEAST} to {_MOST}; this one has more")
+    return value
+
+
+def _spell_float(key: str, value: float) -> str:
+    try:
+        spelled = float(value)
+    except OverflowError:
+        spelled = float("inf")
+    if spelled in (float("inf"), float("-inf")) or spelled != spelled:
+        raise BadConfig(key, "expected a float that is finite")
+    if spelled != value:
+        raise BadConfig(key, f"the integer {value} is no float: it has more than 53 bits")
+    return msgspec.json.encode(spelled).decode()
+
+
+def _check_json(key: str, value: Any, levels: int) -> None:
+    """Raises BadConfig where *value* is none that JSON can tell, or is nested deeper than *levels*."""
+    match value:
+        case None | bool():
+            return
+        case str():
+            _check_text(key, value)
+        case int():
+            _check_integer(key, value)
+        case float():
+            _spell_float(key, value)
+        case list() | tuple() | dict() if levels == 0:
+            raise BadConfig(key, f"the value has more than {JSON_LEVELS} levels of lists and objects")
+        case list() | tuple():
+            for part in value:
+                _check_json(key, part, levels - 1)
+        case dict():
+            for name, part in value.items():
+                if not isinstance(name, str):
+                    raise BadConfig(key, f"expected texts as names in an object, not {_told(name)}")
+                _check_text(key, name)
+                _check_json(key, part, levels - 1)
+        case _:
+            raise BadConfig(key, f"expected json, not {_told(value)}")
+
+
+def _told(value: Any) -> str:
+    """*value* for a person: its kind, and as much of it as fits."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return f"the boolean {str(value).lower()}"
+        case int():
+            kind, spelled = "integer", str(value)
+        case float():
+            kind, spelled = "float", repr(value)
+        case str():
+            kind, spelled = "text", repr(value)
+        case list() | tuple():
+            return f"a list of {len(value)}"
+        case dict():
+            return f"an object of {len(value)}"
+        case _:
+            return f"a {value.__class__.__name__}"
+    cut = spelled if len(spelled) <= _TOLD_CHARACTERS else f"{spelled[:_TOLD_CHARACTERS]}..."
+    return f"the {kind} {cut}"

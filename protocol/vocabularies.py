@@ -1,0 +1,397 @@
+"""The words that others have for how an agent stands, read from our axes and written to them.
+
+Four documents came before this hub, each with a status of its own: the calendar seed, the
+orchestrator seed, the foundation seed and the run-log seed. None of their words is stored.
+Each is a ``Reading``: rules in order, of which the first that holds says the word. To write
+a word means to move on the axes that its rule names; a write whose moves the tables do not
+have, or after which another word would be read, is refused with the axis that is in the way.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from protocol.agent_types import AgentSubtype, AgentType, Kind
+from protocol.errors import ErrorCode, HubError
+from protocol.lifecycles import LIVE_RUN_STATES, AgentStatus, RunOutcome, RunState
+from protocol.standing import (
+    DERIVED,
+    FINAL,
+    Activity,
+    Availability,
+    Axes,
+    Axis,
+    Connectivity,
+    ExhaustReason,
+    Health,
+    IllegalMove,
+    Lifecycle,
+    UnknownValue,
+    check_move,
+    legal_moves,
+)
+
+
+class Vocabulary(StrEnum):
+    """Whose words."""
+
+    CALENDAR = "calendar"
+    ORCHESTRATOR = "orchestrator"
+    FOUNDATION = "foundation"
+    RUN_LOG = "runlog"
+
+
+class OrchestratorStatus(StrEnum):
+    """The orchestrator seed's ``AgentStatus``, which its services share."""
+
+    INACTIVE = "INACTIVE"
+    ACTIVE = "ACTIVE"
+    BUSY = "BUSY"
+    ERROR = "ERROR"
+    MAINTENANCE = "MAINTENANCE"
+
+
+class StateDetail(StrEnum):
+    """The orchestrator seed's ``AgentStateDetail``, its own and finer."""
+
+    CREATED = "CREATED"
+    INITIALIZING = "INITIALIZING"
+    READY = "READY"
+    ACTIVE = "ACTIVE"
+    PAUSED = "PAUSED"
+    ERROR = "ERROR"
+    TERMINATED = "TERMINATED"
+
+
+class FoundationStatus(StrEnum):
+    """The foundation seed's ``AgentStatusDetail``."""
+
+    IDLE = "idle"
+    BUSY = "busy"
+    PROCESSING = "processing"
+    WAITING = "waiting"
+    ERROR = "error"
+
+
+class CalendarExhaustReason(StrEnum):
+    """The calendar seed's ``ExhaustReason``."""
+
+    RATE_LIMIT = "rate_limit"
+    BILLING = "billing"
+
+
+class RunLogStatus(StrEnum):
+    """The run-log seed's status of a run."""
+
+    RUNNING = "running"
+    SUCCESS = "success"
+    PARTIAL = "partial"
+    ERROR = "error"
+
+
+class RunLogAgentType(StrEnum):
+    """The run-log seed's types of agents: by who reads."""
+
+    LOCAL = "local"
+    CLOUD = "cloud"
+
+
+class AxisMove(msgspec.Struct, frozen=True):
+    """A move that a write asks for."""
+
+    axis: Axis
+    to: str
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """A word, when it is read, and what writing it does.
+
+    Attributes:
+        when: on each axis named, one of these values; nothing named: always.
+        axis: the one that says so, and that is in the way of every other word.
+        writes: where the agent moves to; ``None``: the word is derived and cannot be written.
+    """
+
+    word: StrEnum
+    axis: Axis
+    when: Mapping[Axis, frozenset[str]]
+    writes: tuple[AxisMove, ...] | None = None
+
+    def holds(self, axes: Axes) -> bool:
+        """Whether the word is read of an agent that stands so."""
+        return all(axes.on(axis) in values for axis, values in self.when.items())
+
+
+class Refused(HubError):
+    """The word cannot be written now; nothing was.
+
+    Attributes:
+        axis: what is in the way.
+        legal: where the agent may go on it.
+    """
+
+    code = ErrorCode.BAD_STATUS
+
+    def __init__(self, message: str, *, axis: Axis, legal: tuple[str, ...], is_final: bool = False) -> None:
+        super().__init__(message)
+        self.axis = axis
+        self.legal = legal
+        if is_final:
+            self.hint = FINAL
+
+
+class Reading:
+    """One column of one vocabulary.
+
+    Args:
+        name: as in ``calendar.status``.
+        words: its enum.
+        rules: the first that holds says the word; one always does.
+    """
+
+    def __init__(
+        self, vocabulary: Vocabulary, column: str, words: type[StrEnum], *rules: Rule, in_seed: str
+    ) -> None:
+        self.vocabulary = vocabulary
+        self.column = column
+        self.words = words
+        self.rules = rules
+        self.in_seed = in_seed
+
+    @property
+    def name(self) -> str:
+        """The vocabulary and the column."""
+        return f"{self.vocabulary}.{self.column}"
+
+    def rule_of(self, axes: Axes) -> Rule:
+        """The rule that says the word of an agent that stands so."""
+        return next(rule for rule in self.rules if rule.holds(axes))
+
+    def read(self, axes: Axes) -> StrEnum:
+        """The word for an agent that stands so."""
+        return self.rule_of(axes).word
+
+    def write(self, word: str, axes: Axes) -> tuple[AxisMove, ...]:
+        """The moves that make an agent that stands so read as *word*; none if it does already.
+
+        Raises:
+            UnknownValue: the column has no such word.
+            Refused: it is derived, an axis does not allow it, or another word would be read still.
+        """
+        wanted = self._rule_for(word)
+        if self.read(axes) == wanted.word:
+            return ()
+        if wanted.writes is None:
+            raise Refused(f"{self.name}: {word!r} is not written: {DERIVED}", axis=wanted.axis, legal=())
+        after = axes
+        moves: list[AxisMove] = []
+        for move in wanted.writes:
+            if after.on(move.axis) == move.to:
+                continue
+            try:
+                check_move(move.axis, after.on(move.axis), move.to)
+            except IllegalMove as exc:
+                is_final = after.lifecycle is Lifecycle.TERMINATED
+                told = f"{self.name}: {word!r}: {exc}"
+                raise Refused(told, axis=exc.axis, legal=exc.legal, is_final=is_final) from exc
+            after = after.after(move.axis, move.to)
+            moves.append(move)
+        in_the_way = self.rule_of(after)
+        if in_the_way.word != wanted.word:
+            raise self._hidden(wanted, in_the_way, after)
+        return tuple(moves)
+
+    def _rule_for(self, word: str) -> Rule:
+        """The first rule of the word; it says what writing it does."""
+        for rule in self.rules:
+            if rule.word == word:
+                return rule
+        known = ", ".join(self.words)
+        raise UnknownValue(f"{self.name} has no value {word!r}; values: {known}")
+
+    def _hidden(self, wanted: Rule, in_the_way: Rule, axes: Axes) -> Refused:
+        axis = in_the_way.axis
+        legal = legal_moves(axis, axes.on(axis))
+        hint = f"legal moves: {', '.join(legal)}" if legal else f"{axes.on(axis)} is final"
+        if axis is Axis.ACTIVITY:
+            hint = DERIVED
+        is_final = axes.lifecycle is Lifecycle.TERMINATED
+        if axis is Axis.CONNECTIVITY:
+            hint = "it is terminated, for good" if is_final else "it is online once its device connects"
+        return Refused(
+            f"{self.name}: {str(wanted.word)!r} would still be read as {str(in_the_way.word)!r}:"
+            f" {axis} is {axes.on(axis)}; {hint}",
+            axis=axis,
+            legal=legal,
+            is_final=is_final,
+        )
+
+
+def _when(**on: StrEnum | frozenset[StrEnum]) -> Mapping[Axis, frozenset[str]]:
+    return {
+        Axis(axis): frozenset(map(str, value)) if isinstance(value, frozenset) else frozenset({str(value)})
+        for axis, value in on.items()
+    }
+
+
+def _moves(**to: StrEnum) -> tuple[AxisMove, ...]:
+    return tuple(AxisMove(Axis(axis), str(value)) for axis, value in to.items())
+
+
+_BUSY = frozenset({Activity.WAITING, Activity.PROCESSING, Activity.SATURATED})
+_RUNNING = frozenset({Activity.PROCESSING, Activity.SATURATED})
+_NOT_ACTIVE = frozenset(Lifecycle) - {Lifecycle.ACTIVE}
+_NOT_OVER = frozenset(Lifecycle) - {Lifecycle.TERMINATED}
+_L, _H = Lifecycle, Health
+
+CALENDAR_STATUS: Final = Reading(
+    Vocabulary.CALENDAR,
+    "status",
+    AgentStatus,
+    Rule(
+        AgentStatus.OFFLINE,
+        Axis.CONNECTIVITY,
+        _when(connectivity=Connectivity.OFFLINE),
+        _moves(connectivity=Connectivity.OFFLINE),  # and its device's session is closed
+    ),
+    Rule(
+        AgentStatus.EXHAUSTED,
+        Axis.AVAILABILITY,
+        _when(availability=Availability.EXHAUSTED),
+        _moves(availability=Availability.EXHAUSTED),  # with a reason and the instants
+    ),
+    Rule(AgentStatus.BUSY, Axis.ACTIVITY, _when(activity=_BUSY)),
+    Rule(
+        AgentStatus.ON_CALL,
+        Axis.AVAILABILITY,
+        _when(availability=Availability.ON_CALL),
+        _moves(availability=Availability.ON_CALL),
+    ),
+    Rule(AgentStatus.IDLE, Axis.AVAILABILITY, {}, _moves(availability=Availability.AVAILABLE)),
+    in_seed="AgentStatus",
+)
+ORCHESTRATOR_STATUS: Final = Reading(
+    Vocabulary.ORCHESTRATOR,
+    "status",
+    OrchestratorStatus,
+    Rule(OrchestratorStatus.ERROR, Axis.HEALTH, _when(health=_H.ERROR), _moves(health=_H.ERROR)),
+    Rule(
+        OrchestratorStatus.MAINTENANCE,
+        Axis.LIFECYCLE,
+        _when(lifecycle=_L.MAINTENANCE),
+        _moves(lifecycle=_L.MAINTENANCE),
+    ),
+    Rule(
+        OrchestratorStatus.INACTIVE,
+        Axis.LIFECYCLE,
+        _when(lifecycle=_NOT_ACTIVE),
+        _moves(lifecycle=_L.PAUSED),
+    ),
+    Rule(OrchestratorStatus.BUSY, Axis.ACTIVITY, _when(activity=_RUNNING)),
+    Rule(OrchestratorStatus.ACTIVE, Axis.LIFECYCLE, {}, _moves(lifecycle=_L.ACTIVE, health=_H.OK)),
+    in_seed="AgentStatus",
+)
+STATE_DETAIL: Final = Reading(
+    Vocabulary.ORCHESTRATOR,
+    "state_detail",
+    StateDetail,
+    Rule(
+        StateDetail.ERROR,
+        Axis.HEALTH,
+        _when(health=_H.ERROR, lifecycle=_NOT_OVER),
+        _moves(health=_H.ERROR),
+    ),
+    Rule(
+        StateDetail.PAUSED,
+        Axis.LIFECYCLE,
+        _when(lifecycle=frozenset({_L.PAUSED, _L.MAINTENANCE})),
+        _moves(lifecycle=_L.PAUSED),
+    ),
+    *(
+        Rule(StateDetail(state.name), Axis.LIFECYCLE, _when(lifecycle=state), _moves(lifecycle=state))
+        for state in (_L.CREATED, _L.INITIALIZING, _L.READY, _L.ACTIVE, _L.TERMINATED)
+    ),
+    in_seed="AgentStateDetail",
+)
+FOUNDATION_STATUS: Final = Reading(
+    Vocabulary.FOUNDATION,
+    "current_status",
+    FoundationStatus,
+    Rule(FoundationStatus.ERROR, Axis.HEALTH, _when(health=_H.ERROR), _moves(health=_H.ERROR)),
+    Rule(FoundationStatus.BUSY, Axis.ACTIVITY, _when(activity=Activity.SATURATED)),
+    Rule(FoundationStatus.PROCESSING, Axis.ACTIVITY, _when(activity=Activity.PROCESSING)),
+    Rule(FoundationStatus.WAITING, Axis.ACTIVITY, _when(activity=Activity.WAITING)),
+    Rule(FoundationStatus.WAITING, Axis.AVAILABILITY, _when(availability=Availability.EXHAUSTED)),
+    Rule(
+        FoundationStatus.IDLE,
+        Axis.AVAILABILITY,
+        {},
+        _moves(health=_H.OK, availability=Availability.AVAILABLE),
+    ),
+    in_seed="AgentStatusDetail",
+)
+READINGS: Final = (CALENDAR_STATUS, ORCHESTRATOR_STATUS, STATE_DETAIL, FOUNDATION_STATUS)
+
+
+def reading(vocabulary: Vocabulary, column: str) -> Reading | None:
+    """The reading of a column, if it is one."""
+    return next((one for one in READINGS if (one.vocabulary, one.column) == (vocabulary, column)), None)
+
+
+# What stands beside the axes.
+
+_CALENDAR_REASONS: Final[Mapping[ExhaustReason, CalendarExhaustReason]] = {
+    ExhaustReason.RATE_LIMIT: CalendarExhaustReason.RATE_LIMIT,
+    ExhaustReason.BILLING: CalendarExhaustReason.BILLING,
+    ExhaustReason.BUDGET: CalendarExhaustReason.BILLING,  # the seed knows no budget of one's own
+}
+# The orchestrator's own types have no word for these three.
+_OWN_TYPES: Final[Mapping[AgentType, str]] = {
+    AgentType.COORDINATOR: AgentSubtype.PLANNER,
+    AgentType.ASSISTANT: AgentType.CUSTOM,
+    AgentType.DESIGNER: AgentType.CUSTOM,
+}
+
+
+def calendar_reason(reason: str | None) -> CalendarExhaustReason | None:
+    """The calendar seed's word for why an agent is exhausted."""
+    return None if reason is None else _CALENDAR_REASONS[ExhaustReason(reason)]
+
+
+def own_type(kind: Kind) -> str:
+    """The orchestrator's own word for a type: what was written, or the nearest it has."""
+    return str(kind.subtype or _OWN_TYPES.get(kind.type, kind.type))
+
+
+def run_log_status(state: RunState, outcome: RunOutcome | None) -> RunLogStatus:
+    """The run-log seed's word for where a run stands: a cancelled one is an error, and says so there."""
+    if state in LIVE_RUN_STATES:
+        return RunLogStatus.RUNNING
+    if state is RunState.COMPLETED and outcome is not None:
+        return RunLogStatus(outcome)
+    return RunLogStatus.ERROR
+
+
+def run_log_agent_type(executor: str) -> RunLogAgentType:
+    """The run-log seed's word for who reads: the device, or a connector."""
+    return RunLogAgentType.LOCAL if executor == "device" else RunLogAgentType.CLOUD
+
+
+def words_of(vocabulary: str) -> Vocabulary:
+    """The vocabulary of that name.
+
+    Raises:
+        UnknownValue: there is none.
+    """
+    try:
+        return Vocabulary(vocabulary)
+    except ValueError:
+        known = ", ".join(Vocabulary)
+        raise UnknownValue(f"there is no vocabulary {vocabulary!r}; vocabularies: {known}") from None
+
+
+def standing_words(axes: Axes, vocabulary: Vocabulary) -> dict[str, Any]:
+    """Every column of a vocabulary that tells how an agent stands, with its word."""
+    return {one.column: str(one.read(axes)) for one in READINGS if one.vocabulary is vocabulary}

@@ -1,0 +1,230 @@
+"""Souls of agents as this hub knows them: where each is kept, and the versions that it wrote or saw.
+
+The soul itself is not here: it is a file where its agent lives. A version is *written* where a
+write of this hub brought it there, *seen* where somebody else had, and *refused* where a write
+came to nothing, so that what somebody wanted to say is not lost.
+"""
+
+import hashlib
+from typing import Final, Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, DeviceId, GatewayId, SoulWriteId, UserId
+from storage.schema import agents, devices, gateway_agents, gateways, soul_versions, soul_writes
+
+VersionKind = Literal["written", "seen", "refused"]
+
+HISTORY_BYTES: Final = 16 * 1024 * 1024  # of one agent: a gateway takes souls of any length
+
+
+class UnknownSoulVersion(HubError):
+    """There is no such version, or it is not kept any more."""
+
+    code = ErrorCode.UNKNOWN_SOUL_VERSION
+
+
+class SoulPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the soul of an agent is kept.
+
+    Attributes:
+        gateway: its name; ``None``: none, or one that hub.toml no longer has.
+        remote_id: what the gateway calls the agent.
+        role: of the agent at its gateway: main, lead or worker.
+    """
+
+    agent_id: AgentId
+    agent: str
+    user_id: UserId
+    executor: str
+    device_id: DeviceId | None
+    device: str | None
+    gateway_id: GatewayId | None
+    gateway: str | None
+    remote_id: str | None
+    role: str | None
+
+
+class SoulVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A version without its text. *at* is when this hub had it, epoch milliseconds.
+
+    Attributes:
+        write_id: of the write that brought it, or failed to.
+        actor: who wrote it; of one that was seen, ``gateway:NAME`` or ``device:ID``.
+    """
+
+    seq: int
+    kind: VersionKind
+    sha256: str
+    size_bytes: int
+    write_id: SoulWriteId | None
+    actor: str
+    reason: str | None
+    source_url: str | None
+    at: int
+
+
+class NewVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A version that is to be kept; see ``SoulVersion``."""
+
+    agent_id: AgentId
+    kind: VersionKind
+    content: str
+    actor: str
+    at: int
+    write_id: SoulWriteId | None = None
+    reason: str | None = None
+    source_url: str | None = None
+
+
+PLACE = (
+    sa.select(
+        agents.c.id.label("agent_id"),
+        agents.c.name.label("agent"),
+        agents.c.user_id,
+        agents.c.executor,
+        agents.c.device_id,
+        devices.c.name.label("device"),
+        gateway_agents.c.gateway_id,
+        gateways.c.name.label("gateway"),
+        gateway_agents.c.remote_id,
+        gateway_agents.c.role,
+    )
+    .join_from(agents, devices, devices.c.id == agents.c.device_id, isouter=True)
+    .outerjoin(gateway_agents, gateway_agents.c.agent_id == agents.c.id)
+    .outerjoin(
+        gateways, sa.and_(gateways.c.id == gateway_agents.c.gateway_id, gateways.c.deleted_at.is_(None))
+    )
+    .where(agents.c.id == sa.bindparam("agent"), agents.c.deleted_at.is_(None))
+)
+_is_agents = soul_versions.c.agent_id == sa.bindparam("agent")
+_VERSION = [soul_versions.c[name] for name in SoulVersion.__struct_fields__]
+VERSIONS = (
+    sa.select(*_VERSION)
+    .where(_is_agents, soul_versions.c.seq < sa.bindparam("below"))
+    .order_by(soul_versions.c.seq.desc())
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+VERSION = sa.select(*_VERSION, soul_versions.c.content).where(
+    _is_agents, soul_versions.c.seq == sa.bindparam("number")
+)
+LAST_VERSION = sa.select(sa.func.coalesce(sa.func.max(soul_versions.c.seq), 0)).where(_is_agents)
+LAST_THERE = (
+    sa.select(soul_versions.c.sha256)
+    .where(_is_agents, soul_versions.c.kind != "refused")
+    .order_by(soul_versions.c.seq.desc())
+    .limit(1)
+)
+# What a write brings is told by the write, with who wanted it, and not by whoever reads it first.
+IS_BEING_WRITTEN = sa.select(
+    sa.exists().where(
+        soul_writes.c.agent_id == sa.bindparam("agent"),
+        soul_writes.c.sha256 == sa.bindparam("hash"),
+        soul_writes.c.sends > 0,
+        sa.text("soul_writes.state = 'waiting'"),
+    )
+)
+ADD_VERSION = sa.insert(soul_versions)
+SIZES = (
+    sa.select(soul_versions.c.seq, soul_versions.c.size_bytes)
+    .where(_is_agents)
+    .order_by(soul_versions.c.seq.desc())
+)
+FORGET_VERSIONS = sa.delete(soul_versions).where(_is_agents, soul_versions.c.seq <= sa.bindparam("through"))
+
+
+def digest(content: str) -> str:
+    """SHA-256 of a soul, hex: what gateways, devices and this hub know it by."""
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def find_place(c: sa.Connection, agent_id: AgentId) -> SoulPlace | None:
+    """Where the soul of an agent is kept; ``None``: there is no such agent."""
+    row = c.execute(PLACE, {"agent": agent_id}).one_or_none()
+    return None if row is None else SoulPlace(**row._mapping)
+
+
+def list_versions(
+    c: sa.Connection, agent_id: AgentId, *, limit: int, below: int | None = None
+) -> list[SoulVersion]:
+    """The newest versions first.
+
+    Args:
+        below: those with a smaller number only.
+    """
+    given = {"agent": agent_id, "below": 2**53 if below is None else below, "most": limit}
+    return [SoulVersion(**row._mapping) for row in c.execute(VERSIONS, given)]
+
+
+def get_version(c: sa.Connection, agent_id: AgentId, seq: int) -> tuple[SoulVersion, str]:
+    """A version and its text.
+
+    Raises:
+        UnknownSoulVersion: see there.
+    """
+    row = c.execute(VERSION, {"agent": agent_id, "number": seq}).one_or_none()
+    if row is None:
+        raise UnknownSoulVersion(f"version {seq} of the soul is not kept")
+    told = dict(row._mapping)
+    content = told.pop("content")
+    return SoulVersion(**told), str(content)
+
+
+def last_there(c: sa.Connection, agent_id: AgentId) -> str | None:
+    """The hash of the last version that is known to have been where the agent lives."""
+    found = c.execute(LAST_THERE, {"agent": agent_id}).scalar_one_or_none()
+    return None if found is None else str(found)
+
+
+def last_version(c: sa.Connection, agent_id: AgentId) -> int:
+    """The number of the newest version; 0: there is none."""
+    return int(c.execute(LAST_VERSION, {"agent": agent_id}).scalar_one())
+
+
+def note_seen(
+    c: sa.Connection,
+    agent_id: AgentId,
+    content: str,
+    *,
+    actor: str,
+    at: int,
+    kept: int,
+    since: int | None = None,
+) -> bool:
+    """Keep what was found where the agent lives, unless that is known; whether it is new.
+
+    Args:
+        since: the newest version before it was looked for; where there is a newer one by now, what was
+            found may be what that one replaced, and is not kept.
+    """
+    if since is not None and last_version(c, agent_id) != since:
+        return False
+    sha256 = digest(content)
+    if "\0" in content or last_there(c, agent_id) == sha256:
+        return False  # PostgreSQL keeps no text with a NUL
+    if c.execute(IS_BEING_WRITTEN, {"agent": agent_id, "hash": sha256}).scalar_one():
+        return False
+    add_version(c, NewVersion(agent_id=agent_id, kind="seen", content=content, actor=actor, at=at), kept=kept)
+    return True
+
+
+def add_version(c: sa.Connection, new: NewVersion, *, kept: int) -> int:
+    """Keep a version, and the newest *kept* of its agent with it; returns its number.
+
+    However many there may be, those beyond ``HISTORY_BYTES`` go, the newest one excepted.
+    """
+    seq = last_version(c, new.agent_id) + 1
+    size = len(new.content.encode())
+    c.execute(
+        ADD_VERSION,
+        msgspec.structs.asdict(new) | {"seq": seq, "sha256": digest(new.content), "size_bytes": size},
+    )
+    total = 0
+    for nth, (older, size_bytes) in enumerate(c.execute(SIZES, {"agent": new.agent_id}).all()):
+        total += size_bytes
+        if nth >= kept or (nth and total > HISTORY_BYTES):
+            c.execute(FORGET_VERSIONS, {"agent": new.agent_id, "through": older})
+            break
+    return seq

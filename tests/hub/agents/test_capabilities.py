@@ -1,0 +1,102 @@
+"""What is registered and kept of agents: who hears of it, and where it ends."""
+
+import pytest
+
+from hub.agents.capabilities import BadCapability, Capabilities, CapabilityLimits
+from hub.agents.checkpoints import CheckpointLimits, Checkpoints
+from hub.agents.documents import BadDocument, DocumentTooLarge, document
+from protocol.errors import ErrorCode
+from storage.store import TooManyCapabilities, TooManyCheckpoints
+from tests.support.runs import Bench, agent, bench, store
+
+__all__ = ["agent", "bench", "store"]
+
+
+def registry(bench: Bench) -> tuple[Capabilities, list[str]]:
+    """What registers, and a list that grows when somebody is told of a change."""
+    told: list[str] = []
+    made = Capabilities(
+        bench.store, clock=bench.clock, metrics=bench.metrics, on_changed=lambda: told.append("changed")
+    )
+    return made, told
+
+
+async def register(made: Capabilities, bench: Bench, version: str, name: str = "file.read") -> None:
+    await made.register(bench.agent.id, name=name, version=version, source="device", actor="device:d")
+
+
+async def test_whoever_waits_for_a_capability_is_told_of_each_change_and_of_nothing_else(
+    bench: Bench,
+) -> None:
+    made, told = registry(bench)
+    await register(made, bench, "1.0.0")
+    await register(made, bench, "1.0.0")
+    assert told == ["changed"]
+    await made.remove(bench.agent.id, name="file.read", source="device", actor="device:d")
+    assert told == ["changed", "changed"]
+
+
+async def test_a_limit_that_is_reached_is_counted_by_its_name(bench: Bench) -> None:
+    made, _ = registry(bench)
+    made.limits = CapabilityLimits(capabilities_per_agent=1, capability_config_bytes=20)
+    await register(made, bench, "1.0.0")
+    with pytest.raises(TooManyCapabilities):
+        await register(made, bench, "2.0.0")
+    with pytest.raises(DocumentTooLarge):
+        await made.register(
+            bench.agent.id, name="web", version="1.0.0", config={"a": "x" * 20}, source="api", actor="me"
+        )
+    kept = Checkpoints(bench.store, clock=bench.clock, metrics=bench.metrics)
+    kept.limits = CheckpointLimits(checkpoints_per_agent=1, checkpoint_bytes=20)
+    about = {"source": "device", "actor": "device:d"}
+    await kept.put(bench.agent.id, scope="agent", sequence=1, state={}, **about)  # type: ignore[arg-type]
+    with pytest.raises(TooManyCheckpoints):
+        await kept.put(bench.agent.id, scope="b", sequence=1, state={}, **about)  # type: ignore[arg-type]
+    with pytest.raises(DocumentTooLarge):
+        await kept.put(bench.agent.id, scope="agent", sequence=2, state={"a": "x" * 20}, **about)  # type: ignore[arg-type]
+    assert bench.metrics.reached() == {
+        "capabilities_per_agent": 1,
+        "capability_config_bytes": 1,
+        "checkpoints_per_agent": 1,
+        "checkpoint_bytes": 1,
+    }
+
+
+@pytest.mark.parametrize("name", ["", "read files", "a/b", ".read", "r" * 129, "lesen\u00fc"])
+async def test_a_name_that_cannot_stand_in_an_address_is_none_of_a_capability(
+    bench: Bench, name: str
+) -> None:
+    made, told = registry(bench)
+    with pytest.raises(BadCapability, match="cannot be the name of a capability") as caught:
+        await register(made, bench, "1.0.0", name=name)
+    assert (caught.value.code, told) == (ErrorCode.BAD_PARAMS, [])
+
+
+def nested(levels: int) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"a": nested(9)}, "at most 8 levels"),
+        ({"a": float("nan")}, "expected a JSON object"),
+        ({"a": float("inf")}, "expected a JSON object"),
+        ({"a": 2**64}, "expected a JSON object"),
+        ({"a": {"b": "\0"}}, "null character"),
+        ({"a": "\ud800"}, "half a character"),
+        ({"k" * 129: 1}, "expected a JSON object"),
+    ],
+    ids=["deep", "nan", "infinite", "wide", "null", "half", "key"],
+)
+def test_what_no_database_keeps_is_refused_with_where_it_came_in(given: dict[str, object], told: str) -> None:
+    with pytest.raises(BadDocument, match=f"^state: .*{told}"):
+        document("state", given, most=10_000, limit="checkpoint_bytes")
+
+
+def test_an_object_of_eight_levels_is_kept_as_it_is() -> None:
+    given = {"a": nested(8), "b": {"c": [1.5, None, True, "\U0001f600"]}}
+    assert document("state", given, most=10_000, limit="checkpoint_bytes") == given

@@ -1,0 +1,303 @@
+"""The configuration of an agent comes to its device: all when it connects, one whenever it changes."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+from hub.agents.config_delivery import POLL_S, RETRY_S, ConfigDelivery
+from hub.agents.configs import AgentConfigs
+from hub.agents.declared import reconcile
+from hub.agents.writing import AgentWriter
+from hub.clock import IdFactory, epoch_ms
+from hub.links.device_events import UNSENT_BYTES
+from protocol.agent_types import AgentType
+from protocol.coordination import EventName
+from protocol.errors import ErrorCode
+from protocol.ids import DeviceId, UserId
+from storage.store import (
+    AgentRow,
+    BadConfiguration,
+    ConfigLimitReached,
+    ConfigLimits,
+    DeclaredAgent,
+    NewConfig,
+    Store,
+    WrittenTemplate,
+    agents,
+    audit,
+    config_changes,
+    configs,
+    devices,
+    open_store,
+    users,
+)
+from tests.support.clock import START, FakeClock, SeededChance
+from tests.support.hearing import Hearers, HearingLink, served
+
+CAPABLE = ["agent.config"]
+SETTLED_AFTER = 20  # questions to the database, each behind one of the delivery's
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    async with open_store("sqlite://") as store:
+        yield store
+
+
+class House:
+    """Two agents of a laptop and one of a phone, and what brings their configs there."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.clock = FakeClock()
+        self.hearers = Hearers(self.clock)
+        events = self.hearers.events
+        self.delivery = ConfigDelivery(store, roster=self.hearers.roster, events=events, clock=self.clock)
+        self.configs = AgentConfigs(store, clock=self.clock, metrics=self.hearers.metrics)
+        self.configs.on_change = self.delivery.changed
+        self.ids = IdFactory(self.clock, SeededChance())
+        self.writer = AgentWriter(store, clock=self.clock, ids=self.ids, metrics=self.hearers.metrics)
+        self.writer.on_change = self.delivery.look_again
+
+    async def declare(self, **more: Any) -> None:
+        """The agents, with *more* said of ``notes``."""
+        owner = await self.store.write(users.ensure_user, UserId("me"), "owner", epoch_ms(START))
+        declared = [
+            DeclaredAgent(name="inbox", device_name="laptop", paths=("mail",)),
+            DeclaredAgent(name="notes", device_name="laptop", paths=("notes",), **more),
+            DeclaredAgent(name="away", device_name="phone", paths=("notes",)),
+        ]
+        await reconcile(self.store, declared, user_id=owner, clock=self.clock, ids=self.ids)
+
+    async def agent(self, name: str = "notes") -> AgentRow:
+        row = await self.store.read(agents.find_agent_by_name, name)
+        assert row is not None
+        return row
+
+    async def connect(self, *, epoch: int = 1, capabilities: list[str] = CAPABLE) -> HearingLink:
+        """The laptop connects."""
+        rows = await self.store.read(devices.list_devices)
+        device_id = next(row.id for row in rows if row.name == "laptop")
+        link = self.hearers.enter(device_id, epoch=epoch, capabilities=capabilities)
+        self.delivery.look(device_id)
+        return link
+
+    async def put(self, name: str = "notes", **values: Any) -> int:
+        puts = [NewConfig(key=key, value=value) for key, value in values.items()]
+        return (await self.configs.change(await self.agent(name), puts, actor="operator:7")).rev
+
+    async def settle(self) -> None:
+        """Let all go on until nobody asks the database any more, which answers in turn."""
+        for _ in range(SETTLED_AFTER):
+            await self.store.read(lambda c: None)
+            await anyio.wait_all_tasks_blocked()
+
+    async def told(self, link: HearingLink) -> list[tuple[str, int, dict[str, Any]]]:
+        """What the device was told since this was asked last: agent, revision, configuration."""
+        await self.settle()
+        heard = [event.data for event in link.heard]
+        link.sent.clear()
+        names = {row.id: row.name for row in await self.store.read(agents.list_agents)}
+        return [(names[data["agent_id"]], data["rev"], data["configuration"]) for data in heard]  # type: ignore[index,misc]
+
+
+@pytest.fixture
+async def house(store: Store) -> House:
+    house = House(store)
+    await house.declare()
+    return house
+
+
+async def test_a_device_that_connects_is_told_of_each_of_its_agents(house: House) -> None:
+    rev = await house.put(limit=5, where={"a": [1]})
+    async with served(house.hearers.events, house.delivery):
+        link = await house.connect()
+        told = await house.told(link)
+    assert sorted(told) == [("inbox", 1, {}), ("notes", rev, {"limit": 5, "where": {"a": [1]}})]
+
+
+async def test_a_change_comes_at_once_and_alone(house: House) -> None:
+    async with served(house.hearers.events, house.delivery):
+        link = await house.connect()
+        await house.told(link)
+        rev = await house.put(limit=5)
+        assert await house.told(link) == [("notes", rev, {"limit": 5})]
+        assert await house.put(limit=5) == rev
+        assert await house.told(link) == []
+        await house.put("away", limit=9)
+        assert await house.told(link) == [], "another device's agent"
+
+
+async def test_what_hub_toml_declares_comes_too(house: House) -> None:
+    async with served(house.hearers.events, house.delivery):
+        link = await house.connect()
+        await house.told(link)
+        await house.declare(config=(NewConfig(key="limit", value=7),))
+        house.delivery.look_again()
+        ((name, _, configuration),) = await house.told(link)
+    assert (name, configuration) == ("notes", {"limit": 7})
+
+
+async def test_each_connection_is_told_anew(house: House) -> None:
+    async with served(house.hearers.events, house.delivery):
+        first = await house.connect()
+        await house.told(first)
+        second = await house.connect(epoch=2)
+        assert len(await house.told(second)) == 2
+        assert await house.told(first) == []
+
+
+async def test_a_device_without_the_capability_is_told_nothing_until_it_subscribes(house: House) -> None:
+    async with served(house.hearers.events, house.delivery):
+        link = await house.connect(capabilities=[])
+        assert await house.told(link) == []
+        house.hearers.events.subscribe(link, ["agent.config"])
+        await house.put(limit=5)
+        assert {name for name, _, _ in await house.told(link)} == {"inbox", "notes"}
+
+
+async def test_a_device_that_does_not_read_gets_the_newest_once_it_does(house: House) -> None:
+    async with served(house.hearers.events, house.delivery):
+        link = await house.connect()
+        await house.told(link)
+        link.buffered_bytes = UNSENT_BYTES + 1
+        for limit in range(5):
+            rev = await house.put(limit=limit)
+        await house.clock.pass_time(3 * RETRY_S)
+        assert await house.told(link) == []
+        link.buffered_bytes = 0
+        await house.clock.pass_time(RETRY_S)
+        assert await house.told(link) == [("notes", rev, {"limit": 4})]
+    assert house.hearers.lost == 0
+
+
+async def test_more_agents_than_events_may_wait_are_told_all_the_same(house: House, store: Store) -> None:
+    owner = await store.write(users.ensure_user, UserId("me"), "owner", epoch_ms(START))
+    many = [DeclaredAgent(name=f"agent-{n}", device_name="laptop", paths=("notes",)) for n in range(22)]
+    await reconcile(store, many, user_id=owner, clock=house.clock, ids=house.ids)
+    house.hearers.events.most = 4
+    async with served(house.hearers.events, house.delivery):
+        link = await house.connect()
+        told = []
+        for _ in range(40):
+            told += await house.told(link)
+            await house.clock.pass_time(RETRY_S)
+            if len(told) == len(many):
+                break
+    assert {name for name, _, _ in told} == {agent.name for agent in many}
+    assert (len(told), house.hearers.lost) == (len(many), 0), "each once"
+
+
+class SharedStore:
+    """A database that other hubs write, who tell nobody."""
+
+    is_shared = True
+
+    def __init__(self, store: Store) -> None:
+        self.read, self.write = store.read, store.write
+
+
+async def test_what_another_hub_changed_comes_within_seconds(house: House, store: Store) -> None:
+    shared: Any = SharedStore(store)
+    delivery = ConfigDelivery(
+        shared, roster=house.hearers.roster, events=house.hearers.events, clock=house.clock
+    )
+    house.delivery = delivery
+    async with served(house.hearers.events, delivery):
+        link = await house.connect()
+        await house.told(link)
+        await store.write(
+            config_changes.change,
+            (await house.agent()).id,
+            [NewConfig(key="limit", value=5)],
+            at=epoch_ms(START),
+            actor="operator:7",
+        )
+        assert await house.told(link) == []
+        await house.clock.pass_time(POLL_S)
+        assert [told[2] for told in await house.told(link)] == [{"limit": 5}]
+
+
+async def test_a_change_is_audited_with_its_keys_and_without_values(house: House, store: Store) -> None:
+    rev = await house.put(secret="do not tell", limit=5)
+    (entry,) = await store.read(audit.list_entries, limit=9, event="agent.configured")
+    assert (entry.actor, entry.subject) == ("operator:7", (await house.agent()).id)
+    assert '"keys":"limit, secret"' in entry.detail and f'"rev":{rev}' in entry.detail
+    assert "do not tell" not in entry.detail
+    await house.put(limit=5)
+    assert len(await store.read(audit.list_entries, limit=9, event="agent.configured")) == 1
+    several: dict[str, Any] = {f"key-{n:02}": n for n in range(25)}
+    await house.put(**several)
+    many, _ = await store.read(audit.list_entries, limit=9, event="agent.configured")
+    assert '"more":5' in many.detail and "key-19" in many.detail and "key-20" not in many.detail
+
+
+LIMITED = WrittenTemplate(
+    name="limited",
+    agent_type=AgentType.CUSTOM,
+    configuration_schema={"properties": {"limit": {"type": "integer", "maximum": 10}}},
+    default_configuration={"limit": 3, "folder": "in"},
+)
+
+
+async def test_what_the_template_says_comes_with_it_and_comes_again_when_that_changes(house: House) -> None:
+    await house.writer.put_template(LIMITED, actor="operator:7")
+    await house.declare(template="limited")
+    async with served(house.hearers.events, house.delivery):
+        link = await house.connect()
+        told = {name: configuration for name, _, configuration in await house.told(link)}
+        assert told["notes"] == {"limit": 3, "folder": "in"}
+        await house.put(limit=7)
+        assert [one[2] for one in await house.told(link)] == [{"limit": 7, "folder": "in"}]
+        other = msgspec.structs.replace(LIMITED, default_configuration={"folder": "out"})
+        await house.writer.put_template(other, actor="operator:7")
+        assert [one[2] for one in await house.told(link)] == [{"limit": 7, "folder": "out"}]
+
+
+async def test_what_the_template_refuses_is_not_written(house: House, store: Store) -> None:
+    await house.writer.put_template(LIMITED, actor="operator:7")
+    await house.declare(template="limited")
+    with pytest.raises(BadConfiguration, match=r"limit.*template limited"):
+        await house.put(limit=11, fine=1)
+    assert await store.read(configs.list_configs, (await house.agent()).id) == []
+    assert await store.read(audit.list_entries, limit=9, event="agent.configured") == []
+
+
+async def test_an_agent_that_its_template_broke_is_well_again_once_its_configs_are_right(
+    house: House, store: Store
+) -> None:
+    await house.writer.put_template(LIMITED, actor="operator:7")
+    await house.declare(template="limited")
+    await house.put(limit=7)
+    tight = {"properties": {"limit": {"type": "integer", "maximum": 5}}}
+    broken = msgspec.structs.replace(LIMITED, configuration_schema=tight)
+    await house.writer.put_template(broken, force=True, actor="operator:7")
+    assert (await house.agent()).health == "error"
+    await house.put(limit=5)
+    assert (await house.agent()).health == "ok"
+
+
+async def test_a_limit_that_is_reached_is_counted(house: House, store: Store) -> None:
+    house.configs.limits = ConfigLimits(keys=1)
+    with pytest.raises(ConfigLimitReached, match=r"at most 1 configs, this would be 2 \(config_keys\)") as no:
+        await house.put(a=1, b=2)
+    assert no.value.code is ErrorCode.LIMIT_REACHED
+    assert house.hearers.metrics.reached() == {"config_keys": 1}
+    assert await store.read(configs.list_configs, (await house.agent()).id) == []
+
+
+async def test_an_agent_that_left_the_device_is_told_of_no_more(house: House) -> None:
+    async with served(house.hearers.events, house.delivery):
+        link = await house.connect()
+        await house.told(link)
+        agent = await house.agent()
+        owner = agent.user_id
+        moved = DeclaredAgent(name="notes", device_name="phone", paths=("notes",))
+        await reconcile(house.store, [moved], user_id=owner, clock=house.clock, ids=house.ids)
+        await house.put(limit=5)
+        house.delivery.look_again()
+        assert await house.told(link) == []
+        assert house.hearers.events.wanted(EventName.AGENT_CONFIG) == [DeviceId(link.device_id)]

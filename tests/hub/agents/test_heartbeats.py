@@ -1,0 +1,364 @@
+"""Heartbeats over a real store: what is news is written, at once and for all; the rest costs nothing."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import anyio
+import pytest
+import sqlalchemy as sa
+
+from hub.agents.heartbeats import BEATS_AT_ONCE, SAVE_MS, USAGE_MS, Heartbeats
+from hub.agents.standing import Moves
+from hub.clock import epoch_ms
+from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived
+from hub.metrics import Metrics
+from protocol.coordination import AgentBeat, Heartbeat
+from protocol.handshake import DeviceHello
+from protocol.ids import AgentId, DeviceId
+from storage.agent_states import AgentState
+from storage.store import (
+    AgentRow,
+    Conflict,
+    DeclaredAgent,
+    HeardDevice,
+    Store,
+    ToldDatabase,
+    Unavailable,
+    agent_states,
+    agents,
+    devices,
+)
+from tests.support.clock import FakeClock
+from tests.support.link import FakeLink
+from tests.support.runs import agent, store
+
+__all__ = ["agent", "store"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+METRIC = "hub_agent_heartbeats_total"
+
+
+class Counted:
+    """A store that counts what is asked of it, and may be away."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.reads = self.writes = 0
+        self.is_away = False
+        self.refused: AgentId | None = None  # whatever is written with this agent in it
+
+    is_shared = False
+
+    async def read(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        self.reads += 1
+        return await self._store.read(fn, *args, **kwargs)
+
+    async def write(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        if self.is_away:
+            raise Unavailable("the database is away")
+        self.writes += 1
+        heard: Sequence[HeardDevice] = kwargs.get("heard", ())  # type: ignore[assignment]
+        if any(report.agent_id == self.refused for one in heard for report in one.reports):
+            raise Conflict("the database refused")
+        return await self._store.write(fn, *args, **kwargs)
+
+
+class Desk:
+    """The agent's device, connected for real as far as the rows know."""
+
+    def __init__(self, store: Store, agent: AgentRow, epoch: int) -> None:
+        assert agent.device_id is not None
+        self.clock = FakeClock()
+        self.metrics = Metrics()
+        self.rows = store
+        self.agent = agent
+        self.counted = Counted(store)
+        self.link = FakeLink(agent.device_id, epoch=epoch)
+        self.heartbeats = Heartbeats(self.counted, clock=self.clock, metrics=self.metrics)
+        self.moves = Moves()
+        self.moves.listen(self.heartbeats.agent_moved)
+
+    @property
+    def device_id(self) -> DeviceId:
+        return self.link.device_id
+
+    @property
+    def now_ms(self) -> int:
+        return epoch_ms(self.clock.now())
+
+    async def beats(self, status: str = "idle", *, agent_id: str | None = None, **told: Any) -> None:
+        """A heartbeat with one agent in it, fifteen seconds after the last."""
+        self.clock.advance(15)
+        listed = AgentBeat(agent_id=agent_id or self.agent.id, status=status, **told)
+        await self.happens(HeartbeatReceived(self.link, Heartbeat(agents=[listed])))
+
+    async def happens(self, event: Any) -> None:
+        self.heartbeats.take(event)
+        await self.settled()
+
+    async def settled(self) -> None:
+        with anyio.fail_after(10):
+            while len(self.heartbeats):
+                await anyio.lowlevel.checkpoint()
+
+    async def brings_more_devices(self, count: int) -> list[AgentRow]:
+        """So many devices more that are connected, each with an agent."""
+        names = [f"desk-{n}" for n in range(count)]
+        declared = [DeclaredAgent(name=name, device_name=name, paths=("notes",)) for name in names]
+        ids = [f"id-{n}" for n in range(4 * (count + 1))]
+        await self.rows.write(
+            agents.reconcile_declared,
+            user_id=self.agent.user_id,
+            declared=[DeclaredAgent(name="notes", device_name="desk", paths=("notes",)), *declared],
+            at=1,
+            fresh_ids=ids,
+        )
+        made = [row for row in await self.rows.read(agents.list_agents) if row.name in names]
+        for row in made:
+            assert row.device_id is not None
+            await self.rows.write(devices.open_session, row.device_id, platform=None, at=1)
+        return made
+
+    async def recovers(self, *, at: int) -> None:
+        """Its quota is back at *at*, and everybody hears of it."""
+        store = ToldDatabase(self.rows, self.moves.tell)
+        assert await store.write(agent_states.recover_due, at, actor="hub") == [self.agent.id]
+
+    async def stands(self) -> AgentState:
+        return await self.rows.read(agent_states.find_state, self.agent.id)
+
+    def counted_as(self, outcome: str) -> float:
+        return self.metrics.registry.get_sample_value(METRIC, {"outcome": outcome}) or 0.0
+
+
+@asynccontextmanager
+async def serving(desk: Desk) -> AsyncIterator[None]:
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(desk.heartbeats.serve)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def desk(store: Store, agent: AgentRow) -> AsyncIterator[Desk]:
+    assert agent.device_id is not None
+    epoch = await store.write(devices.open_session, agent.device_id, platform=None, at=1)
+    made = Desk(store, agent, epoch)
+    made.heartbeats.take(DeviceReady(made.link, DeviceHello()))
+    async with serving(made):
+        yield made
+
+
+async def test_an_unchanged_heartbeat_reads_and_writes_nothing(desk: Desk) -> None:
+    await desk.beats()
+    await desk.beats()
+    desk.counted.reads = desk.counted.writes = 0
+    for _ in range(20):
+        await desk.beats()
+    assert (desk.counted.reads, desk.counted.writes) == (0, 0)
+    assert desk.heartbeats.last(desk.device_id) == desk.now_ms
+    assert desk.counted_as("unchanged") == 22
+
+
+async def test_a_changed_status_is_written_once(desk: Desk) -> None:
+    await desk.beats()
+    before = desk.counted.writes
+    for _ in range(3):
+        await desk.beats("on_call")
+    stands = await desk.stands()
+    assert (stands.availability, desk.counted.writes - before) == ("on_call", 1)
+    assert stands.last_heartbeat_at == desk.now_ms - 30_000
+
+
+async def test_a_person_s_word_stands_until_the_device_says_something_else(desk: Desk) -> None:
+    await desk.beats("on_call")
+    await desk.rows.write(
+        agent_states.move, desk.agent.id, "availability", "available", at=desk.now_ms, actor="anna"
+    )
+    await desk.beats("on_call")
+    assert (await desk.stands()).availability == "available"
+    await desk.beats("idle")
+    await desk.beats("on_call")
+    assert (await desk.stands()).availability == "on_call"
+
+
+async def test_a_device_that_still_says_so_after_the_recovery_is_believed_again(desk: Desk) -> None:
+    await desk.beats("exhausted")
+    first = await desk.stands()
+    assert first.recovery_at == desk.now_ms + 60_000
+    assert first.recovery_at is not None
+    await desk.recovers(at=first.recovery_at)
+    desk.clock.advance(60)
+    await desk.beats("exhausted")
+    second = await desk.stands()
+    assert second.availability == "exhausted"
+    assert second.recovery_at == desk.now_ms + 120_000  # the second time in a row
+
+
+async def test_an_agent_on_call_is_so_again_when_its_quota_is_back(desk: Desk) -> None:
+    await desk.beats("on_call")
+    await desk.rows.write(
+        agent_states.exhaust,
+        desk.agent.id,
+        cause="rate_limit",
+        retry_after_ms=None,
+        at=desk.now_ms,
+        actor="hub",
+    )
+    await desk.beats("on_call")
+    assert (await desk.stands()).availability == "exhausted"
+    await desk.recovers(at=desk.now_ms + 60_000)
+    await desk.beats("on_call")
+    assert (await desk.stands()).availability == "on_call"
+
+
+async def test_silence_takes_the_agents_offline_and_the_next_heartbeat_brings_them_back(desk: Desk) -> None:
+    await desk.beats()
+    heard_at = desk.now_ms
+    desk.clock.advance(45)
+    await desk.happens(AgentsSilent(desk.link))
+    silent = await desk.stands()
+    assert (silent.connectivity, silent.last_heartbeat_at) == ("offline", heard_at)
+    desk.clock.advance(15)
+    await desk.happens(HeartbeatReceived(desk.link, Heartbeat()))
+    assert (await desk.stands()).connectivity == "online"
+
+
+async def test_a_heartbeat_that_comes_with_the_silence_ends_it(desk: Desk) -> None:
+    desk.heartbeats.take(AgentsSilent(desk.link))
+    await desk.beats()
+    history = await desk.rows.read(agent_states.agent_history, desk.agent.id)
+    assert [move.new_value for move in history if move.axis == "connectivity"] == ["online"]
+
+
+async def test_what_was_said_just_before_the_device_left_is_written(desk: Desk) -> None:
+    desk.clock.advance(15)
+    spent = AgentBeat(agent_id=desk.agent.id, status="exhausted")
+    desk.heartbeats.take(HeartbeatReceived(desk.link, Heartbeat(agents=[spent])))
+    await desk.happens(DeviceLost(desk.device_id, desk.link.epoch, "closed"))
+    stands = await desk.stands()
+    assert (stands.availability, stands.last_heartbeat_at) == ("exhausted", desk.now_ms)
+    assert desk.heartbeats.last(desk.device_id) is None
+
+
+async def test_when_a_device_was_heard_is_written_every_ten_minutes(desk: Desk) -> None:
+    for _ in range(SAVE_MS // 15_000):
+        await desk.beats()
+    assert (await desk.stands()).last_heartbeat_at == desk.now_ms
+    assert desk.counted.writes == 1
+
+
+async def test_resource_usage_is_written_when_it_changed_and_not_with_every_heartbeat(desk: Desk) -> None:
+    for n in range(1 + USAGE_MS // 15_000):
+        await desk.beats(resource_usage={"cpu": n})
+    assert desk.counted.writes == 2
+    assert (await desk.stands()).resource_usage == {"cpu": USAGE_MS // 15_000}
+
+
+async def test_agents_that_are_not_the_device_s_own_are_counted_and_looked_for_once(desk: Desk) -> None:
+    await desk.beats()
+    for _ in range(5):
+        await desk.beats("exhausted", agent_id="somebody-elses")
+    assert (desk.counted.reads, desk.counted.writes) == (2, 0)
+    assert desk.counted_as("unknown_agent") == 5
+
+
+async def test_usage_that_is_too_large_is_counted_under_its_limit(desk: Desk) -> None:
+    desk.heartbeats.usage_bytes = 50
+    await desk.beats(resource_usage={"note": "x" * 50})
+    assert desk.metrics.reached()["resource_usage_bytes"] == 1
+    assert (await desk.stands()).resource_usage == {}
+
+
+async def test_what_was_said_while_the_database_was_away_is_written_when_it_is_back(desk: Desk) -> None:
+    desk.counted.is_away = True
+    spent = Heartbeat(agents=[AgentBeat(agent_id=desk.agent.id, status="exhausted")])
+    desk.heartbeats.take(HeartbeatReceived(desk.link, spent))
+    with anyio.fail_after(10):
+        while not desk.clock.sleeping:
+            await anyio.lowlevel.checkpoint()
+    desk.counted.is_away = False
+    desk.clock.advance(1)
+    await desk.settled()
+    assert (await desk.stands()).availability == "exhausted"
+
+
+async def test_what_was_said_last_is_written_when_the_hub_stops(store: Store, agent: AgentRow) -> None:
+    assert agent.device_id is not None
+    epoch = await store.write(devices.open_session, agent.device_id, platform=None, at=1)
+    desk = Desk(store, agent, epoch)
+    spent = Heartbeat(agents=[AgentBeat(agent_id=agent.id, status="exhausted")])
+    async with serving(desk):
+        desk.heartbeats.take(HeartbeatReceived(desk.link, spent))
+    assert (await desk.stands()).availability == "exhausted"
+
+
+async def test_of_two_heartbeats_that_wait_the_newer_one_counts(desk: Desk) -> None:
+    for status in ("exhausted", "on_call"):
+        beat = Heartbeat(agents=[AgentBeat(agent_id=desk.agent.id, status=status)])
+        desk.heartbeats.take(HeartbeatReceived(desk.link, beat))
+    await desk.settled()
+    assert ((await desk.stands()).availability, desk.counted_as("overtaken")) == ("on_call", 1)
+
+
+async def test_the_devices_of_one_turn_are_written_together_and_one_that_is_refused_alone_is_not(
+    desk: Desk, store: Store
+) -> None:
+    agents_there = await desk.brings_more_devices(3)
+    desk.counted.refused = agents_there[1].id
+    desk.counted.writes = 0
+
+    for there in agents_there:
+        assert there.device_id is not None
+        spent = Heartbeat(agents=[AgentBeat(agent_id=there.id, status="exhausted")])
+        desk.heartbeats.take(HeartbeatReceived(FakeLink(there.device_id), spent))
+    await desk.settled()
+
+    stand = [await store.read(agent_states.find_state, there.id) for there in agents_there]
+    assert [one.availability for one in stand] == ["exhausted", "available", "exhausted"]
+    assert desk.counted.writes == 1 + len(agents_there)  # together, and then each alone
+
+
+async def test_when_a_device_was_heard_last_is_known_after_it_has_left(desk: Desk) -> None:
+    for _ in range(3):
+        await desk.beats()
+    heard_at = desk.now_ms
+    desk.clock.advance(30)
+    await desk.happens(DeviceLost(desk.device_id, desk.link.epoch, "connection_lost"))
+    assert (await desk.stands()).last_heartbeat_at == heard_at
+
+
+async def test_a_connection_that_was_replaced_is_not_listened_to(desk: Desk) -> None:
+    older = desk.link
+    epoch = await desk.rows.write(devices.open_session, desk.device_id, platform=None, at=2)
+    desk.link = FakeLink(desk.device_id, epoch=epoch)
+    await desk.beats()
+    desk.heartbeats.take(DeviceLost(desk.device_id, older.epoch, "replaced"))
+    await desk.happens(
+        HeartbeatReceived(older, Heartbeat(agents=[AgentBeat(agent_id=desk.agent.id, status="offline")]))
+    )
+    assert (await desk.stands()).connectivity == "online"
+    assert desk.heartbeats.last(desk.device_id) is not None
+
+
+async def test_a_device_that_beats_all_the_time_is_looked_at_once_a_second(desk: Desk) -> None:
+    def beat(status: str) -> HeartbeatReceived:
+        return HeartbeatReceived(
+            desk.link, Heartbeat(agents=[AgentBeat(agent_id=desk.agent.id, status=status)])
+        )
+
+    for n in range(3 * BEATS_AT_ONCE):
+        await desk.happens(beat("on_call" if n % 2 else "idle"))
+    assert desk.counted.writes <= BEATS_AT_ONCE
+    assert desk.counted_as("too_often") == 2 * BEATS_AT_ONCE
+    await desk.beats("idle")
+    writes = desk.counted.writes
+    await desk.beats("on_call")
+    assert desk.counted.writes == writes + 1
+    assert desk.heartbeats.last(desk.device_id) == desk.now_ms

@@ -1,0 +1,212 @@
+"""What devices report, what agents do for the hub, and what is asked about both."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+import sqlalchemy as sa
+
+from hub.agents.charts import Chart, Question, TooMuch
+from hub.agents.measurements import EVERY_S, PAUSE_S, MeasurementRules, Measurements, TooManyReports
+from hub.agents.samples import BadSample
+from hub.clock import epoch_ms
+from hub.metrics import Metrics
+from protocol.ids import AgentId
+from protocol.lifecycles import RunState
+from protocol.measurements import MetricType, Sample
+from storage.store import (
+    HOUR_MS,
+    MINUTE_MS,
+    SeriesLimits,
+    Store,
+    TooManySeries,
+    UnknownAgent,
+    measured_work,
+    open_store,
+)
+from tests.storage.rows import make_agent, make_run
+from tests.support.clock import FakeClock
+
+COUNTER, GAUGE, HISTOGRAM = MetricType
+INBOX = AgentId("agent-inbox")
+MINE = {"inbox": INBOX, INBOX: INBOX}
+
+
+class Bench:
+    """A device with one agent."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.clock = FakeClock()
+        self.metrics = Metrics()
+        self.measurements = Measurements(store, clock=self.clock, metrics=self.metrics)
+
+    @property
+    def now(self) -> int:
+        return epoch_ms(self.clock.now())
+
+    async def report(self, *samples: Sample, report_id: str | None = None) -> bool:
+        return await self.measurements.report(samples, MINE, scope="desk", report_id=report_id)
+
+    async def ask(self, name: str = "load", **asked: Any) -> Chart:
+        return await self.measurements.ask(INBOX, Question(name=name, **asked))
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    async with open_store("sqlite://") as store:
+        await store.write(make_agent)
+        yield Bench(store)
+
+
+def sample(value: float = 1, **about: Any) -> Sample:
+    given: dict[str, Any] = {"agent_id": "inbox", "name": "load", "value": value}
+    return Sample(**(given | about))
+
+
+async def test_what_was_reported_is_told_step_by_step(bench: Bench) -> None:
+    hour_ago = bench.now - HOUR_MS
+    await bench.report(sample(4, at_ms=hour_ago), sample(8, at_ms=hour_ago + 5), sample(3, agent_id=INBOX))
+    chart = await bench.ask(since=hour_ago, until=bench.now + MINUTE_MS, step_ms=MINUTE_MS)
+    (line,) = chart.lines
+    told = [(point.at - hour_ago, point.value, point.n) for point in line.points if point.n]
+    assert told == [(0, 6, 2), (HOUR_MS, 3, 1)]
+    assert (chart.type, chart.plan.aggregate, line.whole, len(line.points)) == (GAUGE, "avg", 5, 61)
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 500])
+async def test_an_answer_does_not_depend_on_how_much_is_read_at_once(
+    bench: Bench, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = bench.now - 30 * MINUTE_MS
+    await bench.report(*(sample(n, type=COUNTER, at_ms=begin + n * 7_000) for n in range(200)))
+    monkeypatch.setattr("hub.agents.measurements.AT_ONCE", at_once)
+    chart = await bench.ask(since=begin, until=bench.now, step_ms=5 * MINUTE_MS)
+    of_steps = [sum(n for n in range(200) if n * 7 // 300 == step) for step in range(5)]
+    assert [point.value for point in chart.lines[0].points] == [*of_steps, None]
+
+
+async def test_a_percentile_tells_how_far_it_may_be_off(bench: Bench) -> None:
+    await bench.report(*(sample(n, type=HISTOGRAM) for n in range(1, 101)))
+    chart = await bench.ask(aggregate="p95", until=bench.now + HOUR_MS)
+    assert chart.error is not None and chart.error < 0.01
+    assert chart.lines[0].whole == pytest.approx(95, rel=chart.error)
+    assert (await bench.ask(aggregate="avg", until=bench.now + HOUR_MS)).error is None
+
+
+async def test_a_clock_that_is_a_little_ahead_is_forgiven_and_one_further_ahead_is_told_so(
+    bench: Bench,
+) -> None:
+    await bench.report(sample(at_ms=bench.now + 60_000))
+    (series,) = await bench.measurements.series(INBOX)
+    assert series.last_at == bench.now
+    with pytest.raises(
+        BadSample, match=r"samples\[0\].at_ms: .* 61 s ahead of the hub's clock; set the clock"
+    ):
+        await bench.report(sample(at_ms=bench.now + 61_000))
+
+
+async def test_a_report_with_one_bad_sample_leaves_nothing_behind(bench: Bench) -> None:
+    with pytest.raises(UnknownAgent, match=r"samples\[1\].agent_id: this device has no agent 'phone'"):
+        await bench.report(sample(), sample(agent_id="phone"))
+    with pytest.raises(BadSample, match=r"samples\[1\].name"):
+        await bench.report(sample(), sample(name="a b"))
+    assert await bench.measurements.series(INBOX) == []
+    (family,) = bench.metrics.samples.collect()
+    assert {s.labels["outcome"]: s.value for s in family.samples} == {"refused": 4}
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        ({"name": "hub.runs"}, r"name: 'hub.runs' is of the hub"),
+        ({"name": "7up"}, r"name: expected a letter, then"),
+        ({"name": "a" * 256}, r"at most 255"),
+        ({"value": float("nan")}, r"value: expected a number"),
+        ({"value": float("inf")}, r"value: expected a number"),
+        ({"value": 1e101}, r"value: expected a number from -1e\+100"),
+        ({"tags": {str(n): "x" for n in range(9)}}, r"tags: expected at most 8 tags, not 9"),
+        ({"tags": {"a b": "x"}}, r"tags: expected as a tag's name"),
+        ({"tags": {"a": ""}}, r"tags.a: expected 1 to 128 printable characters"),
+        ({"tags": {"a": "x\n"}}, r"tags.a: expected"),
+        ({"at_ms": 1}, r"older than the 90 days .*metric_hours_days"),
+    ],
+    ids=["own", "name", "long", "nan", "inf", "large", "tags", "tag", "empty", "control", "old"],
+)
+async def test_a_sample_that_cannot_be_kept_is_refused_by_its_place(
+    bench: Bench, about: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(BadSample, match=rf"samples\[0\].*{words}"):
+        await bench.report(sample(**about))
+
+
+async def test_a_limit_that_was_reached_is_counted_by_its_name(bench: Bench) -> None:
+    bench.measurements.rules = MeasurementRules(series=SeriesLimits(per_agent=1), points=5, buckets=100)
+    await bench.report(sample())
+    with pytest.raises(TooManySeries):
+        await bench.report(sample(tags={"a": "b"}))
+    with pytest.raises(TooMuch):
+        await bench.ask(step_ms=HOUR_MS)
+    with pytest.raises(TooMuch, match=r"limits.metric_buckets"):
+        await bench.ask(since=bench.now - 120 * MINUTE_MS, step_ms=30 * MINUTE_MS)
+    assert bench.metrics.reached() == {
+        "metric_series_per_agent": 1,
+        "metric_points": 1,
+        "metric_buckets": 1,
+    }
+
+
+async def test_a_device_that_reports_without_end_is_told_when_to_report_again(bench: Bench) -> None:
+    bench.measurements.rules = MeasurementRules(reports_at_once=2, reports_per_s=0.5)
+    for _ in range(2):
+        await bench.report(sample())
+    with pytest.raises(TooManyReports, match=r"limits.metric_reports_per_s.* in 2.0 s") as refused:
+        await bench.report(sample())
+    assert refused.value.retry_after_s == 2
+    assert bench.metrics.reached() == {"metric_reports_per_s": 1}
+    await bench.measurements.report([sample()], MINE, scope="phone", report_id=None)
+    bench.clock.advance(2)
+    assert await bench.report(sample())
+
+
+async def test_what_agents_do_is_measured_every_quarter_of_a_minute(bench: Bench) -> None:
+    async def runs() -> float | None:
+        with anyio.fail_after(10):
+            while not bench.clock.sleeping:  # what the database does takes real time
+                await anyio.lowlevel.checkpoint()
+        return (await bench.ask("hub.runs", until=bench.now + HOUR_MS)).lines[0].whole
+
+    await bench.store.write(cancelled_run, "r-1", bench.now)
+    async with anyio.create_task_group() as services:
+        await services.start(bench.measurements.serve)
+        assert await runs() == 1
+        await bench.store.write(cancelled_run, "r-2", bench.now)
+        bench.clock.advance(EVERY_S - 1)
+        assert await runs() == 1
+        bench.clock.advance(1)
+        assert await runs() == 2
+        services.cancel_scope.cancel()
+
+
+async def test_all_that_is_left_to_measure_is_measured_in_one_go_with_pauses(bench: Bench) -> None:
+    for n in range(2 * measured_work.AT_ONCE):
+        await bench.store.write(cancelled_run, f"r-{n}", bench.now)
+    done: list[int] = []
+
+    async def measure() -> None:
+        done.append(await bench.measurements.measure_work())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(measure)
+        with anyio.fail_after(10):
+            while not done:
+                bench.clock.advance(PAUSE_S)
+                await anyio.lowlevel.checkpoint()
+    assert done == [2 * measured_work.AT_ONCE]
+    assert await bench.measurements.measure_work() == 0
+
+
+def cancelled_run(c: sa.Connection, id: str, at: int) -> None:
+    make_run(c, id, state=RunState.CANCELLED, at=at)

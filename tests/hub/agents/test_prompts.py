@@ -1,0 +1,69 @@
+"""Prompts with named variables."""
+
+import pytest
+
+from hub.agents.prompts import OWN, BadPrompt, problems_in, rendered, variables_of
+from storage.store import Setup, WrittenTemplate
+
+VALUES = {"project": "Apollo", "depth": 3, "deep": True, "tags": ["a", "b"], "agent": "notes"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("Find what I promised.", "Find what I promised."),
+        ("About {{ project }}.", "About Apollo."),
+        ("About {{project}} and {{\tproject }}.", "About Apollo and Apollo."),
+        ("{{ depth }} {{ deep }} {{ tags }}", '3 true ["a","b"]'),
+        ("a { brace } and }} stay", "a { brace } and }} stay"),
+    ],
+)
+def test_a_variable_stands_for_its_value_and_all_else_stays(prompt: str, said: str) -> None:
+    assert rendered(prompt, VALUES) == said
+
+
+def test_a_value_that_looks_like_a_variable_is_not_read_again() -> None:
+    assert rendered("{{ a }}", {"a": "{{ b }}", "b": "no"}) == "{{ b }}"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("{{ projct }}", ("'projct'", "did you mean 'project'", "agent, deep, depth, project, tags")),
+        ("one\ntwo {{", ("line 2", "{{ name }}")),
+        ("{{ two words }}", ("line 1", "opens no variable")),
+        ("{{ a | upper }}", ("opens no variable",)),
+    ],
+)
+def test_what_cannot_be_said_is_named_with_what_is_known(prompt: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(BadPrompt) as refused:
+        rendered(prompt, VALUES)
+    assert [word for word in words if word not in str(refused.value)] == []
+
+
+def test_every_fault_is_told_once() -> None:
+    assert len(problems_in("{{ a }} {{ b }} {{ a }}", {})) == 2
+    assert problems_in("{{ whatever }}", None) == []
+
+
+def test_a_prompt_may_name_the_configuration_and_what_the_hub_knows() -> None:
+    template = WrittenTemplate(name="t", default_configuration={"depth": 1, "project": "x"})
+    setup = Setup(
+        name="notes",
+        user="anna",
+        device="desk",
+        timezone="Europe/Berlin",
+        data_types=("tasks", "notes"),
+        prompt="",
+        template=template,
+        configs={"project": "Apollo"} | dict.fromkeys(OWN, "of a config"),
+    )
+    assert variables_of(setup) == {
+        "depth": 1,
+        "project": "Apollo",
+        "agent": "notes",
+        "data_types": "tasks, notes",
+        "device": "desk",
+        "timezone": "Europe/Berlin",
+        "user": "anna",
+    }

@@ -1,0 +1,130 @@
+"""Schemas of templates: what they may say, and what is wrong with a configuration by them."""
+
+from typing import Any
+
+import pytest
+
+from hub.agents.schemas import MOST_TOLD, BadSchema, check_schema, problems_in
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["project"],
+    "additionalProperties": False,
+    "properties": {
+        "project": {"type": "string", "pattern": "^[a-z]+$", "maxLength": 8},
+        "depth": {"type": "integer", "minimum": 1, "maximum": 9},
+        "mode": {"enum": ["fast", "slow"]},
+        "tags": {"type": "array", "items": {"$ref": "#/$defs/tag"}, "uniqueItems": True, "maxItems": 3},
+        "owner": {"type": ["string", "null"]},
+    },
+    "$defs": {"tag": {"type": "string", "minLength": 2}},
+}
+
+
+def nested(levels: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for _ in range(levels):
+        found = {"properties": {"a": found}}
+    return found
+
+
+def test_what_keeps_to_the_schema_has_no_problems() -> None:
+    check_schema(SCHEMA, {"depth": 2})
+    good = {"project": "apollo", "depth": 9, "mode": "fast", "tags": ["ab", "cd"], "owner": None}
+    assert problems_in(SCHEMA, good) == []
+    assert problems_in({}, {"anything": [1]}) == []
+
+
+@pytest.mark.parametrize(
+    ("configuration", "told"),
+    [
+        ({}, "$: missing: project"),
+        ({"project": 5}, "$.project: a text is expected, not a number"),
+        ({"project": "Apollo"}, '$.project: must match "^[a-z]+$"'),
+        ({"project": "ok\nbad!"}, '$.project: must match "^[a-z]+$"'),
+        ({"project": "averylongname"}, "$.project: at most 8 characters"),
+        ({"project": "a", "depth": 0}, "$.depth: must be at least 1"),
+        ({"project": "a", "depth": 1.5}, "$.depth: a whole number is expected, not a number"),
+        ({"project": "a", "depth": True}, "$.depth: a whole number is expected, not true or false"),
+        ({"project": "a", "mode": "s3cret"}, '$.mode: must be one of "fast", "slow"'),
+        ({"project": "a", "tags": ["x"]}, "$.tags[0]: at least 2 characters"),
+        ({"project": "a", "tags": ["ab", "ab"]}, "$.tags: an element stands there twice"),
+        ({"project": "a", "owner": 1}, "$.owner: a text or null is expected, not a number"),
+        ({"project": "a", "x": 1}, "$: there is no key x; known are depth, mode, owner, project, tags"),
+    ],
+)
+def test_a_fault_is_told_with_its_place_and_what_was_expected(
+    configuration: dict[str, Any], told: str
+) -> None:
+    assert problems_in(SCHEMA, configuration) == [told]
+
+
+def test_a_value_is_never_repeated() -> None:
+    assert "s3cret" not in str(problems_in(SCHEMA, {"project": "S3CRET s3cret", "mode": "s3cret"}))
+
+
+def test_of_many_faults_the_first_are_told() -> None:
+    told = problems_in({"additionalProperties": {"type": "string"}}, {f"k{n:02}": n for n in range(30)})
+    assert len(told) == MOST_TOLD + 1
+    assert told[-1] == f"and {30 - MOST_TOLD} more"
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"type": "objet"}, ("$.type",)),
+        ({"properties": []}, ("$.properties",)),
+        ({"$schema": "http://json-schema.org/draft-07/schema#"}, ("$.$schema", "2020-12")),
+        ({"$ref": "https://example.com/schema.json"}, ("$.$ref", "nothing is fetched")),
+        ({"$ref": "#/$defs/nowhere"}, ("$.$ref", "#/$defs/NAME")),
+        ({"$ref": "#/properties/a", "properties": {"a": {}}}, ("$.$ref",)),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"not": {"$ref": "#/$defs/a"}}}}, ("circle", "a -> a")),
+        ({"$id": "https://example.com/"}, ("$.$id", "no address")),
+        ({"$dynamicRef": "#x"}, ("$.$dynamicRef",)),
+        ({"patternProperties": {"a": {}}}, ("$.patternProperties", "additionalProperties")),
+        ({"properties": {"a": {"pattern": "(?=a)"}}}, ("$.properties.a.pattern",)),
+        ({"properties": {"a": {"pattern": "("}}}, ("$.properties.a.pattern",)),
+        ({"properties": {"a": {"pattern": "^a*$"}}}, ("$.properties.a.pattern", "at least one character")),
+        (nested(20), ("32 levels",)),
+        ({"description": "x" * 70_000}, ("65,536 bytes",)),
+    ],
+)
+def test_a_schema_that_cannot_be_asked_is_refused(schema: dict[str, Any], words: tuple[str, ...]) -> None:
+    with pytest.raises(BadSchema) as refused:
+        check_schema(schema, {})
+    assert [word for word in ("configuration_schema", *words) if word not in str(refused.value)] == []
+
+
+def test_a_schema_that_unfolds_without_end_is_refused_at_once() -> None:
+    blown = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 10} for n in range(30)}
+    with pytest.raises(BadSchema, match="10,000 parts"):
+        check_schema({"$ref": "#/$defs/a0", "$defs": {**blown, "a30": {"type": "string"}}}, {})
+
+
+def test_a_pattern_takes_no_longer_than_the_text_is_long() -> None:
+    schema = {"properties": {"a": {"pattern": "^(a+)+$"}}}
+    check_schema(schema, {})
+    assert problems_in(schema, {"a": "a" * 400 + "!"}) == ['$.a: must match "^(a+)+$"']
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "fits"),
+    [("b+", "abc", True), ("^b", "ab", False), ("^b", "ba", True), ("a$", "ab", False), ("b$", "ab", True)],
+)
+def test_a_pattern_is_looked_for_in_the_whole_text(pattern: str, text: str, *, fits: bool) -> None:
+    assert (problems_in({"properties": {"a": {"pattern": pattern}}}, {"a": text}) == []) == fits
+
+
+@pytest.mark.parametrize(
+    ("values", "are_unique"),
+    [([1, 1.0], False), ([1, True], True), ([{"a": 1, "b": 2}, {"b": 2, "a": 1}], False), ([[1], [2]], True)],
+)
+def test_what_json_schema_takes_for_equal_stands_there_twice(values: list[Any], *, are_unique: bool) -> None:
+    schema = {"properties": {"a": {"uniqueItems": True}}}
+    assert (problems_in(schema, {"a": values}) == []) == are_unique
+
+
+def test_defaults_may_leave_out_what_agents_add_but_not_be_wrong() -> None:
+    check_schema(SCHEMA, {})
+    with pytest.raises(BadSchema, match=r"default_configuration: \$\.depth"):
+        check_schema(SCHEMA, {"depth": "deep"})

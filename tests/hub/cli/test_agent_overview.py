@@ -1,0 +1,176 @@
+"""An agent on one screen, as a person reads it."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from hub.cli.agent_overview import print_overview
+from hub.ops.views import AgentView
+from hub.ops.views_capabilities import CapabilityView
+from hub.ops.views_costs import CostView, SpendView
+from hub.ops.views_locks import LockHolderView, LockView
+from hub.ops.views_overviews import AgentOverview, CheckpointBrief
+from hub.ops.views_standings import SinceView, StandingView
+from protocol.lifecycles import RunState
+from tests.support.clock import START
+from tests.support.facade import make_run, make_schedule
+
+SPENT: dict[str, Any] = {
+    "key": "notes",
+    "requests": 12,
+    "prompt_tokens": 900,
+    "completion_tokens": 80,
+    "took_s": 3.0,
+}
+
+
+def make_overview(*, agent: dict[str, Any] | None = None, **about: Any) -> dict[str, Any]:
+    """An agent that works well, but for what is said otherwise."""
+    schedule = make_schedule()
+    told = {
+        "id": "a-1",
+        "name": "notes",
+        "user": "owner",
+        "device": "desk",
+        "device_connected": True,
+        "paths": ["notes"],
+        "file_extensions": [".md"],
+        "data_types": ["tasks"],
+        "prompt": "Find what I promised to do. " * 9,
+        "schedule": schedule.expr,
+        "schedules": [schedule],
+        "next_fires": schedule.next_fires,
+    } | (agent or {})
+    given: dict[str, Any] = {
+        "agent": AgentView.model_validate(told),
+        "standing": make_standing(),
+        "slots": (),
+        "runs": (make_run("r-0", RunState.COMPLETED, items=2),),
+        "locks": (),
+        "capabilities": (),
+        "config": (),
+        "checkpoints": (),
+        "spend": SpendView(
+            day=CostView(calls=0, usd=0.0, **SPENT), month=CostView(calls=0, usd=0.0, **SPENT)
+        ),
+        "series": 0,
+    }
+    return AgentOverview.model_validate(given | about).model_dump(mode="json")
+
+
+def make_standing(**axes: SinceView) -> StandingView:
+    """Active, available, online and well since the start, but for what is said otherwise."""
+    calm = {
+        "lifecycle": SinceView(value="active", since=START, actor="hub.toml"),
+        "availability": SinceView(value="available"),
+        "connectivity": SinceView(value="online", since=START, actor="hub", reason="device desk connected"),
+        "health": SinceView(value="ok"),
+        "activity": SinceView(value="idle"),
+    }
+    told = calm | axes
+    is_exhausted = told["availability"].value == "exhausted"
+    values: dict[str, Any] = {axis: one.value for axis, one in told.items()}
+    return StandingView(
+        agent="notes",
+        **values,
+        resource_usage={},
+        metadata={},
+        exhaust_reason="rate_limit" if is_exhausted else None,
+        exhausted_at=START if is_exhausted else None,
+        recovery_at=START + timedelta(minutes=3) if is_exhausted else None,
+        last_activity_at=START,
+        max_concurrent_runs=1,
+        version=7,
+        axes=told,
+    )
+
+
+@pytest.fixture
+def screen(capsys: pytest.CaptureFixture[str]) -> Any:
+    def told(**about: Any) -> dict[str, str]:
+        print_overview(make_overview(**about))
+        facts: dict[str, str] = {}
+        for line in capsys.readouterr().out.splitlines():
+            assert len(line) <= 200, line
+            name, _, value = line.partition("  ") if not line.startswith("  ") else line[2:].partition("  ")
+            facts.setdefault(name.strip(), value.strip())
+        return facts
+
+    return told
+
+
+def test_a_calm_agent_takes_a_few_lines_and_leaves_out_what_there_is_nothing_of(screen: Any) -> None:
+    told = screen()
+    assert told["who"] == "CUSTOM of owner, managed by hub.toml"
+    assert told["state"] == "active, available, online, ok, idle"
+    assert told["lifecycle"].endswith("by hub.toml")
+    assert told["next run"].startswith("2026-01-06")
+    assert len(told["prompt"]) == 70
+    assert not told.keys() & {"slots", "locks", "config", "checkpoints", "spend", "metrics", "availability"}
+
+
+def test_it_is_told_since_when_and_why_an_agent_is_exhausted_and_when_it_is_back(screen: Any) -> None:
+    since = SinceView(value="exhausted", since=START, reason="429 of the model", actor="hub")
+    told = screen(standing=make_standing(availability=since))
+    assert told["availability"].endswith("by hub: 429 of the model")
+    assert told["exhausted"].startswith("rate_limit, back at 2026-01-05")
+
+
+def test_what_an_agent_holds_can_remembers_and_spends_stands_on_the_screen(screen: Any) -> None:
+    told = screen(
+        locks=(
+            LockView(
+                resource="mailbox",
+                user="owner",
+                fence=4,
+                holder=LockHolderView(kind="run", id="r-1", agent="notes"),
+                since=START,
+            ),
+            LockView(
+                resource="scanner",
+                user="owner",
+                fence=2,
+                holder=LockHolderView(kind="device", id="d-2", agent="scans"),
+            ),
+        ),
+        capabilities=(
+            CapabilityView(
+                name="file.read",
+                version="1.2.0",
+                enabled=True,
+                source="device",
+                created_at=START,
+                updated_at=START,
+            ),
+        ),
+        config=tuple(f"key{number}" for number in range(10)),
+        checkpoints=(CheckpointBrief(scope="agent", sequence=12, is_recoverable=False, updated_at=START),),
+        spend=SpendView(
+            day=CostView(calls=1, usd=0.0123, **SPENT), month=CostView(calls=12, usd=0.4, **SPENT)
+        ),
+        series=3,
+    )
+    assert told["locks"].startswith("holds mailbox (fence 4) since")
+    assert told["locks"].endswith("waits for scanner, held by device scans")
+    assert told["capabilities"] == "file.read 1.2.0"
+    assert told["config"].endswith("key7 and 2 more")
+    assert told["checkpoints"].startswith("agent #12 of") and told["checkpoints"].endswith("resumed from")
+    assert told["spend"] == "$0.0123 in 24 h (1 question); $0.4000 in 30 days (12 questions)"
+    assert told["metrics"] == "3 series"
+
+
+def test_an_agent_is_shown_with_what_becomes_of_fires_that_cannot_run(screen: Any) -> None:
+    schedule = make_schedule(overlap="queue_all", catch_up="all", catch_up_window_s=172_800.0)
+    assert (
+        "overlap queue_all, catch up all not older than 2 d"
+        in screen(agent={"schedules": [schedule]})["policies"]
+    )
+
+
+def test_a_schedule_that_failures_paused_says_so(screen: Any) -> None:
+    because = "paused after 5 failed runs in a row"
+    schedule = make_schedule(enabled=False, paused_reason="failures", paused_because=because, next_fires=[])
+    told = screen(agent={"schedules": [schedule], "next_fires": []})
+    assert told["schedule"] == f"0 7 * * 1-5 (UTC, {because})"
+    assert told["next run"] == "none"

@@ -1,0 +1,33 @@
+"""Locks on the command line."""
+
+import json
+
+from anyio.from_thread import BlockingPortal
+
+from tests.hub.cli.conftest import Hub
+from tests.hub.ops.test_lock_routes import keep
+from tests.support.facade import FakeHub
+
+
+def test_locks_are_listed_with_who_has_them_and_who_waits(
+    hub: Hub, served: FakeHub, portal: BlockingPortal
+) -> None:
+    assert "nobody holds a lock" in hub("locks").output
+    portal.call(served.bench.store.write, keep)
+    shown = hub("locks").output
+    assert "mailbox" in shown and "device device-anna" in shown and "device device-bert" in shown
+    assert "calendar" not in shown
+    told = json.loads(hub("locks", "ls", "--all", "--json").stdout)
+    assert len(told["locks"]) == 4
+
+
+def test_a_lock_is_released_by_force(hub: Hub, served: FakeHub, portal: BlockingPortal) -> None:
+    portal.call(served.bench.store.write, keep)
+    assert "printer is released; nobody waited for it" in hub("locks", "release", "printer", "--yes").output
+    refused = hub("locks", "release", "nothing", "--yes")
+    assert refused.exit_code == 1
+    assert "there is no lock 'nothing'" in refused.output
+    late = hub("--user", "owner", "locks", "release", "mailbox", "--yes", "--fence", "9")
+    assert "under fence 1, not 9" in late.output
+    told = hub("--user", "owner", "locks", "release", "mailbox", "--yes", "--json")
+    assert json.loads(told.stdout)["holder"]["id"] == "device-bert"

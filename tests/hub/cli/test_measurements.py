@@ -1,0 +1,65 @@
+"""What is measured of an agent, as a person asks for it."""
+
+import json
+
+import pytest
+from anyio.from_thread import BlockingPortal
+
+from tests.hub.cli.conftest import Hub
+from tests.hub.ops.test_measurement_routes import keep
+from tests.support.facade import FakeHub
+
+
+@pytest.fixture(autouse=True)
+def kept(served: FakeHub, portal: BlockingPortal) -> None:
+    portal.call(served.bench.store.write, keep)
+
+
+def test_what_is_measured_is_listed_with_its_newest_values(hub: Hub) -> None:
+    told = [line.split() for line in hub("agents", "metrics", "inbox").stdout.splitlines()]
+    assert told[0] == ["metric", "type", "tags", "newest", "at", "(UTC)"]
+    assert told[1:] == [
+        ["latency_ms", "histogram", "model=large", "2", "01-05", "08:58"],
+        ["latency_ms", "histogram", "model=small", "1", "01-05", "08:59"],
+        ["open", "gauge", "-", "7", "01-05", "08:59"],
+    ]
+
+
+def test_a_metric_is_shown_over_time_in_a_table_of_a_screen(hub: Hub) -> None:
+    shown = hub("agents", "metrics", "inbox", "latency_ms", "--agg", "count")
+    told = [line.split() for line in shown.stdout.splitlines()]
+    assert told[0] == ["from", "(UTC)", "count"]
+    assert [line[-1] for line in told[-4:]] == ["-", "40", "60", "100"]
+    assert len(told) == 1 + 24 + 1
+    assert "count of latency_ms (histogram) for each 1 h" in shown.stderr
+
+
+def test_the_values_of_a_tag_are_columns(hub: Hub) -> None:
+    asked = ("--agg", "max", "--by", "model", "--since", "1h", "--step", "30min")
+    told = [
+        line.split() for line in hub("agents", "metrics", "inbox", "latency_ms", *asked).stdout.splitlines()
+    ]
+    assert told[0][-2:] == ["large", "small"]
+    assert [line[-2:] for line in told[1:]] == [["60", "59"], ["30", "29"], ["60", "59"]]
+
+
+def test_percentiles_say_how_far_they_may_be_off(hub: Hub) -> None:
+    shown = hub("agents", "metrics", "inbox", "latency_ms", "--agg", "p99", "--tag", "model=small")
+    assert "off by 0.8% at most" in shown.stderr
+
+
+def test_programs_get_json(hub: Hub) -> None:
+    series = json.loads(hub("agents", "metrics", "inbox", "--json").stdout)
+    chart = json.loads(hub("agents", "metrics", "inbox", "open", "--since", "1h", "--json").stdout)
+    assert (series["schema"], len(series["series"])) == ("hub.metrics/1", 3)
+    assert (chart["schema"], chart["step_s"], chart["lines"][0]["whole"]) == ("hub.metric/1", 300, 7)
+
+
+def test_an_agent_that_nobody_measured_says_so(hub: Hub) -> None:
+    assert "nothing was measured of letters yet" in hub("agents", "metrics", "letters").stderr
+
+
+def test_what_cannot_be_told_is_refused_with_what_could(hub: Hub) -> None:
+    refused = hub("agents", "metrics", "inbox", "open", "--agg", "p95")
+    assert refused.exit_code == 2
+    assert "open is a gauge; of such ask avg, min, max, last, count" in refused.stderr

@@ -1,0 +1,88 @@
+"""Messages between agents on the command line."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from anyio.from_thread import BlockingPortal
+
+from hub.cli.failure import Exit
+from tests.hub.cli.conftest import Hub
+from tests.hub.coordination.post import WORKERS, PostBench, open_post
+from tests.support.facade import FakeHub
+from tests.support.gateway import FakeGateway, fake_gateway
+
+NUDGE = ("messages", "nudge", "garden", "worker", "is", "the", "gate", "shut?")
+
+
+@pytest.fixture
+def gateway(served: FakeHub, portal: BlockingPortal) -> Iterator[FakeGateway]:
+    with portal.wrap_async_context_manager(fake_gateway("west")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def bench(
+    served: FakeHub, gateway: FakeGateway, portal: BlockingPortal, tmp_path: Path
+) -> Iterator[PostBench]:
+    kept_in = served.bench.store
+    with portal.wrap_async_context_manager(open_post(tmp_path, gateway, kept_in=kept_in)) as opened:
+        served.kept_messages = opened.messages()
+        yield opened
+
+
+def test_an_agent_is_nudged_and_its_message_shown_with_what_proves_it(
+    hub: Hub, bench: PostBench, gateway: FakeGateway, portal: BlockingPortal
+) -> None:
+    portal.call(gateway.hold, WORKERS)
+    nudged = hub(*NUDGE, "--correlation-id", "order-17")
+    assert nudged.output.startswith("worker has it: ")
+    id = nudged.output.split()[-1]
+    listed = hub("messages").stdout
+    assert "is the gate shut?" in listed
+    assert "consumed" in listed
+    shown = hub("messages", "show", id[-6:]).stdout
+    for words in ("correlation id", "order-17", f"{id}-1:user", "is the gate shut?", "waiting", "accepted"):
+        assert words in shown
+
+
+def test_a_message_that_cannot_be_brought_yet_is_kept_given_up_and_said_anew(
+    hub: Hub, bench: PostBench, gateway: FakeGateway, portal: BlockingPortal
+) -> None:
+    portal.call(gateway.stop)
+    nudged = hub(*NUDGE, "--wait", "0").output
+    assert nudged.startswith("waiting; it is brought as soon as that can be done: ")
+    id = nudged.split()[-1]
+    assert hub("messages", "cancel", id).output == "taken back: is the gate shut?\n"
+    portal.call(gateway.start)
+    anew = json.loads(hub("messages", "retry", id, "--json").stdout)
+    assert (anew["schema"], anew["state"]) == ("hub.message/1", "waiting")
+    late = hub("messages", "cancel", id)
+    assert late.exit_code == 1
+    assert "what became of the message is known" in late.output
+
+
+def test_what_proves_a_message_is_told_in_words_and_to_the_second(
+    hub: Hub, bench: PostBench, gateway: FakeGateway, portal: BlockingPortal
+) -> None:
+    portal.call(gateway.hold, WORKERS)
+    id = hub(*NUDGE).output.split()[-1]
+    consumed = next(
+        line for line in hub("messages", "show", id).stdout.splitlines() if "  consumed  " in line
+    )
+    assert re.match(r"[\d-]+ \d\d:\d\d:\d\d  consumed  1 +history: role user, id ", consumed)
+    assert "letter" not in hub("messages", "show", id).stdout
+
+
+def test_messages_that_nobody_sent_are_told_as_none(hub: Hub, bench: PostBench) -> None:
+    assert hub("messages", "ls", "--only", "failed").output.endswith("there are no messages\n")
+    assert hub("messages", "show", "nothing").exit_code == 1
+
+
+def test_a_message_that_failed_says_why(hub: Hub, bench: PostBench, gateway: FakeGateway) -> None:
+    del gateway.agents["worker"]
+    refused = hub(*NUDGE)
+    assert refused.exit_code == Exit.UNAVAILABLE
+    assert "gateway west has no agent worker any more" in refused.output

@@ -1,0 +1,115 @@
+"""``hub migrate``: how far the tables are, bring them to this release, hold them against it."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from hub.cli.failure import Exit
+from storage.migrate import revisions
+from storage.store import open_store
+from tests.hub.cli.conftest import Hub
+
+URL = "sqlite:///hub.db"
+
+
+def say(state: Path, statement: str) -> None:
+    """Somebody besides the hub."""
+    with closing(sqlite3.connect(state / "hub.db")) as opened:
+        opened.execute(statement)
+        opened.commit()
+
+
+def test_the_standing_of_the_database_is_told_in_words_and_mended(hub: Hub, state: Path) -> None:
+    state.mkdir()
+    before = hub("migrate", "status")
+    assert (before.exit_code, "missing: 0001" in before.stdout) == (1, True)
+    assert "0004      Who may come in: keys of devices, pairings" in before.stdout
+    assert "applied: 0001" in hub("migrate", "up").stderr
+    after = hub("migrate", "status", "--json")
+    told = json.loads(after.stdout)
+    assert (after.exit_code, told["current"], told["missing"]) == (0, revisions()[-1], [])
+    assert [known["revision"] for known in told["known"]] == revisions()
+    assert "nothing to do" in hub("migrate", "up").stderr
+
+
+def test_who_brings_old_tables_up_is_told_of_a_backup_first(hub: Hub, state: Path) -> None:
+    state.mkdir()
+    hub("migrate", "up")
+    say(state, "UPDATE alembic_version SET version_num = '0005'")
+    with_hint = hub("migrate", "up").stderr
+    assert "no way back but a backup: hub backup FILE makes one" in with_hint
+
+
+def test_the_database_is_named_by_its_address_without_any_settings(hub: Hub, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/other.db"
+    assert hub("migrate", "up", "--url", url).exit_code == 0
+    assert (tmp_path / "other.db").is_file()
+    assert "up to date" in hub("migrate", "status", "--url", url).stdout
+    assert hub("migrate", "verify", "--url", url).exit_code == 0
+
+
+def test_an_address_of_no_kind_we_know_is_refused_and_not_repeated(hub: Hub) -> None:
+    for command in ("status", "up", "verify"):
+        refused = hub("migrate", command, "--url", "mysql://anna:secret@host/hub")
+        assert refused.exit_code == Exit.UNAVAILABLE
+        assert "write sqlite:///hub.db or postgresql://user@host/name" in refused.stderr
+        assert "secret" not in refused.output
+
+
+def test_tables_of_this_release_are_said_to_be_so(hub: Hub, state: Path) -> None:
+    state.mkdir()
+    hub("migrate", "up")
+    told = hub("migrate", "verify")
+    assert told.exit_code == 0
+    assert f"those of this release, revision {revisions()[-1]}" in told.stderr
+
+
+def test_each_difference_is_a_line_and_the_exit_code_tells(hub: Hub, state: Path) -> None:
+    state.mkdir()
+    hub("migrate", "up")
+    say(state, "DROP INDEX runs_ready")
+    say(state, "ALTER TABLE users ADD COLUMN mine TEXT")
+    told = hub("migrate", "verify")
+    assert told.exit_code == 1
+    assert told.stdout.splitlines() == [
+        "index runs.runs_ready is missing",
+        "column users.mine is not of this release: TEXT",
+    ]
+    assert "in 2: somebody changed them besides the hub" in told.stderr
+    answer = json.loads(hub("migrate", "verify", "--json").stdout)
+    assert (answer["ok"], answer["differences"][1]) == (
+        False,
+        {
+            "table": "users",
+            "kind": "column",
+            "name": "mine",
+            "wanted": None,
+            "found": "TEXT",
+            "words": "column users.mine is not of this release: TEXT",
+        },
+    )
+
+
+def test_where_there_is_no_database_there_is_nothing_to_hold_against_anything(hub: Hub, state: Path) -> None:
+    state.mkdir()
+    told = hub("migrate", "verify")
+    assert told.exit_code == 1
+    assert "say --config FILE or --url URL" in told.stderr
+    assert list(state.iterdir()) == []
+
+
+def test_a_file_that_a_hub_has_open_is_looked_at_and_not_touched(hub: Hub, state: Path) -> None:
+    state.mkdir()
+
+    async def while_it_runs() -> list[int]:
+        async with open_store(URL, base=state):
+            return [
+                (await anyio.to_thread.run_sync(lambda word=word: hub("migrate", word))).exit_code  # type: ignore[misc]
+                for word in ("status", "verify", "up")
+            ]
+
+    assert anyio.run(while_it_runs) == [Exit.DONE, Exit.DONE, Exit.TRY_AGAIN]

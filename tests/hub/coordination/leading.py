@@ -1,0 +1,237 @@
+"""Hubs that lead boards: a database, gateways over real sockets, and all that makes leads and speaks to them.
+
+Time goes by twenty times as fast as on the wall. Several hubs may work on one database.
+"""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.coordination.authority import Authority, Caller
+from hub.coordination.broadcasts import Broadcasts
+from hub.coordination.lead_messages import LeadMessages
+from hub.coordination.leads import MOST_WAIT_S, Ensured, Leads
+from hub.coordination.messages import Messages
+from hub.coordination.post import make_courier
+from hub.coordination.provisioning import Provisioning
+from hub.coordination.quiet import Quiet
+from hub.gateways import Fleet, GatewayConfig, GatewayState
+from hub.links.link import DeviceLink
+from hub.metrics import Metrics
+from hub.outbound import OutboundRules
+from protocol.ids import AgentId, BoardId, BootId, DeviceId, GatewayId, MessageId, NodeId, UserId
+from protocol.messages import MessageState
+from storage.gateways import IDS_PER_GATEWAY
+from storage.store import (
+    DeclaredGateway,
+    GatewayAgentRow,
+    MessageRow,
+    Store,
+    boards,
+    gateway_agents,
+    gateways,
+    leases,
+    messages,
+    users,
+)
+from tests.hub.coordination.souls import FastClock
+from tests.support.clock import SeededChance
+from tests.support.gateway import FakeGateway
+from tests.support.wire import until
+
+OWNER = UserId("anna")
+OPERATOR = Caller("operator:1000", OWNER)
+BOARD = BoardId("board-garden")
+GARDENER = "lead-board-garden"  # as gateways call its lead
+PATIENCE_S = 30.0
+TTL_MS = 60_000
+
+
+class NoLinks:
+    """No device is connected."""
+
+    def find(self, device_id: DeviceId) -> DeviceLink | None:
+        return None
+
+    def connected(self) -> Sequence[DeviceLink]:
+        return ()
+
+
+class LeadingHub:
+    """One start of a hub, as far as leads go."""
+
+    def __init__(
+        self,
+        store: Store,
+        fleet: Fleet,
+        *,
+        clock: Clock,
+        boot: str = "boot-1",
+        after_step: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        self.store = store
+        self.fleet = fleet
+        self.clock = clock
+        self.boot = BootId(boot)
+        self.metrics = Metrics()
+        self.ids = IdFactory(clock, SeededChance(sum(boot.encode())))
+        self.authority = Authority(store)
+        given: dict[str, Any] = {"clock": clock, "ids": self.ids, "metrics": self.metrics}
+        self.courier = make_courier(
+            store, fleet=fleet, links=NoLinks(), chance=SeededChance(3), boot_id=self.boot, **given
+        )
+        quiet = Quiet(clock)
+        fleet.listen(quiet.hear)
+        self.courier.to_gateway.held_s = quiet.held_s
+        self.making = Provisioning(
+            store, fleet=fleet, boot_id=self.boot, quiet=quiet, after_step=after_step, **given
+        )
+        self.leads = Leads(store, self.making, authority=self.authority, **given)
+        self.courier.homes.leads = self.leads
+        self.sent = Messages(store, self.courier, authority=self.authority, **given)
+        self.to_leads = LeadMessages(
+            store, self.sent, self.leads, authority=self.authority, clock=clock, ids=self.ids
+        )
+        self.broadcasts = Broadcasts(
+            store, self.sent, self.courier, authority=self.authority, owner_id=OWNER, **given
+        )
+
+    @property
+    def at(self) -> int:
+        return epoch_ms(self.clock.now())
+
+    async def serve(self, tasks: TaskGroup) -> anyio.CancelScope:
+        """Serve all of it; who cancels the scope kills the hub in the middle of whatever it does."""
+        life = anyio.CancelScope()
+        if self.store.is_shared:
+            await self.store.write(leases.beat, NodeId(f"node-{self.boot}"), self.boot, ttl_ms=TTL_MS)
+
+        async def live() -> None:
+            with life:
+                async with anyio.create_task_group() as services:
+                    for service in (self.making, self.courier, self.broadcasts):
+                        services.start_soon(service.serve)
+
+        tasks.start_soon(live)
+        await anyio.wait_all_tasks_blocked()
+        return life
+
+    async def lead(self) -> Ensured:
+        """The lead of the board garden, as a person asks for it."""
+        return await self.leads.see_to(OPERATOR, "garden", wait_s=MOST_WAIT_S)
+
+    async def gateway_agents(self) -> Sequence[GatewayAgentRow]:
+        """All agents of all gateways that are no main agents."""
+        rows = await self.store.read(gateways.list_gateways)
+        found = [await self.store.read(gateway_agents.list_gateway_agents, row.id) for row in rows]
+        return [one for part in found for one in part if one.role != gateway_agents.MAIN]
+
+    async def has_ready(self) -> None:
+        """Waits until all of them are ready, and there is one."""
+        with anyio.fail_after(PATIENCE_S):
+            while {row.state for row in await self.gateway_agents()} != {gateway_agents.READY}:
+                await self.clock.sleep(0.2)
+
+    async def settled(self, id: str) -> MessageRow:
+        """A message once nothing is to be done about it."""
+        return await self._until(id, lambda row: row.settled_at is not None)
+
+    async def delivered(self, id: str) -> MessageRow:
+        """A message once its lead has it."""
+        return await self._until(id, lambda row: row.is_delivered or row.state is MessageState.FAILED)
+
+    async def _until(self, id: str, is_enough: Callable[[MessageRow], bool]) -> MessageRow:
+        with anyio.fail_after(PATIENCE_S):
+            while True:
+                row = await self.courier.moving.wait_for(id, 5.0, is_enough)
+                if is_enough(row):
+                    return row
+
+    async def get(self, id: str) -> MessageRow:
+        return await self.store.read(messages.get_message, MessageId(id))
+
+
+async def declare(store: Store, at: int, names: Sequence[str] = ("west",)) -> None:
+    """A user with gateways; the ids of a gateway and its main agent are made from its name."""
+    await store.write(users.ensure_user, OWNER, "anna", at)
+    declared = [DeclaredGateway(name=name, user_name="anna", main_agent="main") for name in names]
+    fresh = [id for name in names for id in (f"gateway-{name}", f"main-{name}", OWNER)[:IDS_PER_GATEWAY]]
+    await store.write(gateways.reconcile_gateways, owner_id=OWNER, declared=declared, at=at, fresh_ids=fresh)
+
+
+async def make_board(
+    store: Store, name: str = "garden", gateway: str | None = "west", at: int = 1
+) -> BoardId:
+    """A board with nobody on it."""
+    id = BoardId(f"board-{name}")
+    await store.write(
+        boards.create_board,
+        id=id,
+        user_id=OWNER,
+        name=name,
+        gateway_id=None if gateway is None else GatewayId(f"gateway-{gateway}"),
+        at=at,
+        actor="test",
+    )
+    return id
+
+
+def main_of(gateway: str) -> Caller:
+    """The main agent of a gateway, as who asks."""
+    return Caller.of_agent(AgentId(f"main-{gateway}"), OWNER)
+
+
+@asynccontextmanager
+async def open_fleet(
+    folder: Path, clock: Clock, gateways: Sequence[FakeGateway], *, waits: bool = True
+) -> AsyncIterator[Fleet]:
+    """A fleet that is connected to *gateways*.
+
+    Args:
+        waits: until all of them are there.
+    """
+    os.makedirs(folder, exist_ok=True)
+    fleet = Fleet(
+        folder=folder,
+        rules=OutboundRules,
+        clock=clock,
+        chance=SeededChance(5),
+        metrics=Metrics(),
+        version="test",
+    )
+    fleet.apply([GatewayConfig(name=one.name, url=one.url, token=one.token) for one in gateways])
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(fleet.serve)
+        if waits:
+            for one in gateways:
+                await until(lambda one=one: fleet.get(one.name).health().state is GatewayState.READY)  # type: ignore[misc]
+        yield fleet
+        tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_leading(
+    folder: Path,
+    store: Store,
+    *gateways: FakeGateway,
+    after_step: Callable[[str], Awaitable[None]] | None = None,
+    is_served: bool = True,
+) -> AsyncIterator[LeadingHub]:
+    """A hub that is connected to *gateways*, which are declared; the board garden is at the first one."""
+    clock = FastClock()
+    async with AsyncExitStack() as opened:
+        fleet = await opened.enter_async_context(open_fleet(folder, clock, gateways))
+        hub = LeadingHub(store, fleet, clock=clock, after_step=after_step)
+        await declare(store, hub.at, [one.name for one in gateways])
+        await make_board(store, gateway=gateways[0].name)
+        tasks = await opened.enter_async_context(anyio.create_task_group())
+        if is_served:
+            await hub.serve(tasks)
+        yield hub
+        tasks.cancel_scope.cancel()

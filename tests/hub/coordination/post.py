@@ -1,0 +1,322 @@
+"""A hub's side of messages: a database, a fleet over real sockets, a board with agents, and a courier.
+
+Time goes by twenty times as fast as on the wall.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.coordination.authority import Authority
+from hub.coordination.courier import Courier
+from hub.coordination.messages import Messages
+from hub.coordination.post import make_courier
+from hub.gateways import Fleet, GatewayConfig, GatewayState
+from hub.links.link import DeviceLink
+from hub.metrics import Metrics
+from hub.outbound import OutboundRules
+from protocol.ids import AgentId, BoardId, BootId, DeviceId, GatewayId, MessageId, UserId
+from protocol.messages import MessageKind, MessageState
+from storage.gateways import IDS_PER_GATEWAY
+from storage.store import (
+    DeclaredAgent,
+    DeclaredGateway,
+    MessageMove,
+    MessageRow,
+    NewMessage,
+    Store,
+    agents,
+    board_members,
+    boards,
+    gateway_agents,
+    gateways,
+    messages,
+    open_store,
+    users,
+)
+from tests.hub.coordination.souls import FastClock
+from tests.support.clock import SeededChance
+from tests.support.gateway import FakeGateway
+from tests.support.wire import Port, until
+
+LEAD, WORKER, AT_DESK = AgentId("agent-lead"), AgentId("agent-worker"), AgentId("agent-desk")
+BOARD = BoardId("board-1")
+OWNER = UserId("anna")
+GATEWAY = GatewayId("gateway-west")
+WORKERS, LEADS = "agent:worker:main", "agent:lead:main"  # sessions
+DAY_MS = 86_400_000
+
+
+@dataclass
+class Links:
+    """The devices that are connected."""
+
+    links: dict[DeviceId, DeviceLink] = field(default_factory=dict)
+
+    def find(self, device_id: DeviceId) -> DeviceLink | None:
+        return self.links.get(device_id)
+
+    def connected(self) -> Sequence[DeviceLink]:
+        return list(self.links.values())
+
+
+@dataclass
+class PostBench:
+    """What a test of messages works with."""
+
+    store: Store
+    fleet: Fleet
+    tasks: TaskGroup
+    clock: Clock
+    port: Port | None = None
+    links: Links = field(default_factory=Links)
+    metrics: Metrics = field(default_factory=Metrics)
+    heard: list[tuple[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.ids = IdFactory(self.clock, SeededChance(11))
+        self._boots = 0
+        self._life = anyio.CancelScope()
+        self._gone = anyio.Event()
+        self.courier = self.make()
+
+    @property
+    def at(self) -> int:
+        return epoch_ms(self.clock.now())
+
+    def make(self) -> Courier:
+        """A courier of another start of the hub."""
+        self._boots += 1
+        return make_courier(
+            self.store,
+            fleet=self.fleet,
+            links=self.links if self.port is None else self.port.roster,
+            clock=self.clock,
+            chance=SeededChance(self._boots),
+            ids=self.ids,
+            metrics=self.metrics,
+            boot_id=BootId(f"boot-{self._boots}"),
+            heard=self._hear,
+        )
+
+    def messages(self) -> Messages:
+        """What takes messages to be brought, and answers from devices."""
+        return Messages(
+            self.store,
+            self.courier,
+            authority=Authority(self.store),
+            clock=self.clock,
+            ids=self.ids,
+            metrics=self.metrics,
+        )
+
+    async def _hear(self, agent_id: AgentId, text: str) -> None:
+        self.heard.append((agent_id, text))
+
+    def start(self) -> None:
+        """Serve the courier."""
+        self._life, self._gone = anyio.CancelScope(), anyio.Event()
+        self.tasks.start_soon(self._serve, self.courier, self._life, self._gone)
+
+    async def _serve(self, courier: Courier, life: anyio.CancelScope, gone: anyio.Event) -> None:
+        with life:
+            await courier.serve()
+        gone.set()
+
+    async def kill(self) -> None:
+        """The hub is gone, in the middle of whatever it did; its database stays."""
+        self._life.cancel()
+        await self._gone.wait()
+        self.courier = self.make()
+
+    async def say(
+        self,
+        content: str = "look at the mail",
+        *,
+        to: AgentId | None = WORKER,
+        kind: MessageKind = MessageKind.NUDGE,
+        gateway_id: GatewayId | None = GATEWAY,
+        lasts_ms: int = DAY_MS,
+        **more: Any,
+    ) -> MessageRow:
+        """Commit a message."""
+        row = await say(
+            self.store,
+            self.clock,
+            self.ids,
+            content,
+            to=to,
+            kind=kind,
+            gateway_id=gateway_id,
+            lasts_ms=lasts_ms,
+            **more,
+        )
+        self.courier.kick()
+        return row
+
+    async def worker(self, number: int) -> str:
+        """One more agent at the gateway; its id, here and there."""
+        id = f"worker-{number}"
+        await self.store.write(
+            gateway_agents.make_gateway_agent,
+            gateway_id=GATEWAY,
+            user_id=OWNER,
+            name=id,
+            role="worker",
+            remote_id=id,
+            fresh_id=AgentId(id),
+            at=self.at,
+            actor="test",
+        )
+        return id
+
+    async def get(self, row: MessageRow) -> MessageRow:
+        found: MessageRow = await self.store.read(messages.get_message, row.id)
+        return found
+
+    async def get_by(self, id: str) -> MessageRow:
+        found: MessageRow = await self.store.read(messages.get_message, id)
+        return found
+
+    async def moves(self, row: MessageRow) -> list[MessageMove]:
+        return await self.store.read(messages.moves_of, row.id)
+
+    async def states(self, row: MessageRow) -> list[str]:
+        """What it went through, in order."""
+        return [str(move.new_state) for move in await self.moves(row)]
+
+    async def until(self, row: MessageRow, *states: MessageState, settled: bool = False) -> MessageRow:
+        """The message once it is in one of these states, or settled."""
+
+        def is_enough(now: MessageRow) -> bool:
+            return now.state in states or (settled and now.settled_at is not None)
+
+        with anyio.fail_after(20):
+            while True:
+                found = await self.courier.moving.wait_for(row.id, 5.0, is_enough)
+                if is_enough(found):
+                    return found
+
+    async def end(self, row: MessageRow) -> MessageRow:
+        """The message once it is settled."""
+        return await self.until(row, settled=True)
+
+
+async def say(
+    store: Store,
+    clock: Clock,
+    ids: IdFactory,
+    content: str,
+    *,
+    to: AgentId | None = WORKER,
+    kind: MessageKind = MessageKind.NUDGE,
+    gateway_id: GatewayId | None = GATEWAY,
+    lasts_ms: int = DAY_MS,
+    **more: Any,
+) -> MessageRow:
+    """Commit a message of the board's lead."""
+    id, at = MessageId(ids.fresh()), epoch_ms(clock.now())
+    given: dict[str, Any] = {"board_id": BOARD, "from_agent_id": LEAD, "actor": f"agent:{LEAD}"}
+    given["not_before"] = at
+    new = NewMessage(
+        id=id,
+        user_id=OWNER,
+        kind=kind,
+        to_agent_id=to,
+        gateway_id=gateway_id,
+        content=content,
+        trace_id=id.replace("-", ""),
+        expires_at=at + lasts_ms,
+        at=at,
+        **given | more,
+    )
+    row: MessageRow = await store.write(messages.add_message, new)
+    return row
+
+
+async def declare(store: Store, clock: Clock) -> None:
+    """A user with a gateway, a device, and a board with three agents: two there, one here."""
+    at = epoch_ms(clock.now())
+    await store.write(users.ensure_user, OWNER, "anna", at)
+    declared = [DeclaredGateway(name="west", user_name="anna")]
+    fresh = [GATEWAY, "agent-main", OWNER][:IDS_PER_GATEWAY]
+    await store.write(gateways.reconcile_gateways, owner_id=OWNER, declared=declared, at=at, fresh_ids=fresh)
+    for agent_id, role in ((LEAD, "lead"), (WORKER, "worker")):
+        made = await store.write(
+            gateway_agents.make_gateway_agent,
+            gateway_id=GATEWAY,
+            user_id=OWNER,
+            name=role,
+            role=role,
+            remote_id=role,
+            fresh_id=agent_id,
+            at=at,
+            actor="test",
+        )
+        if made.state != "ready":
+            await store.write(
+                gateway_agents.move_gateway_agent, agent_id, before=made.state, after="ready", at=at
+            )
+    at_desk = [DeclaredAgent(name="desk", device_name="desk", user_name="anna")]
+    fresh = [AT_DESK, "device-desk", "schedule-desk", OWNER][: agents.IDS_PER_AGENT]
+    await store.write(agents.reconcile_declared, user_id=OWNER, declared=at_desk, at=at, fresh_ids=fresh)
+    await store.write(
+        boards.create_board,
+        id=BOARD,
+        user_id=OWNER,
+        name="garden",
+        gateway_id=GATEWAY,
+        at=at,
+        actor="test",
+    )
+    for agent_id in (LEAD, WORKER, AT_DESK):
+        await store.write(
+            board_members.add_member, BOARD, agent_id, is_lead=agent_id == LEAD, at=at, actor="test"
+        )
+
+
+@asynccontextmanager
+async def open_post(
+    folder: Path,
+    gateway: FakeGateway | None = None,
+    *,
+    url: str | None = None,
+    port: Port | None = None,
+    kept_in: Store | None = None,
+    is_served: bool = True,
+) -> AsyncIterator[PostBench]:
+    """The bench, connected to *gateway*; its database in memory, that of *port*, or *kept_in*.
+
+    Args:
+        url: where the gateway is reached, if not at its own address.
+    """
+    clock = FastClock()
+    fleet = Fleet(
+        folder=folder,
+        rules=OutboundRules,
+        clock=clock,
+        chance=SeededChance(5),
+        metrics=Metrics(),
+        version="test",
+    )
+    if gateway is not None:
+        for agent in ("lead", "worker"):
+            gateway.add_agent(agent)
+        fleet.apply([GatewayConfig(name="west", url=url or gateway.url, token=gateway.token)])
+    async with anyio.create_task_group() as tasks, open_store("sqlite://") as own:
+        store = kept_in or (own if port is None else port.store)
+        bench = PostBench(store=store, fleet=fleet, tasks=tasks, clock=clock, port=port)
+        await declare(store, clock)
+        await tasks.start(fleet.serve)
+        if gateway is not None:
+            await until(lambda: fleet.get("west").health().state is GatewayState.READY)
+        if is_served:
+            bench.start()
+        yield bench
+        tasks.cancel_scope.cancel()

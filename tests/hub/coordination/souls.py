@@ -1,0 +1,237 @@
+"""A hub's side of souls: a database, a fleet over real sockets, a board with two agents, and its writer.
+
+Time goes by twenty times as fast as on the wall: what waits a second before it tries again waits 50 ms.
+"""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import anyio
+from anyio.abc import TaskGroup
+
+from hub.clock import IdFactory, epoch_ms
+from hub.coordination.authority import Authority, Caller
+from hub.coordination.soul_homes import SoulHomes
+from hub.coordination.soul_writer import SoulWriter
+from hub.coordination.souls import Souls, SoulWish
+from hub.gateways import Fleet, GatewayConfig, GatewayState
+from hub.links.link import DeviceLink
+from hub.metrics import Metrics
+from hub.outbound import OutboundRules
+from protocol.ids import AgentId, BoardId, DeviceId, UserId
+from storage.gateways import IDS_PER_GATEWAY
+from storage.store import (
+    DeclaredAgent,
+    DeclaredGateway,
+    SoulVersion,
+    SoulWriteRow,
+    Store,
+    agents,
+    board_members,
+    boards,
+    gateway_agents,
+    gateways,
+    open_store,
+    souls,
+    users,
+)
+from tests.support.clock import START, SeededChance
+from tests.support.gateway import DEFAULT_SOUL, FakeGateway
+from tests.support.wire import Port, until
+
+FAST = 20.0
+OPERATOR = Caller("operator:1000", None)
+LEAD, WORKER, AT_DESK = AgentId("agent-lead"), AgentId("agent-worker"), AgentId("agent-desk")
+BOARD = BoardId("board-1")
+OWNER = UserId("anna")
+AS_IT_WAS = souls.digest(DEFAULT_SOUL)
+PATIENCE_S = 600.0  # of the fast clock
+
+
+class FastClock:
+    """The machine's clock, so many times as fast."""
+
+    def __init__(self, fast: float = FAST) -> None:
+        self._fast = fast
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.monotonic())
+
+    def monotonic(self) -> float:
+        return time.monotonic() * self._fast
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds / self._fast)
+
+
+@dataclass
+class SoulBench:
+    """What a test of souls works with.
+
+    Attributes:
+        links: the devices that are connected.
+    """
+
+    store: Store
+    fleet: Fleet
+    tasks: TaskGroup
+    clock: FastClock = field(default_factory=FastClock)
+    metrics: Metrics = field(default_factory=Metrics)
+    links: dict[DeviceId, DeviceLink] = field(default_factory=dict)
+    port: Port | None = None
+
+    def __post_init__(self) -> None:
+        self.ids = IdFactory(self.clock, SeededChance(11))
+        self._life = anyio.CancelScope()
+        self._gone = anyio.Event()
+        self._make()
+
+    @property
+    def at(self) -> int:
+        return epoch_ms(self.clock.now())
+
+    def _make(self) -> None:
+        homes = SoulHomes(self.fleet.find, self._find_link, self.ids)
+        self.writer = SoulWriter(
+            store=self.store, homes=homes, clock=self.clock, ids=self.ids, metrics=self.metrics
+        )
+        self.souls = Souls(
+            store=self.store,
+            authority=Authority(self.store),
+            homes=homes,
+            writer=self.writer,
+            clock=self.clock,
+            ids=self.ids,
+            metrics=self.metrics,
+        )
+
+    def _find_link(self, device_id: DeviceId) -> DeviceLink | None:
+        return self.links.get(device_id) or (self.port.roster.find(device_id) if self.port else None)
+
+    def start(self) -> None:
+        """Serve the writer."""
+        self._life, self._gone = anyio.CancelScope(), anyio.Event()
+        self.fleet.listen(self.writer.heard)
+        self.tasks.start_soon(self._serve, self.writer, self._life, self._gone)
+
+    async def _serve(self, writer: SoulWriter, life: anyio.CancelScope, gone: anyio.Event) -> None:
+        with life:
+            await writer.serve()
+        gone.set()
+
+    async def kill(self) -> None:
+        """The hub is gone, in the middle of whatever it did; its database stays."""
+        self._life.cancel()
+        await self._gone.wait()
+        self._make()
+
+    async def put(
+        self,
+        content: str,
+        expected: str | None = None,
+        *,
+        caller: Caller = OPERATOR,
+        agent: AgentId = WORKER,
+        reason: str | None = None,
+        wait_s: float = PATIENCE_S,
+    ) -> SoulWriteRow:
+        """Write a soul, and wait for its end."""
+        wish = SoulWish(content=content, expected_sha256=expected, reason=reason)
+        return await self.souls.write(caller, BOARD, agent, wish, wait_s=wait_s)
+
+    async def read(self, agent: AgentId = WORKER) -> str | None:
+        """The text of a soul, as it is where its agent lives."""
+        soul = (await self.souls.read(OPERATOR, BOARD, agent)).soul
+        return None if soul is None else soul.content
+
+    async def versions(self, agent: AgentId = WORKER) -> list[SoulVersion]:
+        """The history, oldest first."""
+        return (await self.souls.history(OPERATOR, BOARD, agent, limit=1_000))[::-1]
+
+    async def history(self, agent: AgentId = WORKER, *, last: int = 1_000) -> list[tuple[str, str, str]]:
+        """Kind, text and actor of each version, or of the last so many; oldest first."""
+        told = []
+        for version in (await self.versions(agent))[-last:]:
+            _, content = await self.souls.version(OPERATOR, BOARD, agent, version.seq)
+            told.append((str(version.kind), content, version.actor))
+        return told
+
+    async def declare(self) -> None:
+        """A user with a gateway, a device, and a board with three agents: two there, one here."""
+        at = self.at
+        await self.store.write(users.ensure_user, OWNER, "anna", at)
+        declared = [DeclaredGateway(name="west", user_name="anna")]
+        fresh = ["gateway-west", "agent-main", OWNER][:IDS_PER_GATEWAY]
+        await self.store.write(
+            gateways.reconcile_gateways, owner_id=OWNER, declared=declared, at=at, fresh_ids=fresh
+        )
+        (row,) = await self.store.read(gateways.list_gateways)
+        for agent_id, role in ((LEAD, "lead"), (WORKER, "worker")):
+            await self.store.write(
+                gateway_agents.make_gateway_agent,
+                gateway_id=row.id,
+                user_id=OWNER,
+                name=role,
+                role=role,
+                remote_id=role,
+                fresh_id=agent_id,
+                at=at,
+                actor="test",
+            )
+        at_desk = [DeclaredAgent(name="desk", device_name="desk", user_name="anna")]
+        fresh = [AT_DESK, "device-desk", "schedule-desk", OWNER][: agents.IDS_PER_AGENT]
+        await self.store.write(
+            agents.reconcile_declared, user_id=OWNER, declared=at_desk, at=at, fresh_ids=fresh
+        )
+        await self.store.write(
+            boards.create_board,
+            id=BOARD,
+            user_id=OWNER,
+            name="garden",
+            gateway_id=row.id,
+            at=at,
+            actor="test",
+        )
+        for agent_id in (LEAD, WORKER, AT_DESK):
+            await self.store.write(
+                board_members.add_member, BOARD, agent_id, is_lead=agent_id == LEAD, at=at, actor="test"
+            )
+
+
+@asynccontextmanager
+async def open_souls(
+    folder: Path,
+    gateway: FakeGateway | None = None,
+    *,
+    port: Port | None = None,
+    kept_in: Store | None = None,
+    fast: float = FAST,
+) -> AsyncIterator[SoulBench]:
+    """The bench, connected to *gateway*; its database in memory, that of *port*, or *kept_in*."""
+    clock = FastClock(fast)
+    fleet = Fleet(
+        folder=folder,
+        rules=OutboundRules,
+        clock=clock,
+        chance=SeededChance(5),
+        metrics=Metrics(),
+        version="test",
+    )
+    if gateway is not None:
+        for agent in ("lead", "worker", "agent-main"):
+            gateway.add_agent(agent)
+        fleet.apply([GatewayConfig(name="west", url=gateway.url, token=gateway.token)])
+    async with anyio.create_task_group() as tasks, open_store("sqlite://") as own:
+        store = kept_in or (own if port is None else port.store)
+        bench = SoulBench(store=store, fleet=fleet, tasks=tasks, clock=clock, port=port)
+        await bench.declare()
+        await tasks.start(fleet.serve)
+        if gateway is not None:
+            await until(lambda: fleet.get("west").health().state is GatewayState.READY)
+        bench.start()
+        yield bench
+        tasks.cancel_scope.cancel()

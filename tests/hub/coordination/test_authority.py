@@ -1,0 +1,215 @@
+"""Who may do what on a board: the whole matrix, by the table alone and over a real store."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from hub.coordination.authority import Caller, NotGatewayMain
+from protocol.authority import AIMED, LAW, Standing, Verb, Whom, denial
+from protocol.errors import HubError
+from protocol.ids import UserId
+from storage.store import AgentRow, BoardRow, UnknownAgent, UnknownBoard, agents, board_members, open_store
+from tests.hub.coordination.garden import AGENTS, CALLERS, EVE, Garden, open_garden
+
+# Written down a second time, so that a change of the law was meant. By verb and target: what the
+# operator, the lead, another agent of the board, the main agent of its gateway, an agent of another
+# board and the main agent of another gateway are answered.
+OK, FORBIDDEN, MAIN_ONLY, NOT_YOURS, NOBODY = (
+    *("ok", "forbidden", "not_gateway_main", "not_your_board", "unknown_agent"),
+)
+_STRANGERS = (NOT_YOURS, NOT_YOURS)
+MATRIX: dict[tuple[Verb, str], tuple[str, ...]] = {
+    (Verb.BOARD_READ, ""): (OK, OK, OK, OK, *_STRANGERS),
+    (Verb.NUDGE, "worker"): (OK, OK, FORBIDDEN, FORBIDDEN, *_STRANGERS),
+    (Verb.NUDGE, "lead"): (OK, FORBIDDEN, OK, FORBIDDEN, *_STRANGERS),
+    (Verb.NUDGE, "main"): (OK, NOBODY, NOBODY, FORBIDDEN, *_STRANGERS),
+    (Verb.NUDGE, "stranger"): (NOBODY, NOBODY, NOBODY, FORBIDDEN, *_STRANGERS),
+    (Verb.NUDGE, "foreign_main"): (NOBODY, NOBODY, NOBODY, FORBIDDEN, *_STRANGERS),
+    (Verb.SOUL_READ, "worker"): (OK, OK, OK, FORBIDDEN, *_STRANGERS),
+    (Verb.SOUL_READ, "lead"): (OK, OK, FORBIDDEN, FORBIDDEN, *_STRANGERS),
+    (Verb.SOUL_READ, "main"): (OK, NOBODY, NOBODY, FORBIDDEN, *_STRANGERS),
+    (Verb.SOUL_READ, "stranger"): (NOBODY, NOBODY, NOBODY, FORBIDDEN, *_STRANGERS),
+    (Verb.SOUL_WRITE, "worker"): (OK, OK, FORBIDDEN, FORBIDDEN, *_STRANGERS),
+    (Verb.SOUL_WRITE, "lead"): (OK, OK, FORBIDDEN, FORBIDDEN, *_STRANGERS),
+    (Verb.SOUL_WRITE, "main"): (OK, NOBODY, FORBIDDEN, FORBIDDEN, *_STRANGERS),
+    (Verb.SOUL_WRITE, "stranger"): (NOBODY, NOBODY, FORBIDDEN, FORBIDDEN, *_STRANGERS),
+    (Verb.ASK_USER, ""): (OK, OK, FORBIDDEN, FORBIDDEN, *_STRANGERS),
+    (Verb.LEAD_MESSAGE, ""): (OK, MAIN_ONLY, MAIN_ONLY, OK, *_STRANGERS),
+    (Verb.ENSURE_LEAD, ""): (OK, MAIN_ONLY, MAIN_ONLY, OK, *_STRANGERS),
+    (Verb.BROADCAST, ""): (OK, MAIN_ONLY, MAIN_ONLY, OK, *_STRANGERS),
+    (Verb.MEMORY_READ, ""): (OK, OK, OK, OK, *_STRANGERS),
+    (Verb.MEMORY_WRITE, ""): (OK, OK, OK, OK, *_STRANGERS),
+    (Verb.QUESTION_READ, ""): (OK, OK, FORBIDDEN, OK, *_STRANGERS),
+    (Verb.QUESTION_ANSWER, ""): (OK, MAIN_ONLY, MAIN_ONLY, OK, *_STRANGERS),
+}
+STANDINGS = dict(
+    zip(
+        CALLERS,
+        (
+            *(Standing.OPERATOR, Standing.LEAD, Standing.WORKER, Standing.GATEWAY_MAIN),
+            *(Standing.STRANGER, Standing.STRANGER),
+        ),
+        strict=True,
+    )
+)
+WHOM = {
+    "": None,
+    "lead": Whom.LEAD,
+    "worker": Whom.WORKER,
+    "main": Whom.MAIN,
+    "stranger": Whom.OUTSIDER,
+    "foreign_main": Whom.OUTSIDER,
+}
+CELLS = [
+    pytest.param(caller, verb, target, answers[column], id=f"{caller} {verb} {target}".strip())
+    for (verb, target), answers in MATRIX.items()
+    for column, caller in enumerate(CALLERS)
+]
+
+
+@pytest.fixture(scope="module")
+async def garden() -> AsyncIterator[Garden]:
+    async with open_store("sqlite://") as store:
+        yield await open_garden(store)
+
+
+def test_every_verb_has_a_row_in_the_matrix() -> None:
+    assert {verb for verb, _ in MATRIX} == set(Verb)
+    for verb in AIMED:
+        assert {target for of, target in MATRIX if of is verb} >= {"worker", "lead", "main", "stranger"}
+
+
+def test_every_standing_but_a_strangers_has_a_law_and_each_names_whom_it_is_for() -> None:
+    assert {standing for standing, _ in LAW} == set(Standing) - {Standing.STRANGER}
+    assert all(LAW.values())
+
+
+@pytest.mark.parametrize(("caller", "verb", "target", "answer"), CELLS)
+def test_the_table_says_so(caller: str, verb: Verb, target: str, answer: str) -> None:
+    whom = Whom.SELF if caller == target else WHOM[target]
+    denied = denial(STANDINGS[caller], verb, whom)
+    assert ("ok" if denied is None else denied.code) == answer
+    if denied is not None:
+        assert denied.words
+
+
+@pytest.mark.parametrize(("caller", "verb", "target", "answer"), CELLS)
+async def test_the_authority_finds_out_who_asks_and_says_the_same(
+    garden: Garden, caller: str, verb: Verb, target: str, answer: str
+) -> None:
+    agent = await garden.agent(target) if target else None
+    assert await _answer(garden, garden.callers[caller], verb, agent) == answer
+    if agent is not None:
+        assert await _named(garden, garden.callers[caller], verb, agent) == answer
+
+
+async def test_whoever_owns_other_things_does_not_know_of_the_board(garden: Garden) -> None:
+    eves = await garden.agent("eves")
+    for caller in (Caller("token:eves", EVE), Caller.of_agent(eves.id, EVE)):
+        for verb in Verb:
+            assert await _answer(garden, caller, verb, None) == "unknown_board"
+        for given in ("roses", garden.board.id):
+            with pytest.raises(UnknownBoard):
+                await garden.authority.board(caller, given)
+
+
+async def test_who_sees_everybodys_things_may_do_everything(garden: Garden) -> None:
+    worker = await garden.agent("worker")
+    for verb in Verb:
+        assert await _answer(garden, Caller("operator:0", None), verb, worker) == "ok"
+
+
+async def test_an_agent_of_another_user_is_not_on_the_board(garden: Garden) -> None:
+    eves = await garden.agent("eves")
+    assert await _answer(garden, garden.callers["user"], Verb.NUDGE, eves) == NOBODY
+    with pytest.raises(UnknownAgent):
+        await garden.authority.target(garden.callers["user"], Verb.NUDGE, "roses", eves.id)
+
+
+async def test_who_may_nudge_nobody_is_not_told_who_is_there(garden: Garden) -> None:
+    for given in ("worker", "nobody at all"):
+        with pytest.raises(HubError) as refused:
+            await garden.authority.target(garden.callers["main"], Verb.NUDGE, "roses", given)
+        assert refused.value.code == FORBIDDEN
+
+
+@pytest.mark.parametrize(
+    ("caller", "boards"),
+    [
+        ("user", ["lawn", "roses", "shed", "weeds"]),
+        ("lead", ["roses"]),
+        ("worker", ["roses"]),
+        ("main", ["roses", "weeds"]),
+        ("stranger", ["weeds"]),
+        ("foreign_main", ["lawn"]),
+        ("idle", []),
+    ],
+)
+async def test_each_sees_the_boards_that_are_its_own(garden: Garden, caller: str, boards: list[str]) -> None:
+    seen = await garden.authority.boards_of(garden.callers[caller])
+    assert [board.name for board in seen] == boards
+
+
+async def test_only_the_main_agent_of_a_gateway_is_one(garden: Garden) -> None:
+    assert await garden.authority.main_of(garden.callers["main"]) == garden.board.gateway_id
+    for caller in ("user", "lead", "worker", "stranger", "idle"):
+        with pytest.raises(NotGatewayMain):
+            await garden.authority.main_of(garden.callers[caller])
+
+
+async def test_what_an_agent_may_goes_with_where_it_stands() -> None:
+    async with open_store("sqlite://") as store:
+        garden = await open_garden(store)
+        worker = await garden.agent("worker")
+        caller = garden.callers["worker"]
+        assert await garden.authority.standing(caller, garden.board) is Standing.WORKER
+        await store.write(board_members.set_lead, garden.board.id, worker.id, at=1, actor="anna")
+        assert await garden.authority.standing(caller, garden.board) is Standing.LEAD
+        assert await garden.authority.standing(garden.callers["lead"], garden.board) is Standing.WORKER
+        await store.write(board_members.drop_member, garden.board.id, worker.id, at=1, actor="anna")
+        assert await garden.authority.standing(caller, garden.board) is Standing.STRANGER
+
+
+async def test_an_agent_that_was_removed_may_nothing() -> None:
+    async with open_store("sqlite://") as store:
+        garden = await open_garden(store)
+        await garden.remove("worker")
+        for verb in Verb:
+            assert await _answer(garden, garden.callers["worker"], verb, None) == NOBODY
+        target = await store.read(agents.find_agent_by_name, "worker")
+        assert target is not None and target.archived_at is not None
+        assert await _answer(garden, garden.callers["user"], Verb.NUDGE, target) == NOBODY
+
+
+async def test_a_board_without_a_gateway_has_no_main_agent() -> None:
+    async with open_store("sqlite://") as store:
+        garden = await open_garden(store)
+        shed: BoardRow = await garden.authority.board(garden.callers["user"], "shed")
+        for caller in ("main", "foreign_main"):
+            assert await garden.authority.standing(garden.callers[caller], shed) is Standing.STRANGER
+
+
+async def test_an_agent_may_no_more_under_another_users_name(garden: Garden) -> None:
+    lead = await garden.agent("lead")
+    with pytest.raises(HubError):
+        await garden.authority.require(Caller.of_agent(lead.id, UserId("eve")), Verb.NUDGE, garden.board)
+    assert set(AGENTS) >= set(CALLERS) - {"user"}
+
+
+async def _answer(garden: Garden, caller: Caller, verb: Verb, target: AgentRow | None) -> str:
+    try:
+        await garden.authority.require(caller, verb, garden.board, target)
+    except HubError as refused:
+        assert str(refused)
+        return str(refused.code)
+    return OK
+
+
+async def _named(garden: Garden, caller: Caller, verb: Verb, target: AgentRow) -> str:
+    """The same, as a route asks it: by names."""
+    try:
+        board, agent = await garden.authority.target(caller, verb, "roses", target.name)
+    except HubError as refused:
+        return str(refused.code)
+    assert (board.id, agent.id) == (garden.board.id, target.id)
+    return OK

@@ -1,0 +1,343 @@
+"""One text to the leads of many boards: each result is told, what failed can be said again, nothing twice."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import anyio
+import pytest
+import sqlalchemy as sa
+
+from hub.coordination.authority import Caller, NotGatewayMain
+from hub.coordination.broadcasts import BadBroadcast, Standing, TooManyBoards
+from hub.coordination.lead_messages import ToLead
+from protocol.errors import ErrorCode
+from protocol.ids import AgentId, UserId
+from protocol.messages import MessageKind, MessageState
+from storage.schema import messages
+from storage.store import (
+    BoardResult,
+    Store,
+    TooManyMessages,
+    UnknownBroadcast,
+    activity,
+    boards,
+    coordination_retention,
+    open_store,
+)
+from tests.hub.coordination.leading import (
+    OPERATOR,
+    OWNER,
+    PATIENCE_S,
+    LeadingHub,
+    main_of,
+    make_board,
+    open_fleet,
+    open_leading,
+)
+from tests.hub.coordination.souls import FastClock
+from tests.support.gateway import FakeGateway, fake_gateway
+
+NEWS = ToLead(content="The harvest is on Sunday.", kind=MessageKind.HANDOFF)
+REFUSED = {"code": "INVALID_REQUEST", "message": "no"}
+WAIT_S = 100.0  # of a clock that runs twenty times as fast
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    async with open_store("sqlite://") as opened:
+        yield opened
+
+
+async def results(hub: LeadingHub, sent: Standing) -> dict[str | None, BoardResult]:
+    """What became of it, by the name of the board."""
+    return {one.board: one for one in await hub.broadcasts.results(sent.row.id, limit=1_000)}
+
+
+async def until(hub: LeadingHub, sent: Standing, is_so: Callable[[Standing], bool]) -> Standing:
+    """How it stands, once it stands so."""
+    with anyio.fail_after(PATIENCE_S):
+        while not is_so(stands := await hub.broadcasts.get(OPERATOR, sent.row.id)):
+            await hub.clock.sleep(0.5)
+    return stands
+
+
+async def send(hub: LeadingHub, caller: Caller, said: ToLead, named: Sequence[str] | None = None) -> Standing:
+    """A broadcast that was sent, once it is settled."""
+    return await until(hub, await hub.broadcasts.send(caller, said, named, wait_s=WAIT_S), is_settled)
+
+
+async def resume(hub: LeadingHub, caller: Caller, id: str) -> Standing:
+    """A broadcast that was resumed, once it is settled."""
+    return await until(hub, await hub.broadcasts.resume(caller, id, wait_s=WAIT_S), is_settled)
+
+
+def is_settled(stands: Standing) -> bool:
+    return stands.row.settled_at is not None
+
+
+def heard(gateway: FakeGateway, board: str) -> int:
+    """How often the lead of a board was told."""
+    return len(gateway.said(f"agent:lead-board-{board}:main"))
+
+
+async def events(store: Store) -> Counter[str]:
+    """What people were told of broadcasts, and how often."""
+    told = [one.event_type for one in await store.read(activity.list_activity, limit=1_000)]
+    return Counter(one.rpartition(".")[2] for one in told if "lead_broadcast" in one)
+
+
+async def test_a_broadcast_of_a_main_agent_reaches_the_leads_of_its_gateway(
+    tmp_path: Path, store: Store
+) -> None:
+    async with (
+        fake_gateway("west") as west,
+        fake_gateway("east") as east,
+        open_leading(tmp_path, store, west, east) as hub,
+    ):
+        for name in ("roses", "weeds"):
+            await make_board(store, name)
+        await make_board(store, "lawn", "east")
+
+        sent = await send(hub, main_of("west"), NEWS)
+
+        assert sent.is_ok and (sent.tally.sent, sent.row.boards) == (3, 3)
+        assert sent.row.settled_at is not None
+        told = await results(hub, sent)
+        assert list(told) == ["garden", "roses", "weeds"]
+        assert all(one.lead_created and one.lead == f"{name}-lead" for name, one in told.items())
+        assert [heard(west, name) for name in ("garden", "roses", "weeds")] == [1, 1, 1]
+        assert east.count("chat.send") == 0
+        assert await events(store) == {"sent": 1}
+        assert [one.row.id for one in await hub.broadcasts.page(main_of("west"), limit=5)] == [sent.row.id]
+        assert await hub.broadcasts.page(main_of("east"), limit=5) == []
+
+
+async def test_all_leads_are_made_before_the_first_letter_goes(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        for number in range(20):
+            await make_board(store, f"bed-{number}")
+
+        sent = await send(hub, OPERATOR, NEWS)
+
+        assert sent.is_ok
+        order = [one.method for one in west.asked if one.method in ("agents.create", "chat.send")]
+        assert order == ["agents.create"] * 21 + ["chat.send"] * 21
+
+
+async def test_a_board_that_is_not_there_or_not_of_this_gateway_is_a_result_and_not_silence(
+    tmp_path: Path, store: Store
+) -> None:
+    async with (
+        fake_gateway("west") as west,
+        fake_gateway("east") as east,
+        open_leading(tmp_path, store, west, east) as hub,
+    ):
+        await make_board(store, "lawn", "east")
+        named = ["garden", "nowhere", "lawn", "board-garden"]
+
+        sent = await send(hub, main_of("west"), NEWS, named)
+
+        assert not sent.is_ok
+        assert (sent.tally.sent, sent.tally.failed, sent.row.boards) == (1, 2, 3)
+        refused = {one.given: one.code for one in sent.row.refused}
+        assert refused == {"nowhere": ErrorCode.UNKNOWN_BOARD, "lawn": ErrorCode.NOT_YOUR_BOARD}
+        assert heard(west, "garden") == 1
+        assert east.count("chat.send") == 0
+
+
+async def test_a_board_without_lead_and_gateway_is_a_result_too(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        await make_board(store, "shed", None)
+
+        sent = await send(hub, OPERATOR, NEWS)
+
+        assert (sent.tally.sent, sent.tally.failed) == (1, 1)
+        assert [(one.board, one.code) for one in sent.row.refused] == [("shed", ErrorCode.NO_LEAD)]
+
+
+async def test_a_gateway_that_is_down_delays_nobody_and_gets_its_part_when_it_is_back(
+    tmp_path: Path, store: Store
+) -> None:
+    async with (
+        fake_gateway("west") as west,
+        fake_gateway("east") as east,
+        open_leading(tmp_path, store, west, east) as hub,
+    ):
+        for name in ("lawn", "pond"):
+            await make_board(store, name, "east")
+        await east.stop()
+
+        sent = await hub.broadcasts.send(OPERATOR, NEWS, wait_s=0)
+
+        stands = await until(hub, sent, lambda now: now.tally.sent == 1)
+        assert not stands.is_ok
+        assert (stands.tally.failed, stands.tally.waiting) == (0, 2)
+        assert stands.row.settled_at is None and await events(store) == {}
+        again = await hub.broadcasts.resume(OPERATOR, sent.row.id, wait_s=0)
+        assert again.row.rounds == 1  # what waits is not said twice
+
+        await east.start()
+        stands = await until(hub, sent, is_settled)
+        assert stands.is_ok and stands.tally.sent == 3
+        assert [heard(west, "garden"), heard(east, "lawn"), heard(east, "pond")] == [1, 1, 1]
+        assert await events(store) == {"sent": 1}
+
+
+async def test_what_failed_is_said_again_and_what_was_delivered_is_not(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        for name in ("roses", "weeds"):
+            await make_board(store, name)
+        await hub.lead()
+        west.fault("agents.create", "refused", REFUSED, times=2)
+        first = await send(hub, OPERATOR, NEWS, ["garden", "roses", "weeds", "pond"])
+        assert (first.tally.sent, first.tally.failed) == (1, 3)
+        told = await results(hub, first)
+        assert told["roses"].state is MessageState.FAILED
+        assert told["roses"].code == ErrorCode.GATEWAY_REFUSED and told["roses"].error
+        await make_board(store, "pond")
+
+        again = await resume(hub, OPERATOR, first.row.id)
+
+        assert again.is_ok and (again.tally.sent, again.row.rounds, again.row.boards) == (4, 2, 4)
+        assert again.row.refused == ()
+        assert [heard(west, name) for name in ("garden", "roses", "weeds", "pond")] == [1, 1, 1, 1]
+        assert await events(store) == {"sent": 2}
+        third = await resume(hub, OPERATOR, first.row.id)
+        assert third.row.rounds == 2 and third.row.settled_at is not None
+
+
+async def test_what_a_lead_may_have_heard_is_not_said_again(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        west.fault("agents.create", "refused", REFUSED)
+        sent = await send(hub, OPERATOR, NEWS)
+        (one,) = (await results(hub, sent)).values()
+        await store.write(_say_that_it_is_not_known, one.message_id)
+
+        again = await resume(hub, OPERATOR, sent.row.id)
+
+        assert (again.row.rounds, again.tally.failed) == (1, 1)
+        assert west.count("chat.send") == 0
+
+
+async def test_a_broadcast_that_reaches_nobody_is_told_as_failed(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        west.fault("agents.create", "refused", REFUSED)
+
+        sent = await send(hub, OPERATOR, NEWS)
+
+        assert (sent.tally.sent, sent.tally.failed) == (0, 1)
+        assert await events(store) == {"failed": 1}
+
+
+async def test_one_whose_messages_a_person_took_back_is_settled(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        await west.stop()
+        sent = await hub.broadcasts.send(OPERATOR, NEWS, wait_s=0)
+        (one,) = (await results(hub, sent)).values()
+
+        await hub.sent.cancel(OPERATOR, one.message_id)
+
+        stands = await until(hub, sent, is_settled)
+        assert stands.tally.failed == 1
+
+
+async def test_a_hub_that_is_killed_in_the_middle_says_it_to_each_once(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west:
+        async with open_leading(tmp_path / "1", store, west) as first:
+            for number in range(8):
+                await make_board(store, f"bed-{number}")
+            sent = await first.broadcasts.send(OPERATOR, NEWS, wait_s=0)
+            while west.count("chat.send") < 3:
+                await first.clock.sleep(0.1)
+        clock = FastClock()
+        async with (
+            open_fleet(tmp_path / "2", clock, [west]) as fleet,
+            anyio.create_task_group() as tasks,
+        ):
+            second = LeadingHub(store, fleet, clock=clock, boot="boot-2")
+            await second.serve(tasks)
+            stands = await until(second, sent, is_settled)
+            tasks.cancel_scope.cancel()
+
+        assert stands.is_ok and stands.tally.sent == 9
+        assert [heard(west, f"bed-{number}") for number in range(8)] == [1] * 8
+        assert west.count("agents.create") == 9
+
+
+async def test_the_same_key_is_the_same_broadcast(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        keyed = ToLead(content="Once.", dedupe_key="k-1")
+
+        first = await send(hub, OPERATOR, keyed)
+        second = await send(hub, OPERATOR, keyed)
+
+        assert first.row.id == second.row.id
+        assert heard(west, "garden") == 1
+
+
+async def test_a_removed_board_stays_in_the_result(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        await west.stop()
+        sent = await hub.broadcasts.send(OPERATOR, NEWS, wait_s=0)
+        (one,) = (await results(hub, sent)).values()
+        assert one.board_id is not None
+        await store.write(boards.remove_board, one.board_id, at=hub.at, actor="test")
+        await west.start()
+
+        assert (await hub.settled(one.message_id)).reason_code == ErrorCode.UNKNOWN_BOARD
+        again = await resume(hub, OPERATOR, sent.row.id)
+        assert (again.tally.failed, again.row.boards, again.row.rounds) == (1, 1, 1)
+
+
+async def test_only_main_agents_and_people_send_broadcasts_and_see_their_own(
+    tmp_path: Path, store: Store
+) -> None:
+    async with (
+        fake_gateway("west") as west,
+        fake_gateway("east") as east,
+        open_leading(tmp_path, store, west, east) as hub,
+    ):
+        led = await hub.lead()
+        lead = Caller.of_agent(AgentId(led.lead.agent_id), OWNER)
+        with pytest.raises(NotGatewayMain):
+            await hub.broadcasts.send(lead, NEWS)
+        sent = await hub.broadcasts.send(main_of("west"), NEWS, wait_s=0)
+        for stranger in (main_of("east"), Caller("token:eve", UserId("eve"))):
+            with pytest.raises(UnknownBroadcast):
+                await hub.broadcasts.get(stranger, sent.row.id)
+            with pytest.raises(UnknownBroadcast):
+                await hub.broadcasts.resume(stranger, sent.row.id)
+
+
+async def test_a_broadcast_has_bounds(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        await make_board(store, "roses")
+        hub.broadcasts.most_boards = 1
+        with pytest.raises(TooManyBoards, match="boards_per_broadcast"):
+            await hub.broadcasts.send(OPERATOR, NEWS)
+        hub.broadcasts.most_boards = 2
+        hub.sent.limits = type(hub.sent.limits)(open_messages_per_user=1)
+        with pytest.raises(TooManyMessages, match="open_messages_per_user"):
+            await hub.broadcasts.send(OPERATOR, NEWS)
+        with pytest.raises(BadBroadcast):
+            await hub.broadcasts.send(main_of("west"), NEWS, [])
+        assert await hub.broadcasts.page(OPERATOR, limit=5) == []
+
+
+async def test_a_settled_broadcast_goes_once_its_messages_have_gone(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        sent = await send(hub, OPERATOR, NEWS)
+        (one,) = (await results(hub, sent)).values()
+        await hub.settled(one.message_id)
+        later = hub.at + 10**9
+
+        assert await store.write(coordination_retention.prune_broadcasts, before=later) == 0
+        while await store.write(coordination_retention.prune_messages, before=later):
+            pass
+        assert await store.write(coordination_retention.prune_broadcasts, before=later) == 1
+
+
+def _say_that_it_is_not_known(c: sa.Connection, id: str) -> None:
+    is_it = messages.c.id == id
+    c.execute(sa.update(messages).where(is_it).values(reason_code=str(ErrorCode.UNKNOWN_EFFECT)))

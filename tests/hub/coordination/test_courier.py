@@ -1,0 +1,400 @@
+"""Messages to agents of a gateway: each state is proven by what the gateway shows."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+import sqlalchemy as sa
+
+from hub.coordination.courier import PER_GATEWAY
+from protocol.errors import ErrorCode
+from protocol.ids import AgentId, GatewayId
+from protocol.messages import MessageKind, MessageState, QueueMode, attempt_key
+from storage.schema import agent_states
+from storage.schema import gateways as gateway_table
+from storage.store import MemoryFilter, activity, board_memory, messages
+from tests.hub.coordination.post import BOARD, LEAD, LEADS, OWNER, WORKER, WORKERS, PostBench, open_post
+from tests.support.gateway import Fails, FakeGateway, Row, fake_gateway
+from tests.support.wire import until
+
+SEND = "chat.send"
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[FakeGateway]:
+    async with fake_gateway("west") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def bench(gateway: FakeGateway, tmp_path: Path) -> AsyncIterator[PostBench]:
+    async with open_post(tmp_path, gateway) as opened:
+        yield opened
+
+
+async def test_a_message_is_answered_by_the_words_that_its_agent_ends_its_turn_with(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    gateway.answer_with(lambda session, message: "the mail is read")
+    row = await bench.end(await bench.say("look at the mail"))
+
+    assert (row.state, row.answer, row.attempt, row.sends) == (
+        MessageState.ANSWERED,
+        "the mail is read",
+        1,
+        1,
+    )
+    assert await bench.states(row) == ["waiting", "sent", "accepted", "consumed", "answered"]
+    (said,) = gateway.said(WORKERS)
+    assert "look at the mail" in said
+    consumed, answered = (await bench.moves(row))[-2:]
+    assert consumed.proof["history"]["key"] == f"{attempt_key(row.id, 1)}:user"
+    assert answered.proof["history"]["run_id"] == attempt_key(row.id, 1)
+
+
+async def test_a_message_to_a_busy_agent_is_not_reported_as_answered_by_its_acknowledgement(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    gateway.hold(WORKERS)
+    first = await bench.until(await bench.say("first"), MessageState.CONSUMED)
+    second = await bench.until(await bench.say("second"), MessageState.QUEUED)
+    assert await bench.states(second) == ["waiting", "sent", "accepted", "queued"]
+    assert (await bench.get(first)).state is MessageState.CONSUMED
+    queued = (await bench.moves(second))[-1]
+    assert queued.proof["pending"]["state"] == "queued"
+    assert queued.proof["wait"]["status"] == "pending"
+
+    gateway.release(WORKERS)
+    assert (await bench.end(second)).state is MessageState.ANSWERED
+    assert [words in said for words, said in zip(("first", "second"), gateway.said(WORKERS), strict=True)]
+
+
+async def test_what_is_said_to_a_busy_agent_afterwards_has_a_turn_of_its_own(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    gateway.hold(WORKERS)
+    await bench.until(await bench.say("first"), MessageState.CONSUMED)
+    second = await bench.say("second", queue_mode="followup")
+    await bench.until(second, MessageState.QUEUED)
+    gateway.answer_with(lambda session, message: "second thoughts")
+    gateway.release(WORKERS)
+    ended = await bench.end(second)
+    assert (ended.state, ended.answer) == (MessageState.ANSWERED, "second thoughts")
+
+
+@pytest.mark.parametrize("mode", list(QueueMode), ids=str)
+async def test_a_message_arrives_in_each_way_in_which_a_busy_agent_may_be_told(
+    bench: PostBench, gateway: FakeGateway, mode: QueueMode
+) -> None:
+    ended = await bench.end(await bench.say("second", queue_mode=mode))
+    assert (ended.state, len(gateway.said(WORKERS))) == (MessageState.ANSWERED, 1)
+
+
+async def test_an_agent_gets_one_message_after_the_other(bench: PostBench, gateway: FakeGateway) -> None:
+    gateway.hold_intake()
+    rows = [await bench.say(f"number {n}") for n in range(5)]
+    await bench.until(rows[0], MessageState.ACCEPTED)
+    assert [(await bench.get(row)).state for row in rows[1:]] == [MessageState.WAITING] * 4
+    gateway.release_intake()
+    for row in rows:
+        await bench.end(row)
+    assert [f"number {n}" in said for n, said in enumerate(gateway.said(WORKERS))] == [True] * 5
+
+
+async def test_an_acknowledgement_that_is_lost_is_not_asked_for_by_saying_it_twice(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    gateway.fault(SEND, "after")
+    row = await bench.end(await bench.say())
+    assert (row.state, row.attempt) == (MessageState.ANSWERED, 1)
+    assert len(gateway.said(WORKERS)) == 1
+
+
+async def test_what_never_reached_its_gateway_is_said_again_in_the_same_words(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    gateway.fault(SEND, "before", times=2)
+    row = await bench.end(await bench.say())
+    sent = [asked.params for asked in gateway.asked if asked.method == SEND]
+    assert (row.state, row.sends) == (MessageState.ANSWERED, 3)
+    assert (len(sent), len(gateway.said(WORKERS))) == (3, 1)
+    assert sent[0] == sent[1] == sent[2]
+    (letter,) = [move.proof["letter"] for move in await bench.moves(row) if "letter" in move.proof]
+    assert letter["message"] == sent[0]["message"]
+
+
+async def test_a_gateway_that_asks_to_come_back_later_is_given_its_time(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    busy = {"code": "UNAVAILABLE", "message": "busy", "retryable": True, "retryAfterMs": 1_500}
+    gateway.fault(SEND, "refused", busy)
+    row = await bench.end(await bench.say())
+    assert row.state is MessageState.ANSWERED
+    assert (await bench.states(row))[:4] == ["waiting", "sent", "waiting", "sent"]
+    taken_back, again = (await bench.moves(row))[2:4]
+    assert again.at - taken_back.at >= 1_500
+
+
+async def test_what_a_restart_dropped_before_its_agent_had_it_is_said_under_a_new_key(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    gateway.hold(WORKERS)
+    await bench.until(await bench.say("first"), MessageState.CONSUMED)
+    row = await bench.until(await bench.say("second"), MessageState.QUEUED)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(gateway.stop)
+        await until(lambda: gateway.is_draining)
+        gateway.release(WORKERS)
+    await gateway.start()
+    ended = await bench.end(row)
+    assert (ended.state, ended.attempt) == (MessageState.ANSWERED, 2)
+    assert "interrupted" in await bench.states(row)
+    assert sum("second" in said for said in gateway.said(WORKERS)) == 1
+
+
+async def test_a_turn_that_a_restart_broke_off_is_taken_up_and_answered_and_nothing_is_said_twice(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    gateway.hold(WORKERS)
+    row = await bench.until(await bench.say(), MessageState.CONSUMED)
+    await gateway.stop(killed=True)
+    gateway.release(WORKERS)
+    await gateway.start()
+    ended = await bench.end(row)
+    assert (ended.state, ended.attempt, ended.sends) == (MessageState.ANSWERED, 1, 1)
+    assert len(gateway.said(WORKERS)) == 1
+
+
+async def test_a_message_waits_for_a_gateway_that_is_down(bench: PostBench, gateway: FakeGateway) -> None:
+    await gateway.stop()
+    row = await bench.say()
+    waiting = await bench.courier.settled_or(row.id, 5.0)
+    assert waiting.state in (MessageState.WAITING, MessageState.SENT)
+    await gateway.start()
+    assert (await bench.end(row)).state is MessageState.ANSWERED
+    assert len(gateway.said(WORKERS)) == 1
+
+
+async def test_a_message_expires_that_its_agent_did_not_get_in_time(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    await gateway.stop()
+    row = await bench.end(await bench.say(lasts_ms=3_000))
+    assert row.state is MessageState.EXPIRED
+    (told,) = await bench.store.read(activity.list_activity, agent_id=LEAD)
+    assert (told.event_type, told.level) == ("agent.nudge.failed", "warning")
+
+
+async def test_a_hub_that_is_killed_and_started_finds_each_message_where_it_is(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    gateway.hold_intake()
+    rows = [await bench.say("to the worker"), await bench.say("to the lead", to=LEAD)]
+    for row in rows:
+        await bench.until(row, MessageState.ACCEPTED)
+    await bench.kill()
+    gateway.release_intake()
+    bench.start()
+    for row in rows:
+        assert (await bench.end(row)).state is MessageState.ANSWERED
+    assert (len(gateway.said(WORKERS)), len(gateway.said(LEADS))) == (1, 1)
+
+
+async def test_a_hub_that_is_killed_before_the_acknowledgement_looks_before_it_speaks(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    gateway.fault(SEND, "never")
+    row = await bench.say()
+    await until(lambda: gateway.count(SEND) == 1)
+    await bench.kill()
+    assert (await bench.get(row)).state is MessageState.SENT
+    bench.start()
+    assert (await bench.end(row)).state is MessageState.ANSWERED
+    assert (gateway.count(SEND), len(gateway.said(WORKERS))) == (1, 1)
+
+
+async def test_people_are_told_when_it_is_there_and_not_when_it_was_meant(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    gateway.hold_intake()
+    row = await bench.until(await bench.say(), MessageState.ACCEPTED)
+    assert await bench.store.read(activity.list_activity, agent_id=LEAD) == []
+    gateway.release_intake()
+    await bench.end(row)
+    (told,) = await bench.store.read(activity.list_activity, agent_id=LEAD)
+    assert (told.event_type, told.message) == ("agent.nudge.sent", "Nudge sent to worker.")
+
+
+async def test_an_agent_that_its_gateway_does_not_know_is_told_as_that(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    del gateway.agents["worker"]
+    row = await bench.end(await bench.say())
+    assert (row.state, row.reason_code) == (MessageState.FAILED, ErrorCode.GATEWAY_REFUSED)
+    assert row.reason == "gateway west has no agent worker any more"
+
+
+async def test_a_missing_scope_is_told_in_words(bench: PostBench, gateway: FakeGateway) -> None:
+    details = {"code": "MISSING_SCOPE", "missingScope": "operator.write"}
+    gateway.fault(SEND, "refused", {"code": "FORBIDDEN", "message": "no", "details": details})
+    row = await bench.end(await bench.say())
+    assert (row.state, row.reason_code) == (MessageState.FAILED, ErrorCode.GATEWAY_FORBIDDEN)
+    assert "operator.write is missing" in (row.reason or "")
+
+
+async def test_a_turn_that_fails_after_its_agent_had_the_message_is_told_and_not_repeated(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    gateway.answer_with(lambda session, message: Fails())
+    row = await bench.end(await bench.say())
+    assert (row.state, row.attempt) == (MessageState.FAILED, 1)
+    assert "consumed" in await bench.states(row)
+    assert len(gateway.said(WORKERS)) == 1
+
+
+async def test_a_turn_that_ends_without_a_word_ends_the_message_as_read(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    gateway.answer_with(lambda session, message: "NO_REPLY")
+    row = await bench.end(await bench.say())
+    assert (row.state, row.answer) == (MessageState.CONSUMED, None)
+
+
+async def test_what_a_lead_answers_to_a_question_is_remembered_by_its_board(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    gateway.answer_with(lambda session, message: "on Tuesday")
+    row = await bench.end(await bench.say("when?", to=LEAD, kind=MessageKind.QUESTION, correlation_id="c-7"))
+    assert (row.state, row.answer) == (MessageState.ANSWERED, "on Tuesday")
+    (item,) = await bench.store.read(board_memory.list_memory, BOARD, MemoryFilter(), limit=10)
+    assert (item.content, item.reply_to, item.correlation_id) == ("on Tuesday", row.id, "c-7")
+    assert (item.id, item.tags, item.source) == (
+        row.memory_id,
+        ("gateway_main", "lead_reply"),
+        "lead_to_gateway_main",
+    )
+
+
+async def test_a_message_to_the_lead_of_a_board_goes_to_who_is_lead_when_it_is_sent(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    row = await bench.end(await bench.say(to=None, to_lead=True, kind=MessageKind.HANDOFF))
+    assert (row.state, row.to_agent_id) == (MessageState.ANSWERED, LEAD)
+    assert len(gateway.said(LEADS)) == 1
+
+
+async def test_what_a_main_agent_says_of_a_persons_answer_is_heard(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    gateway.answer_with(lambda session, message: "ANSWER q-1: blue")
+    row = await bench.end(await bench.say("which colour?", to=LEAD, kind=MessageKind.ASK_USER))
+    assert (row.state, row.answer) == (MessageState.CONSUMED, None)
+    await until(lambda: (LEAD, "ANSWER q-1: blue") in bench.heard)
+
+
+async def test_a_message_that_is_not_to_be_sent_yet_waits(bench: PostBench, gateway: FakeGateway) -> None:
+    row = await bench.say(not_before=bench.at + 3_600_000)
+    assert (await bench.courier.settled_or(row.id, 1.0)).state is MessageState.WAITING
+    assert gateway.count(SEND) == 0
+    await bench.store.write(messages.look_now, row.id, bench.at)
+    bench.courier.kick()
+    assert (await bench.end(row)).state is MessageState.ANSWERED
+
+
+async def test_what_a_gateway_has_forgotten_is_looked_for_before_it_is_said_again(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    """A gateway knows a key again for five minutes; who asks later has to look."""
+    gateway.fault(SEND, "never")
+    row = await bench.say()
+    await until(lambda: len(gateway.said(WORKERS)) == 1)
+    await bench.kill()
+    gateway.chat._runs.clear()
+    for n in range(450):
+        gateway.rows(WORKERS).append(Row("user", f"somebody else {n}", key=f"other-{n}:user"))
+    bench.start()
+    ended = await bench.end(row)
+    assert ended.state in (MessageState.ANSWERED, MessageState.CONSUMED)
+    assert (gateway.count(SEND), ended.attempt) == (1, 1)
+
+
+async def test_what_somebody_takes_back_at_the_gateway_has_failed(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    gateway.hold(WORKERS)
+    await bench.until(await bench.say("first"), MessageState.CONSUMED)
+    row = await bench.until(await bench.say("second", queue_mode="followup"), MessageState.QUEUED)
+    (item,) = gateway.office.session(WORKERS).pending
+    item.state = "cancelled"
+    ended = await bench.end(row)
+    assert (ended.state, ended.reason_code) == (MessageState.FAILED, ErrorCode.CANCELLED)
+
+
+async def test_an_agent_whose_quota_is_used_up_gets_a_message_when_the_quota_is_back(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    back_at = bench.at + 4_000
+    await bench.store.write(use_up, back_at=back_at)
+    row = await bench.end(await bench.say())
+    sent = next(move for move in await bench.moves(row) if move.new_state is MessageState.SENT)
+    assert sent.at >= back_at
+
+
+def use_up(c: sa.Connection, *, back_at: int) -> None:
+    """The worker may not work before *back_at*."""
+    c.execute(
+        sa.update(agent_states)
+        .where(agent_states.c.agent_id == WORKER)
+        .values(availability="exhausted", exhaust_reason="rate_limit", exhausted_at=1, recovery_at=back_at)
+    )
+
+
+async def test_every_request_about_a_message_bears_its_trace(bench: PostBench, gateway: FakeGateway) -> None:
+    row = await bench.end(await bench.say())
+    (sent,) = [asked for asked in gateway.asked if asked.method == SEND]
+    assert sent.traceparent is not None
+    assert sent.traceparent.split("-")[1] == row.trace_id
+
+
+async def test_messages_to_a_gateway_that_is_down_hold_up_nobody_else(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    nowhere = await bench.store.write(another_gateway, at=bench.at)
+    for n in range(60):
+        await bench.say(f"number {n}", to=LEAD, gateway_id=nowhere)
+    row = await bench.end(await bench.say("to one that is there"))
+    assert row.state is MessageState.ANSWERED
+    assert gateway.count(SEND) == 1
+
+
+def another_gateway(c: sa.Connection, *, at: int) -> GatewayId:
+    """One that nobody ever hears of."""
+    row = {"id": "gateway-far", "user_id": OWNER, "name": "far", "created_at": at, "updated_at": at}
+    c.execute(sa.insert(gateway_table), row)
+    return GatewayId("gateway-far")
+
+
+async def test_of_many_messages_a_few_are_in_hand_at_once(bench: PostBench, gateway: FakeGateway) -> None:
+    """However many are due, a gateway is asked about sixteen at a time."""
+    agents = [await bench.worker(n) for n in range(40)]
+    gateway.hold_intake()
+    gateway.fault(SEND, "never", times=40)
+    for agent in agents:
+        gateway.add_agent(agent)
+        await bench.say(to=AgentId(agent))
+    await until(lambda: gateway.count(SEND) >= PER_GATEWAY)
+    assert gateway.count(SEND) == PER_GATEWAY
+
+
+async def test_what_a_gateway_could_not_even_ask_the_model_is_said_anew_after_a_while(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    """As happens while agents are made at the gateway; the row stays in the history."""
+    outcomes = [Fails(was_asked=False), Fails(was_asked=False)]
+    gateway.answer_with(lambda session, message: outcomes.pop() if outcomes else "here I am")
+    row = await bench.end(await bench.say())
+    assert (row.state, row.answer, row.attempt) == (MessageState.ANSWERED, "here I am", 3)
+    sent = [move.at for move in await bench.moves(row) if move.new_state is MessageState.SENT]
+    assert sent[1] - sent[0] >= 4_500
+    assert sent[2] - sent[1] >= 9_000

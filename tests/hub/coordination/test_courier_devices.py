@@ -1,0 +1,164 @@
+"""Messages to agents of our own devices: kept there once, answered from there, and no gateway anywhere."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from hub.requests.messages import MessageRequests
+from hub.tokens import hash_token
+from protocol.coordination import Method
+from protocol.errors import CallTimedOut, DeviceGone, ErrorCode, TooManyCalls
+from protocol.frame import ErrorBody, Parameters
+from protocol.ids import DeviceId, TokenId
+from protocol.messages import MessageKind, MessageState
+from protocol.versions import CapabilityName
+from protocol.work import Action, Answer, ToolCall
+from storage.store import (
+    MemoryFilter,
+    MessageSettled,
+    UnknownMessage,
+    board_memory,
+    devices,
+)
+from tests.hub.coordination.post import AT_DESK, BOARD, PostBench, open_post
+from tests.support.device import RunningDevice, open_device
+from tests.support.link import FakeLink
+from tests.support.wire import open_port, until
+
+DESK = DeviceId("device-desk")
+TOKEN = "hub_dev_desk"
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[PostBench]:
+    """A hub with a port for devices."""
+    async with open_port() as port, open_post(tmp_path, port=port) as opened:
+        await port.store.write(
+            devices.create_token, id=TokenId("t-1"), device_id=DESK, token_hash=hash_token(TOKEN), at=1
+        )
+        yield opened
+
+
+@pytest.fixture
+async def alone(tmp_path: Path) -> AsyncIterator[PostBench]:
+    """A hub whose devices are scripted."""
+    async with open_post(tmp_path) as opened:
+        yield opened
+
+
+def kept(device: RunningDevice) -> list[tuple[str, str]]:
+    """The messages in the device's file, and their agents."""
+    with closing(sqlite3.connect(device.db)) as db:
+        return list(db.execute("SELECT agent_id, content FROM messages ORDER BY rowid"))
+
+
+async def test_a_message_to_an_agent_of_a_device_is_kept_there_and_by_that_its_agent_has_it(
+    bench: PostBench, tmp_path: Path
+) -> None:
+    row = await bench.say("tea is ready", to=AT_DESK, gateway_id=None)
+    assert (await bench.courier.settled_or(row.id, 2.0)).state is MessageState.WAITING
+    assert bench.port is not None
+    async with open_device(bench.port.url, tmp_path, TOKEN) as device:
+        ended = await bench.end(row)
+        assert (ended.state, ended.device_id) == (MessageState.CONSUMED, DESK)
+        assert kept(device) == [(AT_DESK, "tea is ready")]
+        await until(lambda: any("tea is ready" in line for line in device.told))
+    assert await bench.states(row) == ["waiting", "sent", "consumed"]
+    (proof,) = [move.proof for move in await bench.moves(row) if move.new_state == "consumed"]
+    assert (proof["device"], proof["answer"]) == (DESK, {"delivered": True})
+
+
+async def test_a_lost_answer_of_a_device_costs_a_call_and_no_second_message(alone: PostBench) -> None:
+    calls: list[ToolCall] = []
+    errors: list[Exception] = [CallTimedOut("late"), DeviceGone("cut", dispatched=True)]
+
+    def answer(call: ToolCall) -> Answer:
+        calls.append(call)
+        if errors:
+            raise errors.pop(0)
+        return Answer(result={"delivered": True})
+
+    alone.links.links[DESK] = FakeLink(DESK, answers=answer, capabilities=[CapabilityName.MESSAGE_DELIVER])
+    row = await alone.end(await alone.say(to=AT_DESK, gateway_id=None))
+    assert (row.state, row.sends) == (MessageState.CONSUMED, 3)
+    assert len({call.id for call in calls}) == 1
+    assert {call.action for call in calls} == {Action.MESSAGE_DELIVER}
+
+
+async def test_a_device_may_answer_what_it_got_though_a_later_try_to_tell_it_did_not_leave(
+    alone: PostBench,
+) -> None:
+    """Its word that it has the message was lost, and it is too busy to be told again."""
+    errors: list[Exception] = [CallTimedOut("late"), DeviceGone("cut", dispatched=False)]
+
+    def answer(call: ToolCall) -> Answer:
+        raise errors.pop(0) if errors else TooManyCalls("it has enough to do")
+
+    alone.links.links[DESK] = FakeLink(DESK, answers=answer, capabilities=[CapabilityName.MESSAGE_DELIVER])
+    row = await alone.say("when?", to=AT_DESK, gateway_id=None)
+    await until(lambda: not errors)
+    answered = await alone.messages().answer_at_device(DESK, row.id, "at noon")
+    assert (answered.state, answered.answer) == (MessageState.ANSWERED, "at noon")
+    assert set(await alone.states(row)) == {"waiting", "sent", "answered"}
+
+
+async def test_a_device_that_takes_no_messages_says_so_by_being_there(alone: PostBench) -> None:
+    row = await alone.say(to=AT_DESK, gateway_id=None)
+    assert (await alone.courier.settled_or(row.id, 2.0)).state is MessageState.WAITING
+    alone.links.links[DESK] = FakeLink(DESK, capabilities=[])
+    ended = await alone.end(row)
+    assert (ended.state, ended.reason_code) == (MessageState.FAILED, ErrorCode.CALL_UNSUPPORTED)
+
+
+async def test_what_a_device_refuses_for_good_has_failed(alone: PostBench) -> None:
+    refusal = Answer(error=ErrorBody(code=ErrorCode.BAD_RECORD, message="too long for me"))
+    alone.links.links[DESK] = FakeLink(
+        DESK, answers=lambda call: refusal, capabilities=[CapabilityName.MESSAGE_DELIVER]
+    )
+    row = await alone.end(await alone.say(to=AT_DESK, gateway_id=None))
+    assert (row.state, row.reason_code, row.reason) == (
+        MessageState.FAILED,
+        ErrorCode.BAD_RECORD,
+        "too long for me",
+    )
+
+
+async def test_an_agent_of_a_device_answers_once_and_the_answer_is_remembered_by_its_board(
+    alone: PostBench,
+) -> None:
+    stored = Answer(result={"delivered": True})
+    link = FakeLink(DESK, answers=[stored], capabilities=[CapabilityName.MESSAGE_DELIVER])
+    alone.links.links[DESK] = link
+    row = await alone.end(await alone.say("when?", to=AT_DESK, gateway_id=None, kind=MessageKind.QUESTION))
+    asked = MessageRequests(alone.store, alone.messages()).methods[Method.MESSAGES_ANSWER]
+    answer: Parameters = {"message_id": row.id, "answer": "on Tuesday"}
+    told = await asked(link, answer)
+    again = await asked(link, answer)
+    assert told == again
+    ended = await alone.get(row)
+    assert (ended.state, ended.answer) == (MessageState.ANSWERED, "on Tuesday")
+    (item,) = await alone.store.read(board_memory.list_memory, BOARD, MemoryFilter(), limit=10)
+    assert (item.content, item.reply_to) == ("on Tuesday", row.id)
+    with pytest.raises(MessageSettled):
+        await asked(link, answer | {"answer": "on Monday"})
+    with pytest.raises(UnknownMessage):
+        await asked(FakeLink(DeviceId("device-other")), answer)
+
+
+async def test_two_hubs_of_one_database_bring_a_message_once(alone: PostBench) -> None:
+    calls: list[ToolCall] = []
+
+    def answer(call: ToolCall) -> Answer:
+        calls.append(call)
+        return Answer(result={"delivered": True})
+
+    alone.links.links[DESK] = FakeLink(DESK, answers=answer, capabilities=[CapabilityName.MESSAGE_DELIVER])
+    other = alone.make()
+    alone.tasks.start_soon(other.serve)
+    rows = [await alone.say(f"number {n}", to=AT_DESK, gateway_id=None) for n in range(10)]
+    for row in rows:
+        assert (await alone.end(row)).state is MessageState.CONSUMED
+    assert [call.data["content"] for call in calls] == [f"number {n}" for n in range(10)]

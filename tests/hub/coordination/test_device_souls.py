@@ -1,0 +1,250 @@
+"""Souls on our own devices: the same words, the same hashes, and no gateway anywhere."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import pytest
+
+from hub.coordination.messages import NoSession
+from hub.coordination.soul_homes import DeviceRefused
+from hub.coordination.souls import SoulConflict, SoulNotWritten
+from hub.links.link import DeviceLink
+from hub.tokens import hash_token
+from protocol.errors import CallTimedOut, DeviceGone, DeviceOffline, ErrorCode
+from protocol.frame import ErrorBody
+from protocol.ids import DeviceId, TokenId
+from protocol.messages import SoulWriteState
+from protocol.work import Action, Answer, ToolCall
+from storage.store import devices, souls
+from tests.hub.coordination.souls import AT_DESK, OPERATOR, SoulBench, open_souls
+from tests.support.device import RunningDevice, open_device
+from tests.support.link import FakeLink
+from tests.support.wire import open_port, until
+
+DESK = DeviceId("device-desk")
+TOKEN = "hub_dev_desk"
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[SoulBench]:
+    async with open_port() as port, open_souls(tmp_path, port=port) as opened:
+        await port.store.write(
+            devices.create_token, id=TokenId("t-1"), device_id=DESK, token_hash=hash_token(TOKEN), at=1
+        )
+        yield opened
+
+
+@pytest.fixture
+async def device(bench: SoulBench, tmp_path: Path) -> AsyncIterator[RunningDevice]:
+    assert bench.port is not None
+    async with open_device(bench.port.url, tmp_path, TOKEN) as running:
+        await connected(bench)
+        yield running
+
+
+async def connected(bench: SoulBench) -> None:
+    port = bench.port
+    assert port is not None
+    await until(lambda: port.roster.find(DESK) is not None)
+
+
+def written_there(device: RunningDevice, content: str) -> None:
+    """The owner, or a program of theirs, writes the soul."""
+    with closing(sqlite3.connect(device.db, isolation_level=None)) as db:
+        row = (AT_DESK, "SOUL.md", content, souls.digest(content), 1)
+        db.execute("REPLACE INTO agent_files VALUES (?, ?, ?, ?, ?)", row)
+
+
+def calls_kept(device: RunningDevice) -> list[str]:
+    with closing(sqlite3.connect(device.db)) as db:
+        return [action for (action,) in db.execute("SELECT action FROM calls ORDER BY rowid")]
+
+
+class Losing:
+    """A link to a real device that loses answers: the device has done it, and nobody is told."""
+
+    def __init__(self, link: DeviceLink, errors: list[Exception]) -> None:
+        self._link = link
+        self._errors = errors
+        self.device_id = link.device_id
+
+    async def call(self, frame: ToolCall) -> Answer:
+        answer = await self._link.call(frame)
+        if frame.action is Action.FILE_PUT and self._errors:
+            raise self._errors.pop(0)
+        return answer
+
+
+async def test_an_agent_on_a_device_has_a_soul_from_its_first_write_on(
+    bench: SoulBench, device: RunningDevice
+) -> None:
+    assert await bench.read(AT_DESK) is None
+
+    write = await bench.put("be brief", "", agent=AT_DESK)
+
+    sight = await bench.souls.read(OPERATOR, "garden", "desk")
+    assert (write.state, sight.where) == (SoulWriteState.DONE, f"device:{DESK}")
+    assert sight.soul is not None
+    assert (sight.soul.content, sight.soul.sha256) == ("be brief", souls.digest("be brief"))
+    assert "SOUL.md of agent-desk was written" in device.told
+
+
+async def test_what_the_owner_wrote_stays_and_both_hashes_are_told(
+    bench: SoulBench, device: RunningDevice
+) -> None:
+    await bench.put("be brief", "", agent=AT_DESK)
+    written_there(device, "be long")
+
+    with pytest.raises(SoulConflict) as refused:
+        await bench.put("be quick", souls.digest("be brief"), agent=AT_DESK)
+
+    members = refused.value.members
+    assert (members["expected_sha256"], members["found_sha256"]) == (
+        souls.digest("be brief"),
+        souls.digest("be long"),
+    )
+    assert await bench.history(AT_DESK) == [
+        ("written", "be brief", "operator:1000"),
+        ("seen", "be long", f"device:{DESK}"),
+        ("refused", "be quick", "operator:1000"),
+    ]
+
+
+async def test_who_wants_the_first_soul_is_told_that_there_is_one(
+    bench: SoulBench, device: RunningDevice
+) -> None:
+    written_there(device, "be long")
+
+    with pytest.raises(SoulConflict) as refused:
+        await bench.put("be quick", "", agent=AT_DESK)
+
+    assert (refused.value.members["expected_sha256"], await bench.read(AT_DESK)) == ("", "be long")
+
+
+@pytest.mark.parametrize("content", ["x" * 262_144, '"\n' * 131_072, "ä€𝄞" * 20_000], ids="xqw")
+async def test_a_long_soul_is_read_in_parts_and_comes_back_whole(
+    bench: SoulBench, device: RunningDevice, content: str
+) -> None:
+    write = await bench.put(content, agent=AT_DESK)
+
+    assert write.state is SoulWriteState.DONE
+    assert await bench.read(AT_DESK) == content
+    assert calls_kept(device) == ["file.put"]  # looks are not kept
+
+
+async def test_a_lost_answer_of_a_device_is_no_second_write(bench: SoulBench, device: RunningDevice) -> None:
+    assert bench.port is not None
+    lost: list[Exception] = [DeviceGone("cut", dispatched=True), CallTimedOut("late")]
+    bench.links[DESK] = Losing(bench.port.link(DESK), lost)  # type: ignore[assignment]  # all that is asked of it
+
+    write = await bench.put("be brief", agent=AT_DESK)
+
+    assert (write.state, write.sends, calls_kept(device)) == (SoulWriteState.DONE, 1, ["file.put"])
+
+
+async def test_a_device_still_knows_that_ours_was_there_before_somebody_elses(
+    bench: SoulBench, device: RunningDevice
+) -> None:
+    assert bench.port is not None
+    link = Losing(bench.port.link(DESK), [DeviceGone("cut", dispatched=True)])
+    bench.links[DESK] = link  # type: ignore[assignment]  # all that is asked of it
+    waiting = await bench.put("be brief", agent=AT_DESK, wait_s=0)
+    await until(lambda: not link._errors)
+    await bench.kill()
+    written_there(device, "be long")
+
+    bench.start()
+    write = await bench.writer.settled_or(waiting.id, 120)
+
+    assert write.state is SoulWriteState.DONE
+    assert [(kind, text) for kind, text, _ in await bench.history(AT_DESK)] == [
+        ("written", "be brief"),
+        ("seen", "be long"),
+    ]
+
+
+async def test_a_write_waits_for_its_device(bench: SoulBench, tmp_path: Path) -> None:
+    assert bench.port is not None
+    with pytest.raises(DeviceOffline, match="device desk of agent desk is not connected"):
+        await bench.read(AT_DESK)
+    waiting = await bench.put("be brief", agent=AT_DESK, wait_s=10)
+    assert (waiting.state, waiting.reason_code) == (SoulWriteState.WAITING, ErrorCode.DEVICE_OFFLINE)
+
+    async with open_device(bench.port.url, tmp_path, TOKEN):
+        await connected(bench)
+        bench.writer.look_again()
+        write = await bench.writer.settled_or(waiting.id, 120)
+
+    assert write.state is SoulWriteState.DONE
+
+
+@pytest.mark.parametrize(
+    ("answers", "code", "told"),
+    [
+        ([Answer(result={"name": "SOUL.md"})], ErrorCode.DEVICE_ERROR, "cannot be read"),
+        ([Answer(error=ErrorBody(code="bad_params", message="no"))], ErrorCode.DEVICE_ERROR, "no"),
+        (
+            [Answer(result={"name": "SOUL.md", "sha256": "0" * 64, "content": "x"})],
+            ErrorCode.DEVICE_ERROR,
+            "another hash",
+        ),
+        (
+            [Answer(result={"name": "SOUL.md", "sha256": "0" * 64, "content": "x", "next_offset": 9})],
+            ErrorCode.DEVICE_ERROR,
+            "do not make a text",
+        ),
+    ],
+)
+async def test_a_device_that_answers_nonsense_is_not_believed(
+    bench: SoulBench, answers: list[Answer], code: ErrorCode, told: str
+) -> None:
+    bench.links[DESK] = FakeLink(DESK, capabilities=["file.get", "file.put"], answers=[*answers, *answers])
+    with pytest.raises(DeviceRefused, match=told):
+        await bench.read(AT_DESK)
+
+    with pytest.raises(SoulNotWritten, match=told) as refused:
+        await bench.put("be brief", agent=AT_DESK)
+
+    assert refused.value.code is code
+
+
+async def test_an_agent_without_a_home_has_no_soul(bench: SoulBench) -> None:
+    await bench.store.write(lambda c: c.exec_driver_sql("UPDATE agents SET device_id = NULL"))
+
+    with pytest.raises(NoSession, match="lives on no gateway and on no device"):
+        await bench.put("be brief", agent=AT_DESK)
+
+
+async def test_of_two_who_write_at_once_on_a_device_one_wins_and_the_other_is_told_both_hashes(
+    bench: SoulBench, device: RunningDevice
+) -> None:
+    before = ""
+    for number in range(50):
+        won: list[str] = []
+        lost: list[SoulConflict] = []
+
+        async def write(text: str, base: str, won: list[str], lost: list[SoulConflict]) -> None:
+            try:
+                await bench.put(text, base, agent=AT_DESK)
+                won.append(text)
+            except SoulConflict as conflict:
+                lost.append(conflict)
+
+        pair = [f"left {number}", f"right {number}"]
+        async with anyio.create_task_group() as tasks:
+            for text in pair if number % 2 else reversed(pair):
+                tasks.start_soon(write, text, before, won, lost)
+
+        ((winner,), (loser,)) = won, lost
+        assert (loser.members["expected_sha256"], loser.members["found_sha256"]) == (
+            before,
+            souls.digest(winner),
+        )
+        (other,) = set(pair) - {winner}
+        last = [(kind, text) for kind, text, _ in await bench.history(AT_DESK, last=2)]
+        assert last == [("written", winner), ("refused", other)]
+        before = souls.digest(winner)
+    assert await bench.read(AT_DESK) == winner

@@ -1,0 +1,308 @@
+"""How agents of a gateway are, by what it shows: over a real store, and the real wire to a fake gateway."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from hub.assembly.coordination import STANDING_LEASE
+from hub.clock import epoch_ms
+from hub.coordination.gateway_standing import GatewayStandings
+from hub.coordination.gateway_watch import GONE_S, GRACE_S
+from hub.gateways import Fleet, GatewayConfig
+from hub.gateways.methods import chat_send
+from hub.metrics import Metrics
+from hub.outbound import OutboundRules
+from hub.runs.leadership import Leadership
+from protocol.ids import AgentId, BootId, GatewayId, UserId
+from protocol.standing import AgentMoved
+from storage.agent_states import AgentState
+from storage.store import (
+    DeclaredGateway,
+    GatewayAgentRow,
+    Store,
+    ToldDatabase,
+    agent_states,
+    gateway_agents,
+    gateways,
+    open_store,
+    users,
+)
+from tests.support.clock import FakeClock, SeededChance
+from tests.support.gateway import Fails, FakeGateway, fake_gateway
+
+WITHIN_S = 10.0
+OWNER = UserId("owner-id")
+NOTES, MAIN = AgentId("agent-notes"), AgentId("main-office")
+SESSION = "agent:notes:main"
+
+
+class Office:
+    """A hub's part that keeps the agents of one gateway, and the gateway."""
+
+    def __init__(self, store: Store, gateway: FakeGateway, folder: Path, clock: FakeClock) -> None:
+        self.clock = clock
+        self.gateway = gateway
+        self.moves: list[AgentMoved] = []
+        self._news = anyio.Event()
+        self.store = ToldDatabase(store, self._heard)
+        self.fleet = Fleet(
+            folder=folder,
+            rules=OutboundRules,
+            clock=self.clock,
+            chance=SeededChance(7),
+            metrics=Metrics(),
+            version="0.1.0",
+        )
+        lease = Leadership(self.store, STANDING_LEASE, BootId("boot-1"), clock=self.clock)
+        self.standings = GatewayStandings(self.store, self.fleet, lease=lease, clock=self.clock)
+
+    def _heard(self, moves: Sequence[AgentMoved]) -> None:
+        self.moves.extend(moves)
+        self._news.set()
+
+    def connect(self) -> None:
+        config = GatewayConfig(name="office", url=self.gateway.url, token=self.gateway.token)
+        self.fleet.apply([config])
+        self.standings.look_again()
+
+    async def state(self, agent_id: AgentId = NOTES) -> AgentState:
+        return await self.store.read(agent_states.find_state, agent_id)
+
+    async def until(self, agent_id: AgentId = NOTES, **axes: str | None) -> AgentState:
+        """Wait until the agent stands so."""
+        with anyio.fail_after(WITHIN_S):
+            while True:
+                self._news = anyio.Event()
+                state = await self.state(agent_id)
+                if all(getattr(state, axis) == value for axis, value in axes.items()):
+                    return state
+                await self._news.wait()
+
+    async def say(self, text: str = "hello", *, key: str = "k-1") -> None:
+        await chat_send(self.fleet.get("office"), SESSION, text, key=key)
+
+    def told(self, axis: str, agent_id: AgentId = NOTES) -> list[str]:
+        return [move.after for move in self.moves if (move.axis, move.agent_id) == (axis, agent_id)]
+
+    async def until_told(self, axis: str, *values: str) -> None:
+        """Wait until the agent has moved so often on *axis*; it went to *values*."""
+        with anyio.fail_after(WITHIN_S):
+            while len(self.told(axis)) < len(values):
+                self._news = anyio.Event()
+                await self._news.wait()
+        assert self.told(axis) == list(values)
+
+    def shows(self, event: str, **payload: Any) -> None:
+        """The gateway tells its listeners, as a real one was seen to."""
+        about = {"runId": "k-9", "sessionKey": SESSION, "agentId": "notes", "seq": 1}
+        self.gateway.emit(event, about | payload)
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> AsyncIterator[Office]:
+    """A gateway that has the agent, and a hub that is connected to it."""
+    async with opened(tmp_path) as bench:
+        bench.connect()
+        await bench.until(connectivity="online")
+        yield bench
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Office]:
+    clock, at = FakeClock(), 1
+    async with (
+        open_store("sqlite://") as store,
+        fake_gateway("office", agents=("notes",), clock=clock) as gateway,
+    ):
+        await store.write(users.ensure_user, OWNER, "owner", at)
+        await store.write(
+            gateways.reconcile_gateways,
+            owner_id=OWNER,
+            declared=[DeclaredGateway(name="office", user_name="owner")],
+            at=at,
+            fresh_ids=["gw-office", MAIN, "nobody"],
+        )
+        await store.write(
+            gateway_agents.make_gateway_agent,
+            gateway_id=GatewayId("gw-office"),
+            user_id=OWNER,
+            name="notes",
+            remote_id="notes",
+            fresh_id=NOTES,
+            at=at,
+            actor="anna",
+        )
+        bench = Office(store, gateway, folder, clock)
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(bench.fleet.serve)
+            await tasks.start(bench.standings.serve)
+            yield bench
+            tasks.cancel_scope.cancel()
+
+
+async def test_its_agents_are_online_once_it_is_connected_and_one_yet_to_be_made_is_not(
+    office: Office,
+) -> None:
+    state = await office.state()
+    assert (state.connectivity, state.activity) == ("online", "idle")
+    assert (await office.state(MAIN)).connectivity == "offline"
+    assert office.moves[-1].actor == "gateway:office"
+
+
+async def test_an_agent_is_busy_while_a_turn_of_it_runs(office: Office) -> None:
+    office.gateway.hold(SESSION)
+    await office.say()
+    await office.until(activity="saturated")
+    office.gateway.release(SESSION)
+    await office.until_told("activity", "saturated", "idle")
+
+
+async def test_a_message_that_waits_behind_a_turn_makes_nobody_idle(office: Office) -> None:
+    office.gateway.hold(SESSION)
+    await office.say()
+    await office.until(activity="saturated")
+    await office.say("and this", key="k-2")  # a final without a message comes at once
+    office.gateway.release(SESSION)
+    await office.until_told("activity", "saturated", "idle")
+
+
+async def test_a_turn_that_runs_when_the_hub_connects_is_found(tmp_path: Path) -> None:
+    async with opened(tmp_path) as bench:
+        bench.gateway.hold(SESSION)
+        bench.gateway.chat.send(
+            {"sessionKey": SESSION, "message": "hi", "idempotencyKey": "theirs", "deliver": False}
+        )
+        bench.connect()
+        await bench.until(connectivity="online", activity="saturated")
+        bench.gateway.release(SESSION)
+        await bench.until(activity="idle")
+
+
+async def test_a_gateway_that_is_lost_takes_its_agents_offline_and_brings_them_back(office: Office) -> None:
+    office.gateway.hold(SESSION)
+    await office.say()
+    await office.until(activity="saturated")
+    await office.gateway.stop(killed=True)
+    assert (await office.state()).connectivity == "online"  # it may be back in a moment
+    await office.clock.pass_time(GRACE_S)
+    state = await office.until(connectivity="offline")
+    assert state.activity == "idle"
+    assert office.standings.lost_since("office") is not None
+    assert office.moves[-1].reason is not None
+    assert office.moves[-1].reason.startswith("gateway office is away: ")
+    await office.gateway.start()  # it takes the turn up again by itself
+    await office.clock.pass_time(60.0)
+    await office.until(connectivity="online", activity="saturated")
+    assert office.standings.lost_since("office") is None
+    office.gateway.release(SESSION)
+    await office.until(activity="idle")
+
+
+async def test_a_connection_that_is_back_at_once_was_never_away(office: Office) -> None:
+    office.gateway.cut()
+    with anyio.fail_after(WITHIN_S):
+        while len(office.gateway.connects) < 2:
+            await office.clock.pass_time(0.2)
+            await anyio.wait_all_tasks_blocked()
+    await office.fleet.get("office").ready(WITHIN_S)
+    await office.say()
+    await office.until_told("activity", "saturated", "idle")
+    assert office.told("connectivity") == ["online"]
+
+
+async def test_a_rate_limit_exhausts_until_the_gateway_tries_again(office: Office) -> None:
+    delay = {"phase": "retrying", "delayMs": 2748, "reason": "rate_limit", "attempt": 2}
+    office.shows("agent", stream="run_status", data=delay)
+    state = await office.until(availability="exhausted")
+    assert (state.exhaust_reason, state.recovery_at) == ("rate_limit", epoch_ms(office.clock.now()) + 2748)
+    await office.say()
+    await office.until(availability="available", activity="idle")
+    assert office.told("availability") == ["exhausted", "available"]
+
+
+async def test_a_gateway_that_waits_for_another_reason_exhausts_nobody(office: Office) -> None:
+    delay = {"phase": "retrying", "delayMs": 572, "reason": "server_error", "attempt": 2}
+    office.shows("agent", stream="run_status", data=delay)
+    await office.say()
+    await office.until_told("activity", "saturated", "idle")
+    assert office.told("availability") == []
+
+
+async def test_want_of_credit_exhausts_for_ten_minutes_also_who_is_not_even_asked(office: Office) -> None:
+    office.gateway.add_agent("other")
+    await office.store.write(
+        gateway_agents.make_gateway_agent,
+        gateway_id=GatewayId("gw-office"),
+        user_id=OWNER,
+        name="other",
+        remote_id="other",
+        fresh_id=AgentId("agent-other"),
+        at=2,
+        actor="anna",
+    )
+    office.standings.look_again("office")
+    await office.until(AgentId("agent-other"), connectivity="online")
+    office.gateway.answer_with(lambda session, message: Fails(reason="billing"))
+    await office.say()
+    state = await office.until(availability="exhausted")
+    probe_at = epoch_ms(office.clock.now()) + 600_000
+    assert (state.exhaust_reason, state.recovery_at, state.probe_at) == ("billing", None, probe_at)
+    # What a real gateway says next: no turn begins, and only words tell why.
+    about = {"sessionKey": "agent:other:main", "agentId": "other", "runId": "k-after"}
+    failed = {"phase": "error", "error": "Inline API key is temporarily disabled", "executionSettled": True}
+    office.shows("agent", **about, stream="lifecycle", data=failed)
+    other = await office.until(AgentId("agent-other"), availability="exhausted")
+    assert other.exhaust_reason == "billing"
+
+
+async def test_a_turn_that_fails_or_is_aborted_says_nothing_of_quota(office: Office) -> None:
+    office.gateway.answer_with(lambda session, message: Fails())
+    await office.say()
+    await office.until_told("activity", "saturated", "idle")
+    assert office.told("availability") == []
+
+
+async def test_an_agent_that_was_removed_there_is_in_error_until_it_is_back(office: Office) -> None:
+    notes = office.gateway.agents.pop("notes")
+    await looked(office, connectivity="offline", health="error")
+    state = await office.state()
+    assert state.health_reason == "gateway office has no agent notes"
+    office.gateway.agents["notes"] = notes
+    office.standings.look_again("office")
+    await office.until(connectivity="online", health="ok")
+
+
+async def test_a_main_agent_that_a_new_gateway_has_not_is_wanted_again(office: Office) -> None:
+    wanted: list[AgentId] = []
+    is_wanted = anyio.Event()
+
+    def on_wanted(row: GatewayAgentRow) -> None:
+        wanted.append(row.agent_id)
+        is_wanted.set()
+
+    office.standings.on_wanted = on_wanted
+    move, before, after = gateway_agents.move_gateway_agent, gateway_agents.WANTED, gateway_agents.READY
+    assert await office.store.write(move, MAIN, before=before, after=after, at=2)
+    await looked(office, MAIN, connectivity="offline", health="error")
+    with anyio.fail_after(WITHIN_S):
+        await is_wanted.wait()
+    lost = await office.store.read(gateway_agents.find_gateway_agent, MAIN)
+    assert lost is not None
+    assert (lost.state, lost.problem) == (gateway_agents.WANTED, "gateway office has lost it")
+    assert set(wanted) == {MAIN}
+
+
+async def looked(office: Office, agent_id: AgentId = NOTES, **axes: str) -> None:
+    """It is looked for again and again, as answers come over a real wire."""
+    with anyio.fail_after(WITHIN_S):
+        while True:
+            state = await office.state(agent_id)
+            if all(getattr(state, axis) == value for axis, value in axes.items()):
+                return
+            office.clock.advance(GONE_S)
+            office.standings.look_again("office")
+            await anyio.sleep(0.02)

@@ -1,0 +1,360 @@
+"""Boards without a lead get one, made once at their gateway, whoever asks and whatever breaks meanwhile."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Literal
+
+import anyio
+import pytest
+
+from hub.coordination.lead_messages import ToLead
+from hub.gateways import GatewayForbidden, GatewayRefused
+from protocol.errors import ErrorCode
+from protocol.ids import AgentId, GatewayId
+from protocol.messages import MessageKind, MessageState
+from storage.store import (
+    NoGateway,
+    NoLead,
+    Store,
+    activity,
+    agents,
+    board_members,
+    boards,
+    gateway_agents,
+    open_store,
+)
+from tests.hub.coordination.leading import (
+    BOARD,
+    GARDENER,
+    OPERATOR,
+    OWNER,
+    LeadingHub,
+    declare,
+    main_of,
+    make_board,
+    open_fleet,
+    open_leading,
+)
+from tests.hub.coordination.souls import FastClock
+from tests.support.gateway import DEFAULT_SOUL, fake_gateway
+from tests.support.postgres import Postgres
+
+STEPS = ("claimed", "created", "listed", "IDENTITY.md", "SOUL.md", "AGENTS.md")
+REFUSED = {"code": "INVALID_REQUEST", "message": "no"}
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    async with open_store("sqlite://") as opened:
+        yield opened
+
+
+async def test_a_board_without_a_lead_gets_one_at_its_gateway(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        found = await hub.lead()
+
+        assert found.is_created and found.is_ready and found.lead.name == "garden-lead"
+        assert found.home is not None
+        assert (found.home.remote_id, found.home.role, found.home.state) == (GARDENER, "lead", "ready")
+        files = west.agents[GARDENER].files
+        assert "You lead the board garden" in files["SOUL.md"]
+        assert "Board ID: board-garden" in files["AGENTS.md"]
+        assert "Name: garden-lead" in files["IDENTITY.md"]
+        board = await store.read(boards.get_board, BOARD)
+        assert (board.lead_name, board.members) == ("garden-lead", 1)
+        told = [one.event_type for one in await store.read(activity.list_activity)]
+        assert "agent.made" in told
+
+
+async def test_a_board_that_has_a_lead_keeps_it(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        first = await hub.lead()
+        west.agents[GARDENER].files["SOUL.md"] = "I have become somebody else."
+        asked = west.count("agents.files.set")
+
+        again = await hub.lead()
+
+        assert (again.lead.agent_id, again.is_created) == (first.lead.agent_id, False)
+        assert (west.count("agents.create"), west.count("agents.files.set")) == (1, asked)
+
+
+async def test_ten_who_ask_at_once_have_one_lead(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        found = []
+
+        async def ask() -> None:
+            found.append(await hub.lead())
+
+        async with anyio.create_task_group() as askers:
+            for _ in range(10):
+                askers.start_soon(ask)
+
+        assert len({one.lead.agent_id for one in found}) == 1
+        assert [one.is_created for one in found].count(True) == 1
+        assert all(one.is_ready for one in found)
+        assert west.count("agents.create") == 1
+        assert [row.remote_id for row in await hub.gateway_agents()] == [GARDENER]
+
+
+async def test_two_hubs_that_ask_at_once_have_one_lead(tmp_path: Path, postgres: Postgres) -> None:
+    clock = FastClock()
+    async with AsyncExitStack() as opened:
+        west = await opened.enter_async_context(fake_gateway("west"))
+        url = opened.enter_context(postgres.database())
+        hubs = []
+        tasks = await opened.enter_async_context(anyio.create_task_group())
+        for number in (1, 2):
+            store = await opened.enter_async_context(open_store(url))
+            fleet = await opened.enter_async_context(open_fleet(tmp_path / str(number), clock, [west]))
+            hubs.append(LeadingHub(store, fleet, clock=clock, boot=f"boot-{number}"))
+        await declare(hubs[0].store, hubs[0].at)
+        await make_board(hubs[0].store)
+        for hub in hubs:
+            await hub.serve(tasks)
+        found = []
+
+        async def ask(hub: LeadingHub) -> None:
+            found.append(await hub.lead())
+
+        async with anyio.create_task_group() as askers:
+            for hub in (*hubs, *hubs):
+                askers.start_soon(ask, hub)
+
+        assert len({one.lead.agent_id for one in found}) == 1
+        assert [one.is_created for one in found].count(True) == 1
+        assert all(one.is_ready for one in found)
+        assert west.count("agents.create") == 1
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("last", STEPS)
+async def test_a_hub_that_is_killed_while_it_makes_a_lead_has_one_in_the_end(
+    tmp_path: Path, store: Store, last: str
+) -> None:
+    stopped = anyio.Event()
+
+    async def stop(step: str) -> None:
+        if step == last:
+            stopped.set()
+            await anyio.sleep_forever()
+
+    async with fake_gateway("west") as west:
+        async with (
+            open_leading(tmp_path / "1", store, west, after_step=stop, is_served=False) as hub,
+            anyio.create_task_group() as first,
+        ):
+            first.start_soon(hub.leads.ensure, BOARD)
+            await stopped.wait()
+            first.cancel_scope.cancel()
+
+        clock = FastClock()
+        async with (
+            open_fleet(tmp_path / "2", clock, [west]) as fleet,
+            anyio.create_task_group() as tasks,
+        ):
+            second = LeadingHub(store, fleet, clock=clock, boot="boot-2")
+            await second.serve(tasks)  # nobody asks it to: the row says what is wanted
+            await second.has_ready()
+            tasks.cancel_scope.cancel()
+
+        assert west.count("agents.create") == 1
+        assert "You lead the board garden" in west.agents[GARDENER].files["SOUL.md"]
+        assert "Board ID" in west.agents[GARDENER].files["AGENTS.md"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    "method", ["agents.list", "agents.create", "agents.files.get", "agents.files.set", "chat.send"]
+)
+async def test_a_connection_that_is_cut_while_a_lead_is_made_costs_nothing(
+    tmp_path: Path, store: Store, method: str, when: Literal["before", "after"]
+) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        west.fault(method, when)
+        said = await hub.to_leads.say(OPERATOR, "garden", ToLead(content="Who are you?"), wait_s=0)
+
+        row = await hub.delivered(said.message.id)
+
+        assert row.is_delivered, row.reason
+        assert [row.remote_id for row in await hub.gateway_agents()] == [GARDENER]
+        assert west.agents[GARDENER].files["SOUL.md"] != DEFAULT_SOUL
+        assert len(west.said(f"agent:{GARDENER}:main")) == 1
+
+
+async def test_what_is_said_to_a_board_without_a_lead_makes_one_and_reaches_it_in_order(
+    tmp_path: Path, store: Store
+) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        said = [
+            await hub.to_leads.say(main_of("west"), "garden", ToLead(content=f"number {n}"), wait_s=0)
+            for n in range(5)
+        ]
+        for one in said:
+            await hub.settled(one.message.id)
+
+        heard = west.said(f"agent:{GARDENER}:main")
+        assert [text.split("\n\n")[1] for text in heard] == [f"number {n}" for n in range(5)]
+        assert west.count("agents.create") == 1
+
+
+async def test_who_writes_to_a_lead_is_told_who_it_is_and_that_it_was_made(
+    tmp_path: Path, store: Store
+) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        handoff = ToLead(content="Yours now.", kind=MessageKind.HANDOFF)
+
+        first = await hub.to_leads.say(main_of("west"), "garden", handoff, wait_s=120)
+        second = await hub.to_leads.say(main_of("west"), "garden", handoff, wait_s=120)
+
+        assert first.message.to_agent == second.message.to_agent == "garden-lead"
+        assert (first.lead_created, second.lead_created) == (True, False)
+        assert first.message.is_delivered and second.message.is_delivered
+
+
+async def test_a_board_with_neither_lead_nor_gateway_says_so(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        await make_board(store, "shed", None)
+
+        with pytest.raises(NoLead, match="board shed has no lead"):
+            await hub.leads.see_to(OPERATOR, "shed")
+        with pytest.raises(NoLead, match="board shed has no lead"):
+            await hub.to_leads.say(OPERATOR, "shed", ToLead(content="Hello?"))
+
+
+async def test_a_gateway_that_is_no_longer_declared_gets_no_lead(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        await declare(store, hub.at, ["east"])
+
+        with pytest.raises(NoGateway, match="is not in hub"):
+            await hub.lead()
+
+
+async def test_a_gateway_that_refuses_is_told_and_asked_again_when_somebody_wants_it(
+    tmp_path: Path, store: Store
+) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        west.fault("agents.create", "refused", REFUSED)
+
+        with pytest.raises(GatewayRefused):
+            await hub.lead()
+        (row,) = await hub.gateway_agents()
+        assert (row.state, row.problem) == ("failed", "gateway west: agents.create: no")
+        assert "agent.not_made" in [one.event_type for one in await store.read(activity.list_activity)]
+
+        assert (await hub.lead()).is_ready
+
+
+async def test_a_message_fails_where_the_gateway_refuses_its_lead(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        west.fault("agents.create", "refused", REFUSED)
+        said = await hub.to_leads.say(OPERATOR, "garden", ToLead(content="Hello?"), wait_s=0)
+
+        row = await hub.settled(said.message.id)
+
+        assert (row.state, row.reason_code) == (MessageState.FAILED, ErrorCode.GATEWAY_REFUSED)
+
+
+async def test_a_gateway_that_is_down_gets_its_lead_when_it_is_back(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        await west.stop()
+        found = await hub.leads.see_to(OPERATOR, "garden", wait_s=1)
+        assert found.is_created and not found.is_ready
+
+        await west.start()
+        await hub.has_ready()
+
+
+async def test_a_lead_that_its_gateway_has_lost_is_made_there_again(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        first = await hub.lead()
+        del west.agents[GARDENER]
+
+        again = await hub.lead()
+
+        assert (again.lead.agent_id, again.is_created, again.is_ready) == (
+            first.lead.agent_id,
+            False,
+            True,
+        )
+        assert "You lead the board garden" in west.agents[GARDENER].files["SOUL.md"]
+
+
+async def test_a_lead_that_was_made_follows_its_board_to_another_gateway(
+    tmp_path: Path, store: Store
+) -> None:
+    async with (
+        fake_gateway("west") as west,
+        fake_gateway("east") as east,
+        open_leading(tmp_path, store, west, east) as hub,
+    ):
+        first = await hub.lead()
+        at = hub.at
+        gateway_id = GatewayId("gateway-east")
+        await store.write(boards.edit_board, BOARD, gateway_id=gateway_id, at=at, actor="test")
+
+        again = await hub.lead()
+
+        assert again.lead.agent_id == first.lead.agent_id
+        assert again.home is not None and again.home.gateway_name == "east"
+        assert GARDENER in east.agents
+
+
+async def test_a_lead_that_was_taken_off_its_board_leads_it_again_when_one_is_wanted(
+    tmp_path: Path, store: Store
+) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        first = await hub.lead()
+        at = hub.at
+        await store.write(board_members.drop_member, BOARD, first.lead.agent_id, at=at, actor="test")
+
+        again = await hub.lead()
+
+        assert (again.lead.agent_id, again.is_created) == (first.lead.agent_id, False)
+        assert west.count("agents.create") == 1
+
+
+async def test_a_worker_that_is_wanted_is_made_by_itself(tmp_path: Path, store: Store) -> None:
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        row = await store.write(
+            gateway_agents.make_gateway_agent,
+            gateway_id=GatewayId("gateway-west"),
+            user_id=OWNER,
+            name="digger",
+            fresh_id=AgentId("agent-digger"),
+            at=hub.at,
+            actor="test",
+        )
+        hub.making.want(row)
+
+        await hub.has_ready()
+
+        assert "Name: digger" in west.agents["mc-agent-digger"].files["IDENTITY.md"]
+        assert (await store.read(agents.get_agent, AgentId("agent-digger"))).gateway_role == "worker"
+
+
+async def test_what_others_have_written_meanwhile_stays(tmp_path: Path, store: Store) -> None:
+    async def write(step: str) -> None:
+        if step == "listed":
+            west.fault("agents.files.set", "refused", CONFLICT)
+
+    CONFLICT = {
+        "code": "INVALID_REQUEST",
+        "message": "changed",
+        "details": {"type": "agent_file_conflict", "name": "SOUL.md", "currentHash": "0" * 64},
+    }
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west, after_step=write) as hub:
+        found = await hub.lead()
+
+        assert found.is_ready
+        assert west.count("agents.files.set") >= 2
+
+
+async def test_a_hub_without_admin_rights_says_so(tmp_path: Path, store: Store) -> None:
+    details = {"code": "MISSING_SCOPE", "missingScope": "operator.admin"}
+    refusal = {"code": "FORBIDDEN", "message": "missing scope: operator.admin", "details": details}
+    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        west.fault("agents.create", "refused", refusal)
+
+        with pytest.raises(GatewayForbidden):
+            await hub.lead()

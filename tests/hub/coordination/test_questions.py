@@ -1,0 +1,313 @@
+"""People are asked on every device of theirs, and told there how a question ended; any answer is enough."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+import sqlalchemy as sa
+
+from hub.clock import IdFactory
+from hub.coordination.authority import Authority, Caller, NotAllowed, NotGatewayMain
+from hub.coordination.question_teller import AGAIN_S, POLL_S, QuestionTeller
+from hub.coordination.questions import Asked, BadQuestion, Questions
+from hub.metrics import Metrics
+from protocol.asking import question_in
+from protocol.errors import CallTimedOut, ErrorCode
+from protocol.frame import ErrorBody
+from protocol.ids import AgentId, DeviceId
+from protocol.messages import QuestionState
+from protocol.versions import CapabilityName
+from protocol.work import Answer, ToolCall
+from storage.store import QuestionRow, QuestionSettled, Store, TooManyQuestions, open_store, questions
+from storage.store import board_memory as memories
+from tests.storage.rows import ME
+from tests.storage.test_questions import BOARD, MAIN, a_board
+from tests.support.clock import FakeClock, SeededChance
+from tests.support.link import FakeLink, Replies
+
+LEAD = Caller.of_agent(AgentId("agent-inbox"), ME)
+OPERATOR = Caller("operator:7", None)
+DESK = DeviceId("device-laptop")
+YES = Answer(result={"asked": True})
+DAY_S = 86_400.0
+
+
+@dataclass
+class Hub:
+    """A hub that asks: a board with a lead, and devices of the person whose board it is."""
+
+    store: Store
+    clock: FakeClock = field(default_factory=FakeClock)
+    metrics: Metrics = field(default_factory=Metrics)
+    links: dict[DeviceId, FakeLink] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.questions = Questions(
+            self.store,
+            authority=Authority(self.store),
+            clock=self.clock,
+            ids=IdFactory(self.clock, SeededChance()),
+            metrics=self.metrics,
+        )
+        self.teller = self.new_teller()
+
+    def new_teller(self) -> QuestionTeller:
+        return QuestionTeller(
+            self.store,
+            asked=self.questions,
+            links=lambda: list(self.links.values()),
+            find_link=self.links.get,
+            clock=self.clock,
+        )
+
+    async def ask(self, content: str = "Which colour?", caller: Caller = LEAD, **about: Any) -> QuestionRow:
+        return await self.questions.ask(caller, BOARD, Asked(content=content, **about))
+
+    async def answer(self, asked: QuestionRow, text: str, caller: Caller = OPERATOR) -> QuestionRow:
+        return await self.questions.answer(caller, asked.id, text)
+
+    async def now(self, asked: QuestionRow) -> QuestionRow:
+        return await self.store.read(questions.get_question, asked.id)
+
+    async def connect(self, answers: Replies, *, can_ask: bool = True, id: DeviceId = DESK) -> FakeLink:
+        link = FakeLink(id, capabilities=[CapabilityName.USER_ASK] if can_ask else [], answers=answers)
+        self.links[id] = link
+        self.teller.device_ready(id)
+        await self.settles()
+        return link
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """One life of the hub; leaving kills it."""
+        self.teller = self.new_teller()
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self.teller.serve)
+            await self.settles()
+            yield
+            tasks.cancel_scope.cancel()
+
+    async def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        await self.settles()
+
+    async def settles(self) -> None:
+        for _ in range(30):
+            await anyio.lowlevel.checkpoint()
+            await self.store.read(questions.count_open)  # behind whatever was asked of the database before
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    async with open_store("sqlite://") as store:
+        await store.write(lambda c: a_board(c, has_gateway=True) and None)
+        yield Hub(store)
+
+
+def told(link: FakeLink) -> list[tuple[str, str, str | None]]:
+    """What a device was told: of which question, how it stands, and by whose answer."""
+    said = [question_in(call.data) for call in link.calls]
+    return [(one.content, one.state.value, one.settled_by) for one in said]
+
+
+def always(_: ToolCall) -> Answer:
+    return YES
+
+
+async def test_a_device_is_told_of_a_question_at_once_and_of_its_end(hub: Hub) -> None:
+    async with hub.serving():
+        link = await hub.connect(always)
+        asked = await hub.ask(preferred_channel="slack", correlation_id="w")
+        await hub.settles()
+        (call,) = link.calls
+        question = question_in(call.data)
+        assert (call.action, call.agent_id) == ("user.ask", "agent-inbox")
+        assert (question.question_id, question.board, question.asked_by, question.preferred_channel) == (
+            asked.id,
+            "roadmap",
+            "inbox",
+            "slack",
+        )
+        await hub.answer(asked, "Red.")
+        await hub.settles()
+        end = question_in(link.calls[1].data)
+        assert (end.state, end.answer, end.settled_by) == (QuestionState.ANSWERED, "Red.", "operator:7")
+        assert link.calls[1].id != call.id
+        await hub.pass_time(POLL_S)
+        assert len(link.calls) == 2
+
+
+async def test_a_device_that_comes_hears_of_all_open_questions_and_of_no_other(hub: Hub) -> None:
+    first = await hub.ask("One?")
+    hub.clock.advance(1)
+    second = await hub.ask("Two?")
+    gone = await hub.ask("Three?")
+    await hub.answer(gone, "Never mind.")
+    async with hub.serving():
+        link = await hub.connect(always)
+        assert told(link) == [("One?", "open", None), ("Two?", "open", None)]
+        assert {question_in(call.data).question_id for call in link.calls} == {first.id, second.id}
+        link.cut()
+        again = await hub.connect(always)
+        assert again.calls == []
+
+
+async def test_a_device_that_cannot_ask_people_is_told_nothing(hub: Hub) -> None:
+    async with hub.serving():
+        link = await hub.connect(always, can_ask=False)
+        await hub.ask()
+        await hub.settles()
+        assert link.calls == []
+
+
+async def test_a_hub_that_was_killed_after_the_question_was_asked_tells_it_when_it_is_back(hub: Hub) -> None:
+    await hub.ask()  # nobody served: the hub died before it told anybody
+    async with hub.serving():
+        link = await hub.connect(always)
+        assert told(link) == [("Which colour?", "open", None)]
+
+
+async def test_a_hub_that_was_killed_before_the_device_answered_tells_it_by_the_same_id(hub: Hub) -> None:
+    async with hub.serving():
+        first = await hub.connect([])
+        await hub.ask()
+        await hub.settles()
+        assert len(first.calls) == 1
+    first.cut()
+    async with hub.serving():
+        second = await hub.connect(always)
+        assert [call.id for call in second.calls] == [first.calls[0].id]
+
+
+async def test_a_device_that_does_not_say_that_it_knows_is_told_again_by_the_same_id(hub: Hub) -> None:
+    no = Answer(error=ErrorBody(code=ErrorCode.DATABASE_BUSY, message="later", retryable=True))
+    async with hub.serving():
+        link = await hub.connect([CallTimedOut("silent"), no, YES])
+        await hub.ask()
+        await hub.settles()
+        for wait_s in (AGAIN_S, 2 * AGAIN_S):
+            await hub.pass_time(wait_s)
+        assert len({call.id for call in link.calls}) == 1
+        assert len(link.calls) == 3
+
+
+async def test_a_question_that_another_hub_was_asked_is_told_here_within_half_a_minute(hub: Hub) -> None:
+    async with hub.serving():
+        link = await hub.connect(always)
+        other = Questions(
+            hub.store,
+            authority=Authority(hub.store),
+            clock=hub.clock,
+            ids=IdFactory(hub.clock, SeededChance(5)),
+            metrics=Metrics(),
+        )
+        await other.ask(LEAD, BOARD, Asked(content="From there?"))
+        await hub.pass_time(POLL_S)
+        assert told(link) == [("From there?", "open", None)]
+
+
+async def test_nobody_waits_for_an_answer_for_ever(hub: Hub) -> None:
+    hub.questions.expires_s = DAY_S
+    async with hub.serving():
+        link = await hub.connect(always)
+        asked = await hub.ask()
+        await hub.settles()
+        await hub.pass_time(DAY_S + POLL_S)
+        assert (await hub.now(asked)).state is QuestionState.EXPIRED
+        assert told(link)[-1] == ("Which colour?", "expired", None)
+
+
+async def test_a_question_that_a_device_does_not_take_keeps_no_other_one_back(hub: Hub) -> None:
+    def answer(call: ToolCall) -> Answer:
+        if question_in(call.data).content == "One?":
+            return Answer(error=ErrorBody(code=ErrorCode.BAD_RECORD, message="not that one"))
+        return YES
+
+    async with hub.serving():
+        link = await hub.connect(answer)
+        await hub.ask("One?")
+        second = await hub.ask("Two?")
+        await hub.settles()
+        await hub.pass_time(POLL_S)
+        assert ("Two?", "open", None) in told(link)
+        assert await hub.store.read(questions.known_to, second.id) == [DESK]
+
+
+async def test_an_answer_that_comes_too_late_is_told_who_was_faster(hub: Hub) -> None:
+    asked = await hub.ask()
+    await hub.answer(asked, "Red.", Caller(f"device:{DESK}", ME))
+    with pytest.raises(QuestionSettled, match="answered by device laptop"):
+        await hub.answer(asked, "Blue.")
+
+
+async def test_what_the_gateways_main_agent_writes_in_its_chat_is_an_answer_where_it_says_so(
+    hub: Hub,
+) -> None:
+    first, second = await hub.ask("One?"), await hub.ask("Two?")
+    text = f"I asked.\nANSWER {first.id}: Red,\nbut not too red.\n\nANSWER {second.id}: Blue."
+    assert await hub.questions.heard(MAIN, text) == 2
+    assert (await hub.now(first)).answer == "Red,\nbut not too red."
+    answered = await hub.now(second)
+    assert (answered.answer, answered.answered_by) == ("Blue.", f"agent:{MAIN}")
+    items = await hub.store.read(memories.list_memory, BOARD)
+    assert {item.content for item in items} == {"Red,\nbut not too red.", "Blue."}
+
+
+async def test_a_chat_that_answers_nothing_changes_nothing(hub: Hub) -> None:
+    asked = await hub.ask()
+    settled = await hub.ask("Two?")
+    await hub.answer(settled, "Red.")
+    for text in (
+        "Red.",
+        "ANSWER 019b0000-0000-7000-8000-000000000000: Red.",
+        f"ANSWER {asked.id}:",
+        f"ANSWER {settled.id}: Blue.",
+    ):
+        assert await hub.questions.heard(MAIN, text) == 0
+    assert await hub.questions.heard(AgentId("agent-inbox"), f"ANSWER {asked.id}: Red.") == 0
+    assert (await hub.now(asked)).state is QuestionState.OPEN
+    assert (await hub.now(settled)).answer == "Red."
+
+
+async def test_who_asks_and_who_answers_is_decided_by_the_law(hub: Hub) -> None:
+    main = Caller.of_agent(MAIN, ME)
+    with pytest.raises(NotAllowed):
+        await hub.ask(caller=main)
+    asked = await hub.ask()
+    assert (await hub.questions.get(LEAD, asked.id)).id == asked.id
+    with pytest.raises(NotGatewayMain):
+        await hub.answer(asked, "Red.", LEAD)
+    assert (await hub.answer(asked, "Red.", main)).answered_by == f"agent:{MAIN}"
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        ({"content": " \n"}, "content: there is nothing in it"),
+        ({"content": "a\0b"}, "null character"),
+        ({"content": "\ud800"}, "half of one"),
+        ({"content": "x" * 9_000}, "at most 8192 characters, not 9000"),
+        ({"content": "?", "preferred_channel": "x" * 200}, "preferred_channel"),
+    ],
+)
+async def test_what_cannot_be_asked_is_refused_in_words(hub: Hub, about: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadQuestion, match=words):
+        await hub.ask(**about)
+
+
+async def test_a_limit_that_is_reached_is_counted(hub: Hub) -> None:
+    hub.questions.most = 1
+    await hub.ask()
+    with pytest.raises(TooManyQuestions, match="open_questions_per_user"):
+        await hub.ask()
+    assert hub.metrics.reached()["open_questions_per_user"] == 1
+
+
+async def test_what_is_asked_again_under_one_key_is_asked_once(hub: Hub) -> None:
+    assert await hub.ask(dedupe_key="k") == await hub.ask("Else?", dedupe_key="k")
+    assert (await hub.ask(dedupe_key="k", caller=OPERATOR)).actor == "operator:7"
+    count = await hub.store.read(lambda c: c.execute(sa.text("SELECT count(*) FROM questions")).scalar())
+    assert count == 2

@@ -1,0 +1,403 @@
+"""Souls at a gateway: written over what was read and over nothing else, whatever breaks in between."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from hub.coordination.souls import BadSoul, SoulConflict, SoulNotWritten, SoulTooLarge
+from protocol.errors import ErrorCode
+from protocol.messages import SoulWriteState
+from storage.store import SoulBusy, activity, audit, soul_writes, souls
+from tests.hub.coordination.souls import AS_IT_WAS, OPERATOR, WORKER, SoulBench, open_souls
+from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway
+from tests.support.wire import until
+
+GETS, SETS = "agents.files.get", "agents.files.set"
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[FakeGateway]:
+    async with fake_gateway("west") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def bench(gateway: FakeGateway, tmp_path: Path) -> AsyncIterator[SoulBench]:
+    async with open_souls(tmp_path, gateway) as opened:
+        yield opened
+
+
+def there(gateway: FakeGateway) -> str:
+    """The soul as the gateway has it."""
+    return gateway.agents["worker"].files["SOUL.md"]
+
+
+async def test_a_soul_is_read_where_its_agent_lives(bench: SoulBench) -> None:
+    sight = await bench.souls.read(OPERATOR, "garden", "worker")
+
+    assert sight.soul is not None
+    assert (sight.where, sight.soul.content, sight.soul.sha256) == ("gateway:west", DEFAULT_SOUL, AS_IT_WAS)
+    assert await bench.history() == [("seen", DEFAULT_SOUL, "gateway:west")]
+
+
+async def test_a_soul_is_written_over_what_was_read(bench: SoulBench, gateway: FakeGateway) -> None:
+    write = await bench.put("# Kind\n", AS_IT_WAS, reason="be kind")
+
+    assert write.state is SoulWriteState.DONE
+    assert (there(gateway), gateway.count(SETS), write.sends) == ("# Kind\n", 1, 1)
+    assert gateway.asked[-1].params["expectedHash"] == AS_IT_WAS
+    assert gateway.asked[-1].traceparent is not None and write.trace_id in gateway.asked[-1].traceparent
+    assert await bench.history() == [
+        ("seen", DEFAULT_SOUL, "gateway:west"),
+        ("written", "# Kind\n", "operator:1000"),
+    ]
+
+
+async def test_people_and_the_audit_log_are_told_once_it_is_there(bench: SoulBench) -> None:
+    await bench.put("# Kind\n", reason="be kind")
+
+    (told,) = await bench.store.read(activity.list_activity, agent_id=WORKER)
+    entries = await bench.store.read(audit.list_entries, limit=1, event="soul.updated")
+    assert (told.event_type, told.message) == (
+        "agent.soul.updated",
+        "SOUL.md updated for worker. Reason: be kind",
+    )
+    assert [(entry.actor, entry.subject, entry.outcome) for entry in entries] == [
+        ("operator:1000", WORKER, "done")
+    ]
+
+
+async def test_without_a_hash_it_replaces_what_is_there_and_still_nothing_else(
+    bench: SoulBench, gateway: FakeGateway
+) -> None:
+    gateway.agents["worker"].files["SOUL.md"] = "theirs"
+
+    write = await bench.put("ours")
+
+    assert (write.state, write.expected_sha256) == (SoulWriteState.DONE, souls.digest("theirs"))
+    assert gateway.asked[-1].params["expectedHash"] == souls.digest("theirs")
+    assert [kind for kind, *_ in await bench.history()] == ["seen", "written"]
+
+
+async def test_where_there_is_no_soul_one_is_made(bench: SoulBench, gateway: FakeGateway) -> None:
+    del gateway.agents["worker"].files["SOUL.md"]
+    assert await bench.read() is None
+
+    write = await bench.put("first words", "")
+
+    assert (write.state, there(gateway)) == (SoulWriteState.DONE, "first words")
+
+
+async def test_who_wrote_over_an_older_one_is_told_both_hashes_and_loses_no_word(
+    bench: SoulBench, gateway: FakeGateway
+) -> None:
+    gateway.agents["worker"].files["SOUL.md"] = "theirs"
+
+    with pytest.raises(SoulConflict) as refused:
+        await bench.put("ours", AS_IT_WAS)
+
+    members = refused.value.members
+    assert (members["expected_sha256"], members["found_sha256"]) == (AS_IT_WAS, souls.digest("theirs"))
+    assert (there(gateway), gateway.count(SETS)) == ("theirs", 0)
+    assert await bench.history() == [
+        ("seen", "theirs", "gateway:west"),
+        ("refused", "ours", "operator:1000"),
+    ]
+
+
+async def test_who_is_overtaken_between_look_and_write_is_told_so_too(
+    bench: SoulBench, gateway: FakeGateway
+) -> None:
+    details = {"type": "agent_file_conflict", "name": "SOUL.md", "currentHash": souls.digest("theirs")}
+    gateway.fault(SETS, "refused", {"code": "INVALID_REQUEST", "message": "changed", "details": details})
+
+    async def overtake() -> None:
+        while not gateway.count(SETS):
+            await anyio.lowlevel.checkpoint()
+        gateway.agents["worker"].files["SOUL.md"] = "theirs"
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(overtake)
+        with pytest.raises(SoulConflict) as refused:
+            await bench.put("ours", AS_IT_WAS)
+
+    assert refused.value.members["found_sha256"] == souls.digest("theirs")
+
+
+async def test_the_same_text_again_is_done_without_a_word(bench: SoulBench, gateway: FakeGateway) -> None:
+    await bench.put("ours", AS_IT_WAS)
+
+    again = await bench.put("ours", AS_IT_WAS)  # its answer was lost on the way to whoever asked
+
+    assert (again.state, again.sends, gateway.count(SETS)) == (SoulWriteState.DONE, 0, 1)
+    assert [kind for kind, *_ in await bench.history()] == ["seen", "written"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_lost_answer_is_no_lost_write_and_no_second_one(
+    bench: SoulBench, gateway: FakeGateway, when: str
+) -> None:
+    gateway.fault(SETS, "before" if when == "before" else "after")
+
+    write = await bench.put("ours", AS_IT_WAS)
+
+    assert (write.state, there(gateway)) == (SoulWriteState.DONE, "ours")
+    assert gateway.count(SETS) == (2 if when == "before" else 1)
+    assert [kind for kind, *_ in await bench.history()] == ["seen", "written"]
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+async def test_a_gateway_that_restarts_in_the_middle_is_asked_what_it_has(
+    bench: SoulBench, gateway: FakeGateway, is_done: bool
+) -> None:
+    gateway.fault(SETS, "never" if is_done else "before")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.put, "ours", AS_IT_WAS)
+        await until(lambda: gateway.count(SETS) > 0)
+        await gateway.stop(killed=True)
+        await anyio.sleep(0.02)  # nobody is there
+        await gateway.start()
+
+    assert there(gateway) == "ours"
+    assert [kind for kind, *_ in await bench.history()] == ["seen", "written"]
+    assert gateway.count(SETS) == (1 if is_done else 2)
+
+
+@pytest.mark.parametrize("when", ["never", "before"])
+async def test_a_hub_that_is_killed_in_the_middle_goes_on_where_it_was(
+    bench: SoulBench, gateway: FakeGateway, when: str
+) -> None:
+    gateway.fault(SETS, "never" if when == "never" else "before")
+    waiting = await bench.put("ours", AS_IT_WAS, wait_s=0)
+    assert waiting.state is SoulWriteState.WAITING
+    await until(lambda: gateway.count(SETS) > 0)
+    await bench.kill()
+
+    bench.start()
+    write = await bench.writer.settled_or(waiting.id, 120)
+
+    assert (write.state, there(gateway)) == (SoulWriteState.DONE, "ours")
+    assert gateway.count(SETS) == (1 if when == "never" else 2)
+    assert [kind for kind, *_ in await bench.history()] == ["seen", "written"]
+
+
+async def test_what_somebody_else_wrote_while_the_hub_was_dead_stays(
+    bench: SoulBench, gateway: FakeGateway
+) -> None:
+    gateway.fault(SETS, "never")
+    waiting = await bench.put("ours", AS_IT_WAS, wait_s=0)
+    await until(lambda: gateway.count(SETS) > 0)
+    await bench.kill()
+    gateway.agents["worker"].files["SOUL.md"] = "theirs"
+
+    bench.start()
+    write = await bench.writer.settled_or(waiting.id, 120)
+
+    assert (write.state, write.found_sha256) == (SoulWriteState.CONFLICT, souls.digest("theirs"))
+    assert there(gateway) == "theirs"
+    assert ("refused", "ours", "operator:1000") in await bench.history()
+
+
+async def test_a_write_to_a_gateway_that_is_away_is_kept_and_done_when_it_is_back(
+    bench: SoulBench, gateway: FakeGateway
+) -> None:
+    await gateway.stop()
+
+    waiting = await bench.put("ours", AS_IT_WAS, wait_s=10)
+    assert (waiting.state, waiting.reason_code) == (SoulWriteState.WAITING, ErrorCode.GATEWAY_UNREACHABLE)
+
+    await gateway.start()
+    write = await bench.writer.settled_or(waiting.id, 120)
+    assert (write.state, there(gateway)) == (SoulWriteState.DONE, "ours")
+
+
+async def test_while_one_waits_another_has_its_turn_after_it_or_not_at_all(
+    bench: SoulBench, gateway: FakeGateway
+) -> None:
+    await gateway.stop()
+    waiting = await bench.put("ours", AS_IT_WAS, wait_s=0)
+
+    with pytest.raises(SoulBusy) as busy:
+        await bench.put("others'", AS_IT_WAS, wait_s=2)
+    again = await bench.put("ours", AS_IT_WAS, wait_s=0)
+
+    assert busy.value.members == {"write_id": waiting.id}
+    assert again.id == waiting.id
+
+
+async def test_a_missing_scope_is_told_in_words_that_help(bench: SoulBench, gateway: FakeGateway) -> None:
+    details = {
+        "code": "MISSING_SCOPE",
+        "missingScope": "operator.admin",
+        "requiredScopes": ["operator.admin"],
+    }
+    gateway.fault(SETS, "refused", {"code": "FORBIDDEN", "message": "missing scope", "details": details})
+
+    with pytest.raises(SoulNotWritten, match="approve the scopes that this hub asks for") as refused:
+        await bench.put("ours", AS_IT_WAS)
+
+    assert refused.value.code is ErrorCode.GATEWAY_FORBIDDEN
+    assert await bench.history() == [
+        ("seen", DEFAULT_SOUL, "gateway:west"),
+        ("refused", "ours", "operator:1000"),
+    ]
+
+
+async def test_what_a_gateway_refuses_for_good_is_not_tried_again(
+    bench: SoulBench, gateway: FakeGateway
+) -> None:
+    del gateway.agents["worker"]
+
+    with pytest.raises(SoulNotWritten, match="not found") as refused:
+        await bench.put("ours")
+
+    assert refused.value.code is ErrorCode.GATEWAY_REFUSED
+    assert gateway.count(GETS) == 1
+
+
+async def test_a_refusal_that_may_have_done_it_is_followed_by_a_look(
+    bench: SoulBench, gateway: FakeGateway
+) -> None:
+    gateway.fault(SETS, "refused", {"code": "UNAVAILABLE", "message": "Error: half of it"})
+
+    with pytest.raises(SoulNotWritten) as refused:
+        await bench.put("ours")
+
+    assert refused.value.code is ErrorCode.GATEWAY_REFUSED
+    assert (gateway.count(GETS), gateway.count(SETS)) == (2, 1)
+
+
+async def test_an_answer_whose_hash_is_not_that_of_its_text_is_not_believed(
+    bench: SoulBench, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = gateway.agents["worker"]
+    lying = worker.file("SOUL.md") | {"hash": "0" * 64}
+    monkeypatch.setattr(worker, "file", lambda _: lying)
+
+    with pytest.raises(SoulNotWritten, match="another hash than its content") as refused:
+        await bench.put("ours")
+
+    assert refused.value.code is ErrorCode.GATEWAY_INVALID
+    assert gateway.count(SETS) == 0
+
+
+async def test_a_soul_of_a_mebibyte_that_somebody_else_wrote_is_read_and_kept(
+    bench: SoulBench, gateway: FakeGateway
+) -> None:
+    long = "ä" * (512 * 1024)
+    gateway.agents["worker"].files["SOUL.md"] = long
+
+    assert await bench.read() == long
+    assert [version.size_bytes for version in await bench.versions()] == [1024 * 1024]
+
+
+@pytest.mark.parametrize("content", ["", " \n\t ", "a\0b", "bell \a", "half \ud800"])
+async def test_what_is_no_text_is_not_written(bench: SoulBench, gateway: FakeGateway, content: str) -> None:
+    with pytest.raises(BadSoul):
+        await bench.put(content)
+
+    assert (there(gateway), await bench.versions()) == (DEFAULT_SOUL, [])
+
+
+async def test_a_soul_that_is_too_long_is_not_written(bench: SoulBench) -> None:
+    with pytest.raises(SoulTooLarge, match="soul_bytes"):
+        await bench.put("x" * (256 * 1024 + 1))
+
+
+async def test_a_write_that_reached_nobody_within_a_day_is_given_up(
+    bench: SoulBench, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await gateway.stop()
+    waiting = await bench.put("ours", AS_IT_WAS, wait_s=5)
+    monkeypatch.setattr("hub.coordination.soul_writer.GIVE_UP_MS", 0)
+
+    bench.writer.look_again()
+    write = await bench.writer.settled_or(waiting.id, 120)
+
+    assert (write.state, write.reason_code) == (SoulWriteState.FAILED, ErrorCode.GATEWAY_UNREACHABLE)
+    assert "given up after a day" in str(write.problem)
+    assert await bench.store.read(soul_writes.find_open, WORKER) is None
+
+
+async def test_a_write_whose_agent_was_removed_has_failed_and_keeps_nobody_waiting(
+    bench: SoulBench, gateway: FakeGateway
+) -> None:
+    await gateway.stop()
+    waiting = await bench.put("ours", AS_IT_WAS, wait_s=0)
+    await bench.store.write(
+        lambda c: c.exec_driver_sql("UPDATE agents SET deleted_at = 1 WHERE name = 'worker'")
+    )
+
+    bench.writer.look_again()
+    write = await bench.writer.settled_or(waiting.id, 120)
+
+    assert (write.state, write.reason_code) == (SoulWriteState.FAILED, ErrorCode.UNKNOWN_AGENT)
+
+
+async def test_of_two_who_write_at_once_one_wins_and_the_other_is_told_both_hashes(
+    bench: SoulBench, gateway: FakeGateway
+) -> None:
+    for number in range(50):
+        before = there(gateway)
+        won: list[str] = []
+        lost: list[SoulConflict] = []
+
+        async def write(text: str, base: str, won: list[str], lost: list[SoulConflict]) -> None:
+            try:
+                await bench.put(text, base)
+                won.append(text)
+            except SoulConflict as conflict:
+                lost.append(conflict)
+
+        pair = [f"left {number}", f"right {number}"]
+        async with anyio.create_task_group() as tasks:
+            for text in pair if number % 2 else reversed(pair):
+                tasks.start_soon(write, text, souls.digest(before), won, lost)
+
+        ((winner,), (loser,)) = won, lost
+        assert there(gateway) == winner
+        assert (loser.members["expected_sha256"], loser.members["found_sha256"]) == (
+            souls.digest(before),
+            souls.digest(winner),
+        )
+        (other,) = set(pair) - {winner}
+        last = [(kind, text) for kind, text, _ in await bench.history(last=2)]
+        assert last == [("written", winner), ("refused", other)]
+
+
+async def test_of_two_hubs_that_write_at_once_one_wins_and_the_others_words_are_kept(
+    bench: SoulBench, gateway: FakeGateway, tmp_path: Path
+) -> None:
+    async with open_souls(tmp_path, gateway) as second:
+        for number in range(20):
+            before = there(gateway)
+            base, won, lost = souls.digest(before), dict[str, SoulBench](), dict[str, SoulConflict]()
+
+            async def write(
+                hub: SoulBench, text: str, base: str, won: dict[str, SoulBench], lost: dict[str, SoulConflict]
+            ) -> None:
+                try:
+                    await hub.put(text, base)
+                    won[text] = hub
+                except SoulConflict as overtaken:
+                    lost[text] = overtaken
+
+            async with anyio.create_task_group() as tasks:
+                for hub, text in ((bench, f"left {number}"), (second, f"right {number}")):
+                    tasks.start_soon(write, hub, text, base, won, lost)
+
+            ((winner, winners),) = won.items()
+            ((loser, conflict),) = lost.items()
+            assert there(gateway) == winner
+            assert (conflict.members["expected_sha256"], conflict.members["found_sha256"]) == (
+                base,
+                souls.digest(winner),
+            )
+            losers = second if winners is bench else bench
+            assert [told[:2] for told in await winners.history(last=1)] == [("written", winner)]
+            assert [told[:2] for told in await losers.history(last=2)] == [
+                ("seen", winner),
+                ("refused", loser),
+            ]

@@ -1,0 +1,115 @@
+"""Two hubs of one database and one gateway: each message is brought by one, and by the other if it dies."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from hub.coordination.courier import Courier
+from hub.coordination.post import make_courier
+from hub.gateways import Fleet, GatewayConfig, GatewayState
+from hub.metrics import Metrics
+from hub.outbound import OutboundRules
+from protocol.ids import BootId, NodeId
+from protocol.messages import MessageState
+from storage.store import leases, messages, open_store
+from tests.hub.coordination.post import GATEWAY, LEAD, LEADS, WORKER, WORKERS, Links, PostBench, declare
+from tests.hub.coordination.souls import FastClock
+from tests.support.clock import SeededChance
+from tests.support.gateway import FakeGateway, fake_gateway
+from tests.support.postgres import Postgres
+from tests.support.wire import until
+
+LEASE_MS = 60_000
+
+
+class Two:
+    """The first hub is the bench's; the other one has a fleet of its own."""
+
+    def __init__(self, bench: PostBench, other: Courier, others_life: anyio.CancelScope) -> None:
+        self.bench = bench
+        self.other = other
+        self.others_life = others_life
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[FakeGateway]:
+    async with fake_gateway("west", agents=("main", "lead", "worker")) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def two(gateway: FakeGateway, postgres: Postgres, tmp_path: Path) -> AsyncIterator[Two]:
+    clock = FastClock()
+    with postgres.database() as url:
+        async with open_store(url) as store, anyio.create_task_group() as tasks:
+            await declare(store, clock)
+            fleets = [await connected(gateway, tmp_path / str(n), clock, tasks) for n in range(2)]
+            bench = PostBench(store=store, fleet=fleets[0], tasks=tasks, clock=clock)
+            given: dict[str, Any] = {"clock": clock, "ids": bench.ids, "metrics": Metrics()}
+            boot = BootId("another")
+            other = make_courier(
+                store, fleet=fleets[1], links=Links(), chance=SeededChance(9), boot_id=boot, **given
+            )
+            for node, alive in (("one", BootId("boot-1")), ("two", boot)):
+                await store.write(leases.beat, NodeId(node), alive, ttl_ms=LEASE_MS)
+            life = anyio.CancelScope()
+            tasks.start_soon(serve, other, life)
+            bench.start()
+            yield Two(bench, other, life)
+            tasks.cancel_scope.cancel()
+
+
+async def serve(courier: Courier, life: anyio.CancelScope) -> None:
+    with life:
+        await courier.serve()
+
+
+async def connected(gateway: FakeGateway, folder: Path, clock: FastClock, tasks: Any) -> Fleet:
+    await anyio.Path(folder).mkdir()
+    fleet = Fleet(
+        folder=folder,
+        rules=OutboundRules,
+        clock=clock,
+        chance=SeededChance(5),
+        metrics=Metrics(),
+        version="test",
+    )
+    fleet.apply([GatewayConfig(name="west", url=gateway.url, token=gateway.token)])
+    await tasks.start(fleet.serve)
+    await until(lambda: fleet.get("west").health().state is GatewayState.READY)
+    return fleet
+
+
+async def test_two_hubs_say_each_message_once_and_in_order(two: Two, gateway: FakeGateway) -> None:
+    bench = two.bench
+    rows = [await bench.say(f"number {n}.", to=(WORKER, LEAD)[n % 2]) for n in range(12)]
+    for row in rows:
+        two.other.kick()
+        assert (await bench.end(row)).state is MessageState.ANSWERED
+    for n, session in enumerate((WORKERS, LEADS)):
+        said = gateway.said(session)
+        assert [f"number {m}." in text for m, text in zip(range(n, 12, 2), said, strict=True)] == [True] * 6
+
+
+async def test_what_a_dead_hub_had_in_hand_is_taken_over(two: Two, gateway: FakeGateway) -> None:
+    bench, store = two.bench, two.bench.store
+    two.others_life.cancel()
+    gateway.fault("chat.send", "never")
+    row = await bench.say()
+    await until(lambda: gateway.count("chat.send") == 1)
+    await bench.kill()
+    seen = await bench.get(row)
+    assert (seen.state, seen.lease_boot_id) == (MessageState.SENT, "boot-1")
+    hand = messages.Hand(BootId("another"), is_alone=False)
+    at = seen.not_before + 60_000
+    assert await store.read(messages.due_at_gateway, GATEWAY, hand, at=at, most=9) == []
+    (left,) = await store.read(messages.due_at_gateway, GATEWAY, hand, at=at + 180_000, most=9)
+    assert left.id == row.id  # it lives, and has no way to the gateway
+
+    await store.write(leases.beat, NodeId("one"), BootId("its next start"), ttl_ms=LEASE_MS)
+    bench.tasks.start_soon(two.other.serve)
+    assert (await bench.end(row)).state is MessageState.ANSWERED
+    assert len(gateway.said(WORKERS)) == 1

@@ -1,0 +1,116 @@
+"""Messages to agents of a device: kept once, shown to the person, and answered from the device's own file."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.clock import IdFactory
+from hub.device import messages, schema
+from hub.device.inserts import open_device_store
+from hub.device.messages import Reply
+from protocol.coordination import Method, Response
+from protocol.errors import ErrorCode
+from protocol.frame import ErrorBody
+from protocol.ids import CallId
+from protocol.work import Action, ToolCall
+from tests.hub.device.test_verdicts import report
+from tests.support.clock import FakeClock
+from tests.support.device import open_device
+from tests.support.scripted_hub import ScriptedHub
+from tests.support.wire import until
+
+DATA: dict[str, Any] = {
+    "message_id": "m-1",
+    "agent_id": "a-1",
+    "kind": "nudge",
+    "content": "tea is ready",
+    "board": "garden",
+    "from": "lead",
+    "at_ms": 7,
+}
+
+
+def call(id: str = "c-1", **data: Any) -> ToolCall:
+    return ToolCall(id=CallId(id), action=Action.MESSAGE_DELIVER, data=DATA | data, agent_id="a-1")
+
+
+def owner_writes(db: Path, answer: str) -> None:
+    with closing(sqlite3.connect(db, isolation_level=None)) as beside:
+        beside.execute("UPDATE messages SET answer = ? WHERE message_id = 'm-1'", (answer,))
+
+
+def test_a_message_is_kept_once_however_often_it_is_brought(
+    tmp_path: Path, clock: FakeClock, ids: IdFactory
+) -> None:
+    with open_device_store(tmp_path / "d.db", clock=clock, ids=ids) as store:
+        first, again, anew = store.apply([call(), call(), call("c-2", content="something else")])
+        assert first.result == again.result == anew.result == {"delivered": True}
+        (kept,) = messages.listed(store._db)
+        assert (kept.message_id, kept.agent_id, kept.content, kept.sender, kept.board) == (
+            "m-1",
+            "a-1",
+            "tea is ready",
+            "lead",
+            "garden",
+        )
+
+
+@pytest.mark.parametrize("data", [{"content": ""}, {"message_id": ""}, {"kind": None}], ids=str)
+def test_what_is_no_message_is_refused(
+    tmp_path: Path, clock: FakeClock, ids: IdFactory, data: dict[str, Any]
+) -> None:
+    with open_device_store(tmp_path / "d.db", clock=clock, ids=ids) as store:
+        (answer,) = store.apply([call(**data)])
+        assert answer.error is not None
+        assert answer.error.code == ErrorCode.BAD_RECORD
+        assert messages.listed(store._db) == []
+
+
+def test_an_answer_is_told_until_the_hub_has_confirmed_it(
+    tmp_path: Path, clock: FakeClock, ids: IdFactory
+) -> None:
+    path = tmp_path / "d.db"
+    with open_device_store(path, clock=clock, ids=ids) as store:
+        store.apply([call()])
+        owner_writes(path, "  ")
+        assert store.unsaid_replies(9) == []
+        owner_writes(path, " thank you\n")
+        assert store.unsaid_replies(9) == [Reply("m-1", "thank you")]
+        store.note_reply(Reply("m-1", "thank you"))
+        assert store.unsaid_replies(9) == []
+
+
+def test_a_file_of_the_version_before_gets_its_tables(
+    tmp_path: Path, clock: FakeClock, ids: IdFactory
+) -> None:
+    path = tmp_path / "d.db"
+    with open_device_store(path, clock=clock, ids=ids):
+        pass
+    with closing(sqlite3.connect(path, isolation_level=None)) as older:
+        for table in ("messages", "questions", "agent_files"):
+            older.execute(f"DROP TABLE {table}")
+        older.execute("PRAGMA user_version = 3")
+    with open_device_store(path, clock=clock, ids=ids) as store:
+        assert store.apply([call()])[0].error is None
+        (version,) = store._db.execute("PRAGMA user_version").fetchone()
+        assert version == schema.VERSION
+
+
+async def test_what_is_answered_in_the_file_is_brought_to_the_hub(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with ScriptedHub().open() as hub, open_device(hub.url, tmp_path, clock=clock) as device:
+        guest = await hub.guest()
+        await guest.welcome()
+        assert (await guest.call(call())).result == {"delivered": True}
+        assert any("nudge from lead to a-1: tea is ready" in line for line in device.told)
+        owner_writes(device.db, "thank you")
+        request = await report(guest, clock)
+        assert request.method == Method.MESSAGES_ANSWER
+        assert request.params == {"message_id": "m-1", "answer": "thank you"}
+
+        settled = ErrorBody(code=ErrorCode.MESSAGE_SETTLED, message="it was answered elsewhere")
+        await guest.say(Response(id=request.id, error=settled))
+        await until(lambda: any("it was answered elsewhere" in line for line in device.told))

@@ -1,0 +1,216 @@
+"""Questions on the device: kept in its file, answered by its owner, told to the hub until it knows."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from hub.device.asked import NotAnswered, UnknownNumber, answer, read_questions
+from hub.device.inserts import DeviceFileError, DeviceStore
+from protocol.asking import QuestionToUser, asking_call_id
+from protocol.coordination import Method, Request, Response
+from protocol.errors import ErrorCode
+from protocol.frame import ErrorBody
+from protocol.messages import QuestionState
+from protocol.versions import CapabilityName
+from protocol.work import Action, Answer, ToolCall
+from tests.support.clock import FakeClock
+from tests.support.device import RunningDevice, open_device
+from tests.support.scripted_hub import Guest, ScriptedHub
+from tests.support.wire import until
+
+ASKED = QuestionToUser(
+    question_id="q-1",
+    content="Which colour?",
+    board="roadmap",
+    asked_by="lead",
+    asked_at=1_000,
+    expires_at=9_000,
+)
+
+
+def call(about: QuestionToUser = ASKED, **changed: Any) -> ToolCall:
+    told = about.record() | changed
+    is_settled = told.get("state", "open") != "open"
+    call_id = asking_call_id(str(told["question_id"]), "desk", is_settled=is_settled)
+    return ToolCall(id=call_id, action=Action.USER_ASK, data=told)
+
+
+def settled(state: str = "answered", **about: Any) -> ToolCall:
+    return call(state=state, **about)
+
+
+@pytest.fixture
+def owner(store: DeviceStore, db: Path) -> Iterator[sqlite3.Connection]:
+    """Another program of the owner's, with the file open."""
+    with closing(sqlite3.connect(db, isolation_level=None)) as opened:
+        yield opened
+
+
+def test_a_question_is_kept_with_who_asks_and_about_what(store: DeviceStore, db: Path) -> None:
+    assert store.apply([call()]) == [Answer(result={"asked": True})]
+    (kept,) = read_questions(db)
+    assert (kept.number, kept.content, kept.board, kept.asked_by, kept.state, kept.is_waiting) == (
+        1,
+        "Which colour?",
+        "roadmap",
+        "lead",
+        QuestionState.OPEN,
+        True,
+    )
+
+
+def test_a_question_that_is_told_twice_is_kept_once(store: DeviceStore, db: Path) -> None:
+    store.apply([call(), call()])
+    again = ToolCall(id="another-id", action=Action.USER_ASK, data=ASKED.record())
+    assert store.apply([again]) == [Answer(result={"asked": True})]
+    assert len(read_questions(db)) == 1
+
+
+def test_an_answer_of_the_owner_waits_to_be_told_until_the_hub_has_it(
+    store: DeviceStore, owner: sqlite3.Connection, db: Path
+) -> None:
+    store.apply([call()])
+    assert store.unsaid(9) == []
+    owner.execute("UPDATE questions SET answer = '  Red. '")
+    (said,) = store.unsaid(9)
+    assert (said.question_id, said.answer) == ("q-1", "Red.")
+    store.note_said(said, counts=True)
+    assert store.unsaid(9) == []
+    (kept,) = read_questions(db)
+    assert (kept.state, kept.reported, kept.is_waiting) == (QuestionState.ANSWERED, True, False)
+
+
+def test_an_answer_of_blanks_is_none(store: DeviceStore, owner: sqlite3.Connection) -> None:
+    store.apply([call()])
+    owner.execute("UPDATE questions SET answer = '  '")
+    assert store.unsaid(9) == []
+
+
+def test_what_was_answered_elsewhere_replaces_what_was_not_told_yet(store: DeviceStore, db: Path) -> None:
+    store.apply([call()])
+    answer(db, 1, "Red.", at_ms=5)
+    store.apply([settled(answer="Blue.", settled_by="device phone")])
+    assert store.unsaid(9) == []
+    (kept,) = read_questions(db)
+    assert (kept.answer, kept.settled_by, kept.state) == ("Blue.", "device phone", QuestionState.ANSWERED)
+    with pytest.raises(NotAnswered, match=r"question 1 was answered by device phone: Blue\."):
+        answer(db, 1, "Red.", at_ms=6)
+
+
+@pytest.mark.parametrize(("state", "words"), [("withdrawn", "was withdrawn"), ("expired", "is over")])
+def test_a_question_that_nobody_waits_for_is_not_answered(
+    store: DeviceStore, db: Path, state: str, words: str
+) -> None:
+    store.apply([call(), settled(state)])
+    with pytest.raises(NotAnswered, match=words):
+        answer(db, 1, "Red.", at_ms=6)
+
+
+def test_the_end_of_a_question_that_was_never_told_is_no_question(store: DeviceStore, db: Path) -> None:
+    assert store.apply([settled(answer="Red.")]) == [Answer(result={"closed": True})]
+    assert read_questions(db) == []
+
+
+def test_what_is_no_question_is_refused(store: DeviceStore) -> None:
+    (refused,) = store.apply([ToolCall(id="u-1", action=Action.USER_ASK, data={"content": "?"})])
+    assert refused.error is not None
+    assert refused.error.code == ErrorCode.BAD_RECORD
+    assert "question_id" in refused.error.message
+
+
+def test_an_answer_has_words_and_a_question(store: DeviceStore, db: Path) -> None:
+    store.apply([call()])
+    for text in ("", " \n", "x" * 9_000):
+        with pytest.raises(NotAnswered):
+            answer(db, 1, text, at_ms=5)
+    with pytest.raises(UnknownNumber, match="'hub answer' lists"):
+        answer(db, 2, "Red.", at_ms=5)
+    with pytest.raises(DeviceFileError):
+        read_questions(db.with_name("nowhere.db"))
+
+
+def test_an_owner_may_change_an_answer_that_was_not_told_yet(store: DeviceStore, db: Path) -> None:
+    store.apply([call()])
+    answer(db, 1, "Red.", at_ms=5)
+    answer(db, 1, "Blue.", at_ms=6)
+    assert [said.answer for said in store.unsaid(9)] == ["Blue."]
+
+
+async def asked(guest: Guest, device: RunningDevice) -> None:
+    """The hub has told the device of the question, and it knows."""
+    hello = await guest.welcome()
+    assert CapabilityName.USER_ASK in {one.name for one in hello.capabilities}
+    assert await guest.call(call()) == Answer(result={"asked": True})
+    await until(lambda: any("question of lead (roadmap): Which colour?" in line for line in device.told))
+
+
+async def in_time(guest: Guest, clock: FakeClock) -> Request:
+    """What the device asks next, as time goes by."""
+
+    async def pass_time() -> None:
+        while True:
+            clock.advance(1)
+            await anyio.sleep(0.005)
+
+    async with anyio.create_task_group() as passing:
+        passing.start_soon(pass_time)
+        request = await guest.hear(Request)
+        passing.cancel_scope.cancel()
+    return request
+
+
+async def test_an_answer_is_sent_until_the_hub_has_confirmed_it(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with ScriptedHub().open() as hub, open_device(hub.url, tmp_path, clock=clock) as device:
+        guest = await hub.guest()
+        await asked(guest, device)
+        answer(device.db, 1, "Red.", at_ms=5)
+        said = await in_time(guest, clock)
+        assert (said.method, said.params) == (
+            Method.QUESTIONS_ANSWER,
+            {"question_id": "q-1", "answer": "Red."},
+        )
+        busy = ErrorBody(code=ErrorCode.DATABASE_BUSY, message="later", retryable=True)
+        await guest.say(Response(id=said.id, error=busy))
+        again = await in_time(guest, clock)
+        assert again.params == said.params
+        await guest.say(Response(id=again.id, result={}))
+        await until(lambda: [one.reported for one in read_questions(device.db)] == [True])
+
+
+async def test_an_answer_that_was_not_confirmed_is_sent_over_the_next_connection(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with ScriptedHub().open() as hub, open_device(hub.url, tmp_path, clock=clock) as device:
+        guest = await hub.guest()
+        await asked(guest, device)
+        answer(device.db, 1, "Red.", at_ms=5)
+        await guest.cut()
+        await until(lambda: any("again" in line or "broke" in line for line in device.told))
+        clock.advance(120)
+        guest = await hub.guest()
+        await guest.welcome()
+        said = await guest.hear(Request)
+        assert said.params == {"question_id": "q-1", "answer": "Red."}
+
+
+async def test_an_owner_is_told_that_somebody_was_faster(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with ScriptedHub().open() as hub, open_device(hub.url, tmp_path, clock=clock) as device:
+        guest = await hub.guest()
+        await asked(guest, device)
+        answer(device.db, 1, "Red.", at_ms=5)
+        said = await in_time(guest, clock)
+        words = "question q-1 was answered by device phone at 2026-01-05T09:00:00Z"
+        late = ErrorBody(code=ErrorCode.QUESTION_SETTLED, message=words)
+        await guest.say(Response(id=said.id, error=late))
+        await until(lambda: any("does not count" in line and words in line for line in device.told))
+        told = await guest.call(settled(answer="Blue.", settled_by="device phone"))
+        assert told == Answer(result={"closed": True})
+        (kept,) = read_questions(device.db)
+        assert (kept.answer, kept.state) == ("Blue.", QuestionState.ANSWERED)
+        assert any("answered by device phone: Which colour?" in line for line in device.told)

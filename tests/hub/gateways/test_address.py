@@ -1,0 +1,138 @@
+"""Where a gateway may be, and that nobody is called but whom the rules allow."""
+
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from hub.gateways import BadAddress, GatewayAddress
+from hub.outbound import AddressRefused, OutboundRules
+from tests.support.certificates import write_certificate
+from tests.support.gateway import fake_gateway
+from tests.support.gateway.visit import visiting
+
+
+@pytest.mark.parametrize(
+    ("url", "where", "is_here"),
+    [
+        ("ws://127.0.0.1:18789", "127.0.0.1:18789", True),
+        ("ws://localhost:18789/", "localhost:18789", True),
+        ("ws://[::1]:18789", "[::1]:18789", True),
+        ("wss://gw.example", "gw.example:443", False),
+        ("wss://gw.example:8443/path", "gw.example:8443", False),
+    ],
+)
+def test_an_address_is_read(url: str, where: str, is_here: bool) -> None:
+    address = GatewayAddress.parse(url)
+    assert (address.where, address.is_here) == (where, is_here)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "gw.example",
+        "http://gw.example",
+        "https://gw.example",
+        "wss://",
+        "wss://gw.example?token=x",
+        "wss://user:secret@gw.example",
+        "wss://gw.example#x",
+        "wss://gw.example:port",
+        "wss://a..b",
+    ],
+)
+def test_what_is_no_address_or_has_more_in_it_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(BadAddress) as caught:
+        GatewayAddress.parse(url)
+    assert "secret" not in str(caught.value)
+
+
+async def resolves_to(address: str, url: str, *allow: str) -> list[str]:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        return [address]
+
+    return await GatewayAddress.parse(url).judged(OutboundRules.parse(allow), resolve)
+
+
+async def test_another_machine_is_called_over_tls_only() -> None:
+    assert await resolves_to("8.8.8.8", "wss://gw.example") == ["8.8.8.8"]
+    with pytest.raises(AddressRefused, match="wss only"):
+        await resolves_to("8.8.8.8", "ws://gw.example")
+    with pytest.raises(AddressRefused, match="wss only"):
+        await resolves_to("127.0.0.1", "ws://gw.example")
+
+
+async def test_an_inner_address_is_called_when_it_is_listed() -> None:
+    with pytest.raises(AddressRefused, match="private network"):
+        await resolves_to("10.0.0.7", "wss://gw.lan")
+    assert await resolves_to("10.0.0.7", "wss://gw.lan", "gw.lan") == ["10.0.0.7"]
+
+
+async def test_an_address_that_may_not_be_called_is_told_and_no_socket_is_opened(tmp_path: Path) -> None:
+    async with (
+        fake_gateway() as gateway,
+        visiting(gateway, tmp_path, is_ready=False, url="ws://gw.example:18789") as visit,
+    ):
+        await visit.is_in("refused")
+        problem = visit.client.health().problem
+        assert problem is not None and problem.code == "address_refused"
+        assert gateway.knocks == []
+
+
+async def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
+    async with fake_gateway("west") as west, fake_gateway("east") as east:
+        west.http_status, west.location = 302, east.url
+        async with visiting(west, tmp_path, is_ready=False) as visit:
+            await visit.is_in("refused")
+            assert visit.problem == "http_302"
+            assert east.knocks == []
+
+
+async def test_a_gateway_over_tls_is_spoken_to_when_its_certificate_is_trusted(tmp_path: Path) -> None:
+    files = write_certificate(tmp_path, "gw")
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    theirs.load_cert_chain(files.certificate, files.key)
+    trusting = ssl.create_default_context(cafile=str(files.certificate))
+    async with fake_gateway(tls=theirs) as gateway:
+        async with visiting(gateway, tmp_path, tls=trusting) as visit:
+            assert await visit.client.call("health") == {"ok": True}
+        async with visiting(gateway, tmp_path, is_ready=False) as visit:
+            await visit.is_in("refused")
+            problem = visit.client.health().problem
+            assert problem is not None and problem.code == "certificate_not_trusted"
+            assert "SSL_CERT_FILE" in problem.hint
+        plain = gateway.url.replace("wss:", "ws:")
+        async with visiting(gateway, tmp_path, is_ready=False, url=plain) as visit:
+            await visit.is_in("waiting")
+            assert visit.problem == "no_websocket"
+
+
+async def test_where_no_tls_is_spoken_that_is_said(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway:
+        secure = gateway.url.replace("ws:", "wss:")
+        async with visiting(gateway, tmp_path, is_ready=False, url=secure) as visit:
+            await visit.is_in("waiting")  # it may as well be about to restart
+            problem = visit.client.health().problem
+            assert problem is not None and "does it speak TLS?" in problem.hint
+
+
+async def test_of_several_addresses_one_that_answers_is_enough(tmp_path: Path) -> None:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        return ["127.0.0.2", "127.0.0.1"]  # nobody listens at the first
+
+    async with fake_gateway() as gateway:
+        url = gateway.url.replace("127.0.0.1", "localhost")
+        async with visiting(gateway, tmp_path, url=url, resolve=resolve) as visit:
+            assert await visit.client.call("health") == {"ok": True}
+
+
+async def test_a_proxy_of_the_environment_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "socks_proxy", "ws_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        assert await visit.client.call("health") == {"ok": True}

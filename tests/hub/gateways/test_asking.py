@@ -1,0 +1,293 @@
+"""How requests end: each answer of a gateway, and each way of getting none."""
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import anyio
+import pytest
+
+from hub.gateways import (
+    GatewayError,
+    GatewayForbidden,
+    GatewayInvalid,
+    GatewayRefused,
+    GatewayTimedOut,
+    GatewayUnreachable,
+    Need,
+)
+from hub.gateways.client import MAX_WAITING
+from hub.gateways.connection import MAX_IN_FLIGHT
+from hub.gateways.methods import agent_wait, agents_list, chat_send
+from protocol.errors import ErrorCode
+from tests.support.gateway import Fails, fake_gateway
+from tests.support.gateway.visit import Calls, failed, visiting
+from tests.support.wire import until
+
+MAIN = "agent:main:main"
+
+
+async def test_many_requests_share_one_connection_and_are_answered_out_of_order(tmp_path: Path) -> None:
+    async with (
+        fake_gateway() as gateway,
+        visiting(gateway, tmp_path) as visit,
+        anyio.create_task_group() as tasks,
+    ):
+        gateway.hold(MAIN)
+        await chat_send(visit.client, MAIN, "first", key="k1")
+        waiting = Calls()
+        tasks.start_soon(waiting.make, lambda: agent_wait(visit.client, "k1", timeout_ms=60_000))
+        await until(lambda: gateway.count("agent.wait") == 1)
+        assert (await agents_list(visit.client)).find("main") is not None
+        assert waiting.ended == []
+        gateway.release(MAIN)
+        await until(lambda: [end.reply for end in waiting.ended] == ["ok: first"])
+        assert len(gateway.knocks) == 1
+
+
+async def test_each_request_bears_a_trace_of_its_own_or_the_one_it_was_given(tmp_path: Path) -> None:
+    given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        await visit.client.call("health")
+        await visit.client.call("health")
+        await visit.client.call("health", trace=given)
+        first, second, third = (asked.traceparent or "" for asked in gateway.asked)
+        assert first != second
+        assert [len(part) for part in first.split("-")] == [2, 32, 16, 2]
+        assert third == given
+
+
+async def test_an_answer_may_be_nothing(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        gateway.answer_once("last-heartbeat", None)
+        assert await visit.client.call("last-heartbeat") is None
+
+
+class Case(NamedTuple):
+    """A refusal that a gateway was seen to give, what it is to us, and whether it may have been done."""
+
+    error: dict[str, Any]
+    kind: type[GatewayError] = GatewayRefused
+    reason: str = "UNAVAILABLE"
+    dispatched: bool = False
+    retryable: bool = False
+    retry_after_ms: int | None = None
+
+
+INVALID, BUSY = {"code": "INVALID_REQUEST"}, {"code": "UNAVAILABLE"}
+CASES = [
+    Case(INVALID | {"message": "unknown method: x"}, reason="INVALID_REQUEST"),
+    Case(INVALID | {"message": "invalid x params: must have property 'name'"}, reason="INVALID_REQUEST"),
+    Case(INVALID | {"message": "unauthorized role: node"}, reason="INVALID_REQUEST"),
+    Case(INVALID | {"message": "text details", "details": "no object"}, reason="INVALID_REQUEST"),
+    Case(
+        INVALID | {"message": "same id, other input", "details": {"reason": "chat-request-conflict"}},
+        reason="chat-request-conflict",
+    ),
+    Case({"code": "APPROVAL_NOT_FOUND", "message": "gone"}, reason="APPROVAL_NOT_FOUND"),
+    Case({"code": "FORBIDDEN", "message": "no"}, GatewayForbidden, reason="FORBIDDEN"),
+    Case(BUSY | {"message": "The server is busy...", "retryable": True}, GatewayUnreachable, retryable=True),
+    Case(
+        BUSY | {"message": "rate limit; retry after 59s", "retryAfterMs": 59_443, "details": {"limit": "x"}},
+        GatewayUnreachable,
+        retryable=True,
+        retry_after_ms=59_443,
+    ),
+    Case(
+        BUSY
+        | {"message": "restarting", "retryable": True, "retryAfterMs": 1000}
+        | {"details": {"method": "chat.send", "reason": "gateway-restarting"}},
+        GatewayUnreachable,
+        reason="gateway-restarting",
+        retryable=True,
+        retry_after_ms=1000,
+    ),
+    # Words that look as if trying again helped, or as if nothing had been done.
+    Case(BUSY | {"message": "Pending input ownership ended; submit a new turn"}, dispatched=True),
+    Case(BUSY | {"message": "API key temporarily disabled"}, dispatched=True),
+    Case(
+        BUSY | {"message": "node invoke timed out", "details": {"nodeCommandDispatched": True}},
+        dispatched=True,
+    ),
+    Case(BUSY | {"message": "node not connected", "details": {"nodeCommandDispatched": False}}),
+    Case(
+        INVALID | {"message": "profile", "details": {"reason": "PROFILE", "execution": "may_have_executed"}},
+        reason="PROFILE",
+        dispatched=True,
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.error["message"] for case in CASES])
+async def test_a_refusal_is_read_by_its_structure(tmp_path: Path, case: Case) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        gateway.fault("health", "refused", case.error)
+        raised = await failed(visit.client.call("health"))
+        assert type(raised) is case.kind
+        assert raised.reason == case.reason
+        assert (raised.dispatched, raised.retryable) == (case.dispatched, case.retryable)
+        assert raised.retry_after_ms == case.retry_after_ms
+        assert raised.gateway == "fake"
+
+
+async def test_a_missing_scope_is_told_in_words_that_help(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        error = await failed(visit.client.call("agents.create", {"name": "x"}, needs=Need.WRITE))
+        assert isinstance(error, GatewayForbidden)
+        assert error.code is ErrorCode.GATEWAY_FORBIDDEN
+        assert error.details["missingScope"] == "operator.admin"
+        assert "does not let this hub call agents.create" in str(error)
+        assert "openclaw devices list" in str(error)
+
+
+@pytest.mark.parametrize(("when", "done"), [("before", []), ("after", ["hello"])])
+async def test_a_socket_that_breaks_before_the_answer_leaves_open_whether_it_was_done(
+    tmp_path: Path, when: Literal["before", "after"], done: list[str]
+) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        gateway.fault("chat.send", when)
+        error = await failed(chat_send(visit.client, MAIN, "hello", key="k1"))
+        assert isinstance(error, GatewayUnreachable)
+        assert error.dispatched
+        assert error.reason == "connection_lost"
+        await visit.is_in("waiting")
+        await visit.back_within(1)
+        await until(lambda: gateway.said(MAIN) == done)
+        assert gateway.count("chat.send") == 1
+
+
+async def test_who_asks_again_with_the_same_key_is_not_heard_twice(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        gateway.fault("chat.send", "after")
+        await failed(chat_send(visit.client, MAIN, "hello", key="k1"))
+        await visit.is_in("waiting")
+        await visit.back_within(1)
+        await chat_send(visit.client, MAIN, "hello", key="k1")
+        await until(lambda: gateway.said(MAIN) == ["hello"])
+        error = await failed(chat_send(visit.client, MAIN, "something else", key="k1"))
+        assert error.reason == "chat-request-conflict"
+
+
+async def test_no_answer_in_time_leaves_open_whether_it_was_done(tmp_path: Path) -> None:
+    calls = Calls()
+    async with (
+        fake_gateway() as gateway,
+        visiting(gateway, tmp_path) as visit,
+        anyio.create_task_group() as tasks,
+    ):
+        gateway.fault("health", "never")
+        tasks.start_soon(calls.make, lambda: visit.client.call("health", timeout_s=7))
+        await until(lambda: gateway.count("health") == 1)
+        await visit.time_goes_by(6.5, step_s=0.5)
+        assert calls.ended == []
+        await visit.time_goes_by(0.5)
+        await until(lambda: len(calls.ended) == 1)
+        error = calls.errors[0]
+        assert isinstance(error, GatewayTimedOut)
+        assert (error.dispatched, error.retryable, error.code.value) == (True, True, "gateway_timed_out")
+        assert visit.state == "ready"
+        assert await visit.client.call("health") == {"ok": True}
+
+
+async def test_a_gateway_that_never_answers_costs_a_bounded_number_of_places(tmp_path: Path) -> None:
+    calls = Calls()
+    async with (
+        fake_gateway() as gateway,
+        visiting(gateway, tmp_path) as visit,
+        anyio.create_task_group() as tasks,
+    ):
+        gateway.answers = False
+        for _ in range(MAX_WAITING + 50):
+            tasks.start_soon(calls.make, lambda: visit.client.call("health"))
+        await until(lambda: gateway.count("health") == MAX_IN_FLIGHT and len(calls.ended) == 50)
+        assert {error.reason for error in calls.errors} == {"too_many_requests"}
+        assert not any(error.dispatched for error in calls.errors)
+        assert visit.counted("hub_limits_reached_total", limit="gateway_requests") == 50
+        await visit.time_goes_by(30, step_s=10)
+        await until(lambda: len(calls.ended) == MAX_WAITING + 50)
+        late = calls.errors[50:]
+        assert sum(error.dispatched for error in late) == MAX_IN_FLIGHT  # the others never left
+        assert all(error.retryable for error in late)
+        gateway.answers = True
+        assert await visit.client.call("health") == {"ok": True}
+
+
+async def test_a_burst_is_answered_whole_for_it_is_sent_in_portions(tmp_path: Path) -> None:
+    calls = Calls()
+    async with (
+        fake_gateway() as gateway,
+        visiting(gateway, tmp_path) as visit,
+        anyio.create_task_group() as tasks,
+    ):
+        gateway.busy_above = MAX_IN_FLIGHT
+        for _ in range(400):
+            tasks.start_soon(calls.make, lambda: visit.client.call("health"))
+        await until(lambda: len(calls.ended) == 400)
+        assert calls.errors == []
+
+
+async def test_what_is_larger_than_a_gateway_takes_is_not_sent(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway:
+        gateway.max_payload = 1_000
+        async with visiting(gateway, tmp_path) as visit:
+            error = await failed(chat_send(visit.client, MAIN, "x" * 1_000, key="k1"))
+            assert isinstance(error, GatewayRefused)
+            assert (error.reason, error.dispatched) == ("too_large", False)
+            assert gateway.asked == []
+
+
+async def test_what_is_no_text_is_refused_here(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        error = await failed(chat_send(visit.client, MAIN, "half a pair: \ud800", key="k1"))
+        assert isinstance(error, GatewayRefused)
+        assert (error.reason, error.dispatched, error.retryable) == ("no_text", False, False)
+        assert gateway.asked == []
+        assert await visit.client.call("health") == {"ok": True}
+
+
+async def test_an_answer_that_lacks_what_is_needed_is_told_as_such(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        gateway.answer_once("agents.list", {"defaultId": "main"})
+        error = await failed(agents_list(visit.client))
+        assert isinstance(error, GatewayInvalid)
+        assert error.code is ErrorCode.GATEWAY_INVALID
+        assert "agents" in str(error)
+
+
+async def test_a_frame_that_is_no_json_ends_the_connection_and_what_waits_on_it(tmp_path: Path) -> None:
+    calls = Calls()
+    async with (
+        fake_gateway() as gateway,
+        visiting(gateway, tmp_path) as visit,
+        anyio.create_task_group() as tasks,
+    ):
+        gateway.answers = False
+        tasks.start_soon(calls.make, lambda: visit.client.call("health"))
+        await until(lambda: gateway.count("health") == 1)
+        gateway.say_raw("{no json")
+        await until(lambda: len(calls.ended) == 1)
+        assert calls.errors[0].dispatched
+        await visit.is_in("waiting")
+        assert visit.problem == "unreadable"
+        await visit.back_within(1)
+
+
+async def test_frames_of_a_kind_that_is_not_known_are_passed_over(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        gateway.say_raw('{"type":"stream","id":"s1","chunk":"x"}')
+        gateway.say_raw('{"type":"res","id":"never-asked","ok":true,"payload":1,"more":2}')
+        assert await visit.client.call("health") == {"ok": True}
+        assert len(gateway.knocks) == 1
+
+
+async def test_how_requests_end_is_counted(tmp_path: Path) -> None:
+    async with fake_gateway(answer=lambda *_: Fails()) as gateway, visiting(gateway, tmp_path) as visit:
+        await visit.client.call("health")
+        await failed(visit.client.call("nonsense"))
+        gateway.fault("health", "refused", {"code": "INVALID_REQUEST", "message": "no"})
+        await failed(visit.client.call("health"))
+        counted = {
+            outcome: visit.counted("hub_gateway_requests_total", outcome=outcome)
+            for outcome in ("answered", "refused", "forbidden")
+        }
+        assert counted == {"answered": 1, "refused": 1, "forbidden": 1}
+        assert visit.counted("hub_gateways", state="ready") == 1

@@ -1,0 +1,167 @@
+"""The gateways of hub.toml, all at once: a reload touches what it changes, and nothing else."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from hub.gateways import (
+    BadAddress,
+    Fleet,
+    GatewayClient,
+    GatewayConfig,
+    GatewayEvent,
+    GatewayNews,
+    UnknownGateway,
+)
+from hub.metrics import Metrics
+from hub.outbound import OutboundRules
+from tests.support.clock import FakeClock, SeededChance
+from tests.support.gateway import FakeGateway, fake_gateway
+from tests.support.gateway.visit import Calls, failed, on_loopback
+from tests.support.wire import until
+
+
+def config(gateway: FakeGateway, **more: Any) -> GatewayConfig:
+    return GatewayConfig(**{"name": gateway.name, "url": gateway.url, "token": gateway.token} | more)
+
+
+@asynccontextmanager
+async def fleet_in(folder: Path) -> AsyncIterator[Fleet]:
+    fleet = Fleet(
+        folder=folder,
+        rules=OutboundRules,
+        clock=FakeClock(),
+        chance=SeededChance(),
+        metrics=Metrics(),
+        version="0.1.0",
+        resolve=on_loopback,
+    )
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(fleet.serve)
+        yield fleet
+        tasks.cancel_scope.cancel()
+
+
+def states(fleet: Fleet) -> dict[str, str]:
+    return {health.name: health.state for health in fleet.health()}
+
+
+async def test_gateways_are_asked_by_name_and_one_that_is_away_holds_nobody_up(tmp_path: Path) -> None:
+    async with (
+        fake_gateway("west") as west,
+        fake_gateway("east") as east,
+        fleet_in(tmp_path) as fleet,
+    ):
+        await east.stop(killed=True)
+        fleet.apply([config(west), config(east)])
+        assert await fleet.get("west").call("health") == {"ok": True}
+        await until(lambda: states(fleet) == {"west": "ready", "east": "waiting"})
+        assert [gateway.name for gateway in fleet.list()] == ["east", "west"]
+        assert fleet.find("north") is None
+        with pytest.raises(UnknownGateway, match="north"):
+            fleet.get("north")
+
+
+async def test_a_reload_leaves_those_alone_that_are_as_they_were(tmp_path: Path) -> None:
+    async with (
+        fake_gateway("west") as west,
+        fake_gateway("east") as east,
+        fleet_in(tmp_path) as fleet,
+    ):
+        fleet.apply([config(west), config(east)])
+        await until(lambda: states(fleet) == {"west": "ready", "east": "ready"})
+        kept, changed = fleet.get("west"), fleet.get("east")
+        east.token = "another-one"
+        fleet.apply([config(west), config(east)])
+        await until(lambda: len(east.connects) == 2 and states(fleet)["east"] == "ready")
+        assert fleet.get("west") is kept
+        assert fleet.get("east") is not changed
+        assert len(west.connects) == 1
+        assert east.connects[1]["auth"] == {"token": "another-one"}
+
+
+async def test_a_gateway_that_is_taken_out_ends_with_what_waits_on_it(tmp_path: Path) -> None:
+    calls = Calls()
+    async with (
+        fake_gateway("west") as west,
+        fleet_in(tmp_path) as fleet,
+        anyio.create_task_group() as tasks,
+    ):
+        fleet.apply([config(west)])
+        gateway = fleet.get("west")
+        west.answers = False
+        tasks.start_soon(calls.make, lambda: gateway.call("health"))
+        await until(lambda: west.count("health") == 1)
+        fleet.apply([])
+        await until(lambda: len(calls.ended) == 1)
+        assert calls.errors[0].dispatched
+        assert fleet.health() == []
+        await until(lambda: west.connections == 0)
+        assert (await failed(gateway.call("health"))).reason == "stopped"
+
+
+async def test_an_address_that_is_none_changes_nothing(tmp_path: Path) -> None:
+    async with fake_gateway("west") as west, fleet_in(tmp_path) as fleet:
+        fleet.apply([config(west)])
+        await until(lambda: states(fleet) == {"west": "ready"})
+        with pytest.raises(BadAddress):
+            fleet.apply([config(west, token="other"), GatewayConfig(name="east", url="http://x")])
+        assert states(fleet) == {"west": "ready"}
+
+
+async def test_a_corrected_setting_is_tried_at_once(tmp_path: Path) -> None:
+    async with fake_gateway("west") as west, fleet_in(tmp_path) as fleet:
+        fleet.apply([config(west, token="wrong")])
+        await until(lambda: states(fleet) == {"west": "refused"})
+        fleet.apply([config(west)])
+        await until(lambda: states(fleet) == {"west": "ready"})
+
+
+async def test_news_of_all_are_heard_in_one_place_also_of_those_that_come_later(tmp_path: Path) -> None:
+    heard: list[GatewayNews] = []
+    async with (
+        fake_gateway("west") as west,
+        fake_gateway("east") as east,
+        fleet_in(tmp_path) as fleet,
+    ):
+        end = fleet.listen(heard.append)
+        fleet.apply([config(west)])
+        fleet.apply([config(west), config(east)])
+        await until(lambda: set(states(fleet).values()) == {"ready"})
+        west.emit("agent", 1)
+        east.emit("agent", 2)
+        await until(lambda: sum(isinstance(news, GatewayEvent) for news in heard) == 2)
+        assert {news.gateway for news in heard} == {"west", "east"}
+        end()
+        west.emit("agent", 3)
+        await fleet.get("west").call("health")
+        assert sum(isinstance(news, GatewayEvent) for news in heard) == 2
+
+
+async def test_a_fault_in_one_client_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = GatewayClient.serve
+
+    async def breaks_once(client: GatewayClient, **options: Any) -> None:
+        if client.name == "east" and not broken:
+            broken.append(client.name)
+            raise RuntimeError("a fault of ours")
+        await served(client, **options)
+
+    broken: list[str] = []
+    monkeypatch.setattr(GatewayClient, "serve", breaks_once)
+    async with (
+        fake_gateway("west") as west,
+        fake_gateway("east") as east,
+        fleet_in(tmp_path) as fleet,
+    ):
+        fleet.apply([config(west), config(east)])
+        await until(lambda: states(fleet)["west"] == "ready")
+        assert broken == ["east"]
+        clock = fleet._clock
+        assert isinstance(clock, FakeClock)
+        clock.advance(3)
+        await until(lambda: states(fleet)["east"] == "ready")

@@ -1,0 +1,118 @@
+"""What goes over the wire is closed where we send it, and read with indulgence where a gateway does."""
+
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.gateways.frames import (
+    ClientInfo,
+    ConnectAuth,
+    ConnectParams,
+    Event,
+    Granted,
+    HelloOk,
+    RequestFrame,
+    Response,
+    Unreadable,
+    decode,
+    encode,
+)
+from hub.gateways.gateway import GatewayEvent, Reconnected
+from hub.gateways.inbox import Inbox, NewsLost
+
+
+def test_a_request_has_the_keys_of_the_protocol_and_no_others() -> None:
+    frame = RequestFrame(id="r1", method="agents.list", params={})
+    assert json.loads(encode(frame)) == {"type": "req", "id": "r1", "method": "agents.list", "params": {}}
+    traced = RequestFrame(id="r1", method="x", params={"a": 1}, traceparent="00-1-2-01")
+    assert json.loads(encode(traced))["traceparent"] == "00-1-2-01"
+
+
+def test_what_is_not_shown_is_left_out_and_not_null() -> None:
+    params = ConnectParams(
+        min_protocol=4,
+        max_protocol=4,
+        client=ClientInfo(version="0.1.0"),
+        role="operator",
+        scopes=["operator.read"],
+        caps=[],
+        auth=ConnectAuth(token="t"),
+    )
+    frame = json.loads(encode(RequestFrame(id="c", method="connect", params=params)))
+    assert frame["params"] == {
+        "minProtocol": 4,
+        "maxProtocol": 4,
+        "client": {"id": "gateway-client", "version": "0.1.0", "platform": "linux", "mode": "backend"},
+        "role": "operator",
+        "scopes": ["operator.read"],
+        "caps": [],
+        "auth": {"token": "t"},
+    }
+
+
+def test_what_a_newer_gateway_says_more_is_passed_over() -> None:
+    event = decode('{"type":"event","event":"tick","payload":{"ts":1},"seq":17,"stateVersion":{"x":1}}')
+    assert event == Event(event="tick", payload={"ts": 1}, seq=17)
+    refused = decode('{"type":"res","id":"r1","ok":false,"error":{"code":"X","message":"m","new":1}}')
+    assert isinstance(refused, Response) and refused.error is not None and refused.error.code == "X"
+    assert decode('{"type":"stream","id":"x"}') is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", "7", '"res"', "{}", '{"type":"res"}', '{"type":"event","seq":1}', '{"type":7}'],
+)
+def test_what_is_no_frame_is_unreadable(text: str) -> None:
+    with pytest.raises(Unreadable):
+        decode(text)
+
+
+def test_a_text_that_a_gateway_cut_in_the_middle_of_a_character_is_read_all_the_same() -> None:
+    """Else the session that has it would end every connection on which it is looked at."""
+    cut = r'{"type":"res","id":"r1","ok":true,"payload":["cut \ud83d","\udc00 off","\ud83d\ude00"]}'
+    response = decode(cut)
+    assert isinstance(response, Response)
+    assert response.payload == ["cut \ufffd", "\ufffd off", "\U0001f600"]
+    assert decode(cut.encode()) == response
+    with pytest.raises(Unreadable):
+        decode(r'{"type":"res","half":"\ud83d"}')
+
+
+def test_no_token_stands_in_the_repr_of_what_is_shown_or_given() -> None:
+    shown = RequestFrame(id="c1", method="connect", params={"auth": ConnectAuth(token="s3cret")})
+    told = HelloOk(protocol=4, auth=Granted(scopes=["operator.read"], device_token="s3cret"))
+    assert "s3cret" not in repr(shown) + repr(told)
+    assert b"s3cret" in encode(shown)
+
+
+def test_bytes_that_are_no_text_are_unreadable() -> None:
+    with pytest.raises(Unreadable):
+        decode(b'{"type":"event","event":"tick","payload":"\xff"}')
+
+
+@given(st.binary() | st.text())
+def test_whatever_comes_is_a_frame_or_unreadable(data: bytes | str) -> None:
+    with suppress(Unreadable):
+        decode(data)
+
+
+async def test_an_inbox_gives_what_came_in_its_order() -> None:
+    inbox = Inbox(most=4)
+    news = [GatewayEvent("west", "agent", number) for number in range(4)]
+    for one in news:
+        inbox.put(one)
+    assert [await inbox.get() for _ in range(4)] == news
+
+
+async def test_a_full_inbox_lets_events_go_says_so_once_and_keeps_reconnections() -> None:
+    inbox = Inbox(most=6)
+    inbox.put(Reconnected("west", "boot-1", True))
+    for number in range(100):
+        inbox.put(GatewayEvent("west", "agent", number))
+    heard = [await inbox.get() for _ in range(len(inbox))]
+    assert len(heard) <= 6
+    assert heard[:2] == [NewsLost(), Reconnected("west", "boot-1", True)]
+    assert heard[-1] == GatewayEvent("west", "agent", 99)

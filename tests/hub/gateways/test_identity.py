@@ -1,0 +1,230 @@
+"""Who the hub is at a gateway, and that nobody else learns of it."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from hub.gateways import GatewayConfig
+from hub.gateways.frames import Challenge
+from hub.gateways.identity import BadIdentity, Identity, identity_file
+from tests.support.clock import SeededChance
+from tests.support.gateway import fake_gateway
+from tests.support.gateway.visit import failed, visiting
+from tests.support.log import opened_log
+from tests.support.wire import until
+
+CHALLENGE = Challenge("nonce-1", 1_795_149_178_664)
+READ = ["operator.read"]
+
+
+def identity(folder: Path, url: str = "wss://gw.example", token: str | None = "shared") -> Identity:
+    file = identity_file(folder, "west")
+    return Identity(file, url=url, token=token, has_device=True, chance=SeededChance())
+
+
+async def test_the_key_is_on_the_disk_for_its_owner_alone_before_it_is_shown(tmp_path: Path) -> None:
+    mine = identity(tmp_path)
+    await mine.open()
+    file = identity_file(tmp_path, "west")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    again = identity(tmp_path)
+    await again.open()
+    assert again.id == mine.id
+
+
+async def test_each_gateway_knows_the_hub_by_another_key(tmp_path: Path) -> None:
+    chance = SeededChance()
+    ids = set()
+    for name in ("west", "east"):
+        one = Identity(
+            identity_file(tmp_path, name), url="wss://x", token=None, has_device=True, chance=chance
+        )
+        await one.open()
+        ids.add(one.id)
+    assert len(ids) == 2
+
+
+async def test_a_name_with_odd_characters_stays_in_its_folder(tmp_path: Path) -> None:
+    assert identity_file(tmp_path, "../../etc/x").parent == tmp_path / "gateways"
+
+
+async def test_the_token_that_a_gateway_gave_is_shown_first_and_survives_a_restart(tmp_path: Path) -> None:
+    mine = identity(tmp_path)
+    await mine.open()
+    await mine.welcomed("from-the-gateway")
+    again = identity(tmp_path)
+    await again.open()
+    first, second = (again.show(turn, CHALLENGE, READ).auth for turn in (0, 1))
+    assert first is not None and (first.device_token, first.token) == ("from-the-gateway", None)
+    assert second is not None and (second.device_token, second.token) == (None, "shared")
+    assert stat.S_IMODE(identity_file(tmp_path, "west").stat().st_mode) == 0o600
+
+
+async def test_a_token_of_one_gateway_is_not_shown_to_another_at_its_place(tmp_path: Path) -> None:
+    mine = identity(tmp_path)
+    await mine.open()
+    await mine.welcomed("from-the-gateway")
+    moved = identity(tmp_path, url="wss://elsewhere.example", token=None)
+    await moved.open()
+    assert moved.id == mine.id
+    assert moved.show(0, CHALLENGE, READ).auth is None
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"private_key":"short"}', '{"private_key":"***"}', "\x00"])
+async def test_a_file_that_holds_no_key_is_told_and_left_alone(tmp_path: Path, content: str) -> None:
+    file = identity_file(tmp_path, "west")
+    file.parent.mkdir()
+    file.write_text(content)
+    with pytest.raises(BadIdentity, match=r"west\.json"):
+        await identity(tmp_path).open()
+    assert file.read_text() == content
+
+
+async def test_a_key_that_cannot_be_kept_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "gateways").write_text("a file where the folder belongs")
+    async with (
+        fake_gateway() as gateway,
+        visiting(gateway, tmp_path, is_ready=False, has_device=True) as visit,
+    ):
+        await visit.is_in("refused")
+        assert gateway.connects == []
+        problem = visit.client.health().problem
+        assert problem is not None and "cannot" in problem.message
+
+
+async def test_a_gateway_believes_the_signature(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path, has_device=True):
+        device = gateway.connects[0]["device"]
+        assert len(device["id"]) == 64
+        assert device["signedAt"] == 1_795_149_178_664
+
+
+async def test_on_this_machine_no_device_is_shown_unless_asked_for(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path):
+        assert "device" not in gateway.connects[0]
+        assert gateway.connects[0]["auth"] == {"token": gateway.token}
+        assert not (tmp_path / "gateways").exists()
+
+
+async def test_no_token_is_in_an_address_a_header_a_log_line_or_a_repr(tmp_path: Path) -> None:
+    with opened_log("debug") as log:
+        async with fake_gateway() as gateway:
+            gateway.is_remote = gateway.auto_approve = True
+            async with visiting(gateway, tmp_path, has_device=True) as visit:
+                kept = json.loads(identity_file(tmp_path, "fake").read_text())
+                secrets = [gateway.token, kept["device_token"], kept["private_key"]]
+                echo = {"code": "INVALID_REQUEST", "message": f"what is {' and '.join(secrets[:2])}?"}
+                gateway.fault("health", "refused", echo)
+                error = await failed(visit.client.call("health"))
+                gateway.refuses = (echo | {"details": {"code": "AUTH_TOKEN_MISMATCH"}}, 1008)
+                gateway.cut()
+                await visit.is_in("waiting")
+                await visit.time_goes_by(3)
+                await visit.is_in("refused")
+                told = [
+                    str(error),
+                    repr(error),
+                    repr(visit.client.health()),
+                    repr(visit.client.config),
+                    repr(visit.client._identity),
+                    repr(gateway.knocks),
+                    repr(GatewayConfig(name="x", url=gateway.url, token=gateway.token)),
+                    *log.lines(),
+                ]
+        assert len([line for line in told if "gateway." in line]) > 3
+        for secret in secrets:
+            assert not [line for line in told if secret in line]
+
+
+async def test_a_gateway_is_not_told_where_its_visitor_comes_from(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path):
+        path, headers = gateway.knocks[0]
+        assert path == "/"
+        names = {name.lower() for name in headers}
+        assert not names & {"origin", "authorization", "cookie", "sec-websocket-extensions", "user-agent"}
+
+
+async def test_a_token_that_was_rotated_gives_way_to_the_one_of_hub_toml(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway:
+        gateway.is_remote = gateway.auto_approve = True
+        async with visiting(gateway, tmp_path, has_device=True) as visit:
+            await until(lambda: "devtok" in identity_file(tmp_path, "fake").read_text())
+            gateway.cut()
+            await visit.is_in("waiting")
+            await visit.back_within(1)
+            assert "deviceToken" in gateway.connects[-1]["auth"]
+            await gateway.rotate()
+            await visit.is_in("waiting")
+            assert visit.problem == "device_removed"
+            await visit.back_within(3)
+            assert gateway.connects[-1]["auth"] == {"token": gateway.token}
+            new = next(iter(gateway.office.devices.values())).token
+            await until(lambda: new in identity_file(tmp_path, "fake").read_text())
+
+
+async def test_a_device_that_was_removed_and_has_nothing_else_to_show_waits_for_a_person(
+    tmp_path: Path,
+) -> None:
+    async with fake_gateway() as gateway:
+        gateway.is_remote = gateway.auto_approve = True
+        async with visiting(gateway, tmp_path, has_device=True) as visit:
+            await until(lambda: "devtok" in identity_file(tmp_path, "fake").read_text())
+        async with visiting(gateway, tmp_path, has_device=True, token=None) as visit:
+            assert "deviceToken" in gateway.connects[-1]["auth"]
+            gateway.auto_approve = False
+            await gateway.rotate(removed=True)
+            await visit.is_in("refused")
+            problem = visit.client.health().problem
+            assert problem is not None and problem.code == "device_removed"
+            assert "approve it again" in problem.hint
+            assert "devtok" not in identity_file(tmp_path, "fake").read_text()
+            await visit.time_goes_by(290, step_s=10)
+            assert len(gateway.connects) == 2
+            await visit.time_goes_by(80, step_s=10)
+            assert visit.problem == "AUTH_TOKEN_MISSING"
+
+
+async def test_a_device_that_was_removed_asks_to_be_approved_again_by_the_token_of_hub_toml(
+    tmp_path: Path,
+) -> None:
+    async with fake_gateway() as gateway:
+        gateway.is_remote = gateway.auto_approve = True
+        async with visiting(gateway, tmp_path, has_device=True) as visit:
+            gateway.auto_approve = False
+            await gateway.rotate(removed=True)
+            await visit.is_in("waiting")
+            await visit.time_goes_by(1)
+            await visit.is_in("parked")
+            gateway.approve()
+            await visit.back_within(75)
+
+
+async def test_a_token_that_came_meanwhile_is_not_forgotten_with_the_old_one(tmp_path: Path) -> None:
+    mine = identity(tmp_path)
+    await mine.open()
+    await mine.welcomed("old")
+    await mine.welcomed("new")
+    await mine.forget("old")
+    assert mine.device_token == "new"
+    await mine.forget("new")
+    again = identity(tmp_path)
+    await again.open()
+    assert again.device_token is None and again.id == mine.id
+
+
+@pytest.mark.parametrize(
+    ("token", "code"), [("wrong", "AUTH_TOKEN_MISMATCH"), (None, "DEVICE_IDENTITY_REQUIRED")]
+)
+async def test_a_wrong_token_or_none_is_told_and_tried_slowly(
+    tmp_path: Path, token: str | None, code: str
+) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path, is_ready=False, token=token) as visit:
+        await visit.is_in("refused")
+        problem = visit.client.health().problem
+        assert problem is not None and problem.code == code
+        assert "hub.toml" in problem.hint
+        await visit.time_goes_by(290, step_s=10)
+        assert len(gateway.connects) == 1

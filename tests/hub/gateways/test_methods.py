@@ -1,0 +1,260 @@
+"""What the hub asks of gateways, as types; and that the fake behaves as a real one was seen to."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from hub.gateways import FileConflict, GatewayInvalid, GatewayRefused
+from hub.gateways.methods import (
+    SOUL,
+    agent_wait,
+    agents_list,
+    chat_abort,
+    chat_history,
+    chat_send,
+    create_agent,
+    delete_agent,
+    file_get,
+    file_set,
+    message_text,
+    update_agent,
+)
+from protocol.messages import QueueMode
+from tests.support.gateway import DEFAULT_SOUL, Fails, fake_gateway
+from tests.support.gateway.office import digest
+from tests.support.gateway.visit import Visit, failed, visiting
+from tests.support.wire import until
+
+MAIN = "agent:main:main"
+
+
+async def test_agents_are_made_once_and_listed(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        made = await create_agent(visit.client, "Lead-ABC", "/srv/abc")
+        assert (made.agent_id, made.workspace) == ("lead-abc", "/srv/abc")
+        error = await failed(create_agent(visit.client, "Lead-ABC", "/srv/abc"))
+        assert isinstance(error, GatewayRefused) and error.reason == "INVALID_REQUEST"
+        found = (await agents_list(visit.client)).find("lead-abc")
+        assert found is not None and found.workspace == "/srv/abc"
+        await update_agent(visit.client, "lead-abc", "Lead of ABC")
+        await delete_agent(visit.client, "lead-abc")
+        assert gateway.asked[-1].params == {"agentId": "lead-abc", "deleteFiles": False}
+        assert (await agents_list(visit.client)).find("lead-abc") is None
+
+
+async def test_of_two_writers_of_one_soul_one_wins_and_the_other_learns_what_is_there(
+    tmp_path: Path,
+) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        read = await file_get(visit.client, "main", SOUL)
+        assert (read.content, read.hash, read.missing) == (DEFAULT_SOUL, digest(DEFAULT_SOUL), False)
+        won = await file_set(visit.client, "main", SOUL, "I won\n", expected_hash=read.hash)
+        assert won.hash == digest("I won\n")
+        with pytest.raises(FileConflict) as caught:
+            await file_set(visit.client, "main", SOUL, "I lost\n", expected_hash=read.hash)
+        assert caught.value.current_hash == won.hash
+        assert not caught.value.dispatched
+        assert gateway.agents["main"].files[SOUL] == "I won\n"
+
+
+async def test_a_file_that_is_not_there_is_missing_and_a_hash_of_it_is_a_conflict(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        del gateway.agents["main"].files[SOUL]
+        read = await file_get(visit.client, "main", SOUL)
+        assert (read.missing, read.hash, read.content) == (True, None, None)
+        with pytest.raises(FileConflict) as caught:
+            await file_set(visit.client, "main", SOUL, "new", expected_hash="0" * 64)
+        assert caught.value.current_hash is None
+        assert (await file_set(visit.client, "main", SOUL, "new")).hash == digest("new")
+        error = await failed(file_get(visit.client, "main", "TOOLS.md"))
+        assert isinstance(error, GatewayRefused)
+
+
+async def test_a_message_is_taken_read_and_answered(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        gateway.hold_intake()
+        ack = await chat_send(visit.client, MAIN, "hello", key="k1")
+        assert (ack.run_id, ack.status) == ("k1", "started")
+        taken = await chat_history(visit.client, MAIN, about=["k1", "k9"])
+        pending = taken.waiting("k1")
+        assert pending is not None and pending.state == "queued"
+        assert taken.place("k1") is None
+        assert taken.receipts == {"k1": "pending"}
+
+        gateway.release_intake()
+        assert (await agent_wait(visit.client, "k1", timeout_ms=1000)).reply == "ok: hello"
+        read = await chat_history(visit.client, MAIN, limit=10, about=["k1"])
+        assert read.place("k1") == 0
+        assert read.waiting("k1") is None
+        assert read.receipts == {}
+        assert [(row.role, row.text, row.run_id) for row in read.messages] == [
+            ("user", "hello", None),
+            ("assistant", "ok: hello", "k1"),
+        ]
+        assert (await chat_send(visit.client, MAIN, "hello", key="k1")).status == "ok"
+
+
+async def busy(visit: Visit, mode: QueueMode | None) -> str:
+    """Keep the agent busy with k1 and send it k2; gives the status of the wait for k2."""
+    await chat_send(visit.client, MAIN, "first", key="k1")
+    await until(lambda: "agent" in visit.events)
+    await chat_send(visit.client, MAIN, "second", key="k2", queue_mode=mode)
+    return (await agent_wait(visit.client, "k2", timeout_ms=0)).status
+
+
+async def test_a_message_behind_others_has_a_turn_of_its_own_under_another_run(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        gateway.hold(MAIN)
+        assert await busy(visit, QueueMode.FOLLOWUP) == "pending"
+        assert gateway.said(MAIN) == ["first"]
+        gateway.release(MAIN)
+        await until(lambda: len(gateway.rows(MAIN)) == 4)
+        history = await chat_history(visit.client, MAIN)
+        place = history.place("k2")
+        assert place == 2
+        answer = history.messages[place + 1]
+        assert answer.text == "ok: second" and answer.run_id not in ("k1", "k2", None)
+
+
+async def test_a_message_put_into_a_running_turn_is_answered_by_that_one(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        gateway.hold(MAIN)
+        assert await busy(visit, None) == "pending"
+        gateway.release(MAIN)
+        first = await agent_wait(visit.client, "k1", timeout_ms=1000)
+        second = await agent_wait(visit.client, "k2", timeout_ms=1000)
+        assert first.reply == "ok: first\n\nok: second"
+        assert (second.status, second.reply) == ("ok", None)
+
+
+async def test_an_interrupt_aborts_the_running_turn(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        gateway.hold(MAIN)
+        await chat_send(visit.client, MAIN, "first", key="k1")
+        await until(lambda: gateway.said(MAIN) == ["first"])
+        ack = await chat_send(visit.client, MAIN, "now", key="k2", queue_mode=QueueMode.INTERRUPT)
+        assert ack.interrupted_active_run
+        aborted = await agent_wait(visit.client, "k1", timeout_ms=1000)
+        assert (aborted.status, aborted.stop_reason) == ("error", "aborted")
+        gateway.release(MAIN)
+        assert (await agent_wait(visit.client, "k2", timeout_ms=1000)).reply == "ok: now"
+
+
+async def test_a_turn_that_fails_is_told_and_kept_as_such(tmp_path: Path) -> None:
+    async with (
+        fake_gateway(answer=lambda *_: Fails("out of money", reason="billing")) as gateway,
+        visiting(gateway, tmp_path) as visit,
+    ):
+        await chat_send(visit.client, MAIN, "hello", key="k1")
+        waited = await agent_wait(visit.client, "k1", timeout_ms=1000)
+        assert (waited.status, waited.error, waited.reply) == ("error", "out of money", None)
+        row = (await chat_history(visit.client, MAIN)).messages[-1]
+        assert (row.key, row.stop_reason) == ("k1:terminal-error", "error")
+
+
+async def test_a_turn_that_the_model_never_had_is_told_apart(tmp_path: Path) -> None:
+    async with (
+        fake_gateway(answer=lambda *_: Fails("superseded", was_asked=False)) as gateway,
+        visiting(gateway, tmp_path) as visit,
+    ):
+        await chat_send(visit.client, MAIN, "hello", key="k1")
+        await agent_wait(visit.client, "k1", timeout_ms=1000)
+        row = (await chat_history(visit.client, MAIN)).messages[-1]
+        assert (row.role, row.kind, row.run_id) == ("custom", "run-failed-before-reply", "k1")
+
+
+async def test_a_text_that_is_a_command_to_the_gateway_is_no_message(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        error = await failed(chat_send(visit.client, MAIN, "stop", key="k1"))
+        assert isinstance(error, GatewayInvalid)
+        assert gateway.said(MAIN) == []
+
+
+async def test_a_restart_interrupts_what_waits_and_forgets_what_was_answered(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        gateway.hold(MAIN)
+        await busy(visit, QueueMode.FOLLOWUP)
+        await gateway.restart(killed=True)
+        gateway.release(MAIN)
+        await visit.is_in("waiting")
+        await visit.back_within(1)
+        await until(lambda: gateway.rows(MAIN)[-1].role == "assistant")
+        history = await chat_history(visit.client, MAIN)
+        pending = history.waiting("k2")
+        assert pending is not None and pending.state == "interrupted"
+        assert [row.source for row in history.messages] == [None, "main_session_restart_recovery", None]
+        assert (await agent_wait(visit.client, "k1", timeout_ms=10)).status == "timeout"
+        error = await failed(chat_send(visit.client, MAIN, "second", key="k2", queue_mode=QueueMode.FOLLOWUP))
+        assert isinstance(error, GatewayRefused)
+        assert (error.retryable, error.dispatched) == (False, True)
+
+
+async def test_a_drain_ends_the_turn_under_way_and_begins_no_other(tmp_path: Path) -> None:
+    async with (
+        fake_gateway() as gateway,
+        visiting(gateway, tmp_path) as visit,
+        anyio.create_task_group() as tasks,
+    ):
+        gateway.hold(MAIN)
+        await busy(visit, QueueMode.FOLLOWUP)
+        await chat_send(visit.client, MAIN, "third", key="k3")
+        tasks.start_soon(gateway.stop)
+        await until(lambda: gateway.is_draining)
+        refused = await failed(chat_send(visit.client, MAIN, "fourth", key="k4"))
+        assert refused.reason == "gateway-restarting"
+        gateway.release(MAIN)
+        await visit.is_in("waiting")
+        await gateway.start()
+        await visit.back_within(5)
+        history = await chat_history(visit.client, MAIN)
+        assert [row.text for row in history.messages] == ["first", "ok: first"]
+        assert [(item.run_id, item.state) for item in history.pending] == [
+            ("k2", "interrupted"),
+            ("k3", "interrupted"),
+        ]
+
+
+async def test_old_rows_and_many_that_wait_are_read_in_pages(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        for number in range(5):
+            await chat_send(visit.client, MAIN, f"m{number}", key=f"k{number}")
+            await agent_wait(visit.client, f"k{number}", timeout_ms=1000)
+        newest = await chat_history(visit.client, MAIN, limit=4)
+        assert [row.text for row in newest.messages] == ["m3", "ok: m3", "m4", "ok: m4"]
+        assert (newest.has_more, newest.next_offset) == (True, 4)
+        older = await chat_history(visit.client, MAIN, limit=4, offset=newest.next_offset)
+        assert [row.text for row in older.messages] == ["m1", "ok: m1", "m2", "ok: m2"]
+
+        gateway.hold(MAIN)
+        await chat_send(visit.client, MAIN, "busy", key="busy")
+        await until(lambda: gateway.said(MAIN)[-1] == "busy")
+        for number in range(25):
+            await chat_send(visit.client, MAIN, "x", key=f"q{number}", queue_mode=QueueMode.FOLLOWUP)
+        page = await chat_history(visit.client, MAIN)
+        assert (len(page.pending), page.pending_total) == (20, 25)
+        rest = await chat_history(visit.client, MAIN, pending_before=page.pending_before)
+        assert [item.run_id for item in rest.pending] == [f"q{number}" for number in range(5)]
+        await chat_abort(visit.client, MAIN)
+
+
+async def test_a_session_that_nobody_has_heard_of_is_empty(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        history = await chat_history(visit.client, "agent:ghost:main")
+        assert (history.messages, history.pending, history.is_running) == ([], [], False)
+        error = await failed(chat_send(visit.client, "agent:ghost:main", "boo", key="k1"))
+        assert isinstance(error, GatewayRefused)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("plain", "plain"),
+        ([{"type": "text", "text": "a"}, {"type": "thinking"}, {"type": "text", "text": "b"}], "a\nb"),
+        ([{"type": "text"}, 7, None], ""),
+        (None, ""),
+        ({"text": "x"}, ""),
+    ],
+)
+def test_the_words_of_a_message_are_found_however_it_is_put(content: object, text: str) -> None:
+    assert message_text(content) == text

@@ -1,0 +1,161 @@
+"""A connection is given up when it is not what it seems; nothing that grows on it is without a bound."""
+
+import tracemalloc
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+
+from hub.gateways import GatewayError, GatewayNews, GatewayUnreachable, NewsLost
+from hub.gateways.connection import MAX_UNSENT_BYTES
+from hub.gateways.inbox import Inbox
+from hub.gateways.methods import chat_send
+from tests.support.clock import FakeClock
+from tests.support.gateway import fake_gateway
+from tests.support.gateway.visit import Calls, failed, visiting
+from tests.support.wire import until
+
+MAIN = "agent:main:main"
+
+
+async def test_lost_events_end_the_connection_so_that_all_is_looked_at_anew(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        gateway.emit("agent", 1)
+        gateway.emit("agent", 2)
+        gateway.emit("chat", 4, lost=1)
+        await visit.is_in("waiting")
+        assert visit.events == ["agent", "agent"]
+        assert visit.problem == "events_lost"
+        await visit.back_within(1)
+        assert visit.reconnected == [False, False]
+        assert visit.counted("hub_gateway_event_gaps_total") == 1
+        gateway.emit("agent", 5)
+        await until(lambda: visit.events == ["agent", "agent", "agent"])
+
+
+async def test_events_without_a_number_are_heard_and_lose_nothing(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        gateway.emit("agent", 1)
+        gateway.say_raw('{"type":"event","event":"health","payload":{}}')
+        gateway.emit("agent", 2)
+        await until(lambda: visit.events == ["agent", "health", "agent"])
+
+
+async def test_a_gateway_that_is_silent_for_two_ticks_is_given_up(tmp_path: Path) -> None:
+    calls = Calls()
+    async with (
+        fake_gateway() as gateway,
+        visiting(gateway, tmp_path) as visit,
+        anyio.create_task_group() as tasks,
+    ):
+        gateway.answers = False
+        tasks.start_soon(calls.make, lambda: visit.client.call("health", timeout_s=300))
+        await until(lambda: gateway.count("health") == 1)
+        await visit.time_goes_by(59, step_s=10)
+        assert (visit.state, calls.ended) == ("ready", [])
+        await visit.time_goes_by(1)
+        await visit.is_in("waiting")
+        assert visit.problem == "silent"
+        assert [error.dispatched for error in calls.errors] == [True]
+        await visit.back_within(1)
+
+
+async def test_a_gateway_that_ticks_is_kept_for_ever(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with (
+        fake_gateway(clock=clock) as gateway,
+        visiting(gateway, tmp_path, clock=clock) as visit,
+    ):
+        await visit.time_goes_by(900, step_s=15)
+        assert visit.states == ["connecting", "ready"]
+        assert len(gateway.knocks) == 1
+
+
+async def test_a_gateway_that_never_reads_is_found_out_and_costs_a_bounded_memory(tmp_path: Path) -> None:
+    text = "x" * 1_000_000
+    calls = Calls()
+    async with fake_gateway() as gateway:
+        gateway.reads = False
+        async with visiting(gateway, tmp_path) as visit, anyio.create_task_group() as tasks:
+            tracemalloc.start()
+            try:
+                for number in range(60):
+                    key = f"k{number}"
+                    tasks.start_soon(calls.make, lambda key=key: chat_send(visit.client, MAIN, text, key=key))
+                    gateway.tick()  # it talks all the same
+                    await anyio.lowlevel.checkpoint()
+                await until(lambda: len(calls.ended) >= 40)
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            refused = calls.errors
+            assert {(error.reason, error.dispatched) for error in refused} == {("slow", False)}
+            assert peak < 3 * MAX_UNSENT_BYTES  # masking makes a copy of each frame
+            assert visit.counted("hub_limits_reached_total", limit="gateway_unsent_bytes") == len(refused)
+            for _ in range(6):
+                gateway.tick()
+                await visit.time_goes_by(10, step_s=5)
+            await until(lambda: visit.problem == "silent")
+            await until(lambda: len(calls.ended) == 60)
+            left = [error for error in calls.errors if error.dispatched]
+            assert left and all(isinstance(error, GatewayUnreachable | GatewayError) for error in left)
+
+
+async def test_a_gateway_that_never_answers_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with (
+        fake_gateway() as gateway,
+        visiting(gateway, tmp_path) as visit,
+        anyio.create_task_group() as tasks,
+    ):
+        gateway.answers = False
+
+        async def round_of_calls() -> None:
+            calls = Calls()
+            for _ in range(100):
+                tasks.start_soon(calls.make, lambda: visit.client.call("health", {"probe": True}))
+            await anyio.sleep(0.01)
+            gateway.tick()
+            await visit.time_goes_by(30, step_s=10)
+            await until(lambda: len(calls.ended) == 100)
+            gateway.asked.clear()
+
+        tracemalloc.start()
+        try:
+            for _ in range(2):
+                await round_of_calls()
+            before, _ = tracemalloc.get_traced_memory()
+            for _ in range(5):
+                await round_of_calls()
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert after - before < 100_000
+
+
+async def test_a_flood_of_events_is_let_go_and_told_once_to_who_reads_too_slowly(tmp_path: Path) -> None:
+    inbox = Inbox(most=50)
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        visit.client.listen(inbox.put)
+        for number in range(500):
+            gateway.emit("agent", number)
+        await until(lambda: len(visit.events) == 500)
+        assert len(inbox) <= 50
+        heard = [await inbox.get() for _ in range(len(inbox))]
+        assert [type(news) for news in heard].count(NewsLost) == 1
+        assert isinstance(heard[0], NewsLost)
+
+
+def fails(news: GatewayNews) -> None:
+    raise RuntimeError("a fault of the listener's own")
+
+
+async def test_a_listener_that_fails_harms_nobody(tmp_path: Path) -> None:
+    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+        end = visit.client.listen(fails)
+        gateway.emit("agent", 1)
+        await until(lambda: visit.events == ["agent"])
+        end()
+        end()
+        assert await visit.client.call("health") == {"ok": True}
+        error = await failed(visit.client.call("nonsense"))
+        assert error.reason == "MISSING_SCOPE"

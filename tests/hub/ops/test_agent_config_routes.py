@@ -1,0 +1,141 @@
+"""Configs of an agent over the REST interface: as a whole, by key, with revisions, and back again."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import UserId
+from storage.store import DeclaredAgent, NewConfig, agents, users
+from tests.support.facade import FakeHub, over_unix, serving
+
+INBOX = "/v1/agents/inbox"
+CONFIG = f"{INBOX}/config"
+
+
+def an_agent(c: sa.Connection) -> None:
+    """An agent called inbox, of whose configs hub.toml declares one."""
+    owner = users.ensure_user(c, UserId("u"), "owner", 1)
+    declared = DeclaredAgent(
+        name="inbox", device_name="lab", data_types=("tasks",), config=(NewConfig(key="folder", value="in"),)
+    )
+    agents.reconcile_declared(
+        c, user_id=owner, declared=[declared], at=1, fresh_ids=["a-1", "d-1", "s-1", "u-1"]
+    )
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
+    hub = FakeHub()
+    async with serving(hub, tmp_path) as listening, over_unix(listening) as asking:
+        await hub.bench.store.write(an_agent)
+        yield asking
+
+
+async def now(client: httpx2.AsyncClient) -> Any:
+    return (await client.get(CONFIG)).json()["configuration"]
+
+
+async def test_configs_are_edited_and_told_with_their_types(client: httpx2.AsyncClient) -> None:
+    wanted = {"limit": {"value": 5, "description": "at once"}, "share": {"value": 1, "type": "float"}}
+    done = await client.patch(CONFIG, json={"configs": wanted})
+    assert done.status_code == 200 and done.json()["changed"] == ["limit", "share"]
+    told = (await client.get(CONFIG)).json()
+    assert told["configuration"] == {"folder": "in", "limit": 5, "share": 1.0}
+    shown = [(one["key"], one["type"], one["source"], one["description"]) for one in told["configs"]]
+    assert shown == [
+        ("folder", "string", "file", None),
+        ("limit", "integer", "api", "at once"),
+        ("share", "float", "api", None),
+    ]
+    assert told["rev"] == done.json()["rev"]
+
+
+async def test_one_config_is_put_read_and_removed(client: httpx2.AsyncClient) -> None:
+    assert (await client.put(f"{CONFIG}/where", json={"value": {"a": [1, None]}})).status_code == 200
+    one = await client.get(f"{CONFIG}/where")
+    assert (one.json()["value"], one.json()["type"]) == ({"a": [1, None]}, "json")
+    gone = await client.delete(f"{CONFIG}/where")
+    assert gone.json()["changed"] == ["where"]
+    again = await client.delete(f"{CONFIG}/where")
+    assert (again.status_code, again.json()["code"]) == (404, "unknown_config")
+    assert (await client.get(f"{CONFIG}/where")).json()["code"] == "unknown_config"
+
+
+async def test_a_whole_configuration_is_replaced_but_for_what_the_file_says(
+    client: httpx2.AsyncClient,
+) -> None:
+    await client.patch(CONFIG, json={"configs": {"a": {"value": 1}, "b": {"value": 2}}})
+    done = await client.put(CONFIG, json={"configs": {"b": {"value": 3}}})
+    assert done.json()["changed"] == ["a", "b"]
+    assert await now(client) == {"folder": "in", "b": 3}
+    assert (await client.put(CONFIG, json={})).status_code == 422, "an empty body is no wish to remove all"
+
+
+async def test_what_the_file_says_is_changed_there(client: httpx2.AsyncClient) -> None:
+    for attempt in (
+        client.put(f"{CONFIG}/folder", json={"value": "out"}),
+        client.delete(f"{CONFIG}/folder"),
+        client.patch(CONFIG, json={"configs": {"a": {"value": 1}}, "unset": ["folder"]}),
+    ):
+        refused = await attempt
+        assert (refused.status_code, refused.json()["code"]) == (409, "managed_by_file")
+        assert "config 'folder' is managed by hub.toml" in refused.json()["detail"]
+    assert await now(client) == {"folder": "in"}
+
+
+async def test_the_revision_is_the_tag_and_an_edit_of_an_older_one_is_refused(
+    client: httpx2.AsyncClient,
+) -> None:
+    tag = (await client.get(CONFIG)).headers["etag"]
+    first = await client.put(f"{CONFIG}/a", json={"value": 1}, headers={"if-match": tag})
+    assert (first.status_code, first.headers["etag"]) == (200, f'"{first.json()["rev"]}"')
+    for attempt in (
+        client.put(f"{CONFIG}/a", json={"value": 2}, headers={"if-match": tag}),
+        client.put(CONFIG, json={"configs": {}}, headers={"if-match": tag}),
+        client.patch(CONFIG, json={"unset": ["a"]}, headers={"if-match": tag}),
+        client.delete(f"{CONFIG}/a", headers={"if-match": tag}),
+        client.post(f"{INBOX}/config-revert", json={"to": 0}, headers={"if-match": tag}),
+    ):
+        refused = await attempt
+        assert (refused.status_code, refused.json()["code"]) == (412, "changed_meanwhile")
+    assert (await client.get(f"{CONFIG}/a")).headers["etag"] == first.headers["etag"]
+    newer = {"if-match": f'"0", {first.headers["etag"]}'}
+    assert (await client.delete(f"{CONFIG}/a", headers=newer)).status_code == 200
+
+
+async def test_the_history_says_who_changed_what_in_pages(client: httpx2.AsyncClient) -> None:
+    for value in (1, 2, "three"):
+        await client.put(f"{CONFIG}/a", json={"value": value, "type": "json"})
+    page = (await client.get(f"{INBOX}/config-history", params={"limit": 2})).json()
+    told = [(one["seq"], one["key"], one["old_value"], one["new_value"]) for one in page["changes"]]
+    assert told == [(4, "a", 2, "three"), (3, "a", 1, 2)]
+    rest = await client.get(f"{INBOX}/config-history", params={"limit": 2, "cursor": page["next_cursor"]})
+    assert [(one["key"], one["actor"]) for one in rest.json()["changes"]][-1] == ("folder", "hub.toml")
+    of_key = (await client.get(f"{INBOX}/config-history", params={"key": "folder"})).json()
+    assert [(one["old_type"], one["new_type"]) for one in of_key["changes"]] == [(None, "string")]
+
+
+async def test_configs_go_back_to_a_change(client: httpx2.AsyncClient) -> None:
+    await client.put(f"{CONFIG}/a", json={"value": 1})
+    await client.put(f"{CONFIG}/a", json={"value": 2})
+    done = await client.post(f"{INBOX}/config-revert", json={"to": 2})
+    assert (done.status_code, await now(client)) == (200, {"folder": "in", "a": 1})
+    never = await client.post(f"{INBOX}/config-revert", json={"to": 99})
+    assert (never.status_code, never.json()["code"]) == (404, "unknown_config")
+
+
+async def test_configs_of_nobodys_agent_are_unknown(client: httpx2.AsyncClient) -> None:
+    for attempt in (client.get("/v1/agents/nobody/config"), client.get("/v1/agents/nobody/config-history")):
+        refused = await attempt
+        assert (refused.status_code, refused.json()["code"]) == (404, "unknown_agent")
+
+
+@pytest.mark.parametrize("text", ['{"value": NaN}', '{"value": 1e999}', '{"value": "\\ud800"}'])
+async def test_what_is_no_json_value_is_no_config(client: httpx2.AsyncClient, text: str) -> None:
+    sent = await client.put(f"{CONFIG}/a", content=text, headers={"content-type": "application/json"})
+    assert sent.status_code in (400, 422), sent.text
+    assert await now(client) == {"folder": "in"}

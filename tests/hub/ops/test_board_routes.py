@@ -1,0 +1,271 @@
+"""Boards, what they remember, and the tokens of agents over the REST interface."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import MemoryId
+from storage.schema import idempotency_keys
+from storage.store import NewMemory, audit, board_memory
+from tests.support.facade import FakeHub, over_tcp, over_unix, serving
+
+
+class Served:
+    """A hub with the agents inbox and notes of its owner, and somebody who may do everything."""
+
+    def __init__(self, fake: FakeHub, operator: httpx2.AsyncClient) -> None:
+        self.fake = fake
+        self.operator = operator
+
+    async def made(self, path: str, body: Any) -> Any:
+        answer = await self.operator.post(path, json=body)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    async def board(self, name: str = "roses", *agents: str) -> Any:
+        """A board; the first agent is its lead."""
+        board = await self.made("/v1/boards", {"name": name})
+        for agent in agents:
+            await self.fake.bench.agent(agent)
+            wanted = {"agent": agent, "is_lead": agent == agents[0]}
+            board = await self.made(f"/v1/boards/{name}/agents", wanted)
+        return board
+
+    async def remember(self, content: str, board: str = "roses", **about: Any) -> Any:
+        self.fake.bench.clock.advance(1)
+        return await self.made(f"/v1/boards/{board}/memory", {"content": content} | about)
+
+    async def told(self, path: str, **asked: Any) -> Any:
+        answer = await self.operator.get(path, params=asked)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def memory(self, **asked: Any) -> list[str]:
+        return [one["content"] for one in (await self.told("/v1/boards/roses/memory", **asked))["memory"]]
+
+
+@pytest.fixture
+async def hub(tmp_path: Path) -> AsyncIterator[Served]:
+    fake = FakeHub()
+    async with serving(fake, tmp_path) as listening, over_unix(listening) as operator:
+        yield Served(fake, operator)
+
+
+def refused(answer: httpx2.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+async def test_a_board_is_made_looked_at_changed_and_removed(hub: Served) -> None:
+    made = await hub.made("/v1/boards", {"name": "roses", "description": "What grows."})
+    assert (made["user"], made["agents"], made["lead"], made["members"]) == ("owner", 0, None, [])
+    for given in ("roses", made["id"]):
+        assert await hub.told(f"/v1/boards/{given}") == made
+    changed = await hub.operator.patch("/v1/boards/roses", json={"name": "lawn"})
+    assert (changed.json()["name"], changed.json()["description"]) == ("lawn", "What grows.")
+    assert [board["name"] for board in (await hub.told("/v1/boards"))["boards"]] == ["lawn"]
+    assert (await hub.operator.delete("/v1/boards/lawn")).json()["id"] == made["id"]
+    assert refused(await hub.operator.get("/v1/boards/lawn")) == (404, "unknown_board")
+
+
+async def test_a_change_of_a_board_that_changed_meanwhile_is_refused(hub: Served) -> None:
+    await hub.board()
+    read = (await hub.operator.get("/v1/boards/roses")).headers["etag"]
+    for body, status in (({"description": "mine"}, 200), ({"description": "yours"}, 412)):
+        answer = await hub.operator.patch("/v1/boards/roses", json=body, headers={"if-match": read})
+        assert answer.status_code == status
+    gone = await hub.operator.delete("/v1/boards/roses", headers={"if-match": read})
+    assert gone.status_code == 412
+
+
+async def test_agents_come_on_a_board_and_leave_it_and_one_leads(hub: Served) -> None:
+    board = await hub.board("roses", "inbox", "notes")
+    assert (board["lead"], board["agents"]) == ("inbox", 2)
+    assert [(one["name"], one["is_lead"], one["device"]) for one in board["members"]] == [
+        ("inbox", True, "desk"),
+        ("notes", False, "desk"),
+    ]
+    led = await hub.operator.put("/v1/boards/roses/lead", json={"agent": "notes"})
+    assert led.json()["lead"] == "notes"
+    left = await hub.operator.delete("/v1/boards/roses/agents/notes")
+    assert (left.json()["lead"], left.json()["agents"]) == (None, 1)
+    again = await hub.operator.delete("/v1/boards/roses/agents/notes")
+    assert refused(again) == (404, "unknown_agent")
+
+
+async def test_boards_and_agents_of_another_user_are_not_there(hub: Served) -> None:
+    eve = await hub.fake.bench.user("eve")
+    await hub.fake.bench.agent("hers", user_id=eve)
+    await hub.operator.post("/v1/boards", params={"user": "eve"}, json={"name": "lawn"})
+    await hub.board()
+    assert [board["name"] for board in (await hub.told("/v1/boards", user="eve"))["boards"]] == ["lawn"]
+    answer = await hub.operator.get("/v1/boards/roses", params={"user": "eve"})
+    assert refused(answer) == (404, "unknown_board")
+    answer = await hub.operator.post("/v1/boards/roses/agents", json={"agent": "hers"})
+    assert refused(answer) == (404, "unknown_agent")
+
+
+async def test_what_a_board_remembers_is_told_newest_first_in_pages(hub: Served) -> None:
+    await hub.board()
+    for n in range(5):
+        await hub.remember(f"item {n}")
+    first = await hub.operator.get("/v1/boards/roses/memory", params={"limit": 2})
+    assert [one["content"] for one in first.json()["memory"]] == ["item 4", "item 3"]
+    await hub.remember("item 5")  # what comes meanwhile moves nothing
+    cursor = first.json()["next_cursor"]
+    assert await hub.memory(limit=2, cursor=cursor) == ["item 2", "item 1"]
+    assert await hub.memory(limit=1_000) == [f"item {n}" for n in (5, 4, 3, 2, 1, 0)]
+    bad = await hub.operator.get("/v1/boards/roses/memory", params={"cursor": "WyJub3RlcyJd"})
+    assert refused(bad) == (422, "bad_params")
+
+
+async def test_a_page_of_memory_has_a_hundred_items_at_most(hub: Served) -> None:
+    await hub.board()
+    board = (await hub.told("/v1/boards/roses"))["id"]
+    for n in range(101):
+        item = NewMemory(id=MemoryId(f"m-{n}"), board_id=board, content="x", actor="hub", at=n)
+        await hub.fake.bench.store.write(board_memory.add_memory, item)
+    page = await hub.told("/v1/boards/roses/memory", limit=1_000)
+    assert len(page["memory"]) == 100 and page["next_cursor"] is not None
+
+
+async def test_memory_is_found_by_its_tags_its_kind_and_its_words(hub: Served) -> None:
+    await hub.board()
+    await hub.remember("a", tags=["weeds", " weeds ", "urgent"], source="lead")
+    await hub.remember("b", tags=["weeds"], is_chat=True)
+    await hub.remember("c", correlation_id="order-1", reply_to="nothing")
+    assert await hub.memory(tag="weeds") == ["b", "a"]
+    assert await hub.memory(tag=["weeds", "urgent"]) == ["a"]
+    assert await hub.memory(is_chat=True) == ["b"]
+    assert await hub.memory(source="lead", is_chat=False) == ["a"]
+    assert await hub.memory(correlation_id="order-1") == await hub.memory(reply_to="nothing") == ["c"]
+    (told,) = (await hub.told("/v1/boards/roses/memory", tag="urgent"))["memory"]
+    assert told["tags"] == ["weeds", "urgent"]
+
+
+async def test_what_is_taken_out_of_memory_is_gone(hub: Served) -> None:
+    await hub.board()
+    item = await hub.remember("a secret")
+    path = f"/v1/boards/roses/memory/{item['id']}"
+    assert (await hub.operator.delete(path)).json()["content"] == "a secret"
+    assert refused(await hub.operator.delete(path)) == (404, "unknown_memory")
+    assert await hub.memory() == []
+
+
+async def test_the_same_item_asked_for_twice_under_one_key_is_written_once(hub: Served) -> None:
+    await hub.board()
+    for _ in range(2):
+        answer = await hub.operator.post(
+            "/v1/boards/roses/memory", json={"content": "once"}, headers={"idempotency-key": "k"}
+        )
+        assert answer.status_code == 201
+    assert await hub.memory() == ["once"]
+    forget = sa.delete(idempotency_keys)  # as if the hub was killed before it kept its answer
+    await hub.fake.bench.store.write(lambda c: c.execute(forget).rowcount)
+    again = await hub.operator.post(
+        "/v1/boards/roses/memory", json={"content": "once"}, headers={"idempotency-key": "k"}
+    )
+    assert (again.status_code, await hub.memory()) == (201, ["once"])
+
+
+async def test_an_agent_is_told_what_it_is(hub: Served) -> None:
+    await hub.board("roses", "inbox", "notes")
+    for name, role in (("inbox", "lead"), ("notes", "worker")):
+        async with agent(hub, name) as asking:
+            told = (await asking.get("/v1/agent")).json()
+            assert (told["name"], told["user"], told["role"], told["board"]["name"]) == (
+                *(name, "owner"),
+                *(role, "roses"),
+            )
+            (own,) = (await asking.get("/v1/agent/boards")).json()["boards"]
+            assert own == told["board"]
+            board = (await asking.get("/v1/agent/boards/roses")).json()
+            assert [one["name"] for one in board["members"]] == ["inbox", "notes"]
+    async with agent(hub, "idle") as asking:
+        told = (await asking.get("/v1/agent")).json()
+        assert (told["role"], told["board"], told["gateway"]) == (None, None, None)
+        assert (await asking.get("/v1/agent/boards")).json()["boards"] == []
+
+
+async def test_an_agent_writes_in_its_own_name_into_the_memory_of_its_board(hub: Served) -> None:
+    await hub.board("roses", "inbox")
+    await hub.board("lawn")
+    async with agent(hub, "inbox") as asking:
+        body = {"content": "done", "tags": ["lead_reply"]}
+        written = (await asking.post("/v1/agent/boards/roses/memory", json=body)).json()
+        assert (written["agent"], written["actor"].partition(":")[0]) == ("inbox", "agent")
+        (read,) = (await asking.get("/v1/agent/boards/roses/memory")).json()["memory"]
+        assert read["id"] == written["id"]
+        for method in ("GET", "POST"):
+            other = await asking.request(method, "/v1/agent/boards/lawn/memory", json=body)
+            assert refused(other) == (403, "not_your_board")
+            nowhere = await asking.request(method, "/v1/agent/boards/rozes/memory", json=body)
+            assert refused(nowhere) == (404, "unknown_board")
+
+
+async def test_an_agents_token_opens_no_operators_route_and_an_operators_none_of_an_agent(
+    hub: Served,
+) -> None:
+    await hub.board("roses", "inbox")
+    async with agent(hub, "inbox") as asking:
+        denied = await asking.get("/v1/boards")
+        assert refused(denied) == (403, "forbidden")
+        assert "not for agents: theirs begin with /v1/agent" in denied.json()["detail"]
+    async with over_tcp(hub.fake.listening, await hub.fake.bench.token()) as admin:
+        for client in (admin, hub.operator):
+            denied = await client.get("/v1/agent")
+            assert refused(denied) == (403, "forbidden")
+            assert "asked by agents" in denied.json()["detail"]
+    (entry, *_) = await hub.fake.bench.store.read(audit.list_entries, limit=1)
+    assert entry.event == "auth.refused"
+
+
+async def test_a_token_that_was_revoked_or_whose_agent_is_gone_opens_nothing(hub: Served) -> None:
+    await hub.board("roses", "inbox", "notes")
+    async with agent(hub, "inbox") as inbox, agent(hub, "notes") as notes:
+        assert (await inbox.get("/v1/agent")).status_code == 200
+        (token,) = (await hub.told("/v1/agents/inbox/tokens"))["tokens"]
+        assert token["last_used_at"] is not None and "token" not in token
+        for _ in range(2):  # twice is no error
+            revoked = await hub.operator.delete(f"/v1/agent-tokens/{token['id']}")
+            assert revoked.json()["revoked_at"] is not None
+        late = await inbox.get("/v1/agent")
+        assert refused(late) == (401, "auth_failed")
+        assert (late.json()["detail"], late.json()["hint"]) == (
+            "this token was revoked",
+            "on the hub's machine: hub agents token NAME",
+        )
+        await hub.operator.delete("/v1/agents/notes")
+        gone = await notes.get("/v1/agent")
+        assert gone.json()["detail"] == "the agent of this token was removed, or ended for good"
+
+
+async def test_a_token_of_an_agent_counts_as_long_as_was_said(hub: Served) -> None:
+    await hub.fake.bench.agent("inbox")
+    made = await hub.made("/v1/agents/inbox/tokens", {"ttl_s": 60})
+    async with over_tcp(hub.fake.listening, made["token"]) as asking:
+        assert (await asking.get("/v1/agent")).status_code == 200
+        hub.fake.bench.clock.advance(61)
+        assert (await asking.get("/v1/agent")).json()["detail"] == "this token has expired"
+
+
+async def test_a_secret_is_told_once_and_never_kept(hub: Served) -> None:
+    await hub.fake.bench.agent("inbox")
+    answer = await hub.operator.post("/v1/agents/inbox/tokens", json={})
+    assert answer.headers["cache-control"] == "no-store"
+    token = answer.json()["token"]
+    assert token.startswith("hub_agt_") and len(token) == 47
+    assert token not in (await hub.operator.get("/v1/agents/inbox/tokens")).text
+
+
+@asynccontextmanager
+async def agent(hub: Served, name: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """An agent in its own name."""
+    bench = hub.fake.bench
+    token = await bench.agent_token(await bench.agent(name))
+    async with over_tcp(hub.fake.listening, token) as asking:
+        yield asking

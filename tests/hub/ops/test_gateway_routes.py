@@ -1,0 +1,121 @@
+"""Gateways over the REST interface."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, GatewayId, UserId
+from storage.store import DeclaredGateway, audit, gateway_agents, gateways, users
+from tests.support.facade import FakeHub, over_unix, serving
+
+
+def keep(c: sa.Connection) -> None:
+    """Two gateways of the owner, one with a worker, and one of another user. Nothing is connected."""
+    owner = users.ensure_user(c, UserId("u"), "owner", 1)
+    users.ensure_user(c, UserId("o"), "other", 1)
+    declared = [
+        DeclaredGateway(name=name, user_name=user, main_agent="main" if name == "lab" else None)
+        for name, user in (("office", "owner"), ("lab", "owner"), ("theirs", "other"))
+    ]
+    fresh = [f"{kind}-{one.name}" for one in declared for kind in ("gw", "main", "user")]
+    gateways.reconcile_gateways(c, owner_id=owner, declared=declared, at=1, fresh_ids=fresh)
+    gateway_agents.make_gateway_agent(
+        c,
+        gateway_id=GatewayId("gw-office"),
+        user_id=owner,
+        name="reader",
+        fresh_id=AgentId("agent-reader"),
+        at=1,
+        actor="anna",
+    )
+
+
+@pytest.fixture
+async def fake() -> FakeHub:
+    return FakeHub()
+
+
+@pytest.fixture
+async def operator(fake: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
+    async with serving(fake, tmp_path) as listening, over_unix(listening) as client:
+        await fake.bench.store.write(keep)
+        yield client
+
+
+async def test_gateways_are_told_with_how_they_stand_and_who_lives_there(
+    operator: httpx2.AsyncClient,
+) -> None:
+    told = (await operator.get("/v1/gateways")).json()["gateways"]
+    assert [(one["name"], one["user"], one["agents"]) for one in told] == [
+        ("lab", "owner", 1),
+        ("office", "owner", 2),
+        ("theirs", "other", 1),
+    ]
+    office = told[1]
+    assert (office["state"], office["main_agent"], office["agents_online"]) == ("stopped", "office-main", 0)
+
+
+async def test_one_gateway_is_told_by_name_or_id_with_its_agents(operator: httpx2.AsyncClient) -> None:
+    by_name = (await operator.get("/v1/gateways/office")).json()
+    assert (await operator.get("/v1/gateways/gw-office")).json()["id"] == by_name["id"]
+    assert [(one["agent"], one["role"], one["remote_id"], one["state"]) for one in by_name["members"]] == [
+        ("office-main", "main", "mc-gateway-gw-office", "wanted"),
+        ("reader", "worker", "mc-agent-reader", "wanted"),
+    ]
+    assert by_name["members"][0]["connectivity"] == "offline"
+
+
+async def test_gateways_come_in_pages(operator: httpx2.AsyncClient) -> None:
+    page = (await operator.get("/v1/gateways", params={"limit": 2})).json()
+    assert [one["name"] for one in page["gateways"]] == ["lab", "office"]
+    rest = (await operator.get("/v1/gateways", params={"cursor": page["next_cursor"]})).json()
+    assert [one["name"] for one in rest["gateways"]] == ["theirs"]
+
+
+async def test_what_another_user_has_is_not_there(operator: httpx2.AsyncClient) -> None:
+    mine = {"user": "owner"}
+    told = (await operator.get("/v1/gateways", params=mine)).json()["gateways"]
+    assert [one["name"] for one in told] == ["lab", "office"]
+    for method, path in (
+        ("GET", "/v1/gateways/theirs"),
+        ("POST", "/v1/gateways/theirs/reconnect"),
+        ("POST", "/v1/gateways/theirs/agents"),
+    ):
+        answer = await operator.request(method, path, params=mine, json={"name": "x"})
+        assert (answer.status_code, answer.json()["code"]) == (404, "unknown_gateway")
+
+
+async def test_who_had_a_gateway_tried_again_is_on_record(
+    operator: httpx2.AsyncClient, fake: FakeHub
+) -> None:
+    answer = await operator.post("/v1/gateways/office/reconnect")
+    assert (answer.status_code, answer.json()["name"]) == (200, "office")
+    (entry,) = await fake.bench.store.read(audit.list_entries, limit=1)
+    assert (entry.event, entry.subject) == ("gateway.tried_again", "gw-office")
+
+
+async def test_an_agent_is_made_that_lives_there(operator: httpx2.AsyncClient, fake: FakeHub) -> None:
+    body = {"name": "writer", "remote_id": "writer"}
+    answer = await operator.post("/v1/gateways/office/agents", json=body)
+    assert answer.status_code == 201
+    assert (answer.json()["name"], answer.json()["gateway"], answer.json()["device"]) == (
+        "writer",
+        "office",
+        "",
+    )
+    (entry,) = await fake.bench.store.read(audit.list_entries, limit=1)
+    assert entry.event == "agent.created"
+    assert '"remote_id":"writer"' in entry.detail
+    again = await operator.post("/v1/gateways/office/agents", json=body)
+    assert (again.status_code, again.json()["code"]) == (409, "name_taken")
+
+
+async def test_by_default_an_agent_is_yet_to_be_made_there(operator: httpx2.AsyncClient) -> None:
+    made = (await operator.post("/v1/gateways/lab/agents", json={"name": "writer"})).json()
+    members = (await operator.get("/v1/gateways/lab")).json()["members"]
+    assert [(one["remote_id"], one["state"]) for one in members if one["agent"] == "writer"] == [
+        (f"mc-{made['id']}", "wanted")
+    ]

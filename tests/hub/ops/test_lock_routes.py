@@ -1,0 +1,111 @@
+"""Locks over the REST interface."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import UserId
+from storage.store import audit, locks, users
+from tests.support.facade import FakeHub, over_unix, serving
+
+ANNA, BERT = (locks.Holder(locks.HolderKind.DEVICE, f"device-{name}") for name in ("anna", "bert"))
+
+
+def keep(c: sa.Connection) -> None:
+    """A lock that is held and waited for, one that is free, and one of another user."""
+    owner = users.ensure_user(c, UserId("u"), "owner", 1)
+    other = users.ensure_user(c, UserId("o"), "other", 1)
+    take(c, owner, ANNA, "mailbox")
+    take(c, owner, BERT, "mailbox", wait_ms=60_000)
+    free = take(c, owner, ANNA, "calendar")
+    assert free is not None
+    locks.release(c, owner, free.fences, ANNA)
+    take(c, other, ANNA, "mailbox")
+    take(c, other, ANNA, "printer")
+
+
+def take(
+    c: sa.Connection, user_id: UserId, holder: locks.Holder, name: str, wait_ms: int = 0
+) -> locks.Grant | None:
+    wanted = locks.Wanted(
+        request_id=f"{user_id} {holder.id} {name}",
+        user_id=user_id,
+        names=(name,),
+        holder=holder,
+        ttl_ms=60_000,
+        wait_ms=wait_ms,
+    )
+    return locks.acquire(c, wanted).grant
+
+
+@pytest.fixture
+async def fake() -> FakeHub:
+    return FakeHub()
+
+
+@pytest.fixture
+async def operator(fake: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
+    async with serving(fake, tmp_path) as listening, over_unix(listening) as client:
+        await fake.bench.store.write(keep)
+        yield client
+
+
+async def listed(operator: httpx2.AsyncClient, **asked: Any) -> list[tuple[str, str]]:
+    answer = (await operator.get("/v1/locks", params=asked)).json()
+    return [(lock["user"], lock["resource"]) for lock in answer["locks"]]
+
+
+async def test_locks_are_told_with_who_has_them_and_who_waits(operator: httpx2.AsyncClient) -> None:
+    first = (await operator.get("/v1/locks", params={"user": "owner"})).json()["locks"][0]
+    assert (first["resource"], first["fence"]) == ("mailbox", 1)
+    assert first["holder"] == {"kind": "device", "id": "device-anna", "agent": None, "device": None}
+    assert [wait["holder"]["id"] for wait in first["waiting"]] == ["device-bert"]
+
+
+async def test_free_locks_are_told_where_they_are_asked_for(operator: httpx2.AsyncClient) -> None:
+    assert await listed(operator, user="owner") == [("owner", "mailbox")]
+    assert await listed(operator, user="owner", free=True) == [("owner", "calendar"), ("owner", "mailbox")]
+
+
+async def test_locks_come_in_pages(operator: httpx2.AsyncClient) -> None:
+    page = (await operator.get("/v1/locks", params={"limit": 2})).json()
+    assert [lock["user"] for lock in page["locks"]] == ["other", "other"]
+    rest = await listed(operator, cursor=page["next_cursor"])
+    assert rest == [("owner", "mailbox")]
+
+
+async def test_a_lock_is_taken_from_its_holder_and_the_next_has_it(
+    operator: httpx2.AsyncClient, fake: FakeHub
+) -> None:
+    asked = {"resource": "mailbox", "fence": 1}
+    told = (await operator.post("/v1/locks/release", params={"user": "owner"}, json=asked)).json()
+    assert (told["holder"]["id"], told["fence"], told["waiting"]) == ("device-bert", 2, [])
+    entry = (await fake.bench.store.read(audit.list_entries, limit=1))[0]
+    assert (entry.event, entry.subject) == ("lock.released", "mailbox")
+    late = await operator.post("/v1/locks/release", params={"user": "owner"}, json=asked)
+    assert (late.status_code, late.json()["code"]) == (409, "lock_lost")
+
+
+async def test_a_free_lock_stays_free_however_often_it_is_released(
+    operator: httpx2.AsyncClient, fake: FakeHub
+) -> None:
+    before = await fake.bench.store.read(audit.list_entries, limit=9)
+    for _ in range(2):
+        told = await operator.post("/v1/locks/release", json={"resource": "calendar"})
+        assert (told.status_code, told.json()["holder"]) == (200, None)
+    assert await fake.bench.store.read(audit.list_entries, limit=9) == before
+
+
+async def test_a_name_that_several_users_have_is_not_enough(operator: httpx2.AsyncClient) -> None:
+    answer = await operator.post("/v1/locks/release", json={"resource": "mailbox"})
+    assert answer.status_code == 422
+    assert "say whose" in answer.json()["detail"]
+
+
+async def test_what_another_user_has_is_not_there(operator: httpx2.AsyncClient) -> None:
+    answer = await operator.post("/v1/locks/release", params={"user": "owner"}, json={"resource": "printer"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_lock")

@@ -1,0 +1,111 @@
+"""Measurements, over the REST interface."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import sqlalchemy as sa
+
+from hub.clock import epoch_ms
+from protocol.ids import AgentId, UserId
+from protocol.measurements import MetricType
+from storage.store import BucketsKept, DeclaredAgent, SampleRow, agents, measurements, users
+from tests.support.clock import START
+from tests.support.facade import FakeHub, over_unix, serving
+
+NOW = epoch_ms(START)
+MINUTE_MS = 60_000
+
+
+def keep(c: sa.Connection) -> None:
+    """An agent called inbox that answered in 1 to 100 ms, and one of somebody else that nobody measured."""
+    owner = users.ensure_user(c, UserId("u"), "owner", 1)
+    users.ensure_user(c, UserId("u-anna"), "anna", 1)
+    declared = [
+        DeclaredAgent(name="inbox", device_name="lab"),
+        DeclaredAgent(name="letters", device_name="phone", user_name="anna"),
+    ]
+    fresh = [f"{kind}-{agent.name}" for agent in declared for kind in "adsu"]
+    agents.reconcile_declared(c, user_id=owner, declared=declared, at=1, fresh_ids=fresh)
+    samples = [
+        SampleRow(
+            agent_id=AgentId("a-inbox"),
+            name="latency_ms",
+            type=MetricType.HISTOGRAM,
+            value=n,
+            at=NOW - n * MINUTE_MS,
+            tags={"model": "small" if n % 2 else "large"},
+        )
+        for n in range(1, 101)
+    ]
+    samples.append(SampleRow(agent_id=AgentId("a-inbox"), name="open", value=7, at=NOW - 1))
+    measurements.record(c, samples, at=NOW, kept=BucketsKept(minutes_from=0, hours_from=0))
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
+    served = FakeHub()
+    async with serving(served, tmp_path) as listening, over_unix(listening) as opened:
+        await served.bench.store.write(keep)
+        yield opened
+
+
+async def told(client: httpx2.AsyncClient, metric: str = "", **asked: Any) -> dict[str, Any]:
+    path = "/v1/agents/inbox/metrics" + (f"/{metric}" if metric else "")
+    answer = await client.get(path, params=asked)
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def test_the_series_of_an_agent_are_listed_page_by_page(client: httpx2.AsyncClient) -> None:
+    first = await told(client, limit=2)
+    rest = await told(client, limit=2, cursor=first["next_cursor"])
+    listed = [
+        (row["name"], row["type"], row["tags"], row["last"]) for row in first["series"] + rest["series"]
+    ]
+    assert listed == [
+        ("latency_ms", "histogram", {"model": "large"}, 2),
+        ("latency_ms", "histogram", {"model": "small"}, 1),
+        ("open", "gauge", {}, 7),
+    ]
+    assert rest["next_cursor"] is None
+
+
+async def test_a_metric_is_told_step_by_step_with_the_steps_that_have_nothing(
+    client: httpx2.AsyncClient,
+) -> None:
+    chart = await told(client, "latency_ms", agg="count", step_s=3600)
+    assert (chart["agent"], chart["step_s"], chart["bucket_s"], chart["error"]) == ("inbox", 3600, 3600, None)
+    assert chart["until"] == "2026-01-05T09:00:00Z"
+    (line,) = chart["lines"]
+    assert [point["value"] for point in line["points"][-3:]] == [None, 40, 60]
+    assert (len(line["points"]), line["points"][0]["n"], line["whole"]) == (24, 0, 100)
+
+
+async def test_percentiles_of_the_values_of_a_tag_are_told_apart(client: httpx2.AsyncClient) -> None:
+    chart = await told(client, "latency_ms", agg="p90", by="model", since="2026-01-05T07:00:00Z")
+    whole = {line["tag"]: line["whole"] for line in chart["lines"]}
+    assert whole == {"large": pytest.approx(90, rel=0.01), "small": pytest.approx(89, rel=0.01)}
+    assert 0 < chart["error"] < 0.01
+
+
+async def test_series_are_chosen_by_their_tags(client: httpx2.AsyncClient) -> None:
+    chart = await told(client, "latency_ms", agg="count", tag="model=small")
+    assert chart["lines"][0]["whole"] == 50
+
+
+async def test_what_nobody_measured_has_no_series_and_is_no_metric(client: httpx2.AsyncClient) -> None:
+    assert (await client.get("/v1/agents/letters/metrics")).json()["series"] == []
+    refused = await client.get("/v1/agents/letters/metrics/latency_ms")
+    assert (refused.status_code, refused.json()["code"]) == (404, "unknown_metric")
+
+
+async def test_measurements_of_somebody_elses_agent_are_of_an_agent_nobody_knows(
+    client: httpx2.AsyncClient,
+) -> None:
+    for path in ("/v1/agents/inbox/metrics", "/v1/agents/inbox/metrics/open"):
+        refused = await client.get(path, params={"user": "anna"})
+        assert (refused.status_code, refused.json()["code"]) == (404, "unknown_agent")

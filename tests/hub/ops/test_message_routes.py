@@ -1,0 +1,171 @@
+"""Messages over the REST interface, for people and for agents."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from storage.store import audit
+from tests.hub.coordination.post import WORKERS, PostBench, open_post
+from tests.support.facade import FakeHub, over_tcp, over_unix, serving
+from tests.support.gateway import FakeGateway, fake_gateway
+
+NUDGE = "/v1/boards/garden/agents/worker/nudge"
+SAID = {"content": "is the gate shut?"}
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[FakeGateway]:
+    async with fake_gateway("west") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def fake() -> FakeHub:
+    return FakeHub()
+
+
+@pytest.fixture
+async def operator(fake: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
+    async with serving(fake, tmp_path) as listening, over_unix(listening) as client:
+        yield client
+
+
+@pytest.fixture
+async def bench(
+    operator: httpx2.AsyncClient, fake: FakeHub, gateway: FakeGateway, tmp_path: Path
+) -> AsyncIterator[PostBench]:
+    async with open_post(tmp_path, gateway, kept_in=fake.bench.store) as opened:
+        fake.kept_messages = opened.messages()
+        yield opened
+
+
+async def by(fake: FakeHub, agent: str) -> dict[str, str]:
+    """Headers of an agent that asks in its own name."""
+    made = await fake.agent_tokens.create(agent, actor="test")
+    return {"authorization": f"Bearer {made.token}"}
+
+
+async def nudge(operator: httpx2.AsyncClient, query: str = "", **about: Any) -> dict[str, Any]:
+    answer = await operator.post(f"{NUDGE}{query}", json=SAID | about)
+    assert answer.status_code == 201, answer.text
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+async def test_a_nudge_is_answered_once_its_agent_has_it(
+    operator: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
+) -> None:
+    gateway.hold(WORKERS)
+    told = await nudge(operator, correlation_id="order-17", queue_mode="followup")
+    assert (told["state"], told["board"], told["agent"], told["gateway"]) == (
+        "consumed",
+        "garden",
+        "worker",
+        "west",
+    )
+    assert (told["kind"], told["deliver"], told["queue_mode"]) == ("nudge", True, "followup")
+    (said,) = gateway.said(WORKERS)
+    assert "is the gate shut?" in said
+    assert (await bench.store.read(audit.list_entries, limit=1))[0].event == "message.sent"
+
+
+async def test_a_gateway_that_is_away_is_no_error_of_who_sends(
+    operator: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
+) -> None:
+    await gateway.stop()
+    told = await nudge(operator, "?wait_s=0")
+    assert told["state"] == "waiting"
+    await gateway.start()
+    shown = await bench.end(await bench.get_by(told["id"]))
+    assert shown.state == "answered"
+
+
+async def test_what_a_gateway_refuses_is_told_with_the_messages_id(
+    operator: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
+) -> None:
+    del gateway.agents["worker"]
+    answer = await operator.post(NUDGE, json=SAID)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (502, "gateway_refused")
+    assert problem["detail"] == "gateway west has no agent worker any more"
+    shown = (await operator.get(f"/v1/messages/{problem['message_id']}")).json()
+    assert (shown["state"], shown["reason_code"]) == ("failed", "gateway_refused")
+
+
+async def test_a_missing_scope_is_told_in_words(
+    operator: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
+) -> None:
+    details = {"code": "MISSING_SCOPE", "missingScope": "operator.write"}
+    gateway.fault("chat.send", "refused", {"code": "FORBIDDEN", "message": "no", "details": details})
+    answer = await operator.post(NUDGE, json=SAID)
+    assert (answer.status_code, answer.json()["code"]) == (502, "gateway_forbidden")
+    assert "operator.write" in answer.json()["detail"]
+
+
+async def test_a_message_is_shown_with_each_move_and_its_proof(
+    operator: httpx2.AsyncClient, bench: PostBench
+) -> None:
+    told = await nudge(operator)
+    await bench.end(await bench.get_by(told["id"]))
+    shown = (await operator.get(f"/v1/messages/{told['id']}")).json()
+    assert shown["key"] == f"{told['id']}-1"
+    assert [move["new_state"] for move in shown["moves"]] == [
+        "waiting",
+        "sent",
+        "accepted",
+        "consumed",
+        "answered",
+    ]
+    assert "is the gate shut?" in shown["moves"][1]["proof"]["letter"]["message"]
+    assert shown["moves"][3]["proof"]["history"]["key"] == f"{told['id']}-1:user"
+
+
+async def test_messages_are_listed_and_filtered(operator: httpx2.AsyncClient, bench: PostBench) -> None:
+    first = await nudge(operator, "?wait_s=0", correlation_id="order-17")
+    second = await nudge(operator, "?wait_s=0")
+
+    async def listed(query: str) -> list[str]:
+        page = (await operator.get(f"/v1/messages{query}")).json()
+        return [one["id"] for one in page["messages"]]
+
+    assert await listed("") == [second["id"], first["id"]]
+    assert await listed("?correlation_id=order-17") == [first["id"]]
+    assert await listed("?board=garden&agent=worker&limit=1") == [second["id"]]
+    assert await listed("?agent=lead") == []
+    assert await listed("?state=failed&state=expired") == []
+
+
+async def test_a_message_that_waits_is_given_up_and_one_that_failed_is_said_anew(
+    operator: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
+) -> None:
+    await gateway.stop()
+    told = await nudge(operator, "?wait_s=0")
+    path = f"/v1/messages/{told['id']}"
+    given_up = (await operator.post(f"{path}/cancel")).json()
+    assert (given_up["state"], given_up["reason_code"]) == ("failed", "cancelled")
+    late = await operator.post(f"{path}/cancel")
+    assert (late.status_code, late.json()["code"]) == (409, "message_settled")
+    await gateway.start()
+    anew = (await operator.post(f"{path}/retry")).json()
+    assert anew["id"] != told["id"]
+    assert (await bench.end(await bench.get_by(anew["id"]))).state == "answered"
+    has_it = await operator.post(f"/v1/messages/{anew['id']}/retry")
+    assert (has_it.status_code, has_it.json()["code"]) == (409, "message_settled")
+
+
+async def test_agents_nudge_as_their_board_lets_them_and_see_their_own_messages(
+    fake: FakeHub, bench: PostBench
+) -> None:
+    lead, worker, desk = [await by(fake, name) for name in ("lead", "worker", "desk")]
+    async with over_tcp(fake.listening) as client:
+        said = await client.post(f"/v1/agent{NUDGE.removeprefix('/v1')}", json=SAID, headers=lead)
+        assert (said.status_code, said.json()["sent_by"]) == (201, "agent lead")
+        path = f"/v1/agent/messages/{said.json()['id']}"
+        assert (await client.get(path, headers=worker)).json()["content"] == SAID["content"]
+        assert (await client.get(path, headers=desk)).status_code == 404
+        to_desk = "/v1/agent/boards/garden/agents/desk/nudge"
+        refused = await client.post(to_desk, json=SAID, headers=worker)
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")

@@ -1,0 +1,98 @@
+"""Slots of agents' calendars, over the REST interface and on the command line."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import sqlalchemy as sa
+
+from hub.clock import epoch_ms
+from protocol.ids import AgentId, UserId
+from storage.store import DeclaredAgent, DeclaredSchedule, agents, schedules, users, wakes
+from storage.wakes import INSERT
+from tests.support.clock import START
+from tests.support.facade import FakeHub, over_unix, serving
+
+NOW = epoch_ms(START)
+MINUTE_MS = 60_000
+SLOT = DeclaredSchedule(
+    kind="cron",
+    expr="0 9 * * *",
+    tz="Europe/Berlin",
+    action="wake",
+    label="standup",
+    duration_ms=15 * MINUTE_MS,
+    catchup_window_ms=15 * MINUTE_MS,
+)
+
+
+def keep(c: sa.Connection) -> None:
+    """An agent with a slot that came twice, and one of somebody else."""
+    owner = users.ensure_user(c, UserId("u"), "owner", 1)
+    users.ensure_user(c, UserId("u-anna"), "anna", 1)
+    declared = [
+        DeclaredAgent(name="inbox", device_name="lab", slots=(SLOT,)),
+        DeclaredAgent(name="letters", device_name="phone", user_name="anna"),
+    ]
+    fresh = [f"{kind}-{agent.name}" for agent in declared for kind in "adsu"]
+    agents.reconcile_declared(c, user_id=owner, declared=declared, at=1, fresh_ids=fresh)
+    (slot,) = schedules.slots_of(c, AgentId("a-inbox"))
+    for place, id in enumerate(("older", "newer")):
+        at = NOW - (3 - place) * MINUTE_MS
+        c.execute(
+            INSERT,
+            wakes.wake_row(
+                id, schedule_id=slot.id, agent_id=slot.agent_id, fire_at=at, duration_ms=MINUTE_MS, at=at
+            ),
+        )
+    wakes.settle(c, "older", "failed", "wake_failed", at=NOW, reason="device_offline")
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[tuple[FakeHub, httpx2.AsyncClient]]:
+    hub = FakeHub()
+    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+        await hub.bench.store.write(keep)
+        yield hub, client
+
+
+async def told(client: httpx2.AsyncClient, **asked: Any) -> dict[str, Any]:
+    answer = await client.get("/v1/agents/inbox/slots", params=asked)
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def test_a_calendar_tells_what_is_to_come_by_the_same_clock_as_schedules_do(
+    served: tuple[FakeHub, httpx2.AsyncClient],
+) -> None:
+    (slot,) = (await told(served[1]))["slots"]
+    assert (slot["label"], slot["said"], slot["duration_s"]) == ("standup", "0 9 * * *", 900)
+    assert len(slot["next_times"]) == 5
+    first = slot["next_times"][0]
+    assert (first["starts_at"], first["ends_at"]) == ("2026-01-06T08:00:00Z", "2026-01-06T08:15:00Z")
+    assert first["local"] == "2026-01-06T09:00:00+01:00"
+
+
+async def test_what_became_of_slots_is_told_in_words_page_by_page(
+    served: tuple[FakeHub, httpx2.AsyncClient],
+) -> None:
+    first = await told(served[1], limit=1)
+    rest = await told(served[1], limit=1, cursor=first["next_cursor"])
+    assert [(wake["id"], wake["state"], wake["said"]) for wake in first["wakes"] + rest["wakes"]] == [
+        ("newer", "waiting", "not told yet"),
+        ("older", "failed", "the agent did not wake: device lab was offline"),
+    ]
+    assert rest["next_cursor"] is None
+
+
+async def test_the_calendar_of_somebody_elses_agent_is_not_there(
+    served: tuple[FakeHub, httpx2.AsyncClient],
+) -> None:
+    hub, _ = served
+    seen = hub.slots.seen_by(UserId("u-anna"))
+    with pytest.raises(agents.UnknownAgent, match="inbox"):
+        await seen.of_agent("inbox")
+    assert await seen.of_agent("letters") == []

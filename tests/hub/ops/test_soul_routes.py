@@ -1,0 +1,167 @@
+"""Souls over the REST interface, for people and for agents."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from storage.store import souls
+from tests.hub.coordination.souls import AS_IT_WAS, SoulBench, open_souls
+from tests.support.facade import FakeHub, over_tcp, over_unix, serving
+from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway
+
+SOUL = "/v1/boards/garden/agents/worker/soul"
+WRITE = f"{SOUL}?wait_s=120"
+OF_LEAD = "/v1/boards/garden/agents/lead/soul"
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[FakeGateway]:
+    async with fake_gateway("west") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def fake() -> FakeHub:
+    return FakeHub()
+
+
+@pytest.fixture
+async def operator(fake: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
+    async with serving(fake, tmp_path) as listening, over_unix(listening) as client:
+        yield client
+
+
+@pytest.fixture
+async def bench(
+    operator: httpx2.AsyncClient, fake: FakeHub, gateway: FakeGateway, tmp_path: Path
+) -> AsyncIterator[SoulBench]:
+    async with open_souls(tmp_path, gateway, kept_in=fake.bench.store) as opened:
+        fake.kept_souls = opened.souls
+        yield opened
+
+
+async def by(fake: FakeHub, agent: str) -> dict[str, str]:
+    """Headers of an agent that asks in its own name."""
+    made = await fake.agent_tokens.create(agent, actor="test")
+    return {"authorization": f"Bearer {made.token}"}
+
+
+async def test_a_soul_is_told_with_where_it_is_and_its_hash_as_etag(
+    operator: httpx2.AsyncClient, bench: SoulBench
+) -> None:
+    answer = await operator.get(SOUL)
+
+    told = answer.json()
+    assert answer.headers["etag"] == f'"{AS_IT_WAS}"'
+    assert (told["agent"], told["gateway"], told["device"]) == ("worker", "west", None)
+    assert (told["content"], told["sha256"]) == (DEFAULT_SOUL, AS_IT_WAS)
+    assert (told["size_bytes"], told["open_write"]) == (len(DEFAULT_SOUL.encode()), None)
+
+
+async def test_a_soul_is_written_over_the_one_that_was_read(
+    operator: httpx2.AsyncClient, bench: SoulBench, gateway: FakeGateway
+) -> None:
+    etag = (await operator.get(SOUL)).headers["etag"]
+
+    wanted = {"content": "# Kind\n", "reason": " be kind "}
+    answer = await operator.put(WRITE, json=wanted, headers={"if-match": etag})
+
+    told = answer.json()
+    assert (answer.status_code, told["state"], told["reason"]) == (200, "done", "be kind")
+    assert answer.headers["etag"] == f'"{souls.digest("# Kind" + chr(10))}"'
+    assert gateway.agents["worker"].files["SOUL.md"] == "# Kind\n"
+
+
+@pytest.mark.parametrize("is_tag", [False, True])
+async def test_who_comes_second_gets_409_with_both_hashes(
+    operator: httpx2.AsyncClient, bench: SoulBench, is_tag: bool
+) -> None:
+    assert (await operator.put(WRITE, json={"content": "first"})).status_code == 200
+
+    expected = {} if is_tag else {"expected_sha256": AS_IT_WAS}
+    headers = {"if-match": f'"{AS_IT_WAS}"'} if is_tag else {}
+    answer = await operator.put(WRITE, json={"content": "second", **expected}, headers=headers)
+
+    told = answer.json()
+    assert (answer.status_code, told["code"]) == (409, "soul_conflict")
+    assert (told["expected_sha256"], told["found_sha256"]) == (AS_IT_WAS, souls.digest("first"))
+    history = (await operator.get(f"{SOUL}/history")).json()
+    assert [one["kind"] for one in history["versions"]] == ["refused", "written", "seen"]
+    assert [one["state"] for one in history["writes"]] == ["conflict", "done"]
+    assert history["writes"][0]["id"] == told["write_id"]
+    lost = (await operator.get(f"{SOUL}/history/{history['versions'][0]['seq']}")).json()
+    assert (lost["content"], lost["sha256"]) == ("second", souls.digest("second"))
+
+
+async def test_a_write_to_a_gateway_that_is_away_is_accepted_and_told_later(
+    operator: httpx2.AsyncClient, bench: SoulBench, gateway: FakeGateway
+) -> None:
+    await gateway.stop()
+    answer = await operator.put(f"{SOUL}?wait_s=0", json={"content": "later"})
+    away = await operator.get(SOUL)
+    await gateway.start()
+    write = await bench.writer.settled_or(answer.json()["id"], 120)
+
+    assert (answer.status_code, answer.json()["state"]) == (202, "waiting")
+    assert (away.status_code, away.json()["code"]) == (503, "gateway_unreachable")
+    assert "etag" not in answer.headers
+    assert write.state == "done"
+    assert (await operator.get(f"{SOUL}/history")).json()["writes"][0]["state"] == "done"
+
+
+async def test_the_history_comes_in_pages(operator: httpx2.AsyncClient, bench: SoulBench) -> None:
+    for text in ("one", "two", "three"):
+        await operator.put(WRITE, json={"content": text})
+
+    page = (await operator.get(f"{SOUL}/history", params={"limit": 3})).json()
+    rest = (await operator.get(f"{SOUL}/history", params={"cursor": page["next_cursor"]})).json()
+
+    assert [one["seq"] for one in page["versions"]] == [4, 3, 2]
+    assert [one["seq"] for one in rest["versions"]] == [1]
+
+
+async def test_a_lead_reads_and_writes_the_souls_of_its_board_and_others_their_own_only(
+    operator: httpx2.AsyncClient, bench: SoulBench, fake: FakeHub
+) -> None:
+    lead, worker = await by(fake, "lead"), await by(fake, "worker")
+    mine, leads = SOUL.replace("/v1/", "/v1/agent/"), OF_LEAD.replace("/v1/", "/v1/agent/")
+    async with over_tcp(fake.listening) as client:
+        written = await client.put(f"{mine}?wait_s=120", json={"content": "by the lead"}, headers=lead)
+        own = await client.get(mine, headers=worker)
+        other = await client.get(leads, headers=worker)
+        by_worker = await client.put(mine, json={"content": "by me"}, headers=worker)
+        history = await client.get(f"{mine}/history", headers=worker)
+        version = await client.get(f"{mine}/history/2", headers=worker)
+        as_operator = await client.get(SOUL, headers=lead)
+
+    assert (written.status_code, written.json()["actor"]) == (200, "agent:agent-lead")
+    assert (own.status_code, own.json()["content"]) == (200, "by the lead")
+    assert (other.status_code, by_worker.status_code, as_operator.status_code) == (403, 403, 403)
+    assert [one["actor"] for one in history.json()["versions"]] == ["agent:agent-lead", "gateway:west"]
+    assert version.json()["content"] == "by the lead"
+
+
+async def test_only_people_reach_the_main_agents_soul(
+    operator: httpx2.AsyncClient, bench: SoulBench, fake: FakeHub, gateway: FakeGateway
+) -> None:
+    main = f"mc-gateway-{'gateway-west'}"
+    gateway.add_agent(main)
+    path = "/v1/boards/garden/agents/agent-main/soul"
+    lead = await by(fake, "lead")
+    async with over_tcp(fake.listening) as client:
+        refused = await client.get(path.replace("/v1/", "/v1/agent/"), headers=lead)
+
+    assert (refused.status_code, refused.json()["code"]) == (404, "unknown_agent")
+    answer = await operator.put(f"{path}?wait_s=120", json={"content": "yours"})
+    assert (answer.status_code, gateway.agents[main].files["SOUL.md"]) == (200, "yours")
+
+
+async def test_a_gateway_that_does_not_answer_is_told_apart_from_one_that_is_away(
+    operator: httpx2.AsyncClient, bench: SoulBench, gateway: FakeGateway
+) -> None:
+    gateway.fault("agents.files.get", "never")
+    answer = await operator.get(SOUL)
+    assert (answer.status_code, answer.json()["code"]) == (504, "gateway_timed_out")
+    assert answer.json()["retryable"]

@@ -1,0 +1,125 @@
+"""Every write that cannot be is answered with what is wrong, where, and what to do; nothing is written."""
+
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+
+from protocol.errors import CATALOGUE, ErrorCode
+from tests.hub.refused.row import Device, Refused, Rest
+from tests.support.processes import SETTINGS, HubProcess
+
+# Each has ROWS, and may have SETTINGS (a piece of hub.toml) and GIVEN (what is asked before, with success).
+NOUNS = (
+    "agents",
+    "boards",
+    "capabilities",
+    "checkpoints",
+    "gateways",
+    "leads",
+    "locks",
+    "messages",
+    "metrics",
+    "questions",
+    "standings",
+    "slots",
+    "souls",
+    "configs",
+    "templates",
+)
+TABLES = [import_module(f"tests.hub.refused.{noun}") for noun in NOUNS]
+ROWS: list[Refused] = [row for table in TABLES for row in table.ROWS]
+
+PHONE = """
+[[agents]]
+name = "phone-notes"
+device = "phone"
+paths = ["notes"]
+data_types = ["tasks"]
+prompt = "Find what somebody has to do."
+"""
+KEPT = """
+SELECT name FROM sqlite_master WHERE type = 'table' AND (
+    name LIKE 'agent%' OR name LIKE 'gateway%' OR name LIKE 'soul%' OR name IN
+    ('runs', 'schedules', 'checkpoints', 'wakes', 'lock_waits', 'metric_series', 'items',
+    'questions', 'messages', 'broadcasts', 'boards', 'board_members', 'board_memory')
+)"""
+
+
+@dataclass
+class World:
+    """A hub with the agents ``notes`` (of the device ``desk``) and ``phone-notes``; ``desk`` is connected."""
+
+    hub: HubProcess
+    socket: ClientConnection
+    folder: Path
+    numbers: Iterator[int] = field(default_factory=count)
+
+    async def ask(self, asked: Rest | Device) -> tuple[int | None, dict[str, Any]]:
+        """The HTTP status, and the answer; of a device, its result or its error."""
+        if isinstance(asked, Rest):
+            body = {} if asked.body is None else {"json": asked.body}
+            answer = await self.hub.ask(asked.method, asked.path, headers=dict(asked.headers), **body)
+            told = answer.json() if answer.content else {}
+            assert isinstance(told, dict)
+            return answer.status_code, told
+        id = f"q-{next(self.numbers)}"
+        frame = {"type": "request", "id": id, "method": asked.method, "params": asked.params}
+        await self.socket.send(json.dumps(frame))
+        while (told := json.loads(await self.socket.recv())).get("id") != id:
+            pass
+        error: dict[str, Any] | None = told.get("error")
+        return None, told["result"] if error is None else error
+
+    def kept(self) -> dict[str, list[Any]]:
+        """Every row about agents, runs and what they hold."""
+        connection = sqlite3.connect(f"file:{self.folder / 'hub.db'}?mode=ro", uri=True)
+        tables = [name for (name,) in connection.execute(KEPT)]
+        rows = {name: sorted(map(repr, connection.execute(f"SELECT * FROM {name}"))) for name in tables}
+        connection.close()
+        return rows
+
+
+@pytest.fixture(scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    folder = tmp_path_factory.mktemp("refused")
+    settings = SETTINGS.format(model="") + PHONE + "".join(getattr(table, "SETTINGS", "") for table in TABLES)
+    hub = HubProcess(folder, settings=settings)
+    try:
+        await hub.start()
+        async with connect(f"{await hub.device_url()}/v1/device") as socket:
+            await socket.send(json.dumps({"type": "device_hello", "token": await hub.token()}))
+            while json.loads(await socket.recv())["type"] != "welcome":
+                pass
+            world = World(hub, socket, folder)
+            for table in TABLES:
+                for given in getattr(table, "GIVEN", ()):
+                    status, told = await world.ask(given)
+                    assert (status or 200) < 300 and "code" not in told, (given, told)
+            yield world
+    finally:
+        await hub.close()
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.case)
+async def test_what_cannot_be_written_is_refused_in_words_to_act_on(world: World, row: Refused) -> None:
+    before = world.kept()
+    status, told = await world.ask(row.ask)
+    said = " ".join(str(told.get(part, "")) for part in ("message", "detail", "title", "hint", "errors"))
+    assert told.get("code") == row.code, told
+    assert [word for word in row.words if word not in said] == [], said
+    if isinstance(row.ask, Rest):
+        assert status == (row.status or CATALOGUE[ErrorCode(row.code)].http_status)
+    assert told.get("hint"), "nothing says what to do"
+    assert world.kept() == before
+
+
+def test_the_table_has_no_case_twice() -> None:
+    assert len({row.case for row in ROWS}) == len(ROWS)

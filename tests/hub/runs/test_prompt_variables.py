@@ -1,0 +1,108 @@
+"""Prompts with variables, as runs are made with them."""
+
+import msgspec
+import pytest
+
+from hub.agents.prompts import BadPrompt
+from protocol.ids import TemplateId, UserId
+from storage.store import (
+    AgentRow,
+    DeclaredAgent,
+    DeclaredSchedule,
+    NewConfig,
+    Store,
+    WrittenTemplate,
+    agents,
+    config_changes,
+    runs,
+    template_changes,
+    users,
+)
+from tests.support.runs import Bench, store
+from tests.support.schedules import HOUR_S, Desk
+
+__all__ = ["store"]
+
+TEMPLATE = WrittenTemplate(
+    name="t", default_configuration={"depth": 2}, prompt_template="{{ agent }}: {{ project }}, {{ depth }}"
+)
+EVERY_HOUR = DeclaredSchedule(kind="every", every_ms=3_600_000)
+NOTES = DeclaredAgent(
+    name="notes",
+    device_name="desk",
+    paths=("notes",),
+    data_types=("tasks",),
+    template="t",
+    schedule=EVERY_HOUR,
+    config=(NewConfig(key="project", value="apollo"),),
+)
+
+
+async def declared(store: Store, agent: DeclaredAgent = NOTES) -> AgentRow:
+    user_id = await store.write(users.ensure_user, UserId("u"), "owner", 1)
+    await store.write(
+        template_changes.put_template,
+        TEMPLATE,
+        fresh_id=TemplateId("t"),
+        at=1,
+        actor="anna",
+        check=lambda _: (),
+    )
+    await store.write(
+        agents.reconcile_declared, user_id=user_id, declared=[agent], at=1, fresh_ids=["a", "b", "c", "d"]
+    )
+    (row,) = await store.read(agents.list_agents)
+    return row
+
+
+async def configure(store: Store, agent: AgentRow, **values: object) -> None:
+    puts = [NewConfig(key=key, value=value) for key, value in values.items()]
+    await store.write(config_changes.declare, agent.id, puts, at=2, actor="hub.toml")
+
+
+async def test_a_run_is_made_with_what_the_variables_stand_for(store: Store) -> None:
+    bench = Bench(store, await declared(store))
+    run = await bench.control.submit(bench.agent)
+    assert run.parameters["prompt"] == "notes: apollo, 2"
+
+
+async def test_another_value_is_another_question_and_reads_all_again(store: Store) -> None:
+    bench = Bench(store, await declared(store))
+    first = (await bench.control.submit(bench.agent)).parameters
+    same = (await bench.control.submit(bench.agent)).parameters
+    await configure(store, bench.agent, project="gemini")
+    other = (await bench.control.submit(bench.agent)).parameters
+    assert other["prompt"] == "notes: gemini, 2"
+    assert first["config_fingerprint"] == same["config_fingerprint"] != other["config_fingerprint"]
+
+
+async def test_a_config_that_no_variable_names_reads_nothing_again(store: Store) -> None:
+    bench = Bench(store, await declared(store))
+    first = (await bench.control.submit(bench.agent)).parameters
+    await configure(store, bench.agent, project="apollo", unused=5)
+    again = (await bench.control.submit(bench.agent)).parameters
+    assert first["config_fingerprint"] == again["config_fingerprint"]
+
+
+async def test_a_run_whose_prompt_cannot_be_said_is_not_queued(store: Store) -> None:
+    bench = Bench(store, await declared(store, msgspec.structs.replace(NOTES, config=())))
+    with pytest.raises(BadPrompt, match="'project'"):
+        await bench.control.submit(bench.agent)
+    assert await store.read(runs.list_runs) == []
+
+
+async def test_a_scheduled_run_is_made_with_them_too(store: Store) -> None:
+    await declared(store)
+    desk = Desk(store)
+    async with desk.serving():
+        await desk.pass_time(HOUR_S)
+    assert {run.parameters["prompt"] for run in await desk.runs()} == {"notes: apollo, 2"}
+
+
+async def test_a_schedule_whose_prompt_cannot_be_said_pauses_and_says_so(store: Store) -> None:
+    await declared(store, msgspec.structs.replace(NOTES, config=()))
+    desk = Desk(store)
+    async with desk.serving():
+        await desk.pass_time(HOUR_S)
+    (schedule,) = await desk.schedules()
+    assert (schedule.enabled, schedule.paused_reason, await desk.runs()) == (False, "broken", [])

@@ -1,0 +1,53 @@
+"""A run that needs a lock: it waits, is told why, and brings the fence to its device."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from hub.runs.wishes import RunWish
+from protocol.lifecycles import RunState
+from storage.store import locks, runs
+from tests.support.runs import Bench, agent, bench, folder, store
+
+__all__ = ["agent", "bench", "store"]
+
+OTHER = locks.Holder(locks.HolderKind.DEVICE, "another")
+
+
+@asynccontextmanager
+async def served(bench: Bench) -> AsyncIterator[None]:
+    """The dispatcher at work."""
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(bench.dispatcher.serve)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_run_waits_for_its_lock_says_so_and_brings_the_fence_to_its_device(bench: Bench) -> None:
+    wanted = locks.Wanted(
+        request_id="r",
+        user_id=bench.agent.user_id,
+        names=("mailbox",),
+        holder=OTHER,
+        ttl_ms=500_000,
+    )
+    grant = (await bench.store.write(locks.acquire, wanted)).grant
+    assert grant is not None
+    link = bench.connect(runs=folder(a="- [ ] call Anna"))
+    run = await bench.control.submit(bench.agent, wish=RunWish(locks=("mailbox", "printer")))
+    async with served(bench):
+        await bench.looks()
+        row = await bench.row(run.id)
+        assert row.state is RunState.QUEUED
+        lock = (await bench.store.read(runs.waits_of, [run.id]))[run.id].lock
+        assert lock is not None
+        assert (lock.lock.resource, lock.lock.told_holder) == ("mailbox", "device another")
+        assert link.streams == []
+        await bench.store.write(locks.release, grant.user_id, grant.fences, OTHER)
+        bench.dispatcher.look_again()
+        await bench.comes_to(RunState.COMPLETED)
+    (stream,) = link.streams
+    assert stream.run.locks.keys() == {"mailbox", "printer"}
+    assert stream.run.locks["mailbox"] > grant.fences["mailbox"]
+    assert await bench.store.read(locks.list_locks) == []

@@ -1,0 +1,396 @@
+"""An agent is woken for a slot of its calendar: its gates are open, and it answers before the slot ends."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+import anyio.lowlevel
+import msgspec
+import pytest
+
+from hub.metrics import Metrics
+from hub.runs.wakes import ANSWER_S, POLL_S, Deferred, Over, Told, Wakes, fate_of
+from protocol.errors import CallTimedOut, DeviceGone, ErrorCode
+from protocol.frame import ErrorBody
+from protocol.ids import AgentId, DeviceId, UserId
+from protocol.work import Answer
+from storage.store import (
+    DeclaredAgent,
+    DeclaredSchedule,
+    UnknownSchedule,
+    WakeRow,
+    WakeSight,
+    activity,
+    agent_states,
+    agents,
+    fires,
+    open_store,
+    schedules,
+    users,
+    wakes,
+)
+from tests.support.clock import FakeClock
+from tests.support.link import FakeLink, Replies
+from tests.support.schedules import HOUR_S, Desk, hours
+
+SLOT = DeclaredSchedule(
+    kind="every",
+    every_ms=HOUR_S * 1_000,
+    action="wake",
+    label="standup",
+    duration_ms=600_000,
+    catchup_window_ms=600_000,
+)
+YES = Answer(result={"woken": True})
+NO = Answer(error=ErrorBody(code=ErrorCode.INTERNAL, message="not now", retryable=True))
+NOBODY, NOWHERE = AgentId(""), DeviceId("")
+SLEEPERS = 2  # the scheduler and the wakes, while nobody has anything to do
+
+
+@dataclass
+class Calendar:
+    """A hub's scheduler and its wakes, one agent with a slot every hour, and its device."""
+
+    desk: Desk
+    links: dict[DeviceId, FakeLink] = field(default_factory=dict)
+    agent_id: AgentId = NOBODY
+    device_id: DeviceId = NOWHERE
+
+    @property
+    def clock(self) -> FakeClock:
+        return self.desk.clock
+
+    async def declare(self, prompt: str = "") -> None:
+        store, at = self.desk.store, self.desk.at
+        user = await store.write(users.ensure_user, UserId("u"), "owner", at)
+        wanted = [
+            DeclaredAgent(
+                name="anna", device_name="desk", data_types=("tasks",), slots=(SLOT,), prompt=prompt
+            )
+        ]
+        fresh = [self.desk.ids.fresh() for _ in range(agents.IDS_PER_AGENT)]
+        await store.write(agents.reconcile_declared, user_id=user, declared=wanted, at=at, fresh_ids=fresh)
+        (agent,) = await store.read(agents.list_agents)
+        assert agent.device_id is not None
+        self.agent_id, self.device_id = agent.id, agent.device_id
+
+    async def connect(self, answers: Replies = (), *, can_wake: bool = True) -> FakeLink:
+        link = FakeLink(str(self.device_id), capabilities=["agent.wake"] if can_wake else [], answers=answers)
+        self.links[self.device_id] = link
+        await self.move_connectivity(online=True)
+        return link
+
+    async def move_connectivity(self, *, online: bool) -> None:
+        await self.desk.store.write(
+            agent_states.connect_agents, self.device_id, online=online, at=self.desk.at, actor="hub"
+        )
+
+    async def move(self, axis: str, to: str) -> None:
+        await self.desk.store.write(
+            agent_states.move, self.agent_id, axis, to, at=self.desk.at, actor="operator"
+        )
+
+    async def exhaust(self, *, back_in_s: float | None) -> None:
+        at = self.desk.at
+        back = None if back_in_s is None else at + round(back_in_s * 1_000)
+        cause = "billing" if back is None else "rate_limit"
+        await self.desk.store.write(
+            agent_states.exhaust, self.agent_id, cause=cause, recovery_at=back, at=at, actor="model"
+        )
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """The services of one hub; leaving kills it."""
+        service = Wakes(
+            store=self.desk.store,
+            find_link=self.links.get,
+            clock=self.clock,
+            ids=self.desk.ids,
+            metrics=self.desk.metrics,
+        )
+        scheduler = self.desk.scheduler()
+        scheduler._on_wakes = service.look_again
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(service.serve)
+            await tasks.start(scheduler.serve)
+            await self.settles()
+            yield
+            tasks.cancel_scope.cancel()
+
+    async def pass_time(self, seconds: float) -> None:
+        """So much time goes by at once, and what follows is done."""
+        self.clock.advance(seconds)
+        await self.settles()
+
+    async def settles(self) -> None:
+        """Everybody has done what was to be done, and sleeps."""
+        await self.comes_to(lambda: self.clock.sleeping >= SLEEPERS)
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+            await self.desk.store.read(wakes.is_any_open)  # behind whatever was asked of the database before
+        await self.comes_to(lambda: self.clock.sleeping >= SLEEPERS)
+
+    async def comes_to(self, is_so: Callable[[], bool]) -> None:
+        with anyio.fail_after(10):
+            while not is_so():
+                await anyio.lowlevel.checkpoint()
+
+    async def wakes(self) -> list[WakeRow]:
+        return await self.desk.store.read(wakes.wakes_of, self.agent_id, 100)
+
+    async def outcome(self) -> tuple[str, str, str | None]:
+        """The state of the newest wake, and what the row of its fire says."""
+        (newest, *_) = await self.wakes()
+        (row, *_) = await self.desk.store.read(fires.list_fires, self.agent_id, 1)
+        assert row.fire_at == newest.fire_at
+        return newest.state, row.decision, row.reason
+
+
+@pytest.fixture
+async def calendar() -> AsyncIterator[Calendar]:
+    async with open_store("sqlite://") as store:
+        made = Calendar(Desk(store))
+        await made.declare()
+        yield made
+
+
+async def test_a_device_is_told_of_a_slot_at_its_time_and_its_answer_is_the_end_of_it(
+    calendar: Calendar,
+) -> None:
+    link = await calendar.connect([YES])
+    async with calendar.serving():
+        await calendar.pass_time(HOUR_S - 1)
+        assert link.calls == []
+        await calendar.pass_time(1)
+        (call,) = link.calls
+        (wake,) = await calendar.wakes()
+    assert (call.action, call.id, call.deadline_ms) == ("agent.wake", wake.id, ANSWER_S * 1_000)
+    assert call.data == {
+        "wake_id": wake.id,
+        "agent_id": calendar.agent_id,
+        "label": "standup",
+        "starts_at": hours(1),
+        "ends_at": hours(1) + 600_000,
+    }
+    assert await calendar.outcome() == ("acknowledged", "woken", None)
+    assert _count(calendar.desk.metrics, "woken") == 1
+
+
+async def test_a_device_that_does_not_answer_is_told_again_by_the_same_id_until_it_does(
+    calendar: Calendar,
+) -> None:
+    link = await calendar.connect([CallTimedOut("silent"), NO, YES])
+    async with calendar.serving():
+        await calendar.pass_time(HOUR_S)
+        assert (len(link.calls), (await calendar.outcome())[0]) == (1, "sent")
+        for _ in range(10):
+            await calendar.pass_time(POLL_S)
+        assert [call.id for call in link.calls] == [link.calls[0].id] * 3
+    assert await calendar.outcome() == ("acknowledged", "woken", None)
+
+
+async def test_a_device_that_never_answers_is_left_alone_when_the_slot_is_over(calendar: Calendar) -> None:
+    link = await calendar.connect(lambda _: _timed_out())
+    async with calendar.serving():
+        await calendar.pass_time(HOUR_S)
+        for _ in range(60):
+            await calendar.pass_time(10)
+        told = len(link.calls)
+        await calendar.pass_time(60)
+        assert len(link.calls) == told
+    assert 3 <= told <= 12, "with back-off"
+    assert await calendar.outcome() == ("failed", "wake_failed", "no_answer")
+    recorded = await calendar.desk.store.read(activity.list_activity)
+    assert [entry.message for entry in recorded if entry.event_type == "agent.wake_failed"] == [
+        "Not woken for standup"
+    ]
+
+
+def _timed_out() -> Answer:
+    raise CallTimedOut("silent")
+
+
+async def test_an_agent_that_is_away_is_woken_when_it_is_back_in_time(calendar: Calendar) -> None:
+    async with calendar.serving():
+        await calendar.pass_time(HOUR_S + 300)
+        assert (await calendar.outcome())[0] == "waiting"
+        link = await calendar.connect([YES])
+        await calendar.pass_time(POLL_S)
+        assert len(link.calls) == 1
+    assert (await calendar.outcome())[1] == "woken"
+
+
+async def test_an_agent_that_is_away_until_the_end_is_not_woken_and_the_reason_says_why(
+    calendar: Calendar,
+) -> None:
+    async with calendar.serving():
+        await calendar.pass_time(HOUR_S)
+        await calendar.pass_time(601)
+    assert await calendar.outcome() == ("failed", "wake_failed", "device_offline")
+
+
+async def test_a_device_that_cannot_wake_agents_is_told_nothing(calendar: Calendar) -> None:
+    link = await calendar.connect(can_wake=False)
+    async with calendar.serving():
+        await calendar.pass_time(HOUR_S)
+        await calendar.pass_time(601)
+    assert link.calls == []
+    assert await calendar.outcome() == ("failed", "wake_failed", "unsupported")
+
+
+async def test_a_paused_agent_is_passed_over_at_once(calendar: Calendar) -> None:
+    link = await calendar.connect([YES])
+    await calendar.move("lifecycle", "paused")
+    async with calendar.serving():
+        await calendar.pass_time(HOUR_S)
+    assert await calendar.outcome() == ("skipped", "skipped_paused", "agent_paused")
+    assert link.calls == []
+
+
+async def test_an_agent_whose_quota_is_back_within_the_slot_is_woken_then(calendar: Calendar) -> None:
+    link = await calendar.connect([YES])
+    async with calendar.serving():
+        await calendar.pass_time(HOUR_S - 1)
+        await calendar.exhaust(back_in_s=301)
+        await calendar.pass_time(1)
+        assert await calendar.outcome() == ("deferred", "deferred", "exhausted")
+        await calendar.pass_time(298)
+        assert link.calls == []
+        await calendar.move("availability", "available")
+        await calendar.pass_time(POLL_S)
+        assert len(link.calls) == 1
+    assert (await calendar.outcome())[1] == "woken"
+
+
+@pytest.mark.parametrize("back_in_s", [None, 601.0], ids=["unknown", "after the slot"])
+async def test_an_agent_whose_quota_is_not_back_in_time_is_passed_over(
+    calendar: Calendar, back_in_s: float | None
+) -> None:
+    link = await calendar.connect([YES])
+    await calendar.move_connectivity(online=True)
+    async with calendar.serving():
+        await calendar.pass_time(HOUR_S - 1)
+        await calendar.exhaust(back_in_s=None if back_in_s is None else back_in_s + 1)
+        await calendar.pass_time(1)
+    assert await calendar.outcome() == ("skipped", "skipped_exhausted", "exhausted")
+    assert link.calls == []
+
+
+async def test_a_hub_that_is_killed_after_it_told_the_device_tells_it_by_the_same_id_when_it_is_back(
+    calendar: Calendar,
+) -> None:
+    link = await calendar.connect()  # its answer is lost with the hub
+    async with calendar.serving():
+        await calendar.pass_time(HOUR_S)
+        assert (await calendar.outcome())[0] == "sent"
+    link.cut()
+    again = await calendar.connect([YES])
+    async with calendar.serving():
+        await calendar.settles()
+    assert [call.id for call in again.calls] == [call.id for call in link.calls]
+    assert (await calendar.wakes())[0].sends == 2
+    assert await calendar.outcome() == ("acknowledged", "woken", None)
+
+
+async def test_a_slot_that_was_over_before_the_hub_was_back_is_told_as_passed_over(
+    calendar: Calendar,
+) -> None:
+    link = await calendar.connect([YES])
+    calendar.clock.advance(HOUR_S + 700)
+    async with calendar.serving():
+        pass
+    (row,) = await calendar.desk.store.read(fires.list_fires, calendar.agent_id, 10)
+    assert (row.decision, row.reason, await calendar.wakes()) == ("skipped_window", "window", [])
+    assert link.calls == []
+
+
+async def test_a_slot_that_is_not_over_when_the_hub_is_back_wakes_the_agent(calendar: Calendar) -> None:
+    link = await calendar.connect([YES])
+    calendar.clock.advance(HOUR_S + 300)
+    async with calendar.serving():
+        await calendar.settles()
+    assert (len(link.calls), (await calendar.outcome())[1]) == (1, "woken")
+
+
+async def test_a_prompt_that_cannot_be_written_out_keeps_nobody_asleep(calendar: Calendar) -> None:
+    await calendar.declare(prompt="Find {{ nothing_that_there_is }}.")
+    link = await calendar.connect([YES])
+    async with calendar.serving():
+        await calendar.pass_time(HOUR_S)
+    assert (len(link.calls), (await calendar.outcome())[1]) == (1, "woken")
+
+
+async def test_nothing_is_made_up_for_a_slot_that_is_over(calendar: Calendar) -> None:
+    async with calendar.serving():
+        await calendar.pass_time(HOUR_S)
+    (slot,) = await calendar.desk.store.read(schedules.slots_of, calendar.agent_id)
+    with pytest.raises(UnknownSchedule, match="it makes no runs to make up for"):
+        await calendar.desk.current.backfill(slot.id, hours(0), hours(1), actor="somebody")
+
+
+async def test_a_connection_that_breaks_is_followed_by_another_try(calendar: Calendar) -> None:
+    link = await calendar.connect([DeviceGone("cut", dispatched=True), YES])
+    async with calendar.serving():
+        await calendar.pass_time(HOUR_S)
+        await calendar.pass_time(6)
+    assert (len(link.calls), (await calendar.outcome())[1]) == (2, "woken")
+
+
+SIGHT = WakeSight(
+    id="w",
+    schedule_id="s",
+    agent_id=AgentId("a"),
+    label="standup",
+    fire_at=1_000,
+    ends_at=61_000,
+    state="waiting",
+    reason=None,
+    sends=0,
+    next_at=1_000,
+    sent_at=None,
+    settled_at=None,
+    user_id=UserId("u"),
+    device_id=DeviceId("d"),
+    lifecycle="active",
+    availability="available",
+    connectivity="online",
+    runs_waiting=0,
+    runs_executing=0,
+    recovery_at=None,
+    is_gone=False,
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "at", "fate"),
+    [
+        ({}, 1_000, Told()),
+        ({"availability": "on_call"}, 1_000, Told()),
+        ({"is_gone": True}, 1_000, Over("skipped", "skipped_paused", "slot_removed")),
+        ({"lifecycle": "maintenance"}, 1_000, Over("skipped", "skipped_paused", "agent_paused")),
+        ({"lifecycle": "terminated"}, 1_000, Over("skipped", "skipped_paused", "agent_paused")),
+        ({"availability": "exhausted", "recovery_at": 30_000}, 1_000, Deferred(30_000)),
+        ({"availability": "exhausted", "recovery_at": 30_000}, 40_000, Deferred(42_000)),
+        (
+            {"availability": "exhausted", "recovery_at": 61_000},
+            1_000,
+            Over("skipped", "skipped_exhausted", "exhausted"),
+        ),
+        ({"availability": "exhausted"}, 1_000, Over("skipped", "skipped_exhausted", "exhausted")),
+        ({"connectivity": "offline"}, 61_000, Over("failed", "wake_failed", "device_offline")),
+        ({"runs_executing": 1}, 61_000, Over("failed", "wake_failed", "busy")),
+        ({"sends": 2, "reason": "refused"}, 61_000, Over("failed", "wake_failed", "refused")),
+        ({"sends": 1}, 61_000, Over("failed", "wake_failed", "no_answer")),
+        ({}, 61_000, Over("failed", "wake_failed", "hub_down")),
+    ],
+    ids=str,
+)
+def test_what_is_to_be_done_follows_from_the_gates_and_the_time(
+    change: dict[str, object], at: int, fate: Over | Deferred | Told
+) -> None:
+    assert fate_of(msgspec.structs.replace(SIGHT, **change), at) == fate
+
+
+def _count(metrics: Metrics, decision: str) -> float:
+    return float(metrics.wakes.labels(decision)._value.get())

@@ -1,0 +1,88 @@
+"""What a run needs, and which versions will do."""
+
+import pytest
+
+from protocol.errors import ErrorCode
+from protocol.requirements import MAX_BOUNDS, BadRequirement, Unmet, parse_requirement, unmet_by
+
+
+@pytest.mark.parametrize(
+    ("need", "will_do", "will_not"),
+    [
+        ("file.read", "0.0.1 1.2.0-beta 9.9.9 whatever", ""),
+        ("file.read >= 1.2", "1.2.0 1.3.0-beta.1 1.10.0 2.0.0", "1.1.9 1.2.0-rc.1 whatever"),
+        ("file.read > 1.2", "1.2.1 1.3.0-beta.1", "1.2.0 1.2.0-rc.1"),
+        ("file.read <= 2", "1.9.9 2.0.0-beta 2.0.0", "2.0.1 2.1.0-a"),
+        ("file.read < 2", "1.9.9 1.9.9-rc.1", "2.0.0 2.0.0-alpha"),
+        ("file.read < 2.0.0-beta", "2.0.0-alpha 1.0.0", "2.0.0-beta 2.0.0-rc.1 2.0.0"),
+        ("file.read == 1.2", "1.2.0 1.2.0+build.7", "1.2.1 1.2.0-rc.1"),
+        ("file.read == 1.2.0-rc.1", "1.2.0-rc.1", "1.2.0"),
+        ("file.read != 1.2.7", "1.2.6 1.2.8 1.2.7-rc.1", "1.2.7"),
+        ("file.read ^ 1.2", "1.2.0 1.9.9 1.3.0-beta", "1.1.9 2.0.0-alpha 2.0.0"),
+        ("file.read ^ 1.2.0-beta", "1.2.0-beta 1.2.0 1.9.0", "1.2.0-alpha 2.0.0"),
+        ("file.read ^ 0.2.3", "0.2.3 0.2.9", "0.2.2 0.3.0-rc.1 0.3.0 1.0.0"),
+        ("file.read ^ 0.0.3", "0.0.3", "0.0.4 0.1.0"),
+        ("file.read ^ 0.0", "0.0.0 0.0.9", "0.1.0"),
+        ("file.read ^ 0", "0.0.0 0.9.9", "1.0.0-alpha 1.0.0"),
+        ("file.read ~ 1.2.3", "1.2.3 1.2.9", "1.2.2 1.3.0-alpha 1.3.0"),
+        ("file.read ~ 1.2", "1.2.0 1.2.9", "1.3.0"),
+        ("file.read ~ 1", "1.0.0 1.9.9", "0.9.9 2.0.0"),
+        ("file.read >= 1.2, < 2, != 1.5.0", "1.2.0 1.5.1", "1.5.0 2.0.0-beta.1 2.0.0 1.1.0"),
+    ],
+)
+def test_versions_within_all_bounds_will_do(need: str, will_do: str, will_not: str) -> None:
+    requirement = parse_requirement(need)
+    assert [version for version in will_do.split() if not requirement.is_met_by(version)] == []
+    assert [version for version in will_not.split() if requirement.is_met_by(version)] == []
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("file.read>=1.2", "file.read >= 1.2"),
+        ("  agent_data.credit  ", "agent_data.credit"),
+        ("x>=1.0.0-rc.1,<2", "x >= 1.0.0-rc.1, < 2"),
+        ("my:tool-2 ^0", "my:tool-2 ^ 0"),
+    ],
+)
+def test_a_requirement_is_kept_in_one_spelling_that_means_the_same(written: str, kept: str) -> None:
+    requirement = parse_requirement(written)
+    assert str(requirement) == kept
+    assert parse_requirement(kept) == requirement
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("", "begins with no name of a capability"),
+        (">= 1.2", "begins with no name of a capability"),
+        ("x 1.2", "expected an operator"),
+        ("x = 1.2", "expected an operator"),
+        ("x >= ", "expected an operator"),
+        ("x >= 1.2,", "expected an operator"),
+        ("x y", "not 'y'"),
+        ("x >= 1.2.3.4", "'1.2.3.4' is no version"),
+        ("x >= 1.2-beta", "'1.2-beta' is no version"),
+        ("x >= 01.2", "is no version"),
+        ("x " + ", ".join([">= 1"] * (MAX_BOUNDS + 1)), f"may have {MAX_BOUNDS}"),
+        ("x" * 257, "at most 256 characters"),
+    ],
+)
+def test_what_is_no_requirement_is_refused_with_what_is_wrong_and_an_example(written: str, told: str) -> None:
+    with pytest.raises(BadRequirement) as caught:
+        parse_requirement(written)
+    assert told in str(caught.value)
+    assert caught.value.code is ErrorCode.BAD_PARAMS
+
+
+def test_a_need_is_met_by_the_device_or_by_the_agent() -> None:
+    needs = ["file.read >= 1.2", "web.search", "mail ^ 2"]
+    assert unmet_by(needs, {"file.read": "1.3.0", "web.search": "?"}, {"mail": "2.5.0"}) == []
+    assert unmet_by(needs, {"file.read": "1.1.0"}, {"file.read": "1.2.0-rc.1", "web.search": "1.0.0"}) == [
+        Unmet("file.read >= 1.2", of_device="1.1.0", of_agent="1.2.0-rc.1"),
+        Unmet("mail ^ 2"),
+    ]
+
+
+def test_a_need_that_nobody_can_read_is_not_met() -> None:
+    assert unmet_by(["file.read => 1"], {"file.read": "1.0.0"}, {}) == [Unmet("file.read => 1")]

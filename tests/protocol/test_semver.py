@@ -1,0 +1,99 @@
+"""Semantic versions: what is one, and which comes first."""
+
+import itertools
+
+import pytest
+
+from protocol.errors import ErrorCode
+from protocol.semver import MAX_NUMBER, BadVersion, Version, find_version, parse_version
+
+# SemVer 2.0.0, 11: each comes before the next.
+IN_ORDER = (
+    "0.0.4",
+    "0.9.0",
+    "1.0.0-0",
+    "1.0.0-2",
+    "1.0.0-11",
+    "1.0.0--",
+    "1.0.0-0a",
+    "1.0.0-alpha",
+    "1.0.0-alpha.1",
+    "1.0.0-alpha.beta",
+    "1.0.0-beta",
+    "1.0.0-beta.2",
+    "1.0.0-beta.11",
+    "1.0.0-rc.1",
+    "1.0.0",
+    "1.2.0-beta",
+    "1.2.0",
+    "1.10.0",
+    "2.0.0-alpha",
+    "2.0.0",
+    "10.0.0",
+)
+
+
+@pytest.mark.parametrize(("one", "next_one"), list(itertools.pairwise(IN_ORDER)))
+def test_versions_stand_in_the_order_of_semver(one: str, next_one: str) -> None:
+    assert parse_version(one) < parse_version(next_one)
+    assert not parse_version(next_one) < parse_version(one)
+
+
+def test_sorting_finds_that_order_wherever_it_begins() -> None:
+    versions = [parse_version(text) for text in IN_ORDER]
+    for shift in range(len(versions)):
+        assert [str(one) for one in sorted(versions[shift:] + versions[:shift])] == list(IN_ORDER)
+
+
+# What the grammar of semver.org allows.
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0.0.4",
+        "10.20.30",
+        "1.0.0-alpha.beta.1",
+        "1.0.0-alpha0.valid",
+        "1.0.0-rc.1",
+        "2.0.0--rc",
+        "1.0.0-0A.is.legal",
+        "1.2.3----R-S.12.9.1--.12",
+        f"{MAX_NUMBER}.0.0",
+    ],
+)
+def test_a_version_is_spelled_again_as_it_was_written(text: str) -> None:
+    assert str(parse_version(text)) == text
+
+
+def test_what_follows_a_plus_says_nothing() -> None:
+    assert parse_version("1.2.3+20261120.sha-5114f85") == parse_version("1.2.3") == Version(1, 2, 3)
+    assert parse_version("1.2.3-rc.1+1").prerelease == "rc.1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1",
+        "1.2",
+        "1.2.3.4",
+        "v1.2.3",
+        "01.1.1",
+        "1.01.1",
+        "1.2.3-",
+        "1.2.3-01",
+        "1.2.3-a..b",
+        "1.2.3+",
+        "1.2.3-a_b",
+        " 1.2.3",
+        "1.2.3\n",
+        "-1.0.0",
+        "1.2.\u0663",
+        f"{MAX_NUMBER + 1}.0.0",
+        "1.0.0-" + "a" * 128,
+    ],
+)
+def test_what_is_no_version_is_refused_in_words(text: str) -> None:
+    with pytest.raises(BadVersion, match="is no version") as caught:
+        parse_version(text)
+    assert caught.value.code is ErrorCode.BAD_PARAMS
+    assert find_version(text) is None

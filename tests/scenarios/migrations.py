@@ -1,0 +1,181 @@
+"""A migration is killed after each of its statements: the database is as it was, and can be brought through.
+
+``python -m tests.scenarios.migrations`` (``make soak``) kills at every one, in a file and
+on a server; the suite at a few. The tables are those of an older release with rows in
+them. Each victim is a process of its own that ends itself with SIGKILL: nothing of it
+is put in order.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import msgspec
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from storage.migrate import MIGRATIONS
+from storage.postgres import look
+from storage.store import open_store, verify
+from storage.verify import Parts, parts_in
+from tests.support.postgres import running_postgres
+
+FROM = "0003"  # the tables of the release before doors
+ROWS = (
+    "INSERT INTO users (id, name, created_at) VALUES ('u', 'anna', 1)",
+    "INSERT INTO devices (id, user_id, name, created_at) VALUES ('d', 'u', 'desk', 1)",
+    "INSERT INTO agents (id, user_id, name, executor, device_id, created_at, updated_at)"
+    " VALUES ('a', 'u', 'notes', 'device', 'd', 1, 1)",
+    "INSERT INTO agent_states (agent_id, last_activity_at, updated_at) VALUES ('a', 1, 1)",
+    "INSERT INTO schedules (id, agent_id, kind, every_ms, cursor_at, created_at, updated_at)"
+    " VALUES ('s', 'a', 'every', 60000, 1, 1, 1)",
+)
+KEPT = ("users", "devices", "agents", "schedules")
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What is in the database."""
+
+    revision: str | None
+    parts: Parts
+    rows: dict[str, list[str]]  # ids
+
+
+class Killed(msgspec.Struct, frozen=True):
+    """*deaths*: how many processes died; *changed*: after which statements something was left behind."""
+
+    deaths: int
+    changed: list[int]
+    differences: list[str]  # from this release's tables, once one process came through
+    rows_lost: list[str]  # tables of which a row went
+
+    @property
+    def is_clean(self) -> bool:
+        return self.deaths > 0 and not (self.changed or self.differences or self.rows_lost)
+
+
+def make_old(c: sa.Connection) -> None:
+    """The tables of an older release, with rows in them."""
+    config = Config(attributes={"connection": c})
+    config.set_main_option("script_location", str(MIGRATIONS))
+    command.upgrade(config, FROM)
+    for row in ROWS:
+        c.exec_driver_sql(row)
+
+
+def see(c: sa.Connection) -> Seen:
+    """All of it; of a row, its id."""
+    revision = c.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
+    rows = {name: list(c.exec_driver_sql(f"SELECT id FROM {name}").scalars()) for name in KEPT}
+    return Seen(revision, parts_in(c), rows)
+
+
+def kill_through(url: str, *, step: int) -> Killed:
+    """Let one process after the other migrate the database at *url*, and die a *step* later than the last."""
+    before = _seen(url)
+    changed: list[int] = []
+    deaths, at = 0, 1
+    while _migrated_by_another(url, dies_after=at):
+        deaths += 1
+        if _seen(url) != before:
+            changed.append(at)
+        at += step
+    after, held = _seen(url), anyio.run(verify, url)
+    lost = [name for name in before.rows if before.rows[name] != after.rows[name]]
+    return Killed(deaths, changed, list(map(str, held.differences)), lost)
+
+
+def _migrated_by_another(url: str, *, dies_after: int) -> bool:
+    """Whether a process that migrates died after that many statements; else it came through."""
+    child = os.fork()
+    if child == 0:
+        _migrate_and_die(url, dies_after)
+    _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+        raise AssertionError(f"the migration failed instead of dying: exit code {os.WEXITSTATUS(status)}")
+    return os.WIFSIGNALED(status)
+
+
+def _migrate_and_die(url: str, dies_after: int) -> None:
+    said = 0
+
+    def count(*_: object) -> None:
+        nonlocal said
+        said += 1
+        if said == dies_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    code = 1
+    try:
+        sa.event.listen(sa.Engine, "after_cursor_execute", count)
+        anyio.run(_open, url)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+async def _open(url: str) -> None:
+    async with open_store(url):
+        pass
+
+
+def _seen(url: str) -> Seen:
+    if url.startswith("postgresql"):
+        return anyio.run(look, url, see)
+    with closing(sa.create_engine(url, poolclass=sa.NullPool).connect()) as c:
+        return see(c)
+
+
+def kill_in_file(folder: Path, *, step: int) -> Killed:
+    """See ``kill_through``; the database is made in *folder*."""
+    url = f"sqlite:///{folder}/hub.db"
+    with sa.create_engine(url, poolclass=sa.NullPool).begin() as c:
+        make_old(c)
+    return kill_through(url, step=step)
+
+
+def kill_on_server(url: str, *, step: int) -> Killed:
+    """See ``kill_through``; *url*: a database without tables."""
+    anyio.run(look, url, make_old)
+    return kill_through(url, step=step)
+
+
+def main() -> None:
+    """Print what was seen; exits with 1 if a killed migration left anything behind."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--step", type=int, default=1, help="statements between two deaths")
+    parser.add_argument("--server", metavar="URL", help="a bare database on a server; else one is started")
+    parser.add_argument("--only", choices=["file", "server"])
+    given = parser.parse_args()
+    results = dict(_killed(given.step, given.server, given.only))
+    for name, killed in results.items():
+        told = (
+            f"{name}: killed {killed.deaths} times, left something behind {len(killed.changed)} times;"
+            f" then complete with {len(killed.differences)} differences, rows lost: {len(killed.rows_lost)}"
+        )
+        sys.stdout.write("\n  ".join((told, *killed.differences)) + "\n")
+    sys.exit(0 if all(killed.is_clean for killed in results.values()) else 1)
+
+
+def _killed(step: int, server: str | None, only: str | None) -> Iterator[tuple[str, Killed]]:
+    if only != "server":
+        with tempfile.TemporaryDirectory() as folder:
+            yield "SQLite", kill_in_file(Path(folder), step=step)
+    if only == "file":
+        return
+    if server is not None:
+        yield "PostgreSQL", kill_on_server(server, step=step)
+        return
+    with running_postgres() as started, started.bare_database() as url:
+        yield "PostgreSQL", kill_on_server(url, step=step)
+
+
+if __name__ == "__main__":
+    main()

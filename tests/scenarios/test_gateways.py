@@ -1,0 +1,181 @@
+"""A running hub and a gateway on loopback: lost, restarted on either side, taken out of the file."""
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from protocol.vocabularies import Vocabulary
+from tests.support.gateway import FakeGateway, fake_gateway
+from tests.support.processes import POLL_S, SETTINGS, HubProcess, closing
+
+WITHIN_S = 30.0
+GATEWAY = """
+[[gateways]]
+name = "office"
+url = "{url}"
+token = {{ file = "gateway.token" }}
+"""
+MAIN_SESSION = "agent:main:main"
+
+
+class Scene:
+    """A hub with the gateway ``office``, and the agent ``reader`` that lives there under the same id."""
+
+    def __init__(self, folder: Path, hub: HubProcess, gateway: FakeGateway) -> None:
+        self.folder = folder
+        self.hub = hub
+        self.gateway = gateway
+
+    async def until(self, path: str, is_so: Callable[[Any], bool]) -> Any:
+        """What stands at *path*, once it *is_so*."""
+        told: Any = None
+        with anyio.move_on_after(WITHIN_S):
+            while not is_so(told := await self.hub.get(path)):
+                await anyio.sleep(POLL_S)
+            return told
+        raise AssertionError(f"{path} is {told}\n{self.hub.log()[-3000:]}")
+
+    async def stands(self, **axes: str) -> Any:
+        """How ``reader`` stands, once it stands so."""
+        path = "/v1/agents/reader/status"
+        return await self.until(path, lambda told: all(told[axis] == value for axis, value in axes.items()))
+
+    async def says(self, *words: str) -> str:
+        """What a command of the operator's says."""
+        done = await anyio.run_process([sys.executable, "-m", "hub", "--state", str(self.folder), *words])
+        return done.stdout.decode()
+
+    def begins_a_turn(self, key: str) -> None:
+        """Somebody else says something to it, and its turn does not end."""
+        self.gateway.hold("agent:reader:main")
+        said = {"sessionKey": "agent:reader:main", "message": "hi", "deliver": False, "idempotencyKey": key}
+        self.gateway.chat.send(said)
+
+
+@pytest.fixture(scope="module")
+async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    folder = tmp_path_factory.mktemp("gateways")
+    async with fake_gateway("office", agents=("main", "reader")) as gateway:
+        token = folder / "gateway.token"
+        token.write_text(gateway.token)
+        token.chmod(0o600)
+        hub = HubProcess(folder, settings=SETTINGS.format(model="") + GATEWAY.format(url=gateway.url))
+        async with closing(hub):
+            await hub.start()
+            scene = Scene(folder, hub, gateway)
+            await scene.until("/v1/gateways/office", lambda told: told["state"] == "ready")
+            await hub.post("/v1/gateways/office/agents", {"name": "reader", "remote_id": "reader"})
+            await scene.stands(connectivity="online")
+            yield scene
+
+
+async def test_a_gateway_and_its_agents_are_followed_through_every_kind_of_loss(scene: Scene) -> None:
+    hub, gateway = scene.hub, scene.gateway
+    told = await hub.get("/v1/gateways/office")
+    assert (told["version"], told["scopes"]) == ("2026.9.6", ["operator.read", "operator.write"])
+    assert (await hub.get("/v1/status"))["gateways_ready"] == 1
+    scene.begins_a_turn("k-1")
+    await scene.stands(activity="saturated")
+
+    await hub.kill()  # and a turn ends that nobody hears of
+    gateway.release("agent:reader:main")
+    with anyio.fail_after(WITHIN_S):
+        while gateway.chat.turns:
+            await anyio.sleep(POLL_S)
+    await hub.start()
+    await scene.stands(connectivity="online", activity="idle")
+
+    await gateway.stop(killed=True)
+    lost = await scene.until("/v1/gateways/office", _is_refused)
+    assert lost["unreachable_since"] <= lost["since"]
+    await scene.stands(connectivity="offline")
+    assert (await hub.ask("GET", "/readyz")).status_code == 200
+    await gateway.start()
+    await hub.post("/v1/gateways/office/reconnect")
+    back = await scene.until("/v1/gateways/office", lambda told: told["state"] == "ready")
+    assert (back["unreachable_since"], back["restarts"]) == (None, 1)
+    await scene.stands(connectivity="online")
+
+
+async def test_an_agent_that_lives_there_is_told_of_everywhere(scene: Scene) -> None:
+    hub = scene.hub
+    for part in ("", "/overview", "/next", "/fires", "/slots", "/status", "/history", "/config"):
+        assert (await hub.ask("GET", f"/v1/agents/reader{part}")).status_code == 200, part
+    for part in ("/capabilities", "/checkpoints", "/metrics", *(f"/as/{word}" for word in Vocabulary)):
+        assert (await hub.ask("GET", f"/v1/agents/reader{part}")).status_code == 200, part
+    told = await hub.get("/v1/agents/reader")
+    assert (told["device"], told["gateway"], told["connectivity"]) == ("", "office", "online")
+    assert (await hub.get("/v1/agents/reader/as/runlog"))["agent_type"] == "cloud"
+    shown = await scene.says("agents", "show", "reader")
+    assert "gateway" in shown and "office: online" in shown and "device" not in shown
+    assert "gateway office" in await scene.says("agents")
+    assert "1 of 1 ready" in await scene.says("status")
+    for verb in ("pause", "resume"):
+        assert (await hub.ask("POST", f"/v1/agents/reader/{verb}", json={})).status_code == 200, verb
+    edited = await hub.ask("PATCH", "/v1/agents/office-main", json={"description": "Reaches people."})
+    assert (edited.status_code, edited.json()["description"]) == (200, "Reaches people.")
+
+
+async def test_an_id_that_the_gateway_has_not_is_refused_with_those_that_it_has(scene: Scene) -> None:
+    body = {"name": "ghost", "remote_id": "ghost"}
+    refused = await scene.hub.ask("POST", "/v1/gateways/office/agents", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (404, "unknown_agent")
+    assert "gateway 'office' has no agent 'ghost'; it has: main, " in refused.json()["detail"]
+
+
+async def test_an_agent_that_the_gateway_has_not_is_made_there(scene: Scene) -> None:
+    made = await scene.hub.post("/v1/gateways/office/agents", {"name": "maker"})
+    there = f"mc-{made['id']}"
+
+    def is_made(told: Any) -> bool:
+        (maker,) = (one for one in told["members"] if one["agent"] == "maker")
+        return (maker["state"], maker["connectivity"]) == ("ready", "online")
+
+    told = await scene.until("/v1/gateways/office", is_made)
+    assert there in scene.gateway.agents
+    main = f"mc-gateway-{told['id']}"
+    await scene.until(
+        "/v1/gateways/office",
+        lambda told: all(one["connectivity"] == "online" for one in told["members"]),
+    )
+    assert main in scene.gateway.agents
+    assert scene.gateway.count("agents.create") == 2
+
+
+async def test_a_gateway_that_is_taken_out_of_the_file_is_let_go_and_comes_back(scene: Scene) -> None:
+    hub, file = scene.hub, scene.folder / "hub.toml"
+    whole = file.read_text()
+    file.write_text(SETTINGS.format(model=""))
+    await hub.post("/v1/reload")
+    assert (await hub.get("/v1/gateways"))["gateways"] == []
+    left = await scene.stands(connectivity="offline")
+    assert left["axes"]["connectivity"]["reason"] == "its gateway is no longer declared"
+    with anyio.fail_after(WITHIN_S):
+        while scene.gateway.connections:
+            await anyio.sleep(POLL_S)
+    file.write_text(whole)
+    await hub.post("/v1/reload")
+    await scene.stands(connectivity="online")
+    events = [entry["event"] for entry in (await hub.get("/v1/audit"))["entries"]]
+    assert {"gateway.created", "gateway.archived", "gateway.revived"} <= set(events)
+
+
+async def test_its_token_stands_nowhere(scene: Scene) -> None:
+    await scene.hub.stop()
+    token = scene.gateway.token.encode()
+    written = {path.name: path.read_bytes() for path in _files_in(scene.folder)}
+    assert {"hub.db", "hub.log"} <= written.keys()
+    assert [name for name, data in written.items() if token in data] == ["gateway.token"]
+    assert all(scene.gateway.token not in path for path, _ in scene.gateway.knocks)
+
+
+def _is_refused(told: Any) -> bool:
+    return told["problem"] is not None and told["problem"]["code"] == "connection_refused"
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]

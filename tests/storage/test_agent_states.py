@@ -1,0 +1,309 @@
+"""How agents stand: moved by tables, remembered, and made busy by their runs."""
+
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, RunId
+from protocol.lifecycles import RunEvent, RunOutcome, RunState
+from protocol.standing import Activity, Axis, IllegalMove, Lifecycle, UnknownValue
+from storage import agent_activity, agent_ends, agent_states, agents, runs, schedules
+from storage.agent_moves import AgentTerminated
+from storage.agents import AgentRow, DeclaredAgent, UnknownAgent
+from storage.exhaustion import exhaust
+from storage.schema import agent_states as states
+from storage.schema import agents as agents_table
+from tests.storage.rows import AT, NEXT_BOOT, claim, declare, make_agent, make_run
+from tests.storage.scheduled import make_schedule
+
+MINUTE = 60_000
+
+
+def axes_of(c: sa.Connection, agent_id: AgentId) -> dict[str, str]:
+    axes = agent_states.find_state(c, agent_id).axes
+    return {str(axis): axes.on(axis) for axis in Axis}
+
+
+def history_of(c: sa.Connection, agent_id: AgentId, axis: Axis) -> list[tuple[str | None, str]]:
+    return [
+        (move.old_value, move.new_value)
+        for move in agent_states.agent_history(c, agent_id)
+        if move.axis == axis
+    ]
+
+
+def may_do(c: sa.Connection, agent: AgentRow, at_once: int) -> None:
+    c.execute(sa.update(agents_table).values(max_concurrent_runs=at_once))
+    assert agents.get_agent(c, agent.id).max_concurrent_runs == at_once
+
+
+def run_beside(c: sa.Connection, agent: AgentRow, run_id: str) -> None:
+    """One more run of the agent, RUNNING while others are."""
+    made = make_run(c, run_id, agent=agent)
+    claimed = claim(c, per_device=9)
+    assert claimed is not None and claimed.id == made.id
+    runs.move(c, claimed.held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
+
+
+def test_a_new_agent_walks_the_steps_of_its_lifecycle(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    assert history_of(c, agent.id, Axis.LIFECYCLE) == [
+        (None, "created"),
+        ("created", "initializing"),
+        ("initializing", "ready"),
+        ("ready", "active"),
+    ]
+    assert axes_of(c, agent.id) == {
+        "lifecycle": "active",
+        "availability": "available",
+        "connectivity": "offline",
+        "health": "ok",
+        "activity": "idle",
+    }
+
+
+def test_a_move_that_the_table_has_not_is_refused_and_nothing_is_written(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    before = agent_states.find_state(c, agent.id)
+    for axis, to, error in (
+        ("lifecycle", "created", IllegalMove),
+        ("activity", "saturated", IllegalMove),
+        ("lifecycle", "asleep", UnknownValue),
+        ("mood", "fine", UnknownValue),
+        ("availability", "exhausted", ValueError),
+    ):
+        with pytest.raises(error):
+            agent_states.move(c, agent.id, axis, to, at=AT + 1, actor="test")
+    with pytest.raises(UnknownAgent):
+        agent_states.move(c, AgentId("nobody"), "health", "error", at=AT, actor="test")
+    assert agent_states.find_state(c, agent.id) == before
+    assert not agent_states.move_if_legal(c, agent.id, "lifecycle", "created", at=AT + 1, actor="test")
+
+
+def test_a_move_is_remembered_with_who_why_and_all_axes_after_it(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    assert agent_states.move(
+        c, agent.id, "lifecycle", "maintenance", at=AT + 5, actor="operator:1", reason="new disk"
+    )
+    assert not agent_states.move(c, agent.id, "lifecycle", "maintenance", at=AT + 6, actor="operator:1")
+    last = agent_states.agent_history(c, agent.id)[-1]
+    assert (last.old_value, last.new_value, last.reason, last.actor, last.at) == (
+        "active",
+        "maintenance",
+        "new disk",
+        "operator:1",
+        AT + 5,
+    )
+    assert last.snapshot == agent_states.find_state(c, agent.id).axes
+    assert last.seq == agent_states.find_state(c, agent.id).version
+
+
+def test_the_reason_of_an_error_stays_with_the_state_until_it_is_healed(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    for at, reason in ((AT + 1, "no camera"), (AT + 2, "no camera, no disk")):
+        agent_states.move(c, agent.id, "health", "error", at=at, actor="device:d", reason=reason)
+        assert agent_states.find_state(c, agent.id).health_reason == reason
+    agent_states.move(c, agent.id, "health", "ok", at=AT + 3, actor="device:d")
+    assert agent_states.find_state(c, agent.id).health_reason is None
+    assert history_of(c, agent.id, Axis.HEALTH) == [("ok", "error"), ("error", "ok")]
+
+
+@pytest.mark.parametrize("to", ["available", "on_call"])
+def test_an_agent_that_is_exhausted_no_more_keeps_nothing_of_that(c: sa.Connection, to: str) -> None:
+    agent = make_agent(c)
+    exhaust(c, agent.id, cause="rate_limit", retry_after_ms=None, at=AT, actor="hub")
+    agent_states.move(c, agent.id, "availability", to, at=AT + 1, actor="operator")
+    state = agent_states.find_state(c, agent.id)
+    assert (state.exhaust_reason, state.exhausted_at, state.recovery_at, state.probe_at) == (None,) * 4
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "cause", "until"),
+    [
+        (("budget", 600), ("rate_limit", 60), "budget", 600),
+        (("rate_limit", 120), ("budget", 600), "budget", 600),
+        (("billing", None), ("rate_limit", 60), "billing", 600),
+    ],
+    ids=["budget-first", "budget-later", "billing-first"],
+)
+def test_of_two_exhaustions_the_later_end_stays_with_its_cause(
+    c: sa.Connection,
+    first: tuple[str, int | None],
+    second: tuple[str, int | None],
+    cause: str,
+    until: int,
+) -> None:
+    agent = make_agent(c)
+    back = 0
+    for why, wait_s in (first, second):
+        after = None if wait_s is None else wait_s * 1_000
+        back = exhaust(c, agent.id, cause=why, retry_after_ms=after, at=AT, actor="hub")
+    state = agent_states.find_state(c, agent.id)
+    assert (back, state.exhaust_reason) == (AT + until * 1_000, cause)
+    assert (state.recovery_at or state.probe_at) == back
+    assert (state.recovery_at is None) == (cause == "billing")
+
+
+def test_a_budget_doubles_nothing(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    for _ in range(3):
+        back = exhaust(c, agent.id, cause="budget", retry_after_ms=MINUTE, at=AT, actor="hub")
+        assert back == AT + MINUTE
+        agent_states.recover_agent(c, agent.id, at=AT, actor="hub")
+    assert agent_states.find_state(c, agent.id).exhaust_count == 0
+
+
+def test_a_persons_word_about_the_end_of_an_exhaustion_counts_though_it_is_earlier(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    exhaust(c, agent.id, cause="billing", at=AT, actor="hub")
+    exhaust(c, agent.id, cause="billing", recovery_at=AT + 5, at=AT, actor="operator", is_last_word=True)
+    state = agent_states.find_state(c, agent.id)
+    assert (state.recovery_at, state.probe_at) == (AT + 5, None)
+    assert agent_states.recover_due(c, AT + 5, actor="hub") == [agent.id]
+
+
+def test_the_runs_of_an_agent_move_its_activity_and_each_move_says_which_run(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    may_do(c, agent, at_once=2)
+    make_run(c, "run-1", agent=agent, state=RunState.RUNNING)
+    assert history_of(c, agent.id, Axis.ACTIVITY) == [("idle", "waiting"), ("waiting", "processing")]
+    run_beside(c, agent, "run-2")
+    make_run(c, "run-3", agent=agent)
+    assert agent_states.find_state(c, agent.id).activity is Activity.SATURATED
+    for run_id in ("run-1", "run-2", "run-3"):
+        runs.request_cancel(c, RunId(run_id), "enough", AT)
+        held = runs.get_run(c, RunId(run_id)).held
+        if held.state is RunState.RUNNING:
+            runs.move(c, held, RunEvent.CANCELLED, at=AT, actor="hub")
+    assert history_of(c, agent.id, Axis.ACTIVITY)[2:] == [
+        ("processing", "saturated"),
+        ("saturated", "processing"),
+        ("processing", "waiting"),
+        ("waiting", "idle"),
+    ]
+    told = [move for move in agent_states.agent_history(c, agent.id) if move.axis == "activity"]
+    assert (told[1].reason, told[-1].reason) == ("run run-1 is RUNNING", "run run-3 is CANCELLED")
+    assert all(move.snapshot.activity == move.new_value for move in told)
+
+
+def test_a_move_of_a_run_that_leaves_the_activity_as_it_was_writes_no_history(c: sa.Connection) -> None:
+    run = make_run(c, state=RunState.PREPARING)
+    version = agent_states.find_state(c, run.agent_id).version
+    runs.move(c, run.held, RunEvent.SENT_BACK, at=AT, actor="hub")
+    state = agent_states.find_state(c, run.agent_id)
+    assert (state.activity, state.version) == (Activity.WAITING, version)
+    assert (state.runs_waiting, state.runs_executing, state.runs_running) == (1, 0, 0)
+
+
+def test_counters_that_are_off_are_set_right_and_the_activity_with_them(c: sa.Connection) -> None:
+    run = make_run(c, state=RunState.RUNNING)
+    assert agent_activity.recount(c, at=AT, actor="hub") == []
+    c.execute(sa.update(states).values(runs_waiting=4, runs_executing=0, runs_running=0))
+    assert agent_activity.recount(c, at=AT + 1, actor="hub") == [run.agent_id]
+    state = agent_states.find_state(c, run.agent_id)
+    assert (state.runs_waiting, state.runs_executing, state.runs_running) == (0, 1, 1)
+    assert history_of(c, run.agent_id, Axis.ACTIVITY)[-1] == ("waiting", "saturated")
+
+
+def test_an_agent_that_may_do_more_at_once_is_saturated_no_more(c: sa.Connection) -> None:
+    inbox = DeclaredAgent(name="inbox", device_name="laptop", paths=("notes",))
+    declare(c, inbox)
+    run = make_run(c, agent=agents.get_agent(c, AgentId("agent-inbox")), state=RunState.RUNNING)
+    declare(c, DeclaredAgent(name="inbox", device_name="laptop", paths=("notes",), max_concurrent_runs=3))
+    assert history_of(c, run.agent_id, Axis.ACTIVITY)[-1] == ("saturated", "processing")
+
+
+def test_a_terminated_agent_has_no_live_run_no_schedule_and_no_device(c: sa.Connection) -> None:
+    make_schedule(c)
+    agent = agents.list_agents(c)[0]
+    assert agent.device_id is not None
+    agent_states.connect_agents(c, agent.device_id, online=True, at=AT, actor="device:laptop")
+    may_do(c, agent, at_once=3)
+    paused = make_run(c, "run-1", agent=agent, state=RunState.PAUSED)
+    running = make_run(c, "run-2", agent=agent, state=RunState.RUNNING)
+    queued = make_run(c, "run-3", agent=agent)
+    ended = agent_ends.terminate(c, agent.id, at=AT + 9, actor="operator", reason="not needed")
+    assert ended == [paused.id, running.id, queued.id]
+    assert [runs.get_run(c, run_id).state for run_id in ended] == ["CANCELLED", "RUNNING", "CANCELLED"]
+    marked = runs.get_run(c, running.id)
+    assert (marked.cancel_requested_at, marked.cancel_reason) == (AT + 9, "agent terminated")
+    assert [row for row in schedules.schedules_of(c, agent.id) if row.enabled] == []
+    assert axes_of(c, agent.id) | {"activity": ""} == {
+        "lifecycle": "terminated",
+        "availability": "available",
+        "connectivity": "offline",
+        "health": "ok",
+        "activity": "",
+    }
+    agent_states.connect_agents(c, agent.device_id, online=False, at=AT, actor="device:laptop")
+    agent_states.connect_agents(c, agent.device_id, online=True, at=AT, actor="device:laptop")
+    assert agents.get_agent(c, agent.id).connectivity == "offline"
+    assert agent_ends.terminate(c, agent.id, at=AT + 10, actor="operator") == []
+    assert [row.id for row in agents.list_agents(c)] == [agent.id]  # it stays listed
+
+
+def test_nothing_of_a_terminated_agent_starts_again(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    agent_ends.terminate(c, agent.id, at=AT, actor="operator")
+    with pytest.raises(AgentTerminated, match="'inbox' is terminated, for good"):
+        make_run(c, agent=agent)
+    for to in Lifecycle:
+        if to is not Lifecycle.TERMINATED:
+            with pytest.raises(IllegalMove, match="terminated is final"):
+                agent_states.move(c, agent.id, "lifecycle", to, at=AT, actor="operator")
+    declare(c)
+    assert declare(c, DeclaredAgent(name="inbox", device_name="laptop")).revived == ("inbox",)
+    assert agents.get_agent(c, agent.id).lifecycle == "terminated"
+
+
+def test_since_when_and_why_is_told_for_each_axis(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    agent_states.move(c, agent.id, "lifecycle", "paused", at=AT + 7, actor="operator", reason="holidays")
+    run = make_run(c, agent=agent, at=AT + 8)
+    since = agent_states.state_since(c, agent.id)
+    assert list(since) == list(Axis)
+    assert since[Axis.LIFECYCLE] == agent_states.Since("paused", AT + 7, "holidays", "operator")
+    assert since[Axis.ACTIVITY] == agent_states.Since("waiting", AT + 8, f"run {run.id} is QUEUED", "hub")
+    assert since[Axis.HEALTH] == agent_states.Since("ok", None, None, None)  # it was never otherwise
+
+
+def test_the_history_is_told_in_pages_the_newest_first(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    for n in range(6):
+        agent_states.move(c, agent.id, "health", ("error", "ok")[n % 2], at=AT + n, actor="device:d")
+    first = agent_states.history_page(c, agent.id, limit=4)
+    rest = agent_states.history_page(c, agent.id, limit=9, below=first[-1].seq)
+    assert [move.seq for move in (*first, *rest)] == list(range(10, 0, -1))
+    of_health = agent_states.history_page(c, agent.id, limit=9, axis=Axis.HEALTH)
+    assert {move.axis for move in of_health} == {"health"} and len(of_health) == 6
+
+
+def test_moves_are_told_to_who_listens_on_the_connection_and_to_nobody_afterwards(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    with agent_states.told_moves(c) as told:
+        agent_states.move(c, agent.id, "health", "error", at=AT + 1, actor="device:d", reason="no disk")
+        agent_states.move(c, agent.id, "health", "error", at=AT + 2, actor="device:d")
+        make_run(c, agent=agent, state=RunState.RUNNING)
+    agent_states.move(c, agent.id, "health", "ok", at=AT + 3, actor="device:d")
+    assert [(str(move.axis), move.before, move.after) for move in told] == [
+        ("health", "ok", "error"),
+        ("activity", "idle", "waiting"),
+        ("activity", "waiting", "saturated"),
+    ]
+    assert (told[0].reason, told[0].actor, told[0].at, told[0].agent_id) == (
+        "no disk",
+        "device:d",
+        AT + 1,
+        agent.id,
+    )
+
+
+def test_a_run_that_ends_leaves_its_agent_idle(c: sa.Connection) -> None:
+    run = make_run(c, state=RunState.RUNNING)
+    runs.move(c, run.held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+    assert agent_states.find_state(c, run.agent_id).activity is Activity.IDLE
+
+
+def test_runs_taken_back_from_a_dead_hub_let_their_agent_wait(c: sa.Connection) -> None:
+    run = make_run(c, state=RunState.RUNNING)
+    runs.recover(c, boot_id=NEXT_BOOT, at=AT + 1)
+    assert history_of(c, run.agent_id, Axis.ACTIVITY)[-1] == ("saturated", "waiting")

@@ -1,0 +1,189 @@
+"""Agents, templates and claims where another hub writes the same ones meanwhile. PostgreSQL alone."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.util import await_only
+
+from protocol.ids import AgentId
+from storage import agent_moves, agent_states, config_changes, configs
+from storage.config_changes import NewConfig, StaleConfig
+from storage.database import Database
+from storage.postgres import open_postgres
+from storage.runs import RunRow
+from storage.setups import BadConfiguration, check_setup
+from storage.template_changes import TemplateChanged
+from tests.storage.rows import AT, claim, make_agent
+from tests.storage.test_made_agents import MAIL, edit, make
+from tests.storage.test_run_locks import make_locking_run
+from tests.storage.test_schedules_side_by_side import while_the_other_waits
+from tests.storage.test_templates import NOTES, RESEARCHER, needs_a_project, put, take_up, wants
+from tests.support.postgres import Postgres
+
+MADE = AgentId("a-1")
+DECLARED = AgentId("agent-notes")
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> Iterator[str]:
+    with postgres.database() as fresh:
+        yield fresh
+
+
+@pytest.fixture
+async def hubs(url: str) -> AsyncIterator[list[Database]]:
+    async with AsyncExitStack() as opened:
+        yield [await opened.enter_async_context(open_postgres(url)) for _ in range(2)]
+
+
+def refusal(of: type[Exception], fn: Callable[[sa.Connection], object]) -> Callable[[sa.Connection], bool]:
+    """Whether *fn* is refused so."""
+
+    def is_refused(c: sa.Connection) -> bool:
+        try:
+            with c.begin_nested():
+                fn(c)
+        except of:
+            return True
+        return False
+
+    return is_refused
+
+
+def set_config(c: sa.Connection, agent_id: AgentId, key: str, value: int) -> None:
+    puts = [NewConfig(key=key, value=value)]
+    config_changes.change(c, agent_id, puts, at=AT, actor="ben", check=_judged)
+
+
+def _judged(c: sa.Connection, agent_id: AgentId, new: Mapping[str, Any]) -> None:
+    check_setup(c, agent_id, new, check=needs_a_project)
+
+
+async def test_of_two_who_have_read_the_same_template_one_writes_it(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    read = (await hubs[0].write(lambda c: put(c))).template
+    longer, shorter = (
+        msgspec.structs.replace(RESEARCHER, description=told) for told in ("Longer.", "Short.")
+    )
+    assert await while_the_other_waits(
+        postgres,
+        url,
+        hubs,
+        lambda c: put(c, longer, version=read.version),
+        refusal(TemplateChanged, lambda c: put(c, shorter, version=read.version)),
+    )
+
+
+async def test_a_template_that_changes_is_judged_with_the_configs_that_others_write(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    await hubs[0].write(lambda c: take_up(c, NOTES, of=(RESEARCHER,)) and None)
+
+    def change_template(c: sa.Connection) -> None:
+        take_up(c, NOTES, of=(msgspec.structs.replace(RESEARCHER, description="x"),), check=wants("depth"))
+
+    assert not await while_the_other_waits(
+        postgres,
+        url,
+        hubs,
+        change_template,
+        refusal(BadConfiguration, lambda c: set_config(c, DECLARED, "depth", 3)),
+    )
+    assert (await hubs[0].read(configs.configuration_of, DECLARED))["depth"] == 3
+
+
+async def test_an_edit_by_who_has_read_an_agent_before_another_edit_is_refused(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    read = await hubs[0].write(make)
+    longer, shorter = (msgspec.structs.replace(MAIL, description=told) for told in ("Longer.", "Short."))
+    assert await while_the_other_waits(
+        postgres,
+        url,
+        hubs,
+        lambda c: edit(c, longer, revision=read.config_rev),
+        refusal(StaleConfig, lambda c: edit(c, shorter, revision=read.config_rev)),
+    )
+
+
+async def test_an_edit_and_a_new_config_at_once_are_two_revisions(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    read = await hubs[0].write(make)
+    assert await while_the_other_waits(
+        postgres,
+        url,
+        hubs,
+        lambda c: config_changes.change(c, MADE, [NewConfig(key="depth", value=9)], at=AT, actor="ben"),
+        refusal(StaleConfig, lambda c: edit(c, MAIL, revision=read.config_rev)),
+    )
+
+
+async def test_going_back_undoes_what_another_writes_meanwhile(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    agent = await hubs[0].write(make_agent)
+    await hubs[0].write(config_changes.change, agent.id, [NewConfig(key="a", value=1)], at=AT, actor="ben")
+    await while_the_other_waits(
+        postgres,
+        url,
+        hubs,
+        lambda c: config_changes.change(c, agent.id, [NewConfig(key="b", value=2)], at=AT, actor="ben"),
+        lambda c: config_changes.revert(c, agent.id, to=1, at=AT, actor="anna"),
+    )
+    assert await hubs[0].read(configs.configuration_of, agent.id) == {"a": 1}
+
+
+async def test_an_agent_may_move_while_its_configs_are_changed(hubs: list[Database]) -> None:
+    agent = await hubs[0].write(make_agent)
+    is_changed, may_commit = anyio.Event(), anyio.Event()
+
+    def change_slowly(c: sa.Connection) -> None:
+        config_changes.change(c, agent.id, [NewConfig(key="a", value=1)], at=AT, actor="ben")
+        is_changed.set()
+        await_only(may_commit.wait())
+
+    async with anyio.create_task_group() as writing:
+        writing.start_soon(hubs[0].write, change_slowly)
+        await is_changed.wait()
+        try:
+            await hubs[1].write(
+                agent_states.move, agent.id, "health", "error", at=AT, actor="anna", reason="waits for nobody"
+            )
+        finally:
+            may_commit.set()
+
+
+async def test_a_claim_that_takes_locks_waits_for_no_agent_that_somebody_changes(
+    hubs: list[Database],
+) -> None:
+    def two_runs(c: sa.Connection) -> AgentId:
+        make_locking_run(c, "run-1", "mailbox")
+        return make_agent(c).id
+
+    agent_id = await hubs[0].write(two_runs)
+    is_held, may_commit = anyio.Event(), anyio.Event()
+
+    def change_slowly(c: sa.Connection) -> None:
+        agent_moves.locked_state(c, agent_id)
+        is_held.set()
+        await_only(may_commit.wait())
+
+    def claim_one(c: sa.Connection) -> RunRow | None:
+        return claim(c)
+
+    async with anyio.create_task_group() as writing:
+        writing.start_soon(hubs[0].write, change_slowly)
+        await is_held.wait()
+        try:
+            assert await hubs[1].write(claim_one) is None
+        finally:
+            may_commit.set()
+    claimed = await hubs[1].write(claim_one)
+    assert claimed is not None and claimed.id == "run-1"

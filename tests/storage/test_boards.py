@@ -1,0 +1,229 @@
+"""A board has a name, agents and one lead; an agent is on one board at most."""
+
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, BoardId, UserId
+from storage import agents, audit, board_members, boards, users
+from storage.agents import DeclaredAgent
+from storage.board_members import NotOnBoard, OnAnotherBoard
+from storage.boards import (
+    AmbiguousBoard,
+    BoardLimits,
+    BoardNameTaken,
+    BoardRow,
+    TooManyOfBoards,
+    UnknownBoard,
+)
+from storage.schema import board_members as rows_of_members
+from tests.storage.rows import AT, ME, declare
+from tests.storage.test_gateways import OFFICE, put, worker
+
+ANNA = "operator:7"
+INBOX, NOTES, PLANS = (AgentId(f"agent-{name}") for name in ("inbox", "notes", "plans"))
+
+
+def three_agents() -> list[DeclaredAgent]:
+    """Inbox, notes and plans, on a laptop."""
+    names = ("inbox", "notes", "plans")
+    return [DeclaredAgent(name=name, device_name="laptop", paths=("notes",)) for name in names]
+
+
+@pytest.fixture(autouse=True)
+def _three_agents(c: sa.Connection) -> None:
+    declare(c, *three_agents())
+
+
+def make(c: sa.Connection, name: str = "garden", *, user_id: UserId = ME, **about: object) -> BoardRow:
+    """A board; its id tells its name and whose it is."""
+    id = BoardId(f"board-{name}" if user_id == ME else f"board-{name}-{user_id}")
+    return boards.create_board(c, id=id, user_id=user_id, name=name, at=AT, actor=ANNA, **about)  # type: ignore[arg-type]
+
+
+def add(c: sa.Connection, board: BoardRow, agent_id: AgentId, **about: object) -> None:
+    board_members.add_member(c, board.id, agent_id, at=AT, actor=ANNA, **about)  # type: ignore[arg-type]
+
+
+def lead(c: sa.Connection, board: BoardRow, agent_id: AgentId | None) -> BoardRow:
+    return board_members.set_lead(c, board.id, agent_id, at=AT, actor=ANNA)
+
+
+def members(c: sa.Connection, board: BoardRow) -> list[tuple[str, bool]]:
+    return [(row.name, row.is_lead) for row in board_members.list_members(c, board.id)]
+
+
+def test_a_board_is_found_by_its_id_and_by_its_name(c: sa.Connection) -> None:
+    made = make(c, description="What grows.")
+    assert (made.name, made.description, made.user_name, made.members, made.lead_id) == (
+        *("garden", "What grows.", "me"),
+        *(0, None),
+    )
+    for given in ("garden", made.id):
+        assert boards.find_board(c, given, user_id=ME) == made
+        assert boards.find_board(c, given) == made
+    with pytest.raises(UnknownBoard, match="there is no board 'garten'"):
+        boards.find_board(c, "garten")
+
+
+def test_what_is_anothers_is_not_there_by_its_id_either(c: sa.Connection) -> None:
+    made, eve = make(c), users.ensure_user(c, UserId("eve"), "eve", AT)
+    for given in ("garden", made.id):
+        with pytest.raises(UnknownBoard):
+            boards.find_board(c, given, user_id=eve)
+    eves = make(c, user_id=eve)
+    assert boards.find_board(c, "garden", user_id=eve) == eves
+    assert [row.id for row in boards.list_boards(c, user_id=eve)] == [eves.id]
+    with pytest.raises(AmbiguousBoard, match="say whose: --user NAME"):
+        boards.find_board(c, "garden")
+
+
+def test_a_user_has_one_board_of_a_name_and_as_many_as_may_be(c: sa.Connection) -> None:
+    make(c)
+    with pytest.raises(BoardNameTaken):
+        make(c)
+    with pytest.raises(TooManyOfBoards, match="boards_per_user") as refused:
+        make(c, "kitchen", limits=BoardLimits(boards_per_user=1))
+    assert refused.value.limit == "boards_per_user"
+
+
+def test_a_board_is_renamed_unless_the_name_is_taken_and_what_is_not_said_stays(c: sa.Connection) -> None:
+    board, _ = make(c, description="What grows."), make(c, "kitchen")
+    with pytest.raises(BoardNameTaken):
+        boards.edit_board(c, board.id, name="kitchen", at=AT, actor=ANNA)
+    changed = boards.edit_board(c, board.id, name="yard", at=AT + 5, actor=ANNA)
+    assert (changed.name, changed.description, changed.updated_at) == ("yard", "What grows.", AT + 5)
+    assert boards.edit_board(c, board.id, description=None, at=AT, actor=ANNA).description is None
+    same = boards.edit_board(c, board.id, name="yard", at=AT, actor=ANNA)
+    assert same.name == "yard", "its own name is not taken"
+
+
+def test_boards_are_listed_by_name_in_pages_and_by_gateway(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    for name in ("c", "a", "b"):
+        make(c, name, gateway_id="gw-office" if name == "b" else None)
+    assert [row.name for row in boards.list_boards(c)] == ["a", "b", "c"]
+    assert [row.name for row in boards.list_boards(c, after=("a", "board-a"), limit=1)] == ["b"]
+    (served,) = boards.list_boards(c, gateway_id=boards.get_board(c, BoardId("board-b")).gateway_id)
+    assert (served.name, served.gateway_name) == ("b", "office")
+
+
+def test_an_agent_is_on_one_board_at_most(c: sa.Connection) -> None:
+    garden, kitchen = make(c), make(c, "kitchen")
+    add(c, garden, INBOX)
+    add(c, garden, INBOX)
+    assert members(c, garden) == [("inbox", False)]
+    with pytest.raises(OnAnotherBoard, match="on board 'garden': take it off that one first"):
+        add(c, kitchen, INBOX)
+    board_members.drop_member(c, garden.id, INBOX, at=AT, actor=ANNA)
+    add(c, kitchen, INBOX)
+    assert members(c, kitchen) == [("inbox", False)]
+
+
+def test_an_agent_of_another_user_does_not_come_on_the_board(c: sa.Connection) -> None:
+    eve = users.ensure_user(c, UserId("eve"), "eve", AT)
+    with pytest.raises(NotOnBoard):
+        add(c, make(c, user_id=eve), INBOX)
+    with pytest.raises(NotOnBoard):
+        add(c, make(c), AgentId("nobody"))
+
+
+def test_the_main_agent_of_a_gateway_is_on_no_board(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    garden = make(c, gateway_id="gw-office")
+    with pytest.raises(OnAnotherBoard, match="it serves all of them"):
+        add(c, garden, AgentId("main-office"))
+    add(c, garden, worker(c, "weeds").agent_id)
+    (member,) = board_members.list_members(c, garden.id)
+    assert (member.name, member.executor, member.gateway_name, member.device_name) == (
+        *("weeds", "gateway"),
+        *("office", None),
+    )
+
+
+def test_a_board_has_as_many_agents_as_may_be(c: sa.Connection) -> None:
+    garden = make(c)
+    add(c, garden, INBOX)
+    with pytest.raises(TooManyOfBoards, match="members_per_board"):
+        add(c, garden, NOTES, limits=BoardLimits(members_per_board=1))
+    add(c, garden, INBOX, limits=BoardLimits(members_per_board=1), is_lead=True)
+    assert members(c, garden) == [("inbox", True)]
+
+
+def test_a_board_has_one_lead_and_the_next_one_takes_its_place(c: sa.Connection) -> None:
+    garden = make(c)
+    add(c, garden, INBOX)
+    add(c, garden, NOTES, is_lead=True)
+    assert members(c, garden) == [("notes", True), ("inbox", False)]
+    assert lead(c, garden, INBOX).lead_name == "inbox"
+    assert members(c, garden) == [("inbox", True), ("notes", False)]
+    assert lead(c, garden, None).lead_id is None
+    with pytest.raises(NotOnBoard):
+        lead(c, garden, PLANS)
+
+
+def test_the_database_itself_knows_of_one_lead(c: sa.Connection) -> None:
+    garden = make(c)
+    for agent_id in (INBOX, NOTES):
+        add(c, garden, agent_id)
+    lead(c, garden, INBOX)
+    second = sa.update(rows_of_members).where(rows_of_members.c.agent_id == NOTES).values(is_lead=True)
+    with pytest.raises(sa.exc.IntegrityError):
+        c.execute(second)
+
+
+def test_where_an_agent_stands_is_known(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    garden = make(c, gateway_id="gw-office")
+    add(c, garden, INBOX, is_lead=True)
+    standing = board_members.place_of(c, INBOX)
+    assert standing is not None
+    assert (standing.board_id, standing.is_lead, standing.main_of, standing.user_id) == (
+        *(garden.id, True),
+        *(None, ME),
+    )
+    main = board_members.place_of(c, AgentId("main-office"))
+    assert main is not None
+    assert (main.board_id, main.is_lead, main.main_of) == (None, False, "gw-office")
+    free = board_members.place_of(c, PLANS)
+    assert free is not None and free.board_id is None
+    assert board_members.place_of(c, AgentId("nobody")) is None
+
+
+def test_an_agent_that_is_removed_leaves_its_board_and_its_lead_is_free(c: sa.Connection) -> None:
+    garden = make(c)
+    add(c, garden, INBOX, is_lead=True)
+    add(c, garden, NOTES)
+    declare(c, DeclaredAgent(name="notes", device_name="laptop", paths=("notes",)))
+    assert members(c, garden) == [("notes", False)]
+    assert board_members.place_of(c, INBOX) is None
+    assert lead(c, garden, NOTES).lead_name == "notes"
+
+
+def test_a_board_that_is_removed_lets_its_agents_go(c: sa.Connection) -> None:
+    garden = make(c)
+    add(c, garden, INBOX, is_lead=True)
+    assert boards.remove_board(c, garden.id, at=AT, actor=ANNA).members == 1
+    with pytest.raises(UnknownBoard):
+        boards.get_board(c, garden.id)
+    place = board_members.place_of(c, INBOX)
+    assert place is not None and place.board_id is None
+    assert agents.get_agent(c, INBOX).archived_at is None
+
+
+def test_what_is_decided_about_a_board_stands_in_the_audit_log(c: sa.Connection) -> None:
+    garden = make(c)
+    add(c, garden, INBOX, is_lead=True)
+    lead(c, garden, INBOX)  # it leads already
+    boards.edit_board(c, garden.id, name="yard", at=AT, actor=ANNA)
+    board_members.drop_member(c, garden.id, INBOX, at=AT, actor=ANNA)
+    boards.remove_board(c, garden.id, at=AT, actor=ANNA)
+    told = [entry.event for entry in audit.list_entries(c, limit=100) if entry.subject == garden.id]
+    expected = ["created", "joined", "lead", "changed", "left", "removed"]
+    assert told[::-1] == [f"board.{event}" for event in expected]
+
+
+def test_a_user_who_has_a_board_is_not_removed(c: sa.Connection) -> None:
+    eve = users.create_user(c, id=UserId("eve"), name="eve", at=AT, actor=ANNA)
+    make(c, user_id=eve.id)
+    with pytest.raises(users.UserOwnsThings, match=r"boards \(1\)"):
+        users.remove_user(c, "eve", at=AT, actor=ANNA)

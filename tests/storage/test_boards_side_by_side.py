@@ -1,0 +1,138 @@
+"""Boards where another hub changes the same one meanwhile. PostgreSQL alone."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from functools import partial
+
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import BoardId
+from storage import agent_tokens, board_members, board_memory
+from storage.agent_tokens import TooManyAgentTokens
+from storage.board_members import OnAnotherBoard
+from storage.board_memory import MemoryLimits
+from storage.boards import BoardLimits, BoardNameTaken, TooManyOfBoards, get_board
+from storage.database import Database
+from storage.postgres import open_postgres
+from tests.storage import test_agent_tokens, test_board_memory
+from tests.storage.rows import make_agent
+from tests.storage.test_agents_side_by_side import refusal
+from tests.storage.test_boards import INBOX, NOTES, add, make
+from tests.storage.test_schedules_side_by_side import while_the_other_waits
+from tests.support.postgres import Postgres
+
+GARDEN = BoardId("board-garden")
+ONE = BoardLimits(members_per_board=1)
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> Iterator[str]:
+    with postgres.database() as fresh:
+        yield fresh
+
+
+@pytest.fixture
+async def hubs(url: str) -> AsyncIterator[list[Database]]:
+    async with AsyncExitStack() as opened:
+        yield [await opened.enter_async_context(open_postgres(url)) for _ in range(2)]
+
+
+def _a_board(c: sa.Connection, *names: str) -> None:
+    """The agents inbox and notes, and boards of these names with nobody on them."""
+    for name in ("inbox", "notes"):
+        make_agent(c, name)
+    for name in names:
+        make(c, name)
+
+
+def _two_on_a_board(c: sa.Connection) -> None:
+    _a_board(c, "garden")
+    for agent_id in (INBOX, NOTES):
+        add(c, get_board(c, GARDEN), agent_id)
+
+
+async def test_of_two_who_are_made_lead_at_once_one_leads(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    await hubs[0].write(_two_on_a_board)
+    first = partial(board_members.set_lead, board_id=GARDEN, agent_id=INBOX, at=1, actor="anna")
+    second = partial(board_members.set_lead, board_id=GARDEN, agent_id=NOTES, at=2, actor="ben")
+    last = await while_the_other_waits(postgres, url, hubs, first, second)
+    assert last.lead_name == "notes"
+    told = await hubs[0].read(board_members.list_members, GARDEN)
+    assert [(row.name, row.is_lead) for row in told] == [("notes", True), ("inbox", False)]
+
+
+async def test_an_agent_that_two_boards_want_at_once_comes_on_one(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    await hubs[0].write(_a_board, "garden", "kitchen")
+    assert await while_the_other_waits(
+        postgres,
+        url,
+        hubs,
+        lambda c: board_members.add_member(c, GARDEN, INBOX, at=1, actor="anna"),
+        refusal_of_a_second_board,
+    )
+
+
+def refusal_of_a_second_board(c: sa.Connection) -> bool:
+    """Not in a savepoint, as ``refusal``: what comes second is looked at again by the database itself."""
+    try:
+        board_members.add_member(c, BoardId("board-kitchen"), INBOX, at=2, actor="ben")
+    except OnAnotherBoard:
+        return True
+    return False
+
+
+async def test_the_last_place_on_a_board_is_given_once(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    await hubs[0].write(_a_board, "garden")
+    come = partial(board_members.add_member, board_id=GARDEN, limits=ONE, at=1, actor="anna")
+    assert await while_the_other_waits(
+        postgres,
+        url,
+        hubs,
+        lambda c: come(c, agent_id=INBOX),
+        refusal(TooManyOfBoards, lambda c: come(c, agent_id=NOTES)),
+    )
+
+
+async def test_two_boards_of_a_user_do_not_get_one_name(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    await hubs[0].write(_a_board)
+    assert await while_the_other_waits(postgres, url, hubs, make, refusal(BoardNameTaken, make))
+
+
+async def test_the_last_item_that_a_board_may_remember_is_written_once(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    await hubs[0].write(_a_board, "garden")
+    full = MemoryLimits(memory_items_per_board=1)
+    assert await while_the_other_waits(
+        postgres,
+        url,
+        hubs,
+        lambda c: board_memory.add_memory(c, test_board_memory.new("m-1"), full),
+        refusal(TooManyOfBoards, lambda c: board_memory.add_memory(c, test_board_memory.new("m-2"), full)),
+    )
+
+
+async def test_the_last_token_that_an_agent_may_have_is_made_once(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    await hubs[0].write(_a_board)
+    assert await while_the_other_waits(
+        postgres,
+        url,
+        hubs,
+        lambda c: test_agent_tokens.make(c, most=1),
+        refusal(
+            TooManyAgentTokens,
+            lambda c: test_agent_tokens.make(c, "t-2", token_hash=b"\x02" * 32, most=1),
+        ),
+    )
+    assert len(await hubs[0].read(agent_tokens.list_agent_tokens, INBOX)) == 1

@@ -1,0 +1,250 @@
+"""Broadcasts as rows: whole or not at all, counted from their messages, resumed without telling twice."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode
+from protocol.ids import BoardId, BootId, BroadcastId, GatewayId, MessageId
+from protocol.messages import MessageEvent, MessageKind, MessageState
+from storage import activity, board_places, broadcasts, coordination_retention, message_orders, messages
+from storage.boards import create_board, remove_board
+from storage.broadcasts import Aim, BroadcastRow, NewBroadcast, Refused, Tally
+from storage.messages import BadMessage, Hand, MessageLimits, MessageRow, MessageTooLong, TooManyMessages
+from tests.storage.rows import AT, ME
+from tests.storage.test_gateways import OFFICE, put
+
+NEWS = BroadcastId("cast")
+DAY_MS = 86_400_000
+NOWHERE = Refused(given="nowhere", code="unknown_board", error="there is no board 'nowhere'")
+
+
+def garden(c: sa.Connection, *names: str) -> list[Aim]:
+    """Boards of these names at the gateway office."""
+    put(c, OFFICE)
+    for name in names:
+        create_board(
+            c,
+            id=BoardId(f"board-{name}"),
+            user_id=ME,
+            name=name,
+            gateway_id=GatewayId("gw-office"),
+            at=AT,
+            actor="anna",
+        )
+    return [aim(name) for name in names]
+
+
+def aim(name: str, number: int = 1) -> Aim:
+    return Aim(
+        message_id=MessageId(f"m{number}-{name}"),
+        board_id=BoardId(f"board-{name}"),
+        gateway_id=GatewayId("gw-office"),
+        device_id=None,
+    )
+
+
+def send(
+    c: sa.Connection, aims: Sequence[Aim], limits: MessageLimits | None = None, **more: Any
+) -> BroadcastRow:
+    given: dict[str, Any] = {"content": "The harvest is on Sunday.", "reply_tags": ("harvest",)}
+    new = NewBroadcast(
+        id=NEWS,
+        user_id=ME,
+        kind=MessageKind.HANDOFF,
+        actor="anna",
+        trace_id="1" * 32,
+        at=AT,
+        expires_at=AT + DAY_MS,
+        **given | more,
+    )
+    return broadcasts.add_broadcast(c, new, aims, limits=limits or MessageLimits())
+
+
+def resume(c: sa.Connection, aims: Sequence[Aim] = (), refused: Sequence[Refused] = ()) -> BroadcastRow:
+    return broadcasts.resume(
+        c,
+        NEWS,
+        [MessageId(f"m2-{number}") for number in range(10)],
+        aims,
+        refused,
+        expires_at=AT + DAY_MS,
+        at=AT + 1,
+        actor="anna",
+        limits=MessageLimits(),
+    )
+
+
+def move(c: sa.Connection, id: str, *events: MessageEvent, code: str = "gateway_refused") -> MessageRow:
+    for event in events:
+        seen = messages.get_message(c, id)
+        reason = code if event is MessageEvent.FAILED else None
+        moved = messages.move_message(
+            c, id, event, seen_version=seen.version, at=AT + 1, reason_code=reason, reason=reason
+        )
+        assert moved is not None
+    return messages.get_message(c, id)
+
+
+def tally(c: sa.Connection) -> Tally:
+    return broadcasts.tally_of(c, broadcasts.get_broadcast(c, NEWS))
+
+
+def events(c: sa.Connection) -> list[str]:
+    return [one.event_type.rpartition(".")[2] for one in activity.list_activity(c)]
+
+
+def test_a_broadcast_and_its_messages_are_there_at_once(c: sa.Connection) -> None:
+    row = send(c, garden(c, "roses", "weeds"), refused=(NOWHERE,))
+    assert (row.boards, row.rounds, row.settled_at, row.refused) == (3, 1, None, (NOWHERE,))
+    assert tally(c) == Tally(sent=0, failed=1, waiting=2)
+    said = messages.get_message(c, "m1-roses")
+    assert (said.kind, said.to_lead, said.broadcast_id, said.reply_tags) == (
+        MessageKind.HANDOFF,
+        True,
+        NEWS,
+        ("harvest",),
+    )
+    assert (said.state, said.trace_id) == (MessageState.WAITING, "1" * 32)
+    assert [one.new_state for one in messages.moves_of(c, "m1-roses")] == [MessageState.WAITING]
+    told = broadcasts.results_of(c, NEWS, limit=10)
+    assert [(one.board, one.gateway, one.lead) for one in told] == [
+        ("roses", "office", None),
+        ("weeds", "office", None),
+    ]
+    assert broadcasts.results_of(c, NEWS, after="m1-roses", limit=10) == told[1:]
+
+
+def test_what_is_said_after_something_else_comes_after_it(c: sa.Connection) -> None:
+    aims = garden(c, "roses")
+    send(c, aims)
+    second = NewBroadcast(
+        id=BroadcastId("later"),
+        user_id=ME,
+        kind=MessageKind.QUESTION,
+        content="And?",
+        actor="anna",
+        trace_id="2" * 32,
+        at=AT,
+        expires_at=AT + DAY_MS,
+    )
+    broadcasts.add_broadcast(c, second, [aim("roses", 2)], limits=MessageLimits())
+    first, then = (messages.get_message(c, id) for id in ("m1-roses", "m2-roses"))
+    assert first.created_at < then.created_at
+    hand = Hand(BootId("boot"), is_alone=True)
+    due = messages.due_at_gateway(c, GatewayId("gw-office"), hand, at=AT + 9, most=9)
+    assert [one.id for one in due] == ["m1-roses"]  # who leads is not known yet, and all the same
+
+
+@pytest.mark.parametrize(
+    ("limits", "content", "error"),
+    [
+        (MessageLimits(open_messages_per_user=1), "Hello.", TooManyMessages),
+        (MessageLimits(agent_message_bytes=3), "Hello.", MessageTooLong),
+        (MessageLimits(), " \n", BadMessage),
+    ],
+)
+def test_one_that_may_not_be_leaves_nothing(
+    c: sa.Connection, limits: MessageLimits, content: str, error: type[Exception]
+) -> None:
+    aims = garden(c, "roses", "weeds")
+    with pytest.raises(error):
+        send(c, aims, limits, content=content)
+    assert broadcasts.list_broadcasts(c) == []
+
+
+def test_the_same_key_is_the_same_broadcast(c: sa.Connection) -> None:
+    aims = garden(c, "roses")
+    assert send(c, aims, dedupe_key="k") == send(c, aims, dedupe_key="k")
+
+
+def test_it_is_settled_when_nothing_of_it_is_on_its_way_and_tells_it_once_a_round(c: sa.Connection) -> None:
+    send(c, garden(c, "roses", "weeds"))
+    move(c, "m1-roses", MessageEvent.SENT, MessageEvent.CONSUMED)
+    assert broadcasts.settle(c, NEWS, at=AT + 2) is None
+    move(c, "m1-weeds", MessageEvent.FAILED)
+    settled = broadcasts.settle(c, NEWS, at=AT + 2)
+    assert settled is not None and settled.settled_at == AT + 2
+    assert broadcasts.settle(c, NEWS, at=AT + 3) is None
+    assert tally(c) == Tally(sent=1, failed=1)
+    (told,) = activity.list_activity(c)
+    assert (told.event_type, told.message) == (
+        "gateway.main.lead_broadcast.sent",
+        "Broadcast handoff to 1 board leads (failed: 1).",
+    )
+
+
+def test_one_that_goes_to_nobody_is_over_at_once(c: sa.Connection) -> None:
+    garden(c)
+    assert send(c, [], refused=(NOWHERE,)).settled_at == AT
+    assert events(c) == ["failed"]
+
+
+def test_what_failed_is_said_anew_in_the_place_of_the_old(c: sa.Connection) -> None:
+    send(c, garden(c, "roses", "weeds", "lawn"), refused=(NOWHERE,))
+    move(c, "m1-roses", MessageEvent.SENT, MessageEvent.CONSUMED)
+    move(c, "m1-weeds", MessageEvent.FAILED)
+    row = resume(c, refused=(NOWHERE,))
+    assert (row.rounds, row.refused) == (2, (NOWHERE,))
+    assert tally(c) == Tally(sent=1, failed=1, waiting=2)
+    assert messages.get_message(c, "m1-weeds").broadcast_id is None
+    anew = messages.get_message(c, "m2-0")
+    assert (anew.board, anew.content, anew.trace_id) == ("weeds", "The harvest is on Sunday.", "1" * 32)
+    assert resume(c).rounds == 2
+
+
+def test_a_board_that_was_refused_and_is_there_now_is_told(c: sa.Connection) -> None:
+    aims = garden(c, "roses", "nowhere")
+    send(c, aims[:1], refused=(NOWHERE,))
+    row = resume(c, [aim("nowhere", 3), aim("roses", 3)])
+    assert (row.rounds, row.boards, row.refused) == (2, 2, ())
+    assert [one.board for one in broadcasts.results_of(c, NEWS, limit=9)] == ["roses", "nowhere"]
+
+
+def test_what_a_lead_has_had_or_may_have_had_is_not_said_again(c: sa.Connection) -> None:
+    send(c, garden(c, "roses", "weeds"))
+    move(c, "m1-roses", MessageEvent.SENT, MessageEvent.CONSUMED, MessageEvent.FAILED)
+    move(c, "m1-weeds", MessageEvent.SENT, MessageEvent.FAILED, code=str(ErrorCode.UNKNOWN_EFFECT))
+    assert resume(c).rounds == 1
+
+
+def test_a_board_that_was_removed_stays_in_the_result(c: sa.Connection) -> None:
+    send(c, garden(c, "roses"))
+    remove_board(c, BoardId("board-roses"), at=AT, actor="anna")
+    (one,) = broadcasts.results_of(c, NEWS, limit=9)
+    assert (one.board_id, one.board, one.state) == (None, None, MessageState.WAITING)
+    move(c, "m1-roses", MessageEvent.FAILED)
+    assert resume(c).rounds == 1
+
+
+def test_a_message_that_is_tried_again_by_hand_takes_its_place(c: sa.Connection) -> None:
+    send(c, garden(c, "roses"))
+    move(c, "m1-roses", MessageEvent.FAILED)
+    message_orders.retry_message(c, "m1-roses", MessageId("m9"), at=AT + 5, actor="anna")
+    assert [one.message_id for one in broadcasts.results_of(c, NEWS, limit=9)] == ["m9"]
+
+
+def test_open_ones_are_found_and_old_ones_go_after_their_messages(c: sa.Connection) -> None:
+    send(c, garden(c, "roses"))
+    assert broadcasts.list_open(c) == [NEWS]
+    move(c, "m1-roses", MessageEvent.FAILED)
+    broadcasts.settle(c, NEWS, at=AT + 2)
+    assert broadcasts.list_open(c) == []
+    assert coordination_retention.prune_broadcasts(c, before=AT + 3) == 0
+    while coordination_retention.prune_messages(c, before=AT + 3):
+        pass
+    assert coordination_retention.prune_broadcasts(c, before=AT + 3) == 1
+    assert broadcasts.list_broadcasts(c) == []
+
+
+def test_places_tell_where_leads_are_reached_and_where_none_can_be(c: sa.Connection) -> None:
+    garden(c, "roses")
+    create_board(c, id=BoardId("board-shed"), user_id=ME, name="shed", at=AT, actor="anna")
+    roses, shed = board_places.list_places(c, ME)
+    assert (roses.goes_over, roses.refusal) == (("gw-office", None), None)
+    assert shed.refusal is not None and shed.refusal[0] is ErrorCode.NO_LEAD
+    put(c)
+    gone = board_places.find_place(c, ME, BoardId("board-roses"))
+    assert gone is not None and gone.refusal is not None and gone.refusal[0] is ErrorCode.NO_GATEWAY

@@ -1,0 +1,143 @@
+"""What agents remember between their runs."""
+
+from typing import Any
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode
+from protocol.ids import AgentId
+from protocol.lifecycles import RunEvent
+from storage import checkpoints, locks, runs
+from storage.agents import AgentRow, UnknownAgent
+from storage.checkpoints import (
+    Checkpoint,
+    CheckpointRow,
+    StaleCheckpoint,
+    TooManyCheckpoints,
+    UnknownCheckpoint,
+)
+from storage.lock_rows import Holder, HolderKind
+from storage.lock_turns import Wanted
+from storage.runs import HeldRun, StaleRun
+from tests.storage.rows import AT, make_agent, running
+
+
+def put(
+    c: sa.Connection,
+    agent: AgentRow,
+    sequence: int,
+    scope: str = "agent",
+    *,
+    state: dict[str, Any] | None = None,
+    is_recoverable: bool = True,
+    held: HeldRun | None = None,
+    at: int = AT,
+    most: int = 9,
+) -> CheckpointRow:
+    given = Checkpoint(
+        scope=scope,
+        sequence=sequence,
+        state={"at": sequence} if state is None else state,
+        is_recoverable=is_recoverable,
+        held=held,
+    )
+    return checkpoints.put_checkpoint(c, agent.id, given, at=at, actor="device:d", most=most)
+
+
+def test_a_checkpoint_takes_the_place_of_the_one_before_it(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    put(c, agent, 1)
+    newer = put(c, agent, 7, state={"folder": {"seen": [1, 2]}}, at=AT + 5)
+    assert newer == checkpoints.get_checkpoint(c, agent.id)
+    assert (newer.sequence, newer.state, newer.created_at, newer.updated_at) == (
+        7,
+        {"folder": {"seen": [1, 2]}},
+        AT,
+        AT + 5,
+    )
+
+
+@pytest.mark.parametrize("sequence", [6, 7])
+def test_a_checkpoint_that_is_not_newer_is_refused_with_what_is_kept(c: sa.Connection, sequence: int) -> None:
+    agent = make_agent(c)
+    put(c, agent, 7)
+    with pytest.raises(StaleCheckpoint, match=f"is at sequence 7; {sequence} is not beyond it") as caught:
+        put(c, agent, sequence, state={"other": True})
+    assert caught.value.code is ErrorCode.STALE_CHECKPOINT
+    assert checkpoints.get_checkpoint(c, agent.id).state == {"at": 7}
+
+
+def test_a_checkpoint_that_comes_twice_is_kept_once(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    first = put(c, agent, 7)
+    assert put(c, agent, 7, at=AT + 9) == first
+
+
+def test_each_scope_has_a_checkpoint_of_its_own(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    put(c, agent, 9)
+    put(c, agent, 1, "mailbox:anna")
+    assert [row.scope for row in checkpoints.list_checkpoints(c, agent.id)] == ["agent", "mailbox:anna"]
+    with pytest.raises(TooManyCheckpoints, match="checkpoints_per_agent") as caught:
+        put(c, agent, 1, "one more", most=2)
+    assert caught.value.code is ErrorCode.LIMIT_REACHED
+    put(c, agent, 2, "mailbox:anna", most=2)
+
+
+def test_a_run_writes_while_it_holds_its_fence_and_no_longer(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    held = running(c, agent=agent)
+    row = put(c, agent, 1, held=held)
+    assert (row.run_id, row.fence) == (held.id, held.fence)
+    runs.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub")
+    with pytest.raises(StaleRun):
+        put(c, agent, 2, held=held)
+    with pytest.raises(StaleRun):
+        put(c, agent, 2, held=msgspec.structs.replace(held, fence=held.fence - 1))
+    assert checkpoints.get_checkpoint(c, agent.id).sequence == 1
+
+
+def test_a_lock_protects_a_checkpoint_by_its_fence(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    holder = Holder(HolderKind.DEVICE, "device-laptop", agent.id)
+    wanted = Wanted(request_id="q", user_id=agent.user_id, names=("box",), holder=holder, ttl_ms=60_000)
+    grant = locks.acquire(c, wanted).grant
+    assert grant is not None
+    fence = grant.fences["box"]
+
+    def put_under(fence: int) -> CheckpointRow:
+        given = Checkpoint(sequence=1, state={}, lock=("box", fence))
+        return checkpoints.put_checkpoint(c, agent.id, given, at=AT, actor="device:d", most=9)
+
+    for lost in (fence - 1, fence + 1):
+        with pytest.raises(locks.LockLost):
+            put_under(lost)
+    assert checkpoints.list_checkpoints(c, agent.id) == []
+    assert put_under(fence).sequence == 1
+
+
+def test_runs_go_on_from_the_checkpoint_of_the_agent_if_it_is_one_to_go_on_from(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    assert checkpoints.recoverable(c, agent.id) is None
+    put(c, agent, 1, "mailbox:anna")
+    assert checkpoints.recoverable(c, agent.id) is None
+    row = put(c, agent, 1)
+    assert checkpoints.recoverable(c, agent.id) == row
+    put(c, agent, 2, is_recoverable=False)
+    assert checkpoints.recoverable(c, agent.id) is None
+
+
+def test_a_cleared_checkpoint_is_gone_and_the_next_may_begin_anywhere(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    row = put(c, agent, 7)
+    assert checkpoints.clear_checkpoint(c, agent.id) == row
+    with pytest.raises(UnknownCheckpoint, match="no checkpoint 'agent'"):
+        checkpoints.clear_checkpoint(c, agent.id)
+    assert put(c, agent, 1).sequence == 1
+
+
+def test_nobody_keeps_a_checkpoint_of_an_agent_that_is_not_there(c: sa.Connection) -> None:
+    with pytest.raises(UnknownAgent):
+        put(c, msgspec.structs.replace(make_agent(c), id=AgentId("nobody")), 1)

@@ -1,0 +1,307 @@
+"""Configs of agents in the database: all keys of a change or none, each remembered with what was before."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from protocol.configs import BadConfig, ConfigType
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId
+from storage import agents, config_changes, configs, retention
+from storage.agent_rows import AgentRow, UnknownAgent
+from storage.config_changes import (
+    ConfigLimitReached,
+    ConfigLimits,
+    ConfigOfFile,
+    ConfigsChanged,
+    NewConfig,
+    StaleConfig,
+)
+from storage.configs import UnknownConfig
+from tests.storage.rows import AT, make_agent
+
+
+@pytest.fixture
+def agent(c: sa.Connection) -> AgentRow:
+    return make_agent(c)
+
+
+def put(con: sa.Connection, agent: AgentRow, /, at: int = AT, **values: Any) -> ConfigsChanged:
+    puts = [NewConfig(key=key, value=value) for key, value in values.items()]
+    return config_changes.change(con, agent.id, puts, at=at, actor="operator:7")
+
+
+def declare(c: sa.Connection, agent: AgentRow, /, at: int = AT, **values: Any) -> ConfigsChanged:
+    puts = [NewConfig(key=key, value=value) for key, value in values.items()]
+    return config_changes.declare(c, agent.id, puts, at=at, actor="hub.toml")
+
+
+def now(c: sa.Connection, agent: AgentRow) -> dict[str, Any]:
+    return configs.configuration_of(c, agent.id)
+
+
+def test_a_config_keeps_its_type_and_value(c: sa.Connection, agent: AgentRow) -> None:
+    values: dict[str, Any] = {
+        "name": "x",
+        "limit": 5,
+        "share": 0.5,
+        "is_on": True,
+        "where": {"b": [1, None]},
+        "none": None,
+    }
+    assert put(c, agent, **values).keys == tuple(sorted(values))
+    assert now(c, agent) == values
+    assert {row.key: row.type for row in configs.list_configs(c, agent.id)} == {
+        "name": ConfigType.STRING,
+        "limit": ConfigType.INTEGER,
+        "share": ConfigType.FLOAT,
+        "is_on": ConfigType.BOOLEAN,
+        "where": ConfigType.JSON,
+        "none": ConfigType.JSON,
+    }
+
+
+def test_what_the_hub_keeps_for_itself_is_no_config(c: sa.Connection, agent: AgentRow) -> None:
+    before = agents.get_agent(c, agent.id)
+    put(c, agent, limit=5)
+    config_changes.change(c, agent.id, replaces=True, at=AT, actor="operator:7")
+    after = agents.get_agent(c, agent.id)
+    assert now(c, agent) == {}
+    assert (after.paths, after.timezone, after.model_use) == (before.paths, before.timezone, before.model_use)
+
+
+def test_a_change_makes_the_revision_grow_by_one_and_the_same_again_does_not(
+    c: sa.Connection, agent: AgentRow
+) -> None:
+    rev = agent.config_rev
+    assert put(c, agent, a=1, b=2).rev == rev + 1
+    again = put(c, agent, a=1)
+    assert (again.rev, again.keys) == (rev + 1, ())
+    assert put(c, agent, a=3).keys == ("a",)
+    assert agents.get_agent(c, agent.id).config_rev == rev + 2
+
+
+def test_who_read_an_older_revision_changes_nothing(c: sa.Connection, agent: AgentRow) -> None:
+    rev = put(c, agent, a=1).rev
+    new = [NewConfig(key="a", value=2)]
+    with pytest.raises(StaleConfig, match=f"at revision {rev} by now, not {rev - 1}"):
+        config_changes.change(c, agent.id, new, at=AT, actor="x", expected_rev=rev - 1)
+    assert now(c, agent) == {"a": 1}
+    assert config_changes.change(c, agent.id, new, at=AT, actor="x", expected_rev=rev).keys == ("a",)
+
+
+def test_one_bad_key_and_none_is_written(c: sa.Connection, agent: AgentRow) -> None:
+    put(c, agent, limit=5)
+    for bad in ({"limit": "five"}, {"9": 1}, {"paths": ["notes"]}, {"text": "a\0b"}):
+        with pytest.raises(BadConfig):
+            put(c, agent, good=1, **bad)
+    with pytest.raises(UnknownConfig):
+        config_changes.change(
+            c, agent.id, [NewConfig(key="good", value=1)], drops=["gone"], at=AT, actor="operator:7"
+        )
+    assert now(c, agent) == {"limit": 5}
+    assert len(configs.config_history(c, agent.id, limit=9)) == 1
+
+
+def test_a_config_keeps_its_type_until_another_is_given(c: sa.Connection, agent: AgentRow) -> None:
+    put(c, agent, share=0.5)
+    put(c, agent, share=1)
+    assert repr(now(c, agent)["share"]) == "1.0"
+    told = "share: expected float, not the text 'half'; give a type to change that which it has"
+    with pytest.raises(BadConfig, match=told):
+        put(c, agent, share="half")
+    typed = NewConfig(key="share", value="half", type=ConfigType.STRING)
+    config_changes.change(c, agent.id, [typed], at=AT, actor="operator:7")
+    assert now(c, agent) == {"share": "half"}
+
+
+def test_a_description_stays_until_another_is_given(c: sa.Connection, agent: AgentRow) -> None:
+    config_changes.change(
+        c, agent.id, [NewConfig(key="a", value=1, description="how many")], at=AT, actor="operator:7"
+    )
+    put(c, agent, a=2)
+    (row,) = configs.list_configs(c, agent.id)
+    assert (row.value, row.description) == (2, "how many")
+    for given in (None, "x" * 5_000):
+        told = NewConfig(key="a", value=2, description=given)
+        if given is None:
+            assert config_changes.change(c, agent.id, [told], at=AT, actor="operator:7").keys == ("a",)
+        else:
+            with pytest.raises(BadConfig, match="description has at most"):
+                config_changes.change(c, agent.id, [told], at=AT, actor="operator:7")
+    (row,) = configs.list_configs(c, agent.id)
+    assert row.description is None
+    assert len(configs.config_history(c, agent.id, limit=9)) == 2, "of values alone"
+
+
+def test_each_change_is_remembered_with_who_and_when_and_what_was_before(
+    c: sa.Connection, agent: AgentRow
+) -> None:
+    put(c, agent, AT, a=1)
+    put(c, agent, AT + 5, a=2, b="x")
+    config_changes.change(c, agent.id, drops=["a"], at=AT + 9, actor="device:d-1")
+    told = [
+        (move.seq, move.key, move.old_text, move.new_text, move.actor, move.at)
+        for move in configs.config_history(c, agent.id, limit=9)
+    ]
+    assert told == [
+        (4, "a", "2", None, "device:d-1", AT + 9),
+        (3, "b", None, "x", "operator:7", AT + 5),
+        (2, "a", "1", "2", "operator:7", AT + 5),
+        (1, "a", None, "1", "operator:7", AT),
+    ]
+    assert [move.seq for move in configs.config_history(c, agent.id, limit=1, below=3)] == [2]
+    assert [move.seq for move in configs.config_history(c, agent.id, limit=9, key="b")] == [3]
+
+
+def test_replacing_all_takes_the_others_away(c: sa.Connection, agent: AgentRow) -> None:
+    put(c, agent, a=1, b=2)
+    done = config_changes.change(
+        c, agent.id, [NewConfig(key="b", value=2)], replaces=True, at=AT, actor="operator:7"
+    )
+    assert (done.keys, now(c, agent)) == (("a",), {"b": 2})
+
+
+def test_configs_go_back_to_what_they_were_after_a_change(c: sa.Connection, agent: AgentRow) -> None:
+    put(c, agent, a=1, b=2)
+    typed = NewConfig(key="a", value="one", type=ConfigType.STRING)
+    config_changes.change(c, agent.id, [typed], drops=["b"], at=AT, actor="operator:7")
+    put(c, agent, c=3)
+    config_changes.revert(c, agent.id, to=2, at=AT, actor="operator:7")
+    assert now(c, agent) == {"a": 1, "b": 2}
+    config_changes.revert(c, agent.id, to=5, at=AT, actor="operator:7")
+    assert now(c, agent) == {"a": "one", "c": 3}, "a revert can be taken back"
+    config_changes.revert(c, agent.id, to=0, at=AT, actor="operator:7")
+    assert now(c, agent) == {}
+
+
+def test_nothing_goes_back_to_what_is_not_remembered(c: sa.Connection, agent: AgentRow) -> None:
+    put(c, agent, AT, a=1)
+    put(c, agent, AT + 9, a=2)
+    assert retention.prune_config_history(c, before=AT + 5) == 1
+    for to in (-1, 0, 3):
+        with pytest.raises(UnknownConfig, match="not remembered"):
+            config_changes.revert(c, agent.id, to=to, at=AT, actor="operator:7")
+    assert config_changes.revert(c, agent.id, to=1, at=AT, actor="operator:7").keys == ("a",)
+    assert now(c, agent) == {"a": 1}
+
+
+def test_the_newest_change_stays_at_any_age_so_that_numbers_go_on(c: sa.Connection, agent: AgentRow) -> None:
+    for value in range(3):
+        put(c, agent, a=value)
+    assert retention.prune_config_history(c, before=AT + 5, rows=1) == 1
+    assert retention.prune_config_history(c, before=AT + 5) == 1
+    assert retention.prune_config_history(c, before=AT + 5) == 0
+    put(c, agent, a=9)
+    assert [move.seq for move in configs.config_history(c, agent.id, limit=9)] == [4, 3]
+
+
+def test_only_so_many_changes_of_an_agent_are_remembered(
+    c: sa.Connection, agent: AgentRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config_changes, "REMEMBERED", 3)
+    for value in range(6):
+        put(c, agent, a=value)
+    assert [move.seq for move in configs.config_history(c, agent.id, limit=9)] == [6, 5, 4]
+
+
+def test_what_hub_toml_declares_is_changed_there_alone(c: sa.Connection, agent: AgentRow) -> None:
+    declare(c, agent, limit=5)
+    put(c, agent, mine=1)
+    attempts: list[dict[str, Any]] = [
+        {"puts": [NewConfig(key="limit", value=6)]},
+        {"puts": [NewConfig(key="limit", value=5, description="mine")]},
+        {"drops": ["limit"]},
+    ]
+    for attempt in attempts:
+        with pytest.raises(ConfigOfFile, match=r"config 'limit' is managed by hub.toml"):
+            config_changes.change(c, agent.id, **attempt, at=AT, actor="operator:7")
+    assert put(c, agent, limit=5).keys == (), "the same is no change"
+    config_changes.change(c, agent.id, replaces=True, at=AT, actor="operator:7")
+    assert now(c, agent) == {"limit": 5}, "what the file says stays"
+
+
+def test_a_new_file_changes_what_it_declares_and_leaves_the_rest(c: sa.Connection, agent: AgentRow) -> None:
+    put(c, agent, mine=1, both=2)
+    declare(c, agent, limit=5, both=3)
+    assert now(c, agent) == {"mine": 1, "both": 3, "limit": 5}
+    assert declare(c, agent, limit=5, both=3).keys == ()
+    assert declare(c, agent, limit=6).keys == ("both", "limit")
+    assert now(c, agent) == {"mine": 1, "limit": 6}
+    moves = configs.config_history(c, agent.id, limit=9, key="limit")
+    assert [(move.new_text, move.actor) for move in moves] == [("6", "hub.toml"), ("5", "hub.toml")]
+
+
+def test_a_revert_leaves_what_the_file_says(c: sa.Connection, agent: AgentRow) -> None:
+    put(c, agent, mine=1)
+    declare(c, agent, limit=5)
+    put(c, agent, mine=2)
+    config_changes.revert(c, agent.id, to=0, at=AT, actor="operator:7")
+    assert now(c, agent) == {"limit": 5}
+
+
+@pytest.mark.parametrize(
+    ("limits", "values", "limit"),
+    [
+        (ConfigLimits(keys=2), {"a": 1, "b": 2, "c": 3}, "config_keys"),
+        (ConfigLimits(value_bytes=10), {"a": "12345678901"}, "config_value_bytes"),
+        (ConfigLimits(value_bytes=10), {"a": "ä" * 6}, "config_value_bytes"),
+        (ConfigLimits(total_bytes=20), {"a": "12345678", "b": "12345678"}, "config_bytes"),
+    ],
+    ids=["keys", "bytes-of-a-value", "bytes-not-characters", "bytes-of-all"],
+)
+def test_an_agent_has_only_so_much(
+    c: sa.Connection, agent: AgentRow, limits: ConfigLimits, values: Mapping[str, Any], limit: str
+) -> None:
+    puts = [NewConfig(key=key, value=value) for key, value in values.items()]
+    with pytest.raises(ConfigLimitReached, match=limit) as refused:
+        config_changes.change(c, agent.id, puts, at=AT, actor="operator:7", limits=limits)
+    assert (refused.value.limit, refused.value.code) == (limit, ErrorCode.LIMIT_REACHED)
+    assert now(c, agent) == {}
+
+
+def test_who_has_too_much_may_have_less(c: sa.Connection, agent: AgentRow) -> None:
+    put(c, agent, a=1, b=2, c=3)
+    tight = ConfigLimits(keys=1)
+    assert config_changes.change(c, agent.id, drops=["a"], at=AT, actor="operator:7", limits=tight).keys == (
+        "a",
+    )
+
+
+class NotThis(HubError):
+    """What a template would say."""
+
+
+def test_what_a_template_refuses_is_not_written(c: sa.Connection, agent: AgentRow) -> None:
+    seen: list[Mapping[str, Any]] = []
+
+    def check(_: sa.Connection, agent_id: AgentId, configuration: Mapping[str, Any]) -> None:
+        seen.append(configuration)
+        if "bad" in configuration:
+            raise NotThis("no")
+
+    put(c, agent, a=1)
+    new = [NewConfig(key="bad", value=1)]
+    with pytest.raises(NotThis):
+        config_changes.change(c, agent.id, new, at=AT, actor="operator:7", check=check)
+    assert (now(c, agent), seen) == ({"a": 1}, [{"a": 1, "bad": 1}])
+    fine = [NewConfig(key="b", value=2)]
+    assert config_changes.change(c, agent.id, fine, drops=["a"], at=AT, actor="x", check=check).keys
+    assert seen[-1] == {"b": 2}
+
+
+def test_an_agent_that_is_not_there_has_no_configs_to_change(c: sa.Connection) -> None:
+    nobody = AgentId("nobody")
+    with pytest.raises(UnknownAgent):
+        config_changes.change(c, nobody, at=AT, actor="operator:7")
+    with pytest.raises(UnknownAgent):
+        config_changes.declare(c, nobody, [], at=AT, actor="hub.toml")
+    assert configs.configurations_of(c, [nobody]) == {nobody: {}}
+
+
+def test_several_agents_are_read_at_once(c: sa.Connection, agent: AgentRow) -> None:
+    other = make_agent(c, "other", device="desktop")
+    put(c, agent, a=1)
+    assert configs.configurations_of(c, [agent.id, other.id]) == {agent.id: {"a": 1}, other.id: {}}

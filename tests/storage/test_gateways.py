@@ -1,0 +1,370 @@
+"""Gateways of hub.toml as rows, the agents that live at them, and what is seen of these."""
+
+from collections.abc import Sequence
+
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, GatewayId, UserId
+from protocol.standing import Activity, ExhaustReason
+from storage import (
+    agent_activity,
+    agent_ends,
+    agent_states,
+    agents,
+    audit,
+    gateway_agents,
+    gateway_standings,
+    gateways,
+    made_agents,
+    runs,
+    users,
+)
+from storage.agents import AgentRow, DeclaredAgent
+from storage.gateway_agents import GatewayAgentRow, RemoteIdTaken
+from storage.gateway_standings import Exhaustion, Seen
+from storage.gateways import DeclaredGateway, ReconciledGateways, UnknownGateway
+from storage.made_agents import AgentLimits, AgentNameTaken, MainAgentStays, TooManyAgents
+from storage.run_moves import LivesAtGateway
+from tests.storage.rows import AT, ME, declare, make_agent, make_run
+from tests.storage.test_made_agents import WRITING, make
+
+OFFICE = DeclaredGateway(name="office", user_name="me")
+MINUTE_MS = 60_000
+
+
+def put(c: sa.Connection, *declared: DeclaredGateway, at: int = AT) -> ReconciledGateways:
+    """The gateways of hub.toml are these now. Ids tell what they are of."""
+    owner = users.ensure_user(c, ME, "me", at)
+    fresh = [id for one in declared for id in (f"gw-{one.name}", f"main-{one.name}", f"user-{one.user_name}")]
+    return gateways.reconcile_gateways(c, owner_id=owner, declared=declared, at=at, fresh_ids=fresh)
+
+
+def worker(
+    c: sa.Connection,
+    name: str = "notes",
+    *,
+    id: str | None = None,
+    remote_id: str | None = None,
+    limits: AgentLimits | None = None,
+) -> GatewayAgentRow:
+    return gateway_agents.make_gateway_agent(
+        c,
+        gateway_id=GatewayId("gw-office"),
+        user_id=ME,
+        name=name,
+        remote_id=remote_id,
+        fresh_id=AgentId(id or f"agent-{name}"),
+        at=AT,
+        actor="anna",
+        limits=limits,
+    )
+
+
+def see(c: sa.Connection, agent: GatewayAgentRow, *seen: Seen, at: int = AT) -> None:
+    assert all(one.agent_id == agent.agent_id for one in seen)
+    gateway_standings.record(c, "office", seen, at=at)
+
+
+def moves(c: sa.Connection, agent: GatewayAgentRow) -> list[str]:
+    """Its moves since it was made."""
+    told = agent_states.agent_history(c, agent.agent_id)
+    return [f"{one.axis}: {one.new_value}" for one in told if one.axis != "lifecycle"]
+
+
+def events(c: sa.Connection) -> Sequence[str]:
+    return [entry.event for entry in audit.list_entries(c, limit=100)][::-1]
+
+
+# --- gateways ---
+
+
+def test_a_declared_gateway_is_made_with_its_main_agent(c: sa.Connection) -> None:
+    assert put(c, OFFICE) == ReconciledGateways(created=("office",))
+    gateway = gateways.get_gateway(c, "office")
+    main = gateways.main_agent_of(c, gateway.id)
+    assert main is not None
+    assert (main.agent_name, main.role, main.state) == ("office-main", "main", "wanted")
+    assert main.remote_id == "mc-gateway-gw-office"
+    assert main.session_key == "agent:mc-gateway-gw-office:main"
+    row = agents.get_agent(c, main.agent_id)
+    assert (row.executor, row.device_id, row.gateway, row.gateway_role) == ("gateway", None, "office", "main")
+    assert (row.lifecycle, row.connectivity) == ("active", "offline")
+    assert events(c) == ["gateway.created"]
+
+
+def test_declared_twice_it_is_the_same(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    assert put(c, OFFICE) == ReconciledGateways()
+    assert events(c) == ["gateway.created"]
+
+
+def test_a_gateway_that_goes_and_comes_back_is_the_row_that_it_was(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    helper = worker(c)
+    see(c, helper, Seen(agent_id=helper.agent_id, is_online=True, turns=1, because="turn k began"))
+    assert put(c, at=AT + 1) == ReconciledGateways(archived=("office",))
+    with pytest.raises(UnknownGateway):
+        gateways.get_gateway(c, "office")
+    main = agents.get_agent(c, AgentId("main-office"))
+    assert main.archived_at == AT + 1
+    left = agents.get_agent(c, helper.agent_id)
+    assert (left.archived_at, left.connectivity, left.runs_executing) == (None, "offline", 0)
+    found = gateway_agents.find_gateway_agent(c, helper.agent_id)
+    assert found is not None
+    assert not found.is_there
+    assert put(c, OFFICE, at=AT + 2) == ReconciledGateways(revived=("office",))
+    assert gateways.get_gateway(c, "office").id == "gw-office"
+    back = agents.get_agent(c, AgentId("main-office"))
+    assert (back.archived_at, back.lifecycle) == (None, "active")
+    assert events(c) == ["gateway.created", "gateway.archived", "gateway.revived"]
+
+
+def test_a_gateway_of_another_user_is_another_gateway(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    theirs = DeclaredGateway(name="office", user_name="ben")
+    fresh = ["gw-2", "main-2", "user-ben"]
+    done = gateways.reconcile_gateways(c, owner_id=ME, declared=[theirs], at=AT + 1, fresh_ids=fresh)
+    assert done.created == ("office",)
+    assert gateways.get_gateway(c, "office").id == "gw-2"
+    with pytest.raises(UnknownGateway):
+        gateways.get_gateway(c, "office", user_id=ME)
+    assert gateways.list_gateways(c, user_id=ME) == []
+    old = gateways.find_gateway(c, GatewayId("gw-office"))
+    assert old is not None
+    assert old.archived_at is not None
+
+
+def test_a_main_agent_that_the_gateway_has_is_named_and_may_be_another_later(c: sa.Connection) -> None:
+    put(c, DeclaredGateway(name="office", user_name="me", main_agent="main"))
+    main = gateways.main_agent_of(c, GatewayId("gw-office"))
+    assert main is not None
+    assert (main.remote_id, main.session_key, main.state) == ("main", "agent:main:main", "ready")
+    assert put(c, OFFICE, at=AT + 1).updated == ("office",)
+    made = gateways.main_agent_of(c, GatewayId("gw-office"))
+    assert made is not None
+    assert (made.agent_id, made.remote_id, made.state) == (main.agent_id, "mc-gateway-gw-office", "wanted")
+
+
+def test_a_main_agent_cannot_be_what_another_agent_is_already(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    worker(c, "reader", remote_id="reader")
+    with pytest.raises(RemoteIdTaken) as refused:
+        put(c, DeclaredGateway(name="office", user_name="me", main_agent="reader"))
+    assert refused.value.gateway == "office"
+
+
+def test_a_main_agent_whose_name_is_taken_gets_a_number(c: sa.Connection) -> None:
+    make_agent(c, "office-main")
+    put(c, OFFICE)
+    main = gateways.main_agent_of(c, GatewayId("gw-office"))
+    assert main is not None
+    assert main.agent_name == "office-main-2"
+
+
+def test_a_main_agent_stays_as_long_as_its_gateway(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    with pytest.raises(MainAgentStays):
+        made_agents.remove_agent(c, AgentId("main-office"), writing=WRITING)
+
+
+def test_a_user_keeps_their_gateway(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    with pytest.raises(users.UserOwnsThings, match=r"gateways \(1\)"):
+        users.remove_user(c, "me", at=AT, actor="anna")
+
+
+# --- agents at a gateway ---
+
+
+def test_a_worker_has_an_id_there_that_is_made_from_its_own(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    row = worker(c)
+    assert (row.remote_id, row.session_key) == ("mc-agent-notes", "agent:mc-agent-notes:main")
+    assert (row.role, row.state) == ("worker", "wanted")
+    assert gateway_agents.find_by_session(c, row.gateway_id, "agent:mc-agent-notes:main") == row
+    assert gateway_agents.find_by_session(c, row.gateway_id, "agent:mc-agent-notes:cron:7") == row
+    assert gateway_agents.find_by_session(c, row.gateway_id, "mc-agent-notes") is None
+
+
+def test_an_agent_that_is_there_already_is_taken_over_once(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    assert worker(c, remote_id="main").state == "ready"
+    with pytest.raises(RemoteIdTaken, match="agent 'notes' is 'main' at gateway 'office' already"):
+        worker(c, "other", remote_id="main")
+
+
+def test_a_name_is_one_agents_wherever_it_works(c: sa.Connection) -> None:
+    make_agent(c, "notes")
+    put(c, OFFICE)
+    with pytest.raises(AgentNameTaken):
+        worker(c)
+
+
+def test_there_may_be_so_many_agents(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    with pytest.raises(TooManyAgents):
+        worker(c, limits=AgentLimits(agents=1))
+
+
+def test_a_worker_that_was_removed_comes_back_as_the_one_it_was(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    row = worker(c)
+    made_agents.remove_agent(c, row.agent_id, writing=WRITING)
+    assert gateway_agents.list_gateway_agents(c, row.gateway_id) == [
+        gateways.main_agent_of(c, row.gateway_id)
+    ]
+    assert worker(c, id="fresh").agent_id == row.agent_id
+    assert agents.get_agent(c, row.agent_id).lifecycle == "active"
+
+
+def test_an_id_of_a_removed_agent_may_be_anothers(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    made_agents.remove_agent(c, worker(c, remote_id="main").agent_id, writing=WRITING)
+    assert worker(c, "other", remote_id="main").agent_id == "agent-other"
+
+
+def test_a_removed_agent_leaves_its_name_to_one_of_a_device_and_the_other_way_round(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    mail = worker(c, "mail", id="first")
+    made_agents.remove_agent(c, mail.agent_id, writing=WRITING)
+    made = make(c)
+    assert (made.id, made.executor, made.gateway) == ("a-1", "device", None)
+    made_agents.remove_agent(c, made.id, writing=WRITING)
+    again = worker(c, "mail", id="third")
+    assert again.agent_id == "third"
+    made_agents.remove_agent(c, again.agent_id, writing=WRITING)
+    declare(c, DeclaredAgent(name="mail", device_name="laptop", paths=("mail",)))
+    declared = agents.find_agent_by_name(c, "mail")
+    assert declared is not None
+    assert (declared.id, declared.executor) == ("agent-mail", "device")
+
+
+def test_no_run_of_it_is_started(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    row = agents.get_agent(c, worker(c).agent_id)
+    with pytest.raises(LivesAtGateway, match="agent 'notes' lives at gateway 'office'"):
+        make_run(c, agent=row)
+    assert runs.list_runs(c, limit=10) == []
+
+
+def test_what_is_said_of_it_can_be_changed(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    row = agents.get_agent(c, worker(c).agent_id)
+    said = made_agents.said_of(c, row)
+    changed = DeclaredAgent(
+        **{name: getattr(said, name) for name in said.__struct_fields__} | {"name": "desk"}
+    )
+    done = made_agents.edit_agent(c, row.id, changed, fresh_schedule_id="s", writing=WRITING)
+    assert (done.name, done.executor, done.gateway, done.device_id) == ("desk", "gateway", "office", None)
+
+
+def test_how_far_it_is_made_is_moved_by_who_saw_it_as_it_is(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    row = worker(c)
+    move = gateway_agents.move_gateway_agent
+    assert move(c, row.agent_id, before="wanted", after="creating", at=AT + 1)
+    assert not move(c, row.agent_id, before="wanted", after="failed", at=AT + 1)
+    assert move(c, row.agent_id, before="creating", after="failed", problem="no room", at=AT + 2)
+    found = gateway_agents.find_gateway_agent(c, row.agent_id)
+    assert found is not None
+    assert (found.state, found.problem) == ("failed", "no room")
+
+
+# --- what is seen of them ---
+
+
+def test_it_is_busy_while_a_turn_of_it_runs(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    row = worker(c)
+    id = row.agent_id
+    see(c, row, Seen(agent_id=id, is_online=True, why="gateway office has it"))
+    see(
+        c,
+        row,
+        Seen(agent_id=id, turns=1, because="turn k began"),
+        Seen(agent_id=id, turns=1, because="turn k began"),
+        Seen(agent_id=id, turns=0, because="turn k is over", has_answered=True),
+    )
+    assert moves(c, row) == ["connectivity: online", "activity: saturated", "activity: idle"]
+    last = agent_states.agent_history(c, id)[-1]
+    assert (last.actor, last.reason) == ("gateway:office", "turn k is over")
+
+
+def test_counting_runs_anew_leaves_turns_at_gateways_alone(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    row = worker(c)
+    see(c, row, Seen(agent_id=row.agent_id, turns=1, because="turn k began"))
+    assert agent_activity.recount(c, at=AT, actor="hub") == []
+    assert agent_states.find_state(c, row.agent_id).activity is Activity.SATURATED
+
+
+def test_without_quota_it_is_exhausted_until_the_gateway_tries_again(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    row = worker(c)
+    limited = Seen(agent_id=row.agent_id, exhausted=Exhaustion(ExhaustReason.RATE_LIMIT, AT + 2_748))
+    see(c, row, limited)
+    state = agent_states.find_state(c, row.agent_id)
+    assert (state.availability, state.exhaust_reason, state.recovery_at) == (
+        "exhausted",
+        "rate_limit",
+        AT + 2_748,
+    )
+    see(c, row, Seen(agent_id=row.agent_id, turns=0, has_answered=True), at=AT + 3_000)
+    assert agent_states.find_state(c, row.agent_id).availability == "available"
+    assert agent_states.agent_history(c, row.agent_id)[-1].reason == "a run of it ended well"
+
+
+def test_without_credit_it_is_asked_again_after_ten_minutes(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    row = worker(c)
+    see(c, row, Seen(agent_id=row.agent_id, exhausted=Exhaustion(ExhaustReason.BILLING)))
+    state = agent_states.find_state(c, row.agent_id)
+    assert (state.exhaust_reason, state.recovery_at, state.probe_at) == ("billing", None, AT + 10 * MINUTE_MS)
+    assert agent_states.recover_due(c, AT + 10 * MINUTE_MS, actor="hub") == [row.agent_id]
+
+
+def test_an_agent_that_its_gateway_has_no_more_is_in_error_until_it_is_back(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    row = worker(c, remote_id="reader")
+    gone = Seen(
+        agent_id=row.agent_id, is_online=False, is_known=False, problem="gateway office has no agent reader"
+    )
+    see(c, row, gone)
+    state = agent_states.find_state(c, row.agent_id)
+    assert (state.health, state.health_reason) == ("error", "gateway office has no agent reader")
+    see(c, row, Seen(agent_id=row.agent_id, is_known=True))
+    assert agent_states.find_state(c, row.agent_id).health == "ok"
+
+
+def test_an_error_that_a_person_found_is_not_the_gateways_to_take_back(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    row = worker(c)
+    agent_states.move(c, row.agent_id, "health", "error", at=AT, actor="anna", reason="answers nonsense")
+    see(c, row, Seen(agent_id=row.agent_id, is_known=True))
+    assert agent_states.find_state(c, row.agent_id).health_reason == "answers nonsense"
+
+
+def test_an_agent_that_has_ended_is_nobodys_news(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    row = worker(c)
+    agent_ends.terminate(c, row.agent_id, at=AT, actor="anna")
+    before = moves(c, row)
+    see(c, row, Seen(agent_id=row.agent_id, is_online=True, turns=1))
+    assert moves(c, row) == before
+
+
+def test_when_it_was_heard_of_is_known_while_it_is_online(c: sa.Connection) -> None:
+    put(c, OFFICE)
+    here, away = worker(c), worker(c, "other")
+    see(c, here, Seen(agent_id=here.agent_id, is_online=True))
+    gateway_standings.heard(c, here.gateway_id, at=AT + 7)
+    assert agent_states.find_state(c, here.agent_id).last_heartbeat_at == AT + 7
+    assert agent_states.find_state(c, away.agent_id).last_heartbeat_at is None
+
+
+def test_agents_of_devices_know_of_no_gateway(c: sa.Connection) -> None:
+    row: AgentRow = make_agent(c)
+    assert (row.executor, row.gateway, row.gateway_role) == ("device", None, None)
+    assert gateway_agents.find_gateway_agent(c, row.id) is None
+    assert UserId(row.user_id) == ME

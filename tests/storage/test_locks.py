@@ -1,0 +1,351 @@
+"""A lock is held by one, ends by itself, and is handed over in the order of arrival."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import UserId
+from storage import lock_turns, locks, users
+from storage.locks import (
+    Acquired,
+    Grant,
+    Holder,
+    HolderKind,
+    HoldsAlready,
+    LockHeld,
+    LockLimits,
+    LockLost,
+    TooManyLocks,
+    Wanted,
+)
+from storage.schema import agent_locks
+from tests.storage.rows import AT, ME, make_agent
+
+TTL = 60_000
+ANNA, BERT, CARL, DORA = (Holder(HolderKind.DEVICE, f"device-{name}") for name in "abcd")
+
+
+@pytest.fixture(autouse=True)
+def _owner(c: sa.Connection) -> None:
+    users.ensure_user(c, ME, "me", AT)
+
+
+def wanted(holder: Holder, *names: str, **changed: Any) -> Wanted:
+    given: dict[str, Any] = {
+        "request_id": f"{holder.id} {' '.join(names)}" + (holder.agent_id or ""),
+        "user_id": ME,
+        "names": names,
+        "holder": holder,
+        "ttl_ms": TTL,
+    }
+    return Wanted(**given | changed)
+
+
+def take(c: sa.Connection, holder: Holder, *names: str, **changed: Any) -> Grant:
+    """Locks that are free."""
+    grant = locks.acquire(c, wanted(holder, *names, **changed)).grant
+    assert grant is not None
+    return grant
+
+
+def wait(c: sa.Connection, holder: Holder, *names: str, **changed: Any) -> Acquired:
+    """Locks that somebody has."""
+    acquired = locks.acquire(c, wanted(holder, *names, **{"wait_ms": TTL} | changed))
+    assert acquired.grant is None
+    return acquired
+
+
+def over(c: sa.Connection, *names: str) -> None:
+    """The time of these locks has come to its end."""
+    c.execute(sa.update(agent_locks).where(agent_locks.c.resource.in_(names)).values(expires_at=1))
+
+
+def holders(grants: Sequence[Grant]) -> list[str]:
+    return [grant.holder.id for grant in grants]
+
+
+def test_who_comes_first_holds_the_lock_and_the_next_one_is_told_who_does(c: sa.Connection) -> None:
+    assert take(c, ANNA, "mailbox").fences == {"mailbox": 1}
+    with pytest.raises(
+        LockHeld, match=r"'mailbox' is held by device device-a since 20.*Z, until 20.*Z at most"
+    ):
+        locks.acquire(c, wanted(BERT, "mailbox"))
+
+
+def test_the_refusal_says_when_the_lock_is_free_at_the_latest(c: sa.Connection) -> None:
+    take(c, ANNA, "mailbox")
+    with pytest.raises(LockHeld) as refused:
+        locks.acquire(c, wanted(BERT, "mailbox"))
+    assert refused.value.retry_after_s is not None
+    assert 50 < refused.value.retry_after_s <= 60
+
+
+def test_a_released_lock_is_free_at_once_and_its_fence_goes_on(c: sa.Connection) -> None:
+    grant = take(c, ANNA, "mailbox")
+    assert locks.release(c, ME, grant.fences, ANNA) == []
+    assert take(c, BERT, "mailbox").fences == {"mailbox": 2}
+
+
+def test_a_lock_that_is_over_is_taken_and_what_its_old_holder_writes_is_refused(c: sa.Connection) -> None:
+    old = take(c, ANNA, "mailbox")
+    locks.check_fence(c, ME, "mailbox", old.fences["mailbox"])
+    over(c, "mailbox")
+    with pytest.raises(LockLost, match="was over at 1970-01-01T00:00:00Z"):
+        locks.check_fence(c, ME, "mailbox", 1)
+    assert take(c, BERT, "mailbox").fences == {"mailbox": 2}
+    with pytest.raises(LockLost, match="under fence 1: device device-b has it under 2 since"):
+        locks.check_fence(c, ME, "mailbox", 1)
+    locks.check_fence(c, ME, "mailbox", 2)
+
+
+def test_only_its_owner_renews_and_releases_a_lock_and_only_under_its_fence(c: sa.Connection) -> None:
+    fences = take(c, ANNA, "mailbox").fences
+    for holder, shown in ((BERT, fences), (ANNA, {"mailbox": 7}), (ANNA, {"letterbox": 1})):
+        with pytest.raises(LockLost):
+            locks.renew(c, ME, shown, holder, ttl_ms=TTL)
+        with pytest.raises(LockLost):
+            locks.release(c, ME, shown, holder)
+    assert locks.renew(c, ME, fences, ANNA, ttl_ms=2 * TTL) > AT
+
+
+def test_two_agents_of_one_device_are_two_holders(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    ours = Holder(HolderKind.DEVICE, "device-a", agent.id)
+    fences = take(c, ours, "mailbox").fences
+    with pytest.raises(LockHeld, match="for agent inbox"):
+        locks.acquire(c, wanted(ANNA, "mailbox"))
+    another = r"'mailbox' is another's: device device-a for agent inbox has it under fence 1"
+    with pytest.raises(LockLost, match=another):
+        locks.renew(c, ME, fences, ANNA, ttl_ms=TTL)
+    with pytest.raises(LockLost, match=another):
+        locks.release(c, ME, fences, ANNA)
+
+
+def test_a_lock_that_is_over_and_that_nobody_took_may_be_renewed(c: sa.Connection) -> None:
+    fences = take(c, ANNA, "mailbox").fences
+    over(c, "mailbox")
+    locks.renew(c, ME, fences, ANNA, ttl_ms=TTL)
+    locks.check_fence(c, ME, "mailbox", 1)
+
+
+def test_a_lock_that_is_over_and_that_somebody_waits_for_is_not_renewed(c: sa.Connection) -> None:
+    fences = take(c, ANNA, "mailbox").fences
+    wait(c, BERT, "mailbox")
+    over(c, "mailbox")
+    with pytest.raises(LockLost, match="'mailbox' is not held under fence 1: its last one, 1, was over"):
+        locks.renew(c, ME, fences, ANNA, ttl_ms=TTL)
+
+
+def test_a_lock_that_was_released_twice_is_released_once(c: sa.Connection) -> None:
+    fences = take(c, ANNA, "mailbox").fences
+    for _ in range(2):
+        assert locks.release(c, ME, fences, ANNA) == []
+
+
+def test_a_request_that_comes_twice_is_answered_as_before(c: sa.Connection) -> None:
+    first = take(c, ANNA, "mailbox")
+    assert take(c, ANNA, "mailbox") == first
+    for _ in range(2):
+        wait(c, BERT, "mailbox")
+    assert len(locks.list_lock_waits(c)) == 1
+
+
+def test_a_holder_that_asks_again_gets_the_lock_anew_and_its_lost_answer_opens_nothing(
+    c: sa.Connection,
+) -> None:
+    take(c, ANNA, "mailbox", request_id="lost")
+    wait(c, BERT, "mailbox")
+    assert take(c, ANNA, "mailbox", request_id="again").fences == {"mailbox": 2}
+    with pytest.raises(LockLost):
+        locks.check_fence(c, ME, "mailbox", 1)
+
+
+def test_several_locks_are_taken_together_or_not_at_all(c: sa.Connection) -> None:
+    take(c, ANNA, "b")
+    with pytest.raises(LockHeld, match="'b'"):
+        locks.acquire(c, wanted(BERT, "a", "b"))
+    assert take(c, CARL, "a", "c").fences.keys() == {"a", "c"}
+
+
+def test_a_lock_is_handed_over_in_the_order_of_arrival(c: sa.Connection) -> None:
+    fences = take(c, ANNA, "mailbox").fences
+    for holder in (BERT, CARL, DORA):
+        wait(c, holder, "mailbox")
+    for before, holder in pairwise((ANNA, BERT, CARL, DORA)):
+        (grant,) = locks.release(c, ME, fences, before)
+        assert grant.holder == holder
+        fences = grant.fences
+    assert fences == {"mailbox": 4}
+    assert locks.release(c, ME, fences, DORA) == []
+
+
+def test_nobody_passes_by_those_who_wait(c: sa.Connection) -> None:
+    take(c, ANNA, "b")
+    wait(c, BERT, "a", "b")
+    with pytest.raises(LockHeld, match="'a' is free, but 1 wait for it"):
+        locks.acquire(c, wanted(CARL, "a"))
+
+
+def test_who_waits_for_several_has_its_turn_when_all_are_free(c: sa.Connection) -> None:
+    first, second = take(c, ANNA, "a"), take(c, BERT, "b")
+    wait(c, CARL, "a", "b")
+    wait(c, DORA, "b")
+    assert locks.release(c, ME, second.fences, BERT) == []
+    (grant,) = locks.release(c, ME, first.fences, ANNA)
+    assert (grant.holder, grant.fences) == (CARL, {"a": 2, "b": 3})
+    assert holders(locks.release(c, ME, grant.fences, CARL)) == ["device-d"]
+
+
+def test_who_holds_one_of_several_does_not_wait_for_the_others_with_it(c: sa.Connection) -> None:
+    take(c, ANNA, "a")
+    take(c, BERT, "b")
+    with pytest.raises(HoldsAlready, match="holds lock 'a' already, and would wait for 'b'"):
+        locks.acquire(c, wanted(ANNA, "a", "b", wait_ms=TTL))
+
+
+def test_who_has_waited_too_long_is_passed_over_with_all_that_it_wanted(c: sa.Connection) -> None:
+    first, second = take(c, ANNA, "a"), take(c, BERT, "b")
+    wait(c, CARL, "a", "b", wait_ms=-1)  # its time is over before it begins
+    assert locks.users_due(c) == [ME]
+    assert locks.sweep(c, ME) == []
+    assert locks.list_lock_waits(c) == []
+    wait(c, DORA, "a")
+    assert holders(locks.release(c, ME, first.fences, ANNA)) == ["device-d"]
+    assert locks.release(c, ME, second.fences, BERT) == []
+
+
+def test_the_lock_of_a_holder_that_is_gone_goes_to_the_next_with_any_look(c: sa.Connection) -> None:
+    take(c, ANNA, "mailbox")
+    wait(c, BERT, "mailbox")
+    wait(c, CARL, "mailbox")
+    assert 0 < (locks.next_due_ms(c) or 0) <= TTL
+    assert locks.users_due(c) == []
+    over(c, "mailbox")
+    assert (locks.next_due_ms(c), locks.users_due(c)) == (0, [ME])
+    assert holders(locks.sweep(c, ME)) == ["device-b"]
+    over(c, "mailbox")
+    assert holders(wait(c, DORA, "mailbox").handed) == ["device-c"]
+
+
+def test_a_lock_that_is_over_is_free_though_the_next_in_turn_waits_for_another_one(c: sa.Connection) -> None:
+    take(c, ANNA, "a")
+    take(c, BERT, "b")
+    wait(c, CARL, "a", "b")
+    over(c, "a")
+    assert locks.sweep(c, ME) == []
+    assert (locks.next_due_ms(c) or 0) > 1_000
+    assert [lock.holder for lock in locks.list_locks(c)] == [None, BERT]
+
+
+def test_one_who_died_waiting_costs_its_own_time_and_nobodys_turn(c: sa.Connection) -> None:
+    fences = take(c, ANNA, "mailbox").fences
+    wait(c, BERT, "mailbox", ttl_ms=5_000)
+    wait(c, CARL, "mailbox")
+    (dead,) = locks.release(c, ME, fences, ANNA)
+    assert dead.holder == BERT
+    assert 0 < (locks.next_due_ms(c) or 0) <= 5_000
+    over(c, "mailbox")
+    assert holders(locks.sweep(c, ME)) == ["device-c"]
+
+
+def test_who_withdraws_makes_room_for_the_next(c: sa.Connection) -> None:
+    take(c, ANNA, "b")
+    wait(c, BERT, "a", "b")
+    wait(c, CARL, "a")
+    withdrawn = locks.withdraw(c, ME, "device-b a b")
+    assert (withdrawn.grant, holders(withdrawn.handed)) == (None, ["device-c"])
+
+
+def test_who_withdraws_too_late_has_the_lock(c: sa.Connection) -> None:
+    fences = take(c, ANNA, "mailbox").fences
+    wait(c, BERT, "mailbox")
+    locks.release(c, ME, fences, ANNA)
+    late = locks.withdraw(c, ME, "device-b mailbox").grant
+    assert late is not None
+    assert late == locks.granted(c, ["device-b mailbox", "nobody"])["device-b mailbox"]
+
+
+def test_what_is_handed_over_lasts_as_long_as_was_asked_for(c: sa.Connection) -> None:
+    fences = take(c, ANNA, "mailbox").fences
+    wait(c, BERT, "mailbox", ttl_ms=5_000)
+    (grant,) = locks.release(c, ME, fences, ANNA)
+    (lock,) = locks.list_locks(c, user_id=ME)
+    assert lock.acquired_at is not None
+    assert grant.expires_at == lock.expires_at == lock.acquired_at + 5_000
+
+
+def test_a_lock_can_be_taken_from_its_holder_by_force(c: sa.Connection) -> None:
+    take(c, ANNA, "mailbox")
+    wait(c, BERT, "mailbox")
+    assert locks.force_release(c, ME, "mailbox", fence=7) is None
+    forced = locks.force_release(c, ME, "mailbox", fence=1)
+    assert forced is not None
+    was, handed = forced
+    assert (was.holder, was.fence, holders(handed)) == (ANNA, 1, ["device-b"])
+    with pytest.raises(LockLost):
+        locks.renew(c, ME, {"mailbox": 1}, ANNA, ttl_ms=TTL)
+    assert locks.force_release(c, ME, "letterbox") is None
+
+
+def test_users_have_locks_of_their_own(c: sa.Connection) -> None:
+    other = users.ensure_user(c, UserId("other"), "other", AT)
+    take(c, ANNA, "mailbox")
+    assert take(c, BERT, "mailbox", user_id=other).fences == {"mailbox": 1}
+    assert [lock.holder for lock in locks.list_locks(c, user_id=other)] == [BERT]
+    assert len(locks.find_locks_named(c, "mailbox")) == 2
+    assert [lock.user_id for lock in locks.list_locks(c, limit=1, after=(ME, "mailbox"))] == [other]
+
+
+def test_locks_are_listed_that_somebody_has_or_wants(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    locks.release(c, ME, take(c, ANNA, "free").fences, ANNA)
+    take(c, ANNA, "held")
+    wait(c, Holder(HolderKind.DEVICE, "device-a", agent.id), "held")
+    assert [(lock.resource, lock.waiting) for lock in locks.list_locks(c)] == [("held", 1)]
+    assert len(locks.list_locks(c, and_free=True)) == 2
+    assert [lock.resource for lock in locks.list_locks(c, agent_ids=[agent.id])] == ["held"]
+    (waiting,) = locks.list_lock_waits(c, user_id=ME, agent_ids=[agent.id])
+    assert (waiting.agent_name, waiting.ticket) == ("inbox", 1)
+
+
+def test_a_user_has_as_many_locks_as_may_be_and_free_ones_make_room(c: sa.Connection) -> None:
+    limits = LockLimits(locks_per_user=2)
+    first = locks.acquire(c, wanted(ANNA, "a"), limits).grant
+    assert first is not None
+    locks.release(c, ME, first.fences, ANNA)
+    for name, fence in (("b", 2), ("c", 3)):
+        grant = locks.acquire(c, wanted(ANNA, name), limits).grant
+        assert grant is not None
+        assert grant.fences == {name: fence}, "a new name begins above every fence there was"
+    assert [lock.resource for lock in locks.list_locks(c, and_free=True)] == ["b", "c"]
+    with pytest.raises(TooManyLocks, match="2 locks that are in use") as refused:
+        locks.acquire(c, wanted(ANNA, "d"), limits)
+    assert refused.value.limit == "locks_per_user"
+
+
+def test_as_many_wait_for_a_lock_as_may(c: sa.Connection) -> None:
+    take(c, ANNA, "mailbox")
+    wait(c, BERT, "mailbox")
+    with pytest.raises(TooManyLocks, match="1 wait for lock 'mailbox' already") as refused:
+        locks.acquire(c, wanted(CARL, "mailbox", wait_ms=1), LockLimits(lock_waits=1))
+    assert refused.value.limit == "lock_waits"
+
+
+def test_waits_of_devices_end_with_the_hub_that_they_were_connected_to(c: sa.Connection) -> None:
+    take(c, ANNA, "mailbox")
+    wait(c, BERT, "mailbox")
+    assert locks.forget_waits(c) == 1
+    assert (locks.list_lock_waits(c), locks.next_due_ms(c)) == ([], None)
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+def test_on_a_server_locks_of_one_user_are_given_one_after_the_other(engine: sa.Engine) -> None:
+    with engine.connect() as one, engine.connect() as other:
+        lock_turns.alone(one, ME)
+        lock_turns.alone(other, UserId("somebody else"))
+        other.execute(sa.text("SET LOCAL lock_timeout = '50ms'"))
+        with pytest.raises(sa.exc.DBAPIError, match="lock timeout"):
+            lock_turns.alone(other, ME)

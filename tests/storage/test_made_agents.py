@@ -1,0 +1,250 @@
+"""Agents made, changed and removed over the API."""
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from protocol.agent_types import AgentType
+from protocol.ids import AgentId, DeviceId, UserId
+from storage import (
+    agent_states,
+    agents,
+    configs,
+    devices,
+    made_agents,
+    runs,
+    schedules,
+    template_changes,
+    users,
+)
+from storage.agents import AgentRow, DeclaredAgent, ExternalIdTaken, NameTaken, UnknownAgent
+from storage.config_changes import NewConfig, StaleConfig
+from storage.devices import UnknownDevice
+from storage.made_agents import AgentLimits, AgentNameTaken, AgentOfFile, TooManyAgents, Writing
+from storage.schedules import DeclaredSchedule
+from storage.setups import BadConfiguration
+from storage.template_changes import Broken
+from tests.storage.rows import AT, ME, declare, make_run
+
+MAIL = DeclaredAgent(
+    name="mail",
+    device_name="laptop",
+    description="Reads mail.",
+    type=AgentType.RESEARCHER,
+    external_id="crm-7",
+    instance_id="i-1",
+    project_id="apollo",
+    paths=("mail",),
+    file_extensions=(".eml",),
+    data_types=("tasks",),
+    prompt="Find tasks.",
+    needs=("file.read >= 1.2",),
+    locks=("mailbox",),
+    schedule=DeclaredSchedule(kind="cron", expr="0 9 * * *", tz="Europe/Rome"),
+    timezone="Europe/Rome",
+    priority=2,
+    max_concurrent_runs=3,
+    config=(NewConfig(key="depth", value=3),),
+)
+WRITING = Writing(at=AT, actor="anna", check=lambda _: ())
+
+
+def owner(c: sa.Connection, name: str = "laptop") -> UserId:
+    user = users.ensure_user(c, ME, "me", AT)
+    devices.ensure_device(c, id=DeviceId(f"device-{name}"), user_id=user, name=name, at=AT)
+    return user
+
+
+def make(
+    c: sa.Connection,
+    agent: DeclaredAgent = MAIL,
+    *,
+    id: str = "a-1",
+    user_id: UserId | None = None,
+    start: bool = True,
+    writing: Writing = WRITING,
+) -> AgentRow:
+    return made_agents.make_agent(
+        c,
+        agent,
+        user_id=user_id or owner(c),
+        fresh_id=AgentId(id),
+        fresh_schedule_id=f"s-{id}",
+        start=start,
+        writing=writing,
+    )
+
+
+def edit(c: sa.Connection, agent: DeclaredAgent, *, revision: int | None = None) -> AgentRow:
+    return made_agents.edit_agent(
+        c, AgentId("a-1"), agent, fresh_schedule_id="s-2", revision=revision, writing=WRITING
+    )
+
+
+def lifecycles(c: sa.Connection, id: str = "a-1") -> list[str]:
+    moves = agent_states.agent_history(c, AgentId(id))
+    return [move.new_value for move in moves if move.axis == "lifecycle"]
+
+
+def test_an_agent_is_made_with_all_that_is_said_of_it(c: sa.Connection) -> None:
+    made = make(c)
+    assert (made.source, made.lifecycle, made.device_name) == ("api", "active", "laptop")
+    said = made_agents.said_of(c, made)
+    assert said == msgspec.structs.replace(MAIL, config=())
+    assert configs.configuration_of(c, made.id) == {"depth": 3}
+    assert lifecycles(c) == ["created", "initializing", "ready", "active"]
+    assert {move.actor for move in agent_states.agent_history(c, made.id)} == {"anna"}
+
+
+def test_an_agent_that_is_not_started_is_ready(c: sa.Connection) -> None:
+    assert make(c, start=False).lifecycle == "ready"
+
+
+def test_a_name_is_taken_once_for_each_user(c: sa.Connection) -> None:
+    make(c)
+    with pytest.raises(AgentNameTaken, match="'mail'"):
+        make(c, id="a-2")
+    declare(c, DeclaredAgent(name="inbox", device_name="laptop"))
+    with pytest.raises(AgentNameTaken, match="'inbox'"):
+        make(c, msgspec.structs.replace(MAIL, name="inbox", external_id=None), id="a-2")
+    with pytest.raises(NameTaken):
+        declare(c, DeclaredAgent(name="mail", device_name="laptop"))
+
+
+def test_an_external_id_belongs_to_one_agent(c: sa.Connection) -> None:
+    make(c)
+    other = msgspec.structs.replace(MAIL, name="other")
+    with pytest.raises(ExternalIdTaken, match="'mail'"):
+        make(c, other, id="a-2")
+    made_agents.remove_agent(c, AgentId("a-1"), writing=WRITING)
+    assert make(c, other, id="a-2").external_id == "crm-7"
+    assert agents.get_agent(c, AgentId("a-1")).external_id is None
+
+
+def test_who_has_taken_an_external_id_is_told_to_its_own_user_only(c: sa.Connection) -> None:
+    make(c)
+    anna = users.ensure_user(c, UserId("u-anna"), "anna", AT)
+    devices.ensure_device(c, id=DeviceId("device-anna"), user_id=anna, name="laptop", at=AT)
+    with pytest.raises(ExternalIdTaken, match="another agent is called that"):
+        make(c, msgspec.structs.replace(MAIL, name="other"), id="a-2", user_id=anna)
+
+
+def test_an_agent_works_on_a_device_that_its_user_has(c: sa.Connection) -> None:
+    with pytest.raises(UnknownDevice, match="'phone'"):
+        make(c, msgspec.structs.replace(MAIL, device_name="phone"))
+
+
+@pytest.mark.parametrize("limit", ["agents", "agents_per_user"])
+def test_there_are_so_many_agents_and_no_more(c: sa.Connection, limit: str) -> None:
+    few = msgspec.structs.replace(WRITING, limits=AgentLimits(**{limit: 1}))
+    make(c, writing=few)
+    with pytest.raises(TooManyAgents) as refused:
+        make(c, msgspec.structs.replace(MAIL, name="other", external_id=None), id="a-2", writing=few)
+    assert refused.value.limit == limit
+
+
+def test_an_agent_that_is_not_set_up_right_is_not_made(c: sa.Connection) -> None:
+    with pytest.raises(BadConfiguration, match="agent mail: no good"):
+        make(c, writing=msgspec.structs.replace(WRITING, check=lambda _: ["no good"]))
+
+
+def test_an_edit_changes_what_it_says_and_is_a_new_revision(c: sa.Connection) -> None:
+    made = make(c)
+    said = made_agents.said_of(c, made)
+    hourly = DeclaredSchedule(kind="every", every_ms=3_600_000)
+    changed = msgspec.structs.replace(
+        said, name="post", prompt="Find notes.", schedule=hourly, max_concurrent_runs=1
+    )
+    done = edit(c, changed)
+    assert (done.id, done.name, done.prompt) == (made.id, "post", "Find notes.")
+    assert done.config_rev > made.config_rev
+    assert made_agents.said_of(c, done) == changed
+    assert edit(c, changed).config_rev == done.config_rev
+    assert made_agents.said_of(c, edit(c, msgspec.structs.replace(changed, schedule=None))).schedule is None
+
+
+def test_a_new_config_stands_beside_the_others(c: sa.Connection) -> None:
+    said = made_agents.said_of(c, make(c))
+    edit(c, msgspec.structs.replace(said, config=(NewConfig(key="mode", value="fast"),)))
+    assert configs.configuration_of(c, AgentId("a-1")) == {"depth": 3, "mode": "fast"}
+
+
+def test_an_edit_by_who_has_read_another_revision_is_refused(c: sa.Connection) -> None:
+    made = make(c)
+    said = made_agents.said_of(c, made)
+    edit(c, msgspec.structs.replace(said, prompt="Find notes."), revision=made.config_rev)
+    with pytest.raises(StaleConfig, match="changed since it was read"):
+        edit(c, said, revision=made.config_rev)
+
+
+def test_runs_that_wait_follow_an_agent_to_another_device(c: sa.Connection) -> None:
+    made = make(c)
+    owner(c, "desk")
+    run = make_run(c, agent=made)
+    said = made_agents.said_of(c, made)
+    assert edit(c, msgspec.structs.replace(said, device_name="desk")).device_name == "desk"
+    assert runs.get_run(c, run.id).device_id == "device-desk"
+
+
+def test_a_removed_agent_is_archived_and_its_waiting_runs_are_cancelled(c: sa.Connection) -> None:
+    made = make(c)
+    run = make_run(c, agent=made)
+    removed = made_agents.remove_agent(c, made.id, writing=WRITING)
+    assert removed.cancelled == (run.id,)
+    assert (removed.agent.archived_at, removed.agent.lifecycle) == (AT, "paused")
+    assert agents.list_agents(c) == []
+    assert all(not row.enabled for row in schedules.schedules_of(c, made.id))
+    with pytest.raises(UnknownAgent):
+        made_agents.remove_agent(c, made.id, writing=WRITING)
+    with pytest.raises(UnknownAgent):
+        edit(c, MAIL)
+
+
+def test_an_agent_that_is_made_again_is_the_same_one_with_its_history(c: sa.Connection) -> None:
+    make(c)
+    made_agents.remove_agent(c, AgentId("a-1"), writing=WRITING)
+    again = make(c, msgspec.structs.replace(MAIL, prompt="Find notes."), id="a-2")
+    assert (again.id, again.prompt, again.lifecycle, again.archived_at) == (
+        "a-1",
+        "Find notes.",
+        "active",
+        None,
+    )
+    assert lifecycles(c)[-2:] == ["paused", "active"]
+
+
+def test_an_agent_that_was_terminated_never_comes_back_another_takes_its_name(c: sa.Connection) -> None:
+    made = make(c)
+    agent_states.move(c, made.id, "lifecycle", "terminated", at=AT, actor="anna")
+    made_agents.remove_agent(c, made.id, writing=WRITING)
+    again = make(c, id="a-2")
+    assert (again.id, again.lifecycle) == ("a-2", "active")
+    assert agents.get_agent(c, made.id).name == "mail~a-1"
+
+
+def test_an_agent_of_the_file_is_changed_there_alone(c: sa.Connection) -> None:
+    declare(c, DeclaredAgent(name="inbox", device_name="laptop"))
+    id = AgentId("agent-inbox")
+    with pytest.raises(AgentOfFile, match="'inbox' is managed by hub"):
+        made_agents.remove_agent(c, id, writing=WRITING)
+    with pytest.raises(AgentOfFile):
+        made_agents.edit_agent(c, id, MAIL, fresh_schedule_id="s", writing=WRITING)
+
+
+def test_the_file_and_the_api_may_take_up_what_the_other_let_go(c: sa.Connection) -> None:
+    declare(c, DeclaredAgent(name="mail", device_name="laptop"))
+    declare(c)
+    assert make(c, id="a-2").id == "agent-mail"
+    made_agents.remove_agent(c, AgentId("agent-mail"), writing=WRITING)
+    declare(c, DeclaredAgent(name="mail", device_name="laptop"))
+    (agent,) = agents.list_agents(c)
+    assert (agent.id, agent.source, agent.lifecycle) == ("agent-mail", "file", "active")
+
+
+def test_an_agent_that_was_in_error_for_its_set_up_is_well_once_an_edit_sets_it_right(
+    c: sa.Connection,
+) -> None:
+    made = make(c)
+    template_changes.put_in_error(c, [Broken(made.id, "mail", "me", ("no good",))], None, at=AT, actor="anna")
+    assert agents.get_agent(c, made.id).health == "error"
+    assert edit(c, made_agents.said_of(c, made)).health == "ok"

@@ -1,0 +1,95 @@
+"""Several hubs on one PostgreSQL database that measure the same agents at the same time."""
+
+from functools import partial
+
+import anyio
+import sqlalchemy as sa
+
+from protocol.lifecycles import RunState
+from protocol.measurements import MetricType
+from storage import measured_work, measurement_reads, measurements
+from storage.database import Database
+from storage.measurements import HOUR_MS, BucketsKept, SampleRow, SeriesLimits
+from storage.schema import metric_series
+from storage.sketch import Sketch
+from tests.storage.rows import AT, make_agent, make_run
+from tests.storage.test_side_by_side import hubs, url
+
+__all__ = ["hubs", "url"]
+
+KEPT = BucketsKept(minutes_from=0, hours_from=0)
+WRITERS, REPORTS = 4, 10
+
+
+async def test_samples_that_hubs_add_to_one_bucket_at_the_same_time_all_count(hubs: list[Database]) -> None:
+    agents = [await hubs[0].write(make_agent, name) for name in ("one", "two")]
+    samples = [
+        SampleRow(agent_id=agent.id, name="load", type=MetricType.HISTOGRAM, value=value, at=AT)
+        for agent in agents
+        for value in (1, 2, 3)
+    ]
+    report = partial(measurements.report, scope="desk", digest="d", at=AT, kept=KEPT, limits=SeriesLimits())
+
+    async def work(hub: Database, writer: int) -> None:
+        mine = samples if writer % 2 else samples[::-1]
+        for n in range(REPORTS):
+            await hub.write(report, mine, report_id=f"{writer}-{n}")
+            await hub.write(report, mine, report_id=f"{writer}-{n}")  # its answer was lost
+
+    async with anyio.create_task_group() as writers:
+        for writer in range(WRITERS):
+            writers.start_soon(work, hubs[writer % len(hubs)], writer)
+    for agent in agents:
+        (series,) = await hubs[0].read(measurement_reads.list_series, agent.id)
+        (hour,) = await hubs[0].read(
+            measurement_reads.list_buckets,
+            [series.id],
+            size_ms=HOUR_MS,
+            since=0,
+            until=AT + HOUR_MS,
+            with_sketches=True,
+        )
+        assert (hour.n, hour.sum) == (WRITERS * REPORTS * 3, WRITERS * REPORTS * 6)
+        assert hour.sketch == Sketch.of([1, 2, 3] * WRITERS * REPORTS).document()
+
+
+async def test_each_run_is_measured_by_one_hub(hubs: list[Database]) -> None:
+    agent = await hubs[0].write(make_agent)
+
+    def end(c: sa.Connection) -> None:
+        for n in range(40):
+            make_run(c, f"run-{n}", agent=agent, state=RunState.CANCELLED)
+
+    await hubs[0].write(end)
+    measured: list[int] = []
+
+    async def work(hub: Database) -> None:
+        while await hub.read(measured_work.has_unmeasured):
+            measured.append(await hub.write(measured_work.measure, at=AT, kept=KEPT, most=3))
+
+    async with anyio.create_task_group() as workers:
+        for hub in hubs:
+            workers.start_soon(work, hub)
+    assert sum(measured) == 40
+    (series,) = await hubs[0].read(measurement_reads.list_series, agent.id)
+    (hour,) = await hubs[0].read(
+        measurement_reads.list_buckets, [series.id], size_ms=HOUR_MS, since=0, until=AT + HOUR_MS
+    )
+    assert (series.name, hour.sum) == ("hub.runs", 40)
+
+
+async def test_a_series_that_begins_again_while_it_is_pruned_is_not_lost(hubs: list[Database]) -> None:
+    agent = await hubs[0].write(make_agent)
+    sample = partial(SampleRow, agent_id=agent.id, name="load", value=1)
+    record = partial(measurements.record, at=AT, kept=KEPT)
+    await hubs[0].write(record, [sample(at=AT)])
+    await hubs[0].write(measurements.prune_buckets, size_ms=HOUR_MS, before=AT + 2 * HOUR_MS)
+    await hubs[0].write(measurements.prune_buckets, size_ms=60_000, before=AT + 2 * HOUR_MS)
+    later = AT + 3 * HOUR_MS
+    async with anyio.create_task_group() as both:
+        both.start_soon(partial(hubs[0].write, measurements.prune_series, before=AT + HOUR_MS))
+        both.start_soon(hubs[1].write, record, [sample(at=later)])
+    (series,) = await hubs[0].read(measurement_reads.list_series, agent.id)
+    assert (series.last_at, series.last) == (later, 1)
+    count = sa.select(sa.func.count()).select_from(metric_series)
+    assert await hubs[0].read(lambda c: c.execute(count).scalar_one()) == 1

@@ -1,0 +1,413 @@
+"""A question to a person is asked once and answered once, and the answer is in every place at once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, MessageId, QuestionId
+from protocol.messages import MessageKind, MessageState, QuestionState
+from storage import (
+    activity,
+    audit,
+    board_members,
+    board_memory,
+    boards,
+    coordination_retention,
+    gateway_agents,
+    message_orders,
+    messages,
+    questions,
+)
+from storage.agents import AgentRow
+from storage.board_memory import MemoryRow, NewMemory
+from storage.memory_replies import ReplyIds, add_reply
+from storage.messages import MessageLimits, MessageRow
+from storage.questions import (
+    NewAnswer,
+    NewQuestion,
+    QuestionRow,
+    QuestionSettled,
+    TooManyQuestions,
+    UnknownQuestion,
+)
+from storage.schema import devices, gateways
+from tests.storage.rows import AT, LAPTOP, ME, make_agent
+
+BOARD = BoardId("board")
+WEST = GatewayId("gateway")
+MAIN = AgentId("main")
+DAY = 86_400_000
+MESSAGES = MessageLimits()
+
+
+def a_board(c: sa.Connection, *, has_gateway: bool = False) -> AgentRow:
+    """A board with a lead that lives on the laptop, and a gateway with a main agent if there is to be one."""
+    lead = make_agent(c)
+    if has_gateway:
+        row = {"id": WEST, "user_id": ME, "name": "west", "created_at": AT, "updated_at": AT}
+        c.execute(sa.insert(gateways), row)
+        made = {"gateway_id": WEST, "user_id": ME, "name": "west-main", "role": "main", "remote_id": "main"}
+        gateway_agents.make_gateway_agent(c, **made, fresh_id=MAIN, at=AT, actor="hub")  # type: ignore[arg-type]
+    gateway_id = WEST if has_gateway else None
+    boards.create_board(c, id=BOARD, user_id=ME, name="roadmap", gateway_id=gateway_id, at=AT, actor="hub")
+    board_members.add_member(c, BOARD, lead.id, is_lead=True, at=AT, actor="hub")
+    return lead
+
+
+def new(id: str = "q-1", **about: Any) -> NewQuestion:
+    asked = NewQuestion(
+        id=QuestionId(id),
+        user_id=ME,
+        board_id=BOARD,
+        from_agent_id=AgentId("agent-inbox"),
+        actor="agent:agent-inbox",
+        content="Which colour is the door to be?",
+        trace_id="0" * 32,
+        at=AT,
+        expires_at=AT + 7 * DAY,
+        activity_id=f"asked-{id}",
+        message_id=MessageId(f"to-main-{id}"),
+    )
+    return msgspec.structs.replace(asked, **about)
+
+
+def ask(c: sa.Connection, /, id: str = "q-1", *, most: int = 9, **about: Any) -> QuestionRow:
+    return questions.ask(c, new(id, **about), most=most, limits=MESSAGES)[0]
+
+
+def said(text: str = "Red.", *, by: str = "operator:7", at: int = AT + 5, **about: Any) -> NewAnswer:
+    return NewAnswer(
+        text=text,
+        actor=by,
+        at=at,
+        activity_id=f"answered-{by}-{at}",
+        memory_id=MemoryId(f"memory-{by}-{at}"),
+        message_id=MessageId(f"to-lead-{by}-{at}"),
+        message_expires_at=at + DAY,
+        **about,
+    )
+
+
+def remembered(c: sa.Connection) -> list[MemoryRow]:
+    return board_memory.list_memory(c, BOARD)
+
+
+def to(c: sa.Connection, kind: MessageKind) -> list[MessageRow]:
+    return [row for row in messages.list_messages(c, limit=100) if row.kind is kind]
+
+
+def types_of_activity(c: sa.Connection) -> list[str]:
+    return [entry.event_type for entry in activity.list_activity(c)]
+
+
+def test_an_answer_is_in_the_memory_of_the_board_and_on_its_way_to_who_asked(c: sa.Connection) -> None:
+    lead = a_board(c)
+    asked = ask(c, correlation_id="door-7")
+    assert (asked.state, asked.board, asked.from_agent) == (QuestionState.OPEN, "roadmap", lead.name)
+    answered = questions.answer(c, asked.id, said(is_decision=True))
+    assert (answered.state, answered.answer, answered.answered_by, answered.settled_at) == (
+        QuestionState.ANSWERED,
+        "Red.",
+        "operator:7",
+        AT + 5,
+    )
+    (item,) = remembered(c)
+    assert (item.content, item.tags, item.source, item.correlation_id, item.reply_to, item.id) == (
+        "Red.",
+        ("gateway_main", "user_reply"),
+        "user_via_gateway_main",
+        "door-7",
+        asked.id,
+        answered.memory_id,
+    )
+    (message,) = to(c, MessageKind.ANSWER)
+    assert (message.to_agent_id, message.content, message.reply_to, message.state) == (
+        lead.id,
+        "Red.",
+        asked.id,
+        MessageState.WAITING,
+    )
+    assert types_of_activity(c) == ["question.answered", "question.asked"]
+    assert audit.list_entries(c, limit=1)[0].event == "question.answered"
+
+
+def test_the_answer_bears_the_tags_and_the_source_that_were_asked_for(c: sa.Connection) -> None:
+    a_board(c)
+    ask(c, reply_tags=("colour", "door"), reply_source="anna")
+    questions.answer(c, "q-1", said())
+    (item,) = remembered(c)
+    assert (item.tags, item.source) == (("colour", "door"), "anna")
+
+
+def test_of_two_answers_the_first_counts_and_the_second_is_told_who_gave_it(c: sa.Connection) -> None:
+    a_board(c)
+    ask(c)
+    questions.answer(c, "q-1", said("Red.", by="device:device-laptop"))
+    with pytest.raises(QuestionSettled, match="answered by device laptop at 1970-01-01T00:16:40Z") as caught:
+        questions.answer(c, "q-1", said("Blue.", at=AT + 9))
+    assert caught.value.question.answer == "Red."
+    assert [item.content for item in remembered(c)] == ["Red."]
+    assert len(to(c, MessageKind.ANSWER)) == 1
+
+
+def test_an_answer_that_comes_again_is_the_same_answer(c: sa.Connection) -> None:
+    a_board(c)
+    ask(c)
+    first = questions.answer(c, "q-1", said())
+    assert questions.answer(c, "q-1", said(at=AT + 99)) == first
+    assert len(remembered(c)) == 1
+
+
+def test_a_question_under_a_known_key_is_the_one_that_is_there(c: sa.Connection) -> None:
+    a_board(c)
+    first = ask(c, dedupe_key="k")
+    again, is_new = questions.ask(c, new("q-2", dedupe_key="k"), most=1, limits=MESSAGES)
+    assert (again, is_new) == (first, False)
+    assert len(questions.list_questions(c)) == 1
+
+
+def test_so_many_questions_of_a_user_may_wait_and_no_more(c: sa.Connection) -> None:
+    a_board(c)
+    ask(c, "q-1", most=2)
+    ask(c, "q-2", most=2)
+    with pytest.raises(TooManyQuestions, match="open_questions_per_user"):
+        ask(c, "q-3", most=2)
+    questions.answer(c, "q-1", said())
+    ask(c, "q-3", most=2)
+
+
+def test_the_main_agent_of_the_boards_gateway_is_told_to_reach_the_person(c: sa.Connection) -> None:
+    a_board(c, has_gateway=True)
+    asked = ask(c, correlation_id="door-7")
+    (message,) = to(c, MessageKind.ASK_USER)
+    assert message.id == asked.message_id
+    assert (message.to_agent_id, message.gateway_id, message.question_id) == (MAIN, WEST, asked.id)
+    assert (message.content, message.correlation_id) == (asked.content, "door-7")
+
+
+def test_what_was_not_said_yet_is_not_said_when_the_answer_is_there(c: sa.Connection) -> None:
+    a_board(c, has_gateway=True)
+    ask(c)
+    questions.answer(c, "q-1", said())
+    (message,) = to(c, MessageKind.ASK_USER)
+    assert (message.state, message.reason_code) == (MessageState.FAILED, "question_settled")
+
+
+def reply(c: sa.Connection, *, agent_id: str | None, **about: Any) -> QuestionRow | None:
+    """What an item of the memory answers."""
+    item = NewMemory(
+        id=MemoryId("item"),
+        board_id=BOARD,
+        content="Green.",
+        agent_id=None if agent_id is None else AgentId(agent_id),
+        actor="operator:7" if agent_id is None else f"agent:{agent_id}",
+        at=AT + 3,
+        **about,
+    )
+    ids = ReplyIds(activity_id="replied", message_id=MessageId("to-lead"), message_expires_at=AT + DAY)
+    return add_reply(c, item, ids, limits=None).question
+
+
+def by_question(asked: QuestionRow) -> dict[str, Any]:
+    return {"reply_to": asked.id}
+
+
+def by_message(asked: QuestionRow) -> dict[str, Any]:
+    return {"reply_to": asked.message_id}
+
+
+def by_word(asked: QuestionRow) -> dict[str, Any]:
+    return {"correlation_id": asked.correlation_id}
+
+
+@pytest.mark.parametrize("how", [by_question, by_message, by_word])
+def test_an_item_that_the_gateways_main_agent_writes_answers_what_it_replies_to(
+    c: sa.Connection, how: Any
+) -> None:
+    a_board(c, has_gateway=True)
+    asked = ask(c, correlation_id="door-7")
+    answered = reply(c, agent_id=MAIN, **how(asked))
+    assert answered is not None
+    assert (answered.answer, answered.answered_by, answered.memory_id) == ("Green.", f"agent:{MAIN}", "item")
+    assert [item.id for item in remembered(c)] == ["item"]
+    (message,) = to(c, MessageKind.ANSWER)
+    assert message.content == "Green."
+
+
+def test_a_word_that_two_questions_bear_answers_neither(c: sa.Connection) -> None:
+    a_board(c, has_gateway=True)
+    ask(c, "q-1", correlation_id="w")
+    ask(c, "q-2", correlation_id="w")
+    assert reply(c, agent_id=MAIN, correlation_id="w") is None
+    assert len(remembered(c)) == 1
+
+
+def test_a_person_answers_by_an_item_that_replies(c: sa.Connection) -> None:
+    a_board(c)
+    ask(c)
+    answered = reply(c, agent_id=None, reply_to="q-1")
+    assert answered is not None
+    assert answered.answer == "Green."
+
+
+def test_the_lead_that_asked_does_not_answer_for_the_person(c: sa.Connection) -> None:
+    lead = a_board(c, has_gateway=True)
+    asked = ask(c, correlation_id="w")
+    assert reply(c, agent_id=lead.id, reply_to=asked.id, correlation_id="w") is None
+    assert questions.get_question(c, asked.id).state is QuestionState.OPEN
+    assert len(remembered(c)) == 1
+
+
+def test_an_item_that_comes_after_the_answer_is_an_item_and_nothing_else(c: sa.Connection) -> None:
+    a_board(c)
+    ask(c)
+    questions.answer(c, "q-1", said())
+    assert reply(c, agent_id=None, reply_to="q-1") is None
+    assert questions.get_question(c, "q-1").answer == "Red."
+
+
+def test_a_withdrawn_question_cannot_be_answered(c: sa.Connection) -> None:
+    a_board(c)
+    ask(c)
+    gone = questions.withdraw(c, "q-1", at=AT + 1, actor="operator:7", activity_id="w")
+    assert gone.state is QuestionState.WITHDRAWN
+    assert questions.withdraw(c, "q-1", at=AT + 2, actor="operator:7", activity_id="w2") == gone
+    with pytest.raises(QuestionSettled, match="was withdrawn at"):
+        questions.answer(c, "q-1", said())
+    assert remembered(c) == []
+
+
+def test_an_answered_question_cannot_be_withdrawn(c: sa.Connection) -> None:
+    a_board(c)
+    ask(c)
+    questions.answer(c, "q-1", said())
+    with pytest.raises(QuestionSettled, match="was answered by operator:7 at"):
+        questions.withdraw(c, "q-1", at=AT + 9, actor="operator:7", activity_id="w")
+
+
+def test_a_question_that_nobody_answers_in_time_is_over(c: sa.Connection) -> None:
+    a_board(c)
+    ask(c, "q-1", expires_at=AT + 10)
+    ask(c, "q-2", expires_at=AT + 11)
+    assert [row.id for row in questions.expire_due(c, AT + 10, ["e-1", "e-2"])] == ["q-1"]
+    with pytest.raises(QuestionSettled, match="was over at"):
+        questions.answer(c, "q-1", said(at=AT + 12))
+    assert questions.get_question(c, "q-2").state is QuestionState.OPEN
+
+
+def test_another_users_question_is_not_there(c: sa.Connection) -> None:
+    a_board(c)
+    ask(c)
+    other = msgspec.convert("somebody", type(ME))
+    assert questions.find_question(c, "q-1", user_id=other) is None
+    with pytest.raises(UnknownQuestion):
+        questions.answer(c, "q-1", said(), user_id=other)
+
+
+def test_questions_are_listed_in_pages_the_newest_first(c: sa.Connection) -> None:
+    a_board(c)
+    for number in range(5):
+        ask(c, f"q-{number}", at=AT + number // 2)
+    first = questions.list_questions(c, limit=2)
+    last = first[-1]
+    rest = questions.list_questions(c, limit=9, after=(last.created_at, last.id))
+    assert [row.id for row in [*first, *rest]] == ["q-4", "q-3", "q-2", "q-1", "q-0"]
+    questions.answer(c, "q-2", said())
+    assert [row.id for row in questions.list_questions(c, states=[QuestionState.ANSWERED])] == ["q-2"]
+
+
+def test_a_question_outlives_its_board_and_its_answer_is_still_brought(c: sa.Connection) -> None:
+    a_board(c)
+    ask(c)
+    boards.remove_board(c, BOARD, at=AT + 1, actor="operator:7")
+    answered = questions.answer(c, "q-1", said())
+    assert (answered.board, answered.memory_id) == (None, None)
+    assert len(to(c, MessageKind.ANSWER)) == 1
+
+
+def due(c: sa.Connection, device: str = "device-laptop") -> list[tuple[str, bool]]:
+    return [(one.question.id, one.is_settled) for one in questions.due_of(c, DeviceId(device), 9)]
+
+
+def tell_all(c: sa.Connection, device: str = "device-laptop") -> None:
+    for one in questions.due_of(c, DeviceId(device), 9):
+        questions.told(c, one, DeviceId(device), AT)
+
+
+def test_a_device_is_told_of_each_open_question_once_and_of_its_end_once(c: sa.Connection) -> None:
+    a_board(c)
+    ask(c, "q-1")
+    ask(c, "q-2", at=AT + 1)
+    laptop = DeviceId("device-laptop")
+    assert questions.with_news(c, [laptop, DeviceId("nobodys")]) == [laptop]
+    assert due(c) == [("q-1", False), ("q-2", False)]
+    tell_all(c)
+    tell_all(c)
+    assert (due(c), questions.with_news(c, [laptop])) == ([], [])
+    questions.answer(c, "q-2", said())
+    assert questions.with_news(c, [laptop]) == [laptop]
+    assert due(c) == [("q-2", True)]
+    tell_all(c)
+    assert due(c) == []
+    assert questions.known_to(c, QuestionId("q-1")) == [laptop]
+
+
+def test_a_device_that_never_heard_of_a_question_is_not_told_of_its_end(c: sa.Connection) -> None:
+    a_board(c)
+    ask(c)
+    questions.answer(c, "q-1", said())
+    assert due(c) == []
+
+
+def test_a_device_of_another_user_is_told_nothing(c: sa.Connection) -> None:
+    a_board(c)
+    ask(c)
+    c.execute(sa.text("INSERT INTO users (id, name, created_at) VALUES ('bo', 'bo', 1)"))
+    row = {"id": "bos", "user_id": "bo", "name": LAPTOP, "created_at": 1, "updated_at": 1}
+    c.execute(sa.insert(devices), row)
+    assert due(c, "bos") == []
+    assert questions.with_news(c, [DeviceId("bos")]) == []
+
+
+def test_who_waits_for_long_is_counted(c: sa.Connection) -> None:
+    a_board(c)
+    ask(c, "q-1")
+    ask(c, "q-2", at=AT + DAY)
+    found: Sequence[Any] = questions.waiting_since(c, AT + 5)
+    assert [(one.user, one.count, one.since) for one in found] == [("me", 1, AT)]
+    assert questions.count_open(c) == 2
+
+
+def test_a_question_goes_some_time_after_it_was_settled_and_its_answer_stays_in_the_memory(
+    c: sa.Connection,
+) -> None:
+    a_board(c)
+    for id in ("q-old", "q-young", "q-open"):
+        ask(c, id)
+    tell_all(c)
+    questions.answer(c, "q-old", said(at=AT + 5))
+    questions.answer(c, "q-young", said(at=AT + DAY))
+    assert coordination_retention.prune_questions(c, before=AT + DAY) == 1
+    assert coordination_retention.prune_questions(c, before=AT + DAY) == 0
+    assert {row.id for row in questions.list_questions(c)} == {"q-young", "q-open"}
+    assert len(remembered(c)) == 2
+    told_of = c.execute(sa.text("SELECT DISTINCT question_id FROM question_tellings")).scalars()
+    assert set(told_of) == {"q-young", "q-open"}
+
+
+def test_a_question_is_said_anew_to_the_main_agent_only_while_somebody_waits_for_its_answer(
+    c: sa.Connection,
+) -> None:
+    a_board(c, has_gateway=True)
+    asked = ask(c)
+    message_orders.cancel_message(c, "to-main-q-1", at=AT, actor="operator:7")
+    retry = {"at": AT + 1, "actor": "operator:7"}
+    anew = message_orders.retry_message(c, "to-main-q-1", MessageId("again"), **retry)  # type: ignore[arg-type]
+    questions.answer(c, asked.id, said())
+    taken_back = messages.get_message(c, anew.id)
+    assert (taken_back.state, taken_back.reason_code) == (MessageState.FAILED, "question_settled")
+    with pytest.raises(message_orders.MessageSettled, match="nobody waits"):
+        message_orders.retry_message(c, anew.id, MessageId("more"), **retry)  # type: ignore[arg-type]

@@ -1,0 +1,77 @@
+"""Two answers to one question, given at two hubs at the same moment. PostgreSQL alone."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+import sqlalchemy as sa
+
+from storage import questions
+from storage.database import Database
+from storage.postgres import open_postgres
+from storage.questions import QuestionSettled, TooManyQuestions
+from tests.storage.test_agents_side_by_side import refusal
+from tests.storage.test_questions import a_board, ask, remembered, reply, said
+from tests.storage.test_schedules_side_by_side import while_the_other_waits
+from tests.support.postgres import Postgres
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> Iterator[str]:
+    with postgres.database() as fresh:
+        yield fresh
+
+
+@pytest.fixture
+async def hubs(url: str) -> AsyncIterator[list[Database]]:
+    async with AsyncExitStack() as opened:
+        yield [await opened.enter_async_context(open_postgres(url)) for _ in range(2)]
+
+
+def a_question(c: sa.Connection) -> None:
+    a_board(c)
+    ask(c)
+
+
+async def test_of_two_answers_at_two_hubs_one_counts_and_the_other_is_told_so(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    await hubs[0].write(a_question)
+    assert await while_the_other_waits(
+        postgres,
+        url,
+        hubs,
+        lambda c: questions.answer(c, "q-1", said("Red.")),
+        refusal(QuestionSettled, lambda c: questions.answer(c, "q-1", said("Blue.", by="device:d"))),
+    )
+    answered = await hubs[0].read(questions.get_question, "q-1")
+    assert answered.answer == "Red."
+    assert [item.content for item in await hubs[0].read(remembered)] == ["Red."]
+
+
+async def test_an_item_that_comes_with_another_answer_is_an_item_alone(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    await hubs[0].write(a_question)
+    replied = await while_the_other_waits(
+        postgres,
+        url,
+        hubs,
+        lambda c: questions.answer(c, "q-1", said("Red.")),
+        lambda c: reply(c, agent_id=None, reply_to="q-1"),
+    )
+    assert replied is None
+    assert {item.content for item in await hubs[0].read(remembered)} == {"Red.", "Green."}
+
+
+async def test_of_two_questions_asked_at_the_same_moment_the_one_too_many_is_refused(
+    postgres: Postgres, url: str, hubs: list[Database]
+) -> None:
+    await hubs[0].write(a_board)
+    assert await while_the_other_waits(
+        postgres,
+        url,
+        hubs,
+        lambda c: ask(c, "q-1", most=1),
+        refusal(TooManyQuestions, lambda c: ask(c, "q-2", most=1)),
+    )

@@ -1,0 +1,216 @@
+"""A run holds its locks while it executes, and waits for them beside everybody else."""
+
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import DeviceId, RunId
+from protocol.lifecycles import RunEvent, RunOutcome, RunState
+from storage import agent_declarations, agent_ends, lock_rows, locks, runs, users
+from storage.agents import AgentRow
+from storage.locks import Grant, Holder, HolderKind, LockLimits, Wanted
+from storage.runs import Gates, RunRow
+from storage.schema import agent_locks
+from tests.storage.rows import AT, BOOT, LAPTOP, ME, NEXT_BOOT, claim, make_agent
+
+DEVICE = Holder(HolderKind.DEVICE, f"device-{LAPTOP}")
+OTHER = Holder(HolderKind.DEVICE, "device-other")
+TTL = 60_000
+
+
+@pytest.fixture(autouse=True)
+def _owner(c: sa.Connection) -> None:
+    users.ensure_user(c, ME, "me", AT)
+
+
+def make_locking_run(c: sa.Connection, run_id: str, *names: str, agent: AgentRow | None = None) -> RunRow:
+    return runs.create_run(
+        c,
+        id=RunId(run_id),
+        agent=agent or make_agent(c),
+        fire_key=run_id,
+        at=AT,
+        config_fingerprint="f",
+        locks=names,
+    )
+
+
+def ask(
+    c: sa.Connection, *names: str, holder: Holder = DEVICE, wait_ms: int = 0, request_id: str = "r"
+) -> Grant | None:
+    """A device wants locks of these names."""
+    wanted = Wanted(
+        request_id=request_id, user_id=ME, names=names, holder=holder, ttl_ms=TTL, wait_ms=wait_ms
+    )
+    return locks.acquire(c, wanted).grant
+
+
+def holders(c: sa.Connection) -> dict[str, str]:
+    """Who has which lock."""
+    return {lock.resource: lock.holder.id for lock in locks.list_locks(c) if lock.is_held(0) and lock.holder}
+
+
+def waiting(c: sa.Connection) -> list[str]:
+    return [wait.holder.id for wait in locks.list_lock_waits(c)]
+
+
+def test_a_run_that_is_claimed_holds_all_its_locks_until_it_ends(c: sa.Connection) -> None:
+    make_locking_run(c, "run-1", "a", "b")
+    claimed = claim(c)
+    assert claimed is not None
+    assert holders(c) == {"a": "run-1", "b": "run-1"}
+    assert locks.run_fences(c, "run-1") == {"a": 1, "b": 1}
+    (lock, _) = locks.list_locks(c)
+    assert lock.acquired_at is not None
+    assert lock.expires_at - lock.acquired_at > claimed.timeout_ms
+    held = runs.move(c, claimed.held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
+    assert holders(c) == {"a": "run-1", "b": "run-1"}
+    runs.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+    assert holders(c) == {}
+
+
+def test_a_run_whose_lock_is_held_waits_and_the_next_of_its_device_starts(c: sa.Connection) -> None:
+    ask(c, "a")
+    make_locking_run(c, "run-1", "a", "b")
+    make_locking_run(c, "run-2", agent=make_agent(c, "another"))
+    claimed = claim(c)
+    assert claimed is not None
+    assert claimed.id == "run-2"
+    assert holders(c) == {"a": DEVICE.id}
+    assert waiting(c) == ["run-1", "run-1"]
+
+
+def test_a_run_gets_its_locks_in_its_turn_and_is_claimed_with_new_fences(c: sa.Connection) -> None:
+    grant = ask(c, "a")
+    assert grant is not None
+    make_locking_run(c, "run-1", "a")
+    assert claim(c) is None
+    (handed,) = locks.release(c, ME, grant.fences, DEVICE)
+    assert (handed.holder.id, handed.fences) == ("run-1", {"a": 2})
+    claimed = claim(c)
+    assert claimed is not None
+    assert locks.run_fences(c, "run-1") == {"a": 3}
+
+
+def test_a_run_that_is_not_claimed_in_its_turn_loses_it_to_the_next(c: sa.Connection) -> None:
+    grant = ask(c, "a")
+    assert grant is not None
+    make_locking_run(c, "run-1", "a")
+    assert claim(c) is None
+    assert ask(c, "a", holder=OTHER, wait_ms=TTL, request_id="later") is None
+    locks.release(c, ME, grant.fences, DEVICE)
+    c.execute(sa.update(agent_locks).values(expires_at=1))
+    (handed,) = locks.sweep(c, ME)
+    assert handed.request_id == "later"
+    assert claim(c) is None
+    assert waiting(c) == ["run-1"]
+
+
+def test_runs_and_devices_take_turns_in_the_order_of_arrival(c: sa.Connection) -> None:
+    grant = ask(c, "a")
+    assert grant is not None
+    make_locking_run(c, "run-1", "a")
+    assert claim(c) is None
+    ask(c, "a", holder=OTHER, wait_ms=TTL, request_id="second")
+    make_locking_run(c, "run-2", "a", agent=make_agent(c, "another"))
+    assert claim(c) is None
+    assert waiting(c) == ["run-1", OTHER.id, "run-2"]
+
+
+def test_a_run_that_stops_executing_hands_its_locks_over(c: sa.Connection) -> None:
+    for n, event in enumerate(
+        (RunEvent.SENT_BACK, RunEvent.DEVICE_LOST, RunEvent.FAILED, RunEvent.CANCELLED)
+    ):
+        make_locking_run(c, f"run-{n}", "a", agent=make_agent(c, f"agent-{n}"))
+        claimed = claim(c)
+        assert claimed is not None
+        assert ask(c, "a", wait_ms=TTL, request_id=f"after {n}") is None
+        moved = runs.move(c, claimed.held, event, at=AT, actor="hub", reason="test")
+        grant = locks.granted(c, [f"after {n}"])[f"after {n}"]
+        if moved.state in (RunState.QUEUED, RunState.PAUSED):
+            runs.request_cancel(c, moved.id, "not needed", AT)
+        locks.release(c, ME, grant.fences, DEVICE)
+
+
+def test_a_run_that_is_cancelled_or_paused_while_it_waits_leaves_the_queue(c: sa.Connection) -> None:
+    ask(c, "a")
+    for run_id in ("run-1", "run-2"):
+        make_locking_run(c, run_id, "a", agent=make_agent(c, run_id))
+        assert claim(c) is None
+    runs.request_cancel(c, RunId("run-1"), "not needed", AT)
+    runs.pause_run(c, RunId("run-2"), AT, actor="operator")
+    assert waiting(c) == []
+
+
+def test_the_locks_of_runs_that_a_dead_hub_left_are_free_after_the_next_start(c: sa.Connection) -> None:
+    make_locking_run(c, "run-1", "a")
+    assert claim(c) is not None
+    runs.recover(c, boot_id=NEXT_BOOT, at=AT)
+    assert holders(c) == {}
+    assert claim(c, boot=NEXT_BOOT) is not None
+    assert locks.run_fences(c, "run-1") == {"a": 2}
+
+
+def test_two_runs_that_want_the_same_lock_execute_one_after_the_other(c: sa.Connection) -> None:
+    for name, device in (("one", "desk-1"), ("two", "desk-2")):
+        make_locking_run(c, f"run-{name}", "a", agent=make_agent(c, name, device=device))
+    first = claim(c, "desk-1", "desk-2")
+    assert first is not None
+    assert claim(c, "desk-1", "desk-2") is None
+    runs.move(c, first.held, RunEvent.FAILED, at=AT, actor="hub", reason="broken")
+    second = claim(c, "desk-1", "desk-2")
+    assert second is not None
+    assert {first.id, second.id} == {"run-one", "run-two"}
+
+
+def test_a_run_that_finds_no_room_in_a_queue_waits_without_and_holds_up_nobody(c: sa.Connection) -> None:
+    ask(c, "a")
+    for n in range(3):
+        make_locking_run(c, f"run-{n}", "a", agent=make_agent(c, f"agent-{n}"))
+    make_locking_run(c, "run-free", agent=make_agent(c, "free"))
+    there = frozenset({DeviceId(DEVICE.id)})
+    gates = Gates(online=there, settled=there, locks=LockLimits(lock_waits=1))
+    claimed = runs.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=AT)
+    assert [run.id for run in claimed] == ["run-free"]
+    assert waiting(c) == ["run-0"]
+
+
+def test_why_a_run_waits_names_the_lock_and_who_is_before_it(c: sa.Connection) -> None:
+    ask(c, "b")
+    make_locking_run(c, "run-1", "a", "b")
+    assert claim(c) is None
+    lock = runs.waits_of(c, [RunId("run-1")])[RunId("run-1")].lock
+    assert lock is not None
+    assert (lock.lock.resource, lock.is_held, lock.ahead) == ("b", True, 0)
+    assert lock.lock.told_holder == "device laptop"
+    make_locking_run(c, "run-2", "a", agent=make_agent(c, "another"))
+    assert claim(c) is None
+    behind = runs.waits_of(c, [RunId("run-2")])[RunId("run-2")].lock
+    assert behind is not None
+    assert (behind.lock.resource, behind.is_held, behind.ahead) == ("a", False, 1)
+
+
+def test_who_holds_a_lock_is_told_as_a_run_of_an_agent(c: sa.Connection) -> None:
+    make_locking_run(c, "run-1", "a")
+    assert claim(c) is not None
+    (lock,) = locks.list_locks(c)
+    assert lock.told_holder == "run run-1 of agent inbox"
+    assert lock_rows.told_instant(AT) == "1970-01-01T00:16:40Z"
+
+
+@pytest.mark.parametrize("end", ["terminated", "archived"])
+def test_an_agent_that_ends_holds_no_lock_and_waits_for_none(c: sa.Connection, end: str) -> None:
+    agent = make_agent(c)
+    its_own = Holder(HolderKind.DEVICE, f"device-{LAPTOP}", agent.id)
+    held = ask(c, "mailbox", holder=its_own, request_id="held")
+    assert held is not None
+    ask(c, "calendar", holder=OTHER, request_id="others")
+    ask(c, "calendar", holder=its_own, wait_ms=TTL, request_id="waits")
+    ask(c, "mailbox", holder=OTHER, wait_ms=TTL, request_id="next")
+    if end == "terminated":
+        agent_ends.terminate(c, agent.id, at=AT, actor="anna")
+    else:
+        agent_declarations.archive_agent(c, agent, at=AT, actor="anna", reason="removed")
+    assert holders(c) == {"calendar": OTHER.id, "mailbox": OTHER.id}
+    assert waiting(c) == []
+    with pytest.raises(locks.LockLost):
+        locks.check_fence(c, ME, "mailbox", held.fences["mailbox"])

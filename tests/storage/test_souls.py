@@ -1,0 +1,276 @@
+"""Souls as the hub knows them: a write has one end, and every version is kept, refused ones too."""
+
+from typing import Any, Final
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, SoulWriteId
+from protocol.messages import SoulWriteState
+from storage import activity, audit, soul_writes, souls
+from storage.schema import soul_versions
+from storage.soul_writes import ABSENT, NewSoulWrite, SoulBusy, SoulEnd, SoulOutcome, SoulWriteRow
+from storage.souls import NewVersion, UnknownSoulVersion, digest
+from tests.storage.rows import AT, make_agent
+
+INBOX = AgentId("agent-inbox")
+DONE: Final = SoulWriteState.DONE
+CONFLICT: Final = SoulWriteState.CONFLICT
+FAILED: Final = SoulWriteState.FAILED
+KEPT = 200
+TRACE = "0" * 32
+
+
+def ask(c: sa.Connection, content: str = "ours", number: int = 1, **about: Any) -> SoulWriteRow:
+    """A write of the soul of ``inbox`` that was asked for."""
+    given: dict[str, Any] = {"board_id": None, "expected_sha256": None, "actor": "operator:1", "at": AT}
+    new = NewSoulWrite(
+        id=SoulWriteId(f"w-{number}"),
+        agent_id=INBOX,
+        content=content,
+        trace_id=TRACE,
+        **given | about,
+    )
+    return soul_writes.add_write(c, new)
+
+
+def outcome(to: SoulEnd, number: int = 1, *, found: str | None = None, **about: Any) -> SoulOutcome:
+    return SoulOutcome(
+        to=to,
+        place="gateway:west",
+        agent="inbox",
+        activity_id=f"a-{number}",
+        at=AT + number,
+        found=found,
+        **about,
+    )
+
+
+def end(c: sa.Connection, write: SoulWriteRow, to: SoulEnd, number: int = 1, **about: Any) -> SoulWriteRow:
+    settled = soul_writes.settle(c, write, outcome(to, number, **about), kept=KEPT)
+    assert settled is not None
+    return settled
+
+
+def see(c: sa.Connection, content: str, **about: Any) -> bool:
+    return souls.note_seen(c, INBOX, content, actor="gateway:west", at=AT, kept=KEPT, **about)
+
+
+def history(c: sa.Connection) -> list[tuple[str, str]]:
+    """Kind and text of every version, oldest first."""
+    found = souls.list_versions(c, INBOX, limit=1_000)[::-1]
+    return [(version.kind, souls.get_version(c, INBOX, version.seq)[1]) for version in found]
+
+
+def test_a_soul_is_kept_on_the_device_of_its_agent(c: sa.Connection) -> None:
+    make_agent(c)
+    place = souls.find_place(c, INBOX)
+    assert place is not None
+    assert (place.agent, place.executor, place.device, place.gateway) == ("inbox", "device", "laptop", None)
+    assert souls.find_place(c, AgentId("nobody")) is None
+
+
+def test_a_write_is_open_until_it_has_its_end(c: sa.Connection) -> None:
+    make_agent(c)
+    write = ask(c)
+    assert (write.state, write.sends, write.sha256) == (SoulWriteState.WAITING, 0, digest("ours"))
+    assert soul_writes.due_writes(c, AT, 10) == ["w-1"]
+    assert soul_writes.due_writes(c, AT, 10, after="w-1") == []
+    assert soul_writes.next_due(c) == AT
+
+    settled = end(c, write, DONE)
+    assert (settled.state, settled.settled_at, settled.content) == (DONE, AT + 1, "")
+    assert (soul_writes.due_writes(c, AT + 9, 10), soul_writes.next_due(c)) == ([], None)
+    assert history(c) == [("written", "ours")]
+
+
+def test_one_soul_has_one_open_write(c: sa.Connection) -> None:
+    make_agent(c)
+    ask(c)
+    with pytest.raises(SoulBusy) as busy:
+        ask(c, "others'", 2)
+    assert busy.value.write_id == "w-1"
+
+
+def test_the_same_write_again_is_the_one_that_there_is(c: sa.Connection) -> None:
+    make_agent(c)
+    first = ask(c, dedupe_key="k")
+    assert ask(c, number=2) == first
+    with pytest.raises(SoulBusy):
+        ask(c, number=3, actor="operator:2")
+    end(c, first, DONE)
+    assert ask(c, number=4, dedupe_key="k").id == "w-1"
+    assert ask(c, number=5).id == "w-5"
+
+
+def test_what_is_in_hand_is_taken_by_nobody_else(c: sa.Connection) -> None:
+    make_agent(c)
+    write = ask(c)
+    assert soul_writes.take(c, write, until=AT + 100)
+    assert not soul_writes.take(c, write, until=AT + 200)
+    assert soul_writes.due_writes(c, AT, 10) == []
+    assert soul_writes.hurry(c, AT + 5) == 1
+    assert soul_writes.due_writes(c, AT + 5, 10) == ["w-1"]
+
+
+def test_what_it_is_written_over_stands_in_its_row_before_it_leaves(c: sa.Connection) -> None:
+    make_agent(c)
+    write = ask(c)
+    assert soul_writes.begin_send(c, write, ABSENT)
+    assert not soul_writes.begin_send(c, write, "other")
+    sent = soul_writes.get_write(c, write.id)
+    assert (sent.sends, sent.expected_sha256) == (1, ABSENT)
+
+
+def test_why_a_write_waits_stands_in_its_row_until_its_end(c: sa.Connection) -> None:
+    make_agent(c)
+    write = ask(c)
+    assert soul_writes.put_off(c, write, until=AT + 50, reason_code="gateway_unreachable", problem="away")
+    waiting = soul_writes.get_write(c, write.id)
+    assert (waiting.not_before, waiting.reason_code, waiting.problem) == (
+        AT + 50,
+        "gateway_unreachable",
+        "away",
+    )
+    assert (end(c, waiting, DONE).reason_code, history(c)) == (None, [("written", "ours")])
+
+
+def test_a_write_ends_once(c: sa.Connection) -> None:
+    make_agent(c)
+    write = ask(c)
+    end(c, write, DONE)
+    assert soul_writes.settle(c, write, outcome(FAILED, 2), kept=KEPT) is None
+    assert not soul_writes.put_off(c, write, until=AT, reason_code="x", problem="x")
+    assert history(c) == [("written", "ours")]
+    assert len(activity.list_activity(c, agent_id=INBOX)) == 1
+
+
+def test_of_a_conflict_both_texts_are_kept_theirs_first(c: sa.Connection) -> None:
+    make_agent(c)
+    write = ask(c, expected_sha256=digest("before"))
+    settled = end(c, write, CONFLICT, found="theirs")
+    assert (settled.expected_sha256, settled.found_sha256) == (digest("before"), digest("theirs"))
+    assert history(c) == [("seen", "theirs"), ("refused", "ours")]
+
+
+def test_of_a_conflict_with_nothing_the_hash_of_what_was_found_is_empty(c: sa.Connection) -> None:
+    make_agent(c)
+    settled = end(c, ask(c, expected_sha256=digest("before")), CONFLICT)
+    assert (settled.found_sha256, history(c)) == (ABSENT, [("refused", "ours")])
+
+
+def test_what_was_written_and_then_replaced_by_others_is_told_in_that_order(c: sa.Connection) -> None:
+    make_agent(c)
+    settled = end(c, ask(c), DONE, found="theirs")
+    assert (settled.found_sha256, history(c)) == (None, [("written", "ours"), ("seen", "theirs")])
+
+
+@pytest.mark.parametrize(
+    ("to", "event", "level", "told", "was"),
+    [
+        (
+            DONE,
+            "agent.soul.updated",
+            "info",
+            "SOUL.md updated for inbox. Reason: kinder Source: https://x.example",
+            "done",
+        ),
+        (
+            CONFLICT,
+            "agent.soul.conflict",
+            "warning",
+            "SOUL.md of inbox was not updated: somebody else had changed it. Reason: kinder Source: "
+            "https://x.example",
+            "refused",
+        ),
+        (
+            FAILED,
+            "agent.soul.failed",
+            "warning",
+            "SOUL.md of inbox was not updated: no scope Reason: kinder Source: https://x.example",
+            "refused",
+        ),
+    ],
+)
+def test_people_and_the_audit_log_are_told_of_the_end(
+    c: sa.Connection, to: SoulEnd, event: str, level: str, told: str, was: str
+) -> None:
+    make_agent(c)
+    write = ask(c, reason="kinder", source_url="https://x.example")
+    why: dict[str, Any] = {"reason_code": "gateway_forbidden", "problem": "no scope"} if to is FAILED else {}
+    end(c, write, to, **why)
+
+    (entry,) = activity.list_activity(c, agent_id=INBOX)
+    assert (entry.event_type, entry.level, entry.message, entry.actor) == (event, level, told, "operator:1")
+    (row,) = audit.list_entries(c, limit=1, event="soul.updated")
+    assert (row.actor, row.subject, row.outcome) == ("operator:1", INBOX, was)
+    assert msgspec.json.decode(row.detail)["sha256"] == digest("ours")
+    assert c.execute(sa.text("SELECT trace_id FROM activity_log")).scalars().all()[-1] == TRACE
+
+
+def test_what_others_wrote_is_a_version_once(c: sa.Connection) -> None:
+    make_agent(c)
+    assert see(c, "a")
+    assert not see(c, "a")
+    assert see(c, "b")
+    assert see(c, "a")
+    assert history(c) == [("seen", "a"), ("seen", "b"), ("seen", "a")]
+
+
+def test_what_is_being_written_is_not_somebody_elses(c: sa.Connection) -> None:
+    make_agent(c)
+    write = ask(c)
+    assert soul_writes.begin_send(c, write, ABSENT)
+    assert not see(c, "ours")
+    end(c, write, DONE)
+    assert history(c) == [("written", "ours")]
+
+
+def test_what_was_read_before_a_newer_version_is_no_newer_one(c: sa.Connection) -> None:
+    make_agent(c)
+    since = souls.last_version(c, INBOX)
+    end(c, ask(c), DONE)
+    assert not see(c, "before", since=since)
+    assert history(c) == [("written", "ours")]
+
+
+def test_a_text_that_postgresql_cannot_keep_is_passed_over(c: sa.Connection) -> None:
+    make_agent(c)
+    assert not see(c, "a\0b")
+
+
+def test_the_newest_versions_and_writes_stay(c: sa.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soul_writes, "LEAST_WRITES", 4)
+    make_agent(c)
+    for number in range(1, 8):
+        write = ask(c, f"text {number}", number, at=AT + number)
+        assert soul_writes.settle(c, write, outcome(DONE, number), kept=3) is not None
+    assert history(c) == [("written", f"text {number}") for number in (5, 6, 7)]
+    assert [row.id for row in soul_writes.list_writes(c, INBOX, limit=10)] == ["w-7", "w-6", "w-5", "w-4"]
+    assert [version.seq for version in souls.list_versions(c, INBOX, limit=2, below=7)] == [6, 5]
+    with pytest.raises(UnknownSoulVersion):
+        souls.get_version(c, INBOX, 4)
+
+
+def test_versions_beyond_so_many_bytes_go_and_the_newest_stays(
+    c: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_agent(c)
+    monkeypatch.setattr(souls, "HISTORY_BYTES", 10)
+    for text in ("1234", "5678", "9", "x" * 99):
+        souls.add_version(
+            c, NewVersion(agent_id=INBOX, kind="seen", content=text, actor="test", at=AT), kept=KEPT
+        )
+        if text == "9":
+            assert history(c) == [("seen", "1234"), ("seen", "5678"), ("seen", "9")]
+    assert history(c) == [("seen", "x" * 99)]
+
+
+def test_souls_go_with_their_agent(c: sa.Connection) -> None:
+    make_agent(c)
+    end(c, ask(c), DONE)
+    ask(c, "more", 2)
+    c.execute(sa.text("DELETE FROM agents"))
+    assert soul_writes.list_writes(c, INBOX, limit=9) == []
+    assert c.execute(sa.select(sa.func.count()).select_from(soul_versions)).scalar_one() == 0

@@ -1,0 +1,254 @@
+"""Templates: written, judged for the agents that are made from them, removed."""
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from protocol.agent_types import AgentSubtype, AgentType
+from protocol.errors import ErrorCode
+from protocol.ids import AgentId, TemplateId
+from storage import agent_states, agents, configs, declaring, setups, template_changes, templates, users
+from storage.agents import DeclaredAgent
+from storage.config_changes import NewConfig
+from storage.setups import BadConfiguration, Setup
+from storage.template_changes import (
+    Put,
+    TemplateChanged,
+    TemplateInUse,
+    TemplateOfFile,
+    TooManyTemplates,
+    WouldBreak,
+)
+from storage.templates import UnknownTemplate, WrittenTemplate
+from tests.storage.rows import AT, ME
+
+RESEARCHER = WrittenTemplate(
+    name="researcher",
+    description="Reads a lot.",
+    agent_type=AgentType.COORDINATOR,
+    subtype=AgentSubtype.PLANNER,
+    configuration_schema={"required": ["project"]},
+    default_configuration={"depth": 2},
+    prompt_template="Find {{ project }}.",
+)
+NOTES = DeclaredAgent(
+    name="notes",
+    device_name="desk",
+    paths=("notes",),
+    data_types=("tasks",),
+    template="researcher",
+    config=(NewConfig(key="project", value="apollo"),),
+)
+
+
+def needs_a_project(setup: Setup) -> tuple[str, ...]:
+    return () if "project" in setup.configuration else ("$: missing: project",)
+
+
+def wants(key: str) -> setups.Check:
+    return lambda setup: () if key in setup.configuration else (f"$: missing: {key}",)
+
+
+def put(
+    c: sa.Connection,
+    template: WrittenTemplate = RESEARCHER,
+    *,
+    check: setups.Check = needs_a_project,
+    **how: int,
+) -> Put:
+    return template_changes.put_template(
+        c,
+        template,
+        fresh_id=TemplateId(f"t-{template.name}"),
+        at=AT,
+        actor="anna",
+        check=check,
+        **how,  # type: ignore[arg-type]
+    )
+
+
+def take_up(
+    c: sa.Connection,
+    *declared: DeclaredAgent,
+    of: tuple[WrittenTemplate, ...] = (),
+    check: setups.Check = needs_a_project,
+    force: bool = False,
+    at: int = AT,
+) -> declaring.TakenUp:
+    """The agents and templates of hub.toml, as they stand now."""
+    user = users.ensure_user(c, ME, "me", at)
+    fresh = [
+        name
+        for agent in declared
+        for name in (f"agent-{agent.name}", f"device-{agent.device_name}", f"s-{agent.name}", "u")
+    ]
+    fresh += [f"t-{template.name}" for template in of]
+    return declaring.take_up(
+        c, user_id=user, declared=declared, at=at, fresh_ids=fresh, templates=of, check=check, force=force
+    )
+
+
+def health(c: sa.Connection, name: str = "notes") -> tuple[str, str | None]:
+    state = agent_states.find_state(c, AgentId(f"agent-{name}"))
+    return state.health, state.health_reason
+
+
+def test_a_template_reads_back_as_it_was_written(c: sa.Connection) -> None:
+    done = put(c)
+    assert (done.is_new, done.template.source, done.template.version) == (True, "api", 1)
+    assert templates.get_template(c, "researcher").written == RESEARCHER
+    assert not put(c).is_changed
+    assert put(c, msgspec.structs.replace(RESEARCHER, description=None)).template.version == 2
+    with pytest.raises(UnknownTemplate, match="'nobody'"):
+        templates.get_template(c, "nobody")
+
+
+def test_an_agent_has_the_type_the_prompt_and_the_defaults_of_its_template(c: sa.Connection) -> None:
+    take_up(c, NOTES, of=(RESEARCHER,))
+    (agent,) = agents.list_agents(c)
+    assert (agent.template, agent.type, agent.subtype) == ("researcher", "COORDINATOR", "PLANNER")
+    assert (agent.own_prompt, agent.prompt) == ("", "Find {{ project }}.")
+    assert setups.setup_of(c, agent.id).configuration == {"depth": 2, "project": "apollo"}
+    assert setups.setup_of(c, agent.id).prompt_in_use == "Find {{ project }}."
+
+
+def test_what_an_agent_says_itself_goes_before_its_template(c: sa.Connection) -> None:
+    own = msgspec.structs.replace(
+        NOTES,
+        type=AgentType.AUDITOR,
+        prompt="Mine.",
+        config=(NewConfig(key="project", value="x"), NewConfig(key="depth", value=7)),
+    )
+    take_up(c, own, of=(RESEARCHER,))
+    (agent,) = agents.list_agents(c)
+    assert (agent.type, agent.subtype, agent.prompt) == ("AUDITOR", None, "Mine.")
+    assert setups.setup_of(c, agent.id).configuration == {"depth": 7, "project": "x"}
+
+
+def test_a_change_that_would_break_an_agent_is_refused_and_names_it(c: sa.Connection) -> None:
+    put(c)
+    take_up(c, NOTES)
+    stricter = msgspec.structs.replace(RESEARCHER, configuration_schema={"required": ["owner"]})
+    with pytest.raises(WouldBreak, match=r"agent notes: \$: missing: owner"):
+        put(c, stricter, check=wants("owner"))
+    assert templates.get_template(c, "researcher").written == RESEARCHER
+    assert health(c) == ("ok", None)
+
+
+def test_a_change_that_somebody_insists_on_puts_what_it_breaks_in_error_until_it_is_right_again(
+    c: sa.Connection,
+) -> None:
+    put(c)
+    take_up(c, NOTES)
+    stricter = msgspec.structs.replace(RESEARCHER, configuration_schema={"required": ["owner"]})
+    done = put(c, stricter, check=wants("owner"), force=True)
+    assert [one.name for one in done.broken] == ["notes"]
+    assert health(c) == ("error", "not set up right: $: missing: owner")
+    put(c)
+    assert health(c) == ("ok", None)
+    moves = [move for move in agent_states.agent_history(c, AgentId("agent-notes")) if move.axis == "health"]
+    assert [(move.new_value, move.actor) for move in moves] == [("error", "anna"), ("ok", "anna")]
+
+
+def test_an_error_of_another_cause_stays(c: sa.Connection) -> None:
+    put(c)
+    take_up(c, NOTES)
+    id = AgentId("agent-notes")
+    agent_states.move(c, id, "health", "error", at=AT, actor="device:desk", reason="disk broken")
+    put(c, msgspec.structs.replace(RESEARCHER, description="Another."))
+    assert health(c) == ("error", "disk broken")
+
+
+def test_new_defaults_are_a_new_revision_of_the_agents_and_a_new_description_is_not(c: sa.Connection) -> None:
+    put(c)
+    take_up(c, NOTES)
+    before = agents.list_agents(c)[0].config_rev
+    put(c, msgspec.structs.replace(RESEARCHER, description="Another."))
+    assert agents.list_agents(c)[0].config_rev == before
+    done = put(c, msgspec.structs.replace(RESEARCHER, default_configuration={"depth": 3}))
+    assert (agents.list_agents(c)[0].config_rev, done.agents) == (before + 1, ("agent-notes",))
+
+
+def test_a_trial_writes_nothing(c: sa.Connection) -> None:
+    put(c)
+    take_up(c, NOTES)
+    stricter = msgspec.structs.replace(RESEARCHER, configuration_schema={"required": ["owner"]})
+    assert [one.told for one in template_changes.judge(c, stricter, wants("owner"))] == [
+        "agent notes: $: missing: owner"
+    ]
+    assert template_changes.judge(c, msgspec.structs.replace(stricter, name="new"), wants("owner")) == []
+    assert templates.get_template(c, "researcher").version == 1
+
+
+def test_a_template_goes_when_no_agent_is_made_from_it(c: sa.Connection) -> None:
+    put(c)
+    take_up(c, NOTES)
+    with pytest.raises(TemplateInUse, match="used by notes"):
+        template_changes.remove_template(c, "researcher")
+    take_up(c)  # the agent is archived, and its template forgotten
+    template_changes.remove_template(c, "researcher")
+    assert templates.list_templates(c) == []
+    archived = agents.find_agent_by_name(c, "notes")
+    assert archived is not None
+    assert archived.template is None
+
+
+def test_a_write_by_who_has_read_another_version_is_refused(c: sa.Connection) -> None:
+    put(c)
+    put(c, msgspec.structs.replace(RESEARCHER, description="Another."), version=1)
+    with pytest.raises(TemplateChanged):
+        put(c, RESEARCHER, version=1)
+
+
+def test_there_are_so_many_templates_and_no_more(c: sa.Connection) -> None:
+    put(c, most=1)
+    put(c, msgspec.structs.replace(RESEARCHER, description="Another."), most=1)
+    with pytest.raises(TooManyTemplates) as refused:
+        put(c, msgspec.structs.replace(RESEARCHER, name="second"), most=1)
+    assert refused.value.code is ErrorCode.LIMIT_REACHED
+
+
+def test_a_template_of_the_file_is_changed_there_alone(c: sa.Connection) -> None:
+    assert [one.is_new for one in take_up(c, of=(RESEARCHER,)).templates] == [True]
+    assert take_up(c, of=(RESEARCHER,)).templates == ()
+    for refused in (lambda: put(c), lambda: template_changes.remove_template(c, "researcher")):
+        with pytest.raises(TemplateOfFile):
+            refused()
+
+
+def test_a_template_that_leaves_the_file_goes_or_stays_with_who_needs_it(c: sa.Connection) -> None:
+    take_up(c, NOTES, of=(RESEARCHER,))
+    take_up(c, NOTES)  # the agent still names it
+    assert templates.get_template(c, "researcher").source == "api"
+    take_up(c, NOTES, of=(RESEARCHER,))
+    assert templates.get_template(c, "researcher").source == "file"
+    take_up(c)
+    assert templates.list_templates(c) == []
+
+
+def test_a_file_whose_agents_are_not_what_their_template_asks_for_is_not_taken_up(c: sa.Connection) -> None:
+    with pytest.raises(WouldBreak, match="agent notes"):
+        take_up(c, NOTES, of=(RESEARCHER,), check=wants("owner"))
+
+
+def test_a_hub_that_starts_with_such_a_file_starts_and_says_so(c: sa.Connection) -> None:
+    done = take_up(c, NOTES, of=(RESEARCHER,), check=wants("owner"), force=True)
+    assert [one.name for one in done.broken] == ["notes"]
+    assert health(c) == ("error", "not set up right: $: missing: owner")
+    owned = msgspec.structs.replace(NOTES, config=(*NOTES.config, NewConfig(key="owner", value="anna")))
+    assert take_up(c, owned, of=(RESEARCHER,), check=wants("owner"), at=AT + 1).broken == ()
+    assert health(c) == ("ok", None)
+
+
+def test_an_agent_cannot_be_made_from_what_is_not_there(c: sa.Connection) -> None:
+    with pytest.raises(UnknownTemplate, match="'researcher'"):
+        take_up(c, NOTES)
+
+
+def test_who_changes_an_agent_looks_at_it_as_it_would_be(c: sa.Connection) -> None:
+    take_up(c, NOTES, of=(RESEARCHER,))
+    id = AgentId("agent-notes")
+    setups.check_setup(c, id, check=needs_a_project)
+    with pytest.raises(BadConfiguration, match="agent notes"):
+        setups.check_setup(c, id, {}, check=needs_a_project)
+    assert configs.configuration_of(c, id) == {"project": "apollo"}

@@ -1,0 +1,143 @@
+"""A database is held against this release, and each difference has its name."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+import sqlalchemy as sa
+
+from storage.database import Unavailable
+from storage.migrate import revisions, upgrade
+from storage.store import open_store
+from storage.verify import Verified, verify
+from tests.support.postgres import Postgres
+
+URL = "sqlite:///hub.db"
+Changed = Callable[[str], Verified]  # a statement that somebody else says, and what is found then
+
+
+@pytest.fixture(params=["file", "server"])
+def changed(request: pytest.FixtureRequest, tmp_path: Path) -> Changed:
+    """A database of this release, on each kind."""
+    if request.param == "server":
+        server: Postgres = request.getfixturevalue("postgres")
+        url = request.getfixturevalue("bare_url")
+
+        async def open_once() -> None:
+            async with open_store(url):
+                pass
+
+        anyio.run(open_once)
+
+        def on_server(statement: str) -> Verified:
+            server.run(statement, url=url)
+            return anyio.run(verify, url)
+
+        return on_server
+
+    upgrade(tmp_path / "hub.db")
+
+    def in_file(statement: str) -> Verified:
+        engine = sa.create_engine(f"sqlite:///{tmp_path}/hub.db", poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+        return anyio.run(verify, f"sqlite:///{tmp_path}/hub.db")
+
+    return in_file
+
+
+@pytest.fixture
+def bare_url(postgres: Postgres) -> object:
+    """A database without tables, on a server."""
+    with postgres.bare_database() as url:
+        yield url
+
+
+def words(held: Verified) -> list[str]:
+    """The beginnings: how each database spells a part is its own affair."""
+    return [str(difference).partition(": ")[0] for difference in held.differences]
+
+
+def test_a_database_that_went_through_every_migration_does_not_differ(changed: Changed) -> None:
+    assert changed("SELECT 1") == Verified(revisions()[-1], ())
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("DROP INDEX runs_ready", ["index runs.runs_ready is missing"]),
+        ("DROP TABLE leases", ["table leases is missing"]),
+        ("ALTER TABLE runs DROP COLUMN status_message", ["column runs.status_message is missing"]),
+        ("CREATE INDEX mine ON runs (reason)", ["index runs.mine is not of this release"]),
+        ("CREATE TABLE mine (x TEXT)", ["table mine is not of this release"]),
+        ("ALTER TABLE users ADD COLUMN mine TEXT", ["column users.mine is not of this release"]),
+    ],
+)
+def test_what_somebody_changed_is_told_by_name(changed: Changed, statement: str, told: list[str]) -> None:
+    assert words(changed(statement)) == told
+
+
+@pytest.mark.parametrize("lost", [" NOT NULL", " DEFAULT 0"])
+async def test_a_column_of_a_file_that_lost_a_law_is_told_with_both_spellings(
+    tmp_path: Path, lost: str
+) -> None:
+    upgrade(tmp_path / "hub.db")
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/hub.db", poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        made = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'runs'").scalar_one()
+        column = next(line.strip("\t ,") for line in made.splitlines() if "priority " in line)
+        connection.exec_driver_sql("PRAGMA writable_schema = ON")
+        connection.exec_driver_sql(
+            "UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = 'runs'",
+            (column, column.replace(lost, "")),
+        )
+    (found,) = (await verify(URL, base=tmp_path)).differences
+    _, _, spelled = column.partition(" ")
+    now = spelled.replace(lost, "")
+    assert str(found) == f"column runs.priority is {now}; this release has {spelled}"
+
+
+def test_another_constraint_default_and_index_are_told_with_both_spellings(
+    postgres: Postgres, bare_url: str
+) -> None:
+    upgraded = anyio.run(_opened_and_held, bare_url)
+    assert upgraded.differences == ()
+    postgres.run(
+        "ALTER TABLE runs ALTER COLUMN priority SET DEFAULT 7;"
+        "ALTER TABLE runs ALTER COLUMN reason TYPE varchar(10);"
+        "ALTER TABLE runs DROP CONSTRAINT ck_runs_progress;"
+        "ALTER TABLE runs ADD CONSTRAINT ck_runs_progress CHECK (progress < 7) NOT VALID;"
+        "DROP INDEX runs_lease; CREATE INDEX runs_lease ON runs (lease_expires_at)",
+        url=bare_url,
+    )
+    assert list(map(str, anyio.run(verify, bare_url).differences)) == [
+        "column runs.priority is bigint NOT NULL DEFAULT 7; this release has bigint NOT NULL DEFAULT 0",
+        "column runs.reason is character varying(10); this release has text",
+        "constraint runs.ck_runs_progress is CHECK ((progress < (7)::double precision)) NOT VALID;"
+        " this release has"
+        " CHECK (((progress >= (0)::double precision) AND (progress <= (100)::double precision)))",
+        "index runs.runs_lease is CREATE INDEX runs_lease ON runs USING btree (lease_expires_at);"
+        " this release has CREATE INDEX runs_lease ON runs USING btree (lease_expires_at)"
+        " WHERE (state = ANY (ARRAY['PREPARING'::text, 'RUNNING'::text]))",
+    ]
+
+
+async def _opened_and_held(url: str) -> Verified:
+    """While the hub has it open."""
+    async with open_store(url):
+        return await verify(url)
+
+
+async def test_looking_changes_nothing_and_a_hub_may_have_the_file_open(tmp_path: Path) -> None:
+    async with open_store(URL, base=tmp_path):
+        files = sorted(os.listdir(tmp_path))
+        assert await verify(URL, base=tmp_path) == Verified(revisions()[-1], ())
+        assert sorted(os.listdir(tmp_path)) == files
+
+
+async def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"there is no database .*hub\.db"):
+        await verify(URL, base=tmp_path)
+    assert os.listdir(tmp_path) == []
