@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from hub.coordination.souls import BadSoul, SoulConflict, SoulNotWritten, SoulTooLarge
+from hub.gateways import GatewayState
 from protocol.errors import ErrorCode
 from protocol.messages import SoulWriteState
 from storage.store import SoulBusy, activity, audit, soul_writes, souls
@@ -157,7 +158,7 @@ async def test_a_gateway_that_restarts_in_the_middle_is_asked_what_it_has(
         tasks.start_soon(bench.put, "ours", AS_IT_WAS)
         await until(lambda: gateway.count(SETS) > 0)
         await gateway.stop(killed=True)
-        await anyio.sleep(0.02)  # nobody is there
+        await until(lambda: bench.fleet.get("west").health().state is not GatewayState.READY)
         await gateway.start()
 
     assert there(gateway) == "ours"
