@@ -5,7 +5,7 @@ EVALUATIONS := eval eval-faults eval-live eval-kills eval-files eval-speed eval-
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
-.PHONY: help demo test check bench $(EVALUATIONS) gateway-check locks soak simulate fuzz documents lock clean
+.PHONY: help demo test check bench $(EVALUATIONS) gateway-check connector-check locks soak simulate fuzz documents lock clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -53,6 +53,9 @@ eval-peers: $(VENV)/.dev  ## LangExtract and Instructor, in their own environmen
 gateway-check: $(VENV)/.dev  ## every verb against a real OpenClaw gateway, which is installed first (needs npm)
 	@$(BIN)/python -m tests.gateways $(SCENES)
 
+connector-check: $(VENV)/.dev  ## the connectors against servers of others, which are installed first (needs npm)
+	@$(BIN)/python -m tests.connectors
+
 locks: $(VENV)/.dev  ## fifty processes at a few locks, stopped and killed: a hundred thousand on each database
 	@$(BIN)/python -m tests.scenarios.locks --database sqlite
 	@$(BIN)/python -m tests.scenarios.locks --database postgresql
@@ -60,6 +63,7 @@ locks: $(VENV)/.dev  ## fifty processes at a few locks, stopped and killed: a hu
 soak: $(VENV)/.dev  ## the slow proofs: large folders, kills, ten thousand runs, ninety days
 	@$(BIN)/python -m tests.scenarios.folders
 	@$(BIN)/python -m tests.scenarios.killings
+	@$(BIN)/python -m tests.scenarios.mailbox_kills
 	@$(BIN)/python -m tests.scenarios.deaths --all
 	@$(BIN)/python -m tests.scenarios.recovery
 	@$(BIN)/python -m tests.scenarios.flapping

@@ -18,6 +18,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         media_type: of the original, where it was told.
         modified_at: the original's own time, aware UTC; dates in the text resolve against it.
         hidden_parts: what nobody who looks at the original sees, and was left out of the text.
+        link: opens the original where it is at home; *title* is what it is called there.
     """
 
     unit_key: str
@@ -26,3 +27,5 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     media_type: str | None = None
     modified_at: datetime | None = None
     hidden_parts: int = 0
+    link: str | None = None
+    title: str | None = None

@@ -14,7 +14,7 @@ import msgspec
 from protocol.errors import ErrorCode, HubError
 
 # Kept beside the configs by the hub itself, and said where an agent is edited.
-RESERVED: Final = ("paths", "file_extensions", "timezone", "model_use")
+RESERVED: Final = ("paths", "file_extensions", "timezone", "model_use", "mailbox")
 KEY_CHARACTERS: Final = 255
 JSON_LEVELS: Final = 32  # of lists and objects in one value
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")

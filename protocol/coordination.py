@@ -50,6 +50,7 @@ class Method(StrEnum):
     MEMORY_LIST = "memory.list"
     MEMORY_ADD = "memory.add"
     KEYS_ROTATE = "keys.rotate"
+    SIGN_INS_ANSWER = "sign_ins.answer"
     SUBSCRIBE = "subscribe"
     UNSUBSCRIBE = "unsubscribe"
 
@@ -57,7 +58,7 @@ class Method(StrEnum):
 class EventName(StrEnum):
     """What a hub may tell a device of, in ``event``: of the device's own agents and runs only.
 
-    Of messages, questions and what boards remember: of all that are its user's.
+    Of messages, questions, connectors and what boards remember: of all that are its user's.
     """
 
     AGENT_CONFIG = "agent.config"
@@ -68,6 +69,7 @@ class EventName(StrEnum):
     MESSAGE_MOVED = "message.moved"
     MEMORY_ADDED = "memory.added"
     QUESTION_MOVED = "question.moved"
+    CONNECTOR_MOVED = "connector.moved"
 
 
 class AgentBeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -147,6 +147,17 @@ class ErrorCode(StrEnum):
     GATEWAY_INVALID = "gateway_invalid"
     GATEWAY_UNREACHABLE = "gateway_unreachable"
     GATEWAY_TIMED_OUT = "gateway_timed_out"
+    UNKNOWN_CONNECTOR = "unknown_connector"
+    SIGN_IN_NEEDED = "sign_in_needed"
+    SIGN_IN_FAILED = "sign_in_failed"
+    PROVIDER_FORBIDDEN = "provider_forbidden"
+    PROVIDER_BUSY = "provider_busy"
+    PROVIDER_QUOTA = "provider_quota"
+    PROVIDER_UNAVAILABLE = "provider_unavailable"
+    BAD_CONNECTOR = "bad_connector"
+    CURSOR_LOST = "cursor_lost"
+    MESSAGE_UNREADABLE = "message_unreadable"
+    BAD_SIGNATURE = "bad_signature"
 
 
 class CodeInfo(msgspec.Struct, frozen=True):
@@ -348,6 +359,39 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     ),
     _E.GATEWAY_TIMED_OUT: CodeInfo(
         _P, True, 504, "whether it was done is not known; the same request settles it"
+    ),
+    _E.UNKNOWN_CONNECTOR: CodeInfo(_O, False, 404, "'hub connectors ls' lists the connectors there are"),
+    _E.SIGN_IN_NEEDED: CodeInfo(_O, False, 409, "sign in again: hub connectors login NAME"),
+    _E.SIGN_IN_FAILED: CodeInfo(
+        _O, False, 422, "the message says why; begin again: hub connectors login NAME"
+    ),
+    _E.PROVIDER_FORBIDDEN: CodeInfo(
+        _O,
+        False,
+        502,
+        "signed in, but not allowed; the message says what to ask the provider's administrator for",
+    ),
+    _E.PROVIDER_BUSY: CodeInfo(
+        _P, True, 503, "the provider wants a pause; the hub goes on by itself after it"
+    ),
+    _E.PROVIDER_QUOTA: CodeInfo(_O, False, 502, "what was paid for at the provider is used up"),
+    _E.PROVIDER_UNAVAILABLE: CodeInfo(
+        _P, True, 503, "the provider did not answer properly; tried again later"
+    ),
+    _E.BAD_CONNECTOR: CodeInfo(
+        _O, False, 422, "correct what [[connectors]] or the agent's filter says in hub.toml"
+    ),
+    _E.CURSOR_LOST: CodeInfo(
+        _P, True, 502, "the mailbox is looked through again from an earlier day; nothing is done twice"
+    ),
+    _E.MESSAGE_UNREADABLE: CodeInfo(
+        _P, False, 502, "this message is left out after three tries; the others are read"
+    ),
+    _E.BAD_SIGNATURE: CodeInfo(
+        _R,
+        False,
+        401,
+        "sign the body as the hook's connector says, with its secret and a clock that is right",
     ),
     _E.ADDRESS_REFUSED: CodeInfo(
         _O, False, 502, "if the address is meant, list it in [outbound] allow of hub.toml"

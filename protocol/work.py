@@ -236,6 +236,7 @@ class ItemSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unresolved: Annotated[list[Unresolved], Meta(max_length=16)] = []
     changed: Annotated[list[Changed], Meta(max_length=16)] = []  # update: what differs from the row
     replaces: Id | None = None  # the row that this one stands for, at a device that cannot update
+    link: Annotated[str, Meta(max_length=2_000)] | None = None  # opens the message that it was found in
 
 
 class ToolCall(Frame, frozen=True, kw_only=True, tag="tool_call"):

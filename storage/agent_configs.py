@@ -37,6 +37,20 @@ class ModelUse(msgspec.Struct, frozen=True, kw_only=True):
     budget_nanos: int | None = None
 
 
+class Mailbox(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent reads instead of files of its device.
+
+    Attributes:
+        connector: its name.
+        filter: as its provider checks it; empty: the provider's own.
+        push: read as soon as the provider tells that something is new, too.
+    """
+
+    connector: str
+    filter: dict[str, Any] = {}
+    push: bool = False
+
+
 _of = {key: agent_configs.alias(f"of_{key}") for key in RESERVED}
 COLUMNS = tuple(alias.c.config_value.label(key) for key, alias in _of.items())
 DELETE_RESERVED = sa.delete(agent_configs).where(
@@ -82,6 +96,15 @@ def model_use_in(value: str | None) -> ModelUse:
         UnreadableConfig: it is something else.
     """
     return ModelUse() if value is None else _read(value, ModelUse)
+
+
+def mailbox_in(value: str | None) -> Mailbox | None:
+    """What it reads; an agent without the config reads its device.
+
+    Raises:
+        UnreadableConfig: it is something else.
+    """
+    return None if value is None else _read(value, Mailbox)
 
 
 def _read(value: str, type: type[T]) -> T:

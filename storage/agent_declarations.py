@@ -10,8 +10,17 @@ import sqlalchemy as sa
 from protocol.agent_types import AgentSubtype, AgentType, Kind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, UserId
-from storage import agent_activity, agent_configs, agent_states, board_members, devices, schedules, templates
-from storage.agent_configs import ModelUse
+from storage import (
+    agent_activity,
+    agent_configs,
+    agent_states,
+    board_members,
+    connectors,
+    devices,
+    schedules,
+    templates,
+)
+from storage.agent_configs import Mailbox, ModelUse
 from storage.agent_rows import AgentRow
 from storage.capabilities import Capability
 from storage.config_changes import NewConfig
@@ -35,6 +44,7 @@ class DeclaredAgent(msgspec.Struct, frozen=True, kw_only=True):
         type: ``None``: its template's, and of none CUSTOM.
         template: a name.
         prompt: empty: its template's.
+        mailbox: what it reads instead of files.
         needs: capabilities, as in ``file.read >= 1.2``; *locks* are names of locks that its runs take.
         capabilities: what it can do, beside what its device can.
         config: its typed configs; *slots*: its calendar, schedules whose action is ``wake``.
@@ -52,6 +62,7 @@ class DeclaredAgent(msgspec.Struct, frozen=True, kw_only=True):
     template: str | None = None
     paths: tuple[str, ...] = ()
     file_extensions: tuple[str, ...] = ()
+    mailbox: Mailbox | None = None
     data_types: tuple[str, ...] = ()
     prompt: str = ""
     needs: tuple[str, ...] = ()
@@ -72,7 +83,7 @@ _APART = ("schedule", "slots", "config", "capabilities", "user_name")
 _TOLD = (
     *("name", "source", "device_id", "template_id", "description", "type", "subtype"),
     *("external_id", "instance_id", "project_id", "prompt_template", "data_types"),
-    *("needs", "locks", "priority", "max_concurrent_runs"),
+    *("needs", "locks", "priority", "max_concurrent_runs", "executor", "connector_id"),
 )
 UPDATE_AGENT = (
     sa.update(agents)
@@ -124,10 +135,12 @@ def insert_agent(
     """Make the rows of a new agent, which belongs to whom its device does; its schedules apart.
 
     Raises:
-        UnknownTemplate, ExternalIdTaken: the transaction is to end with this.
+        UnknownTemplate, ExternalIdTaken, UnknownConnector: the transaction is to end with this.
     """
-    row = {"id": id, "user_id": device.user_id, "name": agent.name, "source": source, "executor": "device"}
-    about = _told(c, id, agent, device.user_id) | {"device_id": device.id}
+    row = {"id": id, "user_id": device.user_id, "name": agent.name, "source": source}
+    about = (
+        _told(c, id, agent, device.user_id) | {"device_id": device.id} | _read_by(c, agent, device.user_id)
+    )
     c.execute(sa.insert(agents), row | about | {"created_at": at, "updated_at": at})
     online = device.connectivity == "online"
     agent_states.create_state(c, id, lifecycle=lifecycle, online=online, at=at, actor=actor)
@@ -152,10 +165,12 @@ def update_agent(
         back_because: the reason in the history of one that was archived, and works again.
 
     Raises:
-        UnknownTemplate, ExternalIdTaken: the transaction is to end with this.
+        UnknownTemplate, ExternalIdTaken, UnknownConnector: the transaction is to end with this.
     """
     told = _told(c, old.id, agent, old.user_id) | {"name": agent.name, "source": source}
-    told["device_id"] = None if device is None else device.id
+    told |= {"device_id": None, "executor": old.executor, "connector_id": None}
+    if device is not None:
+        told |= {"device_id": device.id} | _read_by(c, agent, old.user_id)
     about = {f"new_{name}": value for name, value in told.items()}
     c.execute(UPDATE_AGENT, {"agent": old.id, "now": at} | about)
     _write_configs(c, old.id, agent, at)
@@ -204,6 +219,14 @@ def _told(c: sa.Connection, id: AgentId, agent: DeclaredAgent, user_id: UserId) 
     }
 
 
+def _read_by(c: sa.Connection, agent: DeclaredAgent, user_id: UserId) -> dict[str, object]:
+    """Where it gets its documents from: its device, or a connector of its user."""
+    if agent.mailbox is None:
+        return {"executor": "device", "connector_id": None}
+    row = connectors.get_connector(c, agent.mailbox.connector, user_id=user_id)
+    return {"executor": "connector", "connector_id": row.id}
+
+
 def _template(c: sa.Connection, agent: DeclaredAgent) -> TemplateRow | None:
     return None if agent.template is None else templates.get_template(c, agent.template)
 
@@ -221,5 +244,5 @@ def _write_configs(c: sa.Connection, id: AgentId, agent: DeclaredAgent, at: int)
         "file_extensions": agent.file_extensions,
         "timezone": agent.timezone,
         "model_use": agent.model_use,
-    }
+    } | ({} if agent.mailbox is None else {"mailbox": agent.mailbox})
     agent_configs.write_configs(c, id, configs, at)

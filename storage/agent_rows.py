@@ -10,7 +10,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, RunId, TemplateId, UserId
 from protocol.lifecycles import RunOutcome, RunState
 from storage import agent_configs, schedules, schema
-from storage.agent_configs import ModelUse
+from storage.agent_configs import Mailbox, ModelUse
 from storage.schema import agents, runs
 
 
@@ -37,7 +37,8 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         prompt: its own, else its template's; *own_prompt* is empty where it has none.
         template: the name of the one it is made from.
-        executor: where it works: ``device``, or ``gateway``; then it has no device.
+        executor: where it works: ``device``; ``connector``, where it reads elsewhere for its device; or
+            ``gateway``, then it has no device.
         gateway, gateway_role: the name of the one it lives at; there it is main, lead or worker.
         needs: capabilities, as in ``file.read >= 1.2``; *locks* are names of locks that its runs take.
         archived_at: removed, its history stays.
@@ -62,6 +63,8 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     device_name: str | None
     paths: tuple[str, ...]
     file_extensions: tuple[str, ...]
+    mailbox: Mailbox | None
+    connector_id: str | None
     data_types: tuple[str, ...]
     own_prompt: str
     prompt: str
@@ -104,6 +107,7 @@ AGENTS = agent_configs.with_configs(
         schema.gateways.c.name.label("gateway"),
         schema.gateway_agents.c.role.label("gateway_role"),
         agents.c.device_id,
+        agents.c.connector_id,
         schema.devices.c.name.label("device_name"),
         *agent_configs.COLUMNS,
         agents.c.data_types,
@@ -231,6 +235,8 @@ def agent_in(row: Any) -> AgentRow:
         device_name=row.device_name,
         paths=agent_configs.names_in(row.paths),
         file_extensions=agent_configs.names_in(row.file_extensions),
+        mailbox=agent_configs.mailbox_in(row.mailbox),
+        connector_id=row.connector_id,
         data_types=tuple(row.data_types),
         own_prompt=row.own_prompt or "",
         prompt=row.own_prompt or row.template_prompt or "",

@@ -54,6 +54,7 @@ agents = table(
     text("executor"),
     reference("device_id", "devices.id", ondelete="SET NULL", nullable=True),
     reference("template_id", "agent_templates.id", ondelete="SET NULL", nullable=True),
+    reference("connector_id", "connectors.id", ondelete="SET NULL", nullable=True),
     sa.Column("prompt_template", sa.Text),
     doc("data_types", "[]"),
     doc("needs", "[]"),
@@ -74,6 +75,7 @@ agents = table(
 )
 index("agents_device", agents.c.device_id)
 index("agents_template", agents.c.template_id, where="template_id IS NOT NULL")
+index("agents_connector", agents.c.connector_id, where="connector_id IS NOT NULL")
 
 agent_configs = table(
     "agent_configs",

@@ -126,7 +126,7 @@ def _room_for(c: sa.Connection, user_id: UserId, name: str) -> AgentRow | None:
     found = find_agent_by_name(c, name, user_id=user_id)
     if found is not None and found.archived_at is None:
         raise NameTaken(name)
-    if found is not None and found.executor != "device":
+    if found is not None and found.executor == "gateway":
         c.execute(SET_ASIDE, {"agent": found.id, "called": f"{found.name}~{found.id}"})
         return None
     return found

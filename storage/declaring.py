@@ -7,9 +7,10 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import RunId, UserId
-from storage import agents, audit, gateways, runs, template_changes
+from storage import agents, audit, connectors, gateways, runs, template_changes
 from storage.agents import DeclaredAgent, Reconciled
 from storage.audit import Entry
+from storage.connectors import DeclaredConnector, ReconciledConnectors
 from storage.gateways import DeclaredGateway, ReconciledGateways
 from storage.setups import Check, Setup
 from storage.template_changes import Broken, Put
@@ -28,11 +29,12 @@ class TakenUp(msgspec.Struct, frozen=True):
         templates: those that are new or changed.
         let_go: templates that are no longer declared; one of the API is what it was made from.
         broken: agents that are in error now, as they are not set up right.
-        gateways: ``None``: they were left as they are.
+        gateways, connectors: ``None``: they were left as they are.
     """
 
     agents: Reconciled
     gateways: ReconciledGateways | None = None
+    connectors: ReconciledConnectors | None = None
     followed: tuple[RunId, ...] = ()
     orphaned: tuple[RunId, ...] = ()
     templates: tuple[Put, ...] = ()
@@ -53,17 +55,19 @@ def take_up(
     fresh_ids: Sequence[str],
     templates: Sequence[WrittenTemplate] = (),
     declared_gateways: Sequence[DeclaredGateway] | None = None,
+    declared_connectors: Sequence[DeclaredConnector] | None = None,
     check: Check = _nothing_wrong,
     force: bool = True,
     entry: Entry | None = None,
 ) -> TakenUp:
-    """Make the templates, agents and gateways those that are declared, and let their runs follow.
+    """Make the templates, agents, gateways and connectors those that are declared; their runs follow.
 
-    See ``reconcile_declared``, ``reconcile_templates`` and ``reconcile_gateways``.
+    See ``reconcile_declared``, ``reconcile_templates``, ``reconcile_gateways``, ``reconcile_connectors``.
 
     Args:
-        declared_gateways: ``None``: they stay as they are.
-        fresh_ids: also one for each template, after those of the agents; then those of the gateways.
+        declared_gateways, declared_connectors: ``None``: they stay as they are.
+        fresh_ids: also one for each template, after those of the agents; then those of the gateways, and
+            those of the connectors.
         check: what is wrong with one agent's set-up.
         force: agents that are not set up right are put in error; else that is refused.
         entry: tells who wanted it.
@@ -74,6 +78,7 @@ def take_up(
         ExternalIdTaken: two agents would share one.
         WouldBreak: agents would not be set up right.
         RemoteIdTaken: an agent is at a gateway what its main agent is to be.
+        UnknownConnector: an agent names one that its user has not.
         In each case nothing was written.
     """
     change_alone(c)
@@ -81,6 +86,8 @@ def take_up(
     changed = template_changes.reconcile_templates(
         c, templates, fresh_ids=fresh_ids[for_agents:][: len(templates)], at=at
     )
+    for_templates = for_agents + len(templates)
+    for_gateways = for_templates + gateways.IDS_PER_GATEWAY * len(declared_gateways or ())
     there = None
     if declared_gateways is not None:
         there = gateways.reconcile_gateways(
@@ -88,7 +95,12 @@ def take_up(
             owner_id=user_id,
             declared=declared_gateways,
             at=at,
-            fresh_ids=fresh_ids[for_agents + len(templates) :],
+            fresh_ids=fresh_ids[for_templates:],
+        )
+    accounts = None
+    if declared_connectors is not None:  # before the agents, which name them
+        accounts = connectors.reconcile_connectors(
+            c, declared=declared_connectors, at=at, fresh_ids=fresh_ids[for_gateways:]
         )
     done = agents.reconcile_declared(c, user_id=user_id, declared=declared, at=at, fresh_ids=fresh_ids)
     followed = runs.follow_agents(c, at, actor=ACTOR)
@@ -100,6 +112,7 @@ def take_up(
     return TakenUp(
         agents=done,
         gateways=there,
+        connectors=accounts,
         followed=tuple(followed),
         orphaned=tuple(orphaned),
         templates=tuple(changed),

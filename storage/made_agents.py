@@ -129,7 +129,7 @@ def make_agent(
     if old is not None and old.archived_at is None:
         raise AgentNameTaken(f"there is an agent {agent.name!r} already")
     check_room(c, user_id, writing.limits)
-    if old is not None and (old.lifecycle == Lifecycle.TERMINATED or old.executor != "device"):
+    if old is not None and (old.lifecycle == Lifecycle.TERMINATED or old.executor == "gateway"):
         set_aside(c, old)  # that one never works again, or lived elsewhere
         old = None
     id = fresh_id if old is None else old.id
@@ -180,7 +180,7 @@ def edit_agent(
         other = find_agent_by_name(c, agent.name, user_id=old.user_id)
         if other is not None:
             raise AgentNameTaken(f"there is an agent {agent.name!r} already, or was one")
-    device = _device(c, old.user_id, agent.device_name) if old.executor == "device" else None
+    device = _device(c, old.user_id, agent.device_name) if old.executor != "gateway" else None
     at, actor = writing.at, writing.actor
     is_rescheduled = schedules.declare(c, agent_id, agent.schedule, fresh_id=fresh_schedule_id, at=at)
     is_rescheduled |= schedules.declare_slots(c, agent_id, agent.slots, at=at)

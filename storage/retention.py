@@ -28,6 +28,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId
+from storage.calls import IS_OPEN
 from storage.schema import (
     activity_log,
     agent_config_history,
@@ -96,6 +97,13 @@ _oldest_kept = (
     .limit(1)
     .offset(sa.bindparam("newer", type_=sa.Integer))
 )
+# What a mailbox brought is behind its cursor: it waits for its device, however long that is away.
+_waits = sa.exists().where(
+    runs.c.id == run_calls.c.run_id,
+    agents.c.id == runs.c.agent_id,
+    sa.text("agents.executor = 'connector'"),
+    IS_OPEN,
+)
 OLD_RUNS = (
     sa.select(runs.c.id)
     .where(
@@ -106,6 +114,7 @@ OLD_RUNS = (
             runs.c.state != sa.literal_column("'FAILED'", runs.c.state.type),
             runs.c.completed_at < sa.bindparam("failed_before"),
         ),
+        ~sa.exists().where(run_calls.c.run_id == runs.c.id, _waits.correlate(run_calls)),
     )
     .order_by(runs.c.completed_at)
     .limit(_rows)
@@ -184,7 +193,7 @@ FORGET = (
     .where(
         run_calls.c.call_id.in_(
             sa.select(run_calls.c.call_id)
-            .where(_is_of_old_run, run_calls.c.payload.is_not(None))
+            .where(_is_of_old_run, run_calls.c.payload.is_not(None), ~_waits)
             .limit(_rows)
         ),
         _is_of_old_run,

@@ -31,6 +31,8 @@ class Gates(msgspec.Struct, frozen=True, kw_only=True):
         settled: those of them that have been so for long enough. A run that a person
             asked for starts on any that is online.
         per_device, total: how many may execute at once; an agent's own limit stands in its row.
+        mailboxes: how many of them may read a connector. Those take no place of their device, and it
+            need not be there.
         is_held: the hub has died again and again: what it missed meanwhile, and what it may
             have died of, waits.
         offered: what the devices that are online can do: versions by capability.
@@ -41,6 +43,7 @@ class Gates(msgspec.Struct, frozen=True, kw_only=True):
     settled: frozenset[DeviceId]
     per_device: int = 1
     total: int = 32
+    mailboxes: int = 8
     is_held: bool = False
     offered: Mapping[DeviceId, Mapping[str, str]] = {}
     locks: LockLimits = DEFAULT_LIMITS
@@ -49,10 +52,16 @@ class Gates(msgspec.Struct, frozen=True, kw_only=True):
 # A bound parameter could not use the index WHERE state = 'QUEUED'.
 QUEUED = runs.c.state == sa.literal_column("'QUEUED'", runs.c.state.type)
 EXECUTING_NOW = (
-    sa.select(runs.c.device_id, runs.c.agent_id, schema.agents.c.user_id, sa.func.count().label("runs"))
+    sa.select(
+        runs.c.device_id,
+        runs.c.agent_id,
+        schema.agents.c.user_id,
+        schema.agents.c.executor,
+        sa.func.count().label("runs"),
+    )
     .join_from(runs, schema.agents)
     .where(sa.text("runs." + schema.EXECUTING))
-    .group_by(runs.c.device_id, runs.c.agent_id, schema.agents.c.user_id)
+    .group_by(runs.c.device_id, runs.c.agent_id, schema.agents.c.user_id, schema.agents.c.executor)
 )
 _other = runs.alias("other")
 # Of one schedule, runs follow each other unless it allows otherwise; one that had begun goes first.
@@ -75,57 +84,107 @@ _user_waits = runs.c.trigger_kind.in_(("manual", "rerun"))
 # One that had begun holds what it planned, and another of its agent would meet that; then what a
 # person waits for; what is made up for of long ago comes last.
 _rank = sa.case((runs.c.fence > 0, 0), (_user_waits, 1), (runs.c.trigger_kind == "backfill", 3), else_=2)
-_turn = sa.func.row_number().over(
-    partition_by=runs.c.device_id,
-    order_by=(runs.c.priority.desc(), _rank, runs.c.eligible_at, runs.c.id),
-)
-_ready = (
-    sa.select(
-        runs.c.id,
-        runs.c.agent_id,
-        runs.c.device_id,
-        schema.agents.c.user_id,
-        runs.c.priority,
-        runs.c.eligible_at,
-        runs.c.locks,
-        runs.c.timeout_ms,
-        _turn.label("turn"),
+_reads_mailbox = schema.agents.c.executor == sa.literal_column("'connector'", sa.Text)
+
+
+def _ready(
+    turns_of: sa.Column[Any], *where: sa.ColumnElement[bool], of: sa.FromClause | None = None
+) -> sa.Subquery:
+    """Runs that may start as far as *where* and what holds for all of them goes, with their turn.
+
+    Args:
+        turns_of: among runs that share this, each has its turn.
+        of: what agents have to belong to, too.
+    """
+    turn = sa.func.row_number().over(
+        partition_by=turns_of, order_by=(runs.c.priority.desc(), _rank, runs.c.eligible_at, runs.c.id)
     )
-    .join_from(runs, schema.agents)
-    .join(schema.agent_states, schema.agent_states.c.agent_id == schema.agents.c.id)
-    .outerjoin(schema.schedules, schema.schedules.c.id == runs.c.schedule_id)
-    .where(
-        QUEUED,
-        runs.c.eligible_at <= sa.bindparam("now"),
-        sa.or_(
-            runs.c.start_deadline_at.is_(None),
-            runs.c.started_at.is_not(None),
-            runs.c.start_deadline_at > sa.bindparam("now"),
-        ),
+    joined = runs.join(schema.agents, schema.agents.c.id == runs.c.agent_id).join(
+        schema.agent_states, schema.agent_states.c.agent_id == schema.agents.c.id
+    )
+    if of is not None:
+        joined = joined.join(of, of.c.id == schema.agents.c.connector_id)
+    return (
+        sa.select(
+            runs.c.id,
+            runs.c.agent_id,
+            runs.c.device_id,
+            schema.agents.c.user_id,
+            runs.c.priority,
+            runs.c.eligible_at,
+            runs.c.locks,
+            runs.c.timeout_ms,
+            _reads_mailbox.label("reads_mailbox"),
+            turn.label("turn"),
+        )
+        .select_from(joined.outerjoin(schema.schedules, schema.schedules.c.id == runs.c.schedule_id))
+        .where(
+            QUEUED,
+            *where,
+            runs.c.eligible_at <= sa.bindparam("now"),
+            sa.or_(
+                runs.c.start_deadline_at.is_(None),
+                runs.c.started_at.is_not(None),
+                runs.c.start_deadline_at > sa.bindparam("now"),
+            ),
+            sa.or_(
+                sa.bindparam("held", type_=sa.Integer) == 0,
+                _user_waits,
+                sa.and_(runs.c.trigger_kind != "catchup", runs.c.crash_count == 0),
+            ),
+            schema.agents.c.deleted_at.is_(None),
+            schema.agent_states.c.lifecycle == "active",
+            schema.agent_states.c.availability != "exhausted",
+            sa.or_(schema.agent_states.c.health == "ok", _user_waits),
+            runs.c.agent_id.not_in(sa.bindparam("busy_agents", expanding=True)),
+            runs.c.id.not_in(listed(sa.bindparam("unmet"))),
+            sa.not_(WAITS_FOR_LOCKS),
+            sa.or_(sa.func.coalesce(schema.schedules.c.overlap, "allow") == "allow", sa.not_(FOLLOWS)),
+        )
+        .subquery("ready")
+    )
+
+
+def _firsts(ready: sa.Subquery) -> sa.Select[Any]:
+    return (
+        sa.select(ready)
+        .where(ready.c.turn == 1)
+        .order_by(ready.c.priority.desc(), ready.c.eligible_at, ready.c.id)
+        .limit(CANDIDATES)
+    )
+
+
+READY = _firsts(
+    _ready(
+        runs.c.device_id,
+        sa.not_(_reads_mailbox),
         runs.c.device_id.in_(sa.bindparam("devices", expanding=True)),
         sa.or_(sa.bindparam("settled", type_=sa.Integer) == 1, _user_waits),
-        sa.or_(
-            sa.bindparam("held", type_=sa.Integer) == 0,
-            _user_waits,
-            sa.and_(runs.c.trigger_kind != "catchup", runs.c.crash_count == 0),
-        ),
-        schema.agents.c.deleted_at.is_(None),
-        schema.agent_states.c.lifecycle == "active",
-        schema.agent_states.c.availability != "exhausted",
         sa.not_(AWAY),
-        sa.or_(schema.agent_states.c.health == "ok", _user_waits),
-        runs.c.agent_id.not_in(sa.bindparam("busy_agents", expanding=True)),
-        runs.c.id.not_in(listed(sa.bindparam("unmet"))),
-        sa.not_(WAITS_FOR_LOCKS),
-        sa.or_(sa.func.coalesce(schema.schedules.c.overlap, "allow") == "allow", sa.not_(FOLLOWS)),
     )
-    .subquery("ready")
 )
-READY = (
-    sa.select(_ready)
-    .where(_ready.c.turn == 1)
-    .order_by(_ready.c.priority.desc(), _ready.c.eligible_at, _ready.c.id)
-    .limit(CANDIDATES)
+# The device need not be there: what is found waits for it. A connector that wants something of a
+# person holds all its runs up; one that waits after passing errors only those that nobody asked for.
+READY_MAILBOXES = _firsts(
+    _ready(
+        runs.c.agent_id,
+        _reads_mailbox,
+        schema.connectors.c.state == "ok",
+        schema.connectors.c.deleted_at.is_(None),
+        sa.or_(
+            schema.connectors.c.retry_at.is_(None),
+            schema.connectors.c.retry_at <= sa.bindparam("now"),
+            _user_waits,
+        ),
+        of=schema.connectors,
+    )
+)
+# Most hubs read no mailbox, and the question above is asked with each claim.
+READ_MAILBOXES = (
+    sa.select(sa.literal(1))
+    .select_from(schema.agents)
+    .where(schema.agents.c.connector_id.is_not(None))
+    .limit(1)
 )
 AGENT_LIMITS = sa.select(schema.agents.c.id, schema.agents.c.max_concurrent_runs).where(
     schema.agents.c.id.in_(sa.bindparam("agents", expanding=True))
@@ -167,6 +226,7 @@ class _Candidate(msgspec.Struct, frozen=True):
     eligible_at: int
     locks: Sequence[str]
     timeout_ms: int
+    reads_mailbox: bool
 
 
 def claim_runs(
@@ -181,9 +241,9 @@ def claim_runs(
 ) -> list[RunRow]:
     """Take runs that are ready, so that nobody else does: QUEUED -> PREPARING, fence + 1.
 
-    Ready is: its time has come, its device is there, its agent is active and neither
-    silent nor exhausted nor in error, what it needs is there, no other run of its schedule is
-    under way, and no limit of executing runs is reached. One that is ready takes its locks here,
+    Ready is: its time has come, its device is there, or it reads a connector that works; its agent is
+    active and neither silent nor exhausted nor in error, what it needs is there, no other run of its
+    schedule is under way, and no limit of executing runs is reached. One that is ready takes its locks here,
     all of them, or waits for them (``run_locks``). Whose turn it is: the greater priority, then the user and
     device with the fewest runs that execute, then who is ready the longest; on one device
     a run that had begun before goes first, then those that people asked for, backfills last. Counted and
@@ -221,19 +281,22 @@ class _Counts:
     """Runs that execute, by what limits them."""
 
     def __init__(self, rows: Iterable[Sequence[Any]]) -> None:
-        self.total = 0
+        self.total = self.mailboxes = 0
         self.by_device: Counter[str] = Counter()
         self.by_agent: Counter[str] = Counter()
         self.by_user: Counter[str] = Counter()
-        for device_id, agent_id, user_id, count in rows:
-            self._add(device_id or "", agent_id, user_id, count)
+        for device_id, agent_id, user_id, executor, count in rows:
+            self._add(device_id or "", agent_id, user_id, executor == "connector", count)
 
     def take(self, run: _Candidate) -> None:
-        self._add(run.device_id, run.agent_id, run.user_id, 1)
+        self._add(run.device_id, run.agent_id, run.user_id, run.reads_mailbox, 1)
 
-    def _add(self, device_id: str, agent_id: str, user_id: str, count: int) -> None:
+    def _add(self, device_id: str, agent_id: str, user_id: str, reads_mailbox: bool, count: int) -> None:
         self.total += count
-        self.by_device[device_id] += count
+        if reads_mailbox:
+            self.mailboxes += count
+        else:
+            self.by_device[device_id] += count
         self.by_agent[agent_id] += count
         self.by_user[user_id] += count
 
@@ -254,8 +317,15 @@ def _next_of_each_device(
         free = sorted(device for device in devices if counts.by_device[device] < gates.per_device)
         for part in in_parts(free):
             rows = c.execute(READY, asked | {"devices": part, "settled": settled})
-            found += [_Candidate(*row[:8]) for row in rows]
+            found += [_candidate(row) for row in rows]
+    if counts.mailboxes < gates.mailboxes and c.execute(READ_MAILBOXES).first() is not None:
+        found += [_candidate(row) for row in c.execute(READY_MAILBOXES, asked)]
     return found
+
+
+def _candidate(row: Sequence[Any]) -> _Candidate:
+    fields = [*row[:8], bool(row[8])]
+    return _Candidate(*fields)
 
 
 def _in_turn(
@@ -271,7 +341,12 @@ def _in_turn(
         )
         counts.take(run)
         # An agent that moved has runs on two devices; the next round sees its limit, and its schedule.
-        waiting = [other for other in waiting if other.agent_id != run.agent_id]
+        waiting = [
+            other
+            for other in waiting
+            if other.agent_id != run.agent_id
+            and not (other.reads_mailbox and counts.mailboxes >= gates.mailboxes)
+        ]
         yield run
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId
 from storage import agent_configs
-from storage.agent_configs import ModelUse
+from storage.agent_configs import Mailbox, ModelUse
 from storage.schema import agent_states, agent_templates, agents, schedules
 
 Kind = Literal["cron", "every", "at"]
@@ -119,6 +119,7 @@ class DueSchedule(msgspec.Struct, frozen=True, kw_only=True):
     file_extensions: tuple[str, ...]
     data_types: tuple[str, ...]
     prompt: str
+    mailbox: Mailbox | None = None
     needs: tuple[str, ...] = ()
     locks: tuple[str, ...] = ()
     timezone: str
@@ -331,6 +332,7 @@ def _with_settings(row: Any) -> DueSchedule:
         locks=tuple(row.locks),
         timezone=agent_configs.zone_in(row.timezone),
         model_use=agent_configs.model_use_in(row.model_use),
+        mailbox=agent_configs.mailbox_in(row.mailbox),
         priority=row.priority,
         config_rev=row.config_rev,
     )

@@ -25,6 +25,14 @@ from storage.agent_schema import (
     wakes,
 )
 from storage.columns import Choice, Doc, Flag, Int, doc, index, number, one_of, reference, text, zero_or_one
+from storage.connector_schema import (
+    connector_cursors,
+    connectors,
+    credentials,
+    posted,
+    seen_messages,
+    sign_ins,
+)
 from storage.coordination_schema import (
     agent_tokens,
     board_members,
@@ -62,6 +70,9 @@ __all__ = [
     "boards",
     "broadcasts",
     "checkpoints",
+    "connector_cursors",
+    "connectors",
+    "credentials",
     "device_keys",
     "device_tokens",
     "devices",
@@ -83,6 +94,7 @@ __all__ = [
     "nodes",
     "operator_tokens",
     "pairings",
+    "posted",
     "question_tellings",
     "questions",
     "run_calls",
@@ -91,6 +103,8 @@ __all__ = [
     "runs",
     "schedule_fires",
     "schedules",
+    "seen_messages",
+    "sign_ins",
     "soul_versions",
     "soul_writes",
     "unit_ledger",

@@ -35,7 +35,11 @@ from storage import (
     checkpoints,
     config_changes,
     configs,
+    connector_cursors,
+    connector_retention,
+    connectors,
     coordination_retention,
+    credentials,
     declaring,
     device_keys,
     devices,
@@ -45,12 +49,14 @@ from storage import (
     gateway_making,
     gateway_standings,
     gateways,
+    grants,
     heartbeats,
     idempotency,
     identity,
     invitations,
     items,
     leases,
+    left_units,
     locks,
     made_agents,
     measured_work,
@@ -58,6 +64,7 @@ from storage import (
     measurements,
     memory_replies,
     message_orders,
+    message_plans,
     messages,
     model_answers,
     model_batches,
@@ -74,7 +81,9 @@ from storage import (
     run_needs,
     runs,
     schedules,
+    seen_messages,
     setups,
+    sign_ins,
     size,
     soul_writes,
     souls,
@@ -86,7 +95,7 @@ from storage import (
 )
 from storage.activity import Activity
 from storage.address import SERVER, shown
-from storage.agent_configs import ModelUse, Redacted
+from storage.agent_configs import Mailbox, ModelUse, Redacted
 from storage.agent_facts import AgentFacts, Measured
 from storage.agent_moves import AgentTerminated
 from storage.agent_states import AgentMove, AgentState, Since
@@ -134,6 +143,13 @@ from storage.config_changes import (
     StaleConfig,
 )
 from storage.configs import ConfigMove, ConfigRow, UnknownConfig
+from storage.connectors import (
+    ConnectorRow,
+    DeclaredConnector,
+    ReconciledConnectors,
+    UnknownConnector,
+)
+from storage.credentials import CredentialRow, GrantAge, GrantSight
 from storage.database import Busy, Conflict, Database, FromTheFuture, StorageError, Unavailable
 from storage.database_file import file_of, held_alone
 from storage.device_keys import KeyOwner, KeyRevoked, KeyRow, RotatedTooSoon
@@ -249,6 +265,7 @@ from storage.schedules import (
 from storage.schema import metadata
 from storage.sessions import session_name
 from storage.setups import BadConfiguration, Setup
+from storage.sign_ins import SignInRow
 from storage.size import DatabaseSize
 from storage.sketch import Sketch
 from storage.soul_writes import NewSoulWrite, SoulBusy, SoulEnd, SoulOutcome, SoulWriteRow
@@ -322,9 +339,11 @@ __all__ = [
     "ConfigRow",
     "ConfigsChanged",
     "Conflict",
+    "ConnectorRow",
     "ContextTooLarge",
     "CostRow",
     "Covered",
+    "CredentialRow",
     "Database",
     "DatabaseSize",
     "Decide",
@@ -332,6 +351,7 @@ __all__ = [
     "Decision",
     "DeclaredAgent",
     "DeclaredCapability",
+    "DeclaredConnector",
     "DeclaredGateway",
     "DeclaredSchedule",
     "DeviceNameTaken",
@@ -351,6 +371,8 @@ __all__ = [
     "Gates",
     "GatewayAgentRow",
     "GatewayRow",
+    "GrantAge",
+    "GrantSight",
     "HeardDevice",
     "HeldRun",
     "InvitationRow",
@@ -368,6 +390,7 @@ __all__ = [
     "LivesAtGateway",
     "LockInTheWay",
     "LostLease",
+    "Mailbox",
     "MainAgentStays",
     "Manifest",
     "Measured",
@@ -409,6 +432,7 @@ __all__ = [
     "QuestionSettled",
     "QueueLimits",
     "Reconciled",
+    "ReconciledConnectors",
     "ReconciledGateways",
     "Recovered",
     "Redacted",
@@ -433,6 +457,7 @@ __all__ = [
     "SeriesLimits",
     "SeriesRow",
     "Setup",
+    "SignInRow",
     "SilentDevice",
     "Since",
     "Sketch",
@@ -483,6 +508,7 @@ __all__ = [
     "UnknownCapability",
     "UnknownCheckpoint",
     "UnknownConfig",
+    "UnknownConnector",
     "UnknownDevice",
     "UnknownGateway",
     "UnknownMemory",
@@ -528,7 +554,11 @@ __all__ = [
     "checkpoints",
     "config_changes",
     "configs",
+    "connector_cursors",
+    "connector_retention",
+    "connectors",
     "coordination_retention",
+    "credentials",
     "declaring",
     "device_keys",
     "devices",
@@ -539,6 +569,7 @@ __all__ = [
     "gateway_making",
     "gateway_standings",
     "gateways",
+    "grants",
     "heartbeats",
     "held_alone",
     "idempotency",
@@ -546,6 +577,7 @@ __all__ = [
     "invitations",
     "items",
     "leases",
+    "left_units",
     "locks",
     "made_agents",
     "measured_work",
@@ -553,6 +585,7 @@ __all__ = [
     "measurements",
     "memory_replies",
     "message_orders",
+    "message_plans",
     "messages",
     "model_answers",
     "model_batches",
@@ -571,8 +604,10 @@ __all__ = [
     "run_needs",
     "runs",
     "schedules",
+    "seen_messages",
     "setups",
     "shown",
+    "sign_ins",
     "size",
     "soul_writes",
     "souls",

@@ -7,6 +7,7 @@ from types import FrameType
 import pytest
 from hypothesis import settings
 
+from tests.support.dovecot import Dovecot, running_dovecot, why_no_dovecot
 from tests.support.postgres import Postgres, running_postgres, why_no_postgres
 
 # A failed line of a script then says what differs.
@@ -29,6 +30,15 @@ def postgres() -> Iterator[Postgres]:
     if (reason := why_no_postgres()) is not None:
         pytest.skip(reason)
     with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def dovecot() -> Iterator[Dovecot]:
+    """One IMAP server for all tests; each takes a user of its own from it."""
+    if (reason := why_no_dovecot()) is not None:
+        pytest.skip(reason)
+    with running_dovecot() as server:
         yield server
 
 

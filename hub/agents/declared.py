@@ -1,4 +1,4 @@
-"""Agents, templates and gateways written in hub.toml, brought in line with the rows.
+"""Agents, templates, gateways and connectors written in hub.toml, brought in line with the rows.
 
 The file is the truth about them: what it names is created or updated, what it no
 longer names is archived with its history. Takes plain values, not settings.
@@ -14,6 +14,7 @@ from hub.log import Channel
 from protocol.ids import UserId
 from storage.store import (
     DeclaredAgent,
+    DeclaredConnector,
     DeclaredGateway,
     Entry,
     Reconciled,
@@ -21,6 +22,7 @@ from storage.store import (
     WrittenTemplate,
     activity,
     agents,
+    connectors,
     declaring,
     gateways,
     users,
@@ -38,28 +40,32 @@ async def reconcile(
     ids: IdFactory,
     templates: Sequence[WrittenTemplate] = (),
     declared_gateways: Sequence[DeclaredGateway] | None = None,
+    declared_connectors: Sequence[DeclaredConnector] | None = None,
     force: bool = True,
     entry: Entry | None = None,
 ) -> Reconciled:
-    """Bring the rows in line with *declared*, *templates* and the gateways, all or nothing.
+    """Bring the rows in line with all that is declared, all or nothing.
 
     Args:
-        declared_gateways: ``None``: they stay as they are.
+        declared_gateways, declared_connectors: ``None``: they stay as they are.
         force: agents that are not what their templates ask for are put in error; else that is refused.
         entry: goes into the audit log with it.
 
     Raises:
         NameTaken: a name is used by an agent made over the API.
-        UnknownTemplate, ExternalIdTaken, WouldBreak, RemoteIdTaken: see ``declaring.take_up``.
+        UnknownTemplate, ExternalIdTaken, WouldBreak, RemoteIdTaken, UnknownConnector: see
+            ``declaring.take_up``.
         In each case nothing was changed.
     """
     at = epoch_ms(clock.now())
     named = [agent.user_name for agent in declared if agent.user_name is not None]
     named += [gateway.user_name for gateway in declared_gateways or ()]
+    named += [connector.user_name for connector in declared_connectors or ()]
     for name in await store.read(users.not_made_yet, named):
         log.warning("user.named_first", user=name)
     wanted = agents.IDS_PER_AGENT * len(declared) + len(templates)
     wanted += gateways.IDS_PER_GATEWAY * len(declared_gateways or ())
+    wanted += connectors.IDS_PER_CONNECTOR * len(declared_connectors or ())
     fresh = [ids.fresh() for _ in range(wanted)]
     taken_up = await store.write(
         declaring.take_up,
@@ -69,6 +75,7 @@ async def reconcile(
         fresh_ids=fresh,
         templates=list(templates),
         declared_gateways=declared_gateways,
+        declared_connectors=declared_connectors,
         check=problems_of,
         force=force,
         entry=entry,
@@ -82,8 +89,9 @@ async def reconcile(
         archived=len(done.archived),
     )
     if taken_up.gateways is not None:
-        told = {happened: len(names) for happened, names in msgspec.structs.asdict(taken_up.gateways).items()}
-        log.info("gateways.reconciled", **told)
+        log.info("gateways.reconciled", **_counted(taken_up.gateways))
+    if taken_up.connectors is not None:
+        log.info("connectors.reconciled", **_counted(taken_up.connectors))
     for put in taken_up.templates:
         log.info("template.declared", template=put.template.name, version=put.template.version)
     for template in taken_up.let_go:
@@ -110,3 +118,7 @@ async def reconcile(
                 actor=declaring.ACTOR,
             )
     return done
+
+
+def _counted(found: msgspec.Struct) -> dict[str, int]:
+    return {how: len(names) for how, names in msgspec.structs.asdict(found).items()}

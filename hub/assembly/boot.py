@@ -6,7 +6,12 @@ from hub.agents.declared import reconcile
 from hub.assembly.ground import Ground
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.log import Channel
-from hub.ops.declared import declared_agents, declared_gateways, declared_templates
+from hub.ops.declared import (
+    declared_agents,
+    declared_connectors,
+    declared_gateways,
+    declared_templates,
+)
 from hub.runs.audit_head import tell_audit_head
 from hub.runs.leases import LEASE_MS
 from hub.runs.waiting import Hold
@@ -72,6 +77,7 @@ async def begin(ground: Ground) -> Boot:
         ids=ground.ids,
         templates=declared_templates(settings),
         declared_gateways=declared_gateways(settings),
+        declared_connectors=declared_connectors(settings),
     )
     return Boot(user_id, hub_id, secret, hold, hold_until_ms)
 

@@ -1,5 +1,6 @@
 """What devices are told unasked: events, and the configuration of their agents."""
 
+from hub.accounts.desk import Told
 from hub.agents.config_delivery import ConfigDelivery
 from hub.agents.configs import AgentConfigs
 from hub.agents.news import News
@@ -8,6 +9,7 @@ from hub.links.device_events import DeviceEvents
 from hub.links.roster import Roster
 from hub.ops.limit_settings import Limits
 from hub.supervisor import Supervisor
+from protocol.coordination import EventName
 from storage.store import ConfigLimits
 
 
@@ -34,6 +36,14 @@ class DeviceNews:
         supervisor.add("device events", self.events, turns=self.events.turns)
         supervisor.add("config delivery", self.delivery, turns=self.delivery.turns)
         supervisor.add("device news", self._news, turns=self._news.turns)
+
+    def connector_moved(self, told: Told) -> None:
+        """Tell the devices of its user that a connector waits for them, or does no longer."""
+        row = told.row
+        data = {"connector": row.name, "state": row.state, "reason": row.reason, "detail": row.detail}
+        for device_id in self.events.wanted(EventName.CONNECTOR_MOVED):
+            if self.events.user_of(device_id) == row.user_id:
+                self.events.tell(device_id, EventName.CONNECTOR_MOVED, dict(data))
 
     def apply(self, limits: Limits) -> None:
         """These limits hold from now on."""

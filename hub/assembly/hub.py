@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import AgentWriter
 from hub.assembly import boot
+from hub.assembly.connectors import ConnectorsInUse, make_accounts, make_sign_ins
 from hub.assembly.coordination import Coordination
 from hub.assembly.device_news import DeviceNews, config_limits
 from hub.assembly.doors import (
@@ -46,6 +47,8 @@ from hub.links.takeovers import Takeovers
 from hub.loop_lag import LoopLag
 from hub.operations import Operations, Where
 from hub.operations.config import ConfigOperations
+from hub.operations.connectors import ConnectorOperations
+from hub.operations.keys import KeyOperations
 from hub.ops.agent_bodies import rules_of
 from hub.ops.checks.doors import Arrived
 from hub.ops.file_lines import FileLines
@@ -84,6 +87,10 @@ class Hub:
         extractor = Extractor(models, secret=start.secret)
         takeovers = Takeovers(ground.clock, limits=takeover_limits(ground.settings.limits))
         roster = Roster(self._tell_router, metrics=ground.metrics, takeovers=takeovers)
+        accounts = await make_accounts(ground, resources)
+        in_use = ConnectorsInUse(accounts)
+        in_use.prepare(ground.settings)()
+        sign_ins = make_sign_ins(ground, accounts, roster)
         judges = Judges(ground, roster=roster, takeovers=takeovers)
         revoked = RevocationWatch(ground.store, roster=roster, clock=ground.clock)
         watch = RunWatch()
@@ -96,6 +103,7 @@ class Hub:
             extractor=extractor,
             models=models,
             roster=roster,
+            accounts=accounts,
             watch=watch,
             is_disk_full=lambda: disk.is_full,
             on_recovered=opened.try_now,
@@ -110,6 +118,7 @@ class Hub:
             metrics=ground.metrics,
             wait_s=ground.settings.limits.key_rotation_wait_s,
         )
+        accounts.tell = news.connector_moved
         measurements = make_measurements(ground)
         reloader = ground.watch_settings.reloader
         lines = FileLines(lambda: reloader.reading)
@@ -137,6 +146,7 @@ class Hub:
             memory=coordination.memory,
             messages=coordination.sent,
             questions=coordination.asked,
+            sign_ins=sign_ins,
         )
         self._locks = work.locks
         requests.apply(waiting=ground.settings.limits.waiting_requests)
@@ -182,12 +192,14 @@ class Hub:
             checkpoints=work.checkpoints,
             locks=work.locks,
             gateways=coordination.gateways,
+            connectors=ConnectorOperations(ground.store, accounts, sign_ins, clock=ground.clock),
             boards=coordination.boards,
             messages=coordination.messages,
             leads=coordination.lead_operations,
             broadcasts=coordination.broadcast_operations,
             questions=coordination.questions,
             souls=coordination.souls,
+            keys=KeyOperations(ground.store, accounts, clock=ground.clock),
         )
         self._let_look(roster, dispatcher, requests)
         add("loop lag", lag, turns=lag.turns)
@@ -217,6 +229,7 @@ class Hub:
         )
         add("devices", devices, turns=devices.turns)
         add("revocations", revoked, turns=revoked.turns)
+        add("sign-ins", sign_ins, turns=sign_ins.turns)
         coordination.add_to(self.supervisor)  # above the devices, which it speaks over
         # Above the devices, for it stops first: what executes is paused while they are still there.
         add("dispatcher", dispatcher, turns=dispatcher.turns)
@@ -224,6 +237,7 @@ class Hub:
             leases = make_lease_keeper(ground)
             add("leases", leases, turns=leases.turns)
         add("wakes", work.wakes, turns=work.wakes.turns)
+        add("watching", work.watching, turns=work.watching.turns)
         add("scheduler", scheduler, turns=scheduler.turns)
         watch_for_issues(
             issues,
@@ -269,7 +283,7 @@ class Hub:
             news.delivery.look_again()
 
         writer.on_change = agents_changed
-        prepare = [tls.prepare, coordination.prepare, at_once(apply)]
+        prepare = [tls.prepare, coordination.prepare, in_use.prepare, at_once(apply)]
         parts = make_parts(
             ground,
             start,

@@ -12,7 +12,18 @@ from hub.assembly.ground import Ground
 from hub.assembly.tls import Tls
 from hub.links import open_files
 from hub.links.takeovers import Takeovers
-from hub.ops.checks import doors, gateways, limits, machine, models, people, records, settings, work
+from hub.ops.checks import (
+    connectors,
+    doors,
+    gateways,
+    limits,
+    machine,
+    models,
+    people,
+    records,
+    settings,
+    work,
+)
 from hub.ops.checks.doors import Arrived
 from hub.ops.issues import Issues
 from hub.runs.budget import Reached
@@ -81,6 +92,7 @@ def watch_for_issues(
         "agents of gateways",
         gateways.check_gateway_agents(store, lambda: in_use.current.coordination.reply_url),
     )
+    add("connectors", connectors.check_connectors(store))
     add("models", models.check_circuits({str(endpoint.place): endpoint.breaker for endpoint in endpoints}))
     reach = {str(endpoint.place): endpoint.reach for endpoint in endpoints}
     add("endpoints of models", models.check_reach(reach), online=True)

@@ -1,5 +1,6 @@
 """What devices may ask of the hub, put together from its nouns."""
 
+from hub.accounts.sign_in import SignIns
 from hub.agents.capabilities import Capabilities
 from hub.agents.checkpoints import Checkpoints
 from hub.agents.configs import AgentConfigs
@@ -26,6 +27,7 @@ from hub.requests.questions import QuestionRequests
 from hub.requests.review import ReviewRequests
 from hub.requests.runs import RunRequests
 from hub.requests.service import Requests
+from hub.requests.sign_ins import SignInRequests
 from hub.requests.standings import StandingRequests
 from hub.requests.subscriptions import SubscriptionRequests
 from hub.runs.agent_control import AgentControl
@@ -50,6 +52,7 @@ def make_requests(
     memory: BoardMemory | None = None,
     messages: Messages | None = None,
     questions: Questions | None = None,
+    sign_ins: SignIns | None = None,
 ) -> Requests:
     """Answers every method of ``DEVICE_REQUESTS``; what is left out is not served."""
     return Requests(
@@ -66,6 +69,7 @@ def make_requests(
         {} if locks is None else LockRequests(store, locks).methods,
         {} if messages is None else MessageRequests(store, messages).methods,
         {} if questions is None else QuestionRequests(store, questions).methods,
+        {} if sign_ins is None else SignInRequests(sign_ins).methods,
         {} if memory is None else BoardRequests(store, memory, Authority(store)).methods,
         clock=clock,
         metrics=metrics,

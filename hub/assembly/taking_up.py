@@ -12,7 +12,12 @@ from hub.clock import epoch_ms
 from hub.log import Channel
 from hub.ops.address import Address
 from hub.ops.changes import Changes
-from hub.ops.declared import declared_agents, declared_gateways, declared_templates
+from hub.ops.declared import (
+    declared_agents,
+    declared_connectors,
+    declared_gateways,
+    declared_templates,
+)
 from hub.ops.locate import KeyPath
 from hub.ops.parts import Commit, Parts, Prepare, Remark
 from hub.ops.reload import Unfit
@@ -24,6 +29,7 @@ from storage.store import (
     RemoteIdTaken,
     StorageError,
     Store,
+    UnknownConnector,
     UnknownTemplate,
     WouldBreak,
     agents,
@@ -96,6 +102,7 @@ async def _reconcile(ground: Ground, boot: Boot, settings: Settings, actor: str,
             ids=ground.ids,
             templates=declared_templates(settings),
             declared_gateways=declared_gateways(settings),
+            declared_connectors=declared_connectors(settings),
             force=False,
             entry=entry,
         )
@@ -120,6 +127,9 @@ def _placed(settings: Settings) -> Iterator[None]:
         number = [agent.template for agent in settings.agents].index(error.name)
         hint = "'hub templates' lists the templates there are"
         raise Unfit(("agents", number, "template"), str(error), hint) from error
+    except UnknownConnector as error:
+        number = [agent.connector for agent in settings.agents].index(error.name)
+        raise Unfit(("agents", number, "connector"), str(error), "write it in [[connectors]]") from error
     except RemoteIdTaken as error:
         number = [gateway.name for gateway in settings.gateways].index(error.gateway)
         raise Unfit(("gateways", number, "main_agent"), str(error), "'hub agents' lists them") from error
@@ -136,6 +146,7 @@ async def _users_made(store: Store, settings: Settings) -> list[Remark]:
     for table, users_of in (
         ("agents", [agent.user for agent in settings.agents]),
         ("gateways", [gateway.user for gateway in settings.gateways]),
+        ("connectors", [connector.user for connector in settings.connectors]),
     ):
         for number, name in enumerate(users_of):
             named.setdefault(name, (table, number, "user"))

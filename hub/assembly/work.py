@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from hub.accounts.desk import Accounts
 from hub.agents.capabilities import Capabilities, CapabilityLimits
 from hub.agents.checkpoints import CheckpointLimits, Checkpoints
 from hub.agents.locks import Locks
@@ -24,11 +25,13 @@ from hub.runs.estimating import Estimator
 from hub.runs.housekeeping import Housekeeping, Retention
 from hub.runs.leases import LeaseKeeper
 from hub.runs.lifecycle import Lifecycle
+from hub.runs.mailbox_visit import MailboxVisits
 from hub.runs.progress import RunWatch
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
 from hub.runs.wakes import Wakes
+from hub.runs.watching import Watching
 from hub.text.converted import ConvertLimits
 from protocol.frame import CREDIT_PIECES
 from protocol.work import RunLimits
@@ -46,6 +49,7 @@ class Work:
         extractor: Extractor,
         models: Models,
         roster: Roster,
+        accounts: Accounts,
         watch: RunWatch,
         is_disk_full: Callable[[], bool],
         on_recovered: Callable[[], None],
@@ -61,6 +65,14 @@ class Work:
             clock=ground.clock,
             metrics=ground.metrics,
             limits=budget_limits(ground.settings.budget),
+        )
+        self._mailboxes = MailboxVisits(
+            ground.store,
+            accounts,
+            clock=ground.clock,
+            chance=ground.chance,
+            ids=ground.ids,
+            on_more=self.look_again,
         )
         self._runner = Runner(
             store=ground.store,
@@ -81,6 +93,7 @@ class Work:
             clock=ground.clock,
             chance=ground.chance,
             metrics=ground.metrics,
+            mailboxes=self._mailboxes,
         )
         self.dispatcher = Dispatcher(
             store=ground.store,
@@ -136,6 +149,15 @@ class Work:
             ids=ground.ids,
             metrics=ground.metrics,
         )
+        self.watching = Watching(
+            ground.store,
+            accounts,
+            extractor=extractor,
+            clock=ground.clock,
+            chance=ground.chance,
+            ids=ground.ids,
+            on_queued=self.dispatcher.look_again,
+        )
         self.scheduler = Scheduler(
             store=ground.store,
             extractor=extractor,
@@ -175,6 +197,7 @@ class Work:
         self.dispatcher.apply(
             per_device=limits.runs_per_device,
             total=limits.runs,
+            mailboxes=limits.connector_runs,
             drain_s=limits.drain_timeout_s,
             cancel_grace_s=limits.cancel_grace_s,
             settle_s=limits.connected_s,
@@ -271,6 +294,8 @@ def retention(settings: Settings) -> Retention:
         metric_hours_days=keep.metric_hours_days,
         questions_days=keep.questions_days,
         messages_days=keep.messages_days,
+        seen_messages_days=keep.seen_messages_days,
+        posted_days=keep.posted_days,
         audit_days=settings.audit.keep_days,
     )
 

@@ -36,6 +36,10 @@ COMMANDS = {
     "gateways": _Command(
         "gateways", "List the gateways, show one, try it again, or take over an agent that lives there."
     ),
+    "connectors": _Command(
+        "connectors",
+        "List the connectors, try one, sign in to it, or give back what was granted to it.",
+    ),
     "boards": _Command(
         "boards",
         "List the boards, on which agents work together; make one, say who is on it, read its memory.",
@@ -48,6 +52,9 @@ COMMANDS = {
     "costs": _Command("costs", "Show what models cost, tries that failed included."),
     "eval": _Command("evaluate", "Measure how well an agent finds what a person found."),
     "token": _Command("token", "Make, list and revoke the tokens of devices and of operators."),
+    "keys": _Command(
+        "keys", "List the keys that seal sign-ins, seal everything by a new one, or forget an old one."
+    ),
     "doctor": _Command("doctor", "Say what a person should see to, and what to do about it."),
     "audit": _Command("audit", "Show who changed what, and check that nobody changed that."),
     "routes": _Command("routes", "Show what may be asked of a hub, and which roles may."),

@@ -53,7 +53,8 @@ def drain(restart: bool, state: Path, as_json: bool) -> None:
 def backup(file: Path, verify: bool, config: Path, state: Path, as_json: bool) -> None:
     """Back the hub up into one new file, or check one.
 
-    The hub may run meanwhile. The file holds what the devices sent: keep it as you keep them.
+    The hub may run meanwhile. The file holds what the devices sent: keep it as you keep them. The keys that
+    seal sign-ins (keys/credentials.keys in the state folder) are not in it: keep a copy of them elsewhere.
     """
     from storage.store import BackupRefused, StorageError
     from storage.store import backup as backups

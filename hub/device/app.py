@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Chance, Clock, IdFactory, SystemChance, SystemClock
 from hub.device.answering import Answering, Answers, Replies
+from hub.device.browser import Browser
 from hub.device.client import BadAddress, Client, Handler, TurnedAway, address_of
 from hub.device.contents import Contents
 from hub.device.credentials import BadCredential, Credential, KeyCredential, TokenCredential
@@ -48,6 +49,7 @@ CAPABILITIES: Final = (
     CapabilityName.AGENT_MANIFEST,
     CapabilityName.AGENT_ACK,
     CapabilityName.AGENT_CONFIG,
+    CapabilityName.BROWSER_OPEN,
     *ACTIONS.values(),
 )
 _CODECS: Final = {"json": JSON, "msgpack": MSGPACK}
@@ -136,6 +138,7 @@ class ReferenceDevice:
             told=self._told,
         )
         self._rotation = Rotation(credential) if rotates and isinstance(credential, KeyCredential) else None
+        self._browser = Browser(clock, self._told)
         self._tools: Tools | None = None
         self._library: Library | None = None
 
@@ -181,6 +184,7 @@ class ReferenceDevice:
         tasks.start_soon(hearing.serve)
         tasks.start_soon(answering.serve)
         tasks.start_soon(replying.serve)
+        tasks.start_soon(self._browser.serve, line)
         tasks.start_soon(self._send_heartbeats, line, readings)
         log.info("device.connection.opened", device_id=welcome.device_id, epoch=welcome.epoch)
         self._told(f"connected as {welcome.device_id}")
@@ -193,6 +197,8 @@ class ReferenceDevice:
                     if isinstance(frame, AgentRun):
                         reporting.look()
                     readings.take(frame)
+                case ToolCall(action=Action.BROWSER_OPEN):
+                    tasks.start_soon(self._browser.take, line, frame)
                 case ToolCall() if refusal := bench.lay(frame):
                     tasks.start_soon(line.answer, frame, refusal)
                 case Event():
@@ -202,6 +208,7 @@ class ReferenceDevice:
                     hearing.answered(frame)
                     answering.take(frame)
                     replying.take(frame)
+                    self._browser.hear(frame)
                     if self._rotation is not None and (told := self._rotation.take(frame)):
                         self._told(told)
                 case _:

@@ -14,15 +14,20 @@ MAX_TEXT: Final = 2_000  # characters of one value
 # Names of fields whose value is never told.
 SECRET_FIELDS: Final = frozenset(
     {
+        "access_token",
         "api_key",
         "authorization",
+        "client_secret",
+        "code_verifier",
         "cookie",
         "credential",
+        "device_code",
         "invitation",
         "pairing_code",
         "passphrase",
         "password",
         "private_key",
+        "refresh_token",
         "secret",
         "signature",
         "token",
@@ -34,7 +39,8 @@ CONTENT_FIELDS: Final = frozenset(
 )
 
 _NAMES: Final = (
-    r"(?:api_?key|access_token|refresh_token|client_secret|password|passphrase|passwd|secret|token)"
+    r"(?:api_?key|access_token|refresh_token|client_secret|code_verifier|device_code"
+    r"|password|passphrase|passwd|secret|token)"
 )
 _TOKEN_ID: Final = (  # of an actor or a credential, ``token:ID``: it tells who it was, and opens nothing
     r"(?<=\btoken:)[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}(?![\w-])"

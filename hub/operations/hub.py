@@ -29,6 +29,7 @@ from hub.operations.broadcasts import BroadcastOperations
 from hub.operations.capabilities import CapabilityOperations
 from hub.operations.checkpoints import CheckpointOperations
 from hub.operations.config import ConfigOperations
+from hub.operations.connectors import ConnectorOperations
 from hub.operations.costs import CostOperations
 from hub.operations.debug import DebugOperations
 from hub.operations.events import EventOperations
@@ -36,6 +37,7 @@ from hub.operations.gateways import GatewayOperations
 from hub.operations.identity import Identity
 from hub.operations.issues import IssueOperations
 from hub.operations.items import ItemOperations
+from hub.operations.keys import KeyOperations
 from hub.operations.leads import LeadOperations
 from hub.operations.locks import LockOperations
 from hub.operations.logs import LogOperations
@@ -120,12 +122,14 @@ class Operations(Seen):
         capabilities: Capabilities | None = None,
         checkpoints: Checkpoints | None = None,
         gateways: GatewayOperations,
+        connectors: ConnectorOperations,
         boards: BoardOperations,
         messages: MessageOperations,
         leads: LeadOperations,
         broadcasts: BroadcastOperations,
         questions: QuestionOperations,
         souls: SoulOperations,
+        keys: KeyOperations,
         boot_id: BootId,
         config: ConfigOperations,
     ) -> None:
@@ -152,12 +156,14 @@ class Operations(Seen):
         self.operator_tokens = identity.operator_tokens
         self.agent_tokens = identity.agent_tokens
         self.gateways = gateways
+        self.connectors = connectors
         self.boards = boards
         self.messages = messages
         self.leads = leads
         self.broadcasts = broadcasts
         self.questions = questions
         self.souls = souls
+        self.keys = keys
         self.runs = RunOperations(
             store=store,
             dispatcher=dispatcher,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from hub.clock import Clock, from_epoch_ms
 from hub.runs.budget import Reached
 from hub.runs.dispatcher import Dispatcher
-from hub.runs.waiting import Hold, WaitFacts, why_waiting
+from hub.runs.waiting import Hold, WaitFacts, Wanting, why_waiting
 from protocol.ids import RunId
 from protocol.lifecycles import LIVE_RUN_STATES
 from protocol.requirements import Unmet
@@ -55,7 +55,10 @@ class Waiting:
         by_a_person = run.trigger_kind in STARTED_BY_A_PERSON
         waits_for_calm = not by_a_person and (run.trigger_kind == "catchup" or run.crash_count > 0)
         device_id = run.device_id
-        settles_at = None if by_a_person or device_id is None else dispatcher.arrivals.settles_at(device_id)
+        starts_at_once = by_a_person or gates.reads_mailbox
+        settles_at = (
+            None if starts_at_once or device_id is None else dispatcher.arrivals.settles_at(device_id)
+        )
         return WaitFacts(
             now=self._clock.now(),
             state=run.state,
@@ -87,7 +90,21 @@ class Waiting:
             per_agent=gates.per_agent,
             on_hub=gates.on_hub,
             per_hub=dispatcher.total,
+            of_mailboxes=gates.of_mailboxes,
+            mailboxes=dispatcher.mailboxes,
+            connector=_wanting(gates) if gates.reads_mailbox else None,
             is_draining=dispatcher.is_draining,
             is_disk_full=dispatcher.is_disk_full,
             hold=self._hold if waits_for_calm else None,
         )
+
+
+def _wanting(gates: RunWait) -> Wanting:
+    retry_at = gates.connector_retry_at
+    return Wanting(
+        name=gates.connector,
+        state=gates.connector_state,
+        detail=gates.connector_detail,
+        retry_at=None if retry_at is None else from_epoch_ms(retry_at),
+        is_granted=gates.is_granted,
+    )

@@ -26,6 +26,9 @@ _MODEL_USE: Final = ("allow_cloud", "redact", "batch", "budget_usd")
 _SAYS: Final[Mapping[str, tuple[str, ...]]] = {
     "device": ("device_name",),
     "type": ("type", "subtype"),
+    "connector": ("mailbox",),
+    "filter": ("mailbox",),
+    "push": ("mailbox",),
 } | dict.fromkeys(_MODEL_USE, ())
 
 
@@ -89,6 +92,9 @@ class AgentChanges(BaseModel):
     project_id: JsonValue = None
     paths: JsonValue = None
     file_extensions: JsonValue = None
+    connector: JsonValue = None
+    filter: JsonValue = None
+    push: JsonValue = None
     data_types: JsonValue = None
     prompt: JsonValue = None
     needs: JsonValue = None
@@ -187,12 +193,20 @@ def _whole(now: DeclaredAgent) -> dict[str, Any]:
     return {
         "name": now.name,
         "device": now.device_name,
-        "paths": list(now.paths),
+        "paths": list(now.paths) or None,
         "data_types": list(now.data_types),
         "prompt": now.prompt or None,
         "template": now.template,
         "timezone": now.timezone,
-    }
+    } | (
+        {}
+        if now.mailbox is None
+        else {
+            "connector": now.mailbox.connector,
+            "filter": now.mailbox.filter,
+            "push": now.mailbox.push,
+        }
+    )
 
 
 def _told(error: ValidationError) -> BadAgent:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, model_validator
 
 from hub.ops.capability_settings import MOST, CapabilitySettings, check_versions
 from hub.ops.effect import REQUIRED, live
@@ -27,6 +27,14 @@ ALL_CONFIG_BYTES: Final = 256 * 1024  # of all its values in the file
 CONFIG_BYTES: Final = 64 * 1024  # of one value of the file; over the API it is [limits] config_value_bytes
 Path = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
 Told = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
+
+
+def _reads_something(paths: tuple[str, ...] | None, told: ValidationInfo) -> tuple[str, ...]:
+    if paths is None and told.data.get("connector") is None:
+        raise refusal("paths", "missing", hint="write what it reads on its device, or the connector it reads")
+    if paths is not None and not paths:
+        raise refusal("paths", "may not be empty")
+    return paths or ()
 
 
 def _need(written: str) -> str:
@@ -70,12 +78,17 @@ class AgentSettings(Table):
     name: Name = live(REQUIRED, "What people call it.")
     device: Name = live(REQUIRED, "The name of the device it works on.")
     user: Name = live("owner", "Whose the agent and its device are; who is named first is made.")
-    paths: Annotated[tuple[Path, ...], Field(min_length=1)] = live(
-        REQUIRED, "What it reads on the device, inside what that shares."
-    )
     file_extensions: tuple[Annotated[str, AfterValidator(_dotted)], ...] = live(
         (), 'Which files it reads, as in ".md"; none: every file.'
     )
+    connector: Name | None = live(None, "One of [[connectors]], which it reads instead of files.")
+    filter: Annotated[dict[str, Any], Field(max_length=64)] = live(
+        {}, "What of its connector it reads; what can be said there is its provider's to tell."
+    )
+    paths: Annotated[
+        tuple[Path, ...] | None, Field(validate_default=True), AfterValidator(_reads_something)
+    ] = live(None, "What it reads on the device, inside what that shares.")
+    push: Flag = live(False, "Read as soon as its connector tells of something new, too.")
     data_types: Annotated[tuple[TableName, ...], Field(min_length=1)] = live(
         REQUIRED, "What kinds of record it finds."
     )
@@ -145,6 +158,19 @@ class AgentSettings(Table):
         if self.prompt is None and self.template is None:
             hint = "write what the model is asked to find, or name a template that does"
             raise refusal("prompt", "missing", key="prompt", hint=hint)
+        return self
+
+    @model_validator(mode="after")
+    def _reads_one_thing(self) -> Self:
+        if self.connector is not None:
+            for key in ("paths", "file_extensions"):
+                if getattr(self, key):
+                    told = f"it reads the connector {self.connector!r} instead of files"
+                    raise refusal("connector", told, key=key, hint=f"leave out {key}, or connector")
+        else:
+            for key in ("filter", "push"):
+                if getattr(self, key):
+                    raise refusal("connector", "it reads no connector", key=key, hint="write connector")
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
-"""The agents and gateways of hub.toml as the rows keep them: seconds become milliseconds."""
+"""What hub.toml declares as the rows keep it: agents, gateways, connectors; seconds become milliseconds."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -8,6 +9,7 @@ import msgspec
 
 from hub.ops.agent_settings import AgentSettings
 from hub.ops.capability_settings import declared_capabilities
+from hub.ops.connector_settings import ConnectorSettings
 from hub.ops.schedule_settings import ScheduleTable, SlotTable, TriggerTable
 from hub.ops.settings import Settings
 from hub.ops.template_settings import TemplateSettings
@@ -15,8 +17,10 @@ from protocol.agent_types import kind_of
 from protocol.configs import type_of
 from storage.store import (
     DeclaredAgent,
+    DeclaredConnector,
     DeclaredGateway,
     DeclaredSchedule,
+    Mailbox,
     ModelUse,
     NewConfig,
     Redacted,
@@ -38,6 +42,29 @@ def declared_gateways(settings: Settings) -> list[DeclaredGateway]:
         DeclaredGateway(name=one.name, user_name=one.user, main_agent=one.main_agent)
         for one in settings.gateways
     ]
+
+
+def declared_connectors(settings: Settings) -> list[DeclaredConnector]:
+    """What the connectors of hub.toml are in the rows: no secret, and not where one is found."""
+    return [_declared_connector(one, settings.plugins.connectors) for one in settings.connectors]
+
+
+def _declared_connector(one: ConnectorSettings, plugins: Collection[str]) -> DeclaredConnector:
+    from hub.connectors.catalog import UnknownProvider, find  # only here: most settings have none
+
+    said = one.model_dump_json(exclude={"name", "user"}).encode()
+    declared = DeclaredConnector(name=one.name, user_name=one.user, provider=one.provider)
+    try:
+        kind = find(one.provider, plugins)
+    except UnknownProvider as error:
+        return msgspec.structs.replace(declared, problem=str(error))
+    options = kind.settings_model.model_validate(one.settings)
+    return msgspec.structs.replace(
+        declared,
+        origin=kind.origin(options),
+        settings_digest=hashlib.sha256(said).hexdigest(),
+        needs_grant=kind.oauth(options) is not None,
+    )
 
 
 def declared_templates(settings: Settings) -> list[WrittenTemplate]:
@@ -73,8 +100,11 @@ def declared_agent(
         name=agent.name,
         user_name=agent.user,
         device_name=agent.device,
-        paths=agent.paths,
+        paths=agent.paths or (),
         file_extensions=agent.file_extensions,
+        mailbox=None
+        if agent.connector is None
+        else Mailbox(connector=agent.connector, filter=dict(agent.filter), push=agent.push),
         data_types=agent.data_types,
         prompt=agent.prompt or "",
         description=agent.description,

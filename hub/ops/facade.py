@@ -18,12 +18,14 @@ from hub.ops.facades.broadcasts import BroadcastFacade
 from hub.ops.facades.capabilities import CapabilityFacade
 from hub.ops.facades.checkpoints import CheckpointFacade
 from hub.ops.facades.config import ConfigFacade
+from hub.ops.facades.connectors import ConnectorFacade
 from hub.ops.facades.costs import CostFacade
 from hub.ops.facades.devices import DeviceFacade
 from hub.ops.facades.events import EventFacade
 from hub.ops.facades.gateways import GatewayFacade
 from hub.ops.facades.issues import IssueFacade
 from hub.ops.facades.items import ItemFacade
+from hub.ops.facades.keys import KeyFacade
 from hub.ops.facades.leads import LeadFacade
 from hub.ops.facades.locks import LockFacade
 from hub.ops.facades.measurements import MeasurementFacade
@@ -224,6 +226,9 @@ class HubFacade(Protocol):
     def gateways(self) -> GatewayFacade: ...
 
     @property
+    def connectors(self) -> ConnectorFacade: ...
+
+    @property
     def boards(self) -> BoardFacade: ...
 
     @property
@@ -282,6 +287,9 @@ class HubFacade(Protocol):
 
     @property
     def issues(self) -> IssueFacade: ...
+
+    @property
+    def keys(self) -> KeyFacade: ...
 
     @property
     def upkeep(self) -> UpkeepFacade: ...

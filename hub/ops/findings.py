@@ -6,11 +6,12 @@ Some of it can be seen in any document, the rest only in one that is valid.
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from hub.links import open_files
 from hub.ops.agent_findings import found_in_agents
+from hub.ops.connector_findings import found_in_connectors
 from hub.ops.locate import KeyPath
 from hub.ops.model_settings import ModelSettings, OpenAIModelSettings
 from hub.ops.places import Place, Places
@@ -21,9 +22,19 @@ from hub.ops.settings import Settings
 from hub.ops.storage_settings import IN_MEMORY
 from hub.outbound.rules import AddressRefused, OutboundRules
 
+_KEYS: Final = frozenset(
+    {
+        ("fallback_models", "api_key"),
+        ("gateways", "token"),
+        ("connectors", "secret"),
+        ("connectors", "previous_secret"),
+        ("connectors", "client_secret"),
+    }
+)
+
 
 def found_by_looking(doc: Mapping[str, Any], places: Places) -> Iterator[Problem]:
-    """What can be seen in any document, valid or not: agents of one name, gateways, secrets in the open."""
+    """What can be seen in any document, valid or not: names that are there twice, secrets in the open."""
     seen: dict[tuple[str, str], Place] = {}
     agents = doc.get("agents")
     for number, agent in enumerate(agents if isinstance(agents, list) else []):
@@ -35,23 +46,24 @@ def found_by_looking(doc: Mapping[str, Any], places: Places) -> Iterator[Problem
                 hint = f"the other one stands in line {seen[owner].line}"
                 yield Problem(*place, f"agents.{number}.name", "another agent has this name", hint)
             seen.setdefault(owner, place)
-    yield from _found_gateways_twice(doc, places)
+    yield from _found_twice(doc, places, "gateways", "gateway")
+    yield from _found_twice(doc, places, "connectors", "connector")
     for path, text in _strings(doc):
         if looks_secret(text) or _is_key(path):
             yield Problem(*places.value(path), spell(path), IN_THE_OPEN, REFER_TO_IT)
 
 
-def _found_gateways_twice(doc: Mapping[str, Any], places: Places) -> Iterator[Problem]:
-    """A gateway is known by its name alone, whosever it is."""
+def _found_twice(doc: Mapping[str, Any], places: Places, table: str, noun: str) -> Iterator[Problem]:
+    """A gateway or connector is known by its name alone, whosever it is."""
     lines: dict[str, int] = {}
-    gateways = doc.get("gateways")
-    for number, gateway in enumerate(gateways if isinstance(gateways, list) else []):
-        name = gateway.get("name") if isinstance(gateway, dict) else None
+    listed = doc.get(table)
+    for number, one in enumerate(listed if isinstance(listed, list) else []):
+        name = one.get("name") if isinstance(one, dict) else None
         if isinstance(name, str):
-            place = places.value(("gateways", number, "name"))
+            place = places.value((table, number, "name"))
             if name in lines:
                 hint = f"the other one stands in line {lines[name]}"
-                yield Problem(*place, f"gateways.{number}.name", "another gateway has this name", hint)
+                yield Problem(*place, f"{table}.{number}.name", f"another {noun} has this name", hint)
             lines.setdefault(name, place.line)
 
 
@@ -68,6 +80,7 @@ def found_beyond(settings: Settings, places: Places, *, now: datetime) -> Iterat
     yield from _found_in_redaction(settings, tell)
     yield from _found_in_use_of_models(settings, tell)
     yield from found_in_agents(settings, tell)
+    yield from found_in_connectors(settings, tell)
     for number, agent in enumerate(settings.agents):
         timed: list[tuple[KeyPath, TriggerTable]] = [
             (("slots", n), slot) for n, slot in enumerate(agent.slots)
@@ -187,10 +200,8 @@ def _found_in_limits(settings: Settings, tell: Telling) -> Iterator[Problem]:
 
 
 def _is_key(path: KeyPath) -> bool:
-    """Whether the key of a model or the token of a gateway stands at *path*, and no reference to one."""
-    return path == ("model", "api_key") or (
-        len(path) == 3 and (path[0], path[2]) in (("fallback_models", "api_key"), ("gateways", "token"))
-    )
+    """Whether a key, a token or a password stands at *path*, and no reference to one."""
+    return path == ("model", "api_key") or (len(path) == 3 and (path[0], path[2]) in _KEYS)
 
 
 def _strings(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:

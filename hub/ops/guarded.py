@@ -19,6 +19,7 @@ GUARDED: Final = (
     ("model", "private"),
     ("fallback_models",),
     ("gateways",),
+    ("connectors",),
     ("coordination", "reply_url"),
     ("storage", "url"),
     ("listen", "devices", "tls"),

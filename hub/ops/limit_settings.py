@@ -66,6 +66,7 @@ class Limits(Table):
     convert_seconds: Seconds = live(60.0, "For the same; a file that takes longer is left out.")
     runs: Whole = live(32, "Runs at once.")
     runs_per_device: Whole = live(1, "Runs at once on one device.")
+    connector_runs: Whole = live(8, "Of them, those that read a mailbox or the like.")
     waiting_runs_per_device: Whole = live(1_000, "Runs of schedules that wait; further fires are dropped.")
     waiting_runs_per_schedule: Whole = live(100, "The same of one schedule.")
     waiting_manual_runs: Whole = live(20, "Runs of one agent that wait and that somebody started.")

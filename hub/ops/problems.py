@@ -24,7 +24,8 @@ _PARSER_HINTS: Final = {
     "Expected '=' after a key": "write key = value, or [table] for the head of a table",
 }
 
-_LISTED: Final = ("agents", "templates", "fallback_models", "gateways")  # tables of which there are several
+# Tables of which there are several.
+_LISTED: Final = ("agents", "templates", "fallback_models", "gateways", "connectors")
 
 
 class Severity(StrEnum):

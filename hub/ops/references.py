@@ -89,7 +89,14 @@ def _secrets(
     """Every reference to a secret, and what finds out where it leads."""
     if (database := _read(SecretRef, _at(doc, _DATABASE), around)) is not None:
         yield _DATABASE, database, StorageSettings(url=database).resolved
-    keys = (_KEY, *_in_each(doc, "fallback_models", "api_key"), *_in_each(doc, "gateways", "token"))
+    keys = (
+        _KEY,
+        *_in_each(doc, "fallback_models", "api_key"),
+        *_in_each(doc, "gateways", "token"),
+        *_in_each(doc, "connectors", "secret"),
+        *_in_each(doc, "connectors", "previous_secret"),
+        *_in_each(doc, "connectors", "client_secret"),
+    )
     for path in keys:
         if (key := _read(SecretRef, _at(doc, path), around)) is not None:
             yield path, key, key.resolve

@@ -21,4 +21,6 @@ class RetentionSettings(Table):
     metric_minutes_days: Days = live(7, "Measurements of agents, by the minute.")
     metric_hours_days: Days = live(90, "Measurements of agents, by the hour; what is older is not taken in.")
     messages_days: Days = live(90, "Messages between agents, after nothing further is done about them.")
+    seen_messages_days: Days = live(400, "Which messages of mailboxes were looked at.")
+    posted_days: Days = live(7, "What was posted to webhooks, and sign-ins, after they were settled.")
     questions_days: Days = live(90, "Questions to people, after they were answered or taken back.")

@@ -108,6 +108,15 @@ ROUTES: Final[Mapping[Asked, Need]] = {
     Asked("GET", "/v1/gateways/{gateway}"): _S.READ,
     Asked("POST", "/v1/gateways/{gateway}/reconnect"): _S.RUN,
     Asked("POST", "/v1/gateways/{gateway}/agents"): _S.DEVICES,
+    # connectors
+    Asked("GET", "/v1/connectors"): _S.READ,
+    Asked("GET", "/v1/connectors/{connector}"): _S.READ,
+    Asked("POST", "/v1/connectors/{connector}/test"): _S.RUN,
+    Asked("POST", "/v1/connectors/{connector}/retry"): _S.RUN,
+    Asked("POST", "/v1/connectors/{connector}/sign-in"): _S.DEVICES,
+    Asked("GET", "/v1/connectors/{connector}/sign-in/{sign_in}"): _S.DEVICES,
+    Asked("POST", "/v1/connectors/{connector}/sign-in/answer"): _S.DEVICES,
+    Asked("DELETE", "/v1/connectors/{connector}/grant"): _S.DEVICES,
     # locks
     Asked("GET", "/v1/locks"): _S.READ,
     Asked("POST", "/v1/locks/release"): _S.RUN,
@@ -206,6 +215,10 @@ ROUTES: Final[Mapping[Asked, Need]] = {
     Asked("GET", "/v1/issues"): _S.READ,
     Asked("POST", "/v1/drain"): _S.SYSTEM,
     Asked("POST", "/v1/backups"): _S.SYSTEM,
+    # the keys that seal sign-ins
+    Asked("GET", "/v1/keys"): _S.SYSTEM,
+    Asked("POST", "/v1/keys/rotate"): _S.SYSTEM,
+    Asked("DELETE", "/v1/keys/{key_id}"): _S.SYSTEM,
 }
 
 # Beside the scopes of ``HUB_WIDE``: what tells of everybody, and so nothing to who sees one user only.
@@ -253,6 +266,7 @@ DEVICE_REQUESTS: Final[Mapping[str, str]] = {
     Method.SUBSCRIBE: "its own agents and runs",
     Method.UNSUBSCRIBE: "its own agents and runs",
     Method.KEYS_ROTATE: "its own key",
+    Method.SIGN_INS_ANSWER: "sign-ins begun at it",
 }
 
 

@@ -9,6 +9,7 @@ from hub.ops.agent_settings import AgentSettings
 from hub.ops.audit_settings import AuditSettings
 from hub.ops.backup_settings import BackupSettings
 from hub.ops.budget_settings import BudgetSettings
+from hub.ops.connector_settings import Connectors
 from hub.ops.effect import live, restart
 from hub.ops.gateway_settings import CoordinationSettings, Gateways
 from hub.ops.limit_settings import Limits
@@ -16,6 +17,7 @@ from hub.ops.listen_settings import Listen
 from hub.ops.log_settings import LogSettings
 from hub.ops.model_settings import ModelSettings
 from hub.ops.outbound_settings import OutboundSettings
+from hub.ops.plugin_settings import PluginSettings
 from hub.ops.redaction_settings import RedactionSettings
 from hub.ops.reload_settings import ReloadSettings
 from hub.ops.retention_settings import RetentionSettings
@@ -43,9 +45,11 @@ class Settings(Table):
     agents: tuple[AgentSettings, ...] = live((), "What to read on which device, and what to find in it.")
     templates: tuple[TemplateSettings, ...] = live((), "What agents of one kind have in common.")
     gateways: Gateways = live((), "OpenClaw gateways, through which agents and people are reached.")
+    connectors: Connectors = live((), "Mailboxes and the like, which agents read instead of files.")
     coordination: CoordinationSettings = CoordinationSettings()
     budget: BudgetSettings = BudgetSettings()
     redaction: RedactionSettings = RedactionSettings()
+    plugins: PluginSettings = PluginSettings()
     limits: Limits = Limits()
     retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()

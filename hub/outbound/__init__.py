@@ -1,15 +1,18 @@
 """How the hub calls others: which addresses it may reach, and a client that keeps to that."""
 
-from httpx2 import TransportError
+from httpx2 import DecodingError, InvalidURL, TransportError
 
-from hub.outbound.client import MAX_ANSWER_BYTES, AnswerTooLarge, OutboundClient
+from hub.outbound.client import MAX_ANSWER_BYTES, AnswerTooLarge, OutboundClient, was_never_sent
 from hub.outbound.rules import AddressRefused, OutboundRules
 
 __all__ = [
     "MAX_ANSWER_BYTES",
     "AddressRefused",
     "AnswerTooLarge",
+    "DecodingError",
+    "InvalidURL",
     "OutboundClient",
     "OutboundRules",
     "TransportError",
+    "was_never_sent",
 ]

@@ -7,6 +7,7 @@ nobody could say which address is called.
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from socket import SOCK_STREAM
 from typing import Any, Final
 
@@ -64,6 +65,8 @@ class OutboundClient(httpx2.AsyncClient):
             timeout=httpx2.Timeout(read_timeout_s, connect=CONNECT_TIMEOUT_S),
             follow_redirects=False,
             trust_env=False,
+            # One client calls for many accounts: what one was told to remember is not shown for another.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
         self._max_answer_bytes = max_answer_bytes
         self._on_refused = on_refused
@@ -209,6 +212,13 @@ class _Network(httpcore2.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
+
+
+def was_never_sent(error: httpx2.TransportError) -> bool:
+    """Whether the call failed before a byte of it had left: no connection was made."""
+    return isinstance(
+        error.__cause__, httpcore2.ConnectError | httpcore2.ConnectTimeout | httpcore2.PoolTimeout
+    )
 
 
 @contextmanager

@@ -109,6 +109,10 @@ class Asking:
         self.batching = Batching(store, budgets=budgets, clock=clock, ids=ids)
         self._asked_now: dict[tuple[AgentId, str], anyio.Lock] = {}
 
+    def has_model(self, order: RunOrder) -> bool:
+        """Whether there is anybody to ask; else rules alone find items."""
+        return self.models.choose(allow_cloud=order.parameters.allow_cloud) is not None
+
     async def open(self, order: RunOrder) -> "RunAsking":
         """The questions of one attempt of a run.
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import anyio
 
+from hub.connectors.connector import Message
 from hub.document import Document
 from hub.extraction.items import Wanted
 from hub.links.link import DeviceLink
@@ -21,13 +22,15 @@ class Attempt:
         self.state = RunState.PREPARING
         self.lanes = anyio.Semaphore(CALLS_IN_FLIGHT)
         self.is_full = False  # it has brought as many items as a run may
+        self.link: DeviceLink | None = None  # of a run that reads a mailbox, as long as its device is there
 
 
 class Reading(NamedTuple):
-    """A document in hand: its device, whom to ask about it and for what, when its text was here."""
+    """A document in hand: its device, if it is there, whom to ask about it and for what, when it was here."""
 
-    link: DeviceLink
+    link: DeviceLink | None
     asking: RunAsking
     wanted: Wanted
     document: Document
     read_at: int
+    message: Message | None = None  # of a mailbox

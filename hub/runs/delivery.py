@@ -7,7 +7,7 @@ stores answer and row in one transaction. So each item is there once, whatever d
 
 import math
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Final
 
@@ -16,6 +16,7 @@ import anyio.to_thread
 import msgspec
 
 from hub.clock import Clock, epoch_ms
+from hub.connectors.connector import Message
 from hub.document import Document
 from hub.extraction.items import Extraction
 from hub.links.link import ALWAYS_ACTIONS, DeviceLink
@@ -24,6 +25,7 @@ from hub.metrics import Metrics
 from hub.runs.found import found_items
 from hub.runs.interrupt import Interrupt
 from hub.runs.matching import decide
+from hub.runs.missing import missing_of
 from hub.runs.order import RunOrder
 from hub.runs.payload import CallPayload
 from protocol.errors import CATALOGUE, CallTimedOut, DeviceSlow, ErrorCode, TooManyCalls
@@ -33,7 +35,7 @@ from protocol.tables import SUGGESTED, TABLES, TableName
 from protocol.trace import traceparent
 from protocol.versions import CAPABILITY_OF, CapabilityName
 from protocol.work import Action, Answer, ToolCall
-from storage.store import ItemCaps, OpenCall, Store, UnitPlan, outbox
+from storage.store import ItemCaps, OpenCall, Store, UnitPlan, message_plans, outbox
 
 log = Channel(__name__)
 
@@ -71,12 +73,21 @@ class Delivery:
         self._deadline_ms = math.ceil(call_timeout_s * 1000)
 
     async def plan(
-        self, link: DeviceLink, order: RunOrder, document: Document, found: Extraction, *, read_at: int
+        self,
+        link: DeviceLink | None,
+        order: RunOrder,
+        document: Document,
+        found: Extraction,
+        *,
+        read_at: int,
+        message: Message | None = None,
     ) -> UnitPlan:
         """Commit what will be sent for a document: what is new, or has changed. Nothing has left by then.
 
         Args:
+            link: ``None``: the device is away; what it can do is not known then, so no row is changed.
             read_at: when its text was here, in epoch milliseconds.
+            message: of a mailbox, which is known for good from here on.
 
         Raises:
             StaleRun: the run is no longer ours; nothing was written.
@@ -89,10 +100,21 @@ class Delivery:
             else await anyio.to_thread.run_sync(found_items, document, found.items)
         )
         decision = partial(
-            decide, found=items, timezone=order.parameters.timezone, can_update=can_update(link.capabilities)
+            decide,
+            found=items,
+            timezone=order.parameters.timezone,
+            can_update=link is not None and can_update(link.capabilities),
         )
+        plan_it: Callable[..., UnitPlan] = outbox.plan_unit
+        if message is not None:
+            plan_it = partial(
+                message_plans.plan_message,
+                agent_id=order.agent_id,
+                version=message.version,
+                is_whole=missing_of(found.notes) is None,
+            )
         plan = await self._store.write(
-            outbox.plan_unit,
+            plan_it,
             order.held(RunState.RUNNING),
             unit_key=document.unit_key,
             content_hash=document.content_hash,

@@ -66,6 +66,7 @@ class Dispatcher:
         boot_id: BootId,
         per_device: int = 1,
         total: int = 32,
+        mailboxes: int = 8,
         drain_s: float = 20.0,
         cancel_grace_s: float = 30.0,
         settle_s: float = SETTLE_S,
@@ -104,6 +105,7 @@ class Dispatcher:
         self.apply(
             per_device=per_device,
             total=total,
+            mailboxes=mailboxes,
             drain_s=drain_s,
             cancel_grace_s=cancel_grace_s,
             settle_s=settle_s,
@@ -115,6 +117,7 @@ class Dispatcher:
         *,
         per_device: int,
         total: int,
+        mailboxes: int = 8,
         drain_s: float,
         cancel_grace_s: float,
         settle_s: float,
@@ -123,6 +126,7 @@ class Dispatcher:
         """Work by these limits from now on. What executes goes on, even if it is more than may by now."""
         self.per_device = per_device
         self.total = total
+        self.mailboxes = mailboxes
         self._drain_s = drain_s
         self._cancel_grace_s = cancel_grace_s
         self._paused_ms = int(paused_s * 1000)
@@ -294,6 +298,7 @@ class Dispatcher:
             settled=self.arrivals.settled(),
             per_device=self.per_device,
             total=self.total,
+            mailboxes=self.mailboxes,
             is_held=self._at() < self.hold_until_ms,
             offered=self.offered,
             locks=self.lock_limits,

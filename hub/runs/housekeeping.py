@@ -24,6 +24,7 @@ from storage.store import (
     MINUTE_MS,
     Store,
     audit,
+    connector_retention,
     coordination_retention,
     leases,
     measurements,
@@ -66,6 +67,8 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     metric_hours_days: int = 90
     questions_days: int = 90  # to people, after they were settled
     messages_days: int = 90  # between agents, after they were settled
+    seen_messages_days: int = 400  # of mailboxes, since they were looked at last
+    posted_days: int = 7  # to webhooks, after it was settled; so long sign-ins are, too
 
 
 class Housekeeping:
@@ -161,6 +164,7 @@ class Housekeeping:
         minutes, hours = _before(now, keep.metric_minutes_days), _before(now, keep.metric_hours_days)
         settled = _before(now, keep.questions_days)
         said = _before(now, keep.messages_days)
+        seen, posted = _before(now, keep.seen_messages_days), _before(now, keep.posted_days)
         crowd = partial(model_retention.prune_crowded_answers, kept=keep.model_answers_kept)
         return [
             ("payloads", partial(retention.forget_payloads, before=payloads, at=epoch_ms(now))),
@@ -182,6 +186,9 @@ class Housekeeping:
             ("messages", partial(coordination_retention.prune_messages, before=said)),
             ("broadcasts", partial(coordination_retention.prune_broadcasts, before=said)),
             ("questions", partial(coordination_retention.prune_questions, before=settled)),
+            ("seen_messages", partial(connector_retention.prune_seen, before=seen)),
+            ("posted", partial(connector_retention.prune_posted, before=posted)),
+            ("sign_ins", partial(connector_retention.prune_sign_ins, before=posted)),
             ("audit", partial(audit.prune_audit, before=_before(now, keep.audit_days), at=epoch_ms(now))),
             ("pages", retention.vacuum),
         ]

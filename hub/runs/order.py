@@ -16,7 +16,7 @@ from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState
 from protocol.tables import TableName
 from protocol.work import RunConfig
-from storage.store import AgentRow, DueSchedule, HeldRun, ModelUse, RunRow, Setup, Store, setups
+from storage.store import AgentRow, DueSchedule, HeldRun, Mailbox, ModelUse, RunRow, Setup, Store, setups
 
 
 class RunParameters(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +31,7 @@ class RunParameters(msgspec.Struct, frozen=True, kw_only=True):
     allow_cloud: bool = True
     redact: tuple[RedactionRule, ...] = ()
     batch: bool = False
+    mailbox: Mailbox | None = None  # read instead of files
 
 
 class AgentConfig(Protocol):
@@ -48,6 +49,8 @@ class AgentConfig(Protocol):
     def timezone(self) -> str: ...
     @property
     def model_use(self) -> ModelUse: ...
+    @property
+    def mailbox(self) -> Mailbox | None: ...
 
 
 def wanted_of(agent: AgentConfig, setup: Setup | None = None) -> Wanted:
@@ -105,6 +108,7 @@ def parameters_of(agent: AgentConfig, extractor: Extractor, setup: Setup | None 
         allow_cloud=wanted.allow_cloud,
         redact=wanted.redact,
         batch=agent.model_use.batch,
+        mailbox=agent.mailbox,
     )
 
 

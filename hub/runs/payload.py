@@ -37,6 +37,7 @@ def source_of(document: Document, item: Item) -> dict[str, Any]:
             Unresolved(field=field, words=words[:MAX_TOLD_CHARS])
             for field, words in list(item.unresolved.items())[:MOST_UNRESOLVED]
         ],
+        link=document.link,
     )
     told: dict[str, Any] = msgspec.to_builtins(source)
     return told

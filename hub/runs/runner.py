@@ -7,9 +7,9 @@ calls are sent with their old ids.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 
 import anyio
-import msgspec
 
 from hub.agents.checkpoints import checkpoint_to_run_from
 from hub.clock import Chance, Clock, epoch_ms
@@ -28,20 +28,33 @@ from hub.runs.ending import Ending, ending_of, gravest, wordless
 from hub.runs.in_hand import units_in_hand
 from hub.runs.interrupt import Interrupt
 from hub.runs.lifecycle import Lifecycle
+from hub.runs.mailbox_visit import MailboxVisits
+from hub.runs.message_work import MessageWork, wanted_of_run
 from hub.runs.missing import NOT_READ, missing_of
 from hub.runs.order import RunOrder
 from hub.runs.progress import RunWatch
-from hub.runs.references import references_of
 from hub.runs.sources import DeviceSource, SeenUnits, TakenOn, UnreadUnit
 from protocol.errors import DeviceGone, DeviceOffline, ErrorCode, IllegalTransition
 from protocol.ids import DeviceId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState, outcome_of
 from protocol.trace import trace_id_of
-from storage.store import Conflict, OpenCall, StaleRun, StillOpen, StorageError, Store, outbox, runs
+from storage.store import (
+    Conflict,
+    OpenCall,
+    StaleRun,
+    StillOpen,
+    StorageError,
+    Store,
+    message_plans,
+    outbox,
+    runs,
+)
 
 log = Channel(__name__)
 
 END_AGAIN_CAP_S = 10.0  # between tries to write how a run ended
+# What speaks against a message now may not do so in the next run.
+_NOT_ITS_FAULT = frozenset({ErrorCode.LIMIT_REACHED, ErrorCode.BUDGET_REACHED, ErrorCode.BUSY})
 DEVICE_GRACE_S = 15.0  # scheduling, T5: a device that is back by then has not been away
 
 
@@ -62,6 +75,7 @@ class Runner:
         clock: Clock,
         chance: Chance,
         metrics: Metrics,
+        mailboxes: MailboxVisits | None = None,
         units_in_flight: int = 8,
         device_grace_s: float = DEVICE_GRACE_S,
     ) -> None:
@@ -76,6 +90,7 @@ class Runner:
         self._clock = clock
         self._chance = chance
         self._limits_reached = metrics.limits_reached
+        self._mailboxes = mailboxes
         self._units_in_flight = units_in_flight
         self.device_grace_s = device_grace_s
 
@@ -115,6 +130,8 @@ class Runner:
 
     async def _work(self, attempt: Attempt, interrupt: Interrupt) -> Ending:
         """Read from the device's link, and from its next one, should it be back in time."""
+        if attempt.order.parameters.mailbox is not None:
+            return await self._visit_mailbox(attempt, interrupt)
         device_id = attempt.order.device_id
         link = self._find_link(device_id)
         while link is not None:
@@ -167,13 +184,42 @@ class Runner:
                                 case Document():
                                     await asking.make_room()
                                     await slots.acquire()
-                                    wanted = wanted or await _wanted(link, order)
+                                    wanted = wanted or await wanted_of_run(link, order)
                                     reading = Reading(link, asking, wanted, event, self._at())
-                                    units.start(self._unit, attempt, reading, slots, interrupt)
+                                    units.start(self.unit, attempt, reading, slots, interrupt)
             if interrupt.event is not None:
                 return Ending(event=interrupt.event, reason=interrupt.reason)
             await asking.finish()
             return await self._finished(order)
+
+    async def _visit_mailbox(self, attempt: Attempt, interrupt: Interrupt) -> Ending:
+        """Read a connector; the device is brought what is found as long as it is there."""
+        assert self._mailboxes is not None, "a run over a mailbox, in a hub that reads none"
+        order = attempt.order
+        await self.begin(attempt)
+        attempt.link = self._find_link(order.device_id)
+        slots = anyio.Semaphore(self._units_in_flight)
+        asking = await self._asking.open(order)
+        async with asking.opened():
+            has_model = self._asking.has_model(order)
+            work = MessageWork(self, attempt, asking, interrupt, slots, has_model=has_model)
+            ending = await self._mailboxes.visit(attempt, interrupt, work)
+            if interrupt.event is not None:
+                return Ending(event=interrupt.event, reason=interrupt.reason)
+            if ending is not None:
+                return ending
+            await asking.finish()
+        if await self._store.read(outbox.open_calls, order.run_id):
+            return Ending(event=RunEvent.DEVICE_LOST, reason="what was found waits for the device")
+        return await self._finished(order)
+
+    async def begin(self, attempt: Attempt) -> None:
+        """The run is taken on: RUNNING, if it was not."""
+        if attempt.state is RunState.PREPARING:
+            # Shielded: whoever ends the attempt has to know in which state the row stands.
+            with anyio.CancelScope(shield=True):
+                await self._lifecycle.move(attempt.order.held(RunState.PREPARING), RunEvent.ACKNOWLEDGED)
+                attempt.state = RunState.RUNNING
 
     async def _known(self, order: RunOrder) -> tuple[Mapping[str, str | None], int]:
         """Files that need no reading, as ``DeviceSource.read`` takes them, and how many this run has read."""
@@ -190,11 +236,7 @@ class Runner:
 
     async def _taken_on(self, attempt: Attempt, link: DeviceLink, interrupt: Interrupt) -> None:
         order = attempt.order
-        if attempt.state is RunState.PREPARING:
-            # Shielded: whoever ends the attempt has to know in which state the row stands.
-            with anyio.CancelScope(shield=True):
-                await self._lifecycle.move(order.held(RunState.PREPARING), RunEvent.ACKNOWLEDGED)
-                attempt.state = RunState.RUNNING
+        await self.begin(attempt)
         left: dict[str, list[OpenCall]] = {
             unit.unit_key: []
             for unit in await self._store.read(outbox.units_of, order.run_id)
@@ -203,7 +245,7 @@ class Runner:
         for call in await self._store.read(outbox.open_calls, order.run_id):
             left[call.unit_key].append(call)
         for unit_key, calls in left.items():
-            await self._deliver(attempt, link, unit_key, calls, interrupt)
+            await self.bring(attempt, link, unit_key, calls, interrupt)
 
     async def _pass_over(self, order: RunOrder, seen: SeenUnits) -> None:
         held, at = order.held(RunState.RUNNING), self._at()
@@ -238,7 +280,7 @@ class Runner:
             log.info("unit.settled_before", code=unread.code)  # what came of it stands
         self._watch.changed(order.run_id)
 
-    async def _unit(
+    async def unit(
         self,
         attempt: Attempt,
         reading: Reading,
@@ -251,7 +293,7 @@ class Runner:
         try:
             if attempt.is_full:  # whatever is in it would be left out: nobody pays for reading it
                 self._limits_reached.labels("items_per_run").inc()
-                await self._fail(order, document, ErrorCode.LIMIT_REACHED, NOT_READ)
+                await self._fail(order, reading, ErrorCode.LIMIT_REACHED, NOT_READ)
                 return
             try:
                 with interrupt.thinking() as thinking:
@@ -259,10 +301,10 @@ class Runner:
                 if thinking.cancelled_caught or unit.is_waiting:
                     return
             except BudgetReached as exc:
-                await self._fail(order, document, exc.code, str(exc))
+                await self._fail(order, reading, exc.code, str(exc))
                 return
             except ExtractionError as exc:
-                await self._fail(order, document, exc.code, str(exc))
+                await self._fail(order, reading, exc.code, str(exc))
                 await unit.forget()
                 return
             except Exception as exc:  # a document that breaks its reader must not break its run
@@ -270,22 +312,50 @@ class Runner:
                 if isinstance(broken, ModelError | StorageError):
                     raise
                 log.error("unit.broke", exc=wordless(broken))
-                await self._fail(order, document, ErrorCode.INTERNAL, type(broken).__name__)
+                await self._fail(order, reading, ErrorCode.INTERNAL, type(broken).__name__)
                 return
             try:
                 plan = await self._delivery.plan(
-                    reading.link, order, document, found, read_at=reading.read_at
+                    reading.link,
+                    order,
+                    document,
+                    found,
+                    read_at=reading.read_at,
+                    message=reading.message,
                 )
             except Conflict as exc:
                 # A paused run of the same agent had planned these very items: it brings them.
-                await self._fail(order, document, ErrorCode.BUSY, str(exc))
+                await self._fail(order, reading, ErrorCode.BUSY, str(exc))
                 return
             if found.notes.given_up_chars:
                 await unit.forget_useless()
             attempt.is_full = attempt.is_full or "items_per_run" in plan.left_out
-            await self._deliver(attempt, reading.link, document.unit_key, plan.open_calls, interrupt)
+            await self.bring(attempt, reading.link, document.unit_key, plan.open_calls, interrupt)
         finally:
             slots.release()
+
+    async def bring(
+        self,
+        attempt: Attempt,
+        link: DeviceLink | None,
+        unit_key: str,
+        calls: Sequence[OpenCall],
+        interrupt: Interrupt,
+    ) -> None:
+        """Bring a unit's items to the device and settle it, unless a stop left some of them unsent.
+
+        What was found in a mailbox waits while the device is away.
+        """
+        if not calls:
+            await self._settle(attempt.order, unit_key)
+        elif link is not None:
+            try:
+                await self._deliver(attempt, link, unit_key, calls, interrupt)
+            except Exception as exc:
+                is_gone = isinstance(gravest(exc), DeviceGone | DeviceOffline)
+                if not is_gone or attempt.order.parameters.mailbox is None:
+                    raise
+                attempt.link = None
 
     async def _deliver(
         self,
@@ -295,13 +365,22 @@ class Runner:
         calls: Sequence[OpenCall],
         interrupt: Interrupt,
     ) -> None:
-        """Bring a unit's items to the device and settle it, unless a stop left some of them unsent."""
         if await self._delivery.deliver(link, attempt.order, calls, attempt.lanes, interrupt):
             await self._settle(attempt.order, unit_key)
 
-    async def _fail(self, order: RunOrder, document: Document, code: ErrorCode, error: str) -> None:
+    async def _fail(self, order: RunOrder, reading: Reading, code: ErrorCode, error: str) -> None:
+        document, message = reading.document, reading.message
+        fail: Callable[..., object] = outbox.fail_unit
+        if message is not None:
+            fail = partial(
+                message_plans.fail_message,
+                agent_id=order.agent_id,
+                version=message.version,
+                subject=message.subject,
+                is_its_fault=code not in _NOT_ITS_FAULT,
+            )
         await self._store.write(
-            outbox.fail_unit,
+            fail,
             order.held(RunState.RUNNING),
             unit_key=document.unit_key,
             content_hash=document.content_hash,
@@ -389,8 +468,3 @@ class Runner:
 
     def _at(self) -> int:
         return epoch_ms(self._clock.now())
-
-
-async def _wanted(link: DeviceLink, order: RunOrder) -> Wanted:
-    """What extraction is told, and the rows of the device that it may speak of."""
-    return msgspec.structs.replace(order.wanted, references=await references_of(link, order))

@@ -40,6 +40,23 @@ class Hold(msgspec.Struct, frozen=True):
     within_s: float
 
 
+class Wanting(msgspec.Struct, frozen=True, kw_only=True):
+    """The connector that a run reads, as it stands.
+
+    Attributes:
+        name: ``None``: hub.toml names it no more.
+        state: ``ok``; else a person has to do something, and *detail* says why.
+        retry_at: after passing errors, until when only what a person starts is tried.
+        is_granted: somebody signs in to it; another one has its secret in hub.toml.
+    """
+
+    name: str | None
+    state: str | None = "ok"
+    detail: str | None = None
+    retry_at: datetime | None = None
+    is_granted: bool = False
+
+
 class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
     """All that may hold a run back, as it was at *now*. Instants are aware UTC.
 
@@ -57,6 +74,7 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
         follows: a run of the same schedule is under way, and this one does not run beside it.
         unmet: what the run needs, and neither its device nor its agent has.
         lock: the first of its locks whose turn has not come.
+        connector: what it reads, if that is not its device; then the device need not be there.
     """
 
     now: datetime
@@ -89,6 +107,9 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
     per_agent: int = 1
     on_hub: int = 0
     per_hub: int = 32
+    of_mailboxes: int = 0
+    mailboxes: int = 8
+    connector: Wanting | None = None
     is_draining: bool = False
     is_disk_full: bool = False
     hold: Hold | None = None
@@ -110,7 +131,8 @@ def why_waiting(facts: WaitFacts, zone: tzinfo | None = None) -> str | None:
         return PAUSING if facts.is_pausing else None
     return (
         _held_by_a_person(facts)
-        or _held_by_the_device(facts, zone)
+        or (_held_by_the_device(facts, zone) if facts.connector is None else None)
+        or _held_by_the_connector(facts.connector, facts, zone)
         or _held_by_a_need(facts)
         or _held_by_the_model(facts, zone)
         or _held_by_the_hub(facts, zone)
@@ -147,6 +169,24 @@ def _held_by_the_device(facts: WaitFacts, zone: tzinfo | None) -> str | None:
     if facts.offline_since is None:
         return f"device {facts.device} has not connected yet"
     return f"device {facts.device} is offline since {told_time(facts.offline_since, facts.now, zone)}"
+
+
+def _held_by_the_connector(wanting: Wanting | None, facts: WaitFacts, zone: tzinfo | None) -> str | None:
+    if wanting is None:
+        return None
+    name = wanting.name
+    if name is None:
+        return "its connector is no longer declared in hub.toml"
+    why = "" if wanting.detail is None else f" ({wanting.detail})"
+    if wanting.state == "sign_in" and wanting.is_granted:
+        return f"connector {name} wants a sign-in{why}: hub connectors login {name}"
+    if wanting.state == "sign_in":
+        return f"connector {name} wants another secret{why}: put it right, then hub connectors test {name}"
+    if wanting.state != "ok":
+        return f"connector {name} is blocked{why}: put that right, then hub connectors test {name}"
+    if wanting.retry_at is None or wanting.retry_at <= facts.now or facts.is_manual:
+        return None
+    return f"connector {name} did not answer; tried again at {told_time(wanting.retry_at, facts.now, zone)}"
 
 
 def _held_by_a_need(facts: WaitFacts) -> str | None:
@@ -221,8 +261,12 @@ def _held_by_a_lock(facts: WaitFacts, zone: tzinfo | None) -> str | None:
 def _no_slot(facts: WaitFacts) -> str | None:
     if facts.follows:
         return "the run before it of this schedule goes first"
+    if facts.connector is None:
+        place = (facts.on_device, facts.per_device, f"on device {facts.device}")
+    else:
+        place = (facts.of_mailboxes, facts.mailboxes, "by runs that read connectors")
     for taken, limit, where in (
-        (facts.on_device, facts.per_device, f"on device {facts.device}"),
+        place,
         (facts.of_agent, facts.per_agent, "by this agent"),
         (facts.on_hub, facts.per_hub, "on this hub"),
     ):

@@ -14,39 +14,29 @@ The form is always the same, and whoever cuts it into chunks may build on it::
     its text
 
 An attachment without text is named alike, with the reason where it should have had one.
-Mail in the wild is malformed as often as not, so the headers are read by the old,
-lenient rules of ``email`` (its new ones raise on a stray comma, and take quadratic time
-over a long address), and a charset that nobody knows is guessed, never fatal.
+How malformed heads and unknown charsets are read stands in ``mime``; a mail as a mailbox hands it over,
+with what is new in it told from what is quoted, in ``letters``.
 """
 
-import binascii
-import re
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from email import message_from_bytes
-from email.errors import HeaderParseError, MessageError
-from email.header import decode_header
+from email.errors import MessageError
 from email.message import Message
-from email.utils import collapse_rfc2231_value, parsedate_to_datetime
 from typing import Final
 
 from hub.text import quoting
 from hub.text.converted import Converted, NotConvertible
-from hub.text.decoding import decode
 from hub.text.html import TooTangled, text_of_html
 from hub.text.kinds import HTML, MAIL, PLAIN, is_named, media_type_of
+from hub.text.mime import bytes_of, date_of, header, name_of, text_of
 
 _SHOWN: Final = ("Subject", "From", "To", "Cc", "Date")
-_MOST_HEADER_CHARS: Final = 1_000  # a hundred addressees; nobody reads more
-_MOST_RAW_CHARS: Final = 20 * _MOST_HEADER_CHARS  # as it is spelled; decoding takes the square of it
-_MOST_NAME_CHARS: Final = 120
 _MOST_PARTS: Final = 200  # looked at in one mail, those of mails inside it included
 _MOST_READ: Final = 20  # attachments that are turned into text
 _MOST_DEPTH: Final = 3  # of mails in mails
 _UNSAID: Final = "application/octet-stream"
-_SPACE: Final = re.compile(r"\s+")
 
 Part = Message
 Attached = Callable[[bytes, str], Converted]
@@ -77,7 +67,7 @@ def text_of_mail(data: bytes, *, attached: Attached) -> MailText:
         text = reading.mail(message, depth=0)
     except (MessageError, RecursionError) as error:
         raise NotConvertible("damaged, or not really a mail") from error
-    return MailText(text, reading.dropped, _date(message))
+    return MailText(text, reading.dropped, date_of(message))
 
 
 class _Reading:
@@ -90,7 +80,7 @@ class _Reading:
         self._read = 0
 
     def mail(self, message: Part, *, depth: int) -> str:
-        head = [f"{name}: {value}" for name in _SHOWN if (value := _header(message, name))]
+        head = [f"{name}: {value}" for name in _SHOWN if (value := header(message, name))]
         bodies, others = self._sort(message)
         if not head and not others and not bodies:
             raise NotConvertible("not a mail: no headers and no text")
@@ -119,7 +109,9 @@ class _Reading:
                 todo += reversed(chosen)
             elif kind.startswith("multipart/"):
                 bodies.append(part)  # said to have parts, and has none: its border is nowhere to be found
-            elif kind in (PLAIN, HTML) and part.get_content_disposition() != "attachment" and not _name(part):
+            elif (
+                kind in (PLAIN, HTML) and part.get_content_disposition() != "attachment" and not name_of(part)
+            ):
                 bodies.append(part)
             else:
                 others.append(part)
@@ -128,12 +120,12 @@ class _Reading:
     def _chosen(self, ways: list[Part]) -> list[Part]:
         """Of several ways to say the same: plain words if there are any, else the richest."""
         for part in ways:
-            if part.get_content_type() == PLAIN and not _name(part) and _bytes(part).strip():
-                return [part, *(other for other in ways if _name(other))]
+            if part.get_content_type() == PLAIN and not name_of(part) and bytes_of(part).strip():
+                return [part, *(other for other in ways if name_of(other))]
         return ways[-1:]
 
     def _body(self, part: Part) -> str:
-        text = _text(part)
+        text = text_of(part)
         if part.get_content_type() == HTML:
             try:
                 page = text_of_html(text, marks_quotes=True)
@@ -144,7 +136,7 @@ class _Reading:
         return quoting.mark(text.strip("\r\n"))
 
     def _attachment(self, part: Part, depth: int) -> str:
-        name = _name(part)
+        name = name_of(part)
         kind = part.get_content_type()
         if kind == MAIL:
             return self._mail_inside(part, name or "a mail", depth)
@@ -160,7 +152,7 @@ class _Reading:
             return f"[attachment: {shown}, not read: the mail has more than {_MOST_READ}]"
         self._read += 1
         try:
-            read = self._attached(_bytes(part), kind)
+            read = self._attached(bytes_of(part), kind)
         except NotConvertible as error:
             return f"[attachment: {shown}, not read: {error}]"
         self.dropped += read.dropped
@@ -173,86 +165,3 @@ class _Reading:
             return f"[attachment: {name}, not read: mails inside mails, too deep]"
         lines = self.mail(message, depth=depth + 1).rstrip("\n").split("\n")
         return "\n".join([f"[attachment: {name}]", *(f"> {line}".rstrip() for line in lines)])
-
-
-def _header(message: Part, name: str) -> str:
-    """The first header of that name: decoded, on one line, without what cannot be seen."""
-    wanted = name.lower()
-    raw = next((value for key, value in message.raw_items() if key.lower() == wanted), "")
-    return _on_one_line(_decoded(raw), _MOST_HEADER_CHARS)
-
-
-def _decoded(raw: str) -> str:
-    """Encoded words (RFC 2047) and bare 8-bit letters, as text; of a header without end, its beginning."""
-    raw = raw[:_MOST_RAW_CHARS]
-    if not raw.isascii():  # the parser keeps bytes that are no ASCII as lone surrogates
-        raw = _guessed(raw.encode("utf-8", "surrogateescape"))
-    if "=?" not in raw:
-        return raw
-    try:
-        pieces = decode_header(raw)
-    except (HeaderParseError, ValueError):
-        return raw
-    return "".join(
-        _in_charset(piece, charset) if isinstance(piece, bytes) else piece for piece, charset in pieces
-    )
-
-
-def _on_one_line(text: str, most_chars: int) -> str:
-    seen = "".join(
-        char for char in _SPACE.sub(" ", text) if unicodedata.category(char) not in ("Cc", "Cf", "Cs")
-    ).strip()
-    return seen if len(seen) <= most_chars else f"{seen[:most_chars]}…"
-
-
-def _name(part: Part) -> str:
-    """What the sender calls an attachment; empty where it has no name."""
-    given = part.get_param("filename", None, "content-disposition") or part.get_param("name", None)
-    if not given:
-        return ""
-    try:
-        name = collapse_rfc2231_value(given)
-    except (LookupError, ValueError):
-        name = given if isinstance(given, str) else given[2]
-    return _on_one_line(_decoded(name), _MOST_NAME_CHARS).replace("[", "(").replace("]", ")")
-
-
-def _bytes(part: Part) -> bytes:
-    try:
-        payload = part.get_payload(decode=True)
-    except (ValueError, binascii.Error):
-        return b""
-    return payload if isinstance(payload, bytes) else b""
-
-
-def _text(part: Part) -> str:
-    try:
-        charset = part.get_content_charset()
-    except (LookupError, ValueError, AttributeError):
-        charset = None
-    return _in_charset(_bytes(part), charset)
-
-
-def _in_charset(data: bytes, charset: str | None) -> str:
-    """*data* by what it was said to be, else by what it seems to be, else with marks where it is neither."""
-    if charset and charset.lower() not in ("us-ascii", "ascii", "unknown-8bit"):
-        try:
-            return data.decode(charset)
-        except (LookupError, ValueError):
-            pass
-    return _guessed(data)
-
-
-def _guessed(data: bytes) -> str:
-    try:
-        return decode(data)
-    except NotConvertible:
-        return data.decode("utf-8", "replace")
-
-
-def _date(message: Part) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(_header(message, "Date"))
-        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return None

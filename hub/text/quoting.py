@@ -21,14 +21,23 @@ _OURS: Final = (
     r"^(?:> ?)*El .{1,200} escribió:$"
     r"|^(?:> ?)*.{0,100}\d{4} ?年.{1,200}写道[:：]$"  # noqa: RUF001
     r"|^(?:> ?)*(?:.{0,200}\d{4}.{0,200}(?:пишет|писал\(а\)|написал\(?а?\)?):)$"  # noqa: RUF001
+    r"|^(?:> ?)*.{0,40}\d{4} ?г\. в \d{1,2}:\d\d,? [^\n]{0,120}\n?[^\n]{0,20}<[^<>\n]{1,100}>:$"  # noqa: RUF001 - Gmail
+    r"|^(?:> ?)*.{0,40}\d{4},? .{0,30}\d{1,2}:\d\d.{0,20} от .{0,140}:$"
+    r"|^(?:> ?)*\d{1,2}\.\d{1,2}\.\d{4},? \d{1,2}:\d\d, .{0,140}>:$"  # Yandex
     r"|^(?:> ?)*-{2,} ?(?:Исходное сообщение|Пересылаемое сообщение|Пересылаемое письмо) ?-{2,}$"
     r"|^(?:> ?)*От: .{0,300}\n(?:> ?)*(?:Кому|Отправлено|Дата|Тема): .*"
+)
+# Apple Mail's, above a mail that is forwarded; the only one that names no day.
+_APPLES: Final = (
+    r"(?:> ?)*(?:Begin forwarded message|Anfang der weitergeleiteten (?:Nachricht|E-Mail)"
+    r"|Начало (?:переадресованного|пересылаемого) сообщения|Début du message (?:transféré|réexpédié)"
+    r"|Inicio del mensaje reenviado) ?:"
 )
 # What mail programs of this language put above a mail that is forwarded or answered.
 _RULES: Final = (
     r"^(?:> ?)*-{2,} ?(?:Original Message|Forwarded message|Ursprüngliche Nachricht|Weitergeleitete Nachricht"
     r"|Message d'origine|Message transféré|Mensaje original|Mensaje reenviado|原始邮件|转发的邮件) ?-{2,}$"
-    r"|^(?:> ?)*Begin forwarded message:$"
+    rf"|^{_APPLES}$"
 )
 # The library's patterns look back and forth in a line, so of long ones the beginning has to do. What stands
 # above a quotation is short; 200 characters cost a millisecond at worst, 20,000 would cost minutes.
@@ -61,7 +70,12 @@ def mark(text: str) -> str:
 
 def _names_a_day(above: str) -> bool:
     """Whether a line like "On Monday he wrote:" is a program's, which puts a date into it."""
-    return not above.rstrip().endswith((":", "：")) or any(char.isdigit() for char in above)  # noqa: RUF001
+    above = above.strip()
+    return (
+        not above.endswith((":", "："))  # noqa: RUF001
+        or any(char.isdigit() for char in above)
+        or re.fullmatch(_APPLES, above, re.IGNORECASE) is not None
+    )
 
 
 @cache

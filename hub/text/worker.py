@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -20,7 +21,8 @@ import msgspec
 from hub.text import office
 from hub.text.converted import Converted, ConvertLimits, NotConvertible
 from hub.text.kinds import MAIL
-from hub.text.task import ANSWER_ROOM, DONE, REFUSED, Refusal, Task
+from hub.text.letter import LetterOptions, LetterText
+from hub.text.task import ANSWER_ROOM, DONE, LETTER, REFUSED, Refusal, Task
 
 _MAIN: Final = Path(__file__).with_name("worker_main.py")
 # One thread and one heap: else each thread of a library reserves 64 MiB of the address space that is allowed.
@@ -63,28 +65,42 @@ def read_apart(file: IO[bytes], kind: str, limits: ConvertLimits, check: Check) 
     Raises:
         NotConvertible: it was refused, it broke its reader, or a limit was reached.
     """
-    try:
-        try:
-            return _read(file, kind, limits, check, with_attachments=True)
-        except _Broken:
-            if kind != MAIL:
-                raise
-            return _read(file, kind, limits, check, with_attachments=False)
-    except _Broken as error:
-        raise NotConvertible(str(error), limit=error.limit) from None
+    return _done(file, _task(kind, limits), limits, check)
 
 
-def _read(
-    file: IO[bytes], kind: str, limits: ConvertLimits, check: Check, *, with_attachments: bool
-) -> Converted:
-    task = Task(
+def read_letter_apart(
+    file: IO[bytes], kind: str, options: LetterOptions, limits: ConvertLimits, check: Check
+) -> LetterText:
+    """The same of a mail of a mailbox: *kind* is ``MAIL``, or ``LETTER`` for one in parts."""
+    read = _done(file, _task(kind, limits, options), limits, check)
+    assert isinstance(read, LetterText)  # what _answered decodes for such a task
+    return read
+
+
+def _task(kind: str, limits: ConvertLimits, letter: LetterOptions | None = None) -> Task:
+    return Task(
         kind=kind,
         parent=os.getpid(),
         bytes=limits.bytes,
         memory_bytes=limits.memory_bytes,
         seconds=limits.seconds,
-        with_attachments=with_attachments,
+        letter=letter,
     )
+
+
+def _done(file: IO[bytes], task: Task, limits: ConvertLimits, check: Check) -> Converted:
+    try:
+        try:
+            return _read(file, task, limits, check)
+        except _Broken:
+            if task.kind not in (MAIL, LETTER):
+                raise
+            return _read(file, msgspec.structs.replace(task, with_attachments=False), limits, check)
+    except _Broken as error:
+        raise NotConvertible(str(error), limit=error.limit) from None
+
+
+def _read(file: IO[bytes], task: Task, limits: ConvertLimits, check: Check) -> Converted:
     file.flush()
     os.lseek(file.fileno(), 0, os.SEEK_SET)
     with TemporaryFile() as answer:
@@ -101,7 +117,7 @@ def _read(
             raise NotConvertible("the process that reads such files could not be started") from error
         code = _wait(process, limits, check)
         if code in (DONE, REFUSED):
-            return _answered(answer, kind, limits, is_done=code == DONE)
+            return _answered(answer, task, limits, is_done=code == DONE)
         raise _broken(code, limits)
 
 
@@ -125,13 +141,16 @@ def _wait(process: subprocess.Popen[bytes], limits: ConvertLimits, check: Check)
         process.wait()
 
 
-def _answered(answer: IO[bytes], kind: str, limits: ConvertLimits, *, is_done: bool) -> Converted:
+def _answered(answer: IO[bytes], task: Task, limits: ConvertLimits, *, is_done: bool) -> Converted:
+    size = answer.seek(0, os.SEEK_END)
     answer.seek(0)
-    data = answer.read(limits.bytes + ANSWER_ROOM)
+    data = answer.read(min(size, limits.bytes + ANSWER_ROOM))  # so much is reserved before it is read
     try:
         if is_done:
-            found = msgspec.msgpack.decode(data, type=Converted)
-            return Converted(found.text, kind, max(0, found.dropped), found.date)
+            wanted = Converted if task.letter is None else LetterText
+            found = msgspec.msgpack.decode(data, type=wanted)
+            kind = task.kind if task.letter is None else MAIL
+            return replace(found, media_type=kind, dropped=max(0, found.dropped))
         refusal = msgspec.msgpack.decode(data, type=Refusal)
     except msgspec.DecodeError as error:
         raise NotConvertible("damaged: its reader gave no answer that could be read") from error

@@ -19,8 +19,11 @@ import msgspec
 from hub.text import confinement, office
 from hub.text.converted import Converted, NotConvertible
 from hub.text.kinds import MAIL, OFFICE
-from hub.text.reading import read
-from hub.text.task import ANSWER_ROOM, DONE, REFUSED, Refusal, Task
+from hub.text.letter import Letter, LetterOptions
+from hub.text.letter_mail import letter_of_mail
+from hub.text.letter_text import text_of_letter
+from hub.text.reading import Attachments, read
+from hub.text.task import ANSWER_ROOM, DONE, LETTER, REFUSED, Refusal, Task, packed, unpacked
 
 
 def main() -> None:
@@ -52,6 +55,10 @@ def _read(task: Task) -> Converted:
     with open(0, "rb", closefd=False) as file:
         data = file.read()
     attached = None if task.with_attachments else _left_out
+    if task.letter is not None:
+        is_raw = task.kind == MAIL
+        letter = letter_of_mail(data, task.letter) if is_raw else unpacked(data)
+        return text_of_letter(letter, task.letter, attached=attached or Attachments(task.bytes).read)
     return read(data, task.kind, max_bytes=task.bytes, attached=attached)
 
 
@@ -61,13 +68,16 @@ def _left_out(data: bytes, kind: str) -> Converted:
 
 def _warm(kind: str) -> None:
     """Load what would be loaded while reading: later no file can be opened."""
-    if kind in OFFICE or (kind == MAIL and office.is_installed()):
+    if kind in OFFICE or (kind in (MAIL, LETTER) and office.is_installed()):
         office.warm(kind)
-    if kind == MAIL:
+    if kind in (MAIL, LETTER):
         for module in pkgutil.iter_modules(encodings.__path__):
             if module.name not in ("mbcs", "oem", "cp65001"):  # of Windows
                 importlib.import_module(f"encodings.{module.name}")
         read(b"Subject: =?utf-8?q?a?=\n\nOn Monday, Ana wrote:\n", MAIL, max_bytes=1_000)
+        unpacked(packed(Letter()))
+        sample = letter_of_mail(b"Subject: a\n\n-- \nOn Monday, Ana wrote:\n", LetterOptions())
+        text_of_letter(sample, LetterOptions(), attached=_left_out)
 
 
 def _answer(answer: Converted | Refusal) -> None:

@@ -15,6 +15,7 @@ from tests.bench import (
     crowd,
     decoding,
     heartbeats,
+    mailbox,
     memory,
     observing,
     recovery,
@@ -27,7 +28,7 @@ from tests.bench.processes import ProcessFailed
 from tests.bench.report import summary, table
 from tests.bench.rows import Row, Verdict
 
-ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 16, 17, 18, 19, 20, 21)
+ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 16, 17, 18, 19, 20, 21, 22)
 _FAILED, _MISUSED, _NOT_MEASURED = 1, 2, 3
 
 
@@ -68,6 +69,7 @@ def _sections(
         ("row 19: a crowd that is only there", frozenset({19}), crowd.run),
         ("row 20: being looked at", frozenset({20}), observing.run),
         ("row 21: heartbeats of agents", frozenset({21}), heartbeats.run),
+        ("row 22: a mailbox", frozenset({22}), mailbox.run),
         ("rows 7 and 8: memory", memory.ROWS, lambda told: memory.run(told, wanted)),
     ]
 

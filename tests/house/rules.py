@@ -47,10 +47,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.extraction": GROUND | {"hub.text"},
     "hub.links": GROUND | {"storage"},
     "hub.gateways": GROUND | {"storage"},
-    # The patterns of schemas are looked for as those of redaction are: in linear time.
+    "hub.connectors": GROUND | {"hub.text", "hub.extraction.patterns"},
+    "hub.accounts": GROUND | {"storage", "hub.links", "hub.connectors"},
+    # The patterns of schemas and of filters are looked for as those of redaction are: in linear time.
     "hub.agents": GROUND | {"storage", "hub.links", "hub.extraction.patterns"},
     "hub.runs": GROUND
-    | {"storage", "hub.links", "hub.agents", "hub.extraction", "hub.text", "hub.schedules"},
+    | {"storage", "hub.links", "hub.agents", "hub.extraction", "hub.text", "hub.schedules"}
+    | {"hub.connectors", "hub.accounts"},
     "hub.coordination": GROUND | {"storage", "hub.links", "hub.gateways", "hub.agents"},
     "hub.device": {"protocol", "hub.text", "hub.clock", "hub.log"},
 }

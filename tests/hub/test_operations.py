@@ -41,7 +41,10 @@ __all__ = ["agent", "bench", "store"]
 
 DAY = timedelta(days=1)
 # What is said between agents, over a hub that has neither gateways nor boards.
-COORDINATION = ("gateways", "boards", "messages", "leads", "broadcasts", "questions", "souls")
+COORDINATION = (
+    *("gateways", "connectors", "keys", "boards"),
+    *("messages", "leads", "broadcasts", "questions", "souls"),
+)
 
 
 @pytest.fixture

@@ -8,6 +8,9 @@ from typing import Any
 import anyio
 import pytest
 
+from hub.accounts.desk import Accounts
+from hub.accounts.keys import KeyStore
+from hub.accounts.sign_in import SignIns
 from hub.agents.capabilities import Capabilities
 from hub.agents.checkpoints import Checkpoints
 from hub.agents.configs import AgentConfigs
@@ -29,7 +32,7 @@ from hub.ops.agent_bodies import Rules
 from hub.ops.file_lines import FileLines
 from hub.ops.reading import Reading
 from hub.ops.routes import DEVICE_REQUESTS
-from hub.outbound import OutboundRules
+from hub.outbound import OutboundClient, OutboundRules
 from hub.requests import agents as agent_requests
 from hub.requests import service
 from hub.requests.agents import Written
@@ -74,7 +77,18 @@ def make_requests(bench: Bench) -> Requests:
         memory=BoardMemory(bench.store, authority=Authority(bench.store), **given),
         messages=_messages(bench, given),
         questions=Questions(bench.store, authority=Authority(bench.store), **given),
+        sign_ins=_sign_ins(bench),
     )
+
+
+def _sign_ins(bench: Bench) -> SignIns:
+    """Sign-ins of no connector: nothing is sealed, and nobody is called."""
+    chance = SeededChance()
+    given: dict[str, Any] = {"clock": bench.clock, "chance": chance, "ids": bench.ids}
+    keys = KeyStore(Path("unused"), chance=chance, environ={})
+    client = OutboundClient(OutboundRules())
+    accounts = Accounts(bench.store, client=client, keys=keys, owner=BootId("boot"), **given)
+    return SignIns(accounts, bench.store, links=lambda: (), **given)
 
 
 def _messages(bench: Bench, given: dict[str, Any]) -> Messages:

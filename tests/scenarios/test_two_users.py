@@ -30,6 +30,13 @@ data_types = ["tasks"]
 prompt = "Find what {user} has to do."
 schedule = "0 7 * * *"
 """
+CONNECTOR = """
+[[connectors]]
+name = "{name}"
+user = "{user}"
+provider = "gmail"
+client_id = "hub"
+"""
 GATEWAY = """\
 [[gateways]]
 name = "{name}"
@@ -74,6 +81,8 @@ BODIES |= {
 }
 BODIES |= {
     ("POST", "/v1/gateways/{gateway}/agents"): {"name": "mine-now"},
+    ("POST", "/v1/connectors/{connector}/sign-in"): {"way": "paste"},
+    ("POST", "/v1/connectors/{connector}/sign-in/answer"): {"address": "http://127.0.0.1/?state=x&code=y"},
 }
 # What agents have, by the name of the parameter that it is for in each path: no id, and the same of both.
 PARTS = {
@@ -147,6 +156,8 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
     written = SETTINGS + "".join(WORKER.format(name=name, user=user) for name, user in agents)
     gateways = [("home", "owner"), ("cellar", "mallory")]
     written += "".join(GATEWAY.format(name=name, user=user) for name, user in gateways)
+    accounts = [("letters", "owner"), ("parcels", "mallory")]
+    written += "".join(CONNECTOR.format(name=name, user=user) for name, user in accounts)
     hub = HubProcess(tmp_path_factory.mktemp("hub"), settings=written)
     async with closing(hub):
         await hub.start()
@@ -170,6 +181,8 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
                 assert kept.is_success, kept.text
             (device,) = (await mallory.get("/v1/devices")).json()["devices"]
             (operator_token,) = (await mallory.get("/v1/operator-tokens")).json()["tokens"]
+            (connector,) = (await mallory.get("/v1/connectors")).json()["connectors"]
+            sign_in = await _made(mallory, "/v1/connectors/parcels/sign-in", {"way": "paste"})
             (gateway,) = (await mallory.get("/v1/gateways")).json()["gateways"]
             board_id = await _made(mallory, "/v1/boards", {"name": "mallorys", "gateway": "cellar"})
             await _made(owner, "/v1/boards", {"name": "chores", "gateway": "home"})
@@ -186,6 +199,8 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
                 "agent": "plans",
                 "board": board_id,
                 "gateway": gateway["id"],
+                "connector": connector["id"],
+                "sign_in": sign_in,
                 "memory_id": memory_id,
                 "question_id": question_id,
                 "message_id": message_id,
@@ -198,7 +213,7 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
                 "operator_token_id": operator_token["id"],
                 "pairing_id": NOBODYS,  # whoever waits to be let in belongs to nobody yet
             }
-            secrets = ("mallory", "cellar", *(id for id in theirs.values() if id != NOBODYS))
+            secrets = ("mallory", "cellar", "parcels", *(id for id in theirs.values() if id != NOBODYS))
             yield Two(hub, owner, mallory, agent, their_lead, their_main, theirs, secrets)
 
 
@@ -231,6 +246,7 @@ async def _all_of_the_hub(hub: HubProcess) -> dict[str, Any]:
         "agents",
         "boards",
         "gateways",
+        "connectors",
         "questions",
         "messages",
         "broadcasts",

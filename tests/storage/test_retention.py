@@ -12,6 +12,7 @@ from storage import (
     activity,
     agent_states,
     agents,
+    connector_retention,
     coordination_retention,
     idempotency,
     outbox,
@@ -321,7 +322,7 @@ FOUND = {
 }
 STATEMENTS = {
     name: value
-    for name, value in (vars(retention) | vars(coordination_retention)).items()
+    for name, value in (vars(retention) | vars(coordination_retention) | vars(connector_retention)).items()
     if name.isupper()
     and isinstance(value, sa.Select | sa.Delete | sa.Update)
     and name not in ("AGENTS", "SCHEDULES")
@@ -368,7 +369,7 @@ async def test_the_file_gets_smaller_when_much_went(tmp_path: Path) -> None:
         full = sqlite3.connect(path)
         full.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         full.close()
-    assert path.stat().st_size < 320 * 4_096
+    assert path.stat().st_size < 340 * 4_096
     check = sqlite3.connect(path)
     assert check.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     check.close()
@@ -405,6 +406,9 @@ def test_no_table_that_grows_is_forgotten() -> None:
         "broadcasts",  # once their messages are gone
         "questions",
         "question_tellings",  # with their question
+        "seen_messages",
+        "posted",  # once settled; as many wait as [limits] has it
+        "sign_ins",
         "metric_series",  # once nothing of it is kept
         "agent_metrics",
     }
@@ -427,6 +431,9 @@ def test_no_table_that_grows_is_forgotten() -> None:
         "unit_ledger",  # as many rows as agents have files
         "items",  # as many rows as their files have items, and had
         "gateways",  # as many as hub.toml ever had
+        "connectors",  # likewise
+        "credentials",  # one for each connector
+        "connector_cursors",  # one for each agent that reads one
         "boards",  # as many of a user as [limits] has it
         "board_members",  # one for each agent that is on a board
         "board_memory",  # as many items of a board as [limits] has it, and the answers of people

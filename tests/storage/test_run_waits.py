@@ -4,10 +4,14 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import RunState
-from storage import agent_states, devices, runs, schedules
+from storage import agent_states, agents, connectors, devices, runs, schedules
+from storage.agent_configs import Mailbox
+from storage.agent_rows import AgentRow
+from storage.agents import DeclaredAgent
+from storage.connectors import NOT_YET, DeclaredConnector
 from storage.schedules import DeclaredSchedule
 from storage.schema import runs as run_table
-from tests.storage.rows import AT, LAPTOP, claim, make_agent, make_run
+from tests.storage.rows import AT, LAPTOP, claim, declare, make_agent, make_run
 
 
 def _wait(c: sa.Connection, run_id: str) -> runs.RunWait:
@@ -117,3 +121,44 @@ def test_an_agent_that_is_away_though_its_device_is_connected_is_told_with_since
     told = _wait(c, "run-1")
     assert (told.is_online, told.is_away) == (True, True)
     assert (told.away_since, told.away_reason) == (AT + 45, why)
+
+
+def _reader(c: sa.Connection, name: str = "mail") -> AgentRow:
+    """An agent that reads the connector work for the laptop, where ``inbox`` reads files."""
+    one = DeclaredConnector(name="work", user_name="me", provider="listed", origin="me")
+    connectors.reconcile_connectors(c, declared=[one], at=AT, fresh_ids=["work-id", "nobody"])
+    reads = Mailbox(connector="work")
+    files = DeclaredAgent(name="inbox", device_name=LAPTOP, paths=("notes",))
+    declare(c, files, DeclaredAgent(name=name, device_name=LAPTOP, mailbox=reads))
+    return agents.get_agent(c, AgentId(f"agent-{name}"))
+
+
+def test_a_run_that_reads_a_connector_takes_no_place_of_its_device_and_is_counted_among_its_kind(
+    c: sa.Connection,
+) -> None:
+    reader = _reader(c)
+    files = agents.get_agent(c, AgentId("agent-inbox"))
+    make_run(c, "reads", agent=reader, state=RunState.RUNNING)
+    make_run(c, "files", agent=files)
+    told = _wait(c, "files")
+    assert (told.reads_mailbox, told.on_device, told.of_mailboxes, told.on_hub) == (False, 0, 1, 1)
+    assert _wait(c, "reads").reads_mailbox
+
+
+def test_a_run_that_reads_a_connector_tells_how_that_stands(c: sa.Connection) -> None:
+    make_run(c, "reads", agent=_reader(c))
+    told = _wait(c, "reads")
+    assert (told.connector, told.connector_state, told.connector_retry_at) == ("work", "ok", None)
+    connectors.note_failure(c, "work-id", retry_at=AT + 9, at=AT)
+    assert _wait(c, "reads").connector_retry_at == AT + 9
+    connectors.move_connector(c, "work-id", version=1, state="sign_in", detail="no", at=AT)
+    told = _wait(c, "reads")
+    assert (told.connector_state, told.connector_detail, told.is_granted) == ("sign_in", "no", False)
+    connectors.reconcile_connectors(c, declared=[], at=AT, fresh_ids=[])
+    assert _wait(c, "reads").connector is None
+
+
+def test_a_connector_that_nobody_has_signed_in_to_yet_is_one_to_sign_in_to(c: sa.Connection) -> None:
+    make_run(c, "reads", agent=_reader(c))
+    connectors.move_connector(c, "work-id", version=1, state="sign_in", detail=NOT_YET, at=AT)
+    assert _wait(c, "reads").is_granted

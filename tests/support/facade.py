@@ -1,5 +1,6 @@
 """A hub's other side for the operators' tests: answers from what the test put in."""
 
+import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from copy import copy
@@ -11,6 +12,9 @@ from zoneinfo import ZoneInfo
 import anyio
 import httpx2
 
+from hub.accounts.desk import Accounts
+from hub.accounts.keys import KeyStore
+from hub.accounts.sign_in import SignIns
 from hub.agents.capabilities import Capabilities
 from hub.agents.checkpoints import Checkpoints
 from hub.agents.configs import AgentConfigs
@@ -18,7 +22,7 @@ from hub.agents.locks import Locks
 from hub.agents.measurements import Measurements
 from hub.agents.writing import AgentWriter
 from hub.backups import Backups
-from hub.clock import IdFactory, epoch_ms
+from hub.clock import IdFactory, SystemChance, epoch_ms
 from hub.coordination.authority import Authority
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier
@@ -51,6 +55,7 @@ from hub.operations.broadcasts import BroadcastOperations
 from hub.operations.capabilities import CapabilityOperations
 from hub.operations.checkpoints import CheckpointOperations
 from hub.operations.config import ConfigOperations
+from hub.operations.connectors import ConnectorOperations
 from hub.operations.costs import CostOperations
 from hub.operations.debug import DebugOperations
 from hub.operations.devices import DeviceOperations
@@ -59,6 +64,7 @@ from hub.operations.gateways import GatewayOperations
 from hub.operations.invitations import InvitationOperations
 from hub.operations.issues import IssueOperations
 from hub.operations.items import ItemOperations
+from hub.operations.keys import KeyOperations
 from hub.operations.leads import LeadOperations
 from hub.operations.locks import LockOperations
 from hub.operations.logs import LogOperations
@@ -97,7 +103,7 @@ from hub.ops.views import (
     StatusView,
     UnitView,
 )
-from hub.outbound import OutboundRules
+from hub.outbound import OutboundClient, OutboundRules
 from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Budgets
 from hub.runs.estimating import Estimator
@@ -360,6 +366,31 @@ class FakeHub:
             bench.store, fleet, standings, clock=bench.clock, ids=bench.ids, metrics=Metrics()
         )
         made.views = _Rows()
+        return made.seen_by(self.user_id)
+
+    @property
+    def keys(self) -> KeyOperations:
+        """Keys in the folder of this test's hub."""
+        bench = self.bench
+        folder = self.listening.unix.parent if hasattr(self, "listening") else Path(tempfile.gettempdir())
+        chance = SystemChance()  # each call has one of its own
+        given: dict[str, Any] = {"clock": bench.clock, "chance": chance, "ids": bench.ids}
+        keys = KeyStore(folder, chance=chance, environ={})
+        client = OutboundClient(OutboundRules())
+        accounts = Accounts(bench.store, client=client, keys=keys, owner="boot", **given)
+        return KeyOperations(bench.store, accounts, clock=bench.clock)
+
+    @property
+    def connectors(self) -> ConnectorOperations:
+        """Connectors as far as rows of them are there; hub.toml says nothing of any."""
+        bench = self.bench
+        given: dict[str, Any] = {"clock": bench.clock, "chance": SeededChance(), "ids": bench.ids}
+        folder = Path(tempfile.gettempdir())  # nothing is sealed
+        keys = KeyStore(folder, chance=SeededChance(), environ={})
+        client = OutboundClient(OutboundRules())
+        accounts = Accounts(bench.store, client=client, keys=keys, owner="boot", **given)
+        sign_ins = SignIns(accounts, bench.store, links=bench.roster.connected, **given)
+        made = ConnectorOperations(bench.store, accounts, sign_ins, clock=bench.clock)
         return made.seen_by(self.user_id)
 
     @property

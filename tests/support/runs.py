@@ -19,6 +19,7 @@ from hub.runs.dispatcher import Dispatcher
 from hub.runs.estimating import Estimator
 from hub.runs.interrupt import Interrupt
 from hub.runs.lifecycle import Lifecycle
+from hub.runs.mailbox_visit import Desk, MailboxVisits
 from hub.runs.order import RunOrder, order_of
 from hub.runs.progress import RunWatch
 from hub.runs.runner import Runner
@@ -114,6 +115,7 @@ class Bench:
     units_in_flight: int = 8
     is_disk_full: bool = False
     batches: Batches | None = None
+    desk: Desk | None = None
     looked: int = 0
 
     def __post_init__(self) -> None:
@@ -150,6 +152,9 @@ class Bench:
             clock=self.clock,
             chance=chance,
             metrics=self.metrics,
+            mailboxes=None
+            if self.desk is None
+            else MailboxVisits(self.store, self.desk, clock=self.clock, chance=chance, ids=self.ids),
             units_in_flight=self.units_in_flight,
             device_grace_s=self.device_grace_s,
         )

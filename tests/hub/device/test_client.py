@@ -111,14 +111,15 @@ async def test_a_call_repeated_over_another_connection_is_done_once(
         assert len(device.items()) == 1
 
 
-async def test_calls_the_device_cannot_do_are_refused_in_words(hub: ScriptedHub, tmp_path: Path) -> None:
+async def test_calls_that_the_device_cannot_do_are_refused_in_words(hub: ScriptedHub, tmp_path: Path) -> None:
     async with open_device(hub.url, tmp_path):
         guest = await hub.guest()
         await guest.welcome()
         answer = await guest.call(ToolCall(id="c-1", action=Action.BROWSER_OPEN, data={"url": "x"}))
 
     assert answer.error is not None
-    assert answer.error.code == ErrorCode.CALL_UNSUPPORTED
+    assert answer.error.code == ErrorCode.BAD_RECORD
+    assert "sign_in_id" in answer.error.message
 
 
 async def test_a_wake_is_answered_and_shown_to_the_person_at_the_desktop(

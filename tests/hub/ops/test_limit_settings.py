@@ -131,6 +131,7 @@ REFUSED_BY_CODE = {
 OWN_METRIC = {
     "runs": "hub_runs_in_progress",  # further ones wait, and say for what
     "runs_per_device": "hub_runs_in_progress",
+    "connector_runs": "hub_runs_in_progress",
     "log_queue": "hub_log_dropped_total",
     "log_repeats": "hub_log_suppressed_total",
 }

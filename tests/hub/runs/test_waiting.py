@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from hub.clock import epoch_ms
-from hub.runs.waiting import Hold, WaitFacts, why_waiting
+from hub.runs.waiting import Hold, WaitFacts, Wanting, why_waiting
 from protocol.ids import AgentId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, PauseReason, RunState
 from protocol.requirements import Unmet
@@ -125,6 +125,38 @@ def _why(**facts: object) -> str | None:
         ({"on_device": 2, "per_device": 2}, "slot 2 of 2 taken on device desk"),
         ({"of_agent": 1}, "slot 1 of 1 taken by this agent"),
         ({"on_hub": 32}, "slot 32 of 32 taken on this hub"),
+        ({"connector": Wanting(name="work"), "is_online": False, "on_device": 9}, "next in line"),
+        ({"connector": Wanting(name="work"), "device": None}, "next in line"),
+        ({"connector": Wanting(name=None)}, "its connector is no longer declared in hub.toml"),
+        (
+            {
+                "connector": Wanting(
+                    name="work", state="sign_in", detail="the grant has ended", is_granted=True
+                )
+            },
+            "connector work wants a sign-in (the grant has ended): hub connectors login work",
+        ),
+        (
+            {"connector": Wanting(name="work", state="sign_in", detail="refused")},
+            "connector work wants another secret (refused): put it right, then hub connectors test work",
+        ),
+        (
+            {"connector": Wanting(name="work", state="blocked"), "is_manual": True},
+            "connector work is blocked: put that right, then hub connectors test work",
+        ),
+        (
+            {"connector": Wanting(name="work", retry_at=START + timedelta(minutes=2))},
+            "connector work did not answer; tried again at 09:02 UTC",
+        ),
+        (
+            {"connector": Wanting(name="work", retry_at=START + timedelta(minutes=2)), "is_manual": True},
+            "next in line",
+        ),
+        ({"connector": Wanting(name="work", retry_at=START)}, "next in line"),
+        (
+            {"connector": Wanting(name="work"), "of_mailboxes": 8},
+            "slot 8 of 8 taken by runs that read connectors",
+        ),
     ],
 )
 def test_a_waiting_run_names_the_gate_that_is_shut(facts: dict[str, object], sentence: str) -> None:

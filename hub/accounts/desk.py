@@ -1,0 +1,249 @@
+"""The accounts of the hub: opened for a run, refused, signed in, given back."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, Literal
+
+import msgspec
+from pydantic import ValidationError
+
+from hub.accounts.config import AccountConfig
+from hub.accounts.grants import Granted, Grants
+from hub.accounts.keys import BadKeys, Key, KeyStore
+from hub.accounts.tokens import AccountTokens, TokenBook
+from hub.clock import Chance, Clock, IdFactory, epoch_ms
+from hub.connectors.calling import Caller
+from hub.connectors.connector import Auth, Connector, Context, Inbox
+from hub.connectors.failures import ConnectorFailure, Misconfigured, PermissionMissing, SignInNeeded
+from hub.connectors.throttle import Throttle
+from hub.log import Channel
+from hub.outbound import OutboundClient
+from storage.store import ConnectorRow, Store, connectors, credentials, grants
+
+__all__ = ["AccountConfig", "Accounts", "Told"]
+
+DETAIL_CHARS: Final = 500
+
+log = Channel(__name__)
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A connector whose state changed, for whoever tells devices and people of it."""
+
+    row: ConnectorRow
+
+
+class Accounts:
+    """All accounts.
+
+    Args:
+        owner: of leases; this process and no other.
+        tell: is told, after the commit, of each connector that began or ceased to wait for a person.
+        inbox: of a webhook, by its connector's id.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        client: OutboundClient,
+        keys: KeyStore,
+        clock: Clock,
+        chance: Chance,
+        ids: IdFactory,
+        owner: str,
+        tell: Callable[[Told], None] | None = None,
+        inbox: Callable[[str], Inbox] | None = None,
+    ) -> None:
+        self.keys = keys
+        self.grants = Grants(client, clock)
+        self.tell = tell or (lambda told: None)
+        self.book = TokenBook(
+            store,
+            keys=keys,
+            grants=self.grants,
+            clock=clock,
+            chance=chance,
+            owner=owner,
+            on_dead=self.refused,
+        )
+        self._store = store
+        self._client = client
+        self._clock = clock
+        self._chance = chance
+        self._ids = ids
+        self._inbox = inbox
+        self._configs: dict[str, AccountConfig] = {}
+        self._throttles: dict[str, Throttle] = {}
+
+    def apply(self, configs: Sequence[AccountConfig]) -> None:
+        """Take up what hub.toml says. Those that are open stay as they were opened."""
+        self._configs = {config.name: config for config in configs}
+
+    async def account(self, given: str) -> tuple[ConnectorRow, AccountConfig]:
+        """The connector of that name or id, and what hub.toml says of it.
+
+        Raises:
+            UnknownConnector: there is none.
+            Misconfigured: it cannot be used as it is written.
+        """
+        row = await self._store.read(connectors.get_connector, given)
+        config = self._configs.get(row.name)
+        if config is None:
+            raise Misconfigured(row.detail or f"{row.name}: hub.toml does not say how to open it")
+        return row, config
+
+    async def open(self, connector_id: str, filter: Mapping[str, Any]) -> Connector:
+        """A connector for one run; to be closed after it.
+
+        Raises:
+            UnknownConnector, Misconfigured: it is not there, or cannot be used as it is written.
+            SignInNeeded: somebody has to sign in first.
+        """
+        row, config = await self.account(connector_id)
+        kind = config.kind
+        tokens = None
+        if kind.auth is Auth.OAUTH2 or kind.oauth(config.settings) is not None:
+            config.oauth()
+            if row.state == "sign_in":
+                raise SignInNeeded(row.detail or "sign in again")
+            tokens = AccountTokens(self.book, row.id, config)
+        try:
+            chosen = kind.filter_model.model_validate(dict(filter))
+        except ValidationError as error:
+            where = ".".join(map(str, error.errors(include_input=False)[0]["loc"]))
+            raise Misconfigured(f"{row.name}: its agent's filter does not fit: {where}") from None
+        caller = Caller(
+            self._client,
+            tokens=tokens,
+            throttle=self._throttle(row.id, config),
+            origins=kind.origins(config.settings),
+            clock=self._clock,
+            chance=self._chance,
+            judge=kind.judge,
+        )
+        context = Context(
+            account=row.name,
+            clock=self._clock,
+            chance=self._chance,
+            caller=caller,
+            tokens=tokens,
+            secret=config.secret,
+            inbox=None if self._inbox is None else self._inbox(row.id),
+            identity=row.account or "",
+        )
+        return kind(context, config.settings, chosen)
+
+    async def refused(self, connector_id: str, failure: ConnectorFailure) -> bool:
+        """Let its runs wait for a person, where that is what *failure* means.
+
+        Returns:
+            Whether this call did it; then people are told, once.
+        """
+        if not isinstance(failure, SignInNeeded | PermissionMissing | Misconfigured):
+            return False
+        state: Literal["sign_in", "blocked"] = "sign_in" if isinstance(failure, SignInNeeded) else "blocked"
+        row = await self._store.write(
+            partial(
+                grants.refuse_connector,
+                credential_version=failure.version if isinstance(failure, SignInNeeded) else 0,
+                state=state,
+                reason=failure.code,
+                detail=str(failure)[:DETAIL_CHARS],
+                at=self._now(),
+                activity_id=self._ids.fresh(),
+            ),
+            connector_id,
+        )
+        if row is None:
+            return False
+        log.warning("connector.refused", connector=row.name, state=state, code=failure.code)
+        self.tell(Told(row))
+        return True
+
+    async def worked(self, connector_id: str, account: str | None = None) -> None:
+        """It worked: failures are forgotten."""
+        await self._store.write(
+            partial(connectors.note_success, at=self._now(), account=account), connector_id
+        )
+
+    async def granted(self, connector_id: str, granted: Granted, *, actor: str) -> bool:
+        """Keep what a person granted. False: the connector is gone meanwhile."""
+        key_id, sealed = await self.book.seal(connector_id, granted)
+        row = await self._store.write(
+            partial(
+                grants.grant_connector,
+                sealed=sealed,
+                key_id=key_id,
+                scopes=granted.scopes,
+                expires_at=granted.expires_at,
+                at=self._now(),
+                actor=actor,
+                activity_id=self._ids.fresh(),
+            ),
+            connector_id,
+        )
+        if row is None:
+            return False
+        log.info("connector.signed_in", connector=row.name)
+        self.tell(Told(row))
+        return True
+
+    async def forget(self, connector_id: str, *, actor: str) -> bool:
+        """Give a grant back at its provider, then forget it.
+
+        Returns:
+            Whether the provider took it; what it did not take is forgotten here all the same.
+        """
+        row, config = await self.account(connector_id)
+        held = await self._store.read(credentials.find_credential, row.id)
+        is_revoked = False
+        if held is not None:
+            try:
+                kept = await self.book.open(held)
+                token = kept.refresh_token or kept.access_token
+                is_revoked = await self.grants.revoke(config, token)
+            except ConnectorFailure as failure:
+                log.warning("connector.not_revoked", connector=row.name, code=failure.code)
+        await self._store.write(partial(grants.forget_grant, at=self._now(), actor=actor), row.id)
+        return is_revoked
+
+    async def list_keys(self) -> list[tuple[Key, int]]:
+        """The keys, the newest first, and how many rows each seals. Raises BadKeys."""
+        ring = await self.keys.ring()
+        used = await self._store.read(credentials.keys_in_use)
+        return [(key, used.get(key.id, 0)) for key in ring.keys]
+
+    async def rotate(self) -> int:
+        """Seal everything by a new key; how many rows. Who reads or refreshes meanwhile goes on.
+
+        Keys that somebody else hands over are theirs to change: then all is sealed by the newest of them.
+
+        Raises:
+            BadKeys: another key cannot be made.
+            NotOpened: a row's key is gone; nothing was sealed anew.
+        """
+        if self.keys.is_ours:
+            await self.keys.add()
+        ring = await self.keys.ring()
+        count = await self._store.write(credentials.reseal_all, ring.reseal)
+        log.info("keys.rotated", key=ring.newest.id, rows=count)
+        return count
+
+    async def remove_key(self, key_id: str) -> None:
+        """Forget a key that seals nothing any more. Raises BadKeys."""
+        count = (await self._store.read(credentials.keys_in_use)).get(key_id, 0)
+        if count:
+            raise BadKeys(f"the key {key_id} seals {count} rows: 'hub keys rotate' seals them anew")
+        await self.keys.remove(key_id)
+        log.info("keys.removed", key=key_id)
+
+    def _throttle(self, connector_id: str, config: AccountConfig) -> Throttle:
+        quota = config.kind.quota(config.settings)
+        known = self._throttles.get(connector_id)
+        if known is None or known.quota != quota:
+            known = self._throttles[connector_id] = Throttle(quota, self._clock)
+        return known
+
+    def _now(self) -> int:
+        return epoch_ms(self._clock.now())

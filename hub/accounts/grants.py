@@ -1,0 +1,243 @@
+"""OAuth as the hub speaks it: a grant by a code, by a device's code, its refresh, its end.
+
+RFC 6749, 7636 (S256), 8628 and 7009, over the hub's own client. An error's text says what a person is to
+do, by the provider's code and never by its words, and holds nothing that was sent.
+"""
+
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import anyio
+import msgspec
+
+from hub.accounts.config import AccountConfig
+from hub.clock import Chance, Clock, epoch_ms
+from hub.connectors import aadsts
+from hub.connectors.failures import (
+    Misconfigured,
+    PermissionMissing,
+    ProviderBusy,
+    SignInNeeded,
+    Unavailable,
+)
+from hub.outbound import AddressRefused, AnswerTooLarge, OutboundClient, TransportError, was_never_sent
+
+ANSWER_S: Final = 20.0  # less than a lease of tokens lasts
+DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
+_SECRET_BYTES: Final = 32
+
+_ENDED: Final = frozenset(
+    {"invalid_grant", "interaction_required", "consent_required", "login_required", "expired_token"}
+)
+_DENIED: Final = frozenset({"access_denied", "authorization_declined"})
+_CLIENT: Final = frozenset({"invalid_client", "unauthorized_client", "unsupported_grant_type"})
+
+
+class Granted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider gave. *expires_at*: epoch milliseconds; ``None``: it did not say."""
+
+    access_token: str
+    refresh_token: str | None = None
+    expires_at: int | None = None
+    scopes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return "Granted(...)"
+
+
+class DeviceGrant(msgspec.Struct, frozen=True, kw_only=True):
+    """A code that a person types elsewhere. *interval_s*: between two looks whether they have."""
+
+    device_code: str
+    user_code: str
+    verification_url: str
+    interval_s: float
+    expires_s: float
+
+    def __repr__(self) -> str:
+        return "DeviceGrant(...)"
+
+
+class Pending(Exception):
+    """Nobody has typed the code yet. *slower*: the provider wants longer pauses."""
+
+    def __init__(self, *, slower: bool) -> None:
+        super().__init__()
+        self.slower = slower
+
+
+def fresh_secret(chance: Chance) -> str:
+    """A state, or a verifier: 43 characters that nobody guesses."""
+    return _encoded(chance.token_bytes(_SECRET_BYTES))
+
+
+def challenge_of(verifier: str) -> str:
+    """What may be seen of a verifier (S256)."""
+    return _encoded(sha256(verifier.encode()).digest())
+
+
+def authorize_url(account: AccountConfig, *, redirect_uri: str, state: str, verifier: str) -> str:
+    """Where a person's browser goes. Raises Misconfigured."""
+    oauth = account.oauth()
+    query = {
+        "response_type": "code",
+        "client_id": account.client_id or "",
+        "redirect_uri": redirect_uri,
+        "scope": " ".join(oauth.scopes),
+        "state": state,
+        "code_challenge": challenge_of(verifier),
+        "code_challenge_method": "S256",
+        **dict(oauth.authorize),
+    }
+    joint = "&" if "?" in oauth.authorize_url else "?"
+    return f"{oauth.authorize_url}{joint}{urlencode(query)}"
+
+
+class Grants:
+    """Speaks to the token endpoints. Every method raises ``ConnectorFailure`` alone."""
+
+    def __init__(self, client: OutboundClient, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+
+    async def exchange(
+        self, account: AccountConfig, *, code: str, verifier: str, redirect_uri: str
+    ) -> Granted:
+        """What a code is worth; it is worth it once."""
+        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
+        return await self._grant(account, form | {"code_verifier": verifier})
+
+    async def refresh(self, account: AccountConfig, refresh_token: str) -> Granted:
+        """Another access token. Where the provider names no other refresh token, the old one stays good."""
+        granted = await self._grant(account, {"grant_type": "refresh_token", "refresh_token": refresh_token})
+        return msgspec.structs.replace(granted, refresh_token=granted.refresh_token or refresh_token)
+
+    async def begin_device(self, account: AccountConfig) -> DeviceGrant:
+        """Ask for a code that a person types (RFC 8628)."""
+        oauth = account.oauth()
+        if oauth.device_url is None:
+            raise Misconfigured(f"{account.provider} has no sign-in by a code for what is asked")
+        told = await self._post(account, oauth.device_url, {"scope": " ".join(oauth.scopes)})
+        try:
+            return DeviceGrant(
+                device_code=str(told["device_code"]),
+                user_code=str(told["user_code"]),
+                verification_url=str(told.get("verification_uri") or told["verification_url"]),
+                interval_s=float(told.get("interval") or 5),
+                expires_s=float(told.get("expires_in") or 900),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise Unavailable("the provider's answer lacks what a sign-in by a code needs") from error
+
+    async def ask_device(self, account: AccountConfig, device_code: str) -> Granted:
+        """Look whether the code was typed. Not to be asked again after it was: that ends the grant at some.
+
+        Raises:
+            Pending: not yet.
+        """
+        return await self._grant(account, {"grant_type": DEVICE_CODE, "device_code": device_code})
+
+    async def revoke(self, account: AccountConfig, token: str) -> bool:
+        """Give a grant back. False: the provider cannot take it."""
+        url = account.oauth().revoke_url
+        if url is None:
+            return False
+        await self._post(account, url, {"token": token})
+        return True
+
+    async def _grant(self, account: AccountConfig, form: Mapping[str, str]) -> Granted:
+        told = await self._post(account, account.oauth().token_url, form)
+        token = told.get("access_token")
+        if not isinstance(token, str) or not token:
+            raise Unavailable("the provider's answer has no token in it")
+        refresh, life, scope = told.get("refresh_token"), told.get("expires_in"), told.get("scope")
+        return Granted(
+            access_token=token,
+            refresh_token=refresh if isinstance(refresh, str) and refresh else None,
+            expires_at=_until(life, epoch_ms(self._clock.now())),
+            scopes=tuple(scope.split()) if isinstance(scope, str) else (),
+        )
+
+    async def _post(self, account: AccountConfig, url: str, form: Mapping[str, str]) -> dict[str, Any]:
+        sent = {**form, "client_id": account.client_id or ""}
+        if account.client_secret is not None:
+            sent["client_secret"] = account.client_secret()
+        try:
+            with anyio.fail_after(ANSWER_S):
+                status, body = await self._sent(url, sent)
+        except TimeoutError:
+            raise Unavailable(f"the provider did not answer within {ANSWER_S:.0f} s") from None
+        if status == 200 and not body:
+            return {}
+        try:
+            told = msgspec.json.decode(body)
+        except msgspec.DecodeError:
+            told = None
+        if status == 200 and isinstance(told, dict):
+            return told
+        raise failure_of(status, told if isinstance(told, dict) else {})
+
+    async def _sent(self, url: str, form: Mapping[str, str]) -> tuple[int, bytes]:
+        """Post it once; a second time only where the first has surely not left."""
+        for is_last in (False, True):
+            try:
+                answer = await self._client.post(url, data=dict(form), headers={"Accept": "application/json"})
+            except AddressRefused as error:
+                raise Misconfigured(str(error)) from None
+            except AnswerTooLarge:
+                raise Unavailable("the provider's answer is too long") from None
+            except TransportError as error:
+                if is_last or not was_never_sent(error):
+                    # Without its cause, which may hold the request and with it what was sent.
+                    raise Unavailable(f"the provider cannot be reached: {type(error).__name__}") from None
+            else:
+                return answer.status_code, answer.content
+        raise AssertionError("unreachable")
+
+
+def failure_of(status: int, told: Mapping[str, Any]) -> Exception:
+    """What an answer that is no grant means."""
+    word = told.get("error")
+    word = word if isinstance(word, str) and re.fullmatch(r"[a-z_]{1,40}", word) else ""
+    meant = aadsts.failure_of(_microsoft_codes(told))
+    if meant is not None and word not in ("authorization_pending", "slow_down"):
+        return meant
+    if word in ("authorization_pending", "slow_down"):
+        return Pending(slower=word == "slow_down")
+    if word in _ENDED:
+        return SignInNeeded(f"the provider ended the sign-in ({word})")
+    if word in _DENIED:
+        return SignInNeeded(f"it was not allowed ({word})")
+    if word in _CLIENT:
+        return Misconfigured(f"the provider does not know the OAuth client ({word}): look at client_id")
+    if word == "invalid_scope":
+        return PermissionMissing(
+            "the provider does not give what is asked for to this client (invalid_scope)"
+        )
+    if status == 429:
+        return ProviderBusy("the provider wants us to ask less often")
+    if status >= 500 or status in (200, 408, 425) or not word:
+        return Unavailable(f"the provider answered {status} {word}".rstrip())
+    return Misconfigured(f"the provider does not take what it is asked: {status} {word}")
+
+
+def _microsoft_codes(told: Mapping[str, Any]) -> list[int]:
+    codes = told.get("error_codes")
+    listed = [code for code in codes if isinstance(code, int)] if isinstance(codes, list) else []
+    return listed + aadsts.codes_in(str(told.get("error_description", ""))[:2_000])
+
+
+def _until(life: Any, now_ms: int) -> int | None:
+    try:
+        seconds = float(life)
+    except (TypeError, ValueError):
+        return None
+    return now_ms + round(seconds * 1_000) if 0 < seconds < 1e9 else None
+
+
+def _encoded(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode()

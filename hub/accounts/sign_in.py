@@ -1,0 +1,384 @@
+"""Signing in: a person allows the hub to read an account, in a browser of theirs.
+
+Three ways, best first. **device**: one of the person's devices listens on its loopback address, opens the
+browser, and relays what the provider sends it there. **paste**: the person opens the address, and pastes
+the one that the browser ends at. **code**: the person types a code at the provider, where it has that. The
+verifier and all tokens stay in the hub. What it has to remember is a sealed row, so a hub that was restarted
+meanwhile takes the answer; each answer counts once, and none after ten minutes.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+import anyio
+import msgspec
+from anyio.abc import TaskStatus
+
+from hub.accounts.config import AccountConfig
+from hub.accounts.desk import Accounts
+from hub.accounts.grants import Pending, authorize_url, fresh_secret
+from hub.accounts.keys import NotOpened
+from hub.clock import Chance, Clock, IdFactory, epoch_ms
+from hub.connectors.failures import ConnectorFailure, Unavailable
+from hub.links.link import DeviceLink
+from hub.log import Channel
+from hub.turns import Turns
+from protocol.errors import DeliveryError, ErrorCode, HubError
+from protocol.frame import Record
+from protocol.ids import CallId, DeviceId
+from protocol.work import Action, ToolCall
+from storage.sign_ins import Outcome, Way, state_hash
+from storage.store import ConnectorRow, SignInRow, Store, sign_ins
+
+LIFE_MS: Final = 600_000
+PASTE_PORT: Final = 53_699  # nobody listens there: the browser shows the address, and that is pasted
+CALL_MS: Final = 30_000
+SLOWER_S: Final = 5.0  # RFC 8628, 3.5
+MOST_PAUSE_S: Final = 120.0
+INTERRUPTED: Final = "it was interrupted; begin again"
+_REFUSED: Final = {"access_denied": "it was not allowed", "consent_required": "consent is missing"}
+
+log = Channel(__name__)
+
+
+class SignInFailed(HubError):
+    """A sign-in came to nothing; ``str()`` says why."""
+
+    code = ErrorCode.SIGN_IN_FAILED
+
+
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
+    """A sign-in that waits for its person.
+
+    Attributes:
+        url: what to open in a browser.
+        user_code: what to type there; of ``code`` alone.
+        device_id: whose browser was opened.
+    """
+
+    id: str
+    connector: str
+    way: Way
+    url: str
+    user_code: str | None = None
+    device_id: DeviceId | None = None
+    expires_at: int
+
+
+class _Secret(msgspec.Struct, frozen=True):
+    """What is sealed in the row."""
+
+    verifier: str = ""
+    device_code: str = ""
+    interval_s: float = 5.0
+
+    def __repr__(self) -> str:
+        return "_Secret(...)"
+
+
+class SignIns:
+    """Begins sign-ins, and takes what comes of them.
+
+    Args:
+        links: the devices that are connected.
+    """
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        store: Store,
+        *,
+        clock: Clock,
+        chance: Chance,
+        ids: IdFactory,
+        links: Callable[[], Iterable[DeviceLink]],
+    ) -> None:
+        self.turns = Turns(clock)
+        self._accounts = accounts
+        self._store = store
+        self._clock = clock
+        self._chance = chance
+        self._ids = ids
+        self._links = links
+        self._fresh: list[str] = []
+        self._has_fresh = anyio.Event()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Look after codes that are being typed, those of an earlier boot too, until cancelled."""
+        rows = await self._store.read(sign_ins.open_sign_ins)
+        self._fresh += [row.id for row in rows if row.way == "code"]
+        async with anyio.create_task_group() as watches:
+            task_status.started()
+            while True:
+                self.turns.work()
+                fresh, self._fresh, self._has_fresh = self._fresh, [], anyio.Event()
+                for id in dict.fromkeys(fresh):
+                    watches.start_soon(self._watch, id)
+                self.turns.wait()
+                await self._has_fresh.wait()
+
+    async def begin(
+        self, given: str, *, way: Way | None = None, actor: str, device_id: DeviceId | None = None
+    ) -> Begun:
+        """Begin one; an earlier one of the same connector ends.
+
+        Args:
+            given: the connector's name or id.
+            way: ``None``: through a device that is there, else by pasting.
+            device_id: whose browser; any of its person's by default.
+
+        Raises:
+            UnknownConnector, ConnectorFailure: nobody can sign in to it, or not so.
+            SignInFailed: there is no such device, or it could not open a browser.
+        """
+        row, account = await self._accounts.account(given)
+        account.oauth()
+        link = self._link(row, device_id)
+        if way == "code":
+            return await self._begin_code(row, account, actor)
+        if way == "device" or (way is None and link is not None):
+            if link is None:
+                raise SignInFailed("no device that opens browsers is connected; sign in by pasting")
+            return await self._begin_device(row, account, actor, link)
+        url = f"http://{account.oauth().loopback}:{PASTE_PORT}/"
+        return await self._begin_paste(row, account, actor, url)
+
+    async def find(self, id: str) -> SignInRow:
+        """How it stands. Raises SignInFailed: there is none."""
+        row = await self._store.read(sign_ins.find_sign_in, id)
+        if row is None:
+            raise SignInFailed("there is no such sign-in")
+        return row
+
+    async def pasted(self, address: str, *, id: str | None = None) -> SignInRow:
+        """Take the address that a browser ended at.
+
+        Raises:
+            SignInFailed: it is no answer, not of this sign-in, or came to nothing.
+        """
+        told = parse_qs(urlsplit(address.strip()).query)
+        one = {name: told[name][0] for name in ("state", "code", "error") if told.get(name)}
+        if "state" not in one:
+            raise SignInFailed("that address holds no answer: paste all of it, from http:// to its end")
+        return await self.answer(one["state"], code=one.get("code"), error=one.get("error"), id=id)
+
+    async def answer(
+        self,
+        state: str,
+        *,
+        code: str | None = None,
+        error: str | None = None,
+        id: str | None = None,
+        device_id: DeviceId | None = None,
+    ) -> SignInRow:
+        """Take what a provider sent a browser with. The same answer again changes nothing.
+
+        Args:
+            id, device_id: of the sign-in that it must be of, and the device that it was begun at.
+
+        Raises:
+            SignInFailed: it came to nothing; the row says so, too.
+        """
+        row = await self._store.read(sign_ins.find_by_state, state)
+        if row is None or id not in (None, row.id) or device_id not in (None, row.device_id):
+            raise SignInFailed("nobody waits for this answer")
+        if row.outcome == "done":
+            return row
+        if row.outcome is not None:
+            raise SignInFailed(row.problem or INTERRUPTED)
+        if self._now() >= row.expires_at:
+            await self._fail(row, "it took too long; begin again")
+        if code is None:
+            await self._fail(row, _REFUSED.get(error or "", "the provider refused it"))
+        assert code is not None
+        return await self._exchange(row, code)
+
+    async def _exchange(self, row: SignInRow, code: str) -> SignInRow:
+        _, account = await self._accounts.account(row.connector_id)
+        secret = await self._open(row)
+        with anyio.CancelScope(shield=True):  # a code is worth something once
+            if not await self._settle(row, "failed", INTERRUPTED):  # until it is known better
+                raise SignInFailed("it is being taken already")
+            try:
+                granted = await self._accounts.grants.exchange(
+                    account, code=code, verifier=secret.verifier, redirect_uri=row.redirect_uri or ""
+                )
+            except ConnectorFailure as failure:
+                await self._correct(row, "failed", str(failure))
+                raise SignInFailed(str(failure)) from None
+            if not await self._accounts.granted(row.connector_id, granted, actor=row.actor):
+                raise SignInFailed("the connector is gone")
+            await self._correct(row, "done", None)
+        return await self.find(row.id)
+
+    async def _begin_paste(
+        self, row: ConnectorRow, account: AccountConfig, actor: str, redirect_uri: str
+    ) -> Begun:
+        state, verifier = fresh_secret(self._chance), fresh_secret(self._chance)
+        url = authorize_url(account, redirect_uri=redirect_uri, state=state, verifier=verifier)
+        made = await self._write(
+            row, "paste", state, _Secret(verifier=verifier), actor, redirect_uri=redirect_uri
+        )
+        return Begun(id=made.id, connector=row.name, way="paste", url=url, expires_at=made.expires_at)
+
+    async def _begin_device(
+        self, row: ConnectorRow, account: AccountConfig, actor: str, link: DeviceLink
+    ) -> Begun:
+        """Let the device listen, then let it open the browser: the address names the port."""
+        state, verifier = fresh_secret(self._chance), fresh_secret(self._chance)
+        made = await self._write(
+            row, "device", state, _Secret(verifier=verifier), actor, device_id=link.device_id
+        )
+        life: Record = {"sign_in_id": made.id, "account": row.name, "expires_ms": LIFE_MS}
+        try:
+            told = await _call(link, made.id, life | {"listen": True, "state": state})
+            port = told.get("port")
+            if not isinstance(port, int) or not 0 < port < 65_536:
+                raise SignInFailed("the device does not say where it listens")
+            redirect_uri = f"http://{account.oauth().loopback}:{port}/"
+            url = authorize_url(account, redirect_uri=redirect_uri, state=state, verifier=verifier)
+            await self._store.write(sign_ins.aim_sign_in, made.id, redirect_uri)
+            await _call(link, made.id, life | {"url": url})
+        except SignInFailed as failure:
+            await self._settle(made, "failed", str(failure))
+            raise
+        return Begun(
+            id=made.id,
+            connector=row.name,
+            way="device",
+            url=url,
+            device_id=link.device_id,
+            expires_at=made.expires_at,
+        )
+
+    async def _begin_code(self, row: ConnectorRow, account: AccountConfig, actor: str) -> Begun:
+        told = await self._accounts.grants.begin_device(account)
+        secret = _Secret(device_code=told.device_code, interval_s=told.interval_s)
+        life_ms = round(told.expires_s * 1_000)
+        made = await self._write(row, "code", fresh_secret(self._chance), secret, actor, life_ms=life_ms)
+        self._fresh.append(made.id)
+        self._has_fresh.set()
+        return Begun(
+            id=made.id,
+            connector=row.name,
+            way="code",
+            url=told.verification_url,
+            user_code=told.user_code,
+            expires_at=made.expires_at,
+        )
+
+    async def _watch(self, id: str) -> None:
+        """Ask until the code was typed, and not once more."""
+        try:
+            row = await self.find(id)
+            _, account = await self._accounts.account(row.connector_id)
+            secret = await self._open(row)
+            await self._ask(row, account, secret)
+        except SignInFailed as failure:
+            log.warning("connector.sign_in_failed", sign_in_id=id, code=failure.code)
+        except HubError as failure:
+            await self._settle(row, "failed", str(failure))
+
+    async def _ask(self, row: SignInRow, account: AccountConfig, secret: _Secret) -> None:
+        pause_s = secret.interval_s
+        while True:
+            await self._clock.sleep(pause_s)
+            if (await self.find(row.id)).outcome is not None:
+                return
+            if self._now() >= row.expires_at:
+                await self._fail(row, "nobody typed the code in time; begin again")
+            try:
+                with anyio.CancelScope(shield=True):
+                    granted = await self._accounts.grants.ask_device(account, secret.device_code)
+                    await self._accounts.granted(row.connector_id, granted, actor=row.actor)
+                    await self._settle(row, "done", None)
+                return
+            except Pending as pending:
+                pause_s += SLOWER_S if pending.slower else 0.0
+            except Unavailable:
+                pause_s = min(MOST_PAUSE_S, pause_s * 2)
+            except ConnectorFailure as failure:
+                await self._fail(row, str(failure))
+
+    def _link(self, row: ConnectorRow, device_id: DeviceId | None) -> DeviceLink | None:
+        able = (
+            link for link in self._links() if link.user_id == row.user_id and link.can(Action.BROWSER_OPEN)
+        )
+        return next((link for link in able if device_id in (None, link.device_id)), None)
+
+    async def _write(
+        self,
+        row: ConnectorRow,
+        way: Way,
+        state: str,
+        secret: _Secret,
+        actor: str,
+        *,
+        redirect_uri: str | None = None,
+        device_id: DeviceId | None = None,
+        life_ms: int = LIFE_MS,
+    ) -> SignInRow:
+        id, now = self._ids.fresh(), self._now()
+        ring = await self._accounts.keys.ring()
+        key_id, sealed = ring.seal(secret, row=id, connector_id=row.id)
+        made = SignInRow(
+            id=id,
+            connector_id=row.id,
+            way=way,
+            state_hash=state_hash(state),
+            sealed=sealed,
+            key_id=key_id,
+            redirect_uri=redirect_uri,
+            device_id=device_id,
+            actor=actor,
+            outcome=None,
+            problem=None,
+            created_at=now,
+            expires_at=now + life_ms,
+            settled_at=None,
+        )
+        await self._store.write(sign_ins.begin_sign_in, made)
+        log.info("connector.sign_in_begun", connector=row.name, way=way)
+        return made
+
+    async def _open(self, row: SignInRow) -> _Secret:
+        ring = await self._accounts.keys.ring()
+        try:
+            return ring.open(
+                row.sealed, _Secret, row=row.id, connector_id=row.connector_id, key_id=row.key_id
+            )
+        except NotOpened as error:
+            await self._settle(row, "failed", str(error))
+            raise SignInFailed(str(error)) from None
+
+    async def _fail(self, row: SignInRow, problem: str) -> None:
+        await self._settle(row, "failed", problem)
+        raise SignInFailed(problem)
+
+    async def _settle(self, row: SignInRow, outcome: Outcome, problem: str | None) -> bool:
+        settle = partial(sign_ins.settle_sign_in, outcome=outcome, problem=problem, at=self._now())
+        return await self._store.write(settle, row.id)
+
+    async def _correct(self, row: SignInRow, outcome: Outcome, problem: str | None) -> None:
+        correct = partial(sign_ins.correct_sign_in, outcome=outcome, problem=problem)
+        await self._store.write(correct, row.id)
+
+    def _now(self) -> int:
+        return epoch_ms(self._clock.now())
+
+
+async def _call(link: DeviceLink, sign_in_id: str, data: Record) -> Record:
+    """What the device says. Raises SignInFailed."""
+    step = "listen" if "listen" in data else "open"
+    digest = hashlib.blake2b(f"{sign_in_id}/{step}".encode(), digest_size=16).hexdigest()
+    frame = ToolCall(id=CallId(f"b-{digest}"), action=Action.BROWSER_OPEN, data=data, deadline_ms=CALL_MS)
+    try:
+        answer = await link.call(frame)
+    except DeliveryError as error:
+        raise SignInFailed(f"the device did not take it: {error}") from None
+    if answer.error is not None:
+        raise SignInFailed(f"the device cannot open a browser: {answer.error.message}")
+    return answer.result if isinstance(answer.result, dict) else {}

@@ -1,0 +1,195 @@
+"""Access tokens: good ones, refreshed by one for all who wait, in this process and in others.
+
+Strict providers end a whole grant when one refresh token is shown twice. So who refreshes holds a lease of
+the row, and what comes back is written before anybody uses it, by compare-and-set on the row's version:
+where a person signed in meanwhile, theirs stays, and a refusal of the old grant means nothing any more. A
+refresh that was sent is not cancelled. One gap is left: a process that dies between the provider's answer and
+the write has lost a rotated token, and at a strict provider a person signs in again.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+import anyio
+import msgspec
+
+from hub.accounts.config import AccountConfig
+from hub.accounts.grants import Granted, Grants
+from hub.accounts.keys import KeyStore, NotOpened
+from hub.clock import Chance, Clock, epoch_ms
+from hub.connectors.failures import ConnectorFailure, Misconfigured, SignInNeeded, Unavailable
+from hub.log import Channel
+from storage.store import CredentialRow, GrantSight, StorageError, Store, credentials
+
+LEASE_MS: Final = 30_000  # longer than a refresh may take
+PATIENCE_S: Final = 40.0  # longer than a lease
+POLL_S: Final = 0.1
+EARLY_MS: Final = 300_000
+EARLY_SHARE: Final = 0.1  # of its life, where that is less
+ENOUGH_MS: Final = 30_000  # of life that is left: good enough while another refreshes
+WRITES: Final = 5
+NO_GRANT: Final = "nobody has signed in yet"
+
+log = Channel(__name__)
+
+OnDead = Callable[[str, SignInNeeded], Awaitable[object]]
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What is sealed in the row."""
+
+    access_token: str
+    refresh_token: str | None = None
+
+    def __repr__(self) -> str:
+        return "Kept(...)"
+
+
+class TokenBook:
+    """The tokens of all accounts.
+
+    Args:
+        owner: of the leases: this process and no other.
+        on_dead: is told of a grant that is over before anybody else may try it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        keys: KeyStore,
+        grants: Grants,
+        clock: Clock,
+        chance: Chance,
+        owner: str,
+        on_dead: OnDead,
+    ) -> None:
+        self.grants = grants
+        self._store = store
+        self._keys = keys
+        self._clock = clock
+        self._chance = chance
+        self._owner = owner
+        self._on_dead = on_dead
+        self._locks: dict[str, anyio.Lock] = {}
+
+    async def token(self, connector_id: str, account: AccountConfig, rejected: str | None = None) -> str:
+        """A token that is good for a while; see ``Tokens``."""
+        async with self._locks.setdefault(connector_id, anyio.Lock()):
+            until = self._clock.monotonic() + PATIENCE_S
+            while True:
+                seen, row, kept = await self._look(connector_id)
+                left_ms = self._left_ms(row)
+                is_good = kept.access_token != rejected
+                if is_good and left_ms > _early_ms(row):
+                    return kept.access_token
+                if seen.is_leased:
+                    if is_good and left_ms > ENOUGH_MS:
+                        return kept.access_token
+                elif await self._lease(row):
+                    try:
+                        fresh = await self._refresh(row, kept, account)
+                    except Unavailable:
+                        if is_good and left_ms > ENOUGH_MS:
+                            return kept.access_token  # it was early: the next one tries again
+                        raise
+                    if fresh is not None:
+                        return fresh
+                    continue  # somebody signed in meanwhile: theirs is looked at
+                if self._clock.monotonic() >= until:
+                    raise Unavailable("another process refreshes the sign-in, and does not come to an end")
+                await self._clock.sleep(POLL_S * self._chance.uniform(0.5, 1.5))
+
+    async def open(self, row: CredentialRow) -> Kept:
+        """What the row holds. Raises SignInNeeded: it cannot be opened."""
+        ring = await self._keys.ring()
+        id = row.connector_id
+        try:
+            return ring.open(row.sealed, Kept, row=id, connector_id=id, key_id=row.key_id)
+        except NotOpened as error:
+            raise SignInNeeded(str(error), version=row.version) from error
+
+    async def seal(self, connector_id: str, granted: Granted) -> tuple[str, bytes]:
+        """The key's id, and the grant sealed for the row of that connector."""
+        ring = await self._keys.ring()
+        kept = Kept(granted.access_token, granted.refresh_token)
+        return ring.seal(kept, row=connector_id, connector_id=connector_id)
+
+    async def _look(self, connector_id: str) -> tuple[GrantSight, CredentialRow, Kept]:
+        seen = await self._store.read(credentials.find_standing, connector_id)
+        if seen is None:
+            raise Misconfigured("the connector is gone")
+        if seen.row is None:
+            raise SignInNeeded(NO_GRANT)
+        if seen.state == "sign_in":
+            raise SignInNeeded(seen.detail or NO_GRANT, version=seen.row.version)
+        return seen, seen.row, await self.open(seen.row)
+
+    async def _lease(self, row: CredentialRow) -> bool:
+        lease = partial(credentials.lease_credential, version=row.version, owner=self._owner, ttl_ms=LEASE_MS)
+        return await self._store.write(lease, row.connector_id)
+
+    async def _refresh(self, row: CredentialRow, kept: Kept, account: AccountConfig) -> str | None:
+        """The new token once it is kept; ``None``: there is another grant by now."""
+        with anyio.CancelScope(shield=True):  # what was sent is heard to its end: the answer may be the last
+            try:
+                if kept.refresh_token is None:
+                    raise SignInNeeded("the provider gave no refresh token, and the access token is over")
+                granted = await self.grants.refresh(account, kept.refresh_token)
+                is_kept = await self._keep(row, granted)
+            except SignInNeeded as failure:
+                dead = SignInNeeded(str(failure), version=row.version)
+                await self._on_dead(row.connector_id, dead)
+                raise dead from None
+            except ConnectorFailure as failure:
+                log.warning("connector.refresh_failed", connector_id=row.connector_id, code=failure.code)
+                raise
+            finally:
+                await self._store.write(
+                    partial(credentials.release_credential, owner=self._owner), row.connector_id
+                )
+        log.info("connector.refreshed", connector_id=row.connector_id, kept=is_kept)
+        return granted.access_token if is_kept else None
+
+    async def _keep(self, row: CredentialRow, granted: Granted) -> bool:
+        key_id, sealed = await self.seal(row.connector_id, granted)
+        save = partial(
+            credentials.save_refreshed,
+            version=row.version,
+            sealed=sealed,
+            key_id=key_id,
+            scopes=granted.scopes or row.scopes,
+            expires_at=granted.expires_at,
+            at=epoch_ms(self._clock.now()),
+        )
+        for attempt in range(1, WRITES + 1):
+            try:
+                return await self._store.write(save, row.connector_id)
+            except StorageError:
+                if attempt == WRITES:  # where it rotates, this was the only copy
+                    raise
+                await self._clock.sleep(POLL_S * 2**attempt)
+        raise AssertionError("unreachable")
+
+    def _left_ms(self, row: CredentialRow) -> float:
+        if row.expires_at is None:
+            return float("inf")  # a 401 will tell
+        return row.expires_at - epoch_ms(self._clock.now())
+
+
+class AccountTokens:
+    """The tokens of one account, as its connector gets them."""
+
+    def __init__(self, book: TokenBook, connector_id: str, account: AccountConfig) -> None:
+        self._book = book
+        self._id = connector_id
+        self._account = account
+
+    async def token(self, rejected: str | None = None) -> str:
+        return await self._book.token(self._id, self._account, rejected)
+
+
+def _early_ms(row: CredentialRow) -> float:
+    life_ms = (row.expires_at or 0) - row.refreshed_at
+    return min(EARLY_MS, EARLY_SHARE * max(0, life_ms))

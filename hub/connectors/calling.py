@@ -1,0 +1,253 @@
+"""HTTP to a provider: only to its own addresses, with a good token, no faster than it allows, tried again.
+
+A connector asks, and gets an answer that it wants or a ``ConnectorFailure``. What a status means at its
+provider it says with a ``Judge``; what it does not judge is judged by ``general``.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from hub.clock import Chance, Clock
+from hub.connectors.failures import (
+    ConnectorFailure,
+    MessageUnreadable,
+    Misconfigured,
+    PermissionMissing,
+    ProviderBusy,
+    SignInNeeded,
+    Unavailable,
+)
+from hub.connectors.throttle import Throttle
+from hub.connectors.tokens import Tokens
+from hub.outbound import (
+    AddressRefused,
+    AnswerTooLarge,
+    DecodingError,
+    InvalidURL,
+    OutboundClient,
+    TransportError,
+)
+
+TRIES: Final = 4
+LEAST_WAIT_S: Final = 1.0
+MOST_WAIT_S: Final = 30.0  # between two tries, where nobody says how long
+PATIENCE_S: Final = 60.0  # a longer wait that is asked for ends the run, which goes on by itself later
+MOST_ANSWER_BYTES: Final = 32 * 1024 * 1024
+
+_PASSING: Final = frozenset({408, 425, 500, 502, 503, 504})
+_PORTS: Final = {"http": 80, "https": 443}
+
+_UNTOLD: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+Params = Mapping[str, str | Sequence[str]]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a provider answered. Header names are in small letters; *at*: when it came, by our clock."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    at: datetime = _UNTOLD
+
+    def json(self) -> Any:
+        """The body, read as JSON.
+
+        Raises:
+            Unavailable: it is none: a page of something in between, or half an answer.
+        """
+        try:
+            return msgspec.json.decode(self.body)
+        except msgspec.DecodeError as error:
+            raise Unavailable("the provider's answer is cut off, or no JSON") from error
+
+
+Judge = Callable[[Answer], ConnectorFailure | None]
+
+
+def general(answer: Answer) -> ConnectorFailure:
+    """What a status means where a provider has no meaning of its own for it."""
+    status = answer.status
+    if status == 401:
+        return SignInNeeded("the provider does not take the sign-in any more")
+    if status == 403:
+        return PermissionMissing("the provider does not allow it")
+    if status == 429:
+        return ProviderBusy("the provider wants us to ask less often")
+    # A redirect is a page that something in between wants us to see: a fault, or "are you a robot".
+    if status in _PASSING or status >= 500 or 300 <= status < 400:
+        return Unavailable(f"the provider answered {status}")
+    return Misconfigured(f"the provider does not take what it is asked: {status}")
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
+    """The wait that ``Retry-After`` asks for, in seconds or as a date (RFC 9110, 10.2.3); never negative."""
+    told = headers.get("retry-after", "").strip()
+    if told.isdigit():
+        return float(told)
+    try:
+        return max(0.0, (parsedate_to_datetime(told).astimezone(UTC) - now).total_seconds())
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of an address, as it is compared: ``https://graph.microsoft.com:443``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("no address of a server")
+    return f"{parts.scheme}://{parts.hostname.lower()}:{parts.port or _PORTS[parts.scheme]}"
+
+
+class Caller:
+    """Asks one account's provider.
+
+    Args:
+        tokens: ``None``: the connector shows what it has by itself.
+        origins: where it may ask, as ``origin_of`` spells them; nothing goes anywhere else.
+    """
+
+    def __init__(
+        self,
+        client: OutboundClient,
+        *,
+        tokens: Tokens | None,
+        throttle: Throttle,
+        origins: Collection[str],
+        clock: Clock,
+        chance: Chance,
+        judge: Judge | None = None,
+    ) -> None:
+        self._client = client
+        self._tokens = tokens
+        self._throttle = throttle
+        self._origins = frozenset(origins)
+        self._clock = clock
+        self._chance = chance
+        self._judge = judge
+
+    async def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Params = {},  # noqa: B006 - never written to
+        headers: Mapping[str, str] = {},
+        body: bytes | None = None,
+        units: float = 1.0,
+        accept: Collection[int] = (200,),
+        wants_json: bool = False,
+    ) -> Answer:
+        """The answer, of a status in *accept*.
+
+        Args:
+            units: what it costs of the provider's quota.
+            wants_json: a 2xx that is no JSON is tried again as if it had not come.
+
+        Raises:
+            Misconfigured: *url* is not at the provider, and nothing was sent; or it is not taken there.
+            SignInNeeded, PermissionMissing, ProviderBusy, QuotaSpent, CursorLost: as it is judged.
+            MessageUnreadable: it answered more than is read of one answer.
+            Unavailable: it did not answer properly, four times.
+        """
+        self._check(url)
+        rejected: str | None = None
+        for attempt in range(1, TRIES + 1):
+            token = None if self._tokens is None else await self._tokens.token(rejected=rejected)
+            async with self._throttle.place(units):
+                found = await self._once(method, url, params, headers, body, token)
+            if isinstance(found, Answer):
+                if found.status in accept:
+                    if not wants_json or found.status >= 300 or _is_json(found):
+                        return found
+                    found = Unavailable("the provider's answer is cut off, or no JSON")
+                elif found.status == 401 and token is not None and rejected is None:
+                    rejected = token  # once: whoever is refused with a fresh one has to sign in again
+                    continue
+                else:
+                    found = await self._judged(found)
+            if not isinstance(found, Unavailable | ProviderBusy) or attempt == TRIES:
+                raise found
+            await self._wait(found, attempt)
+        raise Unavailable("the provider did not answer properly")
+
+    def _check(self, url: str) -> None:
+        try:
+            origin = origin_of(url)
+        except ValueError:
+            origin = ""
+        if origin not in self._origins:
+            raise Misconfigured("the provider points to an address not its own; nothing was sent there")
+
+    async def _once(
+        self,
+        method: str,
+        url: str,
+        params: Params,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        token: str | None,
+    ) -> Answer | ConnectorFailure:
+        shown = dict(headers) | ({} if token is None else {"Authorization": f"Bearer {token}"})
+        try:
+            answer = await self._client.request(
+                method, url, params=dict(params) or None, headers=shown, content=body
+            )
+        except AddressRefused as error:
+            return Misconfigured(str(error))
+        except AnswerTooLarge:
+            return MessageUnreadable("the provider's answer is larger than what is read of one")
+        except InvalidURL:
+            return Misconfigured(
+                "the provider points to something that is no address; nothing was sent there"
+            )
+        except (TransportError, DecodingError) as error:
+            return Unavailable(f"the provider cannot be reached: {type(error).__name__}")
+        return Answer(
+            answer.status_code,
+            {k.lower(): v for k, v in answer.headers.items()},
+            answer.content,
+            self._clock.now(),
+        )
+
+    async def _judged(self, answer: Answer) -> ConnectorFailure:
+        """What is wrong; a wait that was asked for holds up all who ask this account."""
+        failure = (None if self._judge is None else self._judge(answer)) or general(answer)
+        if not isinstance(failure, ProviderBusy | Unavailable):
+            return failure
+        now = self._clock.now()
+        wait_s = retry_after_s(answer.headers, now)
+        if wait_s is None and isinstance(failure, ProviderBusy) and failure.retry_at is not None:
+            wait_s = max(0.0, (failure.retry_at - now).total_seconds())
+        if wait_s is None:
+            return failure
+        self._throttle.hold(min(wait_s, PATIENCE_S))
+        return ProviderBusy(str(failure), retry_at=now + timedelta(seconds=wait_s))
+
+    async def _wait(self, failure: ConnectorFailure, attempt: int) -> None:
+        """Until the next try. Raises the failure where that is too far off."""
+        if isinstance(failure, ProviderBusy) and failure.retry_at is not None:
+            wait_s = (failure.retry_at - self._clock.now()).total_seconds()
+            if wait_s > PATIENCE_S:
+                raise failure
+        else:
+            # Full jitter: those who were refused together do not come back together.
+            wait_s = self._chance.uniform(LEAST_WAIT_S, min(MOST_WAIT_S, 2.0**attempt))
+        await self._clock.sleep(wait_s)
+
+
+def _is_json(answer: Answer) -> bool:
+    try:
+        answer.json()
+    except Unavailable:
+        return False
+    return True

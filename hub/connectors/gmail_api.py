@@ -1,0 +1,292 @@
+"""Gmail's API, as far as it is used: where it is, what its calls cost, what its errors mean.
+
+Batches of requests are not used: each request in one counts in full, at most four of an account may be
+under way at once, and a batch of more is answered "too many concurrent requests".
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, time, timedelta
+from typing import Any, Final, TypeVar
+from urllib.parse import quote, urlsplit
+from zoneinfo import ZoneInfo
+
+import msgspec
+from pydantic import Field, field_validator
+
+from hub.connectors.calling import Answer, Caller, Params, origin_of
+from hub.connectors.connector import OAuth, ProviderSettings
+from hub.connectors.failures import (
+    ConnectorFailure,
+    MessageUnreadable,
+    Misconfigured,
+    PermissionMissing,
+    ProviderBusy,
+    SignInNeeded,
+    Unavailable,
+)
+from hub.outbound.rules import is_this_machine
+
+SCOPE: Final = "https://www.googleapis.com/auth/gmail.readonly"
+AT_ONCE: Final = 4  # that one user may have under way
+GET_UNITS: Final = 20.0
+LIST_UNITS: Final = 5.0
+HISTORY_UNITS: Final = 2.0
+SMALL_UNITS: Final = 1.0  # profile, labels
+LISTED: Final = 500  # ids on one page, the most there can be
+
+_PACIFIC: Final = ZoneInfo("America/Los_Angeles")  # where Google's day ends
+_RETRY_AT: Final = re.compile(r"[Rr]etry after (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)")
+_BUSY: Final = frozenset(
+    {
+        "ratelimitexceeded",
+        "userratelimitexceeded",
+        "rate_limit_exceeded",
+        "quotaexceeded",
+        "resource_exhausted",
+    }
+)
+_DAILY: Final = frozenset(("dailylimitexceeded", "dailylimitexceededunreg"))
+_NO_SCOPE: Final = frozenset(("insufficientpermissions", "access_token_scope_insufficient"))
+_NO_SERVICE: Final = frozenset(("accessnotconfigured", "service_disabled"))
+_NO_MAILBOX: Final = frozenset(("failedprecondition", "failed_precondition"))
+
+T = TypeVar("T")
+
+
+class GmailSettings(ProviderSettings):
+    """Where Google is."""
+
+    base_url: str = Field(default="https://gmail.googleapis.com", description="Of Gmail's API.")
+    authorize_url: str = Field(
+        default="https://accounts.google.com/o/oauth2/v2/auth", description="Where a person signs in."
+    )
+    token_url: str = Field(default="https://oauth2.googleapis.com/token", description="Where tokens are had.")
+    revoke_url: str = Field(
+        default="https://oauth2.googleapis.com/revoke", description="Where a sign-in is ended."
+    )
+    units_per_min: float = Field(
+        default=6_000.0,
+        ge=100,
+        le=1_000_000,
+        description="What Google allows one user in a minute; projects made before May 2026 have 15000.",
+    )
+
+    @field_validator("base_url", "authorize_url", "token_url", "revoke_url")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        try:
+            origin_of(value)
+        except ValueError:
+            raise ValueError("not the address of a server: https://HOST") from None
+        parts = urlsplit(value)
+        if parts.query or parts.fragment:
+            raise ValueError("an address without ? and #")
+        if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
+            raise ValueError("what goes to another machine is sent over https only")
+        return value.rstrip("/")
+
+    def oauth(self) -> OAuth:
+        """How a person signs in. There is no device grant: Google refuses it for every scope of Gmail."""
+        return OAuth(
+            authorize_url=self.authorize_url,
+            token_url=self.token_url,
+            revoke_url=self.revoke_url,
+            scopes=(SCOPE,),
+            # Without these two there is no refresh token, or only at the very first time.
+            authorize=(("access_type", "offline"), ("prompt", "consent")),
+        )
+
+
+class Ref(msgspec.Struct, frozen=True, rename="camel"):
+    """A message as a list names it. *label_ids*: ``None``: it does not tell."""
+
+    id: str
+    label_ids: tuple[str, ...] | None = None
+
+
+class Listed(msgspec.Struct, frozen=True, rename="camel"):
+    messages: tuple[Ref, ...] = ()
+    next_page_token: str | None = None
+
+
+class Added(msgspec.Struct, frozen=True):
+    message: Ref
+
+
+class Record(msgspec.Struct, frozen=True, rename="camel"):
+    id: str | int
+    messages_added: tuple[Added, ...] = ()
+
+
+class HistoryPage(msgspec.Struct, frozen=True, rename="camel"):
+    history: tuple[Record, ...] = ()
+    history_id: str | int | None = None
+    next_page_token: str | None = None
+
+
+class Profile(msgspec.Struct, frozen=True, rename="camel"):
+    email_address: str = ""
+    history_id: str | int | None = None
+    messages_total: int | None = None
+
+
+class Label(msgspec.Struct, frozen=True):
+    id: str
+    name: str = ""
+
+
+class _Labels(msgspec.Struct, frozen=True):
+    labels: tuple[Label, ...] = ()
+
+
+class _Content(msgspec.Struct, frozen=True):
+    data: str = ""
+
+
+class Api:
+    """Asks Gmail, for the user whom the token is of."""
+
+    def __init__(self, caller: Caller, base_url: str) -> None:
+        self._caller = caller
+        self._base = f"{base_url}/gmail/v1/users/me"
+
+    async def profile(self) -> Profile | None:
+        """Whose mailbox it is, and its newest history id; ``None``: this server does not tell."""
+        answer = await self._ask("profile", accept=(200, 404, 501), units=SMALL_UNITS)
+        return _read(answer, Profile) if answer.status == 200 else None
+
+    async def labels(self) -> tuple[Label, ...]:
+        return _read(await self._ask("labels", units=SMALL_UNITS), _Labels).labels
+
+    async def listed(self, *, q: str = "", labels: Sequence[str] = (), most: int | None = None) -> list[Ref]:
+        """Messages that fit *q* and have all of *labels*, newest first; spam and trash apart."""
+        found: list[Ref] = []
+        params: dict[str, str | Sequence[str]] = {"maxResults": str(min(most or LISTED, LISTED))}
+        params |= ({"q": q} if q else {}) | ({"labelIds": list(labels)} if labels else {})
+        while True:
+            page = _read(await self._ask("messages", params=params, units=LIST_UNITS), Listed)
+            found += page.messages
+            if not page.next_page_token or (most is not None and len(found) >= most):
+                return found[:most]
+            params["pageToken"] = page.next_page_token
+
+    async def history(self, start: str, token: str | None) -> HistoryPage | None:
+        """What was added behind *start*; ``None``: Gmail does not know so far back any more."""
+        params: dict[str, str | Sequence[str]] = {
+            "startHistoryId": start,
+            "historyTypes": "messageAdded",
+            "maxResults": str(LISTED),
+        }
+        if token is not None:
+            params["pageToken"] = token
+        answer = await self._ask("history", params=params, accept=(200, 404), units=HISTORY_UNITS)
+        return _read(answer, HistoryPage) if answer.status == 200 else None
+
+    async def message(self, id: str, form: str) -> Answer | None:
+        """One message in the *form* full, metadata or minimal; ``None``: it was removed."""
+        path = f"messages/{quote(id, safe='')}"
+        answer = await self._ask(path, params={"format": form}, accept=(200, 404), units=GET_UNITS)
+        return answer if answer.status == 200 else None
+
+    async def attachment(self, message: str, id: str) -> str | None:
+        """What hangs on to a message, in base64url; ``None``: it was removed."""
+        path = f"messages/{quote(message, safe='')}/attachments/{quote(id, safe='')}"
+        answer = await self._ask(path, accept=(200, 404), units=GET_UNITS)
+        return _read(answer, _Content).data if answer.status == 200 else None
+
+    async def _ask(
+        self, path: str, *, params: Params | None = None, accept: Sequence[int] = (200,), units: float
+    ) -> Answer:
+        return await self._caller.ask(
+            "GET",
+            f"{self._base}/{path}",
+            params=params or {},
+            headers={"Accept": "application/json"},
+            accept=accept,
+            units=units,
+            wants_json=True,
+        )
+
+
+def judge(answer: Answer) -> ConnectorFailure | None:
+    """What Google's errors mean, by their reasons; ``None``: no more than their status says."""
+    reasons, told = _said(answer)
+    if reasons & _DAILY:
+        return ProviderBusy("Google's quota of this day is used up", retry_at=next_midnight(answer.at))
+    if answer.status == 429 or (answer.status == 403 and reasons & _BUSY):
+        return ProviderBusy("Google wants us to ask less often", retry_at=_named_time(told))
+    if reasons & _NO_SCOPE:
+        return PermissionMissing(
+            "Google did not give the hub the right to read mail: sign in again, and tick the box for Gmail"
+        )
+    if "domainpolicy" in reasons:
+        return PermissionMissing(
+            "the administrators of this Google Workspace do not allow it: ask them to trust the OAuth client"
+        )
+    if reasons & _NO_SERVICE:
+        return PermissionMissing(
+            "the Gmail API is not enabled in the Google Cloud project of this OAuth client"
+        )
+    if answer.status == 400 and reasons & _NO_MAILBOX:
+        return PermissionMissing("this Google account has no Gmail mailbox")
+    if answer.status == 401:
+        return SignInNeeded(
+            "Google ended the sign-in. For an app in testing it does so after 7 days. Sign in again"
+        )
+    if answer.status == 403:
+        return PermissionMissing("Google does not allow the hub to read this mailbox")
+    if answer.status == 400:
+        return Misconfigured("Gmail does not take what it is asked: look at q and the labels of the filter")
+    return None
+
+
+def next_midnight(now: datetime) -> datetime:
+    """When Google's day ends (Pacific time), in UTC."""
+    day = now.astimezone(_PACIFIC).date() + timedelta(days=1)
+    return datetime.combine(day, time(), _PACIFIC).astimezone(UTC)
+
+
+def read_message(answer: Answer, kind: type[T]) -> T:
+    """One message. Raises MessageUnreadable: it is not of the shape that Gmail documents."""
+    try:
+        return msgspec.json.decode(answer.body, type=kind, strict=False)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise MessageUnreadable("Gmail gave something else than a message") from error
+
+
+def _read(answer: Answer, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(answer.body, type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Unavailable("Gmail gave an answer of a shape that is not documented") from error
+
+
+def _said(answer: Answer) -> tuple[frozenset[str], str]:
+    """The reasons that an error names, in small letters, and its text: for times in it, never for people."""
+    try:
+        error = msgspec.json.decode(answer.body)["error"]
+        message = str(error.get("message") or "")
+        found = [error.get("status"), *map(_reason, _items(error, "errors") + _items(error, "details"))]
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError, RecursionError):
+        return frozenset(), ""
+    return frozenset(str(one).lower() for one in found if one), message
+
+
+def _items(error: Mapping[str, Any], name: str) -> list[Any]:
+    value = error.get(name)
+    return value if isinstance(value, list) else []
+
+
+def _reason(item: object) -> object:
+    return item.get("reason") if isinstance(item, dict) else None
+
+
+def _named_time(told: str) -> datetime | None:
+    found = _RETRY_AT.search(told)
+    if found is None:
+        return None
+    try:
+        return datetime.fromisoformat(found[1]).astimezone(UTC)
+    except ValueError:
+        return None

@@ -1,0 +1,287 @@
+"""Mailboxes over IMAP, of any server.
+
+A folder is a stream of growing numbers (UIDs) for as long as its UIDVALIDITY stays; the cursor has both for
+each folder. Nothing is ever marked as read: folders are opened with EXAMINE, and looked at with PEEK. A
+folder that was made anew begins anew, from a day before it was last looked at, and leaves the others alone.
+"""
+
+import hashlib
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from hub.connectors.connector import (
+    PAGE_MESSAGES,
+    Account,
+    Attachment,
+    Auth,
+    Connector,
+    Context,
+    Cursor,
+    Message,
+    OAuth,
+    Page,
+    Unread,
+)
+from hub.connectors.failures import CursorLost, Misconfigured, Unavailable
+from hub.connectors.imap_bodies import NotConvertible, Place, document, options_of, place, place_of, rounds
+from hub.connectors.imap_fetch import fetch_all, fetch_bodies
+from hub.connectors.imap_line import Line, Look
+from hub.connectors.imap_parts import Fetched, Part, attached
+from hub.connectors.imap_rounds import Found, Known, Segment, plan, search_words
+from hub.connectors.imap_settings import ImapFilter, ImapSettings
+from hub.connectors.imap_wire import Answer, Wire
+from hub.connectors.mime import NEEDED, Head, message_key, mid_link, read_head
+from hub.document import Document
+
+IDLE_S: Final = 28 * 60.0  # servers may hang up after 29 minutes (RFC 2177)
+_INBOX: Final = "INBOX"
+_WHOLE_HEAD: Final = b"(UID BODY.PEEK[HEADER])"
+_IMPORTANT_FLAGS: Final = (r"\flagged", "$important")
+_GONE: Final = r"\deleted"
+
+
+class Imap(Connector):
+    """One account. One connection, and one who uses it at a time."""
+
+    provider = "imap"
+    auth = Auth.PASSWORD
+    settings_model = ImapSettings
+    filter_model = ImapFilter
+    can_push = True
+
+    settings: ImapSettings
+    filter: ImapFilter
+
+    def __init__(self, context: Context, settings: Any, filter: Any, *, line: Line | None = None) -> None:
+        super().__init__(context, settings, filter)
+        self._line = line or Line(self.settings, context)
+        self._heads = _asked(self.filter)
+        self._options = options_of(self.filter)
+        self._waited_at: int | None = None  # UIDNEXT of the first folder when news were last waited for
+
+    @classmethod
+    def oauth(cls, settings: ImapSettings) -> OAuth | None:
+        """Where a person signs in, with ``auth = "xoauth2"``."""
+        return settings.sign_in()
+
+    @classmethod
+    def origin(cls, settings: ImapSettings) -> str:
+        """A server's cursors are worth nothing at another, or for another user."""
+        return f"imap://{settings.username}@{settings.host.lower()}:{settings.at_port}"
+
+    async def check(self) -> Account:
+        """Sign in, and look into each folder."""
+        told = []
+        for name, _ in await self._folders():
+            look = await self._line.look(name)
+            told.append(f"{name}: {look.messages:,} messages")
+        return Account(name=self.context.identity or self.settings.username, detail=", ".join(told))
+
+    async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
+        """What is new, folder by folder."""
+        states = _known(cursor)
+        folders = await self._folders()
+        states = {name: states[name] for name, _ in folders if name in states}
+        for name, is_sent in folders:
+            look = await self._line.look(name)
+            round = plan(states.get(name), look, since, self.context.clock.now(), self.filter)
+            if round is None:
+                continue
+            for segment in round.segments:
+                async for found in self._found(name, look, segment):
+                    messages = await self._list(name, look, found, is_sent=is_sent)
+                    if segment.moves:
+                        states[name] = round.behind(segment, found)
+                    # Before the first page of all that may be stored there is no point of return.
+                    yield Page(
+                        messages=messages,
+                        cursor=_cursor(states) if segment.moves else None,
+                        is_backfill=segment.since is not None and segment.moves,
+                    )
+            states[name] = round.end
+            yield Page(cursor=_cursor(states))
+
+    async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
+        """Their texts, folder by folder; of mails with the same parts in one command."""
+        by_folder: dict[tuple[str, int], dict[int, tuple[Message, Place]]] = {}
+        for message in messages:
+            try:
+                at = place_of(message)
+            except msgspec.ValidationError:
+                yield message, Unread(reason="the hub does not know any more where it lies")
+                continue
+            by_folder.setdefault((at.folder, at.uidvalidity), {})[at.uid] = (message, at)
+        for (folder, uidvalidity), wanted in by_folder.items():
+            for orders in rounds([at for _, at in wanted.values()], self._options):
+                await self._line.enter(folder, uidvalidity)
+                got = await self._line.work(partial(fetch_bodies, orders=orders))
+                for uid in (uid for order in orders for uid in order.uids):
+                    message, at = wanted[uid]
+                    yield message, await self._line.apart(partial(self._document, message, at, got.get(uid)))
+
+    async def wait_for_news(self) -> None:
+        """Wait in the first folder (IDLE). At once where mail came since this connector last waited.
+
+        Raises:
+            NotImplementedError: the server does not push.
+        """
+        name = (await self._folders())[0][0]
+        await self._line.open()
+        if "IDLE" not in self._line.offers:
+            raise NotImplementedError("this server does not tell of new mail (no IDLE)")
+        look = await self._line.look(name)
+        before, self._waited_at = self._waited_at, look.uidnext
+        if before is not None and look.uidnext != before:
+            return
+        await self._line.enter(name, look.uidvalidity)
+        await self._line.wait(IDLE_S)
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        await self._line.aclose()
+
+    async def _folders(self) -> list[tuple[str, bool]]:
+        """Those that are read, and whether what lies there was sent by the owner."""
+        names = [_INBOX if name.upper() == _INBOX else name for name in self.filter.folders]
+        if names == [_INBOX] and not self.filter.special_use:
+            return [(_INBOX, False)]
+        there = await self._line.folders()
+        for use in self.filter.special_use:
+            fitting = [folder.name for folder in there if f"\\{use}" in folder.flags]
+            if not fitting:
+                raise Misconfigured(f"the server tells of no folder for {use}; name it in folders")
+            names += fitting
+        sent = {folder.name for folder in there if r"\sent" in folder.flags}
+        return [(name, name in sent) for name in dict.fromkeys(names)]
+
+    async def _found(self, name: str, look: Look, segment: Segment) -> AsyncGenerator[Found]:
+        """The numbers of a segment's messages, a page's worth at a time; at least once."""
+        for window in segment.windows():
+            words = search_words(window, self.filter)
+            if words is None:
+                uids: Iterable[int] = range(window.first, window.last + 1)
+            else:
+                await self._line.enter(name, look.uidvalidity)
+                answer = await self._line.work(partial(_search, words=words))
+                uids = _searched(answer, window)
+            listed = list(uids)
+            for at in range(0, max(1, len(listed)), PAGE_MESSAGES):
+                some = tuple(listed[at : at + PAGE_MESSAGES])
+                is_last = at + PAGE_MESSAGES >= len(listed)
+                yield Found(window, some, window.last if is_last else None)
+
+    async def _list(self, name: str, look: Look, found: Found, *, is_sent: bool) -> tuple[Message, ...]:
+        if not found.uids:
+            return ()
+        await self._line.enter(name, look.uidvalidity)
+
+        def fetch(wire: Wire) -> tuple[Message, ...]:
+            shown = fetch_all(wire, found.uids, self._heads)
+            ones = [shown[uid] for uid in found.uids if uid in shown]
+            heads = {one.uid: read_head(one.sections.get("HEADER", b"")) for one in ones}
+            nameless = [one.uid for one in ones if not heads[one.uid].message_id]
+            whole = fetch_all(wire, nameless, _WHOLE_HEAD) if nameless else {}
+            messages = (
+                self._message(name, look, one, heads[one.uid], whole.get(one.uid), is_sent=is_sent)
+                for one in ones
+                if self._is_wanted(one, heads[one.uid], found.window.since)
+            )
+            return tuple(messages)
+
+        return await self._line.work(fetch)
+
+    def _is_wanted(self, one: Fetched, head: Head, since: datetime | None) -> bool:
+        """What the server was not asked, or answers only roughly."""
+        if since is not None and one.received_at is not None and one.received_at < since:
+            return False
+        if _GONE in one.flags or not one.flags.isdisjoint(flag.lower() for flag in self.filter.flags_none):
+            return False
+        return all(
+            name in head.raw and wanted.lower() in head.text(name).lower()
+            for name, wanted in self.filter.header.items()
+        )
+
+    def _message(
+        self, folder: str, look: Look, one: Fetched, head: Head, whole: Fetched | None, *, is_sent: bool
+    ) -> Message:
+        fields = head.fields(named=self.filter.header)
+        sender = fields["sender"]
+        own = (self.context.identity or self.settings.username).lower()
+        return Message(
+            key=message_key(head.message_id, _fallback(one, whole)),
+            place=place(folder, look.uidvalidity, one.uid, one.parts),
+            received_at=one.received_at,
+            labels=(folder, *sorted(one.flags.intersection(_IMPORTANT_FLAGS))),
+            attachments=tuple(map(_attachment, attached(one.parts))),
+            size_bytes=one.size,
+            is_sent=is_sent or r"\draft" in one.flags or (sender is not None and sender.email == own),
+            is_unread=r"\seen" not in one.flags,
+            link=mid_link(head.message_id),
+            **fields,
+        )
+
+    def _document(self, message: Message, at: Place, said: Fetched | str | None) -> Document | Unread:
+        if said is None:
+            return Unread(reason="it was removed", is_gone=True)
+        if isinstance(said, str):
+            return Unread(reason=said)
+        try:
+            return document(message, at, said.sections, self._options)
+        except NotConvertible as error:
+            return Unread(reason=str(error))
+
+
+def _attachment(part: Part) -> Attachment:
+    is_picture = part.media_type.startswith("image/")
+    return Attachment(
+        id=part.number,
+        name=part.name,
+        media_type=part.media_type,
+        size_bytes=part.size,
+        is_inline=not part.is_attached and (is_picture or not part.name),
+    )
+
+
+def _asked(filter: ImapFilter) -> bytes:
+    names = " ".join(name.upper() for name in dict.fromkeys((*NEEDED, *filter.header)))
+    return f"(UID INTERNALDATE RFC822.SIZE FLAGS BODYSTRUCTURE BODY.PEEK[HEADER.FIELDS ({names})])".encode()
+
+
+def _known(cursor: Cursor | None) -> dict[str, Known]:
+    if cursor is None:
+        return {}
+    try:
+        return msgspec.convert(cursor["folders"], dict[str, Known])
+    except (KeyError, msgspec.ValidationError) as error:
+        raise CursorLost("the hub cannot read where it was in the mailbox") from error
+
+
+def _cursor(states: dict[str, Known]) -> Cursor:
+    return {"folders": {name: msgspec.to_builtins(known) for name, known in states.items()}}
+
+
+def _fallback(one: Fetched, whole: Fetched | None) -> str:
+    """A name for a mail without Message-ID, the same in whichever folder: by its head and its size."""
+    digest = hashlib.sha256(whole.sections.get("HEADER", b"") if whole else b"")
+    at = one.received_at or datetime.fromtimestamp(0, UTC)
+    digest.update(f"\0{one.size}\0{at.isoformat()}".encode())
+    return f"imap:{digest.hexdigest()}"
+
+
+def _search(wire: Wire, words: Sequence[bytes]) -> Answer:
+    return wire.command(b"UID", b"SEARCH", *words)
+
+
+def _searched(answer: Answer, window: Segment) -> list[int]:
+    """The numbers, sorted."""
+    found: set[int] = set()
+    for pieces in answer.named(b"SEARCH"):
+        words = pieces[0].partition(b"(")[0].split()  # behind it stands a MODSEQ
+        if not all(word.isdigit() for word in words):
+            raise Unavailable("the server's answer cannot be understood")
+        found.update(map(int, words))
+    return sorted(uid for uid in found if window.first <= uid <= window.last)

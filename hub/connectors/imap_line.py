@@ -1,0 +1,382 @@
+"""The line to an IMAP server: opened and signed in when it is needed, kept off the event loop.
+
+Who waits here can be cancelled at any time, also when the server hangs: the connection is then cut, and the
+thread that waits for it ends by itself. Whatever goes wrong is raised as a ``ConnectorFailure``.
+"""
+
+import base64
+import difflib
+import re
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn, TypeVar
+
+import anyio
+import msgspec
+from anyio import CapacityLimiter, to_thread
+
+from hub.connectors.connector import Context
+from hub.connectors.failures import (
+    ConnectorFailure,
+    Misconfigured,
+    PermissionMissing,
+    ProviderBusy,
+    QuotaSpent,
+    SignInNeeded,
+    Unavailable,
+)
+from hub.connectors.imap_settings import ImapSettings
+from hub.connectors.imap_wire import Answer, Lost, Refused, Value, Wire, values
+from hub.connectors.imap_words import folder_name, folder_word, quoted
+
+CONNECT_TIMEOUT_S: Final = 10.0
+SILENCE_TIMEOUT_S: Final = 60.0  # of the server inside a command
+WORK_TIMEOUT_S: Final = 300.0  # of one piece of work: a server may also send drop by drop
+_STALE_S: Final = 20.0  # unused for so long: servers and firewalls may have let go of it
+_SHOWN_FOLDERS: Final = 20
+_THREADS: Final = 1
+_STATUS_WORD: Final = re.compile(r"(?i)(temporar|try again|unavailable|internal|too many|in use)")
+
+T = TypeVar("T")
+
+
+class Folder(msgspec.Struct, frozen=True):
+    """A folder as LIST tells it: *flags* in small letters, ``\\sent`` and such among them."""
+
+    name: str
+    flags: frozenset[str]
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What STATUS tells. *modseq*: ``None`` where the server does not say (CONDSTORE)."""
+
+    uidvalidity: int
+    uidnext: int
+    modseq: int | None
+    messages: int
+
+
+class Line:
+    """One connection at a time, for one who asks at a time."""
+
+    def __init__(
+        self, settings: ImapSettings, context: Context, *, silence_timeout_s: float = SILENCE_TIMEOUT_S
+    ) -> None:
+        self._settings = settings
+        self._context = context
+        self._silence_timeout_s = silence_timeout_s
+        self._threads = CapacityLimiter(_THREADS)
+        self._wire: Wire | None = None
+        self._used_at = 0.0
+        self._folder: tuple[str, int] | None = None  # the one that is open, and its UIDVALIDITY
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """What the server said it can, in capitals; nothing before the line was open."""
+        return frozenset() if self._wire is None else self._wire.capabilities
+
+    async def open(self) -> None:
+        """Be signed in; nothing where it is so already."""
+        if self._wire is not None and self._context.clock.monotonic() - self._used_at > _STALE_S:
+            try:
+                await self._do(self._wire, lambda wire: wire.command(b"NOOP"))
+            except Unavailable:
+                await self.aclose()
+        if self._wire is None:
+            self._wire = await self._signed_in()
+            self._used_at = self._context.clock.monotonic()
+
+    async def work(self, work: Callable[[Wire], T], *, timeout_s: float | None = WORK_TIMEOUT_S) -> T:
+        """Do something with the wire, in a thread.
+
+        Args:
+            timeout_s: ``None``: without limit, and the server may be silent.
+        """
+        await self.open()
+        assert self._wire is not None
+        try:
+            return await self._do(self._wire, work, timeout_s=timeout_s)
+        except Refused as refused:
+            raise failure_of(refused, "the server refused what it was asked") from refused
+
+    async def apart(self, work: Callable[[], T]) -> T:
+        """Do something in the line's thread that has nothing to do with the wire, and may take a while."""
+        return await to_thread.run_sync(work, limiter=self._threads)
+
+    async def look(self, name: str) -> Look:
+        """The cheap look into a folder."""
+        await self.open()
+        asked = b"(UIDVALIDITY UIDNEXT MESSAGES%b)" % (
+            b" HIGHESTMODSEQ" if "CONDSTORE" in self.offers else b""
+        )
+        answer = await self._in_folder(name, b"STATUS", asked)
+        for pieces in answer.named(b"STATUS"):
+            said = _understood(pieces)[-1]
+            if isinstance(said, list):
+                numbers = {
+                    bytes(word).upper(): int(value)
+                    for word, value in zip(said[::2], said[1::2], strict=False)
+                    if isinstance(word, bytes) and isinstance(value, bytes) and value.isdigit()
+                }
+                return Look(
+                    numbers.get(b"UIDVALIDITY", 0),
+                    numbers.get(b"UIDNEXT") or await self._next(name, numbers.get(b"UIDVALIDITY", 0)),
+                    numbers.get(b"HIGHESTMODSEQ") or None,
+                    numbers.get(b"MESSAGES", 0),
+                )
+        raise Unavailable("the server's answer cannot be understood")
+
+    async def enter(self, name: str, uidvalidity: int) -> None:
+        """Have a folder open, to be looked at only.
+
+        Raises:
+            Unavailable: it is another folder by now, under the same name.
+        """
+        await self.open()
+        if self._folder is None or self._folder[0] != name:
+            self._folder = None
+            answer = await self._in_folder(name, b"EXAMINE")
+            told = answer.codes().get("UIDVALIDITY", "0")
+            self._folder = (name, int(told) if told.isdigit() else 0)
+        if self._folder[1] != uidvalidity:
+            self._folder = None
+            raise Unavailable(f"the folder {name} was made anew while it was read")
+
+    async def folders(self) -> list[Folder]:
+        """All of the account."""
+        await self.open()
+        words = [b"LIST", b'""', b'"*"']
+        if "SPECIAL-USE" in self.offers and "LIST-EXTENDED" in self.offers:
+            words += [b"RETURN", b"(SPECIAL-USE)"]
+        answer = await self.work(lambda wire: wire.command(*words))
+        found = []
+        for pieces in answer.named(b"LIST"):
+            match _understood(pieces):
+                case [list() as flags, _, bytes() as name, *_]:
+                    said = frozenset(
+                        flag.decode("ascii", "replace").lower() for flag in flags if isinstance(flag, bytes)
+                    )
+                    found.append(Folder(folder_name(name), said))
+        return found
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait in the folder that is open until the server tells of a change (RFC 2177).
+
+        Returns:
+            False: the time is up; the line is then closed.
+        """
+        with anyio.move_on_after(seconds):
+            await self.work(_idle, timeout_s=None)
+            return True
+        await self.aclose()
+        return False
+
+    async def aclose(self) -> None:
+        """Let go of it."""
+        wire, self._wire, self._folder = self._wire, None, None
+        if wire is not None:
+            wire.leave()
+
+    async def _next(self, name: str, uidvalidity: int) -> int:
+        """The number behind the last message, from a server that does not tell UIDNEXT."""
+        await self.enter(name, uidvalidity)
+        answer = await self.work(lambda wire: wire.command(b"UID", b"SEARCH", b"UID", b"*"))
+        found = (word for pieces in answer.named(b"SEARCH") for word in pieces[0].split() if word.isdigit())
+        return max(map(int, found), default=0) + 1
+
+    async def _in_folder(self, name: str, verb: bytes, *words: bytes) -> Answer:
+        assert self._wire is not None
+        try:
+            return await self._do(self._wire, lambda wire: wire.command(verb, folder_word(name), *words))
+        except Refused as refused:
+            await self._explain(name, refused)
+
+    async def _explain(self, name: str, refused: Refused) -> NoReturn:
+        """Why a folder cannot be opened, where it is the folder's fault."""
+        there = [folder for folder in await self.folders() if r"\nonexistent" not in folder.flags]
+        names = [folder.name for folder in there]
+        if any(folder.name == name and r"\noselect" in folder.flags for folder in there):
+            raise Misconfigured(f"the folder {name} holds only other folders, no messages") from refused
+        if name in names or name == "INBOX":
+            raise failure_of(refused, f"the folder {name} cannot be opened") from refused
+        near = difflib.get_close_matches(name, names, n=1)
+        more = len(names) - _SHOWN_FOLDERS
+        told = ", ".join(names[:_SHOWN_FOLDERS]) + (f" and {more} more" if more > 0 else "")
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise Misconfigured(f"there is no folder {name}{hint} There are: {told}") from refused
+
+    async def _do(
+        self, wire: Wire, work: Callable[[Wire], T], *, timeout_s: float | None = WORK_TIMEOUT_S
+    ) -> T:
+        """Raises ``Refused``, and ``Unavailable`` when the line is lost; it is closed then."""
+        is_done = False
+        try:
+            with anyio.fail_after(timeout_s):
+                wire.wait_for(None if timeout_s is None else self._silence_timeout_s)
+                done = await to_thread.run_sync(
+                    lambda: wire.run(work), abandon_on_cancel=True, limiter=self._threads
+                )
+            is_done = True
+            self._used_at = self._context.clock.monotonic()
+            return done
+        except Refused:
+            is_done = True
+            raise
+        except (Lost, OSError, TimeoutError) as error:  # TimeoutError is one of them: said for the reader
+            raise Unavailable(f"{self._settings.host}: {_why(error)}") from error
+        finally:
+            if not is_done:
+                self._drop(wire)
+
+    def _drop(self, wire: Wire) -> None:
+        wire.leave()  # frees the thread that waits for the server, if one does
+        if wire is self._wire:
+            self._wire = self._folder = None
+
+    async def _signed_in(self) -> Wire:
+        """A wire behind its sign-in. A token that is refused is changed for another, once."""
+        if self._settings.auth == "password":
+            if self._context.secret is None:
+                raise SignInNeeded(f"{self._context.account} has no password: add secret to hub.toml")
+            return await self._try(self._context.secret())
+        if self._context.tokens is None:
+            raise SignInNeeded(f"nobody has signed in: hub connectors login {self._context.account}")
+        token = await self._context.tokens.token()
+        try:
+            return await self._try(token)
+        except SignInNeeded:
+            another = await self._context.tokens.token(rejected=token)
+            if another == token:
+                raise
+        return await self._try(another)
+
+    async def _try(self, secret: str) -> Wire:
+        wire = await self._connected()
+        try:
+            await self._do(wire, lambda wire: _sign_in(wire, self._settings, secret))
+        except Refused as refused:
+            wire.leave()
+            raise _sign_in_failure(refused, self._settings) from refused
+        return wire
+
+    async def _connected(self) -> Wire:
+        settings = self._settings
+        given_up = threading.Event()
+
+        def connect() -> Wire:
+            wire = Wire(
+                settings.host,
+                settings.at_port,
+                tls=settings.tls,
+                trust=None if settings.tls == "none" else settings.trust(),
+                timeout_s=CONNECT_TIMEOUT_S,
+            )
+            if given_up.is_set():
+                wire.close()
+            return wire
+
+        try:
+            # The greeting, and TLS, may take the connection's time each.
+            with anyio.fail_after(3 * CONNECT_TIMEOUT_S):
+                return await to_thread.run_sync(connect, abandon_on_cancel=True, limiter=self._threads)
+        except ssl.SSLCertVerificationError as error:
+            raise Misconfigured(
+                f"{settings.host} shows a certificate that is not trusted: {error.verify_message}"
+            ) from error
+        except (Lost, TimeoutError) as error:
+            raise Unavailable(f"{settings.host}: {_why(error)}") from error
+        except OSError as error:
+            raise Misconfigured(
+                f"ca_file cannot be used: {error.strerror or type(error).__name__}"
+            ) from error
+        finally:
+            given_up.set()
+
+
+def failure_of(refused: Refused, what: str) -> ConnectorFailure:
+    """What a NO means (RFC 5530), where it was no sign-in."""
+    match refused.code:
+        case "AUTHENTICATIONFAILED" | "EXPIRED":
+            return SignInNeeded(f"{what} [{refused.code}]")
+        case "NOPERM" | "AUTHORIZATIONFAILED" | "CONTACTADMIN":
+            return PermissionMissing(f"{what} [{refused.code}]")
+        case "NONEXISTENT" | "PRIVACYREQUIRED":
+            return Misconfigured(f"{what} [{refused.code}]")
+        case "LIMIT":
+            return ProviderBusy(f"{what} [{refused.code}]")
+        case "OVERQUOTA":
+            return QuotaSpent(f"{what} [{refused.code}]")
+        case "":
+            return Unavailable(what)
+        case code:
+            return Unavailable(f"{what} [{code[:40]}]")
+
+
+def _sign_in_failure(refused: Refused, settings: ImapSettings) -> ConnectorFailure:
+    # The server's own words are not passed on: some repeat what they were sent.
+    what = f"{settings.host} does not let {settings.username} in"
+    if refused.code in ("", "ALERT"):
+        if refused.status == "BAD":
+            return Misconfigured(f"{what}: it does not know this way to sign in (auth = {settings.auth!r})")
+        if _STATUS_WORD.search(refused.said):
+            return Unavailable(f"{what} now")
+        return SignInNeeded(what)
+    return failure_of(refused, what)
+
+
+def _sign_in(wire: Wire, settings: ImapSettings, secret: str) -> None:
+    user = settings.username
+    if settings.auth == "xoauth2":
+        _authenticate(wire, "XOAUTH2", f"user={user}\x01auth=Bearer {secret}\x01\x01")
+    elif "AUTH=PLAIN" in wire.capabilities:
+        _authenticate(wire, "PLAIN", f"\0{user}\0{secret}")
+    elif "LOGINDISABLED" in wire.capabilities:
+        raise Refused("NO", "PRIVACYREQUIRED", "")
+    else:
+        try:
+            words = quoted(user), quoted(secret)
+        except ValueError:
+            raise Refused("BAD", "", "") from None
+        wire.command(b"LOGIN", *words)
+    for pieces in wire.command(b"CAPABILITY").named(b"CAPABILITY"):
+        wire.capabilities = frozenset(pieces[0].decode("ascii", "replace").upper().split())
+
+
+def _authenticate(wire: Wire, mechanism: str, answer: str) -> None:
+    encoded = base64.b64encode(answer.encode())
+    if "SASL-IR" in wire.capabilities:
+        tag = wire.send(b"AUTHENTICATE", mechanism.encode(), encoded)
+        wire.finish_asked(tag)
+        return
+    tag = wire.send(b"AUTHENTICATE", mechanism.encode())
+    wire.finish_asked(tag, encoded)
+
+
+def _idle(wire: Wire) -> None:
+    tag = wire.send(b"IDLE")
+    while not (first := wire.response()[0]).startswith(b"+"):
+        if not first.startswith(b"* "):
+            raise Refused("BAD", "", "")
+    while True:
+        pieces = wire.response()
+        words = pieces[0].upper().split()
+        if words[1:2] == [b"BYE"]:
+            raise Lost("the server hung up")
+        if words[2:3] and words[2] in (b"EXISTS", b"FETCH"):
+            break
+    wire.send_line(b"DONE")
+    wire.wait_for(SILENCE_TIMEOUT_S)
+    wire.finish(tag)
+
+
+def _understood(pieces: Sequence[bytes]) -> list[Value]:
+    """What a whole answer says. Raises Unavailable."""
+    try:
+        return values(pieces)
+    except Lost as error:
+        raise Unavailable(str(error)) from error
+
+
+def _why(error: Exception) -> str:
+    return "it does not answer" if isinstance(error, TimeoutError) else str(error)

@@ -1,0 +1,246 @@
+"""What FETCH tells of a message: its numbers, its head, and the tree of its parts. Pure.
+
+A part is named as BODY[...] wants it ("1.2"); which of them are the mail's own words, and which hang on
+to it, is decided from the tree alone, so that nothing else has to be fetched.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from email.utils import decode_rfc2231
+from functools import lru_cache
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from hub.connectors.imap_wire import Answer, Lost, Value, values
+from hub.connectors.imap_words import internal_date
+from hub.connectors.mime import header_text
+
+MOST_PARTS: Final = 100  # looked at in one mail
+_MOST_DEPTH: Final = 20
+_MOST_NAME_CHARS: Final = 120
+# Plain words of fewer octets may be none, or only say that there is a page to look at.
+_TOO_FEW: Final = 200
+_NOTHING: Final[list[Value]] = [None] * 7
+PLAIN: Final = "text/plain"
+HTML: Final = "text/html"
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """One part without parts. *size* in octets, as it is encoded."""
+
+    number: str
+    media_type: str
+    charset: str = ""
+    encoding: str = ""
+    size: int = 0
+    name: str = ""
+    is_attached: bool = False
+    way: int = 0  # parts with the same number that is not 0 are ways to say the same
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """What one FETCH said of one message.
+
+    Attributes:
+        sections: by what stands in the brackets of BODY[...].
+        is_whole: no section was NIL.
+    """
+
+    uid: int
+    flags: frozenset[str] = frozenset()
+    received_at: datetime | None = None
+    size: int | None = None
+    parts: tuple[Part, ...] = ()
+    sections: dict[str, bytes] = {}
+    is_whole: bool = True
+
+
+def fetched(answer: Answer) -> Iterator[Fetched]:
+    """Messages of an answer that name their UID; what else a server tells in between is left out.
+
+    Raises:
+        Lost: it cannot be understood.
+    """
+    for pieces in answer.untagged:
+        if b" FETCH (" not in pieces[0][:24].upper():
+            continue
+        said = values(pieces)
+        if len(said) > 3 and isinstance(said[3], list) and (one := _one(said[3])) is not None:
+            yield one
+
+
+def _one(items: list[Value]) -> Fetched | None:
+    uid: int | None = None
+    flags: frozenset[str] = frozenset()
+    received_at = None
+    size = None
+    parts: tuple[Part, ...] = ()
+    sections: dict[str, bytes] = {}
+    is_whole = True
+    for name, value in zip(items[::2], items[1::2], strict=False):
+        word = name.upper() if isinstance(name, bytes) else b""
+        if word == b"UID":
+            uid = _number(value)
+        elif word == b"FLAGS" and isinstance(value, list):
+            flags = frozenset(_text(flag).lower() for flag in value)
+        elif word == b"INTERNALDATE":
+            received_at = internal_date(value if isinstance(value, bytes) else None)
+        elif word == b"RFC822.SIZE":
+            size = _number(value)
+        elif word == b"BODYSTRUCTURE" and isinstance(value, list):
+            parts = parts_of(value)
+        elif word.startswith(b"BODY["):
+            section = word[5:].partition(b"]")[0].decode("ascii", "replace")
+            is_whole = is_whole and isinstance(value, bytes)
+            sections["HEADER" if section.startswith("HEADER") else section] = (
+                value if isinstance(value, bytes) else b""
+            )
+    return None if uid is None else Fetched(uid, flags, received_at, size, parts, sections, is_whole)
+
+
+def parts_of(structure: list[Value]) -> tuple[Part, ...]:
+    """The leaves of a BODYSTRUCTURE in their order; those beyond the limits are left out."""
+    found: list[Part] = []
+    _walk(structure, "", 0, 0, found)
+    return tuple(found)
+
+
+def chosen(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Those that are the mail's own words: of several ways to say the same, the plain one.
+
+    Where that is so short that it may be empty, all ways are chosen, and the text decides.
+    """
+    words = [part for part in parts if _is_words(part)]
+    plain = {part.way for part in words if part.way and part.media_type == PLAIN and part.size >= _TOO_FEW}
+    return tuple(part for part in words if part.way not in plain or part.media_type == PLAIN)
+
+
+def attached(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Those that hang on to it."""
+    return tuple(part for part in parts if not _is_words(part))
+
+
+def _is_words(part: Part) -> bool:
+    return part.media_type in (PLAIN, HTML) and not part.is_attached and not part.name
+
+
+def _walk(body: list[Value], number: str, way: int, depth: int, found: list[Part]) -> None:
+    if len(found) >= MOST_PARTS or not body:
+        return
+    if not isinstance(body[0], list):
+        found.append(_leaf(body, number or "1", way))
+        return
+    if depth == _MOST_DEPTH:
+        return
+    inner = [part for part in body if isinstance(part, list)]
+    subtype = next((_text(part).lower() for part in body if not isinstance(part, list)), "")
+    if subtype == "alternative":
+        way = len(found) + 1  # no other has it
+    for at, part in enumerate(_leading_lists(body, inner), 1):
+        _walk(part, f"{number}.{at}" if number else str(at), way, depth + 1, found)
+
+
+def _leading_lists(body: list[Value], inner: list[list[Value]]) -> list[list[Value]]:
+    """The parts of a multipart: the lists before its subtype; those behind it are parameters."""
+    many = next((at for at, part in enumerate(body) if not isinstance(part, list)), len(body))
+    return inner[:many]
+
+
+@lru_cache(maxsize=1_024)  # nearly all parts are one of a few kinds
+def _kind(kind: bytes, subtype: bytes) -> str:
+    return f"{_text(kind)}/{_text(subtype)}".lower()[:100]
+
+
+def _leaf(body: list[Value], number: str, way: int) -> Part:
+    kind, subtype, given, _, _, encoding, size = [*body, *_NOTHING][:7]
+    parameters = _parameters(given)
+    disposition = next((_disposition(value) for value in body[7:] if _is_disposition(value)), ("", {}))
+    return Part(
+        number=number,
+        media_type=_kind(_bytes(kind), _bytes(subtype)),
+        charset=parameters.get("charset", "")[:60],
+        encoding=_text(encoding).lower()[:30],
+        size=_number(size) or 0,
+        name=_name(disposition[1], "filename") or _name(parameters, "name"),
+        is_attached=disposition[0] == "attachment",
+        way=way,
+    )
+
+
+def _is_disposition(value: Value) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and isinstance(value[0], bytes)
+        and value[0].lower() in (b"attachment", b"inline")
+        and (value[1] is None or isinstance(value[1], list))
+    )
+
+
+def _disposition(value: Value) -> tuple[str, dict[str, str]]:
+    assert isinstance(value, list)
+    return _text(value[0]).lower(), _parameters(value[1])
+
+
+def _parameters(given: Value) -> dict[str, str]:
+    if not isinstance(given, list):
+        return {}
+    pairs = zip(given[::2], given[1::2], strict=False)
+    return {_text(name).lower(): _text(value) for name, value in pairs}
+
+
+def _name(parameters: dict[str, str], wanted: str) -> str:
+    """A file's name, however it is encoded (RFC 2231, RFC 2047)."""
+    if not parameters:
+        return ""
+    plain = parameters.get(wanted)
+    if plain is None:
+        plain = _extended(parameters, wanted)
+    return header_text(plain)[:_MOST_NAME_CHARS].replace("[", "(").replace("]", ")")
+
+
+def _extended(parameters: dict[str, str], wanted: str) -> str:
+    pieces = []
+    if (whole := parameters.get(f"{wanted}*")) is not None:
+        pieces = [(whole, True)]
+    else:
+        for at in range(MOST_PARTS):
+            for spelled, is_encoded in ((f"{wanted}*{at}*", True), (f"{wanted}*{at}", False)):
+                if (piece := parameters.get(spelled)) is not None:
+                    pieces.append((piece, is_encoded))
+                    break
+            else:
+                break
+    if not pieces:
+        return ""
+    charset = "utf-8"
+    if pieces[0][1]:
+        told, _, first = decode_rfc2231(pieces[0][0])
+        charset, pieces[0] = told or charset, (first or "", True)
+    data = b"".join(
+        unquote_to_bytes(text) if is_encoded else text.encode("utf-8", "replace")
+        for text, is_encoded in pieces
+    )
+    try:
+        return data.decode(charset)
+    except (LookupError, ValueError):
+        return data.decode("utf-8", "replace")
+
+
+def _text(value: Value) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
+
+
+def _bytes(value: Value) -> bytes:
+    return value if isinstance(value, bytes) else b""
+
+
+def _number(value: Value) -> int | None:
+    if not isinstance(value, bytes):
+        return None
+    try:
+        return int(value)
+    except ValueError as error:
+        raise Lost("the server's answer cannot be understood") from error

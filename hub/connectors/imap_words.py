@@ -1,0 +1,106 @@
+"""How IMAP spells things (RFC 9051, RFC 3501): folder names, strings, dates, sets of numbers. Pure."""
+
+import binascii
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Final
+
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_INTERNAL_DATE: Final = re.compile(
+    rb"\s*(\d{1,2})-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)"
+)
+_SHIFTED: Final = re.compile(r"&([^-]*)-")
+_NOT_PRINTED: Final = re.compile(r"&|[^\x20-\x7e]+")
+
+
+def quoted(text: str) -> bytes:
+    """*text* as a quoted string.
+
+    Raises:
+        ValueError: it cannot be one: it has a line end or letters beyond ASCII.
+    """
+    if not text.isascii() or any(char in text for char in "\r\n\0"):
+        raise ValueError("no line ends and only ASCII letters in a quoted string")
+    return b'"' + text.replace("\\", "\\\\").replace('"', '\\"').encode() + b'"'
+
+
+def folder_word(name: str) -> bytes:
+    """A folder's name on the wire: modified UTF-7, quoted (RFC 3501, 5.1.3)."""
+
+    def shifted(match: re.Match[str]) -> str:
+        if match[0] == "&":
+            return "&-"
+        encoded = binascii.b2a_base64(match[0].encode("utf-16-be", "replace"), newline=False)
+        return f"&{encoded.decode().rstrip('=').replace('/', ',')}-"
+
+    return quoted(_NOT_PRINTED.sub(shifted, name))
+
+
+def folder_name(word: bytes) -> str:
+    """A folder's name as people read it; what is not well spelled stays as it is."""
+
+    def unshifted(match: re.Match[str]) -> str:
+        if not match[1]:
+            return "&"
+        padded = match[1].replace(",", "/") + "=" * (-len(match[1]) % 4)
+        try:
+            return binascii.a2b_base64(padded, strict_mode=True).decode("utf-16-be")
+        except ValueError:
+            return match[0]
+
+    return _SHIFTED.sub(unshifted, word.decode("utf-8", "replace"))
+
+
+def day(of: date) -> bytes:
+    """As SEARCH wants it, in English whatever the locale says."""
+    return f"{of.day}-{_MONTHS[of.month - 1]}-{of.year}".encode()
+
+
+def internal_date(word: bytes | None) -> datetime | None:
+    """When the server received a message, aware UTC."""
+    match = _INTERNAL_DATE.fullmatch(word or b"")
+    if match is None:
+        return None
+    month = match[2].decode().title()
+    if month not in _MONTHS:
+        return None
+    behind = timedelta(hours=int(match[8]), minutes=int(match[9]))
+    try:
+        zone = timezone(-behind if match[7] == b"-" else behind)
+        numbers = (int(match[at]) for at in (1, 4, 5, 6))
+        day_of_month, hour, minute, second = numbers
+        at = datetime(
+            int(match[3]), _MONTHS.index(month) + 1, day_of_month, hour, minute, second, tzinfo=zone
+        )
+        return at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def set_of(uids: Sequence[int]) -> bytes:
+    """Sorted numbers as a set: ``1:3,7``."""
+    return b",".join(
+        str(first).encode() if first == last else f"{first}:{last}".encode() for first, last in _runs(uids)
+    )
+
+
+def numbers(word: bytes) -> Iterator[int]:
+    """The numbers of a set, as in ``1:3,7``. Raises ValueError."""
+    for piece in word.split(b","):
+        first, colon, last = piece.partition(b":")
+        ends = sorted((int(first), int(last if colon else first)))
+        yield from range(ends[0], ends[1] + 1)
+
+
+def _runs(uids: Iterable[int]) -> Iterator[tuple[int, int]]:
+    first = last = None
+    for uid in uids:
+        if last is not None and first is not None and uid == last + 1:
+            last = uid
+            continue
+        if first is not None and last is not None:
+            yield first, last
+        first = last = uid
+    if first is not None and last is not None:
+        yield first, last

@@ -1,0 +1,288 @@
+"""What the head of a mail says, whoever handed it over: as bytes off the wire, or as a provider's fields.
+
+Heads in the wild are malformed as often as not, so nothing here raises: what cannot be understood is
+empty. A head is capped before it is parsed, for the old parsers take the square of a long one.
+"""
+
+import binascii
+import contextlib
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.errors import HeaderParseError
+from email.header import decode_header
+from email.quoprimime import header_decode
+from email.utils import getaddresses, parsedate_to_datetime
+from functools import lru_cache
+from typing import Final, TypedDict
+from urllib.parse import quote
+
+import msgspec
+
+from hub.connectors.connector import Address
+
+MOST_KEY_CHARS: Final = 1_000
+MOST_RECIPIENTS: Final = 100
+_MOST_CHARS: Final = 1_000  # of one field, decoded
+_MOST_RAW_CHARS: Final = 20_000  # of one field as it is spelled
+_MOST_FIELDS: Final = 1_000  # in one head; a flood has more
+
+# What ``fields`` is told of a mail, and so what has to be asked for of a head.
+NEEDED: Final = (
+    "message-id",
+    "from",
+    "to",
+    "cc",
+    "subject",
+    "date",
+    "references",
+    "in-reply-to",
+    "list-id",
+    "auto-submitted",
+    "precedence",
+)
+_SPACE: Final = re.compile(r"\s+")
+_FOLD: Final = re.compile(rb"\r?\n[ \t]+")
+_ID: Final = re.compile(r"<([^<>]*)>")
+# How nearly every From is spelled; the general parser is ten times slower.
+_PLAIN: Final = re.compile(
+    r'\s*(?:"([^"\\<>]*)"|([^"\\<>@,;:()]*?))\s*<([^\s<>@,;:()"\\]+@[^\s<>@,;:()"\\]+)>\s*'
+)
+_BARE: Final = re.compile(r"\s*([A-Za-z0-9._+-]+@[A-Za-z0-9.-]+)\s*")
+# The same for a subject or name that is one encoded word, and for a date that is spelled as it should be.
+_WORD: Final = re.compile(r"=\?([A-Za-z0-9_.:-]+)\?([bBqQ])\?([^?\s]*)\?=")
+_DATE: Final = re.compile(
+    r"(?:[A-Z][a-z]{2}, )?(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)"
+)
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_BULK: Final = frozenset(("bulk", "list", "junk"))
+_UNSEEN: Final = frozenset(("Cc", "Cf", "Cs"))
+
+RawHeaders = bytes | Mapping[str, str] | Iterable[tuple[str, str]]
+
+
+class Fields(TypedDict):
+    """Those fields of a ``Message`` that its head tells: to be passed on as they are."""
+
+    sender: Address | None
+    recipients: tuple[Address, ...]
+    subject: str
+    sent_at: datetime | None
+    thread: str | None
+    is_bulk: bool
+    headers: dict[str, str]
+
+
+class Head(msgspec.Struct, frozen=True):
+    """A head that was read: *raw* has the first field of each name (small letters) as it was spelled."""
+
+    raw: dict[str, str]
+
+    @property
+    def message_id(self) -> str | None:
+        """The Message-ID without its brackets; ``None``: it has none."""
+        return message_id(self.raw.get("message-id"))
+
+    def text(self, name: str) -> str:
+        """A field as people read it: decoded, on one line; empty where there is none."""
+        return header_text(self.raw.get(name, ""))
+
+    def fields(self, *, named: Iterable[str] = ()) -> Fields:
+        """What a ``Message`` says of it.
+
+        Args:
+            named: headers, in small letters, that a filter wants to look at beside the usual ones.
+        """
+        sender = addresses(self.raw.get("from", ""))
+        kept = {name: self.text(name) for name in {*_KEPT, *named} if name in self.raw}
+        return Fields(
+            sender=sender[0] if sender else None,
+            recipients=self._recipients(),
+            subject=self.text("subject"),
+            sent_at=_date(self.raw.get("date", "")),
+            thread=self._thread(),
+            is_bulk=is_bulk(self.raw),
+            headers=kept,
+        )
+
+    def _recipients(self) -> tuple[Address, ...]:
+        found = addresses(self.raw.get("to", ""))
+        if copied := self.raw.get("cc"):
+            found += addresses(copied)
+        return found[:MOST_RECIPIENTS]
+
+    def _thread(self) -> str | None:
+        """The id of the mail that began it."""
+        for name in ("references", "in-reply-to"):
+            if value := self.raw.get(name):
+                return message_id(value[:_MOST_RAW_CHARS])
+        return self.message_id
+
+
+_KEPT: Final = ("list-id", "auto-submitted", "precedence")
+
+
+def read_head(given: RawHeaders) -> Head:
+    """The head of a mail.
+
+    Args:
+        given: the mail, or its head, as bytes; or names and values, as providers give them.
+    """
+    if isinstance(given, bytes):
+        return Head(_split(given))
+    raw: dict[str, str] = {}
+    for name, value in given.items() if isinstance(given, Mapping) else given:
+        raw.setdefault(name.strip().lower(), value)
+        if len(raw) == _MOST_FIELDS:
+            break
+    return Head(raw)
+
+
+def message_key(message_id: str | None, fallback: str) -> str:
+    """What a message is told apart by, in whichever folder and round it is met.
+
+    Args:
+        message_id: its Message-ID header, as it is spelled or without brackets.
+        fallback: ``<provider>:<stable id>``, for one that has none.
+    """
+    told = _id(message_id)
+    key = f"mid:{told}" if told else fallback
+    if len(key) <= MOST_KEY_CHARS:
+        return key
+    return f"{key.partition(':')[0]}:sha256:{hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()}"
+
+
+def message_id(spelled: str | None) -> str | None:
+    """The first id in *spelled*, without its brackets (RFC 5322, 3.6.4)."""
+    return _id(spelled) or None
+
+
+def mid_link(message_id: str | None) -> str | None:
+    """A ``mid:`` URL (RFC 2392), which the person's own mail program opens."""
+    told = _id(message_id)
+    return f"mid:{quote(told, safe='@')}" if told and len(told) <= MOST_KEY_CHARS else None
+
+
+def addresses(raw: str) -> tuple[Address, ...]:
+    """Those in a From, To or Cc as it is spelled; what is no address is left out."""
+    raw = _letters(raw[:_MOST_RAW_CHARS])
+    if (plain := _PLAIN.fullmatch(raw)) is not None:
+        return (Address(plain[3].lower(), header_text(plain[1] or plain[2] or "")),)
+    if (bare := _BARE.fullmatch(raw)) is not None:
+        return (Address(bare[1].lower()),)
+    try:
+        found = getaddresses([_SPACE.sub(" ", raw)])  # before it is decoded: a name may have a comma in it
+    except (ValueError, IndexError, TypeError, RecursionError):
+        return ()
+    listed = [
+        Address(_on_one_line(email).lower(), header_text(name)) for name, email in found if email or name
+    ]
+    return tuple(listed[:MOST_RECIPIENTS])
+
+
+def is_bulk(headers: Mapping[str, str]) -> bool:
+    """Whether it came from a list or a machine (RFC 2919, RFC 3834). Names in small letters."""
+    automatic = headers.get("auto-submitted", "").partition(";")[0].strip().lower()
+    return (
+        "list-id" in headers
+        or automatic not in ("", "no")
+        or headers.get("precedence", "").strip().lower() in _BULK
+    )
+
+
+def header_text(raw: str) -> str:
+    """A field as people read it: encoded words (RFC 2047) and bare 8-bit letters decoded, on one line."""
+    raw = _letters(raw[:_MOST_RAW_CHARS])
+    if (word := _WORD.fullmatch(raw)) is not None:
+        raw = _word(word[1], word[2], word[3])
+    elif "=?" in raw:
+        with contextlib.suppress(HeaderParseError, ValueError, LookupError, TypeError):  # as spelled, then
+            raw = "".join(_in_charset(piece, charset, raw) for piece, charset in decode_header(raw))
+    return _on_one_line(raw)
+
+
+def _split(data: bytes) -> dict[str, str]:
+    """Names and values of a head; bytes that are no ASCII stay as lone surrogates, as in ``email``."""
+    end = data.find(b"\r\n\r\n")
+    end = data.find(b"\n\n") if end < 0 else end
+    if end >= 0:
+        data = data[:end]
+    raw: dict[str, str] = {}
+    for line in (
+        _FOLD.sub(b" ", data).decode("ascii", "surrogateescape").split("\n", _MOST_FIELDS)[:_MOST_FIELDS]
+    ):
+        name, colon, value = line.partition(":")
+        if colon:
+            raw.setdefault(name.strip().lower(), value.strip())
+    return raw
+
+
+@lru_cache(maxsize=512)  # a page's: key, link and thread of a message are made of the same words
+def _id(spelled: str | None) -> str:
+    if not spelled:
+        return ""
+    spelled = spelled[:_MOST_RAW_CHARS]
+    bracketed = _ID.search(spelled)
+    return _on_one_line("".join((bracketed[1] if bracketed else spelled).split()), _MOST_RAW_CHARS)
+
+
+def _letters(raw: str) -> str:
+    """Bytes that the parser kept as lone surrogates, as the letters they are."""
+    if raw.isascii():
+        return raw
+    try:
+        data = raw.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        data = raw.encode("utf-8", "replace")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
+
+
+def _word(charset: str, way: str, text: str) -> str:
+    """One encoded word, as text; as it is spelled where it is broken."""
+    try:
+        if way in "qQ":
+            data = header_decode(text).encode("latin-1")
+        else:
+            data = binascii.a2b_base64(text + "=" * (-len(text) % 4))
+    except ValueError:
+        return text
+    return _in_charset(data, charset, "")
+
+
+def _in_charset(piece: bytes | str, charset: str | None, raw: str) -> str:
+    if isinstance(piece, str):
+        return piece
+    try:
+        if charset is None and not raw.isascii():
+            return piece.decode("raw-unicode-escape")  # how ``decode_header`` spells what stood between
+        return piece.decode(charset or "ascii")
+    except (LookupError, ValueError):
+        return piece.decode("utf-8", "replace")
+
+
+def _on_one_line(text: str, most_chars: int = _MOST_CHARS) -> str:
+    if not (text.isprintable() and text.isascii() and "  " not in text):
+        text = _SPACE.sub(" ", text)
+    text = text.strip()
+    if not (text.isprintable() and text.isascii()):
+        text = "".join(char for char in text if unicodedata.category(char) not in _UNSEEN).strip()
+    return text if len(text) <= most_chars else f"{text[:most_chars]}…"
+
+
+def _date(raw: str) -> datetime | None:
+    try:
+        if (plain := _DATE.fullmatch(raw)) is not None:
+            hour, minute, second = map(int, plain.group(4, 5, 6))
+            month = _MONTHS.index(plain[2]) + 1
+            at = datetime(int(plain[3]), month, int(plain[1]), hour, minute, second, tzinfo=UTC)
+            behind = timedelta(hours=int(plain[8]), minutes=int(plain[9]))
+            return at + behind if plain[7] == "-" else at - behind
+        date = parsedate_to_datetime(raw[:200])
+        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    except (TypeError, ValueError, LookupError, OverflowError, AttributeError):
+        return None

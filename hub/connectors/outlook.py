@@ -1,0 +1,334 @@
+"""Outlook, by Microsoft Graph: mail of a work or a personal account, read folder by folder.
+
+A message is known by its Message-ID, never by Outlook's own id: a mail that moves is removed in one folder
+and need not be added in the other. Ids are asked to be immutable all the same, so that one which was
+listed can be read when it has moved meanwhile. Nothing is marked as read.
+"""
+
+import hashlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import msgspec
+from pydantic import Field, StringConstraints
+
+from hub.connectors import graph as graph_rules
+from hub.connectors.calling import Answer, origin_of
+from hub.connectors.connector import (
+    Account,
+    Address,
+    Attachment,
+    Auth,
+    Connector,
+    Context,
+    Cursor,
+    Message,
+    OAuth,
+    Page,
+    Unread,
+)
+from hub.connectors.failures import ConnectorFailure, CursorLost, PermissionMissing
+from hub.connectors.filters import Filter, Words
+from hub.connectors.graph import (
+    Graph,
+    GraphSettings,
+    Person,
+    gather,
+    read_address,
+    read_time,
+    spell_time,
+    text_field,
+    web_link,
+)
+from hub.connectors.graph_text import Reading, header_date, with_marks
+from hub.connectors.mime import MOST_RECIPIENTS, is_bulk, message_key
+from hub.connectors.outlook_attachments import attachments_of
+from hub.connectors.outlook_folders import find_folder
+from hub.connectors.outlook_stream import SELECT, FolderState, FolderStream
+from hub.connectors.throttle import Quota
+from hub.document import Document
+from hub.text.converted import NotConvertible
+from hub.text.kinds import HTML
+from hub.text.letter import Body, Enclosure, Letter
+
+AT_ONCE: Final = 4  # that a mailbox takes from one application
+_PER_MIN: Final = 1_000.0  # 10,000 in ten minutes
+_PREFER: Final = ("odata.maxpagesize=50", 'outlook.body-content-type="text"', 'IdType="ImmutableId"')
+_BULK_HEADERS: Final = ("list-id", "auto-submitted", "precedence")
+_UNNAMED: Final = Attachment(id="", name="", media_type="application/octet-stream", size_bytes=0)
+
+Folder = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+
+class OutlookFilter(Filter):
+    """What is read of a mailbox."""
+
+    folders: Annotated[tuple[Folder, ...], Field(min_length=1, max_length=10)] = Field(
+        default=("inbox",),
+        description='Folders: "inbox", "archive", "sentitems", or as they are called: "Projects/Alpha".',
+    )
+    importance: Literal["low", "normal", "high"] | None = Field(
+        default=None, description="Only mail that its sender marked so."
+    )
+    categories_any: Words = Field(default=(), description="Only mail with one of these categories.")
+
+
+class Outlook(Connector):
+    """A mailbox at Microsoft."""
+
+    provider: ClassVar[str] = "outlook"
+    auth: ClassVar[Auth] = Auth.OAUTH2
+    settings_model: ClassVar[type[GraphSettings]] = GraphSettings
+    filter_model: ClassVar[type[Filter]] = OutlookFilter
+
+    def __init__(self, context: Context, settings: GraphSettings, filter: OutlookFilter) -> None:
+        super().__init__(context, settings, filter)
+        self._filter = filter
+        self._graph = Graph(context.caller, settings.base_url, prefer=_PREFER)
+        self._stream = FolderStream(self._graph, context.clock)
+        self._reading = Reading(filter)
+        self._me: Person | None = None
+
+    @classmethod
+    def oauth(cls, settings: GraphSettings) -> OAuth:
+        return settings.oauth("Mail.Read")
+
+    @classmethod
+    def origin(cls, settings: GraphSettings) -> str:
+        return f"{cls.provider} {settings.base_url}"
+
+    @classmethod
+    def origins(cls, settings: GraphSettings) -> frozenset[str]:
+        return frozenset((origin_of(settings.base_url),))
+
+    @classmethod
+    def quota(cls, settings: GraphSettings) -> Quota:
+        return Quota(_PER_MIN, AT_ONCE)
+
+    @staticmethod
+    def judge(answer: Answer) -> ConnectorFailure | None:
+        return graph_rules.judge(answer)
+
+    async def check(self) -> Account:
+        me = await self._signed_in()
+        told = []
+        for name in self._filter.folders:
+            folder = await find_folder(self._graph, name)
+            query = {"$select": "id,displayName,totalItemCount,unreadItemCount"}
+            found = await self._graph.get(self._graph.url("me", "mailFolders", folder, query=query))
+            count = found.get("totalItemCount")
+            told.append(
+                f"{text_field(found, 'displayName') or name}: {count if isinstance(count, int) else '?'}"
+            )
+        return Account(name=me.name, detail=f"messages in {', '.join(told)}")
+
+    async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
+        before = _states(cursor)
+        states = {name: before[name] for name in self._filter.folders if name in before}
+        me = await self._signed_in()
+        for name in self._filter.folders:
+            begun = states.get(name)
+            if begun is None:
+                folder = await find_folder(self._graph, name)
+                begun = FolderState(id=folder, since=spell_time(since))
+            async with aclosing(self._stream.steps(begun, since)) as steps:
+                async for step in steps:
+                    states[name] = step.state
+                    first = read_time(step.state.since)
+                    items = await self._whole(step.items)
+                    found = [self._message(item, me, first) for item in items]
+                    yield Page(
+                        messages=_in_order(message for message in found if message is not None),
+                        cursor={"folders": {key: msgspec.to_builtins(one) for key, one in states.items()}},
+                        is_backfill=step.is_backfill,
+                    )
+
+    async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
+        for start in range(0, len(messages), AT_ONCE):
+            batch = messages[start : start + AT_ONCE]
+            outcomes = await gather([partial(self._document, message) for message in batch], AT_ONCE)
+            for message, outcome in zip(batch, outcomes, strict=True):
+                if not isinstance(outcome, ConnectorFailure):
+                    yield message, outcome
+            for outcome in outcomes:
+                if isinstance(outcome, ConnectorFailure):
+                    raise outcome
+
+    async def _signed_in(self) -> Person:
+        if self._me is None:
+            self._me = await self._graph.me()
+        return self._me
+
+    # --- heads ---
+
+    async def _whole(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """*items*, each with all that we asked for.
+
+        Of a message that was only changed, read for instance, a round tells what was changed and no more, not
+        even its Message-ID: such ones are asked for one by one, unless nobody wants them.
+        """
+        heads = [item for item in items if not _is_part(item)]
+        parts = [item for item in items if _is_part(item)]
+        if self._filter.unread_only:
+            parts = [item for item in parts if item.get("isRead") is not True]
+        found = await gather([partial(self._head_of, str(item.get("id"))) for item in parts], AT_ONCE)
+        for one in found:
+            if isinstance(one, ConnectorFailure):
+                raise one
+            heads += one
+        return heads
+
+    async def _head_of(self, id: str) -> list[dict[str, Any]]:
+        """The head of a message; nothing if it is gone."""
+        url = self._graph.url("me", "messages", id, query={"$select": SELECT})
+        answer = await self._graph.ask(url, accept=(200, 404))
+        told = answer.json() if answer.status == 200 else None
+        return [told] if isinstance(told, dict) else []
+
+    def _message(self, item: Mapping[str, Any], me: Person, first: datetime | None) -> Message | None:
+        """What is told of a message; ``None``: it is removed, a draft, or left out by this filter."""
+        id = item.get("id")
+        if not isinstance(id, str) or not id or "@removed" in item or item.get("isDraft") is True:
+            return None
+        received_at = read_time(item.get("receivedDateTime"))
+        if received_at is not None and first is not None and received_at < first:
+            return None  # the filter was not kept to
+        categories = tuple(one for one in _list(item, "categories") if isinstance(one, str))
+        if not self._wants(item, categories):
+            return None
+        headers = _headers(item)
+        sender = read_address(item.get("from"))
+        told = item.get("internetMessageId")
+        is_read = item.get("isRead")
+        return Message(
+            key=message_key(told if isinstance(told, str) else None, f"outlook:{id}"),
+            place=id,
+            received_at=received_at,
+            sent_at=read_time(item.get("sentDateTime")),
+            sender=sender,
+            recipients=_recipients(item),
+            subject=text_field(item, "subject"),
+            labels=categories,
+            attachments=(_UNNAMED,) if item.get("hasAttachments") is True else (),
+            headers={name: value for name, value in headers.items() if name in _BULK_HEADERS},
+            thread=text_field(item, "conversationId") or None,
+            is_bulk=is_bulk(headers),
+            is_sent=sender is not None and sender.email in me.addresses,
+            is_unread=not is_read if isinstance(is_read, bool) else None,
+            link=web_link(item.get("webLink")),
+        )
+
+    def _wants(self, item: Mapping[str, Any], categories: Sequence[str]) -> bool:
+        wanted = self._filter
+        if wanted.importance is not None and item.get("importance") != wanted.importance:
+            return False
+        asked = {one.casefold() for one in wanted.categories_any}
+        return not asked or any(one.casefold() in asked for one in categories)
+
+    # --- bodies ---
+
+    async def _document(self, message: Message) -> Document | Unread:
+        query = {"$select": "id,body,uniqueBody,internetMessageHeaders"}
+        url = self._graph.url("me", "messages", str(message.place), query=query)
+        answer = await self._graph.ask(url, accept=(200, 404))
+        if answer.status == 404:
+            failure = graph_rules.judge(answer)
+            if isinstance(failure, PermissionMissing):
+                raise failure
+            return Unread(reason="it was removed from the mailbox", is_gone=True)
+        told = answer.json()
+        if not isinstance(told, dict):
+            return Unread(reason="Microsoft gave something else than a message")
+        if not self.filter.include_bulk and is_bulk(_headers(told)):  # a list may not have told its head
+            return Unread(reason="a list, a newsletter or an automatic answer", is_gone=True)
+        whole = _content(told, "body")
+        is_page = _inner_type(told) == "html"
+        body = Body(data=whole, media_type=HTML) if is_page else Body(data=with_marks(whole, _new(told)))
+        enclosures: tuple[Enclosure, ...] = ()
+        if message.attachments:
+            enclosures = await attachments_of(self._graph, str(message.place), self._reading.options)
+        try:
+            read = await self._reading.text(
+                Letter(headers=_head(message), bodies=(body,), enclosures=enclosures)
+            )
+        except NotConvertible as error:
+            return Unread(reason=str(error))
+        return Document(
+            unit_key=message.key,
+            text=read.text,
+            content_hash=hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest(),
+            media_type=read.media_type,
+            modified_at=message.sent_at or message.received_at,
+            hidden_parts=read.dropped,
+            link=message.link,
+            title=message.subject or None,
+        )
+
+
+def _states(cursor: Cursor | None) -> dict[str, FolderState]:
+    """Raises CursorLost: it is none of ours."""
+    if cursor is None:
+        return {}
+    try:
+        return msgspec.convert(cursor["folders"], dict[str, FolderState])
+    except (KeyError, TypeError, msgspec.ValidationError) as error:
+        raise CursorLost("the cursor is not one of this release") from error
+
+
+def _in_order(messages: Any) -> tuple[Message, ...]:
+    """By when they were received; those of which it is not known come last."""
+    return tuple(sorted(messages, key=lambda one: (one.received_at is None, one.received_at or 0, one.key)))
+
+
+def _is_part(item: Mapping[str, Any]) -> bool:
+    return not ("@removed" in item or "receivedDateTime" in item or "internetMessageId" in item)
+
+
+def _list(item: Mapping[str, Any], name: str) -> list[Any]:
+    value = item.get(name)
+    return value if isinstance(value, list) else []
+
+
+def _recipients(item: Mapping[str, Any]) -> tuple[Address, ...]:
+    told = _list(item, "toRecipients") + _list(item, "ccRecipients")
+    found = [read_address(one) for one in told[:MOST_RECIPIENTS]]
+    return tuple(one for one in found if one is not None)
+
+
+def _headers(item: Mapping[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for one in _list(item, "internetMessageHeaders"):
+        if isinstance(one, dict):
+            found.setdefault(str(one.get("name") or "").lower(), str(one.get("value") or "")[:1_000])
+    return found
+
+
+def _content(told: Mapping[str, Any], name: str) -> str:
+    body = told.get(name)
+    content = body.get("content") if isinstance(body, dict) else None
+    return content if isinstance(content, str) else ""
+
+
+def _inner_type(told: Mapping[str, Any]) -> object:
+    body = told.get("body")
+    return body.get("contentType") if isinstance(body, dict) else None
+
+
+def _new(told: Mapping[str, Any]) -> str:
+    return _content(told, "uniqueBody")
+
+
+def _head(message: Message) -> list[tuple[str, str]]:
+    return [
+        ("Subject", message.subject),
+        ("From", _shown(message.sender) if message.sender else ""),
+        ("To", ", ".join(map(_shown, message.recipients[:20]))),
+        ("Date", header_date(message.sent_at or message.received_at)),
+    ]
+
+
+def _shown(one: Address) -> str:
+    return f"{one.name} <{one.email}>" if one.name and one.email else one.email or one.name

@@ -1,0 +1,366 @@
+"""Teams, by Microsoft Graph: the chats of a person, and channels, of a work account.
+
+Microsoft allows such reading once a day: polling a chat more often breaks its terms. Chats are looked through
+from the one that spoke last, down to the first that said nothing since the last time; so an edit in a chat
+where nobody wrote anything since is not seen. Channels are read by delta queries.
+
+A filter by date is silently ignored where the list is not ordered by the same date, and the order is newest
+first or none. So both are asked for together, and what is older than asked for ends the list all the same.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from hub.connectors import graph as graph_rules
+from hub.connectors.calling import Answer, origin_of
+from hub.connectors.connector import (
+    Account,
+    Address,
+    Auth,
+    Connector,
+    Context,
+    Cursor,
+    Message,
+    OAuth,
+    Page,
+    Unread,
+)
+from hub.connectors.failures import ConnectorFailure, CursorLost, Misconfigured, Unavailable
+from hub.connectors.filters import Filter
+from hub.connectors.graph import Graph, Person, read_time, spell_time, text_field, web_link
+from hub.connectors.graph_text import Reading, header_date
+from hub.connectors.mime import message_key
+from hub.connectors.teams_settings import Channel, TeamsFilter, TeamsSettings
+from hub.connectors.teams_state import ChannelState, TeamsState
+from hub.connectors.teams_text import NotReadable, text_of_chat
+from hub.connectors.throttle import Quota
+from hub.document import Document
+from hub.text.converted import NotConvertible
+from hub.text.letter import Body, Letter
+
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
+DAY_S: Final = 86_400.0  # see above
+OVERLAP: Final = timedelta(minutes=5)  # clocks of Microsoft's machines differ
+_PAGE: Final = 50  # more is not given
+_MOST_CHATS: Final = 2_000  # looked at in one round
+_MOST_PAGES: Final = 400  # of one chat in one round
+_KEPT: Final = 300  # bodies, which lists tell anyway: from the list to ``read``, within one run
+
+
+class Teams(Connector):
+    """Chats and channels at Microsoft."""
+
+    provider: ClassVar[str] = "teams"
+    auth: ClassVar[Auth] = Auth.OAUTH2
+    settings_model: ClassVar[type[TeamsSettings]] = TeamsSettings
+    filter_model: ClassVar[type[Filter]] = TeamsFilter
+    min_interval_s: ClassVar[float] = DAY_S
+
+    def __init__(self, context: Context, settings: TeamsSettings, filter: TeamsFilter) -> None:
+        super().__init__(context, settings, filter)
+        self._filter = filter
+        self._graph = Graph(context.caller, settings.base_url)
+        self._reading = Reading(filter)
+        self._me: Person | None = None
+        self._told: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
+
+    @classmethod
+    def oauth(cls, settings: TeamsSettings) -> OAuth:
+        return settings.oauth("Chat.Read", *(("ChannelMessage.Read.All",) if settings.channels else ()))
+
+    @classmethod
+    def origin(cls, settings: TeamsSettings) -> str:
+        return f"{cls.provider} {settings.base_url}"
+
+    @classmethod
+    def origins(cls, settings: TeamsSettings) -> frozenset[str]:
+        return frozenset((origin_of(settings.base_url),))
+
+    @classmethod
+    def quota(cls, settings: TeamsSettings) -> Quota:
+        return Quota(units_per_min=240.0, at_once=2)  # one team takes four in a second
+
+    @staticmethod
+    def judge(answer: Answer) -> ConnectorFailure | None:
+        return graph_rules.judge(answer)
+
+    async def check(self) -> Account:
+        self._may_read_channels()
+        me = await self._signed_in()
+        if self._filter.chats != "none":
+            await self._graph.page(self._graph.url("me", "chats", query={"$top": "1"}))
+        count = len(self._filter.channels)
+        return Account(name=me.name, detail=f"chats: {_spelled(self._filter.chats)}; channels: {count}")
+
+    async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
+        self._may_read_channels()
+        state = TeamsState.read(cursor, since.astimezone(UTC))
+        await self._signed_in()
+        is_first = cursor is None
+        async with aclosing(self._chats(state)) as steps:
+            async for state, messages in steps:
+                yield Page(messages=messages, cursor=state.spelled(), is_backfill=is_first)
+        for channel in self._filter.channels:
+            name = f"{channel.team}/{channel.channel}"
+            async with aclosing(self._channel(state, name, channel)) as found:
+                async for state, messages, is_backfill, is_whole in found:
+                    yield Page(
+                        messages=messages,
+                        cursor=state.spelled() if is_whole else None,
+                        is_backfill=is_backfill,
+                    )
+
+    async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
+        for message in messages:
+            yield message, await self._document(message)
+
+    async def _signed_in(self) -> Person:
+        if self._me is None:
+            self._me = await self._graph.me()
+        return self._me
+
+    def _may_read_channels(self) -> None:
+        if self._filter.channels and not self.settings.channels:
+            raise Misconfigured(
+                "the filter names channels: write channels = true in the connector's settings, then sign in"
+            )
+
+    # --- chats ---
+
+    async def _chats(self, state: TeamsState) -> AsyncGenerator[tuple[TeamsState, tuple[Message, ...]]]:
+        """Chat after chat, and how far all of it is read behind each page."""
+        chats = await self._speaking(state)
+        if state.top is None:
+            spoken = [at for _, at in chats if at is not None]
+            state = msgspec.structs.replace(state, top=max(spoken, default=state.floor))
+        for chat, spoke_at in reversed(chats):
+            done = state.done.get(chat)
+            if done is not None and spoke_at is not None and spoke_at <= done:
+                continue
+            items = await self._changed(chat, (done or state.floor) - OVERLAP)
+            for start in range(0, len(items), _PAGE):
+                piece = items[start : start + _PAGE]
+                until = read_time(piece[-1].get("lastModifiedDateTime"))
+                state = state if until is None else state.with_chat(chat, until)
+                yield state, self._messages(piece, state.first, ("chats", chat))
+        yield state.ended(keeps_done=not isinstance(self._filter.chats, str)), ()
+
+    async def _speaking(self, state: TeamsState) -> list[tuple[str, datetime | None]]:
+        """Chats in which something was said since, and when; who spoke last comes first."""
+        wanted = self._filter.chats
+        if wanted == "none":
+            return []
+        if not isinstance(wanted, str):
+            return [(chat, None) for chat in wanted]
+        query = {
+            "$expand": "lastMessagePreview",
+            "$orderby": "lastMessagePreview/createdDateTime desc",
+            "$top": str(_PAGE),
+        }
+        url: str | None = self._graph.url("me", "chats", query=query)
+        found: list[tuple[str, datetime | None]] = []
+        while url is not None and len(found) < _MOST_CHATS:
+            page = await self._graph.page(url)
+            spoke = [(item, at) for item in page.items if (at := _spoke_at(item)) is not None]
+            new = [(item, at) for item, at in spoke if at > state.floor - OVERLAP]
+            found += [(item["id"], at) for item, at in new if _is_wanted(item, wanted)]
+            # A whole page, for the order of chats that spoke at nearly the same time is not to be relied on.
+            url = page.next if new or not spoke else None
+        return sorted(found, key=lambda one: one[1] or _NEVER, reverse=True)
+
+    async def _changed(self, chat: str, after: datetime) -> list[dict[str, Any]]:
+        """What was changed in a chat after a time, oldest change first."""
+        query = {
+            "$top": str(_PAGE),
+            "$orderby": "lastModifiedDateTime desc",
+            "$filter": f"lastModifiedDateTime gt {spell_time(after)}",
+        }
+        url: str | None = self._graph.url("chats", chat, "messages", query=query)
+        found: list[dict[str, Any]] = []
+        for _ in range(_MOST_PAGES):
+            if url is None:
+                break
+            page = await self._graph.page(url)
+            url = page.next
+            for item in page.items:
+                at = read_time(item.get("lastModifiedDateTime"))
+                if at is not None and at <= after:
+                    url = None
+                else:
+                    found.append(item)
+        else:
+            raise Unavailable("a chat has more messages than can be read at once: look less far back")
+        return found[::-1]
+
+    # --- channels ---
+
+    async def _channel(
+        self, state: TeamsState, name: str, channel: Channel
+    ) -> AsyncGenerator[tuple[TeamsState, tuple[Message, ...], bool, bool]]:
+        """A channel's pages: with the state, whether it is a backfill, and whether the state is right."""
+        here = state.channels.get(name) or ChannelState(after=state.first, newest=state.first)
+        is_backfill = name not in state.channels
+        is_ended = False
+        losses = 0
+        while not is_ended:
+            try:
+                url = here.link or self._first_of(channel, here)
+                page = await self._graph.page(url, is_stream=True)
+            except CursorLost as lost:
+                losses += 1
+                if here.link is None or losses > 2:
+                    raise Unavailable("Microsoft forgets each time how far we were") from lost
+                here = ChannelState(after=here.newest - OVERLAP, newest=here.newest)
+                is_backfill = True
+                continue
+            items = [one for item in page.items async for one in self._with_replies(channel, item)]
+            items.sort(key=_changed_at)
+            link = page.delta or page.next
+            if link is None:
+                raise Unavailable("Microsoft Graph's page leads nowhere")
+            is_ended = page.delta is not None
+            newest = max([here.newest, *map(_changed_at, items)])
+            here = msgspec.structs.replace(here, link=link, newest=newest)
+            state = state.with_channel(name, here)
+            place = ("teams", channel.team, "channels", channel.channel)
+            for start in range(0, max(1, len(items)), _PAGE):
+                messages = self._messages(items[start : start + _PAGE], here.after, place)
+                yield state, messages, is_backfill, start + _PAGE >= len(items)
+
+    def _first_of(self, channel: Channel, here: ChannelState) -> str:
+        query = {
+            "$top": str(_PAGE),
+            "$expand": "replies",
+            # "gt", and whole seconds: a second less, so that one of that very second is there
+            "$filter": f"lastModifiedDateTime gt {spell_time(here.after - timedelta(seconds=1))}",
+        }
+        path = ("teams", channel.team, "channels", channel.channel, "messages", "delta")
+        return self._graph.url(*path, query=query)
+
+    async def _with_replies(self, channel: Channel, item: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        yield item
+        replies = item.get("replies")
+        for reply in replies if isinstance(replies, list) else []:
+            if isinstance(reply, dict):
+                yield {**reply, "replyToId": item.get("id")}
+        url = item.get("replies@odata.nextLink")
+        for _ in range(_MOST_PAGES):
+            if not isinstance(url, str):
+                return
+            page = await self._graph.page(url)
+            for reply in page.items:
+                yield {**reply, "replyToId": item.get("id")}
+            url = page.next
+
+    # --- messages ---
+
+    def _messages(
+        self, items: Iterable[dict[str, Any]], first: datetime, place: tuple[str, ...]
+    ) -> tuple[Message, ...]:
+        found = [self._message(item, first, place) for item in items]
+        return tuple(message for message in found if message is not None)
+
+    def _message(self, item: dict[str, Any], first: datetime, place: tuple[str, ...]) -> Message | None:
+        """What is told of a message; ``None``: it is none that somebody wrote, or one that nobody wants."""
+        id = item.get("id")
+        if not isinstance(id, str) or not id or "@removed" in item:
+            return None
+        if item.get("messageType") != "message" or item.get("deletedDateTime") is not None:
+            return None
+        if _changed_at(item) < first:
+            return None
+        assert self._me is not None
+        user = _inner(item, "from", "user")
+        is_mine = bool(self._me.id) and user.get("id") == self._me.id
+        names_me = _names(item, self._me.id)
+        if self._filter.mentions_me_only and not names_me:
+            return None
+        root = item.get("replyToId")
+        where = (*place, "messages", *((root, "replies") if isinstance(root, str) and root else ()), id)
+        message = Message(
+            key=message_key(None, f"teams:{'/'.join(where)}"),
+            version=text_field(item, "lastEditedDateTime"),  # a reaction changes nothing that was said
+            place=list(where),
+            received_at=read_time(item.get("createdDateTime")),
+            sent_at=read_time(item.get("createdDateTime")),
+            sender=Address("", text_field(user, "displayName")) if user else None,
+            subject=text_field(item, "subject"),
+            thread="/".join((*place, str(root or id) if place[0] == "teams" else "")),
+            is_sent=is_mine,
+            mentions_me=names_me,
+            link=web_link(item.get("webUrl")),
+        )
+        self._told[message.key, message.version] = item
+        while len(self._told) > _KEPT:
+            self._told.popitem(last=False)
+        return message
+
+    async def _document(self, message: Message) -> Document | Unread:
+        item = self._told.get((message.key, message.version))
+        if item is None:
+            answer = await self._graph.ask(self._graph.url(*message.place), accept=(200, 404))
+            item = answer.json() if answer.status == 200 else None
+        if not isinstance(item, dict) or item.get("deletedDateTime") is not None:
+            return Unread(reason="it was removed from Teams", is_gone=True)
+        try:
+            said = text_of_chat(item)
+        except NotReadable as error:
+            return Unread(reason=str(error))
+        head = [
+            ("Subject", message.subject),
+            ("From", message.sender.name if message.sender else ""),
+            ("Date", header_date(message.sent_at)),
+        ]
+        try:
+            read = await self._reading.text(Letter(headers=head, bodies=(Body(data=said),)))
+        except NotConvertible as error:
+            return Unread(reason=str(error))
+        return Document(
+            unit_key=message.key,
+            text=read.text,
+            content_hash=hashlib.sha256(said.encode("utf-8", "replace")).hexdigest(),
+            media_type=read.media_type,
+            modified_at=message.sent_at,
+            link=message.link,
+            title=message.subject or None,
+        )
+
+
+def _is_wanted(chat: Mapping[str, Any], kind: str) -> bool:
+    is_direct = chat.get("chatType") == "oneOnOne"
+    return isinstance(chat.get("id"), str) and (kind == "all" or (kind == "direct") is is_direct)
+
+
+def _spelled(chats: str | tuple[str, ...]) -> str:
+    return chats if isinstance(chats, str) else str(len(chats))
+
+
+def _spoke_at(chat: Mapping[str, Any]) -> datetime | None:
+    return read_time(_inner(chat, "lastMessagePreview").get("createdDateTime"))
+
+
+def _changed_at(item: Mapping[str, Any]) -> datetime:
+    told = read_time(item.get("lastModifiedDateTime")) or read_time(item.get("createdDateTime"))
+    return told or _NEVER
+
+
+def _inner(item: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """What stands inside; empty where there is nothing of the kind."""
+    for name in names:
+        found = item.get(name)
+        item = found if isinstance(found, dict) else {}
+    return item
+
+
+def _names(item: Mapping[str, Any], me: str) -> bool:
+    told = item.get("mentions")
+    return any(
+        isinstance(one, dict) and bool(me) and _inner(one, "mentioned", "user").get("id") == me
+        for one in (told if isinstance(told, list) else [])
+    )

@@ -1,0 +1,232 @@
+"""Lets the owner sign in at a provider: listens for where it sends the browser, and tells the hub.
+
+The listener is on 127.0.0.1 alone, takes one answer, and outlives the connection: a hub that is being
+restarted is told when it is back. The device sees a code that is worth nothing without what the hub keeps.
+"""
+
+import os
+import sys
+import webbrowser
+from collections.abc import Callable
+from html import escape
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Event as Flag
+from threading import Thread
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from hub.clock import Clock
+from hub.device.line import Line
+from hub.device.tools import refusal
+from hub.log import Channel
+from protocol.coordination import Method, Request, Response
+from protocol.errors import ErrorCode
+from protocol.work import Answer, ToolCall
+
+MOST: Final = 8  # listeners at once
+MOST_LIFE_MS: Final = 600_000
+LOOK_S: Final = 0.25  # of the thread, and for what it took
+REQUEST_S: Final = 10.0  # in which a browser says what it wants
+ANSWER_WITHIN_S: Final = 30.0
+AGAIN_S: Final = 3.0
+_HERE: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+log = Channel(__name__)
+
+
+class _Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What a hub says with ``browser.open``."""
+
+    sign_in_id: str
+    account: str = ""
+    expires_ms: int = MOST_LIFE_MS
+    listen: bool = False
+    state: str = ""
+    url: str = ""
+
+
+class Door:
+    """A listener for one answer.
+
+    Attributes:
+        found: the answer, once it has come.
+    """
+
+    def __init__(self, state: str, *, life_ms: int, clock: Clock) -> None:
+        self.found: dict[str, str] | None = None
+        self.is_over = False
+        self._state = state
+        self._clock = clock
+        self._until = clock.monotonic() + min(life_ms, MOST_LIFE_MS) / 1_000
+        self._said = Flag()
+        self._words = "The hub was not reached yet; it will be told. You may close this window."
+        self._server = HTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.timeout = LOOK_S
+        Thread(target=self._listen, name="browser.open", daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._server.server_address[1])
+
+    def say(self, words: str) -> None:
+        """What the page tells the person."""
+        self._words = words
+        self._said.set()
+
+    def close(self) -> None:
+        """Listen no more."""
+        self.is_over = True
+        self._said.set()
+
+    def _listen(self) -> None:
+        with self._server:
+            while not self.is_over and self.found is None and self._clock.monotonic() < self._until:
+                self._server.handle_request()
+        self.is_over = self.is_over or self.found is None
+
+    def _handler(door: "Door") -> type[BaseHTTPRequestHandler]:
+        class Handler(BaseHTTPRequestHandler):
+            timeout = REQUEST_S
+
+            def do_GET(self) -> None:
+                told = parse_qs(urlsplit(self.path).query)
+                one = {name: told[name][0] for name in ("code", "error") if told.get(name)}
+                if told.get("state") != [door._state] or not one:
+                    self.send_error(404)
+                    return
+                door.found = one
+                door._said.wait(ANSWER_WITHIN_S)
+                page = f"<!doctype html><meta charset=utf-8><title>Hub</title><p>{escape(door._words)}"
+                self.send_response(200)
+                self.send_header("Content-Type", "text/html; charset=utf-8")
+                self.send_header("Content-Security-Policy", "default-src 'none'")
+                self.send_header("Referrer-Policy", "no-referrer")
+                self.send_header("Cache-Control", "no-store")
+                self.end_headers()
+                self.wfile.write(page.encode())
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Nothing: the address holds the code."""
+
+        return Handler
+
+
+class Browser:
+    """Does ``browser.open``.
+
+    Args:
+        told: is told what the owner should see.
+        opens: opens an address in the system's browser; False: there is none.
+    """
+
+    def __init__(
+        self, clock: Clock, told: Callable[[str], None], opens: Callable[[str], bool] | None = None
+    ) -> None:
+        self._clock = clock
+        self._told = told
+        self._opens = opens or open_address
+        self._doors: dict[str, Door] = {}
+        self._has_doors = anyio.Event()
+        self._asked = 0
+        self._answer: Response | None = None
+        self._answered = anyio.Event()
+
+    async def take(self, line: Line, call: ToolCall) -> None:
+        """Do it, and answer."""
+        await line.answer(call, await self.done(call))
+
+    async def done(self, call: ToolCall) -> Answer:
+        """What the call is answered."""
+        try:
+            told = msgspec.convert(call.data, _Told)
+        except msgspec.ValidationError as error:
+            return refusal(ErrorCode.BAD_RECORD, f"data of browser.open: {error}")
+        return self._listen(told) if told.listen else await self._open(told)
+
+    async def serve(self, line: Line) -> None:
+        """Tell the hub of this connection what came, until cancelled."""
+        while True:
+            self._doors = {id: door for id, door in self._doors.items() if not door.is_over}
+            if not self._doors:
+                self._has_doors = anyio.Event()
+                await self._has_doors.wait()
+            for id, door in list(self._doors.items()):
+                if door.found is not None and not door.is_over:
+                    await self._tell(line, id, door)
+            await self._clock.sleep(LOOK_S)
+
+    def hear(self, response: Response) -> None:
+        """The hub's answer, if it is one to a request of ours."""
+        if response.id == self._id:
+            self._answer = response
+            self._answered.set()
+
+    def _listen(self, told: _Told) -> Answer:
+        door = self._doors.get(told.sign_in_id)
+        if door is None or door.is_over:
+            if not told.state:
+                return refusal(ErrorCode.BAD_RECORD, "data of browser.open: there is no state to expect")
+            if len([one for one in self._doors.values() if not one.is_over]) >= MOST:
+                return refusal(ErrorCode.TOO_MANY_CALLS, f"{MOST} sign-ins are open")
+            try:
+                door = Door(told.state, life_ms=told.expires_ms, clock=self._clock)
+            except OSError as error:
+                return refusal(ErrorCode.INTERNAL, f"nothing can listen here: {error.strerror}")
+            self._doors[told.sign_in_id] = door
+            self._has_doors.set()
+        return Answer(result={"port": door.port})
+
+    async def _open(self, told: _Told) -> Answer:
+        parts = urlsplit(told.url)
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _HERE):
+            return refusal(ErrorCode.BAD_RECORD, "data of browser.open: the address is not https")
+        if told.sign_in_id not in self._doors:
+            return refusal(ErrorCode.BAD_RECORD, "data of browser.open: nobody listens for that sign-in")
+        is_open = await anyio.to_thread.run_sync(self._opens, told.url)
+        if is_open:
+            self._told(f"sign in to {told.account}: the browser was opened")
+        else:
+            self._told(f"sign in to {told.account}: open {told.url}")
+        return Answer(result={"opened": is_open})
+
+    @property
+    def _id(self) -> str:
+        return f"sign-in-{self._asked}"
+
+    async def _tell(self, line: Line, id: str, door: Door) -> None:
+        assert door.found is not None
+        self._asked += 1
+        self._answer, self._answered = None, anyio.Event()
+        params: dict[str, Any] = {"sign_in_id": id, "state": door._state, **door.found}
+        await line.send(Request(id=self._id, method=Method.SIGN_INS_ANSWER, params=params))
+        with anyio.move_on_after(ANSWER_WITHIN_S):
+            await self._answered.wait()
+        response: Response | None = self._answer
+        if response is None or (response.error is not None and response.error.retryable):
+            await self._clock.sleep(AGAIN_S)
+            return
+        if response.error is None:
+            words = "Signed in. You may close this window."
+        else:
+            words = f"Not signed in: {response.error.message}"
+        self._told(words.split(". ")[0])
+        door.say(words)
+        door.close()
+
+
+def open_address(url: str) -> bool:
+    """Open it in the system's browser; False: there is none with a window."""
+    if sys.platform.startswith("linux") and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
+        return False
+    try:
+        return webbrowser.open(url)
+    except (webbrowser.Error, OSError) as error:
+        log.warning("device.browser.failed", exc=error)
+        return False

@@ -1,0 +1,43 @@
+"""What a device says of sign-ins: where a provider sent the browser that was opened on it."""
+
+from functools import partial
+
+import msgspec
+
+from hub.accounts.sign_in import SignIns
+from hub.links.link import DeviceLink
+from hub.requests.params import Later, Methods, params_as
+from protocol.coordination import Method
+from protocol.frame import Parameters
+
+
+class _Answer(msgspec.Struct, frozen=True, kw_only=True):
+    sign_in_id: str
+    state: str
+    code: str | None = None
+    error: str | None = None
+
+
+class SignInRequests:
+    """Answers ``sign_ins.*``."""
+
+    def __init__(self, sign_ins: SignIns) -> None:
+        self._sign_ins = sign_ins
+
+    @property
+    def methods(self) -> Methods:
+        return {Method.SIGN_INS_ANSWER: self._answer}
+
+    async def _answer(self, link: DeviceLink, params: Parameters) -> Later:
+        """Of the device where it was begun, and of no other. The provider is asked meanwhile."""
+        return Later(partial(self._taken, link, params_as(params, _Answer)))
+
+    async def _taken(self, link: DeviceLink, given: _Answer) -> Parameters:
+        row = await self._sign_ins.answer(
+            given.state,
+            code=given.code,
+            error=given.error,
+            id=given.sign_in_id,
+            device_id=link.device_id,
+        )
+        return {"outcome": row.outcome}

@@ -1,0 +1,376 @@
+"""A run that reads a connector: page by page, each message once, the cursor behind what is settled.
+
+The device need not be there. What is found is planned, and with it the message is known for good; its items
+wait in the outbox and go to the device in the order of their messages, in this run or a later one. A message
+that fails holds the cursor where it is: the next run meets it again, and passes over what it knows.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+
+import anyio
+import msgspec
+
+from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.connectors.connector import Connector, Message, Page, Unread
+from hub.connectors.failures import (
+    ConnectorFailure,
+    CursorLost,
+    Misconfigured,
+    PermissionMissing,
+    ProviderBusy,
+    QuotaSpent,
+    SignInNeeded,
+    Unavailable,
+)
+from hub.connectors.matching import why_left_out
+from hub.document import Document
+from hub.extraction.model import ModelExhausted
+from hub.log import Channel
+from hub.runs.asking import NoModel
+from hub.runs.attempt import Attempt
+from hub.runs.ending import Ending
+from hub.runs.interrupt import Interrupt
+from hub.runs.message_work import MessageWork
+from protocol.errors import ErrorCode
+from protocol.ids import RunId
+from protocol.lifecycles import RunEvent, RunState, UnitState
+from storage.store import (
+    ConnectorRow,
+    OpenCall,
+    Store,
+    agents,
+    connector_cursors,
+    connectors,
+    left_units,
+    message_plans,
+    outbox,
+    runs,
+    seen_messages,
+)
+
+log = Channel(__name__)
+
+READ_AT_ONCE: Final = 16  # messages whose text is asked for together
+OVERLAP: Final = timedelta(hours=24)  # looked at again where a cursor is lost
+CIRCUIT_BASE_S: Final = 30.0  # after a passing error; twice as long each time
+CIRCUIT_CAP_S: Final = 6 * 3_600.0
+MORE: Final = "wake"  # the trigger of a run that goes on where this one stopped
+
+
+class Desk(Protocol):
+    """Who opens connectors, and hears how they fail."""
+
+    async def open(self, connector_id: str, filter: Mapping[str, Any]) -> Connector:
+        """The connector, signed in where it has to be. Raises ConnectorFailure."""
+        ...
+
+    async def refused(self, connector_id: str, failure: ConnectorFailure) -> bool:
+        """Hold its runs up until a person has done something; whether this was the first to say so."""
+        ...
+
+
+class MailboxVisits:
+    """Reads connectors for runs."""
+
+    def __init__(
+        self,
+        store: Store,
+        desk: Desk,
+        *,
+        clock: Clock,
+        chance: Chance,
+        ids: IdFactory,
+        on_more: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store = store
+        self._desk = desk
+        self._clock = clock
+        self._chance = chance
+        self._ids = ids
+        self._on_more = on_more
+
+    async def visit(self, attempt: Attempt, interrupt: Interrupt, work: MessageWork) -> Ending | None:
+        """Read what is new; ``None``: everything there was is read.
+
+        Raises whatever ends an attempt; a failure of the connector becomes an ending.
+        """
+        order = attempt.order
+        assert order.parameters.mailbox is not None
+        row = await self._store.read(
+            connectors.get_connector, order.parameters.mailbox.connector, user_id=order.user_id
+        )
+        try:
+            await self._flush(attempt, work)
+            connector = await self._desk.open(row.id, order.parameters.mailbox.filter)
+            try:
+                if connector.needs_model and not work.has_model:
+                    # What is read is never read again, so it is not read while nobody could understand it.
+                    raise NoModel("there is no model that could read its messages; write [model] in hub.toml")
+                reading = _Reading(self, attempt, connector, row, work)
+                await reading.read(interrupt)
+            finally:
+                with anyio.CancelScope(shield=True), anyio.move_on_after(5.0):
+                    await connector.aclose()
+        except ConnectorFailure as failure:
+            return await self._ending(row, failure)
+        if interrupt.event is None:
+            at = self.at()
+            await self._store.write(connectors.note_success, row.id, at=at)
+            if reading.is_full:
+                await self._go_on(attempt)
+            else:
+                await self._store.write(connector_cursors.note_end_of_stream, order.agent_id, at=at)
+        return None
+
+    async def _flush(self, attempt: Attempt, work: MessageWork) -> None:
+        """Take over what ended runs have left, and bring all that waits, the oldest message first."""
+        order, held = attempt.order, attempt.order.held(attempt.state)
+        while adopted := await self._store.write(left_units.adopt_left, held, order.agent_id, at=self.at()):
+            log.info("run.took_over", units=adopted)
+        units = [
+            unit
+            for unit in await self._store.read(outbox.units_of, order.run_id)
+            if unit.state is UnitState.EXTRACTED
+        ]
+        left: dict[str, list[OpenCall]] = {unit.unit_key: [] for unit in units}
+        for call in await self._store.read(outbox.open_calls, order.run_id):
+            left[call.unit_key].append(call)
+        for unit in sorted(units, key=lambda unit: (unit.read_at or 0, unit.unit_key)):
+            await work.bring(unit.unit_key, left[unit.unit_key])
+
+    async def _go_on(self, attempt: Attempt) -> None:
+        """There is more than one run reads: another one goes on at once."""
+        order = attempt.order
+        agent = await self._store.read(agents.get_agent, order.agent_id)
+        await self._store.write(
+            runs.create_run,
+            id=RunId(self._ids.fresh()),
+            agent=agent,
+            fire_key=f"more:{order.run_id}",
+            at=self.at(),
+            config_fingerprint=order.parameters.config_fingerprint,
+            parameters=msgspec.to_builtins(order.parameters),
+            trigger_kind=MORE,
+            timeout_ms=int(order.timeout_s * 1_000),
+        )
+        log.info("run.goes_on", run_id=order.run_id)
+        self._on_more()
+
+    async def _ending(self, row: ConnectorRow, failure: ConnectorFailure) -> Ending:
+        """How a run ends whose connector failed; it waits in the queue for what has to happen."""
+        log.warning("connector.failed", connector=row.name, code=failure.code, detail=str(failure))
+        told = f"connector {row.name}: {failure}"
+        match failure:
+            case SignInNeeded() | PermissionMissing() | Misconfigured():
+                await self._desk.refused(row.id, failure)
+                return Ending(event=RunEvent.SENT_BACK, reason=told, wait_s=0.0)
+            case ProviderBusy():
+                wait_s = None
+                if failure.retry_at is not None:
+                    wait_s = max(0.0, (failure.retry_at - self._clock.now()).total_seconds())
+                spent = ModelExhausted(told, reason="rate_limit", retry_after_s=wait_s)
+                return Ending(event=RunEvent.EXHAUSTED, reason=told, exhausted=spent)
+            case QuotaSpent():
+                spent = ModelExhausted(told, reason="billing")
+                return Ending(event=RunEvent.EXHAUSTED, reason=told, exhausted=spent)
+            case _:
+                longest = min(CIRCUIT_CAP_S, CIRCUIT_BASE_S * 2.0 ** min(row.failures, 20))
+                wait_s = longest * self._chance.uniform(0.5, 1.0)
+                retry_at = self.at() + int(wait_s * 1_000)
+                await self._store.write(connectors.note_failure, row.id, retry_at=retry_at, at=self.at())
+                return Ending(event=RunEvent.SENT_BACK, reason=told, wait_s=wait_s)
+
+    def at(self) -> int:
+        """Now, in epoch milliseconds."""
+        return epoch_ms(self._clock.now())
+
+    def now(self) -> datetime:
+        """Now."""
+        return self._clock.now()
+
+
+class _Reading:
+    """One connector being read by one attempt.
+
+    Attributes:
+        is_full: as many messages were read as one run reads, and there are more.
+    """
+
+    def __init__(
+        self,
+        visits: MailboxVisits,
+        attempt: Attempt,
+        connector: Connector,
+        row: ConnectorRow,
+        work: MessageWork,
+    ) -> None:
+        self._visits = visits
+        self._store = visits._store
+        self._order = attempt.order
+        self._connector = connector
+        self._row = row
+        self._work = work
+        self._room = 0
+        self._is_held = False  # something before is not settled: the cursor stays behind it
+        self._dealt_with: set[str] = set()  # by this run, whatever came of it
+        # When each came to be read: items are brought in this order, whichever is extracted first.
+        self._turns: dict[str, int] = {}
+        self._last_ms = 0
+        self.is_full = False
+
+    async def read(self, interrupt: Interrupt) -> None:
+        """All pages, until there are no more, enough is read for one run, or somebody interrupts."""
+        order = self._order
+        units = await self._store.read(outbox.units_of, order.run_id)
+        self._dealt_with = {unit.unit_key for unit in units if unit.state is not UnitState.PENDING}
+        self._room = self._connector.filter.max_messages - len(self._dealt_with)
+        failed: ConnectorFailure | None = None
+        async with anyio.create_task_group() as tasks:
+            try:
+                with interrupt.reading:
+                    async with aclosing(self._pages()) as pages:
+                        async for page in pages:
+                            await self._take(page, tasks.start_soon)
+                            if self.is_full or interrupt.event is not None:
+                                return
+            except ConnectorFailure as failure:
+                failed = failure  # what is in hand comes to its end first
+        if failed is not None:
+            raise failed
+
+    async def _pages(self) -> AsyncGenerator[Page]:
+        """Pages behind the cursor; where it is lost, once more from an earlier day."""
+        known = await self._store.read(connector_cursors.find_cursor, self._order.agent_id)
+        cursor = None if known is None or known.origin != self._row.origin else known.cursor
+        since = self._visits.now() - timedelta(days=self._connector.filter.lookback_days)
+        try:
+            async with aclosing(self._connector.pages(cursor, since)) as pages:
+                async for page in pages:
+                    yield page
+            return
+        except CursorLost as lost:
+            if cursor is None:
+                raise Unavailable(str(lost)) from lost
+            log.info("connector.cursor_lost", connector=self._row.name, detail=str(lost))
+        if known is not None and known.last_ok_at is not None:
+            since = min(since, from_epoch_ms(known.last_ok_at) - OVERLAP)
+        async with aclosing(self._connector.pages(None, since)) as pages:
+            async for page in pages:
+                yield page
+
+    async def _take(self, page: Page, start: Callable[..., object]) -> None:
+        """Settle a page's messages as far as that can be done now, and move the cursor behind it."""
+        order = self._order
+        messages = {message.key: message for message in page.messages}
+        seen = await self._store.read(seen_messages.seen_of, order.agent_id, list(messages))
+        wanted: list[Message] = []
+        left_out: list[tuple[str, str, str]] = []
+        for key, message in messages.items():
+            known = seen.get(key)
+            if (
+                known is not None
+                and known.version == message.version
+                and known.state in seen_messages.SETTLED
+            ):
+                continue
+            if key in self._dealt_with and (known is None or known.version == message.version):
+                continue
+            reason = why_left_out(message, self._connector.filter)
+            if reason is None:
+                wanted.append(message)
+            else:
+                left_out.append((key, message.version, reason))
+        if len(wanted) > self._room:
+            self.is_full = True
+            wanted = wanted[: self._room]
+        self._room -= len(wanted)
+        for message in wanted:
+            self._last_ms = max(self._last_ms + 1, self._visits.at())
+            self._turns[message.key] = self._last_ms
+        await self._leave_out(left_out)
+        page_done = _Countdown()
+        for begin in range(0, len(wanted), READ_AT_ONCE):
+            await self._read(wanted[begin : begin + READ_AT_ONCE], start, page_done)
+        await page_done.zero()
+        if page.cursor is None or self._is_held or self.is_full:
+            return
+        keys = [(message.key, message.version) for message in messages.values()]
+        moved = await self._store.write(
+            connector_cursors.move_cursor,
+            order.held(RunState.RUNNING),
+            order.agent_id,
+            origin=self._row.origin,
+            cursor=page.cursor,
+            keys=keys,
+            at=self._visits.at(),
+        )
+        self._is_held = not moved
+
+    async def _read(
+        self, messages: Sequence[Message], start: Callable[..., object], page_done: "_Countdown"
+    ) -> None:
+        gone: list[tuple[str, str, str]] = []
+        async with aclosing(self._connector.read(messages)) as found:
+            async for message, said in found:
+                self._dealt_with.add(message.key)
+                if isinstance(said, Document):
+                    await self._work.room()  # given back when it has been read
+                    page_done.add()
+                    start(self._one, said, message, page_done)
+                elif said.is_gone:
+                    gone.append((message.key, message.version, "gone"))
+                else:
+                    await self._fail(message, said)
+        await self._leave_out(gone)
+
+    async def _one(self, document: Document, message: Message, page_done: "_Countdown") -> None:
+        try:
+            await self._work.read(document, message, read_at=self._turns.pop(message.key))
+        finally:
+            page_done.done()
+
+    async def _leave_out(self, messages: Sequence[tuple[str, str, str]]) -> None:
+        if messages:
+            held, at = self._order.held(RunState.RUNNING), self._visits.at()
+            await self._store.write(message_plans.leave_out, held, self._order.agent_id, messages, at=at)
+
+    async def _fail(self, message: Message, unread: Unread) -> None:
+        state = await self._store.write(
+            message_plans.fail_message,
+            self._order.held(RunState.RUNNING),
+            self._order.agent_id,
+            unit_key=message.key,
+            version=message.version,
+            subject=message.subject,
+            content_hash="",
+            size_bytes=message.size_bytes,
+            error=unread.reason,
+            code=ErrorCode.MESSAGE_UNREADABLE,
+            is_its_fault=True,
+            at=self._visits.at(),
+        )
+        log.warning("message.unread", state=state)
+
+
+class _Countdown:
+    """How many of a page's messages are under way."""
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._is_zero = anyio.Event()
+
+    def add(self) -> None:
+        self._left += 1
+
+    def done(self) -> None:
+        self._left -= 1
+        self._is_zero.set()
+
+    async def zero(self) -> None:
+        """Until none is."""
+        while self._left:
+            self._is_zero = anyio.Event()
+            await self._is_zero.wait()

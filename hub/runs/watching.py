@@ -1,0 +1,176 @@
+"""Reads a mailbox as soon as something is new in it: for agents with ``push``.
+
+Where a connector can wait for news, one of it is kept open for each such agent; what is posted to a webhook
+is told by whoever took it. Either starts a run at once, and however much is told before that run has begun,
+it is one run. A schedule beside it reads what was never told of.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, Never
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup, TaskStatus
+
+from hub.agents.prompts import BadPrompt
+from hub.clock import Chance, Clock, IdFactory, epoch_ms
+from hub.connectors.connector import Connector
+from hub.connectors.failures import ConnectorFailure, Misconfigured, PermissionMissing, SignInNeeded
+from hub.extraction.extractor import Extractor
+from hub.log import Channel
+from hub.runs.mailbox_visit import Desk
+from hub.runs.order import parameters_of, set_up
+from hub.turns import Turns
+from protocol.backoff import Backoff
+from protocol.errors import HubError
+from protocol.ids import RunId
+from protocol.lifecycles import RunState
+from storage.store import AgentRow, ConnectorRow, Store, agents, connectors, runs
+
+log = Channel(__name__)
+
+LOOK_S: Final = 30.0  # at which agents want to be told, and whether their connectors work
+PAUSE_S: Final = 5.0  # between two runs that news start: what comes meanwhile is read together
+STEADY_S: Final = 600.0  # a connection that lasted so long was a good one
+AGAIN: Final = Backoff(base_s=30.0, cap_s=3_600.0)
+NEWS: Final = "wake"  # the trigger of its runs
+_BEGUN: Final = frozenset(RunState) - {RunState.QUEUED}
+
+_Key = tuple[str, str, str]
+
+
+class Watching:
+    """Starts runs on news. A service."""
+
+    def __init__(
+        self,
+        store: Store,
+        desk: Desk,
+        *,
+        extractor: Extractor,
+        clock: Clock,
+        chance: Chance,
+        ids: IdFactory,
+        on_queued: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store = store
+        self._desk = desk
+        self._extractor = extractor
+        self._clock = clock
+        self._chance = chance
+        self._ids = ids
+        self._on_queued = on_queued
+        self.turns = Turns(clock)
+        self._watched: dict[_Key, anyio.CancelScope] = {}
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Watch until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            task_status.started()
+            while True:
+                self.turns.work()
+                await self._look(tasks)
+                self.turns.wait(LOOK_S)
+                await self._clock.sleep(LOOK_S)
+
+    async def news(self, connector_id: str) -> None:
+        """Something is new at a connector: every agent that wants to be told reads it."""
+        for agent, row in await self._pushed():
+            if row.id == connector_id:
+                await self._start_run(agent)
+
+    async def _pushed(self) -> list[tuple[AgentRow, ConnectorRow]]:
+        """Agents that read at once, with their connectors; those whose connector waits are left out."""
+        working = {row.id: row for row in await self._store.read(connectors.list_connectors)}
+        return [
+            (agent, working[agent.connector_id])
+            for agent in await self._store.read(agents.list_agents)
+            if agent.mailbox is not None
+            and agent.mailbox.push
+            and agent.lifecycle == "active"
+            and agent.connector_id in working
+            and working[agent.connector_id].state == "ok"
+        ]
+
+    async def _look(self, tasks: TaskGroup) -> None:
+        wanted = {_key(agent, row): (agent, row) for agent, row in await self._pushed()}
+        for key in self._watched.keys() - wanted.keys():
+            self._watched.pop(key).cancel()
+        for key in wanted.keys() - self._watched.keys():
+            self._watched[key] = anyio.CancelScope()
+            tasks.start_soon(self._watch, key, *wanted[key])
+
+    async def _watch(self, key: _Key, agent: AgentRow, row: ConnectorRow) -> None:
+        """Until it is wanted no more, or a person has to do something first."""
+        scope = self._watched[key]
+        failures = 0
+        with scope:
+            while True:
+                began = self._clock.monotonic()
+                try:
+                    await self._hear(agent, row)
+                except (SignInNeeded, PermissionMissing, Misconfigured) as failure:
+                    await self._desk.refused(row.id, failure)
+                    break
+                except ConnectorFailure as failure:
+                    log.info("connector.not_watched", connector=row.name, code=failure.code)
+                    failures = 0 if self._clock.monotonic() - began >= STEADY_S else failures
+                    await self._clock.sleep(AGAIN.delay(failures, self._chance.uniform(0.5, 1.0)))
+                    failures += 1
+        if self._watched.get(key) is scope:
+            del self._watched[key]
+
+    async def _hear(self, agent: AgentRow, row: ConnectorRow) -> Never:
+        """Wait for news over one connection, and read once it is open: what came before was never told."""
+        assert agent.mailbox is not None
+        connector = await self._desk.open(row.id, agent.mailbox.filter)
+        try:
+            if not connector.can_push:
+                await anyio.sleep_forever()
+            while True:
+                await self._start_run(agent)
+                await self._clock.sleep(PAUSE_S)
+                await _news_of(connector, row)
+        finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(PAUSE_S):
+                await connector.aclose()
+
+    async def _start_run(self, agent: AgentRow) -> None:
+        """Queue a run, unless one waits that news have made."""
+        try:
+            parameters = parameters_of(agent, self._extractor, await set_up(self._store, agent))
+        except BadPrompt as problem:
+            log.warning("agent.not_read", agent_id=agent.id, detail=str(problem))
+            return
+        # Named by the newest run that has begun: until this one has, it is the same run that is asked for.
+        newest = await self._store.read(runs.list_runs, agent_id=agent.id, states=_BEGUN, limit=1)
+        try:
+            row = await self._store.write(
+                runs.create_run,
+                id=RunId(self._ids.fresh()),
+                agent=agent,
+                fire_key=f"news:{newest[0].id if newest else ''}",
+                at=epoch_ms(self._clock.now()),
+                config_fingerprint=parameters.config_fingerprint,
+                parameters=msgspec.to_builtins(parameters),
+                trigger_kind=NEWS,
+            )
+        except HubError as problem:  # the agent was removed meanwhile, or ended
+            log.info("agent.not_read", agent_id=agent.id, detail=str(problem))
+            return
+        log.info("run.queued", run_id=row.id, agent_id=agent.id)
+        self._on_queued()
+
+
+async def _news_of(connector: Connector, row: ConnectorRow) -> None:
+    try:
+        await connector.wait_for_news()
+    except NotImplementedError as problem:
+        log.warning("connector.does_not_push", connector=row.name, detail=str(problem))
+        await anyio.sleep_forever()  # until its settings are others; schedules read it
+
+
+def _key(agent: AgentRow, row: ConnectorRow) -> _Key:
+    """What a watch is opened with: with another filter, or another account, it is another watch."""
+    said: dict[str, Any] = {} if agent.mailbox is None else dict(agent.mailbox.filter)
+    return agent.id, f"{row.id} {row.settings_digest}", msgspec.json.encode(said, order="sorted").decode()

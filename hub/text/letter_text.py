@@ -1,0 +1,220 @@
+"""Pure: a ``Letter`` to the text that extraction reads. Its form is that of ``mail``.
+
+What was left out, cut, or could not be read is said in the text, in square brackets: a person who looks at
+the document sees it, and so does the model.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Final
+
+from hub.text import passages, quoting
+from hub.text.converted import NotConvertible
+from hub.text.html import TooTangled, text_of_html
+from hub.text.kinds import HTML, MAIL, is_named
+from hub.text.letter import (
+    MOST_HTML_CHARS,
+    MOST_PARTS,
+    MOST_TEXT_CHARS,
+    Body,
+    Enclosure,
+    Letter,
+    LetterOptions,
+    LetterText,
+    kind_of_enclosure,
+)
+from hub.text.mail import Attached
+from hub.text.mime import date_in, file_name, header_text, in_charset, normalised_text, undone
+
+_SHOWN: Final = ("Subject", "From", "To", "Cc", "Date")
+_MOST_FIELDS: Final = 1_000  # looked at; a flood has more
+_STUB_CHARS: Final = 300
+_LEAST_ROOM_CHARS: Final = 100  # for the text of an attachment; less says nothing
+
+_STUB: Final = re.compile(
+    r"html|browser|online|web ?version|webseite|onlineversion|brows|navegador|navigateur|браузер", re.I
+)
+# Pictures in the page itself: they are most of a page that has them, and nothing of its text.
+_DATA: Final = re.compile(r"data:[^\"'<>\s]{200,}")
+# What newsletters put behind their preview line so that nothing else is shown there.
+_FILLER: Final = re.compile(r"(?:[\u00ad\u034f\u061c\u180e\u200b-\u200f\u2007\u2060\ufeff][ \u00a0]*){3,}")
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+
+
+def text_of_letter(letter: Letter, options: LetterOptions, *, attached: Attached) -> LetterText:
+    """The text of a mail.
+
+    Args:
+        attached: reads an attachment, by its bytes and media type; raises ``NotConvertible``.
+
+    Raises:
+        NotConvertible: there are no headers, no words and no attachments in it.
+    """
+    return _Writing(options, attached).text(letter)
+
+
+def shown_headers(letter: Letter) -> list[tuple[str, str]]:
+    """The first header of each name that is shown, decoded, in the order in which they are shown."""
+    given = letter.headers
+    found: dict[str, str] = {}
+    for at, (name, value) in enumerate(given.items() if isinstance(given, Mapping) else given):
+        if at == _MOST_FIELDS and len(found) > 0:
+            break
+        found.setdefault(name.strip().lower(), value)
+    told = ((name, header_text(found.get(name.lower(), ""))) for name in _SHOWN)
+    return [(name, value) for name, value in told if value]
+
+
+def is_stub(text: str, *, has_page: bool) -> bool:
+    """Whether plain words say nothing but that the mail is to be read as a page."""
+    text = text.strip()
+    return not text or (has_page and len(text) < _STUB_CHARS and _STUB.search(text) is not None)
+
+
+class _Writing:
+    """One mail being written down: what is spent, and what was found on the way."""
+
+    def __init__(self, options: LetterOptions, attached: Attached) -> None:
+        self._options = options
+        self._attached = attached
+        self._room = options.max_chars
+        self._dropped = 0
+        self._is_cut = False
+        self._notes: list[str] = []
+
+    def text(self, letter: Letter) -> LetterText:
+        headers = shown_headers(letter)
+        told = dict(headers)
+        marked = "\n\n".join(filter(None, (self._words(body) for body in self._bodies(letter))))
+        if not (headers or marked or letter.enclosures or letter.notes or self._notes):
+            raise NotConvertible("not a mail: no headers and no text")
+        found = passages.read(marked, subject=told.get("Subject", ""), quoted=self._options.quoted)
+        sections = ["\n".join(f"{name}: {value}" for name, value in headers), self._fitted(found.text)]
+        sections += self._enclosures(letter)
+        sections += [f"[{note}]" for note in dict.fromkeys((*letter.notes, *self._notes))]
+        return LetterText(
+            text=_whole("\n\n".join(filter(None, sections)) + "\n"),
+            media_type=MAIL,
+            dropped=self._dropped,
+            date=date_in(told.get("Date", "")),
+            new_text=_whole(passages.cut(found.new_text, self._options.max_chars)),
+            is_cut=self._is_cut,
+            is_forward=found.is_forward,
+        )
+
+    def _bodies(self, letter: Letter) -> list[Body]:
+        if not letter.are_alternatives:
+            return list(letter.bodies)
+        pages = [body for body in letter.bodies if body.media_type == HTML]
+        plain = [body for body in letter.bodies if body.media_type != HTML]
+        said = "\n".join(_decoded(body) for body in plain)
+        return pages if pages and is_stub(said, has_page=True) else plain
+
+    def _words(self, body: Body) -> str:
+        """What one body says, with the quoted lines marked."""
+        text = _decoded(body)
+        if body.media_type == HTML:
+            text = self._page(text)
+        text = text.strip("\r\n")
+        if len(text) > MOST_TEXT_CHARS:
+            text = passages.cut(text, MOST_TEXT_CHARS)
+            self._is_cut = True
+            self._notes.append(f"of a part of the mail only the first {MOST_TEXT_CHARS >> 10} KB were read")
+        return quoting.mark(text).strip("\n")
+
+    def _page(self, page: str) -> str:
+        page = _DATA.sub("", page)
+        if len(page) > MOST_HTML_CHARS:
+            page = page[:MOST_HTML_CHARS]
+            self._is_cut = True
+            self._notes.append("of a page in the mail only the first MB was read")
+        try:
+            read = text_of_html(page, marks_quotes=True)
+        except TooTangled as error:
+            self._notes.append(f"a page in the mail was not read: {error}")
+            return ""
+        self._dropped += read.dropped
+        return _FILLER.sub("", read.text)
+
+    def _fitted(self, text: str) -> str:
+        """As much of *text* as there is room for."""
+        shown = passages.cut(text, self._room)
+        self._room -= len(shown)
+        if len(shown) == len(text):
+            return shown
+        self._is_cut = True
+        return f"{shown}\n\n[cut here: {len(text) - len(shown):,} more characters were left out]".lstrip("\n")
+
+    def _enclosures(self, letter: Letter) -> Iterator[str]:
+        for enclosure in letter.enclosures[:MOST_PARTS]:
+            if section := self._enclosure(enclosure):
+                yield section
+        if (more := len(letter.enclosures) - MOST_PARTS) > 0:
+            yield f"[{more} more attachments]"
+
+    def _enclosure(self, enclosure: Enclosure) -> str:
+        name = file_name(header_text(enclosure.name))
+        kind = kind_of_enclosure(enclosure.media_type, name)
+        if not name and kind != MAIL and not kind.startswith("text/"):
+            return ""  # a picture in the page, a signature: nobody gave it a name
+        shown = name or ("a mail" if kind == MAIL else "")
+        label = ", ".join(filter(None, (shown, "" if kind == MAIL else kind, _size(enclosure.size_bytes))))
+        if enclosure.letter is not None:
+            return self._mail_inside(enclosure.letter, label)
+        if enclosure.why_not:
+            return f"[attachment: {label}, not read: {enclosure.why_not}]"
+        if enclosure.content is None:
+            return self._only_named(enclosure, label, kind, name)
+        if not (kind.startswith("text/") or is_named(name)):
+            return f"[attachment: {label}]"
+        if self._room < _LEAST_ROOM_CHARS:
+            self._is_cut = True
+            return f"[attachment: {label}, not read: the mail is long enough without it]"
+        try:
+            read = self._attached(enclosure.content, kind)
+        except NotConvertible as error:
+            return f"[attachment: {label}, not read: {error}]"
+        self._dropped += read.dropped
+        return f"[attachment: {label}]\n{self._fitted(read.text.strip())}".rstrip()
+
+    def _only_named(self, enclosure: Enclosure, label: str, kind: str, name: str) -> str:
+        most = self._options.max_attachment_bytes
+        is_too_large = (enclosure.size_bytes or 0) > most and self._options.wants(kind, name=name)
+        return f"[attachment: {label}{f', not read: larger than {_size(most)}' if is_too_large else ''}]"
+
+    def _mail_inside(self, letter: Letter, label: str) -> str:
+        if self._room < _LEAST_ROOM_CHARS:
+            self._is_cut = True
+            return f"[attachment: {label}, not read: the mail is long enough without it]"
+        options = replace(self._options, quoted="keep", max_chars=self._room)
+        try:
+            read = text_of_letter(letter, options, attached=self._attached)
+        except NotConvertible as error:
+            return f"[attachment: {label}, not read: {error}]"
+        self._room -= min(self._room, len(read.text))
+        self._dropped += read.dropped
+        self._is_cut |= read.is_cut
+        lines = read.text.rstrip("\n").split("\n")
+        return "\n".join([f"[attachment: {label}]", *(f"> {line}".rstrip() for line in lines)])
+
+
+def _decoded(body: Body) -> str:
+    if isinstance(body.data, str):
+        return body.data
+    data = undone(body.data, body.transfer_encoding)
+    return (normalised_text if body.is_normalised else in_charset)(data, body.charset)
+
+
+def _size(size_bytes: int | None) -> str:
+    if size_bytes is None:
+        return ""
+    for unit, size in (("MB", 1 << 20), ("KB", 1 << 10)):
+        if size_bytes >= size:
+            return f"{size_bytes / size:.3g} {unit}"
+    return f"{size_bytes} bytes"
+
+
+def _whole(text: str) -> str:
+    """Without lone surrogates and NULs, which no database takes."""
+    return _SURROGATES.sub("\ufffd", text).replace("\0", "")

@@ -1,0 +1,1 @@
+"""Our connectors against servers of others, which npm installs: ``make connector-check``."""

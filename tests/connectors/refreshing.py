@@ -1,0 +1,56 @@
+"""One process of the refresh race: ``python -m tests.connectors.refreshing URL BASE STATE TASKS``."""
+
+import os
+import sys
+from pathlib import Path
+
+import anyio
+
+from hub.accounts.config import AccountConfig
+from hub.accounts.desk import Accounts
+from hub.accounts.keys import KeyStore
+from hub.clock import IdFactory, SystemChance, SystemClock
+from hub.outbound import OutboundClient, OutboundRules
+from storage.store import open_store
+from tests.hub.accounts.bench import ID, Mail, Where
+from tests.support.oauth import CLIENT
+
+ROUNDS = 8
+
+
+async def main(url: str, base: str, state: Path, tasks: int) -> None:
+    clock, chance = SystemClock(), SystemChance()
+    failures = 0
+    async with open_store(url) as store, OutboundClient(OutboundRules.parse([])) as client:
+        accounts = Accounts(
+            store,
+            client=client,
+            keys=KeyStore(state, chance=chance, environ={}),
+            clock=clock,
+            chance=chance,
+            ids=IdFactory(clock, chance),
+            owner=f"process-{os.getpid()}",
+        )
+        account = AccountConfig(
+            name="work", provider="mail", kind=Mail, settings=Where(base=base), client_id=CLIENT
+        )
+        accounts.apply([account])
+
+        async def work() -> None:
+            nonlocal failures
+            for _ in range(ROUNDS):
+                try:
+                    await (await accounts.open(ID, {})).check()
+                except Exception as error:
+                    print(repr(error), file=sys.stderr)
+                    failures += 1
+                await anyio.sleep(0.4)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(tasks):
+                group.start_soon(work)
+    print(failures)
+
+
+if __name__ == "__main__":
+    anyio.run(main, sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))

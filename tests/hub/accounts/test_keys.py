@@ -1,0 +1,105 @@
+"""What is sealed opens in its own row alone; keys are made once, and read by nobody else."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from hub.accounts.keys import FILE, BadKeys, Key, Keyring, KeyStore, NotOpened
+from tests.support.clock import SeededChance
+
+KEY = Key("k1", bytes(32))
+
+
+def ring(*keys: Key) -> Keyring:
+    return Keyring(keys or (KEY,), SeededChance())
+
+
+def store(state: Path, seed: int = 0, **environ: str) -> KeyStore:
+    return KeyStore(state, chance=SeededChance(seed), environ=environ)
+
+
+def test_what_is_sealed_opens_in_its_own_row_alone() -> None:
+    key_id, sealed = ring().seal("a secret", row="r", connector_id="c")
+    assert ring().open(sealed, str, row="r", connector_id="c", key_id=key_id) == "a secret"
+    assert b"a secret" not in sealed
+    for row, connector in (("r2", "c"), ("r", "c2")):
+        with pytest.raises(NotOpened):
+            ring().open(sealed, str, row=row, connector_id=connector, key_id=key_id)
+    with pytest.raises(NotOpened):
+        ring().open(sealed[:-1] + b"\0", str, row="r", connector_id="c", key_id=key_id)
+    with pytest.raises(NotOpened, match="k9"):
+        ring().open(sealed, str, row="r", connector_id="c", key_id="k9")
+    with pytest.raises(NotOpened):
+        ring().open(b"", str, row="r", connector_id="c", key_id=key_id)
+
+
+def test_sealing_anew_uses_the_newest_key() -> None:
+    key_id, sealed = ring().seal("a secret", row="r", connector_id="c")
+    new = Key("k2", bytes([1]) * 32)
+    both = ring(new, KEY)
+    assert both.reseal("r", "c", key_id, sealed)[0] == "k2"
+    again = ring(new).open(
+        both.reseal("r", "c", key_id, sealed)[1], str, row="r", connector_id="c", key_id="k2"
+    )
+    assert again == "a secret"
+
+
+def test_two_processes_make_one_file_that_nobody_else_reads(tmp_path: Path) -> None:
+    found: list[str] = []
+    threads = [
+        threading.Thread(target=lambda n=n: found.append(store(tmp_path, n).ring_now().newest.id))
+        for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    assert len(set(found)) == 1
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in (tmp_path / "keys").iterdir()] == ["credentials.keys"]
+
+
+def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    store(tmp_path).ring_now()
+    (tmp_path / FILE).chmod(0o640)
+    with pytest.raises(BadKeys, match="chmod 600"):
+        store(tmp_path).ring_now()
+
+
+def test_what_systemd_hands_over_comes_first_and_is_not_changed(tmp_path: Path) -> None:
+    store(tmp_path).ring_now()
+    (tmp_path / "hub-keys").write_text(f"from-systemd {'A' * 43}\n")
+    handed = store(tmp_path, CREDENTIALS_DIRECTORY=str(tmp_path))
+    assert handed.ring_now().newest.id == "from-systemd"
+    with pytest.raises(BadKeys, match="systemd"):
+        handed._add()
+
+
+def test_a_key_of_the_environment_is_used_until_there_is_a_file(tmp_path: Path) -> None:
+    assert store(tmp_path, HUB_KEYS=f"k {'A' * 43}").ring_now().newest.id == "k"
+    assert not (tmp_path / FILE).exists()
+
+
+@pytest.mark.parametrize("text", ["", "k", "k AAAA", f"k {'A' * 43}\nk {'B' * 43}"])
+def test_a_file_that_is_no_file_of_keys_is_refused_without_being_quoted(tmp_path: Path, text: str) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / FILE).write_text(text)
+    (tmp_path / FILE).chmod(0o600)
+    with pytest.raises(BadKeys) as caught:
+        store(tmp_path).ring_now()
+    assert "AAAA" not in str(caught.value)
+
+
+def test_a_new_key_seals_and_the_old_one_can_go_but_not_the_newest(tmp_path: Path) -> None:
+    keys = store(tmp_path)
+    old = keys.ring_now().newest.id
+    new = keys._add()
+    assert [key.id for key in keys.ring_now().keys] == [new.id, old]
+    with pytest.raises(BadKeys, match="rotate"):
+        keys._remove(new.id)
+    keys._remove(old)
+    assert [key.id for key in store(tmp_path).ring_now().keys] == [new.id]
+    assert "AAAA" not in repr((new, keys.ring_now()))
+    assert repr(new) == f"Key({new.id!r})"

@@ -1,0 +1,93 @@
+"""The whole way: a hub asks a device, its browser goes to the provider and back, the hub has the grant."""
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+
+from hub.clock import SystemClock
+from hub.device.browser import Browser
+from hub.requests.params import Later
+from hub.requests.sign_ins import SignInRequests
+from protocol.coordination import Request, Response
+from protocol.errors import HubError
+from protocol.frame import ErrorBody
+from protocol.work import Action, Answer, ToolCall
+from storage.store import connectors
+from tests.hub.accounts.bench import Bench, bench
+
+pytestmark = pytest.mark.anyio
+
+
+class Wire:
+    """A device's link at the hub and its line at the device, in one."""
+
+    device_id = "desk"
+
+    def __init__(self, b: Bench, user_id: str) -> None:
+        self.user_id = user_id
+        self.bench = b
+        self.opened: list[str] = []
+        self.browser = Browser(SystemClock(), lambda told: None, self._open)
+        self.methods = SignInRequests(b.sign_ins).methods
+        self.is_up = True
+
+    def _open(self, url: str) -> bool:
+        self.opened.append(url)
+        return True
+
+    def can(self, capability: str) -> bool:
+        return capability == Action.BROWSER_OPEN
+
+    async def call(self, frame: ToolCall) -> Answer:
+        return await self.browser.done(frame)
+
+    async def send(self, frame: Request) -> None:
+        if not self.is_up:
+            await anyio.sleep_forever()  # until the connection is cancelled
+        link: Any = self
+        try:
+            later = await self.methods[frame.method](link, frame.params)
+            assert isinstance(later, Later)
+            told = Response(id=frame.id, result=dict(await later.answer()))
+        except HubError as error:
+            body = ErrorBody(code=error.code, message=str(error), retryable=error.retryable)
+            told = Response(id=frame.id, error=body)
+        self.browser.hear(told)
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_a_person_signs_in_with_the_browser_of_a_device(tmp_path: Path, is_restarted: bool) -> None:
+    async with bench(tmp_path, is_fake=False) as b:
+        row = await b.store.read(connectors.get_connector, "work")
+        wire: Any = Wire(b, row.user_id)
+        b.links.append(wire)
+        pages: list[httpx2.Response] = []
+
+        async def person() -> None:
+            async with httpx2.AsyncClient(follow_redirects=True, timeout=20) as browser:
+                pages.append(await browser.get(wire.opened[0]))
+
+        async with anyio.create_task_group() as tasks:
+            begun = await b.sign_ins.begin("work", actor="me")
+            assert begun.way == "device"
+            if is_restarted:
+                wire.is_up = False
+                with anyio.move_on_after(1):
+                    async with anyio.create_task_group() as connection:
+                        connection.start_soon(wire.browser.serve, wire)
+                        tasks.start_soon(person)
+                        await anyio.sleep_forever()
+                wire.is_up = True
+                wire.methods = SignInRequests(b.signing(b.process("process-2"))).methods
+            else:
+                tasks.start_soon(person)
+            tasks.start_soon(wire.browser.serve, wire)
+            while not pages:  # noqa: ASYNC110 - a thread answers
+                await anyio.sleep(0.02)
+            tasks.cancel_scope.cancel()
+        assert "Signed in" in pages[0].text
+        assert (await b.sign_ins.find(begun.id)).outcome == "done"
+        assert b.op.is_good(await b.token())

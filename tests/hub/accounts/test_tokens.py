@@ -1,0 +1,276 @@
+"""A token is refreshed by one for all, kept before it is used, and a dead grant is told of once."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from starlette.responses import JSONResponse, Response
+
+from hub.accounts import tokens
+from hub.accounts.keys import BadKeys
+from hub.connectors.failures import Misconfigured, PermissionMissing, SignInNeeded, Unavailable
+from storage.store import connectors, credentials
+from tests.hub.accounts.bench import ID, Bench, bench
+from tests.support.log import opened_log
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_four_processes_with_ten_tasks_each_refresh_once_at_a_time(tmp_path: Path) -> None:
+    async with bench(tmp_path, is_fake=False, ttl_s=0.5) as b:
+        await b.signed_in()
+        failures: list[int] = []
+
+        async def work(accounts: Any) -> None:
+            for _ in range(4):
+                connector = await accounts.open(ID, {})
+                assert (await connector.check()).name == "ana@example.org"
+                await anyio.sleep(0.3)  # longer than half of a token's life
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(4):
+                accounts = b.process(f"process-{number}")
+                for _ in range(10):
+                    tasks.start_soon(work, accounts)
+        assert not failures
+        assert set(b.op.refreshes) == {200}
+        assert 2 <= len(b.op.refreshes) <= 8  # of 160 uses; a life is half a second
+        assert [family.is_alive for family in b.op.families] == [True]
+        assert await b.state_of() == "ok"
+
+
+async def test_a_token_is_used_until_shortly_before_its_end(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        first = await b.signed_in()
+        b.clock.advance(3_290)
+        assert await b.token() == first
+        b.clock.advance(11)
+        assert await b.token() != first
+        assert b.op.refreshes == [200]
+
+
+async def test_a_refused_token_is_renewed_once_for_all_who_were_refused(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        first = await b.signed_in()
+        second = await b.token(rejected=first)
+        assert second != first
+        assert await b.token(rejected=first) == second
+        assert b.op.refreshes == [200]
+
+
+async def test_a_provider_that_omits_the_refresh_token_keeps_the_old_one_good(tmp_path: Path) -> None:
+    async with bench(tmp_path, rotates=False) as b:
+        first = await b.signed_in()
+        b.op.omits_refresh = True
+        second = await b.token(rejected=first)
+        assert await b.token(rejected=second) not in (first, second)
+
+
+async def test_the_end_of_a_grant_is_told_once_and_nothing_more_is_asked(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        first = await b.signed_in()
+        b.told.clear()
+        b.op.families[0].is_alive = False
+        others = [b.process(f"process-{number}") for number in range(4)]
+        ended: list[SignInNeeded] = []
+
+        async def work(accounts: Any) -> None:
+            try:
+                await b.token(accounts, rejected=first)
+            except SignInNeeded as failure:
+                ended.append(failure)
+                await accounts.refused(ID, failure)
+
+        async with anyio.create_task_group() as tasks:
+            for accounts in others * 5:
+                tasks.start_soon(work, accounts)
+            for _ in range(50):
+                await anyio.sleep(0.01)
+                b.clock.advance(0.2)
+        assert len(ended) == 20
+        assert b.op.posts == 1
+        assert [told.row.state for told in b.told] == ["sign_in"]
+        with pytest.raises(SignInNeeded):
+            await b.accounts.open(ID, {})
+        assert b.op.posts == 1
+        await b.signed_in()
+        assert await b.state_of() == "ok"
+
+
+async def test_a_stale_refusal_changes_nothing_after_a_new_sign_in(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        await b.signed_in()
+        await b.signed_in()
+        assert not await b.accounts.refused(ID, SignInNeeded("old", version=1))
+        assert await b.state_of() == "ok"
+        assert await b.accounts.refused(ID, SignInNeeded("now", version=2))
+        assert await b.state_of() == "sign_in"
+
+
+async def test_who_signs_in_during_a_refresh_wins(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        first = await b.signed_in()
+        b.op.hold = anyio.Event()
+        got: list[str] = []
+
+        async def ask() -> None:
+            got.append(await b.token(rejected=first))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await b.op.is_asked.wait()
+            theirs = await b.signed_in()
+            b.op.hold.set()
+        assert got == [theirs]
+
+
+async def test_a_refresh_that_was_sent_is_kept_though_nobody_waits_for_it(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        first = await b.signed_in()
+        b.op.hold = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(b.token, rejected=first))
+            await b.op.is_asked.wait()
+            tasks.cancel_scope.cancel()
+            b.op.hold.set()
+        row = await b.store.read(credentials.find_credential, ID)
+        assert row is not None
+        assert row.version == 2
+        assert row.lease_owner is None
+        assert b.op.is_good(await b.token())
+        assert b.op.refreshes == [200]
+
+
+async def test_the_lease_of_another_process_is_waited_for_and_not_for_ever(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        first = await b.signed_in()
+        lease = partial(credentials.lease_credential, version=1, owner="another", ttl_ms=60_000)
+        assert await b.store.write(lease, ID)
+        assert await b.token() == first  # good enough meanwhile
+        b.clock.advance(3_600)
+        caught: list[Unavailable] = []
+
+        async def ask() -> None:
+            try:
+                await b.token()
+            except Unavailable as failure:
+                caught.append(failure)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            while not caught:
+                await anyio.sleep(0.01)
+                b.clock.advance(10)
+        assert b.op.posts == 0
+        assert tokens.PATIENCE_S * 1_000 > tokens.LEASE_MS
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "kind"),
+    [
+        (400, {"error": "invalid_client"}, Misconfigured),
+        (401, {"error": "unauthorized_client"}, Misconfigured),
+        (400, {"error": "invalid_grant", "error_codes": [700082]}, SignInNeeded),
+        (400, {"error": "invalid_grant", "error_description": "AADSTS65001: x"}, PermissionMissing),
+        (401, {"error": "invalid_client", "error_codes": [7000222]}, Misconfigured),
+        (400, {"error": "interaction_required", "error_codes": [53003]}, PermissionMissing),
+        (503, {}, Unavailable),
+        (200, {}, Unavailable),
+    ],
+)
+async def test_each_refusal_says_what_to_do(
+    tmp_path: Path, status: int, told: dict[str, Any], kind: type[Exception]
+) -> None:
+    async with bench(tmp_path) as b:
+        first = await b.signed_in()
+        b.op.next = [JSONResponse(told, status)]
+        with pytest.raises(kind) as caught:
+            await b.token(rejected=first)
+        assert first not in str(caught.value)
+        assert b.op.posts == 1
+        row = await b.store.read(credentials.find_credential, ID)
+        assert row is not None
+        assert row.lease_owner is None
+
+
+async def test_a_refresh_that_may_have_arrived_is_not_sent_again(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        first = await b.signed_in()
+        b.op.next = [Response(b"<html>", 502), Response(b'{"access_to', 200)]
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await b.token(rejected=first)
+        assert b.op.posts == 2
+        assert await b.state_of() == "ok"
+        assert await b.token(rejected=first) != first
+
+
+async def test_what_is_kept_shows_no_secret(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        with opened_log("debug") as opened:
+            first = await b.signed_in()
+            second = await b.token(rejected=first)
+            row = await b.store.read(credentials.find_credential, ID)
+            assert row is not None
+            kept = await b.accounts.book.open(row)
+            refresh = kept.refresh_token
+            assert refresh is not None
+            b.op.families[0].is_alive = False
+            with pytest.raises(SignInNeeded) as caught:
+                await b.token(rejected=second)
+            shown = repr((kept, row, b.told, caught.value))
+        lines = opened.lines()
+    assert any("connector.refused" in line for line in lines)
+    for secret in (first, second, refresh):
+        assert secret not in "".join(lines) + shown
+        assert secret.encode() not in row.sealed
+
+
+async def test_what_is_given_back_is_revoked_and_forgotten(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        first = await b.signed_in()
+        assert b.op.is_good(first)
+        assert await b.accounts.forget("work", actor="me")
+        assert not b.op.is_good(first)
+        assert await b.store.read(credentials.find_credential, ID) is None
+        with pytest.raises(SignInNeeded):
+            await b.token()
+
+
+async def test_keys_are_rotated_while_agents_read(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        token = await b.signed_in()
+        old = (await b.accounts.keys.ring()).newest.id
+        other = b.process("process-2")  # has read the old key
+        assert await b.token(other) == token
+        assert await b.accounts.rotate() == 1
+        assert await b.token(other) == token
+        await b.token(other, rejected=token)
+        new = (await other.keys.ring()).newest.id
+        assert await b.store.read(credentials.keys_in_use) == {new: 1}
+        assert new != old
+        await b.accounts.keys.remove(old)
+        assert b.op.is_good(await b.token(other))
+
+
+async def test_success_is_written_down(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        await b.signed_in()
+        await b.accounts.worked(ID, "ana@example.org")
+        row = await b.store.read(connectors.get_connector, "work")
+        assert row.account == "ana@example.org"
+        assert isinstance(b, Bench)
+
+
+async def test_a_key_that_seals_something_is_not_given_up(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        await b.signed_in()
+        old = (await b.accounts.keys.ring()).newest.id
+        await b.accounts.keys.add()
+        with pytest.raises(BadKeys, match="seals 1"):
+            await b.accounts.remove_key(old)
+        await b.accounts.rotate()
+        await b.accounts.remove_key(old)
+        assert old not in [key.id for key, _ in await b.accounts.list_keys()]

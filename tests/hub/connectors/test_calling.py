@@ -1,0 +1,303 @@
+"""HTTP to a provider: nothing leaves for elsewhere, tokens are renewed once, waits are kept."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import anyio
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from hub.connectors.calling import PATIENCE_S, TRIES, Answer, Caller, origin_of, retry_after_s
+from hub.connectors.failures import (
+    ConnectorFailure,
+    MessageUnreadable,
+    Misconfigured,
+    PermissionMissing,
+    ProviderBusy,
+    QuotaSpent,
+    SignInNeeded,
+    Unavailable,
+)
+from hub.connectors.throttle import Quota, Throttle
+from hub.outbound import OutboundClient, OutboundRules
+from tests.support.asgi import serving
+from tests.support.clock import FakeClock, SeededChance
+
+pytestmark = pytest.mark.anyio
+
+JSON = {"content-type": "application/json"}
+OK = Response(b'{"a": 1}', headers=JSON)
+
+
+class Provider:
+    """Answers in the order of *script*, the last one again and again."""
+
+    def __init__(self, *script: Response) -> None:
+        self.script = list(script) or [OK]
+        self.asked: list[Request] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.asked.append(Request(scope))
+        answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        await answer(scope, receive, send)
+
+    @property
+    def tokens(self) -> list[str]:
+        return [request.headers["authorization"].removeprefix("Bearer ") for request in self.asked]
+
+
+class Renewed:
+    """Tokens t1, t2, ...: another one for each that was refused."""
+
+    def __init__(self) -> None:
+        self.refused: list[str] = []
+
+    async def token(self, rejected: str | None = None) -> str:
+        if rejected is not None and rejected not in self.refused:
+            self.refused.append(rejected)
+        return f"t{len(self.refused) + 1}"
+
+
+class Bench:
+    def __init__(self, base: str, client: OutboundClient, tokens: Renewed | None, judge: Any) -> None:
+        self.base = base
+        self.clock = FakeClock()
+        self.tokens = tokens
+        self.caller = Caller(
+            client,
+            tokens=tokens,
+            throttle=Throttle(Quota(), self.clock),
+            origins={origin_of(base)},
+            clock=self.clock,
+            chance=SeededChance(1),
+            judge=judge,
+        )
+
+    async def ask(self, **said: Any) -> Answer:
+        """Ask, and let the waits between the tries go by."""
+        found: list[Answer] = []
+        failed: list[ConnectorFailure] = []
+
+        async def go() -> None:
+            try:
+                found.append(await self.caller.ask("GET", f"{self.base}/x", **said))
+            except ConnectorFailure as failure:
+                failed.append(failure)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(go)
+            while not found and not failed:
+                await anyio.sleep(0.001)
+                self.clock.advance(1.0)
+        if failed:
+            raise failed[0]
+        return found[0]
+
+
+@asynccontextmanager
+async def bench(
+    provider: Provider, *, tokens: Renewed | None = None, judge: Any = None
+) -> AsyncIterator[Bench]:
+    async with serving(provider) as base, OutboundClient(OutboundRules()) as client:
+        yield Bench(base, client, tokens, judge)
+
+
+async def test_an_answer_comes_with_a_token_and_its_headers_in_small_letters() -> None:
+    provider = Provider(Response(b"{}", headers={"X-Odd": "1"}))
+    async with bench(provider, tokens=Renewed()) as here:
+        answer = await here.ask(params={"q": "a b"})
+    assert (answer.status, answer.headers["x-odd"], answer.json()) == (200, "1", {})
+    assert provider.tokens == ["t1"]
+    assert provider.asked[0].url.query == "q=a+b"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/x", "http://localhost/x", "http://a@127.0.0.1/x", "ftp://127.0.0.1/", "x", ""]
+)
+async def test_nothing_is_sent_to_an_address_that_is_not_the_providers(url: str) -> None:
+    provider = Provider()
+    async with bench(provider, tokens=Renewed()) as here:
+        with pytest.raises(Misconfigured, match="nothing was sent"):
+            await here.caller.ask("GET", url)
+    assert provider.asked == []
+
+
+async def test_a_refused_token_is_renewed_once_and_the_request_goes_on() -> None:
+    provider = Provider(Response(status_code=401), OK)
+    async with bench(provider, tokens=Renewed()) as here:
+        assert (await here.ask()).json() == {"a": 1}
+    assert provider.tokens == ["t1", "t2"]
+
+
+async def test_who_is_refused_with_a_fresh_token_has_to_sign_in() -> None:
+    provider = Provider(Response(status_code=401))
+    async with bench(provider, tokens=Renewed()) as here:
+        with pytest.raises(SignInNeeded):
+            await here.ask()
+    assert provider.tokens == ["t1", "t2"]
+
+
+@pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504])
+async def test_a_passing_error_is_tried_again(status: int) -> None:
+    provider = Provider(Response(status_code=status), Response(status_code=status), OK)
+    async with bench(provider) as here:
+        assert (await here.ask()).json() == {"a": 1}
+
+
+@pytest.mark.parametrize("cut", [b'{"a": ', b"<html>gateway</html>", b""], ids=["half", "a page", "nothing"])
+async def test_what_is_no_json_is_asked_again(cut: bytes) -> None:
+    provider = Provider(Response(cut, headers=JSON), OK)
+    async with bench(provider) as here:
+        assert (await here.ask(wants_json=True)).json() == {"a": 1}
+
+
+async def test_a_provider_that_never_answers_properly_is_given_up_after_four_tries() -> None:
+    provider = Provider(Response(status_code=503))
+    async with bench(provider) as here:
+        with pytest.raises(Unavailable, match="503"):
+            await here.ask()
+    assert len(provider.asked) == TRIES
+
+
+@pytest.mark.parametrize(
+    ("status", "failure"), [(400, Misconfigured), (403, PermissionMissing), (404, Misconfigured)]
+)
+async def test_what_another_try_does_not_change_is_not_tried_again(
+    status: int, failure: type[ConnectorFailure]
+) -> None:
+    provider = Provider(Response(status_code=status))
+    async with bench(provider) as here:
+        with pytest.raises(failure):
+            await here.ask()
+    assert len(provider.asked) == 1
+
+
+async def test_a_short_wait_that_is_asked_for_is_waited() -> None:
+    provider = Provider(Response(status_code=429, headers={"Retry-After": "20"}), OK)
+    async with bench(provider) as here:
+        began = here.clock.now()
+        assert (await here.ask()).json() == {"a": 1}
+        assert here.clock.now() - began >= timedelta(seconds=20)
+
+
+@pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "a date"])
+async def test_a_long_wait_ends_the_run_with_when_it_is_over(as_date: bool) -> None:
+    at = FakeClock().now() + timedelta(seconds=120)
+    told = format_datetime(at, usegmt=True) if as_date else "120"
+    provider = Provider(Response(status_code=429, headers={"Retry-After": told}))
+    async with bench(provider) as here:
+        with pytest.raises(ProviderBusy) as busy:
+            await here.ask()
+    assert busy.value.retry_at is not None
+    assert abs(busy.value.retry_at - at) <= timedelta(seconds=2)
+    assert len(provider.asked) == 1
+
+
+async def test_a_cookie_of_one_account_is_not_shown_for_another() -> None:
+    provider = Provider(Response(b"{}", headers={"set-cookie": "who=ana; Path=/"}))
+    async with bench(provider) as here:
+        await here.ask()
+        await here.ask()
+    assert ["cookie" in request.headers for request in provider.asked] == [False, False]
+
+
+async def test_an_answer_too_large_to_be_read_is_not_asked_for_again() -> None:
+    provider = Provider(Response(b"x" * 100))
+    async with serving(provider) as base, OutboundClient(OutboundRules(), max_answer_bytes=99) as client:
+        with pytest.raises(MessageUnreadable):
+            await Bench(base, client, None, None).ask()
+    assert len(provider.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        Response(status_code=302, headers={"location": "http://127.0.0.1:1/sorry"}),
+        Response(b"not gzip at all", headers={"content-encoding": "gzip"}),
+    ],
+)
+async def test_what_something_in_between_answered_is_asked_again(odd: Response) -> None:
+    provider = Provider(odd, OK)
+    async with bench(provider) as here:
+        assert (await here.ask()).json() == {"a": 1}
+    assert len(provider.asked) == 2
+
+
+async def test_what_a_status_means_at_its_provider_goes_first() -> None:
+    provider = Provider(Response(status_code=403))
+    async with bench(provider, judge=lambda answer: QuotaSpent("the day is spent")) as here:
+        with pytest.raises(QuotaSpent):
+            await here.ask()
+
+
+def test_an_address_is_compared_by_scheme_host_and_port() -> None:
+    assert (
+        origin_of("https://Graph.example/x?y")
+        == origin_of("https://graph.example:443")
+        == "https://graph.example:443"
+    )
+
+
+def test_a_wait_that_cannot_be_read_is_none() -> None:
+    now = FakeClock().now()
+    assert [retry_after_s({"retry-after": told}, now) for told in ("", "soon", "-3")] == [None, None, None]
+    assert retry_after_s({"retry-after": format_datetime(now - timedelta(days=1))}, now) == 0.0
+
+
+async def test_a_bucket_lets_a_burst_through_and_then_keeps_to_its_rate() -> None:
+    clock = FakeClock()
+    throttle = Throttle(Quota(units_per_min=75, at_once=2), clock)  # 80 %: one a second, six at once
+    times: list[float] = []
+
+    async def ask() -> None:
+        async with throttle.place():
+            times.append(clock.monotonic())
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(ask)
+        await clock.pass_time(30)
+    waits = [at - times[0] for at in times]
+    assert waits[:6] == [0.0] * 6
+    assert waits[6:] == pytest.approx([1.0, 2.0, 3.0, 4.0])
+
+
+async def test_no_more_than_so_many_ask_at_once() -> None:
+    throttle = Throttle(Quota(at_once=2), FakeClock())
+    inside: list[int] = []
+    most = 0
+
+    async def ask() -> None:
+        nonlocal most
+        async with throttle.place():
+            inside.append(1)
+            most = max(most, len(inside))
+            await anyio.lowlevel.checkpoint()
+            inside.pop()
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(9):
+            tasks.start_soon(ask)
+    assert most == 2
+
+
+async def test_who_was_told_to_wait_holds_up_the_others() -> None:
+    clock = FakeClock()
+    throttle = Throttle(Quota(), clock)
+    throttle.hold(PATIENCE_S)
+    asked: list[float] = []
+
+    async def ask() -> None:
+        async with throttle.place():
+            asked.append(clock.monotonic())
+
+    began = clock.monotonic()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await clock.pass_time(PATIENCE_S + 1)
+    assert asked == [began + PATIENCE_S]

@@ -1,0 +1,361 @@
+"""IMAP against a real server: what is listed, what is read, and what is left as it was."""
+
+from datetime import timedelta
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import SMTP
+from imaplib import Time2Internaldate
+
+import anyio
+import pytest
+
+from hub.clock import SystemClock
+from hub.connectors.connector import Unread
+from hub.connectors.failures import Misconfigured, SignInNeeded
+from hub.connectors.imap_settings import ImapFilter
+from hub.document import Document
+from tests.hub.connectors.imap_rig import (
+    imap,
+    last_cursor,
+    listed,
+    mail,
+    pages,
+    settings_of,
+    subjects,
+    texts,
+    wire_to,
+)
+from tests.support.clock import FakeClock
+from tests.support.dovecot import Dovecot
+
+NOW = SystemClock().now().replace(microsecond=0)
+
+
+async def test_a_mailbox_stays_unread_however_often_it_is_read(dovecot: Dovecot) -> None:
+    user = dovecot.fresh_user()
+    dovecot.deliver(user, (mail(n) for n in range(120)))
+    with wire_to(dovecot.port) as wire:
+        settings = settings_of(dovecot, user, port=wire.port)
+        for _ in range(2):
+            found = listed(await pages(imap(settings)))
+            read = await texts(imap(settings), found)
+            assert len(read) == 120
+            assert all(isinstance(one, Document) for one in read.values())
+        assert b"SELECT" not in wire.asked
+        assert b"BODY[" not in wire.asked
+
+    assert dovecot.count(user, "UNSEEN") == 120
+
+
+async def test_a_message_tells_what_its_head_says(dovecot: Dovecot) -> None:
+    user = dovecot.fresh_user()
+    dovecot.deliver(user, [mail(1, Subject="Задача №1", From="Клиент <K@Example.org>", List_Id="<l.x>")])
+
+    (message,) = listed(await pages(imap(settings_of(dovecot, user))))
+
+    assert message.key == "mid:1@example.org"
+    assert message.link == "mid:1@example.org"
+    assert message.subject == "Задача №1"
+    assert message.sender is not None
+    assert (message.sender.name, message.sender.email) == ("Клиент", "k@example.org")
+    assert message.is_bulk
+    assert message.is_unread
+    assert message.received_at is not None
+
+
+async def test_only_what_came_since_is_listed_the_next_time(dovecot: Dovecot) -> None:
+    user = dovecot.fresh_user()
+    settings = settings_of(dovecot, user)
+    dovecot.deliver(user, [mail(1), mail(2)])
+    first = await pages(imap(settings))
+    assert await pages(imap(settings), last_cursor(first)) == []
+
+    dovecot.deliver(user, [mail(3)])
+
+    assert subjects(await pages(imap(settings), last_cursor(first))) == ["Task 3"]
+
+
+async def test_a_round_goes_on_from_each_of_its_cursors(dovecot: Dovecot) -> None:
+    user = dovecot.fresh_user()
+    settings = settings_of(dovecot, user)
+    dovecot.deliver(user, (mail(n) for n in range(250)))
+    whole = await pages(imap(settings))
+    assert [len(page.messages) for page in whole] == [100, 100, 50, 0]
+
+    for at, page in enumerate(whole):
+        rest = await pages(imap(settings), page.cursor)
+        assert subjects(rest) == subjects(whole[at + 1 :])
+
+
+async def test_a_first_round_that_was_interrupted_still_leaves_old_mail_out(dovecot: Dovecot) -> None:
+    user = dovecot.fresh_user()
+    settings = settings_of(dovecot, user)
+    since = NOW - timedelta(days=7)
+    dovecot.deliver(user, (mail(n) for n in range(100)))
+    client = dovecot.client(user)
+    client.append("INBOX", "", Time2Internaldate(NOW - timedelta(days=30)), mail(100))
+    client.append("INBOX", "", Time2Internaldate(NOW - timedelta(days=2)), mail(101))
+    first, *_ = await pages(imap(settings), since=since)
+    # It is old, and new in the folder: somebody moved it here.
+    client.append("INBOX", "", Time2Internaldate(NOW - timedelta(days=30)), mail(200))
+    client.logout()
+
+    rest = await pages(imap(settings), first.cursor, since=NOW)
+
+    assert subjects(rest) == ["Task 101", "Task 200"]
+
+
+@pytest.mark.parametrize("zone", ["+1400", "-1200", "+0530"])
+async def test_the_look_back_ends_at_the_very_second_in_each_time_zone(dovecot: Dovecot, zone: str) -> None:
+    user = dovecot.fresh_user()
+    since = (NOW - timedelta(days=7)).replace(hour=0, minute=30)
+    behind = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:])) * (-1 if zone[0] == "-" else 1)
+    client = dovecot.client(user)
+    for number, at in enumerate((since - timedelta(seconds=1), since, since + timedelta(seconds=1))):
+        local = at + behind
+        client.append("INBOX", "", f'"{local:%d-%b-%Y %H:%M:%S} {zone}"', mail(number))
+    client.logout()
+
+    found = await pages(imap(settings_of(dovecot, user)), since=since)
+
+    assert subjects(found) == ["Task 1", "Task 2"]
+
+
+async def test_a_folder_that_was_made_anew_begins_anew_and_leaves_the_others_alone(dovecot: Dovecot) -> None:
+    user = dovecot.fresh_user()
+    settings = settings_of(dovecot, user)
+    wanted = ImapFilter(folders=("INBOX", "Work"))
+    dovecot.deliver(user, [mail(1)])
+    dovecot.deliver(user, [mail(2), mail(3)], folder="Work")
+    cursor = last_cursor(await pages(imap(settings, wanted)))
+    dovecot.recreate(user, "Work")
+    hours = [(NOW - timedelta(hours=h)).timestamp() for h in (2, 30)]
+    dovecot.deliver(user, [mail(4), mail(5)], folder="Work", received=hours)
+
+    again = await pages(imap(settings, wanted), cursor, since=NOW)  # "from now": the overlap counts
+
+    assert subjects(again) == ["Task 4"]
+    assert again[0].is_backfill
+    assert await pages(imap(settings, wanted), last_cursor(again)) == []
+
+
+async def test_a_mail_keeps_its_key_when_it_is_moved(dovecot: Dovecot) -> None:
+    user = dovecot.fresh_user()
+    settings = settings_of(dovecot, user)
+    dovecot.deliver(user, [mail(1), mail(2, Message_ID="")])
+    before = {message.key for message in listed(await pages(imap(settings)))}
+    client = dovecot.client(user)
+    client.select("INBOX")
+    client.uid("MOVE", "1:2", "Archive")
+    client.logout()
+
+    after = listed(await pages(imap(settings, ImapFilter(folders=("Archive",)))))
+
+    assert {message.key for message in after} == before
+    assert len(before) == 2
+
+
+async def test_a_mail_that_is_removed_before_it_is_read_is_gone(
+    dovecot: Dovecot,
+) -> None:
+    user = dovecot.fresh_user()
+    settings = settings_of(dovecot, user)
+    dovecot.deliver(user, [mail(1), mail(2), mail(3)])
+    connector = imap(settings)
+    found = [page async for page in connector.pages(None, NOW - timedelta(days=1))]
+    client = dovecot.client(user)
+    client.select("INBOX")
+    client.uid("STORE", "2", "+FLAGS", r"(\Deleted)")
+    client.expunge()
+    client.logout()
+
+    read = await texts(connector, listed(found))
+
+    gone = read.pop("mid:2@example.org")
+    assert isinstance(gone, Unread)
+    assert gone.is_gone
+    assert all(isinstance(one, Document) for one in read.values())
+
+
+async def test_who_wants_unread_mail_is_shown_what_is_unread_again(
+    dovecot: Dovecot,
+) -> None:
+    user = dovecot.fresh_user()
+    settings = settings_of(dovecot, user)
+    wanted = ImapFilter(unread_only=True)
+    dovecot.deliver(user, [mail(1), mail(2)], flags="S")
+    first = await pages(imap(settings, wanted))
+    assert subjects(first) == []
+    client = dovecot.client(user)
+    client.select("INBOX")
+    client.uid("STORE", "1", "-FLAGS", r"(\Seen)")
+    client.logout()
+
+    again = await pages(imap(settings, wanted), last_cursor(first))
+
+    assert subjects(again) == ["Task 1"]
+    assert await pages(imap(settings, wanted), last_cursor(again)) == []
+
+
+async def test_folders_are_named_as_people_see_them(dovecot: Dovecot) -> None:
+    user = dovecot.fresh_user()
+    name = 'Счета & "Rechnungen"'
+    settings = settings_of(dovecot, user)
+    client = dovecot.client(user)
+    client.create('"&BCEERwQ1BEIEMA- &- \\"Rechnungen\\""')
+    client.append('"&BCEERwQ1BEIEMA- &- \\"Rechnungen\\""', "", "", mail(1))
+    client.logout()
+
+    assert subjects(await pages(imap(settings, ImapFilter(folders=(name,))))) == ["Task 1"]
+    with pytest.raises(Misconfigured, match=r"no folder Archiv; did you mean Archive\? There are: .*Счета"):
+        await pages(imap(settings, ImapFilter(folders=("Archiv",))))
+
+
+async def test_folders_can_be_named_by_what_they_are_for(dovecot: Dovecot) -> None:
+    user = dovecot.fresh_user()
+    settings = settings_of(dovecot, user)
+    dovecot.deliver(user, [mail(1)])
+    dovecot.deliver(user, [mail(2)], folder="Archive")
+
+    both = await pages(imap(settings, ImapFilter(special_use=("archive",))))
+
+    assert subjects(both) == ["Task 1", "Task 2"]
+    with pytest.raises(Misconfigured, match="no folder for trash"):
+        await pages(imap(settings, ImapFilter(special_use=("trash",))))
+
+
+async def test_flags_headers_and_senders_are_looked_at(dovecot: Dovecot) -> None:
+    user = dovecot.fresh_user()
+    settings = settings_of(dovecot, user)
+    dovecot.deliver(user, [mail(1, X_Board="the red one"), mail(2, X_Board="Blue")])
+    dovecot.deliver(user, [mail(3, From="Bob <bob@mail.example.net>")], flags="F")
+
+    async def of(**filter: object) -> list[str]:
+        return subjects(await pages(imap(settings, ImapFilter.model_validate(filter))))
+
+    assert await of(header={"x-board": "RED"}) == ["Task 1"]
+    assert await of(flags_none=[r"\Flagged"]) == ["Task 1", "Task 2"]
+    assert await of(from_any=["@example.net", "ana2@example.org"]) == ["Task 2", "Task 3"]
+
+
+async def test_attachments_are_named_always_and_fetched_only_where_the_filter_asks(dovecot: Dovecot) -> None:
+    user = dovecot.fresh_user()
+    made = EmailMessage(policy=SMTP)
+    made["From"], made["Message-ID"] = "ana@example.org", "<1@x>"
+    made.set_content("See the plan.\n")
+    made.add_alternative("<p>See the <b>plan</b>.</p>", subtype="html")
+    made.add_attachment("step one\n" * 30_000, filename="план.txt")
+    dovecot.deliver(user, [made.as_bytes()])
+
+    with wire_to(dovecot.port) as wire:
+        settings = settings_of(dovecot, user, port=wire.port)
+        found = listed(await pages(imap(settings)))
+        (named,) = (await texts(imap(settings), found)).values()
+        assert wire.passed < 10_000  # of 270,000
+        asking = ImapFilter.model_validate({"attachments": {"fetch": True}, "max_chars": 100_000})
+        (read,) = (await texts(imap(settings, asking), found)).values()
+
+    assert [attachment.name for attachment in found[0].attachments] == ["план.txt"]
+    assert isinstance(named, Document)
+    assert "[attachment: план.txt" in named.text
+    assert named.text.count("See the plan.") == 1
+    assert "step one" not in named.text
+    assert isinstance(read, Document)
+    assert "step one" in read.text
+
+
+async def test_a_mail_inside_a_mail_is_read_with_it(dovecot: Dovecot) -> None:
+    user = dovecot.fresh_user()
+    made = EmailMessage(policy=SMTP)
+    made["From"], made["Message-ID"], made["Subject"] = "ana@example.org", "<1@x>", "fwd"
+    made.set_content("Please see below what they asked us for, it is urgent.\n")
+    made.add_attachment(message_from_bytes(mail(7, "The roof leaks."), policy=SMTP))
+    dovecot.deliver(user, [made.as_bytes()])
+    settings = settings_of(dovecot, user)
+
+    (read,) = (await texts(imap(settings), listed(await pages(imap(settings))))).values()
+
+    assert isinstance(read, Document)
+    assert "it is urgent" in read.text
+    assert "The roof leaks." in read.text
+
+
+@pytest.mark.parametrize(("plain", "text"), [("\n", "the page"), ("the words\n", "the words")])
+async def test_a_page_is_read_where_the_plain_words_say_nothing(
+    dovecot: Dovecot, plain: str, text: str
+) -> None:
+    user = dovecot.fresh_user()
+    made = EmailMessage(policy=SMTP)
+    made["From"], made["Message-ID"] = "ana@example.org", "<1@x>"
+    made.set_content(plain)
+    made.add_alternative("<p>the <b>page</b></p>", subtype="html")
+    dovecot.deliver(user, [made.as_bytes()])
+    settings = settings_of(dovecot, user)
+
+    (read,) = (await texts(imap(settings), listed(await pages(imap(settings))))).values()
+
+    assert isinstance(read, Document)
+    assert [line for line in read.text.splitlines() if line.startswith("the ")] == [text]
+
+
+async def test_new_mail_is_told_of_while_it_is_waited_for(dovecot: Dovecot) -> None:
+    user = dovecot.fresh_user()
+    client = dovecot.client(user)
+    with wire_to(dovecot.port) as wire:
+        connector = imap(settings_of(dovecot, user, port=wire.port))
+        try:
+            with anyio.fail_after(20):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(connector.wait_for_news)
+                    await wire.has_asked(b"IDLE\r\n")
+                    await anyio.to_thread.run_sync(client.append, "INBOX", "", "", mail(1))
+                # What comes while nobody waits is told of at once, over a new line as well.
+                await connector.aclose()
+                await anyio.to_thread.run_sync(client.append, "INBOX", "", "", mail(2))
+                await connector.wait_for_news()
+        finally:
+            await connector.aclose()
+    client.logout()
+
+
+async def test_a_wait_for_news_that_is_given_up_ends_at_once(dovecot: Dovecot) -> None:
+    connector = imap(settings_of(dovecot, dovecot.fresh_user()))
+    with anyio.fail_after(10), anyio.move_on_after(0.2):
+        await connector.wait_for_news()
+    assert (await connector.check()).detail == "INBOX: 0 messages"  # on a line of its own
+    await connector.aclose()
+
+
+@pytest.mark.parametrize("tls", ["implicit", "starttls"])
+async def test_certificates_are_looked_at(dovecot: Dovecot, tls: str) -> None:
+    port = dovecot.tls_port if tls == "implicit" else dovecot.port
+    user = dovecot.fresh_user()
+    settings = settings_of(dovecot, user, port=port, tls=tls, ca_file=dovecot.certificate, host="localhost")
+    good = imap(settings)
+    assert (await good.check()).name == user
+    await good.aclose()
+
+    stranger = imap(settings.model_copy(update={"ca_file": None}))
+    with pytest.raises(Misconfigured, match="certificate that is not trusted"):
+        await stranger.check()
+
+
+async def test_a_wrong_password_wants_a_new_sign_in_and_is_not_told(dovecot: Dovecot) -> None:
+    connector = imap(settings_of(dovecot, dovecot.fresh_user()), secret="hunter2")
+    with pytest.raises(SignInNeeded) as caught:
+        await connector.check()
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in repr(caught.value.__cause__)
+
+
+async def test_a_line_that_was_long_unused_is_looked_at_first(dovecot: Dovecot) -> None:
+    clock = FakeClock()
+    user = dovecot.fresh_user()
+    dovecot.deliver(user, [mail(1)])
+    with wire_to(dovecot.port) as wire:
+        connector = imap(settings_of(dovecot, user, port=wire.port), clock=clock)
+        await connector.check()
+        for one in wire._open:
+            wire._end(one)
+        clock.advance(60)
+        assert subjects(await pages(connector)) == ["Task 1"]

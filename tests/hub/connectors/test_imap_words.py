@@ -1,0 +1,124 @@
+"""How IMAP spells things, and what the hub makes of whatever a server sends. Without a server."""
+
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.connectors.imap_parts import attached, chosen, fetched, parts_of
+from hub.connectors.imap_wire import Answer, Lost, values
+from hub.connectors.imap_words import day, folder_name, folder_word, internal_date, numbers, quoted, set_of
+
+_PLAIN = b'("TEXT" "PLAIN" ("CHARSET" "utf-8") NIL NIL "7BIT" 500 9 NIL NIL NIL NIL)'
+_HTML = b'("TEXT" "HTML" ("CHARSET" "utf-8") NIL NIL "BASE64" 900 12 NIL NIL NIL NIL)'
+_ENVELOPE = b'(NIL "s" NIL NIL NIL NIL NIL NIL NIL NIL)'
+
+
+def _parts(structure: bytes) -> list[str]:
+    (tree,) = values([structure])
+    assert isinstance(tree, list)
+    return [
+        f"{part.number} {part.media_type}" + (f" {part.name}" if part.name else "") for part in parts_of(tree)
+    ]
+
+
+def test_a_mail_of_one_part_is_part_one() -> None:
+    assert _parts(_PLAIN) == ["1 text/plain"]
+
+
+def test_parts_are_numbered_as_they_are_fetched() -> None:
+    pdf = (
+        b'("APPLICATION" "PDF" ("NAME" "=?utf-8?b?0YHRh9GR0YI=?=") NIL NIL "BASE64" 99 NIL'
+        b' ("ATTACHMENT" NIL) NIL NIL)'
+    )
+    inner = b'("MESSAGE" "RFC822" NIL NIL NIL "7BIT" 300 ' + _ENVELOPE + b" " + _PLAIN + b" 9)"
+    tree = b"((" + _PLAIN + _HTML + b' "ALTERNATIVE" ("BOUNDARY" "x"))' + pdf + inner + b' "MIXED" NIL)'
+    assert _parts(tree) == ["1.1 text/plain", "1.2 text/html", "2 application/pdf счёт", "3 message/rfc822"]
+    (read,) = values([tree])
+    assert isinstance(read, list)
+    parts = parts_of(read)
+    assert [part.number for part in chosen(parts)] == ["1.1"]
+    assert [part.number for part in attached(parts)] == ["2", "3"]
+
+
+def test_a_name_in_pieces_is_one_name() -> None:
+    pieces = b'("FILENAME*0*" "utf-8\'\'%D0%BF%D0%BB" "FILENAME*1*" "%D0%B0%D0%BD" "FILENAME*2" ".txt")'
+    file = b'("TEXT" "PLAIN" NIL NIL NIL "7BIT" 5 1 NIL ("ATTACHMENT" ' + pieces + b") NIL NIL)"
+    assert _parts(file) == ["1 text/plain план.txt"]
+
+
+def test_a_short_plain_part_is_read_with_the_page_beside_it() -> None:
+    (tree,) = values([b"(" + _PLAIN.replace(b" 500 ", b" 2 ") + _HTML + b' "ALTERNATIVE")'])
+    assert isinstance(tree, list)
+    assert [part.number for part in chosen(parts_of(tree))] == ["1", "2"]
+
+
+def test_literals_stand_where_strings_do() -> None:
+    said = [
+        b'* 3 FETCH (UID 5 BODY[HEADER.FIELDS (A "B")] ',
+        b'Subject: ")(\r\n',
+        b' FLAGS (\\Seen "x\\"y"))',
+    ]
+    (one,) = fetched(Answer([said], "OK", "", ""))
+    assert one.uid == 5
+    assert one.sections == {"HEADER": b'Subject: ")(\r\n'}
+    assert one.flags == {"\\seen", 'x"y'}
+
+
+def test_a_part_that_nests_for_ever_is_no_mail() -> None:
+    with pytest.raises(Lost):
+        values([b"(" * 100_000])
+
+
+@given(st.lists(st.binary(max_size=60), min_size=1, max_size=5))
+def test_whatever_a_server_sends_is_understood_or_refused(pieces: list[bytes]) -> None:
+    for said in (pieces, [b"* 1 FETCH (UID 1 BODYSTRUCTURE (" + pieces[0] + b"))", *pieces[1:]]):
+        with suppress(Lost):
+            list(fetched(Answer([said], "OK", "", "")))
+
+
+@given(st.lists(st.sampled_from([b"(", b")", b'"TEXT"', b'"a*"', b'""', b"NIL", b"7", b'"ATTACHMENT"'])))
+def test_whatever_a_server_calls_a_structure_is_understood_or_refused(words: list[bytes]) -> None:
+    said = b"* 1 FETCH (UID 1 BODYSTRUCTURE (" + b" ".join(words) + b"))"
+    with suppress(Lost):
+        list(fetched(Answer([[said]], "OK", "", "")))
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0")))
+def test_a_folder_is_called_what_it_was_called(name: str) -> None:
+    (read,) = values([folder_word(name)])
+    assert isinstance(read, bytes)
+    assert folder_name(read) == name
+
+
+def test_a_folder_that_is_not_well_spelled_keeps_its_letters() -> None:
+    assert folder_name(b"&BCEERwQ1BEIEMA-") == "Счета"
+    assert folder_name(b"A&-B") == "A&B"
+    assert folder_name(b"&!!!-") == "&!!!-"
+
+
+def test_no_command_can_be_smuggled_into_a_string() -> None:
+    with pytest.raises(ValueError, match="line ends"):
+        quoted('x"\r\na1 DELETE INBOX')
+    assert b"\r" not in folder_word("x\r\na1 DELETE INBOX")
+
+
+@given(st.sets(st.integers(1, 300)))
+def test_a_set_names_its_numbers(uids: set[int]) -> None:
+    told = set_of(sorted(uids))
+    assert not uids or list(numbers(told)) == sorted(uids)
+
+
+def test_days_are_english() -> None:
+    assert day(datetime(2026, 3, 7, tzinfo=UTC).date()) == b"7-Mar-2026"
+    assert internal_date(b" 7-Mar-2026 01:30:00 +0530") == datetime(2026, 3, 6, 20, 0, tzinfo=UTC)
+    for odd in (
+        None,
+        b"",
+        b"30-Feb-2026 01:30:00 +0000",
+        b"1-Foo-2026 01:30:00 +0000",
+        b"1-Jan-0001 00:00:00 +2359",
+    ):
+        assert internal_date(odd) is None

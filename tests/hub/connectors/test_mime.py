@@ -1,0 +1,103 @@
+"""What the head of a mail says, however it is spelled."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.connectors.connector import Address
+from hub.connectors.mime import MOST_KEY_CHARS, addresses, header_text, message_key, mid_link, read_head
+
+HEAD = (
+    b"From: =?utf-8?b?0JrQu9C40LXQvdGC?= <C1@Example.org>\r\n"
+    b'To: "Doe, Jane" <jane@example.org>,\r\n  b@c.d, undisclosed:;\r\n'
+    b"Cc: e@f.g\r\n"
+    b"Subject: plan\r\n of the week\r\n"
+    b"Message-ID: <AbC@x>\r\nReferences: <root@x> <b@x>\r\n"
+    b"Date: Tue, 3 Jun 2025 10:00:00 +0200\r\n\r\nSubject: of the body\r\n"
+)
+
+
+def test_a_head_tells_who_wrote_to_whom_when_and_of_what() -> None:
+    fields = read_head(HEAD).fields()
+    assert fields["sender"] == Address("c1@example.org", "Клиент")
+    assert fields["recipients"] == (
+        Address("jane@example.org", "Doe, Jane"),
+        Address("b@c.d"),
+        Address("e@f.g"),
+    )
+    assert fields["subject"] == "plan of the week"
+    assert fields["sent_at"] == datetime(2025, 6, 3, 8, 0, tzinfo=UTC)
+    assert fields["thread"] == "root@x"
+    assert not fields["is_bulk"]
+
+
+def test_a_head_is_the_same_from_bytes_and_from_fields() -> None:
+    pairs = [("From", "Ana <a@x.y>"), ("SUBJECT", "hi"), ("subject", "second"), ("Message-Id", " <1@x> ")]
+    by_bytes = read_head("".join(f"{name}: {value}\r\n" for name, value in pairs).encode())
+    assert read_head(pairs) == read_head(iter(pairs))
+    assert read_head(pairs).fields() == by_bytes.fields()
+    assert read_head(dict(pairs[:2])).text("subject") == "hi"
+
+
+@pytest.mark.parametrize(
+    ("header", "is_bulk"),
+    [
+        ("List-Id: <l.x>", True),
+        ("Auto-Submitted: auto-replied; x=1", True),
+        ("Auto-Submitted: no", False),
+        ("Precedence: Bulk", True),
+        ("Precedence: first-class", False),
+    ],
+)
+def test_what_no_person_wrote_is_told_apart(header: str, is_bulk: bool) -> None:
+    assert read_head(f"{header}\r\n".encode()).fields()["is_bulk"] is is_bulk
+
+
+def test_a_key_is_the_message_id_however_it_is_spelled() -> None:
+    assert message_key("<A@b>", "imap:1") == message_key(" \r\n <A@b> (x)", "") == message_key("A@b", "")
+    assert message_key("<A@b>", "imap:1") == "mid:A@b"
+    for missing in (None, "", "<>", "  "):
+        assert message_key(missing, "imap:1") == "imap:1"
+
+
+def test_a_key_has_an_end() -> None:
+    one, other = (message_key(f"<{'a' * 3_000}{n}@x>", "f") for n in (1, 2))
+    assert len(one) <= MOST_KEY_CHARS
+    assert one != other
+
+
+def test_a_link_is_a_url() -> None:
+    assert mid_link("<a%b/c@x>") == "mid:a%25b%2Fc@x"
+    assert mid_link(None) is None
+
+
+def test_letters_of_the_time_before_encoded_words_are_read() -> None:
+    assert read_head("Subject: café".encode("latin-1")).text("subject") == "café"
+    assert read_head("Subject: café".encode()).text("subject") == "café"
+    assert read_head("Subject: café =?utf-8?q?b=C3=A9?=".encode("latin-1")).text("subject") == "café bé"
+
+
+_ODD = [
+    *(sign * 20_000 for sign in '(<",'),
+    *(word * 2_000 for word in ("a@", "=?utf-8?b?", "=?x?q?=41?= ", "[(", "@,;:", "\ud800")),
+    "=?utf-8?b?!?=",
+]
+
+
+@pytest.mark.parametrize("odd", _ODD)
+def test_no_head_is_so_odd_that_it_is_an_error(odd: str) -> None:
+    names = ("from", "to", "cc", "subject", "date", "message-id", "references", "precedence")
+    read_head(dict.fromkeys(names, odd)).fields(named=["from"])
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_head(data: bytes) -> None:
+    read_head(b"From: " + data + b"\r\nDate: " + data + b"\r\nSubject: " + data).fields()
+
+
+@given(st.text(max_size=100))
+def test_a_field_is_one_line_without_what_cannot_be_seen(raw: str) -> None:
+    assert header_text(raw).isprintable() or "\n" not in header_text(raw)
+    assert all("\n" not in one.name + one.email for one in addresses(raw))

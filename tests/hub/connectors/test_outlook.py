@@ -1,0 +1,339 @@
+"""A mailbox at Microsoft, read over HTTP from a fake that forgets, pages, moves and repeats."""
+
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from hub.connectors import outlook_stream
+from hub.connectors.failures import (
+    CursorLost,
+    Misconfigured,
+    PermissionMissing,
+    ProviderBusy,
+    SignInNeeded,
+    Unavailable,
+)
+from hub.connectors.outlook import Outlook
+from hub.document import Document
+from tests.support.clock import START
+from tests.support.graph.account import WEEK, account, cursor_of, documents, heads, listing, subjects
+from tests.support.graph.http import Request, Response, serving
+
+pytestmark = pytest.mark.anyio
+
+PREFERRED = {"odata.maxpagesize=50", 'outlook.body-content-type="text"', 'IdType="ImmutableId"'}
+
+
+async def test_new_mail_is_listed_once_and_read() -> None:
+    async with account() as here:
+        here.fake.mail.deliver("Rent")
+        outlook = here.outlook()
+        pages = await listing(outlook)
+        (message,) = heads(pages)
+        assert (message.key, message.subject, message.is_unread) == ("mid:1@example.org", "Rent", True)
+        assert message.sender is not None and message.sender.email == "bob@example.org"
+        (document,) = (await documents(outlook, [message])).values()
+        assert isinstance(document, Document)
+        assert document.unit_key == message.key
+        assert document.text.startswith("Subject: Rent\nFrom: Bob <bob@example.org>\nTo: Ana")
+        assert document.text.endswith("900 euros as always.\n")
+        assert document.link == "https://outlook.office365.com/owa/?ItemID=1"
+
+        here.fake.mail.deliver("Water")
+        assert subjects(await listing(here.outlook(), cursor_of(pages))) == ["Water"]
+
+
+async def test_every_request_has_its_headers_those_by_a_link_too() -> None:
+    async with account() as here:
+        here.fake.mail.page_most = 2
+        for _ in range(5):
+            here.fake.mail.deliver()
+        outlook = here.outlook()
+        pages = await listing(outlook)
+        await listing(outlook, cursor_of(pages))
+        await documents(outlook, heads(pages))
+        assert len(here.fake.requests) >= 10
+        assert all(request.prefer == PREFERRED for request in here.fake.requests)
+        on_links = [request for request in here.fake.requests if "token=" in request.target]
+        assert on_links and all(len(request.query) == 1 for request in on_links)
+
+
+async def test_a_run_that_stops_anywhere_goes_on_from_its_last_cursor() -> None:
+    async with account() as here:
+        here.fake.mail.page_most = 2
+        here.fake.mail.empty_first = True
+        expected = [f"mail {number}" for number in range(9)]
+        for subject in expected:
+            here.fake.mail.deliver(subject)
+        whole = await listing(here.outlook())
+        for stop in range(1, len(whole)):
+            head = await listing(here.outlook(), most=stop)
+            rest = await listing(here.outlook(), cursor_of(head))
+            assert sorted(subjects(head) + subjects(rest)) == expected
+
+
+@pytest.mark.parametrize("kind", ["next", "delta"])
+async def test_a_link_that_microsoft_forgot_loses_no_mail(kind: str) -> None:
+    async with account() as here:
+        here.fake.mail.page_most = 2
+        for number in range(4):
+            here.fake.mail.deliver(f"old {number}")
+        first = await listing(here.outlook())
+        for number in range(5):
+            here.fake.mail.deliver(f"new {number}")
+        stopped = await listing(here.outlook(), cursor_of(first), most=1 if kind == "next" else None)
+        if kind == "delta":
+            here.fake.mail.deliver("new 5")
+        here.fake.mail.forget(next=kind == "next", delta=kind == "delta")
+        rest = await listing(here.outlook(), cursor_of(stopped))
+        met = set(subjects(stopped)) | set(subjects(rest))
+        assert {f"new {number}" for number in range(5)} <= met
+        assert ("new 5" in met) is (kind == "delta")
+        assert len(here.fake.asked("$filter")) == (1 if kind == "next" else 2)
+
+
+async def test_mail_that_came_while_the_hub_was_away_is_found_behind_a_forgotten_link() -> None:
+    async with account() as here:
+        first = await listing(here.outlook())
+        here.fake.mail.deliver("late", received_at=START + timedelta(minutes=1))
+        here.clock.advance(timedelta(days=30).total_seconds())
+        here.fake.mail.forget(delta=True)
+        now = here.clock.now()
+        pages = await listing(here.outlook(), cursor_of(first), now - WEEK)
+        assert subjects(pages) == ["late"]
+        assert all(page.is_backfill for page in pages)
+
+
+async def test_a_link_forgotten_in_the_first_round_begins_it_anew() -> None:
+    async with account() as here:
+        here.fake.mail.page_most = 2
+        for number in range(5):
+            here.fake.mail.deliver(f"mail {number}", received_at=START - timedelta(days=1))
+        stopped = await listing(here.outlook(), most=1)
+        here.fake.mail.forget(next=True)
+        rest = await listing(here.outlook(), cursor_of(stopped), START)  # asked later, it may look less far
+        assert sorted(subjects(rest)) == [f"mail {number}" for number in range(5)]
+
+
+async def test_a_provider_that_forgets_each_time_is_left_for_later() -> None:
+    async with account() as here:
+        first = await listing(here.outlook())
+        here.fake.fail(410, "SyncStateNotFound", match="delta", times=20)
+        with pytest.raises(Unavailable):
+            await listing(here.outlook(), cursor_of(first))
+        assert len(here.fake.asked("delta")) < 10
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_mail_that_moved_is_the_same_message(is_told: bool) -> None:
+    async with account() as here:
+        id = here.fake.mail.deliver("Rent")
+        wanted = {"folders": ["inbox", "archive"]}
+        first = await listing(here.outlook(**wanted))
+        here.fake.mail.move(id, "archive", is_told=is_told)
+        second = await listing(here.outlook(**wanted), cursor_of(first))
+        keys = {message.key for message in heads(first) + heads(second)}
+        assert keys == {"mid:1@example.org"}
+        assert len(heads(second)) == (1 if is_told else 0)
+
+
+async def test_a_mail_that_was_only_read_is_the_same_message() -> None:
+    async with account() as here:
+        read, gone = here.fake.mail.deliver("Rent"), here.fake.mail.deliver("gone")
+        first = await listing(here.outlook())
+        here.fake.mail.change(read, isRead=True)  # a round tells of it that it was read, and not even its key
+        here.fake.mail.change(gone, isRead=False)
+        found = await listing(here.outlook(unread_only=True), cursor_of(first))
+        assert [message.key for message in heads(found)] == ["mid:2@example.org"]
+        found = await listing(here.outlook(), cursor_of(first))
+        assert {message.key: message.is_unread for message in heads(found)} == {
+            "mid:1@example.org": False,
+            "mid:2@example.org": True,
+        }
+        here.fake.fail(404, "ErrorItemNotFound", match=gone.partition("=")[0])
+        found = await listing(here.outlook(), cursor_of(first))
+        assert [message.key for message in heads(found)] == ["mid:1@example.org"]
+
+
+async def test_a_mail_that_is_moved_into_the_folder_is_listed() -> None:
+    async with account() as here:
+        id = here.fake.mail.deliver("in the junk", folder="archive")
+        first = await listing(here.outlook())
+        assert subjects(first) == []
+        here.fake.mail.move(id, "inbox")
+        assert subjects(await listing(here.outlook(), cursor_of(first))) == ["in the junk"]
+
+
+async def test_what_is_removed_or_a_draft_is_no_message() -> None:
+    async with account() as here:
+        gone = here.fake.mail.deliver("gone")
+        here.fake.mail.delete(gone)
+        here.fake.mail.deliver("a draft", isDraft=True)
+        here.fake.mail.doubles = True
+        here.fake.mail.deliver("there")
+        found = subjects(await listing(here.outlook()))
+        assert set(found) == {"there"}
+
+
+async def test_more_than_a_filtered_round_tells_are_found_by_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outlook_stream, "MOST_FILTERED", 20)
+    async with account() as here:
+        here.fake.mail.most_filtered = 20
+        here.fake.mail.page_most = 6
+        expected = {f"mail {number:03}" for number in range(70)}
+        for number, subject in enumerate(sorted(expected)):
+            here.fake.mail.deliver(subject, received_at=START - WEEK + timedelta(seconds=number // 3))
+        whole = await listing(here.outlook())
+        assert set(subjects(whole)) == expected
+        assert set(subjects(whole[:4])) != expected  # the round alone
+        for stop in range(1, len(whole), 3):
+            head = await listing(here.outlook(), most=stop)
+            rest = await listing(here.outlook(), cursor_of(head))
+            assert set(subjects(head) + subjects(rest)) == expected
+        assert subjects(await listing(here.outlook(), cursor_of(whole))) == []
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/Los_Angeles"])
+async def test_the_first_run_looks_back_seven_days_to_the_second(zone: str) -> None:
+    async with account() as here:
+        since = (START - WEEK).astimezone(ZoneInfo(zone)) + timedelta(milliseconds=300)
+        edge = START - WEEK
+        here.fake.mail.deliver("at the edge", received_at=edge)
+        here.fake.mail.deliver("a second before", received_at=edge - timedelta(seconds=1))
+        assert subjects(await listing(here.outlook(), since=since)) == ["at the edge"]
+        (first,) = here.fake.asked("$filter")
+        assert first.query["$filter"] == "receivedDateTime ge 2025-12-29T09:00:00Z"
+
+
+async def test_a_token_that_expires_between_two_pages_is_renewed_once() -> None:
+    async with account() as here:
+        here.fake.mail.page_most = 2
+        for _ in range(6):
+            here.fake.mail.deliver()
+
+        def expire(request: Request) -> None:
+            if "$skiptoken" in request.target:
+                here.fake.tokens = {"fresh"}
+
+        here.fake.before = expire
+        pages = await listing(here.outlook())
+        assert len(heads(pages)) == 6
+        assert here.keys.refused == ["good"]
+
+
+async def test_a_sign_in_that_is_refused_with_a_fresh_token_is_told() -> None:
+    async with account() as here:
+        here.fake.tokens = set()
+        with pytest.raises(SignInNeeded):
+            await listing(here.outlook())
+        assert len(here.fake.requests) == 2
+
+
+async def test_a_long_wait_ends_the_run_and_says_until_when() -> None:
+    async with account() as here:
+        here.fake.fail(429, match="delta", headers={"Retry-After": "120"})
+        with pytest.raises(ProviderBusy) as busy:
+            await listing(here.outlook())
+        assert busy.value.retry_at == START + timedelta(seconds=120)
+        assert len(here.fake.asked("delta")) == 1
+
+
+async def test_a_short_wait_is_waited_for() -> None:
+    async with account() as here:
+        here.fake.mail.deliver("Rent")
+        here.fake.fail(429, match="delta", headers={"Retry-After": "20"})
+        here.fake.fail(503, "serviceNotAvailable", match="delta")
+        here.fake.answer(Response(200, b'{"value": [', {}), match="delta")
+        assert subjects(await listing(here.outlook())) == ["Rent"]
+
+
+async def test_a_link_to_another_host_is_refused_and_the_token_stays_here() -> None:
+    thieves: list[Request] = []
+
+    def thief(request: Request) -> Response:
+        thieves.append(request)
+        return Response(200, {"value": []})
+
+    async with serving(thief) as elsewhere, account() as here:
+        for link in ("@odata.nextLink", "@odata.deltaLink"):
+            body = {"value": [], link: f"{elsewhere}/v1.0/me/mailFolders/inbox/messages/delta?$skiptoken=1"}
+            here.fake.answer(Response(200, body), match="delta")
+            with pytest.raises(Misconfigured):
+                await listing(here.outlook())
+        kept = cursor_of(await listing(here.outlook()))
+        kept["folders"]["inbox"]["delta"] = f"{elsewhere}/v1.0/me/mailFolders/inbox/messages/delta"
+        with pytest.raises(Misconfigured):  # however it came there
+            await listing(here.outlook(), kept)
+    assert thieves == []
+
+
+async def test_only_a_stream_can_be_lost() -> None:
+    async with account() as here:
+        here.fake.fail(410, "SyncStateNotFound", match="mailFolders?")
+        with pytest.raises(Unavailable):
+            await listing(here.outlook(folders=["Projects"]))
+
+
+async def test_folders_are_found_by_the_names_that_people_see() -> None:
+    async with account() as here:
+        here.fake.mail.folders["AAMk-projects"] = "Projects"
+        here.fake.mail.children["AAMk-projects"] = {"AAMk-alpha": "Alpha"}
+        here.fake.mail.deliver("plan", folder="AAMk-alpha")
+        assert subjects(await listing(here.outlook(folders=["projects/alpha"]))) == ["plan"]
+        with pytest.raises(Misconfigured, match="did you mean 'Projects'"):
+            await listing(here.outlook(folders=["Projekts"]))
+
+
+async def test_importance_and_categories_choose() -> None:
+    async with account() as here:
+        here.fake.mail.deliver("a", importance="high", categories=["Work"])
+        here.fake.mail.deliver("b", importance="high")
+        here.fake.mail.deliver("c", categories=["Work"])
+        assert subjects(await listing(here.outlook(importance="high"))) == ["a", "b"]
+        assert subjects(await listing(here.outlook(categories_any=["work"]))) == ["a", "c"]
+
+
+async def test_lists_and_the_owners_own_mail_are_marked_as_such() -> None:
+    async with account() as here:
+        here.fake.mail.deliver("news", internetMessageHeaders=[{"name": "List-Id", "value": "<news>"}])
+        me = {"emailAddress": {"name": "Ana", "address": "Ana@Example.org"}}
+        here.fake.mail.change(here.fake.mail.deliver("mine"), **{"from": me})
+        found = {message.subject: message for message in heads(await listing(here.outlook()))}
+        assert (found["news"].is_bulk, found["news"].is_sent) == (True, False)
+        assert (found["mine"].is_bulk, found["mine"].is_sent) == (False, True)
+
+
+async def test_an_account_without_a_mailbox_is_told_so() -> None:
+    async with account() as here:
+        here.fake.fail(404, "MailboxNotEnabledForRESTAPI", match="delta")
+        with pytest.raises(PermissionMissing, match="no mailbox"):
+            await listing(here.outlook())
+
+
+async def test_a_check_says_who_it_is_and_what_is_there() -> None:
+    async with account() as here:
+        here.fake.mail.deliver()
+        found = await here.outlook().check()
+        assert (found.name, found.detail) == ("ana@example.org", "messages in Inbox: 1")
+
+
+async def test_a_cursor_of_somebody_elses_is_lost() -> None:
+    async with account() as here:
+        with pytest.raises(CursorLost):
+            await listing(here.outlook(), {"history_id": 7})
+        assert here.fake.requests == []
+
+
+async def test_the_cursor_tells_nothing_of_the_mail() -> None:
+    async with account() as here:
+        here.fake.mail.deliver("secret plans")
+        cursor = cursor_of(await listing(here.outlook()))
+        assert not any(word in str(cursor) for word in ("secret", "plans", "bob", "Bearer"))
+
+
+def test_a_sign_in_goes_through_a_browser_or_a_code() -> None:
+    spec = Outlook.oauth(Outlook.settings_model(tenant="contoso.example"))
+    assert spec.device_url == "https://login.microsoftonline.com/contoso.example/oauth2/v2.0/devicecode"
+    assert spec.loopback == "localhost"
+    assert set(spec.scopes) == {"Mail.Read", "User.Read", "offline_access"}

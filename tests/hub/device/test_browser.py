@@ -1,0 +1,120 @@
+"""A device lets its owner sign in: one answer with the right state goes to the hub, and nothing else."""
+
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import httpx2
+import pytest
+
+from hub.clock import SystemClock
+from hub.device.browser import Browser
+from protocol.coordination import Request, Response
+from protocol.frame import ErrorBody
+from protocol.work import Action, Answer, ToolCall
+
+pytestmark = pytest.mark.anyio
+URL = "https://op.example/authorize?state=s"
+
+
+class Hub:
+    """A line to a hub that answers requests in the order of *answers*."""
+
+    def __init__(self, browser: Browser, *answers: ErrorBody | None) -> None:
+        self.browser = browser
+        self.answers = list(answers)
+        self.asked: list[Request] = []
+
+    async def send(self, frame: Any) -> None:
+        self.asked.append(frame)
+        error = self.answers.pop(0)
+        self.browser.hear(Response(id=frame.id, error=error) if error else Response(id=frame.id, result={}))
+
+
+class Desk:
+    def __init__(self, *, has_browser: bool = True) -> None:
+        self.told: list[str] = []
+        self.opened: list[str] = []
+        self.has_browser = has_browser
+        self.browser = Browser(SystemClock(), self.told.append, self._open)
+
+    def _open(self, url: str) -> bool:
+        self.opened.append(url)
+        return self.has_browser
+
+    async def call(self, **data: Any) -> Answer:
+        frame = ToolCall(id="c-1", action=Action.BROWSER_OPEN, data={"sign_in_id": "one"} | data)
+        return await self.browser.done(frame)
+
+    async def listen(self) -> str:
+        answer = await self.call(listen=True, state="s", account="work")
+        assert isinstance(answer.result, dict)
+        return f"http://127.0.0.1:{answer.result['port']}"
+
+
+async def get(url: str) -> httpx2.Response:
+    async with httpx2.AsyncClient(timeout=10) as browser:
+        return await browser.get(url)
+
+
+async def test_one_answer_with_the_right_state_is_told_and_the_listener_is_gone() -> None:
+    desk = Desk()
+    at = await desk.listen()
+    assert await desk.listen() == at  # the call came twice
+    assert (await desk.call(url=URL)).result == {"opened": True}
+    assert desk.opened == [URL]
+    hub: Any = Hub(desk.browser, None)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(desk.browser.serve, hub)
+        for wrong in ("/", "/?state=x&code=y", "/?state=s", "/favicon.ico"):
+            assert (await get(at + wrong)).status_code == 404
+        page = await get(at + "/?state=s&code=the-code")
+        tasks.cancel_scope.cancel()
+    assert "Signed in" in page.text
+    assert "the-code" not in page.text + repr(desk.told)
+    (asked,) = hub.asked
+    assert asked.method == "sign_ins.answer"
+    assert asked.params == {"sign_in_id": "one", "state": "s", "code": "the-code"}
+    with pytest.raises(httpx2.TransportError):
+        await get(at + "/?state=s&code=again")
+
+
+async def test_a_hub_that_was_away_is_told_over_the_next_connection() -> None:
+    desk = Desk()
+    at = await desk.listen()
+    pages: list[httpx2.Response] = []
+
+    async def browse() -> None:
+        pages.append(await get(at + "/?state=s&error=access_denied"))
+
+    refused = ErrorBody(code="sign_in_failed", message="it was <not> allowed", retryable=False)
+    hub: Any = Hub(desk.browser, refused)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(browse)
+        await anyio.sleep(0.1)  # nobody is connected
+        async with anyio.create_task_group() as connection:
+            connection.start_soon(desk.browser.serve, hub)
+            while not pages:  # noqa: ASYNC110 - a thread answers
+                await anyio.sleep(0.02)
+            connection.cancel_scope.cancel()
+    assert "it was &lt;not&gt; allowed" in pages[0].text
+    assert hub.asked[0].params["error"] == "access_denied"
+
+
+async def test_where_there_is_no_browser_the_address_is_shown() -> None:
+    desk = Desk(has_browser=False)
+    await desk.listen()
+    assert (await desk.call(url=URL, account="work")).result == {"opened": False}
+    assert desk.told == [f"sign in to work: open {URL}"]
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "http://example.org/", "javascript:1", ""])
+async def test_nothing_but_a_web_page_is_opened(url: str) -> None:
+    desk = Desk()
+    await desk.listen()
+    assert (await desk.call(url=url)).error is not None
+    assert desk.opened == []
+
+
+async def test_no_page_is_opened_for_a_sign_in_that_nobody_listens_for() -> None:
+    assert (await Desk().call(url=URL)).error is not None

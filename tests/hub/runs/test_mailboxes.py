@@ -1,0 +1,524 @@
+"""A run over a mailbox: every message is read once and none is passed over, whatever fails in between."""
+
+import contextlib
+from datetime import timedelta
+from typing import Any
+
+import anyio
+import pytest
+
+from hub.connectors.failures import (
+    Misconfigured,
+    PermissionMissing,
+    ProviderBusy,
+    QuotaSpent,
+    SignInNeeded,
+    Unavailable,
+)
+from hub.extraction.model import Models
+from hub.runs.interrupt import Interrupt
+from protocol.errors import CallTimedOut, DeviceGone
+from protocol.ids import UserId
+from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
+from protocol.versions import CapabilityName
+from protocol.work import Action, Answer, ToolCall
+from storage.agent_configs import Mailbox as MailboxConfig
+from storage.store import (
+    DeclaredAgent,
+    DeclaredConnector,
+    RunRow,
+    Store,
+    agents,
+    connector_cursors,
+    connectors,
+    runs,
+    seen_messages,
+    users,
+)
+from tests.support.clock import FakeClock
+from tests.support.mailbox import ListDesk, Mailbox
+from tests.support.runs import MODERN, TAKEN, Bench, titles
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def mailbox() -> Mailbox:
+    return Mailbox()
+
+
+async def bench_over(store: Store, mailbox: Mailbox, **filter: Any) -> Bench:
+    """A hub with an agent that reads *mailbox* for the device desk."""
+    owner = await store.write(users.ensure_user, UserId("u"), "owner", 1)
+    await store.write(
+        connectors.reconcile_connectors,
+        declared=[DeclaredConnector(name="work", user_name="owner", provider="listed", origin="me")],
+        at=1,
+        fresh_ids=["work-id", "no-user"],
+    )
+    declared = DeclaredAgent(
+        name="mail",
+        device_name="desk",
+        data_types=("tasks",),
+        mailbox=MailboxConfig(connector="work", filter=filter),
+    )
+    await store.write(
+        agents.reconcile_declared, user_id=owner, declared=[declared], at=1, fresh_ids=["a", "b", "c", "d"]
+    )
+    agent = await store.read(agents.find_agent_by_name, "mail")
+    assert agent is not None
+    clock = FakeClock()
+    return Bench(store, agent, clock=clock, desk=ListDesk(mailbox, clock))
+
+
+@pytest.fixture
+async def bench(store: Store, mailbox: Mailbox) -> Bench:
+    return await bench_over(store, mailbox)
+
+
+async def cursor(bench: Bench) -> Any:
+    row = await bench.store.read(connector_cursors.find_cursor, bench.agent.id)
+    return None if row is None else row.cursor
+
+
+async def state_of(bench: Bench, key: str) -> tuple[str, int] | None:
+    seen = (await bench.store.read(seen_messages.seen_of, bench.agent.id, [key])).get(key)
+    return None if seen is None else (seen.state, seen.attempts)
+
+
+def desk_of(bench: Bench) -> ListDesk:
+    assert isinstance(bench.desk, ListDesk)
+    return bench.desk
+
+
+def shown(run: RunRow) -> tuple[RunState, RunOutcome | None]:
+    return run.state, run.outcome
+
+
+DONE = (RunState.COMPLETED, RunOutcome.SUCCESS)
+
+
+async def test_each_message_becomes_items_at_the_device_and_the_cursor_is_behind_them(
+    bench: Bench, mailbox: Mailbox
+) -> None:
+    mailbox.add("t1")
+    mailbox.add("t2")
+    mailbox.add("t3")
+    link = bench.connect()
+    assert shown(await bench.run()) == DONE
+    assert sorted(map(str, titles(link))) == ["t1", "t2", "t3"]
+    assert await cursor(bench) == {"at": 3}
+    assert next(call.source.link for call in link.calls if call.source) == "https://mail.example/t1"
+    assert mailbox.opened == mailbox.closed == 1
+
+
+async def test_a_second_run_reads_what_is_new_and_nothing_else(bench: Bench, mailbox: Mailbox) -> None:
+    mailbox.add("t1")
+    link = bench.connect()
+    await bench.run()
+    mailbox.add("t2")
+    assert shown(await bench.run()) == DONE
+    assert titles(link) == ["t1", "t2"]
+    assert mailbox.read == ["t1", "t2"]
+    assert mailbox.cursors == [None, {"at": 1}]
+
+
+async def test_an_empty_mailbox_is_a_run_that_went_well(bench: Bench) -> None:
+    bench.connect()
+    assert shown(await bench.run()) == DONE
+
+
+async def test_the_first_run_looks_back_as_far_as_the_filter_says(store: Store, mailbox: Mailbox) -> None:
+    bench = await bench_over(store, mailbox, lookback_days=3)
+    bench.connect()
+    await bench.run()
+    assert mailbox.asked_since == [bench.clock.now() - timedelta(days=3)]
+
+
+async def test_what_the_filter_is_against_is_not_read_and_the_cursor_passes_it(
+    bench: Bench, mailbox: Mailbox
+) -> None:
+    mailbox.add("t1", is_bulk=True)
+    mailbox.add("t2")
+    bench.connect()
+    run = await bench.run()
+    assert mailbox.read == ["t2"]
+    assert (run.units_skipped, run.units_done) == (1, 1)
+    assert await cursor(bench) == {"at": 2}
+
+
+async def test_a_message_that_was_removed_meanwhile_is_no_failure(bench: Bench, mailbox: Mailbox) -> None:
+    mailbox.add("t1")
+    mailbox.gone.add("t1")
+    bench.connect()
+    assert shown(await bench.run()) == DONE
+    assert await cursor(bench) == {"at": 1}
+
+
+# --- what fails ---
+
+
+async def test_a_message_that_cannot_be_read_holds_the_cursor_and_nobody_else(
+    bench: Bench, mailbox: Mailbox
+) -> None:
+    for key in ("t1", "t2", "t3", "t4", "t5"):
+        mailbox.add(key)
+    mailbox.unreadable.add("t3")
+    link = bench.connect()
+    assert shown(await bench.run()) == (RunState.COMPLETED, RunOutcome.PARTIAL)
+    assert await cursor(bench) == {"at": 2}
+    assert sorted(map(str, titles(link))) == ["t1", "t2", "t4", "t5"]
+    mailbox.read.clear()
+    await bench.run()
+    assert mailbox.read == ["t3"]
+    assert len(link.calls) == 4
+
+
+async def test_after_three_runs_it_is_given_up_and_the_cursor_goes_on(bench: Bench, mailbox: Mailbox) -> None:
+    mailbox.add("t1")
+    mailbox.add("t2")
+    mailbox.unreadable.add("t1")
+    link = bench.connect()
+    for _ in range(3):
+        await bench.run()
+    assert await state_of(bench, "t1") == ("dead", 3)
+    assert await cursor(bench) == {"at": 2}
+    await bench.run()
+    assert mailbox.read.count("t1") == 3
+    assert titles(link) == ["t2"]
+
+
+async def test_one_that_can_be_read_at_last_is_read(bench: Bench, mailbox: Mailbox) -> None:
+    mailbox.add("t1")
+    mailbox.unreadable.add("t1")
+    link = bench.connect()
+    await bench.run()
+    mailbox.unreadable.clear()
+    assert shown(await bench.run()) == DONE
+    assert titles(link) == ["t1"]
+    assert await state_of(bench, "t1") == ("planned", 0)
+
+
+@pytest.mark.parametrize("failure", [SignInNeeded("x"), PermissionMissing("x"), Misconfigured("x")], ids=repr)
+@pytest.mark.parametrize("at", ["open", "page"])
+async def test_who_has_to_do_something_is_told_and_the_run_waits(
+    bench: Bench, mailbox: Mailbox, failure: Any, at: str
+) -> None:
+    mailbox.add("t1")
+    if at == "open":
+        desk_of(bench).failures.append(failure)
+    else:
+        mailbox.failures[0] = [failure]
+    bench.connect()
+    run = await bench.run()
+    assert run.state is RunState.QUEUED
+    assert desk_of(bench).refusals == [failure]
+    assert shown(await bench.run()) == DONE
+
+
+async def test_a_connector_that_waits_for_a_person_starts_no_run(bench: Bench) -> None:
+    bench.connect()
+    row = await bench.store.read(connectors.get_connector, "work")
+    moved: dict[str, Any] = {
+        "version": row.version,
+        "state": "sign_in",
+        "reason": "sign_in_needed",
+        "detail": "x",
+        "at": 2,
+    }
+    assert await bench.store.write(connectors.move_connector, row.id, **moved)
+    with pytest.raises(AssertionError, match="nothing can be claimed"):
+        await bench.run()
+    await bench.store.write(connectors.allow_connector, row.id, at=3)
+    assert shown(await bench.run()) == DONE
+
+
+async def test_of_many_refusals_one_moves_the_connector(bench: Bench) -> None:
+    row = await bench.store.read(connectors.get_connector, "work")
+    moved: dict[str, Any] = {"version": row.version, "state": "sign_in", "at": 2}
+    told = [await bench.store.write(connectors.move_connector, row.id, **moved) for _ in range(3)]
+    assert told == [True, False, False]
+
+
+async def test_a_provider_that_wants_a_pause_exhausts_the_agent_until_then(
+    bench: Bench, mailbox: Mailbox
+) -> None:
+    mailbox.add("t1")
+    at = bench.clock.now() + timedelta(seconds=120)
+    mailbox.failures["t1"] = [ProviderBusy("slow down", retry_at=at)]
+    bench.connect()
+    run = await bench.run()
+    assert (run.state, run.pause_reason) == (RunState.PAUSED, PauseReason.EXHAUSTED)
+    agent = await bench.store.read(agents.get_agent, bench.agent.id)
+    assert (agent.availability, agent.exhaust_reason) == ("exhausted", "rate_limit")
+    assert agent.recovery_at == int(at.timestamp() * 1_000)
+
+
+async def test_a_quota_that_is_spent_is_billing(bench: Bench, mailbox: Mailbox) -> None:
+    mailbox.add("t1")
+    mailbox.failures[0] = [QuotaSpent("the day is spent")]
+    bench.connect()
+    await bench.run()
+    agent = await bench.store.read(agents.get_agent, bench.agent.id)
+    assert (agent.availability, agent.exhaust_reason) == ("exhausted", "billing")
+
+
+async def test_passing_errors_make_the_connector_wait_longer_each_time_and_fail_no_run(
+    bench: Bench, mailbox: Mailbox
+) -> None:
+    mailbox.add("t1")
+    mailbox.failures[0] = [Unavailable("away")] * 8
+    bench.connect()
+    waits = []
+    for _ in range(8):
+        began = bench.clock.now()
+        run = await bench.run()
+        assert run.state is RunState.QUEUED
+        row = await bench.store.read(connectors.get_connector, "work")
+        assert row.retry_at is not None
+        waits.append(row.retry_at / 1_000 - began.timestamp())
+        bench.clock.advance(waits[-1] + 1)
+    assert waits[0] <= 30
+    assert waits[-1] >= 16 * waits[0]
+    assert shown(await bench.run()) == DONE
+    row = await bench.store.read(connectors.get_connector, "work")
+    assert (row.failures, row.retry_at) == (0, None)
+
+
+async def test_an_error_in_the_middle_keeps_what_was_settled(bench: Bench, mailbox: Mailbox) -> None:
+    for key in ("t1", "t2", "t3", "t4"):
+        mailbox.add(key)
+    mailbox.failures[1] = [Unavailable("away")]
+    link = bench.connect()
+    await bench.run()
+    assert await cursor(bench) == {"at": 2}
+    bench.clock.advance(60)
+    assert shown(await bench.run()) == DONE
+    assert sorted(map(str, titles(link))) == ["t1", "t2", "t3", "t4"]
+    assert sorted(mailbox.read) == ["t1", "t2", "t3", "t4"]
+
+
+async def test_a_lost_cursor_begins_anew_a_day_before_and_reads_nothing_twice(
+    bench: Bench, mailbox: Mailbox
+) -> None:
+    mailbox.add("t1")
+    link = bench.connect()
+    await bench.run()
+    ended = bench.clock.now()
+    bench.clock.advance(30 * 86_400)
+    mailbox.add("t2")
+    mailbox.has_lost_cursor = True
+    assert shown(await bench.run()) == DONE
+    assert mailbox.asked_since[-1] == ended - timedelta(hours=24)
+    assert mailbox.read == ["t1", "t2"]
+    assert titles(link) == ["t1", "t2"]
+
+
+async def test_the_cursor_of_another_account_is_worth_nothing(bench: Bench, mailbox: Mailbox) -> None:
+    mailbox.add("t1")
+    bench.connect()
+    await bench.run()
+    other = DeclaredConnector(name="work", user_name="owner", provider="listed", origin="you")
+    again: dict[str, Any] = {"declared": [other], "at": 2, "fresh_ids": ["x", "y"]}
+    await bench.store.write(connectors.reconcile_connectors, **again)
+    await bench.run()
+    assert mailbox.cursors == [None, None]
+
+
+async def test_the_same_message_in_two_folders_is_one(bench: Bench, mailbox: Mailbox) -> None:
+    mailbox.add("t1")
+    mailbox.messages.append(mailbox.messages[0])
+    mailbox.add("t2")
+    mailbox.messages.append(mailbox.messages[0])
+    link = bench.connect()
+    await bench.run()
+    assert sorted(map(str, titles(link))) == ["t1", "t2"]
+    assert await cursor(bench) == {"at": 4}
+
+
+async def test_a_message_that_was_edited_is_read_again(bench: Bench, mailbox: Mailbox) -> None:
+    mailbox.add("t1", "- [ ] call Ana\n", version="1")
+    link = bench.connect()
+    await bench.run()
+    mailbox.add("t1", "- [ ] call Ana\n- [ ] call Bob\n", version="2")
+    await bench.run()
+    assert titles(link) == ["call Ana", "call Bob"]
+
+
+async def test_a_run_reads_so_many_and_another_goes_on_at_once(store: Store, mailbox: Mailbox) -> None:
+    bench = await bench_over(store, mailbox, max_messages=3)
+    for number in range(1, 8):
+        mailbox.add(f"t{number}")
+    link = bench.connect()
+    ended = [shown(await bench.run())]
+    while await bench.store.read(runs.list_runs, states=[RunState.QUEUED]):
+        ended.append(shown(await bench.run()))
+    assert ended == [DONE] * 3
+    assert sorted(map(str, titles(link))) == [f"t{number}" for number in range(1, 8)]
+    assert len(mailbox.read) == 7
+
+
+# --- the device is away ---
+
+
+async def test_a_mailbox_is_read_while_the_device_is_away_and_delivered_in_order_when_it_is_back(
+    bench: Bench, mailbox: Mailbox
+) -> None:
+    keys = [f"t{number}" for number in (3, 1, 2, 5, 4)]
+    for key in keys:
+        mailbox.add(key)
+    run = await bench.run()
+    assert (run.state, run.pause_reason) == (RunState.PAUSED, PauseReason.DEVICE_OFFLINE)
+    assert sorted(mailbox.read) == sorted(keys)
+    assert await cursor(bench) == {"at": 5}
+    link = bench.connect()
+    resumed = await bench.store.write(
+        runs.resume_runs, PauseReason.DEVICE_OFFLINE, devices=set(bench.links), at=bench.now_ms
+    )
+    assert resumed == [run.id]
+    assert shown(await bench.run()) == DONE
+    assert titles(link) == keys
+    assert len(mailbox.read) == 5
+
+
+async def test_a_device_that_goes_in_the_middle_stops_the_delivery_and_not_the_reading(
+    bench: Bench, mailbox: Mailbox
+) -> None:
+    for key in ("t1", "t2", "t3", "t4"):
+        mailbox.add(key)
+    answers = [TAKEN, DeviceGone("gone", dispatched=True), DeviceGone("gone", dispatched=True)]
+    bench.connect(answers=answers * 2)
+    run = await bench.run()
+    assert (run.state, run.pause_reason) == (RunState.PAUSED, PauseReason.DEVICE_OFFLINE)
+    assert sorted(mailbox.read) == ["t1", "t2", "t3", "t4"]
+    link = bench.connect()
+    await bench.store.write(runs.resume_runs, PauseReason.DEVICE_OFFLINE, devices=set(bench.links), at=2)
+    assert shown(await bench.run()) == DONE
+    assert len(mailbox.read) == 4
+    units = await bench.units(run.id)
+    assert {unit.state for unit in units.values()} == {UnitState.DONE}
+    assert len(link.calls) >= 3
+
+
+@pytest.mark.parametrize("event", [RunEvent.CANCELLED, RunEvent.FAILED])
+async def test_what_an_ended_run_had_planned_is_brought_by_the_next_one(
+    bench: Bench, mailbox: Mailbox, event: RunEvent
+) -> None:
+    mailbox.add("t1")
+    mailbox.add("t2")
+    run = await bench.run()
+    assert run.state is RunState.PAUSED
+    outcome = RunOutcome.ERROR if event is RunEvent.FAILED else None
+    await bench.lifecycle.move(run.held, event, reason="swept", outcome=outcome)
+    link = bench.connect()
+    assert shown(await bench.run()) == DONE
+    assert sorted(map(str, titles(link))) == ["t1", "t2"]
+    assert sorted(mailbox.read) == ["t1", "t2"]
+
+
+async def test_an_item_that_was_never_answered_is_asked_for_again_by_the_next_run(
+    store: Store, mailbox: Mailbox
+) -> None:
+    bench = await bench_over(store, mailbox)
+    mailbox.add("t1")
+    silent = bench.connect(answers=[CallTimedOut("silence")] * 5)
+    run = await bench.run()
+    assert shown(run) == (RunState.FAILED, RunOutcome.ERROR)
+    link = bench.connect()
+    assert shown(await bench.run()) == DONE
+    assert [call.id for call in link.calls] == [silent.calls[0].id]
+
+
+# --- the hub dies ---
+
+
+class Killed(Exception):
+    """The hub dies here."""
+
+
+WRITES = ("plan_message", "move_cursor", "leave_out", "settle_call", "settle_unit", "mark_sent", "adopt_left")
+
+
+def dying(store: Store, at: str, number: int, *, after: bool) -> Any:
+    """``store.write`` that dies at the *number*-th write of that name, before or after its commit."""
+    real, seen = store.write, 0
+
+    async def write(fn: Any, *args: Any, **named: Any) -> Any:
+        nonlocal seen
+        name = getattr(getattr(fn, "func", fn), "__name__", "")
+        is_it = name == at
+        seen += is_it
+        if is_it and seen == number and not after:
+            raise Killed
+        done = await real(fn, *args, **named)
+        if is_it and seen == number and after:
+            raise Killed
+        return done
+
+    return write
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("at", WRITES)
+async def test_a_hub_that_dies_loses_nothing_and_does_nothing_twice(
+    bench: Bench, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch, at: str, number: int, after: bool
+) -> None:
+    for key in ("t1", "t2", "t3", "t4", "t5"):
+        mailbox.add(key, is_bulk=key == "t3")
+    taken: dict[str, Any] = {}
+
+    def answer(call: Any) -> Any:
+        taken.setdefault(call.id, call.data["title"])
+        return TAKEN
+
+    bench.connect(answers=answer)
+    monkeypatch.setattr(bench.store, "write", dying(bench.store, at, number, after=after))
+    await bench.control.submit(bench.agent)
+    order = await bench.claim()
+    with contextlib.suppress(Killed):
+        await bench.runner.run(order, Interrupt())
+    monkeypatch.undo()
+    row = await bench.row(order.run_id)
+    if row.state is RunState.RUNNING:
+        await bench.lifecycle.move(row.held, RunEvent.HUB_LOST)
+    bench.clock.advance(3_600)
+    while (await bench.run()).state is not RunState.COMPLETED:
+        bench.clock.advance(3_600)
+    await bench.run()
+    assert sorted(taken.values()) == ["t1", "t2", "t4", "t5"]
+    assert await cursor(bench) == {"at": 5}
+    assert mailbox.opened == mailbox.closed
+
+
+async def test_the_device_is_asked_once_what_items_may_belong_to_though_many_messages_are_read_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mailbox = Mailbox(*(f"t{number}" for number in range(6)), page=6)
+    bench = await bench_over(store, mailbox)
+    link = bench.connect(capabilities=(*MODERN, CapabilityName.TOOL_QUERY))
+    at_once = link.call
+
+    async def slow(call: ToolCall) -> Answer:
+        await anyio.wait_all_tasks_blocked()  # the others have begun by then
+        return await at_once(call)
+
+    monkeypatch.setattr(link, "call", slow)
+    assert shown(await bench.run()) == DONE
+    asked = [call.id for call in link.calls if call.action is Action.QUERY]
+    assert len(asked) == len(set(asked)) == 1
+
+
+async def test_nothing_is_read_as_long_as_there_is_no_model_to_understand_it(
+    bench: Bench, mailbox: Mailbox
+) -> None:
+    mailbox.add("t1")
+    link = bench.connect()
+    models, bench.asking.models = bench.asking.models, Models()
+    run = await bench.run()
+    assert shown(run) == (RunState.FAILED, RunOutcome.ERROR)
+    assert "model" in (run.reason or "")
+    assert (mailbox.read, await cursor(bench)) == ([], None)
+    bench.asking.models = models
+    assert shown(await bench.run()) == DONE
+    assert titles(link) == ["t1"]

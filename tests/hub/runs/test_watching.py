@@ -1,0 +1,211 @@
+"""An agent with ``push`` reads when its connector tells of news: one run for all that is told before it."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from hub.connectors.connector import Connector
+from hub.connectors.failures import ConnectorFailure, SignInNeeded, Unavailable
+from hub.extraction.extractor import Extractor
+from hub.extraction.model import Models
+from hub.runs.watching import LOOK_S, PAUSE_S, Watching
+from protocol.ids import UserId
+from protocol.lifecycles import RunState
+from storage.agent_configs import Mailbox as MailboxConfig
+from storage.store import DeclaredAgent, DeclaredConnector, Store, agents, connectors, runs, users
+from tests.support.clock import FakeClock, SeededChance
+from tests.support.mailbox import ListDesk, ListedMailbox, Mailbox
+from tests.support.runs import Bench
+
+pytestmark = pytest.mark.anyio
+
+
+class Telling(ListedMailbox):
+    """Tells of news when the test does."""
+
+    can_push = True
+    tells = True
+
+    async def wait_for_news(self) -> None:
+        if not self.tells:
+            raise NotImplementedError("no IDLE")
+        self.waiting.append(told := anyio.Event())
+        await told.wait()
+        if self.failures:
+            raise self.failures.pop(0)
+
+    waiting: list[anyio.Event]
+    failures: list[ConnectorFailure]
+
+
+class TellingDesk(ListDesk):
+    """Opens ``Telling`` connectors."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(Mailbox(), clock)
+        self.waiting: list[anyio.Event] = []
+        self.broken: list[ConnectorFailure] = []
+        self.tells = True
+
+    async def open(self, connector_id: str, filter: Mapping[str, Any]) -> Connector:
+        plain = await super().open(connector_id, filter)
+        made = Telling(self.mailbox, plain.filter, self.clock)
+        made.waiting, made.failures, made.tells = self.waiting, self.broken, self.tells
+        return made
+
+
+class Place:
+    def __init__(self, bench: Bench, desk: TellingDesk, watching: Watching) -> None:
+        self.bench, self.desk, self.watching = bench, desk, watching
+
+    async def queued(self) -> int:
+        return len(await self.bench.store.read(runs.list_runs, states=[RunState.QUEUED]))
+
+    async def begin(self) -> None:
+        """The run that waits begins, and ends."""
+        await self.bench.run()
+
+    async def listens(self, times: int) -> None:
+        """Until it has begun to wait for news so often."""
+        with anyio.fail_after(10):
+            while len(self.desk.waiting) < times:
+                self.bench.clock.advance(PAUSE_S)
+                await anyio.lowlevel.checkpoint()
+
+    async def until(self, wanted: int) -> None:
+        with anyio.fail_after(10):
+            while await self.queued() != wanted:
+                await anyio.lowlevel.checkpoint()
+
+
+async def place_over(store: Store, *, push: bool = True) -> Place:
+    owner = await store.write(users.ensure_user, UserId("u"), "owner", 1)
+    one = DeclaredConnector(name="work", user_name="owner", provider="listed", origin="me")
+    await store.write(connectors.reconcile_connectors, declared=[one], at=1, fresh_ids=["work-id", "no"])
+    declared = DeclaredAgent(
+        name="mail",
+        device_name="desk",
+        data_types=("tasks",),
+        mailbox=MailboxConfig(connector="work", push=push),
+    )
+    await store.write(
+        agents.reconcile_declared, user_id=owner, declared=[declared], at=1, fresh_ids=["a", "b", "c", "d"]
+    )
+    agent = await store.read(agents.find_agent_by_name, "mail")
+    assert agent is not None
+    clock = FakeClock()
+    desk = TellingDesk(clock)
+    bench = Bench(store, agent, clock=clock, desk=desk)
+    watching = Watching(
+        store,
+        desk,
+        extractor=Extractor(Models(bench.model, bench.model), secret=bytes(32)),
+        clock=clock,
+        chance=SeededChance(),
+        ids=bench.ids,
+    )
+    return Place(bench, desk, watching)
+
+
+@asynccontextmanager
+async def watched(place: Place) -> AsyncIterator[None]:
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(place.watching.serve)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+async def test_what_came_while_nobody_listened_is_read_at_once_and_then_what_is_told(store: Store) -> None:
+    place = await place_over(store)
+    async with watched(place):
+        await place.until(1)
+        await place.begin()
+        await place.listens(1)
+        assert await place.queued() == 0
+        place.desk.waiting[0].set()
+        await place.until(1)
+
+
+async def test_all_that_is_told_before_a_run_has_begun_is_one_run(store: Store) -> None:
+    place = await place_over(store)
+    async with watched(place):
+        for times in (1, 2, 3):
+            await place.listens(times)
+            place.desk.waiting[-1].set()
+        await place.listens(4)
+        assert await place.queued() == 1
+
+
+async def test_a_webhook_starts_the_run_of_its_agent_and_of_no_other(store: Store) -> None:
+    place = await place_over(store)
+    await place.watching.news("another")
+    assert await place.queued() == 0
+    await place.watching.news("work-id")
+    await place.watching.news("work-id")
+    assert await place.queued() == 1
+    await place.begin()
+    await place.watching.news("work-id")
+    assert await place.queued() == 1
+
+
+async def test_an_agent_that_did_not_ask_for_it_is_not_told(store: Store) -> None:
+    place = await place_over(store, push=False)
+    await place.watching.news("work-id")
+    async with watched(place):
+        await anyio.wait_all_tasks_blocked()
+        assert (await place.queued(), place.desk.mailbox.opened) == (0, 0)
+
+
+async def test_a_connector_that_was_refused_is_told_of_and_left_alone_until_it_works(store: Store) -> None:
+    place = await place_over(store)
+    refused = SignInNeeded("the grant has ended")
+
+    async def move(connector_id: str, failure: ConnectorFailure) -> None:
+        row = await store.read(connectors.get_connector, connector_id)
+        await store.write(
+            connectors.move_connector, row.id, version=row.version, state="sign_in", reason="x", at=2
+        )
+
+    place.desk.moved = move
+    place.desk.failures.append(refused)
+    async with watched(place):
+        with anyio.fail_after(10):
+            while (await store.read(connectors.get_connector, "work")).state == "ok":
+                await anyio.lowlevel.checkpoint()
+        for _ in range(5):
+            place.bench.clock.advance(LOOK_S)
+            await anyio.wait_all_tasks_blocked()
+        assert place.desk.mailbox.opened == 0
+        await store.write(connectors.allow_connector, "work-id", at=3)
+        await place.listens(1)
+    assert place.desk.refusals == [refused]
+
+
+async def test_a_connection_that_breaks_is_opened_again_after_a_while_and_what_came_is_read(
+    store: Store,
+) -> None:
+    place = await place_over(store)
+    async with watched(place):
+        await place.listens(1)
+        await place.begin()
+        place.desk.broken.append(Unavailable("cut"))
+        place.desk.waiting[0].set()
+        await place.listens(2)
+        assert await place.queued() == 1
+    assert place.desk.mailbox.opened - 1 == 2  # one of them was the run's
+    assert place.desk.mailbox.closed == place.desk.mailbox.opened
+
+
+async def test_a_server_that_cannot_tell_is_not_asked_again_and_again(store: Store) -> None:
+    place = await place_over(store)
+    place.desk.tells = False
+    async with watched(place):
+        await place.until(1)
+        for _ in range(20):
+            place.bench.clock.advance(LOOK_S)
+            await anyio.wait_all_tasks_blocked()
+    assert place.desk.mailbox.opened == 1

@@ -1,0 +1,200 @@
+"""Mails that were built to hurt come to an end, in the memory that is allowed, and say what is left out."""
+
+import base64
+import contextlib
+import resource
+import tracemalloc
+from collections.abc import Callable
+from email.message import EmailMessage
+
+import pytest
+
+from hub.text.converted import ConvertLimits, NotConvertible
+from hub.text.letter import Body, Letter, LetterOptions
+from hub.text.letter_mail import looks_tame
+from hub.text.letters import read_letter, read_mail
+
+MIB = 1024 * 1024
+# What one mail may take of the process that asks: the mail itself, and a little beside.
+MOST_GROWTH = 60 * MIB
+LIMITS = ConvertLimits(seconds=30.0)
+
+
+def nested(depth: int, inner: str = "Call Ana.") -> bytes:
+    heads = "".join(f"Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n" for n in range(depth))
+    return f"Subject: Rent\r\n{heads}\r\n{inner}\r\n".encode()
+
+
+def many_parts(count: int) -> bytes:
+    parts = "".join(f"--x\r\nContent-Type: text/plain\r\n\r\nwords {n}\r\n" for n in range(count))
+    return f"Subject: Rent\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n{parts}--x--".encode()
+
+
+def page(html: str) -> bytes:
+    return b"Subject: Rent\r\nContent-Type: text/html; charset=utf-8\r\n\r\n" + html.encode()
+
+
+def mails_in_mails(depth: int) -> bytes:
+    data = b"Subject: the first\r\n\r\nCall Ana."
+    for _ in range(depth):
+        data = b"Subject: one more\r\nContent-Type: message/rfc822\r\n\r\n" + data
+    return data
+
+
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "parts in parts, 50 deep": lambda: nested(50),
+    "parts in parts, 3,000 deep": lambda: nested(3_000),
+    "ten thousand parts": lambda: many_parts(10_000),
+    "a hundred thousand headers": lambda: b"X-A: b\r\n" * 100_000 + b"Subject: Rent\r\n\r\nCall Ana.",
+    "a header of 5 MB": lambda: b"Subject: " + b"=?utf-8?q?a?= " * 350_000 + b"\r\n\r\nCall Ana.",
+    "a type of 2 MB of parameters": lambda: (
+        b"Content-Type: text/plain" + b";a=b" * 500_000 + b"\r\n\r\nCall Ana."
+    ),
+    "a border of 2 MB": lambda: (
+        b"Content-Type: multipart/mixed; boundary=" + b"x" * 2_000_000 + b"\r\n\r\nCall Ana."
+    ),
+    "a name in 300,000 pieces": lambda: (
+        b"Subject: Rent\r\nContent-Disposition: attachment"
+        + b"".join(b";\r\n filename*%d*=a" % n for n in range(300_000))
+        + b"\r\n\r\nCall Ana."
+    ),
+    "a thousand mails in each other": lambda: mails_in_mails(1_000),
+    "fifty thousand nested divs": lambda: page("<div>" * 50_000 + "Call Ana." + "</div>" * 50_000),
+    "fifty thousand open bold tags": lambda: page("<b>" * 50_000 + "Call Ana."),
+    "fifty thousand quotes in quotes": lambda: page("<blockquote>" * 50_000 + "Call Ana."),
+    "a page of 20 MB": lambda: page("<p>Call Ana.</p>" * 1_300_000),
+    "a page of unfinished tags": lambda: page("<a href='" * 200_000),
+    "a page of 8 MB in one attribute": lambda: page(
+        f"<p>Call Ana.</p><img src='data:image/png;base64,{'A' * 8_000_000}'>"
+    ),
+    "a body of 20 MB": lambda: b"Subject: Rent\r\n\r\n" + b"Call Ana. \r\n" * 1_700_000,
+    "one line of 20 MB": lambda: b"Subject: Rent\r\n\r\n" + b"Call Ana. " * 2_000_000,
+    "a line of a million quote marks": lambda: b"Subject: Rent\r\n\r\n" + b"> " * 1_000_000,
+    "lines that nearly are a quotation's head": lambda: (
+        b"Subject: Rent\r\n\r\n" + b"On 2025 <a@b> wrote\r\n" * 50_000
+    ),
+    "a megabyte of delimiters": lambda: b"Subject: Rent\r\n\r\n" + b"-- \r\n" * 200_000,
+    "an attachment of 24 MB": lambda: (
+        b"Subject: Rent\r\nContent-Type: text/plain; name=a.txt\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        + base64.encodebytes(b"Call Ana. " * 1_750_000)
+    ),
+    "a million borders": lambda: (
+        b"Content-Type: multipart/mixed; boundary=x\r\n\r\n" + b"--x\r\n" * 1_000_000
+    ),
+}
+
+
+@pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE)
+def test_a_mail_built_to_hurt_is_read_or_refused_within_its_limits(make: Callable[[], bytes]) -> None:
+    data = make()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        found = read_mail(data, LetterOptions(fetch=True), limits=LIMITS)
+        assert len(found.text) < 40_000
+        found.text.encode()
+    except NotConvertible as refusal:
+        assert refusal.limit is None, "it was not refused for what it is, but ran into a limit"
+        assert "Ana" not in str(refusal)
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MOST_GROWTH
+
+
+@pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("size", [1_000, 32 * 1024])
+def test_so_is_its_beginning_which_is_read_without_another_process(
+    make: Callable[[], bytes], size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.text.letters.read_letter_apart", None)
+    with contextlib.suppress(NotConvertible):
+        read_mail(make()[:size], LetterOptions(fetch=True)).text.encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (nested(50), "[parts in parts, more than 20 deep, were left out]"),
+        (many_parts(150), "[the mail has more than 100 parts; the others were left out]"),
+        (page("<p>Call Ana.</p>" * 100_000), "[of a page in the mail only the first MB was read]"),
+        (page("<div>" * 50_000), "[a page in the mail was not read: nested too deeply: 50000 levels"),
+        (b"Subject: Rent\r\n\r\n" + b"Call Ana. \r\n" * 9_000, "only the first 64 KB were read]"),
+    ],
+    ids=["depth", "parts", "page", "tangle", "text"],
+)
+def test_what_was_left_out_is_said(data: bytes, said: str) -> None:
+    found = read_mail(data)
+
+    assert found.text.startswith("Subject: Rent\n")
+    assert said in found.text
+
+
+def test_a_mail_of_more_than_25_mib_is_refused() -> None:
+    with pytest.raises(NotConvertible, match="more than 25 MiB"):
+        read_mail(b"Subject: x\r\n\r\n" + b"a" * (25 * MIB))
+    with pytest.raises(NotConvertible, match="more than 25 MiB"):
+        read_letter(Letter(bodies=(Body(data=b"a" * (25 * MIB + 1)),)))
+
+
+def test_a_plain_way_to_say_it_saves_a_mail_whose_page_cannot_be_read() -> None:
+    message = EmailMessage()
+    message.set_content("The rent is due on Friday.")
+    message.add_alternative("<div>" * 50_000, subtype="html")
+
+    assert read_mail(bytes(message)).new_text == "The rent is due on Friday."
+
+
+def test_a_large_page_is_read_in_a_process_of_its_own_and_comes_out_the_same() -> None:
+    rows = "<p>The rent is due.</p>" * 20_000
+    in_parts = Letter(headers={"Subject": "Miete \udce4"}, bodies=(Body(data=rows, media_type="text/html"),))
+    tracemalloc.start()
+    found = read_letter(in_parts)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert found.media_type == "message/rfc822"
+    assert found.is_cut
+    assert found.new_text.startswith("The rent is due.\nThe rent is due.")
+    assert most < 8 * MIB
+
+
+def test_a_process_that_is_out_of_time_is_a_refusal_that_names_the_limit() -> None:
+    with pytest.raises(NotConvertible) as refusal:
+        read_mail(page("<p>Call Ana.</p>" * 1_300_000), limits=ConvertLimits(seconds=0.1))
+    assert refusal.value.limit == "convert_seconds"
+
+
+def test_an_ordinary_mail_with_pictures_is_read_without_another_process() -> None:
+    message = EmailMessage()
+    message["Subject"] = "Rent"
+    message.set_content("The rent is due on Friday.")
+    for number in range(10):
+        message.add_attachment(b"\x89PNG" * 10_000, maintype="image", subtype="png", filename=f"{number}.png")
+
+    assert looks_tame(bytes(message))
+    assert not looks_tame(nested(50))
+    assert not looks_tame(b"Content-Type: a" + b";b" * 9_000)
+
+
+def test_a_bomb_attached_is_named_and_the_mail_is_read() -> None:
+    bomb = base64.b64encode(b"<div>" * 200_000).decode()
+    data = (
+        "Subject: Rent\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\nCall Ana.\r\n"
+        "--x\r\nContent-Type: text/html; name=a.html\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        f"{bomb}\r\n--x--"
+    )
+    found = read_mail(data.encode(), LetterOptions(fetch=True))
+    assert (
+        "\n\nCall Ana.\n\n[attachment: a.html, text/html, 977 KB, not read: nested too deeply" in found.text
+    )
+
+
+def test_pictures_in_a_page_take_no_room_from_its_words() -> None:
+    picture = f"<img src='data:image/png;base64,{'A' * 4 * MIB}'>"
+    found = read_mail(page(f"{picture}<p>The rent is due on Friday.</p>"))
+
+    assert found.new_text == "The rent is due on Friday."
+    assert not found.is_cut
+
+
+def test_a_header_that_would_take_the_square_of_its_length_is_refused() -> None:
+    for field in (b"Content-Type: text/plain", b"content-disposition : attachment"):
+        with pytest.raises(NotConvertible, match="a Content header of more than 8 KiB"):
+            read_mail(b"Subject: Rent\r\n" + field + b";a=\r\n b" * 9_000 + b"\r\n\r\nCall Ana.")

@@ -1,0 +1,348 @@
+"""A mail of a mailbox becomes what its author wrote now, and what is needed to understand it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.text import passages
+from hub.text.converted import NotConvertible
+from hub.text.letter import Body, Enclosure, Letter, LetterOptions, LetterText
+from hub.text.letters import read_letter, read_mail
+from hub.text.mime import undone
+from hub.text.quoting import mark
+
+MAILS = Path(__file__).with_name("mails")
+EN = "I have read the plan and will pay the rent on Friday, as agreed."
+DE = "Ich habe den Plan gelesen und überweise die Miete am Freitag."
+RU = "Я прочитала план и переведу оплату в пятницу, как договорились."
+
+ANSWERS = {
+    "gmail-top-en": (EN, "> Please pay the rent."),
+    "gmail-top-de": (DE, "> Bitte die Miete zahlen."),
+    "gmail-top-ru": (RU, "> Пожалуйста, оплатите аренду."),
+    "outlook-top-en": (EN, "> Please pay the rent."),
+    "outlook-top-de": (DE, "> Bitte die Miete zahlen."),
+    "outlook-top-ru": (RU, "> Пожалуйста, оплатите аренду."),
+    "mailru-top-ru": (RU, ">Пожалуйста, оплатите аренду."),
+    "gmail-html-answer": (EN, "> Please pay the rent."),
+    "outlook-html-answer": (EN, "> Please pay the rent."),
+    "signature-outlook-en": (EN, "> Please pay the rent."),
+}
+INLINE = {
+    "thunderbird-inline-en": (
+        "Yes, I will pay it on Friday morning.\n\nNo, that is for you to do this time.",
+        "> Can you pay the rent?\n\nYes, I will",
+    ),
+    "thunderbird-inline-de": (
+        "Ja, ich überweise sie am Freitagmorgen.\n\nNein, das machst diesmal bitte du.",
+        "> Kannst du die Miete zahlen?\n\nJa, ich",
+    ),
+    "thunderbird-inline-ru": (
+        "Да, переведу в пятницу утром, не беспокойся.\n\nНет, на этот раз позвони ты.",  # noqa: RUF001
+        "> Ты оплатишь аренду?\n\nДа, переведу",  # noqa: RUF001
+    ),
+}
+FORWARDS = {
+    "gmail-forward-en": (
+        "For your files; nothing to do before the end of the month, I think.",
+        "> Please pay the rent.",
+    ),
+    "outlook-forward-de": (
+        "Zur Kenntnis und für deine Unterlagen, bis Ende des Monats ist nichts zu tun.",
+        "> Bitte die Miete zahlen.",
+    ),
+    "apple-forward-en": ("", "> Please pay the rent."),
+    "apple-forward-de": ("", "> Bitte die Miete zahlen."),
+    "thunderbird-forward-ru": (
+        "Пересылаю, чтобы было у тебя под рукой до конца месяца.",  # noqa: RUF001
+        "> Пожалуйста, оплатите аренду.",
+    ),
+}
+SIGNED = {
+    "signature-en": (EN, "Harbour Road"),
+    "signature-mobile-de": (DE, "iPhone"),
+    "signature-mobile-ru": (RU, "iPhone"),
+    "signature-mobile-fr": ("J'ai lu le plan et je paierai le loyer vendredi, comme convenu.", "iPhone"),
+    "signature-mobile-es": ("He leído el plan y pagaré el alquiler el viernes, como acordamos.", "iPhone"),
+    "signature-outlook-en": (EN, "Get Outlook"),
+    "list-footer": (EN, "mailing list"),
+}
+
+
+def read(name: str, **options: Any) -> LetterText:
+    return read_mail((MAILS / f"{name}.eml").read_bytes(), LetterOptions(**options))
+
+
+def letter(body: str, **options: Any) -> LetterText:
+    return read_letter(
+        Letter(headers={"Subject": "Rent"}, bodies=(Body(data=body),)), LetterOptions(**options)
+    )
+
+
+@pytest.mark.parametrize(("name", "new", "quoted"), [(name, *told) for name, told in ANSWERS.items()])
+def test_what_an_answer_says_is_told_from_what_it_quotes(name: str, new: str, quoted: str) -> None:
+    found = read(name)
+
+    assert found.new_text == new
+    assert not found.is_forward
+    head, _, quote = found.text.partition(passages.CONTEXT)
+    assert head.endswith(f"\n\n{new}\n\n")
+    assert quoted in quote
+    assert quoted.lstrip("> ") not in read(name, quoted="drop").text
+
+
+@pytest.mark.parametrize(("name", "new", "shown"), [(name, *told) for name, told in INLINE.items()])
+def test_answers_between_quoted_lines_stay_behind_what_they_answer(name: str, new: str, shown: str) -> None:
+    found = read(name)
+
+    assert found.new_text == new
+    assert shown in found.text
+
+
+@pytest.mark.parametrize(("name", "new", "quoted"), [(name, *told) for name, told in FORWARDS.items()])
+def test_a_forwarded_mail_is_all_sent_whatever_becomes_of_quotes(name: str, new: str, quoted: str) -> None:
+    for way in ("context", "drop", "keep"):
+        found = read(name, quoted=way)
+        assert found.is_forward
+        assert found.new_text == new
+        assert quoted in found.text
+
+
+@pytest.mark.parametrize(("name", "new", "signature"), [(name, *told) for name, told in SIGNED.items()])
+def test_signatures_are_left_out(name: str, new: str, signature: str) -> None:
+    found = read(name)
+
+    assert found.new_text == new
+    assert signature not in found.text
+
+
+def test_a_mail_of_nothing_but_a_signature_keeps_it() -> None:
+    found = read("signature-only")
+
+    assert "House of Boats" in found.text
+    assert "House of Boats" in found.new_text
+
+
+def test_words_that_only_look_like_a_signature_are_kept() -> None:
+    body = f"Sent from my desk: the signed contract.\n{'Please read it. ' * 5}\n--\n" + "a long annex\n" * 40
+
+    assert letter(body).new_text == body.strip()
+    annexed = f"{EN}\n-- \n" + "\n".join(["Annex:" + " a long clause of the contract" * 10] * 8)
+    assert letter(annexed).new_text == annexed
+
+
+@pytest.mark.parametrize("way", ["context", "drop"])
+def test_an_answer_of_few_words_brings_all_that_it_answers(way: str) -> None:
+    found = read("short-answer", quoted=way)
+
+    assert found.new_text == "Ok, do it."
+    assert "> Shall I pay the rent on Friday?" in found.text
+    assert passages.ANSWERED in found.text
+
+
+def test_of_a_long_quote_the_beginning_is_kept_as_context() -> None:
+    quoted = "\n".join(f"> line {number} of the old mail" for number in range(500))
+    found = letter(f"{EN}\n\nOn Mon, 5 May 2025, Bob wrote:\n{quoted}")
+
+    context = found.text.partition(passages.CONTEXT)[2]
+    assert "> line 0 of" in context
+    assert "line 499" not in context
+    assert context.rstrip().endswith("> […]")
+    assert 1_800 < len(context) < 2_100
+    assert (
+        "line 499"
+        in letter(f"{EN}\n\nOn Mon, 5 May 2025, Bob wrote:\n{quoted}", quoted="keep", max_chars=50_000).text
+    )
+
+
+def test_of_long_quotes_between_answers_what_stands_right_before_an_answer_is_kept() -> None:
+    old = "\n".join(f"> filler {number} of the old mail" for number in range(200))
+    yes = f"{old}\n> Shall I pay?\nYes, please pay it as soon as you can."
+    found = letter(f"{yes}\n{old}\n> And call?\nNo, not before Monday.")
+
+    assert "> Shall I pay?\n\nYes" in found.text
+    assert "> And call?\n\nNo" in found.text
+    assert len(found.text) < 2_300
+
+
+def test_a_long_mail_is_cut_at_a_paragraph_and_says_so() -> None:
+    body = "\n\n".join(f"Paragraph {number}. " + "word " * 60 for number in range(200))
+    found = letter(body, max_chars=5_000)
+
+    assert found.is_cut
+    words, _, rest = found.text.partition("\n\n[cut here: ")
+    assert words.endswith("word")
+    assert rest.endswith(" more characters were left out]\n")
+    assert len(words) < 5_100
+    assert len(found.new_text) <= 5_000
+
+
+def test_what_a_page_hides_is_no_part_of_the_mail() -> None:
+    found = read("newsletter-hidden")
+
+    assert found.dropped == 1
+    assert found.text.endswith("\n\nBoats\nThe harbour opens on Friday.\n\nSee you there.\n")
+
+
+@pytest.mark.parametrize("name", ["latin1-said-utf8", "unknown-charset"])
+def test_a_mail_in_another_charset_than_it_says_is_read(name: str) -> None:
+    assert "Subject: Frühstück\n" in read(name).text
+    assert read(name).new_text == "Frühstück für fünf Gäste am Freitag, bitte bestellen."
+
+
+def test_a_body_that_a_provider_turned_into_utf_8_is_read_so_whatever_its_header_says() -> None:
+    data = (MAILS / "utf8-said-latin1.eml").read_bytes().partition(b"\n\n")[2]
+    body = Body(data=data, charset="ISO-8859-1", is_normalised=True)
+
+    assert (
+        read_letter(Letter(bodies=(body,))).new_text
+        == "Frühstück für fünf Gäste am Freitag, bitte bestellen."
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "charset", "text"),
+    [
+        ("Встреча".encode("koi8-r"), "koi8-r", "Встреча"),
+        ("会議".encode("iso-2022-jp"), "iso-2022-jp", "会議"),
+        ("Tee um fünf".encode("utf-16"), "utf-16", "Tee um fünf"),
+        ("\ufeffTee um fünf".encode(), None, "Tee um fünf"),
+        (b"\x81\xfd!", "klingon", "\ufffd\ufffd!"),
+    ],
+)
+def test_else_the_charset_of_the_header_counts_and_at_last_there_are_marks(
+    data: bytes, charset: str | None, text: str
+) -> None:
+    body = Body(data=data, charset=charset, is_normalised=True)
+
+    assert read_letter(Letter(bodies=(body,))).new_text == text
+
+
+def test_parts_as_a_server_gives_them_have_their_transfer_encoding_undone() -> None:
+    bodies = (
+        Body(data=b"RnLDvGhzdMO8Y2s", transfer_encoding="BASE64", charset="utf-8"),
+        Body(data=b"f=FCr f=FCnf=\r\n G=E4ste", transfer_encoding="quoted-printable", charset="latin-1"),
+    )
+    assert read_letter(Letter(bodies=bodies)).new_text == "Frühstück\n\nfür fünf Gäste"
+
+
+@given(st.binary(max_size=200), st.sampled_from(["base64", "quoted-printable", "7bit", "x-none", ""]))
+def test_a_broken_transfer_encoding_breaks_nothing(data: bytes, encoding: str) -> None:
+    assert isinstance(undone(data, encoding), bytes)
+
+
+def test_a_mail_in_parts_reads_like_the_same_as_it_travels() -> None:
+    raw = (MAILS / "gmail-top-de.eml").read_bytes()
+    head, _, body = raw.partition(b"\n\n")
+    headers = dict(line.split(": ", 1) for line in head.decode().split("\n"))
+    given_in_parts = Letter(headers=headers, bodies=(Body(data=body, charset="utf-8"),))
+
+    assert read_letter(given_in_parts) == read_mail(raw)
+
+
+def test_the_page_is_read_where_the_plain_words_only_point_at_it() -> None:
+    page = Body(data="<p>The rent is due on Friday.</p>", media_type="text/html")
+    stub = Body(data="To view this mail, use a program that shows HTML.")
+
+    assert read_letter(Letter(bodies=(stub, page))).new_text == "The rent is due on Friday."
+    assert read_letter(Letter(bodies=(Body(data="Pay."), page))).new_text == "Pay."
+    assert "The plan is attached. Call Ana on Friday." in read("nested-names").text
+
+
+def test_attachments_are_named_with_kind_and_size_and_nameless_pictures_are_not() -> None:
+    assert read("nested-names").text.endswith(
+        "[attachment: Plan für Mai.csv, text/csv, 22 bytes]\n\n"
+        "[attachment: Übersicht.md, text/markdown, 6 bytes]\n"
+    )
+    named = Letter(
+        headers={"Subject": "x"},
+        enclosures=(
+            Enclosure(name="plan.pdf", media_type="application/pdf", size_bytes=3 << 20),
+            Enclosure(name="=?utf-8?Q?Pl=C3=A4ne?=]\u202e.zip", media_type="application/zip"),
+            Enclosure(media_type="image/gif", is_inline=True, size_bytes=43),
+        ),
+    )
+    assert read_letter(named).text == (
+        "Subject: x\n\n[attachment: plan.pdf, application/pdf, 3 MB]\n\n"
+        "[attachment: Pläne).zip, application/zip]\n"
+    )
+
+
+def test_what_is_attached_is_read_only_where_it_is_asked_for() -> None:
+    read_all = read("nested-names", fetch=True).text
+    assert "22 bytes]\ntitle,due\nrent,Friday\n" in read_all
+    assert "6 bytes]\n# Milk\n" in read_all
+    assert "Milk" not in read("nested-names", fetch=True, types=("text/csv",)).text
+    assert "rent,Friday" not in read("nested-names", fetch=True, max_attachment_bytes=10).text
+    assert (
+        "22 bytes, not read: larger than 10 bytes]"
+        in read("nested-names", fetch=True, max_attachment_bytes=10).text
+    )
+
+
+def test_what_was_wanted_is_told_before_it_is_fetched() -> None:
+    options = LetterOptions(fetch=True, types=("application/pdf", "image/*"), max_attachment_bytes=1_000)
+
+    assert options.wants("application/pdf", 1_000)
+    assert options.wants("application/octet-stream", 10, name="plan.pdf")
+    assert options.wants("IMAGE/PNG; name=x")
+    assert not options.wants("application/pdf", 1_001)
+    assert not options.wants("text/plain", 10)
+    assert not replace(options, fetch=False).wants("application/pdf", 10)
+
+
+def test_an_attachment_that_could_not_be_had_says_why() -> None:
+    enclosure = Enclosure(name="plan.pdf", media_type="application/pdf", why_not="the provider refused it")
+
+    assert read_letter(Letter(enclosures=(enclosure,))).text == (
+        "[attachment: plan.pdf, application/pdf, not read: the provider refused it]\n"
+    )
+
+
+def test_attachments_take_what_room_the_mail_leaves_them() -> None:
+    enclosures = tuple(
+        Enclosure(name=f"{name}.txt", media_type="text/plain", content=b"word " * 1_000) for name in "abc"
+    )
+    found = read_letter(
+        Letter(bodies=(Body(data=EN),), enclosures=enclosures), LetterOptions(fetch=True, max_chars=6_000)
+    )
+    assert found.is_cut
+    assert len(found.text) < 6_500
+    assert "[attachment: c.txt, text/plain, not read: the mail is long enough without it]" in found.text
+
+
+def test_a_mail_inside_a_mail_is_quoted_in_it() -> None:
+    inner = Letter(headers={"Subject": "Rent"}, bodies=(Body(data="please pay"),))
+    outer = Letter(
+        bodies=(Body(data="See below."),), enclosures=(Enclosure(media_type="message/rfc822", letter=inner),)
+    )
+
+    assert read_letter(outer).text == "See below.\n\n[attachment: a mail]\n> Subject: Rent\n>\n> please pay\n"
+
+
+def test_a_mail_of_nothing_is_refused() -> None:
+    with pytest.raises(NotConvertible, match="no headers and no text"):
+        read_letter(Letter())
+
+
+@given(
+    st.lists(
+        st.sampled_from([">", "> old", "new words", "", "-- ", "Sent from my iPhone", "_" * 12]), max_size=12
+    )
+)
+def test_whatever_a_mail_is_made_of_not_all_of_it_is_left_out(lines: list[str]) -> None:
+    text = "\n".join(lines)
+    for way in ("context", "drop", "keep"):
+        found = passages.read(mark(text), subject="", quoted=way)
+        assert bool(found.text.strip()) == bool(text.strip())
+        assert len(found.new_text) <= len(text)
+
+
+def test_a_subject_that_is_encoded_by_half_is_read_all() -> None:
+    found = read_letter(Letter(headers={"Subject": "=?utf-8?B?0JDRgNC10L3QtNCw?= за май"}))
+
+    assert found.text == "Subject: Аренда за май\n"

@@ -1,0 +1,171 @@
+"""What was granted is changed by who saw it last, and refreshed by one at a time."""
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from storage import activity, connector_retention, connectors, credentials, grants, sign_ins
+from storage.connectors import DeclaredConnector
+from storage.sign_ins import SignInRow, state_hash
+from tests.storage.rows import AT
+
+TTL = 60_000
+ID = "connector-1"
+
+
+@pytest.fixture(autouse=True)
+def connector(c: sa.Connection) -> None:
+    one = DeclaredConnector(name="work", user_name="owner", provider="gmail", needs_grant=True)
+    connectors.reconcile_connectors(c, declared=[one], at=AT, fresh_ids=[ID, "user-1"])
+
+
+def grant(c: sa.Connection, sealed: bytes = b"s1", *, key: str = "k1", id: str = "a1") -> None:
+    grants.grant_connector(
+        c,
+        ID,
+        sealed=sealed,
+        key_id=key,
+        scopes=["mail.read"],
+        expires_at=AT + 1,
+        at=AT,
+        actor="me",
+        activity_id=id,
+    )
+
+
+def refuse(c: sa.Connection, version: int, id: str) -> bool:
+    told: dict[str, Any] = {"state": "sign_in", "reason": "sign_in_needed", "detail": "over", "at": AT}
+    return grants.refuse_connector(c, ID, credential_version=version, activity_id=id, **told) is not None
+
+
+def save(c: sa.Connection, version: int, sealed: bytes) -> bool:
+    new: dict[str, Any] = {
+        "sealed": sealed,
+        "key_id": "k1",
+        "scopes": ["mail.read"],
+        "expires_at": AT + 2,
+        "at": AT + 1,
+    }
+    return credentials.save_refreshed(c, ID, version=version, **new)
+
+
+def test_a_grant_lets_the_runs_of_its_connector_start(c: sa.Connection) -> None:
+    assert connectors.get_connector(c, "work").state == "sign_in"
+    grant(c)
+    seen = credentials.find_standing(c, ID)
+    assert seen is not None
+    assert seen.row is not None
+    assert (seen.state, seen.row.version, seen.row.sealed, seen.is_leased) == ("ok", 1, b"s1", False)
+    assert seen.row.scopes == ("mail.read",)
+    assert b"s1".decode() not in repr(seen)
+
+
+def test_one_of_two_who_would_refresh_has_the_lease(c: sa.Connection) -> None:
+    grant(c)
+    assert credentials.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
+    assert not credentials.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
+    seen = credentials.find_standing(c, ID)
+    assert seen is not None
+    assert seen.is_leased
+    credentials.release_credential(c, ID, owner="b")
+    assert not credentials.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
+    credentials.release_credential(c, ID, owner="a")
+    assert credentials.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
+
+
+def test_the_lease_of_one_that_died_ends_by_the_clock_of_the_database(c: sa.Connection) -> None:
+    grant(c)
+    assert credentials.lease_credential(c, ID, version=1, owner="a", ttl_ms=0)
+    assert credentials.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
+
+
+def test_a_refresh_of_what_was_replaced_meanwhile_changes_nothing(c: sa.Connection) -> None:
+    grant(c)
+    credentials.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
+    grant(c, b"s2", id="a2")  # somebody signs in
+    assert not save(c, 1, b"old")
+    row = credentials.find_credential(c, ID)
+    assert row is not None
+    assert (row.version, row.sealed, row.lease_owner) == (2, b"s2", None)
+    assert save(c, 2, b"s3")
+    assert not save(c, 2, b"s4")
+
+
+def test_many_refusals_of_one_grant_are_told_once_and_old_ones_never(c: sa.Connection) -> None:
+    grant(c)
+    assert refuse(c, 1, "r1")
+    assert not refuse(c, 1, "r2")
+    grant(c, id="a2")
+    assert not refuse(c, 1, "r3")
+    assert connectors.get_connector(c, "work").state == "ok"
+    told = [one.event_type for one in activity.list_activity(c)]
+    assert told.count("connector.refused") == 1
+
+
+def test_everything_is_sealed_anew_and_no_refresh_is_lost_by_it(c: sa.Connection) -> None:
+    grant(c)
+    sign_ins.begin_sign_in(c, sign_in("one", "state-1"))
+    credentials.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
+    assert credentials.reseal_all(c, lambda row, connector, key, sealed: ("k2", b"new:" + sealed)) == 2
+    assert credentials.keys_in_use(c) == {"k2": 2}
+    row = credentials.find_credential(c, ID)
+    assert row is not None
+    assert (row.version, row.sealed, row.lease_owner) == (1, b"new:s1", "a")
+    assert save(c, 1, b"refreshed")
+
+
+def test_what_is_given_back_is_gone_and_its_runs_wait(c: sa.Connection) -> None:
+    grant(c)
+    assert grants.forget_grant(c, ID, at=AT, actor="me")
+    assert credentials.find_credential(c, ID) is None
+    assert connectors.get_connector(c, "work").state == "sign_in"
+    assert not grants.forget_grant(c, ID, at=AT, actor="me")
+
+
+def test_a_sign_in_is_settled_once_and_keeps_no_secret_after_it(c: sa.Connection) -> None:
+    sign_ins.begin_sign_in(c, sign_in("one", "state-1"))
+    assert sign_ins.aim_sign_in(c, "one", "http://127.0.0.1:1/")
+    found = sign_ins.find_by_state(c, "state-1")
+    assert found is not None
+    assert (found.id, found.redirect_uri) == ("one", "http://127.0.0.1:1/")
+    assert sign_ins.find_by_state(c, "state-2") is None
+    assert sign_ins.settle_sign_in(c, "one", outcome="failed", problem="no", at=AT)
+    assert not sign_ins.settle_sign_in(c, "one", outcome="done", at=AT)
+    found = sign_ins.find_sign_in(c, "one")
+    assert found is not None
+    assert (found.outcome, found.sealed) == ("failed", b"")
+    assert credentials.keys_in_use(c) == {}
+    assert connector_retention.prune_sign_ins(c, before=AT + 600_001) == 1
+
+
+def test_a_sign_in_ends_the_one_before_it(c: sa.Connection) -> None:
+    sign_ins.begin_sign_in(c, sign_in("one", "state-1"))
+    sign_ins.begin_sign_in(c, sign_in("two", "state-2"))
+    assert [row.id for row in sign_ins.open_sign_ins(c)] == ["two"]
+
+
+def sign_in(id: str, state: str) -> SignInRow:
+    return SignInRow(
+        id=id,
+        connector_id=ID,
+        way="paste",
+        state_hash=state_hash(state),
+        sealed=b"v",
+        key_id="k1",
+        redirect_uri=None,
+        device_id=None,
+        actor="me",
+        outcome=None,
+        problem=None,
+        created_at=AT,
+        expires_at=AT + 600_000,
+        settled_at=None,
+    )
+
+
+def test_how_long_a_grant_lasted_is_remembered_beyond_it(c: sa.Connection) -> None:
+    grant(c)
+    refuse(c, 1, "r1")
+    grant(c, id="a2")
+    assert [(one.granted_at, one.ended_after) for one in credentials.list_grants(c)] == [(AT, 0)]
