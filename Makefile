@@ -53,8 +53,8 @@ eval-peers: $(VENV)/.dev  ## LangExtract and Instructor, in their own environmen
 gateway-check: $(VENV)/.dev  ## every verb against a real OpenClaw gateway, which is installed first (needs npm)
 	@$(BIN)/python -m tests.gateways $(SCENES)
 
-connector-check: $(VENV)/.dev  ## the connectors against servers of others, which are installed first (needs npm)
-	@$(BIN)/python -m tests.connectors
+connector-check: $(VENV)/.dev  ## the connectors against servers of others, which are installed first (needs npm); BARS="3 14": what they must hold, by number
+	@$(BIN)/python -m tests.connectors $(BARS)
 
 locks: $(VENV)/.dev  ## fifty processes at a few locks, stopped and killed: a hundred thousand on each database
 	@$(BIN)/python -m tests.scenarios.locks --database sqlite
@@ -63,7 +63,9 @@ locks: $(VENV)/.dev  ## fifty processes at a few locks, stopped and killed: a hu
 soak: $(VENV)/.dev  ## the slow proofs: large folders, kills, ten thousand runs, ninety days
 	@$(BIN)/python -m tests.scenarios.folders
 	@$(BIN)/python -m tests.scenarios.killings
-	@$(BIN)/python -m tests.scenarios.mailbox_kills
+	@$(BIN)/python -m tests.scenarios.mailbox_kills --provider imap
+	@$(BIN)/python -m tests.scenarios.mailbox_kills --provider gmail
+	@$(BIN)/python -m tests.scenarios.hook_kills
 	@$(BIN)/python -m tests.scenarios.deaths --all
 	@$(BIN)/python -m tests.scenarios.recovery
 	@$(BIN)/python -m tests.scenarios.flapping

@@ -320,6 +320,12 @@ class Metrics:
             ["code"],
             registry=registry,
         )
+        self.webhook_refusals = Counter(
+            "hub_webhook_refusals",
+            "Posts to webhooks, and connections for them, that were refused, by error code.",
+            ["code"],
+            registry=registry,
+        )
         self.gateways = Gauge(
             "hub_gateways", "Gateways, by how their connection stands.", ["state"], registry=registry
         )

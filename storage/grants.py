@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from storage import activity, audit
 from storage.connectors import ConnectorRow, State, allow_connector, find_connector, move_connector
 from storage.credentials import drop_credential, find_credential, note_end, put_credential
+from storage.sign_ins import settle_sign_in
 
 
 def refuse_connector(
@@ -61,13 +62,20 @@ def grant_connector(
     at: int,
     actor: str,
     activity_id: str,
+    sign_in_id: str | None = None,
 ) -> ConnectorRow | None:
-    """Keep what a person granted, and let its runs start again. ``None``: there is no such connector."""
+    """Keep what a person granted, and let its runs start again. ``None``: there is no such connector.
+
+    Args:
+        sign_in_id: of the sign-in that is done by it: a hub that dies has both or neither.
+    """
     row = find_connector(c, connector_id)
     if row is None or row.archived_at is not None:
         return None
     put_credential(c, connector_id, sealed=sealed, key_id=key_id, scopes=scopes, expires_at=expires_at, at=at)
     allow_connector(c, connector_id, at=at)
+    if sign_in_id is not None:
+        settle_sign_in(c, sign_in_id, outcome="done", at=at)
     data = {"connector": row.name, "connector_id": row.id}
     activity.record(
         c,

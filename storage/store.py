@@ -75,6 +75,7 @@ from storage import (
     outbox,
     owners,
     pairings,
+    posted,
     questions,
     retention,
     revocations,
@@ -223,6 +224,7 @@ from storage.pairings import (
     TooManyPairings,
     UnknownPairing,
 )
+from storage.posted import TooManyPosted
 from storage.questions import (
     NewAnswer,
     NewQuestion,
@@ -495,6 +497,7 @@ __all__ = [
     "TooManyMessages",
     "TooManyOfBoards",
     "TooManyPairings",
+    "TooManyPosted",
     "TooManyQuestions",
     "TooManySeries",
     "TooManyTemplates",
@@ -597,6 +600,7 @@ __all__ = [
     "outbox",
     "owners",
     "pairings",
+    "posted",
     "questions",
     "restore",
     "retention",

@@ -1,5 +1,6 @@
 """What every test gets."""
 
+import gc
 import signal
 from collections.abc import Iterator
 from types import FrameType
@@ -9,6 +10,7 @@ from hypothesis import settings
 
 from tests.support.dovecot import Dovecot, running_dovecot, why_no_dovecot
 from tests.support.postgres import Postgres, running_postgres, why_no_postgres
+from tests.support.radicale import Radicale, running_radicale
 
 # A failed line of a script then says what differs.
 pytest.register_assert_rewrite("tests.support.script")
@@ -40,6 +42,19 @@ def dovecot() -> Iterator[Dovecot]:
         pytest.skip(reason)
     with running_dovecot() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def radicale() -> Iterator[Radicale]:
+    """One CalDAV server for all tests; each takes a user of its own from it."""
+    with running_radicale() as server:
+        yield server
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests are held from here to the end: no collection of garbage need look at them."""
+    gc.collect()
+    gc.freeze()
 
 
 LONGEST_TEST_S = 120  # what hangs is to fail by its name, not with the whole build

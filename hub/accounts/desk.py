@@ -167,8 +167,10 @@ class Accounts:
             partial(connectors.note_success, at=self._now(), account=account), connector_id
         )
 
-    async def granted(self, connector_id: str, granted: Granted, *, actor: str) -> bool:
-        """Keep what a person granted. False: the connector is gone meanwhile."""
+    async def granted(
+        self, connector_id: str, granted: Granted, *, actor: str, sign_in_id: str | None = None
+    ) -> bool:
+        """Keep what a person granted, and that *sign_in_id* is done. False: the connector is gone."""
         key_id, sealed = await self.book.seal(connector_id, granted)
         row = await self._store.write(
             partial(
@@ -180,6 +182,7 @@ class Accounts:
                 at=self._now(),
                 actor=actor,
                 activity_id=self._ids.fresh(),
+                sign_in_id=sign_in_id,
             ),
             connector_id,
         )

@@ -293,8 +293,12 @@ class SignIns:
             try:
                 with anyio.CancelScope(shield=True):
                     granted = await self._accounts.grants.ask_device(account, secret.device_code)
-                    await self._accounts.granted(row.connector_id, granted, actor=row.actor)
-                    await self._settle(row, "done", None)
+                    # In one transaction: who finds it open after a restart shows a used code once more.
+                    is_kept = await self._accounts.granted(
+                        row.connector_id, granted, actor=row.actor, sign_in_id=row.id
+                    )
+                if not is_kept:
+                    await self._fail(row, "the connector is gone")
                 return
             except Pending as pending:
                 pause_s += SLOWER_S if pending.slower else 0.0

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from hub.accounts.desk import AccountConfig, Accounts
+from hub.accounts.inbox import PostedInbox
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.assembly.ground import Ground
@@ -90,6 +91,7 @@ async def make_accounts(ground: Ground, resources: AsyncExitStack) -> Accounts:
         chance=ground.chance,
         ids=ground.ids,
         owner=ground.boot_id,
+        inbox=partial(PostedInbox, ground.store, clock=ground.clock),
     )
 
 

@@ -21,6 +21,7 @@ from hub.assembly.doors import (
 )
 from hub.assembly.gauges import Gauges
 from hub.assembly.ground import Ground
+from hub.assembly.hooks import HooksInUse
 from hub.assembly.identity import Judges, identity_limits, make_identity, takeover_limits
 from hub.assembly.issues import watch_for_issues
 from hub.assembly.limits import agent_limits
@@ -217,6 +218,10 @@ class Hub:
         tls = Tls(ground.settings.listen, ground.metrics)
         operators = make_operator_server(ground, judges, self._operations, tls=tls.context("operator"))
         add("operators", operators, turns=operators.turns)  # they can watch the others stop
+        hooks = None
+        if (webhooks := ground.settings.listen.webhooks) is not None:
+            hooks = HooksInUse(ground, webhooks, tls=tls.context("webhooks"), tell=work.watching.news)
+            hooks.prepare(ground.settings)()
         # Bound now: what is wrong with the address is told before anything has started.
         sock = resources.enter_context(open_device_port(ground))
         devices = make_device_listener(
@@ -238,6 +243,8 @@ class Hub:
             add("leases", leases, turns=leases.turns)
         add("wakes", work.wakes, turns=work.wakes.turns)
         add("watching", work.watching, turns=work.watching.turns)
+        if hooks is not None:
+            add("hooks", hooks.server, turns=hooks.server.turns)
         add("scheduler", scheduler, turns=scheduler.turns)
         watch_for_issues(
             issues,
@@ -284,6 +291,8 @@ class Hub:
 
         writer.on_change = agents_changed
         prepare = [tls.prepare, coordination.prepare, in_use.prepare, at_once(apply)]
+        if hooks is not None:
+            prepare.append(hooks.prepare)
         parts = make_parts(
             ground,
             start,
@@ -301,7 +310,12 @@ class Hub:
         """What listens where, once everything is started."""
         host, port = self.supervisor.started["devices"]
         listening = self.supervisor.started["operators"]
-        where = Where(devices=(host, port), operator=listening.tcp, socket=listening.unix)
+        where = Where(
+            devices=(host, port),
+            operator=listening.tcp,
+            socket=listening.unix,
+            webhooks=self.supervisor.started.get("hooks"),
+        )
         self._operations.where = where
         return where.spelled()
 

@@ -175,7 +175,7 @@ async def _tell_refused(ground: Ground, actor: str, why: str) -> None:
 def _try_addresses(ground: Ground, settings: Settings) -> None:
     """An address waits for a restart, which must not be the first to find that it cannot be had."""
     was, now = ground.settings.listen, settings.listen
-    ours = {was.devices.address.port, was.operator.address.port}  # free once this hub has stopped
+    ours = {listener.address.port for _, listener in was.named()}  # free once this hub has stopped
     with ExitStack() as tried:
         for held, key, before, after in (
             (DEVICES, "devices", was.devices.address, now.devices.address),
@@ -183,6 +183,9 @@ def _try_addresses(ground: Ground, settings: Settings) -> None:
         ):
             if held not in ground.manager.sockets and after != before and after.port not in ours:
                 tried.enter_context(_bound(after, ("listen", key, "address")))
+        hooks = None if now.webhooks is None else now.webhooks.address
+        if hooks is not None and hooks != (was.webhooks and was.webhooks.address) and hooks.port not in ours:
+            tried.enter_context(_bound(hooks, ("listen", "webhooks", "address")))
 
 
 def _bound(address: Address, path: KeyPath) -> ExitStack:

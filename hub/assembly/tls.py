@@ -1,4 +1,4 @@
-"""The certificates of both listeners: opened at the start, looked at again by every reload."""
+"""The certificates of the listeners: opened at the start, looked at again by every reload."""
 
 import ssl
 from collections.abc import Iterator
@@ -87,6 +87,6 @@ def _why_refused(tls: TlsSettings) -> str:
 
 
 def _wanted(listen: Listen) -> Iterator[tuple[str, TlsSettings]]:
-    for name, listener in (("devices", listen.devices), ("operator", listen.operator)):
+    for name, listener in listen.named():
         if listener.tls is not None:
             yield name, listener.tls

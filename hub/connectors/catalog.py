@@ -23,6 +23,8 @@ BUILT_IN: Final = {
     "outlook": "hub.connectors.outlook:Outlook",
     "teams": "hub.connectors.teams:Teams",
     "imap": "hub.connectors.imap:Imap",
+    "caldav": "hub.connectors.caldav:CalDav",
+    "webhook": "hub.connectors.webhook:Webhook",
 }
 
 

@@ -150,6 +150,7 @@ class Posted(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody posted to a webhook, as the inbox keeps it until it is settled."""
 
     id: str
+    key: str  # of the message that it is
     received_at: datetime
     media_type: str
     event: str

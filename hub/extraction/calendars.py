@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
@@ -63,7 +65,7 @@ def read(document: Document, wanted: Wanted) -> Form | None:
         summary = _SUMMARY.search(text, start, end)
         item = make_item(table, said, text, *(summary.span("said") if summary else (start, end)), wanted)
         if item is not None:
-            items.append(item)
+            items.append(msgspec.structs.replace(item, is_exact=True))
         elif table in wanted.data_types and is_telling:  # no title, say: a model may find one
             prose.append(Passage(start, end))
     return Form(items=items, prose=prose, date=document.modified_at)

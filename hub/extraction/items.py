@@ -75,6 +75,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         warnings: what its reviewer should know.
         unresolved: field to the words of the text that no value could be made of.
+        is_exact: it stands in the source as it is, though not all of it in the quote: an event is quoted by
+            its summary, and its date has a line of its own. Where it says another thing, the source does.
     """
 
     table: TableName
@@ -85,6 +87,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin
     warnings: tuple[Warning, ...] = ()
     unresolved: dict[str, str] = {}
+    is_exact: bool = False
 
 
 class Dropped(msgspec.Struct, frozen=True, kw_only=True):

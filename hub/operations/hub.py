@@ -77,14 +77,16 @@ class Where(msgspec.Struct, frozen=True):
     devices: tuple[str, int]
     operator: Address
     socket: Path
+    webhooks: Address | None = None
 
     def spelled(self) -> dict[str, str]:
         """As people read it."""
-        return {
+        told = {
             "devices": str(Address(*self.devices)),
             "operator": str(self.operator),
             "socket": str(self.socket),
         }
+        return told if self.webhooks is None else told | {"webhooks": str(self.webhooks)}
 
 
 class Operations(Seen):

@@ -32,6 +32,8 @@ def found_in_connectors(settings: Settings, tell: Telling) -> Iterator[Problem]:
         if kind.auth in (Auth.PASSWORD, Auth.SECRET) and one.secret is None and not _signs_in(kind, one):
             hint = 'write secret = { file = "PATH" } or { env = "NAME" }'
             yield tell.error(whole, f"{one.provider} wants a secret", hint)
+        if one.provider == "webhook" and settings.listen.webhooks is None:
+            yield tell.error(whole, "nothing listens for webhooks", "write [listen.webhooks] with an address")
     yield from _found_in_agents(settings, kinds, tell)
 
 

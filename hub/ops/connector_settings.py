@@ -19,7 +19,7 @@ class ConnectorSettings(Table):
     """One account. What *settings* may say is its provider's to tell: ``hub.ops.connector_findings``."""
 
     name: Name = live(REQUIRED, "What people call it.")
-    provider: Provider = live(REQUIRED, "gmail, outlook, teams, imap, or a plug-in's.")
+    provider: Provider = live(REQUIRED, "gmail, outlook, teams, imap, webhook, or a plug-in's.")
     user: Name = live("owner", "Whose it is; who is named first is made.")
     secret: SecretRef | None = live(
         None, "Where its password, app password or signing secret is found; none where somebody signs in."

@@ -94,7 +94,7 @@ def found_beyond(settings: Settings, places: Places, *, now: datetime) -> Iterat
 
 
 def _found_in_listeners(settings: Settings, tell: Telling) -> Iterator[Problem]:
-    for name, listener in (("devices", settings.listen.devices), ("operator", settings.listen.operator)):
+    for name, listener in settings.listen.named():
         if listener.insecure and not listener.address.is_loopback:
             yield tell.warning(("listen", name, "insecure"), "other machines reach this address without TLS")
     devices, operator = settings.listen.devices.address, settings.listen.operator.address
@@ -103,6 +103,13 @@ def _found_in_listeners(settings: Settings, tell: Telling) -> Iterator[Problem]:
             ("listen", "operator", "address"),
             "devices and operators cannot share a port",
             "give each its own, as in 8770 and 8771",
+        )
+    webhooks = settings.listen.webhooks
+    if webhooks is not None and webhooks.address.port and webhooks.address in (devices, operator):
+        yield tell.error(
+            ("listen", "webhooks", "address"),
+            "webhooks cannot share a port with devices or operators",
+            "give them their own, as in 8772",
         )
 
 

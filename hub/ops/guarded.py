@@ -24,6 +24,7 @@ GUARDED: Final = (
     ("storage", "url"),
     ("listen", "devices", "tls"),
     ("listen", "operator", "tls"),
+    ("listen", "webhooks", "tls"),
 )
 
 

@@ -1,5 +1,6 @@
 """``[listen]``: where devices and operators connect to."""
 
+from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Annotated, Self
 
@@ -55,7 +56,7 @@ class TlsSettings(Table):
 
 
 class Listener(Table):
-    """What both listeners have: without TLS they serve this machine, unless told otherwise."""
+    """What all listeners have: without TLS they serve this machine, unless told otherwise."""
 
     address: Listening
     tls: TlsSettings | None = restart(None, "Serve with TLS 1.2 or newer.")
@@ -95,8 +96,22 @@ class OperatorListener(Listener):
     address: Listening = restart(Address("127.0.0.1", 8771), "Where operators connect to, as host:port.")
 
 
+class WebhookListener(Listener):
+    """``[listen.webhooks]``: where others post to connectors of the provider ``webhook``."""
+
+    address: Listening = restart(Address("127.0.0.1", 8772), "Where others post to, as host:port.")
+
+
 class Listen(Table):
-    """``[listen]``: both listeners."""
+    """``[listen]``: the listeners; the one of webhooks only where it is written."""
 
     devices: DeviceListener = DeviceListener()
     operator: OperatorListener = OperatorListener()
+    webhooks: WebhookListener | None = restart(None, "Take what others post; off unless it is written.")
+
+    def named(self) -> Iterator[tuple[str, Listener]]:
+        """Those that there are, by their names in the file."""
+        yield "devices", self.devices
+        yield "operator", self.operator
+        if self.webhooks is not None:
+            yield "webhooks", self.webhooks

@@ -1,14 +1,9 @@
-"""The operator's listener: uvicorn on a Unix socket and on loopback TCP, and nothing of the devices'.
+"""The operator's listener: uvicorn on a Unix socket and on loopback TCP, and nothing of the devices'."""
 
-uvicorn starts tasks of its own and would take the process's signals; both are held
-in here: signals are left alone, and it is ended by asking, in a bounded time.
-"""
-
-import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +16,7 @@ from hub.clock import Clock
 from hub.links.acceptor import Acceptor, Make
 from hub.links.deadlines import DeadlineWheel
 from hub.links.forwarded import TrustedProxies
-from hub.links.gate import Gate, Place
+from hub.links.gate import Gate
 from hub.links.hosts import Hosts
 from hub.ops.access import BODY_S, NO_PROXIES, Access, Bearer
 from hub.ops.address import Address
@@ -31,11 +26,8 @@ from hub.ops.events import BEAT_S, Streams
 from hub.ops.facade import HubFacade
 from hub.ops.replays import Replays
 from hub.ops.sockets import listen_on_tcp, listen_on_unix
+from hub.ops.uvicorn_server import FINISH_S, GRACE_S, HEADER_BYTES, BoundedServer
 from hub.turns import Turns
-
-_HEADER_BYTES = 16 * 1024
-_FINISH_S = 5  # for answers that are on their way when the server ends
-_GRACE_S = _FINISH_S + 2.0  # uvicorn looks around every 0.1 s; past this it is cut off
 
 
 class Listening(NamedTuple):
@@ -146,7 +138,9 @@ class OperatorServer:
             async with anyio.create_task_group() as tasks:
                 wheel = DeadlineWheel(self._clock)
                 await tasks.start(wheel.serve)
-                server = _Server(self._config(), self.turns, partial(self._accept_on, tcp, tasks, wheel))
+                server = BoundedServer(
+                    self._config(), self.turns, partial(self._accept_on, tcp, tasks, wheel)
+                )
                 open_sockets = [unix, tcp] if self._admin is None else [unix, self._admin, tcp]
                 tasks.start_soon(server.run_in, running, open_sockets)
                 try:
@@ -156,7 +150,7 @@ class OperatorServer:
                 finally:
                     self._streams.end()
                     server.should_exit = True
-                    with anyio.move_on_after(_GRACE_S, shield=True):
+                    with anyio.move_on_after(GRACE_S, shield=True):
                         await server.ended.wait()
                     running.cancel()
 
@@ -172,7 +166,7 @@ class OperatorServer:
             wheel=wheel,
             clock=self._clock,
             open_s=self._head_s,
-            close_s=_FINISH_S,
+            close_s=FINISH_S,
             on_refusal=self._on_refusal,
             tell=told_to_an_operator,
         )
@@ -191,56 +185,6 @@ class OperatorServer:
             access_log=False,
             proxy_headers=False,  # no header is believed about who asks
             server_header=False,
-            timeout_graceful_shutdown=_FINISH_S,
-            h11_max_incomplete_event_size=_HEADER_BYTES,
+            timeout_graceful_shutdown=FINISH_S,
+            h11_max_incomplete_event_size=HEADER_BYTES,
         )
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, telling when it accepts and when it has ended.
-
-    Args:
-        accept_on_tcp: makes what accepts there, which is not left to the library: it would let in
-            whoever knocks, and count them once TLS has greeted them.
-    """
-
-    def __init__(
-        self, config: uvicorn.Config, turns: Turns, accept_on_tcp: Callable[[Make], Acceptor]
-    ) -> None:
-        super().__init__(config)
-        self._turns = turns
-        self._accept_on_tcp = accept_on_tcp
-        self.accepting = anyio.Event()
-        self.ended = anyio.Event()
-
-    async def run_in(self, scope: anyio.CancelScope, sockets: list[socket.socket]) -> None:
-        """Serve inside *scope*, which is shielded: uvicorn abandons its connections when cancelled."""
-        try:
-            with scope:
-                await self.serve(sockets)
-        finally:
-            self.ended.set()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        assert sockets is not None
-        await super().startup([sock for sock in sockets if sock.family == socket.AF_UNIX])
-        acceptor = self._accept_on_tcp(self._connection)
-        await acceptor.start_serving()
-        self.servers.append(acceptor)  # type: ignore[arg-type]  # all of a Server that is asked for
-        self.accepting.set()
-
-    def _connection(self, place: Place, _: str) -> asyncio.BaseProtocol:
-        """What the library makes of a connection by itself."""
-        made: asyncio.BaseProtocol = self.config.http_protocol_class(  # type: ignore[call-arg]
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state, place=place
-        )
-        return made
-
-    async def on_tick(self, counter: int) -> bool:
-        self._turns.wait(0.1)  # as long as the library's own loop sleeps
-        return await super().on_tick(counter)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to the daemon."""
-        yield

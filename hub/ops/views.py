@@ -65,7 +65,7 @@ class StatusView(View):
     agents: int
     runs: dict[RunState, int]  # how many runs stand in each state; a state without runs may be absent
     model: str | None  # name and kind, as people read it; None: rules only
-    listeners: dict[str, str]  # what listens -> where: "devices", "operator", "socket"
+    listeners: dict[str, str]  # what listens -> where: "devices", "operator", "socket", "webhooks"
     database: str
     held_back: str | None = None  # a sentence: until when nothing is caught up, as the hub died too often
     issues: IssueCounts = IssueCounts()  # at the last look

@@ -33,8 +33,8 @@ def _found(document: Document, ordinal: int, item: Item) -> FoundItem:
         data=data,
         main=main,
         likeness=_digest(item.table, main),
-        quote_hash=_digest(fold(item.quote)),
-        place_hash=_digest(fold(_place(document.text, item))),
+        quote_hash=_digest(fold(item.quote), *_exactly(item, data)),
+        place_hash=_digest(fold(_place(document.text, item)), *_exactly(item, data)),
         date_ms=_date_ms(item.table, data),
         warnings=item.warnings,
         source=source_of(document, item),
@@ -49,6 +49,11 @@ def _place(text: str, item: Item) -> str:
     around = sentences(text, since, min(until, len(text)))
     touched = [place for place in around if place[0] < item.end and item.start < place[1]]
     return text[touched[0][0] : touched[-1][1]] if touched else item.quote
+
+
+def _exactly(item: Item, data: Record) -> tuple[str, ...]:
+    """What beside its words tells an item's source from another one."""
+    return (content_of(data),) if item.is_exact else ()
 
 
 def main_of(table: TableName, data: Record) -> str:

@@ -39,11 +39,13 @@ from protocol.ids import RunId
 from protocol.lifecycles import RunEvent, RunState, UnitState
 from storage.store import (
     ConnectorRow,
+    CredentialRow,
     OpenCall,
     Store,
     agents,
     connector_cursors,
     connectors,
+    credentials,
     left_units,
     message_plans,
     outbox,
@@ -57,6 +59,7 @@ READ_AT_ONCE: Final = 16  # messages whose text is asked for together
 OVERLAP: Final = timedelta(hours=24)  # looked at again where a cursor is lost
 CIRCUIT_BASE_S: Final = 30.0  # after a passing error; twice as long each time
 CIRCUIT_CAP_S: Final = 6 * 3_600.0
+_BY: Final = " granted at "  # between the origin of a cursor and the sign-in that it was got by
 MORE: Final = "wake"  # the trigger of a run that goes on where this one stopped
 
 
@@ -109,7 +112,8 @@ class MailboxVisits:
                 if connector.needs_model and not work.has_model:
                     # What is read is never read again, so it is not read while nobody could understand it.
                     raise NoModel("there is no model that could read its messages; write [model] in hub.toml")
-                reading = _Reading(self, attempt, connector, row, work)
+                grant = await self._store.read(credentials.find_credential, row.id)
+                reading = _Reading(self, attempt, connector, row, work, grant=grant)
                 await reading.read(interrupt)
             finally:
                 with anyio.CancelScope(shield=True), anyio.move_on_after(5.0):
@@ -121,7 +125,7 @@ class MailboxVisits:
             await self._store.write(connectors.note_success, row.id, at=at)
             if reading.is_full:
                 await self._go_on(attempt)
-            else:
+            elif not reading.is_held:  # who begins anew goes back to here, so nothing before may be open
                 await self._store.write(connector_cursors.note_end_of_stream, order.agent_id, at=at)
         return None
 
@@ -197,6 +201,7 @@ class _Reading:
 
     Attributes:
         is_full: as many messages were read as one run reads, and there are more.
+        is_held: something before is not settled: the cursor stays behind it.
     """
 
     def __init__(
@@ -206,15 +211,20 @@ class _Reading:
         connector: Connector,
         row: ConnectorRow,
         work: MessageWork,
+        *,
+        grant: CredentialRow | None,
     ) -> None:
         self._visits = visits
         self._store = visits._store
         self._order = attempt.order
         self._connector = connector
         self._row = row
+        # Whoever signs in anew may be another person, whose place in the stream is another one.
+        self._whose = row.origin if grant is None else f"{row.origin}{_BY}{grant.granted_at}"
         self._work = work
         self._room = 0
-        self._is_held = False  # something before is not settled: the cursor stays behind it
+        self.is_held = False
+        self._without: dict[str, str] = {}  # versions by key, of pages since the last cursor that had none
         self._dealt_with: set[str] = set()  # by this run, whatever came of it
         # When each came to be read: items are brought in this order, whichever is extracted first.
         self._turns: dict[str, int] = {}
@@ -244,8 +254,10 @@ class _Reading:
     async def _pages(self) -> AsyncGenerator[Page]:
         """Pages behind the cursor; where it is lost, once more from an earlier day."""
         known = await self._store.read(connector_cursors.find_cursor, self._order.agent_id)
-        cursor = None if known is None or known.origin != self._row.origin else known.cursor
+        cursor = None if known is None or known.origin != self._whose else known.cursor
         since = self._visits.now() - timedelta(days=self._connector.filter.lookback_days)
+        if cursor is None:
+            since = self._back_to(known, since)
         try:
             async with aclosing(self._connector.pages(cursor, since)) as pages:
                 async for page in pages:
@@ -255,11 +267,16 @@ class _Reading:
             if cursor is None:
                 raise Unavailable(str(lost)) from lost
             log.info("connector.cursor_lost", connector=self._row.name, detail=str(lost))
-        if known is not None and known.last_ok_at is not None:
-            since = min(since, from_epoch_ms(known.last_ok_at) - OVERLAP)
-        async with aclosing(self._connector.pages(None, since)) as pages:
+        async with aclosing(self._connector.pages(None, self._back_to(known, since))) as pages:
             async for page in pages:
                 yield page
+
+    def _back_to(self, known: connector_cursors.CursorRow | None, since: datetime) -> datetime:
+        """Where to begin without a cursor: before all that was not read yet, if it was read at all."""
+        is_here = known is not None and known.origin.partition(_BY)[0] == self._row.origin
+        if known is None or known.last_ok_at is None or not is_here:
+            return since
+        return min(since, from_epoch_ms(known.last_ok_at) - OVERLAP)
 
     async def _take(self, page: Page, start: Callable[..., object]) -> None:
         """Settle a page's messages as far as that can be done now, and move the cursor behind it."""
@@ -295,19 +312,20 @@ class _Reading:
         for begin in range(0, len(wanted), READ_AT_ONCE):
             await self._read(wanted[begin : begin + READ_AT_ONCE], start, page_done)
         await page_done.zero()
-        if page.cursor is None or self._is_held or self.is_full:
+        self._without |= {key: message.version for key, message in messages.items()}
+        if page.cursor is None or self.is_held or self.is_full:
             return
-        keys = [(message.key, message.version) for message in messages.values()]
+        keys, self._without = list(self._without.items()), {}
         moved = await self._store.write(
             connector_cursors.move_cursor,
             order.held(RunState.RUNNING),
             order.agent_id,
-            origin=self._row.origin,
+            origin=self._whose,
             cursor=page.cursor,
             keys=keys,
             at=self._visits.at(),
         )
-        self._is_held = not moved
+        self.is_held = not moved
 
     async def _read(
         self, messages: Sequence[Message], start: Callable[..., object], page_done: "_Countdown"

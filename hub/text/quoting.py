@@ -8,6 +8,7 @@ the mark is put in. No line is moved, and none is lost.
 
 import bisect
 import re
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Final
 
@@ -39,6 +40,11 @@ _RULES: Final = (
     r"|Message d'origine|Message transféré|Mensaje original|Mensaje reenviado|原始邮件|转发的邮件) ?-{2,}$"
     rf"|^{_APPLES}$"
 )
+# How the only rule begins that may do so within a line. Matched as the rule is, for more letters than
+# ``lower`` knows of are the same to it: the dotless i and the long s.
+_BEGINS_ANYWHERE: Final = re.compile("-----oprindelig meddelelse-----\n", re.IGNORECASE)
+_COLONS: Final = (":", "：")  # noqa: RUF001
+_MOST_LINES: Final = 8  # of a rule that ends with a colon; five, as they are written now
 # The library's patterns look back and forth in a line, so of long ones the beginning has to do. What stands
 # above a quotation is short; 200 characters cost a millisecond at worst, 20,000 would cost minutes.
 _LINE_CHARS: Final = 200
@@ -52,7 +58,7 @@ def mark(text: str) -> str:
     looked_at = [line[:_LINE_CHARS].strip() for line in lines[:_LOOKED_AT]]
     starts = _line_starts(looked_at)
     done = 0  # lines that are decided
-    for match in _above_quotations().finditer("\n".join(looked_at)):
+    for match in found_above(looked_at):
         found = match.group()
         first = _line_at(starts, match.start() + len(found) - len(found.lstrip()))
         last = _line_at(starts, match.start() + len(found.rstrip()))
@@ -68,6 +74,44 @@ def mark(text: str) -> str:
     return "\n".join(marked)
 
 
+def found_above(lines: Sequence[str]) -> Iterator[re.Match[str]]:
+    """What stands above quotations in *lines*, joined: as ``finditer`` of all rules tells it.
+
+    Every rule begins where a line does, or with the end of the line before, so nowhere else is looked; and
+    not at lines that no rule fits. That is many times as fast as to look at every character.
+    """
+    pattern, text = above_quotations(), "\n".join(lines)
+    if _BEGINS_ANYWHERE.search(text) is not None:
+        yield from pattern.finditer(text)
+        return
+    done = 0
+    for start in _beginnings(lines):
+        for place in (start - 1, start):
+            if place >= done and (match := pattern.match(text, place)) is not None:
+                yield match
+                done = match.end()
+
+
+def _beginnings(lines: Sequence[str]) -> Iterator[int]:
+    """Where those lines begin at which a rule may.
+
+    A rule has a colon or two dashes in its first line, or else ends with a line that ends with a colon: a few
+    lines further on, with nothing but empty ones between them.
+    """
+    is_near = [False] * len(lines)
+    left = 0  # lines above one that ends with a colon at which the rule for it may begin
+    for at in range(len(lines) - 1, -1, -1):
+        if lines[at].endswith(_COLONS):
+            left = _MOST_LINES
+        is_near[at] = left > 0
+        left -= bool(lines[at])
+    start = 0
+    for line, near in zip(lines, is_near, strict=True):
+        if near or any(mark in line for mark in (*_COLONS, "--")):
+            yield start
+        start += len(line) + 1
+
+
 def _names_a_day(above: str) -> bool:
     """Whether a line like "On Monday he wrote:" is a program's, which puts a date into it."""
     above = above.strip()
@@ -79,7 +123,8 @@ def _names_a_day(above: str) -> bool:
 
 
 @cache
-def _above_quotations() -> re.Pattern[str]:
+def above_quotations() -> re.Pattern[str]:
+    """The rules, as one pattern."""
     known = EmailReplyParser(languages=list(_LANGUAGES)).read("").HEADER_REGEX
     return re.compile(f"{known.pattern}|{_OURS}|{_RULES}", re.MULTILINE | re.IGNORECASE)
 

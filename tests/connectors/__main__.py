@@ -1,6 +1,7 @@
 """``python -m tests.connectors``: our connectors against servers of others, which npm installs first.
 
-Exit code 1 when a test fails, 69 when they cannot be installed.
+With numbers it shows what connectors have to hold, one by one: ``acceptance``. Exit code 1 when something
+does not hold, 69 when a server cannot be installed.
 """
 
 import argparse
@@ -10,8 +11,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from tests.connectors.acceptance import BARS, show
 from tests.connectors.prism import SOFTWARE
-from tests.connectors.software import CannotInstall, cache_folder, install
+from tests.connectors.software import ASKED, CannotInstall, cache_folder, install
 
 _UNAVAILABLE: Final = 69
 
@@ -20,16 +22,28 @@ def main() -> int:
     """Install, then test."""
     parser = argparse.ArgumentParser(prog="python -m tests.connectors", description=__doc__)
     parser.add_argument("--cache", type=Path, default=cache_folder(), help="where they are installed")
-    cache: Path = parser.parse_args().cache
+    parser.add_argument("numbers", nargs="*", type=_number, metavar="N", help="1 to 16")
+    chosen = parser.parse_args()
+    cache: Path = chosen.cache
     print(f"installing into {cache}, unless it is there", flush=True)
     try:
         home = install(cache)
     except CannotInstall as missing:
         print(f"connector-check: {missing}", file=sys.stderr)
         return _UNAVAILABLE
-    command = [sys.executable, "-m", "pytest", "-n0", "-v", str(Path(__file__).parent)]
-    ended = subprocess.run(command, check=False, env=os.environ | {SOFTWARE: str(home)})
+    os.environ |= {ASKED: "1", SOFTWARE: str(home)}
+    if chosen.numbers:
+        return int(not show(chosen.numbers))
+    command = [sys.executable, "-m", "pytest", "-n0", "-v", "-rs", str(Path(__file__).parent)]
+    ended = subprocess.run(command, check=False)
     return min(ended.returncode, 1)
+
+
+def _number(given: str) -> int:
+    """One of the table; not ``choices``, which Python 3.11 holds against an empty list, too."""
+    if not given.isdecimal() or int(given) not in BARS:
+        raise argparse.ArgumentTypeError(f"{given!r} is none of 1 to {max(BARS)}")
+    return int(given)
 
 
 if __name__ == "__main__":

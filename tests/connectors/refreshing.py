@@ -1,4 +1,4 @@
-"""One process of the refresh race: ``python -m tests.connectors.refreshing URL BASE STATE TASKS``."""
+"""One process of the refresh race: ``... tests.connectors.refreshing URL BASE STATE TASKS PROVIDER``."""
 
 import os
 import sys
@@ -12,13 +12,15 @@ from hub.accounts.keys import KeyStore
 from hub.clock import IdFactory, SystemChance, SystemClock
 from hub.outbound import OutboundClient, OutboundRules
 from storage.store import open_store
+from tests.connectors.oidc import OidcMail
 from tests.hub.accounts.bench import ID, Mail, Where
 from tests.support.oauth import CLIENT
 
 ROUNDS = 8
+PROVIDERS = {"ours": Mail, "oidc": OidcMail}
 
 
-async def main(url: str, base: str, state: Path, tasks: int) -> None:
+async def main(url: str, base: str, state: Path, tasks: int, provider: str) -> None:
     clock, chance = SystemClock(), SystemChance()
     failures = 0
     async with open_store(url) as store, OutboundClient(OutboundRules.parse([])) as client:
@@ -32,7 +34,11 @@ async def main(url: str, base: str, state: Path, tasks: int) -> None:
             owner=f"process-{os.getpid()}",
         )
         account = AccountConfig(
-            name="work", provider="mail", kind=Mail, settings=Where(base=base), client_id=CLIENT
+            name="work",
+            provider="mail",
+            kind=PROVIDERS[provider],
+            settings=Where(base=base),
+            client_id=CLIENT,
         )
         accounts.apply([account])
 
@@ -53,4 +59,4 @@ async def main(url: str, base: str, state: Path, tasks: int) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
+    anyio.run(main, sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5])

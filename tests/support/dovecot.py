@@ -22,7 +22,7 @@ from threading import Event
 from hub.clock import SystemClock
 from tests.support.certificates import Files, write_certificate
 
-PASSWORD = "secret"
+PASSWORD = "an-open-SESAME/for+all"
 INBOX = "INBOX"
 START_S = 30.0  # a busy machine
 POLL_S = 0.01

@@ -71,6 +71,7 @@ class FakeGmail:
     before: Callable[[str], None] = lambda path: None
     unindexed: set[str] = field(default_factory=set)
     most_at_once: int = 0
+    refused_histories: int = 0
     _at_once: int = 0
     _history: int = 1_000
     _oldest: int = 0
@@ -102,6 +103,9 @@ class FakeGmail:
     def requests(self, part: str) -> int:
         return sum(part in path for path in self.asked)
 
+    def lets_in(self, token: str) -> bool:
+        return token in self.good_tokens
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         self._at_once += 1
@@ -117,7 +121,7 @@ class FakeGmail:
         path = request.url.path.removeprefix(ROOT)
         self.asked.append(f"{path}?{request.url.query}")
         self.before(path)
-        if request.headers.get("authorization", "").removeprefix("Bearer ") not in self.good_tokens:
+        if not self.lets_in(request.headers.get("authorization", "").removeprefix("Bearer ")):
             return refusal(401, "authError")
         for fault in self.faults:
             if fault.part in path and fault.times:
@@ -166,6 +170,7 @@ class FakeGmail:
     def _changes(self, request: Request) -> Response:
         start = int(request.query_params["startHistoryId"])
         if start < self._oldest:
+            self.refused_histories += 1
             return refusal(404, "notFound", "Requested entity was not found.")
         found = [one for one in self.records if one[0] > start]
         rest, more = self._paged(found, request)

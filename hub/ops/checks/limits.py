@@ -91,6 +91,15 @@ COUNSEL: Final[Mapping[str, Counsel]] = {
     "convert_seconds": Counsel("a file was left out: making text of it takes too long", _FILE),
     "metric_series_per_agent": Counsel("measurements of an agent were refused", _SERIES),
     "metric_series": Counsel("measurements of an agent were refused", _SERIES),
+    "posted_waiting": Counsel(
+        "posts to a webhook were refused, as too many wait", "see why its agent does not read: hub agents"
+    ),
+    "posted_bytes": Counsel("a post to a webhook was refused: it is too long", "see who posts so much"),
+    "webhook_connections": Counsel("who posts to webhooks was turned away", "see who posts so often"),
+    "webhook_connections_per_network": Counsel(
+        "who posts to webhooks from one address was turned away",
+        "where that is a proxy, name it in trusted_proxies of [listen.webhooks]",
+    ),
     "operator_connections": Counsel("operators were turned away", "see who asks so often: hub token ls"),
     "operator_connections_per_network": Counsel(
         "operators behind one address were turned away",

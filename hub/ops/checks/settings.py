@@ -92,7 +92,7 @@ def check_listeners(settings: InUse) -> Check:
                 fix=f"write tls = {{ certificate = PATH, key = PATH }} in [listen.{name}], or use a proxy",
                 subject=name,
             )
-            for name, listener in (("devices", listen.devices), ("operator", listen.operator))
+            for name, listener in listen.named()
             if listener.insecure and listener.tls is None and not listener.address.is_loopback
         ]
 

@@ -76,6 +76,8 @@ class Bench:
         state: Path,
         clock: Any,
         chance: Chance,
+        *,
+        kind: type[Mail] = Mail,
     ) -> None:
         self.op, self.base, self.store, self.client, self.state = op, base, store, client, state
         self.clock, self.chance = clock, chance
@@ -85,7 +87,7 @@ class Bench:
         self.accounts = self.process("process-1")
         self.sign_ins = self.signing(self.accounts)
         self.account = AccountConfig(
-            name="work", provider="mail", kind=Mail, settings=Where(base=base), client_id=CLIENT
+            name="work", provider="mail", kind=kind, settings=Where(base=base), client_id=CLIENT
         )
         self.accounts.apply([self.account])
 

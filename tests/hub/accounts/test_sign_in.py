@@ -149,6 +149,34 @@ async def test_a_code_is_asked_for_until_it_was_typed_and_not_once_more(tmp_path
         assert b.op.is_good(await b.token())
 
 
+async def test_a_hub_that_dies_as_soon_as_a_grant_is_kept_does_not_show_its_code_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_: Any) -> None:
+        raise RuntimeError("killed")
+
+    async with bench(tmp_path) as b:
+        monkeypatch.setattr(b.accounts, "tell", die)  # the first thing after the write
+        begun = await b.sign_ins.begin("work", way="code", actor="me")
+        b.op.approve(*b.op.device_codes)
+        with pytest.raises(ExceptionGroup):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(b.sign_ins.serve)
+                while True:
+                    b.clock.advance(1)
+                    await anyio.sleep(0.005)
+        restarted = b.process("process-2")
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(b.signing(restarted).serve)
+            for _ in range(20):
+                b.clock.advance(1)
+                await anyio.sleep(0.005)
+            tasks.cancel_scope.cancel()
+        assert b.op.posts == 1
+        assert (await b.sign_ins.find(begun.id)).outcome == "done"
+        assert b.op.is_good(await b.token(restarted))
+
+
 async def test_what_a_sign_in_remembers_is_sealed_and_goes_when_it_is_settled(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
         begun = await b.sign_ins.begin("work", actor="me")

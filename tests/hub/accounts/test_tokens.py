@@ -246,6 +246,7 @@ async def test_keys_are_rotated_while_agents_read(tmp_path: Path) -> None:
         other = b.process("process-2")  # has read the old key
         assert await b.token(other) == token
         assert await b.accounts.rotate() == 1
+        assert old not in await b.store.read(credentials.keys_in_use)
         assert await b.token(other) == token
         await b.token(other, rejected=token)
         new = (await other.keys.ring()).newest.id

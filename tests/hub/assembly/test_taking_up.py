@@ -35,6 +35,7 @@ from tests.support.log import opened_log
 from tests.support.settings import SettingsBench
 
 TEXT = '[listen.devices]\naddress = "127.0.0.1:0"\n[listen.operator]\naddress = "127.0.0.1:0"\n'
+WITH_WEBHOOKS = TEXT + '[listen.webhooks]\naddress = "127.0.0.1:0"\n'
 # Read where they are needed, whenever that is.
 READ_LATER: set[KeyPath] = {("reload", "watch")}
 
@@ -102,7 +103,7 @@ async def built(folder: Path, text: str = TEXT) -> AsyncIterator[Watched]:
 
 async def test_every_setting_that_needs_no_restart_is_used_without_one(tmp_path: Path) -> None:
     seen: set[KeyPath] = set()
-    async with built(tmp_path) as reloader:
+    async with built(tmp_path, WITH_WEBHOOKS) as reloader:
         settings: Any = Read(reloader.current, seen)
         commit = reloader.parts.prepare(settings)
         await reloader.parts.reconcile(settings, "operator:7", Changes())

@@ -31,6 +31,7 @@ REACHING = [
     ("storage.url", "sqlite:////tmp/other.db"),
     ("listen.operator.tls", {"certificate": "/etc/a", "key": "/etc/b"}),
     ("listen.devices.tls.key", "/etc/shadow"),
+    ("listen.webhooks.tls", {"certificate": "/etc/a", "key": "/etc/b"}),
 ]
 
 

@@ -31,6 +31,7 @@ from storage.store import (
     agents,
     connector_cursors,
     connectors,
+    grants,
     runs,
     seen_messages,
     users,
@@ -314,6 +315,23 @@ async def test_a_lost_cursor_begins_anew_a_day_before_and_reads_nothing_twice(
     assert titles(link) == ["t1", "t2"]
 
 
+async def test_what_failed_while_no_cursor_was_there_is_within_what_the_next_run_looks_at(
+    bench: Bench, mailbox: Mailbox
+) -> None:
+    mailbox.add("t1")
+    link = bench.connect()
+    await bench.run()
+    bench.clock.advance(60 * 86_400)
+    mailbox.add("t2")
+    mailbox.unreadable.add("t2")
+    for _ in range(2):
+        mailbox.has_lost_cursor = True
+        await bench.run()
+        mailbox.unreadable.clear()
+    assert mailbox.asked_since[-1] == mailbox.asked_since[2]
+    assert titles(link) == ["t1", "t2"]
+
+
 async def test_the_cursor_of_another_account_is_worth_nothing(bench: Bench, mailbox: Mailbox) -> None:
     mailbox.add("t1")
     bench.connect()
@@ -323,6 +341,29 @@ async def test_the_cursor_of_another_account_is_worth_nothing(bench: Bench, mail
     await bench.store.write(connectors.reconcile_connectors, **again)
     await bench.run()
     assert mailbox.cursors == [None, None]
+
+
+async def test_whoever_signs_in_anew_begins_anew_a_day_before_and_reads_nothing_twice(
+    bench: Bench, mailbox: Mailbox
+) -> None:
+    async def sign_in(at: int) -> None:
+        told: dict[str, Any] = {"sealed": b"", "key_id": "k", "scopes": [], "expires_at": None, "actor": "me"}
+        await bench.store.write(grants.grant_connector, "work-id", at=at, activity_id=f"a-{at}", **told)
+
+    mailbox.add("t1")
+    link = bench.connect()
+    await sign_in(1)
+    await bench.run()
+    ended = bench.clock.now()
+    await bench.run()
+    bench.clock.advance(30 * 86_400)
+    mailbox.add("t2")
+    await sign_in(2)
+    assert shown(await bench.run()) == DONE
+    assert mailbox.cursors == [None, {"at": 1}, None]
+    assert mailbox.asked_since[-1] == ended - timedelta(hours=24)
+    assert mailbox.read == ["t1", "t2"]
+    assert titles(link) == ["t1", "t2"]
 
 
 async def test_the_same_message_in_two_folders_is_one(bench: Bench, mailbox: Mailbox) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.text.quoting import mark
+from hub.text.quoting import above_quotations, found_above, mark
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,46 @@ def test_lines_built_to_make_a_pattern_search_for_ever_do_not(line: str) -> None
     text = "\n".join([line] * max(1, 32_000 // len(line)))
 
     assert len(mark(text)) >= len(text) - text.count(" \n") - 1
+
+
+PARTS = [
+    *("On Mon, 3 Mar 2025 at 10:00, Ana <a@b.example>", "wrote:", "On", "On On Mon wrote:", "", "", "12"),
+    *("Am 3.3.2025 um 10:00 schrieb Ana:", "Il giorno", "ha scritto:", "Op ma 3 mrt schreef Jan:"),
+    *("jan skrev Ana:", "Den 3 mar skrev Ana:", "Dnia 3.3 Jan napisał(a):", "El lun, Ana escribió:"),
+    *("2025年3月3日 Ana 写道：", "3 марта 2025 г. в 10:00, Ana <a@b>:", "Ana пишет 2025:"),  # noqa: RUF001
+    *(
+        "From: Ana",
+        "Sent: Monday",
+        "To: Ben",
+        "* Subject: x",
+        "Von: A",
+        "Gesendet: b",
+        "De : x",
+        "Envoyé : y",
+    ),
+    *("Od: Jan", "Fra: x", "Sendt: y", "От: x", "Кому: y", "-----Original Message-----", "--", "---- x"),
+    *("-----Oprindelig meddelelse-----", "x -----Oprindelig meddelelse-----", "Begin forwarded message:"),
+    *("hello there: yes", "we say so", "the following:", "a" * 200),
+]
+LINES = st.tuples(st.sampled_from(["", "", "> ", ">> "]), st.sampled_from(PARTS)).map("".join)
+
+
+@given(st.lists(LINES, max_size=12))
+def test_to_look_where_rules_begin_finds_what_to_look_everywhere_does(lines: list[str]) -> None:
+    lines = [line.strip() for line in lines]
+    everywhere = [match.span() for match in above_quotations().finditer("\n".join(lines))]
+    assert [match.span() for match in found_above(lines)] == everywhere
+
+
+@pytest.mark.parametrize(
+    "said", ["Oprindelig meddelelse", "Opr\u0131ndelig meddelelse", "oprindelig meddelel\u017fe"]
+)
+def test_a_head_that_begins_within_a_line_is_found_however_its_letters_are_written(said: str) -> None:
+    lines = ["hello", f"so: -----{said}-----", "Fra: Ana", "Sendt: mandag"]
+    everywhere = [match.span() for match in above_quotations().finditer("\n".join(lines))]
+    assert [match.span() for match in found_above(lines)] == everywhere
+    assert everywhere[0][0] == len("hello\nso: ")
+
+
+def test_the_parts_above_are_found_by_rules_of_many_kinds() -> None:
+    assert len(list(found_above("\n\n".join(PARTS).split("\n")))) >= 9

@@ -1,0 +1,400 @@
+"""CalDAV (RFC 4791): calendars and lists of to-dos, followed by their sync tokens (RFC 6578).
+
+To-dos and events say what they are, so rules make items of them and no model is needed. An object that is
+changed is the same under another version (its ETag); one that is deleted is not listed any more.
+
+A calendar that has no cursor is asked for its token first, then for all its to-dos that are open and the
+events of a span of days. Later its token tells what has changed, whenever that is; and as time goes on, the
+events that have come into the span are asked for.
+"""
+
+import hashlib
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Final
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+from anyio import to_thread
+
+from hub.connectors import caldav_xml as xml
+from hub.connectors.caldav_objects import Known, look
+from hub.connectors.caldav_settings import CalDavFilter, CalDavSettings
+from hub.connectors.caldav_xml import CAL, DAV, Multistatus, Resource
+from hub.connectors.calling import Answer, general, origin_of
+from hub.connectors.connector import Account, Address, Auth, Connector, Cursor, Message, Page, Unread
+from hub.connectors.failures import ConnectorFailure, CursorLost, Misconfigured, Unavailable
+from hub.connectors.filters import Filter
+from hub.connectors.mime import message_key
+from hub.document import Document
+
+PAGE: Final = 50  # objects that are asked for and held at once
+MOST_CHARS: Final = 256 * 1024  # of one object
+MOST_CALENDARS: Final = 100
+MOST_REDIRECTS: Final = 3
+_REFUSED: Final = (400, 403, 409, 410, 412)  # with which servers say that a token is no good any more
+_MOVED: Final = (301, 302, 307, 308)
+_TRUNCATED: Final = 507
+_DAY: Final = timedelta(days=1)
+
+
+class Calendar(msgspec.Struct, frozen=True):
+    """A calendar at the server. *kinds*: what it may hold; none: it does not say."""
+
+    url: str
+    name: str
+    kinds: frozenset[str]
+    token: str
+
+
+class _Object(msgspec.Struct, frozen=True):
+    url: str
+    etag: str
+    text: str
+    known: Known
+
+
+class CalDav(Connector):
+    """The calendars of one person at one server."""
+
+    provider: ClassVar[str] = "caldav"
+    auth: ClassVar[Auth] = Auth.PASSWORD
+    settings_model: ClassVar[type[CalDavSettings]] = CalDavSettings
+    filter_model: ClassVar[type[Filter]] = CalDavFilter
+    needs_model: ClassVar[bool] = False
+
+    settings: CalDavSettings
+    filter: CalDavFilter
+    _here: dict[str, _Object] = {}  # noqa: RUF012 - replaced with each page
+
+    @classmethod
+    def origin(cls, settings: CalDavSettings) -> str:
+        return f"{cls.provider} {settings.username} {settings.url}"
+
+    @classmethod
+    def origins(cls, settings: CalDavSettings) -> frozenset[str]:
+        return frozenset((origin_of(settings.url),))
+
+    async def check(self) -> Account:
+        names = [calendar.name for calendar in await self._calendars()]
+        return Account(name=self.settings.username, detail=f"calendars: {', '.join(names)}")
+
+    async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
+        places = _places(cursor)
+        calendars = await self._calendars()
+        # What is read no more is forgotten, and begins anew when it is read again.
+        places = {one.url: places[one.url] for one in calendars if one.url in places}
+        for calendar in calendars:
+            async for page in self._followed(calendar, places, since):
+                yield page
+
+    async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
+        for message in messages:
+            found = self._here.get(message.key)
+            if found is None:
+                yield message, Unread(reason="it was removed from the calendar", is_gone=True)
+            elif len(found.text) > MOST_CHARS:
+                yield message, Unread(reason=f"it has more than {MOST_CHARS} characters")
+            else:
+                yield message, _document(message, found)
+
+    # One calendar
+
+    async def _followed(
+        self, calendar: Calendar, places: dict[str, Any], since: datetime
+    ) -> AsyncGenerator[Page]:
+        """What is new in a calendar, behind its place in *places*, which moves."""
+        until = self.context.clock.now() + self.filter.window_days * _DAY
+        place = places.get(calendar.url)
+        if place is not None:
+            try:
+                async for page in self._changes(calendar, places, since, until):
+                    yield page
+                return
+            except CursorLost:
+                del places[calendar.url]
+        # Its token before its objects: what changes meanwhile is told twice, and nothing never.
+        async for page in self._all(calendar, since, until):
+            yield page
+        # Who reads no events now may read them later, and then from here on.
+        told = until if "VEVENT" in self._kinds(calendar) else since
+        places[calendar.url] = {"token": calendar.token, "until": told.isoformat()}
+        yield Page(cursor=_cursor(places), is_backfill=True)
+
+    async def _all(self, calendar: Calendar, since: datetime, until: datetime) -> AsyncGenerator[Page]:
+        hrefs: dict[str, None] = {}
+        if "VTODO" in self._kinds(calendar):
+            hrefs |= dict.fromkeys(await self._queried(calendar, xml.query("VTODO")))
+        if "VEVENT" in self._kinds(calendar):
+            hrefs |= dict.fromkeys(await self._between(calendar, since, until))
+        async for objects in self._objects(calendar, list(hrefs)):
+            wanted = [one for one in objects if not one.known.is_done]
+            yield Page(messages=self._messages(wanted), is_backfill=True)
+
+    async def _changes(
+        self, calendar: Calendar, places: dict[str, Any], since: datetime, until: datetime
+    ) -> AsyncGenerator[Page]:
+        """Raises CursorLost: its token is not known any more; nothing was listed, or is listed again."""
+        is_whole = False
+        while not is_whole:
+            place = places[calendar.url]
+            told = await self._since(calendar, place["token"])
+            # A server that tells a part says so in the place of the calendar itself (RFC 6578, 3.6).
+            is_whole = all(one.status != _TRUNCATED for one in told.resources)
+            changed = [
+                one.href for one in told.resources if one.status is None and f"{DAV}getetag" in one.found
+            ]
+            async for objects in self._objects(calendar, changed):
+                wanted = [one for one in objects if one.known.touches(since, until)]
+                yield Page(messages=self._messages(wanted))
+            if told.sync_token == place["token"]:
+                is_whole = True
+            places[calendar.url] = place | {"token": told.sync_token}
+            yield Page(cursor=_cursor(places))
+        async for page in self._come_near(calendar, places, until):
+            yield page
+
+    async def _come_near(
+        self, calendar: Calendar, places: dict[str, Any], until: datetime
+    ) -> AsyncGenerator[Page]:
+        """Events that were too far ahead when they were told."""
+        place = places[calendar.url]
+        before = datetime.fromisoformat(place["until"])
+        if "VEVENT" not in self._kinds(calendar) or until - before < _DAY:
+            return
+        hrefs = await self._between(calendar, before - _DAY, until)
+        async for objects in self._objects(calendar, hrefs):
+            yield Page(messages=self._messages(objects))
+        places[calendar.url] = place | {"until": until.isoformat()}
+        yield Page(cursor=_cursor(places))
+
+    def _kinds(self, calendar: Calendar) -> frozenset[str]:
+        wanted = frozenset[str](self.filter.kinds)
+        return wanted & calendar.kinds if calendar.kinds else wanted
+
+    def _messages(self, objects: Sequence[_Object]) -> tuple[Message, ...]:
+        """Of those that are wanted; the objects are held until the next page."""
+        self._here = {}
+        messages = []
+        for one in objects:
+            if one.known.kind is not None and one.known.kind not in self.filter.kinds:
+                continue
+            message = _message(one)
+            self._here[message.key] = one
+            messages.append(message)
+        return tuple(messages)
+
+    async def _objects(self, calendar: Calendar, hrefs: Sequence[str]) -> AsyncGenerator[list[_Object]]:
+        """Those that are still there, a few at a time."""
+        for begin in range(0, len(hrefs), PAGE):
+            asked = xml.multiget(hrefs[begin : begin + PAGE])
+            told = await self._report(calendar.url, asked)
+            yield await to_thread.run_sync(_read_objects, calendar.url, told.resources)
+
+    # What is asked
+
+    async def _since(self, calendar: Calendar, token: str) -> Multistatus:
+        body = xml.sync_collection(token)
+        answer = await self._ask("REPORT", calendar.url, body, depth="0", accept=(207, *_REFUSED))
+        if answer.status != 207:
+            if xml.is_token_refused(answer.body) or answer.status == 410:
+                raise CursorLost(f"{calendar.name}: the server does not know our place in it any more")
+            raise general(answer)
+        return xml.multistatus(answer.body)
+
+    async def _queried(self, calendar: Calendar, body: bytes) -> list[str]:
+        told = await self._report(calendar.url, body)
+        return [one.href for one in told.resources if f"{DAV}getetag" in one.found]
+
+    async def _between(self, calendar: Calendar, start: datetime, end: datetime) -> list[str]:
+        return await self._queried(calendar, xml.query("VEVENT", _stamp(start), _stamp(end)))
+
+    async def _report(self, url: str, body: bytes) -> Multistatus:
+        answer = await self._ask("REPORT", url, body, depth="1", accept=(207, 404))
+        if answer.status == 404:
+            raise Unavailable("a calendar was removed while it was read")
+        told = xml.multistatus(answer.body)
+        # Only 404 means that something is gone; what is left out for another reason would be lost for good.
+        if any(one.status not in (None, 200, 404) for one in told.resources):
+            raise Unavailable("the server answers a part of what it was asked for")
+        return told
+
+    async def _properties(self, url: str, *names: str, depth: str = "0") -> tuple[str, list[Resource]]:
+        """Of what is at an address, which is also told: it may be elsewhere than it was looked for."""
+        for _ in range(MOST_REDIRECTS):
+            answer = await self._ask(
+                "PROPFIND", url, xml.propfind(*names), depth=depth, accept=(207, *_MOVED)
+            )
+            if answer.status == 207:
+                return url, xml.multistatus(answer.body).resources
+            url = xml.joined(url, answer.headers.get("location", ""))
+            self._check_ours(url)
+        raise Misconfigured(
+            "the server sends us from one address to the next; write the one of the calendars"
+        )
+
+    async def _ask(self, method: str, url: str, body: bytes, *, depth: str, accept: Sequence[int]) -> Answer:
+        assert self.context.secret is not None
+        shown = b64encode(f"{self.settings.username}:{self.context.secret()}".encode()).decode()
+        headers = {"Authorization": f"Basic {shown}", "Content-Type": "application/xml; charset=utf-8"}
+        return await self.context.caller.ask(
+            method, url, headers=headers | {"Depth": depth}, body=body, accept=accept
+        )
+
+    def _check_ours(self, url: str) -> None:
+        try:
+            if origin_of(url) in self.origins(self.settings):
+                return
+        except ValueError:
+            pass
+        host = urlsplit(url).hostname or "nowhere"
+        raise Misconfigured(f"the calendars are at {host}: write their address as url, if you trust it")
+
+    # Where the calendars are
+
+    async def _calendars(self) -> list[Calendar]:
+        """Those that are wanted, in the order of their names.
+
+        Raises:
+            Misconfigured: there is none, or one is named that is not there.
+        """
+        found = [
+            one for one in await self._discovered() if not one.kinds or one.kinds & set(self.filter.kinds)
+        ]
+        if not found:
+            raise Misconfigured("there is no calendar there: write the address of the calendars as url")
+        if without := [one.name for one in found if not one.token]:
+            raise Misconfigured(f"{without[0]}: the server does not tell what changes (RFC 6578)")
+        wanted = self.filter.calendars
+        for name in wanted:
+            if not any(_is_called(one, name) for one in found):
+                there = ", ".join(repr(one.name) for one in found)
+                raise Misconfigured(f"there is no calendar {name!r}; there are {there}")
+        chosen = [one for one in found if not wanted or any(_is_called(one, name) for name in wanted)]
+        return sorted(chosen, key=lambda one: (one.name, one.url))[:MOST_CALENDARS]
+
+    async def _discovered(self) -> list[Calendar]:
+        asked = ("d:resourcetype", "d:current-user-principal", "c:calendar-home-set", *_OF_CALENDARS)
+        url, told = await self._entered(asked)
+        here = told[0] if told else Resource("", None, {})
+        if here.has(f"{DAV}resourcetype", f"{CAL}calendar"):
+            return [_calendar(url, here)]
+        homes = here.hrefs(f"{CAL}calendar-home-set")
+        for principal in () if homes else here.hrefs(f"{DAV}current-user-principal"):
+            at, told = await self._at(url, principal, "c:calendar-home-set")
+            homes += [xml.joined(at, home) for one in told for home in one.hrefs(f"{CAL}calendar-home-set")]
+        found: list[Calendar] = []
+        for home in homes or [url]:
+            at, told = await self._at(url, home, "d:resourcetype", *_OF_CALENDARS, depth="1")
+            found += [_calendar(at, one) for one in told if one.has(f"{DAV}resourcetype", f"{CAL}calendar")]
+        return found
+
+    async def _entered(self, asked: Sequence[str]) -> tuple[str, list[Resource]]:
+        """What is at the address that hub.toml has; else where RFC 6764 says that one may ask."""
+        try:
+            return await self._properties(self.settings.url, *asked)
+        except Misconfigured:
+            if urlsplit(self.settings.url).path.strip("/"):
+                raise
+            return await self._properties(xml.joined(self.settings.url, "/.well-known/caldav"), *asked)
+
+    async def _at(self, base: str, href: str, *names: str, depth: str = "0") -> tuple[str, list[Resource]]:
+        url = xml.joined(base, href)
+        self._check_ours(url)
+        return await self._properties(url, *names, depth=depth)
+
+    @staticmethod
+    def judge(answer: Answer) -> ConnectorFailure | None:
+        if answer.status in (404, 405):
+            return Misconfigured(f"there are no calendars at that address: {answer.status}")
+        return None
+
+
+_OF_CALENDARS: Final = ("d:displayname", "c:supported-calendar-component-set", "d:sync-token")
+
+
+def _calendar(base: str, told: Resource) -> Calendar:
+    url = xml.joined(base, told.href)
+    kinds = told.found.get(f"{CAL}supported-calendar-component-set")
+    names = () if kinds is None else (one.get("name", "").upper() for one in kinds.findall(f"{CAL}comp"))
+    name = told.text(f"{DAV}displayname") or _last(url)
+    return Calendar(url, name, frozenset(names), told.text(f"{DAV}sync-token"))
+
+
+def _is_called(calendar: Calendar, name: str) -> bool:
+    return (
+        name.casefold() in (calendar.name.casefold(), _last(calendar.url).casefold()) or name == calendar.url
+    )
+
+
+def _last(url: str) -> str:
+    """The last part of an address: what a calendar is called that has no name."""
+    return unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2])
+
+
+def _places(cursor: Cursor | None) -> dict[str, Any]:
+    """By calendar, where we are in it. One that is not of ours is none."""
+    told = (cursor or {}).get("calendars")
+    if not isinstance(told, dict):
+        return {}
+    return {url: place for url, place in told.items() if _is_place(place)}
+
+
+def _is_place(place: Any) -> bool:
+    if not isinstance(place, dict) or not isinstance(place.get("token"), str):
+        return False
+    try:
+        return datetime.fromisoformat(place["until"]).tzinfo is not None
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def _cursor(places: dict[str, Any]) -> Cursor:
+    return {"calendars": {url: dict(place) for url, place in places.items()}}
+
+
+def _stamp(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _read_objects(base: str, resources: Sequence[Resource]) -> list[_Object]:
+    return list(_each_object(base, resources))
+
+
+def _each_object(base: str, resources: Sequence[Resource]) -> Iterator[_Object]:
+    for one in resources:
+        element = one.found.get(f"{CAL}calendar-data")
+        text = "" if element is None else element.text or ""
+        if text:
+            known = look(text) if len(text) <= MOST_CHARS else Known()
+            yield _Object(xml.joined(base, one.href), one.text(f"{DAV}getetag"), text, known)
+
+
+def _message(one: _Object) -> Message:
+    known = one.known
+    # Named as a file of its kind would be: rules look at names, too, and nobody else may choose them.
+    told = hashlib.sha256((known.uid or one.url).encode("utf-8", "replace")).hexdigest()
+    return Message(
+        key=message_key(None, f"caldav:{told}.ics"),
+        version=hashlib.sha256((one.etag or one.text).encode("utf-8", "replace")).hexdigest()[:32],
+        place=one.url,
+        received_at=known.changed_at,
+        sender=Address(known.organizer.lower()) if known.organizer else None,
+        subject=known.title,
+        labels=known.labels,
+        size_bytes=len(one.text.encode("utf-8", "replace")),
+        link=known.link,
+    )
+
+
+def _document(message: Message, found: _Object) -> Document:
+    return Document(
+        unit_key=message.key,
+        text=found.text,
+        content_hash=hashlib.sha256(found.text.encode("utf-8", "replace")).hexdigest(),
+        media_type="text/calendar",
+        modified_at=found.known.changed_at,
+        link=found.known.link,
+        title=found.known.title or None,
+    )

@@ -1,0 +1,101 @@
+"""Pure: one object of a calendar -> what is known of it before anybody reads it."""
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+if TYPE_CHECKING:
+    from icalendar.cal import Component
+
+KINDS: Final = ("VTODO", "VEVENT")
+_DONE: Final = frozenset({"COMPLETED", "CANCELLED"})
+_LEEWAY: Final = timedelta(days=1)  # a day, and a time without a zone, begin elsewhere earlier
+_TITLE_CHARS: Final = 500
+# What the parser raises for broken input: here, or later when a broken property is looked at.
+_BROKEN: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, OSError)
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What an object says of itself.
+
+    Attributes:
+        kind: empty: it is neither a to-do nor an event; ``None``: it cannot be read by rules.
+        start, end: of an event, aware UTC; ``None``: it does not say, or not in one number.
+        repeats: it has more than one day, or may have.
+        is_done: somebody has done it, or called it off.
+    """
+
+    uid: str = ""
+    kind: str | None = None
+    title: str = ""
+    organizer: str = ""
+    labels: tuple[str, ...] = ()
+    link: str | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    changed_at: datetime | None = None
+    repeats: bool = False
+    is_done: bool = False
+
+    def touches(self, since: datetime, until: datetime) -> bool:
+        """Whether it may have a day between two instants; a to-do always may."""
+        if self.kind != "VEVENT" or self.repeats or self.start is None:
+            return True
+        # Reckoned on our side: theirs may be the first or the last day that there is.
+        return self.start <= until + _LEEWAY and (self.end or self.start) >= since - _LEEWAY
+
+
+def look(text: str) -> Known:
+    """What *text* (iCalendar) says of its first to-do or event. Never raises."""
+    import icalendar  # takes 100 ms to import: only who reads calendars pays
+
+    try:
+        calendar = icalendar.Calendar.from_ical(text)
+        parts = [part for part in calendar.walk() if part.name in KINDS]
+        if not parts:
+            return Known(kind="")
+        return _of(next((part for part in parts if "RECURRENCE-ID" not in part), parts[0]), len(parts))
+    except _BROKEN:
+        return Known()
+
+
+def _of(part: "Component", number: int) -> Known:
+    start = _instant(part, "dtstart")
+    return Known(
+        uid=_text(part, "uid"),
+        kind=part.name,
+        title=_text(part, "summary")[:_TITLE_CHARS],
+        organizer=re.sub("^mailto:", "", _text(part, "organizer"), flags=re.IGNORECASE),
+        labels=_labels(part),
+        link=_link(_text(part, "url")),
+        start=start,
+        end=_instant(part, "dtend"),
+        changed_at=_instant(part, "last-modified") or _instant(part, "dtstamp"),
+        repeats=number > 1 or any(name in part for name in ("RRULE", "RDATE", "DURATION")),
+        is_done=_text(part, "status").upper() in _DONE or "COMPLETED" in part,
+    )
+
+
+def _text(part: "Component", name: str) -> str:
+    value = part.get(name)
+    return str(value[0] if isinstance(value, list) and value else value or "")
+
+
+def _labels(part: "Component") -> tuple[str, ...]:
+    told: Any = part.get("categories") or []
+    lists = told if isinstance(told, list) else [told]
+    return tuple(str(word) for one in lists for word in getattr(one, "cats", ()))[:20]
+
+
+def _link(url: str) -> str | None:
+    return url if urlsplit(url).scheme in ("http", "https") and len(url) <= 2_000 else None
+
+
+def _instant(part: "Component", name: str) -> datetime | None:
+    value = getattr(part.get(name), "dt", None)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC) if value.tzinfo is not None else value.replace(tzinfo=UTC)
+    return datetime(value.year, value.month, value.day, tzinfo=UTC) if isinstance(value, date) else None

@@ -1,0 +1,176 @@
+"""Pure: the XML of WebDAV (RFC 4918): what is asked, and what comes back, read with suspicion."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Final
+from urllib.parse import urljoin
+from xml.etree.ElementTree import Element, TreeBuilder  # it builds; what reads is below
+from xml.parsers import expat  # with document types refused, and so all entities
+
+import msgspec
+
+from hub.connectors.failures import Unavailable
+
+DAV: Final = "{DAV:}"
+CAL: Final = "{urn:ietf:params:xml:ns:caldav}"
+MOST_DEPTH: Final = 32
+MOST_ELEMENTS: Final = 500_000
+_HEAD: Final = '<?xml version="1.0" encoding="utf-8"?>'
+_NAMES: Final = 'xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:caldav"'
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """One ``response`` of a multistatus.
+
+    Attributes:
+        status: its own, where it has one.
+        found: the properties that are there.
+    """
+
+    href: str
+    status: int | None
+    found: dict[str, Element]  # by name
+
+    def text(self, name: str) -> str:
+        """Of a property; empty where there is none."""
+        element = self.found.get(name)
+        return "" if element is None else (element.text or "").strip()
+
+    def hrefs(self, name: str) -> list[str]:
+        """The addresses in a property."""
+        element = self.found.get(name)
+        told = [] if element is None else element.findall(f"{DAV}href")
+        return [one.text.strip() for one in told if one.text]
+
+    def has(self, name: str, inner: str) -> bool:
+        """Whether the property *name* holds an element *inner*."""
+        element = self.found.get(name)
+        return element is not None and element.find(inner) is not None
+
+
+class Multistatus(msgspec.Struct, frozen=True):
+    """An answer 207. *sync_token*: of a sync-collection report."""
+
+    resources: list[Resource]
+    sync_token: str
+
+
+def read(body: bytes) -> Element:
+    """The root of a document.
+
+    Raises:
+        Unavailable: it is cut off or no XML, defines entities, or is nested too deep.
+    """
+    builder = TreeBuilder()
+    depth = elements = 0
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal depth, elements
+        depth, elements = depth + 1, elements + 1
+        if depth > MOST_DEPTH or elements > MOST_ELEMENTS:
+            raise Unavailable("the provider's answer is nested too deep, or too long")
+        builder.start(_spelled(name), attributes)
+
+    def end(name: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(_spelled(name))
+
+    def refuse(*_: object) -> None:
+        raise Unavailable("the provider's answer defines a document type, which nobody asked for")
+
+    parser = expat.ParserCreate(namespace_separator="}")
+    parser.buffer_text = True
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler = builder.data
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(body, True)
+    except (expat.ExpatError, LookupError, ValueError) as error:  # the latter of an encoding that it names
+        raise Unavailable("the provider's answer is cut off, or no XML") from error
+    return builder.close()
+
+
+def joined(base: str, href: str) -> str:
+    """The address that *href* is, told in an answer from *base*.
+
+    Raises:
+        Unavailable: it is none.
+    """
+    try:
+        return urljoin(base, href)
+    except ValueError as error:
+        raise Unavailable("the provider points to something that is no address") from error
+
+
+def multistatus(body: bytes) -> Multistatus:
+    """The resources of an answer 207.
+
+    Raises:
+        Unavailable: it is none.
+    """
+    root = read(body)
+    if root.tag != f"{DAV}multistatus":
+        raise Unavailable("the provider's answer is no multistatus")
+    token = root.findtext(f"{DAV}sync-token") or ""
+    return Multistatus([_resource(one) for one in root.findall(f"{DAV}response")], token.strip())
+
+
+def is_token_refused(body: bytes) -> bool:
+    """Whether a refusal says that the sync token is not known any more (RFC 6578, 3.2)."""
+    try:
+        return read(body).find(f".//{DAV}valid-sync-token") is not None
+    except Unavailable:
+        return False
+
+
+def propfind(*names: str) -> bytes:
+    """Ask for properties, named as in ``d:getetag``."""
+    return f"{_HEAD}<d:propfind {_NAMES}><d:prop>{_elements(names)}</d:prop></d:propfind>".encode()
+
+
+def sync_collection(token: str) -> bytes:
+    """Ask what has changed since *token*."""
+    asked = f"<d:sync-token>{escape(token)}</d:sync-token><d:sync-level>1</d:sync-level>"
+    prop = "<d:prop><d:getetag/></d:prop>"
+    return f"{_HEAD}<d:sync-collection {_NAMES}>{asked}{prop}</d:sync-collection>".encode()
+
+
+def query(kind: str, start: str | None = None, end: str | None = None) -> bytes:
+    """Ask which objects of a *kind* there are; of events, which touch the time between two instants."""
+    span = "" if start is None else f'<c:time-range start="{start}" end="{end}"/>'
+    inner = (
+        f'<c:comp-filter name="VCALENDAR"><c:comp-filter name="{kind}">{span}</c:comp-filter></c:comp-filter>'
+    )
+    prop = "<d:prop><d:getetag/></d:prop>"
+    return f"{_HEAD}<c:calendar-query {_NAMES}>{prop}<c:filter>{inner}</c:filter></c:calendar-query>".encode()
+
+
+def multiget(hrefs: Sequence[str]) -> bytes:
+    """Ask for objects."""
+    prop = "<d:prop><d:getetag/><c:calendar-data/></d:prop>"
+    asked = "".join(f"<d:href>{escape(href)}</d:href>" for href in hrefs)
+    return f"{_HEAD}<c:calendar-multiget {_NAMES}>{prop}{asked}</c:calendar-multiget>".encode()
+
+
+def _resource(response: Element) -> Resource:
+    found: dict[str, Element] = {}
+    for part in response.findall(f"{DAV}propstat"):
+        if _status(part) in (None, 200):
+            for prop in part.findall(f"{DAV}prop"):
+                found |= {element.tag: element for element in prop}
+    return Resource((response.findtext(f"{DAV}href") or "").strip(), _status(response), found)
+
+
+def _status(element: Element) -> int | None:
+    """The number in ``HTTP/1.1 404 Not Found``."""
+    words = (element.findtext(f"{DAV}status") or "").split()
+    return int(words[1]) if len(words) > 1 and words[1].isdecimal() and len(words[1]) == 3 else None
+
+
+def _elements(names: Sequence[str]) -> str:
+    return "".join(f"<{name}/>" for name in names)
+
+
+def _spelled(name: str) -> str:
+    return f"{{{name}" if "}" in name else name

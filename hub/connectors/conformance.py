@@ -1,0 +1,176 @@
+"""What a connector promises, as tests that its author runs: for plug-ins, and for our own.
+
+A class of tests for pytest, with the plugin of anyio. Derive from it in a test module, name the class
+``Test...``, and say how a connector of yours is opened and how something arrives where it reads::
+
+    class TestRss(ConnectorConformance):
+        @asynccontextmanager
+        async def place(self):
+            async with a_server_of_yours() as server:
+                yield Place(lambda: Rss(context, settings, RssFilter()), server.publish, long_ago)
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from pydantic import ValidationError
+
+from hub.connectors.connector import PAGE_MESSAGES, Connector, Cursor, Message, Page
+from hub.connectors.failures import CursorLost
+from hub.document import Document
+
+MOST_CURSOR_BYTES: Final = 64 * 1024
+_SUBJECTS: Final = ("the first", "the second", "the third")
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a connector reads.
+
+    Attributes:
+        open: makes a connector, as each run gets a new one.
+        arrive: lets something arrive there, with that subject; it is to be read.
+        since: before anything arrived.
+        keeps_cursors: what was settled is told by a cursor, and not by what is left.
+    """
+
+    open: Callable[[], Connector]
+    arrive: Callable[[str], Awaitable[None]]
+    since: datetime
+    keeps_cursors: bool = True
+
+
+class ConnectorConformance(ABC):
+    """The tests. *secrets*: words that no connector of yours may show."""
+
+    secrets: tuple[str, ...] = ()
+
+    @abstractmethod
+    def place(self) -> AbstractAsyncContextManager[Place]:
+        """A place of its own for one test."""
+
+    async def test_what_has_arrived_is_listed_with_plain_cursors_on_pages_of_bounded_size(self) -> None:
+        async with self._three() as place:
+            pages = await _pages(place)
+            assert {one.subject for one in _messages(pages)} == set(_SUBJECTS)
+            for page in pages:
+                assert len(page.messages) <= PAGE_MESSAGES
+                assert len(msgspec.json.encode(page.cursor)) <= MOST_CURSOR_BYTES
+                json.dumps(page.cursor)  # plain: a day, say, is none
+            assert not place.keeps_cursors or pages[-1].cursor is not None
+
+    async def test_listed_again_a_message_has_the_same_key_and_version(self) -> None:
+        async with self._three() as place:
+            first, second = [_known(await _pages(place)) for _ in range(2)]
+            assert first == second
+            assert len({key for key, _ in first}) == len(first)
+
+    async def test_behind_each_cursor_stands_all_that_no_page_before_it_had(self) -> None:
+        async with self._three() as place:
+            pages = await _pages(place)
+            for number, page in enumerate(pages):
+                if page.cursor is not None:
+                    before = _known(pages[: number + 1])
+                    assert before | _known(await _pages(place, page.cursor)) >= _known(pages)
+
+    async def test_of_more_than_a_page_holds_nothing_is_left_out_or_lost_behind_a_cursor(self) -> None:
+        async with self.place() as place:
+            subjects = {f"number {number}" for number in range(PAGE_MESSAGES + 1)}
+            for subject in sorted(subjects):
+                await place.arrive(subject)
+            pages = await _pages(place)
+            assert {one.subject for one in _messages(pages)} == subjects
+            assert all(len(page.messages) <= PAGE_MESSAGES for page in pages)
+            first = next((number for number, page in enumerate(pages) if page.cursor is not None), None)
+            if first is not None:
+                behind = _known(await _pages(place, pages[first].cursor))
+                assert _known(pages[: first + 1]) | behind >= _known(pages)
+
+    async def test_what_arrives_later_is_told_behind_the_last_cursor_and_then_nothing(self) -> None:
+        async with self._three() as place:
+            if not place.keeps_cursors:
+                return
+            cursor = (await _pages(place))[-1].cursor
+            await place.arrive("the latest")
+            pages = await _pages(place, cursor)
+            assert "the latest" in {one.subject for one in _messages(pages)}
+            cursors = [page.cursor for page in pages if page.cursor is not None]
+            assert _messages(await _pages(place, cursors[-1])) == []
+
+    async def test_each_message_is_read_once_and_under_its_key(self) -> None:
+        async with (
+            self._three() as place,
+            _opened(place) as connector,
+            aclosing(connector.pages(None, place.since)) as pages,
+        ):
+            async for page in pages:
+                found = [one async for one in connector.read(page.messages)]
+                assert sorted(one.key for one, _ in found) == sorted(one.key for one in page.messages)
+                for message, said in found:
+                    assert isinstance(said, Document)
+                    assert said.unit_key == message.key
+                    assert said.text
+
+    async def test_a_cursor_that_is_none_of_its_own_is_lost_or_ignored(self) -> None:
+        async with self._three() as place:
+            for foreign in ({}, {"no": "such"}, {"version": 99, "folders": 7}):
+                try:
+                    pages = await _pages(place, foreign)
+                except CursorLost:
+                    continue
+                assert {one.subject for one in _messages(pages)} == set(_SUBJECTS)
+
+    async def test_a_check_says_who_it_is_and_all_is_let_go_of_twice(self) -> None:
+        async with self._three() as place, _opened(place) as connector:
+            assert (await connector.check()).name
+            await connector.aclose()
+            await connector.aclose()
+
+    async def test_a_filter_takes_no_word_that_it_does_not_know(self) -> None:
+        async with self.place() as place, _opened(place) as connector:
+            connector.filter_model.model_validate({})
+            try:
+                connector.filter_model.model_validate({"no_such_word": 1})
+            except ValidationError:
+                return
+            raise AssertionError("a filter with a word that nobody knows was taken")
+
+    async def test_it_shows_no_secret(self) -> None:
+        async with self.place() as place, _opened(place) as connector:
+            shown = f"{connector!r} {connector.settings!r} {connector.context!r}"
+            assert not any(secret in shown for secret in self.secrets)
+
+    @asynccontextmanager
+    async def _three(self) -> AsyncIterator[Place]:
+        """A place where three messages have arrived."""
+        async with self.place() as place:
+            for subject in _SUBJECTS:
+                await place.arrive(subject)
+            yield place
+
+
+@asynccontextmanager
+async def _opened(place: Place) -> AsyncIterator[Connector]:
+    connector = place.open()
+    try:
+        yield connector
+    finally:
+        await connector.aclose()
+
+
+async def _pages(place: Place, cursor: Cursor | None = None) -> list[Page]:
+    kept = msgspec.json.decode(msgspec.json.encode(cursor))  # as the hub keeps it
+    async with _opened(place) as connector, aclosing(connector.pages(kept, place.since)) as pages:
+        return [page async for page in pages]
+
+
+def _messages(pages: list[Page]) -> list[Message]:
+    return [message for page in pages for message in page.messages]
+
+
+def _known(pages: list[Page]) -> set[tuple[str, str]]:
+    return {(message.key, message.version) for message in _messages(pages)}

@@ -1,0 +1,151 @@
+"""Pure: what was posted to a webhook -> a title, a text, a link, a sender."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+
+from hub.connectors.signatures import Source
+
+MOST_LINES: Final = 500  # of a post whose text stands nowhere in particular
+MOST_DEPTH: Final = 12
+MOST_FIELDS: Final = 1_000
+TITLE_CHARS: Final = 500
+LINK_CHARS: Final = 2_000
+
+Paths = Mapping[
+    str, Sequence[str]
+]  # title, text, link, sender, event -> dotted paths; the first that is there counts
+
+USUAL: Final[Mapping[Source, Paths]] = {
+    Source.GITHUB: {
+        "title": ("issue.title", "pull_request.title", "discussion.title", "release.name"),
+        "text": (
+            *("comment.body", "review.body", "issue.body", "pull_request.body", "discussion.body"),
+            *("release.body", "head_commit.message"),
+        ),
+        "link": (
+            *("comment.html_url", "review.html_url", "issue.html_url", "pull_request.html_url"),
+            *("discussion.html_url", "release.html_url", "head_commit.url"),
+        ),
+        "sender": ("sender.login",),
+        "event": ("action",),
+    },
+    Source.SLACK: {
+        "title": ("command",),
+        "text": ("event.text", "text", "message.text"),
+        "link": (),
+        "sender": ("event.user", "user_name", "user.name"),
+        "event": ("event.type", "type", "command"),
+    },
+}
+PLAIN: Final[Paths] = {
+    "title": ("title", "subject", "data.title", "data.subject"),
+    "text": ("text", "message", "body", "description", "data.text", "data.message", "data.description"),
+    "link": ("link", "url", "data.link", "data.url"),
+    "sender": ("sender", "from", "data.sender"),
+    "event": ("type", "event"),
+}
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What a post says."""
+
+    title: str
+    text: str
+    link: str | None
+    sender: str
+    event: str
+
+
+def read(body: bytes, media_type: str, source: Source, paths: Mapping[str, str | None]) -> Said:
+    """What *body* says, whatever it is. Never raises.
+
+    Args:
+        paths: by field, where an owner says that it stands; ``None``: where it usually does.
+    """
+    found = value_of(body, media_type)
+    if isinstance(found, str):
+        first = next((line.strip() for line in found.splitlines() if line.strip()), "")
+        return Said(first[:TITLE_CHARS], found, None, "", "")
+    usual = USUAL.get(source, PLAIN)
+
+    def at(field: str) -> str:
+        told = paths.get(field)
+        for path in usual[field] if told is None else (told,):
+            if said := _words(_at(found, path)):
+                return said
+        return ""
+
+    text = at("text") or "\n".join(_lines(found))
+    title = at("title").replace("\n", " ")[:TITLE_CHARS]
+    whole = f"{title}\n\n{text}" if title and title not in text else text
+    return Said(title, whole, _link(at("link")), at("sender")[:TITLE_CHARS], at("event")[:TITLE_CHARS])
+
+
+def value_of(body: bytes, media_type: str) -> Any:
+    """A mapping or a list where *body* is JSON, whatever it is called, or a form; else its text."""
+    kind = media_type.partition(";")[0].strip().lower()
+    text = body.decode("utf-8-sig", "replace")
+    found = _json(text, otherwise=text)
+    if found is not text or kind != "application/x-www-form-urlencoded":
+        return found
+    try:
+        fields = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS))
+    except ValueError:
+        return text
+    if not any(fields.values()):  # no form: words, and a program that calls everything one
+        return text
+    inner = fields.get("payload")
+    return fields if inner is None else _json(inner, otherwise=fields)
+
+
+def _json(text: str, *, otherwise: Any) -> Any:
+    try:
+        found = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return otherwise
+    return found if isinstance(found, dict | list) else otherwise
+
+
+def _at(found: Any, path: str) -> Any:
+    for step in path.split("."):
+        if isinstance(found, dict):
+            found = found.get(step)
+        elif isinstance(found, list) and step.isdecimal() and len(step) < 6 and int(step) < len(found):
+            found = found[int(step)]
+        else:
+            return None
+    return found
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
+
+
+def _lines(found: Any) -> Iterator[str]:
+    """``path: value`` for what has words in it, as far as anybody would read."""
+    waiting: list[tuple[str, Any, int]] = [("", found, 0)]
+    told = looked = 0
+    while waiting and told < MOST_LINES and looked < 20 * MOST_LINES:
+        path, value, depth = waiting.pop()
+        looked += 1
+        if isinstance(value, dict | list):
+            inner = value.items() if isinstance(value, dict) else enumerate(value)
+            parts = [(f"{path}.{name}" if path else str(name), one, depth + 1) for name, one in inner]
+            if depth < MOST_DEPTH:
+                waiting += reversed(parts)
+        elif said := _words(value):
+            told += 1
+            yield f"{path}: {said}"
+
+
+def _link(text: str) -> str | None:
+    try:
+        is_web = urlsplit(text).scheme in ("http", "https")
+    except ValueError:
+        return None
+    return text if is_web and len(text) <= LINK_CHARS and not any(char.isspace() for char in text) else None

@@ -1,0 +1,304 @@
+"""Calendars at a real CalDAV server, and what such a server should never answer."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from hub.connectors import caldav_xml
+from hub.connectors.caldav import PAGE
+from hub.connectors.caldav_settings import CalDavSettings
+from hub.connectors.connector import Cursor, Unread
+from hub.connectors.failures import ConnectorFailure, Misconfigured, SignInNeeded, Unavailable
+from hub.document import Document
+from tests.hub.connectors.caldav_rig import Rig, rig
+from tests.support.asgi import serving
+from tests.support.radicale import Radicale
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def home(radicale: Radicale) -> AsyncIterator[Rig]:
+    """A person with one calendar, ``work``."""
+    user = radicale.fresh_user()
+    radicale.make_calendar(user, "work", "Work")
+    async with rig(radicale.url, user) as made:
+        yield made
+
+
+async def test_the_calendars_are_found_from_the_server_s_address_the_home_s_and_their_own(
+    radicale: Radicale, home: Rig
+) -> None:
+    user = home.settings.username
+    radicale.put(user, "work", "a", "SUMMARY:Pay")
+    own = radicale.make_calendar(user, "garden")
+    radicale.put(user, "garden", "b", "SUMMARY:Dig")
+    for url, titles in (
+        (radicale.url, {"Pay", "Dig"}),
+        (f"{radicale.url}/{user}/", {"Pay", "Dig"}),
+        (own, {"Dig"}),
+    ):
+        home.settings = CalDavSettings(url=url, username=user)
+        _, found = await home.run()
+        assert set(found) == titles, url
+    assert (await home.open().check()).detail == f"calendars: {user}/garden"
+
+
+async def test_what_has_changed_is_told_and_nothing_else(radicale: Radicale, home: Rig) -> None:
+    user = home.settings.username
+    for name in "abc":
+        radicale.put(user, "work", name, f"SUMMARY:{name}")
+    cursor, before = await home.run()
+    assert set(before) == {"a", "b", "c"}
+    assert (await home.run(cursor))[1] == {}
+
+    radicale.put(user, "work", "b", "SUMMARY:b", "DESCRIPTION:more")
+    radicale.put(user, "work", "d", "SUMMARY:d")
+    radicale.delete(user, "work", "c")
+    cursor, after = await home.run(cursor)
+    assert set(after) == {"b", "d"}
+    assert after["b"][0].key == before["b"][0].key
+    assert after["b"][0].version != before["b"][0].version
+    assert (await home.run(cursor))[1] == {}
+
+
+async def test_a_token_that_the_server_does_not_know_any_more_loses_nothing(
+    radicale: Radicale, home: Rig
+) -> None:
+    user = home.settings.username
+    radicale.make_calendar(user, "garden")
+    for calendar in ("work", "garden"):
+        radicale.put(user, calendar, f"in-{calendar}", f"SUMMARY:in {calendar}")
+    cursor, _ = await home.run()
+    assert cursor is not None
+    places = cursor["calendars"]
+    (work,) = (url for url in places if url.endswith("/work/"))
+    places[work]["token"] = f"http://radicale.org/ns/sync/{'0' * 64}"
+    radicale.put(user, "work", "late", "SUMMARY:late")
+    cursor, found = await home.run(cursor)
+    assert set(found) == {"in work", "late"}  # of the other calendar nothing
+    assert (await home.run(cursor))[1] == {}
+
+
+@pytest.mark.parametrize(
+    "cursor", [{}, {"calendars": 7}, {"calendars": {"x": {"token": 1}}}, {"history": "9"}]
+)
+async def test_a_cursor_that_is_none_of_ours_is_none(
+    radicale: Radicale, home: Rig, cursor: dict[str, Any]
+) -> None:
+    radicale.put(home.settings.username, "work", "a", "SUMMARY:a")
+    assert set((await home.run(cursor))[1]) == {"a"}
+
+
+async def test_what_is_done_before_we_look_is_left_out_and_what_is_done_later_is_told(
+    radicale: Radicale, home: Rig
+) -> None:
+    user = home.settings.username
+    radicale.put(user, "work", "old", "SUMMARY:old", "STATUS:COMPLETED")
+    radicale.put(user, "work", "new", "SUMMARY:new")
+    cursor, found = await home.run()
+    assert set(found) == {"new"}
+    radicale.put(user, "work", "new", "SUMMARY:new", "STATUS:COMPLETED")
+    assert set((await home.run(cursor))[1]) == {"new"}
+
+
+async def test_events_are_told_when_their_time_comes_near(radicale: Radicale, home: Rig) -> None:
+    user = home.settings.username
+    for name, days in (("past", -30.0), ("soon", 5.0), ("later", 40.0)):
+        radicale.put(user, "work", name, f"SUMMARY:{name}", f"DTSTART:{home.day(days)}", kind="VEVENT")
+    cursor, found = await home.run(window_days=20)
+    assert set(found) == {"soon"}
+    radicale.put(user, "work", "far", "SUMMARY:far", f"DTSTART:{home.day(60)}", kind="VEVENT")
+    cursor, found = await home.run(cursor, window_days=20)
+    assert found == {}
+    home.clock.advance(25 * 86_400.0)
+    cursor, found = await home.run(cursor, window_days=20)
+    assert set(found) == {"later"}
+    home.clock.advance(25 * 86_400.0)
+    cursor, found = await home.run(cursor, window_days=20)
+    assert set(found) == {"far"}
+
+
+async def test_a_filter_names_calendars_and_kinds(radicale: Radicale, home: Rig) -> None:
+    user = home.settings.username
+    radicale.make_calendar(user, "garden")
+    radicale.put(user, "garden", "g", "SUMMARY:g")
+    radicale.put(user, "work", "t", "SUMMARY:t")
+    radicale.put(user, "work", "e", "SUMMARY:e", f"DTSTART:{home.day(1)}", kind="VEVENT")
+    assert set((await home.run(calendars=["WORK"]))[1]) == {"t", "e"}
+    cursor, found = await home.run(kinds=["VTODO"])
+    assert set(found) == {"t", "g"}
+    assert set((await home.run(cursor))[1]) == {
+        "e"
+    }  # who reads events from now on has those of the days ahead
+    with pytest.raises(Misconfigured, match=f"no calendar 'wrok'; there are '{user}/garden', 'Work'"):
+        await home.run(calendars=["wrok"])
+
+
+async def test_more_objects_than_fit_on_a_page_are_all_told(radicale: Radicale, home: Rig) -> None:
+    for number in range(PAGE + 1):
+        radicale.put(home.settings.username, "work", f"t{number}", f"SUMMARY:t{number}")
+    assert len((await home.run())[1]) == PAGE + 1
+
+
+async def test_a_password_that_is_wrong_wants_a_person(radicale: Radicale, home: Rig) -> None:
+    home.password = "another"
+    with pytest.raises(SignInNeeded):
+        await home.run()
+
+
+async def test_where_no_calendar_is_somebody_has_to_correct_the_address(radicale: Radicale) -> None:
+    user = radicale.fresh_user()
+    async with rig(radicale.url, user) as nobody:
+        with pytest.raises(Misconfigured, match="there is no calendar there"):
+            await nobody.run()
+    async with rig(f"{radicale.url}/{user}/nothing/here/", user) as nobody:
+        with pytest.raises(Misconfigured, match="there are no calendars at that address"):
+            await nobody.run()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"url": "http://dav.example.org"},
+        {"url": "dav.example.org"},
+        {"url": "https://u:p@dav.example.org"},
+        {"url": "https://dav.example.org/?a=b"},
+        {"username": "a:b"},
+        {"usrename": "a"},
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(wrong: Mapping[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        CalDavSettings.model_validate({"url": "https://dav.example.org", "username": "ana"} | dict(wrong))
+
+
+def multistatus(inner: str) -> Response:
+    names = 'xmlns="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav"'
+    return Response(f"<multistatus {names}>{inner}</multistatus>", 207, media_type="application/xml")
+
+
+def response(href: str, prop: str) -> str:
+    propstat = f"<propstat><prop>{prop}</prop><status>HTTP/1.1 200 OK</status></propstat>"
+    return f"<response><href>{href}</href>{propstat}</response>"
+
+
+CALENDAR = response("/cal/", "<resourcetype><C:calendar/></resourcetype><sync-token>t1</sync-token>")
+
+
+class Script:
+    """A server that answers as it is told, by the kind of request; else that here is a calendar."""
+
+    def __init__(self, **answers: Response) -> None:
+        self.answers = answers
+        self.asked: list[tuple[str, str]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        body = (await request.body()).decode()
+        kinds = ("sync-collection", "calendar-multiget", "calendar-query", "propfind")
+        kind = next(kind for kind in kinds if kind in body).replace("-", "_")
+        self.asked.append((kind, body))
+        answer = self.answers.get(kind) or multistatus(CALENDAR if kind == "propfind" else "")
+        await answer(scope, receive, send)
+
+
+async def failure_of(script: Script, cursor: Cursor | None = None) -> ConnectorFailure:
+    async with serving(script) as url, rig(url, "ana") as made:
+        with pytest.raises(ConnectorFailure) as raised:
+            await made.run(cursor)
+    return raised.value
+
+
+BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><multistatus xmlns="DAV:">&b;</multistatus>'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [BOMB, "<html>", '<multistatus xmlns="DAV:"><resp', "", "<a>" * 100 + "</a>" * 100, "<html></html>"],
+    ids=["entities", "a page", "cut off", "nothing", "deep", "another document"],
+)
+async def test_an_answer_that_is_none_is_a_passing_error(body: str) -> None:
+    failure = await failure_of(Script(propfind=Response(body, 207)))
+    assert isinstance(failure, Unavailable)
+
+
+async def test_a_password_goes_to_the_address_of_the_settings_alone() -> None:
+    away = Response("", 301, headers={"location": "https://evil.example/cal/"})
+    failure = await failure_of(Script(propfind=away))
+    assert isinstance(failure, Misconfigured)
+    assert "evil.example" in str(failure)
+    home = response("/", "<C:calendar-home-set><href>https://evil.example/</href></C:calendar-home-set>")
+    assert isinstance(await failure_of(Script(propfind=multistatus(home))), Misconfigured)
+
+
+async def test_a_server_that_cannot_tell_what_changes_is_told_so() -> None:
+    bare = response("/cal/", "<resourcetype><C:calendar/></resourcetype>")
+    failure = await failure_of(Script(propfind=multistatus(bare)))
+    assert "does not tell what changes" in str(failure)
+
+
+async def test_a_list_of_changes_that_is_cut_short_is_gone_on_with() -> None:
+    part = "<response><href>/cal/</href><status>HTTP/1.1 507 Insufficient Storage</status></response>"
+    script = Script(sync_collection=multistatus(f"{part}<sync-token>t2</sync-token>"))
+    async with serving(script) as url, rig(url, "ana") as made:
+        place = {"token": "t1", "until": made.clock.now().isoformat()}
+        cursor, _ = await made.run({"calendars": {f"{url}/cal/": place}})
+    tokens = [
+        body.partition("sync-token>")[2][:2] for kind, body in script.asked if kind == "sync_collection"
+    ]
+    assert tokens == ["t1", "t2"]  # and no third time: the server tells nothing new
+    assert cursor is not None
+
+
+async def test_what_is_no_calendar_costs_the_others_nothing() -> None:
+    objects = "".join(
+        response(f"/cal/{number}", f"<getetag>{number}</getetag><C:calendar-data>{data}</C:calendar-data>")
+        for number, data in enumerate(
+            [
+                "no calendar",
+                "BEGIN:VCALENDAR\nBEGIN:VTODO\nSUMMARY:good\nEND:VTODO\nEND:VCALENDAR",
+                "x" * 300_000,
+            ]
+        )
+    )
+    script = Script(calendar_query=multistatus(objects), calendar_multiget=multistatus(objects))
+    async with serving(script) as url, rig(url, "ana") as made:
+        dav, said = made.open(), []
+        async for page in dav.pages(None, made.clock.now()):
+            said += [one async for one in dav.read(page.messages)]
+    assert [type(one) for _, one in said] == [Document, Document, Unread]
+    assert len({message.key for message, _ in said}) == 3
+
+
+@pytest.mark.parametrize("status", ["507 Insufficient Storage", "503 Service Unavailable"])
+@pytest.mark.parametrize("kind", ["calendar_query", "calendar_multiget"])
+async def test_what_a_server_leaves_out_for_now_is_asked_for_again(status: str, kind: str) -> None:
+    left_out = f"<response><href>/cal/b</href><status>HTTP/1.1 {status}</status></response>"
+    whole = multistatus(response("/cal/a", "<getetag>1</getetag>"))
+    script = Script(**({"calendar_query": whole} | {kind: multistatus(left_out)}))
+    assert isinstance(await failure_of(script), Unavailable)
+
+
+@pytest.mark.parametrize("body", [b'<?xml version="1.0" encoding="bogus"?><a/>', b"<a>\xff</a>"])
+def test_an_answer_in_an_encoding_that_nobody_knows_is_a_passing_error(body: bytes) -> None:
+    with pytest.raises(Unavailable):
+        caldav_xml.read(body)
+
+
+async def test_an_event_without_an_end_is_an_event(radicale: Radicale, home: Rig) -> None:
+    user = home.settings.username
+    cursor, _ = await home.run()
+    lines = (f"DTSTART:{home.day(2)}", "DTEND:99991231T235959Z")
+    radicale.put(user, "work", "e", "SUMMARY:for ever", *lines, kind="VEVENT")
+    assert set((await home.run(cursor))[1]) == {"for ever"}
+
+
+def test_a_token_is_told_as_it_is() -> None:
+    asked = caldav_xml.sync_collection('a<b&"c')
+    assert caldav_xml.read(asked).findtext("{DAV:}sync-token") == 'a<b&"c'

@@ -1,0 +1,176 @@
+"""Mailboxes that fill while a hub reads them: a real mail server, and one that speaks Gmail's API.
+
+Both outlive the hub that reads them. Gmail's gives access tokens that last two seconds, keeps its refresh
+token as Google does, loses its history once, and answers wrongly now and then.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import Any, Final
+
+import httpx2
+from starlette.responses import Response
+
+from hub.clock import SystemClock
+from tests.support.asgi import serving
+from tests.support.dovecot import PASSWORD, Dovecot, running_dovecot
+from tests.support.gmail import JSON, FakeGmail, Fault, refusal
+from tests.support.oauth import CLIENT, OAuthServer
+from tests.support.processes import HubProcess
+
+TOKEN_S: Final = 2.0
+_FORGETS_AT: Final = 10  # troubles
+PROVIDERS: Final = ("imap", "gmail")
+_USER: Final = "ana"
+# What Google and the machines before it answer, too: away, too much, cut in the middle, a page for people.
+_WRONG: Final[tuple[Callable[[], Response], ...]] = (
+    lambda: refusal(503, "backendError"),
+    lambda: refusal(429, "rateLimitExceeded", headers={"retry-after": "1"}),
+    lambda: Response('{"messages": [{"id": "m0', headers=JSON),
+    lambda: refusal(403, "userRateLimitExceeded"),
+    lambda: Response("<html>Error</html>", 502, headers={"content-type": "text/html"}),
+)
+
+
+class Mailbox(ABC):
+    """Where mails arrive, and what hub.toml says of it.
+
+    Attributes:
+        settings: of hub.toml: the table of the connector *work*.
+        filter: of its agent, as TOML.
+        given: constants of the hub that are others.
+    """
+
+    settings: str
+    filter = "max_messages = 100"
+    given: Sequence[str] = ()
+
+    @abstractmethod
+    def deliver(self, mails: Sequence[bytes]) -> None:
+        """They arrive, in this order."""
+
+    @abstractmethod
+    def is_behind_all(self, cursor: dict[str, Any]) -> bool:
+        """Whether the cursor that the hub has kept stands behind the last mail."""
+
+    async def sign_in(self, hub: HubProcess) -> None:  # noqa: B027 - most have a password
+        """Do what a person does once, at a hub that runs."""
+
+    def trouble(self) -> None:  # noqa: B027 - most have none
+        """Something goes wrong that may, and passes."""
+
+    def told(self) -> dict[str, int]:
+        """What went on beside it, for people."""
+        return {}
+
+
+class ImapMailbox(Mailbox):
+    """At a real mail server."""
+
+    def __init__(self, server: Dovecot, folder: Path) -> None:
+        self._server = server
+        self._mails = 0
+        secret = folder / "imap.password"
+        secret.write_text(PASSWORD)
+        secret.chmod(0o600)
+        self.filter = 'folders = ["INBOX"], max_messages = 100'
+        self.settings = f"""\
+provider = "imap"
+secret = {{ file = "{secret}" }}
+settings = {{ host = "{server.host}", port = {server.port}, tls = "none", username = "{_USER}" }}
+"""
+
+    def deliver(self, mails: Sequence[bytes]) -> None:
+        self._server.deliver(_USER, list(mails))
+        self._mails += len(mails)
+
+    def is_behind_all(self, cursor: dict[str, Any]) -> bool:
+        return bool(cursor["folders"]["INBOX"]["uid"] == self._mails)
+
+
+class GmailMailbox(Mailbox):
+    """At a server that speaks Gmail's API, with one beside it that signs people in."""
+
+    given = (  # or few runs would begin or end between two kills
+        *(
+            "--given",
+            "hub.connectors.calling:LEAST_WAIT_S=0.05",
+            "--given",
+            "hub.connectors.calling:MOST_WAIT_S=0.2",
+        ),
+        *("--given", "hub.runs.mailbox_visit:CIRCUIT_BASE_S=0.2"),
+    )
+
+    def __init__(self, google: FakeGmail, op: OAuthServer, api: str, sign_in: str) -> None:
+        self._google = google
+        self._op = op
+        self._troubles = 0
+        self._wrong = cycle(_WRONG)
+        self._clock = SystemClock()
+        self.settings = f"""\
+provider = "gmail"
+client_id = "{CLIENT}"
+[connectors.settings]
+base_url = "{api}"
+authorize_url = "{sign_in}/authorize"
+token_url = "{sign_in}/token"
+revoke_url = "{sign_in}/revoke"
+units_per_min = 1_000_000
+"""
+
+    def deliver(self, mails: Sequence[bytes]) -> None:
+        for mail in mails:
+            self._google.deliver(mail, self._clock.now())
+
+    def is_behind_all(self, cursor: dict[str, Any]) -> bool:
+        return int(cursor["history_id"]) >= self._google.records[-1][0]
+
+    async def sign_in(self, hub: HubProcess) -> None:
+        begun = await hub.post("/v1/connectors/work/sign-in", {"way": "paste"})
+        async with httpx2.AsyncClient() as browser:
+            answer = await browser.get(begun["url"])
+        await hub.post("/v1/connectors/work/sign-in/answer", {"address": answer.headers["location"]})
+        self._op.omits_refresh = True  # from now on, as Google does
+
+    def trouble(self) -> None:
+        self._troubles += 1
+        if self._troubles == _FORGETS_AT:
+            self._google.forget_history()
+        else:
+            self._google.faults[:] = [Fault("/", next(self._wrong))]
+
+    def told(self) -> dict[str, int]:
+        return {
+            "tokens refreshed": len(self._op.refreshes),
+            "wrong answers laid": self._troubles,
+            "histories refused (404)": self._google.refused_histories,
+        }
+
+
+class _Google(FakeGmail):
+    """It lets in whom the server beside it says."""
+
+    op: OAuthServer
+
+    def lets_in(self, token: str) -> bool:
+        return self.op.is_good(token)
+
+
+@contextmanager
+def imap_mailbox(folder: Path) -> Iterator[ImapMailbox]:
+    """At a dovecot of its own."""
+    with running_dovecot() as server:
+        yield ImapMailbox(server, folder)
+
+
+@asynccontextmanager
+async def gmail_mailbox() -> AsyncIterator[GmailMailbox]:
+    """With both of its servers."""
+    clock = SystemClock()
+    google = _Google()
+    google.op = OAuthServer(lambda: clock.now().timestamp(), ttl_s=TOKEN_S, rotates=False)
+    async with serving(google) as api, serving(google.op.app) as sign_in:
+        yield GmailMailbox(google, google.op, api, sign_in)
