@@ -48,6 +48,18 @@ def set_clock(driver: sqlite3.Connection, now_ms: Callable[[], int] = machine_no
     driver.create_function("hub_now_ms", 0, now_ms)
 
 
+def empty_database(tables: sa.MetaData) -> bytes:
+    """Serialize a database that has *tables* and no rows, for copies in memory."""
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    with engine.begin() as connection:
+        tables.create_all(connection, checkfirst=False)
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+    content = driver.serialize()
+    engine.dispose()
+    return content
+
+
 class SqliteDatabase:
     """A ``Database`` in one file. Made by ``open_sqlite``."""
 
@@ -73,17 +85,18 @@ class SqliteDatabase:
 
 @asynccontextmanager
 async def open_sqlite(
-    path: Path | None, *, now_ms: Callable[[], int] = machine_now_ms
+    source: Path | bytes, *, now_ms: Callable[[], int] = machine_now_ms
 ) -> AsyncIterator[SqliteDatabase]:
-    """The database in the file at *path*, or one in memory; its tables must be there already.
+    """Open the database file *source*, or a database in memory that is a copy of the bytes *source*.
 
-    Leaving the block writes what is queued, then closes the file.
+    Its tables must exist already. Leaving the block writes what is queued, then closes the database.
 
     Args:
+        source: a path, or a serialized database such as ``empty_database`` returns.
         now_ms: the database's clock; see ``set_clock``.
     """
     failure: Exception | None = None
-    async with _sessions(path, now_ms) as (session, reader), anyio.create_task_group() as owner:
+    async with _sessions(source, now_ms) as (session, reader), anyio.create_task_group() as owner:
         writer = _Writer(session)
         owner.start_soon(writer.serve)
         try:
@@ -210,13 +223,15 @@ class _Session:
         self._is_closed = True
         await self._raw.close()
 
-    def dress(self, begin: str, now_ms: Callable[[], int]) -> None:
-        """In the thread: say the pragmas, what time it is, and when a transaction begins.
+    def dress(self, begin: str, now_ms: Callable[[], int], content: bytes | None) -> None:
+        """In the thread: load *content*, set the pragmas and the clock, and begin transactions with *begin*.
 
         The driver's own idea of that loses updates (``isolation_level=None`` turns
         it off), and a deferred BEGIN fails when it comes to write.
         """
         driver = self._raw._conn
+        if content is not None:
+            driver.deserialize(content)
         for pragma in _PRAGMAS:
             driver.execute(pragma).close()
         set_clock(driver, now_ms)
@@ -288,25 +303,28 @@ def _ours(error: Exception) -> Exception:
 
 
 @asynccontextmanager
-async def _sessions(path: Path | None, now_ms: Callable[[], int]) -> AsyncIterator[tuple[_Session, _Session]]:
+async def _sessions(
+    source: Path | bytes, now_ms: Callable[[], int]
+) -> AsyncIterator[tuple[_Session, _Session]]:
     """The writer's session and the reader's; in memory they are one and the same."""
-    async with _session(path, "BEGIN IMMEDIATE", now_ms) as writer:
-        if path is None:
+    async with _session(source, "BEGIN IMMEDIATE", now_ms) as writer:
+        if isinstance(source, bytes):
             yield writer, writer
         else:
-            async with _session(path, "BEGIN", now_ms) as reader:
+            async with _session(source, "BEGIN", now_ms) as reader:
                 yield writer, reader
 
 
 @asynccontextmanager
-async def _session(path: Path | None, begin: str, now_ms: Callable[[], int]) -> AsyncIterator[_Session]:
+async def _session(source: Path | bytes, begin: str, now_ms: Callable[[], int]) -> AsyncIterator[_Session]:
+    path, content = (":memory:", source) if isinstance(source, bytes) else (source, None)
     try:
-        raw = await aiosqlite.connect(path or ":memory:", isolation_level=None, cached_statements=256)
+        raw = await aiosqlite.connect(path, isolation_level=None, cached_statements=256)
     except sqlite3.Error as error:
         raise Unavailable(f"cannot open the database {path}: {error}") from error
     session = _Session(raw)
     try:
-        await session.in_thread(session.dress, begin, now_ms)
+        await session.in_thread(session.dress, begin, now_ms, content)
         yield session
     finally:
         with anyio.CancelScope(shield=True):  # without a limit: it waits for one statement at most

@@ -10,6 +10,7 @@ Each call is one transaction; see ``storage.database`` for what it promises.
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -272,7 +273,7 @@ from storage.size import DatabaseSize
 from storage.sketch import Sketch
 from storage.soul_writes import NewSoulWrite, SoulBusy, SoulEnd, SoulOutcome, SoulWriteRow
 from storage.souls import SoulPlace, SoulVersion, UnknownSoulVersion
-from storage.sqlite import machine_now_ms, open_sqlite
+from storage.sqlite import empty_database, machine_now_ms, open_sqlite
 from storage.standing import Standing, standing_of
 from storage.template_changes import (
     Broken,
@@ -662,11 +663,16 @@ async def open_store(
     path = file_of(url, base)
     clock = now_ms or machine_now_ms
     if path is None:
-        async with open_sqlite(None, now_ms=clock) as database:
-            await database.write(metadata.create_all)
+        async with open_sqlite(_empty_database(), now_ms=clock) as database:
             yield database
     else:
         with held_alone(path):
             await anyio.to_thread.run_sync(upgrade, path)
             async with open_sqlite(path, now_ms=clock) as database:
                 yield database
+
+
+@cache
+def _empty_database() -> bytes:
+    """A database with the tables of this release: creating 56 of them takes 80 ms, a copy 1 ms."""
+    return empty_database(metadata)

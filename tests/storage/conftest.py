@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from storage.schema import metadata
-from storage.sqlite import set_clock
+from storage.sqlite import empty_database, set_clock
 from tests.support.blocking import blocking_engine
 from tests.support.postgres import Postgres
 
@@ -39,23 +39,18 @@ def c(engine: sa.Engine) -> Iterator[sa.Connection]:
 @contextmanager
 def _sqlite() -> Iterator[sa.Engine]:
     """Each connection has an empty database of its own: a copy of one that was made once."""
-    maker = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
-    metadata.create_all(maker)
-    with maker.connect() as made:
-        pattern = made.connection.driver_connection
-        assert isinstance(pattern, sqlite3.Connection)
+    content = empty_database(metadata)
 
-        def copy() -> sqlite3.Connection:
-            connection = sqlite3.connect(":memory:")
-            pattern.backup(connection)
-            connection.execute("PRAGMA foreign_keys=on").close()
-            set_clock(connection)
-            return connection
+    def copy() -> sqlite3.Connection:
+        connection = sqlite3.connect(":memory:")
+        connection.deserialize(content)
+        connection.execute("PRAGMA foreign_keys=on").close()
+        set_clock(connection)
+        return connection
 
-        engine = sa.create_engine("sqlite://", creator=copy, poolclass=sa.NullPool)
-        yield engine
-        engine.dispose()
-    maker.dispose()
+    engine = sa.create_engine("sqlite://", creator=copy, poolclass=sa.NullPool)
+    yield engine
+    engine.dispose()
 
 
 @contextmanager

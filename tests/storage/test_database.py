@@ -14,7 +14,7 @@ from storage.columns import now_ms
 from storage.database import Conflict, Database, Unavailable
 from storage.postgres import open_postgres
 from storage.schema import devices, metadata, nodes
-from storage.sqlite import open_sqlite
+from storage.sqlite import empty_database, open_sqlite
 from tests.storage.jobs import add, names, outcome_of
 
 
@@ -25,8 +25,9 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
             async with open_postgres(url) as opened:
                 yield opened
         return
-    async with open_sqlite(tmp_path / "hub.db" if request.param == "file" else None) as opened_file:
-        await opened_file.write(metadata.create_all)
+    path, content = tmp_path / "hub.db", empty_database(metadata)
+    path.write_bytes(content)
+    async with open_sqlite(path if request.param == "file" else content) as opened_file:
         yield opened_file
 
 
