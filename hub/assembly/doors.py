@@ -30,7 +30,6 @@ from hub.ops.replays import Replays
 from hub.ops.server import OperatorServer
 from hub.ops.settings import Settings
 from hub.ops.sockets import listen_on_tcp
-from hub.version import VERSION
 from protocol.errors import ErrorCode, HubError
 
 log = Channel(__name__)
@@ -149,7 +148,6 @@ def make_operator_server(
         operations,
         address=listen.address,
         unix_path=ground.state / SOCKET,
-        version=VERSION,
         hosts=operator_hosts(listen),
         proxies=trusted_proxies(listen, opened=listen),
         bearer=BearerTokens(

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import anyio
+import anyio.to_thread
 import uvicorn
 from anyio.abc import TaskGroup, TaskStatus
+from starlette.types import Receive, Scope, Send
 
 from hub.clock import Clock
 from hub.links.acceptor import Acceptor, Make
@@ -20,7 +21,8 @@ from hub.links.gate import Gate
 from hub.links.hosts import Hosts
 from hub.ops.access import BODY_S, NO_PROXIES, Access, Bearer
 from hub.ops.address import Address
-from hub.ops.api.application import make_application
+from hub.ops.api.application import application
+from hub.ops.api.deps import SERVED, Served
 from hub.ops.connection import CONNECTIONS, HEAD_S, connection_factory, told_to_an_operator
 from hub.ops.events import BEAT_S, Streams
 from hub.ops.facade import HubFacade
@@ -58,7 +60,7 @@ class OperatorServer:
         head_s: within which a request's head must be here.
         event_streams: followers at once.
         beat_s: how long a stream is silent at most.
-        metrics: what ``/metrics`` answers; without it there is no such route.
+        metrics: what ``/metrics`` answers, in Prometheus' text format.
         on_refusal: told the code of every request and connection that was refused for what it is.
     """
 
@@ -68,7 +70,6 @@ class OperatorServer:
         *,
         address: Address,
         unix_path: Path,
-        version: str,
         hosts: Hosts | None = None,
         proxies: TrustedProxies = NO_PROXIES,
         bearer: Bearer | None = None,
@@ -81,7 +82,7 @@ class OperatorServer:
         head_s: float = HEAD_S,
         event_streams: int = 16,
         beat_s: float = BEAT_S,
-        metrics: Callable[[], bytes] | None = None,
+        metrics: Callable[[], bytes],
         on_refusal: Callable[[str], None] = lambda _: None,
         tcp: socket.socket | None = None,
         tls: ssl.SSLContext | None = None,
@@ -100,10 +101,11 @@ class OperatorServer:
         self._head_s = head_s
         self._streams = Streams(event_streams, beat_s=beat_s)
         self._streams.on_refusal = self._on_refusal = on_refusal
+        self._served = Served(hub, self._streams, metrics)
         if bearer is not None:
             self._streams.still_counts = bearer.still_counts
         self._access = Access(
-            make_application(hub, streams=self._streams, version=version, metrics=metrics),
+            self._answer,
             hosts=hosts or Hosts(),
             proxies=proxies,
             body_bytes=body_bytes,
@@ -129,6 +131,8 @@ class OperatorServer:
         Raises:
             CannotListen: one of the two sockets could not be opened; neither is open.
         """
+        # In a thread, before READY: built at the first request it would hold up every device for 0.3 s.
+        await anyio.to_thread.run_sync(application)
         with ExitStack() as sockets:
             unix = sockets.enter_context(listen_on_unix(self._unix_path))
             tcp = self._tcp or sockets.enter_context(listen_on_tcp(self._address))
@@ -153,6 +157,11 @@ class OperatorServer:
                     with anyio.move_on_after(GRACE_S, shield=True):
                         await server.ended.wait()
                     running.cancel()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that was let in."""
+        scope["state"][SERVED] = self._served
+        await application()(scope, receive, send)
 
     def _accept_on(self, tcp: socket.socket, tasks: TaskGroup, wheel: DeadlineWheel, make: Make) -> Acceptor:
         """What lets connections in over TCP: counted, and in bounded time, before TLS costs anything."""

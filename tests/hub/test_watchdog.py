@@ -213,7 +213,7 @@ async def test_an_operators_server_that_stands_still_ends_the_beat(
         FakeHub(),
         address=Address("127.0.0.1", 0),
         unix_path=tmp_path / "hub.sock",
-        version="1",
+        metrics=lambda: b"",
         gate=Gate(PortLimits(), clock=house.clock, metrics=Metrics()),
         clock=house.clock,
     )

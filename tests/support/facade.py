@@ -733,7 +733,6 @@ async def serving(hub: FakeHub, folder: Path, **options: Any) -> AsyncIterator[L
         given: dict[str, Any] = {
             "address": Address("127.0.0.1", 0),
             "unix_path": folder / "hub.sock",
-            "version": "0.1.0",
             "body_bytes": 2_000,
             "metrics": lambda: b"hub_build_info 1\n",
             "clock": clock,

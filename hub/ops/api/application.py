@@ -4,7 +4,7 @@ OpenAPI stands at ``/v1/openapi.json`` and nowhere else: the usual pages around 
 load scripts from other origins.
 """
 
-from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -48,11 +48,11 @@ from hub.ops.api import (
     upkeep,
     users,
 )
+from hub.ops.api.deps import Metrics
 from hub.ops.api.document import openapi_document
 from hub.ops.api.errors import answer_errors
-from hub.ops.events import Streams
-from hub.ops.facade import HubFacade
 from hub.ops.routes import Asked
+from hub.version import VERSION
 from protocol.errors import ErrorCode, HubError
 
 EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -96,50 +96,50 @@ NOUNS: Final = (
 )
 
 
+_NO_ROUTE: Final = {"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": []}
+
+
 class NotInTheTable(HubError):
     """The route has no row in ``ops/routes``, so nobody may ask for it."""
 
     code = ErrorCode.FORBIDDEN
 
 
-def make_application(
-    hub: HubFacade,
-    *,
-    streams: Streams,
-    version: str,
-    metrics: Callable[[], bytes] | None = None,
-) -> FastAPI:
-    """The application over *hub*. It decides nothing about who asks: that is ``ops/access``.
+@cache
+def application() -> FastAPI:
+    """Return the application of this process. Its first call builds it: about 0.3 s of CPU time."""
+    return make_application()
 
-    Args:
-        streams: the bound on followers.
-        metrics: what ``/metrics`` answers, in Prometheus' text format; without it there is no such route.
+
+def make_application() -> FastAPI:
+    """Build the application with all its routes. It decides nothing about who asks: that is ``ops/access``.
+
+    It belongs to no hub: what a request is answered from is in the state of the request, see ``deps``.
     """
     app = FastAPI(
         title="hub",
-        version=version,
+        version=VERSION,
         openapi_url=None,
         dependencies=[Depends(_stands_in_the_table)],
         redirect_slashes=False,
     )
     app.openapi_version = "3.1.0"
-    app.state.hub = hub
-    app.state.streams = streams
     answer_errors(app)
     for noun in NOUNS:
         app.include_router(noun.router)
-    if metrics is not None:
 
-        @app.get("/metrics", tags=["system"], response_class=Exposition)
-        async def exposition() -> Response:
-            """Every metric of the process."""
-            return Exposition(metrics())
+    @app.get("/metrics", tags=["system"], response_class=Exposition)
+    async def exposition(metrics: Metrics) -> Response:
+        """Every metric of the process."""
+        return Exposition(metrics())
 
     @app.get("/v1/openapi.json", tags=["system"])
     def document() -> dict[str, object]:  # in a thread: making it takes a while
         """This interface as an OpenAPI 3.1 document."""
         return openapi_document(app)
 
+    for route in app.routes:
+        route.matches(_NO_ROUTE)  # the framework builds the routes of a router when it first looks for one
     return app
 
 

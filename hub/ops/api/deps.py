@@ -1,6 +1,7 @@
 """What every route may ask for: who asks, the hub as that one sees it, and where streams are counted."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Final, NamedTuple
 
 from fastapi import Depends, Header, Query, Request
 
@@ -12,14 +13,37 @@ from protocol.ids import UserId
 from storage.store import UnknownUser
 
 
+class Served(NamedTuple):
+    """What an operators' server answers from.
+
+    Attributes:
+        streams: the bound on followers.
+        metrics: what ``/metrics`` answers, in Prometheus' text format.
+    """
+
+    hub: HubFacade
+    streams: Streams
+    metrics: Callable[[], bytes]
+
+
+SERVED: Final = "served"  # in the scope's state: the server's Served
+
+
+def _served(request: Request) -> Served:
+    served: Served = request.scope["state"][SERVED]
+    return served
+
+
 def _whole_hub(request: Request) -> HubFacade:
-    hub: HubFacade = request.app.state.hub
-    return hub
+    return _served(request).hub
 
 
 def _streams(request: Request) -> Streams:
-    streams: Streams = request.app.state.streams
-    return streams
+    return _served(request).streams
+
+
+def _metrics(request: Request) -> Callable[[], bytes]:
+    return _served(request).metrics
 
 
 def _caller(request: Request) -> Principal:
@@ -28,6 +52,7 @@ def _caller(request: Request) -> Principal:
 
 
 WholeHub = Annotated[HubFacade, Depends(_whole_hub)]
+Metrics = Annotated[Callable[[], bytes], Depends(_metrics)]
 OpenStreams = Annotated[Streams, Depends(_streams)]
 Caller = Annotated[Principal, Depends(_caller)]
 

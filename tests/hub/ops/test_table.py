@@ -12,9 +12,8 @@ from starlette.types import Scope as Request
 from hub.links.attempts import FailedAttempts
 from hub.links.hosts import Hosts
 from hub.ops.access import Access
-from hub.ops.api.application import make_application
+from hub.ops.api.application import application, make_application
 from hub.ops.bearer import BearerTokens
-from hub.ops.events import Streams
 from hub.ops.roles import HUB_WIDE, ROLE_SCOPES, Role, Scope
 from hub.ops.routes import AGENT, DEVICE_REQUESTS, PUBLIC, ROUTES, Asked, Need, route_of
 from hub.ops.views_routes import routes_view
@@ -33,7 +32,7 @@ MAY = {
 
 def _served() -> set[Asked]:
     """Every route that the application has, as its document tells them."""
-    app = make_application(FakeHub(), streams=Streams(1), version="0", metrics=lambda: b"")
+    app = application()
     return {
         Asked(method.upper(), path)
         for path, item in app.openapi()["paths"].items()
@@ -141,9 +140,8 @@ def test_what_agents_ask_stands_under_one_path_and_nothing_else_does() -> None:
         assert (need is AGENT) == (asked.path == "/v1/agent" or asked.path.startswith("/v1/agent/")), asked
 
 
-async def test_a_route_that_is_not_in_the_table_is_refused_whoever_asks(tmp_path: Path) -> None:
-    hub = FakeHub()
-    app = make_application(hub, streams=Streams(1), version="0")
+async def test_a_route_that_is_not_in_the_table_is_refused_whoever_asks() -> None:
+    app = make_application()
 
     @app.get("/v1/forgotten")
     async def forgotten() -> str:
