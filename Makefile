@@ -5,6 +5,9 @@ EVALUATIONS := eval eval-faults eval-live eval-kills eval-files eval-speed eval-
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 
+# Where this is set, each of the hundreds of processes of a test run compiles the hub anew: five seconds each.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test check bench $(EVALUATIONS) gateway-check connector-check locks soak simulate fuzz documents lock clean
 .DEFAULT_GOAL := help
 
