@@ -12,6 +12,7 @@ from protocol.frame import MAX_RESULT_BYTES, ErrorBody
 from protocol.ids import CallId
 from protocol.phases import SessionState
 from protocol.work import Answer, ToolResult
+from tests.support.families import each
 from tests.support.script import HELLO, WELCOME, DeviceScript, Script
 
 both_codecs = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
@@ -28,7 +29,7 @@ def said(code: str, message: str) -> Answer:
 
 
 @both_codecs
-@pytest.mark.parametrize(
+@each(
     ("spelled", "answer"),
     [
         ({"result": {"id": "row-1"}}, Answer(result={"id": "row-1"})),
@@ -46,9 +47,8 @@ def said(code: str, message: str) -> Answer:
         ({"result": {"error": 5}}, said("device_error", "5")),
         ({"result": {"id": "row-1"}, "error": "but no"}, said("device_error", "but no")),
     ],
-    ids=str,
 )
-@pytest.mark.parametrize("key", ["id", "call_id"])
+@each("key", ["id", "call_id"])
 def test_an_answer_is_read_however_it_is_spelled(
     key: str, spelled: dict[str, Any], answer: Answer, codec: Codec
 ) -> None:

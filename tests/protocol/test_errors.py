@@ -3,6 +3,7 @@
 import pytest
 
 from protocol.errors import CATALOGUE, CLOSE_MEANINGS, CloseCode, ErrorCode, HubError
+from tests.support.families import each
 
 
 def all_errors(root: type[HubError] = HubError) -> list[type[HubError]]:
@@ -36,6 +37,6 @@ def test_a_client_comes_back_below_4500_and_not_from_there_on(code: CloseCode) -
     assert code.may_return == (code < 4500)
 
 
-@pytest.mark.parametrize("error", all_errors(), ids=lambda error: error.__name__)
+@each("error", all_errors())
 def test_every_error_of_ours_has_a_code_of_the_catalogue(error: type[HubError]) -> None:
     assert error.code in CATALOGUE

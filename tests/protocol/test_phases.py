@@ -21,6 +21,7 @@ from protocol.phases import (
     SessionState,
 )
 from protocol.session import Session
+from tests.support.families import each
 from tests.support.samples import samples
 from tests.support.script import CHALLENGE, HELLO, OPENED_AT, WELCOME, DeviceScript, Script
 
@@ -75,8 +76,8 @@ def walk(session: Session, allowed: Allowed, frame: Frame) -> None:
 
 
 @both_codecs
-@pytest.mark.parametrize("state", S)
-@pytest.mark.parametrize("frame", EVERY_FRAME, ids=type_of)
+@each("state", S)
+@each("frame", EVERY_FRAME)
 def test_a_hub_takes_what_its_table_allows_and_ends_over_the_rest(
     frame: type[Frame], state: SessionState, codec: Codec
 ) -> None:
@@ -84,8 +85,8 @@ def test_a_hub_takes_what_its_table_allows_and_ends_over_the_rest(
 
 
 @both_codecs
-@pytest.mark.parametrize("state", S)
-@pytest.mark.parametrize("frame", EVERY_FRAME, ids=type_of)
+@each("state", S)
+@each("frame", EVERY_FRAME)
 def test_a_device_takes_what_its_table_allows_and_ends_over_the_rest(
     frame: type[Frame], state: SessionState, codec: Codec
 ) -> None:
@@ -93,8 +94,8 @@ def test_a_device_takes_what_its_table_allows_and_ends_over_the_rest(
 
 
 @both_codecs
-@pytest.mark.parametrize("state", S)
-@pytest.mark.parametrize("frame", EVERY_FRAME, ids=type_of)
+@each("state", S)
+@each("frame", EVERY_FRAME)
 def test_what_one_side_may_send_the_other_may_hear(
     frame: type[Frame], state: SessionState, codec: Codec
 ) -> None:

@@ -1,6 +1,7 @@
 """Rows for tests of storage: only what a test is about is written in the test."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import sqlalchemy as sa
 
@@ -17,6 +18,14 @@ ME = UserId("me")
 LAPTOP = "laptop"
 BOOT, NEXT_BOOT = BootId("boot-1"), BootId("boot-2")
 PROMPT_1 = "fingerprint-1"
+
+
+@contextmanager
+def undone(c: sa.Connection) -> Iterator[None]:
+    """Undo what the block writes, so that each case of a family begins with the same rows."""
+    with c.begin_nested() as savepoint:
+        yield
+        savepoint.rollback()
 
 
 def declare(c: sa.Connection, *declared: DeclaredAgent, at: int = AT) -> agents.Reconciled:

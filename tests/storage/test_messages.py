@@ -33,7 +33,8 @@ from storage.messages import (
 )
 from storage.schema import broadcasts, gateways
 from storage.schema import messages as message_table
-from tests.storage.rows import AT, BOOT, ME, NEXT_BOOT, make_agent
+from tests.storage.rows import AT, BOOT, ME, NEXT_BOOT, make_agent, undone
+from tests.support.families import each
 
 BOARD = BoardId("board")
 WEST = GatewayId("gateway")
@@ -141,16 +142,17 @@ def test_a_user_has_so_many_messages_under_way(c: sa.Connection) -> None:
         say(c, "m-2", most=1)
 
 
-@pytest.mark.parametrize("state", list(MessageState))
-@pytest.mark.parametrize("event", list(MessageEvent))
+@each("state", list(MessageState))
+@each("event", list(MessageEvent))
 def test_only_the_tables_moves_are_made(c: sa.Connection, state: MessageState, event: MessageEvent) -> None:
-    row = led(c, *WAYS[state])
-    if MESSAGE.allows(state, event):
-        assert move(c, row, event).state is MESSAGE.after(state, event)
-    else:
-        with pytest.raises(IllegalTransition):
-            move(c, row, event)
-        assert messages.get_message(c, row.id) == row
+    with undone(c):
+        row = led(c, *WAYS[state])
+        if MESSAGE.allows(state, event):
+            assert move(c, row, event).state is MESSAGE.after(state, event)
+        else:
+            with pytest.raises(IllegalTransition):
+                move(c, row, event)
+            assert messages.get_message(c, row.id) == row
 
 
 WAYS: dict[MessageState, tuple[MessageEvent, ...]] = {

@@ -19,7 +19,8 @@ from protocol.lifecycles import (
 from storage import agents, outbox, runs
 from storage.runs import AttemptsSpent, HeldRun, OpenWork, StaleRun, UnknownRun
 from storage.schema import runs as run_table
-from tests.storage.rows import AT, answer, calls, claim, make_agent, make_run, plan, running
+from tests.storage.rows import AT, answer, calls, claim, make_agent, make_run, plan, running, undone
+from tests.support.families import each
 
 LEGAL = [move for move in RUN.moves() if move[1] is not RunEvent.DISPATCHED]
 ILLEGAL = [
@@ -38,34 +39,41 @@ def counters(c: sa.Connection) -> tuple[int, int]:
     return agent.runs_waiting, agent.runs_executing
 
 
-@pytest.mark.parametrize(("before", "event", "after"), LEGAL)
+@each(("before", "event", "after"), LEGAL)
 def test_every_legal_move_is_written_remembered_and_counted(
     c: sa.Connection, before: RunState, event: RunEvent, after: RunState
 ) -> None:
-    run = make_run(c, state=before)
-    moved = runs.move(
-        c, run.held, event, at=AT + 1, actor="somebody", reason="because", outcome=outcome_for(event)
-    )
-    row = runs.get_run(c, run.id)
-    assert moved == row.held
-    assert (row.state, row.reason, row.updated_at) == (after, "because", AT + 1)
-    assert row.pause_reason == (PAUSE_REASONS[event] if after is RunState.PAUSED else None)
-    assert (row.completed_at == AT + 1) == (after in FINAL_RUN_STATES)
-    assert (row.lease_boot_id is not None) == (after in EXECUTING_RUN_STATES)
-    history = runs.run_history(c, run.id)
-    last = history[-1]
-    assert [move.seq for move in history] == list(range(1, len(history) + 1))
-    assert (last.old_state, last.new_state, last.actor, last.fence) == (before, after, "somebody", row.fence)
-    executing = after in EXECUTING_RUN_STATES
-    assert counters(c) == (int(after in LIVE_RUN_STATES and not executing), int(executing))
+    with undone(c):
+        run = make_run(c, state=before)
+        moved = runs.move(
+            c, run.held, event, at=AT + 1, actor="somebody", reason="because", outcome=outcome_for(event)
+        )
+        row = runs.get_run(c, run.id)
+        assert moved == row.held
+        assert (row.state, row.reason, row.updated_at) == (after, "because", AT + 1)
+        assert row.pause_reason == (PAUSE_REASONS[event] if after is RunState.PAUSED else None)
+        assert (row.completed_at == AT + 1) == (after in FINAL_RUN_STATES)
+        assert (row.lease_boot_id is not None) == (after in EXECUTING_RUN_STATES)
+        history = runs.run_history(c, run.id)
+        last = history[-1]
+        assert [move.seq for move in history] == list(range(1, len(history) + 1))
+        assert (last.old_state, last.new_state, last.actor, last.fence) == (
+            before,
+            after,
+            "somebody",
+            row.fence,
+        )
+        executing = after in EXECUTING_RUN_STATES
+        assert counters(c) == (int(after in LIVE_RUN_STATES and not executing), int(executing))
 
 
-@pytest.mark.parametrize(("state", "event"), ILLEGAL)
+@each(("state", "event"), ILLEGAL)
 def test_an_illegal_move_changes_nothing(c: sa.Connection, state: RunState, event: RunEvent) -> None:
-    run = make_run(c, state=state)
-    with pytest.raises(IllegalTransition):
-        runs.move(c, run.held, event, at=AT + 1, actor="somebody")
-    assert runs.get_run(c, run.id) == run
+    with undone(c):
+        run = make_run(c, state=state)
+        with pytest.raises(IllegalTransition):
+            runs.move(c, run.held, event, at=AT + 1, actor="somebody")
+        assert runs.get_run(c, run.id) == run
 
 
 def test_a_run_is_dispatched_by_claiming_it_alone(c: sa.Connection) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.sql.dml import UpdateBase
 
 import storage
 from storage.schema import metadata
+from tests.support.families import each
 
 STATEMENTS: dict[str, sa.Select[*tuple[object, ...]] | UpdateBase] = {
     f"{found.name}.{name}": value
@@ -30,7 +31,7 @@ def test_statements_are_found() -> None:
     assert {"run_moves.MOVE", "run_claims.CLAIM", "calls.SETTLE_CALL", "units.LEDGER"} <= STATEMENTS.keys()
 
 
-@pytest.mark.parametrize("name", sorted(STATEMENTS))
+@each("name", sorted(STATEMENTS))
 def test_a_statement_can_be_said_to_both_databases(name: str) -> None:
     for dialect in DIALECTS:
         assert str(STATEMENTS[name].compile(dialect=dialect))
@@ -41,7 +42,7 @@ def test_a_claim_locks_what_it_looks_at_and_passes_by_what_others_locked() -> No
     assert "FOR UPDATE SKIP LOCKED" in str(claim.compile(dialect=POSTGRESQL))
 
 
-@pytest.mark.parametrize("name", sorted(metadata.tables))
+@each("name", sorted(metadata.tables))
 def test_a_table_can_be_made_on_postgresql(name: str) -> None:
     table = metadata.tables[name]
     statements: list[CreateTable | CreateIndex] = [CreateTable(table), *map(CreateIndex, table.indexes)]
@@ -107,7 +108,7 @@ def test_a_frequent_statement_uses_an_index(
     assert index in " ".join(str(step[3]) for step in steps)
 
 
-@pytest.mark.parametrize("name", sorted(STATEMENTS))
+@each("name", sorted(STATEMENTS))
 def test_a_value_that_is_reckoned_with_is_known_to_be_a_large_number(name: str) -> None:
     """PostgreSQL reads a parameter beside a small number as a small one, and no instant fits into that."""
     for part in visitors.iterate(STATEMENTS[name]):

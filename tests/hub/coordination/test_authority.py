@@ -10,6 +10,7 @@ from protocol.errors import HubError
 from protocol.ids import UserId
 from storage.store import AgentRow, BoardRow, UnknownAgent, UnknownBoard, agents, board_members, open_store
 from tests.hub.coordination.garden import AGENTS, CALLERS, EVE, Garden, open_garden
+from tests.support.families import each
 
 # Written down a second time, so that a change of the law was meant. By verb and target: what the
 # operator, the lead, another agent of the board, the main agent of its gateway, an agent of another
@@ -84,7 +85,7 @@ def test_every_standing_but_a_strangers_has_a_law_and_each_names_whom_it_is_for(
     assert all(LAW.values())
 
 
-@pytest.mark.parametrize(("caller", "verb", "target", "answer"), CELLS)
+@each(("caller", "verb", "target", "answer"), CELLS)
 def test_the_table_says_so(caller: str, verb: Verb, target: str, answer: str) -> None:
     whom = Whom.SELF if caller == target else WHOM[target]
     denied = denial(STANDINGS[caller], verb, whom)
@@ -93,7 +94,7 @@ def test_the_table_says_so(caller: str, verb: Verb, target: str, answer: str) ->
         assert denied.words
 
 
-@pytest.mark.parametrize(("caller", "verb", "target", "answer"), CELLS)
+@each(("caller", "verb", "target", "answer"), CELLS)
 async def test_the_authority_finds_out_who_asks_and_says_the_same(
     garden: Garden, caller: str, verb: Verb, target: str, answer: str
 ) -> None:

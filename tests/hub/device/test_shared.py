@@ -12,6 +12,7 @@ from hub.device.private import SkipReason
 from hub.device.shared import NO_TEXT, Root, SharedFile, SharedFolders, Unreadable, declare, settle
 from hub.text.kinds import PLAIN, media_type_of
 from protocol.work import RunConfig, RunLimits
+from tests.support.families import each
 
 
 def _nothing() -> None:
@@ -255,7 +256,7 @@ def test_files_that_hold_no_text_do_not_use_up_the_limits_of_a_run(home: Path) -
     )
 
 
-@pytest.mark.parametrize("ending", NO_TEXT)
+@each("ending", NO_TEXT)
 def test_no_file_that_has_a_converter_is_taken_for_one_without_text(ending: str) -> None:
     assert media_type_of(f"a{ending}") == PLAIN
 

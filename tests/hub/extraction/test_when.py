@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from hub.extraction.when import resolve
 from hub.extraction.when.resolve import MOST_CHARS
+from tests.support.families import each
 
 GROUPS: list[dict[str, Any]] = json.loads(
     Path(__file__).with_name("when_cases.json").read_text(encoding="utf-8")
@@ -41,7 +42,7 @@ def instant(text: str, zone: str) -> datetime:
     return read if read.tzinfo else read.replace(tzinfo=ZoneInfo(zone))
 
 
-@pytest.mark.parametrize(("words", "expected", "anchor", "zone"), list(cases()))
+@each(("words", "expected", "anchor", "zone"), list(cases()))
 def test_words_mean_what_they_mean_on_the_calendar(
     words: str, expected: str | None, anchor: str | None, zone: str
 ) -> None:

@@ -7,13 +7,12 @@ import ast
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 import hub
 from hub.metrics import Metrics
 from hub.ops.checks.limits import COUNSEL, COUNTED_TOGETHER
 from hub.ops.limit_settings import Limits
 from protocol.errors import ErrorCode
+from tests.support.families import each
 
 # What becomes of whoever reaches it, where that is no error code.
 OTHER_ENDS = {
@@ -195,7 +194,7 @@ def test_every_field_has_exactly_one_row() -> None:
     assert sorted(rows) == sorted(Limits.model_fields)
 
 
-@pytest.mark.parametrize(("end", "label"), sorted(set(COUNTED.values())))
+@each(("end", "label"), sorted(set(COUNTED.values())))
 def test_what_is_reached_ends_in_a_known_way_and_is_counted(end: str, label: str) -> None:
     assert end in OTHER_ENDS or end in set(ErrorCode)
     of_the_gate = label.removeprefix("operator_").removeprefix("webhook_")  # which puts that before it itself

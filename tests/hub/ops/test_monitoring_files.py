@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
-import pytest
 import yaml
 
 from hub.metrics import Metrics
 from hub.ops.issues import Severity
+from tests.support.families import each
 
 OPS = files("hub.ops")
 RULES: list[dict[str, Any]] = [
@@ -52,7 +52,7 @@ def test_there_are_ten_rules_and_each_says_what_is_wrong_and_what_to_do() -> Non
         assert rule["annotations"]["action"]
 
 
-@pytest.mark.parametrize(("where", "expr"), QUERIES)
+@each(("where", "expr"), QUERIES)
 def test_every_metric_that_is_asked_for_exists(where: str, expr: str) -> None:
     known = told()
     asked = set(NAME.findall(re.sub(r'"[^"]*"', "", expr)))
@@ -63,7 +63,7 @@ def test_every_metric_that_is_asked_for_exists(where: str, expr: str) -> None:
         assert is_rated == (known[name] in ("counter", "histogram")), f"{name} in {expr}"
 
 
-@pytest.mark.parametrize(("where", "expr"), QUERIES)
+@each(("where", "expr"), QUERIES)
 def test_every_query_is_balanced(where: str, expr: str) -> None:
     for opening, closing in ("()", "{}", "[]"):
         assert expr.count(opening) == expr.count(closing), where

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
 import tomli_w
 
 from hub.ops.agent_settings import AgentSettings
@@ -16,6 +15,7 @@ from hub.ops.reading import check_text
 from hub.ops.schedule_settings import ScheduleTable
 from hub.ops.secret import SecretRef
 from hub.ops.shape import leaves
+from tests.support.families import each
 
 # How pydantic speaks, which knows Python and not hub.toml.
 RAW = re.compile(
@@ -70,7 +70,7 @@ def put(doc: Any, path: KeyPath, value: Any) -> Any:
     return {**doc, first: put(doc.get(first, {}), tuple(rest), value)}
 
 
-@pytest.mark.parametrize(("path", "around"), FIELDS, ids=lambda value: str(value)[:60])
+@each(("path", "around"), FIELDS)
 def test_no_raw_message_reaches_a_person(path: KeyPath, around: dict[str, Any]) -> None:
     for value in WRONG:
         text = tomli_w.dumps(put(around, path, value))

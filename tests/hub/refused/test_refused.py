@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from protocol.errors import CATALOGUE, ErrorCode
 from tests.hub.refused.row import Device, Refused, Rest
+from tests.support.families import each
 from tests.support.processes import SETTINGS, HubProcess
 
 # Each has ROWS, and may have SETTINGS (a piece of hub.toml) and GIVEN (what is asked before, with success).
@@ -55,11 +56,16 @@ SELECT name FROM sqlite_master WHERE type = 'table' AND (
 
 @dataclass
 class World:
-    """A hub with the agents ``notes`` (of the device ``desk``) and ``phone-notes``; ``desk`` is connected."""
+    """A hub with the agents ``notes`` (of the device ``desk``) and ``phone-notes``; ``desk`` is connected.
+
+    Attributes:
+        given: the rows before the first refusal, which every refusal leaves as they are.
+    """
 
     hub: HubProcess
     socket: ClientConnection
     folder: Path
+    given: dict[str, list[Any]] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=count)
 
     async def ask(self, asked: Rest | Device) -> tuple[int | None, dict[str, Any]]:
@@ -103,14 +109,14 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
                 for given in getattr(table, "GIVEN", ()):
                     status, told = await world.ask(given)
                     assert (status or 200) < 300 and "code" not in told, (given, told)
+            world.given = world.kept()
             yield world
     finally:
         await hub.close()
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.case)
+@each("row", ROWS)
 async def test_what_cannot_be_written_is_refused_in_words_to_act_on(world: World, row: Refused) -> None:
-    before = world.kept()
     status, told = await world.ask(row.ask)
     said = " ".join(str(told.get(part, "")) for part in ("message", "detail", "title", "hint", "errors"))
     assert told.get("code") == row.code, told
@@ -118,7 +124,7 @@ async def test_what_cannot_be_written_is_refused_in_words_to_act_on(world: World
     if isinstance(row.ask, Rest):
         assert status == (row.status or CATALOGUE[ErrorCode(row.code)].http_status)
     assert told.get("hint"), "nothing says what to do"
-    assert world.kept() == before
+    assert world.kept() == world.given
 
 
 def test_the_table_has_no_case_twice() -> None:

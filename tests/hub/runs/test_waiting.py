@@ -13,6 +13,7 @@ from protocol.lifecycles import FINAL_RUN_STATES, PauseReason, RunState
 from protocol.requirements import Unmet
 from storage.store import LockInTheWay, locks
 from tests.support.clock import START
+from tests.support.families import each
 
 LOCK = locks.LockRow(
     user_id=UserId("u"),
@@ -33,7 +34,7 @@ def _why(**facts: object) -> str | None:
     return why_waiting(msgspec.structs.replace(QUEUED, **facts), UTC)
 
 
-@pytest.mark.parametrize(
+@each(
     ("facts", "sentence"),
     [
         ({}, "next in line"),

@@ -3,6 +3,7 @@
 import pytest
 
 from hub.schedules.cron import BadSchedule, parse_cron
+from tests.support.families import each
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("text", REFUSED)
+@each("text", REFUSED)
 def test_what_readers_would_read_differently_is_refused_with_what_to_write_instead(text: str) -> None:
     reason, hint = REFUSED[text]
     with pytest.raises(BadSchedule) as refused:

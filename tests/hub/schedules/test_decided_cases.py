@@ -8,6 +8,7 @@ import pytest
 
 from hub.schedules.cron import BadSchedule, parse_cron
 from tests.hub.schedules.instants import cron, next_fires
+from tests.support.families import each
 
 CASES = json.loads(Path(__file__).with_name("cron_cases.json").read_text(encoding="utf-8"))
 ACCEPTED = [case for case in CASES["calendar"] if case["decision"] == "accept"]
@@ -25,16 +26,14 @@ def test_no_case_is_left_out() -> None:
     assert (len(CASES["dst"]), len(ACCEPTED), len(REJECTED)) == (200, 24, 31)
 
 
-@pytest.mark.parametrize(
-    "case", CASES["dst"], ids=lambda case: f"{case['tz']}-{case['transition']}-{case['expr']}"
-)
+@each("case", CASES["dst"])
 def test_a_change_of_the_clocks_moves_fires_as_decided(case: dict[str, Any]) -> None:
     assert parse_cron(case["expr"]).follows_wall is (case["kind"] == "wall-following")
     expected = case["expected"]
     assert next_fires(cron(case["expr"], case["tz"]), case["after"], len(expected)) == expected
 
 
-@pytest.mark.parametrize("case", [case for case in CASES["dst"] if case.get("debian_cron_measured")])
+@each("case", [case for case in CASES["dst"] if case.get("debian_cron_measured")])
 def test_a_real_debian_cron_ran_the_job_at_the_same_instants(case: dict[str, Any]) -> None:
     measured = sorted(set(case["debian_cron_measured"]))  # it runs a job once for each minute skipped
     found = next_fires(cron(case["expr"], case["tz"]), case["after"], 24)

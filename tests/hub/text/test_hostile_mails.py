@@ -13,6 +13,7 @@ from hub.text.converted import ConvertLimits, NotConvertible
 from hub.text.letter import Body, Letter, LetterOptions
 from hub.text.letter_mail import looks_tame
 from hub.text.letters import read_letter, read_mail
+from tests.support.families import each
 
 MIB = 1024 * 1024
 # What one mail may take of the process that asks: the mail itself, and a little beside.
@@ -98,8 +99,8 @@ def test_a_mail_built_to_hurt_is_read_or_refused_within_its_limits(make: Callabl
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MOST_GROWTH
 
 
-@pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE)
-@pytest.mark.parametrize("size", [1_000, 32 * 1024])
+@each("make", HOSTILE.values())
+@each("size", [1_000, 32 * 1024])
 def test_so_is_its_beginning_which_is_read_without_another_process(
     make: Callable[[], bytes], size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

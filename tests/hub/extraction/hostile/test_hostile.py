@@ -1,8 +1,7 @@
 """Documents that give orders to their reader, and a model that obeys every one of them."""
 
 from collections import Counter
-
-import pytest
+from functools import cache
 
 from hub.document import Document
 from hub.extraction import Extraction, Extractor, Wanted
@@ -13,9 +12,14 @@ from hub.extraction.suspicion import spans
 from protocol.tables import TABLES, Filler, TableName
 from tests.hub.extraction.hostile.gullible import Gullible
 from tests.hub.extraction.hostile.planting import Hostile, hostile_documents, letters
+from tests.support.families import each
 
-HOSTILE = list(hostile_documents())
 WANTED = Wanted(data_types=(TableName.TASKS, TableName.NOTES))
+
+
+@cache
+def documents() -> list[Hostile]:
+    return list(hostile_documents())
 
 
 async def extract(hostile: Hostile) -> Extraction:
@@ -25,13 +29,13 @@ async def extract(hostile: Hostile) -> Extraction:
 
 
 def test_there_are_a_hundred_of_them_in_six_languages() -> None:
-    languages = Counter(hostile.name.split("-")[0] for hostile in HOSTILE)
-    assert len(HOSTILE) >= 100
+    languages = Counter(hostile.name.split("-")[0] for hostile in documents())
+    assert len(documents()) >= 100
     assert set(languages) == {"en", "de", "fr", "es", "ru", "zh"}
     assert min(languages.values()) >= 15
 
 
-@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
+@each("hostile", documents)
 async def test_no_item_of_a_planted_order_goes_out_unmarked(hostile: Hostile) -> None:
     extraction = await extract(hostile)
     begin = hostile.text.find(hostile.planted)
@@ -46,7 +50,7 @@ async def test_no_item_of_a_planted_order_goes_out_unmarked(hostile: Hostile) ->
     assert bool(touching) is bool(hostile.planted), "the model was not shown the order"
 
 
-@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
+@each("hostile", documents)
 async def test_no_document_sets_a_flag_an_id_or_another_table(hostile: Hostile) -> None:
     for item in (await extract(hostile)).items:
         assert item.table in WANTED.data_types
@@ -56,7 +60,7 @@ async def test_no_document_sets_a_flag_an_id_or_another_table(hostile: Hostile) 
 
 
 def test_what_is_hidden_on_a_page_is_not_even_read() -> None:
-    pages = [hostile for hostile in HOSTILE if "-html-" in hostile.name]
+    pages = [hostile for hostile in documents() if "-html-" in hostile.name]
     assert pages
     assert [page.name for page in pages if page.planted or page.title in page.text] == []
 

@@ -1,0 +1,76 @@
+"""Families of cases in one test: each process of a run would collect hundreds of parametrised items."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+import pytest
+
+Test = Callable[..., Any]
+Cases = Iterable[Any] | Callable[[], Iterable[Any]]
+
+
+def each(names: str | Sequence[str], cases: Cases) -> Callable[[Test], Test]:
+    """Run a test once for every case, all within one item; each failing case is reported as a subtest.
+
+    Use it in place of ``pytest.mark.parametrize`` for more than about forty cases. The fixtures of the
+    test are set up once for all cases.
+
+    Args:
+        names: the parameters that a case has values for; a case of a single name is the value itself.
+        cases: tuples of values, single values or ``pytest.param`` with an id; or a function of them.
+    """
+    wanted = [names] if isinstance(names, str) else list(names)
+
+    def decorate(test: Test) -> Test:
+        own = inspect.signature(test).parameters
+        given = [parameter for name, parameter in own.items() if name not in wanted]
+        if "subtests" not in own:
+            given.append(inspect.Parameter("subtests", inspect.Parameter.KEYWORD_ONLY))
+
+        def rest(fixtures: dict[str, Any]) -> dict[str, Any]:
+            return {name: value for name, value in fixtures.items() if name in own}
+
+        def run(**fixtures: Any) -> None:
+            for name, values in _read(wanted, cases):
+                with _reported(fixtures["subtests"], name):
+                    test(**rest(fixtures), **values)
+
+        async def run_async(**fixtures: Any) -> None:
+            for name, values in _read(wanted, cases):
+                with _reported(fixtures["subtests"], name):
+                    await test(**rest(fixtures), **values)
+
+        family = wraps(test)(run_async if inspect.iscoroutinefunction(test) else run)
+        del family.__wrapped__  # type: ignore[attr-defined]  # the parameters are those that are left
+        family.__signature__ = inspect.Signature(given)  # type: ignore[attr-defined]
+        return family
+
+    return decorate
+
+
+def _read(names: Sequence[str], cases: Cases) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The name of each case, and its values by parameter. Raises ValueError for no case at all."""
+    has_none = True
+    for case in cases if isinstance(cases, Iterable) else cases():
+        has_none = False
+        id = getattr(case, "id", None) if isinstance(case, _PARAM) else None
+        values = case.values if isinstance(case, _PARAM) else (case,) if len(names) == 1 else case
+        yield str(id or values), dict(zip(names, values, strict=True))
+    if has_none:
+        raise ValueError(f"no case for {', '.join(names)}")
+
+
+_PARAM = type(pytest.param())
+
+
+@contextmanager
+def _reported(subtests: pytest.Subtests, name: str) -> Iterator[None]:
+    """Report what the block raises as a subtest. One that passes costs nothing."""
+    try:
+        yield
+    except Exception:
+        with subtests.test(name[:200]):
+            raise
