@@ -3,13 +3,10 @@
 A rule takes modules and gives findings, one line each, so that it can be tried on a planted violation.
 """
 
-import ast
 import graphlib
 from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
-from typing import NamedTuple
 
-ROOT = Path(__file__).parents[2]
+from tests.support.source import Module, facts, imports_of
 
 GROUND = {
     "protocol",
@@ -106,51 +103,7 @@ CLOCKS = {
 TIME_AND_CHANCE_COME_IN_AT = {"hub.clock", "storage.sqlite"}
 
 
-class Module(NamedTuple):
-    """A module's dotted name and its text."""
-
-    name: str
-    source: str
-    is_package: bool = False
-
-
-class Import(NamedTuple):
-    target: str
-    line: int
-
-
 Rule = Callable[[Collection[Module]], Iterator[str]]
-
-
-def modules_of_the_house() -> list[Module]:
-    """Every module of ours, the tests apart."""
-    found = []
-    for path in sorted(
-        path for room in ("protocol", "storage", "hub") for path in (ROOT / room).rglob("*.py")
-    ):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        is_package = parts[-1] == "__init__"
-        name = ".".join(parts[:-1] if is_package else parts)
-        found.append(Module(name, path.read_text(encoding="utf-8"), is_package))
-    return found
-
-
-def imports_of(module: Module, known: Collection[str] = ()) -> Iterator[Import]:
-    """Everything *module* imports, wherever it stands in it: at the top, in a function, for typing only."""
-    for node in ast.walk(ast.parse(module.source)):
-        match node:
-            case ast.Import(names=names):
-                yield from (Import(name.name, node.lineno) for name in names)
-            case ast.ImportFrom(module=origin, names=names, level=level):
-                base = _absolute(module, origin, level)
-                for name in names:
-                    inner = f"{base}.{name.name}"
-                    yield Import(inner if inner in known else base, node.lineno)
-            case ast.Call(
-                func=ast.Attribute(attr="import_module") | ast.Name(id="import_module" | "__import__"),
-                args=[ast.Constant(value=str(target)), *_],
-            ):
-                yield Import(target, node.lineno)
 
 
 def rooms_keep_to_their_floor(modules: Collection[Module]) -> Iterator[str]:
@@ -186,12 +139,11 @@ def the_protocol_does_no_io(modules: Collection[Module]) -> Iterator[str]:
         for target, line in imports_of(module):
             if target.partition(".")[0] not in PURE | {"protocol"}:
                 yield f"{module.name}:{line}: the protocol does not stand on {target}"
-        for node in ast.walk(ast.parse(module.source)):
-            match node:
-                case ast.Call(func=ast.Name(id=called)) if called in IMPURE_CALLS:
-                    yield f"{module.name}:{node.lineno}: the protocol does not call {called}"
-                case ast.AsyncFunctionDef() | ast.Await() | ast.AsyncWith() | ast.AsyncFor():
-                    yield f"{module.name}:{node.lineno}: the protocol does not wait"
+        for called, line in facts(module).calls:
+            if called in IMPURE_CALLS:
+                yield f"{module.name}:{line}: the protocol does not call {called}"
+        for line in facts(module).waits:
+            yield f"{module.name}:{line}: the protocol does not wait"
 
 
 def nothing_imports_itself_by_a_detour(modules: Collection[Module]) -> Iterator[str]:
@@ -210,7 +162,7 @@ def nothing_imports_itself_by_a_detour(modules: Collection[Module]) -> Iterator[
 def tasks_have_an_owner(modules: Collection[Module]) -> Iterator[str]:
     """Tasks are started in a task group that a block owns."""
     for module in modules:
-        for used, line in _uses(module):
+        for used, line in facts(module).uses:
             loop, _, called = used.rpartition(".")
             if used in LOOSE_TASKS or (called in ("create_task", "ensure_future") and "loop" in loop):
                 yield f"{module.name}:{line}: {used} leaves a task without an owner"
@@ -224,7 +176,7 @@ def time_and_chance_are_handed_in(modules: Collection[Module]) -> Iterator[str]:
         for target, line in imports_of(module):
             if target.partition(".")[0] in CHANCE:
                 yield f"{module.name}:{line}: {target} is chance; take a Chance or an IdFactory"
-        for used, line in _uses(module):
+        for used, line in facts(module).uses:
             if used in CLOCKS:
                 yield f"{module.name}:{line}: {used}; take a Clock, a Chance or an IdFactory"
 
@@ -247,29 +199,3 @@ def _room(name: str) -> str | None:
 
 def _within(name: str, rooms: Collection[str]) -> bool:
     return any(name == room or name.startswith(f"{room}.") for room in rooms)
-
-
-def _absolute(module: Module, origin: str | None, level: int) -> str:
-    """What ``from <level dots><origin>`` means in *module*."""
-    if level == 0:
-        return origin or ""
-    parts = module.name.split(".")
-    package = parts[: len(parts) - level + (1 if module.is_package else 0)]
-    return ".".join([*package, *([origin] if origin else [])])
-
-
-def _uses(module: Module) -> Iterator[tuple[str, int]]:
-    """Every dotted name that *module* uses or imports, spelled from where it was imported."""
-    tree = ast.parse(module.source)
-    spelled: dict[str, str] = {}
-    for node in ast.walk(tree):
-        match node:
-            case ast.Import(names=names):
-                spelled.update((name.asname, name.name) for name in names if name.asname)
-            case ast.ImportFrom(module=str(origin), names=names, level=0):
-                spelled.update((name.asname or name.name, f"{origin}.{name.name}") for name in names)
-                yield from ((f"{origin}.{name.name}", node.lineno) for name in names)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
-            first, dot, rest = ast.unparse(node).partition(".")
-            yield spelled.get(first, first) + dot + rest, node.lineno

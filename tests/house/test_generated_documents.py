@@ -2,14 +2,10 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.support.documents import documents
-from tests.support.events import ROOT
-
-CURRENT = documents()
+from tests.support.families import each
 
 
-@pytest.mark.parametrize("path", CURRENT, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_generated_document_is_current(path: Path) -> None:
-    assert path.read_text(encoding="utf-8") == CURRENT[path], "run 'make documents'"
+@each(("path", "text"), lambda: documents().items())
+def test_a_generated_document_is_current(path: Path, text: str) -> None:
+    assert path.read_text(encoding="utf-8") == text, "run 'make documents'"

@@ -4,23 +4,21 @@ import pytest
 
 from tests.house.rules import (
     RULES,
-    Import,
-    Module,
     Rule,
-    imports_of,
     libraries_stand_in_their_rooms,
-    modules_of_the_house,
     nothing_imports_itself_by_a_detour,
     rooms_keep_to_their_floor,
     tasks_have_an_owner,
     the_protocol_does_no_io,
     time_and_chance_are_handed_in,
 )
+from tests.support.families import each
+from tests.support.source import Import, Module, imports_of, modules_of_the_product
 
-HOUSE = modules_of_the_house()
+HOUSE = modules_of_the_product()
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+@each("rule", RULES)
 def test_the_house_keeps_its_rules(rule: Rule) -> None:
     assert list(rule(HOUSE)) == []
 
@@ -84,9 +82,7 @@ PLANTED: list[tuple[Rule, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("rule", "name", "source"), PLANTED, ids=lambda part: getattr(part, "__name__", part)
-)
+@each(("rule", "name", "source"), PLANTED)
 def test_a_planted_violation_is_found(rule: Rule, name: str, source: str) -> None:
     assert len(list(rule([Module(name, source)]))) >= 1
 

@@ -5,13 +5,29 @@ from pathlib import Path
 from hub.agents.mapped.page import page as vocabularies
 from protocol.export import asyncapi, json_schema
 from protocol.pages import Notes, notes_in, rewrite, sections
-from tests.support.events import ROOT, catalogue
+from tests.support.source import ROOT, LoggedEvent, facts, modules_of_the_product
 
 PROTOCOL = ROOT / "protocol"
 PAGE = PROTOCOL / "PROTOCOL.md"
 ARCHITECTURE = ROOT / "hub" / "ARCHITECTURE.md"
 README = ROOT / "README.md"
 VOCABULARIES = ROOT / "hub" / "agents" / "VOCABULARIES.md"
+
+
+def events() -> set[LoggedEvent]:
+    """Every event that the hub logs."""
+    modules = [module for module in modules_of_the_product() if module.name.startswith("hub")]
+    return {event for module in modules for event in facts(module).events}
+
+
+def catalogue() -> str:
+    """All events of the hub as the table in ARCHITECTURE.md."""
+    rows = [f"| `{event.name}` | {event.level} | `{_path(event.module)}` |" for event in sorted(events())]
+    return "\n".join(["| event | level | where |", "|---|---|---|", *rows])
+
+
+def _path(module: str) -> str:
+    return module.replace(".", "/")
 
 
 def notes() -> Notes:
