@@ -12,6 +12,8 @@ from tests.support.dovecot import Dovecot, running_dovecot, why_no_dovecot
 from tests.support.postgres import Postgres, running_postgres, why_no_postgres
 from tests.support.radicale import Radicale, running_radicale
 
+pytest_plugins = ["tests.support.budget"]
+
 # A failed line of a script then says what differs.
 pytest.register_assert_rewrite("tests.support.script")
 

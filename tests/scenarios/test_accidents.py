@@ -149,6 +149,7 @@ async def key(hub: Hub) -> Key:
 # --- web pages ---
 
 
+@pytest.mark.soak
 async def test_a_web_page_on_another_origin_drives_no_local_hub(hub: Hub) -> None:
     token, device_token = await hub.operator_token("admin"), await hub.process.token()
 
@@ -171,6 +172,7 @@ async def test_a_rebound_host_name_is_not_this_hub(hub: Hub) -> None:
     assert await refused_upgrade(named, host=host, port=int(port)) == 421
 
 
+@pytest.mark.soak
 async def test_a_page_on_loopback_gets_ten_guesses_and_not_two_hundred(hub: Hub) -> None:
     host = hub.operator.removeprefix("http://")
     async with operator(hub, origin=f"http://{host}") as page:
@@ -187,6 +189,7 @@ async def test_a_page_on_loopback_gets_ten_guesses_and_not_two_hundred(hub: Hub)
     assert said == [("auth_failed", 4501)] * 10 + [("rate_limited", 4029)] * 2
 
 
+@pytest.mark.soak
 async def test_a_cross_origin_post_with_a_simple_content_type_changes_nothing(hub: Hub) -> None:
     token = await hub.operator_token("admin")
     async with operator(hub, token) as page:
@@ -202,6 +205,7 @@ async def test_a_cross_origin_post_with_a_simple_content_type_changes_nothing(hu
 # --- the limiter ---
 
 
+@pytest.mark.soak
 async def test_both_spellings_of_an_ipv4_address_share_one_bucket(hub: Hub) -> None:
     said = []
     for number in range(12):
@@ -211,6 +215,7 @@ async def test_both_spellings_of_an_ipv4_address_share_one_bucket(hub: Hub) -> N
     assert said == [("auth_failed", 4501)] * 10 + [("rate_limited", 4029)] * 2
 
 
+@pytest.mark.soak
 async def test_an_extra_credential_does_not_switch_the_limiter_off(hub: Hub) -> None:
     said = []
     for number in range(12):
@@ -246,6 +251,7 @@ async def test_rights_that_a_client_declares_are_ignored(hub: Hub) -> None:
         assert frame["error"]["code"] == "unknown_method"
 
 
+@pytest.mark.soak
 async def test_the_settings_are_not_changed_without_the_scope_for_it(hub: Hub) -> None:
     before = await hub.process.get("/v1/config")
     for role in ("viewer", "operator"):
@@ -258,6 +264,7 @@ async def test_the_settings_are_not_changed_without_the_scope_for_it(hub: Hub) -
 # --- hellos ---
 
 
+@pytest.mark.soak
 async def test_a_hello_is_not_heard_a_second_time(hub: Hub, key: Key) -> None:
     async with connect(hub.devices) as socket:
         recorded = key.hello(await challenge_of(socket))
@@ -266,12 +273,14 @@ async def test_a_hello_is_not_heard_a_second_time(hub: Hub, key: Key) -> None:
     assert await knock(hub, recorded) == ("auth_failed", 4501)
 
 
+@pytest.mark.soak
 async def test_a_signature_for_another_hub_is_none_for_this_one(hub: Hub, key: Key) -> None:
     async with connect(hub.devices) as socket:
         challenge = await challenge_of(socket)
         assert await greet(socket, key.hello(challenge, hub_id="another-hub")) == ("auth_failed", 4501)
 
 
+@pytest.mark.soak
 async def test_a_hello_that_is_too_long_is_cut_off(hub: Hub) -> None:
     told, code = await knock(hub, {"token": "hub_dev_" + "x" * 20_000})
     assert (told, code) == ("too_large", 1009)

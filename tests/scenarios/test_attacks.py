@@ -17,9 +17,13 @@ def settings_of(attack: Attack) -> tuple[str, str, int, int]:
 
 
 ON_ONE_HUB = [list(group) for _, group in groupby(sorted(attacks(SECONDS), key=settings_of), settings_of)]
+GROUPS = [
+    pytest.param(group, id=group[0].name, marks=[pytest.mark.soak] if number else [])
+    for number, group in enumerate(sorted(ON_ONE_HUB, key=len))
+]
 
 
-@pytest.mark.parametrize("group", ON_ONE_HUB, ids=lambda group: group[0].name)
+@pytest.mark.parametrize("group", GROUPS)
 async def test_the_hub_answers_as_its_limits_say_and_keeps_its_memory(
     group: list[Attack], tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from contextlib import closing as closed
 from pathlib import Path
 
 import anyio
+import pytest
 
 from tests.support.processes import ROOT, Program, closing
 
@@ -23,6 +24,7 @@ async def hub(folder: Path, *words: str, code: int = 0) -> str:
     return done.stdout.decode()
 
 
+@pytest.mark.soak
 async def test_what_was_done_is_on_record_and_whoever_edits_the_record_is_found_out(tmp_path: Path) -> None:
     (tmp_path / "hub.toml").write_text(SETTINGS)
     words = ["serve", "--config", str(tmp_path / "hub.toml")]

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.scenarios.broadcasts import REFUSALS, tell_all
 
 
+@pytest.mark.soak
 async def test_a_broadcast_with_a_gateway_down_names_each_board_and_reaches_all_in_the_end(
     tmp_path: Path,
 ) -> None:

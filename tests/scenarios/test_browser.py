@@ -57,6 +57,7 @@ async def tries_everything(page: Intruder, target: Target, host: str) -> None:
         assert told == [], subject
 
 
+@pytest.mark.soak
 async def test_a_page_on_another_origin_gets_neither_a_socket_nor_data(target: Target) -> None:
     async with intruder() as page, other_origin() as elsewhere:
         await page.go(elsewhere)

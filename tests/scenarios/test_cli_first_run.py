@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import anyio
+import pytest
 
 from tests.scenarios.scene import rows
 from tests.support.processes import ROOT, Program, closing
@@ -31,6 +32,7 @@ def edit(settings: Path) -> None:
     settings.write_text(text.replace('paths = ["~/notes"]', 'paths = ["notes"]'))
 
 
+@pytest.mark.soak
 async def test_a_new_user_gets_from_an_empty_folder_to_items(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "week.md").write_text(NOTE)

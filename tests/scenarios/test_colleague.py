@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import httpx2
+import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from hub.clock import SystemClock
@@ -114,6 +115,7 @@ async def make_scholar(hub: HubProcess, **about: Any) -> None:
     assert answer.status_code == 201, answer.text
 
 
+@pytest.mark.soak
 async def test_an_agent_made_of_a_template_is_configured_seen_and_remembered(tmp_path: Path) -> None:
     async with working(tmp_path) as (hub, desk):
         await make_scholar(hub, needs=["file.read >= 1.1"], external_id="crm-7")
@@ -172,6 +174,7 @@ async def test_a_run_waits_for_the_capability_that_its_agent_needs_and_says_so(t
         )
 
 
+@pytest.mark.soak
 async def test_an_agent_is_woken_for_a_slot_of_its_calendar_and_its_answer_is_kept(tmp_path: Path) -> None:
     async with working(tmp_path) as (hub, desk):
         starts_at = SystemClock().now() + timedelta(seconds=1)

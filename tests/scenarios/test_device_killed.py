@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.scenarios.scene import Point, are_there_once, check_boxes, scene, sentences
 from tests.support.oracle import Oracle
 
@@ -24,6 +26,7 @@ POINTS = (
 )
 
 
+@pytest.mark.soak
 async def test_a_device_killed_at_ten_points_of_one_run_has_each_item_once(tmp_path: Path) -> None:
     oracle = Oracle()
     async with scene(tmp_path, BOXES | LETTERS, oracle=oracle) as play:

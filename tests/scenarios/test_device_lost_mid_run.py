@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.scenarios.scene import Point, are_there_once, check_boxes, scene
 
 NO_GRACE = "[limits]\ndevice_grace_s = 0\n"
@@ -35,6 +37,7 @@ async def test_a_run_pauses_while_its_device_is_away_and_goes_on_when_it_is_back
         assert play.outbox() == {"ACKED": len(titles)}
 
 
+@pytest.mark.soak
 async def test_a_file_that_was_done_and_cannot_be_read_any_more_does_not_spoil_its_run(
     tmp_path: Path,
 ) -> None:

@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import anyio
+import pytest
 
 from tests.scenarios.drains import WAITING, stop_in_a_crowd
 from tests.scenarios.scene import are_there_once, check_boxes, is_asked, rows, scene, sentences
@@ -42,6 +43,7 @@ async def test_a_hub_that_is_stopped_parks_its_run_and_says_goodbye(tmp_path: Pa
         assert play.calls() == len(TITLES)
 
 
+@pytest.mark.soak
 async def test_a_second_signal_parks_what_executes_at_once_and_all_else_goes_its_way(tmp_path: Path) -> None:
     oracle = Oracle().play(Fault.HANG)
     async with scene(tmp_path, LETTERS, oracle=oracle) as play:
@@ -70,6 +72,7 @@ async def test_a_second_signal_parks_what_executes_at_once_and_all_else_goes_its
         are_there_once(play.items(), LETTER_TITLES)
 
 
+@pytest.mark.soak
 async def test_a_third_signal_ends_the_process_where_it_stands(tmp_path: Path) -> None:
     oracle = Oracle().play(Fault.HANG)
     async with scene(tmp_path, LETTERS, oracle=oracle) as play:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
 
 from tests.scenarios.scene import Scene, are_there_once, rows, scene, sentences
 from tests.support.hub_ahead import AheadHub
@@ -66,6 +67,7 @@ async def test_a_429_pauses_the_run_until_retry_after_and_to_the_second(tmp_path
         are_there_once(play.items(), TITLES)
 
 
+@pytest.mark.soak
 async def test_an_account_without_quota_is_asked_again_after_ten_minutes(tmp_path: Path) -> None:
     oracle = Oracle().play(Fault.SPENT_QUOTA, times=2)
     async with scene(tmp_path, LETTERS, oracle=oracle, kind=AheadHub) as play:

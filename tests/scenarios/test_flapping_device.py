@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.scenarios.flapping import behind_a_bad_line
 
 
+@pytest.mark.soak
 async def test_a_device_that_comes_and_goes_has_each_item_once_and_one_run_a_fire_at_most(
     tmp_path: Path,
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 from tests.scenarios.folders import MAX_GROWTH_MIB, measured
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("count", "size", "with_model"),
     [(300, 1_000, True), (4, 1_000_000, False)],

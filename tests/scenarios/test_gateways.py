@@ -73,6 +73,7 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
             yield scene
 
 
+@pytest.mark.soak
 async def test_a_gateway_and_its_agents_are_followed_through_every_kind_of_loss(scene: Scene) -> None:
     hub, gateway = scene.hub, scene.gateway
     told = await hub.get("/v1/gateways/office")

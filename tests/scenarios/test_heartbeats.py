@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from hub.clock import SystemClock, epoch_ms
@@ -41,6 +42,7 @@ async def comes_to(
     raise AssertionError(f"it did not come to that: {told}\n{hub.log()[-3000:]}")
 
 
+@pytest.mark.soak
 async def test_what_a_device_says_of_its_agents_is_read_in_every_vocabulary(tmp_path: Path) -> None:
     hub = HubProcess(tmp_path, settings=SETTINGS.format(model=""))
     async with closing(hub):

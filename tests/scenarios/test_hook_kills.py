@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.scenarios.hook_kills import SECRET, senders
 
 
+@pytest.mark.soak
 async def test_what_is_posted_while_the_hub_is_killed_is_kept_once_and_its_item_is_at_the_device_once(
     tmp_path: Path,
 ) -> None:

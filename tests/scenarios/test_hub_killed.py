@@ -26,6 +26,7 @@ POINTS = (
 )
 
 
+@pytest.mark.soak
 async def test_a_hub_killed_at_ten_points_of_one_run_delivers_each_item_once(tmp_path: Path) -> None:
     oracle = Oracle()
     async with scene(tmp_path, BOXES | LETTERS, oracle=oracle) as play:
@@ -54,6 +55,7 @@ async def test_a_hub_killed_at_ten_points_of_one_run_delivers_each_item_once(tmp
         assert play.calls() == len(TITLES)
 
 
+@pytest.mark.soak
 async def test_a_run_that_was_only_queued_survives_the_hub(tmp_path: Path) -> None:
     files, titles = check_boxes(3)
     async with scene(tmp_path, files) as play:
@@ -68,7 +70,7 @@ async def test_a_run_that_was_only_queued_survives_the_hub(tmp_path: Path) -> No
         are_there_once(play.items(), titles)
 
 
-@pytest.mark.parametrize("point", [POINTS[1], POINTS[8]], ids=str)
+@pytest.mark.parametrize("point", [POINTS[1], pytest.param(POINTS[8], marks=pytest.mark.soak)], ids=str)
 async def test_a_device_whose_hub_just_vanished_comes_back_by_itself(tmp_path: Path, point: Point) -> None:
     files, titles = check_boxes(12)
     async with scene(tmp_path, files) as play:

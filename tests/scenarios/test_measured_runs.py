@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
 
 from tests.scenarios.scene import Scene, check_boxes, scene, sentences
 from tests.support.oracle import Oracle
@@ -25,6 +26,7 @@ async def whole(play: Scene, metric: str, *, agg: str = "sum", within_s: float =
             await anyio.sleep(POLL_S)
 
 
+@pytest.mark.soak
 async def test_a_run_that_ended_before_the_hub_was_killed_is_measured_after_it_and_once(
     tmp_path: Path,
 ) -> None:

@@ -75,6 +75,7 @@ async def test_an_agent_of_a_device_is_told_and_answers(tmp_path: Path) -> None:
         assert (code, "-> thank you" in shown) == (0, True), shown
 
 
+@pytest.mark.soak
 async def test_a_message_waits_for_a_device_that_is_away(tmp_path: Path) -> None:
     async with a_board(tmp_path, starts=False) as play:
         told = await say(play)
@@ -88,8 +89,11 @@ async def test_a_message_waits_for_a_device_that_is_away(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("who", "point"),
-    [("the hub", BROUGHT), ("the hub", KEPT), ("the device", KEPT)],
-    ids=["the-hub-before-it-is-there", "the-hub-before-it-knows", "the-device-before-that-is-known"],
+    [
+        pytest.param("the hub", BROUGHT, id="the-hub-before-it-is-there", marks=pytest.mark.soak),
+        pytest.param("the hub", KEPT, id="the-hub-before-it-knows"),
+        pytest.param("the device", KEPT, id="the-device-before-that-is-known", marks=pytest.mark.soak),
+    ],
 )
 async def test_a_message_is_there_once_whoever_is_killed(tmp_path: Path, who: str, point: Point) -> None:
     async with a_board(tmp_path) as play:

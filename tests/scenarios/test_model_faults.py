@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import anyio
+import pytest
 
 from hub.extraction.endpoint import MAX_REFUSALS
 from tests.scenarios.scene import are_there_once, check_boxes, scene, sentences
@@ -15,6 +16,7 @@ LETTERS, LETTER_TITLES = sentences(3)
 ONE_LETTER, ONE_TITLE = sentences(1)
 
 
+@pytest.mark.soak
 async def test_a_model_at_its_rate_limit_is_asked_again_when_it_says_so(tmp_path: Path) -> None:
     oracle = Oracle().play(Fault.RATE_LIMIT, Fault.RATE_LIMIT_MS)
     async with scene(tmp_path, BOXES | LETTERS, oracle=oracle) as play:
@@ -52,6 +54,7 @@ async def test_a_run_pauses_with_its_agent_while_the_quota_is_used_up_and_goes_o
         assert play.calls() == len(BOX_TITLES + ONE_TITLE)
 
 
+@pytest.mark.soak
 async def test_a_quota_that_a_person_has_filled_up_is_used_as_soon_as_they_say_so(tmp_path: Path) -> None:
     oracle = Oracle().play(Fault.SPENT_QUOTA)
     async with scene(tmp_path, ONE_LETTER, oracle=oracle) as play:
@@ -67,6 +70,7 @@ async def test_a_quota_that_a_person_has_filled_up_is_used_as_soon_as_they_say_s
         are_there_once(play.items(), ONE_TITLE)
 
 
+@pytest.mark.soak
 async def test_an_answer_that_cannot_be_read_fails_its_file_and_no_other(tmp_path: Path) -> None:
     # To the question, to the question once more, and so on to each part of the text.
     oracle = Oracle().play(Fault.MALFORMED_ANSWER, times=20)

@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from hub.runs.housekeeping import Retention
 from tests.scenarios.ninety_days import MAX_GROWTH, grow
 
@@ -9,6 +11,7 @@ SIX_DAYS = Retention(
 NOTHING_GOES = Retention(runs_days=99, failed_runs_days=99, payload_days=99, fires_days=99, activity_days=99)
 
 
+@pytest.mark.soak
 async def test_the_file_is_flat_once_the_oldest_rows_have_gone(tmp_path: Path) -> None:
     sizes = await grow(tmp_path, days=30, device_count=4, every_h=2, keep=SIX_DAYS)
     first, last = sizes[10], sizes[30]

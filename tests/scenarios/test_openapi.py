@@ -27,7 +27,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.support.processes import HubProcess, closing
 
-EXAMPLES = 12  # of each route and kind: some hundreds of requests in all
+EXAMPLES = 12  # of each route and kind: some thousands of requests in all
 CHECKS = [  # of schemathesis, which has others that are of no matter here
     not_a_server_error,
     status_code_conformance,
@@ -65,14 +65,18 @@ def _operations(document: dict[str, Any]) -> Iterator[APIOperation[Any, Any, Any
 
 
 def _try(
-    operation: APIOperation[Any, Any, Any, Any], base_url: str, token: str | None, mode: GenerationMode
+    operation: APIOperation[Any, Any, Any, Any],
+    base_url: str,
+    token: str | None,
+    mode: GenerationMode,
+    examples: int,
 ) -> set[int]:
     """Ask *operation* in many ways; the statuses that were answered."""
     told: set[int] = set()
     headers = {} if token is None else {"authorization": f"Bearer {token}"}
 
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=examples,
         phases=[Phase.generate],
         deadline=None,
         derandomize=True,
@@ -92,6 +96,7 @@ def _try(
     return told
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 async def test_no_request_leads_to_a_fault_or_to_an_answer_that_is_not_told(
     hub: HubProcess, mode: GenerationMode
@@ -99,7 +104,7 @@ async def test_no_request_leads_to_a_fault_or_to_an_answer_that_is_not_told(
     document, base_url, token = await _document(hub)
     told: set[int] = set()
     for operation in _operations(document):
-        told |= await anyio.to_thread.run_sync(partial(_try, operation, base_url, token, mode))
+        told |= await anyio.to_thread.run_sync(partial(_try, operation, base_url, token, mode, EXAMPLES))
     assert (await hub.ask("GET", "/readyz")).status_code == 200
     assert told >= ({200, 201, 202, 404} if mode is GenerationMode.POSITIVE else {200, 404, 422})
 
@@ -108,7 +113,7 @@ async def test_without_a_token_nothing_but_health_is_answered(hub: HubProcess) -
     document, base_url, _ = await _document(hub)
     for operation in _operations(document):
         told = await anyio.to_thread.run_sync(
-            partial(_try, operation, base_url, None, GenerationMode.POSITIVE)
+            partial(_try, operation, base_url, None, GenerationMode.POSITIVE, 1)
         )
         is_public = operation.path in ("/healthz", "/readyz")
         # Made-up tokens are shown as well, and soon too many; an address may be refused before.

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import pytest
 
 from hub.device.app import EXIT_NOT_PERMITTED
 from hub.device.client import TurnedAway
@@ -88,6 +89,7 @@ async def test_a_device_is_let_in_by_its_code_and_sent_away_once_it_is_revoked(t
         await until_connected(daemon)
 
 
+@pytest.mark.soak
 async def test_a_device_that_waits_outlives_a_restart_of_the_hub(tmp_path: Path) -> None:
     async with place(tmp_path) as (daemon, desk):
         first = await desk.shows_code()
@@ -134,6 +136,7 @@ async def until_connected(daemon: HubProcess) -> None:
             await anyio.sleep(POLL_S)
 
 
+@pytest.mark.soak
 async def test_a_device_that_is_revoked_at_one_hub_is_sent_away_by_the_other(
     tmp_path: Path, postgres: Postgres
 ) -> None:

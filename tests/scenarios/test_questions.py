@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import httpx2
+import pytest
 
 from tests.scenarios.scene import Point, Scene, rows, scene
 from tests.support.processes import POLL_S
@@ -120,6 +121,7 @@ async def test_a_lead_asks_and_its_person_answers_on_the_device(tmp_path: Path) 
         assert len(await memory(play)) == 1
 
 
+@pytest.mark.soak
 async def test_a_person_asks_and_answers_on_the_command_line_and_the_device_hears_of_it(
     tmp_path: Path,
 ) -> None:
@@ -141,6 +143,7 @@ async def test_a_person_asks_and_answers_on_the_command_line_and_the_device_hear
         assert [entry["event"] for entry in entries] == ["question.answered", "question.asked"]
 
 
+@pytest.mark.soak
 async def test_a_question_that_is_withdrawn_is_told_so_on_the_device(tmp_path: Path) -> None:
     async with a_board(tmp_path) as play:
         id = await asked_by_lead(play)
@@ -150,6 +153,7 @@ async def test_a_question_that_is_withdrawn_is_told_so_on_the_device(tmp_path: P
         assert "the question was withdrawn" in play.device.log()
 
 
+@pytest.mark.soak
 async def test_a_hub_that_is_killed_before_the_device_knows_tells_it_when_it_is_back(tmp_path: Path) -> None:
     async with a_board(tmp_path) as play:
         play.at(CALL, play.kill_hub)
@@ -164,6 +168,7 @@ async def test_a_hub_that_is_killed_before_the_device_knows_tells_it_when_it_is_
         await comes_to(play, id, "answered")
 
 
+@pytest.mark.soak
 async def test_an_answer_counts_once_though_the_device_is_killed_before_and_after_it_is_taken(
     tmp_path: Path,
 ) -> None:

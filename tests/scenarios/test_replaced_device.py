@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import anyio
+import pytest
 
 from hub.device.app import EXIT_FAILED
 from tests.scenarios.scene import Point, are_there_once, check_boxes, rows, scene
@@ -13,6 +14,7 @@ MIDDLE = Point("it gets its tenth call", "to_device", "tool_call", nth=10)
 ITEMS = "SELECT title FROM tasks"
 
 
+@pytest.mark.soak
 async def test_a_second_device_with_the_same_token_takes_the_run_over(tmp_path: Path) -> None:
     files, titles = check_boxes(20)
     async with scene(tmp_path, files) as play:

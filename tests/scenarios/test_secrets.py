@@ -125,6 +125,7 @@ class Told:
         self.words[f"hub {' '.join(words)}"] = done.stdout
 
 
+@pytest.mark.soak
 async def test_no_secret_stands_in_logs_rows_frames_errors_process_lists_or_crash_reports(
     tmp_path: Path, dovecot: Dovecot
 ) -> None:

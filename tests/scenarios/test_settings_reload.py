@@ -122,6 +122,7 @@ STEPS: dict[str, tuple[Break, str]] = {
 }
 
 
+@pytest.mark.soak
 async def test_whatever_step_of_a_reload_fails_the_hub_is_as_it_was(site: Site) -> None:
     with listen_on_tcp(Address("127.0.0.1", 0)) as other:
         for step, (break_it, told) in STEPS.items():
@@ -156,6 +157,7 @@ async def test_a_reload_is_taken_up_by_what_works(site: Site) -> None:
     assert [fire["at"][11:16] for fire in schedule["next_fires"]] == ["08:00"] * 5
 
 
+@pytest.mark.soak
 async def test_a_certificate_that_was_renewed_and_a_user_that_is_made_are_told_and_written_down(
     site: Site,
 ) -> None:
@@ -180,6 +182,7 @@ async def test_a_certificate_that_was_renewed_and_a_user_that_is_made_are_told_a
     }
 
 
+@pytest.mark.soak
 async def test_what_a_reload_changed_is_an_issue_at_once(site: Site) -> None:
     async def settings_issues() -> list[str]:
         found = (await site.hub.get("/v1/issues"))["issues"]
@@ -194,6 +197,7 @@ async def test_what_a_reload_changed_is_an_issue_at_once(site: Site) -> None:
     assert await settings_issues() == []
 
 
+@pytest.mark.soak
 async def test_sighup_is_a_reload_without_an_answer(site: Site) -> None:
     site.file.write_text(site.text.replace("runs = 4", "runs = 5"))
     site.hub.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
@@ -202,6 +206,7 @@ async def test_sighup_is_a_reload_without_an_answer(site: Site) -> None:
             await anyio.sleep(POLL_S)
 
 
+@pytest.mark.soak
 async def test_a_hub_with_a_broken_file_starts_on_what_was_good_last_and_says_so(site: Site) -> None:
     assert await site.hub.stop() == 0
     site.file.write_text(site.text.replace("runs = 4", "runs = 0"))

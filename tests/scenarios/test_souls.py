@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
 
 from storage.store import souls
 from tests.support.device import open_device
@@ -57,6 +58,7 @@ async def kinds(hub: HubProcess, path: str) -> list[str]:
     return [one["kind"] for one in (await hub.get(f"{path}/history"))["versions"]][::-1]
 
 
+@pytest.mark.soak
 async def test_a_hub_killed_in_the_middle_of_a_write_goes_on_with_it_when_it_is_back(tmp_path: Path) -> None:
     async with fake_gateway("west", agents=("main", "reader")) as west:
         token = tmp_path / "west.token"

@@ -19,8 +19,10 @@ TAKEN_OVER = "SELECT 1 FROM run_state_history WHERE reason = 'hub_restart'"
 
 @pytest.mark.parametrize(
     "moment",
-    ["decide:1:before", "decide:1:after"],
-    ids=["about to decide", "about to commit"],
+    [
+        pytest.param("decide:1:before", id="about to decide", marks=pytest.mark.soak),
+        pytest.param("decide:1:after", id="about to commit", marks=pytest.mark.soak),
+    ],
 )
 async def test_each_fire_is_decided_once_though_the_leader_was_frozen_past_its_lease(
     tmp_path: Path, postgres: Postgres, moment: str
@@ -57,7 +59,11 @@ async def test_a_run_whose_hub_was_frozen_past_its_lease_goes_on_and_brings_each
 
 
 @pytest.mark.parametrize(
-    "moment", ["send:1:before", "send:8:before"], ids=["when it hands out a run", "when it sends a call"]
+    "moment",
+    [
+        pytest.param("send:1:before", id="when it hands out a run", marks=pytest.mark.soak),
+        pytest.param("send:8:before", id="when it sends a call", marks=pytest.mark.soak),
+    ],
 )
 async def test_a_hub_whose_event_loop_is_starved_past_the_lease_of_its_run_keeps_it(
     tmp_path: Path, postgres: Postgres, moment: str

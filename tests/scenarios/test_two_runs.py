@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from hub.extraction.endpoint import MAX_REFUSALS
 from tests.scenarios.scene import Point, are_there_once, check_boxes, scene, sentences
 from tests.support.oracle import Fault, Oracle
@@ -11,6 +13,7 @@ LETTERS, LETTER_TITLES = sentences(1)
 FIRST_CALL = Point("the device gets the first call", "to_device", "tool_call", arrives=True)
 
 
+@pytest.mark.soak
 async def test_a_run_waits_while_the_one_before_it_waits_for_the_quota_of_their_agent(tmp_path: Path) -> None:
     oracle = Oracle().play(Fault.RATE_LIMIT_MS, times=MAX_REFUSALS + 1)
     oracle.retry_after_s = 0.05

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import anyio
 import httpx2
+import pytest
 
 from hub.links.farewell import LONGEST_MS, SHORTEST_MS
 from tests.scenarios.units import stay
@@ -13,6 +14,7 @@ from tests.support.service_manager import Unit
 COUNT = 30
 
 
+@pytest.mark.soak
 async def test_no_device_is_refused_while_the_hub_is_restarted_killed_and_hung(tmp_path: Path) -> None:
     went = await stay(tmp_path, COUNT, watchdog_s=3.0)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
 
 from tests.scenarios.scene import Point, Scene, check_boxes, scene
 from tests.support.processes import POLL_S
@@ -24,6 +25,7 @@ def wakes(play: Scene) -> list[tuple[str, str, int]]:
         return opened.execute(query).fetchall()
 
 
+@pytest.mark.soak
 async def test_an_agent_is_woken_once_though_the_hub_is_killed_before_it_has_the_answer(
     tmp_path: Path,
 ) -> None:

@@ -1,0 +1,81 @@
+"""Which tests a run leaves to ``make soak``, and what an ordinary test may cost; a plug-in of pytest."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+BUDGET_S: Final = 2.0  # of CPU time, for the call of a test that has no mark
+MARKS: Final = (
+    "slow: a scenario of make test, with processes, servers or a browser of its own",
+    "soak: a slow proof of which make test runs another representative",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="run what make test leaves out, and nothing else")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for mark in MARKS:
+        config.addinivalue_line("markers", mark)
+    config.pluginmanager.register(Budget(config))
+
+
+class Budget:
+    """Leaves tests marked ``soak`` out, measures the others, and lists both at the end of the run."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self.left: Counter[str] = Counter()  # how many items of each test
+        self.spent: dict[str, float] = {}  # seconds over the budget, by item
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        if any("::" in word for word in config.args):  # a test that is asked for by its name is run
+            return
+        wanted = config.getoption("--soak")
+        left = [item for item in items if (item.get_closest_marker("soak") is not None) != wanted]
+        items[:] = [item for item in items if (item.get_closest_marker("soak") is not None) == wanted]
+        config.hook.pytest_deselected(items=left)
+        if not wanted:
+            self.left.update(item.nodeid.partition("[")[0] for item in left)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
+        before = _cpu_s()
+        try:
+            yield
+        finally:
+            spent = _cpu_s() - before
+            is_marked = any(item.get_closest_marker(mark) is not None for mark in ("slow", "soak"))
+            if spent > BUDGET_S and not is_marked:
+                self.spent[item.nodeid] = spent
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if (output := getattr(self._config, "workeroutput", None)) is not None:  # of one of xdist's processes
+            output["budget"] = {"left": dict(self.left), "spent": self.spent}
+        elif self.spent and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        told = getattr(node, "workeroutput", {}).get("budget", {"left": {}, "spent": {}})
+        self.left |= Counter(told["left"])
+        self.spent |= told["spent"]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.left:
+            terminalreporter.section(f"left to make soak: {self.left.total()}")
+            for name, count in sorted(self.left.items()):
+                terminalreporter.write_line(name if count == 1 else f"{name} ({count} of it)")
+        if self.spent:
+            terminalreporter.section(f"more than {BUDGET_S:g} s of CPU time, and neither slow nor soak")
+            for name, seconds in sorted(self.spent.items(), key=lambda one: -one[1]):
+                terminalreporter.write_line(f"{seconds:6.1f} s  {name}")
+
+
+def _cpu_s() -> float:
+    """CPU time of this process and of its children that have ended."""
+    return sum(os.times()[:4])
