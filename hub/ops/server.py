@@ -62,6 +62,9 @@ class OperatorServer:
         beat_s: how long a stream is silent at most.
         metrics: what ``/metrics`` answers, in Prometheus' text format.
         on_refusal: told the code of every request and connection that was refused for what it is.
+
+    Attributes:
+        access: the ASGI application that the sockets serve.
     """
 
     def __init__(
@@ -104,7 +107,7 @@ class OperatorServer:
         self._served = Served(hub, self._streams, metrics)
         if bearer is not None:
             self._streams.still_counts = bearer.still_counts
-        self._access = Access(
+        self.access = Access(
             self._answer,
             hosts=hosts or Hosts(),
             proxies=proxies,
@@ -119,11 +122,11 @@ class OperatorServer:
 
     def apply(self, *, hosts: Hosts, proxies: TrustedProxies, body_bytes: int) -> None:
         """Other rules from the next request on."""
-        self._access.hosts = hosts
-        self._access.proxies = proxies
+        self.access.hosts = hosts
+        self.access.proxies = proxies
         if self._acceptor is not None:
             self._acceptor.proxies = proxies
-        self._access.body_bytes = body_bytes
+        self.access.body_bytes = body_bytes
 
     async def serve(self, *, task_status: TaskStatus[Listening] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled; then every stream ends, answers under way finish, in bounded time.
@@ -169,7 +172,7 @@ class OperatorServer:
             tcp,
             make,
             gate=self._gate,
-            proxies=self._access.proxies,
+            proxies=self.access.proxies,
             tls=self._tls,
             tasks=tasks,
             wheel=wheel,
@@ -183,7 +186,7 @@ class OperatorServer:
 
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
-            self._access,
+            self.access,
             http=connection_factory(
                 most_local=self._connections, head_s=self._head_s, on_refusal=self._on_refusal
             ),

@@ -1,16 +1,18 @@
 """A hub's other side for the operators' tests: answers from what the test put in."""
 
+import os
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from copy import copy
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 import anyio
 import httpx2
+from starlette.types import Receive, Scope, Send
 
 from hub.accounts.desk import Accounts
 from hub.accounts.keys import KeyStore
@@ -79,6 +81,7 @@ from hub.operations.standings import StandingOperations
 from hub.operations.tokens import TokenOperations
 from hub.operations.upkeep import UpkeepOperations
 from hub.operations.users import UserOperations
+from hub.ops.access import PEER_UID, SOCKET_PATH, Access
 from hub.ops.address import Address
 from hub.ops.agent_bodies import Rules
 from hub.ops.bearer import BearerTokens
@@ -192,6 +195,9 @@ def _no_gateways(bench: IdentityBench) -> Fleet:
     )
 
 
+Reached: TypeAlias = "Listening | InProcess"
+
+
 class FakeHub:
     """A ``HubFacade`` with one device and one agent, whose runs do what *progress* says."""
 
@@ -217,7 +223,7 @@ class FakeHub:
         self.left = anyio.Event()
         self.broken: Exception | None = None
         self.bench: IdentityBench  # from when it is served; the device desk is connected
-        self.listening: Listening  # from when it is served
+        self.listening: Reached  # from when it is served
         self.settings: SettingsBench  # from when it is served; hub.toml lies beside its socket
         self.config: ConfigOperations
         self.kept_messages: Messages | None = None  # by default nobody brings them
@@ -720,6 +726,22 @@ def steps(*runs: RunView) -> list[RunProgress]:
     return [RunProgress(seq=seq, run=run, working_on="a.md") for seq, run in enumerate(runs)]
 
 
+class InProcess(NamedTuple):
+    """An operators' server that is asked without sockets, and where they would be."""
+
+    access: Access
+    unix: Path
+    tcp: Address = Address("127.0.0.1", 80)
+
+    def over(self, client: tuple[str, int] | None, **state: object) -> httpx2.ASGITransport:
+        """What a request by *client* goes over; *state* is what the socket's end would know of it."""
+
+        async def ask(scope: Scope, receive: Receive, send: Send) -> None:
+            await self.access({**scope, "client": client, "state": dict(state)}, receive, send)
+
+        return httpx2.ASGITransport(ask, raise_app_exceptions=False)
+
+
 @asynccontextmanager
 async def serving(hub: FakeHub, folder: Path, **options: Any) -> AsyncIterator[Listening]:
     """The operator's server over *hub*: a socket in *folder*, and a free TCP port.
@@ -727,7 +749,23 @@ async def serving(hub: FakeHub, folder: Path, **options: Any) -> AsyncIterator[L
     Args:
         options: of ``OperatorServer``, where they matter.
     """
-    async with open_identity() as hub.bench, anyio.create_task_group() as tasks:
+    async with _server(hub, folder, **options) as server, anyio.create_task_group() as tasks:
+        hub.listening = listening = await tasks.start(server.serve)
+        yield listening
+        tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def answering(hub: FakeHub, folder: Path, **options: Any) -> AsyncIterator[InProcess]:
+    """The same without sockets: for tests of routes, and of who may ask for them."""
+    async with _server(hub, folder, **options) as server:
+        hub.listening = reached = InProcess(server.access, folder / "hub.sock")
+        yield reached
+
+
+@asynccontextmanager
+async def _server(hub: FakeHub, folder: Path, **options: Any) -> AsyncIterator[OperatorServer]:
+    async with open_identity() as hub.bench:
         await hub.bench.connect(await hub.bench.device("desk"))
         store, clock = hub.bench.store, hub.bench.clock
         given: dict[str, Any] = {
@@ -743,25 +781,27 @@ async def serving(hub: FakeHub, folder: Path, **options: Any) -> AsyncIterator[L
         settings = SettingsBench(folder)
         await settings.reloader.begin()
         hub.settings, hub.config = settings, ConfigOperations(settings.reloader)
-        server = OperatorServer(hub, **(given | options))
-        hub.listening = await tasks.start(server.serve)
-        yield hub.listening
-        tasks.cancel_scope.cancel()
+        yield OperatorServer(hub, **(given | options))
 
 
 @asynccontextmanager
-async def over_tcp(listening: Listening, token: str | None = None) -> AsyncIterator[httpx2.AsyncClient]:
+async def over_tcp(reached: Reached, token: str | None = None) -> AsyncIterator[httpx2.AsyncClient]:
     """A client on the TCP listener, with an operator's token or without."""
     headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    transport: httpx2.AsyncBaseTransport = httpx2.AsyncHTTPTransport(verify=False)
+    if isinstance(reached, InProcess):
+        transport = reached.over(("127.0.0.1", 1))
     async with httpx2.AsyncClient(
-        base_url=f"http://{listening.tcp}", headers=headers, verify=False, trust_env=False, timeout=PATIENCE_S
+        transport=transport, base_url=f"http://{reached.tcp}", headers=headers, timeout=PATIENCE_S
     ) as client:
         yield client
 
 
 @asynccontextmanager
-async def over_unix(listening: Listening) -> AsyncIterator[httpx2.AsyncClient]:
+async def over_unix(reached: Reached) -> AsyncIterator[httpx2.AsyncClient]:
     """A client on the Unix socket, where everything may be asked."""
-    transport = httpx2.AsyncHTTPTransport(uds=str(listening.unix), verify=False)
+    transport: httpx2.AsyncBaseTransport = httpx2.AsyncHTTPTransport(uds=str(reached.unix), verify=False)
+    if isinstance(reached, InProcess):
+        transport = reached.over(None, **{PEER_UID: os.getuid(), SOCKET_PATH: str(reached.unix)})
     async with httpx2.AsyncClient(transport=transport, base_url="http://hub", timeout=PATIENCE_S) as client:
         yield client

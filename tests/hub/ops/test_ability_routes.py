@@ -12,7 +12,7 @@ from hub.runs.wishes import RunWish
 from protocol.ids import UserId
 from protocol.semver import parse_version
 from storage.store import Capability, DeclaredAgent, agents, audit, users
-from tests.support.facade import FakeHub, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_unix
 
 CAPABILITIES = "/v1/agents/inbox/capabilities"
 CHECKPOINTS = "/v1/agents/inbox/checkpoints"
@@ -33,7 +33,7 @@ def hub() -> FakeHub:
 
 @pytest.fixture
 async def client(hub: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as asking:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as asking:
         await hub.bench.store.write(keep)
         yield asking
 

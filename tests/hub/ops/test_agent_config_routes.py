@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from protocol.ids import UserId
 from storage.store import DeclaredAgent, NewConfig, agents, users
-from tests.support.facade import FakeHub, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_unix
 
 INBOX = "/v1/agents/inbox"
 CONFIG = f"{INBOX}/config"
@@ -30,7 +30,7 @@ def an_agent(c: sa.Connection) -> None:
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as asking:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as asking:
         await hub.bench.store.write(an_agent)
         yield asking
 

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from storage.store import audit
-from tests.support.facade import FakeHub, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_unix
 
 MAIL: dict[str, Any] = {
     "name": "mail",
@@ -43,7 +43,7 @@ class Asking:
 @pytest.fixture
 async def asking(tmp_path: Path) -> AsyncIterator[Asking]:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         yield Asking(hub, client)
 
 

@@ -13,7 +13,7 @@ from hub.ops.roles import Role
 from protocol.ids import UserId
 from storage.store import audit
 from tests.support.clock import START
-from tests.support.facade import FakeHub, over_tcp, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_tcp, over_unix
 
 
 async def tell(hub: FakeHub, *events: str) -> None:
@@ -26,7 +26,7 @@ async def tell(hub: FakeHub, *events: str) -> None:
 
 async def test_the_audit_log_is_told_newest_first_page_by_page(tmp_path: Path) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         await tell(hub, "a.1", "a.2", "a.3")
         first = (await client.get("/v1/audit", params={"limit": 2})).json()
         rest = (await client.get("/v1/audit", params={"limit": 2, "cursor": first["next_cursor"]})).json()
@@ -47,7 +47,7 @@ async def test_the_audit_log_is_told_newest_first_page_by_page(tmp_path: Path) -
 
 async def test_the_audit_log_is_told_oldest_first_for_whoever_keeps_it_elsewhere(tmp_path: Path) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         await tell(hub, "a.1", "a.2", "a.3")
         wanted = {"limit": "2", "order": "oldest"}
         first = (await client.get("/v1/audit", params=wanted)).json()
@@ -57,7 +57,7 @@ async def test_the_audit_log_is_told_oldest_first_for_whoever_keeps_it_elsewhere
 
 async def test_the_audit_log_is_narrowed_to_what_is_asked_for(tmp_path: Path) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         await tell(hub, "token.created", "token.revoked", "run.started")
 
         async def asked(**params: str) -> list[str]:
@@ -87,14 +87,14 @@ async def test_the_audit_log_is_narrowed_to_what_is_asked_for(tmp_path: Path) ->
 async def test_what_cannot_be_asked_of_the_audit_log_is_refused(
     tmp_path: Path, params: dict[str, str]
 ) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
         answer = await client.get("/v1/audit", params=params)
     assert (answer.status_code, answer.json()["code"]) == (422, "bad_params")
 
 
 async def test_a_check_of_the_chain_says_where_it_ends_and_where_it_was_changed(tmp_path: Path) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         empty = (await client.get("/v1/audit/verify")).json()
         await tell(hub, *(f"a.{n}" for n in range(600)))  # more than one transaction looks at
         well = (await client.get("/v1/audit/verify")).json()
@@ -114,7 +114,7 @@ async def test_a_check_of_the_chain_says_where_it_ends_and_where_it_was_changed(
 
 async def test_an_end_that_was_kept_elsewhere_is_found_again(tmp_path: Path) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         await tell(hub, "a.1", "a.2")
         told = (await client.get("/v1/audit/verify")).json()
         known = f"{told['last_seq']}:{told['last_hash']}"
@@ -129,14 +129,14 @@ async def test_an_end_that_was_kept_elsewhere_is_found_again(tmp_path: Path) -> 
 
 async def test_who_may_not_see_the_audit_log_is_refused(tmp_path: Path) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening:
+    async with answering(hub, tmp_path) as listening:
         for role, status in ((Role.OPERATOR, 403), (Role.ADMIN, 200)):
             async with over_tcp(listening, await hub.bench.token(role)) as client:
                 assert (await client.get("/v1/audit")).status_code == status
 
 
 async def test_whoever_looks_into_the_process_is_on_record(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
         assert (await client.get("/v1/debug/dump")).status_code == 200
         (entry,) = (await client.get("/v1/audit")).json()["entries"]
     assert (entry["event"], entry["actor"]) == ("debug.dumped", f"operator:{os.getuid()}")
@@ -153,7 +153,7 @@ async def test_issues_are_told_with_what_to_do(tmp_path: Path) -> None:
     hub = FakeHub()
     full = error("disk.full", "no room is left", fix="make room")
     hub.registry.add("disk", check_of(full))  # type: ignore[arg-type]
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         (issue,) = (await client.get("/v1/issues")).json()["issues"]
         status = (await client.get("/v1/status")).json()
     assert issue == {
@@ -169,7 +169,7 @@ async def test_issues_are_told_with_what_to_do(tmp_path: Path) -> None:
 
 async def test_somebody_bound_to_a_user_sees_the_issues_of_that_user_s_things_only(tmp_path: Path) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening:
+    async with answering(hub, tmp_path) as listening:
         anna = await hub.bench.user("anna")
         mine = warning("device.flapping", "hers", fix="-", subject="1", user_id=anna)
         others = warning("device.flapping", "another's", fix="-", subject="2", user_id=UserId("u-2"))

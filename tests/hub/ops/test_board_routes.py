@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from protocol.ids import MemoryId
 from storage.schema import idempotency_keys
 from storage.store import NewMemory, audit, board_memory
-from tests.support.facade import FakeHub, over_tcp, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_tcp, over_unix
 
 
 class Served:
@@ -52,7 +52,7 @@ class Served:
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[Served]:
     fake = FakeHub()
-    async with serving(fake, tmp_path) as listening, over_unix(listening) as operator:
+    async with answering(fake, tmp_path) as listening, over_unix(listening) as operator:
         yield Served(fake, operator)
 
 

@@ -4,14 +4,14 @@ import os
 from pathlib import Path
 
 from hub.ops.schema import settings_schema
-from tests.support.facade import FakeHub, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_unix
 from tests.support.settings import TEXT
 
 ME = f"operator:{os.getuid()}"
 
 
 async def test_the_settings_in_use_are_told_with_where_each_value_was_given(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
         answer = await client.get("/v1/config")
     told = answer.json()
     file = str(tmp_path / "hub.toml")
@@ -25,7 +25,7 @@ async def test_the_settings_in_use_are_told_with_where_each_value_was_given(tmp_
 
 async def test_a_secret_is_told_by_its_reference_alone(tmp_path: Path) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         (tmp_path / "url").write_text("postgresql://me:hunter2@db/hub")
         hub.settings.path.write_text('[storage]\nurl = { file = "url" }\n')
         assert (await client.post("/v1/reload")).status_code == 200
@@ -36,7 +36,7 @@ async def test_a_secret_is_told_by_its_reference_alone(tmp_path: Path) -> None:
 
 async def test_a_reload_answers_with_three_lists(tmp_path: Path) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         hub.settings.path.write_text(TEXT.replace("4", "5\nping_interval_s = 20.0").replace("home", "x"))
         answer = await client.post("/v1/reload")
     assert answer.json() == {
@@ -53,7 +53,7 @@ async def test_a_reload_answers_with_three_lists(tmp_path: Path) -> None:
 
 async def test_a_broken_file_is_refused_with_its_lines_and_told_until_it_is_mended(tmp_path: Path) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         hub.settings.path.write_text("[limits]\nruns = 0\n")
         refused = await client.post("/v1/reload")
         told = (await client.get("/v1/config")).json()
@@ -69,7 +69,7 @@ async def test_a_broken_file_is_refused_with_its_lines_and_told_until_it_is_mend
 
 async def test_an_edit_needs_no_tag_but_a_stale_one_is_refused(tmp_path: Path) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         seen = (await client.get("/v1/config")).headers["etag"]
         first = await client.patch("/v1/config", json={"values": {"limits.runs": 5}})
         late = await client.patch(
@@ -89,7 +89,7 @@ async def test_an_edit_needs_no_tag_but_a_stale_one_is_refused(tmp_path: Path) -
 
 
 async def test_an_edit_says_one_thing(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
         answers = [
             await client.patch("/v1/config", json=body)
             for body in ({}, {"text": "", "values": {"limits.runs": 1}}, {"values": {"limits.runs": None}})
@@ -99,7 +99,7 @@ async def test_an_edit_says_one_thing(tmp_path: Path) -> None:
 
 
 async def test_a_text_is_tried_and_changes_nothing(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
         before = (await client.get("/v1/config")).content
         good = (await client.post("/v1/config/check", json={"text": TEXT.replace("4", "5")})).json()
         bad = (await client.post("/v1/config/check", json={"text": "[limits]\nruns = 0"})).json()
@@ -110,5 +110,5 @@ async def test_a_text_is_tried_and_changes_nothing(tmp_path: Path) -> None:
 
 
 async def test_the_schema_is_there_for_editors(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
         assert (await client.get("/v1/config/schema")).json() == settings_schema()

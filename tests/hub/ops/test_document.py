@@ -5,11 +5,11 @@ from typing import Any
 
 from hub.ops.routes import AGENT, PUBLIC, ROUTES
 from protocol.errors import CATALOGUE, ErrorCode
-from tests.support.facade import FakeHub, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_unix
 
 
 async def _document(tmp_path: Path) -> dict[str, Any]:
-    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
         document: dict[str, Any] = (await client.get("/v1/openapi.json")).json()
     return document
 

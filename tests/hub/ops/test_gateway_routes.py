@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, GatewayId, UserId
 from storage.store import DeclaredGateway, audit, gateway_agents, gateways, users
-from tests.support.facade import FakeHub, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_unix
 
 
 def keep(c: sa.Connection) -> None:
@@ -40,7 +40,7 @@ async def fake() -> FakeHub:
 
 @pytest.fixture
 async def operator(fake: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    async with serving(fake, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(fake, tmp_path) as listening, over_unix(listening) as client:
         await fake.bench.store.write(keep)
         yield client
 

@@ -12,7 +12,7 @@ from hub.ops.locate import KeyPath
 from hub.ops.roles import Role, Scope
 from hub.ops.secret import SecretRef
 from hub.ops.settings import Settings
-from tests.support.facade import FakeHub, over_tcp, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_tcp, over_unix
 from tests.support.settings import TEXT
 
 MODEL = """
@@ -59,7 +59,7 @@ async def test_the_scope_of_settings_alone_opens_no_file_and_no_other_model(
     tmp_path: Path, key: str, value: Any
 ) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening:
+    async with answering(hub, tmp_path) as listening:
         narrow = await hub.bench.token(Role.ADMIN, [Scope.READ, Scope.SETTINGS])
         async with over_tcp(listening, narrow) as client:
             refused = await client.patch("/v1/config", json={"values": {key: value}})
@@ -76,7 +76,7 @@ async def test_the_scope_of_settings_alone_opens_no_file_and_no_other_model(
 async def test_a_text_that_is_only_tried_does_not_tell_which_files_there_are(tmp_path: Path) -> None:
     (tmp_path / "there").write_text("a secret")
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening:
+    async with answering(hub, tmp_path) as listening:
         narrow = await hub.bench.token(Role.ADMIN, [Scope.SETTINGS])
         async with over_tcp(listening, narrow) as client:
             answers = [
@@ -97,7 +97,7 @@ async def test_an_admin_and_whoever_sits_at_the_hub_may_change_them(
 ) -> None:
     (tmp_path / "url").write_text("sqlite:///b.db")
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening:
+    async with answering(hub, tmp_path) as listening:
         async with over_tcp(listening, await hub.bench.token(Role.ADMIN)) as admin:
             by_token = await admin.patch("/v1/config", json={"values": {"storage.url": "sqlite:///a.db"}})
         async with over_unix(listening) as unix:

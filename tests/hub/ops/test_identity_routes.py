@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.support.facade import FakeHub, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_unix
 from tests.support.identity import CODE
 
 
@@ -18,7 +18,7 @@ def hub() -> FakeHub:
 @pytest.fixture
 async def client(hub: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
     """On the Unix socket, where everything may be asked."""
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as asking:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as asking:
         yield asking
 
 

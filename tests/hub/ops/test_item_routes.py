@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from storage.store import Decision, DeclaredAgent, ItemRow, agents, items, users
-from tests.support.facade import FakeHub, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_unix
 
 
 def keep(c: sa.Connection) -> None:
@@ -52,7 +52,7 @@ def keep(c: sa.Connection) -> None:
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as asking:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as asking:
         await hub.bench.store.write(keep)
         yield asking
 

@@ -9,7 +9,7 @@ import pytest
 
 from hub.ops.api import leads
 from tests.hub.ops.test_gateway_routes import keep
-from tests.support.facade import FakeHub, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_unix
 
 SAY = {"content": "is it done?", "kind": "handoff", "correlation_id": "order-17"}
 
@@ -21,7 +21,7 @@ async def fake() -> FakeHub:
 
 @pytest.fixture
 async def operator(fake: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    async with serving(fake, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(fake, tmp_path) as listening, over_unix(listening) as client:
         await fake.bench.store.write(keep)
         for name, gateway in (("garden", "office"), ("roses", "lab"), ("shed", None)):
             assert (

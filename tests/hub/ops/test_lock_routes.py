@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from protocol.ids import UserId
 from storage.store import audit, locks, users
-from tests.support.facade import FakeHub, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_unix
 
 ANNA, BERT = (locks.Holder(locks.HolderKind.DEVICE, f"device-{name}") for name in ("anna", "bert"))
 
@@ -49,7 +49,7 @@ async def fake() -> FakeHub:
 
 @pytest.fixture
 async def operator(fake: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    async with serving(fake, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(fake, tmp_path) as listening, over_unix(listening) as client:
         await fake.bench.store.write(keep)
         yield client
 

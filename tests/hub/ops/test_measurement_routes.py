@@ -13,7 +13,7 @@ from protocol.ids import AgentId, UserId
 from protocol.measurements import MetricType
 from storage.store import BucketsKept, DeclaredAgent, SampleRow, agents, measurements, users
 from tests.support.clock import START
-from tests.support.facade import FakeHub, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_unix
 
 NOW = epoch_ms(START)
 MINUTE_MS = 60_000
@@ -47,7 +47,7 @@ def keep(c: sa.Connection) -> None:
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
     served = FakeHub()
-    async with serving(served, tmp_path) as listening, over_unix(listening) as opened:
+    async with answering(served, tmp_path) as listening, over_unix(listening) as opened:
         await served.bench.store.write(keep)
         yield opened
 

@@ -9,7 +9,7 @@ import pytest
 
 from storage.store import audit
 from tests.hub.coordination.post import WORKERS, PostBench, open_post
-from tests.support.facade import FakeHub, over_tcp, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_tcp, over_unix
 from tests.support.gateway import FakeGateway, fake_gateway
 
 NUDGE = "/v1/boards/garden/agents/worker/nudge"
@@ -29,7 +29,7 @@ async def fake() -> FakeHub:
 
 @pytest.fixture
 async def operator(fake: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    async with serving(fake, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(fake, tmp_path) as listening, over_unix(listening) as client:
         yield client
 
 

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from protocol.lifecycles import RunState
-from tests.support.facade import FakeHub, make_decision, make_run, over_unix, serving, steps
+from tests.support.facade import FakeHub, answering, make_decision, make_run, over_unix, steps
 
 
 async def _walk(client: httpx2.AsyncClient, path: str, noun: str, limit: int) -> list[list[str]]:
@@ -29,7 +29,7 @@ async def _walk(client: httpx2.AsyncClient, path: str, noun: str, limit: int) ->
 @pytest.mark.parametrize(("limit", "sizes"), [(1, [1] * 5), (2, [2, 2, 1]), (5, [5]), (9, [5])])
 async def test_the_pages_of_a_list_are_the_list(tmp_path: Path, limit: int, sizes: list[int]) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         for name in ("b", "a", "d", "c"):
             await hub.bench.device(name)
         pages = await _walk(client, "/v1/devices", "devices", limit)
@@ -41,7 +41,7 @@ async def test_the_pages_of_a_list_are_the_list(tmp_path: Path, limit: int, size
 async def test_what_comes_meanwhile_neither_doubles_nor_hides_another(tmp_path: Path) -> None:
     hub = FakeHub()
     hub.newest = [make_run(f"r-{number}") for number in (5, 4, 3, 2)]
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         first = (await client.get("/v1/runs", params={"limit": 2})).json()
         hub.newest.insert(0, make_run("r-6"))
         cursor = first["next_cursor"]
@@ -53,7 +53,7 @@ async def test_what_comes_meanwhile_neither_doubles_nor_hides_another(tmp_path: 
 async def test_the_fires_of_an_agent_come_in_pages(tmp_path: Path) -> None:
     hub = FakeHub()
     hub.decided = [make_decision()]
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         told = (await client.get("/v1/agents/notes/fires", params={"limit": 1})).json()
     assert (len(told["fires"]), told["next_cursor"]) == (1, None)
 
@@ -63,7 +63,7 @@ async def test_the_fires_of_an_agent_come_in_pages(tmp_path: Path) -> None:
 )
 async def test_a_cursor_of_another_list_is_refused(tmp_path: Path, cursor: str) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         for path in ("/v1/runs", "/v1/devices", "/v1/agents/notes/fires"):
             refused = await client.get(path, params={"cursor": cursor})
             assert (refused.status_code, refused.json()["code"]) == (422, "bad_params"), path
@@ -71,13 +71,13 @@ async def test_a_cursor_of_another_list_is_refused(tmp_path: Path, cursor: str) 
 
 @pytest.mark.parametrize("limit", ["0", "1001", "-1", "many"])
 async def test_a_page_has_a_size_within_reason(tmp_path: Path, limit: str) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
         assert (await client.get("/v1/agents", params={"limit": limit})).status_code == 422
 
 
 async def test_a_change_of_what_changed_meanwhile_is_refused(tmp_path: Path) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         read = (await client.get("/v1/agents/notes")).headers["etag"]
         paused = await client.post("/v1/agents/notes/pause", headers={"if-match": read})
         stale = await client.post("/v1/agents/notes/resume", headers={"if-match": read})
@@ -94,7 +94,7 @@ async def test_a_change_of_what_changed_meanwhile_is_refused(tmp_path: Path) -> 
 async def test_a_run_that_moved_is_not_changed_by_whoever_saw_it_before(tmp_path: Path) -> None:
     hub = FakeHub()
     hub.progress = steps(make_run("r-1", RunState.RUNNING))
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         read = (await client.get("/v1/runs/r-1")).headers["etag"]
         hub.progress = steps(make_run("r-1", RunState.COMPLETED))
         for change in ("cancel", "pause", "resume"):
@@ -105,7 +105,7 @@ async def test_a_run_that_moved_is_not_changed_by_whoever_saw_it_before(tmp_path
 
 async def test_a_tag_stays_while_only_time_goes_by(tmp_path: Path) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         first = (await client.get("/v1/agents/notes")).headers["etag"]
         hub.schedule = hub.schedule and hub.schedule.model_copy(update={"next_fires": ()})
         assert (await client.get("/v1/agents/notes")).headers["etag"] == first

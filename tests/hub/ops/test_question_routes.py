@@ -12,7 +12,7 @@ from protocol.ids import AgentId, BoardId, UserId
 from storage.agents import DeclaredAgent
 from storage.store import audit, board_members, boards, users
 from tests.storage.rows import AT, declare
-from tests.support.facade import FakeHub, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_unix
 
 
 def two_boards(c: sa.Connection) -> None:
@@ -31,7 +31,7 @@ async def fake() -> FakeHub:
 
 @pytest.fixture
 async def operator(fake: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    async with serving(fake, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(fake, tmp_path) as listening, over_unix(listening) as client:
         await fake.bench.store.write(two_boards)
         yield client
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from hub.ops.views import RunView
 from protocol.lifecycles import RunState
-from tests.support.facade import FakeHub, make_run, over_tcp, over_unix, serving, steps
+from tests.support.facade import FakeHub, answering, make_run, over_tcp, over_unix, steps
 
 RUNS = "/v1/agents/notes/runs"
 CANCEL = "/v1/runs/r-1/cancel"
@@ -22,7 +22,7 @@ async def _post(client: httpx2.AsyncClient, path: str, key: str, body: object = 
 
 async def test_the_second_request_with_a_key_is_answered_as_the_first_one_was(tmp_path: Path) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         first = await _post(client, CANCEL, "k", {"reason": "wrong folder"})
         again = await _post(client, CANCEL, "k", {"reason": "wrong folder"})
         other = await _post(client, CANCEL, "l", {"reason": "wrong folder"})
@@ -34,7 +34,7 @@ async def test_the_second_request_with_a_key_is_answered_as_the_first_one_was(tm
 
 
 async def test_where_a_run_stands_is_told_again_too(tmp_path: Path) -> None:
-    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
         first, again = await _post(client, RUNS, "k"), await _post(client, RUNS, "k")
     assert (again.status_code, again.headers["location"]) == (202, first.headers["location"])
 
@@ -44,7 +44,7 @@ async def test_where_a_run_stands_is_told_again_too(tmp_path: Path) -> None:
 )
 async def test_a_key_of_another_request_is_refused(tmp_path: Path, path: str, body: object) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         await _post(client, CANCEL, "k", {"reason": "wrong folder"})
         refused = await _post(client, path, "k", body)
     assert (refused.status_code, refused.json()["code"], len(hub.done)) == (409, "key_used", 1)
@@ -53,7 +53,7 @@ async def test_a_key_of_another_request_is_refused(tmp_path: Path, path: str, bo
 async def test_a_key_belongs_to_who_uses_it_and_to_what_it_is_used_for(tmp_path: Path) -> None:
     hub = FakeHub()
     async with (
-        serving(hub, tmp_path) as listening,
+        answering(hub, tmp_path) as listening,
         over_unix(listening) as mine,
         over_tcp(listening, await hub.bench.token()) as theirs,
     ):
@@ -66,7 +66,7 @@ async def test_a_key_belongs_to_who_uses_it_and_to_what_it_is_used_for(tmp_path:
 
 async def test_what_was_refused_is_tried_anew(tmp_path: Path) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         refused = await _post(client, "/v1/runs/r-1/resume", "k")
         hub.progress.extend(steps(make_run("r-1", RunState.PAUSED)))
         done = await _post(client, "/v1/runs/r-1/resume", "k")
@@ -74,7 +74,7 @@ async def test_what_was_refused_is_tried_anew(tmp_path: Path) -> None:
 
 
 async def test_an_answer_with_a_secret_is_not_told_twice(tmp_path: Path) -> None:
-    async with serving(hub := FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub := FakeHub(), tmp_path) as listening, over_unix(listening) as client:
         made = await _post(client, "/v1/tokens", "k", {"device": "desk"})
         again = await _post(client, "/v1/tokens", "k", {"device": "desk"})
         listed = (await client.get("/v1/tokens")).json()["tokens"]
@@ -92,7 +92,7 @@ async def test_two_at_once_are_one(tmp_path: Path) -> None:
     hub = FakeHub()
     answers: list[httpx2.Response] = []
 
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
 
         async def start() -> None:
             answers.append(await _post(client, RUNS, "k"))
@@ -107,7 +107,7 @@ async def test_two_at_once_are_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["", "k" * 129, "a\tb"])
 async def test_a_key_is_short_and_printable(tmp_path: Path, key: str) -> None:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         refused = await _post(client, CANCEL, key)
     assert (refused.status_code, refused.json()["code"], hub.done) == (422, "bad_params", [])
 
@@ -118,7 +118,7 @@ async def test_a_body_that_is_too_long_is_refused_with_a_key_as_without(tmp_path
             yield b" " * 100
 
     headers = {"idempotency-key": "k", "content-type": "application/json"}
-    async with serving(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
         refused = await client.post(CANCEL, content=chunks(), headers=headers)
     assert (refused.status_code, refused.json()["code"]) == (413, "too_large")
 
@@ -126,7 +126,7 @@ async def test_a_body_that_is_too_long_is_refused_with_a_key_as_without(tmp_path
 async def test_a_fault_is_told_and_not_kept(tmp_path: Path) -> None:
     hub = FakeHub()
     del hub.runs
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         first, again = await _post(client, CANCEL, "k"), await _post(client, CANCEL, "k")
     assert [first.status_code, again.status_code] == [500, 500]
     assert first.json()["code"] == "internal"

@@ -13,7 +13,7 @@ from protocol.ids import AgentId, UserId
 from storage.store import DeclaredAgent, DeclaredSchedule, agents, schedules, users, wakes
 from storage.wakes import INSERT
 from tests.support.clock import START
-from tests.support.facade import FakeHub, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_unix
 
 NOW = epoch_ms(START)
 MINUTE_MS = 60_000
@@ -53,7 +53,7 @@ def keep(c: sa.Connection) -> None:
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[tuple[FakeHub, httpx2.AsyncClient]]:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as client:
         await hub.bench.store.write(keep)
         yield hub, client
 

@@ -8,7 +8,7 @@ import pytest
 
 from storage.store import souls
 from tests.hub.coordination.souls import AS_IT_WAS, SoulBench, open_souls
-from tests.support.facade import FakeHub, over_tcp, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_tcp, over_unix
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway
 
 SOUL = "/v1/boards/garden/agents/worker/soul"
@@ -29,7 +29,7 @@ async def fake() -> FakeHub:
 
 @pytest.fixture
 async def operator(fake: FakeHub, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    async with serving(fake, tmp_path) as listening, over_unix(listening) as client:
+    async with answering(fake, tmp_path) as listening, over_unix(listening) as client:
         yield client
 
 

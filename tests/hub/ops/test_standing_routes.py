@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from tests.hub.ops.test_agent_config_routes import an_agent
-from tests.support.facade import FakeHub, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_unix
 
 STATUS = "/v1/agents/inbox/status"
 
@@ -15,7 +15,7 @@ STATUS = "/v1/agents/inbox/status"
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
     hub = FakeHub()
-    async with serving(hub, tmp_path) as listening, over_unix(listening) as asking:
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as asking:
         await hub.bench.store.write(an_agent)
         yield asking
 

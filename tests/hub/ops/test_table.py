@@ -18,7 +18,7 @@ from hub.ops.roles import HUB_WIDE, ROLE_SCOPES, Role, Scope
 from hub.ops.routes import AGENT, DEVICE_REQUESTS, PUBLIC, ROUTES, Asked, Need, route_of
 from hub.ops.views_routes import routes_view
 from protocol.coordination import Method
-from tests.support.facade import FakeHub, over_tcp, over_unix, serving
+from tests.support.facade import FakeHub, answering, over_tcp, over_unix, serving
 from tests.support.identity import IdentityBench, open_identity
 
 METHODS = frozenset(("get", "post", "patch", "put", "delete"))
@@ -188,7 +188,7 @@ async def test_another_spelling_of_an_address_is_another_address(tmp_path: Path,
 async def test_the_table_is_told_to_whoever_may_read(tmp_path: Path) -> None:
     hub = FakeHub()
     async with (
-        serving(hub, tmp_path) as listening,
+        answering(hub, tmp_path) as listening,
         over_unix(listening) as unix,
         over_tcp(listening, await hub.bench.token(Role.VIEWER)) as viewer,
     ):
@@ -207,7 +207,7 @@ def test_the_requests_of_devices_are_told_with_the_table() -> None:
 async def test_metrics_which_tell_of_everybody_are_not_for_whoever_sees_one_user(tmp_path: Path) -> None:
     hub = FakeHub()
     async with (
-        serving(hub, tmp_path) as listening,
+        answering(hub, tmp_path) as listening,
         over_tcp(listening, await hub.bench.token(Role.VIEWER)) as everybodys,
         over_tcp(listening, await hub.bench.token(Role.ADMIN, user_id=hub.bench.owner_id)) as owners,
     ):
