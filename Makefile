@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --req
 # Where this is set, each of the hundreds of processes of a test run compiles the hub anew: five seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check bench $(EVALUATIONS) gateway-check connector-check locks soak simulate fuzz documents lock clean
+.PHONY: help demo test quick check bench $(EVALUATIONS) gateway-check connector-check mutants locks soak simulate fuzz documents lock clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -17,8 +17,12 @@ help:  ## what there is
 demo: $(VENV)/.run  ## the main job, end to end: hub, device, one run over a sample folder
 	@$(BIN)/hub demo
 
-test: $(VENV)/.dev  ## the whole test suite
-	@$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(PYTEST_ARGS)
+test: $(VENV)/.dev  ## the whole test suite but the slow proofs of make soak; PYTEST_ARGS="-x tests/storage": what pytest is to do
+	@$(PYTEST) $(PYTEST_ARGS)
+PYTEST = $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
+
+quick: $(VENV)/.dev  ## the tests of the packages that a change touches, in less than a minute
+	@$(PYTEST) -m "not slow" -k "not postgresql" $$($(BIN)/python -m tests.support.touched)
 
 check: $(VENV)/.dev  ## types, linter, formatting, house rules
 	@$(BIN)/ruff check .
@@ -59,11 +63,15 @@ gateway-check: $(VENV)/.dev  ## every verb against a real OpenClaw gateway, whic
 connector-check: $(VENV)/.dev  ## the connectors against servers of others, which are installed first (needs npm); BARS="3 14": what they must hold, by number
 	@$(BIN)/python -m tests.connectors $(BARS)
 
+mutants: $(VENV)/.dev  ## a hundred faults planted in a copy of the product, one at a time: which do the tests find?
+	@$(BIN)/python -m tests.mutants $(MUTANTS)
+
 locks: $(VENV)/.dev  ## fifty processes at a few locks, stopped and killed: a hundred thousand on each database
 	@$(BIN)/python -m tests.scenarios.locks --database sqlite
 	@$(BIN)/python -m tests.scenarios.locks --database postgresql
 
-soak: $(VENV)/.dev  ## the slow proofs: large folders, kills, ten thousand runs, ninety days
+soak: $(VENV)/.dev  ## the slow proofs: what make test leaves out, large folders, kills, ten thousand runs, ninety days
+	@$(PYTEST) --soak
 	@$(BIN)/python -m tests.scenarios.folders
 	@$(BIN)/python -m tests.scenarios.killings
 	@$(BIN)/python -m tests.scenarios.mailbox_kills --provider imap

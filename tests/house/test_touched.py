@@ -1,0 +1,24 @@
+"""``make quick`` runs the tests of the packages that a change touches."""
+
+from pathlib import Path
+
+from tests.support.touched import ROOT, covering
+
+
+def test_a_module_brings_the_covering_its_package_and_the_house_rules() -> None:
+    assert covering(["hub/runs/runner.py", "README.md"]) == ["tests/house", "tests/hub/runs"]
+    assert covering(["storage/migrations/env.py"]) == ["tests/house", "tests/storage"]
+    assert covering(["hub/device/folder.py", "protocol/frame.py"]) == [
+        *("tests/house", "tests/hub/device", "tests/protocol"),
+    ]
+
+
+def test_a_module_of_the_hub_itself_brings_the_tests_beside_its_packages() -> None:
+    found = covering(["hub/clock.py"])
+    assert "tests/hub/test_clock.py" in found
+    assert not any(Path(ROOT, name).is_dir() for name in found if name != "tests/house")
+
+
+def test_a_test_brings_itself_and_one_that_was_deleted_nothing() -> None:
+    changed = ["tests/hub/test_clock.py", "tests/hub/test_gone.py", "tests/support/clock.py"]
+    assert covering(changed) == ["tests/house", "tests/hub/test_clock.py"]
