@@ -17,6 +17,9 @@ pytest_plugins = ["tests.support.budget"]
 # A failed line of a script then says what differs.
 pytest.register_assert_rewrite("tests.support.script")
 
+# A shell without job control lets what it starts in the background ignore SIGINT, and so would all we start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # The same examples every time, so that a red build is red at the desk as well.
 settings.register_profile("steady", deadline=None, derandomize=True, database=None, max_examples=60)
 settings.load_profile("steady")

@@ -254,7 +254,10 @@ async def test_a_thousand_posts_at_once_are_kept_or_told_to_come_back() -> None:
                 nonlocal most
                 headers = standard(id=f"m{number}")
                 while True:
-                    answer = await other.post("/hooks/builds", content=BODY, headers=headers)
+                    try:
+                        answer = await other.post("/hooks/builds", content=BODY, headers=headers)
+                    except httpx2.ReadError:  # one that was slow to ask is let go, and asks again
+                        continue
                     most = max(most, here.hooks._taken)
                     found[answer.status_code] += 1
                     if answer.status_code != 503:
