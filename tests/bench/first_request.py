@@ -60,7 +60,7 @@ async def _longest_ms(when: str) -> float:
         async with serving(FakeHub(), Path(folder)) as listening:
             if when == AT_FIRST:
                 application.cache_clear()
-            asyncio.Handle._run = timed  # type: ignore[method-assign]
+            asyncio.Handle._run = timed  # type: ignore[assignment, method-assign]
             await anyio.to_thread.run_sync(_ask, str(listening.unix))
             asyncio.Handle._run = run_callback  # type: ignore[method-assign]
     return 1_000 * longest

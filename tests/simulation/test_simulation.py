@@ -17,6 +17,7 @@ ENOUGH_TO_SEE = 60  # worlds of which at least one shows what an old way does
 TOLD_SEED = 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "count"),
     [(0, FEW), *(pytest.param(first, PART, marks=pytest.mark.soak) for first in range(FEW, SEEDS, PART))],
@@ -30,6 +31,7 @@ def test_no_law_is_broken_whatever_goes_wrong(first: int, count: int) -> None:
     assert broken == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(BREAKS))
 def test_what_the_old_ways_did_is_seen(name: str) -> None:
     for seed in range(ENOUGH_TO_SEE):
@@ -38,6 +40,7 @@ def test_what_the_old_ways_did_is_seen(name: str) -> None:
     pytest.fail(f"{name} was not seen in {ENOUGH_TO_SEE} worlds")
 
 
+@pytest.mark.slow
 def test_the_same_seed_tells_the_same_in_every_process() -> None:
     told = {digest_in_process(hash_seed) for hash_seed in ("1", "77")}
     here = hashlib.sha256()

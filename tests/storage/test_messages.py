@@ -142,6 +142,7 @@ def test_a_user_has_so_many_messages_under_way(c: sa.Connection) -> None:
         say(c, "m-2", most=1)
 
 
+@pytest.mark.slow
 @each("state", list(MessageState))
 @each("event", list(MessageEvent))
 def test_only_the_tables_moves_are_made(c: sa.Connection, state: MessageState, event: MessageEvent) -> None:

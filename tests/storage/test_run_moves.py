@@ -39,6 +39,7 @@ def counters(c: sa.Connection) -> tuple[int, int]:
     return agent.runs_waiting, agent.runs_executing
 
 
+@pytest.mark.slow
 @each(("before", "event", "after"), LEGAL)
 def test_every_legal_move_is_written_remembered_and_counted(
     c: sa.Connection, before: RunState, event: RunEvent, after: RunState
@@ -67,6 +68,7 @@ def test_every_legal_move_is_written_remembered_and_counted(
         assert counters(c) == (int(after in LIVE_RUN_STATES and not executing), int(executing))
 
 
+@pytest.mark.slow
 @each(("state", "event"), ILLEGAL)
 def test_an_illegal_move_changes_nothing(c: sa.Connection, state: RunState, event: RunEvent) -> None:
     with undone(c):

@@ -36,7 +36,7 @@ def test_a_user_that_is_not_there_is_told_of(c: sa.Connection) -> None:
 
 def test_who_made_a_user_stands_in_the_audit(c: sa.Connection) -> None:
     users.create_user(c, id=UserId("u-1"), name="anna", at=AT, actor="token:t-1")
-    (entry,) = c.execute(audit.ENTRIES)
+    (entry,) = c.execute(audit.ONWARDS, {"after": 0})
     assert (entry.event, entry.actor, entry.subject) == ("user.created", "token:t-1", "u-1")
 
 
@@ -48,7 +48,7 @@ def test_a_user_goes_once_nothing_is_theirs_any_more(c: sa.Connection) -> None:
     devices.revoke_device(c, DeviceId("d-1"), at=AT, actor="operator:7")
     assert users.remove_user(c, "anna", at=AT, actor="operator:7").id == "u-1"
     assert users.list_users(c) == []
-    *_, entry = c.execute(audit.ENTRIES)
+    *_, entry = c.execute(audit.ONWARDS, {"after": 0})
     assert (entry.event, entry.actor, entry.subject) == ("user.removed", "operator:7", "u-1")
     with pytest.raises(UnknownUser, match="anna"):
         users.remove_user(c, "anna", at=AT, actor="operator:7")

@@ -4,9 +4,10 @@ They are started on free loopback ports, stopped or killed by process id, and
 nothing of them outlives the block they are used in.
 """
 
+import os
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any, Protocol
@@ -52,6 +53,20 @@ new_connections_per_s = 2000.0
 def model_at(base_url: str) -> str:
     """The ``[model]`` table for an endpoint on this machine."""
     return f'[model]\nkind = "openai"\nbase_url = "{base_url}"\nname = "oracle"\n'
+
+
+def children() -> set[int]:
+    """Ids of the processes that this one has started and not waited for.
+
+    Not from ``/proc/self/task``: a thread that ends takes its list along, and its children move elsewhere.
+    """
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended since it was listed
+            _state, parent, *_ = (process / "stat").read_text().rpartition(")")[2].split()
+            if int(parent) == os.getpid():
+                found.add(int(process.name))
+    return found
 
 
 class Running(Protocol):

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from storage.store import HOUR_MS
 from tests.evaluation.measurements import a_month
 
 
+@pytest.mark.slow
 async def test_a_month_of_samples_is_told_exactly_and_kept_in_little_room(tmp_path: Path) -> None:
     month = await a_month(tmp_path / "hub.db", samples=5_000, look_ms=18 * HOUR_MS)
     assert month.wrong == 0

@@ -13,7 +13,7 @@ from tests.support.clock import SeededChance
 from tests.support.gateway import FakeGateway, fake_gateway
 from tests.support.gateway.faults import Faults, When
 
-ROUNDS = 200
+FEW_ROUNDS, ROUNDS = 30, 200
 FAST = 300.0
 GETS, SETS = "agents.files.get", "agents.files.set"
 BUSY = {"code": "UNAVAILABLE", "message": "busy", "retryable": True, "retryAfterMs": 200}
@@ -93,13 +93,14 @@ class Disorder:
         bench.start()
 
 
+@pytest.mark.parametrize("rounds", [FEW_ROUNDS, pytest.param(ROUNDS, marks=pytest.mark.soak)])
 async def test_nothing_is_lost_nothing_is_written_twice_and_nobody_is_overwritten(
-    bench: SoulBench, gateway: FakeGateway
+    bench: SoulBench, gateway: FakeGateway, rounds: int
 ) -> None:
     files = Told(gateway.agents["worker"].files)
     gateway.agents["worker"].files = files
     ends: dict[SoulWriteState, int] = {}
-    for number in range(ROUNDS):
+    for number in range(rounds):
         disorder, ours, before = Disorder(number), f"ours {number}", files[SOUL]
         files.writes.clear()
         disorder.arrange(gateway)
@@ -121,4 +122,4 @@ async def test_nothing_is_lost_nothing_is_written_twice_and_nobody_is_overwritte
         kept = [text for _, text, _ in await bench.history(last=4)]
         assert ours in kept, about
         ends[write.state] = ends.get(write.state, 0) + 1
-    assert ends[SoulWriteState.CONFLICT] >= 10 and ends[SoulWriteState.DONE] >= 100
+    assert ends[SoulWriteState.CONFLICT] >= rounds / 20 and ends[SoulWriteState.DONE] >= rounds / 2

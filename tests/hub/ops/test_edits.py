@@ -85,6 +85,7 @@ VALUES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(
     table=st.sampled_from(["hub", "listen.devices", "limits", "storage", "model", "agents.notes", "new"]),
     name=NAMES,

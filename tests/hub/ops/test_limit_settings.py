@@ -7,6 +7,8 @@ import ast
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 import hub
 from hub.metrics import Metrics
 from hub.ops.checks.limits import COUNSEL, COUNTED_TOGETHER
@@ -194,6 +196,7 @@ def test_every_field_has_exactly_one_row() -> None:
     assert sorted(rows) == sorted(Limits.model_fields)
 
 
+@pytest.mark.slow
 @each(("end", "label"), sorted(set(COUNTED.values())))
 def test_what_is_reached_ends_in_a_known_way_and_is_counted(end: str, label: str) -> None:
     assert end in OTHER_ENDS or end in set(ErrorCode)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tomli_w
 
 from hub.ops.agent_settings import AgentSettings
@@ -70,6 +71,7 @@ def put(doc: Any, path: KeyPath, value: Any) -> Any:
     return {**doc, first: put(doc.get(first, {}), tuple(rest), value)}
 
 
+@pytest.mark.slow
 @each(("path", "around"), FIELDS)
 def test_no_raw_message_reaches_a_person(path: KeyPath, around: dict[str, Any]) -> None:
     for value in WRONG:

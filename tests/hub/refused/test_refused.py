@@ -115,6 +115,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         await hub.close()
 
 
+@pytest.mark.slow
 @each("row", ROWS)
 async def test_what_cannot_be_written_is_refused_in_words_to_act_on(world: World, row: Refused) -> None:
     status, told = await world.ask(row.ask)

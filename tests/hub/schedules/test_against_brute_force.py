@@ -45,8 +45,10 @@ ZONES = (
 )
 
 
-def test_the_resolver_agrees_with_the_model_around_every_kind_of_transition() -> None:
-    tally = fuzz.run(1_200, 20, ZONES)
+@pytest.mark.slow
+@pytest.mark.parametrize("cases", [300, pytest.param(1_200, marks=pytest.mark.soak)])
+def test_the_resolver_agrees_with_the_model_around_every_kind_of_transition(cases: int) -> None:
+    tally = fuzz.run(cases, 20, ZONES)
     assert [str(mismatch) for mismatch in tally.mismatches] == []
     assert {key for key, _ in tally.transitions} == set(ZONES)
     assert {-180, -120, -60, -30, 30, 60, 120, 180, 1_440} <= tally.jumps

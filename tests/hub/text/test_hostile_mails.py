@@ -85,6 +85,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE)
 def test_a_mail_built_to_hurt_is_read_or_refused_within_its_limits(make: Callable[[], bytes]) -> None:
     data = make()

@@ -3,6 +3,8 @@
 from collections import Counter
 from functools import cache
 
+import pytest
+
 from hub.document import Document
 from hub.extraction import Extraction, Extractor, Wanted
 from hub.extraction.folding import shown
@@ -35,6 +37,7 @@ def test_there_are_a_hundred_of_them_in_six_languages() -> None:
     assert min(languages.values()) >= 15
 
 
+@pytest.mark.slow
 @each("hostile", documents)
 async def test_no_item_of_a_planted_order_goes_out_unmarked(hostile: Hostile) -> None:
     extraction = await extract(hostile)
