@@ -19,7 +19,8 @@ demo: $(VENV)/.run  ## the main job, end to end: hub, device, one run over a sam
 
 test: $(VENV)/.dev  ## the whole test suite but the slow proofs of make soak; PYTEST_ARGS="-x tests/storage": what pytest is to do
 	@$(PYTEST) $(PYTEST_ARGS)
-PYTEST = $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
+PYTEST = $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
+WORKERS := $(shell echo $$(( 2 * $$(nproc) < 8 ? 2 * $$(nproc) : 8 )))  # tests wait as long as they compute
 
 quick: $(VENV)/.dev  ## the tests of the packages that a change touches, in less than a minute
 	@$(PYTEST) -m "not slow" -k "not postgresql" $$($(BIN)/python -m tests.support.touched)
