@@ -9,10 +9,12 @@ job, so that only the guilty one fails.
 
 import asyncio
 import sqlite3
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -27,6 +29,7 @@ T = TypeVar("T")
 
 BATCH = 128  # jobs per COMMIT: more does not commit faster, and the first of them would wait longer
 QUEUE = 1_024  # jobs waiting, 8 batches; beyond that callers wait, so that a slow disk slows its users
+STATEMENTS = 2_000  # compiled ones that are kept: all of ours, about 700, in both shapes of their parameters
 BUSY_TIMEOUT_MS = 5_000  # for a backup or a shell on the same file; a second hub is kept out by its lock
 
 _PRAGMAS = (
@@ -198,6 +201,23 @@ class _TransactionLost(Exception):
     """SQLite gave up the whole transaction because of one statement: a full disk, a failed write."""
 
 
+_HELD = threading.local()  # its ``driver``: what the next connection of this thread is made of
+
+
+@cache
+def _engine() -> sa.Engine:
+    """The engine of all sessions of this process: a statement is compiled once, whoever says it first."""
+    engine = sa.create_engine(
+        "sqlite://",
+        creator=lambda: _HELD.driver,
+        poolclass=sa.NullPool,
+        query_cache_size=STATEMENTS,
+        hide_parameters=True,  # they are people's documents, and errors are logged
+    )
+    sa.event.listen(engine, "begin", lambda core: core.exec_driver_sql(core.get_execution_options()["begin"]))
+    return engine
+
+
 class _Session:
     """A SQLAlchemy connection that lives in the thread of one aiosqlite connection."""
 
@@ -235,14 +255,8 @@ class _Session:
         for pragma in _PRAGMAS:
             driver.execute(pragma).close()
         set_clock(driver, now_ms)
-        engine = sa.create_engine(
-            "sqlite://",
-            creator=lambda: driver,
-            poolclass=sa.StaticPool,
-            hide_parameters=True,  # they are people's documents, and errors are logged
-        )
-        sa.event.listen(engine, "begin", lambda core: core.exec_driver_sql(begin))
-        self.core = engine.connect()
+        _HELD.driver = driver
+        self.core = _engine().connect().execution_options(begin=begin)
 
     def run_read(self, call: Callable[[sa.Connection], T]) -> T:
         """In the thread: one snapshot, and nothing may be written."""
