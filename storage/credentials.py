@@ -190,9 +190,19 @@ def put_credential(
 
 
 def lease_credential(c: sa.Connection, connector_id: str, *, version: int, owner: str, ttl_ms: int) -> bool:
-    """Whether *owner* alone may refresh it now: it stands as in *version*, and nobody else is at it."""
+    """Lease the credential to *owner*, who alone may refresh it.
+
+    Return False if it has another version by now, is leased, or was ended by its provider: whoever looked
+    before the end was written down must not ask the provider again.
+    """
     asked = {"connector": connector_id, "seen": version, "owner_now": owner, "ttl": ttl_ms}
-    return c.execute(LEASE, asked).rowcount == 1
+    if c.execute(LEASE, asked).rowcount == 0:
+        return False
+    seen = find_standing(c, connector_id)  # after the lease: what ended it held the row's lock till then
+    if seen is not None and seen.state == "sign_in":
+        release_credential(c, connector_id, owner=owner)
+        return False
+    return True
 
 
 def release_credential(c: sa.Connection, connector_id: str, *, owner: str) -> None:

@@ -74,6 +74,19 @@ def test_one_of_two_who_would_refresh_has_the_lease(c: sa.Connection) -> None:
     assert credentials.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
 
 
+def test_a_grant_that_its_provider_ended_is_refreshed_by_nobody_though_they_looked_before(
+    c: sa.Connection,
+) -> None:
+    grant(c)
+    assert credentials.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
+    assert refuse(c, 1, "a2")
+    credentials.release_credential(c, ID, owner="a")
+    assert not credentials.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
+    seen = credentials.find_standing(c, ID)
+    assert seen is not None
+    assert not seen.is_leased
+
+
 def test_the_lease_of_one_that_died_ends_by_the_clock_of_the_database(c: sa.Connection) -> None:
     grant(c)
     assert credentials.lease_credential(c, ID, version=1, owner="a", ttl_ms=0)
