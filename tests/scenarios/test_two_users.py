@@ -10,7 +10,7 @@ import pytest
 
 from hub.ops.roles import HUB_WIDE
 from hub.ops.routes import AGENT, HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked
-from tests.support.processes import HubProcess, closing
+from tests.support.processes import PATIENCE_S, HubProcess, closing
 
 SETTINGS = """\
 [hub]
@@ -140,7 +140,9 @@ async def _agent(
 async def _bearing(hub: HubProcess, token: str) -> AsyncIterator[httpx2.AsyncClient]:
     address = (await hub.get("/v1/status"))["listeners"]["operator"]
     headers = {"authorization": f"Bearer {token}"}
-    async with httpx2.AsyncClient(base_url=f"http://{address}", headers=headers, trust_env=False) as client:
+    async with httpx2.AsyncClient(
+        base_url=f"http://{address}", headers=headers, trust_env=False, timeout=PATIENCE_S
+    ) as client:
         yield client
 
 

@@ -13,6 +13,16 @@ from tests.support.blocking import blocking_engine
 from tests.support.postgres import Postgres
 
 BACKENDS = ("sqlite", "postgresql")
+# The tests of these modules make test runs on both databases, those of others on SQLite alone.
+# What PostgreSQL alone can do, several hubs at once above all, has modules of its own.
+TWINS = ("test_database", "test_items", "test_outbox", "test_run_claims", "test_schedules")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        used = getattr(item, "callspec", None)
+        if used and used.params.get("engine") == "postgresql" and item.path.stem not in TWINS:
+            item.add_marker(pytest.mark.soak)
 
 
 @pytest.fixture(scope="session", params=BACKENDS)

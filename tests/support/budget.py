@@ -33,6 +33,7 @@ class Budget:
         self.left: Counter[str] = Counter()  # how many items of each test
         self.spent: dict[str, float] = {}  # seconds over the budget, by item
 
+    @pytest.hookimpl(trylast=True)  # once every conftest.py has set its marks
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         if any("::" in word for word in config.args):  # a test that is asked for by its name is run
             return

@@ -18,6 +18,7 @@ import httpx2
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 60.0  # a busy machine
 POLL_S = 0.05
+PATIENCE_S = 60.0  # of a client, on a busy machine
 
 SETTINGS = """\
 [hub]
@@ -183,7 +184,9 @@ class HubProcess(Program):
     async def ask(self, method: str, path: str, **options: Any) -> httpx2.Response:
         """One request over the Unix socket."""
         transport = httpx2.AsyncHTTPTransport(uds=str(self._socket), verify=False)  # no TLS: nothing to load
-        async with httpx2.AsyncClient(transport=transport, base_url="http://hub", timeout=30) as client:
+        async with httpx2.AsyncClient(
+            transport=transport, base_url="http://hub", timeout=PATIENCE_S
+        ) as client:
             return await client.request(method, path, **options)
 
     async def get(self, path: str) -> Any:

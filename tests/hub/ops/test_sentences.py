@@ -72,9 +72,12 @@ def put(doc: Any, path: KeyPath, value: Any) -> Any:
 
 
 @pytest.mark.slow
-@each(("path", "around"), FIELDS)
-def test_no_raw_message_reaches_a_person(path: KeyPath, around: dict[str, Any]) -> None:
-    for value in WRONG:
+@pytest.mark.parametrize("share", [4, pytest.param(1, marks=pytest.mark.soak)])
+@each(("number", "path", "around"), [(number, *field) for number, field in enumerate(FIELDS)])
+def test_no_raw_message_reaches_a_person(
+    number: int, path: KeyPath, around: dict[str, Any], share: int
+) -> None:
+    for value in WRONG[number % share :: share]:
         text = tomli_w.dumps(put(around, path, value))
         for problem in check_text(text, Path("hub.toml"), environ={}).problems:
             assert not RAW.search(problem.message + problem.hint), (str(problem)[:300], str(value)[:30])
