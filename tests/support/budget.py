@@ -30,7 +30,7 @@ class Budget:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self.left: Counter[str] = Counter()  # how many items of each test
+        self.left: Counter[str] = Counter()  # how many items of each name
         self.spent: dict[str, float] = {}  # seconds over the budget, by item
 
     @pytest.hookimpl(trylast=True)  # once every conftest.py has set its marks
@@ -42,7 +42,7 @@ class Budget:
         items[:] = [item for item in items if (item.get_closest_marker("soak") is not None) == wanted]
         config.hook.pytest_deselected(items=left)
         if not wanted:
-            self.left.update(item.nodeid.partition("[")[0] for item in left)
+            self.left.update(map(_name, left))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
@@ -77,6 +77,12 @@ class Budget:
             terminalreporter.section(title)
             for name, seconds in sorted(self.spent.items(), key=lambda one: -one[1]):
                 terminalreporter.write_line(f"{seconds:6.1f} s  {name}")
+
+
+def _name(item: pytest.Item) -> str:
+    """The test without its case; one that runs on SQLite as well is not named, but its file."""
+    test, _, case = item.nodeid.partition("[")
+    return f"{item.location[0]} on PostgreSQL" if "postgresql" in case else test
 
 
 def _cpu_s() -> float:
