@@ -82,7 +82,7 @@ class Budget:
 def _name(item: pytest.Item) -> str:
     """The test without its case; one that runs on SQLite as well is not named, but its file."""
     test, _, case = item.nodeid.partition("[")
-    return f"{item.location[0]} on PostgreSQL" if "postgresql" in case else test
+    return f"{test.partition('::')[0]} on PostgreSQL" if "postgresql" in case else test
 
 
 def _cpu_s() -> float:

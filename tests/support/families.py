@@ -44,7 +44,6 @@ def each(names: str | Sequence[str], cases: Cases) -> Callable[[Test], Test]:
                     await test(**rest(fixtures), **values)
 
         family = wraps(test)(run_async if inspect.iscoroutinefunction(test) else run)
-        del family.__wrapped__  # the parameters are those that are left
         family.__signature__ = inspect.Signature(given)  # type: ignore[attr-defined]
         return family
 
