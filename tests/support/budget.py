@@ -7,8 +7,10 @@ from typing import Any, Final
 
 import pytest
 
-BUDGET_S: Final = 2.0  # of CPU time, for the call of a test that has no mark: a longer one is listed
-MOST_S: Final = 2 * BUDGET_S  # and fails the run beyond this, which no busy machine and no first import adds
+BUDGET_S: Final = 2.0  # of CPU time, for the call of a test that has no mark: a longer one is listed,
+TOO_MUCH: Final = (
+    2.0  # and fails the run at this many budgets, which no busy machine and no first import adds
+)
 MARKS: Final = (
     "slow: a scenario of make test, with processes, servers or a browser of its own",
     "soak: a slow proof of which make test runs another representative",
@@ -17,6 +19,9 @@ MARKS: Final = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run what make test leaves out, and nothing else")
+    parser.addoption(
+        "--budget", type=float, default=BUDGET_S, help="seconds of CPU time for an unmarked test"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,6 +35,7 @@ class Budget:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self._budget_s: float = config.getoption("--budget")
         self.left: Counter[str] = Counter()  # how many items of each name
         self.spent: dict[str, float] = {}  # seconds over the budget, by item
 
@@ -52,13 +58,16 @@ class Budget:
         finally:
             spent = _cpu_s() - before
             is_marked = any(item.get_closest_marker(mark) is not None for mark in ("slow", "soak"))
-            if spent > BUDGET_S and not is_marked:
+            if spent > self._budget_s and not is_marked:
                 self.spent[item.nodeid] = spent
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if (output := getattr(self._config, "workeroutput", None)) is not None:  # of one of xdist's processes
             output["budget"] = {"left": dict(self.left), "spent": self.spent}
-        elif max(self.spent.values(), default=0.0) > MOST_S and session.exitstatus == pytest.ExitCode.OK:
+        elif (
+            max(self.spent.values(), default=0.0) > TOO_MUCH * self._budget_s
+            and session.exitstatus == pytest.ExitCode.OK
+        ):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(optionalhook=True)
@@ -73,8 +82,7 @@ class Budget:
             for name, count in sorted(self.left.items()):
                 terminalreporter.write_line(name if count == 1 else f"{name} ({count} of it)")
         if self.spent:
-            title = f"more than {BUDGET_S:g} s of CPU time (at most {MOST_S:g}), and neither slow nor soak"
-            terminalreporter.section(title)
+            terminalreporter.section(f"more than {self._budget_s:g} s of CPU time, and neither slow nor soak")
             for name, seconds in sorted(self.spent.items(), key=lambda one: -one[1]):
                 terminalreporter.write_line(f"{seconds:6.1f} s  {name}")
 
