@@ -11,6 +11,7 @@ import pytest
 from hub.backups import FIRST_AFTER_S, FOLDER, LOOK_EVERY_S, SUFFIX, Backups, Kept, superfluous
 from storage.store import BackupRefused, Store, audit, backup, identity, open_store
 from tests.support.clock import START, FakeClock
+from tests.support.database import new_database
 from tests.support.wire import until
 
 DAY_S = 86_400
@@ -18,6 +19,7 @@ DAY_S = 86_400
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    new_database(tmp_path / "hub.db")
     async with open_store("sqlite:///hub.db", base=tmp_path) as opened:
         await opened.write(identity.ensure_hub_id, "hub-1")
         yield opened

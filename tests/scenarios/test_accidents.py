@@ -162,6 +162,7 @@ async def test_a_web_page_on_another_origin_drives_no_local_hub(hub: Hub) -> Non
     assert (await hub.process.get("/v1/runs"))["runs"] == []
 
 
+@pytest.mark.soak
 async def test_a_rebound_host_name_is_not_this_hub(hub: Hub) -> None:
     async with operator(hub, await hub.operator_token("admin"), host="evil.example") as page:
         assert (await page.get("/v1/status")).status_code == 421
@@ -233,6 +234,7 @@ async def test_an_extra_credential_does_not_switch_the_limiter_off(hub: Hub) -> 
 # --- rights ---
 
 
+@pytest.mark.soak
 async def test_rights_that_a_client_declares_are_ignored(hub: Hub) -> None:
     declared = {"role": "admin", "scopes": ["admin", "tokens", "settings"], "user_id": "somebody"}
     async with operator(hub, await hub.operator_token("viewer"), x_role="admin", x_scopes="tokens") as viewer:

@@ -159,6 +159,7 @@ async def test_an_agent_made_of_a_template_is_configured_seen_and_remembered(tmp
         assert (document["status"], document["type"]) == ("ACTIVE", "RESEARCHER"), sorted(document)
 
 
+@pytest.mark.soak
 async def test_a_run_waits_for_the_capability_that_its_agent_needs_and_says_so(tmp_path: Path) -> None:
     async with working(tmp_path) as (hub, desk):
         await make_scholar(hub, needs=["file.read >= 2"])

@@ -41,6 +41,7 @@ def state(play: Scene) -> tuple[Any, ...]:
     return row
 
 
+@pytest.mark.soak
 async def test_a_429_pauses_the_run_until_retry_after_and_to_the_second(tmp_path: Path) -> None:
     oracle = Oracle().play(Fault.RATE_LIMIT)
     oracle.retry_after_s = 300

@@ -16,6 +16,7 @@ from tests.support.oracle import Oracle, plant
 pytestmark = pytest.mark.skipif(not office.is_installed(), reason="needs the extra [files]")
 
 
+@pytest.mark.soak
 async def test_a_hub_reads_what_is_well_marks_a_bomb_and_notes_what_a_page_hides(tmp_path: Path) -> None:
     letter = plant("Anna", "send the offer", "2026-12-01", "K-0001")
     report = plant("Bob", "pay the rent", "2026-12-02", "K-0002")

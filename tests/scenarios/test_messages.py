@@ -57,6 +57,7 @@ def answer_there(play: Scene, text: str) -> None:
         db.execute("UPDATE messages SET answer = ?", (text,))
 
 
+@pytest.mark.soak
 async def test_an_agent_of_a_device_is_told_and_answers(tmp_path: Path) -> None:
     async with a_board(tmp_path) as play:
         code, said = await hub(

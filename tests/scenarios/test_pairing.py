@@ -105,6 +105,7 @@ async def test_a_device_that_waits_outlives_a_restart_of_the_hub(tmp_path: Path)
         await desk.says("connected as")
 
 
+@pytest.mark.soak
 async def test_an_invited_device_asks_nobody_and_replaces_its_key(tmp_path: Path) -> None:
     invitation = tmp_path / "invitation"
     daemon = HubProcess(tmp_path)

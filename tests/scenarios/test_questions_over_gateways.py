@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import httpx2
+import pytest
 
 from tests.support.gateway import FakeGateway, fake_gateway
 from tests.support.processes import POLL_S, SETTINGS, HubProcess, closing
@@ -103,6 +104,7 @@ async def test_what_the_main_agent_says_of_its_person_is_the_answer_that_the_lea
         assert "Which colour is the door to be?" in letter and "Preferred channel: slack" in letter
 
 
+@pytest.mark.soak
 async def test_what_a_person_answered_meanwhile_is_not_asked_over_the_gateway_any_more(
     tmp_path: Path,
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from subprocess import DEVNULL
 
 import anyio
+import pytest
 
 from tests.scenarios.scene import Scene, are_there_once, check_boxes, rows, scene, sentences
 from tests.support import seed_device
@@ -33,6 +34,7 @@ async def connected(play: Scene) -> AsyncIterator[Path]:
         process.kill()
 
 
+@pytest.mark.soak
 async def test_a_device_that_shows_a_token_and_no_more_gets_its_items_once(tmp_path: Path) -> None:
     oracle = Oracle()
     async with scene(tmp_path, BOXES | LETTERS, oracle=oracle) as play, connected(play) as database:

@@ -17,6 +17,7 @@ from storage.backup import DATABASE, MANIFEST, BackupRefused, Manifest, make, ve
 from storage.database import Busy, Unavailable
 from storage.restore import restore
 from storage.store import identity, open_store, users
+from tests.support.database import new_database
 
 AT = 1_767_600_000_000
 ASIDE = "before-restore-20260105T080000Z"
@@ -27,6 +28,7 @@ async def state(tmp_path: Path) -> Path:
     """The folder of a hub that knows Anna."""
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
+    new_database(state / "hub.db")
     async with open_store("sqlite:///hub.db", base=state) as store:
         await store.write(identity.ensure_hub_id, "hub-1")
         await store.write(users.ensure_user, UserId("anna"), "anna", AT)

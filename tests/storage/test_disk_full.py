@@ -12,19 +12,19 @@ from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState, UnitState
 from storage import activity, outbox, retention, runs
 from storage.database import Database, Unavailable
-from storage.migrate import upgrade
 from storage.outbox import PlannedCall
 from storage.runs import HeldRun
 from storage.schema import metadata
 from storage.sqlite import open_sqlite
 from tests.storage.rows import AT, calls, make_run, plan
+from tests.support.database import new_database
 
 UNLIMITED = 2**30
 
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    upgrade(tmp_path / "hub.db")
+    new_database(tmp_path / "hub.db")
     async with open_sqlite(tmp_path / "hub.db") as opened:
         yield opened
 

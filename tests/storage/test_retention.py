@@ -20,11 +20,11 @@ from storage import (
     runs,
 )
 from storage.agents import AgentRow
-from storage.migrate import upgrade
 from storage.schema import metadata, run_calls, run_state_history, run_units, schedule_fires, schedules
 from storage.schema import runs as run_table
 from storage.sqlite import open_sqlite
 from tests.storage.rows import AT, PROMPT_1, answer, calls, make_agent, make_run, plan
+from tests.support.database import new_database
 
 HOUR, DAY = 3_600_000, 24 * 3_600_000
 NOW = AT + 1_000 * DAY
@@ -331,7 +331,7 @@ STATEMENTS = {
 
 @pytest.mark.parametrize("name", sorted(STATEMENTS))
 def test_what_is_old_is_found_by_an_index(tmp_path: Path, name: str) -> None:
-    upgrade(tmp_path / "hub.db")
+    new_database(tmp_path / "hub.db")
     statement = STATEMENTS[name]
     engine = sa.create_engine(f"sqlite:///{tmp_path}/hub.db", poolclass=sa.NullPool)
     said: list[tuple[str, tuple[object, ...]]] = []
@@ -350,7 +350,7 @@ def test_what_is_old_is_found_by_an_index(tmp_path: Path, name: str) -> None:
 
 async def test_the_file_gets_smaller_when_much_went(tmp_path: Path) -> None:
     path = tmp_path / "hub.db"
-    upgrade(path)
+    new_database(path)
 
     def fill(c: sa.Connection) -> None:
         for n in range(500):

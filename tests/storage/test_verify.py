@@ -9,9 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from storage.database import Unavailable
-from storage.migrate import revisions, upgrade
+from storage.migrate import revisions
 from storage.store import open_store
 from storage.verify import Verified, verify
+from tests.support.database import new_database
 from tests.support.postgres import Postgres
 
 URL = "sqlite:///hub.db"
@@ -37,7 +38,7 @@ def changed(request: pytest.FixtureRequest, tmp_path: Path) -> Changed:
 
         return on_server
 
-    upgrade(tmp_path / "hub.db")
+    new_database(tmp_path / "hub.db")
 
     def in_file(statement: str) -> Verified:
         engine = sa.create_engine(f"sqlite:///{tmp_path}/hub.db", poolclass=sa.NullPool)
@@ -83,7 +84,7 @@ def test_what_somebody_changed_is_told_by_name(changed: Changed, statement: str,
 async def test_a_column_of_a_file_that_lost_a_law_is_told_with_both_spellings(
     tmp_path: Path, lost: str
 ) -> None:
-    upgrade(tmp_path / "hub.db")
+    new_database(tmp_path / "hub.db")
     engine = sa.create_engine(f"sqlite:///{tmp_path}/hub.db", poolclass=sa.NullPool)
     with engine.begin() as connection:
         made = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'runs'").scalar_one()

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import anyio
 import httpx2
 
+from tests.support.database import new_database
+
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 60.0  # a busy machine
 POLL_S = 0.05
@@ -160,6 +162,8 @@ class HubProcess(Program):
 
     def __init__(self, folder: Path, *, model: str = "", settings: str | None = None) -> None:
         (folder / "hub.toml").write_text(settings or SETTINGS.format(model=model))
+        if not (folder / "hub.db").exists():
+            new_database(folder / "hub.db")
         super().__init__(folder, "hub.log", ["serve", "--config", str(folder / "hub.toml")])
         self._socket = folder / "hub.sock"
 
