@@ -290,6 +290,7 @@ async def test_a_hello_that_is_too_long_is_cut_off(hub: Hub) -> None:
     assert (told, code) == ("nothing", 1009)
 
 
+@pytest.mark.soak
 async def test_a_token_in_a_url_is_refused_and_not_logged(hub: Hub) -> None:
     token, operator_token = await hub.process.token(), await hub.operator_token("admin")
 

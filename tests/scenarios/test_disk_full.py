@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from tests.scenarios.deaths import TITLES
 from tests.scenarios.scene import are_there_once, check_boxes, rows
 from tests.support.device import RunningDevice, open_device
@@ -58,6 +60,7 @@ async def test_a_run_that_meets_a_full_disk_goes_on_when_there_is_room_again(tmp
         are_there_once(place.items(), PLANTED)
 
 
+@pytest.mark.soak
 async def test_a_run_that_is_cancelled_while_the_disk_is_full_stays_so(tmp_path: Path) -> None:
     async with small_disk(tmp_path) as place:
         cancelled = await place.hub.start_run()

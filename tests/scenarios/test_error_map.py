@@ -405,6 +405,7 @@ MAP = (
 )
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("row", MAP, ids=lambda row: row.case)
 async def test_what_cannot_be_done_is_refused_as_the_map_says(world: World, row: Row) -> None:
     row.arrange(world)
@@ -417,6 +418,7 @@ async def test_what_cannot_be_done_is_refused_as_the_map_says(world: World, row:
     assert told["hint"] and told["status"] == row.status and len(told["detail"]) < 1_000
 
 
+@pytest.mark.soak
 async def test_a_conflict_tells_both_hashes_and_leaves_what_is_there(world: World) -> None:
     read, found = souls.digest("what I read"), souls.digest(world.west.agents["reader"].files["SOUL.md"])
     told = (await world.ask("operator", "PUT", SOUL, KINDLY | {"expected_sha256": read})).json()
@@ -424,6 +426,7 @@ async def test_a_conflict_tells_both_hashes_and_leaves_what_is_there(world: Worl
     assert world.west.agents["reader"].files["SOUL.md"] == DEFAULT_SOUL
 
 
+@pytest.mark.soak
 async def test_a_gateway_that_is_away_is_an_error_for_who_reads_and_none_for_who_writes(
     world: World,
 ) -> None:

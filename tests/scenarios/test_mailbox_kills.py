@@ -12,7 +12,11 @@ _NO_DOVECOT = pytest.mark.skipif(why_no_dovecot() is not None, reason=str(why_no
 
 @pytest.mark.parametrize(
     ("provider", "kills"),
-    [pytest.param("imap", 4, marks=_NO_DOVECOT), pytest.param("gmail", 2, marks=pytest.mark.soak)],
+    [
+        pytest.param("imap", 1, marks=_NO_DOVECOT),
+        pytest.param("imap", 4, marks=[_NO_DOVECOT, pytest.mark.soak]),
+        pytest.param("gmail", 2, marks=pytest.mark.soak),
+    ],
 )
 async def test_each_mail_is_planned_once_and_its_item_kept_once_while_the_hub_is_killed_at_random_moments(
     tmp_path: Path, provider: str, kills: int

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.postgres import Postgres
 
 STEP = "45"  # statements between two deaths; the slow proof dies at each
@@ -24,6 +26,7 @@ def test_a_file_is_as_it_was_after_each_death_and_then_it_is_brought_through() -
     assert "left something behind 0 times; then complete with 0 differences" in killed("--only", "file")
 
 
+@pytest.mark.soak
 def test_a_server_is_as_it_was_after_each_death_and_then_it_is_brought_through(postgres: Postgres) -> None:
     with postgres.bare_database() as url:
         told = killed("--only", "server", "--server", url)

@@ -30,6 +30,7 @@ async def test_a_model_at_its_rate_limit_is_asked_again_when_it_says_so(tmp_path
         are_there_once(play.items(), BOX_TITLES + LETTER_TITLES)
 
 
+@pytest.mark.soak
 async def test_a_run_pauses_with_its_agent_while_the_quota_is_used_up_and_goes_on_afterwards(
     tmp_path: Path,
 ) -> None:

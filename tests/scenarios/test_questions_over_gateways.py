@@ -85,6 +85,7 @@ async def an_office(folder: Path) -> AsyncIterator[Office]:
             yield office
 
 
+@pytest.mark.soak
 async def test_what_the_main_agent_says_of_its_person_is_the_answer_that_the_lead_gets(
     tmp_path: Path,
 ) -> None:

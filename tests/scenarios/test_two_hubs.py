@@ -41,6 +41,7 @@ async def test_each_fire_is_decided_once_though_the_leader_was_frozen_past_its_l
         await hubs.until("SELECT 1 FROM runs HAVING bool_and(state = 'COMPLETED')")
 
 
+@pytest.mark.soak
 async def test_a_run_whose_hub_was_frozen_past_its_lease_goes_on_and_brings_each_item_once(
     tmp_path: Path, postgres: Postgres
 ) -> None:
