@@ -1,0 +1,140 @@
+"""Plants described faults in a copy of the product, one at a time, and shows which the tests find.
+
+``python -m tests.mutants`` prints a line for each of the hundred in ``mutants.json``; ``--tree`` takes the
+product and its tests from another checkout, so that two states of the suite can be compared.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+LIST = Path(__file__).with_name("mutants.json")
+LONGEST_S = 300  # a fault that makes the tests hang is found
+MOST_BYTES = 4 << 30  # of memory: so is one that makes them grow
+PASSED, NOT_RUN = 0, (2, 3, 4, 5)  # exit codes of pytest: of the latter none has to do with a test
+GENERATED = "tests/house/test_generated_documents.py"  # what is made from the code is a test of it
+
+
+class Mutant(NamedTuple):
+    """A fault: in *file*, the line that reads *before* becomes *after*; *line* is where it stood at first."""
+
+    file: str
+    line: int
+    kind: str
+    before: str
+    after: str
+
+    def plant(self, tree: Path) -> str:
+        """Write the fault into *tree* and return the file's text without it.
+
+        Raises:
+            LookupError: the line is gone; the list has to follow the code.
+        """
+        path = tree / self.file
+        text = path.read_text(encoding="utf-8")
+        lines = text.splitlines(keepends=True)
+        places = [number for number, line in enumerate(lines) if line.strip() == self.before]
+        if not places:
+            raise LookupError(f"{self.file} has no line {self.before!r}")
+        number = min(places, key=lambda place: abs(place + 1 - self.line))
+        lines[number] = lines[number].replace(self.before, self.after)
+        path.write_text("".join(lines), encoding="utf-8")
+        return text
+
+    def tests(self, tree: Path) -> list[str]:
+        """The tests of the module's package, those named after the module first."""
+        package = Path(self.file).parent
+        while not (tree / "tests" / package).is_dir():
+            package = package.parent
+        folder = tree / "tests" / package
+        stem = Path(self.file).stem.rstrip("s")
+        files = sorted(folder.rglob("test_*.py"), key=lambda path: (stem not in path.stem, str(path)))
+        return [*(str(path.relative_to(tree)) for path in files), GENERATED]
+
+
+def mutants() -> list[Mutant]:
+    return [Mutant(**described) for described in json.loads(LIST.read_text(encoding="utf-8"))]
+
+
+def run(mutant: Mutant, tree: Path) -> str:
+    """Run the tests with *mutant* planted in *tree*: the test that found it, or why none did."""
+    text = mutant.plant(tree)
+    words = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider"]
+    try:
+        done = subprocess.run(
+            [*words, *mutant.tests(tree)],
+            cwd=tree,
+            env={**os.environ, "PYTHONPATH": str(tree)},
+            capture_output=True,
+            text=True,
+            timeout=LONGEST_S,
+            preexec_fn=partial(resource.setrlimit, resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES)),
+        )
+    except subprocess.TimeoutExpired:
+        return f"found: the tests hang for {LONGEST_S} s"
+    finally:
+        (tree / mutant.file).write_text(text, encoding="utf-8")
+    if done.returncode == PASSED:
+        return "SURVIVED"
+    told = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR", "SUBFAILED"))]
+    if done.returncode in NOT_RUN and not told:
+        return f"NOT RUN: {(done.stdout + done.stderr).strip()[-300:]}"
+    return "found: " + (told[0] if told else f"the tests end with {done.returncode}")[:150]
+
+
+def copies(source: Path, count: int, folder: Path) -> Iterator[Path]:
+    """Copies of *source* that mutants can be planted in."""
+    for number in range(count):
+        tree = folder / str(number)
+        shutil.copytree(
+            source, tree, ignore=shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis")
+        )
+        yield tree
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument(
+        "numbers", type=int, nargs="*", help="mutants by their number in the list; all by default"
+    )
+    parser.add_argument(
+        "--tree", type=Path, default=ROOT, help="the checkout whose product and tests are taken"
+    )
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants tried at once")
+    given = parser.parse_args()
+    listed = dict(enumerate(mutants(), 1))
+    wanted = {number: listed[number] for number in given.numbers or listed}
+    survived = 0
+    with tempfile.TemporaryDirectory() as folder:
+        trees: SimpleQueue[Path] = SimpleQueue()
+        for tree in copies(given.tree.resolve(), given.jobs, Path(folder)):
+            trees.put(tree)
+
+        def attempt(mutant: Mutant) -> str:
+            tree = trees.get()
+            try:
+                return run(mutant, tree)
+            finally:
+                trees.put(tree)
+
+        with ThreadPoolExecutor(given.jobs) as pool:
+            for (number, mutant), end in zip(wanted.items(), pool.map(attempt, wanted.values()), strict=True):
+                survived += not end.startswith("found")
+                print(f"{number:3} {mutant.file}:{mutant.line} {mutant.kind}: {end}", flush=True)
+    print(f"{len(wanted) - survived} of {len(wanted)} were found")
+
+
+if __name__ == "__main__":
+    main()
