@@ -55,7 +55,7 @@ def _about(row: ConnectorRow, grant: GrantAge | None, now: int) -> Iterator[Find
             subject=row.name,
             user_id=row.user_id,
         )
-    elif grant is not None and grant.ended_after in WEEK_MS and now - grant.granted_at >= WARN_MS:
+    elif grant is not None and _lasted_a_week(grant) and now - grant.granted_at >= WARN_MS:
         ends = from_epoch_ms(grant.granted_at + 7 * DAY_MS)
         yield warning(
             "connector.ends_soon",
@@ -65,3 +65,8 @@ def _about(row: ConnectorRow, grant: GrantAge | None, now: int) -> Iterator[Find
             subject=row.name,
             user_id=row.user_id,
         )
+
+
+def _lasted_a_week(grant: GrantAge) -> bool:
+    """Whether the sign-in before was ended after a week; a range compares None with each of its numbers."""
+    return grant.ended_after is not None and grant.ended_after in WEEK_MS
