@@ -117,7 +117,7 @@ def device_attacks(seconds: float) -> list[Attack]:
             limit="frames_per_s",
         ),
         Attack(
-            name="254 KiB that unfold to 256 MiB",
+            name="259 KiB that unfold to 256 MiB",
             plan=plan(4, headers={"Sec-WebSocket-Extensions": "permessage-deflate"}, start=wire(bomb)),
             devices=4,
             must="close 1009",
@@ -253,6 +253,6 @@ def _long_head() -> str:
 def _bomb(unfolded: int) -> bytes:
     """A compressed message: a text frame with the bit for it set (RFC 7692)."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -12)
-    packed = b"".join(packer.compress(bytes(_MIB)) for _ in range(unfolded // _MIB))
-    packed += packer.flush(zlib.Z_SYNC_FLUSH)
+    piece = packer.compress(bytes(_MIB)) + packer.flush(zlib.Z_FULL_FLUSH)  # the same whatever came before it
+    packed = piece * (unfolded // _MIB)
     return frame(0x41, packed.removesuffix(b"\x00\x00\xff\xff"))

@@ -171,12 +171,14 @@ def three_times_at_once(command: Sequence[str]) -> list[tuple[int, str]]:
     return [(process.returncode, error) for process, error in zip(processes, errors, strict=True)]
 
 
+@pytest.mark.slow
 def test_three_processes_may_migrate_at_once(tmp_path: Path) -> None:
     ended = three_times_at_once([sys.executable, "-c", MIGRATE, str(tmp_path / "hub.db")])
     assert ended == [(0, "")] * 3
     assert revision_of(tmp_path / "hub.db") == revisions()[-1]
 
 
+@pytest.mark.soak
 def test_three_hubs_may_migrate_a_server_at_once(postgres: Postgres, bare: str) -> None:
     ended = three_times_at_once([sys.executable, "-c", MIGRATE_SERVER, bare])
     assert ended == [(0, "")] * 3
