@@ -4,6 +4,9 @@ VENV   := .venv
 EVALUATIONS := eval eval-faults eval-live eval-kills eval-files eval-speed eval-metrics eval-peers
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
+CORES  := $(shell getconf _NPROCESSORS_ONLN)
+# Two processes for each core, eight at most: tests wait about as long as they compute.
+PYTEST := $(BIN)/python -m pytest --dist=worksteal --numprocesses=$(shell echo $$(( $(CORES) < 4 ? 2 * $(CORES) : 8 )))
 
 # Where this is set, each of the hundreds of processes of a test run compiles the hub anew: five seconds each.
 unexport PYTHONDONTWRITEBYTECODE
@@ -17,10 +20,8 @@ help:  ## what there is
 demo: $(VENV)/.run  ## the main job, end to end: hub, device, one run over a sample folder
 	@$(BIN)/hub demo
 
-test: $(VENV)/.dev  ## the whole test suite but the slow proofs of make soak; PYTEST_ARGS="-x tests/storage": what pytest is to do
+test: $(VENV)/.dev  ## the test suite without the slow proofs of make soak; PYTEST_ARGS="-x tests/storage" for a part
 	@$(PYTEST) $(PYTEST_ARGS)
-PYTEST = $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
-WORKERS := $(shell echo $$(( 2 * $$(nproc) < 8 ? 2 * $$(nproc) : 8 )))  # tests wait as long as they compute
 
 quick: $(VENV)/.dev  ## the tests of the packages that a change touches, in less than a minute
 	@$(PYTEST) -m "not slow" -k "not postgresql" $$($(BIN)/python -m tests.support.touched)
@@ -91,7 +92,7 @@ soak: $(VENV)/.dev  ## the slow proofs: what make test leaves out, large folders
 	@$(BIN)/python -m tests.storage.machine
 
 simulate: $(VENV)/.dev  ## the hub in virtual time, with everything that may go wrong: SEEDS=2000
-	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $(shell nproc)
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $(CORES)
 SEEDS ?= 300
 
 fuzz: $(VENV)/.dev  ## cron against a model of its rule, around the clock changes of every zone: CASES=39000

@@ -1,4 +1,4 @@
-"""What keeps the test suite short: families of cases, tests left to ``make soak``, a budget of CPU time."""
+"""Tests of the test suite: families of cases, tests left to ``make soak``, the budget of CPU time."""
 
 import subprocess
 import sys

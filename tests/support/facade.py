@@ -734,7 +734,12 @@ class InProcess(NamedTuple):
     tcp: Address = Address("127.0.0.1", 80)
 
     def over(self, client: tuple[str, int] | None, **state: object) -> httpx2.ASGITransport:
-        """What a request by *client* goes over; *state* is what the socket's end would know of it."""
+        """Return a transport for requests of *client*.
+
+        Args:
+            client: address and port; None: a Unix socket.
+            state: values that the connection would put into the state of each request.
+        """
 
         async def ask(scope: Scope, receive: Receive, send: Send) -> None:
             await self.access({**scope, "client": client, "state": dict(state)}, receive, send)

@@ -70,6 +70,6 @@ def _reported(subtests: pytest.Subtests, name: str) -> Iterator[None]:
     """Report what the block raises as a subtest. One that passes costs nothing."""
     try:
         yield
-    except Exception:
+    except (Exception, pytest.fail.Exception):
         with subtests.test(name[:200]):
             raise

@@ -118,7 +118,7 @@ def facts(module: Module) -> Facts:
 
 
 def _absolute(module: Module, origin: str | None, level: int) -> str:
-    """What ``from <level dots><origin>`` means in *module*."""
+    """Resolve ``from <level dots><origin>`` in *module* to a dotted name."""
     if level == 0:
         return origin or ""
     parts = module.name.split(".")

@@ -14,10 +14,10 @@ from storage.store import UnknownUser
 
 
 class Served(NamedTuple):
-    """What an operators' server answers from.
+    """State of an operators' server that its routes answer from.
 
     Attributes:
-        streams: the bound on followers.
+        streams: the event streams that are open, and the limit on them.
         metrics: what ``/metrics`` answers, in Prometheus' text format.
     """
 
