@@ -192,8 +192,8 @@ def put_credential(
 def lease_credential(c: sa.Connection, connector_id: str, *, version: int, owner: str, ttl_ms: int) -> bool:
     """Lease the credential to *owner*, who alone may refresh it.
 
-    Return False if it has another version by now, is leased, or was ended by its provider: whoever looked
-    before the end was written down must not ask the provider again.
+    Return False if it has another version by now, is leased, or was ended by its provider: a process that
+    looked before the end was written down must not ask the provider again.
     """
     asked = {"connector": connector_id, "seen": version, "owner_now": owner, "ttl": ttl_ms}
     if c.execute(LEASE, asked).rowcount == 0:

@@ -52,7 +52,7 @@ def set_clock(driver: sqlite3.Connection, now_ms: Callable[[], int] = machine_no
 
 
 def empty_database(tables: sa.MetaData) -> bytes:
-    """Serialize a database that has *tables* and no rows, for copies in memory."""
+    """Serialize a database with empty *tables*; ``open_sqlite`` makes copies of it in memory."""
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
     with engine.begin() as connection:
         tables.create_all(connection, checkfirst=False)
@@ -201,15 +201,16 @@ class _TransactionLost(Exception):
     """SQLite gave up the whole transaction because of one statement: a full disk, a failed write."""
 
 
-_HELD = threading.local()  # its ``driver``: what the next connection of this thread is made of
+# Its ``driver`` is the SQLite connection that the engine wraps next in this thread.
+_LOCAL = threading.local()
 
 
 @cache
 def _engine() -> sa.Engine:
-    """The engine of all sessions of this process: a statement is compiled once, whoever says it first."""
+    """Return the engine of all sessions of this process, so that each statement is compiled once."""
     engine = sa.create_engine(
         "sqlite://",
-        creator=lambda: _HELD.driver,
+        creator=lambda: _LOCAL.driver,
         poolclass=sa.NullPool,
         query_cache_size=STATEMENTS,
         hide_parameters=True,  # they are people's documents, and errors are logged
@@ -255,7 +256,7 @@ class _Session:
         for pragma in _PRAGMAS:
             driver.execute(pragma).close()
         set_clock(driver, now_ms)
-        _HELD.driver = driver
+        _LOCAL.driver = driver
         self.core = _engine().connect().execution_options(begin=begin)
 
     def run_read(self, call: Callable[[sa.Connection], T]) -> T:

@@ -674,5 +674,5 @@ async def open_store(
 
 @cache
 def _empty_database() -> bytes:
-    """A database with the tables of this release: creating 56 of them takes 80 ms, a copy 1 ms."""
+    """Serialized tables of this release: to create 56 of them takes 80 ms, a copy 1 ms."""
     return empty_database(metadata)

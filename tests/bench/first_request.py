@@ -25,13 +25,13 @@ _ASKED: Final = ("/healthz", "/readyz", "/v1/status", "/v1/agents")
 READY, AT_FIRST = "built before it is ready", "built at the first request"
 
 
-def run(told: Callable[[str], None]) -> list[Row]:
+def run(report: Callable[[str], None]) -> list[Row]:
     """Play the rounds of row 23, each figure in a process of its own."""
-    told(f"the first requests of a process, one after the other: {' '.join(_ASKED)}")
-    rounds = play({when: partial(_measured, when) for when in (READY, AT_FIRST)}, told=told)
+    report(f"the first requests of a process, one after the other: {' '.join(_ASKED)}")
+    rounds = play({when: partial(_measured, when) for when in (READY, AT_FIRST)}, told=report)
     for when in (READY, AT_FIRST):
         spread = spread_of([played[when].value for played in rounds])
-        told(f"{when:>26}: {spread.least:.1f} / {spread.middle:.1f} / {spread.most:.1f} ms")
+        report(f"{when:>26}: {spread.least:.1f} / {spread.middle:.1f} / {spread.most:.1f} ms")
     return [
         Row("23", "longest callback: built at first / before", at_least(5), ratio(rounds, AT_FIRST, READY)),
         Row("23", "the same, built before", at_most(10, "ms"), alone(rounds, READY), unit="ms"),

@@ -52,17 +52,17 @@ def run(folder: Path, source: str, *words: str, test: str = "") -> tuple[int, st
 
 
 def test_each_case_of_a_family_that_fails_is_named_and_a_family_without_cases_fails(tmp_path: Path) -> None:
-    code, told = run(tmp_path, FAMILY)
+    code, output = run(tmp_path, FAMILY)
     assert code == 1
-    assert told.count("SUBFAILED") == 2 and "contains 2 failed subtests" in told
-    assert "[(1,)]" in told and "[(3,)]" in told
-    assert "no case for a, b" in told
+    assert output.count("SUBFAILED") == 2 and "contains 2 failed subtests" in output
+    assert "[(1,)]" in output and "[(3,)]" in output
+    assert "no case for a, b" in output
 
 
 def test_what_is_left_to_soak_and_what_takes_too_long_is_listed_by_name(tmp_path: Path) -> None:
-    code, told = run(tmp_path, LONG, "--budget=0.1")
-    assert (code, "left to make soak: 2" in told, "test_soaked (2 of it)" in told) == (0, True, True)
-    _, _, listed = told.partition("more than 0.1 s of CPU time")
+    code, output = run(tmp_path, LONG, "--budget=0.1")
+    assert (code, "left to make soak: 2" in output, "test_soaked (2 of it)" in output) == (0, True, True)
+    _, _, listed = output.partition("more than 0.1 s of CPU time")
     assert "test_unmarked" in listed and "test_slow" not in listed
 
 
@@ -74,5 +74,5 @@ def test_soak_runs_what_was_left_and_a_test_that_is_named_is_run_anyway(tmp_path
 
 @pytest.mark.soak
 def test_a_test_that_takes_twice_its_budget_fails_the_run(tmp_path: Path) -> None:
-    code, told = run(tmp_path, LONG, "--budget=0.05")
-    assert (code, "2 passed" in told) == (1, True)
+    code, output = run(tmp_path, LONG, "--budget=0.05")
+    assert (code, "2 passed" in output) == (1, True)

@@ -54,7 +54,7 @@ class Mutant(NamedTuple):
         return text
 
     def tests(self, tree: Path) -> list[str]:
-        """The tests of the module's package, those named after the module first."""
+        """Tests of the module's package, those named after the module first."""
         package = Path(self.file).parent
         while not (tree / "tests" / package).is_dir():
             package = package.parent
@@ -88,10 +88,12 @@ def run(mutant: Mutant, tree: Path) -> str:
         (tree / mutant.file).write_text(text, encoding="utf-8")
     if done.returncode == PASSED:
         return "SURVIVED"
-    told = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR", "SUBFAILED"))]
-    if done.returncode in NOT_RUN and not told:
+    failures = [
+        line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR", "SUBFAILED"))
+    ]
+    if done.returncode in NOT_RUN and not failures:
         return f"NOT RUN: {(done.stdout + done.stderr).strip()[-300:]}"
-    return "found: " + (told[0] if told else f"the tests end with {done.returncode}")[:150]
+    return "found: " + (failures[0] if failures else f"the tests end with {done.returncode}")[:150]
 
 
 def copies(source: Path, count: int, folder: Path) -> Iterator[Path]:

@@ -7,10 +7,8 @@ from typing import Any, Final
 
 import pytest
 
-BUDGET_S: Final = 2.0  # of CPU time, for the call of a test that has no mark: a longer one is listed,
-TOO_MUCH: Final = (
-    2.0  # and fails the run at this many budgets, which no busy machine and no first import adds
-)
+BUDGET_S: Final = 2.0  # of CPU time, for the call of a test without a mark: a longer one is listed
+TOO_MUCH: Final = 2.0  # budgets that fail the run: a busy machine and a first import add less
 MARKS: Final = (
     "slow: a scenario of make test, with processes, servers or a browser of its own",
     "soak: a slow proof of which make test runs another representative",
@@ -72,9 +70,9 @@ class Budget:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        told = getattr(node, "workeroutput", {}).get("budget", {"left": {}, "spent": {}})
-        self.left |= Counter(told["left"])
-        self.spent |= told["spent"]
+        counts = getattr(node, "workeroutput", {}).get("budget", {"left": {}, "spent": {}})
+        self.left |= Counter(counts["left"])
+        self.spent |= counts["spent"]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.left:

@@ -727,7 +727,7 @@ def steps(*runs: RunView) -> list[RunProgress]:
 
 
 class InProcess(NamedTuple):
-    """An operators' server that is asked without sockets, and where they would be."""
+    """Access layer of an operators' server without sockets, and the addresses that the sockets would have."""
 
     access: Access
     unix: Path
@@ -762,7 +762,7 @@ async def serving(hub: FakeHub, folder: Path, **options: Any) -> AsyncIterator[L
 
 @asynccontextmanager
 async def answering(hub: FakeHub, folder: Path, **options: Any) -> AsyncIterator[InProcess]:
-    """The same without sockets: for tests of routes, and of who may ask for them."""
+    """The operator's server over *hub* without sockets, for tests of routes and of the access to them."""
     async with _server(hub, folder, **options) as server:
         hub.listening = reached = InProcess(server.access, folder / "hub.sock")
         yield reached
