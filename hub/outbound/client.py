@@ -7,6 +7,7 @@ nobody could say which address is called.
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from socket import SOCK_STREAM
 from typing import Any, Final
@@ -121,7 +122,7 @@ class _Transport(httpx2.AsyncBaseTransport):
         self._rules = rules
         self._insecure = insecure
         self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=tls or httpx2.create_ssl_context(),
+            ssl_context=tls or _trust_store(),
             max_connections=connections,
             max_keepalive_connections=connections,
             network_backend=_Network(rules, resolve),
@@ -212,6 +213,12 @@ class _Network(httpcore2.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
+
+
+@cache
+def _trust_store() -> ssl.SSLContext:
+    """Return the TLS context of all clients: reading the certificate authorities takes 40 ms of the loop."""
+    return httpx2.create_ssl_context()
 
 
 def was_never_sent(error: httpx2.TransportError) -> bool:
