@@ -92,6 +92,7 @@ async def test_a_third_signal_ends_the_process_where_it_stands(tmp_path: Path) -
             assert await process.wait() in (-signal.SIGTERM, -signal.SIGINT)
 
 
+@pytest.mark.soak
 async def test_devices_that_do_not_read_hold_a_stop_up_for_seconds_and_no_run_is_lost(tmp_path: Path) -> None:
     """A thousand devices: ``python -m tests.scenarios.drains``."""
     went = await stop_in_a_crowd(tmp_path, devices=20, deaf=3)

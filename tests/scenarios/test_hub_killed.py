@@ -70,7 +70,8 @@ async def test_a_run_that_was_only_queued_survives_the_hub(tmp_path: Path) -> No
         are_there_once(play.items(), titles)
 
 
-@pytest.mark.parametrize("point", [POINTS[1], pytest.param(POINTS[8], marks=pytest.mark.soak)], ids=str)
+@pytest.mark.soak
+@pytest.mark.parametrize("point", [POINTS[1], POINTS[8]], ids=str)
 async def test_a_device_whose_hub_just_vanished_comes_back_by_itself(tmp_path: Path, point: Point) -> None:
     files, titles = check_boxes(12)
     async with scene(tmp_path, files) as play:

@@ -1,9 +1,12 @@
 """Processes that hold locks are stopped and killed; small. ``make locks`` does it large."""
 
+import pytest
+
 from tests.scenarios.locks import place, torture
 from tests.support.clock import SeededChance
 
 
+@pytest.mark.soak
 def test_no_write_is_accepted_out_of_fence_order_whoever_is_stopped_or_killed() -> None:
     with place("sqlite") as url:
         toll = torture(url, processes=3, acquisitions=150, chance=SeededChance(3), hurt_every_s=0.4)

@@ -88,12 +88,13 @@ async def test_a_message_waits_for_a_device_that_is_away(tmp_path: Path) -> None
         assert there(play) == [("tea is ready", None, 0)]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("who", "point"),
     [
-        pytest.param("the hub", BROUGHT, id="the-hub-before-it-is-there", marks=pytest.mark.soak),
+        pytest.param("the hub", BROUGHT, id="the-hub-before-it-is-there"),
         pytest.param("the hub", KEPT, id="the-hub-before-it-knows"),
-        pytest.param("the device", KEPT, id="the-device-before-that-is-known", marks=pytest.mark.soak),
+        pytest.param("the device", KEPT, id="the-device-before-that-is-known"),
     ],
 )
 async def test_a_message_is_there_once_whoever_is_killed(tmp_path: Path, who: str, point: Point) -> None:

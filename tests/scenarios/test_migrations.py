@@ -22,6 +22,7 @@ def killed(*words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.soak
 def test_a_file_is_as_it_was_after_each_death_and_then_it_is_brought_through() -> None:
     assert "left something behind 0 times; then complete with 0 differences" in killed("--only", "file")
 

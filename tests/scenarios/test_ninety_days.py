@@ -19,6 +19,7 @@ async def test_the_file_is_flat_once_the_oldest_rows_have_gone(tmp_path: Path) -
     assert {name: n for name, n in last.rows.items() if n > MAX_GROWTH * first.rows[name]} == {}
 
 
+@pytest.mark.soak
 async def test_a_file_of_which_nothing_goes_grows_on(tmp_path: Path) -> None:
     """The same measure sees growth where there is some."""
     sizes = await grow(tmp_path, days=20, device_count=3, every_h=3, keep=NOTHING_GOES)

@@ -23,7 +23,7 @@ is_installed = all(importlib.util.find_spec(name) for name in ("xllamacpp", "llm
 needs_weights = pytest.mark.skipif(not is_installed, reason="the extra [local] is not installed")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @needs_weights
 async def test_a_task_is_found_in_prose_without_any_network() -> None:
     clock, chance = SystemClock(), SystemChance()
