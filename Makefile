@@ -26,11 +26,10 @@ test: $(VENV)/.dev  ## the test suite without the slow proofs of make soak; PYTE
 quick: $(VENV)/.dev  ## the tests of the packages that a change touches, in less than a minute
 	@$(PYTEST) -m "not slow" -k "not postgresql" $$($(BIN)/python -m tests.support.touched)
 
-check: $(VENV)/.dev  ## types, linter, formatting, house rules
+check: $(VENV)/.dev  ## linter, formatting, types; the house rules are tests: make test PYTEST_ARGS=tests/house
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { echo 'run: $(BIN)/ruff format .'; exit 1; }
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest --quiet tests/house
 
 bench: $(VENV)/.dev  ## ratios against named baselines; a quiet machine helps
 	@$(BIN)/python -m tests.bench

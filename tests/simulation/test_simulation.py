@@ -43,7 +43,7 @@ def test_what_the_old_ways_did_is_seen(name: str) -> None:
     pytest.fail(f"{name} was not seen in {ENOUGH_TO_SEE} worlds")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_same_seed_tells_the_same_in_every_process() -> None:
     here = hashlib.sha256()
     simulate(TOLD_SEED, say=lambda line: here.update(f"{line}\n".encode()))

@@ -15,7 +15,7 @@ from tests.support.postgres import Postgres
 BACKENDS = ("sqlite", "postgresql")
 # The tests of these modules make test runs on both databases, those of others on SQLite alone.
 # What PostgreSQL alone can do, several hubs at once above all, has modules of its own.
-TWINS = ("test_outbox", "test_run_claims")
+TWINS = ("test_outbox",)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

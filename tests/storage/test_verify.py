@@ -1,7 +1,7 @@
 """A database is held against this release, and each difference has its name."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import anyio
@@ -24,13 +24,7 @@ def changed(request: pytest.FixtureRequest, tmp_path: Path) -> Changed:
     """A database of this release, on each kind."""
     if request.param == "server":
         server: Postgres = request.getfixturevalue("postgres")
-        url = request.getfixturevalue("bare_url")
-
-        async def open_once() -> None:
-            async with open_store(url):
-                pass
-
-        anyio.run(open_once)
+        url = request.getfixturevalue("migrated_url")
 
         def on_server(statement: str) -> Verified:
             server.run(statement, url=url)
@@ -50,9 +44,9 @@ def changed(request: pytest.FixtureRequest, tmp_path: Path) -> Changed:
 
 
 @pytest.fixture
-def bare_url(postgres: Postgres) -> object:
-    """A database without tables, on a server."""
-    with postgres.bare_database() as url:
+def migrated_url(postgres: Postgres) -> Iterator[str]:
+    """Address of a database that went through every migration, on a server."""
+    with postgres.bare_database(tables=True) as url:
         yield url
 
 
@@ -101,9 +95,9 @@ async def test_a_column_of_a_file_that_lost_a_law_is_told_with_both_spellings(
 
 
 def test_another_constraint_default_and_index_are_told_with_both_spellings(
-    postgres: Postgres, bare_url: str
+    postgres: Postgres, migrated_url: str
 ) -> None:
-    upgraded = anyio.run(_opened_and_held, bare_url)
+    upgraded = anyio.run(_opened_and_held, migrated_url)
     assert upgraded.differences == ()
     postgres.run(
         "ALTER TABLE runs ALTER COLUMN priority SET DEFAULT 7;"
@@ -111,9 +105,9 @@ def test_another_constraint_default_and_index_are_told_with_both_spellings(
         "ALTER TABLE runs DROP CONSTRAINT ck_runs_progress;"
         "ALTER TABLE runs ADD CONSTRAINT ck_runs_progress CHECK (progress < 7) NOT VALID;"
         "DROP INDEX runs_lease; CREATE INDEX runs_lease ON runs (lease_expires_at)",
-        url=bare_url,
+        url=migrated_url,
     )
-    assert list(map(str, anyio.run(verify, bare_url).differences)) == [
+    assert list(map(str, anyio.run(verify, migrated_url).differences)) == [
         "column runs.priority is bigint NOT NULL DEFAULT 7; this release has bigint NOT NULL DEFAULT 0",
         "column runs.reason is character varying(10); this release has text",
         "constraint runs.ck_runs_progress is CHECK ((progress < (7)::double precision)) NOT VALID;"

@@ -109,9 +109,9 @@ class Postgres:
         self._idle.append(name)
 
     @contextmanager
-    def bare_database(self) -> Iterator[str]:
-        """The address of a new database without tables; dropped afterwards."""
-        name = self._create("template0")
+    def bare_database(self, *, tables: bool = False) -> Iterator[str]:
+        """Create a database, empty or with the *tables* of this release; drop it afterwards."""
+        name = self._copy_pattern() if tables else self._create("template0")
         try:
             yield self.url(name)
         finally:

@@ -47,6 +47,10 @@ def hours(n: float) -> int:
     return epoch_ms(START + timedelta(hours=n))
 
 
+def _nothing(_: sa.Connection) -> None:
+    """Read no row."""
+
+
 class Shared:
     """The same database, as if other hubs used it too."""
 
@@ -117,7 +121,9 @@ class Desk:
     async def comes_to(self, is_so: Callable[[], bool]) -> None:
         with anyio.fail_after(10):
             while not is_so():
-                await anyio.lowlevel.checkpoint()
+                await self.store.read(
+                    _nothing
+                )  # waits for the database's thread, rather than spinning beside it
 
     async def declare(self, *declared: DeclaredSchedule | None) -> list[AgentRow]:
         """An agent for each schedule: agent-0, agent-1, ... all on one device."""

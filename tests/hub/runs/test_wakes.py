@@ -1,6 +1,6 @@
 """An agent is woken for a slot of its calendar: its gates are open, and it answers before the slot ends."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -125,16 +125,11 @@ class Calendar:
 
     async def settles(self) -> None:
         """Everybody has done what was to be done, and sleeps."""
-        await self.comes_to(lambda: self.clock.sleeping >= SLEEPERS)
+        await self.desk.comes_to(lambda: self.clock.sleeping >= SLEEPERS)
         for _ in range(20):
             await anyio.lowlevel.checkpoint()
             await self.desk.store.read(wakes.is_any_open)  # behind whatever was asked of the database before
-        await self.comes_to(lambda: self.clock.sleeping >= SLEEPERS)
-
-    async def comes_to(self, is_so: Callable[[], bool]) -> None:
-        with anyio.fail_after(10):
-            while not is_so():
-                await anyio.lowlevel.checkpoint()
+        await self.desk.comes_to(lambda: self.clock.sleeping >= SLEEPERS)
 
     async def wakes(self) -> list[WakeRow]:
         return await self.desk.store.read(wakes.wakes_of, self.agent_id, 100)
