@@ -121,9 +121,7 @@ class Desk:
     async def comes_to(self, is_so: Callable[[], bool]) -> None:
         with anyio.fail_after(10):
             while not is_so():
-                await self.store.read(
-                    _nothing
-                )  # waits for the database's thread, rather than spinning beside it
+                await self.store.read(_nothing)  # the loop sleeps while the database's thread works
 
     async def declare(self, *declared: DeclaredSchedule | None) -> list[AgentRow]:
         """An agent for each schedule: agent-0, agent-1, ... all on one device."""
