@@ -149,7 +149,7 @@ class Access:
     ) -> None:
         # All of the body is here before others have to wait for what it changes.
         try:
-            body = await read_body(receive, limit=self.body_bytes, within_s=self._body_s)
+            body = await read_body(receive, within_s=self._body_s)
         except HubError as refusal:
             self._on_refusal(refusal.code)
             await Problem.of(refusal)(scope, receive, send)

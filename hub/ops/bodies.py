@@ -1,15 +1,12 @@
-"""The body of a request: bounded in length and in time, and read before anybody waits for its effect."""
+"""The body of a request: bounded in time, and read before anybody waits for its effect.
+
+Its length is bounded before: a request says it in its head, or goes no further (``hub.ops.connection``).
+"""
 
 import anyio
 from starlette.types import Message, Receive
 
 from protocol.errors import ErrorCode, HubError
-
-
-class BodyTooLong(HubError):
-    """It has more bytes than a body may have."""
-
-    code = ErrorCode.TOO_LARGE
 
 
 class BodyTooSlow(HubError):
@@ -18,12 +15,11 @@ class BodyTooSlow(HubError):
     code = ErrorCode.HELLO_TIMEOUT
 
 
-async def read_body(receive: Receive, *, limit: int, within_s: float) -> bytes | None:
-    """The whole body; None: the peer left before its end.
+async def read_body(receive: Receive, *, within_s: float) -> bytes | None:
+    """Return the whole body, or None if the peer left before its end.
 
     Raises:
-        BodyTooLong: it has more than *limit* bytes.
-        BodyTooSlow: it was not here *within_s*.
+        BodyTooSlow: the body was not here *within_s*.
     """
     body = bytearray()
     with anyio.move_on_after(within_s):
@@ -32,8 +28,6 @@ async def read_body(receive: Receive, *, limit: int, within_s: float) -> bytes |
             if message["type"] != "http.request":
                 return None
             body += message.get("body", b"")
-            if len(body) > limit:
-                raise BodyTooLong(f"a body has at most {limit} bytes")
             if not message.get("more_body", False):
                 return bytes(body)
     raise BodyTooSlow(f"the body was not here within {within_s:g} s")

@@ -1,4 +1,9 @@
-"""One connection of an operator: who is at its other end, how long it may take to ask, how it is refused."""
+"""One HTTP connection of the operators' or the webhooks' listener, bounded before anybody is known.
+
+The parser is httptools', in C: what a peer sends costs the loop about what its bytes cost to read. A
+connection has an intake budget as a device has one, sends one request at a time, and says how long its
+body is before it sends it.
+"""
 
 import asyncio
 import sys
@@ -7,49 +12,67 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, cast
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hub.links.gate import Place, TurnedAway
-from hub.ops.access import LET_IN, PEER_UID, SOCKET_PATH
+from hub.links.intake import LEAST_WAIT_S, Intake
+from hub.ops.access import HEADER_BYTES, LET_IN, PEER_UID, SOCKET_PATH
 from hub.ops.api.errors import Problem
 from hub.ops.peer import peer_uid
 from protocol.errors import ErrorCode
 
 CONNECTIONS: Final = 256
 HEAD_S: Final = 5.0
+HEADERS: Final = 128  # of a request; browsers send about twenty
+# What a connection may send: reads a second (a read is at least a byte, at most 256 KiB), and bytes.
+STRANGER_READS_PER_S, STRANGER_BYTES_PER_S = 100.0, 2.0 * 1024 * 1024
+KNOWN_READS_PER_S, KNOWN_BYTES_PER_S = 2_000.0, 64.0 * 1024 * 1024
+_TOO_LONG: Final = f"headers have at most {HEADER_BYTES} bytes"
 _LAST: Final = {"connection": "close"}
+
+
+class _Refused(Exception):
+    """A request that is read no further. Raised by callbacks of the parser, which then stops."""
+
+    def __init__(self, code: ErrorCode, detail: str, status: int) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.status = status
+
+
+class _Pipelined(Exception):
+    """A request that did not wait for the response before it. Raised as ``_Refused`` is."""
 
 
 def connection_factory(
     *, most_local: int, head_s: float, on_refusal: Callable[[str], None]
 ) -> type[asyncio.Protocol]:
-    """What uvicorn makes for each connection.
+    """Return what uvicorn calls for each connection.
 
     Args:
-        most_local: connections over Unix sockets at once; one more is told so, and closed. Those
-            over TCP are counted at the gate, before this.
+        most_local: connections over Unix sockets at once; one more is refused. Those over TCP are
+            counted at the gate, before this.
         head_s: within which a request's head must be here, once its connection is open or it began.
-        on_refusal: told the code of each.
+        on_refusal: called with the code of each refusal.
     """
     made = partial(
-        OperatorConnection, local=set(), most_local=most_local, head_s=head_s, on_refusal=on_refusal
+        BoundedConnection, local=set(), most_local=most_local, head_s=head_s, on_refusal=on_refusal
     )
     return cast(type[asyncio.Protocol], made)
 
 
-class OperatorConnection(H11Protocol):
+class BoundedConnection(HttpToolsProtocol):
     """uvicorn's connection, with these bounds.
 
     Args:
-        local: those that are open over Unix sockets, this one too once it is.
-        place: what it takes up of its port; none over a Unix socket.
+        local: open connections over Unix sockets.
+        place: the connection's place at the gate of its port; none over a Unix socket.
     """
 
     def __init__(
         self,
         *args: Any,
-        local: set[H11Protocol],
+        local: set[HttpToolsProtocol],
         most_local: int,
         head_s: float,
         on_refusal: Callable[[str], None],
@@ -60,14 +83,23 @@ class OperatorConnection(H11Protocol):
         self._on_refusal = on_refusal
         self._local, self._most_local = local, most_local
         self._place = place
+        self._is_known = place is None
+        self._intake = Intake(0)
         self._head_s = head_s
         self._head_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = self._headers = 0
+        self._is_in_head = False
+        self._would_keep_alive = True
+        self._is_deaf = False  # what still comes is dropped
+
+    # --- the transport ---
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         uid = peer_uid(transport.get_extra_info("socket"))
         path = transport.get_extra_info("sockname") if uid is not None else None
         self.app_state = self.app_state | {PEER_UID: uid, SOCKET_PATH: path, LET_IN: self._is_let_in}
+        self._allow_intake()
         if uid is not None:
             self._local.add(self)
         if len(self._local) > self._most_local and uid is not None:
@@ -82,28 +114,93 @@ class OperatorConnection(H11Protocol):
         if self._place is not None:
             self._place.leave()
 
+    def data_received(self, data: bytes) -> None:
+        self._charge(len(data))
+        if self._is_deaf or self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self._is_in_head:
+            self._count_head(len(data))
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what the parser does not take: no HTTP, or what a callback raised."""
+        match sys.exc_info()[1]:
+            case BaseException(__context__=_Pipelined()):
+                self._is_deaf, self.cycle.keep_alive = True, False
+            case BaseException(__context__=_Refused() as refused):
+                self._refuse(refused.code, str(refused), status=refused.status)
+            case _:
+                self._refuse(ErrorCode.BAD_PARAMS, msg, status=400)
+
     def _unsupported_upgrade_warning(self) -> None:
         """uvicorn: a WebSocket was asked for. The answer says enough; nothing needs to be installed."""
 
-    def _is_let_in(self) -> None:
-        """A good token came over it: it is no stranger's any more."""
-        if self._place is not None:
-            self._place.vouch()
+    # --- the parser ---
 
-    def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
-            return  # refused already
-        super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
-            self._head_is_here()
-        elif self._head_timer is None:
+    def on_message_begin(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            raise _Pipelined
+        super().on_message_begin()
+        self._head_bytes = self._headers = 0
+        self._is_in_head = True
+        if self._head_timer is None:
             self._await_head()
 
-    def send_400_response(self, msg: str) -> None:
-        """What is not HTTP, or has a head that is too long, is told so."""
-        status = getattr(sys.exc_info()[1], "error_status_hint", 400)
-        code = ErrorCode.TOO_LARGE if status == 431 else ErrorCode.BAD_PARAMS
-        self._refuse(code, msg, status=status)
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers += 1
+        if self._headers > HEADERS:
+            raise _Refused(ErrorCode.TOO_LARGE, f"a request has at most {HEADERS} headers", 431)
+        if name.lower() == b"transfer-encoding":  # nothing is uploaded here that has no known length
+            raise _Refused(ErrorCode.BAD_PARAMS, "say how long the body is: Content-Length", 411)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        self._head_is_here()
+        super().on_headers_complete()
+        # A response before the body's end is the last one: nobody reads the rest to find the next request.
+        self._would_keep_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
+
+    def on_message_complete(self) -> None:
+        if not self.cycle.response_started:
+            self.cycle.keep_alive = self._would_keep_alive
+        super().on_message_complete()
+
+    # --- the bounds ---
+
+    def _is_let_in(self) -> None:
+        """Note that a good token came over the connection."""
+        if self._place is not None:
+            self._place.vouch()
+        if not self._is_known:
+            self._is_known = True
+            self._allow_intake()
+
+    def _allow_intake(self) -> None:
+        rates = (
+            (KNOWN_READS_PER_S, KNOWN_BYTES_PER_S)
+            if self._is_known
+            else (STRANGER_READS_PER_S, STRANGER_BYTES_PER_S)
+        )
+        self._intake.welcome(*rates, self.loop.time())
+
+    def _charge(self, size: int) -> None:
+        """Charge a read; where the budget is spent, read nothing for a while."""
+        intake = self._intake
+        intake.frames_left -= 1
+        intake.bytes_left -= size
+        if intake.is_spent and (wait_s := intake.refill(self.loop.time())):
+            self.transport.pause_reading()
+            self.loop.call_later(max(wait_s, LEAST_WAIT_S), self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing() and not self.flow.read_paused:
+            self.transport.resume_reading()
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > HEADER_BYTES:
+            self._refuse(ErrorCode.TOO_LARGE, _TOO_LONG, status=431)
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(self._head_s, self._too_slow)
@@ -119,7 +216,8 @@ class OperatorConnection(H11Protocol):
 
     def _refuse(self, code: ErrorCode, detail: str, *, status: int | None = None) -> None:
         self._on_refusal(code)
-        if self.cycle is None or self.cycle.response_complete:  # nothing else is half said
+        self._is_deaf = True
+        if self.cycle is None or self.cycle.response_complete:  # no other response is half written
             self.transport.write(_spelled(Problem(code, detail, status=status, headers=_LAST)))
         self.transport.close()
 

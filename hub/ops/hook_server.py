@@ -19,7 +19,7 @@ from hub.ops.address import Address
 from hub.ops.connection import HEAD_S, connection_factory, told_to_an_operator
 from hub.ops.hooks import Hooks, NewsDesk
 from hub.ops.sockets import listen_on_tcp
-from hub.ops.uvicorn_server import FINISH_S, GRACE_S, HEADER_BYTES, BoundedServer
+from hub.ops.uvicorn_server import FINISH_S, GRACE_S, BoundedServer
 from hub.turns import Turns
 
 
@@ -116,5 +116,4 @@ class HookServer:
             proxy_headers=False,  # no header is believed about who posts
             server_header=False,
             timeout_graceful_shutdown=FINISH_S,
-            h11_max_incomplete_event_size=HEADER_BYTES,
         )

@@ -22,7 +22,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.ops.access import HEADER_BYTES, LET_IN
 from hub.ops.api.errors import Problem
-from hub.ops.bodies import BodyTooLong, read_body
+from hub.ops.bodies import read_body
 from protocol.errors import ErrorCode, HubError
 from storage.store import Store, TooManyPosted, UnknownConnector, connectors, posted
 
@@ -128,13 +128,10 @@ class Hooks:
         """The answer; ``None``: who asked is gone."""
         try:
             name = self._check_shape(scope)
-            body = await read_body(receive, limit=self.body_bytes, within_s=self._body_s)
+            body = await read_body(receive, within_s=self._body_s)
             return None if body is None else await self._take(scope, name, body)
         except Refused as refusal:
             return self._refuse(refusal)
-        except BodyTooLong as refusal:
-            self._metrics.limits_reached.labels("posted_bytes").inc()
-            return self._problem(refusal)
         except HubError as refusal:
             return self._problem(refusal)
 

@@ -28,7 +28,7 @@ from hub.ops.events import BEAT_S, Streams
 from hub.ops.facade import HubFacade
 from hub.ops.replays import Replays
 from hub.ops.sockets import listen_on_tcp, listen_on_unix
-from hub.ops.uvicorn_server import FINISH_S, GRACE_S, HEADER_BYTES, BoundedServer
+from hub.ops.uvicorn_server import FINISH_S, GRACE_S, BoundedServer
 from hub.turns import Turns
 
 
@@ -198,5 +198,4 @@ class OperatorServer:
             proxy_headers=False,  # no header is believed about who asks
             server_header=False,
             timeout_graceful_shutdown=FINISH_S,
-            h11_max_incomplete_event_size=HEADER_BYTES,
         )

@@ -17,7 +17,6 @@ from hub.links.acceptor import Acceptor, Make
 from hub.links.gate import Place
 from hub.turns import Turns
 
-HEADER_BYTES: Final = 16 * 1024
 FINISH_S: Final = 5  # for answers that are on their way when the server ends
 GRACE_S: Final = FINISH_S + 2.0  # uvicorn looks around every 0.1 s; past this it is cut off
 

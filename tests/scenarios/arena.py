@@ -34,6 +34,8 @@ address = "127.0.0.1:0"
 {listen}
 [listen.operator]
 address = "127.0.0.1:0"
+[listen.webhooks]
+address = "127.0.0.1:0"
 [limits]
 handshake_timeout_s = {timeout_s}
 hello_timeout_s = {timeout_s}
@@ -162,6 +164,13 @@ class Arena:
                     pass
 
             return connect_a_device
+        if door is Door.HOOKS:
+
+            async def post() -> None:
+                async with httpx2.AsyncClient(base_url=f"http://{port}") as client:
+                    assert (await client.post("/hooks/none", content=b"{}")).status_code == 401
+
+            return post
         wanted = {"name": "other", "role": "viewer"}
         token = (await hub.post("/v1/operator-tokens", wanted))["token"]
         shown = {} if door is Door.UNIX else {"authorization": f"Bearer {token}"}
@@ -188,6 +197,7 @@ async def arena(folder: Path, attack: Attack) -> AsyncIterator[Arena]:
         ports = {
             Door.DEVICES: listeners["devices"],
             Door.OPERATORS: listeners["operator"],
+            Door.HOOKS: listeners["webhooks"],
             Door.UNIX: "hub",
         }
         transport = httpx2.AsyncHTTPTransport(uds=str(hub.unix_path))

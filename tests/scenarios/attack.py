@@ -34,6 +34,7 @@ class Door(StrEnum):
     DEVICES = "devices"
     OPERATORS = "operators"  # over TCP
     UNIX = "unix"  # the operators' socket
+    HOOKS = "hooks"  # the webhooks' listener
 
 
 class Attack(msgspec.Struct, kw_only=True, frozen=True):

@@ -1,4 +1,4 @@
-"""Attacks on the operators' listener: over TCP with a good token or none, and over the Unix socket."""
+"""Attacks on the HTTP listeners: over TCP with a good token or none, and over the Unix socket."""
 
 from functools import partial
 from typing import Any, Final
@@ -8,7 +8,7 @@ from tests.scenarios.attackers import Plan
 
 _MIB: Final = 1024 * 1024
 _SHOWN: Final = "Authorization: Bearer {token}"  # the attacker puts its own there
-_ENDLESS: Final = "10000\r\n" + "x" * 0x10000 + "\r\n"  # a chunk of a body
+_CHUNKS: Final = "1\r\nx\r\n"  # of a body, a byte each
 
 
 def operator_attacks(seconds: float) -> list[Attack]:
@@ -21,7 +21,7 @@ def operator_attacks(seconds: float) -> list[Attack]:
 
     status = _head("GET /v1/status", _SHOWN)
     waiting = _head("POST /v1/users", _SHOWN, "Content-Type: application/json", "Content-Length: 100")
-    endless = _head("POST /v1/users", _SHOWN, "Content-Type: application/json", "Transfer-Encoding: chunked")
+    endless = _head("POST /v1/users", "Content-Type: application/json", "Transfer-Encoding: chunked")
     declared = _head("POST /v1/users", "Content-Type: application/json", f"Content-Length: {2 * _MIB}")
     return [
         attack(
@@ -42,10 +42,22 @@ def operator_attacks(seconds: float) -> list[Attack]:
             may=AND_MORE,
         ),
         attack(
-            name="bodies without an end",
-            plan=plan(8, endless, flood=_ENDLESS, again=True),
-            has_token=True,
-            must="413 too_large",
+            name="bodies in chunks of a byte",
+            plan=plan(8, endless, flood=_CHUNKS, again=True),
+            must="411 bad_params",
+            may=AND_MORE,
+        ),
+        attack(
+            name="posts in chunks of a byte",
+            door=Door.HOOKS,
+            plan=plan(8, endless.replace("/v1/users", "/hooks/none"), flood=_CHUNKS, again=True),
+            must="411 bad_params",
+            may=AND_MORE,
+        ),
+        attack(
+            name="requests that wait for no response",
+            plan=plan(8, _head("GET /healthz"), flood=_head("GET /healthz"), again=True),
+            must="200",
             may=AND_MORE,
         ),
         attack(

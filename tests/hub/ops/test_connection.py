@@ -1,5 +1,6 @@
 """Connections of operators that do not ask, ask badly, or are too many."""
 
+import asyncio
 import json
 import socket
 from contextlib import AsyncExitStack
@@ -8,14 +9,20 @@ from pathlib import Path
 
 import anyio
 import pytest
+import uvicorn
 from anyio.abc import SocketStream
+from starlette.responses import PlainTextResponse
+from uvicorn.server import ServerState
 
 from hub.links.gate import Gate
 from hub.metrics import Metrics
+from hub.ops.connection import STRANGER_READS_PER_S, BoundedConnection
 from hub.ops.roles import Role
 from hub.ops.server import Listening
 from tests.support.clock import FakeClock
 from tests.support.facade import ROOMY, FakeHub, over_tcp, over_unix, serving
+
+POST = b"POST /v1/runs/r-1/cancel HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
 
 
 async def _connect(listening: Listening) -> SocketStream:
@@ -62,6 +69,77 @@ async def test_a_head_without_an_end_is_refused(tmp_path: Path) -> None:
     async with serving(FakeHub(), tmp_path) as listening, await _connect(listening) as stream:
         await stream.send(b"GET / HTTP/1.1\r\nx: " + b"y" * 20_000)
         assert _problem(await _rest(stream)) == (431, "too_large")
+
+
+async def test_a_body_in_chunks_is_refused_before_any_of_it_is_read(tmp_path: Path) -> None:
+    async with serving(FakeHub(), tmp_path) as listening, await _connect(listening) as stream:
+        await stream.send(POST + b"transfer-encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1_000)
+        assert _problem(await _rest(stream)) == (411, "bad_params")
+
+
+async def test_too_many_headers_are_refused(tmp_path: Path) -> None:
+    async with serving(FakeHub(), tmp_path) as listening, await _connect(listening) as stream:
+        await stream.send(b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 200 + b"\r\n")
+        assert _problem(await _rest(stream)) == (431, "too_large")
+
+
+async def test_a_request_that_does_not_wait_for_the_response_before_it_is_not_read(tmp_path: Path) -> None:
+    async with serving(FakeHub(), tmp_path) as listening, await _connect(listening) as stream:
+        await stream.send(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n" * 100)
+        told = await _rest(stream)
+    assert told.count(b"HTTP/1.1 200 ") == 1
+    assert b"connection: close" in told
+
+
+async def test_nothing_is_read_after_a_refusal(tmp_path: Path) -> None:
+    async with serving(FakeHub(), tmp_path) as listening, await _connect(listening) as stream:
+        await stream.send(POST + b"content-length: 1000\r\n\r\n{")
+        told = await _rest(stream)
+    assert _problem(told) == (401, "auth_failed")
+    assert b"connection: close" in told
+
+
+class Wire(asyncio.Transport):
+    """A transport that notes when it is read no more, and when again."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__({"socket": sock})
+        self.pauses = 0
+        self.resumed = anyio.Event()
+
+    def pause_reading(self) -> None:
+        self.pauses += 1
+
+    def resume_reading(self) -> None:
+        self.resumed.set()
+
+    def is_closing(self) -> bool:
+        return False
+
+
+async def test_a_stranger_who_sends_byte_by_byte_is_read_at_a_measured_pace() -> None:
+    config = uvicorn.Config(PlainTextResponse(""), lifespan="off", log_config=None)
+    connection = BoundedConnection(
+        config=config,
+        server_state=ServerState(),
+        app_state={},
+        local=set(),
+        most_local=0,
+        head_s=60.0,
+        on_refusal=lambda _: None,
+        place=_gate().enter("127.0.0.1"),
+    )
+    with socket.socket() as sock:
+        wire = Wire(sock)
+        connection.connection_made(wire)
+        sent = memoryview((b"GET /healthz HTTP/1.1\r\nx: " + b"y" * 1_000)[:1_000])
+        while not wire.pauses:
+            connection.data_received(bytes(sent[:1]))
+            sent = sent[1:]
+        assert len(sent) == 1_000 - STRANGER_READS_PER_S - 1
+        with anyio.fail_after(5):
+            await wire.resumed.wait()
+        connection.connection_lost(ConnectionResetError())
 
 
 async def test_whoever_says_nothing_is_let_go(tmp_path: Path) -> None:
