@@ -4,11 +4,16 @@ Who may ask comes from ``ops/routes``; what may be refused from the rules of ``o
 which hold for every route, and from what a route itself declares (``refusals``).
 """
 
+import gzip
+import hashlib
+import json
+import threading
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
+from starlette.datastructures import Headers
 
 from hub.ops.api.errors import MEDIA_TYPE, Problem
 from hub.ops.api.examples import VALUES, example_of
@@ -23,7 +28,12 @@ EVERY: Final = (
 WITH_TOKEN: Final = (_E.AUTH_FAILED, _E.RATE_LIMITED, _E.DATABASE_BUSY, _E.DATABASE_UNAVAILABLE)
 POSTED: Final = (_E.KEY_USED, _E.DATABASE_CONFLICT)
 # Statuses that HTTP has a number of its own for: not what the catalogue says.
-OWN_STATUS: Final = {400: _E.BAD_PARAMS, 405: _E.UNKNOWN_METHOD, 431: _E.TOO_LARGE}
+OWN_STATUS: Final = {
+    400: _E.BAD_PARAMS,
+    405: _E.UNKNOWN_METHOD,
+    411: _E.BAD_PARAMS,
+    431: _E.TOO_LARGE,
+}
 
 _PROBLEM: Final = {
     "type": "object",
@@ -47,7 +57,25 @@ _KEY: Final = {
     "description": "The same key means the same request, done once; its answer is told again.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[ -~]+$"},
 }
+_BUILDING: Final = threading.Lock()  # several threads answer; one of them builds
 _METHODS: Final = frozenset(("get", "post", "patch", "put", "delete"))
+
+
+def serve_document(app: FastAPI, asked: Headers) -> Response:
+    """Answer a request for the document of *app*, which is built, spelled and compressed once per process."""
+    with _BUILDING:
+        if not hasattr(app.state, "spelled"):
+            plain = json.dumps(openapi_document(app), ensure_ascii=False).encode()
+            app.state.spelled = {"identity": plain, "gzip": gzip.compress(plain, mtime=0)}
+            app.state.tag = hashlib.sha256(plain).hexdigest()[:32]
+    coding = "gzip" if "gzip" in asked.get("accept-encoding", "") else "identity"
+    tag = f'"{app.state.tag}-{coding}"'
+    headers = {"etag": tag, "vary": "accept-encoding", "cache-control": "no-cache"}
+    if tag in asked.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    if coding != "identity":
+        headers["content-encoding"] = coding
+    return Response(app.state.spelled[coding], media_type="application/json", headers=headers)
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Problem(JSONResponse):
     """A refusal as a response: what happened, its stable code, what a person can do.
 
     *status* differs from the catalogue's only where HTTP has a number of its own
-    for the case (400, 405, 431); *hint* where more is known than the catalogue knows; *members*
+    for the case (400, 405, 411, 431); *hint* where more is known than the catalogue knows; *members*
     are further fields.
     """
 

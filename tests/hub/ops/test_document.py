@@ -14,6 +14,17 @@ async def _document(tmp_path: Path) -> dict[str, Any]:
     return document
 
 
+async def test_the_document_is_sent_compressed_and_once(tmp_path: Path) -> None:
+    async with answering(FakeHub(), tmp_path) as listening, over_unix(listening) as client:
+        whole = await client.get("/v1/openapi.json", headers={"accept-encoding": "identity"})
+        packed = await client.get("/v1/openapi.json", headers={"accept-encoding": "gzip"})
+        again = await client.get("/v1/openapi.json", headers={"if-none-match": packed.headers["etag"]})
+    assert whole.json() == packed.json()
+    assert whole.headers["etag"] != packed.headers["etag"]
+    assert int(packed.headers["content-length"]) * 10 < int(whole.headers["content-length"])
+    assert (again.status_code, again.content) == (304, b"")
+
+
 async def test_each_route_tells_what_it_needs(tmp_path: Path) -> None:
     document = await _document(tmp_path)
     for asked, need in ROUTES.items():
