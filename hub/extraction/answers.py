@@ -16,8 +16,8 @@ import msgspec
 # once has no thoughts before it: there the mark stands in a quote.
 _THOUGHTS: Final = re.compile(r"\A\s*+(?![\[{`]).*?</think>", re.DOTALL)
 _FENCE: Final = re.compile(r"\A```\w*\s++|```\Z")
-_MAX_BROKEN: Final = 50  # brackets of chatter looked behind; each may cost a look at the whole rest
-_MAX_LOOKED: Final = 1_000_000  # characters looked at in all: no answer of ours is longer than 50,000
+_MAX_BROKEN: Final = 50  # brackets of chatter looked behind
+_MAX_LOOKS: Final = 4  # times the answer's length, looked at behind all of them: the work is linear in it
 _MAX_DEPTH: Final = 24  # a record has three levels
 _DECODER: Final = json.JSONDecoder(strict=False)
 
@@ -65,7 +65,7 @@ def read(text: str) -> Answer:
     if said.startswith("<think>"):  # it never came to an answer
         raise Unreadable("nothing but thoughts")
     strict = _strictly(said)
-    return Answer(strict) if strict is not None else _tolerantly(said[:_MAX_LOOKED])
+    return Answer(strict) if strict is not None else _tolerantly(said)
 
 
 def is_whole(text: str) -> bool:
@@ -80,11 +80,12 @@ def _strictly(said: str) -> list[object] | None:
     """The records of an answer whose JSON is sound, with any chatter around it; else ``None``."""
     bare: list[object] = []
     is_empty = False
-    at, broken = 0, 0
-    while broken < _MAX_BROKEN and (at := _next_bracket(said, at)) >= 0:
+    at, broken, left = 0, 0, _MAX_LOOKS * len(said)
+    while broken < _MAX_BROKEN and left >= 0 and (at := _next_bracket(said, at)) >= 0:
         try:
             value, end = _DECODER.raw_decode(said, at)
-        except (ValueError, RecursionError):  # ValueError: also a number too long to be one
+        except (ValueError, RecursionError) as error:  # ValueError: also a number too long to be one
+            left -= getattr(error, "pos", len(said)) - at
             at, broken = at + 1, broken + 1
             continue
         if isinstance(value, dict) and isinstance(value.get("items"), list):
@@ -102,10 +103,10 @@ def _strictly(said: str) -> list[object] | None:
 
 def _tolerantly(said: str) -> Answer:
     """The records of the first thing in *said* that looks like an answer."""
-    at, looked, is_torn = 0, 0, False
+    at, left, is_torn = 0, _MAX_LOOKS * len(said), False
     found: list[object] = []
     for _ in range(_MAX_BROKEN):
-        if (at := _next_bracket(said, at)) < 0 or looked > _MAX_LOOKED:
+        if (at := _next_bracket(said, at)) < 0 or left < 0:
             break
         reader = _Reader(said, at)
         try:
@@ -122,7 +123,7 @@ def _tolerantly(said: str) -> Answer:
                 return Answer(found + reader.records, is_cut=is_torn)
             found += reader.records
             at = reader.at
-        looked += reader.at - at
+        left -= reader.at - at
     if found:
         return Answer(found, is_cut=is_torn)
     raise Unreadable("no list of records in it")
@@ -302,6 +303,8 @@ class _Reader:
 
 
 def _skipped(text: str, at: int) -> int:
+    if at < len(text) and text[at] != "/" and not text[at].isspace():  # nothing to skip, as nearly always
+        return at
     match = _BLANKS.match(text, at)
     return match.end() if match else at
 

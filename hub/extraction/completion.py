@@ -11,6 +11,7 @@ _CUT_OFF: Final = frozenset({"length", "max_tokens", "model_length", "content_fi
 _ENDLESS: Final = 400  # characters at the end that are blank, or the same again and again
 _ROUNDS: Final = 6  # the same item five times more is no list any longer
 _LONGEST_ROUND: Final = 400  # characters: an item
+MOST_CHARS: Final = 65_536  # sixteen for each of the 4,096 tokens that we ask for at most
 
 
 class Unusable(Exception):
@@ -86,8 +87,8 @@ def completion_of(body: bytes) -> Completion:
         raise Unusable("what it sent does not say how the answer ended")
     text = choices[0].message.content or ""
     is_runaway = runs_away(text)
-    is_cut = is_runaway or reason in _CUT_OFF
-    return Completion(text, Finish.CUT_OFF if is_cut else Finish.WHOLE, is_runaway)
+    is_cut = is_runaway or reason in _CUT_OFF or len(text) > MOST_CHARS
+    return Completion(text[:MOST_CHARS], Finish.CUT_OFF if is_cut else Finish.WHOLE, is_runaway)
 
 
 def runs_away(text: str) -> bool:

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Final
 
 import anyio
+import anyio.to_thread
 import msgspec
 
 from hub.document import Document
@@ -42,6 +43,7 @@ MOST_ASKINGS_AGAIN: Final = 2  # for records that cannot be used: what did not h
 
 _UNREADABLE_COSTS: Final = 2  # halvings: to a model that cannot write JSON, size makes little difference
 _HOPELESS: Final = 3  # pieces given up before any was read: the model cannot do this work
+_LONG_CHARS: Final = 4_096  # an answer is read in the event loop up to here: 10 ms if it was made to hurt
 _MAX_BAD_ANSWER_CHARS: Final = 2_000  # of an unreadable answer shown back to the model
 
 
@@ -141,11 +143,11 @@ class Reading:
         """
         request = prompt.ask(piece)
         said = await self._ask(request)
-        answer = self._answer_in(said)
+        answer = await self._answer_in(said)
         if answer is None and said.finish is Finish.WHOLE:
             halvings -= _UNREADABLE_COSTS
             said = await self._ask(_corrected(request, said))
-            answer = self._answer_in(said)
+            answer = await self._answer_in(said)
         records = self._restored(answer)
         is_whole = answer is not None and not answer.is_cut and said.finish is Finish.WHOLE
         halves = chunk.halve(self._text, piece) if halvings > 0 else []
@@ -211,7 +213,7 @@ class Reading:
             requests.append(request)
             self._counts["asked_again"] += len(asked)
             said = await self._ask(request)
-            again = checking.take_all(self._restored(self._answer_in(said)))
+            again = checking.take_all(self._restored(await self._answer_in(said)))
             for item in again.items:
                 if not any(_is_same(item, other) for other in items):
                     items.append(item)
@@ -246,10 +248,12 @@ class Reading:
         self.spent += answer.usage
         return answer
 
-    def _answer_in(self, said: ModelAnswer) -> Answer | None:
-        """What can be read of it; ``None``: nothing."""
+    async def _answer_in(self, said: ModelAnswer) -> Answer | None:
+        """Return the records of an answer, read in a thread if it is long; None if nothing can be read."""
         try:
-            return answers.read(said.text)
+            if len(said.text) <= _LONG_CHARS:
+                return answers.read(said.text)
+            return await anyio.to_thread.run_sync(answers.read, said.text)
         except Unreadable:
             return None
 

@@ -1,7 +1,7 @@
 """The records in what a model wrote, however it wrote them."""
 
 import json
-import time
+import sys
 from contextlib import suppress
 
 import pytest
@@ -151,18 +151,36 @@ def test_no_text_makes_the_reader_fail(text: str) -> None:
         read(text)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"items": [' + '{"table": "tasks", "quote": "a" b"}, ' * 5_000,
-        "{a:" * 60_000,
-        '{"items": ["' + '" x' * 60_000,
-        '{"items": [ /*' + " /*" * 60_000,
-        "[{" * 60_000,
-    ],
-)
-def test_a_runaway_answer_is_read_in_linear_time(text: str) -> None:
-    began = time.process_time()
-    with suppress(Unreadable):
-        read(text)
-    assert time.process_time() - began < 5
+MARKS = (*"\"'[{}]:,\\ \na=`\u201c", "/*", "//", '"items"')
+UNITS = ('[" ["', '["\\', '{"a" "', "{a:", '" x', " /*", "[{", '{"table": "tasks", "quote": "a" b"}, ')
+CALLS_PER_CHARACTER = 60  # of functions, C ones included
+
+
+def calls(text: str) -> int:
+    """Count the functions that reading *text* calls."""
+    count = 0
+
+    def note(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        with suppress(Unreadable):
+            read(text)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize("opening", ["", "[", '{"items": [', '{"items": ["'])
+@pytest.mark.parametrize("unit", UNITS)
+def test_an_answer_that_is_made_to_hurt_is_read_in_linear_time(opening: str, unit: str) -> None:
+    for length in (1_000, 20_000):
+        assert calls((opening + unit * length)[:length]) <= CALLS_PER_CHARACTER * length
+
+
+@given(unit=st.lists(st.sampled_from(MARKS), min_size=1, max_size=6).map("".join))
+def test_so_is_any_round_of_marks(unit: str) -> None:
+    length = 2_000
+    assert calls((unit * length)[:length]) <= CALLS_PER_CHARACTER * length

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.extraction.completion import Tokens, Unusable, completion_of, runs_away, tokens_of
+from hub.extraction.completion import MOST_CHARS, Tokens, Unusable, completion_of, runs_away, tokens_of
 from hub.extraction.model import Finish, Message, ModelRequest
 from hub.extraction.sizing import Sizer
 
@@ -114,3 +114,8 @@ def test_an_estimate_learns_from_what_the_endpoint_counts() -> None:
 
 def test_a_chinese_character_is_about_a_token() -> None:
     assert 80 < Sizer().prompt_tokens(request("明" * 100)) < 100
+
+
+def test_an_answer_longer_than_any_that_was_asked_for_is_cut_off() -> None:
+    completion = completion_of(body(", ".join(f"[{number}]" for number in range(20_000))))
+    assert (len(completion.text), completion.finish) == (MOST_CHARS, Finish.CUT_OFF)
