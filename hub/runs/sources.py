@@ -81,7 +81,7 @@ class SeenUnits(msgspec.Struct, frozen=True):
     """Files that are there and were settled before, at this content: nothing is to be done for them."""
 
     files: list[ManifestFile]
-    listed: int | None  # files of the whole manifest, these included; None where there is none
+    listed: int | None  # files of the manifest so far, these included; None where there is none
 
 
 class UnreadUnit(msgspec.Struct, frozen=True):
@@ -227,7 +227,7 @@ class _Reading:
         self._taken: set[str] = set()  # what uses it up
         self.has_too_many = self.is_over = False
         self._taken_on = False
-        self._manifest: list[ManifestFile] = []
+        self._listed = 0
         self._awaited: dict[str, ManifestFile] = {}
         self._converting = converting
         self._metrics = metrics
@@ -249,9 +249,9 @@ class _Reading:
             self._taken_on = True
             yield TakenOn()
         if isinstance(frame, AgentManifest):
-            self._manifest.extend(frame.files)
+            yield self._sort_out(frame.files)
             if frame.last:
-                yield await self._fetch()
+                await self._stream.fetch(list(self._awaited), last=True)
         elif isinstance(frame, AgentData):
             for piece in frame.files:
                 found = await self._piece(piece)
@@ -263,15 +263,16 @@ class _Reading:
                 # After they were taken: what is granted here may be in flight while we extract.
                 await self._stream.grant(len(frame.files))
 
-    async def _fetch(self) -> SeenUnits:
+    def _sort_out(self, files: list[ManifestFile]) -> SeenUnits:
+        """Keep the files that are to be fetched, and no other: a manifest may have a million entries."""
         seen: list[ManifestFile] = []
-        for file in self._manifest:
+        for file in files:
             if self._is_known(file.path, file.sha256):
                 seen.append(file)
             elif self._takes(file.path):
                 self._awaited[file.path] = file
-        await self._stream.fetch(list(self._awaited), last=True)
-        return SeenUnits(seen, len(self._manifest))
+        self._listed += len(files)
+        return SeenUnits(seen, self._listed)
 
     def _is_known(self, path: str, sha256: str | None) -> bool:
         return path in self._known and self._known[path] in (None, sha256)

@@ -23,7 +23,7 @@ class FakeLink:
         capabilities: with their versions, or each in version 1.0.0.
         answers: one for each call in turn, an exception is raised; or a function of
             the call. When the list is used up, calls wait until ``cut``.
-        runs: one list of frames for each ``open_run`` in turn; an exception in it is
+        runs: frames for each ``open_run`` in turn; an exception in it is
             raised when its turn comes. A list without ``agent_complete`` ends in waiting.
     """
 
@@ -35,7 +35,7 @@ class FakeLink:
         epoch: int = 1,
         capabilities: Iterable[str] = (),
         answers: Replies = (),
-        runs: Iterable[Sequence[RunFrame | Exception]] = (),
+        runs: Iterable[Iterable[RunFrame | Exception]] = (),
     ) -> None:
         self.device_id = DeviceId(device_id)
         self.user_id = UserId(user_id)
@@ -93,15 +93,15 @@ class FakeLink:
 
 
 class FakeStream:
-    """A ``RunStream`` over a list of frames; ``fetched`` and ``granted`` keep what was asked."""
+    """A ``RunStream`` over *frames*: ``fetched``, ``granted`` keep what was asked; ``taken`` frames."""
 
     def __init__(self, run: AgentRun, frames: Iterable[RunFrame | Exception], gone: anyio.Event) -> None:
         self.run = run
         self.is_open = True
         self.completed = False
         self.fetched: list[tuple[tuple[str, ...], bool]] = []
-        self.granted = 0
-        self._frames = deque(frames)
+        self.granted = self.taken = 0
+        self._frames = iter(frames)
         self._gone = gone
 
     def __aiter__(self) -> "FakeStream":
@@ -111,10 +111,11 @@ class FakeStream:
         await anyio.lowlevel.checkpoint()
         if self.completed:
             raise StopAsyncIteration
-        if not self._frames:
+        frame = next(self._frames, None)
+        if frame is None:
             await self._gone.wait()
             raise DeviceGone("the connection was cut", dispatched=True)
-        frame = self._frames.popleft()
+        self.taken += 1
         if isinstance(frame, Exception):
             raise frame
         self.completed = isinstance(frame, AgentComplete)

@@ -2,10 +2,12 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+import tracemalloc
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from hub.document import Document
@@ -321,6 +323,28 @@ async def test_of_a_manifest_no_more_is_fetched_than_a_run_may_read() -> None:
     assert documents(events) == {"a.md": "1", "b.md": "2"}
     assert unread(events) == [("", ErrorCode.TOO_LARGE)]
     assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "run_files"}) == 1
+
+
+async def test_of_what_a_manifest_lists_beyond_that_nothing_is_kept() -> None:
+    kept: list[int] = []  # bytes in use after each frame
+
+    def frames() -> Iterator[RunFrame]:
+        for frame in range(100):
+            files = [f"{frame}-{number}.md" for number in range(100)]
+            yield msgspec.structs.replace(manifest(*files), last=False)
+            kept.append(tracemalloc.get_traced_memory()[0])
+        yield END
+
+    link = FakeLink("d", capabilities=MODERN, runs=[frames()])
+    source = DeviceSource(limits=RunLimits(files=2), credit=16, metrics=Metrics())
+    tracemalloc.start()
+    try:
+        async with aclosing(source.read(link, ORDER, {}, taken=0)) as events:
+            listed = [event.listed async for event in events if isinstance(event, SeenUnits)]
+    finally:
+        tracemalloc.stop()
+    assert listed == [100 * (frame + 1) for frame in range(100)]
+    assert kept[-1] - kept[10] < 100 * 1024  # of 9,000 entries, of 200 bytes each
 
 
 @pytest.mark.parametrize("capabilities", [MODERN, ()])
