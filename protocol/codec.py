@@ -11,8 +11,16 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from protocol.coordination import Event, Heartbeat, Request, Response
-from protocol.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from protocol.frame import MAX_RESULT_BYTES, MAX_RESULT_DEPTH, Frame, value_of_depth
+from protocol.errors import ErrorCode, HubError, LocalProtocolError, RemoteProtocolError
+from protocol.frame import (
+    MAX_PARAMS,
+    MAX_PARAMS_BYTES,
+    MAX_RESULT_BYTES,
+    MAX_RESULT_DEPTH,
+    Frame,
+    Parameter,
+    value_of_depth,
+)
 from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Welcome
 from protocol.work import (
     AgentAck,
@@ -105,6 +113,21 @@ ReadResult: type[ToolResult] = msgspec.defstruct(  # type: ignore[assignment]
     frozen=True,
     kw_only=True,
 )
+# A request of a size that may hold too many values: they are read once they were counted.
+LargeRequest: type[Request] = msgspec.defstruct(  # type: ignore[assignment]
+    "LargeRequest",
+    [("params", dict[str, msgspec.Raw], {})],
+    bases=(Request,),
+    tag="request",
+    frozen=True,
+    kw_only=True,
+)
+
+
+class TooLargeParams(HubError):
+    """The parameters of a request are more than may be decoded."""
+
+    code = ErrorCode.TOO_LARGE
 
 
 class Codec:
@@ -123,12 +146,15 @@ class Codec:
         is_text: bool,
         encode: Callable[[Any], bytes],
         decoder_of: Callable[[Any], _Decoder],
+        text_marks: bytes,
     ) -> None:
         self.name = name
         self.is_text = is_text
         self.encode = encode
-        self._from_device = decoder_of(FromDevice).decode
-        self._small_from_device = decoder_of(_small(FromDevice)).decode
+        self._text_marks = text_marks  # the first bytes that a text may have
+        self._from_device = decoder_of(_with(LargeRequest)).decode
+        self._small_from_device = decoder_of(_with(ReadResult)).decode
+        self._parameter = decoder_of(Parameter).decode
         self._from_hub = decoder_of(FromHub).decode
         self._type = decoder_of(_Typed).decode
         self._value = decoder_of(_Value).decode
@@ -173,6 +199,30 @@ class Codec:
         except _UNREADABLE as error:
             raise BadFrame(f"result: {error}") from None
 
+    def unpack_request(self, request: Request) -> Request:
+        """Decode the parameters of a ``LargeRequest``; return any other as it is.
+
+        Raises:
+            TooLargeParams: there are more than MAX_PARAMS, or those that are no texts have more than
+                MAX_PARAMS_BYTES.
+            BadFrame: one is not what a parameter may be.
+        """
+        if type(request) is Request:
+            return request
+        raw: dict[str, Any] = request.params  # of msgspec.Raw
+        if len(raw) > MAX_PARAMS:
+            raise TooLargeParams(f"a request has at most {MAX_PARAMS} parameters")
+        views = {name: memoryview(value) for name, value in raw.items()}
+        values = sum(view.nbytes for view in views.values() if view[0] not in self._text_marks)
+        if values > MAX_PARAMS_BYTES:
+            told = f"parameters that are no texts have at most {MAX_PARAMS_BYTES} bytes, not {values}"
+            raise TooLargeParams(told)
+        try:
+            params = {name: self._parameter(view) for name, view in views.items()}
+        except _UNREADABLE as error:
+            raise BadFrame(f"params: {error}") from None
+        return Request(id=request.id, method=request.method, params=params, trace=request.trace)
+
     def _explain(self, error: Exception, data: bytes, expected: Sequence[type[Frame]]) -> RemoteProtocolError:
         """Why *data* is none of the *expected* frames; only looked at once decoding has failed."""
         try:
@@ -186,11 +236,11 @@ class Codec:
         return BadFrame(str(error))
 
 
-def _small(frames: Any) -> Any:
-    """The union of *frames*, with the result of a call read along."""
-    union: Any = ReadResult
-    for frame in get_args(frames):
-        if frame is not ToolResult:
+def _with(variant: type[Frame]) -> Any:
+    """Return the union of a device's frames, with *variant* in the place of its base."""
+    union: Any = variant
+    for frame in FROM_DEVICE:
+        if not issubclass(variant, frame):
             union = union | frame
     return union
 
@@ -198,13 +248,18 @@ def _small(frames: Any) -> Any:
 _KNOWN = frozenset(type_of(frame) for frame in FROM_DEVICE + FROM_HUB)
 
 JSON = Codec(
-    "hub.v1.json", is_text=True, encode=msgspec.json.Encoder().encode, decoder_of=msgspec.json.Decoder
+    "hub.v1.json",
+    is_text=True,
+    encode=msgspec.json.Encoder().encode,
+    decoder_of=msgspec.json.Decoder,
+    text_marks=b'"',
 )
 MSGPACK = Codec(
     "hub.v1.msgpack",
     is_text=False,
     encode=msgspec.msgpack.Encoder().encode,
     decoder_of=msgspec.msgpack.Decoder,
+    text_marks=bytes(range(0xA0, 0xC0)) + b"\xd9\xda\xdb",  # fixstr, str 8, 16, 32
 )
 CODECS = {codec.name: codec for codec in (JSON, MSGPACK)}
 SUBPROTOCOLS = tuple(CODECS)  # in the order of preference

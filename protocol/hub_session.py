@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from protocol.codec import Codec, ReadResult
+from protocol.codec import Codec, LargeRequest, ReadResult, TooLargeParams
 from protocol.coordination import Heartbeat, Request, Response
 from protocol.errors import CloseCode, ErrorCode, LocalProtocolError, RemoteProtocolError
 from protocol.events import (
@@ -67,7 +67,7 @@ class HubSession(Session):
 
     _TABLE = HUB_SESSION
     _ALLOWED: Allowed = {
-        state: frames | {ReadResult} if ToolResult in frames else frames
+        state: frames | {variant for variant in (ReadResult, LargeRequest) if variant.__base__ in frames}
         for state, frames in ALLOWED_FROM_DEVICE.items()
     }
     _ALLOWED_OUT: Allowed = {
@@ -222,6 +222,11 @@ class HubSession(Session):
             )
             self._queue(Response(id=request.id, error=body))
             return Ignored(f"{ErrorCode.TOO_MANY_REQUESTS}:{request.id}")
+        try:
+            request = self.codec.unpack_request(request)
+        except TooLargeParams as refused:
+            self._queue(Response(id=request.id, error=ErrorBody(code=refused.code, message=str(refused))))
+            return Ignored(f"{refused.code}:{request.id}")
         self._open_requests.add(request.id)
         return Received(request)
 

@@ -49,6 +49,8 @@ _LIMITS = (
     ("MAX_HELLO_BYTES", "a message before the session is open"),
     ("MAX_MESSAGE_BYTES", "any other message, unless `welcome.limits` says less"),
     ("MAX_PIECE_BYTES", "text of one piece of a file"),
+    ("MAX_PARAMS", "parameters of a `request`; more are answered with the error `too_large`"),
+    ("MAX_PARAMS_BYTES", "of those of them that are no texts: lists, objects and numbers"),
     ("MAX_RESULT_BYTES", "the `result` of a `tool_result`; more is read as the error `result_too_large`"),
     ("MAX_RESULT_DEPTH", "levels of lists and objects in a `result`"),
     ("MAX_PENDING_CALLS", "calls open at one device"),
