@@ -28,7 +28,8 @@ from storage.templates import keep_templates
 
 API = "api"
 DESCRIPTION_CHARACTERS = 4_096
-REMEMBERED = 1_000  # changes of one agent, each with the values before and after; housekeeping forgets more
+REMEMBERED = 1_000  # changes of one agent, each with the values before and after
+REMEMBERED_CHARACTERS = 2 * 1024 * 1024  # of these values: an agent that changes a lot forgets sooner
 
 # Looks at the configuration that an agent would have; raises what is wrong with it.
 Check: TypeAlias = Callable[[sa.Connection, AgentId, Mapping[str, Any]], None]
@@ -116,9 +117,22 @@ UPDATE_CONFIG = (
 )
 DROP_CONFIG = sa.delete(agent_configs).where(*_this)
 REMEMBER_CONFIG = sa.insert(agent_config_history)
+_moves = agent_config_history.c
+_values = sum(sa.func.length(sa.func.coalesce(value, "")) for value in (_moves.old_value, _moves.new_value))
+_newest = (
+    sa.select(_moves.seq, sa.func.sum(_values).over(order_by=_moves.seq.desc()).label("characters"))
+    .where(_moves.agent_id == sa.bindparam("agent"))
+    .subquery()
+)
 FORGET_MOVES = sa.delete(agent_config_history).where(
-    agent_config_history.c.agent_id == sa.bindparam("agent"),
-    agent_config_history.c.seq <= sa.bindparam("oldest"),
+    _moves.agent_id == sa.bindparam("agent"),
+    sa.or_(
+        _moves.seq <= sa.bindparam("oldest"),
+        _moves.seq
+        <= sa.select(sa.func.max(_newest.c.seq))
+        .where(_newest.c.characters > sa.bindparam("characters"))
+        .scalar_subquery(),
+    ),
 )
 
 
@@ -334,7 +348,8 @@ def _write(
             "at": at,
         }
         c.execute(REMEMBER_CONFIG, move)
-    c.execute(FORGET_MOVES, {"agent": agent_id, "oldest": seq - REMEMBERED})
+    kept = {"oldest": seq - REMEMBERED, "characters": REMEMBERED_CHARACTERS}
+    c.execute(FORGET_MOVES, {"agent": agent_id, **kept})
     c.execute(NEXT_REVISION, {"agent": agent_id, "now": at})
     if check is not None:  # it has passed: an agent that was in error for its configs is so no more
         template_changes.put_in_error(c, (), [agent_id], at=at, actor=actor)

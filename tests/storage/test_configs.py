@@ -207,6 +207,15 @@ def test_only_so_many_changes_of_an_agent_are_remembered(
     assert [move.seq for move in configs.config_history(c, agent.id, limit=9)] == [6, 5, 4]
 
 
+def test_an_agent_that_changes_long_values_is_remembered_less_far_back(
+    c: sa.Connection, agent: AgentRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config_changes, "REMEMBERED_CHARACTERS", 100)
+    for letter in "abcdef":
+        put(c, agent, a=letter * 20)  # each move has the value before it as well
+    assert [move.seq for move in configs.config_history(c, agent.id, limit=9)] == [6, 5]
+
+
 def test_what_hub_toml_declares_is_changed_there_alone(c: sa.Connection, agent: AgentRow) -> None:
     declare(c, agent, limit=5)
     put(c, agent, mine=1)
