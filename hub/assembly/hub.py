@@ -150,7 +150,7 @@ class Hub:
             sign_ins=sign_ins,
         )
         self._locks = work.locks
-        requests.apply(waiting=ground.settings.limits.waiting_requests)
+        requests.apply(ground.settings.limits)
         heartbeats = Heartbeats(ground.store, clock=ground.clock, metrics=ground.metrics)
         heartbeats.usage_bytes = ground.settings.limits.resource_usage_bytes
         ground.moves.listen(heartbeats.agent_moved)
@@ -272,7 +272,7 @@ class Hub:
             identity.apply(identity_limits(settings.limits))
             judges.apply(settings.limits)
             rotation.wait_s = settings.limits.key_rotation_wait_s
-            requests.apply(waiting=settings.limits.waiting_requests)
+            requests.apply(settings.limits)
             news.apply(settings.limits)
             coordination.apply(settings)
             writer.limits = agent_limits(settings.limits)

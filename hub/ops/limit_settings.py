@@ -85,6 +85,7 @@ class Limits(Table):
     checkpoints_per_agent: Whole = live(16, "Scopes of which one agent has a checkpoint.")
     checkpoint_bytes: DocumentBytes = live(64 * KIB, "Of the state in one checkpoint.")
     waiting_requests: Whole = live(16, "Requests of one device that wait for their answer.")
+    requests_per_s: Rate = live(50.0, "Requests of one device; four seconds of them may come at once.")
     device_events: Whole = live(256, "Events that wait to be told to one device; further ones are lost.")
     metric_series_per_agent: Whole = live(50, "Series of measurements of one agent, beside the hub's own.")
     metric_series: Whole = live(2_000, "The same of all agents together.")

@@ -18,10 +18,12 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Clock
+from hub.links.bucket import Buckets
 from hub.links.link import DeviceLink
 from hub.links.roster import RequestReceived
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.ops.limit_settings import Limits
 from hub.ops.routes import DEVICE_REQUESTS
 from hub.requests.params import Later, Methods
 from hub.requests.queue import RequestQueue
@@ -29,10 +31,13 @@ from hub.turns import Turns
 from protocol.coordination import Request, Response
 from protocol.errors import CATALOGUE, DeliveryError, ErrorCode, HubError, LocalProtocolError
 from protocol.frame import ErrorBody, Parameters
+from protocol.ids import DeviceId
 
 log = Channel(__name__)
 
 TOLD_CHARACTERS: Final = 2_000  # of a refusal, which may quote what was sent; a frame holds twice that
+PER_S: Final = 50.0  # of one device
+BURST_S: Final = 4.0  # a desktop that opens asks for everything it shows
 WAITING_REFUSALS: Final = 1_024  # of all devices, while one is answered; who asks beyond it is not answered
 
 
@@ -42,6 +47,9 @@ class Requests:
     def __init__(self, *methods: Methods, clock: Clock, metrics: Metrics) -> None:
         """*methods*: what each noun answers; no method is answered by two."""
         self.turns = Turns(clock)
+        self._clock = clock
+        self._paces: Buckets[DeviceId] = Buckets()
+        self._per_s = PER_S
         self._limits_reached = metrics.limits_reached
         self._methods = {name: handler for served in methods for name, handler in served.items()}
         self._waiting = RequestQueue()
@@ -52,21 +60,33 @@ class Requests:
         """How many wait for their answer."""
         return len(self._waiting)
 
-    def apply(self, *, waiting: int) -> None:
-        """So many requests of one device may wait from now on."""
-        self._waiting.most = waiting
+    def apply(self, limits: Limits) -> None:
+        """Keep to other limits from now on."""
+        self._waiting.most, self._per_s = limits.waiting_requests, limits.requests_per_s
 
     def take(self, event: RequestReceived) -> None:
-        """Queue a request, or its refusal where too many of its device wait. Returns at once.
-
-        Of refusals, too, only so many wait: a database that is away for long answers nobody.
-        """
-        if not self._waiting.put(event):
-            self._limits_reached.labels("waiting_requests").inc()
+        """Queue a request, or its refusal where its device asks too much. Returns at once."""
+        wait_s = self._paces.take(
+            event.link.device_id,
+            self._clock.monotonic(),
+            at_once=math.ceil(BURST_S * self._per_s),
+            per_s=self._per_s,
+        )
+        if wait_s:
+            told = f"this device asks more than {self._per_s:g} requests a second (requests_per_s)"
+            self._refuse(event, "requests_per_s", ErrorCode.RATE_LIMITED, told, wait_s)
+        elif not self._waiting.put(event):
             told = f"{self._waiting.most} requests of this device wait for their answer (waiting_requests)"
-            if len(self._overloaded) < WAITING_REFUSALS:
-                self._overloaded.append((event.link, _refusal(event.frame, ErrorCode.OVERLOADED, told)))
+            self._refuse(event, "waiting_requests", ErrorCode.OVERLOADED, told)
         self._arrived.set()
+
+    def _refuse(
+        self, event: RequestReceived, limit: str, code: ErrorCode, told: str, wait_s: float | None = None
+    ) -> None:
+        """Queue a refusal, of which only so many wait: a database that is away for long answers nobody."""
+        self._limits_reached.labels(limit).inc()
+        if len(self._overloaded) < WAITING_REFUSALS:
+            self._overloaded.append((event.link, _refusal(event.frame, code, told, wait_s)))
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Answer requests until cancelled."""

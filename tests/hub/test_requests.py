@@ -30,6 +30,7 @@ from hub.links.rotation import KeyRotation
 from hub.metrics import Metrics
 from hub.ops.agent_bodies import Rules
 from hub.ops.file_lines import FileLines
+from hub.ops.limit_settings import Limits
 from hub.ops.reading import Reading
 from hub.ops.routes import DEVICE_REQUESTS
 from hub.outbound import OutboundClient, OutboundRules
@@ -292,7 +293,7 @@ async def test_a_device_that_asks_a_lot_delays_another_one_by_one_request(bench:
 async def test_of_one_device_so_many_requests_wait_and_further_ones_are_refused(bench: Bench) -> None:
     eager, patient = bench.connect(), FakeLink("another")
     requests = make_requests(bench)
-    requests.apply(waiting=3)
+    requests.apply(Limits(waiting_requests=3))
     for number in range(5):
         requests.take(request(eager, f"e-{number}"))
     requests.take(request(patient, "p-1"))
@@ -309,13 +310,32 @@ async def test_of_one_device_so_many_requests_wait_and_further_ones_are_refused(
     assert b'hub_limits_reached_total{limit="waiting_requests"} 2.0' in bench.metrics.render()
 
 
+async def test_a_device_that_asks_too_fast_is_told_when_to_ask_again(bench: Bench) -> None:
+    eager, patient = bench.connect(), FakeLink("another")
+    requests = make_requests(bench)
+    requests.apply(Limits(requests_per_s=0.5))  # and two in one go
+    async with serving(requests):
+        for number in range(3):
+            requests.take(request(eager, f"e-{number}"))
+        requests.take(request(patient, "p-1"))
+        await until(lambda: len(eager.sent) == 3 and len(patient.sent) == 1)
+        bench.clock.advance(2.0)
+        requests.take(request(eager, "e-3"))
+        await until(lambda: len(eager.sent) == 4)
+    assert codes(eager) == {"e-0": None, "e-1": None, "e-2": ErrorCode.RATE_LIMITED, "e-3": None}
+    assert codes(patient) == {"p-1": None}
+    (refused,) = [sent.error for sent in eager.sent if isinstance(sent, Response) and sent.error]
+    assert refused.retry_after_ms == 2_000
+    assert b'hub_limits_reached_total{limit="requests_per_s"} 1.0' in bench.metrics.render()
+
+
 async def test_while_nothing_is_answered_only_so_many_refusals_wait(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "WAITING_REFUSALS", 2)
     eager, patient = bench.connect(), FakeLink("another")
     requests = make_requests(bench)
-    requests.apply(waiting=1)
+    requests.apply(Limits(waiting_requests=1))
     for number in range(6):
         requests.take(request(eager, f"e-{number}"))
     requests.take(request(patient, "p-1"))

@@ -94,6 +94,7 @@ COUNTED: dict[str, tuple[str, str]] = {
     "checkpoints_per_agent": (ErrorCode.LIMIT_REACHED, "checkpoints_per_agent"),
     "checkpoint_bytes": (ErrorCode.TOO_LARGE, "checkpoint_bytes"),
     "waiting_requests": (ErrorCode.OVERLOADED, "waiting_requests"),
+    "requests_per_s": (ErrorCode.RATE_LIMITED, "requests_per_s"),
     "locks_per_user": (ErrorCode.LIMIT_REACHED, "locks_per_user"),
     "lock_waits": (ErrorCode.LIMIT_REACHED, "lock_waits"),
     "lock_waits_per_device": (ErrorCode.LIMIT_REACHED, "lock_waits_per_device"),
