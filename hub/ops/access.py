@@ -35,13 +35,9 @@ LET_IN: Final = "let_in"  # in the scope's state: called once a good token came 
 ROUTE: Final = "route_asked"  # in the scope's state: the row of the table that let the request in
 HEADER_BYTES: Final = 16 * 1024
 BODY_S: Final = 30.0
-# Nouns, and what is done with others, that have no tags: each takes the time that its agent takes.
-UNHURRIED: Final = frozenset(
-    (
-        *("agent", "messages", "broadcasts", "questions", "gateways"),
-        *("nudge", "message", "ensure", "ask-user", "soul", "memory"),
-    )
-)
+TAGGED: Final = frozenset(("agents", "boards", "config", "devices", "runs", "templates"))  # have an ``ETag``
+# What waits for a device, an agent or a gateway, as long as that takes.
+WAITING: Final = frozenset(("ask-user", "ensure", "estimate", "memory", "message", "nudge", "soul"))
 NO_PROXIES: Final = TrustedProxies()
 TOKEN_PARAMETER: Final = "token"  # no parameter is called so, or has it in its name
 TOKENS: Final = ("hub_op_", "hub_dev_", "hub_inv_", "hub_agt_")
@@ -295,15 +291,14 @@ def _has_token(query: bytes) -> bool:
 
 
 def _noun_changed(asked: Asked) -> str | None:
-    """The noun of which *asked* changes one, as in ``/v1/agents/{name}/pause``; None: it makes one, or reads.
+    """Return the tagged noun of which *asked* changes one, as in ``/v1/agents/{name}/pause``, or None.
 
-    Such requests go one after the other, whether or not they bear an ``If-Match``: so that for who
-    bears one, looking and changing are one. By noun, as one thing may have several addresses.
-    Not what may wait for an agent or a gateway: nobody else is to wait for that too.
+    Such requests go one after the other, whether or not they bear an ``If-Match``: for a request that
+    bears one, reading and changing are one step. By noun, as one thing may have several addresses.
+    Requests that wait for a peer are not among them: no lock is held over the answer of a peer.
     """
-    if asked.method in READING_METHODS:
-        return None
     _, _, noun, *rest = asked.path.split("/")
-    if noun in UNHURRIED or (rest and rest[-1] in UNHURRIED):
+    creates = asked.method == "POST" and not rest
+    if asked.method in READING_METHODS or creates or noun not in TAGGED:
         return None
-    return noun if rest or asked.method != "POST" else None
+    return None if rest and rest[-1] in WAITING else noun

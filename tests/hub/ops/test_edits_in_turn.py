@@ -95,11 +95,22 @@ async def test_between_looking_and_changing_nobody_else_changes_a_thing_of_that_
     assert slow.begun == ["/v1/devices/desk", path]
 
 
+async def test_a_device_that_answers_an_estimate_drop_by_drop_holds_up_no_edit_of_an_agent() -> None:
+    slow = Slow()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(slow.ask, "POST", "/v1/agents/notes/estimate")
+        await anyio.wait_all_tasks_blocked()
+        await slow.ask("PATCH", "/v1/agents/notes")
+        assert slow.begun[1:] == ["/v1/agents/notes"]
+        slow.may_go_on.set()
+
+
 @pytest.mark.parametrize(
     ("method", "path", "waits"),
     [
         ("PATCH", "/v1/boards/lawn", True),
         ("POST", "/v1/boards/roses/agents", True),
+        ("POST", "/v1/connectors/mail/test", False),
         ("POST", "/v1/boards/roses/agents/notes/nudge", False),
         ("POST", "/v1/boards/roses/lead/message", False),
         ("POST", "/v1/boards/roses/lead/ensure", False),
