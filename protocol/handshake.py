@@ -20,6 +20,8 @@ from protocol.frame import (
     Text,
 )
 
+PairingCode = Annotated[str, Meta(pattern="^[A-Z0-9-]{4,16}$")]  # shown in a command line: nothing else in it
+
 
 class VersionRange(msgspec.Struct, frozen=True, kw_only=True):
     """The protocol versions a peer speaks, both ends included."""
@@ -129,7 +131,7 @@ class Error(Frame, frozen=True, kw_only=True, tag="error"):
     code: Name
     message: Text = ""
     ref: Text | None = None  # the id or type that it is about
-    pairing_code: Name | None = None  # for a person to type at the hub
+    pairing_code: PairingCode | None = None  # for a person to type at the hub
     retry_after_ms: Count | None = None
     hint: Text | None = None
 

@@ -68,7 +68,7 @@ def get(ctx: click.Context, key: str, state: Path, as_json: bool) -> None:
     if as_json:
         show.print_json("agent_config_value", {"agent": told["agent"], "key": key, "value": value})
     else:
-        click.echo(_said(value))
+        show.out(_said(value))
 
 
 @config.command("set")

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from hub.cli import show
 from hub.cli.talk import talk
+from hub.printable import one_line
 
 PROMPT_TOLD: Final = 70  # characters of it: one line
 FIRES_TOLD: Final = 3
@@ -69,7 +70,7 @@ def _facts(told: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
 
 
 def _named(agent: Mapping[str, Any]) -> str:
-    return f": {show.one_line(agent['description'])}" if agent["description"] else ""
+    return f": {one_line(agent['description'])}" if agent["description"] else ""
 
 
 def _who(agent: Mapping[str, Any]) -> Iterator[str]:
@@ -99,7 +100,7 @@ def _reads(agent: Mapping[str, Any]) -> str:
 
 
 def _cut(prompt: str) -> str:
-    line = show.one_line(prompt)
+    line = one_line(prompt)
     return line if len(line) <= PROMPT_TOLD else f"{line[: PROMPT_TOLD - 1]}…"
 
 

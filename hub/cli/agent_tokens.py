@@ -61,7 +61,7 @@ def create_token(name: str, ttl: float | None, state: Path, as_json: bool) -> No
     if as_json:
         show.print_json("agent_token", made)
         return
-    click.echo(made["token"])
+    show.out(made["token"])
     until = show.moment(made["expires_at"])
     show.say(f"This is shown once; it counts until {until}. Give it to {name}, not into a message or a file")
     show.say("that others read: Authorization: Bearer TOKEN, at GET /v1/agent and what stands under it.")

@@ -142,7 +142,7 @@ def validate(name: str | None, template: str | None, file: Path | None, state: P
         show.print_json("validate", {"ok": not wrong, "verdicts": verdicts})
     else:
         for line in wrong:
-            click.echo(line)
+            show.out(line)
         show.say(f"{len(verdicts)} looked at, {len(wrong) or 'no'} problem{'s' if len(wrong) != 1 else ''}")
     if wrong:
         raise click.exceptions.Exit(Exit.FAILED)

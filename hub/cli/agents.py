@@ -116,7 +116,7 @@ def next_fires(name: str | None, state: Path, as_json: bool) -> None:
         for sentence in _about_schedules(agent):
             show.say(f"{agent['name']}: {sentence}")
     if fires:
-        click.echo()
+        show.out()
         show.print_table(("fire (UTC)", "what became of it", "run"), map(_decision_row, fires))
 
 
@@ -187,7 +187,7 @@ def backfill(name: str, first: str, last: str, yes: bool, state: Path, as_json: 
         show.print_json("backfill", done)
         return
     for run in done["runs"]:
-        click.echo(run)
+        show.out(run)
     show.say(f"{_counted(done['wanted'], 'run')} queued; look at them: hub runs --agent {name}")
 
 

@@ -77,7 +77,7 @@ def _list(known: "list[Question]", everything: bool, as_json: bool) -> None:
         show.say("nobody waits for an answer of yours")
         return
     for one in shown:
-        click.echo("\n".join(_lines(one)))
+        show.out("\n".join(_lines(one)))
     show.say("answer one by its number: hub answer 3 TEXT")
 
 

@@ -11,6 +11,7 @@ from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import ListByDefault, hub_option, json_option
 from hub.cli.talk import Talk, talk
+from hub.printable import one_line
 
 PATH: Final = "/v1/questions"
 WHOLE_ID: Final = 36  # characters
@@ -103,9 +104,9 @@ def show_question(question: str, state: Path, as_json: bool) -> None:
             "settled": show.moment(told["settled_at"]) if told["settled_at"] else None,
         }
     )
-    click.echo(f"\n{show.printable(told['content'])}")
+    show.out(f"\n{told['content']}")
     if told["answer"]:
-        click.echo(f"\n-> {show.printable(told['answer'])}")
+        show.out(f"\n-> {told['answer']}")
 
 
 @ask.command("user")
@@ -181,7 +182,7 @@ def _words(text: tuple[str, ...]) -> str:
 
 
 def _short(content: str) -> str:
-    line = show.one_line(content)
+    line = one_line(content)
     return line if len(line) <= 80 else f"{line[:77]}..."
 
 

@@ -13,6 +13,7 @@ from hub.cli import show
 from hub.cli.failure import Exit
 from hub.cli.options import ListByDefault, hub_option, json_option
 from hub.cli.talk import Talk, talk
+from hub.printable import one_line, printable_json
 
 PAGE: Final = 1_000
 LISTED: Final = 50
@@ -77,13 +78,13 @@ def verify(ctx: click.Context, known: str | None, state: Path, as_json: bool) ->
         show.print_json("audit_check", told)
     else:
         for found in told["breaks"]:
-            click.echo(show.one_line(found["what"]))
+            show.out(one_line(found["what"]))
         if told["more_breaks"]:
-            click.echo(f"and {told['more_breaks']} more")
+            show.out(f"and {told['more_breaks']} more")
         if told["ok"]:
-            click.echo(f"the chain holds; entries: {told['entries']}")
+            show.out(f"the chain holds; entries: {told['entries']}")
         if told["last_seq"] is not None:
-            click.echo(f"it ends in {told['last_seq']}:{told['last_hash']}")
+            show.out(f"it ends in {told['last_seq']}:{told['last_hash']}")
             show.say("Kept elsewhere, that shows later whether the log was written anew: --known NUMBER:HASH")
     if not told["ok"]:
         ctx.exit(Exit.FAILED)
@@ -98,7 +99,8 @@ def export(file: Path | None, state: Path) -> None:
         out: TextIO = sys.stdout if file is None else opened.enter_context(file.open("x", encoding="utf-8"))
         count = 0
         for entry in _all_entries(hub):
-            print(json.dumps({"schema": "hub.audit_entry/1", **entry}, ensure_ascii=False), file=out)
+            line = json.dumps({"schema": "hub.audit_entry/1", **entry}, ensure_ascii=False)
+            print(printable_json(line), file=out)
             count += 1
     show.say(f"entries written: {count}")
 

@@ -198,7 +198,7 @@ def _print_agents(board: dict[str, Any]) -> None:
     if not board["members"]:
         show.say(f"nobody is on it; let an agent come: hub boards add {board['name']} AGENT")
         return
-    click.echo()
+    show.out()
     show.print_table(
         ("agent", "role", "lives on", "availability", "connectivity", show.in_zone("joined")),
         (

@@ -12,6 +12,7 @@ from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import hub_option, json_option
 from hub.cli.talk import Talk, talk
+from hub.printable import one_line
 
 PATH: Final = "/v1/broadcasts"
 WHOLE_ID: Final = 36  # characters
@@ -81,7 +82,7 @@ def message_lead(
     who = told["lead_agent_name"] or f"the lead of {told['board']}"
     match message["state"]:
         case "answered":
-            show.say(f"answered: {show.printable(message['answer'])}")
+            show.say(f"answered: {message['answer']}")
         case "consumed":
             show.say(f"{who} has it: {message['id']}")
         case how:
@@ -172,7 +173,7 @@ def show_broadcast(broadcast: str, failed: bool, state: Path, as_json: bool) -> 
             "correlation id": told["correlation_id"],
         }
     )
-    click.echo(f"\n{show.printable(told['content'])}\n")
+    show.out(f"\n{told['content']}\n")
     show.print_table(
         ("board", "lead", "gateway", "state", "why"),
         (
@@ -232,7 +233,7 @@ def _found(hub: Talk, given: str) -> str:
 
 
 def _short(words: str) -> str:
-    line = show.one_line(words)
+    line = one_line(words)
     return line if len(line) <= 80 else f"{line[:77]}..."
 
 

@@ -62,7 +62,7 @@ def check(
         show.print_json("check", {"file": str(file), "ok": is_ok, "problems": listed, **changes})
     else:
         for problem in problems:
-            click.echo(show.printable(str(problem)))
+            show.out(str(problem))
         if not problems:
             show.say(f"{file}: no problems")
         if changes and is_ok:
@@ -99,7 +99,7 @@ def schema(output: Path | None) -> None:
 
     text = schema_text()
     if output is None:
-        click.echo(text, nl=False)
+        show.out(text, end="")
         return
     try:
         output.write_text(text, "utf-8")
@@ -119,7 +119,7 @@ def say_changes(told: Mapping[str, Sequence[str]], *, nothing: str) -> None:
     """The three lists of a change, a line for each key."""
     lines = [f"{key}: {said}" for when, said in WHEN.items() for key in told[when]]
     for line in lines:
-        click.echo(show.printable(line))
+        show.out(line)
     if not lines:
         show.say(nothing)
 

@@ -11,6 +11,7 @@ from hub.cli import show
 from hub.cli.options import ListOfOne, hub_option, json_option
 from hub.cli.talk import talk
 from hub.cli.values import object_option
+from hub.printable import printable_json
 
 _NAME: Final = "hub.agent"  # in the context: whose checkpoints are meant
 
@@ -64,7 +65,7 @@ def show_one(ctx: click.Context, scope: str, state: Path, as_json: bool) -> None
     if as_json:
         show.print_json("checkpoint", told)
     else:
-        click.echo(json.dumps(told["state"], indent=2, ensure_ascii=False))
+        show.out(printable_json(json.dumps(told["state"], indent=2, ensure_ascii=False)))
 
 
 @checkpoints.command("put")

@@ -50,7 +50,7 @@ def show_settings(origin: bool, as_json: bool, state: Path) -> None:
         show.print_table(("setting", "value", "from"), rows)
     else:
         for key, value in keys.items():
-            click.echo(show.printable(f"{key} = {_shown(value)}"))
+            show.out(f"{key} = {_shown(value)}")
 
 
 @config.command()
@@ -69,10 +69,10 @@ def get(key: str, as_json: bool, state: Path) -> None:
         show.print_json("config.get", {"key": key, "value": found, "origin": _origin(told, key)})
         return
     if not isinstance(found, dict):
-        click.echo(show.printable(_shown(found)))
+        show.out(_shown(found))
         return
     for inner, value in _keys(found):
-        click.echo(show.printable(f"{inner} = {_shown(value)}"))
+        show.out(f"{inner} = {_shown(value)}")
 
 
 @config.command("set")

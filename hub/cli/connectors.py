@@ -165,7 +165,7 @@ def _show(name: str, state: Path, *, as_json: bool) -> None:
     )
     _say_problem(told)
     if told["unread"]:
-        click.echo()
+        show.out()
         show.print_table(
             ("agent", "message", "state", "tries", "why", show.in_zone("last")),
             (

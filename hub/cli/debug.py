@@ -9,6 +9,7 @@ import click
 from hub.cli import show
 from hub.cli.options import hub_option, json_option, state_option
 from hub.cli.talk import talk
+from hub.printable import one_line
 
 
 @click.group()
@@ -68,6 +69,6 @@ def bundle(file: Path, config: Path, state: Path, as_json: bool) -> None:
 
 
 def _print_stack(title: str, one: Mapping[str, Any]) -> None:
-    click.echo(f"\n{show.one_line(title)}")
+    show.out(f"\n{one_line(title)}")
     for place in one["stack"]:
-        click.echo(f"  {show.one_line(place)}")
+        show.out(f"  {one_line(place)}")

@@ -33,7 +33,7 @@ def list_devices(and_revoked: bool, watch: bool, state: Path, as_json: bool) -> 
     with talk(state) as hub, suppress(KeyboardInterrupt):  # how a person ends watching
         for told in _changes(hub) if watch else [hub.get_all(PATH, "devices")]:
             if as_json:
-                show.print_json("devices", told, one_line=watch)
+                show.print_json("devices", told, on_one_line=watch)
                 continue
             if watch and sys.stdout.isatty():
                 click.clear()
@@ -88,8 +88,8 @@ def show_device(device: str, state: Path, as_json: bool) -> None:
     ways = [("key", key["fingerprint"], key) for key in told["keys"]]
     ways += [("token", f"{token['id']} (...{token['last4'] or '?'})", token) for token in told["tokens"]]
     for kind, name, way in ways:
-        click.echo(f"\n{kind.ljust(INDENT)}{name}")  # a fingerprint leaves no room beside it
-        click.echo(" " * INDENT + ", ".join(_times(way)))
+        show.out(f"\n{kind.ljust(INDENT)}{name}")  # a fingerprint leaves no room beside it
+        show.out(" " * INDENT + ", ".join(_times(way)))
 
 
 @devices.command("rename")

@@ -10,6 +10,7 @@ from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import URL, hub_option, json_option
 from hub.cli.talk import talk
+from hub.printable import one_line
 
 Issue = dict[str, Any]  # as GET /v1/issues tells it; *since* may be None here
 
@@ -140,8 +141,8 @@ def _pack(file: Path, state: Path, config: Path) -> None:
 def _print(issues: list[Issue]) -> None:
     for issue in issues:
         since = "" if issue["since"] is None else f", since {show.short_moment(issue['since'])}"
-        click.echo(f"{issue['severity']}: {show.one_line(issue['explanation'])} ({issue['id']}{since})")
-        click.echo(f"  {show.one_line(issue['fix'])}")
+        show.out(f"{issue['severity']}: {one_line(issue['explanation'])} ({issue['id']}{since})")
+        show.out(f"  {one_line(issue['fix'])}")
     if not issues:
         show.say("nothing is wrong")
 

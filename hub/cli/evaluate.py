@@ -196,7 +196,7 @@ def _keep(kept: "KeptEvaluations", now: "KeptEvaluation") -> None:
 def _print(now: "KeptEvaluation", before: "KeptEvaluation | None") -> None:
     rows = list(_rows(now, before))
     show.print_table(("table", "labels", "found", "right", "P", "R", "F1", "fields"), rows)
-    click.echo()
+    show.out()
     show.print_facts(dict(_facts(now, before)))
 
 

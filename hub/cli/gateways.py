@@ -115,7 +115,7 @@ def _show(name: str, state: Path, *, as_json: bool) -> None:
     )
     _say_problem(told)
     if told["members"]:
-        click.echo()
+        show.out()
         show.print_table(
             ("agent", "role", "there", "made", "connected", "does", "quota", "health"),
             (

@@ -63,7 +63,7 @@ def logs(
 def tell(entry: Mapping[str, Any], *, as_json: bool) -> None:
     """One entry, on a line of its own."""
     if as_json:
-        show.print_json("log", entry, one_line=True)
+        show.print_json("log", entry, on_one_line=True)
         return
     from hub.log import LogEntry
     from hub.log.lines import short_line

@@ -20,6 +20,7 @@ from hub.cli.broadcasts import (
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import ListByDefault, hub_option, json_option
 from hub.cli.talk import Talk, talk
+from hub.printable import one_line
 from protocol.messages import QueueMode
 
 PATH: Final = "/v1/messages"
@@ -137,10 +138,10 @@ def show_message(message: str, state: Path, as_json: bool) -> None:
             "key": told["key"],
         }
     )
-    click.echo(f"\n{show.printable(told['content'])}")
+    show.out(f"\n{told['content']}")
     if told["answer"]:
-        click.echo(f"\n-> {show.printable(told['answer'])}")
-    click.echo("")
+        show.out(f"\n-> {told['answer']}")
+    show.out()
     show.print_table(
         (show.in_zone("when"), "state", "attempt", "proof"),
         (
@@ -237,7 +238,7 @@ def _standing(told: Mapping[str, Any]) -> str:
     """``delivered: 4e21...``, and what the agent said."""
     match told["state"]:
         case "answered":
-            return f"answered: {show.printable(told['answer'])}"
+            return f"answered: {told['answer']}"
         case "consumed":
             return f"{_to(told)} has it: {told['id']}"
         case state:
@@ -285,7 +286,7 @@ def _words(text: tuple[str, ...]) -> str:
 
 
 def _short(content: str, most: int = 60) -> str:
-    line = show.one_line(content)
+    line = one_line(content)
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 

@@ -9,6 +9,7 @@ from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import Command, json_option, state_option
 from hub.cli.upkeep import config_option, settings_of
+from hub.printable import one_line
 
 if TYPE_CHECKING:
     from storage.store import Standing
@@ -52,15 +53,15 @@ def status(ctx: click.Context, config: Path, url: str | None, state: Path, as_js
         }
         show.print_json("migrate_status", told)
     elif standing.is_newer:
-        click.echo(f"the tables are of revision {standing.current}, of a newer hub")
+        show.out(f"the tables are of revision {standing.current}, of a newer hub")
     elif standing.missing:
         there = f"of revision {standing.current}" if standing.current else "not there yet"
-        click.echo(f"the tables are {there}; missing: {', '.join(standing.missing)}")
+        show.out(f"the tables are {there}; missing: {', '.join(standing.missing)}")
         show.print_table(
             ("revision", "brings"), [(missing, words_of(missing)) for missing in standing.missing]
         )
     else:
-        click.echo(f"the tables are of revision {standing.current}: up to date")
+        show.out(f"the tables are of revision {standing.current}: up to date")
     ctx.exit(Exit.FAILED if standing.missing or standing.is_newer else Exit.DONE)
 
 
@@ -133,7 +134,7 @@ def verify_tables(ctx: click.Context, config: Path, url: str | None, state: Path
         show.print_json("migrate_verify", {"current": held.current, "ok": not told, "differences": told})
     else:
         for difference in held.differences:
-            click.echo(show.one_line(str(difference)))
+            show.out(one_line(str(difference)))
         show.say(_summary(standing, len(held.differences)))
     ctx.exit(Exit.FAILED if held.differences else Exit.DONE)
 

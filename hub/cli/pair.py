@@ -110,7 +110,7 @@ def invite(device: str | None, uses: int, ttl: float | None, state: Path, as_jso
     if as_json:
         show.print_json("invitation", made)
         return
-    click.echo(made["token"])
+    show.out(made["token"])
     show.say(
         f"This is shown once, and counts until {show.moment(made['expires_at'])}."
         " On the device, put it into a file that only you can read, then:\n"

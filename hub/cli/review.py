@@ -60,7 +60,7 @@ def list_items(db: Path, everything: bool, as_json: bool) -> None:
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for item in items:
-        click.echo("\n".join(lines_of(item, width)))
+        show.out("\n".join(lines_of(item, width)))
     show.say("approve or reject them by their numbers: hub review approve 1 2")
 
 

@@ -24,7 +24,7 @@ def routes(as_json: bool) -> None:
             for route in told.routes
         ),
     )
-    click.echo()
+    show.out()
     show.print_table(
         ("request of a device", "of what"), ((request.method, request.of) for request in told.device_requests)
     )

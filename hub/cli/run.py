@@ -88,7 +88,7 @@ def tell_started(run: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         show.print_json("run", run)
         return
-    click.echo(run["id"])
+    show.out(run["id"])
     stands = ", ".join(filter(None, (run["state"], run["waiting_for"])))
     show.say(f"{stands}; look at it: hub runs show {show.short_id(run['id'])}")
 
@@ -108,7 +108,7 @@ def follow_to_end(
             for step in hub.follow(f"/v1/runs/{run['id']}/events"):
                 last = step["run"]
                 if as_json:
-                    show.print_json("progress", step, one_line=True)
+                    show.print_json("progress", step, on_one_line=True)
                 else:
                     tell(step)
     except KeyboardInterrupt:
@@ -129,7 +129,7 @@ def sum_up(run: Mapping[str, Any]) -> None:
     why = f" ({run['because']})" if run["because"] else ""
     cost = f", {usd(run['usd'])} USD" if run["usd"] else ""
     items = f"{run['items_created']} items{also_found(run)}"
-    click.echo(f"{went}{why}: {files_of(run)}, {items}, {run['model_requests']} model requests{cost}")
+    show.out(f"{went}{why}: {files_of(run)}, {items}, {run['model_requests']} model requests{cost}")
     say_errors(run)
 
 

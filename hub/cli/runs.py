@@ -14,6 +14,7 @@ from hub.cli.failure import Exit
 from hub.cli.options import ListByDefault, hub_option, json_option
 from hub.cli.run import FINAL, also_found, files_of, follow_to_end, say_errors, tell_started
 from hub.cli.talk import talk
+from hub.printable import one_line
 
 id_argument = click.argument("id", metavar="ID")
 
@@ -147,13 +148,13 @@ def _show(run: Mapping[str, Any]) -> None:
     width = shutil.get_terminal_size().columns
     for lines in (waterfall.stage_lines(run, width), waterfall.file_lines(run, width)):
         if lines:
-            click.echo()
-            click.echo("\n".join(lines))
+            show.out()
+            show.out("\n".join(lines))
     if notes := list(_notes(run)):
-        click.echo()
-        click.echo("\n".join(notes))
+        show.out()
+        show.out("\n".join(notes))
     if run["history"]:
-        click.echo()
+        show.out()
         show.print_table(
             ("at", "state", "by", "reason"),
             (
@@ -208,7 +209,7 @@ def _notes(run: Mapping[str, Any]) -> Iterator[str]:
             said = (" ".join(filter(None, (name, key, str(count)))) for key, count in parts)
             told += [one.replace("_", " ") for one in said]
         if told:
-            yield show.one_line(f"{unit['path']}: {', '.join(told)}")
+            yield one_line(f"{unit['path']}: {', '.join(told)}")
 
 
 def _trigger(run: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ import click
 
 from hub.cli.failure import Exit, Failure
 from hub.clock import Clock, SystemClock
+from hub.printable import one_line, printable, printable_json
 
 NOTHING = "-"
 SHORT_ID = 8
@@ -25,9 +26,14 @@ HALF_A_YEAR: Final = timedelta(days=182)
 clock: Clock = SystemClock()  # what is far from its time is told with the year
 
 
+def out(text: str = "", *, end: str = "\n") -> None:
+    """Print lines on stdout. No other function of the command line prints text there."""
+    click.echo(printable(text) + end, nl=False)
+
+
 def say(text: str) -> None:
-    """A sentence for a person."""
-    click.echo(printable(text), err=True)
+    """Print a sentence for a person on stderr: one line, whatever is in it."""
+    click.echo(one_line(text), err=True)
 
 
 def confirm(question: str) -> None:
@@ -41,10 +47,10 @@ def confirm(question: str) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-def print_json(schema: str, value: Mapping[str, Any], *, one_line: bool = False) -> None:
+def print_json(schema: str, value: Mapping[str, Any], *, on_one_line: bool = False) -> None:
     """One object, with the name and version of its shape first."""
     told = {"schema": f"hub.{schema}/1", **value}
-    click.echo(json.dumps(told, indent=None if one_line else 2, ensure_ascii=False))
+    click.echo(printable_json(json.dumps(told, indent=None if on_one_line else 2, ensure_ascii=False)))
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -138,16 +144,6 @@ def duration(seconds: float) -> str:
         if count or (unit == "s" and not parts):
             parts.append(f"{count} {unit}")
     return " ".join(parts[:2])
-
-
-def printable(text: str) -> str:
-    """*text* with every control character but line ends spelled out."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
-def one_line(text: str) -> str:
-    """*text* without control characters and line ends."""
-    return printable(text).replace("\n", " ")
 
 
 def settled(run: Mapping[str, Any]) -> str:

@@ -33,7 +33,7 @@ def slots(name: str, state: Path, as_json: bool) -> None:
         if slot["paused_because"]:
             show.say(f"{slot['label']}: {slot['paused_because']}")
     if told["wakes"]:
-        click.echo()
+        show.out()
         show.print_table(("slot", "came (UTC)", "what became of it", "told"), map(_wake_row, told["wakes"]))
     if not told["slots"]:
         show.say(f"agent {name} has no slots; [[agents.slots]] in hub.toml gives it some")

@@ -54,7 +54,7 @@ def soul(
         elif told["sha256"] is None:
             show.say(f"{agent} has no SOUL.md yet")
         else:
-            click.echo(told["content"], nl=not told["content"].endswith("\n"))
+            show.out(told["content"].removesuffix("\n"))
             show.say(f"sha256 {told['sha256']}, on {_where(told)}")
         return
     body = {"content": file.read(), "reason": reason, "source_url": source_url}
@@ -103,11 +103,11 @@ def soul_history(
         told = hub.get(f"{path}/{seq}")
         newer = None if other is None else hub.get(f"{path}/{other}")
     if newer is not None:
-        click.echo(_diff(told, newer), nl=False)
+        show.out(_diff(told, newer), end="")
     elif as_json:
         show.print_json("soul_version", told)
     else:
-        click.echo(told["content"], nl=not told["content"].endswith("\n"))
+        show.out(told["content"].removesuffix("\n"))
 
 
 def _print_versions(versions: list[Any], agent: str) -> None:

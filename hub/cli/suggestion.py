@@ -4,9 +4,9 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final
 
-from hub.cli import show
 from hub.clock import from_epoch_ms
 from hub.device.inserts import DeviceItem
+from hub.printable import one_line
 from protocol.frame import Field
 from protocol.tables import TABLES, Column, Kind, TableName
 
@@ -43,7 +43,7 @@ def lines_of(item: DeviceItem, width: int | None) -> Iterator[str]:
 
 
 def _lines(text: str, width: int | None) -> list[str]:
-    text = show.one_line(text)
+    text = one_line(text)
     if width is None:
         return [text]
     return textwrap.wrap(text, width, subsequent_indent=" " * _INDENT, break_on_hyphens=False)

@@ -61,7 +61,7 @@ def create_token(
     if as_json:
         show.print_json("token", made)
         return
-    click.echo(made["token"])
+    show.out(made["token"])
     if made.get("is_new_device"):
         show.say(f"{made['device']} is a new device of {made['user']}: none was called so.")
     show.say("This is shown once. " + (_how_a_device_uses(device) if device else _how_an_operator_uses(made)))

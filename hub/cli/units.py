@@ -28,7 +28,7 @@ def install_unit(only_print: bool, root: Path, yes: bool) -> None:
 
     told = unit_files(*here())
     if only_print:
-        click.echo("\n".join(f"# ===== /{place}\n{text}" for place, text in told.items()), nl=False)
+        show.out("\n".join(f"# ===== /{place}\n{text}" for place, text in told.items()), end="")
         return
     if is_out_of_reach(*here()):
         show.say(

@@ -72,7 +72,7 @@ def backup(file: Path, verify: bool, config: Path, state: Path, as_json: bool) -
     if as_json:
         show.print_json("backup", {"file": str(file), **_told(manifest)})
     elif verify:
-        click.echo(show.printable(f"{file} is sound: {_shown(manifest)}"))
+        show.out(f"{file} is sound: {_shown(manifest)}")
     else:
         show.say(f"{file} was written: {_shown(manifest)}")
 

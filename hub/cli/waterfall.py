@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from hub.cli import show
+from hub.printable import one_line
 
 MOST_FILES: Final = 40  # those that took longest; --json has the others
 LEAST_BAR: Final = 10  # columns
@@ -73,7 +74,7 @@ def file_lines(run: Mapping[str, Any], width: int) -> list[str]:
     lines = [f"{'file'.ljust(paths)}  {'state':<9}  {'items':>5}  {'took':>9}"]
     for unit, spans in shown:
         time = took(spans[-1].end.timestamp() - spans[0].start.timestamp()) if spans else "-"
-        reason = show.one_line(unit["error"] or "")
+        reason = one_line(unit["error"] or "")
         is_short = len(reason) <= columns
         last = (reason if is_short else "") or (f"|{bar(spans, start, end, columns)}|" if spans else "")
         facts = f"{unit['state']:<9}  {unit['items']:>5}  {time:>9}  {last}"
@@ -155,7 +156,7 @@ def _longest(files: Sequence[_File]) -> list[_File]:
 
 def _cut(path: str, columns: int) -> str:
     """*path* in so many columns: its end tells more than its beginning."""
-    path = show.one_line(path)
+    path = one_line(path)
     return path.ljust(columns) if len(path) <= columns else "..." + path[3 - columns :]
 
 

@@ -8,6 +8,7 @@ from typing import Final, TextIO
 import msgspec
 
 from hub.log.ring import LogEntry
+from hub.printable import spelled
 
 # RFC 5424, 6.2.1; journald takes "<n>" before a line on standard error for it (sd-daemon(3)).
 PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3}
@@ -35,18 +36,13 @@ def short_line(entry: LogEntry, *, colour: bool = False) -> str:
     level = entry.level.ljust(7)
     if colour and entry.level in _COLOURS:
         level = f"\x1b[{_COLOURS[entry.level]}m{level}\x1b[0m"
-    told = [f"{name}={printable(str(value))}" for name, value in entry.fields.items() if name != _TRACEBACK]
+    told = [f"{name}={spelled(str(value))}" for name, value in entry.fields.items() if name != _TRACEBACK]
     at = datetime.fromtimestamp(entry.at / 1000).astimezone()
-    line = " ".join([f"{at:%H:%M:%S}", level, printable(entry.event), *told])
+    line = " ".join([f"{at:%H:%M:%S}", level, spelled(entry.event), *told])
     traceback = entry.fields.get(_TRACEBACK)
     if traceback is None:
         return line
-    return "\n".join([line, *(printable(part) for part in str(traceback).split("\n"))])
-
-
-def printable(text: str) -> str:
-    """*text* with every control character spelled out."""
-    return text if text.isprintable() else "".join(map(_spelled, text))
+    return "\n".join([line, *(spelled(part) for part in str(traceback).split("\n"))])
 
 
 def with_priority(line: str, level: str) -> str:
@@ -61,7 +57,3 @@ def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     except (OSError, ValueError):  # no file at all
         return False
     return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
-
-
-def _spelled(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()

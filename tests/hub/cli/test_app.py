@@ -10,8 +10,9 @@ import pytest
 from hub.cli.app import COMMANDS, LazyGroup
 from hub.cli.failure import Exit, as_failure
 from hub.cli.options import state_folder
-from hub.cli.show import duration, printable
+from hub.cli.show import duration
 from hub.ops.sockets import CannotListen
+from hub.printable import printable
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 from tests.hub.cli.conftest import Hub
 

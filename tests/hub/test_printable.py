@@ -1,0 +1,34 @@
+"""Text of others drives no terminal, hides nothing and adds no line."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.printable import one_line, printable, printable_json, spelled
+
+TITLE = "\x1b]0;a title\x07"  # OSC: sets the title of the window
+ORDER = "\u202egpj.exe"  # right to left: reads exe.jpg
+
+
+def test_what_drives_a_terminal_is_spelled_out() -> None:
+    assert printable(f"a{TITLE}b\x9b2J{ORDER}\rc\nd") == "a\\x1b]0;a title\\x07b\\x9b2J\\u202egpj.exe\\rc\nd"
+    assert one_line("a\nb\tc") == "a b c"
+    assert spelled("a\nb\tc") == "a\\nb\\tc"
+
+
+def test_letters_joiners_and_signs_of_any_language_stay() -> None:
+    for text in (
+        "Zażółć gęślą jaźń",
+        "\U0001f469\u200d\U0001f52c",
+        "\u0646\u0645\u06cc\u200c\u062e",
+        "日本語",
+    ):
+        assert printable(text) == one_line(text) == spelled(text) == text
+
+
+@given(st.text())
+def test_json_says_the_same_and_holds_no_control(text: str) -> None:
+    shown = printable_json(json.dumps({"it": text}, ensure_ascii=False))
+    assert json.loads(shown) == {"it": text}
+    assert printable(shown) == shown
