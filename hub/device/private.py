@@ -1,4 +1,4 @@
-"""Names that are never sent, whatever an agent asks for: hidden, keys, version control."""
+"""Names that are never sent, whatever an agent asks for: hidden, keys, passwords, version control."""
 
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -13,6 +13,7 @@ class SkipReason(StrEnum):
     KEY_FILE = "key_file"
     VERSION_CONTROL = "version_control"
     SYMLINK = "symlink"
+    HARD_LINK = "hard_link"
     NOT_A_FILE = "not_a_file"
     NAME_NOT_UTF8 = "name_not_utf8"
     TOO_DEEP = "too_deep"
@@ -31,6 +32,7 @@ _KEY_FILES: Final = (
     "id_dsa*",
     "id_ecdsa*",
     "id_ed25519*",
+    "id_xmss*",
     "*.pem",
     "*.key",
     "*.p8",
@@ -45,6 +47,12 @@ _KEY_FILES: Final = (
     "*.ovpn",
     "*.env",
     "*.token",
+    "passwords.*",
+    "passwords",
+    "credentials.*",
+    "credentials",
+    "secrets.*",
+    "secrets",
 )
 
 

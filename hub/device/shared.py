@@ -15,6 +15,7 @@ Everything here blocks.
 import errno
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -76,13 +77,22 @@ class Root:
 
 @dataclass(frozen=True)
 class SharedFile:
-    """A file as the walk saw it; *path* is its name on the wire, *parts* lead to it from its root."""
+    """A file as the walk saw it.
+
+    Attributes:
+        path: its name on the wire.
+        parts: lead to it from its root.
+        inode: of a file that has several names, each a hard link: device and number; else None.
+        links: how many names it has.
+    """
 
     path: str
     root: Root
     parts: tuple[str, ...]
     size_bytes: int
     modified_ms: int
+    inode: tuple[int, int] | None = None
+    links: int = 1
 
 
 @dataclass(frozen=True)
@@ -189,6 +199,14 @@ class SharedFolders:
                     files[seen.path] = seen
                 else:
                     skipped.setdefault(seen.path, SkippedFile(path=seen.path, reason=SkipReason.LIMIT))
+        names = Counter(file.inode for file in files.values())
+        for file in [file for file in files.values() if file.inode is not None]:
+            if names[file.inode] < file.links:
+                del files[file.path]
+                told = (
+                    f"{SkipReason.HARD_LINK}: {file.links} names lead to it, not all of them in what is read"
+                )
+                skipped[file.path] = SkippedFile(path=file.path, reason=told)
         kept: list[SharedFile] = []
         total = 0
         for path in sorted(files):
@@ -216,6 +234,8 @@ class SharedFolders:
                 raise Unreadable(SkipReason.NOT_A_FILE)
             if info.st_size > self._max_file_bytes:
                 raise Unreadable(SkipReason.TOO_LARGE, f"{info.st_size} bytes")
+            if info.st_nlink > file.links:  # a name more than when its folder was read
+                raise Unreadable(SkipReason.HARD_LINK)
             yield descriptor
         finally:
             os.close(descriptor)
@@ -346,7 +366,8 @@ class SharedFolders:
             yield _skip(root, parts, SkipReason.TOO_DEEP)
         else:
             modified_ms = max(0, info.st_mtime_ns // 1_000_000)
-            yield SharedFile(path, root, parts, info.st_size, modified_ms)
+            inode = (info.st_dev, info.st_ino) if info.st_nlink > 1 else None
+            yield SharedFile(path, root, parts, info.st_size, modified_ms, inode, info.st_nlink)
 
 
 def _open_below(root: Root, parts: Sequence[str], flags: int) -> int:

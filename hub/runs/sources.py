@@ -47,6 +47,7 @@ LEFT_OUT = frozenset(
         "outside_shared",
         "hidden",
         "key_file",
+        "hard_link",
         "version_control",
         "symlink",
         "not_a_file",

@@ -131,6 +131,8 @@ PRIVATE = {
     "notes/.env": SkipReason.KEY_FILE,
     "notes/prod.env": SkipReason.KEY_FILE,
     "notes/passwords.kdbx": SkipReason.KEY_FILE,
+    "notes/Passwords.txt": SkipReason.KEY_FILE,
+    "notes/credentials.json": SkipReason.KEY_FILE,
 }
 
 
@@ -157,6 +159,26 @@ def test_a_folder_whose_own_name_is_hidden_may_be_shared_on_purpose(home: Path) 
     _write(home, ".plans/a.md")
 
     assert _paths(_look(_share(home, ".plans"))[0]) == [".plans/a.md"]
+
+
+def test_a_file_that_has_a_name_elsewhere_stays_at_home(home: Path) -> None:
+    _write(home, "notes/a.md", "secret/b.md")
+    (home / "notes/b.md").hardlink_to(home / "secret/b.md")
+    (home / "notes/same.md").hardlink_to(home / "notes/a.md")
+
+    files, skipped = _look(_share(home, "notes"))
+
+    assert _paths(files) == ["notes/a.md", "notes/same.md"]
+    assert [reason.partition(":")[0] for reason in skipped.values()] == [SkipReason.HARD_LINK]
+
+
+def test_a_file_that_gets_a_name_elsewhere_before_it_is_read_stays_at_home(home: Path) -> None:
+    _write(home, "notes/a.md")
+    shared = _share(home, "notes")
+    (file,), _ = _look(shared)
+    (home / "b.md").hardlink_to(home / "notes/a.md")
+    with pytest.raises(Unreadable, match="hard_link"), shared.open(file):
+        pass
 
 
 def test_links_and_what_is_no_file_are_skipped_with_a_reason(home: Path) -> None:
