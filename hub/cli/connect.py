@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import sys
 from pathlib import Path
 from typing import Final, Literal
 
@@ -89,7 +90,16 @@ def connect(
         rotates=new_key,
         codec=codec,
     )
-    ctx.exit(run_device(options, on_status=show.say))
+    ctx.exit(run_device(options, on_status=show.say, asks=_ask if sys.stdin.isatty() else None))
+
+
+async def _ask(question: str) -> bool:
+    """Ask at the terminal. Waits as long as the person takes, and can be cancelled."""
+    from anyio import wait_readable
+
+    show.say(f"{question} [y/N]")
+    await wait_readable(sys.stdin.fileno())
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def device_name(given: str | None) -> str:

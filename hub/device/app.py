@@ -7,7 +7,7 @@ the protocol's specification in code.
 import os
 import platform
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -97,6 +97,7 @@ class ReferenceDevice:
 
     Args:
         on_status: is told in short sentences how it goes.
+        asks: asks the owner a question, and returns whether they agree; without it nobody is asked.
         rotates: replace the key by a new one once the hub has let the device in.
 
     Raises:
@@ -118,6 +119,7 @@ class ReferenceDevice:
         *,
         max_file_bytes: int = MAX_FILE_BYTES,
         rotates: bool = False,
+        asks: Callable[[str], Awaitable[bool]] | None = None,
     ) -> None:
         self._folders = declare(roots)
         self._home = os.path.expanduser("~")
@@ -138,7 +140,7 @@ class ReferenceDevice:
             told=self._told,
         )
         self._rotation = Rotation(credential) if rotates and isinstance(credential, KeyCredential) else None
-        self._browser = Browser(clock, self._told)
+        self._browser = Browser(clock, self._told, asks)
         self._tools: Tools | None = None
         self._library: Library | None = None
 
@@ -242,15 +244,28 @@ class ReferenceDevice:
         self._told(f"{call.action} {call.table}: {title[:80]}".rstrip(": "))
 
 
-def run_device(options: DeviceOptions, *, on_status: Callable[[str], None]) -> int:
-    """Run a device until it is interrupted or turned away; the process's exit code.
+def run_device(
+    options: DeviceOptions,
+    *,
+    on_status: Callable[[str], None],
+    asks: Callable[[str], Awaitable[bool]] | None = None,
+) -> int:
+    """Run a device until it is interrupted or turned away; return the process's exit code.
 
-    Blocks; runs an event loop of its own. Everything a person should know is told to *on_status*.
+    Blocks; runs an event loop of its own.
+
+    Args:
+        on_status: is called with everything that a person should know.
+        asks: asks the person a question, and returns whether they agree; without it nobody is asked.
     """
-    return anyio.run(_run, options, on_status)
+    return anyio.run(_run, options, on_status, asks)
 
 
-async def _run(options: DeviceOptions, on_status: Callable[[str], None]) -> int:
+async def _run(
+    options: DeviceOptions,
+    on_status: Callable[[str], None],
+    asks: Callable[[str], Awaitable[bool]] | None,
+) -> int:
     try:
         address_of(options.url)  # before a key is made for it
         device = ReferenceDevice(
@@ -265,6 +280,7 @@ async def _run(options: DeviceOptions, on_status: Callable[[str], None]) -> int:
             on_status,
             max_file_bytes=options.max_file_bytes,
             rotates=options.rotates,
+            asks=asks,
         )
     except (BadAddress, BadCredential, ValueError) as error:
         on_status(str(error))

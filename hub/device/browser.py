@@ -2,14 +2,19 @@
 
 The listener is on 127.0.0.1 alone, takes one answer, and outlives the connection: a hub that is being
 restarted is told when it is back. The device sees a code that is worth nothing without what the hub keeps.
+
+A hub opens nothing by itself: the owner is shown which host it asks for, and the browser is opened once
+they agree. Few addresses a minute are shown, and none of this machine or of a private network.
 """
 
 import os
 import sys
 import webbrowser
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable
 from html import escape
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from ipaddress import ip_address
 from threading import Event as Flag
 from threading import Thread
 from typing import Any, Final
@@ -33,7 +38,7 @@ LOOK_S: Final = 0.25  # of the thread, and for what it took
 REQUEST_S: Final = 10.0  # in which a browser says what it wants
 ANSWER_WITHIN_S: Final = 30.0
 AGAIN_S: Final = 3.0
-_HERE: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+SHOWN_A_MINUTE: Final = 4  # addresses; a person signs in to one account at a time
 
 log = Channel(__name__)
 
@@ -54,11 +59,12 @@ class Door:
 
     Attributes:
         found: the answer, once it has come.
+        is_shown: whether the owner was shown the address of the provider.
     """
 
     def __init__(self, state: str, *, life_ms: int, clock: Clock) -> None:
         self.found: dict[str, str] | None = None
-        self.is_over = False
+        self.is_over = self.is_shown = False
         self._state = state
         self._clock = clock
         self._until = clock.monotonic() + min(life_ms, MOST_LIFE_MS) / 1_000
@@ -121,15 +127,24 @@ class Browser:
 
     Args:
         told: is told what the owner should see.
+        asks: asks the owner a question, and returns whether they agree; without it they open the address.
         opens: opens an address in the system's browser; False: there is none.
     """
 
     def __init__(
-        self, clock: Clock, told: Callable[[str], None], opens: Callable[[str], bool] | None = None
+        self,
+        clock: Clock,
+        told: Callable[[str], None],
+        asks: Callable[[str], Awaitable[bool]] | None = None,
+        opens: Callable[[str], bool] | None = None,
     ) -> None:
         self._clock = clock
         self._told = told
+        self._asks = asks
         self._opens = opens or open_address
+        self._shown_at: deque[float] = deque(maxlen=SHOWN_A_MINUTE)
+        self._to_ask: deque[_Told] = deque()
+        self._has_to_ask = anyio.Event()
         self._doors: dict[str, Door] = {}
         self._has_doors = anyio.Event()
         self._asked = 0
@@ -146,10 +161,26 @@ class Browser:
             told = msgspec.convert(call.data, _Told)
         except msgspec.ValidationError as error:
             return refusal(ErrorCode.BAD_RECORD, f"data of browser.open: {error}")
-        return self._listen(told) if told.listen else await self._open(told)
+        return self._listen(told) if told.listen else self._show(told)
 
     async def serve(self, line: Line) -> None:
-        """Tell the hub of this connection what came, until cancelled."""
+        """Ask the owner, and tell the hub of this connection what came, until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            if self._asks is not None:
+                tasks.start_soon(self._ask, self._asks)
+            await self._tell_what_came(line)
+
+    async def _ask(self, asks: Callable[[str], Awaitable[bool]]) -> None:
+        while True:
+            while self._to_ask:
+                told = self._to_ask[0]
+                if await asks(f"open {urlsplit(told.url).hostname} in the browser?"):
+                    await anyio.to_thread.run_sync(self._opens, told.url)
+                self._to_ask.popleft()
+            self._has_to_ask = anyio.Event()
+            await self._has_to_ask.wait()
+
+    async def _tell_what_came(self, line: Line) -> None:
         while True:
             self._doors = {id: door for id, door in self._doors.items() if not door.is_over}
             if not self._doors:
@@ -181,18 +212,23 @@ class Browser:
             self._has_doors.set()
         return Answer(result={"port": door.port})
 
-    async def _open(self, told: _Told) -> Answer:
-        parts = urlsplit(told.url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _HERE):
-            return refusal(ErrorCode.BAD_RECORD, "data of browser.open: the address is not https")
-        if told.sign_in_id not in self._doors:
+    def _show(self, told: _Told) -> Answer:
+        if why := why_not_shown(told.url):
+            return refusal(ErrorCode.BAD_RECORD, f"data of browser.open: {why}")
+        door = self._doors.get(told.sign_in_id)
+        if door is None:
             return refusal(ErrorCode.BAD_RECORD, "data of browser.open: nobody listens for that sign-in")
-        is_open = await anyio.to_thread.run_sync(self._opens, told.url)
-        if is_open:
-            self._told(f"sign in to {told.account}: the browser was opened")
-        else:
-            self._told(f"sign in to {told.account}: open {told.url}")
-        return Answer(result={"opened": is_open})
+        if not door.is_shown:
+            now = self._clock.monotonic()
+            if len(self._shown_at) == SHOWN_A_MINUTE and now - self._shown_at[0] < 60:
+                return refusal(ErrorCode.RATE_LIMITED, f"{SHOWN_A_MINUTE} addresses a minute are shown")
+            self._shown_at.append(now)
+            door.is_shown = True
+            self._told(f"the hub asks you to sign in to {told.account}: {told.url}")
+            if self._asks is not None:
+                self._to_ask.append(told)
+                self._has_to_ask.set()
+        return Answer(result={"opened": False})
 
     @property
     def _id(self) -> str:
@@ -217,6 +253,19 @@ class Browser:
         self._told(words.split(". ")[0])
         door.say(words)
         door.close()
+
+
+def why_not_shown(url: str) -> str | None:
+    """Return why *url* is no address of a provider, or None: it is a web page of another machine."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    if parts.scheme != "https" or not host:
+        return "the address is not https"
+    try:
+        is_public = ip_address(host).is_global
+    except ValueError:
+        is_public = "." in host and not host.lower().endswith((".localhost", ".local", ".internal"))
+    return None if is_public else "the address is one of this machine or of a private network"
 
 
 def open_address(url: str) -> bool:

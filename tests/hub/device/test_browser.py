@@ -8,8 +8,9 @@ import httpx2
 import pytest
 
 from hub.clock import SystemClock
-from hub.device.browser import Browser
+from hub.device.browser import SHOWN_A_MINUTE, Browser
 from protocol.coordination import Request, Response
+from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
 from protocol.work import Action, Answer, ToolCall
 
@@ -32,22 +33,30 @@ class Hub:
 
 
 class Desk:
-    def __init__(self, *, has_browser: bool = True) -> None:
+    """A device whose owner *agrees*, or does not, to what they are asked."""
+
+    def __init__(self, *, agrees: bool = True) -> None:
         self.told: list[str] = []
+        self.asked: list[str] = []
         self.opened: list[str] = []
-        self.has_browser = has_browser
-        self.browser = Browser(SystemClock(), self.told.append, self._open)
+        self.agrees = agrees
+        self.browser = Browser(SystemClock(), self.told.append, self._ask, self._open)
+
+    async def _ask(self, question: str) -> bool:
+        self.asked.append(question)
+        return self.agrees
 
     def _open(self, url: str) -> bool:
         self.opened.append(url)
-        return self.has_browser
+        return True
 
     async def call(self, **data: Any) -> Answer:
-        frame = ToolCall(id="c-1", action=Action.BROWSER_OPEN, data={"sign_in_id": "one"} | data)
+        said = {"sign_in_id": "one", "account": "work"} | data
+        frame = ToolCall(id="c-1", action=Action.BROWSER_OPEN, data=said)
         return await self.browser.done(frame)
 
-    async def listen(self) -> str:
-        answer = await self.call(listen=True, state="s", account="work")
+    async def listen(self, id: str = "one") -> str:
+        answer = await self.call(sign_in_id=id, listen=True, state="s")
         assert isinstance(answer.result, dict)
         return f"http://127.0.0.1:{answer.result['port']}"
 
@@ -61,8 +70,8 @@ async def test_one_answer_with_the_right_state_is_told_and_the_listener_is_gone(
     desk = Desk()
     at = await desk.listen()
     assert await desk.listen() == at  # the call came twice
-    assert (await desk.call(url=URL)).result == {"opened": True}
-    assert desk.opened == [URL]
+    assert (await desk.call(url=URL)).result == {"opened": False}
+    assert desk.opened == []
     hub: Any = Hub(desk.browser, None)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(desk.browser.serve, hub)
@@ -70,6 +79,7 @@ async def test_one_answer_with_the_right_state_is_told_and_the_listener_is_gone(
             assert (await get(at + wrong)).status_code == 404
         page = await get(at + "/?state=s&code=the-code")
         tasks.cancel_scope.cancel()
+    assert desk.opened == [URL]
     assert "Signed in" in page.text
     assert "the-code" not in page.text + repr(desk.told)
     (asked,) = hub.asked
@@ -101,19 +111,49 @@ async def test_a_hub_that_was_away_is_told_over_the_next_connection() -> None:
     assert hub.asked[0].params["error"] == "access_denied"
 
 
-async def test_where_there_is_no_browser_the_address_is_shown() -> None:
-    desk = Desk(has_browser=False)
+@pytest.mark.parametrize("agrees", [True, False])
+async def test_the_owner_is_shown_the_address_and_asked_before_a_browser_is_opened(agrees: bool) -> None:
+    desk = Desk(agrees=agrees)
     await desk.listen()
-    assert (await desk.call(url=URL, account="work")).result == {"opened": False}
-    assert desk.told == [f"sign in to work: open {URL}"]
+    for _ in range(2):  # a call that comes again is asked once
+        assert (await desk.call(url=URL)).result == {"opened": False}
+    assert desk.told == [f"the hub asks you to sign in to work: {URL}"]
+    hub: Any = Hub(desk.browser)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(desk.browser.serve, hub)
+        with anyio.fail_after(5):
+            while desk.browser._to_ask:  # noqa: ASYNC110 - a thread opens
+                await anyio.sleep(0.01)
+        tasks.cancel_scope.cancel()
+    assert desk.asked == ["open op.example in the browser?"]
+    assert desk.opened == ([URL] if agrees else [])
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "http://example.org/", "javascript:1", ""])
-async def test_nothing_but_a_web_page_is_opened(url: str) -> None:
+async def test_a_hub_shows_few_addresses_a_minute() -> None:
+    desk = Desk()
+    answers = []
+    for number in range(SHOWN_A_MINUTE + 1):
+        await desk.listen(str(number))
+        answers.append((await desk.call(sign_in_id=str(number), url=URL)).error)
+    *shown, refused = answers
+    assert shown == [None] * SHOWN_A_MINUTE
+    assert refused is not None and refused.code == ErrorCode.RATE_LIMITED
+    assert len(desk.told) == SHOWN_A_MINUTE
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("file:///etc/passwd", "http://example.org/", "javascript:1", "", "https://"),
+        *("http://127.0.0.1:8771/v1/agents", "https://127.0.0.1/", "https://[::1]/", "https://localhost/"),
+        *("https://192.168.1.1/", "https://169.254.169.254/latest", "https://router/", "https://nas.local/"),
+    ],
+)
+async def test_no_address_but_a_web_page_of_another_machine_is_shown(url: str) -> None:
     desk = Desk()
     await desk.listen()
     assert (await desk.call(url=url)).error is not None
-    assert desk.opened == []
+    assert desk.told == []
 
 
 async def test_no_page_is_opened_for_a_sign_in_that_nobody_listens_for() -> None:
