@@ -297,8 +297,9 @@ def _noun_changed(asked: Asked) -> str | None:
     bears one, reading and changing are one step. By noun, as one thing may have several addresses.
     Requests that wait for a peer are not among them: no lock is held over the answer of a peer.
     """
+    if asked.method in READING_METHODS:
+        return None
     _, _, noun, *rest = asked.path.split("/")
     creates = asked.method == "POST" and not rest
-    if asked.method in READING_METHODS or creates or noun not in TAGGED:
-        return None
-    return None if rest and rest[-1] in WAITING else noun
+    waits = bool(rest) and rest[-1] in WAITING
+    return noun if noun in TAGGED and not creates and not waits else None
