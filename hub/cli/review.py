@@ -49,7 +49,7 @@ def list_items(db: Path, everything: bool, as_json: bool) -> None:
             next_step="name the device as 'hub connect' does: --name NAME, or --db FILE",
         )
     try:
-        items = [item for item in read_items(db) if everything or not item.data.get("isApproved")]
+        items = [item for item in read_items(db) if everything or _waits(item)]
     except DeviceFileError as error:
         raise Failure(str(error), Exit.FAILED) from error
     if as_json:
@@ -85,7 +85,10 @@ def approve_items(db: Path, numbers: tuple[int, ...]) -> None:
 @_numbers
 @click.pass_obj
 def reject_items(db: Path, numbers: tuple[int, ...]) -> None:
-    """Remove items by their numbers; they do not come back unless their source changes."""
+    """Remove items by their numbers; they do not come back unless their source changes.
+
+    Where a change of an item is proposed, the item stays as it is.
+    """
     from hub.device.inserts import DeviceFileError
     from hub.device.owner import reject
 
@@ -95,6 +98,11 @@ def reject_items(db: Path, numbers: tuple[int, ...]) -> None:
         raise Failure(str(error), Exit.FAILED) from error
     for title in titles:
         show.say(f"rejected: {title}")
+
+
+def _waits(item: "DeviceItem") -> bool:
+    """Return whether the owner has yet to decide: on the item, or on a change of it."""
+    return not item.data.get("isApproved") or item.proposal is not None
 
 
 def _as_json(item: "DeviceItem") -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """Pure: a suggestion as its owner is to judge it, as lines of text."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from hub.clock import from_epoch_ms
 from hub.device.inserts import DeviceItem
 from hub.printable import one_line
-from protocol.frame import Field
-from protocol.tables import TABLES, Column, Kind, TableName
+from protocol.frame import Field, Record
+from protocol.tables import SUGGESTED, TABLES, Column, Kind, TableName
 
 _INDENT: Final = 4
 _SHOWN: Final = frozenset({"dueDate", "date", "assignee", "status", "priority", "author"})
@@ -60,9 +60,22 @@ def _remarks(item: DeviceItem) -> list[str]:
         f" is {_spelt(columns.get(one.field), one.after)}"
         for one in remarks.changed
     ]
+    if item.proposal is not None:
+        told += _proposed(item, item.proposal.data, columns)
     if remarks.replaces is not None:
         told.append(f"stands for the row {remarks.replaces}")
     return told
+
+
+def _proposed(item: DeviceItem, data: Record | None, columns: Mapping[str, Column]) -> Iterator[str]:
+    """What the hub would like to do to a row that is its owner's."""
+    if data is None:
+        yield "the hub would delete it, as its source is gone"
+        return
+    for name, value in data.items():
+        if name not in SUGGESTED:
+            before = _spelt(columns.get(name), item.data.get(name))
+            yield f"the hub would change {name} from {before} to {_spelt(columns.get(name), value)}"
 
 
 def _spelt(column: Column | None, value: Field) -> str:

@@ -21,9 +21,10 @@ from urllib.parse import quote as quoted_for_url
 import msgspec
 
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
-from hub.device import configurations, files, messages, questions, rows, schema, verdicts
+from hub.device import configurations, files, messages, proposals, questions, rows, schema, verdicts
 from hub.device.configurations import Configuration
 from hub.device.messages import Reply
+from hub.device.proposals import Proposal
 from hub.device.questions import Said
 from hub.device.rows import Refusal
 from hub.device.verdicts import Remarks, Review, Standing, Verdict
@@ -70,6 +71,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
         number: what its owner calls it by; it stays the same.
         standing: its owner's word.
         remarks: what a reviewer should know.
+        proposal: a change of the row that waits for its owner.
     """
 
     number: int
@@ -84,6 +86,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     standing: Standing
     remarks: Remarks
+    proposal: Proposal | None = None
 
 
 @contextmanager
@@ -151,12 +154,13 @@ class DeviceStore:
 
     def unreported(self, most: int) -> list[Verdict]:
         """At most so many words of the owner that the hub has not confirmed."""
-        return verdicts.unreported(self._db)[:most]
+        return [*verdicts.unreported(self._db), *proposals.unreported(self._db)][:most]
 
     def note_reported(self, told: Sequence[Verdict]) -> None:
         """The hub has confirmed these."""
         with self._transaction():
             verdicts.note_reported(self._db, told)
+            proposals.note_reported(self._db, told)
 
     def unsaid_replies(self, most: int) -> list[Reply]:
         """At most so many answers to messages that the hub has not confirmed."""
@@ -268,17 +272,13 @@ class DeviceStore:
                 verdicts.note_written(self._db, table, [row_id], call.id)
                 return row_id, {"id": row_id}
             case Action.UPDATE:
-                ids = rows.ids_of(self._db, table, call.where)
-                updated = rows.update(self._db, table, call.where, call.data, at_ms)
-                verdicts.note_written(self._db, table, ids, call.id)
-                return None, {"updated": updated}
+                return None, proposals.change(self._db, table, call, at_ms)
             case Action.DELETE:
-                ids = rows.ids_of(self._db, table, call.where)
-                deleted = rows.delete(self._db, table, call.where)
-                verdicts.forget(self._db, table, ids)
-                return None, {"deleted": deleted}
+                return None, proposals.remove(self._db, table, call, at_ms)
             case Action.QUERY:
-                return None, {"rows": rows.query(self._db, table, call.where, call.limit, call.data)}
+                sees = proposals.seen_by_hubs(self._db, table)
+                found = rows.query(self._db, table, call.where, call.limit, call.data, sees=sees)
+                return None, {"rows": found}
         raise Refusal(ErrorCode.CALL_UNSUPPORTED, f"{call.action} is nothing that a table does")
 
     @contextmanager
@@ -330,6 +330,7 @@ def _item(db: sqlite3.Connection, review: Review, row: Record) -> DeviceItem:
         at=from_epoch_ms(call["at"]),
         standing=review.standing,
         remarks=verdicts.read_remarks(call["remarks"]),
+        proposal=proposals.of_row(db, review.table.name, review.row_id),
     )
 
 

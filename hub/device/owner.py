@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from hub.device import rows, verdicts
+from hub.device import proposals, rows, verdicts
 from hub.device.inserts import DeviceFileError, connect_beside
 from hub.device.rows import Refusal
 from hub.device.verdicts import Review
@@ -24,7 +24,7 @@ class NotApproved(DeviceFileError):
 
 
 def approve(path: Path, numbers: Sequence[int], *, at_ms: int) -> list[str]:
-    """Approve the items of these numbers, all or none; their titles.
+    """Approve the items of these numbers, or what is proposed for them, all or none; return their titles.
 
     Raises:
         UnknownNumber, NotApproved: see there; nothing was changed.
@@ -32,15 +32,25 @@ def approve(path: Path, numbers: Sequence[int], *, at_ms: int) -> list[str]:
     """
     with _reviews(path, numbers) as (db, chosen):
         for review in chosen:
-            rows.update(db, review.table, {"id": review.row_id}, {"isApproved": 1}, at_ms)
+            proposal = proposals.of_row(db, review.table.name, review.row_id)
+            if proposal is None:
+                rows.update(db, review.table, review.row_id, {"isApproved": 1}, at_ms)
+            else:
+                proposals.accept(db, review.table, review.row_id, proposal, at_ms)
         return [_title(review) for review in chosen]
 
 
 def reject(path: Path, numbers: Sequence[int]) -> list[str]:
-    """Remove the items of these numbers, all or none; their titles. Raises as ``approve`` does."""
+    """Remove the items of these numbers, or leave them as they are where a change is proposed, all or none.
+
+    Return their titles. Raises as ``approve`` does.
+    """
     with _reviews(path, numbers) as (db, chosen):
         for review in chosen:
-            rows.delete(db, review.table, {"id": review.row_id})
+            if proposals.of_row(db, review.table.name, review.row_id) is None:
+                rows.delete(db, review.table, review.row_id)
+            else:
+                proposals.reject(db, review.table, review.row_id)
         return [_title(review) for review in chosen]
 
 

@@ -6,7 +6,7 @@ exception of SQLite's.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -15,7 +15,17 @@ import msgspec
 from hub.device.schema import quoted
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import MAX_RESULT_BYTES, Field, Record
-from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, TableName, problem_of, problems_of
+from protocol.tables import (
+    SUGGESTED,
+    TABLES,
+    Column,
+    DeviceTable,
+    Filler,
+    Kind,
+    TableName,
+    problem_of,
+    problems_of,
+)
 from protocol.work import ToolCall
 
 # What a hub may write: what was found, its flags, and what a person decided elsewhere.
@@ -53,14 +63,14 @@ def table_of(call: ToolCall) -> DeviceTable:
 
 
 def insert(db: sqlite3.Connection, table: DeviceTable, row_id: str, data: Record, at_ms: int) -> None:
-    """Write a whole row; what *data* leaves out has its default.
+    """Write a whole row as a suggestion, whatever *data* says of that; what it leaves out has its default.
 
     Raises:
         Refusal: the record is wrong, or a row that it refers to is not there.
     """
     _refuse(problems_of(table, data, _FILLERS))
     row: dict[str, str | int | float | None] = {column.name: column.default for column in table.columns}
-    row |= {name: stored for name, stored in _stored(table, data) if stored is not None}
+    row |= {name: stored for name, stored in _stored(table, {**data, **SUGGESTED}) if stored is not None}
     row |= {"id": row_id, "createdAt": at_ms, "updatedAt": at_ms}
     names = ", ".join(quoted(name) for name in row)
     marks = ", ".join("?" * len(row))
@@ -68,41 +78,47 @@ def insert(db: sqlite3.Connection, table: DeviceTable, row_id: str, data: Record
         db.execute(f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({marks})", tuple(row.values()))
 
 
-def update(db: sqlite3.Connection, table: DeviceTable, where: Record, data: Record, at_ms: int) -> int:
-    """Write the fields of *data* into every row that *where* names; how many those are.
-
-    Raises:
-        Refusal: *where* names none, or everything; or the record is wrong.
-    """
+def check_changes(table: DeviceTable, data: Record) -> None:
+    """Raises Refusal: *data* changes nothing, or is no record of *table*."""
     _refuse(problems_of(_FOR_UPDATE[table.name], data, _FILLERS))
     _refuse([] if data else [f"{table.name}: no field to change"])
-    condition, values = _condition(table, where)
+
+
+def update(db: sqlite3.Connection, table: DeviceTable, row_id: str, data: Record, at_ms: int) -> None:
+    """Write the fields of *data* into a row.
+
+    Raises:
+        Refusal: the record is wrong, or a row that it refers to is not there.
+    """
+    check_changes(table, data)
     row = dict(_stored(table, data)) | {"updatedAt": at_ms}
     changes = ", ".join(f"{quoted(name)} = ?" for name in row)
     with _refusals():
-        done = db.execute(
-            f"UPDATE {quoted(table.name)} SET {changes} WHERE {condition}", (*row.values(), *values)
-        )
-    return _some(done.rowcount, table)
+        db.execute(f"UPDATE {quoted(table.name)} SET {changes} WHERE id = ?", (*row.values(), row_id))
 
 
-def delete(db: sqlite3.Connection, table: DeviceTable, where: Record) -> int:
-    """Remove every row that *where* names; how many those were.
-
-    Raises:
-        Refusal: *where* names none, or everything; or another row refers to one of them.
-    """
-    condition, values = _condition(table, where)
+def delete(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> None:
+    """Remove a row. Raises Refusal: another row refers to it."""
     with _refusals():
-        done = db.execute(f"DELETE FROM {quoted(table.name)} WHERE {condition}", values)
-    return _some(done.rowcount, table)
+        db.execute(f"DELETE FROM {quoted(table.name)} WHERE id = ?", (row_id,))
 
 
 def query(
-    db: sqlite3.Connection, table: DeviceTable, where: Record, limit: int, wishes: Record
+    db: sqlite3.Connection,
+    table: DeviceTable,
+    where: Record,
+    limit: int,
+    wishes: Record,
+    *,
+    sees: Callable[[Record], Collection[str]],
 ) -> list[Record]:
-    """At most *limit* rows whose fields equal all of *where*: whole and oldest first, unless *wishes* has
-    ``newest_first`` or the ``fields`` that are enough.
+    """Return at most *limit* rows whose fields equal all of *where*.
+
+    The rows are whole and the oldest comes first, unless *wishes* has ``newest_first``, or ``fields`` that
+    are enough.
+
+    Args:
+        sees: the fields of a row that may be asked for and told; none: it is not there for who asks.
 
     Raises:
         Refusal: a field that is not there, or more than an answer can hold.
@@ -119,10 +135,15 @@ def query(
     order = "createdAt DESC, id DESC" if wishes.get("newest_first") else "createdAt, id"
     found: list[Record] = []
     size = _ROOM
-    chosen = f"SELECT * FROM {quoted(table.name)} WHERE {condition} ORDER BY {order} LIMIT ?"
-    for row in db.execute(chosen, (*values, limit)):
+    for row in db.execute(f"SELECT * FROM {quoted(table.name)} WHERE {condition} ORDER BY {order}", values):
+        if len(found) == limit:
+            break
         whole = on_the_wire(table, row)
-        found.append({name: whole[name] for name in fields} if isinstance(fields, list) else whole)
+        seen = sees(whole)
+        asked = fields if isinstance(fields, list) else [name for name in whole if name in seen]
+        if not seen or not {*where, *asked} <= {*seen}:
+            continue
+        found.append({name: whole[name] for name in asked})
         size += len(msgspec.json.encode(found[-1])) + 1
         if size > MAX_RESULT_BYTES:
             raise Refusal(
@@ -199,12 +220,6 @@ def _refuse(problems: Iterable[str]) -> None:
     told = list(problems)
     if told:
         raise Refusal(ErrorCode.BAD_RECORD, "; ".join(told[:_MOST_PROBLEMS]))
-
-
-def _some(count: int, table: DeviceTable) -> int:
-    if count == 0:
-        raise Refusal(ErrorCode.DATABASE_CONFLICT, f"{table.name}: there is no such row")
-    return count
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Final
 from protocol.tables import TABLES, Column, DeviceTable, Kind
 
 APPLICATION_ID: Final = 0x44487562  # "DHub": tells our file from anybody else's
-VERSION: Final = 4  # of this schema, in PRAGMA user_version
+VERSION: Final = 5  # of this schema, in PRAGMA user_version
 
 _CALLS: Final = """
 CREATE TABLE calls (
@@ -40,6 +40,20 @@ CREATE TABLE reviews (
     written TEXT NOT NULL CHECK (json_valid(written)),
     reported TEXT CHECK (reported IN ('approved', 'edited', 'rejected')),
     UNIQUE (tbl, row_id)
+) STRICT
+"""
+
+# A change that a hub wants of a row that its owner has approved or changed: never done by itself. *data* is
+# null for a deletion. A rejected one stays until the hub has confirmed the owner's word.
+_PROPOSALS: Final = """
+CREATE TABLE IF NOT EXISTS proposals (
+    tbl TEXT NOT NULL,
+    row_id TEXT NOT NULL,
+    call_id TEXT NOT NULL,
+    data TEXT NOT NULL CHECK (json_valid(data)),
+    at INTEGER NOT NULL,
+    is_rejected INTEGER NOT NULL DEFAULT 0 CHECK (is_rejected IN (0, 1)),
+    PRIMARY KEY (tbl, row_id)
 ) STRICT
 """
 
@@ -122,6 +136,7 @@ def statements() -> list[str]:
         _MESSAGES,
         _QUESTIONS,
         _AGENT_FILES,
+        _PROPOSALS,
         f"PRAGMA application_id = {APPLICATION_ID}",
         f"PRAGMA user_version = {VERSION}",
     ]
@@ -134,7 +149,10 @@ def upgrades(version: int) -> list[str]:
     """
     if version >= VERSION:
         return []
-    since_3 = [_MESSAGES, _QUESTIONS, _AGENT_FILES, f"PRAGMA user_version = {VERSION}"]
+    since_4 = [_PROPOSALS, f"PRAGMA user_version = {VERSION}"]
+    if version >= 4:
+        return since_4
+    since_3 = [_MESSAGES, _QUESTIONS, _AGENT_FILES, *since_4]
     if version >= 3:
         return since_3
     since_2 = [_AGENT_CONFIGS, *since_3]

@@ -84,6 +84,16 @@ def forget(db: sqlite3.Connection, table: DeviceTable, ids: Iterable[str]) -> No
     )
 
 
+def written_rows(db: sqlite3.Connection, table: DeviceTable) -> dict[str, str]:
+    """Return what a hub wrote last into each row of *table* that it wrote, by the row's id."""
+    return dict(db.execute("SELECT row_id, written FROM reviews WHERE tbl = ?", (table.name,)).fetchall())
+
+
+def is_open(table: DeviceTable, row: Record, written: str | None) -> bool:
+    """Return whether a hub wrote *row*, and its owner has said no word to it."""
+    return written is not None and _standing(table, row, written) == "open"
+
+
 def reviews(db: sqlite3.Connection) -> Iterator[Review]:
     """Every row that a hub wrote, table by table, in the order in which they came."""
     for table in TABLES.values():

@@ -7,7 +7,6 @@ import anyio
 
 from hub.device.inserts import read_items
 from hub.device.owner import approve, reject
-from protocol.work import Changed
 from tests.scenarios.scene import Scene, scene, write
 from tests.support.processes import POLL_S
 
@@ -45,15 +44,17 @@ async def test_what_a_person_said_outlives_a_new_edition_of_the_file(tmp_path: P
         write(tmp_path, {"a.md": SECOND})
         run = await a_run(play)
         assert (run["items_created"], run["items_updated"], run["items_known"]) == (1, 1, 2)
-        assert play.items() == ["call Anna on Monday", "feed the cat", "pay the rent"]
-        (changed,) = [item for item in read_items(db) if item.title == "call Anna on Monday"]
-        assert (changed.number, changed.standing) == (numbers["call Anna on Friday"], "open")
-        assert changed.remarks.changed == [
-            Changed(field="title", before="call Anna on Friday", after="call Anna on Monday")
-        ]
+        assert play.items() == ["call Anna on Friday", "feed the cat", "pay the rent"]
+        (hers,) = [item for item in read_items(db) if item.title == "call Anna on Friday"]
+        assert (hers.number, hers.standing) == (numbers["call Anna on Friday"], "approved")
+        assert hers.proposal is not None and hers.proposal.data is not None
+        assert hers.proposal.data["title"] == "call Anna on Monday"
         await has_heard(play, "approved", [])
 
         await play.restart_device()
         await play.has_connected()
-        reject(db, [changed.number])
+        approve(db, [hers.number], at_ms=2)
+        assert play.items() == ["call Anna on Monday", "feed the cat", "pay the rent"]
+        await has_heard(play, "approved", ["call Anna on Monday"])
+        reject(db, [hers.number])
         await has_heard(play, "rejected", ["call Anna on Monday", "mend the roof"])

@@ -78,6 +78,23 @@ def test_items_are_approved_and_rejected_by_their_numbers(review: Callable[..., 
     assert "pay the rent" in review("ls", "--all").stdout
 
 
+def test_what_a_hub_would_change_of_an_approved_item_is_shown_and_waits(
+    review: Callable[..., Result], db: Path
+) -> None:
+    review("approve", "2")
+    (rent,) = [item for item in read_items(db) if item.number == 2]
+    clock = FakeClock()
+    change = ToolCall(
+        id="c-4", action=Action.UPDATE, table="tasks", where={"id": rent.row_id}, data={"title": "pay Mr Li"}
+    )
+    with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+        store.apply([change])
+    assert "! the hub would change title from 'pay the rent' to 'pay Mr Li'" in review().stdout
+    assert "rejected: pay the rent" in review("reject", "2").output
+    assert "pay the rent" not in review().stdout
+    assert "pay the rent" in review("ls", "--all").stdout
+
+
 def test_a_number_that_is_none_changes_nothing(review: Callable[..., Result], db: Path) -> None:
     refused = review("approve", "1", "9")
     assert refused.exit_code == 1

@@ -121,7 +121,6 @@ def test_a_refusal_is_kept_like_any_answer_and_leaves_its_neighbours_alone(store
         ("tasks", {"title": "x", "status": "later"}, "status: expected one of"),
         ("tasks", {"title": "x", "dueDate": "tomorrow"}, "dueDate: expected a whole number"),
         ("tasks", {"title": "x", "isApproved": 2}, "isApproved: expected 0 or 1"),
-        ("timelines", {"title": "x", "date": 1, "isApproved": 1}, "projectId: is required to approve"),
         ("notes", {"title": "x" * 501}, "longer than 500"),
     ],
 )

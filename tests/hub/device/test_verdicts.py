@@ -17,7 +17,7 @@ from hub.device.reporting import LOOK_EVERY_S
 from hub.device.verdicts import Remarks, Verdict
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
-from protocol.frame import ErrorBody
+from protocol.frame import ErrorBody, Record
 from protocol.tables import SUGGESTED
 from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
 from tests.support.clock import FakeClock
@@ -68,20 +68,12 @@ def test_what_was_reported_is_told_again_only_when_the_owner_says_something_else
     assert words(store) == {"c-1": "rejected"}
 
 
-def test_a_row_that_the_hub_changes_is_judged_anew_under_the_newer_call(
+def test_an_open_row_that_the_hub_changes_is_judged_under_the_newer_call(
     store: DeviceStore, owner: sqlite3.Connection
 ) -> None:
     (answer,) = store.apply([insert("c-1")])
-    owner.execute("UPDATE tasks SET isApproved = 1")
-    store.note_reported([Verdict("c-1", "approved")])
-    changed = ToolCall(
-        id="c-2",
-        action=Action.UPDATE,
-        table="tasks",
-        where=answer.result,
-        data={"title": "call Bo", **SUGGESTED},
-    )
-    store.apply([changed])
+    data: Record = {"title": "call Bo", **SUGGESTED}
+    store.apply([ToolCall(id="c-2", action=Action.UPDATE, table="tasks", where=answer.result, data=data)])
     assert words(store) == {}
     owner.execute("DELETE FROM tasks")
     assert words(store) == {"c-2": "rejected"}

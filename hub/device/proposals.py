@@ -1,0 +1,153 @@
+"""What a hub may do with rows of the device's file, and what it can only propose to their owner.
+
+A hub changes rows that it wrote and that are still open. A row that its owner approved or changed is the
+owner's: a change of it, or its deletion, waits beside it for the owner's word. Rows that no hub wrote are
+not there for one, but for the names of approved projects and tasks, to which what is found may belong.
+Plain functions over a connection, inside the caller's transaction.
+"""
+
+import sqlite3
+from collections.abc import Callable, Collection
+from typing import Final
+
+import msgspec
+
+from hub.device import rows, verdicts
+from hub.device.rows import Refusal
+from hub.device.verdicts import Verdict
+from protocol.errors import ErrorCode
+from protocol.frame import Record
+from protocol.tables import TABLES, DeviceTable, TableName
+from protocol.work import ToolCall
+
+_NAMED: Final = frozenset({TableName.PROJECTS, TableName.TASKS})  # whose approved rows a hub knows by name
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """A change of a row that waits for its owner. *data* is None for a deletion."""
+
+    call_id: str
+    data: Record | None
+
+
+_decoder: Final = msgspec.json.Decoder(Record | None)
+
+
+def change(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int) -> dict[str, int]:
+    """Do *call*, an update, to the open rows that it names, and propose it for the others.
+
+    Raises:
+        Refusal: the record is wrong, approves a row, or names no row that a hub wrote.
+    """
+    rows.check_changes(table, call.data)
+    if call.data.get("isApproved"):
+        raise Refusal(ErrorCode.BAD_RECORD, f"{table.name}.isApproved: a row is approved by its owner alone")
+    open_ids, owned = _named(db, table, call.where)
+    for row_id in open_ids:
+        rows.update(db, table, row_id, call.data, at_ms)
+    verdicts.note_written(db, table, open_ids, call.id)
+    for row_id in owned:
+        _propose(db, table, row_id, call.id, call.data, at_ms)
+    return {"updated": len(open_ids)} | ({"proposed": len(owned)} if owned else {})
+
+
+def remove(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int) -> dict[str, int]:
+    """Do *call*, a deletion, as ``change`` does an update. Raises Refusal as it does."""
+    open_ids, owned = _named(db, table, call.where)
+    for row_id in open_ids:
+        rows.delete(db, table, row_id)
+    verdicts.forget(db, table, open_ids)
+    for row_id in owned:
+        _propose(db, table, row_id, call.id, None, at_ms)
+    return {"deleted": len(open_ids)} | ({"proposed": len(owned)} if owned else {})
+
+
+def seen_by_hubs(db: sqlite3.Connection, table: DeviceTable) -> Callable[[Record], Collection[str]]:
+    """Return what tells the fields of a row of *table* that a hub may know."""
+    written = verdicts.written_rows(db, table)
+    every = frozenset(column.name for column in table.columns)
+    name = frozenset({"id", "isApproved", table.title}) if table.name in _NAMED else frozenset[str]()
+
+    def sees(row: Record) -> Collection[str]:
+        if verdicts.is_open(table, row, written.get(str(row["id"]))):
+            return every
+        return name if row["isApproved"] else ()
+
+    return sees
+
+
+def of_row(db: sqlite3.Connection, table: str, row_id: str) -> Proposal | None:
+    """Return what waits for the owner of a row."""
+    found = db.execute(
+        "SELECT call_id, data FROM proposals WHERE tbl = ? AND row_id = ? AND NOT is_rejected",
+        (table, row_id),
+    ).fetchone()
+    return None if found is None else Proposal(found[0], _decoder.decode(found[1]))
+
+
+def accept(db: sqlite3.Connection, table: DeviceTable, row_id: str, proposal: Proposal, at_ms: int) -> None:
+    """Do what was proposed, as its owner wants it.
+
+    Raises:
+        Refusal: the row cannot be so any more; nothing was changed.
+    """
+    if proposal.data is None:
+        rows.delete(db, table, row_id)
+        verdicts.forget(db, table, [row_id])
+    else:
+        rows.update(db, table, row_id, {**proposal.data, "isApproved": 1}, at_ms)
+        verdicts.note_written(db, table, [row_id], proposal.call_id)
+    db.execute("DELETE FROM proposals WHERE tbl = ? AND row_id = ?", (table.name, row_id))
+
+
+def reject(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> None:
+    """Leave the row as it is; the hub is told that its owner did not want the change."""
+    db.execute("UPDATE proposals SET is_rejected = 1 WHERE tbl = ? AND row_id = ?", (table.name, row_id))
+
+
+def unreported(db: sqlite3.Connection) -> list[Verdict]:
+    """Return the owner's words on proposals that no hub has confirmed. A deleted row wants no change."""
+    found = db.execute("SELECT call_id, tbl, row_id, is_rejected FROM proposals ORDER BY at, call_id")
+    return [
+        Verdict(call_id, "rejected")
+        for call_id, table, row_id, is_rejected in found.fetchall()
+        if is_rejected or rows.find(db, TABLES[TableName(table)], row_id) is None
+    ]
+
+
+def note_reported(db: sqlite3.Connection, told: Collection[Verdict]) -> None:
+    """Forget proposals of which a hub has confirmed the owner's word."""
+    db.executemany("DELETE FROM proposals WHERE call_id = ?", [(one.call_id,) for one in told])
+
+
+def _named(db: sqlite3.Connection, table: DeviceTable, where: Record) -> tuple[list[str], list[str]]:
+    """Return the ids of the rows of a hub that *where* names: those that are open, and their owner's.
+
+    Raises:
+        Refusal: *where* names none, or everything, or a field that is not there.
+    """
+    written = verdicts.written_rows(db, table)
+    open_ids: list[str] = []
+    owned: list[str] = []
+    for row_id in rows.ids_of(db, table, where):
+        if row_id in written:
+            row = rows.find(db, table, row_id)
+            assert row is not None
+            (open_ids if verdicts.is_open(table, row, written[row_id]) else owned).append(row_id)
+    if owned and where.keys() != {"id"}:  # its fields are its owner's: no hub finds out by asking
+        owned = []
+    if not open_ids and not owned:
+        raise Refusal(ErrorCode.DATABASE_CONFLICT, f"{table.name}: there is no such row")
+    return open_ids, owned
+
+
+def _propose(
+    db: sqlite3.Connection, table: DeviceTable, row_id: str, call_id: str, data: Record | None, at_ms: int
+) -> None:
+    """Keep a proposal, the newest of its row."""
+    told = msgspec.json.encode(data).decode()
+    db.execute(
+        "INSERT INTO proposals (tbl, row_id, call_id, data, at) VALUES (?1, ?2, ?3, ?4, ?5)"
+        " ON CONFLICT (tbl, row_id) DO UPDATE SET call_id = ?3, data = ?4, at = ?5, is_rejected = 0",
+        (table.name, row_id, call_id, told, at_ms),
+    )

@@ -1,0 +1,172 @@
+"""Rows that are their owner's: a hub proposes, the owner decides; until then their text stays as it is."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.device.inserts import DeviceStore, read_items
+from hub.device.owner import approve, reject
+from hub.device.proposals import Proposal
+from protocol.errors import ErrorCode
+from protocol.frame import Record
+from protocol.tables import SUGGESTED
+from protocol.work import Action, Answer, ToolCall
+
+OWN = (
+    "INSERT INTO tasks (id, title, description, createdAt, updatedAt)"
+    " VALUES ('own', 'see a doctor', 'on Monday', 1, 1)"
+)
+CHANGED: Record = {"title": "call Bo", "dueDate": 1_767_949_200_000, **SUGGESTED}
+
+
+@pytest.fixture
+def owner(db: Path, store: DeviceStore) -> Iterator[sqlite3.Connection]:
+    """The owner's own program, with the file open."""
+    with closing(sqlite3.connect(db, isolation_level=None)) as opened:
+        opened.row_factory = sqlite3.Row
+        yield opened
+
+
+class Hub:
+    """What a hub asks of the device's file."""
+
+    def __init__(self, store: DeviceStore) -> None:
+        self.store = store
+        self._numbers = count(1)
+
+    def ask(self, action: Action, **more: Any) -> Answer:
+        call = ToolCall(id=f"c-{next(self._numbers)}", action=action, **({"table": "tasks"} | more))
+        return self.store.apply([call])[0]
+
+    def insert(self, title: str = "call Ana", **data: Any) -> dict[str, Any]:
+        made = self.ask(Action.INSERT, data={"title": title, **SUGGESTED, **data}).result
+        assert isinstance(made, dict)
+        return made
+
+    def query(self, **more: Any) -> list[dict[str, Any]]:
+        result = self.ask(Action.QUERY, **more).result
+        assert isinstance(result, dict)
+        return list(result["rows"])
+
+
+@pytest.fixture
+def hub(store: DeviceStore) -> Hub:
+    return Hub(store)
+
+
+def titles(owner: sqlite3.Connection) -> list[tuple[str, int]]:
+    return [(row["title"], row["isApproved"]) for row in owner.execute("SELECT * FROM tasks ORDER BY title")]
+
+
+def words(store: DeviceStore) -> dict[str, str]:
+    return {one.call_id: one.verdict for one in store.unreported(100)}
+
+
+def test_no_hub_approves_what_it_inserts_or_changes(hub: Hub, owner: sqlite3.Connection) -> None:
+    made = hub.insert(isApproved=1, isAiSuggested=0)
+    assert titles(owner) == [("call Ana", 0)]
+    refused = hub.ask(Action.UPDATE, where=made, data={"isApproved": 1})
+    assert refused.error is not None and refused.error.code == ErrorCode.BAD_RECORD
+    assert titles(owner) == [("call Ana", 0)]
+
+
+@pytest.mark.parametrize(
+    "said", ["isApproved = 1", "title = 'call Ana today'", "isApproved = 1, title = 'X'"]
+)
+def test_a_row_that_its_owner_approved_or_changed_stays_as_it_is(
+    hub: Hub, owner: sqlite3.Connection, said: str
+) -> None:
+    made = hub.insert()
+    owner.execute(f"UPDATE tasks SET {said}")
+    before = titles(owner)
+    assert hub.ask(Action.UPDATE, where=made, data=CHANGED).result == {"updated": 0, "proposed": 1}
+    assert hub.ask(Action.DELETE, where=made).result == {"deleted": 0, "proposed": 1}
+    assert titles(owner) == before
+
+
+def test_an_owner_accepts_a_change_and_the_hub_hears_of_it(
+    hub: Hub, owner: sqlite3.Connection, store: DeviceStore, db: Path
+) -> None:
+    made = hub.insert()
+    approve(db, [1], at_ms=5)
+    store.note_reported(store.unreported(9))
+    hub.ask(Action.UPDATE, where=made, data={"title": "call Cy"})
+    hub.ask(Action.UPDATE, where=made, data=CHANGED)  # the newest of a row is the one that waits
+    (item,) = read_items(db)
+    assert item.proposal == Proposal("c-3", CHANGED)
+    assert words(store) == {}
+    assert approve(db, [1], at_ms=9) == ["call Ana"]
+    assert titles(owner) == [("call Bo", 1)]
+    assert read_items(db)[0].proposal is None
+    assert words(store) == {"c-3": "approved"}
+
+
+def test_an_owner_rejects_a_change_and_keeps_the_row(
+    hub: Hub, owner: sqlite3.Connection, store: DeviceStore, db: Path
+) -> None:
+    made = hub.insert()
+    approve(db, [1], at_ms=5)
+    store.note_reported(store.unreported(9))
+    hub.ask(Action.UPDATE, where=made, data=CHANGED)
+    reject(db, [1])
+    assert (titles(owner), read_items(db)[0].proposal) == ([("call Ana", 1)], None)
+    assert words(store) == {"c-2": "rejected"}
+    store.note_reported(store.unreported(9))
+    assert words(store) == {}
+
+
+def test_an_owner_accepts_that_a_row_is_deleted(hub: Hub, owner: sqlite3.Connection, db: Path) -> None:
+    made = hub.insert()
+    approve(db, [1], at_ms=5)
+    hub.ask(Action.DELETE, where=made)
+    approve(db, [1], at_ms=9)
+    assert titles(owner) == []
+
+
+def test_who_deletes_a_row_wants_no_change_of_it(
+    hub: Hub, owner: sqlite3.Connection, store: DeviceStore
+) -> None:
+    made = hub.insert()
+    owner.execute("UPDATE tasks SET isApproved = 1")
+    hub.ask(Action.UPDATE, where=made, data=CHANGED)
+    owner.execute("DELETE FROM tasks")
+    assert words(store) == {"c-1": "rejected", "c-2": "rejected"}
+
+
+def test_rows_that_no_hub_wrote_are_not_there_for_one(hub: Hub, owner: sqlite3.Connection) -> None:
+    owner.execute(OWN)
+    for where in ({"id": "own"}, {"title": "see a doctor"}):
+        for action, data in ((Action.UPDATE, {"title": "x"}), (Action.DELETE, {})):
+            answer = hub.ask(action, where=where, data=data)
+            assert answer.error is not None and answer.error.code == ErrorCode.DATABASE_CONFLICT
+    assert titles(owner) == [("see a doctor", 1)]
+
+
+def test_a_hub_sees_open_rows_whole_and_of_approved_tasks_and_projects_the_names(
+    hub: Hub, owner: sqlite3.Connection
+) -> None:
+    owner.execute(OWN)
+    hub.insert(description="soon")
+    hub.insert("pay the rent", description="to Mr Li")
+    owner.execute("UPDATE tasks SET isApproved = 1 WHERE title = 'pay the rent'")
+    told = {row["title"]: row for row in hub.query()}
+    assert told["call Ana"]["description"] == "soon"
+    assert told["see a doctor"] == {"id": "own", "title": "see a doctor", "isApproved": 1}
+    assert told["pay the rent"].keys() == {"id", "title", "isApproved"}
+
+
+def test_nothing_else_is_found_out_by_asking(hub: Hub, owner: sqlite3.Connection) -> None:
+    owner.execute(OWN)
+    assert hub.query(where={"description": "on Monday"}) == []
+    assert hub.query(data={"fields": ["title", "description"]}) == []
+    hub.ask(Action.INSERT, table="notes", data={"title": "diary", "content": "dear diary", **SUGGESTED})
+    owner.execute("UPDATE notes SET isApproved = 1")
+    assert hub.query(table="notes") == []
+    assert hub.query(table="notes", where={"title": "diary"}) == []
+    refused = hub.ask(Action.UPDATE, table="notes", where={"title": "diary"}, data={"content": "x"})
+    assert refused.error is not None and refused.error.code == ErrorCode.DATABASE_CONFLICT
