@@ -33,8 +33,9 @@ def url(postgres: Postgres) -> Iterator[str]:
 
 
 @pytest.fixture
-async def hubs(url: str) -> AsyncIterator[list[Database]]:
-    """Connections of several hubs to the same database."""
+async def hubs(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Database]]:
+    """Connections of several hubs to the same database, with patience for a busy machine."""
+    monkeypatch.setattr("storage.postgres.LOCK_MS", 60_000)
     async with AsyncExitStack() as opened:
         yield [await opened.enter_async_context(open_postgres(url)) for _ in range(HUBS)]
 

@@ -191,10 +191,14 @@ class PostBench:
         """What it went through, in order."""
         return [str(move.new_state) for move in await self.moves(row)]
 
-    async def until(self, row: MessageRow, *states: MessageState, settled: bool = False) -> MessageRow:
-        """The message once it is in one of these states, or settled."""
+    async def until(
+        self, row: MessageRow, *states: MessageState, settled: bool = False, addressed: bool = False
+    ) -> MessageRow:
+        """The message once it is in one of these states, or settled, or has its recipient."""
 
         def is_enough(now: MessageRow) -> bool:
+            if addressed:
+                return now.to_agent_id is not None
             return now.state in states or (settled and now.settled_at is not None)
 
         with anyio.fail_after(20):

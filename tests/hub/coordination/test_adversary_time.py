@@ -97,7 +97,7 @@ async def test_what_is_for_the_lead_of_a_board_comes_after_what_was_said_to_that
     gateway.hold_intake()
     first = await bench.until(await bench.say("first", to=LEAD), MessageState.ACCEPTED)
     second = await bench.say("second", to=None, to_lead=True, kind=MessageKind.HANDOFF)
-    waiting = await bench.courier.settled_or(second.id, 1.0)
+    waiting = await bench.until(second, addressed=True)
     assert (waiting.state, waiting.to_agent_id) == (MessageState.WAITING, LEAD)
     gateway.release_intake()
     assert [(await bench.end(row)).state for row in (first, second)] == [MessageState.ANSWERED] * 2
