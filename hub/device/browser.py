@@ -8,13 +8,13 @@ they agree. Few addresses a minute are shown, and none of this machine or of a p
 """
 
 import os
+import re
 import sys
 import webbrowser
 from collections import deque
 from collections.abc import Awaitable, Callable
 from html import escape
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from ipaddress import ip_address
 from threading import Event as Flag
 from threading import Thread
 from typing import Any, Final
@@ -39,6 +39,15 @@ REQUEST_S: Final = 10.0  # in which a browser says what it wants
 ANSWER_WITHIN_S: Final = 30.0
 AGAIN_S: Final = 3.0
 SHOWN_A_MINUTE: Final = 4  # addresses; a person signs in to one account at a time
+MOST_CHARACTERS: Final = 2_048  # of an address
+_ACCOUNT_CHARACTERS: Final = 80
+# A name with a dot, whose last part begins with a letter: numbers of any spelling are none. Behind it neither
+# blanks, quotes nor a backslash, which browsers read as a slash.
+_ADDRESS: Final = re.compile(
+    r"https://(?P<host>(?:[A-Za-z0-9-]+\.)+[A-Za-z][A-Za-z0-9-]*)(?::[0-9]{1,5})?"
+    r"(?:[/?#][!#-\[\]-~]*)?"
+)
+_NEAR: Final = (".localhost", ".local", ".internal", ".lan", ".home", ".arpa", ".box", ".intranet", ".corp")
 
 log = Channel(__name__)
 
@@ -224,7 +233,7 @@ class Browser:
                 return refusal(ErrorCode.RATE_LIMITED, f"{SHOWN_A_MINUTE} addresses a minute are shown")
             self._shown_at.append(now)
             door.is_shown = True
-            self._told(f"the hub asks you to sign in to {told.account}: {told.url}")
+            self._told(f"the hub asks you to sign in to {told.account[:_ACCOUNT_CHARACTERS]}: {told.url}")
             if self._asks is not None:
                 self._to_ask.append(told)
                 self._has_to_ask.set()
@@ -256,16 +265,16 @@ class Browser:
 
 
 def why_not_shown(url: str) -> str | None:
-    """Return why *url* is no address of a provider, or None: it is a web page of another machine."""
-    parts = urlsplit(url)
-    host = (parts.hostname or "").rstrip(".")
-    if parts.scheme != "https" or not host:
-        return "the address is not https"
-    try:
-        is_public = ip_address(host).is_global
-    except ValueError:
-        is_public = "." in host and not host.lower().endswith((".localhost", ".local", ".internal"))
-    return None if is_public else "the address is one of this machine or of a private network"
+    """Return why *url* is no address of a provider, or None: it is a web page of another machine.
+
+    What is shown is what a browser opens: an address that programs read differently is refused.
+    """
+    found = _ADDRESS.fullmatch(url) if len(url) <= MOST_CHARACTERS else None
+    if found is None:
+        return f"the address is not https to a name, in ASCII, of at most {MOST_CHARACTERS} characters"
+    if found["host"].lower().endswith(_NEAR):
+        return "the address is one of this machine or of a private network"
+    return None
 
 
 def open_address(url: str) -> bool:
@@ -276,6 +285,6 @@ def open_address(url: str) -> bool:
         return False
     try:
         return webbrowser.open(url)
-    except (webbrowser.Error, OSError) as error:
+    except (webbrowser.Error, OSError, ValueError) as error:
         log.warning("device.browser.failed", exc=error)
         return False

@@ -147,6 +147,24 @@ async def test_a_hub_shows_few_addresses_a_minute() -> None:
         *("file:///etc/passwd", "http://example.org/", "javascript:1", "", "https://"),
         *("http://127.0.0.1:8771/v1/agents", "https://127.0.0.1/", "https://[::1]/", "https://localhost/"),
         *("https://192.168.1.1/", "https://169.254.169.254/latest", "https://router/", "https://nas.local/"),
+        *(
+            "https://127.1/",
+            "https://0x7f.1/",
+            "https://[::ffff:127.0.0.1]/",
+            "https://[x]/",
+            "https://nas.lan",
+        ),
+        *(
+            r"https://evil.example\@op.example/",
+            "https://op.example@evil.example/",
+            "https://127.0.0.1\\@a.b/",
+        ),
+        *(
+            "https://op.example/\x00",
+            "https://\u0430.example/",
+            "https://op.example/ x",
+            "https://a.b/" + "x" * 3_000,
+        ),
     ],
 )
 async def test_no_address_but_a_web_page_of_another_machine_is_shown(url: str) -> None:
