@@ -6,11 +6,12 @@ are turned away. Then the table of ``ops/routes`` decides; what is not in it is 
 """
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from typing import Final, Protocol
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 import anyio
 from starlette.datastructures import Headers
@@ -40,6 +41,7 @@ TAGGED: Final = frozenset(("agents", "boards", "config", "devices", "runs", "tem
 WAITING: Final = frozenset(("ask-user", "ensure", "estimate", "memory", "message", "nudge", "soul"))
 NO_PROXIES: Final = TrustedProxies()
 TOKEN_PARAMETER: Final = "token"  # no parameter is called so, or has it in its name
+_NAMED_TOKEN: Final = re.compile(rf"(?:^|&)[^=&]*{TOKEN_PARAMETER}")
 TOKENS: Final = ("hub_op_", "hub_dev_", "hub_inv_", "hub_agt_")
 
 
@@ -283,11 +285,8 @@ class Access:
 
 def _has_token(query: bytes) -> bool:
     """Whether something in a URL's query, however it is spelled, is a token, or called one."""
-    return any(
-        TOKEN_PARAMETER in name.lower()
-        or any(token in said.lower() for said in (name, value) for token in TOKENS)
-        for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    )
+    said = unquote_plus(query.decode("latin-1")).lower()
+    return any(token in said for token in TOKENS) or _NAMED_TOKEN.search(said) is not None
 
 
 def _noun_changed(asked: Asked) -> str | None:

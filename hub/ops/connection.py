@@ -25,9 +25,9 @@ CONNECTIONS: Final = 256
 HEAD_S: Final = 5.0
 HEADERS: Final = 128  # of a request; browsers send about twenty
 # What a connection may send: reads a second (a read is at least a byte, at most 256 KiB), and bytes.
-STRANGER_READS_PER_S, STRANGER_BYTES_PER_S = 100.0, 2.0 * 1024 * 1024
+STRANGER_READS_PER_S, STRANGER_BYTES_PER_S = 50.0, 256.0 * 1024
 KNOWN_READS_PER_S, KNOWN_BYTES_PER_S = 2_000.0, 64.0 * 1024 * 1024
-_TOO_LONG: Final = f"headers have at most {HEADER_BYTES} bytes"
+_TOO_LONG: Final = f"the address and the headers have at most {HEADER_BYTES} bytes"
 _LAST: Final = {"connection": "close"}
 
 
@@ -155,11 +155,15 @@ class BoundedConnection(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEADER_BYTES:
+            raise _Refused(ErrorCode.TOO_LARGE, _TOO_LONG, 431)
         self._is_in_head = False
         self._head_is_here()
         super().on_headers_complete()
         # A response before the body's end is the last one: nobody reads the rest to find the next request.
         self._would_keep_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
+        if self.parser.should_upgrade():  # the parser finds no body then: what follows would be a request
+            self._would_keep_alive, self._is_deaf = False, True
 
     def on_message_complete(self) -> None:
         if not self.cycle.response_started:

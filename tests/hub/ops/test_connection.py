@@ -83,6 +83,21 @@ async def test_too_many_headers_are_refused(tmp_path: Path) -> None:
         assert _problem(await _rest(stream)) == (431, "too_large")
 
 
+async def test_an_address_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    async with serving(FakeHub(), tmp_path) as listening, await _connect(listening) as stream:
+        await stream.send(b"GET /healthz?" + b"a&" * 10_000 + b" HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        assert _problem(await _rest(stream)) == (431, "too_large")
+
+
+async def test_what_follows_an_upgrade_that_is_not_done_is_no_request(tmp_path: Path) -> None:
+    asked = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\nupgrade: x\r\n"
+    async with serving(FakeHub(), tmp_path) as listening, await _connect(listening) as stream:
+        await stream.send(asked + b"content-type: application/json\r\ncontent-length: 4\r\n\r\n")
+        told = await _rest(stream)
+    assert told.count(b"HTTP/1.1 ") == 1
+    assert b"connection: close" in told
+
+
 async def test_a_request_that_does_not_wait_for_the_response_before_it_is_not_read(tmp_path: Path) -> None:
     async with serving(FakeHub(), tmp_path) as listening, await _connect(listening) as stream:
         await stream.send(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n" * 100)
