@@ -6,6 +6,8 @@ from typing import Final
 
 import click
 
+from hub.printable import one_line, printable
+
 AS_WHOM: Final = "run this as the hub's own user, or as one in the group hub-operators"
 
 
@@ -32,7 +34,8 @@ class Failure(click.ClickException):
         self.next_step = next_step
 
     def format_message(self) -> str:
-        return f"{self.message}\n  {self.next_step}" if self.next_step else self.message
+        told = printable(self.message)  # which may quote a peer
+        return f"{told}\n  {one_line(self.next_step)}" if self.next_step else told
 
 
 def as_failure(error: Exception) -> Failure:

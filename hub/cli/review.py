@@ -66,15 +66,16 @@ def list_items(db: Path, everything: bool, as_json: bool) -> None:
 
 @review.command("approve")
 @_numbers
+@click.option("--deletions", is_flag=True, help="Delete an item where that is what the hub proposes.")
 @click.pass_obj
-def approve_items(db: Path, numbers: tuple[int, ...]) -> None:
+def approve_items(db: Path, numbers: tuple[int, ...], deletions: bool) -> None:
     """Approve items by their numbers: all of them, or none if one cannot be."""
     from hub.clock import epoch_ms
     from hub.device.inserts import DeviceFileError
     from hub.device.owner import approve
 
     try:
-        titles = approve(db, numbers, at_ms=epoch_ms(show.clock.now()))
+        titles = approve(db, numbers, at_ms=epoch_ms(show.clock.now()), deletes=deletions)
     except DeviceFileError as error:
         raise Failure(str(error), Exit.FAILED) from error
     for title in titles:

@@ -23,8 +23,11 @@ class NotApproved(DeviceFileError):
     """A row cannot be approved or removed as it is; nothing was changed."""
 
 
-def approve(path: Path, numbers: Sequence[int], *, at_ms: int) -> list[str]:
+def approve(path: Path, numbers: Sequence[int], *, at_ms: int, deletes: bool = False) -> list[str]:
     """Approve the items of these numbers, or what is proposed for them, all or none; return their titles.
+
+    Args:
+        deletes: delete an item where that is what is proposed; without it that is NotApproved.
 
     Raises:
         UnknownNumber, NotApproved: see there; nothing was changed.
@@ -35,6 +38,8 @@ def approve(path: Path, numbers: Sequence[int], *, at_ms: int) -> list[str]:
             proposal = proposals.of_row(db, review.table.name, review.row_id)
             if proposal is None:
                 rows.update(db, review.table, review.row_id, {"isApproved": 1}, at_ms)
+            elif proposal.data is None and not deletes:
+                raise NotApproved(f"{review.number}: the hub would delete it; nothing was changed")
             else:
                 proposals.accept(db, review.table, review.row_id, proposal, at_ms)
         return [_title(review) for review in chosen]

@@ -17,7 +17,7 @@ from hub.device.rows import Refusal
 from hub.device.verdicts import Verdict
 from protocol.errors import ErrorCode
 from protocol.frame import Record
-from protocol.tables import TABLES, DeviceTable, TableName
+from protocol.tables import SUGGESTED, TABLES, DeviceTable, TableName
 from protocol.work import ToolCall
 
 _NAMED: Final = frozenset({TableName.PROJECTS, TableName.TASKS})  # whose approved rows a hub knows by name
@@ -40,8 +40,9 @@ def change(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: in
         Refusal: the record is wrong, approves a row, or names no row that a hub wrote.
     """
     rows.check_changes(table, call.data)
-    if call.data.get("isApproved"):
-        raise Refusal(ErrorCode.BAD_RECORD, f"{table.name}.isApproved: a row is approved by its owner alone")
+    if any(call.data.get(flag, value) != value for flag, value in SUGGESTED.items()):
+        told = f"{table.name}.isApproved, isAiSuggested: a hub writes suggestions, their owner approves them"
+        raise Refusal(ErrorCode.BAD_RECORD, told)
     open_ids, owned = _named(db, table, call.where)
     for row_id in open_ids:
         rows.update(db, table, row_id, call.data, at_ms)
@@ -136,6 +137,8 @@ def _named(db: sqlite3.Connection, table: DeviceTable, where: Record) -> tuple[l
             (open_ids if verdicts.is_open(table, row, written[row_id]) else owned).append(row_id)
     if owned and where.keys() != {"id"}:  # its fields are its owner's: no hub finds out by asking
         owned = []
+    if len(open_ids) + len(owned) > 1:  # the owner's word on each is told by the call that wrote it
+        raise Refusal(ErrorCode.BAD_RECORD, f"{table.name}: 'where' names several rows; name one by its id")
     if not open_ids and not owned:
         raise Refusal(ErrorCode.DATABASE_CONFLICT, f"{table.name}: there is no such row")
     return open_ids, owned

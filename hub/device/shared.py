@@ -236,6 +236,8 @@ class SharedFolders:
                 raise Unreadable(SkipReason.TOO_LARGE, f"{info.st_size} bytes")
             if info.st_nlink > file.links:  # a name more than when its folder was read
                 raise Unreadable(SkipReason.HARD_LINK)
+            if file.inode not in (None, (info.st_dev, info.st_ino)):
+                raise Unreadable(SkipReason.CHANGED)
             yield descriptor
         finally:
             os.close(descriptor)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hub.device.inserts import DeviceStore, read_items
-from hub.device.owner import approve, reject
+from hub.device.owner import NotApproved, approve, reject
 from hub.device.proposals import Proposal
 from protocol.errors import ErrorCode
 from protocol.frame import Record
@@ -70,8 +70,9 @@ def words(store: DeviceStore) -> dict[str, str]:
 def test_no_hub_approves_what_it_inserts_or_changes(hub: Hub, owner: sqlite3.Connection) -> None:
     made = hub.insert(isApproved=1, isAiSuggested=0)
     assert titles(owner) == [("call Ana", 0)]
-    refused = hub.ask(Action.UPDATE, where=made, data={"isApproved": 1})
-    assert refused.error is not None and refused.error.code == ErrorCode.BAD_RECORD
+    for flags in ({"isApproved": 1}, {"isAiSuggested": 0}):
+        refused = hub.ask(Action.UPDATE, where=made, data=flags)
+        assert refused.error is not None and refused.error.code == ErrorCode.BAD_RECORD
     assert titles(owner) == [("call Ana", 0)]
 
 
@@ -124,8 +125,19 @@ def test_an_owner_accepts_that_a_row_is_deleted(hub: Hub, owner: sqlite3.Connect
     made = hub.insert()
     approve(db, [1], at_ms=5)
     hub.ask(Action.DELETE, where=made)
-    approve(db, [1], at_ms=9)
+    with pytest.raises(NotApproved, match="the hub would delete it"):
+        approve(db, [1], at_ms=9)
+    assert titles(owner) == [("call Ana", 1)]
+    approve(db, [1], at_ms=9, deletes=True)
     assert titles(owner) == []
+
+
+def test_a_call_changes_one_row(hub: Hub, owner: sqlite3.Connection) -> None:
+    hub.insert()
+    hub.insert("pay the rent")
+    refused = hub.ask(Action.UPDATE, where={"isApproved": 0}, data={"title": "x"})
+    assert refused.error is not None and refused.error.code == ErrorCode.BAD_RECORD
+    assert titles(owner) == [("call Ana", 0), ("pay the rent", 0)]
 
 
 def test_who_deletes_a_row_wants_no_change_of_it(
