@@ -65,12 +65,12 @@ def remove(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: in
 
 def seen_by_hubs(db: sqlite3.Connection, table: DeviceTable) -> Callable[[Record], Collection[str]]:
     """Return what tells the fields of a row of *table* that a hub may know."""
-    written = verdicts.written_rows(db, table)
+    written, owned = verdicts.written_rows(db, table), _owned(db, table)
     every = frozenset(column.name for column in table.columns)
     name = frozenset({"id", "isApproved", table.title}) if table.name in _NAMED else frozenset[str]()
 
     def sees(row: Record) -> Collection[str]:
-        if verdicts.is_open(table, row, written.get(str(row["id"]))):
+        if row["id"] not in owned and verdicts.is_open(table, row, written.get(str(row["id"]))):
             return every
         return name if row["isApproved"] else ()
 
@@ -98,6 +98,7 @@ def accept(db: sqlite3.Connection, table: DeviceTable, row_id: str, proposal: Pr
     else:
         rows.update(db, table, row_id, {**proposal.data, "isApproved": 1}, at_ms)
         verdicts.note_written(db, table, [row_id], proposal.call_id)
+        db.execute("INSERT OR IGNORE INTO owned VALUES (?, ?)", (table.name, row_id))
     db.execute("DELETE FROM proposals WHERE tbl = ? AND row_id = ?", (table.name, row_id))
 
 
@@ -127,14 +128,15 @@ def _named(db: sqlite3.Connection, table: DeviceTable, where: Record) -> tuple[l
     Raises:
         Refusal: *where* names none, or everything, or a field that is not there.
     """
-    written = verdicts.written_rows(db, table)
+    written, mixed = verdicts.written_rows(db, table), _owned(db, table)
     open_ids: list[str] = []
     owned: list[str] = []
     for row_id in rows.ids_of(db, table, where):
         if row_id in written:
             row = rows.find(db, table, row_id)
             assert row is not None
-            (open_ids if verdicts.is_open(table, row, written[row_id]) else owned).append(row_id)
+            is_open = row_id not in mixed and verdicts.is_open(table, row, written[row_id])
+            (open_ids if is_open else owned).append(row_id)
     if owned and where.keys() != {"id"}:  # its fields are its owner's: no hub finds out by asking
         owned = []
     if len(open_ids) + len(owned) > 1:  # the owner's word on each is told by the call that wrote it
@@ -142,6 +144,12 @@ def _named(db: sqlite3.Connection, table: DeviceTable, where: Record) -> tuple[l
     if not open_ids and not owned:
         raise Refusal(ErrorCode.DATABASE_CONFLICT, f"{table.name}: there is no such row")
     return open_ids, owned
+
+
+def _owned(db: sqlite3.Connection, table: DeviceTable) -> frozenset[str]:
+    """Return the ids of rows of *table* whose owner accepted a change beside words of their own."""
+    found = db.execute("SELECT row_id FROM owned WHERE tbl = ?", (table.name,))
+    return frozenset(row_id for (row_id,) in found)
 
 
 def _propose(

@@ -57,6 +57,15 @@ CREATE TABLE IF NOT EXISTS proposals (
 ) STRICT
 """
 
+# Rows in which words of their owner stand beside a hub's: no hub changes or reads them again.
+_OWNED: Final = """
+CREATE TABLE IF NOT EXISTS owned (
+    tbl TEXT NOT NULL,
+    row_id TEXT NOT NULL,
+    PRIMARY KEY (tbl, row_id)
+) STRICT
+"""
+
 _ROOTS: Final = """
 CREATE TABLE roots (
     path TEXT PRIMARY KEY,
@@ -137,6 +146,7 @@ def statements() -> list[str]:
         _QUESTIONS,
         _AGENT_FILES,
         _PROPOSALS,
+        _OWNED,
         f"PRAGMA application_id = {APPLICATION_ID}",
         f"PRAGMA user_version = {VERSION}",
     ]
@@ -149,7 +159,7 @@ def upgrades(version: int) -> list[str]:
     """
     if version >= VERSION:
         return []
-    since_4 = [_PROPOSALS, f"PRAGMA user_version = {VERSION}"]
+    since_4 = [_PROPOSALS, _OWNED, f"PRAGMA user_version = {VERSION}"]
     if version >= 4:
         return since_4
     since_3 = [_MESSAGES, _QUESTIONS, _AGENT_FILES, *since_4]

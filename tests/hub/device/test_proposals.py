@@ -107,6 +107,18 @@ def test_an_owner_accepts_a_change_and_the_hub_hears_of_it(
     assert words(store) == {"c-3": "approved"}
 
 
+def test_what_the_owner_wrote_beside_an_accepted_change_stays_theirs(
+    hub: Hub, owner: sqlite3.Connection, db: Path
+) -> None:
+    made = hub.insert()
+    owner.execute("UPDATE tasks SET description = 'a secret', isApproved = 1")
+    hub.ask(Action.UPDATE, where=made, data=CHANGED)
+    approve(db, [1], at_ms=9)
+    owner.execute("UPDATE tasks SET isApproved = 0")
+    assert hub.query() == []
+    assert hub.ask(Action.DELETE, where=made).result == {"deleted": 0, "proposed": 1}
+
+
 def test_an_owner_rejects_a_change_and_keeps_the_row(
     hub: Hub, owner: sqlite3.Connection, store: DeviceStore, db: Path
 ) -> None:
