@@ -16,10 +16,13 @@ import msgspec
 
 from hub.clock import SystemClock, epoch_ms
 from tests.scenarios.live_runs import EACH, expected, fill
-from tests.support.processes import HubProcess
+from tests.scenarios.scene import rows
+from tests.support.processes import POLL_S, HubProcess
 
 READY_S = 2.0  # that a start with 10,000 live runs may take, all of it
 RUNS = 10_000
+SETTLED_S = 30.0
+PAUSED = "SELECT count(*) FROM runs WHERE state = 'PAUSED'"  # in the end those whose device is not there
 
 
 class Recovery(msgspec.Struct, frozen=True):
@@ -42,6 +45,9 @@ async def recover(folder: Path, hub: HubProcess, *, agents: int) -> Recovery:
     await hub.kill()
     fill(folder / "hub.db", agents, at=epoch_ms(SystemClock().now()))
     full_s = await _start(hub)
+    with anyio.fail_after(SETTLED_S):  # ready, it goes on with runs that a drain had paused
+        while rows(folder / "hub.db", PAUSED) != [(agents,)]:
+            await anyio.sleep(POLL_S)
     await hub.kill()
     return Recovery(empty_s, full_s, _said_last(hub))
 
