@@ -11,6 +11,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 ALWAYS: Final = "tests/house"
+PACKAGES: Final = ("hub", "protocol", "storage")
 
 
 def covering(changed: Iterable[str], root: Path = ROOT) -> list[str]:
@@ -25,7 +26,7 @@ def covering(changed: Iterable[str], root: Path = ROOT) -> list[str]:
         if path.parts[0] == "tests":
             if path.name.startswith("test_") and (root / path).exists():
                 found.add(name)
-        elif path.suffix == ".py":
+        elif path.suffix == ".py" and path.parts[0] in PACKAGES:
             found |= _of_package(path.parent, root)
     return sorted(found)
 
