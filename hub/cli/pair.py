@@ -113,8 +113,8 @@ def invite(device: str | None, uses: int, ttl: float | None, state: Path, as_jso
     show.out(made["token"])
     show.say(
         f"This is shown once, and counts until {show.moment(made['expires_at'])}."
-        " On the device, put it into a file that only you can read, then:\n"
-        "  hub connect URL --root DIR --invitation-file FILE"
+        " On the device, put it into a file that only you can read, then:",
+        "  hub connect URL --root DIR --invitation-file FILE",
     )
 
 

@@ -31,9 +31,10 @@ def out(text: str = "", *, end: str = "\n") -> None:
     click.echo(printable(text) + end, nl=False)
 
 
-def say(text: str) -> None:
-    """Print a sentence for a person on stderr: one line, whatever is in it."""
-    click.echo(one_line(text), err=True)
+def say(*lines: str) -> None:
+    """Print *lines* for a person on stderr. Each stays one line, whatever text of others is in it."""
+    for line in lines:
+        click.echo(one_line(line), err=True)
 
 
 def confirm(question: str) -> None:

@@ -68,9 +68,9 @@ def _remarks(item: DeviceItem) -> list[str]:
 
 
 def _proposed(item: DeviceItem, data: Record | None, columns: Mapping[str, Column]) -> Iterator[str]:
-    """What the hub would like to do to a row that is its owner's."""
+    """Describe the change, or the deletion, that a hub proposes for a row of its owner."""
     if data is None:
-        yield "the hub would delete it, as its source is gone"
+        yield "the hub would delete it"
         return
     for name, value in data.items():
         if name not in SUGGESTED:

@@ -64,7 +64,7 @@ def create_token(
     show.out(made["token"])
     if made.get("is_new_device"):
         show.say(f"{made['device']} is a new device of {made['user']}: none was called so.")
-    show.say("This is shown once. " + (_how_a_device_uses(device) if device else _how_an_operator_uses(made)))
+    show.say("This is shown once.", *(_how_a_device_uses(device) if device else _how_an_operator_uses(made)))
 
 
 @token.command("ls")
@@ -144,16 +144,16 @@ def _find(hub: Talk, id: str) -> tuple[str, str, str]:
     return found[0]
 
 
-def _how_a_device_uses(device: str) -> str:
+def _how_a_device_uses(device: str) -> tuple[str, str]:
     return (
-        "On the device, put it into a file that only you can read, then:\n"
-        f"  hub connect URL --root DIR --name {device} --token-file FILE"
+        "On the device, put it into a file that only you can read, then:",
+        f"  hub connect URL --root DIR --name {device} --token-file FILE",
     )
 
 
-def _how_an_operator_uses(made: Mapping[str, Any]) -> str:
+def _how_an_operator_uses(made: Mapping[str, Any]) -> tuple[str, str]:
     until = show.moment(made["expires_at"])
     return (
-        f"It counts until {until}. Put it into a file that only you can read, then:\n"
-        "  hub status --url https://HOST:8771 --token-file FILE"
+        f"It counts until {until}. Put it into a file that only you can read, then:",
+        "  hub status --url https://HOST:8771 --token-file FILE",
     )

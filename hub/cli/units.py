@@ -39,9 +39,9 @@ def install_unit(only_print: bool, root: Path, yes: bool) -> None:
         _write(root / place, text, yes=yes)
     prepare()  # the service may run nothing that it could have written itself
     show.say(
-        "next: put hub.toml into /etc/hub (0644, no secret in it), then\n"
-        "  systemd-sysusers && systemctl daemon-reload\n"
-        "  systemctl enable --now hub.socket hub-admin.socket hub.service"
+        "next: put hub.toml into /etc/hub (0644, no secret in it), then",
+        "  systemd-sysusers && systemctl daemon-reload",
+        "  systemctl enable --now hub.socket hub-admin.socket hub.service",
     )
 
 

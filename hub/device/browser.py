@@ -69,11 +69,13 @@ class Door:
     Attributes:
         found: the answer, once it has come.
         is_shown: whether the owner was shown the address of the provider.
+        url: that address, until the owner was asked whether to open it.
     """
 
     def __init__(self, state: str, *, life_ms: int, clock: Clock) -> None:
         self.found: dict[str, str] | None = None
         self.is_over = self.is_shown = False
+        self.url: str | None = None
         self._state = state
         self._clock = clock
         self._until = clock.monotonic() + min(life_ms, MOST_LIFE_MS) / 1_000
@@ -152,8 +154,7 @@ class Browser:
         self._asks = asks
         self._opens = opens or open_address
         self._shown_at: deque[float] = deque(maxlen=SHOWN_A_MINUTE)
-        self._to_ask: deque[_Told] = deque()
-        self._has_to_ask = anyio.Event()
+        self._is_shown = anyio.Event()
         self._doors: dict[str, Door] = {}
         self._has_doors = anyio.Event()
         self._asked = 0
@@ -180,14 +181,15 @@ class Browser:
             await self._tell_what_came(line)
 
     async def _ask(self, asks: Callable[[str], Awaitable[bool]]) -> None:
+        """Ask the owner about each address that was shown, as long as its listener waits."""
         while True:
-            while self._to_ask:
-                told = self._to_ask[0]
-                if await asks(f"open {urlsplit(told.url).hostname} in the browser?"):
-                    await anyio.to_thread.run_sync(self._opens, told.url)
-                self._to_ask.popleft()
-            self._has_to_ask = anyio.Event()
-            await self._has_to_ask.wait()
+            self._is_shown = anyio.Event()
+            while door := next((one for one in self._doors.values() if one.url and not one.is_over), None):
+                assert door.url is not None
+                if await asks(f"open {urlsplit(door.url).hostname} in the browser?"):
+                    await anyio.to_thread.run_sync(self._opens, door.url)
+                door.url = None
+            await self._is_shown.wait()
 
     async def _tell_what_came(self, line: Line) -> None:
         while True:
@@ -234,9 +236,8 @@ class Browser:
             self._shown_at.append(now)
             door.is_shown = True
             self._told(f"the hub asks you to sign in to {told.account[:_ACCOUNT_CHARACTERS]}: {told.url}")
-            if self._asks is not None:
-                self._to_ask.append(told)
-                self._has_to_ask.set()
+            door.url = told.url
+            self._is_shown.set()
         return Answer(result={"opened": False})
 
     @property

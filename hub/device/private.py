@@ -32,7 +32,6 @@ _KEY_FILES: Final = (
     "id_dsa*",
     "id_ecdsa*",
     "id_ed25519*",
-    "id_xmss*",
     "*.pem",
     "*.key",
     "*.p8",

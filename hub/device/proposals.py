@@ -1,4 +1,4 @@
-"""What a hub may do with rows of the device's file, and what it can only propose to their owner.
+"""Calls of a hub that change rows of the device's file: done to open rows, proposed to the owner of others.
 
 A hub changes rows that it wrote and that are still open. A row that its owner approved or changed is the
 owner's: a change of it, or its deletion, waits beside it for the owner's word. Rows that no hub wrote are

@@ -1,4 +1,4 @@
-"""One HTTP connection of the operators' or the webhooks' listener, bounded before anybody is known.
+"""HTTP connection of the operators' or the webhooks' listener, bounded before its peer is known.
 
 The parser is httptools', in C: what a peer sends costs the loop about what its bytes cost to read. A
 connection has an intake budget as a device has one, sends one request at a time, and says how long its

@@ -3,6 +3,7 @@
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import httpx2
 import pytest
@@ -122,8 +123,8 @@ async def test_the_owner_is_shown_the_address_and_asked_before_a_browser_is_open
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(desk.browser.serve, hub)
         with anyio.fail_after(5):
-            while desk.browser._to_ask:  # noqa: ASYNC110 - a thread opens
-                await anyio.sleep(0.01)
+            while desk.browser._doors["one"].url is not None:
+                await anyio.lowlevel.checkpoint()
         tasks.cancel_scope.cancel()
     assert desk.asked == ["open op.example in the browser?"]
     assert desk.opened == ([URL] if agrees else [])

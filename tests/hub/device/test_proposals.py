@@ -33,7 +33,7 @@ def owner(db: Path, store: DeviceStore) -> Iterator[sqlite3.Connection]:
 
 
 class Hub:
-    """What a hub asks of the device's file."""
+    """Calls of a hub to the device's file, numbered c-1, c-2, ..."""
 
     def __init__(self, store: DeviceStore) -> None:
         self.store = store
