@@ -34,7 +34,7 @@ _decoder: Final = msgspec.json.Decoder(Record | None)
 
 
 def change(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int) -> dict[str, int]:
-    """Do *call*, an update, to the open rows that it names, and propose it for the others.
+    """Do *call*, an update, to the row that it names, or propose it where the row is its owner's.
 
     Raises:
         Refusal: the record is wrong, approves a row, or names no row that a hub wrote.
@@ -43,24 +43,24 @@ def change(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: in
     if any(call.data.get(flag, value) != value for flag, value in SUGGESTED.items()):
         told = f"{table.name}.isApproved, isAiSuggested: a hub writes suggestions, their owner approves them"
         raise Refusal(ErrorCode.BAD_RECORD, told)
-    open_ids, owned = _named(db, table, call.where)
-    for row_id in open_ids:
-        rows.update(db, table, row_id, call.data, at_ms)
-    verdicts.note_written(db, table, open_ids, call.id)
-    for row_id in owned:
+    row_id, is_open = _named(db, table, call.where)
+    if not is_open:
         _propose(db, table, row_id, call.id, call.data, at_ms)
-    return {"updated": len(open_ids)} | ({"proposed": len(owned)} if owned else {})
+        return {"updated": 0, "proposed": 1}
+    rows.update(db, table, row_id, call.data, at_ms)
+    verdicts.note_written(db, table, [row_id], call.id)
+    return {"updated": 1}
 
 
 def remove(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int) -> dict[str, int]:
     """Do *call*, a deletion, as ``change`` does an update. Raises Refusal as it does."""
-    open_ids, owned = _named(db, table, call.where)
-    for row_id in open_ids:
-        rows.delete(db, table, row_id)
-    verdicts.forget(db, table, open_ids)
-    for row_id in owned:
+    row_id, is_open = _named(db, table, call.where)
+    if not is_open:
         _propose(db, table, row_id, call.id, None, at_ms)
-    return {"deleted": len(open_ids)} | ({"proposed": len(owned)} if owned else {})
+        return {"deleted": 0, "proposed": 1}
+    rows.delete(db, table, row_id)
+    verdicts.forget(db, table, [row_id])
+    return {"deleted": 1}
 
 
 def seen_by_hubs(db: sqlite3.Connection, table: DeviceTable) -> Callable[[Record], Collection[str]]:
@@ -122,28 +122,26 @@ def note_reported(db: sqlite3.Connection, told: Collection[Verdict]) -> None:
     db.executemany("DELETE FROM proposals WHERE call_id = ?", [(one.call_id,) for one in told])
 
 
-def _named(db: sqlite3.Connection, table: DeviceTable, where: Record) -> tuple[list[str], list[str]]:
-    """Return the ids of the rows of a hub that *where* names: those that are open, and their owner's.
+def _named(db: sqlite3.Connection, table: DeviceTable, where: Record) -> tuple[str, bool]:
+    """Return the id of the row of a hub that *where* names, and whether it is open.
+
+    A row that is its owner's is named by its id alone: no hub finds out its fields by asking.
 
     Raises:
-        Refusal: *where* names none, or everything, or a field that is not there.
+        Refusal: *where* names none, several, or everything, or a field that is not there.
     """
     written, mixed = verdicts.written_rows(db, table), _owned(db, table)
-    open_ids: list[str] = []
-    owned: list[str] = []
+    named: list[tuple[str, bool]] = []
     for row_id in rows.ids_of(db, table, where):
-        if row_id in written:
-            row = rows.find(db, table, row_id)
-            assert row is not None
+        row = rows.find(db, table, row_id) if row_id in written else None
+        if row is not None:
             is_open = row_id not in mixed and verdicts.is_open(table, row, written[row_id])
-            (open_ids if is_open else owned).append(row_id)
-    if owned and where.keys() != {"id"}:  # its fields are its owner's: no hub finds out by asking
-        owned = []
-    if len(open_ids) + len(owned) > 1:  # the owner's word on each is told by the call that wrote it
+            named += [(row_id, is_open)] if is_open or where.keys() == {"id"} else []
+    if len(named) > 1:  # the owner's word on each is told by the call that wrote it
         raise Refusal(ErrorCode.BAD_RECORD, f"{table.name}: 'where' names several rows; name one by its id")
-    if not open_ids and not owned:
+    if not named:
         raise Refusal(ErrorCode.DATABASE_CONFLICT, f"{table.name}: there is no such row")
-    return open_ids, owned
+    return named[0]
 
 
 def _owned(db: sqlite3.Connection, table: DeviceTable) -> frozenset[str]:

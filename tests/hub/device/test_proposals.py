@@ -59,6 +59,14 @@ def hub(store: DeviceStore) -> Hub:
     return Hub(store)
 
 
+def approved(hub: Hub, db: Path) -> dict[str, Any]:
+    """Insert a row, which its owner approves; the hub hears of that."""
+    made = hub.insert()
+    approve(db, [1], at_ms=5)
+    hub.store.note_reported(hub.store.unreported(9))
+    return made
+
+
 def titles(owner: sqlite3.Connection) -> list[tuple[str, int]]:
     return [(row["title"], row["isApproved"]) for row in owner.execute("SELECT * FROM tasks ORDER BY title")]
 
@@ -93,9 +101,7 @@ def test_a_row_that_its_owner_approved_or_changed_stays_as_it_is(
 def test_an_owner_accepts_a_change_and_the_hub_hears_of_it(
     hub: Hub, owner: sqlite3.Connection, store: DeviceStore, db: Path
 ) -> None:
-    made = hub.insert()
-    approve(db, [1], at_ms=5)
-    store.note_reported(store.unreported(9))
+    made = approved(hub, db)
     hub.ask(Action.UPDATE, where=made, data={"title": "call Cy"})
     hub.ask(Action.UPDATE, where=made, data=CHANGED)  # the newest of a row is the one that waits
     (item,) = read_items(db)
@@ -122,9 +128,7 @@ def test_what_the_owner_wrote_beside_an_accepted_change_stays_theirs(
 def test_an_owner_rejects_a_change_and_keeps_the_row(
     hub: Hub, owner: sqlite3.Connection, store: DeviceStore, db: Path
 ) -> None:
-    made = hub.insert()
-    approve(db, [1], at_ms=5)
-    store.note_reported(store.unreported(9))
+    made = approved(hub, db)
     hub.ask(Action.UPDATE, where=made, data=CHANGED)
     reject(db, [1])
     assert (titles(owner), read_items(db)[0].proposal) == ([("call Ana", 1)], None)
