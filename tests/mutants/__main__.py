@@ -1,7 +1,8 @@
 """Plants described faults in a copy of the product, one at a time, and shows which the tests find.
 
-``python -m tests.mutants`` prints a line for each of the hundred in ``mutants.json``; ``--tree`` takes the
-product and its tests from another checkout, so that two states of the suite can be compared.
+``python -m tests.mutants`` prints a line for each of the hundred in ``mutants.json``, and ends with 1 where
+the tests fail without a fault, or one survives that the list does not name as a survivor. ``--tree`` takes
+the product and its tests from another checkout, so that two states of the suite can be compared.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -28,13 +29,17 @@ GENERATED = "tests/house/test_generated_documents.py"  # what is made from the c
 
 
 class Mutant(NamedTuple):
-    """A fault: in *file*, the line that reads *before* becomes *after*; *line* is where it stood at first."""
+    """A fault: in *file*, the line that reads *before* becomes *after*; *line* is where it stood at first.
+
+    One that *survives* is found by no test of its package so far.
+    """
 
     file: str
     line: int
     kind: str
     before: str
     after: str
+    survives: bool = False
 
     def plant(self, tree: Path) -> str:
         """Write the fault into *tree* and return the file's text without it.
@@ -45,13 +50,17 @@ class Mutant(NamedTuple):
         path = tree / self.file
         text = path.read_text(encoding="utf-8")
         lines = text.splitlines(keepends=True)
-        places = [number for number, line in enumerate(lines) if line.strip() == self.before]
-        if not places:
-            raise LookupError(f"{self.file} has no line {self.before!r}")
-        number = min(places, key=lambda place: abs(place + 1 - self.line))
+        number = self.place(lines)
         lines[number] = lines[number].replace(self.before, self.after)
         path.write_text("".join(lines), encoding="utf-8")
         return text
+
+    def place(self, lines: Sequence[str]) -> int:
+        """Return the index of the line among *lines*, the nearest of several. Raises LookupError for none."""
+        places = [index for index, line in enumerate(lines) if line.strip() == self.before]
+        if not places:
+            raise LookupError(f"{self.file} has no line {self.before!r}")
+        return min(places, key=lambda index: abs(index + 1 - self.line))
 
     def tests(self, tree: Path) -> list[str]:
         """Tests of the module's package, those named after the module first."""
@@ -68,16 +77,24 @@ def mutants() -> list[Mutant]:
     return [Mutant(**described) for described in json.loads(LIST.read_text(encoding="utf-8"))]
 
 
-def run(mutant: Mutant, tree: Path) -> str:
+def attempt(mutant: Mutant, tree: Path) -> str:
     """Run the tests with *mutant* planted in *tree*: the test that found it, or why none did."""
     try:
         text = mutant.plant(tree)
     except LookupError as gone:
         return f"NOT RUN: {gone}"
+    try:
+        return run(mutant.tests(tree), tree)
+    finally:
+        (tree / mutant.file).write_text(text, encoding="utf-8")
+
+
+def run(tests: Sequence[str], tree: Path) -> str:
+    """Run *tests* in *tree* until one fails: its name, or why there is none."""
     words = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider"]
     try:
         done = subprocess.run(
-            [*words, *mutant.tests(tree)],
+            [*words, *tests],
             cwd=tree,
             env={**os.environ, "PYTHONPATH": str(tree)},
             capture_output=True,
@@ -87,8 +104,6 @@ def run(mutant: Mutant, tree: Path) -> str:
         )
     except subprocess.TimeoutExpired:
         return f"found: the tests hang for {LONGEST_S} s"
-    finally:
-        (tree / mutant.file).write_text(text, encoding="utf-8")
     if done.returncode == PASSED:
         return "SURVIVED"
     failures = [
@@ -109,37 +124,48 @@ def copies(source: Path, count: int, folder: Path) -> Iterator[Path]:
         yield tree
 
 
-def main() -> None:
+def main() -> int:
+    listed = dict(enumerate(mutants(), 1))
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument(
-        "numbers", type=int, nargs="*", help="mutants by their number in the list; all by default"
+        "numbers", type=int, nargs="*", help=f"mutants by their number, 1 to {len(listed)}; all by default"
     )
     parser.add_argument(
         "--tree", type=Path, default=ROOT, help="the checkout whose product and tests are taken"
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants tried at once")
     given = parser.parse_args()
-    listed = dict(enumerate(mutants(), 1))
+    if unknown := sorted(set(given.numbers) - listed.keys()):
+        parser.error(f"no mutant has the number {unknown[0]}; they are 1 to {len(listed)}")
     wanted = {number: listed[number] for number in given.numbers or listed}
-    survived = 0
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(given.jobs) as pool:
         trees: SimpleQueue[Path] = SimpleQueue()
         for tree in copies(given.tree.resolve(), given.jobs, Path(folder)):
             trees.put(tree)
 
-        def attempt(mutant: Mutant) -> str:
+        def in_a_copy(job: Callable[[Path], str]) -> str:
             tree = trees.get()
             try:
-                return run(mutant, tree)
+                return job(tree)
             finally:
                 trees.put(tree)
 
-        with ThreadPoolExecutor(given.jobs) as pool:
-            for (number, mutant), end in zip(wanted.items(), pool.map(attempt, wanted.values()), strict=True):
-                survived += not end.startswith("found")
-                print(f"{number:3} {mutant.file}:{mutant.line} {mutant.kind}: {end}", flush=True)
-    print(f"{len(wanted) - survived} of {len(wanted)} were found")
+        lists = {tuple(sorted(mutant.tests(given.tree))) for mutant in wanted.values()}
+        ends = list(pool.map(in_a_copy, [partial(run, tests) for tests in lists]))
+        if any(end != "SURVIVED" for end in ends):
+            print("the tests fail without a fault:", *ends, sep="\n")
+            return 1
+        survivors = []
+        ends_of_mutants = pool.map(in_a_copy, [partial(attempt, mutant) for mutant in wanted.values()])
+        for (number, mutant), end in zip(wanted.items(), ends_of_mutants, strict=True):
+            survivors += [] if end.startswith("found") else [number]
+            print(f"{number:3} {mutant.file}:{mutant.line} {mutant.kind}: {end}", flush=True)
+    print(f"{len(wanted) - len(survivors)} of {len(wanted)} were found")
+    fresh = [number for number in survivors if not listed[number].survives]
+    if fresh:
+        print("not found, and not listed as survivors:", *fresh)
+    return 1 if fresh else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
