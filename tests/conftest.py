@@ -3,7 +3,6 @@
 import gc
 import signal
 from collections.abc import Iterator
-from types import FrameType
 
 import pytest
 from hypothesis import settings
@@ -12,7 +11,7 @@ from tests.support.dovecot import Dovecot, running_dovecot, why_no_dovecot
 from tests.support.postgres import Postgres, running_postgres, why_no_postgres
 from tests.support.radicale import Radicale, running_radicale
 
-pytest_plugins = ["tests.support.budget"]
+pytest_plugins = ["tests.support.budget", "tests.support.time_limit"]
 
 gc.disable()  # until all tests are collected: looking through modules, which stay, is a quarter of that
 
@@ -62,24 +61,3 @@ def pytest_collection_finish() -> None:
     """Thousands of tests are held from here to the end: no collection of garbage need look at them."""
     gc.freeze()
     gc.enable()
-
-
-class TookTooLong(BaseException):
-    """Raised in a test that hangs. No test, and no family of cases, takes it for a failure of its own."""
-
-
-LONGEST_TEST_S = 120  # what hangs is to fail by its name, not with the whole build
-
-
-@pytest.fixture(autouse=True)
-def time_limit(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test that hangs fails, wherever it hangs."""
-
-    def ring(number: int, frame: FrameType | None) -> None:
-        raise TookTooLong(f"{request.node.nodeid} took longer than {LONGEST_TEST_S} s")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(LONGEST_TEST_S)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)

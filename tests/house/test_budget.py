@@ -9,6 +9,7 @@ import pytest
 pytestmark = pytest.mark.slow  # each starts pytest
 
 FAMILY = """
+import pytest
 from tests.support.families import each
 
 @each("number", [1, 2, 3, 4])
@@ -17,6 +18,48 @@ def test_numbers_are_even(number):
 
 @each(("a", "b"), lambda: iter([]))
 def test_nothing(a, b):
+    pass
+
+@each("case", [1, 2])
+def test_skips(case):
+    pytest.skip("no server")
+
+@each("case", [pytest.param(1, marks=pytest.mark.slow)])
+def test_marked(case):
+    pass
+"""
+HANGING = """
+import time
+import pytest
+
+@pytest.fixture
+def hangs_on():
+    yield
+    time.sleep(60)
+
+def test_tears_down(hangs_on):
+    pass
+
+def test_swallows_the_alarm():
+    end = time.monotonic() + 0.3
+    while time.monotonic() < end:
+        try:
+            time.sleep(0.01)
+        except BaseException:
+            pass
+
+@pytest.mark.anyio
+async def test_hangs_in_callbacks(anyio_backend_name):
+    import asyncio
+
+    def again():
+        time.sleep(0.05)
+        asyncio.get_running_loop().call_soon(again)
+
+    again()
+    await asyncio.sleep(60)
+
+def test_is_well():
     pass
 """
 LONG = """
@@ -46,8 +89,11 @@ def run(folder: Path, source: str, *words: str, test: str = "") -> tuple[int, st
     """Exit code and output of pytest over a file with *source*, or over one *test* in it."""
     file = folder / "test_it.py"
     file.write_text(source)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.support.budget", f"--rootdir={folder}"]
-    done = subprocess.run([*command, *words, f"{file}{test}"], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "pytest", "-q", f"--rootdir={folder}"]
+    plugins = ["-p", "tests.support.budget", "-p", "tests.support.time_limit"]
+    done = subprocess.run(
+        [*command, *plugins, *words, f"{file}{test}"], capture_output=True, text=True, check=False
+    )
     return done.returncode, done.stdout
 
 
@@ -57,6 +103,15 @@ def test_each_case_of_a_family_that_fails_is_named_and_a_family_without_cases_fa
     assert output.count("SUBFAILED") == 2 and "contains 2 failed subtests" in output
     assert "[(1,)]" in output and "[(3,)]" in output
     assert "no case for a, b" in output
+    assert "case (1,) skips the cases after it: no server" in output
+    assert "case (1,) has a mark" in output
+
+
+def test_a_test_that_hangs_fails_by_its_name_wherever_it_hangs(tmp_path: Path) -> None:
+    code, output = run(tmp_path, HANGING, "--longest=0.1")
+    assert (code, "2 failed, 2 passed, 1 error" in output) == (1, True)
+    for name in ("test_tears_down", "test_swallows_the_alarm", "test_hangs_in_callbacks[asyncio]"):
+        assert f"{name} took longer than 0.1 s" in output
 
 
 def test_what_is_left_to_soak_and_what_takes_too_long_is_listed_by_name(tmp_path: Path) -> None:

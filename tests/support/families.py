@@ -21,6 +21,7 @@ def each(names: str | Sequence[str], cases: Cases) -> Callable[[Test], Test]:
     Args:
         names: the parameters that a case has values for; a case of a single name is the value itself.
         cases: tuples of values, single values or ``pytest.param`` with an id; or a function of them.
+            A case has no marks of its own, and none skips: that would be the end of the others.
     """
     wanted = [names] if isinstance(names, str) else list(names)
 
@@ -51,12 +52,14 @@ def each(names: str | Sequence[str], cases: Cases) -> Callable[[Test], Test]:
 
 
 def _read(names: Sequence[str], cases: Cases) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The name of each case, and its values by parameter. Raises ValueError for no case at all."""
+    """The name of each case, and its values by parameter. Raises ValueError for a mark or no case at all."""
     has_none = True
     for case in cases if isinstance(cases, Iterable) else cases():
         has_none = False
         id = getattr(case, "id", None) if isinstance(case, _PARAM) else None
         values = case.values if isinstance(case, _PARAM) else (case,) if len(names) == 1 else case
+        if isinstance(case, _PARAM) and case.marks:
+            raise ValueError(f"case {id or values} has a mark, which a family does not read")
         yield str(id or values), dict(zip(names, values, strict=True))
     if has_none:
         raise ValueError(f"no case for {', '.join(names)}")
@@ -70,6 +73,8 @@ def _reported(subtests: pytest.Subtests, name: str) -> Iterator[None]:
     """Report what the block raises as a subtest. One that passes costs nothing."""
     try:
         yield
+    except pytest.skip.Exception as skipped:
+        pytest.fail(f"case {name} skips the cases after it: {skipped}")
     except (Exception, pytest.fail.Exception):
         with subtests.test(name[:200]):
             raise
