@@ -23,8 +23,8 @@ demo: $(VENV)/.run  ## the main job, end to end: hub, device, one run over a sam
 test: $(VENV)/.dev  ## the test suite without the slow proofs of make soak; PYTEST_ARGS="-x tests/storage" for a part
 	@$(PYTEST) $(PYTEST_ARGS)
 
-quick: $(VENV)/.dev  ## the tests of the packages that a change touches, in less than a minute
-	@$(PYTEST) -m "not slow" -k "not postgresql" $$($(BIN)/python -m tests.support.touched)
+quick: $(VENV)/.dev  ## the tests of the packages that a change touches, in less than a minute; SINCE=COMMIT for another change
+	@tests=$$($(BIN)/python -m tests.support.touched $(SINCE)) && $(PYTEST) --quick $(PYTEST_ARGS) $$tests
 
 check: $(VENV)/.dev  ## linter, formatting, types; the house rules are tests: make test PYTEST_ARGS=tests/house
 	@$(BIN)/ruff check .

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.support.touched import ROOT, covering
 
 
-def test_a_module_brings_the_covering_its_package_and_the_house_rules() -> None:
+def test_a_module_brings_the_tests_of_its_package_and_the_house_rules() -> None:
     assert covering(["hub/runs/runner.py", "README.md"]) == ["tests/house", "tests/hub/runs"]
     assert covering(["storage/migrations/env.py"]) == ["tests/house", "tests/storage"]
     assert covering(["hub/device/folder.py", "protocol/frame.py"]) == [
@@ -17,6 +17,11 @@ def test_a_module_of_the_hub_itself_brings_the_tests_beside_its_packages() -> No
     found = covering(["hub/clock.py"])
     assert "tests/hub/test_clock.py" in found
     assert not any(Path(ROOT, name).is_dir() for name in found if name != "tests/house")
+
+
+def test_what_a_package_or_its_tests_read_brings_the_tests_of_the_package() -> None:
+    assert covering(["tests/storage/expected.py"]) == ["tests/house", "tests/storage"]
+    assert covering(["hub/cli/sample/monday.md"]) == ["tests/house", "tests/hub/cli"]
 
 
 def test_a_test_brings_itself_and_one_that_was_deleted_nothing() -> None:

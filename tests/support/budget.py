@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -17,6 +18,11 @@ MARKS: Final = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run what make test leaves out, and nothing else")
+    parser.addoption(
+        "--quick",
+        action="store_true",
+        help="leave slow tests and PostgreSQL out, but in files that are named",
+    )
     parser.addoption(
         "--budget", type=float, default=BUDGET_S, help="seconds of CPU time for an unmarked test"
     )
@@ -41,12 +47,14 @@ class Budget:
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         if any("::" in word for word in config.args):  # a test that is asked for by its name is run
             return
-        wanted = config.getoption("--soak")
-        left = [item for item in items if (item.get_closest_marker("soak") is not None) != wanted]
-        items[:] = [item for item in items if (item.get_closest_marker("soak") is not None) == wanted]
-        config.hook.pytest_deselected(items=left)
-        if not wanted:
-            self.left.update(map(_name, left))
+        soaked = {item for item in items if item.get_closest_marker("soak") is not None}
+        left = set(items) - soaked if config.getoption("--soak") else soaked
+        if config.getoption("--quick"):
+            named = {Path(word).absolute() for word in config.args}
+            left |= {item for item in items if _is_slow(item) and item.path not in named}
+        config.hook.pytest_deselected(items=[item for item in items if item in left])
+        items[:] = [item for item in items if item not in left]
+        self.left.update(_name(item) for item in soaked & left)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
@@ -62,11 +70,11 @@ class Budget:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if (output := getattr(self._config, "workeroutput", None)) is not None:  # of one of xdist's processes
             output["budget"] = {"left": dict(self.left), "spent": self.spent}
-        elif (
-            max(self.spent.values(), default=0.0) > TOO_MUCH * self._budget_s
-            and session.exitstatus == pytest.ExitCode.OK
-        ):
+        elif self._is_too_much() and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _is_too_much(self) -> bool:
+        return max(self.spent.values(), default=0.0) > TOO_MUCH * self._budget_s
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -81,8 +89,16 @@ class Budget:
                 terminalreporter.write_line(name if count == 1 else f"{name} ({count} of it)")
         if self.spent:
             terminalreporter.section(f"more than {self._budget_s:g} s of CPU time, and neither slow nor soak")
+            if self._is_too_much():
+                terminalreporter.write_line(
+                    f"{TOO_MUCH:g} times as much fails the run: mark the test, or mend it"
+                )
             for name, seconds in sorted(self.spent.items(), key=lambda one: -one[1]):
                 terminalreporter.write_line(f"{seconds:6.1f} s  {name}")
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    return item.get_closest_marker("slow") is not None or "postgresql" in item.nodeid
 
 
 def _name(item: pytest.Item) -> str:
