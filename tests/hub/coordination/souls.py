@@ -44,6 +44,7 @@ from tests.support.gateway import DEFAULT_SOUL, FakeGateway
 from tests.support.wire import Port, until
 
 FAST = 20.0
+STALL_S = 0.1  # of the wall
 OPERATOR = Caller("operator:1000", None)
 LEAD, WORKER, AT_DESK = AgentId("agent-lead"), AgentId("agent-worker"), AgentId("agent-desk")
 BOARD = BoardId("board-1")
@@ -53,7 +54,12 @@ PATIENCE_S = 600.0  # of the fast clock
 
 
 class FastClock:
-    """The machine's clock, so many times as fast."""
+    """The machine's clock, so many times as fast; all of them in a process show one time.
+
+    A process that gets no turn for longer than STALL_S loses the rest: peers in it could not answer either.
+    """
+
+    _seen_s = _passed_s = time.monotonic()
 
     def __init__(self, fast: float = FAST) -> None:
         self._fast = fast
@@ -62,10 +68,16 @@ class FastClock:
         return START + timedelta(seconds=self.monotonic())
 
     def monotonic(self) -> float:
-        return time.monotonic() * self._fast
+        seen_s = time.monotonic()
+        FastClock._passed_s += min(seen_s - FastClock._seen_s, STALL_S)
+        FastClock._seen_s = seen_s
+        return FastClock._passed_s * self._fast
 
     async def sleep(self, seconds: float) -> None:
-        await anyio.sleep(seconds / self._fast)
+        left_s, until_s = max(seconds, 0.0), self.monotonic() + seconds
+        while left_s >= 0:
+            await anyio.sleep(min(left_s / self._fast, STALL_S / 2))
+            left_s = until_s - self.monotonic()
 
 
 @dataclass
