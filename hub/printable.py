@@ -1,12 +1,17 @@
 """Text of others made safe to print: nothing in it drives a terminal, hides, or reads backwards."""
 
+import json
 import re
 from typing import Final
 
-# C0 without tab and line feed, DEL, C1, separators of lines, controls of direction, halves of characters.
-# Joiners stay: languages and emoji are written with them.
+# C0 without tab and line feed, DEL, C1, separators of lines, controls of direction, halves of characters,
+# and characters without a width: soft hyphens, zero-width spaces, invisible operators, fillers, tags and the
+# selectors that no emoji uses. One joiner stays after a letter or an emoji that may be written with it.
 _CONTROLS: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+    "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0"
+    "\ufff0-\ufffb\U000e0000-\U000e0fff][\u200c\u200d]*"
+    "|(?<![^\x00-\x7f\u200c\u200d])[\u200c\u200d]"
 )
 
 
@@ -27,4 +32,4 @@ def spelled(text: str) -> str:
 
 def printable_json(text: str) -> str:
     r"""Spell out every control character in the strings of *text*, which is JSON and stays so."""
-    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _CONTROLS.sub(lambda found: json.dumps(found[0])[1:-1], text)

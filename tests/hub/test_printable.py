@@ -17,12 +17,21 @@ def test_what_drives_a_terminal_is_spelled_out() -> None:
     assert spelled("a\nb\tc") == "a\\nb\\tc"
 
 
+def test_what_has_no_width_is_spelled_out() -> None:
+    for hidden in ("\u00ad", "\u200b", "\u2060", "\u2063", "\ufeff", "\u3164", "\U000e0041", "\U000e01ef"):
+        told = hidden.encode("unicode_escape").decode()
+        assert printable(f"pay{hidden}pal") == f"pay{told}pal"
+    assert printable("pay\u00ad\u200dpal") == "pay\\xad\\u200dpal"
+    assert printable("pay\u200dpal \U0001f469\u200d\u200d") == "pay\\u200dpal \U0001f469\u200d\\u200d"
+
+
 def test_letters_joiners_and_signs_of_any_language_stay() -> None:
     for text in (
         "Zażółć gęślą jaźń",
         "\U0001f469\u200d\U0001f52c",
         "\u0646\u0645\u06cc\u200c\u062e",
         "日本語",
+        "\u2764\ufe0f",
     ):
         assert printable(text) == one_line(text) == spelled(text) == text
 
