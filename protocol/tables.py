@@ -120,13 +120,7 @@ TABLES: dict[TableName, DeviceTable] = {
             "something that happens on a date",
             "title",
             Column(name="title", kind=Kind.TEXT, required=True, max_length=500, about="what happens"),
-            Column(
-                name="projectId",
-                kind=Kind.TEXT,
-                filler=Filler.PERSON,
-                required_to_approve=True,
-                refers_to=TableName.PROJECTS,
-            ),
+            Column(name="projectId", kind=Kind.TEXT, filler=Filler.PERSON, refers_to=TableName.PROJECTS),
             Column(name="date", kind=Kind.EPOCH_MS, required=True, about="when it happens"),
         ),
         _table(

@@ -404,13 +404,13 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         )
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")  # an answer that was sent must survive a power cut
-    db.execute("PRAGMA foreign_keys = ON")
-    steps = schema.statements() if is_new else schema.upgrades(version)
+    steps = schema.statements() if is_new else schema.upgrades(db, version)
     if steps:
         db.execute("BEGIN IMMEDIATE")
         for statement in steps:
             db.execute(statement)
         db.execute("COMMIT")
+    db.execute("PRAGMA foreign_keys = ON")
 
 
 def _fresh_name(path: Path, taken: set[str]) -> str:

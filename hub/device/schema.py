@@ -4,12 +4,13 @@ Columns keep the camelCase names of the wire. What must never be is a constraint
 of the file, so that it holds for whoever else writes into it.
 """
 
+import sqlite3
 from typing import Final
 
 from protocol.tables import TABLES, Column, DeviceTable, Kind
 
 APPLICATION_ID: Final = 0x44487562  # "DHub": tells our file from anybody else's
-VERSION: Final = 5  # of this schema, in PRAGMA user_version
+VERSION: Final = 6  # of this schema, in PRAGMA user_version
 
 _CALLS: Final = """
 CREATE TABLE calls (
@@ -152,14 +153,21 @@ def statements() -> list[str]:
     ]
 
 
-def upgrades(version: int) -> list[str]:
+def upgrades(db: sqlite3.Connection, version: int) -> list[str]:
     """What makes a file of an older *version* one of this, to be run in one transaction.
 
+    Foreign keys must not be enforced meanwhile: a table that others refer to may be made anew.
     Rows of version 1 are taken as the hub wrote them: what their owners changed before is not told.
     """
     if version >= VERSION:
         return []
-    since_4 = [_PROPOSALS, _OWNED, f"PRAGMA user_version = {VERSION}"]
+    since_5 = [
+        *_unchecked(db, "timelines", _required("timelines", "projectId")),
+        f"PRAGMA user_version = {VERSION}",
+    ]
+    if version >= 5:
+        return since_5
+    since_4 = [_PROPOSALS, _OWNED, *since_5]
     if version >= 4:
         return since_4
     since_3 = [_MESSAGES, _QUESTIONS, _AGENT_FILES, *since_4]
@@ -184,12 +192,42 @@ def quoted(name: str) -> str:
 
 def _create(table: DeviceTable) -> str:
     parts = [_column(column) for column in table.columns]
-    for column in table.columns:
-        if column.required_to_approve:
-            told = quoted(f"{table.name}.{column.name}: is required to approve")
-            parts.append(f'CONSTRAINT {told} CHECK ("isApproved" = 0 OR {quoted(column.name)} IS NOT NULL)')
+    parts.extend(_required(table.name, column.name) for column in table.columns if column.required_to_approve)
     body = ",\n    ".join(parts)
     return f"CREATE TABLE {quoted(table.name)} (\n    {body}\n) STRICT"
+
+
+def _required(table: str, column: str) -> str:
+    told = quoted(f"{table}.{column}: is required to approve")
+    return f'CONSTRAINT {told} CHECK ("isApproved" = 0 OR {quoted(column)} IS NOT NULL)'
+
+
+def _unchecked(db: sqlite3.Connection, table: str, constraint: str) -> list[str]:
+    """Statements that make *table* anew without *constraint*; none where it has no such constraint.
+
+    SQLite drops no constraint. Rows stay, and so do columns, indexes and triggers that the owner's
+    programs have added.
+    """
+    made = db.execute("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", (table,)).fetchone()
+    listed = f",\n    {constraint}"
+    if made is None or listed not in made[0]:
+        return []
+    beside = db.execute(
+        "SELECT sql FROM sqlite_schema"
+        " WHERE type IN ('index', 'trigger') AND tbl_name = ? AND sql IS NOT NULL",
+        (table,),
+    )
+    _, _, body = made[0].partition("(")
+    remade = quoted(f"{table} without a check")
+    return [
+        "PRAGMA legacy_alter_table = ON",  # or views and triggers that name the table keep it from its name
+        f"CREATE TABLE {remade} ({body.replace(listed, '')}",
+        f"INSERT INTO {remade} SELECT * FROM {quoted(table)}",
+        f"DROP TABLE {quoted(table)}",
+        f"ALTER TABLE {remade} RENAME TO {quoted(table)}",
+        *(sql for (sql,) in beside),
+        "PRAGMA legacy_alter_table = OFF",
+    ]
 
 
 def _column(column: Column) -> str:

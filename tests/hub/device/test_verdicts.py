@@ -116,6 +116,51 @@ def test_a_file_of_the_first_version_is_brought_to_this_one(
     assert [(item.title, item.standing) for item in read_items(db)] == [("one", "open"), ("three", "open")]
 
 
+NAMED = "timelines.projectId: is required to approve"
+REQUIRED = f'CONSTRAINT "{NAMED}" CHECK ("isApproved" = 0 OR "projectId" IS NOT NULL)'
+OF_THE_OWNER = (
+    "ALTER TABLE timelines ADD COLUMN colour TEXT",
+    "UPDATE timelines SET colour = 'red'",
+    "CREATE INDEX by_date ON timelines (date)",
+    "CREATE TABLE guests (name TEXT, timeline TEXT REFERENCES timelines (id) ON DELETE CASCADE)",
+    "INSERT INTO guests SELECT 'Ana', id FROM timelines",
+    "CREATE VIEW parties AS SELECT guests.name, timelines.title FROM guests JOIN timelines ON timeline = id",
+    "CREATE TRIGGER kept AFTER DELETE ON timelines BEGIN INSERT INTO guests VALUES ('nobody', NULL); END",
+)
+
+
+def test_timelines_of_an_older_file_need_no_project_and_keep_what_their_owner_added(
+    db: Path, clock: FakeClock, ids: IdFactory
+) -> None:
+    party: Record = {"title": "party", "date": 1, **SUGGESTED}
+    with open_device_store(db, clock=clock, ids=ids) as store:
+        (answer,) = store.apply([ToolCall(id="c-1", action=Action.INSERT, table="timelines", data=party)])
+        assert isinstance(answer.result, dict)
+    with closing(sqlite3.connect(db, isolation_level=None)) as older:
+        (made,) = older.execute("SELECT sql FROM sqlite_schema WHERE name = 'timelines'").fetchone()
+        older.execute("ALTER TABLE timelines RENAME TO newer")
+        older.execute(made.replace("\n) STRICT", f",\n    {REQUIRED}\n) STRICT"))
+        older.execute("INSERT INTO timelines SELECT * FROM newer")
+        older.execute("DROP TABLE newer")
+        for statement in OF_THE_OWNER:
+            older.execute(statement)
+        with pytest.raises(sqlite3.IntegrityError, match="is required to approve"):
+            older.execute("UPDATE timelines SET isApproved = 1")
+        older.execute("PRAGMA user_version = 5")
+    with open_device_store(db, clock=clock, ids=ids):
+        pass
+    assert approve(db, [1], at_ms=5) == ["party"]
+    with closing(sqlite3.connect(db, isolation_level=None)) as owner:
+        assert owner.execute("SELECT id, title, date, colour FROM timelines").fetchall() == [
+            (answer.result["id"], "party", 1, "red")
+        ]
+        assert owner.execute("SELECT * FROM parties").fetchall() == [("Ana", "party")]
+        assert owner.execute("PRAGMA index_info(by_date)").fetchall() != []
+        assert owner.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        owner.execute("DELETE FROM timelines")
+        assert owner.execute("SELECT name FROM guests").fetchall() == [("Ana",), ("nobody",)]
+
+
 def test_an_item_keeps_what_its_reviewer_should_know(store: DeviceStore, db: Path) -> None:
     source = ItemSource(
         path="a.md",
@@ -145,11 +190,11 @@ def test_items_are_approved_and_rejected_by_number_beside_a_device_that_serves_t
 
 
 def test_of_several_numbers_all_are_done_or_none(store: DeviceStore, db: Path) -> None:
-    timeline = {"title": "party", "date": 1, **SUGGESTED}
-    store.apply([insert("c-1"), ToolCall(id="c-2", action=Action.INSERT, table="timelines", data=timeline)])
+    comment = {"content": "done?", **SUGGESTED}
+    store.apply([insert("c-1"), ToolCall(id="c-2", action=Action.INSERT, table="taskComments", data=comment)])
     with pytest.raises(UnknownNumber, match="there is no item 7"):
         approve(db, [1, 7], at_ms=5)
-    with pytest.raises(NotApproved, match=r"timelines\.projectId: is required to approve"):
+    with pytest.raises(NotApproved, match=r"taskComments\.taskId: is required to approve"):
         approve(db, [1, 2], at_ms=5)
     assert {item.standing for item in read_items(db)} == {"open"}
 
