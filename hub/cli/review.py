@@ -1,9 +1,10 @@
 """``hub review``: what was found for the owner of a device, to be approved or rejected."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -15,7 +16,21 @@ if TYPE_CHECKING:
     from hub.device.inserts import DeviceItem
 
 _File = click.Path(path_type=Path, dir_okay=False)
-_numbers = click.argument("numbers", type=click.IntRange(min=1), nargs=-1, required=True)
+
+
+class _Label(click.ParamType[str]):
+    """What an item is called in the list: its number, or the number and a revision, as in 7.2."""
+
+    name = "number"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if (found := _LABEL.fullmatch(value)) is None:
+            self.fail(f"{value!r} is no number of an item, as 7 or 7.2", param, ctx)
+        return value if found[1] != ".1" else value.removesuffix(".1")
+
+
+_LABEL: Final = re.compile(r"[1-9][0-9]{0,17}(\.[1-9][0-9]{0,17})?")
+_numbers = click.argument("numbers", type=_Label(), nargs=-1, required=True)
 
 
 @click.group(invoke_without_command=True)
@@ -68,7 +83,7 @@ def list_items(db: Path, everything: bool, as_json: bool) -> None:
 @_numbers
 @click.option("--deletions", is_flag=True, help="Delete an item where that is what the hub proposes.")
 @click.pass_obj
-def approve_items(db: Path, numbers: tuple[int, ...], deletions: bool) -> None:
+def approve_items(db: Path, numbers: tuple[str, ...], deletions: bool) -> None:
     """Approve items by their numbers: all of them, or none if one cannot be."""
     from hub.clock import epoch_ms
     from hub.device.inserts import DeviceFileError
@@ -85,7 +100,7 @@ def approve_items(db: Path, numbers: tuple[int, ...], deletions: bool) -> None:
 @review.command("reject")
 @_numbers
 @click.pass_obj
-def reject_items(db: Path, numbers: tuple[int, ...]) -> None:
+def reject_items(db: Path, numbers: tuple[str, ...]) -> None:
     """Remove items by their numbers; they do not come back unless their source changes.
 
     Where a change of an item is proposed, the item stays as it is.

@@ -32,7 +32,7 @@ def lines_of(item: DeviceItem, width: int | None) -> Iterator[str]:
         if column.name in item.data and column.name in _SHOWN
     ]
     words = f'"{item.quote}"' if item.quote else "no words were told"
-    yield from _lines(f"{item.number}  {item.table}  {item.title}", width)
+    yield from _lines(f"{item.label}  {item.table}  {item.title}", width)
     below = (
         ", ".join(fields),
         f"{item.source_path or 'no file'}: {words}",

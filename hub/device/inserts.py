@@ -68,13 +68,15 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
         data: its columns that have a value, without id and time stamps, as on the wire.
         quote: ``text[start:end]`` of the file at *source_path*, where the hub told.
         at: when the device stored it, aware UTC.
-        number: what its owner calls it by; it stays the same.
+        number: of the item; it stays the same.
+        label: what its owner calls the item as it is now: its number, and another revision's after a point.
         standing: its owner's word.
         remarks: what a reviewer should know.
         proposal: a change of the row that waits for its owner.
     """
 
     number: int
+    label: str
     table: str
     row_id: str
     title: str
@@ -319,6 +321,7 @@ def _item(db: sqlite3.Connection, review: Review, row: Record) -> DeviceItem:
     own = ("id", "createdAt", "updatedAt")
     return DeviceItem(
         number=review.number,
+        label=review.label,
         table=review.table.name,
         row_id=review.row_id,
         title=str(row[review.table.title]),

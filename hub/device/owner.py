@@ -5,7 +5,7 @@ the owner's may. The device notices, and tells its hub.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -16,17 +16,18 @@ from hub.device.verdicts import Review
 
 
 class UnknownNumber(DeviceFileError):
-    """No row that a hub wrote has this number, or its owner has removed it."""
+    """No row that a hub wrote has this number, its owner has removed it, or a hub has changed it since."""
 
 
 class NotApproved(DeviceFileError):
     """A row cannot be approved or removed as it is; nothing was changed."""
 
 
-def approve(path: Path, numbers: Sequence[int], *, at_ms: int, deletes: bool = False) -> list[str]:
-    """Approve the items of these numbers, or what is proposed for them, all or none; return their titles.
+def approve(path: Path, numbers: Sequence[int | str], *, at_ms: int, deletes: bool = False) -> list[str]:
+    """Approve these items, or what is proposed for them, all or none; return their titles.
 
     Args:
+        numbers: of the items as they are now; or their labels, as they were listed.
         deletes: delete an item where that is what is proposed; without it that is NotApproved.
 
     Raises:
@@ -45,8 +46,8 @@ def approve(path: Path, numbers: Sequence[int], *, at_ms: int, deletes: bool = F
         return [_title(review) for review in chosen]
 
 
-def reject(path: Path, numbers: Sequence[int]) -> list[str]:
-    """Remove the items of these numbers, or leave them as they are where a change is proposed, all or none.
+def reject(path: Path, numbers: Sequence[int | str]) -> list[str]:
+    """Remove these items, or leave them as they are where a change is proposed, all or none.
 
     Return their titles. Raises as ``approve`` does.
     """
@@ -60,23 +61,37 @@ def reject(path: Path, numbers: Sequence[int]) -> list[str]:
 
 
 @contextmanager
-def _reviews(path: Path, numbers: Sequence[int]) -> Iterator[tuple[sqlite3.Connection, list[Review]]]:
-    """The rows of these numbers, in a transaction that ends with the block."""
+def _reviews(path: Path, numbers: Sequence[int | str]) -> Iterator[tuple[sqlite3.Connection, list[Review]]]:
+    """The rows of these numbers or labels, in a transaction that ends with the block."""
     try:
         with closing(connect_beside(path)) as db:
             db.execute("BEGIN IMMEDIATE")
-            known = {review.number: review for review in verdicts.reviews(db) if review.row is not None}
-            missing = [number for number in numbers if number not in known]
-            if missing:
-                told = ", ".join(map(str, missing))
-                raise UnknownNumber(f"there is no item {told}; 'hub review' lists those there are")
+            there = [review for review in verdicts.reviews(db) if review.row is not None]
+            known: dict[int | str, Review] = {review.number: review for review in there}
+            known |= {review.label: review for review in there}
+            if missing := [number for number in numbers if number not in known]:
+                raise UnknownNumber(_unknown(missing, known))
+            chosen = {known[number].number: known[number] for number in numbers}
             try:
-                yield db, [known[number] for number in dict.fromkeys(numbers)]
+                yield db, list(chosen.values())
             except Refusal as refusal:
                 raise NotApproved(f"{refusal}; nothing was changed") from refusal
             db.execute("COMMIT")  # what was raised before it is rolled back with the connection
     except sqlite3.Error as error:
         raise DeviceFileError(f"{path}: {error}") from error
+
+
+def _unknown(missing: Sequence[int | str], known: Mapping[int | str, Review]) -> str:
+    """Say which items are not there, or not as they were listed."""
+    told: list[str] = []
+    for label in map(str, missing):
+        review = known.get(int(label.partition(".")[0]))
+        told.append(
+            f"there is no item {label}"
+            if review is None
+            else f"a hub has changed item {label} since it was listed: it is {review.label} now"
+        )
+    return f"{'; '.join(told)}; 'hub review' lists what waits; nothing was changed"
 
 
 def _title(review: Review) -> str:

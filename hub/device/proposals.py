@@ -49,6 +49,7 @@ def change(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: in
         return {"updated": 0, "proposed": 1}
     rows.update(db, table, row_id, call.data, at_ms)
     verdicts.note_written(db, table, [row_id], call.id)
+    verdicts.count_change(db, table, row_id)
     return {"updated": 1}
 
 
@@ -160,3 +161,4 @@ def _propose(
         " ON CONFLICT (tbl, row_id) DO UPDATE SET call_id = ?3, data = ?4, at = ?5, is_rejected = 0",
         (table.name, row_id, call_id, told, at_ms),
     )
+    verdicts.count_change(db, table, row_id)

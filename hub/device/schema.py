@@ -44,6 +44,9 @@ CREATE TABLE reviews (
 ) STRICT
 """
 
+# How often a hub has changed the row, or has proposed to: what was listed before is out of date.
+_REVISION: Final = "ALTER TABLE reviews ADD COLUMN revision INTEGER NOT NULL DEFAULT 1"
+
 # A change that a hub wants of a row that its owner has approved or changed: never done by itself. *data* is
 # null for a deletion. A rejected one stays until the hub has confirmed the owner's word.
 _PROPOSALS: Final = """
@@ -142,6 +145,7 @@ def statements() -> list[str]:
         "CREATE INDEX calls_at ON calls (at)",
         _ROOTS,
         _REVIEWS,
+        _REVISION,
         _AGENT_CONFIGS,
         _MESSAGES,
         _QUESTIONS,
@@ -162,6 +166,7 @@ def upgrades(db: sqlite3.Connection, version: int) -> list[str]:
     if version >= VERSION:
         return []
     since_5 = [
+        _REVISION,
         *_unchecked(db, "timelines", _required("timelines", "projectId")),
         f"PRAGMA user_version = {VERSION}",
     ]

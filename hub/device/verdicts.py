@@ -40,15 +40,24 @@ class Remarks(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True):
-    """A row that a hub wrote. *row* is ``None`` once its owner deleted it; *number* stays the same."""
+    """A row that a hub wrote. *row* is ``None`` once its owner deleted it; *number* stays the same.
+
+    *revision* counts the row as inserted, and each change of it that a hub made or proposed.
+    """
 
     number: int
+    revision: int
     table: DeviceTable
     row_id: str
     call_id: str
     row: Record | None
     standing: Standing
     reported: Word | None
+
+    @property
+    def label(self) -> str:
+        """What its owner calls this revision of the row: ``7`` as it was inserted, later ``7.2``."""
+        return label_of(self.number, self.revision)
 
 
 _remarks: Final = msgspec.json.Decoder(Remarks)
@@ -77,6 +86,18 @@ def note_written(db: sqlite3.Connection, table: DeviceTable, ids: Iterable[str],
         )
 
 
+def count_change(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> None:
+    """A hub has changed this row, or proposes to: it has another label from now on."""
+    db.execute(
+        "UPDATE reviews SET revision = revision + 1 WHERE tbl = ? AND row_id = ?", (table.name, row_id)
+    )
+
+
+def label_of(number: int, revision: int) -> str:
+    """Return what the owner calls a revision of an item."""
+    return str(number) if revision == 1 else f"{number}.{revision}"
+
+
 def forget(db: sqlite3.Connection, table: DeviceTable, ids: Iterable[str]) -> None:
     """A hub deleted these rows: that is no word of their owner."""
     db.executemany(
@@ -98,15 +119,17 @@ def reviews(db: sqlite3.Connection) -> Iterator[Review]:
     """Every row that a hub wrote, table by table, in the order in which they came."""
     for table in TABLES.values():
         found = db.execute(
-            "SELECT number, row_id, call_id, written, reported FROM reviews WHERE tbl = ? ORDER BY number",
+            "SELECT number, revision, row_id, call_id, written, reported FROM reviews"
+            " WHERE tbl = ? ORDER BY number",
             (table.name,),
         )
         there = {row["id"]: row for row in db.execute(f"SELECT * FROM {quoted(table.name)}")}
-        for number, row_id, call_id, written, reported in found.fetchall():
+        for number, revision, row_id, call_id, written, reported in found.fetchall():
             stored = there.get(row_id)
             row = None if stored is None else rows.on_the_wire(table, stored)
             yield Review(
                 number=number,
+                revision=revision,
                 table=table,
                 row_id=row_id,
                 call_id=call_id,

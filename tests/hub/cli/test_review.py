@@ -90,9 +90,36 @@ def test_what_a_hub_would_change_of_an_approved_item_is_shown_and_waits(
     with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
         store.apply([change])
     assert "! the hub would change title from 'pay the rent' to 'pay Mr Li'" in review().stdout
-    assert "rejected: pay the rent" in review("reject", "2").output
+    assert "rejected: pay the rent" in review("reject", "2.2").output
     assert "pay the rent" not in review().stdout
     assert "pay the rent" in review("ls", "--all").stdout
+
+
+def test_what_a_hub_changed_since_it_was_listed_has_another_number(
+    review: Callable[..., Result], db: Path
+) -> None:
+    (rent,) = [item for item in read_items(db) if item.number == 2]
+    clock = FakeClock()
+
+    def change(call_id: str, title: str) -> None:
+        call = ToolCall(
+            id=call_id, action=Action.UPDATE, table="tasks", where={"id": rent.row_id}, data={"title": title}
+        )
+        with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+            store.apply([call])
+
+    change("c-4", "pay Mr Li")
+    refused = review("approve", "1", "2")
+    assert refused.exit_code == 1
+    assert "a hub has changed item 2 since it was listed: it is 2.2 now" in refused.output
+    assert {item.standing for item in read_items(db)} == {"open"}
+    assert "2.2  tasks  pay Mr Li" in review().stdout
+    assert review("approve", "1.1", "2.2").exit_code == 0
+    change("c-5", "pay Mr Wu")  # proposed
+    assert review("approve", "2.2").exit_code == 1
+    assert "2.3  tasks  pay Mr Li" in review().stdout
+    assert review("reject", "2.3").exit_code == 0
+    assert review("approve", "two").exit_code == 2
 
 
 def test_a_number_that_is_none_changes_nothing(review: Callable[..., Result], db: Path) -> None:

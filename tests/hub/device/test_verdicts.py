@@ -146,6 +146,7 @@ def test_timelines_of_an_older_file_need_no_project_and_keep_what_their_owner_ad
             older.execute(statement)
         with pytest.raises(sqlite3.IntegrityError, match="is required to approve"):
             older.execute("UPDATE timelines SET isApproved = 1")
+        older.execute("ALTER TABLE reviews DROP COLUMN revision")
         older.execute("PRAGMA user_version = 5")
     with open_device_store(db, clock=clock, ids=ids):
         pass
