@@ -11,9 +11,13 @@ import click
 from hub.cli import show
 from hub.cli.connect import device_file, device_name
 from hub.cli.failure import Exit, Failure
+from hub.printable import spelled
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hub.device.inserts import DeviceItem
+    from hub.device.owner import Decided
 
 _File = click.Path(path_type=Path, dir_okay=False)
 
@@ -84,17 +88,11 @@ def list_items(db: Path, everything: bool, as_json: bool) -> None:
 @click.option("--deletions", is_flag=True, help="Delete an item where that is what the hub proposes.")
 @click.pass_obj
 def approve_items(db: Path, numbers: tuple[str, ...], deletions: bool) -> None:
-    """Approve items by their numbers: all of them, or none if one cannot be."""
+    """Approve items by their numbers. One that cannot be approved is named, and stays as it is."""
     from hub.clock import epoch_ms
-    from hub.device.inserts import DeviceFileError
     from hub.device.owner import approve
 
-    try:
-        titles = approve(db, numbers, at_ms=epoch_ms(show.clock.now()), deletes=deletions)
-    except DeviceFileError as error:
-        raise Failure(str(error), Exit.FAILED) from error
-    for title in titles:
-        show.say(f"approved: {title}")
+    _decide(lambda: approve(db, numbers, at_ms=epoch_ms(show.clock.now()), deletes=deletions))
 
 
 @review.command("reject")
@@ -105,15 +103,22 @@ def reject_items(db: Path, numbers: tuple[str, ...]) -> None:
 
     Where a change of an item is proposed, the item stays as it is.
     """
-    from hub.device.inserts import DeviceFileError
     from hub.device.owner import reject
 
+    _decide(lambda: reject(db, numbers))
+
+
+def _decide(decision: "Callable[[], Decided]") -> None:
+    """Do what the owner decided, and say what became of it; ends with 1 if an item was left as it is."""
+    from hub.device.inserts import DeviceFileError
+
     try:
-        titles = reject(db, numbers)
+        decided = decision()
     except DeviceFileError as error:
         raise Failure(str(error), Exit.FAILED) from error
-    for title in titles:
-        show.say(f"rejected: {title}")
+    show.say(*map(spelled, decided.done + decided.refused))
+    if decided.refused:
+        sys.exit(Exit.FAILED)
 
 
 def _waits(item: "DeviceItem") -> bool:

@@ -5,59 +5,108 @@ the owner's may. The device notices, and tells its hub.
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Final
+
+import msgspec
 
 from hub.device import proposals, rows, verdicts
 from hub.device.inserts import DeviceFileError, connect_beside
 from hub.device.rows import Refusal
 from hub.device.verdicts import Review
+from protocol.errors import ErrorCode
+from protocol.frame import Record
+from protocol.tables import Column, DeviceTable
+
+_TITLE_CHARACTERS: Final = 120  # of an item, in a sentence about it
 
 
 class UnknownNumber(DeviceFileError):
     """No row that a hub wrote has this number, its owner has removed it, or a hub has changed it since."""
 
 
-class NotApproved(DeviceFileError):
-    """A row cannot be approved or removed as it is; nothing was changed."""
+class Decided(msgspec.Struct, frozen=True):
+    """What became of items, a sentence each: of those that were done, and of those left as they are."""
+
+    done: list[str]
+    refused: list[str]
 
 
-def approve(path: Path, numbers: Sequence[int | str], *, at_ms: int, deletes: bool = False) -> list[str]:
-    """Approve these items, or what is proposed for them, all or none; return their titles.
+def approve(path: Path, numbers: Sequence[int | str], *, at_ms: int, deletes: bool = False) -> Decided:
+    """Approve these items, or what is proposed for them; one that cannot be so keeps no other from it.
 
     Args:
         numbers: of the items as they are now; or their labels, as they were listed.
-        deletes: delete an item where that is what is proposed; without it that is NotApproved.
+        deletes: delete an item where that is what is proposed; without it that is refused.
 
     Raises:
-        UnknownNumber, NotApproved: see there; nothing was changed.
+        UnknownNumber: see there; nothing was changed.
         DeviceFileError: it is no device's file, or the disk refuses.
     """
+
+    def decide(db: sqlite3.Connection, review: Review) -> str:
+        proposal = proposals.of_row(db, review.table.name, review.row_id)
+        if proposal is None:
+            _refuse_incomplete(review)
+            rows.update(db, review.table, review.row_id, {"isApproved": 1}, at_ms)
+        elif proposal.data is None and not deletes:
+            raise _left("the hub would delete it; to agree, add --deletions")
+        else:
+            proposals.accept(db, review.table, review.row_id, proposal, at_ms)
+            if proposal.data is None:
+                return f"deleted: {_title(review)}"
+        return f"approved: {_title(review)}"
+
+    return _decide(path, numbers, decide)
+
+
+def reject(path: Path, numbers: Sequence[int | str]) -> Decided:
+    """Remove these items, or leave them as they are where a change is proposed. Raises as ``approve``."""
+
+    def decide(db: sqlite3.Connection, review: Review) -> str:
+        if proposals.of_row(db, review.table.name, review.row_id) is None:
+            rows.delete(db, review.table, review.row_id)
+        else:
+            proposals.reject(db, review.table, review.row_id)
+        return f"rejected: {_title(review)}"
+
+    return _decide(path, numbers, decide)
+
+
+def lacking(table: DeviceTable, row: Record) -> Column | None:
+    """Return the column that *row* must have a value in before it can be approved."""
+    return next((c for c in table.columns if c.required_to_approve and row.get(c.name) is None), None)
+
+
+def _refuse_incomplete(review: Review) -> None:
+    assert review.row is not None
+    if (column := lacking(review.table, review.row)) is not None:
+        raise _left(f"{column.name} is required to approve it")
+
+
+def _left(why: str) -> Refusal:
+    return Refusal(ErrorCode.BAD_RECORD, why)
+
+
+def _decide(
+    path: Path, numbers: Sequence[int | str], decide: Callable[[sqlite3.Connection, Review], str]
+) -> Decided:
+    """Do *decide* to each item by itself, in one transaction."""
+    decided = Decided([], [])
     with _reviews(path, numbers) as (db, chosen):
         for review in chosen:
-            proposal = proposals.of_row(db, review.table.name, review.row_id)
-            if proposal is None:
-                rows.update(db, review.table, review.row_id, {"isApproved": 1}, at_ms)
-            elif proposal.data is None and not deletes:
-                raise NotApproved(f"{review.number}: the hub would delete it; nothing was changed")
-            else:
-                proposals.accept(db, review.table, review.row_id, proposal, at_ms)
-        return [_title(review) for review in chosen]
-
-
-def reject(path: Path, numbers: Sequence[int | str]) -> list[str]:
-    """Remove these items, or leave them as they are where a change is proposed, all or none.
-
-    Return their titles. Raises as ``approve`` does.
-    """
-    with _reviews(path, numbers) as (db, chosen):
-        for review in chosen:
-            if proposals.of_row(db, review.table.name, review.row_id) is None:
-                rows.delete(db, review.table, review.row_id)
-            else:
-                proposals.reject(db, review.table, review.row_id)
-        return [_title(review) for review in chosen]
+            db.execute("SAVEPOINT one_item")
+            try:
+                decided.done.append(decide(db, review))
+            except Refusal as refusal:
+                db.execute("ROLLBACK TO one_item")
+                decided.refused.append(
+                    f"left as it is: {review.label}  {review.table.name}  {_title(review)}: {refusal}"
+                )
+            db.execute("RELEASE one_item")
+    return decided
 
 
 @contextmanager
@@ -72,10 +121,7 @@ def _reviews(path: Path, numbers: Sequence[int | str]) -> Iterator[tuple[sqlite3
             if missing := [number for number in numbers if number not in known]:
                 raise UnknownNumber(_unknown(missing, known))
             chosen = {known[number].number: known[number] for number in numbers}
-            try:
-                yield db, list(chosen.values())
-            except Refusal as refusal:
-                raise NotApproved(f"{refusal}; nothing was changed") from refusal
+            yield db, list(chosen.values())
             db.execute("COMMIT")  # what was raised before it is rolled back with the connection
     except sqlite3.Error as error:
         raise DeviceFileError(f"{path}: {error}") from error
@@ -96,4 +142,4 @@ def _unknown(missing: Sequence[int | str], known: Mapping[int | str, Review]) ->
 
 def _title(review: Review) -> str:
     assert review.row is not None
-    return str(review.row[review.table.title])
+    return str(review.row[review.table.title])[:_TITLE_CHARACTERS]

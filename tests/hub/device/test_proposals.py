@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hub.device.inserts import DeviceStore, read_items
-from hub.device.owner import NotApproved, approve, reject
+from hub.device.owner import approve, reject
 from hub.device.proposals import Proposal
 from protocol.errors import ErrorCode
 from protocol.frame import Record
@@ -107,7 +107,7 @@ def test_an_owner_accepts_a_change_and_the_hub_hears_of_it(
     (item,) = read_items(db)
     assert item.proposal == Proposal("c-3", CHANGED)
     assert words(store) == {}
-    assert approve(db, [1], at_ms=9) == ["call Ana"]
+    assert approve(db, [1], at_ms=9).done == ["approved: call Ana"]
     assert titles(owner) == [("call Bo", 1)]
     assert read_items(db)[0].proposal is None
     assert words(store) == {"c-3": "approved"}
@@ -141,10 +141,10 @@ def test_an_owner_accepts_that_a_row_is_deleted(hub: Hub, owner: sqlite3.Connect
     made = hub.insert()
     approve(db, [1], at_ms=5)
     hub.ask(Action.DELETE, where=made)
-    with pytest.raises(NotApproved, match="the hub would delete it"):
-        approve(db, [1], at_ms=9)
+    (refused,) = approve(db, [1], at_ms=9).refused
+    assert "the hub would delete it; to agree, add --deletions" in refused
     assert titles(owner) == [("call Ana", 1)]
-    approve(db, [1], at_ms=9, deletes=True)
+    assert approve(db, [1], at_ms=9, deletes=True).done == ["deleted: call Ana"]
     assert titles(owner) == []
 
 

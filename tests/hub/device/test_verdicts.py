@@ -12,7 +12,7 @@ import pytest
 from hub.clock import IdFactory
 from hub.device import schema
 from hub.device.inserts import DeviceFileError, DeviceStore, open_device_store, read_items
-from hub.device.owner import NotApproved, UnknownNumber, approve, reject
+from hub.device.owner import UnknownNumber, approve, reject
 from hub.device.reporting import LOOK_EVERY_S
 from hub.device.verdicts import Remarks, Verdict
 from protocol.coordination import Method, Request, Response
@@ -150,7 +150,7 @@ def test_timelines_of_an_older_file_need_no_project_and_keep_what_their_owner_ad
         older.execute("PRAGMA user_version = 5")
     with open_device_store(db, clock=clock, ids=ids):
         pass
-    assert approve(db, [1], at_ms=5) == ["party"]
+    assert approve(db, [1], at_ms=5).done == ["approved: party"]
     with closing(sqlite3.connect(db, isolation_level=None)) as owner:
         assert owner.execute("SELECT id, title, date, colour FROM timelines").fetchall() == [
             (answer.result["id"], "party", 1, "red")
@@ -184,20 +184,22 @@ def test_items_are_approved_and_rejected_by_number_beside_a_device_that_serves_t
     store: DeviceStore, db: Path
 ) -> None:
     store.apply([insert("c-1", "one"), insert("c-2", "two"), insert("c-3", "three")])
-    assert approve(db, [1], at_ms=5) == ["one"]
-    assert reject(db, [2, 2]) == ["two"]
+    assert approve(db, [1], at_ms=5).done == ["approved: one"]
+    assert reject(db, [2, 2]).done == ["rejected: two"]
     assert [(item.number, item.standing) for item in read_items(db)] == [(1, "approved"), (3, "open")]
     assert words(store) == {"c-1": "approved", "c-2": "rejected"}
 
 
-def test_of_several_numbers_all_are_done_or_none(store: DeviceStore, db: Path) -> None:
+def test_what_cannot_be_approved_is_named_and_keeps_no_other_from_it(store: DeviceStore, db: Path) -> None:
     comment = {"content": "done?", **SUGGESTED}
     store.apply([insert("c-1"), ToolCall(id="c-2", action=Action.INSERT, table="taskComments", data=comment)])
     with pytest.raises(UnknownNumber, match="there is no item 7"):
         approve(db, [1, 7], at_ms=5)
-    with pytest.raises(NotApproved, match=r"taskComments\.taskId: is required to approve"):
-        approve(db, [1, 2], at_ms=5)
     assert {item.standing for item in read_items(db)} == {"open"}
+    decided = approve(db, [2, 1], at_ms=5)
+    assert decided.done == ["approved: call Ana"]
+    assert decided.refused == ["left as it is: 2  taskComments  done?: taskId is required to approve it"]
+    assert [item.standing for item in read_items(db)] == ["approved", "open"]
 
 
 def test_a_file_that_is_no_devices_is_left_alone(tmp_path: Path) -> None:
