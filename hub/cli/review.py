@@ -97,15 +97,16 @@ def approve_items(db: Path, numbers: tuple[str, ...], deletions: bool) -> None:
 
 @review.command("reject")
 @_numbers
+@click.option("--approved", is_flag=True, help="Delete an item that you have approved, too.")
 @click.pass_obj
-def reject_items(db: Path, numbers: tuple[str, ...]) -> None:
+def reject_items(db: Path, numbers: tuple[str, ...], approved: bool) -> None:
     """Remove items by their numbers; they do not come back unless their source changes.
 
-    Where a change of an item is proposed, the item stays as it is.
+    Where a change of an item is proposed, the change is dropped and the item stays as it is.
     """
     from hub.device.owner import reject
 
-    _decide(lambda: reject(db, numbers))
+    _decide(lambda: reject(db, numbers, deletes=approved))
 
 
 def _decide(decision: "Callable[[], Decided]") -> None:

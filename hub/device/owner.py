@@ -18,9 +18,10 @@ from hub.device.rows import Refusal
 from hub.device.verdicts import Review
 from protocol.errors import ErrorCode
 from protocol.frame import Record
-from protocol.tables import Column, DeviceTable
+from protocol.tables import TABLES, Column, DeviceTable
 
 _TITLE_CHARACTERS: Final = 120  # of an item, in a sentence about it
+_MOST_NAMED: Final = 8  # items in a sentence
 
 
 class UnknownNumber(DeviceFileError):
@@ -53,24 +54,38 @@ def approve(path: Path, numbers: Sequence[int | str], *, at_ms: int, deletes: bo
             rows.update(db, review.table, review.row_id, {"isApproved": 1}, at_ms)
         elif proposal.data is None and not deletes:
             raise _left("the hub would delete it; to agree, add --deletions")
+        elif proposal.data is None:
+            _refuse_referred(db, review)
+            proposals.accept(db, review.table, review.row_id, proposal, at_ms)
+            return f"deleted: {_title(review)}"
         else:
             proposals.accept(db, review.table, review.row_id, proposal, at_ms)
-            if proposal.data is None:
-                return f"deleted: {_title(review)}"
         return f"approved: {_title(review)}"
 
     return _decide(path, numbers, decide)
 
 
-def reject(path: Path, numbers: Sequence[int | str]) -> Decided:
-    """Remove these items, or leave them as they are where a change is proposed. Raises as ``approve``."""
+def reject(path: Path, numbers: Sequence[int | str], *, deletes: bool = False) -> Decided:
+    """Remove these items, or drop what is proposed for them and leave them as they are.
+
+    Items that refer to others of *numbers* are removed before those.
+
+    Args:
+        deletes: delete an approved item as well; without it that is refused.
+
+    Raises as ``approve``.
+    """
 
     def decide(db: sqlite3.Connection, review: Review) -> str:
-        if proposals.of_row(db, review.table.name, review.row_id) is None:
-            rows.delete(db, review.table, review.row_id)
-        else:
+        assert review.row is not None
+        if proposals.of_row(db, review.table.name, review.row_id) is not None:
             proposals.reject(db, review.table, review.row_id)
-        return f"rejected: {_title(review)}"
+            return f"stays as it was: {_title(review)}; what the hub proposed is rejected"
+        if review.row["isApproved"] and not deletes:
+            raise _left("you have approved it; to delete it, add --approved")
+        _refuse_referred(db, review)
+        rows.delete(db, review.table, review.row_id)
+        return f"{'deleted' if review.row['isApproved'] else 'rejected'}: {_title(review)}"
 
     return _decide(path, numbers, decide)
 
@@ -78,6 +93,30 @@ def reject(path: Path, numbers: Sequence[int | str]) -> Decided:
 def lacking(table: DeviceTable, row: Record) -> Column | None:
     """Return the column that *row* must have a value in before it can be approved."""
     return next((c for c in table.columns if c.required_to_approve and row.get(c.name) is None), None)
+
+
+def _refuse_referred(db: sqlite3.Connection, review: Review) -> None:
+    """Raises Refusal: other rows refer to this one; they are named by their labels, or as the owner's."""
+    found = [
+        (table.name, row_id)
+        for table in TABLES.values()
+        for column in table.columns
+        if column.refers_to == review.table.name
+        for row_id in rows.ids_of(db, table, {column.name: review.row_id})
+    ]
+    if not found:
+        return
+    labels = {(one.table.name, one.row_id): one.label for one in verdicts.reviews(db)}
+    named = list(dict.fromkeys(labels.get(key, f"{key[0]} of your own") for key in found))
+    more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+    told = ", ".join(named[:_MOST_NAMED]) + more
+    raise _left(f"{told} belong to it; reject them with it, or let them belong to another first")
+
+
+def _depth(table: DeviceTable) -> int:
+    """Return how many tables stand above *table*: what refers to a row goes before it."""
+    above = [TABLES[column.refers_to] for column in table.columns if column.refers_to is not None]
+    return max((1 + _depth(one) for one in above), default=0)
 
 
 def _refuse_incomplete(review: Review) -> None:
@@ -96,7 +135,7 @@ def _decide(
     """Do *decide* to each item by itself, in one transaction."""
     decided = Decided([], [])
     with _reviews(path, numbers) as (db, chosen):
-        for review in chosen:
+        for review in sorted(chosen, key=lambda review: -_depth(review.table)):
             db.execute("SAVEPOINT one_item")
             try:
                 decided.done.append(decide(db, review))

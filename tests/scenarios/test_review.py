@@ -56,5 +56,5 @@ async def test_what_a_person_said_outlives_a_new_edition_of_the_file(tmp_path: P
         approve(db, [hers.number], at_ms=2)
         assert play.items() == ["call Anna on Monday", "feed the cat", "pay the rent"]
         await has_heard(play, "approved", ["call Anna on Monday"])
-        reject(db, [hers.number])
+        reject(db, [hers.number], deletes=True)
         await has_heard(play, "rejected", ["call Anna on Monday", "mend the roof"])

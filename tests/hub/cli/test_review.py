@@ -90,9 +90,21 @@ def test_what_a_hub_would_change_of_an_approved_item_is_shown_and_waits(
     with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
         store.apply([change])
     assert "! the hub would change title from 'pay the rent' to 'pay Mr Li'" in review().stdout
-    assert "rejected: pay the rent" in review("reject", "2.2").output
+    dropped = review("reject", "2.2")
+    assert "stays as it was: pay the rent; what the hub proposed is rejected" in dropped.output
     assert "pay the rent" not in review().stdout
     assert "pay the rent" in review("ls", "--all").stdout
+
+
+def test_what_was_approved_is_deleted_only_when_that_is_said(review: Callable[..., Result], db: Path) -> None:
+    review("approve", "2")
+    kept = review("reject", "2", "3")
+    assert kept.exit_code == 1
+    assert "2  tasks  pay the rent: you have approved it; to delete it, add --approved" in kept.output
+    assert "rejected: mend the roof" in kept.output
+    assert [item.title for item in read_items(db)] == ["call Ana", "pay the rent"]
+    assert "deleted: pay the rent" in review("reject", "--approved", "2").output
+    assert [item.title for item in read_items(db)] == ["call Ana"]
 
 
 def test_what_a_hub_changed_since_it_was_listed_has_another_number(

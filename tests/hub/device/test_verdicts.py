@@ -202,6 +202,27 @@ def test_what_cannot_be_approved_is_named_and_keeps_no_other_from_it(store: Devi
     assert [item.standing for item in read_items(db)] == ["approved", "open"]
 
 
+def test_a_project_goes_with_what_belongs_to_it_or_says_what_that_is(
+    store: DeviceStore, owner: sqlite3.Connection, db: Path
+) -> None:
+    project = {"name": "House", **SUGGESTED}
+    (made,) = store.apply([ToolCall(id="c-1", action=Action.INSERT, table="projects", data=project)])
+    assert isinstance(made.result, dict)
+    task = {"title": "mend the roof", "projectId": made.result["id"], **SUGGESTED}
+    store.apply([ToolCall(id="c-2", action=Action.INSERT, table="tasks", data=task)])
+    owner.execute(
+        "INSERT INTO notes (id, title, projectId, createdAt, updatedAt)"
+        " SELECT 'n', 'mine', id, 1, 1 FROM projects"
+    )
+    assert reject(db, [1]).refused == [
+        "left as it is: 1  projects  House: 2, notes of your own belong to it;"
+        " reject them with it, or let them belong to another first"
+    ]
+    owner.execute("DELETE FROM notes")
+    assert reject(db, [1, 2]).done == ["rejected: mend the roof", "rejected: House"]
+    assert read_items(db) == []
+
+
 def test_a_file_that_is_no_devices_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(DeviceFileError, match="there is no"):
         reject(tmp_path / "none.db", [1])
