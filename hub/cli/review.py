@@ -28,12 +28,12 @@ class _Label(click.ParamType[str]):
     name = "number"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if (found := _LABEL.fullmatch(value)) is None:
+        if _LABEL.fullmatch(value) is None:
             self.fail(f"{value!r} is no number of an item, as 7 or 7.2", param, ctx)
-        return value if found[1] != ".1" else value.removesuffix(".1")
+        return _LABEL.sub(r"\1\2", value)
 
 
-_LABEL: Final = re.compile(r"[1-9][0-9]{0,17}(\.[1-9][0-9]{0,17})?")
+_LABEL: Final = re.compile(r"([1-9][0-9]{0,17})(?:\.1|(\.[1-9][0-9]{0,17}))?")
 _numbers = click.argument("numbers", type=_Label(), nargs=-1, required=True)
 
 
@@ -85,14 +85,47 @@ def list_items(db: Path, everything: bool, as_json: bool) -> None:
 
 @review.command("approve")
 @_numbers
+@click.option("--project", metavar="NAME", help="The project that they belong to; made if it is new.")
+@click.option("--task", metavar="TITLE", help="The task that comments belong to, or its number.")
 @click.option("--deletions", is_flag=True, help="Delete an item where that is what the hub proposes.")
 @click.pass_obj
-def approve_items(db: Path, numbers: tuple[str, ...], deletions: bool) -> None:
-    """Approve items by their numbers. One that cannot be approved is named, and stays as it is."""
+def approve_items(
+    db: Path, numbers: tuple[str, ...], project: str | None, task: str | None, deletions: bool
+) -> None:
+    """Approve items by their numbers. One that cannot be approved is named, and stays as it is.
+
+    \b
+    Example: hub review approve 3 4 5 --project House
+    """
     from hub.clock import epoch_ms
     from hub.device.owner import approve
 
-    _decide(lambda: approve(db, numbers, at_ms=epoch_ms(show.clock.now()), deletes=deletions))
+    given = {"project": project, "task": task}
+    fields = {name: value for name, value in given.items() if value is not None}
+    at_ms = epoch_ms(show.clock.now())
+    _decide(lambda: approve(db, numbers, at_ms=at_ms, deletes=deletions, fields=fields))
+
+
+@review.command("edit")
+@click.argument("words", metavar="NUMBERS... FIELD=VALUE...", nargs=-1, required=True)
+@click.pass_obj
+def edit_items(db: Path, words: tuple[str, ...]) -> None:
+    """Change fields of items by their numbers; approved or not, no hub changes them again.
+
+    Without a value the field is emptied.
+
+    \b
+    Example: hub review edit 7 title="call Ana" dueDate=2027-02-03 project=House
+    """
+    from hub.clock import epoch_ms
+    from hub.device.owner import edit
+
+    numbers = tuple(_LABEL.sub(r"\1\2", word) for word in words if _LABEL.fullmatch(word))
+    others = [word.partition("=") for word in words if not _LABEL.fullmatch(word)]
+    fields = {name: value for name, sign, value in others if sign}
+    if not numbers or not fields or len(fields) < len(others):
+        raise click.UsageError("say which items by their numbers, and each field once as FIELD=VALUE")
+    _decide(lambda: edit(db, numbers, fields, at_ms=epoch_ms(show.clock.now())))
 
 
 @review.command("reject")

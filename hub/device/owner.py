@@ -13,7 +13,9 @@ from typing import Final
 import msgspec
 
 from hub.device import proposals, rows, verdicts
+from hub.device.edits import Editor
 from hub.device.inserts import DeviceFileError, connect_beside
+from hub.device.proposals import Proposal
 from hub.device.rows import Refusal
 from hub.device.verdicts import Review
 from protocol.errors import ErrorCode
@@ -35,12 +37,20 @@ class Decided(msgspec.Struct, frozen=True):
     refused: list[str]
 
 
-def approve(path: Path, numbers: Sequence[int | str], *, at_ms: int, deletes: bool = False) -> Decided:
+def approve(
+    path: Path,
+    numbers: Sequence[int | str],
+    *,
+    at_ms: int,
+    deletes: bool = False,
+    fields: Mapping[str, str] | None = None,
+) -> Decided:
     """Approve these items, or what is proposed for them; one that cannot be so keeps no other from it.
 
     Args:
         numbers: of the items as they are now; or their labels, as they were listed.
         deletes: delete an item where that is what is proposed; without it that is refused.
+        fields: what to fill in before, as ``edit`` takes it.
 
     Raises:
         UnknownNumber: see there; nothing was changed.
@@ -49,18 +59,34 @@ def approve(path: Path, numbers: Sequence[int | str], *, at_ms: int, deletes: bo
 
     def decide(db: sqlite3.Connection, review: Review) -> str:
         proposal = proposals.of_row(db, review.table.name, review.row_id)
-        if proposal is None:
-            _refuse_incomplete(review)
-            rows.update(db, review.table, review.row_id, {"isApproved": 1}, at_ms)
-        elif proposal.data is None and not deletes:
-            raise _left("the hub would delete it; to agree, add --deletions")
-        elif proposal.data is None:
+        if proposal is not None and proposal.data is None:
+            if not deletes:
+                raise _left("the hub would delete it; to agree, add --deletions")
             _refuse_referred(db, review)
             proposals.accept(db, review.table, review.row_id, proposal, at_ms)
             return f"deleted: {_title(review)}"
+        filled, told = Editor(db, at_ms).read(review.table, fields or {})
+        if proposal is not None:
+            amended = Proposal(proposal.call_id, {**(proposal.data or {}), **filled})
+            proposals.accept(db, review.table, review.row_id, amended, at_ms)
         else:
-            proposals.accept(db, review.table, review.row_id, proposal, at_ms)
-        return f"approved: {_title(review)}"
+            _refuse_incomplete(review, filled)
+            rows.update(db, review.table, review.row_id, {**filled, "isApproved": 1}, at_ms)
+        return f"approved: {_title(review)}{told}"
+
+    return _decide(path, numbers, decide)
+
+
+def edit(path: Path, numbers: Sequence[int | str], fields: Mapping[str, str], *, at_ms: int) -> Decided:
+    """Change fields of these items, as their owner types them. Raises as ``approve``.
+
+    An open item stays open, with words of its owner: no hub changes it any more.
+    """
+
+    def decide(db: sqlite3.Connection, review: Review) -> str:
+        filled, told = Editor(db, at_ms).read(review.table, fields)
+        rows.update(db, review.table, review.row_id, filled, at_ms)
+        return f"changed {', '.join(filled)}: {review.label}  {review.table.name}  {_title(review)}{told}"
 
     return _decide(path, numbers, decide)
 
@@ -119,10 +145,11 @@ def _depth(table: DeviceTable) -> int:
     return max((1 + _depth(one) for one in above), default=0)
 
 
-def _refuse_incomplete(review: Review) -> None:
+def _refuse_incomplete(review: Review, filled: Record) -> None:
     assert review.row is not None
-    if (column := lacking(review.table, review.row)) is not None:
-        raise _left(f"{column.name} is required to approve it")
+    if (column := lacking(review.table, {**review.row, **filled})) is not None:
+        name = column.name.removesuffix("Id")
+        raise _left(f"it needs a {name}; approve it with --{name} TITLE")
 
 
 def _left(why: str) -> Refusal:

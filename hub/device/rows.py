@@ -62,15 +62,23 @@ def table_of(call: ToolCall) -> DeviceTable:
         raise Refusal(ErrorCode.UNKNOWN_TABLE, f"there is no table {call.table!r}") from None
 
 
-def insert(db: sqlite3.Connection, table: DeviceTable, row_id: str, data: Record, at_ms: int) -> None:
-    """Write a whole row as a suggestion, whatever *data* says of that; what it leaves out has its default.
+def insert(
+    db: sqlite3.Connection,
+    table: DeviceTable,
+    row_id: str,
+    data: Record,
+    at_ms: int,
+    *,
+    flags: Record = SUGGESTED,
+) -> None:
+    """Write a whole row with *flags*, whatever *data* says of those; what it leaves out has its default.
 
     Raises:
         Refusal: the record is wrong, or a row that it refers to is not there.
     """
     _refuse(problems_of(table, data, _FILLERS))
     row: dict[str, str | int | float | None] = {column.name: column.default for column in table.columns}
-    row |= {name: stored for name, stored in _stored(table, {**data, **SUGGESTED}) if stored is not None}
+    row |= {name: stored for name, stored in _stored(table, {**data, **flags}) if stored is not None}
     row |= {"id": row_id, "createdAt": at_ms, "updatedAt": at_ms}
     names = ", ".join(quoted(name) for name in row)
     marks = ", ".join("?" * len(row))

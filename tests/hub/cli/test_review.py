@@ -1,7 +1,9 @@
 """``hub review``, on the file of a device on this machine."""
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from click.testing import Result
 
 from hub.clock import IdFactory
 from hub.device.inserts import open_device_store, read_items
+from protocol.frame import Record
 from protocol.tables import SUGGESTED
 from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
 from tests.hub.cli.conftest import Hub
@@ -94,6 +97,105 @@ def test_what_a_hub_would_change_of_an_approved_item_is_shown_and_waits(
     assert "stays as it was: pay the rent; what the hub proposed is rejected" in dropped.output
     assert "pay the rent" not in review().stdout
     assert "pay the rent" in review("ls", "--all").stdout
+
+
+@pytest.fixture
+def calendar(db: Path) -> list[str]:
+    """Labels of three timelines, a comment and a project, House, that a hub found as well."""
+    parties: list[tuple[str, Record]] = [("timelines", {"title": f"party {n}", "date": n}) for n in range(3)]
+    more: list[tuple[str, Record]] = [
+        ("taskComments", {"content": "done already?"}),
+        ("projects", {"name": "House"}),
+    ]
+    clock = FakeClock()
+    with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+        store.apply(
+            [
+                ToolCall(id=f"d-{n}", action=Action.INSERT, table=table, data={**data, **SUGGESTED})
+                for n, (table, data) in enumerate(parties + more)
+            ]
+        )
+    return [item.label for item in read_items(db) if item.number > 3]
+
+
+def test_timelines_are_approved_as_they_are_or_into_a_project_that_is_made(
+    review: Callable[..., Result], db: Path, calendar: list[str]
+) -> None:
+    first, second, third, _, house = calendar
+    assert "approved: party 0\n" in review("approve", first).output
+    told = review("approve", second, "1", "--project", "Garden").output
+    assert "approved: party 1; the project 'Garden' is new\napproved: call Ana\n" in told
+    assert "the project 'House' is approved with it" in review("approve", third, "--project", "house").output
+    assert house not in {item.label for item in read_items(db) if not item.data["isApproved"]}
+    with closing(sqlite3.connect(db)) as owner:
+        names = dict(owner.execute("SELECT id, name FROM projects WHERE isApproved = 1"))
+        belongs = dict(owner.execute("SELECT title, projectId FROM timelines"))
+        assert {title: names.get(id) for title, id in belongs.items()} == {
+            "party 0": None,
+            "party 1": "Garden",
+            "party 2": "House",
+        }
+        assert owner.execute("SELECT isAiSuggested FROM projects WHERE name = 'Garden'").fetchone() == (0,)
+
+
+def test_a_comment_is_given_its_task_by_number_or_title(
+    review: Callable[..., Result], db: Path, calendar: list[str]
+) -> None:
+    comment = calendar[3]
+    refused = review("approve", "2", comment)
+    assert refused.exit_code == 1
+    assert (
+        f"{comment}  taskComments  done already?: it needs a task; approve it with --task" in refused.output
+    )
+    assert "approved: pay the rent" in refused.output
+    refused = review("approve", comment, "--task", "pay the rentt")
+    assert "there is no 'pay the rentt'; did you mean 'pay the rent'?" in refused.output
+    assert review("edit", comment, "task=3").exit_code == 0
+    assert "changed taskId" in review("edit", comment, "taskId=pay the rent").output
+    assert review("approve", comment).exit_code == 0
+    (item,) = [item for item in read_items(db) if item.label == comment]
+    (rent,) = [item for item in read_items(db) if item.number == 2]
+    assert (item.data["taskId"], item.data["isApproved"]) == (rent.row_id, 1)
+
+
+def test_fields_are_typed_as_people_write_them(review: Callable[..., Result], db: Path) -> None:
+    done = review("edit", "1", "3", "dueDate=2027-02-03 15:00+01:00", "assignee=Ana, Bo", "priority=high")
+    assert "changed dueDate, assignee, priority: 1  tasks  call Ana\n" in done.output
+    assert review("edit", "3", "title=mend a=b", "dueDate=", "project=House").exit_code == 0
+    one, _, three = read_items(db)
+    due, names = one.data["dueDate"], one.data["assignee"]
+    assert (due, names, one.standing) == (1_801_663_200_000, ["Ana", "Bo"], "edited")
+    assert (three.title, three.data["priority"], "dueDate" in three.data) == ("mend a=b", "high", False)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["1", "titel=x"], 1, "tasks have no field 'titel'; did you mean title?"),
+        (["1", "isApproved=1"], 1, "tasks have no field 'isApproved'; there are title, description"),
+        (["1", "title="], 1, "title cannot be empty"),
+        (["1", "status=later"], 1, "expected one of todo, in_progress, done"),
+        (
+            ["1", "dueDate=soon"],
+            1,
+            "dueDate: expected a time as 2027-02-03 or '2027-02-03 15:00', got 'soon'",
+        ),
+        (["1", "dueDate=0001-01-01"], 1, "dueDate: expected"),
+        (["1", "title=\udcff"], 1, "title: this is no UTF-8"),
+        (["1", "project=" + "x" * 501], 1, "projects.name: longer than 500 characters"),
+        (["9", "title=x"], 1, "there is no item 9"),
+        (["1"], 2, "each field once as FIELD=VALUE"),
+        (["1", "title=x", "title=y"], 2, "each field once as FIELD=VALUE"),
+        (["title=x"], 2, "say which items by their numbers"),
+    ],
+)
+def test_what_cannot_be_edited_so_stays_as_it_is(
+    review: Callable[..., Result], db: Path, words: list[str], code: int, told: str
+) -> None:
+    before = read_items(db)
+    refused = review("edit", *words)
+    assert (refused.exit_code, told in refused.output) == (code, True), refused.output
+    assert read_items(db) == before
 
 
 def test_what_was_approved_is_deleted_only_when_that_is_said(review: Callable[..., Result], db: Path) -> None:

@@ -113,6 +113,19 @@ def test_an_owner_accepts_a_change_and_the_hub_hears_of_it(
     assert words(store) == {"c-3": "approved"}
 
 
+def test_an_owner_accepts_a_change_and_gives_the_row_a_project(
+    hub: Hub, owner: sqlite3.Connection, db: Path
+) -> None:
+    made = approved(hub, db)
+    hub.ask(Action.UPDATE, where=made, data=CHANGED)
+    told = approve(db, [1], at_ms=9, fields={"project": "House"}).done
+    assert told == ["approved: call Ana; the project 'House' is new"]
+    assert titles(owner) == [("call Bo", 1)]
+    belongs = owner.execute("SELECT projects.name FROM tasks JOIN projects ON projectId = projects.id")
+    assert belongs.fetchone()["name"] == "House"
+    assert [row["name"] for row in hub.query(table="projects")] == ["House"]
+
+
 def test_what_the_owner_wrote_beside_an_accepted_change_stays_theirs(
     hub: Hub, owner: sqlite3.Connection, db: Path
 ) -> None:
