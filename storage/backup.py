@@ -155,7 +155,7 @@ def unpacked(file: Path, folder: Path | None = None) -> Iterator[tuple[Manifest,
 
 def _copy(database: Path, copy: Path) -> None:
     # mode=rw makes no database where none is; a statement of ours is all that is written, to the copy.
-    with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True, timeout=30.0)) as source:
+    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True, timeout=30.0)) as source:
         source.execute("VACUUM INTO ?", (str(copy),))
     copy.chmod(0o600)
 
@@ -166,7 +166,7 @@ def checked(database: Path) -> tuple[str, str]:
     Raises:
         BackupRefused: it is damaged; told how.
     """
-    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as opened:
+    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as opened:
         try:
             found = [row[0] for row in opened.execute("PRAGMA integrity_check(3)")]
             if found != ["ok"]:

@@ -19,13 +19,14 @@ _UNITS_S: Final = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604
 
 
 def state_folder(chosen: str | None = None) -> Path:
-    """The folder with all that a hub keeps: *chosen*, else the service manager's, else the user's."""
+    """Return the absolute path of the state folder: *chosen*, else the service manager's, else the user's."""
     if chosen:
-        return Path(chosen).expanduser()
-    if given := os.environ.get("STATE_DIRECTORY"):
-        return Path(given.split(":")[0])  # systemd lists several with colons between
-    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(base).expanduser() / "hub"
+        folder = Path(chosen)
+    elif given := os.environ.get("STATE_DIRECTORY"):
+        folder = Path(given.split(":")[0])  # systemd lists several with colons between
+    else:
+        folder = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state") / "hub"
+    return folder.expanduser().absolute()
 
 
 def _resolve(ctx: click.Context, _: click.Parameter, chosen: str | None) -> Path:

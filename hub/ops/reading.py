@@ -123,16 +123,17 @@ def check_text(
     overrides = [*in_environment(environ), *given]
     places = Places(file, Located(text), overrides)
     doc = overlaid(doc, overrides, is_text=is_text)
+    folder = path.absolute().parent  # no path in the settings is relative from here on
     problems = [_followed(rename, places) for rename in follow_renames(doc)]
     problems += found_by_looking(doc, places)
     settings = None
     try:
-        settings = Settings.model_validate(doc, context={"base": path.parent})
+        settings = Settings.model_validate(doc, context={"base": folder})
     except ValidationError as error:
         problems += found_by_validation(error, doc=doc, places=places, names_at=names_at)
     else:
         problems += found_beyond(settings, places, now=clock.now())
-    around = Around(path.parent, environ, is_server=serving, now=clock.now())
+    around = Around(folder, environ, is_server=serving, now=clock.now())
     problems += found_in_references(doc, places, around)
     if any(problem.severity is Severity.ERROR for problem in problems):
         settings = None

@@ -41,6 +41,15 @@ async def test_a_backup_of_a_hub_that_runs_is_sound_and_stands_in_the_audit_log(
     assert made.sha256 in entry.detail
 
 
+async def test_a_backup_is_made_and_checked_by_relative_paths(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = await Backups(store, Path(), Path("hub.db"), clock=FakeClock()).make(actor="hub")
+    with backup.unpacked(made.path, Path()) as (manifest, _):
+        assert set(manifest.files) == {"hub.db"}
+
+
 async def test_there_is_one_backup_a_day_and_none_right_after_the_start(store: Store, tmp_path: Path) -> None:
     clock = FakeClock()
     backups = Backups(store, tmp_path, tmp_path / "hub.db", clock=clock)

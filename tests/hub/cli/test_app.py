@@ -78,7 +78,19 @@ def test_the_state_folder_is_the_service_managers_else_the_users(
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     assert state_folder() == Path(folder)
-    assert state_folder("elsewhere") == Path("elsewhere")
+    assert state_folder("/elsewhere") == Path("/elsewhere")
+
+
+@pytest.mark.parametrize("name", ["STATE_DIRECTORY", "XDG_STATE_HOME", None])
+def test_a_relative_state_folder_begins_in_the_working_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    if name is not None:
+        monkeypatch.setenv(name, "kept")
+    folder = state_folder("kept" if name is None else None)
+    assert folder == tmp_path / "kept" / ("hub" if name == "XDG_STATE_HOME" else "")
 
 
 def test_an_unexpected_error_is_a_sentence_unless_debug_is_asked_for(

@@ -25,6 +25,19 @@ def told(file: Path, line: str, *, serving: bool = True, **environ: str) -> list
     return [str(problem).removeprefix(f"{file}:") for problem in problems]
 
 
+def test_a_path_in_relative_settings_or_in_the_environment_is_absolute_once_it_was_read(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file.parent / "database").write_text("sqlite:///hub.db")
+    file.write_text('[storage]\nurl = { file = "database" }\n')
+    monkeypatch.chdir(file.parent.parent)
+    relative = file.relative_to(file.parent.parent)
+    for environ in ({}, {"HUB__STORAGE__URL": '{ file = "database" }'}):
+        url = load_settings(relative, environ=environ).storage.url
+        assert isinstance(url, SecretRef)
+        assert url.file == file.parent / "database"
+
+
 def test_everything_is_kept_in_one_file_unless_told_otherwise() -> None:
     assert Settings().storage.resolved({}) == "sqlite:///hub.db"
 
