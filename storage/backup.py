@@ -30,6 +30,17 @@ MANIFEST: Final = "manifest.json"
 DATABASE: Final = "hub.db"
 MANIFEST_BYTES: Final = 64 * 1024
 _PIECE_BYTES: Final = 1024 * 1024
+_UNREADABLE: Final = {  # what a sound file answers too
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_AUTH,
+}
 
 
 class BackupRefused(HubError):
@@ -155,7 +166,9 @@ def unpacked(file: Path, folder: Path | None = None) -> Iterator[tuple[Manifest,
 
 def _copy(database: Path, copy: Path) -> None:
     # mode=rw makes no database where none is; a statement of ours is all that is written, to the copy.
-    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True, timeout=30.0)) as source:
+    with closing(
+        sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True, timeout=30.0)
+    ) as source:
         source.execute("VACUUM INTO ?", (str(copy),))
     copy.chmod(0o600)
 
@@ -165,9 +178,10 @@ def checked(database: Path) -> tuple[str, str]:
 
     Raises:
         BackupRefused: it is damaged; told how.
+        Unavailable: it cannot be read, so nobody knows.
     """
-    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as opened:
-        try:
+    try:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as opened:
             found = [row[0] for row in opened.execute("PRAGMA integrity_check(3)")]
             if found != ["ok"]:
                 raise BackupRefused(f"the database is damaged: {'; '.join(found)}")
@@ -175,8 +189,10 @@ def checked(database: Path) -> tuple[str, str]:
                 raise BackupRefused("the database is damaged: rows refer to nothing")
             (hub_id,) = opened.execute("SELECT value FROM hub WHERE key = 'hub_id'").fetchone() or ("",)
             (revision,) = opened.execute("SELECT version_num FROM alembic_version").fetchone() or ("",)
-        except sqlite3.DatabaseError as error:
-            raise BackupRefused(f"the database is damaged: {error}") from error
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF in _UNREADABLE:
+            raise Unavailable(f"cannot read the database {database}: {error}") from error
+        raise BackupRefused(f"the database is damaged: {error}") from error
     return hub_id, revision
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -11,6 +11,9 @@ from hub.cli.failure import Exit, Failure
 from hub.cli.options import URL, hub_option, json_option
 from hub.cli.talk import talk
 from hub.printable import one_line
+
+if TYPE_CHECKING:
+    from hub.ops.storage_settings import StorageSettings
 
 Issue = dict[str, Any]  # as GET /v1/issues tells it; *since* may be None here
 
@@ -87,8 +90,8 @@ def _seen_without_it(state: Path, config: Path) -> Iterator[Issue]:
     from hub.ops.problems import Severity
     from hub.ops.reading import check_settings
 
-    problems = check_settings(config).problems
-    for problem in problems:
+    reading = check_settings(config)
+    for problem in reading.problems:
         severity = "error" if problem.severity is Severity.ERROR else "warning"
         yield _issue("settings.wrong", str(problem), fix="hub check", severity=severity, subject=problem.path)
     if not state.is_dir():
@@ -99,23 +102,28 @@ def _seen_without_it(state: Path, config: Path) -> Iterator[Issue]:
         yield _issue(
             "folder.open", told, fix="hub doctor --fix", severity="warning", subject=str(exposed.path)
         )
-    if not any(problem.severity is Severity.ERROR for problem in problems):
-        yield from _database_faults(state, config)
+    if reading.settings is not None:
+        yield from _database_faults(reading.settings.storage, state)
 
 
-def _database_faults(state: Path, config: Path) -> Iterator[Issue]:
-    from hub.ops.reading import load_settings
-    from protocol.errors import HubError
+def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]:
+    from hub.ops.secret import SecretMissing
     from storage.address import SERVER
-    from storage.backup import checked
+    from storage.backup import BackupRefused, checked
+    from storage.database import Unavailable
     from storage.database_file import file_of
 
     try:
-        url = load_settings(config).storage.resolved()
+        url = storage.resolved()
         database = None if url.startswith(SERVER) else file_of(url, state)
-        if database is not None and database.exists():
+        if database is not None and database.exists() and database.stat().st_size:  # else no hub has begun it
             checked(database)
-    except HubError as error:
+    except SecretMissing:
+        return  # a problem of the settings, which are listed
+    except (Unavailable, OSError) as error:
+        fix = "look at storage.url in the settings, and at who may read that file"
+        yield _issue("database.unreadable", str(error), fix=fix)
+    except BackupRefused as error:
         fix = "put a backup in its place: hub restore FILE"
         yield _issue("database.damaged", str(error), fix=fix)
 

@@ -13,7 +13,16 @@ from hub.ops.checks import machine
 from hub.ops.issues import Finding, error, notice, warning
 from storage.store import audit
 from tests.hub.cli.conftest import Hub
+from tests.support.database import new_database
 from tests.support.facade import FakeHub
+
+MODEL = """\
+[model]
+kind = "openai"
+base_url = "http://127.0.0.1:9/v1"
+name = "m"
+api_key = { env = "NO_KEY" }
+"""
 
 
 def find(served: FakeHub, *found: Finding, online: bool = False) -> None:
@@ -128,6 +137,52 @@ def test_without_a_hub_its_settings_folder_and_database_are_looked_at(
     assert "(database.damaged)" in told.stdout
     assert "hub restore FILE" in told.stdout
     assert "folder.open" not in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (MODEL, "model.api_key: the environment variable NO_KEY is not set"),
+        ('[storage]\nurl = { file = "nowhere" }\n', "storage.url: cannot read"),
+        ('[storage]\nurl = { env = "NO_KEY" }\n', "storage.url: the environment variable NO_KEY is not set"),
+        ('[listen.devices]\ntls = { certificate = "a.pem", key = "b.pem" }\n', "listen.devices.tls: "),
+        ("[storage]\nurl = 'mysql://x'\n", "not the address of a database"),
+        ("[storage\n", "Expected"),
+        ("[hub]\nname = 3\n", "hub.name"),
+    ],
+    ids=["key", "database-file", "database-variable", "certificate", "database", "syntax", "kind"],
+)
+def test_a_fault_of_the_settings_is_told_as_one_and_no_restore_is_advised(
+    hub: Hub, state: Path, tmp_path: Path, settings: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_KEY", raising=False)
+    state.mkdir(mode=0o700)
+    new_database(state / "hub.db")
+    file = tmp_path / "hub.toml"
+    file.write_text(settings)
+    done = hub("doctor", "--config", str(file))
+    issues = [line.rpartition("(")[2] for line in done.stdout.splitlines() if not line.startswith(" ")]
+    assert set(issues) == {"hub.down)", "settings.wrong)"}
+    assert told in done.stdout
+    assert "restore" not in done.stdout
+
+
+def test_a_database_that_cannot_be_read_is_not_called_damaged(hub: Hub, state: Path, tmp_path: Path) -> None:
+    (tmp_path / "hub.toml").write_text("")
+    (state / "hub.db").mkdir(parents=True)
+    state.chmod(0o700)
+    done = hub("doctor", "--config", str(tmp_path / "hub.toml"))
+    assert "(database.unreadable)" in done.stdout
+    assert "restore" not in done.stdout
+
+
+def test_a_database_that_no_hub_has_begun_is_not_called_damaged(
+    hub: Hub, state: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "hub.toml").write_text("")
+    state.mkdir(mode=0o700)
+    (state / "hub.db").touch(mode=0o600)
+    assert "(database." not in hub("doctor", "--config", str(tmp_path / "hub.toml")).stdout
 
 
 def test_a_bundle_is_packed_beside_what_is_told(hub: Hub, served: FakeHub, tmp_path: Path) -> None:
