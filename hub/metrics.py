@@ -306,6 +306,12 @@ class Metrics:
         self.issues = Gauge(
             "hub_issues", "What a person should see to, by how bad it is.", ["severity"], registry=registry
         )
+        self.service_restarts = Counter(
+            "hub_service_restarts",
+            "How often a service of the hub broke and was started again, by its name.",
+            ["service"],
+            registry=registry,
+        )
         self.log_dropped = Followed(
             "hub_log_dropped", "Log entries that were never written, as nobody read the stream."
         )

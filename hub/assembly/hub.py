@@ -4,7 +4,9 @@ The services start from the bottom up and stop in reverse: first no new run star
 executes is paused, then devices hear goodbye, and the database closes last.
 """
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from typing import Final
 
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import AgentWriter
@@ -65,6 +67,17 @@ from hub.supervisor import Supervisor
 from hub.watchdog import Watchdog
 from storage.store import identity, shown
 
+# A failure of one of these ends the process, and the next start recovers; all others are started again.
+VITAL: Final[Mapping[str, str]] = {
+    "devices": "it has the port and the connections: without it no device gets in, and the hub looks alive",
+    "operators": "without its sockets nobody sees, commands or stops the hub",
+    "hooks": "without its port nothing is accepted that others post",
+    "dispatcher": "runs execute in its tasks; only a start of the hub recovers those that are lost",
+    "router": "it hands on what links report: an event that is lost leaves connections and rows at odds",
+    "leases": "a hub that does not renew its lease may not go on with its runs",
+    "model": "the settings ask for it, so a start without it is refused; it restarts its server by itself",
+}
+
 
 class Hub:
     """One hub's objects."""
@@ -72,7 +85,9 @@ class Hub:
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
         self._arrived = Arrived(ground.clock)
-        self.supervisor = Supervisor(clock=ground.clock, chance=ground.chance)
+        self.supervisor = Supervisor(
+            clock=ground.clock, chance=ground.chance, vital=VITAL, metrics=ground.metrics
+        )
 
     async def open(self, resources: AsyncExitStack) -> None:
         """Recover what an earlier boot left, then build the services, bottom up.
@@ -250,6 +265,7 @@ class Hub:
             issues,
             ground,
             start,
+            failures=lambda: self.supervisor.failures,
             disk=disk,
             takeovers=takeovers,
             shut_out=judges.shut_out,
@@ -303,7 +319,7 @@ class Hub:
         )
         ground.watch_settings.reloader.attach(parts, ground.metrics)
         watched = ground.watch_settings  # last: it begins once all others have started
-        add("settings", watched, restart=True, turns=watched.turns)
+        add("settings", watched, turns=watched.turns)
         self._dispatcher, self._listener = dispatcher, devices
 
     def where(self) -> dict[str, str]:

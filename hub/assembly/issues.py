@@ -1,7 +1,7 @@
 """What the hub looks at by itself, so that a person learns what is wrong: facts, handed to their checks."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from hub.ops.checks import (
     models,
     people,
     records,
+    services,
     settings,
     work,
 )
@@ -29,6 +30,7 @@ from hub.ops.issues import Issues
 from hub.runs.budget import Reached
 from hub.runs.disk import DiskGuard
 from hub.runs.waiting import told_hold
+from hub.supervisor import Failures
 from storage.store import Offered
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ def watch_for_issues(
     ground: Ground,
     start: Boot,
     *,
+    failures: Callable[[], Mapping[str, Failures]],
     disk: DiskGuard,
     takeovers: Takeovers,
     shut_out: Callable[[], Iterable[tuple[str, float]]],
@@ -53,6 +56,7 @@ def watch_for_issues(
     """Give *issues* every check there is.
 
     Args:
+        failures: of services that are started again.
         shut_out: who failed to come in so often that it has to wait, and for how many seconds.
         endpoints: of the models.
         reached_budgets: those of days that are used up now.
@@ -60,6 +64,7 @@ def watch_for_issues(
     """
     store, add = ground.store, issues.add
     in_use = ground.watch_settings.reloader
+    add("services", services.check_services(failures))
     add("disk", machine.check_disk(lambda: disk.is_full, lambda: disk.free_bytes))
     add("open files", machine.check_open_files(_open_files, open_files.limit))
     add("state folder", machine.check_folder(ground.state))

@@ -110,6 +110,7 @@ class GatewayStandings:
     async def _lead(self) -> None:
         """Watch while the lease is held. Raises LostLease, StorageError."""
         lost: LostLease | StorageError | None = None
+        self._watches.clear()
         async with anyio.create_task_group() as watching:
             while lost is None:
                 self.turns.work()

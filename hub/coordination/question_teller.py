@@ -75,6 +75,7 @@ class QuestionTeller:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Tell devices until cancelled."""
         task_status.started()
+        self._in_hand.clear()
         async with anyio.create_task_group() as tellers:
             while True:
                 self._wake = anyio.Event()  # before looking: what is told meanwhile is looked at next time

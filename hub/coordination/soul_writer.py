@@ -138,6 +138,7 @@ class SoulWriter:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Bring writes to their end until cancelled. What is cut off is looked at again at the next start."""
         task_status.started()
+        self._in_hand.clear()
         async with anyio.create_task_group() as writers:
             while True:
                 self._wake = anyio.Event()  # before looking: what is told meanwhile is looked at next time

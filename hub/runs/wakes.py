@@ -120,6 +120,7 @@ class Wakes:
         """Bring wakes to their end until cancelled. What was told and not answered is told again later."""
         task_status.started()
         is_alone = not self._store.is_shared
+        self._in_hand.clear()
         async with anyio.create_task_group() as tellers:
             while True:
                 self._wake = anyio.Event()  # before looking: what is told meanwhile is looked at next time

@@ -65,6 +65,7 @@ class Watching:
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Watch until cancelled."""
+        self._watched.clear()
         async with anyio.create_task_group() as tasks:
             task_status.started()
             while True:

@@ -55,7 +55,7 @@ hub_scheduler_missed_total hub_db_commit_duration_seconds hub_db_size_bytes hub_
 hub_disk_free_bytes hub_event_loop_lag_seconds hub_config_last_reload_successful
 hub_config_last_reload_success_timestamp_seconds hub_config_generation
 hub_certificate_expiry_timestamp_seconds hub_backup_last_success_timestamp_seconds hub_issues
-hub_log_dropped_total process_cpu_seconds_total process_open_fds process_max_fds
+hub_log_dropped_total hub_service_restarts_total process_cpu_seconds_total process_open_fds process_max_fds
 process_resident_memory_bytes process_virtual_memory_bytes process_start_time_seconds
 """
 REFUSALS = [code for code in ErrorCode if CATALOGUE[code].http_status in (400, 401, 403, 413, 421, 429, 503)]

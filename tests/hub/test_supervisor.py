@@ -1,9 +1,12 @@
+from collections.abc import Container
+
 import anyio
 import anyio.lowlevel
 import pytest
 from anyio.abc import TaskStatus
 
-from hub.supervisor import ServiceEnded, Supervisor
+from hub.metrics import Metrics
+from hub.supervisor import Failures, ServiceEnded, Supervisor
 from hub.turns import WORK_S, Turns
 from protocol.backoff import Backoff
 from tests.support.clock import FakeClock, SeededChance
@@ -37,8 +40,16 @@ class Recorder:
                 self.diary.append(f"{self.name} stopped")
 
 
-def make_supervisor(clock: FakeClock | None = None, *, stop_s: float = 5.0) -> Supervisor:
-    return Supervisor(clock=clock or FakeClock(), chance=SeededChance(), stop_s=stop_s)
+def make_supervisor(
+    clock: FakeClock | None = None,
+    *,
+    vital: Container[str] | None = None,
+    metrics: Metrics | None = None,
+    stop_s: float = 5.0,
+) -> Supervisor:
+    return Supervisor(
+        clock=clock or FakeClock(), chance=SeededChance(), vital=vital, metrics=metrics, stop_s=stop_s
+    )
 
 
 async def test_services_start_in_order_and_stop_in_reverse_order() -> None:
@@ -54,7 +65,7 @@ async def test_services_start_in_order_and_stop_in_reverse_order() -> None:
     assert diary[3:] == ["runs stopped", "links stopped", "store stopped"]
 
 
-async def test_a_service_that_breaks_takes_the_others_down_in_order() -> None:
+async def test_a_vital_service_that_breaks_takes_the_others_down_in_order() -> None:
     diary: list[str] = []
     supervisor = make_supervisor()
     fragile = Recorder("links", diary, breaks=1)
@@ -89,12 +100,12 @@ async def test_a_service_that_ends_by_itself_counts_as_broken() -> None:
         await supervisor.serve()
 
 
-async def test_a_service_that_may_restart_comes_back_after_a_wait() -> None:
+async def test_a_service_that_is_not_vital_comes_back_after_a_wait() -> None:
     clock = FakeClock()
     diary: list[str] = []
-    supervisor = make_supervisor(clock)
+    supervisor = make_supervisor(clock, vital=())
     fragile = Recorder("connectors", diary, breaks=2)
-    supervisor.add("connectors", fragile, restart=True)
+    supervisor.add("connectors", fragile)
     async with anyio.create_task_group() as tasks:
         await tasks.start(supervisor.serve)
         fragile.break_now.set()
@@ -106,16 +117,41 @@ async def test_a_service_that_may_restart_comes_back_after_a_wait() -> None:
         tasks.cancel_scope.cancel()
 
 
-async def test_a_service_that_may_restart_is_waited_for_until_it_has_started() -> None:
+async def test_a_service_that_cannot_start_yet_is_not_waited_for_unless_it_is_vital() -> None:
     clock = FakeClock()
     diary: list[str] = []
-    supervisor = make_supervisor(clock)
-    supervisor.add("model", Recorder("model", diary, breaks=2, before_start=True), restart=True)
+    supervisor = make_supervisor(clock, vital={"links"})
+    supervisor.add("backups", Recorder("backups", diary, breaks=2, before_start=True))
+    supervisor.add("links", Recorder("links", diary))
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(clock.pass_time, 10)
         await tasks.start(supervisor.serve)
-        assert diary == ["model started"]
-        assert supervisor.started["model"] == "value of model"
+        assert diary == ["links started"]
+        await clock.pass_time(10)
+        assert diary == ["links started", "backups started"]
+        assert supervisor.started["backups"] == "value of backups"
+        tasks.cancel_scope.cancel()
+
+
+async def test_failures_of_services_are_counted_and_told_until_they_run_again() -> None:
+    clock, metrics = FakeClock(), Metrics()
+    supervisor = make_supervisor(clock, vital={"links"}, metrics=metrics)
+    fragile = Recorder("backups", [], breaks=2)
+    supervisor.add("links", Recorder("links", []))
+    supervisor.add("backups", fragile)
+
+    def restarts(service: str) -> float | None:
+        return metrics.registry.get_sample_value("hub_service_restarts_total", {"service": service})
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(supervisor.serve)
+        assert (supervisor.failures, restarts("backups"), restarts("links")) == ({}, 0, None)
+        broke_at = clock.now()
+        fragile.break_now.set()
+        await anyio.wait_all_tasks_blocked()
+        assert supervisor.failures == {"backups": Failures(1, broke_at, "ValueError", is_down=True)}
+        await clock.pass_time(5)
+        failures = supervisor.failures["backups"]
+        assert (failures.count, failures.is_down, restarts("backups")) == (2, False, 2)
         tasks.cancel_scope.cancel()
 
 
@@ -170,9 +206,9 @@ async def test_a_service_that_waits_to_be_started_again_is_not_late() -> None:
     clock = FakeClock()
     turns = Turns(clock)
     supervisor = Supervisor(
-        clock=clock, chance=SeededChance(), backoff=Backoff(base_s=10_000.0, cap_s=10_000.0)
+        clock=clock, chance=SeededChance(), vital=(), backoff=Backoff(base_s=10_000.0, cap_s=10_000.0)
     )
-    supervisor.add("links", Breaks(), restart=True, turns=turns)
+    supervisor.add("links", Breaks(), turns=turns)
     async with anyio.create_task_group() as tasks:
         await tasks.start(supervisor.serve)
         await anyio.wait_all_tasks_blocked()

@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import hub.assembly
+from hub.assembly.hub import VITAL
 
 # Why the watchdog has no promise of theirs.
 NOT_WATCHED = {"watchdog": "it is the one who looks; where it hangs there is no beat anyway"}
@@ -32,3 +33,7 @@ def test_every_service_has_turns_that_the_watchdog_looks_at() -> None:
     known = services()
     assert known.keys() >= {"loop lag", "dispatcher", "leases", "model", "requests", "settings"}
     assert {name for name, is_watched in known.items() if not is_watched} == NOT_WATCHED.keys()
+
+
+def test_every_vital_service_is_one_of_the_hub() -> None:
+    assert services().keys() > VITAL.keys()

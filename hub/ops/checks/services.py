@@ -1,0 +1,31 @@
+"""Services of the hub that broke and were started again."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from hub.ops.issues import Check, Finding, error, warning
+from hub.supervisor import Failures
+
+TOLD_FOR: Final = timedelta(hours=1)  # after the last failure of a service that runs again
+
+
+def check_services(failures: Callable[[], Mapping[str, Failures]]) -> Check:
+    """Make a check for services that are down, or broke within the last hour."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        return [_finding(name, of) for name, of in failures().items() if of.is_down or now - of.at < TOLD_FOR]
+
+    return look
+
+
+def _finding(name: str, of: Failures) -> Finding:
+    often = "once" if of.count == 1 else f"{of.count} times"
+    told = f"the hub's service {name!r} broke {often} since the start, last with {of.error}"
+    severity, now = (error, "it is down and is tried again") if of.is_down else (warning, "it runs again")
+    return severity(
+        "service.broken",
+        f"{told}; {now}",
+        fix="hub logs --level error says where; that is a fault in hub, which its authors should see",
+        subject=name,
+    )
