@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from protocol.errors import ErrorCode, HubError
+from protocol.json_numbers import read_json
 
 # Kept beside the configs by the hub itself, and said where an agent is edited.
 RESERVED: Final = ("paths", "file_extensions", "timezone", "model_use", "mailbox")
@@ -130,7 +131,7 @@ _READERS: Final[Mapping[ConfigType, Callable[[str], Any]]] = {
     ConfigType.INTEGER: int,
     ConfigType.FLOAT: float,
     ConfigType.BOOLEAN: lambda said: {"true": True, "false": False}[said.strip().lower()],
-    ConfigType.JSON: msgspec.json.decode,
+    ConfigType.JSON: read_json,
 }
 
 

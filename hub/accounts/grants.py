@@ -25,6 +25,7 @@ from hub.connectors.failures import (
     Unavailable,
 )
 from hub.outbound import AddressRefused, AnswerTooLarge, OutboundClient, TransportError, was_never_sent
+from protocol.json_numbers import read_json
 
 ANSWER_S: Final = 20.0  # less than a lease of tokens lasts
 DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
@@ -174,7 +175,7 @@ class Grants:
         if status == 200 and not body:
             return {}
         try:
-            told = msgspec.json.decode(body)
+            told = read_json(body)
         except msgspec.DecodeError:
             told = None
         if status == 200 and isinstance(told, dict):

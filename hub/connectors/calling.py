@@ -32,6 +32,7 @@ from hub.outbound import (
     OutboundClient,
     TransportError,
 )
+from protocol.json_numbers import read_json
 
 TRIES: Final = 4
 LEAST_WAIT_S: Final = 1.0
@@ -62,7 +63,7 @@ class Answer(msgspec.Struct, frozen=True):
             Unavailable: it is none: a page of something in between, or half an answer.
         """
         try:
-            return msgspec.json.decode(self.body)
+            return read_json(self.body)
         except msgspec.DecodeError as error:
             raise Unavailable("the provider's answer is cut off, or no JSON") from error
 

@@ -26,6 +26,7 @@ from hub.connectors.failures import (
     Unavailable,
 )
 from hub.outbound.rules import is_this_machine
+from protocol.json_numbers import read_json
 
 SCOPE: Final = "https://www.googleapis.com/auth/gmail.readonly"
 AT_ONCE: Final = 4  # that one user may have under way
@@ -265,7 +266,7 @@ def _read(answer: Answer, kind: type[T]) -> T:
 def _said(answer: Answer) -> tuple[frozenset[str], str]:
     """The reasons that an error names, in small letters, and its text: for times in it, never for people."""
     try:
-        error = msgspec.json.decode(answer.body)["error"]
+        error = read_json(answer.body)["error"]
         message = str(error.get("message") or "")
         found = [error.get("status"), *map(_reason, _items(error, "errors") + _items(error, "details"))]
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError, RecursionError):

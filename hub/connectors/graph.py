@@ -29,6 +29,7 @@ from hub.connectors.failures import (
 )
 from hub.connectors.mime import header_text
 from hub.outbound.rules import is_this_machine
+from protocol.json_numbers import read_json
 
 MOST_LINK_CHARS: Final = 3_000  # they are kept in the cursor
 T = TypeVar("T")
@@ -247,7 +248,7 @@ def judge(answer: Answer) -> ConnectorFailure | None:
 def codes_of(answer: Answer) -> frozenset[str]:
     """The error's code and those inside it, in small letters."""
     try:
-        told = msgspec.json.decode(answer.body)
+        told = read_json(answer.body)
     except msgspec.DecodeError:
         return frozenset()
     found = set()

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from hub.connectors.signatures import Source
+from protocol.json_numbers import read_json
 
 MOST_LINES: Final = 500  # of a post whose text stands nowhere in particular
 MOST_DEPTH: Final = 12
@@ -103,7 +104,7 @@ def value_of(body: bytes, media_type: str) -> Any:
 
 def _json(text: str, *, otherwise: Any) -> Any:
     try:
-        found = msgspec.json.decode(text)
+        found = read_json(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return otherwise
     return found if isinstance(found, dict | list) else otherwise

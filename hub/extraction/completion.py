@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from hub.extraction.model import Finish
+from protocol.json_numbers import read_json
 
 # What endpoints call an answer that was ended for the model. One that a filter ended is no whole one either.
 _CUT_OFF: Final = frozenset({"length", "max_tokens", "model_length", "content_filter"})
@@ -97,7 +98,7 @@ def runs_away(text: str) -> bool:
     if blanks < _ENDLESS and not _repeats(text[-_ROUNDS * _LONGEST_ROUND :]):
         return False
     try:
-        msgspec.json.decode(text)
+        read_json(text)
     except msgspec.DecodeError:
         return True
     return False

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
+from protocol.json_numbers import check_numbers
+
 PROTOCOL: Final = 4  # operators must offer exactly this one
 CLIENT_ID: Final = "gateway-client"  # out of a closed set; another is refused
 CLIENT_MODE: Final = "backend"
@@ -167,9 +169,13 @@ class Unreadable(ValueError):
     """What came is no frame of this protocol."""
 
 
+class _Kind(msgspec.Struct):
+    type: str
+
+
 _encoder = msgspec.json.Encoder()
 _incoming = msgspec.json.Decoder(Response | Event)
-_any_frame = msgspec.json.Decoder(dict[str, Any])
+_kind = msgspec.json.Decoder(_Kind)
 _HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")  # escaped: of a whole character two stand together
 
 
@@ -196,13 +202,14 @@ def decode(data: str | bytes) -> Response | Event | None:
 
 def _decoded(data: str | bytes) -> Response | Event | None:
     try:
+        check_numbers(data if isinstance(data, bytes) else data.encode())
         frame: Response | Event = _incoming.decode(data)
     except (msgspec.DecodeError, UnicodeError) as error:
         try:
-            kind = _any_frame.decode(data).get("type")
+            kind = _kind.decode(data).type
         except (msgspec.DecodeError, UnicodeError):
             kind = None
-        if isinstance(kind, str) and kind not in ("res", "event"):
+        if kind is not None and kind not in ("res", "event"):
             return None
         raise Unreadable(str(error)) from error
     return frame
