@@ -5,23 +5,26 @@ as a frame or as a ``RemoteProtocolError`` that names what was wrong with it.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, get_args
+from typing import Annotated, Any, Protocol, get_args
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
-from protocol.coordination import Event, Heartbeat, Request, Response
+from protocol.coordination import AgentBeat, Event, Heartbeat, Request, Response
 from protocol.errors import ErrorCode, HubError, LocalProtocolError, RemoteProtocolError
 from protocol.frame import (
     MAX_PARAMS,
     MAX_PARAMS_BYTES,
     MAX_RESULT_BYTES,
     MAX_RESULT_DEPTH,
+    MAX_USAGE_BYTES,
     Frame,
     Parameter,
+    Record,
     value_of_depth,
 )
 from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Welcome
+from protocol.json_numbers import check_numbers
 from protocol.work import (
     AgentAck,
     AgentCancel,
@@ -113,19 +116,35 @@ ReadResult: type[ToolResult] = msgspec.defstruct(  # type: ignore[assignment]
     frozen=True,
     kw_only=True,
 )
-# A request of a size that may hold too many values: they are read once they were counted.
+# A request or a heartbeat of a size that may hold too many values: they are read once they were counted.
 LargeRequest: type[Request] = msgspec.defstruct(  # type: ignore[assignment]
     "LargeRequest",
-    [("params", dict[str, msgspec.Raw], {})],
+    [("params", msgspec.Raw | UnsetType, UNSET)],
     bases=(Request,),
     tag="request",
     frozen=True,
     kw_only=True,
 )
+_LargeBeat = msgspec.defstruct(
+    "_LargeBeat",
+    [("resource_usage", msgspec.Raw | UnsetType, UNSET)],
+    bases=(AgentBeat,),
+    frozen=True,
+    kw_only=True,
+)
+LargeHeartbeat: type[Heartbeat] = msgspec.defstruct(  # type: ignore[assignment]
+    "LargeHeartbeat",
+    [("agents", Annotated[list[_LargeBeat], Meta(max_length=1024)], [])],  # type: ignore[valid-type]
+    bases=(Heartbeat,),
+    tag="heartbeat",
+    frozen=True,
+    kw_only=True,
+)
+_RawParams = Annotated[dict[str, msgspec.Raw], Meta(max_length=MAX_PARAMS)]
 
 
-class TooLargeParams(HubError):
-    """The parameters of a request are more than may be decoded."""
+class TooLargeValue(HubError):
+    """The open values of a frame are more than may be decoded."""
 
     code = ErrorCode.TOO_LARGE
 
@@ -147,14 +166,18 @@ class Codec:
         encode: Callable[[Any], bytes],
         decoder_of: Callable[[Any], _Decoder],
         text_marks: bytes,
+        check: Callable[[bytes], None],
     ) -> None:
         self.name = name
         self.is_text = is_text
         self.encode = encode
         self._text_marks = text_marks  # the first bytes that a text may have
-        self._from_device = decoder_of(_with(LargeRequest)).decode
+        self._check = check  # before data is decoded; raises what a decoder raises
+        self._from_device = decoder_of(_with(LargeRequest, LargeHeartbeat)).decode
         self._small_from_device = decoder_of(_with(ReadResult)).decode
+        self._raw_params = decoder_of(_RawParams).decode
         self._parameter = decoder_of(Parameter).decode
+        self._record = decoder_of(Record).decode
         self._from_hub = decoder_of(FromHub).decode
         self._type = decoder_of(_Typed).decode
         self._value = decoder_of(_Value).decode
@@ -167,9 +190,11 @@ class Codec:
             UnknownType: nobody here knows that type.
             WrongWay: only a hub may send it.
         """
-        decode = self._small_from_device if len(data) <= MAX_RESULT_BYTES else self._from_device
         try:
-            return decode(data)  # type: ignore[no-any-return]
+            if len(data) > MAX_RESULT_BYTES:
+                return self._from_device(data)  # type: ignore[no-any-return]
+            self._check(data)
+            return self._small_from_device(data)  # type: ignore[no-any-return]
         except _UNREADABLE as error:
             raise self._explain(error, data, FROM_DEVICE) from None
 
@@ -180,6 +205,7 @@ class Codec:
             BadFrame, UnknownType, WrongWay: as ``decode_from_device``.
         """
         try:
+            self._check(data)
             return self._from_hub(data)  # type: ignore[no-any-return]
         except _UNREADABLE as error:
             raise self._explain(error, data, FROM_HUB) from None
@@ -195,6 +221,7 @@ class Codec:
             BadFrame: it is not a JSON value of at most MAX_RESULT_DEPTH levels.
         """
         try:
+            self._check(bytes(raw))
             return self._value(raw)
         except _UNREADABLE as error:
             raise BadFrame(f"result: {error}") from None
@@ -203,25 +230,53 @@ class Codec:
         """Decode the parameters of a ``LargeRequest``; return any other as it is.
 
         Raises:
-            TooLargeParams: there are more than MAX_PARAMS, or those that are no texts have more than
+            TooLargeValue: there are more than MAX_PARAMS, or those that are no texts have more than
                 MAX_PARAMS_BYTES.
             BadFrame: one is not what a parameter may be.
         """
         if type(request) is Request:
             return request
-        raw: dict[str, Any] = request.params  # of msgspec.Raw
-        if len(raw) > MAX_PARAMS:
-            raise TooLargeParams(f"a request has at most {MAX_PARAMS} parameters")
-        views = {name: memoryview(value) for name, value in raw.items()}
-        values = sum(view.nbytes for view in views.values() if view[0] not in self._text_marks)
-        if values > MAX_PARAMS_BYTES:
-            told = f"parameters that are no texts have at most {MAX_PARAMS_BYTES} bytes, not {values}"
-            raise TooLargeParams(told)
+        raw: Any = request.params
         try:
+            views = (
+                {} if raw is UNSET else {n: memoryview(value) for n, value in self._raw_params(raw).items()}
+            )
+        except _UNREADABLE as error:
+            if "of length <=" in str(error):
+                raise TooLargeValue(f"a request has at most {MAX_PARAMS} parameters") from None
+            raise BadFrame(f"params: {error}") from None
+        values = [view for view in views.values() if view[0] not in self._text_marks]
+        _check_size(values, MAX_PARAMS_BYTES, "parameters that are no texts")
+        try:
+            self._check(b",".join(values))
             params = {name: self._parameter(view) for name, view in views.items()}
         except _UNREADABLE as error:
             raise BadFrame(f"params: {error}") from None
         return Request(id=request.id, method=request.method, params=params, trace=request.trace)
+
+    def unpack_heartbeat(self, heartbeat: Heartbeat) -> Heartbeat:
+        """Decode the resource usage in a ``LargeHeartbeat``; return any other as it is.
+
+        Raises:
+            TooLargeValue: that of all agents has more than MAX_USAGE_BYTES.
+            BadFrame: one is no record.
+        """
+        if type(heartbeat) is Heartbeat:
+            return heartbeat
+        raw: list[Any] = [beat.resource_usage for beat in heartbeat.agents]  # msgspec.Raw, or UNSET
+        views = [memoryview(b"" if usage is UNSET else usage) for usage in raw]
+        _check_size(views, MAX_USAGE_BYTES, "resource_usage of all agents together")
+        try:
+            self._check(b",".join(views))
+            agents = [
+                AgentBeat(
+                    **msgspec.structs.asdict(beat) | {"resource_usage": self._record(view) if view else {}}
+                )
+                for beat, view in zip(heartbeat.agents, views, strict=True)
+            ]
+        except _UNREADABLE as error:
+            raise BadFrame(f"resource_usage: {error}") from None
+        return Heartbeat(agents=agents, trace=heartbeat.trace)
 
     def _explain(self, error: Exception, data: bytes, expected: Sequence[type[Frame]]) -> RemoteProtocolError:
         """Why *data* is none of the *expected* frames; only looked at once decoding has failed."""
@@ -236,11 +291,19 @@ class Codec:
         return BadFrame(str(error))
 
 
-def _with(variant: type[Frame]) -> Any:
-    """Return the union of a device's frames, with *variant* in the place of its base."""
-    union: Any = variant
+def _check_size(values: Sequence[memoryview], most: int, what: str) -> None:
+    size = sum(value.nbytes for value in values)
+    if size > most:
+        raise TooLargeValue(f"{what}: {size} bytes, the most is {most}")
+
+
+def _with(*variants: type[Frame]) -> Any:
+    """Return the union of a device's frames, with *variants* in the place of their bases."""
+    union: Any = variants[0]
+    for frame in variants[1:]:
+        union = union | frame
     for frame in FROM_DEVICE:
-        if not issubclass(variant, frame):
+        if not any(issubclass(variant, frame) for variant in variants):
             union = union | frame
     return union
 
@@ -253,6 +316,7 @@ JSON = Codec(
     encode=msgspec.json.Encoder().encode,
     decoder_of=msgspec.json.Decoder,
     text_marks=b'"',
+    check=check_numbers,
 )
 MSGPACK = Codec(
     "hub.v1.msgpack",
@@ -260,6 +324,7 @@ MSGPACK = Codec(
     encode=msgspec.msgpack.Encoder().encode,
     decoder_of=msgspec.msgpack.Decoder,
     text_marks=bytes(range(0xA0, 0xC0)) + b"\xd9\xda\xdb",  # fixstr, str 8, 16, 32
+    check=lambda _: None,
 )
 CODECS = {codec.name: codec for codec in (JSON, MSGPACK)}
 SUBPROTOCOLS = tuple(CODECS)  # in the order of preference

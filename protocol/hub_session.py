@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from protocol.codec import Codec, LargeRequest, ReadResult, TooLargeParams
+from protocol.codec import Codec, LargeHeartbeat, LargeRequest, ReadResult, TooLargeValue
 from protocol.coordination import Heartbeat, Request, Response
 from protocol.errors import CloseCode, ErrorCode, LocalProtocolError, RemoteProtocolError
 from protocol.events import (
@@ -51,6 +51,7 @@ from protocol.work import Answer, ToolResult
 MAX_ERROR_CHARACTERS = 4096  # of a device's plain error string: what an ErrorBody may hold
 
 _LIMITS = Limits()
+_VARIANTS = (ReadResult, LargeRequest, LargeHeartbeat)
 
 
 class HubSession(Session):
@@ -67,7 +68,7 @@ class HubSession(Session):
 
     _TABLE = HUB_SESSION
     _ALLOWED: Allowed = {
-        state: frames | {variant for variant in (ReadResult, LargeRequest) if variant.__base__ in frames}
+        state: frames | {variant for variant in _VARIANTS if variant.__base__ in frames}
         for state, frames in ALLOWED_FROM_DEVICE.items()
     }
     _ALLOWED_OUT: Allowed = {
@@ -188,6 +189,7 @@ class HubSession(Session):
                 return [self._open(frame)]
             case Heartbeat():
                 self._deadline = now + self._silence_s
+                return [self._beat(frame)]
         return [Received(frame)]
 
     def _run_late(self) -> list[SessionEvent]:
@@ -224,11 +226,18 @@ class HubSession(Session):
             return Ignored(f"{ErrorCode.TOO_MANY_REQUESTS}:{request.id}")
         try:
             request = self.codec.unpack_request(request)
-        except TooLargeParams as refused:
+        except TooLargeValue as refused:
             self._queue(Response(id=request.id, error=ErrorBody(code=refused.code, message=str(refused))))
             return Ignored(f"{refused.code}:{request.id}")
         self._open_requests.add(request.id)
         return Received(request)
+
+    def _beat(self, heartbeat: Heartbeat) -> SessionEvent:
+        try:
+            return Received(self.codec.unpack_heartbeat(heartbeat))
+        except TooLargeValue as refused:
+            self._queue(Error(code=refused.code, message=f"heartbeat: {refused}"))
+            return Ignored(f"{refused.code}:heartbeat")
 
     def _answer(self, frame: ToolResult) -> SessionEvent:
         call_id = frame.id or frame.call_id

@@ -52,6 +52,11 @@ _LIMITS = (
     ("MAX_PARAMS", "parameters of a `request`; more are answered with the error `too_large`"),
     ("MAX_PARAMS_BYTES", "of those of them that are no texts: lists, objects and numbers"),
     ("MAX_RESULT_BYTES", "the `result` of a `tool_result`; more is read as the error `result_too_large`"),
+    ("MAX_USAGE_BYTES", "`resource_usage` of all agents in a `heartbeat`; more is refused as `too_large`"),
+    (
+        "MAX_EXTREME_NUMBERS",
+        "numbers outside of texts whose exponent has three digits, as `1e308`: they are slow to read",
+    ),
     ("MAX_RESULT_DEPTH", "levels of lists and objects in a `result`"),
     ("MAX_PENDING_CALLS", "calls open at one device"),
     ("MAX_PENDING_REQUESTS", "requests of one device open at the hub"),

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from protocol.frame import MAX_EXTREME_NUMBERS
+from protocol.codec import JSON, MSGPACK, BadFrame
+from protocol.frame import MAX_EXTREME_NUMBERS, MAX_RESULT_BYTES
 from protocol.json_numbers import read_json
 
 TOO_MANY = MAX_EXTREME_NUMBERS + 1
@@ -24,3 +25,58 @@ def test_as_many_as_may_be_are_read_and_one_more_is_refused(number: str) -> None
 @pytest.mark.parametrize("number", ["1e22", "0.1", "123456", '"1e308"', r'"\"1e308,\\"'])
 def test_other_numbers_and_texts_are_not_counted(number: str) -> None:
     assert len(read_json(listed(number, 20_000))) == 20_000
+
+
+FROM_DEVICE = (
+    '{"type":"tool_result","id":"c","result":%s}',
+    '{"type":"request","id":"q","method":"m","params":{"a":%s}}',
+    '{"type":"heartbeat","agents":[{"agent_id":"a","resource_usage":%s}]}',
+)
+FROM_HUB = (
+    '{"type":"response","id":"q","result":{"a":%s}}',
+    '{"type":"event","event":"e","seq":1,"data":{"a":%s}}',
+    '{"type":"agent_run","run_id":"r","context":{"a":%s}}',
+    '{"type":"tool_call","id":"c","action":"insert","data":%s}',
+)
+
+
+@pytest.mark.parametrize("frame", FROM_DEVICE)
+def test_a_device_sends_only_so_many_in_an_open_value(frame: str) -> None:
+    with pytest.raises(BadFrame, match="exponent of three digits"):
+        JSON.decode_from_device(frame.encode() % listed("1e308"))
+
+
+@pytest.mark.parametrize("frame", FROM_HUB)
+def test_a_hub_sends_only_so_many_in_an_open_value(frame: str) -> None:
+    with pytest.raises(BadFrame, match="exponent of three digits"):
+        JSON.decode_from_hub(frame.encode() % listed("1e308"))
+
+
+def test_they_are_counted_in_long_messages_too() -> None:
+    padding = b'"' + b"x" * MAX_RESULT_BYTES + b'"'
+    request = JSON.decode_from_device(
+        b'{"type":"request","id":"q","method":"m","params":{"t":%s,"a":%s}}' % (padding, listed("1e308"))
+    )
+    with pytest.raises(BadFrame, match="exponent of three digits"):
+        JSON.unpack_request(request)  # type: ignore[arg-type]
+    usage = b'{"t":%s,%s}' % (padding, b",".join(b'"%d":1e308' % n for n in range(TOO_MANY)))
+    beat = JSON.decode_from_device(
+        b'{"type":"heartbeat","agents":[{"agent_id":"a","resource_usage":%s}]}' % usage
+    )
+    with pytest.raises(BadFrame, match="exponent of three digits"):
+        JSON.unpack_heartbeat(beat)  # type: ignore[arg-type]
+
+
+def test_a_file_may_be_full_of_them() -> None:
+    table = listed("1e308", 9_000).decode()
+    for codec in (JSON, MSGPACK):
+        data = codec.encode(
+            {"type": "agent_data", "run_id": "r", "seq": 1, "files": [{"path": "a.csv", "content": table}]}
+        )
+        assert len(data) < MAX_RESULT_BYTES
+        assert codec.decode_from_device(data).files[0].content == table  # type: ignore[union-attr, index]
+
+
+def test_messagepack_reads_them_as_fast_as_any_other() -> None:
+    data = MSGPACK.encode({"type": "tool_result", "id": "c", "result": [1e308] * TOO_MANY})
+    assert len(MSGPACK.decode_from_device(data).result) == TOO_MANY  # type: ignore[union-attr, arg-type]
