@@ -34,7 +34,6 @@ PEER_UID: Final = "peer_uid"  # in the scope's state: who is at the other end of
 SOCKET_PATH: Final = "socket_path"  # in the scope's state: the Unix socket that it came over
 LET_IN: Final = "let_in"  # in the scope's state: called once a good token came over the connection
 ROUTE: Final = "route_asked"  # in the scope's state: the row of the table that let the request in
-HEADER_BYTES: Final = 16 * 1024
 BODY_S: Final = 30.0
 TAGGED: Final = frozenset(("agents", "boards", "config", "devices", "runs", "templates"))  # have an ``ETag``
 # What waits for a device, an agent or a gateway, as long as that takes.
@@ -172,8 +171,6 @@ class Access:
             HubError: it is longer than it may be, or not said as it must be.
         """
         headers = Headers(scope=scope)
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES:
-            raise Refused(ErrorCode.TOO_LARGE, f"headers have at most {HEADER_BYTES} bytes", status=431)
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             raise Refused(ErrorCode.BAD_PARAMS, "an address with a NUL in it names nothing")
         if _has_token(scope["query_string"]):

@@ -16,13 +16,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hub.links.gate import Place, TurnedAway
 from hub.links.intake import LEAST_WAIT_S, Intake
-from hub.ops.access import HEADER_BYTES, LET_IN, PEER_UID, SOCKET_PATH
+from hub.ops.access import LET_IN, PEER_UID, SOCKET_PATH
 from hub.ops.api.errors import Problem
 from hub.ops.peer import peer_uid
 from protocol.errors import ErrorCode
 
 CONNECTIONS: Final = 256
 HEAD_S: Final = 5.0
+HEADER_BYTES: Final = 16 * 1024  # with the address
 HEADERS: Final = 128  # of a request; browsers send about twenty
 # What a connection may send: reads a second (a read is at least a byte, at most 256 KiB), and bytes.
 STRANGER_READS_PER_S, STRANGER_BYTES_PER_S = 50.0, 256.0 * 1024

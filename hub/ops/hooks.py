@@ -20,7 +20,7 @@ from hub.links.forwarded import FORWARDING, TrustedProxies
 from hub.links.hosts import Hosts
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.ops.access import HEADER_BYTES, LET_IN
+from hub.ops.access import LET_IN
 from hub.ops.api.errors import Problem
 from hub.ops.bodies import read_body
 from protocol.errors import ErrorCode, HubError
@@ -186,8 +186,6 @@ class Hooks:
             BadForwarding: a header speaks for another, and nobody may whom this hub does not list.
         """
         headers = Headers(scope=scope)
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES:
-            raise Refused(ErrorCode.TOO_LARGE, f"headers have at most {HEADER_BYTES} bytes", status=431)
         if len(headers.getlist("host")) != 1 or headers["host"] not in self.hosts:
             raise Refused(ErrorCode.WRONG_HOST, "this hub is not called so; name it in hosts of its listener")
         told = {name: values for name in FORWARDING if (values := headers.getlist(name))}
