@@ -108,6 +108,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         redacted: different values that no model saw.
         unresolved: fields whose words no value could be made of.
         asked_again: records that were asked for once more, because they could not be used.
+        lost: records among those about which no answer could be read: the document is read in part.
         halved: pieces that were asked about in halves, because the answer was not whole.
         looked_behind: times that a text was asked about behind the last record of an answer.
         salvaged: items out of answers that were cut off, which no half told again.
@@ -122,6 +123,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     redacted: int = 0
     unresolved: int = 0
     asked_again: int = 0
+    lost: int = 0
     halved: int = 0
     looked_behind: int = 0
     salvaged: int = 0
@@ -142,7 +144,7 @@ class Extraction(msgspec.Struct, frozen=True, kw_only=True):
         completion_tokens: likewise.
         chunks: pieces of the document that the model was asked about.
         unread_chars: prose nobody read, because no model is configured.
-        notes: how it was read. With something *given_up* the unit is not to count as read whole.
+        notes: how it was read. With something *given_up* or *lost* the unit is not to count as read whole.
     """
 
     items: tuple[Item, ...]

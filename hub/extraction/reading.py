@@ -4,7 +4,8 @@ What is asked after a question depends on its answer alone. A cut-off, unreadabl
 suspiciously full answer is never the end: the piece is halved and asked about again,
 and only a piece that is too small for that is given up, which is told. Where an answer
 stops long before its text does, the rest is asked about by itself. Records that
-cannot be used are asked for again, at most twice, in a question as short as the first.
+cannot be used are asked for again, at most twice, in a question as short as the first;
+those that even then no answer can be read about are lost, which is told as well.
 """
 
 from collections import Counter
@@ -35,7 +36,7 @@ from hub.extraction.model import (
 )
 from hub.extraction.prompt import CORRECTION, MOST_ASKED_AGAIN, LiteralPrompt, Prompt
 from hub.extraction.redaction import Redaction
-from hub.extraction.validate import Checked, Checking
+from hub.extraction.validate import Checked, Checking, FailedRecord
 from protocol.tables import TABLES
 
 MOST_HALVINGS: Final = 5  # one after the other: a runaway model is asked 63 times about a chunk at most
@@ -142,14 +143,10 @@ class Reading:
             is_rest: an answer about what stands before it told nothing of it.
         """
         request = prompt.ask(piece)
-        said = await self._ask(request)
-        answer = await self._answer_in(said)
-        if answer is None and said.finish is Finish.WHOLE:
-            halvings -= _UNREADABLE_COSTS
-            said = await self._ask(_corrected(request, said))
-            answer = await self._answer_in(said)
+        said, answer, is_corrected = await self._ask_for_records(request)
+        halvings -= _UNREADABLE_COSTS if is_corrected else 0
         records = self._restored(answer)
-        is_whole = answer is not None and not answer.is_cut and said.finish is Finish.WHOLE
+        is_whole = _is_whole(said, answer)
         halves = chunk.halve(self._text, piece) if halvings > 0 else []
         if is_whole and not (halves and prompt.may_hide_more(piece, len(records))):
             self._read += 1
@@ -212,14 +209,36 @@ class Reading:
                 break
             requests.append(request)
             self._counts["asked_again"] += len(asked)
-            said = await self._ask(request)
-            again = checking.take_all(self._restored(await self._answer_in(said)))
+            again = checking.take_all(await self._read_again(prompt, piece, asked, request))
             for item in again.items:
                 if not any(_is_same(item, other) for other in items):
                     items.append(item)
                     _forget(dropped, item.table)
             failed = [*later, *again.failed]
         return Checked(items, dropped)
+
+    async def _read_again(
+        self, prompt: Prompt, piece: Chunk, asked: list[FailedRecord], request: ModelRequest
+    ) -> list[object]:
+        """Return what *request* says about the records *asked*; count those that no answer can be had about.
+
+        The rules are those of a first answer: one that cannot be read is asked for once more, and one that
+        is not whole is asked for in halves. A whole answer without a record withdraws it, and loses none.
+        """
+        said, answer, _ = await self._ask_for_records(request)
+        records = self._restored(answer)
+        if _is_whole(said, answer) or (records and len(asked) == 1):
+            return records
+        # To a model that cannot write JSON, size makes little difference.
+        if len(asked) == 1 or (answer is None and said.finish is Finish.WHOLE):
+            self._counts["lost"] += len(asked)
+            return []
+        middle = len(asked) // 2
+        return [
+            record
+            for half in (asked[:middle], asked[middle:])
+            for record in await self._read_again(prompt, piece, half, prompt.ask_again(piece, half))
+        ]
 
     def _give_up(
         self, piece: Chunk, request: ModelRequest, said: ModelAnswer, salvaged: Iterable[Item]
@@ -242,6 +261,15 @@ class Reading:
 
     def _has_anything(self) -> bool:
         return bool(self._read or self._counts["salvaged"])
+
+    async def _ask_for_records(self, request: ModelRequest) -> tuple[ModelAnswer, Answer | None, bool]:
+        """Return an answer, its records, and whether the question had to be asked twice to have it."""
+        said = await self._ask(request)
+        answer = await self._answer_in(said)
+        if answer is not None or said.finish is not Finish.WHOLE:
+            return said, answer, False
+        said = await self._ask(_corrected(request, said))
+        return said, await self._answer_in(said), True
 
     async def _ask(self, request: ModelRequest) -> ModelAnswer:
         answer = await self._model.answer(request)
@@ -272,6 +300,11 @@ class Reading:
             date=material.date,
             references=material.labels,
         )
+
+
+def _is_whole(said: ModelAnswer, answer: Answer | None) -> bool:
+    """Whether an answer was read to its end."""
+    return answer is not None and not answer.is_cut and said.finish is Finish.WHOLE
 
 
 def _corrected(request: ModelRequest, said: ModelAnswer) -> ModelRequest:

@@ -33,6 +33,12 @@ def missing_of(notes: Notes) -> Missing | None:
             ErrorCode.MODEL_ANSWER_CUT_OFF,
             f"no whole answer could be had about {notes.given_up_chars} characters of it; the rest was read",
         )
+    if notes.lost:
+        return Missing(
+            ErrorCode.MODEL_ANSWER_INVALID,
+            f"{notes.lost} of the model's records about it could not be used, nor could its second answer "
+            "about them be read; the rest was read",
+        )
     if notes.left_out:
         ((cap, count),) = notes.left_out.items()
         return Missing(

@@ -327,7 +327,7 @@ class Runner:
                 # A paused run of the same agent had planned these very items: it brings them.
                 await self._fail(order, reading, ErrorCode.BUSY, str(exc))
                 return
-            if found.notes.given_up_chars:
+            if found.notes.given_up_chars or found.notes.lost:
                 await unit.forget_useless()
             attempt.is_full = attempt.is_full or "items_per_run" in plan.left_out
             await self.bring(attempt, reading.link, document.unit_key, plan.open_calls, interrupt)

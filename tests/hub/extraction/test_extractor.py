@@ -114,6 +114,19 @@ async def test_an_invented_record_is_dropped(oracle: Oracle, model: Endpoint) ->
     assert [note.reason for note in extraction.dropped] == ["bad_field", "ungrounded"]
 
 
+async def test_every_record_whose_second_answer_fails_is_told_as_lost(
+    oracle: Oracle, model: Endpoint
+) -> None:
+    bad = (Fault.CUT_OFF, Fault.RUNAWAY_BLANKS, Fault.RUNAWAY_RECORDS, Fault.MALFORMED_ANSWER)
+    lost = 0
+    for fault in bad * 2:
+        oracle.play(Fault.INVENTED, fault, *[fault] * (fault is Fault.MALFORMED_ANSWER))
+        extraction = await extract(model, note(FILLING.format(lost) * 5))
+        assert extraction.items == ()
+        lost += extraction.notes.lost
+    assert lost == 8
+
+
 async def test_an_endpoint_that_gives_nothing_fails_the_document_and_tells_the_cost(oracle: Oracle) -> None:
     oracle.play(Fault.SERVER_ERROR)
     async with model_at(oracle.base_url, max_tries=1).opened() as model:

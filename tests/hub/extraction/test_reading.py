@@ -231,6 +231,57 @@ async def test_a_record_that_stays_wrong_is_asked_for_twice_and_then_left() -> N
     assert found.notes.dropped["ungrounded"] == 1
 
 
+CALM = f"{BOTH} {'The river was calm, and the boats lay in the harbour. ' * 8}"
+WRONG = [task(f"Nobody said it {number} times.") for number in range(8)]
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        cut(items(*WRONG)[:60]),
+        cut(""),
+        whole(""),
+        whole(items(*WRONG)[:60]),
+        whole("I am sorry, but I cannot help with that."),
+        whole("}{ items ]["),
+    ],
+)
+async def test_records_whose_second_answer_cannot_be_read_are_lost_and_counted(again: ModelAnswer) -> None:
+    model = Spoken(lambda _: items(task(ANNA), *WRONG) if len(model.asked) == 1 else again)
+    found = await extract(model, CALM)
+    assert quotes(found) == [ANNA]
+    assert (found.notes.asked_again, found.notes.lost) == (8, 8)
+
+
+async def test_of_records_asked_for_again_only_those_are_lost_whose_own_answer_cannot_be_read() -> None:
+    def say(asked: ModelRequest) -> ModelAnswer:
+        if len(model.asked) == 1:
+            return whole(items(task(ANNA), *WRONG))
+        if "2. " in asked.messages[-1].content:
+            return cut("")
+        return cut("") if "it 3 times" in asked.messages[-1].content else whole(items())
+
+    model = Spoken(say)
+    found = await extract(model, CALM)
+    assert (quotes(found), found.notes.lost) == ([ANNA], 1)
+
+
+async def test_a_second_answer_that_cannot_be_read_is_asked_for_once_more() -> None:
+    wrong = task("Bob shall do something about that door.")
+    answers = iter([items(task(ANNA), wrong), "Well, well.", items(task(BOB))])
+    model = Spoken(lambda _: next(answers))
+    found = await extract(model, BOTH)
+    assert (quotes(found), found.notes) == ([ANNA, BOB], Notes(asked_again=1))
+
+
+async def test_a_record_that_closed_before_its_second_answer_was_cut_is_kept() -> None:
+    wrong = task("Bob shall do something about that door.")
+    answers = iter([whole(items(task(ANNA), wrong)), cut(items(task(BOB))[:-2])])
+    model = Spoken(lambda _: next(answers))
+    found = await extract(model, BOTH)
+    assert (quotes(found), found.notes) == ([ANNA, BOB], Notes(asked_again=1))
+
+
 async def test_a_question_that_was_answered_is_not_asked_once_more() -> None:
     model = Spoken(lambda asked: items(task(ANNA), task("Nobody said it, and nowhere.")))
     await extract(model, BOTH)

@@ -12,7 +12,7 @@ import pytest
 from hub.document import Document
 from hub.extraction import Extractor, Wanted
 from hub.extraction.items import RedactionRule
-from hub.extraction.model import Finish, Models, ModelUnavailable, Usage
+from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, ModelUnavailable, Usage
 from hub.extraction.schemas import schema_of
 from hub.runs.budget import BudgetLimits
 from protocol.errors import CallTimedOut, ErrorCode
@@ -67,6 +67,25 @@ async def test_03_an_answer_that_was_cut_off_is_a_failure_and_not_an_empty_one(b
     bench.connect(runs=folder(a=QUOTE))
     run = await bench.run()
     assert (run.outcome, run.errors[0].code) == (RunOutcome.ERROR, ErrorCode.MODEL_ANSWER_CUT_OFF)
+
+
+class Forgetful(KeywordModel):
+    """A model that makes one thing up, and says nothing when it is asked for that again."""
+
+    async def answer(self, request: ModelRequest) -> ModelAnswer:
+        is_again = any("cannot be used" in message.content for message in request.messages)
+        said = "" if is_again else answer(quote="Nobody said it, and nowhere.")
+        return ModelAnswer(text=said, finish=self.finish, usage=self.usage)
+
+
+async def test_02_a_second_answer_about_a_record_that_cannot_be_read_is_a_failure_as_well(
+    store: Store, agent: AgentRow
+) -> None:
+    bench = Bench(store, agent, model=Forgetful())
+    link = bench.connect(runs=folder(**{name: f"{QUOTE} {name}" for name in "01234567"}, a="- [ ] one"))
+    run = await bench.run()
+    assert (titles(link), run.outcome) == (["one"], RunOutcome.PARTIAL)
+    assert [error.code for error in run.errors] == [ErrorCode.MODEL_ANSWER_INVALID] * 8
 
 
 async def test_04_the_next_run_inserts_nothing_again(bench: Bench) -> None:

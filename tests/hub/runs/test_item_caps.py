@@ -89,6 +89,7 @@ async def test_what_was_left_out_is_known_after_a_crash_between_plan_and_deliver
         (Notes(), None),
         (Notes(halved=3, salvaged=1), None),
         (Notes(given_up=1, given_up_chars=80), ErrorCode.MODEL_ANSWER_CUT_OFF),
+        (Notes(lost=1), ErrorCode.MODEL_ANSWER_INVALID),
         (Notes(left_out={"items_per_run": 4}), ErrorCode.LIMIT_REACHED),
     ],
 )
