@@ -67,6 +67,16 @@ class HeldRun(msgspec.Struct, frozen=True, kw_only=True):
     fence: Fence
 
 
+class StoreMark(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a device's store has come: *counter* grows with every call that changed a row.
+
+    In the hello: the store itself. In the welcome: how far the hub knows it.
+    """
+
+    id: Id  # of the store: another one after it was made anew, or found to be an older copy of itself
+    counter: Count
+
+
 class Challenge(Frame, frozen=True, kw_only=True, tag="challenge"):
     """hub -> device: the first frame of every connection.
 
@@ -94,6 +104,7 @@ class DeviceHello(Frame, frozen=True, kw_only=True, tag="device_hello"):
     capabilities: Annotated[list[Capability], Meta(max_length=128)] = []
     agents: Annotated[list[AgentPresence], Meta(max_length=1024)] = []
     runs: Annotated[list[HeldRun], Meta(max_length=256)] = []
+    store: StoreMark | None = None  # of a device that lists rows.list
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +131,7 @@ class Welcome(Frame, frozen=True, kw_only=True, tag="welcome"):
     server_ts_ms: EpochMs
     heartbeat_interval_ms: Count = HEARTBEAT_INTERVAL_MS
     limits: Limits = Limits()
+    store: StoreMark | None = None  # how far the hub knows the device's store, from its connections before
 
 
 class Error(Frame, frozen=True, kw_only=True, tag="error"):

@@ -33,7 +33,7 @@ from protocol.frame import (
     ErrorBody,
     Frame,
 )
-from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Limits, Welcome
+from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Limits, StoreMark, Welcome
 from protocol.ids import CallId, ConnectionId, DeviceId, UserId
 from protocol.phases import (
     ALLOWED_FROM_DEVICE,
@@ -126,6 +126,7 @@ class HubSession(Session):
         now: float,
         limits: Limits = _LIMITS,
         heartbeat_interval_ms: int = HEARTBEAT_INTERVAL_MS,
+        store: StoreMark | None = None,
     ) -> Welcome:
         """Queue the welcome; READY from here on.
 
@@ -144,6 +145,7 @@ class HubSession(Session):
             server_ts_ms=ts_ms,
             heartbeat_interval_ms=heartbeat_interval_ms,
             limits=limits,
+            store=store,
         )
         self._queue(welcome)
         self._move(SessionMove.WELCOMED)

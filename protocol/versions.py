@@ -27,6 +27,8 @@ class CapabilityName(StrEnum):
     MESSAGE_DELIVER = "message.deliver"
     USER_ASK = "user.ask"
     BROWSER_OPEN = "browser.open"
+    ROWS_LIST = "rows.list"
+    ROWS_KNOWN = "rows.known"
     AGENT_WAKE = "agent.wake"
 
 
@@ -40,6 +42,8 @@ CAPABILITY_OF: dict[Action, CapabilityName] = {
     Action.MESSAGE_DELIVER: CapabilityName.MESSAGE_DELIVER,
     Action.USER_ASK: CapabilityName.USER_ASK,
     Action.BROWSER_OPEN: CapabilityName.BROWSER_OPEN,
+    Action.ROWS_LIST: CapabilityName.ROWS_LIST,
+    Action.ROWS_KNOWN: CapabilityName.ROWS_KNOWN,
     Action.AGENT_WAKE: CapabilityName.AGENT_WAKE,
 }
 ALWAYS_ALLOWED = frozenset({Action.INSERT, Action.UPDATE, Action.DELETE, Action.QUERY})  # listed or not

@@ -46,6 +46,8 @@ class Action(StrEnum):
     MESSAGE_DELIVER = "message.deliver"
     USER_ASK = "user.ask"
     BROWSER_OPEN = "browser.open"
+    ROWS_LIST = "rows.list"  # what hubs wrote: see PROTOCOL.md, "Agreement about the past"
+    ROWS_KNOWN = "rows.known"
     AGENT_WAKE = "agent.wake"  # a slot of an agent's calendar has come; see PROTOCOL.md
 
 

@@ -37,7 +37,7 @@ from protocol.codec import JSON, MSGPACK
 from protocol.coordination import AgentBeat, Event, Heartbeat, Response
 from protocol.errors import CloseCode
 from protocol.frame import Frame
-from protocol.handshake import Capability, DeviceHello
+from protocol.handshake import Capability, DeviceHello, StoreMark, Welcome
 from protocol.handshake import Client as ClientProgram
 from protocol.versions import SPOKEN, CapabilityName
 from protocol.work import Action, AgentCancel, AgentCredit, AgentFetch, AgentRun, ToolCall
@@ -133,7 +133,7 @@ class ReferenceDevice:
             url,
             codec=_CODECS[codec],
             credential=credential,
-            hello=self._hello(),
+            hello=self._hello,
             attend=self._attend,
             clock=clock,
             chance=chance,
@@ -142,6 +142,7 @@ class ReferenceDevice:
         self._rotation = Rotation(credential) if rotates and isinstance(credential, KeyCredential) else None
         self._browser = Browser(clock, self._told, asks)
         self._tools: Tools | None = None
+        self._mark: Callable[[], StoreMark | None] = lambda: None  # how far the file has come
         self._library: Library | None = None
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -159,6 +160,7 @@ class ReferenceDevice:
             shared = SharedFolders(roots, home=self._home, max_file_bytes=self._max_file_bytes)
             self._library = Library(shared, Contents(shared, self._clock), told=self._told)
             self._tools = Tools(store, on_done=self._tell_done)
+            self._mark = lambda: store.mark
             for root in roots:
                 self._told(f"sharing {root.said} as {root.name}")
             await self._client.serve(task_status=task_status)
@@ -169,6 +171,7 @@ class ReferenceDevice:
             protocol=SPOKEN,
             client=ClientProgram(name="hub connect", platform=platform.system().lower()),
             capabilities=[Capability(name=name) for name in CAPABILITIES],
+            store=self._mark(),
         )
 
     def _attend(self, line: Line, tasks: TaskGroup) -> Handler:
@@ -181,7 +184,7 @@ class ReferenceDevice:
         hearing = Hearing(line, self._tools, self._told)
         answering = Answering(line, Answers(self._tools), self._clock, self._told)
         replying = Answering(line, Replies(self._tools), self._clock, self._told)
-        tasks.start_soon(self._tools.serve, bench)
+        tasks.start_soon(self._serve_calls, self._tools, bench, welcome)
         tasks.start_soon(reporting.serve)
         tasks.start_soon(hearing.serve)
         tasks.start_soon(answering.serve)
@@ -218,6 +221,11 @@ class ReferenceDevice:
 
         return handle
 
+    async def _serve_calls(self, tools: Tools, bench: Bench, welcome: Welcome) -> None:
+        if (restored := await tools.note_welcome(welcome)) is not None:  # before any call is answered
+            self._told(restored)
+        await tools.serve(bench)
+
     async def _send_heartbeats(self, line: Line, readings: Readings) -> None:
         interval_s = max(_LEAST_HEARTBEAT_S, line.welcome.heartbeat_interval_ms / 1000)
         while True:
@@ -235,7 +243,7 @@ class ReferenceDevice:
         if call.action is Action.USER_ASK:
             self._told(told_question(call))
             return
-        if call.action is Action.FILE_GET:
+        if call.action in (Action.FILE_GET, Action.ROWS_LIST, Action.ROWS_KNOWN):
             return  # a look changes nothing
         if call.action is Action.FILE_PUT:
             self._told(f"{call.data.get('name')} of {call.agent_id} was written")

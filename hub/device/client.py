@@ -93,7 +93,7 @@ class Client:
     Args:
         url: ``ws://`` or ``wss://``; without a path, the hub's own is meant.
         credential: what to show, read anew for each connection.
-        hello: what to greet with, beside the credential.
+        hello: what to greet with, beside the credential; made anew for each connection.
         attend: called once a session is open; starts its work in the group, gives what takes its frames.
         told: is told what happens, for the person at the desktop.
 
@@ -107,7 +107,7 @@ class Client:
         *,
         codec: Codec,
         credential: Credential,
-        hello: DeviceHello,
+        hello: Callable[[], DeviceHello],
         attend: Attend,
         clock: Clock,
         chance: Chance,
@@ -198,7 +198,7 @@ class Client:
             async with anyio.create_task_group() as tasks:
 
                 def greet(challenge: Challenge | None) -> None:
-                    session.greet(self._credential.put_into(self._hello, challenge))
+                    session.greet(self._credential.put_into(self._hello(), challenge))
 
                 talk = _Talk(line, visit, tasks, self._attend, self._clock, task_status)
                 talk.on_welcome = self._credential.welcomed

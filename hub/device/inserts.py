@@ -21,7 +21,17 @@ from urllib.parse import quote as quoted_for_url
 import msgspec
 
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
-from hub.device import configurations, files, messages, proposals, questions, rows, schema, verdicts
+from hub.device import (
+    agreement,
+    configurations,
+    files,
+    messages,
+    proposals,
+    questions,
+    rows,
+    schema,
+    verdicts,
+)
 from hub.device.configurations import Configuration
 from hub.device.messages import Reply
 from hub.device.proposals import Proposal
@@ -30,12 +40,15 @@ from hub.device.rows import Refusal
 from hub.device.verdicts import Remarks, Review, Standing, Verdict
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import ErrorBody, Record
+from protocol.handshake import StoreMark, Welcome
 from protocol.ids import CallId
 from protocol.work import Action, Answer, ToolCall
 
 # Of calls that changed nothing. An answer that tells of a change is kept as long as the file: a hub
 # that was restored from a backup may repeat a call of any age, and must not get a second row for it.
 KEEP_CALLS: Final = timedelta(days=30)
+_LOOKS: Final = frozenset({Action.FILE_GET, Action.ROWS_LIST, Action.ROWS_KNOWN})  # they change nothing
+_CHANGES: Final = frozenset({Action.INSERT, Action.UPDATE, Action.DELETE})
 _PRUNE_EVERY_MS: Final = 24 * 3600 * 1000
 _BUSY_TIMEOUT_S: Final = 5.0  # another program may read or write the file beside us
 _TOLD_CHARACTERS: Final = 2_000  # of a refusal; an error frame holds twice that
@@ -113,7 +126,10 @@ def open_device_store(path: Path, *, clock: Clock, ids: IdFactory) -> Iterator["
 
 
 class DeviceStore:
-    """The file, open. Its methods block and must not run at the same time in two threads."""
+    """The file, open. Its methods block and must not run at the same time in two threads.
+
+    *mark* is how far it has come, as a hello tells it; it may be read at any time.
+    """
 
     def __init__(self, db: sqlite3.Connection, *, clock: Clock, ids: IdFactory) -> None:
         self._db = db
@@ -121,6 +137,22 @@ class DeviceStore:
         self._ids = ids
         self._pruned_ms = 0
         self._seen: dict[str, int] = {}  # what data_version was: another number after each write of others
+        with self._transaction():
+            if agreement.read_mark(db) is None:
+                agreement.make_mark(db, ids.fresh())
+        self.mark = self._read_mark()
+
+    def note_welcome(self, welcome: Welcome) -> str | None:
+        """Remember how far the hub knows this file; a sentence for its owner where one was restored."""
+        with self._transaction():
+            told = agreement.note_welcome(self._db, welcome, self._ids.fresh())
+        self.mark = self._read_mark()
+        return told
+
+    def _read_mark(self) -> StoreMark:
+        mark = agreement.read_mark(self._db)
+        assert mark is not None
+        return mark
 
     def apply(self, calls: Sequence[ToolCall]) -> list[Answer]:
         """Do what is asked and keep the answers, all in one transaction; in the order of *calls*.
@@ -134,7 +166,9 @@ class DeviceStore:
         if epoch_ms(self._clock.now()) - self._pruned_ms > _PRUNE_EVERY_MS:
             self.prune()
         with self._transaction():
-            return [self._settle(call) for call in calls]
+            answers = [self._settle(call) for call in calls]
+        self.mark = self._read_mark()
+        return answers
 
     def prune(self) -> None:
         """Forget the answers older than KEEP_CALLS that change nothing when their call comes again."""
@@ -163,6 +197,8 @@ class DeviceStore:
         with self._transaction():
             verdicts.note_reported(self._db, told)
             proposals.note_reported(self._db, told)
+            agreement.note_confirmed(self._db, [one.call_id for one in told])
+        self.mark = self._read_mark()
 
     def unsaid_replies(self, most: int) -> list[Reply]:
         """At most so many answers to messages that the hub has not confirmed."""
@@ -216,11 +252,12 @@ class DeviceStore:
         if known is not None:
             return _answers.decode(known[0])
         row_id, answer = self._do(call)
-        if call.action is Action.FILE_GET:
-            return answer  # not kept: it changes nothing, and a text is told as it is now
+        if call.action in _LOOKS:
+            return answer  # not kept: what is told is as it is now
+        is_change = call.action in _CHANGES and answer.error is None
         source = call.source
         self._db.execute(
-            "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 CallId(call.id),
                 call.action.value,
@@ -236,6 +273,7 @@ class DeviceStore:
                 msgspec.json.encode(answer).decode(),
                 epoch_ms(self._clock.now()),
                 verdicts.remarks_of(source),
+                agreement.next_counter(self._db) if is_change else None,
             ),
         )
         return answer
@@ -266,6 +304,10 @@ class DeviceStore:
             return None, files.get(self._db, call)
         if call.action is Action.FILE_PUT:
             return None, files.put(self._db, call, at_ms)
+        if call.action is Action.ROWS_LIST:
+            return None, agreement.list_rows(self._db, call)
+        if call.action is Action.ROWS_KNOWN:
+            return None, agreement.list_known(self._db, call)
         table = rows.table_of(call)
         match call.action:
             case Action.INSERT:

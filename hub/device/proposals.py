@@ -67,15 +67,25 @@ def remove(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: in
 def seen_by_hubs(db: sqlite3.Connection, table: DeviceTable) -> Callable[[Record], Collection[str]]:
     """Return what tells the fields of a row of *table* that a hub may know."""
     written, owned = verdicts.written_rows(db, table), _owned(db, table)
-    every = frozenset(column.name for column in table.columns)
-    name = frozenset({"id", "isApproved", table.title}) if table.name in _NAMED else frozenset[str]()
 
     def sees(row: Record) -> Collection[str]:
-        if row["id"] not in owned and verdicts.is_open(table, row, written.get(str(row["id"]))):
-            return every
-        return name if row["isApproved"] else ()
+        is_open = row["id"] not in owned and verdicts.is_open(table, row, written.get(str(row["id"])))
+        return seen_fields(table, row, is_open=is_open)
 
     return sees
+
+
+def seen_fields(table: DeviceTable, row: Record, *, is_open: bool) -> Collection[str]:
+    """Return the fields of *row* that a hub may know. *is_open*: a hub wrote all that it says."""
+    if is_open:
+        return frozenset(column.name for column in table.columns)
+    return frozenset({"id", "isApproved", table.title}) if row["isApproved"] and table.name in _NAMED else ()
+
+
+def is_owned(db: sqlite3.Connection, table: DeviceTable, row_id: object) -> bool:
+    """Return whether the owner of a row accepted a change beside words of their own."""
+    found = db.execute("SELECT 1 FROM owned WHERE tbl = ? AND row_id = ?", (table.name, row_id))
+    return found.fetchone() is not None
 
 
 def of_row(db: sqlite3.Connection, table: str, row_id: str) -> Proposal | None:

@@ -27,7 +27,21 @@ CREATE TABLE calls (
     quote_end INTEGER,
     answer TEXT NOT NULL CHECK (json_valid(answer)),
     at INTEGER NOT NULL,
-    remarks TEXT CHECK (remarks IS NULL OR json_valid(remarks))
+    remarks TEXT CHECK (remarks IS NULL OR json_valid(remarks)),
+    counter INTEGER
+) STRICT
+"""
+_CALLS_COUNTER: Final = "CREATE UNIQUE INDEX calls_counter ON calls (counter) WHERE counter IS NOT NULL"
+
+# How far this file has come: *counter* is that of the call that changed a row last. *hub_counter* is how far
+# the hub *hub_id* knew the file at the last connection.
+_STORE: Final = """
+CREATE TABLE store (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    id TEXT NOT NULL,
+    counter INTEGER NOT NULL,
+    hub_id TEXT,
+    hub_counter INTEGER
 ) STRICT
 """
 
@@ -143,6 +157,8 @@ def statements() -> list[str]:
         *(_create(table) for table in TABLES.values()),
         _CALLS,
         "CREATE INDEX calls_at ON calls (at)",
+        _CALLS_COUNTER,
+        _STORE,
         _ROOTS,
         _REVIEWS,
         _REVISION,
@@ -168,6 +184,11 @@ def upgrades(db: sqlite3.Connection, version: int) -> list[str]:
     since_5 = [
         _REVISION,
         *_unchecked(db, "timelines", _required("timelines", "projectId")),
+        "ALTER TABLE calls ADD COLUMN counter INTEGER",
+        "UPDATE calls SET counter = rowid WHERE action IN ('insert', 'update', 'delete')"
+        " AND json_extract(answer, '$.error') IS NULL",
+        _CALLS_COUNTER,
+        _STORE,
         f"PRAGMA user_version = {VERSION}",
     ]
     if version >= 5:

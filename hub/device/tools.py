@@ -20,6 +20,7 @@ from hub.device.verdicts import Verdict
 from hub.log import Channel
 from protocol.errors import CATALOGUE, ErrorCode
 from protocol.frame import MAX_PENDING_CALLS, ErrorBody
+from protocol.handshake import Welcome
 from protocol.versions import CapabilityName
 from protocol.work import Action, Answer, ToolCall
 
@@ -33,6 +34,8 @@ ACTIONS: Final = {
     Action.AGENT_WAKE: CapabilityName.AGENT_WAKE,
     Action.MESSAGE_DELIVER: CapabilityName.MESSAGE_DELIVER,
     Action.USER_ASK: CapabilityName.USER_ASK,
+    Action.ROWS_LIST: CapabilityName.ROWS_LIST,
+    Action.ROWS_KNOWN: CapabilityName.ROWS_KNOWN,
 }
 
 T = TypeVar("T")
@@ -62,6 +65,10 @@ class Tools:
                 if answer.error is None:
                     self._on_done(call)
                 await bench.answer(call, answer)
+
+    async def note_welcome(self, welcome: Welcome) -> str | None:
+        """Remember how far the hub knows the file; a sentence where one of the two was restored."""
+        return await self._of_file(partial(self._store.note_welcome, welcome), None)
 
     async def is_changed(self, asker: str) -> bool:
         """Whether somebody else wrote into the file since *asker* asked last."""

@@ -112,7 +112,7 @@ def written_rows(db: sqlite3.Connection, table: DeviceTable) -> dict[str, str]:
 
 def is_open(table: DeviceTable, row: Record, written: str | None) -> bool:
     """Return whether a hub wrote *row*, and its owner has said no word to it."""
-    return written is not None and _standing(table, row, written) == "open"
+    return written is not None and standing_of(table, row, written) == "open"
 
 
 def reviews(db: sqlite3.Connection) -> Iterator[Review]:
@@ -134,7 +134,7 @@ def reviews(db: sqlite3.Connection) -> Iterator[Review]:
                 row_id=row_id,
                 call_id=call_id,
                 row=row,
-                standing=_standing(table, row, written),
+                standing=standing_of(table, row, written),
                 reported=reported,
             )
 
@@ -155,7 +155,8 @@ def note_reported(db: sqlite3.Connection, told: Sequence[Verdict]) -> None:
     )
 
 
-def _standing(table: DeviceTable, row: Record | None, written: str) -> Standing:
+def standing_of(table: DeviceTable, row: Record | None, written: str) -> Standing:
+    """Return the owner's word on *row*, into which a hub wrote *written*; None: the row is deleted."""
     if row is None:
         return "rejected"
     # A row of the first version of this file is not known as it was written.

@@ -1,5 +1,6 @@
 """A device's file in a temporary folder, on a clock that stands still."""
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,3 +30,14 @@ def db(tmp_path: Path) -> Path:
 def store(db: Path, clock: FakeClock, ids: IdFactory) -> Iterator[DeviceStore]:
     with open_device_store(db, clock=clock, ids=ids) as opened:
         yield opened
+
+
+def to_version_5(older: sqlite3.Connection) -> None:
+    """Take from a file what version 6 added; the caller sets the version."""
+    for statement in (
+        "DROP TABLE store",
+        "DROP INDEX calls_counter",
+        "ALTER TABLE calls DROP COLUMN counter",
+        "ALTER TABLE reviews DROP COLUMN revision",
+    ):
+        older.execute(statement)

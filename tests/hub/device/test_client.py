@@ -362,7 +362,7 @@ def test_what_is_no_address_is_refused_before_anything_is_sent(url: str, clock: 
             url,
             codec=JSON,
             credential=TokenCredential("t"),
-            hello=DeviceHello(),
+            hello=lambda: DeviceHello(),
             attend=lambda line, tasks: lambda frame: None,
             clock=clock,
             chance=SeededChance(),

@@ -15,6 +15,7 @@ from protocol.coordination import Event, EventName, Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Values
 from protocol.versions import CapabilityName
+from tests.hub.device.conftest import to_version_5
 from tests.support.clock import FakeClock
 from tests.support.device import RunningDevice, open_device
 from tests.support.scripted_hub import Guest, ScriptedHub
@@ -134,6 +135,7 @@ def test_a_file_of_the_version_before_gets_its_table(db: Path, clock: FakeClock,
         pass
     with closing(sqlite3.connect(db, isolation_level=None)) as older:
         older.execute("DROP TABLE agent_configs")
+        to_version_5(older)
         older.execute("PRAGMA user_version = 2")
     one = Configuration("a-1", 1, {"limit": 5})
     with open_device_store(db, clock=clock, ids=ids) as store:

@@ -16,6 +16,7 @@ from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
 from protocol.ids import CallId
 from protocol.work import Action, ToolCall
+from tests.hub.device.conftest import to_version_5
 from tests.hub.device.test_verdicts import report
 from tests.support.clock import FakeClock
 from tests.support.device import open_device
@@ -92,6 +93,7 @@ def test_a_file_of_the_version_before_gets_its_tables(
     with closing(sqlite3.connect(path, isolation_level=None)) as older:
         for table in ("messages", "questions", "agent_files"):
             older.execute(f"DROP TABLE {table}")
+        to_version_5(older)
         older.execute("PRAGMA user_version = 3")
     with open_device_store(path, clock=clock, ids=ids) as store:
         assert store.apply([call()])[0].error is None

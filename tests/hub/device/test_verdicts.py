@@ -20,6 +20,7 @@ from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Record
 from protocol.tables import SUGGESTED
 from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
+from tests.hub.device.conftest import to_version_5
 from tests.support.clock import FakeClock
 from tests.support.device import open_device
 from tests.support.scripted_hub import Guest, ScriptedHub
@@ -102,6 +103,7 @@ def test_a_file_of_the_first_version_is_brought_to_this_one(
     with open_device_store(db, clock=clock, ids=ids) as store:
         store.apply([insert("c-1", "one"), insert("c-2", "two")])
     with closing(sqlite3.connect(db, isolation_level=None)) as older:
+        to_version_5(older)
         older.execute("DROP TABLE reviews")
         older.execute("ALTER TABLE calls DROP COLUMN remarks")
         older.execute("PRAGMA user_version = 1")
@@ -146,7 +148,7 @@ def test_timelines_of_an_older_file_need_no_project_and_keep_what_their_owner_ad
             older.execute(statement)
         with pytest.raises(sqlite3.IntegrityError, match="is required to approve"):
             older.execute("UPDATE timelines SET isApproved = 1")
-        older.execute("ALTER TABLE reviews DROP COLUMN revision")
+        to_version_5(older)
         older.execute("PRAGMA user_version = 5")
     with open_device_store(db, clock=clock, ids=ids):
         pass
