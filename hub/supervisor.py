@@ -189,6 +189,8 @@ class Supervisor:
             await self._clock.sleep(wait_s)
 
     def _count(self, name: str, exc: Exception) -> None:
+        while isinstance(exc, ExceptionGroup):
+            exc = exc.exceptions[0]
         before = self._failures.get(name)
         error = f"{type(exc).__name__}: {exc}" if isinstance(exc, HubError) else type(exc).__name__
         self._failures[name] = Failures(1 if before is None else before.count + 1, self._clock.now(), error)
