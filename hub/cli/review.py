@@ -49,14 +49,15 @@ def review(ctx: click.Context, db: Path | None, name: str | None) -> None:
     """
     ctx.obj = db or device_file(ctx, device_name(name))
     if ctx.invoked_subcommand is None:
-        ctx.invoke(list_items, everything=False, as_json=False)
+        ctx.invoke(list_items, everything=False, whole=False, as_json=False)
 
 
 @review.command("ls")
 @click.option("--all", "everything", is_flag=True, help="Also what was approved or changed.")
+@click.option("--whole", is_flag=True, help="Show long texts, as of notes, to their ends.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_obj
-def list_items(db: Path, everything: bool, as_json: bool) -> None:
+def list_items(db: Path, everything: bool, whole: bool, as_json: bool) -> None:
     """List what waits for you, with the words it came from."""
     from hub.cli.suggestion import lines_of
     from hub.device.inserts import DeviceFileError, read_items
@@ -79,8 +80,8 @@ def list_items(db: Path, everything: bool, as_json: bool) -> None:
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for item in items:
-        show.out("\n".join(lines_of(item, width)))
-    show.say("approve or reject them by their numbers: hub review approve 1 2")
+        show.out("\n".join(lines_of(item, width, whole=whole)))
+    show.say(f"approve, edit or reject them by their numbers: hub review approve {items[0].label}")
 
 
 @review.command("approve")

@@ -1,16 +1,26 @@
 """Pure: a suggestion as its owner is to judge it, as lines of text."""
 
+import json
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from hub.clock import from_epoch_ms
 from hub.device.inserts import DeviceItem
-from hub.printable import one_line
+from hub.device.owner import lacking
+from hub.printable import spelled
 from protocol.frame import Field, Record
 from protocol.tables import SUGGESTED, TABLES, Column, Kind, TableName
 
 _INDENT: Final = 4
+_FOLDED: Final = 8  # what a line is broken into begins further right than any line of ours
+_MOST_LINES: Final = 5  # of a text, unless it is to be shown whole
+_MOST_CHARACTERS: Final = 400
+_MOST_OF_A_LINE: Final = 1_000
+_LONG: Final = 2_000  # a column that holds more is a text of many lines
+_LINE: Final = 120
+_PLAIN: Final = re.compile(r"[\w.@+/-]+")  # needs no quotation marks
 _SHOWN: Final = frozenset({"dueDate", "date", "assignee", "status", "priority", "author"})
 _WARNINGS: Final = {
     "instruction": "its words give orders to a reader: look at the file before you trust it",
@@ -20,10 +30,14 @@ _WARNINGS: Final = {
 }
 
 
-def lines_of(item: DeviceItem, width: int | None) -> Iterator[str]:
+def lines_of(item: DeviceItem, width: int | None, *, whole: bool = False) -> Iterator[str]:
     """An item as it is to be judged: what it says, the words that say it, and what to know about them.
 
-    *width*: of the terminal; ``None``: no line is broken.
+    No text of others begins a line: line feeds in it are spelled out, or its lines begin with ``|``.
+
+    Args:
+        width: of the terminal; ``None``: no line is broken.
+        whole: show texts to their ends.
     """
     columns = TABLES[TableName(item.table)].columns
     fields = [
@@ -31,29 +45,59 @@ def lines_of(item: DeviceItem, width: int | None) -> Iterator[str]:
         for column in columns
         if column.name in item.data and column.name in _SHOWN
     ]
-    words = f'"{item.quote}"' if item.quote else "no words were told"
-    yield from _lines(f"{item.label}  {item.table}  {item.title}", width)
+    words = _quoted(item.quote) if item.quote else "no words were told"
+    yield from _lines(f"{item.label}  {item.table}  {_title(item)}", width)
     below = (
         ", ".join(fields),
-        f"{item.source_path or 'no file'}: {words}",
+        *_texts(item, whole=whole),
+        f"{_named(item.source_path) if item.source_path else 'no file'}: {words}",
         *(f"! {remark}" for remark in _remarks(item)),
     )
     for line in filter(None, below):
-        yield from _lines(" " * _INDENT + line, width)
+        shown = line if whole or len(line) <= _MOST_OF_A_LINE else f"{line[:_MOST_OF_A_LINE]}… (ls --whole)"
+        yield from _lines(" " * _INDENT + shown, width)
+
+
+def _title(item: DeviceItem) -> str:
+    """The title; of a comment, which is its own title, no more than the beginning."""
+    is_cut = len(item.title) > _LINE and any(column.name == "content" for column in _long(item))
+    return f"{item.title[:_LINE]}…" if is_cut and item.title == item.data.get("content") else item.title
+
+
+def _long(item: DeviceItem) -> list[Column]:
+    """Columns whose texts may have many lines."""
+    columns = TABLES[TableName(item.table)].columns
+    return [column for column in columns if column.kind is Kind.TEXT and column.max_length > _LONG]
+
+
+def _texts(item: DeviceItem, *, whole: bool) -> Iterator[str]:
+    """The first lines of long texts, as of a note's content, each with a bar before it."""
+    for column in _long(item):
+        text = str(item.data.get(column.name, "")).rstrip().replace("\r\n", "\n").expandtabs(4)
+        if column.name in _SHOWN or not text or text == _title(item):
+            continue
+        shown = text if whole else "\n".join(text[:_MOST_CHARACTERS].split("\n")[:_MOST_LINES])
+        yield from (f"| {line}" for line in shown.split("\n"))
+        if len(shown) < len(text):
+            yield f"| … {len(text) - len(shown)} characters more: hub review ls --whole"
 
 
 def _lines(text: str, width: int | None) -> list[str]:
-    text = one_line(text)
+    text = spelled(text)
     if width is None:
         return [text]
-    return textwrap.wrap(text, width, subsequent_indent=" " * _INDENT, break_on_hyphens=False)
+    return textwrap.wrap(text, width, subsequent_indent=" " * _FOLDED, break_on_hyphens=False)
 
 
 def _remarks(item: DeviceItem) -> list[str]:
     """What to know before approving it."""
     remarks = item.remarks
-    columns = {column.name: column for column in TABLES[TableName(item.table)].columns}
+    table = TABLES[TableName(item.table)]
+    columns = {column.name: column for column in table.columns}
     told = [_WARNINGS.get(warning, warning) for warning in remarks.warnings]
+    if (column := lacking(table, item.data)) is not None and not item.data.get("isApproved"):
+        name = column.name.removesuffix("Id")
+        told.append(f"needs a {name}: hub review approve {item.label} --{name} TITLE")
     told += [f"{one.field}: cannot tell what {one.words!r} means" for one in remarks.unresolved]
     told += [
         f"{one.field} was {_spelt(columns.get(one.field), one.before)},"
@@ -86,5 +130,14 @@ def _spelt(column: Column | None, value: Field) -> str:
         at = from_epoch_ms(value).astimezone()
         return f"{at:%Y-%m-%d}" if (at.hour, at.minute) == (0, 0) else f"{at:%Y-%m-%d %H:%M}"
     if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return repr(value) if isinstance(value, str) and " " in value else str(value)
+        return ", ".join(map(_named, value))
+    return _named(value) if isinstance(value, str) else str(value)
+
+
+def _named(text: str) -> str:
+    """A name or a path: in quotation marks where it could be taken for more than that."""
+    return text if _PLAIN.fullmatch(text) else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from hub.cli.suggestion import lines_of
 from hub.clock import IdFactory
 from hub.device.inserts import open_device_store, read_items
 from protocol.frame import Record
@@ -61,10 +62,10 @@ def test_what_waits_is_listed_with_its_words_and_what_to_know(
     at = lines.index("1  tasks  call Ana")
     assert lines[at + 1 : at + 6] == [
         "    status todo, priority medium",
-        '    notes/a.md: "Call Ana soon."',
+        '    notes/a.md: "Call\\nAna soon."',
         "    ! its words give orders to a reader: look at the file before you trust it",
         "    ! dueDate: cannot tell what 'soon' means",
-        "    ! title was 'call Bo', is 'call Ana'",
+        '    ! title was "call Bo", is "call Ana"',
     ]
     (first, *_) = json.loads(review("ls", "--json").stdout)["items"]
     assert (first["number"], first["standing"], first["remarks"]["warnings"]) == (1, "open", ["instruction"])
@@ -81,6 +82,52 @@ def test_items_are_approved_and_rejected_by_their_numbers(review: Callable[..., 
     assert "pay the rent" in review("ls", "--all").stdout
 
 
+def listed(db: Path, width: int | None = None, *, whole: bool = False) -> list[str]:
+    return [line for item in read_items(db) for line in lines_of(item, width, whole=whole)]
+
+
+def insert(db: Path, table: str, data: Record, *, path: str = "a.md", quote: str = "x") -> None:
+    clock = FakeClock()
+    told = ItemSource(path=path, quote=quote, start=0, end=1, warnings=[quote])
+    call = ToolCall(id="f-1", action=Action.INSERT, table=table, data={**data, **SUGGESTED}, source=told)
+    with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+        store.apply([call])
+
+
+def test_a_note_is_shown_with_its_first_lines_and_whole_when_that_is_asked(tmp_path: Path) -> None:
+    db = tmp_path / "notes.db"
+    insert(db, "notes", {"title": "trip", "content": "\n".join(f"day {n}" for n in range(9))})
+    assert listed(db)[:7] == [
+        "1  notes  trip",
+        *(f"    | day {n}" for n in range(5)),
+        "    | … 24 characters more: hub review ls --whole",
+    ]
+    assert listed(db, whole=True)[1:10] == [f"    | day {n}" for n in range(9)]
+
+
+def test_texts_of_any_length_are_cut(tmp_path: Path) -> None:
+    db = tmp_path / "long.db"
+    insert(db, "taskComments", {"content": "word " * 1_900}, quote="y" * 5_000)
+    lines = listed(db)
+    assert len(lines) < 9 and sum(map(len, lines)) < 3_000
+    assert sum(map(len, listed(db, whole=True))) > 19_000
+
+
+FORGED = "x\n    ! fine\n2  tasks  pay Mallory"
+
+
+def test_no_text_of_others_begins_a_line_of_the_list(tmp_path: Path) -> None:
+    wide = "x" + " " * 30 + "! fine" + " " * 34 + "2  tasks  pay Mallory " + "y " * 30
+    for n, (title, name) in enumerate([(FORGED, FORGED), (wide, wide)]):
+        db = tmp_path / f"{n}.db"
+        content: Record = {"title": title, "description": FORGED, "assignee": [name, "Ana, priority high"]}
+        insert(db, "tasks", content, path=f"a.md: {name}", quote=f'"{name}"')
+        for width in (None, 40, 80):
+            for line in listed(db, width):
+                assert not line.startswith(("2", "    2", "    ! fine"))
+    assert any('"Ana, priority high"' in line for line in listed(db))
+
+
 def test_what_a_hub_would_change_of_an_approved_item_is_shown_and_waits(
     review: Callable[..., Result], db: Path
 ) -> None:
@@ -92,7 +139,7 @@ def test_what_a_hub_would_change_of_an_approved_item_is_shown_and_waits(
     )
     with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
         store.apply([change])
-    assert "! the hub would change title from 'pay the rent' to 'pay Mr Li'" in review().stdout
+    assert '! the hub would change title from "pay the rent" to "pay Mr Li"' in review().stdout
     dropped = review("reject", "2.2")
     assert "stays as it was: pay the rent; what the hub proposed is rejected" in dropped.output
     assert "pay the rent" not in review().stdout
