@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hub.cli import show
-from hub.cli.connect import device_file, device_name
+from hub.cli.connect import file_here
 from hub.cli.failure import Exit, Failure
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ _File = click.Path(path_type=Path, dir_okay=False)
 @click.argument("number", type=click.IntRange(min=1), required=False)
 @click.argument("text", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Also what was answered, or is over.")
-@click.option("--db", type=_File, help="The device's database [default: NAME.db in its state folder].")
-@click.option("--name", help="What people call the device [default: this machine's name].")
+@click.option("--db", type=_File, help="The device's database [default: the only one in the state folder].")
+@click.option("--name", help="The device's name, where this machine has several.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_context
 def answer(
@@ -44,13 +44,7 @@ def answer(
     from hub.device.asked import read_questions
     from hub.device.inserts import DeviceFileError
 
-    path = db or device_file(ctx, device_name(name))
-    if not path.exists():
-        raise Failure(
-            f"there is no device's file {path}",
-            Exit.FAILED,
-            next_step="name the device as 'hub connect' does: --name NAME, or --db FILE",
-        )
+    path = file_here(ctx, db, name)
     if number is not None and not text:
         raise Failure("an answer has words", Exit.USAGE, next_step=f"hub answer {number} TEXT")
     try:

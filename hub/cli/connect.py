@@ -120,6 +120,27 @@ def device_file(ctx: click.Context, name: str) -> Path:
     return state_folder(ctx.find_root().params.get("state")) / "devices" / f"{name}.db"
 
 
+def file_here(ctx: click.Context, db: Path | None, name: str | None) -> Path:
+    """Return the database of the device that a command is about: where none is named, of the only one.
+
+    Raises:
+        Failure: it is not there, or one of several must be named.
+    """
+    here = device_file(ctx, device_name(name))
+    known = sorted(file.stem for file in here.parent.glob("*.db"))
+    if db is None and name is None and len(known) == 1:
+        return here.with_name(f"{known[0]}.db")
+    if db is None and name is None and known:
+        told = f"there are several devices on this machine: {', '.join(known)}"
+        raise Failure(told, Exit.USAGE, next_step=f"name one: {ctx.command_path} --name {known[0]}")
+    path = db or here
+    if not path.exists():
+        others = f"; there are {', '.join(known)}" if known else ""
+        told = f"name the device as 'hub connect' does: --name NAME, or --db FILE{others}"
+        raise Failure(f"there is no device's file {path}", Exit.FAILED, next_step=told)
+    return path
+
+
 def _token(file: Path | None) -> str | Path | None:
     """The device's token, or the file it is in. Never an argument: everybody on a machine can read those."""
     token = _read(file) if file is not None else os.environ.get(TOKEN_VARIABLE, "").strip()

@@ -3,23 +3,24 @@
 import re
 import shutil
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from hub.cli import show
-from hub.cli.connect import device_file, device_name
+from hub.cli.connect import file_here
 from hub.cli.failure import Exit, Failure
 from hub.printable import spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from hub.device.inserts import DeviceItem
     from hub.device.owner import Decided
 
 _File = click.Path(path_type=Path, dir_okay=False)
+_Here = Callable[[], Path]  # the device's file; looked for when it is needed, not before a help text
 
 
 class _Label(click.ParamType[str]):
@@ -38,8 +39,8 @@ _numbers = click.argument("numbers", type=_Label(), nargs=-1, required=True)
 
 
 @click.group(invoke_without_command=True)
-@click.option("--db", type=_File, help="The device's database [default: NAME.db in its state folder].")
-@click.option("--name", help="What people call the device [default: this machine's name].")
+@click.option("--db", type=_File, help="The device's database [default: the only one in the state folder].")
+@click.option("--name", help="The device's name, where this machine has several.")
 @click.pass_context
 def review(ctx: click.Context, db: Path | None, name: str | None) -> None:
     """Show what was found for you, approve it or reject it.
@@ -47,7 +48,7 @@ def review(ctx: click.Context, db: Path | None, name: str | None) -> None:
     Reads and writes the database of a device on this machine, whether 'hub connect'
     runs or not. Without a command, what waits for you is listed.
     """
-    ctx.obj = db or device_file(ctx, device_name(name))
+    ctx.obj = partial(file_here, ctx, db, name)
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_items, everything=False, whole=False, as_json=False)
 
@@ -57,17 +58,12 @@ def review(ctx: click.Context, db: Path | None, name: str | None) -> None:
 @click.option("--whole", is_flag=True, help="Show long texts, as of notes, to their ends.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_obj
-def list_items(db: Path, everything: bool, whole: bool, as_json: bool) -> None:
+def list_items(here: _Here, everything: bool, whole: bool, as_json: bool) -> None:
     """List what waits for you, with the words it came from."""
     from hub.cli.suggestion import lines_of
     from hub.device.inserts import DeviceFileError, read_items
 
-    if not db.exists():
-        raise Failure(
-            f"there is no device's file {db}",
-            Exit.FAILED,
-            next_step="name the device as 'hub connect' does: --name NAME, or --db FILE",
-        )
+    db = here()
     try:
         items = [item for item in read_items(db) if everything or _waits(item)]
     except DeviceFileError as error:
@@ -91,7 +87,7 @@ def list_items(db: Path, everything: bool, whole: bool, as_json: bool) -> None:
 @click.option("--deletions", is_flag=True, help="Delete an item where that is what the hub proposes.")
 @click.pass_obj
 def approve_items(
-    db: Path, numbers: tuple[str, ...], project: str | None, task: str | None, deletions: bool
+    here: _Here, numbers: tuple[str, ...], project: str | None, task: str | None, deletions: bool
 ) -> None:
     """Approve items by their numbers. One that cannot be approved is named, and stays as it is.
 
@@ -104,13 +100,13 @@ def approve_items(
     given = {"project": project, "task": task}
     fields = {name: value for name, value in given.items() if value is not None}
     at_ms = epoch_ms(show.clock.now())
-    _decide(lambda: approve(db, numbers, at_ms=at_ms, deletes=deletions, fields=fields))
+    _decide(lambda: approve(here(), numbers, at_ms=at_ms, deletes=deletions, fields=fields))
 
 
 @review.command("edit")
 @click.argument("words", metavar="NUMBERS... FIELD=VALUE...", nargs=-1, required=True)
 @click.pass_obj
-def edit_items(db: Path, words: tuple[str, ...]) -> None:
+def edit_items(here: _Here, words: tuple[str, ...]) -> None:
     """Change fields of items by their numbers; approved or not, no hub changes them again.
 
     Without a value the field is emptied.
@@ -126,24 +122,24 @@ def edit_items(db: Path, words: tuple[str, ...]) -> None:
     fields = {name: value for name, sign, value in others if sign}
     if not numbers or not fields or len(fields) < len(others):
         raise click.UsageError("say which items by their numbers, and each field once as FIELD=VALUE")
-    _decide(lambda: edit(db, numbers, fields, at_ms=epoch_ms(show.clock.now())))
+    _decide(lambda: edit(here(), numbers, fields, at_ms=epoch_ms(show.clock.now())))
 
 
 @review.command("reject")
 @_numbers
 @click.option("--approved", is_flag=True, help="Delete an item that you have approved, too.")
 @click.pass_obj
-def reject_items(db: Path, numbers: tuple[str, ...], approved: bool) -> None:
+def reject_items(here: _Here, numbers: tuple[str, ...], approved: bool) -> None:
     """Remove items by their numbers; they do not come back unless their source changes.
 
     Where a change of an item is proposed, the change is dropped and the item stays as it is.
     """
     from hub.device.owner import reject
 
-    _decide(lambda: reject(db, numbers, deletes=approved))
+    _decide(lambda: reject(here(), numbers, deletes=approved))
 
 
-def _decide(decision: "Callable[[], Decided]") -> None:
+def _decide(decision: Callable[[], "Decided"]) -> None:
     """Do what the owner decided, and say what became of it; ends with 1 if an item was left as it is."""
     from hub.device.inserts import DeviceFileError
 

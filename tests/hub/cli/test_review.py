@@ -1,6 +1,7 @@
 """``hub review``, on the file of a device on this machine."""
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -288,6 +289,28 @@ def test_a_number_that_is_none_changes_nothing(review: Callable[..., Result], db
     assert refused.exit_code == 1
     assert "there is no item 9" in refused.output
     assert {item.standing for item in read_items(db)} == {"open"}
+
+
+def test_the_only_device_of_a_machine_needs_no_name_and_of_several_one_is_named(
+    hub: Hub, state: Path, db: Path
+) -> None:
+    devices = state / "devices"
+    devices.mkdir(parents=True)
+    nothing = hub("review")
+    assert nothing.exit_code == 1 and "there is no device's file" in nothing.output
+    shutil.copy(db, devices / "desk.db")
+    assert "2  tasks  pay the rent" in hub("review").stdout
+    assert "approved: pay the rent" in hub("review", "approve", "2").output
+    assert "nobody waits" in hub("answer").output
+    shutil.copy(db, devices / "laptop.db")
+    for words in (["review"], ["review", "approve", "1"], ["answer"]):
+        several = hub(*words)
+        assert several.exit_code == 2
+        assert "there are several devices on this machine: desk, laptop" in several.output
+        assert f"hub {words[0]} --name desk" in several.output
+    assert "1  tasks  call Ana" in hub("review", "--name", "laptop").stdout
+    assert "; there are desk, laptop" in hub("review", "--name", "lapptop").output
+    assert hub("review", "approve", "--help").exit_code == 0
 
 
 def test_a_device_that_is_not_there_is_said_so(hub: Hub, tmp_path: Path) -> None:
