@@ -13,8 +13,10 @@ from hub.cli.failure import Exit, Failure
 from hub.cli.options import hub_option, json_option
 from hub.cli.talk import Talk, talk
 from hub.cli.values import object_option
+from hub.printable import spelled
 
 FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
+_MOST_TITLES = 10
 
 
 @click.command()
@@ -60,6 +62,7 @@ def run(
         ended = follow_to_end(ctx, hub, started, as_json=as_json)
         if not as_json:
             sum_up(hub.get(f"/v1/runs/{ended['id']}"))
+            show_found(hub, ended)
     ctx.exit(Exit.DONE if ended["state"] == "COMPLETED" else Exit.FAILED)
 
 
@@ -131,6 +134,19 @@ def sum_up(run: Mapping[str, Any]) -> None:
     items = f"{run['items_created']} items{also_found(run)}"
     show.out(f"{went}{why}: {files_of(run)}, {items}, {run['model_requests']} model requests{cost}")
     say_errors(run)
+
+
+def show_found(hub: Talk, run: Mapping[str, Any]) -> None:
+    """The newest items of a run, and where their owner says what becomes of them."""
+    count = run["items_created"] + run["items_updated"]
+    if not count:
+        return
+    found = hub.get("/v1/items", run=run["id"], limit=_MOST_TITLES)["items"]
+    for item in found:
+        show.out(f"  {item['table']}  {spelled(item['title'])}")
+    if count > len(found):
+        show.out(f"  ... and {count - len(found)} more")
+    show.say(f"on {run['device']} they wait for their owner; type there: hub review")
 
 
 def files_of(run: Mapping[str, Any]) -> str:

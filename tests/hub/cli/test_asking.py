@@ -5,9 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
+from anyio.from_thread import BlockingPortal
 
 from protocol.lifecycles import RunState
 from tests.hub.cli.conftest import Hub
+from tests.hub.ops.test_item_routes import keep
 from tests.support.facade import FakeHub, make_run, steps
 
 
@@ -138,7 +140,26 @@ def test_a_followed_run_tells_each_new_state_and_sums_up(hub: Hub, served: FakeH
         "PAUSED, the device desk",
         "COMPLETED",
     ]
-    assert result.stdout == "success: 2 read, 1 skipped, 0 failed, 2 items, 0 model requests\n"
+    summary, *found = result.stdout.splitlines()
+    assert summary == "success: 2 read, 1 skipped, 0 failed, 2 items, 0 model requests"
+    assert found == ["  ... and 2 more"]
+
+
+def test_a_followed_run_ends_with_titles_and_the_next_command(
+    hub: Hub, served: FakeHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.bench.store.write, keep)
+    served.progress = steps(make_run("r-1", RunState.COMPLETED, items=12))
+    result = hub("run", "notes", "--follow")
+    _, *found = result.stdout.splitlines()
+    assert sorted(found[:4]) == [f"  tasks  task {n}" for n in range(4)]
+    assert found[4:] == ["  ... and 8 more"]
+    assert result.stderr.splitlines()[-1] == "on desk they wait for their owner; type there: hub review"
+
+
+def test_a_followed_run_that_found_nothing_names_no_next_command(hub: Hub, served: FakeHub) -> None:
+    served.progress = steps(make_run("r-2", RunState.COMPLETED))
+    assert "hub review" not in hub("run", "notes", "--follow").output
 
 
 def test_what_brought_no_new_row_is_summed_up_too(hub: Hub, served: FakeHub) -> None:
