@@ -1,4 +1,4 @@
-"""The README's first run, typed at a terminal line by line: from nothing to items."""
+"""The README's first run, typed at a terminal line by line: from nothing to approved items."""
 
 import os
 import re
@@ -17,7 +17,12 @@ from tests.support.terminal import PROMPT, terminal
 NOTE = (
     "# Call with Rossi\n\nDave must send the signed contract to Anna by Friday.\n\n- [ ] Water the plants\n"
 )
-MOST_COMMANDS = 5
+CALENDAR = (
+    "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//hub//tests//EN\r\nBEGIN:VEVENT\r\nUID:1@example.org\r\n"
+    "DTSTAMP:20261101T090000Z\r\nDTSTART:20270203T150000Z\r\nSUMMARY:Opening party\r\nEND:VEVENT\r\n"
+    "END:VCALENDAR\r\n"
+)
+MOST_COMMANDS = 7
 
 
 def first_run() -> list[str]:
@@ -33,15 +38,18 @@ def free_port() -> int:
         return port
 
 
-def test_the_first_run_takes_five_commands_at_most() -> None:
+def test_the_first_run_takes_seven_commands_at_most() -> None:
     assert 0 < len(first_run()) <= MOST_COMMANDS
     assert all(line.startswith("hub ") for line in first_run())
 
 
 @pytest.mark.skipif(which("bash") is None, reason="no bash here")
-async def test_a_new_user_types_the_readme_s_first_run_and_gets_items(tmp_path: Path) -> None:
+async def test_a_new_user_types_the_readme_s_first_run_and_approves_a_timeline_and_a_task(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "rossi.md").write_text(NOTE)
+    (tmp_path / "notes" / "calendar.ics").write_text(CALENDAR)
     devices, operator = free_port(), free_port()  # the default ones may be taken on this machine
     environment = os.environ | {
         "HOME": str(tmp_path),
@@ -51,7 +59,7 @@ async def test_a_new_user_types_the_readme_s_first_run_and_gets_items(tmp_path: 
         "HUB__LISTEN__DEVICES__ADDRESS": f"127.0.0.1:{devices}",
         "HUB__LISTEN__OPERATOR__ADDRESS": f"127.0.0.1:{operator}",
     }
-    init, serve, connect, approve, run = first_run()
+    init, serve, connect, pair, run, review, approve = first_run()
     async with terminal(tmp_path, environment) as typed:
         typed.type(init)
         await typed.shows(PROMPT)
@@ -59,17 +67,26 @@ async def test_a_new_user_types_the_readme_s_first_run_and_gets_items(tmp_path: 
         await typed.shows("is ready")
         typed.type(connect.replace(":8770", f":{devices}"))
         code = (await typed.shows(r"hub pair approve (\S+)")).group(1)
-        typed.type(approve.replace("CODE", code))
+        typed.type(pair.replace("CODE", code))
         await typed.shows(r"\[y/N\]")
         typed.type("y")
         await typed.shows("connected as")
         typed.type(run)
-        told = await typed.shows(r"success: 1 read, 0 skipped, 0 failed, (\d+) items, (\d+) model requests")
+        told = await typed.shows(r"success: 2 read, 0 skipped, 0 failed, (\d+) items, (\d+) model requests")
         assert int(told.group(2)) > 0
 
+        await typed.shows("  timelines  Opening party")
+        await typed.shows("on desk they wait for their owner; type there: hub review")
+        before = len(typed.shown)
+        typed.type(review)
+        await typed.shows("approve, edit or reject them by their numbers")
+        listed = typed.shown[before:]
+        wanted = ("timelines  Opening party", "tasks  Water the plants")
+        numbers = [found[1] for item in wanted if (found := re.search(rf"(\d+)  {item}", listed))]
+        typed.type(approve.replace("NUMBERS", " ".join(numbers)))
+        await typed.shows("approved: ")
+        await typed.shows("approved: ")
+
         (database,) = (tmp_path / "state").rglob("desk.db")
-        titles = [
-            title for (title,) in rows(database, "SELECT title FROM tasks WHERE isApproved = 0 ORDER BY 1")
-        ]
-    assert "Water the plants" in titles
-    assert len(titles) == int(told.group(1))
+        for table, title in (("timelines", "Opening party"), ("tasks", "Water the plants")):
+            assert rows(database, f"SELECT title FROM {table} WHERE isApproved = 1") == [(title,)]

@@ -56,7 +56,7 @@ def test_the_sample_is_read_as_written(tmp_path: Path) -> None:
     assert isinstance(settings.model, OpenAIModelSettings)
     assert settings.model.api_key == SecretRef(env="OPENAI_API_KEY")
     (agent,) = settings.agents
-    assert agent.data_types == (TableName.TASKS, TableName.NOTES)
+    assert agent.data_types == (TableName.TASKS, TableName.NOTES, TableName.TIMELINES)
     assert agent.schedule == ScheduleTable(cron="0 7 * * 1-5")
     assert agent.timezone == "Europe/Berlin"
 
