@@ -17,6 +17,7 @@ from storage import (
     agent_states,
     capabilities,
     config_changes,
+    device_names,
     devices,
     runs,
     schedules,
@@ -124,7 +125,7 @@ def make_agent(
     """
     keep_templates(c)
     c.execute(LOCK_USER, {"user": user_id})
-    device = _device(c, user_id, agent.device_name)
+    device = _device(c, user_id, agent.device_name, writing.at)
     old = find_agent_by_name(c, agent.name, user_id=user_id)
     if old is not None and old.archived_at is None:
         raise AgentNameTaken(f"there is an agent {agent.name!r} already")
@@ -180,7 +181,7 @@ def edit_agent(
         other = find_agent_by_name(c, agent.name, user_id=old.user_id)
         if other is not None:
             raise AgentNameTaken(f"there is an agent {agent.name!r} already, or was one")
-    device = _device(c, old.user_id, agent.device_name) if old.executor != "gateway" else None
+    device = _device(c, old.user_id, agent.device_name, writing.at) if old.executor != "gateway" else None
     at, actor = writing.at, writing.actor
     is_rescheduled = schedules.declare(c, agent_id, agent.schedule, fresh_id=fresh_schedule_id, at=at)
     is_rescheduled |= schedules.declare_slots(c, agent_id, agent.slots, at=at)
@@ -239,10 +240,10 @@ def _own(c: sa.Connection, agent_id: AgentId) -> AgentRow:
     return agent
 
 
-def _device(c: sa.Connection, user_id: UserId, name: str) -> devices.DeviceRow:
+def _device(c: sa.Connection, user_id: UserId, name: str, at: int) -> devices.DeviceRow:
     found = [one for one in devices.devices_called(c, name) if one.user_id == user_id]
     if not found:
-        raise devices.UnknownDevice(f"device: there is no device {name!r} of this user")
+        raise device_names.unknown_device(c, name, user_id=user_id, at=at)
     return found[0]
 
 

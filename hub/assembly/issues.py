@@ -77,6 +77,7 @@ def watch_for_issues(
     add("certificates", settings.check_certificates(tls.in_use))
     add("tokens", doors.check_tokens(store))
     add("pairings", doors.check_pairings(store))
+    add("names of devices", doors.check_device_names(store))
     add("questions", people.check_questions(store))
     add("flapping devices", doors.check_flapping(store, arrived.flapping))
     add("takeovers", doors.check_takeovers(store, takeovers.waiting))

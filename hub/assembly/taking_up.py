@@ -34,6 +34,7 @@ from storage.store import (
     WouldBreak,
     agents,
     audit,
+    device_names,
     gateways,
     users,
 )
@@ -75,7 +76,7 @@ def make_parts(
         reconcile=partial(_reconcile, ground, boot),
         look=partial(_check_names, ground, boot),
         tell_refused=partial(_tell_refused, ground),
-        remark=partial(_users_made, ground.store),
+        remark=partial(_remarks, ground),
         renewed=renewed,
         after=after,
     )
@@ -138,6 +139,24 @@ def _placed(settings: Settings) -> Iterator[None]:
         ours = [names.index(one.name) for one in error.broken if one.name in names]
         hint = "nothing was taken up; correct the template, or the agents"
         raise Unfit(("agents", ours[0], "name") if ours else ("templates",), str(error), hint) from error
+
+
+async def _remarks(ground: Ground, settings: Settings) -> list[Remark]:
+    return [*await _users_made(ground.store, settings), *await _unknown_devices(ground, settings)]
+
+
+async def _unknown_devices(ground: Ground, settings: Settings) -> list[Remark]:
+    """Devices that nobody has let in, where others have been: they may come later, or be misspelt."""
+    names = await ground.store.read(device_names.list_names, at=epoch_ms(ground.clock.now()))
+    ids = {user.name: user.id for user in await ground.store.read(users.list_users)}
+    hints = [
+        names.hint(agent.device, ids[agent.user]) if agent.user in ids else "" for agent in settings.agents
+    ]
+    return [
+        Remark(("agents", number, "device"), f"no device {agent.device!r} has been let in", hint)
+        for number, (agent, hint) in enumerate(zip(settings.agents, hints, strict=True))
+        if hint
+    ]
 
 
 async def _users_made(store: Store, settings: Settings) -> list[Remark]:

@@ -15,7 +15,7 @@ from hub.ops.views_identity import DeviceDetail, DeviceView, KeyView
 from protocol import keys
 from protocol.errors import CloseCode
 from protocol.handshake import Goodbye
-from storage.store import DeviceRow, KeyRow, Store, UnknownDevice, agents, audit, device_keys, devices
+from storage.store import DeviceRow, KeyRow, Store, agents, audit, device_keys, device_names, devices
 
 log = Channel(__name__)
 
@@ -86,7 +86,9 @@ class DeviceOperations(Seen):
         if len(found) > 1:
             raise AmbiguousDevice(f"several users have a device {called!r}; say whose: --user NAME")
         if not found:
-            raise UnknownDevice(f"there is no device {called!r}")
+            raise await self._store.read(
+                device_names.unknown_device, called, user_id=self.user_id, at=self._now_ms()
+            )
         return found[0]
 
     async def _view(self, row: DeviceRow) -> DeviceView:

@@ -8,7 +8,7 @@ from typing import Final
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.ops.issues import Check, Finding, error, notice, warning
 from protocol.ids import DeviceId
-from storage.store import Store, devices, operator_tokens, pairings
+from storage.store import Store, agents, device_names, devices, operator_tokens, pairings
 
 BEFORE_THE_END: Final = timedelta(days=14)  # of a token
 TOLD_AFTER_THE_END: Final = timedelta(days=30)  # then nobody misses it
@@ -96,6 +96,28 @@ class Arrived:
         """Devices that connected fifteen times within a quarter of an hour."""
         since = self._clock.monotonic() - WITHIN_S
         return [device for device, times in self._at.items() if len(times) == FLAPS and times[0] > since]
+
+
+def check_device_names(store: Store) -> Check:
+    """Agents whose device nobody has let in, where others have been: its name may be misspelt."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        names = await store.read(device_names.list_names, at=epoch_ms(now))
+        rows = await store.read(agents.list_agents)
+        hints = {row.id: names.hint(row.device_name, row.user_id) for row in rows if row.device_name}
+        return [
+            warning(
+                "device.unknown",
+                f"agent {row.name} reads from device {row.device_name!r}, which nobody has let in; {hint}",
+                fix=f"correct the device of the agent, or let it in: hub connect --name {row.device_name}",
+                subject=row.id,
+                user_id=row.user_id,
+            )
+            for row in rows
+            if row.lifecycle != "terminated" and (hint := hints.get(row.id))
+        ]
+
+    return look
 
 
 def check_flapping(store: Store, flapping: Callable[[], Iterable[DeviceId]]) -> Check:

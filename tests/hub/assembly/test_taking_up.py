@@ -27,9 +27,9 @@ from hub.ops.shape import leaves
 from hub.ops.sockets import listen_on_tcp
 from hub.ops.systemd import ServiceManager
 from hub.ops.values import Table
-from protocol.ids import AgentId, BootId, NodeId, UserId
+from protocol.ids import AgentId, BootId, DeviceId, NodeId, UserId
 from storage.schema import agents as agent_table
-from storage.store import agent_states, audit, gateway_agents, gateways, open_store, users
+from storage.store import agent_states, audit, devices, gateway_agents, gateways, open_store, users
 from tests.support.clock import SeededChance
 from tests.support.log import opened_log
 from tests.support.settings import SettingsBench
@@ -158,6 +158,25 @@ async def test_a_user_that_would_be_made_is_told(tmp_path: Path) -> None:
         assert (told.path, told.message) == (("agents", 0, "user"), "makes user 'nobody'")
         await reloader.parts.reconcile(settings, "operator:7", Changes())
         assert await reloader.parts.remark(settings) == []
+
+
+async def test_a_device_that_nobody_has_let_in_is_told_where_it_stands(tmp_path: Path) -> None:
+    agent = (
+        '[[agents]]\nname = "notes"\ndevice = "dsek"\npaths = ["~"]\ndata_types = ["tasks"]\nprompt = "x"\n'
+    )
+    async with grounded(tmp_path, TEXT) as ground, AsyncExitStack() as resources:
+        await Hub(ground).open(resources)
+        reloader = ground.watch_settings.reloader
+        assert [one.path for one in (await reloader.check(TEXT + agent))[0]] == []
+        (owner,) = await ground.store.read(users.list_users)
+        desk = await ground.store.write(
+            devices.ensure_device, id=DeviceId("d-9"), user_id=owner.id, name="desk", at=1
+        )
+        await ground.store.write(devices.open_session, desk.id, platform="linux", at=1)
+        (told,), _ = await reloader.check(TEXT + agent)
+        assert (told.severity, told.hint) == (Severity.WARNING, "did you mean 'desk'?")
+        assert told.message == "no device 'dsek' has been let in"
+        assert told.line == (TEXT + agent).splitlines().index('device = "dsek"') + 1
 
 
 GATEWAY = '[[gateways]]\nname = "office"\nurl = "ws://127.0.0.1:1"\n'

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -9,7 +10,7 @@ from hub.ops.checks import doors
 from hub.ops.checks.doors import FLAPS, WITHIN_S, Arrived
 from hub.ops.issues import Severity
 from protocol.ids import DeviceId, TokenId
-from storage.store import devices, operator_tokens
+from storage.store import UnknownDevice, device_names, devices, operator_tokens
 from tests.support.clock import START, FakeClock
 from tests.support.identity import IdentityBench, open_identity
 
@@ -85,6 +86,40 @@ async def test_a_device_that_waits_for_its_code_is_a_notice(bench: IdentityBench
     assert found.since == START
     later = START + timedelta(milliseconds=pairing.expires_at - bench.now_ms)
     assert list(await doors.check_pairings(bench.store)(later)) == []
+
+
+async def test_a_device_s_name_that_nobody_has_is_told_with_the_names_that_it_may_be(
+    bench: IdentityBench,
+) -> None:
+    await bench.agent()  # its device is desk, which nobody has let in
+    check = doors.check_device_names(bench.store)
+    assert list(await check(bench.clock.now())) == []  # nor has any other
+    await bench.connect(await bench.device("dsk"))
+    (found,) = await check(bench.clock.now())
+    assert (found.id, found.severity, found.user_id) == ("device.unknown", Severity.WARNING, bench.owner_id)
+    assert found.explanation.endswith("'desk', which nobody has let in; did you mean 'dsk'?")
+    await bench.connect(await bench.device("desk"))
+    assert list(await check(bench.clock.now())) == []
+
+
+async def test_a_hint_names_devices_of_the_user_and_those_that_wait(bench: IdentityBench) -> None:
+    other = await bench.user("other")
+    await bench.connect(await bench.device("tower", user_id=other))
+    await bench.connect(await bench.device("laptop"))
+    await bench.asks("kitchen")
+    names = await bench.store.read(device_names.list_names, at=bench.now_ms)
+    assert names.hint("laptpo", bench.owner_id) == "did you mean 'laptop'?"
+    assert names.hint("kitchne", other) == "did you mean 'kitchen', which waits to be let in (hub pair)?"
+    assert names.hint("zoo", bench.owner_id) == "known are laptop; kitchen wait to be let in"
+    assert names.hint("zoo", other) == "known are tower; kitchen wait to be let in"
+    assert {names.hint(name, bench.owner_id) for name in ("laptop", "kitchen")} == {""}
+
+
+async def test_an_operator_who_names_no_device_is_told_which_may_be_meant(bench: IdentityBench) -> None:
+    await bench.connect(await bench.device("laptop"))
+    for ask in (bench.identity.devices.get, partial(bench.identity.devices.revoke, actor="operator:1")):
+        with pytest.raises(UnknownDevice, match=r"there is no device 'labtop'; did you mean 'laptop'\?"):
+            await ask("labtop")
 
 
 def test_a_device_flaps_that_connects_fifteen_times_in_a_quarter_of_an_hour() -> None:
