@@ -70,6 +70,7 @@ _LIMITS = (
 _CAPABILITIES = {
     CapabilityName.AGENT_DATA_CREDIT: "keeps to credit: at most so many pieces under way as were granted",
     CapabilityName.AGENT_MANIFEST: "answers `mode: manifest` with digests; an unchanged folder is one frame",
+    CapabilityName.AGENT_MANIFEST_PAGES: "lists all its files in a `paged` run, a frame for each question",
     CapabilityName.AGENT_CONFIG: "hears by the event of this name how its agents are configured",
     CapabilityName.AGENT_ACK: "says at once whether a run is taken on; without it the first data says so",
 }

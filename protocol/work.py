@@ -1,7 +1,7 @@
 """Frames of a run and of a call: what the hub asks for, and what the device answers."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -25,6 +25,8 @@ from protocol.frame import (
 from protocol.locks import MOST_OF_RUN
 
 Prompt = Annotated[str, Meta(max_length=32_768)]
+
+MANY: Final = "*"  # the path of a ``SkippedFile`` that stands for the rest of a very long list
 
 
 class RunMode(StrEnum):
@@ -86,6 +88,7 @@ class AgentRun(Frame, frozen=True, kw_only=True, tag="agent_run"):
     agent_id: Id
     config: RunConfig
     mode: RunMode = RunMode.STREAM
+    paged: bool = False  # list all files whatever limits says, and wait for an agent_fetch behind each frame
     credit: Count = CREDIT_PIECES  # pieces that may be sent before the first agent_credit
     limits: RunLimits = RunLimits()
     config_rev: Count | None = None  # of the agent's configuration, as agent.config told it
@@ -120,7 +123,8 @@ class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 class AgentManifest(Frame, frozen=True, kw_only=True, tag="agent_manifest"):
     """device -> hub: digests of the files that a run may read, in one frame or several.
 
-    Answered by ``agent_fetch`` once *last* has come.
+    Answered by ``agent_fetch`` once *last* has come; in a ``paged`` run each frame is, and the next one
+    is sent after that.
     """
 
     run_id: Id
@@ -134,7 +138,8 @@ class AgentFetch(Frame, frozen=True, kw_only=True, tag="agent_fetch"):
     """hub -> device: send these files of the manifest.
 
     Answered by ``agent_data``; after the pieces of a fetch that is *last*, by
-    ``agent_complete``. Nothing to fetch is an empty, last fetch.
+    ``agent_complete``. Nothing to fetch is an empty, last fetch. One that is not
+    *last* also asks for the next frame of a ``paged`` manifest.
     """
 
     run_id: Id
@@ -181,7 +186,7 @@ class AgentCredit(Frame, frozen=True, kw_only=True, tag="agent_credit"):
 
 
 class SkippedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that the device did not send, and why."""
+    """A file that the device did not send, and why; the path ``*`` stands for many, which *reason* counts."""
 
     path: Path
     reason: Text

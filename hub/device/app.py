@@ -47,6 +47,7 @@ CodecName = Literal["json", "msgpack"]
 CAPABILITIES: Final = (
     CapabilityName.AGENT_DATA_CREDIT,
     CapabilityName.AGENT_MANIFEST,
+    CapabilityName.AGENT_MANIFEST_PAGES,
     CapabilityName.AGENT_ACK,
     CapabilityName.AGENT_CONFIG,
     CapabilityName.BROWSER_OPEN,

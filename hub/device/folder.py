@@ -19,6 +19,7 @@ from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame
 from protocol.handshake import Limits
 from protocol.work import (
+    MANY,
     AgentAck,
     AgentComplete,
     AgentCredit,
@@ -36,6 +37,7 @@ _FRAME_ROOM: Final = 1024  # for what stands around the entries of a frame
 _BATCH_BYTES: Final = 256 * 1024  # of small files in one frame: as much as one large piece
 _MOST_ENTRIES: Final = 10_000  # of a manifest frame, as the protocol has it
 _DIGESTS_AT_ONCE: Final = 200  # files between two looks at the manifest's size
+_PAGE_BYTES: Final = 256 * 1024 * 1024  # of files behind one frame of it: reading them may take a while
 _MOST_SKIPPED: Final = 1_000  # told one by one; the rest is a number
 _LEAST_PIECE_BYTES: Final = 64  # a hub that asks for less gets nothing
 
@@ -63,7 +65,7 @@ class Skipped:
             self._room_bytes -= size
 
     def told(self) -> list[SkippedFile]:
-        more = [SkippedFile(path="*", reason=f"{self._more} more were skipped")] if self._more else []
+        more = [SkippedFile(path=MANY, reason=f"{self._more} more were skipped")] if self._more else []
         return [*self._told.values(), *more]
 
 
@@ -120,6 +122,7 @@ class FolderRun:
         self._frame_bytes = limits.max_message_bytes - _FRAME_ROOM
         self._piece_bytes = limits.max_piece_bytes
         self._credit = Credit(frame.credit)
+        self._pages = Credit(1)
         self._skipped = Skipped(self._frame_bytes)
         self._wanted: dict[str, None] = {}  # paths to send, in the order they were asked for
         self._has_last_fetch = False
@@ -137,6 +140,8 @@ class FolderRun:
                 self._credit.grant(frame.pieces)
             case AgentFetch():
                 self._wanted |= dict.fromkeys(frame.paths)
+                if not frame.last:
+                    self._pages.grant(1)
                 self._has_last_fetch = self._has_last_fetch or frame.last
                 self._is_fetched.set()
 
@@ -152,8 +157,10 @@ class FolderRun:
             await self.refuse(ErrorCode.BAD_PARAMS, f"pieces of {self._piece_bytes} bytes are too small")
             return
         await self._send(AgentAck(run_id=self.frame.run_id, fence=self.frame.fence))
+        is_paged = self.frame.mode is RunMode.MANIFEST and self.frame.paged
+        limits = None if is_paged else self.frame.limits
         files, left_out = await self._in_thread(
-            self._shared.list_files, places, self.frame.config, self.frame.limits, from_thread.check_cancelled
+            self._shared.list_files, places, self.frame.config, limits, from_thread.check_cancelled
         )
         for skipped in left_out:
             self._skipped.add(skipped)
@@ -187,16 +194,18 @@ class FolderRun:
         """Send the manifest; what it named."""
         offered: dict[str, SharedFile] = {}
         entries: list[ManifestFile] = []
-        size = 0
+        size = read_bytes = 0
         for start in range(0, len(files), _DIGESTS_AT_ONCE):
             some = files[start : start + _DIGESTS_AT_ONCE]
             for file, entry in await self._in_thread(self._digests, some):
                 length = len(msgspec.json.encode(entry)) + 1  # MessagePack is shorter
-                if size + length > self._frame_bytes or len(entries) == _MOST_ENTRIES:
+                is_full = size + length > self._frame_bytes or len(entries) == _MOST_ENTRIES
+                if entries and (is_full or read_bytes > _PAGE_BYTES):
                     await self._send_manifest(entries, last=False)
-                    entries, size = [], 0
+                    entries, size, read_bytes = [], 0, 0
                 entries.append(entry)
                 size += length
+                read_bytes += file.size_bytes
                 offered[file.path] = file
         await self._send_manifest(entries, last=True)
         return offered
@@ -217,6 +226,8 @@ class FolderRun:
 
     async def _send_manifest(self, entries: list[ManifestFile], *, last: bool) -> None:
         run = self.frame
+        if run.paged:
+            await self._pages.take()
         await self._send(
             AgentManifest(run_id=run.run_id, fence=run.fence, seq=self._next_seq(), files=entries, last=last)
         )

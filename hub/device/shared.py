@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from hub.device.private import SkipReason, why_private
-from protocol.work import RunConfig, RunLimits, SkippedFile
+from protocol.work import MANY, RunConfig, RunLimits, SkippedFile
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024  # beyond it is no document; one file is in memory at a time
 _MAX_DEPTH: Final = 48  # levels of folders below a root; each holds a descriptor while it is walked
@@ -184,21 +184,26 @@ class SharedFolders:
         return places, refused
 
     def list_files(
-        self, places: Sequence[Place], config: RunConfig, limits: RunLimits, check: Check
+        self, places: Sequence[Place], config: RunConfig, limits: RunLimits | None, check: Check
     ) -> tuple[list[SharedFile], list[SkippedFile]]:
-        """The files an agent may read, sorted by path, and what is left out."""
+        """The files an agent may read, sorted by path, and what is left out.
+
+        Args:
+            limits: of one run; ``None``: the hub chooses which of all files one run reads.
+        """
         files: dict[str, SharedFile] = {}
         skipped: dict[str, SkippedFile] = {}
+        unlisted = 0
         endings = tuple(_ending(extension) for extension in config.file_extensions)
         with closing(self._see(places, endings)) as everything:  # its folders are open
             for seen in everything:
                 check()
                 if isinstance(seen, SkippedFile):
                     skipped.setdefault(seen.path, seen)
-                elif len(files) < _MAX_LISTED:
+                elif len(files) < _MAX_LISTED or seen.path in files:
                     files[seen.path] = seen
                 else:
-                    skipped.setdefault(seen.path, SkippedFile(path=seen.path, reason=SkipReason.LIMIT))
+                    unlisted += 1
         names = Counter(file.inode for file in files.values())
         for file in [file for file in files.values() if file.inode is not None]:
             if names[file.inode] < file.links:
@@ -207,6 +212,12 @@ class SharedFolders:
                     f"{SkipReason.HARD_LINK}: {file.links} names lead to it, not all of them in what is read"
                 )
                 skipped[file.path] = SkippedFile(path=file.path, reason=told)
+        left_out = []
+        if unlisted:
+            reason = f"{SkipReason.LIMIT}: {unlisted} files are beyond the {_MAX_LISTED} that a device lists"
+            left_out.append(SkippedFile(path=MANY, reason=reason))
+        if limits is None:
+            return [files[path] for path in sorted(files)], [*left_out, *skipped.values()]
         kept: list[SharedFile] = []
         total = 0
         for path in sorted(files):
@@ -215,7 +226,7 @@ class SharedFolders:
                 total += files[path].size_bytes
             else:
                 skipped.setdefault(path, SkippedFile(path=path, reason=SkipReason.LIMIT))
-        return kept, list(skipped.values())
+        return kept, [*left_out, *skipped.values()]
 
     @contextmanager
     def open(self, file: SharedFile) -> Iterator[int]:

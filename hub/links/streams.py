@@ -50,6 +50,7 @@ class Stream:
         "_arrived",
         "_credit",
         "_failed",
+        "_pages",
         "_room_bytes",
         "_send",
         "_spool",
@@ -67,6 +68,7 @@ class Stream:
         self._send = send
         self._spool = spool
         self._credit = credit
+        self._pages = 1  # frames of a paged manifest that may come: one is in memory at a time
         # An obedient device fits: a quarter more than its text, for names and framing.
         self._room_bytes = run.limits.bytes + max(run.limits.bytes // 4, LEAST_ROOM_BYTES)
         self._failed: DeliveryError | None = None
@@ -90,6 +92,7 @@ class Stream:
 
     async def fetch(self, paths: Sequence[str], *, last: bool) -> None:
         """Ask for files of the manifest; several frames when the list is long."""
+        self._pages += not last
         parts = list(_cut(paths)) or [[]]
         for number, part in enumerate(parts, 1):
             is_last = last and number == len(parts)
@@ -117,7 +120,13 @@ class Stream:
                 raise RemoteProtocolError(ErrorCode.CREDIT_EXCEEDED, told)
             self._credit -= len(frame.files)
         size_bytes = _size_of(frame)
-        self._room_bytes -= size_bytes
+        if type(frame) is AgentManifest and self.run.paged:
+            if self._pages < 1:
+                told = f"run {frame.run_id}: a frame of its manifest came before it was asked for"
+                raise RemoteProtocolError(ErrorCode.CREDIT_EXCEEDED, told)
+            self._pages -= 1
+        else:
+            self._room_bytes -= size_bytes
         if self._room_bytes < 0:
             limit = self.run.limits.bytes
             raise self.fail(RunTooLarge(f"run {frame.run_id}: the device sent more than {limit} bytes"))

@@ -256,6 +256,26 @@ async def test_a_long_manifest_comes_in_frames_that_fit(open_desk: OpenDesk) -> 
     assert all(len(msgspec.json.encode(frame)) <= 8 * 1024 for frame in manifests)
 
 
+async def test_a_paged_manifest_lists_every_file_a_frame_when_it_is_asked_for(open_desk: OpenDesk) -> None:
+    async with open_desk(Limits(max_message_bytes=8 * 1024)) as desk:
+        desk.write(**{f"note-{number:03}": "x" for number in range(100)})
+        desk.run(paged=True, limits=RunLimits(files=2))
+        await desk.hear(AgentAck)
+        pages = [await desk.hear(AgentManifest)]
+        while not pages[-1].last:
+            await anyio.wait_all_tasks_blocked()
+            assert desk.hears_nothing()
+            desk.fetch(last=False)
+            pages.append(await desk.hear(AgentManifest))
+        desk.fetch("note-099")
+        frames = await desk.hear_all()
+
+    assert len(pages) > 2
+    assert sum(len(page.files) for page in pages) == 100
+    assert [piece.path for piece in _pieces(frames)] == ["notes/note-099.md"]
+    assert frames[-1] == AgentComplete(run_id="r-1", fence=1, files=1)
+
+
 async def test_what_cannot_be_read_is_skipped_with_the_reason_and_the_rest_goes_on(
     open_desk: OpenDesk,
 ) -> None:

@@ -266,6 +266,17 @@ def test_a_run_reads_no_more_than_its_limits(home: Path) -> None:
     }
 
 
+def test_files_beyond_what_a_device_lists_are_counted(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.device.shared._MAX_LISTED", 2)
+    _write(home, "notes/a.md", "notes/b.md", "notes/c.md", "notes/d.md")
+    (home / "notes/a.jpg").touch()
+
+    files, skipped = _look(_share(home, "notes"))
+
+    assert _paths(files) == ["notes/a.md", "notes/b.md"]
+    assert skipped["*"] == "limit: 2 files are beyond the 2 that a device lists"
+
+
 def test_files_that_hold_no_text_do_not_use_up_the_limits_of_a_run(home: Path) -> None:
     _write(home, "notes/a.jpg", "notes/b.JPG", "notes/c.tar.gz", "notes/z.md", text="x" * 10)
     (home / "notes/long.mp4").write_text("x" * 1_001)

@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
 from hub.links.link import RunFrame, RunTooLarge, SpoolFailed
@@ -18,6 +19,7 @@ from protocol.work import (
     AgentManifest,
     AgentRun,
     FilePiece,
+    ManifestFile,
     RunConfig,
     RunLimits,
 )
@@ -236,3 +238,18 @@ async def test_nothing_to_fetch_is_one_empty_last_fetch() -> None:
     with wire.streams.open(make_run()) as stream:
         await stream.fetch([], last=True)
         assert wire.sent == [AgentFetch(run_id="r-1", fence=3, paths=[], last=True)]
+
+
+async def test_frames_of_a_paged_manifest_use_up_no_room_and_come_when_they_are_asked_for() -> None:
+    wire = Wire(has_credit=True)
+    long = [ManifestFile(path=f"{number}.md", size_bytes=1, sha256="0" * 64) for number in range(1_000)]
+    page = AgentManifest(run_id="r-1", fence=3, files=long, last=False)
+    with wire.streams.open(msgspec.structs.replace(make_run(most_bytes=1_000), paged=True)) as stream:
+        for _ in range(3):
+            assert wire.streams.put(page) is None
+            await stream.fetch([], last=False)
+        wire.streams.put(msgspec.structs.replace(page, last=True))
+        await stream.fetch(["1.md"], last=True)
+        with pytest.raises(RemoteProtocolError) as wrong:
+            wire.streams.put(page)
+    assert wrong.value.reason == ErrorCode.CREDIT_EXCEEDED
