@@ -1,6 +1,6 @@
 """The units of runs (a file, a message), and the ledger of those that are settled for good."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -10,6 +10,7 @@ from protocol.errors import ErrorCode, IllegalTransition
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import UNIT, CallState, UnitEvent, UnitState
 from storage.calls import OF_UNIT, count_calls
+from storage.columns import in_parts
 from storage.items import are_told
 from storage.run_progress import advance, check_held, record_error
 from storage.run_rows import HeldRun
@@ -48,6 +49,11 @@ class UnitRow(msgspec.Struct, frozen=True):
 LEDGER = sa.select(unit_ledger.c.unit_key, unit_ledger.c.content_hash).where(
     unit_ledger.c.agent_id == sa.bindparam("agent"),
     unit_ledger.c.config_fingerprint == sa.bindparam("fingerprint"),
+    unit_ledger.c.content_hash != "",  # tried, and never settled
+)
+LAST_TRIED = sa.select(unit_ledger.c.unit_key, unit_ledger.c.done_at).where(
+    unit_ledger.c.agent_id == sa.bindparam("agent"),
+    unit_ledger.c.unit_key.in_(sa.bindparam("keys", expanding=True)),
 )
 UNITS = (
     sa.select(*(run_units.c[name] for name in UnitRow.__struct_fields__))
@@ -69,6 +75,15 @@ def known_units(c: sa.Connection, agent_id: AgentId, config_fingerprint: str) ->
     """The ledger: unit key to content hash of all that was settled for this agent and fingerprint."""
     rows = c.execute(LEDGER, {"agent": agent_id, "fingerprint": config_fingerprint})
     return {row.unit_key: row.content_hash for row in rows}
+
+
+def last_tried(c: sa.Connection, agent_id: AgentId, unit_keys: Sequence[str]) -> dict[str, int]:
+    """When each of these units was last settled or given up for the agent, by unit key; epoch ms."""
+    return {
+        row.unit_key: row.done_at
+        for part in in_parts(unit_keys)
+        for row in c.execute(LAST_TRIED, {"agent": agent_id, "keys": part})
+    }
 
 
 def units_of(c: sa.Connection, run_id: RunId) -> list[UnitRow]:
@@ -94,10 +109,12 @@ def skip_units(
     at: int,
     *,
     reason: str | None = None,
+    is_tried: bool = False,
 ) -> int:
     """These (key, content hash, size in bytes) are passed over: SKIPPED. Returns how many are new here.
 
-    Without a *reason* the ledger knows them; with one, it is kept with the unit.
+    Without a *reason* the ledger knows them; with one, it is kept with the unit. *is_tried*: they were
+    read, and a later run tries others first.
 
     A unit that the run has already stays as it is.
 
@@ -122,6 +139,8 @@ def skip_units(
     if fresh:
         c.execute(sa.insert(run_units), list(fresh.values()))
         advance(c, held, at=at, skipped=len(fresh))
+        for key in fresh if is_tried else ():
+            _note_tried(c, held.id, key, at)
     return len(fresh)
 
 
@@ -151,6 +170,11 @@ IN_LEDGER = (
         run_id=sa.bindparam("run"),
         done_at=sa.bindparam("now"),
     )
+)
+TRIED = (
+    sa.update(unit_ledger)
+    .where(unit_ledger.c.agent_id == sa.bindparam("agent"), unit_ledger.c.unit_key == sa.bindparam("unit"))
+    .values(done_at=sa.bindparam("now"))
 )
 AGENT_OF_RUN = sa.select(runs.c.agent_id, runs.c.config_fingerprint).where(runs.c.id == sa.bindparam("run"))
 AWAITS = sa.select(run_units.c.awaits, run_units.c.is_behind).where(
@@ -220,6 +244,15 @@ def _write_ledger(c: sa.Connection, run_id: RunId, unit: UnitRow, at: int) -> No
         )
 
 
+def _note_tried(c: sa.Connection, run_id: RunId, unit_key: str, at: int) -> None:
+    """Let later runs try other units first. One that was never settled stands in the ledger without a
+    content hash, so that no content of it is known."""
+    agent_id, fingerprint = c.execute(AGENT_OF_RUN, {"run": run_id}).one()
+    if c.execute(TRIED, {"agent": agent_id, "unit": unit_key, "now": at}).rowcount == 0:
+        row = {"agent_id": agent_id, "unit_key": unit_key, "content_hash": "", "done_at": at}
+        c.execute(sa.insert(unit_ledger), row | {"config_fingerprint": fingerprint, "run_id": run_id})
+
+
 def fail_unit(
     c: sa.Connection,
     held: HeldRun,
@@ -262,5 +295,6 @@ def _fail(c: sa.Connection, held: HeldRun, unit: UnitRow, code: str, message: st
     dropped = c.execute(DROP_UNSENT, here).rowcount
     c.execute(MOVE_UNIT, here | {"after": after, "wrong": message, "dropped": dropped})
     record_error(c, held.id, unit.unit_key, code, message, at)
+    _note_tried(c, held.id, unit.unit_key, at)
     advance(c, held, at=at, failed=1)
     return after

@@ -18,7 +18,7 @@ from hub.extraction.model import LanguageModel, Models
 from hub.links.link import DeviceLink
 from hub.runs.budget import Budgets
 from hub.runs.order import RunParameters, config_of, parameters_of, set_up
-from hub.runs.sources import ACK_TIMEOUT_S, PIECE_TIMEOUT_S, DeviceStalled, NotTakenOn
+from hub.runs.sources import ACK_TIMEOUT_S, MOST_LISTED, PIECE_TIMEOUT_S, DeviceStalled, NotTakenOn
 from hub.text.kinds import OFFICE, media_type_of
 from protocol.errors import CallUnsupported, DeviceOffline
 from protocol.frame import ErrorBody
@@ -144,6 +144,7 @@ class Estimator:
             agent_id=agent.id,
             config=config_of(parameters),
             mode=RunMode.MANIFEST,
+            paged=link.can("agent_manifest.pages"),
             limits=self.limits,
             trace=traceparent(run_id, "agent_run", "1"),
         )
@@ -161,8 +162,11 @@ class Estimator:
                         raise NotTakenOn(f"the device does not list its files: {received.reason}", busy=True)
                     case AgentManifest():
                         files += received.files
-                        if received.last:
-                            await stream.fetch([], last=True)
+                        if len(files) > MOST_LISTED:
+                            told = f"the device lists more than {MOST_LISTED} files; share fewer"
+                            raise NotTakenOn(told, busy=False)
+                        if received.last or frame.paged:
+                            await stream.fetch([], last=received.last)
                     case AgentComplete(error=error):
                         if error is not None:
                             why = error.message or error.code if isinstance(error, ErrorBody) else error

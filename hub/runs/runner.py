@@ -171,7 +171,14 @@ class Runner:
         async with asking.opened():
             async with units_in_hand(self.device_grace_s) as units:
                 with interrupt.reading:
-                    read = self._source.read(link, order, known, taken=taken, checkpoint=checkpoint)
+                    read = self._source.read(
+                        link,
+                        order,
+                        known,
+                        taken=taken,
+                        checkpoint=checkpoint,
+                        last_tried=lambda keys: self._store.read(outbox.last_tried, order.agent_id, keys),
+                    )
                     async with aclosing(read) as events:
                         async for event in events:
                             match event:
@@ -260,7 +267,9 @@ class Runner:
         log.warning("unit.unread", code=unread.code)
         if not unread.is_failure:
             unit = (unread.unit_key, "", None)
-            await self._store.write(outbox.skip_units, held, [unit], at=at, reason=unread.message)
+            await self._store.write(
+                outbox.skip_units, held, [unit], at=at, reason=unread.message, is_tried=unread.was_fetched
+            )
             return
         if not unread.unit_key:
             await self._record_error(order, unread.code, unread.message)

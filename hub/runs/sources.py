@@ -2,11 +2,13 @@
 
 Yields each file as soon as its last piece is here, so that at most the pieces
 in flight (bounded by credit) and one file are held. What the ledger knows is
-not fetched, nor is what is more than a run may read. What cannot be read is yielded
-too, as an ``UnreadUnit``: a file is never passed over in silence.
+not fetched. Where more is left than a run may read, files that no run has tried come first,
+the oldest of them before others, and then those that were tried longest ago: whatever stays
+away or changes all the time, each file has its turn in a later run. What cannot be read is
+yielded too, as an ``UnreadUnit``: a file is never passed over in silence.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
 from functools import cache
 
@@ -25,6 +27,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.frame import ErrorBody
 from protocol.trace import traceparent
 from protocol.work import (
+    MANY,
     AgentAck,
     AgentComplete,
     AgentData,
@@ -40,7 +43,7 @@ from protocol.work import (
 
 ACK_TIMEOUT_S = 15.0  # from a device that lists agent_ack; scheduling, T4
 PIECE_TIMEOUT_S = 120.0  # between two frames of a run: the seed's own deadline, per piece and not per run
-MANY = "*"  # the path of the entry that stands for the rest of a very long list
+MOST_LISTED = 1_000_000  # files that a device may list in one run
 # Reasons to leave a file out that its owner knows of; any other one means that something is missing.
 LEFT_OUT = frozenset(
     {
@@ -89,16 +92,20 @@ class UnreadUnit(msgspec.Struct, frozen=True):
     """A file that was not read, and why; without a *unit_key*, what went wrong with the run as a whole.
 
     *is_failure* tells a file that should have been read from one that was left out
-    on purpose: not shared, not text.
+    on purpose: not shared, not text. *was_fetched*: the device was asked for it by its path.
     """
 
     unit_key: str
     code: str
     message: str
     is_failure: bool = True
+    was_fetched: bool = False
 
 
 SourceEvent = TakenOn | SeenUnits | Document | UnreadUnit
+
+# When each of these units was last read or tried (epoch ms); those that never were are left out.
+LastTried = Callable[[Sequence[str]], Awaitable[Mapping[str, int]]]
 
 
 @cache
@@ -133,6 +140,7 @@ class DeviceSource:
         *,
         taken: int = 0,
         checkpoint: RunCheckpoint | None = None,
+        last_tried: LastTried | None = None,
     ) -> AsyncGenerator[SourceEvent]:
         """What the device has for the run, in its order.
 
@@ -141,6 +149,7 @@ class DeviceSource:
                 at; ``None`` for a unit that this run dealt with, whatever it holds now.
             taken: files that the run read before this attempt; they count among those it may read.
             checkpoint: what the device is told that the agent may go on from.
+            last_tried: asked about what is to be read, a frame of the manifest at a time.
 
         Raises:
             NotTakenOn: the device refused the run as a whole.
@@ -154,6 +163,7 @@ class DeviceSource:
             agent_id=order.agent_id,
             config=order.config,
             mode=RunMode.MANIFEST if has_manifest else RunMode.STREAM,
+            paged=has_manifest and link.can("agent_manifest.pages"),
             credit=self._credit,
             limits=self.limits,
             reads=kinds_read_here(),
@@ -168,7 +178,10 @@ class DeviceSource:
                 stream,
                 order,
                 known,
-                room=self.limits.files - taken,
+                is_paged=frame.paged,
+                limits=self.limits,
+                taken=taken,
+                last_tried=last_tried,
                 converting=self.converting,
                 metrics=self._metrics,
             )
@@ -191,11 +204,10 @@ class DeviceSource:
                     timeout_s = self._piece_timeout_s
                     async for event in reading.take(received):
                         yield event
-                    if reading.has_too_many and not is_told:
+                    if reading.left is not None and not is_told:
                         is_told = True
-                        self._metrics.limits_reached.labels("run_files").inc()
-                        told = f"a run reads {self.limits.files} files (run_files), and the device has more"
-                        yield UnreadUnit("", ErrorCode.TOO_LARGE, told)
+                        self._metrics.limits_reached.labels(reading.limit).inc()
+                        yield UnreadUnit("", ErrorCode.TOO_LARGE, reading.left)
                     if reading.is_over:
                         return
 
@@ -207,8 +219,9 @@ class _Reading:
     that was settled before does so once it is known to be another by now.
 
     Attributes:
-        has_too_many: there are more files than there was room for; none of those is taken.
-        is_over: the device sends them all the same: nothing more is read.
+        left: what is not read in this run, in words; ``None``: nothing yet.
+        limit: the name in ``[limits]`` of what was reached.
+        is_over: the device sends more than it may: nothing more is read.
     """
 
     def __init__(
@@ -217,19 +230,28 @@ class _Reading:
         order: RunOrder,
         known: Mapping[str, str | None],
         *,
-        room: int,
+        is_paged: bool,
+        limits: RunLimits,
+        taken: int,
+        last_tried: LastTried | None,
         converting: ConvertLimits,
         metrics: Metrics,
     ) -> None:
         self._stream = stream
         self._order = order
         self._known = known
-        self._room = room
+        self._is_paged = is_paged
+        self._limits = limits
+        self._room = max(0, limits.files - taken)
         self._taken: set[str] = set()  # what uses it up
-        self.has_too_many = self.is_over = False
+        self._last_tried = last_tried
+        self.left: str | None = None
+        self.limit = "run_files"
+        self.is_over = False
         self._taken_on = False
-        self._listed = 0
-        self._awaited: dict[str, ManifestFile] = {}
+        self._listed = self._to_read = self._too_large = 0
+        self._offered: list[tuple[int, int, int, str, int]] = []  # tried at, modified at, place, path, bytes
+        self._awaited: dict[str, None] = {}
         self._converting = converting
         self._metrics = metrics
         self._open: dict[str, IncomingFile] = {}
@@ -250,9 +272,15 @@ class _Reading:
             self._taken_on = True
             yield TakenOn()
         if isinstance(frame, AgentManifest):
-            yield self._sort_out(frame.files)
+            yield await self._sort_out(frame.files)
             if frame.last:
+                self._choose()
                 await self._stream.fetch(list(self._awaited), last=True)
+            elif self._listed > MOST_LISTED:
+                self.is_over = True
+                self.left = f"the device lists more than {MOST_LISTED} files: nothing was read; share fewer"
+            elif self._is_paged:
+                await self._stream.fetch([], last=False)
         elif isinstance(frame, AgentData):
             for piece in frame.files:
                 found = await self._piece(piece)
@@ -264,16 +292,46 @@ class _Reading:
                 # After they were taken: what is granted here may be in flight while we extract.
                 await self._stream.grant(len(frame.files))
 
-    def _sort_out(self, files: list[ManifestFile]) -> SeenUnits:
-        """Keep the files that are to be fetched, and no other: a manifest may have a million entries."""
+    async def _sort_out(self, files: list[ManifestFile]) -> SeenUnits:
+        """Keep the files that may be fetched, and no other: a manifest may have a million entries."""
         seen: list[ManifestFile] = []
+        unread: list[ManifestFile] = []
         for file in files:
-            if self._is_known(file.path, file.sha256):
-                seen.append(file)
-            elif self._takes(file.path):
-                self._awaited[file.path] = file
+            (seen if self._is_known(file.path, file.sha256) else unread).append(file)
+        tried: Mapping[str, int] = {}
+        if self._last_tried is not None and unread:
+            tried = await self._last_tried([file.path for file in unread])
+        for place, file in enumerate(unread, self._to_read):
+            if file.size_bytes > self._limits.bytes:
+                self._too_large += 1
+            else:
+                order = tried.get(file.path, 0), file.modified_ms or 0, place
+                self._offered.append((*order, file.path, file.size_bytes))
+        if len(self._offered) > 2 * self._room:  # twice: then sorting costs little for each
+            self._offered.sort()
+            del self._offered[self._room :]
         self._listed += len(files)
+        self._to_read += len(unread)
         return SeenUnits(seen, self._listed)
+
+    def _choose(self) -> None:
+        """Await as many of what was offered as a run may read."""
+        left_bytes = self._limits.bytes
+        for *_, path, size_bytes in sorted(self._offered):
+            if size_bytes <= left_bytes and self._takes(path):
+                self._awaited[path] = None
+                left_bytes -= size_bytes
+        self._offered.clear()
+        if left := self._to_read - len(self._awaited):
+            if len(self._taken) < self._room:
+                self.limit = "run_bytes"
+            self.left = (
+                f"{left} of {self._listed} files are left for the next runs: a run reads "
+                f"{self._limits.files} files (run_files) and {self._limits.bytes} bytes of files (run_bytes)"
+            )
+            if self._too_large:
+                told = f"{self._too_large} of them are larger than that and wait until run_bytes is raised"
+                self.left += f"; {told}"
 
     def _is_known(self, path: str, sha256: str | None) -> bool:
         return path in self._known and self._known[path] in (None, sha256)
@@ -323,7 +381,8 @@ class _Reading:
         """Whether there is room for the file at *path*, which uses some of it up."""
         if path not in self._taken:
             if len(self._taken) >= self._room:
-                self.has_too_many = True
+                told = f"a run reads {self._limits.files} files (run_files), and the device has more"
+                self.left = self.left or told
                 return False
             self._taken.add(path)
         return True
@@ -342,7 +401,7 @@ class _Reading:
         self._closed.add(path)
         self._let_go(path)
         self._awaited.pop(path, None)
-        return UnreadUnit(path, code, message, is_failure)
+        return UnreadUnit(path, code, message, is_failure, was_fetched=True)
 
     async def _complete(self, frame: AgentComplete) -> AsyncGenerator[SourceEvent]:
         error = frame.error
@@ -355,11 +414,17 @@ class _Reading:
             )
         if not self._taken_on:
             yield TakenOn()
+        unlisted = 0
         for skipped in frame.skipped:
-            self._awaited.pop(skipped.path, None)
+            if was_fetched := skipped.path in self._awaited:
+                del self._awaited[skipped.path]
+            elif skipped.path not in self._closed and skipped.path != MANY:
+                unlisted += 1
             self._let_go(skipped.path)
             if skipped.path not in self._closed and not self._was_dealt_with(skipped.path):
-                yield _unread(skipped)
+                yield _unread(skipped, was_fetched=was_fetched)
+        if unlisted and self._listed:
+            yield SeenUnits([], self._listed + unlisted)
         for path in [*self._open, *(p for p in self._awaited if p not in self._open)]:
             yield UnreadUnit(
                 path, ErrorCode.FILE_INCOMPLETE, "the device ended the run before the file was whole"
@@ -372,8 +437,8 @@ def _never_mind() -> None:
     """Nothing is long enough to be broken off."""
 
 
-def _unread(skipped: SkippedFile) -> UnreadUnit:
+def _unread(skipped: SkippedFile, *, was_fetched: bool) -> UnreadUnit:
     code = skipped.reason.partition(":")[0].strip()
     if skipped.path == MANY:
         return UnreadUnit("", "skipped", skipped.reason)
-    return UnreadUnit(skipped.path, code, skipped.reason, is_failure=code not in LEFT_OUT)
+    return UnreadUnit(skipped.path, code, skipped.reason, code not in LEFT_OUT, was_fetched)

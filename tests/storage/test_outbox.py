@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -207,6 +208,28 @@ def test_a_unit_of_which_an_item_was_not_taken_fails_and_is_read_again(
     assert (row.units_failed, row.units_done, row.error_count) == (1, 0, 1)
     assert (row.errors[0].unit_key, row.errors[0].code) == ("a.txt", code)
     assert outbox.known_units(c, row.agent_id, PROMPT_1) == {}
+
+
+def test_what_a_run_settled_or_gave_up_is_known_by_when_and_a_settled_content_stays_known(
+    c: sa.Connection,
+) -> None:
+    agent = make_agent(c)
+    first = make_run(c, "run-1", agent=agent, state=RunState.RUNNING).held
+    plan(c, first)
+    outbox.settle_unit(c, first, "a.txt", AT)
+    wrong = partial(outbox.fail_unit, c, content_hash="", size_bytes=None, error="unreadable")
+    wrong(held=first, unit_key="b.txt", at=AT + 1)
+    outbox.skip_units(c, first, [("c.txt", "", None)], AT + 2, reason="no text", is_tried=True)
+    outbox.skip_units(c, first, [("d.txt", "", None)], AT + 3, reason="hidden")
+    asked = (agent.id, ["a.txt", "b.txt", "c.txt", "d.txt"])
+    assert outbox.last_tried(c, *asked) == {"a.txt": AT, "b.txt": AT + 1, "c.txt": AT + 2}
+    runs.move(c, first, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.PARTIAL)
+
+    second = make_run(c, "run-2", agent=agent, state=RunState.RUNNING).held
+    wrong(held=second, unit_key="a.txt", at=AT + 9)
+
+    assert outbox.last_tried(c, *asked)["a.txt"] == AT + 9
+    assert outbox.known_units(c, agent.id, PROMPT_1) == {"a.txt": "sha-1"}
 
 
 def test_a_unit_is_not_settled_while_a_call_is_open(c: sa.Connection) -> None:

@@ -45,6 +45,7 @@ from tests.support.clock import FakeClock, SeededChance
 from tests.support.link import FakeLink
 
 MODERN = ("agent_manifest", "agent_data.credit", "agent_ack")
+PAGED = (*MODERN, "agent_manifest.pages")
 BOOT = BootId("boot-1")
 TAKEN = Answer(result={"id": "row"})
 

@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 import pytest
@@ -38,10 +39,11 @@ from protocol.work import (
     ManifestFile,
     RunLimits,
     RunMode,
+    SkippedFile,
 )
 from tests.support import odd_files
 from tests.support.link import FakeLink
-from tests.support.runs import MODERN, digest
+from tests.support.runs import MODERN, PAGED, digest
 
 ORDER = RunOrder(
     run_id=RunId("r"),
@@ -81,24 +83,36 @@ async def read(
     capabilities: Sequence[str] = MODERN,
     piece_timeout_s: float = 60.0,
     run_files: int = 2_000,
+    run_bytes: int = 64 * 1024 * 1024,
     taken: int = 0,
+    times: Mapping[str, int] | None = None,
     metrics: Metrics | None = None,
     converting: ConvertLimits | None = None,
 ) -> tuple[list[SourceEvent], FakeLink]:
     link = FakeLink("d", capabilities=capabilities, runs=[frames])
     source = DeviceSource(
-        limits=RunLimits(files=run_files),
+        limits=RunLimits(files=run_files, bytes=run_bytes),
         credit=16,
         metrics=metrics or Metrics(),
         piece_timeout_s=piece_timeout_s,
         converting=converting,
     )
-    async with aclosing(source.read(link, ORDER, known or {}, taken=taken)) as events:
+    last_tried = None if times is None else partial(tried_at, times)
+    reading = source.read(link, ORDER, known or {}, taken=taken, last_tried=last_tried)
+    async with aclosing(reading) as events:
         return [event async for event in events], link
+
+
+async def tried_at(times: Mapping[str, int], paths: Sequence[str]) -> Mapping[str, int]:
+    return {path: times[path] for path in paths if path in times}
 
 
 def documents(events: Sequence[SourceEvent]) -> dict[str, str]:
     return {event.unit_key: event.text for event in events if isinstance(event, Document)}
+
+
+def messages(events: Sequence[SourceEvent]) -> list[str]:
+    return [event.message for event in events if isinstance(event, UnreadUnit)]
 
 
 def unread(events: Sequence[SourceEvent]) -> list[tuple[str, str]]:
@@ -402,3 +416,79 @@ async def test_what_an_earlier_attempt_read_counts_among_what_the_run_may_read()
 async def test_a_device_from_which_nothing_comes_is_not_waited_for_for_ever() -> None:
     with pytest.raises(DeviceStalled):
         await read(capabilities=(), piece_timeout_s=0.01)
+
+
+def listed(path: str, *, size_bytes: int = 1, modified_ms: int = 0) -> ManifestFile:
+    return ManifestFile(path=path, size_bytes=size_bytes, sha256=digest("a"), modified_ms=modified_ms)
+
+
+def page(*files: ManifestFile, last: bool = True) -> AgentManifest:
+    return AgentManifest(run_id="r", files=list(files), last=last)
+
+
+async def test_files_that_no_run_has_tried_are_read_first_and_then_those_tried_longest_ago() -> None:
+    times = {"busy.md": 900, "broken.md": 500, "changed.md": 100}
+    events, link = await read(
+        page(listed("broken.md"), listed("busy.md"), listed("changed.md"), last=False),
+        page(listed("new.md", modified_ms=70), listed("old.md", modified_ms=60)),
+        *(piece(path, path) for path in ("old.md", "new.md", "changed.md")),
+        END,
+        capabilities=PAGED,
+        run_files=3,
+        times=times,
+    )
+    assert link.streams[0].fetched == [((), False), (("old.md", "new.md", "changed.md"), True)]
+    assert "2 of 5 files are left for the next runs" in messages(events)[0]
+
+
+async def test_each_frame_of_a_paged_manifest_is_asked_for_and_those_of_another_device_are_not() -> None:
+    frames: list[RunFrame] = [
+        page(listed("a.md"), last=False),
+        page(listed("b.md"), last=False),
+        page(listed("c.md")),
+        END,
+    ]
+    for capabilities, asked in ((PAGED, [((), False)] * 2), (MODERN, [])):
+        _, link = await read(*frames, capabilities=capabilities)
+        stream = link.streams[0]
+        assert stream.run.paged is (capabilities is PAGED)
+        assert stream.fetched == [*asked, (("a.md", "b.md", "c.md"), True)]
+
+
+async def test_a_run_reads_as_many_bytes_as_it_may_and_a_file_larger_than_that_is_said() -> None:
+    metrics = Metrics()
+    events, link = await read(
+        page(
+            listed("a.md", size_bytes=60),
+            listed("b.md", size_bytes=60),
+            listed("c.md", size_bytes=40),
+            last=False,
+        ),
+        page(listed("huge.md", size_bytes=101)),
+        piece("a.md", "1"),
+        piece("c.md", "2"),
+        END,
+        run_bytes=100,
+        metrics=metrics,
+    )
+    assert link.streams[0].fetched[-1] == (("a.md", "c.md"), True)
+    (told,) = messages(events)
+    assert "2 of 4 files are left" in told
+    assert "1 of them are larger" in told
+    assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "run_bytes"}) == 1
+
+
+async def test_files_that_a_device_leaves_out_count_among_those_that_it_has() -> None:
+    left_out = [SkippedFile(path="b.png", reason="not_convertible"), SkippedFile(path="*", reason="7 more")]
+    events, _ = await read(
+        manifest("a.md"), piece("a.md", "1"), msgspec.structs.replace(END, skipped=left_out)
+    )
+    assert [event.listed for event in events if isinstance(event, SeenUnits)] == [1, 2]
+
+
+async def test_a_listing_without_end_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.runs.sources.MOST_LISTED", 3)
+    endless = (page(listed(f"{number}.md"), listed(f"{number}.txt"), last=False) for number in range(100))
+    events, link = await read(*endless, capabilities=PAGED)
+    assert link.streams[0].taken == 2
+    assert unread(events) == [("", ErrorCode.TOO_LARGE)]
