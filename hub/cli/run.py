@@ -151,7 +151,8 @@ def show_found(hub: Talk, run: Mapping[str, Any]) -> None:
 
 def files_of(run: Mapping[str, Any]) -> str:
     """What became of a run's files, in a few words."""
-    return f"{run['units_done']} read, {run['units_skipped']} skipped, {run['units_failed']} failed"
+    told = f"{run['units_done']} read, {run['units_skipped']} skipped, {run['units_failed']} failed"
+    return f"{told}, {run['units_left']} left for the next runs" if run["units_left"] else told
 
 
 def also_found(run: Mapping[str, Any]) -> str:

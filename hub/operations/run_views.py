@@ -10,7 +10,7 @@ from hub.runs.budget import NANOS
 from hub.runs.decisions import MissedFires, told_missed
 from hub.runs.reasons import told_reason
 from hub.runs.wishes import TASK
-from protocol.lifecycles import UnitState
+from protocol.lifecycles import RUN, UnitState
 from protocol.trace import trace_id_of
 from storage.store import RunError, RunMove, RunRow, UnitRow
 
@@ -26,6 +26,7 @@ def run_view(
     missed: Sequence[MissedFires],
 ) -> RunView:
     """A run in one line."""
+    settled = row.units_done + row.units_skipped + row.units_failed
     return RunView(
         id=row.id,
         agent=row.agent_name,
@@ -40,10 +41,11 @@ def run_view(
         missed=sum(one.fires for one in missed if one.decision == "coalesced"),
         missed_because=told_missed(missed, device),
         attempt=row.attempt,
-        units_total=max(row.units_total, row.units_done + row.units_skipped + row.units_failed),
+        units_total=max(row.units_total, settled),
         units_done=row.units_done,
         units_skipped=row.units_skipped,
         units_failed=row.units_failed,
+        units_left=max(0, row.units_total - settled) if RUN.is_final(row.state) else 0,
         items_created=row.items_created,
         error_count=row.error_count,
         model_requests=row.usage.requests,

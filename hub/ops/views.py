@@ -92,6 +92,7 @@ class RunView(View):
     units_done: int = 0
     units_skipped: int = 0  # known from an earlier run, or left out on purpose
     units_failed: int = 0
+    units_left: int = 0  # of a run that has ended: files that wait for the next runs
     items_created: int = 0
     error_count: int = 0
     model_requests: int = 0

@@ -46,6 +46,13 @@ def test_a_run_that_ended_badly_says_why(hub: Hub, served: FakeHub) -> None:
     assert json.loads(hub("runs", "--json").stdout)["runs"][0]["reason"] == "start_deadline"
 
 
+def test_a_run_that_left_files_for_the_next_runs_says_how_many(hub: Hub, served: FakeHub) -> None:
+    run = make_run(ID, RunState.COMPLETED).model_copy(update={"units_total": 20_000, "units_left": 19_997})
+    served.newest, served.progress = [run], steps(run)
+    assert hub("runs").stdout.splitlines()[1].endswith("3/20000  0      19997 files left for the next runs")
+    assert "2 read, 1 skipped, 0 failed, 19997 left for the next runs" in hub("runs", "show", ID).stdout
+
+
 def test_a_pause_that_waits_for_the_files_in_hand_says_so(hub: Hub, served: FakeHub) -> None:
     served.started["key"] = make_run("r-9", RunState.RUNNING)
     told = hub("runs", "pause", "r-9").stderr
