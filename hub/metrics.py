@@ -133,6 +133,11 @@ class Metrics:
         self.limits_reached = Counter(
             "hub_limits_reached", "How often a limit was reached, by its name.", ["limit"], registry=registry
         )
+        self.throttled_seconds = Counter(
+            "hub_throttled_seconds",
+            "Seconds for which devices were not read, for they sent more than they may without being asked.",
+            registry=registry,
+        )
         self.auth_failures = Counter(
             "hub_auth_failures", "Hellos that were refused.", ["reason"], registry=registry
         )

@@ -246,13 +246,23 @@ class Connection:
                 if type(event) is Answered:  # first, and by itself: nothing comes as often
                     frames.received["tool_result"] += 1
                     assert self._link is not None
-                    if not self._link.settle(event.call_id, event.answer):
+                    if self._link.settle(event.call_id, event.answer):
+                        self._transport.asked_for(len(data))
+                    else:
                         frames.dropped["unknown_call"] += 1
                 else:
+                    if type(event) is Received and self._is_asked_for(event.frame):
+                        self._transport.asked_for(len(data))
                     self._take(event)
                     self._flush()  # the session may have had something to say to it
         except Exception as exc:  # a fault of ours must not take the event loop's callback down
             self._fault(exc)
+
+    def _is_asked_for(self, frame: Frame) -> bool:
+        """Return whether an open run asked for *frame*; to be called before it is taken."""
+        if self._link is None or not isinstance(frame, AgentManifest | AgentData | AgentComplete):
+            return False
+        return self._link.has_asked_for(frame)
 
     def _take(self, event: SessionEvent) -> None:
         frames = self._metrics.frames
@@ -312,6 +322,7 @@ class Connection:
             self._full()
         elif wait_s:
             self._metrics.limits_reached.labels(limit).inc()
+            self._metrics.throttled_seconds.inc(max(wait_s, LEAST_WAIT_S))
         else:
             return
         self._transport.slow_down(max(wait_s, LEAST_WAIT_S))

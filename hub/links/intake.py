@@ -3,6 +3,7 @@
 Each frame and each read takes from what is left. Only when nothing is left is the
 clock looked at: what has come back since then is added, and where that is not
 enough, the socket is not read for a while. Nothing is dropped and nobody is sent away.
+What the hub asked for is given back: a device that answers as fast as it is asked is never slowed down.
 """
 
 from typing import Final
@@ -48,6 +49,11 @@ class Intake:
         self._frames_per_s, self._bytes_per_s = frames_per_s, bytes_per_s
         self.frames_left, self.bytes_left = frames_per_s, bytes_per_s
         self._filled_at = now
+
+    def give_back(self, octets: int) -> None:
+        """Do not count a message of so many *octets*, which the hub asked for."""
+        self.frames_left = min(self._frames_per_s, self.frames_left + 1)
+        self.bytes_left = min(self._bytes_per_s, self.bytes_left + octets)
 
     def refill(self, now: float) -> float:
         """Add what has come back by *now*; for how many seconds nothing should be read, 0.0 to go on."""

@@ -169,6 +169,10 @@ class OpenLink:
         """An answer came; false when nobody waits for it."""
         return self._calls.settle(call_id, answer)
 
+    def has_asked_for(self, frame: RunFrame) -> bool:
+        """Return whether an open run asked for *frame*; to be called before ``put``."""
+        return self._streams.has_asked_for(frame)
+
     def put(self, frame: RunFrame) -> str | None:
         """A frame of a run came; a word when it was dropped.
 

@@ -105,6 +105,18 @@ class Stream:
         self._send(AgentCredit(run_id=self.run.run_id, fence=self.run.fence, pieces=pieces))
         self._credit += pieces
 
+    def has_asked_for(self, frame: RunFrame) -> bool:
+        """Return whether *frame* is pieces within the credit, a page that was asked for, or the end."""
+        if self.completed or self._failed is not None:
+            return False
+        match frame:
+            case AgentData(files=pieces):
+                return self._credit is not None and 0 < len(pieces) <= self._credit
+            case AgentManifest():
+                return self.run.paged and self._pages > 0
+            case _:
+                return type(frame) is AgentComplete
+
     def put(self, frame: RunFrame) -> None:
         """Queue a frame of this run; dropped when the stream has failed or is complete.
 
@@ -222,6 +234,13 @@ class RunStreams:
         finally:
             del self._by_run[run.run_id]
             stream.close()
+
+    def has_asked_for(self, frame: RunFrame) -> bool:
+        """Return whether the run of *frame* is open and asked for it; to be called before ``put``."""
+        stream = self._by_run.get(frame.run_id)
+        if stream is None or frame.fence not in (None, stream.run.fence):
+            return False
+        return stream.has_asked_for(frame)
 
     def put(self, frame: RunFrame) -> str | None:
         """Queue a frame for its run; a word when it was dropped instead.

@@ -89,6 +89,10 @@ class Transport(Protocol):
         """Read again."""
         ...
 
+    def asked_for(self, octets: int) -> None:
+        """Do not count the message of so many *octets* that is handed over now: the hub asked for it."""
+        ...
+
     def slow_down(self, seconds: float) -> None:
         """Read nothing for so long, and keep what was read already. Its silence is then not the device's."""
         ...
@@ -237,6 +241,10 @@ class DeviceSocket(ServerConnection):
 
     def resume(self) -> None:
         self._start(_JUDGED)
+
+    def asked_for(self, octets: int) -> None:
+        # A compressed message came in fewer octets than it has, and nobody knows in how many.
+        self.intake.give_back(0 if self.protocol.extensions else octets)
 
     def slow_down(self, seconds: float) -> None:
         self._stop(_SLOWED)

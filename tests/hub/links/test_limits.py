@@ -3,7 +3,7 @@
 import json
 import socket
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 
@@ -16,6 +16,7 @@ from hub.links.forwarded import TrustedProxies
 from hub.links.limits import LinkLimits, PortLimits
 from hub.links.upgrade import UpgradeRules
 from protocol.errors import CloseCode
+from protocol.work import Action, AgentRun, Answer, RunConfig, ToolCall
 from tests.hub.links.test_listener import refused
 from tests.scenarios.attackers import Plan, frame, ping, request_of
 from tests.support.clock import FakeClock
@@ -54,6 +55,57 @@ async def test_frames_beyond_the_rate_are_read_later_and_none_is_lost() -> None:
         assert 200 <= first < 300  # what one second allows, and the rest of a part
         await until(lambda: passed(clock, 0.25) and dropped(port) == 600)
         assert port.link().epoch == 1  # it is slowed down, not sent away
+
+
+def throttled_s(port: Port) -> float:
+    return port.count("hub_throttled_seconds_total")
+
+
+async def test_answers_that_the_hub_asked_for_are_never_slowed_down() -> None:
+    async with open_port() as port, port.device() as device:
+        asked = [ToolCall(id=f"c-{number}", action=Action.INSERT, table="tasks") for number in range(2_000)]
+        answers: list[Answer] = []
+
+        async def ask(calls: Sequence[ToolCall]) -> None:
+            answers.extend([await port.link().call(call) for call in calls])
+
+        async with anyio.create_task_group() as tasks:
+            for lane in range(20):
+                tasks.start_soon(ask, asked[lane::20])
+            for _ in asked:
+                await device.answer_call()
+
+        assert len(answers) == 2_000
+        assert throttled_s(port) == 0
+
+
+async def test_of_answers_to_one_call_only_the_first_was_asked_for() -> None:
+    clock = FakeClock()
+    answer = frame(1, json.dumps({"type": "tool_result", "id": "c-1", "result": 1}).encode())
+    async with open_port(clock, limits=SLOW) as port, port.device() as device:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(port.link().call, ToolCall(id="c-1", action=Action.INSERT, table="tasks"))
+            await device.hear()
+            send_raw(device, answer * 300)
+        await until(lambda: throttled_s(port) > 0)
+        await until(lambda: passed(clock, 0.25) and dropped(port) == 299)
+
+
+async def test_pieces_within_the_credit_are_never_slowed_down_and_frames_without_any_are() -> None:
+    limits = LinkLimits(close_s=1.0, frames_per_s=20.0, bytes_per_s=10_000.0)
+    piece = {"path": "a.md", "content": "x" * 1_000}
+    async with open_port(limits=limits) as port, port.device(capabilities=("agent_data.credit",)) as device:
+        run = AgentRun(run_id="r-1", fence=1, agent_id="a-1", config=RunConfig(), credit=100)
+        async with port.link().open_run(run) as stream:
+            await device.hear()
+            for _ in range(100):
+                await device.say(type="agent_data", run_id="r-1", fence=1, files=[piece])
+                await anext(stream)
+            assert throttled_s(port) == 0
+            for _ in range(30):
+                await device.say(type="agent_data", run_id="r-1", fence=1, files=[])
+            await until(lambda: throttled_s(port) > 0)
+            device.socket.transport.abort()  # a polite end would stand behind what is not read
 
 
 async def test_pings_count_and_so_do_fragments() -> None:
