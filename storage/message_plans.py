@@ -76,12 +76,14 @@ def fail_message(
     error: str,
     code: str,
     is_its_fault: bool,
+    is_final: bool = False,
     at: int,
 ) -> State:
     """As ``fail_unit``; from the third run on it is dead, and the cursor may pass it.
 
     Args:
         is_its_fault: false where a budget, a limit or another run was in the way: it is tried for ever.
+        is_final: no run will ever read it: it is dead at once, and *error* is kept with it.
 
     Raises:
         StaleRun, StillOpen, IllegalTransition: as ``fail_unit``; nothing was written.
@@ -103,9 +105,10 @@ def fail_message(
         version=version,
         subject=subject,
         run_id=held.id,
-        reason=code,
+        reason=error if is_final else code,
         at=at,
         counts=is_its_fault,
+        is_final=is_final,
     )
 
 

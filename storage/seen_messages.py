@@ -119,8 +119,11 @@ def note_failed(
     reason: str,
     at: int,
     counts: bool = True,
+    is_final: bool = False,
 ) -> State:
     """The message could not be read or extracted in this run: *failed*, or *dead* from the third run on.
+
+    One that no run will ever read (*is_final*) is *dead* at once.
 
     Several failures in one run count once; one that does not count as a try leaves it *failed*.
     """
@@ -131,7 +134,7 @@ def note_failed(
         if before.state == "failed" and before.run_id == run_id:
             return "failed"
         attempts += before.attempts
-    state: State = "dead" if attempts >= MOST_TRIES else "failed"
+    state: State = "dead" if is_final or attempts >= MOST_TRIES else "failed"
     told = {"edition": version, "after": state, "tries": attempts, "why": reason}
     _write(c, agent_id, digest, told | {"subject": digest_of(subject), "run": run_id, "now": at})
     return state

@@ -97,6 +97,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         is_bulk: a list, a newsletter, an automatic answer.
         is_sent: by the owner of the mailbox.
         link: opens it where it is at home.
+        fault: why nothing else is known of it, and ``read`` cannot read it.
     """
 
     key: str
@@ -117,6 +118,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     is_unread: bool | None = None
     mentions_me: bool | None = None
     link: str | None = None
+    fault: str = ""
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,10 +135,15 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unread(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that could not be read. *is_gone*: it was removed meanwhile, and nothing is wrong."""
+    """A message that could not be read.
+
+    *is_gone*: it was removed meanwhile, and nothing is wrong. *is_final*: it will never be read, so
+    that no later run tries it.
+    """
 
     reason: str
     is_gone: bool = False
+    is_final: bool = False
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,10 +6,10 @@ folder that was made anew begins anew, from a day before it was last looked at, 
 """
 
 import hashlib
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -27,9 +27,18 @@ from hub.connectors.connector import (
     Unread,
 )
 from hub.connectors.failures import CursorLost, Misconfigured, Unavailable
-from hub.connectors.imap_bodies import NotConvertible, Place, document, options_of, place, place_of, rounds
+from hub.connectors.imap_bodies import (
+    NotConvertible,
+    Order,
+    Place,
+    document,
+    options_of,
+    place,
+    place_of,
+    rounds,
+)
 from hub.connectors.imap_fetch import fetch_all, fetch_bodies
-from hub.connectors.imap_line import Line, Look
+from hub.connectors.imap_line import AnswerTooLong, Line, Look
 from hub.connectors.imap_parts import Fetched, Part, attached
 from hub.connectors.imap_rounds import Found, Known, Segment, plan, search_words
 from hub.connectors.imap_settings import ImapFilter, ImapSettings
@@ -42,6 +51,8 @@ _INBOX: Final = "INBOX"
 _WHOLE_HEAD: Final = b"(UID BODY.PEEK[HEADER])"
 _IMPORTANT_FLAGS: Final = (r"\flagged", "$important")
 _GONE: Final = r"\deleted"
+
+T = TypeVar("T")
 
 
 class Imap(Connector):
@@ -109,6 +120,9 @@ class Imap(Connector):
         """Their texts, folder by folder; of mails with the same parts in one command."""
         by_folder: dict[tuple[str, int], dict[int, tuple[Message, Place]]] = {}
         for message in messages:
+            if message.fault:
+                yield message, Unread(reason=message.fault, is_final=True)
+                continue
             try:
                 at = place_of(message)
             except msgspec.ValidationError:
@@ -117,8 +131,9 @@ class Imap(Connector):
             by_folder.setdefault((at.folder, at.uidvalidity), {})[at.uid] = (message, at)
         for (folder, uidvalidity), wanted in by_folder.items():
             for orders in rounds([at for _, at in wanted.values()], self._options):
-                await self._line.enter(folder, uidvalidity)
-                got = await self._line.work(partial(fetch_bodies, orders=orders))
+                uids = sorted({uid for order in orders for uid in order.uids})
+                fetch = partial(_bodies, orders)
+                got = await self._in_halves(folder, uidvalidity, uids, fetch, _unreadable)
                 for uid in (uid for order in orders for uid in order.uids):
                     message, at = wanted[uid]
                     yield message, await self._line.apart(partial(self._document, message, at, got.get(uid)))
@@ -177,22 +192,43 @@ class Imap(Connector):
     async def _list(self, name: str, look: Look, found: Found, *, is_sent: bool) -> tuple[Message, ...]:
         if not found.uids:
             return ()
-        await self._line.enter(name, look.uidvalidity)
 
-        def fetch(wire: Wire) -> tuple[Message, ...]:
-            shown = fetch_all(wire, found.uids, self._heads)
-            ones = [shown[uid] for uid in found.uids if uid in shown]
+        faulty = partial(_faulty, name, look)
+
+        def fetch(wire: Wire, uids: Sequence[int]) -> dict[int, Message]:
+            shown = fetch_all(wire, uids, self._heads)
+            faults = {uid: faulty(uid, one.fault) for uid, one in shown.items() if one.fault}
+            ones = [shown[uid] for uid in uids if uid in shown and uid not in faults]
             heads = {one.uid: read_head(one.sections.get("HEADER", b"")) for one in ones}
             nameless = [one.uid for one in ones if not heads[one.uid].message_id]
             whole = fetch_all(wire, nameless, _WHOLE_HEAD) if nameless else {}
-            messages = (
-                self._message(name, look, one, heads[one.uid], whole.get(one.uid), is_sent=is_sent)
+            return faults | {
+                one.uid: self._message(name, look, one, heads[one.uid], whole.get(one.uid), is_sent=is_sent)
                 for one in ones
                 if self._is_wanted(one, heads[one.uid], found.window.since)
-            )
-            return tuple(messages)
+            }
 
-        return await self._line.work(fetch)
+        listed = await self._in_halves(name, look.uidvalidity, found.uids, fetch, faulty)
+        return tuple(listed[uid] for uid in found.uids if uid in listed)
+
+    async def _in_halves(
+        self,
+        name: str,
+        uidvalidity: int,
+        uids: Sequence[int],
+        fetch: Callable[[Wire, Sequence[int]], Mapping[int, T]],
+        faulty: Callable[[int, str], T],
+    ) -> Mapping[int, T]:
+        """Fetch messages; where the answer is too long, halves of them, down to the one that makes it so."""
+        await self._line.enter(name, uidvalidity)
+        try:
+            return await self._line.work(partial(fetch, uids=uids))
+        except AnswerTooLong as error:
+            if len(uids) == 1:
+                return {uids[0]: faulty(uids[0], str(error))}
+        half = len(uids) // 2
+        first = await self._in_halves(name, uidvalidity, uids[:half], fetch, faulty)
+        return {**first, **await self._in_halves(name, uidvalidity, uids[half:], fetch, faulty)}
 
     def _is_wanted(self, one: Fetched, head: Head, since: datetime | None) -> bool:
         """What the server was not asked, or answers only roughly."""
@@ -229,10 +265,35 @@ class Imap(Connector):
             return Unread(reason="it was removed", is_gone=True)
         if isinstance(said, str):
             return Unread(reason=said)
+        if said.fault:
+            return Unread(reason=f"{_uid_in(at.folder, at.uid)}: {said.fault}", is_final=True)
         try:
             return document(message, at, said.sections, self._options)
         except NotConvertible as error:
             return Unread(reason=str(error))
+
+
+def _bodies(orders: Sequence[Order], wire: Wire, uids: Sequence[int]) -> dict[int, Fetched | str]:
+    wanted = set(uids)
+    some = [Order(order.parts, tuple(uid for uid in order.uids if uid in wanted)) for order in orders]
+    return fetch_bodies(wire, [order for order in some if order.uids])
+
+
+def _faulty(folder: str, look: Look, uid: int, fault: str) -> Message:
+    """A message of which no more is known than where it lies, and why."""
+    return Message(
+        key=message_key(None, f"imap:{folder}/{look.uidvalidity}/{uid}"),
+        place=place(folder, look.uidvalidity, uid, ()),
+        fault=f"{_uid_in(folder, uid)}: {fault}",
+    )
+
+
+def _unreadable(uid: int, fault: str) -> Fetched | str:
+    return Fetched(uid, fault=fault)
+
+
+def _uid_in(folder: str, uid: int) -> str:
+    return f"UID {uid} in {folder}"
 
 
 def _attachment(part: Part) -> Attachment:

@@ -1,5 +1,8 @@
 """Asking for many messages at once, and for one of them alone where the server cannot show it.
 
+What cannot be understood of an answer is one message's fault: those that are missing are asked for alone,
+so that the one is known by its UID and the others are read.
+
 A message that was removed meanwhile is left out of the answer, or shown with nothing in it that one time
 (dovecot: NIL, and ``EXPUNGEISSUED``); who is asked for it again by itself leaves it out.
 """
@@ -8,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from hub.connectors.imap_bodies import Order
-from hub.connectors.imap_parts import Fetched, fetched
+from hub.connectors.imap_parts import UNKNOWN, Fetched, fetched
 from hub.connectors.imap_wire import Answer, Wire
 from hub.connectors.imap_words import set_of
 
@@ -25,8 +28,8 @@ def fetch_all(wire: Wire, uids: Sequence[int], asked: bytes) -> dict[int, Fetche
     tags = [wire.send(b"UID", b"FETCH", set_of(part), asked) for part in parts]
     for part, tag in zip(parts, tags, strict=True):
         answer = wire.finish(tag, may_refuse=True)
-        _take(answer, set(uids), found)
-        doubtful += _doubtful(answer, part, found)
+        fault = _take(answer, set(uids), found)
+        doubtful += _doubtful(answer, part, found, fault)
     for uid in doubtful:
         found.pop(uid, None)
         alone = _alone(wire, uid, asked)
@@ -40,36 +43,47 @@ def fetch_bodies(wire: Wire, orders: Sequence[Order]) -> dict[int, Fetched | str
     found: dict[int, Fetched] = {}
     tags = [wire.send(b"UID", b"FETCH", *order.words()) for order in orders]
     answers = [wire.finish(tag, may_refuse=True) for tag in tags]
+    fault = ""
     for answer in answers:  # what belongs to one order may come while another is answered
-        _take(answer, {uid for order in orders for uid in order.uids}, found)
+        fault = _take(answer, {uid for order in orders for uid in order.uids}, found) or fault
     told: dict[int, Fetched | str] = {**found}
     for order, answer in zip(orders, answers, strict=True):
-        for uid in _doubtful(answer, order.uids, found):
+        for uid in _doubtful(answer, order.uids, found, fault):
             told.pop(uid, None)
             if (alone := _alone(wire, uid, order.words()[1])) is not None:
                 told[uid] = alone
     return told
 
 
-def _doubtful(answer: Answer, uids: Sequence[int], found: dict[int, Fetched]) -> list[int]:
+def _doubtful(answer: Answer, uids: Sequence[int], found: dict[int, Fetched], fault: str) -> list[int]:
     """Those that have to be asked for alone: others are there, or are gone."""
-    is_refused = answer.status != "OK" and answer.code != _GONE
-    return [uid for uid in uids if (not found[uid].is_whole if uid in found else is_refused)]
+    is_missing = bool(fault) or (answer.status != "OK" and answer.code != _GONE)
+    return [uid for uid in uids if (not found[uid].is_whole if uid in found else is_missing)]
 
 
 def _alone(wire: Wire, uid: int, asked: bytes) -> Fetched | str | None:
     """One message; or why the server cannot show it; ``None``: it is gone."""
     answer = wire.finish(wire.send(b"UID", b"FETCH", b"%d" % uid, asked), may_refuse=True)
     found: dict[int, Fetched] = {}
-    _take(answer, {uid}, found)
+    fault = _take(answer, {uid}, found)
     if uid in found:
         return found[uid]
+    if fault:
+        return Fetched(uid, fault=fault)
     return None if answer.status == "OK" or answer.code == _GONE else "the server cannot show it"
 
 
-def _take(answer: Answer, uids: set[int], found: dict[int, Fetched]) -> None:
-    """What was asked for: a server may also tell of flags that somebody else changes."""
+def _take(answer: Answer, uids: set[int], found: dict[int, Fetched]) -> str:
+    """Take what was asked for: a server may also tell of flags that somebody else changes.
+
+    Returns why one of them could not be understood; empty: all were.
+    """
+    fault = ""
     for one in fetched(answer):
+        if one.uid == UNKNOWN:
+            fault = one.fault or fault
+            continue
         before = found.get(one.uid)
         if one.uid in uids and (before is None or (one.sections and not before.sections)):
             found[one.uid] = one
+    return fault

@@ -27,7 +27,7 @@ from hub.connectors.failures import (
     Unavailable,
 )
 from hub.connectors.imap_settings import ImapSettings
-from hub.connectors.imap_wire import Answer, Lost, Refused, Value, Wire, values
+from hub.connectors.imap_wire import Answer, Lost, Refused, TooLong, Value, Wire, values
 from hub.connectors.imap_words import folder_name, folder_word, quoted
 
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -39,6 +39,10 @@ _THREADS: Final = 1
 _STATUS_WORD: Final = re.compile(r"(?i)(temporar|try again|unavailable|internal|too many|in use)")
 
 T = TypeVar("T")
+
+
+class AnswerTooLong(Unavailable):
+    """The server said more at once than the hub takes: ask for less."""
 
 
 class Folder(msgspec.Struct, frozen=True):
@@ -223,6 +227,8 @@ class Line:
         except Refused:
             is_done = True
             raise
+        except TooLong as error:
+            raise AnswerTooLong(str(error)) from error
         except (Lost, OSError, TimeoutError) as error:  # TimeoutError is one of them: said for the reader
             raise Unavailable(f"{self._settings.host}: {_why(error)}") from error
         finally:

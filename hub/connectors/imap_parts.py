@@ -46,6 +46,7 @@ class Fetched(msgspec.Struct, frozen=True):
     Attributes:
         sections: by what stands in the brackets of BODY[...].
         is_whole: no section was NIL.
+        fault: why nothing else is known of it: what the server says of it cannot be understood.
     """
 
     uid: int
@@ -55,20 +56,26 @@ class Fetched(msgspec.Struct, frozen=True):
     parts: tuple[Part, ...] = ()
     sections: dict[str, bytes] = {}
     is_whole: bool = True
+    fault: str = ""
+
+
+UNKNOWN: Final = 0  # in the place of a UID: no message has it (RFC 9051, 2.3.1.1)
 
 
 def fetched(answer: Answer) -> Iterator[Fetched]:
     """Messages of an answer that name their UID; what else a server tells in between is left out.
 
-    Raises:
-        Lost: it cannot be understood.
+    One that cannot be understood is a fault of ``UNKNOWN``: a sender decides what stands in it.
     """
     for pieces in answer.untagged:
         if b" FETCH (" not in pieces[0][:24].upper():
             continue
-        said = values(pieces)
-        if len(said) > 3 and isinstance(said[3], list) and (one := _one(said[3])) is not None:
-            yield one
+        try:
+            said = values(pieces)
+            if len(said) > 3 and isinstance(said[3], list) and (one := _one(said[3])) is not None:
+                yield one
+        except Lost as error:
+            yield Fetched(UNKNOWN, fault=str(error))
 
 
 def _one(items: list[Value]) -> Fetched | None:

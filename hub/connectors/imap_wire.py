@@ -36,6 +36,10 @@ class Lost(Exception):
     """The connection is gone, or what came over it cannot be understood: it is of no use any more."""
 
 
+class TooLong(Lost):
+    """The server said more at once than the hub takes. Asked for less, it may do so in parts."""
+
+
 class Refused(Exception):
     """The server said NO or BAD.
 
@@ -225,12 +229,14 @@ class Wire:
                     pieces.append(line.rstrip(b"\r\n"))
                     return pieces
                 pieces += [line[: literal.start()], self._literal(int(literal[1]))]
-        except (OSError, imaplib.IMAP4.error, ValueError) as error:
+        except imaplib.IMAP4.error as error:  # for no other reason, while a line is read
+            raise TooLong("the server's answer has a line of more than 1,000,000 bytes") from error
+        except (OSError, ValueError) as error:
             raise Lost(f"the connection ended: {type(error).__name__}") from error
 
     def _literal(self, size: int) -> bytes:
         if size > MOST_LITERAL_BYTES:
-            raise Lost("the server wants to send too much at once")
+            raise TooLong(f"the server wants to send {size} bytes at once, {MOST_LITERAL_BYTES} are taken")
         data = self._imap.read(size) if size else b""
         if len(data) != size:
             raise Lost("the connection ended")
@@ -263,7 +269,7 @@ def values(pieces: Sequence[bytes]) -> list[Value]:
                 stack[-1].append(inner)
                 stack.append(inner)
                 if len(stack) > _MOST_DEPTH:
-                    raise Lost("the server's answer nests too deeply")
+                    raise Lost(f"the server's answer nests deeper than {_MOST_DEPTH} levels")
             elif sign:
                 stack.pop()
                 if not stack:

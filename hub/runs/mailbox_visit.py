@@ -295,7 +295,7 @@ class _Reading:
                 continue
             if key in self._dealt_with and (known is None or known.version == message.version):
                 continue
-            reason = why_left_out(message, self._connector.filter)
+            reason = None if message.fault else why_left_out(message, self._connector.filter)
             if reason is None:
                 wanted.append(message)
             else:
@@ -368,6 +368,7 @@ class _Reading:
             error=unread.reason,
             code=ErrorCode.MESSAGE_UNREADABLE,
             is_its_fault=True,
+            is_final=unread.is_final,
             at=self._visits.at(),
         )
         log.warning("message.unread", state=state)

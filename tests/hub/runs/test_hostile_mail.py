@@ -1,0 +1,98 @@
+"""Mails that somebody sent to do harm, in a mailbox of a real server: the others are read all the same."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from hub.connectors.connector import Connector
+from hub.connectors.failures import ConnectorFailure
+from hub.extraction.model import ModelAnswer, ModelRequest
+from protocol.lifecycles import RunOutcome, RunState
+from storage.store import Store, connector_cursors, seen_messages
+from tests.hub.connectors.imap_rig import imap, mail, settings_of
+from tests.hub.runs.test_mailboxes import bench_over
+from tests.support.dovecot import Dovecot
+from tests.support.mailbox import Mailbox
+from tests.support.runs import Bench, KeywordModel, titles
+
+pytestmark = pytest.mark.anyio
+
+
+class TaskModel(KeywordModel):
+    """Finds ``task 1`` and the like, each once."""
+
+    async def answer(self, request: ModelRequest) -> ModelAnswer:
+        named = dict.fromkeys(re.findall(r"task \w+", request.messages[-1].content))
+        items = [{"table": "tasks", "title": name, "quote": name} for name in named]
+        self.said = json.dumps({"items": items})
+        return await super().answer(request)
+
+
+class ImapDesk:
+    """Opens the mailbox of one user of a real server."""
+
+    def __init__(self, dovecot: Dovecot, user: str) -> None:
+        self._settings = settings_of(dovecot, user)
+
+    async def open(self, connector_id: str, filter: Mapping[str, Any]) -> Connector:
+        return imap(self._settings)
+
+    async def refused(self, connector_id: str, failure: ConnectorFailure) -> bool:
+        raise failure
+
+
+async def bench_of(store: Store, dovecot: Dovecot, user: str) -> Bench:
+    bench = await bench_over(store, Mailbox())
+    return Bench(store, bench.agent, desk=ImapDesk(dovecot, user), model=TaskModel())
+
+
+def task(number: int, **headers: str) -> bytes:
+    return mail(number, f"Please do task {number} by Friday.", **headers)
+
+
+def nested(levels: int) -> bytes:
+    body = "Content-Type: text/plain\r\n\r\nhello\r\n"
+    for level in range(levels):
+        kind = f"Content-Type: multipart/mixed; boundary=b{level}\r\n\r\n"
+        body = f"{kind}--b{level}\r\n{body}\r\n--b{level}--\r\n"
+    return f"From: eve@example.com\r\nMessage-ID: <nest@x>\r\nMIME-Version: 1.0\r\n{body}".encode()
+
+
+def long_subject(number: int, size: int) -> bytes:
+    return task(number).replace(b"Subject: ", b"Subject: " + b"x" * size, 1)
+
+
+def long_name(size: int) -> bytes:
+    kind = b'Content-Type: text/plain; name="' + b"x" * size + b'"\r\n\r\nhello\r\n'
+    return b"From: eve@example.com\r\nMessage-ID: <name@x>\r\nMIME-Version: 1.0\r\n" + kind
+
+
+async def test_mails_that_the_hub_cannot_understand_are_set_aside_by_their_uid_and_the_others_are_read(
+    store: Store, dovecot: Dovecot
+) -> None:
+    user = dovecot.fresh_user()
+    mails = [task(1), nested(150), task(2), long_subject(3, 3_000_000), long_name(3_000_000), task(4)]
+    dovecot.deliver(user, mails)
+    bench = await bench_of(store, dovecot, user)
+    link = bench.connect()
+
+    run = await bench.run()
+
+    assert (run.state, run.outcome) == (RunState.COMPLETED, RunOutcome.PARTIAL)
+    assert sorted(map(str, titles(link))) == ["task 1", "task 2", "task 3", "task 4"]
+    why = {
+        "UID 2 in INBOX: the server's answer nests deeper than 60 levels",
+        "UID 5 in INBOX: the server's answer has a line of more than 1,000,000 bytes",
+    }
+    assert {error.message for error in run.errors} == why
+    unread = await store.read(seen_messages.failed_messages, bench.agent.id)
+    assert {one["reason"] for one in unread} == why
+    assert {one["state"] for one in unread} == {"dead"}
+    cursor = await store.read(connector_cursors.find_cursor, bench.agent.id)
+    assert cursor is not None
+    assert cursor.cursor["folders"]["INBOX"]["uid"] == len(mails)  # nobody waits for them
+
+    assert (await bench.run()).outcome is RunOutcome.SUCCESS
