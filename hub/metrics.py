@@ -23,6 +23,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from hub.loop_meter import LoopMeter
 from hub.process_metrics import ProcessCollector
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which no rule of ours reads
@@ -124,6 +125,8 @@ class Metrics:
 
         self.frames = FrameTally()
         registry.register(self.frames)
+        self.loop = LoopMeter()
+        registry.register(self.loop)
         self.connections = Gauge(
             "hub_connections", "Open device connections.", ["role", "state"], registry=registry
         )

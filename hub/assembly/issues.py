@@ -82,6 +82,7 @@ def watch_for_issues(
     add("flapping devices", doors.check_flapping(store, arrived.flapping))
     add("takeovers", doors.check_takeovers(store, takeovers.waiting))
     add("limits", limits.check_limits(ground.metrics.reached, lambda: in_use.current.limits))
+    add("event loop", limits.check_loop(ground.metrics.loop))
     add("attempts", limits.check_shut_out(shut_out))
     add("schedules", work.check_schedules(store))
     add("agents", work.check_agents(store, reached_budgets))

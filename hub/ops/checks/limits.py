@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final, NamedTuple
 
+from hub.loop_meter import LoopMeter
 from hub.ops.issues import Check, Finding, warning
 from hub.ops.limit_settings import Limits
 
@@ -161,6 +162,26 @@ def _told(name: str, times: int, limits: Limits) -> Finding:
         fix=f"{advice}; or raise it: hub config set limits.{names[0]}=NUMBER",
         subject=name,
     )
+
+
+def check_loop(meter: LoopMeter) -> Check:
+    """Who took so much of the hub's time within the last hour that it had to wait."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        slowed = meter.slowed(LATELY.total_seconds())
+        if not slowed:
+            return []
+        told = ", ".join(f"{cause} ({share:.0%})" for cause, share in slowed)
+        return [
+            warning(
+                "loop.taken",
+                f"these took so much of the hub's time within the last hour that others had to wait: {told}",
+                fix="see when: hub logs --level warning; what should not be there is revoked:"
+                " hub devices revoke NAME, hub token revoke NAME",
+            )
+        ]
+
+    return look
 
 
 def check_shut_out(waiting: Callable[[], Iterable[tuple[str, float]]]) -> Check:
