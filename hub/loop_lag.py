@@ -1,16 +1,27 @@
-"""How late the event loop comes round: the one number that tells a hub that hangs from one that waits."""
+"""How late the event loop comes round: the one number that tells a hub that hangs from one that waits.
 
+A thread looks on, and says in the log who holds the loop while it is held.
+"""
+
+import sys
+import threading
+from types import FrameType
 from typing import Final
 
 import anyio
 from anyio.abc import TaskStatus
 
 from hub.clock import Clock
+from hub.log import Channel
 from hub.metrics import Metrics
 from hub.turns import Turns
 
+log = Channel(__name__)
+
 EVERY_S: Final = 0.25
 STUCK_S: Final = 5.0  # operations 8, OBS-1
+HELD_S: Final = 0.25  # from there on it is told who holds the loop
+DEEPEST: Final = 6  # calls that are told, the innermost ones
 
 
 class LoopLag:
@@ -26,7 +37,11 @@ class LoopLag:
     @property
     def lag_s(self) -> float:
         """How late the loop is: the last time it came round, or by now, whichever is more."""
-        return max(self._last_s, self._clock.monotonic() - self._due)
+        return max(self._last_s, self._overdue_s)
+
+    @property
+    def _overdue_s(self) -> float:
+        return self._clock.monotonic() - self._due
 
     @property
     def is_stuck(self) -> bool:
@@ -36,11 +51,43 @@ class LoopLag:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Measure until cancelled."""
         self._due = self._clock.monotonic() + EVERY_S
+        is_over = threading.Event()
+        watcher = threading.Thread(
+            target=self._watch, args=(is_over, threading.get_ident()), name="loop lag", daemon=True
+        )
+        watcher.start()
         task_status.started()
-        while True:
-            self.turns.wait(EVERY_S)
-            await self._clock.sleep(self._due - self._clock.monotonic())
-            now = self._clock.monotonic()
-            self._last_s = max(0.0, now - self._due)
-            self._metrics.loop_lag.observe(self._last_s)
-            self._due = now + EVERY_S
+        try:
+            while True:
+                self.turns.wait(EVERY_S)
+                await self._clock.sleep(self._due - self._clock.monotonic())
+                now = self._clock.monotonic()
+                self._last_s = self._metrics.loop.lag_s = max(0.0, now - self._due)
+                self._metrics.loop_lag.observe(self._last_s)
+                self._due = now + EVERY_S
+        finally:
+            is_over.set()
+
+    def _watch(self, is_over: threading.Event, loop_thread: int) -> None:
+        """Log who holds the loop, once each time that it is held. Runs in a thread of its own."""
+        told_of = 0.0
+        while not is_over.wait(EVERY_S):
+            due, late_s = self._due, self._overdue_s
+            if late_s < HELD_S or due == told_of:
+                continue
+            told_of = due
+            log.warning(
+                "loop.held",
+                seconds=round(late_s, 2),
+                cause=self._metrics.loop.current or "hub",
+                calls=calls_of(sys._current_frames().get(loop_thread)),
+            )
+
+
+def calls_of(frame: FrameType | None) -> list[str]:
+    """Return the innermost DEEPEST calls of a stack as ``module:line``, the innermost first."""
+    calls: list[str] = []
+    while frame is not None and len(calls) < DEEPEST:
+        calls.append(f"{frame.f_globals.get('__name__', '?')}:{frame.f_lineno}")
+        frame = frame.f_back
+    return calls

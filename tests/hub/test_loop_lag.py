@@ -1,11 +1,13 @@
 """How late the event loop comes round."""
 
+import sys
+import threading
 from collections.abc import AsyncIterator
 
 import anyio
 import pytest
 
-from hub.loop_lag import EVERY_S, STUCK_S, LoopLag
+from hub.loop_lag import DEEPEST, EVERY_S, HELD_S, STUCK_S, LoopLag, calls_of
 from hub.metrics import Metrics
 from tests.support.clock import FakeClock
 
@@ -40,3 +42,36 @@ async def test_a_loop_that_stood_still_is_stuck_until_it_has_turned_again(
     assert metrics.registry.get_sample_value("hub_event_loop_lag_seconds_sum") == STUCK_S
     await clock.pass_time(EVERY_S)
     assert not lag.is_stuck
+
+
+class Looks(threading.Event):
+    """Lets somebody look so many times, without a wait between."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.left = most
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def test_who_holds_the_loop_is_told_once_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    clock, metrics = FakeClock(), Metrics()
+    lag = LoopLag(clock=clock, metrics=metrics)
+    lag._watch(Looks(2), threading.get_ident())
+    assert caplog.records == []
+    clock.advance(EVERY_S + HELD_S)
+    metrics.loop.current = "device:d-1"
+    lag._watch(Looks(3), threading.get_ident())
+    (record,) = caplog.records
+    told = record._hub_fields  # type: ignore[attr-defined]
+    assert (record.message, told["cause"], told["seconds"]) == ("loop.held", "device:d-1", HELD_S)
+    assert any(call.startswith("tests.hub.test_loop_lag:") for call in told["calls"])
+
+
+def test_the_innermost_calls_come_first() -> None:
+    calls = calls_of(sys._getframe())
+    assert calls[0].startswith("tests.hub.test_loop_lag:")
+    assert len(calls) == DEEPEST
+    assert calls_of(None) == []
