@@ -21,6 +21,7 @@ from hub.links.open_link import OpenLink
 from hub.links.roster import AgentsSilent, HeartbeatReceived, RequestReceived, Roster
 from hub.links.transport import Transport
 from hub.log import Channel
+from hub.loop_meter import EVERY, MOST_WAIT_S, SHARE
 from hub.metrics import Metrics
 from protocol.coordination import Heartbeat, Request
 from protocol.errors import CloseCode, DeviceGone, DeviceSlow, ErrorCode, RemoteProtocolError
@@ -35,6 +36,7 @@ from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest
 log = Channel(__name__)
 
 LAST_WORDS_S: Final = 1.0  # for the closing handshake of a device that does not read
+CHEAP_BYTES: Final = 512  # of a message; one in EVERY of those is measured, and counts for so many
 
 
 # Why a connection is over that we did not end: without a word, or with a close frame.
@@ -46,6 +48,7 @@ class Connection:
 
     __slots__ = (
         "_alarm",
+        "_cause",
         "_clock",
         "_full_until",
         "_greeted",
@@ -59,6 +62,7 @@ class Connection:
         "_roster",
         "_session",
         "_transport",
+        "_unmeasured",
         "_wheel",
         "connection_id",
     )
@@ -92,6 +96,8 @@ class Connection:
         self._opened_at = clock.monotonic()
         self._full_until: float | None = None  # the outgoing queue is full: when that is too long
         self._alarm: Slot | None = None
+        self._cause = f"network:{place.network}"  # what its messages take of the loop is charged to
+        self._unmeasured = 0
         self._set_alarm()
         self._flush()
         transport.attach(self._receive, self._lost, self._slow_down)
@@ -163,6 +169,7 @@ class Connection:
         )
         self._flush()
         self._set_alarm()
+        self._cause = f"device:{link.device_id}"
         self._transport.allow_large_messages()
         self._transport.intake.welcome(limits.frames_per_s, limits.bytes_per_s, self._clock.monotonic())
         self._transport.go_on()  # what a stranger sends beyond its hello was not read
@@ -238,7 +245,16 @@ class Connection:
         """One message. Called by the socket, so it neither waits nor raises."""
         if self._held is not None:
             self._held.append(data)
-            return
+        elif len(data) <= CHEAP_BYTES and self._unmeasured:
+            self._unmeasured -= 1
+            self._hear(data)
+        else:
+            times = EVERY if len(data) <= CHEAP_BYTES else 1
+            meter = self._metrics.loop
+            self._make_wait(meter.run(self._cause, self._hear, data, times))
+            self._unmeasured = meter.passed_over
+
+    def _hear(self, data: bytes) -> None:
         try:
             frames = self._metrics.frames
             frames.received_bytes += len(data)
@@ -307,12 +323,29 @@ class Connection:
                 self._roster.tell(HeartbeatReceived(link, frame))
             case Request():
                 self._roster.tell(RequestReceived(link, frame))
+                self._make_wait(self._metrics.loop.wait_s(self._cause))
 
     def _take_held(self) -> None:
         held, self._held = self._held or [], None
         for data in held:
             self._receive(data)
         self._transport.resume()
+
+    def _make_wait(self, wait_s: float) -> None:
+        """Read nothing for so long: what came took more of the loop than its share while others wait."""
+        if not wait_s or self._left is not None:
+            return
+        self._metrics.limits_reached.labels("loop_share").inc()
+        if wait_s <= MOST_WAIT_S:
+            intake = self._transport.intake
+            intake.frames_left = min(intake.frames_left, -1)  # the rest of this read waits, too
+            self._transport.slow_down(max(wait_s, LEAST_WAIT_S))
+            return
+        share = self._metrics.loop.share(self._cause)
+        log.warning("device.too_dear", connection_id=self.connection_id, cause=self._cause, share=share)
+        told = f"this connection takes {share:.0%} of the hub's time, and others wait: {SHARE:.0%} may"
+        error = Error(code=ErrorCode.OVERLOADED, message=told, retry_after_ms=int(wait_s * 1000))
+        self._end(self._session.refuse(error, CloseCode.OVERLOADED))
 
     def _slow_down(self) -> None:
         """More came than may: nothing is read until as much is allowed again. Called by the socket."""

@@ -248,6 +248,8 @@ class DeviceSocket(ServerConnection):
 
     def slow_down(self, seconds: float) -> None:
         self._stop(_SLOWED)
+        if self._later is not None:
+            self._later.cancel()
         # To the moment: were it a tick of the wheel, all who are slowed down would come back in one.
         self._later = self.loop.call_later(seconds, self.go_on)
         # It has just sent something, and its pong may stand behind much else that we do not read.

@@ -22,6 +22,7 @@ from hub.links.bucket import Buckets
 from hub.links.link import DeviceLink
 from hub.links.roster import RequestReceived
 from hub.log import Channel
+from hub.loop_meter import charged
 from hub.metrics import Metrics
 from hub.ops.limit_settings import Limits
 from hub.ops.routes import DEVICE_REQUESTS
@@ -51,6 +52,7 @@ class Requests:
         self._paces: Buckets[DeviceId] = Buckets()
         self._per_s = PER_S
         self._limits_reached = metrics.limits_reached
+        self._loop = metrics.loop
         self._methods = {name: handler for served in methods for name, handler in served.items()}
         self._waiting = RequestQueue()
         self._overloaded: deque[tuple[DeviceLink, Response]] = deque()
@@ -110,9 +112,10 @@ class Requests:
             told = f"{request.method!r} is not served by this hub"
             await _send(link, _refusal(request, ErrorCode.UNKNOWN_METHOD, told))
             return
-        answer = await _answered(request, partial(method, link, request.params))
+        cause = f"device:{link.device_id}"
+        answer = await charged(self._loop, cause, _answered(request, partial(method, link, request.params)))
         if isinstance(answer, Later):
-            later.start_soon(_answer_later, link, request, answer)
+            later.start_soon(charged, self._loop, cause, _answer_later(link, request, answer))
         else:
             await _send(link, answer)
 

@@ -13,12 +13,13 @@ from websockets.asyncio.client import ClientConnection
 from hub.links.limits import LinkLimits
 from hub.links.link import DeviceLink
 from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived, RequestReceived
+from hub.loop_meter import LATE_S, OVER_S, SHARE
 from protocol.coordination import Response
 from protocol.errors import CallTimedOut, CallUnsupported, CloseCode, DeviceGone, DeviceSlow, TooManyCalls
 from protocol.handshake import Goodbye
 from protocol.work import Action, AgentCancel, AgentData, AgentRun, Answer, RunConfig
 from tests.support.clock import FakeClock
-from tests.support.wire import call_into, make_call, open_port, until
+from tests.support.wire import Port, call_into, make_call, open_port, until
 
 OK = Answer(result={"ok": True})
 UNHURRIED = LinkLimits(close_s=1.0, frames_per_s=1e6, bytes_per_s=1e9)  # a device may send what it likes
@@ -404,3 +405,31 @@ class BreakingClock(FakeClock):
             self.breaks -= 1
             raise ZeroDivisionError
         return super().monotonic()
+
+
+def dear(port: Port, share: float) -> None:
+    """The connected device took this share of the loop, which is late."""
+    loop = port.metrics.loop
+    loop.lag_s = LATE_S
+    loop.charge(f"device:{port.link().device_id}", share * OVER_S)
+
+
+async def test_a_device_that_takes_more_of_the_loop_than_its_share_is_read_later() -> None:
+    async with open_port() as port, port.device() as device:
+        dear(port, 1.001 * SHARE)
+        await device.say(type="request", id="q-1", method="agents.list")
+        await until(lambda: port.count("hub_limits_reached_total", limit="loop_share") > 0)
+        await device.say(type="request", id="q-2", method="agents.list")
+        port.clock.advance(1.0)
+        await until(lambda: len([one for one in port.events if isinstance(one, RequestReceived)]) == 2)
+
+
+async def test_a_device_that_takes_far_more_is_told_so_and_let_go() -> None:
+    async with open_port() as port, port.device() as device:
+        dear(port, 3 * SHARE)
+        await device.say(type="request", id="q-1", method="agents.list")
+        error = await device.hear()
+        assert (error["type"], error["code"]) == ("error", "overloaded")
+        assert "75% of the hub's time" in error["message"]
+        await device.socket.wait_closed()
+        assert device.socket.close_code == CloseCode.OVERLOADED
