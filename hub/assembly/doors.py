@@ -164,6 +164,7 @@ def make_operator_server(
         connections=limits.operator_connections,
         head_s=limits.operator_head_timeout_s,
         on_refusal=lambda code: ground.metrics.operator_refusals.labels(code).inc(),
+        loop=ground.metrics.loop,
         body_bytes=limits.operator_body_bytes,
         requests=limits.operator_requests,
         event_streams=limits.operator_event_streams,

@@ -63,6 +63,7 @@ class HooksInUse:
             gate=self._gate,
             tls=tls,
             on_refusal=lambda code: ground.metrics.webhook_refusals.labels(code).inc(),
+            loop=ground.metrics.loop,
             clock=ground.clock,
         )
 

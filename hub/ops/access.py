@@ -18,8 +18,10 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Request
 
+from hub.links.attempts import network_of
 from hub.links.forwarded import FORWARDING, TrustedProxies
 from hub.links.hosts import Hosts
+from hub.loop_meter import MOST_WAIT_S, SHARE, LoopMeter, charged
 from hub.ops.api.errors import Problem
 from hub.ops.bearer import NEW_AGENT_TOKEN, NEW_TOKEN
 from hub.ops.bodies import read_body, replaying
@@ -86,6 +88,7 @@ class Access:
         replays: keeps the answers to requests with an ``Idempotency-Key``; without it there are none.
         guarded: paths of Unix sockets that whoever can open may use, as a group guards them.
         on_refusal: told the code of every refusal.
+        loop: is charged with what requests take; who took too much waits, or is refused.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class Access:
         replays: Replays | None = None,
         guarded: Collection[str] = (),
         on_refusal: Callable[[str], None] = lambda _: None,
+        loop: LoopMeter | None = None,
     ) -> None:
         self._app = app
         self.hosts = hosts
@@ -113,6 +117,7 @@ class Access:
         self._guarded = frozenset(guarded)
         self._uids = frozenset({0, os.getuid()})
         self._on_refusal = on_refusal
+        self.loop = loop or LoopMeter()
         self._edits: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)  # by the first part of a route
 
     async def __call__(self, scope: Request, receive: Receive, send: Send) -> None:
@@ -123,10 +128,12 @@ class Access:
             unknown = STRANGER if scope["state"].get(PEER_UID) is None else UNIX
             self._check_room(unknown)
             with self._requests.taken(unknown):
-                principal = await self._let_in(scope, network)
+                stranger = f"network:{network_of(network)}"
+                principal = await charged(self.loop, stranger, self._let_in(scope, network))
                 asked = await self._may(scope, principal, network)
             who = unknown if principal is None else principal.share
             self._check_room(who)
+            wait_s = 0.0 if principal is None or who is UNIX else self._wait_s(principal.actor)
         except Refused as refusal:
             self._on_refusal(refusal.reason)
             await refusal.told(scope, receive, send)
@@ -139,7 +146,10 @@ class Access:
                 if principal is None:
                     await self._app(scope, receive, send)  # a public route, which reads no body
                 else:
-                    await self._answer(scope, receive, send, principal, asked)
+                    if wait_s:
+                        await anyio.sleep(wait_s)
+                    work = self._answer(scope, receive, send, principal, asked)
+                    await charged(self.loop, principal.actor, work)
 
     async def _answer(
         self, scope: Request, receive: Receive, send: Send, principal: Principal, asked: Asked | None
@@ -190,6 +200,19 @@ class Access:
         """Raises Refused: no further request of *who* is answered now."""
         if lack := self._requests.lack(who):
             raise Refused(ErrorCode.OVERLOADED, f"no further request is answered now: {lack}")
+
+    def _wait_s(self, actor: str) -> float:
+        """Return how long a request of *actor* has to wait, which took more of the loop than its share.
+
+        Raises:
+            Refused: it took so much that it should come again later.
+        """
+        wait_s = self.loop.wait_s(actor)
+        if wait_s > MOST_WAIT_S:
+            share = self.loop.share(actor)
+            told = f"your requests take {share:.0%} of the hub's time, and others wait: {SHARE:.0%} may"
+            raise Refused(ErrorCode.OVERLOADED, told, hint=f"ask again in {wait_s:.0f} s")
+        return wait_s
 
     def _check_origin(self, scope: Request, headers: Headers) -> None:
         """Raises Refused: a rebound name, or a page of another origin (SEC-11)."""

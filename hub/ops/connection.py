@@ -15,7 +15,8 @@ from typing import Any, Final, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hub.links.gate import Place, TurnedAway
-from hub.links.intake import LEAST_WAIT_S, Intake
+from hub.links.intake import LEAST_WAIT_S, MOST_WAIT_S, Intake
+from hub.loop_meter import LoopMeter
 from hub.ops.access import LET_IN, PEER_UID, SOCKET_PATH
 from hub.ops.api.errors import Problem
 from hub.ops.peer import peer_uid
@@ -46,7 +47,7 @@ class _Pipelined(Exception):
 
 
 def connection_factory(
-    *, most_local: int, head_s: float, on_refusal: Callable[[str], None]
+    *, most_local: int, head_s: float, on_refusal: Callable[[str], None], loop: LoopMeter
 ) -> type[asyncio.Protocol]:
     """Return what uvicorn calls for each connection.
 
@@ -55,9 +56,15 @@ def connection_factory(
             counted at the gate, before this.
         head_s: within which a request's head must be here, once its connection is open or it began.
         on_refusal: called with the code of each refusal.
+        loop: is charged with what reading takes.
     """
     made = partial(
-        BoundedConnection, local=set(), most_local=most_local, head_s=head_s, on_refusal=on_refusal
+        BoundedConnection,
+        local=set(),
+        most_local=most_local,
+        head_s=head_s,
+        on_refusal=on_refusal,
+        meter=loop,
     )
     return cast(type[asyncio.Protocol], made)
 
@@ -77,11 +84,13 @@ class BoundedConnection(HttpToolsProtocol):
         most_local: int,
         head_s: float,
         on_refusal: Callable[[str], None],
+        meter: LoopMeter,
         place: Place | None = None,
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
         self._on_refusal = on_refusal
+        self._meter = meter
         self._local, self._most_local = local, most_local
         self._place = place
         self._is_known = place is None
@@ -116,7 +125,11 @@ class BoundedConnection(HttpToolsProtocol):
             self._place.leave()
 
     def data_received(self, data: bytes) -> None:
-        self._charge(len(data))
+        cause = "operator:socket" if self._place is None else f"network:{self._place.network}"
+        wait_s = self._meter.run(cause, self._read, data)
+        self._charge(len(data), 0.0 if self._place is None else min(wait_s, MOST_WAIT_S))
+
+    def _read(self, data: bytes) -> None:
         if self._is_deaf or self.transport.is_closing():
             return
         super().data_received(data)
@@ -189,12 +202,14 @@ class BoundedConnection(HttpToolsProtocol):
         )
         self._intake.welcome(*rates, self.loop.time())
 
-    def _charge(self, size: int) -> None:
-        """Charge a read; where the budget is spent, read nothing for a while."""
+    def _charge(self, size: int, wait_s: float) -> None:
+        """Charge a read; where the budget is spent, or the loop's, read nothing for a while."""
         intake = self._intake
         intake.frames_left -= 1
         intake.bytes_left -= size
-        if intake.is_spent and (wait_s := intake.refill(self.loop.time())):
+        if intake.is_spent:
+            wait_s = max(wait_s, intake.refill(self.loop.time()))
+        if wait_s and not self.transport.is_closing():
             self.transport.pause_reading()
             self.loop.call_later(max(wait_s, LEAST_WAIT_S), self._read_on)
 

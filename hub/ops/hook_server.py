@@ -15,6 +15,7 @@ from hub.links.deadlines import DeadlineWheel
 from hub.links.forwarded import TrustedProxies
 from hub.links.gate import Gate
 from hub.links.hosts import Hosts
+from hub.loop_meter import LoopMeter
 from hub.ops.address import Address
 from hub.ops.connection import HEAD_S, connection_factory, told_to_an_operator
 from hub.ops.hooks import Hooks, NewsDesk
@@ -30,6 +31,7 @@ class HookServer:
         gate: counts the connections; who is not let in by it is told so, and closed.
         head_s: within which a request's head must be here.
         on_refusal: told the code of every connection that was refused for what it is.
+        loop: is charged with what posts take.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class HookServer:
         head_s: float = HEAD_S,
         tls: ssl.SSLContext | None = None,
         on_refusal: Callable[[str], None] = lambda _: None,
+        loop: LoopMeter | None = None,
         clock: Clock,
     ) -> None:
         self.turns = Turns(clock)
@@ -52,6 +55,7 @@ class HookServer:
         self._head_s = head_s
         self._tls = tls
         self._on_refusal = on_refusal
+        self._loop = loop or LoopMeter()
         self._clock = clock
         self._acceptor: Acceptor | None = None
 
@@ -107,7 +111,9 @@ class HookServer:
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
             self.hooks,
-            http=connection_factory(most_local=0, head_s=self._head_s, on_refusal=self._on_refusal),
+            http=connection_factory(
+                most_local=0, head_s=self._head_s, on_refusal=self._on_refusal, loop=self._loop
+            ),
             ws="none",
             lifespan="off",
             log_config=None,

@@ -16,9 +16,11 @@ from starlette.types import Receive, Scope, Send
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.connectors.signatures import Delivery, Source, judge
 from hub.connectors.webhook_text import value_of
+from hub.links.attempts import network_of
 from hub.links.forwarded import FORWARDING, TrustedProxies
 from hub.links.hosts import Hosts
 from hub.log import Channel
+from hub.loop_meter import charged
 from hub.metrics import Metrics
 from hub.ops.access import LET_IN
 from hub.ops.api.errors import Problem
@@ -118,7 +120,8 @@ class Hooks:
             return
         self._taken += 1
         try:
-            answer = await self._answer(scope, receive)
+            network = f"network:{network_of(scope['client'][0])}"  # of the proxy, where there is one
+            answer = await charged(self._metrics.loop, network, self._answer(scope, receive))
             if answer is not None:
                 await answer(scope, receive, send)
         finally:

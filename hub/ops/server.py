@@ -19,6 +19,7 @@ from hub.links.deadlines import DeadlineWheel
 from hub.links.forwarded import TrustedProxies
 from hub.links.gate import Gate
 from hub.links.hosts import Hosts
+from hub.loop_meter import LoopMeter
 from hub.ops.access import BODY_S, NO_PROXIES, Access, Bearer
 from hub.ops.address import Address
 from hub.ops.api.application import application
@@ -62,6 +63,7 @@ class OperatorServer:
         beat_s: how long a stream is silent at most.
         metrics: what ``/metrics`` answers, in Prometheus' text format.
         on_refusal: told the code of every request and connection that was refused for what it is.
+        loop: is charged with what requests take.
 
     Attributes:
         access: the ASGI application that the sockets serve.
@@ -87,6 +89,7 @@ class OperatorServer:
         beat_s: float = BEAT_S,
         metrics: Callable[[], bytes],
         on_refusal: Callable[[str], None] = lambda _: None,
+        loop: LoopMeter | None = None,
         tcp: socket.socket | None = None,
         tls: ssl.SSLContext | None = None,
         admin: socket.socket | None = None,
@@ -118,6 +121,7 @@ class OperatorServer:
             replays=replays,
             guarded=() if admin is None else (admin.getsockname(),),
             on_refusal=on_refusal,
+            loop=loop,
         )
 
     def apply(self, *, hosts: Hosts, proxies: TrustedProxies, body_bytes: int) -> None:
@@ -188,7 +192,10 @@ class OperatorServer:
         return uvicorn.Config(
             self.access,
             http=connection_factory(
-                most_local=self._connections, head_s=self._head_s, on_refusal=self._on_refusal
+                most_local=self._connections,
+                head_s=self._head_s,
+                on_refusal=self._on_refusal,
+                loop=self.access.loop,
             ),
             ws="none",
             lifespan="off",

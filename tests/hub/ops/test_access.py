@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from hub.links.forwarded import TrustedProxies
 from hub.links.hosts import Hosts
+from hub.loop_meter import LATE_S, OVER_S, SHARE, LoopMeter
 from hub.ops.access import PEER_UID, SOCKET_PATH, Access
 from hub.ops.peer import peer_uid
 from hub.ops.roles import Role
@@ -282,3 +283,24 @@ async def test_every_refusal_at_the_door_is_counted_by_its_code(tmp_path: Path) 
         await client.get("/v1/status", headers={"host": "evil.example"})
         await client.get("/healthz")
     assert counted == [ErrorCode.AUTH_FAILED, ErrorCode.WRONG_HOST]
+
+
+@pytest.mark.parametrize(("share", "status"), [(1.001, 200), (3.0, 503)])
+async def test_a_token_that_takes_too_much_of_the_loop_waits_or_is_refused(
+    tmp_path: Path, share: float, status: int
+) -> None:
+    loop = LoopMeter()
+    hub = FakeHub()
+    async with serving(hub, tmp_path, loop=loop) as listening:
+        async with over_tcp(listening, await hub.bench.token()) as client:
+            assert (await client.get("/v1/status")).status_code == 200
+            (actor,) = [cause for cause in loop._spent if cause.startswith("token:")]
+            loop.charge(actor, share * SHARE * OVER_S)
+            assert (await client.get("/v1/status")).status_code == 200, "nobody else waits"
+            loop.lag_s = LATE_S
+            answer = await client.get("/v1/status")
+        async with over_unix(listening) as client:
+            assert (await client.get("/v1/status")).status_code == 200
+    assert answer.status_code == status
+    if status == 503:
+        assert (answer.json()["code"], "75% of the hub's time" in answer.text) == ("overloaded", True)

@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse
 from uvicorn.server import ServerState
 
 from hub.links.gate import Gate
+from hub.loop_meter import LoopMeter
 from hub.metrics import Metrics
 from hub.ops.connection import STRANGER_READS_PER_S, BoundedConnection
 from hub.ops.roles import Role
@@ -142,6 +143,7 @@ async def test_a_stranger_who_sends_byte_by_byte_is_read_at_a_measured_pace() ->
         most_local=0,
         head_s=60.0,
         on_refusal=lambda _: None,
+        meter=LoopMeter(),
         place=_gate().enter("127.0.0.1"),
     )
     with socket.socket() as sock:
