@@ -1,6 +1,7 @@
 """What is counted about one endpoint: tries by how they ended, tokens, money, time, and who waits."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 
 from hub.extraction.completion import Completion
@@ -36,6 +37,12 @@ class Counting:
         if self._metrics is not None:
             self._metrics.llm_waiting.labels(self._model).set_function(waiting)
             self._metrics.llm_circuit_open.labels(self._model).set_function(is_open)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Charge the endpoint with what reading its answer takes of the loop."""
+        if self._metrics is None:
+            return nullcontext()
+        return self._metrics.loop.charging(f"model:{self._model}")
 
     def tried(self, end: TryEnd) -> None:
         """One request is over."""

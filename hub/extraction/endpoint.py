@@ -250,7 +250,8 @@ class Endpoint:
             self.counting.tried(end_of(error))
             self._limiter.failed(turn)
             raise
-        counted = tokens_of(reply.body)
+        with self.counting.reading():
+            counted = tokens_of(reply.body)
         if counted is not None:
             usage = self.price_of(counted.prompt, counted.completion)
             question.spent += usage
@@ -259,7 +260,8 @@ class Endpoint:
         total = None if counted is None else counted.prompt + counted.completion
         self._limiter.answered(turn, total, reply.headers)
         try:
-            completion = completion_of(reply.body)
+            with self.counting.reading():
+                completion = completion_of(reply.body)
         except Unusable as error:
             question.unusable += 1
             self.counting.tried(TryEnd.UNUSABLE)
