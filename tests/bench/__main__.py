@@ -18,6 +18,7 @@ from tests.bench import (
     heartbeats,
     mailbox,
     memory,
+    metering,
     observing,
     recovery,
     scheduling,
@@ -29,7 +30,7 @@ from tests.bench.processes import ProcessFailed
 from tests.bench.report import summary, table
 from tests.bench.rows import Row, Verdict
 
-ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 16, 17, 18, 19, 20, 21, 22, 23)
+ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 16, 17, 18, 19, 20, 21, 22, 23, 24)
 _FAILED, _MISUSED, _NOT_MEASURED = 1, 2, 3
 
 
@@ -72,6 +73,7 @@ def _sections(
         ("row 21: heartbeats of agents", frozenset({21}), heartbeats.run),
         ("row 22: a mailbox", frozenset({22}), mailbox.run),
         ("row 23: the first request of an operator", frozenset({23}), first_request.run),
+        ("row 24: measuring who takes the loop's time", frozenset({24}), metering.run),
         ("rows 7 and 8: memory", memory.ROWS, lambda told: memory.run(told, wanted)),
     ]
 

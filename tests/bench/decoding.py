@@ -24,7 +24,7 @@ _DECODES: Final = 20_000
 
 
 @cache
-def _frames() -> tuple[bytes, ...]:
+def frames() -> tuple[bytes, ...]:
     """Different frames of about 250 bytes."""
     ids = [f"c-{n:032x}" for n in range(_DIFFERENT)]
     results = [
@@ -89,10 +89,10 @@ def _timed(decode: Callable[[bytes], object]) -> Callable[[], float]:
     def measure() -> float:
         best = float("inf")
         for _ in range(_REPEATS):
-            frames = cycle(_frames())
+            different = cycle(frames())
             gc.collect()
             began = perf_counter_ns()
-            for _, data in zip(range(_DECODES), frames, strict=False):
+            for _, data in zip(range(_DECODES), different, strict=False):
                 decode(data)
             best = min(best, (perf_counter_ns() - began) / _DECODES)
         return best
@@ -102,7 +102,7 @@ def _timed(decode: Callable[[bytes], object]) -> Callable[[], float]:
 
 def run(told: Callable[[str], None]) -> list[Row]:
     """Play the rounds of row 12, in this process."""
-    told(f"frames of {len(_frames()[0])} B, {_DIFFERENT} different ones in turn; no event loop")
+    told(f"frames of {len(frames()[0])} B, {_DIFFERENT} different ones in turn; no event loop")
     rounds = play(
         {
             "loop alone": _timed(lambda _: None),
