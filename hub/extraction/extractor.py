@@ -17,6 +17,7 @@ import msgspec
 from hub.document import Document
 from hub.extraction import chunk, dedupe, structured, suspicion
 from hub.extraction.chunk import Chunk
+from hub.extraction.dating import PassageDates
 from hub.extraction.folding import fold
 from hub.extraction.forms import Form
 from hub.extraction.items import Dropped, Extraction, Item, Notes, Wanted
@@ -30,7 +31,7 @@ from protocol.tables import TABLES, TableName
 Parts = TypeVarTuple("Parts")
 Result = TypeVar("Result")
 
-EXTRACTOR_VERSION: Final = 3  # grows when the same document would give other items than before
+EXTRACTOR_VERSION: Final = 4  # grows when the same document would give other items than before
 
 _LARGE_CHARS: Final = 20_000  # reading so much takes about 10 ms
 
@@ -133,7 +134,7 @@ def _material(document: Document, wanted: Wanted, form: Form) -> Material:
         document=document,
         wanted=wanted,
         known=fold(f"{document.text}\n{wanted.prompt}"),
-        date=form.date,
+        dates=PassageDates(document, date=form.date, timezone=wanted.timezone),
         redaction=Redaction(wanted.redact, document.text),
         labels=labelled(wanted.references, _tables(wanted)),
     )

@@ -10,7 +10,6 @@ those that even then no answer can be read about are lost, which is told as well
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Final
 
 import anyio
@@ -21,6 +20,7 @@ from hub.document import Document
 from hub.extraction import answers, behind, chunk
 from hub.extraction.answers import Answer, Unreadable
 from hub.extraction.chunk import Chunk
+from hub.extraction.dating import PassageDates
 from hub.extraction.folding import fold
 from hub.extraction.items import Dropped, Item, Notes, Reference, Wanted
 from hub.extraction.model import (
@@ -53,14 +53,14 @@ class Material(msgspec.Struct, frozen=True):
 
     Attributes:
         known: what names may be taken from: the whole document and its owner's words, folded.
-        date: the document's own.
+        dates: of the passages of the document.
         labels: the rows of the device that the model is shown.
     """
 
     document: Document
     wanted: Wanted
     known: str
-    date: datetime | None
+    dates: PassageDates
     redaction: Redaction
     labels: Mapping[str, Reference]
 
@@ -297,7 +297,7 @@ class Reading:
             material.wanted,
             known=material.known,
             is_literal=self._model.is_literal,
-            date=material.date,
+            dates=material.dates,
             references=material.labels,
         )
 

@@ -14,6 +14,7 @@ import msgspec
 
 from hub.extraction import literal
 from hub.extraction.chunk import Chunk, sentence_at
+from hub.extraction.dating import PassageDates
 from hub.extraction.folding import fold, stands_in
 from hub.extraction.grounding import LEAST_QUOTE_CHARS, Grounding, Place
 from hub.extraction.items import Dropped, DropReason, Item, Reference, Wanted
@@ -49,7 +50,8 @@ class Checking:
     Args:
         known: what names may be taken from: the whole document and its owner's words, folded.
         is_literal: the model can only be trusted to copy, so its words must stand in the quote.
-        date: the document's own, which dates in words are counted from.
+        date: the document's own, which dates in words are counted from where *dates* are not given.
+        dates: those of its passages.
         references: the rows of the device that the model was shown, by their label.
     """
 
@@ -62,6 +64,7 @@ class Checking:
         known: str,
         is_literal: bool,
         date: datetime | None = None,
+        dates: PassageDates | None = None,
         references: Mapping[str, Reference] | None = None,
     ) -> None:
         self._text = text
@@ -70,7 +73,9 @@ class Checking:
         self._known = known
         self._is_literal = is_literal
         self._references = references or {}
-        self._reading = Reading(known=known, date=date, timezone=wanted.timezone)
+        self._reading = Reading(known=known, timezone=wanted.timezone)
+        self._date = date
+        self._dates = dates
         self._grounding = Grounding(text, piece.start, piece.end)
         self._taken: defaultdict[tuple[TableName, int, int], set[str]] = defaultdict(set)
         self._items: list[Item] = []
@@ -99,9 +104,17 @@ class Checking:
         table = TABLES[TableName(name)]
         inner = record.get("data")
         said = {**inner, **record} if isinstance(inner, dict) else record
-        values = self._reading.values(table, {key: said[key] for key in said if key not in _NO_FIELDS})
+        title = fold(str(said.get(table.title)))
+        spot = self._spot(table, title, record.get("quote"))
+        place = self._shown(spot) if spot is not None else None
+        anchor = self._dates.at(place.start) if place is not None and self._dates is not None else self._date
+        values = self._reading.values(
+            table, {key: said[key] for key in said if key not in _NO_FIELDS}, anchor
+        )
+        if place is not None and not self._is_literal:
+            values = self._reading.by_words(table, values, said, self._text[place.start : place.end], anchor)
         self._dropped += values.dropped
-        data, is_dated = values.data, not _lacks_its_date(table, values)
+        taken_as, data, is_dated = table, values.data, not _lacks_its_date(table, values)
         if not is_dated:
             if TableName.NOTES not in self._wanted.data_types:
                 self._drop(
@@ -113,13 +126,13 @@ class Checking:
             self._drop(table.name, "bad_record", "; ".join(problem.split(":")[0] for problem in wrong))
             self._failed.append(FailedRecord(record, "; ".join(wrong)))
             return
-        place = self._place(table, data, record.get("quote"))
-        if place is None:
+        if spot is None or place is None:
             self._drop(table.name, "ungrounded", f"{table.name}.quote")
             # What stands elsewhere was read there, or will be.
             if not stands_in(str(record.get("quote")), self._known):
                 self._failed.append(FailedRecord(record, "its quote is not copied from the text"))
             return
+        self._taken_at(taken_as, spot).add(title)
         start, end = place.start, place.end
         if self._is_literal:
             quote = self._text[start:end]
@@ -129,10 +142,6 @@ class Checking:
                 self._drop(table.name, "ungrounded", f"{table.name}.{table.title}")
                 return
             start, end = self._piece.start, self._piece.end  # it was asked about this one sentence
-        elif is_dated:
-            dated = self._reading.by_words(table, data, said, self._text[start:end])
-            self._dropped += dated.dropped
-            data = dated.data
         if not is_dated:
             data = data | {"content": self._text[start:end]}
         self._items.append(
@@ -159,7 +168,7 @@ class Checking:
                     ids[column.name] = row.id
         return ids
 
-    def _place(self, table: DeviceTable, data: Record, quote: object) -> Place | None:
+    def _spot(self, table: DeviceTable, title: str, quote: object) -> Place | None:
         """Where the quote stands in the document.
 
         Of several places each gets its share: a record goes where the fewest of its table went, and never
@@ -167,15 +176,16 @@ class Checking:
         """
         if not isinstance(quote, str):
             return None
-        title = fold(str(data.get(table.title)))
         places = self._grounding.places(quote)
         if all(title in self._taken_at(table, place) for place in places):
             places = self._grounding.places(quote, is_folded=True)
         if not places:
             return None
         free = [place for place in places if title not in self._taken_at(table, place)] or places[-1:]
-        place = min(free, key=lambda place: len(self._taken_at(table, place)))
-        self._taken_at(table, place).add(title)
+        return min(free, key=lambda place: len(self._taken_at(table, place)))
+
+    def _shown(self, place: Place) -> Place:
+        """The place that is shown for a quote: of one too short to say anything, its sentence."""
         if place.end - place.start < LEAST_QUOTE_CHARS:
             start, end = sentence_at(self._text, place.start, place.end, self._piece)
             return Place(start, end, place.is_near)

@@ -6,7 +6,6 @@ no day can be told from is kept as these words, for a person to resolve.
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -14,7 +13,7 @@ import msgspec
 
 from hub.extraction.folding import shown, stands_in
 from hub.extraction.items import Dropped, DropReason
-from hub.extraction.when import days_in, local_day, read_date, resolve
+from hub.extraction.when import Anchor, dates_in, days_in, local_day, read_date, resolve
 from protocol.frame import Field, Record
 from protocol.tables import Column, DeviceTable, Filler, Kind, problem_of
 
@@ -41,17 +40,19 @@ class Reading:
 
     Args:
         known: what names and words may be taken from, folded.
-        date: the document's own, which dates in words are counted from.
-        timezone: what they are local to.
+        timezone: what dates in words are local to.
     """
 
-    def __init__(self, *, known: str, date: datetime | None, timezone: str) -> None:
+    def __init__(self, *, known: str, timezone: str) -> None:
         self._known = known
-        self._date = date
         self._timezone = timezone
 
-    def values(self, table: DeviceTable, said: Mapping[str, object]) -> Values:
-        """What *said* comes to in *table*; whether it is a whole row is not asked here."""
+    def values(self, table: DeviceTable, said: Mapping[str, object], anchor: Anchor | None) -> Values:
+        """What *said* comes to in *table*; whether it is a whole row is not asked here.
+
+        Args:
+            anchor: when it was written, which dates in words are counted from.
+        """
         read = Values({}, {}, [])
         for name, raw in said.items():
             column = table.column(name)
@@ -60,7 +61,7 @@ class Reading:
                 continue
             if raw is None or (isinstance(raw, str) and raw.strip().lower() in _NOT_SAID):
                 continue
-            value = self._value(column, raw)
+            value = self._value(column, raw, anchor)
             if value is not None and not problem_of(column, value):
                 read.data[name] = value
             elif words := self._words_of_a_date(column, raw):
@@ -69,12 +70,20 @@ class Reading:
                 _drop(read, table, "bad_field", name)
         return read
 
-    def by_words(self, table: DeviceTable, data: Record, said: Mapping[str, object], quote: str) -> Values:
-        """*data*, with the dates that the words of its *quote* tell where the model worked out other days.
+    def by_words(
+        self,
+        table: DeviceTable,
+        values: Values,
+        said: Mapping[str, object],
+        quote: str,
+        anchor: Anchor | None,
+    ) -> Values:
+        """*values*, with the dates that the words of its *quote* tell where the model worked out other days.
 
-        Where they tell several days, one of them may be meant, and nothing is changed.
+        Where they tell several days, one of them may be meant, and nothing is changed. Where they tell a day
+        that no *anchor* is known for, what the model made of them is not taken.
         """
-        read = Values(dict(data), {}, [])
+        data, read = values.data, Values(dict(values.data), dict(values.unresolved), list(values.dropped))
         for column in table.columns:
             raw = said.get(column.name)
             if column.kind is not Kind.EPOCH_MS or column.name not in data or not isinstance(raw, str):
@@ -83,7 +92,7 @@ class Reading:
             if worked_out is None:
                 continue
             is_due = column.name == "dueDate"
-            told = days_in(shown(quote), anchor=self._date, timezone=self._timezone, is_due=is_due)
+            told = days_in(shown(quote), anchor=anchor, timezone=self._timezone, is_due=is_due)
             zone = ZoneInfo(self._timezone)
             if (
                 len(told) == 1
@@ -92,9 +101,13 @@ class Reading:
             ):
                 read.data[column.name] = told[0].at_ms
                 _drop(read, table, "wrong_date", column.name)
+            elif not told and anchor is None and (words := _relative_words(quote)):
+                del read.data[column.name]
+                read.unresolved[column.name] = words
+                _drop(read, table, "wrong_date", column.name)
         return read
 
-    def _value(self, column: Column, raw: object) -> Field:
+    def _value(self, column: Column, raw: object, anchor: Anchor | None) -> Field:
         """*raw* in the column's shape, or ``None`` when that would be guessing."""
         match column.kind:
             case Kind.TEXT if isinstance(raw, str):
@@ -107,7 +120,7 @@ class Reading:
             case Kind.EPOCH_MS if isinstance(raw, str):
                 is_due = column.name == "dueDate"
                 words = shown(raw).strip()
-                moment = resolve(words, anchor=self._date, timezone=self._timezone, is_due=is_due)
+                moment = resolve(words, anchor=anchor, timezone=self._timezone, is_due=is_due)
                 return moment.at_ms if moment else None
             case Kind.INTEGER | Kind.FLAG if isinstance(raw, int):
                 return raw
@@ -128,6 +141,11 @@ class Reading:
         words = shown(raw).strip()
         is_copied = len(words) <= _MOST_WORDS_CHARS and stands_in(words, self._known)
         return words if is_copied and any(map(str.isalpha, words)) else None
+
+
+def _relative_words(quote: str) -> str | None:
+    """The first words of *quote* that tell a day, but not its year."""
+    return next((one.words for one in dates_in(shown(quote)) if not one.is_full), None)
 
 
 def _drop(read: Values, table: DeviceTable, reason: DropReason, field: str) -> None:

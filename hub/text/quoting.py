@@ -55,14 +55,9 @@ def mark(text: str) -> str:
     """*text* with all quoted lines marked; its line ends become ``\\n``."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     marked = list(lines)
-    looked_at = [line[:_LINE_CHARS].strip() for line in lines[:_LOOKED_AT]]
-    starts = _line_starts(looked_at)
     done = 0  # lines that are decided
-    for match in found_above(looked_at):
-        found = match.group()
-        first = _line_at(starts, match.start() + len(found) - len(found.lstrip()))
-        last = _line_at(starts, match.start() + len(found.rstrip()))
-        if first < done or first > last or not _names_a_day(found):
+    for first, last in lines_above(lines):
+        if first < done:
             continue
         below = next((at for at in range(last + 1, len(lines)) if lines[at].strip()), None)
         is_marked = below is not None and lines[below].lstrip().startswith(">")
@@ -72,6 +67,18 @@ def mark(text: str) -> str:
                 marked[at] = f"{MARK}{marked[at]}".rstrip()
         done = end
     return "\n".join(marked)
+
+
+def lines_above(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """The first and the last of those *lines* that stand above a quoted mail and name its day, in order."""
+    looked_at = [line[:_LINE_CHARS].strip() for line in lines[:_LOOKED_AT]]
+    starts = _line_starts(looked_at)
+    for match in found_above(looked_at):
+        found = match.group()
+        first = _line_at(starts, match.start() + len(found) - len(found.lstrip()))
+        last = _line_at(starts, match.start() + len(found.rstrip()))
+        if first <= last and _names_a_day(found):
+            yield first, last
 
 
 def found_above(lines: Sequence[str]) -> Iterator[re.Match[str]]:

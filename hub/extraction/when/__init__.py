@@ -2,6 +2,18 @@
 
 from hub.extraction.when.iso import date_ms, day_ms, read_date
 from hub.extraction.when.moment import ClockChange, Moment, local_day
-from hub.extraction.when.resolve import days_in, resolve
+from hub.extraction.when.resolve import Anchor, DateWords, dates_in, days_in, resolve
 
-__all__ = ["ClockChange", "Moment", "date_ms", "day_ms", "days_in", "local_day", "read_date", "resolve"]
+__all__ = [
+    "Anchor",
+    "ClockChange",
+    "DateWords",
+    "Moment",
+    "date_ms",
+    "dates_in",
+    "day_ms",
+    "days_in",
+    "local_day",
+    "read_date",
+    "resolve",
+]

@@ -5,9 +5,9 @@ same: "mar 4" is a Tuesday to some and a day of March to others, so it is no dat
 What cannot be told with confidence stays words.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from hub.extraction.when import chinese, english, french, german, russian, spanish
@@ -19,6 +19,7 @@ from hub.extraction.when.moment import Moment, instant_of, local_day
 from hub.extraction.when.said import Ambiguous, Said, together
 from hub.extraction.when.tongue import Tongue
 
+Anchor = datetime | date  # aware; a bare date is a day where the words are read
 MOST_CHARS: Final = 120  # nobody needs more to tell a time; it bounds what a hostile text can cost
 _LATIN: Final = (english.TONGUE, german.TONGUE, french.TONGUE, spanish.TONGUE)
 _ALL: Final = (*_LATIN, russian.TONGUE, chinese.TONGUE)
@@ -28,7 +29,23 @@ _SHORT: Final = 3  # "in the sun", "el mar": so short a name of a day is other w
 _SECONDS: Final[Mapping[str, int]] = {"hour": 3600, "minute": 60}
 
 
-def resolve(words: str, *, anchor: datetime | None, timezone: str, is_due: bool = False) -> Moment | None:
+class DateWords(NamedTuple):
+    """Folded words of a text that tell a day.
+
+    Attributes:
+        before: the folded words before them in the text; likewise *after*.
+        said: what they say.
+        is_full: they tell the year, the month and the day.
+    """
+
+    words: str
+    before: str
+    after: str
+    said: Said
+    is_full: bool
+
+
+def resolve(words: str, *, anchor: Anchor | None, timezone: str, is_due: bool = False) -> Moment | None:
     """The moment *words* stand for, or ``None`` when that cannot be told with confidence.
 
     Reads ISO 8601 and English, German, French, Spanish, Russian and Chinese. Words around a date
@@ -37,7 +54,8 @@ def resolve(words: str, *, anchor: datetime | None, timezone: str, is_due: bool 
     the clock in ``hub.extraction.when.clock``.
 
     Args:
-        anchor: the document's own date, aware; without it only what names a year is resolved.
+        anchor: when the words were written: an aware moment, or a day where they are read, from which no
+            hours are counted; without it only what names a year is resolved.
         is_due: the words tell a deadline, whether they say so ("by") or not.
         timezone: IANA name; what names no zone is local to it.
 
@@ -57,14 +75,31 @@ def resolve(words: str, *, anchor: datetime | None, timezone: str, is_due: bool 
     return next(iter(moments.values())) if len(moments) == 1 else None
 
 
-def days_in(text: str, *, anchor: datetime | None, timezone: str, is_due: bool = False) -> list[Moment]:
+def days_in(text: str, *, anchor: Anchor | None, timezone: str, is_due: bool = False) -> list[Moment]:
     """The moments that parts of *text*, a sentence or two, tell beyond doubt; each day once.
 
     Less is read than by ``resolve``: "the second draft" and "sat down" tell no day, so a day has to be
     told by its name, by its number and month, or by how far it is off.
     """
-    folded = fold(text[:MOST_SENTENCE_CHARS])
     found: dict[date, Moment] = {}
+    for run, _ in _told_in(fold(text[:MOST_SENTENCE_CHARS])):
+        if moment := resolve(run, anchor=anchor, timezone=timezone, is_due=is_due):
+            found.setdefault(local_day(moment.at, ZoneInfo(timezone)), moment)
+    return list(found.values())
+
+
+def dates_in(text: str) -> list[DateWords]:
+    """The words of *text*, a line or a sentence or two, that tell a day in one of its languages."""
+    folded = fold(text[:MOST_SENTENCE_CHARS])
+    found: dict[str, DateWords] = {}
+    for run, said in _told_in(folded):
+        before, _, after = folded.partition(run)
+        found.setdefault(run, DateWords(run, before.strip(), after.strip(), said, _is_full(said)))
+    return list(found.values())
+
+
+def _told_in(folded: str) -> Iterator[tuple[str, Said]]:
+    """The parts of a folded text that tell a day in one of its languages."""
     for tongue in _tongues_of(folded):
         for run in tongue.runs(folded):
             parts = tongue.parts(run)
@@ -72,11 +107,14 @@ def days_in(text: str, *, anchor: datetime | None, timezone: str, is_due: bool =
                 said = together(parts) if parts else None
             except ValueError:  # no date at all
                 continue
-            if said is None or not _tells_a_day(said, run):
-                continue
-            if moment := resolve(run, anchor=anchor, timezone=timezone, is_due=is_due):
-                found.setdefault(local_day(moment.at, ZoneInfo(timezone)), moment)
-    return list(found.values())
+            if said is not None and _tells_a_day(said, run):
+                yield run, said
+
+
+def _is_full(said: Said) -> bool:
+    return said.about_day >= {"year", "month", "day"} or (
+        said.figures is not None and all(figures[0] is not None for figures in said.figures)
+    )
 
 
 def _tells_a_day(said: Said, run: str) -> bool:
@@ -94,7 +132,7 @@ def _tongues_of(text: str) -> Sequence[Tongue]:
 
 
 def _read(
-    tongue: Tongue, text: str, words: str, anchor: datetime | None, zone: ZoneInfo, is_due: bool
+    tongue: Tongue, text: str, words: str, anchor: Anchor | None, zone: ZoneInfo, is_due: bool
 ) -> Moment | None:
     """What *text* means in one language."""
     parts = tongue.parts(text)
@@ -105,13 +143,15 @@ def _read(
         return _elapsed(said, words, anchor)
     if said.hour is not None and not said.about_day and find_time(said) is None:
         raise Ambiguous  # "at 3", and no day that would be told all the same
-    day = find_day(said, anchor.astimezone(zone).date() if anchor else None)
+    day = find_day(said, anchor.astimezone(zone).date() if isinstance(anchor, datetime) else anchor)
     return _moment(said, day, words, zone) if day else None
 
 
-def _elapsed(said: Said, words: str, anchor: datetime | None) -> Moment | None:
+def _elapsed(said: Said, words: str, anchor: Anchor | None) -> Moment | None:
     """ "In two hours": so much later by a clock that never jumps. Nothing else may be said then."""
-    if said.shift is None or said.about_day != {"shift"} or said.about_time or anchor is None:
+    if said.shift is None or said.about_day != {"shift"} or said.about_time:
+        return None
+    if not isinstance(anchor, datetime):  # a day has no hour to count from
         return None
     count, unit = said.shift
     at = anchor.astimezone(UTC) + timedelta(seconds=count * _SECONDS[unit])

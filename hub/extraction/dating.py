@@ -1,0 +1,459 @@
+"""Pure: when each passage of a document was written, which its relative dates count from.
+
+A passage is dated by its heading ("## 2025-01-06"), by a stamp ("[2025-01-06 14:22] Anna: ..."), by
+the line above a quoted mail ("On ... wrote:") or by a field of minutes ("Date: ..."); a document by
+its own fields, by its name ("2025-01-06.md") or by its file. A date counts where it is told with its
+year, has one reading, and is neither later than the file nor at odds with the passage around it. Where
+none counts, nothing is known: relative dates stay words.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime, timedelta
+from pathlib import PurePosixPath
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from hub.document import Document
+from hub.extraction.forms import lines_of
+from hub.extraction.when import Anchor, DateWords, dates_in, local_day, read_date, resolve
+from hub.text.kinds import MAIL, is_named
+from hub.text.quoting import lines_above
+
+_LINE_CHARS: Final = 200  # looked at in a line
+_MOST_READ: Final = 2_000  # different lines read by the lexicon, 2 ms each; behind them no date counts
+_MOST_FRONT_LINES: Final = 100
+_DAY: Final = timedelta(days=1)
+
+_HEADING: Final = re.compile(r" {0,3}(#{1,6}|={1,6})[ \t]+(?=\S)(.*?)[#= \t]*$")
+_ORG_HEADING: Final = re.compile(r"(\*{1,6})[ \t]+(?=\S)(.*)$")
+_UNDERLINE: Final = re.compile(r" {0,3}(={3,}|-{3,})[ \t]*$")
+_FENCE: Final = re.compile(r" {0,3}(?:```|~~~)")
+_QUOTED: Final = re.compile(r"[ \t]*(?:>[ \t]?)*")
+_OWN_LINE_LEVEL: Final = 7  # of a line that is a date and nothing else: any heading ends its passage
+_DECORATION: Final = " \t*_~=[]<>()|:-\u2013\u2014#"
+_LONGEST_DATE: Final = 60
+
+_NUMBERS: Final = r"\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./](?:\d{4}|\d{2})"
+_WORDS: Final = (
+    r"(?:den |le |el )?\d{1,2}(?:\.|er)? (?:de )?[^\W\d_]{3,12}\.?,? (?:del? )?\d{4}"
+    r"|[^\W\d_]{3,12}\.? \d{1,2}(?:st|nd|rd|th)?,? \d{4}"
+    r"|\d{4} ?年 ?\d{1,2} ?月 ?\d{1,2} ?日"
+)
+_WEEKDAY: Final = r"(?:[^\W\d_]{2,10}\.?,? )?"
+_AT: Final = r"(?:,? (?:at |um |à |a las |в )?)"
+_TIME: Final = (
+    r"\d{1,2}[:.h]\d{2}(?::\d{2})?(?:[.,]\d{1,6})?"
+    r"(?:[ \u202f]?[ap]\.?m\.?)?(?: ?(?:uhr|z|utc|[+-]\d\d:?\d\d))?"
+)
+_MOMENT: Final = rf"\*{{0,2}}{_WEEKDAY}(?P<day>{_NUMBERS}|{_WORDS})(?:{_AT}|t)(?P<time>{_TIME})(?!\w)"
+_LIST_MARK: Final = r"(?:[-*+] )?"
+_STAMPS: Final = (
+    # [2025-01-06 14:22] Anna: ...; 06.01.25, 14:22 - Anna: ...
+    re.compile(rf"{_LIST_MARK}[\[(<]?{_MOMENT}", re.IGNORECASE),
+    # Anna, [6 Jan 2025 14:22]
+    re.compile(rf"{_LIST_MARK}(?:\*\*)?[^\W\d_][^\[\](),:]{{0,40}},? ?[\[(]{_MOMENT}[\])]", re.IGNORECASE),
+)
+_CLOCK: Final = re.compile(
+    r"(?P<h>\d{1,2})[:.h](?P<min>\d{2}(?::\d{2})?)[.,\d]*"
+    r"[ \u202f]?(?:(?P<half>[ap])\.?m\.?)?(?: ?uhr)?(?: ?(?P<zone>z|utc|[+-]\d\d:?\d\d))?",
+    re.IGNORECASE,
+)
+_HOUR: Final = re.compile(rf"{_LIST_MARK}[\[(](?P<h>\d{{1,2}}):(?P<min>\d\d)(?::\d\d)?[\])]\s+\S")
+_ENTRY: Final = re.compile(
+    rf"{_LIST_MARK}[\[(]?{_WEEKDAY}(?P<day>{_NUMBERS})[\])]?(?:[:|]| [-\u2013\u2014]) +\S", re.IGNORECASE
+)
+_OWN_LINE: Final = re.compile(
+    rf"{_WEEKDAY}(?:{_NUMBERS}|{_WORDS})(?: ?г\.?)?(?: ?\(?(?:星期|周|礼拜)\w\)?)?(?:{_AT}{_TIME})?",  # noqa: RUF001
+    re.IGNORECASE,
+)
+_BULLETS: Final = ("- ", "* ", "+ ")
+_FIELD: Final = re.compile(
+    r"[\s|*_-]*(?:(?:meeting |session )?date(?: of (?:the )?(?:meeting|session))?|date de (?:la )?réunion"
+    r"|(?:sitzungs|besprechungs)?datum(?: der (?:sitzung|besprechung))?"
+    r"|fecha(?: de (?:la )?(?:reunión|sesión))?|дата(?: (?:встречи|совещания|проведения))?"
+    r"|(?:会议|會議)?(?:日期|时间|時間))[\s*_]*[:：|][\s*_]*(?P<said>\S.*)",  # noqa: RUF001
+    re.IGNORECASE,
+)
+_FIELD_LINES: Final = 10  # in which a passage tells its date as a field
+_MAIL_FIELD: Final = re.compile(r"(?:>[ \t]?)*[*_]*[^\W\d_][\w -]{0,24}[*_]*[ \t]?[:：]")  # noqa: RUF001
+_MAIL_FIELDS: Final = 6  # below the line that says that a mail is forwarded
+
+_NUMERIC: Final = re.compile(r"(\d{1,4})([-./])(\d{1,2})\2(\d{1,4})")
+_NAMED: Final = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_. ]?(\d\d)[-_. ]?(\d\d)(?!\d)")
+_YEAR: Final = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
+_TO: Final = "(?:-|to|bis|au|al|по|至|到)"
+_INTERVAL: Final = re.compile(
+    rf"(?<![\d:./-])\d{{1,2}}\.? ?{_TO} ?\d{{1,2}}(?![\d:])| {_TO} (?!\d{{1,2}}[:.h]\d\d(?![.\d]))"
+)
+# Folded words beside a date that is not the day on which somebody wrote: of a longer time, or of a plan.
+_OTHER_DAYS: Final = re.compile(
+    r"\b(?:weeks?|wk|sprint|months?|quarter|plan\w*|for|from|since|until|till|release\w*|deadline|due|version"
+    r"|woche|kw|monat|quartal|fur|ab|seit|bis|frist|fallig\w*|semaine|mois|trimestre|pour|depuis|jusqu\w*"
+    r"|echeance|semana|mes|para|desde|hasta|plazo|vence|недел\w*|месяц\w*|план\w*|срок\w*|до|к)\b"
+    r"|周|月份|计划|截止|之前"
+)
+
+
+class _NoDate:
+    """A line that says nothing of when it was written."""
+
+
+_NO_DATE: Final = _NoDate()
+_Told = Anchor | None | _NoDate  # None: a day is told, and none for sure
+
+
+class PassageDates:
+    """When the passages of a document were written.
+
+    Args:
+        date: the document's own.
+    """
+
+    def __init__(self, document: Document, *, date: datetime | None, timezone: str) -> None:
+        reader = _Reader(document, date, timezone)
+        self._places, self._anchors = reader.read()
+
+    def at(self, place: int) -> Anchor | None:
+        """What a relative date at *place* counts from; ``None`` where that is not known for sure."""
+        return self._anchors[bisect_right(self._places, place) - 1]
+
+
+class _Section(NamedTuple):
+    """What stands under a heading. *is_day*: its date was told by a line of the document, or by its name."""
+
+    level: int
+    anchor: _Told
+    is_day: bool = False
+    year: int | None = None
+
+
+class _Reader:
+    def __init__(self, document: Document, date: datetime | None, timezone: str) -> None:
+        self._zone = ZoneInfo(timezone)
+        self._timezone = timezone
+        self._name = PurePosixPath(document.unit_key.replace("\\", "/"))
+        self._is_mail = document.media_type == MAIL or self._name.suffix.lower() == ".eml"
+        self._is_org = self._name.suffix.lower() == ".org"
+        self._date = date
+        self._latest = local_day(document.modified_at, self._zone) + _DAY if document.modified_at else None
+        self._read: dict[str, _Told] = {}
+        self._lines = list(lines_of(document.text))
+        self._texts = [line.text[:_LINE_CHARS] for line in self._lines]
+        self._front = _front_lines(self._texts)
+        self._day_comes_first = self._order_of_strokes()
+        # What a file tells of itself may be the day of its last change: it counts where nothing else does.
+        self._is_own = self._is_mail or (date is not None and date != document.modified_at)
+        self._sections = [_Section(0, _NO_DATE)]
+        self._entry: tuple[int, _Told, bool] | None = None  # depth of quotation, date, ends at a blank line
+        self._quotes: dict[int, _Told] = {}
+        self._since_heading = 0
+        self._places: list[int] = []
+        self._tolds: list[_Told] = []
+        self._is_dated = False  # by a line of its own
+        self._above: set[int] = set()  # lines above quoted mails
+
+    def read(self) -> tuple[list[int], list[Anchor | None]]:
+        """The places from which on the dates count, and the dates."""
+        self._sections[0] = self._by_name()
+        self._note(0, self._sections[0].anchor)
+        quoted_from = self._quoted_from()
+        is_notes = sum(map(self._is_own_line, self._texts)) > 1
+        is_code = False
+        for nth, line in enumerate(self._lines[self._front :], self._front):
+            text = self._texts[nth]
+            marks = _QUOTED.match(text)
+            said = text[marks.end() :] if marks else text
+            depth = text[: marks.end()].count(">") if marks else 0
+            if nth in quoted_from:
+                scope, told = quoted_from[nth]
+                self._quotes = {deep: one for deep, one in self._quotes.items() if deep < scope} | {
+                    scope: told
+                }
+            if not said.strip():
+                if self._entry is not None and self._entry[2]:
+                    self._entry = None
+                continue
+            if _FENCE.match(said):
+                is_code = not is_code
+            elif nth in self._above:
+                self._entry = None
+            elif not is_code:
+                self._take(nth, said, depth, is_notes)
+            self._note(line.start, self._now(depth))
+        root = self._date if self._is_own or not self._is_dated else None
+        return self._places, [root if isinstance(told, _NoDate) else told for told in self._tolds]
+
+    def _take(self, nth: int, said: str, depth: int, is_notes: bool) -> None:
+        """Read what one line says of when it, or what follows, was written."""
+        self._since_heading += 1
+        if depth == 0 and (heading := self._heading(nth, said, is_notes)) is not None:
+            self._open(*heading)
+        elif (stamp := self._stamp(said)) is not None:
+            told, ends = stamp
+            if ends and self._is_at_odds(told):
+                told = None
+            self._is_dated = self._is_dated or not isinstance(told, _NoDate)
+            self._entry = depth, told, ends
+        elif self._since_heading <= _FIELD_LINES and depth == 0 and (field := _FIELD.match(said)) is not None:
+            told = self._of_title(field["said"])
+            if not isinstance(told, _NoDate):
+                top = self._sections[-1]
+                is_other = self._is_at_odds(told) and not self._is_head(nth)
+                self._sections[-1] = top._replace(anchor=None if is_other else told, is_day=True)
+                self._is_dated = self._is_dated or len(self._sections) > 1
+        elif self._entry is not None and self._entry[0] != depth:
+            self._entry = None
+
+    def _heading(self, nth: int, said: str, is_notes: bool) -> tuple[int, str, bool] | None:
+        """The level of a heading, its words, and whether a date in it is that of its passage."""
+        if match := (_ORG_HEADING if self._is_org else _HEADING).match(said):
+            return len(match[1]), match[2], True
+        below = self._texts[nth + 1] if nth + 1 < len(self._texts) else ""
+        if (line := _UNDERLINE.match(below)) and not _UNDERLINE.match(said) and not _FIELD.match(said):
+            return (1 if line[1][0] == "=" else 2), said, True
+        if self._is_own_line(said):
+            # Running notes have several, or begin with one; by itself it may be said of anything.
+            is_first = not any(map(str.strip, self._texts[self._front : nth]))
+            return _OWN_LINE_LEVEL, said, is_notes or is_first or said.startswith(("**", "__"))
+        return None
+
+    def _is_own_line(self, said: str) -> bool:
+        bare = said.strip(_DECORATION)
+        return (
+            len(bare) <= _LONGEST_DATE and said[:2] not in _BULLETS and _OWN_LINE.fullmatch(bare) is not None
+        )
+
+    def _open(self, level: int, said: str, is_sure: bool) -> None:
+        """Begin the passage of a heading; one that says no day goes on with the date of what it stands in."""
+        while self._sections[-1].level >= level:
+            self._sections.pop()
+        around, told = self._sections[-1], self._of_title(said)
+        self._entry, self._quotes, self._since_heading = None, {}, 0
+        years = set(map(int, _YEAR.findall(said)))
+        year = years.pop() if len(years) == 1 else around.year
+        if isinstance(told, _NoDate):
+            self._sections.append(_Section(level, around.anchor, around.is_day, year))
+            return
+        self._is_dated = True
+        is_known = is_sure and not self._is_at_odds(told)
+        self._sections.append(_Section(level, told if is_known else None, is_day=True, year=year))
+
+    def _stamp(self, said: str) -> tuple[_Told, bool] | None:
+        """The moment that a line begins with, and whether it holds only up to the next blank line."""
+        if match := _stamped(said):
+            return self._with_time(self._numeric_or_words(match["day"]), match["time"]), False
+        if match := _ENTRY.match(said):
+            return self._numeric_or_words(match["day"]), True
+        if self._entry is not None and (match := _HOUR.match(said)):
+            _, told, ends = self._entry
+            if isinstance(
+                told, datetime
+            ):  # the hour of another message; one that is earlier is of another day
+                here = told.astimezone(self._zone)
+                is_later = (here.hour, here.minute) <= (int(match["h"]), int(match["min"]))
+                return (
+                    self._with_time(here.date(), f"{match['h']}:{match['min']}") if is_later else None
+                ), ends
+        return None
+
+    def _with_time(self, day: _Told, time: str) -> _Told:
+        if isinstance(day, _NoDate | datetime) or day is None or (clock := _CLOCK.match(time)) is None:
+            return day
+        hour, half = int(clock["h"]), (clock["half"] or "").lower()
+        if half:
+            hour = hour % 12 + 12 * (half == "p")
+        zone = (clock["zone"] or "").upper().replace("UTC", "Z")
+        return read_date(f"{day.isoformat()}T{hour:02}:{clock['min']}{zone}", self._timezone) or day
+
+    def _numeric_or_words(self, said: str) -> _Told:
+        if match := _NUMERIC.fullmatch(said):
+            return self._checked(self._numeric(match))
+        told = self._of_title(said)
+        return None if isinstance(told, _NoDate) else told
+
+    def _numeric(self, match: re.Match[str]) -> date | None:
+        """A date in figures; with strokes in the order that all stamps of the text have."""
+        first, second, third = (int(match[group]) for group in (1, 3, 4))
+        if len(match[1]) == 4:
+            year, month, day = first, second, third
+        else:
+            is_day_first = match[2] == "." or first == second or self._day_comes_first
+            if is_day_first is None and max(first, second) > 12:
+                is_day_first = first > 12
+            if is_day_first is None:
+                return None
+            month, day = (second, first) if is_day_first else (first, second)
+            year = third + 2000 if len(match[4]) == 2 else third
+        try:
+            return date(year, month, day)
+        except ValueError:
+            return None
+
+    def _order_of_strokes(self) -> bool | None:
+        """Whether the day comes first in stamps with strokes; ``None`` where none of them says so."""
+        orders = set()
+        for text in self._texts:
+            if (stamp := _stamped(text)) and (match := _NUMERIC.fullmatch(stamp["day"])):
+                first, second = int(match[1]), int(match[3])
+                if match[2] != "." and len(match[1]) < 3 and max(first, second) > 12:
+                    orders.add(first > 12)
+        return orders.pop() if len(orders) == 1 else None
+
+    def _of_title(self, said: str) -> _Told:
+        """The day that a heading, a name or a field tells of itself."""
+        bare = said.strip(_DECORATION)
+        if match := _NUMERIC.fullmatch(bare):
+            return self._checked(self._numeric(match))
+        return self._once(f"{self._sections[-1].year or ''} {said}", lambda: self._by_lexicon(said))
+
+    def _once(self, key: str, read: Callable[[], _Told]) -> _Told:
+        """What the lexicon reads in a line, kept for the next one that is the same."""
+        if key not in self._read:
+            if len(self._read) >= _MOST_READ:
+                return None
+            self._read[key] = read()
+        return self._read[key]
+
+    def _by_lexicon(self, said: str) -> _Told:
+        # A dash before a date parts it from a title; it does not say "until".
+        told = [one for one in dates_in(said) if not one.said.is_due or one.words.startswith("-")]
+        full = [one for one in told if one.is_full]
+        if not told and len(_YEAR.findall(said)) > 1:  # an interval
+            return None
+        if not full:
+            leading = [one for one in told if not one.before]
+            return self._without_year(leading) if leading else _NO_DATE
+        moments = {one.words: resolve(one.words, anchor=None, timezone=self._timezone) for one in full}
+        days = {local_day(moment.at, self._zone) if moment else None for moment in moments.values()}
+        others = [one for one in told if not any(one.words in whole.words for whole in full)]
+        first = max(full, key=lambda one: len(one.words))
+        moment = moments[first.words]
+        if (
+            len(days) > 1
+            or moment is None
+            or others
+            or (first.before and first.after)
+            or _OTHER_DAYS.search(f"{first.before} {first.after}")
+            or _INTERVAL.search(first.words)
+        ):
+            return None
+        return self._checked(moment.at if moment.has_time else next(iter(days)))
+
+    def _without_year(self, leading: Sequence[DateWords]) -> _Told:
+        """A day without its year, where a heading above tells it, or the day of the week does."""
+        for one in leading:
+            year, about = self._sections[-1].year, one.said.about_day
+            if one.after or not (about >= {"month", "day"} or one.said.figures):
+                continue
+            near: Anchor | None = date(year, 7, 1) if year else self._date if "weekday" in about else None
+            moment = near and resolve(one.words, anchor=near, timezone=self._timezone)
+            day = local_day(moment.at, self._zone) if moment else None
+            if day is not None and year in (None, day.year):
+                return self._checked(day)
+        return None
+
+    def _checked(self, told: Anchor | None) -> Anchor | None:
+        """*told*, unless it is later than the file: then it is a plan."""
+        day = local_day(told, self._zone) if isinstance(told, datetime) else told
+        return None if day is None or (self._latest is not None and day > self._latest) else told
+
+    def _day(self, told: _Told) -> date | None:
+        if isinstance(told, _NoDate):
+            return None
+        return local_day(told, self._zone) if isinstance(told, datetime) else told
+
+    def _is_at_odds(self, told: _Told) -> bool:
+        """Whether the passage that now goes on tells another day."""
+        around = self._sections[-1]
+        day = self._day(self._date if self._is_mail and isinstance(around.anchor, _NoDate) else around.anchor)
+        return (around.is_day or self._is_mail) and day is not None and day != self._day(told)
+
+    def _is_head(self, nth: int) -> bool:
+        """Whether a line stands among the fields of a mail."""
+        return any(re.match(r"(?:From|To|Subject):", text) for text in self._texts[max(0, nth - 3) : nth + 4])
+
+    def _by_name(self) -> _Section:
+        """The day that a file is named by."""
+        if self._is_mail or not is_named(self._name.name):
+            return _Section(0, _NO_DATE)
+        name = (
+            _NAMED.sub(r" \1-\2-\3 ", self._name.stem).replace("_", " ").replace("- ", " ").replace(" -", " ")
+        )
+        told = self._of_title(name) if any(map(str.isdigit, name)) else _NO_DATE
+        if told is None and not _YEAR.search(name):
+            told = _NO_DATE
+        if self._is_own and self._day(told) not in (None, self._day(self._date)):
+            told = None
+        return _Section(0, told, is_day=not isinstance(told, _NoDate))
+
+    def _quoted_from(self) -> dict[int, tuple[int, _Told]]:
+        """By the line at which a quoted mail begins: how deep it is quoted, and when it was written."""
+        found: dict[int, tuple[int, _Told]] = {}
+        for first, last in lines_above(self._texts):
+            self._above.update(range(first, last + 1))
+            below = next((at for at in range(last + 1, len(self._texts)) if _bare(self._texts[at])), None)
+            if below is None:
+                continue
+            outer, inner = _depth(self._texts[first]), _depth(self._texts[below])
+            if outer and inner < outer:
+                continue
+            found[below] = inner, self._of_mail([*self._texts[first : last + 1], *self._fields_below(last)])
+        return found
+
+    def _fields_below(self, last: int) -> Iterator[str]:
+        for text in self._texts[last + 1 : last + 1 + _MAIL_FIELDS]:
+            if not _MAIL_FIELD.match(text):
+                return
+            yield text
+
+    def _of_mail(self, lines: Sequence[str]) -> _Told:
+        """The one day that is told with its year in the lines above a mail."""
+        said = " ".join(_QUOTED.sub("", line, count=1) for line in lines)
+        return self._once(said, lambda: self._only_day(said))
+
+    def _only_day(self, said: str) -> _Told:
+        full = [one.words for one in dates_in(said) if one.is_full]
+        moments = [resolve(words, anchor=None, timezone=self._timezone) for words in full]
+        days = {local_day(moment.at, self._zone) if moment else None for moment in moments}
+        known = [moment for moment in moments if moment]
+        if len(days) != 1 or not known:
+            return None
+        return self._checked(known[0].at if known[0].has_time else next(iter(days)))
+
+    def _now(self, depth: int) -> _Told:
+        """The date of a line that is quoted so deep."""
+        if self._entry is not None and self._entry[0] == depth:
+            return self._entry[1]
+        if depth in self._quotes:
+            return self._quotes[depth]
+        if depth and (self._quotes or self._is_mail):
+            return None
+        return self._sections[-1].anchor
+
+    def _note(self, place: int, told: _Told) -> None:
+        if not self._tolds or self._tolds[-1] is not told:
+            self._places.append(place)
+            self._tolds.append(told)
+
+
+def _stamped(said: str) -> re.Match[str] | None:
+    return next(filter(None, (pattern.match(said) for pattern in _STAMPS)), None)
+
+
+def _bare(text: str) -> str:
+    return text.strip(" \t>")
+
+
+def _front_lines(texts: Sequence[str]) -> int:
+    """How many lines the fields of the document take, that stand before its text."""
+    if not texts or texts[0].lstrip("\ufeff").rstrip() != "---":
+        return 0
+    ends = (nth for nth, text in enumerate(texts[1:_MOST_FRONT_LINES], 1) if text.rstrip() in ("---", "..."))
+    return next(ends, -1) + 1
+
+
+def _depth(text: str) -> int:
+    marks = _QUOTED.match(text)
+    return marks.group().count(">") if marks else 0

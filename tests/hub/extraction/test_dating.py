@@ -1,0 +1,294 @@
+"""What a relative date counts from: the passage that it stands in, wherever that tells its day."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from types import FunctionType
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from hub.clock import epoch_ms
+from hub.document import Document
+from hub.extraction import Extraction, Extractor, Wanted
+from hub.extraction.dating import PassageDates
+from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, Price, Usage
+from protocol.tables import TableName
+from tests.evaluation.documents import Lots
+
+SAVED = datetime(2025, 11, 30, 9, tzinfo=UTC)  # long after all that is written in these files
+TASKS = Wanted(data_types=(TableName.TASKS,), timezone="Europe/Berlin")
+FRIDAY = 4
+
+
+class Language(NamedTuple):
+    """How people write of days; *tomorrow*, *in_three_days* and *friday* count from the day of writing."""
+
+    months: str
+    heading: str
+    attribution: str
+    field: str
+    who_does: str
+    tomorrow: str
+    in_three_days: str
+    friday: str
+
+
+LANGUAGES = {
+    "en": Language(
+        "January February March April May June July August September",
+        "{d} {month} {y}",
+        "On {d} {month} {y} at 14:22, Anna Berg <anna@example.org> wrote:",
+        "Date",
+        "Anna sends report {n} {when}.",
+        "tomorrow",
+        "in three days",
+        "on Friday",
+    ),
+    "de": Language(
+        "Januar Februar März April Mai Juni Juli August September",
+        "{d}. {month} {y}",
+        "Am {d}.{m:02}.{y} um 14:22 schrieb Anna Berg <anna@example.org>:",
+        "Datum",
+        "Anna schickt Bericht {n} {when}.",
+        "morgen",
+        "in drei Tagen",
+        "am Freitag",
+    ),
+    "fr": Language(
+        "janvier février mars avril mai juin juillet août septembre",
+        "{d} {month} {y}",
+        "Le {d} {month} {y} à 14:22, Anna Berg <anna@example.org> a écrit :",
+        "Date",
+        "Anna envoie le rapport {n} {when}.",
+        "demain",
+        "dans trois jours",
+        "vendredi",
+    ),
+    "es": Language(
+        "enero febrero marzo abril mayo junio julio agosto septiembre",
+        "{d} de {month} de {y}",
+        "El {d} {month} {y} a las 14:22, Anna Berg (<anna@example.org>) escribió:",
+        "Fecha",
+        "Anna envía el informe {n} {when}.",
+        "mañana",
+        "en tres días",
+        "el viernes",
+    ),
+    "ru": Language(
+        "января февраля марта апреля мая июня июля августа сентября",
+        "{d} {month} {y} г.",  # noqa: RUF001
+        "{d} {month} {y} г. в 14:22, Анна Берг <anna@example.org> пишет:",  # noqa: RUF001
+        "Дата",
+        "Анна отправит отчёт {n} {when}.",
+        "завтра",
+        "через три дня",
+        "в пятницу",
+    ),
+    "zh": Language(
+        "1 2 3 4 5 6 7 8 9",
+        "{y}年{month}月{d}日",
+        "在 {y}年{month}月{d}日 14:22，Anna <anna@example.org> 写道：",  # noqa: RUF001
+        "日期",
+        "安娜{when}发送第{n}号报告。",
+        "明天",
+        "三天后",
+        "周五",
+    ),
+}
+STAMPS = (
+    "[{y}-{m:02}-{d:02} 14:22] Anna: {said}",
+    "{d:02}.{m:02}.{yy:02}, 14:22 - Anna: {said}",
+    "{y}-{m:02}-{d:02}T14:22:05Z Anna: {said}",
+    "Anna, [{d:02}.{m:02}.{y} 14:22]\n{said}",
+    "Anna ({y}-{m:02}-{d:02} 14:22): {said}",
+    "[{d:02}/{m:02}/{y}, 14:22:05] Anna: {said}",
+)
+
+
+class Written(NamedTuple):
+    """A sentence with a relative date, and the day that it means."""
+
+    said: str
+    words: str
+    day: date
+
+
+class Echo:
+    """A model that tells every one of *sentences* that it is shown, with the words of its date."""
+
+    name, chunk_tokens, in_flight, is_literal, price = "echo", 1_500, 1, False, Price()
+
+    def __init__(self, sentences: list[Written]) -> None:
+        self._sentences = sentences
+
+    async def answer(self, request: ModelRequest) -> ModelAnswer:
+        shown = request.messages[-1].content
+        records = [
+            {"table": "tasks", "quote": one.said, "title": one.said, "dueDate": one.words}
+            for one in self._sentences
+            for _ in range(shown.count(one.said))
+        ]
+        return ModelAnswer(text=json.dumps({"items": records}), finish=Finish.WHOLE, usage=Usage(1, 10, 5))
+
+
+class Writer:
+    """Writes notes from a seed, and remembers what it meant."""
+
+    def __init__(self, seed: str) -> None:
+        self._lots = Lots(seed)
+        self.sentences: list[Written] = []
+
+    def day(self) -> date:
+        return date(2025, 1, 1) + timedelta(days=13 + self._lots.below(227))
+
+    def sentence(self, language: Language, written: date) -> str:
+        to_friday = (FRIDAY - written.weekday()) % 7 or 7
+        meant = {language.tomorrow: 1, language.in_three_days: 3, language.friday: to_friday}
+        words = self._lots.one(list(meant))
+        said = language.who_does.format(n=len(self.sentences) + 1, when=words)
+        self.sentences.append(Written(said, words, written + timedelta(days=meant[words])))
+        return said
+
+
+def spelled(form: str, day: date, language: Language, **more: str) -> str:
+    month = language.months.split()[day.month - 1]
+    return form.format(d=day.day, m=day.month, y=day.year, yy=day.year % 100, month=month, **more)
+
+
+def headings(writer: Writer, language: Language) -> str:
+    parts = ["# Notes"]
+    for form in ("{y}-{m:02}-{d:02}", language.heading, "{y}-{m:02}-{d:02} \u2013 Standup"):
+        day = writer.day()
+        parts += [f"## {spelled(form, day, language)}", writer.sentence(language, day)]
+    return "\n\n".join(parts)
+
+
+def chat(writer: Writer, language: Language) -> str:
+    days = [date(2025, 2, 13), *(writer.day() for _ in STAMPS[1:])]  # a 13th tells the order of strokes
+    forms = [STAMPS[5], *STAMPS[:5]]
+    pairs = zip(forms, days, strict=True)
+    return "\n".join(spelled(form, day, language, said=writer.sentence(language, day)) for form, day in pairs)
+
+
+def mail(writer: Writer, language: Language) -> str:
+    first, second = sorted((writer.day(), writer.day()))
+    lines = [
+        writer.sentence(language, SAVED.date()),
+        "",
+        spelled(language.attribution, second, language),
+        f"> {writer.sentence(language, second)}",
+        ">",
+        f"> {spelled(language.attribution, first, language)}",
+        f"> > {writer.sentence(language, first)}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def minutes(writer: Writer, language: Language) -> str:
+    day = writer.day()
+    head = f"# Jour fixe\n\n**{language.field}:** {spelled(language.heading, day, language)}\n\n"
+    return f"{head}{writer.sentence(language, day)}\n\n## 2\n\n{writer.sentence(language, day)}\n"
+
+
+async def extract(text: str, sentences: list[Written], name: str = "notes.md") -> Extraction:
+    document = Document(unit_key=name, text=text, content_hash="0" * 64, modified_at=SAVED)
+    model = Echo(sentences)
+    extraction = await Extractor(Models(model, model), secret=bytes(32)).extract(document, TASKS)
+    assert all(text[item.start : item.end] == item.quote for item in extraction.items)
+    return extraction
+
+
+def day_ms(day: date) -> int:
+    return epoch_ms(datetime(day.year, day.month, day.day, tzinfo=ZoneInfo("Europe/Berlin")))
+
+
+@pytest.mark.parametrize("write", [headings, chat, mail, minutes])
+@pytest.mark.parametrize("tongue", LANGUAGES)
+async def test_every_relative_date_counts_from_the_passage_that_it_stands_in(
+    write: FunctionType, tongue: str
+) -> None:
+    writer = Writer(f"{write.__name__}-{tongue}")
+    text = write(writer, LANGUAGES[tongue])
+    found = {item.quote: item for item in (await extract(text, writer.sentences)).items}
+    told = {one.said: found[one.said].data.get("dueDate") for one in writer.sentences}
+    assert told == {one.said: day_ms(one.day) for one in writer.sentences}
+
+
+@pytest.mark.parametrize(
+    "above",
+    [
+        "## Week of 6 January 2025",
+        "## 6-10 January 2025",
+        "## 2025-01-06 \u2013 2025-01-10",
+        "## 1/6/2025",
+        "## Monday",
+        "## 6 January",
+        "## Release 2025-01-06",
+        "## 2026-02-02",  # later than the file: a plan
+        "# 2025-01-06\n\n## 2025-01-07",
+        "## 2025-01-06\n\nText.\n\n## Other things",
+        "1/6/25, 14:22 - Anna:",
+        "[2025-01-06 23:50] Bob: Hello.\n[00:10] Anna:",
+        "Thanks!\n\nOn 1/6/2025 at 14:22, Bob <bob@example.org> wrote:\n>",
+        "On 6 January 2025 at 14:22, Bob <bob@example.org> wrote:\n> Hello\n> >",
+        "# Party\n\nDate: 6 June 2026\n\n",
+    ],
+)
+async def test_where_the_day_of_a_passage_is_not_sure_the_words_stay_words(above: str) -> None:
+    said = "Anna sends report 7 tomorrow."
+    glue = " " if above.endswith((":", ">")) else "\n\n"
+    (item,) = (await extract(f"{above}{glue}{said}\n", [Written(said, "tomorrow", SAVED.date())])).items
+    assert "dueDate" not in item.data
+    assert item.unresolved == {"dueDate": "tomorrow"}
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "day"),
+    [
+        ("journal/2025-01-06.md", "", date(2025, 1, 6)),
+        ("2025_01_06.md", "", date(2025, 1, 6)),
+        ("20250106 standup.txt", "", date(2025, 1, 6)),
+        ("06.01.2025.txt", "", date(2025, 1, 6)),
+        ("2025-01-06.md", "# 2025-01-06", date(2025, 1, 6)),
+        ("2025-01-06.md", "# 2025-01-07", None),
+        ("2025-01-06.md", "---\ndate: 2025-01-08\n---", None),
+        ("notes.md", "---\ndate: 2025-01-08\n---", date(2025, 1, 8)),
+        ("report-17.md", "", SAVED.date()),
+        ("notes.md", "> [!note]\n> Read this.", SAVED.date()),
+    ],
+)
+def test_a_file_that_is_named_by_a_day_was_written_on_it(name: str, head: str, day: date | None) -> None:
+    text = f"{head}\n\nAnna calls tomorrow."
+    document = Document(unit_key=name, text=text, content_hash="0" * 64, modified_at=SAVED)
+    own = datetime(2025, 1, 8, tzinfo=UTC) if "date:" in head else SAVED
+    at = PassageDates(document, date=own, timezone="UTC").at(text.index("Anna"))
+    assert (at.date() if isinstance(at, datetime) else at) == day
+
+
+async def test_the_same_sentence_under_two_days_means_two_days() -> None:
+    said = "Anna calls tomorrow."
+    text = f"## 2025-01-06\n\n{said}\n\n## 2025-01-07\n\n{said}\n"
+    found = await extract(text, [Written(said, "tomorrow", SAVED.date())])
+    assert [item.data["dueDate"] for item in found.items] == [
+        day_ms(date(2025, 1, 7)),
+        day_ms(date(2025, 1, 8)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("head", "meant"),
+    [("## 2025-01-06\n\n", None), ("[2025-01-06 14:22] Anna: ", datetime(2025, 1, 6, 15, 22, tzinfo=UTC))],
+)
+async def test_hours_are_counted_from_a_moment_and_not_from_a_day(head: str, meant: datetime | None) -> None:
+    said = "Bob calls back in two hours."
+    (item,) = (await extract(f"{head}{said}\n", [Written(said, "in two hours", SAVED.date())])).items
+    assert item.data.get("dueDate") == (epoch_ms(meant) if meant else None)
+    assert ("dueDate" in item.unresolved) == (meant is None)
+
+
+async def test_a_day_that_a_model_worked_out_from_words_is_not_taken_where_none_can_be() -> None:
+    said = "Anna calls tomorrow."
+    (item,) = (await extract(f"## Monday\n\n{said}", [Written(said, "2025-12-01", SAVED.date())])).items
+    assert ("dueDate" in item.data, item.unresolved) == (False, {"dueDate": "tomorrow"})
