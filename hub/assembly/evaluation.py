@@ -139,6 +139,10 @@ class CountedModel:
         self._account = Account("budget.run_*", Spent())
         self._account.cost_nanos, self._account.tokens = limits.run_cost_nanos, limits.run_tokens
 
+    async def reach(self) -> str | None:
+        """See ``LanguageModel.reach``."""
+        return await self._model.reach()
+
     async def answer(self, request: ModelRequest) -> ModelAnswer:
         """See ``LanguageModel.answer``.
 

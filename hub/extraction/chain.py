@@ -59,6 +59,20 @@ class Chain:
                 return msgspec.structs.replace(answer, usage=spent + answer.usage)
         raise _together(errors, spent)
 
+    async def reach(self) -> str | None:
+        """See ``LanguageModel.reach``. One endpoint that answers is enough.
+
+        What is refused everywhere is not waited for: whoever asks is told which setting is wrong.
+        """
+        wrong: list[ModelError] = []
+        for endpoint in self.endpoints:
+            problem = await endpoint.probe()
+            if problem is None:
+                return None
+            wrong.append(problem)
+        is_away = any(isinstance(problem, ModelUnavailable) for problem in wrong)
+        return "; ".join(map(str, wrong)) if is_away else None
+
 
 def _next_of(endpoints: Sequence[Endpoint]) -> Endpoint:
     """The first that may be asked now; else the one that may be asked soonest."""

@@ -165,19 +165,34 @@ class Endpoint:
 
     async def reach(self) -> str | None:
         """Ask the endpoint which models it has; what is wrong with it, or ``None``."""
+        wrong = await self.probe()
+        return None if wrong is None else str(wrong)
+
+    async def probe(self) -> ModelError | None:
+        """Ask the endpoint which models it has, and return what is wrong with it.
+
+        Returns:
+            ModelUnavailable: it does not answer. Another ModelError: it does, and will not serve us.
+            ``None``: it answers, or has no such list.
+        """
         base_url = self.place.base_url
         try:
             with anyio.fail_after(REACH_S):
                 await self._client.models.with_raw_response.list()
         except AddressRefused as error:
-            return f"{base_url} may not be called: {error}"
+            return EndpointRefused(f"{base_url} may not be called: {error}")
         except (openai.APIConnectionError, AnswerTooLarge, TimeoutError) as error:
             why = error.__cause__ or error
-            return f"{base_url} does not answer ({str(why) or type(why).__name__})"
+            return ModelUnavailable(f"{base_url} does not answer ({str(why) or type(why).__name__})")
         except openai.APIStatusError as error:
             if error.status_code in (404, 405):  # it answers, and has no such list
                 return None
-            return str(meaning_of(error, self.place, self._clock.now()))
+            meaning = meaning_of(error, self.place, self._clock.now())
+            if isinstance(meaning, ModelError):
+                return meaning
+            if isinstance(meaning, Trouble):
+                return ModelUnavailable(f"{base_url} does not answer ({meaning})")
+            return ModelRefused(f"{base_url}: {meaning}")  # it is there, and busy or picky
         return None
 
     async def answer(self, request: ModelRequest) -> ModelAnswer:

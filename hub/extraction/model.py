@@ -128,6 +128,10 @@ class LanguageModel(Protocol):
         """
         ...
 
+    async def reach(self) -> str | None:
+        """Ask, at no cost, whether questions would get an answer or a refusal; why not, or ``None``."""
+        ...
+
 
 class BatchResult(msgspec.Struct, frozen=True, kw_only=True):
     """What has become of a batch, by the keys it was submitted with.

@@ -256,6 +256,10 @@ class RunModel:
     def price(self) -> Price:
         return self._model.price
 
+    async def reach(self) -> str | None:
+        """See ``LanguageModel.reach``."""
+        return await self._model.reach()
+
     async def answer(self, request: ModelRequest) -> ModelAnswer:
         """See ``LanguageModel.answer``. An answer of the journal costs nothing.
 

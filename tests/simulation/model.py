@@ -48,6 +48,10 @@ class SimModel:
         self.mood = "fine"
         self.slow = self.garbled = 0.0
 
+    async def reach(self) -> str | None:
+        """See ``LanguageModel.reach``."""
+        return "no answer" if self.mood == "away" else None
+
     async def answer(self, request: ModelRequest) -> ModelAnswer:
         """See ``LanguageModel.answer``."""
         self.asked += 1

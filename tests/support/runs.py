@@ -56,7 +56,7 @@ class KeywordModel:
     name, chunk_tokens, in_flight, is_literal, price = "keyword", 1_500, 4, False, Price()
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.asked = self.reached = 0
         self.requests: list[ModelRequest] = []
         self.finish = Finish.WHOLE
         self.said = '{"items": []}'
@@ -65,6 +65,10 @@ class KeywordModel:
         self.on_ask: Callable[[], None] = lambda: None
         self.may_answer = anyio.Event()
         self.may_answer.set()
+
+    async def reach(self) -> str | None:
+        self.reached += 1
+        return str(next(iter(self.errors.values()))) if self.errors else None
 
     async def answer(self, request: ModelRequest) -> ModelAnswer:
         self.asked += 1

@@ -154,6 +154,34 @@ async def test_the_error_of_all_is_the_one_that_loses_least(
     assert caught.value.spent.requests == 2
 
 
+@pytest.mark.parametrize(
+    ("is_there", "rejects_keys", "is_away"),
+    [
+        ((True, True), False, False),
+        ((False, True), False, False),
+        ((False, False), False, True),
+        ((False, True), True, True),  # the other may answer yet
+        ((True, True), True, False),  # nothing is waited for: who asks is told which key is wrong
+    ],
+)
+async def test_a_model_is_away_while_none_of_its_endpoints_answers_and_one_may_yet(
+    oracle: Oracle, is_there: tuple[bool, bool], rejects_keys: bool, is_away: bool
+) -> None:
+    oracle.rejects_keys = rejects_keys
+    async with AsyncExitStack() as opened:
+        endpoints = [
+            await opened.enter_async_context(
+                model_at(oracle.base_url if there else "http://127.0.0.1:1/v1").opened()
+            )
+            for there in is_there
+        ]
+        told = await Chain(endpoints).reach()
+    assert (told is not None) == is_away
+    if is_away and rejects_keys:
+        assert "refused our key (HTTP 401): correct api_key in [model]" in str(told)
+    assert oracle.stats.calls == 0  # a probe is no question
+
+
 async def test_a_chain_is_as_careful_as_its_most_careful_endpoint() -> None:
     small = model_at("http://127.0.0.1:1/v1", name="small", chunk_tokens=500, price=Price(1, 9))
     large = model_at("http://127.0.0.1:1/v1", name="large", chunk_tokens=900, in_flight=4, price=Price(2, 3))

@@ -35,6 +35,9 @@ class Spoken:
         self._say = say
         self.asked: list[ModelRequest] = []
 
+    async def reach(self) -> str | None:
+        return None
+
     async def answer(self, request: ModelRequest) -> ModelAnswer:
         self.asked.append(request)
         said = self._say(request)

@@ -47,6 +47,9 @@ class Teller:
         self.may_answer.set()
         self.error: Exception | None = None
 
+    async def reach(self) -> str | None:
+        return None
+
     async def answer(self, request: ModelRequest) -> ModelAnswer:
         self.asked.append(request)
         await self.may_answer.wait()

@@ -37,6 +37,9 @@ class Spender:
         self.may_answer = anyio.Event()
         self.may_answer.set()
 
+    async def reach(self) -> str | None:
+        return None
+
     async def answer(self, request: ModelRequest) -> ModelAnswer:
         self.asked += 1
         await self.may_answer.wait()

@@ -81,6 +81,8 @@ class Oracle(Traits):
         await Connection(stream).serve(self._respond)
 
     async def _respond(self, request: HttpRequest, connection: Connection) -> HttpResponse:
+        if self.rejects_keys:
+            return refusal(401, "invalid_api_key")
         match request.method, request.path:
             case "GET", "/v1/models":
                 listed = [{"id": MODEL_NAME, "object": "model"}]

@@ -59,6 +59,7 @@ class Traits:
     Attributes:
         has_json_schema: without it every request for json_schema is refused with 400.
         has_json_object: likewise.
+        rejects_keys: every request is refused with 401.
         context_tokens: a longer prompt is refused with 400 ``context_length_exceeded``.
         most_records: lazy: it never tells more records than this in one answer.
         is_gullible: it obeys the orders that it finds in a text.
@@ -78,6 +79,7 @@ class Traits:
 
     has_json_schema: bool = True
     has_json_object: bool = True
+    rejects_keys: bool = False
     context_tokens: int | None = None
     most_records: int | None = None
     is_gullible: bool = False

@@ -38,6 +38,9 @@ class Gullible:
         self._planted = {" ".join(line.split()) for line in _sentences_of(planted)}
         self._title = title
 
+    async def reach(self) -> str | None:
+        return None
+
     async def answer(self, request: ModelRequest) -> ModelAnswer:
         shown = _SHOWN.search(request.messages[-1].content)
         told = _sentences_of(shown[2]) if shown else []
