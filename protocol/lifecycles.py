@@ -35,6 +35,8 @@ class RunEvent(Enum):
     DEVICE_BACK = auto()
     EXHAUSTED = auto()  # the model's quota is used up
     RECOVERED = auto()  # ... and there again
+    MODEL_AWAY = auto()  # what rules read is delivered, the rest waits for a model that does not answer
+    MODEL_BACK = auto()
     DRAINED = auto()  # the hub stops in good order
     HUB_BACK = auto()  # ... and is there again
     HUB_LOST = auto()  # the lease's holder is dead; found at start-up
@@ -64,6 +66,7 @@ RUN: Table[RunState, RunEvent] = Table(
         (_S.PREPARING, _E.CANCELLED): _S.CANCELLED,  # T13
         (_S.RUNNING, _E.DEVICE_LOST): _S.PAUSED,  # T5
         (_S.RUNNING, _E.EXHAUSTED): _S.PAUSED,  # T5
+        (_S.RUNNING, _E.MODEL_AWAY): _S.PAUSED,  # T5
         (_S.RUNNING, _E.DRAINED): _S.PAUSED,  # T5
         (_S.RUNNING, _E.USER_PAUSED): _S.PAUSED,  # T5
         (_S.RUNNING, _E.FINISHED): _S.COMPLETED,  # T8
@@ -74,6 +77,7 @@ RUN: Table[RunState, RunEvent] = Table(
         (_S.RUNNING, _E.CANCELLED): _S.CANCELLED,  # T13
         (_S.PAUSED, _E.DEVICE_BACK): _S.QUEUED,  # T7, through dispatch again: a new fence
         (_S.PAUSED, _E.RECOVERED): _S.QUEUED,  # T7
+        (_S.PAUSED, _E.MODEL_BACK): _S.QUEUED,  # T7
         (_S.PAUSED, _E.HUB_BACK): _S.QUEUED,  # T7
         (_S.PAUSED, _E.USER_RESUMED): _S.QUEUED,  # T7
         (_S.PAUSED, _E.FAILED): _S.FAILED,  # T11
@@ -88,6 +92,7 @@ class PauseReason(StrEnum):
     USER = "user"
     DEVICE_OFFLINE = "device_offline"
     EXHAUSTED = "exhausted"
+    MODEL_AWAY = "model_away"
     DRAIN = "drain"
     WAITING_INPUT = "waiting_input"
 
@@ -95,12 +100,14 @@ class PauseReason(StrEnum):
 PAUSE_REASONS: dict[RunEvent, PauseReason] = {
     RunEvent.DEVICE_LOST: PauseReason.DEVICE_OFFLINE,
     RunEvent.EXHAUSTED: PauseReason.EXHAUSTED,
+    RunEvent.MODEL_AWAY: PauseReason.MODEL_AWAY,
     RunEvent.DRAINED: PauseReason.DRAIN,
     RunEvent.USER_PAUSED: PauseReason.USER,
 }
 RESUMED_BY: dict[PauseReason, RunEvent] = {
     PauseReason.DEVICE_OFFLINE: RunEvent.DEVICE_BACK,
     PauseReason.EXHAUSTED: RunEvent.RECOVERED,
+    PauseReason.MODEL_AWAY: RunEvent.MODEL_BACK,
     PauseReason.DRAIN: RunEvent.HUB_BACK,
     PauseReason.USER: RunEvent.USER_RESUMED,
 }
@@ -135,6 +142,7 @@ class UnitEvent(Enum):
     """What happened to a unit."""
 
     PLANNED = auto()
+    POSTPONED = auto()  # what rules found in it is delivered; its prose waits for the model
     SETTLED = auto()
     FAILED = auto()
     RETRIED = auto()
@@ -147,6 +155,7 @@ UNIT: Table[UnitState, UnitEvent] = Table(
         (UnitState.PENDING, UnitEvent.PLANNED): UnitState.EXTRACTED,
         (UnitState.PENDING, UnitEvent.FAILED): UnitState.FAILED,
         (UnitState.EXTRACTED, UnitEvent.SETTLED): UnitState.DONE,
+        (UnitState.EXTRACTED, UnitEvent.POSTPONED): UnitState.PENDING,
         (UnitState.EXTRACTED, UnitEvent.FAILED): UnitState.FAILED,
         (UnitState.FAILED, UnitEvent.RETRIED): UnitState.PENDING,
     },

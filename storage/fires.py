@@ -313,6 +313,9 @@ class _Clerk:
     def _queue(self, decision: FireDecision, standing: Standing, run: FreshRun, stands_for: int) -> None:
         schedule = decision.due.schedule
         has_slot = schedule.overlap in SLOTTED
+        # The new run reads what they could not: however long the model is away, one waits for it.
+        self._cancels += standing.without_model
+        standing.without_model.clear()
         self._runs.append(
             run_row(
                 decision.due,

@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
-from protocol.lifecycles import RUN, RunEvent, RunState
+from protocol.lifecycles import RUN, PauseReason, RunEvent, RunState
 from storage import run_needs, schema
 from storage.columns import Int, in_parts, listed, now_ms
 from storage.lock_turns import DEFAULT_LIMITS, LockLimits
@@ -64,11 +64,13 @@ EXECUTING_NOW = (
     .group_by(runs.c.device_id, runs.c.agent_id, schema.agents.c.user_id, schema.agents.c.executor)
 )
 _other = runs.alias("other")
-# Of one schedule, runs follow each other unless it allows otherwise; one that had begun goes first.
+# Of one schedule, runs follow each other unless it allows otherwise; one that had begun goes first, unless
+# it waits for a model: what needs none is done meanwhile.
 FOLLOWS = sa.exists().where(
     _other.c.schedule_id == runs.c.schedule_id,
     sa.text("other.schedule_id IS NOT NULL AND other.state IN ('QUEUED', 'PREPARING', 'RUNNING', 'PAUSED')"),
     _other.c.id != runs.c.id,
+    _other.c.pause_reason.is_distinct_from(PauseReason.MODEL_AWAY),
     sa.or_(
         sa.text("other." + schema.EXECUTING),
         sa.and_(_other.c.fence > 0, runs.c.fence == 0),

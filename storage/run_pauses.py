@@ -16,7 +16,7 @@ from protocol.lifecycles import (
     RunEvent,
     RunState,
 )
-from storage import agent_states, schema
+from storage import agent_configs, agent_states, schema
 from storage.columns import Int, in_parts
 from storage.run_moves import move, remember_moves
 from storage.run_progress import record_error
@@ -161,6 +161,18 @@ RESTED_AGENTS = (
     )
     .distinct()
 )
+AWAITING_MODEL = (
+    sa.select(runs.c.agent_id)
+    .where(
+        runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
+        runs.c.pause_reason == PauseReason.MODEL_AWAY,
+    )
+    .distinct()
+)
+LOCAL_ONLY = sa.select(schema.agent_configs.c.agent_id, schema.agent_configs.c.config_value).where(
+    schema.agent_configs.c.agent_id.in_(sa.bindparam("agents", expanding=True)),
+    schema.agent_configs.c.config_key == "model_use",
+)
 PAUSED_RUNS = (
     sa.select(runs.c.id, runs.c.agent_id)
     .where(
@@ -196,6 +208,15 @@ def awaited_devices(c: sa.Connection) -> set[DeviceId]:
 def rested_agents(c: sa.Connection) -> set[AgentId]:
     """Agents that may work again, and have runs that pause because they could not."""
     return {AgentId(agent_id) for agent_id in c.execute(RESTED_AGENTS).scalars()}
+
+
+def awaiting_model(c: sa.Connection) -> dict[AgentId, bool]:
+    """Agents with runs that wait for a model that is away, and whether it may be one in the cloud."""
+    waiting = {AgentId(agent_id): True for agent_id in c.execute(AWAITING_MODEL).scalars()}
+    for part in in_parts(sorted(waiting)):
+        for row in c.execute(LOCAL_ONLY, {"agents": part}):
+            waiting[AgentId(row.agent_id)] = agent_configs.model_use_in(row.config_value).allow_cloud
+    return waiting
 
 
 def resume_runs(

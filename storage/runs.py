@@ -16,6 +16,7 @@ from storage.run_moves import AttemptsSpent, LivesAtGateway, OpenWork, create_ru
 from storage.run_pauses import (
     Swept,
     awaited_devices,
+    awaiting_model,
     cancel_orphans,
     exhaust_run,
     follow_agents,
@@ -73,6 +74,7 @@ __all__ = [
     "Usage",
     "WaitingLimits",
     "awaited_devices",
+    "awaiting_model",
     "cancel_orphans",
     "check_context",
     "check_held",

@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import RunId
-from protocol.lifecycles import RunState
+from protocol.lifecycles import PauseReason, RunState
 from storage.fire_decisions import FireDecision
 from storage.schema import LIVE, agent_states, agents, runs, schedules
 from storage.wakes import open_of
@@ -30,7 +30,7 @@ SEEN = (
     .with_for_update(of=schedules)
 )
 LIVE_RUNS = (
-    sa.select(runs.c.id, runs.c.schedule_id, runs.c.state, runs.c.fence)
+    sa.select(runs.c.id, runs.c.schedule_id, runs.c.state, runs.c.fence, runs.c.pause_reason)
     .where(
         runs.c.schedule_id.in_(_listed),
         sa.text("runs.schedule_id IS NOT NULL AND runs." + LIVE),
@@ -63,6 +63,7 @@ class Standing(msgspec.Struct):
     axes: Any
     under_way: list[Live]
     waits: list[RunId]  # runs that were never started, the newest last
+    without_model: list[RunId] = []  # runs that wait for a model: they stand in no other's way
     open_wakes: list[str] = []  # of a slot: those that are not over
 
     @property
@@ -92,6 +93,9 @@ def standings_of(c: sa.Connection, batch: Sequence[FireDecision]) -> dict[str, S
         return standings
     for row in c.execute(LIVE_RUNS, {"listed": list(standings)}):
         standing = standings[row.schedule_id]
+        if row.pause_reason is PauseReason.MODEL_AWAY:
+            standing.without_model.append(row.id)
+            continue
         # One that a person paused before it started waits, too: it is the newest fire's when it goes on.
         if row.fence > 0 or row.state not in (RunState.QUEUED, RunState.PAUSED):
             standing.under_way.append(Live(row.id, row.state))

@@ -1,6 +1,6 @@
 """The units of runs (a file, a message), and the ledger of those that are settled for good."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -63,7 +63,10 @@ UNITS = (
 ONE_UNIT = sa.select(*(run_units.c[name] for name in UnitRow.__struct_fields__)).where(
     run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit")
 )
-UNIT_KEYS = sa.select(run_units.c.unit_key).where(run_units.c.run_id == sa.bindparam("run"))
+POSTPONED_UNITS = UNITS.where(run_units.c.state == UnitState.PENDING)
+UNIT_STATES = sa.select(run_units.c.unit_key, run_units.c.state).where(
+    run_units.c.run_id == sa.bindparam("run")
+)
 UNIT_COUNTS = (
     sa.select(run_units.c.state, sa.func.count().label("units"))
     .where(run_units.c.run_id == sa.bindparam("run"))
@@ -91,6 +94,11 @@ def units_of(c: sa.Connection, run_id: RunId) -> list[UnitRow]:
     return [UnitRow(*row) for row in c.execute(UNITS, {"run": run_id})]
 
 
+def postponed_units(c: sa.Connection, run_id: RunId) -> list[UnitRow]:
+    """The units of a run whose prose waits for the model, by key."""
+    return [UnitRow(*row) for row in c.execute(POSTPONED_UNITS, {"run": run_id})]
+
+
 def find_unit(c: sa.Connection, run_id: RunId, unit_key: str) -> UnitRow | None:
     """The unit of the run, if it is known there."""
     row = c.execute(ONE_UNIT, {"run": run_id, "unit": unit_key}).one_or_none()
@@ -105,7 +113,7 @@ def count_units(c: sa.Connection, run_id: RunId) -> dict[UnitState, int]:
 def skip_units(
     c: sa.Connection,
     held: HeldRun,
-    units: Iterable[tuple[str, str, int | None]],
+    units: Collection[tuple[str, str, int | None]],
     at: int,
     *,
     reason: str | None = None,
@@ -116,13 +124,13 @@ def skip_units(
     Without a *reason* the ledger knows them; with one, it is kept with the unit. *is_tried*: they were
     read, and a later run tries others first.
 
-    A unit that the run has already stays as it is.
+    A unit that the run has already stays as it is, unless it was postponed.
 
     Raises:
         StaleRun: the run is held under another fence, or has ended; nothing was written.
     """
     check_held(c, held)
-    there = set(c.execute(UNIT_KEYS, {"run": held.id}).scalars())
+    there = {row.unit_key: row.state for row in c.execute(UNIT_STATES, {"run": held.id})}
     fresh = {
         key: {
             "run_id": held.id,
@@ -136,10 +144,18 @@ def skip_units(
         for key, digest, size in units
         if key not in there
     }
+    postponed = [
+        {"run": held.id, "unit": key, "now": at, "after": UnitState.SKIPPED, "wrong": reason, "dropped": 0}
+        for key, _, _ in units
+        if there.get(key) is UnitState.PENDING
+    ]
     if fresh:
         c.execute(sa.insert(run_units), list(fresh.values()))
-        advance(c, held, at=at, skipped=len(fresh))
-        for key in fresh if is_tried else ():
+    if postponed:
+        c.execute(MOVE_UNIT, postponed)
+    if fresh or postponed:
+        advance(c, held, at=at, skipped=len(fresh) + len(postponed))
+        for key in (*fresh, *(str(move["unit"]) for move in postponed)) if is_tried else ():
             _note_tried(c, held.id, key, at)
     return len(fresh)
 
@@ -182,12 +198,18 @@ AWAITS = sa.select(run_units.c.awaits, run_units.c.is_behind).where(
 )
 
 
-def settle_unit(c: sa.Connection, held: HeldRun, unit_key: str, at: int) -> UnitState:
+def settle_unit(
+    c: sa.Connection, held: HeldRun, unit_key: str, at: int, *, waits_for: str | None = None
+) -> UnitState:
     """All calls of the unit are answered: DONE and in the ledger, or FAILED if one was not taken.
 
     A failure is told among the run's errors too. A unit that is settled already stays as it
     is, so this may be repeated. One that leans on an item which its device was not told of yet is DONE,
     and not in the ledger: the next run reads it again.
+
+    Args:
+        waits_for: what the rest of the unit waits for, in words: it becomes PENDING instead of DONE, and
+            the run's next attempt reads it whole.
 
     Raises:
         StaleRun: the run is held under another fence, or has ended.
@@ -207,9 +229,11 @@ def settle_unit(c: sa.Connection, held: HeldRun, unit_key: str, at: int) -> Unit
     if counts.get(CallState.REJECTED) or counts.get(CallState.UNKNOWN):
         code, message = _refusal(c, held.id, unit_key)
         return _fail(c, held, unit, code, message, at)
-    after = UNIT.after(unit.state, UnitEvent.SETTLED)
+    after = UNIT.after(unit.state, UnitEvent.SETTLED if waits_for is None else UnitEvent.POSTPONED)
     here = {"run": held.id, "unit": unit_key, "now": at}
-    c.execute(MOVE_UNIT, here | {"after": after, "wrong": None, "dropped": 0})
+    c.execute(MOVE_UNIT, here | {"after": after, "wrong": waits_for, "dropped": 0})
+    if waits_for is not None:
+        return after
     awaits, is_behind = c.execute(AWAITS, here).one()
     if not is_behind and are_told(c, awaits):
         _write_ledger(c, held.id, unit, at)

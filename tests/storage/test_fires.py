@@ -287,6 +287,34 @@ def test_a_paused_run_that_is_replaced_is_cancelled_at_once(c: sa.Connection) ->
     assert runs.get_run(c, run_of(FIRST)).state is RunState.CANCELLED
 
 
+def wait_for_model(c: sa.Connection) -> RunId:
+    """Begin the run whose turn it is, and let it wait for its model."""
+    begun = begin(c)
+    runs.move(c, runs.get_run(c, begun).held, RunEvent.MODEL_AWAY, at=AT, actor="hub")
+    return begun
+
+
+@pytest.mark.parametrize("overlap", ["skip", "queue_one", "cancel_running", "queue_all", "allow"])
+def test_a_run_that_waits_for_its_model_makes_room_for_the_next_fire(c: sa.Connection, overlap: str) -> None:
+    make_schedule(c, overlap=overlap)
+    fire(c, FIRST)
+    waiting = wait_for_model(c)
+    (decided,) = fire(c, SECOND)
+    assert (decided.decision, decided.run_id, decided.cancelled) == ("run", run_of(SECOND), ())
+    before = runs.get_run(c, waiting)
+    assert (before.state, before.reason) == (RunState.CANCELLED, "superseded")
+    assert begin(c) == run_of(SECOND)
+
+
+def test_a_run_that_was_queued_behind_one_that_waits_for_its_model_begins(c: sa.Connection) -> None:
+    make_schedule(c, overlap="queue_one")
+    fire(c, FIRST)
+    begun = begin(c)
+    fire(c, SECOND)
+    runs.move(c, runs.get_run(c, begun).held, RunEvent.MODEL_AWAY, at=AT, actor="hub")
+    assert begin(c) == run_of(SECOND)
+
+
 def test_a_run_that_a_person_paused_before_it_began_takes_the_fires_after_it(c: sa.Connection) -> None:
     make_schedule(c, overlap="queue_one")
     fire(c, FIRST)
