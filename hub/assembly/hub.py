@@ -256,6 +256,7 @@ class Hub:
         if ground.store.is_shared:
             leases = make_lease_keeper(ground)
             add("leases", leases, turns=leases.turns)
+        add("model gates", work.model_gates, turns=work.model_gates.turns)
         add("wakes", work.wakes, turns=work.wakes.turns)
         add("watching", work.watching, turns=work.watching.turns)
         if hooks is not None:

@@ -74,19 +74,22 @@ class Work:
             ids=ground.ids,
             on_more=self.look_again,
         )
+        asking = Asking(
+            ground.store,
+            models=models,
+            budgets=self.budgets,
+            clock=ground.clock,
+            ids=ground.ids,
+            metrics=ground.metrics,
+        )
+        self.model_gates = asking.gates
+        self.model_gates.on_back = self.look_again
         self._runner = Runner(
             store=ground.store,
             lifecycle=lifecycle,
             source=self._source,
             extractor=extractor,
-            asking=Asking(
-                ground.store,
-                models=models,
-                budgets=self.budgets,
-                clock=ground.clock,
-                ids=ground.ids,
-                metrics=ground.metrics,
-            ),
+            asking=asking,
             delivery=self._delivery,
             find_link=roster.find,
             watch=watch,
@@ -106,6 +109,7 @@ class Work:
             boot_id=ground.boot_id,
             hold_until_ms=boot.hold_until_ms,
             is_disk_full=is_disk_full,
+            is_model_back=self.model_gates.let_through,
         )
         self.control = RunControl(
             store=ground.store,

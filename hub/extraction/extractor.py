@@ -66,9 +66,7 @@ class Extractor:
         form = await self._beside(document, structured.read, document, wanted)
         model = self._models.choose(allow_cloud=wanted.allow_cloud)
         if model is None or not wanted.data_types:
-            ruled, doubles, notes = await self._beside(document, _sorted_out, document, form.items, [])
-            unread = await self._beside(document, chunk.readable_chars, document.text, form.prose)
-            return Extraction(items=ruled, dropped=doubles, unread_chars=unread, notes=notes)
+            return await self._ruled(document, form)
 
         model = through(model) if through else model
         material = await self._beside(document, _material, document, wanted, form)
@@ -87,6 +85,18 @@ class Extractor:
             chunks=len(pieces),
             notes=reading.noted(notes, redacted=material.redaction.count),
         )
+
+    async def extract_by_rules(self, document: Document, wanted: Wanted) -> Extraction:
+        """What rules find in *document*, noted as awaiting its model. Asks nothing."""
+        form = await self._beside(document, structured.read, document, wanted)
+        found = await self._ruled(document, form)
+        notes = msgspec.structs.replace(found.notes, awaits_model=True)
+        return msgspec.structs.replace(found, notes=notes)
+
+    async def _ruled(self, document: Document, form: Form) -> Extraction:
+        ruled, doubles, notes = await self._beside(document, _sorted_out, document, form.items, [])
+        unread = await self._beside(document, chunk.readable_chars, document.text, form.prose)
+        return Extraction(items=ruled, dropped=doubles, unread_chars=unread, notes=notes)
 
     def _prompts(self, model: LanguageModel, material: Material) -> Iterator[Prompt | LiteralPrompt]:
         """All tables at once, or for a small model one after the other."""

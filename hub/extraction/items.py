@@ -115,6 +115,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         given_up: pieces that no whole answer could be had about: the document is read in part.
         given_up_chars: the characters of those.
         left_out: new items beyond a limit, by its name; the run adds it.
+        awaits_model: only rules have read it: the model is to read the rest once it answers.
     """
 
     dropped: dict[str, int] = {}
@@ -130,6 +131,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     given_up: int = 0
     given_up_chars: int = 0
     left_out: dict[str, int] = {}
+    awaits_model: bool = False
 
 
 class Extraction(msgspec.Struct, frozen=True, kw_only=True):

@@ -63,6 +63,7 @@ class Waiting:
             now=self._clock.now(),
             state=run.state,
             pause_reason=run.pause_reason,
+            reason=run.reason,
             is_cancelling=run.cancel_requested_at is not None,
             is_pausing=dispatcher.is_pausing(run.id),
             is_manual=by_a_person,

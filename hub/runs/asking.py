@@ -7,8 +7,8 @@ every token is counted once, those of failed tries too.
 """
 
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import anyio
@@ -23,12 +23,14 @@ from hub.extraction.model import (
     ModelError,
     ModelRequest,
     Models,
+    ModelUnavailable,
     Price,
     Usage,
 )
 from hub.metrics import Metrics
 from hub.runs.batching import Batching, Collection
 from hub.runs.budget import Budgets, RunBudget
+from hub.runs.model_gates import ModelGate, ModelGates
 from hub.runs.order import RunOrder
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
@@ -107,11 +109,16 @@ class Asking:
         self.ids = ids
         self.answers_known = metrics.model_answers_known
         self.batching = Batching(store, budgets=budgets, clock=clock, ids=ids)
+        self.gates = ModelGates(models, clock=clock)
         self._asked_now: dict[tuple[AgentId, str], anyio.Lock] = {}
 
     def has_model(self, order: RunOrder) -> bool:
         """Whether there is anybody to ask; else rules alone find items."""
         return self.models.choose(allow_cloud=order.parameters.allow_cloud) is not None
+
+    def away(self, order: RunOrder) -> str | None:
+        """Why the model of a run is not asked; ``None`` while it is."""
+        return self.gates.away(allow_cloud=order.parameters.allow_cloud)
 
     async def open(self, order: RunOrder) -> "RunAsking":
         """The questions of one attempt of a run.
@@ -162,12 +169,28 @@ class RunAsking:
             ModelUnavailable, ModelExhausted: the batch could not be handed in.
         """
         if self.collection is not None:
-            await self.collection.finish()
+            with self._closing_gate():
+                await self.collection.finish()
 
     async def make_room(self) -> None:
         """Another unit is to be read. Raises as ``finish`` does, but for BatchPending."""
         if self.collection is not None and self.collection.is_full:
-            await self.collection.hand_in()
+            with self._closing_gate():
+                await self.collection.hand_in()
+
+    @contextmanager
+    def _closing_gate(self) -> Iterator[None]:
+        """A batch that could not be handed in is a question without an answer."""
+        try:
+            yield
+        except ModelUnavailable as exc:
+            self.gate.close(str(exc))
+            raise
+
+    @property
+    def gate(self) -> ModelGate:
+        """The gate of the run's model. Raises KeyError where it has none."""
+        return self.asking.gates.of(allow_cloud=self.order.parameters.allow_cloud)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -294,7 +317,8 @@ class RunModel:
         began = self._asking.clock.monotonic()
         with reservation.held() as spend:
             try:
-                answer = await self._model.answer(request)
+                with self._unit.run.gate.asking():
+                    answer = await self._model.answer(request)
             except ModelError as exc:
                 if exc.spent != NOTHING_SPENT:
                     spend(exc.spent)

@@ -22,6 +22,8 @@ class Attempt:
         self.state = RunState.PREPARING
         self.lanes = anyio.Semaphore(CALLS_IN_FLIGHT)
         self.is_full = False  # it has brought as many items as a run may
+        self.postponed: set[str] = set()  # its units whose prose waits for the model
+        self.unanswered: str | None = None  # why the model gave no answer about one of them
         self.link: DeviceLink | None = None  # of a run that reads a mailbox, as long as its device is there
 
 

@@ -73,8 +73,11 @@ class Dispatcher:
         paused_s: float = 7 * DAY_S,
         hold_until_ms: int = 0,
         is_disk_full: Callable[[], bool] = lambda: False,
+        is_model_back: Callable[[bool], bool] = lambda _allow_cloud: True,
     ) -> None:
         """Args not said elsewhere:
+
+        is_model_back: whether runs that wait for their model may go on; see ``ModelGates.let_through``.
 
         settle_s: a device is connected for so long before it gets a run that nobody waits for.
         paused_s: a run may be PAUSED for so long, unless a person paused it.
@@ -90,6 +93,7 @@ class Dispatcher:
         self._metrics = metrics
         self._boot_id = boot_id
         self._is_disk_full = is_disk_full
+        self._is_model_back = is_model_back
         self.hold_until_ms = hold_until_ms
         self.arrivals = Arrivals(clock=clock, chance=chance, settle_s=settle_s)
         self._executing: dict[RunId, Interrupt] = {}
@@ -220,6 +224,10 @@ class Dispatcher:
             log.info("agents.recovered", agents=len(recovered))
         if rested := await self._store.read(runs.rested_agents):
             await self._resume(PauseReason.EXHAUSTED, agents=rested)
+        if waiting := await self._store.read(runs.awaiting_model):
+            clouds = {allow_cloud: self._is_model_back(allow_cloud) for allow_cloud in {*waiting.values()}}
+            if served := [agent_id for agent_id, allow_cloud in waiting.items() if clouds[allow_cloud]]:
+                await self._resume(PauseReason.MODEL_AWAY, agents=served)
         for run_id, reason in await self._store.read(runs.runs_to_cancel, self._boot_id):
             self.interrupt(run_id, reason or "asked for at another node")
         if self._clock_trust.is_steady() and await self._store.read(

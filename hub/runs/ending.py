@@ -36,9 +36,17 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     exhausted: ModelExhausted | None = None
 
 
-def ending_of(exc: Exception, order: RunOrder, state: RunState, chance: Chance) -> Ending:
-    """How an attempt ends that *exc* has ended, in *state*."""
+def ending_of(
+    exc: Exception, order: RunOrder, state: RunState, chance: Chance, *, is_model_away: bool = False
+) -> Ending:
+    """How an attempt ends that *exc* has ended, in *state*.
+
+    Args:
+        is_model_away: a model that is unavailable gives no answers to anybody, and is waited for.
+    """
     match exc:
+        case ModelUnavailable() if is_model_away and state is RunState.RUNNING:
+            return Ending(event=RunEvent.MODEL_AWAY, reason=f"the run waits for the model: {exc}")
         case NotTakenOn(busy=True) if state is RunState.PREPARING:
             wait_s = _wait(chance, order.dispatches, SENT_BACK_BASE_S, SENT_BACK_CAP_S)
             return Ending(event=RunEvent.SENT_BACK, reason=str(exc), wait_s=wait_s)
@@ -56,14 +64,19 @@ def ending_of(exc: Exception, order: RunOrder, state: RunState, chance: Chance) 
                 wait_s = _wait(chance, order.dispatches, SENT_BACK_BASE_S, SENT_BACK_CAP_S)
                 return Ending(event=RunEvent.SENT_BACK, reason=str(exc), wait_s=wait_s)
             if order.attempt < order.max_attempts:
-                wait_s = _wait(chance, order.attempt - 1, RETRY_BASE_S, RETRY_CAP_S)
-                return Ending(event=RunEvent.RETRIED, reason=str(exc), wait_s=wait_s)
+                return retried(str(exc), order, chance)
             reason = f"given up after {order.attempt} attempts: {exc}"
             return Ending(event=RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR)
         case _:
             log.error("run.broke", exc=wordless(exc))
             reason = f"{ErrorCode.INTERNAL}: {type(exc).__name__}"
             return Ending(event=RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR)
+
+
+def retried(reason: str, order: RunOrder, chance: Chance) -> Ending:
+    """Another attempt, after a wait."""
+    wait_s = _wait(chance, order.attempt - 1, RETRY_BASE_S, RETRY_CAP_S)
+    return Ending(event=RunEvent.RETRIED, reason=reason, wait_s=wait_s)
 
 
 def _wait(chance: Chance, tries: int, base_s: float, cap_s: float) -> float:

@@ -19,6 +19,9 @@ _NEXT: Final = {
 }
 
 
+POSTPONED: Final = "what no rule reads in it waits for the model"
+
+
 class Missing(NamedTuple):
     """Why a file failed that was read."""
 

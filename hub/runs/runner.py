@@ -16,7 +16,7 @@ from hub.clock import Chance, Clock, epoch_ms
 from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Notes, Wanted
-from hub.extraction.model import ExtractionError, ModelError
+from hub.extraction.model import ExtractionError, ModelError, ModelUnavailable
 from hub.links.link import DeviceLink
 from hub.log import Channel, bind
 from hub.metrics import Metrics
@@ -24,13 +24,13 @@ from hub.runs.asking import Asking
 from hub.runs.attempt import Attempt, Reading
 from hub.runs.budget import BudgetReached
 from hub.runs.delivery import Delivery
-from hub.runs.ending import Ending, ending_of, gravest, wordless
+from hub.runs.ending import Ending, ending_of, gravest, retried, wordless
 from hub.runs.in_hand import units_in_hand
 from hub.runs.interrupt import Interrupt
 from hub.runs.lifecycle import Lifecycle
 from hub.runs.mailbox_visit import MailboxVisits
 from hub.runs.message_work import MessageWork, wanted_of_run
-from hub.runs.missing import NOT_READ, missing_of
+from hub.runs.missing import NOT_READ, POSTPONED, missing_of
 from hub.runs.order import RunOrder
 from hub.runs.progress import RunWatch
 from hub.runs.sources import DeviceSource, SeenUnits, TakenOn, UnreadUnit
@@ -52,6 +52,7 @@ from storage.store import (
 
 log = Channel(__name__)
 
+MODEL_WAIT_S = 86_400.0  # a run that is older does not wait for its model: its files fail, in words
 END_AGAIN_CAP_S = 10.0  # between tries to write how a run ended
 # What speaks against a message now may not do so in the next run.
 _NOT_ITS_FAULT = frozenset({ErrorCode.LIMIT_REACHED, ErrorCode.BUDGET_REACHED, ErrorCode.BUSY})
@@ -118,7 +119,9 @@ class Runner:
         if isinstance(broken, StaleRun):
             raise broken
         if broken is not None and interrupt.event is None:
-            return ending_of(broken, attempt.order, attempt.state, self._chance)
+            order = attempt.order
+            is_model_away = isinstance(broken, ModelUnavailable) and await self._waits_for_model(order)
+            return ending_of(broken, order, attempt.state, self._chance, is_model_away=is_model_away)
         if interrupt.event is not None:
             return Ending(event=interrupt.event, reason=interrupt.reason)
         self._limits_reached.labels("run_wall_s").inc()
@@ -185,7 +188,7 @@ class Runner:
                                 case TakenOn():
                                     await self._taken_on(attempt, link, interrupt)
                                 case SeenUnits():
-                                    await self._pass_over(order, event)
+                                    await self._pass_over(attempt, event)
                                 case UnreadUnit():
                                     await self._unread(order, event)
                                 case Document():
@@ -197,7 +200,7 @@ class Runner:
             if interrupt.event is not None:
                 return Ending(event=interrupt.event, reason=interrupt.reason)
             await asking.finish()
-            return await self._finished(order)
+            return await self._end_of_postponed(attempt) or await self._finished(order)
 
     async def _visit_mailbox(self, attempt: Attempt, interrupt: Interrupt) -> Ending:
         """Read a connector; the device is brought what is found as long as it is there."""
@@ -254,11 +257,16 @@ class Runner:
         for unit_key, calls in left.items():
             await self.bring(attempt, link, unit_key, calls, interrupt)
 
-    async def _pass_over(self, order: RunOrder, seen: SeenUnits) -> None:
+    async def _pass_over(self, attempt: Attempt, seen: SeenUnits) -> None:
+        order = attempt.order
         held, at = order.held(RunState.RUNNING), self._at()
         if seen.listed is not None:
             await self._store.write(runs.note_progress, held, units_total=seen.listed, at=at)
-        units = [(file.path, file.sha256, file.size_bytes) for file in seen.files]
+        units = [
+            (file.path, file.sha256, file.size_bytes)
+            for file in seen.files
+            if file.path not in attempt.postponed
+        ]
         await self._store.write(outbox.skip_units, held, units, at=at)
         self._watch.changed(order.run_id)
 
@@ -312,6 +320,11 @@ class Runner:
             except BudgetReached as exc:
                 await self._fail(order, reading, exc.code, str(exc))
                 return
+            except ModelUnavailable as exc:
+                if reading.message is not None:  # it is read once, and whole
+                    raise
+                attempt.unanswered = str(exc)
+                found = await self._extractor.extract_by_rules(document, reading.wanted)
             except ExtractionError as exc:
                 await self._fail(order, reading, exc.code, str(exc))
                 await unit.forget()
@@ -356,7 +369,7 @@ class Runner:
         What was found in a mailbox waits while the device is away.
         """
         if not calls:
-            await self._settle(attempt.order, unit_key)
+            await self._settle(attempt, unit_key)
         elif link is not None:
             try:
                 await self._deliver(attempt, link, unit_key, calls, interrupt)
@@ -375,7 +388,7 @@ class Runner:
         interrupt: Interrupt,
     ) -> None:
         if await self._delivery.deliver(link, attempt.order, calls, attempt.lanes, interrupt):
-            await self._settle(attempt.order, unit_key)
+            await self._settle(attempt, unit_key)
 
     async def _fail(self, order: RunOrder, reading: Reading, code: ErrorCode, error: str) -> None:
         document, message = reading.document, reading.message
@@ -400,11 +413,16 @@ class Runner:
         )
         self._watch.changed(order.run_id)
 
-    async def _settle(self, order: RunOrder, unit_key: str) -> None:
-        """All its items are answered for: DONE; but FAILED where a part of it did not get through."""
+    async def _settle(self, attempt: Attempt, unit_key: str) -> None:
+        """All its items are answered for: DONE, or PENDING while its prose waits for the model.
+
+        FAILED where a part of it did not get through.
+        """
+        order = attempt.order
         held, at = order.held(RunState.RUNNING), self._at()
         unit = await self._store.read(outbox.find_unit, order.run_id, unit_key)
-        if unit is not None and (missing := missing_of(Notes(**unit.notes or {}))) is not None:
+        notes = Notes(**unit.notes or {}) if unit is not None else Notes()
+        if unit is not None and (missing := missing_of(notes)) is not None:
             await self._store.write(
                 outbox.fail_unit,
                 held,
@@ -416,8 +434,52 @@ class Runner:
                 at=at,
             )
         else:
-            await self._store.write(outbox.settle_unit, held, unit_key, at=at)
+            waits_for = POSTPONED if notes.awaits_model else None
+            settled = await self._store.write(outbox.settle_unit, held, unit_key, at=at, waits_for=waits_for)
+            if settled is UnitState.PENDING:
+                attempt.postponed.add(unit_key)
         self._watch.changed(order.run_id)
+
+    async def _waits_for_model(self, order: RunOrder) -> bool:
+        """Whether the run waits for its model: it is away, and the run is not too old to wait."""
+        row = await self._store.read(runs.get_run, order.run_id)
+        return self._asking.away(order) is not None and self._at() - row.created_at < MODEL_WAIT_S * 1_000
+
+    async def _end_of_postponed(self, attempt: Attempt) -> Ending | None:
+        """How the attempt ends while files wait for the model; ``None``: none does, or not any more."""
+        order = attempt.order
+        held, at = order.held(RunState.RUNNING), self._at()
+        postponed = await self._store.read(outbox.postponed_units, order.run_id)
+        gone = [
+            (unit.unit_key, unit.content_hash, unit.size_bytes)
+            for unit in postponed
+            if unit.unit_key not in attempt.postponed
+        ]
+        if gone:
+            reason = "its device does not offer it any more"
+            await self._store.write(outbox.skip_units, held, gone, at, reason=reason)
+        waiting = [unit for unit in postponed if unit.unit_key in attempt.postponed]
+        if not waiting:
+            return None
+        away, why = self._asking.away(order), attempt.unanswered
+        if why is None or await self._waits_for_model(order):
+            row = await self._store.read(runs.get_run, order.run_id)
+            told = f"{row.units_done} files read by rules; {len(waiting)} files wait for the model"
+            return Ending(event=RunEvent.MODEL_AWAY, reason=f"{told}: {away or why or 'not asked yet'}")
+        if away is None and order.attempt < order.max_attempts:
+            return retried(why, order, self._chance)
+        for unit in waiting:
+            await self._store.write(
+                outbox.fail_unit,
+                held,
+                unit_key=unit.unit_key,
+                content_hash=unit.content_hash,
+                size_bytes=unit.size_bytes,
+                error=f"what no rule reads in it was not read: {why}",
+                code=ErrorCode.MODEL_UNAVAILABLE,
+                at=at,
+            )
+        return None
 
     async def _finished(self, order: RunOrder) -> Ending:
         row = await self._store.read(runs.get_run, order.run_id)

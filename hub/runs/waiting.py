@@ -61,6 +61,7 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
     """All that may hold a run back, as it was at *now*. Instants are aware UTC.
 
     Attributes:
+        reason: of the run's last move.
         is_manual: a person started it, so a failing agent does not hold it back.
         is_revoked: the device is let in no more.
         offline_since: when the device was seen last; ``None`` where it never was.
@@ -80,6 +81,7 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
     now: datetime
     state: RunState
     pause_reason: PauseReason | None = None
+    reason: str | None = None
     is_cancelling: bool = False
     is_pausing: bool = False
     is_manual: bool = False
@@ -131,6 +133,7 @@ def why_waiting(facts: WaitFacts, zone: tzinfo | None = None) -> str | None:
         return PAUSING if facts.is_pausing else None
     return (
         _held_by_a_person(facts)
+        or _held_by_an_absent_model(facts)
         or (_held_by_the_device(facts, zone) if facts.connector is None else None)
         or _held_by_the_connector(facts.connector, facts, zone)
         or _held_by_a_need(facts)
@@ -153,6 +156,13 @@ def _held_by_a_person(facts: WaitFacts) -> str | None:
     if not facts.is_healthy and not facts.is_manual:
         return "agent has a lasting error; start a run by hand to try it"
     return None
+
+
+def _held_by_an_absent_model(facts: WaitFacts) -> str | None:
+    """What waits for a model that gives no answers; said before all else, for the rest is delivered."""
+    if facts.pause_reason is not PauseReason.MODEL_AWAY:
+        return None
+    return f"{facts.reason or 'the model is away'}; goes on when it answers"
 
 
 def _held_by_the_device(facts: WaitFacts, zone: tzinfo | None) -> str | None:

@@ -197,12 +197,13 @@ class SimHub:
         self.roster = Roster(self.tell_router, metrics=METRICS)
         lifecycle = Lifecycle(store, clock=clock, ids=self.ids, metrics=METRICS, watch=watch)
         budgets = Budgets(store, clock=clock, metrics=METRICS)
+        asking = Asking(store, models=models, budgets=budgets, clock=clock, ids=self.ids, metrics=METRICS)
         runner = Runner(
             store=store,
             lifecycle=lifecycle,
             source=DeviceSource(limits=RunLimits(), credit=2, metrics=METRICS),
             extractor=extractor,
-            asking=Asking(store, models=models, budgets=budgets, clock=clock, ids=self.ids, metrics=METRICS),
+            asking=asking,
             delivery=Delivery(store, clock=clock, metrics=METRICS),
             find_link=self.roster.find,
             watch=watch,
@@ -222,7 +223,9 @@ class SimHub:
             per_device=self.settings.per_device,
             total=self.settings.total,
             hold_until_ms=self.hold_until_ms,
+            is_model_back=asking.gates.let_through,
         )
+        asking.gates.on_back = self.dispatcher.look_again
         self.control = RunControl(
             store=store,
             lifecycle=lifecycle,
@@ -259,6 +262,7 @@ class SimHub:
         self._supervisor.add("heartbeats", heartbeats)
         self._supervisor.add("devices", self.listener)
         self._supervisor.add("dispatcher", self.dispatcher)
+        self._supervisor.add("model gates", asking.gates)
         if store.is_shared:
             self._supervisor.add("leases", SimLeaseKeeper(self, store))
         self._supervisor.add("wakes", self.wakes)

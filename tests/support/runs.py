@@ -182,6 +182,7 @@ class Bench:
             metrics=self.metrics,
             boot_id=BOOT,
             is_disk_full=lambda: self.is_disk_full,
+            is_model_back=self.asking.gates.let_through,
         )
         self.control = RunControl(
             store=self.store,
@@ -237,11 +238,19 @@ class Bench:
 
     async def run(self, interrupt: Interrupt | None = None) -> RunRow:
         """Queue a run, or take the one that waits, and execute it to the end of this attempt."""
+        await self.probe_models()
         if not await self.store.read(runs.list_runs, states=[RunState.QUEUED]):
             await self.control.submit(self.agent)
         order = await self.claim()
         await self.runner.run(order, interrupt or Interrupt())
         return await self.row(order.run_id)
+
+    async def probe_models(self) -> None:
+        """Let runs that wait for a model go on, if it is time for a probe and it gets an answer."""
+        if await self.store.read(runs.awaiting_model):
+            await self.dispatcher.open_gates()
+            await self.asking.gates.look()
+            await self.dispatcher.open_gates()
 
     async def settled(self, path: str) -> None:
         """Wait until a file of the newest run is DONE."""

@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from hub.extraction.model import ExtractionError, ModelExhausted, ModelUnavailable
+from hub.extraction.model import ExtractionError, ModelExhausted
 from hub.runs.delivery import CALLS_IN_FLIGHT
 from hub.runs.interrupt import Interrupt
 from protocol.errors import CallTimedOut, DeviceGone, ErrorCode, TooManyCalls
@@ -170,21 +170,6 @@ async def test_a_used_up_quota_pauses_the_run_and_its_agent(bench: Bench) -> Non
     assert agent.availability == "exhausted"
     back = await bench.store.read(agent_states.next_recovery)
     assert back == bench.clock.now().timestamp() * 1000 + 90_000
-
-
-async def test_a_model_that_is_away_costs_an_attempt_and_the_last_one_fails_the_run(bench: Bench) -> None:
-    bench.model.errors["riddle"] = ModelUnavailable("connection refused")
-    link = bench.connect(runs=folder(a="A riddle to read.") * 5)
-
-    states = []
-    for _ in range(5):
-        row = await bench.run()
-        states.append(row.state)
-        bench.clock.advance(3600)
-
-    assert states == [RunState.QUEUED] * 4 + [RunState.FAILED]
-    assert len(link.streams) == 5
-    assert "given up after 5 attempts" in row.errors[-1].message
 
 
 async def test_a_device_that_is_busy_gets_the_run_later_and_no_attempt_is_spent(bench: Bench) -> None:

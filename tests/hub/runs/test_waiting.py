@@ -47,6 +47,15 @@ def _why(**facts: object) -> str | None:
         ({"is_healthy": False, "is_manual": True}, "next in line"),
         ({"device": None}, "agent has no device"),
         (
+            {
+                "state": RunState.PAUSED,
+                "pause_reason": PauseReason.MODEL_AWAY,
+                "reason": "80 files read by rules; 3 files wait for the model: no answer",
+                "is_online": False,
+            },
+            "80 files read by rules; 3 files wait for the model: no answer; goes on when it answers",
+        ),
+        (
             {"lock": LockInTheWay(lock=LOCK, is_held=True, ahead=0)},
             "waits for lock mailbox, held by run r-1 of agent mail since 08:14 UTC",
         ),
