@@ -18,6 +18,7 @@ from protocol.handshake import (
     Error,
     Goodbye,
     HeldRun,
+    HubProof,
     Identity,
     Welcome,
 )
@@ -66,8 +67,18 @@ class Conversation(msgspec.Struct, frozen=True):
         ]
 
 
+# The first three keys of RFC 8032, 7.1, and what they sign; a test verifies it.
+KEY = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
+NEXT_KEY = bytes.fromhex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c")
+HUB_KEY = bytes.fromhex("fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025")
+DEVICE_NONCE = "Hx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA"
+PROOF = "dRb0EvKf_c2vTpEP-2h1y4bT6m1g4cRtij2uCnvM9yzPnh3zIV7RMwuCGTKX4r90fnSvjyUCH_ADFGLh8VQLBw"
 CHALLENGE = Challenge(
-    nonce="AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8", hub_id="hub-1", protocol=SPOKEN, ts_ms=_NOW_MS
+    nonce="AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
+    hub_id="hub-1",
+    protocol=SPOKEN,
+    ts_ms=_NOW_MS,
+    proof=HubProof(public_key=keys.encode(HUB_KEY), address="hub.example", signature=PROOF),
 )
 HELLO = DeviceHello(
     device_id="desk",
@@ -78,10 +89,7 @@ HELLO = DeviceHello(
     agents=[AgentPresence(agent_id=_AGENT, status="idle")],
     runs=[HeldRun(run_id=_RUN, fence=2)],
 )
-# The first two keys of RFC 8032, 7.1, and what they sign; a test verifies it.
-KEY = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
-NEXT_KEY = bytes.fromhex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c")
-SIGNATURE = "iqyMsnjCt-f8_FOuuJQ6crLsF-_K2ZsAjd2TpajR3A0CmDYU37YVPuXMCkP7t-An449abw4zbkV0WI2b4B2_CQ"
+SIGNATURE = "-18EcV21C5ZcjBmLuoe1GYzAHdm4ltRS9knZOFFs_IRBlA5YdFAjqlRidNpGkaJpD8xm8RTWpPDV_c-PaIj_Bw"
 ROTATION_SIGNATURE = "UmfaN4CJimYQbmBaTK2z8mFrbus9aSLszowJGWx_7cCMrQcmEfKh6VOl03pswNpE9uor3M0GyTs9cPp7ZTHFAw"
 ROTATION_PROOF = "55MGNtJBpttAsaq-pGQccG5jarHP533-JCtkkjaqTXFmAuSN36AobOD4NdVAvMQbb3eCeRCzDiZRs6NbD5iUAw"
 WELCOME = Welcome(
@@ -104,7 +112,10 @@ CONVERSATIONS: tuple[Conversation, ...] = (
                 device_id=HELLO.device_id,
                 protocol=HELLO.protocol,
                 identity=Identity(
-                    public_key=keys.encode(KEY), signature=SIGNATURE, signed_at_ms=CHALLENGE.ts_ms
+                    public_key=keys.encode(KEY),
+                    signature=SIGNATURE,
+                    signed_at_ms=CHALLENGE.ts_ms,
+                    address="hub.example",
                 ),
                 client=HELLO.client,
             ),

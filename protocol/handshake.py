@@ -51,6 +51,17 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     public_key: Annotated[str, Meta(max_length=64)]  # base64url without padding
     signature: Annotated[str, Meta(max_length=128)]  # base64url without padding
     signed_at_ms: EpochMs  # a clock that is off is reported, not punished
+    address: Annotated[str, Meta(max_length=300)] | None = (
+        None  # of the hub, as dialled; absent: an older device
+    )
+
+
+class HubProof(msgspec.Struct, frozen=True, kw_only=True):
+    """The hub's Ed25519 key and its signature over the challenge, for a device that sent a nonce."""
+
+    public_key: Annotated[str, Meta(max_length=64)]  # base64url without padding
+    address: Annotated[str, Meta(max_length=300)]  # the hub's, as the device dialled it
+    signature: Annotated[str, Meta(max_length=128)]  # base64url without padding
 
 
 class AgentPresence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -87,6 +98,7 @@ class Challenge(Frame, frozen=True, kw_only=True, tag="challenge"):
     hub_id: Id
     protocol: VersionRange
     ts_ms: EpochMs
+    proof: HubProof | None = None  # where the connection's request had a ``Device-Nonce``
 
 
 class DeviceHello(Frame, frozen=True, kw_only=True, tag="device_hello"):
@@ -159,23 +171,48 @@ class Goodbye(Frame, frozen=True, kw_only=True, tag="goodbye"):
     message: Text | None = None
 
 
-SIGNED_TEXT_HEADER = "hub-device-hello-v1"
+NONCE_HEADER = "Device-Nonce"  # of the request for the WebSocket: base64url of 32 bytes, used once
+NONCE_CHARACTERS = 43
+SIGNED_TEXT_HEADER = "hub-device-hello-v2"
+OLDER_TEXT_HEADER = "hub-device-hello-v1"
+CHALLENGE_HEADER = "hub-challenge-v1"
 
 
-def signed_text(challenge: Challenge, hello: DeviceHello, signed_at_ms: int) -> bytes:
-    """What a device signs with its Ed25519 key: nine lines, joined by newlines, as UTF-8.
+def challenge_text(challenge: Challenge, *, public_key: str, address: str, device_nonce: str) -> bytes:
+    """Return what a hub signs with its Ed25519 key: seven lines, joined by newlines, as UTF-8.
 
-    The header, hub_id, nonce, device_id, client name, client version, protocol
-    min, protocol max, *signed_at_ms*. What the hello leaves out is an empty line,
-    versions left out are 1. The nonce gives freshness.
+    The header, hub_id, nonce, ts_ms, then the hub's public key, its address as the device dialled it and
+    the device's nonce.
 
     Raises:
-        ValueError: a part has a line break in it, so that two hellos could share one text.
+        ValueError: a part has a line break in it.
+    """
+    parts = (CHALLENGE_HEADER, challenge.hub_id, challenge.nonce, str(challenge.ts_ms))
+    return _lines(*parts, public_key, address, device_nonce)
+
+
+def signed_text(challenge: Challenge, hello: DeviceHello, signed_at_ms: int, *, address: str | None) -> bytes:
+    """Return what a device signs with its Ed25519 key: eleven lines, joined by newlines, as UTF-8.
+
+    The header, hub_id, nonce, device_id, client name, client version, protocol
+    min, protocol max, *signed_at_ms*, the hub's public key and its address as the device dialled it.
+    What the hello leaves out is an empty line, versions left out are 1. The nonce gives freshness; key and
+    address make the signature worthless at any other hub.
+
+    Args:
+        address: None for the text of older devices, which has nine lines: no key and no address.
+
+    Raises:
+        ValueError: a part has a line break in it, so that two hellos could share one text; or the
+            challenge has no proof of the hub.
     """
     client = hello.client or Client()
     versions = hello.protocol or VersionRange(min=1, max=1)
-    parts = (
-        SIGNED_TEXT_HEADER,
+    if address is not None and challenge.proof is None:
+        raise ValueError("an address is signed only after a challenge that proves the hub")
+    bound = () if address is None or challenge.proof is None else (challenge.proof.public_key, address)
+    return _lines(
+        SIGNED_TEXT_HEADER if bound else OLDER_TEXT_HEADER,
         challenge.hub_id,
         challenge.nonce,
         hello.device_id or "",
@@ -184,7 +221,11 @@ def signed_text(challenge: Challenge, hello: DeviceHello, signed_at_ms: int) -> 
         str(versions.min),
         str(versions.max),
         str(signed_at_ms),
+        *bound,
     )
+
+
+def _lines(*parts: str) -> bytes:
     if any("\n" in part for part in parts):
         raise ValueError("a signed part must not contain a line break")
     return "\n".join(parts).encode()

@@ -5,7 +5,7 @@ because each must be answered once.
 """
 
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -33,7 +33,7 @@ from protocol.frame import (
     ErrorBody,
     Frame,
 )
-from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Limits, StoreMark, Welcome
+from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, HubProof, Limits, StoreMark, Welcome
 from protocol.ids import CallId, ConnectionId, DeviceId, UserId
 from protocol.phases import (
     ALLOWED_FROM_DEVICE,
@@ -64,6 +64,7 @@ class HubSession(Session):
         hello_bytes: how long it may be.
         ts_ms: wall time, UTC epoch milliseconds.
         bearer: the token of the ``Authorization`` header, if there was one.
+        prove: signs the challenge with the hub's key, for a device that asked for that.
     """
 
     _TABLE = HUB_SESSION
@@ -85,6 +86,7 @@ class HubSession(Session):
         now: float,
         ts_ms: int,
         bearer: str | None = None,
+        prove: Callable[[Challenge], HubProof] | None = None,
         hello_timeout_s: float = HELLO_TIMEOUT_S,
         hello_bytes: int = MAX_HELLO_BYTES,
     ) -> None:
@@ -98,6 +100,8 @@ class HubSession(Session):
             protocol=SPOKEN,
             ts_ms=ts_ms,
         )
+        if prove is not None:
+            self.challenge = msgspec.structs.replace(self.challenge, proof=prove(self.challenge))
         self._bearer = bearer
         self._version = SPOKEN.min
         self._versions_of: dict[str, str] = {}

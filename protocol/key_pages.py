@@ -5,26 +5,42 @@ import hashlib
 from protocol import keys
 from protocol.examples import (
     CHALLENGE,
+    DEVICE_NONCE,
     HELLO,
+    HUB_KEY,
     KEY,
     NEXT_KEY,
+    PROOF,
     ROTATION_PROOF,
     ROTATION_SIGNATURE,
     SIGNATURE,
     WELCOME,
 )
-from protocol.handshake import signed_text
+from protocol.handshake import challenge_text, signed_text
 from protocol.ids import DeviceId
 
 
 def hello_text() -> str:
     """The text that a hello's signature is over, and a signature."""
-    text = signed_text(CHALLENGE, HELLO, CHALLENGE.ts_ms)
+    assert CHALLENGE.proof is not None
+    text = signed_text(CHALLENGE, HELLO, CHALLENGE.ts_ms, address=CHALLENGE.proof.address)
     return (
         f"{_quoted(text)}\n\n"
         f"For the greeting above, signed at its `ts_ms`: {_measured(text)} The secret key"
         f" of RFC 8032, 7.1, test 1 (its public key travels as `{keys.encode(KEY)}`) signs it with\n\n"
         f"```\n{SIGNATURE}\n```"
+    )
+
+
+def challenge_lines() -> str:
+    """The text that the hub's signature is over, and a signature."""
+    text = challenge_text(
+        CHALLENGE, public_key=keys.encode(HUB_KEY), address="hub.example", device_nonce=DEVICE_NONCE
+    )
+    return (
+        f"{_quoted(text)}\n\n"
+        f"{_measured(text)} The secret key of RFC 8032, 7.1, test 3 signs it with\n\n"
+        f"```\n{PROOF}\n```"
     )
 
 

@@ -81,6 +81,7 @@ def sections(notes: Notes) -> dict[str, str]:
     return {
         "conversations": _conversations(),
         "signed text": key_pages.hello_text(),
+        "challenge text": key_pages.challenge_lines(),
         "key id": key_pages.key_id(),
         "rotation text": key_pages.rotation_text(),
         "capabilities": _capabilities(),

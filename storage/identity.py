@@ -28,6 +28,7 @@ BOOT = sa.select(
     nodes.c.id, nodes.c.boot_id, nodes.c.started_at, nodes.c.boots_10min, nodes.c.stopped_at
 ).where(nodes.c.id == sa.bindparam("node"))
 SECRET = sa.select(hub.c.value).where(hub.c.key == "extraction.secret")
+KEY = sa.select(hub.c.value).where(hub.c.key == "identity.key")
 TOUCH = sa.select(sa.literal(1))
 BOOT_AGAIN = (
     sa.update(nodes)
@@ -65,6 +66,18 @@ def ensure_extraction_secret(c: sa.Connection, fresh: bytes) -> bytes:
     if known is not None:
         return bytes.fromhex(known)
     c.execute(sa.insert(hub), {"key": "extraction.secret", "value": fresh.hex()})
+    return fresh
+
+
+def ensure_key(c: sa.Connection, fresh: bytes) -> bytes:
+    """Return the private half of the key by which devices know this hub: 32 bytes; *fresh* if there is none.
+
+    The same on all nodes and after a restore: else every device would refuse the hub.
+    """
+    known = c.execute(KEY).scalar_one_or_none()
+    if known is not None:
+        return bytes.fromhex(known)
+    c.execute(sa.insert(hub), {"key": "identity.key", "value": fresh.hex()})
     return fresh
 
 

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 from hub.agents.declared import reconcile
 from hub.assembly.ground import Ground
 from hub.clock import epoch_ms, from_epoch_ms
+from hub.links.hub_key import HubKey
 from hub.log import Channel
 from hub.ops.declared import (
     declared_agents,
@@ -31,12 +32,14 @@ class Boot(NamedTuple):
     Attributes:
         user_id: the owner.
         secret: makes the border marks of questions to a model.
+        key: by which devices know this hub.
         hold: the hub died again and again; it starts nothing by itself before ``hold_until_ms``.
     """
 
     user_id: UserId
     hub_id: str
     secret: bytes
+    key: HubKey
     hold: Hold | None = None
     hold_until_ms: int = 0
 
@@ -49,6 +52,7 @@ async def begin(ground: Ground) -> Boot:
     window_ms = int(limits.restart_hold_s * 1000)
     hub_id = await store.write(identity.ensure_hub_id, ground.ids.fresh())
     secret = await store.write(identity.ensure_extraction_secret, ground.chance.token_bytes(SECRET_BYTES))
+    key = HubKey(await store.write(identity.ensure_key, ground.chance.token_bytes(SECRET_BYTES)))
     await store.write(audit.begin_chain, at=at, subject=hub_id)  # before the boot is on record: see there
     await tell_audit_head(store)
     boot = await store.write(identity.begin_boot, ground.node_id, ground.boot_id, at, window_ms=window_ms)
@@ -79,7 +83,7 @@ async def begin(ground: Ground) -> Boot:
         declared_gateways=declared_gateways(settings),
         declared_connectors=declared_connectors(settings),
     )
-    return Boot(user_id, hub_id, secret, hold, hold_until_ms)
+    return Boot(user_id, hub_id, secret, key, hold, hold_until_ms)
 
 
 async def end(ground: Ground) -> None:

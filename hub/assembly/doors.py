@@ -19,6 +19,7 @@ from hub.assembly.limits import (
 )
 from hub.links import open_files
 from hub.links.gate import Gate
+from hub.links.hub_key import HubKey
 from hub.links.listener import DeviceListener
 from hub.links.roster import Roster
 from hub.log import Channel
@@ -82,6 +83,7 @@ def make_device_listener(
     judges: Judges,
     *,
     hub_id: str,
+    key: HubKey,
     roster: Roster,
     sock: socket.socket,
     tls: ssl.SSLContext | None,
@@ -95,6 +97,7 @@ def make_device_listener(
         sock=sock,
         sock_outlives_us=DEVICES in ground.manager.sockets,
         hub_id=hub_id,
+        key=key,
         authenticator=judges.of_devices,
         roster=roster,
         clock=ground.clock,

@@ -1,5 +1,6 @@
 """The limits of both ports, as the settings have them and the ports take them."""
 
+from ipaddress import ip_address
 from pathlib import Path
 
 from hub.links.forwarded import TrustedProxies
@@ -72,10 +73,19 @@ def operator_hosts(listen: Listener) -> Hosts:
 def upgrade_rules(listen: DeviceListener, *, opened: DeviceListener) -> UpgradeRules:
     """By which names and pages, and through which proxies, devices may come; *opened* as above."""
     return UpgradeRules(
-        hosts=(listen.address.host, *listen.hosts),
+        hosts=(*listen.hosts, *_names(listen.address.host)),
         origins=listen.origins,
         proxies=trusted_proxies(listen, opened=opened),
     )
+
+
+def _names(host: str) -> tuple[str, ...]:
+    """Return *host* where it is a name: what is no name is known by the connection itself."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return (host,)
+    return ()
 
 
 def agent_limits(limits: Limits) -> AgentLimits:

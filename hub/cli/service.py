@@ -48,6 +48,7 @@ def status(state: Path, as_json: bool) -> None:
             **{f"listens: {name}": where for name, where in told["listeners"].items()},
         }
     )
+    show.out(f"\nkey    {told['key']}")  # a fingerprint leaves no room beside it
 
 
 def _issues(counts: Mapping[str, int]) -> str:

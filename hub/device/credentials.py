@@ -127,7 +127,7 @@ class KeyCredential:
     def put_into(self, hello: DeviceHello, challenge: Challenge | None) -> DeviceHello:
         assert challenge is not None  # it signs
         at = epoch_ms(self._clock.now())
-        signature = self.identity.sign(signed_text(challenge, hello, at))
+        signature = self.identity.sign(signed_text(challenge, hello, at, address=None))
         shown = Identity(
             public_key=keys.encode(self.identity.public_key), signature=signature, signed_at_ms=at
         )

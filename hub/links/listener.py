@@ -31,6 +31,7 @@ from hub.links.connection import Connection
 from hub.links.deadlines import DeadlineWheel
 from hub.links.farewell import STOPPING
 from hub.links.gate import Gate, Place, TurnedAway
+from hub.links.hub_key import HubKey
 from hub.links.intake import HELLO_ROOM
 from hub.links.limits import LinkLimits, PortLimits
 from hub.links.refusal import Refusal
@@ -77,6 +78,7 @@ class DeviceListener:
         sock_outlives_us: systemd holds *sock* too. What knocks while we leave is not refused: it waits
             there for the next process.
         tls: serve with it.
+        key: by which devices know the hub.
         rules: for the request that asks for a WebSocket: hosts, origins, proxies.
         compression: permessage-deflate, for devices that offer it.
     """
@@ -89,6 +91,7 @@ class DeviceListener:
         sock: socket.socket | None = None,
         sock_outlives_us: bool = False,
         hub_id: str,
+        key: HubKey,
         authenticator: Authenticator,
         roster: Roster,
         clock: Clock,
@@ -108,6 +111,7 @@ class DeviceListener:
         self._sock = sock
         self._sock_outlives_us = sock_outlives_us
         self._hub_id = hub_id
+        self._key = key
         self._authenticator = authenticator
         self._roster = roster
         self._clock = clock
@@ -271,6 +275,7 @@ class DeviceListener:
         assert isinstance(socket, DeviceSocket)
         try:
             socket.address = self._rules.client(request, socket.address)
+            socket.dialled = self._rules.dialled(request, socket.local_address[:2])
             if self._roster.is_draining:
                 raise RequestRefused(ErrorCode.STOPPING, "the hub stops")
             if socket.place.network is None:  # a proxy has said it only now
@@ -311,6 +316,10 @@ class DeviceListener:
     def _open(self, transport: DeviceSocket) -> Connection:
         assert transport.request is not None
         limits = transport.limits
+        prove = None
+        if transport.dialled is not None:
+            (address, nonce), transport.dialled = transport.dialled, None
+            prove = partial(self._key.prove, address=address, device_nonce=nonce)
         session = HubSession(
             codec=for_subprotocol(transport.subprotocol),
             hub_id=self._hub_id,
@@ -318,6 +327,7 @@ class DeviceListener:
             now=self._clock.monotonic(),
             ts_ms=epoch_ms(self._clock.now()),
             bearer=bearer(transport.request.headers),
+            prove=prove,
             hello_timeout_s=limits.hello_timeout_s,
             hello_bytes=limits.hello_bytes,
         )

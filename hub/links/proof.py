@@ -59,8 +59,11 @@ def check_hello(key: DeviceKey, identity: Identity, challenge: Challenge, hello:
     Raises:
         BadProof: the signature is none, or of another key or another text.
     """
+    address = identity.address
+    if address is not None and (challenge.proof is None or address != challenge.proof.address):
+        raise BadProof(f"the device dialled {address!r}, which is not what this connection asked for")
     try:
-        text = signed_text(challenge, hello, identity.signed_at_ms)
+        text = signed_text(challenge, hello, identity.signed_at_ms, address=address)
     except ValueError as error:
         raise BadProof(str(error)) from error
     check_signature(key.public, identity.signature, text)

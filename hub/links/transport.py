@@ -129,6 +129,7 @@ class DeviceSocket(ServerConnection):
         place: what it takes up; left when the socket is gone.
         address: of the device, as the socket or a trusted proxy tells it.
         limits: that it was made with.
+        dialled: the hub's address as the device dialled it, and its nonce, where it wants the hub's proof.
         is_head_too_long: its request for a WebSocket was, and no answer but 431 was given.
     """
 
@@ -146,6 +147,7 @@ class DeviceSocket(ServerConnection):
         "_unflushed_bytes",
         "_unread",
         "address",
+        "dialled",
         "intake",
         "is_head_too_long",
         "limits",
@@ -156,6 +158,7 @@ class DeviceSocket(ServerConnection):
         super().__init__(*args, **options)
         self.place = place
         self.address = address
+        self.dialled: tuple[str, str] | None = None
         self.is_head_too_long = False
         self.intake = Intake(HEAD_BYTES)
         self.limits = limits

@@ -4,8 +4,10 @@ A name that a web page was rebound to, a page of another origin, a token in the 
 an address that nobody vouches for are turned away here, before anything is said.
 """
 
+import re
 from collections.abc import Iterable
 from http import HTTPStatus
+from typing import Final
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -16,6 +18,10 @@ from hub.links.forwarded import FORWARDING, BadForwarding, TrustedProxies
 from hub.links.hosts import Hosts
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.frame import PATH
+from protocol.handshake import NONCE_CHARACTERS, NONCE_HEADER
+
+_NONCE: Final = re.compile(rf"[A-Za-z0-9_-]{{{NONCE_CHARACTERS}}}")
+MAX_NAME: Final = 100  # characters of a name that are repeated in an answer
 
 
 class RequestRefused(HubError):
@@ -81,6 +87,26 @@ class UpgradeRules:
         self._hosts = Hosts(hosts)
         self._origins = frozenset(origin.lower() for origin in origins)
         self.proxies = proxies or TrustedProxies()
+
+    def dialled(self, request: Request, local: tuple[str, int]) -> tuple[str, str] | None:
+        """Return the address that a device dialled and its nonce, where the hub is to prove itself.
+
+        Args:
+            local: address and port of this end of the connection.
+
+        Raises:
+            RequestRefused: the address is not this hub's, or the nonce is none.
+        """
+        nonces = request.headers.get_all(NONCE_HEADER)
+        if not nonces:
+            return None
+        host = request.headers["Host"].strip().lower()
+        if len(nonces) != 1 or not _NONCE.fullmatch(nonces[0]):
+            raise RequestRefused(ErrorCode.BAD_PARAMS, f"{NONCE_HEADER} is base64url of 32 bytes, once")
+        if not self._hosts.are_of(host, local):
+            told = f"this hub is not called {host[:MAX_NAME]!r}: write that name, without a port, into hosts"
+            raise RequestRefused(ErrorCode.WRONG_HOST, f"{told} of [listen.devices], if it leads here")
+        return host, nonces[0]
 
     def client(self, request: Request, peer: str) -> str:
         """The address that *request* comes from, if it may become a WebSocket.

@@ -105,6 +105,7 @@ class Operations(Seen):
         clock: Clock,
         identity: Identity,
         hub_id: str,
+        key: str,
         name: str,
         model: str | None,
         database: str,
@@ -140,6 +141,7 @@ class Operations(Seen):
         self._dispatcher = dispatcher
         self._clock = clock
         self._hub_id = hub_id
+        self._key = key
         self._name = name
         self._model = model
         self._database = database
@@ -277,6 +279,7 @@ class Operations(Seen):
         return StatusView(
             name=self._name,
             hub_id=self._hub_id,
+            key=self._key,
             version=VERSION,
             uptime_s=round(self._clock.monotonic() - self._started, 1),
             state="draining" if self._is_draining else "running",

@@ -55,6 +55,7 @@ class StatusView(View):
 
     name: str
     hub_id: str
+    key: str  # the fingerprint of the key by which devices know this hub
     version: str
     uptime_s: float
     state: Literal["running", "draining"] = "running"

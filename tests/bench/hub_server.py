@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from hub.clock import SystemChance, SystemClock
 from hub.links.auth import Authenticator
 from hub.links.deadlines import DeadlineWheel, Slot, Timed
+from hub.links.hub_key import HubKey
 from hub.links.limits import LinkLimits, PortLimits
 from hub.links.link import DeviceLink
 from hub.links.listener import DeviceListener
@@ -177,6 +178,7 @@ async def _serve(config: HubConfig) -> None:
         roster = Roster(on_event, metrics=metrics)
         listener = DeviceListener(
             hub_id="bench",
+            key=HubKey(bytes(32)),
             authenticator=Authenticator(store, clock=clock, chance=chance, metrics=metrics),
             roster=roster,
             clock=clock,

@@ -99,6 +99,7 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
         clock=bench.clock,
         identity=identity,
         hub_id="hub-1",
+        key="EH7DDX5",
         name="home",
         model=None,
         database="sqlite://",

@@ -8,15 +8,18 @@ from hypothesis import strategies as st
 from protocol import keys
 from protocol.examples import (
     CHALLENGE,
+    DEVICE_NONCE,
     HELLO,
+    HUB_KEY,
     KEY,
     NEXT_KEY,
+    PROOF,
     ROTATION_PROOF,
     ROTATION_SIGNATURE,
     SIGNATURE,
     WELCOME,
 )
-from protocol.handshake import signed_text
+from protocol.handshake import challenge_text, signed_text
 from protocol.ids import DeviceId, KeyId
 
 ID = keys.key_id(KEY)
@@ -28,7 +31,11 @@ def verify(key: bytes, signature: str, text: bytes) -> None:
 
 
 def test_the_signatures_of_the_page_are_over_the_texts_of_the_page() -> None:
-    verify(KEY, SIGNATURE, signed_text(CHALLENGE, HELLO, CHALLENGE.ts_ms))
+    verify(KEY, SIGNATURE, signed_text(CHALLENGE, HELLO, CHALLENGE.ts_ms, address="hub.example"))
+    text = challenge_text(
+        CHALLENGE, public_key=keys.encode(HUB_KEY), address="hub.example", device_nonce=DEVICE_NONCE
+    )
+    verify(HUB_KEY, PROOF, text)
     text = keys.rotation_text(WELCOME.hub_id, DeviceId(WELCOME.device_id), old_key=KEY, new_key=NEXT_KEY)
     verify(KEY, ROTATION_SIGNATURE, text)
     verify(NEXT_KEY, ROTATION_PROOF, text)

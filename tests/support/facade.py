@@ -527,6 +527,7 @@ class FakeHub:
         return StatusView(
             name="home",
             hub_id="h-1",
+            key="EH7DDX5-BKSRGCD-YTL7BKA-I36SE44-NXX3KLN-K7ELKS2-YQ57PI7-4XEG4QI",
             version="0.1.0",
             uptime_s=3_725.0,
             devices_known=1,

@@ -12,6 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from hub.links.auth import Authenticator
+from hub.links.hub_key import HubKey
 from hub.links.limits import LinkLimits
 from hub.links.link import DeviceLink
 from hub.links.listener import DeviceListener
@@ -27,6 +28,7 @@ from tests.support.keys import KeyPair
 
 PATIENCE_S = 30.0  # of a test with something that should happen at once, on a busy machine
 AT_MS = 1_767_600_000_000
+HUB_SEED = bytes(range(32))
 
 
 def make_call(call_id: str = "c-1", *, action: Action = Action.INSERT, deadline_ms: int = 30_000) -> ToolCall:
@@ -181,6 +183,7 @@ async def open_port(
         )
         listener = DeviceListener(
             hub_id="hub-1",
+            key=HubKey(HUB_SEED),
             authenticator=authenticator,
             roster=roster,
             clock=clock,

@@ -1,0 +1,133 @@
+"""A hub proves its key to a device that asks for that, under an address that leads to itself alone."""
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from hub.links.hosts import Hosts
+from hub.links.hub_key import HubKey
+from hub.links.upgrade import UpgradeRules
+from protocol import keys
+from protocol.handshake import NONCE_HEADER
+from storage.store import identity, open_store
+from tests.support.keys import KeyPair, b64
+from tests.support.wire import HUB_SEED, Port, RawDevice, open_port
+
+NONCE = b64(bytes(range(32, 64)))
+LOCAL = ("10.0.0.5", 8770)
+
+
+async def refusal(port: Port, nonce: str, *, host: str | None = None) -> int:
+    """The status with which a request is refused that asks for a proof."""
+    address = port.url.split("/")[2]
+    named, _, number = address.rpartition(":")
+    url = port.url.replace(address, host or address)
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(url, host=named, port=int(number), additional_headers={NONCE_HEADER: nonce}):
+            pass
+    return refused.value.response.status_code
+
+
+async def test_a_challenge_is_signed_over_both_nonces_and_the_address_that_was_dialled() -> None:
+    async with open_port() as port, port.connect(additional_headers={NONCE_HEADER: NONCE}) as device:
+        challenge = await device.hear()
+    proof, address = challenge["proof"], port.url.split("/")[2]
+    assert proof["address"] == address
+    assert proof["public_key"] == HubKey(HUB_SEED).public_key
+    lines = ("hub-challenge-v1", challenge["hub_id"], challenge["nonce"], str(challenge["ts_ms"]))
+    text = "\n".join((*lines, proof["public_key"], address, NONCE)).encode()
+    public = Ed25519PublicKey.from_public_bytes(keys.decode(proof["public_key"], 32))
+    public.verify(keys.decode(proof["signature"], 64), text)
+
+
+async def test_a_device_of_the_version_before_asks_for_no_proof_and_gets_none() -> None:
+    async with open_port() as port, port.connect() as device:
+        assert "proof" not in await device.hear()
+
+
+@pytest.mark.parametrize("nonce", ["", "short", "A" * 44, "!" * 43])
+async def test_what_is_no_nonce_is_refused(nonce: str) -> None:
+    async with open_port() as port:
+        assert await refusal(port, nonce) == 422
+
+
+async def test_a_hub_does_not_prove_itself_under_an_address_that_may_lead_elsewhere() -> None:
+    async with open_port(rules=UpgradeRules(hosts=["hub.example"])) as port:
+        for host in ("127.0.0.1:1", "127.0.0.2", "10.0.0.5:8770", "localhost:1"):
+            assert await refusal(port, NONCE, host=host) == 421
+
+
+@pytest.mark.parametrize(
+    ("host", "local", "is_ours"),
+    [
+        ("hub.example", LOCAL, True),
+        ("hub.example:9000", LOCAL, True),  # a proxy's port
+        ("192.168.1.9:9000", LOCAL, True),  # an address that is translated, and was listed for that
+        ("other.example", LOCAL, False),
+        ("10.0.0.5:8770", LOCAL, True),
+        ("10.0.0.5:8771", LOCAL, False),
+        ("10.0.0.5", LOCAL, False),
+        ("10.0.0.6:8770", LOCAL, False),
+        ("localhost:8770", LOCAL, False),
+        ("localhost:8770", ("127.0.0.1", 8770), True),
+        ("127.0.0.1:8770", ("::ffff:127.0.0.1", 8770), True),
+        ("[::1]:8770", ("::1", 8770), True),
+        ("10.0.0.5", ("10.0.0.5", 443), True),
+        ("", LOCAL, False),
+    ],
+)
+def test_an_address_leads_here_where_it_is_listed_or_that_of_the_connection(
+    host: str, local: tuple[str, int], is_ours: bool
+) -> None:
+    assert Hosts(["hub.example", "192.168.1.9"]).are_of(host, local) is is_ours
+
+
+async def greets(device: RawDevice, key: KeyPair, **changed: str) -> str:
+    """Say hello as PROTOCOL.md has it, with something else signed or said; the type of the answer."""
+    challenge = await device.hear()
+    proof = challenge["proof"]
+    said = {
+        "address": proof["address"],
+        "hub_key": proof["public_key"],
+        "header": "hub-device-hello-v2",
+    } | changed
+    signed = (said["header"], challenge["hub_id"], challenge["nonce"], "", "", "", "1", "1", "5")
+    signature = key.sign(*signed, said["hub_key"], said.get("signed", said["address"]))
+    identity = {"public_key": key.spelled, "signature": signature, "signed_at_ms": 5}
+    await device.say(type="device_hello", identity=identity | {"address": said["address"]})
+    answer = await device.hear()
+    return str(answer["code"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        ({}, "pairing_required"),
+        ({"address": "elsewhere.example"}, "auth_failed"),
+        ({"signed": "elsewhere.example"}, "auth_failed"),
+        ({"hub_key": HubKey(bytes(32)).public_key}, "auth_failed"),
+        ({"header": "hub-device-hello-v1"}, "auth_failed"),
+    ],
+    ids=["as it should be", "another address", "another address signed", "another hub", "the older header"],
+)
+async def test_a_proof_counts_only_where_it_names_this_hub_and_the_address_dialled(
+    changed: dict[str, str], code: str
+) -> None:
+    async with open_port() as port, port.connect(additional_headers={NONCE_HEADER: NONCE}) as device:
+        assert await greets(device, KeyPair(), **changed) == code
+
+
+async def test_an_address_without_a_proof_to_sign_is_refused() -> None:
+    key = KeyPair()
+    async with open_port() as port, port.connect() as device:
+        challenge = await device.hear()
+        shown = key.identity(challenge) | {"address": port.url.split("/")[2]}
+        await device.say(type="device_hello", identity=shown)
+        assert (await device.hear())["code"] == "auth_failed"
+
+
+async def test_the_key_is_made_once_and_kept_in_the_database() -> None:
+    async with open_store("sqlite://", base=None) as store:
+        assert await store.write(identity.ensure_key, b"1" * 32) == b"1" * 32
+        assert await store.write(identity.ensure_key, b"2" * 32) == b"1" * 32
