@@ -13,6 +13,8 @@ from hub.cli import show
 from hub.cli.daemon import make_folder
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import state_folder
+from protocol import keys
+from protocol.ids import KeyId
 
 TOKEN_VARIABLE: Final = "HUB_DEVICE_TOKEN"
 _NAME: Final = re.compile(r"^\w[\w.-]{0,63}$")  # as the hub's settings have it; it is also a file's name
@@ -39,6 +41,11 @@ _File = click.Path(path_type=Path, dir_okay=False)
     type=_File,
     help=f"The file with a token, instead of a key [default: ${TOKEN_VARIABLE}].",
 )
+@click.option(
+    "--accept-hub",
+    metavar="FINGERPRINT",
+    help="Accept the hub with this key, in the place of the one known at URL ('hub status' shows it there).",
+)
 @click.option("--codec", type=click.Choice(["json", "msgpack"]), default="json", show_default=True)
 @click.option(
     "--log-level",
@@ -57,6 +64,7 @@ def connect(
     new_key: bool,
     invitation_file: Path | None,
     token_file: Path | None,
+    accept_hub: str | None,
     codec: Literal["json", "msgpack"],
     log_level: str,
 ) -> None:
@@ -72,6 +80,7 @@ def connect(
         raise Failure("a device shows a token or a key, not both", Exit.USAGE, next_step=told)
     if invitation_file is not None:
         _look_at("invitation", invitation_file, _read(invitation_file))
+    accepted = None if accept_hub is None else _fingerprint(accept_hub)
     db = db or device_file(ctx, name)
     make_folder(db.parent)
 
@@ -89,8 +98,16 @@ def connect(
         invitation=invitation_file,
         rotates=new_key,
         codec=codec,
+        accepted=accepted,
     )
     ctx.exit(run_device(options, on_status=show.say, asks=_ask if sys.stdin.isatty() else None))
+
+
+def _fingerprint(text: str) -> KeyId:
+    try:
+        return keys.read(text)
+    except ValueError as error:
+        raise Failure(f"{text!r} is no fingerprint of a hub: {error}", Exit.USAGE) from error
 
 
 async def _ask(question: str) -> bool:

@@ -24,6 +24,7 @@ from hub.device.credentials import BadCredential, Credential, KeyCredential, Tok
 from hub.device.hearing import Hearing
 from hub.device.identity import is_open_to_others
 from hub.device.inserts import DeviceFileError, open_device_store
+from hub.device.known_hubs import SUFFIX, BadKnownHubs, KnownHubs, dialled
 from hub.device.line import Line
 from hub.device.messages import told_message
 from hub.device.questions import told_question
@@ -39,6 +40,7 @@ from protocol.errors import CloseCode
 from protocol.frame import Frame
 from protocol.handshake import Capability, DeviceHello, StoreMark, Welcome
 from protocol.handshake import Client as ClientProgram
+from protocol.ids import KeyId
 from protocol.versions import SPOKEN, CapabilityName
 from protocol.work import Action, AgentCancel, AgentCredit, AgentFetch, AgentRun, ToolCall
 
@@ -79,6 +81,7 @@ class DeviceOptions:
         rotates: replace the key by a new one; where it was revoked, the device is paired anew.
         name: what the device calls itself; only shown.
         max_file_bytes: larger files are skipped.
+        accepted: the id of the one key that the hub may prove, known or not; None: as it is known.
     """
 
     url: str
@@ -91,6 +94,7 @@ class DeviceOptions:
     name: str = ""
     codec: CodecName = "json"
     max_file_bytes: int = MAX_FILE_BYTES
+    accepted: KeyId | None = None
 
 
 class ReferenceDevice:
@@ -100,6 +104,7 @@ class ReferenceDevice:
         on_status: is told in short sentences how it goes.
         asks: asks the owner a question, and returns whether they agree; without it nobody is asked.
         rotates: replace the key by a new one once the hub has let the device in.
+        hubs: the hubs that it knows; those beside *db* by default.
 
     Raises:
         BadAddress: the URL is none.
@@ -121,7 +126,11 @@ class ReferenceDevice:
         max_file_bytes: int = MAX_FILE_BYTES,
         rotates: bool = False,
         asks: Callable[[str], Awaitable[bool]] | None = None,
+        hubs: KnownHubs | None = None,
     ) -> None:
+        self._hubs = hubs or KnownHubs(db.with_suffix(SUFFIX), db.with_suffix(".key"))
+        self._address = dialled(address_of(url))
+        self._credential = credential
         self._folders = declare(roots)
         self._home = os.path.expanduser("~")
         self._db = db
@@ -135,6 +144,7 @@ class ReferenceDevice:
             codec=_CODECS[codec],
             credential=credential,
             hello=self._hello,
+            meets=self._meet,
             attend=self._attend,
             clock=clock,
             chance=chance,
@@ -174,6 +184,15 @@ class ReferenceDevice:
             capabilities=[Capability(name=name) for name in CAPABILITIES],
             store=self._mark(),
         )
+
+    def _meet(self, public_key: str) -> None:
+        """Judge the hub by the key that it proved. Raises HubNotTrusted, BadKnownHubs."""
+        is_new = all(hub.address != self._address for hub in self._hubs.read())
+        hub, before = self._hubs.meet(self._address, public_key)
+        if is_new or before is not None:
+            self._told(f"the key of this hub: {hub.fingerprint}")
+        if isinstance(self._credential, KeyCredential):
+            self._credential.use(self._hubs.path_of(hub))
 
     def _attend(self, line: Line, tasks: TaskGroup) -> Handler:
         assert self._library is not None  # a session opens inside serve
@@ -276,13 +295,19 @@ async def _run(
     asks: Callable[[str], Awaitable[bool]] | None,
 ) -> int:
     try:
-        address_of(options.url)  # before a key is made for it
+        hubs = KnownHubs(
+            options.db.with_suffix(SUFFIX),
+            options.key or options.db.with_suffix(".key"),
+            is_chosen=options.key is not None,
+            accepted=options.accepted,
+        )
+        key_file = hubs.key_file(dialled(address_of(options.url)))
         device = ReferenceDevice(
             options.url,
             options.roots,
             options.db,
             options.name,
-            _credential(options, on_status),
+            _credential(options, key_file, on_status),
             SystemClock(),
             SystemChance(),
             options.codec,
@@ -290,8 +315,9 @@ async def _run(
             max_file_bytes=options.max_file_bytes,
             rotates=options.rotates,
             asks=asks,
+            hubs=hubs,
         )
-    except (BadAddress, BadCredential, ValueError) as error:
+    except (BadAddress, BadCredential, BadKnownHubs, ValueError) as error:
         on_status(str(error))
         return EXIT_USAGE
     code = EXIT_DONE
@@ -311,7 +337,7 @@ async def _run(
     return code
 
 
-def _credential(options: DeviceOptions, on_status: Callable[[str], None]) -> Credential:
+def _credential(options: DeviceOptions, file: Path, on_status: Callable[[str], None]) -> Credential:
     """What the options say to show, looked at once: what is wrong with it is told before anything starts.
 
     Raises:
@@ -321,7 +347,6 @@ def _credential(options: DeviceOptions, on_status: Callable[[str], None]) -> Cre
         token = TokenCredential(options.token)
         token.read()
         return token
-    file = options.key or options.db.with_suffix(".key")
     key = KeyCredential(
         file,
         clock=SystemClock(),

@@ -24,22 +24,25 @@ from websockets.uri import parse_uri
 
 from hub.clock import Chance, Clock
 from hub.device.credentials import BadCredential, Credential
+from hub.device.known_hubs import BadKnownHubs, HubNotTrusted, check_proof, dialled
 from hub.device.line import Line
 from hub.device.unreachable import why_unreachable
 from hub.log import Channel
+from protocol import keys
 from protocol.backoff import Backoff
 from protocol.codec import Codec, for_subprotocol
 from protocol.device_session import DeviceSession
 from protocol.errors import CATALOGUE, CLOSE_MEANINGS, CloseCode, ErrorCode, HubError
 from protocol.events import Challenged, Ended, Leaving, Received, Refused, SessionEvent, Welcomed
 from protocol.frame import MAX_MESSAGE_BYTES, PATH, Frame
-from protocol.handshake import Challenge, DeviceHello, Error, Goodbye
+from protocol.handshake import NONCE_HEADER, Challenge, DeviceHello, Error, Goodbye
 
 _OPEN_TIMEOUT_S: Final = 10.0
 _PING_S: Final = 15.0  # one to ask, one to answer: a dead connection is found in 30 s
 _CLOSE_TIMEOUT_S: Final = 2.0
 _STEADY_S: Final = 30.0  # a connection that lived so long was no failed try
 _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
+_NONCE_BYTES: Final = 32
 _HANG_UP_S: Final = 5.0  # a hub that said goodbye closes at once; its close code is worth a short wait
 _FINAL: Final = frozenset(code for code in CloseCode if not code.may_return)
 _NO_FAILED_TRY: Final = (CloseCode.RESTARTING, CloseCode.PAIRING_REQUIRED)
@@ -75,6 +78,7 @@ class _Visit:
     was_welcome: bool = False
     close: int | None = None  # None: it just broke, or was never there
     said: str = ""
+    distrust: str = ""  # why nothing was shown to this hub
     goodbye: Goodbye | None = None
     pairing_code: str | None = None  # a person is to type it at the hub
     retry_after_ms: int | None = None
@@ -94,6 +98,8 @@ class Client:
         url: ``ws://`` or ``wss://``; without a path, the hub's own is meant.
         credential: what to show, read anew for each connection.
         hello: what to greet with, beside the credential; made anew for each connection.
+        meets: called with the public key that the hub has proved, before anything is shown to it; raises
+            HubNotTrusted or BadKnownHubs where it must not be shown anything.
         attend: called once a session is open; starts its work in the group, gives what takes its frames.
         told: is told what happens, for the person at the desktop.
 
@@ -108,6 +114,7 @@ class Client:
         codec: Codec,
         credential: Credential,
         hello: Callable[[], DeviceHello],
+        meets: Callable[[str], None],
         attend: Attend,
         clock: Clock,
         chance: Chance,
@@ -115,11 +122,13 @@ class Client:
         backoff: Backoff | None = None,
     ) -> None:
         self._url = address_of(url)
+        self._address = dialled(self._url)
         self._is_local = urlsplit(self._url).hostname in _LOOPBACK
         self._codec = codec
         self._credential = credential
         self._hello = hello
         self._pairing_code: str | None = None  # that was told to the person
+        self._meets = meets
         self._attend = attend
         self._clock = clock
         self._chance = chance
@@ -130,7 +139,8 @@ class Client:
         """Stay connected until cancelled; *started* after the first welcome.
 
         Raises:
-            TurnedAway: the hub closed with a code that says not to come back.
+            TurnedAway: the hub closed with a code that says not to come back, or is not the one that it
+                should be.
         """
         if not (self._is_local or self._url.startswith("wss:")):
             self._told("warning: the line to this hub is not encrypted; wss:// is")
@@ -139,6 +149,8 @@ class Client:
             began = self._clock.monotonic()
             visit = _Visit()
             await self._visit(visit, task_status)
+            if visit.distrust:
+                raise TurnedAway(visit.distrust, 0)
             if visit.was_welcome:
                 task_status = anyio.TASK_STATUS_IGNORED
                 if self._clock.monotonic() - began >= _STEADY_S:
@@ -170,10 +182,12 @@ class Client:
             self._told(f"to let it in, type at the hub: hub pair approve {code}")
 
     async def _visit(self, visit: _Visit, task_status: TaskStatus[None]) -> None:
+        nonce = keys.encode(self._chance.token_bytes(_NONCE_BYTES))
         try:
             self._credential.read()
             socket = await _Straight(
                 self._url,
+                additional_headers={NONCE_HEADER: nonce},
                 subprotocols=[Subprotocol(self._codec.name)],
                 compression=None,
                 proxy=None if self._is_local else True,
@@ -188,26 +202,25 @@ class Client:
             # An ImportError: a SOCKS proxy is asked for, and what speaks to one is not installed.
             visit.said = why_unreachable(self._url, error)
         else:
-            await self._talk(socket, visit, task_status)
+            await self._talk(socket, nonce, visit, task_status)
 
-    async def _talk(self, socket: ClientConnection, visit: _Visit, task_status: TaskStatus[None]) -> None:
+    async def _talk(
+        self, socket: ClientConnection, nonce: str, visit: _Visit, task_status: TaskStatus[None]
+    ) -> None:
         session = DeviceSession(codec=for_subprotocol(socket.subprotocol), now=self._clock.monotonic())
         line = Line(session, socket)
         ended: Ended | None = None
         try:
             async with anyio.create_task_group() as tasks:
 
-                def greet(challenge: Challenge | None) -> None:
+                def greet(challenge: Challenge) -> None:
+                    self._meets(check_proof(challenge, address=self._address, nonce=nonce))
                     session.greet(self._credential.put_into(self._hello(), challenge))
 
-                talk = _Talk(line, visit, tasks, self._attend, self._clock, task_status)
+                talk = _Talk(line, visit, tasks, greet, self._attend, self._clock, task_status)
                 talk.on_welcome = self._credential.welcomed
-                talk.on_challenge = greet if self._credential.signs else None
                 tasks.start_soon(line.write)
                 tasks.start_soon(self._mind_the_time, session, talk)
-                if not self._credential.signs:
-                    greet(None)
-                    line.wake()
                 await self._read(socket, session, talk)
                 ended = talk.ended
                 tasks.cancel_scope.cancel()
@@ -241,17 +254,18 @@ class _Talk:
         line: Line,
         visit: _Visit,
         tasks: TaskGroup,
+        greet: Callable[[Challenge], None],
         attend: Attend,
         clock: Clock,
         task_status: TaskStatus[None],
     ) -> None:
         self.ended: Ended | None = None
         self.reading = anyio.CancelScope()
-        self.on_challenge: Callable[[Challenge], None] | None = None
         self.on_welcome: Callable[[], None] = lambda: None
         self._line = line
         self._visit = visit
         self._tasks = tasks
+        self._greet = greet
         self._attend = attend
         self._clock = clock
         self._task_status = task_status
@@ -264,8 +278,12 @@ class _Talk:
                 case Received(frame):
                     self._handle(frame)
                 case Challenged(challenge):
-                    if self.on_challenge is not None:
-                        self.on_challenge(challenge)
+                    try:
+                        self._greet(challenge)
+                    except (HubNotTrusted, BadKnownHubs, BadCredential) as error:
+                        self._visit.distrust = str(error)
+                        self.ended = _DONE
+                        self.reading.cancel()
                 case Welcomed():
                     self._visit.was_welcome = True
                     self.on_welcome()

@@ -19,9 +19,7 @@ class BadCredential(HubError):
 
 
 class Credential(Protocol):
-    """What a device shows. *signs*: it signs the hub's challenge, so the hello waits for that."""
-
-    signs: bool
+    """What a device shows."""
 
     def read(self) -> None:
         """Look at the files anew; once before each connection.
@@ -31,8 +29,8 @@ class Credential(Protocol):
         """
         ...
 
-    def put_into(self, hello: DeviceHello, challenge: Challenge | None) -> DeviceHello:
-        """*hello* with what is shown. The challenge is there if it is to be signed."""
+    def put_into(self, hello: DeviceHello, challenge: Challenge) -> DeviceHello:
+        """Return *hello* with what is shown, for a *challenge* that proves the hub."""
         ...
 
     def welcomed(self) -> None:
@@ -54,8 +52,6 @@ class Credential(Protocol):
 class TokenCredential:
     """A token, or the file that has it."""
 
-    signs = False
-
     def __init__(self, token: str | Path) -> None:
         self._token = token
         self._text = ""
@@ -63,7 +59,7 @@ class TokenCredential:
     def read(self) -> None:
         self._text = read_secret(self._token, "token")
 
-    def put_into(self, hello: DeviceHello, challenge: Challenge | None) -> DeviceHello:
+    def put_into(self, hello: DeviceHello, challenge: Challenge) -> DeviceHello:
         return msgspec.structs.replace(hello, token=self._text)
 
     def welcomed(self) -> None:
@@ -84,8 +80,6 @@ class KeyCredential:
     Attributes:
         is_renewed: a new key took the place of a revoked one.
     """
-
-    signs = True
 
     def __init__(
         self,
@@ -124,12 +118,20 @@ class KeyCredential:
         if self._invitation is not None:
             self._invitation_text = read_secret(self._invitation, "invitation")
 
-    def put_into(self, hello: DeviceHello, challenge: Challenge | None) -> DeviceHello:
-        assert challenge is not None  # it signs
-        at = epoch_ms(self._clock.now())
-        signature = self.identity.sign(signed_text(challenge, hello, at, address=None))
+    def use(self, file: Path) -> None:
+        """Show the key in *file* from now on."""
+        if file != self.file:
+            self.file, self._identity = file, None
+
+    def put_into(self, hello: DeviceHello, challenge: Challenge) -> DeviceHello:
+        assert challenge.proof is not None  # it was checked
+        at, address = epoch_ms(self._clock.now()), challenge.proof.address
+        signature = self.identity.sign(signed_text(challenge, hello, at, address=address))
         shown = Identity(
-            public_key=keys.encode(self.identity.public_key), signature=signature, signed_at_ms=at
+            public_key=keys.encode(self.identity.public_key),
+            signature=signature,
+            signed_at_ms=at,
+            address=address,
         )
         return msgspec.structs.replace(hello, identity=shown, invitation=self._invitation_text)
 

@@ -9,9 +9,13 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
+import msgspec
 from websockets.exceptions import InvalidMessage, InvalidProxy, InvalidStatus
 
+from hub.printable import one_line
+
 PROBLEM: Final = "application/problem+json"  # in which only the operators' interface refuses
+_MOST_SAID: Final = 300  # characters of a hub's reason
 SETTING: Final = "[listen.devices] in the hub's hub.toml says where it listens for devices"
 
 
@@ -49,4 +53,20 @@ def _why_not_let_in(where: str, error: InvalidStatus) -> str:
         return f"{told}: {where} is its port for operators; {SETTING}"
     if status == HTTPStatus.NOT_FOUND:
         return f"{told}; is this the hub's device address? {SETTING}"
-    return told
+    return f"{told}: {said}" if (said := _said(error.response.body)) else told
+
+
+def _said(body: bytes | bytearray | None) -> str:
+    """Return what a hub gives as its reason, as far as *body* is a hub's."""
+    try:
+        return one_line(msgspec.json.decode(body or b"", type=_Refusal).error.message[:_MOST_SAID])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ""
+
+
+class _Reason(msgspec.Struct):
+    message: str
+
+
+class _Refusal(msgspec.Struct):
+    error: _Reason

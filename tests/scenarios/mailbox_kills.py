@@ -48,6 +48,7 @@ connected_s = 0.1
 restart_hold_s = 0.0
 [listen.devices]
 address = "127.0.0.1:0"
+hosts = ["127.0.0.1"]  # a wire in front of it has another port
 [listen.operator]
 address = "127.0.0.1:0"
 {model}

@@ -38,6 +38,7 @@ restart_hold_s = 0.0
 level = "debug"
 [listen.devices]
 address = "127.0.0.1:0"
+hosts = ["127.0.0.1"]  # a wire in front of it has another port
 [listen.operator]
 address = "127.0.0.1:0"
 [listen.webhooks]

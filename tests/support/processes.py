@@ -27,6 +27,7 @@ SETTINGS = """\
 name = "test"
 [listen.devices]
 address = "127.0.0.1:0"
+hosts = ["127.0.0.1"]  # a wire in front of it has another port
 [listen.operator]
 address = "127.0.0.1:0"
 {model}
@@ -41,6 +42,7 @@ prompt = "Find what somebody has to do."
 CROWD = """\
 [listen.devices]
 address = "127.0.0.1:0"
+hosts = ["127.0.0.1"]  # a wire in front of it has another port
 [listen.operator]
 address = "127.0.0.1:0"
 [limits]                            # all devices come from one address, and are one person's

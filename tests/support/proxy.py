@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import anyio
 from websockets.asyncio.client import connect
@@ -17,6 +18,8 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.protocol import State
 
 from protocol.errors import CloseCode
+from protocol.frame import PATH
+from protocol.handshake import NONCE_HEADER
 
 _NO_CODE = (1005, 1006)
 _POLL_S = 0.02
@@ -47,7 +50,17 @@ class Wire:
                 return
             await anyio.sleep(_POLL_S)
         try:
-            async with connect(f"{self.hub_url}/v1/device", subprotocols=None, compression=None) as hub:
+            assert device.request is not None
+            asked, at = device.request.headers, urlsplit(self.hub_url)
+            nonce = {name: asked[name] for name in (NONCE_HEADER,) if name in asked}
+            async with connect(
+                f"ws://{asked['Host']}{PATH}",  # a name of the hub's: its settings list this address
+                host=at.hostname,
+                port=at.port,
+                additional_headers=nonce,
+                subprotocols=None,
+                compression=None,
+            ) as hub:
                 async with anyio.create_task_group() as both:
                     both.start_soon(self._pump, device, hub, "to_hub", both.cancel_scope)
                     both.start_soon(self._pump, hub, device, "to_device", both.cancel_scope)

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -10,12 +11,13 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from hub.links.hub_key import HubKey
 from protocol.codec import SUBPROTOCOLS, for_subprotocol
 from protocol.coordination import Heartbeat
 from protocol.errors import CloseCode
 from protocol.events import Answered, Ended, HelloReceived, Received, SessionEvent
 from protocol.frame import Frame
-from protocol.handshake import DeviceHello, Error, Goodbye, Limits
+from protocol.handshake import NONCE_HEADER, DeviceHello, Error, Goodbye, Limits
 from protocol.hub_session import HubSession
 from protocol.ids import ConnectionId, DeviceId, UserId
 from protocol.work import Answer, ToolCall
@@ -29,12 +31,19 @@ E = TypeVar("E", bound=SessionEvent)
 class Guest:
     """One connection of a device, seen from the hub."""
 
-    def __init__(self, socket: ServerConnection, epoch: int) -> None:
+    def __init__(self, socket: ServerConnection, epoch: int, key: HubKey) -> None:
         self._socket = socket
         self._epoch = epoch
         self._events: deque[SessionEvent] = deque()
+        assert socket.request is not None
+        headers = socket.request.headers
         self.session = HubSession(
-            codec=for_subprotocol(socket.subprotocol), hub_id="hub-1", nonce=bytes(32), now=0.0, ts_ms=0
+            codec=for_subprotocol(socket.subprotocol),
+            hub_id="hub-1",
+            nonce=bytes(32),
+            now=0.0,
+            ts_ms=0,
+            prove=partial(key.prove, address=headers["Host"], device_nonce=headers.get(NONCE_HEADER, "")),
         )
 
     async def welcome(
@@ -52,17 +61,17 @@ class Guest:
             limits=limits or Limits(),
             heartbeat_interval_ms=heartbeat_interval_ms,
         )
-        await self._flush()
+        await self.flush()
         return hello
 
     async def hello(self) -> DeviceHello:
         """Wait for the hello and keep the device waiting."""
-        await self._flush()  # the challenge
+        await self.flush()  # the challenge
         return (await self._event(HelloReceived)).hello
 
     async def say(self, frame: Frame) -> None:
         self.session.send(frame)
-        await self._flush()
+        await self.flush()
 
     async def hear(self, kind: type[F]) -> F:
         """The next frame, heartbeats apart unless one is asked for; it is of that kind."""
@@ -108,7 +117,7 @@ class Guest:
 
     async def _close(self, ended: Ended | None) -> None:
         assert ended is not None
-        await self._flush()
+        await self.flush()
         await self._socket.close(ended.code, ended.reason_text)
 
     async def _event(self, kind: type[E]) -> E:
@@ -122,7 +131,7 @@ class Guest:
                 self._events.extend(self.session.receive_data(await self._socket.recv(), 0.0))
         return self._events.popleft()
 
-    async def _flush(self) -> None:
+    async def flush(self) -> None:
         for data in self.session.data_to_send():
             await self._socket.send(data, text=self.session.codec.is_text)
 
@@ -130,8 +139,9 @@ class Guest:
 class ScriptedHub:
     """Where devices knock. *url* has no path: a device knows it."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int = 1) -> None:
         self.url = ""
+        self.key = HubKey(bytes([seed]) * 32)
         self._knocks, self._guests = anyio.create_memory_object_stream[Guest](100)
         self._epoch = 0
 
@@ -142,7 +152,7 @@ class ScriptedHub:
 
     async def _host(self, socket: ServerConnection) -> None:
         self._epoch += 1
-        guest = Guest(socket, self._epoch)
+        guest = Guest(socket, self._epoch, self.key)
         await self._knocks.send(guest)
         await socket.wait_closed()
 

@@ -363,6 +363,7 @@ def test_what_is_no_address_is_refused_before_anything_is_sent(url: str, clock: 
             codec=JSON,
             credential=TokenCredential("t"),
             hello=lambda: DeviceHello(),
+            meets=lambda key: None,
             attend=lambda line, tasks: lambda frame: None,
             clock=clock,
             chance=SeededChance(),

@@ -1,0 +1,159 @@
+"""A device knows its hub again by the hub's key, and shows nothing to another one in its place."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hub.device.client import TurnedAway
+from hub.device.known_hubs import BadKnownHubs, HubNotTrusted, KnownHub, KnownHubs, check_proof, dialled
+from hub.links.hub_key import HubKey
+from protocol import keys
+from protocol.codec import JSON
+from protocol.handshake import Challenge
+from protocol.versions import SPOKEN
+from tests.support.device import open_device
+from tests.support.scripted_hub import ScriptedHub
+
+ONE, OTHER = HubKey(bytes([1]) * 32), HubKey(bytes([2]) * 32)
+CHALLENGE = Challenge(nonce="n", hub_id="hub-1", protocol=SPOKEN, ts_ms=1)
+
+
+def hubs_in(folder: Path) -> KnownHubs:
+    return KnownHubs(folder / "desk.hubs", folder / "desk.key")
+
+
+def accepting(folder: Path, key: HubKey) -> KnownHubs:
+    return KnownHubs(folder / "desk.hubs", folder / "desk.key", accepted=keys.read(key.shown))
+
+
+def test_a_hub_is_known_from_the_first_time_on(tmp_path: Path) -> None:
+    met = hubs_in(tmp_path).meet("hub.example", ONE.public_key)
+    assert met == (KnownHub("hub.example", ONE.public_key, "desk.key"), None)
+    assert hubs_in(tmp_path).meet("hub.example", ONE.public_key) == met
+    assert hubs_in(tmp_path).read() == [met[0]]
+    assert (tmp_path / "desk.hubs").stat().st_mode & 0o777 == 0o600
+
+
+def test_another_key_at_a_known_address_is_refused_with_both_and_what_accepts_it(tmp_path: Path) -> None:
+    hubs_in(tmp_path).meet("hub.example", ONE.public_key)
+    before = (tmp_path / "desk.hubs").read_bytes()
+    with pytest.raises(HubNotTrusted) as refusal:
+        hubs_in(tmp_path).meet("hub.example", OTHER.public_key)
+    assert ONE.shown in str(refusal.value)
+    assert f"hub connect --accept-hub {OTHER.shown}" in str(refusal.value)
+    assert (tmp_path / "desk.hubs").read_bytes() == before
+
+
+def test_a_successor_is_accepted_by_its_fingerprint_and_gets_a_key_of_its_own(tmp_path: Path) -> None:
+    first, _ = hubs_in(tmp_path).meet("hub.example", ONE.public_key)
+    successor = KnownHub("hub.example", OTHER.public_key, "desk.2.key")
+    assert accepting(tmp_path, OTHER).meet("hub.example", OTHER.public_key) == (successor, first)
+    assert hubs_in(tmp_path).read() == [successor]
+    with pytest.raises(HubNotTrusted, match=ONE.shown):
+        hubs_in(tmp_path).meet("hub.example", ONE.public_key)
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_where_a_fingerprint_is_accepted_no_other_hub_is(tmp_path: Path, is_known: bool) -> None:
+    if is_known:
+        hubs_in(tmp_path).meet("hub.example", ONE.public_key)
+    with pytest.raises(HubNotTrusted, match=OTHER.shown):
+        accepting(tmp_path, OTHER).meet("hub.example", ONE.public_key)
+
+
+def test_each_hub_is_shown_a_key_of_its_own_and_one_hub_the_same_at_all_its_addresses(tmp_path: Path) -> None:
+    hubs = hubs_in(tmp_path)
+    for address, key in (("a", ONE), ("b", OTHER), ("c", ONE)):
+        hubs.meet(address, key.public_key)
+    assert [(hub.address, hub.key_file) for hub in hubs.read()] == [
+        ("a", "desk.key"),
+        ("b", "desk.2.key"),
+        ("c", "desk.key"),
+    ]
+    assert hubs.key_file("b") == tmp_path / "desk.2.key"
+    assert hubs.key_file("d") == tmp_path / "desk.3.key"
+
+
+def test_a_key_file_that_the_owner_chose_is_shown_to_whatever_hub(tmp_path: Path) -> None:
+    hubs_in(tmp_path).meet("a", ONE.public_key)
+    chosen = KnownHubs(tmp_path / "desk.hubs", tmp_path / "mine.key", is_chosen=True)
+    assert chosen.key_file("a") == tmp_path / "mine.key"
+    assert chosen.path_of(chosen.meet("b", OTHER.public_key)[0]) == tmp_path / "mine.key"
+
+
+@pytest.mark.parametrize("line", ["hub.example", "hub.example nokey desk.key", f"hub.example {'A' * 43}"])
+def test_a_line_that_is_none_is_told_with_its_number(tmp_path: Path, line: str) -> None:
+    (tmp_path / "desk.hubs").write_text(f"# hubs\n\n{line}\n")
+    with pytest.raises(BadKnownHubs, match="line 3"):
+        hubs_in(tmp_path).meet("hub.example", ONE.public_key)
+
+
+def test_a_file_that_is_no_list_of_hubs_is_not_read_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "desk.hubs").write_bytes(b"#" * (1024 * 1024 + 1))
+    with pytest.raises(BadKnownHubs, match="longer"):
+        hubs_in(tmp_path).read()
+    (tmp_path / "desk.hubs").write_bytes(b"\xff")
+    with pytest.raises(BadKnownHubs, match="cannot read"):
+        hubs_in(tmp_path).read()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"device_nonce": "m"},
+        {"address": "other.example"},
+        {"hub_id": "hub-2"},
+        {"nonce": "m"},
+        {"ts_ms": 2},
+        {"public_key": OTHER.public_key},
+        {"public_key": "A"},
+        {"signature": "A" * 86},
+        {"signature": ""},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_a_proof_is_of_this_connection_this_address_and_this_key(changed: dict[str, str | int]) -> None:
+    proof = ONE.prove(CHALLENGE, address="hub.example", device_nonce="n")
+    kept = msgspec.structs.replace(CHALLENGE, proof=proof)
+    assert check_proof(kept, address="hub.example", nonce="n") == ONE.public_key
+
+    frame = json.loads(JSON.encode(kept))
+    for part in (frame, frame["proof"]):
+        part.update({name: value for name, value in changed.items() if name in part})
+    challenge = JSON.decode_from_hub(json.dumps(frame).encode())
+    assert isinstance(challenge, Challenge)
+    nonce = str(changed.get("device_nonce", "n"))
+    with pytest.raises(HubNotTrusted):
+        check_proof(challenge, address="hub.example", nonce=nonce)
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("ws://127.0.0.1:8770", "127.0.0.1:8770"),
+        ("wss://Hub.Example/v1/device", "hub.example"),
+        ("wss://hub.example:443", "hub.example"),
+        ("ws://[::1]:8770", "[::1]:8770"),
+    ],
+)
+def test_an_address_is_what_the_host_header_says(url: str, address: str) -> None:
+    assert dialled(url) == address
+
+
+async def test_a_device_stops_at_a_hub_that_took_the_place_of_its_own(tmp_path: Path) -> None:
+    hub = ScriptedHub()
+    async with hub.open():
+        async with open_device(hub.url, tmp_path) as device:
+            await (await hub.guest()).welcome()
+            assert f"the key of this hub: {hub.key.shown}" in device.told
+        hub.key = OTHER
+        async with open_device(hub.url, tmp_path) as device:
+            guest = await hub.guest()
+            await guest.flush()
+            assert await guest.left() is not None
+            failure = await device.over()
+    assert isinstance(failure, TurnedAway)
+    assert OTHER.shown in str(failure)
+    assert guest.session.hello is None
