@@ -106,6 +106,7 @@ class ErrorCode(StrEnum):
     BUDGET_REACHED = "budget_reached"
     UNKNOWN_EFFECT = "unknown_effect"
     FORBIDDEN = "forbidden"
+    NOT_GRANTED = "not_granted"
     ADDRESS_REFUSED = "address_refused"
     WRONG_HOST = "wrong_host"
     FOREIGN_ORIGIN = "foreign_origin"
@@ -287,6 +288,7 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     ),
     _E.UNKNOWN_EFFECT: CodeInfo(_R, True, 504, "the device may have done it; the same call id settles it"),
     _E.FORBIDDEN: CodeInfo(_R, False, 403, "this needs another token, or the hub's own user"),
+    _E.NOT_GRANTED: CodeInfo(_R, False, 403, "its owner grants it, or for a device who runs the hub"),
     _E.WRONG_HOST: CodeInfo(_R, False, 421, "ask by a name that stands in hosts of [listen], or by address"),
     _E.FOREIGN_ORIGIN: CodeInfo(_R, False, 403, "a web page of another origin may not ask this hub"),
     _E.BAD_CONTENT_TYPE: CodeInfo(_R, False, 415, "send the body as application/json"),

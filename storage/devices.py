@@ -1,5 +1,7 @@
 """Devices of users, and the hashes of the tokens that devices show."""
 
+from collections.abc import Collection
+from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
@@ -40,6 +42,25 @@ class TokenRevoked(HubError):
     code = ErrorCode.REVOKED
 
 
+class Grant(StrEnum):
+    """What a device may do at its hub besides receiving what is found for it."""
+
+    FILES = "files"  # its files are read by runs
+    AGENTS = "agents"  # it makes, changes and starts agents
+    CONNECTORS = "connectors"  # it makes and changes agents that read accounts of its user
+    COORDINATION = "coordination"  # its agents reach others: boards, messages, questions, locks
+
+
+class NotGranted(HubError):
+    """The device is not granted what this needs; nothing was done."""
+
+    code = ErrorCode.NOT_GRANTED
+
+    def __init__(self, name: str, grant: Grant) -> None:
+        super().__init__(f"the device {name!r} is not granted {grant.value!r} at this hub")
+        self.hint = f"whoever runs the hub grants it: hub devices grant {name} +{grant.value}"
+
+
 class DeviceRow(msgspec.Struct, frozen=True):
     """A device. *session_epoch* counts its accepted connections; *revoked_at* is set for good."""
 
@@ -52,6 +73,7 @@ class DeviceRow(msgspec.Struct, frozen=True):
     last_seen_at: int | None
     revoked_at: int | None
     created_at: int
+    grants: list[str]
 
 
 class TokenRow(msgspec.Struct, frozen=True):
@@ -84,7 +106,7 @@ class TokenOwner(msgspec.Struct, frozen=True):
     expires_at: int | None
 
 
-DEVICES = sa.select(
+DEVICES: sa.Select[Any] = sa.select(
     devices.c.id,
     devices.c.user_id,
     devices.c.name,
@@ -94,6 +116,7 @@ DEVICES = sa.select(
     devices.c.last_seen_at,
     devices.c.revoked_at,
     devices.c.created_at,
+    devices.c.grants,
 )
 DEVICE = DEVICES.where(devices.c.id == sa.bindparam("device"))
 DEVICE_OF_USER = DEVICES.where(
@@ -151,6 +174,8 @@ AGENTS_OF_FILE = sa.select(agents.c.name).where(
     agents.c.source == "file",
     agents.c.deleted_at.is_(None),
 )
+GRANT = sa.update(devices).where(devices.c.id == sa.bindparam("device")).values(grants=sa.bindparam("to"))
+LOCK_DEVICE = sa.select(devices.c.id).where(devices.c.id == sa.bindparam("device")).with_for_update()
 RENAME_DEVICE = (
     sa.update(devices).where(devices.c.id == sa.bindparam("device")).values(name=sa.bindparam("to"))
 )
@@ -181,6 +206,33 @@ def rename_device(c: sa.Connection, id: DeviceId, name: str, *, at: int, actor: 
     c.execute(RENAME_DEVICE, {"device": id, "to": name})
     detail = {"before": device.name, "after": name}
     audit.append(c, at=at, actor=actor, event="device.renamed", subject=id, detail=detail)
+    return get_device(c, id)
+
+
+def require_grant(c: sa.Connection, id: DeviceId, grant: Grant) -> None:
+    """Raises NotGranted where the device lacks *grant*; one that is not there is refused by what it asks."""
+    row = c.execute(DEVICE, {"device": id}).one_or_none()
+    if row is not None and grant not in DeviceRow(*row).grants:
+        raise NotGranted(row.name, grant)
+
+
+def change_grants(
+    c: sa.Connection, id: DeviceId, *, add: Collection[Grant], remove: Collection[Grant], at: int, actor: str
+) -> DeviceRow:
+    """Grant the device all of *add* and none of *remove*; twice is once.
+
+    Raises:
+        UnknownDevice: there is none, or it was revoked.
+    """
+    c.execute(LOCK_DEVICE, {"device": id})
+    device = get_device(c, id)
+    if device.revoked_at is not None:
+        raise UnknownDevice(f"device {device.name!r} was revoked")
+    after = [grant.value for grant in Grant if grant in {*device.grants, *add} - {*remove}]
+    if after != device.grants:
+        c.execute(GRANT, {"device": id, "to": after})
+        detail = {"before": ", ".join(device.grants), "after": ", ".join(after)}
+        audit.append(c, at=at, actor=actor, event="device.granted", subject=id, detail=detail)
     return get_device(c, id)
 
 

@@ -144,6 +144,7 @@ devices = table(
     sa.Column("last_seen_at", Int),
     sa.Column("revoked_at", Int),
     number("created_at"),
+    doc("grants", '["files", "agents", "coordination"]'),
     sa.CheckConstraint("max_concurrent_runs BETWEEN 1 AND 64", name="max_concurrent_runs"),
     one_of("connectivity", ("online", "offline")),
 )

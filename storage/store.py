@@ -156,7 +156,16 @@ from storage.credentials import CredentialRow, GrantAge, GrantSight
 from storage.database import Busy, Conflict, Database, FromTheFuture, StorageError, Unavailable
 from storage.database_file import file_of, held_alone
 from storage.device_keys import KeyOwner, KeyRevoked, KeyRow, RotatedTooSoon
-from storage.devices import DeviceNameTaken, DeviceRow, TokenOwner, TokenRevoked, TokenRow, UnknownDevice
+from storage.devices import (
+    DeviceNameTaken,
+    DeviceRow,
+    Grant,
+    NotGranted,
+    TokenOwner,
+    TokenRevoked,
+    TokenRow,
+    UnknownDevice,
+)
 from storage.effective_configs import EffectiveConfig
 from storage.fires import Covered, Decided, FireDecision, FireRow, FreshRun
 from storage.gateway_agents import GatewayAgentRow, RemoteIdTaken
@@ -375,6 +384,7 @@ __all__ = [
     "Gates",
     "GatewayAgentRow",
     "GatewayRow",
+    "Grant",
     "GrantAge",
     "GrantSight",
     "HeardDevice",
@@ -422,6 +432,7 @@ __all__ = [
     "NextFire",
     "NoGateway",
     "NoLead",
+    "NotGranted",
     "Offered",
     "OpenCall",
     "OpenWork",

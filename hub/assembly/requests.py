@@ -19,10 +19,12 @@ from hub.requests.boards import BoardRequests
 from hub.requests.capabilities import CapabilityRequests
 from hub.requests.checkpoints import CheckpointRequests
 from hub.requests.config import ConfigRequests
+from hub.requests.grants import granted
 from hub.requests.keys import KeyRequests
 from hub.requests.locks import LockRequests
 from hub.requests.messages import MessageRequests
 from hub.requests.metrics import MetricRequests
+from hub.requests.params import Methods
 from hub.requests.questions import QuestionRequests
 from hub.requests.review import ReviewRequests
 from hub.requests.runs import RunRequests
@@ -55,7 +57,7 @@ def make_requests(
     sign_ins: SignIns | None = None,
 ) -> Requests:
     """Answers every method of ``DEVICE_REQUESTS``; what is left out is not served."""
-    return Requests(
+    served: list[Methods] = [
         AgentRequests(store, writing).methods,
         RunRequests(store, control).methods,
         StandingRequests(store, AgentControl(store, control=control, clock=clock)).methods,
@@ -71,6 +73,5 @@ def make_requests(
         {} if questions is None else QuestionRequests(store, questions).methods,
         {} if sign_ins is None else SignInRequests(sign_ins).methods,
         {} if memory is None else BoardRequests(store, memory, Authority(store)).methods,
-        clock=clock,
-        metrics=metrics,
-    )
+    ]
+    return Requests(*(granted(store, methods) for methods in served), clock=clock, metrics=metrics)

@@ -10,11 +10,14 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.failure import Exit, Failure
 from hub.cli.options import ListByDefault, hub_option, json_option
 from hub.cli.talk import Talk, talk
 
 PATH: Final = "/v1/devices"
 INDENT: Final = 7  # as wide as the longest kind of what opens a device, and a gap
+GRANTS: Final = ("files", "agents", "connectors", "coordination")  # as storage.devices.Grant has them
+SIGNS: Final = {"+": "add", "-": "remove"}
 ABOUT_THE_STREAM: Final = ("open", "reset")  # what was there before is to be read now
 
 
@@ -50,9 +53,16 @@ def _changes(hub: Talk) -> Iterator[dict[str, Any]]:
 def _print_devices(told: Mapping[str, Any], *, and_revoked: bool) -> None:
     listed = [device for device in told["devices"] if and_revoked or device["revoked_at"] is None]
     show.print_table(
-        ("device", "user", "connected", "platform", "last seen"),
+        ("device", "user", "connected", "platform", "last seen", "granted"),
         (
-            (device["name"], device["user"], device["connected"], device["platform"], _last_seen(device))
+            (
+                device["name"],
+                device["user"],
+                device["connected"],
+                device["platform"],
+                _last_seen(device),
+                device["grants"],
+            )
             for device in listed
         ),
     )
@@ -82,6 +92,7 @@ def show_device(device: str, state: Path, as_json: bool) -> None:
             "known since": show.moment(told["created_at"]),
             **({"revoked": show.moment(told["revoked_at"])} if told["revoked_at"] else {}),
             "can": told["capabilities"],
+            "granted": told["grants"],
             "agents": told["agents"],
         }
     )
@@ -105,6 +116,37 @@ def rename(device: str, name: str, state: Path, as_json: bool) -> None:
         show.print_json("device", told)
     else:
         show.say(f"{device} is called {told['name']} now")
+
+
+@devices.command("grant", context_settings={"ignore_unknown_options": True})
+@click.argument("device")
+@click.argument("changes", metavar="+GRANT|-GRANT ...", nargs=-1, required=True)
+@hub_option
+@json_option
+def grant(device: str, changes: tuple[str, ...], state: Path, as_json: bool) -> None:
+    """Change what a device may do at this hub, from its next request and run on.
+
+    \b
+    files         its files are read by runs
+    agents        it makes, changes and starts agents
+    connectors    it makes and changes agents that read mailboxes and calendars of its user
+    coordination  its agents reach others: boards, messages, questions, locks
+
+    All but connectors are granted to a new device. What is found for it, it receives without a grant.
+
+    Example: hub devices grant laptop +connectors -files
+    """
+    wrong = [change for change in changes if change[:1] not in SIGNS or change[1:] not in GRANTS]
+    if wrong:
+        told = f"{wrong[0]!r} is no change of a grant: expected + or - and {', '.join(GRANTS)}"
+        raise Failure(told, Exit.USAGE, next_step="as in: hub devices grant laptop +connectors -files")
+    both = {part: [change[1:] for change in changes if SIGNS[change[0]] == part] for part in SIGNS.values()}
+    with talk(state) as hub:
+        told = hub.post(f"{_path(device)}/grant", both)
+    if as_json:
+        show.print_json("device", told)
+    else:
+        show.say(f"{told['name']} is granted: {', '.join(told['grants']) or 'nothing'}")
 
 
 @devices.command("revoke")

@@ -1,6 +1,6 @@
 """Devices, as operators are told of them; renamed, thrown out, sent away."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from hub.clock import Clock, epoch_ms, from_epoch_ms
@@ -15,7 +15,18 @@ from hub.ops.views_identity import DeviceDetail, DeviceView, KeyView
 from protocol import keys
 from protocol.errors import CloseCode
 from protocol.handshake import Goodbye
-from storage.store import DeviceRow, KeyRow, Store, agents, audit, device_keys, device_names, devices
+from storage.store import (
+    DeviceRow,
+    Grant,
+    KeyRow,
+    Store,
+    UnknownDevice,
+    agents,
+    audit,
+    device_keys,
+    device_names,
+    devices,
+)
 
 log = Channel(__name__)
 
@@ -69,6 +80,17 @@ class DeviceOperations(Seen):
         log.info("device.revoked", device_id=device.id)
         return await self._view(await self._store.read(devices.get_device, device.id))
 
+    async def grant(
+        self, called: str, *, add: Collection[Grant], remove: Collection[Grant], actor: str
+    ) -> DeviceView:
+        """Grant it all of *add* and none of *remove*, from its next request and run on."""
+        device = await self._device(called)
+        changed = await self._store.write(
+            devices.change_grants, device.id, add=add, remove=remove, at=self._now_ms(), actor=actor
+        )
+        log.info("device.granted", device_id=device.id, grants=", ".join(changed.grants))
+        return await self._view(changed)
+
     async def kick(self, called: str, *, actor: str) -> DeviceView:
         """Close its connection; it may come back."""
         device = await self._device(called)
@@ -111,6 +133,7 @@ class DeviceOperations(Seen):
             created_at=from_epoch_ms(row.created_at),
             last_seen_at=moment(row.last_seen_at),
             revoked_at=moment(row.revoked_at),
+            grants=tuple(Grant(grant) for grant in row.grants),
         )
 
     def _now_ms(self) -> int:

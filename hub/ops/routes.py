@@ -184,6 +184,7 @@ ROUTES: Final[Mapping[Asked, Need]] = {
     Asked("GET", "/v1/devices/{device_id}"): _S.READ,
     Asked("PATCH", "/v1/devices/{device_id}"): _S.DEVICES,
     Asked("POST", "/v1/devices/{device_id}/revoke"): _S.DEVICES,
+    Asked("POST", "/v1/devices/{device_id}/grant"): _S.DEVICES,
     Asked("POST", "/v1/devices/{device_id}/kick"): _S.DEVICES,
     Asked("GET", "/v1/pairings"): _S.DEVICES,
     Asked("POST", "/v1/pairings/approve"): _S.DEVICES,

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime
 
 from hub.ops.roles import Role, Scope
 from hub.ops.views import View
+from storage.store import Grant
 
 
 class UserView(View):
@@ -32,6 +33,7 @@ class DeviceView(View):
     created_at: AwareDatetime
     last_seen_at: AwareDatetime | None = None
     revoked_at: AwareDatetime | None = None
+    grants: tuple[Grant, ...] = ()  # what it may do here besides receiving what is found for it
 
 
 class KeyView(View):

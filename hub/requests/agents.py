@@ -15,6 +15,7 @@ from protocol.ids import DeviceId
 from storage.store import (
     AgentOfFile,
     AgentRow,
+    Grant,
     Setup,
     Store,
     UnknownAgent,
@@ -72,9 +73,10 @@ class AgentRequests:
         written = self._writing()
         device = await self._store.read(devices.get_device, link.device_id)
         body = body_of({**_said(params), "device": device.name})
-        made = await written.writer.make(
-            made_of(body, written.rules()), user_id=device.user_id, start=body.start, actor=_actor(link)
-        )
+        agent = made_of(body, written.rules())
+        if agent.mailbox is not None:
+            await self._store.read(devices.require_grant, link.device_id, Grant.CONNECTORS)
+        made = await written.writer.make(agent, user_id=device.user_id, start=body.start, actor=_actor(link))
         return {"agent": await self._whole(made)}
 
     async def _update(self, link: DeviceLink, params: Parameters) -> Values:
@@ -86,6 +88,8 @@ class AgentRequests:
             raise BadParams("rev: expected the number of a revision")
         now = await self._store.read(made_agents.said_of, row)
         new = changed_by(changes, now, written.rules())
+        if row.mailbox is not None or new.mailbox is not None:
+            await self._store.read(devices.require_grant, link.device_id, Grant.CONNECTORS)
         done = await written.writer.edit(row.id, new, revision=rev, actor=_actor(link))
         return {"agent": await self._whole(done)}
 

@@ -18,7 +18,7 @@ from hub.runs.order import RunOrder
 from hub.runs.sources import DeviceStalled, NotTakenOn
 from protocol.errors import DeliveryError, DeviceGone, DeviceOffline, ErrorCode
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage.store import Conflict, StaleRun, StorageError
+from storage.store import Conflict, NotGranted, StaleRun, StorageError
 
 log = Channel(__name__)
 
@@ -52,7 +52,7 @@ def ending_of(
             return Ending(event=RunEvent.SENT_BACK, reason=str(exc), wait_s=wait_s)
         case BatchPending():
             return Ending(event=RunEvent.SENT_BACK, reason=str(exc), wait_s=exc.wait_s)
-        case NotTakenOn() | NoModel():
+        case NotTakenOn() | NoModel() | NotGranted():
             return Ending(event=RunEvent.FAILED, reason=str(exc), outcome=RunOutcome.ERROR)
         case ModelExhausted():
             return Ending(event=RunEvent.EXHAUSTED, reason=str(exc), exhausted=exc)
@@ -94,6 +94,7 @@ _EXPECTED: Final[tuple[type[Exception], ...]] = (
     ModelExhausted,
     ModelUnavailable,
     NotTakenOn,
+    NotGranted,
     NoModel,
     BatchPending,
     DeviceStalled,

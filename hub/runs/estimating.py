@@ -33,7 +33,7 @@ from protocol.work import (
     RunLimits,
     RunMode,
 )
-from storage.store import AgentRow, Lately, Store, model_costs, outbox
+from storage.store import AgentRow, Grant, Lately, Store, devices, model_costs, outbox
 
 LATELY_MS: Final = 90 * 86_400_000
 ENOUGH_FILES: Final = 5  # that were read lately, to be reckoned from
@@ -137,6 +137,7 @@ class Estimator:
     async def _list_files(
         self, agent: AgentRow, link: DeviceLink, parameters: RunParameters
     ) -> list[ManifestFile]:
+        await self._store.read(devices.require_grant, link.device_id, Grant.FILES)
         run_id = RunId(self._ids.fresh())
         frame = AgentRun(
             run_id=run_id,

@@ -40,11 +40,13 @@ from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState, outco
 from protocol.trace import trace_id_of
 from storage.store import (
     Conflict,
+    Grant,
     OpenCall,
     StaleRun,
     StillOpen,
     StorageError,
     Store,
+    devices,
     message_plans,
     outbox,
     runs,
@@ -136,6 +138,7 @@ class Runner:
         if attempt.order.parameters.mailbox is not None:
             return await self._visit_mailbox(attempt, interrupt)
         device_id = attempt.order.device_id
+        await self._store.read(devices.require_grant, device_id, Grant.FILES)
         link = self._find_link(device_id)
         while link is not None:
             try:

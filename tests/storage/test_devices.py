@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from protocol.ids import DeviceId, TokenId, UserId
 from storage import agents, audit, devices, users
 from storage.agent_states import agent_history
-from storage.devices import DeviceNameTaken, DeviceRow, NamedInFile, UnknownDevice
+from storage.devices import DeviceNameTaken, DeviceRow, Grant, NamedInFile, NotGranted, UnknownDevice
 from tests.storage.rows import AT, make_agent
 
 HASH = b"\x01" * 32
@@ -212,3 +212,24 @@ def test_a_hub_that_starts_knows_that_nobody_is_connected(c: sa.Connection) -> N
     assert devices.close_all_sessions(c, AT) == 1
     assert devices.close_all_sessions(c, AT) == 0
     assert agents.get_agent(c, agent.id).connectivity == "offline"
+
+
+def test_a_device_is_granted_all_but_connectors_until_somebody_changes_that(c: sa.Connection) -> None:
+    device = make_device(c)
+    assert device.grants == ["files", "agents", "coordination"]
+    devices.require_grant(c, device.id, Grant.FILES)
+    with pytest.raises(NotGranted, match="'laptop' is not granted 'connectors'"):
+        devices.require_grant(c, device.id, Grant.CONNECTORS)
+
+    add, remove = (Grant.CONNECTORS,), (Grant.FILES, Grant.AGENTS)
+    for _ in range(2):
+        changed = devices.change_grants(c, device.id, add=add, remove=remove, at=AT, actor="operator:7")
+        assert changed.grants == ["connectors", "coordination"]
+    assert audited(c) == [("device.granted", "d-1", "operator:7")]
+
+
+def test_a_revoked_device_is_granted_nothing_more(c: sa.Connection) -> None:
+    device = make_device(c)
+    revoke(c, device)
+    with pytest.raises(UnknownDevice):
+        devices.change_grants(c, device.id, add=(Grant.CONNECTORS,), remove=(), at=AT, actor="operator:7")

@@ -10,6 +10,7 @@ from hub.ops.values import Name
 from hub.ops.views import View
 from hub.ops.views_identity import DeviceDetail, DeviceView
 from protocol.errors import ErrorCode
+from storage.store import Grant
 
 router = APIRouter(
     prefix="/v1/devices",
@@ -31,6 +32,13 @@ class NewName(View):
     """What a device is to be called."""
 
     name: Name
+
+
+class GrantChange(View):
+    """What a device is granted, and what is taken from it; what is in both is taken."""
+
+    add: tuple[Grant, ...] = ()
+    remove: tuple[Grant, ...] = ()
 
 
 @router.get("")
@@ -63,6 +71,12 @@ async def revoke_device(hub: Hub, actor: Actor, device_id: str) -> DeviceView:
     return await hub.devices.revoke(device_id, actor=actor)
 
 
+@router.post("/{device_id}/grant")
+async def grant_to_device(hub: Hub, actor: Actor, device_id: str, change: GrantChange) -> DeviceView:
+    """Change what a device may do here, from its next request and run on; doing it twice is no error."""
+    return await hub.devices.grant(device_id, add=change.add, remove=change.remove, actor=actor)
+
+
 @router.post("/{device_id}/kick")
 async def kick_device(hub: Hub, actor: Actor, device_id: str) -> DeviceView:
     """Close the connection of a device; it may come back."""
@@ -70,4 +84,4 @@ async def kick_device(hub: Hub, actor: Actor, device_id: str) -> DeviceView:
 
 
 def _tag_of(device: DeviceView) -> str:
-    return tag_of(device.id, device.name, device.revoked_at)
+    return tag_of(device.id, device.name, device.revoked_at, device.grants)

@@ -1,9 +1,11 @@
 """Devices, as an operator asks for them."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 from hub.ops.views_identity import DeviceDetail, DeviceView
 from protocol.errors import ErrorCode, HubError
+from storage.store import Grant
 
 
 class AmbiguousDevice(HubError):
@@ -41,6 +43,12 @@ class DeviceFacade(Protocol):
 
     async def revoke(self, called: str, *, actor: str) -> DeviceView:
         """Let it in no more, for good, and close its connection; twice is once."""
+        ...
+
+    async def grant(
+        self, called: str, *, add: Collection[Grant], remove: Collection[Grant], actor: str
+    ) -> DeviceView:
+        """Grant it all of *add* and none of *remove*; twice is once."""
         ...
 
     async def kick(self, called: str, *, actor: str) -> DeviceView:
