@@ -20,7 +20,6 @@ from storage.store import (
     Grant,
     KeyRow,
     Store,
-    UnknownDevice,
     agents,
     audit,
     device_keys,

@@ -122,6 +122,9 @@ class Echo:
     def __init__(self, sentences: list[Written]) -> None:
         self._sentences = sentences
 
+    async def reach(self) -> str | None:
+        return None
+
     async def answer(self, request: ModelRequest) -> ModelAnswer:
         shown = request.messages[-1].content
         records = [
