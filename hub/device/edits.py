@@ -53,10 +53,9 @@ class Editor:
         """Return the id of the row of *table* that *text* names, and what was done to have it."""
         title = quoted(table.title)
         there = self._db.execute(f"SELECT id, {title}, isApproved FROM {quoted(table.name)}").fetchall()
-        of_table = [review for review in verdicts.reviews(self._db) if review.table is table]
-        numbered = {review.row_id for review in of_table if review.label == text}
+        numbered = verdicts.row_of(self._db, table, text)
         found = (
-            [row for row in there if row["id"] == text or row["id"] in numbered]
+            [row for row in there if row["id"] in (text, numbered)]
             or [row for row in there if row[1] == text]
             or [row for row in there if row[1].casefold() == text.casefold()]
         )

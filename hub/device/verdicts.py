@@ -98,6 +98,15 @@ def label_of(number: int, revision: int) -> str:
     return str(number) if revision == 1 else f"{number}.{revision}"
 
 
+def row_of(db: sqlite3.Connection, table: DeviceTable, label: str) -> str | None:
+    """Return the id of the row of *table* that a label names, if it names one."""
+    labelled = "CASE revision WHEN 1 THEN CAST(number AS TEXT) ELSE number || '.' || revision END"
+    found = db.execute(
+        f"SELECT row_id FROM reviews WHERE tbl = ? AND {labelled} = ?", (table.name, label)
+    ).fetchone()
+    return None if found is None else str(found[0])
+
+
 def forget(db: sqlite3.Connection, table: DeviceTable, ids: Iterable[str]) -> None:
     """A hub deleted these rows: that is no word of their owner."""
     db.executemany(
