@@ -20,6 +20,7 @@ from protocol.frame import (
     Text,
 )
 
+SharedRoot = Annotated[str, Meta(min_length=1, max_length=1024)]
 PairingCode = Annotated[str, Meta(pattern="^[A-Z0-9-]{4,16}$")]  # shown in a command line: nothing else in it
 
 
@@ -117,6 +118,7 @@ class DeviceHello(Frame, frozen=True, kw_only=True, tag="device_hello"):
     agents: Annotated[list[AgentPresence], Meta(max_length=1024)] = []
     runs: Annotated[list[HeldRun], Meta(max_length=256)] = []
     store: StoreMark | None = None  # of a device that lists rows.list
+    roots: Annotated[list[SharedRoot], Meta(max_length=64)] = []  # all shared folders, as ~/notes; or none
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,7 +31,7 @@ from hub.device.questions import told_question
 from hub.device.readings import Library, Readings
 from hub.device.reporting import Reporting
 from hub.device.rotation import Rotation
-from hub.device.shared import MAX_FILE_BYTES, Root, SharedFolders, declare, settle
+from hub.device.shared import MAX_FILE_BYTES, Root, SharedFolders, declare, roots_told, settle
 from hub.device.tools import ACTIONS, Bench, Tools
 from hub.log import Channel
 from protocol.codec import JSON, MSGPACK
@@ -183,6 +183,7 @@ class ReferenceDevice:
             client=ClientProgram(name="hub connect", platform=platform.system().lower()),
             capabilities=[Capability(name=name) for name in CAPABILITIES],
             store=self._mark(),
+            roots=roots_told(self._folders, self._home),
         )
 
     def _meet(self, public_key: str) -> None:

@@ -26,6 +26,9 @@ from hub.device.private import SkipReason, why_private
 from protocol.work import MANY, RunConfig, RunLimits, SkippedFile
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024  # beyond it is no document; one file is in memory at a time
+MAX_ROOTS: Final = 64  # in a hello
+MAX_ROOT: Final = 1_024  # characters of one
+_MAX_TOLD: Final = 2_048  # characters of all: a hello has 16 KiB for everything
 _MAX_DEPTH: Final = 48  # levels of folders below a root; each holds a descriptor while it is walked
 _MAX_LISTED: Final = 100_000  # files in one listing, whatever the hub's own limit is
 _MAX_PATH: Final = 4096  # characters, as the protocol has it
@@ -122,6 +125,25 @@ def declare(folders: Sequence[Path]) -> list[tuple[str, str]]:
             raise ValueError(f"the name of {path!r} is not UTF-8")
         declared[path] = said
     return list(declared.items())
+
+
+def roots_told(declared: Sequence[tuple[str, str]], home: str) -> list[str]:
+    """Name shared folders as paths of agents may: below the owner's home with ``~``.
+
+    All of them, or none where they are more than a hello takes: a hub warns of paths outside of them.
+    """
+    told: dict[str, None] = {}
+    for folder in (form for both in declared for form in both):
+        for own in (home, os.path.realpath(home)):
+            if folder == own or _below(folder, own):
+                told[f"~{folder[len(own) :]}"] = None
+                break
+            if _below(own, folder):
+                told["~"] = None
+        else:
+            told[folder] = None
+    is_little = len(told) <= MAX_ROOTS and sum(map(len, told)) <= _MAX_TOLD and all(map(_is_utf8, told))
+    return list(told) if is_little and all(len(root) <= MAX_ROOT for root in told) else []
 
 
 def settle(declared: Sequence[tuple[str, str]], known: Sequence[str]) -> list[tuple[str, str]]:

@@ -67,7 +67,7 @@ async def test_an_interrupted_device_says_goodbye_and_is_done(tmp_path: Path) ->
 async def test_a_device_without_a_right_to_connect_ends_with_77(tmp_path: Path) -> None:
     async with ScriptedHub().open() as hub, _connecting(hub.url, tmp_path) as process:
         guest = await hub.guest()
-        await guest.hello()
+        assert (await guest.hello()).roots == [str(tmp_path / "notes")]
         await guest.refuse(Error(code=ErrorCode.REVOKED, message="token revoked"), CloseCode.REVOKED)
         code, told = await _ending(process)
 

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from hub.device.private import SkipReason
-from hub.device.shared import NO_TEXT, Root, SharedFile, SharedFolders, Unreadable, declare, settle
+from hub.device.shared import (
+    MAX_ROOTS,
+    NO_TEXT,
+    Root,
+    SharedFile,
+    SharedFolders,
+    Unreadable,
+    declare,
+    roots_told,
+    settle,
+)
 from hub.text.kinds import PLAIN, media_type_of
 from protocol.work import RunConfig, RunLimits
 from tests.support.families import each
@@ -33,6 +43,25 @@ def _share(
     settled = settle(declared, [os.path.realpath(home / folder) for folder in known])
     roots = [Root(os.path.basename(path), path, said) for path, said in settled]
     return SharedFolders(roots, home=str(home), max_file_bytes=max_file_bytes)
+
+
+def test_roots_are_told_as_paths_of_agents_name_them(tmp_path: Path, home: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (home / "linked").symlink_to(docs)
+
+    def told(*folders: Path) -> list[str]:
+        return roots_told(declare(folders), str(home))
+
+    assert told(home / "notes", docs) == ["~/notes", str(docs)]
+    assert told(home) == ["~"]
+    assert told(tmp_path) == ["~", str(tmp_path)]  # the home lies in it
+    assert told(home / "linked") == [str(docs), "~/linked"]
+    many = [home / f"folder-{n}" for n in range(MAX_ROOTS + 1)]
+    for folder in many:
+        folder.mkdir()
+    assert told(*many) == []  # all of them, or none
+    assert len(told(*many[1:])) == MAX_ROOTS
 
 
 def _write(home: Path, *names: str, text: str = "call Ana") -> None:
