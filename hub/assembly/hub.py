@@ -46,6 +46,7 @@ from hub.links.farewell import RESTARTING, STOPPING
 from hub.links.revocations import RevocationWatch
 from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, Roster
 from hub.links.rotation import KeyRotation
+from hub.links.shared_roots import SharedRoots
 from hub.links.takeovers import Takeovers
 from hub.loop_lag import LoopLag
 from hub.operations import Operations, Where
@@ -88,6 +89,7 @@ class Hub:
         self.supervisor = Supervisor(
             clock=ground.clock, chance=ground.chance, vital=VITAL, metrics=ground.metrics
         )
+        self._shared = SharedRoots()
 
     async def open(self, resources: AsyncExitStack) -> None:
         """Recover what an earlier boot left, then build the services, bottom up.
@@ -273,6 +275,7 @@ class Hub:
             takeovers=takeovers,
             shut_out=judges.shut_out,
             arrived=self._arrived,
+            shared=self._shared,
             tls=tls,
             endpoints=endpoints,
             reached_budgets=work.budgets.reached,
@@ -315,6 +318,7 @@ class Hub:
         parts = make_parts(
             ground,
             start,
+            shared=self._shared,
             prepare=prepare,
             renewed=lambda settings: [*tls.renewed(settings), *coordination.renewed(settings)],
             agents_changed=agents_changed,
@@ -379,6 +383,7 @@ class Hub:
     def _tell_router(self, event: LinkEvent) -> None:
         if isinstance(event, DeviceReady):
             self._arrived.record(event.link.device_id)
+            self._shared.record(event.link.device_id, event.hello.roots)
             self._news.delivery.look(event.link.device_id)
             self._coordination.device_ready(event.link.device_id)
         elif isinstance(event, DeviceLost):

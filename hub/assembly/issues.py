@@ -11,6 +11,7 @@ from hub.assembly.coordination import Coordination
 from hub.assembly.ground import Ground
 from hub.assembly.tls import Tls
 from hub.links import open_files
+from hub.links.shared_roots import SharedRoots
 from hub.links.takeovers import Takeovers
 from hub.ops.checks import (
     connectors,
@@ -47,6 +48,7 @@ def watch_for_issues(
     takeovers: Takeovers,
     shut_out: Callable[[], Iterable[tuple[str, float]]],
     arrived: Arrived,
+    shared: SharedRoots,
     tls: Tls,
     endpoints: Sequence["Endpoint"],
     reached_budgets: Callable[[], Iterable[Reached]],
@@ -78,6 +80,7 @@ def watch_for_issues(
     add("tokens", doors.check_tokens(store))
     add("pairings", doors.check_pairings(store))
     add("names of devices", doors.check_device_names(store))
+    add("paths of agents", doors.check_shared_paths(store, shared))
     add("questions", people.check_questions(store))
     add("flapping devices", doors.check_flapping(store, arrived.flapping))
     add("takeovers", doors.check_takeovers(store, takeovers.waiting))

@@ -9,6 +9,7 @@ from hub.assembly.boot import Boot
 from hub.assembly.doors import DEVICES, OPERATORS
 from hub.assembly.ground import Ground
 from hub.clock import epoch_ms
+from hub.links.shared_roots import SharedRoots
 from hub.log import Channel
 from hub.ops.address import Address
 from hub.ops.changes import Changes
@@ -35,6 +36,7 @@ from storage.store import (
     agents,
     audit,
     device_names,
+    devices,
     gateways,
     users,
 )
@@ -48,6 +50,7 @@ def make_parts(
     ground: Ground,
     boot: Boot,
     *,
+    shared: SharedRoots,
     prepare: Sequence[Prepare],
     renewed: Callable[[Settings], Sequence[str]],
     agents_changed: Commit,
@@ -56,6 +59,7 @@ def make_parts(
     """How this hub takes up settings.
 
     Args:
+        shared: what the devices share.
         prepare: of each part that uses new settings without a restart.
         agents_changed: is called after the agents' rows have changed.
         renewed, after: as in ``Parts``.
@@ -76,7 +80,7 @@ def make_parts(
         reconcile=partial(_reconcile, ground, boot),
         look=partial(_check_names, ground, boot),
         tell_refused=partial(_tell_refused, ground),
-        remark=partial(_remarks, ground),
+        remark=partial(_remarks, ground, shared),
         renewed=renewed,
         after=after,
     )
@@ -141,8 +145,36 @@ def _placed(settings: Settings) -> Iterator[None]:
         raise Unfit(("agents", ours[0], "name") if ours else ("templates",), str(error), hint) from error
 
 
-async def _remarks(ground: Ground, settings: Settings) -> list[Remark]:
-    return [*await _users_made(ground.store, settings), *await _unknown_devices(ground, settings)]
+async def _remarks(ground: Ground, shared: SharedRoots, settings: Settings) -> list[Remark]:
+    return [
+        *await _users_made(ground.store, settings),
+        *await _unknown_devices(ground, settings),
+        *await _paths_outside(ground.store, shared, settings),
+    ]
+
+
+async def _paths_outside(store: Store, shared: SharedRoots, settings: Settings) -> list[Remark]:
+    """Paths of agents outside of what their devices share, as far as those have said what that is."""
+    names = {user.id: user.name for user in await store.read(users.list_users)}
+    ids = {
+        (names[row.user_id], row.name): row.id
+        for row in await store.read(devices.list_devices)
+        if row.revoked_at is None
+    }
+    found = [
+        (number, id, agent.paths or ())
+        for number, agent in enumerate(settings.agents)
+        if (id := ids.get((agent.user, agent.device))) is not None
+    ]
+    return [
+        Remark(
+            ("agents", number, "paths"),
+            f"{path} lies outside of what the device shares",
+            f"it shares {', '.join(shared.of(id))}",
+        )
+        for number, id, paths in found
+        for path in shared.outside(id, paths)
+    ]
 
 
 async def _unknown_devices(ground: Ground, settings: Settings) -> list[Remark]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.links.shared_roots import SharedRoots
 from hub.ops.issues import Check, Finding, error, notice, warning
 from protocol.ids import DeviceId
 from storage.store import Store, agents, device_names, devices, operator_tokens, pairings
@@ -115,6 +116,28 @@ def check_device_names(store: Store) -> Check:
             )
             for row in rows
             if row.lifecycle != "terminated" and (hint := hints.get(row.id))
+        ]
+
+    return look
+
+
+def check_shared_paths(store: Store, shared: SharedRoots) -> Check:
+    """Paths of agents that lie outside of what their devices share."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        return [
+            warning(
+                "agent.outside",
+                f"agent {row.name} is to read {', '.join(outside)}, outside of what device"
+                f" {row.device_name} shares: {', '.join(shared.of(row.device_id))}",
+                fix="correct the paths of the agent, or share the folder there: hub connect --root FOLDER",
+                subject=row.id,
+                user_id=row.user_id,
+            )
+            for row in await store.read(agents.list_agents)
+            if row.device_id is not None
+            and row.lifecycle != "terminated"
+            and (outside := shared.outside(row.device_id, row.paths))
         ]
 
     return look

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, insert, text
 from hub.assembly import Ground, Hub
 from hub.clock import IdFactory, SystemClock
 from hub.drain import Drain
+from hub.links.roster import DeviceReady
 from hub.metrics import Metrics
 from hub.operations.debug import DebugOperations
 from hub.ops.address import Address
@@ -27,10 +28,12 @@ from hub.ops.shape import leaves
 from hub.ops.sockets import listen_on_tcp
 from hub.ops.systemd import ServiceManager
 from hub.ops.values import Table
+from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, BootId, DeviceId, NodeId, UserId
 from storage.schema import agents as agent_table
 from storage.store import agent_states, audit, devices, gateway_agents, gateways, open_store, users
 from tests.support.clock import SeededChance
+from tests.support.link import FakeLink
 from tests.support.log import opened_log
 from tests.support.settings import SettingsBench
 
@@ -177,6 +180,28 @@ async def test_a_device_that_nobody_has_let_in_is_told_where_it_stands(tmp_path:
         assert (told.severity, told.hint) == (Severity.WARNING, "did you mean 'desk'?")
         assert told.message == "no device 'dsek' has been let in"
         assert told.line == (TEXT + agent).splitlines().index('device = "dsek"') + 1
+
+
+async def test_a_path_outside_of_what_its_device_shares_is_told_where_it_stands(tmp_path: Path) -> None:
+    agent = (
+        '[[agents]]\nname = "notes"\ndevice = "desk"\npaths = ["~/nots"]\n'
+        'data_types = ["tasks"]\nprompt = "x"\n'
+    )
+    async with grounded(tmp_path, TEXT) as ground, AsyncExitStack() as resources:
+        hub = Hub(ground)
+        await hub.open(resources)
+        (owner,) = await ground.store.read(users.list_users)
+        desk = await ground.store.write(
+            devices.ensure_device, id=DeviceId("d-9"), user_id=owner.id, name="desk", at=1
+        )
+        await ground.store.write(devices.open_session, desk.id, platform="linux", at=1)
+        hub._tell_router(DeviceReady(FakeLink(desk.id), DeviceHello(roots=["~/notes"])))
+        (told,), _ = await ground.watch_settings.reloader.check(TEXT + agent)
+        assert (told.message, told.hint) == (
+            "~/nots lies outside of what the device shares",
+            "it shares ~/notes",
+        )
+        assert told.line == (TEXT + agent).splitlines().index('paths = ["~/nots"]') + 1
 
 
 GATEWAY = '[[gateways]]\nname = "office"\nurl = "ws://127.0.0.1:1"\n'

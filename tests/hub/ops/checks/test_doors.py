@@ -6,11 +6,12 @@ from functools import partial
 
 import pytest
 
+from hub.links.shared_roots import SharedRoots
 from hub.ops.checks import doors
 from hub.ops.checks.doors import FLAPS, WITHIN_S, Arrived
 from hub.ops.issues import Severity
 from protocol.ids import DeviceId, TokenId
-from storage.store import UnknownDevice, device_names, devices, operator_tokens
+from storage.store import DeclaredAgent, UnknownDevice, agents, device_names, devices, operator_tokens
 from tests.support.clock import START, FakeClock
 from tests.support.identity import IdentityBench, open_identity
 
@@ -100,6 +101,26 @@ async def test_a_device_s_name_that_nobody_has_is_told_with_the_names_that_it_ma
     assert found.explanation.endswith("'desk', which nobody has let in; did you mean 'dsk'?")
     await bench.connect(await bench.device("desk"))
     assert list(await check(bench.clock.now())) == []
+
+
+async def test_a_path_outside_of_what_its_device_shares_is_told(bench: IdentityBench) -> None:
+    await bench.store.write(
+        agents.reconcile_declared,
+        user_id=bench.owner_id,
+        declared=[DeclaredAgent(name="notes", device_name="desk", paths=("~/notes",))],
+        at=bench.now_ms,
+        fresh_ids=["a-1", "d-1", "s-1", "u-1"],
+    )
+    (agent,) = await bench.store.read(agents.list_agents)
+    assert agent.device_id is not None
+    shared = SharedRoots()
+    check = doors.check_shared_paths(bench.store, shared)
+    for roots, told in ((["~/nots"], True), (["~/notes", "~/mail"], False), ([], False)):
+        shared.record(agent.device_id, roots)
+        assert bool(list(await check(bench.clock.now()))) == told
+    shared.record(agent.device_id, ["~/nots"])
+    (found,) = await check(bench.clock.now())
+    assert "is to read ~/notes, outside of what device desk shares: ~/nots" in found.explanation
 
 
 async def test_a_hint_names_devices_of_the_user_and_those_that_wait(bench: IdentityBench) -> None:
