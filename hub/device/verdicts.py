@@ -169,9 +169,24 @@ def standing_of(table: DeviceTable, row: Record | None, written: str) -> Standin
     if row is None:
         return "rejected"
     # A row of the first version of this file is not known as it was written.
-    if written != "null" and _content(table, row) != written:
+    if written != "null" and _content(table, row) != written and _is_edited(table, row, written):
         return "edited"
     return "approved" if row["isApproved"] else "open"
+
+
+def _is_edited(table: DeviceTable, row: Record, written: str) -> bool:
+    """Return whether a row says something else than its hub wrote.
+
+    What only its owner can know, as the project of an approved row, is an addition and no correction.
+    """
+    before: Record = msgspec.json.decode(written)
+    said: Record = msgspec.json.decode(_content(table, row))
+    added = {
+        column.name
+        for column in table.columns
+        if row["isApproved"] and column.filler is Filler.PERSON and before.get(column.name) is None
+    }
+    return any(value != before.get(name) for name, value in said.items() if name not in added)
 
 
 def _content(table: DeviceTable, row: Record | None) -> str:

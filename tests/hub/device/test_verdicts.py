@@ -12,7 +12,7 @@ import pytest
 from hub.clock import IdFactory
 from hub.device import schema
 from hub.device.inserts import DeviceFileError, DeviceStore, open_device_store, read_items
-from hub.device.owner import UnknownNumber, approve, reject
+from hub.device.owner import UnknownNumber, approve, edit, reject
 from hub.device.reporting import LOOK_EVERY_S
 from hub.device.verdicts import Remarks, Verdict
 from protocol.coordination import Method, Request, Response
@@ -190,6 +190,20 @@ def test_items_are_approved_and_rejected_by_number_beside_a_device_that_serves_t
     assert reject(db, [2, 2]).done == ["rejected: two"]
     assert [(item.number, item.standing) for item in read_items(db)] == [(1, "approved"), (3, "open")]
     assert words(store) == {"c-1": "approved", "c-2": "rejected"}
+
+
+def test_a_project_that_its_owner_gives_an_item_is_no_correction_of_it(
+    store: DeviceStore, owner: sqlite3.Connection, db: Path
+) -> None:
+    store.apply([insert("c-1", "one"), insert("c-2", "two"), insert("c-3", "three")])
+    approve(db, [1], at_ms=5, fields={"project": "House"})
+    edit(db, [2], {"project": "House"}, at_ms=5)
+    approve(db, [3], at_ms=5, fields={"project": "House", "title": "drei"})
+    assert words(store) == {"c-1": "approved", "c-2": "edited", "c-3": "edited"}
+    approve(db, [2], at_ms=6)
+    assert words(store)["c-2"] == "approved"
+    owner.execute("UPDATE tasks SET projectId = NULL WHERE title = 'one'")
+    assert words(store)["c-1"] == "approved"
 
 
 def test_what_cannot_be_approved_is_named_and_keeps_no_other_from_it(store: DeviceStore, db: Path) -> None:
