@@ -41,6 +41,10 @@ class Unavailable(StorageError):
     code = ErrorCode.DATABASE_UNAVAILABLE
 
 
+class DiskFull(Unavailable):
+    """There is no room for what was to be written."""
+
+
 class FromTheFuture(StorageError):
     """A newer hub wrote this database."""
 
@@ -93,7 +97,8 @@ class Database(Protocol):
 
 
 _BUSY = {5, 6}  # SQLITE_BUSY, SQLITE_LOCKED
-_BROKEN = {8, 10, 11, 13, 14, 26}  # READONLY, IOERR, CORRUPT, FULL, CANTOPEN, NOTADB
+_FULL = 13  # SQLITE_FULL
+_BROKEN = {8, 10, 11, 14, 26}  # READONLY, IOERR, CORRUPT, CANTOPEN, NOTADB
 # SQLSTATEs of PostgreSQL: whole ones, or the class that their first two characters are.
 _STATES: dict[str, tuple[type[StorageError], str]] = {
     "08": (Unavailable, "the connection to the database was lost"),
@@ -105,7 +110,7 @@ _STATES: dict[str, tuple[type[StorageError], str]] = {
     "40": (Busy, "others write the same rows"),  # serialization failure, deadlock
     "42501": (Unavailable, "the database lets this hub not do that"),
     "53": (Busy, "the database has no room for more"),
-    "53100": (Unavailable, "the disk of the database is full"),
+    "53100": (DiskFull, "the disk of the database is full"),
     "55P03": (Busy, "another hub holds the row"),  # lock_timeout
     "57014": (Busy, "the database took too long"),  # statement_timeout
     "57P": (Unavailable, "the database stops or starts"),
@@ -125,6 +130,8 @@ def translated(error: Exception) -> Exception:
     primary = _sqlite_code(error.orig)
     if primary in _BUSY:
         return Busy(f"another process holds the database: {error.orig}")
+    if primary == _FULL:
+        return DiskFull(f"the database does not work: {error.orig}")
     if primary in _BROKEN or error.connection_invalidated:
         return Unavailable(f"the database does not work: {error.orig}")
     return error

@@ -153,7 +153,7 @@ from storage.connectors import (
     UnknownConnector,
 )
 from storage.credentials import CredentialRow, GrantAge, GrantSight
-from storage.database import Busy, Conflict, Database, FromTheFuture, StorageError, Unavailable
+from storage.database import Busy, Conflict, Database, DiskFull, FromTheFuture, StorageError, Unavailable
 from storage.database_file import file_of, held_alone
 from storage.device_keys import KeyOwner, KeyRevoked, KeyRow, RotatedTooSoon
 from storage.devices import (
@@ -370,6 +370,7 @@ __all__ = [
     "DeviceNameTaken",
     "DeviceRow",
     "Difference",
+    "DiskFull",
     "DueSchedule",
     "EffectiveConfig",
     "Entry",

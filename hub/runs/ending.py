@@ -18,12 +18,13 @@ from hub.runs.order import RunOrder
 from hub.runs.sources import DeviceStalled, NotTakenOn
 from protocol.errors import DeliveryError, DeviceGone, DeviceOffline, ErrorCode
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage.store import Conflict, NotGranted, StaleRun, StorageError
+from storage.store import Conflict, DiskFull, NotGranted, StaleRun, StorageError
 
 log = Channel(__name__)
 
 RETRY_BASE_S, RETRY_CAP_S = 30.0, 3600.0  # scheduling 3.4
 SENT_BACK_BASE_S, SENT_BACK_CAP_S = 1.0, 60.0  # scheduling, T4
+FULL_CAP_S = 5.0  # for the disk, for which its guard lets the run wait anyway
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +62,8 @@ def ending_of(
         case DeliveryError() | DeviceStalled() | ModelUnavailable() | StorageError():
             is_outage = isinstance(exc, StorageError) and not isinstance(exc, Conflict)
             if state is RunState.PREPARING or is_outage:
-                wait_s = _wait(chance, order.dispatches, SENT_BACK_BASE_S, SENT_BACK_CAP_S)
+                cap_s = FULL_CAP_S if isinstance(exc, DiskFull) else SENT_BACK_CAP_S
+                wait_s = _wait(chance, order.dispatches, SENT_BACK_BASE_S, cap_s)
                 return Ending(event=RunEvent.SENT_BACK, reason=str(exc), wait_s=wait_s)
             if order.attempt < order.max_attempts:
                 return retried(str(exc), order, chance)

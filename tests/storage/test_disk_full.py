@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState, UnitState
 from storage import activity, outbox, retention, runs
-from storage.database import Database, Unavailable
+from storage.database import Database, DiskFull, Unavailable
 from storage.outbox import PlannedCall
 from storage.runs import HeldRun
 from storage.schema import metadata
@@ -84,7 +84,7 @@ async def end(database: Database, held: HeldRun) -> None:
 async def test_a_plan_that_does_not_fit_leaves_no_trace(database: Database, held: HeldRun) -> None:
     await allow_pages(database, None)
     before = await database.read(everything)
-    with pytest.raises(Unavailable, match="full"):
+    with pytest.raises(DiskFull, match="full"):
         await plan_large(database, held)
     assert await database.read(everything) == before
 

@@ -1,15 +1,16 @@
 """How an attempt ends, by the error that it ended in."""
 
+import msgspec
 import pytest
 
 from hub.extraction.model import ModelExhausted, ModelUnavailable
 from hub.runs.asking import NoModel
 from hub.runs.batching import BatchPending
-from hub.runs.ending import ending_of, gravest
+from hub.runs.ending import FULL_CAP_S, ending_of, gravest
 from hub.runs.sources import DeviceStalled, NotTakenOn
 from protocol.errors import DeviceGone
 from protocol.lifecycles import RunEvent, RunState
-from storage.store import Conflict, StaleRun, Unavailable
+from storage.store import Conflict, DiskFull, StaleRun, Unavailable
 from tests.support.clock import SeededChance
 from tests.support.runs import Bench
 
@@ -35,6 +36,7 @@ PREPARING, RUNNING = RunState.PREPARING, RunState.RUNNING
         (DeviceStalled("nothing came"), PREPARING, RunEvent.SENT_BACK),
         # An outage of the database costs no attempt; what it refuses for good does.
         (Unavailable("away"), RUNNING, RunEvent.SENT_BACK),
+        (DiskFull("full"), RUNNING, RunEvent.SENT_BACK),
         (Conflict("held elsewhere"), RUNNING, RunEvent.RETRIED),
         (ValueError("a surprise"), RUNNING, RunEvent.FAILED),
     ],
@@ -46,6 +48,17 @@ async def test_each_error_ends_an_attempt_in_its_way(
     await bench.control.submit(bench.agent)
     order = await bench.claim()
     assert ending_of(error, order, state, SeededChance()).event is event
+
+
+async def test_a_run_that_met_a_full_disk_goes_on_soon_after_there_is_room_however_often_it_met_it(
+    bench: Bench,
+) -> None:
+    bench.connect()
+    await bench.control.submit(bench.agent)
+    order = msgspec.structs.replace(await bench.claim(), dispatches=20)
+    ending = ending_of(DiskFull("full"), order, RUNNING, SeededChance())
+    assert ending.wait_s is not None
+    assert ending.wait_s <= FULL_CAP_S
 
 
 @pytest.mark.parametrize(
