@@ -23,6 +23,7 @@ from hub.ops.reload import Reloader
 from hub.ops.settings_file import OpenedSettings
 from hub.ops.settings_watch import SettingsWatch
 from hub.ops.systemd import ServiceManager
+from hub.runs.disk import make_room_for_a_start
 from hub.signals import serve_signals
 from hub.version import VERSION
 from protocol.ids import BootId
@@ -55,6 +56,7 @@ def run(settings: OpenedSettings, state: Path, *, on_ready: Callable[[dict[str, 
     opened.take_unraisable()
     faulthandler.enable()  # a hub that hangs is ended by SIGABRT: then every thread says where it stands
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_room_for_a_start(state)
     try:
         anyio.run(serve, settings, state, opened, on_ready, backend_options={"use_uvloop": has_uvloop()})
     finally:

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from storage.address import SQLITE
@@ -58,8 +58,9 @@ def held_alone(path: Path) -> Iterator[None]:
             " or give this one a folder of its own with --state DIR"
         ) from None
     try:
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # on a full disk; the lock holds, only its holder's number is not told
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(handle)  # the lock goes with it; the file stays, so that nobody locks one that was removed

@@ -61,7 +61,7 @@ from hub.ops.settings import Settings
 from hub.requests.agents import Written
 from hub.requests.service import Requests
 from hub.router import Router
-from hub.runs.disk import DiskGuard
+from hub.runs.disk import Ballast, DiskGuard
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.progress import RunWatch
 from hub.supervisor import Supervisor
@@ -112,7 +112,7 @@ class Hub:
         judges = Judges(ground, roster=roster, takeovers=takeovers)
         revoked = RevocationWatch(ground.store, roster=roster, clock=ground.clock)
         watch = RunWatch()
-        disk = DiskGuard(ground.state, clock=ground.clock)
+        disk = DiskGuard(ground.state, clock=ground.clock, ballast=Ballast(ground.state))
         lag = LoopLag(clock=ground.clock, metrics=ground.metrics)
         ground.debug.loop_lag_s = lambda: lag.lag_s
         work = Work(
@@ -201,6 +201,7 @@ class Hub:
             log=ground.log.ring,
             debug=ground.debug,
             lag=lag,
+            disk=disk,
             issues=issues,
             measurements=measurements,
             boot_id=ground.boot_id,

@@ -67,7 +67,7 @@ def watch_for_issues(
     store, add = ground.store, issues.add
     in_use = ground.watch_settings.reloader
     add("services", services.check_services(failures))
-    add("disk", machine.check_disk(lambda: disk.is_full, lambda: disk.free_bytes))
+    add("disk", machine.check_disk(lambda: disk.told))
     add("open files", machine.check_open_files(_open_files, open_files.limit))
     add("state folder", machine.check_folder(ground.state))
     add("log", machine.check_log(lambda: ground.log.dropped))

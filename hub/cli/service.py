@@ -40,6 +40,7 @@ def status(state: Path, as_json: bool) -> None:
                 if told["held_back"]
                 else {}
             ),
+            **({"disk": told["disk_full"]} if told["disk_full"] else {}),
             "issues": _issues(told["issues"]),
             "runs": [f"{count} {name}" for name, count in told["runs"].items() if count],
             "model": told["model"] or "none: rules alone find items",

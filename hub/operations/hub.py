@@ -61,6 +61,7 @@ from hub.ops.views import Check, Health, Readiness, StatusView
 from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Reached
 from hub.runs.control import RunControl
+from hub.runs.disk import DiskGuard
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.estimating import Estimator
 from hub.runs.progress import RunWatch
@@ -117,6 +118,7 @@ class Operations(Seen):
         log: Ring | None = None,
         debug: DebugOperations | None = None,
         lag: LoopLag | None = None,
+        disk: DiskGuard | None = None,
         issues: Issues | None = None,
         measurements: Measurements | None = None,
         agent_configs: AgentConfigs | None = None,
@@ -231,6 +233,7 @@ class Operations(Seen):
         self.logs = LogOperations(log or Ring(), store)
         self.debug = debug or DebugOperations(clock=clock)
         self._lag = lag
+        self._disk = disk
         self._checks = ReadinessChecks(
             store=store,
             clock=clock,
@@ -293,6 +296,7 @@ class Operations(Seen):
             listeners={} if self.where is None else self.where.spelled(),
             database=self._database,
             held_back=None if self._hold is None else told_hold(self._hold, self._clock.now()),
+            disk_full=None if self._disk is None else self._disk.told,
             issues=self.issues.counts(),
             config_generation=self.config.reloader.generation,
         )

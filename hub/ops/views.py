@@ -69,6 +69,7 @@ class StatusView(View):
     listeners: dict[str, str]  # what listens -> where: "devices", "operator", "socket", "webhooks"
     database: str
     held_back: str | None = None  # a sentence: until when nothing is caught up, as the hub died too often
+    disk_full: str | None = None  # a sentence: why no run is started, and when it will be
     issues: IssueCounts = IssueCounts()  # at the last look
     config_generation: int = 1  # of the settings: one more with each edit that was taken up
 

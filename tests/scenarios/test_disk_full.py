@@ -1,14 +1,19 @@
 """The disk is full in the middle of a run: the hub says so, lives on, and ends it once there is room."""
 
+import json
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import anyio
 import pytest
 
+from hub.runs.disk import BALLAST_BYTES, PORTION_BYTES
 from tests.scenarios.deaths import TITLES
+from tests.scenarios.full_disk import why_not_here
 from tests.scenarios.scene import are_there_once, check_boxes, rows
 from tests.support.device import RunningDevice, open_device
 from tests.support.faults import LIFT_THE_LIMIT
@@ -79,3 +84,15 @@ async def test_a_run_that_is_cancelled_while_the_disk_is_full_stays_so(tmp_path:
         ended = await place.hub.get(f"/v1/runs/{cancelled}")
         assert (ended["state"], ended["reason"]) == ("CANCELLED", "not today")
         assert rows(tmp_path / "hub.db", "PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_a_hub_that_was_killed_on_a_full_disk_starts_says_why_runs_wait_and_goes_on_with_room() -> None:
+    if why := why_not_here():
+        pytest.skip(f"nobody can mount a file system here: {why}")
+    done = await anyio.run_process([sys.executable, "-m", "tests.scenarios.full_disk"], stderr=None)
+    seen = json.loads(done.stdout)
+    assert PORTION_BYTES <= seen["ballast of a hub on a full disk"] < BALLAST_BYTES
+    assert seen["waits"] == ["QUEUED", "disk is nearly full"]
+    assert seen["status"].endswith("no run is started before 240 MB are")
+    assert seen["issues"] == ["disk.full"]
+    assert (seen["ended"], seen["items are right"], seen["exit"]) == (["COMPLETED", "success"], True, 0)

@@ -13,20 +13,14 @@ GROUP_DIR, PRIVATE_FILE = 0o750, 0o600
 LOST_LINES_TOLD: Final = timedelta(hours=1)  # after the last one that was lost
 
 
-def check_disk(is_full: Callable[[], bool], free_bytes: Callable[[], int | None]) -> Check:
-    """Whether there is room for more work on the disk of the state folder."""
+def check_disk(full: Callable[[], str | None]) -> Check:
+    """Whether there is room for more work on the disk of the state folder; *full* says why there is none."""
 
     async def look(now: datetime) -> Iterable[Finding]:
-        if not is_full():
+        told = full()
+        if told is None:
             return []
-        free = free_bytes() or 0
-        return [
-            error(
-                "disk.full",
-                f"only {free // 1_000_000} MB are free where the database lies: no run is started",
-                fix="make room there; the hub goes on by itself within seconds",
-            )
-        ]
+        return [error("disk.full", told, fix="make room there; the hub goes on by itself within seconds")]
 
     return look
 

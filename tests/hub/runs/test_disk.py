@@ -5,8 +5,16 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hub.runs.disk import CHECK_EVERY_S, DiskGuard
+from hub.runs.disk import (
+    BALLAST_BYTES,
+    CHECK_EVERY_S,
+    PORTION_BYTES,
+    SCARCE_BYTES,
+    Ballast,
+    DiskGuard,
+)
 from tests.support.clock import FakeClock
+from tests.support.wire import until
 
 MB = 1_000_000
 
@@ -70,7 +78,7 @@ def test_a_full_disk_has_room_again_only_when_a_fifth_more_is_free() -> None:
     assert seen == [True, True, False, False, True]
 
 
-async def test_the_disk_is_looked_at_every_ten_seconds() -> None:
+async def test_the_disk_is_looked_at_every_two_seconds() -> None:
     disk, clock = Disk(500_000 * MB), FakeClock()
     guard = DiskGuard(Path("state"), clock=clock, look=disk.look)
     async with anyio.create_task_group() as services:
@@ -110,3 +118,53 @@ def test_a_real_folder_can_be_asked(tmp_path: Path) -> None:
     guard.look()
     assert guard.free_bytes is not None
     assert guard.free_bytes > 0
+
+
+async def test_the_ballast_is_made_where_there_is_room_and_given_up_but_for_the_portion_of_a_start(
+    tmp_path: Path,
+) -> None:
+    disk, clock, ballast = Disk(500_000 * MB), FakeClock(), Ballast(tmp_path)
+    guard = DiskGuard(Path("state"), clock=clock, ballast=ballast, look=disk.look)
+    async with anyio.create_task_group() as services:
+        await services.start(guard.serve)
+        await until(lambda: ballast.size_bytes == BALLAST_BYTES and clock.sleeping == 1)
+        disk.free = SCARCE_BYTES - 1_000
+        sizes = []
+        for _ in range(4):
+            await clock.pass_time(CHECK_EVERY_S)
+            sizes.append(ballast.size_bytes // PORTION_BYTES)
+        assert sizes == [3, 2, 1, 1]
+        disk.free = 60_030 * MB  # a fifth more than is wanted, and the ballast
+        clock.advance(CHECK_EVERY_S)
+        await until(lambda: ballast.size_bytes == BALLAST_BYTES)
+        services.cancel_scope.cancel()
+
+
+async def test_the_ballast_is_not_made_where_runs_would_wait_for_its_room(tmp_path: Path) -> None:
+    disk, clock, ballast = Disk(60_010 * MB), FakeClock(), Ballast(tmp_path)
+    guard = DiskGuard(Path("state"), clock=clock, ballast=ballast, look=disk.look)
+    async with anyio.create_task_group() as services:
+        await services.start(guard.serve)
+        await clock.pass_time(CHECK_EVERY_S)
+        assert (guard.is_full, ballast.size_bytes) == (False, 0)
+        services.cancel_scope.cancel()
+
+
+def test_a_ballast_that_cannot_be_made_is_told_once_and_done_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ballast = Ballast(tmp_path / "nowhere")
+    assert ballast.fits_in(BALLAST_BYTES)
+    ballast.make()
+    assert not ballast.fits_in(BALLAST_BYTES)
+    ballast.give_up(keep_bytes=0)
+    assert [record.getMessage() for record in caplog.records] == ["disk.no_ballast"]
+
+
+def test_a_full_disk_is_told_with_what_is_free_and_what_is_wanted() -> None:
+    disk = Disk(199 * MB, 1_000 * MB)
+    guard = guard_of(disk)
+    assert guard.told == ("only 199 MB are free where the database lies: no run is started before 240 MB are")
+    disk.free = 240 * MB
+    guard.look()
+    assert guard.told is None

@@ -11,10 +11,10 @@ from tests.support.clock import START
 
 
 async def test_a_full_disk_is_an_error_that_says_how_much_is_left() -> None:
-    is_full = False
-    look = machine.check_disk(lambda: is_full, lambda: 123_456_789)
+    full: str | None = None
+    look = machine.check_disk(lambda: full)
     assert list(await look(START)) == []
-    is_full = True
+    full = "only 123 MB are free"
     (found,) = await look(START)
     assert (found.id, found.severity) == ("disk.full", Severity.ERROR)
     assert "123 MB" in found.explanation
