@@ -2,8 +2,8 @@
 
 ``python -m tests.scenarios.killings --kills 200 --devices 20`` (``make soak``) kills the hub as it is
 installed, with runs going on at every device and new files coming. It says how long each start took
-until the hub was ready, and fails when an item is lost or doubled, or a start took longer than it may.
-The suite does it small.
+until the hub was ready, and how much of the CPU; it fails when an item is lost or doubled, or a start
+took longer than it may. ``--default-limits`` leaves every limit as it is shipped. The suite does it small.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import httpx2
 import msgspec
 
 from hub.clock import Chance
-from tests.bench.machine import Load
+from tests.bench.machine import TICKS_PER_S, Load, cpu_ticks
 from tests.bench.rounds import NOISY
 from tests.scenarios.deaths import TITLES
 from tests.scenarios.fires import EVERY_5_S, each_was_decided_once
@@ -41,13 +41,15 @@ _BOXES = (1, 5)  # of one new file
 _END_S = 300.0  # for all that is left to do, when nobody kills any more: a failed try waits 30 s at first
 _FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 
-_HUB = """\
+_LIMITS = """\
 [limits]
 connections_per_network = 100
 connections_per_user = 100
 new_connections_at_once = 1000
 connected_s = 0.1
 restart_hold_s = 0.0
+"""
+_HUB = """\
 [listen.devices]
 address = "127.0.0.1:0"
 hosts = ["127.0.0.1"]  # a wire in front of it has another port
@@ -66,9 +68,10 @@ _NO_SPREAD = ("--given", "hub.runs.arrivals:SPREAD_EACH_S=0.0")  # or no schedul
 
 
 class Start(NamedTuple):
-    """A start of the hub: how long until it was ready, and how much of the CPU others used meanwhile."""
+    """A start of the hub: how long until it was ready, and what it and others used of the CPU meanwhile."""
 
     took_s: float
+    cpu_s: float
     others: float
 
     @property
@@ -130,6 +133,10 @@ class Town:
             # Told and not cancelled: a request over a Unix socket that is cancelled as its answer comes
             # sets a future that has ended, in the library, which fails whatever test is running.
             self._is_over = True
+        # After so many crashes the default limits let schedules wait; a stop in good order ends that.
+        self._wire.hub_url = None
+        await self._hub.stop()
+        await self._start()
         await self._all_end()
         await self._order()  # what came last
         await self._all_end()
@@ -156,7 +163,7 @@ class Town:
         await self._hub.start()
         took_s = perf_counter() - began
         own.append(self._hub.pid)
-        self._starts.append(Start(took_s, load.others()))
+        self._starts.append(Start(took_s, cpu_ticks(self._hub.pid) / TICKS_PER_S, load.others()))
         self._wire.hub_url = await self._hub.device_url()
 
     async def _keep_writing(self) -> None:
@@ -199,14 +206,19 @@ class Town:
 
 
 @asynccontextmanager
-async def town(folder: Path, *, devices: int, seed: int, is_forked: bool = False) -> AsyncIterator[Town]:
+async def town(
+    folder: Path, *, devices: int, seed: int, is_forked: bool = False, has_default_limits: bool = False
+) -> AsyncIterator[Town]:
     """A hub whose devices are known to it; it does not live yet. *is_forked*: see ``FaultyHub``."""
     async with AsyncExitStack() as opened:
         line = await opened.enter_async_context(wire())
         line.tells_restart = True  # as a proxy in front of it does; or devices would hardly be there
         agents = "".join(_AGENT.format(number=number, schedule=EVERY_5_S) for number in range(devices))
-        hub = FaultyHub(folder, settings=_HUB + agents, is_forked=is_forked)
-        hub.faults = _NO_SPREAD
+        if has_default_limits:
+            hub = HubProcess(folder, settings=_HUB + agents)
+        else:
+            hub = FaultyHub(folder, settings=_LIMITS + _HUB + agents, is_forked=is_forked)
+            hub.faults = _NO_SPREAD
         opened.push_async_callback(hub.close)
         await hub.start()
         tokens = [await hub.token(f"desk{number}") for number in range(devices)]
@@ -219,19 +231,24 @@ async def town(folder: Path, *, devices: int, seed: int, is_forked: bool = False
         yield Town(hub, running, line, SeededChance(seed), folder)
 
 
-async def main(kills: int, devices: int, seed: int) -> int:
+async def main(kills: int, devices: int, seed: int, has_default_limits: bool) -> int:
     """Prints what became of it; 1 when an item is lost or doubled, or a start took too long."""
     with tempfile.TemporaryDirectory() as folder:
-        async with town(Path(folder), devices=devices, seed=seed) as place:
+        async with town(
+            Path(folder), devices=devices, seed=seed, has_default_limits=has_default_limits
+        ) as place:
             toll = await place.outlive(kills)
     took_s = sorted(start.took_s for start in toll.starts)
+    cpu_s = sorted(start.cpu_s for start in toll.starts)
     slow = sum(start.is_slow for start in toll.starts)
     quiet = sum(start.others <= NOISY for start in toll.starts)
     print(  # noqa: T201  # for the person who runs it
-        f"{len(took_s) - 1} kills of a hub with {devices} devices (seed {seed})\n"
+        f"{len(took_s) - 2} kills of a hub with {devices} devices (seed {seed};"
+        f" {'the default' if has_default_limits else 'wide'} limits)\n"
         f"ready after {took_s[0]:.2f} / {median(took_s):.2f} / {took_s[-1]:.2f} s (min / median / max);"
         f" {slow} of {quiet} starts took longer than {READY_S:g} s (at {len(took_s) - quiet} more,"
         f" others used over {NOISY:.0%} of the CPU)\n"
+        f"CPU until ready: {cpu_s[0]:.2f} / {median(cpu_s):.2f} / {cpu_s[-1]:.2f} s (min / median / max)\n"
         f"runs: {', '.join(f'{number} {how}' for how, number in sorted(toll.runs.items()))};"
         f" interrupted {toll.interrupted} times; {toll.fires} decisions about fires\n"
         f"items: {toll.planted.total()} planted, {toll.found.total()} found,"
@@ -245,5 +262,6 @@ if __name__ == "__main__":
     options.add_argument("--kills", type=int, default=200)
     options.add_argument("--devices", type=int, default=20)
     options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--default-limits", action="store_true")
     chosen = options.parse_args()
-    sys.exit(anyio.run(main, chosen.kills, chosen.devices, chosen.seed))
+    sys.exit(anyio.run(main, chosen.kills, chosen.devices, chosen.seed, chosen.default_limits))
