@@ -21,6 +21,7 @@ def plan_message(
     agent_id: AgentId,
     *,
     unit_key: str,
+    seen_keys: Sequence[str],
     version: str,
     is_whole: bool,
     content_hash: str,
@@ -35,6 +36,7 @@ def plan_message(
     """As ``plan_unit``; from here on the message is never read again.
 
     Args:
+        seen_keys: what the message is known by from here on, its own key first.
         version: of what may change under one key.
         is_whole: false where a part of it did not get through: it is read again by the next run, which
             adds what is missing.
@@ -57,9 +59,10 @@ def plan_message(
     )
     about: dict[str, Any] = {"version": version, "run_id": held.id, "at": at}
     if is_whole:
-        seen_messages.note_seen(c, agent_id, unit_key, "planned", **about)
+        for key in seen_keys:
+            seen_messages.note_seen(c, agent_id, key, "planned", **about)
     else:
-        seen_messages.note_failed(c, agent_id, unit_key, reason="incomplete", **about)
+        seen_messages.note_failed(c, agent_id, seen_keys[0], reason="incomplete", **about)
     return plan
 
 
@@ -69,6 +72,7 @@ def fail_message(
     agent_id: AgentId,
     *,
     unit_key: str,
+    seen_key: str,
     version: str,
     subject: str,
     content_hash: str,
@@ -101,7 +105,7 @@ def fail_message(
     return seen_messages.note_failed(
         c,
         agent_id,
-        unit_key,
+        seen_key,
         version=version,
         subject=subject,
         run_id=held.id,

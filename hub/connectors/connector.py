@@ -9,6 +9,7 @@ by its key.
 A connector knows no storage, never sleeps by itself, never sees a refresh token, and marks nothing as read.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         key: the same whenever, from whichever folder and in whichever round it is listed: ``mid:`` and its
             Message-ID, else the provider's own name for it; at most 1,000 characters.
+        copy: the provider's name for this copy, where anybody may send something else under the same key.
         version: of what may change under one key (an event, a chat message that was edited); else empty.
         place: what ``read`` finds it by; the connector's own, plain JSON.
         received_at: by the provider's clock, aware UTC; ``None``: it does not tell.
@@ -101,6 +103,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     key: str
+    copy: str = ""
     version: str = ""
     place: Any = None
     received_at: datetime | None = None
@@ -119,6 +122,16 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     mentions_me: bool | None = None
     link: str | None = None
     fault: str = ""
+
+    @property
+    def seen_key(self) -> str:
+        """What is known by the ledger of seen messages: the copy, where there may be several."""
+        return f"{self.key}\0{self.copy}" if self.copy else self.key
+
+    def content_key(self, text: str) -> str:
+        """The key together with what the message says: copies of one message have it in common."""
+        said = " ".join(text.split())
+        return f"{self.key}\0sha256:{hashlib.sha256(said.encode('utf-8', 'replace')).hexdigest()}"
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):

@@ -188,6 +188,7 @@ class Gmail(Connector):
             fields["thread"] = one.thread_id
         return Message(
             key=message_key(head.message_id, f"gmail:{one.id}"),
+            copy=one.id,
             place=one.id,
             received_at=_received_at(one),
             labels=tuple(names.get(label, label) for label in one.label_ids),

@@ -222,7 +222,7 @@ class Imap(Connector):
         """Fetch messages; where the answer is too long, halves of them, down to the one that makes it so."""
         await self._line.enter(name, uidvalidity)
         try:
-            return await self._line.work(partial(fetch, uids=uids))
+            return await self._line.work(lambda wire: fetch(wire, uids))
         except AnswerTooLong as error:
             if len(uids) == 1:
                 return {uids[0]: faulty(uids[0], str(error))}
@@ -249,6 +249,7 @@ class Imap(Connector):
         own = (self.context.identity or self.settings.username).lower()
         return Message(
             key=message_key(head.message_id, _fallback(one, whole)),
+            copy=f"{folder}/{look.uidvalidity}/{one.uid}",
             place=place(folder, look.uidvalidity, one.uid, one.parts),
             received_at=one.received_at,
             labels=(folder, *sorted(one.flags.intersection(_IMPORTANT_FLAGS))),

@@ -205,6 +205,7 @@ class Outlook(Connector):
         is_read = item.get("isRead")
         return Message(
             key=message_key(told if isinstance(told, str) else None, f"outlook:{id}"),
+            copy=id,
             place=id,
             received_at=received_at,
             sent_at=read_time(item.get("sentDateTime")),

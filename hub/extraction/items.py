@@ -116,6 +116,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         given_up_chars: the characters of those.
         left_out: new items beyond a limit, by its name; the run adds it.
         awaits_model: only rules have read it: the model is to read the rest once it answers.
+        shared_message_id: 1 where another mail with the same Message-ID says something else; the run adds it.
     """
 
     dropped: dict[str, int] = {}
@@ -132,6 +133,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     given_up_chars: int = 0
     left_out: dict[str, int] = {}
     awaits_model: bool = False
+    shared_message_id: int = 0
 
 
 class Extraction(msgspec.Struct, frozen=True, kw_only=True):

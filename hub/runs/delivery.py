@@ -106,10 +106,17 @@ class Delivery:
             can_update=link is not None and can_update(link.capabilities),
         )
         plan_it: Callable[..., UnitPlan] = outbox.plan_unit
+        notes = found.notes
         if message is not None:
+            seen_keys = [message.seen_key]
+            if message.copy:
+                seen_keys += message.key, message.content_key(document.text)
+            if document.unit_key != message.key:
+                notes = msgspec.structs.replace(notes, shared_message_id=1)
             plan_it = partial(
                 message_plans.plan_message,
                 agent_id=order.agent_id,
+                seen_keys=seen_keys,
                 version=message.version,
                 is_whole=missing_of(found.notes) is None,
             )
@@ -122,7 +129,7 @@ class Delivery:
             found=items,
             decide=decision,
             read_at=read_at,
-            notes=msgspec.to_builtins(found.notes),
+            notes=msgspec.to_builtins(notes),
             caps=self._caps,
             at=self._at(),
         )

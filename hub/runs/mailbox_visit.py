@@ -225,7 +225,10 @@ class _Reading:
         self._room = 0
         self.is_held = False
         self._without: dict[str, str] = {}  # versions by key, of pages since the last cursor that had none
-        self._dealt_with: set[str] = set()  # by this run, whatever came of it
+        self._dealt_with: set[str] = set()  # by this attempt, whatever came of it
+        self._settled: set[str] = set()  # units of earlier attempts of this run
+        self._units: set[str] = set()  # of this run; ``_contents`` are what its mails say
+        self._contents: set[str] = set()
         # When each came to be read: items are brought in this order, whichever is extracted first.
         self._turns: dict[str, int] = {}
         self._last_ms = 0
@@ -235,8 +238,9 @@ class _Reading:
         """All pages, until there are no more, enough is read for one run, or somebody interrupts."""
         order = self._order
         units = await self._store.read(outbox.units_of, order.run_id)
-        self._dealt_with = {unit.unit_key for unit in units if unit.state is not UnitState.PENDING}
-        self._room = self._connector.filter.max_messages - len(self._dealt_with)
+        self._settled = {unit.unit_key for unit in units if unit.state is not UnitState.PENDING}
+        self._units = set(self._settled)
+        self._room = self._connector.filter.max_messages - len(self._settled)
         failed: ConnectorFailure | None = None
         async with anyio.create_task_group() as tasks:
             try:
@@ -281,7 +285,7 @@ class _Reading:
     async def _take(self, page: Page, start: Callable[..., object]) -> None:
         """Settle a page's messages as far as that can be done now, and move the cursor behind it."""
         order = self._order
-        messages = {message.key: message for message in page.messages}
+        messages = {message.seen_key: message for message in page.messages}
         seen = await self._store.read(seen_messages.seen_of, order.agent_id, list(messages))
         wanted: list[Message] = []
         left_out: list[tuple[str, str, str]] = []
@@ -293,7 +297,8 @@ class _Reading:
                 and known.state in seen_messages.SETTLED
             ):
                 continue
-            if key in self._dealt_with and (known is None or known.version == message.version):
+            is_dealt_with = key in self._dealt_with or message.key in self._settled
+            if is_dealt_with and (known is None or known.version == message.version):
                 continue
             reason = None if message.fault else why_left_out(message, self._connector.filter)
             if reason is None:
@@ -306,7 +311,7 @@ class _Reading:
         self._room -= len(wanted)
         for message in wanted:
             self._last_ms = max(self._last_ms + 1, self._visits.at())
-            self._turns[message.key] = self._last_ms
+            self._turns[message.seen_key] = self._last_ms
         await self._leave_out(left_out)
         page_done = _Countdown()
         for begin in range(0, len(wanted), READ_AT_ONCE):
@@ -333,20 +338,43 @@ class _Reading:
         gone: list[tuple[str, str, str]] = []
         async with aclosing(self._connector.read(messages)) as found:
             async for message, said in found:
-                self._dealt_with.add(message.key)
+                self._dealt_with.add(message.seen_key)
                 if isinstance(said, Document):
+                    document = await self._unless_known(message, said)
+                    if document is None:
+                        continue
                     await self._work.room()  # given back when it has been read
                     page_done.add()
-                    start(self._one, said, message, page_done)
+                    start(self._one, document, message, page_done)
                 elif said.is_gone:
-                    gone.append((message.key, message.version, "gone"))
+                    gone.append((message.seen_key, message.version, "gone"))
                 else:
                     await self._fail(message, said)
         await self._leave_out(gone)
 
+    async def _unless_known(self, message: Message, document: Document) -> Document | None:
+        """Return the document under a key of its own, or ``None`` for a copy of a mail that was read.
+
+        A Message-ID is the sender's to choose: a mail that has a known one and says something else is another
+        mail.
+        """
+        if not message.copy:
+            return document
+        content = message.content_key(document.text)
+        seen = await self._store.read(seen_messages.seen_of, self._order.agent_id, [content, message.key])
+        if content in seen or content in self._contents:
+            await self._leave_out([(message.seen_key, message.version, "duplicate")])
+            return None
+        self._contents.add(content)
+        if message.key not in seen and message.key not in self._units:
+            self._units.add(message.key)
+            return document
+        log.warning("message.same_id", message=message.key)
+        return msgspec.structs.replace(document, unit_key=f"{message.key}#{content[-12:]}")
+
     async def _one(self, document: Document, message: Message, page_done: "_Countdown") -> None:
         try:
-            await self._work.read(document, message, read_at=self._turns.pop(message.key))
+            await self._work.read(document, message, read_at=self._turns.pop(message.seen_key))
         finally:
             page_done.done()
 
@@ -356,11 +384,16 @@ class _Reading:
             await self._store.write(message_plans.leave_out, held, self._order.agent_id, messages, at=at)
 
     async def _fail(self, message: Message, unread: Unread) -> None:
+        unit_key = message.key
+        if unit_key in self._units:  # another mail with this Message-ID
+            unit_key = f"{message.key}#{seen_messages.digest_of(message.copy)[:12]}"
+        self._units.add(unit_key)
         state = await self._store.write(
             message_plans.fail_message,
             self._order.held(RunState.RUNNING),
             self._order.agent_id,
-            unit_key=message.key,
+            unit_key=unit_key,
+            seen_key=message.seen_key,
             version=message.version,
             subject=message.subject,
             content_hash="",

@@ -400,6 +400,7 @@ class Runner:
             fail = partial(
                 message_plans.fail_message,
                 agent_id=order.agent_id,
+                seen_key=message.seen_key,
                 version=message.version,
                 subject=message.subject,
                 is_its_fault=code not in _NOT_ITS_FAULT,

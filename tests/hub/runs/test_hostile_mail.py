@@ -92,7 +92,30 @@ async def test_mails_that_the_hub_cannot_understand_are_set_aside_by_their_uid_a
     assert {one["reason"] for one in unread} == why
     assert {one["state"] for one in unread} == {"dead"}
     cursor = await store.read(connector_cursors.find_cursor, bench.agent.id)
-    assert cursor is not None
+    assert cursor is not None and cursor.cursor is not None
     assert cursor.cursor["folders"]["INBOX"]["uid"] == len(mails)  # nobody waits for them
 
     assert (await bench.run()).outcome is RunOutcome.SUCCESS
+
+
+async def test_two_mails_with_one_message_id_that_say_something_else_are_both_read_and_it_is_said(
+    store: Store, dovecot: Dovecot
+) -> None:
+    user = dovecot.fresh_user()
+    same = {"Message_ID": "<same@x>"}
+    dovecot.deliver(user, [task(1, **same), task(2, **same), task(1, **same)])
+    bench = await bench_of(store, dovecot, user)
+    link = bench.connect()
+
+    run = await bench.run()
+
+    assert (run.outcome, run.units_done, run.units_skipped) == (RunOutcome.SUCCESS, 2, 1)
+    assert sorted(map(str, titles(link))) == ["task 1", "task 2"]
+    units = await bench.units(run.id)
+    (other,) = units.keys() - {"mid:same@x"}
+    assert other.startswith("mid:same@x#")
+    assert units[other].notes == {"shared_message_id": 1}
+
+    dovecot.deliver(user, [task(2, **same), task(3, **same)])
+    run = await bench.run()
+    assert (run.units_done, run.units_skipped, titles(link)[2:]) == (1, 1, ["task 3"])
