@@ -60,6 +60,13 @@ UNITS = (
     .where(run_units.c.run_id == sa.bindparam("run"))
     .order_by(run_units.c.unit_key)
 )
+_is_known = sa.and_(run_units.c.state == UnitState.SKIPPED, run_units.c.error.is_(None))
+FIRST_UNITS = (
+    sa.select(*(run_units.c[name] for name in UnitRow.__struct_fields__))
+    .where(run_units.c.run_id == sa.bindparam("run"))
+    .order_by(_is_known, run_units.c.unit_key)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
 ONE_UNIT = sa.select(*(run_units.c[name] for name in UnitRow.__struct_fields__)).where(
     run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit")
 )
@@ -97,6 +104,11 @@ def units_of(c: sa.Connection, run_id: RunId) -> list[UnitRow]:
 def postponed_units(c: sa.Connection, run_id: RunId) -> list[UnitRow]:
     """The units of a run whose prose waits for the model, by key."""
     return [UnitRow(*row) for row in c.execute(POSTPONED_UNITS, {"run": run_id})]
+
+
+def first_units(c: sa.Connection, run_id: RunId, most: int) -> list[UnitRow]:
+    """At most so many units of a run by key; those that an earlier run settled come last."""
+    return [UnitRow(*row) for row in c.execute(FIRST_UNITS, {"run": run_id, "most": most})]
 
 
 def find_unit(c: sa.Connection, run_id: RunId, unit_key: str) -> UnitRow | None:

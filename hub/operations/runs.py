@@ -22,6 +22,7 @@ from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES
 from storage.store import RunRow, Store, UnknownRun, devices, fires, outbox, runs
 
+MOST_UNITS: Final = 2_000  # shown of one run; its counts are of all
 SUFFIX: Final = re.compile(r"[0-9a-f-]{6,35}")  # of a UUID: its end is chance, its beginning is the time
 
 
@@ -64,7 +65,7 @@ class RunOperations(Seen):
         """One run with its units, errors and moves."""
         row = await self._run(name)
         (told,) = await self.views([row])
-        units = await self._store.read(outbox.units_of, row.id)
+        units = await self._store.read(outbox.first_units, row.id, MOST_UNITS)
         moves = await self._store.read(runs.run_history, row.id)
         return run_detail(
             told,

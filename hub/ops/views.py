@@ -169,7 +169,7 @@ class RunDetail(RunView):
     parameters: dict[str, Any] = Field(default_factory=dict)  # the settings it was made with
     context: dict[str, Any] = Field(default_factory=dict)  # what was said of it beside them
     result: dict[str, Any] | None = None  # at its end: outcome, units, items by table, errors
-    units: tuple[UnitView, ...] = ()
+    units: tuple[UnitView, ...] = ()  # at most 2,000; those that an earlier run settled come last
     errors: tuple[RunErrorView, ...] = ()
     history: tuple[MoveView, ...] = ()
 

@@ -232,6 +232,15 @@ def test_what_a_run_settled_or_gave_up_is_known_by_when_and_a_settled_content_st
     assert outbox.known_units(c, agent.id, PROMPT_1) == {"a.txt": "sha-1"}
 
 
+def test_of_a_long_run_the_units_are_shown_first_that_no_earlier_run_settled(c: sa.Connection) -> None:
+    held = running(c)
+    outbox.skip_units(c, held, [(f"{number}.txt", "sha", 1) for number in range(50)], AT)
+    outbox.skip_units(c, held, [("x.txt", "", None)], AT, reason="no text")
+    plan(c, held)
+    shown = outbox.first_units(c, held.id, 3)
+    assert [unit.unit_key for unit in shown] == ["a.txt", "x.txt", "0.txt"]
+
+
 def test_a_unit_is_not_settled_while_a_call_is_open(c: sa.Connection) -> None:
     held = running(c)
     plan(c, held, of=calls("call-1", "call-2"))
