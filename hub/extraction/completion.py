@@ -64,7 +64,7 @@ def tokens_of(body: bytes) -> Tokens | None:
     """What *body* says it cost, whatever else is wrong with it; ``None`` where it says nothing."""
     try:
         usage = msgspec.json.decode(body, type=_Counted).usage
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if usage is None:
         return None
@@ -79,7 +79,7 @@ def completion_of(body: bytes) -> Completion:
     """
     try:
         choices = msgspec.json.decode(body, type=_Body).choices
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Unusable("what it sent is no chat completion") from None
     if not choices:
         raise Unusable("what it sent has no choice in it")
@@ -99,7 +99,7 @@ def runs_away(text: str) -> bool:
         return False
     try:
         read_json(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):  # the latter: brackets without an end
         return True
     return False
 

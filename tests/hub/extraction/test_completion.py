@@ -119,3 +119,15 @@ def test_a_chinese_character_is_about_a_token() -> None:
 def test_an_answer_longer_than_any_that_was_asked_for_is_cut_off() -> None:
     completion = completion_of(body(", ".join(f"[{number}]" for number in range(20_000))))
     assert (len(completion.text), completion.finish) == (MOST_CHARS, Finish.CUT_OFF)
+
+
+@pytest.mark.parametrize("text", ["[" * 50_000, '{"a":' * 5_000 + " " * 5_000])
+def test_an_answer_nested_without_an_end_is_cut_off(text: str) -> None:
+    assert completion_of(body(text)).finish is Finish.CUT_OFF
+
+
+def test_a_body_nested_without_an_end_is_no_answer() -> None:
+    nested = b'{"other": ' + b"[" * 50_000
+    assert tokens_of(nested) is None
+    with pytest.raises(Unusable):
+        completion_of(nested)
