@@ -6,6 +6,7 @@ difference. Every folded character knows where it stood in the original.
 """
 
 import re
+import sys
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
@@ -21,7 +22,18 @@ _MARKS: Final = str.maketrans(
 _WORD: Final = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff]|\w+?(?=[\u2e80-\u9fff]|\b)"
 )
+# What stands in a text without being said: reply marks, the lines above a cue of captions, tags inside one.
+_STAMP: Final = r"(?:\d{1,3}:)?\d\d:\d\d[.,]\d{3}"
+_ASIDES: Final = re.compile(
+    rf"(?:(?:^|(?<=\n)|(?<=\r))(?:\d{{1,9}}[ \t]*(?:\r\n|\r|\n)|(?<=\n\n)[^\r\n]{{1,80}}\n)?)?"
+    rf"(?<![^\r\n])[ \t]*{_STAMP}[ \t]+-->[ \t]+{_STAMP}[^\r\n]*"
+    r"|(?<![^\r\n])[ \t]*(?:>[ \t]?)+"
+    rf"|</?[vcibu](?:[ .][^<>\r\n]{{0,80}})?>|<{_STAMP}>|\{{\\an\d\}}"
+    r"|\*+|_+|~~+|`+|(?<!=)==(?!=)"
+)
+_EMPHASIS: Final = "*_~`="
 _EMOJI: Final = ("\U0001f300", "\U0001faff")  # new ones come every year, before Python knows them
+_NOWHERE: Final = (sys.maxsize, sys.maxsize)
 _SPACED_CONTROLS: Final = frozenset("\t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85")
 _JOINERS: Final = frozenset("\u200c\u200d")  # they spell words in Persian and Hindi, and build emoji
 _FILLERS: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")  # blank, but no controls
@@ -68,6 +80,8 @@ def words_of(text: str) -> list[str]:
 class Folded:
     """A text folded for searching; what is found is told in places of the original.
 
+    Marks of emphasis, of replies and of cues are passed over: a quote with them and one without are alike.
+
     Attributes:
         letters: the folded text; places in it are *of letters*.
     """
@@ -84,8 +98,7 @@ class Folded:
 
     def find(self, words: str) -> Iterator[tuple[int, int]]:
         """Every place ``(start, end)`` of *words* in the original, as whole words, in order."""
-        # Folded piece by piece like the text itself: composed as a whole it could differ at an edge.
-        sought = "".join(folded for folded, _, _ in _folded(words)).strip()
+        sought = folded_alone(words)
         at = self.letters.find(sought) if sought else -1
         while at >= 0:
             end = at + len(sought)
@@ -107,10 +120,38 @@ class Folded:
         return self._starts[start], self._ends[end - 1]
 
 
+def folded_alone(words: str) -> str:
+    """*words* as they stand in the letters of a ``Folded`` text."""
+    # Folded piece by piece like the text itself: composed as a whole it could differ at an edge.
+    return "".join(folded for folded, _, _ in _folded(words)).strip()
+
+
+def asides(text: str) -> Iterator[tuple[int, int]]:
+    """The places of marks that say nothing: of emphasis, of replies, of cues."""
+    for match in _ASIDES.finditer(text):
+        if text[match.start()] not in _EMPHASIS or _is_emphasis(text, *match.span()):
+            yield match.span()
+
+
+def _is_emphasis(text: str, start: int, end: int) -> bool:
+    """Whether a row of signs marks words: at their edge, or two of them inside one."""
+    before, after = text[start - 1 : start], text[end : end + 1]
+    if before.isalnum() and after.isalnum():
+        is_spaced = _is_spaced_letter(before) and _is_spaced_letter(after)
+        return text[start] in "*~" and (end - start > 1 or not is_spaced)
+    return bool(before.strip() or after.strip())
+
+
 def _folded(text: str) -> Iterator[tuple[str, int, int]]:
     """The folded pieces of *text* with the places they stand for; blanks come as one."""
     blank_from: int | None = None
+    passed_over = asides(text)
+    aside_start, aside_end = next(passed_over, _NOWHERE)
     for start, end in clusters(text):
+        while aside_end <= start:
+            aside_start, aside_end = next(passed_over, _NOWHERE)
+        if aside_start <= start:
+            continue
         cluster = text[start:end]
         if cluster.isspace():
             blank_from = start if blank_from is None else blank_from

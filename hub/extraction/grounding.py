@@ -1,28 +1,34 @@
 """Pure: where a quote stands in a piece of text, to the letter or nearly so.
 
-Three ways, the strictest first: the same characters; the same when folded; and, for
-quotes long enough to be unmistakable, at most one character in ten different. What is
-found is always told as a place of the text, and only the text's own words are shown.
-The last way is bounded: it looks where a part of the quote stands, and at no more text
-than its budget allows. A number or a "not" that differs is no slip of the pen.
+Three ways, the strictest first: the same characters; the same when folded, whatever marks of
+emphasis, replies or captions stand between them; and, for quotes long enough to be unmistakable,
+at most one character in ten different. What is found is always told as a place of the text, and
+only the text's own words are shown. The last way looks where the rarest words of the quote stand,
+and at a few such places: its work grows with the quote and not with the text. A number or a
+"not" that differs is no slip of the pen.
 """
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Final, NamedTuple
 
 from hub.extraction.chunk import is_readable
-from hub.extraction.folding import Folded, fold, splits
+from hub.extraction.folding import Folded, folded_alone, splits
 
 LEAST_QUOTE_CHARS: Final = 12  # less says too little by itself: the whole sentence is shown
 
 _ASIDE: Final = "\"'\u201c\u201d\u2018\u2019\u201e\u00ab\u00bb.\u2026 \t\r\n"  # put around quotes
 _CHARS_PER_SLIP: Final = 10  # a similarity of 0.9 at least
 _MOST_QUOTE_CHARS: Final = 400  # twice what a quote may be; what is longer is no slip of the pen
-_MOST_SEEDS: Final = 64  # places looked at for each part of a quote
-_BUDGET_CHARS: Final = 100_000  # of text looked at for slips, for all quotes of a piece: half a second
+_MOST_SEEDS: Final = 64  # places of its words that are looked up for a quote
+_MOST_WINDOWS: Final = 8  # and those of them that are compared with it, letter by letter
+# A part of a word: of a long one, a slip leaves the other parts as they are.
+_PART: Final = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff]|[^\W\u0e00-\u9fff]{1,5}|\w"
+)
 
 _LEFT_OUT: Final = re.compile(r"\s*+[\[(]?(?:\.{3,}|\u2026)[\])]?\s*+")
 _MOST_PARTS: Final = 4
@@ -51,7 +57,6 @@ class Grounding:
     def __init__(self, text: str, start: int, end: int) -> None:
         self._said = text[start:end]
         self._offset = start
-        self._budget = _BUDGET_CHARS
 
     def places(self, quote: str, *, is_folded: bool = False) -> list[Place]:
         """Every place of *quote*, in order; of the strictest way that finds one, from the folded one on
@@ -64,12 +69,20 @@ class Grounding:
             found = [] if is_folded or len(words) < LEAST_QUOTE_CHARS else self._to_the_letter(words)
             if found := found or list(self._folded.find(words)):
                 return self._placed(found, is_near=False)
-        return self._placed(self._with_gaps(bare) or self._with_slips(fold(bare)), is_near=True)
+        return self._placed(self._with_gaps(bare) or self._with_slips(folded_alone(bare)), is_near=True)
 
     @cached_property
     def _folded(self) -> Folded:
         # Costs a hundred times the rest, and most pieces have no record, or one that quotes to the letter.
         return Folded(self._said)
+
+    @cached_property
+    def _parts(self) -> dict[str, list[int]]:
+        """Where each part of a word begins in the folded letters."""
+        found: dict[str, list[int]] = {}
+        for match in _PART.finditer(self._folded.letters):
+            found.setdefault(match.group(), []).append(match.start())
+        return found
 
     def _placed(self, found: list[tuple[int, int]], *, is_near: bool) -> list[Place]:
         return [Place(self._offset + start, self._offset + end, is_near) for start, end in found]
@@ -87,10 +100,10 @@ class Grounding:
         places = [list(self._folded.find(part)) for part in parts]
         for start, end in places[0]:
             for following in places[1:]:
-                fitting = [place for place in following if 0 <= place[0] - end <= _WIDEST_GAP_CHARS]
-                if not fitting:
+                nth = bisect_left(following, (end, 0))
+                if nth == len(following) or following[nth][0] - end > _WIDEST_GAP_CHARS:
                     break
-                end = fitting[0][1]
+                end = following[nth][1]
             else:
                 if not found or start >= found[-1][1]:
                     found.append((start, end))
@@ -101,41 +114,42 @@ class Grounding:
         if not most or len(quote) > _MOST_QUOTE_CHARS:
             return []
         letters = self._folded.letters
+        looked_at: list[tuple[int, int]] = []
         found: list[tuple[int, int]] = []
-        for begin, stop in _windows(quote, letters, most):
-            self._budget -= stop - begin
-            if self._budget < 0:
-                break
+        for begin, stop in self._windows(quote, most):
             for start, end in _alike(quote, letters[begin:stop], most):
+                if any(first <= begin + start and begin + end <= last for first, last in looked_at):
+                    continue
                 place = self._folded.whole_words(begin + start, begin + end)
-                if _says_the_same(quote, letters[slice(*place)]):
-                    found.append(self._folded.place(*place))
-        return found
+                looked_at.append(place)
+                is_new = all(place[1] <= first or last <= place[0] for first, last in found)
+                if is_new and _says_the_same(quote, letters[slice(*place)]):
+                    found.append(place)
+        return [self._folded.place(*place) for place in sorted(found)]
+
+    def _windows(self, quote: str, slips: int) -> list[tuple[int, int]]:
+        """Where *quote* may stand, by the places of its rarest parts: first where the rarest agree."""
+        there = [
+            (places, match.start())
+            for match in _PART.finditer(quote)
+            if (places := self._parts.get(match.group()))
+        ]
+        begins: list[tuple[int, float]] = []  # of the quote, and what a part says for it
+        for places, at in sorted(there, key=lambda part: len(part[0])):
+            begins += [(place - at, 1 / len(places)) for place in places[: _MOST_SEEDS - len(begins)]]
+        windows: list[tuple[float, int, int]] = []  # with the first and the last beginning
+        for begin, weight in sorted(begins):
+            if windows and begin - windows[-1][1] <= slips:
+                windows[-1] = windows[-1][0] + weight, windows[-1][1], begin
+            else:
+                windows.append((weight, begin, begin))
+        best = sorted(windows, key=lambda window: -window[0])[:_MOST_WINDOWS]
+        return [(max(first - slips, 0), last + len(quote) + slips + 1) for _, first, last in best]
 
 
 def _says_the_same(quote: str, found: str) -> bool:
     """Whether numbers and negations are the same in both, whatever else differs."""
     return all(Counter(p.findall(quote)) == Counter(p.findall(found)) for p in (_NUMBER, _NOT))
-
-
-def _windows(quote: str, letters: str, slips: int) -> list[tuple[int, int]]:
-    """Where *quote* can stand with so many *slips*: of that many parts and one more, one stands as it is."""
-    size = len(quote) // (slips + 1)
-    around: list[tuple[int, int]] = []
-    for part in range(slips + 1):
-        seed, seeds = quote[part * size : (part + 1) * size], 0
-        at = letters.find(seed)
-        while at >= 0 and seeds < _MOST_SEEDS:
-            begin = max(at - part * size - slips, 0)
-            around.append((begin, min(begin + len(quote) + 2 * slips + 1, len(letters))))
-            at, seeds = letters.find(seed, at + 1), seeds + 1
-    merged: list[tuple[int, int]] = []
-    for begin, stop in sorted(around):
-        if merged and begin <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(stop, merged[-1][1])
-        else:
-            merged.append((begin, stop))
-    return merged
 
 
 def _alike(quote: str, letters: str, slips: int) -> list[tuple[int, int]]:

@@ -1,10 +1,14 @@
 """Where a quote stands: to the letter, folded, or nearly; and never where it does not."""
 
+import sys
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hub.extraction.grounding import Grounding
+from hub.extraction.grounding import Grounding, Place
 
 TEXT = (
     "Hello all. Anna must send the quote to the printer by 12 May, without the old logo. "
@@ -104,6 +108,85 @@ def test_no_text_and_no_quotes_keep_the_search_busy(unit: str) -> None:
     grounding = Grounding(text, 0, len(text))
     for nth in range(20):
         assert grounding.places(f"{(unit * 300)[: 300 - nth]} xyz {unit * 3}q") is not None
+
+
+SAID = "Anna must send the quote to the printer by Friday"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "So: **Anna** must _send_ the ~~quote~~ to the ==printer== by `Friday`.",
+        "So: ***Anna** must* send __the quote__ to the **prin**ter by Friday.",
+        *(
+            f"{'> ' * deep}Anna must send the quote\n{'> ' * deep}to the printer by Friday."
+            for deep in range(1, 9)
+        ),
+        ">>> Anna must send\r\n>>> the quote to the\r\n>>> printer by Friday.",
+        "1\r\n00:00:01,000 --> 00:00:04,000\r\nAnna must send the\r\n\r\n"
+        "2\r\n00:00:04,000 --> 00:00:07,500\r\nquote to the printer by Friday.\r\n",
+        "WEBVTT\n\n00:01.000 --> 00:04.000\n<v Eve>Anna must send the</v>\n\nsecond\n"
+        "00:04.000 --> 00:07.500 align:start\nquote <i>to the</i> <00:05.000>printer by Friday.\n",
+    ],
+)
+@pytest.mark.parametrize("quote", [SAID, SAID.replace("quote", "**quote**"), f"> {SAID}"])
+def test_marks_of_emphasis_of_replies_and_of_captions_do_not_hide_a_quote(text: str, quote: str) -> None:
+    ((found, is_near),) = places(quote, text)
+    assert (found.endswith("Friday"), is_near) == (True, False)
+    assert found.startswith(("Anna", "prin"))
+
+
+def test_signs_that_are_no_emphasis_are_a_part_of_what_is_said() -> None:
+    text = "The field is called user_name, and its size is 2*3 inches, more or less."
+    assert places("The field is called username", text) == [("The field is called user_name", True)]
+    assert places("its size is 23 inches, more or less", text) == []
+
+
+def notes(count: int) -> list[str]:
+    """Sentences of which no two are the same, in the same few words."""
+    who, what = ("Anna", "Bob", "Carla", "Dina"), ("report", "budget", "letter", "offer", "plan")
+    return [
+        f"{who[n % 4]} must send the {what[n % 5]} number {n} to the printer by Friday" for n in range(count)
+    ]
+
+
+def emphasised(said: str) -> str:
+    return "- " + " ".join(f"{'*_`'[n % 3]}{word}{'*_`'[n % 3]}" for n, word in enumerate(said.split())) + "."
+
+
+@pytest.mark.parametrize("slip", ["printer", "printr"])
+def test_every_quote_of_a_text_full_of_marks_is_found_with_work_that_grows_as_the_text_does(
+    slip: str,
+) -> None:
+    counts = []
+    for count in (50, 150):
+        said = notes(count)
+        text = "\n".join(map(emphasised, said))
+        grounding = Grounding(text, 0, len(text))
+        quotes = [one.replace("printer", slip) for one in said]
+        calls, found = counted(
+            partial(lambda finder, all_of: [*map(finder.places, all_of)], grounding, quotes)
+        )
+        numbers = [[text[place.start : place.end].replace("_", "") for place in one] for one in found]
+        assert all(len(one) == 1 and f"number` *{n}*" in one[0] for n, one in enumerate(numbers)), numbers
+        counts.append(calls / len(text))
+    assert counts[1] <= 1.1 * counts[0]
+
+
+def counted(work: Callable[[], list[list[Place]]]) -> tuple[int, list[list[Place]]]:
+    """What *work* returns, and how many calls it took."""
+    count = 0
+
+    def note(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        found = work()
+    finally:
+        sys.setprofile(None)
+    return count, found
 
 
 TEXTS = st.text(alphabet="abc de.\u0301ﬁ各\u200b\r\n", min_size=0, max_size=80)
