@@ -69,12 +69,13 @@ class Extractor:
             return await self._ruled(document, form)
 
         model = through(model) if through else model
-        material = await self._beside(document, _material, document, wanted, form)
-        pieces = await self._beside(document, _pieces, document, form, model)
+        seen = document if form.view is None else msgspec.structs.replace(document, text=form.view)
+        material = await self._beside(document, _material, seen, wanted, form)
+        pieces = await self._beside(document, _pieces, seen, form, model)
         reading = Reading(model, material)
         for prompt in self._prompts(model, material):
             await reading.read(prompt, [piece for piece in pieces if not reading.has_items(piece)])
-        found = [*form.items, *reading.items()]
+        found = [*form.items, *_quoted(document, reading.items())]
         items, dropped, notes = await self._beside(document, _sorted_out, document, found, reading.dropped())
         return Extraction(
             items=items,
@@ -152,6 +153,12 @@ def _material(document: Document, wanted: Wanted, form: Form) -> Material:
 
 def _pieces(document: Document, form: Form, model: LanguageModel) -> list[Chunk]:
     return chunk.split(document.text, form.prose, model.chunk_tokens, by_sentence=model.is_literal)
+
+
+def _quoted(document: Document, items: Sequence[Item]) -> Iterator[Item]:
+    """The items with the words of the document itself, whatever view of it was read."""
+    for item in items:
+        yield msgspec.structs.replace(item, quote=document.text[item.start : item.end])
 
 
 def _sorted_out(

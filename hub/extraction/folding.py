@@ -24,10 +24,12 @@ _WORD: Final = re.compile(
 )
 # What stands in a text without being said: reply marks, the lines above a cue of captions, tags inside one.
 _STAMP: Final = r"(?:\d{1,3}:)?\d\d:\d\d[.,]\d{3}"
-_ASIDES: Final = re.compile(
-    rf"(?:(?:^|(?<=\n)|(?<=\r))(?:\d{{1,9}}[ \t]*(?:\r\n|\r|\n)|(?<=\n\n)[^\r\n]{{1,80}}\n)?)?"
+CUE: Final = re.compile(
+    r"(?:(?:^|(?<=\n)|(?<=\r))(?:\d{1,9}[ \t]*(?:\r\n|\r|\n)|(?<=\n\n)[^\r\n]{1,80}\n)?)?"
     rf"(?<![^\r\n])[ \t]*{_STAMP}[ \t]+-->[ \t]+{_STAMP}[^\r\n]*"
-    r"|(?<![^\r\n])[ \t]*(?:>[ \t]?)+"
+)
+_ASIDES: Final = re.compile(
+    rf"{CUE.pattern}|(?<![^\r\n])[ \t]*(?:>[ \t]?)+"
     rf"|</?[vcibu](?:[ .][^<>\r\n]{{0,80}})?>|<{_STAMP}>|\{{\\an\d\}}"
     r"|\*+|_+|~~+|`+|(?<!=)==(?!=)"
 )

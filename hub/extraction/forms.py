@@ -25,11 +25,13 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
         items: what they found, in the order of the text.
         prose: what they leave to a model.
         date: the document's own, as it says itself or as its file tells.
+        view: the text as its reader sees it, of the same length, where that is not as it stands.
     """
 
     items: list[Item] = []
     prose: list[Passage] = []
     date: datetime | None = None
+    view: str | None = None
 
 
 class Line(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from hub.document import Document
-from hub.extraction import calendars, markdown, spreadsheets, todotxt
+from hub.extraction import calendars, captions, markdown, spreadsheets, todotxt
 from hub.extraction.chunk import Passage
 from hub.extraction.forms import Form
 from hub.extraction.items import Wanted
@@ -23,6 +23,8 @@ _BY_SUFFIX: Final[dict[str, _Reader]] = {
     ".ical": calendars.read,
     ".csv": spreadsheets.read,
     ".tsv": spreadsheets.read,
+    ".vtt": captions.read,
+    ".srt": captions.read,
 }
 _BY_MEDIA_TYPE: Final[dict[str, _Reader]] = {
     "text/markdown": markdown.read,
@@ -30,6 +32,8 @@ _BY_MEDIA_TYPE: Final[dict[str, _Reader]] = {
     "text/calendar": calendars.read,
     "text/csv": spreadsheets.read,
     "text/tab-separated-values": spreadsheets.read,
+    "text/vtt": captions.read,
+    "application/x-subrip": captions.read,
 }
 _TODO_NAMES: Final = frozenset({"todo.txt", "done.txt"})
 

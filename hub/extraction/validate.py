@@ -15,7 +15,7 @@ import msgspec
 from hub.extraction import literal
 from hub.extraction.chunk import Chunk, sentence_at
 from hub.extraction.dating import PassageDates
-from hub.extraction.folding import fold, stands_in
+from hub.extraction.folding import fold, shown, stands_in
 from hub.extraction.grounding import LEAST_QUOTE_CHARS, Grounding, Place
 from hub.extraction.items import Dropped, DropReason, Item, Reference, Wanted
 from hub.extraction.values import Reading, Values
@@ -143,7 +143,7 @@ class Checking:
                 return
             start, end = self._piece.start, self._piece.end  # it was asked about this one sentence
         if not is_dated:
-            data = data | {"content": self._text[start:end]}
+            data = data | {"content": shown(self._text[start:end])}
         self._items.append(
             Item(
                 table=table.name,

@@ -32,6 +32,8 @@ _TEXT_TYPES: Final = {
     ".csv": "text/csv",
     ".tsv": "text/tab-separated-values",
     ".ics": "text/calendar",
+    ".vtt": "text/vtt",
+    ".srt": "application/x-subrip",
     ".vcf": "text/vcard",
     ".json": "application/json",
     ".htm": HTML,
