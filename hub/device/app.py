@@ -23,7 +23,7 @@ from hub.device.contents import Contents
 from hub.device.credentials import BadCredential, Credential, KeyCredential, TokenCredential
 from hub.device.hearing import Hearing
 from hub.device.identity import is_open_to_others
-from hub.device.inserts import DeviceFileError, open_device_store
+from hub.device.inserts import DeviceFileError, DeviceStore, open_device_store
 from hub.device.known_hubs import SUFFIX, BadKnownHubs, KnownHubs, dialled
 from hub.device.line import Line
 from hub.device.messages import told_message
@@ -152,6 +152,7 @@ class ReferenceDevice:
         )
         self._rotation = Rotation(credential) if rotates and isinstance(credential, KeyCredential) else None
         self._browser = Browser(clock, self._told, asks)
+        self._store: DeviceStore | None = None
         self._tools: Tools | None = None
         self._mark: Callable[[], StoreMark | None] = lambda: None  # how far the file has come
         self._library: Library | None = None
@@ -165,6 +166,7 @@ class ReferenceDevice:
         """
         ids = IdFactory(self._clock, self._chance)
         with open_device_store(self._db, clock=self._clock, ids=ids) as store:
+            self._store = store
             folders = settle(self._folders, store.known_roots())
             names = store.name_roots([path for path, _ in folders])
             roots = [Root(name, path, said) for name, (path, said) in zip(names, folders, strict=True)]
@@ -187,10 +189,17 @@ class ReferenceDevice:
         )
 
     def _meet(self, public_key: str) -> None:
-        """Judge the hub by the key that it proved. Raises HubNotTrusted, BadKnownHubs."""
-        is_new = all(hub.address != self._address for hub in self._hubs.read())
-        hub, before = self._hubs.meet(self._address, public_key)
-        if is_new or before is not None:
+        """Judge the hub by the key that it proved, and keep what is new of it.
+
+        Raises:
+            HubNotTrusted, BadKnownHubs: nothing may be shown to it.
+        """
+        assert self._store is not None  # a connection opens inside serve
+        hub, before = self._hubs.judge(self._address, public_key)
+        is_successor = before is not None and before.public_key != public_key
+        self._store.meet(public_key, predecessor=before.public_key if before and is_successor else None)
+        if hub != before:
+            self._hubs.keep(hub)  # after its rows: who dies in between does both again
             self._told(f"the key of this hub: {hub.fingerprint}")
         if isinstance(self._credential, KeyCredential):
             self._credential.use(self._hubs.path_of(hub))

@@ -136,6 +136,7 @@ class DeviceStore:
         self._clock = clock
         self._ids = ids
         self._pruned_ms = 0
+        self.hub = ""  # the key of the hub whose calls these are
         self._seen: dict[str, int] = {}  # what data_version was: another number after each write of others
         with self._transaction():
             if agreement.read_mark(db) is None:
@@ -153,6 +154,18 @@ class DeviceStore:
         mark = agreement.read_mark(self._db)
         assert mark is not None
         return mark
+
+    def meet(self, hub: str, *, predecessor: str | None = None) -> None:
+        """Take calls as those of *hub*, by its key, from now on.
+
+        Rows of *predecessor*, whose place it took by its owner's word, are its own; so are rows that are
+        not known to be of another hub, from a file of the version before.
+        """
+        with self._transaction():
+            for table in ("calls", "reviews"):
+                for before in ("",) if predecessor is None else ("", predecessor):
+                    self._db.execute(f"UPDATE {table} SET hub = ? WHERE hub = ?", (hub, before))
+        self.hub = hub
 
     def apply(self, calls: Sequence[ToolCall]) -> list[Answer]:
         """Do what is asked and keep the answers, all in one transaction; in the order of *calls*.
@@ -190,7 +203,10 @@ class DeviceStore:
 
     def unreported(self, most: int) -> list[Verdict]:
         """At most so many words of the owner that the hub has not confirmed."""
-        return [*verdicts.unreported(self._db), *proposals.unreported(self._db)][:most]
+        return [
+            *verdicts.unreported(self._db, self.hub),
+            *proposals.unreported(self._db, self.hub),
+        ][:most]
 
     def note_reported(self, told: Sequence[Verdict]) -> None:
         """The hub has confirmed these."""
@@ -248,16 +264,19 @@ class DeviceStore:
         return [known[path] for path in paths]
 
     def _settle(self, call: ToolCall) -> Answer:
-        known = self._db.execute("SELECT answer FROM calls WHERE call_id = ?", (call.id,)).fetchone()
+        known = self._db.execute("SELECT answer, hub FROM calls WHERE call_id = ?", (call.id,)).fetchone()
+        if known is not None and known["hub"] != self.hub:
+            told = f"another hub of this device has made a call {call.id!r}"
+            return Answer(error=ErrorBody(code=ErrorCode.DUPLICATE_ID, message=told))
         if known is not None:
-            return _answers.decode(known[0])
+            return _answers.decode(known["answer"])
         row_id, answer = self._do(call)
         if call.action in _LOOKS:
             return answer  # not kept: what is told is as it is now
         is_change = call.action in _CHANGES and answer.error is None
         source = call.source
         self._db.execute(
-            "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 CallId(call.id),
                 call.action.value,
@@ -274,6 +293,7 @@ class DeviceStore:
                 epoch_ms(self._clock.now()),
                 verdicts.remarks_of(source),
                 agreement.next_counter(self._db) if is_change else None,
+                self.hub,
             ),
         )
         return answer
@@ -313,14 +333,14 @@ class DeviceStore:
             case Action.INSERT:
                 row_id = self._ids.fresh()
                 rows.insert(self._db, table, row_id, call.data, at_ms)
-                verdicts.note_written(self._db, table, [row_id], call.id)
+                verdicts.note_written(self._db, table, [row_id], call.id, hub=self.hub)
                 return row_id, {"id": row_id}
             case Action.UPDATE:
-                return None, proposals.change(self._db, table, call, at_ms)
+                return None, proposals.change(self._db, table, call, at_ms, hub=self.hub)
             case Action.DELETE:
-                return None, proposals.remove(self._db, table, call, at_ms)
+                return None, proposals.remove(self._db, table, call, at_ms, hub=self.hub)
             case Action.QUERY:
-                sees = proposals.seen_by_hubs(self._db, table)
+                sees = proposals.seen_by(self._db, table, self.hub)
                 found = rows.query(self._db, table, call.where, call.limit, call.data, sees=sees)
                 return None, {"rows": found}
         raise Refusal(ErrorCode.CALL_UNSUPPORTED, f"{call.action} is nothing that a table does")

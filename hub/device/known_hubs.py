@@ -85,14 +85,14 @@ class KnownHubs:
         hub = next((hub for hub in known if hub.address == address), None)
         return self._path(hub.key_file if hub else self._fresh_key_file(known))
 
-    def meet(self, address: str, public_key: str) -> tuple[KnownHub, KnownHub | None]:
-        """Return the hub at *address*, which proved *public_key*, and the one whose successor it is.
+    def judge(self, address: str, public_key: str) -> tuple[KnownHub, KnownHub | None]:
+        """Return the hub at *address*, which proved *public_key*, and the one that was known there.
 
-        A hub that was not known is from now on. A known one at another address keeps its key file.
+        One that was not known yet is to be kept. A known one at another address keeps its key file.
 
         Raises:
             HubNotTrusted: another key is known, or accepted.
-            BadKnownHubs: the file cannot be read or written.
+            BadKnownHubs: the file cannot be read.
         """
         known = self.read()
         before = next((hub for hub in known if hub.address == address), None)
@@ -101,7 +101,7 @@ class KnownHubs:
             told = f"the hub at {address} shows the key {shown}, and not {keys.shown(self._accepted)}"
             raise HubNotTrusted(f"{told}, which you accept; nothing was shown to it")
         if before is not None and before.public_key == public_key:
-            return before, None
+            return before, before
         if before is not None and self._accepted is None:
             raise HubNotTrusted(
                 f"the hub at {address} is not the one that this device knows: its key is {shown},"
@@ -111,9 +111,15 @@ class KnownHubs:
             )
         same = next((hub for hub in known if hub.public_key == public_key), None)
         key_file = same.key_file if same else self._fresh_key_file(known)
-        hub = KnownHub(address, public_key, key_file)
-        self._write([*(other for other in known if other.address != address), hub])
-        return hub, before
+        return KnownHub(address, public_key, key_file), before
+
+    def keep(self, hub: KnownHub) -> None:
+        """Know *hub* from now on, in the place of any other at its address.
+
+        Raises:
+            BadKnownHubs: the file cannot be read or written.
+        """
+        self._write([*(other for other in self.read() if other.address != hub.address), hub])
 
     def path_of(self, hub: KnownHub) -> Path:
         """Return the file of the key to show at *hub*."""

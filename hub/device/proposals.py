@@ -1,9 +1,9 @@
 """Calls of a hub that change rows of the device's file: done to open rows, proposed to the owner of others.
 
-A hub changes rows that it wrote and that are still open. A row that its owner approved or changed is the
-owner's: a change of it, or its deletion, waits beside it for the owner's word. Rows that no hub wrote are
-not there for one, but for the names of approved projects and tasks, to which what is found may belong.
-Plain functions over a connection, inside the caller's transaction.
+A hub changes rows that it wrote itself and that are still open. A row that its owner approved or changed is
+the owner's: a change of it, or its deletion, waits beside it for the owner's word. Rows that it did not
+write are not there for it, but for the names of approved projects and tasks, to which what is found may
+belong. Plain functions over a connection, inside the caller's transaction.
 """
 
 import sqlite3
@@ -33,17 +33,19 @@ class Proposal(msgspec.Struct, frozen=True):
 _decoder: Final = msgspec.json.Decoder(Record | None)
 
 
-def change(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int) -> dict[str, int]:
-    """Do *call*, an update, to the row that it names, or propose it where the row is its owner's.
+def change(
+    db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int, *, hub: str
+) -> dict[str, int]:
+    """Do *call* of *hub*, an update, to the row that it names, or propose it where the row is its owner's.
 
     Raises:
-        Refusal: the record is wrong, approves a row, or names no row that a hub wrote.
+        Refusal: the record is wrong, approves a row, or names no row that this hub wrote.
     """
     rows.check_changes(table, call.data)
     if any(call.data.get(flag, value) != value for flag, value in SUGGESTED.items()):
         told = f"{table.name}.isApproved, isAiSuggested: a hub writes suggestions, their owner approves them"
         raise Refusal(ErrorCode.BAD_RECORD, told)
-    row_id, is_open = _named(db, table, call.where)
+    row_id, is_open = _named(db, table, call.where, hub)
     if not is_open:
         _propose(db, table, row_id, call.id, call.data, at_ms)
         return {"updated": 0, "proposed": 1}
@@ -53,9 +55,11 @@ def change(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: in
     return {"updated": 1}
 
 
-def remove(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int) -> dict[str, int]:
-    """Do *call*, a deletion, as ``change`` does an update. Raises Refusal as it does."""
-    row_id, is_open = _named(db, table, call.where)
+def remove(
+    db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int, *, hub: str
+) -> dict[str, int]:
+    """Do *call* of *hub*, a deletion, as ``change`` does an update. Raises Refusal as it does."""
+    row_id, is_open = _named(db, table, call.where, hub)
     if not is_open:
         _propose(db, table, row_id, call.id, None, at_ms)
         return {"deleted": 0, "proposed": 1}
@@ -64,9 +68,9 @@ def remove(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: in
     return {"deleted": 1}
 
 
-def seen_by_hubs(db: sqlite3.Connection, table: DeviceTable) -> Callable[[Record], Collection[str]]:
-    """Return what tells the fields of a row of *table* that a hub may know."""
-    written, owned = verdicts.written_rows(db, table), _owned(db, table)
+def seen_by(db: sqlite3.Connection, table: DeviceTable, hub: str) -> Callable[[Record], Collection[str]]:
+    """Return what tells the fields of a row of *table* that *hub* may know."""
+    written, owned = verdicts.written_rows(db, table, hub), _owned(db, table)
 
     def sees(row: Record) -> Collection[str]:
         is_open = row["id"] not in owned and verdicts.is_open(table, row, written.get(str(row["id"])))
@@ -118,9 +122,16 @@ def reject(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> None:
     db.execute("UPDATE proposals SET is_rejected = 1 WHERE tbl = ? AND row_id = ?", (table.name, row_id))
 
 
-def unreported(db: sqlite3.Connection) -> list[Verdict]:
-    """Return the owner's words on proposals that no hub has confirmed. A deleted row wants no change."""
-    found = db.execute("SELECT call_id, tbl, row_id, is_rejected FROM proposals ORDER BY at, call_id")
+def unreported(db: sqlite3.Connection, hub: str) -> list[Verdict]:
+    """Return the owner's words on proposals of *hub* that it has not confirmed.
+
+    A deleted row wants no change.
+    """
+    found = db.execute(
+        "SELECT proposals.call_id, tbl, row_id, is_rejected FROM proposals JOIN reviews USING (tbl, row_id)"
+        " WHERE hub = ? ORDER BY at, proposals.call_id",
+        (hub,),
+    )
     return [
         Verdict(call_id, "rejected")
         for call_id, table, row_id, is_rejected in found.fetchall()
@@ -133,15 +144,15 @@ def note_reported(db: sqlite3.Connection, told: Collection[Verdict]) -> None:
     db.executemany("DELETE FROM proposals WHERE call_id = ?", [(one.call_id,) for one in told])
 
 
-def _named(db: sqlite3.Connection, table: DeviceTable, where: Record) -> tuple[str, bool]:
-    """Return the id of the row of a hub that *where* names, and whether it is open.
+def _named(db: sqlite3.Connection, table: DeviceTable, where: Record, hub: str) -> tuple[str, bool]:
+    """Return the id of the row of *hub* that *where* names, and whether it is open.
 
     A row that is its owner's is named by its id alone: no hub finds out its fields by asking.
 
     Raises:
         Refusal: *where* names none, several, or everything, or a field that is not there.
     """
-    written, mixed = verdicts.written_rows(db, table), _owned(db, table)
+    written, mixed = verdicts.written_rows(db, table, hub), _owned(db, table)
     named: list[tuple[str, bool]] = []
     for row_id in rows.ids_of(db, table, where):
         row = rows.find(db, table, row_id) if row_id in written else None

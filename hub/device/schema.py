@@ -61,6 +61,15 @@ CREATE TABLE reviews (
 # How often a hub has changed the row, or has proposed to: what was listed before is out of date.
 _REVISION: Final = "ALTER TABLE reviews ADD COLUMN revision INTEGER NOT NULL DEFAULT 1"
 
+# The key of the hub that made a call or wrote a row: a hub neither changes nor sees what another one wrote.
+# Empty in a file of the version before, until the first hub is met.
+_HUBS_OF_ROWS: Final = (
+    "ALTER TABLE calls ADD COLUMN hub TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE reviews ADD COLUMN hub TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX calls_of_nobody ON calls (hub) WHERE hub = ''",
+    "CREATE INDEX reviews_of_hub ON reviews (hub)",
+)
+
 # A change that a hub wants of a row that its owner has approved or changed: never done by itself. *data* is
 # null for a deletion. A rejected one stays until the hub has confirmed the owner's word.
 _PROPOSALS: Final = """
@@ -162,6 +171,7 @@ def statements() -> list[str]:
         _ROOTS,
         _REVIEWS,
         _REVISION,
+        *_HUBS_OF_ROWS,
         _AGENT_CONFIGS,
         _MESSAGES,
         _QUESTIONS,
@@ -189,6 +199,7 @@ def upgrades(db: sqlite3.Connection, version: int) -> list[str]:
         " AND json_extract(answer, '$.error') IS NULL",
         _CALLS_COUNTER,
         _STORE,
+        *_HUBS_OF_ROWS,
         f"PRAGMA user_version = {VERSION}",
     ]
     if version >= 5:

@@ -76,13 +76,19 @@ def read_remarks(kept: str | None) -> Remarks:
     return Remarks() if kept is None else _remarks.decode(kept)
 
 
-def note_written(db: sqlite3.Connection, table: DeviceTable, ids: Iterable[str], call_id: str) -> None:
-    """A hub wrote these rows as they are now: whatever their owner said before was about something else."""
+def note_written(
+    db: sqlite3.Connection, table: DeviceTable, ids: Iterable[str], call_id: str, *, hub: str = ""
+) -> None:
+    """A hub wrote these rows as they are now: whatever their owner said before was about something else.
+
+    Args:
+        hub: the key of the hub that made the rows; a row that there was keeps its own.
+    """
     for row_id in ids:
         db.execute(
-            "INSERT INTO reviews (tbl, row_id, call_id, written) VALUES (?1, ?2, ?3, ?4)"
+            "INSERT INTO reviews (tbl, row_id, call_id, written, hub) VALUES (?1, ?2, ?3, ?4, ?5)"
             " ON CONFLICT (tbl, row_id) DO UPDATE SET call_id = ?3, written = ?4, reported = NULL",
-            (table.name, row_id, call_id, _content(table, rows.find(db, table, row_id))),
+            (table.name, row_id, call_id, _content(table, rows.find(db, table, row_id)), hub),
         )
 
 
@@ -114,9 +120,10 @@ def forget(db: sqlite3.Connection, table: DeviceTable, ids: Iterable[str]) -> No
     )
 
 
-def written_rows(db: sqlite3.Connection, table: DeviceTable) -> dict[str, str]:
-    """Return what a hub wrote last into each row of *table* that it wrote, by the row's id."""
-    return dict(db.execute("SELECT row_id, written FROM reviews WHERE tbl = ?", (table.name,)).fetchall())
+def written_rows(db: sqlite3.Connection, table: DeviceTable, hub: str) -> dict[str, str]:
+    """Return what *hub* wrote last into each row of *table* that it wrote, by the row's id."""
+    query = "SELECT row_id, written FROM reviews WHERE tbl = ? AND hub = ?"
+    return dict(db.execute(query, (table.name, hub)).fetchall())
 
 
 def is_open(table: DeviceTable, row: Record, written: str | None) -> bool:
@@ -124,13 +131,13 @@ def is_open(table: DeviceTable, row: Record, written: str | None) -> bool:
     return written is not None and standing_of(table, row, written) == "open"
 
 
-def reviews(db: sqlite3.Connection) -> Iterator[Review]:
-    """Every row that a hub wrote, table by table, in the order in which they came."""
+def reviews(db: sqlite3.Connection, hub: str | None = None) -> Iterator[Review]:
+    """Return every row that *hub*, or some hub, wrote, table by table, in the order in which they came."""
     for table in TABLES.values():
         found = db.execute(
             "SELECT number, revision, row_id, call_id, written, reported FROM reviews"
-            " WHERE tbl = ? ORDER BY number",
-            (table.name,),
+            " WHERE tbl = ?1 AND (?2 IS NULL OR hub = ?2) ORDER BY number",
+            (table.name, hub),
         )
         there = {row["id"]: row for row in db.execute(f"SELECT * FROM {quoted(table.name)}")}
         for number, revision, row_id, call_id, written, reported in found.fetchall():
@@ -148,11 +155,11 @@ def reviews(db: sqlite3.Connection) -> Iterator[Review]:
             )
 
 
-def unreported(db: sqlite3.Connection) -> list[Verdict]:
-    """Words of the owner that no hub has confirmed."""
+def unreported(db: sqlite3.Connection, hub: str) -> list[Verdict]:
+    """Return words of the owner on rows of *hub* that it has not confirmed."""
     return [
         Verdict(review.call_id, review.standing)
-        for review in reviews(db)
+        for review in reviews(db, hub)
         if review.standing != "open" and review.standing != review.reported
     ]
 

@@ -35,6 +35,10 @@ def store(db: Path, clock: FakeClock, ids: IdFactory) -> Iterator[DeviceStore]:
 def to_version_5(older: sqlite3.Connection) -> None:
     """Take from a file what version 6 added; the caller sets the version."""
     for statement in (
+        "DROP INDEX calls_of_nobody",
+        "DROP INDEX reviews_of_hub",
+        "ALTER TABLE calls DROP COLUMN hub",
+        "ALTER TABLE reviews DROP COLUMN hub",
         "DROP TABLE store",
         "DROP INDEX calls_counter",
         "ALTER TABLE calls DROP COLUMN counter",

@@ -24,49 +24,57 @@ def hubs_in(folder: Path) -> KnownHubs:
     return KnownHubs(folder / "desk.hubs", folder / "desk.key")
 
 
+def meet(hubs: KnownHubs, address: str, public_key: str) -> tuple[KnownHub, KnownHub | None]:
+    hub, before = hubs.judge(address, public_key)
+    if hub != before:
+        hubs.keep(hub)
+    return hub, before
+
+
 def accepting(folder: Path, key: HubKey) -> KnownHubs:
     return KnownHubs(folder / "desk.hubs", folder / "desk.key", accepted=keys.read(key.shown))
 
 
 def test_a_hub_is_known_from_the_first_time_on(tmp_path: Path) -> None:
-    met = hubs_in(tmp_path).meet("hub.example", ONE.public_key)
-    assert met == (KnownHub("hub.example", ONE.public_key, "desk.key"), None)
-    assert hubs_in(tmp_path).meet("hub.example", ONE.public_key) == met
-    assert hubs_in(tmp_path).read() == [met[0]]
+    met = meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
+    known = KnownHub("hub.example", ONE.public_key, "desk.key")
+    assert met == (known, None)
+    assert meet(hubs_in(tmp_path), "hub.example", ONE.public_key) == (known, known)
+    assert hubs_in(tmp_path).read() == [known]
     assert (tmp_path / "desk.hubs").stat().st_mode & 0o777 == 0o600
 
 
 def test_another_key_at_a_known_address_is_refused_with_both_and_what_accepts_it(tmp_path: Path) -> None:
-    hubs_in(tmp_path).meet("hub.example", ONE.public_key)
+    meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
     before = (tmp_path / "desk.hubs").read_bytes()
     with pytest.raises(HubNotTrusted) as refusal:
-        hubs_in(tmp_path).meet("hub.example", OTHER.public_key)
+        meet(hubs_in(tmp_path), "hub.example", OTHER.public_key)
     assert ONE.shown in str(refusal.value)
     assert f"hub connect --accept-hub {OTHER.shown}" in str(refusal.value)
     assert (tmp_path / "desk.hubs").read_bytes() == before
 
 
 def test_a_successor_is_accepted_by_its_fingerprint_and_gets_a_key_of_its_own(tmp_path: Path) -> None:
-    first, _ = hubs_in(tmp_path).meet("hub.example", ONE.public_key)
+    first, _ = meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
     successor = KnownHub("hub.example", OTHER.public_key, "desk.2.key")
-    assert accepting(tmp_path, OTHER).meet("hub.example", OTHER.public_key) == (successor, first)
+    assert meet(accepting(tmp_path, OTHER), "hub.example", OTHER.public_key) == (successor, first)
     assert hubs_in(tmp_path).read() == [successor]
     with pytest.raises(HubNotTrusted, match=ONE.shown):
-        hubs_in(tmp_path).meet("hub.example", ONE.public_key)
+        meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
 
 
 @pytest.mark.parametrize("is_known", [False, True])
 def test_where_a_fingerprint_is_accepted_no_other_hub_is(tmp_path: Path, is_known: bool) -> None:
     if is_known:
-        hubs_in(tmp_path).meet("hub.example", ONE.public_key)
+        meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
     with pytest.raises(HubNotTrusted, match=OTHER.shown):
-        accepting(tmp_path, OTHER).meet("hub.example", ONE.public_key)
+        meet(accepting(tmp_path, OTHER), "hub.example", ONE.public_key)
 
 
 def test_each_hub_is_shown_a_key_of_its_own_and_one_hub_the_same_at_all_its_addresses(tmp_path: Path) -> None:
     hubs = hubs_in(tmp_path)
     for address, key in (("a", ONE), ("b", OTHER), ("c", ONE)):
-        hubs.meet(address, key.public_key)
+        meet(hubs, address, key.public_key)
     assert [(hub.address, hub.key_file) for hub in hubs.read()] == [
         ("a", "desk.key"),
         ("b", "desk.2.key"),
@@ -77,17 +85,17 @@ def test_each_hub_is_shown_a_key_of_its_own_and_one_hub_the_same_at_all_its_addr
 
 
 def test_a_key_file_that_the_owner_chose_is_shown_to_whatever_hub(tmp_path: Path) -> None:
-    hubs_in(tmp_path).meet("a", ONE.public_key)
+    meet(hubs_in(tmp_path), "a", ONE.public_key)
     chosen = KnownHubs(tmp_path / "desk.hubs", tmp_path / "mine.key", is_chosen=True)
     assert chosen.key_file("a") == tmp_path / "mine.key"
-    assert chosen.path_of(chosen.meet("b", OTHER.public_key)[0]) == tmp_path / "mine.key"
+    assert chosen.path_of(meet(chosen, "b", OTHER.public_key)[0]) == tmp_path / "mine.key"
 
 
 @pytest.mark.parametrize("line", ["hub.example", "hub.example nokey desk.key", f"hub.example {'A' * 43}"])
 def test_a_line_that_is_none_is_told_with_its_number(tmp_path: Path, line: str) -> None:
     (tmp_path / "desk.hubs").write_text(f"# hubs\n\n{line}\n")
     with pytest.raises(BadKnownHubs, match="line 3"):
-        hubs_in(tmp_path).meet("hub.example", ONE.public_key)
+        meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
 
 
 def test_a_file_that_is_no_list_of_hubs_is_not_read_to_its_end(tmp_path: Path) -> None:

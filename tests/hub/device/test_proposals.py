@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
-from hub.device.inserts import DeviceStore, read_items
+from hub.clock import IdFactory
+from hub.device.inserts import DeviceStore, open_device_store, read_items
 from hub.device.owner import approve, reject
 from hub.device.proposals import Proposal
 from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.tables import SUGGESTED
 from protocol.work import Action, Answer, ToolCall
+from tests.hub.device.conftest import to_version_5
+from tests.support.clock import FakeClock
 
 OWN = (
     "INSERT INTO tasks (id, title, description, createdAt, updatedAt)"
@@ -35,9 +38,9 @@ def owner(db: Path, store: DeviceStore) -> Iterator[sqlite3.Connection]:
 class Hub:
     """Calls of a hub to the device's file, numbered c-1, c-2, ..."""
 
-    def __init__(self, store: DeviceStore) -> None:
+    def __init__(self, store: DeviceStore, *, first: int = 1) -> None:
         self.store = store
-        self._numbers = count(1)
+        self._numbers = count(first)
 
     def ask(self, action: Action, **more: Any) -> Answer:
         call = ToolCall(id=f"c-{next(self._numbers)}", action=action, **({"table": "tasks"} | more))
@@ -211,3 +214,57 @@ def test_nothing_else_is_found_out_by_asking(hub: Hub, owner: sqlite3.Connection
     assert hub.query(table="notes", where={"title": "diary"}) == []
     refused = hub.ask(Action.UPDATE, table="notes", where={"title": "diary"}, data={"content": "x"})
     assert refused.error is not None and refused.error.code == ErrorCode.DATABASE_CONFLICT
+
+
+def test_a_hub_neither_sees_nor_changes_nor_hears_of_what_another_hub_wrote(
+    hub: Hub, store: DeviceStore, db: Path
+) -> None:
+    store.meet("one")
+    made = hub.insert()
+    store.meet("two")
+    assert hub.query() == []
+    for action in (Action.UPDATE, Action.DELETE):
+        refused = hub.ask(action, where=made, data={"title": "call Bo"} if action is Action.UPDATE else {})
+        assert refused.error is not None and refused.error.code == ErrorCode.DATABASE_CONFLICT
+    approve(db, [1], at_ms=5)
+    assert words(store) == {}
+    store.meet("one")
+    assert words(store) == {"c-1": "approved"}
+
+
+def test_a_call_of_another_hub_is_not_answered_from_the_file(hub: Hub, store: DeviceStore) -> None:
+    call = ToolCall(id="same", action=Action.INSERT, table="tasks", data={"title": "call Ana", **SUGGESTED})
+    store.meet("one")
+    (first,) = store.apply([call])
+    store.meet("two")
+    (other,) = store.apply([call])
+    assert other.error is not None and other.error.code == ErrorCode.DUPLICATE_ID
+    store.meet("one")
+    assert store.apply([call]) == [first]
+
+
+def test_the_rows_of_a_hub_belong_to_the_successor_that_their_owner_accepted(
+    hub: Hub, store: DeviceStore
+) -> None:
+    store.meet("one")
+    made = hub.insert()
+    store.meet("two", predecessor="one")
+    assert hub.ask(Action.UPDATE, where=made, data={"title": "call Bo"}).result == {"updated": 1}
+    store.meet("one")
+    assert hub.query() == []
+
+
+def test_rows_of_a_file_of_the_version_before_are_those_of_the_first_hub_that_is_met(
+    db: Path, clock: FakeClock, ids: IdFactory
+) -> None:
+    with open_device_store(db, clock=clock, ids=ids) as store:
+        made = Hub(store).insert()
+    with closing(sqlite3.connect(db, isolation_level=None)) as older:
+        to_version_5(older)
+        older.execute("PRAGMA user_version = 5")
+    with open_device_store(db, clock=clock, ids=ids) as store:
+        hub = Hub(store, first=2)
+        store.meet("one")
+        assert [row["id"] for row in hub.query()] == [made["id"]]
+        store.meet("two")
+        assert hub.query() == []
