@@ -13,16 +13,18 @@ from typing import Final
 from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
+from hub.extraction.conventions import BOXES, MARKDOWN, fields_of
 from hub.extraction.forms import Form, Line, lines_of, make_item
 from hub.extraction.items import Item, Wanted
-from hub.extraction.when import date_ms, read_date
+from hub.extraction.when import read_date
 from protocol.frame import Field
 from protocol.tables import TableName
 
 _BOX: Final = re.compile(
-    r"(?P<indent>[ \t]*(?:>[ \t]*)*)(?:[-*+]|\d{1,9}[.)])[ \t]+\[(?P<mark>[ xX/-])\][ \t]+(?P<said>\S.*)"
+    r"(?P<indent>[ \t]*(?:>[ \t]*)*)(?:[-*+]|\d{1,9}[.)])[ \t]+"
+    rf"\[(?P<mark>[{re.escape(''.join(BOXES))}])\][ \t]+(?P<said>\S.*)"
 )
-_STATUS: Final = {" ": "todo", "/": "in_progress", "x": "done", "X": "done"}  # "-": given up, no task
+_BEGUN: Final = "/"
 _LIST_ITEM: Final = re.compile(r"[ \t]*(?:>[ \t]*)*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _HEADING: Final = re.compile(r" {0,3}(#{1,6})[ \t]+")
 _CODE_FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
@@ -32,22 +34,6 @@ _FRONT_FIELD: Final = re.compile(r"([A-Za-z][\w -]*+)[ \t]*+:[ \t]++(.+)")
 _FRONT_REMARK: Final = re.compile(r"(?<!\s)\s++#.*$")
 _DATE_KEYS: Final = ("date", "created", "updated", "modified")
 _DUE_KEYS: Final = ("due", "duedate", "deadline")
-
-_DAY: Final = r"(\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2})?)"
-_DUE_TAG: Final = re.compile(
-    rf"(?<!\s)\s*+(?:\U0001f4c5\ufe0f?\s*|[(\[]?(?:@due|due|deadline)\s*[:(]\s*){_DAY}[)\]]*"
-)
-_DUE_WORDS: Final = re.compile(
-    rf"\b(?:due|by|before|until|till|deadline)\b(?:\s+(?:on|by|is))?\s+{_DAY}", re.I
-)
-_MENTION: Final = re.compile(r"(?<![\w@.])@([^\W\d_][\w-]*(?:\.[\w-]+)*)(?!\()")
-_PRIORITY: Final = {
-    "\U0001f53a": "high",
-    "\u23eb": "high",
-    "\U0001f53c": "medium",
-    "\U0001f53d": "low",
-    "\u23ec": "low",
-}
 
 
 def read(document: Document, wanted: Wanted) -> Form:
@@ -116,33 +102,30 @@ class _Reading:
         start = lines[at].start + box.start("said")
         last = lines[after - 1]
         end = last.start + len(last.text.rstrip())
-        status = _STATUS.get(box["mark"])
-        if status is not None:
-            more = [line.text.strip(" \t>") for line in lines[at + 1 : after]]
-            item = make_item(
-                TableName.TASKS, self._fields(box["said"], more, status), self._text, start, end, self._wanted
-            )
+        more = [line.text.strip(" \t>") for line in lines[at + 1 : after]]
+        fields = self._fields(box["said"].strip(), more, box["mark"])
+        if fields is not None:
+            item = make_item(TableName.TASKS, fields, self._text, start, end, self._wanted)
             self.items += [item] if item else []
         return after
 
-    def _fields(self, said: str, more: list[str], status: str) -> dict[str, Field]:
-        title = said.strip()
+    def _fields(self, title: str, more: list[str], mark: str) -> dict[str, Field] | None:
+        """The task of a check box; ``None`` where it was given up."""
         while more and more[0][:1].islower():  # the same sentence, broken by a margin
             title = f"{title} {more.pop(0)}"
-        whole = " ".join([title, *more])
-        due = _DUE_TAG.search(whole) or _DUE_WORDS.search(whole)
-        priority = next((level for sign, level in _PRIORITY.items() if sign in whole), None)
-        for sign in _PRIORITY:
-            title = title.replace(sign, "")
-        plain = _DUE_TAG.sub("", title).strip() or title
-        return {
-            "title": " ".join(plain.split()),
-            "description": "\n".join(more),
-            "status": status,
-            "priority": priority,
-            "assignee": list(dict.fromkeys(_MENTION.findall(whole))),
-            "dueDate": date_ms(due.group(1), self._wanted.timezone) if due else self._due_ms,
-        }
+        box, said = BOXES[mark], MARKDOWN.read(title)
+        for line in map(MARKDOWN.read, more):  # stays as it is; what its marks say counts as well
+            said.due = said.due or line.due
+            said.priority = said.priority or line.priority
+            said.people += [name for name in line.people if name not in said.people]
+        if box.is_given_up or said.is_given_up:
+            return None
+        said.is_done = said.is_done or box.is_done
+        said.priority = said.priority or box.priority
+        fields = fields_of(said, title, self._wanted.timezone, more=more)
+        if mark == _BEGUN and not said.is_done:
+            fields["status"] = "in_progress"
+        return fields if said.due else fields | {"dueDate": self._due_ms}
 
 
 def _without_hashes(said: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from hub.document import Document
-from hub.extraction import calendars, captions, markdown, spreadsheets, todotxt
+from hub.extraction import calendars, captions, markdown, spreadsheets, task_lists
 from hub.extraction.chunk import Passage
 from hub.extraction.forms import Form
 from hub.extraction.items import Wanted
@@ -21,6 +21,7 @@ _BY_SUFFIX: Final[dict[str, _Reader]] = {
     ".markdown": markdown.read,
     ".ics": calendars.read,
     ".ical": calendars.read,
+    ".taskpaper": task_lists.read_taskpaper,
     ".csv": spreadsheets.read,
     ".tsv": spreadsheets.read,
     ".vtt": captions.read,
@@ -48,6 +49,6 @@ def read(document: Document, wanted: Wanted) -> Form:
 def _reader_for(document: Document) -> _Reader | None:
     name = PurePosixPath(document.unit_key.replace("\\", "/")).name.lower()
     if name in _TODO_NAMES or name.endswith(".todo.txt"):
-        return todotxt.read
+        return task_lists.read_todo_txt
     media_type = (document.media_type or "").split(";")[0].strip().lower()
     return _BY_SUFFIX.get(PurePosixPath(name).suffix) or _BY_MEDIA_TYPE.get(media_type)

@@ -27,6 +27,7 @@ _TEXT_TYPES: Final = {
     ".log": PLAIN,
     ".org": PLAIN,
     ".rst": PLAIN,
+    ".taskpaper": PLAIN,
     ".md": "text/markdown",
     ".markdown": "text/markdown",
     ".csv": "text/csv",

@@ -1,0 +1,423 @@
+"""Pure: what people write into a task's line besides its words, as one table, and its one reader.
+
+A convention is a row of marks: a pattern, and what it means. The first mark that takes a piece of the
+line has it. Every mark has its cases, lines with what is read out of them; a test reads all of them.
+What has no field of its own is kept as it was written. No case changes the letters of a name.
+"""
+
+import re
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import Any, Final
+
+import msgspec
+
+from hub.extraction.when import date_ms
+from protocol.frame import Field
+
+_DAY: Final = r"(\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2})?)"
+_NUMBERED: Final = {"1": "high", "2": "medium"}  # 3 and more: low
+_LETTERED: Final = {"a": "high", "b": "medium"}  # C to Z: low
+_NAMED: Final = {"highest": "high", "urgent": "high", "normal": "medium", "lowest": "low"}
+
+# Tags of TaskPaper's guide and contexts of Getting Things Done: where "@" tells people, these are none.
+KNOWN_TAGS: Final = (
+    *("done", "due", "start", "today", "tomorrow", "flag", "flagged", "priority", "next", "waiting"),
+    *("cancelled", "canceled", "someday", "maybe", "project", "search", "repeat", "context"),
+    *("home", "work", "office", "phone", "call", "calls", "email", "mail", "computer", "online"),
+    *("errand", "errands", "agenda", "anywhere", "read", "review", "high", "medium", "low"),
+)
+
+
+class Sense(Enum):
+    """What a mark means."""
+
+    DUE = auto()  # its value is the day
+    PRIORITY = auto()  # its value is the level, or the mark has one
+    DONE = auto()
+    GIVEN_UP = auto()
+    PERSON = auto()
+    PROJECT = auto()  # its value is the name; kept as written as well
+    KEPT = auto()  # there is no field for it: kept as written
+    CUT = auto()  # of no use to anybody else: the day it was written, its own number
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """One sign of a convention.
+
+    Attributes:
+        pattern: group 1, if it has one, is the value.
+        level: of a priority without a value.
+        stays: it is a part of the sentence, and stays in the title.
+        cases: lines, and what is read out of each: the fields of ``Said`` that are not empty.
+    """
+
+    pattern: str
+    sense: Sense
+    level: str | None = None
+    stays: bool = False
+    cases: dict[str, dict[str, Any]]
+
+
+class Said(msgspec.Struct, omit_defaults=True):
+    """What a line says. *due* is the day as written; *kept* are the pieces without a field, in order."""
+
+    title: str = ""
+    due: str | None = None
+    priority: str | None = None
+    is_done: bool = False
+    is_given_up: bool = False
+    people: list[str] = []
+    projects: list[str] = []
+    kept: list[str] = []
+
+
+class Convention:
+    """The marks that count in one kind of file, in the order in which they take their pieces."""
+
+    def __init__(self, *marks: Mark) -> None:
+        self.marks = marks
+        self._patterns = [(mark, re.compile(mark.pattern, re.IGNORECASE)) for mark in marks]
+
+    def read(self, line: str) -> Said:
+        """Read the marks of *line*; the title is what they leave of it."""
+        said = Said()
+        taken = bytearray(len(line))
+        cut: list[tuple[int, int]] = []
+        kept: list[tuple[int, str]] = []
+        for mark, pattern in self._patterns:
+            for match in pattern.finditer(line):
+                start, end = match.span()
+                if any(taken[start:end]):
+                    continue
+                taken[start:end] = b"\1" * (end - start)
+                if not mark.stays:
+                    cut.append((start, end))
+                value = match.group(1) if pattern.groups else None
+                if not _note(said, mark, (value or "").strip()):
+                    kept.append((start, match.group().strip()))
+        said.kept = [piece for _, piece in sorted(kept)]
+        said.title = " ".join(_without(line, cut).split())
+        return said
+
+
+def _note(said: Said, mark: Mark, value: str) -> bool:
+    """Put what *mark* says into its field. False: there is none, or it has a value already."""
+    match mark.sense:
+        case Sense.DUE if said.due is None:
+            said.due = value
+        case Sense.PRIORITY if said.priority is None and (level := mark.level or _level(value)):
+            said.priority = level
+        case Sense.DONE:
+            said.is_done = True
+        case Sense.GIVEN_UP:
+            said.is_given_up = True
+        case Sense.PERSON:
+            said.people += [] if value in said.people else [value]
+        case Sense.PROJECT:
+            said.projects.append(value)
+            return False
+        case Sense.CUT:
+            pass
+        case _:
+            return mark.stays  # what stays in the title is not lost
+    return True
+
+
+def _level(value: str) -> str | None:
+    """The level that *value* names: a number, a letter or a word."""
+    plain = value.lower()
+    if plain.isdecimal():
+        return _NUMBERED.get(plain, "low")
+    if len(plain) == 1 and plain.isalpha():
+        return _LETTERED.get(plain, "low")
+    return plain if plain in ("high", "medium", "low") else _NAMED.get(plain)
+
+
+def _without(line: str, pieces: list[tuple[int, int]]) -> str:
+    rest, at = [], 0
+    for start, end in sorted(pieces):
+        rest.append(line[at:start])
+        at = end
+    return " ".join([*rest, line[at:]])
+
+
+def _sign(signs: str, value: str = "") -> str:
+    return rf"[{signs}]\ufe0f?{value}"
+
+
+# --- Obsidian Tasks: emoji, and the fields of Dataview ---
+
+_OBSIDIAN: Final = (
+    Mark(
+        pattern=_sign("\U0001f4c5\U0001f4c6\U0001f5d3", rf"\s*+{_DAY}"),
+        sense=Sense.DUE,
+        cases={
+            "Pay \U0001f4c5 2026-03-04 today": {"title": "Pay today", "due": "2026-03-04"},
+            "Pay \U0001f5d3\ufe0f2026-03-04": {"title": "Pay", "due": "2026-03-04"},
+        },
+    ),
+    *(
+        Mark(
+            pattern=_sign(sign),
+            sense=Sense.PRIORITY,
+            level=level,
+            cases={f"Pay {sign} rent": {"title": "Pay rent", "priority": level}},
+        )
+        for sign, level in (
+            ("\U0001f53a", "high"),
+            ("\u23eb", "high"),
+            ("\U0001f53c", "medium"),
+            ("\U0001f53d", "low"),
+            ("\u23ec", "low"),
+        )
+    ),
+    Mark(
+        pattern=_sign("\u2705", rf"\s*+{_DAY}"),
+        sense=Sense.DONE,
+        cases={"Pay \u2705 2026-03-04": {"title": "Pay", "is_done": True}},
+    ),
+    Mark(
+        pattern=_sign("\u274c", rf"\s*+{_DAY}"),
+        sense=Sense.GIVEN_UP,
+        cases={"Pay \u274c 2026-03-04": {"title": "Pay", "is_given_up": True}},
+    ),
+    Mark(
+        pattern=_sign("\u2795", rf"\s*+{_DAY}"),
+        sense=Sense.CUT,
+        cases={"Pay \u2795 2026-01-01": {"title": "Pay"}},
+    ),
+    Mark(
+        pattern=_sign("\U0001f194", r"\s*+([\w-]++)"),
+        sense=Sense.CUT,
+        cases={"Pay \U0001f194 dcf64c": {"title": "Pay"}},
+    ),
+    Mark(
+        pattern=_sign("\u23f3\u231b\U0001f6eb", rf"\s*+{_DAY}"),
+        sense=Sense.KEPT,
+        cases={
+            "Pay \u23f3 2026-03-01": {"title": "Pay", "kept": ["\u23f3 2026-03-01"]},
+            "Pay \U0001f6eb 2026-03-01": {"title": "Pay", "kept": ["\U0001f6eb 2026-03-01"]},
+        },
+    ),
+    Mark(
+        pattern=_sign("\U0001f501", r"[a-z0-9, !]++"),
+        sense=Sense.KEPT,
+        cases={
+            "Pay \U0001f501 every month when done \U0001f4c5 2026-03-04": {
+                "title": "Pay",
+                "due": "2026-03-04",
+                "kept": ["\U0001f501 every month when done"],
+            }
+        },
+    ),
+    Mark(
+        pattern=_sign("\u26d4\U0001f3c1", r"\s*+[\w,-]++"),
+        sense=Sense.KEPT,
+        cases={"Pay \u26d4 dcf64c,0h17ye": {"title": "Pay", "kept": ["\u26d4 dcf64c,0h17ye"]}},
+    ),
+    Mark(
+        pattern=rf"[\[(]due::\s*+{_DAY}\s*+[\])]",
+        sense=Sense.DUE,
+        cases={"Pay [due:: 2026-03-04]": {"title": "Pay", "due": "2026-03-04"}},
+    ),
+    Mark(
+        pattern=r"[\[(]priority::\s*+(\w++)\s*+[\])]",
+        sense=Sense.PRIORITY,
+        cases={"Pay (priority:: highest)": {"title": "Pay", "priority": "high"}},
+    ),
+    Mark(
+        pattern=rf"[\[(]completion::\s*+{_DAY}\s*+[\])]",
+        sense=Sense.DONE,
+        cases={"Pay [completion:: 2026-03-04]": {"title": "Pay", "is_done": True}},
+    ),
+    Mark(
+        pattern=rf"[\[(]cancelled::\s*+{_DAY}\s*+[\])]",
+        sense=Sense.GIVEN_UP,
+        cases={"Pay [cancelled:: 2026-03-04]": {"title": "Pay", "is_given_up": True}},
+    ),
+    Mark(
+        pattern=rf"[\[(](?:created::\s*+{_DAY}|id::\s*+[\w-]++)\s*+[\])]",
+        sense=Sense.CUT,
+        cases={"Pay [created:: 2026-01-01] (id:: a1)": {"title": "Pay"}},
+    ),
+    Mark(
+        pattern=r"[\[(](?:scheduled|start|repeat|dependsOn|onCompletion)::[^\])\r\n]*+[\])]",
+        sense=Sense.KEPT,
+        cases={"Pay [repeat:: every day]": {"title": "Pay", "kept": ["[repeat:: every day]"]}},
+    ),
+)
+
+# --- TaskPaper: tags with and without a value ---
+
+_AT: Final = r"(?<![\w@.])@"
+_TAGS: Final = (
+    Mark(
+        pattern=rf"{_AT}(?:due|deadline)\(\s*+{_DAY}\s*+\)",
+        sense=Sense.DUE,
+        cases={
+            "Pay @due(2026-12-01)": {"title": "Pay", "due": "2026-12-01"},
+            "Pay @due(2026-12-01 09:30) soon": {"title": "Pay soon", "due": "2026-12-01 09:30"},
+        },
+    ),
+    Mark(
+        pattern=rf"{_AT}priority(?:\((\w++)\))",
+        sense=Sense.PRIORITY,
+        cases={
+            "Pay @priority(1)": {"title": "Pay", "priority": "high"},
+            "Pay @priority(2)": {"title": "Pay", "priority": "medium"},
+            "Pay @priority(9)": {"title": "Pay", "priority": "low"},
+            "Pay @priority(high)": {"title": "Pay", "priority": "high"},
+            "Pay @priority(soon)": {"title": "Pay", "kept": ["@priority(soon)"]},
+        },
+    ),
+    Mark(
+        pattern=rf"{_AT}priority(?![\w(.-])",
+        sense=Sense.PRIORITY,
+        level="high",
+        cases={"Pay @priority": {"title": "Pay", "priority": "high"}},
+    ),
+    Mark(
+        pattern=rf"{_AT}done(?:\([^()\r\n]*+\)|(?![\w(.-]))",
+        sense=Sense.DONE,
+        cases={
+            "Pay @done": {"title": "Pay", "is_done": True},
+            "Pay @done(2026-03-04)": {"title": "Pay", "is_done": True},
+            "Pay @due(2026-12-01) @done": {"title": "Pay", "due": "2026-12-01", "is_done": True},
+        },
+    ),
+    Mark(
+        pattern=rf"{_AT}cancell?ed(?:\([^()\r\n]*+\)|(?![\w(.-]))",
+        sense=Sense.GIVEN_UP,
+        cases={"Pay @cancelled(2026-03-04)": {"title": "Pay", "is_given_up": True}},
+    ),
+    Mark(
+        pattern=rf"{_AT}[\w.-]++\([^()\r\n]*+\)",
+        sense=Sense.KEPT,
+        cases={
+            "Pay @start(2026-11-01)": {"title": "Pay", "kept": ["@start(2026-11-01)"]},
+            "Pay @due(next week)": {"title": "Pay", "kept": ["@due(next week)"]},
+            "Pay @Anna(2)": {"title": "Pay", "kept": ["@Anna(2)"]},
+        },
+    ),
+)
+_PERSON: Final = r"(?<![\w@.])@([^\W\d_][\w-]*+(?:\.[\w-]++)*+)(?!\()"
+
+MARKDOWN: Final = Convention(
+    *_OBSIDIAN,
+    *_TAGS,
+    Mark(
+        pattern=rf"[(\[]?(?:due|deadline)\s*+[:(]\s*+{_DAY}[)\]]*+",
+        sense=Sense.DUE,
+        cases={
+            "Pay (due: 2026-03-04)": {"title": "Pay", "due": "2026-03-04"},
+            "Pay deadline: 2026-03-04": {"title": "Pay", "due": "2026-03-04"},
+        },
+    ),
+    Mark(
+        pattern=rf"\b(?:due|by|before|until|till|deadline)\b(?:\s++(?:on|by|is))?\s++{_DAY}",
+        sense=Sense.DUE,
+        stays=True,
+        cases={"Pay by 2026-03-04": {"title": "Pay by 2026-03-04", "due": "2026-03-04"}},
+    ),
+    Mark(
+        pattern=rf"{_AT}(?:{'|'.join(KNOWN_TAGS)})(?![\w(.-])",
+        sense=Sense.KEPT,
+        stays=True,
+        cases={
+            "Pay @home": {"title": "Pay @home"},
+            "Pay @Today @flag": {"title": "Pay @Today @flag"},
+            "Ask @homer": {"title": "Ask @homer", "people": ["homer"]},
+        },
+    ),
+    Mark(
+        pattern=_PERSON,
+        sense=Sense.PERSON,
+        stays=True,
+        cases={
+            "Ask @Anna-Maria and @bob.o": {
+                "title": "Ask @Anna-Maria and @bob.o",
+                "people": ["Anna-Maria", "bob.o"],
+            },
+            "Write to bob@example.org": {"title": "Write to bob@example.org"},
+            "Ask @O": {"title": "Ask @O", "people": ["O"]},
+            "Ask @anna and @anna": {"title": "Ask @anna and @anna", "people": ["anna"]},
+        },
+    ),
+)
+
+TASKPAPER: Final = Convention(
+    *_TAGS,
+    Mark(
+        pattern=r"(?:^|(?<=\s))@[^\s()]++",
+        sense=Sense.KEPT,
+        cases={
+            "Pay @today @flag": {"title": "Pay", "kept": ["@today", "@flag"]},
+            "Pay @anna": {"title": "Pay", "kept": ["@anna"]},  # every @ is a tag there
+        },
+    ),
+)
+
+_WORD: Final = r"(?:^|(?<=\s))"
+TODO_TXT: Final = Convention(
+    Mark(
+        pattern=rf"{_WORD}due:{_DAY}(?!\S)",
+        sense=Sense.DUE,
+        cases={"Pay due:2026-03-04": {"title": "Pay", "due": "2026-03-04"}},
+    ),
+    Mark(
+        pattern=rf"{_WORD}pri:([a-z])(?!\S)",
+        sense=Sense.PRIORITY,
+        cases={"Pay pri:B": {"title": "Pay", "priority": "medium"}},
+    ),
+    Mark(
+        pattern=rf"{_WORD}\+(\S++)",
+        sense=Sense.PROJECT,
+        cases={"Pay +House": {"title": "Pay", "projects": ["House"], "kept": ["+House"]}},
+    ),
+    Mark(
+        pattern=rf"{_WORD}@\S++",
+        sense=Sense.KEPT,
+        cases={"Pay @home": {"title": "Pay", "kept": ["@home"]}},
+    ),
+    Mark(
+        pattern=rf"{_WORD}(?:t|rec|due|pri):\S++",
+        sense=Sense.KEPT,
+        cases={
+            "Pay t:2026-03-01 rec:+1m": {"title": "Pay", "kept": ["t:2026-03-01", "rec:+1m"]},
+            "Pay due:soon": {"title": "Pay", "kept": ["due:soon"]},
+        },
+    ),
+    Mark(
+        pattern=rf"{_WORD}(?:h|id|p|uuid):\S++",
+        sense=Sense.CUT,
+        cases={"Pay h:1 id:7": {"title": "Pay"}},
+    ),
+)
+
+# What stands between the brackets of a check box. Not listed: no task; what it says is prose.
+BOXES: Final[dict[str, Said]] = {
+    " ": Said(),
+    "/": Said(),
+    ">": Said(),  # to be done at another time
+    "<": Said(),
+    "?": Said(),
+    "!": Said(priority="high"),
+    "x": Said(is_done=True),
+    "X": Said(is_done=True),
+    "-": Said(is_given_up=True),
+    "~": Said(is_given_up=True),  # does not apply, at GitLab
+}
+CONVENTIONS: Final = {"markdown": MARKDOWN, "taskpaper": TASKPAPER, "todo.txt": TODO_TXT}
+
+
+def fields_of(said: Said, line: str, timezone: str, *, more: Sequence[str] = ()) -> dict[str, Field]:
+    """The fields of a task that *said* was read out of *line*. *more*: lines of its description."""
+    return {
+        "title": said.title or line.strip(),
+        "description": "\n".join(filter(None, [*more, " ".join(said.kept)])),
+        "status": "done" if said.is_done else "todo",
+        "priority": said.priority,
+        "assignee": list(said.people),
+        "dueDate": date_ms(said.due or "", timezone),
+    }
