@@ -11,6 +11,7 @@ The rules, in this order:
 - Known in another source of the same user at the same device, and all that this one says is said
   there: not sent.
 - Like the title of an item whose quote is gone: that row is changed.
+- Done already: not sent. What is known and done by now is changed, as above.
 - Else it is new.
 """
 
@@ -37,7 +38,7 @@ COMPARED_CHARS: Final = 160  # of a title: it is done in the database's one writ
 
 
 def decide(known: Known, *, found: Sequence[FoundItem], timezone: str, can_update: bool) -> list[Decision]:
-    """One decision for each of *found*, in their order.
+    """One decision for each of *found*, in their order; none for what is new and done already.
 
     Args:
         timezone: IANA name; two dates are of the same day there.
@@ -56,7 +57,7 @@ def decide(known: Known, *, found: Sequence[FoundItem], timezone: str, can_updat
             decisions.append(_said(item, other, known.finder, can_update, promised))
         elif (pair := pairing.pairs.get(item.ordinal)) is not None:
             decisions.append(_again(item, pair, known.finder, can_update))
-        else:
+        elif not (item.table == TableName.TASKS and item.data.get("status") == "done"):
             decisions.append(_new(item, known.finder, fresh.of(item)))
     return decisions
 

@@ -12,7 +12,7 @@ import pytest
 from tests.scenarios.scene import rows
 from tests.support.processes import ROOT, Program, closing
 
-NOTE = "# Week\n\n- [ ] Water the plants\n- [x] Call Anna\n\nWe should meet again some day.\n"
+NOTE = "# Week\n\n- [ ] Water the plants\n- [/] Call Anna\n\nWe should meet again some day.\n"
 
 
 async def hub(folder: Path, *words: str, code: int = 0) -> str:

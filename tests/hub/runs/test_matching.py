@@ -100,6 +100,16 @@ def test_an_item_that_nobody_knows_is_inserted() -> None:
     assert (stored(decision).told_at, stored(decision).verdict) == (None, "open")
 
 
+def test_what_is_done_already_is_not_suggested_and_what_was_suggested_becomes_done() -> None:
+    done = item("call Anna", "Anna was called.", status="done")
+    assert decisions(done) == []
+    before = known(item("call Anna", "Call Anna.", status="todo"), verdict="approved")
+    (decision,) = decisions(done, here=[before])
+    assert sent(decision) == ("update", {"status": "done"})
+    note = item("call Anna", table=TableName.NOTES, content="status: done")
+    assert len(decisions(note, done)) == 1
+
+
 def test_the_same_item_has_the_same_ids_whoever_plans_it_and_when() -> None:
     later = msgspec.structs.replace(FINDER, run_id=RunId("r-9"), at=9_999)
     (one,), (other,) = decisions(item("call Anna")), decisions(item("Call  ANNA"), finder=later)

@@ -28,7 +28,7 @@ from tests.support.runs import TAKEN, Bench, folder, titles
 
 
 async def test_each_item_reaches_the_device_as_a_suggestion_with_its_quote(bench: Bench) -> None:
-    link = bench.connect(runs=folder(a="- [ ] call Anna\n- [x] pay the rent\n"))
+    link = bench.connect(runs=folder(a="- [ ] call Anna\n- [/] pay the rent\n- [x] water it\n"))
 
     run = await bench.run()
 
