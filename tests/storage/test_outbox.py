@@ -287,6 +287,38 @@ def test_units_that_the_ledger_knows_are_skipped_in_one_go(c: sa.Connection) -> 
     assert unit_of(c, held, "7.txt").state is UnitState.EXTRACTED
 
 
+WAITS = "its prose waits"
+
+
+def test_a_unit_that_waits_for_the_model_keeps_its_run_open_and_is_read_again(c: sa.Connection) -> None:
+    held = running(c)
+    plan(c, held, of=calls("call-1"))
+    with pytest.raises(StillOpen):
+        outbox.settle_unit(c, held, "a.txt", AT, waits_for=WAITS)
+    answer(c, held, "call-1")
+    assert outbox.settle_unit(c, held, "a.txt", AT, waits_for=WAITS) is UnitState.PENDING
+    (waiting,) = outbox.postponed_units(c, held.id)
+    assert (waiting.unit_key, waiting.error) == ("a.txt", WAITS)
+    assert outbox.known_units(c, runs.get_run(c, held.id).agent_id, PROMPT_1) == {}
+    with pytest.raises(runs.OpenWork):
+        runs.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+
+    plan(c, held, of=calls("call-1", "call-2"))
+    answer(c, held, "call-2")
+    assert outbox.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
+    assert (runs.get_run(c, held.id).units_done, outbox.postponed_units(c, held.id)) == (1, [])
+
+
+def test_a_unit_that_waits_for_the_model_and_is_not_offered_any_more_is_passed_over(c: sa.Connection) -> None:
+    held = running(c)
+    plan(c, held)
+    outbox.settle_unit(c, held, "a.txt", AT, waits_for=WAITS)
+    outbox.skip_units(c, held, [("a.txt", "sha-1", 1)], AT, reason="gone")
+    unit = unit_of(c, held, "a.txt")
+    assert (unit.state, unit.error) == (UnitState.SKIPPED, "gone")
+    assert runs.get_run(c, held.id).units_skipped == 1
+
+
 def test_a_unit_that_could_not_be_read_fails_with_a_reason(c: sa.Connection) -> None:
     held = running(c)
     fail(c, held)
