@@ -5,8 +5,9 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from protocol.frame import MAX_RESULT_BYTES, Count, Id, Name, Path, Record, Sha256
+from protocol.frame import MAX_RESULT_BYTES, Count, Id, Path, Record, Sha256
 from protocol.handshake import StoreMark
+from protocol.tables import TableName
 
 # What one page may take of an answer: the rest is for what stands around the rows.
 MAX_PAGE_BYTES: Final = MAX_RESULT_BYTES * 3 // 4
@@ -27,7 +28,7 @@ class ListedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     counter: Count
     call_id: Id
-    table: Name
+    table: TableName
     row_id: Id
     state: RowState
     agent_id: Id | None = None

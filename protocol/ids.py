@@ -53,6 +53,11 @@ def derive_item_id(*, user_id: UserId, agent_id: AgentId, unit_key: str, likenes
     return f"i-{_digest(user_id, agent_id, unit_key, likeness, str(nth))}"
 
 
+def derive_taken_item_id(*, device_id: DeviceId, call_id: str) -> str:
+    """The id of an item that a hub learnt of from its device, which has it by *call_id*."""
+    return f"i-{_digest('taken', device_id, call_id)}"
+
+
 def derive_call_id(*, item_id: str, version: int, content: str) -> CallId:
     """The idempotency key of one version of an item, brought to its device.
 

@@ -7,7 +7,7 @@ transaction that plans a unit; who decides is a pure function that is handed in
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -16,6 +16,9 @@ from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from storage.columns import Int, in_parts
 from storage.schema import agents, items, run_calls, runs
+
+# The fingerprint of an item that its device told of: nobody knows what it was found by, and as what.
+TAKEN: Final = ""
 
 Verdict = Literal["open", "approved", "edited", "rejected"]
 CallAction = Literal["insert", "update"]
@@ -53,7 +56,11 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
     """An item of the ledger. Instants are epoch milliseconds.
 
     Attributes:
+        agent_id: ``None``: its device told of it, and no agent has found it again yet.
+        config_fingerprint: ``TAKEN``: its device told of it, so *data* may be a part, or nothing.
         data: as the newest call has it.
+        source: where it was found, as told to the device; ``None``: planned by an older release, or not
+            wanted by its owner.
         before: as its device has it, while the newest call changes a row and is not answered.
         call_id: of its newest call, planned in *run_id*.
         row_id: the row at its device, where it has told one.
@@ -63,7 +70,7 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     user_id: UserId
-    agent_id: AgentId
+    agent_id: AgentId | None
     device_id: DeviceId | None
     unit_key: str
     target_table: str
@@ -75,6 +82,7 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
     before: dict[str, Any] | None = None
     date_ms: int | None = None
     warnings: tuple[str, ...] = ()
+    source: dict[str, Any] | None = None
     call_id: CallId
     run_id: RunId
     row_id: str | None = None
@@ -191,13 +199,18 @@ OF_DAY = _ELSEWHERE.where(
 ).limit(sa.bindparam("most", type_=sa.Integer))
 
 
+def unknown_likeness(quote_hash: str) -> str:
+    """The likeness of an item whose name is not known, but its quote."""
+    return f"quote {quote_hash}"
+
+
 def known_items(c: sa.Connection, finder: Finder, found: Iterable[FoundItem]) -> Known:
     """What the ledger knows of a unit and of what was found in it."""
     mine = {"user": finder.user_id, "device": finder.device_id, "unit": finder.unit_key}
     here = [_known(row) for row in c.execute(OF_UNIT, mine | {"agent": finder.agent_id})]
     elsewhere: dict[str, KnownItem] = {}
-    likenesses = sorted({item.likeness for item in found})
-    for part in in_parts(likenesses):
+    names = {item.likeness for item in found} | {unknown_likeness(item.quote_hash) for item in found}
+    for part in in_parts(sorted(names)):
         elsewhere |= {row.id: _known(row) for row in c.execute(ALIKE, mine | {"likenesses": part})}
     days = sorted({(item.table, item.date_ms // DAY_MS) for item in found if item.date_ms is not None})
     for table, day in days if len(days) <= MOST_DAYS else ():
@@ -211,14 +224,15 @@ def known_items(c: sa.Connection, finder: Finder, found: Iterable[FoundItem]) ->
 def _known(row: Any) -> KnownItem:
     state: RunState | None = row.run_state
     return KnownItem(
-        row=_item(row),
+        row=item_of(row),
         call_state=row.call_state,
         call_unit=row.call_unit,
         held_by=None if state is None or state in FINAL_RUN_STATES else row.holder,
     )
 
 
-def _item(row: Any) -> ItemRow:
+def item_of(row: Any) -> ItemRow:
+    """A row of ``ITEMS``."""
     told = {name: getattr(row, name) for name in ItemRow.__struct_fields__}
     return ItemRow(**(told | {"warnings": tuple(row.warnings)}))
 
@@ -237,17 +251,19 @@ def write_items(c: sa.Connection, decisions: Sequence[Decision]) -> None:
     fresh = [one.after for one in decisions if one.after is not None and one.before is None]
     changed = [one.after for one in decisions if one.after is not None and one.before is not None]
     if fresh:
-        c.execute(ADD_ITEM, [_values(item) for item in fresh])
+        c.execute(ADD_ITEM, [values_of(item) for item in fresh])
     if changed:
-        c.execute(CHANGE_ITEM, [_change(item) for item in changed])
+        c.execute(CHANGE_ITEM, [change_of(item) for item in changed])
 
 
-def _change(item: ItemRow) -> dict[str, Any]:
-    values = _values(item)
+def change_of(item: ItemRow) -> dict[str, Any]:
+    """What ``CHANGE_ITEM`` is executed with."""
+    values = values_of(item)
     return {"item": item.id} | {f"new_{name}": values[name] for name in _CHANGED}
 
 
-def _values(item: ItemRow) -> dict[str, Any]:
+def values_of(item: ItemRow) -> dict[str, Any]:
+    """What ``ADD_ITEM`` is executed with."""
     return msgspec.structs.asdict(item) | {"warnings": list(item.warnings)}
 
 
@@ -269,6 +285,7 @@ GONE = (
     .where(items.c.call_id == sa.bindparam("call"))
     .values(
         before=None,
+        source=None,
         verdict="rejected",
         verdict_at=sa.bindparam("now", type_=Int),
         told_at=sa.bindparam("now", type_=Int),
@@ -302,6 +319,8 @@ JUDGE = (
     .where(items.c.device_id == sa.bindparam("device"), items.c.call_id == sa.bindparam("call"))
     .values(
         verdict=sa.bindparam("said"),
+        # It is never sent again.
+        source=sa.case((sa.bindparam("said") == "rejected", sa.null()), else_=items.c.source),
         verdict_at=sa.bindparam("now", type_=Int),
         told_at=sa.func.coalesce(items.c.told_at, sa.bindparam("now", type_=Int)),
         updated_at=sa.bindparam("now", type_=Int),
@@ -383,7 +402,7 @@ def list_items(
         query = query.where(items.c.run_id == run_id)
     if before is not None:
         query = query.where(sa.tuple_(items.c.created_at, items.c.id) < sa.tuple_(*before))
-    return [(_item(row), row.agent_name) for row in c.execute(query)]
+    return [(item_of(row), row.agent_name) for row in c.execute(query)]
 
 
 def count_open(c: sa.Connection) -> int:

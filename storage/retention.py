@@ -206,8 +206,8 @@ MARK_FORGOTTEN = sa.update(runs).where(runs.c.id.in_(_old)).values(forgotten_at=
 def forget_payloads(c: sa.Connection, *, before: int, at: int, rows: int = ROWS) -> int:
     """Drop what the calls of runs that ended before *before* carried: the text of items, and their quotes.
 
-    Id, state and answer stay. What an item says, without its quote, stays in ``items`` as long as its agent:
-    a new edition of a file is compared with it.
+    Id, state and answer stay. What an item says, with its quote, stays in ``items`` as long as its agent:
+    a new edition of a file is compared with it, and a device that lost the row gets it again.
 
     Returns:
         How many rows changed, calls and runs; 0: nothing is left to do.

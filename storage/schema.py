@@ -74,6 +74,7 @@ __all__ = [
     "connectors",
     "credentials",
     "device_keys",
+    "device_stores",
     "device_tokens",
     "devices",
     "gateway_agents",
@@ -177,6 +178,23 @@ device_keys = table(
     sa.Column("rotated_to", sa.Text),
 )
 index("device_keys_device", device_keys.c.device_id)
+
+device_stores = table(
+    "device_stores",
+    sa.Column("device_id", sa.Text, sa.ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True),
+    text("store_id"),
+    number("counter", 0),
+    sa.Column("resend_after", sa.Text),
+    text("cause"),
+    number("began_at"),
+    sa.Column("agreed_at", Int),
+    number("sent", 0),
+    number("taken", 0),
+    number("refused", 0),
+    sa.Column("problem", sa.Text),
+    one_of("cause", ("first", "store_older", "store_replaced", "hub_older", "asked")),
+    rowid=False,
+)
 
 pairings = table(
     "pairings",
@@ -511,7 +529,7 @@ items = table(
     "items",
     sa.Column("id", sa.Text, primary_key=True),
     reference("user_id", "users.id", ondelete="CASCADE"),
-    reference("agent_id", "agents.id", ondelete="CASCADE"),
+    reference("agent_id", "agents.id", ondelete="CASCADE", nullable=True),
     reference("device_id", "devices.id", ondelete="SET NULL", nullable=True),
     text("unit_key"),
     text("target_table"),
@@ -523,6 +541,7 @@ items = table(
     sa.Column("before", Doc),
     sa.Column("date_ms", Int),
     doc("warnings", "[]"),
+    sa.Column("source", Doc),
     text("call_id"),
     text("run_id"),
     sa.Column("row_id", sa.Text),
@@ -539,6 +558,8 @@ index("items_unit", items.c.user_id, items.c.unit_key)
 index("items_likeness", items.c.user_id, items.c.likeness)
 index("items_day", items.c.user_id, items.c.target_table, items.c.date_ms, where="date_ms IS NOT NULL")
 index("items_call", items.c.call_id)
+index("items_of_device", items.c.device_id, items.c.call_id)
+index("items_row", items.c.device_id, items.c.row_id, where="row_id IS NOT NULL")
 index("items_newest", items.c.user_id, items.c.created_at, items.c.id)
 index("items_open", items.c.device_id, where="verdict = 'open' AND row_id IS NOT NULL")
 

@@ -25,6 +25,7 @@ from storage import (
     agent_tokens,
     agent_writes,
     agents,
+    agreement,
     audit,
     backfills,
     backup,
@@ -105,6 +106,7 @@ from storage.agent_states import AgentMove, AgentState, Since
 from storage.agent_tokens import AgentTokenRow, TooManyAgentTokens
 from storage.agent_writes import BadWrite, StandingWrite, StateChanged, Word, Written
 from storage.agents import AgentRow, DeclaredAgent, ExternalIdTaken, NameTaken, Reconciled, UnknownAgent
+from storage.agreement import Resent, StoreRow
 from storage.audit import AuditRow, Entry
 from storage.backfills import BackfillPlan, BackfillSight
 from storage.backup import BackupRefused, Manifest
@@ -176,6 +178,7 @@ from storage.heartbeats import AgentReport, HeardDevice, SilentDevice, Stands
 from storage.idempotency import KeptAnswer
 from storage.invitations import BadInvitation, InvitationRow
 from storage.items import (
+    TAKEN,
     Decide,
     Decision,
     Finder,
@@ -186,6 +189,7 @@ from storage.items import (
     PlannedCall,
     ReportedVerdict,
     Verdict,
+    unknown_likeness,
 )
 from storage.leases import LostLease, Term
 from storage.made_agents import (
@@ -305,6 +309,7 @@ __all__ = [
     "MAX_MESSAGE_CHARS",
     "MINUTE_MS",
     "SERVER",
+    "TAKEN",
     "UNSET",
     "Activity",
     "Agenda",
@@ -460,6 +465,7 @@ __all__ = [
     "Report",
     "ReportDiffers",
     "ReportedVerdict",
+    "Resent",
     "Restored",
     "Revocation",
     "RotatedTooSoon",
@@ -494,6 +500,7 @@ __all__ = [
     "StillOpen",
     "StorageError",
     "Store",
+    "StoreRow",
     "Tally",
     "TemplateChanged",
     "TemplateInUse",
@@ -560,6 +567,7 @@ __all__ = [
     "agent_tokens",
     "agent_writes",
     "agents",
+    "agreement",
     "audit",
     "backfills",
     "backup",
@@ -634,6 +642,7 @@ __all__ = [
     "successors",
     "template_changes",
     "templates",
+    "unknown_likeness",
     "users",
     "verify",
     "wakes",

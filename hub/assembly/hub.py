@@ -167,6 +167,7 @@ class Hub:
             sign_ins=sign_ins,
         )
         self._locks = work.locks
+        self._agreements = work.agreements
         requests.apply(ground.settings.limits)
         heartbeats = Heartbeats(ground.store, clock=ground.clock, metrics=ground.metrics)
         heartbeats.usage_bytes = ground.settings.limits.resource_usage_bytes
@@ -256,6 +257,7 @@ class Hub:
         add("revocations", revoked, turns=revoked.turns)
         add("sign-ins", sign_ins, turns=sign_ins.turns)
         coordination.add_to(self.supervisor)  # above the devices, which it speaks over
+        add("agreements", work.agreements, turns=work.agreements.turns)
         # Above the devices, for it stops first: what executes is paused while they are still there.
         add("dispatcher", dispatcher, turns=dispatcher.turns)
         if ground.store.is_shared:
@@ -385,6 +387,7 @@ class Hub:
         if isinstance(event, DeviceReady):
             self._arrived.record(event.link.device_id)
             self._shared.record(event.link.device_id, event.hello.roots)
+            self._agreements.look_again()
             self._news.delivery.look(event.link.device_id)
             self._coordination.device_ready(event.link.device_id)
         elif isinstance(event, DeviceLost):

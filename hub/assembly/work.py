@@ -12,10 +12,12 @@ from hub.assembly.ground import Ground
 from hub.backups import Backups, Kept
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
+from hub.links.link import DeviceLink
 from hub.links.roster import Roster
 from hub.ops.budget_settings import BudgetSettings
 from hub.ops.limit_settings import Limits
 from hub.ops.settings import Settings
+from hub.runs.agreement import Agreements
 from hub.runs.asking import Asking
 from hub.runs.budget import NANOS, BudgetLimits, Budgets
 from hub.runs.control import RunControl
@@ -34,6 +36,7 @@ from hub.runs.wakes import Wakes
 from hub.runs.watching import Watching
 from hub.text.converted import ConvertLimits
 from protocol.frame import CREDIT_PIECES
+from protocol.ids import DeviceId
 from protocol.work import RunLimits
 from storage.store import ItemCaps, QueueLimits, SeriesLimits, file_of, locks, open_store, runs
 
@@ -54,6 +57,7 @@ class Work:
         is_disk_full: Callable[[], bool],
         on_recovered: Callable[[], None],
     ) -> None:
+        self._find_link = roster.find
         limits = ground.settings.limits
         lifecycle = Lifecycle(
             ground.store, clock=ground.clock, ids=ground.ids, metrics=ground.metrics, watch=watch
@@ -65,6 +69,13 @@ class Work:
             clock=ground.clock,
             metrics=ground.metrics,
             limits=budget_limits(ground.settings.budget),
+        )
+        self.agreements = Agreements(
+            ground.store,
+            links=roster.connected,
+            clock=ground.clock,
+            ids=ground.ids,
+            on_agreed=self.look_again,
         )
         self._mailboxes = MailboxVisits(
             ground.store,
@@ -91,7 +102,7 @@ class Work:
             extractor=extractor,
             asking=asking,
             delivery=self._delivery,
-            find_link=roster.find,
+            find_link=self._agreeing,
             watch=watch,
             clock=ground.clock,
             chance=ground.chance,
@@ -102,7 +113,7 @@ class Work:
             store=ground.store,
             lifecycle=lifecycle,
             runner=self._runner,
-            links=roster.connected,
+            links=self.agreements.agreeing,
             clock=ground.clock,
             chance=ground.chance,
             metrics=ground.metrics,
@@ -174,6 +185,11 @@ class Work:
             on_wakes=self.wakes.look_again,
         )
         self.apply(limits)
+
+    def _agreeing(self, device_id: DeviceId) -> DeviceLink | None:
+        """The link of a device that may get runs."""
+        link = self._find_link(device_id)
+        return link if link is not None and self.agreements.agrees(link) else None
 
     def look_again(self) -> None:
         """Agents and schedules are others than they were."""

@@ -12,7 +12,7 @@ but the network's. Otherwise anybody could lock a device out.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from hub.clock import Chance, Clock, epoch_ms
@@ -25,7 +25,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.tokens import hash_token
 from protocol.errors import CloseCode, ErrorCode
-from protocol.handshake import Challenge, DeviceHello, Identity
+from protocol.handshake import Challenge, DeviceHello, Identity, StoreMark
 from protocol.ids import ConnectionId, DeviceId, NodeId, UserId
 from storage.store import (
     KeyOwner,
@@ -34,6 +34,7 @@ from storage.store import (
     Store,
     TokenRevoked,
     UnknownDevice,
+    agreement,
     audit,
     device_keys,
     devices,
@@ -66,7 +67,7 @@ class Admission:
     """Who has connected, and the number of this connection among all of the device's.
 
     *credential* is what opened it: ``token:ID`` or ``key:ID``, which counts until *expires_at*
-    (epoch ms), or for good.
+    (epoch ms), or for good. *store* is how far the hub knew the device's store before.
     """
 
     device_id: DeviceId
@@ -74,6 +75,7 @@ class Admission:
     epoch: int
     credential: str = ""
     expires_at: int | None = None
+    store: StoreMark | None = None
 
 
 class Authenticator:
@@ -122,7 +124,8 @@ class Authenticator:
         """
         network = network_of(knock.address)
         try:
-            return await self._judge(knock, network)
+            admission = await self._judge(knock, network)
+            return replace(admission, store=await self._greet(admission.device_id, knock.hello.store))
         except Refusal as judged:
             refusal = self._count(judged, network)
             if refusal.error.pairing_code is None:  # a device that waits for a person is no accident
@@ -140,6 +143,15 @@ class Authenticator:
         await self._store.write(
             devices.close_session, admission.device_id, admission.epoch, at_ms, reason=left
         )
+
+    async def _greet(self, device_id: DeviceId, mark: StoreMark | None) -> StoreMark | None:
+        """How far the device's store was known. One that cannot agree with that is to be compared."""
+        if mark is None:
+            return None
+        known = await self._store.read(agreement.find_store, device_id)
+        if agreement.is_to_compare(known, mark):
+            await self._store.write(agreement.greet, device_id, mark, epoch_ms(self._clock.now()))
+        return None if known is None else StoreMark(id=known.store_id, counter=known.counter)
 
     async def _judge(self, knock: Knock, network: str) -> Admission:
         hello = knock.hello

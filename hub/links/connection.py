@@ -166,6 +166,7 @@ class Connection:
                 max_piece_bytes=min(MAX_PIECE_BYTES, limits.message_bytes // 4),
                 max_pending_calls=limits.pending_calls,
             ),
+            store=admission.store,
         )
         self._flush()
         self._set_alarm()

@@ -27,12 +27,11 @@ from hub.runs.interrupt import Interrupt
 from hub.runs.matching import decide
 from hub.runs.missing import missing_of
 from hub.runs.order import RunOrder
-from hub.runs.payload import CallPayload
+from hub.runs.payload import CallPayload, frame_of
 from protocol.errors import CATALOGUE, CallTimedOut, DeviceSlow, ErrorCode, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.lifecycles import CallEvent, RunState
-from protocol.tables import SUGGESTED, TABLES, TableName
-from protocol.trace import traceparent
+from protocol.tables import TABLES, TableName
 from protocol.versions import CAPABILITY_OF, CapabilityName
 from protocol.work import Action, Answer, ToolCall
 from storage.store import ItemCaps, OpenCall, Store, UnitPlan, message_plans, outbox
@@ -102,6 +101,7 @@ class Delivery:
         decision = partial(
             decide,
             found=items,
+            document=document,
             timezone=order.parameters.timezone,
             can_update=link is not None and can_update(link.capabilities),
         )
@@ -186,7 +186,14 @@ class Delivery:
                 await self._send(link, order, waiting.popleft())
 
     async def _send(self, link: DeviceLink, order: RunOrder, call: OpenCall) -> None:
-        frame = self._frame(order, call)
+        frame = frame_of(
+            call.call_id,
+            call.table,
+            msgspec.convert(call.payload, CallPayload),
+            run_id=order.run_id,
+            agent_id=order.agent_id,
+            deadline_ms=self._deadline_ms,
+        )
         why = "no answer came"
         for sends in range(self._max_sends):
             if sends:
@@ -195,7 +202,7 @@ class Delivery:
             answer = await self._ask(link, frame)
             if answer is None:
                 continue
-            if not _may_change(answer):
+            if not may_change(answer):
                 await self._settle(order, call, answer)
                 return
             assert answer.error is not None
@@ -239,22 +246,6 @@ class Delivery:
         if answer.error is not None and not is_gone:  # its unit fails for it, and says so in the run's errors
             log.warning("call.refused", call_id=call.call_id, run_id=order.run_id, code=answer.error.code)
 
-    def _frame(self, order: RunOrder, call: OpenCall) -> ToolCall:
-        payload = msgspec.convert(call.payload, CallPayload)
-        return ToolCall(
-            id=call.call_id,
-            action=payload.action,
-            table=call.table,
-            # Here and not before: nothing that a model said can set them.
-            data=payload.data | SUGGESTED,
-            where=payload.where,
-            run_id=order.run_id,
-            agent_id=order.agent_id,
-            source=payload.source,
-            deadline_ms=self._deadline_ms,
-            trace=traceparent(order.run_id, "tool_call", call.call_id),
-        )
-
     def _at(self) -> int:
         return epoch_ms(self._clock.now())
 
@@ -284,7 +275,7 @@ def _is_gone(call: OpenCall, answer: Answer) -> bool:
     return answer.error.code == ErrorCode.DATABASE_CONFLICT and not refers
 
 
-def _may_change(answer: Answer) -> bool:
+def may_change(answer: Answer) -> bool:
     """Whether the device may answer otherwise when it is asked again."""
     if answer.error is None:
         return False

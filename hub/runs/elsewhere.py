@@ -12,7 +12,7 @@ from hub.runs.found import is_same_place, main_of
 from protocol.frame import Field, Record
 from protocol.lifecycles import CallState
 from protocol.tables import TABLES, Filler, Kind, TableName
-from storage.store import FoundItem, ItemRow, KnownItem
+from storage.store import FoundItem, ItemRow, KnownItem, unknown_likeness
 
 MOST_LOOKED_AT: Final = 200  # of those that are like one that was found
 TELLING_WORDS: Final = 2  # a title of one word names too many things to be the same in two sources
@@ -41,7 +41,13 @@ class Elsewhere:
     def find(self, item: FoundItem) -> KnownItem | None:
         """The item that says all that this one does."""
         alike = islice(self._candidates(item), MOST_LOOKED_AT)
-        return next((one for one in alike if _says_all(item, one.row)), None)
+        found = next((one for one in alike if _says_all(item, one.row)), None)
+        return found or self._of_same_words(item)
+
+    def _of_same_words(self, item: FoundItem) -> KnownItem | None:
+        """The row of the same quote of which its device told no more than that."""
+        alike = self._alike.get(unknown_likeness(item.quote_hash), ())
+        return next((one for one, _ in alike if one.row.target_table == item.table), None)
 
     def _candidates(self, item: FoundItem) -> Iterator[KnownItem]:
         """Those of its name, then those of its day with nearly its name."""

@@ -32,10 +32,10 @@ def _found(document: Document, ordinal: int, item: Item) -> FoundItem:
         table=item.table,
         data=data,
         main=main,
-        likeness=_digest(item.table, main),
+        likeness=likeness_of(item.table, main),
         quote_hash=_digest(fold(item.quote), *_exactly(item, data)),
         place_hash=_digest(fold(_place(document.text, item)), *_exactly(item, data)),
-        date_ms=_date_ms(item.table, data),
+        date_ms=date_ms_of(item.table, data),
         warnings=item.warnings,
         source=source_of(document, item),
     )
@@ -45,10 +45,26 @@ def _place(text: str, item: Item) -> str:
     """The sentences that the item's quote touches; of a rule's item its own place, for that is a line."""
     if item.origin != "model":
         return item.quote
-    since, until = max(item.start - _AROUND_CHARS, 0), item.end + _AROUND_CHARS
+    around = sentences_around(text, item.start, item.end)
+    return item.quote if around is None else text[around[0] : around[1]]
+
+
+def sentences_around(text: str, start: int, end: int) -> tuple[int, int] | None:
+    """The whole sentences that a place touches; ``None`` where there are none."""
+    since, until = max(start - _AROUND_CHARS, 0), end + _AROUND_CHARS
     around = sentences(text, since, min(until, len(text)))
-    touched = [place for place in around if place[0] < item.end and item.start < place[1]]
-    return text[touched[0][0] : touched[-1][1]] if touched else item.quote
+    touched = [place for place in around if place[0] < end and start < place[1]]
+    return (touched[0][0], touched[-1][1]) if touched else None
+
+
+def quote_hash_of(quote: str) -> str:
+    """The ``quote_hash`` of an item that is not exact: its words alone tell its source from another."""
+    return _digest(fold(quote))
+
+
+def likeness_of(table: TableName, main: str) -> str:
+    """What two items have in common that bear the same name in one table."""
+    return _digest(table, main)
 
 
 def _exactly(item: Item, data: Record) -> tuple[str, ...]:
@@ -62,7 +78,8 @@ def main_of(table: TableName, data: Record) -> str:
     return "\n".join(fold(str(data.get(name) or "")) for name in names)
 
 
-def _date_ms(table: TableName, data: Record) -> int | None:
+def date_ms_of(table: TableName, data: Record) -> int | None:
+    """The day that an item is about, where it has one; UTC epoch milliseconds."""
     for column in TABLES[table].columns:
         value = data.get(column.name)
         if column.kind is Kind.EPOCH_MS and column.filler is Filler.MODEL and isinstance(value, int):

@@ -2,6 +2,7 @@
 
 The rules, in this order:
 
+- Of the same place as a row that its device told of: that row, whatever it says. It is not sent.
 - Known in this unit, with the same quote or from the same sentence: not sent again, whatever its owner
   said and whatever the prompt is now.
 - Never answered by its device: sent again, with its old id. Where the device may have an older text
@@ -23,9 +24,11 @@ from typing import Final
 
 import msgspec
 
+from hub.document import Document
 from hub.runs.elsewhere import Elsewhere
 from hub.runs.found import content_of, is_same_place, main_of
 from hub.runs.payload import payload_of
+from hub.runs.taken import pair_by_place, recognised
 from protocol.frame import Record
 from protocol.ids import derive_call_id, derive_item_id
 from protocol.lifecycles import CallState
@@ -37,14 +40,24 @@ MOST_COMPARED: Final = 1_000  # pairs of titles in one unit; beyond it a changed
 COMPARED_CHARS: Final = 160  # of a title: it is done in the database's one writer, in 0.3 ms a pair at worst
 
 
-def decide(known: Known, *, found: Sequence[FoundItem], timezone: str, can_update: bool) -> list[Decision]:
+def decide(
+    known: Known,
+    *,
+    found: Sequence[FoundItem],
+    timezone: str,
+    can_update: bool,
+    document: Document | None = None,
+) -> list[Decision]:
     """One decision for each of *found*, in their order; none for what is new and done already.
 
     Args:
+        document: that they were found in.
         timezone: IANA name; two dates are of the same day there.
         can_update: whether the device changes rows.
     """
     pairing = _Pairing(found, known.here)
+    if document is not None:
+        pairing.match_taken(document)
     pairing.match_same(known.finder)
     elsewhere = Elsewhere(known.elsewhere, timezone)
     others = {item.ordinal: other for item in pairing.left if (other := elsewhere.find(item)) is not None}
@@ -55,7 +68,9 @@ def decide(known: Known, *, found: Sequence[FoundItem], timezone: str, can_updat
     for item in found:
         if (other := others.get(item.ordinal)) is not None:
             decisions.append(_said(item, other, known.finder, can_update, promised))
-        elif (pair := pairing.pairs.get(item.ordinal)) is not None:
+        elif (pair := pairing.pairs.get(item.ordinal)) is not None and item.ordinal in pairing.taken:
+            decisions.append(_recognised(item, pair, known.finder))
+        elif pair is not None:
             decisions.append(_again(item, pair, known.finder, can_update))
         elif not (item.table == TableName.TASKS and item.data.get("status") == "done"):
             decisions.append(_new(item, known.finder, fresh.of(item)))
@@ -74,6 +89,7 @@ class _Pairing:
 
     def __init__(self, found: Sequence[FoundItem], here: Sequence[KnownItem]) -> None:
         self.pairs: dict[int, KnownItem] = {}
+        self.taken: set[int] = set()  # those that were paired with a row that a device told of, by place
         self._quoted = {item.quote_hash for item in found}
         self._places = {item.place_hash for item in found}
         self._found = {item.ordinal: item for item in found}
@@ -83,6 +99,12 @@ class _Pairing:
     def left(self) -> list[FoundItem]:
         """The found ones that are in no pair."""
         return list(self._found.values())
+
+    def match_taken(self, document: Document) -> None:
+        """Pair those of the place of a row that a device told of."""
+        for item, one in pair_by_place(self._found.values(), list(self._known.values()), document):
+            self._pair(item, one)
+            self.taken.add(item.ordinal)
 
     def match_same(self, finder: Finder) -> None:
         """Pair those with the same title, or of the same sentence."""
@@ -178,6 +200,14 @@ def _likeness(main: str, other: str) -> float:
     return matcher.ratio()
 
 
+def _recognised(item: FoundItem, known: KnownItem, finder: Finder) -> Decision:
+    row = known.row
+    after = recognised(
+        item, row, agent_id=finder.agent_id, fingerprint=finder.config_fingerprint, at=finder.at
+    )
+    return Decision(before=row, after=after)
+
+
 def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) -> Decision:
     """An item that this unit led to before."""
     row = known.row
@@ -190,7 +220,8 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
         if is_same or known.call_state not in (CallState.PLANNED, CallState.REJECTED):
             after = _seen(item, row, finder)
             if not is_same:  # the ledger keeps the older place, so that the newer one is seen as such
-                after = msgspec.structs.replace(after, quote_hash=row.quote_hash, place_hash=row.place_hash)
+                older = {"quote_hash": row.quote_hash, "place_hash": row.place_hash, "source": row.source}
+                after = msgspec.structs.replace(after, **older)
             call = _call(item, after, can_update)
             return Decision(before=row, after=after, call=call, is_behind=not is_same)
         return _changed(item, row, finder, can_update, before=row.before)
@@ -211,6 +242,8 @@ def _seen(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:
         row,
         quote_hash=item.quote_hash,
         place_hash=item.place_hash,
+        agent_id=row.agent_id or finder.agent_id,
+        source=None if row.verdict == "rejected" else item.source,
         config_fingerprint=finder.config_fingerprint,
         run_id=finder.run_id if row.told_at is None else row.run_id,
         updated_at=finder.at,
@@ -243,6 +276,7 @@ def _changed(
         before=before,
         date_ms=item.date_ms,
         warnings=item.warnings,
+        source=item.source,
         call_id=derive_call_id(item_id=row.id, version=version, content=content_of(item.data)),
         run_id=finder.run_id,
         row_id=row.row_id if row.device_id == finder.device_id else None,
@@ -287,6 +321,7 @@ def _new(item: FoundItem, finder: Finder, item_id: str) -> Decision:
         data=item.data,
         date_ms=item.date_ms,
         warnings=item.warnings,
+        source=item.source,
         call_id=derive_call_id(item_id=item_id, version=1, content=content_of(item.data)),
         run_id=finder.run_id,
         created_at=finder.at,

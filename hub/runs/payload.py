@@ -7,8 +7,10 @@ import msgspec
 from hub.document import Document
 from hub.extraction.items import Item
 from protocol.frame import Field, Record
-from protocol.tables import TABLES, DeviceTable, TableName
-from protocol.work import Action, Changed, ItemSource, Unresolved
+from protocol.ids import RunId
+from protocol.tables import SUGGESTED, TABLES, DeviceTable, TableName
+from protocol.trace import traceparent
+from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
 
 MAX_QUOTE_CHARS: Final = 2_000  # of ItemSource
 MOST_WARNINGS = MOST_UNRESOLVED = 16  # likewise
@@ -22,6 +24,25 @@ class CallPayload(msgspec.Struct, frozen=True, kw_only=True):
     source: ItemSource
     action: Action = Action.INSERT
     where: Record = {}
+
+
+def frame_of(
+    call_id: str, table: str, payload: CallPayload, *, run_id: RunId, agent_id: str | None, deadline_ms: int
+) -> ToolCall:
+    """A call as it leaves; the same, with the same id, however often it does."""
+    return ToolCall(
+        id=call_id,
+        action=payload.action,
+        table=table,
+        # Here and not before: nothing that a model said can set them.
+        data=payload.data | SUGGESTED,
+        where=payload.where,
+        run_id=run_id or None,
+        agent_id=agent_id,
+        source=payload.source,
+        deadline_ms=deadline_ms,
+        trace=traceparent(run_id, "tool_call", call_id),
+    )
 
 
 def source_of(document: Document, item: Item) -> dict[str, Any]:

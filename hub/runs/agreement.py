@@ -1,0 +1,318 @@
+"""Hub and device agree about the past, before anything new is planned for the device.
+
+One of them may have been restored from an older copy, or lost what it had; nobody announces that. Up to the
+counter that ``storage.agreement`` keeps the ledger has all that hubs wrote into the device's store; what is
+behind is asked for page by page, and taken into the ledger. A store that is new, or has come less far than it
+had, is compared with the ledger first, and what it lacks is sent again with its old id.
+
+Each page is one transaction, so whatever is killed goes on from there. The device gets no run until
+it agrees.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final, TypeVar
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup, TaskStatus
+
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.links.link import DeviceLink
+from hub.log import Channel
+from hub.runs.delivery import may_change
+from hub.runs.ending import gravest
+from hub.runs.payload import CallPayload, frame_of
+from hub.runs.taken import taken_item
+from hub.turns import Turns
+from protocol.agreement import KnownToDevice, RowsPage
+from protocol.errors import DeviceGone, DeviceSlow, ErrorCode, HubError, TooManyCalls
+from protocol.frame import Record
+from protocol.handshake import StoreMark
+from protocol.ids import DeviceId
+from protocol.tables import TABLES, TableName
+from protocol.versions import CapabilityName
+from protocol.work import Action, Answer, ItemSource, ToolCall
+from storage.store import ItemRow, Resent, StorageError, Store, StoreRow, agreement
+
+log = Channel(__name__)
+
+T = TypeVar("T")
+
+POLL_S: Final = 2.0  # a lost wake-up costs at most this
+AT_ONCE: Final = 8  # devices that are compared at the same time
+ROWS: Final = 200  # asked for in one page; a device sends fewer where they are long
+COMPARED: Final = 100  # items in one question to a device: with what they refer to, below MAX_ASKED
+SENT_AT_ONCE: Final = 16
+DEADLINE_MS: Final = 30_000
+AGAIN_BASE_S, AGAIN_CAP_S = 1.0, 60.0  # between tries with a device that does not answer as it should
+SLOW_DEVICE_WAIT_S: Final = 0.5
+
+
+class NotAgreed(HubError):
+    """The device did not say what it has, or did not take back what it lost; it is asked again."""
+
+    code = ErrorCode.DEVICE_ERROR
+
+
+class Agreements:
+    """Compares the ledger with the store of each device that connects.
+
+    Args:
+        links: of the devices that are connected here.
+        on_agreed: called when a device may get runs.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        links: Callable[[], Collection[DeviceLink]],
+        clock: Clock,
+        ids: IdFactory,
+        on_agreed: Callable[[], None],
+    ) -> None:
+        self.turns = Turns(clock)
+        self._store = store
+        self._links = links
+        self._clock = clock
+        self._ids = ids
+        self._on_agreed = on_agreed
+        self._agreed: dict[DeviceId, int] = {}  # the epoch of the connection over which a device agreed
+        self._under_way: set[tuple[DeviceId, int]] = set()  # by epoch
+        self._wake = anyio.Event()
+
+    def agrees(self, link: DeviceLink) -> bool:
+        """Whether the device may get runs. One that cannot tell what it has always may."""
+        return not link.can(CapabilityName.ROWS_LIST) or self._agreed.get(link.device_id) == link.epoch
+
+    def agreeing(self) -> list[DeviceLink]:
+        """The links of the devices that may get runs."""
+        return [link for link in self._links() if self.agrees(link)]
+
+    def look_again(self) -> None:
+        """A device has connected."""
+        self._wake.set()
+
+    def compare_again(self, device_id: DeviceId) -> None:
+        """A person wants the device's store compared with the ledger; runs of it wait until it is."""
+        self._agreed.pop(device_id, None)
+        self._wake.set()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Compare until cancelled."""
+        self._under_way.clear()
+        limiter = anyio.CapacityLimiter(AT_ONCE)
+        async with anyio.create_task_group() as tasks:
+            task_status.started()
+            while True:
+                self._wake = anyio.Event()
+                self.turns.work()
+                self._begin_all(tasks, limiter)
+                self.turns.wait(POLL_S)
+                with anyio.move_on_after(POLL_S):
+                    await self._wake.wait()
+
+    def _begin_all(self, tasks: TaskGroup, limiter: anyio.CapacityLimiter) -> None:
+        connected = {link.device_id: link for link in self._links()}
+        for device_id in self._agreed.keys() - connected.keys():
+            del self._agreed[device_id]
+        for device_id, link in connected.items():
+            visit = (device_id, link.epoch)
+            if not self.agrees(link) and visit not in self._under_way:
+                self._under_way.add(visit)
+                tasks.start_soon(self._until_agreed, link, limiter)
+
+    async def _until_agreed(self, link: DeviceLink, limiter: anyio.CapacityLimiter) -> None:
+        wait_s = AGAIN_BASE_S
+        try:
+            while link in self._links() and not self.agrees(link):
+                try:
+                    async with limiter:
+                        await self._agree(link)
+                    self._agreed[link.device_id] = link.epoch
+                    self._on_agreed()
+                    return
+                except Exception as exc:  # one device that cannot be compared must not stop the others
+                    broken = gravest(exc)
+                    if isinstance(broken, DeviceGone):
+                        return
+                    log.warning("agreement.failed", exc=broken, device_id=link.device_id)
+                    await self._keep_problem(link.device_id, broken)
+                await self._clock.sleep(wait_s)
+                wait_s = min(2 * wait_s, AGAIN_CAP_S)
+        finally:
+            self._under_way.discard((link.device_id, link.epoch))
+
+    async def _keep_problem(self, device_id: DeviceId, exc: Exception) -> None:
+        told = str(exc) if isinstance(exc, HubError) else type(exc).__name__
+        try:
+            await self._store.write(agreement.note_problem, device_id, told)
+        except StorageError as error:
+            log.warning("agreement.failed", exc=error, device_id=device_id)
+
+    async def _agree(self, link: DeviceLink) -> None:
+        known = await self._store.read(agreement.find_store, link.device_id)
+        if known is None:
+            return  # it lists its rows, and did not say how far its store has come
+        if known.resend_after is not None:
+            await self._send_lost(link, known)
+        await self._take_unknown(link, known)
+
+    # --- what the device lost ---
+
+    async def _send_lost(self, link: DeviceLink, known: StoreRow) -> None:
+        after = known.resend_after
+        log.info("agreement.comparing", device_id=link.device_id, cause=known.cause)
+        while after is not None:
+            there = await self._store.read(
+                agreement.list_at_device, link.device_id, after=after, limit=COMPARED
+            )
+            resent: list[Resent] = []
+            unknown: list[ItemRow] = []
+            refused = 0
+            if there:
+                lost, rows = await self._lost(link, there)
+                unknown = [item for item in lost if not item.data]
+                resent = await self._send_all(link, [item for item in lost if item.data], rows)
+                refused = len(lost) - len(unknown) - len(resent)
+            after = there[-1].call_id if there else None
+            await self._store.write(
+                agreement.note_resent,
+                link.device_id,
+                resent,
+                unknown=unknown,
+                refused=refused,
+                after=after,
+                at=self._at(),
+            )
+
+    async def _lost(self, link: DeviceLink, there: Sequence[ItemRow]) -> tuple[list[ItemRow], frozenset[str]]:
+        """Those of these items that the device lacks, and the rows that matter to them and are there."""
+        calls: list[str] = [item.call_id for item in there]
+        rows = {item.row_id for item in there if item.row_id and item.version > 1}
+        rows |= {value for item in there for value in _references(item).values()}
+        asked: Record = {"calls": calls, "rows": sorted(rows)}
+        answer = await self._ask(link, Action.ROWS_KNOWN, asked)
+        known = _read(answer, KnownToDevice, Action.ROWS_KNOWN)
+        done = frozenset(known.calls)
+        return [item for item in there if item.call_id not in done], frozenset(known.rows)
+
+    async def _send_all(
+        self, link: DeviceLink, lost: Sequence[ItemRow], rows: Collection[str]
+    ) -> list[Resent]:
+        """Send them again; those that the device took. What it refuses for good is left out."""
+        resent: list[Resent] = []
+        lanes = anyio.Semaphore(SENT_AT_ONCE)
+
+        async def send(item: ItemRow) -> None:
+            async with lanes:
+                answer = await self._call(link, _again(item, rows))
+            if answer.error is not None:
+                log.warning("call.refused", call_id=item.call_id, code=answer.error.code)
+                return
+            result = answer.result
+            row_id = result.get("id") if isinstance(result, dict) else None
+            resent.append(Resent(item.id, row_id if isinstance(row_id, str) else None))
+
+        async with anyio.create_task_group() as senders:
+            for item in lost:
+                senders.start_soon(send, item)
+        return resent
+
+    # --- what the hub does not know ---
+
+    async def _take_unknown(self, link: DeviceLink, known: StoreRow) -> None:
+        since, more = known.counter, True
+        while more:
+            result = await self._ask(link, Action.ROWS_LIST, {"since": since}, limit=ROWS)
+            page = _read(result, RowsPage, Action.ROWS_LIST)
+            at, more = self._at(), page.more and bool(page.rows)
+            since = page.rows[-1].counter if more else page.store.counter
+            told = [
+                taken_item(row, user_id=link.user_id, device_id=link.device_id, at=at) for row in page.rows
+            ]
+            taken = await self._store.write(
+                agreement.take_rows,
+                told,
+                device_id=link.device_id,
+                mark=StoreMark(id=page.store.id, counter=since),
+                is_last=not more,
+                at=at,
+            )
+            if taken:
+                log.warning("agreement.taken", device_id=link.device_id, rows=taken)
+
+    # --- asking ---
+
+    async def _ask(self, link: DeviceLink, action: Action, data: Record, limit: int = 100) -> Any:
+        """The result of a look at the device's store.
+
+        Raises:
+            NotAgreed: the device refused.
+        """
+        frame = ToolCall(
+            id=f"agree-{self._ids.fresh()}", action=action, data=data, limit=limit, deadline_ms=DEADLINE_MS
+        )
+        answer = await self._call(link, frame)
+        if answer.error is not None:
+            raise NotAgreed(f"{action}: {answer.error.code}: {answer.error.message}")
+        return answer.result
+
+    async def _call(self, link: DeviceLink, frame: ToolCall) -> Answer:
+        """The answer of the device.
+
+        Raises:
+            NotAgreed: it could not do it just now.
+            CallTimedOut, DeviceGone: see ``DeviceLink.call``.
+        """
+        while True:
+            try:
+                answer = await link.call(frame)
+            except (DeviceSlow, TooManyCalls):
+                await self._clock.sleep(SLOW_DEVICE_WAIT_S)
+                continue
+            if answer.error is not None and may_change(answer):
+                raise NotAgreed(f"{frame.action}: {answer.error.code}: {answer.error.message}")
+            return answer
+
+    def _at(self) -> int:
+        return epoch_ms(self._clock.now())
+
+
+def _read(result: Any, shape: type[T], action: Action) -> T:
+    """What a device said. Raises NotAgreed: it is of another shape."""
+    try:
+        return msgspec.convert(result, shape)
+    except msgspec.ValidationError as exc:
+        raise NotAgreed(f"{action}: the device answered with something else: {exc}") from exc
+
+
+def _references(item: ItemRow) -> dict[str, str]:
+    """The rows that an item refers to, by column."""
+    columns = TABLES[TableName(item.target_table)].columns
+    named = {column.name: item.data.get(column.name) for column in columns if column.refers_to is not None}
+    return {name: value for name, value in named.items() if isinstance(value, str) and value}
+
+
+def _again(item: ItemRow, rows: Collection[str]) -> ToolCall:
+    """The item's newest call once more: as an update where an older version of its row is there.
+
+    What it refers to and is lost too is left out.
+    """
+    gone = {name for name, row in _references(item).items() if row not in rows}
+    source = item.source or {"path": item.unit_key, "quote": "", "start": 0, "end": 0}
+    is_update = item.row_id is not None and item.version > 1 and item.row_id in rows
+    payload = CallPayload(
+        data={name: value for name, value in item.data.items() if name not in gone},
+        source=msgspec.convert(source, ItemSource),
+        action=Action.UPDATE if is_update else Action.INSERT,
+        where={"id": item.row_id} if is_update else {},
+    )
+    return frame_of(
+        item.call_id,
+        item.target_table,
+        payload,
+        run_id=item.run_id,
+        agent_id=item.agent_id,
+        deadline_ms=DEADLINE_MS,
+    )

@@ -1,0 +1,172 @@
+"""Pure: rows that a device told of, found again in the document that they came from.
+
+Neither the hub that wrote them nor the words that a model had for them are known. What stays is the place:
+the quote, or the sentences that it stands in.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from hub.document import Document
+from hub.runs.found import (
+    content_of,
+    date_ms_of,
+    likeness_of,
+    main_of,
+    quote_hash_of,
+    sentences_around,
+)
+from protocol.agreement import ListedRow
+from protocol.frame import Record
+from protocol.ids import CallId, DeviceId, RunId, UserId, derive_taken_item_id
+from protocol.tables import TABLES
+from protocol.work import ItemSource
+from storage.store import TAKEN, FoundItem, ItemRow, KnownItem, unknown_likeness
+
+MOST_COMPARED: Final = 200_000  # pairs of places in one unit: beyond it the quote alone tells
+
+_Span = tuple[int, int]
+
+
+def taken_item(listed: ListedRow, *, user_id: UserId, device_id: DeviceId, at: int) -> ItemRow:
+    """A row of a device as an item of the ledger; *at* in epoch milliseconds.
+
+    Its ``version`` is the counter that the device has for it. The agent is nobody's until one finds it.
+    """
+    table = TABLES[listed.table]
+    defaults = {column.name: column.default for column in table.columns}
+    data: Record = {name: value for name, value in listed.data.items() if value != defaults.get(name)}
+    quote_hash = quote_hash_of(listed.quote)
+    main = main_of(table.name, data)
+    source = ItemSource(
+        path=listed.path or "?",
+        quote=listed.quote,
+        start=listed.start,
+        end=listed.end,
+        sha256=listed.sha256,
+    )
+    return ItemRow(
+        id=derive_taken_item_id(device_id=device_id, call_id=listed.call_id),
+        user_id=user_id,
+        agent_id=None,
+        device_id=device_id,
+        unit_key=listed.path or "",
+        target_table=table.name,
+        likeness=likeness_of(table.name, main) if data.get(table.title) else unknown_likeness(quote_hash),
+        quote_hash=quote_hash,
+        place_hash=quote_hash,
+        config_fingerprint=TAKEN,
+        data=data,
+        date_ms=date_ms_of(table.name, data),
+        source=msgspec.to_builtins(source),
+        call_id=CallId(listed.call_id),
+        run_id=RunId(listed.run_id or ""),
+        row_id=listed.row_id,
+        told_at=at,
+        verdict=listed.state,
+        verdict_at=None if listed.state == "open" else at,
+        version=max(listed.counter, 1),
+        created_at=at,
+        updated_at=at,
+    )
+
+
+def is_taken(row: ItemRow) -> bool:
+    """Whether only the device has told of the item so far."""
+    return row.config_fingerprint == TAKEN
+
+
+def pair_by_place(
+    found: Iterable[FoundItem], known: Sequence[KnownItem], document: Document
+) -> list[tuple[FoundItem, KnownItem]]:
+    """Found items of the document, each with the row that a device told of from the same place.
+
+    Those that say the same go first, then those of the same words, then those whose sentences touch.
+    Each is in one pair at most.
+    """
+    pairs: list[tuple[FoundItem, KnownItem]] = []
+    items = {item.ordinal: item for item in found}
+    rows = {one.row.id: one for one in known if is_taken(one.row)}
+    for alike in (_says_the_same, _has_the_same_words) if rows else ():
+        _pair(items, rows, alike, pairs)
+    if rows and len(items) * len(rows) <= MOST_COMPARED:
+        _pair(items, rows, _touching(document), pairs)
+    return pairs
+
+
+_Alike = Callable[[FoundItem, ItemRow], bool]
+
+
+def _pair(
+    items: dict[int, FoundItem],
+    rows: dict[str, KnownItem],
+    alike: _Alike,
+    pairs: list[tuple[FoundItem, KnownItem]],
+) -> None:
+    by_table: dict[str, list[KnownItem]] = {}
+    for one in rows.values():
+        by_table.setdefault(one.row.target_table, []).append(one)
+    for item in list(items.values()):
+        candidates = by_table.get(item.table, [])
+        known = next((one for one in candidates if alike(item, one.row)), None)
+        if known is not None:
+            candidates.remove(known)
+            pairs.append((item, known))
+            del items[item.ordinal], rows[known.row.id]
+
+
+def _quote(source: Record) -> str:
+    return str(source.get("quote") or "")
+
+
+def _has_the_same_words(item: FoundItem, row: ItemRow) -> bool:
+    return quote_hash_of(_quote(item.source)) == quote_hash_of(_quote(row.source or {}))
+
+
+def _says_the_same(item: FoundItem, row: ItemRow) -> bool:
+    is_same = item.likeness == row.likeness or content_of(item.data) == content_of(row.data)
+    return is_same and _has_the_same_words(item, row)
+
+
+def _touching(document: Document) -> _Alike:
+    spans: dict[int | str, _Span | None] = {}
+
+    def place(key: int | str, source: Record) -> _Span | None:
+        if key not in spans:
+            spans[key] = _place(document, source)
+        return spans[key]
+
+    def touches(item: FoundItem, row: ItemRow) -> bool:
+        mine, other = place(item.ordinal, item.source), place(row.id, row.source or {})
+        return mine is not None and other is not None and mine[0] < other[1] and other[0] < mine[1]
+
+    return touches
+
+
+def _place(document: Document, source: Record) -> _Span | None:
+    """The sentences that a quote stands in; ``None``: it is not in the document any more."""
+    quote, start = _quote(source), source.get("start")
+    if not quote or not isinstance(start, int):
+        return None
+    if not document.text.startswith(quote, start):
+        start = document.text.find(quote)
+    return None if start < 0 else sentences_around(document.text, start, start + len(quote))
+
+
+def recognised(item: FoundItem, row: ItemRow, *, agent_id: str, fingerprint: str, at: int) -> ItemRow:
+    """The row of an item that its device has told of, and that an agent has found: its content is known."""
+    return msgspec.structs.replace(
+        row,
+        agent_id=row.agent_id or agent_id,
+        likeness=item.likeness,
+        data=item.data,
+        date_ms=item.date_ms,
+        warnings=item.warnings,
+        source=None if row.verdict == "rejected" else item.source,
+        quote_hash=item.quote_hash,
+        place_hash=item.place_hash,
+        config_fingerprint=fingerprint,
+        updated_at=at,
+    )

@@ -1,0 +1,296 @@
+"""Agreement about the past: how far the hub knows each device's store, and what was lost on either side.
+
+A store has an id, and a counter that grows with every row that a hub wrote. Up to the number kept here the
+ledger of items has all of it, so what is behind is taken in, page by page. A store that is new, or has
+fewer rows than it had, is compared whole first: what the ledger has and the device lacks is sent again.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.handshake import StoreMark
+from protocol.ids import CallId, DeviceId
+from storage.columns import in_parts
+from storage.items import (
+    ADD_ITEM,
+    CHANGE_ITEM,
+    ITEMS,
+    TAKEN,
+    ItemRow,
+    ReportedVerdict,
+    change_of,
+    item_of,
+    note_answer,
+    record_verdicts,
+    values_of,
+)
+from storage.schema import device_stores, devices, items, run_calls, unit_ledger
+
+Cause = Literal["first", "store_older", "store_replaced", "hub_older", "asked"]
+
+FROM_THE_START: Final = ""  # of *resend_after*: no call id is less
+
+
+class StoreRow(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a device's store is known. Instants are epoch milliseconds.
+
+    Attributes:
+        counter: all rows up to it are in the ledger.
+        resend_after: the ledger is compared with the store, in the order of call ids; this one is
+            the last that was. ``None``: it need not be.
+        cause: of the comparison that was last, or is under way until *agreed_at*.
+        sent, taken, refused: rows that were sent again, taken into the ledger, and refused by the device.
+        problem: why it did not come to its end at the last try.
+    """
+
+    device_id: DeviceId
+    store_id: str
+    counter: int
+    resend_after: str | None
+    cause: Cause
+    began_at: int
+    agreed_at: int | None
+    sent: int
+    taken: int
+    refused: int
+    problem: str | None
+
+
+class Resent(msgspec.Struct, frozen=True):
+    """An item that its device has again, in the row *row_id* where it said so."""
+
+    item_id: str
+    row_id: str | None
+
+
+STORES = sa.select(*(device_stores.c[name] for name in StoreRow.__struct_fields__))
+STORE = STORES.where(device_stores.c.device_id == sa.bindparam("device"))
+COMPARED = sa.update(device_stores).where(device_stores.c.device_id == sa.bindparam("device"))
+BEGIN = {
+    "counter": 0,
+    "resend_after": FROM_THE_START,
+    "agreed_at": None,
+    "sent": 0,
+    "taken": 0,
+    "refused": 0,
+    "problem": None,
+}
+
+
+def find_store(c: sa.Connection, device_id: DeviceId) -> StoreRow | None:
+    """How far the device's store is known; ``None``: it never told of one."""
+    row = c.execute(STORE, {"device": device_id}).one_or_none()
+    return None if row is None else StoreRow(**row._mapping)
+
+
+def list_stores(c: sa.Connection) -> list[StoreRow]:
+    """Those of all devices."""
+    return [StoreRow(**row._mapping) for row in c.execute(STORES.order_by(device_stores.c.device_id))]
+
+
+def is_to_compare(known: StoreRow | None, mark: StoreMark) -> bool:
+    """Whether a store is another one than that which is known, or has come less far."""
+    return known is None or known.store_id != mark.id or known.counter > mark.counter
+
+
+def greet(c: sa.Connection, device_id: DeviceId, mark: StoreMark, at: int) -> None:
+    """A device said how far its store has come: compare the ledger with it, if the two cannot agree."""
+    known = find_store(c, device_id)
+    if not is_to_compare(known, mark):
+        return
+    if known is None:
+        c.execute(
+            sa.insert(device_stores),
+            {"device_id": device_id, "store_id": mark.id, "cause": "first", "began_at": at} | BEGIN,
+        )
+        return
+    cause: Cause = "store_older" if known.store_id == mark.id else "store_replaced"
+    _begin(c, device_id, cause, at, store_id=mark.id)
+
+
+def compare_again(c: sa.Connection, device_id: DeviceId, at: int) -> bool:
+    """A person wants the ledger compared with the device's store; False where it never told of one."""
+    return _begin(c, device_id, "asked", at)
+
+
+def _begin(c: sa.Connection, device_id: DeviceId, cause: Cause, at: int, **more: Any) -> bool:
+    begun = COMPARED.values(cause=cause, began_at=at, **BEGIN, **more)
+    return c.execute(begun, {"device": device_id}).rowcount > 0
+
+
+def note_problem(c: sa.Connection, device_id: DeviceId, problem: str | None) -> None:
+    """Keep why the comparison did not come to its end."""
+    c.execute(COMPARED.values(problem=problem), {"device": device_id})
+
+
+# --- what the device lost ---
+
+AT_DEVICE = (
+    ITEMS.add_columns(run_calls.c.payload)
+    .outerjoin_from(items, run_calls, run_calls.c.call_id == items.c.call_id)
+    .where(
+        items.c.device_id == sa.bindparam("device"),
+        items.c.call_id > sa.bindparam("after"),
+        items.c.told_at.is_not(None),
+        items.c.verdict != "rejected",
+    )
+    .order_by(items.c.call_id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+HAS_AGAIN = (
+    sa.update(items)
+    .where(items.c.id == sa.bindparam("item"))
+    .values(
+        row_id=sa.func.coalesce(sa.bindparam("row", type_=sa.Text), items.c.row_id),
+        verdict="open",
+        verdict_at=None,
+        updated_at=sa.bindparam("now"),
+    )
+)
+FORGET_ITEM = sa.delete(items).where(items.c.id == sa.bindparam("item"))
+READ_AGAIN = sa.delete(unit_ledger).where(unit_ledger.c.unit_key == sa.bindparam("unit"))
+
+
+def list_at_device(c: sa.Connection, device_id: DeviceId, *, after: str, limit: int) -> list[ItemRow]:
+    """Items that the device has said it has, by call id; where its owner rejected one, not.
+
+    Their *source* is filled in from what was planned, as long as that is kept.
+    """
+    found = c.execute(AT_DEVICE, {"device": device_id, "after": after, "most": limit}).all()
+    return [_with_source(item_of(row), row.payload) for row in found]
+
+
+def _with_source(item: ItemRow, payload: dict[str, Any] | None) -> ItemRow:
+    if item.source is not None or payload is None:
+        return item
+    return msgspec.structs.replace(item, source=payload.get("source"))
+
+
+def note_resent(
+    c: sa.Connection,
+    device_id: DeviceId,
+    resent: Sequence[Resent],
+    *,
+    unknown: Sequence[ItemRow] = (),
+    refused: int = 0,
+    after: str | None,
+    at: int,
+) -> None:
+    """The ledger is compared with the store up to the call *after*; ``None``: to its end.
+
+    Args:
+        unknown: the device lost them, and the hub does not know what they said: their sources are
+            read again.
+        refused: how many the device did not take.
+    """
+    for one in resent:
+        c.execute(HAS_AGAIN, {"item": one.item_id, "row": one.row_id, "now": at})
+    for item in unknown:
+        c.execute(FORGET_ITEM, {"item": item.id})
+        c.execute(READ_AGAIN, {"unit": item.unit_key})
+    counted = {
+        "sent": device_stores.c.sent + len(resent),
+        "refused": device_stores.c.refused + refused,
+        "problem": None,
+    }
+    c.execute(COMPARED.values(resend_after=after, **counted), {"device": device_id})
+
+
+# --- what the hub does not know ---
+
+OWNER = sa.select(devices.c.user_id).where(devices.c.id == sa.bindparam("device"))
+_MINE = ITEMS.where(items.c.device_id == sa.bindparam("device"))
+BY_CALLS = _MINE.where(items.c.call_id.in_(sa.bindparam("calls", expanding=True)))
+BY_ROWS = _MINE.where(items.c.row_id.in_(sa.bindparam("rows", expanding=True)))
+
+
+def take_rows(
+    c: sa.Connection,
+    told: Sequence[ItemRow],
+    *,
+    device_id: DeviceId,
+    mark: StoreMark,
+    is_last: bool,
+    at: int,
+) -> int:
+    """Take what the device told of into the ledger, as far as it is not there; returns how many rows.
+
+    Args:
+        told: as new items, with their counter at the device as *version*; of a known row the place, the
+            call and the owner's word count.
+        mark: the store's id, and the counter up to which *told* goes.
+        is_last: nothing is behind it.
+    """
+    by_call, by_row = _known(c, device_id, told)
+    fresh: list[dict[str, Any]] = []
+    taken = 0
+    for one in told:
+        known = by_call.get(one.call_id) or by_row.get(one.row_id)
+        if known is None:
+            fresh.append(values_of(msgspec.structs.replace(one, version=1)))
+        elif known.call_id == one.call_id:
+            if known.told_at is None or known.row_id != one.row_id:
+                note_answer(c, one.call_id, row_id=one.row_id, at=at)
+        elif known.told_at is not None:  # else its newest call is on its way
+            c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
+            taken += 1
+    if fresh:
+        c.execute(ADD_ITEM, fresh)
+    words = [ReportedVerdict(one.call_id, one.verdict) for one in told if one.verdict != "open"]
+    record_verdicts(c, device_id, words, at)
+    _note_taken(c, device_id, mark, taken + len(fresh), is_last=is_last, at=at)
+    return taken + len(fresh)
+
+
+def _known(
+    c: sa.Connection, device_id: DeviceId, told: Sequence[ItemRow]
+) -> tuple[dict[str, ItemRow], dict[str | None, ItemRow]]:
+    found: list[ItemRow] = []
+    for part in in_parts([one.call_id for one in told]):
+        found += [item_of(row) for row in c.execute(BY_CALLS, {"device": device_id, "calls": part})]
+    by_call: dict[str, ItemRow] = {one.call_id: one for one in found}
+    missing = [one.row_id for one in told if one.call_id not in by_call and one.row_id is not None]
+    by_row: dict[str | None, ItemRow] = {}
+    for rows in in_parts([CallId(row) for row in missing]):
+        found_rows = c.execute(BY_ROWS, {"device": device_id, "rows": rows})
+        by_row |= {row.row_id: item_of(row) for row in found_rows}
+    return by_call, by_row
+
+
+def _newer(known: ItemRow, told: ItemRow) -> ItemRow:
+    """An item that the device has in a later version than the ledger knows."""
+    return msgspec.structs.replace(
+        known,
+        call_id=told.call_id,
+        # No version that there was before: the id of its call would be one that the device has answered.
+        version=max(known.version, told.version),
+        config_fingerprint=TAKEN,
+        quote_hash=told.quote_hash,
+        place_hash=told.place_hash,
+        source=told.source,
+        data=told.data or known.data,
+        likeness=told.likeness if told.data else known.likeness,
+        updated_at=told.updated_at,
+    )
+
+
+def _note_taken(
+    c: sa.Connection, device_id: DeviceId, mark: StoreMark, count: int, *, is_last: bool, at: int
+) -> None:
+    known = find_store(c, device_id)
+    if known is None:
+        return  # the device was removed meanwhile
+    changes: dict[str, Any] = {"store_id": mark.id, "counter": mark.counter, "problem": None}
+    if count and known.agreed_at is not None:  # nothing was compared: it is the hub that was restored
+        changes |= {"cause": "hub_older", "began_at": at, "agreed_at": None, "sent": 0, "refused": 0}
+        changes["taken"] = count
+    elif count:
+        cause = "hub_older" if known.cause == "first" else known.cause
+        changes |= {"cause": cause, "taken": known.taken + count}
+    if is_last and (known.agreed_at is None or count):
+        changes["agreed_at"] = at
+    if any(getattr(known, name) != value for name, value in changes.items()):
+        c.execute(COMPARED.values(**changes), {"device": device_id})
