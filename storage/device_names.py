@@ -43,8 +43,8 @@ class DeviceNames(msgspec.Struct, frozen=True):
             waits = "" if near[0] in known else ", which waits to be let in (hub pair)"
             return f"did you mean {near[0]!r}{waits}?"
         waiting = sorted(set(self.waiting))
-        named = [f"known are {_listed(known)}"] if known else []
-        named += [f"{_listed(waiting)} wait to be let in"] if waiting else []
+        named = [f"known: {_listed(known)}"] if known else []
+        named += [f"waiting to be let in: {_listed(waiting)}"] if waiting else []
         return "; ".join(named)
 
 

@@ -131,8 +131,8 @@ async def test_a_hint_names_devices_of_the_user_and_those_that_wait(bench: Ident
     names = await bench.store.read(device_names.list_names, at=bench.now_ms)
     assert names.hint("laptpo", bench.owner_id) == "did you mean 'laptop'?"
     assert names.hint("kitchne", other) == "did you mean 'kitchen', which waits to be let in (hub pair)?"
-    assert names.hint("zoo", bench.owner_id) == "known are laptop; kitchen wait to be let in"
-    assert names.hint("zoo", other) == "known are tower; kitchen wait to be let in"
+    assert names.hint("zoo", bench.owner_id) == "known: laptop; waiting to be let in: kitchen"
+    assert names.hint("zoo", other) == "known: tower; waiting to be let in: kitchen"
     assert {names.hint(name, bench.owner_id) for name in ("laptop", "kitchen")} == {""}
 
 
