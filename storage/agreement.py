@@ -11,8 +11,10 @@ from typing import Any, Final, Literal
 import msgspec
 import sqlalchemy as sa
 
+from protocol.errors import ErrorCode, HubError
 from protocol.handshake import StoreMark
 from protocol.ids import CallId, DeviceId
+from storage import audit
 from storage.columns import in_parts
 from storage.items import (
     ADD_ITEM,
@@ -91,6 +93,11 @@ def list_stores(c: sa.Connection) -> list[StoreRow]:
     return [StoreRow(**row._mapping) for row in c.execute(STORES.order_by(device_stores.c.device_id))]
 
 
+def mark_of(known: StoreRow) -> StoreMark:
+    """How far the hub knows the store, as its device is told."""
+    return StoreMark(id=known.store_id, counter=known.counter)
+
+
 def is_to_compare(known: StoreRow | None, mark: StoreMark) -> bool:
     """Whether a store is another one than that which is known, or has come less far."""
     return known is None or known.store_id != mark.id or known.counter > mark.counter
@@ -111,9 +118,21 @@ def greet(c: sa.Connection, device_id: DeviceId, mark: StoreMark, at: int) -> No
     _begin(c, device_id, cause, at, store_id=mark.id)
 
 
-def compare_again(c: sa.Connection, device_id: DeviceId, at: int) -> bool:
-    """A person wants the ledger compared with the device's store; False where it never told of one."""
-    return _begin(c, device_id, "asked", at)
+class NoStore(HubError):
+    """The device never told how far its store has come: it cannot list its rows."""
+
+    code = ErrorCode.CALL_UNSUPPORTED
+
+
+def compare_again(c: sa.Connection, device_id: DeviceId, at: int, *, actor: str) -> None:
+    """A person wants the ledger compared with the device's store, when it connects next.
+
+    Raises:
+        NoStore: see there.
+    """
+    if not _begin(c, device_id, "asked", at):
+        raise NoStore("this device cannot tell which rows it has; let it run a newer program")
+    audit.append(c, at=at, actor=actor, event="device.resynced", subject=device_id)
 
 
 def _begin(c: sa.Connection, device_id: DeviceId, cause: Cause, at: int, **more: Any) -> bool:

@@ -96,6 +96,7 @@ def watch_for_issues(
     add("database", records.check_wal(store))
     add("backups", records.check_backup(store))
     add("audit log", records.check_chain(store))
+    add("agreements", records.check_agreements(store))
     fleet, standings = coordination.fleet, coordination.standings
     add("gateways", gateways.check_gateways(store, fleet.health, standings.lost_since))
     add(

@@ -94,6 +94,7 @@ def show_device(device: str, state: Path, as_json: bool) -> None:
             "can": told["capabilities"],
             "granted": told["grants"],
             "agents": told["agents"],
+            **({"rows": _agreement(told["agreement"])} if told["agreement"] else {}),
         }
     )
     ways = [("key", key["fingerprint"], key) for key in told["keys"]]
@@ -179,6 +180,32 @@ def kick(device: str, state: Path, as_json: bool) -> None:
         show.print_json("device", told)
     else:
         show.say(f"the connection of {told['name']} is closed; it comes back by itself")
+
+
+@devices.command("resync")
+@click.argument("device")
+@hub_option
+@json_option
+def resync(device: str, state: Path, as_json: bool) -> None:
+    """Compare a device's rows with the hub's; rows that one of them lost are brought again.
+
+    The hub does this by itself when it can tell that one was restored. Example: hub devices resync desk
+    """
+    with talk(state) as hub:
+        told = hub.post(f"{_path(device)}/resync")
+    if as_json:
+        show.print_json("device", told)
+    else:
+        show.say(f"the rows of {told['name']} are compared when it comes back: hub devices show {device}")
+
+
+def _agreement(told: Mapping[str, Any]) -> str:
+    """How the rows of a device were compared last, in a line."""
+    counts = f"{told['sent']} sent again, {told['taken']} learnt of, {told['refused']} refused"
+    if told["agreed_at"]:
+        return f"agree since {show.moment(told['agreed_at'])} ({counts})"
+    because = f": {told['problem']}" if told["problem"] else ""
+    return f"compared since {show.moment(told['began_at'])} ({counts}){because}"
 
 
 def _times(way: Mapping[str, Any]) -> Iterator[str]:

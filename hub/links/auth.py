@@ -151,7 +151,7 @@ class Authenticator:
         known = await self._store.read(agreement.find_store, device_id)
         if agreement.is_to_compare(known, mark):
             await self._store.write(agreement.greet, device_id, mark, epoch_ms(self._clock.now()))
-        return None if known is None else StoreMark(id=known.store_id, counter=known.counter)
+        return None if known is None else agreement.mark_of(known)
 
     async def _judge(self, knock: Knock, network: str) -> Admission:
         hello = knock.hello

@@ -11,7 +11,7 @@ from hub.operations.names import user_names
 from hub.operations.seen import Seen
 from hub.operations.tokens import token_view
 from hub.ops.facades.devices import AmbiguousDevice, NotConnectedHere
-from hub.ops.views_identity import DeviceDetail, DeviceView, KeyView
+from hub.ops.views_identity import AgreementView, DeviceDetail, DeviceView, KeyView
 from protocol import keys
 from protocol.errors import CloseCode
 from protocol.handshake import Goodbye
@@ -20,7 +20,10 @@ from storage.store import (
     Grant,
     KeyRow,
     Store,
+    StoreRow,
+    UnknownDevice,
     agents,
+    agreement,
     audit,
     device_keys,
     device_names,
@@ -32,6 +35,11 @@ log = Channel(__name__)
 KICKED: Final = Goodbye(
     reason="kicked",
     message="an operator disconnected this device; it comes back by itself",
+    retry_after_ms=1_000,
+)
+RESYNCED: Final = Goodbye(
+    reason="resync",
+    message="an operator wants this device's rows compared with the hub's; it comes back by itself",
     retry_after_ms=1_000,
 )
 
@@ -60,6 +68,7 @@ class DeviceOperations(Seen):
             keys=tuple(_key_view(key) for key in known),
             tokens=tuple(token_view(token, view.user) for token in tokens),
             agents=tuple(agent.name for agent in readers if agent.device_id == row.id),
+            agreement=_agreement_view(await self._store.read(agreement.find_store, row.id)),
         )
 
     async def rename(self, called: str, name: str, *, actor: str) -> DeviceView:
@@ -89,6 +98,14 @@ class DeviceOperations(Seen):
         )
         log.info("device.granted", device_id=device.id, grants=", ".join(changed.grants))
         return await self._view(changed)
+
+    async def resync(self, called: str, *, actor: str) -> DeviceView:
+        """Compare its rows with the ledger when it comes back."""
+        device = await self._device(called)
+        await self._store.write(agreement.compare_again, device.id, self._now_ms(), actor=actor)
+        self._roster.end(device.id, RESYNCED, CloseCode.RESTARTING)
+        log.info("device.resynced", device_id=device.id)
+        return await self._view(device)
 
     async def kick(self, called: str, *, actor: str) -> DeviceView:
         """Close its connection; it may come back."""
@@ -145,4 +162,18 @@ def _key_view(row: KeyRow) -> KeyView:
         created_at=from_epoch_ms(row.created_at),
         last_used_at=moment(row.last_used_at),
         revoked_at=moment(row.revoked_at),
+    )
+
+
+def _agreement_view(row: StoreRow | None) -> AgreementView | None:
+    if row is None:
+        return None
+    return AgreementView(
+        cause=row.cause,
+        began_at=from_epoch_ms(row.began_at),
+        agreed_at=moment(row.agreed_at),
+        sent=row.sent,
+        taken=row.taken,
+        refused=row.refused,
+        problem=row.problem,
     )

@@ -186,6 +186,7 @@ ROUTES: Final[Mapping[Asked, Need]] = {
     Asked("POST", "/v1/devices/{device_id}/revoke"): _S.DEVICES,
     Asked("POST", "/v1/devices/{device_id}/grant"): _S.DEVICES,
     Asked("POST", "/v1/devices/{device_id}/kick"): _S.DEVICES,
+    Asked("POST", "/v1/devices/{device_id}/resync"): _S.DEVICES,
     Asked("GET", "/v1/pairings"): _S.DEVICES,
     Asked("POST", "/v1/pairings/approve"): _S.DEVICES,
     Asked("POST", "/v1/pairings/{pairing_id}/deny"): _S.DEVICES,

@@ -71,12 +71,29 @@ class NewToken(View):
     expires_at: AwareDatetime | None = None
 
 
+class AgreementView(View):
+    """How the rows of a device were compared with the ledger last; *agreed_at* null: it is under way.
+
+    *sent*: rows that the device had lost; *taken*: rows that the hub did not know; *refused*: those that the
+    device did not take back. *problem*: why it has not come to its end.
+    """
+
+    cause: Literal["first", "store_older", "store_replaced", "hub_older", "asked"]
+    began_at: AwareDatetime
+    agreed_at: AwareDatetime | None = None
+    sent: int = 0
+    taken: int = 0
+    refused: int = 0
+    problem: str | None = None
+
+
 class DeviceDetail(DeviceView):
     """A device with everything by which it may come in, and the agents that read from it."""
 
     keys: tuple[KeyView, ...] = ()
     tokens: tuple[TokenView, ...] = ()
     agents: tuple[str, ...] = ()
+    agreement: AgreementView | None = None  # of a device that tells which rows it has
 
 
 class OperatorTokenView(View):

@@ -93,11 +93,6 @@ class Agreements:
         """A device has connected."""
         self._wake.set()
 
-    def compare_again(self, device_id: DeviceId) -> None:
-        """A person wants the device's store compared with the ledger; runs of it wait until it is."""
-        self._agreed.pop(device_id, None)
-        self._wake.set()
-
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Compare until cancelled."""
         self._under_way.clear()

@@ -16,7 +16,11 @@ router = APIRouter(
     prefix="/v1/devices",
     tags=["devices"],
     responses=refusals(
-        ErrorCode.UNKNOWN_DEVICE, ErrorCode.NAME_TAKEN, ErrorCode.MANAGED_BY_FILE, ErrorCode.DEVICE_OFFLINE
+        ErrorCode.UNKNOWN_DEVICE,
+        ErrorCode.NAME_TAKEN,
+        ErrorCode.MANAGED_BY_FILE,
+        ErrorCode.DEVICE_OFFLINE,
+        ErrorCode.CALL_UNSUPPORTED,
     ),
 )
 
@@ -81,6 +85,12 @@ async def grant_to_device(hub: Hub, actor: Actor, device_id: str, change: GrantC
 async def kick_device(hub: Hub, actor: Actor, device_id: str) -> DeviceView:
     """Close the connection of a device; it may come back."""
     return await hub.devices.kick(device_id, actor=actor)
+
+
+@router.post("/{device_id}/resync")
+async def resync_device(hub: Hub, actor: Actor, device_id: str) -> DeviceView:
+    """Compare a device's rows with the hub's when it comes back: what one of them lost is brought again."""
+    return await hub.devices.resync(device_id, actor=actor)
 
 
 def _tag_of(device: DeviceView) -> str:

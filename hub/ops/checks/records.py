@@ -1,15 +1,16 @@
-"""What is kept: the database's log file, backups, and whether the audit log was changed."""
+"""What is kept: the database's log file, backups, the audit log, and whether devices agree about the past."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 from hub.clock import from_epoch_ms
 from hub.ops.issues import Check, Finding, error, notice, warning
-from storage.store import Store, audit, size, users
+from storage.store import DeviceRow, Store, StoreRow, agreement, audit, devices, size, users
 
 WAL_BYTES: Final = 256 * 1024 * 1024  # the hub's own checkpoints keep it far below
 BACKUP_AGE: Final = timedelta(days=8)
+AGREEMENT_TOLD: Final = timedelta(days=1)  # so long it is told that both agree again
 CHAIN_EVERY: Final = timedelta(days=1)
 
 
@@ -50,6 +51,52 @@ def check_backup(store: Store) -> Check:
         ]
 
     return look
+
+
+_CAUSES: Final[Mapping[str, str]] = {
+    "store_older": "the file of device {name} is older than it was: it was restored",
+    "store_replaced": "device {name} has another file than before: it was lost, or replaced",
+    "hub_older": "device {name} has rows that this hub did not know: the hub was restored, or is a new one",
+    "asked": "the rows of device {name} are compared because somebody wants it",
+    "first": "the rows of device {name} are compared for the first time",
+}
+
+
+def check_agreements(store: Store) -> Check:
+    """Devices whose rows and the ledger did not agree, because one of them was restored or lost."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        rows = await store.read(agreement.list_stores)
+        if not rows:
+            return []
+        names = {device.id: device for device in await store.read(devices.list_devices)}
+        found: list[Finding] = []
+        for row in rows:
+            device = names[row.device_id]
+            if device.revoked_at is None and (finding := _about_agreement(row, device, now)) is not None:
+                found.append(finding)
+        return found
+
+    return look
+
+
+def _about_agreement(row: StoreRow, device: DeviceRow, now: datetime) -> Finding | None:
+    began_at = from_epoch_ms(row.began_at)
+    why = _CAUSES[row.cause].format(name=device.name)
+    counts = f"{row.sent} rows were sent again, {row.taken} learnt of, {row.refused} refused by the device"
+    about = {"subject": device.id, "user_id": device.user_id, "since": began_at}
+    if row.agreed_at is None:
+        if row.cause == "first" and row.problem is None:
+            return None
+        because = f"; the last try ended with: {row.problem}" if row.problem else ""
+        told = f"{why}. Its runs wait until both agree: {counts}{because}"
+        fix = f"let the device connect; if that does not end it: hub logs --device {device.name}"
+        return warning("device.past", told, fix=fix, **about)
+    is_told = now - from_epoch_ms(row.agreed_at) <= AGREEMENT_TOLD and row.sent + row.taken + row.refused
+    if row.cause in ("first", "asked") or not is_told:
+        return None
+    fix = f"nothing, if you restored it; what was done: hub devices show {device.name}"
+    return notice("device.past", f"{why}. Both agree again: {counts}", fix=fix, **about)
 
 
 def check_chain(store: Store) -> Check:

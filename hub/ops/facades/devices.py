@@ -51,6 +51,14 @@ class DeviceFacade(Protocol):
         """Grant it all of *add* and none of *remove*; twice is once."""
         ...
 
+    async def resync(self, called: str, *, actor: str) -> DeviceView:
+        """Compare its rows with the ledger when it connects; its connection is closed, so that it does.
+
+        Raises:
+            NoStore: it cannot tell which rows it has.
+        """
+        ...
+
     async def kick(self, called: str, *, actor: str) -> DeviceView:
         """Close its connection; it may come back.
 

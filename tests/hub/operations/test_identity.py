@@ -22,11 +22,14 @@ from hub.ops.facades.users import TooManyUsers
 from hub.ops.roles import ROLE_SCOPES, Principal, Role, Scope
 from hub.tokens import TokenKind
 from protocol.errors import CloseCode
+from protocol.handshake import StoreMark
 from storage.store import (
     DeviceNameTaken,
+    NoStore,
     PairingChanged,
     UnknownDevice,
     UnknownPairing,
+    agreement,
     audit,
     device_keys,
     devices,
@@ -434,3 +437,20 @@ async def test_open_invitations_are_bounded_and_a_revoked_one_makes_room(bench: 
 async def test_an_invitation_for_several_devices_names_none(bench: IdentityBench) -> None:
     with pytest.raises(OneDeviceOneName, match="for one device"):
         await bench.identity.invitations.create(device="desk", uses=2, actor=ME)
+
+
+async def test_a_device_whose_rows_are_to_be_compared_is_asked_to_come_back(bench: IdentityBench) -> None:
+    device = await bench.device("desk")
+    link = await bench.connect(device)
+    with pytest.raises(NoStore, match="cannot tell which rows it has"):
+        await bench.identity.devices.resync("desk", actor=ME)
+    assert link.ended is None
+    mark = StoreMark(id="s", counter=0)
+    await bench.store.write(agreement.greet, device.id, mark, bench.now_ms)
+    await bench.identity.devices.resync("desk", actor=ME)
+    assert link.ended is not None
+    assert CloseCode(link.ended[1]).may_return
+    told = (await bench.identity.devices.get("desk")).agreement
+    assert told is not None
+    assert (told.cause, told.agreed_at) == ("asked", None)
+    assert await audited(bench) == [("device.resynced", ME, "done")]

@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from hub.clock import epoch_ms
 from hub.ops.checks import records
 from hub.ops.issues import Severity
-from protocol.ids import UserId
-from storage.store import Store, audit, open_store, users
+from protocol.handshake import StoreMark
+from protocol.ids import DeviceId, UserId
+from storage.store import Resent, Store, agreement, audit, devices, open_store, users
 from tests.support.clock import START
 
 DAY = timedelta(days=1)
@@ -66,3 +67,40 @@ async def test_a_database_log_that_grows_without_end_is_told(
     monkeypatch.setattr("hub.ops.checks.records.WAL_BYTES", 0)
     (found,) = await look(START)
     assert found.id == "database.wal"
+
+
+@pytest.mark.parametrize(
+    ("told", "agreed", "words"),
+    [
+        (StoreMark(id="s", counter=3), False, "is older than it was: it was restored. Its runs wait"),
+        (StoreMark(id="other", counter=9), False, "has another file than before"),
+        (StoreMark(id="s", counter=3), True, "Both agree again: 0 rows were sent again, 0 learnt of"),
+    ],
+)
+async def test_a_device_whose_past_went_back_is_told_until_a_day_after_both_agree(
+    store: Store, told: StoreMark, agreed: bool, words: str
+) -> None:
+    at = epoch_ms(START)
+    desk = DeviceId("desk")
+    await store.write(devices.ensure_device, id=desk, user_id=UserId("u"), name="desk", at=at)
+    look = records.check_agreements(store)
+    first = StoreMark(id="s", counter=5)
+    await store.write(agreement.greet, desk, first, at)
+    assert list(await look(START)) == []
+    await agreed_on(store, desk, first, at)
+    assert list(await look(START)) == []
+    await store.write(agreement.greet, desk, told, at)
+    if agreed:
+        lost = [Resent("i", None)]
+        await store.write(agreement.note_resent, desk, lost, after=None, at=at)
+        await agreed_on(store, desk, told, at)
+        words = words.replace("0 rows", "1 rows")
+    (found,) = await look(START)
+    assert (found.id, found.subject, found.user_id) == ("device.past", "desk", "u")
+    assert words in found.explanation
+    assert bool(list(await look(START + DAY + timedelta(seconds=1)))) is not agreed
+
+
+async def agreed_on(store: Store, device_id: DeviceId, mark: StoreMark, at: int) -> None:
+    """Hub and device agree."""
+    await store.write(agreement.take_rows, [], device_id=device_id, mark=mark, is_last=True, at=at)
