@@ -24,8 +24,10 @@ _MOST_DATA_BYTES: Final = 8_192  # of one row; a longer one is listed without it
 _LISTED: Final = """
 SELECT calls.*, reviews.tbl AS written_tbl, reviews.row_id AS written_row, reviews.written
 FROM calls JOIN reviews ON reviews.call_id = calls.call_id
-WHERE calls.counter > ? ORDER BY calls.counter LIMIT ?
+WHERE calls.counter > ? AND calls.hub = ? ORDER BY calls.counter LIMIT ?
 """
+_DONE: Final = "SELECT 1 FROM calls WHERE call_id = ? AND hub = ?"
+_WRITTEN: Final = "SELECT 1 FROM reviews WHERE tbl = ? AND row_id = ? AND hub = ?"
 
 
 def read_mark(db: sqlite3.Connection) -> StoreMark | None:
@@ -78,8 +80,8 @@ def note_welcome(db: sqlite3.Connection, welcome: Welcome, fresh_id: str) -> str
     return told
 
 
-def list_rows(db: sqlite3.Connection, call: ToolCall) -> dict[str, object]:
-    """Do ``rows.list``: a page of the rows that hubs wrote, as far as the answer holds them.
+def list_rows(db: sqlite3.Connection, call: ToolCall, hub: str) -> dict[str, object]:
+    """Do ``rows.list``: a page of the rows that *hub* wrote, as far as the answer holds them.
 
     Raises:
         Refusal: ``since`` is no counter.
@@ -91,7 +93,7 @@ def list_rows(db: sqlite3.Connection, call: ToolCall) -> dict[str, object]:
     assert mark is not None  # a file that is served has one
     listed: list[ListedRow] = []
     size, more = 0, False
-    for found in db.execute(_LISTED, (since, call.limit + 1)):
+    for found in db.execute(_LISTED, (since, hub, call.limit + 1)):
         row = _listed(db, found)
         size += len(msgspec.json.encode(row)) + 1
         if listed and (size > MAX_PAGE_BYTES or len(listed) == call.limit):
@@ -102,15 +104,20 @@ def list_rows(db: sqlite3.Connection, call: ToolCall) -> dict[str, object]:
     return told
 
 
-def list_known(db: sqlite3.Connection, call: ToolCall) -> dict[str, object]:
-    """Do ``rows.known``: of the calls and rows that were asked about, those that are here.
+def list_known(db: sqlite3.Connection, call: ToolCall, hub: str) -> dict[str, object]:
+    """Do ``rows.known``: of the calls and rows that were asked about, those of *hub* that are here.
 
     Raises:
         Refusal: it asks about too many, or not about ids.
     """
     calls, asked = _ids(call.data, "calls"), _ids(call.data, "rows")
-    done = [id for id in calls if db.execute("SELECT 1 FROM calls WHERE call_id = ?", (id,)).fetchone()]
-    there = [id for id in asked if any(rows.find(db, table, id) is not None for table in TABLES.values())]
+    done = [id for id in calls if db.execute(_DONE, (id, hub)).fetchone()]
+    there = [
+        id
+        for id in asked
+        for table in TABLES.values()
+        if db.execute(_WRITTEN, (table.name, id, hub)).fetchone() and rows.find(db, table, id) is not None
+    ]
     told: dict[str, object] = msgspec.to_builtins(KnownToDevice(calls=done, rows=there))
     return told
 

@@ -325,9 +325,9 @@ class DeviceStore:
         if call.action is Action.FILE_PUT:
             return None, files.put(self._db, call, at_ms)
         if call.action is Action.ROWS_LIST:
-            return None, agreement.list_rows(self._db, call)
+            return None, agreement.list_rows(self._db, call, self.hub)
         if call.action is Action.ROWS_KNOWN:
-            return None, agreement.list_known(self._db, call)
+            return None, agreement.list_known(self._db, call, self.hub)
         table = rows.table_of(call)
         match call.action:
             case Action.INSERT:

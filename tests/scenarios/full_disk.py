@@ -21,6 +21,7 @@ from hub.runs.disk import BALLAST, BALLAST_BYTES
 from tests.scenarios.deaths import TITLES
 from tests.scenarios.scene import check_boxes, rows
 from tests.support.device import open_device
+from tests.support.faulty_hub import FaultyHub
 from tests.support.processes import POLL_S, HubProcess
 from tests.support.proxy import wire
 
@@ -41,7 +42,7 @@ def why_not_here() -> str | None:
 
 async def outlive(disk: Path, elsewhere: Path) -> dict[str, Any]:
     """Fill *disk*, kill the hub on it, start it again, order a run, make room; return what was seen."""
-    hub = HubProcess(disk)
+    hub = FaultyHub(disk)  # no fault but the disk: started from what has imported everything
     seen: dict[str, Any] = {}
     try:
         await hub.start()

@@ -167,3 +167,16 @@ def test_a_file_of_the_version_before_counts_what_it_has(db: Path, clock: FakeCl
         assert [row.call_id for row in listed(store).rows] == ["c-1", "c-2"]
         store.apply([insert("c-4")])
         assert store.mark.counter == 3
+
+
+def test_another_hub_of_the_device_is_told_of_none_of_these_rows(store: DeviceStore) -> None:
+    store.meet("one")
+    made = store.apply([insert("c-1")])[0].result
+    ask = ToolCall(id="k-1", action=Action.ROWS_KNOWN, data={"calls": ["c-1"], "rows": [made["id"]]})
+    told = store.apply([ask])[0].result
+    assert msgspec.convert(told, KnownToDevice) == KnownToDevice(calls=["c-1"], rows=[made["id"]])
+    store.meet("two")
+    assert listed(store).rows == []
+    assert msgspec.convert(store.apply([ask])[0].result, KnownToDevice) == KnownToDevice(calls=[], rows=[])
+    store.meet("three", predecessor="one")
+    assert [row.call_id for row in listed(store).rows] == ["c-1"]
