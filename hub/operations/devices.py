@@ -21,7 +21,6 @@ from storage.store import (
     KeyRow,
     Store,
     StoreRow,
-    UnknownDevice,
     agents,
     agreement,
     audit,

@@ -84,19 +84,21 @@ def _about_agreement(row: StoreRow, device: DeviceRow, now: datetime) -> Finding
     began_at = from_epoch_ms(row.began_at)
     why = _CAUSES[row.cause].format(name=device.name)
     counts = f"{row.sent} rows were sent again, {row.taken} learnt of, {row.refused} refused by the device"
-    about = {"subject": device.id, "user_id": device.user_id, "since": began_at}
     if row.agreed_at is None:
         if row.cause == "first" and row.problem is None:
             return None
         because = f"; the last try ended with: {row.problem}" if row.problem else ""
         told = f"{why}. Its runs wait until both agree: {counts}{because}"
         fix = f"let the device connect; if that does not end it: hub logs --device {device.name}"
-        return warning("device.past", told, fix=fix, **about)
+        return warning(
+            "device.past", told, fix=fix, subject=device.id, user_id=device.user_id, since=began_at
+        )
     is_told = now - from_epoch_ms(row.agreed_at) <= AGREEMENT_TOLD and row.sent + row.taken + row.refused
     if row.cause in ("first", "asked") or not is_told:
         return None
     fix = f"nothing, if you restored it; what was done: hub devices show {device.name}"
-    return notice("device.past", f"{why}. Both agree again: {counts}", fix=fix, **about)
+    told = f"{why}. Both agree again: {counts}"
+    return notice("device.past", told, fix=fix, subject=device.id, user_id=device.user_id, since=began_at)
 
 
 def check_chain(store: Store) -> Check:

@@ -444,7 +444,6 @@ async def test_a_device_whose_rows_are_to_be_compared_is_asked_to_come_back(benc
     link = await bench.connect(device)
     with pytest.raises(NoStore, match="cannot tell which rows it has"):
         await bench.identity.devices.resync("desk", actor=ME)
-    assert link.ended is None
     mark = StoreMark(id="s", counter=0)
     await bench.store.write(agreement.greet, device.id, mark, bench.now_ms)
     await bench.identity.devices.resync("desk", actor=ME)
