@@ -15,6 +15,7 @@ with ``websockets``:
 import asyncio
 from collections.abc import Callable
 from struct import Struct
+from time import thread_time
 from typing import Any, Final, Protocol, cast
 
 from websockets.asyncio.server import ServerConnection
@@ -36,7 +37,10 @@ _HEADER_64: Final = Struct("!BBQ")
 PART_BYTES: Final = 512  # 85 pings at most: about a millisecond
 MOST_PART_BYTES: Final = 32 * 1024  # of a read with few frames in it
 _FEW_FRAMES: Final = 64  # bytes a frame, on average: from there on a part may be larger
-_JUDGED, _SLOWED = 1, 2  # why a socket is not read; both at once may be so
+_JUDGED, _SLOWED, _YIELDED = 1, 2, 4  # why a socket is not read; several at once may be so
+MOST_TURN_S: Final = (
+    0.01  # of the loop's CPU time for one read: the rest of it waits for a turn of the others
+)
 
 _JOINED_BYTES: Final = 65_536  # into one write, whatever its frames are like
 _PIECE_BYTES: Final = 4_096  # headers and data, on average: from there on a write for each is cheaper
@@ -350,7 +354,13 @@ class DeviceSocket(ServerConnection):
             self._unread += data
             return
         intake, view, at, size = self.intake, memoryview(data), 0, PART_BYTES
+        began = thread_time()
         while at < len(view):
+            if thread_time() - began > MOST_TURN_S:
+                self._unread = bytes(view[at:])
+                self._stop(_YIELDED)
+                self.loop.call_soon(self._start, _YIELDED)
+                return
             before = intake.frames_left
             _take_in(self, view[at : at + size])
             at += size
