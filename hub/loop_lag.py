@@ -5,6 +5,7 @@ A thread looks on, and says in the log who holds the loop while it is held.
 
 import sys
 import threading
+import time
 from types import FrameType
 from typing import Final
 
@@ -21,6 +22,7 @@ log = Channel(__name__)
 EVERY_S: Final = 0.25
 STUCK_S: Final = 5.0  # operations 8, OBS-1
 HELD_S: Final = 0.25  # from there on it is told who holds the loop
+BUSY: Final = 0.5  # of a processor that a loop uses which is late by its own work
 DEEPEST: Final = 6  # calls that are told, the innermost ones
 
 
@@ -56,15 +58,18 @@ class LoopLag:
             target=self._watch, args=(is_over, threading.get_ident()), name="loop lag", daemon=True
         )
         watcher.start()
+        before = time.thread_time()
         task_status.started()
         try:
             while True:
                 self.turns.wait(EVERY_S)
                 await self._clock.sleep(self._due - self._clock.monotonic())
-                now = self._clock.monotonic()
-                self._last_s = self._metrics.loop.lag_s = max(0.0, now - self._due)
+                now, worked = self._clock.monotonic(), time.thread_time()
+                self._last_s = max(0.0, now - self._due)
                 self._metrics.loop_lag.observe(self._last_s)
-                self._due = now + EVERY_S
+                is_at_work = worked - before >= BUSY * (EVERY_S + self._last_s)  # else the machine is busy
+                self._metrics.loop.lag_s = self._last_s if is_at_work else 0.0
+                self._due, before = now + EVERY_S, worked
         finally:
             is_over.set()
 

@@ -21,8 +21,8 @@ from hub.clock import SystemClock
 
 T = TypeVar("T")
 
-OVER_S: Final = 10.0  # over which shares are taken: what was spent counts 1/e after so long
-SHARE: Final = 0.25  # of the loop, that one cause may take while others wait
+OVER_S: Final = 3.0  # over which shares are taken: what was spent counts 1/e after so long
+SHARE: Final = 0.1  # of the loop, that one cause may take while others wait
 LATE_S: Final = 0.05  # the loop came round so late: others wait
 MOST_WAIT_S: Final = 5.0  # who had to wait longer is refused instead
 EVERY: Final = 64  # of work that is cheap, one in so many is measured
@@ -35,7 +35,7 @@ class LoopMeter(Collector):
     """What each cause took of the loop lately.
 
     Attributes:
-        lag_s: how late the loop came round last.
+        lag_s: how late the loop came round last, where it was at work and not the machine.
         current: the cause whose work is measured now; empty: none.
         passed_over: pieces of cheap work that should not be measured now: by chance, on average EVERY - 1.
     """

@@ -426,7 +426,7 @@ async def test_a_device_that_takes_more_of_the_loop_than_its_share_is_read_later
 
 async def test_a_device_that_takes_far_more_is_told_so_and_let_go() -> None:
     async with open_port() as port, port.device() as device:
-        dear(port, 3 * SHARE)
+        dear(port, 7.5 * SHARE)
         await device.say(type="request", id="q-1", method="agents.list")
         error = await device.hear()
         assert (error["type"], error["code"]) == ("error", "overloaded")

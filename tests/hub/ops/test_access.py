@@ -285,7 +285,7 @@ async def test_every_refusal_at_the_door_is_counted_by_its_code(tmp_path: Path) 
     assert counted == [ErrorCode.AUTH_FAILED, ErrorCode.WRONG_HOST]
 
 
-@pytest.mark.parametrize(("share", "status"), [(1.001, 200), (3.0, 503)])
+@pytest.mark.parametrize(("share", "status"), [(1.001, 200), (7.5, 503)])
 async def test_a_token_that_takes_too_much_of_the_loop_waits_or_is_refused(
     tmp_path: Path, share: float, status: int
 ) -> None:
