@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest --dist=worksteal --numprocesses=$(shell echo $
 # Where this is set, each of the hundreds of processes of a test run compiles the hub anew: five seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test quick check bench $(EVALUATIONS) gateway-check connector-check mutants locks soak simulate fuzz documents lock clean
+.PHONY: help demo test quick check bench $(EVALUATIONS) gateway-check connector-check mutants locks soak attack simulate fuzz documents lock clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -89,6 +89,10 @@ soak: $(VENV)/.dev  ## the slow proofs: what make test leaves out, large folders
 	@$(BIN)/python -m tests.scenarios.drains
 	@$(BIN)/python -m tests.scenarios.migrations
 	@$(BIN)/python -m tests.storage.machine
+
+attack: $(VENV)/.dev  ## nobody may stop a hub: attacks by name and from a seed, and what others felt: MINUTES=5 SEED=N
+	@$(BIN)/python -m tests.scenarios.attack_gate --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+MINUTES ?= 5
 
 simulate: $(VENV)/.dev  ## the hub in virtual time, with everything that may go wrong: SEEDS=2000
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $(CORES)

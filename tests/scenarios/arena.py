@@ -59,6 +59,8 @@ Question = Callable[[], Awaitable[None]]
 class LimitedHub(HubProcess):
     """A hub on the first core, away from its attackers, that may open so many files; 0: as usual."""
 
+    program = "hub"
+
     def __init__(self, folder: Path, *, settings: str, files: int) -> None:
         super().__init__(folder, settings=settings)
         self.unix_path = folder / "hub.sock"
@@ -70,7 +72,7 @@ class LimitedHub(HubProcess):
             before += ["prlimit", f"--nofile={self._files}"]
         with log.open("ab") as output:
             return await anyio.open_process(
-                [*before, sys.executable, "-m", "hub", *words], stdout=output, stderr=output, cwd=ROOT
+                [*before, sys.executable, "-m", self.program, *words], stdout=output, stderr=output, cwd=ROOT
             )
 
     def memory_mib(self, field: str) -> float:
@@ -185,12 +187,12 @@ class Arena:
 
 
 @asynccontextmanager
-async def arena(folder: Path, attack: Attack) -> AsyncIterator[Arena]:
+async def arena(folder: Path, attack: Attack, make: type[LimitedHub] = LimitedHub) -> AsyncIterator[Arena]:
     """A hub with the settings of *attack*."""
     timeout_s = min(_LONGEST_TIMEOUT_S, attack.plan.seconds / 2)
     settings = _SETTINGS.format(listen=attack.listen, limits=attack.limits, timeout_s=timeout_s)
     settings += "".join(_AGENT.format(number=number, path="x" * 4_000) for number in range(attack.agents))
-    hub = LimitedHub(folder, settings=settings, files=attack.files)
+    hub = make(folder, settings=settings, files=attack.files)
     try:
         await hub.start()
         listeners = (await hub.get("/v1/status"))["listeners"]

@@ -1,0 +1,238 @@
+"""``make attack``: nobody may stop a hub. Each attack on its own, and what others felt of it.
+
+``python -m tests.scenarios.attack_gate [--minutes 5] [--seed N] [--only WORDS]`` plays the attacks that
+once stopped a hub, then those that a seed makes, until the minutes are over. Printed of each: the longest
+callback of the hub's event loop (CPU time), how long a good device's question and ``/healthz`` waited
+(99 of 100), the hub's growth, and how soon all was quiet again. Exit code 1: a bound was passed.
+"""
+
+import argparse
+import gc
+import json
+import os
+import random
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic, perf_counter, thread_time
+from typing import Final
+
+import anyio
+import httpx2
+import msgspec
+
+from hub.extraction import answers
+from hub.extraction.completion import Unusable, completion_of
+from tests.bench.machine import pin_to_core
+from tests.scenarios.arena import END_S, Arena, LimitedHub, Question, arena, asked
+from tests.scenarios.attack import Attack, Door
+from tests.scenarios.attackers import CORE
+from tests.scenarios.generated_attacks import FILLINGS, fixed_attacks, generated_attacks
+from tests.scenarios.timed_hub import LONG_CALLBACKS
+
+MOST_CALLBACK_MS: Final = 50.0
+MOST_WAIT_S: Final = 1.0
+MOST_TIMES_QUIET: Final = 10.0
+MOST_GROWTH_MIB: Final = 64.0
+QUIET_AFTER_S: Final = 2.0
+SECONDS: Final = 1.0  # of one attack
+ANSWERS: Final = 400  # of models
+_SUBNETS: Final = 250
+
+
+class Felt(msgspec.Struct, frozen=True):
+    """What one attack did to the hub and to others. Times in seconds, but for the callback."""
+
+    callback_ms: float
+    what_ran: str
+    call_s: float
+    health_s: float
+    grown_mib: float
+    quiet_in_s: float
+    quiet_s: float  # the same questions before any attack
+    answers: dict[str, int]  # that the attacker's sockets got
+
+
+def faults(felt: Felt) -> list[str]:
+    """Which bounds were passed, in words."""
+    most_s = max(MOST_WAIT_S, MOST_TIMES_QUIET * felt.quiet_s)
+    bounds = (
+        (felt.callback_ms, MOST_CALLBACK_MS, f"a callback took {felt.callback_ms:.0f} ms: {felt.what_ran}"),
+        (felt.call_s, most_s, f"a good device waited {felt.call_s:.1f} s"),
+        (felt.health_s, most_s, f"/healthz took {felt.health_s:.1f} s"),
+        (felt.grown_mib, MOST_GROWTH_MIB, f"the hub grew by {felt.grown_mib:.0f} MiB"),
+        (felt.quiet_in_s, QUIET_AFTER_S, f"it was quiet again after {felt.quiet_in_s:.1f} s"),
+    )
+    return [told for value, most, told in bounds if value > most]
+
+
+class TimedHub(LimitedHub):
+    """A hub that writes down its long callbacks."""
+
+    program = "tests.scenarios.timed_hub"
+
+    def long_callbacks(self) -> list[tuple[float, str]]:
+        """Those since the last look, in milliseconds, with what ran."""
+        path = Path(os.environ[LONG_CALLBACKS])
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.write_text("")  # the hub appends
+        told = (line.partition(" ") for line in lines)
+        return [(float(took), what) for took, _, what in told]
+
+
+async def play(arena: Arena, attack: Attack, health: Question, quiet_s: float) -> Felt:
+    """Attack, and look at what others feel."""
+    hub = arena.hub
+    assert isinstance(hub, TimedHub)
+    plan = msgspec.structs.replace(attack.plan, tokens=await arena.tokens(attack) or attack.plan.tokens)
+    if attack.door is Door.UNIX:
+        plan.unix = str(hub.unix_path)
+    else:
+        plan.port = int(arena.ports[attack.door].rpartition(":")[2])
+    before = hub.memory_mib("VmRSS")
+    hub.forget_peak()
+    hub.long_callbacks()
+    run_id = await hub.start_run("agent0") if attack.has_run else None
+    waits: list[list[float]] = [[], []]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(asked, [arena.device, health], plan.seconds + END_S, waits)
+        answered = await arena.attacker.attack(plan)
+        ended = perf_counter()
+        await _until_answered_soon(arena.device, health, quiet_s)
+        quiet_in_s = perf_counter() - ended
+        tasks.cancel_scope.cancel()
+    if run_id is not None:
+        await hub.ask("POST", f"/v1/runs/{run_id}/cancel")
+    callback_ms, what_ran = max(hub.long_callbacks(), default=(0.0, ""))
+    call_s, health_s = (max(one, default=END_S) for one in waits)
+    grown = max(0.0, hub.memory_mib("VmHWM") - before)
+    return Felt(callback_ms, what_ran, call_s, health_s, grown, quiet_in_s, quiet_s, answered)
+
+
+async def _until_answered_soon(call: Question, health: Question, quiet_s: float) -> None:
+    with anyio.move_on_after(END_S):
+        while True:
+            began = perf_counter()
+            await health()
+            if perf_counter() - began < max(0.1, MOST_TIMES_QUIET * quiet_s):
+                return
+
+
+def answer_of(chance: random.Random) -> str:
+    """Return what a model might answer: a record list, with things in it that no list has."""
+    parts = [
+        *FILLINGS.values(),
+        "[",
+        "]",
+        "{",
+        "}",
+        '"',
+        ",",
+        ":",
+        '[" ["',
+        "```json",
+        "<think>",
+        "//",
+        "/*",
+        "\\u00",
+        "'a'",
+    ]
+    few = chance.choices(parts, k=chance.randint(1, 4))
+    return "".join(chance.choices(few, k=chance.randint(1, 3_000)))[: chance.choice((4_096, 65_536))]
+
+
+def slowest_answer(chance: random.Random) -> tuple[float, str]:
+    """Return the longest that reading one of ANSWERS takes the loop, in ms, and how it begins.
+
+    Longer answers than 4,096 characters are read in a thread; of those the completion around them counts.
+    """
+    worst = (0.0, "")
+    gc.collect()
+    gc.freeze()  # as the hub does: what is loaded is never looked through again
+    for _ in range(ANSWERS):
+        text = answer_of(chance)
+        body = json.dumps({"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}).encode()
+        began = thread_time()
+        try:
+            said = completion_of(body)
+            if len(said.text) <= 4_096:
+                answers.read(said.text)
+        except (Unusable, answers.Unreadable):
+            pass
+        worst = max(worst, ((thread_time() - began) * 1e3, f"{text[:40]!r}, {len(text)} characters"))
+    return worst
+
+
+async def main(minutes: float, seed: int, only: str, tell: Callable[[str], None]) -> int:
+    """Play, print, and return the exit code."""
+    chance = random.Random(seed)
+    tell(f"seed {seed}; bounds: callback {MOST_CALLBACK_MS:g} ms, waits {MOST_WAIT_S:g} s or")
+    tell(f"{MOST_TIMES_QUIET:g} x quiet, growth {MOST_GROWTH_MIB:g} MiB, quiet after {QUIET_AFTER_S:g} s")
+    tell(f"{'attack':50} {'callback':>8} {'call':>6} {'health':>6} {'MiB':>5} {'quiet':>6}")
+    bad = 0
+    took_ms, what = slowest_answer(chance)
+    tell(f"{f'{ANSWERS} answers of a model':50} {took_ms:8.1f}")
+    if took_ms > MOST_CALLBACK_MS:
+        tell(f"    {what}")
+        bad += 1
+    found = [*fixed_attacks(SECONDS), *generated_attacks(SECONDS, chance)]
+    found = [attack for attack in found if only in attack.name]
+    played = 0
+    pin_to_core(CORE)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[LONG_CALLBACKS] = str(Path(folder) / "callbacks")
+        base = msgspec.structs.replace(found[0], agents=1)
+        async with (
+            arena(Path(folder), base, TimedHub) as opened,
+            httpx2.AsyncClient(base_url=f"http://{opened.ports[Door.OPERATORS]}", timeout=END_S) as client,
+        ):
+
+            async def health() -> None:
+                (await client.get("/healthz")).raise_for_status()
+
+            before = await asked([opened.device, health], 1.0)
+            quiet_s = max(max(one) for one in before)
+            end = monotonic() + 60 * minutes
+            for number, attack in enumerate(found):
+                if monotonic() > end:
+                    break
+                subnet = 1 + number % _SUBNETS
+                plan = msgspec.structs.replace(attack.plan, subnet=subnet)
+                attack = msgspec.structs.replace(attack, plan=plan)
+                felt = await play(opened, attack, health, quiet_s)
+                played += 1
+                tell(
+                    f"{attack.name[:50]:50} {felt.callback_ms:8.1f} {felt.call_s:6.2f} {felt.health_s:6.2f}"
+                    f" {felt.grown_mib:5.0f} {felt.quiet_in_s:6.2f}  {_most(felt.answers)}"
+                )
+                wrong = faults(felt)
+                for fault in wrong:
+                    tell(f"    {fault}")
+                bad += bool(wrong)
+            if opened.hub.log().count("watchdog.silent"):
+                tell("    the watchdog was silent")
+                bad += 1
+            for line in opened.hub.log().splitlines():
+                if "loop.held" in line:
+                    tell(f"    {line[:300]}")
+    tell(f"{played} of {len(found)} attacks, {bad} with faults; again: --seed {seed}")
+    return int(bool(bad))
+
+
+def _most(answers: dict[str, int]) -> str:
+    often = sorted(answers.items(), key=lambda one: -one[1])
+    return ", ".join(f"{count} {answer}" for answer, count in often[:3])
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)  # noqa: T201  # for the person who runs it
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    parser.add_argument("--only", default="", help="attacks with these words in their name")
+    chosen = parser.parse_args()
+    sys.exit(anyio.run(main, chosen.minutes, chosen.seed, chosen.only, _tell))

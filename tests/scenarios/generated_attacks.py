@@ -1,0 +1,176 @@
+"""Attacks made from a seed: every HTTP verb at each listener, every frame type, every open value.
+
+And those that once stopped a hub, by name. Each is a flood by a few sockets.
+"""
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from protocol.codec import FROM_DEVICE, FROM_HUB, type_of
+from protocol.coordination import Method
+from tests.scenarios.attack import Attack, Door
+from tests.scenarios.attackers import Plan, frame, text
+from tests.scenarios.operator_attacks import _SHOWN, _head
+
+_MIB: Final = 1024 * 1024
+_VERBS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW")
+_PATHS: Final = (
+    "/healthz",
+    "/v1/openapi.json",
+    "/v1/agents",
+    "/v1/users",
+    "/v1/config",
+    "/v1/events",
+    "/hooks/none",
+    "/v1/device",
+    "/dashboard",
+    "/" + "a/" * 4_000,
+    "/v1/agents?" + "a=b&" * 2_000,
+    "/%00",
+)
+
+# What an open value is filled with: cheap to send, and dear to read if somebody is careless.
+FILLINGS: Final[dict[str, str]] = {
+    "numbers": "1",
+    "large exponents": "1e308",
+    "small exponents": "5e-324",
+    "halves": "1e23",
+    "long numbers": "0." + "1" * 300,
+    "texts": '"a"',
+    "escapes": '"\\u00e9\\n"',
+    "lists": "[]",
+    "objects": "{}",
+    "nests": "[[[[[1]]]]]",
+    "pairs": '{"a":1}',
+    "deep": "[" * 500 + "]" * 500,
+    "half a text": '"a',
+}
+
+
+def fixed_attacks(seconds: float) -> Iterator[Attack]:
+    """Those that once stopped a hub, as far as they are not attacks on a limit."""
+
+    def plan(sockets: int, **said: Any) -> Plan:
+        return Plan(seconds=seconds, sockets=sockets, **said)
+
+    values = [{"a": number} for number in range(25_000)]
+    manifest = {
+        "type": "agent_manifest",
+        "files": [{"path": f"{number}.md", "size_bytes": 1, "modified_ms": 1} for number in range(10_000)],
+    }
+    config = text(
+        type="request", id="q", method=Method.CONFIG_SET, params={"agent_id": "agent0", "values": {"k": "x"}}
+    )
+    starts = b"".join(
+        text(type="request", id=f"q-{number}", method=Method.RUNS_START, params={"agent_id": "agent0"})
+        for number in range(12)
+    )
+    chunks = _head("POST /v1/users", "Content-Type: application/json", "Transfer-Encoding: chunked")
+    yield _by_device(
+        "requests of 25,000 values", _flood(type="request", id="q", method="m", params={"v": values}), seconds
+    )
+    yield _by_device("configs set in a loop", config.decode("latin-1"), seconds)
+    yield _by_device("twelve runs started at once", starts.decode("latin-1"), seconds)
+    yield Attack(
+        name="manifests without an end",
+        plan=plan(1, run=[manifest] * 70),
+        devices=1,
+        agents=1,
+        has_run=True,
+        must="",
+    )
+    for door in (Door.OPERATORS, Door.HOOKS):
+        yield Attack(
+            name=f"bodies in chunks of a byte, {door}",
+            door=door,
+            plan=plan(24, head=chunks, flood="1\r\nx\r\n", again=True),
+            must="",
+        )
+    yield Attack(
+        name="the OpenAPI document, 24 clients",
+        door=Door.OPERATORS,
+        has_token=True,
+        plan=plan(24, head=_head("GET /v1/openapi.json", _SHOWN), again=True),
+        must="",
+    )
+
+
+def generated_attacks(seconds: float, chance: random.Random) -> list[Attack]:
+    """All of them, in an order that *chance* says."""
+    found = [*_verbs(seconds, chance), *_frames(seconds, chance), *_open_values(seconds, chance)]
+    chance.shuffle(found)
+    return found
+
+
+def _verbs(seconds: float, chance: random.Random) -> Iterator[Attack]:
+    for door in Door:
+        for verb in _VERBS:
+            path = chance.choice(_PATHS)
+            filling = FILLINGS[chance.choice(list(FILLINGS))]
+            has_token = door is Door.OPERATORS and chance.random() < 0.5
+            body = _list_of(filling, chance.choice((100, 10_000, 200_000)))
+            shown = [_SHOWN] if has_token else []
+            head = _head(
+                f"{verb} {path}", *shown, "Content-Type: application/json", f"Content-Length: {len(body)}"
+            )
+            yield Attack(
+                name=f"{verb} at {door}: {path[:12]} {'with' if has_token else 'without'} a token",
+                door=door,
+                has_token=has_token,
+                plan=Plan(seconds=seconds, sockets=4, head=head + body, again=True),
+                must="",
+            )
+
+
+def _frames(seconds: float, chance: random.Random) -> Iterator[Attack]:
+    kinds = [type_of(one) for one in (*FROM_DEVICE, *FROM_HUB)] + ["nobody_knows", ""]
+    for kind in dict.fromkeys(kinds):
+        said: dict[str, Any] = {"type": kind, "id": "x", "run_id": "r-none", "agent_id": "a", "seq": 1}
+        name = chance.choice(("files", "agents", "params", "skipped", "error", "result", "trace", "paths"))
+        filling = chance.choice(list(FILLINGS))
+        data = (
+            json.dumps(said)[:-1]
+            + f',"method":"agents.list","{name}":{_list_of(FILLINGS[filling], 60_000)}}}'
+        )
+        yield _by_device(f"frames {kind or 'without a type'}: {name} of {filling}", _wire(data), seconds)
+
+
+def _open_values(seconds: float, chance: random.Random) -> Iterator[Attack]:
+    places: dict[str, Callable[[str], str]] = {
+        "params": lambda value: f'{{"type":"request","id":"q","method":"m","params":{{"v":{value}}}}}',
+        "result": lambda value: f'{{"type":"tool_result","id":"c","result":{value}}}',
+        "usage": lambda value: (
+            f'{{"type":"heartbeat","agents":[{{"agent_id":"a","resource_usage":{{"v":{value}}}}}]}}'
+        ),
+    }
+    for place, spelled in places.items():
+        for name, filling in FILLINGS.items():
+            size = chance.choice((30_000, 64_000, 120_000, 250_000, 1_000_000))
+            yield _by_device(
+                f"{place} of {name}, {size:,} B", _wire(spelled(_list_of(filling, size))), seconds
+            )
+    keys = ",".join(f'"{number}":1' for number in range(90_000))
+    yield _by_device(
+        "params of 90,000 keys",
+        _wire(f'{{"type":"request","id":"q","method":"m","params":{{{keys}}}}}'),
+        seconds,
+    )
+
+
+def _by_device(name: str, flood: str, seconds: float) -> Attack:
+    plan = Plan(seconds=seconds, sockets=4, flood=flood, again=True)
+    return Attack(name=name, plan=plan, devices=4, must="")
+
+
+def _flood(**said: Any) -> str:
+    return _wire(json.dumps(said, separators=(",", ":")))
+
+
+def _wire(data: str) -> str:
+    return frame(1, data.encode()).decode("latin-1")
+
+
+def _list_of(filling: str, size: int) -> str:
+    return "[" + ",".join([filling] * max(1, size // (len(filling) + 1))) + "]"

@@ -1,0 +1,61 @@
+"""The gate against attacks sees what it is there for; the attacks themselves: ``make attack``."""
+
+import asyncio
+import random
+from pathlib import Path
+from time import thread_time
+
+import msgspec
+import pytest
+
+from tests.scenarios.attack_gate import MOST_CALLBACK_MS, Felt, faults, slowest_answer
+from tests.scenarios.generated_attacks import fixed_attacks, generated_attacks
+from tests.scenarios.timed_hub import LEAST_MS, time_callbacks
+
+FELT = Felt(1.0, "", 0.1, 0.1, 1.0, 0.1, 0.05, {})
+
+
+@pytest.mark.parametrize(
+    ("felt", "told"),
+    [
+        ({"callback_ms": 51.0, "what_ran": "read"}, "a callback took 51 ms: read"),
+        ({"call_s": 1.1}, "a good device waited 1.1 s"),
+        ({"health_s": 1.1}, "/healthz took 1.1 s"),
+        ({"grown_mib": 65.0}, "the hub grew by 65 MiB"),
+        ({"quiet_in_s": 2.1}, "it was quiet again after 2.1 s"),
+    ],
+)
+def test_each_bound_is_kept(felt: dict[str, object], told: str) -> None:
+    assert faults(FELT) == []
+    assert faults(msgspec.structs.replace(FELT, **felt)) == [told]
+
+
+def test_who_waited_before_may_wait_ten_times_as_long() -> None:
+    assert faults(msgspec.structs.replace(FELT, call_s=1.9, quiet_s=0.2)) == []
+
+
+def test_a_seed_makes_the_same_attacks_again() -> None:
+    one, same, other = (generated_attacks(1.0, random.Random(seed)) for seed in (1, 1, 2))
+    assert one == same != other
+    names = [attack.name for attack in [*fixed_attacks(1.0), *one]]
+    assert len(names) == len(set(names)) > 100
+
+
+def test_a_callback_that_takes_long_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio.Handle, "_run", asyncio.Handle._run)  # put back afterwards
+    time_callbacks(tmp_path / "long")
+
+    async def works() -> None:
+        began = thread_time()
+        while thread_time() - began < 2 * LEAST_MS / 1e3:
+            pass
+
+    asyncio.run(works())
+    took, _, what = (tmp_path / "long").read_text().splitlines()[0].partition(" ")
+    assert float(took) >= 2 * LEAST_MS
+    assert "works" in what
+
+
+def test_no_answer_of_a_model_holds_the_loop() -> None:
+    took_ms, what = slowest_answer(random.Random(7))
+    assert took_ms < MOST_CALLBACK_MS, what
