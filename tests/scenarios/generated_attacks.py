@@ -142,15 +142,14 @@ def _open_values(seconds: float, chance: random.Random) -> Iterator[Attack]:
         "params": lambda value: f'{{"type":"request","id":"q","method":"m","params":{{"v":{value}}}}}',
         "result": lambda value: f'{{"type":"tool_result","id":"c","result":{value}}}',
         "usage": lambda value: (
-            f'{{"type":"heartbeat","agents":[{{"agent_id":"a","resource_usage":{{"v":{value}}}}}]}}'
+            f'{{"type":"heartbeat","agents":[{{"agent_id":"a","resource_usage":{value}}}]}}'
         ),
     }
     for place, spelled in places.items():
         for name, filling in FILLINGS.items():
             size = chance.choice((30_000, 64_000, 120_000, 250_000, 1_000_000))
-            yield _by_device(
-                f"{place} of {name}, {size:,} B", _wire(spelled(_list_of(filling, size))), seconds
-            )
+            value = _record_of(filling, size) if place == "usage" else _list_of(filling, size)
+            yield _by_device(f"{place} of {name}, {size:,} B", _wire(spelled(value)), seconds)
     keys = ",".join(f'"{number}":1' for number in range(90_000))
     yield _by_device(
         "params of 90,000 keys",
@@ -170,6 +169,11 @@ def _flood(**said: Any) -> str:
 
 def _wire(data: str) -> str:
     return frame(1, data.encode()).decode("latin-1")
+
+
+def _record_of(filling: str, size: int) -> str:
+    count = max(1, size // (len(filling) + 10))
+    return "{" + ",".join(f'"{number}":{filling}' for number in range(count)) + "}"
 
 
 def _list_of(filling: str, size: int) -> str:

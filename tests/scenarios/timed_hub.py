@@ -38,7 +38,7 @@ def time_callbacks(path: Path) -> None:
             with path.open("a") as told:
                 told.write(f"{took_ms:.1f} {what_ran(callback)}\n")
 
-    asyncio.Handle._run = timed  # type: ignore[method-assign]
+    asyncio.Handle._run = timed  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":
