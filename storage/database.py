@@ -6,8 +6,10 @@ because it is run again when another job of its batch fails, or when two writers
 collide.
 """
 
-from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
 
@@ -15,6 +17,18 @@ from protocol.errors import ErrorCode, HubError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+CAUSE: Final[ContextVar[str]] = ContextVar("cause", default="")  # whose writes these are; empty: the hub's
+
+
+@contextmanager
+def written_for(cause: str) -> Iterator[None]:
+    """Let writes in the block, and in tasks that begin in it, take their turn as those of *cause*."""
+    token = CAUSE.set(cause)
+    try:
+        yield
+    finally:
+        CAUSE.reset(token)
 
 
 class StorageError(HubError):
@@ -61,6 +75,9 @@ class Database(Protocol):
       repeated.
     * Errors of the database are ``Busy``, ``Conflict`` or ``Unavailable``; what a
       job raises of its own comes through as it is.
+
+    Where writes wait for each other, those of one cause (``written_for``) keep their order, and one of
+    another cause waits for no more than one of each other.
 
     And what they do not promise: that writes happen one after the other. They do in
     a database of this process alone; where ``is_shared``, others write at the same

@@ -1,6 +1,6 @@
 """The database in one SQLite file: one writer with group commit, one reader.
 
-The writer takes what is waiting, up to ``BATCH`` jobs, into aiosqlite's own
+The writer takes what is waiting, up to ``BATCH`` jobs, one of each cause in turn, into aiosqlite's own
 thread in one hop, runs them in one transaction and commits once. Callers learn of
 their result after that, so what was acknowledged is on the disk. If a job of a
 batch raises, the batch is rolled back and replayed with a savepoint around each
@@ -22,13 +22,14 @@ import aiosqlite
 import anyio
 import sqlalchemy as sa
 
-from storage.database import Busy, Unavailable, translated
+from storage.database import CAUSE, Busy, Unavailable, translated
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 BATCH = 128  # jobs per COMMIT: more does not commit faster, and the first of them would wait longer
-QUEUE = 1_024  # jobs waiting, 8 batches; beyond that callers wait, so that a slow disk slows its users
+QUEUE = 1_024  # jobs waiting, 8 batches; beyond that callers wait, so that a slow disk slows its users;
+# a cause that has less than its part of them waiting gets in all the same
 STATEMENTS = 2_000  # compiled ones that are kept: all of ours, about 700, in both shapes of their parameters
 BUSY_TIMEOUT_MS = 5_000  # for a backup or a shell on the same file; a second hub is kept out by its lock
 
@@ -148,20 +149,26 @@ class _Writer:
 
     def __init__(self, session: "_Session") -> None:
         self._session = session
-        self._queue: deque[_Job] = deque()
+        self._queues: dict[str, deque[_Job]] = {}  # by cause; none is empty, and the next one's turn is first
+        self._count = 0
         self._arrived = anyio.Event()
         self._room = anyio.Event()
         self._is_closed = False
 
     async def put(self, call: Callable[[sa.Connection], Any]) -> Any:
         """Queue *call* and wait until it is on the disk. A caller that leaves does not take it along."""
-        while len(self._queue) >= QUEUE and not self._is_closed:
+        cause = CAUSE.get()
+        while self._is_full_for(cause) and not self._is_closed:
             self._room = anyio.Event() if self._room.is_set() else self._room
             await self._room.wait()
         if self._is_closed:
             raise Unavailable("the database is closed")
         settled = asyncio.get_running_loop().create_future()
-        self._queue.append(_Job(call, settled))
+        queue = self._queues.get(cause)
+        if queue is None:
+            queue = self._queues[cause] = deque()
+        queue.append(_Job(call, settled))
+        self._count += 1
         self._arrived.set()
         return await settled
 
@@ -179,12 +186,12 @@ class _Writer:
         The queue is bounded and closed by then.
         """
         with anyio.CancelScope(shield=True):
-            while self._queue or not self._is_closed:
-                if not self._queue:
+            while self._queues or not self._is_closed:
+                if not self._queues:
                     self._arrived = anyio.Event()
                     await self._arrived.wait()
                     continue
-                batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH))]
+                batch = self._take_batch()
                 self._room.set()
                 try:
                     await self._session.in_thread(self._session.run_batch, batch)
@@ -195,6 +202,24 @@ class _Writer:
                 finally:
                     for job in batch:
                         job.settle()
+
+    def _is_full_for(self, cause: str) -> bool:
+        """Whether QUEUE jobs wait, and of *cause* its part of them."""
+        queues = self._queues
+        return self._count >= QUEUE and len(queues.get(cause, ())) * len(queues) >= QUEUE
+
+    def _take_batch(self) -> list[_Job]:
+        """Take what is next: one job of each cause in turn."""
+        queues = self._queues
+        batch: list[_Job] = []
+        while queues and len(batch) < BATCH:
+            cause = next(iter(queues))
+            queue = queues.pop(cause)
+            batch.append(queue.popleft())
+            if queue:
+                queues[cause] = queue  # behind the others
+        self._count -= len(batch)
+        return batch
 
 
 class _TransactionLost(Exception):

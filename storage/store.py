@@ -155,7 +155,16 @@ from storage.connectors import (
     UnknownConnector,
 )
 from storage.credentials import CredentialRow, GrantAge, GrantSight
-from storage.database import Busy, Conflict, Database, DiskFull, FromTheFuture, StorageError, Unavailable
+from storage.database import (
+    Busy,
+    Conflict,
+    Database,
+    DiskFull,
+    FromTheFuture,
+    StorageError,
+    Unavailable,
+    written_for,
+)
 from storage.database_file import file_of, held_alone
 from storage.device_keys import KeyOwner, KeyRevoked, KeyRow, RotatedTooSoon
 from storage.devices import (
@@ -648,6 +657,7 @@ __all__ = [
     "verify",
     "wakes",
     "words_of",
+    "written_for",
 ]
 
 Store: TypeAlias = Database

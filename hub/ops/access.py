@@ -30,6 +30,7 @@ from hub.ops.roles import PRINCIPAL, Principal, least_role
 from hub.ops.routes import AGENT, HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked, may_ask, route_of
 from hub.ops.shares import STRANGER, UNIX, Shares
 from protocol.errors import ErrorCode, HubError
+from storage.store import written_for
 
 READING_METHODS: Final = frozenset({"GET", "HEAD"})
 PEER_UID: Final = "peer_uid"  # in the scope's state: who is at the other end of a Unix socket; None over TCP
@@ -149,7 +150,8 @@ class Access:
                     if wait_s:
                         await anyio.sleep(wait_s)
                     work = self._answer(scope, receive, send, principal, asked)
-                    await charged(self.loop, principal.actor, work)
+                    with written_for(principal.actor):
+                        await charged(self.loop, principal.actor, work)
 
     async def _answer(
         self, scope: Request, receive: Receive, send: Send, principal: Principal, asked: Asked | None

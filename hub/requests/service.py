@@ -33,6 +33,7 @@ from protocol.coordination import Request, Response
 from protocol.errors import CATALOGUE, DeliveryError, ErrorCode, HubError, LocalProtocolError
 from protocol.frame import ErrorBody, Parameters
 from protocol.ids import DeviceId
+from storage.store import written_for
 
 log = Channel(__name__)
 
@@ -113,11 +114,13 @@ class Requests:
             await _send(link, _refusal(request, ErrorCode.UNKNOWN_METHOD, told))
             return
         cause = f"device:{link.device_id}"
-        answer = await charged(self._loop, cause, _answered(request, partial(method, link, request.params)))
-        if isinstance(answer, Later):
-            later.start_soon(charged, self._loop, cause, _answer_later(link, request, answer))
-        else:
-            await _send(link, answer)
+        with written_for(cause):
+            answering = _answered(request, partial(method, link, request.params))
+            answer = await charged(self._loop, cause, answering)
+            if isinstance(answer, Later):
+                later.start_soon(charged, self._loop, cause, _answer_later(link, request, answer))
+            else:
+                await _send(link, answer)
 
 
 async def _answer_later(link: DeviceLink, request: Request, later: Later) -> None:

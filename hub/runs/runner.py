@@ -50,6 +50,7 @@ from storage.store import (
     message_plans,
     outbox,
     runs,
+    written_for,
 )
 
 log = Channel(__name__)
@@ -101,7 +102,8 @@ class Runner:
         """Execute a claimed run until it is moved out of execution."""
         attempt = Attempt(order)
         about = {"run_id": order.run_id, "agent_id": order.agent_id, "device_id": order.device_id}
-        with bind(trace_id=trace_id_of(order.run_id), **about):
+        whose = written_for(f"device:{order.device_id or order.agent_id}")
+        with bind(trace_id=trace_id_of(order.run_id), **about), whose:
             try:
                 ending = await self._guarded(attempt, interrupt)
                 await self._end_surely(attempt, ending, interrupt)

@@ -12,9 +12,9 @@ import pytest
 import sqlalchemy as sa
 
 from storage import sqlite
-from storage.database import Busy, Unavailable
+from storage.database import Busy, Unavailable, written_for
 from storage.schema import metadata
-from storage.sqlite import BATCH, open_sqlite
+from storage.sqlite import BATCH, QUEUE, open_sqlite
 from tests.storage.jobs import add, count_up, names, outcome_of
 
 
@@ -152,3 +152,29 @@ async def test_what_was_acknowledged_is_there_after_the_process_was_killed(path:
 def test_the_private_door_of_aiosqlite_was_read_in_this_version() -> None:
     """``Connection._execute`` runs a function in the connection's thread. Read it again, then raise this."""
     assert importlib.metadata.version("aiosqlite").startswith("0.22.")
+
+
+async def test_a_single_write_does_not_wait_behind_the_thousand_of_another(path: Path) -> None:
+    disk_answers = threading.Event()
+    written: list[str] = []
+
+    async with open_sqlite(path) as database, anyio.create_task_group() as callers:
+
+        async def write(cause: str, number: int) -> None:
+            with written_for(cause):
+                await database.write(lambda c: written.append(f"{cause} {number}"))
+
+        callers.start_soon(database.write, lambda c: disk_answers.wait(5))
+        await anyio.wait_all_tasks_blocked()
+        for number in range(2 * QUEUE):
+            callers.start_soon(write, "busy", number)
+        await anyio.wait_all_tasks_blocked()
+        for number in range(3):
+            callers.start_soon(write, "seldom", number)
+        await anyio.wait_all_tasks_blocked()
+        disk_answers.set()
+    assert len(written) == 2 * QUEUE + 3
+    assert max(written.index(f"seldom {number}") for number in range(3)) < BATCH
+    for cause in ("busy", "seldom"):
+        numbers = [int(one.split()[1]) for one in written if one.startswith(cause)]
+        assert numbers == sorted(numbers)
