@@ -24,7 +24,7 @@ from protocol.frame import (
     value_of_depth,
 )
 from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Welcome
-from protocol.json_numbers import check_numbers
+from protocol.json_bounds import check_numbers, check_value
 from protocol.work import (
     AgentAck,
     AgentCancel,
@@ -140,6 +140,7 @@ LargeHeartbeat: type[Heartbeat] = msgspec.defstruct(  # type: ignore[assignment]
     frozen=True,
     kw_only=True,
 )
+_MOST_NAMES = MAX_PARAMS + MAX_PARAMS_BYTES // 3  # in JSON: those of parameters, and texts as short as ,""
 _RawParams = Annotated[dict[str, msgspec.Raw], Meta(max_length=MAX_PARAMS)]
 
 
@@ -167,12 +168,14 @@ class Codec:
         decoder_of: Callable[[Any], _Decoder],
         text_marks: bytes,
         check: Callable[[bytes], None],
+        check_from_hub: Callable[[bytes], None],
     ) -> None:
         self.name = name
         self.is_text = is_text
         self.encode = encode
         self._text_marks = text_marks  # the first bytes that a text may have
-        self._check = check  # before data is decoded; raises what a decoder raises
+        self._check = check  # before a device's data is decoded; raises what a decoder raises
+        self._check_from_hub = check_from_hub
         self._from_device = decoder_of(_with(LargeRequest, LargeHeartbeat)).decode
         self._small_from_device = decoder_of(_with(ReadResult)).decode
         self._raw_params = decoder_of(_RawParams).decode
@@ -205,7 +208,7 @@ class Codec:
             BadFrame, UnknownType, WrongWay: as ``decode_from_device``.
         """
         try:
-            self._check(data)
+            self._check_from_hub(data)
             return self._from_hub(data)  # type: ignore[no-any-return]
         except _UNREADABLE as error:
             raise self._explain(error, data, FROM_HUB) from None
@@ -237,6 +240,8 @@ class Codec:
         if type(request) is Request:
             return request
         raw: Any = request.params
+        if raw is not UNSET and self.is_text and _names(bytes(raw)) > _MOST_NAMES:
+            raise TooLargeValue(f"a request has at most {MAX_PARAMS} parameters, and not so many values")
         try:
             views = (
                 {} if raw is UNSET else {n: memoryview(value) for n, value in self._raw_params(raw).items()}
@@ -291,6 +296,11 @@ class Codec:
         return BadFrame(str(error))
 
 
+def _names(params: bytes) -> int:
+    """Count the texts in JSON that come behind a comma, as all names but the first do."""
+    return params.translate(None, b" \t\r\n").count(b',"')
+
+
 def _check_size(values: Sequence[memoryview], most: int, what: str) -> None:
     size = sum(value.nbytes for value in values)
     if size > most:
@@ -316,7 +326,8 @@ JSON = Codec(
     encode=msgspec.json.Encoder().encode,
     decoder_of=msgspec.json.Decoder,
     text_marks=b'"',
-    check=check_numbers,
+    check=check_value,
+    check_from_hub=check_numbers,
 )
 MSGPACK = Codec(
     "hub.v1.msgpack",
@@ -325,6 +336,7 @@ MSGPACK = Codec(
     decoder_of=msgspec.msgpack.Decoder,
     text_marks=bytes(range(0xA0, 0xC0)) + b"\xd9\xda\xdb",  # fixstr, str 8, 16, 32
     check=lambda _: None,
+    check_from_hub=lambda _: None,
 )
 CODECS = {codec.name: codec for codec in (JSON, MSGPACK)}
 SUBPROTOCOLS = tuple(CODECS)  # in the order of preference

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from protocol.errors import ErrorCode, HubError
-from protocol.json_numbers import read_json
+from protocol.json_bounds import read_json
 
 # Kept beside the configs by the hub itself, and said where an agent is edited.
 RESERVED: Final = ("paths", "file_extensions", "timezone", "model_use", "mailbox")

@@ -20,6 +20,7 @@ MAX_PARAMS = 64  # of a request
 MAX_PARAMS_BYTES = 128 * 1024  # of those that are no texts: lists and objects, at 100 ns a byte at worst
 MAX_USAGE_BYTES = 256 * 1024  # of all agents in one heartbeat: 256 for each of the most it may name
 MAX_EXTREME_NUMBERS = 1_000  # of a message; msgspec takes 17 us to read one of them in JSON, else 40 ns
+MAX_CONTAINERS = 8_192  # lists and objects of a device's message; the collector looks at each of them
 MAX_RESULT_DEPTH = 8  # of lists and objects in it; rows of a query take four
 MAX_PENDING_CALLS = 64  # per device; more would only queue on its disk
 MAX_PENDING_REQUESTS = 64  # per device, the other way round

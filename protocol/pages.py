@@ -57,6 +57,10 @@ _LIMITS = (
         "MAX_EXTREME_NUMBERS",
         "numbers outside of texts whose exponent has three digits, as `1e308`: they are slow to read",
     ),
+    (
+        "MAX_CONTAINERS",
+        "lists and objects outside of texts, in a message of at most MAX_RESULT_BYTES or in one open value",
+    ),
     ("MAX_RESULT_DEPTH", "levels of lists and objects in a `result`"),
     ("MAX_PENDING_CALLS", "calls open at one device"),
     ("MAX_PENDING_REQUESTS", "requests of one device open at the hub"),

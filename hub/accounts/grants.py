@@ -25,7 +25,7 @@ from hub.connectors.failures import (
     Unavailable,
 )
 from hub.outbound import AddressRefused, AnswerTooLarge, OutboundClient, TransportError, was_never_sent
-from protocol.json_numbers import read_json
+from protocol.json_bounds import read_json
 
 ANSWER_S: Final = 20.0  # less than a lease of tokens lasts
 DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"

@@ -32,7 +32,7 @@ from hub.outbound import (
     OutboundClient,
     TransportError,
 )
-from protocol.json_numbers import read_json
+from protocol.json_bounds import read_json
 
 TRIES: Final = 4
 LEAST_WAIT_S: Final = 1.0

@@ -26,7 +26,7 @@ from hub.connectors.failures import (
     Unavailable,
 )
 from hub.outbound.rules import is_this_machine
-from protocol.json_numbers import read_json
+from protocol.json_bounds import read_json
 
 SCOPE: Final = "https://www.googleapis.com/auth/gmail.readonly"
 AT_ONCE: Final = 4  # that one user may have under way

@@ -29,7 +29,7 @@ from hub.connectors.failures import (
 )
 from hub.connectors.mime import header_text
 from hub.outbound.rules import is_this_machine
-from protocol.json_numbers import read_json
+from protocol.json_bounds import read_json
 
 MOST_LINK_CHARS: Final = 3_000  # they are kept in the cursor
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from hub.connectors.signatures import Source
-from protocol.json_numbers import read_json
+from protocol.json_bounds import read_json
 
 MOST_LINES: Final = 500  # of a post whose text stands nowhere in particular
 MOST_DEPTH: Final = 12

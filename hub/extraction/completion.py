@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from hub.extraction.model import Finish
-from protocol.json_numbers import read_json
+from protocol.json_bounds import read_json
 
 # What endpoints call an answer that was ended for the model. One that a filter ended is no whole one either.
 _CUT_OFF: Final = frozenset({"length", "max_tokens", "model_length", "content_filter"})

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from protocol.json_numbers import check_numbers
+from protocol.json_bounds import check_numbers
 
 PROTOCOL: Final = 4  # operators must offer exactly this one
 CLIENT_ID: Final = "gateway-client"  # out of a closed set; another is refused

@@ -1,4 +1,4 @@
-"""JSON of others, with a bound on the numbers in it that are slow to read.
+"""JSON of others, with bounds on what is slow to read.
 
 A number with an exponent of three digits, such as ``1e308``, takes msgspec 17 us to read, any other
 number 40 ns: 64 KiB of them would take 170 ms.
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from protocol.frame import MAX_EXTREME_NUMBERS
+from protocol.frame import MAX_CONTAINERS, MAX_EXTREME_NUMBERS
 
 _LEAST_BYTES: Final = 6  # "1e300,"
 _SAME_DIGITS: Final = bytes.maketrans(b"123456789E-", b"000000000e+")
@@ -32,6 +32,17 @@ def check_numbers(data: bytes) -> None:
         raise msgspec.DecodeError(told)
 
 
+def check_value(data: bytes) -> None:
+    """Count the lists and objects, and the extreme numbers, in the JSON text *data* of a device.
+
+    Raises:
+        msgspec.DecodeError: there are more than MAX_CONTAINERS, or MAX_EXTREME_NUMBERS.
+    """
+    check_numbers(data)
+    if _containers(data) > MAX_CONTAINERS and (count := _containers(_TEXT.sub(b"", data))) > MAX_CONTAINERS:
+        raise msgspec.DecodeError(f"{count} lists and objects, the most is {MAX_CONTAINERS}")
+
+
 def read_json(data: bytes | str) -> Any:
     """Decode JSON that another party wrote.
 
@@ -43,6 +54,10 @@ def read_json(data: bytes | str) -> Any:
     octets = data if isinstance(data, bytes) else data.encode()
     check_numbers(octets)
     return msgspec.json.decode(octets)
+
+
+def _containers(data: bytes) -> int:
+    return data.count(b"[") + data.count(b"{")
 
 
 def _exponents(data: bytes) -> int:

@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from protocol.codec import JSON, MSGPACK, BadFrame
-from protocol.frame import MAX_EXTREME_NUMBERS, MAX_RESULT_BYTES
-from protocol.json_numbers import read_json
+from protocol.codec import JSON, MSGPACK, BadFrame, TooLargeValue
+from protocol.frame import MAX_CONTAINERS, MAX_EXTREME_NUMBERS, MAX_RESULT_BYTES
+from protocol.json_bounds import read_json
 
 TOO_MANY = MAX_EXTREME_NUMBERS + 1
 SPELLINGS = ("1e308", "1E308", "-1e-300", "1.5e+300", "1e0300", "5e-324")
@@ -80,3 +80,26 @@ def test_a_file_may_be_full_of_them() -> None:
 def test_messagepack_reads_them_as_fast_as_any_other() -> None:
     data = MSGPACK.encode({"type": "tool_result", "id": "c", "result": [1e308] * TOO_MANY})
     assert len(MSGPACK.decode_from_device(data).result) == TOO_MANY  # type: ignore[union-attr, arg-type]
+
+
+@pytest.mark.parametrize("frame", FROM_DEVICE[:2])
+@pytest.mark.parametrize("value", ["[]", "{}"])
+def test_a_device_sends_only_so_many_lists_and_objects(frame: str, value: str) -> None:
+    JSON.decode_from_device(frame.encode() % listed(value, MAX_CONTAINERS - 10))
+    JSON.decode_from_device(frame.encode() % listed(f'"{value}"', 2 * MAX_CONTAINERS))
+    with pytest.raises(BadFrame, match="lists and objects"):
+        JSON.decode_from_device(frame.encode() % listed(value, MAX_CONTAINERS))
+
+
+def test_a_hub_may_send_more_of_them() -> None:
+    JSON.decode_from_hub(FROM_HUB[0].encode() % listed("[]", 2 * MAX_CONTAINERS))
+
+
+@pytest.mark.parametrize("spelled", [',"%d":1', ' , "%d" : 1'])
+def test_a_request_of_far_too_many_names_is_refused_before_they_are_read(spelled: str) -> None:
+    names = "".join(spelled % number for number in range(60_000))
+    request = JSON.decode_from_device(
+        b'{"type":"request","id":"q","method":"m","params":{"":1%s}}' % names.encode()
+    )
+    with pytest.raises(TooLargeValue, match="not so many values"):
+        JSON.unpack_request(request)  # type: ignore[arg-type]
