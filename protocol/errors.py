@@ -527,6 +527,12 @@ class CallTimedOut(DeliveryError):
     code = ErrorCode.CALL_TIMED_OUT
 
 
+class CallNotGranted(DeliveryError):
+    """The device's owner does not grant it; the frame was not sent."""
+
+    code = ErrorCode.NOT_GRANTED
+
+
 class CallUnsupported(DeliveryError):
     """The device does not list the capability; the frame was not sent."""
 

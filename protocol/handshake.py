@@ -72,6 +72,13 @@ class AgentPresence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     status: Name = "idle"
 
 
+class GrantOfOwner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that the device's owner allows this hub; the device itself enforces it."""
+
+    name: Name
+    tables: Annotated[list[Name], Meta(max_length=16)] = []  # of ``rows.read``: whose approved rows
+
+
 class HeldRun(msgspec.Struct, frozen=True, kw_only=True):
     """A run that the device still works on from an earlier connection."""
 
@@ -119,6 +126,7 @@ class DeviceHello(Frame, frozen=True, kw_only=True, tag="device_hello"):
     runs: Annotated[list[HeldRun], Meta(max_length=256)] = []
     store: StoreMark | None = None  # of a device that lists rows.list
     roots: Annotated[list[SharedRoot], Meta(max_length=64)] = []  # all shared folders, as ~/notes; or none
+    grants: Annotated[list[GrantOfOwner], Meta(max_length=16)] = []
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

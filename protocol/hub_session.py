@@ -119,6 +119,11 @@ class HubSession(Session):
         """The capabilities that the device listed, each with its version."""
         return self._versions_of
 
+    @property
+    def grants(self) -> Mapping[str, list[str]]:
+        """What the device's owner grants, each with its tables."""
+        return {grant.name: grant.tables for grant in (self.hello.grants if self.hello else ())}
+
     def accept(
         self,
         *,

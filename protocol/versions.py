@@ -23,6 +23,7 @@ class CapabilityName(StrEnum):
     TOOL_UPDATE = "tool.update"
     TOOL_DELETE = "tool.delete"
     TOOL_QUERY = "tool.query"
+    REVIEW_SET = "review.set"
     FILE_GET = "file.get"
     FILE_PUT = "file.put"
     MESSAGE_DELIVER = "message.deliver"
@@ -38,6 +39,7 @@ CAPABILITY_OF: dict[Action, CapabilityName] = {
     Action.UPDATE: CapabilityName.TOOL_UPDATE,
     Action.DELETE: CapabilityName.TOOL_DELETE,
     Action.QUERY: CapabilityName.TOOL_QUERY,
+    Action.REVIEW_SET: CapabilityName.REVIEW_SET,
     Action.FILE_GET: CapabilityName.FILE_GET,
     Action.FILE_PUT: CapabilityName.FILE_PUT,
     Action.MESSAGE_DELIVER: CapabilityName.MESSAGE_DELIVER,

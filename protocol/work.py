@@ -43,6 +43,7 @@ class Action(StrEnum):
     UPDATE = "update"
     DELETE = "delete"
     QUERY = "query"
+    REVIEW_SET = "review.set"  # a verdict that the owner gave elsewhere; see PROTOCOL.md
     FILE_GET = "file.get"
     FILE_PUT = "file.put"
     MESSAGE_DELIVER = "message.deliver"

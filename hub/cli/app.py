@@ -69,6 +69,7 @@ COMMANDS = {
         "answer", "Show what agents want to know of you, or answer question NUMBER with TEXT."
     ),
     "review": _Command("review", "Show what was found for you, approve it or reject it."),
+    "grants": _Command("grants", "Show what you grant the hub of a device on this machine, or change it."),
     "connect": _Command("connect", "Be a device: share folders, keep what is found in them."),
 }
 

@@ -46,6 +46,14 @@ _File = click.Path(path_type=Path, dir_okay=False)
     metavar="FINGERPRINT",
     help="Accept the hub with this key, in the place of the one known at URL ('hub status' shows it there).",
 )
+@click.option(
+    "--grant",
+    "grants",
+    multiple=True,
+    metavar="+GRANT",
+    help="What a hub that the device does not know yet may do: +review.remote, +rows.read=tasks,notes."
+    " Without it you are asked; later: hub grants.",
+)
 @click.option("--codec", type=click.Choice(["json", "msgpack"]), default="json", show_default=True)
 @click.option(
     "--log-level",
@@ -65,6 +73,7 @@ def connect(
     invitation_file: Path | None,
     token_file: Path | None,
     accept_hub: str | None,
+    grants: tuple[str, ...],
     codec: Literal["json", "msgpack"],
     log_level: str,
 ) -> None:
@@ -85,7 +94,15 @@ def connect(
     make_folder(db.parent)
 
     from hub.device.app import DeviceOptions, run_device
+    from hub.device.grants import BadGrant, changed
     from hub.log import open_log
+
+    try:
+        changed({}, grants)
+    except BadGrant as error:
+        raise Failure(str(error), Exit.USAGE) from error
+    if not grants and _is_at_hand():
+        grants = ask_grants(url, db)
 
     open_log(log_level)
     options = DeviceOptions(
@@ -99,8 +116,40 @@ def connect(
         rotates=new_key,
         codec=codec,
         accepted=accepted,
+        grants=grants,
     )
     ctx.exit(run_device(options, on_status=show.say, asks=_ask if sys.stdin.isatty() else None))
+
+
+def _is_at_hand() -> bool:
+    """Return whether a person at a terminal can be asked: a process in the background would be stopped."""
+    return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+
+
+def ask_grants(url: str, db: Path) -> tuple[str, ...]:
+    """Ask the owner what to grant a hub that the device meets for the first time; Enter grants nothing."""
+    from hub.device.client import BadAddress, address_of
+    from hub.device.grants import TABLES, BadGrant, changed
+    from hub.device.known_hubs import SUFFIX, BadKnownHubs, KnownHubs, dialled
+
+    try:
+        address = dialled(address_of(url))
+        if any(hub.address == address for hub in KnownHubs(db.with_suffix(SUFFIX), db).read()):
+            return ()
+    except (BadAddress, BadKnownHubs):
+        return ()  # told where it is used
+    show.say(f"this device does not know the hub at {address} yet; what you grant now, 'hub grants' changes")
+    wanted = []
+    if click.confirm("May it bring verdicts that you gave elsewhere?", err=True):
+        wanted.append("+review.remote")
+    if click.confirm("May it read rows that you approved?", err=True):
+        tables = click.prompt("Of which tables", default=",".join(TABLES), err=True)
+        wanted.append(f"+rows.read={tables.replace(' ', '')}")
+    try:
+        changed({}, wanted)
+    except BadGrant as error:
+        raise Failure(str(error), Exit.USAGE) from error
+    return tuple(wanted)
 
 
 def _fingerprint(text: str) -> KeyId:

@@ -93,6 +93,7 @@ def show_device(device: str, state: Path, as_json: bool) -> None:
             **({"revoked": show.moment(told["revoked_at"])} if told["revoked_at"] else {}),
             "can": told["capabilities"],
             "granted": told["grants"],
+            "by its owner": [" ".join((grant["name"], *grant["tables"])) for grant in told["owner_grants"]],
             "agents": told["agents"],
             **({"rows": _agreement(told["agreement"])} if told["agreement"] else {}),
         }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Chance, Clock, IdFactory, SystemChance, SystemClock
@@ -38,7 +39,7 @@ from protocol.codec import JSON, MSGPACK
 from protocol.coordination import AgentBeat, Event, Heartbeat, Response
 from protocol.errors import CloseCode
 from protocol.frame import Frame
-from protocol.handshake import Capability, DeviceHello, StoreMark, Welcome
+from protocol.handshake import Capability, DeviceHello, GrantOfOwner, StoreMark, Welcome
 from protocol.handshake import Client as ClientProgram
 from protocol.ids import KeyId
 from protocol.versions import SPOKEN, CapabilityName
@@ -81,6 +82,7 @@ class DeviceOptions:
         rotates: replace the key by a new one; where it was revoked, the device is paired anew.
         name: what the device calls itself; only shown.
         max_file_bytes: larger files are skipped.
+        grants: what its owner grants a hub that it meets for the first time, as ``+review.remote``.
         accepted: the id of the one key that the hub may prove, known or not; None: as it is known.
     """
 
@@ -95,6 +97,7 @@ class DeviceOptions:
     codec: CodecName = "json"
     max_file_bytes: int = MAX_FILE_BYTES
     accepted: KeyId | None = None
+    grants: Sequence[str] = ()
 
 
 class ReferenceDevice:
@@ -105,6 +108,7 @@ class ReferenceDevice:
         asks: asks the owner a question, and returns whether they agree; without it nobody is asked.
         rotates: replace the key by a new one once the hub has let the device in.
         hubs: the hubs that it knows; those beside *db* by default.
+        grants: what its owner grants a hub that it meets for the first time, as ``+review.remote``.
 
     Raises:
         BadAddress: the URL is none.
@@ -127,10 +131,12 @@ class ReferenceDevice:
         rotates: bool = False,
         asks: Callable[[str], Awaitable[bool]] | None = None,
         hubs: KnownHubs | None = None,
+        grants: Sequence[str] = (),
     ) -> None:
         self._hubs = hubs or KnownHubs(db.with_suffix(SUFFIX), db.with_suffix(".key"))
         self._address = dialled(address_of(url))
         self._credential = credential
+        self._grants = grants
         self._folders = declare(roots)
         self._home = os.path.expanduser("~")
         self._db = db
@@ -143,7 +149,6 @@ class ReferenceDevice:
             url,
             codec=_CODECS[codec],
             credential=credential,
-            hello=self._hello,
             meets=self._meet,
             attend=self._attend,
             clock=clock,
@@ -188,8 +193,8 @@ class ReferenceDevice:
             roots=roots_told(self._folders, self._home),
         )
 
-    def _meet(self, public_key: str) -> None:
-        """Judge the hub by the key that it proved, and keep what is new of it.
+    def _meet(self, public_key: str) -> DeviceHello:
+        """Judge the hub by the key that it proved, keep what is new of it, and return what to greet it with.
 
         Raises:
             HubNotTrusted, BadKnownHubs: nothing may be shown to it.
@@ -203,6 +208,9 @@ class ReferenceDevice:
             self._told(f"the key of this hub: {hub.fingerprint}")
         if isinstance(self._credential, KeyCredential):
             self._credential.use(self._hubs.path_of(hub))
+        granted = self._store.granted(self._grants if before is None else ())
+        grants = [GrantOfOwner(name=name, tables=tables) for name, tables in granted.items()]
+        return msgspec.structs.replace(self._hello(), grants=grants)
 
     def _attend(self, line: Line, tasks: TaskGroup) -> Handler:
         assert self._library is not None  # a session opens inside serve
@@ -278,7 +286,10 @@ class ReferenceDevice:
         if call.action is Action.FILE_PUT:
             self._told(f"{call.data.get('name')} of {call.agent_id} was written")
             return
-        title = next((str(call.data[name]) for name in ("title", "name", "content") if name in call.data), "")
+        title = next(
+            (str(call.data[name]) for name in ("title", "name", "content", "verdict") if name in call.data),
+            "",
+        )
         self._told(f"{call.action} {call.table}: {title[:80]}".rstrip(": "))
 
 
@@ -326,6 +337,7 @@ async def _run(
             rotates=options.rotates,
             asks=asks,
             hubs=hubs,
+            grants=options.grants,
         )
     except (BadAddress, BadCredential, BadKnownHubs, ValueError) as error:
         on_status(str(error))

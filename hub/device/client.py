@@ -97,9 +97,8 @@ class Client:
     Args:
         url: ``ws://`` or ``wss://``; without a path, the hub's own is meant.
         credential: what to show, read anew for each connection.
-        hello: what to greet with, beside the credential; made anew for each connection.
-        meets: called with the public key that the hub has proved, before anything is shown to it; raises
-            HubNotTrusted or BadKnownHubs where it must not be shown anything.
+        meets: called with the public key that the hub has proved, before anything is shown to it; gives what
+            to greet with, beside the credential, or raises HubNotTrusted, BadKnownHubs or BadCredential.
         attend: called once a session is open; starts its work in the group, gives what takes its frames.
         told: is told what happens, for the person at the desktop.
 
@@ -113,8 +112,7 @@ class Client:
         *,
         codec: Codec,
         credential: Credential,
-        hello: Callable[[], DeviceHello],
-        meets: Callable[[str], None],
+        meets: Callable[[str], DeviceHello],
         attend: Attend,
         clock: Clock,
         chance: Chance,
@@ -126,7 +124,6 @@ class Client:
         self._is_local = urlsplit(self._url).hostname in _LOOPBACK
         self._codec = codec
         self._credential = credential
-        self._hello = hello
         self._pairing_code: str | None = None  # that was told to the person
         self._meets = meets
         self._attend = attend
@@ -214,8 +211,8 @@ class Client:
             async with anyio.create_task_group() as tasks:
 
                 def greet(challenge: Challenge) -> None:
-                    self._meets(check_proof(challenge, address=self._address, nonce=nonce))
-                    session.greet(self._credential.put_into(self._hello(), challenge))
+                    hello = self._meets(check_proof(challenge, address=self._address, nonce=nonce))
+                    session.greet(self._credential.put_into(hello, challenge))
 
                 talk = _Talk(line, visit, tasks, greet, self._attend, self._clock, task_status)
                 talk.on_welcome = self._credential.welcomed

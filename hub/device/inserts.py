@@ -25,6 +25,7 @@ from hub.device import (
     agreement,
     configurations,
     files,
+    grants,
     messages,
     proposals,
     questions,
@@ -40,6 +41,7 @@ from hub.device.rows import Refusal
 from hub.device.verdicts import Remarks, Review, Standing, Verdict
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import ErrorBody, Record
+from protocol.grants import refused_by_owner
 from protocol.handshake import StoreMark, Welcome
 from protocol.ids import CallId
 from protocol.work import Action, Answer, ToolCall
@@ -167,6 +169,13 @@ class DeviceStore:
                     self._db.execute(f"UPDATE {table} SET hub = ? WHERE hub = ?", (hub, before))
         self.hub = hub
 
+    def granted(self, changes: Sequence[str] = ()) -> dict[str, list[str]]:
+        """Return what the owner grants the hub, after *changes* as ``grants.changed`` takes them."""
+        with self._transaction():
+            after = grants.changed(grants.of_hub(self._db, self.hub), changes)
+            grants.put(self._db, self.hub, after)
+        return after
+
     def apply(self, calls: Sequence[ToolCall]) -> list[Answer]:
         """Do what is asked and keep the answers, all in one transaction; in the order of *calls*.
 
@@ -264,6 +273,9 @@ class DeviceStore:
         return [known[path] for path in paths]
 
     def _settle(self, call: ToolCall) -> Answer:
+        granted = grants.of_hub(self._db, self.hub)
+        if (why := refused_by_owner(call, granted)) is not None:  # not kept: the owner may grant it yet
+            return Answer(error=ErrorBody(code=ErrorCode.NOT_GRANTED, message=why))
         known = self._db.execute("SELECT answer, hub FROM calls WHERE call_id = ?", (call.id,)).fetchone()
         if known is not None and known["hub"] != self.hub:
             told = f"another hub of this device has made a call {call.id!r}"
@@ -340,9 +352,13 @@ class DeviceStore:
             case Action.DELETE:
                 return None, proposals.remove(self._db, table, call, at_ms, hub=self.hub)
             case Action.QUERY:
-                sees = proposals.seen_by(self._db, table, self.hub)
+                is_of_approved = call.data.get("approved") is True
+                sees = proposals.approved if is_of_approved else proposals.seen_by(self._db, table, self.hub)
                 found = rows.query(self._db, table, call.where, call.limit, call.data, sees=sees)
                 return None, {"rows": found}
+            case Action.REVIEW_SET:
+                proposals.settle(self._db, table, call, at_ms, hub=self.hub)
+                return None, {"set": True}
         raise Refusal(ErrorCode.CALL_UNSUPPORTED, f"{call.action} is nothing that a table does")
 
     @contextmanager

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from hub.device import proposals, rows, verdicts
+from hub.device import grants, proposals, rows, verdicts
 from hub.device.edits import Editor
 from hub.device.inserts import DeviceFileError, connect_beside
 from hub.device.proposals import Proposal
@@ -173,6 +173,27 @@ def _decide(
                 )
             db.execute("RELEASE one_item")
     return decided
+
+
+def change_grants(path: Path, hub: str, changes: Sequence[str]) -> dict[str, list[str]]:
+    """Change what the owner grants *hub*, by its key, and return what is granted then.
+
+    Args:
+        changes: as ``grants.changed`` takes them; none: nothing is changed.
+
+    Raises:
+        BadGrant: one of them is none; nothing was changed.
+        DeviceFileError: it is no device's file, or the disk refuses.
+    """
+    try:
+        with closing(connect_beside(path)) as db:
+            db.execute("BEGIN IMMEDIATE")
+            after = grants.changed(grants.of_hub(db, hub), changes)
+            grants.put(db, hub, after)
+            db.execute("COMMIT")
+            return after
+    except sqlite3.Error as error:
+        raise DeviceFileError(f"{path}: {error}") from error
 
 
 @contextmanager

@@ -92,6 +92,11 @@ def is_owned(db: sqlite3.Connection, table: DeviceTable, row_id: object) -> bool
     return found.fetchone() is not None
 
 
+def approved(row: Record) -> Collection[str]:
+    """Return the fields of *row* that a hub may know to which its owner shows approved rows."""
+    return row.keys() if row["isApproved"] else ()
+
+
 def of_row(db: sqlite3.Connection, table: str, row_id: str) -> Proposal | None:
     """Return what waits for the owner of a row."""
     found = db.execute(
@@ -120,6 +125,31 @@ def accept(db: sqlite3.Connection, table: DeviceTable, row_id: str, proposal: Pr
 def reject(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> None:
     """Leave the row as it is; the hub is told that its owner did not want the change."""
     db.execute("UPDATE proposals SET is_rejected = 1 WHERE tbl = ? AND row_id = ?", (table.name, row_id))
+
+
+def settle(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int, *, hub: str) -> None:
+    """Take the verdict of *call* as the owner's, on a row of *hub* or on what is proposed for it.
+
+    Raises:
+        Refusal: there is no such row, it cannot be so, or it is a deletion, which is approved at the device.
+    """
+    row_id, verdict = call.where.get("id"), call.data.get("verdict")
+    if verdict not in ("approved", "rejected") or call.where.keys() != {"id"}:
+        told = f"{table.name}: expected an 'id' alone in 'where', and as 'verdict' approved or rejected"
+        raise Refusal(ErrorCode.BAD_RECORD, told)
+    if row_id not in verdicts.written_rows(db, table, hub) or rows.find(db, table, str(row_id)) is None:
+        raise Refusal(ErrorCode.DATABASE_CONFLICT, f"{table.name}: there is no such row")
+    row_id, proposal = str(row_id), of_row(db, table.name, str(row_id))
+    if proposal is None and verdict == "approved":
+        rows.update(db, table, row_id, {"isApproved": 1}, at_ms)
+    elif proposal is None:
+        rows.delete(db, table, row_id)
+    elif verdict == "rejected":
+        reject(db, table, row_id)
+    elif proposal.data is None:
+        raise Refusal(ErrorCode.BAD_RECORD, f"{table.name}: a deletion is approved at the device alone")
+    else:
+        accept(db, table, row_id, proposal, at_ms)
 
 
 def unreported(db: sqlite3.Connection, hub: str) -> list[Verdict]:

@@ -10,7 +10,7 @@ from typing import Final
 from protocol.tables import TABLES, Column, DeviceTable, Kind
 
 APPLICATION_ID: Final = 0x44487562  # "DHub": tells our file from anybody else's
-VERSION: Final = 6  # of this schema, in PRAGMA user_version
+VERSION: Final = 7  # of this schema, in PRAGMA user_version
 
 _CALLS: Final = """
 CREATE TABLE calls (
@@ -93,6 +93,16 @@ CREATE TABLE IF NOT EXISTS owned (
 ) STRICT
 """
 
+# What the owner grants a hub, by its key: ``protocol.grants``; *tables* of rows.read.
+_OWNER_GRANTS: Final = """
+CREATE TABLE owner_grants (
+    hub TEXT NOT NULL,
+    name TEXT NOT NULL CHECK (name IN ('review.remote', 'rows.read')),
+    tables TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(tables)),
+    PRIMARY KEY (hub, name)
+) STRICT
+"""
+
 _ROOTS: Final = """
 CREATE TABLE roots (
     path TEXT PRIMARY KEY,
@@ -172,6 +182,7 @@ def statements() -> list[str]:
         _REVIEWS,
         _REVISION,
         *_HUBS_OF_ROWS,
+        _OWNER_GRANTS,
         _AGENT_CONFIGS,
         _MESSAGES,
         _QUESTIONS,
@@ -191,6 +202,9 @@ def upgrades(db: sqlite3.Connection, version: int) -> list[str]:
     """
     if version >= VERSION:
         return []
+    since_6 = [_OWNER_GRANTS, f"PRAGMA user_version = {VERSION}"]
+    if version >= 6:
+        return since_6
     since_5 = [
         _REVISION,
         *_unchecked(db, "timelines", _required("timelines", "projectId")),
@@ -200,7 +214,7 @@ def upgrades(db: sqlite3.Connection, version: int) -> list[str]:
         _CALLS_COUNTER,
         _STORE,
         *_HUBS_OF_ROWS,
-        f"PRAGMA user_version = {VERSION}",
+        *since_6,
     ]
     if version >= 5:
         return since_5

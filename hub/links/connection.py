@@ -149,6 +149,7 @@ class Connection:
             self,
             admission,
             self._session.offers,
+            self._session.grants,
             wheel=self._wheel,
             clock=self._clock,
             metrics=self._metrics,

@@ -9,7 +9,7 @@ What every implementation promises:
 - Frames of one run come in the order in which the device sent them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
@@ -108,6 +108,11 @@ class DeviceLink(Protocol):
         """The same with the version of each, as the device spells it."""
         ...
 
+    @property
+    def owner_grants(self) -> Mapping[str, Collection[str]]:
+        """What the device's owner grants this hub, as the device said in its hello: the tables of each."""
+        ...
+
     def can(self, capability: str) -> bool:
         """Whether the device can do this: a capability, or an action of ``tool_call``.
 
@@ -119,7 +124,7 @@ class DeviceLink(Protocol):
         """Ask the device for one thing and wait ``frame.deadline_ms`` for its answer.
 
         Raises:
-            CallUnsupported, TooManyCalls, DeviceSlow: the frame was not sent.
+            CallUnsupported, CallNotGranted, TooManyCalls, DeviceSlow: the frame was not sent.
             DeviceGone: the connection ended; ``dispatched`` says whether the frame may have left.
             CallTimedOut: no answer in time; whether it was done is unknown.
         """

@@ -4,7 +4,7 @@ The connection owns it and feeds it; when the connection is over, ``over`` ends
 every call and every stream, at once and with one reason.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Protocol
 
@@ -16,8 +16,17 @@ from hub.links.limits import LinkLimits
 from hub.links.link import ALWAYS, ALWAYS_ACTIONS, RunFrame, RunStream
 from hub.links.streams import RunStreams
 from hub.metrics import Metrics
-from protocol.errors import CallTimedOut, CallUnsupported, CloseCode, DeviceGone, DeviceSlow, TooManyCalls
+from protocol.errors import (
+    CallNotGranted,
+    CallTimedOut,
+    CallUnsupported,
+    CloseCode,
+    DeviceGone,
+    DeviceSlow,
+    TooManyCalls,
+)
 from protocol.frame import Frame
+from protocol.grants import refused_by_owner
 from protocol.handshake import Goodbye
 from protocol.ids import CallId
 from protocol.versions import CAPABILITY_OF, CapabilityName
@@ -60,6 +69,7 @@ class OpenLink:
         "epoch",
         "expires_at",
         "offers",
+        "owner_grants",
         "user_id",
     )
 
@@ -68,6 +78,7 @@ class OpenLink:
         carrier: Carrier,
         admission: Admission,
         offers: Mapping[str, str],
+        owner_grants: Mapping[str, Collection[str]],
         *,
         wheel: DeadlineWheel,
         clock: Clock,
@@ -80,6 +91,7 @@ class OpenLink:
         self.credential = admission.credential
         self.expires_at = admission.expires_at
         self.offers = offers
+        self.owner_grants = owner_grants
         self.capabilities = frozenset(offers)
         self._carrier = carrier
         self._clock = clock
@@ -102,6 +114,8 @@ class OpenLink:
         """One tool_call and what settles it."""
         if frame.action not in ALWAYS_ACTIONS and CAPABILITY_OF[frame.action] not in self.capabilities:
             raise CallUnsupported(f"the device does not list {frame.action}")
+        if (why := refused_by_owner(frame, self.owner_grants)) is not None:
+            raise CallNotGranted(why)
         clock = self._clock
         began = clock.monotonic()
         outcome = "not_sent"

@@ -11,7 +11,7 @@ from hub.operations.names import user_names
 from hub.operations.seen import Seen
 from hub.operations.tokens import token_view
 from hub.ops.facades.devices import AmbiguousDevice, NotConnectedHere
-from hub.ops.views_identity import AgreementView, DeviceDetail, DeviceView, KeyView
+from hub.ops.views_identity import AgreementView, DeviceDetail, DeviceView, KeyView, OwnerGrantView
 from protocol import keys
 from protocol.errors import CloseCode
 from protocol.handshake import Goodbye
@@ -68,6 +68,7 @@ class DeviceOperations(Seen):
             tokens=tuple(token_view(token, view.user) for token in tokens),
             agents=tuple(agent.name for agent in readers if agent.device_id == row.id),
             agreement=_agreement_view(await self._store.read(agreement.find_store, row.id)),
+            owner_grants=self._owner_grants(row),
         )
 
     async def rename(self, called: str, name: str, *, actor: str) -> DeviceView:
@@ -150,6 +151,11 @@ class DeviceOperations(Seen):
             revoked_at=moment(row.revoked_at),
             grants=tuple(Grant(grant) for grant in row.grants),
         )
+
+    def _owner_grants(self, row: DeviceRow) -> tuple[OwnerGrantView, ...]:
+        link = self._roster.find(row.id)
+        granted = {} if link is None else link.owner_grants
+        return tuple(OwnerGrantView(name=name, tables=tuple(tables)) for name, tables in granted.items())
 
     def _now_ms(self) -> int:
         return epoch_ms(self._clock.now())

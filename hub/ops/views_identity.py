@@ -87,6 +87,13 @@ class AgreementView(View):
     problem: str | None = None
 
 
+class OwnerGrantView(View):
+    """Something that a device's owner allows this hub. *tables*: whose approved rows it may query."""
+
+    name: str
+    tables: tuple[str, ...] = ()
+
+
 class DeviceDetail(DeviceView):
     """A device with everything by which it may come in, and the agents that read from it."""
 
@@ -94,6 +101,7 @@ class DeviceDetail(DeviceView):
     tokens: tuple[TokenView, ...] = ()
     agents: tuple[str, ...] = ()
     agreement: AgreementView | None = None  # of a device that tells which rows it has
+    owner_grants: tuple[OwnerGrantView, ...] = ()  # while it is connected
 
 
 class OperatorTokenView(View):

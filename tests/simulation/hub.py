@@ -396,6 +396,7 @@ class SimListener:
             wire,
             admission,
             dict.fromkeys(device.capabilities, "1.0.0"),
+            {},
             wheel=self._wheel,
             clock=self._hub.clock,
             metrics=METRICS,

@@ -1,6 +1,6 @@
 """The reference device in this process."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -53,6 +53,7 @@ async def open_device(
     clock: Clock | None = None,
     chance: Chance | None = None,
     rotates: bool = False,
+    grants: Sequence[str] = (),
 ) -> AsyncIterator[RunningDevice]:
     """Serve ``state/notes`` with ``state/desk.db`` beside it; gone when the block is left.
 
@@ -72,6 +73,7 @@ async def open_device(
         codec,
         running.told.append,
         rotates=rotates,
+        grants=grants,
     )
 
     async def serve() -> None:

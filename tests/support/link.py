@@ -44,6 +44,7 @@ class FakeLink:
             capabilities if isinstance(capabilities, Mapping) else dict.fromkeys(capabilities, "1.0.0")
         )
         self.capabilities = frozenset(self.offers)
+        self.owner_grants: dict[str, list[str]] = {}
         self.credential = "token:t-1"
         self.calls: list[ToolCall] = []
         self.sent: list[Frame] = []

@@ -33,8 +33,9 @@ def store(db: Path, clock: FakeClock, ids: IdFactory) -> Iterator[DeviceStore]:
 
 
 def to_version_5(older: sqlite3.Connection) -> None:
-    """Take from a file what version 6 added; the caller sets the version."""
+    """Take from a file what versions 6 and 7 added; the caller sets the version."""
     for statement in (
+        "DROP TABLE owner_grants",
         "DROP INDEX calls_of_nobody",
         "DROP INDEX reviews_of_hub",
         "ALTER TABLE calls DROP COLUMN hub",

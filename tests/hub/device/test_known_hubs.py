@@ -8,10 +8,11 @@ import pytest
 
 from hub.device.client import TurnedAway
 from hub.device.known_hubs import BadKnownHubs, HubNotTrusted, KnownHub, KnownHubs, check_proof, dialled
+from hub.device.owner import change_grants
 from hub.links.hub_key import HubKey
 from protocol import keys
 from protocol.codec import JSON
-from protocol.handshake import Challenge
+from protocol.handshake import Challenge, GrantOfOwner
 from protocol.versions import SPOKEN
 from tests.support.device import open_device
 from tests.support.scripted_hub import ScriptedHub
@@ -165,3 +166,15 @@ async def test_a_device_stops_at_a_hub_that_took_the_place_of_its_own(tmp_path: 
     assert isinstance(failure, TurnedAway)
     assert OTHER.shown in str(failure)
     assert guest.session.hello is None
+
+
+async def test_what_the_owner_granted_at_pairing_is_said_in_every_hello(tmp_path: Path) -> None:
+    hub, said = ScriptedHub(), [GrantOfOwner(name="review.remote")]
+    async with hub.open():
+        for grants in (["+review.remote"], ["+rows.read=tasks"]):
+            async with open_device(hub.url, tmp_path, grants=grants):
+                hello = await (await hub.guest()).welcome()
+                assert hello.grants == said, "what is granted at pairing holds for a hub that is met first"
+        change_grants(tmp_path / "desk.db", hub.key.public_key, ["-review.remote"])
+        async with open_device(hub.url, tmp_path):
+            assert (await (await hub.guest()).welcome()).grants == []

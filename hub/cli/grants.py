@@ -1,0 +1,63 @@
+"""``hub grants``: what the owner of a device allows its hub, besides writing suggestions."""
+
+from pathlib import Path
+
+import click
+
+from hub.cli import show
+from hub.cli.connect import device_file, device_name
+from hub.cli.failure import Exit, Failure
+
+_File = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("changes", metavar="[+GRANT|-GRANT]...", nargs=-1)
+@click.option("--db", type=_File, help="The device's database [default: NAME.db in its state folder].")
+@click.option("--name", help="What people call the device [default: this machine's name].")
+@click.option("--hub", "address", help="The hub's address, where the device knows several.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.pass_context
+def grants(
+    ctx: click.Context,
+    changes: tuple[str, ...],
+    db: Path | None,
+    name: str | None,
+    address: str | None,
+    as_json: bool,
+) -> None:
+    """Show what you grant the hub of a device on this machine, or change it.
+
+    \b
+    review.remote            the hub may bring verdicts that you gave elsewhere
+    rows.read=TABLE,TABLE    the hub may query your approved rows of these tables
+
+    Nothing is granted until you do. The device keeps to it at once, whether 'hub connect' runs or
+    not; the hub hears of it when the device connects next.
+
+    Example: hub grants +rows.read=tasks,projects -review.remote
+    """
+    from hub.device.grants import BadGrant
+    from hub.device.inserts import DeviceFileError
+    from hub.device.known_hubs import SUFFIX, BadKnownHubs, KnownHubs
+    from hub.device.owner import change_grants
+
+    db = db or device_file(ctx, device_name(name))
+    try:
+        known = KnownHubs(db.with_suffix(SUFFIX), db.with_suffix(".key")).read()
+        chosen = {hub.public_key: hub for hub in known if address in (None, hub.address)}
+        if len(chosen) != 1:
+            told = ", ".join(hub.address for hub in known) or "none: start 'hub connect' with it once"
+            raise Failure(f"name one hub that {db} knows with --hub ADDRESS; it knows {told}", Exit.USAGE)
+        (hub,) = chosen.values()
+        granted = change_grants(db, hub.public_key, changes)
+    except BadGrant as error:
+        raise Failure(str(error), Exit.USAGE) from error
+    except (BadKnownHubs, DeviceFileError) as error:
+        raise Failure(str(error), Exit.FAILED) from error
+    if as_json:
+        show.print_json("grants", {"hub": hub.address, "key": hub.fingerprint, "grants": granted})
+        return
+    show.print_table(("granted to the hub", "tables"), granted.items())
+    if not granted:
+        show.say(f"nothing is granted to the hub at {hub.address}")

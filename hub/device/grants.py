@@ -1,0 +1,66 @@
+"""What the owner of a device grants each hub, in the device's file; the device enforces it at every call.
+
+Plain functions over a connection, inside the caller's transaction.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from protocol.errors import ErrorCode, HubError
+from protocol.grants import OwnerGrant
+from protocol.tables import TableName
+
+Granted = Mapping[str, Sequence[str]]  # the tables of each grant, by its name
+
+TABLES: Final = tuple(table.value for table in TableName)
+
+_tables: Final = msgspec.json.Decoder(list[str])
+
+
+class BadGrant(HubError):
+    """What is to be granted is no grant; ``str()`` says why."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+def of_hub(db: sqlite3.Connection, hub: str) -> dict[str, list[str]]:
+    """Return what is granted to *hub*, by its key."""
+    found = db.execute("SELECT name, tables FROM owner_grants WHERE hub = ? ORDER BY name", (hub,))
+    return {name: _tables.decode(tables) for name, tables in found}
+
+
+def put(db: sqlite3.Connection, hub: str, granted: Granted) -> None:
+    """Grant *hub* this and nothing else."""
+    db.execute("DELETE FROM owner_grants WHERE hub = ?", (hub,))
+    db.executemany(
+        "INSERT INTO owner_grants VALUES (?, ?, ?)",
+        [(hub, name, msgspec.json.encode(tables).decode()) for name, tables in granted.items()],
+    )
+
+
+def changed(granted: Granted, changes: Sequence[str]) -> dict[str, list[str]]:
+    """Return *granted* after *changes*.
+
+    Args:
+        changes: each as ``+review.remote``, ``+rows.read=tasks,notes`` or ``-rows.read``.
+
+    Raises:
+        BadGrant: one of them is none.
+    """
+    after = {name: list(tables) for name, tables in granted.items()}
+    for change in changes:
+        sign, (name, has_tables, listed) = change[:1], change[1:].partition("=")
+        tables = [table for table in listed.split(",") if table]
+        is_known = sign in ("+", "-") and name in tuple(OwnerGrant)
+        if not is_known or (has_tables and (sign == "-" or name != OwnerGrant.ROWS_READ)):
+            told = f"{change!r} is no change of a grant: expected +review.remote, -review.remote"
+            raise BadGrant(f"{told}, +rows.read=tasks,notes or -rows.read")
+        if sign == "+" and name == OwnerGrant.ROWS_READ and not (tables and {*tables} <= {*TABLES}):
+            raise BadGrant(f"{change!r}: name the tables that may be read, of {', '.join(TABLES)}")
+        after.pop(name, None)
+        if sign == "+":
+            after[name] = list(dict.fromkeys(tables))
+    return after

@@ -1,0 +1,97 @@
+"""What the owner of a device grants its hub, at the command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hub.cli.app import hub
+from hub.cli.connect import ask_grants
+from hub.clock import IdFactory
+from hub.device.inserts import open_device_store
+from hub.device.known_hubs import KnownHub, KnownHubs
+from hub.links.hub_key import HubKey
+from tests.support.clock import FakeClock, SeededChance
+
+ONE, OTHER = HubKey(bytes([1]) * 32), HubKey(bytes([2]) * 32)
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    """A device's file, which knows a hub."""
+    path, clock = tmp_path / "desk.db", FakeClock()
+    with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance())):
+        knows(path, "hub.example", ONE)
+    return path
+
+
+def knows(db: Path, address: str, key: HubKey) -> None:
+    KnownHubs(db.with_suffix(".hubs"), db.with_suffix(".key")).keep(
+        KnownHub(address, key.public_key, "desk.key")
+    )
+
+
+def grants(db: Path, *words: str) -> Result:
+    return CliRunner().invoke(hub, ["grants", "--db", str(db), *words])
+
+
+def told(db: Path, *words: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = json.loads(grants(db, "--json", *words).stdout)["grants"]
+    return found
+
+
+def test_nothing_is_granted_until_the_owner_does_it_and_all_can_be_taken_back(db: Path) -> None:
+    assert told(db) == {}
+    assert "nothing is granted" in grants(db).stderr
+    assert told(db, "+rows.read=tasks,notes", "+review.remote") == {
+        "review.remote": [],
+        "rows.read": ["tasks", "notes"],
+    }
+    assert "tasks, notes" in grants(db).stdout
+    assert told(db, "-review.remote", "+rows.read=tasks") == {"rows.read": ["tasks"]}
+    assert told(db, "-rows.read") == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["review.remote", "+everything", "+rows.read", "+rows.read=", "+rows.read=calls", "-rows.read=tasks"],
+)
+def test_a_change_that_is_none_changes_nothing_and_says_what_would_be_one(db: Path, change: str) -> None:
+    refused = grants(db, "+review.remote", change)
+    assert refused.exit_code == 2
+    assert repr(change) in refused.stderr
+    assert told(db) == {}
+
+
+def test_of_several_hubs_one_is_named(db: Path) -> None:
+    knows(db, "other.example", OTHER)
+    refused = grants(db, "+review.remote")
+    assert refused.exit_code == 2
+    assert "hub.example, other.example" in refused.stderr
+    assert told(db, "--hub", "other.example", "+review.remote") == {"review.remote": []}
+    assert told(db, "--hub", "hub.example") == {}
+
+
+def test_a_device_that_knows_no_hub_yet_is_told_to_meet_one(tmp_path: Path) -> None:
+    refused = grants(tmp_path / "desk.db")
+    assert refused.exit_code == 2
+    assert "hub connect" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "granted"),
+    [
+        ("\n\n", ()),
+        ("y\nn\n", ("+review.remote",)),
+        ("n\ny\ntasks, notes\n", ("+rows.read=tasks,notes",)),
+        ("y\ny\n\n", ("+review.remote", "+rows.read=tasks,notes,timelines,projects,taskComments")),
+    ],
+)
+def test_the_owner_is_asked_when_a_device_meets_a_hub_for_the_first_time(
+    db: Path, typed: str, granted: tuple[str, ...]
+) -> None:
+    with CliRunner().isolation(input=typed):
+        assert ask_grants("wss://new.example", db) == granted
+    with CliRunner().isolation(input="y\ny\n"):
+        assert ask_grants("wss://hub.example", db) == (), "that one is known"
