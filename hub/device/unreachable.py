@@ -12,8 +12,6 @@ from urllib.parse import urlsplit
 import msgspec
 from websockets.exceptions import InvalidMessage, InvalidProxy, InvalidStatus
 
-from hub.printable import one_line
-
 PROBLEM: Final = "application/problem+json"  # in which only the operators' interface refuses
 _MOST_SAID: Final = 300  # characters of a hub's reason
 SETTING: Final = "[listen.devices] in the hub's hub.toml says where it listens for devices"
@@ -59,7 +57,7 @@ def _why_not_let_in(where: str, error: InvalidStatus) -> str:
 def _said(body: bytes | bytearray | None) -> str:
     """Return what a hub gives as its reason, as far as *body* is a hub's."""
     try:
-        return one_line(msgspec.json.decode(body or b"", type=_Refusal).error.message[:_MOST_SAID])
+        return msgspec.json.decode(body or b"", type=_Refusal).error.message[:_MOST_SAID]
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return ""
 
