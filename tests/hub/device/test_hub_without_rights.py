@@ -46,6 +46,8 @@ TABLE: dict[str, tuple[Words, Words | None]] = {
     "query by text": ((NOT_THERE, NOT_THERE, NOT_THERE, DONE, NOT_THERE, NOT_THERE), None),
     "query approved": (NONE_GRANTED, (DONE, NOT_THERE, DONE, NOT_THERE, NOT_THERE, DONE)),
     "query approved notes": (NONE_GRANTED, None),
+    "rows.list": ((NOT_THERE, NOT_THERE, NAMES, DONE, NOT_THERE, NOT_THERE), None),
+    "rows.known": ((NOT_THERE, NOT_THERE, DONE, DONE, NOT_THERE, NOT_THERE), None),
     "approve": (NONE_GRANTED, (NOT_THERE, NOT_THERE, DONE, DONE, NOT_THERE, NOT_THERE)),
     "reject": (NONE_GRANTED, (NOT_THERE, NOT_THERE, DONE, DONE, NOT_THERE, NOT_THERE)),
 }
@@ -107,6 +109,13 @@ class BareHub:
                 answer = await self.call("query", where=by_id, limit=9, data={"approved": True})
             case "query approved notes":
                 answer = await self.call("query", "notes", where=by_id, limit=9, data={"approved": True})
+            case "rows.list":
+                answer = await self.call("rows.list", limit=500)
+                listed = {row["row_id"]: row["data"] for row in answer["result"]["rows"]}
+                answer = {"result": {"rows": [listed[row["id"]]] if row["id"] in listed else []}}
+            case "rows.known":
+                answer = await self.call("rows.known", data={"rows": [row["id"]]})
+                answer = {"result": {"rows": [{"description": ""} for _ in answer["result"].get("rows", [])]}}
             case _:
                 verdict = {"approve": "approved", "reject": "rejected"}[what]
                 answer = await self.call("review.set", where=by_id, data={"verdict": verdict})
