@@ -356,16 +356,16 @@ class DeviceSocket(ServerConnection):
         intake, view, at, size = self.intake, memoryview(data), 0, PART_BYTES
         began = thread_time()
         while at < len(view):
-            if thread_time() - began > MOST_TURN_S:
-                self._unread = bytes(view[at:])
-                self._stop(_YIELDED)
-                self.loop.call_soon(self._start, _YIELDED)
-                return
             before = intake.frames_left
             _take_in(self, view[at : at + size])
             at += size
             if intake.frames_left < 0 and at < len(view):
                 self._unread = bytes(view[at:])
+                return
+            if at < len(view) and thread_time() - began > MOST_TURN_S:
+                self._unread = bytes(view[at:])
+                self._stop(_YIELDED)
+                self.loop.call_soon(self._start, _YIELDED)
                 return
             is_sparse = (before - intake.frames_left) * _FEW_FRAMES <= size
             size = min(2 * size, MOST_PART_BYTES) if is_sparse else PART_BYTES

@@ -75,3 +75,19 @@ def test_the_innermost_calls_come_first() -> None:
     assert calls[0].startswith("tests.hub.test_loop_lag:")
     assert len(calls) == DEEPEST
     assert calls_of(None) == []
+
+
+@pytest.mark.parametrize(("worked_s", "told_s"), [(0.5, 0.5), (0.1, 0.0)])
+async def test_a_loop_that_is_late_counts_where_it_was_at_work_itself(
+    monkeypatch: pytest.MonkeyPatch, worked_s: float, told_s: float
+) -> None:
+    clock, metrics = FakeClock(), Metrics()
+    worked = iter([0.0, worked_s])
+    monkeypatch.setattr("hub.loop_lag.time.thread_time", lambda: next(worked))
+    async with anyio.create_task_group() as group:
+        await group.start(LoopLag(clock=clock, metrics=metrics).serve)
+        await anyio.wait_all_tasks_blocked()
+        clock.advance(EVERY_S + 0.5)
+        await anyio.wait_all_tasks_blocked()
+        assert metrics.loop.lag_s == told_s
+        group.cancel_scope.cancel()

@@ -9,7 +9,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 from websockets.asyncio.client import ClientConnection
+from websockets.frames import Frame, Opcode
 
+from hub.links import transport
 from hub.links.limits import LinkLimits
 from hub.links.link import DeviceLink
 from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived, RequestReceived
@@ -410,13 +412,14 @@ class BreakingClock(FakeClock):
 def dear(port: Port, share: float) -> None:
     """The connected device took this share of the loop, which is late."""
     loop = port.metrics.loop
+    loop._monotonic = port.clock.monotonic
     loop.lag_s = LATE_S
     loop.charge(f"device:{port.link().device_id}", share * OVER_S)
 
 
 async def test_a_device_that_takes_more_of_the_loop_than_its_share_is_read_later() -> None:
     async with open_port() as port, port.device() as device:
-        dear(port, 1.001 * SHARE)
+        dear(port, 1.05 * SHARE)
         await device.say(type="request", id="q-1", method="agents.list")
         await until(lambda: port.count("hub_limits_reached_total", limit="loop_share") > 0)
         await device.say(type="request", id="q-2", method="agents.list")
@@ -433,3 +436,19 @@ async def test_a_device_that_takes_far_more_is_told_so_and_let_go() -> None:
         assert "75% of the hub's time" in error["message"]
         await device.socket.wait_closed()
         assert device.socket.close_code == CloseCode.OVERLOADED
+
+
+async def test_a_read_that_takes_long_goes_on_in_another_turn_and_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transport, "MOST_TURN_S", -1.0)
+    async with open_port(limits=UNHURRIED) as port, port.device() as device:
+        device.socket.transport.write(b"".join(_masked(f"q-{number}") for number in range(60)))
+        await until(lambda: sum(isinstance(one, RequestReceived) for one in port.events) == 60)
+        asked = [one.frame.id for one in port.events if isinstance(one, RequestReceived)]
+    assert asked == [f"q-{number}" for number in range(60)]
+
+
+def _masked(request_id: str) -> bytes:
+    data = json.dumps({"type": "request", "id": request_id, "method": "m", "params": {"x": "x" * 200}})
+    return Frame(Opcode.TEXT, data.encode()).serialize(mask=True)
