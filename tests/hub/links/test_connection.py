@@ -412,7 +412,7 @@ class BreakingClock(FakeClock):
 def dear(port: Port, share: float) -> None:
     """The connected device took this share of the loop, which is late."""
     loop = port.metrics.loop
-    loop._monotonic = port.clock.monotonic
+    loop._monotonic, loop._spent = port.clock.monotonic, {}
     loop.lag_s = LATE_S
     loop.charge(f"device:{port.link().device_id}", share * OVER_S)
 
