@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from urllib.parse import unquote_plus
 
 import anyio
+import msgspec
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Request
@@ -30,6 +31,7 @@ from hub.ops.roles import PRINCIPAL, Principal, least_role
 from hub.ops.routes import AGENT, HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked, may_ask, route_of
 from hub.ops.shares import STRANGER, UNIX, Shares
 from protocol.errors import ErrorCode, HubError
+from protocol.json_bounds import check_value
 from storage.store import written_for
 
 READING_METHODS: Final = frozenset({"GET", "HEAD"})
@@ -159,6 +161,7 @@ class Access:
         # All of the body is here before others have to wait for what it changes.
         try:
             body = await read_body(receive, within_s=self._body_s)
+            _check_body(body or b"")
         except HubError as refusal:
             self._on_refusal(refusal.code)
             await Problem.of(refusal)(scope, receive, send)
@@ -303,6 +306,20 @@ class Access:
             told += ", and a token that is not of one user"
             hint += ", without --user"
         raise Refused(ErrorCode.FORBIDDEN, told, hint=hint)
+
+
+class _DearBody(HubError):
+    """A body that takes too long to read."""
+
+    code = ErrorCode.TOO_LARGE
+
+
+def _check_body(body: bytes) -> None:
+    """Raises HubError: there is more in *body* than may be read, whatever it is."""
+    try:
+        check_value(body)
+    except msgspec.DecodeError as error:
+        raise _DearBody(f"the body has {error}") from None
 
 
 def _has_token(query: bytes) -> bool:

@@ -261,6 +261,12 @@ async def test_a_listed_proxy_tells_who_asks(tmp_path: Path) -> None:
         ({"content": b"{", "headers": {"content-type": "application/json"}}, 422, "bad_params"),
         ({"json": ["no", "object"]}, 422, "bad_params"),
         ({"json": {"unknown": 1}}, 422, "bad_params"),
+        ({"json": {"unknown": [[]] * 10_000}}, 413, "too_large"),
+        (
+            {"content": b"[1e308" + b",1e308" * 2_000, "headers": {"content-type": "application/json"}},
+            413,
+            "too_large",
+        ),
         ({"json": {}, "headers": {"x-long": "x" * 17_000}}, 431, "too_large"),
         ({"params": {"user": "a\0b"}}, 422, "bad_params"),
     ],
