@@ -104,9 +104,9 @@ def show_question(question: str, state: Path, as_json: bool) -> None:
             "settled": show.moment(told["settled_at"]) if told["settled_at"] else None,
         }
     )
-    show.out(f"\n{told['content']}")
+    show.quote(told["content"])
     if told["answer"]:
-        show.out(f"\n-> {told['answer']}")
+        show.quote(told["answer"], mark="->")
 
 
 @ask.command("user")

@@ -173,7 +173,8 @@ def show_broadcast(broadcast: str, failed: bool, state: Path, as_json: bool) -> 
             "correlation id": told["correlation_id"],
         }
     )
-    show.out(f"\n{told['content']}\n")
+    show.quote(told["content"])
+    show.out()
     show.print_table(
         ("board", "lead", "gateway", "state", "why"),
         (

@@ -138,9 +138,9 @@ def show_message(message: str, state: Path, as_json: bool) -> None:
             "key": told["key"],
         }
     )
-    show.out(f"\n{told['content']}")
+    show.quote(told["content"])
     if told["answer"]:
-        show.out(f"\n-> {told['answer']}")
+        show.quote(told["answer"], mark="->")
     show.out()
     show.print_table(
         (show.in_zone("when"), "state", "attempt", "proof"),

@@ -20,6 +20,7 @@ from hub.printable import one_line, printable, printable_json
 
 NOTHING = "-"
 SHORT_ID = 8
+INDENT: Final = 4  # of text of others
 NARROW = 20  # columns; what is no wider than this is not worth folding
 HALF_A_YEAR: Final = timedelta(days=182)
 
@@ -29,6 +30,17 @@ clock: Clock = SystemClock()  # what is far from its time is told with the year
 def out(text: str = "", *, end: str = "\n") -> None:
     """Print lines on stdout. No other function of the command line prints text there."""
     click.echo(printable(text) + end, nl=False)
+
+
+def quote(text: str, *, mark: str = "") -> None:
+    """Print text of others, after an empty line: indented, so that no line of it looks like one of ours.
+
+    Args:
+        mark: what stands before its first line.
+    """
+    out()
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n")):
+        out(f"{(mark if number == 0 else '').rjust(INDENT - 1)} {line}".rstrip())
 
 
 def say(*lines: str) -> None:

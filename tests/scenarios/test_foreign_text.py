@@ -1,0 +1,176 @@
+"""Text of others in every noun of a real hub prints as text, in every command that lists, in both forms."""
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import click
+import pytest
+from click.testing import CliRunner, Result
+from websockets.asyncio.client import connect
+
+from hub.cli.app import hub as command
+from hub.printable import printable
+from tests.support.keys import KeyPair
+from tests.support.processes import SETTINGS, HubProcess
+from tests.support.wire import RawDevice
+
+ORDER = "rm -rf ~"
+# A title of the window, a cleared screen, text that runs backwards, and a line that looks like ours.
+EVIL = f"x\x1b]0;t\x07\x1b[2J\x9b1m\u202e\u2066z\u200e\r\n{ORDER}\tq"
+# Columns of free text, which some peer or person fills. Ids, states, and what the hub works out are not.
+FREE = (
+    *("description", "platform", "label", "reason", "problem", "message", "content", "answer", "detail"),
+    *("status_message", "health_reason", "correlation_id", "preferred_channel", "error", "source_url"),
+    *("cancel_reason", "account", "prompt_template", "external_id", "instance_id", "project_id"),
+    *("answered_by", "created_by", "network"),
+)
+NAMED = ("users", "devices", "boards", "agents", "operator_tokens", "agent_templates", "agent_capabilities")
+FIXED = ("audit_log",)  # a chain of hashes
+
+# Every command that lists or shows, with {ID} for what is planted; a test keeps the list whole.
+LISTING = """
+status; devices ls; devices ls --all; devices show {device}; pair ls; pair invitations; users ls
+agents ls; agents show notes; agents next; agents next notes; agents status notes; agents history notes
+agents slots notes; agents tokens notes; agents metrics notes; agents config notes ls
+agents config notes history; agents capabilities notes ls; agents checkpoints notes ls
+templates ls; templates show plain; runs ls; runs show {run}; locks ls; gateways ls; connectors ls
+boards ls; boards show {board}; boards memory {board} ls; messages ls; messages show {message}
+messages broadcasts; ask ls; ask show {question}; costs; token ls; keys ls; doctor; audit ls; routes; logs
+config show
+"""
+
+
+def statements() -> list[list[str]]:
+    return [line.split() for part in LISTING.strip().splitlines() for line in part.split(";") if line.strip()]
+
+
+def commands(at: click.Command, *path: str) -> Iterator[tuple[str, ...]]:
+    """Every command below *at*, by its words."""
+    if not isinstance(at, click.Group):
+        yield path
+        return
+    context = click.Context(at)
+    for name in at.list_commands(context):
+        found = at.get_command(context, name)
+        assert found is not None
+        yield from commands(found, *path, name)
+
+
+def test_every_command_that_lists_is_among_them() -> None:
+    """But for ``hub review``, which reads a device's file and not a hub."""
+    listed = {(words[0], words[-1]) for words in statements()}
+    there = {(path[0], path[-1]) for path in commands(command) if path[-1] == "ls"}
+    assert there - {("review", "ls")} <= listed
+
+
+async def plant(hub: HubProcess, folder: Path) -> None:
+    """Make one of each noun, as people and devices do."""
+    for path, body in (
+        ("/v1/users", {"name": "anna"}),
+        ("/v1/tokens", {"device": "desk"}),
+        ("/v1/tokens", {"device": "lab"}),
+        (
+            "/v1/agents",
+            {"name": "mail", "device": "lab", "paths": ["a"], "data_types": ["tasks"], "prompt": EVIL},
+        ),
+        ("/v1/boards", {"name": "room", "description": EVIL}),
+        ("/v1/boards/room/agents", {"agent": "notes"}),
+        ("/v1/boards/room/memory", {"content": EVIL}),
+        ("/v1/boards/room/agents/notes/nudge", {"content": EVIL}),
+        ("/v1/boards/room/ask-user", {"content": EVIL}),
+        ("/v1/agents/notes/runs", {}),
+        ("/v1/invitations", {}),
+    ):
+        answer = await hub.ask("POST", path, json=body)
+        assert answer.status_code < 300, (path, answer.text)
+    for path, body in (
+        ("/v1/templates/plain", {"description": EVIL, "prompt": EVIL}),
+        ("/v1/agents/notes/capabilities/file.read/1.0.0", {"description": EVIL}),
+        ("/v1/agents/notes/checkpoints/main", {"sequence": 1, "state": {"cursor": EVIL}}),
+        ("/v1/agents/notes/config/tone", {"value": EVIL, "description": EVIL}),
+    ):
+        answer = await hub.ask("PUT", path, json=body)
+        assert answer.status_code < 300, (path, answer.text)
+    async with connect(f"{await hub.device_url()}/v1/device") as socket:
+        device, key = RawDevice(socket), KeyPair()
+        challenge = await device.hear()
+        identity = key.identity(challenge, label=EVIL.replace("\n", ""))
+        told = {"device_id": EVIL.replace("\n", ""), "client": {"platform": EVIL}, "identity": identity}
+        await device.say(type="device_hello", **told)
+        assert (await device.hear())["code"] == "pairing_required"
+
+
+def poison(database: Path) -> dict[str, str]:
+    """Write EVIL into every free text of every row; the ids of what is to be shown."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as db:
+        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        for table in tables:
+            columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+            for column in columns if table not in FIXED else ():
+                is_name = column == "name" and table in NAMED
+                if column not in FREE and not is_name:
+                    continue
+                # Agents and devices of the settings, and what is asked for below by its name, keep theirs.
+                kept = " WHERE name NOT IN ('notes', 'desk', 'owner', 'plain')" if is_name else ""
+                try:
+                    db.execute(f"UPDATE {table} SET {column} = ?{kept}", (EVIL,))
+                except sqlite3.IntegrityError:
+                    continue  # JSON, or one of a few words: nobody's free text
+        first = {"run": "runs", "board": "boards", "message": "messages", "question": "questions"}
+        ids = {name: db.execute(f"SELECT id FROM {table}").fetchone()[0] for name, table in first.items()}
+        (device,) = db.execute("SELECT id FROM devices WHERE name <> 'desk'").fetchone()
+        return ids | {"device": device}
+
+
+def wrong_with(words: list[str], result: Result) -> Iterator[str]:
+    """What a terminal, or a person, would take for something else than text of others."""
+    told = f"hub {' '.join(words)}"
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        yield f"{told}: {result.exception!r}"
+    for output in (result.stdout, result.stderr):
+        for line in output.split("\n"):
+            if line.startswith(ORDER):
+                yield f"{told}: a line that is ours by its look: {line!r}"
+            if printable(line) != line:
+                yield f"{told}: a control character: {line!r}"
+    if "--json" in words and result.exit_code == 0:
+        try:
+            json.loads(result.stdout)
+        except ValueError as error:
+            yield f"{told}: no JSON: {error}"
+
+
+@pytest.mark.slow
+async def test_text_of_others_prints_as_text_in_every_command_that_lists(tmp_path: Path) -> None:
+    hub = HubProcess(tmp_path, settings=SETTINGS.format(model=""))
+    await hub.start()
+    try:
+        await plant(hub, tmp_path)
+        await hub.stop()
+        ids = poison(tmp_path / "hub.db")
+        await hub.start()
+        wrong, planted = [], 0
+        for words in statements():
+            words = [re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], word) for word in words]
+            for form in ([], ["--json"]):
+                run = [*words, *form]
+                result: Any = await anyio.to_thread.run_sync(
+                    lambda run=run: CliRunner().invoke(command, ["--state", str(tmp_path), *run])
+                )
+                if "No such option: --json" in result.stderr:
+                    continue
+                wrong += [
+                    *wrong_with(run, result),
+                    *([f"{run}: {result.stderr}"] if result.exit_code == 2 else []),
+                ]
+                planted += ORDER in result.stdout
+        assert not wrong, "\n".join(wrong)
+        assert planted > 25, "most of them show what was planted"
+    finally:
+        await hub.close()
