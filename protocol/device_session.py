@@ -74,7 +74,8 @@ class DeviceSession(Session):
         if answer.error is not None:
             self.send(ToolResult(id=call_id, error=answer.error, trace=trace))
         else:
-            self.send(ToolResult(id=call_id, result=self.codec.pack(answer.result), trace=trace))
+            packed = self.codec.pack(answer.result)
+            self.send(ToolResult(id=call_id, result=packed, counter=answer.counter, trace=trace))
 
     def leave(self) -> Ended | None:
         """End, on purpose. ``None`` when the session is over already."""

@@ -272,7 +272,7 @@ class HubSession(Session):
             result = self.codec.unpack(result)
         if type(result) is dict and (error := result.get("error")):
             return Answer(error=_error_body(error))
-        return Answer(result=result)
+        return Answer(result=result, counter=frame.counter)
 
 
 def _error_body(error: object) -> ErrorBody:

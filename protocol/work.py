@@ -275,10 +275,15 @@ class ToolResult(Frame, frozen=True, kw_only=True, tag="tool_result"):
     call_id: Id | None = None
     result: msgspec.Raw | UnsetType = UNSET  # decoded by the session, up to MAX_RESULT_BYTES
     error: ErrorBody | str | None = None
+    counter: Count | None = None  # of the device's store, where the call changed a row
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device said to a call, whichever way it spelled it: a result, or an error."""
+    """What a device said to a call, whichever way it spelled it: a result, or an error.
+
+    *counter* is the number that the device's store has for it, where it changed a row.
+    """
 
     result: Any = None
     error: ErrorBody | None = None
+    counter: int | None = None

@@ -140,6 +140,22 @@ def _begin(c: sa.Connection, device_id: DeviceId, cause: Cause, at: int, **more:
     return c.execute(begun, {"device": device_id}).rowcount > 0
 
 
+HEARD = COMPARED.where(
+    device_stores.c.counter < sa.bindparam("heard"),
+    device_stores.c.resend_after.is_(None),
+    device_stores.c.agreed_at.is_not(None),
+).values(counter=sa.bindparam("heard"))
+
+
+def note_counter(c: sa.Connection, device_id: DeviceId, counter: int) -> None:
+    """A device answered a call, for which its store has this number.
+
+    What its store has up to it was planned before by this hub, so the ledger has it: unless the two have
+    not agreed yet.
+    """
+    c.execute(HEARD, {"device": device_id, "heard": counter})
+
+
 def note_problem(c: sa.Connection, device_id: DeviceId, problem: str | None) -> None:
     """Keep why the comparison did not come to its end."""
     c.execute(COMPARED.values(problem=problem), {"device": device_id})

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from protocol.ids import CallId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState
+from storage.agreement import note_counter
 from storage.columns import Int, in_parts, spelled
 from storage.items import note_answer, note_gone
 from storage.run_progress import check_held
@@ -74,7 +75,13 @@ def mark_sent(c: sa.Connection, held: HeldRun, call_ids: Sequence[CallId], at: i
 
 
 CALL_BY_ID = (
-    sa.select(run_calls.c.run_id, run_calls.c.unit_key, run_calls.c.state, run_calls.c.action)
+    sa.select(
+        run_calls.c.run_id,
+        run_calls.c.unit_key,
+        run_calls.c.state,
+        run_calls.c.action,
+        runs.c.device_id,
+    )
     .join_from(run_calls, runs, runs.c.id == run_calls.c.run_id)
     .where(run_calls.c.call_id == sa.bindparam("call"))
     .with_for_update(of=runs)  # the run first, like everybody who writes for it: nobody waits in a circle
@@ -110,6 +117,7 @@ def settle_call(
     *,
     row_id: str | None = None,
     is_gone: bool = False,
+    counter: int | None = None,
 ) -> bool:
     """The call came to its end by *event* (ACKED, REJECTED, GIVEN_UP); False if it had before.
 
@@ -122,6 +130,7 @@ def settle_call(
         row_id: of the row that an insert made.
         is_gone: the row that an update was for is not there any more: its owner has rejected the
             item, and the call, ACKED, has changed nothing.
+        counter: that the device's store has for the call, where it said so.
 
     Raises:
         IllegalTransition: the call was never marked as sent; nothing was written.
@@ -144,6 +153,8 @@ def settle_call(
         note_gone(c, call_id, at)
     elif after is CallState.ACKED:
         note_answer(c, call_id, row_id=row_id, at=at)
+    if counter is not None:
+        note_counter(c, call.device_id, counter)
     return True
 
 

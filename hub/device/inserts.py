@@ -285,7 +285,8 @@ class DeviceStore:
         row_id, answer = self._do(call)
         if call.action in _LOOKS:
             return answer  # not kept: what is told is as it is now
-        is_change = call.action in _CHANGES and answer.error is None
+        if call.action in _CHANGES and answer.error is None:
+            answer = msgspec.structs.replace(answer, counter=agreement.next_counter(self._db))
         source = call.source
         self._db.execute(
             "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -304,7 +305,7 @@ class DeviceStore:
                 msgspec.json.encode(answer).decode(),
                 epoch_ms(self._clock.now()),
                 verdicts.remarks_of(source),
-                agreement.next_counter(self._db) if is_change else None,
+                answer.counter,
                 self.hub,
             ),
         )

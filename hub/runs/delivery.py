@@ -232,7 +232,7 @@ class Delivery:
         is_gone = _is_gone(call, answer)
         if event is None:
             event = CallEvent.ACKED if answer.error is None or is_gone else CallEvent.REJECTED
-        answered = msgspec.to_builtins(answer)
+        answered = {"result": answer.result, "error": msgspec.to_builtins(answer.error)}
         await self._store.write(
             outbox.settle_call,
             call.call_id,
@@ -241,6 +241,7 @@ class Delivery:
             at=self._at(),
             row_id=_row_id(answer),
             is_gone=is_gone,
+            counter=answer.counter,
         )
         self._metrics.run_items.labels(call.table, event.name.lower()).inc()
         if answer.error is not None and not is_gone:  # its unit fails for it, and says so in the run's errors

@@ -53,7 +53,7 @@ def test_an_insert_is_a_row_with_an_id_of_the_devices_own(store: DeviceStore) ->
     (answer,) = store.apply([_insert("c-1", {"title": "Call Ana", "assignee": ["Bo"], **SUGGESTED})])
 
     (row,) = _rows(store, "tasks")
-    assert answer == Answer(result={"id": row["id"]})
+    assert answer == Answer(result={"id": row["id"]}, counter=1)
     assert row == {
         "id": row["id"],
         "title": "Call Ana",

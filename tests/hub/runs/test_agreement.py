@@ -1,0 +1,157 @@
+"""Hub and device agree about the past: whatever was restored or lost, each item is at the device once."""
+
+from pathlib import Path
+
+import pytest
+
+from hub.device.owner import approve, reject
+from protocol.errors import DeviceGone
+from protocol.work import Action, ToolCall
+from storage.store import agreement
+from tests.hub.runs.past import Past
+
+RULES = {f"notes/list{n}.md": f"- [ ] mend roof {n}\n- [ ] paint wall {n}\n" for n in range(3)}
+PROSE = {f"notes/letter{n}.md": f"Dear all. We must send offer {n}. It rained." for n in range(3)}
+EARLIER = {"notes/first.md": "- [ ] buy milk\n", "notes/hello.md": "We must call Bob. Then we rest."}
+AT_ONCE = {("before", "after"), ("after", None), (None, "after"), ("middle", "before")}
+MOMENTS = ("empty", "before", "middle", "after", None)  # None: the file is lost
+
+
+@pytest.fixture
+def past(tmp_path: Path) -> Past:
+    return Past(tmp_path)
+
+
+async def live(past: Past) -> None:
+    """Three runs, with copies of both files before, between and behind them."""
+    past.files = {}
+    await past.visit()
+    past.keep("empty")
+    past.files |= EARLIER
+    await past.visit()
+    past.keep("before")
+    past.files |= {path: RULES[path] for path in list(RULES)[:2]} | dict(list(PROSE.items())[:1])
+    await past.visit()
+    past.keep("middle")
+    past.files |= RULES | PROSE
+    await past.visit()
+    past.keep("after")
+
+
+@pytest.mark.parametrize(
+    ("hub", "device"),
+    [
+        pytest.param(hub, device, marks=[] if (hub, device) in AT_ONCE else pytest.mark.slow)
+        for hub in MOMENTS
+        for device in MOMENTS
+    ],
+)
+async def test_each_item_is_at_the_device_once_whatever_was_restored_or_lost(
+    past: Past, hub: str | None, device: str | None
+) -> None:
+    await live(past)
+    wanted = past.items()
+    assert len(wanted) == 11 and set(wanted.values()) == {1}
+    past.put_back(past.hub_file, hub)
+    past.put_back(past.device_file, device)
+    await past.visit()
+    assert past.items() == wanted
+    assert await past.visit() == 0
+    assert past.items() == wanted
+
+
+async def test_a_device_that_lost_its_rows_has_them_again_before_any_run(past: Past) -> None:
+    await live(past)
+    wanted = past.items()
+    past.put_back(past.device_file, None)
+    await past.visit(runs=0)
+    assert past.items() == wanted
+
+
+async def test_a_hub_that_was_restored_pairs_rows_by_place_and_sends_nothing(past: Past) -> None:
+    await live(past)
+    past.put_back(past.hub_file, "before")
+    past.asked.clear()
+    await past.visit()
+    assert {call.action for call in past.asked} == {Action.ROWS_LIST}
+
+
+async def test_what_its_owner_rejected_stays_away_from_a_new_hub(past: Past) -> None:
+    await live(past)
+    with past.device():
+        reject(past.device_file, [1, 5])
+    wanted = past.items()
+    past.put_back(past.hub_file, None)
+    await past.visit()
+    assert past.items() == wanted
+
+
+async def test_a_row_that_its_owner_approved_is_paired_though_its_words_are_not_told(past: Past) -> None:
+    await live(past)
+    with past.device():
+        approve(past.device_file, [2, 3], at_ms=5)
+    past.put_back(past.hub_file, None)
+    past.asked.clear()
+    await past.visit()
+    assert {call.action for call in past.asked} == {Action.ROWS_LIST}
+
+
+async def test_an_agreement_that_was_cut_anywhere_goes_on_from_there(past: Past) -> None:
+    await live(past)
+    wanted = past.items()
+    for break_after in range(1, 8):
+        past.put_back(past.device_file, None)
+        past.on_call = Cut(break_after)
+        async with past.hub() as bench:
+            with past.device() as device:
+                link = await past.connect(bench, device)
+                async with past.agreeing(bench) as service:
+                    for _ in range(200):
+                        await bench.store.read(agreement.list_stores)
+                    assert not service.agrees(link)
+        past.on_call = lambda call: None
+        await past.visit(runs=0)
+        assert past.items() == wanted
+
+
+class Cut:
+    """Lets so many calls through; then the connection is gone."""
+
+    def __init__(self, calls: int) -> None:
+        self.left = calls
+
+    def __call__(self, call: ToolCall) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise DeviceGone("cut", dispatched=False)
+
+
+async def test_a_line_that_changed_while_the_hub_was_lost_changes_its_row(past: Past) -> None:
+    past.files = {"notes/a.md": "- [ ] call Anna on Friday\n"}
+    await past.visit()
+    past.put_back(past.hub_file, None)
+    past.files = {"notes/a.md": "- [ ] call Anna on Monday\n"}
+    await past.visit()
+    assert past.items() == {("notes/a.md", "call Anna on Monday"): 1}
+
+
+async def test_a_copy_of_a_file_doubles_nothing_at_a_new_hub(past: Past) -> None:
+    past.files = {"notes/b.md": "- [ ] mend the roof\n"}
+    await past.visit()
+    past.files["notes/a.md"] = past.files["notes/b.md"]
+    await past.visit()
+    with past.device():
+        reject(past.device_file, [1])
+    past.put_back(past.hub_file, None)
+    await past.visit()
+    assert not past.items()
+
+
+async def test_what_came_of_it_is_kept_for_who_looks(past: Past) -> None:
+    await live(past)
+    past.put_back(past.device_file, "before")
+    await past.visit(runs=0)
+    async with past.hub() as bench:
+        (row,) = await bench.store.read(agreement.list_stores)
+        assert (row.cause, row.sent, row.taken, row.refused) == ("store_older", 9, 0, 0)
+        assert row.agreed_at is not None
