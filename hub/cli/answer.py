@@ -9,6 +9,7 @@ import click
 from hub.cli import show
 from hub.cli.connect import file_here
 from hub.cli.failure import Exit, Failure
+from hub.printable import one_line
 
 if TYPE_CHECKING:
     from hub.device.questions import Question
@@ -79,9 +80,10 @@ def _lines(one: "Question") -> list[str]:
     asker = one.asked_by or "somebody"
     where = f" ({one.board})" if one.board else ""
     head = f"{one.number}  {asker}{where}  {show.short_moment(_moment(one.asked_at))}"
-    lines = [head, *(f"   {line}" for line in one.content.splitlines())]
+    lines = [one_line(head), *(f"   {line}" for line in one.content.splitlines())]
     if one.answer:
-        lines.append(f"   -> {one.answer}" + (f"  ({one.settled_by})" if one.settled_by else ""))
+        by = f"  ({one.settled_by})" if one.settled_by else ""
+        lines.append(f"   -> {one_line(one.answer)}{one_line(by)}")
     elif not one.is_waiting:
         lines.append(f"   {one.state.value}")
     return lines

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from hub.cli import show
-from hub.cli.connect import device_file, device_name
+from hub.cli.connect import file_here
 from hub.cli.failure import Exit, Failure
 
 _File = click.Path(path_type=Path, dir_okay=False)
@@ -13,8 +13,8 @@ _File = click.Path(path_type=Path, dir_okay=False)
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("changes", metavar="[+GRANT|-GRANT]...", nargs=-1)
-@click.option("--db", type=_File, help="The device's database [default: NAME.db in its state folder].")
-@click.option("--name", help="What people call the device [default: this machine's name].")
+@click.option("--db", type=_File, help="The device's database [default: the only one in the state folder].")
+@click.option("--name", help="The device's name, where this machine has several.")
 @click.option("--hub", "address", help="The hub's address, where the device knows several.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_context
@@ -42,7 +42,7 @@ def grants(
     from hub.device.known_hubs import SUFFIX, BadKnownHubs, KnownHubs
     from hub.device.owner import change_grants
 
-    db = db or device_file(ctx, device_name(name))
+    db = file_here(ctx, db, name)
     try:
         known = KnownHubs(db.with_suffix(SUFFIX), db.with_suffix(".key")).read()
         chosen = {hub.public_key: hub for hub in known if address in (None, hub.address)}

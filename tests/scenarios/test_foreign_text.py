@@ -15,7 +15,14 @@ from click.testing import CliRunner, Result
 from websockets.asyncio.client import connect
 
 from hub.cli.app import hub as command
+from hub.clock import IdFactory
+from hub.device.inserts import open_device_store
+from hub.device.known_hubs import KnownHub, KnownHubs
+from hub.links.hub_key import HubKey
 from hub.printable import printable
+from protocol.frame import Record
+from protocol.work import Action, ToolCall
+from tests.support.clock import FakeClock, SeededChance
 from tests.support.keys import KeyPair
 from tests.support.processes import SETTINGS, HubProcess
 from tests.support.wire import RawDevice
@@ -174,3 +181,20 @@ async def test_text_of_others_prints_as_text_in_every_command_that_lists(tmp_pat
         assert planted > 25, "most of them show what was planted"
     finally:
         await hub.close()
+
+
+def test_questions_and_grants_of_a_device_print_as_text(tmp_path: Path) -> None:
+    clock, db = FakeClock(), tmp_path / "desk.db"
+    told: Record = {"question_id": "q-1", "content": EVIL, "board": EVIL, "asked_by": EVIL, "asked_at": 1}
+    over: Record = {"state": "answered", "answer": EVIL, "settled_by": EVIL}
+    with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+        KnownHubs(db.with_suffix(".hubs"), db).keep(
+            KnownHub("hub.example", HubKey(bytes(32)).public_key, "k")
+        )
+        for number, data in enumerate((told, told | over)):
+            (answer,) = store.apply([ToolCall(id=f"u-{number}", action=Action.USER_ASK, data=data)])
+            assert answer.error is None
+    for words in (["answer", "--all"], ["answer", "--all", "--json"], ["grants"], ["grants", "--json"]):
+        result = CliRunner().invoke(command, [*words, "--db", str(db)])
+        assert list(wrong_with(words, result)) == []
+        assert result.exit_code == 0 and (ORDER in result.stdout) == (words[0] == "answer")

@@ -73,8 +73,9 @@ def test_of_several_hubs_one_is_named(db: Path) -> None:
     assert told(db, "--hub", "hub.example") == {}
 
 
-def test_a_device_that_knows_no_hub_yet_is_told_to_meet_one(tmp_path: Path) -> None:
-    refused = grants(tmp_path / "desk.db")
+def test_a_device_that_knows_no_hub_yet_is_told_to_meet_one(db: Path) -> None:
+    db.with_suffix(".hubs").unlink()
+    refused = grants(db)
     assert refused.exit_code == 2
     assert "hub connect" in refused.stderr
 
