@@ -78,7 +78,7 @@ def test_every_command_that_lists_is_among_them() -> None:
 
 async def plant(hub: HubProcess, folder: Path) -> None:
     """Make one of each noun, as people and devices do."""
-    for path, body in (
+    posts: list[tuple[str, dict[str, Any]]] = [
         ("/v1/users", {"name": "anna"}),
         ("/v1/tokens", {"device": "desk"}),
         ("/v1/tokens", {"device": "lab"}),
@@ -93,16 +93,16 @@ async def plant(hub: HubProcess, folder: Path) -> None:
         ("/v1/boards/room/ask-user", {"content": EVIL}),
         ("/v1/agents/notes/runs", {}),
         ("/v1/invitations", {}),
-    ):
-        answer = await hub.ask("POST", path, json=body)
-        assert answer.status_code < 300, (path, answer.text)
-    for path, body in (
+    ]
+    puts: list[tuple[str, dict[str, Any]]] = [
         ("/v1/templates/plain", {"description": EVIL, "prompt": EVIL}),
         ("/v1/agents/notes/capabilities/file.read/1.0.0", {"description": EVIL}),
         ("/v1/agents/notes/checkpoints/main", {"sequence": 1, "state": {"cursor": EVIL}}),
         ("/v1/agents/notes/config/tone", {"value": EVIL, "description": EVIL}),
-    ):
-        answer = await hub.ask("PUT", path, json=body)
+    ]
+    made = [("POST", *post) for post in posts] + [("PUT", *put) for put in puts]
+    for method, path, body in made:
+        answer = await hub.ask(method, path, json=body)
         assert answer.status_code < 300, (path, answer.text)
     async with connect(f"{await hub.device_url()}/v1/device") as socket:
         device, key = RawDevice(socket), KeyPair()
@@ -153,6 +153,10 @@ def wrong_with(words: list[str], result: Result) -> Iterator[str]:
             yield f"{told}: no JSON: {error}"
 
 
+def ask_for(state: Path, words: list[str]) -> Result:
+    return CliRunner().invoke(command, ["--state", str(state), *words])
+
+
 @pytest.mark.slow
 async def test_text_of_others_prints_as_text_in_every_command_that_lists(tmp_path: Path) -> None:
     hub = HubProcess(tmp_path, settings=SETTINGS.format(model=""))
@@ -167,9 +171,7 @@ async def test_text_of_others_prints_as_text_in_every_command_that_lists(tmp_pat
             words = [re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], word) for word in words]
             for form in ([], ["--json"]):
                 run = [*words, *form]
-                result: Any = await anyio.to_thread.run_sync(
-                    lambda run=run: CliRunner().invoke(command, ["--state", str(tmp_path), *run])
-                )
+                result = await anyio.to_thread.run_sync(ask_for, tmp_path, run)
                 if "No such option: --json" in result.stderr:
                     continue
                 wrong += [
