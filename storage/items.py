@@ -183,20 +183,26 @@ _IS_HERE = sa.and_(
     items.c.unit_key == sa.bindparam("unit"),
     sa.or_(items.c.agent_id == sa.bindparam("agent"), items.c.device_id == sa.bindparam("device")),
 )
-OF_UNIT = _KNOWN.where(items.c.user_id == sa.bindparam("user"), _IS_HERE).order_by(
-    items.c.created_at, items.c.id
+# In no order: SQLite would go through all items of the user by an index that has that order.
+OF_UNIT = _KNOWN.where(items.c.user_id == sa.bindparam("user"), _IS_HERE)
+_ELSEWHERE = _KNOWN.where(items.c.unit_key != sa.bindparam("unit"))
+# SQLite takes an index of one equal column for better than one of a list: it is not to see these two as such.
+ALIKE = _ELSEWHERE.where(
+    items.c.likeness.in_(sa.bindparam("likenesses", expanding=True)),
+    items.c.device_id + "" == sa.bindparam("device"),
+    items.c.user_id + "" == sa.bindparam("user"),
 )
-_ELSEWHERE = _KNOWN.where(
-    items.c.user_id == sa.bindparam("user"),
-    items.c.device_id == sa.bindparam("device"),
-    items.c.unit_key != sa.bindparam("unit"),
-).order_by(items.c.created_at, items.c.id)
-ALIKE = _ELSEWHERE.where(items.c.likeness.in_(sa.bindparam("likenesses", expanding=True)))
-OF_DAY = _ELSEWHERE.where(
-    items.c.target_table == sa.bindparam("table"),
-    items.c.date_ms >= sa.bindparam("since"),
-    items.c.date_ms < sa.bindparam("until"),
-).limit(sa.bindparam("most", type_=sa.Integer))
+OF_DAY = (
+    _ELSEWHERE.where(
+        items.c.user_id == sa.bindparam("user"),
+        items.c.device_id == sa.bindparam("device"),
+        items.c.target_table == sa.bindparam("table"),
+        items.c.date_ms >= sa.bindparam("since"),
+        items.c.date_ms < sa.bindparam("until"),
+    )
+    .order_by(items.c.created_at, items.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
 
 
 def unknown_likeness(quote_hash: str) -> str:
@@ -207,11 +213,12 @@ def unknown_likeness(quote_hash: str) -> str:
 def known_items(c: sa.Connection, finder: Finder, found: Iterable[FoundItem]) -> Known:
     """What the ledger knows of a unit and of what was found in it."""
     mine = {"user": finder.user_id, "device": finder.device_id, "unit": finder.unit_key}
-    here = [_known(row) for row in c.execute(OF_UNIT, mine | {"agent": finder.agent_id})]
+    here = _in_order(c.execute(OF_UNIT, mine | {"agent": finder.agent_id}))
     elsewhere: dict[str, KnownItem] = {}
     names = {item.likeness for item in found} | {unknown_likeness(item.quote_hash) for item in found}
     for part in in_parts(sorted(names)):
-        elsewhere |= {row.id: _known(row) for row in c.execute(ALIKE, mine | {"likenesses": part})}
+        alike = _in_order(c.execute(ALIKE, mine | {"likenesses": part}))
+        elsewhere |= {one.row.id: one for one in alike}
     days = sorted({(item.table, item.date_ms // DAY_MS) for item in found if item.date_ms is not None})
     for table, day in days if len(days) <= MOST_DAYS else ():
         # A day of somebody's zone may begin on the one before, and end on the one after.
@@ -219,6 +226,11 @@ def known_items(c: sa.Connection, finder: Finder, found: Iterable[FoundItem]) ->
         near = c.execute(OF_DAY, mine | about | {"most": MOST_OF_A_DAY})
         elsewhere |= {row.id: _known(row) for row in near}
     return Known(finder=finder, here=tuple(here), elsewhere=tuple(elsewhere.values()))
+
+
+def _in_order(rows: Iterable[Any]) -> list[KnownItem]:
+    """Items of the ledger, the oldest first."""
+    return sorted(map(_known, rows), key=lambda one: (one.row.created_at, one.row.id))
 
 
 def _known(row: Any) -> KnownItem:

@@ -555,7 +555,7 @@ items = table(
     sa.CheckConstraint("(verdict = 'open') = (verdict_at IS NULL)", name="verdict_at"),
 )
 index("items_unit", items.c.user_id, items.c.unit_key)
-index("items_likeness", items.c.user_id, items.c.likeness)
+index("items_likeness", items.c.likeness, items.c.device_id)
 index("items_day", items.c.user_id, items.c.target_table, items.c.date_ms, where="date_ms IS NOT NULL")
 index("items_call", items.c.call_id)
 index("items_of_device", items.c.device_id, items.c.call_id)

@@ -94,6 +94,12 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
         ("soul_writes.OPEN_WRITE", {"agent": "a"}, "soul_writes_open"),
         ("soul_writes.WRITES", {"agent": "a", "most": 1}, "soul_writes_agent"),
         ("souls.VERSIONS", {"agent": "a", "below": 9, "most": 1}, "agent_id=? AND seq<?"),
+        ("items.OF_UNIT", {"user": "u", "agent": "a", "device": "d", "unit": "x"}, "items_unit"),
+        (
+            "items.ALIKE",
+            {"user": "u", "device": "d", "unit": "x", "likenesses": ["a", "b"]},
+            "items_likeness",
+        ),
         ("fire_rows.MISSED", {"runs": ["r-1", "r-2"]}, "schedule_fires_run"),
     ],
 )

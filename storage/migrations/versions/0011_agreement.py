@@ -45,6 +45,8 @@ def upgrade() -> None:
     with op.batch_alter_table("items", table_kwargs=STRICT) as items:
         items.alter_column("agent_id", existing_type=sa.Text(), nullable=True)
         items.add_column(sa.Column("source", DOC))
+    op.drop_index("items_likeness", "items")
+    op.create_index("items_likeness", "items", ["likeness", "device_id"])
     op.create_index("items_of_device", "items", ["device_id", "call_id"])
     op.create_index(
         "items_row", "items", ["device_id", "row_id"], sqlite_where=HAS_ROW, postgresql_where=HAS_ROW
