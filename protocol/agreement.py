@@ -22,6 +22,7 @@ class ListedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         counter: of the store when the call was done, or the owner's word on it confirmed.
         call_id: of the call that wrote the row last.
+        inserted_by: the call that made the row, where that is another one.
         path, sha256, quote, start, end: of the call's ``source``.
         data: the fields that a ``query`` would show, as far as there was room; {}: none.
     """
@@ -31,6 +32,7 @@ class ListedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     table: TableName
     row_id: Id
     state: RowState
+    inserted_by: Id | None = None
     agent_id: Id | None = None
     run_id: Id | None = None
     path: Path | None = None

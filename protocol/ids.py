@@ -29,6 +29,7 @@ BroadcastId = NewType("BroadcastId", str)
 QuestionId = NewType("QuestionId", str)
 SoulWriteId = NewType("SoulWriteId", str)
 
+_TAKEN = "t-"
 CHANCE_BYTES = 10  # what spell_id consumes: 74 random bits, rounded up
 
 
@@ -55,7 +56,12 @@ def derive_item_id(*, user_id: UserId, agent_id: AgentId, unit_key: str, likenes
 
 def derive_taken_item_id(*, device_id: DeviceId, call_id: str) -> str:
     """The id of an item that a hub learnt of from its device, which has it by *call_id*."""
-    return f"i-{_digest('taken', device_id, call_id)}"
+    return f"{_TAKEN}{_digest('taken', device_id, call_id)}"
+
+
+def is_taken_item_id(item_id: str) -> bool:
+    """Whether a hub learnt of the item from its device."""
+    return item_id.startswith(_TAKEN)
 
 
 def derive_call_id(*, item_id: str, version: int, content: str) -> CallId:

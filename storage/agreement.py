@@ -61,6 +61,16 @@ class StoreRow(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None
 
 
+class ToldRow(msgspec.Struct, frozen=True):
+    """A row of a device as a new item, with the counter that the device has for it as *version*.
+
+    *inserted_by* is the call that made the row, where its newest call is another one.
+    """
+
+    item: ItemRow
+    inserted_by: str | None = None
+
+
 class Resent(msgspec.Struct, frozen=True):
     """An item that its device has again, in the row *row_id* where it said so."""
 
@@ -244,7 +254,7 @@ BY_ROWS = _MINE.where(items.c.row_id.in_(sa.bindparam("rows", expanding=True)))
 
 def take_rows(
     c: sa.Connection,
-    told: Sequence[ItemRow],
+    told: Sequence[ToldRow],
     *,
     device_id: DeviceId,
     mark: StoreMark,
@@ -254,44 +264,48 @@ def take_rows(
     """Take what the device told of into the ledger, as far as it is not there; returns how many rows.
 
     Args:
-        told: as new items, with their counter at the device as *version*; of a known row the place, the
-            call and the owner's word count.
+        told: of a known row the place, the call and the owner's word count.
         mark: the store's id, and the counter up to which *told* goes.
         is_last: nothing is behind it.
     """
     by_call, by_row = _known(c, device_id, told)
     fresh: list[dict[str, Any]] = []
     taken = 0
-    for one in told:
-        known = by_call.get(one.call_id) or by_row.get(one.row_id)
+    for row in told:
+        one = row.item
+        made = by_call.get(row.inserted_by or "")
+        known = by_call.get(one.call_id) or by_row.get(one.row_id) or made
         if known is None:
-            fresh.append(values_of(msgspec.structs.replace(one, version=1)))
+            fresh.append(values_of(one))
         elif known.call_id == one.call_id:
             if known.told_at is None or known.row_id != one.row_id:
                 note_answer(c, one.call_id, row_id=one.row_id, at=at)
-        elif known.told_at is not None:  # else its newest call is on its way
+        elif known.told_at is not None or known is made:  # else its newest call is on its way
             c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
             taken += 1
     if fresh:
         c.execute(ADD_ITEM, fresh)
-    words = [ReportedVerdict(one.call_id, one.verdict) for one in told if one.verdict != "open"]
+    items_told = [row.item for row in told]
+    words = [ReportedVerdict(one.call_id, one.verdict) for one in items_told if one.verdict != "open"]
     record_verdicts(c, device_id, words, at)
     _note_taken(c, device_id, mark, taken + len(fresh), is_last=is_last, at=at)
     return taken + len(fresh)
 
 
 def _known(
-    c: sa.Connection, device_id: DeviceId, told: Sequence[ItemRow]
+    c: sa.Connection, device_id: DeviceId, told: Sequence[ToldRow]
 ) -> tuple[dict[str, ItemRow], dict[str | None, ItemRow]]:
-    found: list[ItemRow] = []
-    for part in in_parts([one.call_id for one in told]):
-        found += [item_of(row) for row in c.execute(BY_CALLS, {"device": device_id, "calls": part})]
-    by_call: dict[str, ItemRow] = {one.call_id: one for one in found}
-    missing = [one.row_id for one in told if one.call_id not in by_call and one.row_id is not None]
+    """What the ledger has of these rows: by call, and by row."""
+    calls = {row.item.call_id for row in told} | {CallId(row.inserted_by) for row in told if row.inserted_by}
+    by_call: dict[str, ItemRow] = {}
+    for part in in_parts(sorted(calls)):
+        found = c.execute(BY_CALLS, {"device": device_id, "calls": part})
+        by_call |= {row.call_id: item_of(row) for row in found}
+    rows = [CallId(row.item.row_id) for row in told if row.item.row_id is not None]
     by_row: dict[str | None, ItemRow] = {}
-    for rows in in_parts([CallId(row) for row in missing]):
-        found_rows = c.execute(BY_ROWS, {"device": device_id, "rows": rows})
-        by_row |= {row.row_id: item_of(row) for row in found_rows}
+    for part in in_parts(rows):
+        found = c.execute(BY_ROWS, {"device": device_id, "rows": part})
+        by_row |= {row.row_id: item_of(row) for row in found}
     return by_call, by_row
 
 
@@ -300,6 +314,9 @@ def _newer(known: ItemRow, told: ItemRow) -> ItemRow:
     return msgspec.structs.replace(
         known,
         call_id=told.call_id,
+        row_id=told.row_id,
+        told_at=known.told_at or told.told_at,
+        before=None,
         # No version that there was before: the id of its call would be one that the device has answered.
         version=max(known.version, told.version),
         config_fingerprint=TAKEN,

@@ -106,7 +106,7 @@ from storage.agent_states import AgentMove, AgentState, Since
 from storage.agent_tokens import AgentTokenRow, TooManyAgentTokens
 from storage.agent_writes import BadWrite, StandingWrite, StateChanged, Word, Written
 from storage.agents import AgentRow, DeclaredAgent, ExternalIdTaken, NameTaken, Reconciled, UnknownAgent
-from storage.agreement import NoStore, Resent, StoreRow
+from storage.agreement import NoStore, Resent, StoreRow, ToldRow
 from storage.audit import AuditRow, Entry
 from storage.backfills import BackfillPlan, BackfillSight
 from storage.backup import BackupRefused, Manifest
@@ -521,6 +521,7 @@ __all__ = [
     "TokenRevoked",
     "TokenRow",
     "ToldDatabase",
+    "ToldRow",
     "TooManyAgentTokens",
     "TooManyAgents",
     "TooManyCapabilities",

@@ -22,7 +22,8 @@ from protocol.work import ToolCall
 _MOST_DATA_BYTES: Final = 8_192  # of one row; a longer one is listed without its fields
 
 _LISTED: Final = """
-SELECT calls.*, reviews.tbl AS written_tbl, reviews.row_id AS written_row, reviews.written
+SELECT calls.*, reviews.tbl AS written_tbl, reviews.row_id AS written_row, reviews.written,
+    (SELECT made.call_id FROM calls AS made WHERE made.row_id = reviews.row_id) AS made_by
 FROM calls JOIN reviews ON reviews.call_id = calls.call_id
 WHERE calls.counter > ? AND calls.hub = ? ORDER BY calls.counter LIMIT ?
 """
@@ -139,6 +140,7 @@ def _listed(db: sqlite3.Connection, found: sqlite3.Row) -> ListedRow:
         table=table.name,
         row_id=found["written_row"],
         state=state,
+        inserted_by=found["made_by"] if found["made_by"] != found["call_id"] else None,
         agent_id=found["agent_id"],
         run_id=found["run_id"],
         path=found["source_path"],

@@ -31,6 +31,7 @@ CREATE TABLE calls (
     counter INTEGER
 ) STRICT
 """
+_CALLS_ROW: Final = "CREATE INDEX calls_row ON calls (row_id) WHERE row_id IS NOT NULL"
 _CALLS_COUNTER: Final = "CREATE UNIQUE INDEX calls_counter ON calls (counter) WHERE counter IS NOT NULL"
 
 # How far this file has come: *counter* is that of the call that changed a row last. *hub_counter* is how far
@@ -177,6 +178,7 @@ def statements() -> list[str]:
         _CALLS,
         "CREATE INDEX calls_at ON calls (at)",
         _CALLS_COUNTER,
+        _CALLS_ROW,
         _STORE,
         _ROOTS,
         _REVIEWS,
@@ -212,6 +214,7 @@ def upgrades(db: sqlite3.Connection, version: int) -> list[str]:
         "UPDATE calls SET counter = rowid WHERE action IN ('insert', 'update', 'delete')"
         " AND json_extract(answer, '$.error') IS NULL",
         _CALLS_COUNTER,
+        _CALLS_ROW,
         _STORE,
         *_HUBS_OF_ROWS,
         *since_6,

@@ -32,7 +32,7 @@ from protocol.ids import DeviceId
 from protocol.tables import TABLES, TableName
 from protocol.versions import CapabilityName
 from protocol.work import Action, Answer, ItemSource, ToolCall
-from storage.store import ItemRow, Resent, StorageError, Store, StoreRow, agreement
+from storage.store import ItemRow, Resent, StorageError, Store, StoreRow, ToldRow, agreement
 
 log = Channel(__name__)
 
@@ -224,7 +224,10 @@ class Agreements:
             at, more = self._at(), page.more and bool(page.rows)
             since = page.rows[-1].counter if more else page.store.counter
             told = [
-                taken_item(row, user_id=link.user_id, device_id=link.device_id, at=at) for row in page.rows
+                ToldRow(
+                    taken_item(row, user_id=link.user_id, device_id=link.device_id, at=at), row.inserted_by
+                )
+                for row in page.rows
             ]
             taken = await self._store.write(
                 agreement.take_rows,

@@ -30,7 +30,7 @@ from hub.runs.found import content_of, is_same_place, main_of
 from hub.runs.payload import payload_of
 from hub.runs.taken import pair_by_place, recognised
 from protocol.frame import Record
-from protocol.ids import derive_call_id, derive_item_id
+from protocol.ids import derive_call_id, derive_item_id, is_taken_item_id
 from protocol.lifecycles import CallState
 from protocol.tables import TableName
 from storage.store import Decision, Finder, FoundItem, ItemRow, Known, KnownItem, PlannedCall
@@ -62,7 +62,7 @@ def decide(
     elsewhere = Elsewhere(known.elsewhere, timezone)
     others = {item.ordinal: other for item in pairing.left if (other := elsewhere.find(item)) is not None}
     pairing.match_changed(but=others)
-    fresh = _FreshIds(known.finder, {one.row.id for one in known.here})
+    fresh = _FreshIds(known.finder, [one.row for one in known.here])
     promised: set[str] = set()
     decisions = []
     for item in found:
@@ -331,11 +331,16 @@ def _new(item: FoundItem, finder: Finder, item_id: str) -> Decision:
 
 
 class _FreshIds:
-    """Ids that no other item of the unit has; *taken* are those it has already."""
+    """Ids that no other item of the unit has, or had before its hub was restored; *here* are its items.
 
-    def __init__(self, finder: Finder, taken: set[str]) -> None:
+    A device answers an id that it knows, whatever its row says by now: so of a unit of which the hub has
+    learnt from the device, numbers begin behind those that the device had given until then.
+    """
+
+    def __init__(self, finder: Finder, here: Sequence[ItemRow]) -> None:
         self._finder = finder
-        self._taken = taken
+        self._taken = {row.id for row in here}
+        self._first = max((row.version for row in here if is_taken_item_id(row.id)), default=0)
         self._next: Counter[str] = Counter()  # of those with one name: a list may say it a thousand times
 
     def of(self, item: FoundItem) -> str:
@@ -346,7 +351,7 @@ class _FreshIds:
                 agent_id=self._finder.agent_id,
                 unit_key=self._finder.unit_key,
                 likeness=item.likeness,
-                nth=self._next[item.likeness],
+                nth=self._first + self._next[item.likeness],
             )
             self._next[item.likeness] += 1
             if item_id not in self._taken:

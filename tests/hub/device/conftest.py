@@ -42,6 +42,7 @@ def to_version_5(older: sqlite3.Connection) -> None:
         "ALTER TABLE reviews DROP COLUMN hub",
         "DROP TABLE store",
         "DROP INDEX calls_counter",
+        "DROP INDEX calls_row",
         "ALTER TABLE calls DROP COLUMN counter",
         "ALTER TABLE reviews DROP COLUMN revision",
     ):

@@ -1,5 +1,7 @@
 """Hub and device agree about the past: whatever was restored or lost, each item is at the device once."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,22 @@ async def test_a_line_that_changed_while_the_hub_was_lost_changes_its_row(past: 
     past.files = {"notes/a.md": "- [ ] call Anna on Monday\n"}
     await past.visit()
     assert past.items() == {("notes/a.md", "call Anna on Monday"): 1}
+
+
+async def test_a_line_of_old_is_brought_though_its_first_row_says_something_else_by_now(past: Past) -> None:
+    await past.visit()
+    past.keep("empty")
+    first, second = "- [ ] call Anna on Friday\n", "- [ ] call Anna on Monday\n"
+    for text in (first, second):
+        past.files = {"notes/a.md": text}
+        await past.visit()
+    with closing(sqlite3.connect(past.device_file)) as owner, owner:
+        owner.execute("UPDATE tasks SET description = 'at noon'")
+    past.put_back(past.hub_file, "empty")
+    past.files = {"notes/a.md": first}
+    for _ in range(2):
+        await past.visit()
+        assert past.items()["notes/a.md", "call Anna on Friday"] == 1
 
 
 async def test_a_copy_of_a_file_doubles_nothing_at_a_new_hub(past: Past) -> None:
