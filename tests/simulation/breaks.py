@@ -4,6 +4,7 @@
 it again. ``no_fence``: who held a run or a lease once may write for it for ever.
 ``no_ledger``: each source sends what it says, whatever is known of it.
 ``no_journal``: nobody looks whether a question was answered before.
+``no_agreement``: who was restored does as if nothing had happened since.
 ``commit_after_send``: what is sent is written down when its answer is here.
 """
 
@@ -14,7 +15,9 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 import msgspec
 import sqlalchemy as sa
 
+from hub.links.link import DeviceLink
 from hub.links.open_link import OpenLink
+from hub.runs.agreement import Agreements
 from protocol.ids import CallId
 from protocol.work import Answer, ToolCall
 from storage.leases import Term
@@ -174,10 +177,20 @@ class FreshIds(OpenLink):
 
 _fresh = count()
 
+
+class NoAgreement(Agreements):
+    """A hub to which every device agrees."""
+
+    def agrees(self, link: DeviceLink) -> bool:
+        """Without a look."""
+        return True
+
+
 BREAKS: Final = {
     "fresh_ids": Ways(link=FreshIds, only="twice"),
     "no_ledger": Ways(door_of=NoLedger, only="twice"),
     "no_fence": Ways(door_of=NoFence, hubs=2, only="I5"),
+    "no_agreement": Ways(agreements=NoAgreement, only="I6"),
     "no_journal": Ways(door_of=NoJournal, only="I14"),
     "commit_after_send": Ways(door_of=CommitAfterSend, only="outbox"),
 }

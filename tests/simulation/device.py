@@ -8,14 +8,17 @@ store. Everything else here is as unreliable as the dice say.
 import asyncio
 import contextvars
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.events import Answered
 from protocol.frame import ErrorBody, Frame, Record, Scalar
-from protocol.handshake import Goodbye, HeldRun, Welcome
+from protocol.handshake import Goodbye, HeldRun, StoreMark, Welcome
 from protocol.ids import CallId, DeviceId
 from protocol.work import (
     Action,
@@ -30,10 +33,12 @@ from protocol.work import (
 )
 from tests.simulation.device_run import DeviceRun
 from tests.simulation.dice import Dice
-from tests.simulation.files import REFUSED_WORD, Folder
+from tests.simulation.files import REFUSED_WORD, Folder, line_of
 from tests.simulation.wire import Wire
 
-MODERN: Final = frozenset({"agent_manifest", "agent_data.credit", "agent_ack", "agent.wake"})
+MODERN: Final = frozenset(
+    {"agent_manifest", "agent_data.credit", "agent_ack", "agent.wake", "rows.list", "rows.known"}
+)
 FIRST_DAYS: Final = frozenset[str]()  # a device that sends everything at once and knows no credit
 
 
@@ -47,7 +52,8 @@ class Row:
     run_id: str
     path: str
     sha256: str
-    title: str
+    title: str  # without what a model adds in other words
+    start: int = 0
 
 
 @dataclass(slots=True)
@@ -59,6 +65,17 @@ class Memory:
     woken: list[CallId] = field(default_factory=list)  # slots of its agents' calendars
     rejected: set[str] = field(default_factory=set)  # titles of rows that its owner removed
     untold: dict[CallId, str] = field(default_factory=dict)  # verdicts that no hub has confirmed
+    verdicts: dict[CallId, str] = field(default_factory=dict)  # its owner's, confirmed or not
+    removed: list[Row] = field(default_factory=list)  # rows that its owner did not want
+    made: dict[str, CallId] = field(default_factory=dict)  # by row: the call that made it
+    store_id: str = ""
+    counter: int = 0
+    counted: dict[CallId, int] = field(default_factory=dict)  # by call that changed a row
+
+    def count(self, call_id: CallId) -> None:
+        """A call changed a row, or the owner's word on it is confirmed."""
+        self.counter += 1
+        self.counted[call_id] = self.counter
 
 
 @dataclass(slots=True)
@@ -101,6 +118,9 @@ class SimDevice:
         self.context = context
         self.folder = Folder(device_id, dice.fork("folder"))
         self.memory = Memory()
+        self.rows_made = 0
+        self.stores = 0  # how many ids it has given to its store
+        self.rename_store()
         self.habits = Habits()
         self.dice = dice
         self.is_wanted = True  # whether it is to be connected
@@ -118,6 +138,32 @@ class SimDevice:
         self._runs: dict[str, DeviceRun] = {}
         self._leftovers: list[AgentData | AgentComplete] = []
         self._redialling = False
+
+    # --- its store ---
+
+    @property
+    def mark(self) -> StoreMark | None:
+        """What its hello says of its store; one of the first days says nothing."""
+        if "rows.list" not in self.capabilities:
+            return None
+        return StoreMark(id=self.memory.store_id, counter=self.memory.counter)
+
+    def rename_store(self) -> None:
+        """Its store is another one, or an older copy of itself."""
+        self.stores += 1
+        self.memory.store_id = f"store {self.stores} of {self.id}"
+
+    def keep_store(self) -> Memory:
+        """A copy of its store as it is now."""
+        return deepcopy(self.memory)
+
+    def put_store_back(self, memory: Memory | None) -> None:
+        """The app is gone, and finds an older copy of its store when it starts; ``None``: an empty one."""
+        self.crash()
+        self._reported.clear()
+        self.memory = Memory() if memory is None else deepcopy(memory)
+        if memory is None:
+            self.rename_store()
 
     # --- coming and going ---
 
@@ -187,6 +233,9 @@ class SimDevice:
             return
         match frame:
             case Welcome():
+                known = frame.store or StoreMark(id="none", counter=0)
+                if known.id == self.memory.store_id and known.counter > self.memory.counter:
+                    self.rename_store()
                 self._welcomed(wire)
             case AgentRun():
                 self._begin(wire, frame)
@@ -267,27 +316,79 @@ class SimDevice:
             return known
         if self.dice.says(self.habits.fails):
             return Answer(error=ErrorBody(code=ErrorCode.BUSY, message="just now", retryable=True))
+        if call.action is Action.ROWS_LIST:
+            return Answer(result=self._listed(call))
+        if call.action is Action.ROWS_KNOWN:
+            return Answer(result=self._known(call))
         if call.action is Action.AGENT_WAKE:
             if call_id not in self.memory.woken:
                 self.memory.woken.append(call_id)
             return Answer(result={"woken": True})
         answer = self._changed(call)
         self.memory.answers[call_id] = answer
+        if answer.error is None:
+            self.memory.count(call_id)
+            answer = msgspec.structs.replace(answer, counter=self.memory.counter)
+            self.memory.answers[call_id] = answer
         return answer
+
+    def _listed(self, call: ToolCall) -> dict[str, Any]:
+        since = call.data["since"]
+        assert isinstance(since, int)
+        written = [(row, "open") for row in self.memory.rows] + [
+            (row, "rejected") for row in self.memory.removed
+        ]
+        counted = sorted((self.memory.counted[row.call_id], row, state) for row, state in written)
+        behind = [one for one in counted if one[0] > since]
+        page = behind[: self.dice.between(1, 4)]
+        rows = [self._told(*one) for one in page]
+        mark = {"id": self.memory.store_id, "counter": self.memory.counter}
+        return {"store": mark, "rows": rows, "more": len(page) < len(behind)}
+
+    def _told(self, counter: int, row: Row, state: str) -> dict[str, Any]:
+        if state == "open" and self.memory.verdicts.get(row.call_id):
+            state = self.memory.verdicts[row.call_id]
+        return {
+            "counter": counter,
+            "call_id": row.call_id,
+            "table": "tasks",
+            "row_id": row.row_id,
+            "inserted_by": self.memory.made[row.row_id],
+            "state": state,
+            "agent_id": row.agent_id,
+            "run_id": row.run_id,
+            "path": row.path,
+            "sha256": row.sha256,
+            "quote": row.title,
+            "start": row.start,
+            "end": row.start + len(row.title),
+        }
+
+    def _known(self, call: ToolCall) -> dict[str, Any]:
+        calls, rows = call.data["calls"], call.data["rows"]
+        assert isinstance(calls, list)
+        assert isinstance(rows, list)
+        there = {row.row_id for row in self.memory.rows}
+        return {
+            "calls": [one for one in calls if one in self.memory.answers],
+            "rows": [one for one in rows if one in there],
+        }
 
     def _changed(self, call: ToolCall) -> Answer:
         rows = self.memory.rows
         place = next((n for n, row in enumerate(rows) if row.row_id == call.where.get("id")), None)
         if call.action is Action.UPDATE and place is None:
             return Answer(error=ErrorBody(code=ErrorCode.DATABASE_CONFLICT, message="no such row"))
-        title = str(call.data["title"])
+        self.rows_made += 1  # no id is given twice, whatever is restored
+        title = line_of(str(call.data["title"]))
         if REFUSED_WORD in title:
             return Answer(error=ErrorBody(code=ErrorCode.BAD_PARAMS, message="never"))
-        row_id = f"row-{len(self.memory.answers)}" if place is None else rows[place].row_id
+        row_id = f"row-{self.rows_made}" if place is None else rows[place].row_id
         row = self._row(call, row_id, title)
         self._on_row(self, row)
         if place is None:
             rows.append(row)
+            self.memory.made[row_id] = row.call_id
         else:
             rows[place] = row
         return Answer(result={"id": row_id})
@@ -296,7 +397,7 @@ class SimDevice:
         source = call.source
         assert source is not None and source.sha256 is not None
         call_id, agent_id, run_id = CallId(call.id), call.agent_id or "", call.run_id or ""
-        return Row(row_id, call_id, agent_id, run_id, source.path, source.sha256, title)
+        return Row(row_id, call_id, agent_id, run_id, source.path, source.sha256, title, source.start)
 
     # --- its owner ---
 
@@ -307,8 +408,10 @@ class SimDevice:
         row = self.dice.choice(self.memory.rows)
         if self.dice.says(0.5):
             self.memory.rows.remove(row)
+            self.memory.removed.append(row)
             self.memory.rejected.add(row.title)
-        self.memory.untold[row.call_id] = "approved" if row in self.memory.rows else "rejected"
+        said = "approved" if row in self.memory.rows else "rejected"
+        self.memory.untold[row.call_id] = self.memory.verdicts[row.call_id] = said
         self._report()
 
     def _report(self) -> None:
@@ -329,3 +432,4 @@ class SimDevice:
             for call_id, verdict in told.items():
                 if self.memory.untold.get(call_id) == verdict:
                     del self.memory.untold[call_id]
+                    self.memory.count(call_id)

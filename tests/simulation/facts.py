@@ -118,6 +118,25 @@ class Facts:
         self.schedules_before: dict[str, ScheduleFacts | None] = {}
         self.leases_before: dict[str, LeaseFacts] = {}
 
+    def look_anew(self) -> None:
+        """The rows are those of another time."""
+        for known in (self.runs, self.live, self.schedules, self.agents, self.leases):
+            known.clear()
+        self.changes.clear()
+        self.schedules_before, self.leases_before = {}, {}
+        for row in self._all("runs", RunFacts._fields):
+            run = self.runs[row[0]] = RunFacts(*row)
+            if not run.is_final:
+                self.live[run.id] = run
+        self.schedules |= {
+            row[0]: ScheduleFacts(*row) for row in self._all("schedules", ScheduleFacts._fields)
+        }
+        self.agents |= {row[0]: AgentFacts(*row) for row in self._all("agent_states", AgentFacts._fields)}
+        self.leases |= {row[0]: LeaseFacts(*row) for row in self._all("leases", LeaseFacts._fields)}
+
+    def _all(self, table: str, columns: tuple[str, ...]) -> list[Any]:
+        return self.disk.rows(f"SELECT {', '.join(columns)} FROM {table}")
+
     def take(self, commit: Commit) -> None:
         """Look at what *commit* changed."""
         ids = commit.touched.ids

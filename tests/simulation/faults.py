@@ -8,7 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from tests.simulation.device import SimDevice
+from protocol.ids import DeviceId
+from tests.simulation.device import Memory, SimDevice
 from tests.simulation.hub import Machine, SimHub
 from tests.simulation.people import People
 from tests.simulation.world import World
@@ -26,6 +27,7 @@ class Faults:
         self._world = world
         self._dice = world.dice.fork("faults")
         self._people = People(world, world.dice.fork("people"))
+        self._stores: dict[DeviceId, list[Memory]] = {}  # older copies
         self._kinds: list[Callable[[], None]] = [
             self._hub_dies,
             self._hub_dies_at_a_commit,
@@ -46,6 +48,13 @@ class Faults:
             self._device_is_mute,
             self._device_flaps,
             self._device_goes_away,
+            self._states_are_kept,
+            self._states_are_kept,
+            self._states_are_kept,
+            self._hub_is_restored,
+            self._hub_is_lost,
+            self._device_is_restored,
+            self._device_is_lost,
             self._clock_jumps,
             self._model_has_a_mood,
             self._model_has_a_mood,
@@ -150,6 +159,32 @@ class Faults:
         self._world.say(machine.name, f"has its clock set by {by_s} s")
         machine.clock.jump(by_s)
         self._world.witness.around.clocks_changed()
+
+    # --- older copies ---
+
+    def _states_are_kept(self) -> None:
+        self._world.keep_rows()
+        for device in self._world.devices:
+            self._stores.setdefault(device.id, []).append(device.keep_store())
+
+    def _hub_is_restored(self) -> None:
+        if self._world.can_be_restored:
+            self._world.restore_rows(self._dice.choice(self._world.backups))
+
+    def _hub_is_lost(self) -> None:
+        """Its devices are let in anew, and its agents are others."""
+        if self._world.can_be_restored:
+            self._world.restore_rows(self._world.backups[0])
+
+    def _device_is_restored(self) -> None:
+        device = self._device()
+        if device.mark is not None and (copies := self._stores.get(device.id)):
+            self._world.restore_device(device, self._dice.choice(copies))
+
+    def _device_is_lost(self) -> None:
+        device = self._device()
+        if device.mark is not None:
+            self._world.restore_device(device, None)
 
     # --- devices ---
 

@@ -9,6 +9,7 @@ from tests.simulation.dice import Dice
 
 MARK = re.compile(r"(\S+\.(?:txt|md)) edition (\d+)")  # in a line of each question, so that it tells its file
 MOST_FILES = 5
+OTHER_WORDS = " once more"  # what a model adds that words the same otherwise
 REFUSED_WORD = "unwelcome"  # a device refuses an item with it, for good
 
 
@@ -43,6 +44,11 @@ def edition(path: str, number: int) -> Edition:
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     written = _known[sha256] = Edition(path, text, sha256, tuple(lines))
     return written
+
+
+def line_of(title: str | None) -> str:
+    """The line that a title is of, whatever words a model had for it."""
+    return (title or "").replace(OTHER_WORDS, "")
 
 
 def known_edition(sha256: str) -> Edition | None:

@@ -21,11 +21,13 @@ from hub.extraction.model import Models
 from hub.links.auth import Admission, Authenticator, Knock
 from hub.links.deadlines import DeadlineWheel, Slot, Timed
 from hub.links.limits import LinkLimits
+from hub.links.link import DeviceLink
 from hub.links.open_link import OpenLink
 from hub.links.refusal import Refusal
-from hub.links.roster import LinkEvent, RequestReceived, Roster
+from hub.links.roster import DeviceReady, LinkEvent, RequestReceived, Roster
 from hub.metrics import Metrics
 from hub.router import Router
+from hub.runs.agreement import Agreements
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets
 from hub.runs.control import RunControl
@@ -42,7 +44,7 @@ from hub.runs.wakes import Wakes
 from hub.supervisor import Supervisor
 from protocol.errors import CloseCode, HubError
 from protocol.handshake import Capability, Challenge, DeviceHello, Goodbye, Welcome
-from protocol.ids import BootId, ConnectionId, NodeId, UserId
+from protocol.ids import BootId, ConnectionId, DeviceId, NodeId, UserId
 from protocol.versions import SPOKEN
 from protocol.work import RunLimits
 from storage.store import StorageError, Store, devices, identity, leases, runs
@@ -100,6 +102,7 @@ class SimHub:
         dice: Dice,
         traffic: Traffic,
         link: type[OpenLink] = OpenLink,
+        agreements: type[Agreements] = Agreements,
     ) -> None:
         self.machine = machine
         self.process = process
@@ -113,6 +116,7 @@ class SimHub:
         self._chance = dice
         self._traffic = traffic
         self.link = link
+        self._agreements = agreements
         self._model = model
         self.clock = machine.clock
         self.time = machine.time
@@ -122,6 +126,7 @@ class SimHub:
         self.user_id = UserId("")
         self.listener: SimListener | None = None  # once it is built
         self.visits: dict[str, list[float]] = {}  # device: when it came, in awake seconds
+        self.agreed_at: dict[str, float] = {}  # device: when it might get runs, in awake seconds
         self.left_at: dict[str, float] = {}  # device that is not there: when it left
 
     async def serve(self, user_id: UserId) -> None:
@@ -198,6 +203,9 @@ class SimHub:
         lifecycle = Lifecycle(store, clock=clock, ids=self.ids, metrics=METRICS, watch=watch)
         budgets = Budgets(store, clock=clock, metrics=METRICS)
         asking = Asking(store, models=models, budgets=budgets, clock=clock, ids=self.ids, metrics=METRICS)
+        self.agreements = self._agreements(
+            store, links=self.roster.connected, clock=clock, ids=self.ids, on_agreed=self._agreed
+        )
         runner = Runner(
             store=store,
             lifecycle=lifecycle,
@@ -205,7 +213,7 @@ class SimHub:
             extractor=extractor,
             asking=asking,
             delivery=Delivery(store, clock=clock, metrics=METRICS),
-            find_link=self.roster.find,
+            find_link=self._agreeing,
             watch=watch,
             clock=clock,
             chance=chance,
@@ -215,7 +223,7 @@ class SimHub:
             store=store,
             lifecycle=lifecycle,
             runner=runner,
-            links=self.roster.connected,
+            links=self.agreements.agreeing,
             clock=clock,
             chance=chance,
             metrics=METRICS,
@@ -261,6 +269,7 @@ class SimHub:
         self._supervisor.add("requests", requests)
         self._supervisor.add("heartbeats", heartbeats)
         self._supervisor.add("devices", self.listener)
+        self._supervisor.add("agreements", self.agreements)
         self._supervisor.add("dispatcher", self.dispatcher)
         self._supervisor.add("model gates", asking.gates)
         if store.is_shared:
@@ -269,8 +278,19 @@ class SimHub:
         self._supervisor.add("scheduler", self.scheduler)
         self._supervisor.add("housekeeping", Housekeeping(store, clock=clock, boot_id=self.boot_id))
 
+    def _agreeing(self, device_id: DeviceId) -> DeviceLink | None:
+        link = self.roster.find(device_id)
+        return link if link is not None and self.agreements.agrees(link) else None
+
+    def _agreed(self) -> None:
+        for link in self.agreements.agreeing():
+            self.agreed_at.setdefault(f"{link.device_id} {link.epoch}", self.time.awake_s)
+        self.dispatcher.look_again()
+
     def tell_router(self, event: LinkEvent) -> None:
         """Something has come from a device, or a device has come or gone."""
+        if isinstance(event, DeviceReady):
+            self.agreements.look_again()
         self._router.take(event)
 
 
@@ -352,6 +372,7 @@ class SimListener:
             token=f"token of {device.id}",
             capabilities=[Capability(name=name) for name in sorted(device.capabilities)],
             runs=device.held_runs,
+            store=device.mark,
         )
         await anyio.sleep(self._traffic.latency_s())
         admission = await self._judge(hello, wire)
@@ -411,6 +432,7 @@ class SimListener:
                 device_id=admission.device_id,
                 epoch=admission.epoch,
                 server_ts_ms=epoch_ms(self._hub.clock.now()),
+                store=admission.store,
             )
         )
         self._hub.left_at.pop(device.id, None)

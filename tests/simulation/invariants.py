@@ -30,9 +30,15 @@ class Witness:
         self.facts = Facts(disk)
         self.around = Surroundings(time, machines, is_shared=scene.is_shared)
         self.findings = Findings(time, only=only)
+        self._scene = scene
+        self._devices = devices
+        self._make_laws()
+
+    def _make_laws(self, *, was_restored: bool = False) -> None:
+        scene, devices = self._scene, self._devices
         given = (self.facts, self.around, self.findings)
         limits = {"per_device": scene.settings.per_device, "total": scene.settings.total}
-        self._deliveries = Deliveries(*given, devices=devices)
+        self._deliveries = Deliveries(*given, devices=devices, was_restored=was_restored)
         self._questions = Questions(*given)
         self._liveness = Liveness(*given, **limits)
         self._laws: list[Law] = [
@@ -49,8 +55,14 @@ class Witness:
             Quotas(*given),
             self._liveness,
             Counters(*given),
-            WakesEnd(*given, devices=devices),
+            WakesEnd(*given, devices=devices, was_restored=was_restored),
         ]
+
+    def restored(self) -> None:
+        """The hub's rows, or a device's, are those of another time: what was seen before proves nothing."""
+        self.facts.look_anew()
+        self._make_laws(was_restored=True)
+        self.around.disturb()
 
     @property
     def violations(self) -> list[Violation]:

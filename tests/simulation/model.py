@@ -18,7 +18,7 @@ from hub.extraction.model import (
 )
 from hub.runs.asking import question_of
 from tests.simulation.dice import Dice
-from tests.simulation.files import MARK
+from tests.simulation.files import MARK, OTHER_WORDS
 
 Mood = Literal["fine", "rate_limit", "billing", "away"]
 
@@ -42,6 +42,7 @@ class SimModel:
         self.slow = 0.04  # of all answers take long
         self.garbled = 0.01  # of all answers cannot be read
         self.asked = 0
+        self.wordings = 0  # it has other words for the same from now on
 
     def calm(self) -> None:
         """It answers, soon and well."""
@@ -74,5 +75,6 @@ class SimModel:
                 raise ModelUnavailable("no answer after all tries", spent=COST)
         if self._dice.says(self.garbled):
             return ModelAnswer(text="I would rather not.", finish=Finish.WHOLE, usage=COST)
-        found = [{"table": "tasks", "title": line, "quote": line} for line in _TASK.findall(said)]
+        other = OTHER_WORDS * self.wordings
+        found = [{"table": "tasks", "title": line + other, "quote": line} for line in _TASK.findall(said)]
         return ModelAnswer(text=json.dumps({"items": found}), finish=Finish.WHOLE, usage=COST)

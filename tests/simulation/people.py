@@ -40,7 +40,8 @@ class People:
 
     def act(self) -> None:
         """One of them does something."""
-        self._dice.choice(self._deeds)()
+        if self._world.witness.facts.agents:  # else the hub has lost its rows, and does not run yet
+            self._dice.choice(self._deeds)()
 
     def let_go_on(self) -> None:
         """Everybody who held something back lets it go on."""

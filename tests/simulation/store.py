@@ -80,6 +80,20 @@ class Disk:
         self._answers = Answers(raw)
         self.on_commit: Callable[[Commit], None] = lambda commit: None
 
+    def snapshot(self) -> sqlite3.Connection:
+        """All rows as they are now."""
+        copy = sqlite3.connect(":memory:")
+        self.raw.backup(copy)
+        return copy
+
+    def put_back(self, snapshot: sqlite3.Connection) -> None:
+        """The rows of *snapshot* again; nobody may have the database open."""
+        if self.raw.in_transaction:
+            self.raw.rollback()
+        snapshot.backup(self.raw)
+        self.raw.execute("DELETE FROM temp.touched")
+        self._answers.clear()
+
     def set_clock(self, now_ms: Callable[[], int]) -> None:
         """What ``storage.columns.now_ms()`` says."""
         self.raw.create_function("hub_now_ms", 0, now_ms)

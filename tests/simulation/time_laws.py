@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from protocol.ids import DeviceId
 from tests.simulation.facts import RunFacts
 from tests.simulation.hub import SimHub
 from tests.simulation.laws import Law
@@ -145,9 +146,13 @@ class Liveness(Law):
             visits = hub.visits.get(run.device_id, [])
             if run.device_id in hub.left_at or not visits:
                 continue
+            link = hub.roster.find(DeviceId(run.device_id))
+            if link is None or not hub.agreements.agrees(link):
+                continue
+            since = max(visits[-1], hub.agreed_at.get(f"{link.device_id} {link.epoch}", 0.0))
             flaps = sum(visit > visits[-1] - FLAP_WINDOW_S for visit in visits) > FLAPS
             settle_s = FLAP_SETTLE_S if flaps else SETTLE_S
-            if self.around.time.awake_s - visits[-1] > settle_s + SPREAD_S + TICK_S:
+            if self.around.time.awake_s - since > settle_s + SPREAD_S + TICK_S:
                 return hub
         return None
 

@@ -33,10 +33,17 @@ class WakesEnd(Law):
     """Seen when everything had the time to come to its end."""
 
     def __init__(
-        self, facts: Facts, around: Surroundings, findings: Findings, *, devices: Sequence[SimDevice]
+        self,
+        facts: Facts,
+        around: Surroundings,
+        findings: Findings,
+        *,
+        devices: Sequence[SimDevice],
+        was_restored: bool = False,
     ) -> None:
         super().__init__(facts, around, findings)
         self._devices = devices
+        self._was_restored = was_restored
         self._told: dict[str, float] = {}  # wake: when its device was told last, in awake seconds
 
     def after(self, commit: Commit) -> None:
@@ -49,10 +56,12 @@ class WakesEnd(Law):
         for wake_id, state, ends_at, decision in self.facts.disk.rows(WAKES):
             if decision not in TOLD[state]:
                 self.findings.add("wakes", f"wake {wake_id} is {state}, its fire says {decision}")
-            is_under_way = state == "sent" and self.around.time.awake_s < self._told[wake_id] + ANSWERED_S
+            is_under_way = (
+                state == "sent" and self.around.time.awake_s < self._told.get(wake_id, 0.0) + ANSWERED_S
+            )
             if decision == "deferred" and ends_at + SLACK_MS < now_ms and not is_under_way:
                 self.findings.add("wakes", f"wake {wake_id} is {state}, and its slot is over")
-            if state == "acknowledged" and wake_id not in woken:
+            if state == "acknowledged" and wake_id not in woken and not self._was_restored:
                 self.findings.add("wakes", f"wake {wake_id} is acknowledged, and no device knows of it")
         for (run_id,) in self.facts.disk.rows(RUNS_OF_SLOTS):
             self.findings.add("wakes", f"run {run_id} is of a slot, which makes none")

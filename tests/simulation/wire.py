@@ -40,6 +40,8 @@ class Tally:
         self.stale = 0  # of an older fence, a run that is over, a call that nobody waits for
         self.hub_crashes = 0
         self.hub_stops = 0
+        self.hub_restores = 0
+        self.device_restores = 0
 
 
 class Traffic:

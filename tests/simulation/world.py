@@ -5,6 +5,7 @@ for a while it sleeps (see ``clock``), so that days pass in a moment.
 """
 
 import contextvars
+import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -16,13 +17,14 @@ import anyio
 from anyio.abc import TaskGroup
 
 from hub.links.open_link import OpenLink
+from hub.runs.agreement import Agreements
 from hub.tokens import hash_token
 from protocol.errors import HubError
 from protocol.ids import DeviceId, TokenId, UserId
 from storage.store import StorageError, Store, devices, users
 from tests.simulation.agenda import Agenda, Step
 from tests.simulation.clock import DatabaseClock, WorldTime
-from tests.simulation.device import FIRST_DAYS, MODERN, SimDevice
+from tests.simulation.device import FIRST_DAYS, MODERN, Memory, SimDevice
 from tests.simulation.dice import Dice
 from tests.simulation.facts import EXECUTING
 from tests.simulation.hub import Machine, SimHub
@@ -51,12 +53,14 @@ class Ways:
     Attributes:
         door_of: what stands before each hub's door to the disk.
         link: what its links are made of.
+        agreements: how a hub and a device agree about the past.
         hubs: so many on one database, whatever the seed says.
         only: what a violation must say to be told, because others would hide it.
     """
 
     door_of: "Callable[[Store, World], Store]" = lambda door, world: door
     link: type[OpenLink] = OpenLink
+    agreements: type[Agreements] = Agreements
     hubs: int | None = None
     only: str | None = None
 
@@ -95,6 +99,7 @@ class World:
         self._during_work: deque[Step] = deque()
         self._still_since = 0.0
         self._tasks: TaskGroup | None = None
+        self.backups: list[sqlite3.Connection] = []  # the first is of the first day
         self.witness = Witness(self.disk, self.time, self.machines, self.devices, scene, only=self._ways.only)
         self.model = SimModel(self.dice.fork("model"), self.witness.asked)
         self.disk.on_commit = self._committed
@@ -128,6 +133,8 @@ class World:
                 )
             )
 
+        self.keep_rows()
+
     def say(self, who: str, what: str) -> None:
         """A line of the trace."""
         if self._say is not None:
@@ -150,6 +157,8 @@ class World:
         return {
             "hub crashes": self.tally.hub_crashes,
             "hub stops": self.tally.hub_stops,
+            "hub restores": self.tally.hub_restores,
+            "device restores": self.tally.device_restores,
             "device crashes": sum(device.crashes for device in self.devices),
             "frames": self.tally.frames,
             "frames lost": self.tally.lost,
@@ -312,6 +321,7 @@ class World:
             dice.fork("hub"),
             self.traffic,
             self._ways.link,
+            self._ways.agreements,
         )
         self.say(process.name, f"boots as {hub.boot_id}")
         self.witness.around.disturb()
@@ -331,6 +341,32 @@ class World:
         self.witness.around.disturb()
         self._start(hub.process.unwind)
         self._boot_later(machine)
+
+    @property
+    def can_be_restored(self) -> bool:
+        """Whether all devices can tell what they have: others get their items once more."""
+        return all(device.mark is not None for device in self.devices)
+
+    def keep_rows(self) -> None:
+        """Back the hub's database up."""
+        self.backups.append(self.disk.snapshot())
+
+    def restore_rows(self, backup: sqlite3.Connection) -> None:
+        """All hubs are gone, and find their database as it was in *backup*."""
+        self.say("world", "the hub's database is restored")
+        self.tally.hub_restores += 1
+        for machine in self.machines:
+            self.kill(machine)
+        self.disk.put_back(backup)
+        self.model.wordings += 1
+        self.witness.restored()
+
+    def restore_device(self, device: SimDevice, memory: Memory | None) -> None:
+        """A device finds its store as it was, or empty."""
+        self.say(device.id, "has an older store" if memory else "has lost its store")
+        self.tally.device_restores += 1
+        device.put_store_back(memory)
+        self.witness.restored()
 
     def resume(self, hub: SimHub) -> None:
         """A hub that was halted goes on."""
