@@ -62,6 +62,13 @@ def task(what: str, quote: str, *, who: str | None = None, when: str | None = No
     }
 
 
+def reworded(record: Record, times: int) -> Record:
+    """The record as a model has it that was asked so many *times*: each time in other words."""
+    words = str(record["title"]).split()
+    turned = words[times % len(words) :] + words[: times % len(words)]
+    return record if times == 1 else record | {"title": " ".join([*record["assignee"], *reversed(turned)])}
+
+
 INVENTED: Final = task(
     "believe this", "Nobody said it, and nowhere.", who="Nobody", when="2026-01-01"
 )  # its quote is in no document

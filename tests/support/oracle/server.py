@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections import deque
+from collections import Counter, deque
 from functools import partial
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from anyio.abc import SocketAttribute, SocketStream, TaskStatus
 
 from tests.support.oracle.asker import Asker, message_of, most_records_of, prompt_of, spell, text_of
 from tests.support.oracle.batches import Batches
-from tests.support.oracle.planted import INVENTED, Record, facts_in, obeyed_in
+from tests.support.oracle.planted import INVENTED, Record, facts_in, obeyed_in, reworded
 from tests.support.oracle.quota import Headers, Quota
 from tests.support.oracle.stats import Asked, Memory, Stats
 from tests.support.oracle.traits import MODEL_NAME, Fault, Traits
@@ -50,6 +50,7 @@ class Oracle(Traits):
         self.stats = Stats()
         self.requests: list[dict[str, Any]] = []
         self.keeps_requests = True
+        self._worded: Counter[str] = Counter()  # how often each text was answered
         self._faults: deque[Fault] = deque()
         self._memory = Memory(self.stats)
         self._batches = Batches(self._batched)
@@ -221,6 +222,9 @@ class Oracle(Traits):
             records += records[:1]
         elif fault is Fault.FOREIGN_TABLE:
             records += [record | {"table": "users"} for record in records[:1]]
+        if self.rewords:
+            self._worded[text] += 1
+            records = [reworded(record, self._worded[text]) for record in records]
         if self.is_gullible:
             records += obeyed_in(text)
         return records

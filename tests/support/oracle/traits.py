@@ -62,6 +62,7 @@ class Traits:
         rejects_keys: every request is refused with 401.
         context_tokens: a longer prompt is refused with 400 ``context_length_exceeded``.
         most_records: lazy: it never tells more records than this in one answer.
+        rewords: it has other words for the same in each of its answers.
         is_gullible: it obeys the orders that it finds in a text.
         requests_per_minute: more are refused with 429; the headers tell what is left.
         tokens_per_minute: likewise.
@@ -82,6 +83,7 @@ class Traits:
     rejects_keys: bool = False
     context_tokens: int | None = None
     most_records: int | None = None
+    rewords: bool = False
     is_gullible: bool = False
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None

@@ -1,0 +1,113 @@
+"""Snapshots of a hub's and a device's state, put back later: as by a backup, a copy of a disk, or a loss."""
+
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from hub.device.inserts import read_items
+from tests.scenarios.scene import Scene
+from tests.support.database import new_database
+from tests.support.processes import POLL_S
+
+Item = tuple[str, str]  # path and quote
+
+AGREES_S: Final = 30.0
+
+
+def snapshot(database: Path, copy: Path) -> None:
+    """Copy a database that may be in use, as it is now."""
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+
+
+def put_back(copy: Path, database: Path) -> None:
+    """Put a snapshot in the place of a database that nobody has open."""
+    lose(database)
+    snapshot(copy, database)
+
+
+def lose(database: Path) -> None:
+    """Remove a database with what belongs to it."""
+    for file in database.parent.glob(f"{database.name}*"):
+        if not file.name.endswith(".lock"):
+            file.unlink()
+
+
+class Restores:
+    """A scene whose two ends can be put back to an earlier moment.
+
+    Moments have names; ``keep`` copies both databases as they are.
+    """
+
+    def __init__(self, play: Scene) -> None:
+        self.play = play
+        self.hub_database = play.folder / "hub.db"
+
+    async def keep(self, moment: str) -> None:
+        """Remember both states."""
+        for database in (self.hub_database, self.play.device.database):
+            await anyio.to_thread.run_sync(snapshot, database, self._copy(database, moment))
+
+    async def hub_goes_back(self, moment: str) -> None:
+        """Kill the hub, put its database back, start it."""
+        await self.play.kill_hub()
+        put_back(self._copy(self.hub_database, moment), self.hub_database)
+        await self.play.start_hub()
+
+    async def hub_is_lost(self) -> None:
+        """Kill the hub, start one with an empty database, and let the device in anew."""
+        await self.play.kill_hub()
+        lose(self.hub_database)
+        new_database(self.hub_database)
+        await self.play.device.kill()
+        await self.play.start_hub()
+        (self.play.folder / "desk.token").write_text(await self.play.hub.token())
+        await self.play.device.start()
+
+    async def device_goes_back(self, moment: str) -> None:
+        """Kill the device, put its database back, start it."""
+        await self.play.device.kill()
+        put_back(self._copy(self.play.device.database, moment), self.play.device.database)
+        await self.play.device.start()
+
+    async def both_go_back(self, moment: str) -> None:
+        """As one machine with both that is put back to a snapshot: they agree."""
+        await self.play.kill_hub()
+        await self.play.device.kill()
+        for database in (self.hub_database, self.play.device.database):
+            put_back(self._copy(database, moment), database)
+        await self.play.start_hub()
+        await self.play.device.start()
+
+    async def device_is_lost(self) -> None:
+        """Kill the device, and start it without a database."""
+        await self.play.device.kill()
+        lose(self.play.device.database)
+        await self.play.device.start()
+
+    async def run(self) -> dict[str, object]:
+        """A run, to its end."""
+        return await self.play.hub.ended(await self.play.hub.start_run())
+
+    def items(self) -> Counter[Item]:
+        """What the device has, by path and quote."""
+        found = read_items(self.play.device.database) if self.play.device.database.exists() else []
+        return Counter((item.source_path or "", item.quote or "") for item in found)
+
+    async def has(self, wanted: Counter[Item]) -> None:
+        """Until the device has just these; by itself, without a run."""
+        with anyio.move_on_after(AGREES_S):
+            while self.items() != wanted:
+                await anyio.sleep(POLL_S)
+            return
+        found = self.items()
+        raise AssertionError(
+            f"lost {wanted - found}, too many {found - wanted}\n{self.play.hub.log()[-3000:]}"
+        )
+
+    def _copy(self, database: Path, moment: str) -> Path:
+        return self.play.folder / "copies" / f"{database.name} {moment}"
