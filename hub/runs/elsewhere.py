@@ -1,5 +1,6 @@
 """Pure: what is known of other sources of one device: a forwarded mail, the same task in two notes."""
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from itertools import islice
@@ -15,6 +16,7 @@ from protocol.tables import TABLES, Filler, Kind, TableName
 from storage.store import FoundItem, ItemRow, KnownItem, unknown_likeness
 
 MOST_LOOKED_AT: Final = 200  # of those that are like one that was found
+_DAY_IN_NAME: Final = re.compile(r"(?<!\d)(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})(?!\d)")
 TELLING_WORDS: Final = 2  # a title of one word names too many things to be the same in two sources
 
 
@@ -24,8 +26,10 @@ class Elsewhere:
     What is compared is made ready once for each: all this is done in the database's one writer.
     """
 
-    def __init__(self, known: Sequence[KnownItem], timezone: str) -> None:
+    def __init__(self, known: Sequence[KnownItem], timezone: str, unit_key: str = "") -> None:
+        """*unit_key*: what the found items are from."""
         self._timezone = timezone
+        self._note_day = day_in_name(unit_key)
         self._alike: dict[str, list[tuple[KnownItem, date | None]]] = {}
         self._of_day: dict[tuple[str, date], list[tuple[KnownItem, tuple[str, ...]]]] = {}
         for one in known:
@@ -46,8 +50,9 @@ class Elsewhere:
 
     def _of_same_words(self, item: FoundItem) -> KnownItem | None:
         """The row of the same quote of which its device told no more than that."""
-        alike = self._alike.get(unknown_likeness(item.quote_hash), ())
-        return next((one for one, _ in alike if one.row.target_table == item.table), None)
+        alike = [one for one, _ in self._alike.get(unknown_likeness(item.quote_hash), ())]
+        same = (one for one in alike if one.row.target_table == item.table)
+        return next((one for one in same if not self._is_of_another_day(one.row)), None)
 
     def _candidates(self, item: FoundItem) -> Iterator[KnownItem]:
         """Those of its name, then those of its day with nearly its name."""
@@ -56,6 +61,8 @@ class Elsewhere:
         for one, day in self._alike.get(item.likeness, ()):
             # On another day, or where the other has none: not the same, or less than this one.
             is_same_day = today is not None and day == today
+            if today is None and self._is_of_another_day(one.row):
+                continue
             if (today is None or is_same_day) and (is_telling or is_same_day or is_same_place(item, one.row)):
                 yield one
         if today is None:
@@ -64,6 +71,23 @@ class Elsewhere:
         for one, words in self._of_day.get((item.table, today), ()):
             if one.row.likeness != item.likeness and are_alike(mine, words):
                 yield one
+
+    def _is_of_another_day(self, row: ItemRow) -> bool:
+        """Whether a row is from the note of another day: what is to be done again stands in both."""
+        other = day_in_name(row.unit_key)
+        return None not in (other, self._note_day) and other != self._note_day
+
+
+def day_in_name(unit_key: str) -> str | None:
+    """The day that a file is named after, as ``2026-11-20``; ``None``: it is not the note of a day."""
+    name = unit_key.rpartition("/")[2]
+    found = _DAY_IN_NAME.search(name) if "@" not in name else None  # ids of messages are no names
+    if found is None:
+        return None
+    try:
+        return date(*map(int, found.groups())).isoformat()
+    except ValueError:
+        return None
 
 
 def _telling(main: str, data: Record) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ The rules, in this order:
 - Rejected by its owner: not sent again, unless its sentence is another one.
 - With another sentence and other data: the row is changed, and the difference is told.
 - Known in another source of the same user at the same device, and all that this one says is said
-  there: not sent.
-- Like the title of an item whose quote is gone: that row is changed.
+  there: not sent; but in the notes of two days, what has no day of its own is to be done on both.
+- Like the title of an item whose quote is gone, or a longer or shorter form of one that is still open:
+  that row is changed.
 - Done already: not sent. What is known and done by now is changed, as above.
 - Else it is new.
 """
@@ -36,6 +37,7 @@ from protocol.tables import TableName
 from storage.store import Decision, Finder, FoundItem, ItemRow, Known, KnownItem, PlannedCall
 
 SAME_TITLE: Final = 0.7  # of difflib's ratio: "call Anna on Friday" and "call Anna on Monday" have 0.84
+CONTINUED_WORDS: Final = 2  # of a title that is made longer: one word begins too many
 MOST_COMPARED: Final = 1_000  # pairs of titles in one unit; beyond it a changed title is a new item
 COMPARED_CHARS: Final = 160  # of a title: it is done in the database's one writer, in 0.3 ms a pair at worst
 
@@ -59,7 +61,7 @@ def decide(
     if document is not None:
         pairing.match_taken(document)
     pairing.match_same(known.finder)
-    elsewhere = Elsewhere(known.elsewhere, timezone)
+    elsewhere = Elsewhere(known.elsewhere, timezone, known.finder.unit_key)
     others = {item.ordinal: other for item in pairing.left if (other := elsewhere.find(item)) is not None}
     pairing.match_changed(but=others)
     fresh = _FreshIds(known.finder, [one.row for one in known.here])
@@ -129,13 +131,16 @@ class _Pairing:
     def match_changed(self, *, but: Container[int]) -> None:
         """Pair those whose title has changed, with their sentence; but not these ordinals."""
         self._found = {ordinal: item for ordinal, item in self._found.items() if ordinal not in but}
-        self._match_alike(
-            lambda row: (
+
+        def is_gone(row: ItemRow) -> bool:
+            return (
                 row.quote_hash not in self._quoted
                 and row.place_hash not in self._places
                 and row.verdict != "rejected"
             )
-        )
+
+        self._match_alike(is_gone)
+        self._match_alike(lambda row: row.verdict == "open" and is_gone(row), measure=_continued)
 
     def _match(self, key: _Key, may: _May = lambda row: True) -> None:
         """Pair those of the same *key*, in order."""
@@ -144,8 +149,14 @@ class _Pairing:
             if alike := rows.get((item.table, key(item))):
                 self._pair(item, alike.pop(0))
 
-    def _match_alike(self, may: _May = lambda row: True, key: _Key = lambda one: None) -> None:
+    def _match_alike(
+        self,
+        may: _May = lambda row: True,
+        key: _Key = lambda one: None,
+        measure: Callable[[str, str], float] | None = None,
+    ) -> None:
         """Pair those of the same *key* that have nearly the same title, what is most alike first."""
+        measure = measure or _likeness
         rows = self._by_key(key, may)
         pairs = (
             (item, one) for item in self._found.values() for one in rows.get((item.table, key(item)), ())
@@ -154,7 +165,7 @@ class _Pairing:
         if len(candidates) > MOST_COMPARED:
             return
         scored = [
-            (-_likeness(item.main, main_of(TableName(one.row.target_table), one.row.data)), place)
+            (-measure(item.main, main_of(TableName(one.row.target_table), one.row.data)), place)
             for place, (item, one) in enumerate(candidates)
         ]
         for score, place in sorted(scored):
@@ -206,6 +217,12 @@ def _recognised(item: FoundItem, known: KnownItem, finder: Finder) -> Decision:
         item, row, agent_id=finder.agent_id, fingerprint=finder.config_fingerprint, at=finder.at
     )
     return Decision(before=row, after=after)
+
+
+def _continued(main: str, other: str) -> float:
+    """1 if one title goes on where the other one ends, after two words at least; else 0."""
+    shorter, longer = sorted((main.split(), other.split()), key=len)
+    return float(len(shorter) >= CONTINUED_WORDS and longer[: len(shorter)] == shorter)
 
 
 def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) -> Decision:

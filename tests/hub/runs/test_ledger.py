@@ -119,6 +119,47 @@ async def test_the_same_task_in_two_notes_is_sent_once(bench: Bench) -> None:
     assert (row.items_created, row.items_known) == (2, 1)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "rows"),
+    [
+        ("2026-11-20", "2026-11-21", 2),
+        ("diary_20261120", "diary_20261121", 2),
+        ("2026-11-20", "2026-11-20 (conflict)", 1),
+        ("2026-11-20", "plan", 1),
+        ("2026-99-20", "2026-99-21", 1),
+    ],
+)
+async def test_what_stands_in_the_notes_of_two_days_is_to_be_done_on_both(
+    bench: Bench, one: str, other: str, rows: int
+) -> None:
+    link = await run(bench, **{one: "- [ ] water the plants\n", other: "- [ ] water the plants\n"})
+    assert inserted(link) == ["water the plants"] * rows
+    assert (
+        await run(bench, **{one: "- [ ] water the plants\n", other: "- [ ] water the plants\n"})
+    ).calls == []
+
+
+async def test_an_appointment_in_the_notes_of_two_days_is_one(bench: Bench) -> None:
+    text = "- [ ] call Anna @due(2026-12-01)\n"
+    link = await run(bench, **{"2026-11-20": text, "2026-11-21": text})
+    assert len(inserted(link)) == 1
+
+
+async def test_a_line_that_is_made_longer_changes_its_open_suggestion(bench: Bench) -> None:
+    await run(bench, a="- [ ] call Anna\n- [ ] mend the roof\n")
+    longer = "- [ ] call Anna about the contract, the invoice and all the other papers\n"
+    link = await run(bench, a=f"{longer}- [ ] mend the roof\n")
+    (call,) = link.calls
+    assert (call.action, call.where) == (Action.UPDATE, {"id": "row of call Anna"})
+
+
+async def test_a_longer_line_beside_an_approved_one_is_another_suggestion(bench: Bench) -> None:
+    await run(bench, a="- [ ] call Anna\n")
+    await judge(bench, "call Anna", "approved")
+    link = await run(bench, a="- [ ] call Anna about the contract, the invoice and all other papers\n")
+    assert [call.action for call in link.calls] == [Action.INSERT]
+
+
 async def test_a_device_that_lists_its_tools_and_cannot_update_gets_a_row_that_says_what_it_replaces(
     bench: Bench,
 ) -> None:
