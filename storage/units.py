@@ -16,6 +16,8 @@ from storage.run_progress import advance, check_held, record_error
 from storage.run_rows import HeldRun
 from storage.schema import run_calls, run_units, runs, unit_ledger
 
+LEANING_AT_ONCE = 500  # units in one transaction
+
 
 class StillOpen(IllegalTransition):
     """A unit cannot be settled yet: so many of its *calls* are not answered. Nothing was written."""
@@ -217,7 +219,7 @@ def settle_unit(
 
     A failure is told among the run's errors too. A unit that is settled already stays as it
     is, so this may be repeated. One that leans on an item which its device was not told of yet is DONE,
-    and not in the ledger: the next run reads it again.
+    and not in the ledger: it is entered by ``settle_leaning``, or the next run reads it again.
 
     Args:
         waits_for: what the rest of the unit waits for, in words: it becomes PENDING instead of DONE, and
@@ -251,6 +253,39 @@ def settle_unit(
         _write_ledger(c, held.id, unit, at)
     advance(c, held, at=at, done=1)
     return after
+
+
+LEANING = (
+    UNITS.add_columns(run_units.c.awaits)
+    .where(
+        sa.text("run_units.state = 'DONE' AND run_units.is_behind = 0 AND run_units.awaits <> '[]'"),
+        run_units.c.unit_key > sa.bindparam("after"),
+    )
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+
+
+def settle_leaning(
+    c: sa.Connection, held: HeldRun, *, after: str, at: int, most: int = LEANING_AT_ONCE
+) -> str | None:
+    """Units that are DONE and leaned on items of others enter the ledger, once their device has these.
+
+    Args:
+        after: the unit that the call before ended with.
+        most: units that are looked at in this transaction.
+
+    Returns:
+        The unit to go on behind; ``None``: there is no other.
+
+    Raises:
+        StaleRun: the run is held under another fence, or has ended; nothing was written.
+    """
+    check_held(c, held)
+    found = c.execute(LEANING, {"run": held.id, "after": after, "most": most}).all()
+    for *unit, awaits in found:
+        if are_told(c, awaits):
+            _write_ledger(c, held.id, UnitRow(*unit), at)
+    return found[-1].unit_key if len(found) == most else None
 
 
 def _refusal(c: sa.Connection, run_id: RunId, unit_key: str) -> tuple[ErrorCode, str]:

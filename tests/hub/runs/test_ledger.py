@@ -3,12 +3,14 @@
 import hashlib
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from hub.links.link import RunFrame
 from protocol.errors import DeviceGone, ErrorCode
 from protocol.frame import ErrorBody
-from protocol.lifecycles import RunOutcome
+from protocol.lifecycles import RunOutcome, UnitState
 from protocol.work import (
     Action,
     AgentComplete,
@@ -42,6 +44,13 @@ def takes(call: ToolCall) -> Answer:
     if call.action is Action.INSERT:
         return Answer(result={"id": f"row of {call.data['title']}"})
     return Answer(result={"updated": 1})
+
+
+async def run_over(bench: Bench, files: dict[str, str]) -> FakeLink:
+    """One run over files of any name."""
+    link = bench.connect(runs=folder(**files), answers=takes)
+    await bench.run()
+    return link
 
 
 async def run(
@@ -132,16 +141,34 @@ async def test_the_same_task_in_two_notes_is_sent_once(bench: Bench) -> None:
 async def test_what_stands_in_the_notes_of_two_days_is_to_be_done_on_both(
     bench: Bench, one: str, other: str, rows: int
 ) -> None:
-    link = await run(bench, **{one: "- [ ] water the plants\n", other: "- [ ] water the plants\n"})
-    assert inserted(link) == ["water the plants"] * rows
-    assert (
-        await run(bench, **{one: "- [ ] water the plants\n", other: "- [ ] water the plants\n"})
-    ).calls == []
+    notes = dict.fromkeys((one, other), "- [ ] water the plants\n")
+    assert inserted(await run_over(bench, notes)) == ["water the plants"] * rows
+    assert (await run_over(bench, notes)).calls == []
+
+
+async def test_an_unchanged_folder_is_not_read_again_however_often_it_says_the_same(bench: Bench) -> None:
+    files = {f"copy{number}": "- [ ] water the plants\n" for number in range(50)}
+    slow = bench.connect(runs=folder(**files), answers=takes)
+    answered = slow.call
+
+    async def answer(call: ToolCall) -> Answer:
+        """Answer once other files have been settled, which lean on this very item."""
+        run_id = (await newest(bench)).id
+        while [unit.state for unit in (await bench.units(run_id)).values()].count(UnitState.DONE) < 5:
+            await anyio.lowlevel.checkpoint()
+        return await answered(call)
+
+    slow.call = answer  # type: ignore[assignment, method-assign]
+    await bench.run()
+    assert inserted(slow) == ["water the plants"]
+    link = await run_over(bench, files)
+    assert link.streams[0].fetched == [((), True)]
+    assert (await newest(bench)).units_skipped == 50
 
 
 async def test_an_appointment_in_the_notes_of_two_days_is_one(bench: Bench) -> None:
     text = "- [ ] call Anna @due(2026-12-01)\n"
-    link = await run(bench, **{"2026-11-20": text, "2026-11-21": text})
+    link = await run_over(bench, {"2026-11-20": text, "2026-11-21": text})
     assert len(inserted(link)) == 1
 
 
