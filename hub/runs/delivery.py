@@ -102,6 +102,7 @@ class Delivery:
             decide,
             found=items,
             document=document,
+            keeps_quotes=message is None,  # a mail is kept nowhere, and no part of it
             timezone=order.parameters.timezone,
             can_update=link is not None and can_update(link.capabilities),
         )

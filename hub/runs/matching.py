@@ -49,11 +49,13 @@ def decide(
     timezone: str,
     can_update: bool,
     document: Document | None = None,
+    keeps_quotes: bool = True,
 ) -> list[Decision]:
     """One decision for each of *found*, in their order; none for what is new and done already.
 
     Args:
         document: that they were found in.
+        keeps_quotes: whether the ledger may keep the words of the document.
         timezone: IANA name; two dates are of the same day there.
         can_update: whether the device changes rows.
     """
@@ -76,7 +78,15 @@ def decide(
             decisions.append(_again(item, pair, known.finder, can_update))
         elif not (item.table == TableName.TASKS and item.data.get("status") == "done"):
             decisions.append(_new(item, known.finder, fresh.of(item)))
-    return decisions
+    return decisions if keeps_quotes else [_without_quote(decision) for decision in decisions]
+
+
+def _without_quote(decision: Decision) -> Decision:
+    after = decision.after
+    if after is None or after.source is None:
+        return decision
+    after = msgspec.structs.replace(after, source=after.source | {"quote": ""})
+    return msgspec.structs.replace(decision, after=after)
 
 
 # --- known in this unit ---
