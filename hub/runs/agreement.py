@@ -221,8 +221,13 @@ class Agreements:
         while more:
             result = await self._ask(link, Action.ROWS_LIST, {"since": since}, limit=ROWS)
             page = _read(result, RowsPage, Action.ROWS_LIST)
+            if any(row.counter <= since for row in page.rows):  # or it would be asked for ever
+                raise NotAgreed(f"{Action.ROWS_LIST}: the device told again of rows up to {since}")
             at, more = self._at(), page.more and bool(page.rows)
             since = page.rows[-1].counter if more else page.store.counter
+            is_known = known.agreed_at is not None and page.store == agreement.mark_of(known)
+            if is_known and not page.rows:
+                return  # as most devices do that come back: nothing is written
             told = [
                 ToldRow(
                     taken_item(row, user_id=link.user_id, device_id=link.device_id, at=at), row.inserted_by

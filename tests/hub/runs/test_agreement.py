@@ -4,11 +4,14 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from hub.device.owner import approve, reject
 from protocol.errors import DeviceGone
-from protocol.work import Action, ToolCall
+from protocol.frame import ErrorBody
+from protocol.work import Action, Answer, ToolCall
 from storage.store import agreement
 from tests.hub.runs.past import Past
 
@@ -16,6 +19,8 @@ RULES = {f"notes/list{n}.md": f"- [ ] mend roof {n}\n- [ ] paint wall {n}\n" for
 PROSE = {f"notes/letter{n}.md": f"Dear all. We must send offer {n}. It rained." for n in range(3)}
 EARLIER = {"notes/first.md": "- [ ] buy milk\n", "notes/hello.md": "We must call Bob. Then we rest."}
 AT_ONCE = {("before", "after"), ("after", None), (None, "after"), ("middle", "before")}
+_PAGE = {"store": {"id": "s", "counter": 9}, "more": True}
+_ROW = {"counter": 0, "call_id": "c", "table": "tasks", "row_id": "r", "state": "open"}
 MOMENTS = ("empty", "before", "middle", "after", None)  # None: the file is lost
 
 
@@ -163,6 +168,35 @@ async def test_a_copy_of_a_file_doubles_nothing_at_a_new_hub(past: Past) -> None
     past.put_back(past.hub_file, None)
     await past.visit()
     assert not past.items()
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (Answer(result={"rows": "none"}), "answered with something else"),
+        (Answer(result=_PAGE | {"rows": [_ROW]}), "told again of rows up to 0"),
+        (Answer(error=ErrorBody(code="busy", message="later", retryable=True)), "later"),
+    ],
+)
+async def test_a_device_that_does_not_say_what_it_has_gets_no_run_and_the_hub_says_why(
+    past: Past, answer: Answer, told: str
+) -> None:
+    async with past.hub() as bench:
+        with past.device() as device:
+            link = await past.connect(bench, device)
+
+            async def wrong(call: ToolCall) -> Answer:
+                return answer
+
+            link.call = wrong  # type: ignore[assignment, method-assign]
+            async with past.agreeing(bench) as service:
+                with anyio.fail_after(10):
+                    while (await bench.store.read(agreement.list_stores))[0].problem is None:
+                        await anyio.lowlevel.checkpoint()
+                assert not service.agrees(link)
+                assert link not in service.agreeing()
+        (row,) = await bench.store.read(agreement.list_stores)
+        assert told in str(row.problem)
 
 
 async def test_what_came_of_it_is_kept_for_who_looks(past: Past) -> None:
