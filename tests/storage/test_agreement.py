@@ -1,0 +1,104 @@
+"""How far devices' stores are known, on both databases."""
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.handshake import StoreMark
+from protocol.ids import CallId
+from storage import agreement, outbox
+from storage.agreement import Resent, ToldRow
+from storage.items import TAKEN
+from storage.schema import run_units
+from tests.storage.rows import AT, running
+from tests.storage.test_items import DESK, as_new, bring, is_known, item, plan, the_item
+
+MARK = StoreMark(id="store", counter=5)
+
+
+def agreed(c: sa.Connection, mark: StoreMark = MARK) -> None:
+    agreement.greet(c, DESK, mark, AT)
+    agreement.note_resent(c, DESK, [], after=None, at=AT)
+    agreement.take_rows(c, [], device_id=DESK, mark=mark, is_last=True, at=AT)
+
+
+def counter(c: sa.Connection) -> int:
+    row = agreement.find_store(c, DESK)
+    assert row is not None
+    return row.counter
+
+
+def test_an_answer_moves_the_counter_forward_once_both_agree(c: sa.Connection) -> None:
+    held = running(c)
+    agreement.greet(c, DESK, MARK, AT)
+    bring(c, held, plan(c, held, as_new(item())), counter=7)
+    assert counter(c) == 0
+    agreed(c)
+    agreement.note_counter(c, DESK, 9)
+    agreement.note_counter(c, DESK, 8)
+    assert counter(c) == 9
+
+
+def test_an_older_store_is_compared_and_its_lost_rows_are_open_again(c: sa.Connection) -> None:
+    held = running(c)
+    agreed(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    agreement.greet(c, DESK, StoreMark(id="store", counter=4), AT)
+    (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
+    assert there.call_id == the_item(c).call_id
+    agreement.note_resent(c, DESK, [Resent(there.id, "row-9")], after=there.call_id, at=AT)
+    assert (the_item(c).row_id, the_item(c).verdict) == ("row-9", "open")
+    assert agreement.list_at_device(c, DESK, after=there.call_id, limit=9) == []
+
+
+def test_a_row_whose_content_nobody_knows_is_forgotten_and_its_file_read_again(c: sa.Connection) -> None:
+    held = running(c)
+    agreed(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    outbox.settle_unit(c, held, "a.txt", AT)
+    (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
+    agreement.note_resent(c, DESK, [], unknown=[there], after=None, at=AT)
+    assert agreement.list_at_device(c, DESK, after="", limit=9) == []
+    assert c.execute(sa.text("SELECT count(*) FROM unit_ledger")).scalar_one() == 0
+
+
+def test_what_a_device_tells_is_taken_once(c: sa.Connection) -> None:
+    held = running(c)
+    agreed(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    known = the_item(c)
+    later = msgspec.structs.replace(
+        known,
+        id="t-1",
+        agent_id=None,
+        call_id=CallId("c-9"),
+        version=8,
+        config_fingerprint=TAKEN,
+        data={},
+        verdict="approved",
+        verdict_at=AT,
+    )
+    fresh = msgspec.structs.replace(later, call_id=CallId("c-8"), row_id="row-8", version=7)
+    told = [ToldRow(later), ToldRow(fresh)]
+    mark = StoreMark(id="store", counter=8)
+    assert agreement.take_rows(c, told, device_id=DESK, mark=mark, is_last=True, at=AT) == 2
+    row = the_item(c)  # the one that nobody has found yet is of no agent
+    assert (row.id, row.call_id, row.version, row.verdict) == (known.id, "c-9", 8, "approved")
+    assert agreement.take_rows(c, told, device_id=DESK, mark=mark, is_last=True, at=AT) == 0
+    (store,) = agreement.list_stores(c)
+    assert (store.cause, store.taken, store.agreed_at) == ("hub_older", 2, AT)
+
+
+def test_units_that_lean_on_items_of_others_are_entered_at_the_end(c: sa.Connection) -> None:
+    held = running(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    plan(c, held, is_known, unit="b.txt")
+    leaning = sa.update(run_units).where(run_units.c.unit_key == "b.txt").values(awaits=[the_item(c).id])
+    c.execute(leaning)
+    c.execute(sa.text("UPDATE items SET told_at = NULL"))
+    outbox.settle_unit(c, held, "b.txt", AT)
+    assert outbox.settle_leaning(c, held, after="", at=AT) is None
+    in_ledger = sa.text("SELECT unit_key FROM unit_ledger ORDER BY unit_key")
+    assert list(c.execute(in_ledger).scalars()) == []
+    c.execute(sa.text(f"UPDATE items SET told_at = {AT}"))
+    assert outbox.settle_leaning(c, held, after="", at=AT, most=1) == "b.txt"
+    assert list(c.execute(in_ledger).scalars()) == ["b.txt"]
