@@ -122,7 +122,7 @@ ROWS = (
         "the-end-of-an-agent-of-the-file",
         Rest("POST", "/v1/agents/notes/terminate", {"reason": "not needed"}),
         "managed_by_file",
-        ("is managed by hub.toml: /", "hub.toml:9"),
+        ("is managed by hub.toml: /", "hub.toml:10"),
     ),
     Refused(
         "busy-which-the-calendar-does-not-write",
