@@ -375,7 +375,7 @@ class DeviceStore:
 
 
 def read_items(path: Path) -> list[DeviceItem]:
-    """What was inserted and is still there, oldest first; none when there is no such file.
+    """What was inserted and is still there, oldest first; none where no file is, or none in it yet.
 
     Reads beside a device that serves the file.
 
@@ -388,6 +388,8 @@ def read_items(path: Path) -> list[DeviceItem]:
     try:
         with closing(sqlite3.connect(url, uri=True, timeout=_BUSY_TIMEOUT_S)) as db:
             db.row_factory = sqlite3.Row
+            if db.execute("SELECT 1 FROM sqlite_schema").fetchone() is None:
+                return []  # a device has just begun to make it
             _check(db, path)
             found = sorted(verdicts.reviews(db), key=lambda review: review.number)
             return [_item(db, review, review.row) for review in found if review.row is not None]

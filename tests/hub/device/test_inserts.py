@@ -244,6 +244,9 @@ def test_items_are_read_after_the_device_has_stopped_and_none_where_there_is_no_
     db: Path, clock: FakeClock, ids: IdFactory
 ) -> None:
     assert read_items(db) == []
+    db.parent.mkdir()
+    db.touch()  # as a device that has just begun leaves it
+    assert read_items(db) == []
     with open_device_store(db, clock=clock, ids=ids) as store:
         store.apply([_insert("c-1")])
 
