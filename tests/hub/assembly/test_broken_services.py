@@ -115,7 +115,8 @@ async def test_a_hub_outlives_two_days_in_which_every_service_that_is_not_vital_
                 fragile, (1, "ValueError", False)
             )
             assert {name for name, service in fragile.items() if service.starts != 2} == set()
-            assert (await hub._operations.readiness()).ready
+            while not (await hub._operations.readiness()).ready:  # what takes long on a busy machine is "not"
+                await until(all_others_wait)
             metric = base.metrics.registry.get_sample_value
             assert metric("hub_service_restarts_total", {"service": "backups"}) == 1
             tasks.cancel_scope.cancel()
