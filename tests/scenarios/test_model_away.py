@@ -4,6 +4,7 @@ import socket
 from pathlib import Path
 
 import anyio
+import pytest
 
 from tests.scenarios.scene import are_there_once, check_boxes, scene, sentences
 from tests.support.faulty_hub import FaultyHub
@@ -67,6 +68,7 @@ class Impatient(FaultyHub):
         self.faults = QUICK
 
 
+@pytest.mark.soak
 async def test_a_wrong_key_is_named_in_the_files_that_needed_the_model_and_nothing_waits(
     tmp_path: Path,
 ) -> None:

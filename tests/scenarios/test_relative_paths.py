@@ -17,6 +17,7 @@ api_key = { file = "model.key" }
 """
 
 
+@pytest.mark.soak
 async def test_a_hub_whose_state_folder_and_settings_were_given_relatively_backs_itself_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,10 +109,6 @@ def all_files() -> list[str]:
     return list((EARLIER | BOXES | LETTERS).values())
 
 
-async def test_a_hub_that_was_restored_from_before_a_run_doubles_nothing(tmp_path: Path) -> None:
-    await hold(tmp_path, [hub_before])
-
-
 async def test_a_device_that_lost_everything_gets_it_again_without_a_run(tmp_path: Path) -> None:
     async with played(tmp_path) as restores:
         before = restores.items()

@@ -48,7 +48,7 @@ async def live(past: Past) -> None:
 @pytest.mark.parametrize(
     ("hub", "device"),
     [
-        pytest.param(hub, device, marks=[] if (hub, device) in AT_ONCE else pytest.mark.slow)
+        pytest.param(hub, device, marks=[] if (hub, device) in AT_ONCE else pytest.mark.soak)
         for hub in MOMENTS
         for device in MOMENTS
     ],
