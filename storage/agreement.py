@@ -202,16 +202,18 @@ READ_AGAIN = sa.delete(unit_ledger).where(unit_ledger.c.unit_key == sa.bindparam
 def list_at_device(c: sa.Connection, device_id: DeviceId, *, after: str, limit: int) -> list[ItemRow]:
     """Items that the device has said it has, by call id; where its owner rejected one, not.
 
-    Their *source* is filled in from what was planned, as long as that is kept.
+    Their *source* and *data* are filled in from what was planned, as long as that is kept; *data* is empty
+    where nobody knows all of it.
     """
     found = c.execute(AT_DEVICE, {"device": device_id, "after": after, "most": limit}).all()
-    return [_with_source(item_of(row), row.payload) for row in found]
+    return [_whole(item_of(row), row.payload or {}) for row in found]
 
 
-def _with_source(item: ItemRow, payload: dict[str, Any] | None) -> ItemRow:
-    if item.source is not None or payload is None:
-        return item
-    return msgspec.structs.replace(item, source=payload.get("source"))
+def _whole(item: ItemRow, payload: dict[str, Any]) -> ItemRow:
+    data = item.data
+    if item.config_fingerprint == TAKEN and item.verdict != "open":  # its device told its name at most
+        data = payload.get("data", {}) if payload.get("action", "insert") == "insert" else {}
+    return msgspec.structs.replace(item, data=data, source=item.source or payload.get("source"))
 
 
 def note_resent(

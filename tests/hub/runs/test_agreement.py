@@ -8,6 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from hub.device.inserts import read_items
 from hub.device.owner import approve, reject
 from protocol.errors import DeviceGone
 from protocol.frame import ErrorBody
@@ -101,6 +102,25 @@ async def test_a_row_that_its_owner_approved_is_paired_though_its_words_are_not_
     past.asked.clear()
     await past.visit()
     assert {call.action for call in past.asked} == {Action.ROWS_LIST}
+
+
+@pytest.mark.parametrize("hub", ["before", None])
+async def test_what_only_its_device_knew_and_its_owner_approved_comes_back_whole(
+    past: Past, hub: str | None
+) -> None:
+    await past.visit()
+    past.keep("before")
+    past.files = {"notes/rent.md": "- [ ] pay rent \N{CALENDAR} 2026-12-01\n"}
+    await past.visit()
+    (before,) = read_items(past.device_file)
+    with past.device():
+        approve(past.device_file, [1], at_ms=5)
+    past.put_back(past.hub_file, hub)
+    await past.visit(runs=0)
+    past.put_back(past.device_file, None)
+    await past.visit()
+    (item,) = read_items(past.device_file)
+    assert (item.data, "dueDate" in item.data) == (before.data, True)
 
 
 async def test_an_agreement_that_was_cut_anywhere_goes_on_from_there(past: Past) -> None:
