@@ -43,10 +43,18 @@ def restore(file: Path, state: Path, *, database: Path, at: int) -> Restored:
             aside = _set_aside(state, database, manifest, at)
             for name in manifest.files.keys() - {DATABASE}:
                 _put(folder / name, state / name, owner=state)
+            _note_stopped(folder / DATABASE, at)
             _put(folder / DATABASE, database, owner=state)
         except OSError as error:
             raise Unavailable(f"cannot restore to {state}: {error.strerror}") from error
     return Restored(manifest, aside)
+
+
+def _note_stopped(database: Path, at: int) -> None:
+    """The hub that the backup was made of did not crash: its next start is none after a crash."""
+    # An older database may have no such column yet; its hub then counts one crash too many.
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(database)) as copy, copy:
+        copy.execute("UPDATE nodes SET stopped_at = ? WHERE stopped_at IS NULL", (at,))
 
 
 def _set_aside(state: Path, database: Path, manifest: Manifest, at: int) -> Path | None:

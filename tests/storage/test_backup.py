@@ -12,7 +12,7 @@ import anyio
 import msgspec
 import pytest
 
-from protocol.ids import UserId
+from protocol.ids import BootId, NodeId, UserId
 from storage.backup import DATABASE, MANIFEST, BackupRefused, Manifest, make, verify
 from storage.database import Busy, Unavailable
 from storage.restore import restore
@@ -212,3 +212,12 @@ def test_a_database_in_the_place_of_nothing_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="no database"):
         make(tmp_path / "one", database=tmp_path / "hub.db", others={}, at=AT, version="0.1.0")
     assert os.listdir(tmp_path) == []
+
+
+async def test_a_hub_that_ran_when_it_was_backed_up_did_not_crash(state: Path) -> None:
+    async with open_store("sqlite:///hub.db", base=state) as store:
+        await store.write(identity.begin_boot, NodeId("node-1"), BootId("one"), AT)
+    restore(back_up(state), state, database=state / "hub.db", at=AT)
+    async with open_store("sqlite:///hub.db", base=state) as store:
+        boot = await store.write(identity.begin_boot, NodeId("node-1"), BootId("two"), AT + 1)
+    assert boot.boots_10min == 1
