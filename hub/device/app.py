@@ -206,8 +206,8 @@ class ReferenceDevice:
         if hub != before:
             self._hubs.keep(hub)  # after its rows: who dies in between does both again
             self._told(f"the key of this hub: {hub.fingerprint}")
-        if isinstance(self._credential, KeyCredential):
-            self._credential.use(self._hubs.path_of(hub))
+        if isinstance(self._credential, KeyCredential) and self._credential.use(self._hubs.path_of(hub)):
+            self._told(f"the key of this device: {self._credential.identity.shown}")
         granted = self._store.granted(self._grants if before is None else ())
         grants = [GrantOfOwner(name=name, tables=tables) for name, tables in granted.items()]
         return msgspec.structs.replace(self._hello(), grants=grants)

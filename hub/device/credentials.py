@@ -118,10 +118,12 @@ class KeyCredential:
         if self._invitation is not None:
             self._invitation_text = read_secret(self._invitation, "invitation")
 
-    def use(self, file: Path) -> None:
-        """Show the key in *file* from now on."""
-        if file != self.file:
+    def use(self, file: Path) -> bool:
+        """Show the key in *file* from now on; return whether that is another one than before."""
+        is_other = file != self.file
+        if is_other:
             self.file, self._identity = file, None
+        return is_other
 
     def put_into(self, hello: DeviceHello, challenge: Challenge) -> DeviceHello:
         assert challenge.proof is not None  # it was checked
