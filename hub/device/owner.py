@@ -67,12 +67,12 @@ def approve(
             return f"deleted: {_title(review)}"
         filled, told = Editor(db, at_ms).read(review.table, fields or {})
         if proposal is not None:
-            amended = Proposal(proposal.call_id, {**(proposal.data or {}), **filled})
-            proposals.accept(db, review.table, review.row_id, amended, at_ms)
+            filled = {**(proposal.data or {}), **filled}
+            proposals.accept(db, review.table, review.row_id, Proposal(proposal.call_id, filled), at_ms)
         else:
             _refuse_incomplete(review, filled)
             rows.update(db, review.table, review.row_id, {**filled, "isApproved": 1}, at_ms)
-        return f"approved: {_title(review)}{told}"
+        return f"approved: {_title(review, filled)}{told}"
 
     return _decide(path, numbers, decide)
 
@@ -86,7 +86,8 @@ def edit(path: Path, numbers: Sequence[int | str], fields: Mapping[str, str], *,
     def decide(db: sqlite3.Connection, review: Review) -> str:
         filled, told = Editor(db, at_ms).read(review.table, fields)
         rows.update(db, review.table, review.row_id, filled, at_ms)
-        return f"changed {', '.join(filled)}: {review.label}  {review.table.name}  {_title(review)}{told}"
+        title = _title(review, filled)
+        return f"changed {', '.join(filled)}: {review.label}  {review.table.name}  {title}{told}"
 
     return _decide(path, numbers, decide)
 
@@ -227,6 +228,7 @@ def _unknown(missing: Sequence[int | str], known: Mapping[int | str, Review]) ->
     return f"{'; '.join(told)}; 'hub review' lists what waits; nothing was changed"
 
 
-def _title(review: Review) -> str:
+def _title(review: Review, changed: Record | None = None) -> str:
+    """Return what an item is called, once it is *changed*."""
     assert review.row is not None
-    return str(review.row[review.table.title])[:_TITLE_CHARACTERS]
+    return str({**review.row, **(changed or {})}[review.table.title])[:_TITLE_CHARACTERS]

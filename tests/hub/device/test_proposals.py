@@ -110,7 +110,7 @@ def test_an_owner_accepts_a_change_and_the_hub_hears_of_it(
     (item,) = read_items(db)
     assert item.proposal == Proposal("c-3", CHANGED)
     assert words(store) == {}
-    assert approve(db, [1], at_ms=9).done == ["approved: call Ana"]
+    assert approve(db, [1], at_ms=9).done == ["approved: call Bo"]
     assert titles(owner) == [("call Bo", 1)]
     assert read_items(db)[0].proposal is None
     assert words(store) == {"c-3": "approved"}
@@ -122,7 +122,7 @@ def test_an_owner_accepts_a_change_and_gives_the_row_a_project(
     made = approved(hub, db)
     hub.ask(Action.UPDATE, where=made, data=CHANGED)
     told = approve(db, [1], at_ms=9, fields={"project": "House"}).done
-    assert told == ["approved: call Ana; the project 'House' is new"]
+    assert told == ["approved: call Bo; the project 'House' is new"]
     assert titles(owner) == [("call Bo", 1)]
     belongs = owner.execute("SELECT projects.name FROM tasks JOIN projects ON projectId = projects.id")
     assert belongs.fetchone()["name"] == "House"
