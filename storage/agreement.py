@@ -29,7 +29,7 @@ from storage.items import (
     record_verdicts,
     values_of,
 )
-from storage.schema import device_stores, devices, items, run_calls, unit_ledger
+from storage.schema import agents, device_stores, devices, items, run_calls, unit_ledger
 
 Cause = Literal["first", "store_older", "store_replaced", "hub_older", "asked"]
 
@@ -196,7 +196,10 @@ HAS_AGAIN = (
     )
 )
 FORGET_ITEM = sa.delete(items).where(items.c.id == sa.bindparam("item"))
-READ_AGAIN = sa.delete(unit_ledger).where(unit_ledger.c.unit_key == sa.bindparam("unit"))
+READ_AGAIN = sa.delete(unit_ledger).where(
+    unit_ledger.c.unit_key == sa.bindparam("unit"),
+    unit_ledger.c.agent_id.in_(sa.select(agents.c.id).where(agents.c.device_id == sa.bindparam("device"))),
+)
 
 
 def list_at_device(c: sa.Connection, device_id: DeviceId, *, after: str, limit: int) -> list[ItemRow]:
@@ -237,7 +240,7 @@ def note_resent(
         c.execute(HAS_AGAIN, {"item": one.item_id, "row": one.row_id, "now": at})
     for item in unknown:
         c.execute(FORGET_ITEM, {"item": item.id})
-        c.execute(READ_AGAIN, {"unit": item.unit_key})
+        c.execute(READ_AGAIN, {"unit": item.unit_key, "device": device_id})
     counted = {
         "sent": device_stores.c.sent + len(resent),
         "refused": device_stores.c.refused + refused,

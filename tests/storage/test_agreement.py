@@ -8,8 +8,8 @@ from protocol.ids import CallId
 from storage import agreement, outbox
 from storage.agreement import Resent, ToldRow
 from storage.items import TAKEN
-from storage.schema import run_units
-from tests.storage.rows import AT, running
+from storage.schema import run_units, unit_ledger
+from tests.storage.rows import AT, make_agent, running
 from tests.storage.test_items import DESK, as_new, bring, is_known, item, plan, the_item
 
 MARK = StoreMark(id="store", counter=5)
@@ -55,10 +55,13 @@ def test_a_row_whose_content_nobody_knows_is_forgotten_and_its_file_read_again(c
     agreed(c)
     bring(c, held, plan(c, held, as_new(item())))
     outbox.settle_unit(c, held, "a.txt", AT)
+    other = make_agent(c, "elsewhere", device="tower").id  # which has read a file of the same name
+    (known,) = c.execute(sa.select(unit_ledger)).mappings()
+    c.execute(sa.insert(unit_ledger), {**known, "agent_id": other})
     (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
     agreement.note_resent(c, DESK, [], unknown=[there], after=None, at=AT)
     assert agreement.list_at_device(c, DESK, after="", limit=9) == []
-    assert c.execute(sa.text("SELECT count(*) FROM unit_ledger")).scalar_one() == 0
+    assert c.execute(sa.select(unit_ledger.c.agent_id)).scalars().all() == [other]
 
 
 def test_what_a_device_tells_is_taken_once(c: sa.Connection) -> None:
