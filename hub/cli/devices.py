@@ -201,7 +201,7 @@ def resync(device: str, state: Path, as_json: bool) -> None:
 
 
 def _agreement(told: Mapping[str, Any]) -> str:
-    """How the rows of a device were compared last, in a line."""
+    """Say in a line how the rows of a device were compared last."""
     counts = f"{told['sent']} sent again, {told['taken']} learnt of, {told['refused']} refused"
     if told["agreed_at"]:
         return f"agree since {show.moment(told['agreed_at'])} ({counts})"

@@ -24,7 +24,7 @@ _Here = Callable[[], Path]  # the device's file; looked for when it is needed, n
 
 
 class _Label(click.ParamType[str]):
-    """What an item is called in the list: its number, or the number and a revision, as in 7.2."""
+    """The label of an item in the list: its number, or its number and revision, as in 7.2."""
 
     name = "number"
 

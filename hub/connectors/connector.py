@@ -125,7 +125,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def seen_key(self) -> str:
-        """What is known by the ledger of seen messages: the copy, where there may be several."""
+        """Return the key in the ledger of seen messages: the copy, where there may be several."""
         return f"{self.key}\0{self.copy}" if self.copy else self.key
 
     def content_key(self, text: str) -> str:

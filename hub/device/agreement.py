@@ -1,4 +1,4 @@
-"""What hub and device agree about the past by: how far this file has come, and which calls it has done.
+"""The past of a device's file, as its hub asks for it: how far it has come, and which calls it has done.
 
 Each call that changed a row gets the next number, and another one when the hub has confirmed the owner's
 word on it. So whoever knows the file up to a number asks for what is behind it. Plain functions over a

@@ -19,7 +19,7 @@ class BadCredential(HubError):
 
 
 class Credential(Protocol):
-    """What a device shows."""
+    """A credential that a device shows."""
 
     def read(self) -> None:
         """Look at the files anew; once before each connection.

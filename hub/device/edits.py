@@ -1,4 +1,4 @@
-"""What the owner of a device types into fields of an item: dates as people write them, rows by their titles.
+"""Fields of an item as its owner types them: dates as people write them, rows by their titles.
 
 Plain functions over a connection, inside the caller's transaction.
 """
