@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import pytest
 
-BUDGET_S: Final = 2.0  # of CPU time, for the call of a test without a mark: a longer one is listed
-TOO_MUCH: Final = 2.0  # budgets that fail the run: a busy machine and a first import add less
+# Of CPU time, for the call of a test without a mark. A longer one is listed; it fails nothing, since the same
+# test takes twice as long on another machine.
+BUDGET_S: Final = 2.0
 MARKS: Final = (
     "slow: a scenario of make test, with processes, servers or a browser of its own",
     "soak: a slow proof of which make test runs another representative",
@@ -70,11 +71,6 @@ class Budget:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if (output := getattr(self._config, "workeroutput", None)) is not None:  # of one of xdist's processes
             output["budget"] = {"left": dict(self.left), "spent": self.spent}
-        elif self._is_too_much() and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def _is_too_much(self) -> bool:
-        return max(self.spent.values(), default=0.0) > TOO_MUCH * self._budget_s
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
@@ -89,10 +85,6 @@ class Budget:
                 terminalreporter.write_line(name if count == 1 else f"{name} ({count} of it)")
         if self.spent:
             terminalreporter.section(f"more than {self._budget_s:g} s of CPU time, and neither slow nor soak")
-            if self._is_too_much():
-                terminalreporter.write_line(
-                    f"{TOO_MUCH:g} times as much fails the run: mark the test, or mend it"
-                )
             for name, seconds in sorted(self.spent.items(), key=lambda one: -one[1]):
                 terminalreporter.write_line(f"{seconds:6.1f} s  {name}")
 
