@@ -138,8 +138,6 @@ class OperatorServer:
         Raises:
             CannotListen: one of the two sockets could not be opened; neither is open.
         """
-        # In a thread, before READY: built at the first request it would hold up every device for 0.3 s.
-        await anyio.to_thread.run_sync(application)
         with ExitStack() as sockets:
             unix = sockets.enter_context(listen_on_unix(self._unix_path))
             tcp = self._tcp or sockets.enter_context(listen_on_tcp(self._address))

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
-from hub.ops.api.deps import Actor, Hub
+from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.etags import Match, Matching
 from hub.ops.api.paging import Paging
@@ -22,7 +22,7 @@ from hub.ops.views_agent_configs import (
 )
 from protocol.errors import ErrorCode
 
-router = APIRouter(prefix="/v1/agents/{name}", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_AGENT))
+router = NounRouter(prefix="/v1/agents/{name}", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_AGENT))
 
 _REFUSED = refusals(
     ErrorCode.UNKNOWN_AGENT,

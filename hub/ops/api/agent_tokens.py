@@ -1,8 +1,8 @@
 """Tokens of agents: by one an agent asks in its own name, under ``/v1/agent``."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
-from hub.ops.api.deps import Actor, Hub
+from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.paging import Paging
 from hub.ops.api.tokens import Lifetime
@@ -10,7 +10,7 @@ from hub.ops.views import View
 from hub.ops.views_boards import AgentTokenView, NewAgentToken
 from protocol.errors import ErrorCode
 
-router = APIRouter(tags=["tokens"])
+router = NounRouter(tags=["tokens"])
 
 
 class AgentTokens(View):

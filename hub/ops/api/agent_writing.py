@@ -2,18 +2,18 @@
 
 from typing import Final
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from hub.ops.agent_bodies import AgentBody, AgentChanges
 from hub.ops.api.agents import tag_of_agent
-from hub.ops.api.deps import Actor, Hub
+from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.etags import Match
 from hub.ops.views import AgentView
 from hub.ops.views_templates import VerdictView
 from protocol.errors import ErrorCode
 
-router = APIRouter(prefix="/v1/agents", tags=["agents"])
+router = NounRouter(prefix="/v1/agents", tags=["agents"])
 
 _WRITTEN: Final = (
     ErrorCode.NAME_TAKEN,

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Response
+from fastapi import Body, Header, Response
 from pydantic import Field, StringConstraints
 
-from hub.ops.api.deps import Actor, Hub
+from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.etags import Match, Matching, tag_of
 from hub.ops.api.paging import Paging
@@ -15,7 +15,7 @@ from hub.runs.wishes import MOST_NEEDS, wish_of
 from protocol.errors import ErrorCode
 from protocol.locks import MOST_LOCKS
 
-router = APIRouter(prefix="/v1/agents", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_AGENT))
+router = NounRouter(prefix="/v1/agents", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_AGENT))
 
 _DECLARED = {
     *("id", "name", "device", "paths", "file_extensions", "data_types", "prompt"),

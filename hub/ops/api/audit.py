@@ -2,15 +2,15 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import AwareDatetime, StringConstraints
 
-from hub.ops.api.deps import WholeHub
+from hub.ops.api.deps import NounRouter, WholeHub
 from hub.ops.api.paging import Paging
 from hub.ops.views import View
 from hub.ops.views_audit import AuditCheckView, AuditEntryView
 
-router = APIRouter(prefix="/v1/audit", tags=["audit"])
+router = NounRouter(prefix="/v1/audit", tags=["audit"])
 
 Word = Annotated[str | None, Query(max_length=200, pattern="^[!-~]+$")]
 

@@ -2,12 +2,12 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import Depends, Query, Response
 from pydantic import Field
 
 from hub.clock import epoch_ms
 from hub.coordination.authority import Caller
-from hub.ops.api.deps import AnAgent, AnOperator, Key, WholeHub
+from hub.ops.api.deps import AnAgent, AnOperator, Key, NounRouter, WholeHub
 from hub.ops.api.errors import refusals
 from hub.ops.api.etags import Match, tag_of
 from hub.ops.api.paging import PageOf, Paging
@@ -18,7 +18,7 @@ from hub.ops.views_boards import AgentSelfView, BoardDetail, BoardView, MemoryVi
 from protocol.errors import ErrorCode
 from storage.store import MemoryFilter
 
-router = APIRouter(tags=["boards"])
+router = NounRouter(tags=["boards"])
 
 _E = ErrorCode
 MOST_ITEMS: Final = 100  # in one page, as each may be long

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-from fastapi import APIRouter
-
-from hub.ops.api.deps import Actor, Hub
+from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.etags import Match, Matching, tag_of
 from hub.ops.facade import HubFacade
@@ -12,7 +10,7 @@ from hub.ops.views import View
 from hub.ops.views_capabilities import CapabilityView, RegisteredView, RemovedCapabilities, WantedCapability
 from protocol.errors import ErrorCode
 
-router = APIRouter(
+router = NounRouter(
     prefix="/v1/agents/{name}/capabilities", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_AGENT)
 )
 

@@ -1,8 +1,6 @@
 """What agents remember between their runs: read, kept and cleared."""
 
-from fastapi import APIRouter
-
-from hub.ops.api.deps import Actor, Hub
+from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.etags import Match, Matching, tag_of
 from hub.ops.facade import HubFacade
@@ -10,7 +8,7 @@ from hub.ops.views import View
 from hub.ops.views_checkpoints import CheckpointView, WantedCheckpoint
 from protocol.errors import ErrorCode
 
-router = APIRouter(
+router = NounRouter(
     prefix="/v1/agents/{name}/checkpoints", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_AGENT)
 )
 

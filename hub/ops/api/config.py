@@ -2,15 +2,15 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import Header, Query, Response
 
-from hub.ops.api.deps import Actor, Caller, Hub
+from hub.ops.api.deps import Actor, Caller, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.schema import settings_schema
 from hub.ops.views_config import ConfigCheckView, ConfigEdit, ConfigText, ConfigView, ReloadView
 from protocol.errors import ErrorCode
 
-router = APIRouter(prefix="/v1", tags=["settings"])
+router = NounRouter(prefix="/v1", tags=["settings"])
 
 
 @router.get("/config")

@@ -2,10 +2,9 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter
 from pydantic import Field
 
-from hub.ops.api.deps import Actor, Hub
+from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.paging import Paging
 from hub.ops.views import View
@@ -18,7 +17,7 @@ from hub.ops.views_connectors import (
 )
 from protocol.errors import ErrorCode
 
-router = APIRouter(tags=["connectors"])
+router = NounRouter(tags=["connectors"])
 
 _E = ErrorCode
 

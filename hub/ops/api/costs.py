@@ -2,15 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import AwareDatetime
 
-from hub.ops.api.deps import Hub
+from hub.ops.api.deps import Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.views_costs import CostsBy, CostsView, EstimateView
 from protocol.errors import ErrorCode
 
-router = APIRouter(prefix="/v1", tags=["costs"])
+router = NounRouter(prefix="/v1", tags=["costs"])
 
 
 @router.get("/costs")

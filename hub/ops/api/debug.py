@@ -1,11 +1,9 @@
 """The hub's insides at one moment, for whoever looks for a fault."""
 
-from fastapi import APIRouter
-
-from hub.ops.api.deps import Actor, WholeHub
+from hub.ops.api.deps import Actor, NounRouter, WholeHub
 from hub.ops.views_observe import DumpView
 
-router = APIRouter(prefix="/v1/debug", tags=["system"])
+router = NounRouter(prefix="/v1/debug", tags=["system"])
 
 
 @router.get("/dump")

@@ -1,14 +1,17 @@
 """What every route may ask for: who asks, the hub as that one sees it, and where streams are counted."""
 
 from collections.abc import Callable
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
-from fastapi import Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 
 from hub.coordination import authority
+from hub.ops.access import ROUTE
 from hub.ops.events import Streams
 from hub.ops.facade import HubFacade
 from hub.ops.roles import PRINCIPAL, Principal
+from hub.ops.routes import Asked
+from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
 from storage.store import UnknownUser
 
@@ -49,6 +52,26 @@ def _metrics(request: Request) -> Callable[[], bytes]:
 def _caller(request: Request) -> Principal:
     principal: Principal = request.scope["state"][PRINCIPAL]
     return principal
+
+
+class NotInTheTable(HubError):
+    """The route has no row in ``ops/routes``, so nobody may ask for it."""
+
+    code = ErrorCode.FORBIDDEN
+
+
+def stands_in_the_table(request: Request) -> None:
+    """Raises NotInTheTable: the application found another route than the table, or one that it lacks."""
+    asked: Asked | None = request.scope["state"].get(ROUTE)
+    if asked is None or asked.path != request.scope["route"].path:
+        raise NotInTheTable(f"{request.method} {request.url.path} is not in the table of routes")
+
+
+class NounRouter(APIRouter):
+    """The routes of a noun. An application takes them as they are: including a router builds each anew."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(dependencies=[Depends(stands_in_the_table)], **options)
 
 
 WholeHub = Annotated[HubFacade, Depends(_whole_hub)]

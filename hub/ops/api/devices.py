@@ -1,8 +1,6 @@
 """Devices: who is known, who is connected; renamed, thrown out, sent away."""
 
-from fastapi import APIRouter
-
-from hub.ops.api.deps import Actor, Hub
+from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.etags import Match, tag_of
 from hub.ops.api.paging import Paging
@@ -12,7 +10,7 @@ from hub.ops.views_identity import DeviceDetail, DeviceView
 from protocol.errors import ErrorCode
 from storage.store import Grant
 
-router = APIRouter(
+router = NounRouter(
     prefix="/v1/devices",
     tags=["devices"],
     responses=refusals(

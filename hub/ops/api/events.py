@@ -2,17 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import Header, Query
 from fastapi.responses import Response
 
-from hub.ops.api.deps import Hub, OpenStreams
+from hub.ops.api.deps import Hub, NounRouter, OpenStreams
 from hub.ops.api.errors import refusals
 from hub.ops.events import EventStream
 from hub.ops.views_events import EventView
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId
 
-router = APIRouter(prefix="/v1/events", tags=["events"])
+router = NounRouter(prefix="/v1/events", tags=["events"])
 
 
 Kinds = Annotated[

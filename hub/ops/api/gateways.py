@@ -2,10 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
 from pydantic import Field
 
-from hub.ops.api.deps import Actor, Hub
+from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.paging import Paging
 from hub.ops.gateway_settings import RemoteId
@@ -14,7 +13,7 @@ from hub.ops.views import AgentView, View
 from hub.ops.views_gateways import GatewayDetail, GatewayView
 from protocol.errors import ErrorCode
 
-router = APIRouter(tags=["gateways"])
+router = NounRouter(tags=["gateways"])
 
 _E = ErrorCode
 

@@ -2,14 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
-from hub.ops.api.deps import Hub
+from hub.ops.api.deps import Hub, NounRouter
 from hub.ops.api.paging import Paging
 from hub.ops.views import View
 from hub.ops.views_issues import IssueView
 
-router = APIRouter(prefix="/v1/issues", tags=["system"])
+router = NounRouter(prefix="/v1/issues", tags=["system"])
 
 
 class IssueList(View):

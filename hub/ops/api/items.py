@@ -3,17 +3,17 @@
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from hub.clock import from_epoch_ms
-from hub.ops.api.deps import Hub
+from hub.ops.api.deps import Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.paging import Paging
 from hub.ops.views import View
 from hub.ops.views_items import ItemVerdict, ItemView
 from protocol.errors import ErrorCode
 
-router = APIRouter(prefix="/v1/items", tags=["items"])
+router = NounRouter(prefix="/v1/items", tags=["items"])
 
 
 class Items(View):

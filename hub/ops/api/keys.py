@@ -1,13 +1,11 @@
 """The keys that seal what sign-ins granted."""
 
-from fastapi import APIRouter
-
-from hub.ops.api.deps import Actor, WholeHub
+from hub.ops.api.deps import Actor, NounRouter, WholeHub
 from hub.ops.api.errors import refusals
 from hub.ops.views_keys import SealingKeysView
 from protocol.errors import ErrorCode as _E
 
-router = APIRouter(prefix="/v1/keys", tags=["system"])
+router = NounRouter(prefix="/v1/keys", tags=["system"])
 
 
 @router.get("", responses=refusals(_E.FORBIDDEN))

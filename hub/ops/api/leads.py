@@ -2,13 +2,13 @@
 
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field
 
 from hub.clock import epoch_ms
 from hub.coordination.lead_messages import ToLead
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S
-from hub.ops.api.deps import AnAgent, AnOperator, Key, WholeHub
+from hub.ops.api.deps import AnAgent, AnOperator, Key, NounRouter, WholeHub
 from hub.ops.api.errors import refusals
 from hub.ops.api.paging import Paging, cursor_of
 from hub.ops.facades.broadcasts import BroadcastStanding
@@ -17,7 +17,7 @@ from hub.ops.views_leads import BroadcastDetail, BroadcastView, LeadMessageView,
 from protocol.errors import ErrorCode
 from protocol.messages import MessageKind
 
-router = APIRouter(tags=["leads"])
+router = NounRouter(tags=["leads"])
 
 _E = ErrorCode
 MOST_RESULTS: Final = 1_000  # in the answer to who sends; the others come by the id of the broadcast

@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field
 
-from hub.ops.api.deps import Actor, Hub
+from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.paging import Paging
 from hub.ops.views import View
@@ -13,7 +13,7 @@ from hub.ops.views_locks import LockView
 from protocol.errors import ErrorCode
 from protocol.locks import NAME_CHARACTERS
 
-router = APIRouter(tags=["locks"])
+router = NounRouter(tags=["locks"])
 
 
 class Locks(View):

@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import Response
 
-from hub.ops.api.deps import OpenStreams, WholeHub
+from hub.ops.api.deps import NounRouter, OpenStreams, WholeHub
 from hub.ops.api.errors import refusals
 from hub.ops.api.paging import Paging
 from hub.ops.events import EventStream
@@ -13,7 +13,7 @@ from hub.ops.views import View
 from hub.ops.views_observe import LogLevel, LogView
 from protocol.errors import ErrorCode
 
-router = APIRouter(prefix="/v1/logs", tags=["system"])
+router = NounRouter(prefix="/v1/logs", tags=["system"])
 
 RunName = Annotated[
     str | None,

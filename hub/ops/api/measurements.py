@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import AwareDatetime
 
-from hub.ops.api.deps import Hub
+from hub.ops.api.deps import Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.paging import Paging
 from hub.ops.views import View
@@ -14,7 +14,7 @@ from hub.ops.views_measurements import ChartView, SeriesView
 from protocol.errors import ErrorCode, HubError
 from protocol.measurements import MOST_TAGS
 
-router = APIRouter(prefix="/v1/agents", tags=["agents"])
+router = NounRouter(prefix="/v1/agents", tags=["agents"])
 
 
 class BadTag(HubError):

@@ -2,12 +2,12 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field
 
 from hub.clock import epoch_ms
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Nudge
-from hub.ops.api.deps import AnAgent, AnOperator, Key, WholeHub
+from hub.ops.api.deps import AnAgent, AnOperator, Key, NounRouter, WholeHub
 from hub.ops.api.errors import refusals
 from hub.ops.api.paging import Paging
 from hub.ops.views import View
@@ -15,7 +15,7 @@ from hub.ops.views_messages import MessageDetail, MessageView
 from protocol.errors import ErrorCode
 from protocol.messages import MessageState, QueueMode
 
-router = APIRouter(tags=["messages"])
+router = NounRouter(tags=["messages"])
 
 _E = ErrorCode
 MOST_MESSAGES: Final = 100  # in one page, as each may be long

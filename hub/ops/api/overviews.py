@@ -2,15 +2,13 @@
 
 from typing import Final
 
-from fastapi import APIRouter
-
-from hub.ops.api.deps import Hub
+from hub.ops.api.deps import Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.facade import HubFacade
 from hub.ops.views_overviews import AgentOverview, CheckpointBrief
 from protocol.errors import ErrorCode
 
-router = APIRouter(
+router = NounRouter(
     prefix="/v1/agents/{name}/overview", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_AGENT)
 )
 

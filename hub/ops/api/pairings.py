@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import Field, StringConstraints
 
-from hub.ops.api.deps import Actor, Hub
+from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.paging import Paging
 from hub.ops.api.tokens import YEAR_S
@@ -14,7 +14,7 @@ from hub.ops.views import View
 from hub.ops.views_identity import InvitationView, NewInvitation, PairedView, PairingView
 from protocol.errors import ErrorCode
 
-router = APIRouter(
+router = NounRouter(
     tags=["pairing"],
     responses=refusals(
         ErrorCode.UNKNOWN_PAIRING,

@@ -2,12 +2,12 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field
 
 from hub.clock import epoch_ms
 from hub.coordination.questions import Asked
-from hub.ops.api.deps import AnAgent, AnOperator, Key, WholeHub
+from hub.ops.api.deps import AnAgent, AnOperator, Key, NounRouter, WholeHub
 from hub.ops.api.errors import refusals
 from hub.ops.api.paging import Paging
 from hub.ops.views import View
@@ -16,7 +16,7 @@ from protocol.asking import CHANNEL_CHARACTERS, REPLY_TAGS
 from protocol.errors import ErrorCode
 from protocol.messages import QuestionState
 
-router = APIRouter(tags=["questions"])
+router = NounRouter(tags=["questions"])
 
 _E = ErrorCode
 MOST_QUESTIONS: Final = 100  # in one page, as each may be long

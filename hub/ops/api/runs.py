@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Query
+from fastapi import Body, Query
 from fastapi.responses import Response
 from pydantic import StringConstraints
 
-from hub.ops.api.deps import Actor, Hub, OpenStreams
+from hub.ops.api.deps import Actor, Hub, NounRouter, OpenStreams
 from hub.ops.api.errors import refusals
 from hub.ops.api.etags import Match, Matching, tag_of
 from hub.ops.api.paging import Paging
@@ -18,7 +18,7 @@ from protocol.errors import ErrorCode
 _NO_RUN = refusals(ErrorCode.UNKNOWN_RUN)
 _NO_CHANGE = refusals(ErrorCode.UNKNOWN_RUN, ErrorCode.ILLEGAL_TRANSITION, ErrorCode.STALE_RUN)
 
-router = APIRouter(prefix="/v1/runs", tags=["runs"])
+router = NounRouter(prefix="/v1/runs", tags=["runs"])
 
 
 class Runs(View):

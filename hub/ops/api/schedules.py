@@ -1,16 +1,15 @@
 """When agents run by themselves: what is to come, what became of what is past, and making up for it."""
 
-from fastapi import APIRouter
 from pydantic import AwareDatetime, Field
 
 from hub.clock import epoch_ms
-from hub.ops.api.deps import Actor, Hub
+from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.paging import Paging
 from hub.ops.views import BackfillView, DecisionView, ScheduleView, View
 from protocol.errors import ErrorCode
 
-router = APIRouter(
+router = NounRouter(
     prefix="/v1/agents/{name}", tags=["schedules"], responses=refusals(ErrorCode.UNKNOWN_AGENT)
 )
 

@@ -1,16 +1,14 @@
 """When agents are woken: the slots of their calendars, and what became of those that have come."""
 
-from fastapi import APIRouter
-
 from hub.clock import epoch_ms
-from hub.ops.api.deps import Hub
+from hub.ops.api.deps import Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.paging import Paging
 from hub.ops.views import View
 from hub.ops.views_slots import SlotView, WakeView
 from protocol.errors import ErrorCode
 
-router = APIRouter(prefix="/v1/agents/{name}", tags=["slots"], responses=refusals(ErrorCode.UNKNOWN_AGENT))
+router = NounRouter(prefix="/v1/agents/{name}", tags=["slots"], responses=refusals(ErrorCode.UNKNOWN_AGENT))
 
 
 class Slots(View):

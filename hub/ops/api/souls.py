@@ -2,11 +2,11 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 
 from hub.coordination.authority import Caller
 from hub.coordination.souls import MOST_WAIT_S, WAIT_S
-from hub.ops.api.deps import AnAgent, AnOperator, WholeHub
+from hub.ops.api.deps import AnAgent, AnOperator, NounRouter, WholeHub
 from hub.ops.api.errors import refusals
 from hub.ops.api.etags import Match, Matching
 from hub.ops.api.paging import Paging
@@ -28,7 +28,7 @@ _WRITES: Final = 5  # told with the history: what became of those that had no en
 _SOUL: Final = "/v1/boards/{board}/agents/{agent}/soul"
 _AGENTS_SOUL: Final = "/v1/agent/boards/{board}/agents/{agent}/soul"
 
-router = APIRouter(tags=["souls"], responses=refusals(*_NOT_HERE))
+router = NounRouter(tags=["souls"], responses=refusals(*_NOT_HERE))
 
 _READ = refusals(*_NOT_HERE, *_NOT_ASKED)
 _WRITE = refusals(*_NOT_HERE, *_NOT_ASKED, _E.SOUL_CONFLICT, _E.SOUL_BUSY)

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query
+from fastapi import Body, Query
 from pydantic import Field
 
-from hub.ops.api.deps import Actor, Hub
+from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.etags import Match, tag_of
 from hub.ops.api.paging import Paging
@@ -13,7 +13,7 @@ from hub.ops.views import View
 from hub.ops.views_standings import AgentMoveView, StandingChange, StandingView
 from protocol.errors import ErrorCode
 
-router = APIRouter(prefix="/v1/agents/{name}", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_AGENT))
+router = NounRouter(prefix="/v1/agents/{name}", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_AGENT))
 
 _WRITES = refusals(
     ErrorCode.UNKNOWN_AGENT, ErrorCode.BAD_STATUS, ErrorCode.BAD_PARAMS, ErrorCode.MANAGED_BY_FILE

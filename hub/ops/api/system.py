@@ -1,12 +1,12 @@
 """Whether the hub lives, whether it takes work, and one screen about it."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
-from hub.ops.api.deps import Hub, WholeHub
+from hub.ops.api.deps import Hub, NounRouter, WholeHub
 from hub.ops.views import Health, Readiness, StatusView
 from hub.ops.views_routes import RoutesView, routes_view
 
-router = APIRouter(tags=["system"])
+router = NounRouter(tags=["system"])
 
 
 @router.get("/healthz", responses={503: {"model": Health}})

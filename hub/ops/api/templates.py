@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Query, Response
+from fastapi import Body, Path, Query, Response
 
-from hub.ops.api.deps import Actor, Hub
+from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.etags import Match, tag_of
 from hub.ops.api.paging import Paging
@@ -13,7 +13,7 @@ from hub.ops.views import View
 from hub.ops.views_templates import TemplateView, VerdictView
 from protocol.errors import ErrorCode
 
-router = APIRouter(prefix="/v1/templates", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_TEMPLATE))
+router = NounRouter(prefix="/v1/templates", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_TEMPLATE))
 
 TemplateName = Annotated[str, Path(pattern=r"^\w[\w.-]{0,63}$")]
 

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import Field, StringConstraints
 
-from hub.ops.api.deps import Actor, Caller, Hub
+from hub.ops.api.deps import Actor, Caller, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.paging import Paging
 from hub.ops.roles import Role, Scope
@@ -23,7 +23,7 @@ Label = Annotated[
     str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$", strip_whitespace=True)
 ]
 
-router = APIRouter(tags=["tokens"], responses=refusals(ErrorCode.UNKNOWN_TOKEN, ErrorCode.LIMIT_REACHED))
+router = NounRouter(tags=["tokens"], responses=refusals(ErrorCode.UNKNOWN_TOKEN, ErrorCode.LIMIT_REACHED))
 
 
 class TokenRequest(View):

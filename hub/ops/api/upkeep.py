@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body
+from fastapi import Body
 
-from hub.ops.api.deps import Actor, WholeHub
+from hub.ops.api.deps import Actor, NounRouter, WholeHub
 from hub.ops.views import View
 from hub.ops.views_upkeep import BackupView, DrainView
 
-router = APIRouter(prefix="/v1", tags=["system"])
+router = NounRouter(prefix="/v1", tags=["system"])
 
 
 class DrainRequest(View):

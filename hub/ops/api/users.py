@@ -1,8 +1,6 @@
 """Users: who owns devices and agents."""
 
-from fastapi import APIRouter
-
-from hub.ops.api.deps import Actor, Hub
+from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.paging import Paging
 from hub.ops.values import Name
@@ -10,7 +8,7 @@ from hub.ops.views import View
 from hub.ops.views_identity import UserView
 from protocol.errors import ErrorCode
 
-router = APIRouter(
+router = NounRouter(
     prefix="/v1/users", tags=["users"], responses=refusals(ErrorCode.NAME_TAKEN, ErrorCode.LIMIT_REACHED)
 )
 
