@@ -209,13 +209,13 @@ class Town:
 async def town(
     folder: Path, *, devices: int, seed: int, is_forked: bool = False, has_default_limits: bool = False
 ) -> AsyncIterator[Town]:
-    """A hub whose devices are known to it; it does not live yet. *is_forked*: see ``FaultyHub``."""
+    """A hub whose devices are known to it; it does not live yet. *is_forked*: see ``spawn``."""
     async with AsyncExitStack() as opened:
         line = await opened.enter_async_context(wire())
         line.tells_restart = True  # as a proxy in front of it does; or devices would hardly be there
         agents = "".join(_AGENT.format(number=number, schedule=EVERY_5_S) for number in range(devices))
         if has_default_limits:
-            hub = HubProcess(folder, settings=_HUB + agents)
+            hub = HubProcess(folder, settings=_HUB + agents, is_forked=is_forked)
         else:
             hub = FaultyHub(folder, settings=_LIMITS + _HUB + agents, is_forked=is_forked)
             hub.faults = _NO_SPREAD

@@ -233,7 +233,7 @@ def _mail(number: int) -> tuple[str, bytes]:
 async def post_office(
     folder: Path, *, provider: str, seed: int, is_forked: bool = False
 ) -> AsyncIterator[PostOffice]:
-    """A mailbox, a hub that does not live yet, and a device that it knows. *is_forked*: see ``FaultyHub``."""
+    """A mailbox, a hub that does not live yet, and a device that it knows. *is_forked*: see ``spawn``."""
     async with AsyncExitStack() as opened:
         mailbox: Mailbox
         if provider == "imap":

@@ -3,22 +3,16 @@
     python -m tests.support.faulty_hub --die-at commit:37:after -- --state DIR serve --config FILE
 
 What stands behind ``--`` is the hub's own command line; see ``tests.support.faults``
-for what can go wrong. ``FaultyHub`` is the same from a test: forked from a process
-that has imported everything, so that a life of it begins in a tenth of a second.
+for what can go wrong. ``FaultyHub`` is the same from a test.
 """
 
 import argparse
 import json
-import multiprocessing
-import os
 import sys
 from collections.abc import Sequence
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-import anyio
-
-from tests.support.processes import POLL_S, HubProcess, Running, spawn
+from tests.support.processes import HubProcess, Running, spawn
 
 OPTIONS = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 OPTIONS.add_argument("--die-at", action="append", default=[], metavar="MOMENT")
@@ -52,65 +46,15 @@ def main(args: Sequence[str]) -> None:
 
 
 class FaultyHub(HubProcess):
-    """A hub process whose next life goes wrong as *faults* say: words of the program above.
-
-    Args:
-        is_forked: otherwise each life begins as that of the program, with all its imports.
-    """
+    """A hub process whose next life goes wrong as *faults* say: words of the program above."""
 
     def __init__(self, folder: Path, *, settings: str | None = None, is_forked: bool = True) -> None:
-        super().__init__(folder, settings=settings)
+        super().__init__(folder, settings=settings, is_forked=is_forked)
         self.faults: Sequence[str] = ()
-        self._is_forked = is_forked
 
     async def _spawn(self, words: list[str], log: Path) -> Running:
-        args = [*self.faults, "--", *words]
-        if not self._is_forked:
-            return await spawn(["tests.support.faulty_hub", *args], log)
-        forked = _FORKS.Process(target=_live, args=(args, log))
-        forked.start()
-        return _Forked(forked)
-
-
-class _Forked:
-    """A ``Running`` that the fork server made."""
-
-    def __init__(self, process: ForkServerProcess) -> None:
-        self._process = process
-
-    @property
-    def pid(self) -> int:
-        assert self._process.pid is not None
-        return self._process.pid
-
-    @property
-    def returncode(self) -> int | None:
-        return self._process.exitcode
-
-    def terminate(self) -> None:
-        self._process.terminate()
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    async def wait(self) -> int:
-        while (code := self._process.exitcode) is None:
-            await anyio.sleep(POLL_S)
-        return code
-
-
-# It ends by itself with the process that asked for the first fork.
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.support.faults", "hub.cli.daemon"])
-
-
-def _live(args: Sequence[str], log: Path) -> None:
-    """In the fork: one life of the hub."""
-    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
-    main(args)
+        before = ["tests.support.faulty_hub", *self.faults, "--"]
+        return await spawn([*before, *words], log, is_forked=self._is_forked)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ class AheadHub(HubProcess):
     async def _spawn(self, words: list[str], log: Path) -> Running:
         if not self._ahead.exists():
             self.set_ahead(0)
-        return await spawn(["tests.support.hub_ahead", str(self._ahead), "--", *words], log)
+        before = ["tests.support.hub_ahead", str(self._ahead), "--"]
+        return await spawn([*before, *words], log, is_forked=self._is_forked)
 
 
 def main(ahead: Path, words: list[str]) -> None:
