@@ -86,6 +86,7 @@ async def test_a_run_that_is_cancelled_while_the_disk_is_full_stays_so(tmp_path:
         assert rows(tmp_path / "hub.db", "PRAGMA integrity_check") == [("ok",)]
 
 
+@pytest.mark.soak
 async def test_a_hub_that_was_killed_on_a_full_disk_starts_says_why_runs_wait_and_goes_on_with_room() -> None:
     if why := why_not_here():
         pytest.skip(f"nobody can mount a file system here: {why}")

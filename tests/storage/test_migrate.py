@@ -208,6 +208,7 @@ def test_a_migration_that_is_killed_half_way_leaves_the_database_as_it_was(tmp_p
     assert {"mine", "runs"} <= tables_in(parts_of(path))
 
 
+@pytest.mark.soak
 async def test_a_migration_that_is_killed_half_way_leaves_the_server_as_it_was(
     postgres: Postgres, bare: str
 ) -> None:

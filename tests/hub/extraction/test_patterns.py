@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.extraction.patterns import BadPattern, Pattern, pattern_of
+from tests.support.families import each
 
 
 def found(source: str, text: str) -> list[str]:
@@ -60,10 +61,10 @@ def test_a_pattern_that_cannot_be_used_is_refused_with_words(source: str, wrong:
     assert wrong in str(caught.value)
 
 
-@pytest.mark.parametrize("source", ["(a+)+b", "(a|a)*b", "(a|aa)+b", "a*a*a*a*a*b", "(.*)*x"])
+@each("source", ["(a+)+b", "(a|a)*b", "(a|aa)+b", "a*a*a*a*a*b", "(.*)*x"])
 def test_no_text_can_keep_a_pattern_busy(source: str) -> None:
     pattern = Pattern(source)  # Python's own would take years for each of these
-    assert list(pattern.find("a" * 3_000)) == []
+    assert list(pattern.find("a" * 500)) == []
 
 
 ATOMS = st.sampled_from(["a", "b", ".", "[ab]", "[^a]", r"\w"])

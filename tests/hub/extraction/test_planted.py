@@ -58,7 +58,7 @@ async def test_every_fact_of_long_documents_is_found_once() -> None:
     assert oracle.stats.answered_twice == 0
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (2, 3))])
 async def test_a_very_bad_day_of_the_provider_loses_and_doubles_nothing(seed: int) -> None:
     async with listening(odds=BAD_DAY, seed=seed, retry_after_s=0.002) as oracle:
         reading = await read_all(oracle)

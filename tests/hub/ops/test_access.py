@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -310,4 +311,5 @@ async def test_a_token_that_takes_too_much_of_the_loop_waits_or_is_refused(
             assert (await client.get("/v1/status")).status_code == 200
     assert answer.status_code == status
     if status == 503:
-        assert (answer.json()["code"], "75% of the hub's time" in answer.text) == ("overloaded", True)
+        assert answer.json()["code"] == "overloaded"
+        assert re.search(r"\b(7[5-9]|8\d)% of the hub's time", answer.text), "and what its requests took"

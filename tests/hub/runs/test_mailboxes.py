@@ -500,7 +500,7 @@ def dying(store: Store, at: str, number: int, *, after: bool) -> Any:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [1, pytest.param(2, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("at", WRITES)
 async def test_a_hub_that_dies_loses_nothing_and_does_nothing_twice(
     bench: Bench, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch, at: str, number: int, after: bool

@@ -85,8 +85,21 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 }
 
 
+# For make soak: each takes a second or two, and another one of its kind is read by make test.
+LONG = (
+    *("ten thousand parts", "a header of 5 MB", "a name in 300,000 pieces", "an attachment of 24 MB"),
+    *("a page of 20 MB", "a body of 20 MB", "a million borders", "fifty thousand quotes in quotes"),
+)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(make, id=name, marks=pytest.mark.soak if name in LONG else ())
+        for name, make in HOSTILE.items()
+    ],
+)
 def test_a_mail_built_to_hurt_is_read_or_refused_within_its_limits(make: Callable[[], bytes]) -> None:
     data = make()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -24,6 +24,7 @@ from tests.support import odd_files
 from tests.support.processes import children
 
 MIB = 1024 * 1024
+LARGE_BOMBS = ("a docx that unpacks to 36 MiB", "a docx of 50,000 levels")  # for make soak
 FILES = pytest.mark.skipif(not office.is_installed(), reason="needs the extra [files]")
 
 REPORT = cache(lambda: odd_files.long_pdf(6_000))  # reading it takes ten seconds
@@ -41,7 +42,13 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes]]] = {
 
 @pytest.mark.slow
 @FILES
-@pytest.mark.parametrize(("path", "make"), BOMBS.values(), ids=BOMBS)
+@pytest.mark.parametrize(
+    ("path", "make"),
+    [
+        pytest.param(*bomb, id=name, marks=pytest.mark.soak if name in LARGE_BOMBS else ())
+        for name, bomb in BOMBS.items()
+    ],
+)
 def test_a_bomb_is_refused_and_costs_whoever_asked_next_to_nothing(
     path: str, make: Callable[[], bytes]
 ) -> None:
