@@ -1,6 +1,6 @@
 """Hub and device restored from older copies, or lost: each item is at the device once, none is missing."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -87,24 +87,6 @@ UNDOINGS: list[Undo] = [
 ]
 
 
-async def hold(folder: Path, undoings: Iterable[Undo]) -> None:
-    """Undo something, and run again: each item is there once, each time from the same two states."""
-    async with played(folder) as restores:
-        before = restores.items()
-        assert set(before.values()) == {1}
-        assert len(before) == sum(text.count("- [ ]") + text.count("(ref") for text in all_files())
-        for number, undo in enumerate(undoings):
-            if number:
-                await restores.both_go_back("after")
-            await undo(restores)
-            await restores.play.has_connected()
-            run = await restores.run()
-            assert (run["state"], run["outcome"]) == ("COMPLETED", "success"), undo.__name__
-            found = restores.items()
-            wrong = f"{undo.__name__}: lost {before - found}, too many {found - before}"
-            assert found == before, f"{wrong}\n{restores.play.hub.log()[-4000:]}"
-
-
 def all_files() -> list[str]:
     return list((EARLIER | BOXES | LETTERS).values())
 
@@ -119,4 +101,14 @@ async def test_a_device_that_lost_everything_gets_it_again_without_a_run(tmp_pat
 @pytest.mark.soak
 @pytest.mark.parametrize("undo", UNDOINGS, ids=lambda undo: undo.__name__)
 async def test_whatever_was_restored_or_lost_each_item_is_there_once(tmp_path: Path, undo: Undo) -> None:
-    await hold(tmp_path, [undo])
+    async with played(tmp_path) as restores:
+        before = restores.items()
+        assert set(before.values()) == {1}
+        assert len(before) == sum(text.count("- [ ]") + text.count("(ref") for text in all_files())
+        await undo(restores)
+        await restores.play.has_connected()
+        run = await restores.run()
+        assert (run["state"], run["outcome"]) == ("COMPLETED", "success")
+        found = restores.items()
+        wrong = f"lost {before - found}, too many {found - before}"
+        assert found == before, f"{wrong}\n{restores.play.hub.log()[-4000:]}"
