@@ -134,7 +134,7 @@ def ask_grants(url: str, db: Path) -> tuple[str, ...]:
 
     try:
         address = dialled(address_of(url))
-        if any(hub.address == address for hub in KnownHubs(db.with_suffix(SUFFIX), db).read()):
+        if address in KnownHubs(db.with_suffix(SUFFIX), db).at_addresses():
             return ()
     except (BadAddress, BadKnownHubs):
         return ()  # told where it is used

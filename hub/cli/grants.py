@@ -44,10 +44,10 @@ def grants(
 
     db = file_here(ctx, db, name)
     try:
-        known = KnownHubs(db.with_suffix(SUFFIX), db.with_suffix(".key")).read()
-        chosen = {hub.public_key: hub for hub in known if address in (None, hub.address)}
+        known = KnownHubs(db.with_suffix(SUFFIX), db.with_suffix(".key")).at_addresses()
+        chosen = {hub.public_key: hub for hub in known.values() if address in (None, hub.address)}
         if len(chosen) != 1:
-            told = ", ".join(hub.address for hub in known) or "none: start 'hub connect' with it once"
+            told = ", ".join(known) or "none: start 'hub connect' with it once"
             raise Failure(f"name one hub that {db} knows with --hub ADDRESS; it knows {told}", Exit.USAGE)
         (hub,) = chosen.values()
         granted = change_grants(db, hub.public_key, changes)

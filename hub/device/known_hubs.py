@@ -2,7 +2,8 @@
 
 A file beside the device's database, one hub a line: its address as it is dialled, its public key, and the
 file of the key that this device shows there, the same at no other hub. Whoever proves another key at a known
-address is refused, until the owner accepts that key by its fingerprint.
+address is refused, until the owner accepts that key by its fingerprint. Hubs whose place another one took
+stay in the file, above it: one that the owner accepts again is shown the key that it knows.
 """
 
 import os
@@ -23,7 +24,10 @@ from protocol.ids import KeyId
 
 SUFFIX: Final = ".hubs"
 MOST_BYTES: Final = 1024 * 1024
-_HEAD: Final = "# Hubs that this device knows: address, key of the hub, file of this device's key there\n"
+_HEAD: Final = (
+    "# Hubs that this device knows: address, key of the hub, file of this device's key there\n"
+    "# Of several lines of one address the last one counts; the others are hubs that were there before.\n"
+)
 
 
 class HubNotTrusted(HubError):
@@ -74,6 +78,7 @@ class KnownHubs:
         self._is_chosen = is_chosen
         self._key_file = key_file
         self._accepted = accepted
+        self._fresh: str | None = None  # a key that no hub knows; it may be made before a hub is met
 
     def key_file(self, address: str) -> Path:
         """Return the file of the key to show at *address*, before its hub has said anything.
@@ -82,20 +87,21 @@ class KnownHubs:
             BadKnownHubs: the file cannot be read.
         """
         known = self.read()
-        hub = next((hub for hub in known if hub.address == address), None)
+        hub = _at_addresses(known).get(address)
         return self._path(hub.key_file if hub else self._fresh_key_file(known))
 
     def judge(self, address: str, public_key: str) -> tuple[KnownHub, KnownHub | None]:
         """Return the hub at *address*, which proved *public_key*, and the one that was known there.
 
-        One that was not known yet is to be kept. A known one at another address keeps its key file.
+        One that was not known yet is to be kept. One that is known from another address, or was here before,
+        keeps its key file.
 
         Raises:
             HubNotTrusted: another key is known, or accepted.
             BadKnownHubs: the file cannot be read.
         """
         known = self.read()
-        before = next((hub for hub in known if hub.address == address), None)
+        before = _at_addresses(known).get(address)
         shown, id = fingerprint(public_key), keys.key_id(keys.decode(public_key, keys.PUBLIC_KEY_BYTES))
         if self._accepted is not None and id != self._accepted:
             told = f"the hub at {address} shows the key {shown}, and not {keys.shown(self._accepted)}"
@@ -119,14 +125,23 @@ class KnownHubs:
         Raises:
             BadKnownHubs: the file cannot be read or written.
         """
-        self._write([*(other for other in self.read() if other.address != hub.address), hub])
+        same = (hub.address, hub.public_key)
+        self._write([*(one for one in self.read() if (one.address, one.public_key) != same), hub])
+
+    def at_addresses(self) -> dict[str, KnownHub]:
+        """Return the hub that is known now at each address.
+
+        Raises:
+            BadKnownHubs: the file cannot be read, or a line is none.
+        """
+        return _at_addresses(self.read())
 
     def path_of(self, hub: KnownHub) -> Path:
         """Return the file of the key to show at *hub*."""
         return self._path(hub.key_file)
 
     def read(self) -> list[KnownHub]:
-        """Return all known hubs.
+        """Return all lines, in their order; the hub at an address is the last one of it.
 
         Raises:
             BadKnownHubs: the file cannot be read, or a line is none.
@@ -155,17 +170,20 @@ class KnownHubs:
     def _fresh_key_file(self, known: list[KnownHub]) -> str:
         """Name a key file that no known hub has. The first hub gets the one of the version before."""
         taken = {hub.key_file for hub in known}
+        if self._fresh is not None and self._fresh not in taken:
+            return self._fresh
         if not taken:
             return self._spelled(self._key_file)
         numbered = (
             self._key_file.with_name(f"{self._key_file.stem}.{number}{self._key_file.suffix}")
             for number in range(2, len(taken) + 1000)
         )
-        return next(
+        self._fresh = next(
             spelled
             for file in numbered
             if (spelled := self._spelled(file)) not in taken and not file.exists()
         )
+        return self._fresh
 
     def _spelled(self, file: Path) -> str:
         return file.name if file.parent == self._file.parent else str(file.absolute())
@@ -190,6 +208,10 @@ class KnownHubs:
         finally:
             with suppress(OSError):
                 fresh.unlink(missing_ok=True)
+
+
+def _at_addresses(known: list[KnownHub]) -> dict[str, KnownHub]:
+    return {hub.address: hub for hub in known}
 
 
 def check_proof(challenge: Challenge, *, address: str, nonce: str) -> str:

@@ -11,6 +11,8 @@ from hub.clock import Chance, Clock, SystemChance, SystemClock
 from hub.device.app import ReferenceDevice
 from hub.device.credentials import Credential, TokenCredential
 from hub.device.inserts import DeviceItem, read_items
+from hub.device.known_hubs import KnownHubs
+from protocol.ids import KeyId
 
 PATIENCE_S = 10.0
 
@@ -54,6 +56,7 @@ async def open_device(
     chance: Chance | None = None,
     rotates: bool = False,
     grants: Sequence[str] = (),
+    accepted: KeyId | None = None,
 ) -> AsyncIterator[RunningDevice]:
     """Serve ``state/notes`` with ``state/desk.db`` beside it; gone when the block is left.
 
@@ -74,6 +77,7 @@ async def open_device(
         running.told.append,
         rotates=rotates,
         grants=grants,
+        hubs=KnownHubs(running.db.with_suffix(".hubs"), running.db.with_suffix(".key"), accepted=accepted),
     )
 
     async def serve() -> None:

@@ -73,6 +73,12 @@ def test_of_several_hubs_one_is_named(db: Path) -> None:
     assert told(db, "--hub", "hub.example") == {}
 
 
+def test_a_hub_whose_place_another_has_taken_need_not_be_told_apart(db: Path) -> None:
+    assert told(db, "+review.remote") == {"review.remote": []}
+    knows(db, "hub.example", OTHER)
+    assert told(db) == {}, "what was granted to the hub before it is not its own"
+
+
 def test_a_device_that_knows_no_hub_yet_is_told_to_meet_one(db: Path) -> None:
     db.with_suffix(".hubs").unlink()
     refused = grants(db)

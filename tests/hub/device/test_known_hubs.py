@@ -6,7 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from hub.clock import SystemChance
 from hub.device.client import TurnedAway
+from hub.device.credentials import KeyCredential
 from hub.device.known_hubs import BadKnownHubs, HubNotTrusted, KnownHub, KnownHubs, check_proof, dialled
 from hub.device.owner import change_grants
 from hub.links.hub_key import HubKey
@@ -14,6 +16,7 @@ from protocol import keys
 from protocol.codec import JSON
 from protocol.handshake import Challenge, GrantOfOwner
 from protocol.versions import SPOKEN
+from tests.support.clock import FakeClock
 from tests.support.device import open_device
 from tests.support.scripted_hub import ScriptedHub
 
@@ -59,9 +62,28 @@ def test_a_successor_is_accepted_by_its_fingerprint_and_gets_a_key_of_its_own(tm
     first, _ = meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
     successor = KnownHub("hub.example", OTHER.public_key, "desk.2.key")
     assert meet(accepting(tmp_path, OTHER), "hub.example", OTHER.public_key) == (successor, first)
-    assert hubs_in(tmp_path).read() == [successor]
+    assert hubs_in(tmp_path).at_addresses() == {"hub.example": successor}
     with pytest.raises(HubNotTrusted, match=ONE.shown):
         meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
+
+
+def test_a_hub_that_is_accepted_again_is_shown_the_key_that_it_knows(tmp_path: Path) -> None:
+    first, _ = meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
+    for _ in range(2):
+        second, _ = meet(accepting(tmp_path, OTHER), "hub.example", OTHER.public_key)
+        assert meet(accepting(tmp_path, ONE), "hub.example", ONE.public_key) == (first, second)
+        assert hubs_in(tmp_path).key_file("hub.example") == tmp_path / "desk.key"
+    assert len(hubs_in(tmp_path).read()) == 2
+    with pytest.raises(HubNotTrusted, match=OTHER.shown):
+        meet(hubs_in(tmp_path), "hub.example", OTHER.public_key)
+
+
+def test_the_key_that_is_made_before_a_hub_is_met_is_the_one_that_it_is_shown(tmp_path: Path) -> None:
+    meet(hubs_in(tmp_path), "a", ONE.public_key)
+    hubs = hubs_in(tmp_path)
+    made = hubs.key_file("b")
+    made.touch()
+    assert hubs.path_of(meet(hubs, "b", OTHER.public_key)[0]) == made
 
 
 @pytest.mark.parametrize("is_known", [False, True])
@@ -166,6 +188,20 @@ async def test_a_device_stops_at_a_hub_that_took_the_place_of_its_own(tmp_path: 
     assert isinstance(failure, TurnedAway)
     assert OTHER.shown in str(failure)
     assert guest.session.hello is None
+
+
+async def test_a_device_that_goes_back_to_its_first_hub_makes_no_third_key(tmp_path: Path) -> None:
+    hub, shown = ScriptedHub(), []
+    async with hub.open():
+        for hub.key in (ONE, OTHER, ONE, OTHER):
+            key = KeyCredential(tmp_path / "desk.key", clock=FakeClock(), chance=SystemChance())
+            async with open_device(hub.url, tmp_path, key, accepted=keys.read(hub.key.shown)):
+                identity = (await (await hub.guest()).welcome()).identity
+                assert identity is not None
+                shown.append(identity.public_key)
+    assert shown[0] != shown[1]
+    assert shown[2:] == shown[:2]
+    assert {hub.key_file for hub in hubs_in(tmp_path).read()} == {"desk.key", "desk.2.key"}
 
 
 async def test_what_the_owner_granted_at_pairing_is_said_in_every_hello(tmp_path: Path) -> None:
