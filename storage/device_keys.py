@@ -211,8 +211,14 @@ def give_device(
     """
     device = successors.ensure_device(c, id=fresh_id, user_id=user_id, name=name, at=at)
     if not is_chosen and has_way_in(c, device.id):
-        raise DeviceNameTaken(f"somebody comes in as the device {name!r} already")
+        raise taken_name(name)
     return device
+
+
+def taken_name(name: str) -> DeviceNameTaken:
+    """Return the refusal of a device that calls itself as another one with a key or token does."""
+    told = f"somebody comes in as the device {name!r} already; if that is an older key of the same machine,"
+    return DeviceNameTaken(f"{told} revoke it: hub devices revoke {name}")
 
 
 def give_free_device(

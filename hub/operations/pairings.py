@@ -20,7 +20,6 @@ from hub.ops.views_identity import PairedView, PairingView
 from protocol import keys
 from protocol.ids import DeviceId, PairingId, UserId
 from storage.store import (
-    DeviceNameTaken,
     PairingChanged,
     PairingRow,
     Store,
@@ -145,7 +144,7 @@ class PairingOperations(Seen):
         if name is None:
             for device in await self._store.read(devices.devices_called, waiting.label, user_id=user_id):
                 if await self._store.read(device_keys.has_way_in, device.id):
-                    raise DeviceNameTaken(f"somebody comes in as the device {waiting.label!r} already")
+                    raise device_keys.taken_name(waiting.label)
         return name or waiting.label
 
     def _now_ms(self) -> int:

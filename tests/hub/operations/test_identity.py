@@ -315,9 +315,16 @@ async def test_a_device_that_calls_itself_like_another_is_told_of_before_it_is_l
     await bench.identity.tokens.create("laptop", actor=ME)
     await bench.asks("laptop")
     for dry_run in (True, False):
-        with pytest.raises(DeviceNameTaken, match="'laptop' already"):
+        with pytest.raises(DeviceNameTaken, match=r"'laptop' already.*hub devices revoke laptop"):
             await bench.identity.pairings.approve(CODE, dry_run=dry_run, actor=ME)
     assert (await bench.identity.pairings.approve(CODE, name="laptop", actor=ME)).device == "laptop"
+
+
+async def test_a_device_whose_older_key_was_revoked_gets_its_name_again(bench: IdentityBench) -> None:
+    await bench.identity.tokens.create("laptop", actor=ME)
+    await bench.asks("laptop")
+    await bench.identity.devices.revoke("laptop", actor=ME)
+    assert (await bench.identity.pairings.approve(CODE, actor=ME)).device == "laptop"
 
 
 async def test_a_user_who_has_the_code_lets_the_device_in_as_their_own(bench: IdentityBench) -> None:
