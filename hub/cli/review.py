@@ -54,7 +54,12 @@ def review(ctx: click.Context, db: Path | None, name: str | None) -> None:
 
 
 @review.command("ls")
-@click.option("--all", "everything", is_flag=True, help="Also what was approved or changed.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Also what was approved or changed; each with its status and project.",
+)
 @click.option("--whole", is_flag=True, help="Show long texts, as of notes, to their ends.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_obj
@@ -76,7 +81,7 @@ def list_items(here: _Here, everything: bool, whole: bool, as_json: bool) -> Non
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for item in items:
-        show.out("\n".join(lines_of(item, width, whole=whole)))
+        show.out("\n".join(lines_of(item, width, whole=whole, with_status=everything)))
     show.say(f"approve, edit or reject them by their numbers: hub review approve {items[0].label}")
 
 

@@ -30,7 +30,9 @@ _WARNINGS: Final = {
 }
 
 
-def lines_of(item: DeviceItem, width: int | None, *, whole: bool = False) -> Iterator[str]:
+def lines_of(
+    item: DeviceItem, width: int | None, *, whole: bool = False, with_status: bool = False
+) -> Iterator[str]:
     """An item as it is to be judged: what it says, the words that say it, and what to know about them.
 
     No text of others begins a line: line feeds in it are spelled out, or its lines begin with ``|``.
@@ -38,6 +40,7 @@ def lines_of(item: DeviceItem, width: int | None, *, whole: bool = False) -> Ite
     Args:
         width: of the terminal; ``None``: no line is broken.
         whole: show texts to their ends.
+        with_status: say what its owner made of it, and what it belongs to.
     """
     columns = TABLES[TableName(item.table)].columns
     fields = [
@@ -48,6 +51,7 @@ def lines_of(item: DeviceItem, width: int | None, *, whole: bool = False) -> Ite
     words = _quoted(item.quote) if item.quote else "no words were told"
     yield from _lines(f"{item.label}  {item.table}  {_title(item)}", width)
     below = (
+        ", ".join(_status(item)) if with_status else "",
         ", ".join(fields),
         *_texts(item, whole=whole),
         f"{_named(item.source_path) if item.source_path else 'no file'}: {words}",
@@ -56,6 +60,15 @@ def lines_of(item: DeviceItem, width: int | None, *, whole: bool = False) -> Ite
     for line in filter(None, below):
         shown = line if whole or len(line) <= _MOST_OF_A_LINE else f"{line[:_MOST_OF_A_LINE]}… (ls --whole)"
         yield from _lines(" " * _INDENT + shown, width)
+
+
+def _status(item: DeviceItem) -> Iterator[str]:
+    """Yield the owner's word on it, and the project or task that it belongs to."""
+    yield "approved" if item.data.get("isApproved") else "suggestion"
+    if item.standing == "edited":
+        yield "changed by you"
+    for column, title in item.belongs_to.items():
+        yield f"{column.removesuffix('Id')} {_named(title)}"
 
 
 def _title(item: DeviceItem) -> str:

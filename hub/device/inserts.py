@@ -44,6 +44,7 @@ from protocol.frame import ErrorBody, Record
 from protocol.grants import refused_by_owner
 from protocol.handshake import StoreMark, Welcome
 from protocol.ids import CallId
+from protocol.tables import TABLES, DeviceTable
 from protocol.work import Action, Answer, ToolCall
 
 # Of calls that changed nothing. An answer that tells of a change is kept as long as the file: a hub
@@ -88,6 +89,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
         standing: its owner's word.
         remarks: what a reviewer should know.
         proposal: a change of the row that waits for its owner.
+        belongs_to: titles of the rows that it refers to, by column.
     """
 
     number: int
@@ -104,6 +106,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
     standing: Standing
     remarks: Remarks
     proposal: Proposal | None = None
+    belongs_to: dict[str, str] = {}
 
 
 @contextmanager
@@ -415,7 +418,17 @@ def _item(db: sqlite3.Connection, review: Review, row: Record) -> DeviceItem:
         standing=review.standing,
         remarks=verdicts.read_remarks(call["remarks"]),
         proposal=proposals.of_row(db, review.table.name, review.row_id),
+        belongs_to=dict(_above(db, review.table, row)),
     )
+
+
+def _above(db: sqlite3.Connection, table: DeviceTable, row: Record) -> Iterator[tuple[str, str]]:
+    """Yield each column of *row* that refers to another row, with the title of that one."""
+    for column in table.columns:
+        if column.refers_to is not None and (id := row.get(column.name)) is not None:
+            other = TABLES[column.refers_to]
+            if (found := rows.find(db, other, str(id))) is not None:
+                yield column.name, str(found[other.title])
 
 
 @contextmanager

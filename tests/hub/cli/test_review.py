@@ -206,6 +206,25 @@ def test_a_comment_is_given_its_task_by_number_or_title(
     assert (item.data["taskId"], item.data["isApproved"]) == (rent.row_id, 1)
 
 
+def test_what_is_listed_with_all_else_says_how_it_stands_and_what_it_belongs_to(
+    review: Callable[..., Result], db: Path, calendar: list[str]
+) -> None:
+    comment = calendar[3]
+    review("approve", "2", "--project", "my House")
+    review("edit", "3", "title=mend it")
+    review("approve", comment, "--task", "pay the rent")
+    lines = review("ls", "--all").stdout.splitlines()
+    told = {line.split()[0]: lines[n + 1].strip() for n, line in enumerate(lines) if line[0].isdigit()}
+    assert told["1"] == "suggestion"
+    assert told["2"] == 'approved, project "my House"'
+    assert told["3"] == "suggestion, changed by you"
+    assert told[comment] == 'approved, task "pay the rent"'
+    listed = {
+        str(item["number"]): item for item in json.loads(review("ls", "--all", "--json").stdout)["items"]
+    }
+    assert listed["2"]["belongs_to"] == {"projectId": "my House"}
+
+
 def test_fields_are_typed_as_people_write_them(review: Callable[..., Result], db: Path) -> None:
     done = review("edit", "1", "3", "dueDate=2027-02-03 15:00+01:00", "assignee=Ana, Bo", "priority=high")
     assert "changed dueDate, assignee, priority: 1  tasks  call Ana\n" in done.output
