@@ -27,7 +27,7 @@ _MOST_NAMED: Final = 8  # items in a sentence
 
 
 class UnknownNumber(DeviceFileError):
-    """No row that a hub wrote has this number, its owner has removed it, or a hub has changed it since."""
+    """No row that a hub wrote has this number, its owner has removed it, or it is another revision."""
 
 
 class Decided(msgspec.Struct, frozen=True):
@@ -219,12 +219,14 @@ def _unknown(missing: Sequence[int | str], known: Mapping[int | str, Review]) ->
     """Say which items are not there, or not as they were listed."""
     told: list[str] = []
     for label in map(str, missing):
-        review = known.get(int(label.partition(".")[0]))
-        told.append(
-            f"there is no item {label}"
-            if review is None
-            else f"a hub has changed item {label} since it was listed: it is {review.label} now"
-        )
+        number, _, revision = label.partition(".")
+        review = known.get(int(number))
+        if review is None:
+            told.append(f"there is no item {label}")
+        elif int(revision or 1) > review.revision:
+            told.append(f"item {number} has no change {revision}: type {review.label}")
+        else:
+            told.append(f"a hub has changed item {label} since it was listed: it is {review.label} now")
     return f"{'; '.join(told)}; 'hub review' lists what waits; nothing was changed"
 
 

@@ -295,12 +295,24 @@ def test_what_a_hub_changed_since_it_was_listed_has_another_number(
     assert "a hub has changed item 2 since it was listed: it is 2.2 now" in refused.output
     assert {item.standing for item in read_items(db)} == {"open"}
     assert "2.2  tasks  pay Mr Li" in review().stdout
+    assert "item 2 has no change 3: type 2.2;" in review("approve", "2.3").output
     assert review("approve", "1.1", "2.2").exit_code == 0
     change("c-5", "pay Mr Wu")  # proposed
     assert review("approve", "2.2").exit_code == 1
     assert "2.3  tasks  pay Mr Li" in review().stdout
     assert review("reject", "2.3").exit_code == 0
     assert review("approve", "two").exit_code == 2
+
+
+def test_a_change_that_an_item_never_had_is_no_change_of_a_hub(
+    review: Callable[..., Result], db: Path
+) -> None:
+    refused = review("approve", "2.2")
+    assert refused.exit_code == 1
+    assert "item 2 has no change 2: type 2;" in refused.output
+    assert "a hub has changed" not in refused.output
+    assert "there is no item 9.2;" in review("reject", "9.2").output
+    assert review("approve", "2.1").exit_code == 0, "it is the item as it was inserted"
 
 
 def test_a_number_that_is_none_changes_nothing(review: Callable[..., Result], db: Path) -> None:
