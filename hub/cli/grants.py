@@ -58,6 +58,11 @@ def grants(
     if as_json:
         show.print_json("grants", {"hub": hub.address, "key": hub.fingerprint, "grants": granted})
         return
-    show.print_table(("granted to the hub", "tables"), granted.items())
-    if not granted:
-        show.say(f"nothing is granted to the hub at {hub.address}")
+    if granted:
+        show.print_table(("granted to the hub", "tables"), granted.items())
+        return
+    show.say(
+        f"the hub at {hub.address} has been granted nothing but to write suggestions; to grant it more:",
+        "  hub grants +rows.read=tasks,notes",
+        "  hub grants +review.remote",
+    )

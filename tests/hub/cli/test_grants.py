@@ -43,7 +43,11 @@ def told(db: Path, *words: str) -> dict[str, list[str]]:
 
 def test_nothing_is_granted_until_the_owner_does_it_and_all_can_be_taken_back(db: Path) -> None:
     assert told(db) == {}
-    assert "nothing is granted" in grants(db).stderr
+    nothing = grants(db)
+    assert nothing.stdout == "", "a table with no line in it says nothing"
+    assert "the hub at hub.example has been granted nothing" in nothing.stderr
+    assert "hub grants +rows.read=tasks,notes" in nothing.stderr
+    assert "hub grants +review.remote" in nothing.stderr
     assert told(db, "+rows.read=tasks,notes", "+review.remote") == {
         "review.remote": [],
         "rows.read": ["tasks", "notes"],
