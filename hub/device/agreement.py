@@ -61,7 +61,7 @@ def note_confirmed(db: sqlite3.Connection, call_ids: list[str]) -> None:
 
 
 def note_welcome(db: sqlite3.Connection, welcome: Welcome, fresh_id: str) -> str | None:
-    """Remember how far the hub knows this file. Returns a sentence where one of the two was restored.
+    """Remember how far the hub knows this file. Returns a sentence for its owner where both are compared.
 
     A file that the hub knows further than it has come is an older copy of itself. It gets *fresh_id*, so
     that numbers that are given again are not taken for those that were lost.
@@ -75,7 +75,13 @@ def note_welcome(db: sqlite3.Connection, welcome: Welcome, fresh_id: str) -> str
         db.execute("UPDATE store SET id = ?", (fresh_id,))
         told = "this device's file is older than the hub knows it: what is missing comes again"
     elif known.id == mark.id and hub_id == welcome.hub_id and known.counter < (hub_counter or 0):
-        told = "the hub knows less of this device's rows than before: it is told of them again"
+        # A hub that begins to compare from the start says 0, whether an operator asked for that or the hub
+        # has seen that something was lost; any other number comes of a hub that was restored.
+        told = (
+            "the hub knows less of this device's rows than before: it is told of them again"
+            if known.counter
+            else "the hub compares all of this device's rows with its own: it is told of them again"
+        )
     if (hub_id, hub_counter) != (welcome.hub_id, known.counter):
         db.execute("UPDATE store SET hub_id = ?, hub_counter = ?", (welcome.hub_id, known.counter))
     return told

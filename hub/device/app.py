@@ -260,8 +260,8 @@ class ReferenceDevice:
         return handle
 
     async def _serve_calls(self, tools: Tools, bench: Bench, welcome: Welcome) -> None:
-        if (restored := await tools.note_welcome(welcome)) is not None:  # before any call is answered
-            self._told(restored)
+        if (compared := await tools.note_welcome(welcome)) is not None:  # before any call is answered
+            self._told(compared)
         await tools.serve(bench)
 
     async def _send_heartbeats(self, line: Line, readings: Readings) -> None:

@@ -149,7 +149,7 @@ class DeviceStore:
         self.mark = self._read_mark()
 
     def note_welcome(self, welcome: Welcome) -> str | None:
-        """Remember how far the hub knows this file; a sentence for its owner where one was restored."""
+        """Remember how far the hub knows this file; a sentence for its owner where both are compared."""
         with self._transaction():
             told = agreement.note_welcome(self._db, welcome, self._ids.fresh())
         self.mark = self._read_mark()

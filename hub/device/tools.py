@@ -68,7 +68,7 @@ class Tools:
                 await bench.answer(call, answer)
 
     async def note_welcome(self, welcome: Welcome) -> str | None:
-        """Remember how far the hub knows the file; a sentence where one of the two was restored."""
+        """Remember how far the hub knows the file; a sentence for its owner where both are compared."""
         return await self._of_file(partial(self._store.note_welcome, welcome), None)
 
     async def is_changed(self, asker: str) -> bool:

@@ -156,6 +156,16 @@ def test_a_hub_that_knows_less_than_it_did_is_told_to_the_owner_once(store: Devi
     assert store.note_welcome(welcome(0, store.mark.id, "another hub")) is None
 
 
+def test_a_comparison_of_all_rows_is_not_told_to_the_owner_as_a_hub_that_lost_some(
+    store: DeviceStore,
+) -> None:
+    store.apply([insert("c-1"), insert("c-2")])
+    assert store.note_welcome(welcome(2, store.mark.id)) is None
+    told = str(store.note_welcome(welcome(0, store.mark.id)))
+    assert "the hub compares all of this device's rows with its own" in told
+    assert "knows less" not in told
+
+
 def test_a_file_of_the_version_before_counts_what_it_has(db: Path, clock: FakeClock, ids: IdFactory) -> None:
     with open_device_store(db, clock=clock, ids=ids) as store:
         store.apply([insert("c-1"), insert("c-2"), insert("c-3", table="no such table")])

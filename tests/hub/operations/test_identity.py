@@ -451,9 +451,15 @@ async def test_a_device_whose_rows_are_to_be_compared_is_asked_to_come_back(benc
     link = await bench.connect(device)
     with pytest.raises(NoStore, match="cannot tell which rows it has"):
         await bench.identity.devices.resync("desk", actor=ME)
-    mark = StoreMark(id="s", counter=0)
+    mark = StoreMark(id="s", counter=7)
     await bench.store.write(agreement.greet, device.id, mark, bench.now_ms)
+    await bench.store.write(
+        agreement.take_rows, [], device_id=device.id, mark=mark, is_last=True, at=bench.now_ms
+    )
     await bench.identity.devices.resync("desk", actor=ME)
+    compared = await bench.store.read(agreement.find_store, device.id)
+    assert compared is not None
+    assert agreement.mark_of(compared) == StoreMark(id="s", counter=0), "by which its device tells it apart"
     assert link.ended is not None
     assert CloseCode(link.ended[1]).may_return
     told = (await bench.identity.devices.get("desk")).agreement
