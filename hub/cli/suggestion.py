@@ -4,7 +4,10 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, time
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from hub.clock import from_epoch_ms
 from hub.device.inserts import DeviceItem
@@ -44,7 +47,7 @@ def lines_of(
     """
     columns = TABLES[TableName(item.table)].columns
     fields = [
-        f"{column.name} {_spelt(column, item.data[column.name])}"
+        f"{column.name} {_spelt(column, item.data[column.name], item.remarks.timezone)}"
         for column in columns
         if column.name in item.data and column.name in _SHOWN
     ]
@@ -113,8 +116,8 @@ def _remarks(item: DeviceItem) -> list[str]:
         told.append(f"needs a {name}: hub review approve {item.label} --{name} TITLE")
     told += [f"{one.field}: cannot tell what {one.words!r} means" for one in remarks.unresolved]
     told += [
-        f"{one.field} was {_spelt(columns.get(one.field), one.before)},"
-        f" is {_spelt(columns.get(one.field), one.after)}"
+        f"{one.field} was {_spelt(columns.get(one.field), one.before, remarks.timezone)},"
+        f" is {_spelt(columns.get(one.field), one.after, remarks.timezone)}"
         for one in remarks.changed
     ]
     if item.proposal is not None:
@@ -129,22 +132,33 @@ def _proposed(item: DeviceItem, data: Record | None, columns: Mapping[str, Colum
     if data is None:
         yield "the hub would delete it"
         return
+    zone = item.remarks.timezone
     for name, value in data.items():
         if name not in SUGGESTED:
-            before = _spelt(columns.get(name), item.data.get(name))
-            yield f"the hub would change {name} from {before} to {_spelt(columns.get(name), value)}"
+            before = _spelt(columns.get(name), item.data.get(name), zone)
+            yield f"the hub would change {name} from {before} to {_spelt(columns.get(name), value, zone)}"
 
 
-def _spelt(column: Column | None, value: Field) -> str:
-    """A value as people write it; times in this machine's zone, and a day alone where it is midnight."""
+def _spelt(column: Column | None, value: Field, zone: str | None) -> str:
+    """Return a value as people write it; *zone* is where a day without a time begins."""
     if value is None or value == []:
         return "empty"
     if column is not None and column.kind is Kind.EPOCH_MS and isinstance(value, int):
-        at = from_epoch_ms(value).astimezone()
-        return f"{at:%Y-%m-%d}" if (at.hour, at.minute) == (0, 0) else f"{at:%Y-%m-%d %H:%M}"
+        return _spelt_moment(from_epoch_ms(value), zone)
     if isinstance(value, list):
         return ", ".join(map(_named, value))
     return _named(value) if isinstance(value, str) else str(value)
+
+
+def _spelt_moment(at: datetime, zone: str | None) -> str:
+    """Return a day alone where it begins in *zone* or here, else the time in this machine's zone."""
+    with suppress(KeyError, ValueError, OSError, OverflowError):  # this machine has no such zone
+        day = at.astimezone(ZoneInfo(zone)) if zone else None
+        # In UTC: of a midnight that summer time skips, the day begins later.
+        if day is not None and datetime.combine(day, time(), day.tzinfo).astimezone(UTC) == at:
+            return f"{day:%Y-%m-%d}"
+    here = at.astimezone()
+    return f"{here:%Y-%m-%d}" if (here.hour, here.minute) == (0, 0) else f"{here:%Y-%m-%d %H:%M}"
 
 
 def _named(text: str) -> str:

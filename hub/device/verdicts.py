@@ -31,12 +31,16 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Remarks(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a reviewer should know of an item, as its source said it."""
+    """What a reviewer should know of an item, as its source said it.
+
+    *timezone* is where its days begin: a date that is midnight there has no time of day.
+    """
 
     warnings: list[str] = []
     unresolved: list[Unresolved] = []
     changed: list[Changed] = []
     replaces: str | None = None
+    timezone: str | None = None
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +71,7 @@ def remarks_of(source: ItemSource | None) -> str | None:
     """What is kept of a source besides its place, as JSON."""
     if source is None:
         return None
-    told = Remarks(source.warnings, source.unresolved, source.changed, source.replaces)
+    told = Remarks(source.warnings, source.unresolved, source.changed, source.replaces, source.timezone)
     return None if told == Remarks() else msgspec.json.encode(told).decode()
 
 

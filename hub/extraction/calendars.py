@@ -65,7 +65,9 @@ def read(document: Document, wanted: Wanted) -> Form | None:
         summary = _SUMMARY.search(text, start, end)
         item = make_item(table, said, text, *(summary.span("said") if summary else (start, end)), wanted)
         if item is not None:
-            items.append(msgspec.structs.replace(item, is_exact=True))
+            told = getattr(component.get("due" if kind == "VTODO" else "dtstart"), "dt", None)
+            has_time = isinstance(told, datetime)
+            items.append(msgspec.structs.replace(item, is_exact=True, has_time=has_time))
         elif table in wanted.data_types and is_telling:  # no title, say: a model may find one
             prose.append(Passage(start, end))
     return Form(items=items, prose=prose, date=document.modified_at)

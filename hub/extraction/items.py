@@ -77,6 +77,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         unresolved: field to the words of the text that no value could be made of.
         is_exact: it stands in the source as it is, though not all of it in the quote: an event is quoted by
             its summary, and its date has a line of its own. Where it says another thing, the source does.
+        has_time: its date is known to have a time of day, though that may be midnight.
     """
 
     table: TableName
@@ -88,6 +89,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[Warning, ...] = ()
     unresolved: dict[str, str] = {}
     is_exact: bool = False
+    has_time: bool = False
 
 
 class Dropped(msgspec.Struct, frozen=True, kw_only=True):

@@ -92,18 +92,19 @@ class Delivery:
             StaleRun: the run is no longer ours; nothing was written.
             Conflict: a run that has not ended holds one of the calls; nothing was written.
         """
+        timezone = order.parameters.timezone
         # Beside the event loop, where there are many: each is looked up in its text.
         items = (
-            found_items(document, found.items)
+            found_items(document, found.items, timezone)
             if len(found.items) < _MANY_ITEMS
-            else await anyio.to_thread.run_sync(found_items, document, found.items)
+            else await anyio.to_thread.run_sync(found_items, document, found.items, timezone)
         )
         decision = partial(
             decide,
             found=items,
             document=document,
             keeps_quotes=message is None,  # a mail is kept nowhere, and no part of it
-            timezone=order.parameters.timezone,
+            timezone=timezone,
             can_update=link is not None and can_update(link.capabilities),
         )
         plan_it: Callable[..., UnitPlan] = outbox.plan_unit

@@ -19,12 +19,12 @@ _AROUND_CHARS: Final = 400  # of a quote: its sentence is looked for there
 _AUTHORED: Final = {TableName.TASK_COMMENTS: ("author", "content")}  # elsewhere the title names it
 
 
-def found_items(document: Document, items: Iterable[Item]) -> list[FoundItem]:
-    """The items of a document, as the ledger compares them."""
-    return [_found(document, ordinal, item) for ordinal, item in enumerate(items)]
+def found_items(document: Document, items: Iterable[Item], timezone: str | None = None) -> list[FoundItem]:
+    """Return the items of a document as the ledger compares them; their days begin in *timezone*."""
+    return [_found(document, ordinal, item, timezone) for ordinal, item in enumerate(items)]
 
 
-def _found(document: Document, ordinal: int, item: Item) -> FoundItem:
+def _found(document: Document, ordinal: int, item: Item, timezone: str | None) -> FoundItem:
     data: Record = {name: value for name, value in item.data.items() if value is not None}
     main = main_of(item.table, data)
     return FoundItem(
@@ -37,7 +37,7 @@ def _found(document: Document, ordinal: int, item: Item) -> FoundItem:
         place_hash=_digest(fold(_place(document.text, item)), *_exactly(item, data)),
         date_ms=date_ms_of(item.table, data),
         warnings=item.warnings,
-        source=source_of(document, item),
+        source=source_of(document, item, None if item.has_time else timezone),
     )
 
 

@@ -8,7 +8,7 @@ from hub.document import Document
 from hub.extraction.items import Item
 from protocol.frame import Field, Record
 from protocol.ids import RunId
-from protocol.tables import SUGGESTED, TABLES, DeviceTable, TableName
+from protocol.tables import SUGGESTED, TABLES, DeviceTable, Filler, Kind, TableName
 from protocol.trace import traceparent
 from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
 
@@ -45,8 +45,8 @@ def frame_of(
     )
 
 
-def source_of(document: Document, item: Item) -> dict[str, Any]:
-    """Where an item was found, as it goes on the wire."""
+def source_of(document: Document, item: Item, timezone: str | None = None) -> dict[str, Any]:
+    """Return where an item was found, as it goes on the wire; *timezone*: where its days begin."""
     source = ItemSource(
         path=document.unit_key,
         quote=item.quote[:MAX_QUOTE_CHARS],
@@ -59,9 +59,14 @@ def source_of(document: Document, item: Item) -> dict[str, Any]:
             for field, words in list(item.unresolved.items())[:MOST_UNRESOLVED]
         ],
         link=document.link,
+        timezone=timezone if _has_days(TABLES[item.table]) else None,
     )
     told: dict[str, Any] = msgspec.to_builtins(source)
     return told
+
+
+def _has_days(table: DeviceTable) -> bool:
+    return any(column.kind is Kind.EPOCH_MS and column.filler is Filler.MODEL for column in table.columns)
 
 
 def payload_of(

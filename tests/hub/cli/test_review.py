@@ -3,9 +3,12 @@
 import json
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from click.testing import Result
@@ -13,6 +16,7 @@ from click.testing import Result
 from hub.cli.suggestion import lines_of
 from hub.clock import IdFactory
 from hub.device.inserts import open_device_store, read_items
+from hub.device.owner import approve
 from protocol.frame import Record
 from protocol.tables import SUGGESTED
 from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
@@ -87,9 +91,11 @@ def listed(db: Path, width: int | None = None, *, whole: bool = False) -> list[s
     return [line for item in read_items(db) for line in lines_of(item, width, whole=whole)]
 
 
-def insert(db: Path, table: str, data: Record, *, path: str = "a.md", quote: str = "x") -> None:
+def insert(
+    db: Path, table: str, data: Record, *, path: str = "a.md", quote: str = "x", timezone: str | None = None
+) -> None:
     clock = FakeClock()
-    told = ItemSource(path=path, quote=quote, start=0, end=1, warnings=[quote])
+    told = ItemSource(path=path, quote=quote, start=0, end=1, warnings=[quote], timezone=timezone)
     call = ToolCall(id="f-1", action=Action.INSERT, table=table, data={**data, **SUGGESTED}, source=told)
     with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
         store.apply([call])
@@ -104,6 +110,45 @@ def test_a_note_is_shown_with_its_first_lines_and_whole_when_that_is_asked(tmp_p
         "    | … 24 characters more: hub review ls --whole",
     ]
     assert listed(db, whole=True)[1:10] == [f"    | day {n}" for n in range(9)]
+
+
+@pytest.mark.parametrize("machine", ["America/Los_Angeles", "UTC", "Europe/Berlin", "Pacific/Kiritimati"])
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Pacific/Kiritimati", "America/Los_Angeles", "UTC"])
+def test_a_date_without_a_time_is_shown_as_that_date_wherever_the_desktop_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, zone: str
+) -> None:
+    db = tmp_path / "days.db"
+    days = [int(datetime(2026, 12, day, tzinfo=ZoneInfo(zone)).timestamp() * 1_000) for day in (1, 4)]
+    insert(db, "tasks", {"title": "pay the rent", "dueDate": days[0]}, timezone=zone)
+    with monkeypatch.context() as there:
+        there.setenv("TZ", machine)
+        time.tzset()
+        approve(db, [1], at_ms=1)
+        (rent,) = read_items(db)
+        change = ToolCall(
+            id="f-2",
+            action=Action.UPDATE,
+            table="tasks",
+            where={"id": rent.row_id},
+            data={"dueDate": days[1]},
+        )
+        clock = FakeClock()
+        with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+            store.apply([change])
+        lines = listed(db)
+    time.tzset()
+    assert "    status todo, priority medium, dueDate 2026-12-01" in lines
+    assert "    ! the hub would change dueDate from 2026-12-01 to 2026-12-04" in lines
+
+
+@pytest.mark.parametrize(
+    ("zone", "shown"), [("America/New_York", "2026-11-30 09:30"), ("no/zone", "2026-11-30 09:30")]
+)
+def test_a_time_is_shown_in_the_zone_of_the_desktop(hub: Hub, tmp_path: Path, zone: str, shown: str) -> None:
+    db = tmp_path / "times.db"
+    at = int(datetime(2026, 11, 30, 9, 30, tzinfo=UTC).timestamp() * 1_000)
+    insert(db, "tasks", {"title": "pay the rent", "dueDate": at}, timezone=zone)
+    assert f"    status todo, priority medium, dueDate {shown}" in listed(db)
 
 
 def test_texts_of_any_length_are_cut(tmp_path: Path) -> None:

@@ -155,6 +155,7 @@ def test_a_calendar_holds_tasks_and_events() -> None:
             "dueDate": berlin("2026-04-01", "+02:00"),
         },
     )
+    assert (event.has_time, task.has_time) == (True, False)
 
 
 def test_one_broken_component_is_left_to_the_model_and_costs_no_other() -> None:

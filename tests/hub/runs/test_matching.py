@@ -159,6 +159,14 @@ def test_an_item_with_the_same_quote_is_not_sent_again_whatever_its_owner_said(v
     assert decision.call is None
 
 
+def test_a_device_is_told_where_the_days_of_an_item_begin_unless_it_has_a_time() -> None:
+    document = Document(unit_key="a.md", text="", content_hash="0" * 64)
+    timed = msgspec.structs.replace(item("call Ben", dueDate=FRIDAY), has_time=True)
+    note = item("be kind", table=TableName.NOTES)
+    told = found_items(document, [item("call Anna", dueDate=FRIDAY), timed, note], "Europe/Berlin")
+    assert [one.source.get("timezone") for one in told] == ["Europe/Berlin", None, None]
+
+
 def test_blanks_and_case_make_no_other_quote() -> None:
     (decision,) = decisions(
         item("call Anna", "WE have to\n call  Anna."), here=[known(item("call Anna"), verdict="rejected")]
