@@ -11,8 +11,8 @@ The rules, in this order:
 - With another sentence and other data: the row is changed, and the difference is told.
 - Known in another source of the same user at the same device, and all that this one says is said
   there: not sent; but in the notes of two days, what has no day of its own is to be done on both.
-- Like the title of an item whose quote is gone, or a longer or shorter form of one that is still open:
-  that row is changed.
+- Like the title of an item whose quote is gone, but for the day that it tells, or a longer or shorter
+  form of one that is still open: that row is changed.
 - Done already: not sent. What is known and done by now is changed, as above.
 - Else it is new.
 """
@@ -26,6 +26,7 @@ from typing import Final
 import msgspec
 
 from hub.document import Document
+from hub.extraction.when import dates_in
 from hub.runs.elsewhere import Elsewhere
 from hub.runs.found import content_of, is_same_place, main_of
 from hub.runs.payload import payload_of
@@ -39,6 +40,7 @@ from storage.store import Decision, Finder, FoundItem, ItemRow, Known, KnownItem
 SAME_TITLE: Final = 0.7  # of difflib's ratio: "call Anna on Friday" and "call Anna on Monday" have 0.84
 CONTINUED_WORDS: Final = 2  # of a title that is made longer: one word begins too many
 MOST_COMPARED: Final = 1_000  # pairs of titles in one unit; beyond it a changed title is a new item
+MOST_READ: Final = 40  # titles of one unit in which the words of a day are looked for: 2 ms each
 COMPARED_CHARS: Final = 160  # of a title: it is done in the database's one writer, in 0.3 ms a pair at worst
 
 
@@ -94,6 +96,7 @@ def _without_quote(decision: Decision) -> Decision:
 
 _Key = Callable[[FoundItem | ItemRow], object]
 _May = Callable[[ItemRow], bool]
+_Measure = Callable[[FoundItem, ItemRow], float]
 
 
 class _Pairing:
@@ -151,6 +154,7 @@ class _Pairing:
 
         self._match_alike(is_gone)
         self._match_alike(lambda row: row.verdict == "open" and is_gone(row), measure=_continued)
+        self._match_alike(is_gone, measure=_Moved())
 
     def _match(self, key: _Key, may: _May = lambda row: True) -> None:
         """Pair those of the same *key*, in order."""
@@ -163,10 +167,10 @@ class _Pairing:
         self,
         may: _May = lambda row: True,
         key: _Key = lambda one: None,
-        measure: Callable[[str, str], float] | None = None,
+        measure: "_Measure | None" = None,
     ) -> None:
         """Pair those of the same *key* that have nearly the same title, what is most alike first."""
-        measure = measure or _likeness
+        measure = measure or _likeness_of
         rows = self._by_key(key, may)
         pairs = (
             (item, one) for item in self._found.values() for one in rows.get((item.table, key(item)), ())
@@ -174,10 +178,7 @@ class _Pairing:
         candidates = list(islice(pairs, MOST_COMPARED + 1))
         if len(candidates) > MOST_COMPARED:
             return
-        scored = [
-            (-measure(item.main, main_of(TableName(one.row.target_table), one.row.data)), place)
-            for place, (item, one) in enumerate(candidates)
-        ]
+        scored = [(-measure(item, one.row), place) for place, (item, one) in enumerate(candidates)]
         for score, place in sorted(scored):
             item, one = candidates[place]
             if -score >= SAME_TITLE and item.ordinal in self._found and one.row.id in self._known:
@@ -214,6 +215,14 @@ def _what_the_device_has(one: FoundItem | ItemRow) -> object:
     return content_of(one.before or {} if isinstance(one, ItemRow) else one.data)
 
 
+def _main(row: ItemRow) -> str:
+    return main_of(TableName(row.target_table), row.data)
+
+
+def _likeness_of(item: FoundItem, row: ItemRow) -> float:
+    return _likeness(item.main, _main(row))
+
+
 def _likeness(main: str, other: str) -> float:
     matcher = SequenceMatcher(None, main[:COMPARED_CHARS], other[:COMPARED_CHARS], autojunk=False)
     if matcher.real_quick_ratio() < SAME_TITLE or matcher.quick_ratio() < SAME_TITLE:
@@ -229,10 +238,47 @@ def _recognised(item: FoundItem, known: KnownItem, finder: Finder) -> Decision:
     return Decision(before=row, after=after)
 
 
-def _continued(main: str, other: str) -> float:
+def _continued(item: FoundItem, row: ItemRow) -> float:
     """1 if one title goes on where the other one ends, after two words at least; else 0."""
-    shorter, longer = sorted((main.split(), other.split()), key=len)
+    shorter, longer = sorted((item.main.split(), _main(row).split()), key=len)
     return float(len(shorter) >= CONTINUED_WORDS and longer[: len(shorter)] == shorter)
+
+
+def _stand_in(words: Sequence[str], others: Sequence[str]) -> bool:
+    """Return whether *words* stand among *others* in their order."""
+    left = iter(others)
+    return all(word in left for word in words)
+
+
+class _Moved:
+    """How much two titles that tell different days would be alike if they told the same.
+
+    Only where one says all the words of the other: else the day alone may make them alike.
+    """
+
+    def __init__(self) -> None:
+        self._days: dict[str, str | None] = {}
+
+    def __call__(self, item: FoundItem, row: ItemRow) -> float:
+        if item.date_ms is None or row.date_ms in (None, item.date_ms):
+            return 0.0
+        main, other = item.main[:COMPARED_CHARS], _main(row)[:COMPARED_CHARS]
+        day, before = self._day(main), self._day(other)
+        if day is None or before is None:
+            return 0.0
+        shorter, longer = sorted(
+            (main.replace(day, "", 1).split(), other.replace(before, "", 1).split()), key=len
+        )
+        if len(shorter) < CONTINUED_WORDS or not _stand_in(shorter, longer):
+            return 0.0
+        return _likeness(main.replace(day, before, 1), other)
+
+    def _day(self, main: str) -> str | None:
+        """The longest words of a title that tell a day; of some titles only, for they are slow to read."""
+        if main not in self._days and len(self._days) < MOST_READ:
+            told = (one.words for one in dates_in(main) if one.words in main)
+            self._days[main] = max(told, key=len, default=None)
+        return self._days.get(main)
 
 
 def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) -> Decision:

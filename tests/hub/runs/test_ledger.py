@@ -187,6 +187,27 @@ async def test_a_longer_line_beside_an_approved_one_is_another_suggestion(bench:
     assert [call.action for call in link.calls] == [Action.INSERT]
 
 
+@pytest.mark.parametrize("verdict", ["open", "approved"])
+@pytest.mark.parametrize("text", ["call Anna", "call Anna about the contract"])
+@pytest.mark.parametrize("day", ["by 2026-12-01", "by 2027-03-25"])
+async def test_a_longer_line_changes_its_row_whether_its_day_moves_or_not(
+    bench: Bench, text: str, day: str, verdict: str
+) -> None:
+    await run(bench, a="- [ ] call Anna by 2026-12-01\n")
+    if verdict == "approved":
+        await judge(bench, "call Anna by 2026-12-01", verdict)
+    link = await run(bench, a=f"- [ ] {text} {day}\n")
+    assert {call.action for call in link.calls} <= {Action.UPDATE}
+    assert len(await ledger(bench)) == 1
+
+
+async def test_another_task_of_another_day_takes_no_row_of_one_that_is_gone(bench: Bench) -> None:
+    await run(bench, a="- [ ] tell Ann by 2026-12-01\n")
+    await judge(bench, "tell Ann by 2026-12-01", "approved")
+    link = await run(bench, a="- [ ] tell Ben soon by 2027-03-24\n")
+    assert inserted(link) == ["tell Ben soon by 2027-03-24"]
+
+
 async def test_a_device_that_lists_its_tools_and_cannot_update_gets_a_row_that_says_what_it_replaces(
     bench: Bench,
 ) -> None:
