@@ -38,6 +38,7 @@ class FoundItem(msgspec.Struct, frozen=True, kw_only=True):
         place_hash: likewise, of the whole sentences that it stands in: another prompt may quote less of them.
         date_ms: the day it is about, where it has one; UTC epoch milliseconds.
         source: what is told of its place, as it goes on the wire.
+        is_by_rule: a rule read it, so it says what its source says, whatever the quote leaves out of that.
     """
 
     ordinal: int
@@ -50,6 +51,7 @@ class FoundItem(msgspec.Struct, frozen=True, kw_only=True):
     date_ms: int | None = None
     warnings: tuple[str, ...] = ()
     source: dict[str, Any] = {}
+    is_by_rule: bool = False
 
 
 class ItemRow(msgspec.Struct, frozen=True, kw_only=True):

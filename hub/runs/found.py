@@ -38,6 +38,7 @@ def _found(document: Document, ordinal: int, item: Item, timezone: str | None) -
         date_ms=date_ms_of(item.table, data),
         warnings=item.warnings,
         source=source_of(document, item, None if item.has_time else timezone),
+        is_by_rule=item.origin == "rule",
     )
 
 

@@ -4,7 +4,8 @@ The rules, in this order:
 
 - Of the same place as a row that its device told of: that row, whatever it says. It is not sent.
 - Known in this unit, with the same quote or from the same sentence: not sent again, whatever its owner
-  said and whatever the prompt is now.
+  said and whatever the prompt is now; but a check box that was ticked changes its row, unless that
+  was rejected.
 - Never answered by its device: sent again, with its old id. Where the device may have an older text
   of it, that one is brought to its end first, and the unit is read again.
 - Rejected by its owner: not sent again, unless its sentence is another one.
@@ -123,6 +124,7 @@ class _Pairing:
 
     def match_same(self, finder: Finder) -> None:
         """Pair those with the same title, or of the same sentence."""
+        self._match(lambda one: (one.likeness, one.quote_hash, one.data.get("status")))
         self._match(lambda one: (one.likeness, one.quote_hash))
         self._match(lambda one: (one.likeness, content_of(one.data)))
         self._match(_what_the_device_has, self._is_refused)
@@ -298,7 +300,8 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
             call = _call(item, after, can_update)
             return Decision(before=row, after=after, call=call, is_behind=not is_same)
         return _changed(item, row, finder, can_update, before=row.before)
-    if is_same_place(item, row) or (is_same and row.verdict != "rejected"):
+    is_seen_before = is_same_place(item, row) and not _is_ticked(item, row)
+    if is_seen_before or (is_same and row.verdict != "rejected"):
         is_seen = (item.quote_hash, item.place_hash, finder.config_fingerprint) == (
             row.quote_hash,
             row.place_hash,
@@ -307,6 +310,13 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
         return Decision(before=row, after=None if is_seen else _seen(item, row, finder))
     before = None if row.verdict == "rejected" else row.data
     return _changed(item, row, finder, can_update, before=before)
+
+
+def _is_ticked(item: FoundItem, row: ItemRow) -> bool:
+    """Return whether the check box of a task, which no quote holds, was ticked or emptied."""
+    before = row.data.get("status")
+    is_other = before is not None and item.data.get("status") not in (None, before)
+    return item.is_by_rule and is_other and row.verdict != "rejected"
 
 
 def _seen(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:

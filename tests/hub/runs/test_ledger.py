@@ -187,6 +187,33 @@ async def test_a_longer_line_beside_an_approved_one_is_another_suggestion(bench:
     assert [call.action for call in link.calls] == [Action.INSERT]
 
 
+@pytest.mark.parametrize("verdict", ["open", "approved", "edited"])
+async def test_a_check_box_that_is_ticked_says_that_its_task_is_done(bench: Bench, verdict: str) -> None:
+    await run(bench, a="- [ ] call Anna\n- [ ] pay the rent\n")
+    if verdict != "open":
+        await judge(bench, "call Anna", verdict)
+    ticked = "- [x] call Anna\n- [ ] pay the rent\n"
+    (call,) = (await run(bench, a=ticked)).calls
+    assert (call.action, call.where) == (Action.UPDATE, {"id": "row of call Anna"})
+    assert call.data == {"status": "done", "isAiSuggested": 1, "isApproved": 0}
+    assert (await run(bench, a=f"Hello.\n\n{ticked}")).calls == []
+    (call,) = (await run(bench, a="- [ ] call Anna\n- [ ] pay the rent\n")).calls
+    assert call.data["status"] == "todo"
+
+
+async def test_a_rejected_task_stays_away_when_its_check_box_is_ticked(bench: Bench) -> None:
+    await run(bench, a="- [ ] call Anna\n")
+    await judge(bench, "call Anna", "rejected")
+    assert (await run(bench, a="- [x] call Anna\n")).calls == []
+
+
+async def test_of_tasks_with_one_name_the_ticked_one_is_done_wherever_it_stands(bench: Bench) -> None:
+    await run(bench, a="- [ ] water the plants\n- [ ] water the plants\n")
+    link = await run(bench, a="- [x] water the plants\n- [ ] water the plants\n")
+    assert [call.data["status"] for call in link.calls] == ["done"]
+    assert (await run(bench, a="- [ ] water the plants\n- [x] water the plants\n")).calls == []
+
+
 @pytest.mark.parametrize("verdict", ["open", "approved"])
 @pytest.mark.parametrize("text", ["call Anna", "call Anna about the contract"])
 @pytest.mark.parametrize("day", ["by 2026-12-01", "by 2027-03-25"])
