@@ -1,14 +1,26 @@
 """Time and chance by hand: what ``hub.clock`` asks of the machine, decided by the test."""
 
+import asyncio
 import hashlib
 import heapq
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Any, Final
 
 import anyio
 import anyio.lowlevel
 
+from storage.postgres import PostgresDatabase
+from storage.sqlite import SqliteDatabase
+
 START = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)  # a Monday morning
+_OF_DATABASE: Final = {
+    call.__code__
+    for database in (SqliteDatabase, PostgresDatabase)
+    for call in (database.read, database.write)
+}
+_SOON_S: Final = 0.001  # of the machine's time: so long the database may take as well
 _FIRST_TICK = 1_000.0  # not zero: code that takes 0.0 for "never" is found out
 
 
@@ -55,10 +67,10 @@ class FakeClock:
         A task that sleeps one second in a loop goes round *seconds* times.
         """
         end = self._monotonic + seconds
-        await anyio.wait_all_tasks_blocked()
+        await _settle()
         while self._sleepers and self._sleepers[0][0] <= end:
             self._move_to(self._sleepers[0][0])
-            await anyio.wait_all_tasks_blocked()
+            await _settle()
         self._move_to(end)
 
     def set_wall(self, at: datetime) -> None:
@@ -75,6 +87,22 @@ class FakeClock:
         self._monotonic = monotonic
         while self._sleepers and self._sleepers[0][0] <= monotonic:
             heapq.heappop(self._sleepers)[2].set()
+
+
+async def _settle() -> None:
+    """Wait until every task waits, and none of them for the database: its thread works on its own."""
+    await anyio.wait_all_tasks_blocked()
+    while any(_asks_the_database(task.get_coro()) for task in asyncio.all_tasks()):
+        await asyncio.sleep(_SOON_S)
+        await anyio.wait_all_tasks_blocked()
+
+
+def _asks_the_database(waiting: Coroutine[Any, Any, Any] | Any) -> bool:
+    while waiting is not None:
+        if getattr(waiting, "cr_code", None) in _OF_DATABASE:
+            return True
+        waiting = getattr(waiting, "cr_await", None)
+    return False
 
 
 class SeededChance:

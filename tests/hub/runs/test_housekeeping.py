@@ -33,9 +33,10 @@ async def store(clock: FakeClock) -> AsyncIterator[Store]:
         yield opened
 
 
-def keeper(store: Store, clock: FakeClock, *, pause_s: float = 0.0) -> Housekeeping:
+def keeper(store: Store, clock: FakeClock, *, pause_s: float = 0.0, every_s: float = EVERY_S) -> Housekeeping:
     """One that keeps the activity log for ten days."""
-    return Housekeeping(store, clock=clock, boot_id=BOOT, keep=Retention(activity_days=10), pause_s=pause_s)
+    keep = Retention(activity_days=10)
+    return Housekeeping(store, clock=clock, boot_id=BOOT, keep=keep, pause_s=pause_s, every_s=every_s)
 
 
 async def tell(store: Store, clock: FakeClock, *, days_ago: int, entries: int = 1) -> None:
@@ -237,8 +238,8 @@ async def test_where_the_audit_log_ends_is_told_once_a_day_for_who_keeps_the_log
     await store.write(audit.append, at=epoch_ms(clock.now()), actor="hub", event="hub.created")
     (entry,) = await store.read(audit.list_entries, limit=1)
     async with anyio.create_task_group() as services:
-        await services.start(keeper(store, clock).serve)
-        await clock.pass_time(2 * HEAD_EVERY_S + EVERY_S)
+        await services.start(keeper(store, clock, every_s=HEAD_EVERY_S / 4).serve)
+        await clock.pass_time(2.5 * HEAD_EVERY_S)
         services.cancel_scope.cancel()
     told = [fields_of(record) for record in caplog.records if record.getMessage() == "audit.head"]
     assert told == [{"seq": 1, "hash": entry.hash.hex()}] * 2
