@@ -65,6 +65,7 @@ async def test_a_hub_at_work_can_be_looked_into(tmp_path: Path) -> None:
             kill(hub.process.pid, signal.SIGUSR1)
             (dumped,) = await logged(hub, "debug.dumped")
             assert dumped["connected"] == 1
+            await logged(hub, "debug.thread")  # its lines come after those of all tasks
             tasks = await logged(hub, "debug.task")
             assert any("hub/runs/dispatcher.py" in place for task in tasks for place in task["stack"])
         assert token not in hub.log()
