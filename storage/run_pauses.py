@@ -169,6 +169,14 @@ AWAITING_MODEL = (
     )
     .distinct()
 )
+COUNT_AWAITING_MODEL = (
+    sa.select(runs.c.agent_id, sa.func.count(), sa.func.min(runs.c.updated_at))
+    .where(
+        runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
+        runs.c.pause_reason == PauseReason.MODEL_AWAY,
+    )
+    .group_by(runs.c.agent_id)
+)
 LOCAL_ONLY = sa.select(schema.agent_configs.c.agent_id, schema.agent_configs.c.config_value).where(
     schema.agent_configs.c.agent_id.in_(sa.bindparam("agents", expanding=True)),
     schema.agent_configs.c.config_key == "model_use",
@@ -217,6 +225,31 @@ def awaiting_model(c: sa.Connection) -> dict[AgentId, bool]:
         for row in c.execute(LOCAL_ONLY, {"agents": part}):
             waiting[AgentId(row.agent_id)] = agent_configs.model_use_in(row.config_value).allow_cloud
     return waiting
+
+
+class ModelWaits(msgspec.Struct, frozen=True):
+    """Runs that wait for a model that is away.
+
+    Attributes:
+        count: how many wait.
+        since: when the one that waits longest was paused, in epoch milliseconds.
+        allow_cloud: whether the model may be one in the cloud.
+    """
+
+    count: int
+    since: int
+    allow_cloud: bool
+
+
+def model_waits(c: sa.Connection) -> list[ModelWaits]:
+    """Count the runs that wait for a model that is away, for each model that agents may use."""
+    counted: dict[bool, ModelWaits] = {}
+    models = awaiting_model(c)
+    for agent_id, count, since in c.execute(COUNT_AWAITING_MODEL) if models else ():
+        allow_cloud = models[AgentId(agent_id)]
+        before = counted.get(allow_cloud, ModelWaits(0, since, allow_cloud))
+        counted[allow_cloud] = ModelWaits(before.count + count, min(before.since, since), allow_cloud)
+    return list(counted.values())
 
 
 def resume_runs(

@@ -14,12 +14,14 @@ with ``StaleRun``.
 from storage.run_claims import Gates, claim_runs
 from storage.run_moves import AttemptsSpent, LivesAtGateway, OpenWork, create_run, move
 from storage.run_pauses import (
+    ModelWaits,
     Swept,
     awaited_devices,
     awaiting_model,
     cancel_orphans,
     exhaust_run,
     follow_agents,
+    model_waits,
     overdue,
     pause_early,
     pause_run,
@@ -60,6 +62,7 @@ __all__ = [
     "Gates",
     "HeldRun",
     "LivesAtGateway",
+    "ModelWaits",
     "OpenWork",
     "Recovered",
     "Report",
@@ -89,6 +92,7 @@ __all__ = [
     "follow_agents",
     "get_run",
     "list_runs",
+    "model_waits",
     "move",
     "note_progress",
     "overdue",

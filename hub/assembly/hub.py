@@ -283,6 +283,7 @@ class Hub:
             endpoints=endpoints,
             reached_budgets=work.budgets.reached,
             offered=lambda: dispatcher.offered,
+            away=work.model_gates.away,
             coordination=coordination,
         )
         add("issues", issues, turns=issues.turns)

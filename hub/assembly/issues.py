@@ -53,6 +53,7 @@ def watch_for_issues(
     endpoints: Sequence["Endpoint"],
     reached_budgets: Callable[[], Iterable[Reached]],
     offered: Callable[[], Offered],
+    away: models.Away,
     coordination: Coordination,
 ) -> None:
     """Give *issues* every check there is.
@@ -63,6 +64,7 @@ def watch_for_issues(
         endpoints: of the models.
         reached_budgets: those of days that are used up now.
         offered: what the connected devices can do.
+        away: why a model is not asked.
     """
     store, add = ground.store, issues.add
     in_use = ground.watch_settings.reloader
@@ -105,6 +107,7 @@ def watch_for_issues(
     )
     add("connectors", connectors.check_connectors(store))
     add("models", models.check_circuits({str(endpoint.place): endpoint.breaker for endpoint in endpoints}))
+    add("runs that wait for models", models.check_waiting_runs(store, away))
     reach = {str(endpoint.place): endpoint.reach for endpoint in endpoints}
     add("endpoints of models", models.check_reach(reach), online=True)
 

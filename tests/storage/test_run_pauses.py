@@ -7,10 +7,12 @@ from protocol.errors import IllegalTransition
 from protocol.ids import AgentId, CallId, DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState
 from storage import agent_states, agents, outbox, runs
+from storage.agent_configs import ModelUse
 from storage.agent_states import agent_history
+from storage.agents import DeclaredAgent
 from storage.runs import StaleRun, Swept
 from storage.schema import runs as run_table
-from tests.storage.rows import AT, BOOT, calls, claim, make_agent, make_run, plan, running
+from tests.storage.rows import AT, BOOT, LAPTOP, calls, claim, declare, make_agent, make_run, plan, running
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 
@@ -52,6 +54,23 @@ def test_what_executes_or_has_ended_is_not_paused_here(c: sa.Connection, state: 
     with pytest.raises(IllegalTransition):
         runs.pause_run(c, run.id, AT, actor="anna")
     assert runs.get_run(c, run.id) == run
+
+
+def test_runs_that_wait_for_a_model_are_counted_for_each_model_with_the_oldest_pause(
+    c: sa.Connection,
+) -> None:
+    assert runs.model_waits(c) == []
+    local = DeclaredAgent(name="local", device_name="tower", model_use=ModelUse(allow_cloud=False))
+    declare(c, DeclaredAgent(name="inbox", device_name=LAPTOP), local)
+    for at, name in enumerate(("inbox", "inbox", "local"), AT):
+        run = make_run(
+            c, f"run-{at}", agent=agents.find_agent_by_name(c, name), state=RunState.RUNNING, at=at
+        )
+        runs.move(c, run.held, RunEvent.MODEL_AWAY, at=at, actor="hub")
+    assert sorted(runs.model_waits(c), key=lambda waits: waits.count) == [
+        runs.ModelWaits(count=1, since=AT + 2, allow_cloud=False),
+        runs.ModelWaits(count=2, since=AT, allow_cloud=True),
+    ]
 
 
 def test_runs_go_on_by_what_they_waited_for_and_of_whom(c: sa.Connection) -> None:

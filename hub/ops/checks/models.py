@@ -1,12 +1,15 @@
-"""The models: whether each endpoint answers, and which of them is left alone for now."""
+"""The models: whether each endpoint answers, which is left alone for now, and how many runs wait for one."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import anyio
 
+from hub.clock import from_epoch_ms
 from hub.extraction.breaker import Breaker, Circuit
 from hub.ops.issues import Check, Finding, error, warning
+from storage.store import Store, runs
 
 Reach = Callable[[], Awaitable[str | None]]  # what is wrong with an endpoint
 
@@ -62,3 +65,33 @@ def _again(breaker: Breaker, now: datetime) -> str:
     if breaker.circuit is Circuit.HALF_OPEN:
         return "the next document finds out whether it is over"
     return f"it is asked again after {now + timedelta(seconds=breaker.wait_s):%H:%M:%S} UTC"
+
+
+class Away(Protocol):
+    """Tells why a model is not asked; ``None`` while it is. See ``ModelGates.away``."""
+
+    def __call__(self, *, allow_cloud: bool) -> str | None: ...
+
+
+def check_waiting_runs(store: Store, away: Away) -> Check:
+    """Find the models that runs wait for, since they give no answers."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        found = []
+        for waits in await store.read(runs.model_waits):
+            which = "model" if waits.allow_cloud else "model of agents without the cloud"
+            why = away(allow_cloud=waits.allow_cloud) or "it is asked again now"
+            many = "1 run waits" if waits.count == 1 else f"{waits.count} runs wait"
+            found.append(
+                warning(
+                    "model.away",
+                    f"{many} for the {which}, which gives no answers: {why}",
+                    fix="hub doctor --online asks its endpoint what is wrong; hub runs lists what waits,"
+                    " and that goes on by itself once the model answers",
+                    subject="" if waits.allow_cloud else "without the cloud",
+                    since=from_epoch_ms(waits.since),
+                )
+            )
+        return found
+
+    return look

@@ -5,7 +5,10 @@ from datetime import timedelta
 import anyio
 import pytest
 
+from hub.clock import epoch_ms, from_epoch_ms
 from hub.extraction.model import Models, ModelUnavailable
+from hub.ops.checks import models
+from hub.ops.issues import Severity
 from hub.runs.interrupt import Interrupt
 from hub.runs.model_gates import PROBE, RELEASE, ModelGate, ModelGates
 from hub.runs.runner import MODEL_WAIT_S
@@ -84,6 +87,27 @@ async def test_nothing_is_asked_while_the_model_is_known_to_be_away(bench: Bench
     assert run.pause_reason is PauseReason.MODEL_AWAY
     assert bench.model.asked == asked
     assert "five" in titles(link)
+
+
+async def test_the_doctor_says_how_many_runs_wait_for_the_model_since_when_and_why(bench: Bench) -> None:
+    look = models.check_waiting_runs(bench.store, bench.asking.gates.away)
+    assert list(await look(bench.clock.now())) == []
+    take_away(bench)
+    bench.connect(runs=folder(**FILES) + folder(d="A new riddle."))
+    await bench.run()
+    paused_at = from_epoch_ms(epoch_ms(bench.clock.now()))
+    bench.clock.advance(1)
+    await bench.run()
+
+    (found,) = await look(bench.clock.now())
+
+    assert (found.id, found.severity, found.since) == ("model.away", Severity.WARNING, paused_at)
+    assert found.explanation == f"2 runs wait for the model, which gives no answers: {AWAY}"
+    assert "hub doctor --online" in found.fix
+
+    give_back(bench)
+    await bench.probe_models()
+    assert list(await look(bench.clock.now())) == []
 
 
 async def test_a_run_that_waits_for_its_model_goes_on_after_a_restart(
