@@ -83,6 +83,7 @@ def watch_for_issues(
     add("pairings", doors.check_pairings(store))
     add("names of devices", doors.check_device_names(store))
     add("paths of agents", doors.check_shared_paths(store, shared))
+    add("grants of devices", doors.check_grants(store))
     add("questions", people.check_questions(store))
     add("flapping devices", doors.check_flapping(store, arrived.flapping))
     add("takeovers", doors.check_takeovers(store, takeovers.waiting))

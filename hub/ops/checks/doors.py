@@ -9,7 +9,7 @@ from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.links.shared_roots import SharedRoots
 from hub.ops.issues import Check, Finding, error, notice, warning
 from protocol.ids import DeviceId
-from storage.store import Store, agents, device_names, devices, operator_tokens, pairings
+from storage.store import Grant, Store, agents, device_names, devices, operator_tokens, pairings
 
 BEFORE_THE_END: Final = timedelta(days=14)  # of a token
 TOLD_AFTER_THE_END: Final = timedelta(days=30)  # then nobody misses it
@@ -17,6 +17,7 @@ UNUSED: Final = timedelta(days=90)
 FLAPS: Final = 15  # connections of a device
 WITHIN_S: Final = 900.0
 REMEMBERED: Final = 10_000  # devices
+MOST_NAMED: Final = 5  # agents in one sentence
 
 
 def check_tokens(store: Store) -> Check:
@@ -141,6 +142,38 @@ def check_shared_paths(store: Store, shared: SharedRoots) -> Check:
         ]
 
     return look
+
+
+def check_grants(store: Store) -> Check:
+    """Find devices that are not granted files, though agents read files there: each run of these fails."""
+
+    async def look(now: datetime) -> Iterable[Finding]:
+        readers: dict[DeviceId, list[str]] = {}
+        for agent in await store.read(agents.list_agents):
+            reads_files = agent.executor == "device" and agent.lifecycle not in ("paused", "terminated")
+            if reads_files and agent.device_id is not None:
+                readers.setdefault(agent.device_id, []).append(agent.name)
+        return [
+            warning(
+                "device.no_files",
+                f"device {row.name} is not granted {Grant.FILES}, so every run fails that reads its files:"
+                f" those of {_names(readers[row.id])}",
+                fix=f"grant it: hub devices grant {row.name} +{Grant.FILES};"
+                " or pause these agents: hub agents pause NAME",
+                subject=row.id,
+                user_id=row.user_id,
+            )
+            for row in (await store.read(devices.list_devices) if readers else [])
+            if row.id in readers and row.revoked_at is None and Grant.FILES not in row.grants
+        ]
+
+    return look
+
+
+def _names(of_agents: list[str]) -> str:
+    more = len(of_agents) - MOST_NAMED
+    told = ", ".join(of_agents[:MOST_NAMED])
+    return f"{told} and {more} agents more" if more > 0 else told
 
 
 def check_flapping(store: Store, flapping: Callable[[], Iterable[DeviceId]]) -> Check:

@@ -11,7 +11,18 @@ from hub.ops.checks import doors
 from hub.ops.checks.doors import FLAPS, WITHIN_S, Arrived
 from hub.ops.issues import Severity
 from protocol.ids import DeviceId, TokenId
-from storage.store import DeclaredAgent, UnknownDevice, agents, device_names, devices, operator_tokens
+from storage.agent_configs import Mailbox
+from storage.store import (
+    DeclaredAgent,
+    Grant,
+    UnknownDevice,
+    agent_states,
+    agents,
+    connectors,
+    device_names,
+    devices,
+    operator_tokens,
+)
 from tests.support.clock import START, FakeClock
 from tests.support.identity import IdentityBench, open_identity
 
@@ -121,6 +132,47 @@ async def test_a_path_outside_of_what_its_device_shares_is_told(bench: IdentityB
     shared.record(agent.device_id, ["~/nots"])
     (found,) = await check(bench.clock.now())
     assert "is to read ~/notes, outside of what device desk shares: ~/nots" in found.explanation
+
+
+async def test_a_device_without_the_grant_of_files_is_told_as_long_as_agents_read_files_there(
+    bench: IdentityBench,
+) -> None:
+    connector = connectors.DeclaredConnector(name="work", user_name="owner", provider="imap")
+    await bench.store.write(
+        connectors.reconcile_connectors, declared=[connector], at=bench.now_ms, fresh_ids=["c-1", "u-1"]
+    )
+    mailbox = Mailbox(connector="work")
+    declared = [
+        *(DeclaredAgent(name=name, device_name="desk", paths=("~/notes",)) for name in ("notes", "papers")),
+        DeclaredAgent(name="mails", device_name="desk", mailbox=mailbox),
+    ]
+    await bench.store.write(
+        agents.reconcile_declared,
+        user_id=bench.owner_id,
+        declared=declared,
+        at=bench.now_ms,
+        fresh_ids=[f"id-{n}" for n in range(12)],
+    )
+    desk = await bench.device("desk")
+    check = doors.check_grants(bench.store)
+    take = partial(devices.change_grants, add=(), remove=(Grant.FILES,), at=bench.now_ms, actor="me")
+    assert list(await check(bench.clock.now())) == []
+
+    await bench.store.write(take, desk.id)
+    (found,) = await check(bench.clock.now())
+    assert (found.id, found.severity, found.subject, found.user_id) == (
+        "device.no_files",
+        Severity.WARNING,
+        desk.id,
+        bench.owner_id,
+    )
+    assert found.explanation.endswith("every run fails that reads its files: those of notes, papers")
+    assert "hub devices grant desk +files" in found.fix
+
+    pause = partial(agent_states.move, at=bench.now_ms, actor="me")
+    for agent in await bench.store.read(agents.list_agents):
+        await bench.store.write(pause, agent.id, "lifecycle", "paused")
+    assert list(await check(bench.clock.now())) == []
 
 
 async def test_a_hint_names_devices_of_the_user_and_those_that_wait(bench: IdentityBench) -> None:
