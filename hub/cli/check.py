@@ -26,6 +26,11 @@ WHEN = {
 @click.argument("file", type=click.Path(path_type=Path), default="hub.toml")
 @click.option("--strict", is_flag=True, help="Count warnings as errors.")
 @click.option(
+    "--elsewhere",
+    is_flag=True,
+    help="The hub serves elsewhere or as a service: only warn of secrets that are not here.",
+)
+@click.option(
     "--against-running",
     is_flag=True,
     help="Ask the running hub too: it knows its secrets, its ports, its agents, and says what would change.",
@@ -34,17 +39,25 @@ WHEN = {
 @hub_option
 @click.pass_context
 def check(
-    ctx: click.Context, file: Path, strict: bool, against_running: bool, as_json: bool, state: Path
+    ctx: click.Context,
+    file: Path,
+    strict: bool,
+    elsewhere: bool,
+    against_running: bool,
+    as_json: bool,
+    state: Path,
 ) -> None:
     """Check a settings file, all of it at once.
 
     Prints a line for each problem: file:line:column, what is wrong, a hint.
-    Exits with 78 when there are errors.
+    Exits with 78 when there are errors, as 'hub serve' does, which needs every secret
+    that the file names to be found where it starts.
     """
     from hub.ops.problems import Severity
     from hub.ops.reading import check_settings
 
-    reading = check_settings(file)
+    is_here = not (elsewhere or against_running)  # a running hub knows its secrets
+    reading = check_settings(file, serving=is_here)
     problems, changes = reading.problems, dict[str, Any]()
     if against_running and reading.settings is not None:
         with talk(state) as hub:
@@ -65,6 +78,9 @@ def check(
             show.out(str(problem))
         if not problems:
             show.say(f"{file}: no problems")
+        if is_here and reading.settings is None and check_settings(file).settings is not None:
+            told = "hub serve would not start here; if it starts elsewhere, or as a service"
+            show.say(f"{told}: hub check {file} --elsewhere")
         if changes and is_ok:
             say_changes(changes, nothing="the hub runs with these settings")
     ctx.exit(Exit.DONE if is_ok else Exit.SETTINGS)

@@ -103,8 +103,8 @@ def check_text(
 ) -> Reading:
     """Find all that is wrong with *text*, read as if it stood in the file *path*.
 
-    A secret that cannot be found is an error when *serving*, else a warning: who
-    checks a file is often not who will serve with it.
+    A secret that cannot be found is an error when *serving*, else a warning: a file
+    may be looked at where nobody will serve with it.
 
     Args:
         name: what problems call the file; by default its path.

@@ -96,7 +96,7 @@ def test_a_relative_state_folder_begins_in_the_working_directory(
 def test_an_unexpected_error_is_a_sentence_unless_debug_is_asked_for(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("boom")
 
     monkeypatch.setattr("hub.ops.reading.check_settings", broken)

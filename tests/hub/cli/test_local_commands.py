@@ -68,7 +68,7 @@ def test_init_writes_the_sample_and_makes_a_private_folder(hub: Hub, state: Path
     named = file.read_text().splitlines()[0].removeprefix("#:schema ./")
     assert json.loads((tmp_path / named).read_text()) == settings_schema()
     assert state.stat().st_mode & 0o777 == 0o700
-    assert hub("check", str(file)).exit_code == 0
+    assert hub("check", str(file), "--elsewhere").exit_code == 0
 
 
 def test_init_can_choose_the_model_on_this_machine(hub: Hub, tmp_path: Path) -> None:
@@ -99,13 +99,30 @@ def test_serving_with_broken_settings_says_where_and_starts_nothing(hub: Hub, st
     assert not state.exists()
 
 
-def test_serving_needs_the_secret_that_checking_only_warns_of(
+def test_checking_refuses_the_missing_secret_that_serving_refuses(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     file = tmp_path / "hub.toml"
     file.write_text((ROOT / "hub.toml").read_text())
-    checked = hub("check", str(file))
-    assert (checked.exit_code, ": warning: model.api_key: " in checked.stdout) == (0, True)
     served = hub("serve", "--config", str(file))
-    assert (served.exit_code, ": error: model.api_key: " in served.stderr) == (78, True)
+    (line,) = served.stderr.splitlines()
+    assert (served.exit_code, ": error: model.api_key: " in line) == (78, True)
+    checked = hub("check", str(file))
+    assert (checked.exit_code, checked.stdout.splitlines()) == (78, [line])
+    assert "hub serve would not start here" in checked.stderr
+    assert json.loads(hub("check", str(file), "--json").stdout)["ok"] is False
+
+
+def test_a_file_for_another_machine_is_only_warned_of_a_secret_that_is_missing_here(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    file = tmp_path / "hub.toml"
+    file.write_text((ROOT / "hub.toml").read_text())
+    checked = hub("check", str(file), "--elsewhere")
+    assert (checked.exit_code, ": warning: model.api_key: " in checked.stdout) == (0, True)
+    assert checked.stderr == ""
+    broken = hub("check", str(BROKEN), "--elsewhere")
+    assert (broken.exit_code, len(broken.stdout.splitlines())) == (78, 5)
+    assert hub("check", str(BROKEN)).stderr == ""  # it is as wrong on every machine
