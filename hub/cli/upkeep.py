@@ -90,10 +90,13 @@ def restore(file: Path, yes: bool, config: Path, state: Path, as_json: bool) -> 
     aside in the state folder.
     """
     from hub.clock import SystemClock, epoch_ms
-    from storage.store import BackupRefused, restore
+    from storage.store import BackupRefused, held_alone, restore
 
     database = _database(config, state)
     if not yes:
+        if database.is_file():
+            with held_alone(database):  # refused before the question; restore looks again after the answer
+                pass
         show.confirm(f"replace the hub's state in {state} by {file}?")
     try:
         restored = restore(file, state, database=database, at=epoch_ms(SystemClock().now()))

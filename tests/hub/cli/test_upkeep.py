@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import pytest
+from click.testing import Result
 
 from hub.drain import Drain
 from protocol.ids import UserId
@@ -113,15 +114,22 @@ def test_where_no_hub_ever_ran_there_is_nothing_to_back_up(hub: Hub, tmp_path: P
     assert (told.exit_code, "say --state DIR" in told.stderr) == (1, True), told.stderr
 
 
-def test_a_state_that_a_hub_runs_on_is_not_replaced(hub: Hub, known: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("yes", [("--yes",), ()], ids=["yes", "asked"])
+def test_a_state_that_a_hub_runs_on_is_not_replaced_and_nobody_is_asked(
+    hub: Hub, known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, yes: tuple[str, ...]
+) -> None:
     hub("backup", str(tmp_path / "one"))
+    asked: list[str] = []
+    monkeypatch.setattr("hub.cli.show.confirm", asked.append)
 
-    async def while_it_runs() -> int:
+    async def while_it_runs() -> Result:
         async with open_store("sqlite:///hub.db", base=known):
-            done = await anyio.to_thread.run_sync(lambda: hub("restore", str(tmp_path / "one"), "--yes"))
-            return done.exit_code
+            return await anyio.to_thread.run_sync(lambda: hub("restore", str(tmp_path / "one"), *yes))
 
-    assert anyio.run(while_it_runs) == 75
+    refused = anyio.run(while_it_runs)
+    assert (refused.exit_code, asked) == (75, [])
+    assert "stop it first" in refused.stderr
+    assert not list(known.glob("before-restore-*"))
 
 
 def test_a_database_on_a_server_is_backed_up_there(hub: Hub, tmp_path: Path) -> None:
