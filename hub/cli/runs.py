@@ -139,7 +139,7 @@ def _path(id: str) -> str:
 
 def _note(run: Mapping[str, Any]) -> str:
     """What a person would ask about a run: why it waits, what it stands for, why it ended badly."""
-    why = run["because"] if run["state"] in ("FAILED", "CANCELLED") else run["waiting_for"]
+    why = run["because"] if run["state"] in FINAL else run["waiting_for"]
     left = f"{run['units_left']} files left for the next runs" if run["units_left"] else None
     return "; ".join(filter(None, (why, run["missed_because"], left)))
 

@@ -8,9 +8,9 @@ from hub.operations.moments import moment
 from hub.ops.views import MoveView, RunDetail, RunErrorView, RunView, UnitView
 from hub.runs.budget import NANOS
 from hub.runs.decisions import MissedFires, told_missed
-from hub.runs.reasons import told_reason
+from hub.runs.reasons import told_errors, told_reason
 from hub.runs.wishes import TASK
-from protocol.lifecycles import RUN, UnitState
+from protocol.lifecycles import RUN, RunOutcome, UnitState
 from protocol.trace import trace_id_of
 from storage.store import RunError, RunMove, RunRow, UnitRow
 
@@ -35,7 +35,7 @@ def run_view(
         state=row.state,
         outcome=row.outcome,
         reason=row.pause_reason or row.reason,
-        because=told_reason(row.reason, within_s=_within_s(row)),
+        because=told_reason(row.reason, within_s=_within_s(row)) or _told_outcome(row),
         waiting_for=waiting_for,
         is_pausing=is_pausing,
         missed=sum(one.fires for one in missed if one.decision == "coalesced"),
@@ -99,6 +99,13 @@ def run_detail(
 def _task_id(row: RunRow) -> str | None:
     told = row.context.get(TASK)
     return told if isinstance(told, str) else None
+
+
+def _told_outcome(row: RunRow) -> str | None:
+    """Say why a run that came to its end is no success."""
+    if row.outcome not in (RunOutcome.PARTIAL, RunOutcome.ERROR):
+        return None
+    return told_errors(row.errors, failed=row.units_failed)
 
 
 def _within_s(row: RunRow) -> float | None:

@@ -84,7 +84,7 @@ class RunView(View):
     state: RunState
     outcome: RunOutcome | None = None
     reason: str | None = None  # why it is paused, failed or cancelled: a stable word, or a text
-    because: str | None = None  # the same as a sentence
+    because: str | None = None  # the same as a sentence; of a partial run what failed, and how many
     waiting_for: str | None = None  # a sentence: what has to happen before it goes on
     is_pausing: bool = False  # somebody asked for a pause; it executes until the files in hand are done
     missed: int = 0  # fires that it stands for besides its own

@@ -30,6 +30,7 @@ from protocol.errors import IllegalTransition
 from protocol.ids import RunId, UserId
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.trace import trace_id_of
+from protocol.work import AgentComplete, SkippedFile
 from storage.store import DeclaredSchedule, UnknownAgent, UnknownRun, devices, runs, schedules, users
 from tests.support.clock import START, SeededChance
 from tests.support.facade import FakeHub
@@ -409,6 +410,26 @@ async def test_on_its_return_a_device_gets_one_run_for_all_that_it_missed_within
     assert done.started_at is not None
     assert (done.started_at - back).total_seconds() <= 6
     assert (done.missed_because, done.items_created) == ("2 missed: device desk was offline", 1)
+
+
+async def test_a_run_that_ended_partial_says_what_was_left_out_and_how_many(
+    bench: Bench, operations: Operations
+) -> None:
+    frames = folder(a="- [ ] one")[0]
+    reasons = {"b": "too_large: 108 MB", "c": "changed", "d": "too_large: 99 MB", "e": "hidden"}
+    skipped = [SkippedFile(path=f"{name}.md", reason=reason) for name, reason in reasons.items()]
+    frames[-1] = AgentComplete(run_id="r", skipped=skipped)
+    bench.connect(runs=[frames])
+    await bench.run()
+    (told,) = await operations.runs.newest(agent=None, limit=9)
+    assert (told.outcome, told.because) == (RunOutcome.PARTIAL, "3 failed: 2 too_large, 1 changed")
+
+
+async def test_a_run_that_ended_well_gives_no_reason(bench: Bench, operations: Operations) -> None:
+    bench.connect(runs=folder(a="- [ ] one"))
+    await bench.run()
+    (told,) = await operations.runs.newest(agent=None, limit=9)
+    assert (told.outcome, told.because) == (RunOutcome.SUCCESS, None)
 
 
 async def test_a_backfill_is_counted_before_it_is_done(

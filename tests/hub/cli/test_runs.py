@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from protocol.lifecycles import RunState
+from protocol.lifecycles import RunOutcome, RunState
 from tests.hub.cli.conftest import Hub
 from tests.support.facade import FakeHub, make_run, steps
 
@@ -51,6 +51,15 @@ def test_a_run_that_left_files_for_the_next_runs_says_how_many(hub: Hub, served:
     served.newest, served.progress = [run], steps(run)
     assert hub("runs").stdout.splitlines()[1].endswith("3/20000  0      19997 files left for the next runs")
     assert "2 read, 1 skipped, 0 failed, 19997 left for the next runs" in hub("runs", "show", ID).stdout
+
+
+def test_a_run_that_ended_partial_says_in_the_list_what_was_left_out_and_how_many(
+    hub: Hub, served: FakeHub
+) -> None:
+    ended = {"outcome": RunOutcome.PARTIAL, "because": "2 failed: too_large, file_changed", "units_left": 4}
+    served.newest = [make_run(ID, RunState.COMPLETED).model_copy(update=ended)]
+    told = "2 failed: too_large, file_changed; 4 files left for the next runs"
+    assert hub("runs").stdout.splitlines()[1].endswith(told)
 
 
 def test_a_pause_that_waits_for_the_files_in_hand_says_so(hub: Hub, served: FakeHub) -> None:

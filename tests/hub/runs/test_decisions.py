@@ -6,7 +6,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from hub.runs.decisions import MissedFires, told_decision, told_missed, told_pause
-from hub.runs.reasons import told_reason
+from hub.runs.reasons import told_errors, told_reason
+from storage.store import RunError
 
 
 @pytest.mark.parametrize(
@@ -73,3 +74,18 @@ def test_a_stable_word_of_a_run_is_told_to_people_as_a_sentence() -> None:
 def test_a_reason_that_was_written_for_people_stays_as_it_is() -> None:
     assert told_reason("wrong folder") == "wrong folder"
     assert told_reason(None) is None
+
+
+def test_what_a_run_left_out_is_told_with_its_codes_and_how_many_there_are() -> None:
+    def error(code: str, unit_key: str | None = "a.md") -> RunError:
+        return RunError(unit_key, code, "", 1)
+
+    assert told_errors([], failed=0) is None
+    assert told_errors([error("too_large")], failed=1) == "1 failed: too_large"
+    both = [error("changed"), error("too_large"), error("too_large")]
+    assert told_errors(both, failed=3) == "3 failed: 2 too_large, 1 changed"
+    whole = error("limit_reached", None)
+    assert told_errors([whole], failed=0) == "limit_reached"
+    assert told_errors([*both, whole], failed=3) == "3 failed: 2 too_large, 1 changed; limit_reached"
+    assert told_errors([error("changed")] * 2, failed=9) == "9 failed; the first 2: changed"
+    assert told_errors([], failed=9) == "9 failed"
