@@ -104,8 +104,8 @@ class Contents:
             else:
                 converted = convert(data, path=file.path, check=check)
         except NotConvertible as error:
-            # What is no text, or damaged, its owner knows of; what reached a limit is missing.
-            reason = SkipReason.NOT_CONVERTIBLE if error.limit is None else SkipReason.TOO_LARGE
+            # What is no text, or damaged, its owner knows of; what reached a limit is missing, by its name.
+            reason = SkipReason.NOT_CONVERTIBLE if error.limit is None else SkipReason(error.limit)
             raise Unreadable(reason, str(error)) from error
         modified_ms = info.st_mtime_ns // 1_000_000
         if converted.date is not None:

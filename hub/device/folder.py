@@ -272,7 +272,7 @@ class FolderRun:
     def _read(self, file: SharedFile) -> FileText:
         around = len(msgspec.json.encode(file.path)) + _FRAME_ROOM
         if self._frame_bytes - around < _LEAST_PIECE_BYTES:
-            raise Unreadable(SkipReason.TOO_LARGE, "its path fills a frame")
+            raise Unreadable(SkipReason.TOO_DEEP, "its path fills a frame")
         return self._contents.text(
             file,
             from_thread.check_cancelled,

@@ -24,6 +24,8 @@ class SkipReason(StrEnum):
     CHANGED = "changed"
     NOT_OFFERED = "not_offered"
     NOT_CONVERTIBLE = "not_convertible"
+    CONVERT_SECONDS = "convert_seconds"
+    CONVERT_MEMORY = "convert_memory_bytes"
 
 
 _VERSION_CONTROL: Final = frozenset((".git", ".hg", ".svn", ".bzr", ".jj", "cvs", "_darcs", "sccs"))

@@ -207,7 +207,7 @@ class DeviceSource:
                     if reading.left is not None and not is_told:
                         is_told = True
                         self._metrics.limits_reached.labels(reading.limit).inc()
-                        yield UnreadUnit("", ErrorCode.TOO_LARGE, reading.left)
+                        yield UnreadUnit("", ErrorCode.LIMIT_REACHED, reading.left)
                     if reading.is_over:
                         return
 

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hub.device import contents
 from hub.device.contents import Contents, FileText, cut
 from hub.device.private import SkipReason
 from hub.device.shared import Root, SharedFile, SharedFolders, Unreadable
+from hub.text.converted import NotConvertible
 from tests.support.clock import FakeClock
 
 
@@ -166,3 +168,17 @@ def test_what_cannot_be_converted_says_why(folder: _Folder) -> None:
 
     with pytest.raises(Unreadable, match="not_convertible: binary"):
         folder.contents.text(folder.file, lambda: None, piece_bytes=4, escaped_bytes=20)
+
+
+@pytest.mark.parametrize("limit", ["convert_seconds", "convert_memory_bytes"])
+def test_a_mail_that_reached_a_limit_while_it_was_read_is_named_by_that_limit(
+    folder: _Folder, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reach(*_: object, **__: object) -> None:
+        raise NotConvertible("it took too much", limit=limit)
+
+    monkeypatch.setattr(contents, "convert", reach)
+    folder.path.rename(folder.path.with_suffix(".eml"))
+    with pytest.raises(Unreadable) as refusal:
+        folder.contents.text(folder.named("a.eml"), lambda: None, piece_bytes=4, escaped_bytes=20)
+    assert str(refusal.value) == f"{limit}: it took too much"

@@ -403,6 +403,20 @@ async def test_a_run_reads_no_more_than_the_hub_allows(open_desk: OpenDesk) -> N
     assert frames[-1].skipped == [SkippedFile(path="notes/c.md", reason="limit")]
 
 
+async def test_a_file_whose_path_fills_a_frame_is_left_out_for_its_path_and_not_for_its_size(
+    open_desk: OpenDesk,
+) -> None:
+    name = "x" * 200
+    async with open_desk(Limits(max_message_bytes=2_300)) as desk:
+        desk.write(**{name: "1"})
+        desk.run(RunMode.STREAM)
+        frames = await desk.hear_all()
+
+    assert isinstance(frames[-1], AgentComplete)
+    told = "too_deep: its path fills a frame"
+    assert frames[-1].skipped == [SkippedFile(path=f"notes/{name}.md", reason=told)]
+
+
 async def test_a_hub_that_takes_only_crumbs_is_told_so(open_desk: OpenDesk) -> None:
     async with open_desk(Limits(max_piece_bytes=3)) as desk:
         desk.run()

@@ -56,7 +56,7 @@ COUNTED: dict[str, tuple[str, str]] = {
     "call_timeout_s": (ErrorCode.CALL_TIMED_OUT, "call_timeout_s"),
     "wake_answer_s": (ErrorCode.CALL_TIMED_OUT, "wake_answer_s"),
     "call_sends": (ErrorCode.UNKNOWN_EFFECT, "call_sends"),
-    "run_files": (ErrorCode.TOO_LARGE, "run_files"),
+    "run_files": (ErrorCode.LIMIT_REACHED, "run_files"),
     "run_bytes": (ErrorCode.TOO_LARGE, "run_bytes"),
     "agent_tokens_per_agent": (ErrorCode.LIMIT_REACHED, "agent_tokens_per_agent"),
     "boards_per_user": (ErrorCode.LIMIT_REACHED, "boards_per_user"),

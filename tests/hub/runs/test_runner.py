@@ -481,7 +481,7 @@ async def test_a_run_reads_no_more_files_than_it_may_and_keeps_those_it_has(
     assert titles(link) == ["one"]
     assert (run.outcome, run.units_done) == (RunOutcome.PARTIAL, 1)
     (error,) = run.errors
-    assert (error.code, "run_files" in error.message) == (ErrorCode.TOO_LARGE, True)
+    assert (error.code, "run_files" in error.message) == (ErrorCode.LIMIT_REACHED, True)
 
 
 async def test_a_run_that_somebody_else_moved_is_let_go_without_a_word(

@@ -335,7 +335,7 @@ async def test_of_a_manifest_no_more_is_fetched_than_a_run_may_read() -> None:
     )
     assert link.streams[0].fetched == [(("a.md", "b.md"), True)]
     assert documents(events) == {"a.md": "1", "b.md": "2"}
-    assert unread(events) == [("", ErrorCode.TOO_LARGE)]
+    assert unread(events) == [("", ErrorCode.LIMIT_REACHED)]
     assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "run_files"}) == 1
 
 
@@ -377,14 +377,14 @@ async def test_of_a_device_that_sends_more_files_than_a_run_may_read_the_rest_is
         metrics=metrics,
     )
     assert list(documents(events)) == paths[:5]
-    assert unread(events) == [("", ErrorCode.TOO_LARGE)]
+    assert unread(events) == [("", ErrorCode.LIMIT_REACHED)]
     assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "run_files"}) == 1
 
 
 async def test_files_of_which_only_the_beginning_comes_use_up_what_a_run_may_read() -> None:
     begun = [piece(f"{number}.md", "x", 0, 2) for number in range(9)]
     events, _ = await read(*begun, END, capabilities=(), run_files=5)
-    assert unread(events) == [("", ErrorCode.TOO_LARGE)]
+    assert unread(events) == [("", ErrorCode.LIMIT_REACHED)]
 
 
 async def test_a_file_that_was_settled_before_uses_nothing_up_where_there_is_no_manifest() -> None:
@@ -402,7 +402,7 @@ async def test_a_file_that_was_settled_before_uses_nothing_up_where_there_is_no_
     events, _ = await read(
         piece("new.md", "1"), piece("changed.md", "2"), END, capabilities=(), run_files=1, known=known
     )
-    assert (documents(events), unread(events)) == ({"new.md": "1"}, [("", ErrorCode.TOO_LARGE)])
+    assert (documents(events), unread(events)) == ({"new.md": "1"}, [("", ErrorCode.LIMIT_REACHED)])
 
 
 async def test_what_an_earlier_attempt_read_counts_among_what_the_run_may_read() -> None:
@@ -410,7 +410,7 @@ async def test_what_an_earlier_attempt_read_counts_among_what_the_run_may_read()
         manifest("a.md", "b.md", "c.md"), piece("b.md", "2"), END, known={"a.md": None}, run_files=2, taken=1
     )
     assert link.streams[0].fetched == [(("b.md",), True)]
-    assert unread(events) == [("", ErrorCode.TOO_LARGE)]
+    assert unread(events) == [("", ErrorCode.LIMIT_REACHED)]
 
 
 async def test_a_device_from_which_nothing_comes_is_not_waited_for_for_ever() -> None:
@@ -475,6 +475,7 @@ async def test_a_run_reads_as_many_bytes_as_it_may_and_a_file_larger_than_that_i
     (told,) = messages(events)
     assert "2 of 4 files are left" in told
     assert "1 of them are larger" in told
+    assert unread(events) == [("", ErrorCode.LIMIT_REACHED)]
     assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "run_bytes"}) == 1
 
 
@@ -491,4 +492,4 @@ async def test_a_listing_without_end_is_not_read(monkeypatch: pytest.MonkeyPatch
     endless = (page(listed(f"{number}.md"), listed(f"{number}.txt"), last=False) for number in range(100))
     events, link = await read(*endless, capabilities=PAGED)
     assert link.streams[0].taken == 2
-    assert unread(events) == [("", ErrorCode.TOO_LARGE)]
+    assert unread(events) == [("", ErrorCode.LIMIT_REACHED)]
