@@ -65,7 +65,7 @@ async def test_an_agent_of_a_device_is_told_and_answers(tmp_path: Path) -> None:
         )
         assert (code, said.startswith("notes has it: ")) == (0, True), said
         assert there(play) == [("tea is ready", None, 0)]
-        assert "tea is ready" in play.device.log()
+        await play.device.says("tea is ready")
         answer_there(play, "thank you")
         told = await comes_to(play, said.split()[-1], "answered")
         assert (told["answer"], told["device"]) == ("thank you", "desk")

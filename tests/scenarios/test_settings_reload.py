@@ -174,7 +174,7 @@ async def test_a_certificate_that_was_renewed_and_a_user_that_is_made_are_told_a
         ]
     warned = "warning: agents.0.user: makes user 'nobody' - if the name is mistyped"
     assert (warned in checked.stdout.decode(), warned in done.stderr.decode()) == (True, True)
-    assert "user.named_first" in site.hub.log()
+    await site.hub.says("user.named_first")
     (entry, *_) = (await site.hub.get("/v1/audit?limit=1"))["entries"]
     assert entry["detail"] == {
         "live": "agents.notes (of nobody), listen.devices.tls",
@@ -213,7 +213,7 @@ async def test_a_hub_with_a_broken_file_starts_on_what_was_good_last_and_says_so
     told = f"{site.file}:19:8: error: limits.runs: must be at least 1"
 
     await site.hub.start()
-    assert told in site.hub.log()
+    await site.hub.says(told)
     ready = await site.hub.get("/readyz")
     assert ready["ready"]
     assert [check["name"] for check in ready["checks"] if check.get("degraded")] == ["settings"]

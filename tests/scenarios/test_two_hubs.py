@@ -55,7 +55,7 @@ async def test_a_run_whose_hub_was_frozen_past_its_lease_goes_on_and_brings_each
         run = await hubs.east.hub.ended(run_id)
 
         assert (run["state"], run["outcome"]) == ("COMPLETED", "success")
-        assert "run.lost" in hubs.east.hub.log()
+        await hubs.east.hub.says("run.lost")
         are_there_once(hubs.east.items(), PLANTED)
 
 
