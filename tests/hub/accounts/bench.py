@@ -11,7 +11,7 @@ from hub.accounts.desk import Accounts, Told
 from hub.accounts.grants import Granted
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
-from hub.clock import Chance, IdFactory, SystemClock, epoch_ms
+from hub.clock import Chance, Clock, IdFactory, epoch_ms
 from hub.connectors.connector import Account, Auth, Connector, Cursor, Message, OAuth, Page, ProviderSettings
 from hub.links.link import DeviceLink
 from hub.outbound import OutboundClient, OutboundRules
@@ -133,9 +133,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(tmp_path: Path, *, is_fake: bool = True, **of_server: Any) -> AsyncIterator[Bench]:
-    """*is_fake*: time stands still until the test moves it."""
-    clock: Any = FakeClock() if is_fake else SystemClock()
+async def bench(tmp_path: Path, *, clock: Clock | None = None, **of_server: Any) -> AsyncIterator[Bench]:
+    """*clock*: by default one that stands still until the test moves it."""
+    clock = clock or FakeClock()
     op = OAuthServer(lambda: clock.now().timestamp(), **of_server)
     async with (
         serving(op.app) as base,

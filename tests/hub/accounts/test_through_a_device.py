@@ -60,7 +60,7 @@ async def test_a_person_signs_in_with_the_browser_of_a_device(
 ) -> None:
     # The provider of this test is on this machine, where no device looks for one.
     monkeypatch.setattr("hub.device.browser.why_not_shown", lambda url: None)
-    async with bench(tmp_path, is_fake=False) as b:
+    async with bench(tmp_path, clock=SystemClock()) as b:
         row = await b.store.read(connectors.get_connector, "work")
         wire: Any = Wire(b, row.user_id)
         b.links.append(wire)
