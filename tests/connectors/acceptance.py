@@ -40,7 +40,7 @@ BARS: Final = {
         "four processes that want a new token at once ask for it once",
         (
             "tests/connectors/test_refresh_race.py",
-            f"{_TOKENS}::test_four_processes_with_ten_tasks_each_refresh_once_at_a_time",
+            f"{_TOKENS}::test_four_processes_with_ten_tasks_each_refresh_a_token_that_has_ended_once",
         ),
     ),
     3: Bar(
