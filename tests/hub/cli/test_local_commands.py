@@ -99,28 +99,29 @@ def test_serving_with_broken_settings_says_where_and_starts_nothing(hub: Hub, st
     assert not state.exists()
 
 
-def test_checking_refuses_the_missing_secret_that_serving_refuses(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def without_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The sample settings, on a machine that lacks the key of its model."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     file = tmp_path / "hub.toml"
     file.write_text((ROOT / "hub.toml").read_text())
-    served = hub("serve", "--config", str(file))
+    return file
+
+
+def test_checking_refuses_the_missing_secret_that_serving_refuses(hub: Hub, without_key: Path) -> None:
+    served = hub("serve", "--config", str(without_key))
     (line,) = served.stderr.splitlines()
     assert (served.exit_code, ": error: model.api_key: " in line) == (78, True)
-    checked = hub("check", str(file))
+    checked = hub("check", str(without_key))
     assert (checked.exit_code, checked.stdout.splitlines()) == (78, [line])
     assert "hub serve would not start here" in checked.stderr
-    assert json.loads(hub("check", str(file), "--json").stdout)["ok"] is False
+    assert json.loads(hub("check", str(without_key), "--json").stdout)["ok"] is False
 
 
 def test_a_file_for_another_machine_is_only_warned_of_a_secret_that_is_missing_here(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, without_key: Path
 ) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    file = tmp_path / "hub.toml"
-    file.write_text((ROOT / "hub.toml").read_text())
-    checked = hub("check", str(file), "--elsewhere")
+    checked = hub("check", str(without_key), "--elsewhere")
     assert (checked.exit_code, ": warning: model.api_key: " in checked.stdout) == (0, True)
     assert checked.stderr == ""
     broken = hub("check", str(BROKEN), "--elsewhere")
