@@ -5,7 +5,7 @@ EVALUATIONS := eval eval-faults eval-live eval-kills eval-files eval-speed eval-
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 CORES  := $(shell getconf _NPROCESSORS_ONLN)
-# Two processes for each core, eight at most: tests wait about as long as they compute.
+# Two processes for each core, eight at most: a test that waits for a process leaves its core to another.
 PYTEST := $(BIN)/python -m pytest --dist=worksteal --numprocesses=$(shell echo $$(( $(CORES) < 4 ? 2 * $(CORES) : 8 )))
 
 # Where this is set, each of the hundreds of processes of a test run compiles the hub anew: five seconds each.

@@ -245,7 +245,7 @@ class ItemSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     changed: Annotated[list[Changed], Meta(max_length=16)] = []  # update: what differs from the row
     replaces: Id | None = None  # the row that this one stands for, at a device that cannot update
     link: Annotated[str, Meta(max_length=2_000)] | None = None  # opens the message that it was found in
-    timezone: Name | None = None  # where the days begin that are told without a time; an IANA name
+    timezone: Name | None = None  # time zone of dates that have no time; an IANA name
 
 
 class ToolCall(Frame, frozen=True, kw_only=True, tag="tool_call"):

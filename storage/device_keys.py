@@ -216,9 +216,11 @@ def give_device(
 
 
 def taken_name(name: str) -> DeviceNameTaken:
-    """Return the refusal of a device that calls itself as another one with a key or token does."""
-    told = f"somebody comes in as the device {name!r} already; if that is an older key of the same machine,"
-    return DeviceNameTaken(f"{told} revoke it: hub devices revoke {name}")
+    """Return the error for a device name that another valid key or token has."""
+    return DeviceNameTaken(
+        f"another key or token is in use for the device {name!r} already;"
+        f" if that is an older key of the same machine, revoke it: hub devices revoke {name}"
+    )
 
 
 def give_free_device(

@@ -79,8 +79,10 @@ def check(
         if not problems:
             show.say(f"{file}: no problems")
         if is_here and reading.settings is None and check_settings(file).settings is not None:
-            told = "hub serve would not start here; if it starts elsewhere, or as a service"
-            show.say(f"{told}: hub check {file} --elsewhere")
+            show.say(
+                "hub serve would not start here; if the hub serves elsewhere or as a service:",
+                f"  hub check {file} --elsewhere",
+            )
         if changes and is_ok:
             say_changes(changes, nothing="the hub runs with these settings")
     ctx.exit(Exit.DONE if is_ok else Exit.SETTINGS)

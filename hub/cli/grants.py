@@ -47,8 +47,10 @@ def grants(
         known = KnownHubs(db.with_suffix(SUFFIX), db.with_suffix(".key")).at_addresses()
         chosen = {hub.public_key: hub for hub in known.values() if address in (None, hub.address)}
         if len(chosen) != 1:
-            told = ", ".join(known) or "none: start 'hub connect' with it once"
-            raise Failure(f"name one hub that {db} knows with --hub ADDRESS; it knows {told}", Exit.USAGE)
+            addresses = ", ".join(known) or "none: start 'hub connect' with it once"
+            raise Failure(
+                f"name one hub that {db} knows with --hub ADDRESS; it knows {addresses}", Exit.USAGE
+            )
         (hub,) = chosen.values()
         granted = change_grants(db, hub.public_key, changes)
     except BadGrant as error:

@@ -31,9 +31,10 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Remarks(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a reviewer should know of an item, as its source said it.
+    """Notes for the reviewer of an item, from the ``source`` of its call.
 
-    *timezone* is where its days begin: a date that is midnight there has no time of day.
+    Attributes:
+        timezone: of dates without a time: midnight there is a date, and no time of day.
     """
 
     warnings: list[str] = []

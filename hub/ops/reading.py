@@ -104,7 +104,7 @@ def check_text(
     """Find all that is wrong with *text*, read as if it stood in the file *path*.
 
     A secret that cannot be found is an error when *serving*, else a warning: a file
-    may be looked at where nobody will serve with it.
+    may be checked on a machine where no hub serves with it.
 
     Args:
         name: what problems call the file; by default its path.

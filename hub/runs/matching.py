@@ -12,8 +12,8 @@ The rules, in this order:
 - With another sentence and other data: the row is changed, and the difference is told.
 - Known in another source of the same user at the same device, and all that this one says is said
   there: not sent; but in the notes of two days, what has no day of its own is to be done on both.
-- Like the title of an item whose quote is gone, but for the day that it tells, or a longer or shorter
-  form of one that is still open: that row is changed.
+- Like the title of an item whose quote is gone, apart from the date in it, or a longer or shorter form
+  of one that is still open: that row is changed.
 - Done already: not sent. What is known and done by now is changed, as above.
 - Else it is new.
 """
@@ -253,9 +253,10 @@ def _stand_in(words: Sequence[str], others: Sequence[str]) -> bool:
 
 
 class _Moved:
-    """How much two titles that tell different days would be alike if they told the same.
+    """Likeness of two titles with different dates, measured as if both had the same date.
 
-    Only where one says all the words of the other: else the day alone may make them alike.
+    0.0 unless one title has all the other words of the other: the same date alone would make them alike.
+    Dates are parsed for at most MOST_READ titles.
     """
 
     def __init__(self) -> None:
@@ -276,10 +277,10 @@ class _Moved:
         return _likeness(main.replace(day, before, 1), other)
 
     def _day(self, main: str) -> str | None:
-        """The longest words of a title that tell a day; of some titles only, for they are slow to read."""
+        """Return the longest date phrase of a title, or None; None as well beyond MOST_READ titles."""
         if main not in self._days and len(self._days) < MOST_READ:
-            told = (one.words for one in dates_in(main) if one.words in main)
-            self._days[main] = max(told, key=len, default=None)
+            phrases = (one.words for one in dates_in(main) if one.words in main)
+            self._days[main] = max(phrases, key=len, default=None)
         return self._days.get(main)
 
 

@@ -39,9 +39,9 @@ def told_errors(errors: Sequence[RunError], *, failed: int) -> str | None:
         failed: how many files or messages failed in all.
     """
     codes = Counter(error.code for error in errors if error.unit_key)
-    told = [f"{count} {code}" if len(codes) > 1 else code for code, count in codes.most_common()]
+    counted = [f"{count} {code}" if len(codes) > 1 else code for code, count in codes.most_common()]
     kept = codes.total()
     first = f"{failed} failed" + (f"; the first {kept}" if 0 < kept < failed else "")
-    of_units = ": ".join(filter(None, (first if failed else "", ", ".join(told))))
+    of_units = ": ".join(filter(None, (first if failed else "", ", ".join(counted))))
     of_run = dict.fromkeys(error.code for error in errors if not error.unit_key)
     return "; ".join(filter(None, (of_units, *of_run))) or None

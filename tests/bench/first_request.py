@@ -69,7 +69,7 @@ async def _longest_ms(when: str) -> float:
 
 @cache
 def _built_anew() -> Any:
-    """Return the application of a hub that loads its routes when one is first asked for."""
+    """Return the application of a hub that imports its routes at the first request."""
     for name in [name for name in sys.modules if name.startswith("hub.ops.api")]:
         del sys.modules[name]
     return importlib.import_module("hub.ops.api.application").application()

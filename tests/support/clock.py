@@ -90,7 +90,7 @@ class FakeClock:
 
 
 async def _settle() -> None:
-    """Wait until every task waits, and none of them for the database: its thread works on its own."""
+    """Wait until every task is blocked, and none on the database, whose thread is still at work."""
     await anyio.wait_all_tasks_blocked()
     while any(_asks_the_database(task.get_coro()) for task in asyncio.all_tasks()):
         await asyncio.sleep(_SOON_S)

@@ -102,7 +102,7 @@ class Running(Protocol):
         ...
 
 
-# What a hub and a device import. The server of forks ends with the process that asked for the first one.
+# With the modules that a hub and a device import. The fork server ends with the process that started it.
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["hub.cli.connect", "hub.cli.daemon", "openai", "tests.support.faults"])
 
@@ -164,7 +164,7 @@ class _Forked:
 
 
 class Program:
-    """One of our programs, run again after it was killed as often as needed.
+    """A program of the project, which may be started again after it was killed.
 
     Args:
         is_forked: see ``spawn``.

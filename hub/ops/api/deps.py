@@ -55,13 +55,17 @@ def _caller(request: Request) -> Principal:
 
 
 class NotInTheTable(HubError):
-    """The route has no row in ``ops/routes``, so nobody may ask for it."""
+    """The route has no row in ``ops/routes``, so no role may use it."""
 
     code = ErrorCode.FORBIDDEN
 
 
 def stands_in_the_table(request: Request) -> None:
-    """Raises NotInTheTable: the application found another route than the table, or one that it lacks."""
+    """Refuse a request whose route in the application is not the one in the table of routes.
+
+    Raises:
+        NotInTheTable: the table has another route for it, or none.
+    """
     asked: Asked | None = request.scope["state"].get(ROUTE)
     if asked is None or asked.path != request.scope["route"].path:
         raise NotInTheTable(f"{request.method} {request.url.path} is not in the table of routes")

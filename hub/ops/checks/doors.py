@@ -172,8 +172,8 @@ def check_grants(store: Store) -> Check:
 
 def _names(of_agents: list[str]) -> str:
     more = len(of_agents) - MOST_NAMED
-    told = ", ".join(of_agents[:MOST_NAMED])
-    return f"{told} and {more} agents more" if more > 0 else told
+    listed = ", ".join(of_agents[:MOST_NAMED])
+    return f"{listed} and {more} more agents" if more > 0 else listed
 
 
 def check_flapping(store: Store, flapping: Callable[[], Iterable[DeviceId]]) -> Check:

@@ -74,7 +74,7 @@ class PairingFacade(Protocol):
             UnknownPairing: nobody waits with this code.
             PairingChanged: somebody does, but not as what the operator was shown.
             BadPairingCode: it never was one; it does not count.
-            DeviceNameTaken: it was not given a name, and somebody comes in as what it calls itself.
+            DeviceNameTaken: no *name* was given, and another key or token is in use under its label.
             TooManyCodes: too many codes were wrong; this one was not looked at.
         """
         ...
