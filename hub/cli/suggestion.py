@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from hub.clock import from_epoch_ms
 from hub.device.inserts import DeviceItem
 from hub.device.owner import lacking
+from hub.device.source_state import SourceState
 from hub.printable import spelled
 from protocol.frame import Field, Record
 from protocol.tables import SUGGESTED, TABLES, Column, Kind, TableName
@@ -30,6 +31,10 @@ _WARNINGS: Final = {
     "hidden_characters": "there are characters in its words that nobody can see",
     "approximate_quote": "the model quoted it in other words than the file's",
     "cut_answer": "the model's answer was cut off; there may be more in the file",
+}
+_GONE: Final = {
+    SourceState.FILE_GONE: "the file is not there any more",
+    SourceState.WORDS_GONE: "these words are not in the file any more",
 }
 
 
@@ -122,6 +127,8 @@ def _remarks(item: DeviceItem) -> list[str]:
     ]
     if item.proposal is not None:
         told += _proposed(item, item.proposal.data, columns)
+    if item.source_state is not None:
+        told.append(_GONE[item.source_state])
     if remarks.replaces is not None:
         told.append(f"stands for the row {remarks.replaces}")
     return told

@@ -38,6 +38,7 @@ from hub.device.messages import Reply
 from hub.device.proposals import Proposal
 from hub.device.questions import Said
 from hub.device.rows import Refusal
+from hub.device.source_state import Sources, SourceState
 from hub.device.verdicts import Remarks, Review, Standing, Verdict
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import ErrorBody, Record
@@ -90,6 +91,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
         remarks: what a reviewer should know.
         proposal: a change of the row that waits for its owner.
         belongs_to: titles of the rows that it refers to, by column.
+        source_state: what is gone of the file that a suggestion was found in, where this machine can tell.
     """
 
     number: int
@@ -107,6 +109,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
     remarks: Remarks
     proposal: Proposal | None = None
     belongs_to: dict[str, str] = {}
+    source_state: SourceState | None = None
 
 
 @contextmanager
@@ -395,12 +398,13 @@ def read_items(path: Path) -> list[DeviceItem]:
                 return []  # a device has just begun to make it
             _check(db, path)
             found = sorted(verdicts.reviews(db), key=lambda review: review.number)
-            return [_item(db, review, review.row) for review in found if review.row is not None]
+            sources = Sources({name: Path(root) for root, name in db.execute("SELECT path, name FROM roots")})
+            return [_item(db, sources, review, review.row) for review in found if review.row is not None]
     except sqlite3.Error as error:
         raise DeviceFileError(f"{path}: {error}") from error
 
 
-def _item(db: sqlite3.Connection, review: Review, row: Record) -> DeviceItem:
+def _item(db: sqlite3.Connection, sources: Sources, review: Review, row: Record) -> DeviceItem:
     call = db.execute("SELECT * FROM calls WHERE call_id = ?", (review.call_id,)).fetchone()
     own = ("id", "createdAt", "updatedAt")
     return DeviceItem(
@@ -419,6 +423,7 @@ def _item(db: sqlite3.Connection, review: Review, row: Record) -> DeviceItem:
         remarks=verdicts.read_remarks(call["remarks"]),
         proposal=proposals.of_row(db, review.table.name, review.row_id),
         belongs_to=dict(_above(db, review.table, row)),
+        source_state=None if row["isApproved"] else sources.state(call["source_path"], call["quote"]),
     )
 
 

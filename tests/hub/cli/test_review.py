@@ -17,6 +17,7 @@ from hub.cli.suggestion import lines_of
 from hub.clock import IdFactory
 from hub.device.inserts import open_device_store, read_items
 from hub.device.owner import approve
+from hub.device.source_state import MAX_BYTES, Sources
 from protocol.frame import Record
 from protocol.tables import SUGGESTED
 from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
@@ -358,6 +359,45 @@ def test_a_change_that_an_item_never_had_is_no_change_of_a_hub(
     assert "a hub has changed" not in refused.output
     assert "there is no item 9.2;" in review("reject", "9.2").output
     assert review("approve", "2.1").exit_code == 0, "it is the item as it was inserted"
+
+
+def test_a_suggestion_says_that_its_file_or_its_words_are_gone(
+    review: Callable[..., Result], db: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    file = folder / "a.md"
+    file.write_bytes(b"\xef\xbb\xbfCall\nAna soon. And mend the roof.")
+    with open_device_store(db, clock=FakeClock(), ids=IdFactory(FakeClock(), SeededChance())) as store:
+        store.name_roots([str(folder)])
+
+    def gone() -> list[str]:
+        lines = review().stdout.splitlines()
+        (item, *_) = json.loads(review("ls", "--json").stdout)["items"]
+        return [item["source_state"], *(line.strip() for line in lines if "any more" in line)]
+
+    assert gone() == [None]
+    file.write_text("Call Bo soon.")
+    assert gone() == ["words_gone", "! these words are not in the file any more"]
+    file.rename(folder / "b.md")
+    assert gone() == ["file_gone", "! the file is not there any more"]
+    folder.rename(tmp_path / "not mounted")
+    assert gone() == [None], "what is on a disk that is away may still be there"
+    folder.mkdir()
+    assert review("approve", "1").exit_code == 0
+    assert "any more" not in review("ls", "--all").stdout, "its owner has decided"
+
+
+def test_only_of_files_that_are_plain_text_it_is_said_that_words_are_gone(tmp_path: Path) -> None:
+    sources = Sources({"notes": tmp_path})
+    (tmp_path / "page.html").write_text("<p>Call <b>Ana</b></p>")
+    (tmp_path / "photo.md").write_bytes(b"\0\1\2")
+    (tmp_path / "long.md").write_bytes(b"x" * (MAX_BYTES + 1))
+    (tmp_path / "a folder.md").mkdir()
+    for name in ("page.html", "photo.md", "long.md", "a folder.md"):
+        assert sources.state(f"notes/{name}", "Call Ana") is None, name
+    assert sources.state("mid:1@example.org", "Call Ana") is None, "of a mail"
+    assert sources.state(None, None) is None
 
 
 def test_a_number_that_is_none_changes_nothing(review: Callable[..., Result], db: Path) -> None:
