@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
+from protocol.codec import MSGPACK
 from protocol.frame import PATH
 from tests.bench.machine import allow_open_files, pin_to_core
 from tests.support.keys import KeyPair
@@ -27,7 +28,7 @@ from tests.support.keys import KeyPair
 CORE: Final = 1
 _FIN, _MASKED = 0x80, 0x80
 _PACKED: Final = 0x40
-_TEXT, _CLOSE, _PING, _PONG = 0x1, 0x8, 0x9, 0xA
+_TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 _FLOOD_BYTES: Final = 64 * 1024  # in one send
 _LOOK_S: Final = 0.05
 _DRIP_S: Final = 0.02
@@ -92,6 +93,11 @@ def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, declared: int 
 def text(**said: Any) -> bytes:
     """A frame of ours."""
     return frame(_TEXT, json.dumps(said).encode())
+
+
+def packed(**said: Any) -> bytes:
+    """A frame of ours in MessagePack."""
+    return frame(_BINARY, msgspec.msgpack.encode(said))
 
 
 def ping(payload: bytes = b"") -> bytes:
@@ -173,7 +179,8 @@ class _Socket:
         if self.plan.hello is not None:
             self.pending += self.plan.hello.encode("latin-1")
         elif self.token is not None:
-            self.pending += text(type="device_hello", token=self.token)
+            spelled = packed if MSGPACK.name in self.plan.headers.values() else text
+            self.pending += spelled(type="device_hello", token=self.token)
 
     def _read_frames(self) -> None:
         while len(self.received) >= 2:
@@ -193,6 +200,8 @@ class _Socket:
                 self.pending += frame(_PONG, payload)
             elif opcode == _TEXT:
                 self._hear(json.loads(payload))
+            elif opcode == _BINARY:
+                self._hear(msgspec.msgpack.decode(payload))
 
     def _hear(self, said: dict[str, Any]) -> None:
         """A frame of the hub's."""

@@ -8,10 +8,12 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from protocol.codec import FROM_DEVICE, FROM_HUB, type_of
+import msgspec
+
+from protocol.codec import FROM_DEVICE, FROM_HUB, MSGPACK, type_of
 from protocol.coordination import Method
 from tests.scenarios.attack import Attack, Door
-from tests.scenarios.attackers import Plan, frame, text
+from tests.scenarios.attackers import Plan, frame, packed, text
 from tests.scenarios.operator_attacks import _SHOWN, _head
 
 _MIB: Final = 1024 * 1024
@@ -46,6 +48,19 @@ FILLINGS: Final[dict[str, str]] = {
     "pairs": '{"a":1}',
     "deep": "[" * 500 + "]" * 500,
     "half a text": '"a',
+}
+
+# The same in MessagePack, where an element may be a single byte.
+PACKED: Final[dict[str, bytes]] = {
+    "nothing": b"\xc0",
+    "doubles": msgspec.msgpack.encode(1e308),
+    "empty texts": b"\xa0",
+    "empty lists": b"\x90",
+    "empty objects": b"\x80",
+    "pairs": msgspec.msgpack.encode({"a": 1}),
+    "deep": b"\x91" * 500 + b"\xc0",
+    "half a text": b"\xd9\x80",
+    "lists that are not there": b"\xdd\xff\xff\xff\xff",
 }
 
 
@@ -99,7 +114,12 @@ def fixed_attacks(seconds: float) -> Iterator[Attack]:
 
 def generated_attacks(seconds: float, chance: random.Random) -> list[Attack]:
     """All of them, in an order that *chance* says."""
-    found = [*_verbs(seconds, chance), *_frames(seconds, chance), *_open_values(seconds, chance)]
+    found = [
+        *_verbs(seconds, chance),
+        *_frames(seconds, chance),
+        *_open_values(seconds, chance),
+        *_packed_values(seconds, chance),
+    ]
     chance.shuffle(found)
     return found
 
@@ -158,8 +178,26 @@ def _open_values(seconds: float, chance: random.Random) -> Iterator[Attack]:
     )
 
 
-def _by_device(name: str, flood: str, seconds: float) -> Attack:
-    plan = Plan(seconds=seconds, sockets=4, flood=flood, again=True)
+def _packed_values(seconds: float, chance: random.Random) -> Iterator[Attack]:
+    values = {"params": "request", "result": "tool_result", "resource_usage": "heartbeat"}
+    for place, kind in values.items():
+        for name, filling in PACKED.items():
+            size = chance.choice((30_000, 64_000, 120_000, 250_000, 1_000_000))
+            said: dict[str, Any] = {"type": kind, "id": "x", "method": "m"}
+            if kind == "heartbeat":
+                said["agents"] = [{"agent_id": "a", place: _packed_record_of(filling, size)}]
+            else:
+                said[place] = _packed_list_of(filling, size)
+            yield _by_device(
+                f"{place} of {name} in MessagePack, {size:,} B",
+                packed(**said).decode("latin-1"),
+                seconds,
+                headers={"Sec-WebSocket-Protocol": MSGPACK.name},
+            )
+
+
+def _by_device(name: str, flood: str, seconds: float, **said: Any) -> Attack:
+    plan = Plan(seconds=seconds, sockets=4, flood=flood, again=True, **said)
     return Attack(name=name, plan=plan, devices=4, must="")
 
 
@@ -178,3 +216,14 @@ def _record_of(filling: str, size: int) -> str:
 
 def _list_of(filling: str, size: int) -> str:
     return "[" + ",".join([filling] * max(1, size // (len(filling) + 1))) + "]"
+
+
+def _packed_record_of(filling: bytes, size: int) -> msgspec.Raw:
+    count = size // (len(filling) + 7)
+    names = (msgspec.msgpack.encode(str(number)) for number in range(count))
+    return msgspec.Raw(b"\xdf" + count.to_bytes(4, "big") + b"".join(name + filling for name in names))
+
+
+def _packed_list_of(filling: bytes, size: int) -> msgspec.Raw:
+    count = size // len(filling)
+    return msgspec.Raw(b"\xdd" + count.to_bytes(4, "big") + filling * count)
