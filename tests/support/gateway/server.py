@@ -4,6 +4,7 @@
 had in memory goes, its ``boot_id`` is another one, and in between nobody listens.
 """
 
+import asyncio
 import json
 import socket
 import ssl
@@ -234,6 +235,7 @@ class FakeGateway(Door):
             await self.close_all(1012, "service restart")
         assert self._life is not None
         self._life.cancel()
+        await _stop_accepting(server)
         server.close(close_connections=True, code=1012, reason="service restart")
         self._server = None
         await server.wait_closed()
@@ -336,6 +338,18 @@ def _bound(port: int) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)  # who does not read is noticed soon
     made.bind(("127.0.0.1", port))
     return made
+
+
+async def _stop_accepting(server: Server) -> None:
+    """Accept no connection any more, and wait until those that were accepted are the server's.
+
+    asyncio never closes a socket that it accepts in the same turn of the loop in which its server closes.
+    """
+    loop = asyncio.get_running_loop()
+    for listening in server.sockets:
+        loop.remove_reader(listening.fileno())
+    for _ in range(3):  # a task takes the socket, then a callback hands it over, then a task greets it
+        await asyncio.sleep(0)
 
 
 @asynccontextmanager
