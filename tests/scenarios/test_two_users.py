@@ -239,7 +239,10 @@ def _named() -> list[Asked]:
 
 # What changes by itself: nobody is there at the gateways, and they are tried again and again.
 _UNSTEADY = ("last_used_at", "next_fires")
-_OF_GATEWAYS = ("state", "since", "unreachable_since", "next_try_at", "problem")
+_OF = {
+    "gateways": ("state", "since", "unreachable_since", "next_try_at", "problem"),
+    "messages": ("waiting_for", "next_look_at", "updated_at"),
+}
 
 
 async def _all_of_the_hub(hub: HubProcess) -> dict[str, Any]:
@@ -260,7 +263,7 @@ async def _all_of_the_hub(hub: HubProcess) -> dict[str, Any]:
         "operator-tokens",
     ):
         answer = await hub.get(f"/v1/{noun}")
-        unsteady = (*_UNSTEADY, *(_OF_GATEWAYS if noun == "gateways" else ()))
+        unsteady = (*_UNSTEADY, *_OF.get(noun, ()))
         told[noun] = [
             {name: value for name, value in item.items() if name not in unsteady}
             for item in answer[noun.replace("operator-", "")]
