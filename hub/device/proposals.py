@@ -47,7 +47,15 @@ def change(
         raise Refusal(ErrorCode.BAD_RECORD, told)
     row_id, is_open = _named(db, table, call.where, hub)
     if not is_open:
-        _propose(db, table, row_id, call.id, call.data, at_ms)
+        row = rows.find(db, table, row_id) or {}
+        said = {name: value for name, value in call.data.items() if name not in SUGGESTED}
+        changes: Record = {name: value for name, value in said.items() if row.get(name) != value}
+        if not changes:  # the row says so already: there is nothing to decide
+            _propose(db, table, row_id, call.id, {}, at_ms)
+            reject(db, table, row_id)
+            return {"updated": 0}
+        _propose(db, table, row_id, call.id, changes, at_ms)
+        verdicts.count_change(db, table, row_id)
         return {"updated": 0, "proposed": 1}
     rows.update(db, table, row_id, call.data, at_ms)
     verdicts.note_written(db, table, [row_id], call.id)
@@ -62,6 +70,7 @@ def remove(
     row_id, is_open = _named(db, table, call.where, hub)
     if not is_open:
         _propose(db, table, row_id, call.id, None, at_ms)
+        verdicts.count_change(db, table, row_id)
         return {"deleted": 0, "proposed": 1}
     rows.delete(db, table, row_id)
     verdicts.forget(db, table, [row_id])
@@ -153,20 +162,23 @@ def settle(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: in
 
 
 def unreported(db: sqlite3.Connection, hub: str) -> list[Verdict]:
-    """Return the owner's words on proposals of *hub* that it has not confirmed.
+    """Return the owner's words on rows of *hub* of which a proposal was rejected, or the row deleted.
 
-    A deleted row wants no change.
+    A row whose owner does not want a change is what it was: approved, or edited.
     """
     found = db.execute(
-        "SELECT proposals.call_id, tbl, row_id, is_rejected FROM proposals JOIN reviews USING (tbl, row_id)"
-        " WHERE hub = ? ORDER BY at, proposals.call_id",
+        "SELECT proposals.call_id, tbl, row_id, is_rejected, written"
+        " FROM proposals JOIN reviews USING (tbl, row_id) WHERE hub = ? ORDER BY at, proposals.call_id",
         (hub,),
     )
-    return [
-        Verdict(call_id, "rejected")
-        for call_id, table, row_id, is_rejected in found.fetchall()
-        if is_rejected or rows.find(db, TABLES[TableName(table)], row_id) is None
-    ]
+    told = []
+    for call_id, name, row_id, is_rejected, written in found.fetchall():
+        table = TABLES[TableName(name)]
+        row = rows.find(db, table, row_id)
+        if row is None or is_rejected:
+            standing = verdicts.standing_of(table, row, written)
+            told.append(Verdict(call_id, "edited" if standing == "open" else standing))
+    return told
 
 
 def note_reported(db: sqlite3.Connection, told: Collection[Verdict]) -> None:
@@ -212,4 +224,3 @@ def _propose(
         " ON CONFLICT (tbl, row_id) DO UPDATE SET call_id = ?3, data = ?4, at = ?5, is_rejected = 0",
         (table.name, row_id, call_id, told, at_ms),
     )
-    verdicts.count_change(db, table, row_id)

@@ -24,7 +24,8 @@ OWN = (
     "INSERT INTO tasks (id, title, description, createdAt, updatedAt)"
     " VALUES ('own', 'see a doctor', 'on Monday', 1, 1)"
 )
-CHANGED: Record = {"title": "call Bo", "dueDate": 1_767_949_200_000, **SUGGESTED}
+PROPOSED: Record = {"title": "call Bo", "dueDate": 1_767_949_200_000}
+CHANGED: Record = {**PROPOSED, **SUGGESTED}
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_an_owner_accepts_a_change_and_the_hub_hears_of_it(
     hub.ask(Action.UPDATE, where=made, data={"title": "call Cy"})
     hub.ask(Action.UPDATE, where=made, data=CHANGED)  # the newest of a row is the one that waits
     (item,) = read_items(db)
-    assert item.proposal == Proposal("c-3", CHANGED)
+    assert item.proposal == Proposal("c-3", PROPOSED)
     assert words(store) == {}
     assert approve(db, [1], at_ms=9).done == ["approved: call Bo"]
     assert titles(owner) == [("call Bo", 1)]
@@ -148,9 +149,29 @@ def test_an_owner_rejects_a_change_and_keeps_the_row(
     hub.ask(Action.UPDATE, where=made, data=CHANGED)
     reject(db, [1])
     assert (titles(owner), read_items(db)[0].proposal) == ([("call Ana", 1)], None)
-    assert words(store) == {"c-2": "rejected"}
+    assert words(store) == {"c-2": "approved"}, "the row is what it was"
     store.note_reported(store.unreported(9))
     assert words(store) == {}
+
+
+def test_a_change_to_what_the_row_says_already_is_no_proposal_and_the_hub_hears_how_it_stands(
+    hub: Hub, owner: sqlite3.Connection, store: DeviceStore, db: Path
+) -> None:
+    made = approved(hub, db)
+    assert hub.ask(Action.UPDATE, where=made, data={"title": "call Ana"}).result == {"updated": 0}
+    assert (read_items(db)[0].proposal, words(store)) == (None, {"c-2": "approved"})
+    hub.ask(Action.UPDATE, where=made, data={"status": "todo", **CHANGED})
+    assert read_items(db)[0].proposal == Proposal("c-3", PROPOSED), "what differs alone is proposed"
+
+
+def test_an_owner_deletes_an_approved_row_whatever_is_proposed_for_it(
+    hub: Hub, owner: sqlite3.Connection, store: DeviceStore, db: Path
+) -> None:
+    made = approved(hub, db)
+    hub.ask(Action.UPDATE, where=made, data=CHANGED)
+    assert reject(db, [1], deletes=True).done == ["deleted: call Ana"]
+    assert titles(owner) == []
+    assert words(store) == {"c-1": "rejected", "c-2": "rejected"}
 
 
 def test_an_owner_accepts_that_a_row_is_deleted(hub: Hub, owner: sqlite3.Connection, db: Path) -> None:

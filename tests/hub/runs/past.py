@@ -18,7 +18,7 @@ from hub.device.inserts import DeviceStore, open_device_store, read_items
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest
 from hub.runs.agreement import Agreements
 from protocol.handshake import Welcome
-from protocol.ids import UserId
+from protocol.ids import CallId, UserId
 from protocol.work import (
     AgentComplete,
     AgentData,
@@ -28,7 +28,7 @@ from protocol.work import (
     ManifestFile,
     ToolCall,
 )
-from storage.store import DeclaredAgent, agents, agreement, devices, open_store, users
+from storage.store import DeclaredAgent, ReportedVerdict, agents, agreement, devices, items, open_store, users
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.database import new_database
 from tests.support.link import FakeLink
@@ -186,6 +186,17 @@ class Past:
                     if number < runs:
                         made += (await bench.run()).items_created
         return made
+
+    async def report(self) -> None:
+        """The device tells its hub what its owner said."""
+        async with self.hub() as bench:
+            with self.device() as device:
+                await self.connect(bench, device)
+                assert bench.agent.device_id is not None
+                told = device.unreported(100)
+                said = [ReportedVerdict(CallId(one.call_id), one.verdict) for one in told]
+                await bench.store.write(items.record_verdicts, bench.agent.device_id, said, bench.now_ms)
+                device.note_reported(told)
 
     def items(self) -> Counter[Item]:
         """What the device has, by path and quote."""

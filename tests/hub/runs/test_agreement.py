@@ -227,3 +227,23 @@ async def test_what_came_of_it_is_kept_for_who_looks(past: Past) -> None:
         (row,) = await bench.store.read(agreement.list_stores)
         assert (row.cause, row.sent, row.taken, row.refused) == ("store_older", 9, 0, 0)
         assert row.agreed_at is not None
+
+
+async def test_a_row_whose_change_was_rejected_stays_its_owner_s_and_the_next_change_is_proposed(
+    past: Past,
+) -> None:
+    for number, day in enumerate(("2026-12-01", "2026-12-11", "2026-12-12")):
+        past.files = {"notes/list.csv": f"title,due,status\nmend roof,{day},open\n"}
+        await past.visit()
+        assert len(read_items(past.device_file)) == 1
+        with past.device():
+            if number == 0:
+                approve(past.device_file, [1], at_ms=5)
+            elif number == 1:
+                reject(past.device_file, [1])
+        await past.report()
+    (item,) = read_items(past.device_file)
+    assert item.proposal is not None and item.standing == "approved"
+    past.put_back(past.device_file, None)
+    await past.visit(runs=0)
+    assert [one.title for one in read_items(past.device_file)] == ["mend roof"], "it was never rejected"
