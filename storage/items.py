@@ -35,6 +35,7 @@ class FoundItem(msgspec.Struct, frozen=True, kw_only=True):
         ordinal: its place among those of its unit.
         main: what names it, folded; *likeness* is a digest of it and its table.
         quote_hash: of the folded quote, so that blanks and case make no other one.
+        words_hash: of the folded quote too, whatever else *quote_hash* tells apart: as a device knows it.
         place_hash: likewise, of the whole sentences that it stands in: another prompt may quote less of them.
         date_ms: the day it is about, where it has one; UTC epoch milliseconds.
         source: what is told of its place, as it goes on the wire.
@@ -47,6 +48,7 @@ class FoundItem(msgspec.Struct, frozen=True, kw_only=True):
     main: str
     likeness: str
     quote_hash: str
+    words_hash: str
     place_hash: str
     date_ms: int | None = None
     warnings: tuple[str, ...] = ()
@@ -194,6 +196,13 @@ ALIKE = _ELSEWHERE.where(
     items.c.device_id + "" == sa.bindparam("device"),
     items.c.user_id + "" == sa.bindparam("user"),
 )
+# Of what only its device has told, whose name the hub may not know: by the words that it was found in.
+TOLD_OF = _ELSEWHERE.where(
+    items.c.quote_hash.in_(sa.bindparam("quotes", expanding=True)),
+    items.c.device_id == sa.bindparam("device"),
+    items.c.user_id + "" == sa.bindparam("user"),
+    sa.text("items.config_fingerprint = ''"),  # spelled out, as the condition of its index is
+)
 OF_DAY = (
     _ELSEWHERE.where(
         items.c.user_id == sa.bindparam("user"),
@@ -217,10 +226,12 @@ def known_items(c: sa.Connection, finder: Finder, found: Iterable[FoundItem]) ->
     mine = {"user": finder.user_id, "device": finder.device_id, "unit": finder.unit_key}
     here = _in_order(c.execute(OF_UNIT, mine | {"agent": finder.agent_id}))
     elsewhere: dict[str, KnownItem] = {}
-    names = {item.likeness for item in found} | {unknown_likeness(item.quote_hash) for item in found}
-    for part in in_parts(sorted(names)):
+    for part in in_parts(sorted({item.likeness for item in found})):
         alike = _in_order(c.execute(ALIKE, mine | {"likenesses": part}))
         elsewhere |= {one.row.id: one for one in alike}
+    for part in in_parts(sorted({item.words_hash for item in found})):
+        told_of = _in_order(c.execute(TOLD_OF, mine | {"quotes": part}))
+        elsewhere |= {one.row.id: one for one in told_of}
     days = sorted({(item.table, item.date_ms // DAY_MS) for item in found if item.date_ms is not None})
     for table, day in days if len(days) <= MOST_DAYS else ():
         # A day of somebody's zone may begin on the one before, and end on the one after.

@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo
 from hub.extraction.dedupe import are_alike, telling_words
 from hub.extraction.folding import fold, words_of
 from hub.runs.found import is_same_place, main_of
+from hub.runs.taken import is_taken
 from protocol.frame import Field, Record
 from protocol.lifecycles import CallState
 from protocol.tables import TABLES, Filler, Kind, TableName
-from storage.store import FoundItem, ItemRow, KnownItem, unknown_likeness
+from storage.store import FoundItem, ItemRow, KnownItem
 
 MOST_LOOKED_AT: Final = 200  # of those that are like one that was found
 _DAY_IN_NAME: Final = re.compile(r"(?<!\d)(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})(?!\d)")
@@ -31,6 +32,7 @@ class Elsewhere:
         self._timezone = timezone
         self._note_day = day_in_name(unit_key)
         self._alike: dict[str, list[tuple[KnownItem, date | None]]] = {}
+        self._told_of: dict[tuple[str, str], list[KnownItem]] = {}
         self._of_day: dict[tuple[str, date], list[tuple[KnownItem, tuple[str, ...]]]] = {}
         for one in known:
             row = one.row
@@ -38,6 +40,8 @@ class Elsewhere:
                 continue
             day = None if row.date_ms is None else _day(row.date_ms, timezone)
             self._alike.setdefault(row.likeness, []).append((one, day))
+            if is_taken(row):
+                self._told_of.setdefault((row.target_table, row.quote_hash), []).append(one)
             if day is not None:
                 words = _telling(main_of(TableName(row.target_table), row.data), row.data)
                 self._of_day.setdefault((row.target_table, day), []).append((one, words))
@@ -49,9 +53,8 @@ class Elsewhere:
         return found or self._of_same_words(item)
 
     def _of_same_words(self, item: FoundItem) -> KnownItem | None:
-        """The row of the same quote of which its device told no more than that."""
-        alike = [one for one, _ in self._alike.get(unknown_likeness(item.quote_hash), ())]
-        same = (one for one in alike if one.row.target_table == item.table)
+        """Return the row of the same quote that only its device told of: its content may be unknown."""
+        same = self._told_of.get((item.table, item.words_hash), ())
         return next((one for one in same if not self._is_of_another_day(one.row)), None)
 
     def _candidates(self, item: FoundItem) -> Iterator[KnownItem]:

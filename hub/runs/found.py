@@ -34,6 +34,7 @@ def _found(document: Document, ordinal: int, item: Item, timezone: str | None) -
         main=main,
         likeness=likeness_of(item.table, main),
         quote_hash=_digest(fold(item.quote), *_exactly(item, data)),
+        words_hash=quote_hash_of(item.quote),
         place_hash=_digest(fold(_place(document.text, item)), *_exactly(item, data)),
         date_ms=date_ms_of(item.table, data),
         warnings=item.warnings,

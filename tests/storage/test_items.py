@@ -35,6 +35,7 @@ def item(title: str = "call Anna", *, day: int | None = None) -> FoundItem:
         main=title,
         likeness=f"like {title}",
         quote_hash="quote",
+        words_hash="quote",
         place_hash="place",
         date_ms=None if day is None else day * DAY,
     )

@@ -247,3 +247,20 @@ async def test_a_row_whose_change_was_rejected_stays_its_owner_s_and_the_next_ch
     past.put_back(past.device_file, None)
     await past.visit(runs=0)
     assert [one.title for one in read_items(past.device_file)] == ["mend roof"], "it was never rejected"
+
+
+@pytest.mark.parametrize("hub", ["before", None])
+async def test_an_approved_item_of_a_renamed_file_is_not_doubled_at_a_hub_that_lost_it(
+    past: Past, hub: str | None
+) -> None:
+    await past.visit()
+    past.keep("before")
+    table, letter = "title,due,status\nmend roof,2026-12-01,open\n", "We must send offer 1. It rained."
+    past.files = {"notes/list.csv": table, "notes/letter.md": letter}
+    await past.visit()
+    with past.device():
+        approve(past.device_file, [1, 2], at_ms=5)
+    past.files = {"notes/plans.csv": table, "notes/mail.md": letter}
+    assert await past.visit() == 0
+    past.put_back(past.hub_file, hub)
+    assert await past.visit() == 0
