@@ -33,7 +33,7 @@ _WARNINGS: Final = {
     "cut_answer": "the model's answer was cut off; there may be more in the file",
 }
 _GONE: Final = {
-    SourceState.FILE_GONE: "the file is not there any more",
+    SourceState.FILE_GONE: "the file was deleted, moved or renamed",
     SourceState.WORDS_GONE: "these words are not in the file any more",
 }
 
@@ -124,6 +124,7 @@ def _remarks(item: DeviceItem) -> list[str]:
         f"{one.field} was {_spelt(columns.get(one.field), one.before, remarks.timezone)},"
         f" is {_spelt(columns.get(one.field), one.after, remarks.timezone)}"
         for one in remarks.changed
+        if not item.data.get("isApproved")  # its owner has seen that
     ]
     if item.proposal is not None:
         told += _proposed(item, item.proposal.data, columns)

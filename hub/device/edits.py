@@ -81,6 +81,9 @@ def _column(table: DeviceTable, name: str) -> Column:
     known = {column.name: column for column in table.columns if column.filler in _OWNERS}
     column = known.get(name) or known.get(f"{name}Id")
     if column is None:
+        others = [one.name for one in TABLES.values() if any(c.name == f"{name}Id" for c in one.columns)]
+        if others:
+            raise _wrong(f"{table.name} belong to no {name}; {', '.join(others)} do")
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
         raise _wrong(f"{table.name} have no field {_cut(name)}; {hint}")

@@ -406,6 +406,7 @@ def read_items(path: Path) -> list[DeviceItem]:
 
 def _item(db: sqlite3.Connection, sources: Sources, review: Review, row: Record) -> DeviceItem:
     call = db.execute("SELECT * FROM calls WHERE call_id = ?", (review.call_id,)).fetchone()
+    proposal = proposals.of_row(db, review.table.name, review.row_id)
     own = ("id", "createdAt", "updatedAt")
     return DeviceItem(
         number=review.number,
@@ -421,9 +422,11 @@ def _item(db: sqlite3.Connection, sources: Sources, review: Review, row: Record)
         at=from_epoch_ms(call["at"]),
         standing=review.standing,
         remarks=verdicts.read_remarks(call["remarks"]),
-        proposal=proposals.of_row(db, review.table.name, review.row_id),
+        proposal=proposal,
         belongs_to=dict(_above(db, review.table, row)),
-        source_state=None if row["isApproved"] else sources.state(call["source_path"], call["quote"]),
+        source_state=None
+        if row["isApproved"] or proposal is not None
+        else sources.state(call["source_path"], call["quote"]),
     )
 
 

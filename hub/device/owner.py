@@ -98,14 +98,14 @@ def reject(path: Path, numbers: Sequence[int | str], *, deletes: bool = False) -
     Items that refer to others of *numbers* are removed before those.
 
     Args:
-        deletes: delete an approved item as well; without it that is refused.
+        deletes: delete an approved item as well, whatever is proposed for it; without it that is refused.
 
     Raises as ``approve``.
     """
 
     def decide(db: sqlite3.Connection, review: Review) -> str:
         assert review.row is not None
-        if proposals.of_row(db, review.table.name, review.row_id) is not None:
+        if proposals.of_row(db, review.table.name, review.row_id) is not None and not deletes:
             proposals.reject(db, review.table, review.row_id)
             return f"stays as it was: {_title(review)}; what the hub proposed is rejected"
         if review.row["isApproved"] and not deletes:
