@@ -197,7 +197,10 @@ def resync(device: str, state: Path, as_json: bool) -> None:
     if as_json:
         show.print_json("device", told)
     else:
-        show.say(f"the rows of {told['name']} are compared when it comes back: hub devices show {device}")
+        show.say(
+            f"the rows of {told['name']} are compared when it connects again, which it does by itself;"
+            f" what came of it: hub devices show {device}"
+        )
 
 
 def _agreement(told: Mapping[str, Any]) -> str:

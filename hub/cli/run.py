@@ -105,7 +105,7 @@ def follow_to_end(
         Failure: the hub ended first; the run outlives that.
     """
     look = f"hub runs show {show.short_id(run['id'])}"
-    last = run
+    last, is_paused = run, False
     try:
         with show.following() as tell:
             for step in hub.follow(f"/v1/runs/{run['id']}/events"):
@@ -114,6 +114,9 @@ def follow_to_end(
                     show.print_json("progress", step, on_one_line=True)
                 else:
                     tell(step)
+                    if last["state"] == "PAUSED" and not is_paused:
+                        show.say(f"it goes on by itself; Ctrl-C ends this command alone, then: {look}")
+                    is_paused = last["state"] == "PAUSED"
     except KeyboardInterrupt:
         show.say(f"the run goes on; look at it: {look}")
         ctx.exit(Exit.FAILED)

@@ -11,6 +11,7 @@ yielded too, as an ``UnreadUnit``: a file is never passed over in silence.
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
 from functools import cache
+from typing import Final
 
 import anyio
 import anyio.to_thread
@@ -23,7 +24,7 @@ from hub.metrics import Metrics
 from hub.runs.incoming import BrokenFile, IncomingFile, kinds_read_here
 from hub.runs.order import RunOrder
 from hub.text.converted import ConvertLimits, NotConvertible
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.frame import ErrorBody
 from protocol.trace import traceparent
 from protocol.work import (
@@ -59,6 +60,9 @@ LEFT_OUT = frozenset(
         "not_offered",
     }
 )
+
+
+_NOT_TAKEN_ON: Final = "the device did not take the run on"
 
 
 class NotTakenOn(HubError):
@@ -263,7 +267,7 @@ class _Reading:
         """The events that one frame brings."""
         if isinstance(frame, AgentAck) and not frame.accepted:
             reason = frame.reason or "no reason given"
-            raise NotTakenOn(f"the device did not take the run on: {reason}", busy=reason == ErrorCode.BUSY)
+            raise NotTakenOn(f"{_NOT_TAKEN_ON}: {_advised(reason)}", busy=reason == ErrorCode.BUSY)
         if isinstance(frame, AgentComplete):
             async for event in self._complete(frame):
                 yield event
@@ -409,7 +413,7 @@ class _Reading:
             error = ErrorBody(code=ErrorCode.DEVICE_ERROR, message=error)
         if error is not None and not self._taken_on:
             raise NotTakenOn(
-                f"the device did not take the run on: {error.message or error.code}",
+                f"{_NOT_TAKEN_ON}: {error.message or error.code}",
                 busy=error.code in (ErrorCode.BUSY, ErrorCode.CANCELLED),
             )
         if not self._taken_on:
@@ -442,3 +446,12 @@ def _unread(skipped: SkippedFile, *, was_fetched: bool) -> UnreadUnit:
     if skipped.path == MANY:
         return UnreadUnit("", "skipped", skipped.reason)
     return UnreadUnit(skipped.path, code, skipped.reason, code not in LEFT_OUT, was_fetched)
+
+
+def _advised(reason: str) -> str:
+    """Return why a device refused a run, with what to do about it unless that is to wait."""
+    try:
+        info = CATALOGUE[ErrorCode(reason)]
+    except ValueError:
+        return reason  # in the device's own words
+    return reason if info.retryable else f"{reason}: {info.hint}"

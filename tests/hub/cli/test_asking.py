@@ -134,10 +134,11 @@ def test_a_followed_run_tells_each_new_state_and_sums_up(hub: Hub, served: FakeH
     )
     result = hub("run", "notes", "--follow")
     assert result.exit_code == 0
-    assert [line.split(":")[0] for line in result.stderr.splitlines()[:4]] == [
+    assert [line.split(":")[0] for line in result.stderr.splitlines()[:5]] == [
         "QUEUED",
         "RUNNING",
         "PAUSED, the device desk",
+        "it goes on by itself; Ctrl-C ends this command alone, then",
         "COMPLETED",
     ]
     summary, *found = result.stdout.splitlines()
