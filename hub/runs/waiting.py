@@ -178,7 +178,7 @@ def _held_by_the_device(facts: WaitFacts, zone: tzinfo | None) -> str | None:
         return None
     if facts.offline_since is None:
         return f"device {facts.device} has not connected yet"
-    return f"device {facts.device} is offline since {told_time(facts.offline_since, facts.now, zone)}"
+    return f"device {facts.device} is offline, last seen {told_time(facts.offline_since, facts.now, zone)}"
 
 
 def _held_by_the_connector(wanting: Wanting | None, facts: WaitFacts, zone: tzinfo | None) -> str | None:

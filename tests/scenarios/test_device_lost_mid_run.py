@@ -21,7 +21,7 @@ async def test_a_run_pauses_while_its_device_is_away_and_goes_on_when_it_is_back
 
         paused = await play.comes_to(run_id, "PAUSED")
         assert paused["reason"] == "device_offline"
-        assert paused["waiting_for"].startswith("device desk is offline since ")
+        assert paused["waiting_for"].startswith("device desk is offline, last seen ")
         assert 0 < paused["items_created"] < len(titles)
 
         await play.let_device_in()

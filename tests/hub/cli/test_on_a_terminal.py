@@ -41,7 +41,7 @@ def test_a_note_that_is_long_is_wrapped_and_the_other_columns_are_not(state: Pat
     served.newest = [
         make_run(
             "0197a3c4-5b6d-7e8f-9012-3456789abcde",
-            waiting_for="device desk is offline since 09:14",
+            waiting_for="device desk is offline, last seen 09:14",
             missed_because="2 missed: device desk was offline",
         )
     ]
@@ -50,7 +50,7 @@ def test_a_note_that_is_long_is_wrapped_and_the_other_columns_are_not(state: Pat
     run, agent, stands, day, *rest = lines[0][:note].split()
     assert (run, agent, stands, rest) == ("789abcde", "notes", "QUEUED", ["09:00", "0/3", "0"])
     assert day.endswith("01-05")  # with its year, by the clock of the machine that tests
-    assert " ".join(line[note:].strip() for line in lines).startswith("device desk is offline since 09:14; 2")
+    assert " ".join(line[note:].strip() for line in lines).startswith("device desk is offline, last seen 09:14; 2")
     assert all(len(line) <= 80 for line in lines)
 
 

@@ -15,7 +15,7 @@ def test_a_run_is_named_by_the_end_of_its_id_and_says_what_it_waits_for(hub: Hub
     served.newest = [
         make_run(
             ID,
-            waiting_for="device desk is offline since 09:14",
+            waiting_for="device desk is offline, last seen 09:14",
             missed_because="2 missed: device desk was offline",
         ),
         make_run("r-0", RunState.COMPLETED),
@@ -30,7 +30,7 @@ def test_a_run_is_named_by_the_end_of_its_id_and_says_what_it_waits_for(hub: Hub
         "09:00",
         "0/3",
         "0",
-        "device desk is offline since 09:14; 2 missed: device desk was offline",
+        "device desk is offline, last seen 09:14; 2 missed: device desk was offline",
     ]
     assert told[2].split()[-1] == "-"
     assert json.loads(hub("runs", "--json").stdout)["runs"][0]["id"] == ID

@@ -74,11 +74,11 @@ def _why(**facts: object) -> str | None:
         ),
         (
             {"is_online": False, "offline_since": START - timedelta(minutes=46)},
-            "device desk is offline since 08:14 UTC",
+            "device desk is offline, last seen 08:14 UTC",
         ),
         (
             {"is_online": False, "offline_since": START - timedelta(days=1)},
-            "device desk is offline since 2026-01-04 09:00 UTC",
+            "device desk is offline, last seen 2026-01-04 09:00 UTC",
         ),
         (
             {
@@ -223,4 +223,4 @@ def test_a_run_that_is_to_pause_says_what_comes_first() -> None:
 
 def test_times_of_day_are_those_of_whoever_reads_them() -> None:
     facts = msgspec.structs.replace(QUEUED, is_online=False, offline_since=START - timedelta(minutes=46))
-    assert why_waiting(facts, ZoneInfo("Europe/Berlin")) == "device desk is offline since 09:14 CET"
+    assert why_waiting(facts, ZoneInfo("Europe/Berlin")) == "device desk is offline, last seen 09:14 CET"
