@@ -50,7 +50,8 @@ def test_a_note_that_is_long_is_wrapped_and_the_other_columns_are_not(state: Pat
     run, agent, stands, day, *rest = lines[0][:note].split()
     assert (run, agent, stands, rest) == ("789abcde", "notes", "QUEUED", ["09:00", "0/3", "0"])
     assert day.endswith("01-05")  # with its year, by the clock of the machine that tests
-    assert " ".join(line[note:].strip() for line in lines).startswith("device desk is offline, last seen 09:14; 2")
+    told = " ".join(line[note:].strip() for line in lines)
+    assert told.startswith("device desk is offline, last seen 09:14; 2")
     assert all(len(line) <= 80 for line in lines)
 
 
