@@ -196,12 +196,12 @@ ALIKE = _ELSEWHERE.where(
     items.c.device_id + "" == sa.bindparam("device"),
     items.c.user_id + "" == sa.bindparam("user"),
 )
-# Of what only its device has told, whose name the hub may not know: by the words that it was found in.
-TOLD_OF = _ELSEWHERE.where(
+# By the words that it was found in: a model may call it something else each time that it is asked, and of
+# what only its device has told the name may not be known.
+QUOTED = _ELSEWHERE.where(
     items.c.quote_hash.in_(sa.bindparam("quotes", expanding=True)),
     items.c.device_id == sa.bindparam("device"),
     items.c.user_id + "" == sa.bindparam("user"),
-    sa.text("items.config_fingerprint = ''"),  # spelled out, as the condition of its index is
 )
 OF_DAY = (
     _ELSEWHERE.where(
@@ -230,8 +230,8 @@ def known_items(c: sa.Connection, finder: Finder, found: Iterable[FoundItem]) ->
         alike = _in_order(c.execute(ALIKE, mine | {"likenesses": part}))
         elsewhere |= {one.row.id: one for one in alike}
     for part in in_parts(sorted({item.words_hash for item in found})):
-        told_of = _in_order(c.execute(TOLD_OF, mine | {"quotes": part}))
-        elsewhere |= {one.row.id: one for one in told_of}
+        quoted = _in_order(c.execute(QUOTED, mine | {"quotes": part}))
+        elsewhere |= {one.row.id: one for one in quoted}
     days = sorted({(item.table, item.date_ms // DAY_MS) for item in found if item.date_ms is not None})
     for table, day in days if len(days) <= MOST_DAYS else ():
         # A day of somebody's zone may begin on the one before, and end on the one after.

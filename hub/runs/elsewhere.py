@@ -32,7 +32,7 @@ class Elsewhere:
         self._timezone = timezone
         self._note_day = day_in_name(unit_key)
         self._alike: dict[str, list[tuple[KnownItem, date | None]]] = {}
-        self._told_of: dict[tuple[str, str], list[KnownItem]] = {}
+        self._quoted: dict[tuple[str, str], list[tuple[KnownItem, date | None]]] = {}
         self._of_day: dict[tuple[str, date], list[tuple[KnownItem, tuple[str, ...]]]] = {}
         for one in known:
             row = one.row
@@ -40,8 +40,7 @@ class Elsewhere:
                 continue
             day = None if row.date_ms is None else _day(row.date_ms, timezone)
             self._alike.setdefault(row.likeness, []).append((one, day))
-            if is_taken(row):
-                self._told_of.setdefault((row.target_table, row.quote_hash), []).append(one)
+            self._quoted.setdefault((row.target_table, row.quote_hash), []).append((one, day))
             if day is not None:
                 words = _telling(main_of(TableName(row.target_table), row.data), row.data)
                 self._of_day.setdefault((row.target_table, day), []).append((one, words))
@@ -53,9 +52,14 @@ class Elsewhere:
         return found or self._of_same_words(item)
 
     def _of_same_words(self, item: FoundItem) -> KnownItem | None:
-        """Return the row of the same quote that only its device told of: its content may be unknown."""
-        same = self._told_of.get((item.table, item.words_hash), ())
-        return next((one for one in same if not self._is_of_another_day(one.row)), None)
+        """Return the row of the same quote and day, whatever it is called, or only its device told of."""
+        today = None if item.date_ms is None else _day(item.date_ms, self._timezone)
+        same = (
+            one
+            for one, day in self._quoted.get((item.table, item.words_hash), ())
+            if (day == today or is_taken(one.row)) and not self._is_of_another_day(one.row)
+        )
+        return next(same, None)
 
     def _candidates(self, item: FoundItem) -> Iterator[KnownItem]:
         """Those of its name, then those of its day with nearly its name."""

@@ -15,7 +15,6 @@ INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 ZERO = sa.text("0")
 STRICT = {"sqlite_strict": True}  # a rebuilt table forgets it otherwise
 HAS_ROW = sa.text("row_id IS NOT NULL")
-TAKEN = sa.text("config_fingerprint = ''")
 
 
 def upgrade() -> None:
@@ -52,6 +51,4 @@ def upgrade() -> None:
     op.create_index(
         "items_row", "items", ["device_id", "row_id"], sqlite_where=HAS_ROW, postgresql_where=HAS_ROW
     )
-    op.create_index(
-        "items_taken", "items", ["device_id", "quote_hash"], sqlite_where=TAKEN, postgresql_where=TAKEN
-    )
+    op.create_index("items_quote", "items", ["device_id", "quote_hash"])
