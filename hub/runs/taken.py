@@ -122,7 +122,7 @@ def _quote(source: Record) -> str:
 
 
 def _has_the_same_words(item: FoundItem, row: ItemRow) -> bool:
-    return quote_hash_of(_quote(item.source)) == quote_hash_of(_quote(row.source or {}))
+    return item.words_hash == row.quote_hash  # of a rejected row no more is kept of its source
 
 
 def _says_the_same(item: FoundItem, row: ItemRow) -> bool:
