@@ -253,6 +253,7 @@ def note_resent(
 
 OWNER = sa.select(devices.c.user_id).where(devices.c.id == sa.bindparam("device"))
 _MINE = ITEMS.where(items.c.device_id == sa.bindparam("device"))
+PLANNED = sa.select(run_calls.c.call_id).where(run_calls.c.call_id.in_(sa.bindparam("calls", expanding=True)))
 BY_CALLS = _MINE.where(items.c.call_id.in_(sa.bindparam("calls", expanding=True)))
 BY_ROWS = _MINE.where(items.c.row_id.in_(sa.bindparam("rows", expanding=True)))
 
@@ -274,6 +275,7 @@ def take_rows(
         is_last: nothing is behind it.
     """
     by_call, by_row = _known(c, device_id, told)
+    planned = _planned(c, [row.item.call_id for row in told])
     fresh: list[dict[str, Any]] = []
     taken = 0
     for row in told:
@@ -285,6 +287,8 @@ def take_rows(
         elif known.call_id == one.call_id:
             if known.told_at is None or known.row_id != one.row_id:
                 note_answer(c, one.call_id, row_id=one.row_id, at=at)
+        elif known.verdict == "rejected" and one.call_id in planned:
+            pass  # a device of an older day has what its owner has rejected since
         elif known.told_at is not None or known is made:  # else its newest call is on its way
             c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
             taken += 1
@@ -312,6 +316,14 @@ def _known(
         found = c.execute(BY_ROWS, {"device": device_id, "rows": part})
         by_row |= {row.row_id: item_of(row) for row in found}
     return by_call, by_row
+
+
+def _planned(c: sa.Connection, calls: Sequence[CallId]) -> set[str]:
+    """Which of these calls were planned here: what the ledger has of their items is as new, or newer."""
+    found: set[str] = set()
+    for part in in_parts(calls):
+        found.update(c.execute(PLANNED, {"calls": part}).scalars())
+    return found
 
 
 def _newer(known: ItemRow, told: ItemRow) -> ItemRow:

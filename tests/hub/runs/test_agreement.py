@@ -264,3 +264,39 @@ async def test_an_approved_item_of_a_renamed_file_is_not_doubled_at_a_hub_that_l
     assert await past.visit() == 0
     past.put_back(past.hub_file, hub)
     assert await past.visit() == 0
+
+
+async def test_a_sentence_of_two_files_is_brought_once_whatever_a_model_calls_it(past: Past) -> None:
+    past.files = {
+        "notes/a.md": "We must send offer 1.",
+        "notes/b.md": "Dear all. We must send offer 1. It rains.",
+    }
+    assert await past.visit() == 1
+
+
+async def test_what_its_owner_rejects_after_a_new_hub_has_learnt_of_it_stays_away(past: Past) -> None:
+    await live(past)
+    past.put_back(past.hub_file, None)
+    await past.visit(runs=0)
+    with past.device():
+        approve(past.device_file, [2], at_ms=5)
+        reject(past.device_file, [1, 2, 5], deletes=True)
+    wanted = past.items()
+    await past.report()
+    await past.visit()
+    assert past.items() == wanted
+
+
+async def test_a_row_of_an_older_day_does_not_undo_that_its_owner_rejected_it_since(past: Past) -> None:
+    past.files = {"notes/list.md": "- [ ] send the offer to Ana\n"}
+    await past.visit()
+    past.keep("before")
+    past.files = {"notes/list.md": "- [ ] send the offer to Bo\n"}
+    await past.visit()
+    with past.device():
+        reject(past.device_file, [1])
+    await past.report()
+    past.put_back(past.device_file, "before")
+    past.files = {"notes/list.md": "- [ ] send the offer to Bo\nHello.\n"}
+    await past.visit()
+    assert [item.title for item in read_items(past.device_file)] == ["send the offer to Ana"]
