@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from protocol.errors import DeviceGone
 from protocol.ids import CallId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState
 from storage.agreement import note_counter
@@ -13,7 +14,7 @@ from storage.columns import Int, in_parts, spelled
 from storage.items import note_answer, note_gone
 from storage.run_progress import check_held
 from storage.run_rows import HeldRun
-from storage.schema import run_calls, run_units, runs
+from storage.schema import devices, run_calls, run_units, runs
 
 OPEN = (CallState.PLANNED, CallState.SENT)
 
@@ -74,6 +75,7 @@ def mark_sent(c: sa.Connection, held: HeldRun, call_ids: Sequence[CallId], at: i
     return [call_id for call_id in call_ids if call_id in marked]
 
 
+EPOCH = sa.select(devices.c.session_epoch).where(devices.c.id == sa.bindparam("device"))
 CALL_BY_ID = (
     sa.select(
         run_calls.c.run_id,
@@ -118,6 +120,7 @@ def settle_call(
     row_id: str | None = None,
     is_gone: bool = False,
     counter: int | None = None,
+    epoch: int | None = None,
 ) -> bool:
     """The call came to its end by *event* (ACKED, REJECTED, GIVEN_UP); False if it had before.
 
@@ -131,8 +134,11 @@ def settle_call(
         is_gone: the row that an update was for is not there any more: its owner has rejected the
             item, and the call, ACKED, has changed nothing.
         counter: that the device's store has for the call, where it said so.
+        epoch: of the connection that the answer came over, if it is one.
 
     Raises:
+        DeviceGone: the device has connected again since, and may have lost what it answered; nothing was
+            written, and the call is sent again.
         IllegalTransition: the call was never marked as sent; nothing was written.
     """
     call = c.execute(CALL_BY_ID, {"call": call_id}).one_or_none()
@@ -141,6 +147,8 @@ def settle_call(
     after = CALL.after(call.state, event)
     if after in OPEN:
         raise ValueError(f"{event.name} does not settle a call")
+    if epoch is not None and c.execute(EPOCH, {"device": call.device_id}).scalar_one() > epoch:
+        raise DeviceGone(f"call {call_id}: the device has connected again since it answered", dispatched=True)
     settled = {"call": call_id, "after": after, "answer": result, "now": at}
     if c.execute(SETTLE_CALL, settled).rowcount == 0:
         return False

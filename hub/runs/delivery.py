@@ -205,7 +205,7 @@ class Delivery:
             if answer is None:
                 continue
             if not may_change(answer):
-                await self._settle(order, call, answer)
+                await self._settle(order, call, answer, epoch=link.epoch)
                 return
             assert answer.error is not None
             why = f"at last: {answer.error.code}: {answer.error.message}"
@@ -229,7 +229,13 @@ class Delivery:
                 await self._clock.sleep(SLOW_DEVICE_WAIT_S)
 
     async def _settle(
-        self, order: RunOrder, call: OpenCall, answer: Answer, event: CallEvent | None = None
+        self,
+        order: RunOrder,
+        call: OpenCall,
+        answer: Answer,
+        event: CallEvent | None = None,
+        *,
+        epoch: int | None = None,
     ) -> None:
         is_gone = _is_gone(call, answer)
         if event is None:
@@ -244,6 +250,7 @@ class Delivery:
             row_id=_row_id(answer),
             is_gone=is_gone,
             counter=answer.counter,
+            epoch=epoch,
         )
         self._metrics.run_items.labels(call.table, event.name.lower()).inc()
         if answer.error is not None and not is_gone:  # its unit fails for it, and says so in the run's errors

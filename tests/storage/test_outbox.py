@@ -4,10 +4,10 @@ from functools import partial
 import pytest
 import sqlalchemy as sa
 
-from protocol.errors import IllegalTransition
+from protocol.errors import DeviceGone, IllegalTransition
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunState, UnitState
-from storage import outbox, runs
+from storage import devices, outbox, runs
 from storage.database import Conflict
 from storage.outbox import StillOpen
 from storage.runs import HeldRun, StaleRun
@@ -385,3 +385,16 @@ def test_who_no_longer_holds_a_run_writes_nothing(
     with pytest.raises(StaleRun):
         write(c, held)
     assert (outbox.units_of(c, held.id), outbox.open_calls(c, held.id)) == (units, opened)
+
+
+def test_an_answer_over_an_older_connection_settles_nothing(c: sa.Connection) -> None:
+    held = running(c)
+    plan(c, held, of=calls("call-1"))
+    outbox.mark_sent(c, held, [CallId("call-1")], AT)
+    device_id = runs.get_run(c, held.id).device_id
+    assert device_id is not None
+    older, newer = (devices.open_session(c, device_id, platform=None, at=AT) for _ in range(2))
+    with pytest.raises(DeviceGone, match="has connected again"):
+        outbox.settle_call(c, CallId("call-1"), CallEvent.ACKED, {}, AT, epoch=older)
+    assert states_of_calls(c) == {"call-1": CallState.SENT}
+    assert outbox.settle_call(c, CallId("call-1"), CallEvent.ACKED, {}, AT, epoch=newer)
