@@ -150,8 +150,10 @@ class SimHub:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether it serves, and nothing is on its way on any of its connections."""
-        return self.is_serving and self.listener is not None and self.listener.is_quiet
+        """Whether it serves, agrees with each of its devices, and nothing is on its way to or from one."""
+        if not self.is_serving or self.listener is None:
+            return False
+        return self.listener.is_quiet and all(map(self.agreements.agrees, self.roster.connected()))
 
     def knock(self, device: SimDevice) -> Wire | None:
         """A device connects; ``None`` when nobody opens."""
