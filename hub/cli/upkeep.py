@@ -109,8 +109,12 @@ def restore(file: Path, yes: bool, config: Path, state: Path, as_json: bool) -> 
     if restored.aside is not None:
         show.say(f"what was there before is in {restored.aside}")
     show.say(f"restored: {_shown(restored.manifest)}")
-    settings = state / SETTINGS if SETTINGS in restored.manifest.files else config
-    show.say(f"next: hub serve --state {state} --config {settings}")
+    if SETTINGS in restored.manifest.files:
+        if config.is_file():
+            show.say(f"{config} stays as it is; the settings of the backup are in {state / SETTINGS}")
+        else:
+            config = state / SETTINGS
+    show.say(f"next: hub serve --state {state} --config {config}")
 
 
 def _back_up(file: Path, config: Path, state: Path) -> "Manifest":

@@ -76,7 +76,8 @@ def test_a_backup_is_made_checked_and_restored(hub: Hub, known: Path, tmp_path: 
     restored = hub("restore", str(file), "--config", str(settings), "--yes")
     assert restored.exit_code == 0, restored.output
     assert "before-restore-" in restored.stderr
-    assert f"next: hub serve --state {known} --config {known / 'hub.toml'}" in restored.stderr
+    assert f"{settings} stays as it is" in restored.stderr
+    assert f"next: hub serve --state {known} --config {settings}" in restored.stderr
     assert (known / "hub.toml").read_text() == settings.read_text()
     assert anyio.run(_people, known) == ["anna"]
 
