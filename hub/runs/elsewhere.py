@@ -57,7 +57,8 @@ class Elsewhere:
         same = (
             one
             for one, day in self._quoted.get((item.table, item.words_hash), ())
-            if (day == today or is_taken(one.row)) and not self._is_of_another_day(one.row)
+            if (is_taken(one.row) or (day == today and _says_all(item, one.row)))
+            and not self._is_of_another_day(one.row)
         )
         return next(same, None)
 
@@ -110,6 +111,8 @@ def _says_all(item: FoundItem, row: ItemRow) -> bool:
         if column.kind is Kind.NAMES and not _folded_names(mine) <= _folded_names(other):
             return False
         if column.filler is Filler.PERSON and mine != other:
+            return False
+        if column.name == "author" and fold(str(mine)) != fold(str(other or "")):
             return False
         # Each word: the number that differs is what a note is about.
         if column.name == "content" and not set(words_of(str(mine))) <= set(words_of(str(other or ""))):

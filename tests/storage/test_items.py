@@ -27,15 +27,15 @@ DAY = items.DAY_MS
 DESK = DeviceId("device-laptop")
 
 
-def item(title: str = "call Anna", *, day: int | None = None) -> FoundItem:
+def item(title: str = "call Anna", *, day: int | None = None, quote: str = "quote") -> FoundItem:
     return FoundItem(
         ordinal=0,
         table="tasks",
         data={"title": title},
         main=title,
         likeness=f"like {title}",
-        quote_hash="quote",
-        words_hash="quote",
+        quote_hash=quote,
+        words_hash=quote,
         place_hash="place",
         date_ms=None if day is None else day * DAY,
     )
@@ -205,9 +205,10 @@ def test_what_is_alike_in_other_units_of_the_device_is_known_there(c: sa.Connect
     held = running(c, agent=agent)
     for unit, one in {
         "same.txt": item(),
-        "day.txt": item("ring Anna", day=20_000),
-        "week.txt": item("ring Anna", day=20_007),
-        "other.txt": item("pay the rent"),
+        "day.txt": item("ring Anna", day=20_000, quote="on a day"),
+        "week.txt": item("ring Anna", day=20_007, quote="in a week"),
+        "quoted.txt": item("ring"),
+        "other.txt": item("pay the rent", quote="rent"),
     }.items():
         plan(c, held, as_new(one), unit)
     seen: list[Known] = []
@@ -217,10 +218,15 @@ def test_what_is_alike_in_other_units_of_the_device_is_known_there(c: sa.Connect
         return []
 
     plan(c, held, look, found=[item(), item("Anna is called", day=20_001)])
-    assert [one.row.unit_key for one in seen[0].elsewhere] == ["same.txt", "day.txt"]
+    assert [one.row.unit_key for one in seen[0].elsewhere] == [
+        "same.txt",
+        "quoted.txt",
+        "day.txt",
+    ]
     assert seen[0].here == ()
     plan(c, held, look, "same.txt", found=[item()])
-    assert ([one.row.unit_key for one in seen[1].here], seen[1].elsewhere) == (["same.txt"], ())
+    assert [one.row.unit_key for one in seen[1].here] == ["same.txt"]
+    assert [one.row.unit_key for one in seen[1].elsewhere] == ["quoted.txt"]
 
     phone = make_run(c, "run-2", agent=make_agent(c, "other", device="phone"), state=RunState.RUNNING).held
     plan(c, phone, look, found=[item()])

@@ -34,10 +34,10 @@ def registry(bench: Bench) -> Capabilities:
 
 async def connect(bench: Bench, offers: dict[str, str], *, runs: Any = ()) -> FakeLink:
     """The device comes, and can do this."""
-    link = bench.connect(capabilities=offers, runs=runs)
+    assert bench.agent.device_id is not None
     at = epoch_ms(bench.clock.now())
-    await bench.store.write(devices.open_session, link.device_id, platform=None, at=at)
-    return link
+    epoch = await bench.store.write(devices.open_session, bench.agent.device_id, platform=None, at=at)
+    return bench.connect(capabilities=offers, runs=runs, epoch=epoch)
 
 
 async def told(bench: Bench, run: RunRow) -> str | None:
