@@ -100,6 +100,8 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
             {"user": "u", "device": "d", "unit": "x", "likenesses": ["a", "b"]},
             "items_likeness",
         ),
+        ("items.QUOTED", {"user": "u", "device": "d", "unit": "x", "quotes": ["a", "b"]}, "items_quote"),
+        ("agreement.PLANNED", {"calls": ["a", "b"]}, "call_id=?"),
         ("fire_rows.MISSED", {"runs": ["r-1", "r-2"]}, "schedule_fires_run"),
     ],
 )
