@@ -131,14 +131,14 @@ class _Pairing:
         self._match(lambda one: one.likeness)
         self._match_alike(key=_quote)
         self._match_alike(key=_place)
-        # Another prompt or model of the same agent says the same in its own words.
-        for key in (_quote, _place):
-            self._match(
-                key,
-                lambda row: (
-                    row.agent_id == finder.agent_id and row.config_fingerprint != finder.config_fingerprint
-                ),
-            )
+        # A model that is asked again says the same in other words; another prompt may quote less of it too.
+        self._match(_quote)
+        self._match(
+            _place,
+            lambda row: (
+                row.agent_id == finder.agent_id and row.config_fingerprint != finder.config_fingerprint
+            ),
+        )
 
     def _is_refused(self, row: ItemRow) -> bool:
         return _is_refused(self._known[row.id])

@@ -300,3 +300,11 @@ async def test_a_row_of_an_older_day_does_not_undo_that_its_owner_rejected_it_si
     past.files = {"notes/list.md": "- [ ] send the offer to Bo\nHello.\n"}
     await past.visit()
     assert [item.title for item in read_items(past.device_file)] == ["send the offer to Ana"]
+
+
+async def test_a_sentence_of_a_changed_file_stays_one_item_whatever_a_model_calls_it_now(past: Past) -> None:
+    past.files = {"notes/a.md": "We must send offer 1."}
+    assert await past.visit() == 1
+    past.files = {"notes/a.md": "We must send offer 1. It rains."}
+    assert await past.visit() == 0
+    assert len(read_items(past.device_file)) == 1
