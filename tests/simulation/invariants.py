@@ -1,5 +1,7 @@
 """The thirteen invariants of scheduling, section 4, and one of extraction, watched over in one world."""
 
+from collections.abc import Collection
+
 from tests.simulation.clock import WorldTime
 from tests.simulation.delivery_laws import Deliveries, Questions
 from tests.simulation.device import Row, SimDevice
@@ -32,13 +34,14 @@ class Witness:
         self.findings = Findings(time, only=only)
         self._scene = scene
         self._devices = devices
+        self._sent: set[str] = set()
         self._make_laws()
 
     def _make_laws(self, *, was_restored: bool = False) -> None:
         scene, devices = self._scene, self._devices
         given = (self.facts, self.around, self.findings)
         limits = {"per_device": scene.settings.per_device, "total": scene.settings.total}
-        self._deliveries = Deliveries(*given, devices=devices, was_restored=was_restored)
+        self._deliveries = Deliveries(*given, devices=devices, was_restored=was_restored, sent=self._sent)
         self._questions = Questions(*given)
         self._liveness = Liveness(*given, **limits)
         self._laws: list[Law] = [
@@ -58,8 +61,13 @@ class Witness:
             WakesEnd(*given, devices=devices, was_restored=was_restored),
         ]
 
-    def restored(self) -> None:
-        """The hub's rows, or a device's, are those of another time: what was seen before proves nothing."""
+    def restored(self, *, sent: Collection[str] = ()) -> None:
+        """The hub's rows, or a device's, are those of another time: what was seen before proves nothing.
+
+        Args:
+            sent: calls of the rows that were replaced; they may be on their way still.
+        """
+        self._sent |= {*sent}
         self.facts.look_anew()
         self._make_laws(was_restored=True)
         self.around.disturb()

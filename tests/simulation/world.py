@@ -357,9 +357,13 @@ class World:
         self.tally.hub_restores += 1
         for machine in self.machines:
             self.kill(machine)
+        sent = self.disk.rows(
+            "SELECT call_id FROM run_calls WHERE state <> 'PLANNED'"
+            " UNION SELECT call_id FROM items WHERE told_at IS NOT NULL"
+        )
         self.disk.put_back(backup)
         self.model.wordings += 1
-        self.witness.restored()
+        self.witness.restored(sent={call_id for (call_id,) in sent})
 
     def restore_device(self, device: SimDevice, memory: Memory | None) -> None:
         """A device finds its store as it was, or empty."""
