@@ -41,11 +41,16 @@ class Sources:
         """Return what is gone of the file *path* with *quote* in it; None: nothing, or it cannot be told."""
         name, _, below = (path or "").partition("/")
         root = self._roots.get(name)
-        if root is None or not below or not root.is_dir():  # a mail, say, or a disk that is not mounted
-            return None
+        if root is None or not below or below.startswith("/") or ".." in below.split("/"):
+            return None  # of a mail, say; or a hub's attempt to look elsewhere
         file = root / below
-        if not file.exists():
-            return SourceState.FILE_GONE
+        try:
+            if not root.is_dir():  # on a disk that is not mounted, say
+                return None
+            if not file.exists():
+                return SourceState.FILE_GONE
+        except OSError:  # a name that no file can have, or a folder that cannot be read
+            return None
         if not quote or media_type_of(below) in _CONVERTED:
             return None
         text = self._text(file)

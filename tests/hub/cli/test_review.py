@@ -396,6 +396,8 @@ def test_only_of_files_that_are_plain_text_it_is_said_that_words_are_gone(tmp_pa
     (tmp_path / "a folder.md").mkdir()
     for name in ("page.html", "photo.md", "long.md", "a folder.md"):
         assert sources.state(f"notes/{name}", "Call Ana") is None, name
+    for name in ("x" * 300, "../else.md", "/etc/hostname", "a/../../else.md"):
+        assert sources.state(f"notes/{name}", "Call Ana") is None, "a hub's path that is none of the folder"
     assert sources.state("mid:1@example.org", "Call Ana") is None, "of a mail"
     assert sources.state(None, None) is None
 
