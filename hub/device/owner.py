@@ -105,7 +105,8 @@ def reject(path: Path, numbers: Sequence[int | str], *, deletes: bool = False) -
 
     def decide(db: sqlite3.Connection, review: Review) -> str:
         assert review.row is not None
-        if proposals.of_row(db, review.table.name, review.row_id) is not None and not deletes:
+        is_deleted = deletes and review.row["isApproved"]
+        if proposals.of_row(db, review.table.name, review.row_id) is not None and not is_deleted:
             proposals.reject(db, review.table, review.row_id)
             return f"stays as it was: {_title(review)}; what the hub proposed is rejected"
         if review.row["isApproved"] and not deletes:
