@@ -319,7 +319,7 @@ def _known(
 
 
 def _planned(c: sa.Connection, calls: Sequence[CallId]) -> set[str]:
-    """Which of these calls were planned here: what the ledger has of their items is as new, or newer."""
+    """Return which of these calls the hub planned: the ledger has their items as they are, or newer."""
     found: set[str] = set()
     for part in in_parts(calls):
         found.update(c.execute(PLANNED, {"calls": part}).scalars())

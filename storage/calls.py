@@ -147,8 +147,7 @@ def settle_call(
     after = CALL.after(call.state, event)
     if after in OPEN:
         raise ValueError(f"{event.name} does not settle a call")
-    newest: int = c.execute(EPOCH, {"device": call.device_id}).scalar() or 0
-    if epoch is not None and newest > epoch:
+    if epoch is not None and (c.execute(EPOCH, {"device": call.device_id}).scalar() or 0) > epoch:
         raise DeviceGone(f"call {call_id}: the device has connected again since it answered", dispatched=True)
     settled = {"call": call_id, "after": after, "answer": result, "now": at}
     if c.execute(SETTLE_CALL, settled).rowcount == 0:

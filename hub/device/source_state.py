@@ -1,4 +1,4 @@
-"""Whether the files that items were found in are still there, and still have their words.
+"""Comparison of suggestions with the files that they were found in: are file and words still there?
 
 The device knows this better than its hub: the files are its owner's, and on this machine.
 Blocking.

@@ -66,9 +66,7 @@ def read(document: Document, wanted: Wanted) -> Form | None:
         item = make_item(table, said, text, *(summary.span("said") if summary else (start, end)), wanted)
         if item is not None:
             date_property = component.get("due" if kind == "VTODO" else "dtstart")
-            has_time = isinstance(
-                getattr(date_property, "dt", None), datetime
-            )  # else it is a date, or missing
+            has_time = isinstance(getattr(date_property, "dt", None), datetime)
             items.append(msgspec.structs.replace(item, is_exact=True, has_time=has_time))
         elif table in wanted.data_types and is_telling:  # no title, say: a model may find one
             prose.append(Passage(start, end))

@@ -150,7 +150,7 @@ class SimHub:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether it serves, agrees with each of its devices, and nothing is on its way to or from one."""
+        """Whether the hub serves, agrees with all its devices, and no frame is on its way to or from one."""
         if not self.is_serving or self.listener is None:
             return False
         return self.listener.is_quiet and all(map(self.agreements.agrees, self.roster.connected()))
