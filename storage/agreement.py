@@ -5,7 +5,7 @@ ledger of items has all of it, so what is behind is taken in, page by page. A st
 fewer rows than it had, is compared whole first: what the ledger has and the device lacks is sent again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -256,6 +256,22 @@ _MINE = ITEMS.where(items.c.device_id == sa.bindparam("device"))
 PLANNED = sa.select(run_calls.c.call_id).where(run_calls.c.call_id.in_(sa.bindparam("calls", expanding=True)))
 BY_CALLS = _MINE.where(items.c.call_id.in_(sa.bindparam("calls", expanding=True)))
 BY_ROWS = _MINE.where(items.c.row_id.in_(sa.bindparam("rows", expanding=True)))
+ON_THEIR_WAY = (
+    ITEMS.add_columns(run_calls.c.payload)
+    .join_from(items, run_calls, run_calls.c.call_id == items.c.call_id)
+    .where(
+        items.c.device_id == sa.bindparam("device"),
+        items.c.quote_hash.in_(sa.bindparam("quotes", expanding=True)),
+        items.c.told_at.is_(None),
+        items.c.row_id.is_(None),
+    )
+    .order_by(items.c.call_id)
+)
+CHANGE_CALL = (
+    sa.update(run_calls)
+    .where(run_calls.c.call_id == sa.bindparam("call"))
+    .values(action="update", payload=sa.bindparam("changes"))
+)
 
 
 def take_rows(
@@ -276,21 +292,26 @@ def take_rows(
     """
     by_call, by_row = _known(c, device_id, told)
     planned = _planned(c, [row.item.call_id for row in told])
+    coming = _coming(c, device_id, told, by_call)
     fresh: list[dict[str, Any]] = []
     taken = 0
     for row in told:
         one = row.item
         made = by_call.get(row.inserted_by or "")
         known = by_call.get(one.call_id) or by_row.get(one.row_id) or made
-        if known is None:
+        if known is None and (same := coming.get(_place_of(one))):
+            _change_instead(c, *same.pop(0), row_id=one.row_id)
+            taken += 1
+        elif known is None:
             fresh.append(values_of(one))
         elif known.call_id == one.call_id:
             if known.told_at is None or known.row_id != one.row_id:
                 note_answer(c, one.call_id, row_id=one.row_id, at=at)
-        elif known.verdict == "rejected" and one.call_id in planned:
-            pass  # a device of an older day has what its owner has rejected since
-        elif known.told_at is not None or known is made:  # else its newest call is on its way
+        elif one.call_id in planned and (known.verdict == "rejected" or known.told_at is None):
+            pass  # a device of an older day has what its owner rejected since, or what a call is to change
+        else:
             c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
+            c.execute(READ_AGAIN, {"unit": known.unit_key, "device": device_id})
             taken += 1
     if fresh:
         c.execute(ADD_ITEM, fresh)
@@ -326,6 +347,34 @@ def _planned(c: sa.Connection, calls: Sequence[CallId]) -> set[str]:
     return found
 
 
+_Place = tuple[str, str, str]
+_Coming = tuple[ItemRow, dict[str, Any]]  # an item, and what its call carries
+
+
+def _place_of(item: ItemRow) -> _Place:
+    return item.target_table, item.unit_key, item.quote_hash
+
+
+def _coming(
+    c: sa.Connection, device_id: DeviceId, told: Sequence[ToldRow], by_call: Container[str]
+) -> dict[_Place, list[_Coming]]:
+    """Return items from the places of these rows that are to be inserted by calls that are not answered."""
+    found: dict[_Place, list[_Coming]] = {}
+    for part in in_parts(sorted({row.item.quote_hash for row in told})):
+        for row in c.execute(ON_THEIR_WAY, {"device": device_id, "quotes": part}):
+            if row.call_id not in by_call and row.payload is not None:
+                item = item_of(row)
+                found.setdefault(_place_of(item), []).append((item, row.payload))
+    return found
+
+
+def _change_instead(c: sa.Connection, item: ItemRow, payload: dict[str, Any], row_id: str | None) -> None:
+    """Let the call of an item change the row *row_id*, which a hub of a lost day made, and insert none."""
+    c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(item, row_id=row_id)))
+    changes = payload | {"action": "update", "where": {"id": row_id}}
+    c.execute(CHANGE_CALL, {"call": item.call_id, "changes": changes})
+
+
 def _newer(known: ItemRow, told: ItemRow) -> ItemRow:
     """An item that the device has in a later version than the ledger knows."""
     return msgspec.structs.replace(
@@ -340,8 +389,8 @@ def _newer(known: ItemRow, told: ItemRow) -> ItemRow:
         quote_hash=told.quote_hash,
         place_hash=told.place_hash,
         source=told.source,
-        data=told.data or known.data,
-        likeness=told.likeness if told.data else known.likeness,
+        data=told.data,
+        likeness=told.likeness,
         updated_at=told.updated_at,
     )
 

@@ -38,11 +38,25 @@ class Deliveries(Law):
         if row.call_id in device.memory.answers:
             self.findings.add("I6", f"{device.id} does the call {row.call_id} twice")
         others = [other for other in device.memory.rows if other.row_id != row.row_id]
-        if any((other.title, other.sha256) == (row.title, row.sha256) for other in others):
+        same = [other for other in others if (other.title, other.sha256) == (row.title, row.sha256)]
+        if any(not self._is_of_an_older_day(device, other) for other in same):
             self.findings.add("I6", f"{device.id} has the item {row.title!r} of {row.path} twice")
         # In these files another sentence is another title.
         if (device.id, row.title) in self._rejected:
             self.findings.add("I6", f"{device.id} gets {row.title!r} again, which its owner has rejected")
+
+    def _is_of_an_older_day(self, device: SimDevice, row: Row) -> bool:
+        """Whether the row came back with a device's older copy, and its item has gone on since.
+
+        Its owner has rejected the item in a later version, or a call that changes the row is on its way.
+        """
+        return self._was_restored and bool(
+            self.facts.disk.rows(
+                "SELECT 1 FROM items WHERE device_id = ? AND row_id = ? AND call_id <> ?"
+                " AND (verdict = 'rejected' OR told_at IS NULL)",
+                *(device.id, row.row_id, row.call_id),
+            )
+        )
 
     def _is_sent_again(self, row: Row) -> bool:
         """Whether the ledger has it that the device had it."""
@@ -96,7 +110,9 @@ class Deliveries(Law):
 
     def _settled_units(self, device: SimDevice) -> None:
         """Every item of a file that all its agents have settled as it is now is at the device once."""
-        there = Counter(row.title for row in device.memory.rows)
+        there = Counter(
+            row.title for row in device.memory.rows if not self._is_of_an_older_day(device, row)
+        )
         settled = self.facts.disk.rows(
             "SELECT unit_key, min(content_hash), max(content_hash) FROM unit_ledger"
             " JOIN agents ON agents.id = agent_id WHERE device_id = ? GROUP BY unit_key ORDER BY unit_key",

@@ -7,10 +7,10 @@ from protocol.handshake import StoreMark
 from protocol.ids import CallId
 from storage import agreement, outbox
 from storage.agreement import Resent, ToldRow
-from storage.items import TAKEN
+from storage.items import TAKEN, ItemRow
 from storage.schema import run_units, unit_ledger
 from tests.storage.rows import AT, make_agent, running
-from tests.storage.test_items import DESK, as_new, bring, is_known, item, plan, the_item
+from tests.storage.test_items import DESK, as_new, bring, changed, is_known, item, plan, the_item
 
 MARK = StoreMark(id="store", counter=5)
 
@@ -89,6 +89,47 @@ def test_what_a_device_tells_is_taken_once(c: sa.Connection) -> None:
     assert agreement.take_rows(c, told, device_id=DESK, mark=mark, is_last=True, at=AT) == 0
     (store,) = agreement.list_stores(c)
     assert (store.cause, store.taken, store.agreed_at) == ("hub_older", 2, AT)
+
+
+def test_a_row_of_a_lost_day_is_taken_though_an_older_change_of_it_is_on_its_way(c: sa.Connection) -> None:
+    held = running(c)
+    agreed(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    plan(c, held, changed)
+    on_its_way = the_item(c)
+    assert on_its_way.told_at is None
+    told = taken(on_its_way, "c-9")
+    assert agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT) == 1
+    assert the_item(c).call_id == "c-9"
+
+
+def test_an_insert_on_its_way_changes_the_row_that_a_lost_day_made_of_the_same_words(
+    c: sa.Connection,
+) -> None:
+    held = running(c)
+    agreed(c)
+    planned = plan(c, held, as_new(item()))
+    told = taken(the_item(c), "c-9", row_id="row-9")
+    assert agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT) == 1
+    (call,) = outbox.open_calls(c, held.id)
+    assert call.payload == planned.open_calls[0].payload | {"action": "update", "where": {"id": "row-9"}}
+    assert (the_item(c).row_id, the_item(c).told_at) == ("row-9", None)
+
+
+def taken(row: ItemRow, call_id: str, row_id: str | None = None) -> ToldRow:
+    """What a device tells of the row of an item, which a call that the hub does not know wrote last."""
+    return ToldRow(
+        msgspec.structs.replace(
+            row,
+            id="t-1",
+            agent_id=None,
+            call_id=CallId(call_id),
+            row_id=row_id or row.row_id,
+            told_at=AT,
+            config_fingerprint=TAKEN,
+            data={},
+        )
+    )
 
 
 def test_units_that_lean_on_items_of_others_are_entered_at_the_end(c: sa.Connection) -> None:

@@ -162,6 +162,19 @@ async def test_a_line_that_changed_while_the_hub_was_lost_changes_its_row(past: 
     assert past.items() == {("notes/a.md", "call Anna on Monday"): 1}
 
 
+async def test_a_line_that_is_again_what_a_restored_hub_knows_changes_its_row_back(past: Past) -> None:
+    first, second = "- [ ] call Anna on Friday\n", "- [ ] call Anna on Monday\n"
+    past.files = {"notes/a.md": first}
+    await past.visit()
+    past.keep("before")
+    past.files = {"notes/a.md": second}
+    await past.visit()
+    past.put_back(past.hub_file, "before")
+    past.files = {"notes/a.md": first}
+    await past.visit()
+    assert past.items() == {("notes/a.md", "call Anna on Friday"): 1}
+
+
 async def test_a_line_of_old_is_brought_though_its_first_row_says_something_else_by_now(past: Past) -> None:
     await past.visit()
     past.keep("empty")
