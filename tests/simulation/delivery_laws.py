@@ -110,9 +110,7 @@ class Deliveries(Law):
 
     def _settled_units(self, device: SimDevice) -> None:
         """Every item of a file that all its agents have settled as it is now is at the device once."""
-        there = Counter(
-            row.title for row in device.memory.rows if not self._is_of_an_older_day(device, row)
-        )
+        there = Counter(row.title for row in device.memory.rows if not self._is_of_an_older_day(device, row))
         settled = self.facts.disk.rows(
             "SELECT unit_key, min(content_hash), max(content_hash) FROM unit_ledger"
             " JOIN agents ON agents.id = agent_id WHERE device_id = ? GROUP BY unit_key ORDER BY unit_key",
