@@ -307,8 +307,10 @@ def take_rows(
         elif known.call_id == one.call_id:
             if known.told_at is None or known.row_id != one.row_id:
                 note_answer(c, one.call_id, row_id=one.row_id, at=at)
-        elif one.call_id in planned and (known.verdict == "rejected" or known.told_at is None):
-            pass  # a device of an older day has what its owner rejected since, or what a call is to change
+        elif (known.verdict == "rejected" or known.told_at is None) and (
+            one.call_id in planned or one.id == known.id
+        ):
+            pass  # known before: it was rejected since, or a call that changes it is on its way
         else:
             c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
             c.execute(READ_AGAIN, {"unit": known.unit_key, "device": device_id})

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from protocol.handshake import StoreMark
 from protocol.ids import CallId
-from storage import agreement, outbox
+from storage import agreement, items, outbox
 from storage.agreement import Resent, ToldRow
 from storage.items import TAKEN, ItemRow
 from storage.schema import run_units, unit_ledger
@@ -101,6 +101,20 @@ def test_a_row_of_a_lost_day_is_taken_though_an_older_change_of_it_is_on_its_way
     told = taken(on_its_way, "c-9")
     assert agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT) == 1
     assert the_item(c).call_id == "c-9"
+
+
+def test_a_row_that_was_taken_before_does_not_undo_a_change_of_it_that_is_on_its_way(
+    c: sa.Connection,
+) -> None:
+    held = running(c)
+    agreed(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    row = msgspec.structs.replace(taken(the_item(c), "c-9").item, id=the_item(c).id)
+    c.execute(items.CHANGE_ITEM, items.change_of(msgspec.structs.replace(row, agent_id=the_item(c).agent_id)))
+    plan(c, held, changed)
+    told = ToldRow(msgspec.structs.replace(row, verdict="approved"))
+    assert agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT) == 0
+    assert the_item(c).call_id == "c2"
 
 
 def test_an_insert_on_its_way_changes_the_row_that_a_lost_day_made_of_the_same_words(
