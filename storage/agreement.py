@@ -2,10 +2,10 @@
 
 A store has an id, and a counter that grows with every row that a hub wrote. Up to the number kept here the
 ledger of items has all of it, so what is behind is taken in, page by page. A store that is new, or has
-fewer rows than it had, is compared whole first: what the ledger has and the device lacks is sent again.
+fewer rows than it had, is compared whole then: what the ledger has and the device lacks is sent again.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.handshake import StoreMark
-from protocol.ids import CallId, DeviceId
+from protocol.ids import DeviceId, is_taken_item_id
 from storage import audit
 from storage.columns import in_parts
 from storage.items import (
@@ -29,7 +29,7 @@ from storage.items import (
     record_verdicts,
     values_of,
 )
-from storage.schema import agents, device_stores, devices, items, run_calls, unit_ledger
+from storage.schema import agents, device_stores, items, run_calls, unit_ledger
 
 Cause = Literal["first", "store_older", "store_replaced", "hub_older", "asked"]
 
@@ -251,27 +251,98 @@ def note_resent(
 
 # --- what the hub does not know ---
 
-OWNER = sa.select(devices.c.user_id).where(devices.c.id == sa.bindparam("device"))
 _MINE = ITEMS.where(items.c.device_id == sa.bindparam("device"))
-PLANNED = sa.select(run_calls.c.call_id).where(run_calls.c.call_id.in_(sa.bindparam("calls", expanding=True)))
+PLANNED = sa.select(run_calls.c.call_id, run_calls.c.item_id).where(
+    run_calls.c.call_id.in_(sa.bindparam("calls", expanding=True))
+)
+BY_IDS = _MINE.where(items.c.id.in_(sa.bindparam("ids", expanding=True)))
 BY_CALLS = _MINE.where(items.c.call_id.in_(sa.bindparam("calls", expanding=True)))
 BY_ROWS = _MINE.where(items.c.row_id.in_(sa.bindparam("rows", expanding=True)))
-ON_THEIR_WAY = (
-    ITEMS.add_columns(run_calls.c.payload)
-    .join_from(items, run_calls, run_calls.c.call_id == items.c.call_id)
-    .where(
-        items.c.device_id == sa.bindparam("device"),
-        items.c.quote_hash.in_(sa.bindparam("quotes", expanding=True)),
-        items.c.told_at.is_(None),
-        items.c.row_id.is_(None),
-    )
-    .order_by(items.c.call_id)
-)
+OF_QUOTES = _MINE.where(
+    items.c.quote_hash.in_(sa.bindparam("quotes", expanding=True)), items.c.verdict != "rejected"
+).order_by(items.c.call_id)
+PAYLOAD = sa.select(run_calls.c.payload).where(run_calls.c.call_id == sa.bindparam("call"))
 CHANGE_CALL = (
     sa.update(run_calls)
     .where(run_calls.c.call_id == sa.bindparam("call"))
     .values(action="update", payload=sa.bindparam("changes"))
 )
+
+_Place = tuple[str, str, str]
+
+
+class _Ledger:
+    """What the ledger has of some rows of a device.
+
+    Attributes:
+        planned: those of their calls that this hub planned.
+    """
+
+    def __init__(self, c: sa.Connection, device_id: DeviceId, told: Sequence[ToldRow]) -> None:
+        calls = {str(row.item.call_id) for row in told} | {row.inserted_by or "" for row in told}
+        self._by_call: dict[str, ItemRow] = {}
+        self._by_row: dict[str | None, ItemRow] = {}
+        self._by_place: dict[_Place, list[ItemRow]] = {}
+        item_of_call: dict[str, str | None] = {}
+        for part in in_parts(sorted(calls)):
+            item_of_call |= {row.call_id: row.item_id for row in c.execute(PLANNED, {"calls": part})}
+            found = c.execute(BY_CALLS, {"device": device_id, "calls": part})
+            self._by_call |= {row.call_id: item_of(row) for row in found}
+        self.planned = item_of_call.keys()
+        by_id: dict[str, ItemRow] = {}
+        for part in in_parts(sorted({item_id for item_id in item_of_call.values() if item_id is not None})):
+            by_id |= {row.id: item_of(row) for row in c.execute(BY_IDS, {"device": device_id, "ids": part})}
+        self._by_older_call = {call: by_id[id] for call, id in item_of_call.items() if id in by_id}
+        for part in in_parts(sorted({row.item.row_id or "" for row in told})):
+            found = c.execute(BY_ROWS, {"device": device_id, "rows": part})
+            self._by_row |= {row.row_id: item_of(row) for row in found}
+        for part in in_parts(sorted({row.item.quote_hash for row in told})):
+            for row in c.execute(OF_QUOTES, {"device": device_id, "quotes": part}):
+                if row.call_id not in calls:
+                    self._by_place.setdefault(_place_of(item_of(row)), []).append(item_of(row))
+
+    def find(self, row: ToldRow) -> ItemRow | None:
+        """Return the item that the row is of: by its calls, or as the row that the ledger has for it."""
+        call_id, inserted_by = row.item.call_id, row.inserted_by or ""
+        return (
+            self._by_call.get(call_id)
+            or self._by_row.get(row.item.row_id)
+            or self._by_call.get(inserted_by)
+            or self._by_older_call.get(call_id)
+            or self._by_older_call.get(inserted_by)
+        )
+
+    def of_place(self, item: ItemRow) -> list[ItemRow]:
+        """Return items of the same words of the same source that are not rejected, and not of these rows."""
+        has_quote = bool((item.source or {}).get("quote"))
+        return self._by_place.get(_place_of(item), []) if has_quote else []
+
+    def is_older(self, row: ItemRow, known: ItemRow) -> bool:
+        """Return whether the ledger has the item as *row* tells it, or in a later version."""
+        is_taken = is_taken_item_id(known.id)
+        return row.call_id in self.planned or row.id == known.id or (is_taken and row.version < known.version)
+
+
+def _place_of(item: ItemRow) -> _Place:
+    return item.target_table, item.unit_key, item.quote_hash
+
+
+def list_doubtful(c: sa.Connection, told: Sequence[ToldRow], *, device_id: DeviceId) -> set[str]:
+    """Calls of which the device is to be asked whether it has done them, before *told* is taken in.
+
+    They are the newest of items whose rows *told* may have by another call.
+    """
+    ledger = _Ledger(c, device_id, told)
+    found: set[str] = set()
+    for row in told:
+        known = ledger.find(row)
+        others = ledger.of_place(row.item) if known is None else [known]
+        found |= {
+            one.call_id
+            for one in others
+            if one.told_at is not None and one.verdict != "rejected" and one.row_id != row.item.row_id
+        }
+    return found
 
 
 def take_rows(
@@ -282,6 +353,7 @@ def take_rows(
     mark: StoreMark,
     is_last: bool,
     at: int,
+    lost: Collection[str] = (),
 ) -> int:
     """Take what the device told of into the ledger, as far as it is not there; returns how many rows.
 
@@ -289,92 +361,66 @@ def take_rows(
         told: of a known row the place, the call and the owner's word count.
         mark: the store's id, and the counter up to which *told* goes.
         is_last: nothing is behind it.
+        lost: calls that the ledger has as answered, and the device has not done.
     """
-    by_call, by_row = _known(c, device_id, told)
-    planned = _planned(c, [row.item.call_id for row in told])
-    coming = _coming(c, device_id, told, by_call)
-    fresh: list[dict[str, Any]] = []
-    taken = 0
-    for row in told:
-        one = row.item
-        made = by_call.get(row.inserted_by or "")
-        known = by_call.get(one.call_id) or by_row.get(one.row_id) or made
-        if known is None and (same := coming.get(_place_of(one))):
-            _change_instead(c, *same.pop(0), row_id=one.row_id)
-            taken += 1
-        elif known is None:
-            fresh.append(values_of(one))
-        elif known.call_id == one.call_id:
-            if known.told_at is None or known.row_id != one.row_id:
-                note_answer(c, one.call_id, row_id=one.row_id, at=at)
-        elif (known.verdict == "rejected" or known.told_at is None) and (
-            one.call_id in planned or one.id == known.id
-        ):
-            pass  # known before: it was rejected since, or a call that changes it is on its way
-        else:
-            c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
-            c.execute(READ_AGAIN, {"unit": known.unit_key, "device": device_id})
-            taken += 1
-    if fresh:
-        c.execute(ADD_ITEM, fresh)
+    ledger = _Ledger(c, device_id, told)
+    taken = sum(_take(c, row, ledger, {*lost}, at) for row in told)
     items_told = [row.item for row in told]
     words = [ReportedVerdict(one.call_id, one.verdict) for one in items_told if one.verdict != "open"]
     record_verdicts(c, device_id, words, at)
-    _note_taken(c, device_id, mark, taken + len(fresh), is_last=is_last, at=at)
-    return taken + len(fresh)
+    _note_taken(c, device_id, mark, taken, is_last=is_last, at=at)
+    return taken
 
 
-def _known(
-    c: sa.Connection, device_id: DeviceId, told: Sequence[ToldRow]
-) -> tuple[dict[str, ItemRow], dict[str | None, ItemRow]]:
-    """What the ledger has of these rows: by call, and by row."""
-    calls = {row.item.call_id for row in told} | {CallId(row.inserted_by) for row in told if row.inserted_by}
-    by_call: dict[str, ItemRow] = {}
-    for part in in_parts(sorted(calls)):
-        found = c.execute(BY_CALLS, {"device": device_id, "calls": part})
-        by_call |= {row.call_id: item_of(row) for row in found}
-    rows = [CallId(row.item.row_id) for row in told if row.item.row_id is not None]
-    by_row: dict[str | None, ItemRow] = {}
-    for part in in_parts(rows):
-        found = c.execute(BY_ROWS, {"device": device_id, "rows": part})
-        by_row |= {row.row_id: item_of(row) for row in found}
-    return by_call, by_row
+def _take(c: sa.Connection, row: ToldRow, ledger: _Ledger, lost: set[str], at: int) -> bool:
+    """Take one row in; returns whether the ledger knew less of it."""
+    one, known = row.item, ledger.find(row)
+    if known is None:
+        return _take_unknown(c, one, ledger, lost)
+    if known.call_id == one.call_id:
+        if known.told_at is None or known.row_id != one.row_id:
+            note_answer(c, one.call_id, row_id=one.row_id, at=at)
+        return False
+    if not ledger.is_older(one, known):
+        c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
+        _read_again(c, known)
+        return True
+    if known.verdict == "rejected" and one.verdict != "rejected":
+        # A device of an older day shows its owner what was rejected in a later version.
+        c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(known, row_id=None)))
+        return _take_unknown(c, one, ledger, lost)
+    if known.row_id != one.row_id and (known.told_at is None or known.call_id in lost):
+        _change_row(c, known, one.row_id)
+    return False
 
 
-def _planned(c: sa.Connection, calls: Sequence[CallId]) -> set[str]:
-    """Return which of these calls the hub planned: the ledger has their items as they are, or newer."""
-    found: set[str] = set()
-    for part in in_parts(calls):
-        found.update(c.execute(PLANNED, {"calls": part}).scalars())
-    return found
+def _take_unknown(c: sa.Connection, one: ItemRow, ledger: _Ledger, lost: set[str]) -> bool:
+    """Take in a row of no item. Where one of the same place has no row, the row is that item's."""
+    for other in ledger.of_place(one) if one.verdict != "rejected" else ():
+        if other.told_at is None and other.row_id is None:
+            ledger.of_place(one).remove(other)
+            _change_row(c, other, one.row_id)
+            return True
+        if other.call_id in lost:
+            lost.remove(other.call_id)
+            c.execute(CHANGE_ITEM, change_of(_newer(other, one)))
+            _read_again(c, other)
+            return True
+    c.execute(ADD_ITEM, values_of(one))
+    return True
 
 
-_Place = tuple[str, str, str]
-_Coming = tuple[ItemRow, dict[str, Any]]  # an item, and what its call carries
-
-
-def _place_of(item: ItemRow) -> _Place:
-    return item.target_table, item.unit_key, item.quote_hash
-
-
-def _coming(
-    c: sa.Connection, device_id: DeviceId, told: Sequence[ToldRow], by_call: Container[str]
-) -> dict[_Place, list[_Coming]]:
-    """Return items from the places of these rows that are to be inserted by calls that are not answered."""
-    found: dict[_Place, list[_Coming]] = {}
-    for part in in_parts(sorted({row.item.quote_hash for row in told})):
-        for row in c.execute(ON_THEIR_WAY, {"device": device_id, "quotes": part}):
-            if row.call_id not in by_call and row.payload is not None:
-                item = item_of(row)
-                found.setdefault(_place_of(item), []).append((item, row.payload))
-    return found
-
-
-def _change_instead(c: sa.Connection, item: ItemRow, payload: dict[str, Any], row_id: str | None) -> None:
-    """Let the call of an item change the row *row_id*, which a hub of a lost day made, and insert none."""
+def _change_row(c: sa.Connection, item: ItemRow, row_id: str | None) -> None:
+    """Let the newest call of an item change the row *row_id*, whatever row it was to make or to change."""
     c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(item, row_id=row_id)))
-    changes = payload | {"action": "update", "where": {"id": row_id}}
-    c.execute(CHANGE_CALL, {"call": item.call_id, "changes": changes})
+    payload = c.execute(PAYLOAD, {"call": item.call_id}).scalar()
+    if item.told_at is None and payload is not None:
+        changes = payload | {"action": "update", "where": {"id": row_id}}
+        c.execute(CHANGE_CALL, {"call": item.call_id, "changes": changes})
+
+
+def _read_again(c: sa.Connection, item: ItemRow) -> None:
+    c.execute(READ_AGAIN, {"unit": item.unit_key, "device": item.device_id})
 
 
 def _newer(known: ItemRow, told: ItemRow) -> ItemRow:

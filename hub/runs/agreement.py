@@ -3,7 +3,8 @@
 One of them may have been restored from an older copy, or lost what it had; nobody announces that. Up to the
 counter that ``storage.agreement`` keeps the ledger has all that hubs wrote into the device's store; what is
 behind is asked for page by page, and taken into the ledger. A store that is new, or has come less far than it
-had, is compared with the ledger first, and what it lacks is sent again with its old id.
+had, is then compared with the ledger: what it lacks is sent again with its old id, into the row of an older
+version where it has one.
 
 Each page is one transaction, so whatever is killed goes on from there. The device gets no run until
 it agrees.
@@ -150,18 +151,23 @@ class Agreements:
         if known is None:
             return  # it lists its rows, and did not say how far its store has come
         if known.resend_after is not None:
-            await self._send_lost(link, known)
+            at_device = await self._at_device(link, known.resend_after, limit=1)
+            # Its rows first: what it lacks may be there by another call, and is not to be made again.
+            known = await self._take_unknown(link, known, is_compared=False)
+            await self._send_lost(link, known, is_any=bool(at_device))
         await self._take_unknown(link, known)
 
     # --- what the device lost ---
 
-    async def _send_lost(self, link: DeviceLink, known: StoreRow) -> None:
+    async def _at_device(self, link: DeviceLink, after: str, *, limit: int = COMPARED) -> list[ItemRow]:
+        return await self._store.read(agreement.list_at_device, link.device_id, after=after, limit=limit)
+
+    async def _send_lost(self, link: DeviceLink, known: StoreRow, *, is_any: bool) -> None:
+        """Send again what the device lost; *is_any*: the ledger had anything of it before it was asked."""
         after = known.resend_after
         log.info("agreement.comparing", device_id=link.device_id, cause=known.cause)
         while after is not None:
-            there = await self._store.read(
-                agreement.list_at_device, link.device_id, after=after, limit=COMPARED
-            )
+            there = await self._at_device(link, after) if is_any else []
             resent: list[Resent] = []
             unknown: list[ItemRow] = []
             refused = 0
@@ -216,7 +222,8 @@ class Agreements:
 
     # --- what the hub does not know ---
 
-    async def _take_unknown(self, link: DeviceLink, known: StoreRow) -> None:
+    async def _take_unknown(self, link: DeviceLink, known: StoreRow, *, is_compared: bool = True) -> StoreRow:
+        """Take in what the device has beyond the known counter; return how far its store is known then."""
         since, more = known.counter, True
         while more:
             result = await self._ask(link, Action.ROWS_LIST, {"since": since}, limit=ROWS)
@@ -227,23 +234,36 @@ class Agreements:
             since = page.rows[-1].counter if more else page.store.counter
             is_known = known.agreed_at is not None and page.store == agreement.mark_of(known)
             if is_known and not page.rows:
-                return  # as most devices do that come back: nothing is written
+                return known  # as most devices do that come back: nothing is written
             told = [
                 ToldRow(
                     taken_item(row, user_id=link.user_id, device_id=link.device_id, at=at), row.inserted_by
                 )
                 for row in page.rows
             ]
+            doubtful = await self._store.read(agreement.list_doubtful, told, device_id=link.device_id)
             taken = await self._store.write(
                 agreement.take_rows,
                 told,
                 device_id=link.device_id,
+                lost=doubtful - await self._calls_there(link, doubtful),
                 mark=StoreMark(id=page.store.id, counter=since),
-                is_last=not more,
+                is_last=is_compared and not more,
                 at=at,
             )
             if taken:
                 log.warning("agreement.taken", device_id=link.device_id, rows=taken)
+        return msgspec.structs.replace(known, store_id=page.store.id, counter=since)
+
+    async def _calls_there(self, link: DeviceLink, calls: Collection[str]) -> frozenset[str]:
+        """Return which of these calls the device has done."""
+        there: set[str] = set()
+        asked: list[str] = sorted(calls)
+        for start in range(0, len(asked), COMPARED):
+            part: Record = {"calls": asked[start : start + COMPARED], "rows": []}
+            answer = await self._ask(link, Action.ROWS_KNOWN, part)
+            there |= {*_read(answer, KnownToDevice, Action.ROWS_KNOWN).calls}
+        return frozenset(there)
 
     # --- asking ---
 

@@ -46,14 +46,10 @@ class Deliveries(Law):
             self.findings.add("I6", f"{device.id} gets {row.title!r} again, which its owner has rejected")
 
     def _is_of_an_older_day(self, device: SimDevice, row: Row) -> bool:
-        """Whether the row came back with a device's older copy, and its item has gone on since.
-
-        Its owner has rejected the item in a later version, or a call that changes the row is on its way.
-        """
+        """Whether the row came back with a device's older copy, and a call that changes it is on its way."""
         return self._was_restored and bool(
             self.facts.disk.rows(
-                "SELECT 1 FROM items WHERE device_id = ? AND row_id = ? AND call_id <> ?"
-                " AND (verdict = 'rejected' OR told_at IS NULL)",
+                "SELECT 1 FROM items WHERE device_id = ? AND row_id = ? AND call_id <> ? AND told_at IS NULL",
                 *(device.id, row.row_id, row.call_id),
             )
         )

@@ -141,6 +141,7 @@ def taken(row: ItemRow, call_id: str, row_id: str | None = None) -> ToldRow:
             row_id=row_id or row.row_id,
             told_at=AT,
             config_fingerprint=TAKEN,
+            source={"quote": "as it was read"},
             data={},
         )
     )

@@ -315,6 +315,51 @@ async def test_a_row_of_an_older_day_does_not_undo_that_its_owner_rejected_it_si
     assert [item.title for item in read_items(past.device_file)] == ["send the offer to Ana"]
 
 
+async def test_a_row_of_an_older_day_is_known_though_its_owner_rejected_the_item_since(past: Past) -> None:
+    await past.visit()
+    past.keep("empty")
+    past.files = {"notes/list.md": "- [ ] send the offer to Ana\n"}
+    await past.visit()
+    past.keep("before")
+    past.files = {"notes/list.md": "- [ ] send the offer to Bo\n"}
+    await past.visit()
+    with past.device():
+        reject(past.device_file, [1])
+    await past.report()
+    past.put_back(past.device_file, "before")
+    past.files = {"notes/list.md": "- [ ] send the offer to Ana\nHello.\n"}
+    await past.visit()
+    past.put_back(past.hub_file, "empty")
+    await past.visit()
+    assert [item.title for item in read_items(past.device_file)] == ["send the offer to Ana"]
+
+
+async def test_a_device_restored_to_before_it_was_lost_has_its_rows_changed_and_none_made(past: Past) -> None:
+    past.files = {"notes/list.md": "- [ ] call Ana on Friday\n"}
+    await past.visit()
+    past.keep("before")
+    past.put_back(past.device_file, None)
+    past.files = {"notes/list.md": "- [ ] call Ana on Monday\n"}
+    await past.visit()
+    past.put_back(past.device_file, "before")
+    await past.visit()
+    assert [item.title for item in read_items(past.device_file)] == ["call Ana on Monday"]
+
+
+async def test_what_a_hub_of_a_lost_day_wrote_is_not_sent_again_to_a_device_that_lost_its_first_row(
+    past: Past,
+) -> None:
+    past.files = {"notes/letter.md": "We must send offer 1."}
+    await past.visit()
+    past.keep("before")
+    past.put_back(past.device_file, None)
+    past.put_back(past.hub_file, None)
+    await past.visit()
+    past.put_back(past.hub_file, "before")
+    await past.visit()
+    assert len(read_items(past.device_file)) == 1
+
+
 async def test_a_sentence_of_a_changed_file_stays_one_item_whatever_a_model_calls_it_now(past: Past) -> None:
     past.files = {"notes/a.md": "We must send offer 1."}
     assert await past.visit() == 1
