@@ -336,11 +336,9 @@ def list_doubtful(c: sa.Connection, told: Sequence[ToldRow], *, device_id: Devic
     found: set[str] = set()
     for row in told:
         known = ledger.find(row)
-        others = ledger.of_place(row.item) if known is None else [known]
+        may_be_of = ledger.of_place(row.item) if known is None or known.verdict == "rejected" else [known]
         found |= {
-            one.call_id
-            for one in others
-            if one.told_at is not None and one.verdict != "rejected" and one.row_id != row.item.row_id
+            one.call_id for one in may_be_of if one.told_at is not None and one.row_id != row.item.row_id
         }
     return found
 

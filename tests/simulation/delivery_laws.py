@@ -46,10 +46,15 @@ class Deliveries(Law):
             self.findings.add("I6", f"{device.id} gets {row.title!r} again, which its owner has rejected")
 
     def _is_of_an_older_day(self, device: SimDevice, row: Row) -> bool:
-        """Whether the row came back with a device's older copy, and a call that changes it is on its way."""
+        """Whether the row came back with a device's older copy, and its item says something else by now.
+
+        The call that changes it is on its way, or the device's rows are being compared with the ledger.
+        """
         return self._was_restored and bool(
             self.facts.disk.rows(
-                "SELECT 1 FROM items WHERE device_id = ? AND row_id = ? AND call_id <> ? AND told_at IS NULL",
+                "SELECT 1 FROM items JOIN device_stores USING (device_id)"
+                " WHERE device_id = ? AND row_id = ? AND call_id <> ?"
+                " AND (told_at IS NULL OR agreed_at IS NULL)",
                 *(device.id, row.row_id, row.call_id),
             )
         )
