@@ -5,7 +5,7 @@ ledger of items has all of it, so what is behind is taken in, page by page. A st
 fewer rows than it had, is compared whole then: what the ledger has and the device lacks is sent again.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.handshake import StoreMark
-from protocol.ids import DeviceId, is_taken_item_id
+from protocol.ids import DeviceId
 from storage import audit
 from storage.columns import in_parts
 from storage.items import (
@@ -314,13 +314,23 @@ class _Ledger:
 
     def of_place(self, item: ItemRow) -> list[ItemRow]:
         """Return items of the same words of the same source that are not rejected, and not of these rows."""
-        has_quote = bool((item.source or {}).get("quote"))
+        has_quote = bool((item.source or {}).get("quote")) and item.verdict != "rejected"
         return self._by_place.get(_place_of(item), []) if has_quote else []
+
+    def without_row(self, item: ItemRow, lost: Container[str]) -> ItemRow | None:
+        """Return one *of_place* whose call the device lost."""
+        return next((one for one in self.of_place(item) if one.call_id in lost), None)
+
+    def coming(self, item: ItemRow) -> ItemRow | None:
+        """Take out one *of_place* that a call on its way is to insert."""
+        found = (one for one in self.of_place(item) if one.told_at is None and one.row_id is None)
+        if (one := next(found, None)) is not None:
+            self.of_place(item).remove(one)
+        return one
 
     def is_older(self, row: ItemRow, known: ItemRow) -> bool:
         """Return whether the ledger has the item as *row* tells it, or in a later version."""
-        is_taken = is_taken_item_id(known.id)
-        return row.call_id in self.planned or row.id == known.id or (is_taken and row.version < known.version)
+        return row.call_id in self.planned or row.id == known.id
 
 
 def _place_of(item: ItemRow) -> _Place:
@@ -336,10 +346,12 @@ def list_doubtful(c: sa.Connection, told: Sequence[ToldRow], *, device_id: Devic
     found: set[str] = set()
     for row in told:
         known = ledger.find(row)
-        may_be_of = ledger.of_place(row.item) if known is None or known.verdict == "rejected" else [known]
-        found |= {
-            one.call_id for one in may_be_of if one.told_at is not None and one.row_id != row.item.row_id
-        }
+        if known is None or known.call_id != row.item.call_id:
+            found |= {
+                one.call_id
+                for one in (*ledger.of_place(row.item), *([known] if known else ()))
+                if one.told_at is not None and one.verdict != "rejected" and one.row_id != row.item.row_id
+            }
     return found
 
 
@@ -373,39 +385,41 @@ def take_rows(
 def _take(c: sa.Connection, row: ToldRow, ledger: _Ledger, lost: set[str], at: int) -> bool:
     """Take one row in; returns whether the ledger knew less of it."""
     one, known = row.item, ledger.find(row)
-    if known is None:
-        return _take_unknown(c, one, ledger, lost)
-    if known.call_id == one.call_id:
+    if known is not None and known.call_id == one.call_id:
         if known.told_at is None or known.row_id != one.row_id:
             note_answer(c, one.call_id, row_id=one.row_id, at=at)
         return False
-    if not ledger.is_older(one, known):
+    if known is not None and known.verdict == one.verdict == "rejected":
+        return False  # no call changed the row since
+    if known is not None and not ledger.is_older(one, known):
         c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
         _read_again(c, known)
         return True
-    if known.verdict == "rejected" and one.verdict != "rejected":
-        # A device of an older day shows its owner what was rejected in a later version.
-        c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(known, row_id=None)))
-        return _take_unknown(c, one, ledger, lost)
-    if known.row_id != one.row_id and (known.told_at is None or known.call_id in lost):
-        _change_row(c, known, one.row_id)
-    return False
-
-
-def _take_unknown(c: sa.Connection, one: ItemRow, ledger: _Ledger, lost: set[str]) -> bool:
-    """Take in a row of no item. Where one of the same place has no row, the row is that item's."""
-    for other in ledger.of_place(one) if one.verdict != "rejected" else ():
-        if other.told_at is None and other.row_id is None:
-            ledger.of_place(one).remove(other)
-            _change_row(c, other, one.row_id)
-            return True
-        if other.call_id in lost:
-            lost.remove(other.call_id)
-            c.execute(CHANGE_ITEM, change_of(_newer(other, one)))
-            _read_again(c, other)
-            return True
-    c.execute(ADD_ITEM, values_of(one))
+    if (other := ledger.without_row(one, lost)) is not None:
+        lost.remove(other.call_id)
+        c.execute(CHANGE_ITEM, change_of(_newer(other, one)))
+        _read_again(c, other)
+        _detach(c, known, one)
+        return True
+    if known is not None and known.verdict != "rejected":
+        if known.row_id == one.row_id:
+            return False  # a call brings its newer version
+        if known.told_at is None or known.call_id in lost:
+            _change_row(c, known, one.row_id)
+            return False
+    # Of no item; or a device of an older day shows its owner what was rejected in a later version.
+    _detach(c, known, one)
+    if (other := ledger.coming(one)) is not None:
+        _change_row(c, other, one.row_id)
+    else:
+        c.execute(ADD_ITEM, values_of(one))
     return True
+
+
+def _detach(c: sa.Connection, known: ItemRow | None, one: ItemRow) -> None:
+    """Let the row of *one* be no longer that of the item *known*."""
+    if known is not None and known.row_id == one.row_id and one.verdict != "rejected":
+        c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(known, row_id=None)))
 
 
 def _change_row(c: sa.Connection, item: ItemRow, row_id: str | None) -> None:

@@ -39,22 +39,25 @@ class Deliveries(Law):
             self.findings.add("I6", f"{device.id} does the call {row.call_id} twice")
         others = [other for other in device.memory.rows if other.row_id != row.row_id]
         same = [other for other in others if (other.title, other.sha256) == (row.title, row.sha256)]
-        if any(not self._is_of_an_older_day(device, other) for other in same):
+        if not self._is_compared(device) and any(not self._is_to_change(device, other) for other in same):
             self.findings.add("I6", f"{device.id} has the item {row.title!r} of {row.path} twice")
         # In these files another sentence is another title.
         if (device.id, row.title) in self._rejected:
             self.findings.add("I6", f"{device.id} gets {row.title!r} again, which its owner has rejected")
 
-    def _is_of_an_older_day(self, device: SimDevice, row: Row) -> bool:
-        """Whether the row came back with a device's older copy, and its item says something else by now.
-
-        The call that changes it is on its way, or the device's rows are being compared with the ledger.
-        """
+    def _is_compared(self, device: SimDevice) -> bool:
+        """Whether the device's rows are being compared with the ledger, after one of the two was restored."""
         return self._was_restored and bool(
             self.facts.disk.rows(
-                "SELECT 1 FROM items JOIN device_stores USING (device_id)"
-                " WHERE device_id = ? AND row_id = ? AND call_id <> ?"
-                " AND (told_at IS NULL OR agreed_at IS NULL)",
+                "SELECT 1 FROM device_stores WHERE device_id = ? AND agreed_at IS NULL", device.id
+            )
+        )
+
+    def _is_to_change(self, device: SimDevice, row: Row) -> bool:
+        """Whether the row came back with a device's older copy, and a call that changes it is on its way."""
+        return self._was_restored and bool(
+            self.facts.disk.rows(
+                "SELECT 1 FROM items WHERE device_id = ? AND row_id = ? AND call_id <> ? AND told_at IS NULL",
                 *(device.id, row.row_id, row.call_id),
             )
         )
@@ -111,7 +114,7 @@ class Deliveries(Law):
 
     def _settled_units(self, device: SimDevice) -> None:
         """Every item of a file that all its agents have settled as it is now is at the device once."""
-        there = Counter(row.title for row in device.memory.rows if not self._is_of_an_older_day(device, row))
+        there = Counter(row.title for row in device.memory.rows if not self._is_to_change(device, row))
         settled = self.facts.disk.rows(
             "SELECT unit_key, min(content_hash), max(content_hash) FROM unit_ledger"
             " JOIN agents ON agents.id = agent_id WHERE device_id = ? GROUP BY unit_key ORDER BY unit_key",
