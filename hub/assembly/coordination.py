@@ -26,8 +26,8 @@ from hub.coordination.quiet import Quiet
 from hub.coordination.soul_homes import SoulHomes
 from hub.coordination.soul_writer import SoulWriter
 from hub.coordination.souls import SoulLimits, Souls
-from hub.gateways import Fleet, GatewayState
 from hub.links.roster import Roster
+from hub.openclaw import Fleet, GatewayState
 from hub.operations.boards import BoardOperations
 from hub.operations.broadcasts import BroadcastOperations
 from hub.operations.gateways import GatewayOperations

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from hub.gateways import BadAddress, Fleet, GatewayAddress, GatewayConfig
+from hub.openclaw import BadAddress, Fleet, GatewayAddress, GatewayConfig
 from hub.ops.gateway_settings import GatewaySettings
 from hub.ops.parts import Commit
 from hub.ops.reload import Unfit

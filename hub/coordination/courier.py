@@ -21,7 +21,9 @@ from hub.coordination.overdue import Overdue
 from hub.coordination.sessions_heard import SessionsHeard
 from hub.coordination.to_device import ToDevice
 from hub.coordination.to_gateway import Heard, ToGateway
-from hub.gateways import (
+from hub.links.link import DeviceLink
+from hub.log import Channel
+from hub.openclaw import (
     Gateway,
     GatewayError,
     GatewayEvent,
@@ -31,8 +33,6 @@ from hub.gateways import (
     NewsLost,
     Reconnected,
 )
-from hub.links.link import DeviceLink
-from hub.log import Channel
 from hub.turns import Turns
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import BootId, DeviceId, GatewayId
@@ -64,7 +64,7 @@ NOT_READY_MS: Final = 5_000  # until an agent is looked at again that its gatewa
 
 
 class Gateways(Protocol):
-    """The gateways of hub.toml, as ``hub.gateways.Fleet`` has them."""
+    """The gateways of hub.toml, as ``hub.openclaw.Fleet`` has them."""
 
     def list(self) -> Sequence[Gateway]: ...
 

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from hub.coordination.histories import Shown, Standing, shown_of
-from hub.gateways import Gateway, methods
+from hub.openclaw import Gateway, methods
 
 ROWS: Final = 200  # of a history in one answer
 PAGES: Final = 5  # of them: one that stands further back than 1,000 rows is lost sight of, and fails

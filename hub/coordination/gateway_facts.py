@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.gateways import GatewayEvent
+from hub.openclaw import GatewayEvent
 from protocol.standing import ExhaustReason
 
 MOST_DELAY_MS: Final = 31 * 86_400_000  # no quota takes longer than a month

@@ -13,8 +13,8 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.clock import Clock
 from hub.coordination.gateway_facts import read_fact
 from hub.coordination.gateway_watch import RETRY_S, Watch, first_of
-from hub.gateways import Fleet, GatewayEvent, GatewayHealth, GatewayNews, GatewayState, StateChanged
 from hub.log import Channel
+from hub.openclaw import Fleet, GatewayEvent, GatewayHealth, GatewayNews, GatewayState, StateChanged
 from hub.turns import Turns
 from storage.store import GatewayAgentRow, LostLease, StorageError, Store
 

@@ -13,9 +13,9 @@ import anyio
 
 from hub.clock import Clock, epoch_ms
 from hub.coordination.gateway_facts import Fact, Turn
-from hub.gateways import Fleet, Gateway, GatewayError, GatewayHealth, GatewayState
-from hub.gateways.methods import agents_list, chat_history
 from hub.log import Channel
+from hub.openclaw import Fleet, Gateway, GatewayError, GatewayHealth, GatewayState
+from hub.openclaw.methods import agents_list, chat_history
 from protocol.standing import ExhaustReason
 from storage.store import (
     Exhaustion,

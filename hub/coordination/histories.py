@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.gateways.methods import History, Message, PendingInput
+from hub.openclaw.methods import History, Message, PendingInput
 
 RESUMED: Final = "main_session_restart_recovery"  # the source of a row that lets a turn go on after a restart
 SILENT: Final = "NO_REPLY"  # what an agent says to say nothing

@@ -12,9 +12,9 @@ import anyio
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.authority import Authority, Caller
 from hub.coordination.provisioning import Provisioning
-from hub.gateways import GatewayError
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.openclaw import GatewayError
 from protocol.authority import Verb
 from protocol.errors import HubError
 from protocol.ids import AgentId, BoardId

@@ -11,9 +11,9 @@ from hub.clock import Clock
 from hub.coordination.finding import PAGES, ROWS
 from hub.coordination.sessions_heard import ANSWER
 from hub.coordination.to_gateway import Heard
-from hub.gateways import Gateway, GatewayError, GatewayState, methods
-from hub.gateways.methods import History, Message
 from hub.log import Channel
+from hub.openclaw import Gateway, GatewayError, GatewayState, methods
+from hub.openclaw.methods import History, Message
 from storage.store import StorageError, Store, gateway_agents, gateways, questions
 
 log = Channel(__name__)

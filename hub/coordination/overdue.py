@@ -6,8 +6,8 @@ from typing import Final
 from hub.coordination.moving import Moving
 from hub.coordination.to_device import ToDevice
 from hub.coordination.to_gateway import ToGateway
-from hub.gateways import Gateway, GatewayError
 from hub.links.link import DeviceLink
+from hub.openclaw import Gateway, GatewayError
 from protocol.errors import ErrorCode
 from protocol.ids import DeviceId
 from protocol.messages import MessageEvent, MessageState

@@ -17,7 +17,9 @@ from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.first_texts import BOOTSTRAP, first_texts
 from hub.coordination.moving import shortened
 from hub.coordination.quiet import Quiet
-from hub.gateways import (
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.openclaw import (
     FileConflict,
     Fleet,
     Gateway,
@@ -32,8 +34,6 @@ from hub.gateways import (
     Reconnected,
     methods,
 )
-from hub.log import Channel
-from hub.metrics import Metrics
 from hub.turns import Turns
 from protocol.errors import HubError
 from protocol.ids import AgentId, BootId, RunId

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from hub.clock import Clock
-from hub.gateways import GatewayEvent, GatewayNews
+from hub.openclaw import GatewayEvent, GatewayNews
 
 QUIET_S: Final = 5.0  # a real one needs 4 to 7 s to begin the first turn of an agent
 MOST_S: Final = 120.0  # that letters wait for this; an agent that cannot be made holds nobody up for longer

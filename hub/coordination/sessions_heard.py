@@ -7,7 +7,7 @@ every message is looked at.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hub.gateways import GatewayEvent
+from hub.openclaw import GatewayEvent
 
 MOST: Final = 5_000  # sessions put aside
 SAID: Final = 200  # words put aside; a person's answer is also found in the history later

@@ -11,10 +11,10 @@ import msgspec
 
 from hub.clock import IdFactory
 from hub.coordination.messages import NoSession
-from hub.gateways.errors import FileConflict, GatewayError, GatewayInvalid, GatewayRefused
-from hub.gateways.gateway import Gateway
-from hub.gateways.methods import AgentFile, file_get, file_set
 from hub.links.link import DeviceLink
+from hub.openclaw.errors import FileConflict, GatewayError, GatewayInvalid, GatewayRefused
+from hub.openclaw.gateway import Gateway
+from hub.openclaw.methods import AgentFile, file_get, file_set
 from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, HubError
 from protocol.files import FileGet, FileKept, FilePart, FilePut
 from protocol.frame import Record

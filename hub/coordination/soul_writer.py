@@ -26,10 +26,10 @@ from hub.coordination.soul_homes import (
     may_be_done,
     may_return,
 )
-from hub.gateways.gateway import GatewayNews, Reconnected
-from hub.gateways.inbox import NewsLost
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.openclaw.gateway import GatewayNews, Reconnected
+from hub.openclaw.inbox import NewsLost
 from hub.turns import Turns
 from protocol.errors import DeviceOffline, ErrorCode, HubError
 from protocol.ids import AgentId, RunId, SoulWriteId

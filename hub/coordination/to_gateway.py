@@ -22,7 +22,8 @@ from hub.coordination.finding import find
 from hub.coordination.histories import Shown, Standing, words_of
 from hub.coordination.letters import letter
 from hub.coordination.moving import ANSWERABLE, Moving, shortened
-from hub.gateways import (
+from hub.log import Channel
+from hub.openclaw import (
     Gateway,
     GatewayError,
     GatewayForbidden,
@@ -30,7 +31,6 @@ from hub.gateways import (
     GatewayUnreachable,
     methods,
 )
-from hub.log import Channel
 from protocol.backoff import Backoff
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BootId

@@ -5,10 +5,10 @@ from typing import Final
 
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.gateway_standing import GatewayStandings
-from hub.gateways import Fleet, GatewayError, GatewayHealth, GatewayState, Problem
-from hub.gateways.methods import agents_list
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.openclaw import Fleet, GatewayError, GatewayHealth, GatewayState, Problem
+from hub.openclaw.methods import agents_list
 from hub.operations.agent_writing import AgentViews
 from hub.operations.names import user_names
 from hub.operations.seen import Seen

@@ -9,7 +9,8 @@ from typing import Final
 import anyio
 
 from hub.clock import SystemChance, SystemClock
-from hub.gateways import (
+from hub.metrics import Metrics
+from hub.openclaw import (
     FileConflict,
     Fleet,
     Gateway,
@@ -23,7 +24,6 @@ from hub.gateways import (
     Reconnected,
     methods,
 )
-from hub.metrics import Metrics
 from hub.outbound import OutboundRules
 from hub.version import VERSION
 from protocol.messages import QueueMode

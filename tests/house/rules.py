@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.schedules": {"protocol", "hub.clock"},
     "hub.extraction": GROUND | {"hub.text"},
     "hub.links": GROUND | {"storage"},
-    "hub.gateways": GROUND | {"storage"},
+    "hub.openclaw": GROUND | {"storage"},
     "hub.connectors": GROUND | {"hub.text", "hub.extraction.patterns"},
     "hub.accounts": GROUND | {"storage", "hub.links", "hub.connectors"},
     # The patterns of schemas and of filters are looked for as those of redaction are: in linear time.
@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.runs": GROUND
     | {"storage", "hub.links", "hub.agents", "hub.extraction", "hub.text", "hub.schedules"}
     | {"hub.connectors", "hub.accounts"},
-    "hub.coordination": GROUND | {"storage", "hub.links", "hub.gateways", "hub.agents"},
+    "hub.coordination": GROUND | {"storage", "hub.links", "hub.openclaw", "hub.agents"},
     "hub.device": {"protocol", "hub.text", "hub.clock", "hub.log"},
 }
 # May look at all below, and at each other.
@@ -81,7 +81,7 @@ STANDS_IN: dict[str, set[str]] = {
     "starlette": {"hub.ops"},
     "uvicorn": {"hub.ops"},
     "openai": {"hub.extraction"},
-    "websockets": {"hub.links", "hub.device", "hub.gateways"},
+    "websockets": {"hub.links", "hub.device", "hub.openclaw"},
     "httpcore2": {"hub.outbound"},
     "httpx2": {"hub.outbound", "hub.cli"},  # the hub calls nobody but by the rules of hub.outbound
 }

@@ -23,11 +23,11 @@ from hub.coordination.memory import BoardMemory
 from hub.coordination.messages import Messages
 from hub.coordination.post import make_courier
 from hub.coordination.questions import Questions
-from hub.gateways import Fleet
 from hub.links.device_events import DeviceEvents
 from hub.links.roster import RequestReceived, Roster
 from hub.links.rotation import KeyRotation
 from hub.metrics import Metrics
+from hub.openclaw import Fleet
 from hub.ops.agent_bodies import Rules
 from hub.ops.file_lines import FileLines
 from hub.ops.limit_settings import Limits

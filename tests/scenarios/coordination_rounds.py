@@ -35,8 +35,8 @@ from hub.coordination.questions import Asked, Questions
 from hub.coordination.soul_homes import SoulHomes
 from hub.coordination.soul_writer import SoulWriter
 from hub.coordination.souls import Souls, SoulWish
-from hub.gateways import Fleet, GatewayConfig
 from hub.metrics import Metrics
+from hub.openclaw import Fleet, GatewayConfig
 from hub.outbound import OutboundRules
 from protocol.ids import AgentId, BoardId, BootId
 from protocol.messages import MESSAGE, MessageKind, MessageState

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hub.clock import IdFactory, SystemChance, SystemClock
-from hub.gateways import FileConflict, Gateway, GatewayRefused, GatewayState, methods
+from hub.openclaw import FileConflict, Gateway, GatewayRefused, GatewayState, methods
 from protocol.messages import QueueMode
 from tests.gateways.clients import client
 from tests.gateways.place import until

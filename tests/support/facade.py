@@ -42,12 +42,12 @@ from hub.coordination.souls import Souls
 from hub.drain import Drain
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
-from hub.gateways import Fleet
 from hub.links.attempts import FailedAttempts
 from hub.links.gate import Gate
 from hub.links.limits import PortLimits
 from hub.log import Ring
 from hub.metrics import Metrics
+from hub.openclaw import Fleet
 from hub.operations.agent_configs import AgentConfigOperations
 from hub.operations.agent_tokens import AgentTokenOperations
 from hub.operations.agent_writing import AgentWriting, TemplateOperations

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from hub.clock import epoch_ms
-from hub.gateways import GatewayHealth, GatewayState, Problem
+from hub.openclaw import GatewayHealth, GatewayState, Problem
 from hub.ops.issues import Check, Finding, Severity, error, notice, warning
 from storage.store import GatewayAgentRow, GatewayRow, Store, gateway_agents, gateways
 

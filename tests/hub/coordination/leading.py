@@ -21,9 +21,9 @@ from hub.coordination.messages import Messages
 from hub.coordination.post import make_courier
 from hub.coordination.provisioning import Provisioning
 from hub.coordination.quiet import Quiet
-from hub.gateways import Fleet, GatewayConfig, GatewayState
 from hub.links.link import DeviceLink
 from hub.metrics import Metrics
+from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound import OutboundRules
 from protocol.ids import AgentId, BoardId, BootId, DeviceId, GatewayId, MessageId, NodeId, UserId
 from protocol.messages import MessageState

@@ -17,9 +17,9 @@ from hub.coordination.authority import Authority
 from hub.coordination.courier import Courier
 from hub.coordination.messages import Messages
 from hub.coordination.post import make_courier
-from hub.gateways import Fleet, GatewayConfig, GatewayState
 from hub.links.link import DeviceLink
 from hub.metrics import Metrics
+from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound import OutboundRules
 from protocol.ids import AgentId, BoardId, BootId, DeviceId, GatewayId, MessageId, UserId
 from protocol.messages import MessageKind, MessageState

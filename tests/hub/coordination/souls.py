@@ -18,9 +18,9 @@ from hub.coordination.authority import Authority, Caller
 from hub.coordination.soul_homes import SoulHomes
 from hub.coordination.soul_writer import SoulWriter
 from hub.coordination.souls import Souls, SoulWish
-from hub.gateways import Fleet, GatewayConfig, GatewayState
 from hub.links.link import DeviceLink
 from hub.metrics import Metrics
+from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound import OutboundRules
 from protocol.ids import AgentId, BoardId, DeviceId, UserId
 from storage.gateways import IDS_PER_GATEWAY

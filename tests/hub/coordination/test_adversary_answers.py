@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from hub.coordination.finding import find
-from hub.gateways import Gateway
+from hub.openclaw import Gateway
 from protocol.ids import MessageId, QuestionId
 from protocol.messages import MessageState
 from storage.store import MessageLimits, NewQuestion, gateway_agents, questions

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from hub.coordination.gateway_facts import Fact, Turn, read_fact
-from hub.gateways import GatewayEvent
+from hub.openclaw import GatewayEvent
 from protocol.standing import ExhaustReason
 
 ABOUT = {"runId": "k-1", "sessionKey": "agent:main:main", "agentId": "main", "seq": 7}

@@ -12,9 +12,9 @@ from hub.assembly.coordination import STANDING_LEASE
 from hub.clock import epoch_ms
 from hub.coordination.gateway_standing import GatewayStandings
 from hub.coordination.gateway_watch import GONE_S, GRACE_S
-from hub.gateways import Fleet, GatewayConfig
-from hub.gateways.methods import chat_send
 from hub.metrics import Metrics
+from hub.openclaw import Fleet, GatewayConfig
+from hub.openclaw.methods import chat_send
 from hub.outbound import OutboundRules
 from hub.runs.leadership import Leadership
 from protocol.ids import AgentId, BootId, GatewayId, UserId

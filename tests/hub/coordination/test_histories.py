@@ -1,7 +1,7 @@
 """What an agent's history shows of one message, in the shapes in which real gateways have shown it."""
 
 from hub.coordination.histories import RESUMED, Standing, shown_of
-from hub.gateways.methods import History, Message, PendingInput
+from hub.openclaw.methods import History, Message, PendingInput
 
 
 def user(key: str, *, source: str | None = None) -> Message:

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from hub.coordination.lead_messages import ToLead
-from hub.gateways import GatewayForbidden, GatewayRefused
+from hub.openclaw import GatewayForbidden, GatewayRefused
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, GatewayId
 from protocol.messages import MessageKind, MessageState

@@ -1,7 +1,7 @@
 """Letters wait while a gateway takes up another configuration, and not for ever."""
 
 from hub.coordination.quiet import CHANGED, LOOK_S, MOST_S, QUIET_S, Quiet
-from hub.gateways import GatewayEvent, Reconnected
+from hub.openclaw import GatewayEvent, Reconnected
 from tests.support.clock import FakeClock
 
 WEST = "west"

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from hub.coordination.souls import BadSoul, SoulConflict, SoulNotWritten, SoulTooLarge
-from hub.gateways import GatewayState
+from hub.openclaw import GatewayState
 from protocol.errors import ErrorCode
 from protocol.messages import SoulWriteState
 from storage.store import SoulBusy, activity, audit, soul_writes, souls

@@ -9,8 +9,8 @@ import pytest
 
 from hub.coordination.courier import Courier
 from hub.coordination.post import make_courier
-from hub.gateways import Fleet, GatewayConfig, GatewayState
 from hub.metrics import Metrics
+from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound import OutboundRules
 from protocol.ids import BootId, NodeId
 from protocol.messages import MessageState

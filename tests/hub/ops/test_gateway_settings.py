@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hub.assembly.gateways import GatewaySettingsInUse, config_of
-from hub.gateways import Fleet, GatewayAddress
 from hub.metrics import Metrics
+from hub.openclaw import Fleet, GatewayAddress
 from hub.ops.declared import declared_gateways
 from hub.ops.gateway_settings import MOST, CoordinationSettings, GatewaySettings
 from hub.ops.guarded import BeyondSettings, check_guarded

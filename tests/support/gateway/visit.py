@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import anyio
 
-from hub.gateways import (
+from hub.metrics import Metrics
+from hub.openclaw import (
     GatewayClient,
     GatewayConfig,
     GatewayError,
@@ -19,8 +20,7 @@ from hub.gateways import (
     Reconnected,
     StateChanged,
 )
-from hub.gateways.address import Resolve
-from hub.metrics import Metrics
+from hub.openclaw.address import Resolve
 from hub.outbound import OutboundRules
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.gateway.server import FakeGateway

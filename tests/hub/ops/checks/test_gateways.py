@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from hub.gateways import GatewayHealth, GatewayState, Problem
+from hub.openclaw import GatewayHealth, GatewayState, Problem
 from hub.ops.checks.gateways import check_gateway_agents, check_gateways
 from hub.ops.issues import Finding
 from protocol.ids import AgentId, TokenId, UserId

@@ -15,10 +15,12 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from hub.clock import Clock
-from hub.gateways import failures
-from hub.gateways.errors import GatewayError, GatewayInvalid, GatewayRefused, GatewayUnreachable
-from hub.gateways.failures import Ending
-from hub.gateways.frames import (
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.openclaw import failures
+from hub.openclaw.errors import GatewayError, GatewayInvalid, GatewayRefused, GatewayUnreachable
+from hub.openclaw.failures import Ending
+from hub.openclaw.frames import (
     CHALLENGE,
     FIRST_FRAME_BYTES,
     PROTOCOL,
@@ -35,10 +37,8 @@ from hub.gateways.frames import (
     decode,
     encode,
 )
-from hub.gateways.gateway import GatewayState, Problem
-from hub.gateways.identity import Identity
-from hub.log import Channel
-from hub.metrics import Metrics
+from hub.openclaw.gateway import GatewayState, Problem
+from hub.openclaw.identity import Identity
 
 MAX_IN_FLIGHT: Final = 64  # a gateway refuses every third of 400 at once
 MAX_UNSENT_BYTES: Final = 8 * 1024 * 1024  # eight files of a size that nobody writes by hand

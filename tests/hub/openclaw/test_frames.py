@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.gateways.frames import (
+from hub.openclaw.frames import (
     ClientInfo,
     ConnectAuth,
     ConnectParams,
@@ -20,8 +20,8 @@ from hub.gateways.frames import (
     decode,
     encode,
 )
-from hub.gateways.gateway import GatewayEvent, Reconnected
-from hub.gateways.inbox import Inbox, NewsLost
+from hub.openclaw.gateway import GatewayEvent, Reconnected
+from hub.openclaw.inbox import Inbox, NewsLost
 
 
 def test_a_request_has_the_keys_of_the_protocol_and_no_others() -> None:

@@ -1,8 +1,8 @@
 """The hub as a client of OpenClaw gateways: one supervised connection each, typed methods, honest ends."""
 
-from hub.gateways.address import BadAddress, GatewayAddress
-from hub.gateways.client import GatewayClient, GatewayConfig
-from hub.gateways.errors import (
+from hub.openclaw.address import BadAddress, GatewayAddress
+from hub.openclaw.client import GatewayClient, GatewayConfig
+from hub.openclaw.errors import (
     FileConflict,
     GatewayError,
     GatewayForbidden,
@@ -11,8 +11,8 @@ from hub.gateways.errors import (
     GatewayTimedOut,
     GatewayUnreachable,
 )
-from hub.gateways.fleet import Fleet, UnknownGateway
-from hub.gateways.gateway import (
+from hub.openclaw.fleet import Fleet, UnknownGateway
+from hub.openclaw.gateway import (
     Gateway,
     GatewayEvent,
     GatewayHealth,
@@ -24,7 +24,7 @@ from hub.gateways.gateway import (
     Reconnected,
     StateChanged,
 )
-from hub.gateways.inbox import Inbox, NewsLost
+from hub.openclaw.inbox import Inbox, NewsLost
 
 __all__ = [
     "BadAddress",

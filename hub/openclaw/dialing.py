@@ -10,12 +10,12 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 
 from hub.clock import Chance, Clock
-from hub.gateways.address import GatewayAddress, Resolve
-from hub.gateways.alarms import Alarms
-from hub.gateways.connection import CLOSE_S, MAX_UNSENT_BYTES
-from hub.gateways.frames import MAX_FRAME_BYTES
-from hub.gateways.identity import Identity
 from hub.metrics import Metrics
+from hub.openclaw.address import GatewayAddress, Resolve
+from hub.openclaw.alarms import Alarms
+from hub.openclaw.connection import CLOSE_S, MAX_UNSENT_BYTES
+from hub.openclaw.frames import MAX_FRAME_BYTES
+from hub.openclaw.identity import Identity
 from hub.outbound import OutboundRules
 
 CONNECT_S: Final = 6.0  # for one of its addresses: the next one gets its turn as well

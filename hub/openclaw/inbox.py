@@ -10,7 +10,7 @@ from typing import Final
 import anyio
 import msgspec
 
-from hub.gateways.gateway import GatewayEvent, GatewayNews
+from hub.openclaw.gateway import GatewayEvent, GatewayNews
 
 MAX_NEWS: Final = 2_000  # a turn has about twenty; of a hundred agents at once, one turn each
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hub.gateways import GatewayConfig
-from hub.gateways.frames import Challenge
-from hub.gateways.identity import BadIdentity, Identity, identity_file
+from hub.openclaw import GatewayConfig
+from hub.openclaw.frames import Challenge
+from hub.openclaw.identity import BadIdentity, Identity, identity_file
 from tests.support.clock import SeededChance
 from tests.support.gateway import fake_gateway
 from tests.support.gateway.visit import failed, visiting

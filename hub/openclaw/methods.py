@@ -9,9 +9,9 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from hub.gateways.errors import FileConflict, GatewayInvalid, GatewayRefused
-from hub.gateways.gateway import REQUEST_TIMEOUT_S, Gateway, Need
-from hub.gateways.transcript import (
+from hub.openclaw.errors import FileConflict, GatewayInvalid, GatewayRefused
+from hub.openclaw.gateway import REQUEST_TIMEOUT_S, Gateway, Need
+from hub.openclaw.transcript import (
     ChatAck,
     History,
     HistoryAnswer,

@@ -6,10 +6,10 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 
-from hub.gateways import GatewayError, GatewayNews, GatewayUnreachable, NewsLost
-from hub.gateways.connection import MAX_UNSENT_BYTES
-from hub.gateways.inbox import Inbox
-from hub.gateways.methods import chat_send
+from hub.openclaw import GatewayError, GatewayNews, GatewayUnreachable, NewsLost
+from hub.openclaw.connection import MAX_UNSENT_BYTES
+from hub.openclaw.inbox import Inbox
+from hub.openclaw.methods import chat_send
 from tests.support.clock import FakeClock
 from tests.support.gateway import fake_gateway
 from tests.support.gateway.visit import Calls, failed, visiting

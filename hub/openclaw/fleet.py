@@ -8,12 +8,12 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Chance, Clock
-from hub.gateways.address import Resolve, resolve_here
-from hub.gateways.client import GatewayClient, GatewayConfig
-from hub.gateways.gateway import Gateway, GatewayHealth, GatewayNews, Listener
-from hub.gateways.line import BACKOFF, STEADY_S
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.openclaw.address import Resolve, resolve_here
+from hub.openclaw.client import GatewayClient, GatewayConfig
+from hub.openclaw.gateway import Gateway, GatewayHealth, GatewayNews, Listener
+from hub.openclaw.line import BACKOFF, STEADY_S
 from hub.outbound import OutboundRules
 from hub.turns import Turns
 from protocol.errors import ErrorCode, HubError

@@ -8,7 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.gateways import (
+from hub.metrics import Metrics
+from hub.openclaw import (
     BadAddress,
     Fleet,
     GatewayClient,
@@ -17,7 +18,6 @@ from hub.gateways import (
     GatewayNews,
     UnknownGateway,
 )
-from hub.metrics import Metrics
 from hub.outbound import OutboundRules
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.gateway import FakeGateway, fake_gateway

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from hub.gateways import GatewayForbidden
-from hub.gateways.methods import create_agent, file_get, file_set
+from hub.openclaw import GatewayForbidden
+from hub.openclaw.methods import create_agent, file_get, file_set
 from tests.support.gateway import fake_gateway
 from tests.support.gateway.visit import failed, visiting
 from tests.support.wire import until

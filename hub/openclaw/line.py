@@ -11,14 +11,14 @@ import anyio
 import msgspec
 from websockets.exceptions import WebSocketException
 
-from hub.gateways import failures
-from hub.gateways.alarms import Alarms
-from hub.gateways.connection import CLOSE_S, Connection, Refused
-from hub.gateways.dialing import Around, dial
-from hub.gateways.failures import Ending
-from hub.gateways.frames import Event, HelloOk
-from hub.gateways.gateway import GatewayState, Need, Problem
 from hub.log import Channel
+from hub.openclaw import failures
+from hub.openclaw.alarms import Alarms
+from hub.openclaw.connection import CLOSE_S, Connection, Refused
+from hub.openclaw.dialing import Around, dial
+from hub.openclaw.failures import Ending
+from hub.openclaw.frames import Event, HelloOk
+from hub.openclaw.gateway import GatewayState, Need, Problem
 from protocol.backoff import Backoff
 from protocol.errors import HubError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.gateways import BadAddress, GatewayAddress
+from hub.openclaw import BadAddress, GatewayAddress
 from hub.outbound import AddressRefused, OutboundRules
 from tests.support.certificates import write_certificate
 from tests.support.gateway import fake_gateway

@@ -15,13 +15,15 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from hub.clock import Chance, Clock
-from hub.gateways.address import GatewayAddress, Resolve, resolve_here
-from hub.gateways.alarms import Alarms
-from hub.gateways.connection import NotSent, Sending
-from hub.gateways.dialing import Around
-from hub.gateways.errors import GatewayError, GatewayForbidden, GatewayTimedOut, GatewayUnreachable
-from hub.gateways.frames import MAX_TRACEPARENT, Event
-from hub.gateways.gateway import (
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.openclaw.address import GatewayAddress, Resolve, resolve_here
+from hub.openclaw.alarms import Alarms
+from hub.openclaw.connection import NotSent, Sending
+from hub.openclaw.dialing import Around
+from hub.openclaw.errors import GatewayError, GatewayForbidden, GatewayTimedOut, GatewayUnreachable
+from hub.openclaw.frames import MAX_TRACEPARENT, Event
+from hub.openclaw.gateway import (
     REQUEST_TIMEOUT_S,
     GatewayEvent,
     GatewayHealth,
@@ -33,10 +35,8 @@ from hub.gateways.gateway import (
     Reconnected,
     StateChanged,
 )
-from hub.gateways.identity import Identity, identity_file
-from hub.gateways.line import Line, NoConnection
-from hub.log import Channel
-from hub.metrics import Metrics
+from hub.openclaw.identity import Identity, identity_file
+from hub.openclaw.line import Line, NoConnection
 from hub.outbound import OutboundRules
 
 MAX_WAITING: Final = 1_000  # requests of one gateway at once, those that wait for their turn included

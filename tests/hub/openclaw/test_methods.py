@@ -5,8 +5,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hub.gateways import FileConflict, GatewayInvalid, GatewayRefused
-from hub.gateways.methods import (
+from hub.openclaw import FileConflict, GatewayInvalid, GatewayRefused
+from hub.openclaw.methods import (
     SOUL,
     agent_wait,
     agents_list,

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import anyio
 import pytest
 
-from hub.gateways import (
+from hub.openclaw import (
     GatewayError,
     GatewayForbidden,
     GatewayInvalid,
@@ -15,9 +15,9 @@ from hub.gateways import (
     GatewayUnreachable,
     Need,
 )
-from hub.gateways.client import MAX_WAITING
-from hub.gateways.connection import MAX_IN_FLIGHT
-from hub.gateways.methods import agent_wait, agents_list, chat_send
+from hub.openclaw.client import MAX_WAITING
+from hub.openclaw.connection import MAX_IN_FLIGHT
+from hub.openclaw.methods import agent_wait, agents_list, chat_send
 from protocol.errors import ErrorCode
 from tests.support.gateway import Fails, fake_gateway
 from tests.support.gateway.visit import Calls, failed, visiting

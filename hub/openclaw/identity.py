@@ -20,8 +20,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hub.clock import Chance
-from hub.gateways.frames import CLIENT_ID, CLIENT_MODE, PLATFORM, ROLE, Challenge, ConnectAuth, DeviceProof
 from hub.log import Channel
+from hub.openclaw.frames import CLIENT_ID, CLIENT_MODE, PLATFORM, ROLE, Challenge, ConnectAuth, DeviceProof
 from protocol.errors import ErrorCode, HubError
 
 FOLDER: Final = "gateways"  # in the state folder

@@ -158,6 +158,6 @@ class Gateway(Protocol):
         """Let *listener* hear news from now on; gives what ends that.
 
         The reader of the socket calls it, so it must not wait: it puts what it hears aside
-        (``hub.gateways.inbox``). What it raises is logged and changes nothing.
+        (``hub.openclaw.inbox``). What it raises is logged and changes nothing.
         """
         ...

@@ -6,8 +6,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hub.gateways import GatewayState, GatewayUnreachable
-from hub.gateways.methods import chat_send
+from hub.openclaw import GatewayState, GatewayUnreachable
+from hub.openclaw.methods import chat_send
 from tests.support.clock import FakeClock
 from tests.support.gateway import fake_gateway
 from tests.support.gateway.visit import Calls, failed, visiting

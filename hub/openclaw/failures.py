@@ -12,9 +12,9 @@ from typing import Any, Final
 import msgspec
 from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus
 
-from hub.gateways.errors import GatewayError, GatewayForbidden, GatewayRefused, GatewayUnreachable
-from hub.gateways.frames import Refusal, Unreadable
-from hub.gateways.gateway import GatewayState, Problem
+from hub.openclaw.errors import GatewayError, GatewayForbidden, GatewayRefused, GatewayUnreachable
+from hub.openclaw.frames import Refusal, Unreadable
+from hub.openclaw.gateway import GatewayState, Problem
 from protocol.errors import HubError
 
 PARKED_S: Final = 60.0  # a request to be let in expires after 5 min at the gateway: asked again, it stays
