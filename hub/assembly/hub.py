@@ -42,6 +42,8 @@ from hub.assembly.work import (
     retention,
 )
 from hub.extraction.extractor import Extractor
+from hub.health.doors import Arrived
+from hub.health.issues import Issues
 from hub.links.farewell import RESTARTING, STOPPING
 from hub.links.revocations import RevocationWatch
 from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, Roster
@@ -54,9 +56,7 @@ from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
 from hub.operations.keys import KeyOperations
 from hub.ops.agent_bodies import rules_of
-from hub.ops.checks.doors import Arrived
 from hub.ops.file_lines import FileLines
-from hub.ops.issues import Issues
 from hub.ops.settings import Settings
 from hub.requests.agents import Written
 from hub.requests.service import Requests

@@ -10,10 +10,7 @@ from hub.assembly.boot import Boot
 from hub.assembly.coordination import Coordination
 from hub.assembly.ground import Ground
 from hub.assembly.tls import Tls
-from hub.links import open_files
-from hub.links.shared_roots import SharedRoots
-from hub.links.takeovers import Takeovers
-from hub.ops.checks import (
+from hub.health import (
     connectors,
     doors,
     gateways,
@@ -26,8 +23,11 @@ from hub.ops.checks import (
     settings,
     work,
 )
-from hub.ops.checks.doors import Arrived
-from hub.ops.issues import Issues
+from hub.health.doors import Arrived
+from hub.health.issues import Issues
+from hub.links import open_files
+from hub.links.shared_roots import SharedRoots
+from hub.links.takeovers import Takeovers
 from hub.runs.budget import Reached
 from hub.runs.disk import DiskGuard
 from hub.runs.waiting import told_hold

@@ -4,9 +4,9 @@ import ssl
 from collections.abc import Iterator
 from functools import partial
 
+from hub.health.settings import Certificate
 from hub.metrics import Metrics
 from hub.ops.certificates import Certificates, CertificateUnusable, Pair, load_pair
-from hub.ops.checks.settings import Certificate
 from hub.ops.listen_settings import Listen, TlsSettings
 from hub.ops.parts import Commit
 from hub.ops.reload import Unfit

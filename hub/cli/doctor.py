@@ -86,7 +86,7 @@ def _asked(
 
 
 def _seen_without_it(state: Path, config: Path) -> Iterator[Issue]:
-    from hub.ops.checks.machine import exposed_in
+    from hub.health.machine import exposed_in
     from hub.ops.problems import Severity
     from hub.ops.reading import check_settings
 
@@ -130,7 +130,7 @@ def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]
 
 def _close_to_others(state: Path) -> Iterator[str]:
     """Take the rights of others to the state folder away; what was done, as sentences."""
-    from hub.ops.checks.machine import exposed_in
+    from hub.health.machine import exposed_in
 
     for exposed in exposed_in(state) if state.is_dir() else ():
         exposed.path.chmod(exposed.wanted)

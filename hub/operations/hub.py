@@ -16,6 +16,7 @@ from hub.agents.writing import AgentWriter
 from hub.backups import Backups
 from hub.clock import Clock
 from hub.drain import Drain
+from hub.health.issues import Issues
 from hub.links.roster import Roster
 from hub.log import Ring
 from hub.loop_lag import LoopLag
@@ -56,7 +57,6 @@ from hub.operations.waiting import Waiting
 from hub.ops.address import Address
 from hub.ops.agent_bodies import rules_of
 from hub.ops.file_lines import FileLines
-from hub.ops.issues import Issues
 from hub.ops.views import Check, Health, Readiness, StatusView
 from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Reached

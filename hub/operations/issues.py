@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from hub.health.issues import Issue, Issues, Severity
 from hub.operations.seen import Seen
-from hub.ops.issues import Issue, Issues, Severity
 from hub.ops.views import IssueCounts
 from hub.ops.views_issues import IssueView
 

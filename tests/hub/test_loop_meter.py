@@ -6,6 +6,7 @@ import anyio
 import pytest
 from prometheus_client import generate_latest
 
+from hub.health.limits import LATELY, check_loop
 from hub.loop_meter import (
     LATE_S,
     MOST_CAUSES,
@@ -17,7 +18,6 @@ from hub.loop_meter import (
     charged,
 )
 from hub.metrics import Metrics
-from hub.ops.checks.limits import LATELY, check_loop
 from tests.support.clock import FakeClock
 
 

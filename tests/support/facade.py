@@ -42,6 +42,7 @@ from hub.coordination.souls import Souls
 from hub.drain import Drain
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
+from hub.health.issues import Issues
 from hub.links.attempts import FailedAttempts
 from hub.links.gate import Gate
 from hub.links.limits import PortLimits
@@ -86,7 +87,6 @@ from hub.ops.address import Address
 from hub.ops.agent_bodies import Rules
 from hub.ops.bearer import BearerTokens
 from hub.ops.file_lines import FileLines
-from hub.ops.issues import Issues
 from hub.ops.replays import Replays
 from hub.ops.server import Listening, OperatorServer
 from hub.ops.views import (

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
-from hub.ops.checks import machine
-from hub.ops.issues import Finding, error, notice, warning
+from hub.health import machine
+from hub.health.issues import Finding, error, notice, warning
 from storage.store import audit
 from tests.hub.cli.conftest import Hub
 from tests.support.database import new_database

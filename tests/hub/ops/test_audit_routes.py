@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from hub.ops.issues import Finding, error, notice, warning
+from hub.health.issues import Finding, error, notice, warning
 from hub.ops.roles import Role
 from protocol.ids import UserId
 from storage.store import audit

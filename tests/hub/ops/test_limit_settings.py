@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import hub
+from hub.health.limits import COUNSEL, COUNTED_TOGETHER
 from hub.metrics import Metrics
-from hub.ops.checks.limits import COUNSEL, COUNTED_TOGETHER
 from hub.ops.limit_settings import Limits
 from protocol.errors import ErrorCode
 from tests.support.families import each

@@ -7,8 +7,8 @@ import pytest
 
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.extraction.model import Models, ModelUnavailable
-from hub.ops.checks import models
-from hub.ops.issues import Severity
+from hub.health import models
+from hub.health.issues import Severity
 from hub.runs.interrupt import Interrupt
 from hub.runs.model_gates import PROBE, RELEASE, ModelGate, ModelGates
 from hub.runs.runner import MODEL_WAIT_S

@@ -7,9 +7,9 @@ import anyio
 
 from hub.agents.capabilities import Capabilities
 from hub.clock import epoch_ms
+from hub.health import work
+from hub.health.issues import Severity
 from hub.operations.waiting import Waiting
-from hub.ops.checks import work
-from hub.ops.issues import Severity
 from hub.runs.wishes import RunWish
 from protocol.lifecycles import RunState
 from storage.store import RunRow, devices

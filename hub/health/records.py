@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from hub.clock import from_epoch_ms
-from hub.ops.issues import Check, Finding, error, notice, warning
+from hub.health.issues import Check, Finding, error, notice, warning
 from storage.store import DeviceRow, Store, StoreRow, agreement, audit, devices, size, users
 
 WAL_BYTES: Final = 256 * 1024 * 1024  # the hub's own checkpoints keep it far below

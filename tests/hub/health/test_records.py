@@ -7,8 +7,8 @@ import pytest
 import sqlalchemy as sa
 
 from hub.clock import epoch_ms
-from hub.ops.checks import records
-from hub.ops.issues import Severity
+from hub.health import records
+from hub.health.issues import Severity
 from protocol.handshake import StoreMark
 from protocol.ids import DeviceId, UserId
 from storage.store import Resent, Store, agreement, audit, devices, open_store, users
@@ -64,7 +64,7 @@ async def test_a_database_log_that_grows_without_end_is_told(
 ) -> None:
     look = records.check_wal(store)
     assert list(await look(START)) == []
-    monkeypatch.setattr("hub.ops.checks.records.WAL_BYTES", 0)
+    monkeypatch.setattr("hub.health.records.WAL_BYTES", 0)
     (found,) = await look(START)
     assert found.id == "database.wal"
 

@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from hub.ops.checks.services import check_services
-from hub.ops.issues import Severity
+from hub.health.issues import Severity
+from hub.health.services import check_services
 from hub.supervisor import Failures
 from tests.support.clock import START
 

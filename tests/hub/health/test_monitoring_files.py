@@ -8,17 +8,17 @@ from typing import Any
 
 import yaml
 
+from hub.health.issues import Severity
 from hub.metrics import Metrics
-from hub.ops.issues import Severity
 from tests.support.families import each
 
-OPS = files("hub.ops")
+FOLDER = files("hub.health")
 RULES: list[dict[str, Any]] = [
     rule
-    for group in yaml.safe_load(OPS.joinpath("alerts.yaml").read_text("utf-8"))["groups"]
+    for group in yaml.safe_load(FOLDER.joinpath("alerts.yaml").read_text("utf-8"))["groups"]
     for rule in group["rules"]
 ]
-DASHBOARD: dict[str, Any] = json.loads(OPS.joinpath("dashboard.json").read_text("utf-8"))
+DASHBOARD: dict[str, Any] = json.loads(FOLDER.joinpath("dashboard.json").read_text("utf-8"))
 OF_THE_COLLECTOR = {"up"}
 NAME = re.compile(r"\b(?:hub|process)_\w+|\bup\b")
 

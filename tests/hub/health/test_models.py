@@ -2,7 +2,7 @@
 
 from hub.extraction.breaker import Breaker
 from hub.extraction.model import ModelExhausted
-from hub.ops.checks.models import check_circuits, check_reach
+from hub.health.models import check_circuits, check_reach
 from tests.support.clock import START, FakeClock
 
 

@@ -6,10 +6,10 @@ from functools import partial
 
 import pytest
 
+from hub.health import doors
+from hub.health.doors import FLAPS, WITHIN_S, Arrived
+from hub.health.issues import Severity
 from hub.links.shared_roots import SharedRoots
-from hub.ops.checks import doors
-from hub.ops.checks.doors import FLAPS, WITHIN_S, Arrived
-from hub.ops.issues import Severity
 from protocol.ids import DeviceId, TokenId
 from storage.agent_configs import Mailbox
 from storage.store import (

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from hub.ops.checks import settings
-from hub.ops.checks.settings import Certificate
-from hub.ops.issues import Severity
+from hub.health import settings
+from hub.health.issues import Severity
+from hub.health.settings import Certificate
 from hub.ops.problems import Problem
 from hub.ops.reading import Reading, check_settings
 from hub.ops.settings import Settings

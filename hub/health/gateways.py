@@ -6,8 +6,8 @@ from functools import partial
 from typing import Final
 
 from hub.clock import epoch_ms
+from hub.health.issues import Check, Finding, Severity, error, notice, warning
 from hub.openclaw import GatewayHealth, GatewayState, Problem
-from hub.ops.issues import Check, Finding, Severity, error, notice, warning
 from storage.store import GatewayAgentRow, GatewayRow, Store, gateway_agents, gateways
 
 AWAY_FOR: Final = timedelta(minutes=5)  # a gateway that drains and starts anew is back by then

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from hub.clock import epoch_ms, from_epoch_ms
-from hub.ops.issues import Check, Finding, notice
+from hub.health.issues import Check, Finding, notice
 from storage.store import Store, questions
 
 PATIENCE: Final = timedelta(days=1)

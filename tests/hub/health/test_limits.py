@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
+from hub.health import limits
+from hub.health.issues import Severity
+from hub.health.limits import LATELY
 from hub.links.attempts import AttemptLimits, FailedAttempts
 from hub.metrics import Metrics
-from hub.ops.checks import limits
-from hub.ops.checks.limits import LATELY
-from hub.ops.issues import Severity
 from hub.ops.limit_settings import Limits
 from tests.support.clock import START, FakeClock
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from hub.clock import epoch_ms, from_epoch_ms
-from hub.ops.issues import Check, Finding, error, warning
+from hub.health.issues import Check, Finding, error, warning
 from hub.runs.budget import Reached
 from hub.runs.waiting import told_unmet
 from protocol.ids import DeviceId

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from hub.ops.issues import Check, Finding, error, notice, warning
+from hub.health.issues import Check, Finding, error, notice, warning
 
 SCARCE_FILES: Final = 0.8  # of those that the process may open
 GROUP_DIR, PRIVATE_FILE = 0o750, 0o600

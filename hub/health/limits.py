@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final, NamedTuple
 
+from hub.health.issues import Check, Finding, warning
 from hub.loop_meter import LoopMeter
-from hub.ops.issues import Check, Finding, warning
 from hub.ops.limit_settings import Limits
 
 LATELY: Final = timedelta(hours=1)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from hub.ops.issues import Check, Finding, error, warning
+from hub.health.issues import Check, Finding, error, warning
 from hub.supervisor import Failures
 
 TOLD_FOR: Final = timedelta(hours=1)  # after the last failure of a service that runs again

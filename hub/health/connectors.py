@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from hub.clock import epoch_ms, from_epoch_ms
-from hub.ops.issues import Check, Finding, error, warning
+from hub.health.issues import Check, Finding, error, warning
 from storage.store import ConnectorRow, GrantAge, Store, connectors, credentials
 
 DAY_MS: Final = 86_400_000

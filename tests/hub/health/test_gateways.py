@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from hub.health.gateways import check_gateway_agents, check_gateways
+from hub.health.issues import Finding
 from hub.openclaw import GatewayHealth, GatewayState, Problem
-from hub.ops.checks.gateways import check_gateway_agents, check_gateways
-from hub.ops.issues import Finding
 from protocol.ids import AgentId, TokenId, UserId
 from storage.store import DeclaredGateway, Store, agent_tokens, gateway_agents, gateways, open_store, users
 from tests.support.clock import START

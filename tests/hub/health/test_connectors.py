@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 
-from hub.ops.checks.connectors import DAY_MS, check_connectors
-from hub.ops.issues import Finding
+from hub.health.connectors import DAY_MS, check_connectors
+from hub.health.issues import Finding
 from storage.connectors import DeclaredConnector
 from storage.store import Store, connectors, grants, open_store
 from tests.support.clock import START, FakeClock

@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 import anyio
 import pytest
 
-from hub.metrics import Metrics
-from hub.ops.issues import (
+from hub.health.issues import (
     EVERY_S,
     FRESH_ONLINE_S,
     FRESH_S,
@@ -19,6 +18,7 @@ from hub.ops.issues import (
     notice,
     warning,
 )
+from hub.metrics import Metrics
 from tests.support.clock import START, FakeClock
 
 
@@ -116,7 +116,7 @@ async def test_a_check_that_hangs_is_given_up(issues: Issues, monkeypatch: pytes
         await anyio.sleep_forever()
         return []
 
-    monkeypatch.setattr("hub.ops.issues.CHECK_S", 0.01)
+    monkeypatch.setattr("hub.health.issues.CHECK_S", 0.01)
     issues.add("slow", hangs)
     await issues.look()
     assert [(issue.found.id, issue.found.subject) for issue in issues.current] == [("check.failed", "slow")]

@@ -8,7 +8,7 @@ import anyio
 
 from hub.clock import from_epoch_ms
 from hub.extraction.breaker import Breaker, Circuit
-from hub.ops.issues import Check, Finding, error, warning
+from hub.health.issues import Check, Finding, error, warning
 from storage.store import Store, runs
 
 Reach = Callable[[], Awaitable[str | None]]  # what is wrong with an endpoint

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from hub.health.issues import Check, Finding, error, notice, warning
 from hub.ops.certificates import ending
-from hub.ops.issues import Check, Finding, error, notice, warning
 from hub.ops.problems import Problem, Severity
 from hub.ops.reading import Reading
 from hub.ops.settings import Settings

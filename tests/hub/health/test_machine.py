@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hub.ops.checks import machine
-from hub.ops.issues import Severity
+from hub.health import machine
+from hub.health.issues import Severity
 from tests.support.clock import START
 
 

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.health.issues import Check, Finding, error, notice, warning
 from hub.links.shared_roots import SharedRoots
-from hub.ops.issues import Check, Finding, error, notice, warning
 from protocol.ids import DeviceId
 from storage.store import Grant, Store, agents, device_names, devices, operator_tokens, pairings
 

@@ -4,8 +4,8 @@ from datetime import timedelta
 from typing import Any
 
 from hub.clock import epoch_ms
-from hub.ops.checks import work
-from hub.ops.issues import Severity
+from hub.health import work
+from hub.health.issues import Severity
 from hub.runs.budget import Reached
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome
