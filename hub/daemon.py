@@ -19,11 +19,11 @@ from hub.drain import Drain
 from hub.log import Channel, Log, open_log
 from hub.metrics import Metrics
 from hub.operations.debug import DebugOperations
-from hub.ops.reload import Reloader
-from hub.ops.settings_file import OpenedSettings
-from hub.ops.settings_watch import SettingsWatch
 from hub.ops.systemd import ServiceManager
 from hub.runs.disk import make_room_for_a_start
+from hub.settings.reload import Reloader
+from hub.settings.settings_file import OpenedSettings
+from hub.settings.settings_watch import SettingsWatch
 from hub.signals import serve_signals
 from hub.version import VERSION
 from protocol.ids import BootId

@@ -7,15 +7,15 @@ from hub.assembly.ground import Ground
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.links.hub_key import HubKey
 from hub.log import Channel
-from hub.ops.declared import (
+from hub.runs.audit_head import tell_audit_head
+from hub.runs.leases import LEASE_MS
+from hub.runs.waiting import Hold
+from hub.settings.declared import (
     declared_agents,
     declared_connectors,
     declared_gateways,
     declared_templates,
 )
-from hub.runs.audit_head import tell_audit_head
-from hub.runs.leases import LEASE_MS
-from hub.runs.waiting import Hold
 from protocol.ids import UserId
 from storage.store import audit, devices, identity, leases, runs, users
 

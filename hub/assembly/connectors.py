@@ -13,12 +13,12 @@ from hub.connectors.calling import MOST_ANSWER_BYTES
 from hub.connectors.catalog import UnknownProvider, find
 from hub.connectors.failures import SignInNeeded
 from hub.links.roster import Roster
-from hub.ops.connector_settings import ConnectorSettings
-from hub.ops.parts import Commit
-from hub.ops.reload import Unfit
-from hub.ops.secret import SecretMissing, SecretRef
-from hub.ops.settings import Settings
 from hub.outbound import OutboundClient, OutboundRules
+from hub.settings.connector_settings import ConnectorSettings
+from hub.settings.parts import Commit
+from hub.settings.reload import Unfit
+from hub.settings.secret import SecretMissing, SecretRef
+from hub.settings.settings import Settings
 
 CONNECTIONS = 32  # of all connectors together, over HTTP
 

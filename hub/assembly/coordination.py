@@ -35,11 +35,11 @@ from hub.operations.leads import LeadOperations
 from hub.operations.messages import MessageOperations
 from hub.operations.questions import QuestionOperations
 from hub.operations.souls import SoulOperations
-from hub.ops.limit_settings import Limits
-from hub.ops.parts import Commit
-from hub.ops.settings import Settings
 from hub.outbound import OutboundRules
 from hub.runs.leadership import Leadership
+from hub.settings.limit_settings import Limits
+from hub.settings.parts import Commit
+from hub.settings.settings import Settings
 from hub.supervisor import Supervisor
 from hub.version import VERSION
 from protocol.ids import DeviceId

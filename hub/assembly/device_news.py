@@ -7,7 +7,7 @@ from hub.agents.news import News
 from hub.assembly.ground import Ground
 from hub.links.device_events import DeviceEvents
 from hub.links.roster import Roster
-from hub.ops.limit_settings import Limits
+from hub.settings.limit_settings import Limits
 from hub.supervisor import Supervisor
 from protocol.coordination import EventName
 from storage.store import ConfigLimits

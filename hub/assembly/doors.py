@@ -24,13 +24,13 @@ from hub.links.listener import DeviceListener
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.operations import Operations
-from hub.ops.address import Address
 from hub.ops.bearer import BearerTokens
-from hub.ops.listen_settings import Listen, Listener
 from hub.ops.replays import Replays
 from hub.ops.server import OperatorServer
-from hub.ops.settings import Settings
 from hub.ops.sockets import listen_on_tcp
+from hub.settings.address import Address
+from hub.settings.listen_settings import Listen, Listener
+from hub.settings.settings import Settings
 from protocol.errors import ErrorCode, HubError
 
 log = Channel(__name__)

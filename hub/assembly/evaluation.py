@@ -30,10 +30,10 @@ from hub.extraction.model import (
 )
 from hub.extraction.scoring import Tally, added, score
 from hub.metrics import Metrics
-from hub.ops.settings import Settings
 from hub.runs.asking import model_for
 from hub.runs.budget import Account, BudgetLimits, BudgetReached, Densities, Reservation
 from hub.runs.order import AgentConfig, wanted_of
+from hub.settings.settings import Settings
 from hub.supervisor import Supervisor
 from protocol.tables import TableName
 from storage.store import Spent

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from functools import partial
 
 from hub.openclaw import BadAddress, Fleet, GatewayAddress, GatewayConfig
-from hub.ops.gateway_settings import GatewaySettings
-from hub.ops.parts import Commit
-from hub.ops.reload import Unfit
-from hub.ops.secret import SecretMissing
-from hub.ops.settings import Settings
+from hub.settings.gateway_settings import GatewaySettings
+from hub.settings.parts import Commit
+from hub.settings.reload import Unfit
+from hub.settings.secret import SecretMissing
+from hub.settings.settings import Settings
 
 
 class GatewaySettingsInUse:

@@ -10,9 +10,9 @@ from hub.drain import Drain
 from hub.log import Log
 from hub.metrics import Metrics
 from hub.operations.debug import DebugOperations
-from hub.ops.settings import Settings
-from hub.ops.settings_watch import SettingsWatch
 from hub.ops.systemd import ServiceManager
+from hub.settings.settings import Settings
+from hub.settings.settings_watch import SettingsWatch
 from protocol.ids import BootId, NodeId
 from storage.store import Store
 

@@ -12,15 +12,15 @@ from hub.connectors.webhook import WebhookSettings
 from hub.links.gate import Gate
 from hub.links.hosts import Hosts
 from hub.links.limits import PortLimits
-from hub.ops.connector_settings import ConnectorSettings
 from hub.ops.hook_server import HookServer
 from hub.ops.hooks import Hook, Hooks, NewsDesk
-from hub.ops.limit_settings import Limits
-from hub.ops.listen_settings import Listener
-from hub.ops.parts import Commit
-from hub.ops.reload import Unfit
-from hub.ops.secret import SecretMissing
-from hub.ops.settings import Settings
+from hub.settings.connector_settings import ConnectorSettings
+from hub.settings.limit_settings import Limits
+from hub.settings.listen_settings import Listener
+from hub.settings.parts import Commit
+from hub.settings.reload import Unfit
+from hub.settings.secret import SecretMissing
+from hub.settings.settings import Settings
 from storage.store import posted
 
 _ANY: Final = 1_000_000  # connections in one go: who posts may come with all that was put off meanwhile

@@ -56,14 +56,14 @@ from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
 from hub.operations.keys import KeyOperations
 from hub.ops.agent_bodies import rules_of
-from hub.ops.file_lines import FileLines
-from hub.ops.settings import Settings
 from hub.requests.agents import Written
 from hub.requests.service import Requests
 from hub.router import Router
 from hub.runs.disk import Ballast, DiskGuard
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.progress import RunWatch
+from hub.settings.file_lines import FileLines
+from hub.settings.settings import Settings
 from hub.supervisor import Supervisor
 from hub.watchdog import Watchdog
 from storage.store import identity, shown

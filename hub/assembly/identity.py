@@ -11,7 +11,7 @@ from hub.links.roster import Roster
 from hub.links.takeovers import TakeoverLimits, Takeovers
 from hub.operations.identity import Identity
 from hub.operations.limits import IdentityLimits
-from hub.ops.limit_settings import Limits
+from hub.settings.limit_settings import Limits
 
 
 def attempt_limits(limits: Limits) -> AttemptLimits:

@@ -7,8 +7,8 @@ from hub.links.forwarded import TrustedProxies
 from hub.links.hosts import Hosts
 from hub.links.limits import LinkLimits, PortLimits
 from hub.links.upgrade import UpgradeRules
-from hub.ops.limit_settings import Limits
-from hub.ops.listen_settings import DeviceListener, Listener
+from hub.settings.limit_settings import Limits
+from hub.settings.listen_settings import DeviceListener, Listener
 from storage.store import AgentLimits
 
 

@@ -9,9 +9,9 @@ from hub.extraction.embedded import CHUNK_TOKENS as EMBEDDED_CHUNK_TOKENS
 from hub.extraction.embedded import MODEL_NAME, EmbeddedModel
 from hub.extraction.model import Models, Price
 from hub.metrics import Metrics
-from hub.ops.model_settings import LocalModelSettings, ModelSettings, OpenAIModelSettings
-from hub.ops.settings import Settings
 from hub.outbound import OutboundRules
+from hub.settings.model_settings import LocalModelSettings, ModelSettings, OpenAIModelSettings
+from hub.settings.settings import Settings
 from hub.supervisor import Supervisor
 
 if TYPE_CHECKING:

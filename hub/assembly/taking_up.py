@@ -11,19 +11,19 @@ from hub.assembly.ground import Ground
 from hub.clock import epoch_ms
 from hub.links.shared_roots import SharedRoots
 from hub.log import Channel
-from hub.ops.address import Address
-from hub.ops.changes import Changes
-from hub.ops.declared import (
+from hub.ops.sockets import CannotListen, listen_on_tcp
+from hub.settings.address import Address
+from hub.settings.changes import Changes
+from hub.settings.declared import (
     declared_agents,
     declared_connectors,
     declared_gateways,
     declared_templates,
 )
-from hub.ops.locate import KeyPath
-from hub.ops.parts import Commit, Parts, Prepare, Remark
-from hub.ops.reload import Unfit
-from hub.ops.settings import Settings
-from hub.ops.sockets import CannotListen, listen_on_tcp
+from hub.settings.locate import KeyPath
+from hub.settings.parts import Commit, Parts, Prepare, Remark
+from hub.settings.reload import Unfit
+from hub.settings.settings import Settings
 from storage.store import (
     Entry,
     NameTaken,

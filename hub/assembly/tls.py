@@ -7,10 +7,10 @@ from functools import partial
 from hub.health.settings import Certificate
 from hub.metrics import Metrics
 from hub.ops.certificates import Certificates, CertificateUnusable, Pair, load_pair
-from hub.ops.listen_settings import Listen, TlsSettings
-from hub.ops.parts import Commit
-from hub.ops.reload import Unfit
-from hub.ops.settings import Settings
+from hub.settings.listen_settings import Listen, TlsSettings
+from hub.settings.parts import Commit
+from hub.settings.reload import Unfit
+from hub.settings.settings import Settings
 
 
 class Tls:

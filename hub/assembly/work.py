@@ -14,9 +14,6 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.link import DeviceLink
 from hub.links.roster import Roster
-from hub.ops.budget_settings import BudgetSettings
-from hub.ops.limit_settings import Limits
-from hub.ops.settings import Settings
 from hub.runs.agreement import Agreements
 from hub.runs.asking import Asking
 from hub.runs.budget import NANOS, BudgetLimits, Budgets
@@ -34,6 +31,9 @@ from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
 from hub.runs.wakes import Wakes
 from hub.runs.watching import Watching
+from hub.settings.budget_settings import BudgetSettings
+from hub.settings.limit_settings import Limits
+from hub.settings.settings import Settings
 from hub.text.converted import ConvertLimits
 from protocol.frame import CREDIT_PIECES
 from protocol.ids import DeviceId

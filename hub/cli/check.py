@@ -12,7 +12,7 @@ from hub.cli.options import URL, hub_option, json_option
 from hub.cli.talk import talk
 
 if TYPE_CHECKING:
-    from hub.ops.problems import Problem
+    from hub.settings.problems import Problem
 
 WHEN = {
     "live": "used at once",
@@ -53,8 +53,8 @@ def check(
     Exits with 78 when there are errors, as 'hub serve' does, which needs every secret
     that the file names to be found where it starts.
     """
-    from hub.ops.problems import Severity
-    from hub.ops.reading import check_settings
+    from hub.settings.problems import Severity
+    from hub.settings.reading import check_settings
 
     is_here = not (elsewhere or against_running)  # a running hub knows its secrets
     reading = check_settings(file, serving=is_here)
@@ -113,7 +113,7 @@ def schema(output: Path | None) -> None:
 
     Editors that know TOML check a file by it whose first line is #:schema ./hub.schema.json.
     """
-    from hub.ops.schema import schema_text
+    from hub.settings.schema import schema_text
 
     text = schema_text()
     if output is None:
@@ -144,7 +144,7 @@ def say_changes(told: Mapping[str, Sequence[str]], *, nothing: str) -> None:
 
 def _problem(told: Mapping[str, Any], file: Path | None = None) -> "Problem":
     """A problem as the hub told it; what stands in its file stands in *file* here."""
-    from hub.ops.problems import Problem, Severity
+    from hub.settings.problems import Problem, Severity
 
     problem = Problem(**{**told, "severity": Severity(told["severity"])})
     return problem if file is None or not problem.line else problem._replace(file=str(file))

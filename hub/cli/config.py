@@ -18,7 +18,7 @@ from hub.cli.options import hub_option, json_option
 from hub.cli.talk import talk
 
 if TYPE_CHECKING:
-    from hub.ops.locate import KeyPath
+    from hub.settings.locate import KeyPath
 
 PATH: Final = "/v1/config"
 DEFAULT: Final = "default"
@@ -85,8 +85,8 @@ def set_(assignments: tuple[str, ...], as_json: bool, state: Path) -> None:
     As in limits.runs=40, agents.notes.priority=3, hub.name=home. KEY= takes the key out of
     the file, so that its default is used. Comments and order stay.
     """
-    from hub.ops.overrides import value_of
-    from hub.ops.shape import is_text
+    from hub.settings.overrides import value_of
+    from hub.settings.shape import is_text
 
     values: dict[str, Any] = {}
     without: list[str] = []
@@ -197,7 +197,7 @@ def _keys(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, An
 
 def _at(settings: Mapping[str, Any], key: str) -> Any:
     """The value of *key*; ``None``: there may be one, and none was given. Raises Failure."""
-    from hub.ops.shape import names_at
+    from hub.settings.shape import names_at
 
     here: Any = settings
     for part in key.split("."):

@@ -33,7 +33,7 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
     A file that is there already is never overwritten. Beside it comes a schema, by which
     editors that know TOML check it.
     """
-    from hub.ops.schema import schema_text
+    from hub.settings.schema import schema_text
 
     text = files("hub.cli").joinpath("sample.toml").read_text("utf-8")
     make_folder(state)
@@ -76,9 +76,9 @@ def serve(ctx: click.Context, config: Path, given: tuple[str, ...], strict_start
     file is taken up by itself; with a broken one the hub starts on what was good last.
     """
     gc.disable()  # until the hub is ready: looking through modules, which stay, is a quarter of the start
-    from hub.ops.overrides import NotAnOverride, on_command_line
-    from hub.ops.problems import SettingsInvalid
-    from hub.ops.settings_file import SettingsFile, open_settings
+    from hub.settings.overrides import NotAnOverride, on_command_line
+    from hub.settings.problems import SettingsInvalid
+    from hub.settings.settings_file import SettingsFile, open_settings
 
     try:
         opened = open_settings(

@@ -13,7 +13,7 @@ from hub.cli.talk import talk
 from hub.printable import one_line
 
 if TYPE_CHECKING:
-    from hub.ops.storage_settings import StorageSettings
+    from hub.settings.storage_settings import StorageSettings
 
 Issue = dict[str, Any]  # as GET /v1/issues tells it; *since* may be None here
 
@@ -87,8 +87,8 @@ def _asked(
 
 def _seen_without_it(state: Path, config: Path) -> Iterator[Issue]:
     from hub.health.machine import exposed_in
-    from hub.ops.problems import Severity
-    from hub.ops.reading import check_settings
+    from hub.settings.problems import Severity
+    from hub.settings.reading import check_settings
 
     reading = check_settings(config)
     for problem in reading.problems:
@@ -107,7 +107,7 @@ def _seen_without_it(state: Path, config: Path) -> Iterator[Issue]:
 
 
 def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]:
-    from hub.ops.secret import SecretMissing
+    from hub.settings.secret import SecretMissing
     from storage.address import SERVER
     from storage.backup import BackupRefused, checked
     from storage.database import Unavailable

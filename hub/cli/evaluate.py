@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from hub.cli.evaluations import KeptEvaluation, KeptEvaluations
     from hub.extraction.gold import GoldDocument
     from hub.extraction.scoring import Tally
-    from hub.ops.agent_settings import AgentSettings
-    from hub.ops.settings import Settings
+    from hub.settings.agent_settings import AgentSettings
+    from hub.settings.settings import Settings
 
 NANOS: Final = 1_000_000_000  # of a US dollar
 _TOLD_EVERY: Final = 10  # documents
@@ -78,8 +78,8 @@ def eval(
 
 
 def _settings(config: Path) -> "Settings":
-    from hub.ops.problems import SettingsInvalid
-    from hub.ops.reading import check_settings
+    from hub.settings.problems import SettingsInvalid
+    from hub.settings.reading import check_settings
 
     try:
         return check_settings(config).usable()
@@ -131,8 +131,8 @@ def _evaluated(
     from hub.cli.evaluations import KeptEvaluation
     from hub.clock import SystemChance, SystemClock
     from hub.metrics import Metrics
-    from hub.ops.agent_findings import setup_in
-    from hub.ops.declared import declared_agent, declared_templates
+    from hub.settings.agent_findings import setup_in
+    from hub.settings.declared import declared_agent, declared_templates
     from hub.version import VERSION
 
     def on_read(count: int) -> None:

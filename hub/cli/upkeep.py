@@ -12,7 +12,7 @@ from hub.cli.options import hub_option, json_option, state_option
 from hub.cli.talk import talk
 
 if TYPE_CHECKING:
-    from hub.ops.settings import Settings
+    from hub.settings.settings import Settings
     from storage.store import Manifest
 
 SETTINGS: Final = "hub.toml"
@@ -162,8 +162,8 @@ def _database(config: Path, state: Path) -> Path:
 
 def settings_of(config: Path) -> "Settings":
     """The settings, or what holds without any. Secrets that are not here are missed by a hub that serves."""
-    from hub.ops.reading import check_settings
-    from hub.ops.settings import Settings
+    from hub.settings.reading import check_settings
+    from hub.settings.settings import Settings
 
     return check_settings(config).usable() if config.is_file() else Settings()
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from hub.health.issues import Check, Finding, warning
 from hub.loop_meter import LoopMeter
-from hub.ops.limit_settings import Limits
+from hub.settings.limit_settings import Limits
 
 LATELY: Final = timedelta(hours=1)
 NAMED: Final = 3  # of those who are shut out

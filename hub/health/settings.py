@@ -6,9 +6,9 @@ from typing import NamedTuple, Protocol
 
 from hub.health.issues import Check, Finding, error, notice, warning
 from hub.ops.certificates import ending
-from hub.ops.problems import Problem, Severity
-from hub.ops.reading import Reading
-from hub.ops.settings import Settings
+from hub.settings.problems import Problem, Severity
+from hub.settings.reading import Reading
+from hub.settings.settings import Settings
 
 
 class InUse(Protocol):

@@ -7,11 +7,11 @@ from hub.agents.writing import AgentWriter, Verdict
 from hub.operations.names import agent_named, user_names
 from hub.operations.seen import Seen
 from hub.ops.agent_bodies import AgentBody, Rules, changed_by, made_of
-from hub.ops.declared import written_template
-from hub.ops.file_lines import FileLines
-from hub.ops.template_settings import TemplateSettings, TemplateTable
 from hub.ops.views import AgentView
 from hub.ops.views_templates import BrokenView, TemplateView, VerdictView
+from hub.settings.declared import written_template
+from hub.settings.file_lines import FileLines
+from hub.settings.template_settings import TemplateSettings, TemplateTable
 from protocol.agent_types import Kind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId

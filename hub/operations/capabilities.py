@@ -4,8 +4,8 @@ from hub.agents.capabilities import Capabilities
 from hub.clock import from_epoch_ms
 from hub.operations.names import agent_named, user_names
 from hub.operations.seen import Seen
-from hub.ops.file_lines import FileLines
 from hub.ops.views_capabilities import CapabilityView, RegisteredView, WantedCapability
+from hub.settings.file_lines import FileLines
 from storage.store import AgentRow, CapabilityRow, DeclaredCapability, Store
 
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hub.ops.locate import KeyPath
-from hub.ops.problems import Problem, Severity, spell
-from hub.ops.reload import Edit, Reloader, TakenUp
 from hub.ops.roles import Principal
 from hub.ops.views_config import ConfigCheckView, ConfigEdit, ConfigText, ConfigView, ProblemView, ReloadView
+from hub.settings.locate import KeyPath
+from hub.settings.problems import Problem, Severity, spell
+from hub.settings.reload import Edit, Reloader, TakenUp
 
 
 class ConfigOperations:

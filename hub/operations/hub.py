@@ -54,9 +54,7 @@ from hub.operations.souls import SoulOperations
 from hub.operations.standings import StandingOperations
 from hub.operations.upkeep import UpkeepOperations
 from hub.operations.waiting import Waiting
-from hub.ops.address import Address
 from hub.ops.agent_bodies import rules_of
-from hub.ops.file_lines import FileLines
 from hub.ops.views import Check, Health, Readiness, StatusView
 from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Reached
@@ -67,6 +65,8 @@ from hub.runs.estimating import Estimator
 from hub.runs.progress import RunWatch
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import Hold, told_hold
+from hub.settings.address import Address
+from hub.settings.file_lines import FileLines
 from hub.version import VERSION
 from protocol.ids import BootId, DeviceId, UserId
 from storage.store import Store, UnknownUser, agents, devices, runs, users

@@ -14,9 +14,9 @@ from hub.operations.devices import KICKED
 from hub.operations.moments import moment
 from hub.operations.names import agent_named
 from hub.operations.seen import Seen
-from hub.ops.file_lines import FileLines
 from hub.ops.views_standings import AgentMoveView, SinceView, StandingChange, StandingView
 from hub.runs.agent_control import AgentControl
+from hub.settings.file_lines import FileLines
 from protocol.errors import CloseCode
 from protocol.ids import DeviceId
 from protocol.standing import STORED_AXES, Axis, Connectivity, Lifecycle, UnknownValue, legal_moves

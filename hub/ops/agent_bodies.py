@@ -10,14 +10,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, V
 
 from hub.extraction.items import RedactionRule
 from hub.extraction.redaction import problem_of
-from hub.ops.agent_settings import AgentSettings
-from hub.ops.declared import declared_agent
-from hub.ops.effect import live
-from hub.ops.problems import did_you_mean, spell
-from hub.ops.schedule_settings import ScheduleSettings, SlotTable
-from hub.ops.sentences import sentence
-from hub.ops.settings import Settings
-from hub.ops.values import Flag, Name
+from hub.settings.agent_settings import AgentSettings
+from hub.settings.declared import declared_agent
+from hub.settings.problems import did_you_mean, spell
+from hub.settings.reload_policy import live
+from hub.settings.schedule_settings import ScheduleSettings, SlotTable
+from hub.settings.sentences import sentence
+from hub.settings.settings import Settings
+from hub.settings.values import Flag, Name
 from protocol.errors import ErrorCode, HubError
 from storage.store import DeclaredAgent
 

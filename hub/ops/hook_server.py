@@ -16,11 +16,11 @@ from hub.links.forwarded import TrustedProxies
 from hub.links.gate import Gate
 from hub.links.hosts import Hosts
 from hub.loop_meter import LoopMeter
-from hub.ops.address import Address
 from hub.ops.connection import HEAD_S, connection_factory, told_to_an_operator
 from hub.ops.hooks import Hooks, NewsDesk
 from hub.ops.sockets import listen_on_tcp
 from hub.ops.uvicorn_server import FINISH_S, GRACE_S, BoundedServer
+from hub.settings.address import Address
 from hub.turns import Turns
 
 

@@ -21,7 +21,6 @@ from hub.links.gate import Gate
 from hub.links.hosts import Hosts
 from hub.loop_meter import LoopMeter
 from hub.ops.access import BODY_S, NO_PROXIES, Access, Bearer
-from hub.ops.address import Address
 from hub.ops.api.application import application
 from hub.ops.api.deps import SERVED, Served
 from hub.ops.connection import CONNECTIONS, HEAD_S, connection_factory, told_to_an_operator
@@ -30,6 +29,7 @@ from hub.ops.facade import HubFacade
 from hub.ops.replays import Replays
 from hub.ops.sockets import listen_on_tcp, listen_on_unix
 from hub.ops.uvicorn_server import FINISH_S, GRACE_S, BoundedServer
+from hub.settings.address import Address
 from hub.turns import Turns
 
 

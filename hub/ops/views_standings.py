@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from hub.ops.values import refusal
 from hub.ops.views import View
+from hub.settings.values import refusal
 
 
 class SinceView(View):

@@ -7,8 +7,8 @@ from hub.agents.writing import AgentWriter
 from hub.links.link import DeviceLink
 from hub.operations.agent_writing import managed
 from hub.ops.agent_bodies import Rules, body_of, changed_by, made_of
-from hub.ops.file_lines import FileLines
 from hub.requests.params import BadParams, Methods, text_in
+from hub.settings.file_lines import FileLines
 from protocol.coordination import Method
 from protocol.frame import Parameters, Record, Values
 from protocol.ids import DeviceId

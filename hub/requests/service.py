@@ -24,10 +24,10 @@ from hub.links.roster import RequestReceived
 from hub.log import Channel
 from hub.loop_meter import charged
 from hub.metrics import Metrics
-from hub.ops.limit_settings import Limits
 from hub.ops.routes import DEVICE_REQUESTS
 from hub.requests.params import Later, Methods
 from hub.requests.queue import RequestQueue
+from hub.settings.limit_settings import Limits
 from hub.turns import Turns
 from protocol.coordination import Request, Response
 from protocol.errors import CATALOGUE, DeliveryError, ErrorCode, HubError, LocalProtocolError

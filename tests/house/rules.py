@@ -65,6 +65,8 @@ TOP = {
     "hub.requests",
     "hub.operations",
     "hub.ops",
+    "hub.settings",
+    "hub.health",
     "hub.assembly",
     "hub.daemon",
     "hub.cli",

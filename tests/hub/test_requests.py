@@ -29,15 +29,15 @@ from hub.links.rotation import KeyRotation
 from hub.metrics import Metrics
 from hub.openclaw import Fleet
 from hub.ops.agent_bodies import Rules
-from hub.ops.file_lines import FileLines
-from hub.ops.limit_settings import Limits
-from hub.ops.reading import Reading
 from hub.ops.routes import DEVICE_REQUESTS
 from hub.outbound import OutboundClient, OutboundRules
 from hub.requests import agents as agent_requests
 from hub.requests import service
 from hub.requests.agents import Written
 from hub.requests.service import Requests
+from hub.settings.file_lines import FileLines
+from hub.settings.limit_settings import Limits
+from hub.settings.reading import Reading
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import Parameter, Parameters

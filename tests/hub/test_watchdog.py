@@ -19,11 +19,11 @@ from hub.links.limits import PortLimits
 from hub.links.roster import DeviceReady
 from hub.loop_lag import LoopLag
 from hub.metrics import Metrics
-from hub.ops.address import Address
 from hub.ops.server import OperatorServer
 from hub.runs.disk import DiskGuard
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.scheduler import Scheduler
+from hub.settings.address import Address
 from hub.supervisor import Service, Supervisor
 from hub.turns import WORK_S, Turns
 from hub.watchdog import Watchdog

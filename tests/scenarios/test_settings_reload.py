@@ -13,9 +13,9 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from hub.ops.address import Address
-from hub.ops.settings_file import LAST_GOOD
 from hub.ops.sockets import listen_on_tcp
+from hub.settings.address import Address
+from hub.settings.settings_file import LAST_GOOD
 from tests.support.certificates import write_certificate
 from tests.support.processes import POLL_S, ROOT, SETTINGS, HubProcess
 

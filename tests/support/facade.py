@@ -83,10 +83,8 @@ from hub.operations.tokens import TokenOperations
 from hub.operations.upkeep import UpkeepOperations
 from hub.operations.users import UserOperations
 from hub.ops.access import PEER_UID, SOCKET_PATH, Access
-from hub.ops.address import Address
 from hub.ops.agent_bodies import Rules
 from hub.ops.bearer import BearerTokens
-from hub.ops.file_lines import FileLines
 from hub.ops.replays import Replays
 from hub.ops.server import Listening, OperatorServer
 from hub.ops.views import (
@@ -114,6 +112,8 @@ from hub.runs.leadership import Leadership
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import PAUSING
 from hub.runs.wishes import NOTHING_MORE, RunWish
+from hub.settings.address import Address
+from hub.settings.file_lines import FileLines
 from protocol.errors import IllegalTransition
 from protocol.ids import BootId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, RunOutcome, RunState, UnitState

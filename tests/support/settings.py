@@ -9,11 +9,11 @@ from pathlib import Path
 import anyio
 
 from hub.metrics import Metrics
-from hub.ops.changes import Changes
-from hub.ops.parts import Commit, Parts, Remark
-from hub.ops.reload import Reloader
-from hub.ops.settings import Settings
-from hub.ops.settings_file import OpenedSettings, SettingsFile, open_settings
+from hub.settings.changes import Changes
+from hub.settings.parts import Commit, Parts, Remark
+from hub.settings.reload import Reloader
+from hub.settings.settings import Settings
+from hub.settings.settings_file import OpenedSettings, SettingsFile, open_settings
 from protocol.errors import HubError
 from tests.support.clock import FakeClock
 

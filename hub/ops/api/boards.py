@@ -12,9 +12,9 @@ from hub.ops.api.errors import refusals
 from hub.ops.api.etags import Match, tag_of
 from hub.ops.api.paging import PageOf, Paging
 from hub.ops.facade import HubFacade
-from hub.ops.values import Name
 from hub.ops.views import View
 from hub.ops.views_boards import AgentSelfView, BoardDetail, BoardView, MemoryView, RememberedView
+from hub.settings.values import Name
 from protocol.errors import ErrorCode
 from storage.store import MemoryFilter
 

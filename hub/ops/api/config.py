@@ -6,8 +6,8 @@ from fastapi import Header, Query, Response
 
 from hub.ops.api.deps import Actor, Caller, Hub, NounRouter
 from hub.ops.api.errors import refusals
-from hub.ops.schema import settings_schema
 from hub.ops.views_config import ConfigCheckView, ConfigEdit, ConfigText, ConfigView, ReloadView
+from hub.settings.schema import settings_schema
 from protocol.errors import ErrorCode
 
 router = NounRouter(prefix="/v1", tags=["settings"])

@@ -4,9 +4,9 @@ from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.etags import Match, tag_of
 from hub.ops.api.paging import Paging
-from hub.ops.values import Name
 from hub.ops.views import View
 from hub.ops.views_identity import DeviceDetail, DeviceView
+from hub.settings.values import Name
 from protocol.errors import ErrorCode
 from storage.store import Grant
 

@@ -12,8 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from hub.ops.problems import spell
-from hub.ops.sentences import sentence
+from hub.settings.problems import spell
+from hub.settings.sentences import sentence
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 
 MEDIA_TYPE = "application/problem+json"

@@ -7,10 +7,10 @@ from pydantic import Field
 from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.paging import Paging
-from hub.ops.gateway_settings import RemoteId
-from hub.ops.values import Name
 from hub.ops.views import AgentView, View
 from hub.ops.views_gateways import GatewayDetail, GatewayView
+from hub.settings.gateway_settings import RemoteId
+from hub.settings.values import Name
 from protocol.errors import ErrorCode
 
 router = NounRouter(tags=["gateways"])

@@ -9,9 +9,9 @@ from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.paging import Paging
 from hub.ops.api.tokens import YEAR_S
-from hub.ops.values import Name
 from hub.ops.views import View
 from hub.ops.views_identity import InvitationView, NewInvitation, PairedView, PairingView
+from hub.settings.values import Name
 from protocol.errors import ErrorCode
 
 router = NounRouter(

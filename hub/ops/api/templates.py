@@ -8,9 +8,9 @@ from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.etags import Match, tag_of
 from hub.ops.api.paging import Paging
-from hub.ops.template_settings import TemplateTable
 from hub.ops.views import View
 from hub.ops.views_templates import TemplateView, VerdictView
+from hub.settings.template_settings import TemplateTable
 from protocol.errors import ErrorCode
 
 router = NounRouter(prefix="/v1/templates", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_TEMPLATE))

@@ -9,9 +9,9 @@ from hub.ops.api.deps import Actor, Caller, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.paging import Paging
 from hub.ops.roles import Role, Scope
-from hub.ops.values import Name
 from hub.ops.views import View
 from hub.ops.views_identity import NewOperatorToken, NewToken, OperatorTokenView, TokenView
+from hub.settings.values import Name
 from protocol.errors import ErrorCode
 
 YEAR_S: Final = 366 * 86_400.0

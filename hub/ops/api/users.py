@@ -3,9 +3,9 @@
 from hub.ops.api.deps import Actor, Hub, NounRouter
 from hub.ops.api.errors import refusals
 from hub.ops.api.paging import Paging
-from hub.ops.values import Name
 from hub.ops.views import View
 from hub.ops.views_identity import UserView
+from hub.settings.values import Name
 from protocol.errors import ErrorCode
 
 router = NounRouter(

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from hub.ops.agent_bodies import AgentBody
-from hub.ops.template_settings import TemplateTable
 from hub.ops.views import AgentView
 from hub.ops.views_templates import TemplateView, VerdictView
+from hub.settings.template_settings import TemplateTable
 
 
 class AgentWritingFacade(Protocol):

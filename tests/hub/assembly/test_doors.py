@@ -9,7 +9,7 @@ import pytest
 from hub.assembly.doors import OpenToOthers, check_reach
 from hub.assembly.limits import operator_hosts, trusted_proxies, upgrade_rules
 from hub.links.forwarded import BadForwarding
-from hub.ops.listen_settings import DeviceListener, OperatorListener, TlsSettings
+from hub.settings.listen_settings import DeviceListener, OperatorListener, TlsSettings
 
 EVERYWHERE, HERE = "0.0.0.0", "127.0.0.1"  # what must be refused
 

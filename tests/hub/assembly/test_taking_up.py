@@ -14,20 +14,20 @@ from hub.drain import Drain
 from hub.links.roster import DeviceReady
 from hub.metrics import Metrics
 from hub.operations.debug import DebugOperations
-from hub.ops.address import Address
-from hub.ops.changes import Changes
-from hub.ops.effect import Effect
-from hub.ops.locate import KeyPath
-from hub.ops.parts import Parts
-from hub.ops.problems import SettingsInvalid, Severity
-from hub.ops.reading import check_text
-from hub.ops.reload import Reloader, Unfit
-from hub.ops.settings import Settings
-from hub.ops.settings_watch import SettingsWatch
-from hub.ops.shape import leaves
 from hub.ops.sockets import listen_on_tcp
 from hub.ops.systemd import ServiceManager
-from hub.ops.values import Table
+from hub.settings.address import Address
+from hub.settings.changes import Changes
+from hub.settings.locate import KeyPath
+from hub.settings.parts import Parts
+from hub.settings.problems import SettingsInvalid, Severity
+from hub.settings.reading import check_text
+from hub.settings.reload import Reloader, Unfit
+from hub.settings.reload_policy import Effect
+from hub.settings.settings import Settings
+from hub.settings.settings_watch import SettingsWatch
+from hub.settings.shape import leaves
+from hub.settings.values import Table
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, BootId, DeviceId, NodeId, UserId
 from storage.schema import agents as agent_table

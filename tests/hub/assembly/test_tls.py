@@ -9,9 +9,9 @@ import pytest
 from hub.assembly.tls import Tls
 from hub.metrics import Metrics
 from hub.ops.certificates import CertificateUnusable
-from hub.ops.listen_settings import DeviceListener, Listen, TlsSettings
-from hub.ops.reload import Unfit
-from hub.ops.settings import Settings
+from hub.settings.listen_settings import DeviceListener, Listen, TlsSettings
+from hub.settings.reload import Unfit
+from hub.settings.settings import Settings
 from tests.support.certificates import Files, write_certificate
 
 LONG = timedelta(days=200)

@@ -99,7 +99,7 @@ def test_an_unexpected_error_is_a_sentence_unless_debug_is_asked_for(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("hub.ops.reading.check_settings", broken)
+    monkeypatch.setattr("hub.settings.reading.check_settings", broken)
     result = hub("check")
     assert result.exit_code == 1
     assert "RuntimeError: boom" in result.stderr

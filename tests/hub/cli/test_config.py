@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from hub.ops.schema import settings_schema
+from hub.settings.schema import settings_schema
 from tests.hub.cli.conftest import Hub
 from tests.support.certificates import write_certificate
 from tests.support.facade import FakeHub

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hub.ops.model_settings import LocalModelSettings
-from hub.ops.reading import check_settings
-from hub.ops.schema import settings_schema
+from hub.settings.model_settings import LocalModelSettings
+from hub.settings.reading import check_settings
+from hub.settings.schema import settings_schema
 from tests.hub.cli.conftest import Hub
 
 ROOT = Path(__file__).parents[3]

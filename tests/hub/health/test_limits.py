@@ -7,7 +7,7 @@ from hub.health.issues import Severity
 from hub.health.limits import LATELY
 from hub.links.attempts import AttemptLimits, FailedAttempts
 from hub.metrics import Metrics
-from hub.ops.limit_settings import Limits
+from hub.settings.limit_settings import Limits
 from tests.support.clock import START, FakeClock
 
 MINUTE = timedelta(minutes=1)

@@ -8,9 +8,9 @@ from pathlib import Path
 from hub.health import settings
 from hub.health.issues import Severity
 from hub.health.settings import Certificate
-from hub.ops.problems import Problem
-from hub.ops.reading import Reading, check_settings
-from hub.ops.settings import Settings
+from hub.settings.problems import Problem
+from hub.settings.reading import Reading, check_settings
+from hub.settings.settings import Settings
 from tests.support.clock import START
 
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from hub.ops.agent_bodies import AgentBody, AgentChanges, BadAgent, Rules, body_of, changed_by, made_of
-from hub.ops.agent_settings import AgentSettings, WrittenType
+from hub.settings.agent_settings import AgentSettings, WrittenType
 from protocol.agent_types import TYPE_NAMES, AgentSubtype, AgentType, kind_of
 from storage.store import DeclaredAgent, DeclaredSchedule, ModelUse, NewConfig, Redacted
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from hub.ops.schema import settings_schema
+from hub.settings.schema import settings_schema
 from tests.support.facade import FakeHub, answering, over_unix
 from tests.support.settings import TEXT
 

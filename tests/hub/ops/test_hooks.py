@@ -20,10 +20,10 @@ from hub.links.gate import Gate
 from hub.links.hosts import Hosts
 from hub.links.limits import PortLimits
 from hub.metrics import Metrics
-from hub.ops.address import Address
 from hub.ops.certificates import Certificates
 from hub.ops.hook_server import HookServer
 from hub.ops.hooks import Hook, Hooks, NewsDesk
+from hub.settings.address import Address
 from storage.schema import posted as table
 from storage.store import DeclaredConnector, Store, connectors, open_store
 from tests.hub.connectors.test_signatures import NOW, OLD, SECRET, WRONG, github, slack, standard

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hub.ops.declared import declared_agents
-from hub.ops.reading import check_text
+from hub.settings.declared import declared_agents
+from hub.settings.reading import check_text
 from storage.store import ModelUse, Redacted
 
 AGENT = """\

@@ -1,0 +1,1 @@
+"""hub.toml: its tables, how it is read, checked, edited and reloaded."""

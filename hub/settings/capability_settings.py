@@ -1,0 +1,87 @@
+"""``capabilities`` of an agent in hub.toml: what it can do, in which versions."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, Field
+
+from hub.agents.documents import BadDocument, DocumentTooLarge, document
+from hub.settings.reload_policy import REQUIRED, live
+from hub.settings.values import Flag, Table, refusal
+from protocol.requirements import CAPABILITY
+from protocol.semver import BadVersion, Version, parse_version
+from storage.store import Capability
+
+CONFIG_BYTES: Final = 16 * 1024  # of one of the file; over the API it is [limits] capability_config_bytes
+MOST: Final = 256
+
+
+def _name(written: str) -> str:
+    if CAPABILITY.fullmatch(written) is None:
+        told = "1 to 128 letters, digits and _ . : - are expected"
+        raise refusal("capability", told, hint='as in "file.read"')
+    return written
+
+
+def _version(written: str) -> str:
+    try:
+        return str(parse_version(written))
+    except BadVersion as error:
+        raise refusal("version", str(error)) from error
+
+
+def _config(written: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return document("config", written, most=CONFIG_BYTES, limit="capability_config_bytes")
+    except (BadDocument, DocumentTooLarge) as error:
+        raise refusal("capability", str(error)) from error
+
+
+class CapabilitySettings(Table):
+    """Something an agent can do, in one version."""
+
+    name: Annotated[str, AfterValidator(_name)] = live(REQUIRED, 'What it is called, as in "file.read".')
+    version: Annotated[str, AfterValidator(_version)] = live(
+        "1.0.0", 'A semantic version, as in "2.0.0-beta.1".'
+    )
+    enabled: Flag | None = live(None, "By default the newest version of a name is.")
+    config: Annotated[dict[str, Any], AfterValidator(_config)] = live({}, "What its program knows it by.")
+    description: Annotated[str, Field(max_length=4_096)] | None = live(None, "What it is, for people.")
+
+
+def check_versions(written: Sequence[CapabilitySettings]) -> None:
+    """Of each name there is one version once, and one that is enabled.
+
+    Raises:
+        PydanticCustomError: it is not so.
+    """
+    for place, one in enumerate(written):
+        for other in written[:place]:
+            if other.name != one.name:
+                continue
+            if other.version == one.version:
+                told = f"{one.name} {one.version} stands here twice"
+                raise refusal("capability", told, key=f"capabilities.{place}.version")
+            if one.enabled and other.enabled:
+                told = f"{one.name} is enabled in {other.version} already"
+                hint = "of each name one version is enabled"
+                raise refusal("capability", told, key=f"capabilities.{place}.enabled", hint=hint)
+
+
+def declared_capabilities(written: Sequence[CapabilitySettings]) -> tuple[Capability, ...]:
+    """What they are in the rows: of a name of which none is said to be enabled, the newest one is."""
+    parsed = [(one, parse_version(one.version)) for one in written]
+    chosen: dict[str, Version] = {}
+    for one, version in sorted(parsed, key=lambda told: (told[0].enabled is True, told[1].order)):
+        if one.enabled is not False:
+            chosen[one.name] = version  # the last one: that which is said to be enabled, else the newest
+    return tuple(
+        Capability(
+            name=one.name,
+            version=version,
+            enabled=chosen.get(one.name) == version,
+            config=one.config,
+            description=one.description,
+        )
+        for one, version in parsed
+    )

@@ -1,0 +1,84 @@
+"""What differs between two readings of hub.toml, and when each difference takes effect."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from hub.settings.agent_settings import AgentSettings
+from hub.settings.locate import KeyPath
+from hub.settings.problems import spell
+from hub.settings.reload_policy import Effect
+from hub.settings.settings import Settings
+from hub.settings.shape import effect_of
+from hub.settings.values import Table
+
+
+class Changes(NamedTuple):
+    """Keys whose values changed, as people write them; an agent is one, ``agents.NAME``.
+
+    *archived* are agents that the file names no more; they are in no other list.
+    """
+
+    live: tuple[str, ...] = ()
+    reconnect: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
+    archived: tuple[str, ...] = ()
+
+    def with_renewed(self, keys: Iterable[str]) -> "Changes":
+        """These, and *keys* whose values are the same but lead to something new, which is used at once."""
+        more = [key for key in keys if not any(told.startswith(key) for told in (*self.live, *self.restart))]
+        return self._replace(live=(*self.live, *more))
+
+
+def changes(before: Settings, after: Settings, *, started: Settings) -> Changes:
+    """What is new in *after*, key by key in the order of the file.
+
+    Args:
+        started: what the hub was started with; what needs a restart is compared with that,
+            and is told until there was one.
+    """
+    since = list(_differences(before, after))
+    waiting = list(_differences(started, after))
+    changed, archived = _agents_that_differ(before.agents, after.agents)
+    live = [key for key, effect in since if effect is Effect.LIVE]
+    return Changes(
+        live=(*changed, *live),
+        reconnect=tuple(key for key, effect in since if effect is Effect.RECONNECT),
+        restart=tuple(key for key, effect in waiting if effect is Effect.RESTART),
+        archived=archived,
+    )
+
+
+def _differences(before: Table, after: Table, path: KeyPath = ()) -> Iterator[tuple[str, Effect]]:
+    """What differs but the agents."""
+    for name, field in type(after).model_fields.items():
+        old, new = getattr(before, name), getattr(after, name)
+        if old == new or (path == () and name == "agents"):
+            continue
+        match old, new:
+            case Table(), Table() if type(old) is type(new):
+                yield from _differences(old, new, (*path, name))
+            case _:
+                yield spell((*path, name)), effect_of(field)
+
+
+class _Agents(NamedTuple):
+    changed: tuple[str, ...]
+    archived: tuple[str, ...]
+
+
+def _agents_that_differ(old: Sequence[AgentSettings], new: Sequence[AgentSettings]) -> _Agents:
+    """As people call them: with their user where several users have one of that name."""
+    before = {(agent.user, agent.name): agent for agent in old}
+    after = {(agent.user, agent.name): agent for agent in new}
+    users = Counter(name for _, name in before.keys() | after.keys())
+
+    def called(keys: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+        return tuple(
+            f"agents.{name}" if users[name] == 1 else f"agents.{name} (of {user})" for user, name in keys
+        )
+
+    return _Agents(
+        called(key for key, agent in after.items() if before.get(key) != agent),
+        called(key for key in before if key not in after),
+    )

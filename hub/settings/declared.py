@@ -1,0 +1,176 @@
+"""What hub.toml declares as the rows keep it: agents, gateways, connectors; seconds become milliseconds."""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from hub.settings.agent_settings import AgentSettings
+from hub.settings.capability_settings import declared_capabilities
+from hub.settings.connector_settings import ConnectorSettings
+from hub.settings.schedule_settings import ScheduleTable, SlotTable, TriggerTable
+from hub.settings.settings import Settings
+from hub.settings.template_settings import TemplateSettings
+from protocol.agent_types import kind_of
+from protocol.configs import type_of
+from storage.store import (
+    DeclaredAgent,
+    DeclaredConnector,
+    DeclaredGateway,
+    DeclaredSchedule,
+    Mailbox,
+    ModelUse,
+    NewConfig,
+    Redacted,
+    WrittenTemplate,
+)
+
+NANOS: Final = 1_000_000_000  # of a US dollar
+
+
+def declared_agents(settings: Settings) -> list[DeclaredAgent]:
+    """What the agents of hub.toml are in the rows."""
+    run_wall_s, patterns = settings.limits.run_wall_s, settings.redaction.patterns
+    return [declared_agent(agent, run_wall_s=run_wall_s, patterns=patterns) for agent in settings.agents]
+
+
+def declared_gateways(settings: Settings) -> list[DeclaredGateway]:
+    """What the gateways of hub.toml are in the rows: neither address nor token."""
+    return [
+        DeclaredGateway(name=one.name, user_name=one.user, main_agent=one.main_agent)
+        for one in settings.gateways
+    ]
+
+
+def declared_connectors(settings: Settings) -> list[DeclaredConnector]:
+    """What the connectors of hub.toml are in the rows: no secret, and not where one is found."""
+    return [_declared_connector(one, settings.plugins.connectors) for one in settings.connectors]
+
+
+def _declared_connector(one: ConnectorSettings, plugins: Collection[str]) -> DeclaredConnector:
+    from hub.connectors.catalog import UnknownProvider, find  # only here: most settings have none
+
+    said = one.model_dump_json(exclude={"name", "user"}).encode()
+    declared = DeclaredConnector(name=one.name, user_name=one.user, provider=one.provider)
+    try:
+        kind = find(one.provider, plugins)
+    except UnknownProvider as error:
+        return msgspec.structs.replace(declared, problem=str(error))
+    options = kind.settings_model.model_validate(one.settings)
+    return msgspec.structs.replace(
+        declared,
+        origin=kind.origin(options),
+        settings_digest=hashlib.sha256(said).hexdigest(),
+        needs_grant=kind.oauth(options) is not None,
+    )
+
+
+def declared_templates(settings: Settings) -> list[WrittenTemplate]:
+    """What the templates of hub.toml are in the rows."""
+    return [written_template(template) for template in settings.templates]
+
+
+def written_template(template: TemplateSettings) -> WrittenTemplate:
+    """What a template is in the rows."""
+    kind = kind_of(template.type)
+    return WrittenTemplate(
+        name=template.name,
+        description=template.description,
+        agent_type=kind.type,
+        subtype=kind.subtype,
+        configuration_schema=dict(template.configuration_schema),
+        default_configuration=dict(template.default_configuration),
+        prompt_template=template.prompt,
+    )
+
+
+def declared_agent(
+    agent: AgentSettings, *, run_wall_s: float, patterns: Mapping[str, str] = MappingProxyType({})
+) -> DeclaredAgent:
+    """What an agent of hub.toml is in the rows.
+
+    Args:
+        run_wall_s: how long a run may take whose schedule does not say.
+        patterns: of ``[redaction]``; a name that is none of them is one that the hub has.
+    """
+    schedule, kind = agent.schedule, None if agent.type is None else kind_of(agent.type)
+    return DeclaredAgent(
+        name=agent.name,
+        user_name=agent.user,
+        device_name=agent.device,
+        paths=agent.paths or (),
+        file_extensions=agent.file_extensions,
+        mailbox=None
+        if agent.connector is None
+        else Mailbox(connector=agent.connector, filter=dict(agent.filter), push=agent.push),
+        data_types=agent.data_types,
+        prompt=agent.prompt or "",
+        description=agent.description,
+        type=None if kind is None else kind.type,
+        subtype=None if kind is None else kind.subtype,
+        external_id=agent.external_id,
+        instance_id=agent.instance_id,
+        project_id=agent.project_id,
+        template=agent.template,
+        needs=agent.needs,
+        locks=agent.locks,
+        capabilities=declared_capabilities(agent.capabilities),
+        schedule=None if schedule is None else _declared_schedule(schedule, agent.timezone, run_wall_s),
+        slots=tuple(_declared_slot(slot, agent.timezone) for slot in agent.slots),
+        timezone=agent.timezone,
+        priority=agent.priority,
+        max_concurrent_runs=agent.max_concurrent_runs,
+        config=tuple(
+            NewConfig(key=key, value=value, type=type_of(value)) for key, value in agent.config.items()
+        ),
+        model_use=ModelUse(
+            allow_cloud=agent.allow_cloud,
+            redact=tuple(Redacted(name, patterns.get(name)) for name in agent.redact),
+            batch=agent.batch,
+            budget_nanos=None if agent.budget_usd is None else round(agent.budget_usd * NANOS),
+        ),
+    )
+
+
+def _declared_schedule(schedule: ScheduleTable, timezone: str, run_wall_s: float) -> DeclaredSchedule:
+    return msgspec.structs.replace(
+        _declared_trigger(schedule, timezone),
+        start_deadline_ms=_ms(schedule.start_deadline_s),
+        run_timeout_ms=round((schedule.run_timeout_s or run_wall_s) * 1_000),
+        max_attempts=schedule.max_attempts,
+        pause_after_failures=schedule.pause_after_failures,
+    )
+
+
+def _declared_slot(slot: SlotTable, timezone: str) -> DeclaredSchedule:
+    trigger = _declared_trigger(slot, timezone)
+    duration_ms = round(slot.duration_s * 1_000)
+    window_ms = trigger.catchup_window_ms  # nobody is woken for a slot that is over
+    return msgspec.structs.replace(
+        trigger,
+        action="wake",
+        label=slot.label,
+        duration_ms=duration_ms,
+        catchup_window_ms=duration_ms if window_ms is None else window_ms,
+    )
+
+
+def _declared_trigger(schedule: TriggerTable, timezone: str) -> DeclaredSchedule:
+    return DeclaredSchedule(
+        kind=schedule.kind,
+        expr=schedule.cron,
+        every_ms=_ms(schedule.every_s),
+        at_ms=None if schedule.at is None else round(schedule.at.timestamp() * 1_000),
+        tz=timezone,
+        overlap=schedule.overlap,
+        coalesce="latest" if schedule.catch_up == "none" else schedule.catch_up,
+        catchup_window_ms=0 if schedule.catch_up == "none" else _ms(schedule.catch_up_window_s),
+        max_catchup=schedule.max_catch_up,
+        jitter_ms=round(schedule.jitter * 1_000),
+    )
+
+
+def _ms(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1_000)

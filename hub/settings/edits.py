@@ -1,0 +1,109 @@
+"""Edits of hub.toml that keep its comments and its order: a changed value is a changed line."""
+
+import tomllib
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, Final
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from hub.settings.locate import KeyPath, Located
+from protocol.errors import ErrorCode, HubError
+
+AGENTS: Final = "agents"
+
+
+class CannotEdit(HubError):
+    """There is no such place in the file; nothing was changed."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+def edited(text: str, values: Mapping[str, Any], without: Iterable[str] = ()) -> str:
+    """*text* with each key of *values* at its new value, and without the keys of *without*.
+
+    Keys are spelled ``limits.runs``; an agent is meant by its name, ``agents.notes.prompt``.
+    What a value means is not looked at.
+
+    Raises:
+        CannotEdit: a key leads nowhere, or *text* is no TOML.
+    """
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    text = text.replace("\r\n", "\n")
+    try:
+        for key, value in values.items():
+            text = _with(text, key, value)
+        for key in without:
+            text = _without(text, key)
+    except (TOMLKitError, tomllib.TOMLDecodeError) as error:
+        raise CannotEdit(f"the file cannot be edited: {error}") from error
+    return text.replace("\n", line_end)
+
+
+def path_of(key: str, doc: Mapping[str, Any]) -> KeyPath:
+    """The path of a spelled key in *doc*.
+
+    Raises:
+        CannotEdit: it cannot be a key, or no agent has the name in it.
+    """
+    path = key.split(".")
+    if not all(path) or len(path) < 2:
+        raise CannotEdit(f"{key!r} is no key; a key is TABLE.NAME, as in limits.runs")
+    if path[0] != AGENTS:
+        return tuple(path)
+    if len(path) < 3:
+        raise CannotEdit("a whole agent is edited in the file: hub config edit")
+    agents = doc.get(AGENTS)
+    for number, agent in enumerate(agents if isinstance(agents, list) else []):
+        if isinstance(agent, Mapping) and agent.get("name") == path[1]:
+            return (AGENTS, number, *path[2:])
+    raise CannotEdit(f"no agent of hub.toml is named {path[1]}")
+
+
+def _with(text: str, key: str, value: Any) -> str:
+    path = path_of(key, tomllib.loads(text))
+    located = Located(text)
+    end = located.end_of(path[:-1])
+    if located.has(path) or end is None:
+        return _replaced(text, key, path, value)
+    # A new key of a table that is there. tomlkit would put it behind the comments that follow the
+    # table, where it reads as part of the next one.
+    line = tomlkit.table()
+    line.add(str(path[-1]), _styled(value))
+    at = text.find("\n", end)
+    at = len(text) if at < 0 else at
+    return f"{text[:at]}\n{line.as_string().rstrip()}{text[at:]}"
+
+
+def _replaced(text: str, key: str, path: KeyPath, value: Any) -> str:
+    doc = tomlkit.parse(text)
+    here: Any = doc
+    for part in path[:-1]:
+        if isinstance(part, str) and part not in here:
+            here[part] = tomlkit.table()
+        here = here[part]
+        if not isinstance(here, MutableMapping | list):
+            raise CannotEdit(f"{key}: {part} is no table")
+    here[path[-1]] = _styled(value)
+    return doc.as_string()
+
+
+def _without(text: str, key: str) -> str:
+    path = path_of(key, tomllib.loads(text))
+    if not Located(text).has(path):
+        return text
+    doc = tomlkit.parse(text)
+    here: Any = doc
+    for part in path[:-1]:
+        here = here[part]
+    del here[path[-1]]
+    return doc.as_string()
+
+
+def _styled(value: Any) -> Any:
+    """A table as one stands in a line: ``{env = "NAME"}``."""
+    if not isinstance(value, dict):
+        return value
+    table = tomlkit.inline_table()
+    table.update(value)
+    return table

@@ -1,0 +1,42 @@
+"""Where hub.toml says what may not be changed elsewhere: ``hub.toml:12``."""
+
+from collections.abc import Callable
+
+from hub.settings.locate import KeyPath
+from hub.settings.reading import Reading
+
+
+class FileLines:
+    """Finds agents and templates in the settings in use.
+
+    Args:
+        reading: the text in use, and where each value stands in it.
+    """
+
+    def __init__(self, reading: Callable[[], Reading]) -> None:
+        self._reading = reading
+
+    def of_agent(self, name: str, user: str, *key: str) -> str:
+        """Where the agent of this user stands, or a *key* of it."""
+        reading = self._reading()
+        agents = () if reading.settings is None else reading.settings.agents
+        for number, agent in enumerate(agents):
+            if (agent.name, agent.user) == (name, user):
+                return self._line(("agents", number, *(key or ("name",))))
+        return self._line(("agents",))
+
+    def of_template(self, name: str) -> str:
+        """Where the template stands."""
+        reading = self._reading()
+        templates = () if reading.settings is None else reading.settings.templates
+        for number, template in enumerate(templates):
+            if template.name == name:
+                return self._line(("templates", number, "name"))
+        return self._line(("templates",))
+
+    def _line(self, path: KeyPath) -> str:
+        places = self._reading().places
+        if places is None:
+            return "hub.toml"
+        place = places.value(path)
+        return f"{place.file}:{place.line}"

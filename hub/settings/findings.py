@@ -1,0 +1,223 @@
+"""What is found in hub.toml by looking further than at its types.
+
+Some of it can be seen in any document, the rest only in one that is valid.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from hub.links import open_files
+from hub.outbound.rules import AddressRefused, OutboundRules
+from hub.settings.agent_findings import found_in_agents
+from hub.settings.connector_findings import found_in_connectors
+from hub.settings.locate import KeyPath
+from hub.settings.model_settings import ModelSettings, OpenAIModelSettings
+from hub.settings.places import Place, Places
+from hub.settings.problems import Problem, Telling, did_you_mean, spell
+from hub.settings.schedule_settings import TriggerTable
+from hub.settings.secret import IN_THE_OPEN, REFER_TO_IT, looks_secret
+from hub.settings.settings import Settings
+from hub.settings.storage_settings import IN_MEMORY
+
+_KEYS: Final = frozenset(
+    {
+        ("fallback_models", "api_key"),
+        ("gateways", "token"),
+        ("connectors", "secret"),
+        ("connectors", "previous_secret"),
+        ("connectors", "client_secret"),
+    }
+)
+
+
+def found_by_looking(doc: Mapping[str, Any], places: Places) -> Iterator[Problem]:
+    """What can be seen in any document, valid or not: names that are there twice, secrets in the open."""
+    seen: dict[tuple[str, str], Place] = {}
+    agents = doc.get("agents")
+    for number, agent in enumerate(agents if isinstance(agents, list) else []):
+        name = agent.get("name") if isinstance(agent, dict) else None
+        if isinstance(name, str):
+            owner = (str(agent.get("user", "owner")), name)  # a name is unique per user
+            place = places.value(("agents", number, "name"))
+            if owner in seen:
+                hint = f"the other one stands in line {seen[owner].line}"
+                yield Problem(*place, f"agents.{number}.name", "another agent has this name", hint)
+            seen.setdefault(owner, place)
+    yield from _found_twice(doc, places, "gateways", "gateway")
+    yield from _found_twice(doc, places, "connectors", "connector")
+    for path, text in _strings(doc):
+        if looks_secret(text) or _is_key(path):
+            yield Problem(*places.value(path), spell(path), IN_THE_OPEN, REFER_TO_IT)
+
+
+def _found_twice(doc: Mapping[str, Any], places: Places, table: str, noun: str) -> Iterator[Problem]:
+    """A gateway or connector is known by its name alone, whosever it is."""
+    lines: dict[str, int] = {}
+    listed = doc.get(table)
+    for number, one in enumerate(listed if isinstance(listed, list) else []):
+        name = one.get("name") if isinstance(one, dict) else None
+        if isinstance(name, str):
+            place = places.value((table, number, "name"))
+            if name in lines:
+                hint = f"the other one stands in line {lines[name]}"
+                yield Problem(*place, f"{table}.{number}.name", f"another {noun} has this name", hint)
+            lines.setdefault(name, place.line)
+
+
+def found_beyond(settings: Settings, places: Places, *, now: datetime) -> Iterator[Problem]:
+    """What valid settings say that a reader may not expect; what lies in the past of *now* is such."""
+    tell = Telling(places)
+    yield from _found_in_listeners(settings, tell)
+    yield from _found_in_model(settings, tell)
+    for number, gateway in enumerate(settings.gateways):
+        yield from _found_in_address(gateway.url, ("gateways", number, "url"), settings, tell)
+    if settings.storage.url == IN_MEMORY:
+        yield tell.warning(("storage", "url"), "in memory: nothing is left after the hub stops")
+    yield from _found_in_limits(settings, tell)
+    yield from _found_in_redaction(settings, tell)
+    yield from _found_in_use_of_models(settings, tell)
+    yield from found_in_agents(settings, tell)
+    yield from found_in_connectors(settings, tell)
+    for number, agent in enumerate(settings.agents):
+        timed: list[tuple[KeyPath, TriggerTable]] = [
+            (("slots", n), slot) for n, slot in enumerate(agent.slots)
+        ]
+        timed += [] if agent.schedule is None else [(("schedule",), agent.schedule)]
+        for where, (key, message, hint) in (
+            (where, told) for where, table in timed for told in table.warnings(now)
+        ):
+            whole: KeyPath = ("agents", number, *where)
+            yield tell.warning((*whole, key) if places.has((*whole, key)) else whole, message, hint)
+
+
+def _found_in_listeners(settings: Settings, tell: Telling) -> Iterator[Problem]:
+    for name, listener in settings.listen.named():
+        if listener.insecure and not listener.address.is_loopback:
+            yield tell.warning(("listen", name, "insecure"), "other machines reach this address without TLS")
+    devices, operator = settings.listen.devices.address, settings.listen.operator.address
+    if devices == operator and devices.port:
+        yield tell.error(
+            ("listen", "operator", "address"),
+            "devices and operators cannot share a port",
+            "give each its own, as in 8770 and 8771",
+        )
+    webhooks = settings.listen.webhooks
+    if webhooks is not None and webhooks.address.port and webhooks.address in (devices, operator):
+        yield tell.error(
+            ("listen", "webhooks", "address"),
+            "webhooks cannot share a port with devices or operators",
+            "give them their own, as in 8772",
+        )
+
+
+def _found_in_model(settings: Settings, tell: Telling) -> Iterator[Problem]:
+    """Models that stand in for each other read in the same way."""
+    first = settings.model
+    if first is not None:
+        yield from _found_in_base_url(first, ("model",), settings, tell)
+    for number, model in enumerate(settings.fallback_models):
+        whole: KeyPath = ("fallback_models", number)
+        yield from _found_in_base_url(model, whole, settings, tell)
+        if first is None:
+            yield tell.error(whole, "there is no model for it to stand in for", "write [model] first")
+        elif first.kind != model.kind:
+            yield tell.error(
+                (*whole, "kind"),
+                "the small model on this machine and an endpoint read in different ways,"
+                " so neither stands in for the other",
+                f'write kind = "{first.kind}", or leave this table out',
+            )
+        elif model.kind == "local" or model in (first, *settings.fallback_models[:number]):
+            yield tell.error(whole, "this model is asked already", "leave this table out")
+
+
+def _found_in_redaction(settings: Settings, tell: Telling) -> Iterator[Problem]:
+    """Patterns that cannot be used, and names that stand for none."""
+    from hub.extraction.items import RedactionRule  # only here: the CLI reads settings without it
+    from hub.extraction.redaction import BUILT_IN, problem_of
+
+    patterns = settings.redaction.patterns
+    for name, regex in patterns.items():
+        if wrong := problem_of(RedactionRule(name, regex)):
+            yield tell.error(("redaction", "patterns", name), wrong)
+    for number, agent in enumerate(settings.agents):
+        for name in agent.redact:
+            if name not in patterns and (wrong := problem_of(RedactionRule(name))):
+                near = did_you_mean(name, (*BUILT_IN, *patterns))
+                hint = near or "write its pattern in [redaction]"
+                yield tell.error(("agents", number, "redact"), f"{name!r}: {wrong}", hint)
+
+
+def _found_in_use_of_models(settings: Settings, tell: Telling) -> Iterator[Problem]:
+    """Agents for which there is no model, and money that nobody can count."""
+    models = [] if settings.model is None else [settings.model, *settings.fallback_models]
+    has_local = any(model.is_local for model in models)
+    is_unpriced = any(not model.has_price for model in models)
+    unpriced = "no price is known of a model, so this holds for none of its tokens"
+    hint = "write its price_in_usd and price_out_usd; or a budget of tokens"
+    for number, agent in enumerate(settings.agents):
+        if models and not has_local and not agent.allow_cloud:
+            yield tell.error(
+                ("agents", number, "allow_cloud"),
+                "there is no local model to read its documents",
+                "name a local endpoint in [model] or [[fallback_models]], or write private = true there",
+            )
+        if agent.budget_usd is not None and is_unpriced:
+            yield tell.warning(("agents", number, "budget_usd"), unpriced, hint)
+    for key in ("run_usd", "day_usd"):
+        if is_unpriced and tell.places.has(("budget", key)) and getattr(settings.budget, key):
+            yield tell.warning(("budget", key), unpriced, hint)
+
+
+def _found_in_base_url(
+    model: ModelSettings, path: KeyPath, settings: Settings, tell: Telling
+) -> Iterator[Problem]:
+    if isinstance(model, OpenAIModelSettings):
+        yield from _found_in_address(model.base_url, (*path, "base_url"), settings, tell)
+
+
+def _found_in_address(url: str, path: KeyPath, settings: Settings, tell: Telling) -> Iterator[Problem]:
+    """A name is judged when it is called; what is an address already can be judged now."""
+    host = urlsplit(url).hostname or ""
+    try:
+        ip_address(host)
+    except ValueError:
+        return
+    try:
+        OutboundRules.parse(settings.outbound.allow).judge(host, [host])
+    except AddressRefused as error:
+        yield tell.warning(path, str(error))
+
+
+def _found_in_limits(settings: Settings, tell: Telling) -> Iterator[Problem]:
+    limits, files = settings.limits, open_files.most()
+    if files is None:
+        return
+    spared = open_files.spared(limits.spare_files, files)
+    if limits.connections > files - spared:
+        message = (
+            f"this process may open {files} files and keeps {spared} for the rest:"
+            f" no more than {files - spared} of {limits.connections} connections fit"
+        )
+        hint = "raise LimitNOFILE= of the unit, or ulimit -n; or write a lower number"
+        yield tell.warning(("limits", "connections"), message, hint)
+
+
+def _is_key(path: KeyPath) -> bool:
+    """Whether a key, a token or a password stands at *path*, and no reference to one."""
+    return path == ("model", "api_key") or (len(path) == 3 and (path[0], path[2]) in _KEYS)
+
+
+def _strings(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
+    match value:
+        case str():
+            yield path, value
+        case dict():
+            for key, inner in value.items():
+                yield from _strings(inner, (*path, key))
+        case list():
+            for number, inner in enumerate(value):
+                yield from _strings(inner, (*path, number))

@@ -1,0 +1,105 @@
+"""``[[gateways]]``: OpenClaw gateways that the hub speaks to; ``[coordination]``: what is said over them."""
+
+import re
+from typing import Annotated, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from hub.outbound.rules import is_this_machine
+from hub.settings.reload_policy import REQUIRED, live
+from hub.settings.secret import SecretRef
+from hub.settings.values import Flag, Name, Seconds, Table, refusal
+
+MOST: Final = 100  # one socket, or two, and a place in memory for each
+
+_REMOTE_ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_AS_IN: Final = 'as in "wss://gateway.example" or "ws://127.0.0.1:18789"'
+_TOKEN_APART: Final = 'the token stands apart: token = { file = "PATH" }'
+
+
+def _gateway_address(url: str) -> str:
+    parts = _parts(url, "not the address of a gateway", _AS_IN)
+    if parts.scheme not in ("ws", "wss") or not parts.host:
+        raise refusal("url", "not the address of a gateway", hint=_AS_IN)
+    if parts.has_more:
+        raise refusal("url", "an address has no user, query or fragment in it", hint=_TOKEN_APART)
+    if parts.scheme == "ws" and not is_this_machine(parts.host):
+        told = "token and messages would cross the network unencrypted"
+        raise refusal("not_encrypted", told, hint="use wss, or a gateway on this machine")
+    return url
+
+
+def _reply_address(url: str) -> str:
+    as_in = 'as in "https://hub.example"'
+    parts = _parts(url, "not the address of this hub", as_in)
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise refusal("url", "not the address of this hub", hint=as_in)
+    if parts.has_more:
+        told = "an address has no user, query or fragment in it"
+        raise refusal("url", told, hint="agents show a token of their own: hub agents token")
+    if parts.scheme == "http" and not is_this_machine(parts.host):
+        told = "agents' tokens would cross the network unencrypted"
+        raise refusal("not_encrypted", told, hint="use https, or let agents answer in their chat")
+    return url.rstrip("/")
+
+
+class _Parts(NamedTuple):
+    scheme: str
+    host: str
+    has_more: bool
+
+
+def _parts(url: str, wrong: str, hint: str) -> _Parts:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port  # a port that is none is found by asking for it
+        host.encode("idna")
+    except ValueError as error:  # UnicodeError is one
+        raise refusal("url", wrong, hint=hint) from error
+    has_more = bool(parts.query or parts.fragment or "@" in parts.netloc)
+    return _Parts(parts.scheme, host, has_more)
+
+
+def _remote_id(id: str) -> str:
+    if not _REMOTE_ID.fullmatch(id):
+        told = "not the id of an agent at a gateway"
+        raise refusal("remote_id", told, hint="small letters, digits, - and _, at most 64 of them")
+    return id
+
+
+RemoteId = Annotated[str, AfterValidator(_remote_id)]
+Url = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
+
+
+class GatewaySettings(Table):
+    """One gateway."""
+
+    name: Name = live(REQUIRED, "What people call it.")
+    url: Annotated[Url, AfterValidator(_gateway_address)] = live(
+        REQUIRED, "Where it is: wss://, or ws:// on this machine."
+    )
+    token: SecretRef | None = live(None, "Where its token is found; none where it wants none.")
+    user: Name = live("owner", "Whose it is, with its boards and agents; who is named first is made.")
+    main_agent: RemoteId | None = live(
+        None, "The agent there that speaks to people; by default the hub has one of its own made."
+    )
+    device_identity: Flag | None = live(
+        None, "The hub shows a key, which is approved there once; by default unless it is on this machine."
+    )
+
+
+Gateways = Annotated[tuple[GatewaySettings, ...], Field(max_length=MOST)]
+
+
+class CoordinationSettings(Table):
+    """``[coordination]``: what agents say to each other and to people."""
+
+    reply_url: Annotated[Url, AfterValidator(_reply_address)] | None = live(
+        None,
+        "Where agents reach this hub's operator address, to answer there; else they answer in their chat.",
+    )
+    message_expires_s: Seconds = live(
+        86_400.0, "How long a message is tried to be brought to its agent, from when it was written."
+    )
+    question_expires_s: Seconds = live(604_800.0, "How long a person is waited for who was asked something.")

@@ -1,0 +1,117 @@
+"""``[listen]``: where devices and operators connect to."""
+
+from collections.abc import Iterator
+from ipaddress import ip_network
+from typing import Annotated, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    PlainSerializer,
+    StringConstraints,
+    model_validator,
+)
+
+from hub.settings.address import Address
+from hub.settings.reload_policy import REQUIRED, live, reconnect, restart
+from hub.settings.values import Beside, Flag, Table, refusal
+
+
+def _address(value: object) -> object:
+    if not isinstance(value, str):
+        raise refusal("address", "an address is host:port", hint='as in "127.0.0.1:8770"')
+    try:
+        return Address.parse(value)
+    except ValueError as error:
+        raise refusal("address", str(error), hint='as in "127.0.0.1:8770"') from error
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        hint = 'as in "10.0.0.5" or "10.0.0.0/24"'
+        raise refusal("network", "not an address or a network of addresses", hint=hint) from error
+
+
+def _host(text: str) -> str:
+    host = text.lower().rstrip(".")
+    if not host or set(host) & set(":/@ []"):
+        raise refusal("host", "a host name has no port and no scheme", hint='as in "hub.example"')
+    return host
+
+
+Listening = Annotated[
+    Address, BeforeValidator(_address, json_schema_input_type=str), PlainSerializer(str, return_type=str)
+]
+Network = Annotated[str, StringConstraints(max_length=64), AfterValidator(_network)]
+Host = Annotated[str, StringConstraints(max_length=253), AfterValidator(_host)]
+
+
+class TlsSettings(Table):
+    """``tls = { certificate = "PATH", key = "PATH" }``: PEM files, beside hub.toml where relative."""
+
+    certificate: Beside = live(REQUIRED, "The certificate with its chain, the hub's own first.")
+    key: Beside = live(REQUIRED, "Its private key, without a password.")
+
+
+class Listener(Table):
+    """What all listeners have: without TLS they serve this machine, unless told otherwise."""
+
+    address: Listening
+    tls: TlsSettings | None = restart(None, "Serve with TLS 1.2 or newer.")
+    trusted_proxies: tuple[Network, ...] = reconnect((), "Whose word is taken on who connects through them.")
+    hosts: tuple[Host, ...] = reconnect((), "Names of this listener, beside those of this machine.")
+    insecure: Flag = restart(False, "Other machines may reach this address without TLS.")
+
+    @property
+    def is_for_others(self) -> bool:
+        """Whether other machines may connect without a proxy: with TLS, or because somebody wants it so."""
+        return self.tls is not None or self.insecure
+
+    @model_validator(mode="after")
+    def _stays_on_this_machine(self) -> Self:
+        is_covered = self.is_for_others or self.trusted_proxies
+        if not self.address.is_loopback and not is_covered:
+            raise refusal(
+                "not_loopback",
+                "other machines could reach this address without TLS",
+                key="address",
+                hint="write tls = { certificate = PATH, key = PATH }, trusted_proxies, or insecure = true",
+            )
+        return self
+
+
+class DeviceListener(Listener):
+    """``[listen.devices]``: where devices connect."""
+
+    address: Listening = restart(Address("127.0.0.1", 8770), "Where devices connect to, as host:port.")
+    compression: Flag = restart(False, "Compress what goes over the wire; costs 40 KiB a device.")
+    origins: tuple[str, ...] = reconnect((), "Web pages that may connect; none unless named.")
+
+
+class OperatorListener(Listener):
+    """``[listen.operator]``: where operators ask, beside hub.sock in the state folder."""
+
+    address: Listening = restart(Address("127.0.0.1", 8771), "Where operators connect to, as host:port.")
+
+
+class WebhookListener(Listener):
+    """``[listen.webhooks]``: where others post to connectors of the provider ``webhook``."""
+
+    address: Listening = restart(Address("127.0.0.1", 8772), "Where others post to, as host:port.")
+
+
+class Listen(Table):
+    """``[listen]``: the listeners; the one of webhooks only where it is written."""
+
+    devices: DeviceListener = DeviceListener()
+    operator: OperatorListener = OperatorListener()
+    webhooks: WebhookListener | None = restart(None, "Take what others post; off unless it is written.")
+
+    def named(self) -> Iterator[tuple[str, Listener]]:
+        """Those that there are, by their names in the file."""
+        yield "devices", self.devices
+        yield "operator", self.operator
+        if self.webhooks is not None:
+            yield "webhooks", self.webhooks

@@ -1,0 +1,99 @@
+"""``[model]``: what finds items in plain text; ``[[fallback_models]]``: who is asked when it cannot."""
+
+from typing import Annotated, ClassVar, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from hub.outbound.rules import is_this_machine
+from hub.settings.address import Address
+from hub.settings.reload_policy import REQUIRED, restart
+from hub.settings.secret import SecretRef
+from hub.settings.values import Flag, Seconds, Table, Whole, refusal
+
+Usd = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=100_000)]
+
+
+def _web_address(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise refusal("url", "not the address of a web service", hint='as in "https://host/v1"')
+    return url
+
+
+class ModelTuning(Table):
+    """What both kinds of model can be told."""
+
+    timeout_s: Seconds = restart(60.0, "The longest silence of the endpoint while it thinks.")
+    concurrency: Whole = restart(8, "Questions at once, of all runs together.")
+    chunk_tokens: Whole | None = restart(
+        None, "How much text goes into one question; by default what suits the kind of model."
+    )
+
+
+class OpenAIModelSettings(ModelTuning):
+    """``[model] kind = "openai"``: any endpoint that speaks that interface."""
+
+    kind: Literal["openai"] = restart(REQUIRED, "An endpoint that speaks the interface of OpenAI.")
+    base_url: Annotated[str, AfterValidator(_web_address)] = restart(REQUIRED, "Where the endpoint is.")
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200)] = restart(
+        REQUIRED, "The model's name at its endpoint."
+    )
+    api_key: SecretRef | None = restart(None, "Where the key is found; none where none is needed.")
+    insecure: Flag = restart(False, "Documents and key may cross the network unencrypted.")
+    private: Flag = restart(
+        False, "It is run by people you trust: agents that may not use the cloud ask it too."
+    )
+    rpm: Whole | None = restart(
+        None, "Requests a minute that you may make; by default what its headers tell."
+    )
+    tpm: Whole | None = restart(None, "Tokens a minute, of questions and answers; likewise.")
+    price_in_usd: Usd | None = restart(None, "US dollars for a million tokens of questions.")
+    price_out_usd: Usd | None = restart(None, "US dollars for a million tokens of answers.")
+
+    @model_validator(mode="after")
+    def _is_encrypted_on_its_way(self) -> Self:
+        parts = urlsplit(self.base_url)
+        if parts.scheme == "http" and not Address(parts.hostname or "", 0).is_loopback and not self.insecure:
+            raise refusal(
+                "not_encrypted",
+                "documents and key would cross the network unencrypted",
+                key="base_url",
+                hint="use https, or write insecure = true",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_both_prices(self) -> Self:
+        if (self.price_in_usd is None) != (self.price_out_usd is None):
+            raise refusal(
+                "half_a_price",
+                "the price of questions and that of answers are given together",
+                key="price_out_usd" if self.price_in_usd is None else "price_in_usd",
+                hint="write both price_in_usd and price_out_usd",
+            )
+        return self
+
+    @property
+    def is_local(self) -> bool:
+        """Whether what it is sent stays on machines of the operator's."""
+        return self.private or is_this_machine(urlsplit(self.base_url).hostname or "")
+
+    @property
+    def has_price(self) -> bool:
+        """Whether anybody knows what it costs."""
+        return self.price_in_usd is not None
+
+
+class LocalModelSettings(ModelTuning):
+    """``[model] kind = "local"``: the small model of the extra ``[local]``, served by the hub itself."""
+
+    kind: Literal["local"] = restart(REQUIRED, "The small model on this machine, of the extra [local].")
+    timeout_s: Seconds = restart(300.0, "The longest silence while it thinks: one thread is slow.")
+    concurrency: Whole = restart(1, "Questions at once.")
+
+    is_local: ClassVar[bool] = True
+    has_price: ClassVar[bool] = True  # it costs nothing
+
+
+ModelSettings = Annotated[OpenAIModelSettings | LocalModelSettings, Field(discriminator="kind")]

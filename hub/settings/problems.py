@@ -1,0 +1,215 @@
+"""What is wrong with a settings file, and where: ``file:line:column: error: path: message - hint``.
+
+A problem never repeats the value it complains about, which may be a secret.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+from pydantic import ValidationError
+
+from hub.settings.locate import KeyPath, Position
+from hub.settings.places import Places
+from hub.settings.sentences import sentence
+from protocol.errors import ErrorCode, HubError
+
+NamesAt = Callable[[KeyPath], Iterable[str]]  # the keys that a table may have
+# What is meant, for the sentences of the TOML parser that leave it open.
+_PARSER_HINTS: Final = {
+    "Invalid value": 'a text stands in quotes, as in key = "text"',
+    "Cannot overwrite a value": "this key stands here already",
+    "Cannot declare": "this table stands here already; one of several has two brackets, as in [[agents]]",
+    "Expected '=' after a key": "write key = value, or [table] for the head of a table",
+}
+
+# Tables of which there are several.
+_LISTED: Final = ("agents", "templates", "fallback_models", "gateways", "connectors")
+
+
+class Severity(StrEnum):
+    """An error keeps the hub from starting; a warning does not."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class Problem(NamedTuple):
+    """One line of ``hub check``. *line* and *column* count from 1, in code points.
+
+    Line 0: *file* is no file, but what overrides one.
+    """
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+    hint: str = ""
+    severity: Severity = Severity.ERROR
+
+    def __str__(self) -> str:
+        at = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        path = f"{self.path}: " if self.path else ""
+        hint = f" - {self.hint}" if self.hint else ""
+        return f"{at}: {self.severity}: {path}{self.message}{hint}"
+
+
+class Telling(NamedTuple):
+    """Makes problems of what stands somewhere."""
+
+    places: Places
+
+    def warning(self, path: KeyPath, message: str, hint: str = "") -> Problem:
+        return Problem(*self.places.value(path), spell(path), message, hint, Severity.WARNING)
+
+    def error(self, path: KeyPath, message: str, hint: str = "") -> Problem:
+        return Problem(*self.places.value(path), spell(path), message, hint)
+
+
+class SettingsInvalid(HubError):
+    """The settings cannot be used; *problems* has all that is wrong with them, by position."""
+
+    code = ErrorCode.BAD_SETTINGS
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = in_order(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Sorted by position, each once."""
+    return sorted(set(problems), key=lambda problem: (problem.line, problem.column, problem))
+
+
+def spell(path: KeyPath) -> str:
+    """A key path as people write it: ``agents.0.name``."""
+    return ".".join(str(part) for part in path)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint that names the nearest of *known*, however it is capitalised; empty when none is near."""
+    near = _nearest(word, known)
+    return f"did you mean '{near}'?" if near else ""
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    """The one of *known* that is most like *word*; empty when none is."""
+    spelled = {name.lower(): name for name in sorted(known, reverse=True)}
+    near = get_close_matches(word.lower(), sorted(spelled), n=1)
+    return spelled[near[0]] if near else ""
+
+
+def found_by_validation(
+    error: ValidationError, *, doc: Mapping[str, Any], places: Places, names_at: NamesAt
+) -> list[Problem]:
+    """What pydantic found, put where it stands in the text.
+
+    A validator of ours may say more in its error's context: ``hint``, and ``key`` when it
+    judged a whole table and one of its keys is to blame; ``schedule.jitter_s`` is one of a table in it.
+    """
+    problems: list[Problem] = []
+    listed = error.errors(include_url=False)
+    for found in listed:
+        if found["type"] == "too_short" and any(_is_inside(other["loc"], found["loc"]) for other in listed):
+            continue  # what is wrong with its items is told; it is only empty without those
+        context = found.get("ctx", {})
+        path = _path_in(doc, found["loc"], is_there=found["type"] != "missing")
+        if "key" in context:
+            path = (*path, *(int(part) if part.isdigit() else part for part in context["key"].split(".")))
+        if found["type"] in ("union_tag_not_found", "union_tag_invalid"):
+            path = (*path, "kind")
+        message, hint = sentence(found["type"], found["msg"], found["input"], context)
+        place = places.value(path)
+        match found["type"]:
+            case "extra_forbidden":
+                message = "unknown table" if isinstance(found["input"], dict) else "unknown key"
+                hint = _hint_for(path, doc, places, names_at)
+                place = places.key(path)
+            case "missing" | "union_tag_not_found":
+                place = places.value(path[:-1])
+            case "tuple_type" if len(path) == 1 and path[0] in _LISTED:
+                hint = f"write [[{path[0]}]]"
+            case "literal_error" | "enum" | "union_tag_invalid":
+                hint = _nearest_choice(_value_at(doc, path), message)
+        if not place.line and "quotes" in hint:
+            hint = ""  # outside the file nothing stands in quotes
+        problems.append(Problem(*place, spell(path), message, hint))
+    return problems
+
+
+def found_by_parser(message: str, *, file: str, text: str) -> Problem:
+    """A TOML syntax error. Python 3.11 tells the position in the message alone."""
+    what, _, where = message.rpartition(" (at ")
+    numbers = [int(word) for word in where.rstrip(")").replace(",", "").split() if word.isdigit()]
+    if len(numbers) == 2:
+        at = Position(*numbers)
+    else:  # "at end of document"
+        lines = text.split("\n")
+        at = Position(len(lines), len(lines[-1]) + 1)
+    said = " ".join((what or message).split())
+    hint = next((hint for begins, hint in _PARSER_HINTS.items() if said.startswith(begins)), "")
+    return Problem(file, at.line, at.column, "", said, hint)
+
+
+def _is_inside(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
+
+
+def _path_in(doc: Mapping[str, Any], loc: tuple[int | str, ...], *, is_there: bool) -> KeyPath:
+    """*loc* without the parts that pydantic adds: names of union members.
+
+    What is missing is the last part of its own path; all else is there.
+    """
+    path: list[int | str] = []
+    here: Any = doc
+    for number, part in enumerate(loc, start=1):
+        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int)):
+            here = here[part]  # type: ignore[index]  # a number where it is a list
+            path.append(part)
+        elif number == len(loc) and not is_there:
+            path.append(part)
+    return tuple(path)
+
+
+def _hint_for(path: KeyPath, doc: Mapping[str, Any], places: Places, names_at: NamesAt) -> str:
+    """What an unknown key may have been meant to be: not what stands beside it in the file already."""
+    table, unknown = path[:-1], str(path[-1])
+    known = list(names_at(table))
+    if unknown in known:
+        return "another kind of this table has it"
+    beside = _value_at(doc, table)
+    is_in_file = bool(places.key(path).line)
+    taken = [
+        name
+        for name in known
+        if isinstance(beside, dict) and name in beside and bool(places.key((*table, name)).line) == is_in_file
+    ]
+    if meant := did_you_mean(unknown, [name for name in known if name not in taken]):
+        return meant
+    if near := _nearest(unknown, taken):
+        return f"'{near}' stands there already"
+    return _elsewhere(unknown, names_at)
+
+
+def _elsewhere(unknown: str, names_at: NamesAt) -> str:
+    """Which table of the file has such a key."""
+    for table in names_at(()):
+        for path in ((table,), *((table, inner) for inner in names_at((table,)))):
+            if unknown in names_at(path):
+                is_listed = table in _LISTED
+                return f"[[{table}]] has such a key" if is_listed else f"[{spell(path)}] has such a key"
+    return ""
+
+
+def _value_at(doc: Mapping[str, Any], path: KeyPath) -> object:
+    here: Any = doc
+    for part in path:
+        here = here[part]
+    return here
+
+
+def _nearest_choice(value: object, message: str) -> str:
+    choices = message.split("'")[1::2]
+    return did_you_mean(value, choices) if isinstance(value, str) else ""

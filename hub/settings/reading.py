@@ -1,0 +1,152 @@
+"""Reading hub.toml: everything that is wrong with it, said at once, and the settings where it can be used."""
+
+import os
+import stat
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pydantic import ValidationError
+
+from hub.clock import Clock, SystemClock
+from hub.settings.findings import found_beyond, found_by_looking
+from hub.settings.locate import Located
+from hub.settings.overrides import Override, in_environment, overlaid
+from hub.settings.places import Places
+from hub.settings.problems import (
+    Problem,
+    SettingsInvalid,
+    Severity,
+    found_by_parser,
+    found_by_validation,
+    in_order,
+    spell,
+)
+from hub.settings.references import Around, found_in_references
+from hub.settings.renames import Rename, follow_renames
+from hub.settings.settings import Settings
+from hub.settings.shape import is_text, names_at
+
+_CLOCK: Final = SystemClock()
+BYTE_ORDER_MARK: Final = "\ufeff"  # some editors write it before all else
+
+
+class Reading(NamedTuple):
+    """What a file says: *settings* where they can be used, and every problem in order.
+
+    *text* is the file's own; *places* tells where each value stands. Both are missing
+    where there was no text, or none that is TOML.
+    """
+
+    settings: Settings | None
+    problems: list[Problem]
+    text: str = ""
+    places: Places | None = None
+
+    def usable(self) -> Settings:
+        """The settings.
+
+        Raises:
+            SettingsInvalid: they cannot be used; with all problems that are errors.
+        """
+        if self.settings is None:
+            raise SettingsInvalid(problem for problem in self.problems if problem.severity is Severity.ERROR)
+        return self.settings
+
+
+def load_settings(path: Path, *, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings to serve with: every secret that they refer to is there.
+
+    Raises:
+        SettingsInvalid: with all problems that are errors.
+    """
+    return check_settings(path, environ=environ, serving=True).usable()
+
+
+def check_settings(
+    path: Path,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    given: Iterable[Override] = (),
+    serving: bool = False,
+    clock: Clock = _CLOCK,
+) -> Reading:
+    """Read a settings file and find all that is wrong with it. See ``check_text``."""
+    file = str(path)
+    try:
+        text = path.read_bytes().decode()
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        hint = "'hub init' writes one" if isinstance(error, FileNotFoundError) else ""
+        return Reading(None, [Problem(file, 1, 1, "", error.strerror or "cannot be read", hint)])
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start].decode().split("\n")
+        return Reading(None, [Problem(file, len(before), len(before[-1]) + 1, "", "not UTF-8")])
+    reading = check_text(text, path, environ=environ, given=given, serving=serving, clock=clock)
+    if mode & 0o022:
+        told = "others than its owner may change this file"
+        problem = Problem(file, 1, 1, "", told, f"chmod go-w {file}", Severity.WARNING)
+        reading = reading._replace(problems=in_order([problem, *reading.problems]))
+    return reading
+
+
+def check_text(
+    text: str,
+    path: Path,
+    *,
+    name: str = "",
+    environ: Mapping[str, str] = os.environ,
+    given: Iterable[Override] = (),
+    serving: bool = False,
+    clock: Clock = _CLOCK,
+) -> Reading:
+    """Find all that is wrong with *text*, read as if it stood in the file *path*.
+
+    A secret that cannot be found is an error when *serving*, else a warning: a file
+    may be checked on a machine where no hub serves with it.
+
+    Args:
+        name: what problems call the file; by default its path.
+        environ: ``HUB__`` variables in it go before what the text says.
+        given: what goes before even those.
+        clock: what lies in its past is a warning.
+    """
+    file = name or str(path)
+    if text.startswith(BYTE_ORDER_MARK):
+        told = "begins with a byte order mark, which TOML does not have"
+        return Reading(None, [Problem(file, 1, 1, "", told, "save it as UTF-8 without one")], text)
+    try:
+        doc = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        return Reading(None, [found_by_parser(str(error), file=file, text=text)], text)
+    overrides = [*in_environment(environ), *given]
+    places = Places(file, Located(text), overrides)
+    doc = overlaid(doc, overrides, is_text=is_text)
+    folder = path.absolute().parent  # no path in the settings is relative from here on
+    problems = [_followed(rename, places) for rename in follow_renames(doc)]
+    problems += found_by_looking(doc, places)
+    settings = None
+    try:
+        settings = Settings.model_validate(doc, context={"base": folder})
+    except ValidationError as error:
+        problems += found_by_validation(error, doc=doc, places=places, names_at=names_at)
+    else:
+        problems += found_beyond(settings, places, now=clock.now())
+    around = Around(folder, environ, is_server=serving, now=clock.now())
+    problems += found_in_references(doc, places, around)
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        settings = None
+    return Reading(settings, in_order(problems), text, places)
+
+
+def _followed(rename: Rename, places: Places) -> Problem:
+    """What is told of a key under its old name; what is wrong with its value is told there too."""
+    place, new = places.key(rename.old), spell(rename.new)
+    if rename.is_doubled:
+        return Problem(
+            *place, spell(rename.old), f"is called {new} now, and that stands here too", "remove it"
+        )
+    places.rename(rename.old, rename.new)
+    hint = "rename it; the next minor version knows the new name alone"
+    return Problem(*place, spell(rename.old), f"is called {new} now", hint, Severity.WARNING)

@@ -1,0 +1,131 @@
+"""Where hub.toml leads to: secrets and certificates, which are elsewhere and may not be there.
+
+Each reference is looked at by itself, so that what is wrong with another key hides none of it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from hub.settings.listen_settings import TlsSettings
+from hub.settings.locate import KeyPath
+from hub.settings.places import Places
+from hub.settings.problems import Problem, Telling
+from hub.settings.secret import SecretMissing, SecretRef, is_open_to_others
+from hub.settings.storage_settings import StorageSettings
+
+_Table = TypeVar("_Table", bound=BaseModel)
+
+_KEY: Final = ("model", "api_key")
+_DATABASE: Final = ("storage", "url")
+_LISTENERS: Final = ("devices", "operator")
+
+
+class Around(NamedTuple):
+    """What a reference is followed in.
+
+    Attributes:
+        folder: where relative paths begin.
+        is_server: who looks is who will serve; who only checks a file may not be able to read all.
+        now: aware.
+    """
+
+    folder: Path
+    environ: Mapping[str, str]
+    is_server: bool
+    now: datetime
+
+
+def found_in_references(doc: Mapping[str, Any], places: Places, around: Around) -> Iterator[Problem]:
+    """What is wrong at the ends of the references in *doc*, valid or not.
+
+    What cannot be read is an error only for who will serve; what was read and is wrong always is.
+    """
+    tell = Telling(places)
+    missing = tell.error if around.is_server else tell.warning
+    for path, secret, resolve in _secrets(doc, around):
+        try:
+            resolve(around.environ)
+        except SecretMissing as error:
+            yield missing(path, str(error))
+        if secret.file is not None and is_open_to_others(secret.file):
+            yield tell.warning(path, f"others may read {secret.file}", f"chmod 600 {secret.file}")
+    for name in _LISTENERS:
+        tls_path = ("listen", name, "tls")
+        if (tls := _read(TlsSettings, _at(doc, tls_path), around)) is not None:
+            yield from _found_in_certificate(tls_path, tls, tell, missing, around.now)
+
+
+def _found_in_certificate(
+    path: KeyPath, tls: TlsSettings, tell: Telling, missing: Callable[[KeyPath, str], Problem], now: datetime
+) -> Iterator[Problem]:
+    from hub.ops.certificates import (  # only here: it brings a library
+        CertificateUnread,
+        CertificateUnusable,
+        ending,
+        load_pair,
+    )
+
+    try:
+        pair = load_pair(tls.certificate, tls.key)
+    except CertificateUnread as error:
+        yield missing(path, str(error))
+        return
+    except CertificateUnusable as error:
+        yield tell.error(path, str(error))
+        return
+    if told := ending(pair.expires_at, now):
+        yield tell.warning((*path, "certificate"), told, "put a new one in its place, then hub reload")
+    if is_open_to_others(tls.key):
+        yield tell.warning((*path, "key"), f"others may read {tls.key}", f"chmod 600 {tls.key}")
+
+
+def _secrets(
+    doc: Mapping[str, Any], around: Around
+) -> Iterator[tuple[KeyPath, SecretRef, Callable[[Mapping[str, str]], str]]]:
+    """Every reference to a secret, and what finds out where it leads."""
+    if (database := _read(SecretRef, _at(doc, _DATABASE), around)) is not None:
+        yield _DATABASE, database, StorageSettings(url=database).resolved
+    keys = (
+        _KEY,
+        *_in_each(doc, "fallback_models", "api_key"),
+        *_in_each(doc, "gateways", "token"),
+        *_in_each(doc, "connectors", "secret"),
+        *_in_each(doc, "connectors", "previous_secret"),
+        *_in_each(doc, "connectors", "client_secret"),
+    )
+    for path in keys:
+        if (key := _read(SecretRef, _at(doc, path), around)) is not None:
+            yield path, key, key.resolve
+
+
+def _in_each(doc: Mapping[str, Any], tables: str, key: str) -> Iterator[KeyPath]:
+    listed = doc.get(tables)
+    yield from ((tables, number, key) for number in range(len(listed) if isinstance(listed, list) else 0))
+
+
+def _at(doc: Mapping[str, Any], path: KeyPath) -> object:
+    """What stands at *path*; ``None``: nothing."""
+    here: object = doc
+    for part in path:
+        match here, part:
+            case Mapping(), str():
+                here = here.get(part)
+            case list(), int():
+                here = here[part]
+            case _:
+                return None
+    return here
+
+
+def _read(model: type[_Table], value: object, around: Around) -> _Table | None:
+    """The table *value*; ``None`` where it is none, which is told elsewhere."""
+    if not isinstance(value, Mapping):
+        return None
+    try:
+        return model.model_validate(value, context={"base": around.folder})
+    except ValidationError:
+        return None

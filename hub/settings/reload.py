@@ -1,0 +1,384 @@
+"""The settings of a running hub, and the one way in which they change.
+
+A change is read, checked, prepared and then taken up, all of it or nothing: whatever
+fails, the hub goes on exactly as it was, and ``refused`` says why. What needs new
+connections or a restart is accepted too, and told to be waiting for that.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from difflib import unified_diff
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import anyio
+import anyio.to_thread
+
+from hub.clock import Clock, epoch_ms
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.settings.changes import Changes, changes
+from hub.settings.edited_keys import told_of_keys, written_in_vain, wrong_by_itself
+from hub.settings.edits import edited
+from hub.settings.locate import KeyPath
+from hub.settings.parts import Parts
+from hub.settings.problems import Problem, SettingsInvalid, Severity, in_order, spell
+from hub.settings.protected_keys import BeyondSettings, check_guarded
+from hub.settings.reading import Reading
+from hub.settings.settings import Settings
+from hub.settings.settings_file import OpenedSettings, keep_last_good
+from protocol.errors import ErrorCode, HubError
+
+log = Channel(__name__)
+
+REMEMBERED: Final = 8  # texts of earlier generations, to show a late editor what has changed
+
+
+class Unfit(HubError):
+    """A part of the hub cannot work with the value at *path*; nothing was changed."""
+
+    code = ErrorCode.BAD_SETTINGS
+
+    def __init__(self, path: KeyPath, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        self.hint = hint
+
+
+class StaleSettings(HubError):
+    """The settings changed since they were read; nothing was changed now."""
+
+    code = ErrorCode.CHANGED_MEANWHILE
+
+
+class ReloadUnderWay(HubError):
+    """Another reload is under way, and nobody wanted to wait for it."""
+
+    code = ErrorCode.OVERLOADED
+
+
+class CannotWriteSettings(HubError):
+    """The file cannot be written; nothing was changed."""
+
+    code = ErrorCode.FORBIDDEN
+
+
+class TakenUp(NamedTuple):
+    """What a reload did."""
+
+    generation: int
+    changes: Changes
+    warnings: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What somebody wants hub.toml to say: the whole *text*, or *values* for keys, and none for *without*."""
+
+    text: str | None = None
+    values: Mapping[str, Any] | None = None
+    without: tuple[str, ...] = ()
+
+    def of(self, text: str) -> str:
+        """*text* as it is to be. Raises CannotEdit."""
+        if self.text is not None:
+            return self.text
+        return edited(text, self.values or {}, self.without)
+
+
+class Reloader:
+    """Keeps the settings in use, and takes up new ones.
+
+    Args:
+        opened: what the hub was started with.
+        state: where the text that was good last is kept.
+        around: what tells the service manager that a reload is going on.
+    """
+
+    def __init__(
+        self,
+        opened: OpenedSettings,
+        *,
+        state: Path,
+        clock: Clock,
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._file = opened.file
+        self._state = state
+        self._clock = clock
+        self._metrics: Metrics | None = None
+        self._around = around
+        self._reading = opened.reading
+        self._started = opened.settings
+        self._lock = anyio.Lock()
+        self._parts: Parts | None = None
+        self._is_begun = False
+        self._earlier: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
+        self._seen = opened.reading.text  # what the file said at the last look, taken up or not
+        self.generation = 1
+        self.refused = opened.refused
+        self.on_last_good = bool(opened.refused)
+
+    # --- what others may know ---
+
+    @property
+    def current(self) -> Settings:
+        """The settings that were taken up last."""
+        return self._reading.usable()
+
+    @property
+    def reading(self) -> Reading:
+        """The text that they come from, and where each value stands in it."""
+        return self._reading
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._file.path
+
+    @property
+    def tag(self) -> str:
+        """A strong entity tag of the settings in use (RFC 9110, 8.8.1)."""
+        return f'"{self.generation}-{sha256(self._reading.text.encode()).hexdigest()[:16]}"'
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Keys whose values wait for a restart."""
+        return changes(self.current, self.current, started=self._started).restart
+
+    def is_news(self) -> bool:
+        """Whether the file is there and says something that was not looked at yet."""
+        try:
+            return self._file.path.read_bytes() != self._seen.encode()
+        except OSError:
+            return False  # between the two steps of an editor that writes anew
+
+    # --- changing them ---
+
+    def attach(self, parts: Parts, metrics: Metrics) -> None:
+        """What takes up changes, once the hub runs, and what counts them."""
+        self._parts, self._metrics = parts, metrics
+        self._tell_metrics()
+
+    async def begin(self) -> None:
+        """The hub runs with what it was started with: that was good, and from now on it may change."""
+        self._is_begun = True
+        await self._keep()
+
+    async def reload(self, *, actor: str, wait: bool = True) -> TakenUp:
+        """Take up what the file says now.
+
+        Args:
+            actor: who wants it, for the audit log.
+            wait: for a reload that is under way; else it is refused.
+
+        Raises:
+            SettingsInvalid: everything that is wrong with it; the hub goes on as it was.
+            ReloadUnderWay: nothing was looked at.
+        """
+        if not wait and self._lock.locked():
+            raise ReloadUnderWay("another reload is under way")
+        async with self._lock:
+            with self._around():
+                reading = await anyio.to_thread.run_sync(self._file.read)
+                return await self._attempt(reading, actor)
+
+    async def edit(
+        self, edit: Edit, *, expected: Sequence[str] | None, actor: str, may_all: bool = True
+    ) -> TakenUp:
+        """Write *edit* into the file and take it up.
+
+        Args:
+            expected: tags of settings that the editor has seen, or ``*``; None: whatever they are.
+            may_all: whether the editor may change what ``settings.protected_keys`` guards, too.
+
+        Raises:
+            BeyondSettings: it may not, and would.
+            StaleSettings: they are others by now, or the file is; the message shows the difference.
+            SettingsInvalid: it cannot be taken up; the file was not touched, or there is none.
+            CannotEdit: a key leads nowhere.
+            CannotWriteSettings: the file cannot be written.
+        """
+        async with self._lock:
+            with self._around():
+                before = self._check_unchanged(expected)
+                text = edit.of(before)
+                if not may_all:
+                    await self._check_guarded(before, text, actor)
+                reading = await anyio.to_thread.run_sync(self._file.read_text, text)
+                keys = edit.values or ()
+                alone = await anyio.to_thread.run_sync(self._file.alone().read_text, text)
+                if (wrong := wrong_by_itself(keys, text, alone.problems)) and reading.settings is not None:
+                    reading = reading._replace(settings=None, problems=wrong)
+                try:
+                    done = await self._attempt(reading, actor, write_over=before)
+                except SettingsInvalid as error:
+                    raise SettingsInvalid(told_of_keys(keys, text, error.problems)) from error
+                assert reading.places is not None
+                in_vain = written_in_vain(keys, text, reading.places)
+                return done._replace(warnings=(*in_vain, *done.warnings))
+
+    async def check(
+        self, text: str, *, may_all: bool = True, folder: Path | None = None
+    ) -> tuple[list[Problem], Changes]:
+        """What would be wrong with *text*, and what would change, if the file said it.
+
+        Args:
+            may_all: as for ``edit``: what is wrong with a secret or a file tells of that as well.
+            folder: where relative paths begin; by default that of the file.
+
+        Raises:
+            BeyondSettings: nothing was looked at.
+        """
+        if not may_all:
+            check_guarded(self._reading.text, text)
+            if folder not in (None, self.path.absolute().parent):
+                raise BeyondSettings("files of another folder are looked at with all scopes of an admin")
+        reading = await anyio.to_thread.run_sync(partial(self._file.read_text, text, folder=folder))
+        if reading.settings is None:
+            return reading.problems, Changes()
+        problems = list(reading.problems)
+        found = changes(self.current, reading.settings, started=self._started)
+        if self._parts is not None:
+            try:
+                self._parts.prepare(reading.settings)
+                await self._parts.look(reading.settings)
+                problems += await self._remarks(self._parts, reading)
+                found = found.with_renewed(self._parts.renewed(reading.settings))
+            except HubError as error:
+                problems.append(self._told(error, reading))
+        return in_order(problems), found
+
+    async def _check_guarded(self, before: str, text: str, actor: str) -> None:
+        try:
+            check_guarded(before, text)
+        except BeyondSettings as error:
+            if self._parts is not None:
+                await self._parts.tell_refused(actor, str(error))
+            raise
+
+    def _check_unchanged(self, expected: Sequence[str] | None) -> str:
+        """The text of the file. Raises StaleSettings when an edit would undo somebody else's."""
+        if expected is not None and not {self.tag, "*"} & set(expected):
+            known = next((text for tag, text in self._earlier if tag in expected), None)
+            shown = "" if known is None else ":\n" + _difference(known, self._reading.text)
+            raise StaleSettings(f"the settings changed since they were read{shown}")
+        try:
+            text = self._file.path.read_bytes().decode()
+        except FileNotFoundError:
+            raise SettingsInvalid(self._file.read().problems) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise CannotWriteSettings(f"cannot read {self.path}: {error}") from error
+        if text != self._reading.text:
+            shown = _difference(self._reading.text, text)
+            raise StaleSettings(f"{self.path} was edited and is not taken up yet; reload it first:\n{shown}")
+        return text
+
+    async def _attempt(self, reading: Reading, actor: str, *, write_over: str | None = None) -> TakenUp:
+        """Take up *reading*, and write it over the file's text *write_over* before that."""
+        try:
+            taken_up = await self._take_up(reading, actor, write_over)
+        except SettingsInvalid as error:
+            if write_over is None:  # of an edit the file says nothing
+                self._seen = reading.text
+                self.refused = tuple(error.problems)
+                self._tell_metrics()
+            log.error("settings.refused", problems=len(error.problems), first=str(error.problems[0]))
+            assert self._parts is not None
+            await self._parts.tell_refused(actor, str(error.problems[0]))
+            raise
+        finally:
+            if self._parts is not None:
+                self._parts.after()
+        self._seen = reading.text
+        self.refused, self.on_last_good = (), False
+        self._tell_metrics()
+        await self._keep()
+        return taken_up
+
+    async def _take_up(self, reading: Reading, actor: str, write_over: str | None) -> TakenUp:
+        parts = self._parts
+        if parts is None or not self._is_begun:
+            raise ReloadUnderWay("the hub is starting")
+        settings = reading.usable()
+        found = changes(self.current, settings, started=self._started)
+        try:
+            commit = parts.prepare(settings)
+            found = found.with_renewed(parts.renewed(settings))
+            warnings = [problem for problem in reading.problems if problem.severity is Severity.WARNING]
+            warnings += await self._remarks(parts, reading)
+            if write_over is not None:
+                await anyio.to_thread.run_sync(self._write, reading.text)
+            with anyio.CancelScope(shield=True):  # a transaction that was cancelled might have happened
+                try:
+                    # What has waited for a restart before was written down when it was taken up.
+                    fresh = changes(self.current, settings, started=self.current).restart
+                    await parts.reconcile(settings, actor, found._replace(restart=fresh))
+                except BaseException:
+                    if write_over is not None:
+                        self._write(write_over)
+                    raise
+                commit()
+        except CannotWriteSettings:
+            raise
+        except HubError as error:
+            raise SettingsInvalid([self._told(error, reading)]) from error
+        if reading.text != self._reading.text or settings != self.current:
+            self._earlier.append((self.tag, self._reading.text))
+            self.generation += 1
+        self._reading = reading
+        log.info(
+            "settings.applied",
+            generation=self.generation,
+            live=len(found.live),
+            reconnect=len(found.reconnect),
+            restart=len(found.restart),
+            archived=len(found.archived),
+        )
+        return TakenUp(self.generation, found, tuple(in_order(warnings)))
+
+    def _write(self, text: str) -> None:
+        try:
+            self._file.write(text)
+        except OSError as error:
+            raise CannotWriteSettings(f"cannot write {self.path}: {error.strerror}") from error
+        self._seen = text
+
+    async def _keep(self) -> None:
+        """Keep the text for a start with a broken file. That it could not be kept is no reason to stop."""
+        try:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(keep_last_good, self._state, self._reading.text)
+        except OSError as error:
+            log.error("settings.not_kept", exc=error)
+
+    async def _remarks(self, parts: Parts, reading: Reading) -> list[Problem]:
+        """What the parts say of a reading that can be taken up, where each value stands."""
+        assert reading.places is not None
+        return [
+            Problem(*reading.places.value(path), spell(path), message, hint, Severity.WARNING)
+            for path, message, hint in await parts.remark(reading.usable())
+        ]
+
+    def _told(self, error: HubError, reading: Reading) -> Problem:
+        """What a part says of a value, where that stands."""
+        path, hint = (error.path, error.hint) if isinstance(error, Unfit) else ((), "")
+        assert reading.places is not None
+        return Problem(*reading.places.value(path), spell(path), str(error), hint)
+
+    def _tell_metrics(self) -> None:
+        if self._metrics is None:
+            return
+        self._metrics.config_generation.set(self.generation)
+        self._metrics.config_successful.set(0 if self.refused else 1)
+        if not self.refused:
+            self._metrics.config_success_at.set(epoch_ms(self._clock.now()) / 1000)
+
+
+def _difference(before: str, after: str) -> str:
+    lines = unified_diff(before.splitlines(), after.splitlines(), "read", "now", lineterm="", n=1)
+    return "\n".join(lines)

@@ -1,0 +1,53 @@
+"""Keys of hub.toml that have a new name: the old one is understood for one minor version, with a warning.
+
+A key is renamed by a line in ``RENAMED``; the line goes with the next minor version.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from hub.settings.locate import KeyPath
+
+RENAMED: Final[Mapping[KeyPath, KeyPath]] = {}
+
+
+class Rename(NamedTuple):
+    """An old key that was found; *is_doubled*: the new one stands there too, and is left alone."""
+
+    old: KeyPath
+    new: KeyPath
+    is_doubled: bool
+
+
+def follow_renames(doc: dict[str, Any]) -> Iterator[Rename]:
+    """Move what stands under an old name to its new one, in *doc* itself."""
+    for old, new in RENAMED.items():
+        table = _table(doc, old[:-1])
+        if table is None or old[-1] not in table:
+            continue
+        value = table.pop(old[-1])
+        if not table and len(old) > 1:
+            _remove(doc, old[:-1])
+        target = _table(doc, new[:-1], make=True)
+        is_doubled = target is None or new[-1] in target
+        if target is not None and not is_doubled:
+            target[str(new[-1])] = value
+        yield Rename(old, new, is_doubled)
+
+
+def _table(doc: dict[str, Any], path: KeyPath, *, make: bool = False) -> dict[Any, Any] | None:
+    here: Any = doc
+    for part in path:
+        if make:
+            here.setdefault(part, {})
+        here = here.get(part)
+        if not isinstance(here, dict):
+            return None
+    found: dict[Any, Any] = here
+    return found
+
+
+def _remove(doc: dict[str, Any], path: KeyPath) -> None:
+    table = _table(doc, path[:-1])
+    assert table is not None
+    del table[path[-1]]

@@ -1,0 +1,157 @@
+"""``schedule`` and ``slots`` of an agent in hub.toml: when it runs by itself, and when it is woken."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+
+from hub.schedules.cron import BadSchedule, parse_cron
+from hub.schedules.second_reading import check_reading
+from hub.settings.reload_policy import REQUIRED, live
+from hub.settings.values import WEEK_S, YEAR_S, Delay, Flag, Instant, Seconds, Table, refusal
+
+TOP_OF_HOUR_JITTER_S = 120.0  # scheduling 3.2: what everybody writes would start everywhere at once
+Kind = Literal["cron", "every", "at"]
+
+
+def _cron(text: str) -> str:
+    try:
+        check_reading(parse_cron(text))
+    except BadSchedule as error:
+        raise refusal("schedule", error.message, hint=error.hint) from error
+    return text
+
+
+def _as_table(value: object) -> object:
+    """The short form, ``schedule = "0 9 * * 1-5"``, as the table that it stands for."""
+    if isinstance(value, str):
+        return {"cron": value}
+    if not isinstance(value, dict):
+        hint = 'as in "0 9 * * 1-5" or { every_s = 900 }'
+        raise refusal("schedule", "a cron expression or a table is expected", hint=hint)
+    return value
+
+
+class TriggerTable(Table):
+    """One of *cron*, *every_s* and *at*, and how the fires are treated."""
+
+    cron: Annotated[str, AfterValidator(_cron)] | None = live(
+        None, 'minute hour day month weekday, as in "0 9 * * 1-5".'
+    )
+    every_s: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=5, le=YEAR_S)] | None = live(
+        None, "Seconds between fires."
+    )
+    at: Instant | None = live(None, "The one time it fires.")
+    overlap: Literal["skip", "queue_one", "queue_all", "cancel_running", "allow"] = live(
+        "skip", "What becomes of a fire while the last run is live."
+    )
+    catch_up: Literal["latest", "earliest", "all", "none"] = live(
+        "latest", "Which fires are made up for that passed while nothing could run."
+    )
+    catch_up_window_s: Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=YEAR_S)] | None = (
+        live(None, "How old a missed fire may be; by default any age.")
+    )
+    max_catch_up: Annotated[int, Field(strict=True, ge=1, le=1_000)] = live(
+        10, 'Runs at most with catch_up = "all".'
+    )
+    jitter_s: Delay | None = live(
+        None, "Runs are spread over so long; by default 120 at the top of every hour, else 0."
+    )
+    exact: Flag = live(False, "No jitter where none is asked for.")
+
+    @model_validator(mode="after")
+    def _fires_in_one_way(self) -> Self:
+        given = [key for key in ("cron", "every_s", "at") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise refusal("schedule", f"there is {given[0]} already", key=given[1], hint="keep one of them")
+        if not given:
+            raise refusal("schedule", "when it fires is missing", hint="give one of cron, every_s and at")
+        return self
+
+    @model_validator(mode="after")
+    def _catches_up_what_it_can(self) -> Self:
+        window = self.catch_up_window_s
+        if self.catch_up == "all" and window is None:
+            hint = "give catch_up_window_s too"
+            raise refusal("schedule", "how old a fire may be is missing", key="catch_up", hint=hint)
+        if self.catch_up == "none" and window is not None:
+            hint = 'leave it out, or write catch_up = "latest"'
+            raise refusal("schedule", "nothing is caught up", key="catch_up_window_s", hint=hint)
+        return self
+
+    @model_validator(mode="after")
+    def _is_exact_or_has_jitter(self) -> Self:
+        if self.exact and self.jitter_s:
+            raise refusal("schedule", "what is exact has no jitter", key="exact", hint="keep one of them")
+        return self
+
+    def warnings(self, now: datetime) -> Iterator[tuple[str, str, str]]:
+        """What it says that its author may not mean, as it looks at *now*: key, message, hint."""
+        if self.cron is not None and (warning := parse_cron(self.cron).warning):
+            yield "cron", warning, ""
+        if self.at is not None and self.at <= now:
+            yield "at", "lies in the past; it will not fire by itself", ""
+        if self.catch_up == "all" and self.overlap not in ("queue_all", "allow"):
+            message = f'with overlap = "{self.overlap}" one run stands for all that was missed'
+            yield "catch_up", message, 'write overlap = "queue_all" too, for a run for each fire'
+
+    @property
+    def kind(self) -> Kind:
+        """In which way it fires."""
+        if self.cron is not None:
+            return "cron"
+        return "every" if self.every_s is not None else "at"
+
+    @property
+    def jitter(self) -> float:
+        """Over how many seconds its runs are spread; at the top of each hour by default over a few."""
+        if self.jitter_s is not None:
+            return self.jitter_s
+        return TOP_OF_HOUR_JITTER_S if not self.exact and _is_top_of_hour(self.cron or "") else 0.0
+
+
+class ScheduleTable(TriggerTable):
+    """When an agent runs."""
+
+    start_deadline_s: Seconds | None = live(None, "Given up when not started so long after its fire.")
+    run_timeout_s: Seconds | None = live(None, "How long a run may take; by default run_wall_s of [limits].")
+    max_attempts: Annotated[int, Field(strict=True, ge=1, le=20)] = live(5, "How often one run is tried.")
+    pause_after_failures: Annotated[int, Field(strict=True, ge=0, le=1_000)] = live(
+        5, "After so many failures in a row the schedule pauses; 0: never."
+    )
+
+
+class SlotTable(TriggerTable):
+    """A slot of an agent's calendar: when its device is told to wake it, and until when that is worth it."""
+
+    label: Annotated[str, StringConstraints(min_length=1, max_length=255)] = live(
+        REQUIRED, "What it is for; no two slots of an agent share one."
+    )
+    duration_s: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=10, le=WEEK_S)] = live(
+        REQUIRED, "How long it lasts; who does not answer until its end is not woken."
+    )
+
+    @model_validator(mode="after")
+    def _is_caught_up_within_itself(self) -> Self:
+        window = self.catch_up_window_s
+        if window is not None and window > self.duration_s:
+            hint = "leave it out: a slot is caught up until it ends"
+            raise refusal("slot", "the slot is over by then", key="catch_up_window_s", hint=hint)
+        return self
+
+    @property
+    def jitter(self) -> float:
+        """Over how many seconds its wakes are spread: over none, unless that is asked for."""
+        return self.jitter_s or 0.0
+
+
+ScheduleSettings = Annotated[
+    ScheduleTable, BeforeValidator(_as_table, json_schema_input_type=str | ScheduleTable)
+]
+
+
+def _is_top_of_hour(cron: str) -> bool:
+    """Whether it fires when most others do: at minute 0 of every hour, or of every other."""
+    fields = cron.split()
+    return cron == "@hourly" or (len(fields) == 5 and fields[0] == "0" and fields[1].startswith("*"))

@@ -1,0 +1,113 @@
+"""Secrets by reference, never the secret itself: ``{ env = "NAME" }``, ``{ file = "PATH" }``,
+``{ credential = "NAME" }``, which is a file that the service manager hands over.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from hub.settings.values import Beside
+from protocol.errors import ErrorCode, HubError
+
+# What providers' keys and our own tokens look like.
+_LOOKS_SECRET = re.compile(
+    r"\b(sk-[A-Za-z0-9_-]{16,}|hub_(dev|inv|op)_\w{8,}|gh[pousr]_\w{16,}|xox[abprs]-\S{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,})"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^/\s:@]+:[^/\s@]+@"
+)
+
+
+CREDENTIALS = "CREDENTIALS_DIRECTORY"  # set by systemd for a unit with LoadCredential=
+IN_THE_OPEN = "a secret does not stand in this file"
+REFER_TO_IT = 'name where it is: { env = "NAME" } or { file = "PATH" }'
+
+
+class SecretMissing(HubError):
+    """The reference leads nowhere: no such variable or file, or it is empty."""
+
+    code = ErrorCode.BAD_SETTINGS
+
+
+class SecretRef(BaseModel):
+    """Where a secret is found. A relative *file* lies beside the settings file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    env: str | None = Field(default=None, min_length=1, description="The environment variable that holds it.")
+    file: Beside | None = Field(default=None, description="The file that holds it, beside hub.toml.")
+    credential: str | None = Field(
+        default=None,
+        pattern=r"^\w[\w.-]{0,63}$",
+        description="Its name in the folder that systemd's LoadCredential= fills.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_a_reference(cls, value: object) -> object:
+        if isinstance(value, str):
+            raise PydanticCustomError("literal_secret", "{said}", {"said": IN_THE_OPEN, "hint": REFER_TO_IT})
+        return value
+
+    @model_validator(mode="after")
+    def _is_one_of_the_three(self) -> Self:
+        given = [place for place in (self.env, self.file, self.credential) if place is not None]
+        if len(given) > 1:
+            raise PydanticCustomError("secret_reference", "only one of env, file and credential is meant")
+        if not given:
+            raise PydanticCustomError("secret_reference", "give one of env, file and credential")
+        return self
+
+    def resolve(self, environ: Mapping[str, str] = os.environ) -> str:
+        """The secret itself, without white space around it.
+
+        Raises:
+            SecretMissing: there is none; the message says where it was looked for.
+        """
+        if self.env is not None:
+            found = environ.get(self.env, "").strip()
+            if not found:
+                raise SecretMissing(f"the environment variable {self.env} is not set")
+            return found
+        file = self._file_in(environ)
+        try:
+            found = file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not text"
+            raise SecretMissing(f"cannot read {file}: {reason}") from error
+        if not found:
+            raise SecretMissing(f"{file} is empty")
+        return found
+
+    def _file_in(self, environ: Mapping[str, str]) -> Path:
+        if self.file is not None:
+            return self.file
+        assert self.credential is not None
+        folder = environ.get(CREDENTIALS)
+        if not folder:
+            raise SecretMissing(f"there is no credential {self.credential}: {CREDENTIALS} is not set")
+        return Path(folder) / self.credential
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        if self.env is not None:
+            return f"the environment variable {self.env}"
+        return f"the credential {self.credential}" if self.file is None else str(self.file)
+
+
+def is_open_to_others(file: Path) -> bool:
+    """Whether a secret's file may be read by more than its owner."""
+    try:
+        return bool(stat.S_IMODE(file.stat().st_mode) & 0o077)
+    except OSError:
+        return False
+
+
+def looks_secret(text: str) -> bool:
+    """Whether *text* has something in it that looks like a key, a token or a password."""
+    return _LOOKS_SECRET.search(text) is not None

@@ -1,0 +1,71 @@
+"""The shape of hub.toml, read off its models: which tables stand where, and which fields they have."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from hub.settings.locate import KeyPath
+from hub.settings.reload_policy import EFFECT, Effect
+from hub.settings.settings import Settings
+
+
+class Leaf(NamedTuple):
+    """A field that is no table of its own."""
+
+    path: KeyPath
+    field: FieldInfo
+
+    @property
+    def effect(self) -> Effect:
+        """When a change of it takes effect."""
+        return effect_of(self.field)
+
+
+def names_at(path: KeyPath) -> list[str]:
+    """The keys that the table at *path* may have; none where there is no table."""
+    return [name for model in tables_at(path) for name in model.model_fields]
+
+
+def tables_at(path: KeyPath) -> list[type[BaseModel]]:
+    """The models that the table at *path* may follow; several where it has kinds."""
+    found: list[type[BaseModel]] = [Settings]
+    for part in path:
+        if isinstance(part, str):
+            fields = [model.model_fields[part] for model in found if part in model.model_fields]
+            found = [model for field in fields for model in _models_in(field)]
+    return found
+
+
+def is_text(path: KeyPath) -> bool:
+    """Whether the field at *path* is a text whatever it looks like: 5 is then a name."""
+    fields = [model.model_fields.get(str(path[-1])) for model in tables_at(path[:-1])]
+    return any(field is not None and field.annotation is str for field in fields)
+
+
+def leaves(model: type[BaseModel] = Settings, path: KeyPath = ()) -> Iterator[Leaf]:
+    """Every field of a table and of the tables in it; tables that come in kinds or lists are one field."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from leaves(field.annotation, (*path, name))
+        else:
+            yield Leaf((*path, name), field)
+
+
+def effect_of(field: FieldInfo) -> Effect:
+    """When a change of *field* takes effect."""
+    extra = field.json_schema_extra
+    assert isinstance(extra, dict)
+    return Effect(str(extra[EFFECT]))
+
+
+def _models_in(field: FieldInfo) -> Iterator[type[BaseModel]]:
+    """Every model that a field's type speaks of."""
+    open_types: list[Any] = [field.annotation]
+    while open_types:
+        found = open_types.pop(0)
+        if isinstance(found, type) and issubclass(found, BaseModel):
+            yield found
+        else:
+            open_types += get_args(found)

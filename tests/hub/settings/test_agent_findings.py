@@ -1,0 +1,88 @@
+"""What is found in the templates and agents of hub.toml by looking at them together."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hub.settings.reading import check_settings
+from tests.support.documents import README
+
+TEMPLATE = """\
+[[templates]]
+name = "researcher"
+prompt = "Find what {{ agent }} promised about {{ project }}."
+default_configuration = { depth = 2 }
+configuration_schema = '''
+{"required": ["project"], "additionalProperties": false,
+ "properties": {"project": {"type": "string"}, "depth": {"type": "integer"}}}'''
+"""
+AGENT = """\
+[[agents]]
+name = "notes"
+device = "desk"
+paths = ["notes"]
+data_types = ["tasks"]
+"""
+
+
+def check(folder: Path, text: str) -> list[str]:
+    file = folder / "hub.toml"
+    file.write_text(text)
+    return [str(found).removeprefix(f"{file}:") for found in check_settings(file, environ={}).problems]
+
+
+def test_an_agent_that_is_what_its_template_asks_for_is_no_finding(tmp_path: Path) -> None:
+    assert check(tmp_path, TEMPLATE + AGENT + 'template = "researcher"\nconfig = { project = "x" }') == []
+
+
+def test_the_template_agent_and_slot_of_the_readme_are_right(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```toml\n(\[\[templates\]\].*?)```", README.read_text(), re.DOTALL)
+    assert all(table in block for table in ("[[agents]]", "[[agents.slots]]"))
+    assert check(tmp_path, block) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            TEMPLATE + AGENT + 'template = "researcher"\nprompt = "x"',
+            ("9:8: error", "$: missing: project", "researcher"),
+        ),
+        (
+            TEMPLATE + AGENT + 'template = "researcher"\nconfig = { project = "x", dept = 1 }',
+            ("there is no key dept; known are depth, project",),
+        ),
+        (
+            AGENT + 'prompt = "Find {{ projct }}."\nconfig = { project = "x" }',
+            ("6:10: error: agents.0.prompt", "'projct'", "did you mean 'project'"),
+        ),
+        (AGENT + 'template = "reseacher"', ("6:12: warning: agents.0.template", "hub templates put")),
+        (AGENT, ("1:1: error: agents.0.prompt: missing", "template")),
+        (TEMPLATE + TEMPLATE, ("another template has this name", "line 2")),
+        ('[[templates]]\nname = "t"\nconfiguration_schema = "{"', ("3:24", "is no JSON")),
+        (
+            '[[templates]]\nname = "t"\nconfiguration_schema = { type = "objet" }',
+            ("templates.0.configuration_schema: $.type",),
+        ),
+        (
+            '[[templates]]\nname = "t"\ndefault_configuration = { a = 1 }\n'
+            'configuration_schema = { properties = { a = { type = "string" } } }',
+            ("3:25: error: templates.0.default_configuration: $.a: a text is expected",),
+        ),
+        (
+            '[[templates]]\nname = "t"\nprompt = "Find {{ this one }}."',
+            ("3:10: error: templates.0.prompt", "opens no variable"),
+        ),
+    ],
+)
+def test_what_is_not_right_is_told_where_it_stands(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
+    (told,) = check(tmp_path, text)
+    assert [word for word in words if word not in told] == []
+
+
+def test_an_external_id_stands_at_one_agent(tmp_path: Path) -> None:
+    one = AGENT + 'prompt = "x"\nexternal_id = "crm-7"\n'
+    (told,) = check(tmp_path, one + one.replace('"notes"\ndevice', '"mail"\ndevice'))
+    assert "14:15: error: agents.1.external_id: another agent" in told
+    assert "line 7" in told

@@ -1,0 +1,83 @@
+"""What 'hub check' says of connectors, and of agents that read one: each mistake where it stands."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hub.settings.reading import check_settings
+
+Check = Callable[..., list[str]]
+MODEL = '[model]\nkind = "openai"\nbase_url = "http://127.0.0.1:1/v1"\nname = "m"\n'
+CONNECTOR = """\
+[[connectors]]
+name = "work"
+provider = "imap"
+secret = { file = "pw" }
+settings = { host = "imap.example.org", username = "ana" }
+"""
+AGENT = """\
+[[agents]]
+name = "mail"
+device = "desk"
+connector = "work"
+filter = { folders = ["INBOX"] }
+data_types = ["tasks"]
+prompt = "Find."
+"""
+WHOLE = MODEL + CONNECTOR + AGENT
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Check:
+    file = tmp_path / "hub.toml"
+    password = tmp_path / "pw"
+    password.write_text("secret\n")
+    password.chmod(0o600)
+
+    def problems(text: str) -> list[str]:
+        file.write_text(text)
+        return [str(one).removeprefix(f"{file}:") for one in check_settings(file, environ={}).problems]
+
+    return problems
+
+
+def test_a_mailbox_with_a_password_is_nothing_to_speak_of(check: Check) -> None:
+    assert check(WHOLE) == []
+
+
+@pytest.mark.parametrize(
+    ("was", "wrong", "told"),
+    [
+        ('"imap"', '"imab"', "7:12: error: connectors.0.provider: there is no provider 'imab'"),
+        ('"imap"', '"imab"', "did you mean 'imap'?"),
+        ("username", "user_name", "connectors.0.settings.user_name"),
+        ('host = "imap.example.org", ', "", "connectors.0.settings"),
+        ('secret = { file = "pw" }\n', "", "imap wants a secret"),
+        ('{ file = "pw" }', '"hunter2"', "a secret does not stand in this file"),
+        ('connector = "work"', 'connector = "wrok"', "there is no connector 'wrok' - did you mean 'work'?"),
+        ('device = "desk"', 'device = "desk"\nuser = "eve"', "there is no connector 'work'"),
+        ("folders", "folder", "agents.0.filter.folder"),
+        ('connector = "work"', 'connector = "work"\npaths = ["~/notes"]', "instead of files"),
+        ('connector = "work"\n', 'paths = ["~/notes"]\n', "it reads no connector"),
+        (
+            'connector = "work"\nfilter = { folders = ["INBOX"] }\n',
+            "",
+            "missing - write what it reads on its device, or the connector it reads",
+        ),
+        (MODEL, "", "there is no model that could read its messages"),
+        (CONNECTOR, CONNECTOR * 2, "another connector has this name"),
+    ],
+)
+def test_a_mistake_is_told_where_it_stands(check: Check, was: str, wrong: str, told: str) -> None:
+    assert was in WHOLE
+    problems = check(WHOLE.replace(was, wrong))
+    assert any(told in problem for problem in problems), problems
+
+
+def test_a_push_where_nobody_can_tell_of_news_is_refused(check: Check) -> None:
+    gmail = CONNECTOR.replace('"imap"', '"gmail"').replace('secret = { file = "pw" }', 'client_id = "hub"')
+    gmail = gmail.replace('{ host = "imap.example.org", username = "ana" }', "{}")
+    agent = AGENT.replace('filter = { folders = ["INBOX"] }', "push = true")
+    (problem,) = check(MODEL + gmail + agent)
+    assert "agents.0.push: gmail cannot tell when something is new" in problem

@@ -1,0 +1,179 @@
+"""``[[gateways]]`` and ``[coordination]``: what they may say, and how what is wrong is told."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hub.assembly.gateways import GatewaySettingsInUse, config_of
+from hub.metrics import Metrics
+from hub.openclaw import Fleet, GatewayAddress
+from hub.outbound import OutboundRules
+from hub.settings.declared import declared_gateways
+from hub.settings.gateway_settings import MOST, CoordinationSettings, GatewaySettings
+from hub.settings.protected_keys import BeyondSettings, check_guarded
+from hub.settings.reading import check_settings, load_settings
+from hub.settings.reload import Unfit
+from hub.settings.secret import SecretRef
+from storage.store import DeclaredGateway
+from tests.support.clock import FakeClock, SeededChance
+
+ROOT = Path(__file__).parents[3]
+Check = Callable[[str], list[str]]
+OFFICE = '[[gateways]]\nname = "office"\nurl = "ws://127.0.0.1:18789"\n'
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Check:
+    """The problems of a text, each as ``line:column: severity: ...``."""
+
+    def problems(text: str) -> list[str]:
+        file = tmp_path / "hub.toml"
+        file.write_text(text, "utf-8")
+        found = check_settings(file, environ={}, serving=True, clock=FakeClock()).problems
+        return [str(problem).removeprefix(f"{file}:") for problem in found]
+
+    return problems
+
+
+def read(folder: Path, text: str) -> tuple[GatewaySettings, ...]:
+    file = folder / "hub.toml"
+    file.write_text(text)
+    return load_settings(file, environ={}).gateways
+
+
+@pytest.mark.parametrize(
+    "url", ["ws://127.0.0.1:18789", "ws://localhost:1", "ws://[::1]:9", "wss://gw.example/x"]
+)
+def test_a_gateway_is_called_in_clear_on_this_machine_alone(tmp_path: Path, url: str) -> None:
+    (one,) = read(tmp_path, f'[[gateways]]\nname = "office"\nurl = "{url}"\n')
+    assert one.url == url
+    assert GatewayAddress.parse(one.url).is_here or GatewayAddress.parse(one.url).is_secure
+    assert (one.user, one.token, one.main_agent, one.device_identity) == ("owner", None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('url = "ws://gw.example"', "url: token and messages would cross the network unencrypted - use wss"),
+        ('url = "https://gw.example"', 'url: not the address of a gateway - as in "wss://gateway.example"'),
+        ('url = "wss://"', "url: not the address of a gateway"),
+        ('url = "wss://gw.example:70000"', "url: not the address of a gateway"),
+        (
+            'url = "wss://gw.example/?token=x"',
+            "url: an address has no user, query or fragment in it - the token",
+        ),
+        ('url = "wss://me:pw@gw.example"', "a secret does not stand in this file"),
+        ('token = "5f2c"', "token: a secret does not stand in this file - name where it is"),
+        ('token = { env = "NO_SUCH_TOKEN" }', "token: the environment variable NO_SUCH_TOKEN is not set"),
+        (
+            'main_agent = "Main Agent"',
+            "main_agent: not the id of an agent at a gateway - small letters, digits",
+        ),
+        ('device_identity = "yes"', "device_identity: true or false is expected - without quotes"),
+        ('name = "my office"', "name: no name that can stand on a command line"),
+        ('url = "wss://10.0.0.7"', "warning: gateways.0.url: 10.0.0.7 is not called"),
+        ('nmae = "x"', "4:1: error: gateways.0.nmae: unknown key - 'name' stands there already"),
+    ],
+)
+def test_a_mistake_in_a_gateway_is_told(check: Check, line: str, problem: str) -> None:
+    key = line.split(" = ")[0]
+    rest = "\n".join(other for other in OFFICE.splitlines() if not other.startswith(f"{key} ="))
+    assert any(problem in told for told in check(f"{rest}\n{line}\n")), check(f"{rest}\n{line}\n")
+
+
+def test_two_gateways_of_one_name_are_told_with_the_line_of_the_other(check: Check) -> None:
+    (told,) = check(OFFICE + OFFICE.replace("18789", "18790"))
+    assert told == (
+        "5:8: error: gateways.1.name: another gateway has this name - the other one stands in line 2"
+    )
+
+
+def test_a_gateway_in_one_bracket_is_told_to_have_two(check: Check) -> None:
+    (told,) = check(OFFICE.replace("[[gateways]]", "[gateways]"))
+    assert told.endswith("- write [[gateways]]")
+
+
+def test_there_are_so_many_gateways_at_most(check: Check) -> None:
+    many = "".join(OFFICE.replace("office", f"office-{n}") for n in range(MOST + 1))
+    (told,) = check(many)
+    assert told.startswith(f"1:1: error: gateways: more than {MOST} are given")
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("http://hub.example", "agents' tokens would cross the network unencrypted - use https"),
+        ("hub.example", 'not the address of this hub - as in "https://hub.example"'),
+        ("https://hub.example/?a=b", "an address has no user, query or fragment in it - agents show a token"),
+    ],
+)
+def test_agents_are_told_no_address_that_gives_their_tokens_away(
+    check: Check, url: str, problem: str
+) -> None:
+    (told,) = check(f'[coordination]\nreply_url = "{url}"\n')
+    assert f"2:13: error: coordination.reply_url: {problem}" in told
+
+
+def test_without_a_word_of_coordination_agents_answer_in_their_chat() -> None:
+    settings = CoordinationSettings()
+    assert (settings.reply_url, settings.message_expires_s) == (None, 86_400)
+    assert CoordinationSettings(reply_url="http://127.0.0.1:8771/").reply_url == "http://127.0.0.1:8771"
+
+
+def test_what_the_sample_shows_of_gateways_can_be_used(check: Check) -> None:
+    text = (ROOT / "hub.toml").read_text()
+    shown = text[text.index("# [[gateways]]") : text.index("# [budget]")]
+    lines = [line.removeprefix("# ") for line in shown.splitlines()]
+    assert check("\n".join(line for line in lines if not line.startswith("token"))) == []
+
+
+def test_the_rows_of_a_gateway_know_neither_its_address_nor_its_token(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("5f2c")
+    file = tmp_path / "hub.toml"
+    file.write_text(OFFICE + 'token = { file = "token" }\nmain_agent = "main"\nuser = "anna"\n')
+    settings = load_settings(file, environ={})
+    assert declared_gateways(settings) == [
+        DeclaredGateway(name="office", user_name="anna", main_agent="main")
+    ]
+
+
+def test_where_documents_and_tokens_go_is_guarded() -> None:
+    check_guarded(OFFICE, OFFICE + '[hub]\nname = "x"\n')
+    for changed in (
+        OFFICE.replace("18789", "1"),
+        OFFICE + '[coordination]\nreply_url = "https://evil.example"\n',
+    ):
+        with pytest.raises(BeyondSettings):
+            check_guarded(OFFICE, changed)
+
+
+def test_a_reload_takes_up_another_token_and_tells_so(tmp_path: Path) -> None:
+    token, file = tmp_path / "token", tmp_path / "hub.toml"
+    token.write_text("first")
+    file.write_text(OFFICE + 'token = { file = "token" }\n')
+    settings = load_settings(file, environ={})
+    fleet = Fleet(
+        folder=tmp_path,
+        rules=OutboundRules,
+        clock=FakeClock(),
+        chance=SeededChance(),
+        metrics=Metrics(),
+        version="0",
+    )
+    applied: list[str] = []
+    in_use = GatewaySettingsInUse(fleet, lambda: applied.append("applied"))
+    in_use.prepare(settings)()
+    assert fleet.get("office").name == "office"
+    assert in_use.renewed(settings) == []
+    token.write_text("second")
+    assert in_use.renewed(settings) == ["gateways"]
+    in_use.prepare(settings)()
+    assert in_use.renewed(settings) == []
+    assert config_of(settings.gateways[0]).token == "second"
+    token.unlink()
+    with pytest.raises(Unfit) as refused:
+        in_use.prepare(settings)
+    assert refused.value.path == ("gateways", 0, "token")
+    assert applied == ["applied", "applied"]
+    assert settings.gateways[0].token == SecretRef(file=token)

@@ -1,0 +1,217 @@
+"""Each limit ends in something that has a name, and is counted where somebody can see it.
+
+A new field of ``[limits]`` has no row here, so that whoever adds it has to say what becomes of it.
+"""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import hub
+from hub.health.limits import COUNSEL, COUNTED_TOGETHER
+from hub.metrics import Metrics
+from hub.settings.limit_settings import Limits
+from protocol.errors import ErrorCode
+from tests.support.families import each
+
+# What becomes of whoever reaches it, where that is no error code.
+OTHER_ENDS = {
+    "no_request": "the socket is closed: there is nobody yet to tell anything",
+    "no_pong": "the socket is closed with 1011: who answers no ping hears nothing",
+    "slowed_down": "it is read later, and nothing is lost",
+    "deadline": "the run fails, and says so",
+    "left_out": "the heartbeat counts without it, and the log says so once a connection",
+    "dropped_queue_full": "the fire says so, and its schedule's agent once",
+}
+
+# By field: how it ends, and the label of hub_limits_reached_total.
+COUNTED: dict[str, tuple[str, str]] = {
+    "handshake_timeout_s": ("no_request", "handshake_timeout_s"),
+    "hello_timeout_s": (ErrorCode.HELLO_TIMEOUT, "hello_timeout_s"),
+    "hello_bytes": (ErrorCode.TOO_LARGE, "hello_bytes"),
+    "message_bytes": (ErrorCode.TOO_LARGE, "message_bytes"),
+    "message_fragments": (ErrorCode.TOO_LARGE, "message_fragments"),
+    "strangers": (ErrorCode.OVERLOADED, "strangers"),
+    "strangers_per_network": (ErrorCode.OVERLOADED, "strangers_per_network"),
+    "connections": (ErrorCode.TOO_MANY_CONNECTIONS, "connections"),
+    "connections_per_network": (ErrorCode.TOO_MANY_CONNECTIONS, "connections_per_network"),
+    "connections_per_user": (ErrorCode.TOO_MANY_CONNECTIONS, "connections_per_user"),
+    "new_connections_at_once": (ErrorCode.RATE_LIMITED, "new_connections_per_s"),
+    "new_connections_per_s": (ErrorCode.RATE_LIMITED, "new_connections_per_s"),
+    "spare_files": (ErrorCode.TOO_MANY_CONNECTIONS, "spare_files"),
+    "auth_failures": (ErrorCode.RATE_LIMITED, "auth_failures"),
+    "pairings": (ErrorCode.TOO_MANY_PAIRINGS, "pairings"),
+    "pairings_per_network": (ErrorCode.TOO_MANY_PAIRINGS, "pairings_per_network"),
+    "key_rotation_wait_s": (ErrorCode.RATE_LIMITED, "key_rotation_wait_s"),
+    "takeovers": (ErrorCode.RATE_LIMITED, "takeovers"),
+    "frames_per_s": ("slowed_down", "frames_per_s"),
+    "bytes_per_s": ("slowed_down", "bytes_per_s"),
+    "outgoing_bytes": (ErrorCode.DEVICE_SLOW, "outgoing_bytes"),
+    "outgoing_frames": (ErrorCode.DEVICE_SLOW, "outgoing_bytes"),  # one queue, counted once
+    "write_timeout_s": (ErrorCode.SLOW_CONSUMER, "write_timeout_s"),
+    "ping_timeout_s": ("no_pong", "ping_timeout_s"),
+    "pending_calls": (ErrorCode.TOO_MANY_CALLS, "pending_calls"),
+    "call_timeout_s": (ErrorCode.CALL_TIMED_OUT, "call_timeout_s"),
+    "wake_answer_s": (ErrorCode.CALL_TIMED_OUT, "wake_answer_s"),
+    "call_sends": (ErrorCode.UNKNOWN_EFFECT, "call_sends"),
+    "run_files": (ErrorCode.LIMIT_REACHED, "run_files"),
+    "run_bytes": (ErrorCode.TOO_LARGE, "run_bytes"),
+    "agent_tokens_per_agent": (ErrorCode.LIMIT_REACHED, "agent_tokens_per_agent"),
+    "boards_per_user": (ErrorCode.LIMIT_REACHED, "boards_per_user"),
+    "members_per_board": (ErrorCode.LIMIT_REACHED, "members_per_board"),
+    "memory_items_per_board": (ErrorCode.LIMIT_REACHED, "memory_items_per_board"),
+    "memory_bytes": (ErrorCode.TOO_LARGE, "memory_bytes"),
+    "open_messages_per_user": (ErrorCode.LIMIT_REACHED, "open_messages_per_user"),
+    "agent_message_bytes": (ErrorCode.TOO_LARGE, "agent_message_bytes"),
+    "boards_per_broadcast": (ErrorCode.LIMIT_REACHED, "boards_per_broadcast"),
+    "open_questions_per_user": (ErrorCode.LIMIT_REACHED, "open_questions_per_user"),
+    "soul_bytes": (ErrorCode.TOO_LARGE, "soul_bytes"),
+    "items_per_file": (ErrorCode.LIMIT_REACHED, "items_per_file"),
+    "items_per_run": (ErrorCode.LIMIT_REACHED, "items_per_run"),
+    "run_wall_s": ("deadline", "run_wall_s"),
+    "convert_memory_bytes": (ErrorCode.NOT_CONVERTIBLE, "convert_memory_bytes"),
+    "convert_seconds": (ErrorCode.NOT_CONVERTIBLE, "convert_seconds"),
+    "posted_waiting": (ErrorCode.LIMIT_REACHED, "posted_waiting"),
+    "posted_bytes": (ErrorCode.TOO_LARGE, "posted_bytes"),
+    "posts_at_once": (ErrorCode.OVERLOADED, "posts_at_once"),
+    "webhook_connections": (ErrorCode.TOO_MANY_CONNECTIONS, "webhook_connections"),
+    "webhook_connections_per_network": (
+        ErrorCode.TOO_MANY_CONNECTIONS,
+        "webhook_connections_per_network",
+    ),
+    "waiting_runs_per_device": ("dropped_queue_full", "waiting_runs"),
+    "waiting_runs_per_schedule": ("dropped_queue_full", "waiting_runs"),
+    "waiting_manual_runs": (ErrorCode.LIMIT_REACHED, "waiting_manual_runs"),
+    "waiting_manual_runs_per_device": (ErrorCode.LIMIT_REACHED, "waiting_manual_runs_per_device"),
+    "agents": (ErrorCode.LIMIT_REACHED, "agents"),
+    "agents_per_user": (ErrorCode.LIMIT_REACHED, "agents_per_user"),
+    "templates": (ErrorCode.LIMIT_REACHED, "templates"),
+    "run_context_bytes": (ErrorCode.TOO_LARGE, "run_context_bytes"),
+    "capabilities_per_agent": (ErrorCode.LIMIT_REACHED, "capabilities_per_agent"),
+    "capability_config_bytes": (ErrorCode.TOO_LARGE, "capability_config_bytes"),
+    "checkpoints_per_agent": (ErrorCode.LIMIT_REACHED, "checkpoints_per_agent"),
+    "checkpoint_bytes": (ErrorCode.TOO_LARGE, "checkpoint_bytes"),
+    "waiting_requests": (ErrorCode.OVERLOADED, "waiting_requests"),
+    "requests_per_s": (ErrorCode.RATE_LIMITED, "requests_per_s"),
+    "locks_per_user": (ErrorCode.LIMIT_REACHED, "locks_per_user"),
+    "lock_waits": (ErrorCode.LIMIT_REACHED, "lock_waits"),
+    "lock_waits_per_device": (ErrorCode.LIMIT_REACHED, "lock_waits_per_device"),
+    "device_events": (ErrorCode.DEVICE_SLOW, "device_events"),
+    "metric_series_per_agent": (ErrorCode.TOO_MANY_SERIES, "metric_series_per_agent"),
+    "metric_series": (ErrorCode.TOO_MANY_SERIES, "metric_series"),
+    "metric_reports_at_once": (ErrorCode.RATE_LIMITED, "metric_reports_per_s"),
+    "metric_reports_per_s": (ErrorCode.RATE_LIMITED, "metric_reports_per_s"),
+    "metric_points": (ErrorCode.LIMIT_REACHED, "metric_points"),
+    "metric_buckets": (ErrorCode.LIMIT_REACHED, "metric_buckets"),
+    "config_keys": (ErrorCode.LIMIT_REACHED, "config_keys"),
+    "config_value_bytes": (ErrorCode.LIMIT_REACHED, "config_value_bytes"),
+    "config_bytes": (ErrorCode.LIMIT_REACHED, "config_bytes"),
+    "resource_usage_bytes": ("left_out", "resource_usage_bytes"),
+    "device_tokens": (ErrorCode.LIMIT_REACHED, "device_tokens"),
+    "device_tokens_per_user": (ErrorCode.LIMIT_REACHED, "device_tokens_per_user"),
+    "operator_tokens": (ErrorCode.LIMIT_REACHED, "operator_tokens"),
+    "operator_tokens_per_user": (ErrorCode.LIMIT_REACHED, "operator_tokens_per_user"),
+    "users": (ErrorCode.LIMIT_REACHED, "users"),
+    "invitations": (ErrorCode.LIMIT_REACHED, "invitations"),
+    "invitations_per_user": (ErrorCode.LIMIT_REACHED, "invitations_per_user"),
+    "wrong_codes": (ErrorCode.RATE_LIMITED, "wrong_codes"),
+    "operator_connections": (ErrorCode.TOO_MANY_CONNECTIONS, "operator_connections"),
+    "operator_connections_per_network": (
+        ErrorCode.TOO_MANY_CONNECTIONS,
+        "operator_connections_per_network",
+    ),
+    "operator_new_connections_at_once": (ErrorCode.RATE_LIMITED, "operator_new_connections_per_s"),
+    "operator_new_connections_per_s": (ErrorCode.RATE_LIMITED, "operator_new_connections_per_s"),
+    "operator_strangers": (ErrorCode.OVERLOADED, "operator_strangers"),
+    "operator_strangers_per_network": (ErrorCode.OVERLOADED, "operator_strangers_per_network"),
+}
+
+# The requests of operators: hub_operator_refusals_total counts them by this code.
+REFUSED_BY_CODE = {
+    "operator_body_bytes": ErrorCode.TOO_LARGE,
+    "operator_body_timeout_s": ErrorCode.HELLO_TIMEOUT,
+    "operator_head_timeout_s": ErrorCode.HELLO_TIMEOUT,
+    "operator_requests": ErrorCode.OVERLOADED,
+    "operator_event_streams": ErrorCode.OVERLOADED,
+}
+
+# Nobody is refused; what is lost, or waits, has a number of its own.
+OWN_METRIC = {
+    "runs": "hub_runs_in_progress",  # further ones wait, and say for what
+    "runs_per_device": "hub_runs_in_progress",
+    "connector_runs": "hub_runs_in_progress",
+    "log_queue": "hub_log_dropped_total",
+    "log_repeats": "hub_log_suppressed_total",
+}
+
+# Nothing that can be reached: how long something lasts or is kept, or how it is spread.
+NO_LIMIT = {
+    "auth_window_s": "how long a failure counts",
+    "auth_wait_s": "how long the wait is",
+    "auth_wait_most_s": "how long it may grow",
+    "pairing_ttl_s": "how long a code counts; the device is told a new one",
+    "takeover_window_s": "how long a takeover counts",
+    "takeover_wait_s": "how long the wait is",
+    "ping_interval_s": "how often it is done",
+    "connected_s": "how long is waited before something is begun",
+    "device_grace_s": "how long is waited before something is ended",
+    "cancel_grace_s": "how long is waited before something is ended",
+    "paused_days": "how long something that waits is kept",
+    "restart_hold_s": "how long is waited before something is begun",
+    "drain_timeout_s": "how long is waited before something is ended",
+    "agent_token_days": "how long a token counts that says nothing else",
+    "soul_versions": "how many versions are kept: the newest make room for themselves",
+    "operator_token_days": "how long a token counts that says nothing else",
+    "invitation_ttl_s": "how long an invitation counts that says nothing else",
+    "wrong_code_window_s": "how long a wrong code counts",
+    "wrong_code_wait_s": "how long the wait is",
+    "log_entries": "how much is kept; the oldest goes",
+}
+
+TABLES: tuple[dict[str, object], ...] = (
+    dict(COUNTED),
+    dict(REFUSED_BY_CODE),
+    dict(OWN_METRIC),
+    dict(NO_LIMIT),
+)
+
+
+@cache
+def said_in_the_code() -> frozenset[str]:
+    """Every text that stands in the hub, or in its storage, outside of the settings and of the doctor."""
+    root = Path(hub.__path__[0])
+    told_of = {root / "settings" / "limit_settings.py", root / "health" / "limits.py"}
+    files = {*root.rglob("*.py"), *(root.parent / "storage").rglob("*.py")} - told_of
+    return frozenset(
+        node.value
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+
+def test_every_field_has_exactly_one_row() -> None:
+    rows = [name for table in TABLES for name in table]
+    assert sorted(rows) == sorted(Limits.model_fields)
+
+
+@pytest.mark.slow
+@each(("end", "label"), sorted(set(COUNTED.values())))
+def test_what_is_reached_ends_in_a_known_way_and_is_counted(end: str, label: str) -> None:
+    assert end in OTHER_ENDS or end in set(ErrorCode)
+    of_the_gate = label.removeprefix("operator_").removeprefix("webhook_")  # which puts that before it itself
+    assert {label, of_the_gate} & said_in_the_code()
+
+
+def test_what_has_a_number_of_its_own_is_among_the_metrics() -> None:
+    shown = Metrics().render().decode()
+    for metric in OWN_METRIC.values():
+        assert f"\n{metric} " in shown
+
+
+def test_the_doctor_tells_only_of_what_is_counted() -> None:
+    assert {label for _, label in COUNTED.values()} >= COUNSEL.keys()
+    for label, names in COUNTED_TOGETHER.items():
+        assert {COUNTED[name][1] for name in names} == {label}

@@ -1,0 +1,250 @@
+"""Every key and value of a TOML text is found where it stands."""
+
+import tomllib
+from collections.abc import Callable
+from datetime import UTC
+from typing import Any
+
+import pytest
+import tomli_w
+import tomlkit
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hub.settings.locate import KeyPath, Located, Position
+
+BARE = st.text("abcz09_-", min_size=1, max_size=4)
+PLAIN = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=6)
+
+
+def _basic(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _long_basic(text: str) -> str:
+    return '"""\n' + text.replace("\\", "\\\\").replace('"', '\\"') + '\n "" x"""'
+
+
+STRINGS = st.one_of(
+    PLAIN.map(_basic),
+    PLAIN.map(lambda text: "'" + text.replace("'", "") + "'"),
+    PLAIN.map(_long_basic),
+    PLAIN.map(lambda text: "'''" + text.replace("'", "") + "\n[x] # '' \"'''"),
+    st.sampled_from(['""', "''", '"""a"""""', "''''b'''", '"""\\\n  c"""', '"]},#= \\u00e9"']),
+)
+SCALARS = st.one_of(
+    STRINGS,
+    st.integers(-(2**63), 2**63 - 1).map(str),
+    st.sampled_from(
+        ["true", "1.5e3", "0xFF", "inf", "1979-05-27 07:32:00Z", "1979-05-27T07:32:00", "07:32:00", "1_000"]
+    ),
+)
+GAPS = st.sampled_from(["", " ", "\n", " # a ] } , = \" ' comment\n", "\n\n\t"])
+
+
+@st.composite
+def _keys(draw: st.DrawFn, name: str) -> str:
+    """*name*, spelled one of the ways there are."""
+    return draw(st.sampled_from([name, _basic(name), f"'{name}'"]))
+
+
+@st.composite
+def _arrays(draw: st.DrawFn, elements: st.SearchStrategy[str]) -> str:
+    inside = [draw(GAPS) + element + draw(GAPS) for element in draw(st.lists(elements, max_size=3))]
+    comma = draw(st.sampled_from(["", ","])) if inside else ""
+    return "[" + ",".join(inside) + comma + draw(GAPS) + "]"
+
+
+@st.composite
+def _inline_tables(draw: st.DrawFn, elements: st.SearchStrategy[str]) -> str:
+    names = draw(st.lists(BARE, max_size=3, unique=True))
+    pairs = []
+    for name in names:
+        inner = draw(st.booleans())
+        key = draw(_keys(name)) + (" . " + draw(_keys("in")) if inner else "")
+        pairs.append(f" {key} ={draw(elements)} ")
+    return "{" + ",".join(pairs) + "}"
+
+
+VALUES = st.recursive(SCALARS, lambda inner: st.one_of(_arrays(inner), _inline_tables(inner)), max_leaves=6)
+
+
+@st.composite
+def _documents(draw: st.DrawFn) -> str:
+    """A TOML text with tables, arrays of tables, dotted keys and every kind of value."""
+    lines: list[str] = []
+
+    def pairs() -> None:
+        for number, name in enumerate(draw(st.lists(BARE, max_size=3, unique=True))):
+            dotted = draw(st.booleans())
+            key = draw(_keys(name)) + (f".{draw(_keys('sub'))}" if dotted else "")
+            blank = draw(st.sampled_from(["", " ", "\t"]))
+            lines.append(f"{blank}{key}{blank}= {draw(VALUES)} # {number}")
+
+    pairs()
+    for number in range(draw(st.integers(0, 3))):
+        table = f"t{number}"
+        match draw(st.sampled_from(["table", "nested", "array", "inside"])):
+            case "table":
+                lines.append(f"[{draw(_keys(table))}]")
+                pairs()
+            case "nested":
+                lines.append(f"[ {table} . {draw(_keys('deep'))} ]  # one inside")
+                pairs()
+                lines.append(f"[{table}]")
+                lines.append("own = 1")
+            case "array":
+                for _ in range(draw(st.integers(1, 3))):
+                    lines.append(f"[[{draw(_keys(table))}]]")
+                    pairs()
+            case "inside":
+                for _ in range(2):
+                    lines.append(f"  [[ {table} ]]")
+                    lines.append(f"[{table}.{draw(_keys('inner'))}]")
+                    pairs()
+                    lines.append(f"[[{table}.list]]")
+                    lines.append(f"x = {draw(VALUES)}")
+    return draw(st.sampled_from(["\n", "\r\n"])).join(lines).replace("\r\r", "\r")
+
+
+def _leaves(value: Any, path: KeyPath = ()) -> list[tuple[KeyPath, Any]]:
+    """Every value that has no values inside, with its path."""
+    match value:
+        case dict() if value:
+            return [leaf for key, inner in value.items() for leaf in _leaves(inner, (*path, key))]
+        case list() if value:
+            return [leaf for number, inner in enumerate(value) for leaf in _leaves(inner, (*path, number))]
+        case _:
+            return [(path, value)] if path else []
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    return repr(one) == repr(other)  # nan and 1 == 1.0 are told apart
+
+
+@given(_documents())
+def test_every_value_is_found_and_reads_the_same_there(text: str) -> None:
+    _all_values_are_found(text)
+
+
+def _all_values_are_found(text: str) -> None:
+    located = Located(text)
+    plain = text.replace("\r\n", "\n")
+    for path, value in _leaves(tomllib.loads(text)):
+        start, end = located.values[path]
+        if value == {} and plain[start] == "[":
+            continue  # an empty table: its header
+        assert _is_same(tomllib.loads(f"x = {plain[start:end]}")["x"], value), (path, plain[start:end])
+
+
+@given(_documents())
+def test_every_key_is_found_and_reads_the_same_there(text: str) -> None:
+    _all_keys_are_found(text)
+
+
+def _all_keys_are_found(text: str) -> None:
+    located = Located(text)
+    plain = text.replace("\r\n", "\n")
+    for path, _ in _leaves(tomllib.loads(text)):
+        for length in range(1, len(path) + 1):
+            if isinstance(path[length - 1], str):
+                start, end = located.keys[path[:length]]
+                assert list(tomllib.loads(f"{plain[start:end]} = 1")) == [path[length - 1]]
+
+
+# --- documents of writers that are not ours ---
+
+KEYS = st.text(
+    st.one_of(st.sampled_from("abcz09_- .#=[]\"'\\"), st.characters(exclude_categories=("Cs", "Cc"))),
+    max_size=5,
+)
+TEXTS = st.text(
+    st.one_of(st.sampled_from("ab\n\"'\\\t#]},"), st.characters(exclude_categories=["Cs"])), max_size=12
+)
+PLAIN_VALUES = st.one_of(
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False),
+    TEXTS,
+    st.datetimes(timezones=st.sampled_from([None, UTC])).map(lambda at: at.replace(microsecond=0)),
+    st.dates(),
+    st.times().map(lambda at: at.replace(microsecond=0)),
+)
+DOCUMENTS = st.dictionaries(
+    KEYS,
+    st.recursive(
+        PLAIN_VALUES,
+        lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=3)),
+        max_leaves=8,
+    ),
+    max_size=4,
+)
+
+
+def _by_tomlkit(doc: dict[str, Any], inline: bool) -> str:
+    return tomlkit.dumps(doc) if not inline else tomlkit.dumps({"all": _inline(doc)})
+
+
+def _inline(value: Any) -> Any:
+    match value:
+        case dict():
+            table = tomlkit.inline_table()
+            table.update({key: _inline(inner) for key, inner in value.items()})
+            return table
+        case list():
+            array = tomlkit.array()
+            array.extend([_inline(inner) for inner in value])
+            return array.multiline(len(value) > 1)
+        case _:
+            return value
+
+
+def _by_tomli_w(doc: dict[str, Any], multiline: bool) -> str:
+    return tomli_w.dumps(doc, multiline_strings=multiline)
+
+
+@pytest.mark.parametrize("write", [_by_tomlkit, _by_tomli_w])
+@given(doc=DOCUMENTS, style=st.booleans())
+@settings(max_examples=150)
+def test_what_other_writers_wrote_is_found_too(
+    write: Callable[[dict[str, Any], bool], str], doc: dict[str, Any], style: bool
+) -> None:
+    text = write(doc, style)
+    _all_values_are_found(text)
+    _all_keys_are_found(text)
+
+
+TEXT = """\
+# ü before
+title = "ü"
+[listen.devices] # here
+address = "x"
+[[agents]]
+paths = [ "a",
+    "b" ]
+  [agents.more]
+  k = { "ü" = 1 }
+[[agents]]
+"q k".d = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "value"),
+    [
+        (("title",), (2, 1), (2, 9)),
+        (("listen", "devices"), (3, 9), (3, 1)),
+        (("listen", "devices", "address"), (4, 1), (4, 11)),
+        (("agents", 0, "paths", 1), (7, 5), (7, 5)),
+        (("agents", 0, "more", "k", "ü"), (9, 9), (9, 15)),
+        (("agents", 1), (10, 1), (10, 1)),
+        (("agents", 1, "q k", "d"), (11, 7), (11, 11)),
+        (("agents", 1, "name"), (10, 1), (10, 1)),
+        (("nothing", "like", "it"), (1, 1), (1, 1)),
+    ],
+)
+def test_positions_count_lines_and_code_points_from_1(
+    path: KeyPath, key: tuple[int, int], value: tuple[int, int]
+) -> None:
+    located = Located(TEXT)
+    assert (located.key(path), located.value(path)) == (Position(*key), Position(*value))

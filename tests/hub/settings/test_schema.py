@@ -1,0 +1,77 @@
+"""The JSON Schema of hub.toml, as an editor reads it."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from hub.settings.reading import check_text
+from hub.settings.schema import settings_schema
+from hub.settings.settings import Settings
+from hub.settings.shape import leaves
+
+SAMPLE = Path(__file__).parents[3] / "hub.toml"
+SCHEMA = settings_schema()
+AGENT = '[[agents]]\nname = "n"\ndevice = "d"\npaths = ["p"]\ndata_types = ["tasks"]\nprompt = "x"\n'
+
+
+def mistakes(text: str) -> list[str]:
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    return [".".join(map(str, error.absolute_path)) for error in validator.iter_errors(tomllib.loads(text))]
+
+
+def test_it_is_a_schema_and_the_sample_follows_it() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    assert mistakes(SAMPLE.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("[hub]\nnmae = 'x'", "hub"),
+        ("[limts]", ""),
+        ("[limits]\nruns = 0", "limits.runs"),
+        ("[limits]\nruns = 'x'", "limits.runs"),
+        ("[log]\nlevel = 'loud'", "log.level"),
+        ("[listen.devices]\naddress = 5", "listen.devices.address"),
+        ("[storage]\nurl = { evn = 'X' }", "storage.url"),
+        ("[model]\nkind = 'locl'", "model"),
+        (AGENT + "schedule = 5", "agents.0.schedule"),
+        (AGENT + "schedule = { evry_s = 5 }", "agents.0.schedule"),
+        (AGENT.replace('"tasks"', '"taks"'), "agents.0.data_types.0"),
+    ],
+)
+def test_an_editor_finds_the_mistakes_that_the_hub_finds(text: str, where: str) -> None:
+    assert where in mistakes(text)
+    assert check_text(text, Path("hub.toml")).settings is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[listen.devices]\naddress = "127.0.0.1:0"\n',
+        "[storage]\nurl = { env = 'X' }\n",
+        "[model]\nkind = 'local'\n",
+        AGENT + "schedule = '0 7 * * *'",
+        AGENT + "schedule = { every_s = 900 }",
+    ],
+)
+def test_what_the_hub_takes_an_editor_takes(text: str) -> None:
+    assert mistakes(text) == []
+    assert check_text(text, Path("hub.toml")).settings is not None
+
+
+def test_each_field_bears_its_default_what_it_is_for_and_when_a_change_is_used() -> None:
+    told = Settings().model_dump(mode="json")
+    for leaf in leaves():
+        field: dict[str, Any] = SCHEMA
+        default: Any = told
+        for part in leaf.path:
+            field = SCHEMA["$defs"][field["$ref"].rpartition("/")[2]] if "$ref" in field else field
+            field = field["properties"][part]
+            default = default[part]
+        assert field["description"] == leaf.field.description
+        assert field["x-effect"] == leaf.effect
+        assert field.get("default") == default

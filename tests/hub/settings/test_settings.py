@@ -1,0 +1,472 @@
+"""hub.toml: what it may say, and how everything wrong with it is told at once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from hub.settings.address import Address
+from hub.settings.agent_settings import AgentSettings
+from hub.settings.listen_settings import DeviceListener, Listener
+from hub.settings.locate import KeyPath
+from hub.settings.model_settings import LocalModelSettings, ModelTuning, OpenAIModelSettings
+from hub.settings.problems import Problem, SettingsInvalid, Severity
+from hub.settings.reading import check_settings, load_settings
+from hub.settings.reload_policy import Effect
+from hub.settings.schedule_settings import ScheduleTable
+from hub.settings.secret import SecretRef
+from hub.settings.settings import Settings
+from hub.settings.shape import leaves, names_at, tables_at
+from hub.settings.values import Table
+from protocol.tables import TableName
+from tests.support.clock import FakeClock
+
+ROOT = Path(__file__).parents[3]
+Check = Callable[..., list[str]]
+AGENT = """\
+[[agents]]
+name = "notes"
+device = "desk"
+paths = ["~/notes"]
+data_types = ["tasks"]
+prompt = "Find what I promised to do."
+"""
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Check:
+    """The problems of a text, each as ``line:column: severity: ...``."""
+
+    def problems(text: str, *, serving: bool = True, **environ: str) -> list[str]:
+        file = tmp_path / "hub.toml"
+        file.write_text(text, "utf-8")
+        found = check_settings(file, environ=environ, serving=serving, clock=FakeClock()).problems
+        return [str(problem).removeprefix(f"{file}:") for problem in found]
+
+    return problems
+
+
+def test_the_sample_is_read_as_written(tmp_path: Path) -> None:
+    settings = load_settings(ROOT / "hub.toml", environ={"OPENAI_API_KEY": "k"})
+    assert settings.hub.name == "home"
+    assert settings.listen.devices.address == Address("127.0.0.1", 8770)
+    assert settings.listen.operator.address == Address("127.0.0.1", 8771)
+    assert settings.storage.url == "sqlite:///hub.db"
+    assert isinstance(settings.model, OpenAIModelSettings)
+    assert settings.model.api_key == SecretRef(env="OPENAI_API_KEY")
+    (agent,) = settings.agents
+    assert agent.data_types == (TableName.TASKS, TableName.NOTES, TableName.TIMELINES)
+    assert agent.schedule == ScheduleTable(cron="0 7 * * 1-5")
+    assert agent.timezone == "Europe/Berlin"
+
+
+def test_what_the_sample_has_commented_out_are_the_defaults(tmp_path: Path) -> None:
+    told = (ROOT / "hub.toml").read_text()
+    lines = [line.removeprefix("# ") for line in told[told.index("# [limits]") :].splitlines()]
+    file = tmp_path / "hub.toml"
+    file.write_text("\n".join(lines))
+    shown = load_settings(file)
+    assert shown == Settings()
+    for table in (
+        shown.limits,
+        shown.retention,
+        shown.log,
+        shown.reload,
+        shown.outbound,
+        shown.audit,
+        shown.backup,
+    ):
+        assert table.model_fields_set == set(type(table).model_fields)
+
+
+def test_each_schedule_that_the_sample_shows_can_be_used(check: Check) -> None:
+    lines = (ROOT / "hub.toml").read_text().splitlines()
+    shown = [line.removeprefix("# ") for line in lines if line.startswith("# schedule = ")]
+    assert len(shown) == 3
+    assert [check(AGENT + schedule) for schedule in shown] == [[], [], []]
+
+
+def test_an_empty_file_is_a_hub_without_a_model_on_loopback(tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    file.touch()
+    assert load_settings(file) == Settings()
+    assert Settings().model is None
+    assert Settings().listen.devices.address.is_loopback
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[hub]\nnmae = 1", "2:1: error: hub.nmae: unknown key - did you mean 'name'?"),
+        ("[limts]\nruns = 1", "1:2: error: limts: unknown table - did you mean 'limits'?"),
+        (
+            "[model]\nkind = 'locl'",
+            "2:8: error: model.kind: must be 'openai' or 'local' - did you mean 'local'?",
+        ),
+        ("[hub]\nnmae = 1\nname = 'x'", "2:1: error: hub.nmae: unknown key - 'name' stands there already"),
+        ("[hub]\nruns = 1", "2:1: error: hub.runs: unknown key - [limits] has such a key"),
+        ("[hub]\nprompt = 1", "2:1: error: hub.prompt: unknown key - [[agents]] has such a key"),
+        ("[LIMITS]\nruns = 1", "1:2: error: LIMITS: unknown table - did you mean 'limits'?"),
+        (
+            "[log]\nlevel = 'WARNING'",
+            "2:9: error: log.level: must be 'debug', 'info', 'warning' or 'error' - did you mean 'warning'?",
+        ),
+        ("[hub]\nname = 5", "2:8: error: hub.name: a text is expected - a text stands in quotes"),
+        ("[limits]\nruns = 1.0", "2:8: error: limits.runs: a whole number is expected - write it without"),
+        ("[limits]\nrun_wall_s = nan", "2:14: error: limits.run_wall_s: inf and nan are no limits"),
+        ("[limits]\nruns = 99_999_999_999_999_999", "2:8: error: limits.runs: must be at most 9_007_199"),
+        ("[reload]\nwatch = 'yes'", "2:9: error: reload.watch: true or false is expected - without quotes"),
+        (
+            "[listen.devices]\norigins = 'a'",
+            "2:11: error: listen.devices.origins: a list is expected - as in",
+        ),
+        ("[hub]\nname = home", '2:8: error: Invalid value - a text stands in quotes, as in key = "text"'),
+        ("[hub]\n[hub]", "2:5: error: Cannot declare ('hub',) twice - this table stands here already"),
+        ("hub", "1:4: error: Expected '=' after a key in a key/value pair - write key = value, or [table]"),
+        ("[model]\nname = 'x'", "1:1: error: model.kind: missing"),
+        ("[model]\nkind = 'openai'\nname = 'x'", "1:1: error: model.base_url: missing"),
+        (
+            "[limits]\nruns = '32'",
+            "2:8: error: limits.runs: a whole number is expected - a number stands without quotes",
+        ),
+        ("[limits]\nruns = 0", "2:8: error: limits.runs: must be at least 1"),
+        ("[limits]\nruns = true", "2:8: error: limits.runs: a whole number is expected"),
+        (
+            "[listen]\ndevices = { compression = 1 }",
+            "2:27: error: listen.devices.compression: true or false is expected - as in key = true",
+        ),
+        (
+            '[listen.devices]\naddress = "8770"',
+            "2:11: error: listen.devices.address: an address is host:port",
+        ),
+        (
+            '[listen.devices]\naddress = "::1:8770"',
+            "2:11: error: listen.devices.address: an IPv6 address stands in brackets: [::1]:8770",
+        ),
+        (
+            '[listen.devices]\naddress = "a:70000"',
+            "2:11: error: listen.devices.address: a port is a number from 0 to 65535",
+        ),
+        ('[storage]\nurl = "mysql://db/hub"', "2:7: error: storage.url: not the address of a database"),
+        ('[storage]\nurl = "sqlite:hub.db"', "2:7: error: storage.url: not the address of a database"),
+        ("[storage]\nurl = 5", "2:7: error: storage.url: a text is expected - a text stands in quotes"),
+        ('[storage]\nurl = { evn = "X" }', "2:9: error: storage.url.evn: unknown key - did you mean 'env'?"),
+        (
+            '[model]\nkind = "openai"\nname = "m"\nbase_url = "host/v1"',
+            "4:12: error: model.base_url: not the address of a web service",
+        ),
+        (
+            '[model]\nkind = "openai"\nname = "m"\nbase_url = "http://gpu.lan/v1"',
+            "4:12: error: model.base_url: documents and key would cross the network unencrypted",
+        ),
+        (
+            "[model]\nkind = 'local'\nbase_url = 'x'",
+            "3:1: error: model.base_url: unknown key - another kind of this table has it",
+        ),
+        ('x = "a"\ny = [1,\n  2', "3:4: error: Unclosed array"),
+        ("a = 1\na = 2", "2:6: error: Cannot overwrite a value"),
+    ],
+)
+def test_a_mistake_is_told_where_it_stands(check: Check, text: str, problem: str) -> None:
+    assert any(told.startswith(problem) for told in check(text))
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('name = "my notes"', "agents.0.name: no name that can stand on a command line - letters, digits"),
+        ("paths = []", "agents.0.paths: may not be empty"),
+        ('data_types = ["taks"]', "'taskComments' - did you mean 'tasks'?"),
+        (
+            'file_extensions = [".md", "txt"]',
+            'file_extensions.1: a file extension begins with a dot - as in ".md"',
+        ),
+        ('prompt = ""', "prompt: may not be empty"),
+        ('schedule = "0 7 * * 1-5 0"', "schedule: 6 fields instead of five"),
+        ('schedule = "0 0 31 2 *"', "schedule: never fires within 8 years"),
+        ('timezone = "Europe/Brlin"', "timezone: no such time zone - did you mean 'Europe/Berlin'?"),
+        ('timezone = "../../etc/passwd"', 'timezone: no such time zone - as in "Europe/Berlin"'),
+        ('timezone = "Europe"', "timezone: no such time zone"),
+    ],
+)
+def test_a_mistake_in_an_agent_is_told(check: Check, line: str, problem: str) -> None:
+    key = line.split(" = ")[0]
+    rest = "\n".join(other for other in AGENT.splitlines() if not other.startswith(f"{key} ="))
+    assert any(problem in told for told in check(f"{rest}\n{line}\n"))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "problem"),
+    [
+        (
+            "5",
+            '7:12: error: agents.0.schedule: a cron expression or a table is expected - as in "0 9 * * 1-5"',
+        ),
+        ("{}", "7:12: error: agents.0.schedule: when it fires is missing - give one of cron, every_s and at"),
+        (
+            '{ cron = "@daily", every_s = 60 }',
+            "7:41: error: agents.0.schedule.every_s: there is cron already - keep one of them",
+        ),
+        (
+            '{ cron = "R 0 * * *" }',
+            "7:21: error: agents.0.schedule.cron: minute: 'R' is not a value",
+        ),
+        (
+            "{ every_s = 4 }",
+            "7:24: error: agents.0.schedule.every_s: must be at least 5",
+        ),
+        ("{ evry_s = 4 }", "7:14: error: agents.0.schedule.evry_s: unknown key - did you mean 'every_s'?"),
+        (
+            "{ at = 2026-12-01T09:00:00 }",
+            "7:19: error: agents.0.schedule.at: a date, a time of day and its offset from UTC are expected"
+            " - as in 2026-12-01T09:00:00+01:00, without quotes",
+        ),
+        (
+            '{ every_s = 60, overlap = "skp" }',
+            "7:38: error: agents.0.schedule.overlap: must be 'skip', 'queue_one', 'queue_all', "
+            "'cancel_running' or 'allow' - did you mean 'skip'?",
+        ),
+        (
+            '{ every_s = 60, catch_up = "all" }',
+            "7:39: error: agents.0.schedule.catch_up: how old a fire may be is missing"
+            " - give catch_up_window_s too",
+        ),
+        (
+            '{ every_s = 60, catch_up = "none", catch_up_window_s = 60 }',
+            "7:67: error: agents.0.schedule.catch_up_window_s: nothing is caught up",
+        ),
+        (
+            "{ every_s = 60, jitter_s = 30 }",
+            "7:39: error: agents.0.schedule.jitter_s: the runs of two fires could change places"
+            " - less than half of 0:01:00, its shortest time between two",
+        ),
+        (
+            '{ cron = "*/10,*/15 * * * *", jitter_s = 150 }',
+            "7:53: error: agents.0.schedule.jitter_s: the runs of two fires could change places"
+            " - less than half of 0:05:00, its shortest time between two",
+        ),
+        (
+            "{ every_s = 60, jitter_s = 5, exact = true }",
+            "7:50: error: agents.0.schedule.exact: what is exact",
+        ),
+    ],
+)
+def test_a_mistake_in_a_schedule_is_told_where_it_stands(check: Check, schedule: str, problem: str) -> None:
+    (told,) = check(f"{AGENT}schedule = {schedule}\n")
+    assert told.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("slot", "problem"),
+    [
+        (
+            'cron = "0 9 * * *"\nduration_s = 60',
+            "7:1: error: agents.0.slots.0.label: missing",
+        ),
+        (
+            'label = "x"\ncron = "0 9 * * *"\nduration_s = 1',
+            "10:14: error: agents.0.slots.0.duration_s: must be at least 10",
+        ),
+        (
+            'label = "x"\ncron = "0 9 * * *"\nduration_s = 60\nmax_attempts = 3',
+            "11:1: error: agents.0.slots.0.max_attempts: unknown key",
+        ),
+        (
+            'label = "x"\nevery_s = 60\nduration_s = 60\njitter_s = 40',
+            "11:12: error: agents.0.slots.0.jitter_s: the runs of two fires could change places",
+        ),
+        (
+            'label = "x"\nevery_s = 60\nduration_s = 30\n'
+            '[[agents.slots]]\nlabel = "x"\nevery_s = 90\nduration_s = 30',
+            "12:9: error: agents.0.slots.1.label: another slot is called 'x' - a slot is known by its label",
+        ),
+        (
+            'label = "x"\nat = 2020-01-05T09:00:00Z\nduration_s = 60',
+            "9:6: warning: agents.0.slots.0.at: lies in the past; it will not fire by itself",
+        ),
+    ],
+)
+def test_a_mistake_in_a_slot_is_told_where_it_stands(check: Check, slot: str, problem: str) -> None:
+    (told,) = check(f"{AGENT}[[agents.slots]]\n{slot}\n")
+    assert told.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "kind", "jitter"),
+    [
+        ('"0 9 * * 1-5"', "cron", 0),
+        ('"0 * * * *"', "cron", 120),
+        ('"@hourly"', "cron", 120),
+        ('"0 */2 * * *"', "cron", 120),
+        ('{ cron = "0 * * * *", exact = true }', "cron", 0),
+        ('{ cron = "0 * * * *", jitter_s = 30 }', "cron", 30),
+        ('"30 * * * *"', "cron", 0),
+        ("{ every_s = 900, jitter_s = 60 }", "every", 60),
+        ("{ at = 2026-12-01T09:00:00+01:00 }", "at", 0),
+    ],
+)
+def test_what_fires_at_the_top_of_the_hour_is_spread_unless_it_is_exact(
+    tmp_path: Path, schedule: str, kind: str, jitter: float
+) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_text(f"{AGENT}schedule = {schedule}\n")
+    found = load_settings(file).agents[0].schedule
+    assert found is not None
+    assert (found.kind, found.jitter) == (kind, jitter)
+
+
+def test_all_mistakes_are_told_at_once_in_order(check: Check) -> None:
+    told = check(AGENT + AGENT + 'timezone = "x"\n[model]\nkind = "openai"\n[hub]\nname = ""\nage = 1\n')
+    assert [line.split(":")[0] for line in told] == ["8", "13", "14", "14", "17", "18"]
+    assert "agents.1.name: another agent has this name - the other one stands in line 2" in told[0]
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:8770", "[::]:8770", "192.168.1.5:8770", "hub.lan:8770"])
+def test_an_address_beyond_this_machine_needs_to_be_called_insecure(check: Check, address: str) -> None:
+    text = f'[listen.devices]\naddress = "{address}"\n'
+    assert [line.split(" - ")[0] for line in check(text)] == [
+        "2:11: error: listen.devices.address: other machines could reach this address without TLS"
+    ]
+    assert check(text + "insecure = true\n") == [
+        "3:12: warning: listen.devices.insecure: other machines reach this address without TLS"
+    ]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "127.8.8.8:1", "[::1]:8770", "localhost:8770"])
+def test_an_address_of_this_machine_is_fine(check: Check, address: str) -> None:
+    assert check(f'[listen.operator]\naddress = "{address}"') == []
+    assert str(Address.parse(address)) == address
+
+
+OPENAI = '[model]\nkind = "openai"\nbase_url = "http://127.0.0.1/v1"\nname = "m"\n'
+
+
+def test_a_secret_in_the_open_is_an_error_that_does_not_repeat_it(check: Check) -> None:
+    secret = "sk-abcdefghijklmnopqrstuvwxyz"
+    for text in (
+        f'{OPENAI}api_key = "{secret}"',
+        f'[model]\nkind = "nonsense"\napi_key = "{secret}"',
+        f'{AGENT}schedule = "{secret}"',
+        f'{AGENT}[agents.more]\nx = ["{secret}"]',
+        f'[model]\nkind = "openai"\nname = "m"\nbase_url = "https://me:{secret}@host/v1"',
+    ):
+        told = check(text)
+        assert any("a secret does not stand in this file" in line for line in told)
+        assert not any(secret in line for line in told)
+
+
+def test_a_plain_word_as_a_key_is_told_once(check: Check) -> None:
+    assert check(f'{OPENAI}api_key = "hunter2"') == [
+        "5:11: error: model.api_key: a secret does not stand in this file"
+        ' - name where it is: { env = "NAME" } or { file = "PATH" }'
+    ]
+
+
+def test_a_secret_that_is_not_there_is_an_error_when_serving_else_a_warning(check: Check) -> None:
+    text = f'{OPENAI}api_key = {{ env = "KEY" }}'
+    told = "model.api_key: the environment variable KEY is not set"
+    assert check(text) == [f"5:11: error: {told}"]
+    assert check(text, serving=False) == [f"5:11: warning: {told}"]
+    assert check(text, KEY="k") == []
+
+
+def test_a_secrets_file_lies_beside_the_settings_and_is_private(check: Check, tmp_path: Path) -> None:
+    text = f'{OPENAI}api_key = {{ file = "key" }}'
+    file = tmp_path / "key"
+    assert check(text) == [f"5:11: error: model.api_key: cannot read {file}: No such file or directory"]
+    file.write_text(" k\n")
+    file.chmod(0o644)
+    assert check(text) == [f"5:11: warning: model.api_key: others may read {file} - chmod 600 {file}"]
+    file.chmod(0o600)
+    assert check(text) == []
+    assert SecretRef(file=file).resolve() == "k"
+    file.write_text("\n")
+    assert check(text) == [f"5:11: error: model.api_key: {file} is empty"]
+
+
+def test_a_list_is_not_called_empty_for_a_mistake_in_its_only_item(check: Check) -> None:
+    told = check(AGENT.replace('["tasks"]', '["taks"]'))
+    assert [problem.split(": ")[2] for problem in told] == ["agents.0.data_types.0"]
+
+
+def test_a_secret_has_one_place(check: Check) -> None:
+    at = "5:11: error: model.api_key:"
+    assert check(f"{OPENAI}api_key = {{}}") == [f"{at} give one of env, file and credential"]
+    both = f'{OPENAI}api_key = {{ env = "A", file = "b" }}'
+    assert check(both) == [f"{at} only one of env, file and credential is meant"]
+
+
+def test_two_day_fields_of_a_schedule_are_a_warning(check: Check) -> None:
+    (told,) = check(AGENT + 'schedule = "0 0 13 * 5"')
+    assert told.startswith("7:12: warning: agents.0.schedule: day-of-month and day-of-week are OR-ed")
+    (told,) = check(AGENT + 'schedule = { cron = "0 0 13 * 5" }')
+    assert told.startswith("7:21: warning: agents.0.schedule.cron: day-of-month and")
+
+
+def test_an_instant_that_is_past_is_a_warning(check: Check) -> None:
+    (told,) = check(AGENT + "schedule = { at = 2020-12-01T09:00:00Z }")
+    assert told.startswith("7:19: warning: agents.0.schedule.at: lies in the past; it will not fire by")
+
+
+@pytest.mark.parametrize("overlap", ["skip", "queue_one", "cancel_running"])
+def test_all_that_was_missed_cannot_be_made_up_for_where_one_run_waits(check: Check, overlap: str) -> None:
+    everything = 'cron = "0 7 * * *", catch_up = "all", catch_up_window_s = 259200'
+    (told,) = check(f'{AGENT}schedule = {{ {everything}, overlap = "{overlap}" }}')
+    assert f'warning: agents.0.schedule.catch_up: with overlap = "{overlap}" one run stands' in told
+    assert 'write overlap = "queue_all"' in told
+    assert check(f'{AGENT}schedule = {{ {everything}, overlap = "queue_all" }}') == []
+
+
+def test_text_that_is_not_utf_8_is_told_where_it_stops_being_so(tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_bytes(b'[hub]\nname = "\xff"')
+    assert check_settings(file).problems == [Problem(str(file), 2, 9, "", "not UTF-8")]
+
+
+def test_loading_raises_the_errors_and_keeps_warnings_out(tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_text('[storage]\nurl = "sqlite://"\n')
+    assert load_settings(file).storage.url == "sqlite://"
+    file.write_text('[storage]\nurl = "sqlite://"\n[hub]\nx = 1')
+    with pytest.raises(SettingsInvalid) as invalid:
+        load_settings(file)
+    assert [problem.severity for problem in invalid.value.problems] == [Severity.ERROR]
+
+
+def test_the_model_on_this_machine_needs_nothing_but_its_kind(tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_text('[model]\nkind = "local"\n')
+    assert load_settings(file).model == LocalModelSettings(kind="local")
+
+
+def test_every_field_tells_people_what_it_is_and_when_a_change_of_it_is_used() -> None:
+    def below(model: type[BaseModel]) -> set[type[BaseModel]]:
+        return {model}.union(*(below(inner) for inner in model.__subclasses__()))
+
+    tables = below(Table) - {Table, Listener, ModelTuning}
+    for table in tables:
+        for leaf in leaves(table):
+            assert leaf.field.description, (table, leaf.path)
+            assert leaf.effect in Effect, (table, leaf.path)
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ((), Settings),
+        (("listen", "devices"), DeviceListener),
+        (("storage", "url"), SecretRef),
+        (("model", "api_key"), SecretRef),
+        (("agents", 3), AgentSettings),
+        (("agents", 0, "schedule"), ScheduleTable),
+    ],
+)
+def test_each_table_is_known_where_it_stands(path: KeyPath, model: type[BaseModel]) -> None:
+    assert tables_at(path) == [model]
+    assert names_at(path) == list(model.model_fields)
+
+
+def test_a_table_of_several_kinds_has_the_keys_of_all() -> None:
+    assert tables_at(("model",)) == [OpenAIModelSettings, LocalModelSettings]
+    assert names_at(("model", "name")) == []
