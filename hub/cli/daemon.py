@@ -96,7 +96,7 @@ def serve(ctx: click.Context, config: Path, given: tuple[str, ...], strict_start
         show.say(f"{config} is broken: starting with the settings that were good last")
     make_folder(state)
 
-    from hub.daemon import run  # only now: what it imports takes a second
+    from hub.app.daemon import run  # only now: what it imports takes a second
 
     name = opened.settings.hub.name
 

@@ -127,7 +127,7 @@ def _evaluated(
     import msgspec
 
     from hub.agents.prompts import rendered, variables_of
-    from hub.assembly.evaluation import Means, evaluate
+    from hub.app.evaluation import Means, evaluate
     from hub.cli.evaluations import KeptEvaluation
     from hub.clock import SystemChance, SystemClock
     from hub.metrics import Metrics

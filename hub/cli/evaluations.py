@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from hub.assembly.evaluation import Evaluation
+from hub.app.evaluation import Evaluation
 from hub.ops.atomic import write_atomically
 
 MOST_KEPT: Final = 20  # of an agent

@@ -23,7 +23,7 @@ def install_unit(only_print: bool, root: Path, yes: bool) -> None:
     Writes three units and the group hub-operators. Nothing is started; what to type
     next is said.
     """
-    from hub.ops.installed_units import here, is_out_of_reach, unit_files
+    from hub.app.installed_units import here, is_out_of_reach, unit_files
     from hub.text.convert import prepare
 
     told = unit_files(*here())

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
+from hub.app.supervisor import Failures
 from hub.health.issues import Check, Finding, error, warning
-from hub.supervisor import Failures
 
 TOLD_FOR: Final = timedelta(hours=1)  # after the last failure of a service that runs again
 

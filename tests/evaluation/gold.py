@@ -13,7 +13,7 @@ from typing import Final
 import anyio
 import openai
 
-from hub.assembly.evaluation import CountedModel, Evaluation
+from hub.app.evaluation import CountedModel, Evaluation
 from hub.clock import SystemChance, SystemClock
 from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import Endpoint

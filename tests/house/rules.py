@@ -36,13 +36,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.loop_lag": {"hub.clock", "hub.log", "hub.metrics", "hub.turns"},
     "hub.turns": {"hub.clock"},
     "hub.drain": set(),
-    "hub.signals": {"hub.log", "hub.drain"},
     "hub.document": set(),
     "hub.version": set(),
     "hub.tokens": {"hub.clock"},
     "hub.outbound": {"protocol"},
-    "hub.supervisor": GROUND,
-    "hub.watchdog": GROUND,
     "hub.text": set(),
     "hub.schedules": {"protocol", "hub.clock"},
     "hub.extraction": GROUND | {"hub.text"},
@@ -60,15 +57,13 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 # May look at all below, and at each other.
 TOP = {
-    "hub.router",
     "hub.backups",
     "hub.requests",
     "hub.operations",
     "hub.ops",
     "hub.settings",
     "hub.health",
-    "hub.assembly",
-    "hub.daemon",
+    "hub.app",
     "hub.cli",
     "hub.__main__",
 }

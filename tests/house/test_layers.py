@@ -39,8 +39,8 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (rooms_keep_to_their_floor, "hub.links.auth", "from ..runs import runner"),
     (rooms_keep_to_their_floor, "hub.links.auth", "def f():\n    import hub.ops.server"),
     (rooms_keep_to_their_floor, "hub.links.auth", "if TYPE_CHECKING:\n    from hub.agents import declared"),
-    (rooms_keep_to_their_floor, "hub.links.auth", "importlib.import_module('hub.daemon')"),
-    (rooms_keep_to_their_floor, "hub.runs.runner", "from hub.router import Router"),
+    (rooms_keep_to_their_floor, "hub.links.auth", "importlib.import_module('hub.app.daemon')"),
+    (rooms_keep_to_their_floor, "hub.runs.runner", "from hub.app.router import Router"),
     (rooms_keep_to_their_floor, "hub.device.client", "from hub.links.link import DeviceLink"),
     (rooms_keep_to_their_floor, "hub.extraction.endpoint", "from storage.store import Store"),
     (rooms_keep_to_their_floor, "hub", "from hub.clock import Clock"),
@@ -95,8 +95,8 @@ ALLOWED: list[tuple[str, str]] = [
     ("hub.links.listener", "from websockets.asyncio.server import serve"),
     ("hub.runs.runner", "from datetime import datetime\ndatetime.fromtimestamp(0, UTC)\ngroup.start_soon(f)"),
     ("hub.device.client", "import aiosqlite\nimport websockets\nfrom hub.log import Channel"),
-    ("hub.daemon", "from hub.ops.server import OperatorServer\nfrom hub.runs.runner import Runner"),
-    ("hub.ops.server", "import uvicorn\nfrom hub.router import Router"),
+    ("hub.app.daemon", "from hub.ops.server import OperatorServer\nfrom hub.runs.runner import Runner"),
+    ("hub.ops.server", "import uvicorn\nfrom hub.app.router import Router"),
 ]
 
 

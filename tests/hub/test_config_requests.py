@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hub.agents.configs import AgentConfigs
-from hub.assembly.requests import make_requests
+from hub.app.requests import make_requests
 from hub.links.roster import RequestReceived
 from protocol.codec import JSON
 from protocol.coordination import EventName, Request, Response

@@ -16,7 +16,7 @@ from hub.agents.checkpoints import Checkpoints
 from hub.agents.configs import AgentConfigs
 from hub.agents.locks import Locks
 from hub.agents.writing import AgentWriter
-from hub.assembly.requests import make_requests as assembled
+from hub.app.requests import make_requests as assembled
 from hub.clock import epoch_ms
 from hub.coordination.authority import Authority
 from hub.coordination.memory import BoardMemory

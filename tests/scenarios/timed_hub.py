@@ -10,7 +10,7 @@ from pathlib import Path
 from time import thread_time
 from typing import Any, Final
 
-from hub import daemon
+from hub.app import daemon
 from hub.cli.app import main
 
 LONG_CALLBACKS: Final = "LONG_CALLBACKS"

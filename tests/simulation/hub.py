@@ -14,7 +14,9 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from hub.agents.declared import reconcile
 from hub.agents.heartbeats import Heartbeats
-from hub.assembly.requests import make_requests
+from hub.app.requests import make_requests
+from hub.app.router import Router
+from hub.app.supervisor import Supervisor
 from hub.clock import IdFactory, epoch_ms
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
@@ -26,7 +28,6 @@ from hub.links.open_link import OpenLink
 from hub.links.refusal import Refusal
 from hub.links.roster import DeviceReady, LinkEvent, RequestReceived, Roster
 from hub.metrics import Metrics
-from hub.router import Router
 from hub.runs.agreement import Agreements
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets
@@ -41,7 +42,6 @@ from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
 from hub.runs.wakes import Wakes
-from hub.supervisor import Supervisor
 from protocol.errors import CloseCode, HubError
 from protocol.handshake import Capability, Challenge, DeviceHello, Goodbye, Welcome
 from protocol.ids import BootId, ConnectionId, DeviceId, NodeId, UserId

@@ -16,7 +16,7 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
-from hub.ops.installed_units import here, unit_files
+from hub.app.installed_units import here, unit_files
 from tests.support.processes import ROOT
 
 NAME: Final = "hub-scenario"

@@ -21,7 +21,7 @@ import anyio
 import sqlalchemy as sa
 from sqlalchemy.engine.default import DefaultDialect
 
-from hub import daemon
+from hub.app import daemon
 from hub.links.connection import Connection
 from hub.links.transport import DeviceSocket
 from protocol.frame import Frame

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.ops.installed_units import is_out_of_reach, unit_files
+from hub.app.installed_units import is_out_of_reach, unit_files
 from tests.hub.cli.conftest import Hub
 
 PREFIX, PYTHON = Path("/opt/hub"), Path("/usr/bin/python3.11")
@@ -47,7 +47,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(installed: Path) -> None:
 
 
 def test_the_names_of_the_sockets_are_those_the_hub_looks_for() -> None:
-    from hub.assembly.doors import ADMIN, DEVICES
+    from hub.app.listeners import ADMIN, DEVICES
 
     told = {place.name: text for place, text in unit_files(PREFIX, PYTHON).items()}
     assert f"FileDescriptorName={DEVICES}\n" in told["hub.socket"]

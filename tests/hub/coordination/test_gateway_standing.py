@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.assembly.coordination import STANDING_LEASE
+from hub.app.coordination import STANDING_LEASE
 from hub.clock import epoch_ms
 from hub.coordination.gateway_standing import GatewayStandings
 from hub.coordination.gateway_watch import GONE_S, GRACE_S

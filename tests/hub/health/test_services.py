@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
+from hub.app.supervisor import Failures
 from hub.health.issues import Severity
 from hub.health.services import check_services
-from hub.supervisor import Failures
 from tests.support.clock import START
 
 

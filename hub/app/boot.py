@@ -1,0 +1,92 @@
+"""A start of the hub: what an earlier one left is recovered, and the end is written down."""
+
+from typing import Final, NamedTuple
+
+from hub.agents.declared import reconcile
+from hub.app.context import Context
+from hub.clock import epoch_ms, from_epoch_ms
+from hub.links.hub_key import HubKey
+from hub.log import Channel
+from hub.runs.audit_head import tell_audit_head
+from hub.runs.leases import LEASE_MS
+from hub.runs.waiting import Hold
+from hub.settings.declared import (
+    declared_agents,
+    declared_connectors,
+    declared_gateways,
+    declared_templates,
+)
+from protocol.ids import UserId
+from storage.store import audit, devices, identity, leases, runs, users
+
+log = Channel(__name__)
+
+RESTARTS: Final = 3  # starts with crashes between them, shortly one after the other: see Hold
+
+SECRET_BYTES: Final = 32
+
+
+class Boot(NamedTuple):
+    """What a start found and decided.
+
+    Attributes:
+        user_id: the owner.
+        secret: makes the border marks of questions to a model.
+        key: by which devices know this hub.
+        hold: the hub died again and again; it starts nothing by itself before ``hold_until_ms``.
+    """
+
+    user_id: UserId
+    hub_id: str
+    secret: bytes
+    key: HubKey
+    hold: Hold | None = None
+    hold_until_ms: int = 0
+
+
+async def begin(context: Context) -> Boot:
+    """Before any socket is open: what an earlier boot held is queued again, and hub.toml is applied."""
+    store, settings = context.store, context.settings
+    at = epoch_ms(context.clock.now())
+    is_alone, limits = not store.is_shared, settings.limits
+    window_ms = int(limits.restart_hold_s * 1000)
+    hub_id = await store.write(identity.ensure_hub_id, context.ids.fresh())
+    secret = await store.write(identity.ensure_extraction_secret, context.chance.token_bytes(SECRET_BYTES))
+    key = HubKey(await store.write(identity.ensure_key, context.chance.token_bytes(SECRET_BYTES)))
+    await store.write(audit.begin_chain, at=at, subject=hub_id)  # before the boot is on record: see there
+    await tell_audit_head(store)
+    boot = await store.write(identity.begin_boot, context.node_id, context.boot_id, at, window_ms=window_ms)
+    hold, hold_until_ms = None, 0
+    if boot.boots_10min >= RESTARTS:
+        hold_until_ms = at + window_ms
+        hold = Hold(from_epoch_ms(hold_until_ms), boot.boots_10min, limits.restart_hold_s)
+        log.warning("hub.held", boots=boot.boots_10min, seconds=limits.restart_hold_s)
+    if not is_alone:
+        await store.write(leases.beat, context.node_id, context.boot_id, ttl_ms=LEASE_MS)
+    dead = [] if boot.earlier is None else [boot.earlier]
+    recovered = await store.write(runs.recover, boot_id=context.boot_id, at=at, is_alone=is_alone, dead=dead)
+    await store.write(devices.close_all_sessions, at, node_id=None if is_alone else context.node_id)
+    log.info(
+        "hub.recovered",
+        requeued=len(recovered.requeued),
+        cancelled=len(recovered.cancelled),
+        failed=len(recovered.failed),
+    )
+    user_id = await store.write(users.ensure_user, UserId(context.ids.fresh()), users.OWNER, at)
+    await reconcile(
+        store,
+        declared_agents(settings),
+        user_id=user_id,
+        clock=context.clock,
+        ids=context.ids,
+        templates=declared_templates(settings),
+        declared_gateways=declared_gateways(settings),
+        declared_connectors=declared_connectors(settings),
+    )
+    return Boot(user_id, hub_id, secret, key, hold, hold_until_ms)
+
+
+async def end(context: Context) -> None:
+    """The next start then knows that this one ended in good order."""
+    at = epoch_ms(context.clock.now())
+    await context.store.write(identity.end_boot, context.node_id, context.boot_id, at)

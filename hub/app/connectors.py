@@ -1,0 +1,107 @@
+"""The connectors of hub.toml as the hub opens them: a secret is looked up when it is used, and not kept."""
+
+import os
+from contextlib import AsyncExitStack
+from functools import partial
+
+from hub.accounts.desk import AccountConfig, Accounts
+from hub.accounts.inbox import PostedInbox
+from hub.accounts.keys import KeyStore
+from hub.accounts.sign_in import SignIns
+from hub.app.context import Context
+from hub.connectors.calling import MOST_ANSWER_BYTES
+from hub.connectors.catalog import UnknownProvider, find
+from hub.connectors.failures import SignInNeeded
+from hub.links.roster import Roster
+from hub.outbound import OutboundClient, OutboundRules
+from hub.settings.connector_settings import ConnectorSettings
+from hub.settings.parts import Commit
+from hub.settings.reload import Unfit
+from hub.settings.secret import SecretMissing, SecretRef
+from hub.settings.settings import Settings
+
+CONNECTIONS = 32  # of all connectors together, over HTTP
+
+
+class ConnectorsInUse:
+    """Hands the connectors of the settings to the accounts, at the start and with each reload."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+
+    def prepare(self, settings: Settings) -> Commit:
+        """Look up every secret, changed or not.
+
+        Raises:
+            Unfit: one is not there; nothing was changed.
+        """
+        configs = []
+        for number, one in enumerate(settings.connectors):
+            for key in ("secret", "previous_secret", "client_secret"):
+                reference = getattr(one, key)
+                try:
+                    if reference is not None:
+                        reference.resolve()
+                except SecretMissing as error:
+                    raise Unfit(("connectors", number, key), str(error)) from error
+            config = config_of(one, settings)
+            if config is not None:
+                configs.append(config)
+        return partial(self._accounts.apply, configs)
+
+
+def config_of(one: ConnectorSettings, settings: Settings) -> AccountConfig | None:
+    """A connector as the accounts take it; ``None``: its plug-in cannot be loaded, which its row says."""
+    try:
+        kind = find(one.provider, settings.plugins.connectors)
+    except UnknownProvider:
+        return None
+    return AccountConfig(
+        name=one.name,
+        provider=one.provider,
+        kind=kind,
+        settings=kind.settings_model.model_validate(one.settings),
+        secret=None if one.secret is None else partial(_looked_up, one.secret),
+        previous_secret=None if one.previous_secret is None else partial(_looked_up, one.previous_secret),
+        client_id=one.client_id,
+        client_secret=None if one.client_secret is None else partial(_looked_up, one.client_secret),
+    )
+
+
+def _looked_up(reference: SecretRef) -> str:
+    try:
+        return reference.resolve()
+    except SecretMissing as error:
+        raise SignInNeeded(str(error)) from error
+
+
+async def make_accounts(context: Context, resources: AsyncExitStack) -> Accounts:
+    """The accounts of this hub, with a client of their own."""
+    client = OutboundClient(
+        OutboundRules.parse(context.settings.outbound.allow),
+        connections=CONNECTIONS,
+        max_answer_bytes=MOST_ANSWER_BYTES,
+    )
+    await resources.enter_async_context(client)
+    return Accounts(
+        context.store,
+        client=client,
+        keys=KeyStore(context.state, chance=context.chance, environ=os.environ),
+        clock=context.clock,
+        chance=context.chance,
+        ids=context.ids,
+        owner=context.boot_id,
+        inbox=partial(PostedInbox, context.store, clock=context.clock),
+    )
+
+
+def make_sign_ins(context: Context, accounts: Accounts, roster: Roster) -> SignIns:
+    """What signs people in, through their devices' browsers where one is there."""
+    return SignIns(
+        accounts,
+        context.store,
+        clock=context.clock,
+        chance=context.chance,
+        ids=context.ids,
+        links=roster.connected,
+    )

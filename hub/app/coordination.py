@@ -1,0 +1,238 @@
+"""Coordination: the gateways, and what is said over them and over our own devices.
+
+The one place where its services are made. Below them stand the roster of devices and the
+database; they are added bottom up, so that who sends has stopped before what it sends over.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from hub.app.boot import Boot
+from hub.app.context import Context
+from hub.app.gateways import GatewaySettingsInUse
+from hub.app.limits import agent_limits
+from hub.app.supervisor import Supervisor
+from hub.coordination.authority import Authority
+from hub.coordination.broadcasts import Broadcasts
+from hub.coordination.gateway_standing import GatewayStandings
+from hub.coordination.lead_messages import LeadMessages
+from hub.coordination.leads import Leads
+from hub.coordination.memory import BoardMemory
+from hub.coordination.messages import Messages
+from hub.coordination.post import make_courier
+from hub.coordination.provisioning import Provisioning
+from hub.coordination.question_teller import QuestionTeller
+from hub.coordination.questions import Questions
+from hub.coordination.quiet import Quiet
+from hub.coordination.soul_homes import SoulHomes
+from hub.coordination.soul_writer import SoulWriter
+from hub.coordination.souls import SoulLimits, Souls
+from hub.links.roster import Roster
+from hub.openclaw import Fleet, GatewayState
+from hub.operations.boards import BoardOperations
+from hub.operations.broadcasts import BroadcastOperations
+from hub.operations.gateways import GatewayOperations
+from hub.operations.leads import LeadOperations
+from hub.operations.messages import MessageOperations
+from hub.operations.questions import QuestionOperations
+from hub.operations.souls import SoulOperations
+from hub.outbound import OutboundRules
+from hub.runs.leadership import Leadership
+from hub.settings.limit_settings import Limits
+from hub.settings.parts import Commit
+from hub.settings.settings import Settings
+from hub.version import VERSION
+from protocol.ids import DeviceId
+from storage.store import BoardLimits, MemoryLimits, MessageLimits, MessageRow
+
+STANDING_LEASE: Final = "gateway standing"
+
+
+class Coordination:
+    """The services of coordination, and what they are made of.
+
+    Attributes:
+        fleet: a client of every gateway, by its name.
+        standings: keeps how the agents of gateways are.
+        gateways: they, as operators ask for them.
+        authority: says who may do what on a board.
+        memory: reads and writes what boards remember.
+        boards: they, as operators and agents ask for them.
+        soul_writer: brings writes of souls to their end.
+        souls: they, as operators and agents ask for them.
+        courier: brings messages to agents.
+        provisioning: makes agents at their gateways.
+        leads: sees to it that boards have a lead; *lead_operations*: the same, and what is said to them.
+        broadcasts: says one thing to the leads of many boards; *broadcast_operations*: as operators ask.
+        sent: takes messages to be brought; *messages*: the same, as operators and agents ask.
+        asked: asks people, and takes their answers; *questions*: the same, as operators and agents ask.
+    """
+
+    def __init__(self, context: Context, start: Boot, *, roster: Roster) -> None:
+        self._ground = context
+        self._start = start
+        self._roster = roster
+        store, clock = context.store, context.clock
+        rules = OutboundRules.parse(context.settings.outbound.allow)
+        self.fleet = Fleet(
+            folder=context.state,
+            rules=lambda: rules,
+            clock=clock,
+            chance=context.chance,
+            metrics=context.metrics,
+            version=VERSION,
+        )
+        lease = Leadership(store, STANDING_LEASE, context.boot_id, clock=clock)
+        self.standings = GatewayStandings(store, self.fleet, lease=lease, clock=clock)
+        self.gateways = GatewayOperations(
+            store, self.fleet, self.standings, clock=clock, ids=context.ids, metrics=context.metrics
+        )
+        self.authority = Authority(store)
+        self.memory = BoardMemory(
+            store, authority=self.authority, clock=clock, ids=context.ids, metrics=context.metrics
+        )
+        self.boards = BoardOperations(
+            store,
+            self.memory,
+            authority=self.authority,
+            owner_id=start.user_id,
+            clock=clock,
+            ids=context.ids,
+            metrics=context.metrics,
+        )
+        given: dict[str, Any] = {"clock": clock, "ids": context.ids, "metrics": context.metrics}
+        homes = SoulHomes(self.fleet.find, roster.find, context.ids)
+        self.soul_writer = SoulWriter(store=store, homes=homes, **given)
+        self._souls = Souls(
+            store=store, authority=self.authority, homes=homes, writer=self.soul_writer, **given
+        )
+        self.souls = SoulOperations(self._souls)
+        self.fleet.listen(self.soul_writer.heard)
+        self.asked = Questions(store, authority=self.authority, **given)
+        self.questions = QuestionOperations(store, self.asked, self.authority)
+        self._teller = QuestionTeller(
+            store, asked=self.asked, links=roster.connected, find_link=roster.find, clock=clock
+        )
+        self.memory.on_question = self.asked.told
+        self.courier = make_courier(
+            store,
+            fleet=self.fleet,
+            links=roster,
+            chance=context.chance,
+            boot_id=context.boot_id,
+            heard=self.asked.heard,
+            **given,
+        )
+        self.sent = Messages(store, self.courier, authority=self.authority, **given)
+        self.messages = MessageOperations(store, self.sent, why_away=self._why_not_sent)
+        self.memory.on_message = self.courier.moving.told
+        self.asked.listen(lambda _: self.courier.kick())  # asking and answering send messages
+        quiet = Quiet(clock)
+        self.fleet.listen(quiet.hear)
+        self.courier.to_gateway.held_s = quiet.held_s
+        self.provisioning = Provisioning(
+            store, fleet=self.fleet, boot_id=context.boot_id, quiet=quiet, **given
+        )
+        self.provisioning.on_made = self.standings.look_again
+        self.standings.on_wanted = self.provisioning.want
+        self.leads = Leads(store, self.provisioning, authority=self.authority, **given)
+        self.courier.homes.leads = self.leads
+        said = LeadMessages(
+            store, self.sent, self.leads, authority=self.authority, clock=clock, ids=context.ids
+        )
+        self.lead_operations = LeadOperations(self.leads, said, self.messages)
+        self.broadcasts = Broadcasts(
+            store,
+            self.sent,
+            self.courier,
+            authority=self.authority,
+            owner_id=start.user_id,
+            **given,
+        )
+        self.broadcast_operations = BroadcastOperations(store, self.broadcasts, why_away=self._why_away)
+        self._gateways = GatewaySettingsInUse(self.fleet, self.standings.look_again)
+        self.prepare(context.settings)()
+        self.apply(context.settings)
+
+    def add_to(self, supervisor: Supervisor) -> None:
+        """Let them be served."""
+        supervisor.add("gateways", self.fleet, turns=self.fleet.turns)
+        supervisor.add("gateway standings", self.standings, turns=self.standings.turns)
+        supervisor.add("souls", self.soul_writer, turns=self.soul_writer.turns)
+        supervisor.add("agents at gateways", self.provisioning, turns=self.provisioning.turns)
+        supervisor.add("messages", self.courier, turns=self.courier.turns)
+        supervisor.add("broadcasts", self.broadcasts, turns=self.broadcasts.turns)
+        supervisor.add("questions", self._teller, turns=self._teller.turns)
+
+    def device_ready(self, device_id: DeviceId) -> None:
+        """A device is there: what waits for it is taken up now."""
+        self.soul_writer.look_again()
+        self.courier.device_ready(device_id)
+        self._teller.device_ready(device_id)
+
+    def prepare(self, settings: Settings) -> Commit:
+        """Get the gateways of *settings* ready. Raises Unfit."""
+        return self._gateways.prepare(settings)
+
+    def renewed(self, settings: Settings) -> Sequence[str]:
+        """The keys whose values are the same, but lead to another secret."""
+        return self._gateways.renewed(settings)
+
+    def _why_away(self, gateway: str) -> str | None:
+        """Why a gateway cannot be spoken to just now; ``None``: it can."""
+        client = self.fleet.find(gateway)
+        if client is None:
+            return f"gateway {gateway} is not in hub.toml any more"
+        health = client.health()
+        if health.state is GatewayState.READY:
+            return None
+        told = "it is not connected" if health.problem is None else health.problem.message
+        return f"gateway {gateway} cannot be spoken to: {told}"
+
+    def _why_not_sent(self, message: MessageRow) -> str | None:
+        """What keeps a message here that waits; ``None``: it goes as soon as it is its turn."""
+        if message.gateway is not None:
+            return self._why_away(message.gateway)
+        if message.device_id is not None and self._roster.find(message.device_id) is None:
+            return "its device is not connected"
+        return None
+
+    def apply(self, settings: Settings) -> None:
+        """These settings hold from now on."""
+        self.memory.limits = memory_limits(settings.limits)
+        self.boards.limits = board_limits(settings.limits)
+        self._souls.limits = soul_limits(settings.limits)
+        self.leads.agent_limits = lambda: agent_limits(settings.limits)
+        self.leads.board_limits = lambda: board_limits(settings.limits)
+        self.broadcasts.most_boards = settings.limits.boards_per_broadcast
+        self.courier.to_gateway.reply_url = settings.coordination.reply_url
+        self.sent.limits = self.asked.message_limits = message_limits(settings.limits)
+        self.sent.expires_s = settings.coordination.message_expires_s
+        self.asked.most = settings.limits.open_questions_per_user
+        self.asked.expires_s = settings.coordination.question_expires_s
+        self.asked.answer_expires_s = settings.coordination.message_expires_s
+        self.memory.answer_expires_s = settings.coordination.message_expires_s
+
+
+def board_limits(limits: Limits) -> BoardLimits:
+    """How many boards there may be, and agents on one."""
+    return BoardLimits(boards_per_user=limits.boards_per_user, members_per_board=limits.members_per_board)
+
+
+def memory_limits(limits: Limits) -> MemoryLimits:
+    """How much a board remembers."""
+    return MemoryLimits(
+        memory_items_per_board=limits.memory_items_per_board, memory_bytes=limits.memory_bytes
+    )
+
+
+def message_limits(limits: Limits) -> MessageLimits:
+    """How many messages may be under way, and how long one may be."""
+    return MessageLimits(
+        open_messages_per_user=limits.open_messages_per_user, agent_message_bytes=limits.agent_message_bytes
+    )
+
+
+def soul_limits(limits: Limits) -> SoulLimits:
+    """How long a soul may be, and how many versions of it are kept."""
+    return SoulLimits(bytes=limits.soul_bytes, versions=limits.soul_versions)

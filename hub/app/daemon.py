@@ -1,0 +1,170 @@
+"""The process: opens the database, serves the hub in one event loop, and stops in good order."""
+
+import faulthandler
+import gc
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from importlib.util import find_spec
+from pathlib import Path
+
+import anyio
+
+from hub.agents.standing import Moves
+from hub.app.context import Context, node_id
+from hub.app.hub import Hub
+from hub.app.listeners import DEVICES
+from hub.app.signals import serve_signals
+from hub.app.systemd import ServiceManager
+from hub.clock import Clock, IdFactory, SystemChance, SystemClock
+from hub.drain import Drain
+from hub.log import Channel, Log, open_log
+from hub.metrics import Metrics
+from hub.operations.debug import DebugOperations
+from hub.runs.disk import make_room_for_a_start
+from hub.settings.reload import Reloader
+from hub.settings.settings_file import OpenedSettings
+from hub.settings.settings_watch import SettingsWatch
+from hub.version import VERSION
+from protocol.ids import BootId
+from storage.store import MeasuredDatabase, ToldDatabase, open_store
+
+log = Channel(__name__)
+
+MIGRATION_S = 600  # what the service manager lets a start take; a large table may have to be rebuilt
+
+
+def run(settings: OpenedSettings, state: Path, *, on_ready: Callable[[dict[str, str]], None]) -> int:
+    """Serve until SIGTERM or SIGINT. Returns the exit code.
+
+    A second signal does not wait for what executes; a third ends the process at once.
+
+    Args:
+        on_ready: told where everything listens, once it does.
+
+    Raises:
+        HubError: something could not be opened; nothing was served.
+    """
+    wanted, limits = settings.settings.log, settings.settings.limits
+    opened = open_log(
+        wanted.level,
+        content=wanted.content,
+        entries=limits.log_entries,
+        queue=limits.log_queue,
+        repeats=limits.log_repeats,
+    )
+    opened.take_unraisable()
+    faulthandler.enable()  # a hub that hangs is ended by SIGABRT: then every thread says where it stands
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_room_for_a_start(state)
+    try:
+        anyio.run(serve, settings, state, opened, on_ready, backend_options={"use_uvloop": has_uvloop()})
+    finally:
+        opened.close()
+    return 0
+
+
+def has_uvloop() -> bool:
+    """Whether the extra ``[fast]`` is installed."""
+    return find_spec("uvloop") is not None
+
+
+async def serve(
+    settings: OpenedSettings, state: Path, opened: Log, on_ready: Callable[[dict[str, str]], None]
+) -> None:
+    """Serve in this event loop until the hub is drained. See ``run``."""
+    manager = ServiceManager()
+    # Who holds our device port starts us again for the next device that knocks.
+    drain = Drain(restarts=DEVICES in manager.sockets)
+    clock = SystemClock()
+    debug = DebugOperations(clock=clock)
+    reloader = Reloader(
+        settings, state=state, clock=clock, around=lambda: manager.reloading(clock.monotonic())
+    )
+    watch_settings = SettingsWatch(reloader, clock)
+    try:
+        async with anyio.create_task_group() as watch:
+            await watch.start(serve_signals, drain, _other_signals(debug, watch_settings))
+            await _serve_hub(watch_settings, state, opened, manager, drain, clock, debug, on_ready)
+            watch.cancel_scope.cancel()
+    except* Exception as group:
+        raise _first(group) from None
+    log.info("hub.stopped")
+
+
+async def _serve_hub(
+    watch_settings: SettingsWatch,
+    state: Path,
+    opened: Log,
+    manager: ServiceManager,
+    drain: Drain,
+    clock: Clock,
+    debug: DebugOperations,
+    on_ready: Callable[[dict[str, str]], None],
+) -> None:
+    settings = watch_settings.reloader.current
+    chance, metrics = SystemChance(), Metrics(VERSION)
+    ids, moves = IdFactory(clock, chance), Moves()
+    boot_id = BootId(ids.fresh())
+    manager.tell(STATUS="opening the database", EXTEND_TIMEOUT_USEC=MIGRATION_S * 1_000_000)
+    async with (
+        open_store(settings.storage.resolved(), base=state, boot_id=boot_id) as store,
+        AsyncExitStack() as resources,
+        anyio.create_task_group() as lifetime,
+    ):
+        hub = Hub(
+            Context(
+                settings=settings,
+                watch_settings=watch_settings,
+                state=state,
+                store=ToldDatabase(
+                    MeasuredDatabase(store, monotonic=clock.monotonic, on_write=metrics.db_commits.observe),
+                    moves.tell,
+                ),
+                clock=clock,
+                chance=chance,
+                ids=ids,
+                boot_id=boot_id,
+                node_id=node_id(state, ids),
+                manager=manager,
+                drain=drain,
+                log=opened,
+                debug=debug,
+                metrics=metrics,
+                moves=moves,
+            )
+        )
+        await hub.open(resources)
+        lifetime.start_soon(_stop_when_asked, hub, drain, manager, lifetime.cancel_scope)
+        await lifetime.start(hub.supervisor.serve)
+        # What is there now stays: a collection that looks through all of it holds the loop for 0.2 s.
+        gc.freeze()
+        gc.enable()
+        where = hub.where()
+        log.info("hub.ready", **where)
+        manager.tell(READY=1)
+        on_ready(where)
+
+
+async def _stop_when_asked(
+    hub: Hub, drain: Drain, manager: ServiceManager, everything: anyio.CancelScope
+) -> None:
+    await drain.begun()
+    manager.tell(STOPPING=1)
+    hub.begin_drain()
+    everything.cancel()
+
+
+def _other_signals(
+    debug: DebugOperations, settings: SettingsWatch
+) -> Mapping[signal.Signals, Callable[[], None]]:
+    """What the signals do that do not stop the hub; each must return at once."""
+    return {signal.SIGUSR1: debug.tell, signal.SIGHUP: settings.ask}
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    inner: BaseException = group
+    while isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    assert isinstance(inner, Exception)
+    return inner

@@ -1,0 +1,60 @@
+"""What devices are told unasked: events, and the configuration of their agents."""
+
+from hub.accounts.desk import Told
+from hub.agents.config_delivery import ConfigDelivery
+from hub.agents.configs import AgentConfigs
+from hub.agents.news import News
+from hub.app.context import Context
+from hub.app.supervisor import Supervisor
+from hub.links.device_events import DeviceEvents
+from hub.links.roster import Roster
+from hub.settings.limit_settings import Limits
+from protocol.coordination import EventName
+from storage.store import ConfigLimits
+
+
+class DeviceNews:
+    """The services that tell devices, and what they tell of.
+
+    Attributes:
+        events: tells a device of an event.
+        configs: changes configs of agents.
+        delivery: brings the changed ones to their devices.
+    """
+
+    def __init__(self, context: Context, *, roster: Roster) -> None:
+        store, clock, metrics = context.store, context.clock, context.metrics
+        self.events = DeviceEvents(roster, clock=clock, metrics=metrics)
+        self.configs = AgentConfigs(store, clock=clock, metrics=metrics)
+        self.delivery = ConfigDelivery(store, roster=roster, events=self.events, clock=clock)
+        self.configs.on_change = self.delivery.changed
+        self._news = News(store, ring=context.log.ring, events=self.events, clock=clock)
+        self.apply(context.settings.limits)
+
+    def add_to(self, supervisor: Supervisor) -> None:
+        """Let them be served."""
+        supervisor.add("device events", self.events, turns=self.events.turns)
+        supervisor.add("config delivery", self.delivery, turns=self.delivery.turns)
+        supervisor.add("device news", self._news, turns=self._news.turns)
+
+    def connector_moved(self, told: Told) -> None:
+        """Tell the devices of its user that a connector waits for them, or does no longer."""
+        row = told.row
+        data = {"connector": row.name, "state": row.state, "reason": row.reason, "detail": row.detail}
+        for device_id in self.events.wanted(EventName.CONNECTOR_MOVED):
+            if self.events.user_of(device_id) == row.user_id:
+                self.events.tell(device_id, EventName.CONNECTOR_MOVED, dict(data))
+
+    def apply(self, limits: Limits) -> None:
+        """These limits hold from now on."""
+        self.events.most = limits.device_events
+        self.configs.limits = config_limits(limits)
+
+
+def config_limits(limits: Limits) -> ConfigLimits:
+    """How much configuration one agent may have."""
+    return ConfigLimits(
+        keys=limits.config_keys,
+        value_bytes=limits.config_value_bytes,
+        total_bytes=limits.config_bytes,
+    )

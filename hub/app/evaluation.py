@@ -1,0 +1,239 @@
+"""An evaluation: an agent's own settings and model over labelled documents, with no hub around it.
+
+Nothing is delivered or stored, and no answer of the journal is used: what is measured is what
+the model says now. Money is kept to what a run of the agent may spend.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from typing import Final, NamedTuple
+
+import anyio
+import msgspec
+
+from hub.app.model import open_models
+from hub.app.supervisor import Supervisor
+from hub.app.work import budget_limits
+from hub.clock import Chance, Clock
+from hub.extraction import answers
+from hub.extraction.answers import Unreadable
+from hub.extraction.extractor import Extractor
+from hub.extraction.gold import GoldDocument
+from hub.extraction.items import Extraction, Wanted
+from hub.extraction.model import (
+    ExtractionError,
+    LanguageModel,
+    ModelAnswer,
+    ModelError,
+    ModelRefused,
+    ModelRequest,
+    Usage,
+)
+from hub.extraction.scoring import Tally, added, score
+from hub.metrics import Metrics
+from hub.runs.asking import model_for
+from hub.runs.budget import Account, BudgetLimits, BudgetReached, Densities, Reservation
+from hub.runs.order import AgentConfig, wanted_of
+from hub.settings.settings import Settings
+from protocol.tables import TableName
+from storage.store import Spent
+
+_SECRET_BYTES: Final = 32
+_AT_ONCE: Final = 4  # documents; the questions of one are often fewer than an endpoint takes
+
+
+class Means(NamedTuple):
+    """What an evaluation stands on."""
+
+    settings: Settings
+    clock: Clock
+    chance: Chance
+    metrics: Metrics
+
+
+class Evaluation(msgspec.Struct, kw_only=True):
+    """What came of it.
+
+    Attributes:
+        model: which one was asked; ``None``: rules alone found what was found.
+        documents: that were read, or that nothing could be made of.
+        unread: documents that the budget did not reach. They count nowhere.
+        budget: what was said of the budget that was reached.
+        tallies: by table that the agent finds.
+        left_out: labels of tables that it does not find.
+        failed: documents of which no answer could be used; all their labels count as missed.
+        given_up: pieces of other documents that no whole answer could be had about.
+        unparsable: answers in which there were no records to be read; each was asked for again.
+        spent: tries that failed included.
+    """
+
+    model: str | None = None
+    documents: int = 0
+    unread: int = 0
+    budget: str = ""
+    tallies: dict[TableName, Tally] = {}
+    left_out: int = 0
+    failed: int = 0
+    given_up: int = 0
+    unparsable: int = 0
+    spent: Usage = Usage()
+    seconds: float = 0.0
+
+    def count(self, gold: GoldDocument, extraction: Extraction, wanted: Wanted) -> None:
+        """One document that was read."""
+        labels = [label for label in gold.labels if label.table in wanted.data_types]
+        self.documents += 1
+        self.left_out += len(gold.labels) - len(labels)
+        self.given_up += extraction.notes.given_up
+        scored = score(labels, extraction.items, timezone=wanted.timezone)
+        self.tallies = added(self.tallies, scored)
+
+
+async def evaluate(
+    documents: Sequence[GoldDocument],
+    agent: AgentConfig,
+    means: Means,
+    *,
+    on_read: Callable[[int], None],
+) -> Evaluation:
+    """Let the extractor of *agent* read *documents*, and compare.
+
+    Args:
+        on_read: told how many documents are done.
+
+    Raises:
+        NoModel: the agent may not use the models there are.
+        ModelUnavailable, ModelExhausted: the model gives no answers now.
+        ModelRefused: it will not serve us as it is set up.
+    """
+    supervisor = Supervisor(clock=means.clock, chance=means.chance)
+    async with AsyncExitStack() as resources, anyio.create_task_group() as tasks:
+        opened = await open_models(means, supervisor, resources)
+        wanted = wanted_of(agent)
+        model = model_for(opened.models, allow_cloud=wanted.allow_cloud)
+        await tasks.start(supervisor.serve)
+        asked = None if model is None else CountedModel(model, budget_limits(means.settings.budget))
+        # A fresh secret: an endpoint that knew these questions could hand out its answers of the last time.
+        extractor = Extractor(opened.models, secret=means.chance.token_bytes(_SECRET_BYTES))
+        reader = _Reader(extractor, wanted, asked, on_read)
+        began = means.clock.monotonic()
+        await reader.read(documents)
+        reader.evaluation.seconds = means.clock.monotonic() - began
+        tasks.cancel_scope.cancel()
+    return reader.evaluation
+
+
+class CountedModel:
+    """A ``LanguageModel`` that keeps to the budget of a run, and counts what is said and spent."""
+
+    def __init__(self, model: LanguageModel, limits: BudgetLimits) -> None:
+        self.name = model.name
+        self.chunk_tokens = model.chunk_tokens
+        self.in_flight = model.in_flight
+        self.is_literal = model.is_literal
+        self.price = model.price
+        self.spent = Usage()
+        self.unparsable = 0
+        self._model = model
+        self._densities = Densities()
+        self._account = Account("budget.run_*", Spent())
+        self._account.cost_nanos, self._account.tokens = limits.run_cost_nanos, limits.run_tokens
+
+    async def reach(self) -> str | None:
+        """See ``LanguageModel.reach``."""
+        return await self._model.reach()
+
+    async def answer(self, request: ModelRequest) -> ModelAnswer:
+        """See ``LanguageModel.answer``.
+
+        Raises:
+            BudgetReached: nothing was asked.
+        """
+        wanted = self._densities.most_of(self.name, request, self.price)
+        while kind := self._account.missing(wanted):
+            if not self._account.is_waited_for:
+                raise BudgetReached(self._account.told(kind, wanted))
+            await self._account.changed()
+        self._account.reserve(wanted)
+        with Reservation([self._account], wanted).held() as spend:
+            try:
+                answer = await self._model.answer(request)
+            except ModelError as error:
+                spend(error.spent)
+                self.spent += error.spent
+                raise
+            spend(answer.usage)
+        self.spent += answer.usage
+        self._densities.learn(self.name, request, answer.usage)
+        self.unparsable += not _can_be_read(answer.text)
+        return answer
+
+
+class _Reader:
+    """Reads documents, some of them at once."""
+
+    def __init__(
+        self,
+        extractor: Extractor,
+        wanted: Wanted,
+        model: CountedModel | None,
+        on_read: Callable[[int], None],
+    ) -> None:
+        self.evaluation = Evaluation(
+            model=model.name if model else None, tallies={table: Tally() for table in wanted.data_types}
+        )
+        self._extractor = extractor
+        self._wanted = wanted
+        self._model = model
+        self._on_read = on_read
+        self._failure: ModelError | None = None
+
+    async def read(self, documents: Sequence[GoldDocument]) -> None:
+        """All of them, or as many as the budget allows. Raises as ``evaluate`` does."""
+        todo = iter(documents)
+        async with anyio.create_task_group() as readers:
+            for _ in range(_AT_ONCE):
+                readers.start_soon(self._read_on, todo, readers.cancel_scope)
+        evaluation = self.evaluation
+        if self._model is not None:
+            evaluation.spent, evaluation.unparsable = self._model.spent, self._model.unparsable
+        evaluation.unread = len(documents) - evaluation.documents
+        match self._failure:
+            case BudgetReached() as reached:
+                evaluation.budget = str(reached)
+            case ModelError() as failure:
+                raise failure
+
+    async def _read_on(self, todo: Iterator[GoldDocument], scope: anyio.CancelScope) -> None:
+        for gold in todo:
+            try:
+                extraction = await self._extracted(gold)
+            except ModelError as error:
+                self._failure = self._failure or error
+                if not isinstance(error, BudgetReached):
+                    scope.cancel()
+                return
+            self.evaluation.count(gold, extraction, self._wanted)
+            self._on_read(self.evaluation.documents)
+
+    async def _extracted(self, gold: GoldDocument) -> Extraction:
+        try:
+            return await self._extractor.extract(
+                gold.document(self._wanted.timezone), self._wanted, through=self._through
+            )
+        except ModelRefused:
+            raise
+        except ExtractionError:
+            self.evaluation.failed += 1
+            return Extraction(items=())
+
+    def _through(self, model: LanguageModel) -> LanguageModel:
+        return self._model or model
+
+
+def _can_be_read(text: str) -> bool:
+    try:
+        answers.read(text)
+    except Unreadable:
+        return False
+    return True

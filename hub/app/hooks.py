@@ -1,0 +1,126 @@
+"""The door for webhooks: opened where hub.toml has ``[listen.webhooks]``."""
+
+import ssl
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+from hub.app.context import Context
+from hub.app.limits import trusted_proxies
+from hub.connectors.signatures import problem_of
+from hub.connectors.webhook import WebhookSettings
+from hub.links.gate import Gate
+from hub.links.hosts import Hosts
+from hub.links.limits import PortLimits
+from hub.ops.hook_server import HookServer
+from hub.ops.hooks import Hook, Hooks, NewsDesk
+from hub.settings.connector_settings import ConnectorSettings
+from hub.settings.limit_settings import Limits
+from hub.settings.listen_settings import Listener
+from hub.settings.parts import Commit
+from hub.settings.reload import Unfit
+from hub.settings.secret import SecretMissing
+from hub.settings.settings import Settings
+from storage.store import posted
+
+_ANY: Final = 1_000_000  # connections in one go: who posts may come with all that was put off meanwhile
+
+
+class HooksInUse:
+    """The listener of webhooks, and what it takes.
+
+    What signs is looked up here, at the start and with each reload, and not when something is posted: a
+    stranger makes the hub open no file, and does not learn from the time it takes which webhooks there are.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        listen: Listener,
+        *,
+        tls: ssl.SSLContext | None,
+        tell: Callable[[str], Awaitable[None]],
+    ) -> None:
+        limits = context.settings.limits
+        self._opened = listen
+        desk = NewsDesk(context.store, tell)
+        hooks = Hooks(
+            context.store,
+            clock=context.clock,
+            ids=context.ids,
+            metrics=context.metrics,
+            news=desk.news,
+            hosts=hook_hosts(listen),
+            proxies=trusted_proxies(listen, opened=listen),
+        )
+        self._gate = Gate(
+            hook_port_limits(limits), clock=context.clock, metrics=context.metrics, prefix="webhook_"
+        )
+        self.server = HookServer(
+            hooks,
+            desk,
+            address=listen.address,
+            gate=self._gate,
+            tls=tls,
+            on_refusal=lambda code: context.metrics.webhook_refusals.labels(code).inc(),
+            loop=context.metrics.loop,
+            clock=context.clock,
+        )
+
+    def prepare(self, settings: Settings) -> Commit:
+        """Look up every secret.
+
+        Raises:
+            Unfit: one is not there, or cannot be one; nothing was changed.
+        """
+        hooks = [
+            _hook(number, one)
+            for number, one in enumerate(settings.connectors)
+            if one.provider == posted.PROVIDER
+        ]
+        return partial(self._use, settings, hooks)
+
+    def _use(self, settings: Settings, hooks: list[Hook]) -> None:
+        limits, server = settings.limits, self.server
+        self._gate.limits = hook_port_limits(limits)
+        server.hooks.use(hooks)
+        server.hooks.body_bytes = limits.posted_bytes
+        server.hooks.at_once = limits.posts_at_once
+        server.hooks.most_waiting = limits.posted_waiting
+        if (listen := settings.listen.webhooks) is not None:  # none any more: it closes with the next start
+            server.apply(hosts=hook_hosts(listen), proxies=trusted_proxies(listen, opened=self._opened))
+
+
+def hook_hosts(listen: Listener) -> Hosts:
+    """By which names others may post."""
+    return Hosts((listen.address.host, *listen.hosts))
+
+
+def hook_port_limits(limits: Limits) -> PortLimits:
+    """How many connections there may be; all who post are strangers until they have."""
+    return PortLimits(
+        connections=limits.webhook_connections,
+        connections_per_network=limits.webhook_connections_per_network,
+        strangers=limits.webhook_connections,
+        strangers_per_network=limits.webhook_connections_per_network,
+        new_at_once=_ANY,
+        new_per_s=_ANY,
+        spare_files=limits.spare_files,
+    )
+
+
+def _hook(number: int, one: ConnectorSettings) -> Hook:
+    said = WebhookSettings.model_validate(one.settings)
+    secrets = []
+    for key in ("secret", "previous_secret"):
+        reference = getattr(one, key)
+        if reference is None:
+            continue
+        try:
+            secret = reference.resolve()
+        except SecretMissing as error:
+            raise Unfit(("connectors", number, key), str(error)) from error
+        if (problem := problem_of(said.source, secret)) is not None:
+            raise Unfit(("connectors", number, key), problem)
+        secrets.append(secret)
+    return Hook(one.name, said.source, tuple(secrets))

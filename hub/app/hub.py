@@ -1,0 +1,396 @@
+"""One hub: its parts in their order.
+
+The services start from the bottom up and stop in reverse: first no new run starts and what
+executes is paused, then devices hear goodbye, and the database closes last.
+"""
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Final
+
+from hub.agents.heartbeats import Heartbeats
+from hub.agents.writing import AgentWriter
+from hub.app import boot
+from hub.app.connectors import ConnectorsInUse, make_accounts, make_sign_ins
+from hub.app.context import Context
+from hub.app.coordination import Coordination
+from hub.app.device_news import DeviceNews, config_limits
+from hub.app.gauges import Gauges
+from hub.app.hooks import HooksInUse
+from hub.app.identity import Judges, identity_limits, make_identity, takeover_limits
+from hub.app.issues import watch_for_issues
+from hub.app.limits import agent_limits
+from hub.app.listeners import (
+    apply_to_devices,
+    apply_to_operators,
+    make_device_listener,
+    make_operator_server,
+    open_device_port,
+)
+from hub.app.model import open_models, shown_model
+from hub.app.reload import at_once, make_parts
+from hub.app.requests import make_requests
+from hub.app.router import Router
+from hub.app.supervisor import Supervisor
+from hub.app.tls import Tls
+from hub.app.watchdog import Watchdog
+from hub.app.work import (
+    Work,
+    backups_kept,
+    make_backups,
+    make_housekeeping,
+    make_lease_keeper,
+    make_measurements,
+    measurement_rules,
+    retention,
+)
+from hub.extraction.extractor import Extractor
+from hub.health.doors import Arrived
+from hub.health.issues import Issues
+from hub.links.farewell import RESTARTING, STOPPING
+from hub.links.revocations import RevocationWatch
+from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, Roster
+from hub.links.rotation import KeyRotation
+from hub.links.shared_roots import SharedRoots
+from hub.links.takeovers import Takeovers
+from hub.loop_lag import LoopLag
+from hub.operations import Operations, Where
+from hub.operations.config import ConfigOperations
+from hub.operations.connectors import ConnectorOperations
+from hub.operations.keys import KeyOperations
+from hub.ops.agent_bodies import rules_of
+from hub.requests.agents import Written
+from hub.requests.service import Requests
+from hub.runs.disk import Ballast, DiskGuard
+from hub.runs.dispatcher import Dispatcher
+from hub.runs.progress import RunWatch
+from hub.settings.file_lines import FileLines
+from hub.settings.settings import Settings
+from storage.store import identity, shown
+
+# A failure of one of these ends the process, and the next start recovers; all others are started again.
+VITAL: Final[Mapping[str, str]] = {
+    "devices": "it has the port and the connections: without it no device gets in, and the hub looks alive",
+    "operators": "without its sockets nobody sees, commands or stops the hub",
+    "hooks": "without its port nothing is accepted that others post",
+    "dispatcher": "runs execute in its tasks; only a start of the hub recovers those that are lost",
+    "router": "it hands on what links report: an event that is lost leaves connections and rows at odds",
+    "leases": "a hub that does not renew its lease may not go on with its runs",
+    "model": "the settings ask for it, so a start without it is refused; it restarts its server by itself",
+}
+
+
+class Hub:
+    """One hub's objects."""
+
+    def __init__(self, context: Context) -> None:
+        self._ground = context
+        self._arrived = Arrived(context.clock)
+        self.supervisor = Supervisor(
+            clock=context.clock, chance=context.chance, vital=VITAL, metrics=context.metrics
+        )
+        self._shared = SharedRoots()
+
+    async def open(self, resources: AsyncExitStack) -> None:
+        """Recover what an earlier boot left, then build the services, bottom up.
+
+        Args:
+            resources: closed after all services have ended.
+        """
+        context, add = self._ground, self.supervisor.add
+        start = await boot.begin(context)
+        resources.push_async_callback(boot.end, context)
+        opened = await open_models(context, self.supervisor, resources)
+        models, endpoints = opened
+        extractor = Extractor(models, secret=start.secret)
+        takeovers = Takeovers(context.clock, limits=takeover_limits(context.settings.limits))
+        roster = Roster(self._tell_router, metrics=context.metrics, takeovers=takeovers)
+        accounts = await make_accounts(context, resources)
+        in_use = ConnectorsInUse(accounts)
+        in_use.prepare(context.settings)()
+        sign_ins = make_sign_ins(context, accounts, roster)
+        judges = Judges(context, roster=roster, takeovers=takeovers)
+        revoked = RevocationWatch(context.store, roster=roster, clock=context.clock)
+        watch = RunWatch()
+        disk = DiskGuard(context.state, clock=context.clock, ballast=Ballast(context.state))
+        lag = LoopLag(clock=context.clock, metrics=context.metrics)
+        context.debug.loop_lag_s = lambda: lag.lag_s
+        work = Work(
+            context,
+            start,
+            extractor=extractor,
+            models=models,
+            roster=roster,
+            accounts=accounts,
+            watch=watch,
+            is_disk_full=lambda: disk.is_full,
+            on_recovered=opened.try_now,
+        )
+        dispatcher, scheduler = work.dispatcher, work.scheduler
+        news = self._news = DeviceNews(context, roster=roster)
+        self._coordination = coordination = Coordination(context, start, roster=roster)
+        rotation = KeyRotation(
+            context.store,
+            hub_id=start.hub_id,
+            clock=context.clock,
+            metrics=context.metrics,
+            wait_s=context.settings.limits.key_rotation_wait_s,
+        )
+        accounts.tell = news.connector_moved
+        measurements = make_measurements(context)
+        reloader = context.watch_settings.reloader
+        lines = FileLines(lambda: reloader.reading)
+        news.configs.line_of = lambda agent, user, key: lines.of_agent(agent, user, "config", key)
+        writer = AgentWriter(context.store, clock=context.clock, ids=context.ids, metrics=context.metrics)
+        writer.limits = agent_limits(context.settings.limits)
+        writer.config_limits = config_limits(context.settings.limits)
+        requests = make_requests(
+            context.store,
+            control=work.control,
+            clock=context.clock,
+            metrics=context.metrics,
+            rotation=rotation,
+            measurements=measurements,
+            events=news.events,
+            configs=news.configs,
+            writing=Written(
+                writer,
+                rules=lambda: rules_of(reloader.current),
+                lines=lines,
+            ),
+            capabilities=work.capabilities,
+            checkpoints=work.checkpoints,
+            locks=work.locks,
+            memory=coordination.memory,
+            messages=coordination.sent,
+            questions=coordination.asked,
+            sign_ins=sign_ins,
+        )
+        self._locks = work.locks
+        self._agreements = work.agreements
+        requests.apply(context.settings.limits)
+        heartbeats = Heartbeats(context.store, clock=context.clock, metrics=context.metrics)
+        heartbeats.usage_bytes = context.settings.limits.resource_usage_bytes
+        context.moves.listen(heartbeats.agent_moved)
+        context.moves.listen(dispatcher.agent_moved)
+        self._router = Router(
+            dispatcher=dispatcher, requests=requests, heartbeats=heartbeats, clock=context.clock
+        )
+        issues = Issues(clock=context.clock, metrics=context.metrics)
+        identity = make_identity(context, start, roster=roster)
+        backups = make_backups(context)
+        self._operations = Operations(
+            store=context.store,
+            roster=roster,
+            dispatcher=dispatcher,
+            control=work.control,
+            estimator=work.estimator,
+            reached_budgets=work.budgets.reached,
+            last_heard=heartbeats.last,
+            scheduler=scheduler,
+            watch=watch,
+            clock=context.clock,
+            identity=identity,
+            hub_id=start.hub_id,
+            key=start.key.shown,
+            name=context.settings.hub.name,
+            model=shown_model(context.settings),
+            database=shown(context.settings.storage.resolved()),
+            hold=start.hold,
+            drain=context.drain,
+            backups=backups,
+            log=context.log.ring,
+            debug=context.debug,
+            lag=lag,
+            disk=disk,
+            issues=issues,
+            measurements=measurements,
+            boot_id=context.boot_id,
+            config=ConfigOperations(context.watch_settings.reloader),
+            agent_configs=news.configs,
+            writer=writer,
+            capabilities=work.capabilities,
+            checkpoints=work.checkpoints,
+            locks=work.locks,
+            gateways=coordination.gateways,
+            connectors=ConnectorOperations(context.store, accounts, sign_ins, clock=context.clock),
+            boards=coordination.boards,
+            messages=coordination.messages,
+            leads=coordination.lead_operations,
+            broadcasts=coordination.broadcast_operations,
+            questions=coordination.questions,
+            souls=coordination.souls,
+            keys=KeyOperations(context.store, accounts, clock=context.clock),
+        )
+        self._let_look(roster, dispatcher, requests)
+        add("loop lag", lag, turns=lag.turns)
+        add("watchdog", self._watchdog(roster, dispatcher))  # it beats on while the others stop
+        add("disk", disk, turns=disk.turns)
+        gauges = Gauges(
+            store=context.store, clock=context.clock, metrics=context.metrics, log=context.log, disk=disk
+        )
+        add("gauges", gauges, turns=gauges.turns)
+        add("router", self._router, turns=self._router.turns)
+        add("requests", requests, turns=requests.turns)
+        add("locks", work.locks, turns=work.locks.turns)
+        news.add_to(self.supervisor)
+        add("heartbeats", heartbeats, turns=heartbeats.turns)
+        tls = Tls(context.settings.listen, context.metrics)
+        operators = make_operator_server(context, judges, self._operations, tls=tls.context("operator"))
+        add("operators", operators, turns=operators.turns)  # they can watch the others stop
+        hooks = None
+        if (webhooks := context.settings.listen.webhooks) is not None:
+            hooks = HooksInUse(context, webhooks, tls=tls.context("webhooks"), tell=work.watching.news)
+            hooks.prepare(context.settings)()
+        # Bound now: what is wrong with the address is told before anything has started.
+        sock = resources.enter_context(open_device_port(context))
+        devices = make_device_listener(
+            context,
+            judges,
+            hub_id=start.hub_id,
+            key=start.key,
+            roster=roster,
+            sock=sock,
+            tls=tls.context("devices"),
+        )
+        add("devices", devices, turns=devices.turns)
+        add("revocations", revoked, turns=revoked.turns)
+        add("sign-ins", sign_ins, turns=sign_ins.turns)
+        coordination.add_to(self.supervisor)  # above the devices, which it speaks over
+        add("agreements", work.agreements, turns=work.agreements.turns)
+        # Above the devices, for it stops first: what executes is paused while they are still there.
+        add("dispatcher", dispatcher, turns=dispatcher.turns)
+        if context.store.is_shared:
+            leases = make_lease_keeper(context)
+            add("leases", leases, turns=leases.turns)
+        add("model gates", work.model_gates, turns=work.model_gates.turns)
+        add("wakes", work.wakes, turns=work.wakes.turns)
+        add("watching", work.watching, turns=work.watching.turns)
+        if hooks is not None:
+            add("hooks", hooks.server, turns=hooks.server.turns)
+        add("scheduler", scheduler, turns=scheduler.turns)
+        watch_for_issues(
+            issues,
+            context,
+            start,
+            failures=lambda: self.supervisor.failures,
+            disk=disk,
+            takeovers=takeovers,
+            shut_out=judges.shut_out,
+            arrived=self._arrived,
+            shared=self._shared,
+            tls=tls,
+            endpoints=endpoints,
+            reached_budgets=work.budgets.reached,
+            offered=lambda: dispatcher.offered,
+            away=work.model_gates.away,
+            coordination=coordination,
+        )
+        add("issues", issues, turns=issues.turns)
+        housekeeping = make_housekeeping(context)
+        add("housekeeping", housekeeping, turns=housekeeping.turns)
+        add("backups", backups, turns=backups.turns)
+        add("measurements", measurements, turns=measurements.turns)
+
+        def apply(settings: Settings) -> None:
+            work.apply(settings.limits)
+            work.apply_budget(settings.budget)
+            identity.apply(identity_limits(settings.limits))
+            judges.apply(settings.limits)
+            rotation.wait_s = settings.limits.key_rotation_wait_s
+            requests.apply(settings.limits)
+            news.apply(settings.limits)
+            coordination.apply(settings)
+            writer.limits = agent_limits(settings.limits)
+            writer.config_limits = config_limits(settings.limits)
+            heartbeats.usage_bytes = settings.limits.resource_usage_bytes
+            apply_to_devices(devices, settings, opened=context.settings.listen, state=context.state)
+            apply_to_operators(operators, settings, opened=context.settings.listen)
+            housekeeping.keep = retention(settings)
+            measurements.rules = measurement_rules(settings)
+            backups.keep = backups_kept(settings)
+            context.log.change(level=settings.log.level, content=settings.log.content)
+
+        def agents_changed() -> None:
+            work.look_again()
+            news.delivery.look_again()
+
+        writer.on_change = agents_changed
+        prepare = [tls.prepare, coordination.prepare, in_use.prepare, at_once(apply)]
+        if hooks is not None:
+            prepare.append(hooks.prepare)
+        parts = make_parts(
+            context,
+            start,
+            shared=self._shared,
+            prepare=prepare,
+            renewed=lambda settings: [*tls.renewed(settings), *coordination.renewed(settings)],
+            agents_changed=agents_changed,
+            after=issues.forget,
+        )
+        context.watch_settings.reloader.attach(parts, context.metrics)
+        watched = context.watch_settings  # last: it begins once all others have started
+        add("settings", watched, turns=watched.turns)
+        self._dispatcher, self._listener = dispatcher, devices
+
+    def where(self) -> dict[str, str]:
+        """What listens where, once everything is started."""
+        host, port = self.supervisor.started["devices"]
+        listening = self.supervisor.started["operators"]
+        where = Where(
+            devices=(host, port),
+            operator=listening.tcp,
+            socket=listening.unix,
+            webhooks=self.supervisor.started.get("hooks"),
+        )
+        self._operations.where = where
+        return where.spelled()
+
+    def begin_drain(self) -> None:
+        """From now on nothing is started, and the devices will hear why the hub goes."""
+        self._dispatcher.close_gates()
+        self._ground.drain.on_hurry(self._dispatcher.hurry)
+        self._listener.farewell = RESTARTING if self._ground.drain.restarts else STOPPING
+
+    def _let_look(self, roster: Roster, dispatcher: Dispatcher, requests: Requests) -> None:
+        """What a dump of this process tells."""
+        debug = self._ground.debug
+        debug.links = roster.local
+        debug.queues |= {
+            "log": lambda: self._ground.log.waiting,
+            "router": lambda: len(self._router),
+            "requests": lambda: len(requests),
+            "runs executing": lambda: dispatcher.executing,
+        }
+
+    def _watchdog(self, roster: Roster, dispatcher: Dispatcher) -> Watchdog:
+        context = self._ground
+
+        def status() -> str:
+            doing = "stopping: " if context.drain.is_begun else ""
+            refused = ", hub.toml refused" if context.watch_settings.reloader.refused else ""
+            return f"{doing}{len(roster)} devices connected, {dispatcher.executing} runs executing{refused}"
+
+        async def touch() -> None:
+            await context.store.read(identity.touch)
+            await context.store.write(identity.touch)
+
+        return Watchdog(
+            tell=context.manager.tell,
+            watchdog_s=context.manager.watchdog_s,
+            late=self.supervisor.late,
+            touch=None if context.store.is_shared else touch,
+            status=status,
+            clock=context.clock,
+        )
+
+    def _tell_router(self, event: LinkEvent) -> None:
+        if isinstance(event, DeviceReady):
+            self._arrived.record(event.link.device_id)
+            self._shared.record(event.link.device_id, event.hello.roots)
+            self._agreements.look_again()
+            self._news.delivery.look(event.link.device_id)
+            self._coordination.device_ready(event.link.device_id)
+        elif isinstance(event, DeviceLost):
+            self._locks.device_lost(event.device_id, event.epoch)
+        self._router.take(event)

@@ -1,0 +1,104 @@
+"""Who may come in: the limits of the settings, as those who judge devices take them."""
+
+from collections.abc import Iterator
+
+from hub.app.boot import Boot
+from hub.app.context import Context
+from hub.links.attempts import AttemptLimits, FailedAttempts
+from hub.links.auth import Authenticator
+from hub.links.pairing import PairingLimits
+from hub.links.roster import Roster
+from hub.links.takeovers import TakeoverLimits, Takeovers
+from hub.operations.identity import Identity
+from hub.operations.limits import IdentityLimits
+from hub.settings.limit_settings import Limits
+
+
+def attempt_limits(limits: Limits) -> AttemptLimits:
+    """How often a network, a key or a token may fail."""
+    return AttemptLimits(
+        failures=limits.auth_failures,
+        window_s=limits.auth_window_s,
+        wait_s=limits.auth_wait_s,
+        wait_most_s=limits.auth_wait_most_s,
+    )
+
+
+def pairing_limits(limits: Limits) -> PairingLimits:
+    """How many devices may wait for a person, and how long."""
+    return PairingLimits(
+        ttl_s=limits.pairing_ttl_s,
+        most=limits.pairings,
+        most_per_network=limits.pairings_per_network,
+    )
+
+
+def takeover_limits(limits: Limits) -> TakeoverLimits:
+    """How often a device may be taken over."""
+    return TakeoverLimits(
+        most=limits.takeovers, window_s=limits.takeover_window_s, wait_s=limits.takeover_wait_s
+    )
+
+
+class Judges:
+    """Those who say who may come in, with the limits of the settings."""
+
+    def __init__(self, context: Context, *, roster: Roster, takeovers: Takeovers) -> None:
+        limits = context.settings.limits
+        self._takeovers = takeovers
+        self.of_devices = Authenticator(
+            context.store,
+            clock=context.clock,
+            chance=context.chance,
+            metrics=context.metrics,
+            node_id=context.node_id,
+            attempts=attempt_limits(limits),
+            pairing=pairing_limits(limits),
+            takeover_wait_s=roster.takeover_wait_s,
+        )
+        self.of_operators = FailedAttempts(context.clock, limits=attempt_limits(limits))
+
+    def shut_out(self) -> Iterator[tuple[str, float]]:
+        """Who failed so often, at either door, that it has to wait, and for how many seconds."""
+        yield from self.of_devices.shut_out()
+        yield from self.of_operators.waiting()
+
+    def apply(self, limits: Limits) -> None:
+        """Other limits from the next attempt on."""
+        self._takeovers.limits = takeover_limits(limits)
+        self.of_devices.apply(attempts=attempt_limits(limits), pairing=pairing_limits(limits))
+        self.of_operators.limits = attempt_limits(limits)
+
+
+def identity_limits(limits: Limits) -> IdentityLimits:
+    """How much there may be of what operators make."""
+    return IdentityLimits(
+        device_tokens=limits.device_tokens,
+        device_tokens_per_user=limits.device_tokens_per_user,
+        operator_tokens=limits.operator_tokens,
+        operator_tokens_per_user=limits.operator_tokens_per_user,
+        operator_token_days=limits.operator_token_days,
+        agent_tokens_per_agent=limits.agent_tokens_per_agent,
+        agent_token_days=limits.agent_token_days,
+        users=limits.users,
+        invitations=limits.invitations,
+        invitations_per_user=limits.invitations_per_user,
+        invitation_ttl_s=limits.invitation_ttl_s,
+        wrong_codes=limits.wrong_codes,
+        wrong_code_window_s=limits.wrong_code_window_s,
+        wrong_code_wait_s=limits.wrong_code_wait_s,
+    )
+
+
+def make_identity(context: Context, start: Boot, *, roster: Roster) -> Identity:
+    """The operators' side of it."""
+    return Identity(
+        store=context.store,
+        roster=roster,
+        clock=context.clock,
+        ids=context.ids,
+        chance=context.chance,
+        metrics=context.metrics,
+        owner_id=start.user_id,
+        limits=identity_limits(context.settings.limits),
+    )

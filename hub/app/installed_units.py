@@ -1,0 +1,45 @@
+"""The units as they are installed: for the place where this hub's programs are."""
+
+import sys
+import sysconfig
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+_SHIPPED_PREFIX: Final = "/opt/hub"
+_HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
+_PLACES: Final = {
+    "hub.service": Path("etc/systemd/system/hub.service"),
+    "hub.socket": Path("etc/systemd/system/hub.socket"),
+    "hub-admin.socket": Path("etc/systemd/system/hub-admin.socket"),
+    "hub.sysusers": Path("etc/sysusers.d/hub.conf"),
+}
+
+
+def unit_files(prefix: Path, python: Path) -> Mapping[Path, str]:
+    """What is written where, below the root of the file system.
+
+    Args:
+        prefix: ``bin/hub`` lies below it.
+        python: the interpreter, links followed; the sandbox must let it be executed.
+    """
+    shipped = files("hub.app.units")
+    executable = [prefix] if python.is_relative_to("/usr") else [prefix, python.parent.parent]
+    allowed = " ".join(str(path) for path in dict.fromkeys(executable) if not path.is_relative_to("/usr"))
+    told = {}
+    for name, place in _PLACES.items():
+        text = shipped.joinpath(name).read_text("utf-8")
+        text = text.replace(f"ExecPaths=/usr {_SHIPPED_PREFIX}", f"ExecPaths=/usr {allowed}".rstrip())
+        told[place] = text.replace(_SHIPPED_PREFIX, str(prefix))
+    return told
+
+
+def is_out_of_reach(prefix: Path, python: Path) -> bool:
+    """Whether the sandbox hides the programs from the service: it sees no home (``ProtectHome=``)."""
+    return any(path.is_relative_to(home) for path in (prefix, python) for home in _HOMES)
+
+
+def here() -> tuple[Path, Path]:
+    """The prefix and the interpreter of this very program."""
+    return Path(sysconfig.get_path("scripts")).parent, Path(sys.executable).resolve()

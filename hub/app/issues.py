@@ -1,0 +1,121 @@
+"""What the hub looks at by itself, so that a person learns what is wrong: facts, handed to their checks."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from hub.app.boot import Boot
+from hub.app.context import Context
+from hub.app.coordination import Coordination
+from hub.app.supervisor import Failures
+from hub.app.tls import Tls
+from hub.health import (
+    connectors,
+    doors,
+    gateways,
+    limits,
+    machine,
+    models,
+    people,
+    records,
+    services,
+    settings,
+    work,
+)
+from hub.health.doors import Arrived
+from hub.health.issues import Issues
+from hub.links import open_files
+from hub.links.shared_roots import SharedRoots
+from hub.links.takeovers import Takeovers
+from hub.runs.budget import Reached
+from hub.runs.disk import DiskGuard
+from hub.runs.waiting import told_hold
+from storage.store import Offered
+
+if TYPE_CHECKING:
+    from hub.extraction.endpoint import Endpoint
+
+
+def watch_for_issues(
+    issues: Issues,
+    context: Context,
+    start: Boot,
+    *,
+    failures: Callable[[], Mapping[str, Failures]],
+    disk: DiskGuard,
+    takeovers: Takeovers,
+    shut_out: Callable[[], Iterable[tuple[str, float]]],
+    arrived: Arrived,
+    shared: SharedRoots,
+    tls: Tls,
+    endpoints: Sequence["Endpoint"],
+    reached_budgets: Callable[[], Iterable[Reached]],
+    offered: Callable[[], Offered],
+    away: models.Away,
+    coordination: Coordination,
+) -> None:
+    """Give *issues* every check there is.
+
+    Args:
+        failures: of services that are started again.
+        shut_out: who failed to come in so often that it has to wait, and for how many seconds.
+        endpoints: of the models.
+        reached_budgets: those of days that are used up now.
+        offered: what the connected devices can do.
+        away: why a model is not asked.
+    """
+    store, add = context.store, issues.add
+    in_use = context.watch_settings.reloader
+    add("services", services.check_services(failures))
+    add("disk", machine.check_disk(lambda: disk.told))
+    add("open files", machine.check_open_files(_open_files, open_files.limit))
+    add("state folder", machine.check_folder(context.state))
+    add("log", machine.check_log(lambda: context.log.dropped))
+    add("watchdog", machine.check_watchdog(context.manager.is_there, context.manager.watchdog_s))
+    add("reload", settings.check_reload(in_use))
+    add("restart", settings.check_waiting(in_use))
+    add("settings", settings.check_warnings(in_use))
+    add("listeners", settings.check_listeners(in_use))
+    add("certificates", settings.check_certificates(tls.in_use))
+    add("tokens", doors.check_tokens(store))
+    add("pairings", doors.check_pairings(store))
+    add("names of devices", doors.check_device_names(store))
+    add("paths of agents", doors.check_shared_paths(store, shared))
+    add("grants of devices", doors.check_grants(store))
+    add("questions", people.check_questions(store))
+    add("flapping devices", doors.check_flapping(store, arrived.flapping))
+    add("takeovers", doors.check_takeovers(store, takeovers.waiting))
+    add("limits", limits.check_limits(context.metrics.reached, lambda: in_use.current.limits))
+    add("event loop", limits.check_loop(context.metrics.loop))
+    add("attempts", limits.check_shut_out(shut_out))
+    add("schedules", work.check_schedules(store))
+    add("agents", work.check_agents(store, reached_budgets))
+    add("needs", work.check_needs(store, offered))
+    add("silent agents", work.check_silence(store, offered))
+    add("budgets", work.check_budgets(store, reached_budgets))
+    add("hold", work.check_hold(partial(_held, start)))
+    add("database", records.check_wal(store))
+    add("backups", records.check_backup(store))
+    add("audit log", records.check_chain(store))
+    add("agreements", records.check_agreements(store))
+    fleet, standings = coordination.fleet, coordination.standings
+    add("gateways", gateways.check_gateways(store, fleet.health, standings.lost_since))
+    add(
+        "agents of gateways",
+        gateways.check_gateway_agents(store, lambda: in_use.current.coordination.reply_url),
+    )
+    add("connectors", connectors.check_connectors(store))
+    add("models", models.check_circuits({str(endpoint.place): endpoint.breaker for endpoint in endpoints}))
+    add("runs that wait for models", models.check_waiting_runs(store, away))
+    reach = {str(endpoint.place): endpoint.reach for endpoint in endpoints}
+    add("endpoints of models", models.check_reach(reach), online=True)
+
+
+def _open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def _held(start: Boot, now: datetime) -> str | None:
+    return None if start.hold is None else told_hold(start.hold, now)

@@ -1,0 +1,179 @@
+"""The doors: the devices' port and the operators' listener."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from hub.app.context import Context
+from hub.app.identity import Judges
+from hub.app.limits import (
+    link_limits,
+    operator_hosts,
+    operator_port_limits,
+    port_limits,
+    trusted_proxies,
+    upgrade_rules,
+)
+from hub.links import open_files
+from hub.links.gate import Gate
+from hub.links.hub_key import HubKey
+from hub.links.listener import DeviceListener
+from hub.links.roster import Roster
+from hub.log import Channel
+from hub.operations import Operations
+from hub.ops.bearer import BearerTokens
+from hub.ops.replays import Replays
+from hub.ops.server import OperatorServer
+from hub.ops.sockets import listen_on_tcp
+from hub.settings.address import Address
+from hub.settings.listen_settings import Listen, Listener
+from hub.settings.settings import Settings
+from protocol.errors import ErrorCode, HubError
+
+log = Channel(__name__)
+
+SOCKET: Final = "hub.sock"
+SPOOL: Final = "spool"
+DEVICES, OPERATORS, ADMIN = HELD = ("devices", "operators", "admin")  # by the service manager, by name
+
+
+class OpenToOthers(HubError):
+    """Other machines would reach a listener without TLS, and hub.toml does not say that they may."""
+
+    code = ErrorCode.BAD_SETTINGS
+
+
+def check_reach(name: str, held: socket.socket, listen: Listener) -> None:
+    """Raises OpenToOthers for a socket of the service manager's that hub.toml could not have opened."""
+    if held.family is socket.AF_UNIX or listen.is_for_others or listen.trusted_proxies:
+        return
+    host, port = held.getsockname()[:2]
+    if not Address(host, port).is_loopback:
+        table = "operator" if name == OPERATORS else name
+        raise OpenToOthers(
+            f"the service manager's socket {name!r} is at {Address(host, port)}, which other machines reach"
+            f" without TLS; in [listen.{table}] write tls = {{ certificate = PATH, key = PATH }},"
+            " trusted_proxies, or insecure = true, or change ListenStream= of its socket unit"
+        )
+
+
+@contextmanager
+def open_device_port(context: Context) -> Iterator[socket.socket]:
+    """The device port: the service manager's, else bound to the address of the settings.
+
+    Raises:
+        CannotListen: the address is taken, or is not this machine's.
+        OpenToOthers: the service manager holds it where it must not be.
+    """
+    for name in context.manager.sockets.keys() - set(HELD):
+        log.warning("socket.unknown", name=name, known=", ".join(HELD))
+    if (held := context.manager.sockets.get(DEVICES)) is not None:
+        check_reach(DEVICES, held, context.settings.listen.devices)
+        yield held
+        return
+    with listen_on_tcp(context.settings.listen.devices.address) as sock:
+        yield sock
+
+
+def make_device_listener(
+    context: Context,
+    judges: Judges,
+    *,
+    hub_id: str,
+    key: HubKey,
+    roster: Roster,
+    sock: socket.socket,
+    tls: ssl.SSLContext | None,
+) -> DeviceListener:
+    """The devices' door, on a socket that is bound already, by us or by the service manager."""
+    settings, limits = context.settings.listen.devices, context.settings.limits
+    spool = context.state / SPOOL
+    spool.mkdir(mode=0o700, exist_ok=True)
+    open_files.raise_limit(limits.connections + limits.spare_files)
+    return DeviceListener(
+        sock=sock,
+        sock_outlives_us=DEVICES in context.manager.sockets,
+        hub_id=hub_id,
+        key=key,
+        authenticator=judges.of_devices,
+        roster=roster,
+        clock=context.clock,
+        chance=context.chance,
+        metrics=context.metrics,
+        limits=link_limits(limits, spool=spool),
+        port_limits=port_limits(limits),
+        rules=upgrade_rules(settings, opened=settings),
+        tls=tls,
+        compression=settings.compression,
+        ping_every_s=limits.ping_interval_s,
+        pong_within_s=limits.ping_timeout_s,
+        open_s=limits.handshake_timeout_s,
+    )
+
+
+def apply_to_devices(listener: DeviceListener, settings: Settings, *, opened: Listen, state: Path) -> None:
+    """New settings for devices that connect from now on; *opened* is what the listeners were opened with."""
+    limits = settings.limits
+    listener.apply(
+        limits=link_limits(limits, spool=state / SPOOL),
+        port_limits=port_limits(limits),
+        rules=upgrade_rules(settings.listen.devices, opened=opened.devices),
+        ping_every_s=limits.ping_interval_s,
+        pong_within_s=limits.ping_timeout_s,
+    )
+
+
+def apply_to_operators(server: OperatorServer, settings: Settings, *, opened: Listen) -> None:
+    """New settings for what operators ask from now on; *opened* is what the listeners were opened with."""
+    listen = settings.listen.operator
+    server.apply(
+        hosts=operator_hosts(listen),
+        proxies=trusted_proxies(listen, opened=opened.operator),
+        body_bytes=settings.limits.operator_body_bytes,
+    )
+
+
+def make_operator_server(
+    context: Context, judges: Judges, operations: Operations, *, tls: ssl.SSLContext | None
+) -> OperatorServer:
+    """The operators' door.
+
+    Raises:
+        OpenToOthers: the service manager holds its TCP socket where it must not be.
+    """
+    limits, listen = context.settings.limits, context.settings.listen.operator
+    if (held := context.manager.sockets.get(OPERATORS)) is not None:
+        check_reach(OPERATORS, held, listen)
+    return OperatorServer(
+        operations,
+        address=listen.address,
+        unix_path=context.state / SOCKET,
+        hosts=operator_hosts(listen),
+        proxies=trusted_proxies(listen, opened=listen),
+        bearer=BearerTokens(
+            context.store,
+            clock=context.clock,
+            attempts=judges.of_operators,
+            on_limit=context.metrics.limits_reached.labels("auth_failures").inc,
+        ),
+        replays=Replays(context.store, clock=context.clock),
+        body_s=limits.operator_body_timeout_s,
+        gate=Gate(
+            operator_port_limits(limits), clock=context.clock, metrics=context.metrics, prefix="operator_"
+        ),
+        connections=limits.operator_connections,
+        head_s=limits.operator_head_timeout_s,
+        on_refusal=lambda code: context.metrics.operator_refusals.labels(code).inc(),
+        loop=context.metrics.loop,
+        body_bytes=limits.operator_body_bytes,
+        requests=limits.operator_requests,
+        event_streams=limits.operator_event_streams,
+        metrics=context.metrics.render,
+        tcp=held,
+        tls=tls,
+        admin=context.manager.sockets.get(ADMIN),
+        clock=context.clock,
+    )

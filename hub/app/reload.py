@@ -1,0 +1,253 @@
+"""How a running hub takes up new settings: what can fail is tried first, then everything changes at once."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+from hub.agents.declared import reconcile
+from hub.app.boot import Boot
+from hub.app.context import Context
+from hub.app.listeners import DEVICES, OPERATORS
+from hub.clock import epoch_ms
+from hub.links.shared_roots import SharedRoots
+from hub.log import Channel
+from hub.ops.sockets import CannotListen, listen_on_tcp
+from hub.settings.address import Address
+from hub.settings.changes import Changes
+from hub.settings.declared import (
+    declared_agents,
+    declared_connectors,
+    declared_gateways,
+    declared_templates,
+)
+from hub.settings.locate import KeyPath
+from hub.settings.parts import Commit, Parts, Prepare, Remark
+from hub.settings.reload import Unfit
+from hub.settings.settings import Settings
+from storage.store import (
+    Entry,
+    NameTaken,
+    RemoteIdTaken,
+    StorageError,
+    Store,
+    UnknownConnector,
+    UnknownTemplate,
+    WouldBreak,
+    agents,
+    audit,
+    device_names,
+    devices,
+    gateways,
+    users,
+)
+
+log = Channel(__name__)
+
+MOST_NAMED = 20  # keys of a change that the audit log names
+
+
+def make_parts(
+    context: Context,
+    boot: Boot,
+    *,
+    shared: SharedRoots,
+    prepare: Sequence[Prepare],
+    renewed: Callable[[Settings], Sequence[str]],
+    agents_changed: Commit,
+    after: Callable[[], None],
+) -> Parts:
+    """How this hub takes up settings.
+
+    Args:
+        shared: what the devices share.
+        prepare: of each part that uses new settings without a restart.
+        agents_changed: is called after the agents' rows have changed.
+        renewed, after: as in ``Parts``.
+    """
+
+    def prepare_all(settings: Settings) -> Commit:
+        _try_addresses(context, settings)
+        commits = [*(one(settings) for one in prepare), agents_changed]
+
+        def commit() -> None:
+            for take_up in commits:
+                take_up()
+
+        return commit
+
+    return Parts(
+        prepare=prepare_all,
+        reconcile=partial(_reconcile, context, boot),
+        look=partial(_check_names, context, boot),
+        tell_refused=partial(_tell_refused, context),
+        remark=partial(_remarks, context, shared),
+        renewed=renewed,
+        after=after,
+    )
+
+
+def at_once(apply: Callable[[Settings], None]) -> Prepare:
+    """A part that has nothing to get ready."""
+    return lambda settings: partial(apply, settings)
+
+
+async def _reconcile(context: Context, boot: Boot, settings: Settings, actor: str, found: Changes) -> None:
+    entry = Entry(
+        at=epoch_ms(context.clock.now()),
+        actor=actor,
+        event="settings.applied",
+        detail={name: _named(keys) for name, keys in found._asdict().items() if keys},
+    )
+    with _placed(settings):
+        await reconcile(
+            context.store,
+            declared_agents(settings),
+            user_id=boot.user_id,
+            clock=context.clock,
+            ids=context.ids,
+            templates=declared_templates(settings),
+            declared_gateways=declared_gateways(settings),
+            declared_connectors=declared_connectors(settings),
+            force=False,
+            entry=entry,
+        )
+
+
+async def _check_names(context: Context, boot: Boot, settings: Settings) -> None:
+    """Raises Unfit for a name that an agent made over the API has, and for a main agent that is another."""
+    with _placed(settings):
+        await context.store.read(gateways.check_main_agents, declared_gateways(settings))
+        await context.store.read(agents.check_names, user_id=boot.user_id, declared=declared_agents(settings))
+
+
+@contextmanager
+def _placed(settings: Settings) -> Iterator[None]:
+    """What the rows refuse of agents, where it stands in the file."""
+    try:
+        yield
+    except NameTaken as error:
+        number = [agent.name for agent in settings.agents].index(error.name)
+        raise Unfit(("agents", number, "name"), "an agent made over the API has this name") from error
+    except UnknownTemplate as error:
+        number = [agent.template for agent in settings.agents].index(error.name)
+        hint = "'hub templates' lists the templates there are"
+        raise Unfit(("agents", number, "template"), str(error), hint) from error
+    except UnknownConnector as error:
+        number = [agent.connector for agent in settings.agents].index(error.name)
+        raise Unfit(("agents", number, "connector"), str(error), "write it in [[connectors]]") from error
+    except RemoteIdTaken as error:
+        number = [gateway.name for gateway in settings.gateways].index(error.gateway)
+        raise Unfit(("gateways", number, "main_agent"), str(error), "'hub agents' lists them") from error
+    except WouldBreak as error:
+        names = [agent.name for agent in settings.agents]
+        ours = [names.index(one.name) for one in error.broken if one.name in names]
+        hint = "nothing was taken up; correct the template, or the agents"
+        raise Unfit(("agents", ours[0], "name") if ours else ("templates",), str(error), hint) from error
+
+
+async def _remarks(context: Context, shared: SharedRoots, settings: Settings) -> list[Remark]:
+    return [
+        *await _users_made(context.store, settings),
+        *await _unknown_devices(context, settings),
+        *await _paths_outside(context.store, shared, settings),
+    ]
+
+
+async def _paths_outside(store: Store, shared: SharedRoots, settings: Settings) -> list[Remark]:
+    """Paths of agents outside of what their devices share, as far as those have said what that is."""
+    names = {user.id: user.name for user in await store.read(users.list_users)}
+    ids = {
+        (names[row.user_id], row.name): row.id
+        for row in await store.read(devices.list_devices)
+        if row.revoked_at is None
+    }
+    found = [
+        (number, id, agent.paths or ())
+        for number, agent in enumerate(settings.agents)
+        if (id := ids.get((agent.user, agent.device))) is not None
+    ]
+    return [
+        Remark(
+            ("agents", number, "paths"),
+            f"{path} lies outside of what the device shares",
+            f"it shares {', '.join(shared.of(id))}",
+        )
+        for number, id, paths in found
+        for path in shared.outside(id, paths)
+    ]
+
+
+async def _unknown_devices(context: Context, settings: Settings) -> list[Remark]:
+    """Devices that nobody has let in, where others have been: they may come later, or be misspelt."""
+    names = await context.store.read(device_names.list_names, at=epoch_ms(context.clock.now()))
+    ids = {user.name: user.id for user in await context.store.read(users.list_users)}
+    hints = [
+        names.hint(agent.device, ids[agent.user]) if agent.user in ids else "" for agent in settings.agents
+    ]
+    return [
+        Remark(("agents", number, "device"), f"no device {agent.device!r} has been let in", hint)
+        for number, (agent, hint) in enumerate(zip(settings.agents, hints, strict=True))
+        if hint
+    ]
+
+
+async def _users_made(store: Store, settings: Settings) -> list[Remark]:
+    """Who is named first is made with a device; a name that is mistyped is a user and a device too many."""
+    named: dict[str, KeyPath] = {}
+    for table, users_of in (
+        ("agents", [agent.user for agent in settings.agents]),
+        ("gateways", [gateway.user for gateway in settings.gateways]),
+        ("connectors", [connector.user for connector in settings.connectors]),
+    ):
+        for number, name in enumerate(users_of):
+            named.setdefault(name, (table, number, "user"))
+    return [
+        Remark(
+            named[name], f"makes user '{name}'", "if the name is mistyped: hub users lists those there are"
+        )
+        for name in await store.read(users.not_made_yet, list(named))
+    ]
+
+
+async def _tell_refused(context: Context, actor: str, why: str) -> None:
+    entry = Entry(
+        at=epoch_ms(context.clock.now()),
+        actor=actor,
+        event="settings.refused",
+        outcome="refused",
+        detail={"why": why[:500]},
+    )
+    try:
+        await context.store.write(audit.append_entry, entry)
+    except StorageError as error:  # whoever asked is to read what is wrong with the settings all the same
+        log.warning("audit.not_written", code=error.code, reason="settings")
+
+
+def _try_addresses(context: Context, settings: Settings) -> None:
+    """An address waits for a restart, which must not be the first to find that it cannot be had."""
+    was, now = context.settings.listen, settings.listen
+    ours = {listener.address.port for _, listener in was.named()}  # free once this hub has stopped
+    with ExitStack() as tried:
+        for held, key, before, after in (
+            (DEVICES, "devices", was.devices.address, now.devices.address),
+            (OPERATORS, "operator", was.operator.address, now.operator.address),
+        ):
+            if held not in context.manager.sockets and after != before and after.port not in ours:
+                tried.enter_context(_bound(after, ("listen", key, "address")))
+        hooks = None if now.webhooks is None else now.webhooks.address
+        if hooks is not None and hooks != (was.webhooks and was.webhooks.address) and hooks.port not in ours:
+            tried.enter_context(_bound(hooks, ("listen", "webhooks", "address")))
+
+
+def _bound(address: Address, path: KeyPath) -> ExitStack:
+    stack = ExitStack()
+    try:
+        stack.enter_context(listen_on_tcp(address))
+    except CannotListen as error:
+        raise Unfit(path, str(error), "choose an address that is free") from error
+    return stack
+
+
+def _named(keys: Sequence[str]) -> str:
+    more = len(keys) - MOST_NAMED
+    return ", ".join(keys[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

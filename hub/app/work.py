@@ -1,0 +1,341 @@
+"""The parts that work: runs, schedules, leases and the tidying up after them."""
+
+from collections.abc import Callable
+
+from hub.accounts.desk import Accounts
+from hub.agents.capabilities import Capabilities, CapabilityLimits
+from hub.agents.checkpoints import CheckpointLimits, Checkpoints
+from hub.agents.locks import Locks
+from hub.agents.measurements import MeasurementRules, Measurements
+from hub.app.boot import Boot
+from hub.app.context import Context
+from hub.backups import Backups, Kept
+from hub.extraction.extractor import Extractor
+from hub.extraction.model import Models
+from hub.links.link import DeviceLink
+from hub.links.roster import Roster
+from hub.runs.agreement import Agreements
+from hub.runs.asking import Asking
+from hub.runs.budget import NANOS, BudgetLimits, Budgets
+from hub.runs.control import RunControl
+from hub.runs.delivery import Delivery
+from hub.runs.dispatcher import Dispatcher
+from hub.runs.estimating import Estimator
+from hub.runs.housekeeping import Housekeeping, Retention
+from hub.runs.leases import LeaseKeeper
+from hub.runs.lifecycle import Lifecycle
+from hub.runs.mailbox_visit import MailboxVisits
+from hub.runs.progress import RunWatch
+from hub.runs.runner import Runner
+from hub.runs.scheduler import Scheduler
+from hub.runs.sources import DeviceSource
+from hub.runs.wakes import Wakes
+from hub.runs.watching import Watching
+from hub.settings.budget_settings import BudgetSettings
+from hub.settings.limit_settings import Limits
+from hub.settings.settings import Settings
+from hub.text.converted import ConvertLimits
+from protocol.frame import CREDIT_PIECES
+from protocol.ids import DeviceId
+from protocol.work import RunLimits
+from storage.store import ItemCaps, QueueLimits, SeriesLimits, file_of, locks, open_store, runs
+
+
+class Work:
+    """What starts runs and executes them, and the limits that it works by."""
+
+    def __init__(
+        self,
+        context: Context,
+        boot: Boot,
+        *,
+        extractor: Extractor,
+        models: Models,
+        roster: Roster,
+        accounts: Accounts,
+        watch: RunWatch,
+        is_disk_full: Callable[[], bool],
+        on_recovered: Callable[[], None],
+    ) -> None:
+        self._find_link = roster.find
+        limits = context.settings.limits
+        lifecycle = Lifecycle(
+            context.store, clock=context.clock, ids=context.ids, metrics=context.metrics, watch=watch
+        )
+        self._source = DeviceSource(limits=_run_limits(limits), credit=CREDIT_PIECES, metrics=context.metrics)
+        self._delivery = Delivery(context.store, clock=context.clock, metrics=context.metrics)
+        self.budgets = Budgets(
+            context.store,
+            clock=context.clock,
+            metrics=context.metrics,
+            limits=budget_limits(context.settings.budget),
+        )
+        self.agreements = Agreements(
+            context.store,
+            links=roster.connected,
+            clock=context.clock,
+            ids=context.ids,
+            on_agreed=self.look_again,
+        )
+        self._mailboxes = MailboxVisits(
+            context.store,
+            accounts,
+            clock=context.clock,
+            chance=context.chance,
+            ids=context.ids,
+            on_more=self.look_again,
+        )
+        asking = Asking(
+            context.store,
+            models=models,
+            budgets=self.budgets,
+            clock=context.clock,
+            ids=context.ids,
+            metrics=context.metrics,
+        )
+        self.model_gates = asking.gates
+        self.model_gates.on_back = self.look_again
+        self._runner = Runner(
+            store=context.store,
+            lifecycle=lifecycle,
+            source=self._source,
+            extractor=extractor,
+            asking=asking,
+            delivery=self._delivery,
+            find_link=self._agreeing,
+            watch=watch,
+            clock=context.clock,
+            chance=context.chance,
+            metrics=context.metrics,
+            mailboxes=self._mailboxes,
+        )
+        self.dispatcher = Dispatcher(
+            store=context.store,
+            lifecycle=lifecycle,
+            runner=self._runner,
+            links=self.agreements.agreeing,
+            clock=context.clock,
+            chance=context.chance,
+            metrics=context.metrics,
+            boot_id=context.boot_id,
+            hold_until_ms=boot.hold_until_ms,
+            is_disk_full=is_disk_full,
+            is_model_back=self.model_gates.let_through,
+        )
+        self.control = RunControl(
+            store=context.store,
+            lifecycle=lifecycle,
+            dispatcher=self.dispatcher,
+            extractor=extractor,
+            clock=context.clock,
+            ids=context.ids,
+            boot_id=context.boot_id,
+            metrics=context.metrics,
+            on_recovered=on_recovered,
+        )
+        self.capabilities = Capabilities(
+            context.store,
+            clock=context.clock,
+            metrics=context.metrics,
+            on_changed=self.dispatcher.look_again,
+        )
+        self.locks = Locks(
+            context.store,
+            clock=context.clock,
+            ids=context.ids,
+            metrics=context.metrics,
+            on_run_granted=self.dispatcher.look_again,
+            is_connected=lambda link: roster.find(link.device_id) is link,
+        )
+        self.checkpoints = Checkpoints(context.store, clock=context.clock, metrics=context.metrics)
+        self.estimator = Estimator(
+            context.store,
+            extractor=extractor,
+            models=models,
+            budgets=self.budgets,
+            clock=context.clock,
+            ids=context.ids,
+            limits=_run_limits(limits),
+        )
+        self.wakes = Wakes(
+            store=context.store,
+            find_link=roster.find,
+            clock=context.clock,
+            ids=context.ids,
+            metrics=context.metrics,
+        )
+        self.watching = Watching(
+            context.store,
+            accounts,
+            extractor=extractor,
+            clock=context.clock,
+            chance=context.chance,
+            ids=context.ids,
+            on_queued=self.dispatcher.look_again,
+        )
+        self.scheduler = Scheduler(
+            store=context.store,
+            extractor=extractor,
+            clock=context.clock,
+            ids=context.ids,
+            metrics=context.metrics,
+            boot_id=context.boot_id,
+            on_queued=self.dispatcher.look_again,
+            on_cancel=self.dispatcher.supersede,
+            on_wakes=self.wakes.look_again,
+        )
+        self.apply(limits)
+
+    def _agreeing(self, device_id: DeviceId) -> DeviceLink | None:
+        """The link of a device that may get runs."""
+        link = self._find_link(device_id)
+        return link if link is not None and self.agreements.agrees(link) else None
+
+    def look_again(self) -> None:
+        """Agents and schedules are others than they were."""
+        self.scheduler.look_again()
+        self.dispatcher.look_again()
+
+    def apply_budget(self, budget: BudgetSettings) -> None:
+        """Spend by *budget* from the next question on."""
+        self.budgets.limits = budget_limits(budget)
+        self.budgets.forgive()
+
+    def apply(self, limits: Limits) -> None:
+        """Work by *limits* from now on; what executes goes on."""
+        self._source.limits = self.estimator.limits = _run_limits(limits)
+        self._source.converting = ConvertLimits(
+            memory_bytes=limits.convert_memory_bytes, seconds=limits.convert_seconds
+        )
+        self._delivery.apply(
+            call_timeout_s=limits.call_timeout_s,
+            max_sends=limits.call_sends,
+            caps=ItemCaps(items_per_file=limits.items_per_file, items_per_run=limits.items_per_run),
+        )
+        self._runner.device_grace_s = limits.device_grace_s
+        self.wakes.answer_s = limits.wake_answer_s
+        self.dispatcher.apply(
+            per_device=limits.runs_per_device,
+            total=limits.runs,
+            mailboxes=limits.connector_runs,
+            drain_s=limits.drain_timeout_s,
+            cancel_grace_s=limits.cancel_grace_s,
+            settle_s=limits.connected_s,
+            paused_s=limits.paused_days * 86_400.0,
+        )
+        self.control.run_timeout_s = limits.run_wall_s
+        self.control.limits = runs.WaitingLimits(
+            waiting_manual_runs=limits.waiting_manual_runs,
+            waiting_manual_runs_per_device=limits.waiting_manual_runs_per_device,
+        )
+        self.control.context_bytes = limits.run_context_bytes
+        self.dispatcher.lock_limits = locks.LockLimits(
+            locks_per_user=limits.locks_per_user, lock_waits=limits.lock_waits
+        )
+        self.locks.apply(self.dispatcher.lock_limits, waits_per_device=limits.lock_waits_per_device)
+        self.capabilities.limits = CapabilityLimits(
+            capabilities_per_agent=limits.capabilities_per_agent,
+            capability_config_bytes=limits.capability_config_bytes,
+        )
+        self.checkpoints.limits = CheckpointLimits(
+            checkpoints_per_agent=limits.checkpoints_per_agent, checkpoint_bytes=limits.checkpoint_bytes
+        )
+        self.scheduler.limits = QueueLimits(
+            per_schedule=limits.waiting_runs_per_schedule, per_device=limits.waiting_runs_per_device
+        )
+
+
+def _run_limits(limits: Limits) -> RunLimits:
+    return RunLimits(files=limits.run_files, bytes=limits.run_bytes)
+
+
+def budget_limits(budget: BudgetSettings) -> BudgetLimits:
+    """What may be spent."""
+    return BudgetLimits(
+        run_cost_nanos=_nanos(budget.run_usd) or None,  # 0: no limit
+        run_tokens=budget.run_tokens,
+        day_cost_nanos=_nanos(budget.day_usd),
+        day_tokens=budget.day_tokens,
+    )
+
+
+def _nanos(usd: float | None) -> int | None:
+    return None if usd is None else round(usd * NANOS)
+
+
+def make_lease_keeper(context: Context) -> LeaseKeeper:
+    """What tells other nodes of a shared database that this one lives."""
+    url, boot_id = context.settings.storage.resolved(), context.boot_id
+    return LeaseKeeper(
+        lambda: open_store(url, boot_id=boot_id),
+        node_id=context.node_id,
+        boot_id=boot_id,
+        clock=context.clock,
+    )
+
+
+def make_backups(context: Context) -> Backups:
+    """What backs the hub up, as far as its database is a file."""
+    url = context.settings.storage.resolved()
+    database = None if context.store.is_shared else file_of(url, context.state)
+    keep = backups_kept(context.settings)
+    return Backups(context.store, context.state, database, clock=context.clock, keep=keep)
+
+
+def backups_kept(settings: Settings) -> Kept:
+    """Which backups there are."""
+    wanted = settings.backup
+    return Kept(is_daily=wanted.daily, days=wanted.keep_days, weeks=wanted.keep_weeks)
+
+
+def make_housekeeping(context: Context) -> Housekeeping:
+    """What removes what is kept long enough."""
+    return Housekeeping(
+        context.store, clock=context.clock, boot_id=context.boot_id, keep=retention(context.settings)
+    )
+
+
+def retention(settings: Settings) -> Retention:
+    """What is kept, and for how long."""
+    keep = settings.retention
+    return Retention(
+        runs_days=keep.runs_days,
+        failed_runs_days=keep.failed_runs_days,
+        runs_kept=keep.runs_kept,
+        payload_days=keep.payload_days,
+        fires_days=keep.fires_days,
+        fires_kept=keep.fires_kept,
+        activity_days=keep.activity_days,
+        answers_days=keep.answers_days,
+        model_answers_days=keep.model_answers_days,
+        model_answers_kept=keep.model_answers_kept,
+        model_calls_days=keep.model_calls_days,
+        metric_minutes_days=keep.metric_minutes_days,
+        metric_hours_days=keep.metric_hours_days,
+        questions_days=keep.questions_days,
+        messages_days=keep.messages_days,
+        seen_messages_days=keep.seen_messages_days,
+        posted_days=keep.posted_days,
+        audit_days=settings.audit.keep_days,
+    )
+
+
+def make_measurements(context: Context) -> Measurements:
+    """What measures agents, and tells of it."""
+    measurements = Measurements(context.store, clock=context.clock, metrics=context.metrics)
+    measurements.rules = measurement_rules(context.settings)
+    return measurements
+
+
+def measurement_rules(settings: Settings) -> MeasurementRules:
+    """What may be measured and asked, and how long it is kept."""
+    limits, keep = settings.limits, settings.retention
+    return MeasurementRules(
+        series=SeriesLimits(per_agent=limits.metric_series_per_agent, total=limits.metric_series),
+        minutes_days=keep.metric_minutes_days,
+        hours_days=keep.metric_hours_days,
+        reports_at_once=limits.metric_reports_at_once,
+        reports_per_s=limits.metric_reports_per_s,
+        points=limits.metric_points,
+        buckets=limits.metric_buckets,
+    )

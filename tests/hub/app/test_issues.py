@@ -1,0 +1,38 @@
+"""What a built hub looks at by itself, as far as only the whole of it can show."""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from hub.app.hub import Hub
+from protocol.lifecycles import RunEvent, RunState
+from storage.store import Grant, devices, runs
+from tests.hub.app.test_reload import grounded
+from tests.storage.rows import AT, make_run
+
+
+async def test_a_built_hub_tells_of_limits_that_were_reached(tmp_path: Path) -> None:
+    async with grounded(tmp_path) as context, AsyncExitStack() as resources:
+        hub = Hub(context)
+        await hub.open(resources)
+        context.metrics.limits_reached.labels("users").inc()
+        found = await hub._operations.issues.all()
+        assert ("limit.reached", "users") in {(issue.id, issue.subject) for issue in found}
+
+
+async def test_a_built_hub_tells_of_runs_that_wait_for_a_model_and_of_a_device_without_a_grant(
+    tmp_path: Path,
+) -> None:
+    def wait_and_take_back(c: sa.Connection) -> None:
+        run = make_run(c, state=RunState.RUNNING)
+        runs.move(c, run.held, RunEvent.MODEL_AWAY, at=AT, actor="hub")
+        assert run.device_id is not None
+        devices.change_grants(c, run.device_id, add=(), remove=(Grant.FILES,), at=AT, actor="me")
+
+    async with grounded(tmp_path) as context, AsyncExitStack() as resources:
+        hub = Hub(context)
+        await hub.open(resources)
+        await context.store.write(wait_and_take_back)
+        found = await hub._operations.issues.all()
+        assert {"model.away", "device.no_files"} <= {issue.id for issue in found}

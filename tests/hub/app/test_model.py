@@ -1,0 +1,76 @@
+"""The models of the settings: who may be asked, by whom, and in which order."""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from hub.app.model import OpenModels, open_models, shown_model
+from hub.app.supervisor import Supervisor
+from hub.extraction.chain import Chain
+from hub.extraction.model import LanguageModel, Models, Price
+from tests.hub.app.test_reload import grounded
+
+CLOUD = """
+[model]
+kind = "openai"
+base_url = "https://models.example/v1"
+name = "cloud"
+price_in_usd = 0.25
+price_out_usd = 2.0
+"""
+PRIVATE = """
+[[fallback_models]]
+kind = "openai"
+base_url = "https://inside.example/v1"
+name = "ours"
+private = true
+"""
+LOOPBACK = """
+[[fallback_models]]
+kind = "openai"
+base_url = "http://127.0.0.1:9/v1"
+name = "here"
+"""
+
+
+async def opened(folder: Path, text: str) -> tuple[OpenModels, str | None]:
+    """The models of a hub with the settings *text*, and how an operator reads them."""
+    async with grounded(folder, text) as context, AsyncExitStack() as resources:
+        supervisor = Supervisor(clock=context.clock, chance=context.chance)
+        return await open_models(context, supervisor, resources), shown_model(context.settings)
+
+
+def names(model: LanguageModel | None) -> list[str]:
+    assert isinstance(model, Chain)
+    return [endpoint.name for endpoint in model.endpoints]
+
+
+async def test_without_a_model_nobody_is_asked(tmp_path: Path) -> None:
+    (models, endpoints), shown = await opened(tmp_path, "")
+    assert models == Models()
+    assert (endpoints, shown) == ((), None)
+
+
+async def test_a_cloud_model_alone_is_none_for_agents_that_may_not_use_the_cloud(tmp_path: Path) -> None:
+    (models, _), shown = await opened(tmp_path, CLOUD)
+    assert models.anywhere is not None and models.anywhere.price == Price(250, 2_000)
+    assert models.choose_batches(allow_cloud=True) is not None
+    assert models.choose(allow_cloud=False) is None
+    assert models.choose_batches(allow_cloud=False) is None
+    assert shown == "cloud (openai)"
+
+
+async def test_agents_that_may_not_use_the_cloud_ask_the_private_models_in_their_order(
+    tmp_path: Path,
+) -> None:
+    (models, endpoints), shown = await opened(tmp_path, CLOUD + PRIVATE + LOOPBACK)
+    assert names(models.choose(allow_cloud=True)) == ["cloud", "ours", "here"]
+    assert names(models.choose(allow_cloud=False)) == ["ours", "here"]
+    assert [endpoint.place.table for endpoint in endpoints] == ["[model]", *["[[fallback_models]]"] * 2]
+    assert shown == "cloud (openai), then ours (openai, private), then here (openai)"
+
+
+async def test_the_small_model_on_this_machine_is_for_all_and_takes_no_batches(tmp_path: Path) -> None:
+    (models, _), shown = await opened(tmp_path, '[model]\nkind = "local"\n')
+    assert models.local is not None and models.local.is_literal
+    assert models.batches_anywhere is models.batches_local is None
+    assert shown == "smollm2-135m-instruct (on this machine)"

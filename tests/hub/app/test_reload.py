@@ -1,0 +1,269 @@
+"""What the settings say is used when is used then: nothing waits for a restart unsaid."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, insert, text
+
+from hub.app.context import Context
+from hub.app.hub import Hub
+from hub.app.systemd import ServiceManager
+from hub.clock import IdFactory, SystemClock
+from hub.drain import Drain
+from hub.links.roster import DeviceReady
+from hub.metrics import Metrics
+from hub.operations.debug import DebugOperations
+from hub.ops.sockets import listen_on_tcp
+from hub.settings.address import Address
+from hub.settings.changes import Changes
+from hub.settings.locate import KeyPath
+from hub.settings.parts import Parts
+from hub.settings.problems import SettingsInvalid, Severity
+from hub.settings.reading import check_text
+from hub.settings.reload import Reloader, Unfit
+from hub.settings.reload_policy import Effect
+from hub.settings.settings import Settings
+from hub.settings.settings_watch import SettingsWatch
+from hub.settings.shape import leaves
+from hub.settings.values import Table
+from protocol.handshake import DeviceHello
+from protocol.ids import AgentId, BootId, DeviceId, NodeId, UserId
+from storage.schema import agents as agent_table
+from storage.store import agent_states, audit, devices, gateway_agents, gateways, open_store, users
+from tests.support.clock import SeededChance
+from tests.support.link import FakeLink
+from tests.support.log import opened_log
+from tests.support.settings import SettingsBench
+
+TEXT = '[listen.devices]\naddress = "127.0.0.1:0"\n[listen.operator]\naddress = "127.0.0.1:0"\n'
+WITH_WEBHOOKS = TEXT + '[listen.webhooks]\naddress = "127.0.0.1:0"\n'
+# Read where they are needed, whenever that is.
+READ_LATER: set[KeyPath] = {("reload", "watch")}
+
+
+class Watched(Reloader):
+    """Lets a test have the parts of a hub."""
+
+    parts: Parts
+
+    def attach(self, parts: Parts, metrics: Metrics) -> None:
+        self.parts = parts
+        super().attach(parts, metrics)
+
+
+class Read:
+    """A table that remembers which of its fields, and of those of the tables in it, were looked at."""
+
+    def __init__(self, table: Table, seen: set[KeyPath], path: KeyPath = ()) -> None:
+        self._table, self._seen, self._path = table, seen, path
+
+    def __getattr__(self, name: str) -> Any:
+        value, path = getattr(self._table, name), (*self._path, name)
+        if isinstance(value, Table):
+            return Read(value, self._seen, path)
+        self._seen.add(path)
+        return value
+
+
+@asynccontextmanager
+async def grounded(folder: Path, text: str = TEXT) -> AsyncIterator[Context]:
+    """The context of a hub, with a database in memory and a reloader that is ``Watched``."""
+    bench = SettingsBench(folder, text)
+    clock, chance = SystemClock(), SeededChance()
+    reloader = Watched(bench.opened(), state=bench.state, clock=clock)
+    boot_id = BootId("boot")
+    async with open_store("sqlite://", boot_id=boot_id) as store:
+        with opened_log() as opened:
+            yield Context(
+                settings=reloader.current,
+                watch_settings=SettingsWatch(reloader, clock),
+                state=bench.state,
+                store=store,
+                clock=clock,
+                chance=chance,
+                ids=IdFactory(clock, chance),
+                boot_id=boot_id,
+                node_id=NodeId("node"),
+                manager=ServiceManager({}),
+                drain=Drain(),
+                log=opened.log,
+                debug=DebugOperations(clock=clock),
+                metrics=Metrics(),
+            )
+
+
+@asynccontextmanager
+async def built(folder: Path, text: str = TEXT) -> AsyncIterator[Watched]:
+    """The reloader of a hub that was built, and serves nobody."""
+    async with grounded(folder, text) as context, AsyncExitStack() as resources:
+        await Hub(context).open(resources)
+        reloader = context.watch_settings.reloader
+        assert isinstance(reloader, Watched)
+        yield reloader
+
+
+async def test_every_setting_that_needs_no_restart_is_used_without_one(tmp_path: Path) -> None:
+    seen: set[KeyPath] = set()
+    async with built(tmp_path, WITH_WEBHOOKS) as reloader:
+        settings: Any = Read(reloader.current, seen)
+        commit = reloader.parts.prepare(settings)
+        await reloader.parts.reconcile(settings, "operator:7", Changes())
+        commit()
+    promised = {leaf.path for leaf in leaves() if leaf.effect is not Effect.RESTART}
+    assert promised - seen == READ_LATER
+
+
+async def test_an_address_that_is_taken_is_refused_before_a_restart_would_find_it(tmp_path: Path) -> None:
+    with listen_on_tcp(Address("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        async with built(tmp_path) as reloader:
+            with pytest.raises(Unfit, match=f"cannot listen on 127.0.0.1:{taken}") as unfit:
+                reloader.parts.prepare(listening(f'address = "127.0.0.1:{taken}"'))
+    assert unfit.value.path == ("listen", "devices", "address")
+
+
+async def test_a_check_finds_the_name_that_an_agent_made_over_the_api_has_and_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    agent = '[[agents]]\nname = "notes"\ndevice = "desk"\npaths = ["~"]\ndata_types = ["tasks"]\n'
+    wanted = f'{TEXT}{agent}prompt = "x"\n'
+    async with grounded(tmp_path) as context, AsyncExitStack() as resources:
+        await Hub(context).open(resources)
+        reloader = context.watch_settings.reloader
+        problems, found = await reloader.check(wanted)
+        assert problems == []
+        assert found.live
+        await context.store.write(make_over_the_api)
+        before = await context.store.read(audit.list_entries, limit=99)
+        (told,), _ = await reloader.check(wanted)
+        assert (told.severity, told.message) == (Severity.ERROR, "an agent made over the API has this name")
+        assert told.line == wanted.splitlines().index('name = "notes"') + 1
+        assert await context.store.read(audit.list_entries, limit=99) == before
+
+
+def make_over_the_api(c: Connection) -> None:
+    """The owner's agent called notes."""
+    owner = users.ensure_user(c, UserId("u-fresh"), "owner", 1)
+    about = {"id": "a-1", "user_id": owner, "name": "notes", "source": "api", "executor": "device"}
+    c.execute(insert(agent_table), about | {"created_at": 1, "updated_at": 1})
+    agent_states.create_state(c, AgentId("a-1"), lifecycle="active", online=False, at=1, actor="operator:7")
+
+
+async def test_a_user_that_would_be_made_is_told(tmp_path: Path) -> None:
+    agent = (
+        '[[agents]]\nname = "notes"\ndevice = "desk"\npaths = ["~"]\ndata_types = ["tasks"]\nprompt = "x"\n'
+    )
+    settings = check_text(agent + 'user = "nobody"\n', Path("hub.toml"), environ={}).usable()
+    async with built(tmp_path) as reloader:
+        (told,) = await reloader.parts.remark(settings)
+        assert (told.path, told.message) == (("agents", 0, "user"), "makes user 'nobody'")
+        await reloader.parts.reconcile(settings, "operator:7", Changes())
+        assert await reloader.parts.remark(settings) == []
+
+
+async def test_a_device_that_nobody_has_let_in_is_told_where_it_stands(tmp_path: Path) -> None:
+    agent = (
+        '[[agents]]\nname = "notes"\ndevice = "dsek"\npaths = ["~"]\ndata_types = ["tasks"]\nprompt = "x"\n'
+    )
+    async with grounded(tmp_path, TEXT) as context, AsyncExitStack() as resources:
+        await Hub(context).open(resources)
+        reloader = context.watch_settings.reloader
+        assert [one.path for one in (await reloader.check(TEXT + agent))[0]] == []
+        (owner,) = await context.store.read(users.list_users)
+        desk = await context.store.write(
+            devices.ensure_device, id=DeviceId("d-9"), user_id=owner.id, name="desk", at=1
+        )
+        await context.store.write(devices.open_session, desk.id, platform="linux", at=1)
+        (told,), _ = await reloader.check(TEXT + agent)
+        assert (told.severity, told.hint) == (Severity.WARNING, "did you mean 'desk'?")
+        assert told.message == "no device 'dsek' has been let in"
+        assert told.line == (TEXT + agent).splitlines().index('device = "dsek"') + 1
+
+
+async def test_a_path_outside_of_what_its_device_shares_is_told_where_it_stands(tmp_path: Path) -> None:
+    agent = (
+        '[[agents]]\nname = "notes"\ndevice = "desk"\npaths = ["~/nots"]\n'
+        'data_types = ["tasks"]\nprompt = "x"\n'
+    )
+    async with grounded(tmp_path, TEXT) as context, AsyncExitStack() as resources:
+        hub = Hub(context)
+        await hub.open(resources)
+        (owner,) = await context.store.read(users.list_users)
+        desk = await context.store.write(
+            devices.ensure_device, id=DeviceId("d-9"), user_id=owner.id, name="desk", at=1
+        )
+        await context.store.write(devices.open_session, desk.id, platform="linux", at=1)
+        hub._tell_router(DeviceReady(FakeLink(desk.id), DeviceHello(roots=["~/notes"])))
+        (told,), _ = await context.watch_settings.reloader.check(TEXT + agent)
+        assert (told.message, told.hint) == (
+            "~/nots lies outside of what the device shares",
+            "it shares ~/notes",
+        )
+        assert told.line == (TEXT + agent).splitlines().index('paths = ["~/nots"]') + 1
+
+
+GATEWAY = '[[gateways]]\nname = "office"\nurl = "ws://127.0.0.1:1"\n'
+
+
+async def test_a_main_agent_that_is_another_agent_already_is_told_where_it_stands(tmp_path: Path) -> None:
+    async with grounded(tmp_path, TEXT + GATEWAY) as context, AsyncExitStack() as resources:
+        await Hub(context).open(resources)
+        reloader = context.watch_settings.reloader
+        (office,) = await context.store.read(gateways.list_gateways)
+        await context.store.write(
+            gateway_agents.make_gateway_agent,
+            gateway_id=office.id,
+            user_id=office.user_id,
+            name="reader",
+            remote_id="reader",
+            fresh_id=AgentId("a-2"),
+            at=1,
+            actor="operator:7",
+        )
+        wanted = f'{TEXT}{GATEWAY}main_agent = "reader"\n'
+        (told,), _ = await reloader.check(wanted)
+        assert told.message == "agent 'reader' is 'reader' at gateway 'office' already"
+        assert told.line == len(wanted.splitlines())
+        await reloader.begin()
+        reloader.path.write_text(wanted)
+        with pytest.raises(SettingsInvalid, match="agent 'reader' is 'reader' at gateway 'office' already"):
+            await reloader.reload(actor="operator:7")
+
+
+async def test_a_user_whose_gateway_is_the_first_thing_of_theirs_is_told(tmp_path: Path) -> None:
+    settings = check_text(GATEWAY + 'user = "nobody"\n', Path("hub.toml"), environ={}).usable()
+    async with built(tmp_path) as reloader:
+        (told,) = await reloader.parts.remark(settings)
+        assert (told.path, told.message) == (("gateways", 0, "user"), "makes user 'nobody'")
+        await reloader.parts.reconcile(settings, "operator:7", Changes())
+        assert await reloader.parts.remark(settings) == []
+
+
+async def test_the_hubs_own_port_may_be_opened_to_other_machines(tmp_path: Path) -> None:
+    with listen_on_tcp(Address("127.0.0.1", 0)) as sock:
+        own = sock.getsockname()[1]
+    text = f'[listen.devices]\naddress = "127.0.0.1:{own}"\n[listen.operator]\naddress = "127.0.0.1:0"\n'
+    async with built(tmp_path, text) as reloader:  # it listens there itself, until it is restarted
+        reloader.parts.prepare(listening(f'address = "0.0.0.0:{own}"\ninsecure = true'))
+
+
+async def test_what_is_wrong_with_a_file_is_told_even_if_it_cannot_be_written_down(tmp_path: Path) -> None:
+    async with grounded(tmp_path) as context, AsyncExitStack() as resources:
+        await Hub(context).open(resources)
+        reloader = context.watch_settings.reloader
+        await reloader.begin()
+        reloader.path.write_text("[limits]\nrusn = 1\n")
+        no_room = "CREATE TRIGGER no_room BEFORE INSERT ON audit_log BEGIN SELECT RAISE(ABORT, 'full'); END"
+        await context.store.write(lambda c: c.execute(text(no_room)).close())
+        with pytest.raises(SettingsInvalid, match="unknown key"):
+            await reloader.reload(actor="operator:7")
+        await context.store.write(lambda c: c.execute(text("DROP TRIGGER no_room")).close())
+
+
+def listening(devices: str) -> Settings:
+    """Settings whose ``[listen.devices]`` says this."""
+    text = f'[listen.devices]\n{devices}\n[listen.operator]\naddress = "127.0.0.1:0"\n'
+    return check_text(text, Path("hub.toml"), environ={}).usable()

@@ -1,0 +1,89 @@
+"""Events from the links reach the services that are to hear of them."""
+
+import anyio
+import pytest
+
+from hub.agents.heartbeats import Heartbeats
+from hub.app import router
+from hub.app.requests import make_requests
+from hub.app.router import Router
+from hub.links.roster import DeviceLost, DeviceReady, RequestReceived
+from hub.runs import dispatcher
+from protocol.coordination import Request
+from protocol.handshake import DeviceHello
+from protocol.ids import DeviceId
+from protocol.lifecycles import RunState
+from tests.support.runs import Bench, agent, bench, folder, store
+from tests.support.wire import until
+
+__all__ = ["agent", "bench", "store"]
+
+
+def make_router(bench: Bench) -> Router:
+    return Router(
+        dispatcher=bench.dispatcher,
+        heartbeats=Heartbeats(bench.store, clock=bench.clock, metrics=bench.metrics),
+        requests=make_requests(bench.store, control=bench.control, clock=bench.clock, metrics=bench.metrics),
+        clock=bench.clock,
+    )
+
+
+async def test_a_device_that_is_back_lets_its_paused_run_go_on_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "POLL_S", 3600.0)
+    manifest, first, second, end = folder(a="- [ ] one", b="- [ ] two")[0]
+    lost = bench.connect(runs=[[manifest, first]])
+    routed = make_router(bench)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(bench.dispatcher.serve)
+        await tasks.start(routed.serve)
+        await bench.control.submit(bench.agent)
+        await bench.settled("a.md")
+        del bench.links[lost.device_id]
+        lost.cut()
+        await bench.comes_to(RunState.PAUSED)
+
+        back = bench.connect(runs=[[manifest, second, end]])
+        routed.take(DeviceReady(back, DeviceHello()))
+
+        await bench.comes_to(RunState.COMPLETED)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_handler_that_fails_does_not_stop_the_next(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    routed = make_router(bench)
+    looked = bench.looked
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(bench.dispatcher.serve)
+        await tasks.start(routed.serve)
+        routed.take(DeviceReady(bench.connect(), None))  # type: ignore[arg-type]
+        routed.take(DeviceReady(bench.connect(), DeviceHello()))
+        await until(lambda: len(routed) == 0 and bench.looked > looked)
+        tasks.cancel_scope.cancel()
+    assert [record.message for record in caplog.records].count("router.handler_failed") == 1
+
+
+async def test_who_comes_and_goes_never_stands_behind_what_a_device_asks(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(router, "QUEUE_EVENTS", 1)
+    routed = make_router(bench)
+    link = bench.connect()
+    for number in range(100):
+        routed.take(RequestReceived(link, Request(id=str(number), method="agents.list")))
+    routed.take(DeviceReady(link, DeviceHello()))
+    assert len(routed) == 1
+    assert caplog.records == []
+
+
+async def test_an_event_too_many_is_said_and_nobody_waits(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(router, "QUEUE_EVENTS", 1)
+    routed = make_router(bench)
+    for _ in range(2):
+        routed.take(DeviceLost(DeviceId("d"), 1, "gone"))
+    assert [record.message for record in caplog.records] == ["router.full"]
