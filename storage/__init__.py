@@ -1,1 +1,1 @@
-"""Rows: how they are kept, claimed and moved. The rest of the house enters by ``storage.store``."""
+"""Rows: how they are kept, claimed and changed. ``storage.store`` opens the database."""

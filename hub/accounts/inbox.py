@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.connectors.connector import Posted
-from storage.store import Store, posted
+from storage import posted
+from storage.store import Store
 
 
 class PostedInbox:

@@ -30,8 +30,10 @@ from protocol.errors import DeliveryError, ErrorCode, HubError
 from protocol.frame import Record
 from protocol.ids import CallId, DeviceId
 from protocol.work import Action, ToolCall
-from storage.sign_ins import Outcome, Way, state_hash
-from storage.store import ConnectorRow, SignInRow, Store, sign_ins
+from storage import sign_ins
+from storage.connectors import ConnectorRow
+from storage.sign_ins import Outcome, SignInRow, Way, state_hash
+from storage.store import Store
 
 LIFE_MS: Final = 600_000
 PASTE_PORT: Final = 53_699  # nobody listens there: the browser shows the address, and that is pasted

@@ -16,16 +16,10 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from protocol.requirements import CAPABILITY
 from protocol.semver import parse_version
-from storage.store import (
-    Capability,
-    CapabilityRow,
-    Entry,
-    Registered,
-    Store,
-    TooManyCapabilities,
-    audit,
-    capabilities,
-)
+from storage import audit, capabilities
+from storage.audit import Entry
+from storage.capabilities import Capability, CapabilityRow, Registered, TooManyCapabilities
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -11,16 +11,11 @@ from hub.metrics import Metrics
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from protocol.work import RunCheckpoint
-from storage.store import (
-    Checkpoint,
-    CheckpointRow,
-    Entry,
-    HeldRun,
-    Store,
-    TooManyCheckpoints,
-    audit,
-    checkpoints,
-)
+from storage import audit, checkpoints
+from storage.audit import Entry
+from storage.checkpoints import Checkpoint, CheckpointRow, TooManyCheckpoints
+from storage.runs import HeldRun
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -20,7 +20,10 @@ from hub.turns import Turns
 from protocol.coordination import EventName
 from protocol.frame import Values
 from protocol.ids import AgentId, DeviceId
-from storage.store import AgentRow, EffectiveConfig, Store, effective_configs
+from storage import effective_configs
+from storage.agents import AgentRow
+from storage.effective_configs import EffectiveConfig
+from storage.store import Store
 
 log = Channel(__name__)
 

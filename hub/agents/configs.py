@@ -8,19 +8,11 @@ from hub.agents.templates import check_agent
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
-from storage.store import (
-    AgentRow,
-    ConfigLimitReached,
-    ConfigLimits,
-    ConfigOfFile,
-    ConfigsChanged,
-    Entry,
-    NewConfig,
-    Store,
-    audit,
-    config_changes,
-    users,
-)
+from storage import audit, config_changes, users
+from storage.agents import AgentRow
+from storage.audit import Entry
+from storage.config_changes import ConfigLimitReached, ConfigLimits, ConfigOfFile, ConfigsChanged, NewConfig
+from storage.store import Store
 
 KEYS_TOLD: Final = 20  # in the audit log; the history has them all
 

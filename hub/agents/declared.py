@@ -12,21 +12,13 @@ from hub.agents.templates import problems_of
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.log import Channel
 from protocol.ids import UserId
-from storage.store import (
-    DeclaredAgent,
-    DeclaredConnector,
-    DeclaredGateway,
-    Entry,
-    Reconciled,
-    Store,
-    WrittenTemplate,
-    activity,
-    agents,
-    connectors,
-    declaring,
-    gateways,
-    users,
-)
+from storage import activity, agents, connectors, declaring, gateways, users
+from storage.agents import DeclaredAgent, Reconciled
+from storage.audit import Entry
+from storage.connectors import DeclaredConnector
+from storage.gateways import DeclaredGateway
+from storage.store import Store
+from storage.templates import WrittenTemplate
 
 log = Channel(__name__)
 

@@ -27,16 +27,10 @@ from protocol.coordination import AgentBeat, Heartbeat
 from protocol.frame import HEARTBEAT_INTERVAL_MS, SILENT_AFTER_HEARTBEATS
 from protocol.ids import AgentId, DeviceId
 from protocol.standing import AgentMoved, Availability, Axis
-from storage.store import (
-    AgentReport,
-    Conflict,
-    HeardDevice,
-    SilentDevice,
-    Stands,
-    StorageError,
-    Store,
-    heartbeats,
-)
+from storage import heartbeats
+from storage.database import Conflict, StorageError
+from storage.heartbeats import AgentReport, HeardDevice, SilentDevice, Stands
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -18,8 +18,9 @@ from hub.metrics import Metrics
 from hub.turns import Turns
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, UserId
-from storage.store import StorageError, Store
-from storage.store import locks as rows
+from storage import locks as rows
+from storage.database import StorageError
+from storage.store import Store
 
 log = Channel(__name__)
 

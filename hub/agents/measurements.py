@@ -18,16 +18,10 @@ from hub.turns import Turns
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from protocol.measurements import Sample
-from storage.store import (
-    BucketsKept,
-    SeriesLimits,
-    SeriesRow,
-    Store,
-    TooManySeries,
-    measured_work,
-    measurement_reads,
-    measurements,
-)
+from storage import measured_work, measurement_reads, measurements
+from storage.measurement_reads import SeriesRow
+from storage.measurements import BucketsKept, SeriesLimits, TooManySeries
+from storage.store import Store
 
 log = Channel(__name__)
 

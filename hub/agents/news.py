@@ -15,7 +15,8 @@ from hub.log import Channel, LogEntry, Ring
 from hub.turns import Turns
 from protocol.coordination import EventName
 from protocol.frame import Values
-from storage.store import Store, owners
+from storage import owners
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -7,7 +7,9 @@ from typing import Any, Final
 from hub.agents.prompts import problems_in as problems_in_prompt
 from hub.agents.prompts import variables_of
 from hub.agents.schemas import problems_in
-from storage.store import Setup, WrittenTemplate, setups
+from storage import setups
+from storage.setups import Setup
+from storage.templates import WrittenTemplate
 
 
 def effective_configuration(template: WrittenTemplate | None, configs: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,9 @@ from protocol.vocabularies import (
     run_log_status,
     standing_words,
 )
-from storage.store import AgentFacts, AgentMove, Measured, RunMove, RunRow
+from storage.agent_facts import AgentFacts, Measured
+from storage.agent_states import AgentMove
+from storage.runs import RunMove, RunRow
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -11,26 +11,15 @@ from hub.clock import Clock, IdFactory, epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.ids import AgentId, TemplateId, UserId
-from storage.store import (
-    AgentLimits,
-    AgentRow,
-    Broken,
-    ConfigLimits,
-    DeclaredAgent,
-    Entry,
-    Setup,
-    Store,
-    TemplateRow,
-    TooManyAgents,
-    TooManyTemplates,
-    Writing,
-    WrittenTemplate,
-    audit,
-    made_agents,
-    setups,
-    template_changes,
-    templates,
-)
+from storage import audit, made_agents, setups, template_changes, templates
+from storage.agents import AgentRow, DeclaredAgent
+from storage.audit import Entry
+from storage.config_changes import ConfigLimits
+from storage.made_agents import AgentLimits, TooManyAgents, Writing
+from storage.setups import Setup
+from storage.store import Store
+from storage.template_changes import Broken, TooManyTemplates
+from storage.templates import TemplateRow, WrittenTemplate
 
 log = Channel(__name__)
 

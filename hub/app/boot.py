@@ -17,7 +17,7 @@ from hub.settings.declared import (
     declared_templates,
 )
 from protocol.ids import UserId
-from storage.store import audit, devices, identity, leases, runs, users
+from storage import audit, devices, identity, leases, runs, users
 
 log = Channel(__name__)
 

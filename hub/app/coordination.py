@@ -43,7 +43,10 @@ from hub.settings.parts import Commit
 from hub.settings.settings import Settings
 from hub.version import VERSION
 from protocol.ids import DeviceId
-from storage.store import BoardLimits, MemoryLimits, MessageLimits, MessageRow
+from storage.board_memory import MemoryLimits
+from storage.boards import BoardLimits
+from storage.message_rows import MessageRow
+from storage.messages import MessageLimits
 
 STANDING_LEASE: Final = "gateway standing"
 

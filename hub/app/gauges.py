@@ -12,7 +12,8 @@ from hub.metrics import Metrics
 from hub.runs.disk import DiskGuard
 from hub.turns import Turns
 from protocol.errors import HubError
-from storage.store import Store, audit, items, pairings, questions, size
+from storage import audit, items, pairings, questions, size
+from storage.store import Store
 
 log = Channel(__name__)
 

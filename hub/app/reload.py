@@ -24,22 +24,15 @@ from hub.settings.locate import KeyPath
 from hub.settings.parts import Commit, Parts, Prepare, Remark
 from hub.settings.reload import Unfit
 from hub.settings.settings import Settings
-from storage.store import (
-    Entry,
-    NameTaken,
-    RemoteIdTaken,
-    StorageError,
-    Store,
-    UnknownConnector,
-    UnknownTemplate,
-    WouldBreak,
-    agents,
-    audit,
-    device_names,
-    devices,
-    gateways,
-    users,
-)
+from storage import agents, audit, device_names, devices, gateways, users
+from storage.agents import NameTaken
+from storage.audit import Entry
+from storage.connectors import UnknownConnector
+from storage.database import StorageError
+from storage.gateway_agents import RemoteIdTaken
+from storage.store import Store
+from storage.template_changes import WouldBreak
+from storage.templates import UnknownTemplate
 
 log = Channel(__name__)
 

@@ -6,17 +6,11 @@ from typing import Self
 from protocol.authority import AGENT, AIMED, Denial, Standing, Verb, Whom, denial
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, GatewayId, UserId
-from storage.store import (
-    AgentRow,
-    BoardRow,
-    Place,
-    Store,
-    UnknownAgent,
-    UnknownBoard,
-    agents,
-    board_members,
-    boards,
-)
+from storage import agents, board_members, boards
+from storage.agents import AgentRow, UnknownAgent
+from storage.board_members import Place
+from storage.boards import BoardRow, UnknownBoard
+from storage.store import Store
 
 
 class NotAllowed(HubError):

@@ -25,24 +25,22 @@ from hub.turns import Turns
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import BroadcastId, GatewayId, MessageId, RunId, UserId
 from protocol.trace import trace_id_of
-from storage.store import (
+from storage import audit, broadcasts
+from storage.audit import Entry
+from storage.broadcasts import (
     Aim,
     BoardPlace,
     BoardResult,
     BroadcastRow,
-    Entry,
-    MessageRow,
-    MessageTooLong,
     NewBroadcast,
     Refused,
-    StorageError,
-    Store,
     Tally,
-    TooManyMessages,
     UnknownBroadcast,
-    audit,
-    broadcasts,
 )
+from storage.database import StorageError
+from storage.message_rows import MessageRow
+from storage.messages import MessageTooLong, TooManyMessages
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -37,16 +37,10 @@ from hub.turns import Turns
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import BootId, DeviceId, GatewayId
 from protocol.messages import MessageState
-from storage.store import (
-    MessageRow,
-    MessageSight,
-    StorageError,
-    Store,
-    UnknownMessage,
-    gateway_agents,
-    gateways,
-    messages,
-)
+from storage import gateway_agents, gateways, messages
+from storage.database import StorageError
+from storage.message_rows import MessageRow, MessageSight, UnknownMessage
+from storage.store import Store
 
 log = Channel(__name__)
 

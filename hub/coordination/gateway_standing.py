@@ -16,7 +16,10 @@ from hub.coordination.gateway_watch import RETRY_S, Watch, first_of
 from hub.log import Channel
 from hub.openclaw import Fleet, GatewayEvent, GatewayHealth, GatewayNews, GatewayState, StateChanged
 from hub.turns import Turns
-from storage.store import GatewayAgentRow, LostLease, StorageError, Store
+from storage.database import StorageError
+from storage.gateway_agents import GatewayAgentRow
+from storage.leases import LostLease
+from storage.store import Store
 
 log = Channel(__name__)
 

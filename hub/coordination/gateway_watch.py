@@ -17,18 +17,12 @@ from hub.log import Channel
 from hub.openclaw import Fleet, Gateway, GatewayError, GatewayHealth, GatewayState
 from hub.openclaw.methods import agents_list, chat_history
 from protocol.standing import ExhaustReason
-from storage.store import (
-    Exhaustion,
-    GatewayAgentRow,
-    Seen,
-    StorageError,
-    Store,
-    UnknownGateway,
-    gateway_agents,
-    gateway_making,
-    gateway_standings,
-    gateways,
-)
+from storage import gateway_agents, gateway_making, gateway_standings, gateways
+from storage.database import StorageError
+from storage.gateway_agents import GatewayAgentRow
+from storage.gateway_standings import Exhaustion, Seen
+from storage.gateways import UnknownGateway
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -5,7 +5,10 @@ from typing import Protocol
 from hub.coordination.moving import Moving
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId
-from storage.store import MessageSight, Store, UnknownBoard, board_members, boards, messages
+from storage import board_members, boards, messages
+from storage.boards import UnknownBoard
+from storage.message_rows import MessageSight
+from storage.store import Store
 
 
 class Leads(Protocol):

@@ -15,18 +15,14 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import MessageId, RunId
 from protocol.messages import MessageKind
 from protocol.trace import trace_id_of
-from storage.store import (
-    BoardPlace,
-    MemberRow,
-    MessageRow,
-    NewMessage,
-    NoGateway,
-    NoLead,
-    Store,
-    UnknownBoard,
-    broadcasts,
-    messages,
-)
+from storage import broadcasts, messages
+from storage.board_members import MemberRow
+from storage.boards import UnknownBoard
+from storage.broadcasts import BoardPlace
+from storage.gateway_making import NoGateway, NoLead
+from storage.message_rows import MessageRow
+from storage.messages import NewMessage
+from storage.store import Store
 
 KINDS: Final = (MessageKind.QUESTION, MessageKind.HANDOFF)
 

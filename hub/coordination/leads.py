@@ -19,23 +19,13 @@ from protocol.authority import Verb
 from protocol.errors import HubError
 from protocol.ids import AgentId, BoardId
 from protocol.standing import Health
-from storage.store import (
-    AgentLimits,
-    BoardLimits,
-    BoardRow,
-    GatewayAgentRow,
-    Led,
-    MemberRow,
-    NoGateway,
-    Store,
-    TooManyAgents,
-    TooManyOfBoards,
-    agent_states,
-    board_members,
-    boards,
-    gateway_agents,
-    gateway_making,
-)
+from storage import agent_states, board_members, boards, gateway_agents, gateway_making
+from storage.board_members import MemberRow
+from storage.boards import BoardLimits, BoardRow, TooManyOfBoards
+from storage.gateway_agents import GatewayAgentRow
+from storage.gateway_making import Led, NoGateway
+from storage.made_agents import AgentLimits, TooManyAgents
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -10,21 +10,13 @@ from hub.metrics import Metrics
 from protocol.authority import Verb
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, MemoryId, MessageId
-from storage.store import (
-    BoardRow,
-    MemoryFilter,
-    MemoryLimits,
-    MemoryRow,
-    MessageRow,
-    NewMemory,
-    QuestionRow,
-    Replied,
-    ReplyIds,
-    Store,
-    TooManyOfBoards,
-    board_memory,
-    memory_replies,
-)
+from storage import board_memory, memory_replies
+from storage.board_memory import MemoryFilter, MemoryLimits, MemoryRow, NewMemory
+from storage.boards import BoardRow, TooManyOfBoards
+from storage.memory_replies import Replied, ReplyIds
+from storage.message_rows import MessageRow
+from storage.questions import QuestionRow
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -18,20 +18,12 @@ from protocol.authority import Verb
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, MessageId
 from protocol.messages import MESSAGE, MessageEvent, MessageKind, MessageState, QueueMode
-from storage.store import (
-    Entry,
-    MessageLimits,
-    MessageMove,
-    MessageRow,
-    MessageSettled,
-    NewMessage,
-    Store,
-    TooManyMessages,
-    UnknownMessage,
-    audit,
-    message_orders,
-    messages,
-)
+from storage import audit, message_orders, messages
+from storage.audit import Entry
+from storage.message_orders import MessageSettled
+from storage.message_rows import MessageMove, MessageRow, UnknownMessage
+from storage.messages import MessageLimits, NewMessage, TooManyMessages
+from storage.store import Store
 
 EXPIRES_S: Final = 86_400.0
 WAIT_S: Final = 10.0  # for a message to be delivered, before its sender is told how it stands

@@ -14,7 +14,9 @@ from hub.metrics import Metrics
 from protocol.errors import ErrorCode
 from protocol.ids import MemoryId
 from protocol.messages import MessageEvent, MessageKind
-from storage.store import MessageRow, Store, messages
+from storage import messages
+from storage.message_rows import MessageRow
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -11,7 +11,9 @@ from hub.openclaw import Gateway, GatewayError
 from protocol.errors import ErrorCode
 from protocol.ids import DeviceId
 from protocol.messages import MessageEvent, MessageState
-from storage.store import MessageRow, MessageSight, Store, messages
+from storage import messages
+from storage.message_rows import MessageRow, MessageSight
+from storage.store import Store
 
 UNKNOWN_MS: Final = 24 * 3_600_000  # so long it is tried to find out what became of one that left
 AGAIN_MS: Final = 60_000  # between two looks whether it can be found out

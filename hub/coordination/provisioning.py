@@ -38,20 +38,13 @@ from hub.turns import Turns
 from protocol.errors import HubError
 from protocol.ids import AgentId, BootId, RunId
 from protocol.trace import trace_id_of, traceparent_of
-from storage.store import (
-    BoardRow,
-    GatewayAgentRow,
-    NoGateway,
-    StorageError,
-    Store,
-    UnknownAgent,
-    board_members,
-    boards,
-    gateway_agents,
-    gateway_making,
-    gateways,
-    messages,
-)
+from storage import board_members, boards, gateway_agents, gateway_making, gateways, messages
+from storage.agents import UnknownAgent
+from storage.boards import BoardRow
+from storage.database import StorageError
+from storage.gateway_agents import GatewayAgentRow
+from storage.gateway_making import NoGateway
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -20,7 +20,10 @@ from protocol.asking import ANSWER_CHARACTERS, QuestionToUser, asking_call_id
 from protocol.errors import DeliveryError, DeviceGone
 from protocol.ids import DeviceId
 from protocol.work import Action, ToolCall
-from storage.store import QuestionRow, StorageError, Store, questions
+from storage import questions
+from storage.database import StorageError
+from storage.questions import QuestionRow
+from storage.store import Store
 
 log = Channel(__name__)
 

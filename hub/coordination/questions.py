@@ -20,19 +20,11 @@ from protocol.authority import Verb
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, MemoryId, MessageId, QuestionId, RunId
 from protocol.trace import trace_id_of
-from storage.store import (
-    MessageLimits,
-    NewAnswer,
-    NewQuestion,
-    QuestionRow,
-    StorageError,
-    Store,
-    TooManyMessages,
-    TooManyQuestions,
-    UnknownQuestion,
-    boards,
-    questions,
-)
+from storage import boards, questions
+from storage.database import StorageError
+from storage.messages import MessageLimits, TooManyMessages
+from storage.questions import NewAnswer, NewQuestion, QuestionRow, TooManyQuestions, UnknownQuestion
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -35,20 +35,13 @@ from protocol.errors import DeviceOffline, ErrorCode, HubError
 from protocol.ids import AgentId, RunId, SoulWriteId
 from protocol.messages import SoulWriteState
 from protocol.trace import traceparent
-from storage.store import (
-    NewSoulWrite,
-    NoGateway,
-    SoulBusy,
-    SoulEnd,
-    SoulOutcome,
-    SoulPlace,
-    SoulWriteRow,
-    StorageError,
-    Store,
-    UnknownAgent,
-    soul_writes,
-    souls,
-)
+from storage import soul_writes, souls
+from storage.agents import UnknownAgent
+from storage.database import StorageError
+from storage.gateway_making import NoGateway
+from storage.soul_writes import NewSoulWrite, SoulBusy, SoulEnd, SoulOutcome, SoulWriteRow
+from storage.souls import SoulPlace
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -36,7 +36,9 @@ from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BootId
 from protocol.messages import MessageEvent, MessageKind, MessageState, QueueMode, attempt_key
 from protocol.trace import traceparent_of
-from storage.store import MessageRow, MessageSight, Store, messages, questions
+from storage import messages, questions
+from storage.message_rows import MessageRow, MessageSight
+from storage.store import Store
 
 log = Channel(__name__)
 

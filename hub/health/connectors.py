@@ -6,7 +6,10 @@ from typing import Final
 
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.health.issues import Check, Finding, error, warning
-from storage.store import ConnectorRow, GrantAge, Store, connectors, credentials
+from storage import connectors, credentials
+from storage.connectors import ConnectorRow
+from storage.credentials import GrantAge
+from storage.store import Store
 
 DAY_MS: Final = 86_400_000
 # What a provider ended after a week it ends again: Google does so to clients that are in "Testing".

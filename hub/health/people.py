@@ -6,7 +6,8 @@ from typing import Final
 
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.health.issues import Check, Finding, notice
-from storage.store import Store, questions
+from storage import questions
+from storage.store import Store
 
 PATIENCE: Final = timedelta(days=1)
 

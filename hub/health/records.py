@@ -6,7 +6,10 @@ from typing import Final
 
 from hub.clock import from_epoch_ms
 from hub.health.issues import Check, Finding, error, notice, warning
-from storage.store import DeviceRow, Store, StoreRow, agreement, audit, devices, size, users
+from storage import agreement, audit, devices, size, users
+from storage.agreement import StoreRow
+from storage.devices import DeviceRow
+from storage.store import Store
 
 WAL_BYTES: Final = 256 * 1024 * 1024  # the hub's own checkpoints keep it far below
 BACKUP_AGE: Final = timedelta(days=8)

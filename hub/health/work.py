@@ -9,7 +9,11 @@ from hub.health.issues import Check, Finding, error, warning
 from hub.runs.budget import Reached
 from hub.runs.waiting import told_unmet
 from protocol.ids import DeviceId
-from storage.store import AgentRow, Offered, ScheduleRow, Store, agents, devices, run_needs, runs, schedules
+from storage import agents, devices, run_needs, runs, schedules
+from storage.agents import AgentRow
+from storage.run_needs import Offered
+from storage.schedules import ScheduleRow
+from storage.store import Store
 
 _WHY: Final = {
     schedules.FAILURES: "its runs failed again and again",

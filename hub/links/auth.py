@@ -27,18 +27,11 @@ from hub.tokens import hash_token
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import Challenge, DeviceHello, Identity, StoreMark
 from protocol.ids import ConnectionId, DeviceId, NodeId, UserId
-from storage.store import (
-    KeyOwner,
-    KeyRevoked,
-    StorageError,
-    Store,
-    TokenRevoked,
-    UnknownDevice,
-    agreement,
-    audit,
-    device_keys,
-    devices,
-)
+from storage import agreement, audit, device_keys, devices
+from storage.database import StorageError
+from storage.device_keys import KeyOwner, KeyRevoked
+from storage.devices import TokenRevoked, UnknownDevice
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -18,17 +18,12 @@ from hub.tokens import hash_token
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import DeviceHello
 from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId
-from storage.store import (
-    Asked,
-    BadInvitation,
-    DeviceNameTaken,
-    KeyOwner,
-    PairingAsk,
-    Store,
-    TooManyPairings,
-    invitations,
-    pairings,
-)
+from storage import invitations, pairings
+from storage.device_keys import KeyOwner
+from storage.devices import DeviceNameTaken
+from storage.invitations import BadInvitation
+from storage.pairings import Asked, PairingAsk, TooManyPairings
+from storage.store import Store
 
 COME_BACK_MS: Final = 2_000  # a person types the code meanwhile; half a minute would feel broken
 LABEL_CHARACTERS: Final = 64  # as names of devices have them

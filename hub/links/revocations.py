@@ -14,7 +14,9 @@ from hub.clock import Clock, epoch_ms
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.turns import Turns
-from storage.store import StorageError, Store, revocations
+from storage import revocations
+from storage.database import StorageError
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -10,7 +10,10 @@ from hub.metrics import Metrics
 from protocol import keys
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import KeyId
-from storage.store import Conflict, RotatedTooSoon, Store, device_keys
+from storage import device_keys
+from storage.database import Conflict
+from storage.device_keys import RotatedTooSoon
+from storage.store import Store
 
 log = Channel(__name__)
 

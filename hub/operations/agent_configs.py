@@ -17,17 +17,11 @@ from hub.ops.views_agent_configs import (
     WantedConfig,
 )
 from protocol.configs import ConfigType, value_in
-from storage.store import (
-    AgentRow,
-    ConfigMove,
-    ConfigRow,
-    ConfigsChanged,
-    NewConfig,
-    Store,
-    UnknownConfig,
-    configs,
-    effective_configs,
-)
+from storage import configs, effective_configs
+from storage.agents import AgentRow
+from storage.config_changes import ConfigsChanged, NewConfig
+from storage.configs import ConfigMove, ConfigRow, UnknownConfig
+from storage.store import Store
 
 
 class AgentConfigOperations(Seen):

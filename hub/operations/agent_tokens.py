@@ -14,7 +14,9 @@ from hub.ops.facades.tokens import UnknownToken
 from hub.ops.views_boards import AgentTokenView, NewAgentToken
 from hub.tokens import TokenKind
 from protocol.ids import TokenId
-from storage.store import AgentTokenRow, Store, TooManyAgentTokens, agent_tokens
+from storage import agent_tokens
+from storage.agent_tokens import AgentTokenRow, TooManyAgentTokens
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -15,19 +15,13 @@ from hub.settings.template_settings import TemplateSettings, TemplateTable
 from protocol.agent_types import Kind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
-from storage.store import (
-    AgentOfFile,
-    AgentRow,
-    Store,
-    TemplateOfFile,
-    TemplateRow,
-    UnknownUser,
-    WrittenTemplate,
-    agents,
-    made_agents,
-    templates,
-    users,
-)
+from storage import agents, made_agents, templates, users
+from storage.agents import AgentRow
+from storage.made_agents import AgentOfFile
+from storage.store import Store
+from storage.template_changes import TemplateOfFile
+from storage.templates import TemplateRow, WrittenTemplate
+from storage.users import UnknownUser
 
 
 class ManagedByFile(HubError):

@@ -12,7 +12,9 @@ from hub.operations.seen import Seen
 from hub.ops.views import AgentView, FireView, RunView, ScheduleView
 from hub.runs.control import RunControl
 from hub.runs.wishes import NOTHING_MORE, RunWish
-from storage.store import AgentRow, Store, agents, runs
+from storage import agents, runs
+from storage.agents import AgentRow
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -10,7 +10,10 @@ import msgspec
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from hub.ops.views_audit import AuditBreakView, AuditCheckView, AuditEntryView
-from storage.store import AuditRow, StorageError, Store, audit
+from storage import audit
+from storage.audit import AuditRow
+from storage.database import StorageError
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -20,20 +20,12 @@ from hub.ops.views_boards import (
 )
 from protocol.authority import Standing, Verb
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
-from storage.store import (
-    BoardLimits,
-    BoardRow,
-    MemberRow,
-    MemoryFilter,
-    MemoryRow,
-    Store,
-    TooManyOfBoards,
-    UnknownAgent,
-    agents,
-    board_members,
-    boards,
-    gateways,
-)
+from storage import agents, board_members, boards, gateways
+from storage.agents import UnknownAgent
+from storage.board_members import MemberRow
+from storage.board_memory import MemoryFilter, MemoryRow
+from storage.boards import BoardLimits, BoardRow, TooManyOfBoards
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -12,7 +12,9 @@ from hub.ops.facades.broadcasts import BroadcastStanding
 from hub.ops.views_leads import BroadcastResultView, BroadcastView, LeadKindWord
 from protocol.errors import ErrorCode
 from protocol.messages import DELIVERED, MessageState
-from storage.store import BoardResult, Refused, Store, questions
+from storage import questions
+from storage.broadcasts import BoardResult, Refused
+from storage.store import Store
 
 
 class BroadcastOperations:

@@ -6,7 +6,9 @@ from hub.operations.names import agent_named, user_names
 from hub.operations.seen import Seen
 from hub.ops.views_capabilities import CapabilityView, RegisteredView, WantedCapability
 from hub.settings.file_lines import FileLines
-from storage.store import AgentRow, CapabilityRow, DeclaredCapability, Store
+from storage.agents import AgentRow
+from storage.capabilities import CapabilityRow, DeclaredCapability
+from storage.store import Store
 
 
 class CapabilityOperations(Seen):

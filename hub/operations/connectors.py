@@ -24,17 +24,12 @@ from hub.ops.views_connectors import (
     UnreadView,
 )
 from protocol.ids import UserId
-from storage.store import (
-    AgentRow,
-    ConnectorRow,
-    Entry,
-    SignInRow,
-    Store,
-    agents,
-    audit,
-    connectors,
-    seen_messages,
-)
+from storage import agents, audit, connectors, seen_messages
+from storage.agents import AgentRow
+from storage.audit import Entry
+from storage.connectors import ConnectorRow
+from storage.sign_ins import SignInRow
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -10,7 +10,10 @@ from hub.operations.seen import Seen
 from hub.ops.views_costs import CostsBy, CostsView, CostView, EstimateView, SpendView
 from hub.runs.budget import NANOS
 from hub.runs.estimating import Estimator
-from storage.store import CostRow, LivesAtGateway, Store, model_costs
+from storage import model_costs
+from storage.model_costs import CostRow
+from storage.runs import LivesAtGateway
+from storage.store import Store
 
 LATELY: Final = timedelta(days=30)
 DAY: Final = timedelta(days=1)

@@ -15,19 +15,11 @@ from hub.ops.views_identity import AgreementView, DeviceDetail, DeviceView, KeyV
 from protocol import keys
 from protocol.errors import CloseCode
 from protocol.handshake import Goodbye
-from storage.store import (
-    DeviceRow,
-    Grant,
-    KeyRow,
-    Store,
-    StoreRow,
-    agents,
-    agreement,
-    audit,
-    device_keys,
-    device_names,
-    devices,
-)
+from storage import agents, agreement, audit, device_keys, device_names, devices
+from storage.agreement import StoreRow
+from storage.device_keys import KeyRow
+from storage.devices import DeviceRow, Grant
+from storage.store import Store
 
 log = Channel(__name__)
 

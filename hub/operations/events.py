@@ -8,7 +8,8 @@ from hub.log import LogEntry, Ring
 from hub.operations.seen import Seen
 from hub.ops.views_events import OPEN, RESET, EventView
 from protocol.ids import AgentId, BootId, UserId
-from storage.store import Store, owners
+from storage import owners
+from storage.store import Store
 
 # The first word of an event's name; the others are about the hub's own workings.
 TOLD: Final = frozenset(

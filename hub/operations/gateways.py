@@ -16,19 +16,13 @@ from hub.ops.views import AgentView
 from hub.ops.views_gateways import GatewayAgentView, GatewayDetail, GatewayProblemView, GatewayView
 from protocol.ids import AgentId, UserId
 from protocol.standing import Axes, Connectivity
-from storage.store import (
-    AgentLimits,
-    Entry,
-    GatewayAgentRow,
-    GatewayRow,
-    Store,
-    TooManyAgents,
-    UnknownAgent,
-    agents,
-    audit,
-    gateway_agents,
-    gateways,
-)
+from storage import agents, audit, gateway_agents, gateways
+from storage.agents import UnknownAgent
+from storage.audit import Entry
+from storage.gateway_agents import GatewayAgentRow
+from storage.gateways import GatewayRow
+from storage.made_agents import AgentLimits, TooManyAgents
+from storage.store import Store
 
 log = Channel(__name__)
 

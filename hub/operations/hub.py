@@ -69,7 +69,9 @@ from hub.settings.address import Address
 from hub.settings.file_lines import FileLines
 from hub.version import VERSION
 from protocol.ids import BootId, DeviceId, UserId
-from storage.store import Store, UnknownUser, agents, devices, runs, users
+from storage import agents, devices, runs, users
+from storage.store import Store
+from storage.users import UnknownUser
 
 
 class Where(msgspec.Struct, frozen=True):

@@ -11,7 +11,9 @@ from hub.ops.facades.pairings import OneDeviceOneName, TooManyInvitations, Unkno
 from hub.ops.views_identity import InvitationView, NewInvitation
 from hub.tokens import TokenKind
 from protocol.ids import InvitationId, UserId
-from storage.store import InvitationRow, Store, invitations
+from storage import invitations
+from storage.invitations import InvitationRow
+from storage.store import Store
 
 log = Channel(__name__)
 

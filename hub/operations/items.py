@@ -7,7 +7,9 @@ from hub.operations.seen import Seen
 from hub.ops.views_items import ItemVerdict, ItemView
 from protocol.ids import RunId
 from protocol.tables import TABLES, TableName
-from storage.store import ItemRow, Store, items
+from storage import items
+from storage.items import ItemRow
+from storage.store import Store
 
 
 class ItemOperations(Seen):

@@ -3,7 +3,9 @@
 from hub.accounts.desk import Accounts
 from hub.clock import Clock, epoch_ms
 from hub.ops.views_keys import SealingKeysView, SealingKeyView
-from storage.store import Entry, Store, audit
+from storage import audit
+from storage.audit import Entry
+from storage.store import Store
 
 
 class KeyOperations:

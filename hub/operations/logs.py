@@ -6,7 +6,9 @@ from typing import Final
 from hub.clock import from_epoch_ms
 from hub.log import LogEntry, Ring
 from hub.ops.views_observe import LogLevel, LogView
-from storage.store import Store, UnknownDevice, devices
+from storage import devices
+from storage.devices import UnknownDevice
+from storage.store import Store
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 LEAST_OF_ID: Final = 6  # characters of a run's id that name it

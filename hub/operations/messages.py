@@ -10,7 +10,9 @@ from hub.operations.moments import moment
 from hub.operations.names import agent_named
 from hub.ops.views_messages import MessageDetail, MessageMoveView, MessageView
 from protocol.messages import MessageState, attempt_key
-from storage.store import MessageMove, MessageRow, Store, devices, questions
+from storage import devices, questions
+from storage.message_rows import MessageMove, MessageRow
+from storage.store import Store
 
 
 class MessageOperations:

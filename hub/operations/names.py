@@ -4,7 +4,9 @@ from typing import Final
 
 from hub.ops.facade import AmbiguousAgent
 from protocol.ids import UserId
-from storage.store import AgentRow, Store, UnknownAgent, agents, users
+from storage import agents, users
+from storage.agents import AgentRow, UnknownAgent
+from storage.store import Store
 
 EXTERNAL: Final = "external:"  # before an agent's external identifier, in the place of its name
 

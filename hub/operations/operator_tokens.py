@@ -15,7 +15,9 @@ from hub.ops.roles import Principal, Role, Scope, scopes_of
 from hub.ops.views_identity import NewOperatorToken, OperatorTokenView
 from hub.tokens import TokenKind
 from protocol.ids import TokenId
-from storage.store import OperatorTokenRow, Store, operator_tokens
+from storage import operator_tokens
+from storage.operator_tokens import OperatorTokenRow
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -9,7 +9,9 @@ from hub.coordination.questions import Asked, Questions
 from hub.operations.moments import moment
 from hub.ops.views_questions import QuestionDetail, QuestionView
 from protocol.messages import QuestionState
-from storage.store import QuestionRow, Store, devices, questions
+from storage import devices, questions
+from storage.questions import QuestionRow
+from storage.store import Store
 
 
 class QuestionOperations:

@@ -8,7 +8,8 @@ import anyio
 from hub.clock import Clock
 from hub.ops.views import Check, Readiness
 from protocol.errors import HubError
-from storage.store import Store, identity
+from storage import identity
+from storage.store import Store
 
 ANSWER_S: Final = 0.03  # of the 50 ms that the whole answer may take (operations 8, OBS-1)
 FRESH_S: Final = 1.0  # anybody may ask: the database is touched no more often

@@ -20,7 +20,9 @@ from hub.runs.waiting import PAUSING
 from protocol.errors import IllegalTransition
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES
-from storage.store import RunRow, Store, UnknownRun, devices, fires, outbox, runs
+from storage import devices, fires, outbox, runs
+from storage.runs import RunRow, UnknownRun
+from storage.store import Store
 
 MOST_UNITS: Final = 2_000  # shown of one run; its counts are of all
 SUFFIX: Final = re.compile(r"[0-9a-f-]{6,35}")  # of a UUID: its end is chance, its beginning is the time

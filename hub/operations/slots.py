@@ -10,7 +10,10 @@ from hub.ops.views_slots import SlotTimeView, SlotView, WakeView
 from hub.runs.decisions import told_pause, told_wake
 from hub.runs.scheduler import Scheduler
 from hub.schedules.cron import BadSchedule
-from storage.store import ScheduleRow, Store, WakeRow, schedules, wakes
+from storage import schedules, wakes
+from storage.schedules import ScheduleRow
+from storage.store import Store
+from storage.wakes import WakeRow
 
 TIMES_TOLD: Final = 5
 

@@ -9,7 +9,8 @@ from hub.coordination.authority import Caller
 from hub.coordination.souls import Souls, SoulWish
 from hub.operations.moments import moment
 from hub.ops.views_souls import SoulTextView, SoulVersionView, SoulView, SoulWriteView, WantedSoul
-from storage.store import SoulVersion, SoulWriteRow
+from storage.soul_writes import SoulWriteRow
+from storage.souls import SoulVersion
 
 
 class SoulOperations:

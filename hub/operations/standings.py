@@ -21,17 +21,12 @@ from protocol.errors import CloseCode
 from protocol.ids import DeviceId
 from protocol.standing import STORED_AXES, Axis, Connectivity, Lifecycle, UnknownValue, legal_moves
 from protocol.vocabularies import Vocabulary, words_of
-from storage.store import (
-    AgentMove,
-    AgentOfFile,
-    AgentRow,
-    AgentState,
-    Since,
-    StandingWrite,
-    Store,
-    agent_facts,
-    agent_states,
-)
+from storage import agent_facts, agent_states
+from storage.agent_states import AgentMove, AgentState, Since
+from storage.agent_writes import StandingWrite
+from storage.agents import AgentRow
+from storage.made_agents import AgentOfFile
+from storage.store import Store
 
 
 class StandingOperations(Seen):

@@ -13,7 +13,9 @@ from hub.ops.facades.tokens import TooManyTokens, UnknownToken
 from hub.ops.views_identity import NewToken, TokenView
 from hub.tokens import TokenKind
 from protocol.ids import DeviceId, TokenId, UserId
-from storage.store import Store, TokenRow, devices, successors
+from storage import devices, successors
+from storage.devices import TokenRow
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -8,7 +8,8 @@ from hub.drain import Drain
 from hub.log import Channel
 from hub.ops.views_upkeep import BackupView, DrainView
 from protocol.errors import HubError
-from storage.store import Store, audit
+from storage import audit
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -8,7 +8,9 @@ from hub.operations.seen import Seen
 from hub.ops.facades.users import OwnerStays, TooManyUsers
 from hub.ops.views_identity import UserView
 from protocol.ids import UserId
-from storage.store import Store, UserRow, users
+from storage import users
+from storage.store import Store
+from storage.users import UserRow
 
 log = Channel(__name__)
 

@@ -17,15 +17,11 @@ from hub.ops.roles import ROLE_SCOPES, Principal, Role, Scope
 from hub.tokens import TokenKind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import TokenId
-from storage.store import (
-    AgentTokenRow,
-    OperatorTokenRow,
-    StorageError,
-    Store,
-    agent_tokens,
-    audit,
-    operator_tokens,
-)
+from storage import agent_tokens, audit, operator_tokens
+from storage.agent_tokens import AgentTokenRow
+from storage.database import StorageError
+from storage.operator_tokens import OperatorTokenRow
+from storage.store import Store
 
 log = Channel(__name__)
 

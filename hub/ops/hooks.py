@@ -26,7 +26,10 @@ from hub.ops.access import LET_IN
 from hub.ops.api.errors import Problem
 from hub.ops.bodies import read_body
 from protocol.errors import ErrorCode, HubError
-from storage.store import Store, TooManyPosted, UnknownConnector, connectors, posted
+from storage import connectors, posted
+from storage.connectors import UnknownConnector
+from storage.posted import TooManyPosted
+from storage.store import Store
 
 log = Channel(__name__)
 

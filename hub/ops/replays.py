@@ -20,7 +20,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hub.clock import Clock, epoch_ms
 from hub.ops.api.errors import Problem
 from protocol.errors import ErrorCode, HubError
-from storage.store import Conflict, KeptAnswer, Store, idempotency
+from storage import idempotency
+from storage.database import Conflict
+from storage.idempotency import KeptAnswer
+from storage.store import Store
 
 LONGEST_KEY: Final = 128
 KEPT_HEADERS: Final = ("location", "etag")

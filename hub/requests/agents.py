@@ -12,18 +12,12 @@ from hub.settings.file_lines import FileLines
 from protocol.coordination import Method
 from protocol.frame import Parameters, Record, Values
 from protocol.ids import DeviceId
-from storage.store import (
-    AgentOfFile,
-    AgentRow,
-    Grant,
-    Setup,
-    Store,
-    UnknownAgent,
-    agents,
-    devices,
-    made_agents,
-    setups,
-)
+from storage import agents, devices, made_agents, setups
+from storage.agents import AgentRow, UnknownAgent
+from storage.devices import Grant
+from storage.made_agents import AgentOfFile
+from storage.setups import Setup
+from storage.store import Store
 
 _ELSEWHERE: Final = ("user", "device")  # a device makes agents of its own user, on itself
 

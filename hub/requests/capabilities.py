@@ -10,7 +10,8 @@ from hub.requests.agents import agent_of
 from hub.requests.params import Methods, params_as
 from protocol.coordination import Method
 from protocol.frame import Id, Name, Parameters, Text, Values
-from storage.store import CapabilityRow, Store
+from storage.capabilities import CapabilityRow
+from storage.store import Store
 
 
 class _Of(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,10 @@ from protocol.coordination import Method
 from protocol.frame import Fence, Id, Integer, Parameters, Text, Values
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import RunState
-from storage.store import AGENT_SCOPE, CheckpointRow, HeldRun, Store, UnknownRun, runs
+from storage import runs
+from storage.checkpoints import AGENT_SCOPE, CheckpointRow
+from storage.runs import HeldRun, UnknownRun
+from storage.store import Store
 
 
 class _Of(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,11 @@ from hub.requests.params import BadParams, Methods, text_in
 from protocol.configs import ConfigType
 from protocol.coordination import Method
 from protocol.frame import Parameters, Values
-from storage.store import AgentRow, ConfigRow, ConfigsChanged, NewConfig, Store, configs, effective_configs
+from storage import configs, effective_configs
+from storage.agents import AgentRow
+from storage.config_changes import ConfigsChanged, NewConfig
+from storage.configs import ConfigRow
+from storage.store import Store
 
 MOST_KEYS: Final = 1_000  # in one request
 

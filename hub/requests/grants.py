@@ -10,7 +10,9 @@ from hub.links.link import DeviceLink
 from hub.requests.params import Handler, Later, Methods
 from protocol.coordination import Method
 from protocol.frame import Parameters
-from storage.store import Grant, Store, devices
+from storage import devices
+from storage.devices import Grant
+from storage.store import Store
 
 GRANT_OF: Final[Mapping[str, Grant]] = {
     **dict.fromkeys(

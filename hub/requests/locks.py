@@ -12,7 +12,9 @@ from hub.requests.params import BadParams, Later, Methods, params_as
 from protocol.coordination import Method
 from protocol.frame import Parameters
 from protocol.locks import MOST_LOCKS, lock_names
-from storage.store import AgentRow, Store, agents, locks
+from storage import agents, locks
+from storage.agents import AgentRow
+from storage.store import Store
 
 TtlMs = Annotated[int, Meta(ge=LEAST_TTL_MS, le=MOST_TTL_MS)]
 WaitMs = Annotated[int, Meta(ge=0, le=MOST_WAIT_MS)]

@@ -13,7 +13,9 @@ from hub.requests.params import Methods, key_in, params_as
 from protocol.coordination import Method
 from protocol.frame import Parameters, Values
 from protocol.messages import MessageState
-from storage.store import MessageRow, Store, agents
+from storage import agents
+from storage.message_rows import MessageRow
+from storage.store import Store
 
 MESSAGES: Final = 50  # in one answer, where nothing is said
 MOST_MESSAGES: Final = 200

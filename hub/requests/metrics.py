@@ -13,7 +13,10 @@ from protocol.coordination import Method
 from protocol.frame import Count, Id, Parameters
 from protocol.ids import AgentId, DeviceId
 from protocol.measurements import MOST_SAMPLES, Sample
-from storage.store import SeriesRow, Store, UnknownAgent, measurement_reads
+from storage import measurement_reads
+from storage.agents import UnknownAgent
+from storage.measurement_reads import SeriesRow
+from storage.store import Store
 
 
 class _Report(msgspec.Struct, frozen=True, kw_only=True):

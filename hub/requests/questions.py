@@ -13,7 +13,9 @@ from hub.requests.params import Methods, key_in, params_as
 from protocol.coordination import Method
 from protocol.frame import Parameters, Values
 from protocol.messages import QuestionState
-from storage.store import QuestionRow, Store, questions
+from storage import questions
+from storage.questions import QuestionRow
+from storage.store import Store
 
 QUESTIONS: Final = 50  # in one answer, where nothing is said
 MOST_QUESTIONS: Final = 200

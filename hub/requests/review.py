@@ -10,7 +10,9 @@ from hub.metrics import Metrics
 from hub.requests.params import BadParams, Methods
 from protocol.coordination import Method
 from protocol.frame import Parameters
-from storage.store import ReportedVerdict, Store, items
+from storage import items
+from storage.items import ReportedVerdict
+from storage.store import Store
 
 MOST_VERDICTS: Final = 500  # in one report: as much as one write may look up
 

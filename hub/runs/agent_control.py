@@ -5,17 +5,12 @@ from typing import Protocol
 from hub.clock import Clock, epoch_ms
 from protocol.ids import RunId
 from protocol.standing import Axis, Lifecycle
-from storage.store import (
-    AgentOfFile,
-    AgentRow,
-    Entry,
-    StandingWrite,
-    Store,
-    Written,
-    agent_ends,
-    agent_writes,
-    audit,
-)
+from storage import agent_ends, agent_writes, audit
+from storage.agent_writes import StandingWrite, Written
+from storage.agents import AgentRow
+from storage.audit import Entry
+from storage.made_agents import AgentOfFile
+from storage.store import Store
 
 
 class RunEnds(Protocol):

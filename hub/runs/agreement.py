@@ -33,7 +33,11 @@ from protocol.ids import DeviceId
 from protocol.tables import TABLES, TableName
 from protocol.versions import CapabilityName
 from protocol.work import Action, Answer, ItemSource, ToolCall
-from storage.store import ItemRow, Resent, StorageError, Store, StoreRow, ToldRow, agreement
+from storage import agreement
+from storage.agreement import Resent, StoreRow, ToldRow
+from storage.database import StorageError
+from storage.items import ItemRow
+from storage.store import Store
 
 log = Channel(__name__)
 

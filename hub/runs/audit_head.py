@@ -4,7 +4,8 @@
 """
 
 from hub.log import Channel
-from storage.store import Store, audit
+from storage import audit
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -13,7 +13,9 @@ from hub.schedules.missed import MOST_WALKED, walk
 from hub.schedules.trigger import Trigger
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import RunId
-from storage.store import BackfillPlan, BackfillSight, DueSchedule, FireRow, FreshRun, ScheduleRow
+from storage.backfills import BackfillPlan, BackfillSight
+from storage.fires import FireRow, FreshRun
+from storage.schedules import DueSchedule, ScheduleRow
 
 _HAD_A_RUN: Final = frozenset({"run", "coalesced", "deferred", "woken"})
 

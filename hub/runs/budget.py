@@ -24,7 +24,10 @@ from hub.metrics import Metrics
 from hub.runs.order import RunOrder
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId
-from storage.store import AgentRow, Spent, Store, agents, model_calls
+from storage import agents, model_calls
+from storage.agents import AgentRow
+from storage.model_calls import Spent
+from storage.store import Store
 
 NANOS: Final = 1_000_000_000  # of a US dollar
 _TOKENS_PER_BYTE: Final = 0.4  # of UTF-8; English has 0.25, Chinese 0.33, figures 0.4

@@ -20,18 +20,11 @@ from hub.runs.order import parameters_of, set_up
 from hub.runs.wishes import NOTHING_MORE, RunWish
 from protocol.ids import AgentId, BootId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunState
-from storage.store import (
-    AgentRow,
-    Entry,
-    HeldRun,
-    RunRow,
-    Store,
-    UnknownAgent,
-    agent_states,
-    agents,
-    audit,
-    runs,
-)
+from storage import agent_states, agents, audit, runs
+from storage.agents import AgentRow, UnknownAgent
+from storage.audit import Entry
+from storage.runs import HeldRun, RunRow
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -34,7 +34,9 @@ from protocol.lifecycles import CallEvent, RunState
 from protocol.tables import TABLES, TableName
 from protocol.versions import CAPABILITY_OF, CapabilityName
 from protocol.work import Action, Answer, ToolCall
-from storage.store import ItemCaps, OpenCall, Store, UnitPlan, message_plans, outbox
+from storage import message_plans, outbox
+from storage.outbox import ItemCaps, OpenCall, UnitPlan
+from storage.store import Store
 
 log = Channel(__name__)
 

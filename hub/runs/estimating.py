@@ -33,7 +33,11 @@ from protocol.work import (
     RunLimits,
     RunMode,
 )
-from storage.store import AgentRow, Grant, Lately, Store, devices, model_costs, outbox
+from storage import devices, model_costs, outbox
+from storage.agents import AgentRow
+from storage.devices import Grant
+from storage.model_costs import Lately
+from storage.store import Store
 
 LATELY_MS: Final = 90 * 86_400_000
 ENOUGH_FILES: Final = 5  # that were read lately, to be reckoned from

@@ -10,7 +10,8 @@ from hub.runs.order import RunParameters
 from hub.schedules.missed import plan_fires, walk
 from hub.schedules.trigger import Trigger, offset_ms, trigger_of
 from protocol.ids import RunId
-from storage.store import Covered, DueSchedule, FireDecision, FreshRun, NextFire, Passed, ScheduleRow
+from storage.fires import Covered, FireDecision, FreshRun
+from storage.schedules import DueSchedule, NextFire, Passed, ScheduleRow
 
 
 def trigger_for(schedule: ScheduleRow) -> Trigger:

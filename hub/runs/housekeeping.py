@@ -19,10 +19,7 @@ from hub.log import Channel
 from hub.runs.audit_head import tell_audit_head
 from hub.turns import Turns
 from protocol.ids import BootId
-from storage.store import (
-    HOUR_MS,
-    MINUTE_MS,
-    Store,
+from storage import (
     audit,
     connector_retention,
     coordination_retention,
@@ -31,6 +28,8 @@ from storage.store import (
     model_retention,
     retention,
 )
+from storage.measurements import HOUR_MS, MINUTE_MS
+from storage.store import Store
 
 log = Channel(__name__)
 

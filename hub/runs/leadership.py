@@ -7,7 +7,10 @@ import anyio
 from hub.clock import Clock
 from hub.log import Channel
 from protocol.ids import BootId
-from storage.store import LostLease, StorageError, Store, Term, leases
+from storage import leases
+from storage.database import StorageError
+from storage.leases import LostLease, Term
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -17,7 +17,9 @@ from hub.clock import Clock
 from hub.log import Channel
 from hub.turns import Turns
 from protocol.ids import BootId, NodeId
-from storage.store import StorageError, Store, leases
+from storage import leases
+from storage.database import StorageError
+from storage.store import Store
 
 log = Channel(__name__)
 

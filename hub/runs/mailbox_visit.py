@@ -37,11 +37,7 @@ from hub.runs.message_work import MessageWork
 from protocol.errors import ErrorCode
 from protocol.ids import RunId
 from protocol.lifecycles import RunEvent, RunState, UnitState
-from storage.store import (
-    ConnectorRow,
-    CredentialRow,
-    OpenCall,
-    Store,
+from storage import (
     agents,
     connector_cursors,
     connectors,
@@ -52,6 +48,10 @@ from storage.store import (
     runs,
     seen_messages,
 )
+from storage.connectors import ConnectorRow
+from storage.credentials import CredentialRow
+from storage.outbox import OpenCall
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -16,7 +16,13 @@ from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState
 from protocol.tables import TableName
 from protocol.work import RunConfig
-from storage.store import AgentRow, DueSchedule, HeldRun, Mailbox, ModelUse, RunRow, Setup, Store, setups
+from storage import setups
+from storage.agent_configs import Mailbox, ModelUse
+from storage.agents import AgentRow
+from storage.runs import HeldRun, RunRow
+from storage.schedules import DueSchedule
+from storage.setups import Setup
+from storage.store import Store
 
 
 class RunParameters(msgspec.Struct, frozen=True, kw_only=True):

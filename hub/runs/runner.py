@@ -38,20 +38,12 @@ from protocol.errors import DeviceGone, DeviceOffline, ErrorCode, IllegalTransit
 from protocol.ids import DeviceId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState, outcome_of
 from protocol.trace import trace_id_of
-from storage.store import (
-    Conflict,
-    Grant,
-    OpenCall,
-    StaleRun,
-    StillOpen,
-    StorageError,
-    Store,
-    devices,
-    message_plans,
-    outbox,
-    runs,
-    written_for,
-)
+from storage import devices, message_plans, outbox, runs
+from storage.database import Conflict, StorageError, written_for
+from storage.devices import Grant
+from storage.outbox import OpenCall, StillOpen
+from storage.runs import StaleRun
+from storage.store import Store
 
 log = Channel(__name__)
 

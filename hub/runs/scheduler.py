@@ -26,26 +26,14 @@ from hub.schedules.forecast import Upcoming, upcoming
 from hub.schedules.trigger import tzdata_digest
 from hub.turns import Turns
 from protocol.ids import BootId, RunId
-from storage.store import (
-    Conflict,
-    Decided,
-    DueSchedule,
-    Entry,
-    FireDecision,
-    LostLease,
-    NextFire,
-    QueueLimits,
-    ScheduleRow,
-    StorageError,
-    Store,
-    Term,
-    UnknownSchedule,
-    activity,
-    audit,
-    backfills,
-    fires,
-    schedules,
-)
+from storage import activity, audit, backfills, fires, schedules
+from storage.audit import Entry
+from storage.database import Conflict, StorageError
+from storage.fires import Decided, FireDecision
+from storage.leases import LostLease, Term
+from storage.overlap import QueueLimits
+from storage.schedules import DueSchedule, NextFire, ScheduleRow, UnknownSchedule
+from storage.store import Store
 
 log = Channel(__name__)
 

@@ -22,7 +22,10 @@ from hub.turns import Turns
 from protocol.errors import CallTimedOut, DeliveryError, DeviceGone
 from protocol.ids import CallId, DeviceId
 from protocol.work import Action, ToolCall
-from storage.store import StorageError, Store, WakeDecision, WakeEnd, WakeSight, activity, wakes
+from storage import activity, wakes
+from storage.database import StorageError
+from storage.store import Store
+from storage.wakes import WakeDecision, WakeEnd, WakeSight
 
 log = Channel(__name__)
 

@@ -25,7 +25,10 @@ from protocol.backoff import Backoff
 from protocol.errors import HubError
 from protocol.ids import RunId
 from protocol.lifecycles import RunState
-from storage.store import AgentRow, ConnectorRow, Store, agents, connectors, runs
+from storage import agents, connectors, runs
+from storage.agents import AgentRow
+from storage.connectors import ConnectorRow
+from storage.store import Store
 
 log = Channel(__name__)
 

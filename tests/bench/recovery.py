@@ -17,8 +17,8 @@ from storage import runs, schema, users
 from storage.agent_activity import recount
 from storage.migrate import upgrade
 from storage.run_recovery import REQUEUED_FOR
+from storage.runs import HeldRun
 from storage.sqlite import open_sqlite
-from storage.store import HeldRun
 from tests.bench.rounds import alone, play, ratio, spread_of
 from tests.bench.rows import Row, at_least, at_most
 from tests.scenarios.live_runs import EACH, fill

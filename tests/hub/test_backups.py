@@ -9,7 +9,9 @@ import anyio
 import pytest
 
 from hub.backups import FIRST_AFTER_S, FOLDER, LOOK_EVERY_S, SUFFIX, Backups, Kept, superfluous
-from storage.store import BackupRefused, Store, audit, backup, identity, open_store
+from storage import audit, backup, identity
+from storage.backup import BackupRefused
+from storage.store import Store, open_store
 from tests.support.clock import START, FakeClock
 from tests.support.database import new_database
 from tests.support.wire import until

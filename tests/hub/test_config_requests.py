@@ -12,7 +12,9 @@ from protocol.codec import JSON
 from protocol.coordination import EventName, Request, Response
 from protocol.errors import ErrorCode, LocalProtocolError
 from protocol.frame import Frame, Parameters
-from storage.store import ConfigLimits, Store, agents, configs, open_store
+from storage import agents, configs
+from storage.config_changes import ConfigLimits
+from storage.store import Store, open_store
 from tests.support.hearing import Hearers, HearingLink, served
 from tests.support.runs import Bench, agent, bench, folder
 from tests.support.wire import until

@@ -44,7 +44,7 @@ from protocol.frame import Parameter, Parameters
 from protocol.ids import BootId
 from protocol.keys import key_id
 from protocol.lifecycles import RunState
-from storage.store import device_keys, items, runs
+from storage import device_keys, items, runs
 from tests.support.clock import SeededChance
 from tests.support.keys import KeyPair
 from tests.support.link import FakeLink

@@ -40,21 +40,12 @@ from hub.openclaw import Fleet, GatewayConfig
 from hub.outbound import OutboundRules
 from protocol.ids import AgentId, BoardId, BootId
 from protocol.messages import MESSAGE, MessageKind, MessageState
-from storage.store import (
-    BoardRow,
-    GatewayAgentRow,
-    MemoryFilter,
-    MessageRow,
-    Store,
-    board_members,
-    board_memory,
-    boards,
-    gateway_agents,
-    messages,
-    open_store,
-    questions,
-    soul_writes,
-)
+from storage import board_members, board_memory, boards, gateway_agents, messages, questions, soul_writes
+from storage.board_memory import MemoryFilter
+from storage.boards import BoardRow
+from storage.gateway_agents import GatewayAgentRow
+from storage.message_rows import MessageRow
+from storage.store import Store, open_store
 from tests.hub.coordination.post import (
     BOARD,
     GATEWAY,

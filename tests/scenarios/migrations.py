@@ -23,8 +23,8 @@ from alembic.config import Config
 
 from storage.migrate import MIGRATIONS
 from storage.postgres import look
-from storage.store import open_store, verify
-from storage.verify import Parts, parts_in
+from storage.store import open_store
+from storage.verify import Parts, parts_in, verify
 from tests.support.postgres import running_postgres
 
 FROM = "0003"  # the tables of the release before doors

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from storage.store import runs, schedules
+from storage import runs, schedules
 
 CHECKED_ANSWERS = 50  # one of so many remembered answers is looked up all the same
 # What is asked with the time of now, and which of the arguments that is.

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from protocol.ids import AgentId, RunId
-from storage.store import agents, schedules
+from storage import agents, schedules
 from tests.simulation.dice import Dice
 from tests.simulation.hub import Machine, SimHub
 from tests.simulation.scene import changed_agents

@@ -6,7 +6,7 @@ from typing import Any
 from protocol.ids import DeviceId
 from protocol.lifecycles import RunState
 from storage.leases import Term
-from storage.store import HeldRun
+from storage.runs import HeldRun
 from tests.simulation.facts import EXECUTING, RunFacts
 from tests.simulation.laws import Law
 from tests.simulation.store import Commit

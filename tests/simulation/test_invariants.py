@@ -14,9 +14,12 @@ from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunState
 from protocol.tables import TableName
 from protocol.work import Action, ItemSource, ToolCall
+from storage import agent_states, agents, items
+from storage.agents import DeclaredAgent
+from storage.items import ReportedVerdict
 from storage.leases import Term
+from storage.runs import HeldRun
 from storage.schedules import DeclaredSchedule
-from storage.store import DeclaredAgent, HeldRun, ReportedVerdict, agent_states, agents, items
 from tests.simulation.dice import Dice
 from tests.simulation.loop import run
 from tests.simulation.scene import EPOCHS, TEMPI, Scene, Settings

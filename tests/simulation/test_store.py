@@ -8,7 +8,8 @@ import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 
-from storage.store import Busy, Unavailable, runs
+from storage import runs
+from storage.database import Busy, Unavailable
 from tests.simulation import answers
 from tests.simulation import store as store_module
 from tests.simulation.dice import Dice

@@ -21,7 +21,9 @@ from hub.runs.agreement import Agreements
 from hub.tokens import hash_token
 from protocol.errors import HubError
 from protocol.ids import DeviceId, TokenId, UserId
-from storage.store import StorageError, Store, devices, users
+from storage import devices, users
+from storage.database import StorageError
+from storage.store import Store
 from tests.simulation.agenda import Agenda, Step
 from tests.simulation.clock import DatabaseClock, WorldTime
 from tests.simulation.device import FIRST_DAYS, MODERN, Memory, SimDevice

@@ -13,10 +13,11 @@ import msgspec
 import pytest
 
 from protocol.ids import BootId, NodeId, UserId
+from storage import identity, users
 from storage.backup import DATABASE, MANIFEST, BackupRefused, Manifest, make, verify
 from storage.database import Busy, Unavailable
 from storage.restore import restore
-from storage.store import identity, open_store, users
+from storage.store import open_store
 from tests.support.database import new_database
 
 AT = 1_767_600_000_000

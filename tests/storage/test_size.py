@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from storage.store import MeasuredDatabase, Unavailable, identity, open_store, size
+from storage import identity, size
+from storage.database import Unavailable
+from storage.measured import MeasuredDatabase
+from storage.store import open_store
 
 
 def test_a_database_takes_room_wherever_it_is(c: sa.Connection) -> None:

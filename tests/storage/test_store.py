@@ -4,7 +4,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from storage.store import Busy, Unavailable, identity, open_store
+from storage import identity
+from storage.database import Busy, Unavailable
+from storage.store import open_store
 
 
 def modes_of(folder: Path) -> dict[str, int]:

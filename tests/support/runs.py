@@ -27,20 +27,11 @@ from hub.runs.sources import DeviceSource
 from protocol.ids import BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState, UnitState
 from protocol.work import AgentComplete, AgentData, AgentManifest, Answer, FilePiece, ManifestFile, RunLimits
-from storage.store import (
-    AgentRow,
-    DeclaredAgent,
-    Gates,
-    ItemCaps,
-    RunRow,
-    Store,
-    UnitRow,
-    agents,
-    open_store,
-    outbox,
-    runs,
-    users,
-)
+from storage import agents, outbox, runs, users
+from storage.agents import AgentRow, DeclaredAgent
+from storage.outbox import ItemCaps, UnitRow
+from storage.runs import Gates, RunRow
+from storage.store import Store, open_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.link import FakeLink
 

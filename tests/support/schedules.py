@@ -16,21 +16,12 @@ from hub.extraction.model import Models
 from hub.metrics import Metrics
 from hub.runs.scheduler import Scheduler
 from protocol.ids import BootId, RunId, UserId
-from storage.store import (
-    AgentRow,
-    DeclaredAgent,
-    DeclaredSchedule,
-    FireRow,
-    RunRow,
-    ScheduleRow,
-    Store,
-    activity,
-    agents,
-    fires,
-    runs,
-    schedules,
-    users,
-)
+from storage import activity, agents, fires, runs, schedules, users
+from storage.agents import AgentRow, DeclaredAgent
+from storage.fires import FireRow
+from storage.runs import RunRow
+from storage.schedules import DeclaredSchedule, ScheduleRow
+from storage.store import Store
 from tests.support.clock import START, FakeClock, SeededChance
 
 P = ParamSpec("P")

@@ -8,7 +8,7 @@ from hub.ops.views import View
 from hub.ops.views_identity import DeviceDetail, DeviceView
 from hub.settings.values import Name
 from protocol.errors import ErrorCode
-from storage.store import Grant
+from storage.devices import Grant
 
 router = NounRouter(
     prefix="/v1/devices",

@@ -16,7 +16,9 @@ from hub.agents.charts import (
     plan,
 )
 from protocol.measurements import MetricType
-from storage.store import HOUR_MS, MINUTE_MS, BucketRow, SeriesRow, Sketch
+from storage.measurement_reads import BucketRow, SeriesRow
+from storage.measurements import HOUR_MS, MINUTE_MS
+from storage.sketch import Sketch
 
 COUNTER, GAUGE, HISTOGRAM = MetricType
 DAY_MS = 24 * HOUR_MS

@@ -17,23 +17,12 @@ from protocol.agent_types import AgentType
 from protocol.coordination import EventName
 from protocol.errors import ErrorCode
 from protocol.ids import DeviceId, UserId
-from storage.store import (
-    AgentRow,
-    BadConfiguration,
-    ConfigLimitReached,
-    ConfigLimits,
-    DeclaredAgent,
-    NewConfig,
-    Store,
-    WrittenTemplate,
-    agents,
-    audit,
-    config_changes,
-    configs,
-    devices,
-    open_store,
-    users,
-)
+from storage import agents, audit, config_changes, configs, devices, users
+from storage.agents import AgentRow, DeclaredAgent
+from storage.config_changes import ConfigLimitReached, ConfigLimits, NewConfig
+from storage.setups import BadConfiguration
+from storage.store import Store, open_store
+from storage.templates import WrittenTemplate
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.hearing import Hearers, HearingLink, served
 

@@ -16,19 +16,13 @@ from hub.metrics import Metrics
 from protocol.coordination import AgentBeat, Heartbeat
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, DeviceId
+from storage import agent_states, agents, devices
 from storage.agent_states import AgentState
-from storage.store import (
-    AgentRow,
-    Conflict,
-    DeclaredAgent,
-    HeardDevice,
-    Store,
-    ToldDatabase,
-    Unavailable,
-    agent_states,
-    agents,
-    devices,
-)
+from storage.agents import AgentRow, DeclaredAgent
+from storage.database import Conflict, Unavailable
+from storage.heartbeats import HeardDevice
+from storage.store import Store
+from storage.told import ToldDatabase
 from tests.support.clock import FakeClock
 from tests.support.link import FakeLink
 from tests.support.runs import agent, store

@@ -6,8 +6,8 @@ from hub.agents.mapped import CHAPTERS, columns_of, places
 from hub.agents.mapped.page import page
 from hub.agents.wanted import wanted_of, writable
 from protocol.vocabularies import READINGS, Vocabulary
+from storage.agent_writes import BadWrite
 from storage.schema import metadata
-from storage.store import BadWrite
 from tests.hub.agents.seed_names import SEED_NAMES
 
 COLUMNS = {f"{table.name}.{column.name}" for table in metadata.tables.values() for column in table.c}

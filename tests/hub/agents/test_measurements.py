@@ -16,16 +16,10 @@ from hub.metrics import Metrics
 from protocol.ids import AgentId
 from protocol.lifecycles import RunState
 from protocol.measurements import MetricType, Sample
-from storage.store import (
-    HOUR_MS,
-    MINUTE_MS,
-    SeriesLimits,
-    Store,
-    TooManySeries,
-    UnknownAgent,
-    measured_work,
-    open_store,
-)
+from storage import measured_work
+from storage.agents import UnknownAgent
+from storage.measurements import HOUR_MS, MINUTE_MS, SeriesLimits, TooManySeries
+from storage.store import Store, open_store
 from tests.storage.rows import make_agent, make_run
 from tests.support.clock import FakeClock
 

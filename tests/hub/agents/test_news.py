@@ -13,8 +13,10 @@ from hub.log import Ring
 from protocol.coordination import Event, EventName
 from protocol.frame import Values
 from protocol.ids import BoardId, RunId, UserId
+from storage import agents, boards, devices, runs, users
+from storage.agents import AgentRow, DeclaredAgent
 from storage.schema import metadata
-from storage.store import AgentRow, DeclaredAgent, Store, agents, boards, devices, open_store, runs, users
+from storage.store import Store, open_store
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.hearing import Hearers, HearingLink, served
 

@@ -3,7 +3,8 @@
 import pytest
 
 from hub.agents.prompts import OWN, BadPrompt, problems_in, rendered, variables_of
-from storage.store import Setup, WrittenTemplate
+from storage.setups import Setup
+from storage.templates import WrittenTemplate
 
 VALUES = {"project": "Apollo", "depth": 3, "deep": True, "tags": ["a", "b"], "agent": "notes"}
 

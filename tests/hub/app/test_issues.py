@@ -7,7 +7,8 @@ import sqlalchemy as sa
 
 from hub.app.hub import Hub
 from protocol.lifecycles import RunEvent, RunState
-from storage.store import Grant, devices, runs
+from storage import devices, runs
+from storage.devices import Grant
 from tests.hub.app.test_reload import grounded
 from tests.storage.rows import AT, make_run
 

@@ -31,8 +31,9 @@ from hub.settings.shape import leaves
 from hub.settings.values import Table
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, BootId, DeviceId, NodeId, UserId
+from storage import agent_states, audit, devices, gateway_agents, gateways, users
 from storage.schema import agents as agent_table
-from storage.store import agent_states, audit, devices, gateway_agents, gateways, open_store, users
+from storage.store import open_store
 from tests.support.clock import SeededChance
 from tests.support.link import FakeLink
 from tests.support.log import opened_log

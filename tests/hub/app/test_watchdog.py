@@ -17,7 +17,8 @@ from hub.app.supervisor import Service, Supervisor
 from hub.app.systemd import ServiceManager
 from hub.app.watchdog import Watchdog
 from protocol.ids import BootId
-from storage.store import identity, open_store
+from storage import identity
+from storage.store import open_store
 from tests.hub.app.test_reload import grounded
 
 PATIENCE_S = 30.0

@@ -7,7 +7,10 @@ from anyio.from_thread import BlockingPortal
 
 from hub.clock import epoch_ms
 from protocol.ids import AgentId, UserId
-from storage.store import DeclaredAgent, ModelCall, Usage, agents, model_calls, users
+from storage import agents, model_calls, users
+from storage.agents import DeclaredAgent
+from storage.model_calls import ModelCall
+from storage.runs import Usage
 from tests.hub.cli.conftest import Hub
 from tests.support.clock import START
 from tests.support.facade import FakeHub

@@ -12,7 +12,8 @@ from click.testing import Result
 
 from hub.drain import Drain
 from protocol.ids import UserId
-from storage.store import audit, open_store, users
+from storage import audit, users
+from storage.store import open_store
 from tests.hub.cli.conftest import Hub
 from tests.support.facade import FakeHub
 

@@ -9,18 +9,11 @@ from typing import Final
 
 from hub.coordination.authority import Authority, Caller
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
-from storage.store import (
-    AgentRow,
-    BoardRow,
-    DeclaredAgent,
-    DeclaredGateway,
-    Store,
-    agents,
-    board_members,
-    boards,
-    gateways,
-    users,
-)
+from storage import agents, board_members, boards, gateways, users
+from storage.agents import AgentRow, DeclaredAgent
+from storage.boards import BoardRow
+from storage.gateways import DeclaredGateway
+from storage.store import Store
 
 OWNER, EVE = UserId("owner"), UserId("eve")
 CALLERS: Final = ("user", "lead", "worker", "main", "stranger", "foreign_main")

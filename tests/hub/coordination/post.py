@@ -23,23 +23,12 @@ from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound import OutboundRules
 from protocol.ids import AgentId, BoardId, BootId, DeviceId, GatewayId, MessageId, UserId
 from protocol.messages import MessageKind, MessageState
-from storage.gateways import IDS_PER_GATEWAY
-from storage.store import (
-    DeclaredAgent,
-    DeclaredGateway,
-    MessageMove,
-    MessageRow,
-    NewMessage,
-    Store,
-    agents,
-    board_members,
-    boards,
-    gateway_agents,
-    gateways,
-    messages,
-    open_store,
-    users,
-)
+from storage import agents, board_members, boards, gateway_agents, gateways, messages, users
+from storage.agents import DeclaredAgent
+from storage.gateways import IDS_PER_GATEWAY, DeclaredGateway
+from storage.message_rows import MessageMove, MessageRow
+from storage.messages import NewMessage
+from storage.store import Store, open_store
 from tests.hub.coordination.souls import FastClock
 from tests.support.clock import SeededChance
 from tests.support.gateway import FakeGateway

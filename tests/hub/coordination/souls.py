@@ -23,22 +23,12 @@ from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound import OutboundRules
 from protocol.ids import AgentId, BoardId, DeviceId, UserId
-from storage.gateways import IDS_PER_GATEWAY
-from storage.store import (
-    DeclaredAgent,
-    DeclaredGateway,
-    SoulVersion,
-    SoulWriteRow,
-    Store,
-    agents,
-    board_members,
-    boards,
-    gateway_agents,
-    gateways,
-    open_store,
-    souls,
-    users,
-)
+from storage import agents, board_members, boards, gateway_agents, gateways, souls, users
+from storage.agents import DeclaredAgent
+from storage.gateways import IDS_PER_GATEWAY, DeclaredGateway
+from storage.soul_writes import SoulWriteRow
+from storage.souls import SoulVersion
+from storage.store import Store, open_store
 from tests.support.clock import START, SeededChance
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway
 from tests.support.wire import Port, until

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode
 from protocol.messages import MessageEvent, MessageKind, MessageState
+from storage import messages
 from storage.schema import agent_states
-from storage.store import messages
 from tests.hub.coordination.post import DAY_MS, GATEWAY, LEAD, WORKER, WORKERS, PostBench, open_post
 from tests.support.clock import START
 from tests.support.gateway import FakeGateway, fake_gateway

@@ -8,7 +8,10 @@ from hub.coordination.authority import Caller, NotGatewayMain
 from protocol.authority import AIMED, LAW, Standing, Verb, Whom, denial
 from protocol.errors import HubError
 from protocol.ids import UserId
-from storage.store import AgentRow, BoardRow, UnknownAgent, UnknownBoard, agents, board_members, open_store
+from storage import agents, board_members
+from storage.agents import AgentRow, UnknownAgent
+from storage.boards import BoardRow, UnknownBoard
+from storage.store import open_store
 from tests.hub.coordination.garden import AGENTS, CALLERS, EVE, Garden, open_garden
 from tests.support.families import each
 

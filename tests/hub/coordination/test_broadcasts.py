@@ -14,17 +14,11 @@ from hub.coordination.lead_messages import ToLead
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, UserId
 from protocol.messages import MessageKind, MessageState
+from storage import activity, boards, coordination_retention
+from storage.broadcasts import BoardResult, UnknownBroadcast
+from storage.messages import TooManyMessages
 from storage.schema import messages
-from storage.store import (
-    BoardResult,
-    Store,
-    TooManyMessages,
-    UnknownBroadcast,
-    activity,
-    boards,
-    coordination_retention,
-    open_store,
-)
+from storage.store import Store, open_store
 from tests.hub.coordination.leading import (
     OPERATOR,
     OWNER,

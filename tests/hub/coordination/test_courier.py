@@ -11,9 +11,10 @@ from hub.coordination.courier import PER_GATEWAY
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, GatewayId
 from protocol.messages import MessageKind, MessageState, QueueMode, attempt_key
+from storage import activity, board_memory, messages
+from storage.board_memory import MemoryFilter
 from storage.schema import agent_states
 from storage.schema import gateways as gateway_table
-from storage.store import MemoryFilter, activity, board_memory, messages
 from tests.hub.coordination.post import BOARD, LEAD, LEADS, OWNER, WORKER, WORKERS, PostBench, open_post
 from tests.support.gateway import Fails, FakeGateway, Row, fake_gateway
 from tests.support.wire import until

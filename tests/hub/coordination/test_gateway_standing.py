@@ -19,18 +19,12 @@ from hub.outbound import OutboundRules
 from hub.runs.leadership import Leadership
 from protocol.ids import AgentId, BootId, GatewayId, UserId
 from protocol.standing import AgentMoved
+from storage import agent_states, gateway_agents, gateways, users
 from storage.agent_states import AgentState
-from storage.store import (
-    DeclaredGateway,
-    GatewayAgentRow,
-    Store,
-    ToldDatabase,
-    agent_states,
-    gateway_agents,
-    gateways,
-    open_store,
-    users,
-)
+from storage.gateway_agents import GatewayAgentRow
+from storage.gateways import DeclaredGateway
+from storage.store import Store, open_store
+from storage.told import ToldDatabase
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.gateway import Fails, FakeGateway, fake_gateway
 

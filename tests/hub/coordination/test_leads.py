@@ -13,17 +13,9 @@ from hub.openclaw import GatewayForbidden, GatewayRefused
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, GatewayId
 from protocol.messages import MessageKind, MessageState
-from storage.store import (
-    NoGateway,
-    NoLead,
-    Store,
-    activity,
-    agents,
-    board_members,
-    boards,
-    gateway_agents,
-    open_store,
-)
+from storage import activity, agents, board_members, boards, gateway_agents
+from storage.gateway_making import NoGateway, NoLead
+from storage.store import Store, open_store
 from tests.hub.coordination.leading import (
     BOARD,
     GARDENER,

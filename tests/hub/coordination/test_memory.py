@@ -12,17 +12,13 @@ from hub.log import Ring
 from hub.metrics import Metrics
 from protocol.ids import MessageId
 from protocol.messages import MessageEvent, MessageKind, MessageState
-from storage.store import (
-    MemoryFilter,
-    MemoryLimits,
-    MessageRow,
-    NewMessage,
-    Replied,
-    TooManyOfBoards,
-    board_memory,
-    messages,
-    open_store,
-)
+from storage import board_memory, messages
+from storage.board_memory import MemoryFilter, MemoryLimits
+from storage.boards import TooManyOfBoards
+from storage.memory_replies import Replied
+from storage.message_rows import MessageRow
+from storage.messages import NewMessage
+from storage.store import open_store
 from tests.hub.coordination.garden import OWNER, Garden, open_garden
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.log import opened_log

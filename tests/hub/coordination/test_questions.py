@@ -22,8 +22,10 @@ from protocol.ids import AgentId, DeviceId
 from protocol.messages import QuestionState
 from protocol.versions import CapabilityName
 from protocol.work import Answer, ToolCall
-from storage.store import QuestionRow, QuestionSettled, Store, TooManyQuestions, open_store, questions
-from storage.store import board_memory as memories
+from storage import board_memory as memories
+from storage import questions
+from storage.questions import QuestionRow, QuestionSettled, TooManyQuestions
+from storage.store import Store, open_store
 from tests.storage.rows import ME
 from tests.storage.test_questions import BOARD, MAIN, a_board
 from tests.support.clock import FakeClock, SeededChance

@@ -10,7 +10,8 @@ from hub.coordination.souls import BadSoul, SoulConflict, SoulNotWritten, SoulTo
 from hub.openclaw import GatewayState
 from protocol.errors import ErrorCode
 from protocol.messages import SoulWriteState
-from storage.store import SoulBusy, activity, audit, soul_writes, souls
+from storage import activity, audit, soul_writes, souls
+from storage.soul_writes import SoulBusy
 from tests.hub.coordination.souls import AS_IT_WAS, OPERATOR, WORKER, SoulBench, open_souls
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway
 from tests.support.wire import until

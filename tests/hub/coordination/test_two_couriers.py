@@ -14,7 +14,8 @@ from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound import OutboundRules
 from protocol.ids import BootId, NodeId
 from protocol.messages import MessageState
-from storage.store import leases, messages, open_store
+from storage import leases, messages
+from storage.store import open_store
 from tests.hub.coordination.post import GATEWAY, LEAD, LEADS, WORKER, WORKERS, Links, PostBench, declare
 from tests.hub.coordination.souls import FastClock
 from tests.support.clock import SeededChance

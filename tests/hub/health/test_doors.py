@@ -11,18 +11,10 @@ from hub.health.doors import FLAPS, WITHIN_S, Arrived
 from hub.health.issues import Severity
 from hub.links.shared_roots import SharedRoots
 from protocol.ids import DeviceId, TokenId
+from storage import agent_states, agents, connectors, device_names, devices, operator_tokens
 from storage.agent_configs import Mailbox
-from storage.store import (
-    DeclaredAgent,
-    Grant,
-    UnknownDevice,
-    agent_states,
-    agents,
-    connectors,
-    device_names,
-    devices,
-    operator_tokens,
-)
+from storage.agents import DeclaredAgent
+from storage.devices import Grant, UnknownDevice
 from tests.support.clock import START, FakeClock
 from tests.support.identity import IdentityBench, open_identity
 

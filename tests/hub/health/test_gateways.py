@@ -9,7 +9,9 @@ from hub.health.gateways import check_gateway_agents, check_gateways
 from hub.health.issues import Finding
 from hub.openclaw import GatewayHealth, GatewayState, Problem
 from protocol.ids import AgentId, TokenId, UserId
-from storage.store import DeclaredGateway, Store, agent_tokens, gateway_agents, gateways, open_store, users
+from storage import agent_tokens, gateway_agents, gateways, users
+from storage.gateways import DeclaredGateway
+from storage.store import Store, open_store
 from tests.support.clock import START
 
 OWNER = UserId("owner-id")

@@ -11,7 +11,9 @@ from hub.health import records
 from hub.health.issues import Severity
 from protocol.handshake import StoreMark
 from protocol.ids import DeviceId, UserId
-from storage.store import Resent, Store, agreement, audit, devices, open_store, users
+from storage import agreement, audit, devices, users
+from storage.agreement import Resent
+from storage.store import Store, open_store
 from tests.support.clock import START
 
 DAY = timedelta(days=1)

@@ -9,7 +9,8 @@ from hub.health.issues import Severity
 from hub.runs.budget import Reached
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome
-from storage.store import agent_states, open_store, schedules
+from storage import agent_states, schedules
+from storage.store import open_store
 from tests.support.clock import START
 from tests.support.runs import Bench, agent, bench, store
 from tests.support.schedules import HOURLY, Desk

@@ -10,7 +10,8 @@ from hub.links.hub_key import HubKey
 from hub.links.upgrade import UpgradeRules
 from protocol import keys
 from protocol.handshake import NONCE_HEADER
-from storage.store import identity, open_store
+from storage import identity
+from storage.store import open_store
 from tests.support.keys import KeyPair, b64
 from tests.support.wire import HUB_SEED, Port, RawDevice, open_port
 

@@ -23,19 +23,10 @@ from hub.ops.roles import ROLE_SCOPES, Principal, Role, Scope
 from hub.tokens import TokenKind
 from protocol.errors import CloseCode
 from protocol.handshake import StoreMark
-from storage.store import (
-    DeviceNameTaken,
-    NoStore,
-    PairingChanged,
-    UnknownDevice,
-    UnknownPairing,
-    agreement,
-    audit,
-    device_keys,
-    devices,
-    invitations,
-    operator_tokens,
-)
+from storage import agreement, audit, device_keys, devices, invitations, operator_tokens
+from storage.agreement import NoStore
+from storage.devices import DeviceNameTaken, UnknownDevice
+from storage.pairings import PairingChanged, UnknownPairing
 from tests.support.clock import START
 from tests.support.identity import CODE, IdentityBench, open_identity
 

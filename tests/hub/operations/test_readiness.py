@@ -10,7 +10,8 @@ import pytest
 
 from hub.operations.readiness import FRESH_S, STANDS_S, ReadinessChecks
 from hub.ops.views import Check
-from storage.store import Store, Unavailable, open_store
+from storage.database import Unavailable
+from storage.store import Store, open_store
 from tests.support.clock import FakeClock
 
 

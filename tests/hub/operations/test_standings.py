@@ -12,16 +12,10 @@ from hub.runs.agent_control import AgentControl
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
 from protocol.vocabularies import Vocabulary
-from storage.store import (
-    AgentOfFile,
-    BadWrite,
-    StateChanged,
-    UnknownAgent,
-    agent_states,
-    agents,
-    audit,
-    runs,
-)
+from storage import agent_states, agents, audit, runs
+from storage.agent_writes import BadWrite, StateChanged
+from storage.agents import UnknownAgent
+from storage.made_agents import AgentOfFile
 from tests.hub.agents.seed_names import SEED_NAMES
 from tests.support.runs import Bench, agent, bench, folder, store
 

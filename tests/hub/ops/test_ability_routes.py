@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from hub.runs.wishes import RunWish
 from protocol.ids import UserId
 from protocol.semver import parse_version
-from storage.store import Capability, DeclaredAgent, agents, audit, users
+from storage import agents, audit, users
+from storage.agents import DeclaredAgent
+from storage.capabilities import Capability
 from tests.support.facade import FakeHub, answering, over_unix
 
 CAPABILITIES = "/v1/agents/inbox/capabilities"

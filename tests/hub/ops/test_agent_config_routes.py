@@ -9,7 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import UserId
-from storage.store import DeclaredAgent, NewConfig, agents, users
+from storage import agents, users
+from storage.agents import DeclaredAgent
+from storage.config_changes import NewConfig
 from tests.support.facade import FakeHub, answering, over_unix
 
 INBOX = "/v1/agents/inbox"

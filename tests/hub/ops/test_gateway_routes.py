@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, GatewayId, UserId
-from storage.store import DeclaredGateway, audit, gateway_agents, gateways, users
+from storage import audit, gateway_agents, gateways, users
+from storage.gateways import DeclaredGateway
 from tests.support.facade import FakeHub, answering, over_unix
 
 

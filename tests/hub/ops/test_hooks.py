@@ -24,8 +24,10 @@ from hub.ops.certificates import Certificates
 from hub.ops.hook_server import HookServer
 from hub.ops.hooks import Hook, Hooks, NewsDesk
 from hub.settings.address import Address
+from storage import connectors
+from storage.connectors import DeclaredConnector
 from storage.schema import posted as table
-from storage.store import DeclaredConnector, Store, connectors, open_store
+from storage.store import Store, open_store
 from tests.hub.connectors.test_signatures import NOW, OLD, SECRET, WRONG, github, slack, standard
 from tests.support.certificates import write_certificate
 from tests.support.clock import FakeClock, SeededChance

@@ -9,7 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
-from storage.store import Decision, DeclaredAgent, ItemRow, agents, items, users
+from storage import agents, items, users
+from storage.agents import DeclaredAgent
+from storage.items import Decision, ItemRow
 from tests.support.facade import FakeHub, answering, over_unix
 
 

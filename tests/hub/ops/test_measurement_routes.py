@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from hub.clock import epoch_ms
 from protocol.ids import AgentId, UserId
 from protocol.measurements import MetricType
-from storage.store import BucketsKept, DeclaredAgent, SampleRow, agents, measurements, users
+from storage import agents, measurements, users
+from storage.agents import DeclaredAgent
+from storage.measurements import BucketsKept, SampleRow
 from tests.support.clock import START
 from tests.support.facade import FakeHub, answering, over_unix
 

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, BoardId, UserId
+from storage import audit, board_members, boards, users
 from storage.agents import DeclaredAgent
-from storage.store import audit, board_members, boards, users
 from tests.storage.rows import AT, declare
 from tests.support.facade import FakeHub, answering, over_unix
 

@@ -10,7 +10,9 @@ import sqlalchemy as sa
 
 from hub.clock import epoch_ms
 from protocol.ids import AgentId, UserId
-from storage.store import DeclaredAgent, DeclaredSchedule, agents, schedules, users, wakes
+from storage import agents, schedules, users, wakes
+from storage.agents import DeclaredAgent
+from storage.schedules import DeclaredSchedule
 from storage.wakes import INSERT
 from tests.support.clock import START
 from tests.support.facade import FakeHub, answering, over_unix

@@ -8,7 +8,7 @@ import pytest
 from hub.requests import boards as board_requests
 from protocol.coordination import Response
 from protocol.ids import BoardId, UserId
-from storage.store import board_members, boards, users
+from storage import board_members, boards, users
 from tests.hub.test_requests import ask
 from tests.support.link import FakeLink
 from tests.support.runs import Bench, agent, bench, store

@@ -5,7 +5,8 @@ from typing import Any
 from protocol.errors import ErrorCode
 from protocol.frame import Values
 from protocol.ids import RunId
-from storage.store import CapabilityRow, audit, capabilities
+from storage import audit, capabilities
+from storage.capabilities import CapabilityRow
 from tests.hub.test_requests import ask
 from tests.support.link import FakeLink
 from tests.support.runs import MODERN, Bench, agent, bench, store

@@ -9,7 +9,9 @@ from hub.requests.grants import GRANT_OF
 from protocol.coordination import Method
 from protocol.errors import ErrorCode
 from protocol.lifecycles import RunOutcome, RunState
-from storage.store import DeclaredConnector, Grant, agents, connectors, devices
+from storage import agents, connectors, devices
+from storage.connectors import DeclaredConnector
+from storage.devices import Grant
 from tests.hub.requests.test_agents import MAIL
 from tests.hub.requests.test_standings import ask, refused
 from tests.support.runs import Bench, agent, bench, folder, store

@@ -28,7 +28,10 @@ from protocol.work import (
     ManifestFile,
     ToolCall,
 )
-from storage.store import DeclaredAgent, ReportedVerdict, agents, agreement, devices, items, open_store, users
+from storage import agents, agreement, devices, items, users
+from storage.agents import DeclaredAgent
+from storage.items import ReportedVerdict
+from storage.store import open_store
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.database import new_database
 from tests.support.link import FakeLink

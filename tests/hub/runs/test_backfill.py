@@ -8,7 +8,9 @@ from hub.clock import IdFactory
 from hub.runs import backfill
 from hub.runs.order import RunParameters
 from protocol.ids import AgentId, DeviceId, RunId
-from storage.store import BackfillPlan, BackfillSight, DueSchedule, FireRow, ScheduleRow
+from storage.backfills import BackfillPlan, BackfillSight
+from storage.fires import FireRow
+from storage.schedules import DueSchedule, ScheduleRow
 from tests.support.clock import FakeClock, SeededChance
 
 EVERY = 10_000

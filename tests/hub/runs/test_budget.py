@@ -18,7 +18,11 @@ from hub.runs.budget import (
     day_around,
 )
 from protocol.lifecycles import PauseReason, RunOutcome, RunState
-from storage.store import AgentRow, DeclaredAgent, ModelUse, Spent, Store, agents
+from storage import agents
+from storage.agent_configs import ModelUse
+from storage.agents import AgentRow, DeclaredAgent
+from storage.model_calls import Spent
+from storage.store import Store
 from tests.support.clock import START
 from tests.support.runs import Bench, folder
 

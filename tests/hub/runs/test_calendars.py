@@ -14,8 +14,11 @@ from protocol.lifecycles import RunOutcome, RunState
 from protocol.tables import TableName
 from protocol.versions import CapabilityName
 from protocol.work import Action
+from storage import agents, connectors, users
 from storage.agent_configs import Mailbox as MailboxConfig
-from storage.store import DeclaredAgent, DeclaredConnector, Store, agents, connectors, users
+from storage.agents import DeclaredAgent
+from storage.connectors import DeclaredConnector
+from storage.store import Store
 from tests.hub.connectors.caldav_rig import Rig, rig
 from tests.support.clock import FakeClock
 from tests.support.mailbox import ListDesk, Mailbox

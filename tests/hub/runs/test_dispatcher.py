@@ -19,8 +19,12 @@ from protocol.handshake import HeldRun
 from protocol.ids import BootId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
 from protocol.work import AgentCancel, AgentComplete, AgentManifest
+from storage import agent_states, agents, runs
+from storage.agents import AgentRow
+from storage.database import Busy
+from storage.runs import RunRow
 from storage.schema import runs as run_table
-from storage.store import AgentRow, Busy, RunRow, Store, agent_states, agents, runs
+from storage.store import Store
 from tests.support.runs import Bench, folder, titles
 
 

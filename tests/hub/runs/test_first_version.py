@@ -18,7 +18,8 @@ from hub.runs.budget import BudgetLimits
 from protocol.errors import CallTimedOut, ErrorCode
 from protocol.lifecycles import RunOutcome, RunState, UnitState
 from protocol.tables import SUGGESTED, TableName
-from storage.store import AgentRow, Store, open_store
+from storage.agents import AgentRow
+from storage.store import Store, open_store
 from tests.support.link import FakeLink
 from tests.support.runs import TAKEN, Bench, KeywordModel, folder
 from tests.support.schedules import DAILY, HOUR_S, Desk

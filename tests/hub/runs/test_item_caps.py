@@ -6,7 +6,10 @@ from hub.extraction.items import Notes
 from hub.runs.missing import missing_of
 from protocol.errors import ErrorCode
 from protocol.lifecycles import RunOutcome, UnitState
-from storage.store import AgentRow, ItemCaps, Store, outbox
+from storage import outbox
+from storage.agents import AgentRow
+from storage.outbox import ItemCaps
+from storage.store import Store
 from tests.support.link import FakeLink
 from tests.support.runs import Bench, folder
 

@@ -21,7 +21,9 @@ from protocol.work import (
     ManifestFile,
     ToolCall,
 )
-from storage.store import ItemRow, ReportedVerdict, RunRow, items, runs
+from storage import items, runs
+from storage.items import ItemRow, ReportedVerdict
+from storage.runs import RunRow
 from tests.support.link import FakeLink
 from tests.support.runs import MODERN, Bench
 

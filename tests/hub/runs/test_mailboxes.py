@@ -22,20 +22,12 @@ from protocol.ids import UserId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
 from protocol.versions import CapabilityName
 from protocol.work import Action, Answer, ToolCall
+from storage import agents, connector_cursors, connectors, grants, runs, seen_messages, users
 from storage.agent_configs import Mailbox as MailboxConfig
-from storage.store import (
-    DeclaredAgent,
-    DeclaredConnector,
-    RunRow,
-    Store,
-    agents,
-    connector_cursors,
-    connectors,
-    grants,
-    runs,
-    seen_messages,
-    users,
-)
+from storage.agents import DeclaredAgent
+from storage.connectors import DeclaredConnector
+from storage.runs import RunRow
+from storage.store import Store
 from tests.support.clock import FakeClock
 from tests.support.mailbox import ListDesk, Mailbox
 from tests.support.runs import MODERN, TAKEN, Bench, titles

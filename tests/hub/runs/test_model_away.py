@@ -14,7 +14,9 @@ from hub.runs.model_gates import PROBE, RELEASE, ModelGate, ModelGates
 from hub.runs.runner import MODEL_WAIT_S
 from protocol.errors import ErrorCode
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
-from storage.store import AgentRow, Store, runs
+from storage import runs
+from storage.agents import AgentRow
+from storage.store import Store
 from tests.support.clock import FakeClock
 from tests.support.runs import Bench, KeywordModel, folder, titles
 

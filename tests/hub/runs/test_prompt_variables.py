@@ -5,19 +5,12 @@ import pytest
 
 from hub.agents.prompts import BadPrompt
 from protocol.ids import TemplateId, UserId
-from storage.store import (
-    AgentRow,
-    DeclaredAgent,
-    DeclaredSchedule,
-    NewConfig,
-    Store,
-    WrittenTemplate,
-    agents,
-    config_changes,
-    runs,
-    template_changes,
-    users,
-)
+from storage import agents, config_changes, runs, template_changes, users
+from storage.agents import AgentRow, DeclaredAgent
+from storage.config_changes import NewConfig
+from storage.schedules import DeclaredSchedule
+from storage.store import Store
+from storage.templates import WrittenTemplate
 from tests.support.runs import Bench, store
 from tests.support.schedules import HOUR_S, Desk
 

@@ -7,7 +7,7 @@ import anyio
 
 from hub.runs.wishes import RunWish
 from protocol.lifecycles import RunState
-from storage.store import locks, runs
+from storage import locks, runs
 from tests.support.runs import Bench, agent, bench, folder, store
 
 __all__ = ["agent", "bench", "store"]

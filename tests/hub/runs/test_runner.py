@@ -23,7 +23,11 @@ from protocol.work import (
     SkippedFile,
     ToolCall,
 )
-from storage.store import AgentRow, Busy, HeldRun, Store, agent_states, agents, outbox, runs
+from storage import agent_states, agents, outbox, runs
+from storage.agents import AgentRow
+from storage.database import Busy
+from storage.runs import HeldRun
+from storage.store import Store
 from tests.support.runs import TAKEN, Bench, folder, titles
 
 

@@ -13,12 +13,14 @@ import sqlalchemy as sa
 
 from hub.clock import IdFactory, epoch_ms
 from protocol.lifecycles import RunState
-from storage import leases
+from storage import agent_states, leases
+from storage.agents import AgentRow
+from storage.schedules import DeclaredSchedule
 from storage.schema import agent_configs as configs
 from storage.schema import hub as hub_table
 from storage.schema import runs as run_table
 from storage.schema import schedules as schedule_table
-from storage.store import AgentRow, DeclaredSchedule, agent_states, open_store
+from storage.store import open_store
 from tests.support.clock import START, FakeClock
 from tests.support.schedules import BOOT, DAILY, HOUR_S, HOURLY, OTHER_BOOT, Desk, Shared, hours
 

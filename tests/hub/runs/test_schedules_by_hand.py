@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from hub.runs.backfill import TooManyFires
-from storage.store import DeclaredSchedule, open_store
+from storage.schedules import DeclaredSchedule
+from storage.store import open_store
 from tests.support.schedules import HOUR_S, HOURLY, Desk, hours
 
 

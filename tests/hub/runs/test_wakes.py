@@ -15,21 +15,11 @@ from protocol.errors import CallTimedOut, DeviceGone, ErrorCode
 from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.work import Answer
-from storage.store import (
-    DeclaredAgent,
-    DeclaredSchedule,
-    UnknownSchedule,
-    WakeRow,
-    WakeSight,
-    activity,
-    agent_states,
-    agents,
-    fires,
-    open_store,
-    schedules,
-    users,
-    wakes,
-)
+from storage import activity, agent_states, agents, fires, schedules, users, wakes
+from storage.agents import DeclaredAgent
+from storage.schedules import DeclaredSchedule, UnknownSchedule
+from storage.store import open_store
+from storage.wakes import WakeRow, WakeSight
 from tests.support.clock import FakeClock
 from tests.support.link import FakeLink, Replies
 from tests.support.schedules import HOUR_S, Desk, hours

@@ -15,8 +15,11 @@ from hub.extraction.model import Models
 from hub.runs.watching import LOOK_S, PAUSE_S, Watching
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
+from storage import agents, connectors, runs, users
 from storage.agent_configs import Mailbox as MailboxConfig
-from storage.store import DeclaredAgent, DeclaredConnector, Store, agents, connectors, runs, users
+from storage.agents import DeclaredAgent
+from storage.connectors import DeclaredConnector
+from storage.store import Store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.mailbox import ListDesk, ListedMailbox, Mailbox
 from tests.support.runs import Bench

@@ -10,7 +10,9 @@ from hub.settings.declared import declared_agents
 from hub.settings.reading import check_text
 from protocol.configs import ConfigType
 from protocol.ids import UserId
-from storage.store import ConfigOfFile, NewConfig, agents, config_changes, configs, open_store, users
+from storage import agents, config_changes, configs, users
+from storage.config_changes import ConfigOfFile, NewConfig
+from storage.store import open_store
 
 AGENT = """\
 [[agents]]

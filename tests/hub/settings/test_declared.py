@@ -6,7 +6,8 @@ import pytest
 
 from hub.settings.declared import declared_agent
 from hub.settings.reading import load_settings
-from storage.store import DeclaredAgent, DeclaredSchedule
+from storage.agents import DeclaredAgent
+from storage.schedules import DeclaredSchedule
 
 AGENT = """\
 [[agents]]
