@@ -21,8 +21,9 @@ from hub.log import Channel
 from hub.turns import Turns
 from hub.version import VERSION
 from protocol.errors import HubError
-from storage import audit, backup
-from storage.backup import BackupRefused, Manifest
+from storage.audit import audit
+from storage.kernel import backup
+from storage.kernel.backup import BackupRefused, Manifest
 from storage.store import Store
 
 log = Channel(__name__)

@@ -28,7 +28,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId
-from storage.calls import IS_OPEN
+from storage.runs.calls import IS_OPEN
 from storage.schema import (
     activity_log,
     agent_config_history,

@@ -9,7 +9,7 @@ and a test compares the two.
 import sqlalchemy as sa
 
 from protocol.lifecycles import CallState, PauseReason, RunOutcome, RunState, UnitState
-from storage.agent_schema import (
+from storage.agents.schema import (
     agent_capabilities,
     agent_config_history,
     agent_configs,
@@ -24,8 +24,7 @@ from storage.agent_schema import (
     metric_series,
     wakes,
 )
-from storage.columns import Choice, Doc, Flag, Int, doc, index, number, one_of, reference, text, zero_or_one
-from storage.connector_schema import (
+from storage.connectors.schema import (
     connector_cursors,
     connectors,
     credentials,
@@ -33,7 +32,7 @@ from storage.connector_schema import (
     seen_messages,
     sign_ins,
 )
-from storage.coordination_schema import (
+from storage.coordination.schema import (
     agent_tokens,
     board_members,
     board_memory,
@@ -48,7 +47,20 @@ from storage.coordination_schema import (
     soul_versions,
     soul_writes,
 )
-from storage.metadata import metadata, table
+from storage.kernel.columns import (
+    Choice,
+    Doc,
+    Flag,
+    Int,
+    doc,
+    index,
+    number,
+    one_of,
+    reference,
+    text,
+    zero_or_one,
+)
+from storage.kernel.metadata import metadata, table
 
 __all__ = [
     "EXECUTING",

@@ -5,7 +5,7 @@ Functions of the other modules are handed to ``store.read`` and ``store.write``:
     run = await store.read(runs.find_run, run_id)
     held = await store.write(runs.move, held, RunEvent.FAILED, at=now, actor="hub")
 
-Each call is one transaction; see ``storage.database`` for what it promises.
+Each call is one transaction; see ``storage.kernel.database`` for what it promises.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -17,13 +17,13 @@ from typing import TypeAlias
 import anyio.to_thread
 
 from protocol.ids import BootId
-from storage.address import SERVER
-from storage.database import Database
-from storage.database_file import file_of, held_alone
-from storage.migrate import upgrade
+from storage.kernel.address import SERVER
+from storage.kernel.database import Database
+from storage.kernel.database_file import file_of, held_alone
+from storage.kernel.migrate import upgrade
+from storage.kernel.sessions import session_name
+from storage.kernel.sqlite import empty_database, machine_now_ms, open_sqlite
 from storage.schema import metadata
-from storage.sessions import session_name
-from storage.sqlite import empty_database, machine_now_ms, open_sqlite
 
 Store: TypeAlias = Database
 
@@ -53,7 +53,7 @@ async def open_store(
         Unavailable: it cannot be opened, or the scheme is not known.
     """
     if url.startswith(SERVER):
-        from storage.postgres import open_postgres  # its driver is an extra, and takes a while to load
+        from storage.kernel.postgres import open_postgres  # its driver is an extra, and takes a while to load
 
         session = "hub" if boot_id is None else session_name(boot_id)
         async with open_postgres(url, session=session) as server:

@@ -18,8 +18,8 @@ from hub.connectors.failures import ConnectorFailure, Misconfigured, PermissionM
 from hub.connectors.throttle import Throttle
 from hub.log import Channel
 from hub.outbound import OutboundClient
-from storage import connectors, credentials, grants
-from storage.connectors import ConnectorRow
+from storage.connectors import connectors, credentials, grants
+from storage.connectors.connectors import ConnectorRow
 from storage.store import Store
 
 __all__ = ["AccountConfig", "Accounts", "Told"]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.connectors.connector import Posted
-from storage import posted
+from storage.runs import posted
 from storage.store import Store
 
 

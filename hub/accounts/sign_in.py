@@ -30,9 +30,9 @@ from protocol.errors import DeliveryError, ErrorCode, HubError
 from protocol.frame import Record
 from protocol.ids import CallId, DeviceId
 from protocol.work import Action, ToolCall
-from storage import sign_ins
-from storage.connectors import ConnectorRow
-from storage.sign_ins import Outcome, SignInRow, Way, state_hash
+from storage.connectors import sign_ins
+from storage.connectors.connectors import ConnectorRow
+from storage.connectors.sign_ins import Outcome, SignInRow, Way, state_hash
 from storage.store import Store
 
 LIFE_MS: Final = 600_000

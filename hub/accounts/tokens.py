@@ -20,9 +20,9 @@ from hub.accounts.keys import KeyStore, NotOpened
 from hub.clock import Chance, Clock, epoch_ms
 from hub.connectors.failures import ConnectorFailure, Misconfigured, SignInNeeded, Unavailable
 from hub.log import Channel
-from storage import credentials
-from storage.credentials import CredentialRow, GrantSight
-from storage.database import StorageError
+from storage.connectors import credentials
+from storage.connectors.credentials import CredentialRow, GrantSight
+from storage.kernel.database import StorageError
 from storage.store import Store
 
 LEASE_MS: Final = 30_000  # longer than a refresh may take

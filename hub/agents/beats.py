@@ -13,7 +13,7 @@ from hub.agents.documents import NUL
 from protocol.coordination import AgentBeat
 from protocol.ids import AgentId
 from protocol.standing import Availability, ExhaustReason
-from storage.heartbeats import AgentReport
+from storage.agents.heartbeats import AgentReport
 
 MOST_RECOVERY_MS: Final = 31 * 86_400_000  # no quota takes longer than a month
 WHY_CHARACTERS: Final = 500  # of why an agent is in error

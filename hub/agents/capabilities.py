@@ -16,9 +16,10 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from protocol.requirements import CAPABILITY
 from protocol.semver import parse_version
-from storage import audit, capabilities
-from storage.audit import Entry
-from storage.capabilities import Capability, CapabilityRow, Registered, TooManyCapabilities
+from storage.agents import capabilities
+from storage.agents.capabilities import Capability, CapabilityRow, Registered, TooManyCapabilities
+from storage.audit import audit
+from storage.audit.audit import Entry
 from storage.store import Store
 
 log = Channel(__name__)
@@ -71,11 +72,11 @@ class Capabilities:
         source: Literal["api", "device"],
         actor: str,
     ) -> Registered:
-        """Write a capability down, or change what is written; see ``storage.capabilities.Capability``.
+        """Write a capability down, or change what is written; see ``storage.agents.capabilities.Capability``.
 
         Raises:
             BadCapability, BadVersion, BadDocument, DocumentTooLarge: what is said of it.
-            DeclaredCapability, TooManyCapabilities, UnknownAgent: see ``storage.capabilities.register``.
+            DeclaredCapability, TooManyCapabilities, UnknownAgent: see ``storage.agents.capabilities``.
             In each case nothing was written.
         """
         try:

@@ -13,9 +13,9 @@ import msgspec
 from hub.clock import from_epoch_ms
 from protocol.errors import ErrorCode, HubError
 from protocol.measurements import MetricType
-from storage.measurement_reads import BucketRow, SeriesRow
-from storage.measurements import HOUR_MS, MINUTE_MS
-from storage.sketch import Sketch
+from storage.agents.measurement_reads import BucketRow, SeriesRow
+from storage.agents.measurements import HOUR_MS, MINUTE_MS
+from storage.agents.sketch import Sketch
 
 DAY_MS: Final = 24 * HOUR_MS
 # A step that nobody has asked for is the first of these that needs no more points.

@@ -11,10 +11,11 @@ from hub.metrics import Metrics
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from protocol.work import RunCheckpoint
-from storage import audit, checkpoints
-from storage.audit import Entry
-from storage.checkpoints import Checkpoint, CheckpointRow, TooManyCheckpoints
-from storage.runs import HeldRun
+from storage.agents import checkpoints
+from storage.agents.checkpoints import Checkpoint, CheckpointRow, TooManyCheckpoints
+from storage.audit import audit
+from storage.audit.audit import Entry
+from storage.runs.runs import HeldRun
 from storage.store import Store
 
 log = Channel(__name__)
@@ -71,7 +72,7 @@ class Checkpoints:
         Raises:
             BadCheckpoint, BadDocument, DocumentTooLarge: what is said of it.
             StaleCheckpoint, StaleRun, LockLost, TooManyCheckpoints, UnknownAgent: see
-                ``storage.checkpoints.put_checkpoint``.
+                ``storage.agents.checkpoints.put_checkpoint``.
             In each case nothing was written.
         """
         try:

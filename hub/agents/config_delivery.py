@@ -20,9 +20,9 @@ from hub.turns import Turns
 from protocol.coordination import EventName
 from protocol.frame import Values
 from protocol.ids import AgentId, DeviceId
-from storage import effective_configs
-from storage.agents import AgentRow
-from storage.effective_configs import EffectiveConfig
+from storage.agents import effective_configs
+from storage.agents.agents import AgentRow
+from storage.agents.effective_configs import EffectiveConfig
 from storage.store import Store
 
 log = Channel(__name__)

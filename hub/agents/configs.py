@@ -8,10 +8,18 @@ from hub.agents.templates import check_agent
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
-from storage import audit, config_changes, users
-from storage.agents import AgentRow
-from storage.audit import Entry
-from storage.config_changes import ConfigLimitReached, ConfigLimits, ConfigOfFile, ConfigsChanged, NewConfig
+from storage.agents import config_changes
+from storage.agents.agents import AgentRow
+from storage.agents.config_changes import (
+    ConfigLimitReached,
+    ConfigLimits,
+    ConfigOfFile,
+    ConfigsChanged,
+    NewConfig,
+)
+from storage.audit import audit
+from storage.audit.audit import Entry
+from storage.devices import users
 from storage.store import Store
 
 KEYS_TOLD: Final = 20  # in the audit log; the history has them all
@@ -48,7 +56,7 @@ class AgentConfigs:
         expected_rev: int | None = None,
         actor: str,
     ) -> ConfigsChanged:
-        """Write and remove configs, all or none. See ``storage.config_changes.change``.
+        """Write and remove configs, all or none. See ``storage.agents.config_changes.change``.
 
         Raises:
             UnknownAgent, UnknownConfig, StaleConfig, ConfigOfFile, ConfigLimitReached, BadConfig,

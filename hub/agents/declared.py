@@ -12,13 +12,17 @@ from hub.agents.templates import problems_of
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.log import Channel
 from protocol.ids import UserId
-from storage import activity, agents, connectors, declaring, gateways, users
-from storage.agents import DeclaredAgent, Reconciled
-from storage.audit import Entry
-from storage.connectors import DeclaredConnector
-from storage.gateways import DeclaredGateway
+from storage.agents import agents, declaring
+from storage.agents.agents import DeclaredAgent, Reconciled
+from storage.agents.templates import WrittenTemplate
+from storage.audit import activity
+from storage.audit.audit import Entry
+from storage.connectors import connectors
+from storage.connectors.connectors import DeclaredConnector
+from storage.coordination import gateways
+from storage.coordination.gateways import DeclaredGateway
+from storage.devices import users
 from storage.store import Store
-from storage.templates import WrittenTemplate
 
 log = Channel(__name__)
 

@@ -27,9 +27,9 @@ from protocol.coordination import AgentBeat, Heartbeat
 from protocol.frame import HEARTBEAT_INTERVAL_MS, SILENT_AFTER_HEARTBEATS
 from protocol.ids import AgentId, DeviceId
 from protocol.standing import AgentMoved, Availability, Axis
-from storage import heartbeats
-from storage.database import Conflict, StorageError
-from storage.heartbeats import AgentReport, HeardDevice, SilentDevice, Stands
+from storage.agents import heartbeats
+from storage.agents.heartbeats import AgentReport, HeardDevice, SilentDevice, Stands
+from storage.kernel.database import Conflict, StorageError
 from storage.store import Store
 
 log = Channel(__name__)

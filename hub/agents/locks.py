@@ -1,6 +1,6 @@
 """Locks for devices: taken, waited for, renewed, released; and the service that hands them over.
 
-The rows decide (``storage.locks``); here are the devices that wait at this hub for their
+The rows decide (``storage.agents.locks``); here are the devices that wait at this hub for their
 turn. A grant that comes by a release is told at once; one that comes by the end of a run,
 by the end of somebody's time, or by another hub is found by looking.
 """
@@ -18,8 +18,8 @@ from hub.metrics import Metrics
 from hub.turns import Turns
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, UserId
-from storage import locks as rows
-from storage.database import StorageError
+from storage.agents import locks as rows
+from storage.kernel.database import StorageError
 from storage.store import Store
 
 log = Channel(__name__)

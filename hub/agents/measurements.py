@@ -18,9 +18,9 @@ from hub.turns import Turns
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from protocol.measurements import Sample
-from storage import measured_work, measurement_reads, measurements
-from storage.measurement_reads import SeriesRow
-from storage.measurements import BucketsKept, SeriesLimits, TooManySeries
+from storage.agents import measured_work, measurement_reads, measurements
+from storage.agents.measurement_reads import SeriesRow
+from storage.agents.measurements import BucketsKept, SeriesLimits, TooManySeries
 from storage.store import Store
 
 log = Channel(__name__)

@@ -15,7 +15,7 @@ from hub.log import Channel, LogEntry, Ring
 from hub.turns import Turns
 from protocol.coordination import EventName
 from protocol.frame import Values
-from storage import owners
+from storage.devices import owners
 from storage.store import Store
 
 log = Channel(__name__)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from protocol.errors import ErrorCode, HubError
-from storage.setups import Setup
+from storage.agents.agent_snapshot import Setup
 
 OPENS: Final = "{{"
 _VARIABLE: Final = re.compile(r"\{\{(?:[ \t]*([A-Za-z_][\w.-]*)[ \t]*\}\})?", re.ASCII)

@@ -17,8 +17,8 @@ from protocol.measurements import (
     TAG_VALUE_CHARACTERS,
     Sample,
 )
-from storage.agents import UnknownAgent
-from storage.measurements import SampleRow
+from storage.agents.agents import UnknownAgent
+from storage.agents.measurements import SampleRow
 
 AHEAD_MS: Final = 60_000  # so far may the clock of a device be ahead of ours
 DAY_MS: Final = 86_400_000

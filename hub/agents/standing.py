@@ -30,7 +30,7 @@ class Moves:
 
 
 def tell_moves(moves: Sequence[AgentMoved]) -> None:
-    """One ``agent.moved`` for each; see ``storage.told``."""
+    """One ``agent.moved`` for each; see ``storage.kernel.observed_database``."""
     for move in moves:
         log.info(
             "agent.moved",

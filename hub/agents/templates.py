@@ -7,9 +7,9 @@ from typing import Any, Final
 from hub.agents.prompts import problems_in as problems_in_prompt
 from hub.agents.prompts import variables_of
 from hub.agents.schemas import problems_in
-from storage import setups
-from storage.setups import Setup
-from storage.templates import WrittenTemplate
+from storage.agents import agent_snapshot
+from storage.agents.agent_snapshot import Setup
+from storage.agents.templates import WrittenTemplate
 
 
 def effective_configuration(template: WrittenTemplate | None, configs: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,4 +32,4 @@ def problems_of(setup: Setup) -> Sequence[str]:
 
 
 # For who changes an agent: called in the transaction of the change, as ``check_agent(c, agent_id)``.
-check_agent: Final = partial(setups.check_setup, check=problems_of)
+check_agent: Final = partial(agent_snapshot.check_setup, check=problems_of)

@@ -10,7 +10,7 @@ from hub.agents.documents import NUL
 from hub.agents.mapped import columns_of
 from hub.clock import epoch_ms
 from protocol.vocabularies import CalendarExhaustReason, Vocabulary, reading
-from storage.agent_writes import BadWrite, StandingWrite, Word
+from storage.agents.agent_writes import BadWrite, StandingWrite, Word
 
 REASON: Final = "reason"  # beside the columns: words for the history
 METADATA_BYTES: Final = 65_536

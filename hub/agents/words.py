@@ -1,6 +1,6 @@
 """An agent told whole in the words of another vocabulary: its tables and columns, by their names.
 
-Pure: what comes in is what ``storage.agent_facts`` read. Instants are told as RFC 3339 in UTC, ids as
+Pure: what comes in is what ``storage.agents.agent_facts`` read. Instants are told as RFC 3339 in UTC, ids as
 text; where a seed numbers its rows, the number here is a text that names the row.
 ``VOCABULARIES.md`` beside this says where each name lives.
 """
@@ -22,9 +22,9 @@ from protocol.vocabularies import (
     run_log_status,
     standing_words,
 )
-from storage.agent_facts import AgentFacts, Measured
-from storage.agent_states import AgentMove
-from storage.runs import RunMove, RunRow
+from storage.agents.agent_facts import AgentFacts, Measured
+from storage.agents.agent_states import AgentMove
+from storage.runs.runs import RunMove, RunRow
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -11,15 +11,16 @@ from hub.clock import Clock, IdFactory, epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.ids import AgentId, TemplateId, UserId
-from storage import audit, made_agents, setups, template_changes, templates
-from storage.agents import AgentRow, DeclaredAgent
-from storage.audit import Entry
-from storage.config_changes import ConfigLimits
-from storage.made_agents import AgentLimits, TooManyAgents, Writing
-from storage.setups import Setup
+from storage.agents import agent_snapshot, made_agents, template_changes, templates
+from storage.agents.agent_snapshot import Setup
+from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.agents.config_changes import ConfigLimits
+from storage.agents.made_agents import AgentLimits, TooManyAgents, Writing
+from storage.agents.template_changes import Broken, TooManyTemplates
+from storage.agents.templates import TemplateRow, WrittenTemplate
+from storage.audit import audit
+from storage.audit.audit import Entry
 from storage.store import Store
-from storage.template_changes import Broken, TooManyTemplates
-from storage.templates import TemplateRow, WrittenTemplate
 
 log = Channel(__name__)
 
@@ -102,7 +103,7 @@ class AgentWriter:
 
     async def problems(self, agent_id: AgentId) -> tuple[str, ...]:
         """What is wrong with how the agent is set up now; nothing is written."""
-        return tuple(problems_of(await self._store.read(setups.setup_of, agent_id)))
+        return tuple(problems_of(await self._store.read(agent_snapshot.setup_of, agent_id)))
 
     def judge(self, setup: Setup) -> tuple[str, ...]:
         """What would be wrong with an agent that is set up so."""

@@ -17,7 +17,9 @@ from hub.settings.declared import (
     declared_templates,
 )
 from protocol.ids import UserId
-from storage import audit, devices, identity, leases, runs, users
+from storage.audit import audit
+from storage.devices import devices, identity, leases, users
+from storage.runs import runs
 
 log = Channel(__name__)
 

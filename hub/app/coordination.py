@@ -43,10 +43,10 @@ from hub.settings.parts import Commit
 from hub.settings.settings import Settings
 from hub.version import VERSION
 from protocol.ids import DeviceId
-from storage.board_memory import MemoryLimits
-from storage.boards import BoardLimits
-from storage.message_rows import MessageRow
-from storage.messages import MessageLimits
+from storage.coordination.board_memory import MemoryLimits
+from storage.coordination.boards import BoardLimits
+from storage.coordination.message_rows import MessageRow
+from storage.coordination.messages import MessageLimits
 
 STANDING_LEASE: Final = "gateway standing"
 

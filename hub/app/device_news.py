@@ -10,7 +10,7 @@ from hub.links.device_events import DeviceEvents
 from hub.links.roster import Roster
 from hub.settings.limit_settings import Limits
 from protocol.coordination import EventName
-from storage.config_changes import ConfigLimits
+from storage.agents.config_changes import ConfigLimits
 
 
 class DeviceNews:

@@ -36,7 +36,7 @@ from hub.runs.budget import Account, BudgetLimits, BudgetReached, Densities, Res
 from hub.runs.order import AgentConfig, wanted_of
 from hub.settings.settings import Settings
 from protocol.tables import TableName
-from storage.model_calls import Spent
+from storage.runs.model_calls import Spent
 
 _SECRET_BYTES: Final = 32
 _AT_ONCE: Final = 4  # documents; the questions of one are often fewer than an endpoint takes

@@ -12,7 +12,11 @@ from hub.metrics import Metrics
 from hub.runs.disk import DiskGuard
 from hub.turns import Turns
 from protocol.errors import HubError
-from storage import audit, items, pairings, questions, size
+from storage.audit import audit
+from storage.coordination import questions
+from storage.devices import pairings
+from storage.kernel import size
+from storage.runs import items
 from storage.store import Store
 
 log = Channel(__name__)

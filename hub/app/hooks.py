@@ -21,7 +21,7 @@ from hub.settings.parts import Commit
 from hub.settings.reload import Unfit
 from hub.settings.secret import SecretMissing
 from hub.settings.settings import Settings
-from storage import posted
+from storage.runs import posted
 
 _ANY: Final = 1_000_000  # connections in one go: who posts may come with all that was put off meanwhile
 

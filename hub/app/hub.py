@@ -66,8 +66,8 @@ from hub.runs.dispatcher import Dispatcher
 from hub.runs.progress import RunWatch
 from hub.settings.file_lines import FileLines
 from hub.settings.settings import Settings
-from storage import identity
-from storage.address import shown
+from storage.devices import identity
+from storage.kernel.address import shown
 
 # A failure of one of these ends the process, and the next start recovers; all others are started again.
 VITAL: Final[Mapping[str, str]] = {

@@ -32,7 +32,7 @@ from hub.links.takeovers import Takeovers
 from hub.runs.budget import Reached
 from hub.runs.disk import DiskGuard
 from hub.runs.waiting import told_hold
-from storage.run_needs import Offered
+from storage.runs.run_needs import Offered
 
 if TYPE_CHECKING:
     from hub.extraction.endpoint import Endpoint

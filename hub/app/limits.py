@@ -9,7 +9,7 @@ from hub.links.limits import LinkLimits, PortLimits
 from hub.links.upgrade import UpgradeRules
 from hub.settings.limit_settings import Limits
 from hub.settings.listen_settings import DeviceListener, Listener
-from storage.made_agents import AgentLimits
+from storage.agents.made_agents import AgentLimits
 
 
 def link_limits(limits: Limits, *, spool: Path) -> LinkLimits:

@@ -24,15 +24,18 @@ from hub.settings.locate import KeyPath
 from hub.settings.parts import Commit, Parts, Prepare, Remark
 from hub.settings.reload import Unfit
 from hub.settings.settings import Settings
-from storage import agents, audit, device_names, devices, gateways, users
-from storage.agents import NameTaken
-from storage.audit import Entry
-from storage.connectors import UnknownConnector
-from storage.database import StorageError
-from storage.gateway_agents import RemoteIdTaken
+from storage.agents import agents
+from storage.agents.agents import NameTaken
+from storage.agents.template_changes import WouldBreak
+from storage.agents.templates import UnknownTemplate
+from storage.audit import audit
+from storage.audit.audit import Entry
+from storage.connectors.connectors import UnknownConnector
+from storage.coordination import gateways
+from storage.coordination.gateway_agents import RemoteIdTaken
+from storage.devices import device_names, devices, users
+from storage.kernel.database import StorageError
 from storage.store import Store
-from storage.template_changes import WouldBreak
-from storage.templates import UnknownTemplate
 
 log = Channel(__name__)
 

@@ -38,11 +38,12 @@ from hub.text.converted import ConvertLimits
 from protocol.frame import CREDIT_PIECES
 from protocol.ids import DeviceId
 from protocol.work import RunLimits
-from storage import locks, runs
-from storage.database_file import file_of
-from storage.measurements import SeriesLimits
-from storage.outbox import ItemCaps
-from storage.overlap import QueueLimits
+from storage.agents import locks
+from storage.agents.measurements import SeriesLimits
+from storage.kernel.database_file import file_of
+from storage.runs import runs
+from storage.runs.outbox import ItemCaps
+from storage.schedules.overlap import QueueLimits
 from storage.store import open_store
 
 

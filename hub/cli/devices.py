@@ -16,7 +16,7 @@ from hub.cli.talk import Talk, talk
 
 PATH: Final = "/v1/devices"
 INDENT: Final = 7  # as wide as the longest kind of what opens a device, and a gap
-GRANTS: Final = ("files", "agents", "connectors", "coordination")  # as storage.devices.Grant has them
+GRANTS: Final = ("files", "agents", "connectors", "coordination")  # as storage.devices.devices.Grant has them
 SIGNS: Final = {"+": "add", "-": "remove"}
 ABOUT_THE_STREAM: Final = ("open", "reset")  # what was there before is to be read now
 

@@ -12,7 +12,7 @@ from hub.cli.upkeep import config_option, settings_of
 from hub.printable import one_line
 
 if TYPE_CHECKING:
-    from storage.standing import Standing
+    from storage.kernel.schema_version import Standing
 
 
 def _database_options(command: Command) -> Command:
@@ -41,7 +41,7 @@ def migrate() -> None:
 @click.pass_context
 def status(ctx: click.Context, config: Path, url: str | None, state: Path, as_json: bool) -> None:
     """Say which tables there are. Exits with 1 when 'hub migrate up' has something to do."""
-    from storage.migrate import words_of
+    from storage.kernel.migrate import words_of
 
     standing = _standing(_address(config, url), state)
     if as_json:
@@ -103,7 +103,7 @@ def verify_tables(ctx: click.Context, config: Path, url: str | None, state: Path
     """
     import anyio
 
-    from storage.verify import Verified, verify
+    from storage.kernel.verify import Verified, verify
 
     address = _address(config, url)
     standing = _standing(address, state)
@@ -156,7 +156,7 @@ def _summary(standing: "Standing", differences: int) -> str:
 def _standing(address: str, state: Path) -> "Standing":
     import anyio
 
-    from storage.standing import Standing, standing_of
+    from storage.kernel.schema_version import Standing, standing_of
 
     async def look() -> Standing:
         return await standing_of(address, base=state)
@@ -169,6 +169,6 @@ def _address(config: Path, url: str | None) -> str:
 
 
 def _backup_of(address: str) -> str:
-    from storage.address import SERVER
+    from storage.kernel.address import SERVER
 
     return "pg_dump makes one" if address.startswith(SERVER) else "hub backup FILE makes one"

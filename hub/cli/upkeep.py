@@ -13,7 +13,7 @@ from hub.cli.talk import talk
 
 if TYPE_CHECKING:
     from hub.settings.settings import Settings
-    from storage.backup import Manifest
+    from storage.kernel.backup import Manifest
 
 SETTINGS: Final = "hub.toml"
 
@@ -56,9 +56,9 @@ def backup(file: Path, verify: bool, config: Path, state: Path, as_json: bool) -
     The hub may run meanwhile. The file holds what the devices sent: keep it as you keep them. The keys that
     seal sign-ins (keys/credentials.keys in the state folder) are not in it: keep a copy of them elsewhere.
     """
-    from storage import backup as backups
-    from storage.backup import BackupRefused
-    from storage.database import StorageError
+    from storage.kernel import backup as backups
+    from storage.kernel.backup import BackupRefused
+    from storage.kernel.database import StorageError
 
     try:
         manifest = backups.verify(file) if verify else _back_up(file, config, state)
@@ -91,9 +91,9 @@ def restore(file: Path, yes: bool, config: Path, state: Path, as_json: bool) -> 
     aside in the state folder.
     """
     from hub.clock import SystemClock, epoch_ms
-    from storage.backup import BackupRefused
-    from storage.database_file import held_alone
-    from storage.restore import restore
+    from storage.kernel.backup import BackupRefused
+    from storage.kernel.database_file import held_alone
+    from storage.kernel.restore import restore
 
     database = _database(config, state)
     if not yes:
@@ -124,8 +124,8 @@ def _back_up(file: Path, config: Path, state: Path) -> "Manifest":
     from hub.backups import ALONG, entry_of, files_along, made_at
     from hub.clock import SystemClock, epoch_ms
     from hub.version import VERSION
-    from storage import backup as backups
-    from storage.database import StorageError
+    from storage.kernel import backup as backups
+    from storage.kernel.database import StorageError
 
     database, at = _database(config, state), epoch_ms(SystemClock().now())
     if not database.is_file():
@@ -148,8 +148,8 @@ def _back_up(file: Path, config: Path, state: Path) -> "Manifest":
 
 
 def _database(config: Path, state: Path) -> Path:
-    from storage.database import StorageError
-    from storage.database_file import file_of
+    from storage.kernel.database import StorageError
+    from storage.kernel.database_file import file_of
 
     try:
         database = file_of(settings_of(config).storage.resolved(), state)

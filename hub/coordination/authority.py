@@ -6,10 +6,11 @@ from typing import Self
 from protocol.authority import AGENT, AIMED, Denial, Standing, Verb, Whom, denial
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, GatewayId, UserId
-from storage import agents, board_members, boards
-from storage.agents import AgentRow, UnknownAgent
-from storage.board_members import Place
-from storage.boards import BoardRow, UnknownBoard
+from storage.agents import agents
+from storage.agents.agents import AgentRow, UnknownAgent
+from storage.coordination import board_members, boards
+from storage.coordination.board_members import Place
+from storage.coordination.boards import BoardRow, UnknownBoard
 from storage.store import Store
 
 

@@ -25,9 +25,10 @@ from hub.turns import Turns
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import BroadcastId, GatewayId, MessageId, RunId, UserId
 from protocol.trace import trace_id_of
-from storage import audit, broadcasts
-from storage.audit import Entry
-from storage.broadcasts import (
+from storage.audit import audit
+from storage.audit.audit import Entry
+from storage.coordination import broadcasts
+from storage.coordination.broadcasts import (
     Aim,
     BoardPlace,
     BoardResult,
@@ -37,9 +38,9 @@ from storage.broadcasts import (
     Tally,
     UnknownBroadcast,
 )
-from storage.database import StorageError
-from storage.message_rows import MessageRow
-from storage.messages import MessageTooLong, TooManyMessages
+from storage.coordination.message_rows import MessageRow
+from storage.coordination.messages import MessageTooLong, TooManyMessages
+from storage.kernel.database import StorageError
 from storage.store import Store
 
 log = Channel(__name__)
@@ -217,7 +218,7 @@ class Broadcasts:
         return Standing(row, await self._store.read(broadcasts.tally_of, row))
 
     async def results(self, id: str, *, after: str = "", limit: int) -> Sequence[BoardResult]:
-        """What became of it at its boards; those apart that were refused. See ``storage.broadcasts``."""
+        """What became of it at its boards; those apart that were refused."""
         return await self._store.read(broadcasts.results_of, id, after=after, limit=limit)
 
     async def page(

@@ -37,9 +37,9 @@ from hub.turns import Turns
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import BootId, DeviceId, GatewayId
 from protocol.messages import MessageState
-from storage import gateway_agents, gateways, messages
-from storage.database import StorageError
-from storage.message_rows import MessageRow, MessageSight, UnknownMessage
+from storage.coordination import gateway_agents, gateways, messages
+from storage.coordination.message_rows import MessageRow, MessageSight, UnknownMessage
+from storage.kernel.database import StorageError
 from storage.store import Store
 
 log = Channel(__name__)

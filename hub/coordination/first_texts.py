@@ -7,8 +7,8 @@ change, and each letter says where its answer goes. What an agent or a person wr
 from collections.abc import Mapping
 from typing import Final
 
-from storage.boards import BoardRow
-from storage.gateway_agents import LEAD, MAIN, GatewayAgentRow
+from storage.coordination.boards import BoardRow
+from storage.coordination.gateway_agents import LEAD, MAIN, GatewayAgentRow
 
 BOOTSTRAP: Final = "BOOTSTRAP.md"  # written over where the gateway has put one, for it asks who one is
 _LETTERS: Final = (

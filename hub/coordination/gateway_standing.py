@@ -16,9 +16,9 @@ from hub.coordination.gateway_watch import RETRY_S, Watch, first_of
 from hub.log import Channel
 from hub.openclaw import Fleet, GatewayEvent, GatewayHealth, GatewayNews, GatewayState, StateChanged
 from hub.turns import Turns
-from storage.database import StorageError
-from storage.gateway_agents import GatewayAgentRow
-from storage.leases import LostLease
+from storage.coordination.gateway_agents import GatewayAgentRow
+from storage.devices.leases import LostLease
+from storage.kernel.database import StorageError
 from storage.store import Store
 
 log = Channel(__name__)

@@ -17,11 +17,11 @@ from hub.log import Channel
 from hub.openclaw import Fleet, Gateway, GatewayError, GatewayHealth, GatewayState
 from hub.openclaw.methods import agents_list, chat_history
 from protocol.standing import ExhaustReason
-from storage import gateway_agents, gateway_making, gateway_standings, gateways
-from storage.database import StorageError
-from storage.gateway_agents import GatewayAgentRow
-from storage.gateway_standings import Exhaustion, Seen
-from storage.gateways import UnknownGateway
+from storage.coordination import gateway_agents, gateway_making, gateway_standings, gateways
+from storage.coordination.gateway_agents import GatewayAgentRow
+from storage.coordination.gateway_standings import Exhaustion, Seen
+from storage.coordination.gateways import UnknownGateway
+from storage.kernel.database import StorageError
 from storage.store import Store
 
 log = Channel(__name__)

@@ -5,9 +5,9 @@ from typing import Protocol
 from hub.coordination.moving import Moving
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId
-from storage import board_members, boards, messages
-from storage.boards import UnknownBoard
-from storage.message_rows import MessageSight
+from storage.coordination import board_members, boards, messages
+from storage.coordination.boards import UnknownBoard
+from storage.coordination.message_rows import MessageSight
 from storage.store import Store
 
 

@@ -15,13 +15,13 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import MessageId, RunId
 from protocol.messages import MessageKind
 from protocol.trace import trace_id_of
-from storage import broadcasts, messages
-from storage.board_members import MemberRow
-from storage.boards import UnknownBoard
-from storage.broadcasts import BoardPlace
-from storage.gateway_making import NoGateway, NoLead
-from storage.message_rows import MessageRow
-from storage.messages import NewMessage
+from storage.coordination import broadcasts, messages
+from storage.coordination.board_members import MemberRow
+from storage.coordination.boards import UnknownBoard
+from storage.coordination.broadcasts import BoardPlace
+from storage.coordination.gateway_making import NoGateway, NoLead
+from storage.coordination.message_rows import MessageRow
+from storage.coordination.messages import NewMessage
 from storage.store import Store
 
 KINDS: Final = (MessageKind.QUESTION, MessageKind.HANDOFF)

@@ -19,12 +19,13 @@ from protocol.authority import Verb
 from protocol.errors import HubError
 from protocol.ids import AgentId, BoardId
 from protocol.standing import Health
-from storage import agent_states, board_members, boards, gateway_agents, gateway_making
-from storage.board_members import MemberRow
-from storage.boards import BoardLimits, BoardRow, TooManyOfBoards
-from storage.gateway_agents import GatewayAgentRow
-from storage.gateway_making import Led, NoGateway
-from storage.made_agents import AgentLimits, TooManyAgents
+from storage.agents import agent_states
+from storage.agents.made_agents import AgentLimits, TooManyAgents
+from storage.coordination import board_members, boards, gateway_agents, gateway_making
+from storage.coordination.board_members import MemberRow
+from storage.coordination.boards import BoardLimits, BoardRow, TooManyOfBoards
+from storage.coordination.gateway_agents import GatewayAgentRow
+from storage.coordination.gateway_making import Led, NoGateway
 from storage.store import Store
 
 log = Channel(__name__)

@@ -11,7 +11,7 @@ import msgspec
 
 from protocol.asking import without_answers
 from protocol.messages import MessageKind
-from storage.message_rows import MessageRow
+from storage.coordination.message_rows import MessageRow
 
 LEAD_TAGS: Final = ("gateway_main", "lead_reply")
 LEAD_SOURCE: Final = "lead_to_gateway_main"

@@ -10,12 +10,12 @@ from hub.metrics import Metrics
 from protocol.authority import Verb
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, MemoryId, MessageId
-from storage import board_memory, memory_replies
-from storage.board_memory import MemoryFilter, MemoryLimits, MemoryRow, NewMemory
-from storage.boards import BoardRow, TooManyOfBoards
-from storage.memory_replies import Replied, ReplyIds
-from storage.message_rows import MessageRow
-from storage.questions import QuestionRow
+from storage.coordination import board_memory, memory_replies
+from storage.coordination.board_memory import MemoryFilter, MemoryLimits, MemoryRow, NewMemory
+from storage.coordination.boards import BoardRow, TooManyOfBoards
+from storage.coordination.memory_replies import Replied, ReplyIds
+from storage.coordination.message_rows import MessageRow
+from storage.coordination.questions import QuestionRow
 from storage.store import Store
 
 log = Channel(__name__)

@@ -18,11 +18,12 @@ from protocol.authority import Verb
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, MessageId
 from protocol.messages import MESSAGE, MessageEvent, MessageKind, MessageState, QueueMode
-from storage import audit, message_orders, messages
-from storage.audit import Entry
-from storage.message_orders import MessageSettled
-from storage.message_rows import MessageMove, MessageRow, UnknownMessage
-from storage.messages import MessageLimits, NewMessage, TooManyMessages
+from storage.audit import audit
+from storage.audit.audit import Entry
+from storage.coordination import message_orders, messages
+from storage.coordination.message_orders import MessageSettled
+from storage.coordination.message_rows import MessageMove, MessageRow, UnknownMessage
+from storage.coordination.messages import MessageLimits, NewMessage, TooManyMessages
 from storage.store import Store
 
 EXPIRES_S: Final = 86_400.0

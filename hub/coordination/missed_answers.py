@@ -14,8 +14,8 @@ from hub.coordination.to_gateway import Heard
 from hub.log import Channel
 from hub.openclaw import Gateway, GatewayError, GatewayState, methods
 from hub.openclaw.methods import History, Message
-from storage import gateway_agents, gateways, questions
-from storage.database import StorageError
+from storage.coordination import gateway_agents, gateways, questions
+from storage.kernel.database import StorageError
 from storage.store import Store
 
 log = Channel(__name__)

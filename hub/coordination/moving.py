@@ -14,8 +14,8 @@ from hub.metrics import Metrics
 from protocol.errors import ErrorCode
 from protocol.ids import MemoryId
 from protocol.messages import MessageEvent, MessageKind
-from storage import messages
-from storage.message_rows import MessageRow
+from storage.coordination import messages
+from storage.coordination.message_rows import MessageRow
 from storage.store import Store
 
 log = Channel(__name__)

@@ -11,8 +11,8 @@ from hub.openclaw import Gateway, GatewayError
 from protocol.errors import ErrorCode
 from protocol.ids import DeviceId
 from protocol.messages import MessageEvent, MessageState
-from storage import messages
-from storage.message_rows import MessageRow, MessageSight
+from storage.coordination import messages
+from storage.coordination.message_rows import MessageRow, MessageSight
 from storage.store import Store
 
 UNKNOWN_MS: Final = 24 * 3_600_000  # so long it is tried to find out what became of one that left

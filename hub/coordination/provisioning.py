@@ -38,12 +38,12 @@ from hub.turns import Turns
 from protocol.errors import HubError
 from protocol.ids import AgentId, BootId, RunId
 from protocol.trace import trace_id_of, traceparent_of
-from storage import board_members, boards, gateway_agents, gateway_making, gateways, messages
-from storage.agents import UnknownAgent
-from storage.boards import BoardRow
-from storage.database import StorageError
-from storage.gateway_agents import GatewayAgentRow
-from storage.gateway_making import NoGateway
+from storage.agents.agents import UnknownAgent
+from storage.coordination import board_members, boards, gateway_agents, gateway_making, gateways, messages
+from storage.coordination.boards import BoardRow
+from storage.coordination.gateway_agents import GatewayAgentRow
+from storage.coordination.gateway_making import NoGateway
+from storage.kernel.database import StorageError
 from storage.store import Store
 
 log = Channel(__name__)

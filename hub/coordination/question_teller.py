@@ -1,6 +1,6 @@
 """Tells devices of questions to their person, and how each ended; and lets questions end by their time.
 
-A row says what a device has confirmed (``storage/question_tellings``); here it is brought about. The
+Rows of ``storage.coordination.question_tellings`` say what a device has confirmed. The
 ids of the calls are derived, so a device that is told twice, by a hub that was killed in
 between or by another one, has one question. Who answers is a request of the device, not this call.
 """
@@ -20,9 +20,9 @@ from protocol.asking import ANSWER_CHARACTERS, QuestionToUser, asking_call_id
 from protocol.errors import DeliveryError, DeviceGone
 from protocol.ids import DeviceId
 from protocol.work import Action, ToolCall
-from storage import questions
-from storage.database import StorageError
-from storage.questions import QuestionRow
+from storage.coordination import questions
+from storage.coordination.questions import QuestionRow
+from storage.kernel.database import StorageError
 from storage.store import Store
 
 log = Channel(__name__)

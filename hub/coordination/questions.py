@@ -20,10 +20,16 @@ from protocol.authority import Verb
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, MemoryId, MessageId, QuestionId, RunId
 from protocol.trace import trace_id_of
-from storage import boards, questions
-from storage.database import StorageError
-from storage.messages import MessageLimits, TooManyMessages
-from storage.questions import NewAnswer, NewQuestion, QuestionRow, TooManyQuestions, UnknownQuestion
+from storage.coordination import boards, questions
+from storage.coordination.messages import MessageLimits, TooManyMessages
+from storage.coordination.questions import (
+    NewAnswer,
+    NewQuestion,
+    QuestionRow,
+    TooManyQuestions,
+    UnknownQuestion,
+)
+from storage.kernel.database import StorageError
 from storage.store import Store
 
 log = Channel(__name__)

@@ -21,9 +21,9 @@ from protocol.frame import Record
 from protocol.ids import AgentId, CallId, DeviceId
 from protocol.messages import SOUL_FILE
 from protocol.work import Action, ToolCall
-from storage import soul_writes, souls
-from storage.gateway_making import NoGateway
-from storage.souls import SoulPlace
+from storage.coordination import soul_writes, souls
+from storage.coordination.gateway_making import NoGateway
+from storage.coordination.souls import SoulPlace
 
 READY_S: Final = 5.0  # for a gateway that is just coming back; then whoever asks is told that it is not there
 ANSWER_MS: Final = 30_000  # of a device, for one call

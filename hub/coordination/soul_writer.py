@@ -35,12 +35,12 @@ from protocol.errors import DeviceOffline, ErrorCode, HubError
 from protocol.ids import AgentId, RunId, SoulWriteId
 from protocol.messages import SoulWriteState
 from protocol.trace import traceparent
-from storage import soul_writes, souls
-from storage.agents import UnknownAgent
-from storage.database import StorageError
-from storage.gateway_making import NoGateway
-from storage.soul_writes import NewSoulWrite, SoulBusy, SoulEnd, SoulOutcome, SoulWriteRow
-from storage.souls import SoulPlace
+from storage.agents.agents import UnknownAgent
+from storage.coordination import soul_writes, souls
+from storage.coordination.gateway_making import NoGateway
+from storage.coordination.soul_writes import NewSoulWrite, SoulBusy, SoulEnd, SoulOutcome, SoulWriteRow
+from storage.coordination.souls import SoulPlace
+from storage.kernel.database import StorageError
 from storage.store import Store
 
 log = Channel(__name__)

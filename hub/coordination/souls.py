@@ -18,9 +18,9 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import RunId, SoulWriteId
 from protocol.messages import SoulWriteState
 from protocol.trace import trace_id_of, traceparent
-from storage import soul_writes, souls
-from storage.soul_writes import NewSoulWrite, SoulWriteRow
-from storage.souls import SoulPlace, SoulVersion
+from storage.coordination import soul_writes, souls
+from storage.coordination.soul_writes import NewSoulWrite, SoulWriteRow
+from storage.coordination.souls import SoulPlace, SoulVersion
 from storage.store import Store
 
 WAIT_S: Final = 10.0  # for the other side to have it, before whoever asks is told that it waits

@@ -19,7 +19,7 @@ from protocol.ids import CallId
 from protocol.messages import MessageEvent, MessageState
 from protocol.trace import traceparent_of
 from protocol.work import Action, ToolCall
-from storage.message_rows import MessageRow, MessageSight
+from storage.coordination.message_rows import MessageRow, MessageSight
 
 log = Channel(__name__)
 

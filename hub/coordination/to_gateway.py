@@ -36,8 +36,8 @@ from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BootId
 from protocol.messages import MessageEvent, MessageKind, MessageState, QueueMode, attempt_key
 from protocol.trace import traceparent_of
-from storage import messages, questions
-from storage.message_rows import MessageRow, MessageSight
+from storage.coordination import messages, questions
+from storage.coordination.message_rows import MessageRow, MessageSight
 from storage.store import Store
 
 log = Channel(__name__)

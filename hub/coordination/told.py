@@ -1,7 +1,7 @@
 """What the log says of a message after the commit that moved it; from there devices hear of it."""
 
 from hub.log import Channel
-from storage.message_rows import MessageRow
+from storage.coordination.message_rows import MessageRow
 
 log = Channel(__name__)
 

@@ -6,9 +6,9 @@ from typing import Final
 
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.health.issues import Check, Finding, error, warning
-from storage import connectors, credentials
-from storage.connectors import ConnectorRow
-from storage.credentials import GrantAge
+from storage.connectors import connectors, credentials
+from storage.connectors.connectors import ConnectorRow
+from storage.connectors.credentials import GrantAge
 from storage.store import Store
 
 DAY_MS: Final = 86_400_000

@@ -9,8 +9,9 @@ from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.health.issues import Check, Finding, error, notice, warning
 from hub.links.shared_roots import SharedRoots
 from protocol.ids import DeviceId
-from storage import agents, device_names, devices, operator_tokens, pairings
-from storage.devices import Grant
+from storage.agents import agents
+from storage.devices import device_names, devices, operator_tokens, pairings
+from storage.devices.devices import Grant
 from storage.store import Store
 
 BEFORE_THE_END: Final = timedelta(days=14)  # of a token

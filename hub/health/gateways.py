@@ -8,9 +8,9 @@ from typing import Final
 from hub.clock import epoch_ms
 from hub.health.issues import Check, Finding, Severity, error, notice, warning
 from hub.openclaw import GatewayHealth, GatewayState, Problem
-from storage import gateway_agents, gateways
-from storage.gateway_agents import GatewayAgentRow
-from storage.gateways import GatewayRow
+from storage.coordination import gateway_agents, gateways
+from storage.coordination.gateway_agents import GatewayAgentRow
+from storage.coordination.gateways import GatewayRow
 from storage.store import Store
 
 AWAY_FOR: Final = timedelta(minutes=5)  # a gateway that drains and starts anew is back by then

@@ -9,7 +9,7 @@ import anyio
 from hub.clock import from_epoch_ms
 from hub.extraction.breaker import Breaker, Circuit
 from hub.health.issues import Check, Finding, error, warning
-from storage import runs
+from storage.runs import runs
 from storage.store import Store
 
 Reach = Callable[[], Awaitable[str | None]]  # what is wrong with an endpoint

@@ -6,7 +6,7 @@ from typing import Final
 
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.health.issues import Check, Finding, notice
-from storage import questions
+from storage.coordination import questions
 from storage.store import Store
 
 PATIENCE: Final = timedelta(days=1)

@@ -6,9 +6,12 @@ from typing import Final
 
 from hub.clock import from_epoch_ms
 from hub.health.issues import Check, Finding, error, notice, warning
-from storage import agreement, audit, devices, size, users
-from storage.agreement import StoreRow
-from storage.devices import DeviceRow
+from storage.audit import audit
+from storage.devices import devices, users
+from storage.devices.devices import DeviceRow
+from storage.kernel import size
+from storage.runs import agreement
+from storage.runs.agreement import StoreRow
 from storage.store import Store
 
 WAL_BYTES: Final = 256 * 1024 * 1024  # the hub's own checkpoints keep it far below

@@ -9,10 +9,13 @@ from hub.health.issues import Check, Finding, error, warning
 from hub.runs.budget import Reached
 from hub.runs.waiting import told_unmet
 from protocol.ids import DeviceId
-from storage import agents, devices, run_needs, runs, schedules
-from storage.agents import AgentRow
-from storage.run_needs import Offered
-from storage.schedules import ScheduleRow
+from storage.agents import agents
+from storage.agents.agents import AgentRow
+from storage.devices import devices
+from storage.runs import run_needs, runs
+from storage.runs.run_needs import Offered
+from storage.schedules import schedules
+from storage.schedules.schedules import ScheduleRow
 from storage.store import Store
 
 _WHY: Final = {

@@ -27,10 +27,12 @@ from hub.tokens import hash_token
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import Challenge, DeviceHello, Identity, StoreMark
 from protocol.ids import ConnectionId, DeviceId, NodeId, UserId
-from storage import agreement, audit, device_keys, devices
-from storage.database import StorageError
-from storage.device_keys import KeyOwner, KeyRevoked
-from storage.devices import TokenRevoked, UnknownDevice
+from storage.audit import audit
+from storage.devices import device_keys, devices
+from storage.devices.device_keys import KeyOwner, KeyRevoked
+from storage.devices.devices import TokenRevoked, UnknownDevice
+from storage.kernel.database import StorageError
+from storage.runs import agreement
 from storage.store import Store
 
 log = Channel(__name__)

@@ -18,11 +18,11 @@ from hub.tokens import hash_token
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import DeviceHello
 from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId
-from storage import invitations, pairings
-from storage.device_keys import KeyOwner
-from storage.devices import DeviceNameTaken
-from storage.invitations import BadInvitation
-from storage.pairings import Asked, PairingAsk, TooManyPairings
+from storage.devices import invitations, pairings
+from storage.devices.device_keys import KeyOwner
+from storage.devices.devices import DeviceNameTaken
+from storage.devices.invitations import BadInvitation
+from storage.devices.pairings import Asked, PairingAsk, TooManyPairings
 from storage.store import Store
 
 COME_BACK_MS: Final = 2_000  # a person types the code meanwhile; half a minute would feel broken

@@ -14,8 +14,8 @@ from hub.clock import Clock, epoch_ms
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.turns import Turns
-from storage import revocations
-from storage.database import StorageError
+from storage.devices import revocations
+from storage.kernel.database import StorageError
 from storage.store import Store
 
 log = Channel(__name__)

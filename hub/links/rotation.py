@@ -10,9 +10,9 @@ from hub.metrics import Metrics
 from protocol import keys
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import KeyId
-from storage import device_keys
-from storage.database import Conflict
-from storage.device_keys import RotatedTooSoon
+from storage.devices import device_keys
+from storage.devices.device_keys import RotatedTooSoon
+from storage.kernel.database import Conflict
 from storage.store import Store
 
 log = Channel(__name__)

@@ -17,10 +17,10 @@ from hub.ops.views_agent_configs import (
     WantedConfig,
 )
 from protocol.configs import ConfigType, value_in
-from storage import configs, effective_configs
-from storage.agents import AgentRow
-from storage.config_changes import ConfigsChanged, NewConfig
-from storage.configs import ConfigMove, ConfigRow, UnknownConfig
+from storage.agents import configs, effective_configs
+from storage.agents.agents import AgentRow
+from storage.agents.config_changes import ConfigsChanged, NewConfig
+from storage.agents.configs import ConfigMove, ConfigRow, UnknownConfig
 from storage.store import Store
 
 

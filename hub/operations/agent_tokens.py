@@ -14,8 +14,8 @@ from hub.ops.facades.tokens import UnknownToken
 from hub.ops.views_boards import AgentTokenView, NewAgentToken
 from hub.tokens import TokenKind
 from protocol.ids import TokenId
-from storage import agent_tokens
-from storage.agent_tokens import AgentTokenRow, TooManyAgentTokens
+from storage.agents import agent_tokens
+from storage.agents.agent_tokens import AgentTokenRow, TooManyAgentTokens
 from storage.store import Store
 
 log = Channel(__name__)

@@ -15,13 +15,14 @@ from hub.settings.template_settings import TemplateSettings, TemplateTable
 from protocol.agent_types import Kind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
-from storage import agents, made_agents, templates, users
-from storage.agents import AgentRow
-from storage.made_agents import AgentOfFile
+from storage.agents import agents, made_agents, templates
+from storage.agents.agents import AgentRow
+from storage.agents.made_agents import AgentOfFile
+from storage.agents.template_changes import TemplateOfFile
+from storage.agents.templates import TemplateRow, WrittenTemplate
+from storage.devices import users
+from storage.devices.users import UnknownUser
 from storage.store import Store
-from storage.template_changes import TemplateOfFile
-from storage.templates import TemplateRow, WrittenTemplate
-from storage.users import UnknownUser
 
 
 class ManagedByFile(HubError):

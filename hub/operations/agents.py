@@ -12,8 +12,9 @@ from hub.operations.seen import Seen
 from hub.ops.views import AgentView, FireView, RunView, ScheduleView
 from hub.runs.control import RunControl
 from hub.runs.wishes import NOTHING_MORE, RunWish
-from storage import agents, runs
-from storage.agents import AgentRow
+from storage.agents import agents
+from storage.agents.agents import AgentRow
+from storage.runs import runs
 from storage.store import Store
 
 log = Channel(__name__)

@@ -10,9 +10,9 @@ import msgspec
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from hub.ops.views_audit import AuditBreakView, AuditCheckView, AuditEntryView
-from storage import audit
-from storage.audit import AuditRow
-from storage.database import StorageError
+from storage.audit import audit
+from storage.audit.audit import AuditRow
+from storage.kernel.database import StorageError
 from storage.store import Store
 
 log = Channel(__name__)

@@ -20,11 +20,12 @@ from hub.ops.views_boards import (
 )
 from protocol.authority import Standing, Verb
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
-from storage import agents, board_members, boards, gateways
-from storage.agents import UnknownAgent
-from storage.board_members import MemberRow
-from storage.board_memory import MemoryFilter, MemoryRow
-from storage.boards import BoardLimits, BoardRow, TooManyOfBoards
+from storage.agents import agents
+from storage.agents.agents import UnknownAgent
+from storage.coordination import board_members, boards, gateways
+from storage.coordination.board_members import MemberRow
+from storage.coordination.board_memory import MemoryFilter, MemoryRow
+from storage.coordination.boards import BoardLimits, BoardRow, TooManyOfBoards
 from storage.store import Store
 
 log = Channel(__name__)

@@ -12,8 +12,8 @@ from hub.ops.facades.broadcasts import BroadcastStanding
 from hub.ops.views_leads import BroadcastResultView, BroadcastView, LeadKindWord
 from protocol.errors import ErrorCode
 from protocol.messages import DELIVERED, MessageState
-from storage import questions
-from storage.broadcasts import BoardResult, Refused
+from storage.coordination import questions
+from storage.coordination.broadcasts import BoardResult, Refused
 from storage.store import Store
 
 

@@ -6,8 +6,8 @@ from hub.operations.names import agent_named, user_names
 from hub.operations.seen import Seen
 from hub.ops.views_capabilities import CapabilityView, RegisteredView, WantedCapability
 from hub.settings.file_lines import FileLines
-from storage.agents import AgentRow
-from storage.capabilities import CapabilityRow, DeclaredCapability
+from storage.agents.agents import AgentRow
+from storage.agents.capabilities import CapabilityRow, DeclaredCapability
 from storage.store import Store
 
 

@@ -5,8 +5,8 @@ from hub.clock import from_epoch_ms
 from hub.operations.names import agent_named
 from hub.operations.seen import Seen
 from hub.ops.views_checkpoints import CheckpointView, WantedCheckpoint
-from storage.agents import AgentRow
-from storage.checkpoints import CheckpointRow
+from storage.agents.agents import AgentRow
+from storage.agents.checkpoints import CheckpointRow
 from storage.store import Store
 
 

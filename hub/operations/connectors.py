@@ -24,11 +24,13 @@ from hub.ops.views_connectors import (
     UnreadView,
 )
 from protocol.ids import UserId
-from storage import agents, audit, connectors, seen_messages
-from storage.agents import AgentRow
-from storage.audit import Entry
-from storage.connectors import ConnectorRow
-from storage.sign_ins import SignInRow
+from storage.agents import agents
+from storage.agents.agents import AgentRow
+from storage.audit import audit
+from storage.audit.audit import Entry
+from storage.connectors import connectors, seen_messages
+from storage.connectors.connectors import ConnectorRow
+from storage.connectors.sign_ins import SignInRow
 from storage.store import Store
 
 log = Channel(__name__)

@@ -10,9 +10,9 @@ from hub.operations.seen import Seen
 from hub.ops.views_costs import CostsBy, CostsView, CostView, EstimateView, SpendView
 from hub.runs.budget import NANOS
 from hub.runs.estimating import Estimator
-from storage import model_costs
-from storage.model_costs import CostRow
-from storage.runs import LivesAtGateway
+from storage.runs import model_costs
+from storage.runs.model_costs import CostRow
+from storage.runs.runs import LivesAtGateway
 from storage.store import Store
 
 LATELY: Final = timedelta(days=30)

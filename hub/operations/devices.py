@@ -15,10 +15,13 @@ from hub.ops.views_identity import AgreementView, DeviceDetail, DeviceView, KeyV
 from protocol import keys
 from protocol.errors import CloseCode
 from protocol.handshake import Goodbye
-from storage import agents, agreement, audit, device_keys, device_names, devices
-from storage.agreement import StoreRow
-from storage.device_keys import KeyRow
-from storage.devices import DeviceRow, Grant
+from storage.agents import agents
+from storage.audit import audit
+from storage.devices import device_keys, device_names, devices
+from storage.devices.device_keys import KeyRow
+from storage.devices.devices import DeviceRow, Grant
+from storage.runs import agreement
+from storage.runs.agreement import StoreRow
 from storage.store import Store
 
 log = Channel(__name__)

@@ -8,7 +8,7 @@ from hub.log import LogEntry, Ring
 from hub.operations.seen import Seen
 from hub.ops.views_events import OPEN, RESET, EventView
 from protocol.ids import AgentId, BootId, UserId
-from storage import owners
+from storage.devices import owners
 from storage.store import Store
 
 # The first word of an event's name; the others are about the hub's own workings.

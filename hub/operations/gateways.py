@@ -16,12 +16,14 @@ from hub.ops.views import AgentView
 from hub.ops.views_gateways import GatewayAgentView, GatewayDetail, GatewayProblemView, GatewayView
 from protocol.ids import AgentId, UserId
 from protocol.standing import Axes, Connectivity
-from storage import agents, audit, gateway_agents, gateways
-from storage.agents import UnknownAgent
-from storage.audit import Entry
-from storage.gateway_agents import GatewayAgentRow
-from storage.gateways import GatewayRow
-from storage.made_agents import AgentLimits, TooManyAgents
+from storage.agents import agents
+from storage.agents.agents import UnknownAgent
+from storage.agents.made_agents import AgentLimits, TooManyAgents
+from storage.audit import audit
+from storage.audit.audit import Entry
+from storage.coordination import gateway_agents, gateways
+from storage.coordination.gateway_agents import GatewayAgentRow
+from storage.coordination.gateways import GatewayRow
 from storage.store import Store
 
 log = Channel(__name__)

@@ -69,9 +69,11 @@ from hub.settings.address import Address
 from hub.settings.file_lines import FileLines
 from hub.version import VERSION
 from protocol.ids import BootId, DeviceId, UserId
-from storage import agents, devices, runs, users
+from storage.agents import agents
+from storage.devices import devices, users
+from storage.devices.users import UnknownUser
+from storage.runs import runs
 from storage.store import Store
-from storage.users import UnknownUser
 
 
 class Where(msgspec.Struct, frozen=True):

@@ -11,8 +11,8 @@ from hub.ops.facades.pairings import OneDeviceOneName, TooManyInvitations, Unkno
 from hub.ops.views_identity import InvitationView, NewInvitation
 from hub.tokens import TokenKind
 from protocol.ids import InvitationId, UserId
-from storage import invitations
-from storage.invitations import InvitationRow
+from storage.devices import invitations
+from storage.devices.invitations import InvitationRow
 from storage.store import Store
 
 log = Channel(__name__)

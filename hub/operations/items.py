@@ -7,8 +7,8 @@ from hub.operations.seen import Seen
 from hub.ops.views_items import ItemVerdict, ItemView
 from protocol.ids import RunId
 from protocol.tables import TABLES, TableName
-from storage import items
-from storage.items import ItemRow
+from storage.runs import items
+from storage.runs.items import ItemRow
 from storage.store import Store
 
 

@@ -3,8 +3,8 @@
 from hub.accounts.desk import Accounts
 from hub.clock import Clock, epoch_ms
 from hub.ops.views_keys import SealingKeysView, SealingKeyView
-from storage import audit
-from storage.audit import Entry
+from storage.audit import audit
+from storage.audit.audit import Entry
 from storage.store import Store
 
 

@@ -12,8 +12,9 @@ from hub.operations.seen import Seen
 from hub.ops.facades.locks import AmbiguousLock, UnknownLock
 from hub.ops.views_locks import LockHolderView, LockView, LockWaitView
 from protocol.ids import UserId
-from storage import audit, locks
-from storage.audit import Entry
+from storage.agents import locks
+from storage.audit import audit
+from storage.audit.audit import Entry
 from storage.store import Store
 
 log = Channel(__name__)

@@ -6,8 +6,8 @@ from typing import Final
 from hub.clock import from_epoch_ms
 from hub.log import LogEntry, Ring
 from hub.ops.views_observe import LogLevel, LogView
-from storage import devices
-from storage.devices import UnknownDevice
+from storage.devices import devices
+from storage.devices.devices import UnknownDevice
 from storage.store import Store
 
 LEVELS: Final = ("debug", "info", "warning", "error")

@@ -10,8 +10,9 @@ from hub.operations.moments import moment
 from hub.operations.names import agent_named
 from hub.ops.views_messages import MessageDetail, MessageMoveView, MessageView
 from protocol.messages import MessageState, attempt_key
-from storage import devices, questions
-from storage.message_rows import MessageMove, MessageRow
+from storage.coordination import questions
+from storage.coordination.message_rows import MessageMove, MessageRow
+from storage.devices import devices
 from storage.store import Store
 
 

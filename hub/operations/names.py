@@ -4,8 +4,9 @@ from typing import Final
 
 from hub.ops.facade import AmbiguousAgent
 from protocol.ids import UserId
-from storage import agents, users
-from storage.agents import AgentRow, UnknownAgent
+from storage.agents import agents
+from storage.agents.agents import AgentRow, UnknownAgent
+from storage.devices import users
 from storage.store import Store
 
 EXTERNAL: Final = "external:"  # before an agent's external identifier, in the place of its name

@@ -15,8 +15,8 @@ from hub.ops.roles import Principal, Role, Scope, scopes_of
 from hub.ops.views_identity import NewOperatorToken, OperatorTokenView
 from hub.tokens import TokenKind
 from protocol.ids import TokenId
-from storage import operator_tokens
-from storage.operator_tokens import OperatorTokenRow
+from storage.devices import operator_tokens
+from storage.devices.operator_tokens import OperatorTokenRow
 from storage.store import Store
 
 log = Channel(__name__)

@@ -19,8 +19,9 @@ from hub.ops.facades.pairings import BadPairingCode, TooManyCodes
 from hub.ops.views_identity import PairedView, PairingView
 from protocol import keys
 from protocol.ids import DeviceId, PairingId, UserId
-from storage import audit, device_keys, devices, pairings
-from storage.pairings import PairingChanged, PairingRow, UnknownPairing
+from storage.audit import audit
+from storage.devices import device_keys, devices, pairings
+from storage.devices.pairings import PairingChanged, PairingRow, UnknownPairing
 from storage.store import Store
 
 log = Channel(__name__)

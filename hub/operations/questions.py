@@ -9,8 +9,9 @@ from hub.coordination.questions import Asked, Questions
 from hub.operations.moments import moment
 from hub.ops.views_questions import QuestionDetail, QuestionView
 from protocol.messages import QuestionState
-from storage import devices, questions
-from storage.questions import QuestionRow
+from storage.coordination import questions
+from storage.coordination.questions import QuestionRow
+from storage.devices import devices
 from storage.store import Store
 
 

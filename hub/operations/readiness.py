@@ -8,7 +8,7 @@ import anyio
 from hub.clock import Clock
 from hub.ops.views import Check, Readiness
 from protocol.errors import HubError
-from storage import identity
+from storage.devices import identity
 from storage.store import Store
 
 ANSWER_S: Final = 0.03  # of the 50 ms that the whole answer may take (operations 8, OBS-1)

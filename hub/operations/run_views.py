@@ -12,8 +12,8 @@ from hub.runs.reasons import told_errors, told_reason
 from hub.runs.wishes import TASK
 from protocol.lifecycles import RUN, RunOutcome, UnitState
 from protocol.trace import trace_id_of
-from storage.outbox import UnitRow
-from storage.runs import RunError, RunMove, RunRow
+from storage.runs.outbox import UnitRow
+from storage.runs.runs import RunError, RunMove, RunRow
 
 SETTLED = frozenset({UnitState.DONE, UnitState.SKIPPED, UnitState.FAILED})
 

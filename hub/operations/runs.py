@@ -20,8 +20,10 @@ from hub.runs.waiting import PAUSING
 from protocol.errors import IllegalTransition
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES
-from storage import devices, fires, outbox, runs
-from storage.runs import RunRow, UnknownRun
+from storage.devices import devices
+from storage.runs import outbox, runs
+from storage.runs.runs import RunRow, UnknownRun
+from storage.schedules import fires
 from storage.store import Store
 
 MOST_UNITS: Final = 2_000  # shown of one run; its counts are of all

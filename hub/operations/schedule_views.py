@@ -6,9 +6,9 @@ from hub.clock import from_epoch_ms
 from hub.ops.views import BackfillView, DecisionView, FireView, ScheduleView
 from hub.runs.backfill import Backfilled
 from hub.runs.decisions import told_decision, told_pause
-from storage import schedules
-from storage.fires import FireRow
-from storage.schedules import ScheduleRow
+from storage.schedules import schedules
+from storage.schedules.fires import FireRow
+from storage.schedules.schedules import ScheduleRow
 
 
 def schedule_view(row: ScheduleRow, *, offset_ms: int, next_fires: Sequence[FireView]) -> ScheduleView:

@@ -15,9 +15,9 @@ from hub.runs.firing import offset_of, trigger_for
 from hub.runs.scheduler import Scheduler
 from hub.schedules.cron import BadSchedule
 from protocol.ids import AgentId
-from storage import fires, schedules
-from storage.agents import AgentRow
-from storage.schedules import ScheduleRow
+from storage.agents.agents import AgentRow
+from storage.schedules import fires, schedules
+from storage.schedules.schedules import ScheduleRow
 from storage.store import Store
 
 FIRES_TOLD: Final = 5

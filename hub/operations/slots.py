@@ -10,10 +10,10 @@ from hub.ops.views_slots import SlotTimeView, SlotView, WakeView
 from hub.runs.decisions import told_pause, told_wake
 from hub.runs.scheduler import Scheduler
 from hub.schedules.cron import BadSchedule
-from storage import schedules, wakes
-from storage.schedules import ScheduleRow
+from storage.schedules import calendar_wakeups, schedules
+from storage.schedules.calendar_wakeups import WakeRow
+from storage.schedules.schedules import ScheduleRow
 from storage.store import Store
-from storage.wakes import WakeRow
 
 TIMES_TOLD: Final = 5
 
@@ -34,7 +34,7 @@ class SlotOperations(Seen):
     async def wakes(self, name: str, *, limit: int, after: tuple[int, str] | None = None) -> list[WakeView]:
         """What became of the slots that have come, the newest first."""
         agent = await agent_named(self._store, name, self.user_id)
-        rows = await self._store.read(wakes.wakes_of, agent.id, limit, after=after)
+        rows = await self._store.read(calendar_wakeups.wakes_of, agent.id, limit, after=after)
         return [wake_view(row, agent.device_name or "") for row in rows]
 
     def _view(self, row: ScheduleRow) -> SlotView:

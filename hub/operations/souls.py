@@ -9,8 +9,8 @@ from hub.coordination.authority import Caller
 from hub.coordination.souls import Souls, SoulWish
 from hub.operations.moments import moment
 from hub.ops.views_souls import SoulTextView, SoulVersionView, SoulView, SoulWriteView, WantedSoul
-from storage.soul_writes import SoulWriteRow
-from storage.souls import SoulVersion
+from storage.coordination.soul_writes import SoulWriteRow
+from storage.coordination.souls import SoulVersion
 
 
 class SoulOperations:

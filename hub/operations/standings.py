@@ -21,11 +21,11 @@ from protocol.errors import CloseCode
 from protocol.ids import DeviceId
 from protocol.standing import STORED_AXES, Axis, Connectivity, Lifecycle, UnknownValue, legal_moves
 from protocol.vocabularies import Vocabulary, words_of
-from storage import agent_facts, agent_states
-from storage.agent_states import AgentMove, AgentState, Since
-from storage.agent_writes import StandingWrite
-from storage.agents import AgentRow
-from storage.made_agents import AgentOfFile
+from storage.agents import agent_facts, agent_states
+from storage.agents.agent_states import AgentMove, AgentState, Since
+from storage.agents.agent_writes import StandingWrite
+from storage.agents.agents import AgentRow
+from storage.agents.made_agents import AgentOfFile
 from storage.store import Store
 
 

@@ -13,8 +13,8 @@ from hub.ops.facades.tokens import TooManyTokens, UnknownToken
 from hub.ops.views_identity import NewToken, TokenView
 from hub.tokens import TokenKind
 from protocol.ids import DeviceId, TokenId, UserId
-from storage import devices, successors
-from storage.devices import TokenRow
+from storage.devices import device_replacement, devices
+from storage.devices.devices import TokenRow
 from storage.store import Store
 
 log = Channel(__name__)
@@ -56,7 +56,7 @@ class TokenOperations(Seen):
                 raise self._too_many(most, "device_tokens_per_user")
         fresh_id = DeviceId(self._ids.fresh())
         device = await self._store.write(
-            successors.ensure_device,
+            device_replacement.ensure_device,
             id=fresh_id,
             user_id=self.user_id or self._owner_id,
             name=device_name,

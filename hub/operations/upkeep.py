@@ -8,7 +8,7 @@ from hub.drain import Drain
 from hub.log import Channel
 from hub.ops.views_upkeep import BackupView, DrainView
 from protocol.errors import HubError
-from storage import audit
+from storage.audit import audit
 from storage.store import Store
 
 log = Channel(__name__)

@@ -8,9 +8,9 @@ from hub.operations.seen import Seen
 from hub.ops.facades.users import OwnerStays, TooManyUsers
 from hub.ops.views_identity import UserView
 from protocol.ids import UserId
-from storage import users
+from storage.devices import users
+from storage.devices.users import UserRow
 from storage.store import Store
-from storage.users import UserRow
 
 log = Channel(__name__)
 

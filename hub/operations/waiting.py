@@ -9,8 +9,8 @@ from hub.runs.waiting import Hold, WaitFacts, Wanting, why_waiting
 from protocol.ids import RunId
 from protocol.lifecycles import LIVE_RUN_STATES
 from protocol.requirements import Unmet
-from storage import run_needs, runs
-from storage.runs import RunRow, RunWait
+from storage.runs import run_needs, runs
+from storage.runs.runs import RunRow, RunWait
 from storage.store import Store
 
 STARTED_BY_A_PERSON = frozenset({"manual", "rerun"})  # as ``run_claims`` lets them pass

@@ -32,7 +32,7 @@ from hub.ops.routes import AGENT, HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked, may_as
 from hub.ops.shares import STRANGER, UNIX, Shares
 from protocol.errors import ErrorCode, HubError
 from protocol.json_bounds import check_value
-from storage.database import written_for
+from storage.kernel.database import written_for
 
 READING_METHODS: Final = frozenset({"GET", "HEAD"})
 PEER_UID: Final = "peer_uid"  # in the scope's state: who is at the other end of a Unix socket; None over TCP

@@ -19,7 +19,7 @@ from hub.settings.sentences import sentence
 from hub.settings.settings import Settings
 from hub.settings.values import Flag, Name
 from protocol.errors import ErrorCode, HubError
-from storage.agents import DeclaredAgent
+from storage.agents.agents import DeclaredAgent
 
 _MODEL_USE: Final = ("allow_cloud", "redact", "batch", "budget_usd")
 # What of a declared agent each key of a body says, where they are not called the same.

@@ -17,10 +17,12 @@ from hub.ops.roles import ROLE_SCOPES, Principal, Role, Scope
 from hub.tokens import TokenKind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import TokenId
-from storage import agent_tokens, audit, operator_tokens
-from storage.agent_tokens import AgentTokenRow
-from storage.database import StorageError
-from storage.operator_tokens import OperatorTokenRow
+from storage.agents import agent_tokens
+from storage.agents.agent_tokens import AgentTokenRow
+from storage.audit import audit
+from storage.devices import operator_tokens
+from storage.devices.operator_tokens import OperatorTokenRow
+from storage.kernel.database import StorageError
 from storage.store import Store
 
 log = Channel(__name__)

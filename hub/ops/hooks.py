@@ -26,9 +26,10 @@ from hub.ops.access import LET_IN
 from hub.ops.api.errors import Problem
 from hub.ops.bodies import read_body
 from protocol.errors import ErrorCode, HubError
-from storage import connectors, posted
-from storage.connectors import UnknownConnector
-from storage.posted import TooManyPosted
+from storage.connectors import connectors
+from storage.connectors.connectors import UnknownConnector
+from storage.runs import posted
+from storage.runs.posted import TooManyPosted
 from storage.store import Store
 
 log = Channel(__name__)

@@ -20,9 +20,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hub.clock import Clock, epoch_ms
 from hub.ops.api.errors import Problem
 from protocol.errors import ErrorCode, HubError
-from storage import idempotency
-from storage.database import Conflict
-from storage.idempotency import KeptAnswer
+from storage.devices import idempotency
+from storage.devices.idempotency import KeptAnswer
+from storage.kernel.database import Conflict
 from storage.store import Store
 
 LONGEST_KEY: Final = 128

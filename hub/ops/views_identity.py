@@ -9,7 +9,7 @@ from pydantic import AwareDatetime
 
 from hub.ops.roles import Role, Scope
 from hub.ops.views import View
-from storage.devices import Grant
+from storage.devices.devices import Grant
 
 
 class UserView(View):

@@ -12,11 +12,12 @@ from hub.settings.file_lines import FileLines
 from protocol.coordination import Method
 from protocol.frame import Parameters, Record, Values
 from protocol.ids import DeviceId
-from storage import agents, devices, made_agents, setups
-from storage.agents import AgentRow, UnknownAgent
-from storage.devices import Grant
-from storage.made_agents import AgentOfFile
-from storage.setups import Setup
+from storage.agents import agent_snapshot, agents, made_agents
+from storage.agents.agent_snapshot import Setup
+from storage.agents.agents import AgentRow, UnknownAgent
+from storage.agents.made_agents import AgentOfFile
+from storage.devices import devices
+from storage.devices.devices import Grant
 from storage.store import Store
 
 _ELSEWHERE: Final = ("user", "device")  # a device makes agents of its own user, on itself
@@ -105,7 +106,7 @@ class AgentRequests:
         return self._written
 
     async def _whole(self, row: AgentRow) -> Mapping[str, Any]:
-        return whole_record(row, await self._store.read(setups.setup_of, row.id))
+        return whole_record(row, await self._store.read(agent_snapshot.setup_of, row.id))
 
 
 async def agent_of(store: Store, device_id: DeviceId, given: str) -> AgentRow:

@@ -12,8 +12,8 @@ from hub.requests.agents import agent_of
 from hub.requests.params import BadParams, Methods, key_in, params_as
 from protocol.coordination import Method
 from protocol.frame import Parameters, Values
-from storage.board_memory import MemoryFilter, MemoryRow
-from storage.boards import BoardRow
+from storage.coordination.board_memory import MemoryFilter, MemoryRow
+from storage.coordination.boards import BoardRow
 from storage.store import Store
 
 ITEMS: Final = 50  # of a board's memory in one answer, where nothing is said

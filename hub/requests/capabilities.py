@@ -10,7 +10,7 @@ from hub.requests.agents import agent_of
 from hub.requests.params import Methods, params_as
 from protocol.coordination import Method
 from protocol.frame import Id, Name, Parameters, Text, Values
-from storage.capabilities import CapabilityRow
+from storage.agents.capabilities import CapabilityRow
 from storage.store import Store
 
 

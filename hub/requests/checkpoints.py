@@ -12,9 +12,9 @@ from protocol.coordination import Method
 from protocol.frame import Fence, Id, Integer, Parameters, Text, Values
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import RunState
-from storage import runs
-from storage.checkpoints import AGENT_SCOPE, CheckpointRow
-from storage.runs import HeldRun, UnknownRun
+from storage.agents.checkpoints import AGENT_SCOPE, CheckpointRow
+from storage.runs import runs
+from storage.runs.runs import HeldRun, UnknownRun
 from storage.store import Store
 
 

@@ -11,10 +11,10 @@ from hub.requests.params import BadParams, Methods, text_in
 from protocol.configs import ConfigType
 from protocol.coordination import Method
 from protocol.frame import Parameters, Values
-from storage import configs, effective_configs
-from storage.agents import AgentRow
-from storage.config_changes import ConfigsChanged, NewConfig
-from storage.configs import ConfigRow
+from storage.agents import configs, effective_configs
+from storage.agents.agents import AgentRow
+from storage.agents.config_changes import ConfigsChanged, NewConfig
+from storage.agents.configs import ConfigRow
 from storage.store import Store
 
 MOST_KEYS: Final = 1_000  # in one request

@@ -10,8 +10,8 @@ from hub.links.link import DeviceLink
 from hub.requests.params import Handler, Later, Methods
 from protocol.coordination import Method
 from protocol.frame import Parameters
-from storage import devices
-from storage.devices import Grant
+from storage.devices import devices
+from storage.devices.devices import Grant
 from storage.store import Store
 
 GRANT_OF: Final[Mapping[str, Grant]] = {

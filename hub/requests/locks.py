@@ -12,8 +12,8 @@ from hub.requests.params import BadParams, Later, Methods, params_as
 from protocol.coordination import Method
 from protocol.frame import Parameters
 from protocol.locks import MOST_LOCKS, lock_names
-from storage import agents, locks
-from storage.agents import AgentRow
+from storage.agents import agents, locks
+from storage.agents.agents import AgentRow
 from storage.store import Store
 
 TtlMs = Annotated[int, Meta(ge=LEAST_TTL_MS, le=MOST_TTL_MS)]

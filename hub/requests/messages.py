@@ -13,8 +13,8 @@ from hub.requests.params import Methods, key_in, params_as
 from protocol.coordination import Method
 from protocol.frame import Parameters, Values
 from protocol.messages import MessageState
-from storage import agents
-from storage.message_rows import MessageRow
+from storage.agents import agents
+from storage.coordination.message_rows import MessageRow
 from storage.store import Store
 
 MESSAGES: Final = 50  # in one answer, where nothing is said

@@ -13,9 +13,9 @@ from protocol.coordination import Method
 from protocol.frame import Count, Id, Parameters
 from protocol.ids import AgentId, DeviceId
 from protocol.measurements import MOST_SAMPLES, Sample
-from storage import measurement_reads
-from storage.agents import UnknownAgent
-from storage.measurement_reads import SeriesRow
+from storage.agents import measurement_reads
+from storage.agents.agents import UnknownAgent
+from storage.agents.measurement_reads import SeriesRow
 from storage.store import Store
 
 

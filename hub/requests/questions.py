@@ -13,8 +13,8 @@ from hub.requests.params import Methods, key_in, params_as
 from protocol.coordination import Method
 from protocol.frame import Parameters, Values
 from protocol.messages import QuestionState
-from storage import questions
-from storage.questions import QuestionRow
+from storage.coordination import questions
+from storage.coordination.questions import QuestionRow
 from storage.store import Store
 
 QUESTIONS: Final = 50  # in one answer, where nothing is said

@@ -10,8 +10,8 @@ from hub.metrics import Metrics
 from hub.requests.params import BadParams, Methods
 from protocol.coordination import Method
 from protocol.frame import Parameters
-from storage import items
-from storage.items import ReportedVerdict
+from storage.runs import items
+from storage.runs.items import ReportedVerdict
 from storage.store import Store
 
 MOST_VERDICTS: Final = 500  # in one report: as much as one write may look up

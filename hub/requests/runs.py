@@ -14,9 +14,9 @@ from protocol.coordination import Method
 from protocol.frame import Fence, Id, Parameters, Text, Values
 from protocol.ids import DeviceId, RunId
 from protocol.locks import MOST_LOCKS
-from storage import run_needs, runs
-from storage.run_reports import MAX_MESSAGE_CHARS
-from storage.runs import Report, RunRow, UnknownRun
+from storage.runs import run_needs, runs
+from storage.runs.run_reports import MAX_MESSAGE_CHARS
+from storage.runs.runs import Report, RunRow, UnknownRun
 from storage.store import Store
 
 LISTED_RUNS: Final = 50

@@ -33,7 +33,7 @@ from protocol.coordination import Request, Response
 from protocol.errors import CATALOGUE, DeliveryError, ErrorCode, HubError, LocalProtocolError
 from protocol.frame import ErrorBody, Parameters
 from protocol.ids import DeviceId
-from storage.database import written_for
+from storage.kernel.database import written_for
 
 log = Channel(__name__)
 

@@ -15,9 +15,9 @@ from protocol.coordination import Method
 from protocol.frame import Parameters, Values
 from protocol.standing import DERIVED, STORED_AXES, Axis
 from protocol.vocabularies import words_of
-from storage import agent_facts, agent_states
-from storage.agent_writes import StandingWrite
-from storage.agents import AgentRow
+from storage.agents import agent_facts, agent_states
+from storage.agents.agent_writes import StandingWrite
+from storage.agents.agents import AgentRow
 from storage.store import Store
 
 

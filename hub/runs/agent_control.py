@@ -5,11 +5,12 @@ from typing import Protocol
 from hub.clock import Clock, epoch_ms
 from protocol.ids import RunId
 from protocol.standing import Axis, Lifecycle
-from storage import agent_ends, agent_writes, audit
-from storage.agent_writes import StandingWrite, Written
-from storage.agents import AgentRow
-from storage.audit import Entry
-from storage.made_agents import AgentOfFile
+from storage.agents import agent_ends, agent_writes
+from storage.agents.agent_writes import StandingWrite, Written
+from storage.agents.agents import AgentRow
+from storage.agents.made_agents import AgentOfFile
+from storage.audit import audit
+from storage.audit.audit import Entry
 from storage.store import Store
 
 
@@ -38,7 +39,7 @@ class AgentControl:
 
         Raises:
             AgentOfFile: an agent of hub.toml is not terminated but removed there.
-            UnknownValue, BadWrite, Refused, IllegalMove, StateChanged: see ``storage.agent_writes``.
+            UnknownValue, BadWrite, Refused, IllegalMove, StateChanged: see ``storage.agents.agent_writes``.
             In each case nothing was written.
         """
         at = epoch_ms(self._clock.now())

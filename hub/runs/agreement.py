@@ -1,7 +1,7 @@
 """Hub and device agree about the past, before anything new is planned for the device.
 
 One of them may have been restored from an older copy, or lost what it had; nobody announces that. Up to the
-counter that ``storage.agreement`` keeps the ledger has all that hubs wrote into the device's store; what is
+counter in ``storage.runs.agreement`` the ledger has all that hubs wrote into the device's store; what is
 behind is asked for page by page, and taken into the ledger. A store that is new, or has come less far than it
 had, is then compared with the ledger: what it lacks is sent again with its old id, into the row of an older
 version where it has one.
@@ -33,10 +33,10 @@ from protocol.ids import DeviceId
 from protocol.tables import TABLES, TableName
 from protocol.versions import CapabilityName
 from protocol.work import Action, Answer, ItemSource, ToolCall
-from storage import agreement
-from storage.agreement import Resent, StoreRow, ToldRow
-from storage.database import StorageError
-from storage.items import ItemRow
+from storage.kernel.database import StorageError
+from storage.runs import agreement
+from storage.runs.agreement import Resent, StoreRow, ToldRow
+from storage.runs.items import ItemRow
 from storage.store import Store
 
 log = Channel(__name__)

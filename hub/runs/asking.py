@@ -34,11 +34,12 @@ from hub.runs.model_gates import ModelGate, ModelGates
 from hub.runs.order import RunOrder
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
-from storage import agents, model_answers, model_calls
-from storage.agent_configs import ModelUse
-from storage.model_answers import JournaledAnswer
-from storage.model_calls import ModelCall
-from storage.runs import Usage as StoredUsage
+from storage.agents import agents
+from storage.agents.agent_configs import ModelUse
+from storage.runs import model_answers, model_calls
+from storage.runs.model_answers import JournaledAnswer
+from storage.runs.model_calls import ModelCall
+from storage.runs.runs import Usage as StoredUsage
 from storage.store import Store
 
 NOTHING_SPENT: Final = Usage()

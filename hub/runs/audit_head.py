@@ -4,7 +4,7 @@
 """
 
 from hub.log import Channel
-from storage import audit
+from storage.audit import audit
 from storage.store import Store
 
 log = Channel(__name__)

@@ -13,9 +13,9 @@ from hub.schedules.missed import MOST_WALKED, walk
 from hub.schedules.trigger import Trigger
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import RunId
-from storage.backfills import BackfillPlan, BackfillSight
-from storage.fires import FireRow, FreshRun
-from storage.schedules import DueSchedule, ScheduleRow
+from storage.runs.backfills import BackfillPlan, BackfillSight
+from storage.schedules.fires import FireRow, FreshRun
+from storage.schedules.schedules import DueSchedule, ScheduleRow
 
 _HAD_A_RUN: Final = frozenset({"run", "coalesced", "deferred", "woken"})
 

@@ -29,11 +29,11 @@ from hub.runs.budget import Budgets, DayBudgetReached, Reservation, RunBudget
 from hub.runs.order import RunOrder
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import RunId
-from storage import model_batches, model_calls
-from storage.model_answers import JournaledAnswer
-from storage.model_batches import BatchRow, BatchState
-from storage.model_calls import ModelCall
-from storage.runs import Usage as StoredUsage
+from storage.runs import model_batches, model_calls
+from storage.runs.model_answers import JournaledAnswer
+from storage.runs.model_batches import BatchRow, BatchState
+from storage.runs.model_calls import ModelCall
+from storage.runs.runs import Usage as StoredUsage
 from storage.store import Store
 
 log = Channel(__name__)

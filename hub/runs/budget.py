@@ -24,9 +24,10 @@ from hub.metrics import Metrics
 from hub.runs.order import RunOrder
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId
-from storage import agents, model_calls
-from storage.agents import AgentRow
-from storage.model_calls import Spent
+from storage.agents import agents
+from storage.agents.agents import AgentRow
+from storage.runs import model_calls
+from storage.runs.model_calls import Spent
 from storage.store import Store
 
 NANOS: Final = 1_000_000_000  # of a US dollar

@@ -20,10 +20,12 @@ from hub.runs.order import parameters_of, set_up
 from hub.runs.wishes import NOTHING_MORE, RunWish
 from protocol.ids import AgentId, BootId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunState
-from storage import agent_states, agents, audit, runs
-from storage.agents import AgentRow, UnknownAgent
-from storage.audit import Entry
-from storage.runs import HeldRun, RunRow
+from storage.agents import agent_states, agents
+from storage.agents.agents import AgentRow, UnknownAgent
+from storage.audit import audit
+from storage.audit.audit import Entry
+from storage.runs import runs
+from storage.runs.runs import HeldRun, RunRow
 from storage.store import Store
 
 log = Channel(__name__)

@@ -34,8 +34,9 @@ from protocol.lifecycles import CallEvent, RunState
 from protocol.tables import TABLES, TableName
 from protocol.versions import CAPABILITY_OF, CapabilityName
 from protocol.work import Action, Answer, ToolCall
-from storage import message_plans, outbox
-from storage.outbox import ItemCaps, OpenCall, UnitPlan
+from storage.coordination import message_plans
+from storage.runs import outbox
+from storage.runs.outbox import ItemCaps, OpenCall, UnitPlan
 from storage.store import Store
 
 log = Channel(__name__)

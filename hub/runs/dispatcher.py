@@ -32,9 +32,10 @@ from protocol.lifecycles import (
 )
 from protocol.standing import AgentMoved, Axis
 from protocol.work import AgentCancel
-from storage import agent_states, locks, runs
-from storage.database import StorageError
-from storage.runs import Gates, RunRow, StaleRun
+from storage.agents import agent_states, locks
+from storage.kernel.database import StorageError
+from storage.runs import runs
+from storage.runs.runs import Gates, RunRow, StaleRun
 from storage.store import Store
 
 log = Channel(__name__)

@@ -14,7 +14,7 @@ from hub.runs.taken import is_taken
 from protocol.frame import Field, Record
 from protocol.lifecycles import CallState
 from protocol.tables import TABLES, Filler, Kind, TableName
-from storage.items import FoundItem, ItemRow, KnownItem
+from storage.runs.items import FoundItem, ItemRow, KnownItem
 
 MOST_LOOKED_AT: Final = 200  # of those that are like one that was found
 _DAY_IN_NAME: Final = re.compile(r"(?<!\d)(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})(?!\d)")

@@ -18,9 +18,9 @@ from hub.runs.order import RunOrder
 from hub.runs.sources import DeviceStalled, NotTakenOn
 from protocol.errors import DeliveryError, DeviceGone, DeviceOffline, ErrorCode
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage.database import Conflict, DiskFull, StorageError
-from storage.devices import NotGranted
-from storage.runs import StaleRun
+from storage.devices.devices import NotGranted
+from storage.kernel.database import Conflict, DiskFull, StorageError
+from storage.runs.runs import StaleRun
 
 log = Channel(__name__)
 

@@ -33,10 +33,11 @@ from protocol.work import (
     RunLimits,
     RunMode,
 )
-from storage import devices, model_costs, outbox
-from storage.agents import AgentRow
-from storage.devices import Grant
-from storage.model_costs import Lately
+from storage.agents.agents import AgentRow
+from storage.devices import devices
+from storage.devices.devices import Grant
+from storage.runs import model_costs, outbox
+from storage.runs.model_costs import Lately
 from storage.store import Store
 
 LATELY_MS: Final = 90 * 86_400_000

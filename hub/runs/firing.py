@@ -1,6 +1,6 @@
 """What a schedule's trigger says about now: the fire that comes next, and what becomes of those that are due.
 
-Pure. ``storage.fires`` carries it out, and has the last word where runs are in the way.
+Pure. ``storage.schedules.fires`` carries it out, and has the last word where runs are in the way.
 """
 
 import msgspec
@@ -10,8 +10,8 @@ from hub.runs.order import RunParameters
 from hub.schedules.missed import plan_fires, walk
 from hub.schedules.trigger import Trigger, offset_ms, trigger_of
 from protocol.ids import RunId
-from storage.fires import Covered, FireDecision, FreshRun
-from storage.schedules import DueSchedule, NextFire, Passed, ScheduleRow
+from storage.schedules.fires import Covered, FireDecision, FreshRun
+from storage.schedules.schedules import DueSchedule, NextFire, Passed, ScheduleRow
 
 
 def trigger_for(schedule: ScheduleRow) -> Trigger:

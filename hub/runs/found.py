@@ -13,7 +13,7 @@ from hub.extraction.structure import sentences
 from hub.runs.payload import source_of
 from protocol.frame import Record
 from protocol.tables import TABLES, Filler, Kind, TableName
-from storage.items import FoundItem, ItemRow
+from storage.runs.items import FoundItem, ItemRow
 
 _AROUND_CHARS: Final = 400  # of a quote: its sentence is looked for there
 _AUTHORED: Final = {TableName.TASK_COMMENTS: ("author", "content")}  # elsewhere the title names it

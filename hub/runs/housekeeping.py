@@ -19,16 +19,14 @@ from hub.log import Channel
 from hub.runs.audit_head import tell_audit_head
 from hub.turns import Turns
 from protocol.ids import BootId
-from storage import (
-    audit,
-    connector_retention,
-    coordination_retention,
-    leases,
-    measurements,
-    model_retention,
-    retention,
-)
-from storage.measurements import HOUR_MS, MINUTE_MS
+from storage import retention
+from storage.agents import measurements
+from storage.agents.measurements import HOUR_MS, MINUTE_MS
+from storage.audit import audit
+from storage.connectors import retention as connector_retention
+from storage.coordination import retention as coordination_retention
+from storage.devices import leases
+from storage.runs import model_retention
 from storage.store import Store
 
 log = Channel(__name__)

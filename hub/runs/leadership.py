@@ -7,9 +7,9 @@ import anyio
 from hub.clock import Clock
 from hub.log import Channel
 from protocol.ids import BootId
-from storage import leases
-from storage.database import StorageError
-from storage.leases import LostLease, Term
+from storage.devices import leases
+from storage.devices.leases import LostLease, Term
+from storage.kernel.database import StorageError
 from storage.store import Store
 
 log = Channel(__name__)

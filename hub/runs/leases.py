@@ -17,8 +17,8 @@ from hub.clock import Clock
 from hub.log import Channel
 from hub.turns import Turns
 from protocol.ids import BootId, NodeId
-from storage import leases
-from storage.database import StorageError
+from storage.devices import leases
+from storage.kernel.database import StorageError
 from storage.store import Store
 
 log = Channel(__name__)

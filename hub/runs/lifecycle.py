@@ -11,9 +11,10 @@ from hub.metrics import Metrics
 from hub.runs.progress import RunWatch
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunOutcome, RunState
-from storage import activity, runs
-from storage.database import StorageError
-from storage.runs import HeldRun
+from storage.audit import activity
+from storage.kernel.database import StorageError
+from storage.runs import runs
+from storage.runs.runs import HeldRun
 from storage.store import Store
 
 log = Channel(__name__)

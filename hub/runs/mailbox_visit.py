@@ -37,20 +37,13 @@ from hub.runs.message_work import MessageWork
 from protocol.errors import ErrorCode
 from protocol.ids import RunId
 from protocol.lifecycles import RunEvent, RunState, UnitState
-from storage import (
-    agents,
-    connector_cursors,
-    connectors,
-    credentials,
-    left_units,
-    message_plans,
-    outbox,
-    runs,
-    seen_messages,
-)
-from storage.connectors import ConnectorRow
-from storage.credentials import CredentialRow
-from storage.outbox import OpenCall
+from storage.agents import agents
+from storage.connectors import connector_cursors, connectors, credentials, seen_messages
+from storage.connectors.connectors import ConnectorRow
+from storage.connectors.credentials import CredentialRow
+from storage.coordination import message_plans
+from storage.runs import orphaned_units, outbox, runs
+from storage.runs.outbox import OpenCall
 from storage.store import Store
 
 log = Channel(__name__)
@@ -132,7 +125,9 @@ class MailboxVisits:
     async def _flush(self, attempt: Attempt, work: MessageWork) -> None:
         """Take over what ended runs have left, and bring all that waits, the oldest message first."""
         order, held = attempt.order, attempt.order.held(attempt.state)
-        while adopted := await self._store.write(left_units.adopt_left, held, order.agent_id, at=self.at()):
+        while adopted := await self._store.write(
+            orphaned_units.adopt_left, held, order.agent_id, at=self.at()
+        ):
             log.info("run.took_over", units=adopted)
         units = [
             unit

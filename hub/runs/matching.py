@@ -36,7 +36,7 @@ from protocol.frame import Record
 from protocol.ids import derive_call_id, derive_item_id, is_taken_item_id
 from protocol.lifecycles import CallState
 from protocol.tables import TableName
-from storage.items import Decision, Finder, FoundItem, ItemRow, Known, KnownItem, PlannedCall
+from storage.runs.items import Decision, Finder, FoundItem, ItemRow, Known, KnownItem, PlannedCall
 
 SAME_TITLE: Final = 0.7  # of difflib's ratio: "call Anna on Friday" and "call Anna on Monday" have 0.84
 CONTINUED_WORDS: Final = 2  # of a title that is made longer: one word begins too many

@@ -16,7 +16,7 @@ from hub.runs.interrupt import Interrupt
 from hub.runs.order import RunOrder
 from hub.runs.references import references_of
 from protocol.errors import DeviceGone, DeviceOffline
-from storage.outbox import OpenCall
+from storage.runs.outbox import OpenCall
 
 
 class Reads(Protocol):

@@ -16,12 +16,12 @@ from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState
 from protocol.tables import TableName
 from protocol.work import RunConfig
-from storage import setups
-from storage.agent_configs import Mailbox, ModelUse
-from storage.agents import AgentRow
-from storage.runs import HeldRun, RunRow
-from storage.schedules import DueSchedule
-from storage.setups import Setup
+from storage.agents import agent_snapshot
+from storage.agents.agent_configs import Mailbox, ModelUse
+from storage.agents.agent_snapshot import Setup
+from storage.agents.agents import AgentRow
+from storage.runs.runs import HeldRun, RunRow
+from storage.schedules.schedules import DueSchedule
 from storage.store import Store
 
 
@@ -85,13 +85,13 @@ def needs_setup(agent: AgentConfig) -> bool:
 
 async def set_up(store: Store, agent: AgentRow) -> Setup | None:
     """What the variables of the agent's prompt stand for; ``None``: it has none."""
-    return await store.read(setups.setup_of, agent.id) if needs_setup(agent) else None
+    return await store.read(agent_snapshot.setup_of, agent.id) if needs_setup(agent) else None
 
 
 async def setups_of_due(store: Store, due: Sequence[DueSchedule]) -> Mapping[AgentId, Setup]:
     """As ``set_up``, for the agents of several schedules; those without variables are left out."""
     wanted = [one.schedule.agent_id for one in due if needs_setup(one)]
-    return await store.read(setups.setups_of, wanted) if wanted else {}
+    return await store.read(agent_snapshot.setups_of, wanted) if wanted else {}
 
 
 def parameters_of(agent: AgentConfig, extractor: Extractor, setup: Setup | None = None) -> RunParameters:

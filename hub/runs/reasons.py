@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from storage.runs import RunError
+from storage.runs.runs import RunError
 
 _REASONS: Final = {
     "start_deadline": "not started in time",

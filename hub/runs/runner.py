@@ -38,11 +38,13 @@ from protocol.errors import DeviceGone, DeviceOffline, ErrorCode, IllegalTransit
 from protocol.ids import DeviceId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState, outcome_of
 from protocol.trace import trace_id_of
-from storage import devices, message_plans, outbox, runs
-from storage.database import Conflict, StorageError, written_for
-from storage.devices import Grant
-from storage.outbox import OpenCall, StillOpen
-from storage.runs import StaleRun
+from storage.coordination import message_plans
+from storage.devices import devices
+from storage.devices.devices import Grant
+from storage.kernel.database import Conflict, StorageError, written_for
+from storage.runs import outbox, runs
+from storage.runs.outbox import OpenCall, StillOpen
+from storage.runs.runs import StaleRun
 from storage.store import Store
 
 log = Channel(__name__)

@@ -26,13 +26,15 @@ from hub.schedules.forecast import Upcoming, upcoming
 from hub.schedules.trigger import tzdata_digest
 from hub.turns import Turns
 from protocol.ids import BootId, RunId
-from storage import activity, audit, backfills, fires, schedules
-from storage.audit import Entry
-from storage.database import Conflict, StorageError
-from storage.fires import Decided, FireDecision
-from storage.leases import LostLease, Term
-from storage.overlap import QueueLimits
-from storage.schedules import DueSchedule, NextFire, ScheduleRow, UnknownSchedule
+from storage.audit import activity, audit
+from storage.audit.audit import Entry
+from storage.devices.leases import LostLease, Term
+from storage.kernel.database import Conflict, StorageError
+from storage.runs import backfills
+from storage.schedules import fires, schedules
+from storage.schedules.fires import Decided, FireDecision
+from storage.schedules.overlap import QueueLimits
+from storage.schedules.schedules import DueSchedule, NextFire, ScheduleRow, UnknownSchedule
 from storage.store import Store
 
 log = Channel(__name__)

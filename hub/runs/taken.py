@@ -23,7 +23,7 @@ from protocol.frame import Record
 from protocol.ids import CallId, DeviceId, RunId, UserId, derive_taken_item_id
 from protocol.tables import TABLES
 from protocol.work import ItemSource
-from storage.items import TAKEN, FoundItem, ItemRow, KnownItem, unknown_likeness
+from storage.runs.items import TAKEN, FoundItem, ItemRow, KnownItem, unknown_likeness
 
 MOST_COMPARED: Final = 200_000  # pairs of places in one unit: beyond it the quote alone tells
 

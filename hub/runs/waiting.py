@@ -14,7 +14,7 @@ from hub.clock import from_epoch_ms
 from hub.runs.moments import told_time
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, PauseReason, RunState
 from protocol.requirements import Unmet
-from storage.run_locks import LockInTheWay
+from storage.runs.run_locks import LockInTheWay
 
 _LIFECYCLES: Final = {
     "paused": "agent is paused",

@@ -22,10 +22,11 @@ from hub.turns import Turns
 from protocol.errors import CallTimedOut, DeliveryError, DeviceGone
 from protocol.ids import CallId, DeviceId
 from protocol.work import Action, ToolCall
-from storage import activity, wakes
-from storage.database import StorageError
+from storage.audit import activity
+from storage.kernel.database import StorageError
+from storage.schedules import calendar_wakeups
+from storage.schedules.calendar_wakeups import WakeDecision, WakeEnd, WakeSight
 from storage.store import Store
-from storage.wakes import WakeDecision, WakeEnd, WakeSight
 
 log = Channel(__name__)
 
@@ -131,7 +132,7 @@ class Wakes:
                 rest_s = POLL_S
                 try:
                     if is_alone:  # once: whoever told a device before is gone
-                        await self._store.write(wakes.resend, self._at())
+                        await self._store.write(calendar_wakeups.resend, self._at())
                         is_alone = False
                     rest_s = await self._look(tellers)
                 except StorageError as exc:
@@ -144,7 +145,7 @@ class Wakes:
     async def _look(self, tellers: TaskGroup) -> float:
         """Do all that can be done now; returns for how many seconds nothing is."""
         at = self._at()
-        for wake in await self._store.read(wakes.look, at, AT_ONCE):
+        for wake in await self._store.read(calendar_wakeups.look, at, AT_ONCE):
             if wake.id in self._in_hand:
                 continue  # its answer, or the end of its time, says what becomes of it
             self.turns.work()
@@ -153,11 +154,16 @@ class Wakes:
                     await self._settle(wake, over.to, over.decision, over.reason)
                 case Deferred(until):
                     await self._store.write(
-                        wakes.put_off, wake, at=at, next_at=until, reason="exhausted", is_deferred=True
+                        calendar_wakeups.put_off,
+                        wake,
+                        at=at,
+                        next_at=until,
+                        reason="exhausted",
+                        is_deferred=True,
                     )
                 case Told():
                     await self._begin(wake, tellers)
-        return POLL_S if await self._store.read(wakes.is_any_open) else REST_S
+        return POLL_S if await self._store.read(calendar_wakeups.is_any_open) else REST_S
 
     async def _begin(self, wake: WakeSight, tellers: TaskGroup) -> None:
         """Let the device be told, if it is connected here; another hub tells its own."""
@@ -169,7 +175,7 @@ class Wakes:
             return
         at, tries = self._at(), wake.sends + 1
         again = at + round(self.answer_s * 1_000) + _again_ms(tries)
-        if await self._store.write(wakes.take, wake, at=at, next_at=again):
+        if await self._store.write(calendar_wakeups.take, wake, at=at, next_at=again):
             self._in_hand.add(wake.id)
             taken = msgspec.structs.replace(wake, state="sent", sends=tries)
             tellers.start_soon(self._tell, taken, link)
@@ -220,12 +226,12 @@ class Wakes:
 
     async def _put_off(self, wake: WakeSight, reason: str, wait_ms: int) -> None:
         at = self._at()
-        await self._store.write(wakes.put_off, wake, at=at, next_at=at + wait_ms, reason=reason)
+        await self._store.write(calendar_wakeups.put_off, wake, at=at, next_at=at + wait_ms, reason=reason)
 
     async def _settle(self, wake: WakeSight, to: WakeEnd, decision: WakeDecision, reason: str | None) -> None:
         """It is over; whoever comes second with that changes nothing and tells nothing."""
         at = self._at()
-        if not await self._store.write(wakes.settle, wake.id, to, decision, at=at, reason=reason):
+        if not await self._store.write(calendar_wakeups.settle, wake.id, to, decision, at=at, reason=reason):
             return
         self._metrics.wakes.labels(decision).inc()
         log.info(

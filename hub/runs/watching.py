@@ -25,9 +25,11 @@ from protocol.backoff import Backoff
 from protocol.errors import HubError
 from protocol.ids import RunId
 from protocol.lifecycles import RunState
-from storage import agents, connectors, runs
-from storage.agents import AgentRow
-from storage.connectors import ConnectorRow
+from storage.agents import agents
+from storage.agents.agents import AgentRow
+from storage.connectors import connectors
+from storage.connectors.connectors import ConnectorRow
+from storage.runs import runs
 from storage.store import Store
 
 log = Channel(__name__)

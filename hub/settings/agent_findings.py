@@ -7,9 +7,9 @@ from hub.settings.problems import Problem, Telling
 from hub.settings.settings import Settings
 
 if TYPE_CHECKING:  # what they stand on is loaded where there is something to look at
-    from storage.agents import DeclaredAgent
-    from storage.setups import Setup
-    from storage.templates import WrittenTemplate
+    from storage.agents.agent_snapshot import Setup
+    from storage.agents.agents import DeclaredAgent
+    from storage.agents.templates import WrittenTemplate
 
 
 def found_in_agents(settings: Settings, tell: Telling) -> Iterator[Problem]:
@@ -34,7 +34,7 @@ def found_in_agents(settings: Settings, tell: Telling) -> Iterator[Problem]:
 
 def setup_in(agent: "DeclaredAgent", templates: "Mapping[str, WrittenTemplate]") -> "Setup":
     """How an agent of hub.toml is set up, with the templates of hub.toml."""
-    from storage.setups import Setup
+    from storage.agents.agent_snapshot import Setup
 
     return Setup(
         name=agent.name,

@@ -10,7 +10,7 @@ from hub.settings.reload_policy import REQUIRED, live
 from hub.settings.values import Flag, Table, refusal
 from protocol.requirements import CAPABILITY
 from protocol.semver import BadVersion, Version, parse_version
-from storage.capabilities import Capability
+from storage.agents.capabilities import Capability
 
 CONFIG_BYTES: Final = 16 * 1024  # of one of the file; over the API it is [limits] capability_config_bytes
 MOST: Final = 256

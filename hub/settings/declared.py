@@ -15,13 +15,13 @@ from hub.settings.settings import Settings
 from hub.settings.template_settings import TemplateSettings
 from protocol.agent_types import kind_of
 from protocol.configs import type_of
-from storage.agent_configs import Mailbox, ModelUse, Redacted
-from storage.agents import DeclaredAgent
-from storage.config_changes import NewConfig
-from storage.connectors import DeclaredConnector
-from storage.gateways import DeclaredGateway
-from storage.schedules import DeclaredSchedule
-from storage.templates import WrittenTemplate
+from storage.agents.agent_configs import Mailbox, ModelUse, Redacted
+from storage.agents.agents import DeclaredAgent
+from storage.agents.config_changes import NewConfig
+from storage.agents.templates import WrittenTemplate
+from storage.connectors.connectors import DeclaredConnector
+from storage.coordination.gateways import DeclaredGateway
+from storage.schedules.schedules import DeclaredSchedule
 
 NANOS: Final = 1_000_000_000  # of a US dollar
 

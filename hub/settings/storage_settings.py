@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Discriminator, Tag
 from hub.settings.reload_policy import restart
 from hub.settings.secret import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
 from hub.settings.values import Table, refusal
-from storage.address import SERVER, SQLITE, has_password
+from storage.kernel.address import SERVER, SQLITE, has_password
 
 IN_MEMORY = SQLITE
 

@@ -1,4 +1,4 @@
-"""Alembic's own door: runs the revisions on the connection that ``storage.migrate`` opened and commits."""
+"""Alembic's environment: runs the revisions on the connection that ``storage.kernel.migrate`` opened."""
 
 from alembic import context
 

@@ -29,7 +29,7 @@ from hub.metrics import Durations, Metrics
 from hub.tokens import hash_token
 from protocol.ids import DeviceId, TokenId, UserId
 from protocol.work import Action, AgentData, AgentRun, RunConfig, RunLimits, ToolCall
-from storage import devices, users
+from storage.devices import devices, users
 from storage.store import open_store
 from tests.bench.driver import Arrivals, Order, obey, run_server
 from tests.bench.payloads import CALL_DATA, RUN_ID, call_ids, token_of

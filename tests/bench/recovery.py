@@ -13,12 +13,14 @@ import sqlalchemy as sa
 
 from protocol.ids import BootId, RunId
 from protocol.lifecycles import RunEvent
-from storage import runs, schema, users
-from storage.agent_activity import recount
-from storage.migrate import upgrade
-from storage.run_recovery import REQUEUED_FOR
-from storage.runs import HeldRun
-from storage.sqlite import open_sqlite
+from storage import schema
+from storage.agents.agent_activity import recount
+from storage.devices import users
+from storage.kernel.migrate import upgrade
+from storage.kernel.sqlite import open_sqlite
+from storage.runs import runs
+from storage.runs.run_recovery import REQUEUED_FOR
+from storage.runs.runs import HeldRun
 from tests.bench.rounds import alone, play, ratio, spread_of
 from tests.bench.rows import Row, at_least, at_most
 from tests.scenarios.live_runs import EACH, fill

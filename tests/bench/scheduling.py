@@ -20,7 +20,7 @@ from hub.metrics import Metrics
 from hub.runs.scheduler import BATCH, Scheduler
 from hub.schedules.trigger import trigger_of
 from protocol.ids import BootId
-from storage.migrate import upgrade
+from storage.kernel.migrate import upgrade
 from storage.schema import agent_configs, agent_states, agents, devices, schedules, users
 from storage.store import open_store
 from tests.bench.rounds import alone, play, ratio, spread_of

@@ -13,7 +13,7 @@ import aiosqlite
 import anyio
 import sqlalchemy as sa
 
-from storage.sqlite import open_sqlite
+from storage.kernel.sqlite import open_sqlite
 from tests.bench.rounds import play, ratio, spread_of
 from tests.bench.rows import Row, gate
 

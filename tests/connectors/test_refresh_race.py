@@ -11,8 +11,8 @@ import pytest
 
 from hub.clock import SystemChance, SystemClock
 from hub.outbound import OutboundClient, OutboundRules
-from storage import connectors, credentials
-from storage.connectors import DeclaredConnector
+from storage.connectors import connectors, credentials
+from storage.connectors.connectors import DeclaredConnector
 from storage.store import open_store
 from tests.connectors.oidc import OidcMail, click_through, running_oidc, why_no_oidc
 from tests.connectors.refreshing import ROUNDS

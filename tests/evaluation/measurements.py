@@ -26,7 +26,7 @@ from hub.metrics import Metrics
 from hub.runs.housekeeping import Housekeeping
 from protocol.ids import AgentId, BootId
 from protocol.measurements import MOST_SAMPLES, MetricType, Sample
-from storage.measurements import HOUR_MS, MINUTE_MS
+from storage.agents.measurements import HOUR_MS, MINUTE_MS
 from storage.store import Store, open_store
 from tests.evaluation.figures import Figure, Told, at_most, exactly, only
 from tests.storage.rows import make_agent

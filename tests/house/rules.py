@@ -100,8 +100,8 @@ CLOCKS = {
     *(f"uuid.uuid{version}" for version in (1, 4, 6, 7)),
     "os.urandom",
 }
-# SQLite is a library: the database's own clock, which a server has, stands in storage.sqlite.
-TIME_AND_CHANCE_COME_IN_AT = {"hub.clock", "storage.sqlite"}
+# SQLite is a library: the database's own clock, which a server has, stands in storage.kernel.sqlite.
+TIME_AND_CHANCE_COME_IN_AT = {"hub.clock", "storage.kernel.sqlite"}
 
 
 Rule = Callable[[Collection[Module]], Iterator[str]]

@@ -9,8 +9,10 @@ import anyio
 import pytest
 
 from hub.backups import FIRST_AFTER_S, FOLDER, LOOK_EVERY_S, SUFFIX, Backups, Kept, superfluous
-from storage import audit, backup, identity
-from storage.backup import BackupRefused
+from storage.audit import audit
+from storage.devices import identity
+from storage.kernel import backup
+from storage.kernel.backup import BackupRefused
 from storage.store import Store, open_store
 from tests.support.clock import START, FakeClock
 from tests.support.database import new_database

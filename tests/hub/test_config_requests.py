@@ -12,8 +12,8 @@ from protocol.codec import JSON
 from protocol.coordination import EventName, Request, Response
 from protocol.errors import ErrorCode, LocalProtocolError
 from protocol.frame import Frame, Parameters
-from storage import agents, configs
-from storage.config_changes import ConfigLimits
+from storage.agents import agents, configs
+from storage.agents.config_changes import ConfigLimits
 from storage.store import Store, open_store
 from tests.support.hearing import Hearers, HearingLink, served
 from tests.support.runs import Bench, agent, bench, folder

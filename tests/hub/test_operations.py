@@ -31,10 +31,12 @@ from protocol.ids import RunId, UserId
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.trace import trace_id_of
 from protocol.work import AgentComplete, SkippedFile
-from storage import devices, runs, schedules, users
-from storage.agents import UnknownAgent
-from storage.runs import UnknownRun
-from storage.schedules import DeclaredSchedule
+from storage.agents.agents import UnknownAgent
+from storage.devices import devices, users
+from storage.runs import runs
+from storage.runs.runs import UnknownRun
+from storage.schedules import schedules
+from storage.schedules.schedules import DeclaredSchedule
 from tests.support.clock import START, SeededChance
 from tests.support.facade import FakeHub
 from tests.support.log import opened_log

@@ -44,7 +44,8 @@ from protocol.frame import Parameter, Parameters
 from protocol.ids import BootId
 from protocol.keys import key_id
 from protocol.lifecycles import RunState
-from storage import device_keys, items, runs
+from storage.devices import device_keys
+from storage.runs import items, runs
 from tests.support.clock import SeededChance
 from tests.support.keys import KeyPair
 from tests.support.link import FakeLink

@@ -17,7 +17,7 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 from websockets.asyncio.client import ClientConnection, connect
 
-from storage import users
+from storage.devices import users
 from tests.scenarios.attack import Attack, Door, Waits
 from tests.scenarios.attackers import Plan
 from tests.support.processes import ROOT, HubProcess, Running

@@ -40,11 +40,19 @@ from hub.openclaw import Fleet, GatewayConfig
 from hub.outbound import OutboundRules
 from protocol.ids import AgentId, BoardId, BootId
 from protocol.messages import MESSAGE, MessageKind, MessageState
-from storage import board_members, board_memory, boards, gateway_agents, messages, questions, soul_writes
-from storage.board_memory import MemoryFilter
-from storage.boards import BoardRow
-from storage.gateway_agents import GatewayAgentRow
-from storage.message_rows import MessageRow
+from storage.coordination import (
+    board_members,
+    board_memory,
+    boards,
+    gateway_agents,
+    messages,
+    questions,
+    soul_writes,
+)
+from storage.coordination.board_memory import MemoryFilter
+from storage.coordination.boards import BoardRow
+from storage.coordination.gateway_agents import GatewayAgentRow
+from storage.coordination.message_rows import MessageRow
 from storage.store import Store, open_store
 from tests.hub.coordination.post import (
     BOARD,

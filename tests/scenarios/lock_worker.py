@@ -17,9 +17,9 @@ from anyio.from_thread import start_blocking_portal
 from sqlalchemy import exc
 
 from protocol.ids import UserId
-from storage import locks
-from storage.locks import Acquired, Grant, Holder, HolderKind, LockLimits, LockLost, Wanted
-from storage.sqlite import set_clock
+from storage.agents import locks
+from storage.agents.locks import Acquired, Grant, Holder, HolderKind, LockLimits, LockLost, Wanted
+from storage.kernel.sqlite import set_clock
 from tests.support.blocking import blocking_engine
 from tests.support.clock import SeededChance
 
@@ -67,7 +67,7 @@ class Database(NamedTuple):
     engine: sa.Engine
 
     def write(self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As ``storage.database`` has it: all or nothing, and again where others were in the way."""
+        """As ``storage.kernel.database`` has it: all or nothing, and again where others were in the way."""
         while True:
             try:
                 with self.engine.begin() as c:
@@ -77,7 +77,7 @@ class Database(NamedTuple):
                     raise
 
     def read(self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As ``storage.database`` has it: one snapshot."""
+        """As ``storage.kernel.database`` has it: one snapshot."""
         while True:
             try:
                 with self.engine.connect().execution_options(reads=True) as c:

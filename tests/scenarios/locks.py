@@ -22,8 +22,9 @@ from typing import Final, NamedTuple
 import sqlalchemy as sa
 
 from hub.clock import Chance
-from storage import locks, users
-from storage.lock_rows import database_now
+from storage.agents import locks
+from storage.agents.lock_rows import database_now
+from storage.devices import users
 from storage.schema import agent_locks, lock_waits
 from storage.schema import metadata as tables
 from tests.scenarios.lock_worker import NAMES, TTL_MS, USERS, Database, arrivals, metadata, opened, writes

@@ -21,10 +21,10 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from storage.migrate import MIGRATIONS
-from storage.postgres import look
+from storage.kernel.migrate import MIGRATIONS
+from storage.kernel.postgres import look
+from storage.kernel.verify import Parts, parts_in, verify
 from storage.store import open_store
-from storage.verify import Parts, parts_in, verify
 from tests.support.postgres import running_postgres
 
 FROM = "0003"  # the tables of the release before doors

@@ -30,14 +30,17 @@ from hub.clock import from_epoch_ms
 from hub.runs.housekeeping import Housekeeping, Retention
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome
-from storage import activity, devices, fires, leases, outbox, runs, schedules
-from storage.agents import DeclaredAgent
-from storage.fires import FireDecision, FreshRun
-from storage.items import Decision, PlannedCall
-from storage.leases import Term
-from storage.migrate import upgrade
-from storage.runs import Gates, RunRow
-from storage.schedules import DeclaredSchedule, DueSchedule, NextFire
+from storage.agents.agents import DeclaredAgent
+from storage.audit import activity
+from storage.devices import devices, leases
+from storage.devices.leases import Term
+from storage.kernel.migrate import upgrade
+from storage.runs import outbox, runs
+from storage.runs.items import Decision, PlannedCall
+from storage.runs.runs import Gates, RunRow
+from storage.schedules import fires, schedules
+from storage.schedules.fires import FireDecision, FreshRun
+from storage.schedules.schedules import DeclaredSchedule, DueSchedule, NextFire
 from storage.schema import metadata
 from tests.storage import rows
 from tests.storage.hub_file import HubFile

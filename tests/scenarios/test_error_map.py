@@ -15,7 +15,7 @@ import anyio
 import httpx2
 import pytest
 
-from storage import souls
+from storage.coordination import souls
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway
 from tests.support.processes import POLL_S, SETTINGS, HubProcess, closing
 

@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
-from storage import souls
+from storage.coordination import souls
 from tests.support.device import open_device
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway
 from tests.support.processes import POLL_S, SETTINGS, HubProcess, closing

@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from hub.tokens import hash_token
 from protocol.backoff import Backoff
 from protocol.ids import DeviceId, TokenId, UserId
-from storage import devices, users
+from storage.devices import devices, users
 from storage.store import open_store
 from tests.bench.machine import allow_open_files
 from tests.support.booted_unit import BootedUnit, is_booted

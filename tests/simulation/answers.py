@@ -4,7 +4,8 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from storage import runs, schedules
+from storage.runs import runs
+from storage.schedules import schedules
 
 CHECKED_ANSWERS = 50  # one of so many remembered answers is looked up all the same
 # What is asked with the time of now, and which of the arguments that is.

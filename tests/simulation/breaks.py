@@ -20,11 +20,11 @@ from hub.links.open_link import OpenLink
 from hub.runs.agreement import Agreements
 from protocol.ids import CallId
 from protocol.work import Answer, ToolCall
-from storage import model_answers, outbox
-from storage.items import Decide, Decision, Known
-from storage.leases import Term
-from storage.outbox import UnitPlan
-from storage.runs import HeldRun
+from storage.devices.leases import Term
+from storage.runs import model_answers, outbox
+from storage.runs.items import Decide, Decision, Known
+from storage.runs.outbox import UnitPlan
+from storage.runs.runs import HeldRun
 from storage.store import Store
 from tests.simulation.answers import name_of
 from tests.simulation.world import Ways, World

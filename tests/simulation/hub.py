@@ -47,8 +47,9 @@ from protocol.handshake import Capability, Challenge, DeviceHello, Goodbye, Welc
 from protocol.ids import BootId, ConnectionId, DeviceId, NodeId, UserId
 from protocol.versions import SPOKEN
 from protocol.work import RunLimits
-from storage import devices, identity, leases, runs
-from storage.database import StorageError
+from storage.devices import devices, identity, leases
+from storage.kernel.database import StorageError
+from storage.runs import runs
 from storage.store import Store
 from tests.simulation.clock import SimClock, WorldTime
 from tests.simulation.device import SimDevice

@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from protocol.ids import AgentId, RunId
-from storage import agents, schedules
+from storage.agents import agents
+from storage.schedules import schedules
 from tests.simulation.dice import Dice
 from tests.simulation.hub import Machine, SimHub
 from tests.simulation.scene import changed_agents

@@ -5,8 +5,8 @@ from typing import Any
 
 from protocol.ids import DeviceId
 from protocol.lifecycles import RunState
-from storage.leases import Term
-from storage.runs import HeldRun
+from storage.devices.leases import Term
+from storage.runs.runs import HeldRun
 from tests.simulation.facts import EXECUTING, RunFacts
 from tests.simulation.laws import Law
 from tests.simulation.store import Commit

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from protocol.errors import HubError
-from storage.database import StorageError
+from storage.kernel.database import StorageError
 from tests.simulation.dice import Dice
 from tests.simulation.faults import Faults
 from tests.simulation.laws import Violation

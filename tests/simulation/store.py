@@ -1,7 +1,7 @@
 """The database of a simulation: SQLite in memory, in the event loop's own thread.
 
 A ``Disk`` is what all hubs share; a ``Door`` is a hub's way to it, a
-``storage.database.Database``. Before and after each transaction stands one await
+``storage.kernel.database.Database``. Before and after each transaction stands one await
 point, so that the order of transactions is drawn, and a cancelled caller is as
 wise as one of the real database. A door shuts when its process dies: what a dead
 hub still wants to write waits for ever.
@@ -17,7 +17,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import anyio
 import sqlalchemy as sa
 
-from storage.database import Busy, Unavailable, translated
+from storage.kernel.database import Busy, Unavailable, translated
 from storage.schema import metadata
 from tests.simulation.answers import POLLS, Answers, name_of
 from tests.simulation.dice import Dice
@@ -95,7 +95,7 @@ class Disk:
         self._answers.clear()
 
     def set_clock(self, now_ms: Callable[[], int]) -> None:
-        """What ``storage.columns.now_ms()`` says."""
+        """What ``storage.kernel.columns.now_ms()`` says."""
         self.raw.create_function("hub_now_ms", 0, now_ms)
 
     def rows(self, sql: str, *values: Any) -> list[Any]:

@@ -14,12 +14,13 @@ from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunState
 from protocol.tables import TableName
 from protocol.work import Action, ItemSource, ToolCall
-from storage import agent_states, agents, items
-from storage.agents import DeclaredAgent
-from storage.items import ReportedVerdict
-from storage.leases import Term
-from storage.runs import HeldRun
-from storage.schedules import DeclaredSchedule
+from storage.agents import agent_states, agents
+from storage.agents.agents import DeclaredAgent
+from storage.devices.leases import Term
+from storage.runs import items
+from storage.runs.items import ReportedVerdict
+from storage.runs.runs import HeldRun
+from storage.schedules.schedules import DeclaredSchedule
 from tests.simulation.dice import Dice
 from tests.simulation.loop import run
 from tests.simulation.scene import EPOCHS, TEMPI, Scene, Settings

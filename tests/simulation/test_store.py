@@ -8,8 +8,8 @@ import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 
-from storage import runs
-from storage.database import Busy, Unavailable
+from storage.kernel.database import Busy, Unavailable
+from storage.runs import runs
 from tests.simulation import answers
 from tests.simulation import store as store_module
 from tests.simulation.dice import Dice

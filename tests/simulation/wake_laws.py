@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from hub.clock import epoch_ms
-from storage.wakes import WakeRow
+from storage.schedules.calendar_wakeups import WakeRow
 from tests.simulation.device import SimDevice
 from tests.simulation.facts import Facts
 from tests.simulation.laws import Findings, Law, Surroundings

@@ -21,8 +21,8 @@ from hub.runs.agreement import Agreements
 from hub.tokens import hash_token
 from protocol.errors import HubError
 from protocol.ids import DeviceId, TokenId, UserId
-from storage import devices, users
-from storage.database import StorageError
+from storage.devices import devices, users
+from storage.kernel.database import StorageError
 from storage.store import Store
 from tests.simulation.agenda import Agenda, Step
 from tests.simulation.clock import DatabaseClock, WorldTime

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy as sa
 
+from storage.kernel.sqlite import empty_database, set_clock
 from storage.schema import metadata
-from storage.sqlite import empty_database, set_clock
 from tests.support.blocking import blocking_engine
 from tests.support.postgres import Postgres
 

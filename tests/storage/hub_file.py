@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from protocol.ids import BootId
-from storage import sqlite
+from storage.kernel import sqlite
 
 START = 1_767_600_000_000
 

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from storage.database import Database
+from storage.kernel.database import Database
 from storage.schema import users
 
 

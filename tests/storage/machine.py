@@ -17,9 +17,11 @@ from hypothesis.stateful import invariant, run_state_machine_as_test
 
 from protocol.ids import CallId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
-from storage import devices, leases, outbox, runs, schedules
-from storage.migrate import upgrade
-from storage.runs import HeldRun, StaleRun
+from storage.devices import devices, leases
+from storage.kernel.migrate import upgrade
+from storage.runs import outbox, runs
+from storage.runs.runs import HeldRun, StaleRun
+from storage.schedules import schedules
 from tests.storage.hub_file import told
 from tests.storage.laws import broken_laws, held_by_others, over_limits
 from tests.storage.people_and_time import DAY

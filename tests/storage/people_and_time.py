@@ -9,10 +9,14 @@ import sqlalchemy as sa
 from protocol.errors import IllegalTransition
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent
-from storage import agent_states, fires, leases, retention, runs, schedules
-from storage.agents import DeclaredAgent, get_agent
-from storage.fires import Covered, FreshRun
-from storage.schedules import DeclaredSchedule, NextFire, Overlap
+from storage import retention
+from storage.agents import agent_states
+from storage.agents.agents import DeclaredAgent, get_agent
+from storage.devices import leases
+from storage.runs import runs
+from storage.schedules import fires, schedules
+from storage.schedules.fires import Covered, FreshRun
+from storage.schedules.schedules import DeclaredSchedule, NextFire, Overlap
 from tests.storage import rows
 from tests.storage.expected_rows import ATTEMPTS, FAILURES_IN_A_ROW, WAITING, Agent, Run, Schedule
 from tests.storage.scheduled import decision

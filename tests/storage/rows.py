@@ -7,11 +7,13 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, BootId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState
-from storage import agents, outbox, runs, users
-from storage.agents import AgentRow, DeclaredAgent
-from storage.items import Decision
-from storage.outbox import PlannedCall, UnitPlan
-from storage.runs import Gates, HeldRun, RunRow
+from storage.agents import agents
+from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.devices import users
+from storage.runs import outbox, runs
+from storage.runs.items import Decision
+from storage.runs.outbox import PlannedCall, UnitPlan
+from storage.runs.runs import Gates, HeldRun, RunRow
 
 AT = 1_000_000
 ME = UserId("me")

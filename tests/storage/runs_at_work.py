@@ -5,11 +5,13 @@ import pytest
 from protocol.errors import IllegalTransition
 from protocol.ids import AgentId, CallId, DeviceId
 from protocol.lifecycles import CallEvent, PauseReason, RunEvent, RunOutcome
-from storage import agent_states, devices, outbox, runs
-from storage.database import Conflict
-from storage.items import Decision
-from storage.outbox import PlannedCall, StillOpen, UnitPlan
-from storage.runs import AttemptsSpent, Gates, OpenWork
+from storage.agents import agent_states
+from storage.devices import devices
+from storage.kernel.database import Conflict
+from storage.runs import outbox, runs
+from storage.runs.items import Decision
+from storage.runs.outbox import PlannedCall, StillOpen, UnitPlan
+from storage.runs.runs import AttemptsSpent, Gates, OpenWork
 from tests.storage.expected_rows import ATTEMPTS, Run
 from tests.storage.people_and_time import PeopleAndTime
 from tests.storage.steps import Choose, has_run, held, step

@@ -8,11 +8,13 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunState
-from storage import fires, leases, runs, schedules
-from storage.agents import AgentRow, UnknownAgent, get_agent
-from storage.fires import Covered, Decided, FireDecision, FireRow, FreshRun
-from storage.leases import Term
-from storage.schedules import DeclaredSchedule, NextFire, ScheduleRow
+from storage.agents.agents import AgentRow, UnknownAgent, get_agent
+from storage.devices import leases
+from storage.devices.leases import Term
+from storage.runs import runs
+from storage.schedules import fires, schedules
+from storage.schedules.fires import Covered, Decided, FireDecision, FireRow, FreshRun
+from storage.schedules.schedules import DeclaredSchedule, NextFire, ScheduleRow
 from tests.storage.rows import AT, BOOT, claim, make_agent
 
 HOUR = 3_600_000

@@ -15,9 +15,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from protocol.ids import DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
-from storage import devices, runs
-from storage.agents import DeclaredAgent
-from storage.runs import HeldRun
+from storage.agents.agents import DeclaredAgent
+from storage.devices import devices
+from storage.runs import runs
+from storage.runs.runs import HeldRun
 from tests.storage.expected import World
 from tests.storage.expected_rows import Run
 from tests.storage.hub_file import HubFile

@@ -2,7 +2,8 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.trace import trace_id_of
-from storage import activity, schema
+from storage import schema
+from storage.audit import activity
 from tests.storage.rows import AT
 
 

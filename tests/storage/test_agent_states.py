@@ -6,10 +6,12 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from protocol.standing import Activity, Axis, IllegalMove, Lifecycle, UnknownValue
-from storage import agent_activity, agent_ends, agent_states, agents, runs, schedules
-from storage.agent_moves import AgentTerminated
-from storage.agents import AgentRow, DeclaredAgent, UnknownAgent
-from storage.exhaustion import exhaust
+from storage.agents import agent_activity, agent_ends, agent_states, agents
+from storage.agents.agent_moves import AgentTerminated
+from storage.agents.agents import AgentRow, DeclaredAgent, UnknownAgent
+from storage.agents.exhaustion import exhaust
+from storage.runs import runs
+from storage.schedules import schedules
 from storage.schema import agent_states as states
 from storage.schema import agents as agents_table
 from tests.storage.rows import AT, NEXT_BOOT, claim, declare, make_agent, make_run

@@ -4,9 +4,10 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, TokenId
-from storage import agent_states, agent_tokens, audit
-from storage.agent_rows import UnknownAgent
-from storage.agent_tokens import AgentTokenRow, TooManyAgentTokens
+from storage.agents import agent_states, agent_tokens
+from storage.agents.agent_rows import UnknownAgent
+from storage.agents.agent_tokens import AgentTokenRow, TooManyAgentTokens
+from storage.audit import audit
 from tests.storage.rows import AT, ME, declare, make_agent
 
 HASH = b"\x01" * 32

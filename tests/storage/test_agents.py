@@ -4,10 +4,13 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import RunState
-from storage import agents, devices, runs, schedules, users
-from storage.agent_states import agent_history
-from storage.agents import DeclaredAgent, NameTaken, Reconciled, UnknownAgent
-from storage.schedules import DeclaredSchedule
+from storage.agents import agents
+from storage.agents.agent_states import agent_history
+from storage.agents.agents import DeclaredAgent, NameTaken, Reconciled, UnknownAgent
+from storage.devices import devices, users
+from storage.runs import runs
+from storage.schedules import schedules
+from storage.schedules.schedules import DeclaredSchedule
 from storage.schema import agents as agent_table
 from tests.storage.rows import AT, ME, claim, declare, make_agent, make_run
 

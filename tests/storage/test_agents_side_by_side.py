@@ -11,13 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy.util import await_only
 
 from protocol.ids import AgentId
-from storage import agent_moves, agent_states, config_changes, configs
-from storage.config_changes import NewConfig, StaleConfig
-from storage.database import Database
-from storage.postgres import open_postgres
-from storage.runs import RunRow
-from storage.setups import BadConfiguration, check_setup
-from storage.template_changes import TemplateChanged
+from storage.agents import agent_moves, agent_states, config_changes, configs
+from storage.agents.agent_snapshot import BadConfiguration, check_setup
+from storage.agents.config_changes import NewConfig, StaleConfig
+from storage.agents.template_changes import TemplateChanged
+from storage.kernel.database import Database
+from storage.kernel.postgres import open_postgres
+from storage.runs.runs import RunRow
 from tests.storage.rows import AT, claim, make_agent
 from tests.storage.test_made_agents import MAIL, edit, make
 from tests.storage.test_run_locks import make_locking_run

@@ -5,9 +5,9 @@ import sqlalchemy as sa
 
 from protocol.handshake import StoreMark
 from protocol.ids import CallId
-from storage import agreement, items, outbox
-from storage.agreement import Resent, ToldRow
-from storage.items import TAKEN, ItemRow
+from storage.runs import agreement, items, outbox
+from storage.runs.agreement import Resent, ToldRow
+from storage.runs.items import TAKEN, ItemRow
 from storage.schema import run_units, unit_ledger
 from tests.storage.rows import AT, make_agent, running
 from tests.storage.test_items import DESK, as_new, bring, changed, is_known, item, plan, the_item

@@ -5,8 +5,9 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import BootId, NodeId, UserId
-from storage import audit, identity, users
-from storage.audit import Break, Entry, Link
+from storage.audit import audit
+from storage.audit.audit import Break, Entry, Link
+from storage.devices import identity, users
 from storage.schema import audit_log, hub
 from tests.storage.rows import AT
 

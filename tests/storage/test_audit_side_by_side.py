@@ -4,9 +4,9 @@ from contextlib import AsyncExitStack
 
 import anyio
 
-from storage import audit
-from storage.database import Database
-from storage.postgres import open_postgres
+from storage.audit import audit
+from storage.kernel.database import Database
+from storage.kernel.postgres import open_postgres
 from tests.support.postgres import Postgres
 
 HUBS, EACH = 4, 15

@@ -5,10 +5,11 @@ import sqlalchemy as sa
 
 from protocol.ids import RunId
 from protocol.lifecycles import RunState
-from storage import backfills, fires, runs, schedules
-from storage.backfills import BackfillPlan
-from storage.database import Conflict
-from storage.fires import Covered, FireRow, FreshRun
+from storage.kernel.database import Conflict
+from storage.runs import backfills, runs
+from storage.runs.backfills import BackfillPlan
+from storage.schedules import fires, schedules
+from storage.schedules.fires import Covered, FireRow, FreshRun
 from storage.schema import agent_states, schedule_fires
 from tests.storage.rows import AT
 from tests.storage.scheduled import HOUR, decision, fire, lead, make_schedule, told

@@ -13,10 +13,10 @@ import msgspec
 import pytest
 
 from protocol.ids import BootId, NodeId, UserId
-from storage import identity, users
-from storage.backup import DATABASE, MANIFEST, BackupRefused, Manifest, make, verify
-from storage.database import Busy, Unavailable
-from storage.restore import restore
+from storage.devices import identity, users
+from storage.kernel.backup import DATABASE, MANIFEST, BackupRefused, Manifest, make, verify
+from storage.kernel.database import Busy, Unavailable
+from storage.kernel.restore import restore
 from storage.store import open_store
 from tests.support.database import new_database
 

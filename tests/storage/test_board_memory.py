@@ -6,9 +6,10 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, BoardId, MemoryId
-from storage import audit, board_memory, boards
-from storage.board_memory import MemoryFilter, MemoryLimits, MemoryRow, NewMemory, UnknownMemory
-from storage.boards import TooManyOfBoards, UnknownBoard
+from storage.audit import audit
+from storage.coordination import board_memory, boards
+from storage.coordination.board_memory import MemoryFilter, MemoryLimits, MemoryRow, NewMemory, UnknownMemory
+from storage.coordination.boards import TooManyOfBoards, UnknownBoard
 from tests.storage.rows import AT, ME, make_agent
 
 GARDEN, KITCHEN = BoardId("board-garden"), BoardId("board-kitchen")

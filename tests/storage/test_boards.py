@@ -4,10 +4,12 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, BoardId, UserId
-from storage import agents, audit, board_members, boards, users
-from storage.agents import DeclaredAgent
-from storage.board_members import NotOnBoard, OnAnotherBoard
-from storage.boards import (
+from storage.agents import agents
+from storage.agents.agents import DeclaredAgent
+from storage.audit import audit
+from storage.coordination import board_members, boards
+from storage.coordination.board_members import NotOnBoard, OnAnotherBoard
+from storage.coordination.boards import (
     AmbiguousBoard,
     BoardLimits,
     BoardNameTaken,
@@ -15,6 +17,7 @@ from storage.boards import (
     TooManyOfBoards,
     UnknownBoard,
 )
+from storage.devices import users
 from storage.schema import board_members as rows_of_members
 from tests.storage.rows import AT, ME, declare
 from tests.storage.test_gateways import OFFICE, put, worker

@@ -8,13 +8,14 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import BoardId
-from storage import agent_tokens, board_members, board_memory
-from storage.agent_tokens import TooManyAgentTokens
-from storage.board_members import OnAnotherBoard
-from storage.board_memory import MemoryLimits
-from storage.boards import BoardLimits, BoardNameTaken, TooManyOfBoards, get_board
-from storage.database import Database
-from storage.postgres import open_postgres
+from storage.agents import agent_tokens
+from storage.agents.agent_tokens import TooManyAgentTokens
+from storage.coordination import board_members, board_memory
+from storage.coordination.board_members import OnAnotherBoard
+from storage.coordination.board_memory import MemoryLimits
+from storage.coordination.boards import BoardLimits, BoardNameTaken, TooManyOfBoards, get_board
+from storage.kernel.database import Database
+from storage.kernel.postgres import open_postgres
 from tests.storage import test_agent_tokens, test_board_memory
 from tests.storage.rows import make_agent
 from tests.storage.test_agents_side_by_side import refusal

@@ -9,10 +9,19 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode
 from protocol.ids import BoardId, BootId, BroadcastId, GatewayId, MessageId
 from protocol.messages import MessageEvent, MessageKind, MessageState
-from storage import activity, board_places, broadcasts, coordination_retention, message_orders, messages
-from storage.boards import create_board, remove_board
-from storage.broadcasts import Aim, BroadcastRow, NewBroadcast, Refused, Tally
-from storage.messages import BadMessage, Hand, MessageLimits, MessageRow, MessageTooLong, TooManyMessages
+from storage.audit import activity
+from storage.coordination import board_places, broadcasts, message_orders, messages
+from storage.coordination import retention as coordination_retention
+from storage.coordination.boards import create_board, remove_board
+from storage.coordination.broadcasts import Aim, BroadcastRow, NewBroadcast, Refused, Tally
+from storage.coordination.messages import (
+    BadMessage,
+    Hand,
+    MessageLimits,
+    MessageRow,
+    MessageTooLong,
+    TooManyMessages,
+)
 from tests.storage.rows import AT, ME
 from tests.storage.test_gateways import OFFICE, put
 

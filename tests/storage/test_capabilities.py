@@ -7,9 +7,9 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId
 from protocol.semver import parse_version
-from storage import agents, capabilities
-from storage.agents import AgentRow, DeclaredAgent, UnknownAgent
-from storage.capabilities import (
+from storage.agents import agents, capabilities
+from storage.agents.agents import AgentRow, DeclaredAgent, UnknownAgent
+from storage.agents.capabilities import (
     Capability,
     CapabilityRow,
     DeclaredCapability,

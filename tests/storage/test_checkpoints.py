@@ -9,18 +9,19 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId
 from protocol.lifecycles import RunEvent
-from storage import checkpoints, locks, runs
-from storage.agents import AgentRow, UnknownAgent
-from storage.checkpoints import (
+from storage.agents import checkpoints, locks
+from storage.agents.agents import AgentRow, UnknownAgent
+from storage.agents.checkpoints import (
     Checkpoint,
     CheckpointRow,
     StaleCheckpoint,
     TooManyCheckpoints,
     UnknownCheckpoint,
 )
-from storage.lock_rows import Holder, HolderKind
-from storage.lock_turns import Wanted
-from storage.runs import HeldRun, StaleRun
+from storage.agents.lock_rows import Holder, HolderKind
+from storage.agents.lock_turns import Wanted
+from storage.runs import runs
+from storage.runs.runs import HeldRun, StaleRun
 from tests.storage.rows import AT, make_agent, running
 
 

@@ -4,9 +4,9 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.lifecycles import RunState
-from storage.columns import now_ms
+from storage.kernel.columns import now_ms
+from storage.kernel.sqlite import machine_now_ms
 from storage.schema import idempotency_keys, runs, schedules, users
-from storage.sqlite import machine_now_ms
 from tests.storage.rows import AT, make_agent, make_run
 
 

@@ -9,9 +9,10 @@ import sqlalchemy as sa
 from protocol.configs import BadConfig, ConfigType
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
-from storage import agents, config_changes, configs, retention
-from storage.agent_rows import AgentRow, UnknownAgent
-from storage.config_changes import (
+from storage import retention
+from storage.agents import agents, config_changes, configs
+from storage.agents.agent_rows import AgentRow, UnknownAgent
+from storage.agents.config_changes import (
     ConfigLimitReached,
     ConfigLimits,
     ConfigOfFile,
@@ -19,7 +20,7 @@ from storage.config_changes import (
     NewConfig,
     StaleConfig,
 )
-from storage.configs import UnknownConfig
+from storage.agents.configs import UnknownConfig
 from tests.storage.rows import AT, make_agent
 
 

@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack
 import anyio
 import pytest
 
-from storage import config_changes, configs
-from storage.config_changes import NewConfig, StaleConfig
-from storage.database import Database
-from storage.postgres import open_postgres
+from storage.agents import config_changes, configs
+from storage.agents.config_changes import NewConfig, StaleConfig
+from storage.kernel.database import Database
+from storage.kernel.postgres import open_postgres
 from tests.storage.rows import AT, make_agent
 from tests.support.postgres import Postgres
 

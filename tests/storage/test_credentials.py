@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from storage import activity, connector_retention, connectors, credentials, grants, sign_ins
-from storage.connectors import DeclaredConnector
-from storage.sign_ins import SignInRow, state_hash
+from storage.audit import activity
+from storage.connectors import connectors, credentials, grants, sign_ins
+from storage.connectors import retention as connector_retention
+from storage.connectors.connectors import DeclaredConnector
+from storage.connectors.sign_ins import SignInRow, state_hash
 from tests.storage.rows import AT
 
 TTL = 60_000

@@ -1,4 +1,4 @@
-"""The contract of ``storage.database``, on each kind."""
+"""The contract of ``storage.kernel.database``, on each kind."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -10,11 +10,11 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from storage.columns import now_ms
-from storage.database import Conflict, Database, Unavailable
-from storage.postgres import open_postgres
+from storage.kernel.columns import now_ms
+from storage.kernel.database import Conflict, Database, Unavailable
+from storage.kernel.postgres import open_postgres
+from storage.kernel.sqlite import empty_database, open_sqlite
 from storage.schema import devices, metadata, nodes
-from storage.sqlite import empty_database, open_sqlite
 from tests.storage.jobs import add, names, outcome_of
 
 

@@ -8,10 +8,13 @@ import sqlalchemy as sa
 
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
-from storage import agents, audit, declaring, runs, users
-from storage.agents import DeclaredAgent, NameTaken, Reconciled
-from storage.audit import Entry
-from storage.declaring import TakenUp
+from storage.agents import agents, declaring
+from storage.agents.agents import DeclaredAgent, NameTaken, Reconciled
+from storage.agents.declaring import TakenUp
+from storage.audit import audit
+from storage.audit.audit import Entry
+from storage.devices import users
+from storage.runs import runs
 from storage.schema import agents as agent_table
 from tests.storage.rows import AT, ME, make_run
 

@@ -2,12 +2,13 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import DeviceId, KeyId, UserId
-from storage import audit, device_keys, devices, revocations
-from storage.database import translated
-from storage.device_keys import KeyRevoked, RotatedTooSoon
-from storage.devices import DeviceNameTaken, DeviceRow
-from storage.revocations import Revocation
-from storage.users import ensure_user
+from storage.audit import audit
+from storage.devices import device_keys, devices, revocations
+from storage.devices.device_keys import KeyRevoked, RotatedTooSoon
+from storage.devices.devices import DeviceNameTaken, DeviceRow
+from storage.devices.revocations import Revocation
+from storage.devices.users import ensure_user
+from storage.kernel.database import translated
 from tests.storage.rows import AT
 
 ANNA = UserId("anna")

@@ -10,12 +10,14 @@ import sqlalchemy as sa
 
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState, UnitState
-from storage import activity, outbox, retention, runs
-from storage.database import Database, DiskFull, Unavailable
-from storage.outbox import PlannedCall
-from storage.runs import HeldRun
+from storage import retention
+from storage.audit import activity
+from storage.kernel.database import Database, DiskFull, Unavailable
+from storage.kernel.sqlite import open_sqlite
+from storage.runs import outbox, runs
+from storage.runs.outbox import PlannedCall
+from storage.runs.runs import HeldRun
 from storage.schema import metadata
-from storage.sqlite import open_sqlite
 from tests.storage.rows import AT, calls, make_run, plan
 from tests.support.database import new_database
 

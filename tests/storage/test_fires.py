@@ -6,10 +6,13 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage import agent_states, agents, fires, leases, locks, runs, schedules
-from storage.fires import Covered, FreshRun, Missed
-from storage.leases import LostLease
-from storage.overlap import QueueLimits
+from storage.agents import agent_states, agents, locks
+from storage.devices import leases
+from storage.devices.leases import LostLease
+from storage.runs import runs
+from storage.schedules import fires, schedules
+from storage.schedules.fires import Covered, FreshRun, Missed
+from storage.schedules.overlap import QueueLimits
 from storage.schema import agent_states as states
 from storage.schema import runs as run_table
 from storage.schema import schedule_fires

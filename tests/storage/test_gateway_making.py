@@ -6,13 +6,15 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, BoardId, BootId, GatewayId, NodeId
-from storage import activity, audit, board_members, gateway_agents, gateway_making, leases
-from storage.board_members import lead_of
-from storage.boards import BoardLimits, TooManyOfBoards, create_board, edit_board
-from storage.gateway_agents import GatewayAgentRow
-from storage.gateway_making import Led, NoGateway, NoLead
-from storage.made_agents import AgentLimits, TooManyAgents
-from storage.message_dues import Hand
+from storage.agents.made_agents import AgentLimits, TooManyAgents
+from storage.audit import activity, audit
+from storage.coordination import board_members, gateway_agents, gateway_making
+from storage.coordination.board_members import lead_of
+from storage.coordination.boards import BoardLimits, TooManyOfBoards, create_board, edit_board
+from storage.coordination.gateway_agents import GatewayAgentRow
+from storage.coordination.gateway_making import Led, NoGateway, NoLead
+from storage.coordination.message_dues import Hand
+from storage.devices import leases
 from tests.storage.rows import AT, ME
 from tests.storage.test_gateways import OFFICE, put, worker
 

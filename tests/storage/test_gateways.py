@@ -7,25 +7,17 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, GatewayId, UserId
 from protocol.standing import Activity, ExhaustReason
-from storage import (
-    agent_activity,
-    agent_ends,
-    agent_states,
-    agents,
-    audit,
-    gateway_agents,
-    gateway_standings,
-    gateways,
-    made_agents,
-    runs,
-    users,
-)
-from storage.agents import AgentRow, DeclaredAgent
-from storage.gateway_agents import GatewayAgentRow, RemoteIdTaken
-from storage.gateway_standings import Exhaustion, Seen
-from storage.gateways import DeclaredGateway, ReconciledGateways, UnknownGateway
-from storage.made_agents import AgentLimits, AgentNameTaken, MainAgentStays, TooManyAgents
-from storage.run_moves import LivesAtGateway
+from storage.agents import agent_activity, agent_ends, agent_states, agents, made_agents
+from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.agents.made_agents import AgentLimits, AgentNameTaken, MainAgentStays, TooManyAgents
+from storage.audit import audit
+from storage.coordination import gateway_agents, gateway_standings, gateways
+from storage.coordination.gateway_agents import GatewayAgentRow, RemoteIdTaken
+from storage.coordination.gateway_standings import Exhaustion, Seen
+from storage.coordination.gateways import DeclaredGateway, ReconciledGateways, UnknownGateway
+from storage.devices import users
+from storage.runs import runs
+from storage.runs.run_moves import LivesAtGateway
 from tests.storage.rows import AT, ME, declare, make_agent, make_run
 from tests.storage.test_made_agents import WRITING, make
 

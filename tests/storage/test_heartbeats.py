@@ -5,9 +5,10 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId
 from protocol.standing import Availability, ExhaustReason
-from storage import agent_states, devices, heartbeats
-from storage.agents import AgentRow
-from storage.heartbeats import AgentReport, HeardDevice, SilentDevice
+from storage.agents import agent_states, heartbeats
+from storage.agents.agents import AgentRow
+from storage.agents.heartbeats import AgentReport, HeardDevice, SilentDevice
+from storage.devices import devices
 from tests.storage.rows import AT, declare, make_agent
 
 MINUTE = 60_000

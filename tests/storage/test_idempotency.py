@@ -1,8 +1,8 @@
 import pytest
 import sqlalchemy as sa
 
-from storage.database import Conflict
-from storage.idempotency import KeptAnswer, find_answer, keep_answer
+from storage.devices.idempotency import KeptAnswer, find_answer, keep_answer
+from storage.kernel.database import Conflict
 from tests.storage.rows import AT
 
 

@@ -1,7 +1,7 @@
 import sqlalchemy as sa
 
 from protocol.ids import BootId, NodeId
-from storage import identity
+from storage.devices import identity
 from storage.schema import nodes
 from tests.storage.rows import AT
 

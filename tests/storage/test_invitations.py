@@ -2,10 +2,11 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import DeviceId, InvitationId, KeyId, UserId
-from storage import audit, device_keys, devices, invitations
-from storage.device_keys import KeyOwner
-from storage.invitations import BadInvitation, InvitationRow
-from storage.users import ensure_user
+from storage.audit import audit
+from storage.devices import device_keys, devices, invitations
+from storage.devices.device_keys import KeyOwner
+from storage.devices.invitations import BadInvitation, InvitationRow
+from storage.devices.users import ensure_user
 from tests.storage.rows import AT
 
 ANNA = UserId("anna")

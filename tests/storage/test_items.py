@@ -12,12 +12,12 @@ from sqlalchemy.util import await_only
 
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunState, UnitState
-from storage import items, outbox, runs
-from storage.database import Database
-from storage.items import Decide, Decision, FoundItem, ItemRow, Known, PlannedCall, ReportedVerdict
-from storage.outbox import UnitPlan
-from storage.postgres import open_postgres
-from storage.runs import HeldRun
+from storage.kernel.database import Database
+from storage.kernel.postgres import open_postgres
+from storage.runs import items, outbox, runs
+from storage.runs.items import Decide, Decision, FoundItem, ItemRow, Known, PlannedCall, ReportedVerdict
+from storage.runs.outbox import UnitPlan
+from storage.runs.runs import HeldRun
 from storage.schema import agents as agent_table
 from storage.schema import devices as device_table
 from tests.storage.rows import AT, PROMPT_1, make_agent, make_run, running

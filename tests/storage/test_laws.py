@@ -7,9 +7,9 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState
-from storage import outbox, runs
+from storage.kernel.sqlite import set_clock
+from storage.runs import outbox, runs
 from storage.schema import metadata
-from storage.sqlite import set_clock
 from tests.storage.laws import LAWS, Memory, broken_laws, held_by_others, over_limits
 from tests.storage.rows import AT, BOOT, NEXT_BOOT, answer, calls, make_agent, make_run, plan
 from tests.storage.scheduled import HOUR, fire, make_schedule

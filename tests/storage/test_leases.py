@@ -3,8 +3,8 @@
 import pytest
 import sqlalchemy as sa
 
-from storage import leases
-from storage.leases import LostLease, Term
+from storage.devices import leases
+from storage.devices.leases import LostLease, Term
 from tests.storage.rows import BOOT, NEXT_BOOT
 
 TTL = 60_000

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import UserId
-from storage import lock_turns, locks, users
-from storage.locks import (
+from storage.agents import lock_turns, locks
+from storage.agents.locks import (
     Acquired,
     Grant,
     Holder,
@@ -21,6 +21,7 @@ from storage.locks import (
     TooManyLocks,
     Wanted,
 )
+from storage.devices import users
 from storage.schema import agent_locks
 from tests.storage.rows import AT, ME, make_agent
 

@@ -5,8 +5,9 @@ from collections import defaultdict
 import pytest
 import sqlalchemy as sa
 
-from storage import locks, users
-from storage.locks import Grant, Holder, HolderKind, LockLost, Wanted
+from storage.agents import locks
+from storage.agents.locks import Grant, Holder, HolderKind, LockLost, Wanted
+from storage.devices import users
 from storage.schema import agent_locks
 from tests.storage.rows import AT, ME
 from tests.support.clock import SeededChance

@@ -6,24 +6,17 @@ import sqlalchemy as sa
 
 from protocol.agent_types import AgentType
 from protocol.ids import AgentId, DeviceId, UserId
-from storage import (
-    agent_states,
-    agents,
-    configs,
-    devices,
-    made_agents,
-    runs,
-    schedules,
-    template_changes,
-    users,
-)
-from storage.agents import AgentRow, DeclaredAgent, ExternalIdTaken, NameTaken, UnknownAgent
-from storage.config_changes import NewConfig, StaleConfig
-from storage.devices import UnknownDevice
-from storage.made_agents import AgentLimits, AgentNameTaken, AgentOfFile, TooManyAgents, Writing
-from storage.schedules import DeclaredSchedule
-from storage.setups import BadConfiguration
-from storage.template_changes import Broken
+from storage.agents import agent_states, agents, configs, made_agents, template_changes
+from storage.agents.agent_snapshot import BadConfiguration
+from storage.agents.agents import AgentRow, DeclaredAgent, ExternalIdTaken, NameTaken, UnknownAgent
+from storage.agents.config_changes import NewConfig, StaleConfig
+from storage.agents.made_agents import AgentLimits, AgentNameTaken, AgentOfFile, TooManyAgents, Writing
+from storage.agents.template_changes import Broken
+from storage.devices import devices, users
+from storage.devices.devices import UnknownDevice
+from storage.runs import runs
+from storage.schedules import schedules
+from storage.schedules.schedules import DeclaredSchedule
 from tests.storage.rows import AT, ME, declare, make_run
 
 MAIL = DeclaredAgent(

@@ -6,10 +6,11 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage import measured_work, measurement_reads, model_calls, outbox, runs
-from storage.measurements import HOUR_MS, BucketsKept
+from storage.agents import measured_work, measurement_reads
+from storage.agents.measurements import HOUR_MS, BucketsKept
+from storage.agents.sketch import ERROR, Sketch
+from storage.runs import model_calls, outbox, runs
 from storage.schema import runs as run_table
-from storage.sketch import ERROR, Sketch
 from tests.storage.rows import AT, answer, calls, make_agent, make_run, plan, running
 from tests.storage.test_model_answers import call
 

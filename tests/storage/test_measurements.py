@@ -5,9 +5,9 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId
 from protocol.measurements import MetricType
-from storage import measurement_reads, measurements
-from storage.agents import AgentRow
-from storage.measurements import (
+from storage.agents import measurement_reads, measurements
+from storage.agents.agents import AgentRow
+from storage.agents.measurements import (
     HOUR_MS,
     MINUTE_MS,
     BucketsKept,
@@ -17,8 +17,8 @@ from storage.measurements import (
     TooManySeries,
     TypeDiffers,
 )
+from storage.agents.sketch import ERROR, Sketch
 from storage.schema import agent_metrics, metric_series
-from storage.sketch import ERROR, Sketch
 from tests.storage.rows import make_agent
 
 DAY_MS = 24 * HOUR_MS

@@ -7,11 +7,11 @@ import sqlalchemy as sa
 
 from protocol.lifecycles import RunState
 from protocol.measurements import MetricType
-from storage import measured_work, measurement_reads, measurements
-from storage.database import Database
-from storage.measurements import HOUR_MS, BucketsKept, SampleRow, SeriesLimits
+from storage.agents import measured_work, measurement_reads, measurements
+from storage.agents.measurements import HOUR_MS, BucketsKept, SampleRow, SeriesLimits
+from storage.agents.sketch import Sketch
+from storage.kernel.database import Database
 from storage.schema import metric_series
-from storage.sketch import Sketch
 from tests.storage.rows import AT, make_agent, make_run
 from tests.storage.test_side_by_side import hubs, url
 

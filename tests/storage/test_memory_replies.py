@@ -7,11 +7,12 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, BoardId, MemoryId, MessageId
 from protocol.messages import MessageEvent, MessageKind, MessageState
-from storage import audit, board_members, boards, messages
-from storage.board_memory import MemoryLimits, NewMemory
-from storage.boards import TooManyOfBoards
-from storage.memory_replies import Replied, ReplyIds, add_reply
-from storage.messages import NewMessage
+from storage.audit import audit
+from storage.coordination import board_members, boards, messages
+from storage.coordination.board_memory import MemoryLimits, NewMemory
+from storage.coordination.boards import TooManyOfBoards
+from storage.coordination.memory_replies import Replied, ReplyIds, add_reply
+from storage.coordination.messages import NewMessage
 from tests.storage.rows import AT, ME, declare
 from tests.storage.test_boards import three_agents
 

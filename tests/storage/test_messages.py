@@ -8,21 +8,13 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, IllegalTransition
 from protocol.ids import AgentId, BoardId, BootId, BroadcastId, DeviceId, GatewayId, MemoryId, MessageId
 from protocol.messages import MESSAGE, MessageEvent, MessageKind, MessageState
-from storage import (
-    activity,
-    audit,
-    board_members,
-    boards,
-    coordination_retention,
-    gateway_agents,
-    message_orders,
-    messages,
-)
-from storage.board_memory import MemoryFilter, MemoryRow, NewMemory, add_memory, list_memory
-from storage.leases import beat
-from storage.message_orders import MessageSettled
-from storage.message_rows import UnknownMessage
-from storage.messages import (
+from storage.audit import activity, audit
+from storage.coordination import board_members, boards, gateway_agents, message_orders, messages
+from storage.coordination import retention as coordination_retention
+from storage.coordination.board_memory import MemoryFilter, MemoryRow, NewMemory, add_memory, list_memory
+from storage.coordination.message_orders import MessageSettled
+from storage.coordination.message_rows import UnknownMessage
+from storage.coordination.messages import (
     BadMessage,
     Hand,
     MessageLimits,
@@ -31,6 +23,7 @@ from storage.messages import (
     NewMessage,
     TooManyMessages,
 )
+from storage.devices.leases import beat
 from storage.schema import broadcasts, gateways
 from storage.schema import messages as message_table
 from tests.storage.rows import AT, BOOT, ME, NEXT_BOOT, make_agent, undone

@@ -8,12 +8,12 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, MemoryId, MessageId
 from protocol.messages import MessageEvent, MessageKind, MessageState
-from storage import message_orders, messages
-from storage.board_memory import NewMemory
-from storage.database import Database
-from storage.memory_replies import Replied, ReplyIds, add_reply
-from storage.messages import MessageRow, NewMessage
-from storage.postgres import open_postgres
+from storage.coordination import message_orders, messages
+from storage.coordination.board_memory import NewMemory
+from storage.coordination.memory_replies import Replied, ReplyIds, add_reply
+from storage.coordination.messages import MessageRow, NewMessage
+from storage.kernel.database import Database
+from storage.kernel.postgres import open_postgres
 from tests.storage.rows import AT, ME
 from tests.storage.test_questions import BOARD, DAY, WEST, a_board, remembered
 from tests.storage.test_schedules_side_by_side import while_the_other_waits

@@ -15,12 +15,13 @@ from alembic.config import Config
 
 import storage
 from protocol.ids import BootId, NodeId
-from storage import audit, identity
-from storage.database import FromTheFuture
-from storage.migrate import MIGRATIONS, revisions, upgrade
-from storage.postgres import open_postgres
+from storage.audit import audit
+from storage.devices import identity
+from storage.kernel.database import FromTheFuture
+from storage.kernel.migrate import MIGRATIONS, revisions, upgrade
+from storage.kernel.postgres import open_postgres
+from storage.kernel.verify import Part, Parts, parts_in
 from storage.schema import metadata
-from storage.verify import Part, Parts, parts_in
 from tests.support.blocking import blocking_engine
 from tests.support.postgres import Postgres
 
@@ -145,7 +146,7 @@ async def test_a_server_of_a_newer_hub_is_refused_with_a_way_out(postgres: Postg
 MIGRATE = """
 import sys
 from pathlib import Path
-from storage.migrate import upgrade
+from storage.kernel.migrate import upgrade
 
 upgrade(Path(sys.argv[1]))
 """
@@ -154,7 +155,7 @@ upgrade(Path(sys.argv[1]))
 MIGRATE_SERVER = """
 import sys
 import anyio
-from storage.postgres import open_postgres
+from storage.kernel.postgres import open_postgres
 
 async def main():
     async with open_postgres(sys.argv[1]):

@@ -5,11 +5,12 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunState
-from storage import agent_states, model_answers, model_batches, model_calls, model_retention, outbox, runs
-from storage.model_answers import JournaledAnswer
-from storage.model_batches import BatchState
-from storage.model_calls import ANSWERED, ModelCall, Spent
-from storage.run_rows import Usage
+from storage.agents import agent_states
+from storage.runs import model_answers, model_batches, model_calls, model_retention, outbox, runs
+from storage.runs.model_answers import JournaledAnswer
+from storage.runs.model_batches import BatchState
+from storage.runs.model_calls import ANSWERED, ModelCall, Spent
+from storage.runs.run_rows import Usage
 from storage.schema import model_answers as answers_table
 from storage.schema import model_calls as calls_table
 from tests.storage.rows import AT, ME, make_agent, make_run, plan, running

@@ -7,9 +7,9 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId, UserId
-from storage import model_calls, model_costs
-from storage.model_costs import CostsBy, Lately
-from storage.run_rows import Usage
+from storage.runs import model_calls, model_costs
+from storage.runs.model_costs import CostsBy, Lately
+from storage.runs.run_rows import Usage
 from tests.storage.rows import AT, ME, make_agent, plan, running
 from tests.storage.test_model_answers import USAGE, call
 

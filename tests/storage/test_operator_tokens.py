@@ -1,8 +1,9 @@
 import sqlalchemy as sa
 
 from protocol.ids import TokenId, UserId
-from storage import audit, operator_tokens, users
-from storage.operator_tokens import OperatorTokenRow
+from storage.audit import audit
+from storage.devices import operator_tokens, users
+from storage.devices.operator_tokens import OperatorTokenRow
 from tests.storage.rows import AT
 
 HASH = b"\x01" * 32

@@ -7,10 +7,11 @@ import sqlalchemy as sa
 from protocol.errors import DeviceGone, IllegalTransition
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunState, UnitState
-from storage import devices, outbox, runs
-from storage.database import Conflict
-from storage.outbox import StillOpen
-from storage.runs import HeldRun, StaleRun
+from storage.devices import devices
+from storage.kernel.database import Conflict
+from storage.runs import outbox, runs
+from storage.runs.outbox import StillOpen
+from storage.runs.runs import HeldRun, StaleRun
 from storage.schema import run_calls
 from tests.storage.rows import AT, PROMPT_1, answer, calls, claim, make_agent, make_run, plan, running
 

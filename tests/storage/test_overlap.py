@@ -5,8 +5,8 @@ from typing import get_args
 
 import pytest
 
-from storage.overlap import Fate, decide_overlap
-from storage.schedule_rows import Overlap
+from storage.schedules.overlap import Fate, decide_overlap
+from storage.schedules.schedule_rows import Overlap
 
 # What becomes of a fire: while nothing is there, a run is under way, one waits, both.
 TABLE = {

@@ -6,8 +6,13 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, BoardId, RunId, UserId
 from protocol.lifecycles import RunState
-from storage import agents, boards, fires, owners, runs, schedules, schema, users
-from storage.agents import AgentRow, DeclaredAgent
+from storage import schema
+from storage.agents import agents
+from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.coordination import boards
+from storage.devices import owners, users
+from storage.runs import runs
+from storage.schedules import fires, schedules
 from tests.storage.rows import AT, ME, declare, make_run
 from tests.storage.scheduled import HOUR, fire, make_schedule
 

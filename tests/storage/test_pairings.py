@@ -3,11 +3,12 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId, UserId
-from storage import audit, device_keys, devices, pairings
-from storage.devices import DeviceNameTaken, DeviceRow
-from storage.pairings import Asked, PairingAsk, PairingChanged, TooManyPairings, UnknownPairing
+from storage.audit import audit
+from storage.devices import device_keys, devices, pairings
+from storage.devices.devices import DeviceNameTaken, DeviceRow
+from storage.devices.pairings import Asked, PairingAsk, PairingChanged, TooManyPairings, UnknownPairing
+from storage.devices.users import ensure_user
 from storage.schema import devices as device_table
-from storage.users import ensure_user
 from tests.storage.rows import AT
 
 ANNA = UserId("anna")

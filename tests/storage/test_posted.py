@@ -6,9 +6,10 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
-from storage import connectors, posted, seen_messages
-from storage.connectors import DeclaredConnector
-from storage.posted import TooManyPosted
+from storage.connectors import connectors, seen_messages
+from storage.connectors.connectors import DeclaredConnector
+from storage.runs import posted
+from storage.runs.posted import TooManyPosted
 from storage.schema import agents as agent_table
 from storage.schema import posted as table
 from tests.storage.rows import AT, make_agent

@@ -13,13 +13,13 @@ import sqlalchemy as sa
 from sqlalchemy.util import await_only
 
 from protocol.ids import UserId
-from storage import identity
-from storage import postgres as module
-from storage.database import Busy, Conflict, Database, Unavailable
-from storage.postgres import CONNECTIONS, WAITS_S, open_postgres
+from storage.devices import identity
+from storage.devices.users import ensure_user
+from storage.kernel import postgres as module
+from storage.kernel.database import Busy, Conflict, Database, Unavailable
+from storage.kernel.postgres import CONNECTIONS, WAITS_S, open_postgres
 from storage.schema import idempotency_keys, users
 from storage.store import open_store
-from storage.users import ensure_user
 from tests.storage.jobs import add, count_up, names
 from tests.support.postgres import Postgres, running_postgres
 

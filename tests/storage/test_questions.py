@@ -9,23 +9,22 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, MessageId, QuestionId
 from protocol.messages import MessageKind, MessageState, QuestionState
-from storage import (
-    activity,
-    audit,
+from storage.agents.agents import AgentRow
+from storage.audit import activity, audit
+from storage.coordination import (
     board_members,
     board_memory,
     boards,
-    coordination_retention,
     gateway_agents,
     message_orders,
     messages,
     questions,
 )
-from storage.agents import AgentRow
-from storage.board_memory import MemoryRow, NewMemory
-from storage.memory_replies import ReplyIds, add_reply
-from storage.messages import MessageLimits, MessageRow
-from storage.questions import (
+from storage.coordination import retention as coordination_retention
+from storage.coordination.board_memory import MemoryRow, NewMemory
+from storage.coordination.memory_replies import ReplyIds, add_reply
+from storage.coordination.messages import MessageLimits, MessageRow
+from storage.coordination.questions import (
     NewAnswer,
     NewQuestion,
     QuestionRow,

@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack
 import pytest
 import sqlalchemy as sa
 
-from storage import questions
-from storage.database import Database
-from storage.postgres import open_postgres
-from storage.questions import QuestionSettled, TooManyQuestions
+from storage.coordination import questions
+from storage.coordination.questions import QuestionSettled, TooManyQuestions
+from storage.kernel.database import Database
+from storage.kernel.postgres import open_postgres
 from tests.storage.test_agents_side_by_side import refusal
 from tests.storage.test_questions import a_board, ask, remembered, reply, said
 from tests.storage.test_schedules_side_by_side import while_the_other_waits

@@ -8,21 +8,17 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunState
-from storage import (
-    activity,
-    agent_states,
-    agents,
-    connector_retention,
-    coordination_retention,
-    idempotency,
-    outbox,
-    retention,
-    runs,
-)
-from storage.agents import AgentRow
+from storage import retention
+from storage.agents import agent_states, agents
+from storage.agents.agents import AgentRow
+from storage.audit import activity
+from storage.connectors import retention as connector_retention
+from storage.coordination import retention as coordination_retention
+from storage.devices import idempotency
+from storage.kernel.sqlite import open_sqlite
+from storage.runs import outbox, runs
 from storage.schema import metadata, run_calls, run_state_history, run_units, schedule_fires, schedules
 from storage.schema import runs as run_table
-from storage.sqlite import open_sqlite
 from tests.storage.rows import AT, PROMPT_1, answer, calls, make_agent, make_run, plan
 from tests.support.database import new_database
 

@@ -3,8 +3,10 @@ import sqlalchemy as sa
 
 from protocol.ids import DeviceId, UserId
 from protocol.lifecycles import RunEvent, RunState
-from storage import agent_states, agents, devices, runs
-from storage.runs import Gates, RunRow
+from storage.agents import agent_states, agents
+from storage.devices import devices
+from storage.runs import runs
+from storage.runs.runs import Gates, RunRow
 from storage.schema import agent_states as state_table
 from storage.schema import agents as agent_table
 from storage.schema import runs as run_table

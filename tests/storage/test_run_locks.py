@@ -5,10 +5,12 @@ import sqlalchemy as sa
 
 from protocol.ids import DeviceId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage import agent_declarations, agent_ends, lock_rows, locks, runs, users
-from storage.agents import AgentRow
-from storage.locks import Grant, Holder, HolderKind, LockLimits, Wanted
-from storage.runs import Gates, RunRow
+from storage.agents import agent_declarations, agent_ends, lock_rows, locks
+from storage.agents.agents import AgentRow
+from storage.agents.locks import Grant, Holder, HolderKind, LockLimits, Wanted
+from storage.devices import users
+from storage.runs import runs
+from storage.runs.runs import Gates, RunRow
 from storage.schema import agent_locks
 from tests.storage.rows import AT, BOOT, LAPTOP, ME, NEXT_BOOT, claim, make_agent
 

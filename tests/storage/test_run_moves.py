@@ -16,8 +16,9 @@ from protocol.lifecycles import (
     RunOutcome,
     RunState,
 )
-from storage import agents, outbox, runs
-from storage.runs import AttemptsSpent, HeldRun, OpenWork, StaleRun, UnknownRun
+from storage.agents import agents
+from storage.runs import outbox, runs
+from storage.runs.runs import AttemptsSpent, HeldRun, OpenWork, StaleRun, UnknownRun
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, answer, calls, claim, make_agent, make_run, plan, running, undone
 from tests.support.families import each

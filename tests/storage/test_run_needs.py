@@ -8,11 +8,12 @@ import sqlalchemy as sa
 from protocol.ids import DeviceId, RunId
 from protocol.requirements import Unmet
 from protocol.semver import parse_version
-from storage import agents, capabilities, run_needs, runs
-from storage.agents import AgentRow, DeclaredAgent
-from storage.capabilities import Capability
-from storage.run_claims import READY
-from storage.runs import Gates, RunRow
+from storage.agents import agents, capabilities
+from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.agents.capabilities import Capability
+from storage.runs import run_needs, runs
+from storage.runs.run_claims import READY
+from storage.runs.runs import Gates, RunRow
 from tests.storage.rows import AT, BOOT, LAPTOP, declare, make_agent
 
 DEVICE = DeviceId(f"device-{LAPTOP}")

@@ -6,11 +6,12 @@ import sqlalchemy as sa
 from protocol.errors import IllegalTransition
 from protocol.ids import AgentId, CallId, DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState
-from storage import agent_states, agents, outbox, runs
-from storage.agent_configs import ModelUse
-from storage.agent_states import agent_history
-from storage.agents import DeclaredAgent
-from storage.runs import StaleRun, Swept
+from storage.agents import agent_states, agents
+from storage.agents.agent_configs import ModelUse
+from storage.agents.agent_states import agent_history
+from storage.agents.agents import DeclaredAgent
+from storage.runs import outbox, runs
+from storage.runs.runs import StaleRun, Swept
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, BOOT, LAPTOP, calls, claim, declare, make_agent, make_run, plan, running
 

@@ -3,9 +3,11 @@ import sqlalchemy as sa
 
 from protocol.ids import BootId, NodeId
 from protocol.lifecycles import CallEvent, RunEvent, RunState
-from storage import agents, leases, outbox, runs
-from storage.run_recovery import CRASH_LIMIT
-from storage.runs import HeldRun, Recovered
+from storage.agents import agents
+from storage.devices import leases
+from storage.runs import outbox, runs
+from storage.runs.run_recovery import CRASH_LIMIT
+from storage.runs.runs import HeldRun, Recovered
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, BOOT, NEXT_BOOT, answer, calls, claim, make_agent, make_run, plan, running
 

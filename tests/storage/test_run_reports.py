@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode
 from protocol.ids import RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage import outbox, runs
-from storage.runs import ContextTooLarge, HeldRun, Report, RunRow, StaleRun
+from storage.runs import outbox, runs
+from storage.runs.runs import ContextTooLarge, HeldRun, Report, RunRow, StaleRun
 from tests.storage.rows import AT, answer, calls, make_run, plan, running
 
 

@@ -5,10 +5,10 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode
 from protocol.ids import RunId
-from storage import runs
-from storage.agents import AgentRow
-from storage.run_rows import RunRow
-from storage.run_starts import TooManyWaiting, WaitingLimits
+from storage.agents.agents import AgentRow
+from storage.runs import runs
+from storage.runs.run_rows import RunRow
+from storage.runs.run_starts import TooManyWaiting, WaitingLimits
 from tests.storage.rows import AT, claim, make_agent
 
 LIMITS = WaitingLimits(waiting_manual_runs=2, waiting_manual_runs_per_device=3)

@@ -4,12 +4,16 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import RunState
-from storage import agent_states, agents, connectors, devices, runs, schedules
-from storage.agent_configs import Mailbox
-from storage.agent_rows import AgentRow
-from storage.agents import DeclaredAgent
-from storage.connectors import NOT_YET, DeclaredConnector
-from storage.schedules import DeclaredSchedule
+from storage.agents import agent_states, agents
+from storage.agents.agent_configs import Mailbox
+from storage.agents.agent_rows import AgentRow
+from storage.agents.agents import DeclaredAgent
+from storage.connectors import connectors
+from storage.connectors.connectors import NOT_YET, DeclaredConnector
+from storage.devices import devices
+from storage.runs import runs
+from storage.schedules import schedules
+from storage.schedules.schedules import DeclaredSchedule
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, LAPTOP, claim, declare, make_agent, make_run
 

@@ -5,10 +5,14 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunOutcome
-from storage import activity, agent_states, agents, fires, leases, runs, schedules
-from storage.agent_configs import UnreadableConfig
-from storage.leases import LostLease
-from storage.schedules import DeclaredSchedule, NextFire, Passed, UnknownSchedule
+from storage.agents import agent_states, agents
+from storage.agents.agent_configs import UnreadableConfig
+from storage.audit import activity
+from storage.devices import leases
+from storage.devices.leases import LostLease
+from storage.runs import runs
+from storage.schedules import fires, schedules
+from storage.schedules.schedules import DeclaredSchedule, NextFire, Passed, UnknownSchedule
 from storage.schema import agent_configs
 from storage.schema import runs as run_table
 from storage.schema import schedules as table

@@ -13,11 +13,13 @@ from sqlalchemy.util import await_only
 
 from protocol.ids import AgentId
 from protocol.lifecycles import RunEvent
-from storage import fires, outbox, retention, runs, schedules, wakes
-from storage.database import Database
-from storage.outbox import PlannedCall
-from storage.postgres import open_postgres
-from storage.runs import HeldRun
+from storage import retention
+from storage.kernel.database import Database
+from storage.kernel.postgres import open_postgres
+from storage.runs import outbox, runs
+from storage.runs.outbox import PlannedCall
+from storage.runs.runs import HeldRun
+from storage.schedules import calendar_wakeups, fires, schedules
 from storage.schema import run_calls
 from tests.storage.rows import AT, calls, make_agent, plan, running
 from tests.storage.scheduled import HOUR, HOURLY, decision, lead, make_schedule
@@ -137,17 +139,17 @@ async def test_a_call_that_a_live_run_adopts_meanwhile_keeps_its_row_and_what_it
 async def test_of_two_hubs_that_would_tell_a_device_of_a_slot_one_does(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
-    def come(c: sa.Connection) -> wakes.WakeRow:
+    def come(c: sa.Connection) -> calendar_wakeups.WakeRow:
         make_agent(c)
         slot = msgspec.structs.replace(HOURLY, action="wake", label="standup", duration_ms=HOUR)
         schedules.declare_slots(c, INBOX, [slot], at=AT)
         (row,) = schedules.slots_of(c, INBOX)
         fires.decide(c, lead(c), [decision(c, row.id, runs=[AT + HOUR])], AT + HOUR)
-        (wake,) = wakes.wakes_of(c, INBOX, 1)
+        (wake,) = calendar_wakeups.wakes_of(c, INBOX, 1)
         return wake
 
     wake = await hubs[0].write(come)
-    tell = partial(wakes.take, wake=wake, at=AT + HOUR, next_at=AT + 2 * HOUR)
+    tell = partial(calendar_wakeups.take, wake=wake, at=AT + HOUR, next_at=AT + 2 * HOUR)
     assert not await while_the_other_waits(postgres, url, hubs, tell, tell)
-    (told,) = await hubs[0].read(wakes.wakes_of, INBOX, 1)
+    (told,) = await hubs[0].read(calendar_wakeups.wakes_of, INBOX, 1)
     assert (told.state, told.sends) == ("sent", 1)

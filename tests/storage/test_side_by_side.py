@@ -11,12 +11,14 @@ from sqlalchemy.util import await_only
 
 from protocol.ids import AgentId, BootId, CallId, DeviceId, RunId
 from protocol.lifecycles import CallEvent, RunEvent, RunState
-from storage import agents, idempotency, outbox, runs
-from storage.agents import AgentRow, DeclaredAgent
-from storage.database import Conflict, Database
-from storage.outbox import UnitPlan
-from storage.postgres import open_postgres
-from storage.runs import Gates, HeldRun, RunRow
+from storage.agents import agents
+from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.devices import idempotency
+from storage.kernel.database import Conflict, Database
+from storage.kernel.postgres import open_postgres
+from storage.runs import outbox, runs
+from storage.runs.outbox import UnitPlan
+from storage.runs.runs import Gates, HeldRun, RunRow
 from storage.schema import agent_states
 from storage.schema import agents as agent_table
 from tests.storage.rows import AT, PROMPT_1, calls, declare, make_agent, make_run, plan, running
@@ -35,7 +37,7 @@ def url(postgres: Postgres) -> Iterator[str]:
 @pytest.fixture
 async def hubs(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Database]]:
     """Connections of several hubs to the same database, with patience for a busy machine."""
-    monkeypatch.setattr("storage.postgres.LOCK_MS", 60_000)
+    monkeypatch.setattr("storage.kernel.postgres.LOCK_MS", 60_000)
     async with AsyncExitStack() as opened:
         yield [await opened.enter_async_context(open_postgres(url)) for _ in range(HUBS)]
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from storage import identity, size
-from storage.database import Unavailable
-from storage.measured import MeasuredDatabase
+from storage.devices import identity
+from storage.kernel import size
+from storage.kernel.database import Unavailable
+from storage.kernel.timed_database import MeasuredDatabase
 from storage.store import open_store
 
 

@@ -8,10 +8,18 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, SoulWriteId
 from protocol.messages import SoulWriteState
-from storage import activity, audit, soul_writes, souls
+from storage.audit import activity, audit
+from storage.coordination import soul_writes, souls
+from storage.coordination.soul_writes import (
+    ABSENT,
+    NewSoulWrite,
+    SoulBusy,
+    SoulEnd,
+    SoulOutcome,
+    SoulWriteRow,
+)
+from storage.coordination.souls import NewVersion, UnknownSoulVersion, digest
 from storage.schema import soul_versions
-from storage.soul_writes import ABSENT, NewSoulWrite, SoulBusy, SoulEnd, SoulOutcome, SoulWriteRow
-from storage.souls import NewVersion, UnknownSoulVersion, digest
 from tests.storage.rows import AT, make_agent
 
 INBOX = AgentId("agent-inbox")

@@ -11,10 +11,10 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from storage import sqlite
-from storage.database import Busy, Unavailable, written_for
+from storage.kernel import sqlite
+from storage.kernel.database import Busy, Unavailable, written_for
+from storage.kernel.sqlite import BATCH, QUEUE, open_sqlite
 from storage.schema import metadata
-from storage.sqlite import BATCH, QUEUE, open_sqlite
 from tests.storage.jobs import add, count_up, names, outcome_of
 
 
@@ -114,7 +114,7 @@ async def test_a_full_disk_fails_what_does_not_fit_and_nothing_else(path: Path) 
 CHILD = """
 import sys, anyio
 from pathlib import Path
-from storage.sqlite import open_sqlite
+from storage.kernel.sqlite import open_sqlite
 from tests.storage.jobs import add
 
 async def main():

@@ -16,10 +16,10 @@ from storage.schema import metadata
 from tests.support.families import each
 
 STATEMENTS: dict[str, sa.Select[*tuple[object, ...]] | UpdateBase] = {
-    f"{found.name}.{name}": value
-    for found in pkgutil.iter_modules(storage.__path__)
-    if found.name != "migrations"
-    for name, value in vars(importlib.import_module(f"storage.{found.name}")).items()
+    f"{found.name.rpartition('.')[2]}.{name}": value
+    for found in pkgutil.walk_packages(storage.__path__, "storage.")
+    if ".migrations" not in found.name
+    for name, value in vars(importlib.import_module(found.name)).items()
     if isinstance(value, sa.Select | UpdateBase)
 }
 
@@ -74,8 +74,8 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
         ("schedule_rows.NEXT_DUE", {"now": 0}, "schedules_due"),
         ("schedule_rows.UNPLANNED", {"most": 1}, "schedules_unplanned"),
         ("schedule_rows.SCHEDULES_OF", {"agent": "a"}, "schedules_agent"),
-        ("standings.LIVE_RUNS", {"listed": ["s-1", "s-2"]}, "runs_of_schedule"),
-        ("standings.WAITING_FOR_DEVICES", {"listed": ["d-1", "d-2"]}, "runs_queued"),
+        ("schedule_snapshots.LIVE_RUNS", {"listed": ["s-1", "s-2"]}, "runs_of_schedule"),
+        ("schedule_snapshots.WAITING_FOR_DEVICES", {"listed": ["d-1", "d-2"]}, "runs_queued"),
         ("scheduled_runs.FIRED", {"agent": "a", "keys": ["k", "l"]}, "agent_id=? AND fire_key=?"),
         ("questions.OVER", {"now": 0, "most": 1}, "questions_waiting"),
         ("questions.OPEN_OF_USER", {"user": "u"}, "questions_waiting"),

@@ -4,8 +4,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from storage import identity
-from storage.database import Busy, Unavailable
+from storage.devices import identity
+from storage.kernel.database import Busy, Unavailable
 from storage.store import open_store
 
 

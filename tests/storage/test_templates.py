@@ -7,11 +7,19 @@ import sqlalchemy as sa
 from protocol.agent_types import AgentSubtype, AgentType
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, TemplateId
-from storage import agent_states, agents, configs, declaring, setups, template_changes, templates, users
-from storage.agents import DeclaredAgent
-from storage.config_changes import NewConfig
-from storage.setups import BadConfiguration, Setup
-from storage.template_changes import (
+from storage.agents import (
+    agent_snapshot,
+    agent_states,
+    agents,
+    configs,
+    declaring,
+    template_changes,
+    templates,
+)
+from storage.agents.agent_snapshot import BadConfiguration, Setup
+from storage.agents.agents import DeclaredAgent
+from storage.agents.config_changes import NewConfig
+from storage.agents.template_changes import (
     Put,
     TemplateChanged,
     TemplateInUse,
@@ -19,7 +27,8 @@ from storage.template_changes import (
     TooManyTemplates,
     WouldBreak,
 )
-from storage.templates import UnknownTemplate, WrittenTemplate
+from storage.agents.templates import UnknownTemplate, WrittenTemplate
+from storage.devices import users
 from tests.storage.rows import AT, ME
 
 RESEARCHER = WrittenTemplate(
@@ -45,7 +54,7 @@ def needs_a_project(setup: Setup) -> tuple[str, ...]:
     return () if "project" in setup.configuration else ("$: missing: project",)
 
 
-def wants(key: str) -> setups.Check:
+def wants(key: str) -> agent_snapshot.Check:
     return lambda setup: () if key in setup.configuration else (f"$: missing: {key}",)
 
 
@@ -53,7 +62,7 @@ def put(
     c: sa.Connection,
     template: WrittenTemplate = RESEARCHER,
     *,
-    check: setups.Check = needs_a_project,
+    check: agent_snapshot.Check = needs_a_project,
     **how: int,
 ) -> Put:
     return template_changes.put_template(
@@ -71,7 +80,7 @@ def take_up(
     c: sa.Connection,
     *declared: DeclaredAgent,
     of: tuple[WrittenTemplate, ...] = (),
-    check: setups.Check = needs_a_project,
+    check: agent_snapshot.Check = needs_a_project,
     force: bool = False,
     at: int = AT,
 ) -> declaring.TakenUp:
@@ -108,8 +117,8 @@ def test_an_agent_has_the_type_the_prompt_and_the_defaults_of_its_template(c: sa
     (agent,) = agents.list_agents(c)
     assert (agent.template, agent.type, agent.subtype) == ("researcher", "COORDINATOR", "PLANNER")
     assert (agent.own_prompt, agent.prompt) == ("", "Find {{ project }}.")
-    assert setups.setup_of(c, agent.id).configuration == {"depth": 2, "project": "apollo"}
-    assert setups.setup_of(c, agent.id).prompt_in_use == "Find {{ project }}."
+    assert agent_snapshot.setup_of(c, agent.id).configuration == {"depth": 2, "project": "apollo"}
+    assert agent_snapshot.setup_of(c, agent.id).prompt_in_use == "Find {{ project }}."
 
 
 def test_what_an_agent_says_itself_goes_before_its_template(c: sa.Connection) -> None:
@@ -122,7 +131,7 @@ def test_what_an_agent_says_itself_goes_before_its_template(c: sa.Connection) ->
     take_up(c, own, of=(RESEARCHER,))
     (agent,) = agents.list_agents(c)
     assert (agent.type, agent.subtype, agent.prompt) == ("AUDITOR", None, "Mine.")
-    assert setups.setup_of(c, agent.id).configuration == {"depth": 7, "project": "x"}
+    assert agent_snapshot.setup_of(c, agent.id).configuration == {"depth": 7, "project": "x"}
 
 
 def test_a_change_that_would_break_an_agent_is_refused_and_names_it(c: sa.Connection) -> None:
@@ -248,7 +257,7 @@ def test_an_agent_cannot_be_made_from_what_is_not_there(c: sa.Connection) -> Non
 def test_who_changes_an_agent_looks_at_it_as_it_would_be(c: sa.Connection) -> None:
     take_up(c, NOTES, of=(RESEARCHER,))
     id = AgentId("agent-notes")
-    setups.check_setup(c, id, check=needs_a_project)
+    agent_snapshot.check_setup(c, id, check=needs_a_project)
     with pytest.raises(BadConfiguration, match="agent notes"):
-        setups.check_setup(c, id, {}, check=needs_a_project)
+        agent_snapshot.check_setup(c, id, {}, check=needs_a_project)
     assert configs.configuration_of(c, id) == {"project": "apollo"}

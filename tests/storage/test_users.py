@@ -2,8 +2,9 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import DeviceId, UserId
-from storage import audit, devices, users
-from storage.users import UnknownUser, UserOwnsThings, UserRow, UserTaken
+from storage.audit import audit
+from storage.devices import devices, users
+from storage.devices.users import UnknownUser, UserOwnsThings, UserRow, UserTaken
 from tests.storage.rows import AT
 
 

@@ -8,10 +8,10 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from storage.database import Unavailable
-from storage.migrate import revisions
+from storage.kernel.database import Unavailable
+from storage.kernel.migrate import revisions
+from storage.kernel.verify import Verified, verify
 from storage.store import open_store
-from storage.verify import Verified, verify
 from tests.support.database import new_database
 from tests.support.postgres import Postgres
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 import anyio
 import anyio.lowlevel
 
-from storage.postgres import PostgresDatabase
-from storage.sqlite import SqliteDatabase
+from storage.kernel.postgres import PostgresDatabase
+from storage.kernel.sqlite import SqliteDatabase
 
 START = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)  # a Monday morning
 _OF_DATABASE: Final = {

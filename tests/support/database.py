@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from storage.migrate import upgrade
+from storage.kernel.migrate import upgrade
 
 
 def new_database(path: Path) -> None:

@@ -118,9 +118,9 @@ from protocol.errors import IllegalTransition
 from protocol.ids import BootId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, RunOutcome, RunState, UnitState
 from protocol.work import RunLimits
-from storage.agents import AgentRow, UnknownAgent
-from storage.runs import UnknownRun
-from storage.users import UnknownUser
+from storage.agents.agents import AgentRow, UnknownAgent
+from storage.devices.users import UnknownUser
+from storage.runs.runs import UnknownRun
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.identity import IdentityBench, open_identity
 from tests.support.settings import SettingsBench

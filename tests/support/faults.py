@@ -25,7 +25,8 @@ from hub.app import daemon
 from hub.links.connection import Connection
 from hub.links.transport import DeviceSocket
 from protocol.frame import Frame
-from storage import fires, sqlite
+from storage.kernel import sqlite
+from storage.schedules import fires
 
 DIED = 99  # the exit code of a hub that died of an order; nothing else in it ends so
 LIFT_THE_LIMIT = signal.SIGUSR1  # to a hub whose disk was made small: there is room again

@@ -13,10 +13,11 @@ from hub.ops.roles import Principal, Role, Scope
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, ConnectionId, DeviceId, PairingId, UserId
 from protocol.keys import key_id
-from storage import agent_declarations, agents, devices, pairings, users
-from storage.agents import DeclaredAgent
-from storage.devices import DeviceRow
-from storage.pairings import PairingAsk, PairingRow
+from storage.agents import agent_declarations, agents
+from storage.agents.agents import DeclaredAgent
+from storage.devices import devices, pairings, users
+from storage.devices.devices import DeviceRow
+from storage.devices.pairings import PairingAsk, PairingRow
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.link import FakeLink

@@ -23,7 +23,7 @@ import asyncpg
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from storage.migrate import upgrade_tables
+from storage.kernel.migrate import upgrade_tables
 from storage.schema import metadata
 from tests.support.blocking import blocking_engine
 

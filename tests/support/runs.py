@@ -27,10 +27,12 @@ from hub.runs.sources import DeviceSource
 from protocol.ids import BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState, UnitState
 from protocol.work import AgentComplete, AgentData, AgentManifest, Answer, FilePiece, ManifestFile, RunLimits
-from storage import agents, outbox, runs, users
-from storage.agents import AgentRow, DeclaredAgent
-from storage.outbox import ItemCaps, UnitRow
-from storage.runs import Gates, RunRow
+from storage.agents import agents
+from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.devices import users
+from storage.runs import outbox, runs
+from storage.runs.outbox import ItemCaps, UnitRow
+from storage.runs.runs import Gates, RunRow
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.link import FakeLink

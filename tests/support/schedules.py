@@ -16,11 +16,15 @@ from hub.extraction.model import Models
 from hub.metrics import Metrics
 from hub.runs.scheduler import Scheduler
 from protocol.ids import BootId, RunId, UserId
-from storage import activity, agents, fires, runs, schedules, users
-from storage.agents import AgentRow, DeclaredAgent
-from storage.fires import FireRow
-from storage.runs import RunRow
-from storage.schedules import DeclaredSchedule, ScheduleRow
+from storage.agents import agents
+from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.audit import activity
+from storage.devices import users
+from storage.runs import runs
+from storage.runs.runs import RunRow
+from storage.schedules import fires, schedules
+from storage.schedules.fires import FireRow
+from storage.schedules.schedules import DeclaredSchedule, ScheduleRow
 from storage.store import Store
 from tests.support.clock import START, FakeClock, SeededChance
 

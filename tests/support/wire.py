@@ -22,7 +22,7 @@ from hub.metrics import Metrics
 from hub.tokens import hash_token
 from protocol.ids import DeviceId, TokenId, UserId
 from protocol.work import Action, Answer, ToolCall
-from storage import devices, users
+from storage.devices import devices, users
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.keys import KeyPair

@@ -16,7 +16,7 @@ from hub.ops.views import View
 from hub.ops.views_boards import AgentSelfView, BoardDetail, BoardView, MemoryView, RememberedView
 from hub.settings.values import Name
 from protocol.errors import ErrorCode
-from storage.board_memory import MemoryFilter
+from storage.coordination.board_memory import MemoryFilter
 
 router = NounRouter(tags=["boards"])
 

@@ -13,7 +13,7 @@ from hub.ops.roles import PRINCIPAL, Principal
 from hub.ops.routes import Asked
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
-from storage.users import UnknownUser
+from storage.devices.users import UnknownUser
 
 
 class Served(NamedTuple):

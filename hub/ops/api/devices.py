@@ -8,7 +8,7 @@ from hub.ops.views import View
 from hub.ops.views_identity import DeviceDetail, DeviceView
 from hub.settings.values import Name
 from protocol.errors import ErrorCode
-from storage.devices import Grant
+from storage.devices.devices import Grant
 
 router = NounRouter(
     prefix="/v1/devices",

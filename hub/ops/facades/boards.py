@@ -17,7 +17,7 @@ from hub.ops.views_boards import (
     NewAgentToken,
     RememberedView,
 )
-from storage.board_memory import MemoryFilter
+from storage.coordination.board_memory import MemoryFilter
 
 
 class BoardFacade(Protocol):

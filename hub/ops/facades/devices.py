@@ -5,7 +5,7 @@ from typing import Protocol
 
 from hub.ops.views_identity import DeviceDetail, DeviceView
 from protocol.errors import ErrorCode, HubError
-from storage.devices import Grant
+from storage.devices.devices import Grant
 
 
 class AmbiguousDevice(HubError):

@@ -15,8 +15,8 @@ from hub.clock import Chance, Clock, IdFactory, epoch_ms
 from hub.connectors.connector import Account, Auth, Connector, Cursor, Message, OAuth, Page, ProviderSettings
 from hub.links.link import DeviceLink
 from hub.outbound import OutboundClient, OutboundRules
-from storage import connectors
-from storage.connectors import DeclaredConnector
+from storage.connectors import connectors
+from storage.connectors.connectors import DeclaredConnector
 from storage.store import Store, open_store
 from tests.support.asgi import serving
 from tests.support.clock import FakeClock, SeededChance

@@ -10,7 +10,7 @@ import pytest
 
 from hub.accounts.sign_in import LIFE_MS, SignInFailed
 from protocol.work import Action, Answer, ToolCall
-from storage import connectors, credentials, sign_ins
+from storage.connectors import connectors, credentials, sign_ins
 from tests.hub.accounts.bench import ID, Bench, bench
 
 pytestmark = pytest.mark.anyio

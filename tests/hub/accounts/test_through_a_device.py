@@ -15,7 +15,7 @@ from protocol.coordination import Request, Response
 from protocol.errors import HubError
 from protocol.frame import ErrorBody
 from protocol.work import Action, Answer, ToolCall
-from storage import connectors
+from storage.connectors import connectors
 from tests.hub.accounts.bench import Bench, bench
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ from hub.accounts.desk import Accounts
 from hub.accounts.keys import BadKeys
 from hub.clock import SystemClock
 from hub.connectors.failures import Misconfigured, PermissionMissing, SignInNeeded, Unavailable
-from storage import connectors, credentials
+from storage.connectors import connectors, credentials
 from tests.hub.accounts.bench import ID, Bench, bench
 from tests.support.log import opened_log
 

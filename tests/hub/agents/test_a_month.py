@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.measurements import HOUR_MS
+from storage.agents.measurements import HOUR_MS
 from tests.evaluation.measurements import a_month
 
 

@@ -7,7 +7,7 @@ import pytest
 from hub.agents.beats import MOST_RECOVERY_MS, NOT_SAID, read_beat
 from protocol.coordination import AgentBeat
 from protocol.standing import Availability, ExhaustReason
-from storage.heartbeats import AgentReport
+from storage.agents.heartbeats import AgentReport
 
 AT = 1_800_000_000_000
 MINUTE = 60_000

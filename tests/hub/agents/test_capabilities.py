@@ -6,8 +6,8 @@ from hub.agents.capabilities import BadCapability, Capabilities, CapabilityLimit
 from hub.agents.checkpoints import CheckpointLimits, Checkpoints
 from hub.agents.documents import BadDocument, DocumentTooLarge, document
 from protocol.errors import ErrorCode
-from storage.capabilities import TooManyCapabilities
-from storage.checkpoints import TooManyCheckpoints
+from storage.agents.capabilities import TooManyCapabilities
+from storage.agents.checkpoints import TooManyCheckpoints
 from tests.support.runs import Bench, agent, bench, store
 
 __all__ = ["agent", "bench", "store"]

@@ -16,9 +16,9 @@ from hub.agents.charts import (
     plan,
 )
 from protocol.measurements import MetricType
-from storage.measurement_reads import BucketRow, SeriesRow
-from storage.measurements import HOUR_MS, MINUTE_MS
-from storage.sketch import Sketch
+from storage.agents.measurement_reads import BucketRow, SeriesRow
+from storage.agents.measurements import HOUR_MS, MINUTE_MS
+from storage.agents.sketch import Sketch
 
 COUNTER, GAUGE, HISTOGRAM = MetricType
 DAY_MS = 24 * HOUR_MS

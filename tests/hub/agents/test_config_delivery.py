@@ -17,12 +17,14 @@ from protocol.agent_types import AgentType
 from protocol.coordination import EventName
 from protocol.errors import ErrorCode
 from protocol.ids import DeviceId, UserId
-from storage import agents, audit, config_changes, configs, devices, users
-from storage.agents import AgentRow, DeclaredAgent
-from storage.config_changes import ConfigLimitReached, ConfigLimits, NewConfig
-from storage.setups import BadConfiguration
+from storage.agents import agents, config_changes, configs
+from storage.agents.agent_snapshot import BadConfiguration
+from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.agents.config_changes import ConfigLimitReached, ConfigLimits, NewConfig
+from storage.agents.templates import WrittenTemplate
+from storage.audit import audit
+from storage.devices import devices, users
 from storage.store import Store, open_store
-from storage.templates import WrittenTemplate
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.hearing import Hearers, HearingLink, served
 

@@ -16,13 +16,14 @@ from hub.metrics import Metrics
 from protocol.coordination import AgentBeat, Heartbeat
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, DeviceId
-from storage import agent_states, agents, devices
-from storage.agent_states import AgentState
-from storage.agents import AgentRow, DeclaredAgent
-from storage.database import Conflict, Unavailable
-from storage.heartbeats import HeardDevice
+from storage.agents import agent_states, agents
+from storage.agents.agent_states import AgentState
+from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.agents.heartbeats import HeardDevice
+from storage.devices import devices
+from storage.kernel.database import Conflict, Unavailable
+from storage.kernel.observed_database import ToldDatabase
 from storage.store import Store
-from storage.told import ToldDatabase
 from tests.support.clock import FakeClock
 from tests.support.link import FakeLink
 from tests.support.runs import agent, store

@@ -17,8 +17,9 @@ from protocol.errors import ErrorCode
 from protocol.frame import Parameter
 from protocol.ids import RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage import locks, runs
-from storage.agents import AgentRow
+from storage.agents import locks
+from storage.agents.agents import AgentRow
+from storage.runs import runs
 from storage.schema import agent_locks
 from tests.support.link import FakeLink
 from tests.support.runs import Bench, agent, bench, store

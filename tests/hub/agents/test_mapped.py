@@ -6,7 +6,7 @@ from hub.agents.mapped import CHAPTERS, columns_of, places
 from hub.agents.mapped.page import page
 from hub.agents.wanted import wanted_of, writable
 from protocol.vocabularies import READINGS, Vocabulary
-from storage.agent_writes import BadWrite
+from storage.agents.agent_writes import BadWrite
 from storage.schema import metadata
 from tests.hub.agents.seed_names import SEED_NAMES
 

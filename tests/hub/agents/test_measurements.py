@@ -16,9 +16,9 @@ from hub.metrics import Metrics
 from protocol.ids import AgentId
 from protocol.lifecycles import RunState
 from protocol.measurements import MetricType, Sample
-from storage import measured_work
-from storage.agents import UnknownAgent
-from storage.measurements import HOUR_MS, MINUTE_MS, SeriesLimits, TooManySeries
+from storage.agents import measured_work
+from storage.agents.agents import UnknownAgent
+from storage.agents.measurements import HOUR_MS, MINUTE_MS, SeriesLimits, TooManySeries
 from storage.store import Store, open_store
 from tests.storage.rows import make_agent, make_run
 from tests.support.clock import FakeClock

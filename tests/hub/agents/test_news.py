@@ -13,8 +13,11 @@ from hub.log import Ring
 from protocol.coordination import Event, EventName
 from protocol.frame import Values
 from protocol.ids import BoardId, RunId, UserId
-from storage import agents, boards, devices, runs, users
-from storage.agents import AgentRow, DeclaredAgent
+from storage.agents import agents
+from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.coordination import boards
+from storage.devices import devices, users
+from storage.runs import runs
 from storage.schema import metadata
 from storage.store import Store, open_store
 from tests.support.clock import START, FakeClock, SeededChance

@@ -3,8 +3,8 @@
 import pytest
 
 from hub.agents.prompts import OWN, BadPrompt, problems_in, rendered, variables_of
-from storage.setups import Setup
-from storage.templates import WrittenTemplate
+from storage.agents.agent_snapshot import Setup
+from storage.agents.templates import WrittenTemplate
 
 VALUES = {"project": "Apollo", "depth": 3, "deep": True, "tags": ["a", "b"], "agent": "notes"}
 

@@ -8,7 +8,7 @@ from hub.app import boot
 from hub.app.context import Context
 from hub.operations.audit import AuditOperations
 from hub.ops.views_audit import AuditCheckView
-from storage import audit
+from storage.audit import audit
 from tests.hub.app.test_reload import grounded
 
 

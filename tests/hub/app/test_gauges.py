@@ -13,8 +13,9 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.runs.disk import DiskGuard
 from protocol.ids import ConnectionId, KeyId, PairingId
-from storage import audit, pairings
-from storage.pairings import PairingAsk
+from storage.audit import audit
+from storage.devices import pairings
+from storage.devices.pairings import PairingAsk
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock
 from tests.support.log import opened_log

@@ -7,8 +7,9 @@ import sqlalchemy as sa
 
 from hub.app.hub import Hub
 from protocol.lifecycles import RunEvent, RunState
-from storage import devices, runs
-from storage.devices import Grant
+from storage.devices import devices
+from storage.devices.devices import Grant
+from storage.runs import runs
 from tests.hub.app.test_reload import grounded
 from tests.storage.rows import AT, make_run
 

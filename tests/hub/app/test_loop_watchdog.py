@@ -29,8 +29,8 @@ from hub.settings.address import Address
 from hub.turns import WORK_S, Turns
 from protocol.handshake import DeviceHello, HeldRun
 from protocol.ids import BootId
-from storage import identity
-from storage.database import Unavailable
+from storage.devices import identity
+from storage.kernel.database import Unavailable
 from storage.store import Store, open_store
 from tests.hub.app.test_router import make_router
 from tests.support.clock import FakeClock, SeededChance

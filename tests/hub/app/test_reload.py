@@ -31,7 +31,10 @@ from hub.settings.shape import leaves
 from hub.settings.values import Table
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, BootId, DeviceId, NodeId, UserId
-from storage import agent_states, audit, devices, gateway_agents, gateways, users
+from storage.agents import agent_states
+from storage.audit import audit
+from storage.coordination import gateway_agents, gateways
+from storage.devices import devices, users
 from storage.schema import agents as agent_table
 from storage.store import open_store
 from tests.support.clock import SeededChance

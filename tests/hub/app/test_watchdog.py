@@ -17,7 +17,7 @@ from hub.app.supervisor import Service, Supervisor
 from hub.app.systemd import ServiceManager
 from hub.app.watchdog import Watchdog
 from protocol.ids import BootId
-from storage import identity
+from storage.devices import identity
 from storage.store import open_store
 from tests.hub.app.test_reload import grounded
 

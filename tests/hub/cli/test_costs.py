@@ -7,10 +7,12 @@ from anyio.from_thread import BlockingPortal
 
 from hub.clock import epoch_ms
 from protocol.ids import AgentId, UserId
-from storage import agents, model_calls, users
-from storage.agents import DeclaredAgent
-from storage.model_calls import ModelCall
-from storage.runs import Usage
+from storage.agents import agents
+from storage.agents.agents import DeclaredAgent
+from storage.devices import users
+from storage.runs import model_calls
+from storage.runs.model_calls import ModelCall
+from storage.runs.runs import Usage
 from tests.hub.cli.conftest import Hub
 from tests.support.clock import START
 from tests.support.facade import FakeHub

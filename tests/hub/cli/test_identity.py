@@ -16,8 +16,8 @@ from anyio.from_thread import BlockingPortal
 from hub import tokens
 from hub.cli.devices import GRANTS
 from hub.tokens import TokenKind
-from storage import device_keys
-from storage.devices import Grant
+from storage.devices import device_keys
+from storage.devices.devices import Grant
 from tests.hub.cli.conftest import Hub
 from tests.support.clock import SeededChance
 from tests.support.facade import FakeHub

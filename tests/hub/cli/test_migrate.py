@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 
 from hub.cli.failure import Exit
-from storage.migrate import revisions
+from storage.kernel.migrate import revisions
 from storage.store import open_store
 from tests.hub.cli.conftest import Hub
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from storage import souls
+from storage.coordination import souls
 from tests.hub.cli.conftest import Hub
 from tests.hub.coordination.souls import AS_IT_WAS, SoulBench, open_souls
 from tests.support.facade import FakeHub

@@ -12,7 +12,8 @@ from click.testing import Result
 
 from hub.drain import Drain
 from protocol.ids import UserId
-from storage import audit, users
+from storage.audit import audit
+from storage.devices import users
 from storage.store import open_store
 from tests.hub.cli.conftest import Hub
 from tests.support.facade import FakeHub

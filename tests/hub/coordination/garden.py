@@ -9,10 +9,12 @@ from typing import Final
 
 from hub.coordination.authority import Authority, Caller
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
-from storage import agents, board_members, boards, gateways, users
-from storage.agents import AgentRow, DeclaredAgent
-from storage.boards import BoardRow
-from storage.gateways import DeclaredGateway
+from storage.agents import agents
+from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.coordination import board_members, boards, gateways
+from storage.coordination.boards import BoardRow
+from storage.coordination.gateways import DeclaredGateway
+from storage.devices import users
 from storage.store import Store
 
 OWNER, EVE = UserId("owner"), UserId("eve")

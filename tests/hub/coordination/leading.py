@@ -27,10 +27,11 @@ from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound import OutboundRules
 from protocol.ids import AgentId, BoardId, BootId, DeviceId, GatewayId, MessageId, NodeId, UserId
 from protocol.messages import MessageState
-from storage import boards, gateway_agents, gateways, leases, messages, users
-from storage.gateway_agents import GatewayAgentRow
-from storage.gateways import IDS_PER_GATEWAY, DeclaredGateway
-from storage.message_rows import MessageRow
+from storage.coordination import boards, gateway_agents, gateways, messages
+from storage.coordination.gateway_agents import GatewayAgentRow
+from storage.coordination.gateways import IDS_PER_GATEWAY, DeclaredGateway
+from storage.coordination.message_rows import MessageRow
+from storage.devices import leases, users
 from storage.store import Store
 from tests.hub.coordination.souls import FastClock
 from tests.support.clock import SeededChance

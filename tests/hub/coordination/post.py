@@ -23,11 +23,13 @@ from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound import OutboundRules
 from protocol.ids import AgentId, BoardId, BootId, DeviceId, GatewayId, MessageId, UserId
 from protocol.messages import MessageKind, MessageState
-from storage import agents, board_members, boards, gateway_agents, gateways, messages, users
-from storage.agents import DeclaredAgent
-from storage.gateways import IDS_PER_GATEWAY, DeclaredGateway
-from storage.message_rows import MessageMove, MessageRow
-from storage.messages import NewMessage
+from storage.agents import agents
+from storage.agents.agents import DeclaredAgent
+from storage.coordination import board_members, boards, gateway_agents, gateways, messages
+from storage.coordination.gateways import IDS_PER_GATEWAY, DeclaredGateway
+from storage.coordination.message_rows import MessageMove, MessageRow
+from storage.coordination.messages import NewMessage
+from storage.devices import users
 from storage.store import Store, open_store
 from tests.hub.coordination.souls import FastClock
 from tests.support.clock import SeededChance

@@ -23,11 +23,13 @@ from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound import OutboundRules
 from protocol.ids import AgentId, BoardId, DeviceId, UserId
-from storage import agents, board_members, boards, gateway_agents, gateways, souls, users
-from storage.agents import DeclaredAgent
-from storage.gateways import IDS_PER_GATEWAY, DeclaredGateway
-from storage.soul_writes import SoulWriteRow
-from storage.souls import SoulVersion
+from storage.agents import agents
+from storage.agents.agents import DeclaredAgent
+from storage.coordination import board_members, boards, gateway_agents, gateways, souls
+from storage.coordination.gateways import IDS_PER_GATEWAY, DeclaredGateway
+from storage.coordination.soul_writes import SoulWriteRow
+from storage.coordination.souls import SoulVersion
+from storage.devices import users
 from storage.store import Store, open_store
 from tests.support.clock import START, SeededChance
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway

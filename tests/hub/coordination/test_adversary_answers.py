@@ -10,9 +10,9 @@ from hub.coordination.finding import find
 from hub.openclaw import Gateway
 from protocol.ids import MessageId, QuestionId
 from protocol.messages import MessageState
-from storage import gateway_agents, questions
-from storage.messages import MessageLimits
-from storage.questions import NewQuestion
+from storage.coordination import gateway_agents, questions
+from storage.coordination.messages import MessageLimits
+from storage.coordination.questions import NewQuestion
 from tests.hub.coordination.post import BOARD, GATEWAY, LEAD, OWNER, WORKERS, PostBench, open_post
 from tests.support.gateway import FakeGateway, Row, fake_gateway
 from tests.support.wire import until

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode
 from protocol.messages import MessageEvent, MessageKind, MessageState
-from storage import messages
+from storage.coordination import messages
 from storage.schema import agent_states
 from tests.hub.coordination.post import DAY_MS, GATEWAY, LEAD, WORKER, WORKERS, PostBench, open_post
 from tests.support.clock import START

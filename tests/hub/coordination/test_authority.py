@@ -8,9 +8,10 @@ from hub.coordination.authority import Caller, NotGatewayMain
 from protocol.authority import AIMED, LAW, Standing, Verb, Whom, denial
 from protocol.errors import HubError
 from protocol.ids import UserId
-from storage import agents, board_members
-from storage.agents import AgentRow, UnknownAgent
-from storage.boards import BoardRow, UnknownBoard
+from storage.agents import agents
+from storage.agents.agents import AgentRow, UnknownAgent
+from storage.coordination import board_members
+from storage.coordination.boards import BoardRow, UnknownBoard
 from storage.store import open_store
 from tests.hub.coordination.garden import AGENTS, CALLERS, EVE, Garden, open_garden
 from tests.support.families import each

@@ -14,9 +14,11 @@ from hub.coordination.lead_messages import ToLead
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, UserId
 from protocol.messages import MessageKind, MessageState
-from storage import activity, boards, coordination_retention
-from storage.broadcasts import BoardResult, UnknownBroadcast
-from storage.messages import TooManyMessages
+from storage.audit import activity
+from storage.coordination import boards
+from storage.coordination import retention as coordination_retention
+from storage.coordination.broadcasts import BoardResult, UnknownBroadcast
+from storage.coordination.messages import TooManyMessages
 from storage.schema import messages
 from storage.store import Store, open_store
 from tests.hub.coordination.leading import (

@@ -11,8 +11,9 @@ from hub.coordination.courier import PER_GATEWAY
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, GatewayId
 from protocol.messages import MessageKind, MessageState, QueueMode, attempt_key
-from storage import activity, board_memory, messages
-from storage.board_memory import MemoryFilter
+from storage.audit import activity
+from storage.coordination import board_memory, messages
+from storage.coordination.board_memory import MemoryFilter
 from storage.schema import agent_states
 from storage.schema import gateways as gateway_table
 from tests.hub.coordination.post import BOARD, LEAD, LEADS, OWNER, WORKER, WORKERS, PostBench, open_post

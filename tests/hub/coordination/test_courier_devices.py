@@ -16,10 +16,11 @@ from protocol.ids import DeviceId, TokenId
 from protocol.messages import MessageKind, MessageState
 from protocol.versions import CapabilityName
 from protocol.work import Action, Answer, ToolCall
-from storage import board_memory, devices
-from storage.board_memory import MemoryFilter
-from storage.message_orders import MessageSettled
-from storage.message_rows import UnknownMessage
+from storage.coordination import board_memory
+from storage.coordination.board_memory import MemoryFilter
+from storage.coordination.message_orders import MessageSettled
+from storage.coordination.message_rows import UnknownMessage
+from storage.devices import devices
 from tests.hub.coordination.post import AT_DESK, BOARD, PostBench, open_post
 from tests.support.device import RunningDevice, open_device
 from tests.support.link import FakeLink

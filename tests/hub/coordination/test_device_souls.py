@@ -18,7 +18,8 @@ from protocol.frame import ErrorBody
 from protocol.ids import DeviceId, TokenId
 from protocol.messages import SoulWriteState
 from protocol.work import Action, Answer, ToolCall
-from storage import devices, souls
+from storage.coordination import souls
+from storage.devices import devices
 from tests.hub.coordination.souls import AT_DESK, OPERATOR, SoulBench, open_souls
 from tests.support.device import RunningDevice, open_device
 from tests.support.link import FakeLink

@@ -19,12 +19,14 @@ from hub.outbound import OutboundRules
 from hub.runs.leadership import Leadership
 from protocol.ids import AgentId, BootId, GatewayId, UserId
 from protocol.standing import AgentMoved
-from storage import agent_states, gateway_agents, gateways, users
-from storage.agent_states import AgentState
-from storage.gateway_agents import GatewayAgentRow
-from storage.gateways import DeclaredGateway
+from storage.agents import agent_states
+from storage.agents.agent_states import AgentState
+from storage.coordination import gateway_agents, gateways
+from storage.coordination.gateway_agents import GatewayAgentRow
+from storage.coordination.gateways import DeclaredGateway
+from storage.devices import users
+from storage.kernel.observed_database import ToldDatabase
 from storage.store import Store, open_store
-from storage.told import ToldDatabase
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.gateway import Fails, FakeGateway, fake_gateway
 

@@ -13,8 +13,10 @@ from hub.openclaw import GatewayForbidden, GatewayRefused
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, GatewayId
 from protocol.messages import MessageKind, MessageState
-from storage import activity, agents, board_members, boards, gateway_agents
-from storage.gateway_making import NoGateway, NoLead
+from storage.agents import agents
+from storage.audit import activity
+from storage.coordination import board_members, boards, gateway_agents
+from storage.coordination.gateway_making import NoGateway, NoLead
 from storage.store import Store, open_store
 from tests.hub.coordination.leading import (
     BOARD,

@@ -7,7 +7,7 @@ from hub.coordination.letters import letter
 from protocol.asking import answers_in
 from protocol.ids import AgentId, BoardId, MessageId, QuestionId, UserId
 from protocol.messages import MessageKind, MessageState
-from storage.message_rows import MessageRow
+from storage.coordination.message_rows import MessageRow
 
 URL = "https://hub.example/"
 ROW = MessageRow(

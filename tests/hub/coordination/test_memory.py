@@ -12,12 +12,12 @@ from hub.log import Ring
 from hub.metrics import Metrics
 from protocol.ids import MessageId
 from protocol.messages import MessageEvent, MessageKind, MessageState
-from storage import board_memory, messages
-from storage.board_memory import MemoryFilter, MemoryLimits
-from storage.boards import TooManyOfBoards
-from storage.memory_replies import Replied
-from storage.message_rows import MessageRow
-from storage.messages import NewMessage
+from storage.coordination import board_memory, messages
+from storage.coordination.board_memory import MemoryFilter, MemoryLimits
+from storage.coordination.boards import TooManyOfBoards
+from storage.coordination.memory_replies import Replied
+from storage.coordination.message_rows import MessageRow
+from storage.coordination.messages import NewMessage
 from storage.store import open_store
 from tests.hub.coordination.garden import OWNER, Garden, open_garden
 from tests.support.clock import FakeClock, SeededChance

@@ -22,9 +22,9 @@ from protocol.ids import AgentId, DeviceId
 from protocol.messages import QuestionState
 from protocol.versions import CapabilityName
 from protocol.work import Answer, ToolCall
-from storage import board_memory as memories
-from storage import questions
-from storage.questions import QuestionRow, QuestionSettled, TooManyQuestions
+from storage.coordination import board_memory as memories
+from storage.coordination import questions
+from storage.coordination.questions import QuestionRow, QuestionSettled, TooManyQuestions
 from storage.store import Store, open_store
 from tests.storage.rows import ME
 from tests.storage.test_questions import BOARD, MAIN, a_board

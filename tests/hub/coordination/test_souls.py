@@ -10,8 +10,9 @@ from hub.coordination.souls import BadSoul, SoulConflict, SoulNotWritten, SoulTo
 from hub.openclaw import GatewayState
 from protocol.errors import ErrorCode
 from protocol.messages import SoulWriteState
-from storage import activity, audit, soul_writes, souls
-from storage.soul_writes import SoulBusy
+from storage.audit import activity, audit
+from storage.coordination import soul_writes, souls
+from storage.coordination.soul_writes import SoulBusy
 from tests.hub.coordination.souls import AS_IT_WAS, OPERATOR, WORKER, SoulBench, open_souls
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway
 from tests.support.wire import until

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from protocol.messages import SoulWriteState
-from storage import souls
+from storage.coordination import souls
 from tests.hub.coordination.souls import FastClock, SoulBench, open_souls
 from tests.support.clock import SeededChance
 from tests.support.gateway import FakeGateway, fake_gateway

@@ -14,7 +14,8 @@ from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound import OutboundRules
 from protocol.ids import BootId, NodeId
 from protocol.messages import MessageState
-from storage import leases, messages
+from storage.coordination import messages
+from storage.devices import leases
 from storage.store import open_store
 from tests.hub.coordination.post import GATEWAY, LEAD, LEADS, WORKER, WORKERS, Links, PostBench, declare
 from tests.hub.coordination.souls import FastClock

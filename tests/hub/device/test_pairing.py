@@ -15,7 +15,7 @@ from protocol.coordination import Response
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import Error
 from protocol.ids import DeviceId, UserId
-from storage import device_keys, devices, pairings, users
+from storage.devices import device_keys, devices, pairings, users
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.device import RunningDevice, open_device
 from tests.support.scripted_hub import Guest, ScriptedHub

@@ -6,8 +6,8 @@ import pytest
 
 from hub.health.connectors import DAY_MS, check_connectors
 from hub.health.issues import Finding
-from storage import connectors, grants
-from storage.connectors import DeclaredConnector
+from storage.connectors import connectors, grants
+from storage.connectors.connectors import DeclaredConnector
 from storage.store import Store, open_store
 from tests.support.clock import START, FakeClock
 

@@ -11,10 +11,12 @@ from hub.health.doors import FLAPS, WITHIN_S, Arrived
 from hub.health.issues import Severity
 from hub.links.shared_roots import SharedRoots
 from protocol.ids import DeviceId, TokenId
-from storage import agent_states, agents, connectors, device_names, devices, operator_tokens
-from storage.agent_configs import Mailbox
-from storage.agents import DeclaredAgent
-from storage.devices import Grant, UnknownDevice
+from storage.agents import agent_states, agents
+from storage.agents.agent_configs import Mailbox
+from storage.agents.agents import DeclaredAgent
+from storage.connectors import connectors
+from storage.devices import device_names, devices, operator_tokens
+from storage.devices.devices import Grant, UnknownDevice
 from tests.support.clock import START, FakeClock
 from tests.support.identity import IdentityBench, open_identity
 

@@ -9,8 +9,10 @@ from hub.health.gateways import check_gateway_agents, check_gateways
 from hub.health.issues import Finding
 from hub.openclaw import GatewayHealth, GatewayState, Problem
 from protocol.ids import AgentId, TokenId, UserId
-from storage import agent_tokens, gateway_agents, gateways, users
-from storage.gateways import DeclaredGateway
+from storage.agents import agent_tokens
+from storage.coordination import gateway_agents, gateways
+from storage.coordination.gateways import DeclaredGateway
+from storage.devices import users
 from storage.store import Store, open_store
 from tests.support.clock import START
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from hub.clock import epoch_ms
 from hub.health.issues import Severity
 from hub.health.people import check_questions
-from storage import questions
+from storage.coordination import questions
 from storage.store import open_store
 from tests.storage.rows import ME
 from tests.storage.test_questions import DAY, a_board, ask, said

@@ -11,8 +11,10 @@ from hub.health import records
 from hub.health.issues import Severity
 from protocol.handshake import StoreMark
 from protocol.ids import DeviceId, UserId
-from storage import agreement, audit, devices, users
-from storage.agreement import Resent
+from storage.audit import audit
+from storage.devices import devices, users
+from storage.runs import agreement
+from storage.runs.agreement import Resent
 from storage.store import Store, open_store
 from tests.support.clock import START
 

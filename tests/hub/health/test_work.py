@@ -9,7 +9,8 @@ from hub.health.issues import Severity
 from hub.runs.budget import Reached
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome
-from storage import agent_states, schedules
+from storage.agents import agent_states
+from storage.schedules import schedules
 from storage.store import open_store
 from tests.support.clock import START
 from tests.support.runs import Bench, agent, bench, store

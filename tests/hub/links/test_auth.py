@@ -18,7 +18,8 @@ from protocol.handshake import Challenge, DeviceHello
 from protocol.ids import ConnectionId, DeviceId, TokenId
 from protocol.keys import key_id
 from protocol.versions import SPOKEN
-from storage import audit, device_keys, devices, pairings
+from storage.audit import audit
+from storage.devices import device_keys, devices, pairings
 from tests.support.clock import FakeClock
 from tests.support.keys import KeyPair
 from tests.support.wire import AT_MS, PATIENCE_S, Port, open_port, until

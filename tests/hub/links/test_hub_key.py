@@ -10,7 +10,7 @@ from hub.links.hub_key import HubKey
 from hub.links.upgrade import UpgradeRules
 from protocol import keys
 from protocol.handshake import NONCE_HEADER
-from storage import identity
+from storage.devices import identity
 from storage.store import open_store
 from tests.support.keys import KeyPair, b64
 from tests.support.wire import HUB_SEED, Port, RawDevice, open_port

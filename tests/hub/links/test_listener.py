@@ -17,7 +17,7 @@ from hub.links.upgrade import UpgradeRules
 from protocol.codec import MSGPACK
 from protocol.errors import CloseCode
 from protocol.handshake import Challenge, DeviceHello, Welcome
-from storage.database import Busy
+from storage.kernel.database import Busy
 from storage.store import Store
 from tests.support.clock import FakeClock
 from tests.support.wire import Port, make_call, open_port, until

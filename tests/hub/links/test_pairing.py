@@ -13,7 +13,8 @@ from hub.tokens import TokenKind, hash_token, last4, make
 from protocol import keys
 from protocol.errors import CloseCode
 from protocol.ids import DeviceId, InvitationId, UserId
-from storage import audit, device_keys, devices, invitations, pairings, users
+from storage.audit import audit
+from storage.devices import device_keys, devices, invitations, pairings, users
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.keys import KeyPair
 from tests.support.wire import AT_MS, Port, open_port

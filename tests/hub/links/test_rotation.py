@@ -11,8 +11,8 @@ from hub.links.rotation import KeyInUse, KeyRotation, NoKey
 from protocol import keys
 from protocol.errors import CloseCode
 from protocol.ids import DeviceId, UserId
-from storage import device_keys, devices, users
-from storage.device_keys import KeyRevoked, RotatedTooSoon
+from storage.devices import device_keys, devices, users
+from storage.devices.device_keys import KeyRevoked, RotatedTooSoon
 from tests.support.keys import NOTHING, KeyPair
 from tests.support.wire import AT_MS, Port, RawDevice, open_port
 

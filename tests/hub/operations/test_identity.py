@@ -23,10 +23,12 @@ from hub.ops.roles import ROLE_SCOPES, Principal, Role, Scope
 from hub.tokens import TokenKind
 from protocol.errors import CloseCode
 from protocol.handshake import StoreMark
-from storage import agreement, audit, device_keys, devices, invitations, operator_tokens
-from storage.agreement import NoStore
-from storage.devices import DeviceNameTaken, UnknownDevice
-from storage.pairings import PairingChanged, UnknownPairing
+from storage.audit import audit
+from storage.devices import device_keys, devices, invitations, operator_tokens
+from storage.devices.devices import DeviceNameTaken, UnknownDevice
+from storage.devices.pairings import PairingChanged, UnknownPairing
+from storage.runs import agreement
+from storage.runs.agreement import NoStore
 from tests.support.clock import START
 from tests.support.identity import CODE, IdentityBench, open_identity
 

@@ -10,8 +10,8 @@ from hub.log import Ring
 from hub.operations.logs import LogOperations
 from hub.ops.views_observe import LogLevel, LogView
 from protocol.ids import DeviceId, UserId
-from storage import devices, users
-from storage.devices import UnknownDevice
+from storage.devices import devices, users
+from storage.devices.devices import UnknownDevice
 from storage.store import Store, open_store
 
 RUN, OTHER = "019b8d2e-1f00-7abc-8def-0123456789ab", "019b8d2e-1f00-7abc-8def-0123456789ff"

@@ -10,7 +10,7 @@ import pytest
 
 from hub.operations.readiness import FRESH_S, STANDS_S, ReadinessChecks
 from hub.ops.views import Check
-from storage.database import Unavailable
+from storage.kernel.database import Unavailable
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock
 

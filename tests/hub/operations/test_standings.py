@@ -12,10 +12,12 @@ from hub.runs.agent_control import AgentControl
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
 from protocol.vocabularies import Vocabulary
-from storage import agent_states, agents, audit, runs
-from storage.agent_writes import BadWrite, StateChanged
-from storage.agents import UnknownAgent
-from storage.made_agents import AgentOfFile
+from storage.agents import agent_states, agents
+from storage.agents.agent_writes import BadWrite, StateChanged
+from storage.agents.agents import UnknownAgent
+from storage.agents.made_agents import AgentOfFile
+from storage.audit import audit
+from storage.runs import runs
 from tests.hub.agents.seed_names import SEED_NAMES
 from tests.support.runs import Bench, agent, bench, folder, store
 

@@ -11,9 +11,11 @@ import sqlalchemy as sa
 from hub.runs.wishes import RunWish
 from protocol.ids import UserId
 from protocol.semver import parse_version
-from storage import agents, audit, users
-from storage.agents import DeclaredAgent
-from storage.capabilities import Capability
+from storage.agents import agents
+from storage.agents.agents import DeclaredAgent
+from storage.agents.capabilities import Capability
+from storage.audit import audit
+from storage.devices import users
 from tests.support.facade import FakeHub, answering, over_unix
 
 CAPABILITIES = "/v1/agents/inbox/capabilities"

@@ -18,7 +18,8 @@ from hub.ops.access import PEER_UID, SOCKET_PATH, Access
 from hub.ops.peer import peer_uid
 from hub.ops.roles import Role
 from protocol.errors import ErrorCode
-from storage import audit, operator_tokens
+from storage.audit import audit
+from storage.devices import operator_tokens
 from tests.support.clock import FakeClock
 from tests.support.facade import FakeHub, over_tcp, over_unix, serving
 

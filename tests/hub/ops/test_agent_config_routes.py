@@ -9,9 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import UserId
-from storage import agents, users
-from storage.agents import DeclaredAgent
-from storage.config_changes import NewConfig
+from storage.agents import agents
+from storage.agents.agents import DeclaredAgent
+from storage.agents.config_changes import NewConfig
+from storage.devices import users
 from tests.support.facade import FakeHub, answering, over_unix
 
 INBOX = "/v1/agents/inbox"

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from hub.health.issues import Finding, error, notice, warning
 from hub.ops.roles import Role
 from protocol.ids import UserId
-from storage import audit
+from storage.audit import audit
 from tests.support.clock import START
 from tests.support.facade import FakeHub, answering, over_tcp, over_unix
 

@@ -11,8 +11,10 @@ from hub.ops.bearer import BearerTokens, TokenRefused, TooManyTokens
 from hub.ops.roles import Principal, Role, Scope
 from protocol.errors import HubError
 from protocol.ids import TokenId
-from storage import agent_tokens, audit, operator_tokens
-from storage.operator_tokens import OperatorTokenRow
+from storage.agents import agent_tokens
+from storage.audit import audit
+from storage.devices import operator_tokens
+from storage.devices.operator_tokens import OperatorTokenRow
 from tests.support.identity import IdentityBench, open_identity
 
 HERE, THERE = "192.0.2.7", "198.51.100.4"

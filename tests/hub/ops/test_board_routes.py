@@ -10,8 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import MemoryId
-from storage import audit, board_memory
-from storage.board_memory import NewMemory
+from storage.audit import audit
+from storage.coordination import board_memory
+from storage.coordination.board_memory import NewMemory
 from storage.schema import idempotency_keys
 from tests.support.facade import FakeHub, answering, over_tcp, over_unix
 

@@ -8,8 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, GatewayId, UserId
-from storage import audit, gateway_agents, gateways, users
-from storage.gateways import DeclaredGateway
+from storage.audit import audit
+from storage.coordination import gateway_agents, gateways
+from storage.coordination.gateways import DeclaredGateway
+from storage.devices import users
 from tests.support.facade import FakeHub, answering, over_unix
 
 

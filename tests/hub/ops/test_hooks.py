@@ -24,8 +24,8 @@ from hub.ops.certificates import Certificates
 from hub.ops.hook_server import HookServer
 from hub.ops.hooks import Hook, Hooks, NewsDesk
 from hub.settings.address import Address
-from storage import connectors
-from storage.connectors import DeclaredConnector
+from storage.connectors import connectors
+from storage.connectors.connectors import DeclaredConnector
 from storage.schema import posted as table
 from storage.store import Store, open_store
 from tests.hub.connectors.test_signatures import NOW, OLD, SECRET, WRONG, github, slack, standard

@@ -9,9 +9,11 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
-from storage import agents, items, users
-from storage.agents import DeclaredAgent
-from storage.items import Decision, ItemRow
+from storage.agents import agents
+from storage.agents.agents import DeclaredAgent
+from storage.devices import users
+from storage.runs import items
+from storage.runs.items import Decision, ItemRow
 from tests.support.facade import FakeHub, answering, over_unix
 
 

@@ -9,7 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import UserId
-from storage import audit, locks, users
+from storage.agents import locks
+from storage.audit import audit
+from storage.devices import users
 from tests.support.facade import FakeHub, answering, over_unix
 
 ANNA, BERT = (locks.Holder(locks.HolderKind.DEVICE, f"device-{name}") for name in ("anna", "bert"))

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from hub.clock import epoch_ms
 from protocol.ids import AgentId, UserId
 from protocol.measurements import MetricType
-from storage import agents, measurements, users
-from storage.agents import DeclaredAgent
-from storage.measurements import BucketsKept, SampleRow
+from storage.agents import agents, measurements
+from storage.agents.agents import DeclaredAgent
+from storage.agents.measurements import BucketsKept, SampleRow
+from storage.devices import users
 from tests.support.clock import START
 from tests.support.facade import FakeHub, answering, over_unix
 

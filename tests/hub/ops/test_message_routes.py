@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from storage import audit
+from storage.audit import audit
 from tests.hub.coordination.post import WORKERS, PostBench, open_post
 from tests.support.facade import FakeHub, answering, over_tcp, over_unix
 from tests.support.gateway import FakeGateway, fake_gateway

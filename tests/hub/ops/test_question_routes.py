@@ -9,8 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, BoardId, UserId
-from storage import audit, board_members, boards, users
-from storage.agents import DeclaredAgent
+from storage.agents.agents import DeclaredAgent
+from storage.audit import audit
+from storage.coordination import board_members, boards
+from storage.devices import users
 from tests.storage.rows import AT, declare
 from tests.support.facade import FakeHub, answering, over_unix
 

@@ -10,10 +10,12 @@ import sqlalchemy as sa
 
 from hub.clock import epoch_ms
 from protocol.ids import AgentId, UserId
-from storage import agents, schedules, users, wakes
-from storage.agents import DeclaredAgent
-from storage.schedules import DeclaredSchedule
-from storage.wakes import INSERT
+from storage.agents import agents
+from storage.agents.agents import DeclaredAgent
+from storage.devices import users
+from storage.schedules import calendar_wakeups, schedules
+from storage.schedules.calendar_wakeups import INSERT
+from storage.schedules.schedules import DeclaredSchedule
 from tests.support.clock import START
 from tests.support.facade import FakeHub, answering, over_unix
 
@@ -45,11 +47,11 @@ def keep(c: sa.Connection) -> None:
         at = NOW - (3 - place) * MINUTE_MS
         c.execute(
             INSERT,
-            wakes.wake_row(
+            calendar_wakeups.wake_row(
                 id, schedule_id=slot.id, agent_id=slot.agent_id, fire_at=at, duration_ms=MINUTE_MS, at=at
             ),
         )
-    wakes.settle(c, "older", "failed", "wake_failed", at=NOW, reason="device_offline")
+    calendar_wakeups.settle(c, "older", "failed", "wake_failed", at=NOW, reason="device_offline")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from storage import souls
+from storage.coordination import souls
 from tests.hub.coordination.souls import AS_IT_WAS, SoulBench, open_souls
 from tests.support.facade import FakeHub, answering, over_tcp, over_unix
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway

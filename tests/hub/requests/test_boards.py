@@ -8,7 +8,8 @@ import pytest
 from hub.requests import boards as board_requests
 from protocol.coordination import Response
 from protocol.ids import BoardId, UserId
-from storage import board_members, boards, users
+from storage.coordination import board_members, boards
+from storage.devices import users
 from tests.hub.test_requests import ask
 from tests.support.link import FakeLink
 from tests.support.runs import Bench, agent, bench, store

@@ -6,8 +6,8 @@ from protocol.coordination import Response
 from protocol.errors import ErrorCode
 from protocol.lifecycles import RunState
 from protocol.work import RunCheckpoint
-from storage import checkpoints
-from storage.runs import RunRow
+from storage.agents import checkpoints
+from storage.runs.runs import RunRow
 from tests.hub.test_requests import ask
 from tests.support.link import FakeLink
 from tests.support.runs import Bench, agent, bench, folder, store

@@ -9,9 +9,11 @@ from hub.requests.grants import GRANT_OF
 from protocol.coordination import Method
 from protocol.errors import ErrorCode
 from protocol.lifecycles import RunOutcome, RunState
-from storage import agents, connectors, devices
-from storage.connectors import DeclaredConnector
-from storage.devices import Grant
+from storage.agents import agents
+from storage.connectors import connectors
+from storage.connectors.connectors import DeclaredConnector
+from storage.devices import devices
+from storage.devices.devices import Grant
 from tests.hub.requests.test_agents import MAIL
 from tests.hub.requests.test_standings import ask, refused
 from tests.support.runs import Bench, agent, bench, folder, store

@@ -5,7 +5,7 @@ from typing import Any
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
 from protocol.standing import Axis
-from storage import agent_states
+from storage.agents import agent_states
 from tests.hub.test_requests import ask as asked
 from tests.support.link import FakeLink
 from tests.support.runs import Bench, agent, bench, store

@@ -28,9 +28,11 @@ from protocol.work import (
     ManifestFile,
     ToolCall,
 )
-from storage import agents, agreement, devices, items, users
-from storage.agents import DeclaredAgent
-from storage.items import ReportedVerdict
+from storage.agents import agents
+from storage.agents.agents import DeclaredAgent
+from storage.devices import devices, users
+from storage.runs import agreement, items
+from storage.runs.items import ReportedVerdict
 from storage.store import open_store
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.database import new_database

@@ -13,7 +13,7 @@ from hub.device.owner import approve, reject
 from protocol.errors import DeviceGone
 from protocol.frame import ErrorBody
 from protocol.work import Action, Answer, ToolCall
-from storage import agreement
+from storage.runs import agreement
 from tests.hub.runs.past import Past
 
 RULES = {f"notes/list{n}.md": f"- [ ] mend roof {n}\n- [ ] paint wall {n}\n" for n in range(3)}

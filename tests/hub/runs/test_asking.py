@@ -20,9 +20,10 @@ from hub.extraction.model import (
 from hub.runs.asking import UnitAsking, question_of
 from hub.runs.interrupt import Interrupt
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState
-from storage import agents, model_answers, model_calls, outbox, runs
-from storage.agent_configs import ModelUse, Redacted
-from storage.agents import AgentRow, DeclaredAgent
+from storage.agents import agents
+from storage.agents.agent_configs import ModelUse, Redacted
+from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.runs import model_answers, model_calls, outbox, runs
 from storage.store import Store
 from tests.support.runs import Bench, KeywordModel, folder
 

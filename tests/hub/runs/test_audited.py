@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Connection, text
 
 from protocol.errors import IllegalTransition
-from storage import audit, runs
+from storage.audit import audit
+from storage.runs import runs
 from storage.store import Store, open_store
 from tests.support.runs import Bench, agent, bench, folder, store
 from tests.support.schedules import HOUR_S, HOURLY, Desk, hours

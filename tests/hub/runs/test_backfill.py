@@ -8,9 +8,9 @@ from hub.clock import IdFactory
 from hub.runs import backfill
 from hub.runs.order import RunParameters
 from protocol.ids import AgentId, DeviceId, RunId
-from storage.backfills import BackfillPlan, BackfillSight
-from storage.fires import FireRow
-from storage.schedules import DueSchedule, ScheduleRow
+from storage.runs.backfills import BackfillPlan, BackfillSight
+from storage.schedules.fires import FireRow
+from storage.schedules.schedules import DueSchedule, ScheduleRow
 from tests.support.clock import FakeClock, SeededChance
 
 EVERY = 10_000

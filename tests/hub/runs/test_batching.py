@@ -19,11 +19,12 @@ from hub.extraction.model import (
 from hub.runs.batching import LEAST_WAIT_S, MOST_WAIT_S
 from hub.runs.budget import BudgetLimits
 from protocol.lifecycles import RunOutcome, RunState
-from storage import agents, model_batches
-from storage.agent_configs import ModelUse
-from storage.agents import AgentRow, DeclaredAgent
-from storage.model_batches import BatchState
-from storage.runs import RunRow
+from storage.agents import agents
+from storage.agents.agent_configs import ModelUse
+from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.runs import model_batches
+from storage.runs.model_batches import BatchState
+from storage.runs.runs import RunRow
 from storage.store import Store
 from tests.support.runs import Bench, folder
 

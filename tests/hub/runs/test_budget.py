@@ -18,10 +18,10 @@ from hub.runs.budget import (
     day_around,
 )
 from protocol.lifecycles import PauseReason, RunOutcome, RunState
-from storage import agents
-from storage.agent_configs import ModelUse
-from storage.agents import AgentRow, DeclaredAgent
-from storage.model_calls import Spent
+from storage.agents import agents
+from storage.agents.agent_configs import ModelUse
+from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.runs.model_calls import Spent
 from storage.store import Store
 from tests.support.clock import START
 from tests.support.runs import Bench, folder

@@ -14,10 +14,12 @@ from protocol.lifecycles import RunOutcome, RunState
 from protocol.tables import TableName
 from protocol.versions import CapabilityName
 from protocol.work import Action
-from storage import agents, connectors, users
-from storage.agent_configs import Mailbox as MailboxConfig
-from storage.agents import DeclaredAgent
-from storage.connectors import DeclaredConnector
+from storage.agents import agents
+from storage.agents.agent_configs import Mailbox as MailboxConfig
+from storage.agents.agents import DeclaredAgent
+from storage.connectors import connectors
+from storage.connectors.connectors import DeclaredConnector
+from storage.devices import users
 from storage.store import Store
 from tests.hub.connectors.caldav_rig import Rig, rig
 from tests.support.clock import FakeClock

@@ -7,7 +7,7 @@ import pytest
 
 from hub.runs.decisions import MissedFires, told_decision, told_missed, told_pause
 from hub.runs.reasons import told_errors, told_reason
-from storage.runs import RunError
+from storage.runs.runs import RunError
 
 
 @pytest.mark.parametrize(

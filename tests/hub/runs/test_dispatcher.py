@@ -19,10 +19,11 @@ from protocol.handshake import HeldRun
 from protocol.ids import BootId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
 from protocol.work import AgentCancel, AgentComplete, AgentManifest
-from storage import agent_states, agents, runs
-from storage.agents import AgentRow
-from storage.database import Busy
-from storage.runs import RunRow
+from storage.agents import agent_states, agents
+from storage.agents.agents import AgentRow
+from storage.kernel.database import Busy
+from storage.runs import runs
+from storage.runs.runs import RunRow
 from storage.schema import runs as run_table
 from storage.store import Store
 from tests.support.runs import Bench, folder, titles

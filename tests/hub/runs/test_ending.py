@@ -10,8 +10,8 @@ from hub.runs.ending import FULL_CAP_S, ending_of, gravest
 from hub.runs.sources import DeviceStalled, NotTakenOn
 from protocol.errors import DeviceGone
 from protocol.lifecycles import RunEvent, RunState
-from storage.database import Conflict, DiskFull, Unavailable
-from storage.runs import StaleRun
+from storage.kernel.database import Conflict, DiskFull, Unavailable
+from storage.runs.runs import StaleRun
 from tests.support.clock import SeededChance
 from tests.support.runs import Bench
 

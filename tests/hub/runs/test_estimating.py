@@ -8,7 +8,7 @@ from hub.runs.sources import NotTakenOn
 from protocol.errors import CallUnsupported, DeviceOffline
 from protocol.frame import ErrorBody
 from protocol.work import AgentAck, AgentComplete, AgentManifest, ManifestFile, RunLimits
-from storage import runs
+from storage.runs import runs
 from tests.support.link import FakeLink
 from tests.support.runs import Bench, digest, folder
 

@@ -18,7 +18,7 @@ from hub.runs.budget import BudgetLimits
 from protocol.errors import CallTimedOut, ErrorCode
 from protocol.lifecycles import RunOutcome, RunState, UnitState
 from protocol.tables import SUGGESTED, TableName
-from storage.agents import AgentRow
+from storage.agents.agents import AgentRow
 from storage.store import Store, open_store
 from tests.support.link import FakeLink
 from tests.support.runs import TAKEN, Bench, KeywordModel, folder

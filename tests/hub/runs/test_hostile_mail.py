@@ -11,7 +11,7 @@ from hub.connectors.connector import Connector
 from hub.connectors.failures import ConnectorFailure
 from hub.extraction.model import ModelAnswer, ModelRequest
 from protocol.lifecycles import RunOutcome, RunState
-from storage import connector_cursors, seen_messages
+from storage.connectors import connector_cursors, seen_messages
 from storage.store import Store
 from tests.hub.connectors.imap_rig import imap, mail, settings_of
 from tests.hub.runs.test_mailboxes import bench_over

@@ -13,7 +13,9 @@ from hub.clock import epoch_ms
 from hub.log.channel import fields_of
 from hub.runs.housekeeping import EVERY_S, FIRST_AFTER_S, HEAD_EVERY_S, LEASE, Housekeeping, Retention
 from protocol.ids import BootId
-from storage import activity, audit, leases, retention
+from storage import retention
+from storage.audit import activity, audit
+from storage.devices import leases
 from storage.schema import hub
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock

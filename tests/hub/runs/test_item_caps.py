@@ -6,9 +6,9 @@ from hub.extraction.items import Notes
 from hub.runs.missing import missing_of
 from protocol.errors import ErrorCode
 from protocol.lifecycles import RunOutcome, UnitState
-from storage import outbox
-from storage.agents import AgentRow
-from storage.outbox import ItemCaps
+from storage.agents.agents import AgentRow
+from storage.runs import outbox
+from storage.runs.outbox import ItemCaps
 from storage.store import Store
 from tests.support.link import FakeLink
 from tests.support.runs import Bench, folder

@@ -21,9 +21,9 @@ from protocol.work import (
     ManifestFile,
     ToolCall,
 )
-from storage import items, runs
-from storage.items import ItemRow, ReportedVerdict
-from storage.runs import RunRow
+from storage.runs import items, runs
+from storage.runs.items import ItemRow, ReportedVerdict
+from storage.runs.runs import RunRow
 from tests.support.link import FakeLink
 from tests.support.runs import MODERN, Bench
 

@@ -22,11 +22,14 @@ from protocol.ids import UserId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
 from protocol.versions import CapabilityName
 from protocol.work import Action, Answer, ToolCall
-from storage import agents, connector_cursors, connectors, grants, runs, seen_messages, users
-from storage.agent_configs import Mailbox as MailboxConfig
-from storage.agents import DeclaredAgent
-from storage.connectors import DeclaredConnector
-from storage.runs import RunRow
+from storage.agents import agents
+from storage.agents.agent_configs import Mailbox as MailboxConfig
+from storage.agents.agents import DeclaredAgent
+from storage.connectors import connector_cursors, connectors, grants, seen_messages
+from storage.connectors.connectors import DeclaredConnector
+from storage.devices import users
+from storage.runs import runs
+from storage.runs.runs import RunRow
 from storage.store import Store
 from tests.support.clock import FakeClock
 from tests.support.mailbox import ListDesk, Mailbox

@@ -15,7 +15,7 @@ from hub.runs.matching import MOST_COMPARED, decide
 from protocol.ids import AgentId, DeviceId, RunId, UserId, derive_item_id
 from protocol.lifecycles import CallState
 from protocol.tables import TableName
-from storage.items import Decision, Finder, FoundItem, ItemRow, Known, KnownItem
+from storage.runs.items import Decision, Finder, FoundItem, ItemRow, Known, KnownItem
 
 DAY = 86_400_000
 FRIDAY = 20_000 * DAY + 9 * 3_600_000

@@ -14,8 +14,8 @@ from hub.runs.model_gates import PROBE, RELEASE, ModelGate, ModelGates
 from hub.runs.runner import MODEL_WAIT_S
 from protocol.errors import ErrorCode
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
-from storage import runs
-from storage.agents import AgentRow
+from storage.agents.agents import AgentRow
+from storage.runs import runs
 from storage.store import Store
 from tests.support.clock import FakeClock
 from tests.support.runs import Bench, KeywordModel, folder, titles

@@ -12,8 +12,8 @@ from hub.health.issues import Severity
 from hub.operations.waiting import Waiting
 from hub.runs.wishes import RunWish
 from protocol.lifecycles import RunState
-from storage import devices
-from storage.runs import RunRow
+from storage.devices import devices
+from storage.runs.runs import RunRow
 from tests.support.link import FakeLink
 from tests.support.runs import MODERN, Bench, agent, bench, folder, store
 

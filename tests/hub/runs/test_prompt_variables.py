@@ -5,12 +5,14 @@ import pytest
 
 from hub.agents.prompts import BadPrompt
 from protocol.ids import TemplateId, UserId
-from storage import agents, config_changes, runs, template_changes, users
-from storage.agents import AgentRow, DeclaredAgent
-from storage.config_changes import NewConfig
-from storage.schedules import DeclaredSchedule
+from storage.agents import agents, config_changes, template_changes
+from storage.agents.agents import AgentRow, DeclaredAgent
+from storage.agents.config_changes import NewConfig
+from storage.agents.templates import WrittenTemplate
+from storage.devices import users
+from storage.runs import runs
+from storage.schedules.schedules import DeclaredSchedule
 from storage.store import Store
-from storage.templates import WrittenTemplate
 from tests.support.runs import Bench, store
 from tests.support.schedules import HOUR_S, Desk
 

@@ -7,7 +7,8 @@ import anyio
 
 from hub.runs.wishes import RunWish
 from protocol.lifecycles import RunState
-from storage import locks, runs
+from storage.agents import locks
+from storage.runs import runs
 from tests.support.runs import Bench, agent, bench, folder, store
 
 __all__ = ["agent", "bench", "store"]

@@ -23,10 +23,11 @@ from protocol.work import (
     SkippedFile,
     ToolCall,
 )
-from storage import agent_states, agents, outbox, runs
-from storage.agents import AgentRow
-from storage.database import Busy
-from storage.runs import HeldRun
+from storage.agents import agent_states, agents
+from storage.agents.agents import AgentRow
+from storage.kernel.database import Busy
+from storage.runs import outbox, runs
+from storage.runs.runs import HeldRun
 from storage.store import Store
 from tests.support.runs import TAKEN, Bench, folder, titles
 

@@ -13,9 +13,10 @@ import sqlalchemy as sa
 
 from hub.clock import IdFactory, epoch_ms
 from protocol.lifecycles import RunState
-from storage import agent_states, leases
-from storage.agents import AgentRow
-from storage.schedules import DeclaredSchedule
+from storage.agents import agent_states
+from storage.agents.agents import AgentRow
+from storage.devices import leases
+from storage.schedules.schedules import DeclaredSchedule
 from storage.schema import agent_configs as configs
 from storage.schema import hub as hub_table
 from storage.schema import runs as run_table

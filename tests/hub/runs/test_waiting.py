@@ -11,8 +11,8 @@ from hub.runs.waiting import Hold, WaitFacts, Wanting, why_waiting
 from protocol.ids import AgentId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, PauseReason, RunState
 from protocol.requirements import Unmet
-from storage import locks
-from storage.run_locks import LockInTheWay
+from storage.agents import locks
+from storage.runs.run_locks import LockInTheWay
 from tests.support.clock import START
 from tests.support.families import each
 

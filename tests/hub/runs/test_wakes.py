@@ -15,11 +15,14 @@ from protocol.errors import CallTimedOut, DeviceGone, ErrorCode
 from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.work import Answer
-from storage import activity, agent_states, agents, fires, schedules, users, wakes
-from storage.agents import DeclaredAgent
-from storage.schedules import DeclaredSchedule, UnknownSchedule
+from storage.agents import agent_states, agents
+from storage.agents.agents import DeclaredAgent
+from storage.audit import activity
+from storage.devices import users
+from storage.schedules import calendar_wakeups, fires, schedules
+from storage.schedules.calendar_wakeups import WakeRow, WakeSight
+from storage.schedules.schedules import DeclaredSchedule, UnknownSchedule
 from storage.store import open_store
-from storage.wakes import WakeRow, WakeSight
 from tests.support.clock import FakeClock
 from tests.support.link import FakeLink, Replies
 from tests.support.schedules import HOUR_S, Desk, hours
@@ -118,11 +121,12 @@ class Calendar:
         await self.desk.comes_to(lambda: self.clock.sleeping >= SLEEPERS)
         for _ in range(20):
             await anyio.lowlevel.checkpoint()
-            await self.desk.store.read(wakes.is_any_open)  # behind whatever was asked of the database before
+            # Behind whatever was asked of the database before.
+            await self.desk.store.read(calendar_wakeups.is_any_open)
         await self.desk.comes_to(lambda: self.clock.sleeping >= SLEEPERS)
 
     async def wakes(self) -> list[WakeRow]:
-        return await self.desk.store.read(wakes.wakes_of, self.agent_id, 100)
+        return await self.desk.store.read(calendar_wakeups.wakes_of, self.agent_id, 100)
 
     async def outcome(self) -> tuple[str, str, str | None]:
         """The state of the newest wake, and what the row of its fire says."""

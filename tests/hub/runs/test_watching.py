@@ -15,10 +15,13 @@ from hub.extraction.model import Models
 from hub.runs.watching import LOOK_S, PAUSE_S, Watching
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
-from storage import agents, connectors, runs, users
-from storage.agent_configs import Mailbox as MailboxConfig
-from storage.agents import DeclaredAgent
-from storage.connectors import DeclaredConnector
+from storage.agents import agents
+from storage.agents.agent_configs import Mailbox as MailboxConfig
+from storage.agents.agents import DeclaredAgent
+from storage.connectors import connectors
+from storage.connectors.connectors import DeclaredConnector
+from storage.devices import users
+from storage.runs import runs
 from storage.store import Store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.mailbox import ListDesk, ListedMailbox, Mailbox

@@ -10,8 +10,9 @@ from hub.settings.declared import declared_agents
 from hub.settings.reading import check_text
 from protocol.configs import ConfigType
 from protocol.ids import UserId
-from storage import agents, config_changes, configs, users
-from storage.config_changes import ConfigOfFile, NewConfig
+from storage.agents import agents, config_changes, configs
+from storage.agents.config_changes import ConfigOfFile, NewConfig
+from storage.devices import users
 from storage.store import open_store
 
 AGENT = """\

@@ -6,8 +6,8 @@ import pytest
 
 from hub.settings.declared import declared_agent
 from hub.settings.reading import load_settings
-from storage.agents import DeclaredAgent
-from storage.schedules import DeclaredSchedule
+from storage.agents.agents import DeclaredAgent
+from storage.schedules.schedules import DeclaredSchedule
 
 AGENT = """\
 [[agents]]

@@ -15,7 +15,7 @@ from hub.settings.protected_keys import BeyondSettings, check_guarded
 from hub.settings.reading import check_settings, load_settings
 from hub.settings.reload import Unfit
 from hub.settings.secret import SecretRef
-from storage.gateways import DeclaredGateway
+from storage.coordination.gateways import DeclaredGateway
 from tests.support.clock import FakeClock, SeededChance
 
 ROOT = Path(__file__).parents[3]

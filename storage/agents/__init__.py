@@ -1,0 +1,1 @@
+"""Agents: their rows, configs, status, capabilities, checkpoints, locks and measurements."""

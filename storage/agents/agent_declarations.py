@@ -1,0 +1,243 @@
+"""An agent as somebody wrote it down, and how that becomes its rows: made, changed, archived.
+
+What hub.toml declares and what people make over the API goes through here; who may write
+what is decided in ``storage.agents.declared_agents`` and ``storage.agents.made_agents``.
+"""
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.agent_types import AgentSubtype, AgentType, Kind
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, UserId
+from storage.agents import agent_activity, agent_configs, agent_states, templates
+from storage.agents.agent_configs import Mailbox, ModelUse
+from storage.agents.agent_rows import AgentRow
+from storage.agents.capabilities import Capability
+from storage.agents.config_changes import NewConfig
+from storage.agents.lock_turns import let_agent_go
+from storage.agents.templates import TemplateRow
+from storage.connectors import connectors
+from storage.coordination import board_members
+from storage.devices import devices
+from storage.schedules import schedules
+from storage.schedules.schedules import DeclaredSchedule
+from storage.schema import agents
+
+
+class ExternalIdTaken(HubError):
+    """Another agent bears the external id."""
+
+    code = ErrorCode.NAME_TAKEN
+
+
+class DeclaredAgent(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody says of an agent, in hub.toml or over the API.
+
+    Attributes:
+        user_name: whose it is; ``None``: the owner's.
+        type: ``None``: its template's, and of none CUSTOM.
+        template: a name.
+        prompt: empty: its template's.
+        mailbox: what it reads instead of files.
+        needs: capabilities, as in ``file.read >= 1.2``; *locks* are names of locks that its runs take.
+        capabilities: what it can do, beside what its device can.
+        config: its typed configs; *slots*: its calendar, schedules whose action is ``wake``.
+    """
+
+    name: str
+    user_name: str | None = None
+    device_name: str
+    description: str | None = None
+    type: AgentType | None = None
+    subtype: AgentSubtype | None = None
+    external_id: str | None = None
+    instance_id: str | None = None
+    project_id: str | None = None
+    template: str | None = None
+    paths: tuple[str, ...] = ()
+    file_extensions: tuple[str, ...] = ()
+    mailbox: Mailbox | None = None
+    data_types: tuple[str, ...] = ()
+    prompt: str = ""
+    needs: tuple[str, ...] = ()
+    locks: tuple[str, ...] = ()
+    schedule: DeclaredSchedule | None = None
+    slots: tuple[DeclaredSchedule, ...] = ()
+    timezone: str = "UTC"
+    priority: int = 0
+    max_concurrent_runs: int = 1
+    model_use: ModelUse = ModelUse()
+    config: tuple[NewConfig, ...] = ()
+    capabilities: tuple[Capability, ...] = ()
+
+
+# Looked at by themselves; of another user it would be another agent.
+_APART = ("schedule", "slots", "config", "capabilities", "user_name")
+# The columns that a declaration fills; see ``_told``.
+_TOLD = (
+    *("name", "source", "device_id", "template_id", "description", "type", "subtype"),
+    *("external_id", "instance_id", "project_id", "prompt_template", "data_types"),
+    *("needs", "locks", "priority", "max_concurrent_runs", "executor", "connector_id"),
+)
+UPDATE_AGENT = (
+    sa.update(agents)
+    .where(agents.c.id == sa.bindparam("agent"))
+    .values({name: sa.bindparam(f"new_{name}") for name in _TOLD})
+    .values(config_rev=agents.c.config_rev + 1, updated_at=sa.bindparam("now"), deleted_at=None)
+)
+ARCHIVE_AGENT = (
+    sa.update(agents)
+    .where(agents.c.id == sa.bindparam("agent"))
+    .values(deleted_at=sa.bindparam("now"), updated_at=sa.bindparam("now"))
+)
+OTHER_WITH_EXTERNAL_ID = sa.select(agents.c.name, agents.c.user_id).where(
+    agents.c.external_id == sa.bindparam("outside"),
+    agents.c.id != sa.bindparam("agent"),
+    agents.c.deleted_at.is_(None),
+)
+FREE_EXTERNAL_ID = (
+    sa.update(agents)
+    .where(
+        agents.c.external_id == sa.bindparam("outside"),
+        agents.c.id != sa.bindparam("agent"),
+        agents.c.deleted_at.is_not(None),
+    )
+    .values(external_id=None)
+)
+
+
+def differs(c: sa.Connection, old: AgentRow, new: DeclaredAgent) -> bool:
+    """Whether anything else changed than what is looked at by itself: schedule, slots, configs."""
+    if (old.template, old.type, old.subtype) != (new.template, *_kind(new, _template(c, new))):
+        return True
+    names = [name for name in DeclaredAgent.__struct_fields__ if name not in (*_APART, "type", "subtype")]
+    renamed = {"prompt": "own_prompt"}
+    return any(getattr(old, renamed.get(name, name)) != getattr(new, name) for name in names)
+
+
+def insert_agent(
+    c: sa.Connection,
+    id: AgentId,
+    agent: DeclaredAgent,
+    device: devices.DeviceRow,
+    *,
+    source: str,
+    lifecycle: str = "active",
+    at: int,
+    actor: str,
+) -> None:
+    """Make the rows of a new agent, which belongs to whom its device does; its schedules apart.
+
+    Raises:
+        UnknownTemplate, ExternalIdTaken, UnknownConnector: the transaction is to end with this.
+    """
+    row = {"id": id, "user_id": device.user_id, "name": agent.name, "source": source}
+    about = (
+        _told(c, id, agent, device.user_id) | {"device_id": device.id} | _read_by(c, agent, device.user_id)
+    )
+    c.execute(sa.insert(agents), row | about | {"created_at": at, "updated_at": at})
+    online = device.connectivity == "online"
+    agent_states.create_state(c, id, lifecycle=lifecycle, online=online, at=at, actor=actor)
+    _write_configs(c, id, agent, at)
+
+
+def update_agent(
+    c: sa.Connection,
+    old: AgentRow,
+    agent: DeclaredAgent,
+    device: devices.DeviceRow | None,
+    *,
+    source: str,
+    at: int,
+    actor: str,
+    back_because: str,
+) -> None:
+    """Make the rows of an agent say what *agent* says; its schedules and its typed configs apart.
+
+    Args:
+        device: ``None``: it lives at a gateway.
+        back_because: the reason in the history of one that was archived, and works again.
+
+    Raises:
+        UnknownTemplate, ExternalIdTaken, UnknownConnector: the transaction is to end with this.
+    """
+    told = _told(c, old.id, agent, old.user_id) | {"name": agent.name, "source": source}
+    told |= {"device_id": None, "executor": old.executor, "connector_id": None}
+    if device is not None:
+        told |= {"device_id": device.id} | _read_by(c, agent, old.user_id)
+    about = {f"new_{name}": value for name, value in told.items()}
+    c.execute(UPDATE_AGENT, {"agent": old.id, "now": at} | about)
+    _write_configs(c, old.id, agent, at)
+    if old.max_concurrent_runs != agent.max_concurrent_runs:
+        agent_activity.follow_limit(c, old.id, old.max_concurrent_runs, at=at, actor=actor)
+    if old.archived_at is not None:
+        agent_states.move_if_legal(c, old.id, "lifecycle", "active", at=at, actor=actor, reason=back_because)
+    if device is not None and old.lifecycle != "terminated":  # that one is offline for good
+        agent_states.move(c, old.id, "connectivity", device.connectivity, at=at, actor=actor)
+
+
+def archive_agent(c: sa.Connection, agent: AgentRow, *, at: int, actor: str, reason: str) -> None:
+    """Remove an agent: it is paused, fires no more, and holds no locks; its history stays."""
+    c.execute(ARCHIVE_AGENT, {"agent": agent.id, "now": at})
+    schedules.remove(c, agent.id, at)
+    agent_states.move_if_legal(c, agent.id, "lifecycle", "paused", at=at, actor=actor, reason=reason)
+    let_agent_go(c, agent.id)
+    board_members.leave(c, agent.id)
+
+
+def _told(c: sa.Connection, id: AgentId, agent: DeclaredAgent, user_id: UserId) -> dict[str, object]:
+    """What *agent* says, as its columns keep it; its device apart."""
+    if agent.external_id is not None:
+        outside = {"outside": agent.external_id, "agent": id}
+        other = c.execute(OTHER_WITH_EXTERNAL_ID, outside).first()
+        if other is not None:  # by which name is told to its own user only
+            who = f"the agent {other.name!r}" if other.user_id == user_id else "another agent"
+            raise ExternalIdTaken(f"external_id: {who} is called that already")
+        c.execute(FREE_EXTERNAL_ID, outside)
+    template = _template(c, agent)
+    kind = _kind(agent, template)
+    return {
+        "template_id": None if template is None else template.id,
+        "description": agent.description,
+        "type": kind.type,
+        "subtype": kind.subtype,
+        "external_id": agent.external_id,
+        "instance_id": agent.instance_id,
+        "project_id": agent.project_id,
+        "prompt_template": agent.prompt or None,
+        "data_types": list(agent.data_types),
+        "needs": list(agent.needs),
+        "locks": list(agent.locks),
+        "priority": agent.priority,
+        "max_concurrent_runs": agent.max_concurrent_runs,
+    }
+
+
+def _read_by(c: sa.Connection, agent: DeclaredAgent, user_id: UserId) -> dict[str, object]:
+    """Where it gets its documents from: its device, or a connector of its user."""
+    if agent.mailbox is None:
+        return {"executor": "device", "connector_id": None}
+    row = connectors.get_connector(c, agent.mailbox.connector, user_id=user_id)
+    return {"executor": "connector", "connector_id": row.id}
+
+
+def _template(c: sa.Connection, agent: DeclaredAgent) -> TemplateRow | None:
+    return None if agent.template is None else templates.get_template(c, agent.template)
+
+
+def _kind(agent: DeclaredAgent, template: TemplateRow | None) -> Kind:
+    """Its own type, else its template's."""
+    if agent.type is not None:
+        return Kind(agent.type, agent.subtype)
+    return Kind(AgentType.CUSTOM) if template is None else Kind(template.agent_type, template.subtype)
+
+
+def _write_configs(c: sa.Connection, id: AgentId, agent: DeclaredAgent, at: int) -> None:
+    configs = {
+        "paths": agent.paths,
+        "file_extensions": agent.file_extensions,
+        "timezone": agent.timezone,
+        "model_use": agent.model_use,
+    } | ({} if agent.mailbox is None else {"mailbox": agent.mailbox})
+    agent_configs.write_configs(c, id, configs, at)

@@ -1,0 +1,42 @@
+"""The end of an agent: it starts nothing any more, and what it had begun is called off."""
+
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, RunId
+from protocol.standing import Axis, Connectivity, Lifecycle
+from storage import schema
+from storage.agents.agent_moves import move
+from storage.agents.lock_turns import let_agent_go
+from storage.runs.run_pauses import request_cancel
+from storage.schedules import schedules
+from storage.schema import runs
+
+LIVE_RUNS = (
+    sa.select(runs.c.id)
+    .where(runs.c.agent_id == sa.bindparam("agent"), sa.text("runs." + schema.LIVE))
+    .order_by(runs.c.id)
+)
+BECAUSE = "agent terminated"
+
+
+def terminate(
+    c: sa.Connection, agent_id: AgentId, *, at: int, actor: str, reason: str | None = None
+) -> list[RunId]:
+    """The agent is terminated, for good; returns the runs of it that were live.
+
+    Those that waited are CANCELLED; those under way are asked to end, as soon as what
+    they sent is answered. Its schedules fire no more. It stays listed, with its history,
+    and is offline whatever its device does. An agent that is terminated stays as it is.
+
+    Raises:
+        UnknownAgent: there is none.
+    """
+    if not move(c, agent_id, Axis.LIFECYCLE, Lifecycle.TERMINATED, at=at, actor=actor, reason=reason):
+        return []
+    schedules.remove(c, agent_id, at)
+    let_agent_go(c, agent_id)
+    live = [RunId(run_id) for run_id in c.execute(LIVE_RUNS, {"agent": agent_id}).scalars()]
+    for run_id in live:
+        request_cancel(c, run_id, BECAUSE, at, actor=actor)
+    move(c, agent_id, Axis.CONNECTIVITY, Connectivity.OFFLINE, at=at, actor=actor, reason="terminated")
+    return live

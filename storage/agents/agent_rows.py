@@ -1,0 +1,273 @@
+"""Agents as rows: each with its device, its configs, its axes, its schedule and its newest run."""
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.agent_types import AgentSubtype, AgentType
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, DeviceId, RunId, TemplateId, UserId
+from protocol.lifecycles import RunOutcome, RunState
+from storage import schema
+from storage.agents import agent_configs
+from storage.agents.agent_configs import Mailbox, ModelUse
+from storage.schedules import schedules
+from storage.schema import agents, runs
+
+
+class UnknownAgent(HubError):
+    """There is no such agent, or it was removed."""
+
+    code = ErrorCode.UNKNOWN_AGENT
+
+
+class LastRun(msgspec.Struct, frozen=True):
+    """The newest run of an agent, in brief."""
+
+    id: RunId
+    state: RunState
+    outcome: RunOutcome | None
+    created_at: int
+    completed_at: int | None
+    items_created: int
+
+
+class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent with its device, configs, axes and schedule.
+
+    Attributes:
+        prompt: its own, else its template's; *own_prompt* is empty where it has none.
+        template: the name of the one it is made from.
+        executor: where it works: ``device``; ``connector``, where it reads elsewhere for its device; or
+            ``gateway``, then it has no device.
+        gateway, gateway_role: the name of the one it lives at; there it is main, lead or worker.
+        needs: capabilities, as in ``file.read >= 1.2``; *locks* are names of locks that its runs take.
+        archived_at: removed, its history stays.
+        schedule: the enabled one in short, for people.
+    """
+
+    id: AgentId
+    user_id: UserId
+    name: str
+    description: str | None
+    type: AgentType
+    subtype: AgentSubtype | None
+    external_id: str | None
+    instance_id: str | None
+    project_id: str | None
+    template_id: TemplateId | None
+    template: str | None
+    executor: str
+    gateway: str | None
+    gateway_role: str | None
+    device_id: DeviceId | None
+    device_name: str | None
+    paths: tuple[str, ...]
+    file_extensions: tuple[str, ...]
+    mailbox: Mailbox | None
+    connector_id: str | None
+    data_types: tuple[str, ...]
+    own_prompt: str
+    prompt: str
+    needs: tuple[str, ...]
+    locks: tuple[str, ...]
+    source: str  # "file" or "api"
+    priority: int
+    max_concurrent_runs: int
+    config_rev: int
+    archived_at: int | None
+    lifecycle: str
+    availability: str
+    exhaust_reason: str | None
+    recovery_at: int | None  # when an exhausted agent is asked again
+    connectivity: str
+    health: str
+    runs_waiting: int
+    runs_executing: int
+    schedule: str | None
+    timezone: str
+    model_use: ModelUse
+    last_run: LastRun | None
+
+
+_newest = runs.alias()
+AGENTS = agent_configs.with_configs(
+    sa.select(
+        agents.c.id,
+        agents.c.user_id,
+        agents.c.name,
+        agents.c.description,
+        agents.c.type,
+        agents.c.subtype,
+        agents.c.external_id,
+        agents.c.instance_id,
+        agents.c.project_id,
+        agents.c.template_id,
+        schema.agent_templates.c.name.label("template"),
+        agents.c.executor,
+        schema.gateways.c.name.label("gateway"),
+        schema.gateway_agents.c.role.label("gateway_role"),
+        agents.c.device_id,
+        agents.c.connector_id,
+        schema.devices.c.name.label("device_name"),
+        *agent_configs.COLUMNS,
+        agents.c.data_types,
+        agents.c.prompt_template.label("own_prompt"),
+        schema.agent_templates.c.prompt_template.label("template_prompt"),
+        agents.c.needs,
+        agents.c.locks,
+        agents.c.source,
+        agents.c.priority,
+        agents.c.max_concurrent_runs,
+        agents.c.config_rev,
+        agents.c.deleted_at.label("archived_at"),
+        schema.agent_states.c.lifecycle,
+        schema.agent_states.c.availability,
+        schema.agent_states.c.exhaust_reason,
+        sa.func.coalesce(schema.agent_states.c.recovery_at, schema.agent_states.c.probe_at).label(
+            "recovery_at"
+        ),
+        schema.agent_states.c.connectivity,
+        schema.agent_states.c.health,
+        schema.agent_states.c.runs_waiting,
+        schema.agent_states.c.runs_executing,
+        schema.schedules.c.id.label("schedule_id"),
+        schema.schedules.c.expr,
+        schema.schedules.c.every_ms,
+        schema.schedules.c.at_ms,
+        runs.c.id.label("run_id"),
+        runs.c.state.label("run_state"),
+        runs.c.outcome.label("run_outcome"),
+        runs.c.created_at.label("run_created_at"),
+        runs.c.completed_at.label("run_completed_at"),
+        runs.c.items_created.label("run_items_created"),
+    )
+    .join_from(agents, schema.agent_states, schema.agent_states.c.agent_id == agents.c.id)
+    .outerjoin(schema.devices, schema.devices.c.id == agents.c.device_id)
+    .outerjoin(schema.gateway_agents, schema.gateway_agents.c.agent_id == agents.c.id)
+    .outerjoin(schema.gateways, schema.gateways.c.id == schema.gateway_agents.c.gateway_id)
+    .outerjoin(schema.agent_templates, schema.agent_templates.c.id == agents.c.template_id)
+    .outerjoin(
+        schema.schedules,
+        sa.and_(
+            schema.schedules.c.agent_id == agents.c.id,
+            schema.schedules.c.enabled,
+            schema.schedules.c.action == "run",
+        ),
+    )
+    .outerjoin(
+        runs,
+        runs.c.id
+        == sa.select(sa.func.max(_newest.c.id)).where(_newest.c.agent_id == agents.c.id).scalar_subquery(),
+    )
+)
+AGENT = AGENTS.where(agents.c.id == sa.bindparam("agent"))
+AGENT_BY_NAME = AGENTS.where(agents.c.name == sa.bindparam("named")).order_by(
+    agents.c.deleted_at.is_not(None), agents.c.created_at, agents.c.id
+)
+PRESENT_AGENTS = AGENTS.where(agents.c.deleted_at.is_(None)).order_by(agents.c.name, agents.c.id)
+PRESENT_AGENTS_NAMED = PRESENT_AGENTS.where(agents.c.name == sa.bindparam("named"))
+FILE_AGENTS = AGENTS.where(agents.c.source == "file")
+
+
+def get_agent(c: sa.Connection, id: AgentId) -> AgentRow:
+    """The agent, archived or not.
+
+    Raises:
+        UnknownAgent: there is none.
+    """
+    row = c.execute(AGENT, {"agent": id}).one_or_none()
+    if row is None:
+        raise UnknownAgent(f"there is no agent {id}")
+    return agent_in(row)
+
+
+def find_agent_by_name(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> AgentRow | None:
+    """The agent of that name, of any user or of one; an archived one only if no other bears it."""
+    row = c.execute(_of_user(AGENT_BY_NAME, user_id), {"named": name}).first()
+    return None if row is None else agent_in(row)
+
+
+def find_agent(c: sa.Connection, given: str, *, user_id: UserId) -> AgentRow | None:
+    """The user's agent of that id or, where no id is spelled so, of that name; none that was removed."""
+    row = c.execute(AGENT, {"agent": given}).one_or_none()
+    if row is not None and row.user_id == user_id and row.archived_at is None:
+        return agent_in(row)
+    return next(iter(agents_named(c, given, user_id=user_id)), None)
+
+
+def agents_named(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> list[AgentRow]:
+    """The agents of that name that are not archived: at most one of each user, or of *user_id*."""
+    query = _of_user(PRESENT_AGENTS_NAMED, user_id)
+    return [agent_in(row) for row in c.execute(query, {"named": name})]
+
+
+def list_agents(
+    c: sa.Connection, *, user_id: UserId | None = None, device_id: DeviceId | None = None
+) -> list[AgentRow]:
+    """Every agent that is not archived, or of those a user's, or those that work on a device; by name."""
+    query = _of_user(PRESENT_AGENTS, user_id)
+    if device_id is not None:
+        query = query.where(agents.c.device_id == device_id)
+    return [agent_in(row) for row in c.execute(query)]
+
+
+def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
+    return query if user_id is None else query.where(agents.c.user_id == user_id)
+
+
+def agent_in(row: Any) -> AgentRow:
+    return AgentRow(
+        id=row.id,
+        user_id=row.user_id,
+        name=row.name,
+        description=row.description,
+        type=AgentType(row.type),
+        subtype=None if row.subtype is None else AgentSubtype(row.subtype),
+        external_id=row.external_id,
+        instance_id=row.instance_id,
+        project_id=row.project_id,
+        template_id=row.template_id,
+        template=row.template,
+        executor=row.executor,
+        gateway=row.gateway,
+        gateway_role=row.gateway_role,
+        device_id=row.device_id,
+        device_name=row.device_name,
+        paths=agent_configs.names_in(row.paths),
+        file_extensions=agent_configs.names_in(row.file_extensions),
+        mailbox=agent_configs.mailbox_in(row.mailbox),
+        connector_id=row.connector_id,
+        data_types=tuple(row.data_types),
+        own_prompt=row.own_prompt or "",
+        prompt=row.own_prompt or row.template_prompt or "",
+        needs=tuple(row.needs),
+        locks=tuple(row.locks),
+        source=row.source,
+        priority=row.priority,
+        max_concurrent_runs=row.max_concurrent_runs,
+        config_rev=row.config_rev,
+        archived_at=row.archived_at,
+        lifecycle=row.lifecycle,
+        availability=row.availability,
+        exhaust_reason=row.exhaust_reason,
+        recovery_at=row.recovery_at,
+        connectivity=row.connectivity,
+        health=row.health,
+        runs_waiting=row.runs_waiting,
+        runs_executing=row.runs_executing,
+        schedule=None if row.schedule_id is None else schedules.told(row.expr, row.every_ms, row.at_ms),
+        timezone=agent_configs.zone_in(row.timezone),
+        model_use=agent_configs.model_use_in(row.model_use),
+        last_run=None
+        if row.run_id is None
+        else LastRun(
+            row.run_id,
+            row.run_state,
+            row.run_outcome,
+            row.run_created_at,
+            row.run_completed_at,
+            row.run_items_created,
+        ),
+    )

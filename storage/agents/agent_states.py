@@ -1,0 +1,288 @@
+"""How agents stand: reading it, its history, and what devices change of it. Also the door to the moves.
+
+``agent_moves`` moves an agent on an axis, ``exhaustion`` when its quota is used up.
+"""
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, DeviceId
+from protocol.standing import (
+    Activity,
+    AgentMoved,
+    Availability,
+    Axes,
+    Axis,
+    Connectivity,
+    ExhaustReason,
+    Health,
+    Lifecycle,
+)
+from storage.agents.agent_moves import MOVES, axes_in, move, move_if_legal, remember, told_moves
+from storage.agents.agent_rows import UnknownAgent
+from storage.agents.exhaustion import (
+    BILLING_PROBE_CAP_MS,
+    BILLING_PROBE_MS,
+    EXHAUST,
+    NEXT_BACK,
+    WAIT_CAP_MS,
+    WAIT_MS,
+    exhaust,
+    forgive,
+    next_recovery,
+    recover_agent,
+    recover_due,
+)
+from storage.schema import agent_state_history, agent_states, agents
+
+__all__ = [
+    "BILLING_PROBE_CAP_MS",
+    "BILLING_PROBE_MS",
+    "EXHAUST",
+    "MOVES",
+    "NEXT_BACK",
+    "WAIT_CAP_MS",
+    "WAIT_MS",
+    "AgentMove",
+    "AgentState",
+    "Since",
+    "agent_history",
+    "connect_agents",
+    "create_state",
+    "exhaust",
+    "find_state",
+    "forgive",
+    "history_page",
+    "move",
+    "move_if_legal",
+    "next_recovery",
+    "recover_agent",
+    "recover_due",
+    "state_since",
+    "told_moves",
+    "write_metadata",
+]
+
+
+class AgentState(msgspec.Struct, frozen=True, kw_only=True):
+    """How an agent stands, whole. Instants are epoch milliseconds.
+
+    Attributes:
+        activity: derived from the counters and the limit.
+        probe_at: when an agent without a known recovery is asked again.
+        runs_waiting: QUEUED or PAUSED; *runs_executing*: PREPARING or RUNNING; *runs_running*: RUNNING.
+        version: grows with every change; also the newest ``seq`` of the history.
+    """
+
+    agent_id: AgentId
+    lifecycle: Lifecycle
+    availability: Availability
+    connectivity: Connectivity
+    health: Health
+    activity: Activity
+    health_reason: str | None
+    exhaust_reason: ExhaustReason | None
+    exhausted_at: int | None
+    recovery_at: int | None
+    probe_at: int | None
+    exhaust_count: int
+    runs_waiting: int
+    runs_executing: int
+    runs_running: int
+    max_concurrent_runs: int
+    resource_usage: dict[str, Any]
+    metadata: dict[str, Any]
+    last_heartbeat_at: int | None
+    last_activity_at: int
+    version: int
+    updated_at: int
+
+    @property
+    def axes(self) -> Axes:
+        """The axes alone."""
+        return Axes(
+            lifecycle=self.lifecycle,
+            availability=self.availability,
+            connectivity=self.connectivity,
+            health=self.health,
+            activity=self.activity,
+        )
+
+
+class AgentMove(msgspec.Struct, frozen=True):
+    """One move of an agent on one axis, as its history has it.
+
+    *snapshot*: the axes as the move left them.
+    """
+
+    seq: int
+    axis: str
+    old_value: str | None
+    new_value: str
+    reason: str | None
+    actor: str
+    at: int
+    snapshot: Axes = Axes()
+
+
+class Since(msgspec.Struct, frozen=True):
+    """Since when an agent stands where it stands on an axis, and why.
+
+    *since*: ``None`` where the history does not reach back so far.
+    """
+
+    value: str
+    since: int | None
+    reason: str | None
+    actor: str | None
+
+
+STATE = (
+    sa.select(agent_states, agents.c.max_concurrent_runs)
+    .join_from(agent_states, agents, agents.c.id == agent_states.c.agent_id)
+    .where(agent_states.c.agent_id == sa.bindparam("agent"))
+)
+AGENTS_OF_DEVICE = (
+    sa.select(agents.c.id)
+    .join_from(agents, agent_states)
+    .where(
+        agents.c.device_id == sa.bindparam("device"),
+        agent_states.c.connectivity != sa.bindparam("to"),
+        agent_states.c.lifecycle != "terminated",
+    )
+    .order_by(agents.c.id)
+)
+HISTORY = sa.select(
+    agent_state_history.c.seq,
+    agent_state_history.c.axis,
+    agent_state_history.c.old_value,
+    agent_state_history.c.new_value,
+    agent_state_history.c.reason,
+    agent_state_history.c.actor,
+    agent_state_history.c.at,
+    agent_state_history.c.snapshot,
+).where(agent_state_history.c.agent_id == sa.bindparam("agent"))
+_newest = (
+    sa.select(sa.func.max(agent_state_history.c.seq))
+    .where(agent_state_history.c.agent_id == sa.bindparam("agent"))
+    .group_by(agent_state_history.c.axis)
+)
+NEWEST_OF_AXES = HISTORY.where(agent_state_history.c.seq.in_(_newest))
+METADATA = (
+    sa.update(agent_states)
+    .where(agent_states.c.agent_id == sa.bindparam("agent"))
+    .values(
+        metadata=sa.bindparam("told", type_=agent_states.c.metadata.type),
+        version=agent_states.c.version + 1,
+        updated_at=sa.bindparam("now"),
+    )
+)
+_FIRST_STEPS = (Lifecycle.CREATED, Lifecycle.INITIALIZING, Lifecycle.READY, Lifecycle.ACTIVE)
+
+
+def create_state(
+    c: sa.Connection, agent_id: AgentId, *, lifecycle: str, online: bool, at: int, actor: str
+) -> None:
+    """A new agent's axes: it walks from ``created`` to *lifecycle*, each step a row of its history."""
+    steps = _FIRST_STEPS[: _FIRST_STEPS.index(Lifecycle(lifecycle)) + 1]
+    connectivity = Connectivity.ONLINE if online else Connectivity.OFFLINE
+    row: dict[str, Any] = {"agent_id": agent_id, "lifecycle": steps[-1], "connectivity": connectivity}
+    about = {"version": len(steps), "last_activity_at": at, "updated_at": at}
+    c.execute(sa.insert(agent_states), row | about)
+    moves = []
+    for seq, (before, after) in enumerate(zip((None, *steps), steps, strict=False), 1):
+        made = AgentMoved(
+            agent_id=agent_id,
+            axis=Axis.LIFECYCLE,
+            before=before,
+            after=after,
+            reason=None,
+            actor=actor,
+            at=at,
+            seq=seq,
+        )
+        moves.append((made, Axes(lifecycle=after, connectivity=connectivity)))
+    remember(c, moves)
+
+
+def find_state(c: sa.Connection, agent_id: AgentId) -> AgentState:
+    """How the agent stands.
+
+    Raises:
+        UnknownAgent: there is none.
+    """
+    row = c.execute(STATE, {"agent": agent_id}).one_or_none()
+    if row is None:
+        raise UnknownAgent(f"there is no agent {agent_id}")
+    columns = {name: row._mapping[name] for name in AgentState.__struct_fields__ if name in row._mapping}
+    return msgspec.convert(columns | msgspec.to_builtins(axes_in(row)), AgentState)
+
+
+def state_since(c: sa.Connection, agent_id: AgentId) -> dict[Axis, Since]:
+    """Since when the agent stands where it stands, on each axis in their order.
+
+    Raises:
+        UnknownAgent: there is none.
+    """
+    axes = find_state(c, agent_id).axes
+    told = {row.axis: row for row in c.execute(NEWEST_OF_AXES, {"agent": agent_id})}
+    return {
+        axis: Since(axes.on(axis), row.at, row.reason, row.actor)
+        if (row := told.get(axis)) is not None and row.new_value == axes.on(axis)
+        else Since(axes.on(axis), None, None, None)
+        for axis in Axis
+    }
+
+
+def connect_agents(
+    c: sa.Connection, device_id: DeviceId, *, online: bool, at: int, actor: str, reason: str | None = None
+) -> None:
+    """The agents of a device come and go with its connection, or with its heartbeats."""
+    to = Connectivity.ONLINE if online else Connectivity.OFFLINE
+    for agent_id in c.execute(AGENTS_OF_DEVICE, {"device": device_id, "to": to}).scalars().all():
+        move(c, AgentId(agent_id), Axis.CONNECTIVITY, to, at=at, actor=actor, reason=reason)
+
+
+def write_metadata(c: sa.Connection, agent_id: AgentId, metadata: dict[str, Any], *, at: int) -> None:
+    """What others note about the agent; the hub keeps it and reads nothing out of it."""
+    c.execute(METADATA, {"agent": agent_id, "told": metadata, "now": at})
+
+
+def agent_history(c: sa.Connection, agent_id: AgentId) -> list[AgentMove]:
+    """Every move of the agent, oldest first."""
+    return _moves(c, HISTORY.order_by(agent_state_history.c.seq), {"agent": agent_id})
+
+
+def history_page(
+    c: sa.Connection, agent_id: AgentId, *, limit: int, below: int | None = None, axis: Axis | None = None
+) -> list[AgentMove]:
+    """Moves of the agent, newest first.
+
+    Args:
+        below: only those with a smaller ``seq``.
+        axis: only those on it.
+    """
+    query, given = HISTORY, {"agent": agent_id}
+    if below is not None:
+        query = query.where(agent_state_history.c.seq < sa.bindparam("below", below))
+    if axis is not None:
+        query = query.where(agent_state_history.c.axis == sa.bindparam("on_axis", str(axis)))
+    return _moves(c, query.order_by(agent_state_history.c.seq.desc()).limit(limit), given)
+
+
+def _moves(c: sa.Connection, query: sa.Select[Any], given: dict[str, Any]) -> list[AgentMove]:
+    return [
+        AgentMove(
+            seq=row.seq,
+            axis=row.axis,
+            old_value=row.old_value,
+            new_value=row.new_value,
+            reason=row.reason,
+            actor=row.actor,
+            at=row.at,
+            snapshot=msgspec.convert(row.snapshot, Axes),
+        )
+        for row in c.execute(query, given)
+    ]

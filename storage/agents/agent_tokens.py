@@ -1,0 +1,161 @@
+"""Tokens of agents: by one an agent asks in its own name, and of its own boards. Hashes alone are kept."""
+
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, TokenId, UserId
+from storage.agents.agent_rows import UnknownAgent
+from storage.audit import audit
+from storage.schema import agent_states, agent_tokens, agents, users
+
+KEPT_MS: Final = 30 * 86_400_000  # after its end, so that who comes late is told why
+
+
+class TooManyAgentTokens(HubError):
+    """As many tokens of one agent count as may; nothing was made."""
+
+    code = ErrorCode.LIMIT_REACHED
+
+
+class AgentTokenRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent's token; the token itself is kept nowhere.
+
+    Attributes:
+        is_removed: the agent is: archived, or ended for good.
+        last4: its last four characters, so that its owner can tell it from another.
+        created_by: the actor who made it.
+    """
+
+    id: TokenId
+    agent_id: AgentId
+    agent_name: str
+    user_id: UserId
+    user_name: str
+    is_removed: bool
+    last4: str
+    created_by: str
+    created_at: int
+    expires_at: int
+    last_used_at: int | None
+    revoked_at: int | None
+
+
+TOKENS = (
+    sa.select(
+        agent_tokens.c.id,
+        agent_tokens.c.agent_id,
+        agents.c.name.label("agent_name"),
+        agents.c.user_id,
+        users.c.name.label("user_name"),
+        sa.or_(agents.c.deleted_at.is_not(None), agent_states.c.lifecycle == "terminated").label(
+            "is_removed"
+        ),
+        agent_tokens.c.last4,
+        agent_tokens.c.created_by,
+        agent_tokens.c.created_at,
+        agent_tokens.c.expires_at,
+        agent_tokens.c.last_used_at,
+        agent_tokens.c.revoked_at,
+    )
+    .join_from(agent_tokens, agents, agents.c.id == agent_tokens.c.agent_id)
+    .join(agent_states, agent_states.c.agent_id == agents.c.id)
+    .join(users, users.c.id == agents.c.user_id)
+)
+TOKEN = TOKENS.where(agent_tokens.c.id == sa.bindparam("token"))
+TOKEN_OF_HASH = TOKENS.where(agent_tokens.c.token_hash == sa.bindparam("hash"))
+TOKENS_OF_AGENT = TOKENS.where(agent_tokens.c.agent_id == sa.bindparam("agent")).order_by(
+    agent_tokens.c.created_at, agent_tokens.c.id
+)
+LOCK_AGENT = (
+    sa.select(agents.c.user_id)
+    .where(agents.c.id == sa.bindparam("agent"), agents.c.deleted_at.is_(None))
+    .with_for_update(key_share=True)
+)
+COUNT_LIVE = sa.select(sa.func.count()).where(
+    agent_tokens.c.agent_id == sa.bindparam("agent"),
+    agent_tokens.c.revoked_at.is_(None),
+    agent_tokens.c.expires_at > sa.bindparam("now"),
+)
+PRUNE = sa.delete(agent_tokens).where(
+    agent_tokens.c.agent_id == sa.bindparam("agent"),
+    sa.func.coalesce(agent_tokens.c.revoked_at, agent_tokens.c.expires_at) <= sa.bindparam("before"),
+)
+REVOKE = (
+    sa.update(agent_tokens)
+    .where(agent_tokens.c.id == sa.bindparam("token"), agent_tokens.c.revoked_at.is_(None))
+    .values(revoked_at=sa.bindparam("now"))
+)
+USE = (
+    sa.update(agent_tokens)
+    .where(agent_tokens.c.id == sa.bindparam("token"), agent_tokens.c.revoked_at.is_(None))
+    .values(last_used_at=sa.bindparam("now"))
+)
+
+
+def create_agent_token(
+    c: sa.Connection,
+    *,
+    id: TokenId,
+    token_hash: bytes,
+    agent_id: AgentId,
+    last4: str,
+    most: int,
+    actor: str,
+    at: int,
+    expires_at: int,
+) -> AgentTokenRow:
+    """Whoever shows the token with this SHA-256 is the agent, until *expires_at*.
+
+    Those of the agent's that ended a month ago go.
+
+    Raises:
+        UnknownAgent: there is none, or it was removed.
+        TooManyAgentTokens: *most* of the agent's count already.
+        In each case nothing was written.
+    """
+    if c.execute(LOCK_AGENT, {"agent": agent_id}).one_or_none() is None:
+        raise UnknownAgent(f"there is no agent {agent_id}")
+    c.execute(PRUNE, {"agent": agent_id, "before": at - KEPT_MS})
+    if c.execute(COUNT_LIVE, {"agent": agent_id, "now": at}).scalar_one() >= most:
+        raise TooManyAgentTokens(f"this agent has {most} tokens that count (agent_tokens_per_agent)")
+    row = {"id": id, "token_hash": token_hash, "agent_id": agent_id, "last4": last4, "created_by": actor}
+    c.execute(sa.insert(agent_tokens), row | {"created_at": at, "expires_at": expires_at})
+    audit.append(c, at=at, actor=actor, event="agent_token.created", subject=id, detail={"agent": agent_id})
+    return _token(c.execute(TOKEN, {"token": id}).one())
+
+
+def find_agent_token(c: sa.Connection, token_hash: bytes) -> AgentTokenRow | None:
+    """The token with this SHA-256; whether it still counts is for the caller to judge."""
+    row = c.execute(TOKEN_OF_HASH, {"hash": token_hash}).one_or_none()
+    return None if row is None else _token(row)
+
+
+def find_agent_token_by_id(c: sa.Connection, id: TokenId) -> AgentTokenRow | None:
+    """The token of that id, revoked or not."""
+    row = c.execute(TOKEN, {"token": id}).one_or_none()
+    return None if row is None else _token(row)
+
+
+def list_agent_tokens(c: sa.Connection, agent_id: AgentId) -> list[AgentTokenRow]:
+    """The agent's tokens, revoked ones too, oldest first."""
+    return [_token(row) for row in c.execute(TOKENS_OF_AGENT, {"agent": agent_id})]
+
+
+def revoke_agent_token(c: sa.Connection, id: TokenId, *, at: int, actor: str) -> bool:
+    """It opens nothing any more; whether it did until now."""
+    revoked = c.execute(REVOKE, {"token": id, "now": at}).rowcount > 0
+    if revoked:
+        audit.append(c, at=at, actor=actor, event="agent_token.revoked", subject=id)
+    return revoked
+
+
+def use_agent_token(c: sa.Connection, id: TokenId, at: int) -> None:
+    """The agent showed it and was let in."""
+    c.execute(USE, {"token": id, "now": at})
+
+
+def _token(row: Any) -> AgentTokenRow:
+    return AgentTokenRow(**{**row._mapping, "is_removed": bool(row.is_removed)})

@@ -1,0 +1,188 @@
+"""Changing how an agent stands, as somebody asks: on our axes, or in the words of another vocabulary.
+
+What is asked is checked against the agent as the transaction finds it, whole, before the
+first of it is written: all of it is done, or nothing.
+"""
+
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, RunId
+from protocol.standing import (
+    DERIVED,
+    Availability,
+    Axes,
+    Axis,
+    Connectivity,
+    ExhaustReason,
+    Health,
+    Lifecycle,
+    axis_value,
+    check_move,
+)
+from protocol.vocabularies import AxisMove, Refused, Vocabulary, reading
+from storage.agents.agent_ends import terminate
+from storage.agents.agent_moves import axes_in, locked_state, move
+from storage.agents.agent_states import AgentState, find_state, write_metadata
+from storage.agents.exhaustion import exhaust
+
+FOLLOWS_DEVICE: Final = "connectivity follows the device: it is online once its device connects"
+
+
+class BadWrite(HubError):
+    """What is asked does not fit together; nothing was written."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class StateChanged(HubError):
+    """The state is no longer the one that was read; nothing was written."""
+
+    code = ErrorCode.CHANGED_MEANWHILE
+
+
+class Word(msgspec.Struct, frozen=True):
+    """A column of a vocabulary, as ``status`` of the calendar, and what it is to say."""
+
+    vocabulary: Vocabulary
+    column: str
+    word: str
+
+
+class StandingWrite(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody asks for. What is ``UNSET`` stays as it is.
+
+    Attributes:
+        axes: values by axis, of those that are stored.
+        words: the same in other words; after the axes, in this order.
+        reason: in words, for the history; of an error also kept with the state.
+        exhaust_reason: needed to become exhausted; may be changed while it is.
+        recovery_at: epoch ms; ``None``: nobody knows, so it is asked again now and then.
+        metadata: what others note about the agent; replaces what was noted.
+        version: of the state that was read; another one by now refuses the write.
+    """
+
+    axes: dict[str, str] = {}
+    words: tuple[Word, ...] = ()
+    reason: str | None = None
+    exhaust_reason: str | msgspec.UnsetType | None = msgspec.UNSET
+    recovery_at: int | msgspec.UnsetType | None = msgspec.UNSET
+    metadata: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    version: int | None = None
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done.
+
+    Attributes:
+        state: how the agent stands now.
+        moves: what it moved to.
+        called_off: the runs that were live when it was terminated.
+    """
+
+    state: AgentState
+    moves: tuple[AxisMove, ...] = ()
+    called_off: tuple[RunId, ...] = ()
+
+    def went(self, axis: Axis, to: str) -> bool:
+        """Whether this moved the agent to *to*."""
+        return AxisMove(axis, to) in self.moves
+
+
+def write_standing(
+    c: sa.Connection, agent_id: AgentId, asked: StandingWrite, *, at: int, actor: str
+) -> Written:
+    """Do what is asked.
+
+    Raises:
+        UnknownAgent: there is none.
+        UnknownValue: an axis, a column or a value of them.
+        IllegalMove, Refused: an axis does not allow it.
+        BadWrite: exhaustion without a reason, or details of it that contradict it.
+        StateChanged: *asked.version* is not the state's any more.
+        In each case nothing was written.
+    """
+    row = locked_state(c, agent_id)
+    if asked.version is not None and asked.version != row.version:
+        raise StateChanged("its state changed since it was read; nothing was done")
+    moves = _planned(axes_in(row), asked)
+    details = _exhaustion(row, moves, asked, at)
+    called_off: list[RunId] = []
+    for one in moves:
+        if one.to == Availability.EXHAUSTED:
+            continue  # below: with its reason
+        if one.to == Lifecycle.TERMINATED:
+            called_off = terminate(c, agent_id, at=at, actor=actor, reason=asked.reason)
+        else:
+            move(c, agent_id, one.axis, one.to, at=at, actor=actor, reason=asked.reason)
+    if asked.axes.get(Axis.HEALTH) == Health.ERROR and asked.reason is not None:
+        move(c, agent_id, Axis.HEALTH, Health.ERROR, at=at, actor=actor, reason=asked.reason)
+    if details is not None:
+        cause, recovery_at = details
+        exhaust(
+            c,
+            agent_id,
+            cause=cause,
+            recovery_at=recovery_at,
+            at=at,
+            actor=actor,
+            reason=asked.reason,
+            is_last_word=True,
+        )
+    if asked.metadata is not msgspec.UNSET:
+        write_metadata(c, agent_id, asked.metadata, at=at)
+    return Written(state=find_state(c, agent_id), moves=moves, called_off=tuple(called_off))
+
+
+def _planned(axes: Axes, asked: StandingWrite) -> tuple[AxisMove, ...]:
+    """The moves that are asked for, all of them legal."""
+    moves: list[AxisMove] = []
+    for name, value in asked.axes.items():
+        axis, to = axis_value(name, value)
+        if axes.on(axis) == to:
+            continue
+        if axis is Axis.ACTIVITY:
+            raise Refused(f"{to!r} is not written: {DERIVED}", axis=axis, legal=())
+        if to == Connectivity.ONLINE:
+            raise Refused(FOLLOWS_DEVICE, axis=axis, legal=())
+        check_move(axis, axes.on(axis), to)
+        moves.append(AxisMove(axis, to))
+        axes = axes.after(axis, to)
+    for word in asked.words:
+        column = reading(word.vocabulary, word.column)
+        if column is None:
+            raise BadWrite(f"{word.vocabulary} has no column {word.column!r} that could be written")
+        for one in column.write(word.word, axes):
+            moves.append(one)
+            axes = axes.after(one.axis, one.to)
+    return tuple(moves)
+
+
+def _exhaustion(
+    row: Any, moves: tuple[AxisMove, ...], asked: StandingWrite, at: int
+) -> tuple[str, int | None] | None:
+    """Why and until when the agent is exhausted from now on; ``None``: that is not touched."""
+    cause, recovery_at = asked.exhaust_reason, asked.recovery_at
+    to = next((one.to for one in moves if one.axis is Axis.AVAILABILITY), row.availability)
+    is_asked = cause is not msgspec.UNSET or recovery_at is not msgspec.UNSET
+    if to != Availability.EXHAUSTED:
+        if (cause is not msgspec.UNSET and cause is not None) or isinstance(recovery_at, int):
+            raise BadWrite(f"exhaust_reason and recovery_at belong to an exhausted agent; this one is {to}")
+        return None
+    if row.availability == Availability.EXHAUSTED and not is_asked:
+        return None
+    if cause is msgspec.UNSET:
+        cause = row.exhaust_reason
+    if cause is None:
+        raise BadWrite("exhaust_reason: an agent is exhausted for a reason: rate_limit, billing or budget")
+    if cause not in list(ExhaustReason):
+        raise BadWrite(f"exhaust_reason: {cause!r} is none of {', '.join(ExhaustReason)}")
+    if recovery_at is msgspec.UNSET:
+        # Another reason of the same exhaustion leaves its end as it is.
+        recovery_at = row.recovery_at if row.availability == Availability.EXHAUSTED else None
+    if recovery_at is not None and recovery_at < at:
+        raise BadWrite("recovery_at: it lies in the past; write availability available instead")
+    return str(cause), recovery_at

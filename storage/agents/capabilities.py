@@ -1,0 +1,299 @@
+"""What agents can do: capabilities with semantic versions, of each name at most one enabled.
+
+An agent may have several versions of one capability. Enabling one disables the other in the same
+transaction, and an index says that there are never two.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId
+from protocol.semver import Version
+from storage.agents.agent_rows import UnknownAgent
+from storage.kernel.columns import in_parts
+from storage.schema import agent_capabilities as table
+from storage.schema import agents
+
+Source = Literal["file", "api", "device"]  # who registered it: hub.toml, an operator, the agent's device
+
+
+class UnknownCapability(HubError):
+    """The agent has no such capability, or not in this version."""
+
+    code = ErrorCode.UNKNOWN_CAPABILITY
+
+
+class DeclaredCapability(HubError):
+    """The capability stands in hub.toml; nothing was written."""
+
+    code = ErrorCode.MANAGED_BY_FILE
+
+
+class TooManyCapabilities(HubError):
+    """The agent has as many capabilities, each version counted, as it may; nothing was written."""
+
+    code = ErrorCode.LIMIT_REACHED
+    limit = "capabilities_per_agent"
+
+
+class Capability(msgspec.Struct, frozen=True, kw_only=True):
+    """What is said of a capability.
+
+    Attributes:
+        enabled: ``None``: as it was; a new one is enabled unless a newer version of its name is.
+    """
+
+    name: str
+    version: Version
+    enabled: bool | None = None
+    config: dict[str, Any] = {}
+    description: str | None = None
+
+
+class CapabilityRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A capability of an agent. Instants are epoch milliseconds."""
+
+    name: str
+    version: Version
+    enabled: bool
+    source: Source
+    config: dict[str, Any]
+    description: str | None
+    created_at: int
+    updated_at: int
+
+    def says(self, given: Capability, source: Source) -> bool:
+        """Whether *given*, of *source*, would change nothing."""
+        return given.enabled in (None, self.enabled) and (self.config, self.description, self.source) == (
+            given.config,
+            given.description,
+            source,
+        )
+
+
+class Registered(msgspec.Struct, frozen=True):
+    """What became of a capability; *disabled* is the version that it took the place of."""
+
+    row: CapabilityRow
+    is_new: bool = False
+    is_changed: bool = True
+    disabled: Version | None = None
+
+
+_VERSION = (table.c.ver_major, table.c.ver_minor, table.c.ver_patch, table.c.prerelease)
+_this_version = (
+    table.c.ver_major == sa.bindparam("of_major"),
+    table.c.ver_minor == sa.bindparam("of_minor"),
+    table.c.ver_patch == sa.bindparam("of_patch"),
+    table.c.prerelease == sa.bindparam("of_prerelease"),
+)
+_of_agent = table.c.agent_id == sa.bindparam("agent")
+_named = (_of_agent, table.c.name == sa.bindparam("named"))
+_is_enabled = sa.text("agent_capabilities.enabled")  # as text: a bound parameter could not use the index
+
+# Two writers of one agent wait for each other: between them they could enable two versions.
+LOCK_AGENT = (
+    sa.select(agents.c.id).where(agents.c.id == sa.bindparam("agent")).with_for_update(key_share=True)
+)
+CAPABILITIES = sa.select(table).where(_of_agent)
+ENABLED = sa.select(table.c.agent_id, table.c.name, *_VERSION).where(
+    table.c.agent_id.in_(sa.bindparam("agents", expanding=True)), _is_enabled
+)
+DISABLE = sa.update(table).where(*_named, _is_enabled).values(enabled=False, updated_at=sa.bindparam("now"))
+CHANGE = (
+    sa.update(table)
+    .where(*_named, *_this_version)
+    .values(
+        enabled=sa.bindparam("on"),
+        source=sa.bindparam("from"),
+        config=sa.bindparam("given"),
+        description=sa.bindparam("told"),
+        updated_at=sa.bindparam("now"),
+    )
+)
+REMOVE = sa.delete(table).where(*_named, *_this_version)
+
+
+def list_capabilities(c: sa.Connection, agent_id: AgentId) -> list[CapabilityRow]:
+    """Every capability of the agent: by name, of each the newest version first."""
+    rows = sorted(map(_row, c.execute(CAPABILITIES, {"agent": agent_id})), key=_newness, reverse=True)
+    return sorted(rows, key=lambda row: row.name)
+
+
+def enabled_of(c: sa.Connection, agent_ids: Iterable[AgentId]) -> dict[AgentId, dict[str, str]]:
+    """Of each of these agents the enabled versions by capability; one without any is missing."""
+    found: dict[AgentId, dict[str, str]] = {}
+    for part in in_parts(sorted(set(agent_ids))):
+        for row in c.execute(ENABLED, {"agents": part}):
+            found.setdefault(AgentId(row.agent_id), {})[row.name] = str(_version(row))
+    return found
+
+
+def register(
+    c: sa.Connection, agent_id: AgentId, given: Capability, *, source: Source, at: int, most: int
+) -> Registered:
+    """Write down a capability of the agent, or change what is written.
+
+    Args:
+        source: who says so. What hub.toml declares is changed there alone.
+        most: so many an agent may have, each version counted.
+
+    Raises:
+        UnknownAgent: there is none.
+        DeclaredCapability: hub.toml declares it, or another version that this one would disable.
+        TooManyCapabilities: this would be one more.
+        In each case nothing was written.
+    """
+    if c.execute(LOCK_AGENT, {"agent": agent_id}).one_or_none() is None:
+        raise UnknownAgent(f"there is no agent {agent_id}")
+    known = list_capabilities(c, agent_id)
+    return _register(c, agent_id, known, given, source=source, at=at, most=most)
+
+
+def remove(
+    c: sa.Connection, agent_id: AgentId, name: str, version: Version | None = None
+) -> list[CapabilityRow]:
+    """Forget a capability in one version, or in all; returns what was forgotten.
+
+    Raises:
+        UnknownCapability: the agent has none of the kind.
+        DeclaredCapability: hub.toml declares one of them.
+        In each case nothing was written.
+    """
+    known = [row for row in list_capabilities(c, agent_id) if row.name == name]
+    gone = [row for row in known if version is None or row.version.order == version.order]
+    if not gone:
+        told = name if version is None or not known else f"{name} {version}"
+        has = f"; it has {', '.join(str(row.version) for row in known)}" if known else ""
+        raise UnknownCapability(f"the agent has no capability {told}{has}")
+    for row in gone:
+        if row.source == "file":
+            raise DeclaredCapability(f"{row.name} {row.version} is declared in hub.toml; remove it there")
+    for row in gone:
+        c.execute(REMOVE, _key(agent_id, row.name, row.version))
+    return gone
+
+
+def declare(
+    c: sa.Connection, agent_id: AgentId, declared: Sequence[Capability], *, source: Source, at: int
+) -> bool:
+    """Make the capabilities of one source those that it declares; whether anything changed.
+
+    What it declares takes the place of the same one from elsewhere.
+    """
+    known = list_capabilities(c, agent_id)
+    wanted = {(given.name, given.version) for given in declared}
+    changed = False
+    for row in known:
+        if row.source == source and (row.name, row.version) not in wanted:
+            c.execute(REMOVE, _key(agent_id, row.name, row.version))
+            changed = True
+    for given in declared:
+        now_known = list_capabilities(c, agent_id)
+        done = _register(c, agent_id, now_known, given, source=source, at=at, most=len(now_known) + 1)
+        changed = changed or done.is_changed
+    return changed
+
+
+def _register(
+    c: sa.Connection,
+    agent_id: AgentId,
+    known: Sequence[CapabilityRow],
+    given: Capability,
+    *,
+    source: Source,
+    at: int,
+    most: int,
+) -> Registered:
+    of_name = [row for row in known if row.name == given.name]
+    old = next((row for row in of_name if row.version == given.version), None)
+    other = next((row for row in of_name if row.enabled and row.version != given.version), None)
+    if old is not None and old.source == "file" and source != "file":
+        raise DeclaredCapability(f"{given.name} {given.version} is declared in hub.toml; change it there")
+    if old is not None and old.says(given, source):
+        return Registered(old, is_changed=False)
+    enabled = given.enabled
+    if enabled is None:
+        enabled = old.enabled if old is not None else other is None or other.version < given.version
+    if enabled and other is not None and other.source == "file" and source != "file":
+        if given.enabled:
+            told = f"hub.toml enables {other.name} {other.version}; enable another version there"
+            raise DeclaredCapability(told)
+        enabled = False  # nobody asked for it
+    if old is None and len(known) >= most:
+        message = f"the agent has {len(known)} capabilities, as many as it may (capabilities_per_agent)"
+        raise TooManyCapabilities(f"{message}: remove versions that are not used, or raise it in [limits]")
+    if enabled and other is not None:
+        c.execute(DISABLE, {"agent": agent_id, "named": given.name, "now": at})
+    if old is None:
+        row = CapabilityRow(
+            name=given.name,
+            version=given.version,
+            enabled=enabled,
+            source=source,
+            config=given.config,
+            description=given.description,
+            created_at=at,
+            updated_at=at,
+        )
+        c.execute(sa.insert(table), _values(agent_id, row))
+    else:
+        row = msgspec.structs.replace(
+            old,
+            enabled=enabled,
+            source=source,
+            config=given.config,
+            description=given.description,
+            updated_at=at,
+        )
+        change = {"on": enabled, "from": source, "given": row.config, "told": row.description, "now": at}
+        c.execute(CHANGE, _key(agent_id, row.name, row.version) | change)
+    return Registered(row, is_new=old is None, disabled=other.version if enabled and other else None)
+
+
+def _newness(row: CapabilityRow) -> Any:
+    return row.version.order
+
+
+def _version(row: Any) -> Version:
+    return Version(row.ver_major, row.ver_minor, row.ver_patch, row.prerelease)
+
+
+def _row(row: Any) -> CapabilityRow:
+    return CapabilityRow(
+        name=row.name,
+        version=_version(row),
+        enabled=row.enabled,
+        source=row.source,
+        config=row.config,
+        description=row.description,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _key(agent_id: AgentId, name: str, version: Version) -> dict[str, Any]:
+    return {
+        "agent": agent_id,
+        "named": name,
+        "of_major": version.major,
+        "of_minor": version.minor,
+        "of_patch": version.patch,
+        "of_prerelease": version.prerelease,
+    }
+
+
+def _values(agent_id: AgentId, row: CapabilityRow) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(row)
+    del fields["version"]
+    return fields | {
+        "agent_id": agent_id,
+        "ver_major": row.version.major,
+        "ver_minor": row.version.minor,
+        "ver_patch": row.version.patch,
+        "prerelease": row.version.prerelease,
+    }

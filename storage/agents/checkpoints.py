@@ -1,0 +1,230 @@
+"""Checkpoints: what an agent remembers between its runs, one for each scope, so that it can go on from there.
+
+A checkpoint goes forward only: one with a lesser sequence number is refused, and so is one that a run
+writes which another holder has by now. That a write may come twice, as after a lost answer, does no harm.
+"""
+
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, RunId, UserId
+from storage.agents import locks
+from storage.agents.agent_rows import UnknownAgent
+from storage.runs import run_progress
+from storage.runs.run_rows import HeldRun
+from storage.schema import agents
+from storage.schema import checkpoints as table
+
+AGENT_SCOPE: Final = "agent"  # the one that a run is handed out with
+
+
+class UnknownCheckpoint(HubError):
+    """The agent has no checkpoint of this scope."""
+
+    code = ErrorCode.UNKNOWN_CHECKPOINT
+
+
+class StaleCheckpoint(HubError):
+    """A newer checkpoint of this scope is kept; nothing was written."""
+
+    code = ErrorCode.STALE_CHECKPOINT
+
+
+class TooManyCheckpoints(HubError):
+    """The agent has checkpoints of as many scopes as it may; nothing was written."""
+
+    code = ErrorCode.LIMIT_REACHED
+    limit = "checkpoints_per_agent"
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an agent stands in a scope.
+
+    Attributes:
+        sequence: grows with each checkpoint of the scope.
+        state: what the agent makes of it; the hub only keeps it.
+        is_recoverable: a run may go on from it.
+        held: the run that wrote it, and under which fence; ``None``: somebody did between runs.
+        lock: the name and the fence of a lock that protects it, if one does.
+    """
+
+    scope: str = AGENT_SCOPE
+    sequence: int
+    state: dict[str, Any]
+    is_recoverable: bool = True
+    held: HeldRun | None = None
+    lock: tuple[str, int] | None = None
+
+
+class CheckpointRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint as it is kept. Instants are epoch milliseconds; *fence* is 0 where no run wrote it."""
+
+    scope: str
+    sequence: int
+    state: dict[str, Any]
+    is_recoverable: bool
+    run_id: RunId | None
+    fence: int
+    actor: str
+    created_at: int
+    updated_at: int
+
+
+_COLUMNS = (
+    table.c.scope,
+    table.c.sequence_number.label("sequence"),
+    table.c.state_data.label("state"),
+    table.c.is_recoverable,
+    table.c.run_id,
+    table.c.fence,
+    table.c.actor,
+    table.c.created_at,
+    table.c.updated_at,
+)
+_of_agent = table.c.agent_id == sa.bindparam("agent")
+_of_scope = table.c.scope == sa.bindparam("of_scope")
+# Two writers of one agent wait for each other.
+LOCK_AGENT = (
+    sa.select(agents.c.user_id).where(agents.c.id == sa.bindparam("agent")).with_for_update(key_share=True)
+)
+CHECKPOINTS = sa.select(*_COLUMNS).where(_of_agent).order_by(table.c.scope)
+CHECKPOINT = sa.select(*_COLUMNS).where(_of_agent, _of_scope)
+COUNT = sa.select(sa.func.count()).select_from(table).where(_of_agent)
+REPLACE = (
+    sa.update(table)
+    .where(_of_agent, _of_scope, table.c.sequence_number < sa.bindparam("sequence"))
+    .values(
+        sequence_number=sa.bindparam("sequence"),
+        state_data=sa.bindparam("state"),
+        is_recoverable=sa.bindparam("recoverable"),
+        run_id=sa.bindparam("by_run"),
+        fence=sa.bindparam("held"),
+        actor=sa.bindparam("who"),
+        updated_at=sa.bindparam("now"),
+    )
+)
+CLEAR = sa.delete(table).where(_of_agent, _of_scope)
+
+
+def list_checkpoints(c: sa.Connection, agent_id: AgentId) -> list[CheckpointRow]:
+    """The agent's checkpoints, by scope."""
+    return [CheckpointRow(**row._mapping) for row in c.execute(CHECKPOINTS, {"agent": agent_id})]
+
+
+def find_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCOPE) -> CheckpointRow | None:
+    """The agent's checkpoint of the scope, if there is one."""
+    row = c.execute(CHECKPOINT, {"agent": agent_id, "of_scope": scope}).one_or_none()
+    return None if row is None else CheckpointRow(**row._mapping)
+
+
+def get_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCOPE) -> CheckpointRow:
+    """The agent's checkpoint of the scope.
+
+    Raises:
+        UnknownCheckpoint: there is none.
+    """
+    row = find_checkpoint(c, agent_id, scope)
+    if row is None:
+        raise UnknownCheckpoint(f"the agent has no checkpoint {scope!r}")
+    return row
+
+
+def recoverable(c: sa.Connection, agent_id: AgentId) -> CheckpointRow | None:
+    """What a run of the agent may go on from."""
+    row = find_checkpoint(c, agent_id)
+    return row if row is not None and row.is_recoverable else None
+
+
+def put_checkpoint(
+    c: sa.Connection, agent_id: AgentId, given: Checkpoint, *, at: int, actor: str, most: int
+) -> CheckpointRow:
+    """Keep a checkpoint in the place of the one before it. The one that is kept already is answered as it is.
+
+    Args:
+        most: of so many scopes an agent may have checkpoints.
+
+    Raises:
+        UnknownAgent: there is none.
+        StaleRun: the run that writes it executes no more, or under another fence.
+        LockLost: the lock that protects it is held under another fence, or by nobody.
+        StaleCheckpoint: what is kept has this sequence number, or a greater one.
+        TooManyCheckpoints: this would be one more.
+        In each case nothing was written.
+    """
+    user_id = c.execute(LOCK_AGENT, {"agent": agent_id}).scalar_one_or_none()
+    if user_id is None:
+        raise UnknownAgent(f"there is no agent {agent_id}")
+    if given.held is not None:
+        run_progress.check_held(c, given.held)
+    if given.lock is not None:
+        locks.check_fence(c, UserId(user_id), *given.lock)
+    row = CheckpointRow(
+        scope=given.scope,
+        sequence=given.sequence,
+        state=given.state,
+        is_recoverable=given.is_recoverable,
+        run_id=None if given.held is None else given.held.id,
+        fence=0 if given.held is None else given.held.fence,
+        actor=actor,
+        created_at=at,
+        updated_at=at,
+    )
+    known = find_checkpoint(c, agent_id, given.scope)
+    if known is None:
+        count = c.execute(COUNT, {"agent": agent_id}).scalar_one()
+        if count >= most:
+            message = f"the agent has {count} checkpoints, as many as it may (checkpoints_per_agent)"
+            raise TooManyCheckpoints(f"{message}: clear scopes that are not used, or raise it in [limits]")
+        c.execute(sa.insert(table), _values(agent_id, row))
+        return row
+    if known.sequence == given.sequence and _says_the_same(known, row):
+        return known
+    if known.sequence >= given.sequence:
+        told = f"the checkpoint {given.scope!r} is at sequence {known.sequence}"
+        raise StaleCheckpoint(f"{told}; {given.sequence} is not beyond it")
+    change = {
+        "agent": agent_id,
+        "of_scope": row.scope,
+        "sequence": row.sequence,
+        "state": row.state,
+        "recoverable": row.is_recoverable,
+        "by_run": row.run_id,
+        "held": row.fence,
+        "who": actor,
+        "now": at,
+    }
+    c.execute(REPLACE, change)
+    return msgspec.structs.replace(row, created_at=known.created_at)
+
+
+def clear_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCOPE) -> CheckpointRow:
+    """Forget the agent's checkpoint of the scope, which was this; the next one may have any sequence number.
+
+    Raises:
+        UnknownCheckpoint: there is none.
+    """
+    row = get_checkpoint(c, agent_id, scope)
+    c.execute(CLEAR, {"agent": agent_id, "of_scope": scope})
+    return row
+
+
+def _says_the_same(one: CheckpointRow, other: CheckpointRow) -> bool:
+    return (one.state, one.is_recoverable) == (other.state, other.is_recoverable)
+
+
+def _values(agent_id: AgentId, row: CheckpointRow) -> dict[str, Any]:
+    return {
+        "agent_id": agent_id,
+        "scope": row.scope,
+        "sequence_number": row.sequence,
+        "is_recoverable": row.is_recoverable,
+        "state_data": row.state,
+        "run_id": row.run_id,
+        "fence": row.fence,
+        "actor": row.actor,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+    }

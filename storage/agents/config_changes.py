@@ -1,0 +1,395 @@
+"""Changes of an agent's typed configs, over the API and by hub.toml: all keys of one change, or none.
+
+Each change of a value is remembered with what was there before, so that it can be taken back.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+import sqlalchemy as sa
+from msgspec import UNSET, UnsetType
+
+from protocol.configs import BadConfig, ConfigType, check_key, text_of, type_of, value_in
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId
+from storage.agents import template_changes
+from storage.agents.agent_rows import UnknownAgent
+from storage.agents.configs import (
+    FILE,
+    LAST_MOVE,
+    ConfigRow,
+    UnknownConfig,
+    list_configs,
+    moves_after,
+)
+from storage.agents.templates import keep_templates
+from storage.schema import agent_config_history, agent_configs, agents
+
+API = "api"
+DESCRIPTION_CHARACTERS = 4_096
+REMEMBERED = 1_000  # changes of one agent, each with the values before and after
+REMEMBERED_CHARACTERS = 2 * 1024 * 1024  # of these values: an agent that changes a lot forgets sooner
+
+# Looks at the configuration that an agent would have; raises what is wrong with it.
+Check: TypeAlias = Callable[[sa.Connection, AgentId, Mapping[str, Any]], None]
+
+
+class StaleConfig(HubError):
+    """Somebody changed the agent since it was read; nothing was written."""
+
+    code = ErrorCode.CHANGED_MEANWHILE
+
+
+class ConfigOfFile(HubError):
+    """The config is declared in hub.toml, at *where*; nothing was written."""
+
+    code = ErrorCode.MANAGED_BY_FILE
+
+    def __init__(self, key: str, where: str = "hub.toml") -> None:
+        super().__init__(f"config {key!r} is managed by {where}")
+        self.key = key
+
+
+class ConfigLimitReached(HubError):
+    """An agent would have more than it may; nothing was written. *limit* is its name in ``[limits]``."""
+
+    code = ErrorCode.LIMIT_REACHED
+
+    def __init__(self, limit: str, told: str) -> None:
+        super().__init__(f"{told} ({limit})")
+        self.limit = limit
+
+
+class ConfigLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much one agent may have over the API: keys, bytes of one value, bytes of all keys and values."""
+
+    keys: int = 256
+    value_bytes: int = 64 * 1024
+    total_bytes: int = 256 * 1024
+
+
+class NewConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What a config is to be.
+
+    Attributes:
+        type: without one it keeps the type that it has; a new one gets that of its value.
+        description: without one it keeps that.
+    """
+
+    key: str
+    value: Any
+    type: ConfigType | None = None
+    description: str | UnsetType | None = UNSET
+
+
+class ConfigsChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """What a change did. *rev* is the agent's ``config_rev`` after it; *keys* may be empty."""
+
+    agent_id: AgentId
+    rev: int
+    keys: tuple[str, ...]
+
+
+LOCK_REVISION = (  # who changes the same agent at the same time waits
+    sa.select(agents.c.config_rev).where(agents.c.id == sa.bindparam("agent")).with_for_update(key_share=True)
+)
+NEXT_REVISION = (
+    sa.update(agents)
+    .where(agents.c.id == sa.bindparam("agent"))
+    .values(config_rev=agents.c.config_rev + 1, updated_at=sa.bindparam("now"))
+)
+ADD_CONFIG = sa.insert(agent_configs)
+_this = (
+    agent_configs.c.agent_id == sa.bindparam("agent"),
+    agent_configs.c.config_key == sa.bindparam("named"),
+)
+UPDATE_CONFIG = (
+    sa.update(agent_configs)
+    .where(*_this)
+    .values(
+        config_type=sa.bindparam("type"),
+        config_value=sa.bindparam("text"),
+        description=sa.bindparam("told"),
+        source=sa.bindparam("by"),
+        updated_at=sa.bindparam("now"),
+    )
+)
+DROP_CONFIG = sa.delete(agent_configs).where(*_this)
+REMEMBER_CONFIG = sa.insert(agent_config_history)
+_moves = agent_config_history.c
+_values = sum(sa.func.length(sa.func.coalesce(value, "")) for value in (_moves.old_value, _moves.new_value))
+_newest = (
+    sa.select(_moves.seq, sa.func.sum(_values).over(order_by=_moves.seq.desc()).label("characters"))
+    .where(_moves.agent_id == sa.bindparam("agent"))
+    .subquery()
+)
+FORGET_MOVES = sa.delete(agent_config_history).where(
+    _moves.agent_id == sa.bindparam("agent"),
+    sa.or_(
+        _moves.seq <= sa.bindparam("oldest"),
+        _moves.seq
+        <= sa.select(sa.func.max(_newest.c.seq))
+        .where(_newest.c.characters > sa.bindparam("characters"))
+        .scalar_subquery(),
+    ),
+)
+
+
+def change(
+    c: sa.Connection,
+    agent_id: AgentId,
+    puts: Sequence[NewConfig] = (),
+    *,
+    drops: Collection[str] = (),
+    replaces: bool = False,
+    at: int,
+    actor: str,
+    expected_rev: int | None = None,
+    limits: ConfigLimits | None = None,
+    check: Check | None = None,
+) -> ConfigsChanged:
+    """Write and remove configs over the API, all or none.
+
+    Args:
+        drops: keys to remove, which must be there.
+        replaces: whatever is not among *puts* goes too, apart from what hub.toml declares.
+        expected_rev: refuse where the agent's ``config_rev`` is another by now.
+        limits: none by default.
+        check: is asked about the whole configuration before it is written.
+
+    Raises:
+        UnknownAgent, UnknownConfig, StaleConfig, ConfigOfFile, ConfigLimitReached, BadConfig, and what
+            *check* raises: nothing was written.
+    """
+    if check is not None:
+        keep_templates(c)
+    rev = lock_revision(c, agent_id)
+    if expected_rev is not None and rev != expected_rev:
+        raise StaleConfig(f"the configuration is at revision {rev} by now, not {expected_rev}; read it again")
+    old = {row.key: row for row in list_configs(c, agent_id)}
+    new = _put(old, puts, API, at)
+    for key in drops:
+        if key not in old:
+            raise UnknownConfig(f"the agent has no config {key!r}")
+        new.pop(key, None)
+    if replaces:
+        kept = {put.key for put in puts}
+        new = {key: row for key, row in new.items() if key in kept or row.source == FILE}
+    for key, row in old.items():
+        if row.source == FILE and new.get(key) != row:
+            raise ConfigOfFile(key)
+    if limits is not None:
+        _keep_within(limits, [row for key, row in new.items() if old.get(key) != row], new)
+    return _write(c, agent_id, rev, old, new, at=at, actor=actor, check=check)
+
+
+def revert(
+    c: sa.Connection,
+    agent_id: AgentId,
+    *,
+    to: int,
+    at: int,
+    actor: str,
+    expected_rev: int | None = None,
+    limits: ConfigLimits | None = None,
+    check: Check | None = None,
+) -> ConfigsChanged:
+    """Make the configs what they were after the change numbered *to*; 0: before the first.
+
+    What hub.toml declares stays as it says.
+
+    Raises:
+        UnknownConfig: there was no such change, or what came after it is no longer remembered.
+        UnknownAgent, StaleConfig, ConfigLimitReached, BadConfig, and what *check* raises: as ``change``.
+    """
+    if check is not None:
+        keep_templates(c)
+    lock_revision(c, agent_id)  # before looking back: nobody changes what is looked at
+    moves = moves_after(c, agent_id, to)
+    last = c.execute(LAST_MOVE, {"agent": agent_id}).scalar_one()
+    if to < 0 or to > last or len(moves) != last - to:
+        raise UnknownConfig(f"the configs of the agent cannot go back to change {to}: it is not remembered")
+    before = {move.key: move for move in moves}  # the oldest one wins: it comes last
+    now = {row.key: row for row in list_configs(c, agent_id)}
+    mine = [move for key, move in before.items() if (row := now.get(key)) is None or row.source != FILE]
+    puts = [
+        NewConfig(key=move.key, type=move.old_type, value=value_in(move.old_type, move.old_text))
+        for move in mine
+        if move.old_type is not None and move.old_text is not None
+    ]
+    drops = [move.key for move in mine if move.old_type is None and move.key in now]
+    return change(
+        c,
+        agent_id,
+        puts,
+        drops=drops,
+        at=at,
+        actor=actor,
+        expected_rev=expected_rev,
+        limits=limits,
+        check=check,
+    )
+
+
+def declare(
+    c: sa.Connection,
+    agent_id: AgentId,
+    puts: Sequence[NewConfig],
+    *,
+    at: int,
+    actor: str,
+    check: Check | None = None,
+) -> ConfigsChanged:
+    """Make what hub.toml declares of the agent's configs *puts*, and no others; those of the API stay.
+
+    Raises:
+        UnknownAgent, BadConfig, and what *check* raises: nothing was written.
+    """
+    rev = lock_revision(c, agent_id)
+    old = {row.key: row for row in list_configs(c, agent_id)}
+    declared = {put.key for put in puts}
+    stay = {key: row for key, row in old.items() if row.source != FILE or key in declared}
+    return _write(c, agent_id, rev, old, _put(stay, puts, FILE, at), at=at, actor=actor, check=check)
+
+
+def _put(
+    old: Mapping[str, ConfigRow], puts: Sequence[NewConfig], source: str, at: int
+) -> dict[str, ConfigRow]:
+    """*old* with *puts* in it; what is the same as before keeps its row.
+
+    Raises:
+        BadConfig: one of them cannot be.
+    """
+    new = dict(old)
+    for put in puts:
+        before = old.get(check_key(put.key))
+        row = ConfigRow(
+            key=put.key,
+            type=(type := put.type or (type_of(put.value) if before is None else before.type)),
+            text=_text(put, type, is_kept=put.type is None and before is not None),
+            description=_description(put, before),
+            # What the file declares and the API repeats stays the file's.
+            source=FILE if before is not None and before.source == FILE else source,
+            created_at=at if before is None else before.created_at,
+            updated_at=at,
+        )
+        if before is None or msgspec.structs.replace(row, updated_at=before.updated_at) != before:
+            new[put.key] = row
+    return new
+
+
+def _text(put: NewConfig, type: ConfigType, *, is_kept: bool) -> str:
+    try:
+        return text_of(put.key, type, put.value)
+    except BadConfig as exc:
+        if is_kept and type_of(put.value) != type:
+            raise BadConfig(put.key, f"{exc.told}; give a type to change that which it has") from None
+        raise
+
+
+def _description(put: NewConfig, before: ConfigRow | None) -> str | None:
+    if put.description is UNSET:
+        return None if before is None else before.description
+    if put.description is not None:
+        text_of(f"{put.key}.description", ConfigType.STRING, put.description)
+        if len(put.description) > DESCRIPTION_CHARACTERS:
+            raise BadConfig(put.key, f"a description has at most {DESCRIPTION_CHARACTERS} characters")
+    return put.description
+
+
+def _keep_within(limits: ConfigLimits, changed: Sequence[ConfigRow], new: Mapping[str, ConfigRow]) -> None:
+    for row in changed:
+        if (size := len(row.text.encode())) > limits.value_bytes:
+            told = f"{row.key}: a value has at most {limits.value_bytes} bytes, this one {size}"
+            raise ConfigLimitReached("config_value_bytes", told)
+    of_api = [row for row in new.values() if row.source != FILE]
+    if changed and len(of_api) > limits.keys:
+        told = f"an agent has at most {limits.keys} configs, this would be {len(of_api)}"
+        raise ConfigLimitReached("config_keys", told)
+    total = sum(len(row.key) + len(msgspec.json.encode(row.text)) for row in of_api)
+    if changed and total > limits.total_bytes:
+        told = f"the configs of an agent have at most {limits.total_bytes} bytes together, these {total}"
+        raise ConfigLimitReached("config_bytes", told)
+
+
+def _write(
+    c: sa.Connection,
+    agent_id: AgentId,
+    rev: int,
+    old: Mapping[str, ConfigRow],
+    new: Mapping[str, ConfigRow],
+    *,
+    at: int,
+    actor: str,
+    check: Check | None,
+) -> ConfigsChanged:
+    keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    if not keys:
+        return ConfigsChanged(agent_id=agent_id, rev=rev, keys=())
+    if check is not None:
+        check(c, agent_id, {key: row.value for key, row in new.items()})
+    seq = c.execute(LAST_MOVE, {"agent": agent_id}).scalar_one()
+    for key in keys:
+        before, after = old.get(key), new.get(key)
+        _write_one(c, agent_id, key, before, after)
+        if _said(before) == _said(after):
+            continue  # its description alone, or whose it is
+        seq += 1
+        move = {
+            "agent_id": agent_id,
+            "seq": seq,
+            "config_key": key,
+            "old_type": None if before is None else before.type,
+            "old_value": None if before is None else before.text,
+            "new_type": None if after is None else after.type,
+            "new_value": None if after is None else after.text,
+            "actor": actor,
+            "at": at,
+        }
+        c.execute(REMEMBER_CONFIG, move)
+    kept = {"oldest": seq - REMEMBERED, "characters": REMEMBERED_CHARACTERS}
+    c.execute(FORGET_MOVES, {"agent": agent_id, **kept})
+    c.execute(NEXT_REVISION, {"agent": agent_id, "now": at})
+    if check is not None:  # it has passed: an agent that was in error for its configs is so no more
+        template_changes.put_in_error(c, (), [agent_id], at=at, actor=actor)
+    return ConfigsChanged(agent_id=agent_id, rev=rev + 1, keys=tuple(keys))
+
+
+def _write_one(
+    c: sa.Connection, agent_id: AgentId, key: str, before: ConfigRow | None, after: ConfigRow | None
+) -> None:
+    if after is None:
+        c.execute(DROP_CONFIG, {"agent": agent_id, "named": key})
+    elif before is None:
+        row = {
+            "agent_id": agent_id,
+            "config_key": key,
+            "config_type": after.type,
+            "config_value": after.text,
+            "description": after.description,
+            "source": after.source,
+            "created_at": after.created_at,
+            "updated_at": after.updated_at,
+        }
+        c.execute(ADD_CONFIG, row)
+    else:
+        about = {"agent": agent_id, "named": key, "type": after.type, "text": after.text}
+        rest = {"told": after.description, "by": after.source, "now": after.updated_at}
+        c.execute(UPDATE_CONFIG, about | rest)
+
+
+def lock_revision(c: sa.Connection, agent_id: AgentId) -> int:
+    """The agent's revision, which nobody else changes before this transaction has ended.
+
+    Raises:
+        UnknownAgent: there is none.
+    """
+    rev = c.execute(LOCK_REVISION, {"agent": agent_id}).scalar_one_or_none()
+    if rev is None:
+        raise UnknownAgent(f"there is no agent {agent_id}")
+    return int(rev)
+
+
+def _said(row: ConfigRow | None) -> tuple[ConfigType, str] | None:
+    return None if row is None else (row.type, row.text)

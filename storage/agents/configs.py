@@ -1,0 +1,154 @@
+"""The typed configs of an agent, with what they were before.
+
+Beside what the hub itself keeps in the same table (``storage.agents.agent_configs``), which is not
+seen here. All keys of one change are written, or none.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.configs import RESERVED, ConfigType, value_in
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId
+from storage.kernel.columns import in_parts
+from storage.schema import agent_config_history, agent_configs
+
+FILE = "file"  # the source of what hub.toml declares; else it is "api"
+
+
+class UnknownConfig(HubError):
+    """The agent has no such config, or none of that age; nothing was written."""
+
+    code = ErrorCode.UNKNOWN_CONFIG
+
+
+class ConfigRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One config. *source*: ``file`` or ``api``."""
+
+    key: str
+    type: ConfigType
+    text: str
+    description: str | None
+    source: str
+    created_at: int
+    updated_at: int
+
+    @property
+    def value(self) -> Any:
+        """What it says."""
+        return value_in(self.type, self.text)
+
+
+class ConfigMove(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of one config. A type of ``None``: it was not there, or is there no more."""
+
+    seq: int
+    key: str
+    old_type: ConfigType | None
+    old_text: str | None
+    new_type: ConfigType | None
+    new_text: str | None
+    actor: str
+    at: int
+
+
+CONFIGS = (
+    sa.select(
+        agent_configs.c.agent_id,
+        agent_configs.c.config_key.label("key"),
+        agent_configs.c.config_type.label("type"),
+        agent_configs.c.config_value.label("text"),
+        agent_configs.c.description,
+        agent_configs.c.source,
+        agent_configs.c.created_at,
+        agent_configs.c.updated_at,
+    )
+    .where(agent_configs.c.config_key.not_in(RESERVED))
+    .order_by(agent_configs.c.agent_id, agent_configs.c.config_key)
+)
+CONFIGS_OF = CONFIGS.where(agent_configs.c.agent_id == sa.bindparam("agent"))
+CONFIGS_OF_SEVERAL = CONFIGS.where(agent_configs.c.agent_id.in_(sa.bindparam("listed", expanding=True)))
+LAST_MOVE = sa.select(sa.func.coalesce(sa.func.max(agent_config_history.c.seq), 0)).where(
+    agent_config_history.c.agent_id == sa.bindparam("agent")
+)
+MOVES = (
+    sa.select(
+        agent_config_history.c.seq,
+        agent_config_history.c.config_key.label("key"),
+        agent_config_history.c.old_type,
+        agent_config_history.c.old_value.label("old_text"),
+        agent_config_history.c.new_type,
+        agent_config_history.c.new_value.label("new_text"),
+        agent_config_history.c.actor,
+        agent_config_history.c.at,
+    )
+    .where(agent_config_history.c.agent_id == sa.bindparam("agent"))
+    .order_by(agent_config_history.c.seq.desc())
+)
+MOVES_BELOW = MOVES.where(agent_config_history.c.seq < sa.bindparam("below")).limit(
+    sa.bindparam("most", type_=sa.Integer)
+)
+MOVES_OF_KEY = MOVES_BELOW.where(agent_config_history.c.config_key == sa.bindparam("named"))
+MOVES_AFTER = MOVES.where(agent_config_history.c.seq > sa.bindparam("seq_after"))
+
+
+def list_configs(c: sa.Connection, agent_id: AgentId) -> list[ConfigRow]:
+    """The agent's configs, by key."""
+    return [_config(row) for row in c.execute(CONFIGS_OF, {"agent": agent_id})]
+
+
+def configuration_of(c: sa.Connection, agent_id: AgentId) -> dict[str, Any]:
+    """The agent's own configs as one object, by key; what its template adds is not in it."""
+    return {row.key: row.value for row in list_configs(c, agent_id)}
+
+
+def configurations_of(c: sa.Connection, agent_ids: Sequence[AgentId]) -> dict[AgentId, dict[str, Any]]:
+    """The same of several agents; of those without a config, an empty object."""
+    found: dict[AgentId, dict[str, Any]] = {agent_id: {} for agent_id in agent_ids}
+    for part in in_parts(agent_ids):
+        for row in c.execute(CONFIGS_OF_SEVERAL, {"listed": list(part)}):
+            found[AgentId(row.agent_id)][row.key] = value_in(ConfigType(row.type), row.text)
+    return found
+
+
+def config_history(
+    c: sa.Connection, agent_id: AgentId, *, limit: int, below: int | None = None, key: str | None = None
+) -> list[ConfigMove]:
+    """Changes of the agent's configs, or of one, the newest first; those with a ``seq`` under *below*."""
+    about = {"agent": agent_id, "below": 2**62 if below is None else below, "most": limit}
+    if key is not None:
+        about["named"] = key
+    return [_move(row) for row in c.execute(MOVES_BELOW if key is None else MOVES_OF_KEY, about)]
+
+
+def moves_after(c: sa.Connection, agent_id: AgentId, seq: int) -> list[ConfigMove]:
+    """Every change after number *seq*, the newest first."""
+    return [_move(row) for row in c.execute(MOVES_AFTER, {"agent": agent_id, "seq_after": seq})]
+
+
+def _config(row: Any) -> ConfigRow:
+    return ConfigRow(
+        key=row.key,
+        type=ConfigType(row.type),
+        text=row.text,
+        description=row.description,
+        source=row.source,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _move(row: Any) -> ConfigMove:
+    return ConfigMove(
+        seq=row.seq,
+        key=row.key,
+        old_type=None if row.old_type is None else ConfigType(row.old_type),
+        old_text=row.old_text,
+        new_type=None if row.new_type is None else ConfigType(row.new_type),
+        new_text=row.new_text,
+        actor=row.actor,
+        at=row.at,
+    )

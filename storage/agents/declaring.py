@@ -1,0 +1,125 @@
+"""Taking up what hub.toml declares: the agents, their waiting runs, and the audit entry, all at once."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import RunId, UserId
+from storage.agents import agents, template_changes
+from storage.agents.agent_snapshot import Check, Setup
+from storage.agents.agents import DeclaredAgent, Reconciled
+from storage.agents.template_changes import Broken, Put
+from storage.agents.templates import TemplateRow, WrittenTemplate, change_alone
+from storage.audit import audit
+from storage.audit.audit import Entry
+from storage.connectors import connectors
+from storage.connectors.connectors import DeclaredConnector, ReconciledConnectors
+from storage.coordination import gateways
+from storage.coordination.gateways import DeclaredGateway, ReconciledGateways
+from storage.runs import runs
+
+ACTOR: Final = "hub.toml"
+GONE: Final = "the agent is no longer declared"
+
+
+class TakenUp(msgspec.Struct, frozen=True):
+    """What taking up did.
+
+    Attributes:
+        followed: waiting runs whose agent works on another device by now.
+        orphaned: waiting runs that were cancelled with their agent.
+        templates: those that are new or changed.
+        let_go: templates that are no longer declared; one of the API is what it was made from.
+        broken: agents that are in error now, as they are not set up right.
+        gateways, connectors: ``None``: they were left as they are.
+    """
+
+    agents: Reconciled
+    gateways: ReconciledGateways | None = None
+    connectors: ReconciledConnectors | None = None
+    followed: tuple[RunId, ...] = ()
+    orphaned: tuple[RunId, ...] = ()
+    templates: tuple[Put, ...] = ()
+    let_go: tuple[TemplateRow, ...] = ()
+    broken: tuple[Broken, ...] = ()
+
+
+def _nothing_wrong(_: Setup) -> tuple[str, ...]:
+    return ()
+
+
+def take_up(
+    c: sa.Connection,
+    *,
+    user_id: UserId,
+    declared: Sequence[DeclaredAgent],
+    at: int,
+    fresh_ids: Sequence[str],
+    templates: Sequence[WrittenTemplate] = (),
+    declared_gateways: Sequence[DeclaredGateway] | None = None,
+    declared_connectors: Sequence[DeclaredConnector] | None = None,
+    check: Check = _nothing_wrong,
+    force: bool = True,
+    entry: Entry | None = None,
+) -> TakenUp:
+    """Make the templates, agents, gateways and connectors those that are declared; their runs follow.
+
+    See ``reconcile_declared``, ``reconcile_templates``, ``reconcile_gateways``, ``reconcile_connectors``.
+
+    Args:
+        declared_gateways, declared_connectors: ``None``: they stay as they are.
+        fresh_ids: also one for each template, after those of the agents; then those of the gateways, and
+            those of the connectors.
+        check: what is wrong with one agent's set-up.
+        force: agents that are not set up right are put in error; else that is refused.
+        entry: tells who wanted it.
+
+    Raises:
+        NameTaken: an agent made over the API bears a declared name.
+        UnknownTemplate: an agent names one that is neither declared nor made over the API.
+        ExternalIdTaken: two agents would share one.
+        WouldBreak: agents would not be set up right.
+        RemoteIdTaken: an agent is at a gateway what its main agent is to be.
+        UnknownConnector: an agent names one that its user has not.
+        In each case nothing was written.
+    """
+    change_alone(c)
+    for_agents = agents.IDS_PER_AGENT * len(declared)
+    changed = template_changes.reconcile_templates(
+        c, templates, fresh_ids=fresh_ids[for_agents:][: len(templates)], at=at
+    )
+    for_templates = for_agents + len(templates)
+    for_gateways = for_templates + gateways.IDS_PER_GATEWAY * len(declared_gateways or ())
+    there = None
+    if declared_gateways is not None:
+        there = gateways.reconcile_gateways(
+            c,
+            owner_id=user_id,
+            declared=declared_gateways,
+            at=at,
+            fresh_ids=fresh_ids[for_templates:],
+        )
+    accounts = None
+    if declared_connectors is not None:  # before the agents, which name them
+        accounts = connectors.reconcile_connectors(
+            c, declared=declared_connectors, at=at, fresh_ids=fresh_ids[for_gateways:]
+        )
+    done = agents.reconcile_declared(c, user_id=user_id, declared=declared, at=at, fresh_ids=fresh_ids)
+    followed = runs.follow_agents(c, at, actor=ACTOR)
+    orphaned = runs.cancel_orphans(c, GONE, at, actor=ACTOR)
+    let_go = template_changes.let_go_templates(c, [one.name for one in templates], at=at)
+    broken = template_changes.settle(c, check, at=at, actor=ACTOR, force=force)
+    if entry is not None:
+        audit.append(c, **msgspec.structs.asdict(entry))
+    return TakenUp(
+        agents=done,
+        gateways=there,
+        connectors=accounts,
+        followed=tuple(followed),
+        orphaned=tuple(orphaned),
+        templates=tuple(changed),
+        let_go=tuple(let_go),
+        broken=tuple(broken),
+    )

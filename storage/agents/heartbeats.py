@@ -1,0 +1,253 @@
+"""What heartbeats say of agents, written where it is news.
+
+A heartbeat tells what a device sees: whether an agent is there, on call, without quota, in
+error. It takes back only what a heartbeat said before; what a person, a template or the hub
+decided stands. It never ends an exhaustion: that ends at its time.
+
+Agents that ended (archived, terminated) are nobody's news, and a connection that is not the
+device's newest one writes nothing.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, DeviceId
+from protocol.standing import Availability, Axis, Connectivity, ExhaustReason, Health
+from storage.agents import agent_states as moves
+from storage.kernel.columns import Doc, Int, in_parts
+from storage.schema import agent_state_history, agent_states, agents, devices
+
+SAID: Final = "its device says so"
+BACK: Final = "its device is heard again"
+
+
+class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a heartbeat says of one agent. ``None``: nothing.
+
+    Attributes:
+        is_listed: whether it speaks of this agent at all, or only comes from its device.
+        recovery_at: of an exhausted agent, epoch ms.
+        error: why it is in error; ``None``: it is not.
+        usage: a small JSON object.
+    """
+
+    agent_id: AgentId
+    is_listed: bool = True
+    is_online: bool = True
+    availability: Availability | None = None
+    exhaust_reason: ExhaustReason = ExhaustReason.RATE_LIMIT
+    recovery_at: int | None = None
+    error: str | None = None
+    usage: Mapping[str, Any] | None = None
+
+
+class HeardDevice(msgspec.Struct, frozen=True):
+    """News from one connection of a device; *at*: when it was heard, epoch ms."""
+
+    device_id: DeviceId
+    epoch: int
+    at: int
+    reports: tuple[AgentReport, ...]
+
+
+class SilentDevice(msgspec.Struct, frozen=True):
+    """A connection of a device on which no heartbeat comes any more."""
+
+    device_id: DeviceId
+    epoch: int
+    at: int
+    reason: str
+
+
+class Stands(msgspec.Struct, frozen=True):
+    """How an agent stands, as far as a heartbeat may change it. Instants are epoch ms."""
+
+    agent_id: AgentId
+    device_id: DeviceId
+    availability: Availability
+    connectivity: Connectivity
+    health: Health
+    health_reason: str | None
+    back_at: int | None  # of an exhausted agent: when it may work, or is worth a probe
+
+
+class Wish(NamedTuple):
+    """A move that a report asks for."""
+
+    axis: Axis
+    to: str
+    reason: str | None
+
+
+_is_there = sa.and_(agents.c.deleted_at.is_(None), agent_states.c.lifecycle != "terminated")
+_standing = (
+    sa.select(
+        agents.c.id,
+        agents.c.device_id,
+        agent_states.c.availability,
+        agent_states.c.connectivity,
+        agent_states.c.health,
+        agent_states.c.health_reason,
+        sa.func.coalesce(agent_states.c.recovery_at, agent_states.c.probe_at).label("back_at"),
+    )
+    .join_from(agents, agent_states)
+    .where(_is_there)
+    .order_by(agents.c.id)
+)
+STANDING = _standing.where(agents.c.device_id.in_(sa.bindparam("devices", expanding=True)))
+REPORTED = _standing.where(agents.c.id.in_(sa.bindparam("agents", expanding=True))).with_for_update(
+    of=agent_states
+)
+CURRENT = sa.select(devices.c.id, devices.c.session_epoch).where(
+    devices.c.id.in_(sa.bindparam("devices", expanding=True)), devices.c.connectivity == "online"
+)
+LAST_MOVE = (
+    sa.select(agent_state_history.c.actor, agent_state_history.c.reason)
+    .where(
+        agent_state_history.c.agent_id == sa.bindparam("agent"),
+        agent_state_history.c.axis == sa.bindparam("on_axis"),
+    )
+    .order_by(agent_state_history.c.seq.desc())
+    .limit(1)
+)
+KEEP = (
+    sa.update(agent_states)
+    .where(agent_states.c.agent_id == sa.bindparam("agent"))
+    .values(last_heartbeat_at=sa.bindparam("heard", type_=Int))
+)
+KEEP_USAGE = KEEP.values(resource_usage=sa.bindparam("usage", type_=Doc))
+SAVE = (
+    sa.update(agent_states)
+    .where(
+        agent_states.c.agent_id.in_(
+            sa.select(agents.c.id).where(agents.c.device_id == sa.bindparam("device"))
+        ),
+        sa.func.coalesce(agent_states.c.last_heartbeat_at, 0) < sa.bindparam("heard", type_=Int),
+    )
+    .values(last_heartbeat_at=sa.bindparam("heard", type_=Int))
+)
+
+
+def standing_at(c: sa.Connection, device_ids: Sequence[DeviceId]) -> dict[DeviceId, list[Stands]]:
+    """The agents that work on each of these devices, by id."""
+    found: dict[DeviceId, list[Stands]] = {device_id: [] for device_id in device_ids}
+    for part in in_parts(device_ids):
+        for row in c.execute(STANDING, {"devices": part}):
+            found[row.device_id].append(_stands(row))
+    return found
+
+
+def wishes(stands: Stands, says: AgentReport) -> list[Wish]:
+    """The moves that *says* asks for; none where it tells nothing new. Pure."""
+    found = []
+    if says.is_online != (stands.connectivity is Connectivity.ONLINE):
+        to, why = (Connectivity.ONLINE, BACK) if says.is_online else (Connectivity.OFFLINE, SAID)
+        found.append(Wish(Axis.CONNECTIVITY, to, why))
+    if not says.is_listed:
+        return found
+    if (says.error is not None) != (stands.health is Health.ERROR):
+        found.append(Wish(Axis.HEALTH, Health.OK if says.error is None else Health.ERROR, says.error or SAID))
+    if says.availability is Availability.EXHAUSTED:
+        is_news = stands.availability is not Availability.EXHAUSTED
+        if is_news or (says.recovery_at or 0) > (stands.back_at or 0):
+            found.append(Wish(Axis.AVAILABILITY, Availability.EXHAUSTED, None))
+    elif says.availability is not None and stands.availability not in (
+        says.availability,
+        Availability.EXHAUSTED,
+    ):
+        found.append(Wish(Axis.AVAILABILITY, says.availability, SAID))
+    return found
+
+
+def record(
+    c: sa.Connection,
+    *,
+    heard: Sequence[HeardDevice] = (),
+    silent: Sequence[SilentDevice] = (),
+    last: Mapping[DeviceId, int] | None = None,
+) -> None:
+    """Write what is news in all of this. Written twice, it is no news.
+
+    Args:
+        last: when each of these devices was heard last, epoch ms, for all of its agents.
+    """
+    ids = sorted({one.device_id for one in heard} | {one.device_id for one in silent})
+    current = {
+        (row.id, row.session_epoch) for part in in_parts(ids) for row in c.execute(CURRENT, {"devices": part})
+    }
+    heard = [one for one in heard if (one.device_id, one.epoch) in current]
+    silent = [one for one in silent if (one.device_id, one.epoch) in current]
+    for one, stands, report in _reported(c, heard):
+        _take(c, stands, report, one.at)
+    gone = {one.device_id: one for one in silent}
+    left = [stands for there in standing_at(c, list(gone)).values() for stands in there]
+    for stands in sorted(left, key=lambda one: one.agent_id):
+        fallen = gone[stands.device_id]
+        _move(c, stands, Wish(Axis.CONNECTIVITY, Connectivity.OFFLINE, fallen.reason), fallen.at, "hub")
+    if last:
+        c.execute(SAVE, [{"device": device_id, "heard": last[device_id]} for device_id in sorted(last)])
+
+
+def _reported(
+    c: sa.Connection, heard: Sequence[HeardDevice]
+) -> Iterator[tuple[HeardDevice, Stands, AgentReport]]:
+    """What was heard of agents that work on the device that said it, and how they stand; by agent.
+
+    They are locked in the one order in which everybody locks agents.
+    """
+    says = {(one.device_id, report.agent_id): (one, report) for one in heard for report in one.reports}
+    for part in in_parts(sorted({agent_id for _, agent_id in says})):
+        for row in c.execute(REPORTED, {"agents": part}).all():
+            if (said := says.get((row.device_id, row.id))) is not None:
+                yield said[0], _stands(row), said[1]
+
+
+def _take(c: sa.Connection, stands: Stands, says: AgentReport, at: int) -> None:
+    actor = f"device:{stands.device_id}"
+    for wish in wishes(stands, says):
+        if wish.to == Availability.EXHAUSTED:
+            moves.exhaust(
+                c,
+                says.agent_id,
+                cause=says.exhaust_reason,
+                recovery_at=says.recovery_at,
+                at=at,
+                actor=actor,
+            )
+        elif wish.to not in (Health.OK, Availability.AVAILABLE) or _said(c, stands, wish.axis):
+            _move(c, stands, wish, at, actor)
+    kept = {"agent": says.agent_id, "heard": at}
+    if says.usage is None:
+        c.execute(KEEP, kept)
+    else:
+        c.execute(KEEP_USAGE, kept | {"usage": dict(says.usage)})
+
+
+def _move(c: sa.Connection, stands: Stands, wish: Wish, at: int, actor: str) -> None:
+    moves.move(c, stands.agent_id, wish.axis, wish.to, at=at, actor=actor, reason=wish.reason)
+
+
+def _said(c: sa.Connection, stands: Stands, axis: Axis) -> bool:
+    """Whether it was a heartbeat that moved the agent there: only then is it one that takes it back.
+
+    An error that has another reason by now, as one in its settings, is not what the device said.
+    """
+    last = c.execute(LAST_MOVE, {"agent": stands.agent_id, "on_axis": axis}).one_or_none()
+    if last is None or last.actor != f"device:{stands.device_id}":
+        return False
+    return axis is not Axis.HEALTH or bool(last.reason == stands.health_reason)
+
+
+def _stands(row: Any) -> Stands:
+    return Stands(
+        row.id,
+        row.device_id,
+        Availability(row.availability),
+        Connectivity(row.connectivity),
+        Health(row.health),
+        row.health_reason,
+        row.back_at,
+    )

@@ -1,0 +1,267 @@
+"""Agents made, changed and removed over the API, by people and by devices.
+
+Those that stand in hub.toml are changed there alone. One that was removed keeps its row
+and its history; who makes an agent of its name has the same one back.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, RunId, UserId
+from protocol.standing import Lifecycle
+from storage.agents import agent_snapshot, agent_states, capabilities, config_changes, template_changes
+from storage.agents.agent_declarations import (
+    DeclaredAgent,
+    archive_agent,
+    differs,
+    insert_agent,
+    update_agent,
+)
+from storage.agents.agent_moves import AgentTerminated
+from storage.agents.agent_rows import AgentRow, UnknownAgent, find_agent_by_name, get_agent
+from storage.agents.agent_snapshot import Check
+from storage.agents.config_changes import NewConfig
+from storage.agents.declared_agents import LOCK_USER, SET_ASIDE
+from storage.agents.templates import keep_templates
+from storage.devices import device_names, devices
+from storage.runs import runs
+from storage.schedules import schedules
+from storage.schedules.schedules import ScheduleRow
+from storage.schema import agents
+
+GONE: Final = "the agent was removed"
+
+
+class AgentNameTaken(HubError):
+    """The user has an agent of that name. Nothing was written."""
+
+    code = ErrorCode.NAME_TAKEN
+
+
+class AgentOfFile(HubError):
+    """The agent stands in hub.toml and is changed there. Nothing was written."""
+
+    code = ErrorCode.MANAGED_BY_FILE
+
+    def __init__(self, agent: AgentRow) -> None:
+        super().__init__(f"agent {agent.name!r} is managed by hub.toml")
+        self.agent = agent
+
+
+class MainAgentStays(HubError):
+    """The agent is the main one of a gateway, and goes with that. Nothing was written."""
+
+    code = ErrorCode.MANAGED_BY_FILE
+
+    def __init__(self, agent: AgentRow) -> None:
+        super().__init__(f"agent {agent.name!r} is the main agent of gateway {agent.gateway!r}")
+        self.hint = "it goes when its gateway is taken out of hub.toml"
+
+
+class TooManyAgents(HubError):
+    """There are as many as may be. *limit* is the name of the bound. Nothing was written."""
+
+    code = ErrorCode.LIMIT_REACHED
+
+    def __init__(self, message: str, *, limit: str) -> None:
+        super().__init__(f"{message} ({limit})")
+        self.limit = limit
+
+
+class AgentLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How many agents there may be that are not archived; hub.toml has a key of the same name for each."""
+
+    agents: int = 10_000
+    agents_per_user: int = 1_000
+    templates: int = 200
+
+
+class Writing(msgspec.Struct, frozen=True, kw_only=True):
+    """Who writes, when, and what holds for it.
+
+    Attributes:
+        check: what is wrong with an agent's set-up; pure.
+    """
+
+    at: int
+    actor: str
+    check: Check
+    limits: AgentLimits = AgentLimits()
+    config_limits: config_changes.ConfigLimits | None = None
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """An agent that was removed, and its runs that waited and were cancelled."""
+
+    agent: AgentRow
+    cancelled: tuple[RunId, ...] = ()
+
+
+_present = sa.select(sa.func.count()).select_from(agents).where(agents.c.deleted_at.is_(None))
+COUNT_AGENTS = _present
+COUNT_AGENTS_OF_USER = _present.where(agents.c.user_id == sa.bindparam("user"))
+
+
+def make_agent(
+    c: sa.Connection,
+    agent: DeclaredAgent,
+    *,
+    user_id: UserId,
+    fresh_id: AgentId,
+    fresh_schedule_id: str,
+    start: bool = True,
+    writing: Writing,
+) -> AgentRow:
+    """Make an agent of the user; it works from now on, or with *start* false is ready to.
+
+    Raises:
+        AgentNameTaken, TooManyAgents, UnknownDevice, UnknownTemplate, ExternalIdTaken,
+            BadConfig, ConfigLimitReached, BadConfiguration: nothing was written.
+    """
+    keep_templates(c)
+    c.execute(LOCK_USER, {"user": user_id})
+    device = _device(c, user_id, agent.device_name, writing.at)
+    old = find_agent_by_name(c, agent.name, user_id=user_id)
+    if old is not None and old.archived_at is None:
+        raise AgentNameTaken(f"there is an agent {agent.name!r} already")
+    check_room(c, user_id, writing.limits)
+    if old is not None and (old.lifecycle == Lifecycle.TERMINATED or old.executor == "gateway"):
+        set_aside(c, old)  # that one never works again, or lived elsewhere
+        old = None
+    id = fresh_id if old is None else old.id
+    at, actor = writing.at, writing.actor
+    if old is None:
+        lifecycle = Lifecycle.ACTIVE if start else Lifecycle.READY
+        insert_agent(c, id, agent, device, source="api", lifecycle=lifecycle, at=at, actor=actor)
+    else:
+        update_agent(c, old, agent, device, source="api", at=at, actor=actor, back_because="made again")
+        if not start:
+            agent_states.move_if_legal(c, id, "lifecycle", "ready", at=at, actor=actor)
+    schedules.declare(c, id, agent.schedule, fresh_id=fresh_schedule_id, at=at)
+    schedules.declare_slots(c, id, agent.slots, at=at)
+    capabilities.declare(c, id, agent.capabilities, source="api", at=at)
+    _configure(c, id, agent.config, writing)
+    agent_snapshot.check_setup(c, id, check=writing.check)
+    return get_agent(c, id)
+
+
+def edit_agent(
+    c: sa.Connection,
+    agent_id: AgentId,
+    agent: DeclaredAgent,
+    *,
+    fresh_schedule_id: str,
+    revision: int | None = None,
+    writing: Writing,
+) -> AgentRow:
+    """Make an agent of the API say what *agent* says; its schedule too, and its configs by name.
+
+    Args:
+        revision: the ``config_rev`` that *agent* was made from: it is refused when another came between.
+
+    Raises:
+        UnknownAgent, AgentOfFile, AgentTerminated, AgentNameTaken, StaleConfig, UnknownDevice,
+            UnknownTemplate, ExternalIdTaken, BadConfig, ConfigLimitReached, BadConfiguration:
+            nothing was written.
+    """
+    keep_templates(c)
+    c.execute(LOCK_USER, {"user": _own(c, agent_id).user_id})
+    config_changes.lock_revision(c, agent_id)
+    old = _own(c, agent_id)  # as it is now that nobody else changes it
+    if old.lifecycle == Lifecycle.TERMINATED:
+        raise AgentTerminated(f"the agent {old.name!r} is terminated, for good; nothing about it changes")
+    if revision is not None and old.config_rev != revision:
+        raise config_changes.StaleConfig(f"agent {old.name!r} changed since it was read")
+    if agent.name != old.name:
+        other = find_agent_by_name(c, agent.name, user_id=old.user_id)
+        if other is not None:
+            raise AgentNameTaken(f"there is an agent {agent.name!r} already, or was one")
+    device = _device(c, old.user_id, agent.device_name, writing.at) if old.executor != "gateway" else None
+    at, actor = writing.at, writing.actor
+    is_rescheduled = schedules.declare(c, agent_id, agent.schedule, fresh_id=fresh_schedule_id, at=at)
+    is_rescheduled |= schedules.declare_slots(c, agent_id, agent.slots, at=at)
+    if is_rescheduled or differs(c, old, agent):
+        update_agent(c, old, agent, device, source="api", at=at, actor=actor, back_because="made again")
+    _configure(c, agent_id, agent.config, writing)
+    agent_snapshot.check_setup(c, agent_id, check=writing.check)
+    template_changes.put_in_error(c, (), [agent_id], at=at, actor=actor)
+    if device is not None and old.device_id != device.id:
+        runs.follow_agents(c, at, actor=actor)
+    return get_agent(c, agent_id)
+
+
+def remove_agent(c: sa.Connection, agent_id: AgentId, *, writing: Writing) -> Removed:
+    """Remove an agent of the API: it is paused and archived, and its runs that wait are cancelled.
+
+    One that executes comes to its end; the history stays.
+
+    Raises:
+        UnknownAgent, AgentOfFile, MainAgentStays: nothing was written.
+    """
+    config_changes.lock_revision(c, agent_id)
+    old = _own(c, agent_id)
+    if old.gateway_role == "main":
+        raise MainAgentStays(old)
+    archive_agent(c, old, at=writing.at, actor=writing.actor, reason="removed")
+    cancelled = runs.cancel_orphans(c, GONE, writing.at, actor=writing.actor)
+    return Removed(get_agent(c, agent_id), tuple(cancelled))
+
+
+def said_of(c: sa.Connection, agent: AgentRow) -> DeclaredAgent:
+    """What is said of an agent now; its configs and capabilities apart, which are changed one by one."""
+    apart = {"user_name", "device_name", "prompt", "schedule", "slots", "config", "capabilities"}
+    known = {name: getattr(agent, name) for name in DeclaredAgent.__struct_fields__ if name not in apart}
+    run = [row for row in schedules.schedules_of(c, agent.id) if not _is_gone(row)]
+    slots = [row for row in schedules.slots_of(c, agent.id) if not _is_gone(row)]
+    return DeclaredAgent(
+        **known,
+        device_name=agent.device_name or "",
+        prompt=agent.own_prompt,
+        schedule=run[0].declared if run else None,
+        slots=tuple(row.declared for row in slots),
+    )
+
+
+def _is_gone(row: ScheduleRow) -> bool:
+    return not row.enabled and row.paused_reason in (schedules.REMOVED, None)
+
+
+def _own(c: sa.Connection, agent_id: AgentId) -> AgentRow:
+    agent = get_agent(c, agent_id)
+    if agent.archived_at is not None:
+        raise UnknownAgent(f"the agent {agent.name!r} was removed")
+    if agent.source == "file":
+        raise AgentOfFile(agent)
+    return agent
+
+
+def _device(c: sa.Connection, user_id: UserId, name: str, at: int) -> devices.DeviceRow:
+    found = [one for one in devices.devices_called(c, name) if one.user_id == user_id]
+    if not found:
+        raise device_names.unknown_device(c, name, user_id=user_id, at=at)
+    return found[0]
+
+
+def set_aside(c: sa.Connection, agent: AgentRow) -> None:
+    """An archived agent makes room for a new one of its name."""
+    c.execute(SET_ASIDE, {"agent": agent.id, "called": f"{agent.name}~{agent.id}"})
+
+
+def check_room(c: sa.Connection, user_id: UserId, limits: AgentLimits) -> None:
+    """Raises TooManyAgents where the user, or the hub, has as many as it may."""
+    if c.execute(COUNT_AGENTS).scalar_one() >= limits.agents:
+        raise TooManyAgents(f"there are {limits.agents} agents already", limit="agents")
+    if c.execute(COUNT_AGENTS_OF_USER, {"user": user_id}).scalar_one() >= limits.agents_per_user:
+        message = f"there are {limits.agents_per_user} agents of this user already"
+        raise TooManyAgents(message, limit="agents_per_user")
+
+
+def _configure(c: sa.Connection, agent_id: AgentId, configs: Sequence[NewConfig], writing: Writing) -> None:
+    if configs:
+        config_changes.change(
+            c, agent_id, configs, at=writing.at, actor=writing.actor, limits=writing.config_limits
+        )

@@ -1,0 +1,122 @@
+"""Measurements of agents as they are asked for: which series there are, and their buckets."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, DeviceId
+from protocol.measurements import MetricType
+from storage.agents.measurements import HOUR_MS
+from storage.schema import agent_metrics, agents, metric_series
+
+
+class SeriesRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A series, and the newest value of it that is kept."""
+
+    id: str
+    name: str
+    type: MetricType
+    tags: Mapping[str, str]
+    created_at: int
+    last_at: int
+    last: float | None
+
+
+class BucketRow(msgspec.Struct, frozen=True):
+    """What the samples of one series come to, from *at* on; *sketch* is a histogram's alone."""
+
+    series_id: str
+    at: int
+    n: int
+    sum: float
+    min: float
+    max: float
+    last: float
+    last_at: int
+    sketch: Mapping[str, Any] | None = None
+
+
+_newest = sa.and_(
+    agent_metrics.c.series_id == metric_series.c.id,
+    agent_metrics.c.bucket_ms == HOUR_MS,
+    agent_metrics.c.bucket_at == metric_series.c.last_at - metric_series.c.last_at % HOUR_MS,
+)
+SERIES = (
+    sa.select(
+        metric_series.c.id,
+        metric_series.c.name,
+        metric_series.c.metric_type,
+        metric_series.c.tags,
+        metric_series.c.created_at,
+        metric_series.c.last_at,
+        agent_metrics.c.last,
+    )
+    .outerjoin_from(metric_series, agent_metrics, _newest)
+    .where(metric_series.c.agent_id == sa.bindparam("agent"))
+)
+SERIES_NAMED = SERIES.where(metric_series.c.name == sa.bindparam("metric"))
+_figures = (
+    agent_metrics.c.series_id,
+    agent_metrics.c.bucket_at,
+    agent_metrics.c.n,
+    agent_metrics.c.sum,
+    agent_metrics.c.min,
+    agent_metrics.c.max,
+    agent_metrics.c.last,
+    agent_metrics.c.last_at,
+)
+_WITHIN = (
+    agent_metrics.c.series_id.in_(sa.bindparam("listed", expanding=True)),
+    agent_metrics.c.bucket_ms == sa.bindparam("size"),
+    agent_metrics.c.bucket_at >= sa.bindparam("since"),
+    agent_metrics.c.bucket_at < sa.bindparam("until"),
+)
+BUCKETS = sa.select(*_figures).where(*_WITHIN)
+BUCKETS_WITH_SKETCHES = sa.select(*_figures, agent_metrics.c.hist).where(*_WITHIN)
+
+
+AGENTS_OF_DEVICE = sa.select(agents.c.id, agents.c.name).where(
+    agents.c.device_id == sa.bindparam("device"), agents.c.deleted_at.is_(None)
+)
+
+
+def agents_of_device(c: sa.Connection, device_id: DeviceId) -> dict[str, AgentId]:
+    """Whom a device may report of, by name and by id."""
+    rows = c.execute(AGENTS_OF_DEVICE, {"device": device_id}).all()
+    return {row.name: AgentId(row.id) for row in rows} | {row.id: AgentId(row.id) for row in rows}
+
+
+def list_series(c: sa.Connection, agent_id: AgentId, *, name: str | None = None) -> list[SeriesRow]:
+    """The agent's series, by name and tags; or those of one metric."""
+    query = SERIES if name is None else SERIES_NAMED
+    given: dict[str, str] = {"agent": agent_id} | ({} if name is None else {"metric": name})
+    rows = [
+        SeriesRow(
+            id=row.id,
+            name=row.name,
+            type=MetricType(row.metric_type),
+            tags=row.tags,
+            created_at=row.created_at,
+            last_at=row.last_at,
+            last=row.last,
+        )
+        for row in c.execute(query, given)
+    ]
+    return sorted(rows, key=lambda row: (row.name, sorted(row.tags.items())))
+
+
+def list_buckets(
+    c: sa.Connection,
+    series_ids: Sequence[str],
+    *,
+    size_ms: int,
+    since: int,
+    until: int,
+    with_sketches: bool = False,
+) -> list[BucketRow]:
+    """Buckets of this size that begin from *since* on and before *until*, in no order."""
+    query = BUCKETS_WITH_SKETCHES if with_sketches else BUCKETS
+    within = {"listed": list(series_ids), "size": size_ms, "since": since, "until": until}
+    return [BucketRow(*row) for row in c.execute(query, within)]

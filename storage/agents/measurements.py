@@ -1,0 +1,374 @@
+"""Measurements of agents: samples go into buckets of a minute and of an hour, and percentiles into sketches.
+
+A sample is added to both of its buckets in the transaction that takes it in, so that buckets of
+either size are exact at any time, and a sample that comes late is no different from others. One
+that is older than minutes are kept goes into its hour alone.
+
+Whoever writes holds the agents' rows, so that two hubs add to a bucket one after the other.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId
+from protocol.measurements import OWN, MetricType
+from storage.agents.sketch import Sketch
+from storage.devices import idempotency
+from storage.kernel.columns import IN_LIST, in_parts
+from storage.schema import agent_metrics, agents, metric_series
+
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 3_600_000
+SIZES_MS: Final = (MINUTE_MS, HOUR_MS)
+
+
+class TypeDiffers(HubError):
+    """A metric of the agent is of another type than a sample says."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class BelowZero(HubError):
+    """A counter was told to fall."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class ReportDiffers(HubError):
+    """Another report came with this id before."""
+
+    code = ErrorCode.KEY_USED
+
+
+class TooManySeries(HubError):
+    """A series was not begun, for there are as many as there may be."""
+
+    code = ErrorCode.TOO_MANY_SERIES
+
+    def __init__(self, told: str, limit: str) -> None:
+        super().__init__(told)
+        self.limit = limit  # as [limits] calls it
+
+
+class SeriesLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How many series there may be; those of the hub's own work do not count."""
+
+    per_agent: int = 50
+    total: int = 2_000  # two hubs that begin one at the same time may go beyond it by as many
+
+
+class BucketsKept(msgspec.Struct, frozen=True, kw_only=True):
+    """Since when buckets are kept, in epoch milliseconds."""
+
+    minutes_from: int
+    hours_from: int
+
+
+class SampleRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One value of an agent, checked; *at* in epoch ms. Without *type* it is of its metric's, or a gauge."""
+
+    agent_id: AgentId
+    name: str
+    value: float
+    at: int
+    type: MetricType | None = None
+    tags: Mapping[str, str] = {}
+
+
+class _Key(msgspec.Struct, frozen=True):
+    agent_id: AgentId
+    name: str
+    tags_key: str
+
+    @property
+    def series_id(self) -> str:
+        """Made from what the series is, so that it is the same whoever begins it."""
+        told = "\0".join((self.agent_id, self.name, self.tags_key))
+        return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+
+
+class _Bucket:
+    """What samples of one series come to, within one minute or hour."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.sum = 0.0
+        self.min = self.max = self.last = 0.0
+        self.last_at = 0
+        self.sketch: Sketch | None = None
+
+    def add(self, value: float, at: int, *, is_spread: bool) -> None:
+        self.min = min(self.min, value) if self.n else value
+        self.max = max(self.max, value) if self.n else value
+        if not self.n or at >= self.last_at:
+            self.last, self.last_at = value, at
+        self.n += 1
+        self.sum += value
+        if is_spread:
+            self.sketch = self.sketch or Sketch()
+            self.sketch.add(value)
+
+    def add_kept(self, row: sa.Row[Any]) -> None:
+        """Count what the row has counted."""
+        self.n += row.n
+        self.sum += row.sum
+        self.min, self.max = min(self.min, row.min), max(self.max, row.max)
+        if row.last_at > self.last_at:
+            self.last, self.last_at = row.last, row.last_at
+        if row.hist is not None:
+            kept = Sketch.of_document(row.hist)
+            if self.sketch is not None:
+                kept.merge(self.sketch)
+            self.sketch = kept
+
+    def values(self) -> dict[str, Any]:
+        """The columns of its row."""
+        hist = None if self.sketch is None else self.sketch.document()
+        told = {"n": self.n, "sum": self.sum, "min": self.min, "max": self.max}
+        return told | {"last": self.last, "last_at": self.last_at, "hist": hist}
+
+
+_BucketKey = tuple[str, int, int]  # series, size, begin
+
+LOCK_AGENTS = (
+    sa.select(agents.c.id)
+    .where(agents.c.id.in_(sa.bindparam("agents", expanding=True)))
+    .order_by(agents.c.id)
+    .with_for_update(key_share=True)
+)
+KNOWN_SERIES = sa.select(
+    metric_series.c.id,
+    metric_series.c.agent_id,
+    metric_series.c.name,
+    metric_series.c.metric_type,
+    metric_series.c.tags_key,
+).where(
+    metric_series.c.agent_id.in_(sa.bindparam("agents", expanding=True)),
+    metric_series.c.name.in_(sa.bindparam("names", expanding=True)),
+)
+COUNT_SERIES = sa.select(sa.func.count()).where(
+    metric_series.c.agent_id == sa.bindparam("agent"), metric_series.c.name.not_like(f"{OWN}%")
+)
+COUNT_ALL_SERIES = sa.select(sa.func.count()).where(metric_series.c.name.not_like(f"{OWN}%"))
+HEARD = (
+    sa.update(metric_series)
+    .where(metric_series.c.id == sa.bindparam("series"), metric_series.c.last_at < sa.bindparam("newest"))
+    .values(last_at=sa.bindparam("newest"))
+)
+KNOWN_BUCKETS = sa.select(agent_metrics).where(
+    agent_metrics.c.series_id == sa.bindparam("series"),
+    agent_metrics.c.bucket_ms == sa.bindparam("size"),
+    agent_metrics.c.bucket_at.in_(sa.bindparam("begins", expanding=True)),
+)
+GROW_BUCKET = (
+    sa.update(agent_metrics)
+    .where(
+        agent_metrics.c.series_id == sa.bindparam("series"),
+        agent_metrics.c.bucket_ms == sa.bindparam("size"),
+        agent_metrics.c.bucket_at == sa.bindparam("begin"),
+    )
+    .values({name: sa.bindparam(name) for name in ("n", "sum", "min", "max", "last", "last_at", "hist")})
+)
+
+
+def report(
+    c: sa.Connection,
+    samples: Sequence[SampleRow],
+    *,
+    scope: str,
+    report_id: str | None,
+    digest: str,
+    at: int,
+    kept: BucketsKept,
+    limits: SeriesLimits,
+) -> bool:
+    """Take in what was reported, all or nothing; false: it was taken in before.
+
+    Args:
+        scope: whose report ids these are.
+        report_id: of this report; without one it counts each time it comes.
+        digest: of what was sent, by which another report with the same id is told.
+
+    Raises:
+        ReportDiffers, TypeDiffers, BelowZero, TooManySeries: nothing was written.
+    """
+    if report_id is not None:
+        known = idempotency.find_answer(c, scope, report_id)
+        if known is not None and known.request_hash != digest:
+            raise ReportDiffers(f"another report came with the report_id {report_id!r} before")
+        if known is not None:
+            return False
+    record(c, samples, at=at, kept=kept, limits=limits)
+    if report_id is not None:
+        response = {"samples": len(samples)}
+        idempotency.keep_answer(c, scope, report_id, request_hash=digest, response=response, at=at)
+    return True
+
+
+def record(
+    c: sa.Connection,
+    samples: Sequence[SampleRow],
+    *,
+    at: int,
+    kept: BucketsKept,
+    limits: SeriesLimits | None = None,
+) -> None:
+    """Add samples to their buckets. Those that are older than hours are kept leave no trace.
+
+    Args:
+        limits: how many series there may be; None: as many as it takes, for the hub's own work.
+
+    Raises:
+        TypeDiffers, BelowZero, TooManySeries: nothing was written.
+    """
+    samples = [sample for sample in samples if sample.at >= kept.hours_from]
+    keys = [_Key(sample.agent_id, sample.name, _tags_key(sample.tags)) for sample in samples]
+    for part in in_parts(sorted({sample.agent_id for sample in samples})):
+        c.execute(LOCK_AGENTS, {"agents": part})
+    types = _begin_series(c, samples, keys, at, limits)
+    buckets: dict[_BucketKey, _Bucket] = {}
+    newest: dict[str, int] = {}
+    for sample, key in zip(samples, keys, strict=True):
+        series_id = key.series_id
+        newest[series_id] = max(sample.at, newest.get(series_id, 0))
+        is_spread = types[key.agent_id, key.name] is MetricType.HISTOGRAM
+        for size, first in zip(SIZES_MS, (kept.minutes_from, kept.hours_from), strict=True):
+            if sample.at >= first:
+                bucket_key = (series_id, size, sample.at - sample.at % size)
+                bucket = buckets.setdefault(bucket_key, _Bucket())
+                bucket.add(sample.value, sample.at, is_spread=is_spread)
+    _write(c, buckets)
+    if newest:
+        c.execute(HEARD, [{"series": id, "newest": moment} for id, moment in sorted(newest.items())])
+
+
+def _begin_series(
+    c: sa.Connection,
+    samples: Sequence[SampleRow],
+    keys: Sequence[_Key],
+    at: int,
+    limits: SeriesLimits | None,
+) -> dict[tuple[AgentId, str], MetricType]:
+    """Begin the series that are new; the type of each metric of each agent."""
+    known: set[_Key] = set()
+    types: dict[tuple[AgentId, str], MetricType] = {}
+    names = sorted({key.name for key in keys})
+    for part in in_parts(sorted({key.agent_id for key in keys})):
+        for row in c.execute(KNOWN_SERIES, {"agents": part, "names": names}):
+            known.add(_Key(row.agent_id, row.name, row.tags_key))
+            types[row.agent_id, row.name] = MetricType(row.metric_type)
+    for place, (sample, key) in enumerate(zip(samples, keys, strict=True)):
+        is_of = types.setdefault((key.agent_id, key.name), sample.type or MetricType.GAUGE)
+        if sample.type not in (None, is_of):
+            told = f"the metric {key.name!r} of this agent is a {is_of}, not a {sample.type}"
+            raise TypeDiffers(f"samples[{place}].type: {told}; report it under another name")
+        if is_of is MetricType.COUNTER and sample.value < 0:
+            told = f"a counter is told by how much it grew, and {sample.value:g} is below 0"
+            raise BelowZero(f"samples[{place}].value: {told}; report a gauge where it may fall")
+        if key not in known:
+            if limits is not None:
+                _check_room(c, key, place, limits)
+            _begin(c, key, is_of, sample, at)
+            known.add(key)
+    return types
+
+
+def _begin(c: sa.Connection, key: _Key, type: MetricType, sample: SampleRow, at: int) -> None:
+    c.execute(
+        sa.insert(metric_series),
+        {
+            "id": key.series_id,
+            "agent_id": key.agent_id,
+            "name": key.name,
+            "metric_type": str(type),
+            "tags_key": key.tags_key,
+            "tags": dict(sample.tags),
+            "created_at": at,
+            "last_at": sample.at,
+        },
+    )
+
+
+def _check_room(c: sa.Connection, key: _Key, place: int, limits: SeriesLimits) -> None:
+    told = f"samples[{place}]: no room for the series {key.name}{key.tags_key}: "
+    if c.execute(COUNT_SERIES, {"agent": key.agent_id}).scalar_one() >= limits.per_agent:
+        most = f"an agent may have {limits.per_agent} (limits.metric_series_per_agent)"
+        raise TooManySeries(told + most, "metric_series_per_agent")
+    if c.execute(COUNT_ALL_SERIES).scalar_one() >= limits.total:
+        most = f"all agents together may have {limits.total} (limits.metric_series)"
+        raise TooManySeries(told + most, "metric_series")
+
+
+def _write(c: sa.Connection, buckets: Mapping[_BucketKey, _Bucket]) -> None:
+    """Add these buckets to those that are kept."""
+    keys = sorted(buckets)
+    known: set[_BucketKey] = set()
+    for (series, size), of_series in groupby(keys, key=lambda key: key[:2]):
+        begins = [begin for _, _, begin in of_series]
+        for row in c.execute(KNOWN_BUCKETS, {"series": series, "size": size, "begins": begins}):
+            buckets[series, size, row.bucket_at].add_kept(row)
+            known.add((series, size, row.bucket_at))
+    grown = [
+        {"series": series, "size": size, "begin": begin} | buckets[series, size, begin].values()
+        for series, size, begin in keys
+        if (series, size, begin) in known
+    ]
+    fresh = [
+        {"series_id": series, "bucket_ms": size, "bucket_at": begin} | buckets[series, size, begin].values()
+        for series, size, begin in keys
+        if (series, size, begin) not in known
+    ]
+    if grown:
+        c.execute(GROW_BUCKET, grown)
+    if fresh:
+        c.execute(sa.insert(agent_metrics), fresh)
+
+
+def _tags_key(tags: Mapping[str, str]) -> str:
+    """The same text for the same tags: ``{"model":"small"}``; none for none."""
+    return msgspec.json.encode(tags, order="sorted").decode() if tags else ""
+
+
+_bucket = sa.tuple_(agent_metrics.c.series_id, agent_metrics.c.bucket_ms, agent_metrics.c.bucket_at)
+_old_bucket = (
+    sa.select(agent_metrics.c.series_id, agent_metrics.c.bucket_ms, agent_metrics.c.bucket_at)
+    .where(
+        agent_metrics.c.bucket_ms == sa.bindparam("size"), agent_metrics.c.bucket_at < sa.bindparam("before")
+    )
+    .order_by(agent_metrics.c.bucket_at)
+    .limit(sa.bindparam("rows", type_=sa.Integer))
+)
+DROP_BUCKETS = sa.delete(agent_metrics).where(_bucket.in_(_old_bucket))
+_has_no_bucket = ~sa.exists().where(agent_metrics.c.series_id == metric_series.c.id)
+OLD_SERIES = (
+    sa.select(metric_series.c.id, metric_series.c.agent_id)
+    .where(metric_series.c.last_at < sa.bindparam("before"), _has_no_bucket)
+    .order_by(metric_series.c.last_at)
+    .limit(sa.bindparam("rows", type_=sa.Integer))
+)
+DROP_SERIES = sa.delete(metric_series).where(
+    metric_series.c.id.in_(sa.bindparam("series", expanding=True)),
+    metric_series.c.last_at < sa.bindparam("before"),
+    _has_no_bucket,
+)
+
+
+def prune_buckets(c: sa.Connection, *, size_ms: int, before: int, rows: int = IN_LIST) -> int:
+    """Delete buckets of this size that began before *before* did; returns how many went."""
+    first = before - before % size_ms
+    return c.execute(DROP_BUCKETS, {"size": size_ms, "before": first, "rows": rows}).rowcount
+
+
+def prune_series(c: sa.Connection, *, before: int, rows: int = IN_LIST) -> int:
+    """Delete series that nothing came for since *before* and that have no bucket; returns how many went."""
+    old = c.execute(OLD_SERIES, {"before": before, "rows": rows}).all()
+    if not old:
+        return 0
+    c.execute(LOCK_AGENTS, {"agents": sorted({row.agent_id for row in old})})  # nobody begins a bucket now
+    return c.execute(DROP_SERIES, {"series": [row.id for row in old], "before": before}).rowcount

@@ -1,0 +1,337 @@
+"""The tables about agents: who they are, how they are, what they can, hold, measured and remember.
+
+Part of ``storage.schema``, by whose name everybody else reads them.
+"""
+
+import sqlalchemy as sa
+
+from storage.kernel.columns import (
+    Doc,
+    Flag,
+    Int,
+    Real,
+    doc,
+    index,
+    number,
+    one_of,
+    reference,
+    text,
+    zero_or_one,
+)
+from storage.kernel.metadata import table
+
+AGENT_TYPES = (
+    "COORDINATOR",
+    "ASSISTANT",
+    "RESEARCHER",
+    "DEVELOPER",
+    "DESIGNER",
+    "SPECIALIST",
+    "AUDITOR",
+    "CUSTOM",
+)
+AGENT_SUBTYPES = ("PLANNER", "REVIEWER", "MANAGER", "TOOL_CURATOR", "DEPLOYMENT")
+
+agent_templates = table(
+    "agent_templates",
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("description", sa.Text),
+    text("agent_type", "CUSTOM"),
+    sa.Column("subtype", sa.Text),
+    doc("configuration_schema", "{}"),
+    doc("default_configuration", "{}"),
+    sa.Column("prompt_template", sa.Text),
+    text("source", "api"),
+    number("version", 1),
+    number("created_at"),
+    number("updated_at"),
+    one_of("agent_type", AGENT_TYPES),
+    one_of("subtype", AGENT_SUBTYPES, or_null=True),
+    one_of("source", ("file", "api")),
+)
+
+agents = table(
+    "agents",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("user_id", "users.id", ondelete="CASCADE"),
+    sa.Column("external_id", sa.Text, unique=True),
+    sa.Column("instance_id", sa.Text),
+    sa.Column("project_id", sa.Text),
+    text("name"),
+    sa.Column("description", sa.Text),
+    text("type", "CUSTOM"),
+    sa.Column("subtype", sa.Text),
+    text("source", "api"),
+    text("executor"),
+    reference("device_id", "devices.id", ondelete="SET NULL", nullable=True),
+    reference("template_id", "agent_templates.id", ondelete="SET NULL", nullable=True),
+    reference("connector_id", "connectors.id", ondelete="SET NULL", nullable=True),
+    sa.Column("prompt_template", sa.Text),
+    doc("data_types", "[]"),
+    doc("needs", "[]"),
+    doc("locks", "[]"),
+    number("max_concurrent_runs", 1),
+    number("priority", 0),
+    number("config_rev", 1),
+    text("config_fingerprint", ""),
+    number("created_at"),
+    number("updated_at"),
+    sa.Column("deleted_at", Int),
+    sa.UniqueConstraint("user_id", "name"),
+    one_of("type", AGENT_TYPES),
+    one_of("subtype", AGENT_SUBTYPES, or_null=True),
+    one_of("source", ("file", "api")),
+    one_of("executor", ("device", "connector", "gateway")),
+    sa.CheckConstraint("max_concurrent_runs BETWEEN 1 AND 64", name="max_concurrent_runs"),
+)
+index("agents_device", agents.c.device_id)
+index("agents_template", agents.c.template_id, where="template_id IS NOT NULL")
+index("agents_connector", agents.c.connector_id, where="connector_id IS NOT NULL")
+
+agent_configs = table(
+    "agent_configs",
+    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("config_key", sa.Text, primary_key=True),
+    text("config_type", "string"),
+    text("config_value"),
+    sa.Column("description", sa.Text),
+    text("source", "api"),
+    number("created_at"),
+    number("updated_at"),
+    sa.CheckConstraint("length(config_key) BETWEEN 1 AND 255", name="config_key"),
+    one_of("source", ("file", "api")),
+    one_of("config_type", ("string", "integer", "float", "boolean", "json")),
+    rowid=False,
+)
+
+agent_states = table(
+    "agent_states",
+    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    text("lifecycle", "created"),
+    text("availability", "available"),
+    text("connectivity", "offline"),
+    text("health", "ok"),
+    sa.Column("health_reason", sa.Text),
+    sa.Column("exhaust_reason", sa.Text),
+    sa.Column("exhausted_at", Int),
+    sa.Column("recovery_at", Int),
+    sa.Column("probe_at", Int),
+    number("exhaust_count", 0),
+    number("runs_waiting", 0),
+    number("runs_executing", 0),
+    number("runs_running", 0),
+    doc("resource_usage", "{}"),
+    doc("metadata", "{}"),
+    sa.Column("last_heartbeat_at", Int),
+    number("last_activity_at"),
+    number("version", 1),
+    number("updated_at"),
+    one_of(
+        "lifecycle",
+        ("created", "initializing", "ready", "active", "paused", "maintenance", "terminated"),
+    ),
+    one_of("availability", ("available", "on_call", "exhausted")),
+    one_of("connectivity", ("online", "offline")),
+    one_of("health", ("ok", "error")),
+    one_of("exhaust_reason", ("rate_limit", "billing", "budget"), or_null=True),
+    sa.CheckConstraint("runs_waiting >= 0", name="runs_waiting"),
+    sa.CheckConstraint("runs_executing >= 0", name="runs_executing"),
+    sa.CheckConstraint("runs_running BETWEEN 0 AND runs_executing", name="runs_running"),
+    sa.CheckConstraint(
+        "(availability = 'exhausted') = (exhaust_reason IS NOT NULL AND exhausted_at IS NOT NULL)",
+        name="exhausted",
+    ),
+    sa.CheckConstraint(
+        "recovery_at IS NULL OR (availability = 'exhausted' AND recovery_at >= exhausted_at)",
+        name="recovery_at",
+    ),
+)
+index("agent_states_recovery", agent_states.c.recovery_at, where="availability = 'exhausted'")
+
+agent_state_history = table(
+    "agent_state_history",
+    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("seq", Int, primary_key=True),
+    text("axis"),
+    sa.Column("old_value", sa.Text),
+    text("new_value"),
+    doc("snapshot", "{}"),
+    sa.Column("reason", sa.Text),
+    text("actor"),
+    number("at"),
+    one_of("axis", ("lifecycle", "availability", "connectivity", "health", "activity")),
+    rowid=False,
+)
+index("agent_state_history_at", agent_state_history.c.at)
+index(
+    "agent_state_history_axis",
+    agent_state_history.c.agent_id,
+    agent_state_history.c.axis,
+    agent_state_history.c.seq,
+)
+
+agent_config_history = table(
+    "agent_config_history",
+    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("seq", Int, primary_key=True),
+    text("config_key"),
+    sa.Column("old_type", sa.Text),
+    sa.Column("old_value", sa.Text),
+    sa.Column("new_type", sa.Text),
+    sa.Column("new_value", sa.Text),
+    text("actor"),
+    number("at"),
+    rowid=False,
+)
+index("agent_config_history_at", agent_config_history.c.at)
+
+agent_capabilities = table(
+    "agent_capabilities",
+    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("ver_major", Int, primary_key=True),
+    sa.Column("ver_minor", Int, primary_key=True),
+    sa.Column("ver_patch", Int, primary_key=True),
+    sa.Column("prerelease", sa.Text, primary_key=True, server_default=sa.text("''")),
+    sa.Column("enabled", Flag, nullable=False, server_default=sa.true()),
+    text("source", "api"),
+    doc("config", "{}"),
+    sa.Column("description", sa.Text),
+    number("created_at"),
+    number("updated_at"),
+    sa.CheckConstraint("length(name) BETWEEN 1 AND 255", name="name"),
+    sa.CheckConstraint("ver_major >= 0 AND ver_minor >= 0 AND ver_patch >= 0", name="version"),
+    one_of("source", ("file", "api", "device")),
+    zero_or_one("enabled"),
+    rowid=False,
+)
+index(
+    "agent_capabilities_one_enabled",
+    agent_capabilities.c.agent_id,
+    agent_capabilities.c.name,
+    where="enabled",
+    unique=True,
+)
+
+agent_locks = table(
+    "agent_locks",
+    sa.Column("user_id", sa.Text, sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("resource", sa.Text, primary_key=True),
+    number("fence", 0),
+    sa.Column("holder_kind", sa.Text),
+    sa.Column("holder_id", sa.Text),
+    reference("agent_id", "agents.id", ondelete="SET NULL", nullable=True),
+    number("ttl_ms", 0),
+    sa.Column("acquired_at", Int),
+    number("expires_at", 0),
+    sa.Column("request_id", sa.Text),
+    one_of("holder_kind", ("run", "device"), or_null=True),
+    sa.CheckConstraint("length(resource) BETWEEN 1 AND 255", name="resource"),
+    sa.CheckConstraint("fence >= 0", name="fence"),
+    sa.CheckConstraint("(holder_kind IS NULL) = (holder_id IS NULL)", name="holder"),
+    sa.CheckConstraint("holder_id IS NOT NULL OR expires_at = 0", name="free"),
+    rowid=False,
+)
+index("agent_locks_holder", agent_locks.c.holder_kind, agent_locks.c.holder_id, where="holder_id IS NOT NULL")
+index("agent_locks_agent", agent_locks.c.agent_id, where="agent_id IS NOT NULL")
+index("agent_locks_request", agent_locks.c.request_id, where="request_id IS NOT NULL")
+
+lock_waits = table(
+    "lock_waits",
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("resource", sa.Text, primary_key=True),
+    sa.Column("ticket", Int, primary_key=True),
+    text("request_id"),
+    text("holder_kind"),
+    text("holder_id"),
+    reference("agent_id", "agents.id", ondelete="CASCADE", nullable=True),
+    number("ttl_ms"),
+    number("queued_at"),
+    sa.Column("deadline_at", Int),
+    sa.ForeignKeyConstraint(
+        ["user_id", "resource"], ["agent_locks.user_id", "agent_locks.resource"], ondelete="CASCADE"
+    ),
+    one_of("holder_kind", ("run", "device")),
+    rowid=False,
+)
+index("lock_waits_holder", lock_waits.c.holder_kind, lock_waits.c.holder_id)
+index("lock_waits_agent", lock_waits.c.agent_id, where="agent_id IS NOT NULL")
+index("lock_waits_request", lock_waits.c.request_id)
+
+metric_series = table(
+    "metric_series",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("agent_id", "agents.id", ondelete="CASCADE"),
+    text("name"),
+    text("metric_type", "gauge"),
+    text("tags_key", ""),
+    doc("tags", "{}"),
+    number("created_at"),
+    number("last_at"),
+    sa.UniqueConstraint("agent_id", "name", "tags_key"),
+    one_of("metric_type", ("counter", "gauge", "histogram")),
+    sa.CheckConstraint("length(name) BETWEEN 1 AND 255", name="name"),
+)
+index("metric_series_last", metric_series.c.last_at)
+
+agent_metrics = table(
+    "agent_metrics",
+    sa.Column("series_id", sa.Text, sa.ForeignKey("metric_series.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("bucket_ms", Int, primary_key=True),
+    sa.Column("bucket_at", Int, primary_key=True),
+    number("n"),
+    sa.Column("sum", Real, nullable=False),
+    sa.Column("min", Real, nullable=False),
+    sa.Column("max", Real, nullable=False),
+    sa.Column("last", Real, nullable=False),
+    number("last_at"),
+    sa.Column("hist", Doc),
+    sa.CheckConstraint("n > 0", name="n"),
+    rowid=False,
+)
+index("agent_metrics_at", agent_metrics.c.bucket_ms, agent_metrics.c.bucket_at)
+
+checkpoints = table(
+    "checkpoints",
+    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("scope", sa.Text, primary_key=True, server_default=sa.text("'agent'")),
+    number("sequence_number", 0),
+    sa.Column("is_recoverable", Flag, nullable=False, server_default=sa.true()),
+    doc("state_data", "{}"),
+    sa.Column("run_id", sa.Text),
+    number("fence", 0),
+    text("actor"),
+    number("created_at"),
+    number("updated_at"),
+    zero_or_one("is_recoverable"),
+    sa.CheckConstraint("sequence_number >= 0", name="sequence_number"),
+    sa.CheckConstraint("length(scope) BETWEEN 1 AND 255", name="scope"),
+    rowid=False,
+)
+
+wakes = table(
+    "wakes",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("schedule_id", "schedules.id", ondelete="CASCADE"),
+    reference("agent_id", "agents.id", ondelete="CASCADE"),
+    number("fire_at"),
+    number("ends_at"),
+    text("state", "waiting"),
+    sa.Column("reason", sa.Text),
+    number("sends", 0),
+    number("next_at"),
+    sa.Column("sent_at", Int),
+    sa.Column("settled_at", Int),
+    number("created_at"),
+    number("updated_at"),
+    sa.UniqueConstraint("schedule_id", "fire_at"),
+    one_of("state", ("waiting", "sent", "deferred", "acknowledged", "failed", "skipped")),
+    sa.CheckConstraint("fire_at < ends_at", name="ends_at"),
+    sa.CheckConstraint(
+        "(state IN ('acknowledged', 'failed', 'skipped')) = (settled_at IS NOT NULL)", name="settled_at"
+    ),
+)
+index("wakes_due", wakes.c.next_at, where="state IN ('waiting', 'sent', 'deferred')")
+index("wakes_settled", wakes.c.settled_at, where="settled_at IS NOT NULL")
+index("wakes_agent", wakes.c.agent_id, wakes.c.fire_at)

@@ -1,0 +1,285 @@
+"""Templates written, changed and removed; what that means for the agents that are made from them.
+
+A change is judged for every agent that is made from the template, in the transaction
+that makes it. One that some agent would not survive is refused, or, where somebody
+insists, done: those agents are then in error, with the reason, until they are set right.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, TemplateId
+from storage.agents import agent_snapshot, agent_states, templates
+from storage.agents.agent_snapshot import Check, Setup
+from storage.agents.templates import TemplateRow, WrittenTemplate
+from storage.schema import agent_states as states
+from storage.schema import agent_templates, agents
+
+SET_UP_WRONG: Final = "not set up right: "  # begins the reason of an agent in error that its set-up put there
+RIGHT_AGAIN: Final = "set up right again"
+MOST_NAMED: Final = 10  # agents, in one refusal
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """An agent that a change does not leave as its template asks for; *wrong* is told in words."""
+
+    agent_id: AgentId
+    name: str
+    user: str
+    wrong: tuple[str, ...]
+
+    @property
+    def told(self) -> str:
+        """It as a sentence."""
+        return f"agent {self.name}: {'; '.join(self.wrong)}"
+
+
+class WouldBreak(HubError):
+    """Agents would not be what their template asks for: the message names each. Nothing was written."""
+
+    code = ErrorCode.BAD_CONFIG
+    hint = "set those agents right first, or insist with force: they are in error then; nothing was changed"
+
+    def __init__(self, broken: Sequence[Broken]) -> None:
+        more = len(broken) - MOST_NAMED
+        told = [one.told for one in broken[:MOST_NAMED]] + ([f"and {more} more agents"] if more > 0 else [])
+        super().__init__("; ".join(told))
+        self.broken = tuple(broken)
+
+
+class TemplateInUse(HubError):
+    """Agents are made from the template: the message names them. Nothing was written."""
+
+    code = ErrorCode.TEMPLATE_IN_USE
+
+
+class TemplateOfFile(HubError):
+    """The template stands in hub.toml and is changed there. Nothing was written."""
+
+    code = ErrorCode.MANAGED_BY_FILE
+
+
+class TooManyTemplates(HubError):
+    """There are as many as may be. Nothing was written."""
+
+    code = ErrorCode.LIMIT_REACHED
+
+
+class TemplateChanged(HubError):
+    """Somebody changed the template since it was read. Nothing was written."""
+
+    code = ErrorCode.CHANGED_MEANWHILE
+
+
+class Put(msgspec.Struct, frozen=True):
+    """What writing a template did.
+
+    Attributes:
+        agents: all that are made from it, where their configuration or prompt may be another now.
+        broken: those that are in error now.
+    """
+
+    template: TemplateRow
+    is_new: bool = False
+    is_changed: bool = False
+    agents: tuple[AgentId, ...] = ()
+    broken: tuple[Broken, ...] = ()
+
+
+UPDATE_TEMPLATE = (
+    sa.update(agent_templates)
+    .where(agent_templates.c.id == sa.bindparam("template"))
+    .values(
+        {name: sa.bindparam(f"new_{name}") for name in WrittenTemplate.__struct_fields__ if name != "name"},
+    )
+    .values(
+        source=sa.bindparam("from_where"),
+        version=agent_templates.c.version + 1,
+        updated_at=sa.bindparam("now"),
+    )
+)
+DELETE_TEMPLATE = sa.delete(agent_templates).where(agent_templates.c.id == sa.bindparam("template"))
+NEW_REVISION = (
+    sa.update(agents)
+    .where(agents.c.template_id == sa.bindparam("template"), agents.c.deleted_at.is_(None))
+    .values(config_rev=agents.c.config_rev + 1, updated_at=sa.bindparam("now"))
+)
+SET_UP_WRONGLY = (
+    sa.select(states.c.agent_id)
+    .join_from(states, agents, agents.c.id == states.c.agent_id)
+    .where(states.c.health == "error", states.c.health_reason.like(f"{SET_UP_WRONG}%"))
+)
+
+
+def judge(c: sa.Connection, written: WrittenTemplate, check: Check) -> list[Broken]:
+    """Which agents would be broken if their template said this; nothing is written."""
+    old = templates.find_template(c, written.name)
+    if old is None:
+        return []
+    new = msgspec.structs.replace(old, **msgspec.structs.asdict(written))
+    found = agent_snapshot.setups_with(c, old.id)
+    return broken_among({id: msgspec.structs.replace(one, template=new) for id, one in found.items()}, check)
+
+
+def broken_among(found: Mapping[AgentId, Setup], check: Check) -> list[Broken]:
+    """Those that are not set up right."""
+    judged = ((id, one, tuple(check(one))) for id, one in found.items())
+    return [Broken(id, one.name, one.user, wrong) for id, one, wrong in judged if wrong]
+
+
+def put_template(
+    c: sa.Connection,
+    written: WrittenTemplate,
+    *,
+    fresh_id: TemplateId,
+    at: int,
+    actor: str,
+    check: Check,
+    force: bool = False,
+    version: int | None = None,
+    most: int | None = None,
+) -> Put:
+    """Write a template of the API, a new one or in place of the one of that name.
+
+    Args:
+        check: what is wrong with one agent.
+        force: agents that would be broken are put in error, and the template is written.
+        version: the one that the writer has read; None: whichever it is.
+        most: templates there may be.
+
+    Raises:
+        TemplateOfFile, TemplateChanged, TooManyTemplates, WouldBreak: nothing was written.
+    """
+    templates.change_alone(c)
+    old = templates.find_template(c, written.name)
+    if old is not None and old.source == "file":
+        raise TemplateOfFile(f"template {written.name!r} is managed by hub.toml")
+    if version is not None and version != (0 if old is None else old.version):
+        raise TemplateChanged(f"template {written.name!r} changed since it was read")
+    if old is None and most is not None and c.execute(templates.COUNT).scalar_one() >= most:
+        raise TooManyTemplates(f"there are {most} templates already (templates)")
+    broken = judge(c, written, check)
+    if broken and not force:
+        raise WouldBreak(broken)
+    done = _write(c, old, written, fresh_id=fresh_id, source="api", at=at)
+    if done.is_changed:
+        put_in_error(c, broken, done.agents, at=at, actor=actor)
+    return msgspec.structs.replace(done, broken=tuple(broken))
+
+
+def remove_template(c: sa.Connection, name: str) -> TemplateRow:
+    """Remove a template of the API that no agent is made from; archived agents do not count.
+
+    Raises:
+        UnknownTemplate, TemplateOfFile, TemplateInUse: nothing was written.
+    """
+    templates.change_alone(c)
+    old = templates.get_template(c, name)
+    if old.source == "file":
+        raise TemplateOfFile(f"template {name!r} is managed by hub.toml")
+    if users := agent_snapshot.setups_with(c, old.id):
+        named = ", ".join([one.name for one in users.values()][:MOST_NAMED])
+        more = f" and {len(users) - MOST_NAMED} more" if len(users) > MOST_NAMED else ""
+        raise TemplateInUse(f"template {name!r} is used by {named}{more}")
+    c.execute(DELETE_TEMPLATE, {"template": old.id})
+    return old
+
+
+def reconcile_templates(
+    c: sa.Connection, declared: Sequence[WrittenTemplate], *, fresh_ids: Sequence[str], at: int
+) -> list[Put]:
+    """Make the templates of source ``file`` those that are declared; what was new or changed.
+
+    The file takes over a template of the API that bears a declared name. The agents are not looked
+    at: those of the file follow in the same transaction, see ``settle``.
+    """
+    done = [
+        _write(
+            c,
+            templates.find_template(c, one.name),
+            one,
+            fresh_id=TemplateId(fresh),
+            source="file",
+            at=at,
+        )
+        for one, fresh in zip(declared, fresh_ids, strict=True)
+    ]
+    return [put for put in done if put.is_changed]
+
+
+def let_go_templates(c: sa.Connection, declared: Iterable[str], *, at: int) -> list[TemplateRow]:
+    """Remove the templates that the file no longer declares.
+
+    One that agents of the API are still made from stays, as one of the API: nothing is lost
+    by a line that left the file.
+    """
+    named = set(declared)
+    gone = [one for one in templates.list_templates(c) if one.source == "file" and one.name not in named]
+    used = templates.uses_of_templates(c)
+    for one in gone:
+        if one.id in used:
+            _write(c, one, one.written, fresh_id=one.id, source="api", at=at)
+        else:
+            c.execute(DELETE_TEMPLATE, {"template": one.id})
+    return gone
+
+
+def settle(c: sa.Connection, check: Check, *, at: int, actor: str, force: bool) -> list[Broken]:
+    """Judge every agent that has a template or variables in its prompt, and those that were wrong before.
+
+    Args:
+        force: those that are wrong are put in error; else that is refused.
+
+    Raises:
+        WouldBreak: the transaction is to end with this.
+    """
+    broken = broken_among(agent_snapshot.setups_to_judge(c), check)
+    if broken and not force:
+        raise WouldBreak(broken)
+    put_in_error(c, broken, None, at=at, actor=actor)
+    return broken
+
+
+def put_in_error(
+    c: sa.Connection, broken: Sequence[Broken], judged: Iterable[AgentId] | None, *, at: int, actor: str
+) -> None:
+    """Agents that are not set up right are in error; those *judged* (None: all) that are right again, not."""
+    wrong = {one.agent_id: one for one in broken}
+    for one in broken:
+        told = f"{SET_UP_WRONG}{'; '.join(one.wrong)}"
+        agent_states.move(c, one.agent_id, "health", "error", at=at, actor=actor, reason=told)
+    were_wrong = {AgentId(id) for id in c.execute(SET_UP_WRONGLY).scalars()}
+    healed = were_wrong if judged is None else were_wrong.intersection(judged)
+    for agent_id in sorted(healed - wrong.keys()):
+        agent_states.move(c, agent_id, "health", "ok", at=at, actor=actor, reason=RIGHT_AGAIN)
+
+
+def _write(
+    c: sa.Connection,
+    old: TemplateRow | None,
+    written: WrittenTemplate,
+    *,
+    fresh_id: TemplateId,
+    source: str,
+    at: int,
+) -> Put:
+    about = msgspec.structs.asdict(written)
+    if old is None:
+        row = about | {"id": fresh_id, "source": source, "created_at": at, "updated_at": at}
+        c.execute(sa.insert(agent_templates), row)
+        return Put(templates.get_template(c, written.name), is_new=True, is_changed=True)
+    if (old.written, old.source) == (written, source):
+        return Put(old)
+    new = {f"new_{name}": value for name, value in about.items() if name != "name"}
+    c.execute(UPDATE_TEMPLATE, new | {"template": old.id, "from_where": source, "now": at})
+    made = tuple(agent_snapshot.setups_with(c, old.id))
+    if (old.default_configuration, old.prompt_template) != (
+        written.default_configuration,
+        written.prompt_template,
+    ):
+        c.execute(NEW_REVISION, {"template": old.id, "now": at})
+    return Put(templates.get_template(c, written.name), is_changed=True, agents=made)

@@ -1,0 +1,127 @@
+"""Templates: what agents of one kind have in common, and the schema that their configuration keeps to.
+
+Reading them; ``storage.agents.template_changes`` writes them, and looks at the agents that are made of them.
+"""
+
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.agent_types import AgentSubtype, AgentType
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import TemplateId
+from storage.schema import agent_templates, agents
+
+
+class UnknownTemplate(HubError):
+    """There is no such template."""
+
+    code = ErrorCode.UNKNOWN_TEMPLATE
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no template {name!r}")
+        self.name = name
+
+
+class WrittenTemplate(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody says of a template, in hub.toml or over the API.
+
+    Attributes:
+        configuration_schema: JSON Schema 2020-12, of the configuration with the defaults under it.
+        prompt_template: the prompt of agents that have none of their own.
+    """
+
+    name: str
+    description: str | None = None
+    agent_type: AgentType = AgentType.CUSTOM
+    subtype: AgentSubtype | None = None
+    configuration_schema: dict[str, Any] = {}
+    default_configuration: dict[str, Any] = {}
+    prompt_template: str | None = None
+
+
+class TemplateRow(WrittenTemplate, frozen=True, kw_only=True):
+    """A template. *source*: ``file`` or ``api``; *version* grows with each change of it."""
+
+    id: TemplateId
+    source: str
+    version: int
+    created_at: int
+    updated_at: int
+
+    @property
+    def written(self) -> WrittenTemplate:
+        """What was said of it."""
+        return WrittenTemplate(**{name: getattr(self, name) for name in WrittenTemplate.__struct_fields__})
+
+
+TEMPLATES = sa.select(*(agent_templates.c[name] for name in TemplateRow.__struct_fields__)).order_by(
+    agent_templates.c.name
+)
+TEMPLATE_NAMED = TEMPLATES.where(agent_templates.c.name == sa.bindparam("named"))
+COUNT = sa.select(sa.func.count()).select_from(agent_templates)
+IN_USE = (
+    sa.select(agents.c.template_id, sa.func.count().label("used"))
+    .where(agents.c.template_id.is_not(None), agents.c.deleted_at.is_(None))
+    .group_by(agents.c.template_id)
+)
+
+
+TEMPLATES_LOCK: Final = 0x6875_7401  # of PostgreSQL
+
+
+def change_alone(c: sa.Connection) -> None:
+    """Until this transaction ends nobody else changes a template, or what one is asked about.
+
+    Called before anything is read. A SQLite database has one writer anyway.
+    """
+    if c.dialect.name == "postgresql":
+        c.execute(sa.select(sa.func.pg_advisory_xact_lock(TEMPLATES_LOCK)))
+
+
+def keep_templates(c: sa.Connection) -> None:
+    """Until this transaction ends no template changes: an agent is changed that was judged by its own.
+
+    Called before anything is read. See ``change_alone``.
+    """
+    if c.dialect.name == "postgresql":
+        c.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(TEMPLATES_LOCK)))
+
+
+def get_template(c: sa.Connection, name: str) -> TemplateRow:
+    """The template of that name.
+
+    Raises:
+        UnknownTemplate: there is none.
+    """
+    found = find_template(c, name)
+    if found is None:
+        raise UnknownTemplate(name)
+    return found
+
+
+def find_template(c: sa.Connection, name: str) -> TemplateRow | None:
+    """The template of that name, if there is one."""
+    row = c.execute(TEMPLATE_NAMED, {"named": name}).one_or_none()
+    return None if row is None else _template(row)
+
+
+def list_templates(c: sa.Connection) -> list[TemplateRow]:
+    """Every template, by name."""
+    return [_template(row) for row in c.execute(TEMPLATES)]
+
+
+def templates_by_id(c: sa.Connection) -> dict[TemplateId, TemplateRow]:
+    """Every template, by its id."""
+    return {row.id: row for row in list_templates(c)}
+
+
+def uses_of_templates(c: sa.Connection) -> dict[TemplateId, int]:
+    """How many agents that are not archived are made from each; one that none is made from is left out."""
+    return {TemplateId(row.template_id): row.used for row in c.execute(IN_USE)}
+
+
+def _template(row: Any) -> TemplateRow:
+    fields = dict(zip(TemplateRow.__struct_fields__, row, strict=True))
+    return msgspec.convert(fields, TemplateRow)

@@ -1,0 +1,1 @@
+"""Connectors: accounts, sealed credentials, cursors and the messages that were read."""

@@ -1,0 +1,276 @@
+"""What sign-ins granted, sealed: one row for each connector, and whose turn it is to refresh it.
+
+Whoever refreshes holds the row's lease meanwhile, for a time by the database's own clock, and writes by
+compare-and-set on *version*: of two who refresh, one does; and where somebody signed in anew meanwhile,
+what they got stays. What is in *sealed* is known to ``hub.accounts`` alone.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from storage.kernel.columns import Int, now_ms
+from storage.schema import connectors, credentials, sign_ins
+
+Reseal = Callable[[str, str, str, bytes], "tuple[str, bytes]"]
+
+
+class CredentialRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What was granted to a connector.
+
+    Attributes:
+        version: grows with each refresh and each sign-in.
+        sealed: by the key *key_id*.
+        expires_at: of the access token; ``None``: the provider did not say.
+        granted_at: when a person signed in.
+        lease_owner, lease_until: who refreshes it, and until when nobody else does.
+    """
+
+    connector_id: str
+    version: int
+    sealed: bytes
+    key_id: str
+    scopes: tuple[str, ...]
+    expires_at: int | None
+    granted_at: int
+    refreshed_at: int
+    lease_owner: str | None
+    lease_until: int | None
+
+    def __repr__(self) -> str:
+        return f"CredentialRow(connector_id={self.connector_id!r}, version={self.version})"
+
+
+class GrantAge(msgspec.Struct, frozen=True):
+    """When somebody signed in, and how long the sign-in before it lasted; ``None``: none was ended."""
+
+    connector_id: str
+    granted_at: int
+    ended_after: int | None
+
+
+class GrantSight(msgspec.Struct, frozen=True, kw_only=True):
+    """A grant, and whether its connector may use it. *row*: ``None``: nobody has signed in."""
+
+    state: str
+    detail: str | None
+    row: CredentialRow | None
+    is_leased: bool = False  # to somebody, by the database's clock
+
+
+_one = credentials.c.connector_id == sa.bindparam("connector")
+_as_seen = credentials.c.version == sa.bindparam("seen")
+_own = credentials.c.lease_owner == sa.bindparam("owner")
+_FREE = {"lease_owner": None, "lease_until": None}
+CREDENTIAL = sa.select(credentials).where(_one)
+LOCKED = CREDENTIAL.with_for_update()
+STANDING = (
+    sa.select(
+        connectors.c.state,
+        connectors.c.detail,
+        sa.func.coalesce(credentials.c.lease_until > now_ms(), sa.false()).label("is_leased"),
+        credentials,
+    )
+    .select_from(connectors.outerjoin(credentials, credentials.c.connector_id == connectors.c.id))
+    .where(connectors.c.id == sa.bindparam("connector"))
+)
+AGES = sa.select(credentials.c.connector_id, credentials.c.granted_at, credentials.c.ended_after)
+END = (
+    sa.update(credentials)
+    .where(_one)
+    .values(ended_after=sa.bindparam("now", type_=Int) - credentials.c.granted_at)
+)
+INSERT = sa.insert(credentials)
+REPLACE = (
+    sa.update(credentials)
+    .where(_one)
+    .values(
+        version=credentials.c.version + 1,
+        sealed=sa.bindparam("blob", type_=sa.LargeBinary),
+        key_id=sa.bindparam("key"),
+        scopes=sa.bindparam("granted", type_=credentials.c.scopes.type),
+        expires_at=sa.bindparam("until", type_=Int),
+        granted_at=sa.bindparam("now"),
+        refreshed_at=sa.bindparam("now"),
+        **_FREE,
+    )
+)
+LEASE = (
+    sa.update(credentials)
+    .where(
+        _one,
+        _as_seen,
+        sa.or_(credentials.c.lease_until.is_(None), credentials.c.lease_until <= now_ms()),
+    )
+    .values(lease_owner=sa.bindparam("owner_now"), lease_until=now_ms() + sa.bindparam("ttl", type_=Int))
+)
+RELEASE = sa.update(credentials).where(_one, _own).values(**_FREE)
+REFRESH = (
+    sa.update(credentials)
+    .where(_one, _as_seen)
+    .values(
+        version=credentials.c.version + 1,
+        sealed=sa.bindparam("blob", type_=sa.LargeBinary),
+        key_id=sa.bindparam("key"),
+        scopes=sa.bindparam("granted", type_=credentials.c.scopes.type),
+        expires_at=sa.bindparam("until", type_=Int),
+        refreshed_at=sa.bindparam("now"),
+        **_FREE,
+    )
+)
+OVERWRITE = (
+    sa.update(credentials)
+    .where(_one)
+    .values(sealed=b"", version=credentials.c.version + 1, scopes=[], expires_at=None, **_FREE)
+)
+DELETE = sa.delete(credentials).where(_one)
+ALL = sa.select(credentials).order_by(credentials.c.connector_id).with_for_update()
+OPEN_SIGN_INS = (
+    sa.select(sign_ins.c.id, sign_ins.c.connector_id, sign_ins.c.key_id, sign_ins.c.sealed)
+    .where(sign_ins.c.outcome.is_(None))
+    .order_by(sign_ins.c.id)
+    .with_for_update()
+)
+RESEAL = (
+    sa.update(credentials)
+    .where(_one, _as_seen)
+    .values(sealed=sa.bindparam("blob", type_=sa.LargeBinary), key_id=sa.bindparam("key"))
+)
+RESEAL_SIGN_IN = (
+    sa.update(sign_ins)
+    .where(sign_ins.c.id == sa.bindparam("sign_in"))
+    .values(sealed=sa.bindparam("blob", type_=sa.LargeBinary), key_id=sa.bindparam("key"))
+)
+KEYS_IN_USE = sa.union_all(
+    sa.select(credentials.c.key_id), sa.select(sign_ins.c.key_id).where(sign_ins.c.outcome.is_(None))
+)
+
+
+def find_credential(c: sa.Connection, connector_id: str, *, lock: bool = False) -> CredentialRow | None:
+    """What was granted to the connector. *lock*: nobody changes it before this transaction's end."""
+    found = c.execute(LOCKED if lock else CREDENTIAL, {"connector": connector_id}).one_or_none()
+    return None if found is None else _row(found)
+
+
+def find_standing(c: sa.Connection, connector_id: str) -> GrantSight | None:
+    """The grant with its connector's state; ``None``: there is no such connector."""
+    found = c.execute(STANDING, {"connector": connector_id}).one_or_none()
+    if found is None:
+        return None
+    row = None if found.connector_id is None else _row(found)
+    return GrantSight(state=found.state, detail=found.detail, row=row, is_leased=bool(found.is_leased))
+
+
+def put_credential(
+    c: sa.Connection,
+    connector_id: str,
+    *,
+    sealed: bytes,
+    key_id: str,
+    scopes: Sequence[str],
+    expires_at: int | None,
+    at: int,
+) -> None:
+    """Keep what a person granted, whatever was there before; whoever refreshes just now has lost."""
+    new = {"blob": sealed, "key": key_id, "granted": list(scopes), "until": expires_at, "now": at}
+    if c.execute(REPLACE, {"connector": connector_id} | new).rowcount:
+        return
+    row = {
+        "connector_id": connector_id,
+        "sealed": sealed,
+        "key_id": key_id,
+        "scopes": list(scopes),
+        "expires_at": expires_at,
+        "granted_at": at,
+        "refreshed_at": at,
+    }
+    c.execute(INSERT, row)
+
+
+def lease_credential(c: sa.Connection, connector_id: str, *, version: int, owner: str, ttl_ms: int) -> bool:
+    """Lease the credential to *owner*, who alone may refresh it.
+
+    Return False if it has another version by now, is leased, or was ended by its provider: a process that
+    looked before the end was written down must not ask the provider again.
+    """
+    asked = {"connector": connector_id, "seen": version, "owner_now": owner, "ttl": ttl_ms}
+    if c.execute(LEASE, asked).rowcount == 0:
+        return False
+    seen = find_standing(c, connector_id)  # after the lease: what ended it held the row's lock till then
+    if seen is not None and seen.state == "sign_in":
+        release_credential(c, connector_id, owner=owner)
+        return False
+    return True
+
+
+def release_credential(c: sa.Connection, connector_id: str, *, owner: str) -> None:
+    """*owner* is at it no more. Another's lease stays."""
+    c.execute(RELEASE, {"connector": connector_id, "owner": owner})
+
+
+def save_refreshed(
+    c: sa.Connection,
+    connector_id: str,
+    *,
+    version: int,
+    sealed: bytes,
+    key_id: str,
+    scopes: Sequence[str],
+    expires_at: int | None,
+    at: int,
+) -> bool:
+    """Keep what a refresh brought, and end its lease. False: it is another grant by now, and stays."""
+    new = {"blob": sealed, "key": key_id, "granted": list(scopes), "until": expires_at, "now": at}
+    return c.execute(REFRESH, {"connector": connector_id, "seen": version} | new).rowcount == 1
+
+
+def drop_credential(c: sa.Connection, connector_id: str) -> bool:
+    """Forget what was granted: its row is overwritten, then removed. False: there is none."""
+    is_there = c.execute(OVERWRITE, {"connector": connector_id}).rowcount == 1
+    c.execute(DELETE, {"connector": connector_id})
+    return is_there
+
+
+def reseal_all(c: sa.Connection, reseal: Reseal) -> int:
+    """Seal everything anew, in this one transaction. Versions and leases stay: nobody's refresh is lost.
+
+    Args:
+        reseal: from row id, connector id, key id and what is sealed to the new key's id and what it sealed.
+
+    Returns:
+        How many rows.
+    """
+    count = 0
+    for row in c.execute(ALL).all():
+        key, blob = reseal(row.connector_id, row.connector_id, row.key_id, row.sealed)
+        change = {"connector": row.connector_id, "seen": row.version, "key": key, "blob": blob}
+        count += c.execute(RESEAL, change).rowcount
+    for row in c.execute(OPEN_SIGN_INS).all():
+        key, blob = reseal(row.id, row.connector_id, row.key_id, row.sealed)
+        count += c.execute(RESEAL_SIGN_IN, {"sign_in": row.id, "key": key, "blob": blob}).rowcount
+    return count
+
+
+def note_end(c: sa.Connection, connector_id: str, *, at: int) -> None:
+    """The provider ended it: how long it lasted is remembered beyond it."""
+    c.execute(END, {"connector": connector_id, "now": at})
+
+
+def list_grants(c: sa.Connection) -> list[GrantAge]:
+    """How old each is."""
+    return [GrantAge(*row) for row in c.execute(AGES)]
+
+
+def keys_in_use(c: sa.Connection) -> dict[str, int]:
+    """How many rows each key seals, by its id."""
+    found: dict[str, int] = {}
+    for key in c.execute(KEYS_IN_USE).scalars():
+        found[key] = found.get(key, 0) + 1
+    return found
+
+
+def _row(found: Any) -> CredentialRow:
+    values = {name: found._mapping[name] for name in CredentialRow.__struct_fields__}
+    return CredentialRow(**values | {"scopes": tuple(values["scopes"])})

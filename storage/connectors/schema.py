@@ -1,0 +1,128 @@
+"""Tables of connectors: accounts, sealed credentials, cursors, what was seen, what was posted.
+
+Part of ``storage.schema``, by whose name everybody else reads them.
+"""
+
+import sqlalchemy as sa
+
+from storage.kernel.columns import Int, doc, index, number, one_of, reference, text
+from storage.kernel.metadata import table
+
+CONNECTOR_STATES = ("ok", "sign_in", "blocked")
+SIGN_IN_WAYS = ("device", "paste", "code")
+SEEN_STATES = ("planned", "left_out", "failed", "dead")
+
+# A connector of hub.toml. state: whether its runs may start. origin: which account of which server its
+# cursors belong to. version: rises with each change of state, so that an old refusal changes nothing.
+# failures, retry_at: of passing errors in a row; its runs wait until then.
+connectors = table(
+    "connectors",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("user_id", "users.id", ondelete="CASCADE"),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    text("provider"),
+    text("origin", ""),
+    text("settings_digest", ""),
+    sa.Column("account", sa.Text),
+    text("state", "ok"),
+    sa.Column("reason", sa.Text),
+    sa.Column("detail", sa.Text),
+    number("version", 1),
+    number("failures", 0),
+    sa.Column("retry_at", Int),
+    sa.Column("last_ok_at", Int),
+    number("created_at"),
+    number("updated_at"),
+    sa.Column("deleted_at", Int),
+    one_of("state", CONNECTOR_STATES),
+)
+
+# What was granted, sealed by a key that is not in the database. lease_*: who refreshes it just now.
+# ended_after: how long the grant before it lasted until the provider ended it, in milliseconds.
+credentials = table(
+    "credentials",
+    sa.Column("connector_id", sa.Text, sa.ForeignKey("connectors.id", ondelete="CASCADE"), primary_key=True),
+    number("version", 1),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    text("key_id"),
+    doc("scopes", "[]"),
+    sa.Column("expires_at", Int),
+    number("granted_at"),
+    number("refreshed_at"),
+    sa.Column("ended_after", Int),
+    sa.Column("lease_owner", sa.Text),
+    sa.Column("lease_until", Int),
+)
+index("credentials_key", credentials.c.key_id)
+
+# A sign-in that somebody began. sealed: the verifier, or the device code.
+sign_ins = table(
+    "sign_ins",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("connector_id", "connectors.id", ondelete="CASCADE"),
+    text("way"),
+    sa.Column("state_hash", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    text("key_id"),
+    sa.Column("redirect_uri", sa.Text),
+    sa.Column("device_id", sa.Text),
+    text("actor"),
+    sa.Column("outcome", sa.Text),
+    sa.Column("problem", sa.Text),
+    number("created_at"),
+    number("expires_at"),
+    sa.Column("settled_at", Int),
+    one_of("way", SIGN_IN_WAYS),
+    one_of("outcome", ("done", "failed"), or_null=True),
+    sa.CheckConstraint("(outcome IS NULL) = (settled_at IS NULL)", name="settled_at"),
+)
+index("sign_ins_connector", sign_ins.c.connector_id)
+index("sign_ins_expires", sign_ins.c.expires_at)
+
+# Up to where an agent has settled its connector's stream. origin: whose cursor it is.
+connector_cursors = table(
+    "connector_cursors",
+    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    text("origin"),
+    sa.Column("cursor", sa.Text),
+    number("moves", 0),
+    sa.Column("run_id", sa.Text),
+    sa.Column("last_ok_at", Int),
+    number("updated_at"),
+)
+
+# Messages that an agent has looked at. key_hash: SHA-256 (hex) of the message's key.
+seen_messages = table(
+    "seen_messages",
+    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("key_hash", sa.Text, primary_key=True),
+    text("version", ""),
+    text("state"),
+    number("attempts", 0),
+    sa.Column("reason", sa.Text),
+    sa.Column("subject_hash", sa.Text),
+    sa.Column("run_id", sa.Text),
+    number("seen_at"),
+    one_of("state", SEEN_STATES),
+    rowid=False,
+)
+index("seen_messages_seen", seen_messages.c.seen_at)
+index("seen_messages_failed", seen_messages.c.agent_id, where="state IN ('failed', 'dead')")
+
+# What others posted to a webhook. Its body goes when it is settled; its key stays while a replay may come.
+posted = table(
+    "posted",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("connector_id", "connectors.id", ondelete="CASCADE"),
+    text("dedupe_key"),
+    text("event", ""),
+    text("media_type"),
+    sa.Column("body", sa.LargeBinary),
+    number("size_bytes"),
+    number("received_at"),
+    sa.Column("settled_at", Int),
+    sa.UniqueConstraint("connector_id", "dedupe_key"),
+    sa.CheckConstraint("(body IS NULL) = (settled_at IS NOT NULL)", name="body"),
+)
+index("posted_waiting", posted.c.connector_id, posted.c.id, where="settled_at IS NULL")
+index("posted_settled", posted.c.settled_at, where="settled_at IS NOT NULL")

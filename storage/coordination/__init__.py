@@ -1,0 +1,1 @@
+"""Gateways, boards, messages, broadcasts, questions and souls."""

@@ -1,0 +1,231 @@
+"""Agents on boards: who is on which, who leads it, and of which gateway one is the main agent."""
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, UserId
+from storage.audit import audit
+from storage.coordination.boards import (
+    DEFAULT_LIMITS,
+    BoardLimits,
+    BoardRow,
+    TooManyOfBoards,
+    get_board,
+    lock_board,
+    touch,
+)
+from storage.schema import agent_states, agents, board_members, devices, gateway_agents, gateways
+
+
+class NotOnBoard(HubError):
+    """The agent is not on this board; nothing was written."""
+
+    code = ErrorCode.UNKNOWN_AGENT
+
+
+class OnAnotherBoard(HubError):
+    """The agent cannot come on this board; nothing was written."""
+
+    code = ErrorCode.ILLEGAL_TRANSITION
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class MemberRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent on a board, and where it lives: on a gateway, on a device, or (as yet) nowhere."""
+
+    board_id: BoardId
+    agent_id: AgentId
+    name: str
+    is_lead: bool
+    executor: str  # "device", "gateway" or "connector"
+    device_id: DeviceId | None
+    device_name: str | None
+    gateway_id: GatewayId | None
+    gateway_name: str | None
+    availability: str
+    connectivity: str
+    joined_at: int
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an agent stands: on which board, and of which gateway it is the main agent."""
+
+    agent_id: AgentId
+    user_id: UserId
+    board_id: BoardId | None = None
+    is_lead: bool = False
+    main_of: GatewayId | None = None
+
+
+_board: sa.BindParameter[str] = sa.bindparam("board")
+_agent: sa.BindParameter[str] = sa.bindparam("agent")
+COUNT_MEMBERS = (
+    sa.select(sa.func.count()).select_from(board_members).where(board_members.c.board_id == _board)
+)
+MEMBERS = (
+    sa.select(
+        board_members.c.board_id,
+        board_members.c.agent_id,
+        agents.c.name,
+        board_members.c.is_lead,
+        agents.c.executor,
+        agents.c.device_id,
+        devices.c.name.label("device_name"),
+        gateway_agents.c.gateway_id,
+        gateways.c.name.label("gateway_name"),
+        agent_states.c.availability,
+        agent_states.c.connectivity,
+        board_members.c.joined_at,
+    )
+    .join_from(board_members, agents, agents.c.id == board_members.c.agent_id)
+    .join(agent_states, agent_states.c.agent_id == agents.c.id)
+    .outerjoin(devices, devices.c.id == agents.c.device_id)
+    .outerjoin(gateway_agents, gateway_agents.c.agent_id == agents.c.id)
+    .outerjoin(gateways, gateways.c.id == gateway_agents.c.gateway_id)
+    .order_by(board_members.c.is_lead.desc(), agents.c.name, agents.c.id)
+)
+MEMBERS_OF_BOARD = MEMBERS.where(board_members.c.board_id == _board)
+MEMBER = MEMBERS_OF_BOARD.where(board_members.c.agent_id == _agent)
+PLACE = (
+    sa.select(
+        agents.c.id.label("agent_id"),
+        agents.c.user_id,
+        board_members.c.board_id,
+        sa.func.coalesce(board_members.c.is_lead, sa.false()).label("is_lead"),
+        sa.case((gateway_agents.c.role == "main", gateway_agents.c.gateway_id)).label("main_of"),
+    )
+    .select_from(agents)
+    .outerjoin(board_members, board_members.c.agent_id == agents.c.id)
+    .outerjoin(gateway_agents, gateway_agents.c.agent_id == agents.c.id)
+    .where(agents.c.id == _agent, agents.c.deleted_at.is_(None))
+)
+NOT_LEAD = (
+    sa.update(board_members)
+    .where(board_members.c.board_id == _board, board_members.c.is_lead)
+    .values(is_lead=False)
+)
+LEAD = (
+    sa.update(board_members)
+    .where(board_members.c.board_id == _board, board_members.c.agent_id == _agent)
+    .values(is_lead=True)
+)
+DROP = sa.delete(board_members).where(board_members.c.board_id == _board, board_members.c.agent_id == _agent)
+# Who is removed has left its board: its place as a lead is free for the next.
+LEAVE = sa.delete(board_members).where(board_members.c.agent_id == _agent)
+
+
+def list_members(c: sa.Connection, board_id: BoardId) -> list[MemberRow]:
+    """The agents of a board, its lead first, then by name."""
+    return [MemberRow(**row._mapping) for row in c.execute(MEMBERS_OF_BOARD, {"board": board_id})]
+
+
+def lead_of(c: sa.Connection, board_id: BoardId) -> MemberRow | None:
+    """The board's lead, if it has one."""
+    first = next(iter(list_members(c, board_id)), None)
+    return first if first is not None and first.is_lead else None
+
+
+def place_of(c: sa.Connection, agent_id: AgentId) -> Place | None:
+    """Where the agent stands; ``None``: there is none, or it was removed."""
+    row = c.execute(PLACE, {"agent": agent_id}).one_or_none()
+    return None if row is None else Place(**{**row._mapping, "is_lead": bool(row.is_lead)})
+
+
+def add_member(
+    c: sa.Connection,
+    board_id: BoardId,
+    agent_id: AgentId,
+    *,
+    is_lead: bool = False,
+    limits: BoardLimits = DEFAULT_LIMITS,
+    at: int,
+    actor: str,
+) -> MemberRow:
+    """The agent is on this board from now on. One who is on it already stays, and may become its lead.
+
+    Raises:
+        UnknownBoard: there is none.
+        NotOnBoard: the board's user has no such agent.
+        OnAnotherBoard: it is on another board, or it is the main agent of a gateway.
+        TooManyOfBoards: the board has as many agents as may be.
+        In each case nothing was written.
+    """
+    user_id = lock_board(c, board_id)
+    place = place_of(c, agent_id)
+    if place is None or place.user_id != user_id:
+        raise NotOnBoard(f"there is no agent {agent_id}")
+    if place.main_of is not None:
+        told = "the main agent of a gateway is on no board: it serves all of them"
+        raise OnAnotherBoard(told, hint="choose another agent")
+    if place.board_id not in (None, board_id):
+        other = get_board(c, place.board_id)
+        told = f"it is on board {other.name!r}: take it off that one first"
+        raise OnAnotherBoard(told, hint=f"'hub boards drop {other.name} AGENT'")
+    if place.board_id is None:
+        count = c.execute(COUNT_MEMBERS, {"board": board_id}).scalar_one()
+        if count >= limits.members_per_board:
+            raise TooManyOfBoards(f"there are {count} agents on this board", limit="members_per_board")
+        row = {"board_id": board_id, "agent_id": agent_id, "is_lead": False, "joined_at": at}
+        c.execute(sa.insert(board_members), row)
+        touch(c, board_id, at)
+        detail: audit.Detail = {"agent": agent_id}
+        audit.append(c, at=at, actor=actor, event="board.joined", subject=board_id, detail=detail)
+    if is_lead and not place.is_lead:
+        set_lead(c, board_id, agent_id, at=at, actor=actor)
+    return _member(c, board_id, agent_id)
+
+
+def drop_member(c: sa.Connection, board_id: BoardId, agent_id: AgentId, *, at: int, actor: str) -> MemberRow:
+    """The agent, as it was on the board, is on none any more.
+
+    Raises:
+        UnknownBoard: there is none.
+        NotOnBoard: it is not on this one.
+    """
+    lock_board(c, board_id)
+    member = _member(c, board_id, agent_id)
+    c.execute(DROP, {"board": board_id, "agent": agent_id})
+    touch(c, board_id, at)
+    detail: audit.Detail = {"agent": agent_id, "was_lead": member.is_lead}
+    audit.append(c, at=at, actor=actor, event="board.left", subject=board_id, detail=detail)
+    return member
+
+
+def set_lead(
+    c: sa.Connection, board_id: BoardId, agent_id: AgentId | None, *, at: int, actor: str
+) -> BoardRow:
+    """This agent of the board is its lead, and no other one; ``None``: nobody is.
+
+    Raises:
+        UnknownBoard: there is none.
+        NotOnBoard: the agent is not on this one; nothing was written.
+    """
+    lock_board(c, board_id)
+    was = lead_of(c, board_id)
+    if (None if was is None else was.agent_id) == agent_id:
+        return get_board(c, board_id)
+    if agent_id is not None:
+        _member(c, board_id, agent_id)
+    c.execute(NOT_LEAD, {"board": board_id})
+    if agent_id is not None:
+        c.execute(LEAD, {"board": board_id, "agent": agent_id})
+    touch(c, board_id, at)
+    detail: audit.Detail = {"agent": agent_id, "before": None if was is None else was.agent_id}
+    audit.append(c, at=at, actor=actor, event="board.lead", subject=board_id, detail=detail)
+    return get_board(c, board_id)
+
+
+def leave(c: sa.Connection, agent_id: AgentId) -> None:
+    """The agent was removed: it is on no board."""
+    c.execute(LEAVE, {"agent": agent_id})
+
+
+def _member(c: sa.Connection, board_id: BoardId, agent_id: AgentId) -> MemberRow:
+    row = c.execute(MEMBER, {"board": board_id, "agent": agent_id}).one_or_none()
+    if row is None:
+        raise NotOnBoard("the agent is not on this board")
+    return MemberRow(**row._mapping)

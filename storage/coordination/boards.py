@@ -1,0 +1,260 @@
+"""Boards: agents that work on one thing together, one of them the lead. An agent is on one board at most."""
+
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, BoardId, GatewayId, UserId
+from storage.audit import audit
+from storage.schema import (
+    agents,
+    board_members,
+    boards,
+    gateways,
+    users,
+)
+
+
+class UnknownBoard(HubError):
+    """There is no such board, or it is another user's."""
+
+    code = ErrorCode.UNKNOWN_BOARD
+
+
+class AmbiguousBoard(HubError):
+    """Several users have a board of this name."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class BoardNameTaken(HubError):
+    """The user has a board of this name already."""
+
+    code = ErrorCode.NAME_TAKEN
+
+
+class TooManyOfBoards(HubError):
+    """As many boards, or agents on one, as may be. *limit* is the name of the bound; nothing was written."""
+
+    code = ErrorCode.LIMIT_REACHED
+
+    def __init__(self, message: str, *, limit: str) -> None:
+        super().__init__(f"{message} ({limit})")
+        self.limit = limit
+
+
+class BoardLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How many there may be; hub.toml has a key of the same name for each."""
+
+    boards_per_user: int = 1_000
+    members_per_board: int = 64
+
+
+DEFAULT_LIMITS: Final = BoardLimits()
+
+
+class BoardRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A board. *members* counts its agents, the lead too. Instants are epoch milliseconds."""
+
+    id: BoardId
+    user_id: UserId
+    user_name: str
+    name: str
+    description: str | None
+    gateway_id: GatewayId | None
+    gateway_name: str | None
+    lead_id: AgentId | None
+    lead_name: str | None
+    members: int
+    created_at: int
+    updated_at: int
+
+
+class Unset(msgspec.Struct, frozen=True):
+    """Stays as it is."""
+
+
+UNSET: Final = Unset()
+
+_lead = board_members.alias("lead")
+_lead_agent = agents.alias("lead_agent")
+_members = (
+    sa.select(sa.func.count())
+    .where(board_members.c.board_id == boards.c.id)
+    .correlate(boards)
+    .scalar_subquery()
+)
+_board: sa.BindParameter[str] = sa.bindparam("board")
+_user: sa.BindParameter[str] = sa.bindparam("user")
+BOARDS = (
+    sa.select(
+        boards.c.id,
+        boards.c.user_id,
+        users.c.name.label("user_name"),
+        boards.c.name,
+        boards.c.description,
+        boards.c.gateway_id,
+        gateways.c.name.label("gateway_name"),
+        _lead.c.agent_id.label("lead_id"),
+        _lead_agent.c.name.label("lead_name"),
+        _members.label("members"),
+        boards.c.created_at,
+        boards.c.updated_at,
+    )
+    .join_from(boards, users, users.c.id == boards.c.user_id)
+    .outerjoin(gateways, gateways.c.id == boards.c.gateway_id)
+    .outerjoin(_lead, sa.and_(_lead.c.board_id == boards.c.id, _lead.c.is_lead))
+    .outerjoin(_lead_agent, _lead_agent.c.id == _lead.c.agent_id)
+)
+BOARD = BOARDS.where(boards.c.id == _board)
+BOARDS_NAMED = BOARDS.where(boards.c.name == sa.bindparam("named")).order_by(boards.c.id)
+LOCK_BOARD = sa.select(boards.c.user_id).where(boards.c.id == _board).with_for_update(key_share=True)
+LOCK_USER = sa.select(users.c.id).where(users.c.id == _user).with_for_update(key_share=True)
+COUNT_BOARDS = sa.select(sa.func.count()).select_from(boards).where(boards.c.user_id == _user)
+REMOVE_BOARD = sa.delete(boards).where(boards.c.id == _board)
+TOUCH = sa.update(boards).where(boards.c.id == _board).values(updated_at=sa.bindparam("now"))
+
+
+def create_board(
+    c: sa.Connection,
+    *,
+    id: BoardId,
+    user_id: UserId,
+    name: str,
+    description: str | None = None,
+    gateway_id: GatewayId | None = None,
+    limits: BoardLimits = DEFAULT_LIMITS,
+    at: int,
+    actor: str,
+) -> BoardRow:
+    """A new board of the user's.
+
+    Raises:
+        BoardNameTaken: the user has one of this name.
+        TooManyOfBoards: the user has as many as may be.
+        In each case nothing was written.
+    """
+    c.execute(LOCK_USER, {"user": user_id})
+    if boards_named(c, name, user_id=user_id):
+        raise BoardNameTaken(f"there is a board {name!r} already")
+    count = c.execute(COUNT_BOARDS, {"user": user_id}).scalar_one()
+    if count >= limits.boards_per_user:
+        raise TooManyOfBoards(f"this user has {count} boards", limit="boards_per_user")
+    row = {"id": id, "user_id": user_id, "name": name, "description": description, "gateway_id": gateway_id}
+    c.execute(sa.insert(boards), row | {"created_at": at, "updated_at": at})
+    detail: audit.Detail = {"name": name, "user": user_id, "gateway": gateway_id}
+    audit.append(c, at=at, actor=actor, event="board.created", subject=id, detail=detail)
+    return get_board(c, id)
+
+
+def get_board(c: sa.Connection, id: BoardId) -> BoardRow:
+    """Raises UnknownBoard."""
+    row = c.execute(BOARD, {"board": id}).one_or_none()
+    if row is None:
+        raise UnknownBoard(f"there is no board {id}")
+    return BoardRow(**row._mapping)
+
+
+def find_board(c: sa.Connection, given: str, *, user_id: UserId | None = None) -> BoardRow:
+    """The board of that id or, where no id is spelled so, of that name: of one user, or of any.
+
+    Raises:
+        UnknownBoard: there is none, or it is another user's.
+        AmbiguousBoard: several users have one of this name.
+    """
+    row = c.execute(BOARD, {"board": given}).one_or_none()
+    if row is not None and user_id in (None, row.user_id):
+        return BoardRow(**row._mapping)
+    found = boards_named(c, given, user_id=user_id)
+    if len(found) > 1:
+        raise AmbiguousBoard(f"several users have a board {given!r}; say whose: --user NAME")
+    if not found:
+        raise UnknownBoard(f"there is no board {given!r}")
+    return found[0]
+
+
+def boards_named(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> list[BoardRow]:
+    """The boards of that name: at most one of each user, or of *user_id*."""
+    query = BOARDS_NAMED if user_id is None else BOARDS_NAMED.where(boards.c.user_id == user_id)
+    return [BoardRow(**row._mapping) for row in c.execute(query, {"named": name})]
+
+
+def list_boards(
+    c: sa.Connection,
+    *,
+    user_id: UserId | None = None,
+    gateway_id: GatewayId | None = None,
+    after: tuple[str, str] | None = None,
+    limit: int | None = None,
+) -> list[BoardRow]:
+    """Boards by name and id: everybody's or a user's, of every gateway or of one."""
+    query = BOARDS.order_by(boards.c.name, boards.c.id).limit(limit)
+    if user_id is not None:
+        query = query.where(boards.c.user_id == user_id)
+    if gateway_id is not None:
+        query = query.where(boards.c.gateway_id == gateway_id)
+    if after is not None:
+        query = query.where(sa.tuple_(boards.c.name, boards.c.id) > sa.tuple_(*map(sa.literal, after)))
+    return [BoardRow(**row._mapping) for row in c.execute(query)]
+
+
+def edit_board(
+    c: sa.Connection,
+    id: BoardId,
+    *,
+    name: str | Unset = UNSET,
+    description: str | Unset | None = UNSET,
+    gateway_id: GatewayId | Unset | None = UNSET,
+    at: int,
+    actor: str,
+) -> BoardRow:
+    """The board under another name, with another description, at another gateway.
+
+    Raises:
+        UnknownBoard: there is none.
+        BoardNameTaken: the user has another one of this name.
+        In each case nothing was written.
+    """
+    user_id = lock_board(c, id)
+    given = {"name": name, "description": description, "gateway_id": gateway_id}
+    changed: dict[str, Any] = {key: value for key, value in given.items() if not isinstance(value, Unset)}
+    if any(other.id != id for other in boards_named(c, changed.get("name", ""), user_id=user_id)):
+        raise BoardNameTaken(f"there is a board {name!r} already")
+    if changed:
+        c.execute(sa.update(boards).where(boards.c.id == id).values(**changed, updated_at=at))
+        detail = {key: value for key, value in changed.items() if key != "description"}
+        audit.append(c, at=at, actor=actor, event="board.changed", subject=id, detail=detail)
+    return get_board(c, id)
+
+
+def remove_board(c: sa.Connection, id: BoardId, *, at: int, actor: str) -> BoardRow:
+    """The board, as it was, with its memory, goes; its agents stay, on no board.
+
+    Raises:
+        UnknownBoard: there is none.
+    """
+    lock_board(c, id)
+    board = get_board(c, id)
+    c.execute(REMOVE_BOARD, {"board": id})
+    detail: audit.Detail = {"name": board.name, "user": board.user_id}
+    audit.append(c, at=at, actor=actor, event="board.removed", subject=id, detail=detail)
+    return board
+
+
+def touch(c: sa.Connection, id: BoardId, at: int) -> None:
+    """Something about the board changed."""
+    c.execute(TOUCH, {"board": id, "now": at})
+
+
+def lock_board(c: sa.Connection, id: BoardId) -> UserId:
+    """Two who change one board do so one after the other; whose it is.
+
+    Raises:
+        UnknownBoard: there is none.
+    """
+    user_id = c.execute(LOCK_BOARD, {"board": id}).scalar_one_or_none()
+    if user_id is None:
+        raise UnknownBoard(f"there is no board {id}")
+    return UserId(user_id)

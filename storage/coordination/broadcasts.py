@@ -1,0 +1,337 @@
+"""Broadcasts: one text to the leads of many boards, as one row and a message for each board.
+
+The messages stand in the transaction of the broadcast, and go their own ways from then on. What
+became of them is read from their rows; nothing of it is kept twice. A broadcast is settled once no
+message of it can come to its lead any more that has not.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode
+from protocol.ids import AgentId, BoardId, BroadcastId, DeviceId, GatewayId, MessageId, UserId
+from protocol.messages import MessageKind, MessageState
+from storage.audit import activity, audit
+from storage.coordination.board_places import BoardPlace, find_place, list_places
+from storage.coordination.broadcast_rows import (
+    BROADCAST,
+    BoardResult,
+    BroadcastRow,
+    Refused,
+    Tally,
+    UnknownBroadcast,
+    broadcast_of,
+    get_broadcast,
+    list_broadcasts,
+    list_open,
+    results_of,
+    tally_of,
+)
+from storage.coordination.message_moves import INSERT_MOVE
+from storage.coordination.message_orders import said_anew
+from storage.coordination.message_rows import MESSAGES as MESSAGE_ROWS
+from storage.coordination.message_rows import row_of
+from storage.coordination.messages import (
+    INSERT,
+    MessageLimits,
+    NewMessage,
+    TooManyMessages,
+    check_content,
+    open_count,
+)
+from storage.schema import broadcasts, message_moves, messages
+
+__all__ = [
+    "Aim",
+    "BoardPlace",
+    "BoardResult",
+    "BroadcastRow",
+    "NewBroadcast",
+    "Refused",
+    "Tally",
+    "UnknownBroadcast",
+    "add_broadcast",
+    "find_place",
+    "get_broadcast",
+    "list_broadcasts",
+    "list_open",
+    "list_places",
+    "results_of",
+    "resume",
+    "settle",
+    "tally_of",
+]
+
+PART: Final = 200  # rows in one statement
+
+
+class NewBroadcast(msgspec.Struct, frozen=True, kw_only=True):
+    """A text to the leads of boards.
+
+    Attributes:
+        gateway_id: whose main agent sends it; ``None``: a person does.
+        refused: the boards that were named and get none.
+        dedupe_key: what is sent twice by the same key is sent once.
+    """
+
+    id: BroadcastId
+    user_id: UserId
+    gateway_id: GatewayId | None = None
+    kind: MessageKind
+    content: str
+    from_agent_id: AgentId | None = None
+    actor: str
+    correlation_id: str | None = None
+    reply_tags: tuple[str, ...] = ()
+    reply_source: str | None = None
+    trace_id: str
+    dedupe_key: str | None = None
+    refused: tuple[Refused, ...] = ()
+    at: int
+    expires_at: int
+
+
+class Aim(msgspec.Struct, frozen=True, kw_only=True):
+    """A board whose lead is to get it, and where its message goes."""
+
+    message_id: MessageId
+    board_id: BoardId
+    gateway_id: GatewayId | None
+    device_id: DeviceId | None
+
+
+_broadcast: sa.BindParameter[str] = sa.bindparam("broadcast")
+_most = sa.bindparam("most", type_=sa.Integer)
+LOCK_BROADCAST = sa.select(broadcasts.c.id).where(broadcasts.c.id == _broadcast).with_for_update()
+SETTLE = (
+    sa.update(broadcasts)
+    .where(broadcasts.c.id == _broadcast, broadcasts.c.settled_at.is_(None))
+    .values(settled_at=sa.bindparam("now"))
+)
+RESUME = (
+    sa.update(broadcasts)
+    .where(broadcasts.c.id == _broadcast)
+    .values(rounds=broadcasts.c.rounds + 1, settled_at=None, refused=sa.bindparam("still"))
+)
+LAST_SAID = (
+    sa.select(messages.c.board_id, sa.func.max(messages.c.created_at).label("last"))
+    .where(
+        messages.c.settled_at.is_(None),
+        messages.c.to_lead,
+        messages.c.board_id.in_(sa.bindparam("listed", expanding=True)),
+    )
+    .group_by(messages.c.board_id)
+)
+_heard = message_moves.alias("heard")
+UNDELIVERED = (
+    MESSAGE_ROWS.where(
+        messages.c.broadcast_id == _broadcast,
+        messages.c.id > sa.bindparam("after"),
+        sa.text("messages.state IN ('failed', 'expired')"),
+        # Its lead had it, or may have had it: it is not said again.
+        sa.func.coalesce(messages.c.reason_code, "") != str(ErrorCode.UNKNOWN_EFFECT),
+        ~sa.exists().where(_heard.c.message_id == messages.c.id, sa.text("heard.new_state = 'consumed'")),
+    )
+    .order_by(messages.c.id)
+    .limit(_most)
+)
+KNOWN = sa.select(broadcasts.c.id).where(broadcasts.c.dedupe_key == sa.bindparam("key"))
+BOARDS_OF = sa.select(messages.c.board_id).where(messages.c.broadcast_id == _broadcast)
+INSERT_BROADCAST = sa.insert(broadcasts)
+
+
+def add_broadcast(
+    c: sa.Connection, new: NewBroadcast, aims: Sequence[Aim], *, limits: MessageLimits
+) -> BroadcastRow:
+    """A broadcast with a message for each board; the one that is there, if it was sent by its key before.
+
+    One to nobody is settled at once.
+
+    Raises:
+        BadMessage, MessageTooLong, TooManyMessages: nothing was written.
+    """
+    if new.dedupe_key is not None:
+        known = c.execute(KNOWN, {"key": new.dedupe_key}).scalar_one_or_none()
+        if known is not None:
+            return get_broadcast(c, known)
+    check_content(new.content, limits)
+    _check_room(c, new.user_id, len(aims), limits)
+    row = msgspec.structs.asdict(new)
+    del row["at"], row["expires_at"]
+    row |= {
+        "reply_tags": list(new.reply_tags),
+        "refused": [msgspec.structs.asdict(one) for one in new.refused],
+        "boards": len(aims) + len(new.refused),
+        "created_at": new.at,
+    }
+    c.execute(INSERT_BROADCAST, row)
+    _say(c, [_message(new, aim) for aim in aims], new.at)
+    settle(c, new.id, at=new.at)
+    return get_broadcast(c, new.id)
+
+
+def resume(
+    c: sa.Connection,
+    id: BroadcastId,
+    fresh: Sequence[MessageId],
+    aims: Sequence[Aim],
+    refused: Sequence[Refused],
+    *,
+    expires_at: int,
+    at: int,
+    actor: str,
+    limits: MessageLimits,
+) -> BroadcastRow:
+    """Say it again, as other messages, to those boards whose leads never got it.
+
+    Whose lead has it, or may have it, gets it no second time. With nothing to say it stays as it is.
+
+    Args:
+        fresh: ids, one for each message of the broadcast.
+        aims: boards that were refused before and can get it now; *refused*: those that still cannot.
+
+    Raises:
+        UnknownBroadcast
+        TooManyMessages: nothing was written.
+    """
+    c.execute(LOCK_BROADCAST, {"broadcast": id})
+    row = get_broadcast(c, id)
+    places = {place.board_id: place for place in list_places(c, row.user_id)}
+    has = set(c.execute(BOARDS_OF, {"broadcast": id}).scalars())
+    anew: list[NewMessage] = []
+    after = ""
+    ids = iter(fresh)
+    while part := c.execute(UNDELIVERED, {"broadcast": id, "after": after, "most": PART}).all():
+        after = part[-1].id
+        for old in map(row_of, part):
+            place = None if old.board_id is None else places.get(old.board_id)
+            if place is None:
+                continue  # its board was removed since: there is nobody to say it to
+            gateway_id, device_id = place.goes_over
+            said = said_anew(c, old, next(ids), at=at)
+            anew.append(
+                msgspec.structs.replace(
+                    said,
+                    gateway_id=gateway_id,
+                    device_id=device_id,
+                    trace_id=row.trace_id,
+                    expires_at=expires_at,
+                )
+            )
+    known = {one.given for one in row.refused}
+    new = NewBroadcast(
+        **{name: getattr(row, name) for name in _SHARED}, refused=(), at=at, expires_at=expires_at
+    )
+    anew += [_message(new, aim) for aim in aims if aim.board_id not in has]
+    if not anew:
+        return row
+    _check_room(c, row.user_id, len(anew), limits)
+    still = [msgspec.structs.asdict(one) for one in refused if one.given in known]
+    c.execute(RESUME, {"broadcast": id, "still": still})
+    _say(c, anew, at)
+    detail: audit.Detail = {"messages": len(anew), "round": row.rounds + 1}
+    audit.append(c, at=at, actor=actor, event="broadcast.resumed", subject=id, detail=detail)
+    return get_broadcast(c, id)
+
+
+def settle(c: sa.Connection, id: str, *, at: int) -> BroadcastRow | None:
+    """Settle it, and tell people, if none of its messages is on its way; else, or if it was, ``None``."""
+    c.execute(LOCK_BROADCAST, {"broadcast": id})
+    found = c.execute(BROADCAST, {"broadcast": id}).one_or_none()
+    if found is None or found.settled_at is not None:
+        return None
+    row = broadcast_of(found)
+    tally = tally_of(c, row)
+    if tally.waiting or c.execute(SETTLE, {"broadcast": id, "now": at}).rowcount == 0:
+        return None
+    is_sent = tally.sent > 0
+    words = f"Broadcast {row.kind} to {tally.sent} board leads (failed: {tally.failed})."
+    activity.record(
+        c,
+        id=f"{row.id}:{row.rounds}",  # once a round
+        at=at,
+        event_type=f"gateway.main.lead_broadcast.{'sent' if is_sent else 'failed'}",
+        message=words if is_sent else f"Broadcast {row.kind} reached no board lead (failed: {tally.failed}).",
+        actor=row.actor,
+        agent_id=row.from_agent_id,
+        level="warning" if tally.failed else "info",
+        data={"broadcast_id": row.id, "sent": tally.sent, "failed": tally.failed, "round": row.rounds},
+        trace_id=row.trace_id,
+    )
+    return get_broadcast(c, id)
+
+
+_SHARED: Final = (
+    "id",
+    "user_id",
+    "gateway_id",
+    "kind",
+    "content",
+    "from_agent_id",
+    "actor",
+    "correlation_id",
+    "reply_tags",
+    "reply_source",
+    "trace_id",
+)
+
+
+def _message(new: NewBroadcast, aim: Aim) -> NewMessage:
+    return NewMessage(
+        id=aim.message_id,
+        user_id=new.user_id,
+        kind=new.kind,
+        board_id=aim.board_id,
+        broadcast_id=new.id,
+        from_agent_id=new.from_agent_id,
+        actor=new.actor,
+        to_lead=True,
+        gateway_id=aim.gateway_id,
+        device_id=aim.device_id,
+        content=new.content,
+        correlation_id=new.correlation_id,
+        reply_tags=new.reply_tags,
+        reply_source=new.reply_source,
+        trace_id=new.trace_id,
+        not_before=new.at,
+        expires_at=new.expires_at,
+        at=new.at,
+    )
+
+
+def _check_room(c: sa.Connection, user_id: UserId, more: int, limits: MessageLimits) -> None:
+    most = limits.open_messages_per_user
+    if more and open_count(c, user_id, most) + more > most:
+        told = f"with {more} more there would be more than {most} messages of this user under way"
+        raise TooManyMessages(told, limit="open_messages_per_user")
+
+
+def _say(c: sa.Connection, said: Sequence[NewMessage], at: int) -> None:
+    """Add messages, each after what was said to the same lead before."""
+    for start in range(0, len(said), PART):
+        part = said[start : start + PART]
+        last = _last_said(c, part)
+        c.execute(INSERT, [_inserted(new, last) for new in part])
+        c.execute(INSERT_MOVE, [_begun(new.id, at) for new in part])
+
+
+def _last_said(c: sa.Connection, said: Sequence[NewMessage]) -> Mapping[BoardId, int]:
+    listed = [new.board_id for new in said]
+    return {row.board_id: row.last for row in c.execute(LAST_SAID, {"listed": listed})}
+
+
+def _inserted(new: NewMessage, last: Mapping[BoardId, int]) -> dict[str, Any]:
+    row = msgspec.structs.asdict(new)
+    del row["at"]
+    before = -1 if new.board_id is None else last.get(new.board_id, -1)
+    times = {"created_at": max(new.at, before + 1), "updated_at": new.at}
+    return row | {"reply_tags": list(new.reply_tags)} | times
+
+
+def _begun(id: MessageId, at: int) -> dict[str, Any]:
+    """The first move of a message, as ``message_moves.remember`` writes it."""
+    row = {"message_id": id, "seq": 1, "old_state": None, "new_state": MessageState.WAITING, "attempt": 1}
+    return row | {"proof": {}, "reason": None, "at": at}

@@ -1,0 +1,166 @@
+"""Agents that live at a gateway, as rows: who they are, and where each is found there.
+
+Their ids there are made from ids here, never from names, so that who makes one twice has one.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, BoardId, GatewayId, UserId
+from protocol.standing import Axes
+from storage.agents.agent_moves import axes_in
+from storage.schema import agent_states, agent_tokens, agents, gateway_agents, gateways
+
+EXECUTOR: Final = "gateway"  # of their rows in ``agents``
+MAIN, LEAD, WORKER = "main", "lead", "worker"
+WANTED, CREATING, READY, FAILED = "wanted", "creating", "ready", "failed"
+
+
+class GatewayAgentRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent and where it lives at its gateway.
+
+    Attributes:
+        remote_id: how the gateway calls it; *session_key*: of its main session there.
+        role: main, lead or worker; *state*: wanted, creating, ready or failed (``problem``: why).
+        is_there: neither it nor its gateway is archived.
+        made_at: since when it is there with its first texts; ``None``: they are yet to be written.
+    """
+
+    agent_id: AgentId
+    user_id: UserId
+    agent_name: str
+    gateway_id: GatewayId
+    gateway_name: str
+    remote_id: str
+    session_key: str | None
+    role: str
+    state: str
+    problem: str | None
+    is_there: bool
+    updated_at: int
+    created_at: int = 0
+    made_at: int | None = None
+
+
+GATEWAY_AGENTS = (
+    sa.select(
+        gateway_agents.c.agent_id,
+        agents.c.user_id,
+        agents.c.name.label("agent_name"),
+        gateway_agents.c.gateway_id,
+        gateways.c.name.label("gateway_name"),
+        gateway_agents.c.remote_id,
+        gateway_agents.c.session_key,
+        gateway_agents.c.role,
+        gateway_agents.c.state,
+        gateway_agents.c.problem,
+        sa.and_(agents.c.deleted_at.is_(None), gateways.c.deleted_at.is_(None)).label("is_there"),
+        gateway_agents.c.updated_at,
+        gateway_agents.c.created_at,
+        gateway_agents.c.made_at,
+    )
+    .join_from(gateway_agents, agents, agents.c.id == gateway_agents.c.agent_id)
+    .join(gateways, gateways.c.id == gateway_agents.c.gateway_id)
+)
+OF_AGENT = GATEWAY_AGENTS.where(gateway_agents.c.agent_id == sa.bindparam("agent"))
+BY_REMOTE_ID = GATEWAY_AGENTS.where(
+    gateway_agents.c.gateway_id == sa.bindparam("gateway"),
+    gateway_agents.c.remote_id == sa.bindparam("remote"),
+)
+OF_GATEWAY = GATEWAY_AGENTS.where(gateway_agents.c.gateway_id == sa.bindparam("gateway")).order_by(
+    agents.c.name
+)
+MAIN_AGENT = GATEWAY_AGENTS.where(
+    gateway_agents.c.gateway_id == sa.bindparam("gateway"), sa.text("gateway_agents.role = 'main'")
+)
+WITH_TOKENS = (
+    sa.select(sa.func.count())
+    .select_from(agent_tokens.join(agents, agents.c.id == agent_tokens.c.agent_id))
+    .where(
+        agents.c.deleted_at.is_(None),
+        sa.text("agents.executor = 'gateway'"),
+        agent_tokens.c.revoked_at.is_(None),
+        agent_tokens.c.expires_at > sa.bindparam("now"),
+    )
+)
+AXES = (
+    sa.select(agent_states, agents.c.max_concurrent_runs)
+    .join_from(gateway_agents, agents, agents.c.id == gateway_agents.c.agent_id)
+    .join(agent_states, agent_states.c.agent_id == agents.c.id)
+    .where(gateway_agents.c.gateway_id == sa.bindparam("gateway"), agents.c.deleted_at.is_(None))
+)
+
+
+def main_remote_id(gateway_id: GatewayId) -> str:
+    """How a gateway calls the main agent that the hub has made there."""
+    return f"mc-gateway-{gateway_id}"
+
+
+def lead_remote_id(board_id: BoardId) -> str:
+    """How a gateway calls the lead of a board."""
+    return f"lead-{board_id}"
+
+
+def worker_remote_id(agent_id: AgentId) -> str:
+    """How a gateway calls a worker that the hub has made there."""
+    return f"mc-{agent_id}"
+
+
+def session_key_of(remote_id: str) -> str:
+    """The key of an agent's main session at its gateway."""
+    return f"agent:{remote_id}:main"
+
+
+def find_gateway_agent(c: sa.Connection, agent_id: AgentId) -> GatewayAgentRow | None:
+    """Where the agent lives; ``None``: at no gateway."""
+    return _found(c.execute(OF_AGENT, {"agent": agent_id}).one_or_none())
+
+
+def find_by_remote_id(c: sa.Connection, gateway_id: GatewayId, remote_id: str) -> GatewayAgentRow | None:
+    """The agent that a gateway calls so."""
+    return _found(c.execute(BY_REMOTE_ID, {"gateway": gateway_id, "remote": remote_id}).one_or_none())
+
+
+def find_by_session(c: sa.Connection, gateway_id: GatewayId, session_key: str) -> GatewayAgentRow | None:
+    """The agent whose session that is, its main one or another of its own: ``agent:<remote_id>:<rest>``."""
+    kind, _, rest = session_key.partition(":")
+    remote_id, colon, _ = rest.partition(":")
+    return find_by_remote_id(c, gateway_id, remote_id) if kind == "agent" and colon else None
+
+
+def list_gateway_agents(c: sa.Connection, gateway_id: GatewayId) -> list[GatewayAgentRow]:
+    """The agents that live at a gateway and are not archived, by name."""
+    rows = [_row(row) for row in c.execute(OF_GATEWAY, {"gateway": gateway_id})]
+    return [row for row in rows if row.is_there]
+
+
+def axes_of(c: sa.Connection, gateway_id: GatewayId) -> dict[AgentId, Axes]:
+    """How the agents that live at a gateway stand, archived ones apart."""
+    rows = c.execute(AXES, {"gateway": gateway_id})
+    return {AgentId(row.agent_id): axes_in(row) for row in rows}
+
+
+def has_tokens(c: sa.Connection, at: int) -> bool:
+    """Whether an agent of any gateway has a token that counts at *at* (epoch ms)."""
+    return bool(c.execute(WITH_TOKENS, {"now": at}).scalar_one())
+
+
+def find_main_agent(c: sa.Connection, gateway_id: GatewayId) -> GatewayAgentRow | None:
+    """The main agent of a gateway."""
+    return _found(c.execute(MAIN_AGENT, {"gateway": gateway_id}).one_or_none())
+
+
+def list_gateway_agents_of(c: sa.Connection, gateway_id: GatewayId) -> Sequence[GatewayAgentRow]:
+    """Those too that are archived, or whose gateway is."""
+    return [_row(row) for row in c.execute(OF_GATEWAY, {"gateway": gateway_id})]
+
+
+def _found(row: Any) -> GatewayAgentRow | None:
+    return None if row is None else _row(row)
+
+
+def _row(row: Any) -> GatewayAgentRow:
+    return GatewayAgentRow(**{**row._mapping, "is_there": bool(row.is_there)})

@@ -1,0 +1,295 @@
+"""Agents that live at a gateway: made, brought back, let go. What they are is in ``gateway_agent_rows``."""
+
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, GatewayId, UserId
+from protocol.standing import Lifecycle
+from storage.agents import agent_activity, agent_states, made_agents
+from storage.agents.agent_declarations import archive_agent
+from storage.agents.agent_rows import AgentRow, find_agent_by_name, get_agent
+from storage.agents.declared_agents import LOCK_USER
+from storage.agents.made_agents import AgentLimits, AgentNameTaken
+from storage.coordination.gateway_agent_rows import (
+    CREATING,
+    EXECUTOR,
+    FAILED,
+    LEAD,
+    MAIN,
+    READY,
+    WANTED,
+    WORKER,
+    GatewayAgentRow,
+    axes_of,
+    find_by_remote_id,
+    find_by_session,
+    find_gateway_agent,
+    find_main_agent,
+    has_tokens,
+    lead_remote_id,
+    list_gateway_agents,
+    list_gateway_agents_of,
+    main_remote_id,
+    session_key_of,
+    worker_remote_id,
+)
+from storage.schema import agents, gateway_agents
+
+__all__ = [
+    "CREATING",
+    "EXECUTOR",
+    "FAILED",
+    "LEAD",
+    "MAIN",
+    "READY",
+    "WANTED",
+    "WORKER",
+    "GatewayAgentRow",
+    "PutMain",
+    "RemoteIdTaken",
+    "axes_of",
+    "check_main_agent",
+    "find_by_remote_id",
+    "find_by_session",
+    "find_gateway_agent",
+    "find_main_agent",
+    "has_tokens",
+    "lead_remote_id",
+    "let_go",
+    "list_gateway_agents",
+    "list_gateway_agents_of",
+    "main_remote_id",
+    "make_gateway_agent",
+    "move_gateway_agent",
+    "put_main_agent",
+    "session_key_of",
+    "worker_remote_id",
+]
+
+
+class RemoteIdTaken(HubError):
+    """Another agent of the hub is that one at the gateway. Nothing was written."""
+
+    code = ErrorCode.NAME_TAKEN
+
+    def __init__(self, other: "GatewayAgentRow") -> None:
+        super().__init__(
+            f"agent {other.agent_name!r} is {other.remote_id!r} at gateway {other.gateway_name!r} already"
+        )
+        self.gateway = other.gateway_name
+        self.hint = f"that is agent {other.agent_name}: it needs no second name"
+
+
+class PutMain(NamedTuple):
+    """A gateway's main agent, and whether it is another than before."""
+
+    row: GatewayAgentRow
+    is_changed: bool
+
+
+MOVE = (
+    sa.update(gateway_agents)
+    .where(
+        gateway_agents.c.agent_id == sa.bindparam("agent"), gateway_agents.c.state == sa.bindparam("before")
+    )
+    .values(state=sa.bindparam("after"), problem=sa.bindparam("why"), updated_at=sa.bindparam("now"))
+)
+RELOCATE = (
+    sa.update(gateway_agents)
+    .where(gateway_agents.c.agent_id == sa.bindparam("agent"))
+    .values(
+        remote_id=sa.bindparam("remote"),
+        session_key=sa.bindparam("session"),
+        state=sa.bindparam("after"),
+        problem=None,
+        made_at=None,
+        updated_at=sa.bindparam("now"),
+    )
+)
+FORGET = sa.delete(gateway_agents).where(gateway_agents.c.agent_id == sa.bindparam("agent"))
+REVIVE_AGENT = (
+    sa.update(agents)
+    .where(agents.c.id == sa.bindparam("agent"))
+    .values(deleted_at=None, config_rev=agents.c.config_rev + 1, updated_at=sa.bindparam("now"))
+)
+
+
+def make_gateway_agent(
+    c: sa.Connection,
+    *,
+    gateway_id: GatewayId,
+    user_id: UserId,
+    name: str,
+    role: str = WORKER,
+    remote_id: str | None = None,
+    description: str | None = None,
+    fresh_id: AgentId,
+    at: int,
+    actor: str,
+    limits: AgentLimits | None = None,
+) -> GatewayAgentRow:
+    """Make an agent that lives at a gateway of its user. There, nothing happens by this.
+
+    Args:
+        role: lead or worker.
+        remote_id: of an agent that the gateway has already, or of a lead; by default the
+            deterministic id of a worker, which is to be made there.
+        limits: how many agents there may be; ``None``: no matter.
+
+    Raises:
+        AgentNameTaken, RemoteIdTaken, TooManyAgents: nothing was written.
+    """
+    c.execute(LOCK_USER, {"user": user_id})
+    old = find_agent_by_name(c, name, user_id=user_id)
+    if old is not None and old.archived_at is None:
+        raise AgentNameTaken(f"there is an agent {name!r} already")
+    if limits is not None:
+        made_agents.check_room(c, user_id, limits)
+    lived = None if old is None else find_gateway_agent(c, old.id)
+    if (
+        old is not None
+        and lived is not None
+        and old.lifecycle != Lifecycle.TERMINATED
+        and (lived.gateway_id, lived.role) == (gateway_id, role)
+        and lived.remote_id == (remote_id or worker_remote_id(old.id))
+    ):  # it was removed, and is wanted again
+        _revive(c, old, at=at, actor=actor)
+        return _present(c, old.id)
+    if old is not None:
+        made_agents.set_aside(c, old)
+    row = _Fresh(gateway_id, user_id, name, role, remote_id or worker_remote_id(fresh_id), fresh_id)
+    return _insert(
+        c,
+        row,
+        state=WANTED if role == LEAD or remote_id is None else READY,
+        description=description,
+        at=at,
+        actor=actor,
+    )
+
+
+def put_main_agent(
+    c: sa.Connection,
+    *,
+    gateway_id: GatewayId,
+    user_id: UserId,
+    wanted: str,
+    remote_id: str | None,
+    fresh_id: AgentId,
+    at: int,
+    actor: str,
+) -> PutMain:
+    """The main agent of a declared gateway: made, brought back, or told another id.
+
+    Args:
+        wanted: its name, when it is made; one that is taken gets a number.
+        remote_id: what the gateway has already; ``None``: the hub has one made.
+
+    Raises:
+        RemoteIdTaken: nothing was written.
+    """
+    id_there = remote_id or main_remote_id(gateway_id)
+    state = WANTED if remote_id is None else READY
+    old = find_main_agent(c, gateway_id)
+    if old is None:
+        row = _Fresh(gateway_id, user_id, free_name(c, user_id, wanted), MAIN, id_there, fresh_id)
+        return PutMain(_insert(c, row, state=state, at=at, actor=actor), True)
+    is_changed = False
+    if old.remote_id != id_there:
+        _free_remote_id(c, gateway_id, id_there)
+        there = {"remote": id_there, "session": session_key_of(id_there), "after": state}
+        c.execute(RELOCATE, {"agent": old.agent_id, "now": at} | there)
+        is_changed = True
+    agent = get_agent(c, old.agent_id)
+    if agent.archived_at is not None:
+        _revive(c, agent, at=at, actor=actor)
+        is_changed = True
+    return PutMain(_present(c, old.agent_id), is_changed)
+
+
+def check_main_agent(c: sa.Connection, gateway_id: GatewayId, remote_id: str) -> None:
+    """Raises RemoteIdTaken where another agent that is not archived has this id at the gateway."""
+    other = find_by_remote_id(c, gateway_id, remote_id)
+    if other is not None and other.role != MAIN and get_agent(c, other.agent_id).archived_at is None:
+        raise RemoteIdTaken(other)
+
+
+def move_gateway_agent(
+    c: sa.Connection, agent_id: AgentId, *, before: str, after: str, problem: str | None = None, at: int
+) -> bool:
+    """Say how far an agent is with being made at its gateway; False where it is no longer *before*."""
+    told = {"agent": agent_id, "before": before, "after": after, "why": problem, "now": at}
+    return c.execute(MOVE, told).rowcount == 1
+
+
+def let_go(c: sa.Connection, gateway_id: GatewayId, *, at: int, actor: str, reason: str) -> None:
+    """The gateway is no longer declared: its main agent is archived, and none of the others works."""
+    for row in list_gateway_agents_of(c, gateway_id):
+        agent = get_agent(c, row.agent_id)
+        if agent.archived_at is None:
+            agent_activity.count_turns(c, agent.id, 0, because=reason, at=at, actor=actor)
+            agent_states.move_if_legal(
+                c, agent.id, "connectivity", "offline", at=at, actor=actor, reason=reason
+            )
+            if row.role == MAIN:
+                archive_agent(c, agent, at=at, actor=actor, reason=reason)
+
+
+class _Fresh(NamedTuple):
+    gateway_id: GatewayId
+    user_id: UserId
+    name: str
+    role: str
+    remote_id: str
+    agent_id: AgentId
+
+
+def _insert(
+    c: sa.Connection, row: _Fresh, *, state: str, description: str | None = None, at: int, actor: str
+) -> GatewayAgentRow:
+    _free_remote_id(c, row.gateway_id, row.remote_id)
+    about = {"id": row.agent_id, "user_id": row.user_id, "name": row.name, "description": description}
+    kind = {"source": "api", "executor": EXECUTOR, "type": "COORDINATOR" if row.role != WORKER else "CUSTOM"}
+    c.execute(sa.insert(agents), about | kind | {"created_at": at, "updated_at": at})
+    agent_states.create_state(c, row.agent_id, lifecycle="active", online=False, at=at, actor=actor)
+    there = {
+        "agent_id": row.agent_id,
+        "gateway_id": row.gateway_id,
+        "remote_id": row.remote_id,
+        "session_key": session_key_of(row.remote_id),
+    }
+    standing = {"role": row.role, "state": state, "created_at": at, "updated_at": at}
+    c.execute(sa.insert(gateway_agents), there | standing)
+    return _present(c, row.agent_id)
+
+
+def _revive(c: sa.Connection, agent: AgentRow, *, at: int, actor: str) -> None:
+    c.execute(REVIVE_AGENT, {"agent": agent.id, "now": at})
+    agent_states.move_if_legal(c, agent.id, "lifecycle", "active", at=at, actor=actor, reason="wanted again")
+
+
+def _free_remote_id(c: sa.Connection, gateway_id: GatewayId, remote_id: str) -> None:
+    """Raises RemoteIdTaken, unless only an archived agent bears the id, which loses it."""
+    other = find_by_remote_id(c, gateway_id, remote_id)
+    if other is None:
+        return
+    if get_agent(c, other.agent_id).archived_at is None:
+        raise RemoteIdTaken(other)
+    c.execute(FORGET, {"agent": other.agent_id})
+
+
+def free_name(c: sa.Connection, user_id: UserId, wanted: str) -> str:
+    """*wanted*, or the first of wanted-2, wanted-3, ... that no agent of the user ever had."""
+    name, number = wanted, 1
+    while find_agent_by_name(c, name, user_id=user_id) is not None:
+        number += 1
+        name = f"{wanted}-{number}"
+    return name
+
+
+def _present(c: sa.Connection, agent_id: AgentId) -> GatewayAgentRow:
+    row = find_gateway_agent(c, agent_id)
+    assert row is not None
+    return row

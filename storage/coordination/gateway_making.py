@@ -1,0 +1,330 @@
+"""Agents on their way to being there at their gateway, and leads that boards are to have.
+
+Who makes one has claimed it: of several hubs one does, and what a hub had in hand that is gone
+is anybody's. Nothing is locked while a gateway is asked.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, BoardId, BootId, GatewayId
+from storage.agents.agent_rows import get_agent
+from storage.agents.made_agents import AgentLimits
+from storage.audit import activity, audit
+from storage.coordination import board_members
+from storage.coordination.board_members import MemberRow
+from storage.coordination.boards import DEFAULT_LIMITS, BoardLimits, get_board, lock_board
+from storage.coordination.gateway_agent_rows import GATEWAY_AGENTS
+from storage.coordination.gateway_agents import (
+    CREATING,
+    FAILED,
+    LEAD,
+    READY,
+    WANTED,
+    GatewayAgentRow,
+    find_by_remote_id,
+    find_gateway_agent,
+    free_name,
+    lead_remote_id,
+    make_gateway_agent,
+)
+from storage.coordination.gateways import find_gateway
+from storage.coordination.message_dues import Hand
+from storage.devices.leases import is_alive
+from storage.schema import agents, gateway_agents, gateways
+
+NAME_CHARACTERS: Final = 58  # of a board's name, in its lead's: "-lead" follows, within 64
+MOST: Final = 500  # agents in one look
+
+
+class NoLead(HubError):
+    """The board has no lead, and none can be made; nothing was written."""
+
+    code = ErrorCode.NO_LEAD
+
+
+class NoGateway(HubError):
+    """The gateway that the board has is not declared; nothing was written."""
+
+    code = ErrorCode.NO_GATEWAY
+
+
+class Led(NamedTuple):
+    """A board's lead, and whether it came to be just now."""
+
+    lead: MemberRow
+    is_created: bool
+
+
+_agent: sa.BindParameter[str] = sa.bindparam("agent")
+_boot: sa.BindParameter[str] = sa.bindparam("boot")
+_now: sa.BindParameter[int] = sa.bindparam("now")
+_state: dict[str, sa.ColumnElement[str]] = {
+    state: sa.literal_column(f"'{state}'") for state in (WANTED, CREATING, READY, FAILED)
+}
+_is_held = (
+    gateway_agents.c.agent_id == _agent,
+    gateway_agents.c.state == _state[CREATING],
+    gateway_agents.c.lease_boot_id == _boot,
+)
+CLAIM = (
+    sa.update(gateway_agents)
+    .where(
+        gateway_agents.c.agent_id == _agent,
+        sa.or_(
+            gateway_agents.c.state.in_((_state[WANTED], _state[FAILED])),
+            sa.and_(
+                gateway_agents.c.state == _state[CREATING],
+                sa.or_(
+                    gateway_agents.c.lease_boot_id.is_(None),
+                    gateway_agents.c.lease_boot_id == _boot,
+                    sa.bindparam("is_alone", type_=sa.Integer) == 1,
+                    sa.not_(is_alive(gateway_agents.c.lease_boot_id)),
+                ),
+            ),
+        ),
+    )
+    .values(state=CREATING, lease_boot_id=_boot, updated_at=_now)
+)
+MISSING = sa.update(gateway_agents).where(*_is_held).values(made_at=None)
+MADE = (
+    sa.update(gateway_agents)
+    .where(*_is_held)
+    .values(
+        state=READY,
+        problem=None,
+        lease_boot_id=None,
+        made_at=sa.func.coalesce(gateway_agents.c.made_at, _now),
+        updated_at=_now,
+    )
+)
+NOT_MADE = (
+    sa.update(gateway_agents)
+    .where(*_is_held)
+    .values(state=sa.bindparam("after"), problem=sa.bindparam("why"), lease_boot_id=None, updated_at=_now)
+)
+GONE = (
+    sa.update(gateway_agents)
+    .where(gateway_agents.c.agent_id == _agent, gateway_agents.c.state == _state[READY])
+    .values(state=WANTED, problem=sa.bindparam("why"), made_at=None, updated_at=_now)
+)
+MOVE_HOUSE = (
+    sa.update(gateway_agents)
+    .where(gateway_agents.c.agent_id == _agent)
+    .values(
+        gateway_id=sa.bindparam("gateway"),
+        state=WANTED,
+        problem=None,
+        made_at=None,
+        lease_boot_id=None,
+        updated_at=_now,
+    )
+)
+UNMADE = (
+    GATEWAY_AGENTS.where(
+        agents.c.deleted_at.is_(None),
+        gateways.c.deleted_at.is_(None),
+        gateway_agents.c.state.in_(sa.bindparam("states", expanding=True)),
+    )
+    .order_by(gateway_agents.c.created_at, gateway_agents.c.agent_id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+UNMADE_THERE = UNMADE.where(gateway_agents.c.gateway_id == sa.bindparam("gateway"))
+
+
+# --- making ---
+
+
+def claim(c: sa.Connection, agent_id: AgentId, hand: Hand, *, at: int) -> bool:
+    """Take it in hand to make it at its gateway; False: it is there, or another hub makes it."""
+    given = {"agent": agent_id, "boot": hand.boot_id, "is_alone": int(hand.is_alone), "now": at}
+    return c.execute(CLAIM, given).rowcount == 1
+
+
+def missing(c: sa.Connection, agent_id: AgentId, boot_id: BootId) -> bool:
+    """The gateway has no such agent: its first texts are to be written, before it is ready."""
+    return c.execute(MISSING, {"agent": agent_id, "boot": boot_id}).rowcount == 1
+
+
+def made(c: sa.Connection, agent_id: AgentId, boot_id: BootId, *, at: int, activity_id: str) -> bool:
+    """It is there, with its texts; False: another hub has taken it in hand meanwhile."""
+    if c.execute(MADE, {"agent": agent_id, "boot": boot_id, "now": at}).rowcount == 0:
+        return False
+    row = _present(c, agent_id)
+    _tell(
+        c,
+        row,
+        "agent.made",
+        f"Agent {row.agent_name} is ready at gateway {row.gateway_name}.",
+        at,
+        activity_id,
+    )
+    return True
+
+
+def not_made(
+    c: sa.Connection,
+    agent_id: AgentId,
+    boot_id: BootId,
+    *,
+    problem: str,
+    is_final: bool,
+    at: int,
+    activity_id: str,
+) -> None:
+    """It could not be made.
+
+    Args:
+        is_final: the gateway said no; it is tried again when somebody asks for it, or when the gateway
+            is connected anew. Else it is tried again by itself.
+    """
+    told = {"after": FAILED if is_final else CREATING, "why": problem, "now": at}
+    if c.execute(NOT_MADE, told | {"agent": agent_id, "boot": boot_id}).rowcount and is_final:
+        row = _present(c, agent_id)
+        words = f"Agent {row.agent_name} could not be made at gateway {row.gateway_name}: {problem}"
+        _tell(c, row, "agent.not_made", words, at, activity_id, level="warning")
+
+
+def gone(c: sa.Connection, agent_id: AgentId, *, problem: str, at: int) -> bool:
+    """The gateway has lost an agent that was there: it is wanted again; False: it is not ready anyway."""
+    return c.execute(GONE, {"agent": agent_id, "why": problem, "now": at}).rowcount == 1
+
+
+def list_unmade(
+    c: sa.Connection,
+    gateway_id: GatewayId | None = None,
+    *,
+    with_failed: bool = False,
+    most: int = MOST,
+) -> Sequence[GatewayAgentRow]:
+    """Agents that are yet to be made at their gateway, or at any; the longest wanted first.
+
+    Args:
+        with_failed: those too that a gateway refused.
+    """
+    states = [WANTED, CREATING, *([FAILED] if with_failed else [])]
+    given = {"states": states, "most": most}
+    rows = (
+        c.execute(UNMADE, given)
+        if gateway_id is None
+        else c.execute(UNMADE_THERE, given | {"gateway": gateway_id})
+    )
+    return [GatewayAgentRow(**{**row._mapping, "is_there": bool(row.is_there)}) for row in rows]
+
+
+# --- leads ---
+
+
+def ensure_lead(
+    c: sa.Connection,
+    board_id: BoardId,
+    *,
+    fresh_id: AgentId,
+    limits: AgentLimits | None = None,
+    board_limits: BoardLimits = DEFAULT_LIMITS,
+    at: int,
+    actor: str,
+) -> Led:
+    """The board's lead; where it has none, one at its gateway, which is yet to be made there.
+
+    Two who do this at once have the same one. A lead that the hub had made follows its board to
+    another gateway.
+
+    Raises:
+        UnknownBoard
+        NoLead: there is none, and no gateway.
+        NoGateway: its gateway is not declared any more.
+        TooManyAgents, TooManyOfBoards: in each case nothing was written.
+    """
+    lock_board(c, board_id)
+    board, lead = get_board(c, board_id), board_members.lead_of(c, board_id)
+    if lead is not None:
+        _follow(c, board_id, board.gateway_id, lead, at=at, actor=actor)
+        return Led(board_members.lead_of(c, board_id) or lead, False)
+    if board.gateway_id is None:
+        raise NoLead(f"board {board.name} has no lead, and no gateway at which one could be made")
+    gateway = find_gateway(c, board.gateway_id)
+    if gateway is None or gateway.archived_at is not None:
+        raise NoGateway(f"the gateway of board {board.name} is not in hub.toml any more")
+    remote_id = lead_remote_id(board_id)
+    known = find_by_remote_id(c, board.gateway_id, remote_id)
+    if known is not None and get_agent(c, known.agent_id).archived_at is None:
+        agent_id, is_created = known.agent_id, False  # it was taken off the board
+    else:
+        wanted = f"{board.name[:NAME_CHARACTERS]}-lead"
+        name = free_name(c, board.user_id, wanted) if known is None else known.agent_name
+        row = make_gateway_agent(
+            c,
+            gateway_id=board.gateway_id,
+            user_id=board.user_id,
+            name=name,
+            role=LEAD,
+            remote_id=remote_id,
+            description=f"Lead of board {board.name}.",
+            fresh_id=fresh_id,
+            at=at,
+            actor=actor,
+            limits=limits,
+        )
+        agent_id, is_created = row.agent_id, True
+        detail: audit.Detail = {"agent": row.agent_name, "board": board_id, "remote_id": remote_id}
+        audit.append(c, at=at, actor=actor, event="agent.created", subject=agent_id, detail=detail)
+    lead = board_members.add_member(
+        c, board_id, agent_id, is_lead=True, limits=board_limits, at=at, actor=actor
+    )
+    return Led(lead, is_created)
+
+
+def _follow(
+    c: sa.Connection,
+    board_id: BoardId,
+    gateway_id: GatewayId | None,
+    lead: MemberRow,
+    *,
+    at: int,
+    actor: str,
+) -> None:
+    """A lead that was made for the board lives at the board's gateway."""
+    home = find_gateway_agent(c, lead.agent_id)
+    if home is None or gateway_id in (None, home.gateway_id) or home.remote_id != lead_remote_id(board_id):
+        return
+    gateway = find_gateway(c, gateway_id)
+    if gateway is None or gateway.archived_at is not None:
+        return
+    if find_by_remote_id(c, gateway_id, home.remote_id) is not None:
+        return  # somebody else is called so there: nothing is taken from it
+    c.execute(MOVE_HOUSE, {"agent": lead.agent_id, "gateway": gateway_id, "now": at})
+    detail: audit.Detail = {"board": board_id, "before": home.gateway_id, "gateway": gateway_id}
+    audit.append(c, at=at, actor=actor, event="agent.gateway_changed", subject=lead.agent_id, detail=detail)
+
+
+def _present(c: sa.Connection, agent_id: AgentId) -> GatewayAgentRow:
+    row = find_gateway_agent(c, agent_id)
+    assert row is not None, "it was moved in this transaction"
+    return row
+
+
+def _tell(
+    c: sa.Connection,
+    row: GatewayAgentRow,
+    event: str,
+    words: str,
+    at: int,
+    activity_id: str,
+    *,
+    level: str = "info",
+) -> None:
+    activity.record(
+        c,
+        id=activity_id,
+        at=at,
+        event_type=event,
+        message=words,
+        actor="hub",
+        agent_id=row.agent_id,
+        level=level,
+        data={"gateway": row.gateway_name, "remote_id": row.remote_id, "role": row.role},
+    )

@@ -1,0 +1,216 @@
+"""Gateways of hub.toml as rows, each with its main agent. Their addresses and tokens are never here.
+
+The file is the truth about them: one that it names is made, or comes back as the row that it
+was; one that it names no more is archived with its main agent. The agents that live at it
+(``storage.coordination.gateway_agents``) stay listed, and are offline.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, GatewayId, UserId
+from storage.agents.declared_agents import LOCK_USER
+from storage.audit import audit
+from storage.coordination import gateway_agents
+from storage.coordination.gateway_agents import GatewayAgentRow
+from storage.devices import users
+from storage.schema import gateways
+
+ACTOR: Final = "hub.toml"
+IDS_PER_GATEWAY: Final = 3  # of the gateway, of its main agent, of its user
+MAIN_WORD: Final = "main"  # what a gateway's main agent is called after its gateway's name
+
+
+class UnknownGateway(HubError):
+    """There is no such gateway."""
+
+    code = ErrorCode.UNKNOWN_GATEWAY
+
+
+class DeclaredGateway(msgspec.Struct, frozen=True, kw_only=True):
+    """What hub.toml says of a gateway, as far as the rows know it.
+
+    Attributes:
+        main_agent: the id that its main agent has there already; ``None``: the hub has one made.
+    """
+
+    name: str
+    user_name: str
+    main_agent: str | None = None
+
+
+class GatewayRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway. *archived_at*: it is no longer declared."""
+
+    id: GatewayId
+    user_id: UserId
+    name: str
+    created_at: int
+    archived_at: int | None = None
+
+
+class ReconciledGateways(msgspec.Struct, frozen=True):
+    """Names of the gateways that the file touched; *revived* ones were archived before."""
+
+    created: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
+    revived: tuple[str, ...] = ()
+    archived: tuple[str, ...] = ()
+
+
+GATEWAYS = sa.select(
+    gateways.c.id,
+    gateways.c.user_id,
+    gateways.c.name,
+    gateways.c.created_at,
+    gateways.c.deleted_at.label("archived_at"),
+)
+GATEWAY = GATEWAYS.where(gateways.c.id == sa.bindparam("gateway"))
+GATEWAY_NAMED = GATEWAYS.where(gateways.c.name == sa.bindparam("named"))
+PRESENT_GATEWAYS = GATEWAYS.where(gateways.c.deleted_at.is_(None)).order_by(gateways.c.name)
+REVIVE = (
+    sa.update(gateways)
+    .where(gateways.c.id == sa.bindparam("gateway"))
+    .values(deleted_at=None, updated_at=sa.bindparam("now"))
+)
+ARCHIVE = (
+    sa.update(gateways)
+    .where(gateways.c.id == sa.bindparam("gateway"))
+    .values(deleted_at=sa.bindparam("now"), updated_at=sa.bindparam("now"))
+)
+SET_ASIDE = (
+    sa.update(gateways)
+    .where(gateways.c.id == sa.bindparam("gateway"))
+    .values(name=sa.bindparam("called"), updated_at=sa.bindparam("now"))
+)
+
+
+def list_gateways(c: sa.Connection, *, user_id: UserId | None = None) -> list[GatewayRow]:
+    """The gateways that are declared, or of those a user's; by name."""
+    query = PRESENT_GATEWAYS if user_id is None else PRESENT_GATEWAYS.where(gateways.c.user_id == user_id)
+    return [_row(row) for row in c.execute(query)]
+
+
+def find_gateway(c: sa.Connection, id: GatewayId) -> GatewayRow | None:
+    """The gateway, archived or not."""
+    row = c.execute(GATEWAY, {"gateway": id}).one_or_none()
+    return None if row is None else _row(row)
+
+
+def get_gateway(c: sa.Connection, given: str, *, user_id: UserId | None = None) -> GatewayRow:
+    """The declared gateway of that name or id.
+
+    Args:
+        user_id: whose it has to be; what is another's is not there.
+
+    Raises:
+        UnknownGateway: there is none.
+    """
+    row = c.execute(GATEWAY_NAMED, {"named": given}).one_or_none()
+    row = row or c.execute(GATEWAY, {"gateway": given}).one_or_none()
+    if row is None or row.archived_at is not None or user_id not in (None, row.user_id):
+        raise UnknownGateway(f"there is no gateway {given!r}")
+    return _row(row)
+
+
+def reconcile_gateways(
+    c: sa.Connection,
+    *,
+    owner_id: UserId,
+    declared: Sequence[DeclaredGateway],
+    at: int,
+    fresh_ids: Sequence[str],
+) -> ReconciledGateways:
+    """Make the gateways those that are declared, and no others, each with its main agent.
+
+    A user who is named for the first time is made. One that is declared for another user is
+    another gateway. Every change has an entry in the audit log.
+
+    Args:
+        owner_id: whose lock keeps hubs apart that start at once with files of their own.
+        fresh_ids: ``IDS_PER_GATEWAY`` for each gateway declared; not all are used.
+
+    Raises:
+        RemoteIdTaken: another agent has the id that a main agent is to have; nothing was written.
+    """
+    c.execute(LOCK_USER, {"user": owner_id})
+    known = {row.name: _row(row) for row in c.execute(GATEWAYS)}
+    created: list[str] = []
+    updated: list[str] = []
+    revived: list[str] = []
+    for position, one in enumerate(declared):
+        own_id, main_id, fresh_user = fresh_ids[position * IDS_PER_GATEWAY :][:IDS_PER_GATEWAY]
+        whose = users.ensure_user(c, UserId(fresh_user), one.user_name, at)
+        old = known.pop(one.name, None)
+        if old is not None and old.user_id != whose:
+            _archive(c, old, at)
+            c.execute(SET_ASIDE, {"gateway": old.id, "called": f"{old.name}~{old.id}", "now": at})
+            old = None
+        if old is None:
+            row = GatewayRow(id=GatewayId(own_id), user_id=whose, name=one.name, created_at=at)
+            about = {"id": row.id, "user_id": whose, "name": row.name, "created_at": at, "updated_at": at}
+            c.execute(sa.insert(gateways), about)
+            created.append(row.name)
+            _tell(c, row, "gateway.created", at)
+        else:
+            row = old
+            if old.archived_at is not None:
+                c.execute(REVIVE, {"gateway": old.id, "now": at})
+                revived.append(row.name)
+                _tell(c, row, "gateway.revived", at)
+        main = gateway_agents.put_main_agent(
+            c,
+            gateway_id=row.id,
+            user_id=row.user_id,
+            wanted=f"{row.name}-{MAIN_WORD}",
+            remote_id=one.main_agent,
+            fresh_id=AgentId(main_id),
+            at=at,
+            actor=ACTOR,
+        )
+        if main.is_changed and row.name not in (*created, *revived):
+            updated.append(row.name)
+            _tell(c, row, "gateway.changed", at, main_agent=main.row.remote_id)
+    gone = [row for row in known.values() if row.archived_at is None]
+    for row in gone:
+        _archive(c, row, at)
+    names = tuple(sorted(row.name for row in gone))
+    return ReconciledGateways(tuple(created), tuple(updated), tuple(revived), names)
+
+
+def check_main_agents(c: sa.Connection, declared: Sequence[DeclaredGateway]) -> None:
+    """Look whether ``reconcile_gateways`` would refuse a main agent; nothing is written.
+
+    Raises:
+        RemoteIdTaken: another agent has the id that it is to have.
+    """
+    for one in declared:
+        row = c.execute(GATEWAY_NAMED, {"named": one.name}).one_or_none()
+        if row is not None and one.main_agent is not None:
+            gateway_agents.check_main_agent(c, GatewayId(row.id), one.main_agent)
+
+
+def main_agent_of(c: sa.Connection, gateway_id: GatewayId) -> GatewayAgentRow | None:
+    """The gateway's main agent; every declared gateway has one."""
+    return gateway_agents.find_main_agent(c, gateway_id)
+
+
+def _archive(c: sa.Connection, row: GatewayRow, at: int) -> None:
+    """It is no longer declared: its main agent goes with it, and the others are offline."""
+    if row.archived_at is not None:
+        return
+    c.execute(ARCHIVE, {"gateway": row.id, "now": at})
+    gateway_agents.let_go(c, row.id, at=at, actor=ACTOR, reason="its gateway is no longer declared")
+    _tell(c, row, "gateway.archived", at)
+
+
+def _tell(c: sa.Connection, row: GatewayRow, event: str, at: int, **detail: str) -> None:
+    audit.append(c, at=at, actor=ACTOR, event=event, subject=row.id, detail={"name": row.name} | detail)
+
+
+def _row(row: Any) -> GatewayRow:
+    return GatewayRow(**row._mapping)

@@ -1,0 +1,242 @@
+"""Messages between agents: rows before they are frames, moved by what is proven, each move once.
+
+The rules:
+
+* Every move is one compare-and-set over the version that was seen, and one row of ``message_moves``
+  with its proof. Of two hubs, or of an answer and the end of the time, one wins; the other
+  is told ``None``.
+* What is to be sent is SENT first: a row in WAITING has certainly not left.
+* An agent gets its messages one after the other, in the order in which they were said.
+* What people are told (``activity_log``) stands in the same transaction as the proof.
+"""
+
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import (
+    AgentId,
+    BoardId,
+    BroadcastId,
+    DeviceId,
+    GatewayId,
+    MessageId,
+    QuestionId,
+    UserId,
+)
+from protocol.messages import MessageKind, MessageState
+from storage.coordination.message_answers import answer_by_memory, answer_message
+from storage.coordination.message_dues import (
+    Hand,
+    due_at_devices,
+    due_at_gateway,
+    due_nowhere,
+    expiring,
+    give_home,
+    letter_of,
+    look_now,
+    next_look,
+    put_off,
+    release_all,
+    stir,
+    stir_device,
+    stirred,
+)
+from storage.coordination.message_moves import move_message, remember, settle_message
+from storage.coordination.message_rows import (
+    MessageHome,
+    MessageMove,
+    MessageRow,
+    MessageSight,
+    UnknownMessage,
+    find_message,
+    find_sight,
+    get_message,
+    home_of,
+    list_messages,
+    moves_of,
+)
+from storage.schema import messages
+
+__all__ = [
+    "BadMessage",
+    "Hand",
+    "MessageHome",
+    "MessageLimits",
+    "MessageMove",
+    "MessageRow",
+    "MessageSight",
+    "MessageTooLong",
+    "NewMessage",
+    "TooManyMessages",
+    "UnknownMessage",
+    "add_message",
+    "answer_by_memory",
+    "answer_message",
+    "check_content",
+    "due_at_devices",
+    "due_at_gateway",
+    "due_nowhere",
+    "expiring",
+    "find_message",
+    "find_sight",
+    "get_message",
+    "give_home",
+    "home_of",
+    "letter_of",
+    "list_messages",
+    "look_now",
+    "move_message",
+    "moves_of",
+    "next_look",
+    "open_count",
+    "put_off",
+    "release_all",
+    "settle_message",
+    "stir",
+    "stir_device",
+    "stirred",
+]
+
+
+class BadMessage(HubError):
+    """There is nothing in it; nothing was written."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class MessageTooLong(HubError):
+    """It is larger than a message may be; nothing was written."""
+
+    code = ErrorCode.TOO_LARGE
+
+
+class TooManyMessages(HubError):
+    """As many are open as may be. *limit* is the name of the bound; nothing was written."""
+
+    code = ErrorCode.LIMIT_REACHED
+
+    def __init__(self, message: str, *, limit: str) -> None:
+        super().__init__(f"{message} ({limit})")
+        self.limit = limit
+
+
+class MessageLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How many and how large; hub.toml has a key of the same name for each."""
+
+    open_messages_per_user: int = 10_000
+    agent_message_bytes: int = 32_768
+
+
+DEFAULT_LIMITS: Final = MessageLimits()
+
+
+class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that is to be brought to an agent.
+
+    Attributes:
+        to_agent_id: whom it is for; ``None`` with *to_lead*: the lead of the board, whoever that is
+            when it is sent, made where there is none.
+        gateway_id: of the agent, or of the board whose lead is to get it; ``None``: a device, or unknown.
+        deliver: whether the agent's answer is to go on to the agent's own channel.
+        queue_mode: how an agent that is busy takes it; ``None``: as its gateway is set.
+        dedupe_key: what is said twice by the same key is said once.
+        expires_at: by then its agent has it, or never.
+    """
+
+    id: MessageId
+    user_id: UserId
+    kind: MessageKind
+    board_id: BoardId | None = None
+    broadcast_id: BroadcastId | None = None
+    from_agent_id: AgentId | None = None
+    actor: str
+    to_agent_id: AgentId | None = None
+    to_lead: bool = False
+    gateway_id: GatewayId | None = None
+    device_id: DeviceId | None = None
+    content: str
+    deliver: bool = False
+    queue_mode: str | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    question_id: QuestionId | None = None
+    reply_tags: tuple[str, ...] = ()
+    reply_source: str | None = None
+    trace_id: str
+    dedupe_key: str | None = None
+    not_before: int
+    expires_at: int
+    at: int
+
+
+_most = sa.bindparam("most", type_=sa.Integer)
+_is_open = messages.c.settled_at.is_(None)
+KNOWN = sa.select(messages.c.id).where(messages.c.dedupe_key == sa.bindparam("key"))
+OPEN_OF_USER = sa.select(sa.func.count()).select_from(
+    sa.select(messages.c.id)
+    .where(messages.c.user_id == sa.bindparam("user"), _is_open)
+    .limit(_most)
+    .subquery()
+)
+LAST_SAID = sa.select(sa.func.max(messages.c.created_at)).where(
+    _is_open, messages.c.to_agent_id == sa.bindparam("whom")
+)
+LAST_SAID_TO_LEAD = sa.select(sa.func.max(messages.c.created_at)).where(
+    _is_open, messages.c.board_id == sa.bindparam("whom"), messages.c.to_lead
+)
+INSERT = sa.insert(messages)
+
+
+def add_message(c: sa.Connection, new: NewMessage, *, limits: MessageLimits = DEFAULT_LIMITS) -> MessageRow:
+    """A message that waits to be brought; the one that is there, if one was added by its dedupe key before.
+
+    Raises:
+        BadMessage, MessageTooLong, TooManyMessages: nothing was written.
+    """
+    if new.dedupe_key is not None:
+        known = c.execute(KNOWN, {"key": new.dedupe_key}).scalar_one_or_none()
+        if known is not None:
+            return get_message(c, known)
+    check_content(new.content, limits)
+    if open_count(c, new.user_id, limits.open_messages_per_user) >= limits.open_messages_per_user:
+        raise TooManyMessages(
+            f"{limits.open_messages_per_user} messages of this user are under way",
+            limit="open_messages_per_user",
+        )
+    asked, whom = (LAST_SAID_TO_LEAD, new.board_id) if new.to_lead else (LAST_SAID, new.to_agent_id)
+    last: int | None = c.execute(asked, {"whom": whom}).scalar_one()
+    created_at = new.at if last is None else max(new.at, last + 1)  # no two at one instant: there is an order
+    row = msgspec.structs.asdict(new)
+    del row["at"]
+    row |= {"reply_tags": list(new.reply_tags), "created_at": created_at, "updated_at": new.at}
+    c.execute(INSERT, row)
+    remember(c, new.id, 1, None, MessageState.WAITING, 1, {}, None, new.at)
+    return get_message(c, new.id)
+
+
+def check_content(content: str, limits: MessageLimits) -> None:
+    """Raises BadMessage, MessageTooLong: it cannot be said."""
+    if not content.strip():
+        raise BadMessage("a message says something: its content is empty")
+    if "\0" in content or not _is_text(content):
+        raise BadMessage("the content has characters in it that are no text")
+    if (size := len(content.encode())) > limits.agent_message_bytes:
+        raise MessageTooLong(
+            f"the message has {size} bytes, {limits.agent_message_bytes} are allowed (agent_message_bytes)"
+        )
+
+
+def _is_text(content: str) -> bool:
+    try:
+        content.encode()
+    except UnicodeEncodeError:  # half of a character
+        return False
+    return True
+
+
+def open_count(c: sa.Connection, user_id: UserId, most: int) -> int:
+    """How many messages of the user are under way; counted no further than *most*."""
+    return int(c.execute(OPEN_OF_USER, {"user": user_id, "most": most}).scalar_one())

@@ -1,0 +1,111 @@
+"""Which device knows of which question: asked once, and told once when it is settled.
+
+A row says that a device has confirmed that it knows; the call that told it bears an id that is
+derived, so a device that was told by a hub that died before it wrote the row is told again by
+the same id, and the world changes once.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import DeviceId, QuestionId
+from storage.coordination.question_rows import IS_OPEN, IS_SETTLED, QUESTIONS, QuestionRow, question_in
+from storage.kernel.columns import in_parts
+from storage.schema import devices, question_tellings, questions
+
+
+class Due(msgspec.Struct, frozen=True):
+    """What a device is to be told: that a question is there, or how it ended."""
+
+    question: QuestionRow
+    is_settled: bool
+
+
+_device: sa.BindParameter[str] = sa.bindparam("device")
+_listed = devices.c.id.in_(sa.bindparam("listed", expanding=True))
+_is_told = sa.exists().where(
+    question_tellings.c.question_id == questions.c.id, question_tellings.c.device_id == devices.c.id
+)
+# Of these devices, those whose users have a question that they do not know of, or whose end they do not.
+NOT_ASKED = (
+    sa.select(devices.c.id)
+    .where(
+        _listed,
+        sa.exists().where(questions.c.user_id == devices.c.user_id, sa.text(IS_OPEN), sa.not_(_is_told)),
+    )
+    .order_by(devices.c.id)
+)
+NOT_CLOSED = (
+    sa.select(question_tellings.c.device_id)
+    .join_from(question_tellings, questions, questions.c.id == question_tellings.c.question_id)
+    .where(
+        question_tellings.c.device_id.in_(sa.bindparam("listed", expanding=True)),
+        question_tellings.c.closed_at.is_(None),
+        sa.text(IS_SETTLED),
+    )
+    .distinct()
+)
+TO_ASK = (
+    QUESTIONS.join(devices, sa.and_(devices.c.user_id == questions.c.user_id, devices.c.id == _device))
+    .where(sa.text(IS_OPEN), sa.not_(_is_told))
+    .order_by(questions.c.created_at, questions.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+TO_CLOSE = (
+    QUESTIONS.join(question_tellings, question_tellings.c.question_id == questions.c.id)
+    .where(
+        question_tellings.c.device_id == _device,
+        question_tellings.c.closed_at.is_(None),
+        sa.text(IS_SETTLED),
+    )
+    .order_by(questions.c.settled_at, questions.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+KNOWS = sa.select(question_tellings.c.closed_at).where(
+    question_tellings.c.question_id == sa.bindparam("question"), question_tellings.c.device_id == _device
+)
+TELL = sa.insert(question_tellings)
+CLOSE = (
+    sa.update(question_tellings)
+    .where(
+        question_tellings.c.question_id == sa.bindparam("question"),
+        question_tellings.c.device_id == _device,
+        question_tellings.c.closed_at.is_(None),
+    )
+    .values(closed_at=sa.bindparam("now"))
+)
+
+
+def with_news(c: sa.Connection, device_ids: Sequence[DeviceId]) -> list[DeviceId]:
+    """Those of the devices that are to be told something of a question."""
+    found: set[str] = set()
+    for part in in_parts(device_ids):
+        for query in (NOT_ASKED, NOT_CLOSED):
+            found |= set(c.execute(query, {"listed": list(part)}).scalars())
+    return sorted(DeviceId(id) for id in found)
+
+
+def due_of(c: sa.Connection, device_id: DeviceId, limit: int) -> list[Due]:
+    """What the device is to be told, the oldest first: what ended, then what was asked."""
+    given = {"device": device_id, "most": limit}
+    ended = [Due(question_in(row), True) for row in c.execute(TO_CLOSE, given)]
+    asked = [Due(question_in(row), False) for row in c.execute(TO_ASK, given)]
+    return [*ended, *asked][:limit]
+
+
+def told(c: sa.Connection, due: Due, device_id: DeviceId, at: int) -> None:
+    """The device has confirmed that it knows."""
+    given = {"question": due.question.id, "device": device_id}
+    if due.is_settled:
+        c.execute(CLOSE, given | {"now": at})
+    elif c.execute(KNOWS, given).first() is None:
+        row = {"question_id": due.question.id, "device_id": device_id, "asked_at": at}
+        c.execute(TELL, row)
+
+
+def known_to(c: sa.Connection, question_id: QuestionId) -> list[DeviceId]:
+    """The devices that were told of the question."""
+    query = sa.select(question_tellings.c.device_id).where(question_tellings.c.question_id == question_id)
+    return [DeviceId(id) for id in c.execute(query.order_by(question_tellings.c.device_id)).scalars()]

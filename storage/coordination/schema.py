@@ -1,0 +1,297 @@
+"""Tables of coordination: gateways, boards and their memory, messages, questions, souls, tokens of agents.
+
+Part of ``storage.schema``, by whose name everybody else reads them.
+"""
+
+import sqlalchemy as sa
+
+from protocol.messages import MessageKind, MessageState, QuestionState, QueueMode, SoulWriteState
+from storage.kernel.columns import Choice, Flag, Int, doc, index, number, one_of, reference, text, zero_or_one
+from storage.kernel.metadata import table
+
+gateways = table(
+    "gateways",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("user_id", "users.id", ondelete="CASCADE"),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    number("created_at"),
+    number("updated_at"),
+    sa.Column("deleted_at", Int),
+)
+
+gateway_agents = table(
+    "gateway_agents",
+    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    reference("gateway_id", "gateways.id", ondelete="CASCADE"),
+    text("remote_id"),
+    sa.Column("session_key", sa.Text),
+    text("role", "worker"),
+    text("state", "wanted"),
+    sa.Column("problem", sa.Text),
+    sa.Column("made_at", Int),
+    sa.Column("lease_boot_id", sa.Text),
+    number("created_at"),
+    number("updated_at"),
+    sa.UniqueConstraint("gateway_id", "remote_id"),
+    one_of("role", ("main", "lead", "worker")),
+    one_of("state", ("wanted", "creating", "ready", "failed")),
+    rowid=False,
+)
+index("gateway_agents_main", gateway_agents.c.gateway_id, where="role = 'main'", unique=True)
+
+boards = table(
+    "boards",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("user_id", "users.id", ondelete="CASCADE"),
+    text("name"),
+    sa.Column("description", sa.Text),
+    reference("gateway_id", "gateways.id", ondelete="SET NULL", nullable=True),
+    number("created_at"),
+    number("updated_at"),
+    sa.UniqueConstraint("user_id", "name"),
+)
+index("boards_gateway", boards.c.gateway_id, where="gateway_id IS NOT NULL")
+
+board_members = table(
+    "board_members",
+    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    reference("board_id", "boards.id", ondelete="CASCADE"),
+    sa.Column("is_lead", Flag, nullable=False, server_default=sa.false()),
+    number("joined_at"),
+    zero_or_one("is_lead"),
+    rowid=False,
+)
+index("board_members_board", board_members.c.board_id)
+index("board_members_one_lead", board_members.c.board_id, where="is_lead", unique=True)
+
+board_memory = table(
+    "board_memory",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("board_id", "boards.id", ondelete="CASCADE"),
+    text("content"),
+    doc("tags", "[]"),
+    sa.Column("is_chat", Flag, nullable=False, server_default=sa.false()),
+    sa.Column("source", sa.Text),
+    sa.Column("correlation_id", sa.Text),
+    sa.Column("reply_to", sa.Text),
+    sa.Column("agent_id", sa.Text),
+    text("actor"),
+    sa.Column("dedupe_key", sa.Text, unique=True),
+    number("created_at"),
+    zero_or_one("is_chat"),
+)
+index("board_memory_board", board_memory.c.board_id, board_memory.c.created_at, board_memory.c.id)
+
+broadcasts = table(
+    "broadcasts",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("user_id", "users.id", ondelete="CASCADE"),
+    sa.Column("gateway_id", sa.Text),
+    text("kind"),
+    text("content"),
+    sa.Column("from_agent_id", sa.Text),
+    text("actor"),
+    sa.Column("correlation_id", sa.Text),
+    doc("reply_tags", "[]"),
+    sa.Column("reply_source", sa.Text),
+    text("trace_id"),
+    doc("refused", "[]"),
+    sa.Column("dedupe_key", sa.Text, unique=True),
+    number("boards"),
+    number("rounds", 1),
+    number("created_at"),
+    sa.Column("settled_at", Int),
+    one_of("kind", ("question", "handoff")),
+    sa.CheckConstraint("boards >= 0 AND rounds >= 1", name="counts"),
+)
+index("broadcasts_user", broadcasts.c.user_id, broadcasts.c.created_at)
+index("broadcasts_open", broadcasts.c.id, where="settled_at IS NULL")
+index("broadcasts_settled", broadcasts.c.settled_at, where="settled_at IS NOT NULL")
+
+questions = table(
+    "questions",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("user_id", "users.id", ondelete="CASCADE"),
+    reference("board_id", "boards.id", ondelete="SET NULL", nullable=True),
+    sa.Column("from_agent_id", sa.Text),
+    text("actor"),
+    text("content"),
+    sa.Column("preferred_channel", sa.Text),
+    sa.Column("correlation_id", sa.Text),
+    doc("reply_tags", "[]"),
+    sa.Column("reply_source", sa.Text),
+    text("trace_id"),
+    sa.Column("state", Choice(QuestionState), nullable=False, server_default=sa.text("'open'")),
+    sa.Column("answer", sa.Text),
+    sa.Column("answered_by", sa.Text),
+    sa.Column("memory_id", sa.Text),
+    sa.Column("message_id", sa.Text),
+    sa.Column("dedupe_key", sa.Text, unique=True),
+    number("created_at"),
+    number("expires_at"),
+    sa.Column("settled_at", Int),
+    one_of("state", QuestionState),
+    sa.CheckConstraint("(state = 'open') = (settled_at IS NULL)", name="settled_at"),
+    sa.CheckConstraint(
+        "(state = 'answered') = (answer IS NOT NULL AND answered_by IS NOT NULL)", name="answered"
+    ),
+)
+index("questions_user", questions.c.user_id, questions.c.created_at)
+# With the state in it, so that SQLite prefers it to the one above.
+index(
+    "questions_waiting",
+    questions.c.user_id,
+    questions.c.state,
+    questions.c.expires_at,
+    where="state = 'open'",
+)
+index("questions_settled", questions.c.settled_at, where="settled_at IS NOT NULL")
+
+question_tellings = table(
+    "question_tellings",
+    sa.Column("question_id", sa.Text, sa.ForeignKey("questions.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("device_id", sa.Text, sa.ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True),
+    number("asked_at"),
+    sa.Column("closed_at", Int),
+    rowid=False,
+)
+index("question_tellings_device", question_tellings.c.device_id)
+
+messages = table(
+    "messages",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("user_id", "users.id", ondelete="CASCADE"),
+    sa.Column("kind", Choice(MessageKind), nullable=False),
+    reference("board_id", "boards.id", ondelete="SET NULL", nullable=True),
+    reference("broadcast_id", "broadcasts.id", ondelete="SET NULL", nullable=True),
+    sa.Column("from_agent_id", sa.Text),
+    text("actor"),
+    reference("to_agent_id", "agents.id", ondelete="SET NULL", nullable=True),
+    sa.Column("to_lead", Flag, nullable=False, server_default=sa.false()),
+    reference("gateway_id", "gateways.id", ondelete="SET NULL", nullable=True),
+    reference("device_id", "devices.id", ondelete="SET NULL", nullable=True),
+    text("content"),
+    sa.Column("deliver", Flag, nullable=False, server_default=sa.false()),
+    sa.Column("queue_mode", sa.Text),
+    sa.Column("correlation_id", sa.Text),
+    sa.Column("reply_to", sa.Text),
+    sa.Column("question_id", sa.Text),
+    doc("reply_tags", "[]"),
+    sa.Column("reply_source", sa.Text),
+    text("trace_id"),
+    sa.Column("state", Choice(MessageState), nullable=False, server_default=sa.text("'waiting'")),
+    number("attempt", 1),
+    number("sends", 0),
+    number("version", 1),
+    sa.Column("lease_boot_id", sa.Text),
+    sa.Column("reason_code", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("answer", sa.Text),
+    sa.Column("memory_id", sa.Text),
+    sa.Column("dedupe_key", sa.Text, unique=True),
+    number("not_before"),
+    number("expires_at"),
+    number("created_at"),
+    number("updated_at"),
+    sa.Column("settled_at", Int),
+    one_of("kind", MessageKind),
+    one_of("state", MessageState),
+    one_of("queue_mode", QueueMode, or_null=True),
+    zero_or_one("to_lead"),
+    zero_or_one("deliver"),
+    sa.CheckConstraint("attempt >= 1 AND sends >= 0", name="counts"),
+    sa.CheckConstraint(
+        "state NOT IN ('answered', 'failed', 'expired') OR settled_at IS NOT NULL", name="settled_at"
+    ),
+    sa.CheckConstraint("state <> 'answered' OR answer IS NOT NULL", name="answered"),
+    sa.CheckConstraint("state <> 'failed' OR reason_code IS NOT NULL", name="failed"),
+)
+index("messages_agent", messages.c.to_agent_id, messages.c.created_at, where="settled_at IS NULL")
+index("messages_due", messages.c.gateway_id, messages.c.not_before, messages.c.id, where="settled_at IS NULL")
+index("messages_expiring", messages.c.expires_at, where="settled_at IS NULL")
+index("messages_open", messages.c.user_id, messages.c.settled_at, where="settled_at IS NULL")
+index("messages_user", messages.c.user_id, messages.c.created_at, messages.c.id)
+index("messages_board", messages.c.board_id, messages.c.created_at, where="board_id IS NOT NULL")
+index(
+    "messages_broadcast",
+    messages.c.broadcast_id,
+    messages.c.board_id,
+    where="broadcast_id IS NOT NULL",
+    unique=True,
+)
+index("messages_settled", messages.c.settled_at, where="settled_at IS NOT NULL")
+
+message_moves = table(
+    "message_moves",
+    sa.Column("message_id", sa.Text, sa.ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("seq", Int, primary_key=True),
+    sa.Column("old_state", Choice(MessageState)),
+    sa.Column("new_state", Choice(MessageState), nullable=False),
+    number("attempt"),
+    doc("proof", "{}"),
+    sa.Column("reason", sa.Text),
+    number("at"),
+    one_of("old_state", MessageState, or_null=True),
+    one_of("new_state", MessageState),
+    rowid=False,
+)
+
+soul_writes = table(
+    "soul_writes",
+    sa.Column("id", sa.Text, primary_key=True),
+    reference("agent_id", "agents.id", ondelete="CASCADE"),
+    sa.Column("board_id", sa.Text),
+    text("content"),
+    text("sha256"),
+    sa.Column("expected_sha256", sa.Text),
+    sa.Column("found_sha256", sa.Text),
+    sa.Column("state", Choice(SoulWriteState), nullable=False, server_default=sa.text("'waiting'")),
+    number("sends", 0),
+    sa.Column("reason_code", sa.Text),
+    sa.Column("problem", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("source_url", sa.Text),
+    sa.Column("from_agent_id", sa.Text),
+    text("actor"),
+    sa.Column("correlation_id", sa.Text),
+    text("trace_id"),
+    sa.Column("dedupe_key", sa.Text, unique=True),
+    number("not_before"),
+    number("created_at"),
+    sa.Column("settled_at", Int),
+    one_of("state", SoulWriteState),
+    sa.CheckConstraint("(state = 'waiting') = (settled_at IS NULL)", name="settled_at"),
+)
+index("soul_writes_open", soul_writes.c.agent_id, where="state = 'waiting'", unique=True)
+index("soul_writes_agent", soul_writes.c.agent_id, soul_writes.c.created_at)
+
+soul_versions = table(
+    "soul_versions",
+    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("seq", Int, primary_key=True),
+    text("kind"),
+    text("content"),
+    text("sha256"),
+    number("size_bytes"),
+    sa.Column("write_id", sa.Text),
+    text("actor"),
+    sa.Column("reason", sa.Text),
+    sa.Column("source_url", sa.Text),
+    number("at"),
+    one_of("kind", ("written", "seen", "refused")),
+    rowid=False,
+)
+
+agent_tokens = table(
+    "agent_tokens",
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
+    reference("agent_id", "agents.id", ondelete="CASCADE"),
+    text("last4"),
+    text("created_by"),
+    number("created_at"),
+    number("expires_at"),
+    sa.Column("last_used_at", Int),
+    sa.Column("revoked_at", Int),
+)
+index("agent_tokens_agent", agent_tokens.c.agent_id)

@@ -1,0 +1,1 @@
+"""Devices, users and their credentials; the hub's own identity and leases."""

@@ -1,0 +1,245 @@
+"""Public keys that devices prove to hold: whose they are, which of them still count.
+
+A key's id is made from the key itself (``protocol.keys``), so a known id says whose
+signature it must be. A key that was revoked or replaced stays on record: it is
+never given to a device again.
+"""
+
+import math
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol import keys
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import DeviceId, KeyId, NodeId, UserId
+from storage.audit import audit
+from storage.devices import device_replacement, devices
+from storage.devices.devices import DeviceNameTaken, DeviceRow
+from storage.schema import device_keys, device_tokens
+from storage.schema import devices as device_table
+
+FREE_NAMES = 100  # tried for a device that says the name of another one
+
+
+class KeyRevoked(HubError):
+    """The key was revoked, or replaced by another: it opens nothing any more."""
+
+    code = ErrorCode.REVOKED
+
+
+class RotatedTooSoon(HubError):
+    """The device has replaced a key so lately that it has to wait for *retry_after_s*."""
+
+    code = ErrorCode.RATE_LIMITED
+
+    def __init__(self, retry_after_s: float) -> None:
+        told = f"the device has replaced its key just now; again in {math.ceil(retry_after_s)} s"
+        super().__init__(f"{told} (key_rotation_wait_s)")
+        self.retry_after_s = retry_after_s
+
+
+class KeyRow(msgspec.Struct, frozen=True):
+    """A key of a device. *rotated_to* is the key that the device itself put in its place."""
+
+    id: KeyId
+    device_id: DeviceId
+    public_key: bytes
+    created_at: int
+    last_used_at: int | None
+    revoked_at: int | None
+    rotated_to: KeyId | None
+
+
+class KeyOwner(msgspec.Struct, frozen=True):
+    """Whose a key is, and all that may stand against letting it in."""
+
+    key_id: KeyId
+    device_id: DeviceId
+    device_name: str
+    user_id: UserId
+    key_revoked_at: int | None
+    rotated_to: KeyId | None
+    device_revoked_at: int | None
+
+
+KEYS = sa.select(*(device_keys.c[name] for name in KeyRow.__struct_fields__))
+KEY = KEYS.where(device_keys.c.id == sa.bindparam("key"))
+OWNER_OF_KEY = (
+    sa.select(
+        device_keys.c.id,
+        device_table.c.id,
+        device_table.c.name,
+        device_table.c.user_id,
+        device_keys.c.revoked_at,
+        device_keys.c.rotated_to,
+        device_table.c.revoked_at,
+    )
+    .join_from(device_keys, device_table)
+    .where(device_keys.c.id == sa.bindparam("key"))
+)
+USE_KEY = (
+    sa.update(device_keys)
+    .where(device_keys.c.id == sa.bindparam("key"), device_keys.c.revoked_at.is_(None))
+    .values(last_used_at=sa.bindparam("now"))
+)
+REVOKE_KEY = (
+    sa.update(device_keys)
+    .where(device_keys.c.id == sa.bindparam("key"), device_keys.c.revoked_at.is_(None))
+    .values(revoked_at=sa.bindparam("now"), rotated_to=sa.bindparam("next_key", type_=sa.Text))
+    .returning(device_keys.c.device_id)
+)
+LAST_ROTATION = sa.select(sa.func.max(device_keys.c.revoked_at)).where(
+    device_keys.c.device_id == sa.bindparam("device"), device_keys.c.rotated_to.is_not(None)
+)
+WAYS_IN = sa.union_all(
+    sa.select(device_keys.c.id).where(
+        device_keys.c.device_id == sa.bindparam("device"), device_keys.c.revoked_at.is_(None)
+    ),
+    sa.select(device_tokens.c.id).where(
+        device_tokens.c.device_id == sa.bindparam("device"), device_tokens.c.revoked_at.is_(None)
+    ),
+)
+
+
+def find_key(c: sa.Connection, id: KeyId) -> KeyOwner | None:
+    """Whose key it is; whether it still counts is for the caller to judge."""
+    row = c.execute(OWNER_OF_KEY, {"key": id}).one_or_none()
+    return None if row is None else KeyOwner(*row)
+
+
+def list_keys(c: sa.Connection, *, device_id: DeviceId | None = None) -> list[KeyRow]:
+    """Keys, revoked ones too, oldest first: of every device, or of one."""
+    mine = sa.true() if device_id is None else device_keys.c.device_id == device_id
+    ordered = KEYS.where(mine).order_by(device_keys.c.created_at, device_keys.c.id)
+    return [KeyRow(*row) for row in c.execute(ordered)]
+
+
+def add_key(c: sa.Connection, *, id: KeyId, device_id: DeviceId, public_key: bytes, at: int) -> KeyRow:
+    """Let whoever proves to hold the key in as the device.
+
+    Raises:
+        Conflict: there is no such device, or the key is on record already.
+    """
+    row = {"id": id, "device_id": device_id, "public_key": public_key, "created_at": at}
+    c.execute(sa.insert(device_keys), row)
+    return KeyRow(id, device_id, public_key, at, None, None, None)
+
+
+def told(id: KeyId) -> str:
+    """The key as people compare it, for the audit log; whatever a row holds, its entry is written."""
+    try:
+        return keys.shown(id)
+    except ValueError:
+        return id
+
+
+def revoke_key(c: sa.Connection, id: KeyId, *, at: int, actor: str) -> bool:
+    """Let nobody in by this key any more; whether it counted until now."""
+    device_id = c.execute(REVOKE_KEY, {"key": id, "now": at, "next_key": None}).scalar_one_or_none()
+    if device_id is not None:
+        audit.append(c, at=at, actor=actor, event="key.revoked", subject=device_id, detail={"key": told(id)})
+    return device_id is not None
+
+
+def rotate_key(
+    c: sa.Connection,
+    device_id: DeviceId,
+    *,
+    old: KeyId,
+    new: KeyId,
+    public_key: bytes,
+    at: int,
+    wait_ms: int = 0,
+) -> None:
+    """Put *new* in the place of *old*, as the device asked; twice is once.
+
+    Args:
+        wait_ms: how long after one of its keys was replaced the device may replace another.
+
+    Raises:
+        KeyRevoked: *old* does not count any more, or is not the device's; nothing was written.
+        RotatedTooSoon: it did so less than *wait_ms* ago; nothing was written.
+        Conflict: *new* is on record already; nothing was written.
+    """
+    before = c.execute(KEY, {"key": old}).one_or_none()
+    if before is not None and before.device_id == device_id and before.rotated_to == new:
+        return
+    if before is None or before.device_id != device_id or before.revoked_at is not None:
+        raise KeyRevoked("the old key does not count any more")
+    last = c.execute(LAST_ROTATION, {"device": device_id}).scalar_one()
+    if last is not None and 0 <= at - last < wait_ms:  # a clock that was set back keeps nobody waiting
+        raise RotatedTooSoon((last + wait_ms - at) / 1000)
+    if c.execute(REVOKE_KEY, {"key": old, "now": at, "next_key": new}).one_or_none() is None:
+        raise KeyRevoked("the old key was revoked meanwhile")
+    add_key(c, id=new, device_id=device_id, public_key=public_key, at=at)
+    detail = {"old": told(old), "new": told(new)}
+    audit.append(c, at=at, actor=f"device:{device_id}", event="key.rotated", subject=device_id, detail=detail)
+
+
+def open_session(
+    c: sa.Connection,
+    device_id: DeviceId,
+    *,
+    key_id: KeyId,
+    platform: str | None,
+    at: int,
+    node_id: NodeId | None = None,
+) -> int:
+    """As ``devices.open_session``, by a key.
+
+    Raises:
+        UnknownDevice: there is none, or it was revoked; nothing was written.
+        KeyRevoked: since it was looked at; nothing was written.
+    """
+    if c.execute(USE_KEY, {"key": key_id, "now": at}).rowcount == 0:
+        raise KeyRevoked("the key was revoked")
+    return devices.open_session(c, device_id, platform=platform, at=at, node_id=node_id)
+
+
+def give_device(
+    c: sa.Connection, *, fresh_id: DeviceId, user_id: UserId, name: str, is_chosen: bool, at: int
+) -> DeviceRow:
+    """The user's device that a new key is to open: the one of that name, or a new one.
+
+    Args:
+        is_chosen: a person chose the name, so the device of it is meant, whoever comes in as
+            it now. Otherwise the device said it of itself: then it gets the device of that
+            name only while nobody can come in as that.
+
+    Raises:
+        DeviceNameTaken: it said the name of a device that somebody can come in as.
+    """
+    device = device_replacement.ensure_device(c, id=fresh_id, user_id=user_id, name=name, at=at)
+    if not is_chosen and has_way_in(c, device.id):
+        raise taken_name(name)
+    return device
+
+
+def taken_name(name: str) -> DeviceNameTaken:
+    """Return the error for a device name that another valid key or token has."""
+    return DeviceNameTaken(
+        f"another key or token is in use for the device {name!r} already;"
+        f" if that is an older key of the same machine, revoke it: hub devices revoke {name}"
+    )
+
+
+def give_free_device(
+    c: sa.Connection, *, fresh_id: DeviceId, user_id: UserId, name: str, at: int
+) -> DeviceRow:
+    """As ``give_device`` for a name that the device said of itself; a taken one gets a number behind it.
+
+    Raises:
+        DeviceNameTaken: of a hundred names none was free.
+    """
+    for number in range(1, FREE_NAMES + 1):
+        free = name if number == 1 else f"{name}-{number}"
+        device = device_replacement.ensure_device(c, id=fresh_id, user_id=user_id, name=free, at=at)
+        if not has_way_in(c, device.id):
+            return device
+    raise DeviceNameTaken(f"there are {FREE_NAMES} devices called {name!r} already")
+
+
+def has_way_in(c: sa.Connection, device_id: DeviceId) -> bool:
+    """Whether there is a key or a token of the device that was not revoked."""
+    return c.execute(WAYS_IN, {"device": device_id}).first() is not None

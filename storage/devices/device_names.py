@@ -1,0 +1,65 @@
+"""Names that operators give to devices, compared with those that there are: for hints at a misspelt one."""
+
+from difflib import get_close_matches
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import UserId
+from storage.devices import pairings
+from storage.devices.devices import UnknownDevice
+from storage.schema import device_keys, device_tokens, devices
+
+_MOST_NAMED: Final = 8
+
+# A device that something opens, or that has connected. One that only agents of hub.toml name is not known.
+_KNOWN: Final = sa.select(devices.c.user_id, devices.c.name).where(
+    devices.c.revoked_at.is_(None),
+    sa.or_(
+        devices.c.last_seen_at.is_not(None),
+        sa.exists().where(device_keys.c.device_id == devices.c.id),
+        sa.exists().where(device_tokens.c.device_id == devices.c.id),
+    ),
+)
+
+
+class DeviceNames(msgspec.Struct, frozen=True):
+    """Names of devices that have been let in, with their users, and of those that wait for that."""
+
+    known: frozenset[tuple[UserId, str]]
+    waiting: tuple[str, ...]
+
+    def hint(self, name: str, user_id: UserId | None) -> str:
+        """Return which device may be meant by *name*; empty where it is known, or nothing could be meant.
+
+        Args:
+            user_id: whose device it would be; None: anybody's.
+        """
+        known = sorted({one for whose, one in self.known if user_id in (None, whose)})
+        if name in known or name in self.waiting or not (known or self.waiting):
+            return ""
+        if near := get_close_matches(name, [*known, *self.waiting], n=1):
+            waits = "" if near[0] in known else ", which waits to be let in (hub pair)"
+            return f"did you mean {near[0]!r}{waits}?"
+        waiting = sorted(set(self.waiting))
+        named = [f"known: {_listed(known)}"] if known else []
+        named += [f"waiting to be let in: {_listed(waiting)}"] if waiting else []
+        return "; ".join(named)
+
+
+def list_names(c: sa.Connection, *, at: int) -> DeviceNames:
+    """Return the names that devices have, and those by which others ask to be let in."""
+    known = frozenset((UserId(row.user_id), str(row.name)) for row in c.execute(_KNOWN))
+    return DeviceNames(known, tuple(row.label for row in pairings.list_pairings(c, at=at)))
+
+
+def unknown_device(c: sa.Connection, name: str, *, user_id: UserId | None, at: int) -> UnknownDevice:
+    """Return the error for a device that must be there and is not, with what may be meant."""
+    hint = list_names(c, at=at).hint(name, user_id)
+    return UnknownDevice(f"there is no device {name!r}{hint and '; '}{hint}")
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

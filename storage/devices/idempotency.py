@@ -1,0 +1,45 @@
+"""Answers to requests that may arrive more than once."""
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from storage.kernel.database import Conflict
+from storage.schema import idempotency_keys
+
+
+class KeptAnswer(msgspec.Struct, frozen=True):
+    """What was answered to the first request with this key."""
+
+    request_hash: str
+    response: Any
+
+
+ANSWER = sa.select(idempotency_keys.c.request_hash, idempotency_keys.c.response).where(
+    idempotency_keys.c.scope == sa.bindparam("within"), idempotency_keys.c.key == sa.bindparam("given")
+)
+
+
+def find_answer(c: sa.Connection, scope: str, key: str) -> KeptAnswer | None:
+    """What was answered before, if anything."""
+    row = c.execute(ANSWER, {"within": scope, "given": key}).one_or_none()
+    return None if row is None else KeptAnswer(*row)
+
+
+def keep_answer(
+    c: sa.Connection, scope: str, key: str, *, request_hash: str, response: Any, at: int
+) -> KeptAnswer:
+    """Keep the answer to a request; the first one stays, and is returned.
+
+    Raises:
+        Conflict: the key was used for another request (its hash differs); nothing was written.
+    """
+    kept = find_answer(c, scope, key)
+    if kept is None:
+        row = {"scope": scope, "key": key, "request_hash": request_hash}
+        c.execute(sa.insert(idempotency_keys), row | {"response": response, "created_at": at})
+        return KeptAnswer(request_hash, response)
+    if kept.request_hash != request_hash:
+        raise Conflict(f"the key {key!r} was used for another request")
+    return kept

@@ -1,0 +1,182 @@
+"""Invitations: a device that shows one gets in with the key that it made, without anybody typing a code.
+
+What is kept of an invitation is its hash. A use and the key that it let in are
+written in one transaction: a use is never lost, and never spent twice.
+"""
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import DeviceId, InvitationId, KeyId, UserId
+from storage.audit import audit
+from storage.devices import device_keys
+from storage.devices.device_keys import KeyOwner
+from storage.schema import invitations, users
+
+KEPT_MS = 7 * 86_400_000  # after its end, so that who comes late is told why
+
+
+class BadInvitation(HubError):
+    """The invitation opens nothing: ``str()`` says why."""
+
+    code = ErrorCode.AUTH_FAILED
+
+
+class InvitationRow(msgspec.Struct, frozen=True):
+    """An invitation; the secret itself is kept nowhere. *last4* are its last characters."""
+
+    id: InvitationId
+    user_id: UserId
+    user_name: str
+    device_name: str | None
+    uses_left: int
+    last4: str
+    created_by: str
+    created_at: int
+    expires_at: int
+    revoked_at: int | None
+
+
+_COLUMNS = dict.fromkeys(InvitationRow.__struct_fields__) | {c.name: c for c in invitations.c}
+_COLUMNS["user_name"] = users.c.name
+INVITATIONS = sa.select(*(_COLUMNS[name] for name in InvitationRow.__struct_fields__)).join_from(
+    invitations, users
+)
+INVITATION = INVITATIONS.where(invitations.c.id == sa.bindparam("invitation"))
+BY_HASH = INVITATIONS.where(invitations.c.token_hash == sa.bindparam("hash"))
+PRUNE = sa.delete(invitations).where(invitations.c.expires_at <= sa.bindparam("before"))
+REVOKE = (
+    sa.update(invitations)
+    .where(invitations.c.id == sa.bindparam("invitation"), invitations.c.revoked_at.is_(None))
+    .values(revoked_at=sa.bindparam("now"))
+)
+SPEND = (
+    sa.update(invitations)
+    .where(
+        invitations.c.id == sa.bindparam("invitation"),
+        invitations.c.uses_left > 0,
+        invitations.c.revoked_at.is_(None),
+        invitations.c.expires_at > sa.bindparam("now"),
+    )
+    .values(uses_left=invitations.c.uses_left - 1)
+)
+
+
+def create_invitation(
+    c: sa.Connection,
+    *,
+    id: InvitationId,
+    token_hash: bytes,
+    user_id: UserId,
+    device_name: str | None,
+    uses: int,
+    last4: str,
+    actor: str,
+    at: int,
+    expires_at: int,
+) -> InvitationRow:
+    """Let *uses* devices in as the user's until *expires_at*. Those that ended a week ago go.
+
+    Args:
+        device_name: of the one device, known or new, that it is for; ``None``: each is called
+            what it calls itself.
+
+    Raises:
+        ValueError: a name for several devices.
+        Conflict: there is no such user, or the hash is known already.
+    """
+    if device_name is not None and uses != 1:
+        raise ValueError("an invitation with a name is for one device")
+    c.execute(PRUNE, {"before": at - KEPT_MS})
+    row = {"id": id, "token_hash": token_hash, "user_id": user_id, "device_name": device_name}
+    about = {"uses_left": uses, "last4": last4, "created_by": actor, "created_at": at}
+    c.execute(sa.insert(invitations), row | about | {"expires_at": expires_at})
+    detail = {"user": user_id, "device": device_name, "uses": uses, "expires_at": expires_at}
+    audit.append(c, at=at, actor=actor, event="invitation.created", subject=id, detail=detail)
+    return InvitationRow(*c.execute(INVITATION, {"invitation": id}).one())
+
+
+def list_invitations(c: sa.Connection, *, user_id: UserId | None = None) -> list[InvitationRow]:
+    """Invitations, used and revoked ones too, oldest first: everybody's, or one user's."""
+    mine = sa.true() if user_id is None else invitations.c.user_id == user_id
+    ordered = INVITATIONS.where(mine).order_by(invitations.c.created_at, invitations.c.id)
+    return [InvitationRow(*row) for row in c.execute(ordered)]
+
+
+def find_invitation(c: sa.Connection, id: InvitationId) -> InvitationRow | None:
+    """The invitation of that id, whatever became of it."""
+    row = c.execute(INVITATION, {"invitation": id}).one_or_none()
+    return None if row is None else InvitationRow(*row)
+
+
+def revoke_invitation(c: sa.Connection, id: InvitationId, *, at: int, actor: str) -> bool:
+    """It lets nobody in any more; whether it was not revoked until now."""
+    revoked = c.execute(REVOKE, {"invitation": id, "now": at}).rowcount > 0
+    if revoked:
+        audit.append(c, at=at, actor=actor, event="invitation.revoked", subject=id)
+    return revoked
+
+
+def redeem(
+    c: sa.Connection,
+    token_hash: bytes,
+    *,
+    key_id: KeyId,
+    public_key: bytes,
+    fresh_id: DeviceId,
+    label: str,
+    at: int,
+) -> KeyOwner:
+    """Spend a use, and let the key in as a device of the user who was invited.
+
+    A key that is on record already spends nothing: the same device asked twice.
+
+    Args:
+        fresh_id: for a device that is new.
+        label: what the device calls itself, for an invitation that says no name.
+
+    Raises:
+        BadInvitation: it opens nothing; nothing was written.
+        DeviceNameTaken: no name is left for it; nothing was written.
+    """
+    row = c.execute(BY_HASH, {"hash": token_hash}).one_or_none()
+    if row is None:
+        raise BadInvitation("nobody made this invitation")
+    known = device_keys.find_key(c, key_id)
+    if known is not None:
+        return known
+    invitation = InvitationRow(*row)
+    if c.execute(SPEND, {"invitation": invitation.id, "now": at}).rowcount == 0:
+        raise BadInvitation(_why_spent(invitation, at))
+    if invitation.device_name is None:
+        device = device_keys.give_free_device(
+            c, fresh_id=fresh_id, user_id=invitation.user_id, name=label, at=at
+        )
+    else:
+        device = device_keys.give_device(
+            c,
+            fresh_id=fresh_id,
+            user_id=invitation.user_id,
+            name=invitation.device_name,
+            is_chosen=True,
+            at=at,
+        )
+    device_keys.add_key(c, id=key_id, device_id=device.id, public_key=public_key, at=at)
+    audit.append(
+        c,
+        at=at,
+        actor=f"device:{device.id}",
+        event="invitation.redeemed",
+        subject=invitation.id,
+        detail={"key": device_keys.told(key_id), "device": device.name, "user": invitation.user_id},
+    )
+    return KeyOwner(key_id, device.id, device.name, device.user_id, None, None, None)
+
+
+def _why_spent(invitation: InvitationRow, at: int) -> str:
+    if invitation.revoked_at is not None:
+        return "the invitation was revoked"
+    if invitation.expires_at <= at:
+        return "the invitation has expired"
+    return "the invitation was used as often as it may be"

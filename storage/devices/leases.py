@@ -1,0 +1,148 @@
+"""Leases: rights that end by themselves unless they are renewed.
+
+A ``Term`` is one holding of a lease, told apart from every other by its fence. Who
+holds it says so in each transaction that depends on it (``check_term``): what a
+holder writes that slept through its own end is refused. Instants are the database's
+own, so that hubs with different clocks agree.
+"""
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import HubError
+from protocol.ids import BootId, NodeId
+from storage.kernel.columns import Int, now_ms
+from storage.kernel.sessions import end_sessions
+from storage.schema import leases
+
+
+class LostLease(HubError):
+    """Somebody else holds the lease by now, or its time is over; nothing was written."""
+
+    retryable = True
+
+
+class Term(msgspec.Struct, frozen=True):
+    """One holding of the lease *name* by one start of a hub."""
+
+    name: str
+    boot_id: BootId
+    fence: int
+
+
+_until = now_ms() + sa.bindparam("ttl", type_=Int)
+_is_term = (
+    leases.c.name == sa.bindparam("lease"),
+    leases.c.holder_boot_id == sa.bindparam("boot"),
+    leases.c.fence == sa.bindparam("held"),
+)
+ENSURE = sa.insert(leases).from_select(
+    ["name"],
+    sa.select(sa.bindparam("lease", type_=sa.Text)).where(
+        ~sa.exists().where(leases.c.name == sa.bindparam("lease"))
+    ),
+)
+TAKE = (
+    sa.update(leases)
+    .where(
+        leases.c.name == sa.bindparam("lease"),
+        sa.or_(
+            leases.c.holder_boot_id.is_(None),
+            leases.c.holder_boot_id == sa.bindparam("boot"),
+            leases.c.expires_at <= now_ms(),
+        ),
+    )
+    .values(
+        holder_boot_id=sa.bindparam("boot"),
+        fence=leases.c.fence + 1,
+        acquired_at=now_ms(),
+        expires_at=_until,
+    )
+    .returning(leases.c.fence)
+)
+_others = leases.alias("others")
+EXPIRED = sa.select(leases.c.holder_boot_id).where(
+    leases.c.name == sa.bindparam("lease"),
+    leases.c.holder_boot_id != sa.bindparam("boot"),
+    leases.c.expires_at <= now_ms(),
+    ~sa.exists().where(_others.c.holder_boot_id == leases.c.holder_boot_id, _others.c.expires_at > now_ms()),
+)
+BEAT = (
+    sa.update(leases)
+    .where(leases.c.name == sa.bindparam("lease"))
+    .values(
+        holder_boot_id=sa.bindparam("boot"),
+        fence=sa.case(
+            (leases.c.holder_boot_id == sa.bindparam("boot"), leases.c.fence), else_=leases.c.fence + 1
+        ),
+        acquired_at=sa.case(
+            (leases.c.holder_boot_id == sa.bindparam("boot"), leases.c.acquired_at), else_=now_ms()
+        ),
+        expires_at=_until,
+    )
+)
+RENEW = sa.update(leases).where(*_is_term).values(expires_at=_until)
+RESIGN = sa.update(leases).where(*_is_term).values(holder_boot_id=None, expires_at=0)
+CHECK = sa.select(leases.c.fence).where(*_is_term, leases.c.expires_at > now_ms()).with_for_update(read=True)
+END_OTHERS = (
+    sa.update(leases)
+    .where(leases.c.holder_boot_id != sa.bindparam("boot"))
+    .values(holder_boot_id=None, expires_at=0)
+)
+
+
+def is_alive(boot_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """Whether this start of a hub holds any lease that lasts; for use in a statement."""
+    return sa.exists().where(_others.c.holder_boot_id == boot_id, _others.c.expires_at > now_ms())
+
+
+def beat(c: sa.Connection, node_id: NodeId, boot_id: BootId, *, ttl_ms: int) -> None:
+    """This start of the node lives, and what it executes is its own for *ttl_ms* more.
+
+    An earlier start of the node is over with the first beat of a later one.
+    """
+    name = f"node {node_id}"
+    c.execute(ENSURE, {"lease": name})
+    c.execute(BEAT, {"lease": name, "boot": boot_id, "ttl": ttl_ms})
+
+
+def acquire(c: sa.Connection, name: str, boot_id: BootId, *, ttl_ms: int) -> Term | None:
+    """A new term, if nobody else holds the lease. Who holds it already gets a new one, too."""
+    c.execute(ENSURE, {"lease": name})
+    end_sessions(c, c.execute(EXPIRED, {"lease": name, "boot": boot_id}).scalars())
+    fence = c.execute(TAKE, {"lease": name, "boot": boot_id, "ttl": ttl_ms}).scalar_one_or_none()
+    return None if fence is None else Term(name, boot_id, fence)
+
+
+def renew(c: sa.Connection, term: Term, *, ttl_ms: int) -> bool:
+    """The term lasts for *ttl_ms* from now; False if somebody else has taken the lease.
+
+    One that is over, and that nobody took, goes on: no other fence was given out.
+    """
+    return c.execute(RENEW, _spelled(term) | {"ttl": ttl_ms}).rowcount == 1
+
+
+def resign(c: sa.Connection, term: Term) -> None:
+    """Give the lease up, if this term still holds it, so that nobody has to wait for its end."""
+    c.execute(RESIGN, _spelled(term))
+
+
+def check_term(c: sa.Connection, term: Term) -> None:
+    """The term lasts, and nobody takes the lease before this transaction ends.
+
+    Raises:
+        LostLease: it does not; nothing was written.
+    """
+    if c.execute(CHECK, _spelled(term)).one_or_none() is None:
+        raise LostLease(f"the lease {term.name!r} is no longer held under fence {term.fence}")
+
+
+def end_others(c: sa.Connection, boot_id: BootId) -> None:
+    """Whatever another boot holds is free. For a database that no other hub can have open."""
+    c.execute(END_OTHERS, {"boot": boot_id})
+
+
+def _spelled(term: Term) -> dict[str, str | int]:
+    return {"lease": term.name, "boot": term.boot_id, "held": term.fence}

@@ -1,0 +1,149 @@
+"""Tokens of operators and of what they automate: whose rights they bear, until when. Hashes alone are kept.
+
+What a role may do is not known here: a role and its scopes are words.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import TokenId, UserId
+from storage.audit import audit
+from storage.schema import operator_tokens, users
+
+KEPT_MS: Final = 30 * 86_400_000  # after its end, so that who comes late is told why
+
+
+class OperatorTokenRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator's token; the token itself is kept nowhere.
+
+    Attributes:
+        role: "viewer", "operator" or "admin".
+        scopes: those of its role that it bears.
+        user_id: whose devices, agents and runs it sees; ``None``: everybody's.
+        last4: its last four characters, so that its owner can tell it from another.
+        created_by: the actor who made it.
+    """
+
+    id: TokenId
+    name: str
+    role: str
+    scopes: tuple[str, ...]
+    user_id: UserId | None
+    user_name: str | None
+    last4: str
+    created_by: str
+    created_at: int
+    expires_at: int
+    last_used_at: int | None
+    revoked_at: int | None
+
+
+TOKENS = sa.select(
+    operator_tokens.c.id,
+    operator_tokens.c.name,
+    operator_tokens.c.role,
+    operator_tokens.c.scopes,
+    operator_tokens.c.user_id,
+    users.c.name.label("user_name"),
+    operator_tokens.c.last4,
+    operator_tokens.c.created_by,
+    operator_tokens.c.created_at,
+    operator_tokens.c.expires_at,
+    operator_tokens.c.last_used_at,
+    operator_tokens.c.revoked_at,
+).join_from(operator_tokens, users, isouter=True)
+TOKEN = TOKENS.where(operator_tokens.c.id == sa.bindparam("token"))
+TOKEN_OF_HASH = TOKENS.where(operator_tokens.c.token_hash == sa.bindparam("hash"))
+COUNT_LIVE = sa.select(sa.func.count()).where(
+    operator_tokens.c.revoked_at.is_(None), operator_tokens.c.expires_at > sa.bindparam("now")
+)
+COUNT_LIVE_OF_USER = COUNT_LIVE.where(operator_tokens.c.user_id == sa.bindparam("user"))
+PRUNE = sa.delete(operator_tokens).where(
+    sa.func.coalesce(operator_tokens.c.revoked_at, operator_tokens.c.expires_at) <= sa.bindparam("before")
+)
+REVOKE = (
+    sa.update(operator_tokens)
+    .where(operator_tokens.c.id == sa.bindparam("token"), operator_tokens.c.revoked_at.is_(None))
+    .values(revoked_at=sa.bindparam("now"))
+)
+USE = (
+    sa.update(operator_tokens)
+    .where(operator_tokens.c.id == sa.bindparam("token"), operator_tokens.c.revoked_at.is_(None))
+    .values(last_used_at=sa.bindparam("now"))
+)
+
+
+def create_operator_token(
+    c: sa.Connection,
+    *,
+    id: TokenId,
+    token_hash: bytes,
+    name: str,
+    role: str,
+    scopes: Sequence[str],
+    user_id: UserId | None,
+    last4: str,
+    actor: str,
+    at: int,
+    expires_at: int,
+) -> OperatorTokenRow:
+    """Whoever shows the token with this SHA-256 has these rights, until *expires_at*.
+
+    Those that ended a month ago go.
+
+    Raises:
+        Conflict: there is no such user, or the hash is known already.
+    """
+    c.execute(PRUNE, {"before": at - KEPT_MS})
+    row = {"id": id, "token_hash": token_hash, "name": name, "role": role, "scopes": sorted(scopes)}
+    about = {"user_id": user_id, "last4": last4, "created_by": actor, "expires_at": expires_at}
+    c.execute(sa.insert(operator_tokens), row | about | {"created_at": at})
+    detail: audit.Detail = {"name": name, "role": role, "scopes": " ".join(sorted(scopes)), "user": user_id}
+    audit.append(c, at=at, actor=actor, event="operator_token.created", subject=id, detail=detail)
+    return _token(c.execute(TOKEN, {"token": id}).one())
+
+
+def find_operator_token(c: sa.Connection, token_hash: bytes) -> OperatorTokenRow | None:
+    """The token with this SHA-256; whether it still counts is for the caller to judge."""
+    row = c.execute(TOKEN_OF_HASH, {"hash": token_hash}).one_or_none()
+    return None if row is None else _token(row)
+
+
+def find_operator_token_by_id(c: sa.Connection, id: TokenId) -> OperatorTokenRow | None:
+    """The token of that id, revoked or not."""
+    row = c.execute(TOKEN, {"token": id}).one_or_none()
+    return None if row is None else _token(row)
+
+
+def list_operator_tokens(c: sa.Connection, *, user_id: UserId | None = None) -> list[OperatorTokenRow]:
+    """Tokens, revoked ones too, oldest first: everybody's, or those bound to one user."""
+    mine = sa.true() if user_id is None else operator_tokens.c.user_id == user_id
+    ordered = TOKENS.where(mine).order_by(operator_tokens.c.created_at, operator_tokens.c.id)
+    return [_token(row) for row in c.execute(ordered)]
+
+
+def count_live(c: sa.Connection, at: int, *, user_id: UserId | None = None) -> int:
+    """How many tokens open something at this moment: all, or those of one user."""
+    if user_id is None:
+        return int(c.execute(COUNT_LIVE, {"now": at}).scalar_one())
+    return int(c.execute(COUNT_LIVE_OF_USER, {"now": at, "user": user_id}).scalar_one())
+
+
+def revoke_operator_token(c: sa.Connection, id: TokenId, *, at: int, actor: str) -> bool:
+    """It opens nothing any more; whether it did until now."""
+    revoked = c.execute(REVOKE, {"token": id, "now": at}).rowcount > 0
+    if revoked:
+        audit.append(c, at=at, actor=actor, event="operator_token.revoked", subject=id)
+    return revoked
+
+
+def use_operator_token(c: sa.Connection, id: TokenId, at: int) -> None:
+    """Somebody showed it and was let in."""
+    c.execute(USE, {"token": id, "now": at})
+
+
+def _token(row: Any) -> OperatorTokenRow:
+    return OperatorTokenRow(**{**row._mapping, "scopes": tuple(row.scopes)})

@@ -1,0 +1,268 @@
+"""Devices that ask to be let in, each with a key of its own and a code that its owner reads out.
+
+Who types the code decides; it is known here by its hash alone. A pairing is of
+one key: the code that was told to it lets in nobody else. What a device says of itself
+stands as it was when the code was made: one that says something else gets another code.
+"""
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId, UserId
+from storage.audit import audit
+from storage.devices import device_keys
+from storage.devices.devices import DeviceRow
+from storage.schema import pairings
+
+_LOCK = 0x50414952  # of PostgreSQL: two that ask at once would both see the last free place
+
+
+class UnknownPairing(HubError):
+    """No device waits under this code or id, or not any more."""
+
+    code = ErrorCode.UNKNOWN_PAIRING
+
+
+class PairingChanged(HubError):
+    """The code is of another pairing than the one that whoever approves was shown."""
+
+    code = ErrorCode.CHANGED_MEANWHILE
+
+
+class TooManyPairings(HubError):
+    """As many devices wait as may.
+
+    *limit* is the name of what was reached, *retry_at* when the next place is free (epoch ms).
+    """
+
+    code = ErrorCode.TOO_MANY_PAIRINGS
+
+    def __init__(self, message: str, *, limit: str, retry_at: int) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.retry_at = retry_at
+
+
+class PairingRow(msgspec.Struct, frozen=True):
+    """A device that asks.
+
+    Attributes:
+        label, platform: what it says of itself; believed by nobody.
+        network: where it asked from first: an address, or the /64 of one of IPv6; it takes
+            a place of that network however often it asks again, and from wherever.
+        connection_id: over which connection it asked last.
+        decision: "approved" or "denied"; ``None`` while it waits.
+        device_id: what it became.
+    """
+
+    id: PairingId
+    key_id: KeyId
+    label: str
+    platform: str
+    network: str
+    connection_id: ConnectionId
+    created_at: int
+    expires_at: int
+    decided_at: int | None
+    decision: str | None
+    actor: str | None
+    device_id: DeviceId | None
+
+
+class PairingAsk(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device with an unknown key is written down with. See ``PairingRow``.
+
+    Attributes:
+        id, code_hash: for a key that does not wait yet.
+        known_code_hash: of the code that the key was told before, if anybody remembers it.
+    """
+
+    id: PairingId
+    code_hash: bytes
+    known_code_hash: bytes | None
+    key_id: KeyId
+    public_key: bytes
+    label: str
+    platform: str
+    network: str
+    connection_id: ConnectionId
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """How a device's asking stands. *is_new_code*: the code to tell is the one of this ask."""
+
+    pairing: PairingRow
+    is_new_code: bool
+
+
+PAIRINGS = sa.select(*(pairings.c[name] for name in PairingRow.__struct_fields__))
+OF_KEY = PAIRINGS.add_columns(pairings.c.code_hash).where(pairings.c.key_id == sa.bindparam("key"))
+_waits = pairings.c.decision.is_(None) & (pairings.c.expires_at > sa.bindparam("now"))
+WAITING = PAIRINGS.where(_waits)
+BY_ID = PAIRINGS.where(pairings.c.id == sa.bindparam("pairing"))
+BY_CODE = WAITING.add_columns(pairings.c.public_key).where(pairings.c.code_hash == sa.bindparam("code"))
+PLACES = sa.select(sa.func.count(), sa.func.min(pairings.c.expires_at)).where(_waits)
+PLACES_OF_NETWORK = PLACES.where(pairings.c.network == sa.bindparam("from_network"))
+PRUNE = sa.delete(pairings).where(pairings.c.expires_at <= sa.bindparam("now"))
+FORGET = sa.delete(pairings).where(pairings.c.id == sa.bindparam("pairing"))
+ASK_AGAIN = (
+    sa.update(pairings)
+    .where(pairings.c.id == sa.bindparam("pairing"))
+    .values(code_hash=sa.bindparam("code"), connection_id=sa.bindparam("over"))
+)
+DECIDE = (
+    sa.update(pairings)
+    .where(pairings.c.id == sa.bindparam("pairing"), _waits)
+    .values(
+        decided_at=sa.bindparam("now"),
+        decision=sa.bindparam("as"),
+        actor=sa.bindparam("by"),
+        device_id=sa.bindparam("became", type_=sa.Text),
+    )
+)
+
+
+def ask(
+    c: sa.Connection, asking: PairingAsk, *, at: int, expires_at: int, most: int, most_per_network: int
+) -> Asked:
+    """Write down that a key asks to be let in, or look how its asking stands. Expired rows go.
+
+    A key that waits already keeps its row and its end; its code too, if it is known. One that
+    says something else of itself than before begins anew, with another code, and keeps its end.
+
+    Args:
+        most, most_per_network: how many may wait at once.
+
+    Raises:
+        TooManyPairings: a key that does not wait yet, or begins anew, found no place; nothing was
+            written.
+    """
+    if c.dialect.name == "postgresql":
+        c.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    c.execute(PRUNE, {"now": at})
+    row = c.execute(OF_KEY, {"key": asking.key_id}).one_or_none()
+    if row is not None and (end := _begins_anew(row, asking, expires_at)) is not None:
+        c.execute(FORGET, {"pairing": row.id})
+        row, expires_at = None, end
+    if row is None:
+        _find_place(c, asking.network, at=at, most=most, most_per_network=most_per_network)
+        return Asked(_insert(c, asking, at=at, expires_at=expires_at), is_new_code=True)
+    if row.decision is None:
+        is_known = asking.known_code_hash is not None and asking.known_code_hash == bytes(row.code_hash)
+        again = {
+            "pairing": row.id,
+            "code": asking.known_code_hash if is_known else asking.code_hash,
+            "over": asking.connection_id,
+        }
+        c.execute(ASK_AGAIN, again)
+        return Asked(_pairing(c, row.id), is_new_code=not is_known)
+    return Asked(_pairing(c, row.id), is_new_code=False)
+
+
+def count_pairings(c: sa.Connection, *, at: int) -> int:
+    """How many devices wait."""
+    return int(c.execute(PLACES, {"now": at}).one()[0])
+
+
+def list_pairings(c: sa.Connection, *, at: int) -> list[PairingRow]:
+    """The devices that wait, those that asked first before the others."""
+    ordered = WAITING.order_by(pairings.c.created_at, pairings.c.id)
+    return [PairingRow(*row) for row in c.execute(ordered, {"now": at})]
+
+
+def find_pairing(c: sa.Connection, code_hash: bytes, *, at: int) -> PairingRow | None:
+    """The device that waits under this code, if one does."""
+    row = c.execute(BY_CODE, {"code": code_hash, "now": at}).one_or_none()
+    return None if row is None else PairingRow(*row[:-1])
+
+
+def approve(
+    c: sa.Connection,
+    code_hash: bytes,
+    *,
+    pairing_id: PairingId | None = None,
+    fresh_id: DeviceId,
+    user_id: UserId,
+    name: str | None,
+    actor: str,
+    at: int,
+) -> DeviceRow:
+    """Let the device that waits under this code in, for good.
+
+    Args:
+        pairing_id: of the pairing that whoever approves was shown, if it was.
+        fresh_id: for a device that is new.
+        user_id: whose it is from now on.
+        name: of the device, known or new, that it comes in as; ``None``: what it calls itself,
+            if nobody comes in as that.
+
+    Raises:
+        UnknownPairing: nobody waits under this code; nothing was written.
+        PairingChanged: another one waits under it than was shown; nothing was written.
+        DeviceNameTaken: what it calls itself is the name of another device; nothing was written.
+    """
+    row = c.execute(BY_CODE, {"code": code_hash, "now": at}).one_or_none()
+    if row is None:
+        raise UnknownPairing("no device waits under this code")
+    if pairing_id not in (None, row.id):
+        raise PairingChanged("another device waits under this code than the one that was shown")
+    device = device_keys.give_device(
+        c, fresh_id=fresh_id, user_id=user_id, name=name or row.label, is_chosen=name is not None, at=at
+    )
+    decision = {"pairing": row.id, "now": at, "as": "approved", "by": actor, "became": device.id}
+    if c.execute(DECIDE, decision).rowcount == 0:
+        raise UnknownPairing("no device waits under this code any more")
+    device_keys.add_key(c, id=KeyId(row.key_id), device_id=device.id, public_key=bytes(row.public_key), at=at)
+    shown = device_keys.told(KeyId(row.key_id))
+    detail = {"key": shown, "device": device.name, "user": user_id, "network": row.network}
+    audit.append(c, at=at, actor=actor, event="pairing.approved", subject=device.id, detail=detail)
+    return device
+
+
+def deny(c: sa.Connection, id: PairingId, *, actor: str, at: int) -> PairingRow:
+    """Send the device that waits away; the same key may ask again once the pairing has expired.
+
+    Raises:
+        UnknownPairing: it does not wait, or not any more; nothing was written.
+    """
+    decision = {"pairing": id, "now": at, "as": "denied", "by": actor, "became": None}
+    if c.execute(DECIDE, decision).rowcount == 0:
+        raise UnknownPairing(f"no device waits under the id {id!r}")
+    denied = _pairing(c, id)
+    detail = {"key": device_keys.told(denied.key_id), "network": denied.network}
+    audit.append(c, at=at, actor=actor, event="pairing.denied", subject=id, detail=detail)
+    return denied
+
+
+def _begins_anew(row: Any, asking: PairingAsk, expires_at: int) -> int | None:
+    """When the pairing that replaces *row* ends; ``None``: *row* stays."""
+    if row.decision == "approved" and row.device_id is None:
+        return expires_at  # the device that it became is there no more
+    if row.decision is None and (row.label, row.platform) != (asking.label, asking.platform):
+        return int(row.expires_at)
+    return None
+
+
+def _find_place(c: sa.Connection, network: str, *, at: int, most: int, most_per_network: int) -> None:
+    taken, next_end = c.execute(PLACES_OF_NETWORK, {"now": at, "from_network": network}).one()
+    if taken >= most_per_network:
+        told = f"{taken} devices of your network wait for a person to let them in"
+        raise TooManyPairings(told, limit="pairings_per_network", retry_at=next_end)
+    taken, next_end = c.execute(PLACES, {"now": at}).one()
+    if taken >= most:
+        told = f"{taken} devices wait for a person to let them in"
+        raise TooManyPairings(told, limit="pairings", retry_at=next_end)
+
+
+def _insert(c: sa.Connection, asking: PairingAsk, *, at: int, expires_at: int) -> PairingRow:
+    row = msgspec.structs.asdict(asking) | {"created_at": at, "expires_at": expires_at}
+    del row["known_code_hash"]
+    c.execute(sa.insert(pairings), row)
+    return _pairing(c, asking.id)
+
+
+def _pairing(c: sa.Connection, id: PairingId) -> PairingRow:
+    return PairingRow(*c.execute(BY_ID, {"pairing": id}).one())

@@ -1,0 +1,1 @@
+"""The database itself: its contract, SQLite and PostgreSQL, migrations, backup and verification."""

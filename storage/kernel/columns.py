@@ -1,0 +1,176 @@
+"""What columns are made of: types that SQLite (STRICT) and PostgreSQL both keep, and their short spellings.
+
+Besides these, tables use ``sa.Text``, ``sa.REAL`` and ``sa.LargeBinary`` alone; a
+STRICT table refuses the rest.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
+
+IdT = TypeVar("IdT", bound=str)
+
+Int = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # a STRICT table knows INTEGER alone
+Real: sa.types.TypeEngine[float] = sa.Double().with_variant(
+    sa.REAL(), "sqlite"
+)  # eight bytes; REAL of PostgreSQL has four
+
+
+class Doc(sa.TypeDecorator[Any]):
+    """A JSON value: JSONB on PostgreSQL, its text on SQLite. ``None`` is NULL; NaN becomes null."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        on_postgresql = dialect.name == "postgresql"
+        return dialect.type_descriptor(postgresql.JSONB(none_as_null=True) if on_postgresql else sa.Text())
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return msgspec.json.encode(value).decode()
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return msgspec.json.decode(value)
+
+
+class Flag(sa.TypeDecorator[bool]):
+    """True or false: BOOLEAN on PostgreSQL, 0 or 1 on SQLite."""
+
+    impl = sa.Boolean
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        return dialect.type_descriptor(sa.Integer() if dialect.name == "sqlite" else sa.Boolean())
+
+    def process_bind_param(self, value: bool | None, dialect: sa.Dialect) -> Any:
+        return value if value is None or dialect.name != "sqlite" else int(value)
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> bool | None:
+        return None if value is None else bool(value)
+
+
+class Choice(sa.TypeDecorator[StrEnum]):
+    """One of an enum's spellings: text in the row, the member in code. The CHECK beside it is its law."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __init__(self, choices: type[StrEnum]) -> None:
+        super().__init__()
+        self.choices = choices
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> Any:
+        return None if value is None else str(self.choices(value))
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> StrEnum | None:
+        return None if value is None else self.choices(value)
+
+
+class now_ms(sa.sql.functions.FunctionElement[int]):
+    """The database's own clock, UTC epoch milliseconds: the same for every hub that uses the database.
+
+    It goes on within a transaction. On SQLite it is a function that
+    ``storage.kernel.sqlite.set_clock`` gives to each connection.
+    """
+
+    type = Int
+    inherit_cache = True
+    name = "now_ms"
+
+
+@compiles(now_ms)
+def _ask_sqlite(element: now_ms, compiler: sa.sql.compiler.SQLCompiler, **_: Any) -> str:
+    return "hub_now_ms()"
+
+
+@compiles(now_ms, "postgresql")
+def _ask_postgresql(element: now_ms, compiler: sa.sql.compiler.SQLCompiler, **_: Any) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
+
+
+class _each_text(sa.sql.functions.FunctionElement[str]):
+    """A row for each text of a JSON list, in a column ``value``."""
+
+    inherit_cache = True
+    name = "each_text"
+
+
+@compiles(_each_text)
+def _each_of_sqlite(element: _each_text, compiler: sa.sql.compiler.SQLCompiler, **asked: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **asked)})"
+
+
+@compiles(_each_text, "postgresql")
+def _each_of_postgresql(element: _each_text, compiler: sa.sql.compiler.SQLCompiler, **asked: Any) -> str:
+    return f"jsonb_array_elements_text(CAST({compiler.process(element.clauses, **asked)} AS JSONB))"
+
+
+def listed(texts: sa.BindParameter[Any]) -> sa.Select[Any]:
+    """The texts of a list that is bound as one value, however long: ``column.in_(listed(...))``."""
+    each = _each_text(sa.type_coerce(texts, Doc())).table_valued("value")
+    return sa.select(each.c.value)
+
+
+def texts_in(column: sa.Column[Any]) -> sa.Select[Any]:
+    """The texts of the list that a row keeps in a ``Doc``: ``literal(text).in_(texts_in(column))``."""
+    each = _each_text(column).table_valued("value")
+    return sa.select(each.c.value).correlate(column.table)
+
+
+def spelled(words: Iterable[str]) -> str:
+    """The words as SQL literals: ``'a', 'b'``."""
+    return ", ".join(f"'{word}'" for word in words)
+
+
+def one_of(column: str, words: Iterable[str], *, or_null: bool = False) -> sa.CheckConstraint:
+    listed = f"{column} IN ({spelled(words)})"
+    return sa.CheckConstraint(f"{column} IS NULL OR {listed}" if or_null else listed, name=column)
+
+
+def zero_or_one(column: str) -> sa.CheckConstraint:
+    return sa.CheckConstraint(f"{column} IN (0, 1)", name=column).ddl_if(dialect="sqlite")
+
+
+def text(name: str, default: str | None = None) -> sa.Column[str]:
+    """Text that is always there."""
+    server_default = None if default is None else sa.text(f"'{default}'")
+    return sa.Column(name, sa.Text, nullable=False, server_default=server_default)
+
+
+def number(name: str, default: int | None = None) -> sa.Column[int]:
+    """A number that is always there; also an instant, where the name ends in ``_at``."""
+    server_default = None if default is None else sa.text(str(default))
+    return sa.Column(name, Int, nullable=False, server_default=server_default)
+
+
+def doc(name: str, default: str) -> sa.Column[Any]:
+    """A JSON value that is always there."""
+    return sa.Column(name, Doc, nullable=False, server_default=sa.text(f"'{default}'"))
+
+
+def reference(name: str, target: str, *, ondelete: str, nullable: bool = False) -> sa.Column[str]:
+    """A reference; what happens to this row when the other goes is *ondelete*."""
+    return sa.Column(name, sa.Text, sa.ForeignKey(target, ondelete=ondelete), nullable=nullable)
+
+
+IN_LIST = 500  # ids in one IN list: SQLite binds 32,766 values at most, and prepares each length anew
+
+
+def in_parts(ids: Sequence[IdT]) -> Iterator[Sequence[IdT]]:
+    """*ids* in parts that fit one IN list."""
+    for start in range(0, len(ids), IN_LIST):
+        yield ids[start : start + IN_LIST]
+
+
+def index(name: str, *columns: sa.Column[Any], where: str | None = None, unique: bool = False) -> sa.Index:
+    predicate = None if where is None else sa.text(where)
+    return sa.Index(name, *columns, unique=unique, sqlite_where=predicate, postgresql_where=predicate)

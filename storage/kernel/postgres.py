@@ -1,0 +1,331 @@
+"""The database on a PostgreSQL server, which several hubs may share.
+
+A job is one transaction on one of a few connections, READ COMMITTED; a read is one
+snapshot that cannot write. Nobody waits for ever: the server ends statements, locks
+and idle transactions after a time, and what the server does not answer is given up
+here. A job is run again where that is safe: it lost against another, or its
+connection was lost before it was committed; a read has nothing to commit.
+"""
+
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+
+import anyio
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from storage.kernel.address import shown
+from storage.kernel.database import Unavailable, sqlstate, translated
+from storage.kernel.migrate import revision_in, upgrade_tables
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CONNECTIONS = 8  # 50 hubs then take 400 of a server's; more do not write faster
+STATEMENT_MS, LOCK_MS = 5_000, 2_000
+IDLE_MS = 10_000  # in a transaction: a hub that was frozen in one holds up the others
+ANSWER_S = 10.0  # for one statement: twice what the server allows itself
+CONNECT_S = 5.0
+LATE_S = 0.5  # a limit that is noticed so much later was ours: this process stood still meanwhile
+JOB_S = 60.0  # a transaction with all its statements and tries
+# Before a job is run again; a server that restarts takes longer: then the callers ask again.
+WAITS_S = (0.0, 0.05, 0.2)
+STATEMENTS = 512  # prepared on each connection; the hub has fewer
+
+_LOST_A_RACE = {"40001", "40P01"}  # serialization failure, deadlock: nothing of it was written
+_TOO_LONG = "57014"  # of a statement; the time counts in which it was begun and we did not say the rest of it
+# Worth another look, once: somebody inserted what the job had looked for, or held its row for LOCK_MS.
+_CAME_SECOND = {"23505", "55P03"}
+_IDLE = "25P03"  # the server waited too long for the next statement of the transaction, and undid it
+_GONE = ("08", _IDLE, "57P")  # the connection was ended, or the server ends
+# So asyncpg 0.32 refuses a COMMIT instead of sending it: it has heard that the connection ends.
+_NOT_SENT = ("cannot switch to state", "cannot call Transaction.commit()")
+
+
+class Limits(NamedTuple):
+    """How long the server lets one of our connections do something, and how long we wait for it."""
+
+    statement_ms: int
+    lock_ms: int
+    idle_ms: int  # within a transaction
+    answer_s: float
+
+
+MIGRATION = Limits(statement_ms=0, lock_ms=30_000, idle_ms=30_000, answer_s=600.0)  # a table may be large
+
+
+class PostgresDatabase:
+    """A ``Database`` on a server. Made by ``open_postgres``."""
+
+    is_shared = True
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._writing = engine
+        self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._free = anyio.CapacityLimiter(CONNECTIONS)
+        self._is_closed = False
+
+    async def read(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """See ``Database.read``."""
+        return await self._run(self._reading, lambda c: fn(c, *args, **kwargs), is_write=False)
+
+    async def write(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """See ``Database.write``."""
+        return await self._run(self._writing, lambda c: fn(c, *args, **kwargs), is_write=True)
+
+    async def close(self) -> None:
+        """Take nothing more; wait for what runs, then end every connection."""
+        self._is_closed = True
+        with anyio.move_on_after(JOB_S, shield=True):
+            for _ in range(CONNECTIONS):
+                await self._free.acquire_on_behalf_of(object())
+            await self._writing.dispose()
+
+    async def _run(self, engine: AsyncEngine, call: Callable[[sa.Connection], T], *, is_write: bool) -> T:
+        self._check_open()
+        async with self._free:  # who leaves while waiting here has begun nothing
+            self._check_open()
+            # A statement that is cancelled costs its connection, and nobody knows what became of it.
+            with anyio.move_on_after(JOB_S, shield=True):
+                return await _run_again(engine, call, is_write=is_write)
+            raise Unavailable(f"the database took longer than {JOB_S:.0f} s; nobody knows what became of it")
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Unavailable("the database is closed")
+
+
+@asynccontextmanager
+async def open_postgres(url: str, *, session: str = "hub") -> AsyncIterator[PostgresDatabase]:
+    """The database at *url*, brought to this release's tables.
+
+    Args:
+        session: what its sessions are called on the server; see ``storage.kernel.sessions``.
+        url: ``postgresql://user:password@host:port/name``, with what libpq knows behind
+            a question mark: ``?sslmode=verify-full``. No error and no log tells the password.
+
+    Raises:
+        FromTheFuture: a newer hub wrote it; nothing was written.
+        Busy, Unavailable: it cannot be reached or written, or its driver is not installed.
+    """
+    _check_driver()
+    await _migrate(url)
+    limits = Limits(STATEMENT_MS, LOCK_MS, IDLE_MS, ANSWER_S)
+    database = PostgresDatabase(_engine(url, limits, session=session, pool_size=CONNECTIONS, max_overflow=0))
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+class _Try:
+    """One try of a job, and how far it came."""
+
+    def __init__(self, call: Callable[[sa.Connection], Any]) -> None:
+        self._call = call
+        self.is_begun = False
+        self.is_committing = False
+        self.stood_still = False
+
+    def run(self, core: sa.Connection) -> Any:
+        self.is_begun = True
+        try:
+            with core.begin():
+                value = self._call(core)
+                self.is_committing = True
+        except sa.exc.DBAPIError as error:
+            if sqlstate(error) == _TOO_LONG and not core.invalidated:
+                told_s = anyio.current_time() - core.info[_SAID_AT]
+                self.stood_still = told_s > STATEMENT_MS / 1000 + LATE_S
+            raise
+        return value
+
+
+async def _run_again(engine: AsyncEngine, call: Callable[[sa.Connection], T], *, is_write: bool) -> T:
+    """Run a job, and run it again where nothing of it was written and it may go better."""
+    looked_again = False
+    for wait_s in (*WAITS_S, None):
+        job = _Try(call)
+        try:
+            async with engine.connect() as connection:
+                value: T = await connection.run_sync(job.run)
+                return value
+        except (sa.exc.DBAPIError, sa.exc.PendingRollbackError, OSError) as error:
+            is_gone = _is_gone(error)
+            if is_gone and is_write and job.is_committing and not _is_undone(error):
+                raise Unavailable("the connection was lost in the commit; nobody knows its end") from error
+            came_second = sqlstate(error) in _CAME_SECOND and not looked_again
+            looked_again = looked_again or came_second
+            has_lost = came_second or job.stood_still or sqlstate(error) in _LOST_A_RACE
+            may_go_better = is_gone or has_lost
+            waited_enough = not job.is_begun and isinstance(error, TimeoutError)  # for a connection
+            if wait_s is None or waited_enough or not may_go_better:
+                if (ours := _ours(error)) is error:
+                    raise
+                raise ours from error
+        await anyio.sleep(wait_s)
+    raise AssertionError("the last try returns or raises")
+
+
+def _is_gone(error: Exception) -> bool:
+    """Whether the server, or the way to it, is what failed."""
+    if isinstance(error, sa.exc.DBAPIError):
+        return error.connection_invalidated or (sqlstate(error) or "").startswith(_GONE)
+    return True  # cannot connect, no answer in time, or the job went on when its connection was lost
+
+
+def _is_undone(error: Exception) -> bool:
+    """Whether the connection was certainly lost before the commit, which was not sent or came too late."""
+    if isinstance(error, sa.exc.PendingRollbackError):
+        return True
+    if isinstance(error, sa.exc.DBAPIError) and str(error.orig).startswith(_NOT_SENT):
+        return True
+    cause: BaseException | None = error
+    while cause is not None and getattr(cause, "sqlstate", None) != _IDLE:
+        cause = cause.__cause__
+    return cause is not None
+
+
+def _ours(error: Exception) -> Exception:
+    if isinstance(error, sa.exc.PendingRollbackError):
+        return Unavailable("the connection to the database was lost")
+    if isinstance(error, TimeoutError):
+        return Unavailable("the database did not answer in time")
+    if isinstance(error, OSError):
+        return Unavailable(f"the database cannot be reached: {error.strerror or type(error).__name__}")
+    return translated(error)
+
+
+def _check_driver() -> None:
+    try:
+        import asyncpg  # noqa: F401
+        import greenlet  # noqa: F401
+    except ImportError as error:
+        raise Unavailable(
+            f"PostgreSQL needs {error.name}, of the extra 'cluster': pip install 'device-hub[cluster]'"
+        ) from error
+
+
+async def current_revision(url: str) -> str | None:
+    """The revision of the tables at *url*, or ``None`` where there are none. Nothing is changed.
+
+    Raises:
+        Busy, Unavailable: see ``open_postgres``.
+    """
+    return await look(url, revision_in)
+
+
+async def look(url: str, fn: Callable[[sa.Connection], T]) -> T:
+    """What *fn* reads at *url*, whatever tables are there. It may take as long as a migration.
+
+    Raises:
+        Busy, Unavailable: see ``open_postgres``.
+    """
+    _check_driver()
+    return await _run_once(url, fn)
+
+
+async def _migrate(url: str) -> None:
+    await _run_once(url, partial(upgrade_tables, where=shown(url)))
+
+
+async def _connect(*args: Any, **options: Any) -> Any:
+    """``asyncpg.connect``, once more where it was this process that stood still and not the server."""
+    import asyncpg
+
+    began = anyio.current_time()
+    try:
+        return await asyncpg.connect(*args, **options)
+    except TimeoutError:
+        if anyio.current_time() - began < options["timeout"] + LATE_S:
+            raise
+        return await asyncpg.connect(*args, **options)
+
+
+async def _run_once(url: str, fn: Callable[[sa.Connection], T]) -> T:
+    """Over a connection of its own, in one transaction that may take as long as a migration."""
+    engine = _engine(url, MIGRATION, poolclass=sa.NullPool)
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(fn)
+    except (sa.exc.DBAPIError, OSError) as error:
+        ours = _ours(error)
+        if ours is error:
+            raise
+        if isinstance(ours, Unavailable):
+            ours = Unavailable(f"cannot open the database {shown(url)}: {ours}")
+        raise ours from error
+    except ValueError:  # from None: it would tell what stands in the place of the port
+        raise Unavailable(f"the database {shown(url)!r} is no address of a PostgreSQL server") from None
+    finally:
+        await engine.dispose()
+
+
+def _engine(url: str, limits: Limits, *, session: str = "hub", **pool: Any) -> AsyncEngine:
+    """Connections to *url*; the driver reads it itself, as libpq does."""
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        isolation_level="READ COMMITTED",
+        hide_parameters=True,  # they are people's documents, and errors are logged
+        json_serializer=json_text,
+        json_deserializer=msgspec.json.decode,
+        connect_args={
+            "async_creator_fn": _connect,
+            "dsn": url,
+            "timeout": CONNECT_S,
+            "command_timeout": limits.answer_s,
+            "prepared_statement_cache_size": STATEMENTS,
+            "server_settings": {
+                "application_name": session,
+                # A machine that vanished is noticed within a minute, and its locks are free.
+                "tcp_keepalives_idle": "20",
+                "tcp_keepalives_interval": "10",
+                "tcp_keepalives_count": "4",
+                "statement_timeout": str(limits.statement_ms),
+                "lock_timeout": str(limits.lock_ms),
+                "idle_in_transaction_session_timeout": str(limits.idle_ms),
+                "jit": "off",  # statements are short: compiling them takes longer than running them
+            },
+        },
+        **pool,
+    )
+    sa.event.listen(engine.sync_engine, "before_cursor_execute", _note_time)
+    sa.event.listen(engine.sync_engine, "before_cursor_execute", _without_nul, retval=True)
+    return engine
+
+
+_SAID_AT = "said_at"  # of the last statement, in what SQLAlchemy keeps with a connection
+
+
+def _note_time(connection: sa.Connection, *_statement: object) -> None:
+    connection.info[_SAID_AT] = anyio.current_time()
+
+
+# PostgreSQL keeps every character but U+0000; a device may send that too. It becomes U+FFFD.
+_NUL_IN_JSON = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+def json_text(value: object) -> str:
+    """*value* as JSON that JSONB takes: NaN becomes null, U+0000 becomes U+FFFD."""
+    text = msgspec.json.encode(value).decode()
+    return _NUL_IN_JSON.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
+
+
+def _without_nul(
+    _connection: object, _cursor: object, statement: str, values: Any, _context: object, many: bool
+) -> tuple[str, Any]:
+    return statement, [_cleaned(row) for row in values] if many else _cleaned(values)
+
+
+def _cleaned(values: Sequence[Any]) -> Sequence[Any]:
+    if not any(isinstance(value, str) and "\0" in value for value in values):
+        return values
+    return tuple(value.replace("\0", "\ufffd") if isinstance(value, str) else value for value in values)

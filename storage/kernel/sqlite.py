@@ -1,0 +1,371 @@
+"""The database in one SQLite file: one writer with group commit, one reader.
+
+The writer takes what is waiting, up to ``BATCH`` jobs, one of each cause in turn, into aiosqlite's own
+thread in one hop, runs them in one transaction and commits once. Callers learn of
+their result after that, so what was acknowledged is on the disk. If a job of a
+batch raises, the batch is rolled back and replayed with a savepoint around each
+job, so that only the guilty one fails.
+"""
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import aiosqlite
+import anyio
+import sqlalchemy as sa
+
+from storage.kernel.database import CAUSE, Busy, Unavailable, translated
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BATCH = 128  # jobs per COMMIT: more does not commit faster, and the first of them would wait longer
+QUEUE = 1_024  # jobs waiting, 8 batches; beyond that callers wait, so that a slow disk slows its users;
+# a cause that has less than its part of them waiting gets in all the same
+STATEMENTS = 2_000  # compiled ones that are kept: all of ours, about 700, in both shapes of their parameters
+BUSY_TIMEOUT_MS = 5_000  # for a backup or a shell on the same file; a second hub is kept out by its lock
+
+_PRAGMAS = (
+    f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
+    "PRAGMA journal_mode=wal",
+    "PRAGMA synchronous=full",  # a plan of calls must be on the disk before the first call leaves
+    "PRAGMA foreign_keys=on",
+)
+
+
+def machine_now_ms() -> int:
+    """The wall clock of this machine, UTC epoch milliseconds."""
+    # SQLite is a library: the database's own clock is this machine's, and no hub need agree with another.
+    return time.time_ns() // 1_000_000
+
+
+def set_clock(driver: sqlite3.Connection, now_ms: Callable[[], int] = machine_now_ms) -> None:
+    """Let ``storage.kernel.columns.now_ms()`` say what *now_ms* says, on this connection."""
+    driver.create_function("hub_now_ms", 0, now_ms)
+
+
+def empty_database(tables: sa.MetaData) -> bytes:
+    """Serialize a database with empty *tables*; ``open_sqlite`` makes copies of it in memory."""
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    with engine.begin() as connection:
+        tables.create_all(connection, checkfirst=False)
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+    content = driver.serialize()
+    engine.dispose()
+    return content
+
+
+class SqliteDatabase:
+    """A ``Database`` in one file. Made by ``open_sqlite``."""
+
+    is_shared = False
+
+    def __init__(self, writer: "_Writer", reader: "_Session") -> None:
+        self._writer = writer
+        self._reader = reader
+
+    async def read(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """See ``Database.read``."""
+        return await self._reader.in_thread(self._reader.run_read, lambda c: fn(c, *args, **kwargs))
+
+    async def write(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """See ``Database.write``."""
+        result: T = await self._writer.put(lambda c: fn(c, *args, **kwargs))
+        return result
+
+
+@asynccontextmanager
+async def open_sqlite(
+    source: Path | bytes, *, now_ms: Callable[[], int] = machine_now_ms
+) -> AsyncIterator[SqliteDatabase]:
+    """Open the database file *source*, or a database in memory that is a copy of the bytes *source*.
+
+    Its tables must exist already. Leaving the block writes what is queued, then closes the database.
+
+    Args:
+        source: a path, or a serialized database such as ``empty_database`` returns.
+        now_ms: the database's clock; see ``set_clock``.
+    """
+    failure: Exception | None = None
+    async with _sessions(source, now_ms) as (session, reader), anyio.create_task_group() as owner:
+        writer = _Writer(session)
+        owner.start_soon(writer.serve)
+        try:
+            yield SqliteDatabase(writer, reader)
+        except Exception as error:
+            failure = error  # raised below: a task group would wrap it
+        finally:
+            writer.close()
+    if failure is not None:
+        raise failure
+
+
+class _Job:
+    """A function on its way to the writer, and what became of it."""
+
+    __slots__ = ("call", "error", "settled", "value")
+
+    def __init__(self, call: Callable[[sa.Connection], Any], settled: "asyncio.Future[Any]") -> None:
+        self.call = call
+        self.settled = settled
+        self.value: Any = None
+        self.error: Exception | None = None
+
+    def succeed(self, value: Any) -> None:
+        self.value, self.error = value, None
+
+    def fail(self, error: Exception) -> None:
+        self.value, self.error = None, _ours(error)
+
+    def settle(self) -> None:
+        """Tell the caller, unless it has left."""
+        if self.settled.done():
+            return
+        if self.error is not None:
+            self.settled.set_exception(self.error)
+        else:
+            self.settled.set_result(self.value)
+
+
+class _Writer:
+    """The queue in front of the writing session, and the one task that empties it.
+
+    A future of the loop for each job and a plain queue: streams and events of anyio
+    cost a write more than its SQL does (row 13 of the bench).
+    """
+
+    def __init__(self, session: "_Session") -> None:
+        self._session = session
+        self._queues: dict[str, deque[_Job]] = {}  # by cause; none is empty, and the next one's turn is first
+        self._count = 0
+        self._arrived = anyio.Event()
+        self._room = anyio.Event()
+        self._is_closed = False
+
+    async def put(self, call: Callable[[sa.Connection], Any]) -> Any:
+        """Queue *call* and wait until it is on the disk. A caller that leaves does not take it along."""
+        cause = CAUSE.get()
+        while self._is_full_for(cause) and not self._is_closed:
+            self._room = anyio.Event() if self._room.is_set() else self._room
+            await self._room.wait()
+        if self._is_closed:
+            raise Unavailable("the database is closed")
+        settled = asyncio.get_running_loop().create_future()
+        queue = self._queues.get(cause)
+        if queue is None:
+            queue = self._queues[cause] = deque()
+        queue.append(_Job(call, settled))
+        self._count += 1
+        self._arrived.set()
+        return await settled
+
+    def close(self) -> None:
+        """Take nothing more; what is queued will be written."""
+        self._is_closed = True
+        self._arrived.set()
+        self._room.set()
+
+    async def serve(self) -> None:
+        """Write until closed and empty.
+
+        Shielded without a time limit: what was queued is written even when the hub is
+        cancelled, and a statement that the disk holds up cannot be abandoned anyway.
+        The queue is bounded and closed by then.
+        """
+        with anyio.CancelScope(shield=True):
+            while self._queues or not self._is_closed:
+                if not self._queues:
+                    self._arrived = anyio.Event()
+                    await self._arrived.wait()
+                    continue
+                batch = self._take_batch()
+                self._room.set()
+                try:
+                    await self._session.in_thread(self._session.run_batch, batch)
+                except Exception as error:
+                    for job in batch:
+                        job.fail(error)
+                    raise
+                finally:
+                    for job in batch:
+                        job.settle()
+
+    def _is_full_for(self, cause: str) -> bool:
+        """Whether QUEUE jobs wait, and of *cause* its part of them."""
+        queues = self._queues
+        return self._count >= QUEUE and len(queues.get(cause, ())) * len(queues) >= QUEUE
+
+    def _take_batch(self) -> list[_Job]:
+        """Take what is next: one job of each cause in turn."""
+        queues = self._queues
+        batch: list[_Job] = []
+        while queues and len(batch) < BATCH:
+            cause = next(iter(queues))
+            queue = queues.pop(cause)
+            batch.append(queue.popleft())
+            if queue:
+                queues[cause] = queue  # behind the others
+        self._count -= len(batch)
+        return batch
+
+
+class _TransactionLost(Exception):
+    """SQLite gave up the whole transaction because of one statement: a full disk, a failed write."""
+
+
+# Its ``driver`` is the SQLite connection that the engine wraps next in this thread.
+_LOCAL = threading.local()
+
+
+@cache
+def _engine() -> sa.Engine:
+    """Return the engine of all sessions of this process, so that each statement is compiled once."""
+    engine = sa.create_engine(
+        "sqlite://",
+        creator=lambda: _LOCAL.driver,
+        poolclass=sa.NullPool,
+        query_cache_size=STATEMENTS,
+        hide_parameters=True,  # they are people's documents, and errors are logged
+    )
+    sa.event.listen(engine, "begin", lambda core: core.exec_driver_sql(core.get_execution_options()["begin"]))
+    return engine
+
+
+class _Session:
+    """A SQLAlchemy connection that lives in the thread of one aiosqlite connection."""
+
+    core: sa.Connection  # from ``dress`` on
+
+    def __init__(self, raw: aiosqlite.Connection) -> None:
+        self._raw = raw
+        self._is_closed = False
+
+    async def in_thread(self, fn: Callable[..., T], *args: Any) -> T:
+        """Run *fn* in the connection's thread, in one hop.
+
+        ``Connection._execute`` is private to aiosqlite: this is the one place that
+        uses it, and a test names the version it was read in.
+        """
+        if self._is_closed:
+            raise Unavailable("the database is closed")
+        result: T = await self._raw._execute(fn, *args)  # type: ignore[no-untyped-call]
+        return result
+
+    async def close(self) -> None:
+        await self.in_thread(self.core.close)
+        self._is_closed = True
+        await self._raw.close()
+
+    def dress(self, begin: str, now_ms: Callable[[], int], content: bytes | None) -> None:
+        """In the thread: load *content*, set the pragmas and the clock, and begin transactions with *begin*.
+
+        The driver's own idea of that loses updates (``isolation_level=None`` turns
+        it off), and a deferred BEGIN fails when it comes to write.
+        """
+        driver = self._raw._conn
+        if content is not None:
+            driver.deserialize(content)
+        for pragma in _PRAGMAS:
+            driver.execute(pragma).close()
+        set_clock(driver, now_ms)
+        _LOCAL.driver = driver
+        self.core = _engine().connect().execution_options(begin=begin)
+
+    def run_read(self, call: Callable[[sa.Connection], T]) -> T:
+        """In the thread: one snapshot, and nothing may be written."""
+        try:
+            with self.core.begin():
+                self._raw._conn.execute("PRAGMA query_only=on").close()
+                try:
+                    return call(self.core)
+                finally:
+                    self._raw._conn.execute("PRAGMA query_only=off").close()
+        except sa.exc.DBAPIError as error:
+            if (ours := translated(error)) is error:
+                raise
+            raise ours from error
+
+    def run_batch(self, batch: Sequence[_Job]) -> None:
+        """In the thread: every job is done or failed afterwards; what is done is on the disk."""
+        try:
+            with self.core.begin():
+                values = [job.call(self.core) for job in batch]
+        except Exception as error:
+            if len(batch) == 1 or isinstance(translated(error), Busy):
+                for job in batch:
+                    job.fail(error)
+            else:
+                self._run_again(batch)
+        else:
+            for job, value in zip(batch, values, strict=True):
+                job.succeed(value)
+
+    def _run_again(self, batch: Sequence[_Job]) -> None:
+        """One of them raised: find out which, and write the others."""
+        try:
+            with self.core.begin():
+                for job in batch:
+                    self._run_in_savepoint(job)
+        except Exception:  # the transaction around them failed: each for itself
+            for job in batch:
+                self.run_batch([job])
+
+    def _run_in_savepoint(self, job: _Job) -> None:
+        try:
+            with self.core.begin_nested():
+                value = job.call(self.core)
+        except Exception as error:
+            if not self._raw.in_transaction:
+                raise _TransactionLost from error  # else the jobs after this one would run outside of any
+            job.fail(error)
+        else:
+            job.succeed(value)
+
+
+def _ours(error: Exception) -> Exception:
+    ours = translated(error)
+    if ours is not error:
+        ours.__cause__ = error
+    return ours
+
+
+@asynccontextmanager
+async def _sessions(
+    source: Path | bytes, now_ms: Callable[[], int]
+) -> AsyncIterator[tuple[_Session, _Session]]:
+    """The writer's session and the reader's; in memory they are one and the same."""
+    async with _session(source, "BEGIN IMMEDIATE", now_ms) as writer:
+        if isinstance(source, bytes):
+            yield writer, writer
+        else:
+            async with _session(source, "BEGIN", now_ms) as reader:
+                yield writer, reader
+
+
+@asynccontextmanager
+async def _session(source: Path | bytes, begin: str, now_ms: Callable[[], int]) -> AsyncIterator[_Session]:
+    path, content = (":memory:", source) if isinstance(source, bytes) else (source, None)
+    try:
+        raw = await aiosqlite.connect(path, isolation_level=None, cached_statements=256)
+    except sqlite3.Error as error:
+        raise Unavailable(f"cannot open the database {path}: {error}") from error
+    session = _Session(raw)
+    try:
+        await session.in_thread(session.dress, begin, now_ms, content)
+        yield session
+    finally:
+        with anyio.CancelScope(shield=True):  # without a limit: it waits for one statement at most
+            await session.close()

@@ -1,0 +1,205 @@
+"""Whether a database's tables are those of this release: which part is missing, other, or too much.
+
+What ought to be there is made from the schema beside what is there, for a moment and
+never committed, and the database spells both in its own words. So a database that
+went through every migration is held against one that never went through any.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import anyio.to_thread
+import sqlalchemy as sa
+
+from storage.kernel.address import SERVER
+from storage.kernel.database import Unavailable, translated
+from storage.kernel.database_file import file_of
+from storage.kernel.migrate import revision_in
+from storage.schema import metadata
+
+VERSION_TABLE = "alembic_version"  # Alembic's own; no table of the schema
+
+
+class Part(NamedTuple):
+    """*kind*: table, column, constraint or index; *table* is the one it belongs to, *name* its own."""
+
+    table: str
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"table {self.table}" if self.kind == "table" else f"{self.kind} {self.table}.{self.name}"
+
+
+Parts: TypeAlias = dict[Part, str]  # as the database spells each, names of schemas apart
+
+
+class Difference(NamedTuple):
+    """*wanted*: how this release has it, ``None``: it has none such; *found*: how the database has it."""
+
+    part: Part
+    wanted: str | None
+    found: str | None
+
+    def __str__(self) -> str:
+        if self.found is None:
+            return f"{self.part} is missing"
+        if self.wanted is None:
+            return f"{self.part} is not of this release: {self.found}"
+        return f"{self.part} is {self.found}; this release has {self.wanted}"
+
+
+class Verified(NamedTuple):
+    """*current*: the revision that the database says it has; ``None``: it has no tables of a hub."""
+
+    current: str | None
+    differences: tuple[Difference, ...]
+
+
+async def verify(url: str, *, base: Path | None = None) -> Verified:
+    """Hold the database at *url* against this release; see ``open_store`` for the arguments.
+
+    Nothing is changed, and a hub may have it open. On a server this takes the right to
+    make temporary tables, which everybody has unless it was taken away.
+
+    Raises:
+        Busy, Unavailable: it cannot be read, or is not there.
+    """
+    if url.startswith(SERVER):
+        from storage.kernel import postgres
+
+        return await postgres.look(url, verified)
+    path = file_of(url, base)
+    if path is None or not path.exists():
+        raise Unavailable(f"there is no database {path or url}")
+    return await anyio.to_thread.run_sync(_verify_file, path)
+
+
+def _verify_file(path: Path) -> Verified:
+    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
+    try:
+        with engine.connect() as connection:
+            return verified(connection)
+    except sa.exc.DBAPIError as error:
+        if (ours := translated(error)) is error:
+            raise
+        raise ours from error
+
+
+def verified(c: sa.Connection) -> Verified:
+    """The revision of the tables in *c*'s database, and how they differ from this release's."""
+    return Verified(revision_in(c), differences_in(c))
+
+
+def differences_in(c: sa.Connection) -> tuple[Difference, ...]:
+    """How the tables in *c*'s database differ from those that the schema makes; none: not at all.
+
+    Of a table that is missing, or not of this release, its parts are not told one by one.
+    """
+    found = parts_in(c)
+    wanted = _wanted(c)
+    strange = {part.table for part in found.keys() ^ wanted.keys() if part.kind == "table"}
+    return tuple(
+        Difference(part, wanted.get(part), found.get(part))
+        for part in sorted(found.keys() | wanted.keys())
+        if wanted.get(part) != found.get(part) and (part.kind == "table" or part.table not in strange)
+    )
+
+
+def parts_in(c: sa.Connection) -> Parts:
+    """Every table, column, constraint and index in *c*'s database, Alembic's own table apart."""
+    rows = _parts_on_server(c) if c.dialect.name == "postgresql" else _parts_in_file(c)
+    return {part: spelled for part, spelled in rows if part.table != VERSION_TABLE}
+
+
+def _wanted(c: sa.Connection) -> Parts:
+    """What ``parts_in`` gives where the schema was made from scratch, on the same kind of database."""
+    if c.dialect.name != "postgresql":
+        engine = sa.create_engine("sqlite://")
+        with engine.connect() as scratch:
+            metadata.create_all(scratch, checkfirst=False)
+            parts = parts_in(scratch)
+        engine.dispose()
+        return parts
+    moment = c.begin_nested()
+    try:
+        c.exec_driver_sql("SET LOCAL search_path TO pg_temp")  # tables made now are temporary ones
+        metadata.create_all(c, checkfirst=False)
+        return parts_in(c)
+    finally:
+        moment.rollback()  # the path with it
+
+
+# --- SQLite keeps the statements that made a table, in the order in which its parts came
+
+_STATEMENTS = """
+    SELECT type, name, tbl_name, sql FROM sqlite_master
+    WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"""
+_CONSTRAINT = re.compile(r'CONSTRAINT "?(\w+)"? ')
+_NAMELESS = ("PRIMARY KEY", "UNIQUE", "CHECK", "FOREIGN KEY")
+
+
+def _parts_in_file(c: sa.Connection) -> Iterator[tuple[Part, str]]:
+    for kind, name, table, sql in c.exec_driver_sql(_STATEMENTS).all():
+        text = _plain(sql)
+        if kind != "table":
+            yield Part(table, kind, name), text
+            continue
+        head, _, rest = text.partition("(")
+        body, _, tail = rest.rpartition(")")
+        yield Part(table, "table", ""), " ".join((*head.replace('"', "").split()[:2], tail.strip())).strip()
+        for clause in _clauses(body):
+            if (named := _CONSTRAINT.match(clause)) is not None:
+                yield Part(table, "constraint", named[1]), clause[named.end() :]
+            elif clause.startswith(_NAMELESS):
+                yield Part(table, "constraint", clause), clause
+            else:
+                column, _, spelled = clause.partition(" ")
+                yield Part(table, "column", column.strip('"')), spelled
+
+
+def _plain(sql: str) -> str:
+    """One line, and a default without the brackets that it gets or not, by how it was added."""
+    spaced = re.sub(r"\s+", " ", sql).replace("( ", "(").replace(" )", ")").strip()
+    return re.sub(r"DEFAULT \(([^()]*)\)", r"DEFAULT \1", spaced)
+
+
+def _clauses(body: str) -> Iterator[str]:
+    """What stands between the commas of *body* that are in no brackets."""
+    start = depth = 0
+    for place, character in enumerate(body):
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            yield body[start:place].strip()
+            start = place + 1
+    yield body[start:].strip()
+
+
+# --- A server has catalogues, and tells each part as it reads it itself
+
+_COLUMNS = """
+    SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
+           CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END,
+           COALESCE(' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid), '')
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+    LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+    WHERE c.relkind IN ('r', 'p') AND c.relnamespace = %s AND a.attnum > 0 AND NOT a.attisdropped"""
+_CONSTRAINTS = """
+    SELECT c.relname, k.conname, pg_get_constraintdef(k.oid)
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid WHERE c.relnamespace = %s"""
+_INDEXES = """
+    SELECT c.relname, i.relname, pg_get_indexdef(x.indexrelid),
+           CASE WHEN x.indisvalid THEN '' ELSE ' INVALID' END
+    FROM pg_index x JOIN pg_class c ON c.oid = x.indrelid JOIN pg_class i ON i.oid = x.indexrelid
+    WHERE c.relnamespace = %s"""
+_SCHEMA = "current_schema()::text::regnamespace"
+_QUALIFIED = re.compile(r"\b(ON|REFERENCES) (?:ONLY )?\w+\.")  # the schema that a table was made in
+
+
+def _parts_on_server(c: sa.Connection) -> Iterator[tuple[Part, str]]:
+    for kind, statement in (("column", _COLUMNS), ("constraint", _CONSTRAINTS), ("index", _INDEXES)):
+        for table, name, *told in c.exec_driver_sql(statement.replace("%s", _SCHEMA)).all():
+            yield Part(table, "table", ""), "CREATE TABLE"
+            yield Part(table, kind, name), _QUALIFIED.sub(r"\1 ", "".join(told))

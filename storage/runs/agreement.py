@@ -1,0 +1,474 @@
+"""Agreement about the past: how far the hub knows each device's store, and what was lost on either side.
+
+A store has an id, and a counter that grows with every row that a hub wrote. Up to the number kept here the
+ledger of items has all of it, so what is behind is taken in, page by page. A store that is new, or has
+fewer rows than it had, is compared whole then: what the ledger has and the device lacks is sent again.
+"""
+
+from collections.abc import Collection, Container, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.handshake import StoreMark
+from protocol.ids import DeviceId
+from storage.audit import audit
+from storage.kernel.columns import in_parts
+from storage.runs.items import (
+    ADD_ITEM,
+    CHANGE_ITEM,
+    ITEMS,
+    TAKEN,
+    ItemRow,
+    ReportedVerdict,
+    change_of,
+    item_of,
+    note_answer,
+    record_verdicts,
+    values_of,
+)
+from storage.schema import agents, device_stores, items, run_calls, unit_ledger
+
+Cause = Literal["first", "store_older", "store_replaced", "hub_older", "asked"]
+
+FROM_THE_START: Final = ""  # of *resend_after*: no call id is less
+
+
+class StoreRow(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a device's store is known. Instants are epoch milliseconds.
+
+    Attributes:
+        counter: all rows up to it are in the ledger.
+        resend_after: the ledger is compared with the store, in the order of call ids; this one is
+            the last that was. ``None``: it need not be.
+        cause: of the comparison that was last, or is under way until *agreed_at*.
+        sent, taken, refused: rows that were sent again, taken into the ledger, and refused by the device.
+        problem: why it did not come to its end at the last try.
+    """
+
+    device_id: DeviceId
+    store_id: str
+    counter: int
+    resend_after: str | None
+    cause: Cause
+    began_at: int
+    agreed_at: int | None
+    sent: int
+    taken: int
+    refused: int
+    problem: str | None
+
+
+class ToldRow(msgspec.Struct, frozen=True):
+    """A row of a device as a new item, with the counter that the device has for it as *version*.
+
+    *inserted_by* is the call that made the row, where its newest call is another one.
+    """
+
+    item: ItemRow
+    inserted_by: str | None = None
+
+
+class Resent(msgspec.Struct, frozen=True):
+    """An item that its device has again, in the row *row_id* where it said so."""
+
+    item_id: str
+    row_id: str | None
+
+
+STORES = sa.select(*(device_stores.c[name] for name in StoreRow.__struct_fields__))
+STORE = STORES.where(device_stores.c.device_id == sa.bindparam("device"))
+COMPARED = sa.update(device_stores).where(device_stores.c.device_id == sa.bindparam("device"))
+BEGIN = {
+    "counter": 0,
+    "resend_after": FROM_THE_START,
+    "agreed_at": None,
+    "sent": 0,
+    "taken": 0,
+    "refused": 0,
+    "problem": None,
+}
+
+
+def find_store(c: sa.Connection, device_id: DeviceId) -> StoreRow | None:
+    """How far the device's store is known; ``None``: it never told of one."""
+    row = c.execute(STORE, {"device": device_id}).one_or_none()
+    return None if row is None else StoreRow(**row._mapping)
+
+
+def list_stores(c: sa.Connection) -> list[StoreRow]:
+    """Those of all devices."""
+    return [StoreRow(**row._mapping) for row in c.execute(STORES.order_by(device_stores.c.device_id))]
+
+
+def mark_of(known: StoreRow) -> StoreMark:
+    """How far the hub knows the store, as its device is told."""
+    return StoreMark(id=known.store_id, counter=known.counter)
+
+
+def is_to_compare(known: StoreRow | None, mark: StoreMark) -> bool:
+    """Whether a store is another one than that which is known, or has come less far."""
+    return known is None or known.store_id != mark.id or known.counter > mark.counter
+
+
+def greet(c: sa.Connection, device_id: DeviceId, mark: StoreMark, at: int) -> None:
+    """A device said how far its store has come: compare the ledger with it, if the two cannot agree."""
+    known = find_store(c, device_id)
+    if not is_to_compare(known, mark):
+        return
+    if known is None:
+        c.execute(
+            sa.insert(device_stores),
+            {"device_id": device_id, "store_id": mark.id, "cause": "first", "began_at": at} | BEGIN,
+        )
+        return
+    cause: Cause = "store_older" if known.store_id == mark.id else "store_replaced"
+    _begin(c, device_id, cause, at, store_id=mark.id)
+
+
+class NoStore(HubError):
+    """The device never told how far its store has come: it cannot list its rows."""
+
+    code = ErrorCode.CALL_UNSUPPORTED
+
+
+def compare_again(c: sa.Connection, device_id: DeviceId, at: int, *, actor: str) -> None:
+    """A person wants the ledger compared with the device's store, when it connects next.
+
+    Raises:
+        NoStore: see there.
+    """
+    if not _begin(c, device_id, "asked", at):
+        raise NoStore("this device cannot tell which rows it has; let it run a newer program")
+    audit.append(c, at=at, actor=actor, event="device.resynced", subject=device_id)
+
+
+def _begin(c: sa.Connection, device_id: DeviceId, cause: Cause, at: int, **more: Any) -> bool:
+    begun = COMPARED.values(cause=cause, began_at=at, **BEGIN, **more)
+    return c.execute(begun, {"device": device_id}).rowcount > 0
+
+
+HEARD = COMPARED.where(
+    device_stores.c.counter < sa.bindparam("heard"),
+    device_stores.c.resend_after.is_(None),
+    device_stores.c.agreed_at.is_not(None),
+).values(counter=sa.bindparam("heard"))
+
+
+def note_counter(c: sa.Connection, device_id: DeviceId, counter: int) -> None:
+    """A device answered a call, for which its store has this number.
+
+    What its store has up to it was planned before by this hub, so the ledger has it: unless the two have
+    not agreed yet.
+    """
+    c.execute(HEARD, {"device": device_id, "heard": counter})
+
+
+def note_problem(c: sa.Connection, device_id: DeviceId, problem: str | None) -> None:
+    """Keep why the comparison did not come to its end."""
+    c.execute(COMPARED.values(problem=problem), {"device": device_id})
+
+
+# --- what the device lost ---
+
+AT_DEVICE = (
+    ITEMS.add_columns(run_calls.c.payload)
+    .outerjoin_from(items, run_calls, run_calls.c.call_id == items.c.call_id)
+    .where(
+        items.c.device_id == sa.bindparam("device"),
+        items.c.call_id > sa.bindparam("after"),
+        items.c.told_at.is_not(None),
+        items.c.verdict != "rejected",
+    )
+    .order_by(items.c.call_id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+HAS_AGAIN = (
+    sa.update(items)
+    .where(items.c.id == sa.bindparam("item"))
+    .values(
+        row_id=sa.func.coalesce(sa.bindparam("row", type_=sa.Text), items.c.row_id),
+        verdict="open",
+        verdict_at=None,
+        updated_at=sa.bindparam("now"),
+    )
+)
+FORGET_ITEM = sa.delete(items).where(items.c.id == sa.bindparam("item"))
+READ_AGAIN = sa.delete(unit_ledger).where(
+    unit_ledger.c.unit_key == sa.bindparam("unit"),
+    unit_ledger.c.agent_id.in_(sa.select(agents.c.id).where(agents.c.device_id == sa.bindparam("device"))),
+)
+
+
+def list_at_device(c: sa.Connection, device_id: DeviceId, *, after: str, limit: int) -> list[ItemRow]:
+    """Items that the device has said it has, by call id; where its owner rejected one, not.
+
+    Their *source* and *data* are filled in from what was planned, as long as that is kept; *data* is empty
+    where nobody knows all of it.
+    """
+    found = c.execute(AT_DEVICE, {"device": device_id, "after": after, "most": limit}).all()
+    return [_whole(item_of(row), row.payload or {}) for row in found]
+
+
+def _whole(item: ItemRow, payload: dict[str, Any]) -> ItemRow:
+    data = item.data
+    if item.config_fingerprint == TAKEN and item.verdict != "open":  # its device told its name at most
+        data = payload.get("data", {}) if payload.get("action", "insert") == "insert" else {}
+    return msgspec.structs.replace(item, data=data, source=item.source or payload.get("source"))
+
+
+def note_resent(
+    c: sa.Connection,
+    device_id: DeviceId,
+    resent: Sequence[Resent],
+    *,
+    unknown: Sequence[ItemRow] = (),
+    refused: int = 0,
+    after: str | None,
+    at: int,
+) -> None:
+    """The ledger is compared with the store up to the call *after*; ``None``: to its end.
+
+    Args:
+        unknown: the device lost them, and the hub does not know what they said: their sources are
+            read again.
+        refused: how many the device did not take.
+    """
+    for one in resent:
+        c.execute(HAS_AGAIN, {"item": one.item_id, "row": one.row_id, "now": at})
+    for item in unknown:
+        c.execute(FORGET_ITEM, {"item": item.id})
+        c.execute(READ_AGAIN, {"unit": item.unit_key, "device": device_id})
+    counted = {
+        "sent": device_stores.c.sent + len(resent),
+        "refused": device_stores.c.refused + refused,
+        "problem": None,
+    }
+    c.execute(COMPARED.values(resend_after=after, **counted), {"device": device_id})
+
+
+# --- what the hub does not know ---
+
+_MINE = ITEMS.where(items.c.device_id == sa.bindparam("device"))
+PLANNED = sa.select(run_calls.c.call_id, run_calls.c.item_id).where(
+    run_calls.c.call_id.in_(sa.bindparam("calls", expanding=True))
+)
+BY_IDS = _MINE.where(items.c.id.in_(sa.bindparam("ids", expanding=True)))
+BY_CALLS = _MINE.where(items.c.call_id.in_(sa.bindparam("calls", expanding=True)))
+BY_ROWS = _MINE.where(items.c.row_id.in_(sa.bindparam("rows", expanding=True)))
+OF_QUOTES = _MINE.where(
+    items.c.quote_hash.in_(sa.bindparam("quotes", expanding=True)), items.c.verdict != "rejected"
+).order_by(items.c.call_id)
+PAYLOAD = sa.select(run_calls.c.payload).where(run_calls.c.call_id == sa.bindparam("call"))
+CHANGE_CALL = (
+    sa.update(run_calls)
+    .where(run_calls.c.call_id == sa.bindparam("call"))
+    .values(action="update", payload=sa.bindparam("changes"))
+)
+
+_Place = tuple[str, str, str]
+
+
+class _Ledger:
+    """What the ledger has of some rows of a device.
+
+    Attributes:
+        planned: those of their calls that this hub planned.
+    """
+
+    def __init__(self, c: sa.Connection, device_id: DeviceId, told: Sequence[ToldRow]) -> None:
+        calls = {str(row.item.call_id) for row in told} | {row.inserted_by or "" for row in told}
+        self._by_call: dict[str, ItemRow] = {}
+        self._by_row: dict[str | None, ItemRow] = {}
+        self._by_place: dict[_Place, list[ItemRow]] = {}
+        item_of_call: dict[str, str | None] = {}
+        for part in in_parts(sorted(calls)):
+            item_of_call |= {row.call_id: row.item_id for row in c.execute(PLANNED, {"calls": part})}
+            found = c.execute(BY_CALLS, {"device": device_id, "calls": part})
+            self._by_call |= {row.call_id: item_of(row) for row in found}
+        self.planned = item_of_call.keys()
+        by_id: dict[str, ItemRow] = {}
+        for part in in_parts(sorted({item_id for item_id in item_of_call.values() if item_id is not None})):
+            by_id |= {row.id: item_of(row) for row in c.execute(BY_IDS, {"device": device_id, "ids": part})}
+        self._by_older_call = {call: by_id[id] for call, id in item_of_call.items() if id in by_id}
+        for part in in_parts(sorted({row.item.row_id or "" for row in told})):
+            found = c.execute(BY_ROWS, {"device": device_id, "rows": part})
+            self._by_row |= {row.row_id: item_of(row) for row in found}
+        for part in in_parts(sorted({row.item.quote_hash for row in told})):
+            for row in c.execute(OF_QUOTES, {"device": device_id, "quotes": part}):
+                if row.call_id not in calls:
+                    self._by_place.setdefault(_place_of(item_of(row)), []).append(item_of(row))
+
+    def find(self, row: ToldRow) -> ItemRow | None:
+        """Return the item that the row is of: by its calls, or as the row that the ledger has for it."""
+        call_id, inserted_by = row.item.call_id, row.inserted_by or ""
+        return (
+            self._by_call.get(call_id)
+            or self._by_row.get(row.item.row_id)
+            or self._by_call.get(inserted_by)
+            or self._by_older_call.get(call_id)
+            or self._by_older_call.get(inserted_by)
+        )
+
+    def of_place(self, item: ItemRow) -> list[ItemRow]:
+        """Return items of the same words of the same source that are not rejected, and not of these rows."""
+        has_quote = bool((item.source or {}).get("quote")) and item.verdict != "rejected"
+        return self._by_place.get(_place_of(item), []) if has_quote else []
+
+    def without_row(self, item: ItemRow, lost: Container[str]) -> ItemRow | None:
+        """Return one *of_place* whose call the device lost."""
+        return next((one for one in self.of_place(item) if one.call_id in lost), None)
+
+    def coming(self, item: ItemRow) -> ItemRow | None:
+        """Take out one *of_place* that a call on its way is to insert."""
+        found = (one for one in self.of_place(item) if one.told_at is None and one.row_id is None)
+        if (one := next(found, None)) is not None:
+            self.of_place(item).remove(one)
+        return one
+
+    def is_older(self, row: ItemRow, known: ItemRow) -> bool:
+        """Return whether the ledger has the item as *row* tells it, or in a later version."""
+        return row.call_id in self.planned or row.id == known.id
+
+
+def _place_of(item: ItemRow) -> _Place:
+    return item.target_table, item.unit_key, item.quote_hash
+
+
+def list_doubtful(c: sa.Connection, told: Sequence[ToldRow], *, device_id: DeviceId) -> set[str]:
+    """Calls of which the device is to be asked whether it has done them, before *told* is taken in.
+
+    They are the newest of items whose rows *told* may have by another call.
+    """
+    ledger = _Ledger(c, device_id, told)
+    found: set[str] = set()
+    for row in told:
+        known = ledger.find(row)
+        if known is None or known.call_id != row.item.call_id:
+            found |= {
+                one.call_id
+                for one in (*ledger.of_place(row.item), *([known] if known else ()))
+                if one.told_at is not None and one.verdict != "rejected" and one.row_id != row.item.row_id
+            }
+    return found
+
+
+def take_rows(
+    c: sa.Connection,
+    told: Sequence[ToldRow],
+    *,
+    device_id: DeviceId,
+    mark: StoreMark,
+    is_last: bool,
+    at: int,
+    lost: Collection[str] = (),
+) -> int:
+    """Take what the device told of into the ledger, as far as it is not there; returns how many rows.
+
+    Args:
+        told: of a known row the place, the call and the owner's word count.
+        mark: the store's id, and the counter up to which *told* goes.
+        is_last: nothing is behind it.
+        lost: calls that the ledger has as answered, and the device has not done.
+    """
+    ledger = _Ledger(c, device_id, told)
+    taken = sum(_take(c, row, ledger, {*lost}, at) for row in told)
+    items_told = [row.item for row in told]
+    words = [ReportedVerdict(one.call_id, one.verdict) for one in items_told if one.verdict != "open"]
+    record_verdicts(c, device_id, words, at)
+    _note_taken(c, device_id, mark, taken, is_last=is_last, at=at)
+    return taken
+
+
+def _take(c: sa.Connection, row: ToldRow, ledger: _Ledger, lost: set[str], at: int) -> bool:
+    """Take one row in; returns whether the ledger knew less of it."""
+    one, known = row.item, ledger.find(row)
+    if known is not None and known.call_id == one.call_id:
+        if known.told_at is None or known.row_id != one.row_id:
+            note_answer(c, one.call_id, row_id=one.row_id, at=at)
+        return False
+    if known is not None and known.verdict == one.verdict == "rejected":
+        return False  # no call changed the row since
+    if known is not None and not ledger.is_older(one, known):
+        c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
+        _read_again(c, known)
+        return True
+    if (other := ledger.without_row(one, lost)) is not None:
+        lost.remove(other.call_id)
+        c.execute(CHANGE_ITEM, change_of(_newer(other, one)))
+        _read_again(c, other)
+        _detach(c, known, one)
+        return True
+    if known is not None and known.verdict != "rejected":
+        if known.row_id == one.row_id:
+            return False  # a call brings its newer version
+        if known.told_at is None or known.call_id in lost:
+            _change_row(c, known, one.row_id)
+            return False
+    # Of no item; or a device of an older day shows its owner what was rejected in a later version.
+    _detach(c, known, one)
+    if (other := ledger.coming(one)) is not None:
+        _change_row(c, other, one.row_id)
+    else:
+        c.execute(ADD_ITEM, values_of(one))
+    return True
+
+
+def _detach(c: sa.Connection, known: ItemRow | None, one: ItemRow) -> None:
+    """Let the row of *one* be no longer that of the item *known*."""
+    if known is not None and known.row_id == one.row_id and one.verdict != "rejected":
+        c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(known, row_id=None)))
+
+
+def _change_row(c: sa.Connection, item: ItemRow, row_id: str | None) -> None:
+    """Let the newest call of an item change the row *row_id*, whatever row it was to make or to change."""
+    c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(item, row_id=row_id)))
+    payload = c.execute(PAYLOAD, {"call": item.call_id}).scalar()
+    if item.told_at is None and payload is not None:
+        changes = payload | {"action": "update", "where": {"id": row_id}}
+        c.execute(CHANGE_CALL, {"call": item.call_id, "changes": changes})
+
+
+def _read_again(c: sa.Connection, item: ItemRow) -> None:
+    c.execute(READ_AGAIN, {"unit": item.unit_key, "device": item.device_id})
+
+
+def _newer(known: ItemRow, told: ItemRow) -> ItemRow:
+    """An item that the device has in a later version than the ledger knows."""
+    return msgspec.structs.replace(
+        known,
+        call_id=told.call_id,
+        row_id=told.row_id,
+        told_at=known.told_at or told.told_at,
+        before=None,
+        # No version that there was before: the id of its call would be one that the device has answered.
+        version=max(known.version, told.version),
+        config_fingerprint=TAKEN,
+        quote_hash=told.quote_hash,
+        place_hash=told.place_hash,
+        source=told.source,
+        data=told.data,
+        likeness=told.likeness,
+        updated_at=told.updated_at,
+    )
+
+
+def _note_taken(
+    c: sa.Connection, device_id: DeviceId, mark: StoreMark, count: int, *, is_last: bool, at: int
+) -> None:
+    known = find_store(c, device_id)
+    if known is None:
+        return  # the device was removed meanwhile
+    changes: dict[str, Any] = {"store_id": mark.id, "counter": mark.counter, "problem": None}
+    if count and known.agreed_at is not None:  # nothing was compared: it is the hub that was restored
+        changes |= {"cause": "hub_older", "began_at": at, "agreed_at": None, "sent": 0, "refused": 0}
+        changes["taken"] = count
+    elif count:
+        cause = "hub_older" if known.cause == "first" else known.cause
+        changes |= {"cause": cause, "taken": known.taken + count}
+    if is_last and (known.agreed_at is None or count):
+        changes["agreed_at"] = at
+    if any(getattr(known, name) != value for name, value in changes.items()):
+        c.execute(COMPARED.values(**changes), {"device": device_id})

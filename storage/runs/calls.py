@@ -1,0 +1,178 @@
+"""Calls on their way to a device: which are open, that they were sent, what became of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import DeviceGone
+from protocol.ids import CallId, RunId
+from protocol.lifecycles import CALL, CallEvent, CallState
+from storage.kernel.columns import Int, in_parts, spelled
+from storage.runs.agreement import note_counter
+from storage.runs.items import note_answer, note_gone
+from storage.runs.run_progress import check_held
+from storage.runs.run_rows import HeldRun
+from storage.schema import devices, run_calls, run_units, runs
+
+OPEN = (CallState.PLANNED, CallState.SENT)
+
+
+class OpenCall(msgspec.Struct, frozen=True):
+    """A call that is not settled: PLANNED, or SENT *sends* times."""
+
+    call_id: CallId
+    unit_key: str
+    ordinal: int
+    table: str
+    payload: dict[str, Any]
+    state: CallState
+    sends: int
+
+
+OF_UNIT = (run_calls.c.run_id == sa.bindparam("run"), run_calls.c.unit_key == sa.bindparam("unit"))
+AMONG = run_calls.c.call_id.in_(sa.bindparam("calls", expanding=True))
+# Spelled out, so that the index of open calls serves; a bound parameter could not use it.
+IS_OPEN = sa.text(f"run_calls.state IN ({spelled(OPEN)})")
+OPEN_CALLS = (
+    sa.select(
+        run_calls.c.call_id,
+        run_calls.c.unit_key,
+        run_calls.c.ordinal,
+        run_calls.c.target_table,
+        run_calls.c.payload,
+        run_calls.c.state,
+        run_calls.c.sends,
+    )
+    .where(run_calls.c.run_id == sa.bindparam("run"), IS_OPEN)
+    .order_by(run_calls.c.unit_key, run_calls.c.ordinal, run_calls.c.call_id)
+)
+OPEN_CALLS_OF_UNIT = OPEN_CALLS.where(run_calls.c.unit_key == sa.bindparam("unit"))
+MARK_SENT = (
+    sa.update(run_calls)
+    .where(AMONG, run_calls.c.run_id == sa.bindparam("run"), IS_OPEN)
+    .values(state=CallState.SENT, sends=run_calls.c.sends + 1, updated_at=sa.bindparam("now"))
+    .returning(run_calls.c.call_id)
+)
+
+
+def open_calls(c: sa.Connection, run_id: RunId) -> list[OpenCall]:
+    """The calls of a run that are not settled, by unit and ordinal."""
+    return [OpenCall(*row) for row in c.execute(OPEN_CALLS, {"run": run_id})]
+
+
+def mark_sent(c: sa.Connection, held: HeldRun, call_ids: Sequence[CallId], at: int) -> list[CallId]:
+    """These calls are about to leave: SENT, once more. Returns those that may; a settled one may not.
+
+    Raises:
+        StaleRun: the run is held under another fence, or has ended; nothing was written.
+    """
+    check_held(c, held)
+    marked: set[str] = set()
+    for part in in_parts(call_ids):
+        marked.update(c.execute(MARK_SENT, {"calls": part, "run": held.id, "now": at}).scalars())
+    return [call_id for call_id in call_ids if call_id in marked]
+
+
+EPOCH = sa.select(devices.c.session_epoch).where(devices.c.id == sa.bindparam("device"))
+CALL_BY_ID = (
+    sa.select(
+        run_calls.c.run_id,
+        run_calls.c.unit_key,
+        run_calls.c.state,
+        run_calls.c.action,
+        runs.c.device_id,
+    )
+    .join_from(run_calls, runs, runs.c.id == run_calls.c.run_id)
+    .where(run_calls.c.call_id == sa.bindparam("call"))
+    .with_for_update(of=runs)  # the run first, like everybody who writes for it: nobody waits in a circle
+)
+SETTLE_CALL = (
+    sa.update(run_calls)
+    .where(run_calls.c.call_id == sa.bindparam("call"), IS_OPEN)
+    .values(state=sa.bindparam("after"), result=sa.bindparam("answer"), updated_at=sa.bindparam("now"))
+)
+COUNT_SETTLED = (
+    sa.update(run_units)
+    .where(run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit"))
+    .values(calls_settled=run_units.c.calls_settled + 1, updated_at=sa.bindparam("now"))
+)
+COUNT_ITEM = (
+    sa.update(runs)
+    .where(runs.c.id == sa.bindparam("run"))
+    .values(
+        items_created=runs.c.items_created + sa.bindparam("created", type_=Int),
+        items_updated=runs.c.items_updated + sa.bindparam("updated", type_=Int),
+        crash_count=0,
+        updated_at=sa.bindparam("now"),
+    )
+)
+
+
+def settle_call(
+    c: sa.Connection,
+    call_id: CallId,
+    event: CallEvent,
+    result: Any,
+    at: int,
+    *,
+    row_id: str | None = None,
+    is_gone: bool = False,
+    counter: int | None = None,
+    epoch: int | None = None,
+) -> bool:
+    """The call came to its end by *event* (ACKED, REJECTED, GIVEN_UP); False if it had before.
+
+    An answer counts whatever has become of the run meanwhile, and forgives its
+    crashes. With ACKED the ledger has it that the item's device knows it. An unknown id changes
+    nothing and is False too.
+
+    Args:
+        result: what is kept of the answer; any JSON value.
+        row_id: of the row that an insert made.
+        is_gone: the row that an update was for is not there any more: its owner has rejected the
+            item, and the call, ACKED, has changed nothing.
+        counter: that the device's store has for the call, where it said so.
+        epoch: of the connection that the answer came over, if it is one.
+
+    Raises:
+        DeviceGone: the device has connected again since, and may have lost what it answered; nothing was
+            written, and the call is sent again.
+        IllegalTransition: the call was never marked as sent; nothing was written.
+    """
+    call = c.execute(CALL_BY_ID, {"call": call_id}).one_or_none()
+    if call is None or call.state not in OPEN:
+        return False
+    after = CALL.after(call.state, event)
+    if after in OPEN:
+        raise ValueError(f"{event.name} does not settle a call")
+    if epoch is not None and (c.execute(EPOCH, {"device": call.device_id}).scalar() or 0) > epoch:
+        raise DeviceGone(f"call {call_id}: the device has connected again since it answered", dispatched=True)
+    settled = {"call": call_id, "after": after, "answer": result, "now": at}
+    if c.execute(SETTLE_CALL, settled).rowcount == 0:
+        return False
+    c.execute(COUNT_SETTLED, {"run": call.run_id, "unit": call.unit_key, "now": at})
+    is_taken = after is CallState.ACKED and not is_gone
+    counts = {"created": int(is_taken and call.action == "insert")}
+    counts |= {"updated": int(is_taken and call.action == "update")}
+    c.execute(COUNT_ITEM, {"run": call.run_id, "now": at} | counts)
+    if is_gone:
+        note_gone(c, call_id, at)
+    elif after is CallState.ACKED:
+        note_answer(c, call_id, row_id=row_id, at=at)
+    if counter is not None:
+        note_counter(c, call.device_id, counter)
+    return True
+
+
+STATES_OF_UNIT = (
+    sa.select(run_calls.c.state, sa.func.count().label("calls")).where(*OF_UNIT).group_by(run_calls.c.state)
+)
+
+
+def count_calls(c: sa.Connection, run_id: RunId, unit_key: str) -> tuple[int, int, dict[CallState, int]]:
+    """How many calls the unit has, how many of them are open, and how many are in each state."""
+    rows = c.execute(STATES_OF_UNIT, {"run": run_id, "unit": unit_key}).all()
+    counts = {row.state: row.calls for row in rows}
+    return sum(counts.values()), sum(counts.get(state, 0) for state in OPEN), counts

@@ -1,0 +1,130 @@
+"""Questions of a run that were handed in together: where they are, and what they were about.
+
+A batch is written before it is handed in (``made``), and after (``submitted``, with the name
+that the endpoint gave it). So one whose hand-in was cut off is looked for, under our own
+name for it, and nothing is handed in twice.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, RunId
+from storage.runs.model_answers import JournaledAnswer, answered, record_answer
+from storage.runs.model_calls import ModelCall
+from storage.schema import model_batches, runs
+
+
+class BatchState(StrEnum):
+    """Where a batch is. A FAILED one brings nothing: its questions are asked one by one."""
+
+    MADE = "made"
+    SUBMITTED = "submitted"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class BatchRow(msgspec.Struct, frozen=True):
+    """A batch of a run. *questions*: each one's key in the journal, and the unit it is about."""
+
+    id: str
+    agent_id: AgentId
+    run_id: RunId
+    model: str
+    remote_id: str | None
+    state: BatchState
+    questions: dict[str, str]
+    created_at: int
+
+
+_ROWS = sa.select(*(model_batches.c[name] for name in BatchRow.__struct_fields__)).order_by(
+    model_batches.c.created_at, model_batches.c.id
+)
+BATCHES = _ROWS.where(model_batches.c.run_id == sa.bindparam("run"))
+_is_run_on = sa.exists().where(runs.c.id == model_batches.c.run_id, runs.c.completed_at.is_(None))
+LEFT_BEHIND = _ROWS.where(
+    model_batches.c.agent_id == sa.bindparam("agent"),
+    model_batches.c.state.in_((BatchState.MADE, BatchState.SUBMITTED)),
+    sa.not_(_is_run_on),
+)
+MOVE_BATCH = (
+    sa.update(model_batches)
+    .where(model_batches.c.id == sa.bindparam("batch"))
+    .values(
+        state=sa.bindparam("after"),
+        remote_id=sa.func.coalesce(sa.bindparam("remote", type_=sa.Text), model_batches.c.remote_id),
+        checked_at=sa.bindparam("now"),
+        done_at=sa.bindparam("ended"),
+    )
+)
+DROP_BATCH = sa.delete(model_batches).where(
+    model_batches.c.id == sa.bindparam("batch"), model_batches.c.remote_id.is_(None)
+)
+
+
+def batches_of(c: sa.Connection, run_id: RunId) -> list[BatchRow]:
+    """The batches of a run, the oldest first."""
+    return _rows(c, BATCHES, {"run": run_id})
+
+
+def left_behind(c: sa.Connection, agent_id: AgentId) -> list[BatchRow]:
+    """Batches under way whose runs have ended, cancelled for instance: they are paid for all the same."""
+    return _rows(c, LEFT_BEHIND, {"agent": agent_id})
+
+
+def _rows(c: sa.Connection, query: sa.Select[Any], given: Mapping[str, str]) -> list[BatchRow]:
+    return [
+        BatchRow(
+            id=row.id,
+            agent_id=AgentId(row.agent_id),
+            run_id=RunId(row.run_id),
+            model=row.model,
+            remote_id=row.remote_id,
+            state=BatchState(row.state),
+            questions=row.questions,
+            created_at=row.created_at,
+        )
+        for row in c.execute(query, dict(given))
+    ]
+
+
+def make_batch(
+    c: sa.Connection,
+    *,
+    id: str,
+    agent_id: AgentId,
+    run_id: RunId,
+    model: str,
+    questions: Mapping[str, str],
+    at: int,
+) -> None:
+    """These questions are about to be handed in together."""
+    row = {"id": id, "agent_id": agent_id, "run_id": run_id, "model": model}
+    c.execute(sa.insert(model_batches), row | {"questions": dict(questions), "created_at": at})
+
+
+def move_batch(
+    c: sa.Connection, id: str, state: BatchState, at: int, *, remote_id: str | None = None
+) -> None:
+    """The batch was handed in, or came to its end."""
+    ended = at if state in (BatchState.DONE, BatchState.FAILED) else None
+    c.execute(MOVE_BATCH, {"batch": id, "after": state, "remote": remote_id, "now": at, "ended": ended})
+
+
+def drop_batch(c: sa.Connection, id: str) -> None:
+    """The batch never was handed in: its questions may go into another one."""
+    c.execute(DROP_BATCH, {"batch": id})
+
+
+def record_answers(c: sa.Connection, calls: Sequence[tuple[ModelCall, JournaledAnswer]]) -> int:
+    """Answers of one agent's batch, and what they cost; returns how many were new. May be repeated."""
+    if not calls:
+        return 0
+    known = answered(c, calls[0][0].agent_id, [call.question for call, _ in calls])
+    fresh = [(call, answer) for call, answer in calls if call.question not in known]
+    for call, answer in fresh:
+        record_answer(c, call, answer)
+    return len(fresh)

@@ -1,0 +1,282 @@
+"""The plan of a unit: every call it leads to, written before the first of them leaves."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import CallId
+from protocol.lifecycles import FINAL_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
+from storage.kernel.columns import Int, in_parts
+from storage.kernel.database import Conflict
+from storage.runs.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, OpenCall, count_calls
+from storage.runs.items import Decide, Decision, Finder, FoundItem, PlannedCall, known_items, write_items
+from storage.runs.run_progress import advance, check_held
+from storage.runs.run_rows import HeldRun
+from storage.runs.units import ADD_UNIT, find_unit
+from storage.schema import agents, run_calls, run_units, runs, unit_ledger, users
+
+
+class ItemCaps(msgspec.Struct, frozen=True):
+    """How many items one unit, and one run, may bring; further new ones are left out, and counted."""
+
+    items_per_file: int
+    items_per_run: int
+
+
+class UnitPlan(msgspec.Struct, frozen=True):
+    """A unit's plan as it stands in the database: what is to be delivered, in the order of ordinals."""
+
+    open_calls: list[OpenCall]
+    adopted: int  # calls that an earlier run had planned, answered or not
+    known: int = 0  # items that were found and not planned, for they are known
+    left_out: dict[str, int] = {}  # new items beyond a cap, by its name
+
+
+HELD_ELSEWHERE = (
+    sa.select(run_calls.c.call_id, runs.c.id, runs.c.state)
+    .join_from(run_calls, runs, runs.c.id == run_calls.c.run_id)
+    .where(AMONG, run_calls.c.run_id != sa.bindparam("run"))
+    .order_by(run_calls.c.call_id)
+    .with_for_update(of=run_calls)  # two runs that plan the same call at once: one of them adopts it
+)
+ADOPT = (
+    sa.update(run_calls)
+    .where(AMONG)
+    .values(run_id=sa.bindparam("run"), unit_key=sa.bindparam("unit"), updated_at=sa.bindparam("now"))
+)
+ASK_AGAIN = (
+    sa.update(run_calls)
+    .where(AMONG, run_calls.c.state.in_((CallState.UNKNOWN, CallState.REJECTED)))
+    .values(state=CallState.PLANNED, sends=0, result=None, updated_at=sa.bindparam("now"))
+)
+REMIND = (
+    sa.update(run_calls)
+    .where(run_calls.c.call_id == sa.bindparam("call"), run_calls.c.payload.is_(None), IS_OPEN)
+    .values(payload=sa.bindparam("carried"))
+)
+IDS_OF_UNIT = sa.select(run_calls.c.call_id).where(*OF_UNIT)
+UNSENT_OF_UNIT = IDS_OF_UNIT.where(run_calls.c.state == CallState.PLANNED)
+DROP = sa.delete(run_calls).where(AMONG)
+PLAN_CALL = sa.insert(run_calls)
+EXTRACT = (
+    sa.update(run_units)
+    .where(run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit"))
+    .values(
+        state=UnitState.EXTRACTED,
+        content_hash=sa.bindparam("digest"),
+        size_bytes=sa.bindparam("size"),
+        attempts=run_units.c.attempts + 1,
+        calls_planned=sa.bindparam("planned"),
+        calls_settled=sa.bindparam("answered"),
+        items_known=sa.bindparam("known"),
+        notes=sa.bindparam("told"),
+        awaits=sa.bindparam("awaited"),
+        is_behind=sa.bindparam("behind"),
+        error=None,
+        read_at=sa.bindparam("read"),
+        planned_at=sa.bindparam("now"),
+        updated_at=sa.bindparam("now"),
+    )
+)
+
+FINDER = (
+    sa.select(agents.c.user_id, runs.c.agent_id, runs.c.device_id, runs.c.config_fingerprint)
+    .join_from(runs, agents)
+    .where(runs.c.id == sa.bindparam("run"))
+)
+# Two units of one user that are planned at once: the later one sees what the other found.
+# It does not hold up who refers to the user.
+LOCK_USER = sa.select(users.c.id).where(users.c.id == sa.bindparam("user")).with_for_update(key_share=True)
+PLANNED_IN_RUN = sa.select(sa.func.coalesce(sa.func.sum(run_units.c.calls_planned), 0)).where(
+    run_units.c.run_id == sa.bindparam("run")
+)
+KNOWN_BEFORE = sa.select(run_units.c.items_known).where(
+    run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit")
+)
+COUNT_KNOWN = (
+    sa.update(runs)
+    .where(runs.c.id == sa.bindparam("run"))
+    .values(items_known=runs.c.items_known + sa.bindparam("more", type_=Int))
+)
+
+
+# What the device gets from here on is of another content: the older one is known for good no more.
+OUTDATED = sa.delete(unit_ledger).where(
+    unit_ledger.c.agent_id
+    == sa.select(runs.c.agent_id).where(runs.c.id == sa.bindparam("run")).scalar_subquery(),
+    unit_ledger.c.unit_key == sa.bindparam("unit"),
+    unit_ledger.c.content_hash != sa.bindparam("digest"),
+)
+
+
+def plan_unit(
+    c: sa.Connection,
+    held: HeldRun,
+    *,
+    unit_key: str,
+    content_hash: str,
+    size_bytes: int | None,
+    found: Sequence[FoundItem],
+    decide: Decide,
+    at: int,
+    read_at: int | None = None,
+    notes: Mapping[str, Any] | None = None,
+    caps: ItemCaps | None = None,
+) -> UnitPlan:
+    """The unit was read: EXTRACTED, with every call it leads to. Nothing may be sent before this is written.
+
+    What each item that was found leads to is decided here, in one transaction with the
+    ledger of items that it is decided by: see ``storage.runs.items.Decision``.
+
+    A call id that an earlier run planned is adopted, with its answer if it has one;
+    an answer that never came is asked for again, with this plan's payload where the
+    earlier one is forgotten by now. Planning a unit of this run anew, because its file
+    changed or it failed, drops what was never sent and keeps the rest. A unit without
+    calls is EXTRACTED too, and settled by ``settle_unit``. A plan that adds something
+    forgives the run's crashes.
+
+    Args:
+        decide: a pure function of what is known; it is asked again when the transaction is repeated.
+        read_at: when its text was here; for whoever asks what took how long.
+        notes: how it was read; ``left_out`` is added where a cap was reached.
+        caps: new items beyond them are no part of the plan.
+
+    Raises:
+        StaleRun: the run is held under another fence, or has ended.
+        IllegalTransition: the unit is DONE or SKIPPED in this run.
+        Conflict: another run that has not ended holds one of the calls.
+        In each case nothing was written.
+    """
+    check_held(c, held)
+    before = find_unit(c, held.id, unit_key)
+    is_retried = before is not None and before.state is UnitState.FAILED
+    if before is not None and before.state is not UnitState.EXTRACTED:
+        pending = UNIT.after(before.state, UnitEvent.RETRIED) if is_retried else before.state
+        UNIT.after(pending, UnitEvent.PLANNED)
+    decisions = _decisions(c, held, unit_key, found, decide, at)
+    decisions, left_out = _capped(c, held, decisions, caps)
+    calls = [one.call for one in decisions if one.call is not None]
+    ids = [call.call_id for call in calls]
+    adopted = _of_earlier_runs(c, held, ids)
+    here = {"run": held.id, "unit": unit_key, "now": at}
+    if before is None:
+        unit = {"run_id": held.id, "unit_key": unit_key, "content_hash": content_hash}
+        c.execute(ADD_UNIT, unit | {"state": UNIT.initial, "updated_at": at})
+    else:
+        _drop_unsent(c, held, unit_key, but=set(ids))
+    for part in in_parts(adopted):
+        c.execute(ADOPT, here | {"calls": part})
+    for part in in_parts(ids):
+        c.execute(ASK_AGAIN, {"calls": part, "now": at})
+    if adopted:
+        carried = {call.call_id: call.payload for call in calls}
+        c.execute(REMIND, [{"call": call_id, "carried": carried[call_id]} for call_id in adopted])
+    there = set(c.execute(IDS_OF_UNIT, here).scalars())
+    fresh = [call for call in calls if call.call_id not in there]
+    if fresh:
+        c.execute(PLAN_CALL, [_call_row(held, unit_key, call, at) for call in fresh])
+    write_items(c, decisions)
+    if calls:
+        c.execute(OUTDATED, here | {"digest": content_hash})
+    total, still_open, _ = count_calls(c, held.id, unit_key)
+    known = _count_known(c, held, unit_key, [one for one in decisions if one.call is None], there)
+    told = dict(notes or {}) | ({"left_out": left_out} if left_out else {})
+    c.execute(
+        EXTRACT,
+        here
+        | {"told": told or None}
+        | {"planned": total, "answered": total - still_open, "known": known}
+        | {"awaited": sorted({one.awaits for one in decisions if one.awaits is not None})}
+        | {"behind": int(any(one.is_behind for one in decisions))}
+        | {"digest": content_hash, "size": size_bytes, "read": read_at},
+    )
+    got_further = before is None or is_retried or bool(adopted or fresh)
+    advance(c, held, at=at, failed=-1 if is_retried else 0, got_further=got_further)
+    still = [OpenCall(*row) for row in c.execute(OPEN_CALLS_OF_UNIT, here)]
+    return UnitPlan(still, len(adopted), known, left_out)
+
+
+def _decisions(
+    c: sa.Connection, held: HeldRun, unit_key: str, found: Sequence[FoundItem], decide: Decide, at: int
+) -> Sequence[Decision]:
+    user_id, agent_id, device_id, fingerprint = c.execute(FINDER, {"run": held.id}).one()
+    c.execute(LOCK_USER, {"user": user_id})
+    finder = Finder(
+        user_id=user_id,
+        agent_id=agent_id,
+        device_id=device_id,
+        run_id=held.id,
+        unit_key=unit_key,
+        config_fingerprint=fingerprint,
+        at=at,
+    )
+    return decide(known_items(c, finder, found))
+
+
+def _capped(
+    c: sa.Connection, held: HeldRun, decisions: Sequence[Decision], caps: ItemCaps | None
+) -> tuple[Sequence[Decision], dict[str, int]]:
+    """*decisions* without the new items that there is no room for, and how many those are, by the cap.
+
+    What is known is never left out: it has been promised, or its owner has it.
+    """
+    fresh = [one for one in decisions if one.before is None and one.call is not None]
+    if caps is None or not fresh:
+        return decisions, {}
+    in_unit = caps.items_per_file - (len(decisions) - len(fresh))
+    in_run = caps.items_per_run - c.execute(PLANNED_IN_RUN, {"run": held.id}).scalar_one()
+    room = max(0, min(in_unit, in_run))
+    beyond = fresh[room:]
+    if not beyond:
+        return decisions, {}
+    cap = "items_per_file" if in_unit <= in_run else "items_per_run"
+    without = {id(one) for one in beyond}
+    return [one for one in decisions if id(one) not in without], {cap: len(beyond)}
+
+
+def _count_known(
+    c: sa.Connection, held: HeldRun, unit_key: str, known: Sequence[Decision], of_this_run: set[str]
+) -> int:
+    """How many items are known from elsewhere than an earlier plan of this unit in this run."""
+    count = sum(1 for one in known if one.before is None or one.before.call_id not in of_this_run)
+    counted = c.execute(KNOWN_BEFORE, {"run": held.id, "unit": unit_key}).scalar_one()
+    if count != counted:
+        c.execute(COUNT_KNOWN, {"run": held.id, "more": count - counted})
+    return count
+
+
+def _drop_unsent(c: sa.Connection, held: HeldRun, unit_key: str, *, but: set[CallId]) -> None:
+    unsent = c.execute(UNSENT_OF_UNIT, {"run": held.id, "unit": unit_key}).scalars()
+    for part in in_parts([CallId(call_id) for call_id in unsent if call_id not in but]):
+        c.execute(DROP, {"calls": part})
+
+
+def _of_earlier_runs(c: sa.Connection, held: HeldRun, ids: Sequence[CallId]) -> list[CallId]:
+    """Those of *ids* that runs which have ended planned.
+
+    Raises:
+        Conflict: one of the runs has not ended: it will deliver its plan itself.
+    """
+    elsewhere = [
+        row for part in in_parts(ids) for row in c.execute(HELD_ELSEWHERE, {"calls": part, "run": held.id})
+    ]
+    for call_id, run_id, state in elsewhere:
+        if state not in FINAL_RUN_STATES:
+            raise Conflict(f"call {call_id} is held by run {run_id}, which is {state}")
+    return [CallId(row.call_id) for row in elsewhere]
+
+
+def _call_row(held: HeldRun, unit_key: str, call: PlannedCall, at: int) -> dict[str, Any]:
+    return {
+        "call_id": call.call_id,
+        "run_id": held.id,
+        "unit_key": unit_key,
+        "ordinal": call.ordinal,
+        "target_table": call.table,
+        "action": call.action,
+        "item_id": call.item_id,
+        "payload": call.payload,
+        "updated_at": at,
+    }

@@ -1,0 +1,139 @@
+"""What others post to webhooks: each delivery is one row, however often it is posted.
+
+A row waits until the agent that reads its connector has settled it; then its body goes, and its key stays
+for as long as the same delivery may be posted again.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId
+from storage.connectors.seen_messages import SETTLED, seen_of
+from storage.kernel.columns import in_parts
+from storage.schema import agents, connectors, posted
+
+PROVIDER: Final = "webhook"
+
+
+class TooManyPosted(HubError):
+    """So many posts wait to be read that no further one is taken."""
+
+    code = ErrorCode.LIMIT_REACHED
+
+
+class PostedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A post that waits. *key*: of the delivery, the same each time that it is posted."""
+
+    id: str
+    key: str
+    event: str
+    media_type: str
+    body: bytes
+    received_at: int
+
+
+_of_it = posted.c.connector_id == sa.bindparam("connector")
+_waits = sa.text("posted.settled_at IS NULL")  # as text: the partial index is used then
+KNOWN = (
+    sa.select(posted.c.id)
+    .where(
+        _of_it,
+        posted.c.dedupe_key.in_(sa.bindparam("keys", expanding=True)),
+        posted.c.received_at >= sa.bindparam("since"),
+    )
+    .limit(1)
+)
+COUNT = sa.select(sa.func.count()).select_from(posted).where(_of_it, _waits)
+INSERT = sa.insert(posted)
+WAITING = (
+    sa.select(
+        posted.c.id,
+        posted.c.dedupe_key.label("key"),
+        posted.c.event,
+        posted.c.media_type,
+        posted.c.body,
+        posted.c.received_at,
+    )
+    .where(_of_it, _waits, posted.c.id > sa.bindparam("behind"))
+    .order_by(posted.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+KEYS = sa.select(posted.c.id, posted.c.dedupe_key).where(_of_it, _waits).order_by(posted.c.id)
+READERS = sa.select(agents.c.id).where(
+    sa.text("agents.connector_id IS NOT NULL"),
+    agents.c.connector_id == sa.bindparam("connector"),
+    agents.c.deleted_at.is_(None),
+)
+SETTLE = (
+    sa.update(posted)
+    .where(posted.c.id.in_(sa.bindparam("ids", expanding=True)), _waits)
+    .values(body=None, settled_at=sa.bindparam("now"))
+)
+WITH_NEWS = (
+    sa.select(connectors.c.id)
+    .where(
+        connectors.c.deleted_at.is_(None),
+        sa.exists().where(posted.c.connector_id == connectors.c.id, _waits),
+    )
+    .order_by(connectors.c.id)
+)
+
+
+def message_key_of(key: str) -> str:
+    """Under which the message that a delivery is stands among those that an agent has looked at."""
+    return f"{PROVIDER}:{key}"
+
+
+def take_in(
+    c: sa.Connection,
+    connector_id: str,
+    *,
+    id: str,
+    keys: Sequence[str],
+    since: int = 0,
+    event: str,
+    media_type: str,
+    body: bytes,
+    most_waiting: int,
+    at: int,
+) -> bool:
+    """Keep what was posted. False: it is here already.
+
+    Args:
+        keys: of the delivery: the first is its own; one that was posted since *since* under any of them
+            is the same delivery.
+
+    Raises:
+        TooManyPosted: nothing was written.
+    """
+    if c.execute(KNOWN, {"connector": connector_id, "keys": list(keys), "since": since}).first() is not None:
+        return False
+    if c.execute(COUNT, {"connector": connector_id}).scalar_one() >= most_waiting:
+        raise TooManyPosted(f"{most_waiting} posts wait to be read, and no more may (posted_waiting)")
+    row: dict[str, Any] = {"id": id, "connector_id": connector_id, "dedupe_key": keys[0], "event": event}
+    row |= {"media_type": media_type, "size_bytes": len(body), "received_at": at}
+    c.execute(INSERT, row | {"body": body})
+    return True
+
+
+def settle_and_list(
+    c: sa.Connection, connector_id: str, *, after: str, most: int, at: int
+) -> list[PostedRow]:
+    """Take the bodies of what its reader has settled; then the next that wait behind the row *after*."""
+    by_key = {message_key_of(row.dedupe_key): row.id for row in c.execute(KEYS, {"connector": connector_id})}
+    for reader in c.execute(READERS, {"connector": connector_id}).scalars().all():
+        seen = seen_of(c, AgentId(reader), list(by_key))
+        settled = [by_key[key] for key, one in seen.items() if one.state in SETTLED]
+        for part in in_parts(settled):
+            c.execute(SETTLE, {"ids": part, "now": at})
+    rows = c.execute(WAITING, {"connector": connector_id, "behind": after, "most": most})
+    return [PostedRow(**row._mapping) for row in rows]
+
+
+def connectors_with_news(c: sa.Connection) -> list[str]:
+    """The ids of connectors to which something was posted that waits."""
+    return list(c.execute(WITH_NEWS).scalars())

@@ -1,0 +1,180 @@
+"""Locks of runs: taken in the transaction that claims a run, let go in the one that ends or parks it.
+
+A run holds locks while it executes and at no other time. One whose turn has not come
+stays QUEUED and stands in the queues of its locks, beside devices and in the order of
+arrival; it joins them when everything else about it is ready. Its turn gives it the locks
+for ``START_MS``, in which it has to be claimed; else the next one has them, and the run
+joins the queues again.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, RunId, UserId
+from storage import schema
+from storage.agents.lock_rows import (
+    Grant,
+    Holder,
+    HolderKind,
+    HoldsAlready,
+    LockRow,
+    TooManyLocks,
+    database_now,
+    locks_named,
+)
+from storage.agents.lock_turns import FREED, LockLimits, Wanted, alone, hand_over
+from storage.agents.locks import take
+from storage.kernel.columns import in_parts
+from storage.schema import agent_locks, lock_waits, runs
+
+START_MS: Final = 10_000  # to be claimed: five looks of a dispatcher
+GRACE_MS: Final = 600_000  # after a run's deadline: to be cancelled and moved, by this hub or another
+
+
+class RunToLock(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that is to be claimed."""
+
+    id: RunId
+    agent_id: AgentId
+    user_id: UserId
+    locks: tuple[str, ...]
+    timeout_ms: int
+
+
+class LockInTheWay(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a run's turn has not come. *ahead*: how many wait before it; *lock* is as it stands."""
+
+    lock: LockRow
+    is_held: bool
+    ahead: int
+
+
+# For a statement over runs: it waits for its locks, so its turn decides and nobody else.
+WAITS_FOR_LOCKS = sa.exists().where(
+    lock_waits.c.holder_kind == HolderKind.RUN, lock_waits.c.holder_id == runs.c.id
+)
+_run_ids: sa.BindParameter[str] = sa.bindparam("runs", expanding=True)
+HELD_BY_RUNS = sa.select(agent_locks.c.user_id, agent_locks.c.resource, agent_locks.c.holder_id).where(
+    agent_locks.c.holder_kind == HolderKind.RUN, agent_locks.c.holder_id.in_(_run_ids)
+)
+WAITED_BY_RUNS = sa.select(lock_waits.c.user_id, lock_waits.c.resource, lock_waits.c.holder_id).where(
+    lock_waits.c.holder_kind == HolderKind.RUN, lock_waits.c.holder_id.in_(_run_ids)
+)
+FREE_OF_RUNS = (
+    sa.update(agent_locks)
+    .where(
+        agent_locks.c.user_id == sa.bindparam("user"),
+        agent_locks.c.holder_kind == HolderKind.RUN,
+        agent_locks.c.holder_id.in_(_run_ids),
+    )
+    .values(FREED)
+    .returning(agent_locks.c.resource)
+)
+RUNS_LEAVE = (
+    sa.delete(lock_waits)
+    .where(
+        lock_waits.c.user_id == sa.bindparam("user"),
+        lock_waits.c.holder_kind == HolderKind.RUN,
+        lock_waits.c.holder_id.in_(_run_ids),
+    )
+    .returning(lock_waits.c.resource)
+)
+LOCKING_RUNS = (
+    sa.select(runs.c.id, runs.c.locks, schema.agents.c.user_id)
+    .join_from(runs, schema.agents)
+    .where(runs.c.id.in_(_run_ids), sa.text("runs.state = 'QUEUED'"))
+)
+UNSTARTED = (
+    sa.select(runs.c.id, runs.c.locks)
+    .where(runs.c.id.in_(_run_ids), runs.c.fence == 0, sa.text("runs.state IN ('QUEUED', 'PAUSED')"))
+    .order_by(runs.c.id)
+    .with_for_update()  # nobody claims them before this transaction ends
+)
+QUEUES_OF_LOCKS = (
+    sa.select(lock_waits.c.resource, lock_waits.c.holder_kind, lock_waits.c.holder_id)
+    .where(
+        lock_waits.c.user_id == sa.bindparam("user"),
+        lock_waits.c.resource.in_(sa.bindparam("names", expanding=True)),
+    )
+    .order_by(lock_waits.c.resource, lock_waits.c.ticket)
+)
+
+
+def take_locks(c: sa.Connection, run: RunToLock, limits: LockLimits) -> bool:
+    """Take all locks of a run that is claimed in this transaction; False: it waits for its turn.
+
+    They are the run's until its deadline and ``GRACE_MS`` more; a move frees them earlier.
+    """
+    wanted = Wanted(
+        request_id=f"run:{run.id}",
+        user_id=run.user_id,
+        names=run.locks,
+        holder=Holder(HolderKind.RUN, run.id, run.agent_id),
+        ttl_ms=run.timeout_ms + GRACE_MS,
+        wait_ms=None,
+        turn_ttl_ms=START_MS,
+    )
+    try:
+        return take(c, wanted, limits).grant is not None
+    except (TooManyLocks, HoldsAlready):  # with the next claim it tries again
+        return False
+
+
+def let_go(c: sa.Connection, run_ids: Collection[RunId]) -> list[Grant]:
+    """These runs hold no locks any more, and wait for none; what others get thereby."""
+    users: defaultdict[UserId, list[RunId]] = defaultdict(list)
+    for part in in_parts(sorted(run_ids)):
+        for query in (HELD_BY_RUNS, WAITED_BY_RUNS):
+            for row in c.execute(query, {"runs": part}):
+                users[UserId(row.user_id)].append(RunId(row.holder_id))
+    handed: list[Grant] = []
+    for user_id, ids in sorted(users.items()):
+        alone(c, user_id)
+        names: set[str] = set()
+        for part in in_parts(sorted(set(ids))):
+            for change in (FREE_OF_RUNS, RUNS_LEAVE):
+                names.update(c.execute(change, {"user": user_id, "runs": part}).scalars())
+        handed += hand_over(c, user_id, sorted(names))
+    return handed
+
+
+def with_other_locks(c: sa.Connection, locks: Mapping[RunId, Sequence[str]]) -> list[RunId]:
+    """Of these runs, those that never started and want other locks so far.
+
+    They stay as they are until this transaction ends.
+    """
+    return [
+        RunId(row.id)
+        for part in in_parts(sorted(locks))
+        for row in c.execute(UNSTARTED, {"runs": part})
+        if sorted(row.locks) != sorted(locks[RunId(row.id)])
+    ]
+
+
+def locks_in_the_way(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, LockInTheWay]:
+    """Of these runs, those that wait for a lock: for which one first, by name."""
+    waiting = [
+        row for part in in_parts(run_ids) for row in c.execute(LOCKING_RUNS, {"runs": part}) if row.locks
+    ]
+    now = database_now(c) if waiting else 0
+    found = ((RunId(row.id), _in_the_way(c, row, now)) for row in waiting)
+    return {run_id: lock for run_id, lock in found if lock is not None}
+
+
+def _in_the_way(c: sa.Connection, run: Any, now: int) -> LockInTheWay | None:
+    queues: defaultdict[str, list[bool]] = defaultdict(list)  # whether each in it is this run
+    for name, kind, holder_id in c.execute(QUEUES_OF_LOCKS, {"user": run.user_id, "names": run.locks}):
+        queues[name].append(kind == HolderKind.RUN and holder_id == run.id)
+    for lock in locks_named(c, run.user_id, run.locks):
+        is_own = lock.holder is not None and (lock.holder.kind, lock.holder.id) == (HolderKind.RUN, run.id)
+        if is_own:
+            continue
+        queue = queues[lock.resource]
+        ahead = queue.index(True) if True in queue else len(queue)
+        if lock.is_held(now) or ahead:
+            return LockInTheWay(lock=lock, is_held=lock.is_held(now), ahead=ahead)
+    return None

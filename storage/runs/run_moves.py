@@ -1,0 +1,316 @@
+"""Runs made and moved: each move one compare-and-set, one row of history, one change of counters."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError, IllegalTransition
+from protocol.ids import AgentId, RunId
+from protocol.lifecycles import (
+    EXECUTING_RUN_STATES,
+    FINAL_RUN_STATES,
+    PAUSE_REASONS,
+    RUN,
+    CallState,
+    RunEvent,
+    RunOutcome,
+    RunState,
+    UnitState,
+)
+from protocol.standing import Lifecycle
+from storage.agents import agents
+from storage.agents.agent_activity import Counts, count_runs
+from storage.agents.agent_moves import AgentTerminated
+from storage.kernel.columns import Int, spelled
+from storage.runs.run_locks import let_go
+from storage.runs.run_progress import record_error
+from storage.runs.run_reports import keep_result
+from storage.runs.run_rows import HeldRun, RunMove, RunRow, StaleRun, UnknownRun, find_run, get_run
+from storage.schedules import schedules
+from storage.schema import run_calls, run_state_history, run_units, runs
+
+
+class AttemptsSpent(IllegalTransition):
+    """The run was tried as often as it may be; nothing was written."""
+
+
+class OpenWork(IllegalTransition):
+    """A run cannot be finished yet; nothing was written.
+
+    Attributes:
+        units: how many are not settled.
+        calls: how many are not answered.
+    """
+
+    def __init__(self, run_id: RunId, units: int, calls: int) -> None:
+        super().__init__(f"run {run_id} has {units} units and {calls} calls that are not settled")
+        self.units = units
+        self.calls = calls
+
+
+RUN_TIMEOUT_MS = 3_600_000
+FIRED = frozenset({"schedule", "catchup"})  # triggers of runs whose failures count against their schedule
+
+RUN_BY_FIRE = sa.select(runs.c.id).where(
+    runs.c.agent_id == sa.bindparam("agent"), runs.c.fire_key == sa.bindparam("fire")
+)
+
+
+class LivesAtGateway(HubError):
+    """The agent works at a gateway: runs are what devices do. Nothing was written."""
+
+    code = ErrorCode.BAD_PARAMS
+    hint = "say what it is to do in a message, over its board: hub boards"
+
+    def __init__(self, agent: agents.AgentRow) -> None:
+        super().__init__(f"agent {agent.name!r} lives at gateway {agent.gateway!r}: no device runs it")
+
+
+def create_run(
+    c: sa.Connection,
+    *,
+    id: RunId,
+    agent: agents.AgentRow,
+    fire_key: str,
+    at: int,
+    config_fingerprint: str,
+    parameters: dict[str, Any] | None = None,
+    context: dict[str, Any] | None = None,
+    needs: Sequence[str] = (),
+    locks: Sequence[str] = (),
+    trigger_kind: str = "manual",
+    rerun_of: RunId | None = None,
+    actor: str = "hub",
+    eligible_at: int | None = None,
+    timeout_ms: int = RUN_TIMEOUT_MS,
+    max_attempts: int = 5,
+) -> RunRow:
+    """A run that waits to be claimed; the one there is, if this agent fired by this key before.
+
+    Args:
+        fire_key: what set it off; the same key never sets off two runs of an agent.
+        context: what who asks for it says of it.
+        needs, locks: of this run, beside those of its agent.
+        eligible_at: not to be claimed before; *at* by default.
+        timeout_ms: how long one execution of it may take.
+
+    Raises:
+        UnknownAgent: there is no such agent, or it was archived; nothing was written.
+        AgentTerminated, LivesAtGateway: nothing was written.
+    """
+    known = c.execute(RUN_BY_FIRE, {"agent": agent.id, "fire": fire_key}).scalar_one_or_none()
+    if known is not None:
+        return get_run(c, RunId(known))
+    now = agents.get_agent(c, agent.id)
+    if now.archived_at is not None:
+        raise agents.UnknownAgent(f"the agent {agent.name!r} was removed; declare it again")
+    if now.lifecycle == Lifecycle.TERMINATED:
+        raise AgentTerminated(f"the agent {agent.name!r} is terminated, for good; nothing of it starts again")
+    if now.executor == "gateway":
+        raise LivesAtGateway(now)
+    row = {
+        "id": id,
+        "agent_id": agent.id,
+        "device_id": agent.device_id,
+        "trigger_kind": trigger_kind,
+        "fire_key": fire_key,
+        "fire_at": at,
+        "eligible_at": at if eligible_at is None else eligible_at,
+        "timeout_ms": timeout_ms,
+        "rerun_of": rerun_of,
+        "priority": agent.priority,
+        "max_attempts": max_attempts,
+        "config_rev": agent.config_rev,
+        "config_fingerprint": config_fingerprint,
+        "needs": list(dict.fromkeys((*agent.needs, *needs))),
+        "locks": sorted({*agent.locks, *locks}),
+        "parameters": parameters or {},
+        "context": context or {},
+        "created_at": at,
+        "updated_at": at,
+    }
+    c.execute(sa.insert(runs), row)
+    remember_move(c, id, agent.id, RunMove(1, None, RunState.QUEUED, 1, 0, None, actor, at))
+    return get_run(c, id)
+
+
+def remember_move(c: sa.Connection, run_id: RunId, agent_id: AgentId, made: RunMove) -> None:
+    """The history row of a move, and the agent's counters and activity with it."""
+    remember_moves(c, [(run_id, agent_id, made)])
+
+
+def remember_moves(c: sa.Connection, moves: Iterable[tuple[RunId, AgentId, RunMove]]) -> None:
+    """The history rows of moves that one actor made at one instant, and what they make of their agents."""
+    rows: list[dict[str, Any]] = []
+    counts: dict[AgentId, Counts] = {}
+    for run_id, agent_id, made in moves:
+        rows.append(msgspec.structs.asdict(made) | {"run_id": run_id})
+        by = counts.setdefault(agent_id, Counts())
+        by.move(made.old_state, made.new_state)
+        by.because = f"run {run_id} is {made.new_state}"
+    if rows:
+        c.execute(sa.insert(run_state_history), rows)
+        count_runs(c, counts, at=made.at, actor=made.actor)
+
+
+_keeps_lease = sa.bindparam("keeps_lease", type_=sa.Integer) == 1
+MOVE = (
+    sa.update(runs)
+    .where(
+        runs.c.id == sa.bindparam("run"),
+        runs.c.state == sa.bindparam("before"),
+        runs.c.fence == sa.bindparam("held"),
+        runs.c.attempt + sa.bindparam("attempts") <= runs.c.max_attempts,
+    )
+    .values(
+        state=sa.bindparam("after"),
+        reason=sa.bindparam("why"),
+        pause_reason=sa.bindparam("pause"),
+        outcome=sa.bindparam("ends_as"),
+        fence=runs.c.fence + sa.bindparam("fences"),
+        attempt=runs.c.attempt + sa.bindparam("attempts"),
+        crash_count=runs.c.crash_count + sa.bindparam("crashes"),
+        dispatch_count=runs.c.dispatch_count + sa.bindparam("dispatches"),
+        eligible_at=sa.func.coalesce(sa.bindparam("not_before", type_=Int), runs.c.eligible_at),
+        lease_boot_id=sa.case((_keeps_lease, runs.c.lease_boot_id), else_=None),
+        lease_expires_at=sa.case((_keeps_lease, runs.c.lease_expires_at), else_=None),
+        deadline_at=sa.case((_keeps_lease, runs.c.deadline_at), else_=None),
+        cancel_requested_at=sa.func.coalesce(
+            runs.c.cancel_requested_at, sa.bindparam("cancelled", type_=Int)
+        ),
+        started_at=sa.func.coalesce(runs.c.started_at, sa.bindparam("started", type_=Int)),
+        completed_at=sa.bindparam("ended"),
+        state_seq=runs.c.state_seq + 1,
+        updated_at=sa.bindparam("now"),
+    )
+    .returning(
+        runs.c.agent_id,
+        runs.c.schedule_id,
+        runs.c.trigger_kind,
+        runs.c.state_seq,
+        runs.c.attempt,
+        runs.c.fence,
+        runs.c.cancel_requested_at,
+        runs.c.cancel_reason,
+        runs.c.locks,
+    )
+)
+_open_calls = sa.select(sa.func.count()).where(
+    run_calls.c.run_id == sa.bindparam("run"),
+    sa.text(f"run_calls.state IN ({spelled((CallState.PLANNED, CallState.SENT))})"),
+)
+_open_units = sa.select(sa.func.count()).where(
+    run_units.c.run_id == sa.bindparam("run"),
+    sa.text(f"run_units.state IN ({spelled((UnitState.PENDING, UnitState.EXTRACTED))})"),
+)
+FINISH = MOVE.where(_open_calls.scalar_subquery() + _open_units.scalar_subquery() == 0)
+OPEN_WORK = sa.select(_open_units.scalar_subquery(), _open_calls.scalar_subquery())
+
+
+def move(
+    c: sa.Connection,
+    held: HeldRun,
+    event: RunEvent,
+    *,
+    at: int,
+    actor: str,
+    reason: str | None = None,
+    outcome: RunOutcome | None = None,
+    eligible_at: int | None = None,
+    error: str | None = None,
+) -> HeldRun:
+    """Move a run by *event*, remember the move, and count it; returns what to compare with next.
+
+    A run that leaves execution loses its lease and its locks. A run that is failed or cancelled
+    while it executes also gets a new fence. RETRIED counts an attempt, HUB_LOST a
+    crash, being sent back to the queue before it ran a dispatch. A run that somebody
+    wants cancelled does not wait: where the move leads to the queue or a pause, it is
+    CANCELLED in the same transaction. The end of a fired run counts for its schedule.
+
+    Args:
+        held: the run as the caller saw it last.
+        outcome: of FINISHED, success or partial; FAILED is always ``error``.
+        eligible_at: not to be claimed before.
+        error: of FAILED; told among the run's errors, as one of the run as a whole.
+
+    Raises:
+        IllegalTransition: the table has no such move.
+        OpenWork: FINISHED, while a unit or a call is not settled.
+        AttemptsSpent: RETRIED, and it was the last attempt.
+        StaleRun: the run has another state or fence by now.
+        In each case nothing was written.
+    """
+    if event is RunEvent.DISPATCHED:
+        raise ValueError("a run is dispatched by claim_run alone, which gives it its lease")
+    after = RUN.after(held.state, event)
+    executes = held.state in EXECUTING_RUN_STATES
+    forced = executes and after in (RunState.FAILED, RunState.CANCELLED)
+    ends_as = _outcome(after, outcome)
+    change = {
+        "run": held.id,
+        "before": held.state,
+        "held": held.fence,
+        "after": after,
+        "why": reason,
+        "pause": PAUSE_REASONS[event] if after is RunState.PAUSED else None,
+        "ends_as": ends_as,
+        "fences": int(forced),
+        "attempts": int(event is RunEvent.RETRIED),
+        "crashes": int(event is RunEvent.HUB_LOST),
+        "dispatches": int(_was_sent_back(held.state, event)),
+        "not_before": eligible_at,
+        "keeps_lease": int(after in EXECUTING_RUN_STATES),
+        "cancelled": at if after is RunState.CANCELLED else None,
+        "started": at if after is RunState.RUNNING else None,
+        "ended": at if after in FINAL_RUN_STATES else None,
+        "now": at,
+    }
+    moved = c.execute(FINISH if event is RunEvent.FINISHED else MOVE, change).one_or_none()
+    if moved is None:
+        raise _why_not(c, held, event)
+    made = RunMove(moved.state_seq, held.state, after, moved.attempt, moved.fence, reason, actor, at)
+    remember_move(c, held.id, moved.agent_id, made)
+    if moved.locks and after not in EXECUTING_RUN_STATES:
+        let_go(c, [held.id])
+    if error is not None:
+        record_error(c, held.id, None, "run_failed", error, at)
+    if moved.schedule_id is not None and after in FINAL_RUN_STATES and moved.trigger_kind in FIRED:
+        schedules.count_outcome(c, moved.schedule_id, ends_as, at)
+    if after in FINAL_RUN_STATES:
+        keep_result(c, held.id)
+    waiting = HeldRun(held.id, after, moved.fence)
+    if moved.cancel_requested_at is not None and after in (RunState.QUEUED, RunState.PAUSED):
+        # Asked for while the run was on its way out of execution: it may not start again.
+        return move(c, waiting, RunEvent.CANCELLED, at=at, actor=actor, reason=moved.cancel_reason)
+    return waiting
+
+
+def _outcome(after: RunState, outcome: RunOutcome | None) -> RunOutcome | None:
+    if after is RunState.COMPLETED and outcome not in (RunOutcome.SUCCESS, RunOutcome.PARTIAL):
+        raise ValueError(f"a run is completed with success or partial, not {outcome}; else it FAILED")
+    if after is RunState.FAILED:
+        return RunOutcome.ERROR
+    return outcome if after is RunState.COMPLETED else None
+
+
+def _was_sent_back(before: RunState, event: RunEvent) -> bool:
+    """It was dispatched and is queued again, though nothing was wrong with it. A crash is counted as such."""
+    never_ran = before is RunState.PREPARING and event in (RunEvent.DEVICE_LOST, RunEvent.DRAINED)
+    return never_ran or event is RunEvent.SENT_BACK
+
+
+def _why_not(c: sa.Connection, held: HeldRun, event: RunEvent) -> HubError:
+    """Why a move changed no row."""
+    run = find_run(c, held.id)
+    if run is None:
+        return UnknownRun(f"there is no run {held.id}")
+    if run.held != held:
+        return StaleRun(
+            f"run {held.id} is {run.state} under fence {run.fence}, no longer {held.state} under {held.fence}"
+        )
+    if event is RunEvent.FINISHED:
+        units, calls = c.execute(OPEN_WORK, {"run": held.id}).one()
+        return OpenWork(held.id, units, calls)
+    return AttemptsSpent(f"run {held.id} was tried {run.attempt} times, as often as it may be")

@@ -1,0 +1,453 @@
+"""Runs stopped from outside and let go on: cancelled, paused, resumed, given up for waiting too long."""
+
+from collections.abc import Collection
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import IllegalTransition
+from protocol.ids import AgentId, BootId, DeviceId, RunId
+from protocol.lifecycles import (
+    EXECUTING_RUN_STATES,
+    FINAL_RUN_STATES,
+    RESUMED_BY,
+    RUN,
+    PauseReason,
+    RunEvent,
+    RunState,
+)
+from storage import schema
+from storage.agents import agent_configs, agent_states
+from storage.kernel.columns import Int, in_parts
+from storage.runs.run_moves import move, remember_moves
+from storage.runs.run_progress import record_error
+from storage.runs.run_rows import HeldRun, RunMove, RunRow, get_run
+from storage.schema import run_calls, runs
+
+SPREAD_CAP_MS = 60_000
+SWEPT_AT_ONCE = 500  # runs given up in one transaction
+
+REQUEST_CANCEL = (
+    sa.update(runs)
+    .where(runs.c.id == sa.bindparam("run"))
+    .values(
+        cancel_requested_at=sa.func.coalesce(runs.c.cancel_requested_at, sa.bindparam("now", type_=Int)),
+        cancel_reason=sa.func.coalesce(runs.c.cancel_reason, sa.bindparam("why", type_=sa.Text)),
+        updated_at=sa.bindparam("now"),
+    )
+)
+
+
+LOCK = sa.select(runs.c.id).where(runs.c.id == sa.bindparam("run")).with_for_update()
+
+
+def request_cancel(
+    c: sa.Connection, run_id: RunId, reason: str, at: int, *, actor: str = "operator"
+) -> RunRow:
+    """Somebody wants the run to end. One that waits is CANCELLED at once; one that executes is marked.
+
+    Its holder sees the mark and moves it; a run that has ended stays as it is. The
+    first reason stands.
+
+    Raises:
+        UnknownRun: there is none.
+    """
+    run = _locked(c, run_id)
+    if run.state in FINAL_RUN_STATES:
+        return run
+    c.execute(REQUEST_CANCEL, {"run": run_id, "now": at, "why": reason})
+    if run.state not in EXECUTING_RUN_STATES:
+        move(c, run.held, RunEvent.CANCELLED, at=at, actor=actor, reason=reason)
+    return get_run(c, run_id)
+
+
+def _locked(c: sa.Connection, run_id: RunId) -> RunRow:
+    """The run, which nobody moves before this transaction ends: a claim would make what follows stale."""
+    c.execute(LOCK, {"run": run_id})
+    return get_run(c, run_id)
+
+
+ORPHANS = (
+    sa.select(runs.c.id)
+    .join_from(runs, schema.agents)
+    .where(schema.agents.c.deleted_at.is_not(None), sa.text("runs.state IN ('QUEUED', 'PAUSED')"))
+)
+
+
+def cancel_orphans(c: sa.Connection, reason: str, at: int, *, actor: str) -> list[RunId]:
+    """Runs of agents that are no longer there would wait for ever, and hold what they planned: CANCELLED."""
+    orphans = [RunId(run_id) for run_id in c.execute(ORPHANS).scalars()]
+    for run_id in orphans:
+        request_cancel(c, run_id, reason, at, actor=actor)
+    return orphans
+
+
+TO_CANCEL = sa.select(runs.c.id, runs.c.cancel_reason).where(
+    sa.text("runs." + schema.EXECUTING),
+    runs.c.lease_boot_id == sa.bindparam("boot"),
+    runs.c.cancel_requested_at.is_not(None),
+)
+
+
+def runs_to_cancel(c: sa.Connection, boot_id: BootId) -> list[tuple[RunId, str | None]]:
+    """What this boot executes although somebody wants it to end, and why they do."""
+    return [(RunId(row.id), row.cancel_reason) for row in c.execute(TO_CANCEL, {"boot": boot_id})]
+
+
+def pause_run(c: sa.Connection, run_id: RunId, at: int, *, actor: str) -> RunRow:
+    """Somebody wants a run that waits to wait for them: PAUSED(user), whatever it waited for.
+
+    Raises:
+        UnknownRun: there is none.
+        IllegalTransition: it executes (its holder pauses it), or it has ended; nothing was written.
+    """
+    run = _locked(c, run_id)
+    held = run.held
+    if run.pause_reason is PauseReason.USER:
+        return run
+    if run.state in EXECUTING_RUN_STATES:
+        raise IllegalTransition(f"run {run_id} executes at another node; ask there, or cancel it")
+    if run.pause_reason is not None:  # what it waited for shall not let it go on
+        held = move(c, held, RESUMED_BY[run.pause_reason], at=at, actor=actor, reason="user")
+    move(c, held, RunEvent.USER_PAUSED, at=at, actor=actor)
+    return get_run(c, run_id)
+
+
+def pause_early(c: sa.Connection, held: HeldRun, at: int, *, actor: str, reason: str | None) -> HeldRun:
+    """The holder of a run that was not taken on yet lets it wait for a person: by way of the queue.
+
+    A run that somebody wants cancelled as well is CANCELLED.
+
+    Raises:
+        StaleRun, IllegalTransition: see ``move``; nothing was written.
+    """
+    waiting = move(c, held, RunEvent.SENT_BACK, at=at, actor=actor, reason=reason)
+    if waiting.state is not RunState.QUEUED:
+        return waiting
+    return move(c, waiting, RunEvent.USER_PAUSED, at=at, actor=actor, reason=reason)
+
+
+def resume_run(c: sa.Connection, run_id: RunId, at: int, *, actor: str) -> RunRow:
+    """A run that somebody paused may go on: QUEUED, through a claim again.
+
+    Raises:
+        UnknownRun: there is none.
+        IllegalTransition: nobody paused it; nothing was written.
+    """
+    run = _locked(c, run_id)
+    if run.pause_reason is not PauseReason.USER:
+        stands = f"it is {run.state}" + (f" ({run.pause_reason})" if run.pause_reason else "")
+        raise IllegalTransition(f"run {run_id} was not paused by anybody: {stands}")
+    move(c, run.held, RunEvent.USER_RESUMED, at=at, actor=actor)
+    return get_run(c, run_id)
+
+
+AWAITED_DEVICES = (
+    sa.select(runs.c.device_id)
+    .where(
+        runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
+        runs.c.pause_reason == PauseReason.DEVICE_OFFLINE,
+        runs.c.device_id.is_not(None),
+    )
+    .distinct()
+)
+# Their quota is back, whoever said so; what a lost resume left behind is found as well.
+RESTED_AGENTS = (
+    sa.select(runs.c.agent_id)
+    .join_from(runs, schema.agent_states, schema.agent_states.c.agent_id == runs.c.agent_id)
+    .where(
+        runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
+        runs.c.pause_reason == PauseReason.EXHAUSTED,
+        schema.agent_states.c.availability != "exhausted",
+    )
+    .distinct()
+)
+AWAITING_MODEL = (
+    sa.select(runs.c.agent_id)
+    .where(
+        runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
+        runs.c.pause_reason == PauseReason.MODEL_AWAY,
+    )
+    .distinct()
+)
+COUNT_AWAITING_MODEL = (
+    sa.select(runs.c.agent_id, sa.func.count(), sa.func.min(runs.c.updated_at))
+    .where(
+        runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
+        runs.c.pause_reason == PauseReason.MODEL_AWAY,
+    )
+    .group_by(runs.c.agent_id)
+)
+LOCAL_ONLY = sa.select(schema.agent_configs.c.agent_id, schema.agent_configs.c.config_value).where(
+    schema.agent_configs.c.agent_id.in_(sa.bindparam("agents", expanding=True)),
+    schema.agent_configs.c.config_key == "model_use",
+)
+PAUSED_RUNS = (
+    sa.select(runs.c.id, runs.c.agent_id)
+    .where(
+        runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
+        runs.c.pause_reason == sa.bindparam("pause"),
+    )
+    .with_for_update(skip_locked=True)  # in no order: to be sorted, SQLite would walk all runs there are
+)
+PAUSED_OF_DEVICES = PAUSED_RUNS.where(runs.c.device_id.in_(sa.bindparam("devices", expanding=True)))
+PAUSED_OF_AGENTS = PAUSED_RUNS.where(runs.c.agent_id.in_(sa.bindparam("agents", expanding=True)))
+RESUME = (
+    sa.update(runs)
+    .where(runs.c.id == sa.bindparam("run"))
+    .values(
+        state=RunState.QUEUED,
+        pause_reason=None,
+        reason=None,
+        eligible_at=sa.bindparam("not_before"),
+        state_seq=runs.c.state_seq + 1,
+        updated_at=sa.bindparam("now"),
+    )
+)
+MOVED = sa.select(runs.c.id, runs.c.agent_id, runs.c.state_seq, runs.c.attempt, runs.c.fence).where(
+    runs.c.id.in_(sa.bindparam("runs", expanding=True))
+)
+
+
+def awaited_devices(c: sa.Connection) -> set[DeviceId]:
+    """The devices that paused runs wait for."""
+    return set(c.execute(AWAITED_DEVICES).scalars())
+
+
+def rested_agents(c: sa.Connection) -> set[AgentId]:
+    """Agents that may work again, and have runs that pause because they could not."""
+    return {AgentId(agent_id) for agent_id in c.execute(RESTED_AGENTS).scalars()}
+
+
+def awaiting_model(c: sa.Connection) -> dict[AgentId, bool]:
+    """Agents with runs that wait for a model that is away, and whether it may be one in the cloud."""
+    waiting = {AgentId(agent_id): True for agent_id in c.execute(AWAITING_MODEL).scalars()}
+    for part in in_parts(sorted(waiting)):
+        for row in c.execute(LOCAL_ONLY, {"agents": part}):
+            waiting[AgentId(row.agent_id)] = agent_configs.model_use_in(row.config_value).allow_cloud
+    return waiting
+
+
+class ModelWaits(msgspec.Struct, frozen=True):
+    """Runs that wait for a model that is away.
+
+    Attributes:
+        count: how many wait.
+        since: when the one that waits longest was paused, in epoch milliseconds.
+        allow_cloud: whether the model may be one in the cloud.
+    """
+
+    count: int
+    since: int
+    allow_cloud: bool
+
+
+def model_waits(c: sa.Connection) -> list[ModelWaits]:
+    """Count the runs that wait for a model that is away, for each model that agents may use."""
+    counted: dict[bool, ModelWaits] = {}
+    models = awaiting_model(c)
+    for agent_id, count, since in c.execute(COUNT_AWAITING_MODEL) if models else ():
+        allow_cloud = models[AgentId(agent_id)]
+        before = counted.get(allow_cloud, ModelWaits(0, since, allow_cloud))
+        counted[allow_cloud] = ModelWaits(before.count + count, min(before.since, since), allow_cloud)
+    return list(counted.values())
+
+
+def resume_runs(
+    c: sa.Connection,
+    paused: PauseReason,
+    *,
+    devices: Collection[DeviceId] | None = None,
+    agents: Collection[AgentId] | None = None,
+    at: int,
+    spread_ms: int = 0,
+    actor: str = "hub",
+) -> list[RunId]:
+    """Queue every run again whose pause for this reason has ended: ten thousand in one transaction.
+
+    Args:
+        devices, agents: of these alone.
+        spread_ms: between one and the next that may start, so that they do not start at once;
+            all of them may within ``SPREAD_CAP_MS``.
+    """
+    found: list[RunId] = []
+    if devices is not None:
+        for some_devices in in_parts(sorted(devices)):
+            found += _paused(c, PAUSED_OF_DEVICES, {"pause": paused, "devices": some_devices})
+    elif agents is not None:
+        for some_agents in in_parts(sorted(agents)):
+            found += _paused(c, PAUSED_OF_AGENTS, {"pause": paused, "agents": some_agents})
+    else:
+        found = _paused(c, PAUSED_RUNS, {"pause": paused})
+    if not found:
+        return []
+    found.sort()
+    spread_ms = min(spread_ms, SPREAD_CAP_MS // len(found))
+    after = RUN.after(RunState.PAUSED, RESUMED_BY[paused])
+    c.execute(
+        RESUME,
+        [
+            {"run": run_id, "not_before": at + number * spread_ms, "now": at}
+            for number, run_id in enumerate(found)
+        ],
+    )
+    moved = [row for part in in_parts(found) for row in c.execute(MOVED, {"runs": part})]
+    remember_moves(
+        c,
+        (
+            (
+                RunId(row.id),
+                AgentId(row.agent_id),
+                RunMove(row.state_seq, RunState.PAUSED, after, row.attempt, row.fence, None, actor, at),
+            )
+            for row in moved
+        ),
+    )
+    return [RunId(row.id) for row in moved]
+
+
+def _paused(c: sa.Connection, query: sa.Select[str, str], given: dict[str, object]) -> list[RunId]:
+    return [RunId(row.id) for row in c.execute(query, given)]
+
+
+def exhaust_run(
+    c: sa.Connection,
+    held: HeldRun,
+    *,
+    agent_id: AgentId,
+    cause: str,
+    retry_after_ms: int | None,
+    at: int,
+    reason: str | None = None,
+    actor: str = "hub",
+) -> HeldRun:
+    """The model refused for lack of quota: the run pauses, and its agent starts nothing before it is back.
+
+    Args:
+        cause: ``rate_limit`` or ``billing``.
+        retry_after_ms: what the provider said.
+
+    Raises:
+        StaleRun, IllegalTransition: see ``move``; nothing was written.
+    """
+    after = move(c, held, RunEvent.EXHAUSTED, at=at, actor=actor, reason=reason)
+    agent_states.exhaust(c, agent_id, cause=cause, retry_after_ms=retry_after_ms, at=at, actor=actor)
+    return after
+
+
+def recover_agents(c: sa.Connection, at: int, *, spread_ms: int = 0, actor: str = "hub") -> list[AgentId]:
+    """Agents whose quota is back, or worth a probe, may work again, and their paused runs with them."""
+    back = agent_states.recover_due(c, at, actor=actor)
+    if back:
+        resume_runs(c, PauseReason.EXHAUSTED, agents=back, at=at, spread_ms=spread_ms, actor=actor)
+    return back
+
+
+class Swept(msgspec.Struct, frozen=True):
+    """Runs that were given up because they had waited too long: to start, in a pause, for their device."""
+
+    not_started: tuple[RunId, ...] = ()
+    forgotten: tuple[RunId, ...] = ()
+    stranded: tuple[RunId, ...] = ()
+
+
+LATE = (
+    sa.select(runs.c.id, runs.c.state, runs.c.fence)
+    .where(
+        runs.c.state == sa.literal_column("'QUEUED'", runs.c.state.type),
+        runs.c.started_at.is_(None),
+        runs.c.start_deadline_at <= sa.bindparam("now"),
+    )
+    .limit(SWEPT_AT_ONCE)
+)
+FORGOTTEN = (
+    sa.select(runs.c.id, runs.c.state, runs.c.fence)
+    .where(
+        runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
+        runs.c.pause_reason != PauseReason.USER,
+        runs.c.updated_at <= sa.bindparam("since"),
+    )
+    .limit(SWEPT_AT_ONCE)
+)
+
+
+STRANDED = (
+    sa.select(runs.c.id, runs.c.state, runs.c.fence)
+    .join_from(runs, schema.devices, schema.devices.c.id == runs.c.device_id)
+    .where(
+        runs.c.state == sa.literal_column("'QUEUED'", runs.c.state.type),
+        runs.c.fence > 0,
+        runs.c.updated_at <= sa.bindparam("since"),
+        schema.devices.c.connectivity == "offline",
+    )
+    .limit(SWEPT_AT_ONCE)
+)
+
+
+def overdue(c: sa.Connection, at: int, *, paused_ms: int) -> bool:
+    """Whether ``sweep`` has anything to do. Only reads."""
+    given = {"now": at, "since": at - paused_ms}
+    return any(c.execute(query, given).first() is not None for query in (LATE, FORGOTTEN, STRANDED))
+
+
+def sweep(c: sa.Connection, at: int, *, paused_ms: int, actor: str = "hub") -> Swept:
+    """Give up what waits too long: T12 for a start that came too late, T11 for a pause without end.
+
+    So is a run that had begun and whose device does not come back, for it would keep
+    its schedule silent. A run that a person paused waits for that person, however long.
+
+    Args:
+        paused_ms: how long a run may be PAUSED, or wait for its device.
+    """
+    late = _to_sweep(c, LATE, {"now": at})
+    for held in late:
+        move(c, held, RunEvent.CANCELLED, at=at, actor=actor, reason="start_deadline")
+    since = {"since": at - paused_ms}
+    forgotten = _to_sweep(c, FORGOTTEN, since)
+    for held in forgotten:
+        message = f"what the run waited for did not come within {paused_ms // 86_400_000} days"
+        record_error(c, held.id, None, "paused_too_long", message, at)
+        move(c, held, RunEvent.FAILED, at=at, actor=actor, reason="paused_too_long")
+    stranded = _to_sweep(c, STRANDED, since)
+    for held in stranded:
+        move(c, held, RunEvent.CANCELLED, at=at, actor=actor, reason="device_gone")
+    return Swept(*(tuple(held.id for held in found) for found in (late, forgotten, stranded)))
+
+
+def _to_sweep(c: sa.Connection, query: sa.Select[str, RunState, int], given: dict[str, int]) -> list[HeldRun]:
+    """What is to be given up and nobody else is at; other nodes sweep the same rows."""
+    locked = query.with_for_update(of=runs, skip_locked=True)
+    return [HeldRun(RunId(row.id), row.state, row.fence) for row in c.execute(locked, given)]
+
+
+_moved = sa.and_(
+    sa.text("runs.state IN ('QUEUED', 'PAUSED')"),
+    runs.c.device_id.is_distinct_from(schema.agents.c.device_id),
+    schema.agents.c.deleted_at.is_(None),
+)
+_has_sent = sa.exists().where(run_calls.c.run_id == runs.c.id, sa.text("run_calls.state = 'SENT'"))
+LEFT_DEVICE = (
+    sa.select(runs.c.id, schema.agents.c.device_id, _has_sent.label("has_sent"))
+    .join_from(runs, schema.agents)
+    .where(_moved)
+)
+RETARGET = (
+    sa.update(runs)
+    .where(runs.c.id == sa.bindparam("run"))
+    .values(device_id=sa.bindparam("device"), updated_at=sa.bindparam("now"))
+)
+
+
+def follow_agents(c: sa.Connection, at: int, *, actor: str) -> list[RunId]:
+    """Waiting runs of agents that work on another device by now go there; those, by id.
+
+    One that has sent items is cancelled instead: its old device may have them already,
+    and only that device could say so.
+    """
+    left = c.execute(LEFT_DEVICE).all()
+    for row in left:
+        if row.has_sent:
+            request_cancel(c, RunId(row.id), "the agent works on another device now", at, actor=actor)
+        else:
+            c.execute(RETARGET, {"run": row.id, "device": row.device_id, "now": at})
+    return [RunId(row.id) for row in left]

@@ -1,0 +1,171 @@
+"""Runs taken back from a hub that is gone."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, BootId, RunId
+from protocol.lifecycles import RUN, RunEvent, RunState
+from storage import schema
+from storage.agents.agent_activity import recount
+from storage.devices.leases import is_alive
+from storage.kernel.columns import in_parts, now_ms
+from storage.kernel.sessions import end_sessions
+from storage.runs.run_locks import let_go
+from storage.runs.run_moves import move, remember_moves
+from storage.runs.run_progress import record_error
+from storage.runs.run_rows import HeldRun, RunMove
+from storage.schema import runs
+
+CRASH_LIMIT = 3  # times that the hub may die under one run that gets no further
+REQUEUED_FOR = "hub_restart"
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """What became of the runs that a hub which is gone had held."""
+
+    requeued: tuple[RunId, ...] = ()
+    cancelled: tuple[RunId, ...] = ()
+    failed: tuple[RunId, ...] = ()
+
+
+# Whose holder is gone: another boot's where the database is this process's alone; else that of
+# one which holds no lease any more, by the database's own clock, or of an earlier boot of this node.
+_is_over = sa.and_(runs.c.lease_expires_at <= now_ms(), ~is_alive(runs.c.lease_boot_id))
+_LEFT = sa.and_(
+    sa.text("runs." + schema.EXECUTING),
+    runs.c.lease_boot_id != sa.bindparam("boot"),
+    sa.or_(
+        sa.bindparam("is_alone", type_=sa.Integer) == 1,
+        _is_over,
+        runs.c.lease_boot_id.in_(sa.bindparam("dead", expanding=True)),
+    ),
+)
+EXPIRED = (
+    sa.select(runs.c.lease_boot_id)
+    .where(
+        sa.text("runs." + schema.EXECUTING),
+        runs.c.lease_boot_id != sa.bindparam("boot"),
+        _is_over,
+    )
+    .distinct()
+)
+_what_is_left = (
+    runs.c.id,
+    runs.c.state,
+    runs.c.fence,
+    runs.c.crash_count,
+    runs.c.cancel_requested_at,
+    runs.c.cancel_reason,
+)
+LEFT_BEHIND = sa.select(*_what_is_left).where(_LEFT).order_by(runs.c.id).with_for_update(skip_locked=True)
+REQUEUE = (
+    sa.update(runs)
+    .where(runs.c.id == sa.bindparam("run"))
+    .values(
+        state=RunState.QUEUED,
+        reason=REQUEUED_FOR,
+        crash_count=runs.c.crash_count + 1,
+        lease_boot_id=None,
+        lease_expires_at=None,
+        deadline_at=None,
+        state_seq=runs.c.state_seq + 1,
+        updated_at=sa.bindparam("now"),
+    )
+)
+REQUEUED = sa.select(runs.c.id, runs.c.agent_id, runs.c.state_seq, runs.c.attempt, runs.c.fence).where(
+    runs.c.id.in_(sa.bindparam("runs", expanding=True))
+)
+
+
+def recover(
+    c: sa.Connection,
+    *,
+    boot_id: BootId,
+    at: int,
+    is_alone: bool = True,
+    dead: Collection[BootId] = (),
+    crash_limit: int = CRASH_LIMIT,
+) -> Recovered:
+    """Take back every run whose holder is gone: at start-up, and on a shared database all the time.
+
+    A run whose end was asked for is CANCELLED; one under which the hub died
+    *crash_limit* times without getting any further FAILED (``crash_loop``); every other
+    is QUEUED again. A run that gets further (a unit planned or settled, a call answered)
+    has its crashes forgiven, so a long run survives any number of restarts. The time that
+    nobody executed it does not count against it: its deadline was this execution's.
+
+    Args:
+        is_alone: nobody else uses the database, so another boot's runs are nobody's.
+        dead: boots of this node before this one; of a shared database.
+    """
+    if is_alone:
+        recount(c, at=at, actor="hub")  # first: a counter that is off would refuse the moves that follow
+    else:
+        end_sessions(c, c.execute(EXPIRED, {"boot": boot_id}).scalars().all())
+    left = {"boot": boot_id, "is_alone": int(is_alone), "dead": sorted(dead)}
+    return _settle(c, c.execute(LEFT_BEHIND, left).all(), at, crash_limit)
+
+
+_IS_OURS = sa.and_(sa.text("runs." + schema.EXECUTING), runs.c.lease_boot_id == sa.bindparam("boot"))
+OF_BOOT = sa.select(runs.c.id).where(_IS_OURS)
+STRAYS = (
+    sa.select(*_what_is_left)
+    .where(_IS_OURS, runs.c.id.in_(sa.bindparam("runs", expanding=True)))
+    .with_for_update(skip_locked=True)
+)
+
+
+def executing_of(c: sa.Connection, boot_id: BootId) -> set[RunId]:
+    """What this boot executes, as the rows have it."""
+    return {RunId(run_id) for run_id in c.execute(OF_BOOT, {"boot": boot_id}).scalars()}
+
+
+def take_back(c: sa.Connection, boot_id: BootId, run_ids: Collection[RunId], at: int) -> Recovered:
+    """Runs that this boot holds by their rows and does not execute: a commit was lost on its way back.
+
+    They become what ``recover`` would have made of them.
+    """
+    strays = c.execute(STRAYS, {"boot": boot_id, "runs": sorted(run_ids)}).all()
+    return _settle(c, strays, at, CRASH_LIMIT)
+
+
+def _settle(c: sa.Connection, left: Sequence[Any], at: int, crash_limit: int) -> Recovered:
+    cancelled: list[RunId] = []
+    failed: list[RunId] = []
+    requeued: dict[RunId, RunState] = {}
+    for row in left:
+        held = HeldRun(RunId(row.id), row.state, row.fence)
+        if row.cancel_requested_at is not None:
+            move(c, held, RunEvent.CANCELLED, at=at, actor="hub", reason=row.cancel_reason)
+            cancelled.append(held.id)
+        elif row.crash_count + 1 >= crash_limit:
+            message = f"the hub ended {crash_limit} times at the same place of it"
+            record_error(c, held.id, None, "crash_loop", message, at)
+            move(c, held, RunEvent.FAILED, at=at, actor="hub", reason="crash_loop")
+            failed.append(held.id)
+        else:
+            requeued[held.id] = row.state
+    return Recovered(tuple(_requeue(c, requeued, at)), tuple(cancelled), tuple(failed))
+
+
+def _requeue(c: sa.Connection, left: dict[RunId, RunState], at: int) -> list[RunId]:
+    """Set by set and not one by one: a hub may have died with ten thousand of them."""
+    if not left:
+        return []
+    c.execute(REQUEUE, [{"run": run_id, "now": at} for run_id in left])
+    ids = list(left)
+    let_go(c, ids)
+    moved = [row for part in in_parts(ids) for row in c.execute(REQUEUED, {"runs": part})]
+    remember_moves(
+        c,
+        ((RunId(row.id), AgentId(row.agent_id), _requeued(left[RunId(row.id)], row, at)) for row in moved),
+    )
+    return ids
+
+
+def _requeued(before: RunState, row: Any, at: int) -> RunMove:
+    after = RUN.after(before, RunEvent.HUB_LOST)
+    return RunMove(row.state_seq, before, after, row.attempt, row.fence, REQUEUED_FOR, "hub", at)

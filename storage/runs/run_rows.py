@@ -1,0 +1,258 @@
+"""Runs as they are read: their rows, their history. ``storage.runs.runs`` makes and moves them."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
+from protocol.lifecycles import PauseReason, RunOutcome, RunState
+from storage.kernel.columns import in_parts
+from storage.schema import EXECUTING, agents, run_state_history, runs
+
+
+class UnknownRun(HubError):
+    """There is no such run."""
+
+    code = ErrorCode.UNKNOWN_RUN
+
+
+class StaleRun(HubError):
+    """Somebody else moved the run; nothing was written."""
+
+    code = ErrorCode.STALE_RUN
+
+
+class HeldRun(msgspec.Struct, frozen=True):
+    """A run as its holder saw it last; what every move compares with."""
+
+    id: RunId
+    state: RunState
+    fence: int
+
+
+class RunError(msgspec.Struct, frozen=True):
+    """Something that went wrong in a run, for people. *unit_key* is ``None`` for the run as a whole."""
+
+    unit_key: str | None
+    code: str
+    message: str
+    at: int
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked of the model."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_nanos: int = 0  # billionths of a US dollar
+
+
+class RunRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A run. Instants are epoch milliseconds; *units_...* count units, *items_created* accepted calls.
+
+    *fire_at* is the newest fire that it stands for, *coalesced_count* how many earlier
+    ones it stands for too. *deadline_at* is of this execution, and there only while it
+    executes. *needs* are capabilities without which it does not start, *locks* names of locks that it holds
+    while it executes. *context* is what who asked for it said of it, *status_message* what its device said
+    last, *result* how it ended.
+    """
+
+    id: RunId
+    agent_id: AgentId
+    agent_name: str
+    user_id: UserId
+    device_id: DeviceId | None
+    schedule_id: str | None
+    trigger_kind: str
+    fire_key: str
+    fire_at: int
+    rerun_of: RunId | None
+    state: RunState
+    outcome: RunOutcome | None
+    reason: str | None
+    pause_reason: PauseReason | None
+    fence: int
+    lease_boot_id: BootId | None
+    attempt: int
+    max_attempts: int
+    crash_count: int
+    dispatch_count: int
+    coalesced_count: int
+    cancel_requested_at: int | None
+    cancel_reason: str | None
+    eligible_at: int
+    timeout_ms: int
+    deadline_at: int | None
+    start_deadline_at: int | None
+    priority: int
+    config_rev: int
+    config_fingerprint: str
+    needs: tuple[str, ...]
+    locks: tuple[str, ...]
+    parameters: dict[str, Any]
+    context: dict[str, Any]
+    progress: float
+    status_message: str | None
+    result: dict[str, Any] | None
+    errors: tuple[RunError, ...]
+    error_count: int
+    units_total: int
+    units_done: int
+    units_skipped: int
+    units_failed: int
+    items_created: int
+    items_updated: int
+    items_known: int
+    usage: Usage
+    created_at: int
+    started_at: int | None
+    completed_at: int | None
+    updated_at: int
+
+    @property
+    def held(self) -> HeldRun:
+        """What its holder compares with."""
+        return HeldRun(self.id, self.state, self.fence)
+
+
+class RunMove(msgspec.Struct, frozen=True):
+    """One move of a run."""
+
+    seq: int
+    old_state: RunState | None
+    new_state: RunState
+    attempt: int
+    fence: int
+    reason: str | None
+    actor: str
+    at: int
+
+
+_OF_AGENT = (agents.c.name.label("agent_name"), agents.c.user_id)
+_ELSEWHERE = {"agent_name", "user_id", "usage"}
+_OWN_COLUMNS = [runs.c[name] for name in RunRow.__struct_fields__ if name not in _ELSEWHERE]
+_USAGE_COLUMNS = (
+    runs.c.model_requests,
+    runs.c.prompt_tokens,
+    runs.c.completion_tokens,
+    runs.c.cost_nanos,
+)
+RUNS = sa.select(*_OWN_COLUMNS, *_USAGE_COLUMNS, *_OF_AGENT).join_from(runs, agents)
+RUN_COUNTS = sa.select(runs.c.state, sa.func.count().label("runs")).group_by(runs.c.state)
+EXECUTING_COUNT = sa.select(sa.func.count()).select_from(runs).where(sa.text("runs." + EXECUTING))
+RUN_BY_ID = RUNS.where(runs.c.id == sa.bindparam("run"))
+RUNS_BY_ID = RUNS.where(runs.c.id.in_(sa.bindparam("runs", expanding=True)))
+RUNS_BY_END = (
+    sa.select(runs.c.id)
+    .join_from(runs, agents)
+    .where(runs.c.id.endswith(sa.bindparam("end"), autoescape=False))
+    .order_by(runs.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+RUN_BY_FIRE = sa.select(runs.c.id).where(
+    runs.c.agent_id == sa.bindparam("agent"), runs.c.fire_key == sa.bindparam("fire")
+)
+HISTORY = (
+    sa.select(*(run_state_history.c[name] for name in RunMove.__struct_fields__))
+    .where(run_state_history.c.run_id == sa.bindparam("run"))
+    .order_by(run_state_history.c.seq)
+)
+
+
+def get_run(c: sa.Connection, id: RunId) -> RunRow:
+    """The run.
+
+    Raises:
+        UnknownRun: there is none.
+    """
+    run = find_run(c, id)
+    if run is None:
+        raise UnknownRun(f"there is no run {id}")
+    return run
+
+
+def find_run(c: sa.Connection, id: RunId, *, user_id: UserId | None = None) -> RunRow | None:
+    """The run, if there is one; with *user_id*, only if an agent of this user's made it."""
+    row = c.execute(_of_user(RUN_BY_ID, user_id), {"run": id}).one_or_none()
+    return None if row is None else _run(row)
+
+
+def find_runs(c: sa.Connection, ids: Sequence[RunId]) -> list[RunRow]:
+    """Those of these runs that there are, in no order."""
+    return [_run(row) for part in in_parts(ids) for row in c.execute(RUNS_BY_ID, {"runs": part})]
+
+
+def runs_ending_in(
+    c: sa.Connection, end: str, *, most: int = 2, user_id: UserId | None = None
+) -> list[RunId]:
+    """Runs whose id ends so; two tell that it is not enough. Looks at every id. *end* has no wildcards."""
+    query = _of_user(RUNS_BY_END, user_id)
+    return [RunId(found) for found in c.execute(query, {"end": end, "most": most}).scalars()]
+
+
+def list_runs(
+    c: sa.Connection,
+    *,
+    agent_id: AgentId | None = None,
+    device_id: DeviceId | None = None,
+    user_id: UserId | None = None,
+    states: Collection[RunState] | None = None,
+    limit: int = 50,
+    before_id: RunId | None = None,
+) -> list[RunRow]:
+    """Runs, the newest id first; the next page is what comes before the last id of this one."""
+    query = _of_user(RUNS, user_id).order_by(runs.c.id.desc()).limit(limit)
+    if agent_id is not None:
+        query = query.where(runs.c.agent_id == agent_id)
+    if device_id is not None:
+        query = query.where(runs.c.device_id == device_id)
+    if states is not None:
+        query = query.where(runs.c.state.in_(sorted(states)))
+    if before_id is not None:
+        query = query.where(runs.c.id < before_id)
+    return [_run(row) for row in c.execute(query)]
+
+
+def count_runs(c: sa.Connection, *, user_id: UserId | None = None) -> dict[RunState, int]:
+    """How many runs, of all users or of one, are in each state; a state without runs is missing."""
+    counts = RUN_COUNTS if user_id is None else _of_user(RUN_COUNTS.join_from(runs, agents), user_id)
+    return {row.state: row.runs for row in c.execute(counts)}
+
+
+def count_executing(
+    c: sa.Connection, *, device_id: DeviceId | None = None, agent_id: AgentId | None = None
+) -> int:
+    """How many runs execute now: of this device, of this agent, or in all."""
+    query = EXECUTING_COUNT
+    if device_id is not None:
+        query = query.where(runs.c.device_id == device_id)
+    if agent_id is not None:
+        query = query.where(runs.c.agent_id == agent_id)
+    return c.execute(query).scalar_one()
+
+
+def run_history(c: sa.Connection, run_id: RunId) -> list[RunMove]:
+    """Every move of the run, oldest first; the first one made it."""
+    return [RunMove(*row) for row in c.execute(HISTORY, {"run": run_id})]
+
+
+def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
+    """Of *query*, which joins the agents, what belongs to one user; None: all of it."""
+    return query if user_id is None else query.where(agents.c.user_id == user_id)
+
+
+def _run(row: Any) -> RunRow:
+    fields = dict(row._mapping)
+    errors = tuple(RunError(**error) for error in fields.pop("errors"))
+    usage = Usage(
+        requests=fields.pop("model_requests"),
+        prompt_tokens=fields.pop("prompt_tokens"),
+        completion_tokens=fields.pop("completion_tokens"),
+        cost_nanos=fields.pop("cost_nanos"),
+    )
+    fields["needs"], fields["locks"] = tuple(fields["needs"]), tuple(fields["locks"])
+    return RunRow(**fields, errors=errors, usage=usage)

@@ -1,0 +1,135 @@
+"""What the rows say about the gates of runs that wait: their agents, their devices, who is before them.
+
+Only read, for people; what may start is decided by ``run_claims`` alone.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import RunId
+from storage import schema
+from storage.connectors.connectors import NOT_YET
+from storage.kernel.columns import in_parts
+from storage.runs.run_claims import AWAY, FOLLOWS
+from storage.runs.run_locks import LockInTheWay, locks_in_the_way
+from storage.schema import agent_state_history, agent_states, agents, connectors, credentials, devices, runs
+
+
+class RunWait(msgspec.Struct, frozen=True, kw_only=True):
+    """One run's gates. Instants are epoch milliseconds.
+
+    Attributes:
+        recovery_at: when an exhausted agent is asked again, if anybody knows.
+        is_online: whether the device is connected, at whichever node.
+        is_revoked: the device is let in no more.
+        is_away: the device is connected, and the agent offline all the same; *away_since*, *away_reason*.
+        last_seen_at: of the device; ``None`` where it never connected.
+        follows: another run of the same schedule is under way, and this one does not run beside it.
+        of_agent, on_device, on_hub: how many runs execute; on a device without those that read a connector.
+        of_mailboxes: how many of them read one.
+        reads_mailbox: it reads a connector, and its device need not be there.
+        connector: its name; ``None``: it is no longer declared.
+        connector_state, connector_detail: whether its runs may start, and why not.
+        connector_retry_at: after passing errors, until when they wait.
+        is_granted: somebody signs in to it; another one has its secret in hub.toml.
+        lock: the first of its locks that it has to wait for.
+    """
+
+    run_id: RunId
+    lifecycle: str
+    availability: str
+    exhaust_reason: str | None
+    recovery_at: int | None
+    health: str
+    device_name: str | None
+    is_online: bool
+    is_revoked: bool
+    is_away: bool = False
+    away_since: int | None = None
+    away_reason: str | None = None
+    last_seen_at: int | None
+    per_agent: int
+    follows: bool
+    of_agent: int
+    on_device: int
+    on_hub: int
+    lock: LockInTheWay | None = None
+    of_mailboxes: int = 0
+    reads_mailbox: bool = False
+    connector: str | None = None
+    connector_state: Literal["ok", "sign_in", "blocked"] | None = None
+    connector_detail: str | None = None
+    connector_retry_at: int | None = None
+    is_granted: bool = False
+
+
+# Computed, so that SQLite answers 0 or 1.
+FLAGS = ("is_online", "is_revoked", "is_away", "follows", "reads_mailbox", "is_granted")
+_other = runs.alias("other")
+_executing = sa.select(sa.func.count()).where(sa.text("other." + schema.EXECUTING)).select_from(_other)
+_reader = agents.alias("reader")
+_by_mailboxes = sa.exists().where(_reader.c.id == _other.c.agent_id, _reader.c.executor == "connector")
+_left = (
+    sa.select(agent_state_history.c.at, agent_state_history.c.reason)
+    .where(agent_state_history.c.agent_id == runs.c.agent_id, agent_state_history.c.axis == "connectivity")
+    .order_by(agent_state_history.c.seq.desc())
+    .limit(1)
+)
+WAITS = (
+    sa.select(
+        runs.c.id.label("run_id"),
+        agent_states.c.lifecycle,
+        agent_states.c.availability,
+        agent_states.c.exhaust_reason,
+        sa.func.coalesce(agent_states.c.recovery_at, agent_states.c.probe_at).label("recovery_at"),
+        agent_states.c.health,
+        devices.c.name.label("device_name"),
+        (sa.func.coalesce(devices.c.connectivity, "offline") == "online").label("is_online"),
+        devices.c.revoked_at.is_not(None).label("is_revoked"),
+        AWAY.label("is_away"),
+        _left.with_only_columns(agent_state_history.c.at).scalar_subquery().label("away_since"),
+        _left.with_only_columns(agent_state_history.c.reason).scalar_subquery().label("away_reason"),
+        devices.c.last_seen_at,
+        agents.c.max_concurrent_runs.label("per_agent"),
+        sa.and_(sa.func.coalesce(schema.schedules.c.overlap, "allow") != "allow", FOLLOWS).label("follows"),
+        _executing.where(_other.c.agent_id == runs.c.agent_id).scalar_subquery().label("of_agent"),
+        _executing.where(_other.c.device_id == runs.c.device_id, sa.not_(_by_mailboxes))
+        .scalar_subquery()
+        .label("on_device"),
+        _executing.scalar_subquery().label("on_hub"),
+        _executing.where(_by_mailboxes).scalar_subquery().label("of_mailboxes"),
+        (agents.c.executor == "connector").label("reads_mailbox"),
+        connectors.c.name.label("connector"),
+        connectors.c.state.label("connector_state"),
+        connectors.c.detail.label("connector_detail"),
+        connectors.c.retry_at.label("connector_retry_at"),
+        sa.or_(
+            sa.func.coalesce(connectors.c.detail, "") == NOT_YET,
+            sa.exists().where(credentials.c.connector_id == connectors.c.id),
+        ).label("is_granted"),
+    )
+    .join_from(runs, agents)
+    .join(agent_states, agent_states.c.agent_id == agents.c.id)
+    .outerjoin(devices, devices.c.id == runs.c.device_id)
+    .outerjoin(schema.schedules, schema.schedules.c.id == runs.c.schedule_id)
+    .outerjoin(
+        connectors, sa.and_(connectors.c.id == agents.c.connector_id, connectors.c.deleted_at.is_(None))
+    )
+    .where(runs.c.id.in_(sa.bindparam("runs", expanding=True)))
+)
+
+
+def waits_of(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, RunWait]:
+    """The gates of these runs, by run."""
+    locked = locks_in_the_way(c, run_ids)
+    return {
+        RunId(row.run_id): RunWait(
+            **dict(row._mapping) | {name: bool(row._mapping[name]) for name in FLAGS},
+            lock=locked.get(RunId(row.run_id)),
+        )
+        for part in in_parts(run_ids)
+        for row in c.execute(WAITS, {"runs": part})
+    }

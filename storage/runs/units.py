@@ -1,0 +1,371 @@
+"""The units of runs (a file, a message), and the ledger of those that are settled for good."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, IllegalTransition
+from protocol.ids import AgentId, RunId
+from protocol.lifecycles import UNIT, CallState, UnitEvent, UnitState
+from storage.kernel.columns import in_parts
+from storage.runs.calls import OF_UNIT, count_calls
+from storage.runs.items import are_told
+from storage.runs.run_progress import advance, check_held, record_error
+from storage.runs.run_rows import HeldRun
+from storage.schema import run_calls, run_units, runs, unit_ledger
+
+LEANING_AT_ONCE = 500  # units in one transaction
+
+
+class StillOpen(IllegalTransition):
+    """A unit cannot be settled yet: so many of its *calls* are not answered. Nothing was written."""
+
+    def __init__(self, unit_key: str, calls: int) -> None:
+        super().__init__(f"the unit {unit_key!r} has {calls} calls that are not answered")
+        self.calls = calls
+
+
+class UnitRow(msgspec.Struct, frozen=True):
+    """One file or message of a run: *read_at* its text was here, *planned_at* what it leads to was known.
+
+    *items_known*: items found in it that are known, so that no call was planned for them.
+    """
+
+    unit_key: str
+    content_hash: str
+    size_bytes: int | None
+    state: UnitState
+    attempts: int
+    calls_planned: int
+    calls_settled: int
+    items_known: int
+    error: str | None
+    read_at: int | None
+    planned_at: int | None
+    updated_at: int
+    notes: dict[str, Any] | None = None  # how it was read; numbers, and never a word of the unit
+
+
+LEDGER = sa.select(unit_ledger.c.unit_key, unit_ledger.c.content_hash).where(
+    unit_ledger.c.agent_id == sa.bindparam("agent"),
+    unit_ledger.c.config_fingerprint == sa.bindparam("fingerprint"),
+    unit_ledger.c.content_hash != "",  # tried, and never settled
+)
+LAST_TRIED = sa.select(unit_ledger.c.unit_key, unit_ledger.c.done_at).where(
+    unit_ledger.c.agent_id == sa.bindparam("agent"),
+    unit_ledger.c.unit_key.in_(sa.bindparam("keys", expanding=True)),
+)
+UNITS = (
+    sa.select(*(run_units.c[name] for name in UnitRow.__struct_fields__))
+    .where(run_units.c.run_id == sa.bindparam("run"))
+    .order_by(run_units.c.unit_key)
+)
+_is_known = sa.and_(run_units.c.state == UnitState.SKIPPED, run_units.c.error.is_(None))
+FIRST_UNITS = (
+    sa.select(*(run_units.c[name] for name in UnitRow.__struct_fields__))
+    .where(run_units.c.run_id == sa.bindparam("run"))
+    .order_by(_is_known, run_units.c.unit_key)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+ONE_UNIT = sa.select(*(run_units.c[name] for name in UnitRow.__struct_fields__)).where(
+    run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit")
+)
+POSTPONED_UNITS = UNITS.where(run_units.c.state == UnitState.PENDING)
+UNIT_STATES = sa.select(run_units.c.unit_key, run_units.c.state).where(
+    run_units.c.run_id == sa.bindparam("run")
+)
+UNIT_COUNTS = (
+    sa.select(run_units.c.state, sa.func.count().label("units"))
+    .where(run_units.c.run_id == sa.bindparam("run"))
+    .group_by(run_units.c.state)
+)
+
+
+def known_units(c: sa.Connection, agent_id: AgentId, config_fingerprint: str) -> dict[str, str]:
+    """The ledger: unit key to content hash of all that was settled for this agent and fingerprint."""
+    rows = c.execute(LEDGER, {"agent": agent_id, "fingerprint": config_fingerprint})
+    return {row.unit_key: row.content_hash for row in rows}
+
+
+def last_tried(c: sa.Connection, agent_id: AgentId, unit_keys: Sequence[str]) -> dict[str, int]:
+    """When each of these units was last settled or given up for the agent, by unit key; epoch ms."""
+    return {
+        row.unit_key: row.done_at
+        for part in in_parts(unit_keys)
+        for row in c.execute(LAST_TRIED, {"agent": agent_id, "keys": part})
+    }
+
+
+def units_of(c: sa.Connection, run_id: RunId) -> list[UnitRow]:
+    """The units of a run, by key."""
+    return [UnitRow(*row) for row in c.execute(UNITS, {"run": run_id})]
+
+
+def postponed_units(c: sa.Connection, run_id: RunId) -> list[UnitRow]:
+    """The units of a run whose prose waits for the model, by key."""
+    return [UnitRow(*row) for row in c.execute(POSTPONED_UNITS, {"run": run_id})]
+
+
+def first_units(c: sa.Connection, run_id: RunId, most: int) -> list[UnitRow]:
+    """At most so many units of a run by key; those that an earlier run settled come last."""
+    return [UnitRow(*row) for row in c.execute(FIRST_UNITS, {"run": run_id, "most": most})]
+
+
+def find_unit(c: sa.Connection, run_id: RunId, unit_key: str) -> UnitRow | None:
+    """The unit of the run, if it is known there."""
+    row = c.execute(ONE_UNIT, {"run": run_id, "unit": unit_key}).one_or_none()
+    return None if row is None else UnitRow(*row)
+
+
+def count_units(c: sa.Connection, run_id: RunId) -> dict[UnitState, int]:
+    """How many units of a run are in each state; a state without units is missing."""
+    return {row.state: row.units for row in c.execute(UNIT_COUNTS, {"run": run_id})}
+
+
+def skip_units(
+    c: sa.Connection,
+    held: HeldRun,
+    units: Collection[tuple[str, str, int | None]],
+    at: int,
+    *,
+    reason: str | None = None,
+    is_tried: bool = False,
+) -> int:
+    """These (key, content hash, size in bytes) are passed over: SKIPPED. Returns how many are new here.
+
+    Without a *reason* the ledger knows them; with one, it is kept with the unit. *is_tried*: they were
+    read, and a later run tries others first.
+
+    A unit that the run has already stays as it is, unless it was postponed.
+
+    Raises:
+        StaleRun: the run is held under another fence, or has ended; nothing was written.
+    """
+    check_held(c, held)
+    there = {row.unit_key: row.state for row in c.execute(UNIT_STATES, {"run": held.id})}
+    fresh = {
+        key: {
+            "run_id": held.id,
+            "unit_key": key,
+            "content_hash": digest,
+            "size_bytes": size,
+            "state": UnitState.SKIPPED,
+            "error": reason,
+            "updated_at": at,
+        }
+        for key, digest, size in units
+        if key not in there
+    }
+    postponed = [
+        {"run": held.id, "unit": key, "now": at, "after": UnitState.SKIPPED, "wrong": reason, "dropped": 0}
+        for key, _, _ in units
+        if there.get(key) is UnitState.PENDING
+    ]
+    if fresh:
+        c.execute(sa.insert(run_units), list(fresh.values()))
+    if postponed:
+        c.execute(MOVE_UNIT, postponed)
+    if fresh or postponed:
+        advance(c, held, at=at, skipped=len(fresh) + len(postponed))
+        for key in (*fresh, *(str(move["unit"]) for move in postponed)) if is_tried else ():
+            _note_tried(c, held.id, key, at)
+    return len(fresh)
+
+
+ADD_UNIT = sa.insert(run_units)
+DROP_UNSENT = sa.delete(run_calls).where(*OF_UNIT, run_calls.c.state == CallState.PLANNED)
+MOVE_UNIT = (
+    sa.update(run_units)
+    .where(run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit"))
+    .values(
+        state=sa.bindparam("after"),
+        error=sa.bindparam("wrong"),
+        calls_planned=run_units.c.calls_planned - sa.bindparam("dropped"),
+        updated_at=sa.bindparam("now"),
+    )
+)
+REFUSALS = (
+    sa.select(run_calls.c.ordinal, run_calls.c.state, run_calls.c.result)
+    .where(*OF_UNIT, run_calls.c.state.in_((CallState.REJECTED, CallState.UNKNOWN)))
+    .order_by(run_calls.c.ordinal)
+)
+IN_LEDGER = (
+    sa.update(unit_ledger)
+    .where(unit_ledger.c.agent_id == sa.bindparam("agent"), unit_ledger.c.unit_key == sa.bindparam("unit"))
+    .values(
+        content_hash=sa.bindparam("digest"),
+        config_fingerprint=sa.bindparam("fingerprint"),
+        run_id=sa.bindparam("run"),
+        done_at=sa.bindparam("now"),
+    )
+)
+TRIED = (
+    sa.update(unit_ledger)
+    .where(unit_ledger.c.agent_id == sa.bindparam("agent"), unit_ledger.c.unit_key == sa.bindparam("unit"))
+    .values(done_at=sa.bindparam("now"))
+)
+AGENT_OF_RUN = sa.select(runs.c.agent_id, runs.c.config_fingerprint).where(runs.c.id == sa.bindparam("run"))
+AWAITS = sa.select(run_units.c.awaits, run_units.c.is_behind).where(
+    run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit")
+)
+
+
+def settle_unit(
+    c: sa.Connection, held: HeldRun, unit_key: str, at: int, *, waits_for: str | None = None
+) -> UnitState:
+    """All calls of the unit are answered: DONE and in the ledger, or FAILED if one was not taken.
+
+    A failure is told among the run's errors too. A unit that is settled already stays as it
+    is, so this may be repeated. One that leans on an item which its device was not told of yet is DONE,
+    and not in the ledger: it is entered by ``settle_leaning``, or the next run reads it again.
+
+    Args:
+        waits_for: what the rest of the unit waits for, in words: it becomes PENDING instead of DONE, and
+            the run's next attempt reads it whole.
+
+    Raises:
+        StaleRun: the run is held under another fence, or has ended.
+        StillOpen: a call is not answered.
+        IllegalTransition: the unit has no plan.
+        In each case nothing was written.
+    """
+    check_held(c, held)
+    unit = find_unit(c, held.id, unit_key)
+    if unit is None:
+        raise IllegalTransition(f"the unit {unit_key!r} is not known in run {held.id}")
+    if UNIT.is_final(unit.state) or unit.state is UnitState.FAILED:
+        return unit.state
+    _, still_open, counts = count_calls(c, held.id, unit_key)
+    if still_open:
+        raise StillOpen(unit_key, still_open)
+    if counts.get(CallState.REJECTED) or counts.get(CallState.UNKNOWN):
+        code, message = _refusal(c, held.id, unit_key)
+        return _fail(c, held, unit, code, message, at)
+    after = UNIT.after(unit.state, UnitEvent.SETTLED if waits_for is None else UnitEvent.POSTPONED)
+    here = {"run": held.id, "unit": unit_key, "now": at}
+    c.execute(MOVE_UNIT, here | {"after": after, "wrong": waits_for, "dropped": 0})
+    if waits_for is not None:
+        return after
+    awaits, is_behind = c.execute(AWAITS, here).one()
+    if not is_behind and are_told(c, awaits):
+        _write_ledger(c, held.id, unit, at)
+    advance(c, held, at=at, done=1)
+    return after
+
+
+LEANING = (
+    UNITS.add_columns(run_units.c.awaits)
+    .where(
+        sa.text("run_units.state = 'DONE' AND run_units.is_behind = 0 AND run_units.awaits <> '[]'"),
+        run_units.c.unit_key > sa.bindparam("after"),
+    )
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+
+
+def settle_leaning(
+    c: sa.Connection, held: HeldRun, *, after: str, at: int, most: int = LEANING_AT_ONCE
+) -> str | None:
+    """Units that are DONE and leaned on items of others enter the ledger, once their device has these.
+
+    Args:
+        after: the unit that the call before ended with.
+        most: units that are looked at in this transaction.
+
+    Returns:
+        The unit to go on behind; ``None``: there is no other.
+
+    Raises:
+        StaleRun: the run is held under another fence, or has ended; nothing was written.
+    """
+    check_held(c, held)
+    found = c.execute(LEANING, {"run": held.id, "after": after, "most": most}).all()
+    for *unit, awaits in found:
+        if are_told(c, awaits):
+            _write_ledger(c, held.id, UnitRow(*unit), at)
+    return found[-1].unit_key if len(found) == most else None
+
+
+def _refusal(c: sa.Connection, run_id: RunId, unit_key: str) -> tuple[ErrorCode, str]:
+    refused = c.execute(REFUSALS, {"run": run_id, "unit": unit_key}).all()
+    first = refused[0]
+    if first.state is CallState.REJECTED:
+        answer = msgspec.json.encode(first.result).decode()
+        return ErrorCode.DEVICE_ERROR, f"the device did not take {len(refused)} of its items: {answer}"
+    return ErrorCode.UNKNOWN_EFFECT, f"the device did not answer for {len(refused)} of its items"
+
+
+def _write_ledger(c: sa.Connection, run_id: RunId, unit: UnitRow, at: int) -> None:
+    agent_id, fingerprint = c.execute(AGENT_OF_RUN, {"run": run_id}).one()
+    entry = {"agent": agent_id, "unit": unit.unit_key, "digest": unit.content_hash}
+    entry |= {"fingerprint": fingerprint, "run": run_id, "now": at}
+    if c.execute(IN_LEDGER, entry).rowcount == 0:
+        c.execute(
+            sa.insert(unit_ledger),
+            {
+                "agent_id": agent_id,
+                "unit_key": unit.unit_key,
+                "content_hash": unit.content_hash,
+                "config_fingerprint": fingerprint,
+                "run_id": run_id,
+                "done_at": at,
+            },
+        )
+
+
+def _note_tried(c: sa.Connection, run_id: RunId, unit_key: str, at: int) -> None:
+    """Let later runs try other units first. One that was never settled stands in the ledger without a
+    content hash, so that no content of it is known."""
+    agent_id, fingerprint = c.execute(AGENT_OF_RUN, {"run": run_id}).one()
+    if c.execute(TRIED, {"agent": agent_id, "unit": unit_key, "now": at}).rowcount == 0:
+        row = {"agent_id": agent_id, "unit_key": unit_key, "content_hash": "", "done_at": at}
+        c.execute(sa.insert(unit_ledger), row | {"config_fingerprint": fingerprint, "run_id": run_id})
+
+
+def fail_unit(
+    c: sa.Connection,
+    held: HeldRun,
+    *,
+    unit_key: str,
+    content_hash: str,
+    size_bytes: int | None,
+    error: str,
+    code: str = "unit_failed",
+    at: int,
+) -> None:
+    """The unit could not be read or extracted: FAILED, and told among the run's errors with *code*.
+
+    What it had planned and never sent is dropped. A unit that is FAILED already
+    stays as it is, so this may be repeated.
+
+    Raises:
+        StaleRun: the run is held under another fence, or has ended.
+        StillOpen: a call of it was sent and is not answered.
+        IllegalTransition: the unit is DONE or SKIPPED in this run.
+        In each case nothing was written.
+    """
+    check_held(c, held)
+    unit = find_unit(c, held.id, unit_key)
+    if unit is not None and unit.state is UnitState.FAILED:
+        return
+    if unit is None:
+        row = {"run_id": held.id, "unit_key": unit_key, "content_hash": content_hash}
+        c.execute(ADD_UNIT, row | {"size_bytes": size_bytes, "state": UNIT.initial, "updated_at": at})
+        unit = UnitRow(unit_key, content_hash, size_bytes, UNIT.initial, 0, 0, 0, 0, None, None, None, at)
+    _, _, counts = count_calls(c, held.id, unit_key)
+    if sent := counts.get(CallState.SENT):
+        raise StillOpen(unit_key, sent)
+    _fail(c, held, unit, code, error, at)
+
+
+def _fail(c: sa.Connection, held: HeldRun, unit: UnitRow, code: str, message: str, at: int) -> UnitState:
+    after = UNIT.after(unit.state, UnitEvent.FAILED)
+    here = {"run": held.id, "unit": unit.unit_key, "now": at}
+    dropped = c.execute(DROP_UNSENT, here).rowcount
+    c.execute(MOVE_UNIT, here | {"after": after, "wrong": message, "dropped": dropped})
+    record_error(c, held.id, unit.unit_key, code, message, at)
+    _note_tried(c, held.id, unit.unit_key, at)
+    advance(c, held, at=at, failed=1)
+    return after

@@ -1,0 +1,1 @@
+"""Schedules and what became of their fires: runs, or wake-ups of devices."""

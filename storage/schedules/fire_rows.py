@@ -1,0 +1,125 @@
+"""What was decided about fires, as it is read: by agent, and by the run that stands for them."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, RunId
+from storage.kernel.columns import in_parts
+from storage.schema import schedule_fires, schedules
+
+Decision = Literal[
+    "run",
+    "coalesced",
+    "skipped_overlap",
+    "skipped_window",
+    "skipped_paused",
+    "skipped_exhausted",
+    "dropped_queue_full",
+    "deferred",
+    "woken",
+    "wake_failed",
+]
+
+
+class FireRow(msgspec.Struct, frozen=True):
+    """What was decided about *fires* consecutive fires, at least so many, from *first_at* to *fire_at*.
+
+    *reason* is a stable word that says why they got no run of their own; *run_id* is the
+    run that stands for them, or that stood in their way.
+    """
+
+    schedule_id: str
+    fire_at: int
+    first_at: int
+    missed_count: int
+    decision: Decision
+    reason: str | None
+    run_id: RunId | None
+    decided_at: int
+
+    @property
+    def fires(self) -> int:
+        """How many."""
+        return self.missed_count + 1
+
+
+class Missed(msgspec.Struct, frozen=True):
+    """So many fires that a run stands for besides its own, or stood in the way of, and why."""
+
+    decision: Decision
+    reason: str | None
+    fires: int
+
+
+ROWS = sa.select(*(schedule_fires.c[name] for name in FireRow.__struct_fields__))
+ROWS_OF_AGENT = (
+    ROWS.join_from(schedule_fires, schedules)
+    .where(schedules.c.agent_id == sa.bindparam("agent"))
+    .order_by(schedule_fires.c.fire_at.desc(), schedule_fires.c.schedule_id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+ROWS_OF_AGENT_AFTER = ROWS_OF_AGENT.where(
+    sa.or_(
+        schedule_fires.c.fire_at < sa.bindparam("before"),
+        sa.and_(
+            schedule_fires.c.fire_at == sa.bindparam("before"),
+            schedule_fires.c.schedule_id > sa.bindparam("beyond"),
+        ),
+    )
+)
+ROWS_WITHIN = ROWS.where(
+    schedule_fires.c.schedule_id == sa.bindparam("schedule"),
+    schedule_fires.c.fire_at >= sa.bindparam("first"),
+    schedule_fires.c.first_at <= sa.bindparam("last"),
+).order_by(schedule_fires.c.fire_at)
+MISSED = (
+    sa.select(
+        schedule_fires.c.run_id,
+        schedule_fires.c.decision,
+        schedule_fires.c.reason,
+        sa.func.sum(schedule_fires.c.missed_count + 1).label("fires"),
+    )
+    .where(
+        schedule_fires.c.run_id.in_(sa.bindparam("runs", expanding=True)),
+        schedule_fires.c.decision != "run",
+    )
+    .group_by(schedule_fires.c.run_id, schedule_fires.c.decision, schedule_fires.c.reason)
+    .order_by(schedule_fires.c.run_id, schedule_fires.c.decision, schedule_fires.c.reason)
+)
+
+
+def list_fires(
+    c: sa.Connection, agent_id: AgentId, limit: int, *, after: tuple[int, str] | None = None
+) -> list[FireRow]:
+    """What was decided about an agent's fires, the newest first.
+
+    Args:
+        after: the time of a fire and its schedule; only what follows it in this order.
+    """
+    if after is None:
+        return [FireRow(*row) for row in c.execute(ROWS_OF_AGENT, {"agent": agent_id, "most": limit})]
+    at, schedule_id = after
+    beyond = {"agent": agent_id, "most": limit, "before": at, "beyond": schedule_id}
+    return [FireRow(*row) for row in c.execute(ROWS_OF_AGENT_AFTER, beyond)]
+
+
+def fires_within(c: sa.Connection, schedule_id: str, first_at: int, last_at: int) -> list[FireRow]:
+    """What was decided about a schedule's fires from *first_at* to *last_at*, oldest first.
+
+    The rows at the ends may reach beyond them.
+    """
+    within = {"schedule": schedule_id, "first": first_at, "last": last_at}
+    return [FireRow(*row) for row in c.execute(ROWS_WITHIN, within)]
+
+
+def missed_of(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, tuple[Missed, ...]]:
+    """What each of these runs is named with beside its own fire; a run without any such fire is left out."""
+    missed: defaultdict[RunId, list[Missed]] = defaultdict(list)
+    for part in in_parts(run_ids):
+        for row in c.execute(MISSED, {"runs": part}):
+            missed[row.run_id].append(Missed(row.decision, row.reason, int(row.fires)))
+    return {run_id: tuple(found) for run_id, found in missed.items()}

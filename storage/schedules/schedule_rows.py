@@ -1,0 +1,338 @@
+"""Schedules as they are read: their rows, which of them are due, which are to be planned.
+
+``storage.schedules.schedules`` changes them.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, DeviceId
+from storage.agents import agent_configs
+from storage.agents.agent_configs import Mailbox, ModelUse
+from storage.schema import agent_states, agent_templates, agents, schedules
+
+Kind = Literal["cron", "every", "at"]
+Overlap = Literal["skip", "queue_one", "queue_all", "cancel_running", "allow"]
+Coalesce = Literal["latest", "earliest", "all"]
+Does = Literal["run", "wake"]
+
+# Why a schedule is not enabled; the last one of an enabled schedule that makes up for its pause.
+USER, FAILURES, FINISHED, REMOVED, BROKEN, CATCHING_UP = (
+    "user",
+    "failures",
+    "finished",
+    "removed",
+    "broken",
+    "catching_up",
+)
+
+
+class UnknownSchedule(HubError):
+    """There is no such schedule."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class DeclaredSchedule(msgspec.Struct, frozen=True, kw_only=True):
+    """When an agent runs by itself, or is woken, and what becomes of fires that cannot be met at once.
+
+    Attributes:
+        action: what a fire does: a run, or a wake, which makes this a *slot* of the agent's calendar.
+        label: of a slot; no two of an agent share one.
+        duration_ms: of a slot: how long after its fire it ends.
+        kind: which of *expr* (cron, checked), *every_ms* and *at_ms* is given.
+        tz: the zone that *expr* is read in.
+        overlap, coalesce, catchup_window_ms, max_catchup, start_deadline_ms: the policies of a fire.
+        jitter_ms: fires are decided up to so much after their time.
+        pause_after_failures: in a row; 0 is never.
+    """
+
+    kind: Kind
+    action: Does = "run"
+    label: str | None = None
+    duration_ms: int | None = None
+    expr: str | None = None
+    every_ms: int | None = None
+    at_ms: int | None = None
+    tz: str = "UTC"
+    overlap: Overlap = "skip"
+    coalesce: Coalesce = "latest"
+    catchup_window_ms: int | None = None
+    max_catchup: int = 10
+    start_deadline_ms: int | None = None
+    run_timeout_ms: int = 3_600_000
+    jitter_ms: int = 0
+    max_attempts: int = 5
+    pause_after_failures: int = 5
+
+    @property
+    def text(self) -> str:
+        """It in short, for people: ``0 7 * * 1-5``, ``every 900 s``, ``at 2026-01-05T09:00:00Z``."""
+        return told(self.expr, self.every_ms, self.at_ms)
+
+
+class ScheduleRow(DeclaredSchedule, frozen=True, kw_only=True):
+    """A schedule with what the hub keeps of it. Instants are epoch milliseconds.
+
+    Attributes:
+        lifecycle, is_archived: of its agent.
+        paused_reason: why it is not *enabled*: ``user``, ``failures``, ``finished`` (no fire is
+            left), ``removed`` (no longer declared), ``broken`` (it cannot be read).
+        is_catching_up: it was enabled again, and makes up for what it passed over.
+        cursor_at: every fire up to here is decided.
+        next_fire_at: the next one, nominal; of a paused schedule, the first that it passed over.
+        due_at: when that one is decided; ``None``: to be planned, or never.
+    """
+
+    id: str
+    agent_id: AgentId
+    agent_name: str
+    device_id: DeviceId | None
+    lifecycle: str
+    is_archived: bool
+    enabled: bool
+    paused_reason: str | None
+    is_catching_up: bool
+    consecutive_failures: int
+    cursor_at: int
+    next_fire_at: int | None
+    due_at: int | None
+    rev: int
+    created_at: int
+    updated_at: int
+
+    @property
+    def declared(self) -> DeclaredSchedule:
+        """What was declared of it."""
+        return DeclaredSchedule(**{name: getattr(self, name) for name in DeclaredSchedule.__struct_fields__})
+
+
+class DueSchedule(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule with what runs of its agent are made with, as it is now."""
+
+    schedule: ScheduleRow
+    paths: tuple[str, ...]
+    file_extensions: tuple[str, ...]
+    data_types: tuple[str, ...]
+    prompt: str
+    mailbox: Mailbox | None = None
+    needs: tuple[str, ...] = ()
+    locks: tuple[str, ...] = ()
+    timezone: str
+    model_use: ModelUse = ModelUse()
+    priority: int
+    config_rev: int
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """A schedule that is due, and whose agent's settings cannot be read; *why* is for people."""
+
+    schedule: ScheduleRow
+    why: str
+
+
+class Agenda(msgspec.Struct, frozen=True):
+    """What a scheduler has to do now; *next_due_at* is when it has to look again, all this apart."""
+
+    unplanned: tuple[ScheduleRow, ...]
+    due: tuple[DueSchedule, ...]
+    next_due_at: int | None
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+_SPELLED_OTHERWISE: dict[str, sa.ColumnElement[Any]] = {
+    "coalesce": schedules.c.coalesce_policy,
+    "agent_name": agents.c.name,
+    "device_id": agents.c.device_id,
+    "lifecycle": agent_states.c.lifecycle,
+    "is_archived": agents.c.deleted_at.is_not(None),
+}
+_FIELDS = [name for name in ScheduleRow.__struct_fields__ if name != "is_catching_up"]
+# In the order of _FIELDS: rows are read by position, ten thousand of them in a tick.
+_COLUMNS = [
+    _SPELLED_OTHERWISE[name].label(name) if name in _SPELLED_OTHERWISE else schedules.c[name]
+    for name in _FIELDS
+]
+SCHEDULES = (
+    sa.select(*_COLUMNS)
+    .join_from(schedules, agents)
+    .join(agent_states, agent_states.c.agent_id == agents.c.id)
+)
+# As text: a bound parameter, or ``enabled = 1``, could not use the partial indexes.
+_PLANNED = sa.text("schedules.enabled AND schedules.due_at IS NOT NULL")
+_UNPLANNED = sa.text("schedules.enabled AND schedules.due_at IS NULL")
+SCHEDULE = SCHEDULES.where(schedules.c.id == sa.bindparam("schedule"))
+ALL_SCHEDULES = SCHEDULES.order_by(agents.c.name, schedules.c.id)
+_OF_AGENT = SCHEDULES.where(schedules.c.agent_id == sa.bindparam("agent"))
+SCHEDULES_OF = _OF_AGENT.where(schedules.c.action == "run").order_by(
+    schedules.c.enabled.desc(), schedules.c.created_at.desc(), schedules.c.id.desc()
+)
+SLOTS_OF = _OF_AGENT.where(schedules.c.action == "wake").order_by(schedules.c.label, schedules.c.id)
+# For who writes by what it reads: another hub may decide a fire in between, and move the cursor.
+LOCKED_SCHEDULE, LOCKED_SCHEDULES_OF, LOCKED_SLOTS_OF = (
+    query.with_for_update(of=schedules) for query in (SCHEDULE, SCHEDULES_OF, SLOTS_OF)
+)
+UNPLANNED = (
+    SCHEDULES.where(_UNPLANNED, agents.c.deleted_at.is_(None))
+    .order_by(schedules.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+WITH_SETTINGS = agent_configs.with_configs(
+    SCHEDULES.add_columns(
+        *agent_configs.COLUMNS,
+        agents.c.data_types,
+        agents.c.prompt_template,
+        agent_templates.c.prompt_template.label("template_prompt"),
+        agents.c.needs,
+        agents.c.locks,
+        agents.c.priority,
+        agents.c.config_rev,
+    ).outerjoin(agent_templates, agent_templates.c.id == agents.c.template_id)
+)
+ONE_WITH_SETTINGS = WITH_SETTINGS.where(schedules.c.id == sa.bindparam("schedule"))
+DUE = (
+    WITH_SETTINGS.where(_PLANNED, schedules.c.due_at <= sa.bindparam("now"), agents.c.deleted_at.is_(None))
+    .order_by(schedules.c.due_at)  # and by nothing else: ten thousand of one minute are not to be sorted
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+NEXT_DUE = (
+    sa.select(schedules.c.due_at)
+    .join_from(schedules, agents)
+    .where(_PLANNED, schedules.c.due_at > sa.bindparam("now"), agents.c.deleted_at.is_(None))
+    .order_by(schedules.c.due_at)
+    .limit(1)
+)
+
+
+def get_schedule(c: sa.Connection, id: str) -> ScheduleRow:
+    """The schedule.
+
+    Raises:
+        UnknownSchedule: there is none.
+    """
+    return _found(c, SCHEDULE, id)
+
+
+def lock_schedule(c: sa.Connection, id: str) -> ScheduleRow:
+    """The schedule, which nobody else changes until this transaction ends.
+
+    Raises:
+        UnknownSchedule: there is none.
+    """
+    return _found(c, LOCKED_SCHEDULE, id)
+
+
+def list_schedules(c: sa.Connection) -> list[ScheduleRow]:
+    """Every schedule, by the name of its agent; slots, and those of archived agents, too."""
+    return [_schedule(row) for row in c.execute(ALL_SCHEDULES)]
+
+
+def schedules_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
+    """When an agent runs: the schedule that counts first, then those of older releases."""
+    return [_schedule(row) for row in c.execute(SCHEDULES_OF, {"agent": agent_id})]
+
+
+def slots_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
+    """When an agent is woken, by label; slots that are no longer declared too."""
+    return [_schedule(row) for row in c.execute(SLOTS_OF, {"agent": agent_id})]
+
+
+def lock_slots_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
+    """``slots_of``, which nobody else changes until this transaction ends."""
+    return [_schedule(row) for row in c.execute(LOCKED_SLOTS_OF, {"agent": agent_id})]
+
+
+def lock_schedules_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
+    """``schedules_of``, which nobody else changes until this transaction ends."""
+    return [_schedule(row) for row in c.execute(LOCKED_SCHEDULES_OF, {"agent": agent_id})]
+
+
+def unplanned(c: sa.Connection, limit: int) -> list[ScheduleRow]:
+    """Enabled schedules whose next fire is not known: new, edited, enabled again."""
+    return [_schedule(row) for row in c.execute(UNPLANNED, {"most": limit})]
+
+
+def due(c: sa.Connection, at: int, limit: int) -> list[DueSchedule]:
+    """Schedules with a fire to decide, those first that have waited longest, unreadable ones apart."""
+    return _due(c, at, limit)[0]
+
+
+def next_due_at(c: sa.Connection, at: int) -> int | None:
+    """When the next schedule is due, those apart that are so already."""
+    return c.execute(NEXT_DUE, {"now": at}).scalar_one_or_none()
+
+
+def agenda(c: sa.Connection, at: int, limit: int) -> Agenda:
+    """All of this at one moment."""
+    found, unreadable = _due(c, at, limit)
+    return Agenda(tuple(unplanned(c, limit)), tuple(found), next_due_at(c, at), tuple(unreadable))
+
+
+def with_settings(c: sa.Connection, id: str) -> DueSchedule:
+    """The schedule, due or not, with what runs of its agent are made with.
+
+    Raises:
+        UnknownSchedule: there is none.
+        UnreadableConfig: the settings cannot be read.
+    """
+    row = c.execute(ONE_WITH_SETTINGS, {"schedule": id}).one_or_none()
+    if row is None:
+        raise UnknownSchedule(f"there is no schedule {id}")
+    return _with_settings(row)
+
+
+def told(expr: str | None, every_ms: int | None, at_ms: int | None) -> str:
+    """A trigger in short, for people."""
+    if every_ms is not None:
+        return f"every {every_ms / 1000:g} s"
+    if at_ms is not None:
+        at = datetime.fromtimestamp(at_ms // 1000, UTC)
+        return f"at {at:%Y-%m-%dT%H:%M:%SZ}"
+    return expr or ""
+
+
+def _found(c: sa.Connection, query: sa.Select[Any], id: str) -> ScheduleRow:
+    row = c.execute(query, {"schedule": id}).one_or_none()
+    if row is None:
+        raise UnknownSchedule(f"there is no schedule {id}")
+    return _schedule(row)
+
+
+def _due(c: sa.Connection, at: int, limit: int) -> tuple[list[DueSchedule], list[Unreadable]]:
+    """Row by row: one that cannot be read is not to hold up the others."""
+    found: list[DueSchedule] = []
+    unreadable: list[Unreadable] = []
+    for row in c.execute(DUE, {"now": at, "most": limit}):
+        try:
+            found.append(_with_settings(row))
+        except agent_configs.UnreadableConfig as exc:
+            unreadable.append(Unreadable(_schedule(row), str(exc)))
+    return found, unreadable
+
+
+def _schedule(row: Any) -> ScheduleRow:
+    fields = dict(zip(_FIELDS, row, strict=False))  # what a query adds comes after them
+    reason, enabled = fields["paused_reason"], fields["enabled"]
+    fields["paused_reason"] = None if enabled else reason
+    return ScheduleRow(**fields, is_catching_up=enabled and reason == CATCHING_UP)
+
+
+def _with_settings(row: Any) -> DueSchedule:
+    return DueSchedule(
+        schedule=_schedule(row),
+        paths=agent_configs.names_in(row.paths),
+        file_extensions=agent_configs.names_in(row.file_extensions),
+        data_types=tuple(row.data_types),
+        prompt=row.prompt_template or row.template_prompt or "",
+        needs=tuple(row.needs),
+        locks=tuple(row.locks),
+        timezone=agent_configs.zone_in(row.timezone),
+        model_use=agent_configs.model_use_in(row.model_use),
+        mailbox=agent_configs.mailbox_in(row.mailbox),
+        priority=row.priority,
+        config_rev=row.config_rev,
+    )

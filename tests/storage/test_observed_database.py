@@ -1,0 +1,78 @@
+"""Who is told of the moves of agents, and when."""
+
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import AgentId
+from protocol.standing import AgentMoved
+from storage.agents import agent_states
+from storage.kernel.observed_database import ToldDatabase
+from storage.store import Store, open_store
+from tests.storage.rows import AT, make_agent
+from tests.support.postgres import Postgres
+
+AGENT = AgentId("agent-inbox")
+
+
+def move(c: sa.Connection, axis: str, to: str) -> None:
+    agent_states.move(c, AGENT, axis, to, at=AT, actor="device:d")
+
+
+def two_moves(c: sa.Connection) -> str:
+    move(c, "health", "error")
+    move(c, "lifecycle", "paused")
+    return "done"
+
+
+def a_move_and_a_mistake(c: sa.Connection) -> None:
+    move(c, "health", "error")
+    raise RuntimeError("a mistake")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    if request.param == "sqlite":
+        async with open_store("sqlite://") as opened:
+            yield opened
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    with postgres.database() as url:
+        async with open_store(url) as opened:
+            yield opened
+
+
+async def test_moves_are_told_once_they_are_written_and_only_then(store: Store) -> None:
+    told: list[Sequence[AgentMoved]] = []
+    listened = ToldDatabase(store, told.append)
+    await listened.write(make_agent)
+    told.clear()
+    assert await listened.write(two_moves) == "done"
+    assert [[str(one.axis) for one in moves] for moves in told] == [["health", "lifecycle"]]
+    with pytest.raises(RuntimeError):
+        await listened.write(a_move_and_a_mistake)
+    await listened.write(two_moves)  # it stands there already
+    assert len(told) == 1
+    assert (await listened.read(agent_states.find_state, AGENT)).lifecycle == "paused"
+    assert listened.is_shared == store.is_shared
+
+
+async def test_a_write_whose_connection_was_lost_is_tried_again_and_told_once(postgres: Postgres) -> None:
+    told: list[Sequence[AgentMoved]] = []
+    tries: list[str] = []
+
+    def cut_off(c: sa.Connection) -> str:
+        tries.append(two_moves(c))
+        if len(tries) == 1:
+            c.execute(sa.select(sa.func.pg_terminate_backend(sa.func.pg_backend_pid())))
+        return tries[-1]
+
+    with postgres.database() as url:
+        async with open_store(url) as opened:
+            listened = ToldDatabase(opened, told.append)
+            await listened.write(make_agent)
+            told.clear()
+            assert await listened.write(cut_off) == "done"
+    assert len(tries) == 2
+    assert [[str(one.axis) for one in moves] for moves in told] == [["health", "lifecycle"]]
