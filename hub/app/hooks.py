@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
+from hub.api.door.hook_server import HookServer
+from hub.api.door.hooks import Hook, Hooks, NewsDesk
 from hub.app.context import Context
 from hub.app.limits import trusted_proxies
 from hub.connectors.signatures import problem_of
@@ -12,8 +14,6 @@ from hub.connectors.webhook import WebhookSettings
 from hub.links.gate import Gate
 from hub.links.hosts import Hosts
 from hub.links.limits import PortLimits
-from hub.ops.hook_server import HookServer
-from hub.ops.hooks import Hook, Hooks, NewsDesk
 from hub.settings.connector_settings import ConnectorSettings
 from hub.settings.limit_settings import Limits
 from hub.settings.listen_settings import Listener

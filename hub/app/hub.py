@@ -10,6 +10,7 @@ from typing import Final
 
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import AgentWriter
+from hub.api.agent_bodies import rules_of
 from hub.app import boot
 from hub.app.connectors import ConnectorsInUse, make_accounts, make_sign_ins
 from hub.app.context import Context
@@ -58,7 +59,6 @@ from hub.operations import Operations, Where
 from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
 from hub.operations.keys import KeyOperations
-from hub.ops.agent_bodies import rules_of
 from hub.requests.agents import Written
 from hub.requests.service import Requests
 from hub.runs.disk import Ballast, DiskGuard

@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from hub.api.door.bearer import BearerTokens
+from hub.api.door.idempotency import Replays
+from hub.api.door.server import OperatorServer
+from hub.api.door.sockets import listen_on_tcp
 from hub.app.context import Context
 from hub.app.identity import Judges
 from hub.app.limits import (
@@ -24,10 +28,6 @@ from hub.links.listener import DeviceListener
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.operations import Operations
-from hub.ops.bearer import BearerTokens
-from hub.ops.replays import Replays
-from hub.ops.server import OperatorServer
-from hub.ops.sockets import listen_on_tcp
 from hub.settings.address import Address
 from hub.settings.listen_settings import Listen, Listener
 from hub.settings.settings import Settings

@@ -5,13 +5,13 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from hub.agents.declared import reconcile
+from hub.api.door.sockets import CannotListen, listen_on_tcp
 from hub.app.boot import Boot
 from hub.app.context import Context
 from hub.app.listeners import DEVICES, OPERATORS
 from hub.clock import epoch_ms
 from hub.links.shared_roots import SharedRoots
 from hub.log import Channel
-from hub.ops.sockets import CannotListen, listen_on_tcp
 from hub.settings.address import Address
 from hub.settings.changes import Changes
 from hub.settings.declared import (

@@ -4,9 +4,9 @@ import ssl
 from collections.abc import Iterator
 from functools import partial
 
+from hub.api.door.certificates import Certificates, CertificateUnusable, Pair, load_pair
 from hub.health.settings import Certificate
 from hub.metrics import Metrics
-from hub.ops.certificates import Certificates, CertificateUnusable, Pair, load_pair
 from hub.settings.listen_settings import Listen, TlsSettings
 from hub.settings.parts import Commit
 from hub.settings.reload import Unfit

@@ -40,7 +40,7 @@ class Failure(click.ClickException):
 
 def as_failure(error: Exception) -> Failure:
     """What a command tells of an error that came all the way up to it."""
-    from hub.ops.sockets import CannotListen
+    from hub.api.door.sockets import CannotListen
     from protocol.errors import CATALOGUE, HubError
 
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:

@@ -10,8 +10,8 @@ from hub.cli.options import json_option
 @json_option
 def routes(as_json: bool) -> None:
     """Show what may be asked of a hub, and which roles may."""
-    from hub.ops.roles import Role
-    from hub.ops.views_routes import routes_view
+    from hub.api.door.roles import Role
+    from hub.api.views.routes import routes_view
 
     told = routes_view()
     if as_json:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from hub.api.door.certificates import ending
 from hub.health.issues import Check, Finding, error, notice, warning
-from hub.ops.certificates import ending
 from hub.settings.problems import Problem, Severity
 from hub.settings.reading import Reading
 from hub.settings.settings import Settings

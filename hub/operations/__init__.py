@@ -1,4 +1,4 @@
-"""The hub as its operators ask it, noun by noun: rows turned into answers. The contract is ``ops.facade``."""
+"""The hub as its operators ask it, noun by noun: rows turned into answers. The contract is ``api.facade``."""
 
 from hub.operations.hub import Operations, Where
 

@@ -6,16 +6,16 @@ from typing import Any
 from msgspec import UNSET
 
 from hub.agents.configs import AgentConfigs
-from hub.clock import from_epoch_ms
-from hub.operations.names import agent_named
-from hub.operations.seen import Seen
-from hub.ops.views_agent_configs import (
+from hub.api.views.agent_configs import (
     ConfigMoveView,
     ConfigsChangedView,
     ConfigurationView,
     ConfigView,
     WantedConfig,
 )
+from hub.clock import from_epoch_ms
+from hub.operations.names import agent_named
+from hub.operations.seen import Seen
 from protocol.configs import ConfigType, value_in
 from storage.agents import configs, effective_configs
 from storage.agents.agents import AgentRow
@@ -25,7 +25,7 @@ from storage.store import Store
 
 
 class AgentConfigOperations(Seen):
-    """Implements ``ops.facades.agent_configs.AgentConfigFacade``."""
+    """Implements ``api.facades.agent_configs.AgentConfigFacade``."""
 
     def __init__(self, store: Store, configs: AgentConfigs) -> None:
         self._store = store

@@ -3,6 +3,8 @@
 from typing import Final
 
 from hub import tokens
+from hub.api.facades.tokens import UnknownToken
+from hub.api.views.boards import AgentTokenView, NewAgentToken
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -10,8 +12,6 @@ from hub.operations.limits import IdentityLimits
 from hub.operations.moments import moment
 from hub.operations.names import agent_named
 from hub.operations.seen import Seen
-from hub.ops.facades.tokens import UnknownToken
-from hub.ops.views_boards import AgentTokenView, NewAgentToken
 from hub.tokens import TokenKind
 from protocol.ids import TokenId
 from storage.agents import agent_tokens
@@ -24,7 +24,7 @@ DAY_S: Final = 86_400.0
 
 
 class AgentTokenOperations(Seen):
-    """Implements ``ops.facades.boards.AgentTokenFacade``."""
+    """Implements ``api.facades.boards.AgentTokenFacade``."""
 
     def __init__(
         self,

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from hub.agents.writing import AgentWriter, Verdict
+from hub.api.agent_bodies import AgentBody, Rules, changed_by, made_of
+from hub.api.views.templates import BrokenView, TemplateView, VerdictView
+from hub.api.views.view import AgentView
 from hub.operations.names import agent_named, user_names
 from hub.operations.seen import Seen
-from hub.ops.agent_bodies import AgentBody, Rules, changed_by, made_of
-from hub.ops.views import AgentView
-from hub.ops.views_templates import BrokenView, TemplateView, VerdictView
 from hub.settings.declared import written_template
 from hub.settings.file_lines import FileLines
 from hub.settings.template_settings import TemplateSettings, TemplateTable
@@ -38,7 +38,7 @@ class AgentViews(Protocol):
 
 
 class AgentWriting(Seen):
-    """Implements ``ops.facades.agent_writing.AgentWritingFacade``.
+    """Implements ``api.facades.agent_writing.AgentWritingFacade``.
 
     Args:
         rules: what of hub.toml holds for every agent, now.
@@ -108,7 +108,7 @@ class AgentWriting(Seen):
 
 
 class TemplateOperations(Seen):
-    """Implements ``ops.facades.agent_writing.TemplateFacade``. Templates belong to nobody; agents do."""
+    """Implements ``api.facades.agent_writing.TemplateFacade``. Templates belong to nobody; agents do."""
 
     def __init__(self, *, store: Store, writer: AgentWriter, lines: FileLines) -> None:
         self._store = store

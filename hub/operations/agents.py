@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from hub.api.views.view import AgentView, FireView, RunView, ScheduleView
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.operations.moments import moment
@@ -9,7 +10,6 @@ from hub.operations.names import agent_named, user_names
 from hub.operations.runs import RunOperations
 from hub.operations.schedules import FIRES_TOLD, ScheduleOperations
 from hub.operations.seen import Seen
-from hub.ops.views import AgentView, FireView, RunView, ScheduleView
 from hub.runs.control import RunControl
 from hub.runs.wishes import NOTHING_MORE, RunWish
 from storage.agents import agents
@@ -21,7 +21,7 @@ log = Channel(__name__)
 
 
 class AgentOperations(Seen):
-    """Implements ``ops.facade.AgentFacade``."""
+    """Implements ``api.facade.AgentFacade``."""
 
     def __init__(
         self,

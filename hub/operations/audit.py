@@ -7,9 +7,9 @@ from typing import Final
 import anyio
 import msgspec
 
+from hub.api.views.audit import AuditBreakView, AuditCheckView, AuditEntryView
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.log import Channel
-from hub.ops.views_audit import AuditBreakView, AuditCheckView, AuditEntryView
 from storage.audit import audit
 from storage.audit.audit import AuditRow
 from storage.kernel.database import StorageError
@@ -22,7 +22,7 @@ NOTE_S: Final = 1.0
 
 
 class AuditOperations:
-    """Implements ``ops.facades.AuditFacade``."""
+    """Implements ``api.facades.AuditFacade``."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store

@@ -3,13 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
-from hub.coordination.authority import Authority, Caller
-from hub.coordination.memory import BoardMemory
-from hub.log import Channel
-from hub.metrics import Metrics
-from hub.operations.names import user_names
-from hub.ops.views_boards import (
+from hub.api.views.boards import (
     AgentSelfView,
     BoardAgentView,
     BoardDetail,
@@ -18,6 +12,12 @@ from hub.ops.views_boards import (
     MemoryView,
     RememberedView,
 )
+from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.coordination.authority import Authority, Caller
+from hub.coordination.memory import BoardMemory
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.operations.names import user_names
 from protocol.authority import Standing, Verb
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
 from storage.agents import agents
@@ -38,7 +38,7 @@ _ROLES: Mapping[Standing, BoardRole] = {
 
 
 class BoardOperations:
-    """Implements ``ops.facades.boards.BoardFacade``."""
+    """Implements ``api.facades.boards.BoardFacade``."""
 
     def __init__(
         self,

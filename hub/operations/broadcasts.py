@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from hub.api.facades.broadcasts import BroadcastStanding
+from hub.api.views.leads import BroadcastResultView, BroadcastView, LeadKindWord
 from hub.clock import from_epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts, Standing
 from hub.coordination.lead_messages import ToLead
 from hub.operations.moments import moment
-from hub.ops.facades.broadcasts import BroadcastStanding
-from hub.ops.views_leads import BroadcastResultView, BroadcastView, LeadKindWord
 from protocol.errors import ErrorCode
 from protocol.messages import DELIVERED, MessageState
 from storage.coordination import questions
@@ -18,7 +18,7 @@ from storage.store import Store
 
 
 class BroadcastOperations:
-    """Implements ``ops.facades.broadcasts.BroadcastFacade``.
+    """Implements ``api.facades.broadcasts.BroadcastFacade``.
 
     Args:
         why_away: why a gateway cannot be spoken to just now, by its name; ``None``: it can.

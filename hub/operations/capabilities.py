@@ -1,10 +1,10 @@
 """Capabilities of agents, as one user sees and changes them."""
 
 from hub.agents.capabilities import Capabilities
+from hub.api.views.capabilities import CapabilityView, RegisteredView, WantedCapability
 from hub.clock import from_epoch_ms
 from hub.operations.names import agent_named, user_names
 from hub.operations.seen import Seen
-from hub.ops.views_capabilities import CapabilityView, RegisteredView, WantedCapability
 from hub.settings.file_lines import FileLines
 from storage.agents.agents import AgentRow
 from storage.agents.capabilities import CapabilityRow, DeclaredCapability
@@ -12,7 +12,7 @@ from storage.store import Store
 
 
 class CapabilityOperations(Seen):
-    """Implements ``ops.facades.capabilities.CapabilityFacade``."""
+    """Implements ``api.facades.capabilities.CapabilityFacade``."""
 
     def __init__(self, store: Store, capabilities: Capabilities, lines: FileLines) -> None:
         """*lines*: where hub.toml says what may not be changed here."""

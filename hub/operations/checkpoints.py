@@ -1,17 +1,17 @@
 """Checkpoints of agents, as one user sees and changes them."""
 
 from hub.agents.checkpoints import Checkpoints
+from hub.api.views.checkpoints import CheckpointView, WantedCheckpoint
 from hub.clock import from_epoch_ms
 from hub.operations.names import agent_named
 from hub.operations.seen import Seen
-from hub.ops.views_checkpoints import CheckpointView, WantedCheckpoint
 from storage.agents.agents import AgentRow
 from storage.agents.checkpoints import CheckpointRow
 from storage.store import Store
 
 
 class CheckpointOperations(Seen):
-    """Implements ``ops.facades.checkpoints.CheckpointFacade``."""
+    """Implements ``api.facades.checkpoints.CheckpointFacade``."""
 
     def __init__(self, store: Store, checkpoints: Checkpoints) -> None:
         self._store = store

@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hub.ops.roles import Principal
-from hub.ops.views_config import ConfigCheckView, ConfigEdit, ConfigText, ConfigView, ProblemView, ReloadView
+from hub.api.door.roles import Principal
+from hub.api.views.config import ConfigCheckView, ConfigEdit, ConfigText, ConfigView, ProblemView, ReloadView
 from hub.settings.locate import KeyPath
 from hub.settings.problems import Problem, Severity, spell
 from hub.settings.reload import Edit, Reloader, TakenUp
 
 
 class ConfigOperations:
-    """Implements ``ops.facades.ConfigFacade``."""
+    """Implements ``api.facades.ConfigFacade``."""
 
     def __init__(self, reloader: Reloader) -> None:
         self._reloader = reloader

@@ -7,14 +7,7 @@ from typing import Final, Literal
 
 from hub.accounts.desk import Accounts
 from hub.accounts.sign_in import SignInFailed, SignIns
-from hub.clock import Clock, epoch_ms, from_epoch_ms
-from hub.connectors.connector import Connector, Message, Page
-from hub.connectors.failures import ConnectorFailure
-from hub.document import Document
-from hub.log import Channel
-from hub.operations.names import user_names
-from hub.operations.seen import Seen
-from hub.ops.views_connectors import (
+from hub.api.views.connectors import (
     ConnectorDetail,
     ConnectorView,
     ForgottenView,
@@ -23,6 +16,13 @@ from hub.ops.views_connectors import (
     StepView,
     UnreadView,
 )
+from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.connectors.connector import Connector, Message, Page
+from hub.connectors.failures import ConnectorFailure
+from hub.document import Document
+from hub.log import Channel
+from hub.operations.names import user_names
+from hub.operations.seen import Seen
 from protocol.ids import UserId
 from storage.agents import agents
 from storage.agents.agents import AgentRow
@@ -40,7 +40,7 @@ LOOKS_BACK: Final = timedelta(days=90)  # a self-test, for a message to read
 
 
 class ConnectorOperations(Seen):
-    """Implements ``ops.facades.connectors.ConnectorFacade``."""
+    """Implements ``api.facades.connectors.ConnectorFacade``."""
 
     def __init__(self, store: Store, accounts: Accounts, sign_ins: SignIns, *, clock: Clock) -> None:
         self._store = store

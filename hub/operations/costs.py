@@ -3,11 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from hub.api.views.costs import CostsBy, CostsView, CostView, EstimateView, SpendView
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
 from hub.operations.names import agent_named
 from hub.operations.seen import Seen
-from hub.ops.views_costs import CostsBy, CostsView, CostView, EstimateView, SpendView
 from hub.runs.budget import NANOS
 from hub.runs.estimating import Estimator
 from storage.runs import model_costs
@@ -20,7 +20,7 @@ DAY: Final = timedelta(days=1)
 
 
 class CostOperations(Seen):
-    """Implements ``ops.facades.CostFacade``."""
+    """Implements ``api.facades.CostFacade``."""
 
     def __init__(self, *, store: Store, roster: Roster, estimator: Estimator, clock: Clock) -> None:
         self._store = store

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Final, Protocol
 
+from hub.api.views.observe import ConnectionView, DumpView, TaskView, ThreadView
 from hub.clock import Clock
 from hub.log import Channel
-from hub.ops.views_observe import ConnectionView, DumpView, TaskView, ThreadView
 from protocol.ids import DeviceId
 
 log = Channel(__name__)
@@ -42,7 +42,7 @@ class Connected(Protocol):
 
 
 class DebugOperations:
-    """Implements ``ops.facades.observe.DebugFacade``.
+    """Implements ``api.facades.observe.DebugFacade``.
 
     Attributes:
         queues: how much waits in each queue, by its name; whoever has one adds it.

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from hub.api.facades.devices import AmbiguousDevice, NotConnectedHere
+from hub.api.views.identity import AgreementView, DeviceDetail, DeviceView, KeyView, OwnerGrantView
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
 from hub.log import Channel
@@ -10,8 +12,6 @@ from hub.operations.moments import moment
 from hub.operations.names import user_names
 from hub.operations.seen import Seen
 from hub.operations.tokens import token_view
-from hub.ops.facades.devices import AmbiguousDevice, NotConnectedHere
-from hub.ops.views_identity import AgreementView, DeviceDetail, DeviceView, KeyView, OwnerGrantView
 from protocol import keys
 from protocol.errors import CloseCode
 from protocol.handshake import Goodbye
@@ -39,7 +39,7 @@ RESYNCED: Final = Goodbye(
 
 
 class DeviceOperations(Seen):
-    """Implements ``ops.facades.devices.DeviceFacade``."""
+    """Implements ``api.facades.devices.DeviceFacade``."""
 
     def __init__(self, *, store: Store, roster: Roster, clock: Clock) -> None:
         self._store = store

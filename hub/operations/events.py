@@ -3,10 +3,10 @@
 from collections.abc import AsyncGenerator, Collection, Mapping
 from typing import Final
 
+from hub.api.views.events import OPEN, RESET, EventView
 from hub.clock import Clock, from_epoch_ms
 from hub.log import LogEntry, Ring
 from hub.operations.seen import Seen
-from hub.ops.views_events import OPEN, RESET, EventView
 from protocol.ids import AgentId, BootId, UserId
 from storage.devices import owners
 from storage.store import Store
@@ -45,7 +45,7 @@ REMEMBERED: Final = 10_000  # owners; a thing never changes hands
 
 
 class EventOperations(Seen):
-    """Implements ``ops.facades.events.EventFacade`` over the log's ring."""
+    """Implements ``api.facades.events.EventFacade`` over the log's ring."""
 
     def __init__(self, *, store: Store, ring: Ring, clock: Clock, boot_id: BootId) -> None:
         self._store = store

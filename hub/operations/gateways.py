@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from hub.api.views.gateways import GatewayAgentView, GatewayDetail, GatewayProblemView, GatewayView
+from hub.api.views.view import AgentView
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.gateway_standing import GatewayStandings
 from hub.log import Channel
@@ -12,8 +14,6 @@ from hub.openclaw.methods import agents_list
 from hub.operations.agent_writing import AgentViews
 from hub.operations.names import user_names
 from hub.operations.seen import Seen
-from hub.ops.views import AgentView
-from hub.ops.views_gateways import GatewayAgentView, GatewayDetail, GatewayProblemView, GatewayView
 from protocol.ids import AgentId, UserId
 from protocol.standing import Axes, Connectivity
 from storage.agents import agents
@@ -39,7 +39,7 @@ class NotThere(UnknownAgent):
 
 
 class GatewayOperations(Seen):
-    """Implements ``ops.facades.gateways.GatewayFacade``.
+    """Implements ``api.facades.gateways.GatewayFacade``.
 
     Attributes:
         limits: how many agents there may be.

@@ -13,6 +13,8 @@ from hub.agents.configs import AgentConfigs
 from hub.agents.locks import Locks
 from hub.agents.measurements import Measurements
 from hub.agents.writing import AgentWriter
+from hub.api.agent_bodies import rules_of
+from hub.api.views.view import Check, Health, Readiness, StatusView
 from hub.backups import Backups
 from hub.clock import Clock
 from hub.drain import Drain
@@ -54,8 +56,6 @@ from hub.operations.souls import SoulOperations
 from hub.operations.standings import StandingOperations
 from hub.operations.upkeep import UpkeepOperations
 from hub.operations.waiting import Waiting
-from hub.ops.agent_bodies import rules_of
-from hub.ops.views import Check, Health, Readiness, StatusView
 from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Reached
 from hub.runs.control import RunControl
@@ -95,7 +95,7 @@ class Where(msgspec.Struct, frozen=True):
 
 
 class Operations(Seen):
-    """Answers operators. Implements ``ops.facade.HubFacade``."""
+    """Answers operators. Implements ``api.facade.HubFacade``."""
 
     def __init__(
         self,

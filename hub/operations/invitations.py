@@ -1,14 +1,14 @@
 """Invitations: made, listed, revoked. What is kept of one is its hash."""
 
 from hub import tokens
+from hub.api.facades.pairings import OneDeviceOneName, TooManyInvitations, UnknownInvitation
+from hub.api.views.identity import InvitationView, NewInvitation
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.operations.limits import IdentityLimits
 from hub.operations.moments import moment
 from hub.operations.seen import Seen
-from hub.ops.facades.pairings import OneDeviceOneName, TooManyInvitations, UnknownInvitation
-from hub.ops.views_identity import InvitationView, NewInvitation
 from hub.tokens import TokenKind
 from protocol.ids import InvitationId, UserId
 from storage.devices import invitations
@@ -19,7 +19,7 @@ log = Channel(__name__)
 
 
 class InvitationOperations(Seen):
-    """Implements ``ops.facades.pairings.InvitationFacade``."""
+    """Implements ``api.facades.pairings.InvitationFacade``."""
 
     def __init__(
         self,

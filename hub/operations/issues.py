@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
+from hub.api.views.issues import IssueView
+from hub.api.views.view import IssueCounts
 from hub.health.issues import Issue, Issues, Severity
 from hub.operations.seen import Seen
-from hub.ops.views import IssueCounts
-from hub.ops.views_issues import IssueView
 
 
 class IssueOperations(Seen):
-    """Implements ``ops.facades.IssueFacade``."""
+    """Implements ``api.facades.IssueFacade``."""
 
     def __init__(self, issues: Issues) -> None:
         self._issues = issues

@@ -1,10 +1,10 @@
 """The ledger of items, as operators are told of it."""
 
+from hub.api.views.items import ItemVerdict, ItemView
 from hub.clock import from_epoch_ms
 from hub.operations.moments import moment
 from hub.operations.names import agent_named
 from hub.operations.seen import Seen
-from hub.ops.views_items import ItemVerdict, ItemView
 from protocol.ids import RunId
 from protocol.tables import TABLES, TableName
 from storage.runs import items
@@ -13,7 +13,7 @@ from storage.store import Store
 
 
 class ItemOperations(Seen):
-    """Implements ``ops.facades.items.ItemFacade``."""
+    """Implements ``api.facades.items.ItemFacade``."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -1,15 +1,15 @@
 """The keys that seal what sign-ins granted, as operators are told of them, rotated and removed."""
 
 from hub.accounts.desk import Accounts
+from hub.api.views.keys import SealingKeysView, SealingKeyView
 from hub.clock import Clock, epoch_ms
-from hub.ops.views_keys import SealingKeysView, SealingKeyView
 from storage.audit import audit
 from storage.audit.audit import Entry
 from storage.store import Store
 
 
 class KeyOperations:
-    """Implements ``ops.facades.keys.KeyFacade``."""
+    """Implements ``api.facades.keys.KeyFacade``."""
 
     def __init__(self, store: Store, accounts: Accounts, *, clock: Clock) -> None:
         self._store = store

@@ -2,15 +2,15 @@
 
 from typing import cast
 
+from hub.api.views.leads import LeadMessageView, LeadStateWord, LeadView
 from hub.coordination.authority import Caller
 from hub.coordination.lead_messages import LeadMessages, ToLead
 from hub.coordination.leads import Leads
 from hub.operations.messages import MessageOperations
-from hub.ops.views_leads import LeadMessageView, LeadStateWord, LeadView
 
 
 class LeadOperations:
-    """Implements ``ops.facades.leads.LeadFacade``."""
+    """Implements ``api.facades.leads.LeadFacade``."""
 
     def __init__(self, leads: Leads, sent: LeadMessages, messages: MessageOperations) -> None:
         self._leads = leads

@@ -4,13 +4,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from hub.agents.locks import Locks
+from hub.api.facades.locks import AmbiguousLock, UnknownLock
+from hub.api.views.locks import LockHolderView, LockView, LockWaitView
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from hub.operations.moments import moment
 from hub.operations.names import agent_named, user_names
 from hub.operations.seen import Seen
-from hub.ops.facades.locks import AmbiguousLock, UnknownLock
-from hub.ops.views_locks import LockHolderView, LockView, LockWaitView
 from protocol.ids import UserId
 from storage.agents import locks
 from storage.audit import audit
@@ -21,7 +21,7 @@ log = Channel(__name__)
 
 
 class LockOperations(Seen):
-    """Implements ``ops.facades.locks.LockFacade``."""
+    """Implements ``api.facades.locks.LockFacade``."""
 
     def __init__(self, store: Store, held: Locks, *, clock: Clock) -> None:
         self._store = store

@@ -3,9 +3,9 @@
 from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
+from hub.api.views.observe import LogLevel, LogView
 from hub.clock import from_epoch_ms
 from hub.log import LogEntry, Ring
-from hub.ops.views_observe import LogLevel, LogView
 from storage.devices import devices
 from storage.devices.devices import UnknownDevice
 from storage.store import Store
@@ -17,7 +17,7 @@ _Wanted = Callable[[LogEntry], bool]
 
 
 class LogOperations:
-    """Implements ``ops.facades.observe.LogFacade``."""
+    """Implements ``api.facades.observe.LogFacade``."""
 
     def __init__(self, ring: Ring, store: Store) -> None:
         self._ring = ring

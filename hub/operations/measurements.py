@@ -5,15 +5,15 @@ from datetime import datetime
 
 from hub.agents.charts import Chart, Question
 from hub.agents.measurements import Measurements
+from hub.api.views.measurements import ChartView, LineView, PointView, SeriesView
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.operations.names import agent_named
 from hub.operations.seen import Seen
-from hub.ops.views_measurements import ChartView, LineView, PointView, SeriesView
 from storage.store import Store
 
 
 class MeasurementOperations(Seen):
-    """Implements ``ops.facades.MeasurementFacade``."""
+    """Implements ``api.facades.MeasurementFacade``."""
 
     def __init__(self, store: Store, measurements: Measurements) -> None:
         self._store = store

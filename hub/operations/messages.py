@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hub.api.views.messages import MessageDetail, MessageMoveView, MessageView
 from hub.clock import from_epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.messages import Messages, Nudge
 from hub.operations.moments import moment
 from hub.operations.names import agent_named
-from hub.ops.views_messages import MessageDetail, MessageMoveView, MessageView
 from protocol.messages import MessageState, attempt_key
 from storage.coordination import questions
 from storage.coordination.message_rows import MessageMove, MessageRow
@@ -17,7 +17,7 @@ from storage.store import Store
 
 
 class MessageOperations:
-    """Implements ``ops.facades.messages.MessageFacade``.
+    """Implements ``api.facades.messages.MessageFacade``.
 
     Args:
         why_away: why the gateway or device of a message cannot be spoken to just now; ``None``: it can.

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from hub.ops.facade import AmbiguousAgent
+from hub.api.facade import AmbiguousAgent
 from protocol.ids import UserId
 from storage.agents import agents
 from storage.agents.agents import AgentRow, UnknownAgent

@@ -4,15 +4,15 @@ from collections.abc import Collection
 from typing import Final
 
 from hub import tokens
+from hub.api.door.roles import Principal, Role, Scope, scopes_of
+from hub.api.facades.tokens import BeyondOwnRights, TooManyTokens, UnknownToken
+from hub.api.views.identity import NewOperatorToken, OperatorTokenView
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.operations.limits import IdentityLimits
 from hub.operations.moments import moment
 from hub.operations.seen import Seen
-from hub.ops.facades.tokens import BeyondOwnRights, TooManyTokens, UnknownToken
-from hub.ops.roles import Principal, Role, Scope, scopes_of
-from hub.ops.views_identity import NewOperatorToken, OperatorTokenView
 from hub.tokens import TokenKind
 from protocol.ids import TokenId
 from storage.devices import operator_tokens
@@ -25,7 +25,7 @@ DAY_S: Final = 86_400.0
 
 
 class OperatorTokenOperations(Seen):
-    """Implements ``ops.facades.tokens.OperatorTokenFacade``."""
+    """Implements ``api.facades.tokens.OperatorTokenFacade``."""
 
     def __init__(
         self,

@@ -6,6 +6,8 @@ Codes are looked at one at a time, so that many at once are no more tries than o
 
 import anyio
 
+from hub.api.facades.pairings import BadPairingCode, TooManyCodes
+from hub.api.views.identity import PairedView, PairingView
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.links import pairing_code
 from hub.links.attempts import AttemptLimits, FailedAttempts
@@ -15,8 +17,6 @@ from hub.operations.limits import IdentityLimits
 from hub.operations.moments import moment
 from hub.operations.names import user_names
 from hub.operations.seen import Seen
-from hub.ops.facades.pairings import BadPairingCode, TooManyCodes
-from hub.ops.views_identity import PairedView, PairingView
 from protocol import keys
 from protocol.ids import DeviceId, PairingId, UserId
 from storage.audit import audit
@@ -28,7 +28,7 @@ log = Channel(__name__)
 
 
 class PairingOperations(Seen):
-    """Implements ``ops.facades.pairings.PairingFacade``."""
+    """Implements ``api.facades.pairings.PairingFacade``."""
 
     def __init__(
         self,

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hub.api.views.questions import QuestionDetail, QuestionView
 from hub.clock import from_epoch_ms
 from hub.coordination.authority import Authority, Caller
 from hub.coordination.questions import Asked, Questions
 from hub.operations.moments import moment
-from hub.ops.views_questions import QuestionDetail, QuestionView
 from protocol.messages import QuestionState
 from storage.coordination import questions
 from storage.coordination.questions import QuestionRow
@@ -16,7 +16,7 @@ from storage.store import Store
 
 
 class QuestionOperations:
-    """Implements ``ops.facades.questions.QuestionFacade``."""
+    """Implements ``api.facades.questions.QuestionFacade``."""
 
     def __init__(self, store: Store, asked: Questions, authority: Authority) -> None:
         self._store = store

@@ -5,8 +5,8 @@ from typing import Final
 
 import anyio
 
+from hub.api.views.view import Check, Readiness
 from hub.clock import Clock
-from hub.ops.views import Check, Readiness
 from protocol.errors import HubError
 from storage.devices import identity
 from storage.store import Store

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from hub.api.views.view import MoveView, RunDetail, RunErrorView, RunView, UnitView
 from hub.clock import from_epoch_ms
 from hub.operations.moments import moment
-from hub.ops.views import MoveView, RunDetail, RunErrorView, RunView, UnitView
 from hub.runs.budget import NANOS
 from hub.runs.decisions import MissedFires, told_missed
 from hub.runs.reasons import told_errors, told_reason

@@ -5,13 +5,13 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
 
+from hub.api.facade import AmbiguousRun
+from hub.api.views.view import RunDetail, RunProgress, RunView
 from hub.clock import Clock
 from hub.operations.names import agent_named
 from hub.operations.run_views import move_view, run_detail, run_error_view, run_view, unit_view
 from hub.operations.seen import Seen
 from hub.operations.waiting import Waiting
-from hub.ops.facade import AmbiguousRun
-from hub.ops.views import RunDetail, RunProgress, RunView
 from hub.runs.control import RunControl
 from hub.runs.decisions import MissedFires
 from hub.runs.dispatcher import Dispatcher
@@ -31,7 +31,7 @@ SUFFIX: Final = re.compile(r"[0-9a-f-]{6,35}")  # of a UUID: its end is chance, 
 
 
 class RunOperations(Seen):
-    """Implements ``ops.facade.RunFacade``."""
+    """Implements ``api.facade.RunFacade``."""
 
     def __init__(
         self,

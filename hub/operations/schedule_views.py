@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from hub.api.views.view import BackfillView, DecisionView, FireView, ScheduleView
 from hub.clock import from_epoch_ms
-from hub.ops.views import BackfillView, DecisionView, FireView, ScheduleView
 from hub.runs.backfill import Backfilled
 from hub.runs.decisions import told_decision, told_pause
 from storage.schedules import schedules

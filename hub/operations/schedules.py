@@ -5,12 +5,12 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Final
 
+from hub.api.facade import NoSchedule
+from hub.api.views.view import BackfillView, DecisionView, FireView, ScheduleView
 from hub.clock import epoch_ms
 from hub.operations.names import agent_named
 from hub.operations.schedule_views import backfill_view, decision_view, schedule_view
 from hub.operations.seen import Seen
-from hub.ops.facade import NoSchedule
-from hub.ops.views import BackfillView, DecisionView, FireView, ScheduleView
 from hub.runs.firing import offset_of, trigger_for
 from hub.runs.scheduler import Scheduler
 from hub.schedules.cron import BadSchedule
@@ -24,7 +24,7 @@ FIRES_TOLD: Final = 5
 
 
 class ScheduleOperations(Seen):
-    """Implements ``ops.facade.ScheduleFacade``."""
+    """Implements ``api.facade.ScheduleFacade``."""
 
     def __init__(self, *, store: Store, scheduler: Scheduler) -> None:
         self._store = store

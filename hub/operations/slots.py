@@ -3,10 +3,10 @@
 from datetime import timedelta
 from typing import Final
 
+from hub.api.views.slots import SlotTimeView, SlotView, WakeView
 from hub.clock import from_epoch_ms
 from hub.operations.names import agent_named
 from hub.operations.seen import Seen
-from hub.ops.views_slots import SlotTimeView, SlotView, WakeView
 from hub.runs.decisions import told_pause, told_wake
 from hub.runs.scheduler import Scheduler
 from hub.schedules.cron import BadSchedule
@@ -19,7 +19,7 @@ TIMES_TOLD: Final = 5
 
 
 class SlotOperations(Seen):
-    """Implements ``ops.facades.slots.SlotFacade``."""
+    """Implements ``api.facades.slots.SlotFacade``."""
 
     def __init__(self, *, store: Store, scheduler: Scheduler) -> None:
         self._store = store

@@ -4,17 +4,17 @@ from typing import Any
 
 import msgspec
 
+from hub.api.views.souls import SoulTextView, SoulVersionView, SoulView, SoulWriteView, WantedSoul
 from hub.clock import from_epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.souls import Souls, SoulWish
 from hub.operations.moments import moment
-from hub.ops.views_souls import SoulTextView, SoulVersionView, SoulView, SoulWriteView, WantedSoul
 from storage.coordination.soul_writes import SoulWriteRow
 from storage.coordination.souls import SoulVersion
 
 
 class SoulOperations:
-    """Implements ``ops.facades.souls.SoulFacade``."""
+    """Implements ``api.facades.souls.SoulFacade``."""
 
     def __init__(self, souls: Souls) -> None:
         self._souls = souls

@@ -7,6 +7,7 @@ import msgspec
 
 from hub.agents.wanted import bounded_metadata, wanted_of
 from hub.agents.words import document_of
+from hub.api.views.standings import AgentMoveView, SinceView, StandingChange, StandingView
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
 from hub.operations.agent_writing import managed
@@ -14,7 +15,6 @@ from hub.operations.devices import KICKED
 from hub.operations.moments import moment
 from hub.operations.names import agent_named
 from hub.operations.seen import Seen
-from hub.ops.views_standings import AgentMoveView, SinceView, StandingChange, StandingView
 from hub.runs.agent_control import AgentControl
 from hub.settings.file_lines import FileLines
 from protocol.errors import CloseCode
@@ -30,7 +30,7 @@ from storage.store import Store
 
 
 class StandingOperations(Seen):
-    """Implements ``ops.facades.standings.StandingFacade``."""
+    """Implements ``api.facades.standings.StandingFacade``."""
 
     def __init__(
         self,

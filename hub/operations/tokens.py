@@ -1,6 +1,8 @@
 """Tokens of devices: made, listed, revoked. What is kept of one is its hash."""
 
 from hub import tokens
+from hub.api.facades.tokens import TooManyTokens, UnknownToken
+from hub.api.views.identity import NewToken, TokenView
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
 from hub.log import Channel
@@ -9,8 +11,6 @@ from hub.operations.limits import IdentityLimits
 from hub.operations.moments import moment
 from hub.operations.names import user_names
 from hub.operations.seen import Seen
-from hub.ops.facades.tokens import TooManyTokens, UnknownToken
-from hub.ops.views_identity import NewToken, TokenView
 from hub.tokens import TokenKind
 from protocol.ids import DeviceId, TokenId, UserId
 from storage.devices import device_replacement, devices
@@ -21,7 +21,7 @@ log = Channel(__name__)
 
 
 class TokenOperations(Seen):
-    """Implements ``ops.facades.tokens.TokenFacade``."""
+    """Implements ``api.facades.tokens.TokenFacade``."""
 
     def __init__(
         self,

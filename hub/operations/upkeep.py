@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
+from hub.api.views.upkeep import BackupView, DrainView
 from hub.backups import Backups
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.drain import Drain
 from hub.log import Channel
-from hub.ops.views_upkeep import BackupView, DrainView
 from protocol.errors import HubError
 from storage.audit import audit
 from storage.store import Store
@@ -15,7 +15,7 @@ log = Channel(__name__)
 
 
 class UpkeepOperations:
-    """Implements ``ops.facades.UpkeepFacade``."""
+    """Implements ``api.facades.UpkeepFacade``."""
 
     def __init__(
         self,

@@ -1,12 +1,12 @@
 """Users, as operators are told of them, and made."""
 
+from hub.api.facades.users import OwnerStays, TooManyUsers
+from hub.api.views.identity import UserView
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.operations.limits import IdentityLimits
 from hub.operations.seen import Seen
-from hub.ops.facades.users import OwnerStays, TooManyUsers
-from hub.ops.views_identity import UserView
 from protocol.ids import UserId
 from storage.devices import users
 from storage.devices.users import UserRow
@@ -16,7 +16,7 @@ log = Channel(__name__)
 
 
 class UserOperations(Seen):
-    """Implements ``ops.facades.users.UserFacade``."""
+    """Implements ``api.facades.users.UserFacade``."""
 
     def __init__(
         self, *, store: Store, clock: Clock, ids: IdFactory, metrics: Metrics, limits: IdentityLimits

@@ -17,6 +17,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
+from hub.api.door.routes import DEVICE_REQUESTS
 from hub.clock import Clock
 from hub.links.bucket import Buckets
 from hub.links.link import DeviceLink
@@ -24,7 +25,6 @@ from hub.links.roster import RequestReceived
 from hub.log import Channel
 from hub.loop_meter import charged
 from hub.metrics import Metrics
-from hub.ops.routes import DEVICE_REQUESTS
 from hub.requests.params import Later, Methods
 from hub.requests.queue import RequestQueue
 from hub.settings.limit_settings import Limits

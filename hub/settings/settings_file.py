@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from hub.clock import Clock, SystemClock
-from hub.ops.atomic import write_atomically
+from hub.settings.atomic import write_atomically
 from hub.settings.overrides import PREFIX, Override
 from hub.settings.problems import Problem, SettingsInvalid, Severity
 from hub.settings.reading import Reading, check_settings, check_text

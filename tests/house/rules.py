@@ -60,7 +60,7 @@ TOP = {
     "hub.backups",
     "hub.requests",
     "hub.operations",
-    "hub.ops",
+    "hub.api",
     "hub.settings",
     "hub.health",
     "hub.app",
@@ -74,9 +74,9 @@ STANDS_IN: dict[str, set[str]] = {
     "asyncpg": {"storage"},
     "aiosqlite": {"storage", "hub.device"},  # a device's own file
     "sqlite3": {"storage", "hub.device"},
-    "fastapi": {"hub.ops"},
-    "starlette": {"hub.ops"},
-    "uvicorn": {"hub.ops"},
+    "fastapi": {"hub.api"},
+    "starlette": {"hub.api"},
+    "uvicorn": {"hub.api"},
     "openai": {"hub.extraction"},
     "websockets": {"hub.links", "hub.device", "hub.openclaw"},
     "httpcore2": {"hub.outbound"},
@@ -124,7 +124,7 @@ def rooms_keep_to_their_floor(modules: Collection[Module]) -> Iterator[str]:
 
 
 def libraries_stand_in_their_rooms(modules: Collection[Module]) -> Iterator[str]:
-    """SQL in storage, HTTP in ops, the model's client in extraction, sockets at the two ends of the wire."""
+    """SQL in storage, HTTP in the API, the model's client in extraction, sockets at both ends."""
     for module in modules:
         for target, line in imports_of(module):
             rooms = STANDS_IN.get(target.partition(".")[0])

@@ -13,6 +13,7 @@ import pytest
 
 from hub.agents.locks import Locks
 from hub.agents.writing import AgentWriter
+from hub.api.facade import AmbiguousRun, NoSchedule
 from hub.backups import Backups
 from hub.clock import epoch_ms
 from hub.drain import Drain
@@ -23,7 +24,6 @@ from hub.loop_lag import STUCK_S, LoopLag
 from hub.operations import Operations
 from hub.operations.config import ConfigOperations
 from hub.operations.identity import Identity
-from hub.ops.facade import AmbiguousRun, NoSchedule
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import Hold
 from protocol.errors import IllegalTransition

@@ -16,6 +16,8 @@ from hub.agents.checkpoints import Checkpoints
 from hub.agents.configs import AgentConfigs
 from hub.agents.locks import Locks
 from hub.agents.writing import AgentWriter
+from hub.api.agent_bodies import Rules
+from hub.api.door.routes import DEVICE_REQUESTS
 from hub.app.requests import make_requests as assembled
 from hub.clock import epoch_ms
 from hub.coordination.authority import Authority
@@ -28,8 +30,6 @@ from hub.links.roster import RequestReceived, Roster
 from hub.links.rotation import KeyRotation
 from hub.metrics import Metrics
 from hub.openclaw import Fleet
-from hub.ops.agent_bodies import Rules
-from hub.ops.routes import DEVICE_REQUESTS
 from hub.outbound import OutboundClient, OutboundRules
 from hub.requests import agents as agent_requests
 from hub.requests import service

@@ -25,8 +25,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from hub.ops.api.application import application
-from hub.ops.api.document import openapi_document
+from hub.api.application import application
+from hub.api.document import openapi_document
 from tests.support.processes import HubProcess, closing
 
 EXAMPLES = 12  # of each route and kind: some thousands of requests in all

@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from hub.ops.sockets import listen_on_tcp
+from hub.api.door.sockets import listen_on_tcp
 from hub.settings.address import Address
 from hub.settings.settings_file import LAST_GOOD
 from tests.support.certificates import write_certificate

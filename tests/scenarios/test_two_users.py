@@ -8,8 +8,8 @@ import anyio
 import httpx2
 import pytest
 
-from hub.ops.roles import HUB_WIDE
-from hub.ops.routes import AGENT, HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked
+from hub.api.door.roles import HUB_WIDE
+from hub.api.door.routes import AGENT, HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked
 from tests.support.processes import PATIENCE_S, HubProcess, closing
 
 SETTINGS = """\

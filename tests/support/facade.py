@@ -23,6 +23,28 @@ from hub.agents.configs import AgentConfigs
 from hub.agents.locks import Locks
 from hub.agents.measurements import Measurements
 from hub.agents.writing import AgentWriter
+from hub.api.agent_bodies import Rules
+from hub.api.door.access import PEER_UID, SOCKET_PATH, Access
+from hub.api.door.bearer import BearerTokens
+from hub.api.door.idempotency import Replays
+from hub.api.door.server import Listening, OperatorServer
+from hub.api.views.view import (
+    AgentView,
+    BackfillView,
+    Check,
+    DecisionView,
+    FireView,
+    Health,
+    MoveView,
+    Readiness,
+    RunDetail,
+    RunErrorView,
+    RunProgress,
+    RunView,
+    ScheduleView,
+    StatusView,
+    UnitView,
+)
 from hub.backups import Backups
 from hub.clock import IdFactory, SystemChance, epoch_ms
 from hub.coordination.authority import Authority
@@ -82,28 +104,6 @@ from hub.operations.standings import StandingOperations
 from hub.operations.tokens import TokenOperations
 from hub.operations.upkeep import UpkeepOperations
 from hub.operations.users import UserOperations
-from hub.ops.access import PEER_UID, SOCKET_PATH, Access
-from hub.ops.agent_bodies import Rules
-from hub.ops.bearer import BearerTokens
-from hub.ops.replays import Replays
-from hub.ops.server import Listening, OperatorServer
-from hub.ops.views import (
-    AgentView,
-    BackfillView,
-    Check,
-    DecisionView,
-    FireView,
-    Health,
-    MoveView,
-    Readiness,
-    RunDetail,
-    RunErrorView,
-    RunProgress,
-    RunView,
-    ScheduleView,
-    StatusView,
-    UnitView,
-)
 from hub.outbound import OutboundClient, OutboundRules
 from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Budgets

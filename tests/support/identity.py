@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
+from hub.api.door.roles import Principal, Role, Scope
 from hub.clock import IdFactory, epoch_ms
 from hub.links import pairing_code
 from hub.links.roster import Roster
 from hub.metrics import Metrics
 from hub.operations.identity import Identity
 from hub.operations.limits import IdentityLimits
-from hub.ops.roles import Principal, Role, Scope
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, ConnectionId, DeviceId, PairingId, UserId
 from protocol.keys import key_id

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from hub.api.views.audit import AuditCheckView
 from hub.app import boot
 from hub.app.context import Context
 from hub.operations.audit import AuditOperations
-from hub.ops.views_audit import AuditCheckView
 from storage.audit import audit
 from tests.hub.app.test_reload import grounded
 

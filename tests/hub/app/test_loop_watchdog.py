@@ -10,6 +10,7 @@ import anyio
 import pytest
 import uvicorn
 
+from hub.api.door.server import OperatorServer
 from hub.app.supervisor import Service, Supervisor
 from hub.app.watchdog import Watchdog
 from hub.clock import IdFactory
@@ -21,7 +22,6 @@ from hub.links.limits import PortLimits
 from hub.links.roster import DeviceReady
 from hub.loop_lag import LoopLag
 from hub.metrics import Metrics
-from hub.ops.server import OperatorServer
 from hub.runs.disk import DiskGuard
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.scheduler import Scheduler

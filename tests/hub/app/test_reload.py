@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, insert, text
 
+from hub.api.door.sockets import listen_on_tcp
 from hub.app.context import Context
 from hub.app.hub import Hub
 from hub.app.systemd import ServiceManager
@@ -16,7 +17,6 @@ from hub.drain import Drain
 from hub.links.roster import DeviceReady
 from hub.metrics import Metrics
 from hub.operations.debug import DebugOperations
-from hub.ops.sockets import listen_on_tcp
 from hub.settings.address import Address
 from hub.settings.changes import Changes
 from hub.settings.locate import KeyPath

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hub.api.door.certificates import CertificateUnusable
 from hub.app.tls import Tls
 from hub.metrics import Metrics
-from hub.ops.certificates import CertificateUnusable
 from hub.settings.listen_settings import DeviceListener, Listen, TlsSettings
 from hub.settings.reload import Unfit
 from hub.settings.settings import Settings

@@ -7,8 +7,8 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from hub.runs.wishes import RunWish
+from tests.hub.api.test_ability_routes import keep
 from tests.hub.cli.conftest import Hub
-from tests.hub.ops.test_ability_routes import keep
 from tests.support.facade import FakeHub
 
 

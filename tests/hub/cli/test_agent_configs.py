@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from anyio.from_thread import BlockingPortal
 
+from tests.hub.api.test_agent_config_routes import an_agent
 from tests.hub.cli.conftest import Hub
-from tests.hub.ops.test_agent_config_routes import an_agent
 from tests.support.facade import FakeHub
 
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from hub.api.views.capabilities import CapabilityView
+from hub.api.views.costs import CostView, SpendView
+from hub.api.views.locks import LockHolderView, LockView
+from hub.api.views.overviews import AgentOverview, CheckpointBrief
+from hub.api.views.standings import SinceView, StandingView
+from hub.api.views.view import AgentView
 from hub.cli.agent_overview import print_overview
-from hub.ops.views import AgentView
-from hub.ops.views_capabilities import CapabilityView
-from hub.ops.views_costs import CostView, SpendView
-from hub.ops.views_locks import LockHolderView, LockView
-from hub.ops.views_overviews import AgentOverview, CheckpointBrief
-from hub.ops.views_standings import SinceView, StandingView
 from protocol.lifecycles import RunState
 from tests.support.clock import START
 from tests.support.facade import make_run, make_schedule

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 import pytest
 
+from hub.api.door.sockets import CannotListen
 from hub.cli.app import COMMANDS, LazyGroup
 from hub.cli.failure import Exit, as_failure
 from hub.cli.options import state_folder
 from hub.cli.show import duration
-from hub.ops.sockets import CannotListen
 from hub.printable import printable
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 from tests.hub.cli.conftest import Hub

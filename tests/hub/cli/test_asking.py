@@ -8,8 +8,8 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from protocol.lifecycles import RunState
+from tests.hub.api.test_item_routes import keep
 from tests.hub.cli.conftest import Hub
-from tests.hub.ops.test_item_routes import keep
 from tests.support.facade import FakeHub, make_run, steps
 
 

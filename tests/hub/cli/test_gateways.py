@@ -4,8 +4,8 @@ import json
 
 from anyio.from_thread import BlockingPortal
 
+from tests.hub.api.test_gateway_routes import keep
 from tests.hub.cli.conftest import Hub
-from tests.hub.ops.test_gateway_routes import keep
 from tests.support.facade import FakeHub
 
 

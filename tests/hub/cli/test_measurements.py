@@ -5,8 +5,8 @@ import json
 import pytest
 from anyio.from_thread import BlockingPortal
 
+from tests.hub.api.test_measurement_routes import keep
 from tests.hub.cli.conftest import Hub
-from tests.hub.ops.test_measurement_routes import keep
 from tests.support.facade import FakeHub
 
 

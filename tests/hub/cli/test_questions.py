@@ -11,9 +11,9 @@ from click.testing import Result
 
 from hub.clock import IdFactory
 from hub.device.inserts import open_device_store
+from tests.hub.api.test_question_routes import two_boards
 from tests.hub.cli.conftest import Hub
 from tests.hub.device.test_questions import ASKED, call, settled
-from tests.hub.ops.test_question_routes import two_boards
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.facade import FakeHub
 

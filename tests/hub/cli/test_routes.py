@@ -4,8 +4,8 @@ import json
 
 from click.testing import CliRunner
 
+from hub.api.door.routes import DEVICE_REQUESTS, ROUTES
 from hub.cli.app import hub
-from hub.ops.routes import DEVICE_REQUESTS, ROUTES
 
 
 def test_every_route_is_printed_with_the_roles_that_may_and_no_hub_need_run() -> None:

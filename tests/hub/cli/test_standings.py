@@ -7,8 +7,8 @@ import pytest
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
+from tests.hub.api.test_agent_config_routes import an_agent
 from tests.hub.cli.conftest import Hub
-from tests.hub.ops.test_agent_config_routes import an_agent
 from tests.support.facade import FakeHub
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.ops.certificates import Certificates
+from hub.api.door.certificates import Certificates
 from tests.support.certificates import write_certificate
 from tests.support.log import Opened
 

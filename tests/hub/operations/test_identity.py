@@ -8,18 +8,18 @@ import anyio
 import pytest
 
 from hub import tokens
-from hub.operations.limits import IdentityLimits
-from hub.ops.facades.devices import AmbiguousDevice, NotConnectedHere
-from hub.ops.facades.pairings import (
+from hub.api.door.roles import ROLE_SCOPES, Principal, Role, Scope
+from hub.api.facades.devices import AmbiguousDevice, NotConnectedHere
+from hub.api.facades.pairings import (
     BadPairingCode,
     OneDeviceOneName,
     TooManyCodes,
     TooManyInvitations,
     UnknownInvitation,
 )
-from hub.ops.facades.tokens import BeyondOwnRights, TooManyTokens, UnknownToken
-from hub.ops.facades.users import TooManyUsers
-from hub.ops.roles import ROLE_SCOPES, Principal, Role, Scope
+from hub.api.facades.tokens import BeyondOwnRights, TooManyTokens, UnknownToken
+from hub.api.facades.users import TooManyUsers
+from hub.operations.limits import IdentityLimits
 from hub.tokens import TokenKind
 from protocol.errors import CloseCode
 from protocol.handshake import StoreMark

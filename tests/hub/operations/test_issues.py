@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from datetime import datetime
 
+from hub.api.views.view import IssueCounts
 from hub.health.issues import Finding, Issues, error, notice, warning
 from hub.metrics import Metrics
 from hub.operations.issues import IssueOperations
-from hub.ops.views import IssueCounts
 from protocol.ids import UserId
 from tests.support.clock import FakeClock
 

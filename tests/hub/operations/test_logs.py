@@ -6,9 +6,9 @@ from contextlib import aclosing
 import anyio
 import pytest
 
+from hub.api.views.observe import LogLevel, LogView
 from hub.log import Ring
 from hub.operations.logs import LogOperations
-from hub.ops.views_observe import LogLevel, LogView
 from protocol.ids import DeviceId, UserId
 from storage.devices import devices, users
 from storage.devices.devices import UnknownDevice

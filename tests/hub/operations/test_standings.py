@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from hub.api.views.standings import StandingChange
 from hub.links.roster import Roster
 from hub.operations.standings import StandingOperations
-from hub.ops.views_standings import StandingChange
 from hub.runs.agent_control import AgentControl
 from protocol.ids import UserId
 from protocol.lifecycles import RunState

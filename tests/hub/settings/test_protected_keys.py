@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from hub.ops.roles import Role, Scope
+from hub.api.door.roles import Role, Scope
 from hub.settings.locate import KeyPath
 from hub.settings.protected_keys import GUARDED, BeyondSettings, check_guarded
 from hub.settings.secret import SecretRef

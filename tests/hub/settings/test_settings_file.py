@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.ops.atomic import write_atomically
+from hub.settings.atomic import write_atomically
 from hub.settings.problems import SettingsInvalid
 from hub.settings.settings_file import LAST_GOOD, keep_last_good
 from tests.support.settings import TEXT, SettingsBench, files_of_at_most

@@ -1,0 +1,47 @@
+"""The body of a request: bounded in time, and read before anybody waits for its effect.
+
+Its length is bounded before: a request says it in its head, or goes no further (``hub.api.door.connection``).
+"""
+
+import anyio
+from starlette.types import Message, Receive
+
+from protocol.errors import ErrorCode, HubError
+
+
+class BodyTooSlow(HubError):
+    """It did not come in time."""
+
+    code = ErrorCode.HELLO_TIMEOUT
+
+
+async def read_body(receive: Receive, *, within_s: float) -> bytes | None:
+    """Return the whole body, or None if the peer left before its end.
+
+    Raises:
+        BodyTooSlow: the body was not here *within_s*.
+    """
+    body = bytearray()
+    with anyio.move_on_after(within_s):
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None
+            body += message.get("body", b"")
+            if not message.get("more_body", False):
+                return bytes(body)
+    raise BodyTooSlow(f"the body was not here within {within_s:g} s")
+
+
+def replaying(body: bytes, receive: Receive) -> Receive:
+    """What the application receives: the whole body at once, then what *receive* tells of the peer."""
+    is_told = False
+
+    async def replay() -> Message:
+        nonlocal is_told
+        if is_told:
+            return await receive()
+        is_told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

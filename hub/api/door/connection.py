@@ -1,0 +1,254 @@
+"""HTTP connection of the operators' or the webhooks' listener, bounded before its peer is known.
+
+The parser is httptools', in C: what a peer sends costs the loop about what its bytes cost to read. A
+connection has an intake budget as a device has one, sends one request at a time, and says how long its
+body is before it sends it.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from hub.api.door.access import LET_IN, PEER_UID, SOCKET_PATH
+from hub.api.door.peer import peer_uid
+from hub.api.errors import Problem
+from hub.links.gate import Place, TurnedAway
+from hub.links.intake import LEAST_WAIT_S, MOST_WAIT_S, Intake
+from hub.loop_meter import LoopMeter
+from protocol.errors import ErrorCode
+
+CONNECTIONS: Final = 256
+HEAD_S: Final = 5.0
+HEADER_BYTES: Final = 16 * 1024  # with the address
+HEADERS: Final = 128  # of a request; browsers send about twenty
+# What a connection may send: reads a second (a read is at least a byte, at most 256 KiB), and bytes.
+STRANGER_READS_PER_S, STRANGER_BYTES_PER_S = 50.0, 256.0 * 1024
+KNOWN_READS_PER_S, KNOWN_BYTES_PER_S = 2_000.0, 64.0 * 1024 * 1024
+_TOO_LONG: Final = f"the address and the headers have at most {HEADER_BYTES} bytes"
+_LAST: Final = {"connection": "close"}
+
+
+class _Refused(Exception):
+    """A request that is read no further. Raised by callbacks of the parser, which then stops."""
+
+    def __init__(self, code: ErrorCode, detail: str, status: int) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.status = status
+
+
+class _Pipelined(Exception):
+    """A request that did not wait for the response before it. Raised as ``_Refused`` is."""
+
+
+def connection_factory(
+    *, most_local: int, head_s: float, on_refusal: Callable[[str], None], loop: LoopMeter
+) -> type[asyncio.Protocol]:
+    """Return what uvicorn calls for each connection.
+
+    Args:
+        most_local: connections over Unix sockets at once; one more is refused. Those over TCP are
+            counted at the gate, before this.
+        head_s: within which a request's head must be here, once its connection is open or it began.
+        on_refusal: called with the code of each refusal.
+        loop: is charged with what reading takes.
+    """
+    made = partial(
+        BoundedConnection,
+        local=set(),
+        most_local=most_local,
+        head_s=head_s,
+        on_refusal=on_refusal,
+        meter=loop,
+    )
+    return cast(type[asyncio.Protocol], made)
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """uvicorn's connection, with these bounds.
+
+    Args:
+        local: open connections over Unix sockets.
+        place: the connection's place at the gate of its port; none over a Unix socket.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        local: set[HttpToolsProtocol],
+        most_local: int,
+        head_s: float,
+        on_refusal: Callable[[str], None],
+        meter: LoopMeter,
+        place: Place | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(*args, **options)
+        self._on_refusal = on_refusal
+        self._meter = meter
+        self._local, self._most_local = local, most_local
+        self._place = place
+        self._is_known = place is None
+        self._intake = Intake(0)
+        self._head_s = head_s
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = self._headers = 0
+        self._is_in_head = False
+        self._would_keep_alive = True
+        self._is_deaf = False  # what still comes is dropped
+
+    # --- the transport ---
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        uid = peer_uid(transport.get_extra_info("socket"))
+        path = transport.get_extra_info("sockname") if uid is not None else None
+        self.app_state = self.app_state | {PEER_UID: uid, SOCKET_PATH: path, LET_IN: self._is_let_in}
+        self._allow_intake()
+        if uid is not None:
+            self._local.add(self)
+        if len(self._local) > self._most_local and uid is not None:
+            self._refuse(ErrorCode.OVERLOADED, f"{self._most_local} connections are open already")
+        else:
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_here()
+        self._local.discard(self)
+        super().connection_lost(exc)
+        if self._place is not None:
+            self._place.leave()
+
+    def data_received(self, data: bytes) -> None:
+        cause = "operator:socket" if self._place is None else f"network:{self._place.network}"
+        wait_s = self._meter.run(cause, self._read, data)
+        self._charge(len(data), 0.0 if self._place is None else min(wait_s, MOST_WAIT_S))
+
+    def _read(self, data: bytes) -> None:
+        if self._is_deaf or self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self._is_in_head:
+            self._count_head(len(data))
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what the parser does not take: no HTTP, or what a callback raised."""
+        match sys.exc_info()[1]:
+            case BaseException(__context__=_Pipelined()):
+                self._is_deaf, self.cycle.keep_alive = True, False
+            case BaseException(__context__=_Refused() as refused):
+                self._refuse(refused.code, str(refused), status=refused.status)
+            case _:
+                self._refuse(ErrorCode.BAD_PARAMS, msg, status=400)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """uvicorn: a WebSocket was asked for. The answer says enough; nothing needs to be installed."""
+
+    # --- the parser ---
+
+    def on_message_begin(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            raise _Pipelined
+        super().on_message_begin()
+        self._head_bytes = self._headers = 0
+        self._is_in_head = True
+        if self._head_timer is None:
+            self._await_head()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers += 1
+        if self._headers > HEADERS:
+            raise _Refused(ErrorCode.TOO_LARGE, f"a request has at most {HEADERS} headers", 431)
+        if name.lower() == b"transfer-encoding":  # nothing is uploaded here that has no known length
+            raise _Refused(ErrorCode.BAD_PARAMS, "say how long the body is: Content-Length", 411)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEADER_BYTES:
+            raise _Refused(ErrorCode.TOO_LARGE, _TOO_LONG, 431)
+        self._is_in_head = False
+        self._head_is_here()
+        super().on_headers_complete()
+        # A response before the body's end is the last one: nobody reads the rest to find the next request.
+        self._would_keep_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
+        if self.parser.should_upgrade():  # the parser finds no body then: what follows would be a request
+            self._would_keep_alive, self._is_deaf = False, True
+
+    def on_message_complete(self) -> None:
+        if not self.cycle.response_started:
+            self.cycle.keep_alive = self._would_keep_alive
+        super().on_message_complete()
+
+    # --- the bounds ---
+
+    def _is_let_in(self) -> None:
+        """Note that a good token came over the connection."""
+        if self._place is not None:
+            self._place.vouch()
+        if not self._is_known:
+            self._is_known = True
+            self._allow_intake()
+
+    def _allow_intake(self) -> None:
+        rates = (
+            (KNOWN_READS_PER_S, KNOWN_BYTES_PER_S)
+            if self._is_known
+            else (STRANGER_READS_PER_S, STRANGER_BYTES_PER_S)
+        )
+        self._intake.welcome(*rates, self.loop.time())
+
+    def _charge(self, size: int, wait_s: float) -> None:
+        """Charge a read; where the budget is spent, or the loop's, read nothing for a while."""
+        intake = self._intake
+        intake.frames_left -= 1
+        intake.bytes_left -= size
+        if intake.is_spent:
+            wait_s = max(wait_s, intake.refill(self.loop.time()))
+        if wait_s and not self.transport.is_closing():
+            self.transport.pause_reading()
+            self.loop.call_later(max(wait_s, LEAST_WAIT_S), self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing() and not self.flow.read_paused:
+            self.transport.resume_reading()
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > HEADER_BYTES:
+            self._refuse(ErrorCode.TOO_LARGE, _TOO_LONG, status=431)
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(self._head_s, self._too_slow)
+
+    def _head_is_here(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _too_slow(self) -> None:
+        self._head_timer = None
+        self._refuse(ErrorCode.HELLO_TIMEOUT, f"no request came within {self._head_s:g} s")
+
+    def _refuse(self, code: ErrorCode, detail: str, *, status: int | None = None) -> None:
+        self._on_refusal(code)
+        self._is_deaf = True
+        if self.cycle is None or self.cycle.response_complete:  # no other response is half written
+            self.transport.write(_spelled(Problem(code, detail, status=status, headers=_LAST)))
+        self.transport.close()
+
+
+def told_to_an_operator(turned: TurnedAway) -> bytes:
+    """Why a connection goes no further, as it goes over a socket on which nothing was read."""
+    retry = {"retry-after": str(max(1, round(turned.retry_s)))}
+    return _spelled(Problem(turned.reason, str(turned), headers=_LAST | retry))
+
+
+def _spelled(problem: Problem) -> bytes:
+    head = f"HTTP/1.1 {problem.status_code} {HTTPStatus(problem.status_code).phrase}\r\n".encode()
+    told = b"".join(name + b": " + value + b"\r\n" for name, value in problem.raw_headers)
+    return head + told + b"\r\n" + bytes(problem.body)

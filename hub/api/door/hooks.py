@@ -1,0 +1,266 @@
+"""``POST /hooks/{name}``, and nothing else: what others post is believed, kept, and answered with 202.
+
+It is on the disk before the answer goes, so who gets one need not post again, and who gets none may: the
+same delivery is kept once. A webhook that is not there and a signature that is not good get the same answer
+after the same work.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import anyio
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from hub.api.door.access import LET_IN
+from hub.api.door.bodies import read_body
+from hub.api.errors import Problem
+from hub.clock import Clock, IdFactory, epoch_ms
+from hub.connectors.signatures import Delivery, Source, judge
+from hub.connectors.webhook_text import value_of
+from hub.links.attempts import network_of
+from hub.links.forwarded import FORWARDING, TrustedProxies
+from hub.links.hosts import Hosts
+from hub.log import Channel
+from hub.loop_meter import charged
+from hub.metrics import Metrics
+from protocol.errors import ErrorCode, HubError
+from storage.connectors import connectors
+from storage.connectors.connectors import UnknownConnector
+from storage.runs import posted
+from storage.runs.posted import TooManyPosted
+from storage.store import Store
+
+log = Channel(__name__)
+
+BODY_S: Final = 10.0  # within which a body is here; who posts has it all before it begins
+BUSY_S: Final = 1  # when who found no place may come again
+FULL_S: Final = 60  # the same, where an agent has to read first
+_PLACE: Final = "/hooks/"
+_MEDIA_TYPE_CHARS: Final = 200
+
+
+class Hook(NamedTuple):
+    """A webhook: the name of its connector, who posts to it, and the secrets of which one has to fit."""
+
+    name: str
+    source: Source
+    secrets: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Hook({self.name!r}, {self.source.value!r})"
+
+
+class Refused(HubError):
+    """A post goes no further."""
+
+    def __init__(self, code: ErrorCode, told: str, *, status: int | None = None, **headers: str) -> None:
+        super().__init__(told)
+        self.reason = code
+        self.answer = Problem(
+            code,
+            told,
+            status=status,
+            headers={name.replace("_", "-"): value for name, value in headers.items()},
+        )
+
+
+class Hooks:
+    """The ASGI application.
+
+    Args:
+        news: is told a connector's id once something was posted to it, and returns at once.
+
+    Attributes:
+        hooks: by name.
+        body_bytes: the longest body that is read.
+        at_once: requests that are answered at once; further ones get 503.
+        most_waiting: posts of one webhook that are not settled yet.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        ids: IdFactory,
+        metrics: Metrics,
+        news: Callable[[str], None],
+        hosts: Hosts,
+        proxies: TrustedProxies,
+        body_bytes: int = 256 * 1024,
+        body_s: float = BODY_S,
+        at_once: int = 32,
+        most_waiting: int = 1_000,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._metrics = metrics
+        self._news = news
+        self._body_s = body_s
+        self._taken = 0
+        self.hooks: Mapping[str, Hook] = {}
+        self.hosts = hosts
+        self.proxies = proxies
+        self.body_bytes = body_bytes
+        self.at_once = at_once
+        self.most_waiting = most_waiting
+
+    def use(self, hooks: Sequence[Hook]) -> None:
+        """These, and no others, from the next post on."""
+        self.hooks = {hook.name: hook for hook in hooks}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        if self._taken >= self.at_once:
+            self._metrics.limits_reached.labels("posts_at_once").inc()
+            told = f"{self.at_once} posts are being answered, and no further one is now"
+            await self._refuse(Refused(ErrorCode.OVERLOADED, told, retry_after=str(BUSY_S)))(
+                scope, receive, send
+            )
+            return
+        self._taken += 1
+        try:
+            network = f"network:{network_of(scope['client'][0])}"  # of the proxy, where there is one
+            answer = await charged(self._metrics.loop, network, self._answer(scope, receive))
+            if answer is not None:
+                await answer(scope, receive, send)
+        finally:
+            self._taken -= 1
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response | None:
+        """The answer; ``None``: who asked is gone."""
+        try:
+            name = self._check_shape(scope)
+            body = await read_body(receive, within_s=self._body_s)
+            return None if body is None else await self._take(scope, name, body)
+        except Refused as refusal:
+            return self._refuse(refusal)
+        except HubError as refusal:
+            return self._problem(refusal)
+
+    async def _take(self, scope: Scope, name: str, body: bytes) -> Response:
+        """Raises Refused: it is not believed, or there is no room for it."""
+        headers = Headers(scope=scope)
+        once = {key: values[0] for key in headers if len(values := headers.getlist(key)) == 1}
+        hook, now = self.hooks.get(name), self._clock.now()
+        delivery = judge(
+            None if hook is None else hook.source, once, body, () if hook is None else hook.secrets, now
+        )
+        if hook is None or delivery is None:
+            raise Refused(ErrorCode.BAD_SIGNATURE, "it is not signed as this webhook wants it")
+        if (let_in := scope["state"].get(LET_IN)) is not None:
+            let_in()
+        media_type = once.get("content-type", "application/octet-stream")[:_MEDIA_TYPE_CHARS]
+        if hook.source is Source.SLACK and (challenge := _challenge(body, media_type)) is not None:
+            return PlainTextResponse(challenge)
+        await self._keep(hook, delivery, media_type, body)
+        return JSONResponse({}, status_code=202)
+
+    async def _keep(self, hook: Hook, delivery: Delivery, media_type: str, body: bytes) -> None:
+        at = epoch_ms(self._clock.now())
+        try:
+            row = await self._store.read(connectors.get_connector, hook.name)
+            is_new = await self._store.write(
+                posted.take_in,
+                row.id,
+                id=self._ids.fresh(),
+                keys=delivery.keys,
+                since=0 if delivery.since is None else epoch_ms(delivery.since),
+                event=delivery.event,
+                media_type=media_type,
+                body=body,
+                most_waiting=self.most_waiting,
+                at=at,
+            )
+        except TooManyPosted as error:
+            self._metrics.limits_reached.labels("posted_waiting").inc()
+            raise Refused(error.code, str(error), status=429, retry_after=str(FULL_S)) from error
+        except UnknownConnector as error:  # it is being taken out of hub.toml
+            raise Refused(ErrorCode.BAD_SIGNATURE, "it is not signed as this webhook wants it") from error
+        if is_new:
+            log.info("hook.posted", connector=hook.name, bytes=len(body))
+            self._news(row.id)
+
+    def _check_shape(self, scope: Scope) -> str:
+        """The name of the webhook.
+
+        Raises:
+            Refused: something else is asked for, or not as it must be.
+            BadForwarding: a header speaks for another, and nobody may whom this hub does not list.
+        """
+        headers = Headers(scope=scope)
+        if len(headers.getlist("host")) != 1 or headers["host"] not in self.hosts:
+            raise Refused(ErrorCode.WRONG_HOST, "this hub is not called so; name it in hosts of its listener")
+        told = {name: values for name in FORWARDING if (values := headers.getlist(name))}
+        self.proxies.client(scope["client"][0], told)
+        path: str = scope["path"]
+        name = path.removeprefix(_PLACE)
+        if not path.startswith(_PLACE) or not name or "/" in name:
+            raise Refused(ErrorCode.UNKNOWN_METHOD, "here is nothing but /hooks/NAME")
+        if scope["method"] != "POST":
+            raise Refused(ErrorCode.UNKNOWN_METHOD, "a webhook is posted to", status=405, allow="POST")
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise Refused(ErrorCode.BAD_CONTENT_TYPE, "a body is not compressed", accept_encoding="identity")
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > self.body_bytes:
+            self._metrics.limits_reached.labels("posted_bytes").inc()
+            raise Refused(ErrorCode.TOO_LARGE, f"a body has at most {self.body_bytes} bytes")
+        return name
+
+    def _refuse(self, refusal: Refused) -> Response:
+        self._metrics.webhook_refusals.labels(refusal.reason).inc()
+        return refusal.answer
+
+    def _problem(self, error: HubError) -> Response:
+        """What the database, or what reads a body, says."""
+        self._metrics.webhook_refusals.labels(error.code).inc()
+        answer = Problem.of(error)
+        if answer.status_code == 503:
+            answer.headers.setdefault("retry-after", str(BUSY_S))
+        return answer
+
+
+def _challenge(body: bytes, media_type: str) -> str | None:
+    """What Slack wants to hear before it posts to an address."""
+    found = value_of(body, media_type)
+    if not isinstance(found, dict) or found.get("type") != "url_verification":
+        return None
+    challenge = found.get("challenge")
+    return challenge if isinstance(challenge, str) else None
+
+
+class NewsDesk:
+    """Tells of what was posted, one connector after the other; what is told twice meanwhile is told once."""
+
+    def __init__(self, store: Store, tell: Callable[[str], Awaitable[None]]) -> None:
+        self._store = store
+        self._tell = tell
+        self._waiting: dict[str, None] = {}
+        self._is_some = anyio.Event()
+
+    def news(self, connector_id: str) -> None:
+        """Something was posted to it."""
+        self._waiting[connector_id] = None
+        self._is_some.set()
+
+    async def serve(self) -> None:
+        """Tell until cancelled, and first of what was posted before a hub that was killed could."""
+        try:
+            for connector_id in await self._store.read(posted.connectors_with_news):
+                self.news(connector_id)
+        except HubError as problem:
+            log.warning("hook.news_not_told", code=problem.code, detail=str(problem))
+        while True:
+            await self._is_some.wait()
+            self._is_some = anyio.Event()
+            while self._waiting:
+                connector_id = next(iter(self._waiting))
+                del self._waiting[connector_id]
+                try:
+                    await self._tell(connector_id)
+                except HubError as problem:  # a schedule reads it, or the next post
+                    log.warning("hook.news_not_told", code=problem.code, detail=str(problem))

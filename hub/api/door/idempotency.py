@@ -1,0 +1,152 @@
+"""``Idempotency-Key``: the same request, however often it arrives, is done once.
+
+The first success is kept and told again. What was refused changed nothing, so it is
+tried anew. An answer that bears a secret (``Cache-Control: no-store``) is never kept:
+whoever asks again is told that it was done, and not what was said.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import anyio
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hub.api.errors import Problem
+from hub.clock import Clock, epoch_ms
+from protocol.errors import ErrorCode, HubError
+from storage.devices import idempotency
+from storage.devices.idempotency import KeptAnswer
+from storage.kernel.database import Conflict
+from storage.store import Store
+
+LONGEST_KEY: Final = 128
+KEPT_HEADERS: Final = ("location", "etag")
+REPLAYED: Final = "idempotency-replayed"
+
+
+class Replays:
+    """The answers that are kept, over the store."""
+
+    def __init__(self, store: Store, *, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._locks: defaultdict[tuple[str, str], anyio.Lock] = defaultdict(anyio.Lock)
+        self._waiting: defaultdict[tuple[str, str], int] = defaultdict(int)
+
+    async def answer(
+        self,
+        app: ASGIApp,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        body: bytes,
+        key: str,
+        within: str,
+    ) -> None:
+        """Let *app* answer, or answer as it did before.
+
+        Args:
+            body: all of it; *receive* tells it again.
+            key: as the request bears it.
+            within: who asks for what; the same key means another request elsewhere.
+        """
+        if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
+            told = f"Idempotency-Key: 1 to {LONGEST_KEY} printable characters"
+            await Problem(ErrorCode.BAD_PARAMS, told)(scope, receive, send)
+            return
+        digest = _digest(scope, body)
+        async with self._alone(within, key):
+            try:
+                kept = await self._store.read(idempotency.find_answer, within, key)
+                if kept is None:
+                    kept = await self._asked(app, scope, receive, send, key=key, within=within, digest=digest)
+            except HubError as error:
+                await Problem.of(error)(scope, receive, send)
+                return
+        if kept is not None:
+            await _told_again(kept, digest, key)(scope, receive, send)
+
+    async def _asked(
+        self,
+        app: ASGIApp,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        key: str,
+        within: str,
+        digest: str,
+    ) -> KeptAnswer | None:
+        """Let *app* answer, and keep it before it is told; another's answer, if that was kept first."""
+        messages: list[Message] = []
+
+        async def capture(message: Message) -> None:
+            messages.append(message)
+
+        try:
+            await app(scope, receive, capture)
+        except Exception:  # a fault: what the application said of it is told, and kept by nobody
+            for message in messages:
+                await send(message)
+            raise
+        if messages and 200 <= messages[0]["status"] < 300:
+            at = epoch_ms(self._clock.now())
+            answer = _kept_part(messages)
+            try:
+                await self._store.write(
+                    idempotency.keep_answer, within, key, request_hash=digest, response=answer, at=at
+                )
+            except Conflict:  # another hub was asked at the same time
+                return await self._store.read(idempotency.find_answer, within, key)
+        for message in messages:
+            await send(message)
+        return None
+
+    @asynccontextmanager
+    async def _alone(self, within: str, key: str) -> AsyncIterator[None]:
+        """A second request with the same key waits for the first one's answer."""
+        name = (within, key)
+        self._waiting[name] += 1
+        try:
+            async with self._locks[name]:
+                yield
+        finally:
+            self._waiting[name] -= 1
+            if not self._waiting[name]:
+                del self._waiting[name], self._locks[name]
+
+
+def _digest(scope: Scope, body: bytes) -> str:
+    """Of all that makes a request another one. JSON that is written differently is another one."""
+    asked = b"\0".join((scope["method"].encode(), scope["path"].encode(), scope["query_string"], body))
+    return hashlib.sha256(asked).hexdigest()
+
+
+def _kept_part(messages: list[Message]) -> dict[str, Any]:
+    start, *rest = messages
+    headers = Headers(raw=start["headers"])
+    kept: dict[str, Any] = {"status": start["status"]}
+    if headers.get("cache-control") == "no-store":
+        return kept | {"withheld": True}
+    body = b"".join(message.get("body", b"") for message in rest)
+    told = {name: headers[name] for name in KEPT_HEADERS if name in headers}
+    return kept | {"headers": told, "body": json.loads(body) if body else None}
+
+
+def _told_again(kept: KeptAnswer, digest: str, key: str) -> Response:
+    if kept.request_hash != digest:
+        return Problem(ErrorCode.KEY_USED, f"the key {key!r} was used for another request")
+    answer = kept.response
+    if answer.get("withheld"):
+        told = "this was done before; its answer bore a secret and was not kept"
+        return Problem(ErrorCode.KEY_USED, told)
+    body = b"" if answer["body"] is None else json.dumps(answer["body"]).encode()
+    headers = {**answer["headers"], REPLAYED: "true"}
+    return Response(body, answer["status"], headers, media_type="application/json")

@@ -1,0 +1,47 @@
+"""An agent on one screen, put together from what its nouns tell."""
+
+from typing import Final
+
+from hub.api.deps import Hub, NounRouter
+from hub.api.errors import refusals
+from hub.api.facade import HubFacade
+from hub.api.views.overviews import AgentOverview, CheckpointBrief
+from protocol.errors import ErrorCode
+
+router = NounRouter(
+    prefix="/v1/agents/{name}/overview", tags=["agents"], responses=refusals(ErrorCode.UNKNOWN_AGENT)
+)
+
+RUNS_TOLD: Final = 5
+
+
+@router.get("")
+async def get_overview(hub: Hub, name: str) -> AgentOverview:
+    """One agent with all that people ask of it: state since when and why, fires, runs, locks, spend."""
+    return await overview_of(hub, name)
+
+
+async def overview_of(hub: HubFacade, name: str) -> AgentOverview:
+    """Raises UnknownAgent."""
+    agent = await hub.agents.get(name)
+    configuration = await hub.agent_configs.of_agent(name)
+    return AgentOverview(
+        agent=agent,
+        standing=await hub.standings.get(name),
+        slots=tuple(await hub.slots.of_agent(name)),
+        runs=tuple(await hub.runs.newest(agent=name, limit=RUNS_TOLD)),
+        locks=tuple(await hub.locks.all(agent=name)),
+        capabilities=tuple(one for one in await hub.capabilities.of_agent(name) if one.enabled),
+        config=tuple(sorted(configuration.configuration)),
+        checkpoints=tuple(
+            CheckpointBrief(
+                scope=one.scope,
+                sequence=one.sequence,
+                is_recoverable=one.is_recoverable,
+                updated_at=one.updated_at,
+            )
+            for one in await hub.checkpoints.of_agent(name)
+        ),
+        spend=await hub.costs.of_agent(name),
+        series=len(await hub.measurements.series(name)),
+    )

@@ -1,0 +1,316 @@
+"""Who is let in, and how a request must be said to get any further."""
+
+import json
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from hub.api.door.access import PEER_UID, SOCKET_PATH, Access
+from hub.api.door.peer import peer_uid
+from hub.api.door.roles import Role
+from hub.links.forwarded import TrustedProxies
+from hub.links.hosts import Hosts
+from hub.loop_meter import LATE_S, OVER_S, SHARE, LoopMeter
+from protocol.errors import ErrorCode
+from storage.audit import audit
+from storage.devices import operator_tokens
+from tests.support.clock import FakeClock
+from tests.support.facade import FakeHub, over_tcp, over_unix, serving
+
+POST_A_RUN = ("POST", "/v1/agents/notes/runs")
+
+
+async def _status(uid: int | None, *, path: str | None = None) -> int:
+    """What a request by *uid*, over the Unix socket at *path*, is answered with."""
+    sent: list[Message] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    access = Access(application, hosts=Hosts(), body_bytes=10, guarded=("/run/hub/admin.sock",))
+    request = {"type": "http", "method": "GET", "path": "/v1/status", "query_string": b"", "headers": []}
+    about = {"client": None, "state": {PEER_UID: uid, SOCKET_PATH: path}}
+    await access(request | about, receive, send)
+    return int(sent[0]["status"])
+
+
+@pytest.mark.parametrize(
+    ("uid", "status"), [(os.getuid(), 204), (0, 204), (os.getuid() + 1, 403), (65_534, 403)]
+)
+async def test_over_its_own_socket_the_hubs_user_and_root_are_let_in(uid: int, status: int) -> None:
+    assert await _status(uid, path="/var/lib/hub/hub.sock") == status
+
+
+async def test_whoever_the_service_managers_socket_lets_in_is_let_in() -> None:
+    assert await _status(os.getuid() + 1, path="/run/hub/admin.sock") == 204
+
+
+async def test_a_request_whose_sender_is_not_known_is_taken_for_a_stranger() -> None:
+    assert await _status(None) == 421
+
+
+def test_the_peer_of_a_unix_socket_is_known_and_no_other() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    with ours, theirs, socket.socket(socket.AF_INET) as other:
+        assert peer_uid(ours) == os.getuid()
+        assert peer_uid(other) is None
+
+
+async def test_over_tcp_a_token_is_needed_for_all_but_health(tmp_path: Path) -> None:
+    async with serving(FakeHub(), tmp_path) as listening, over_tcp(listening) as stranger:
+        assert (await stranger.get("/healthz")).status_code == 200
+        assert (await stranger.get("/readyz")).status_code == 200
+        for method, path in (("GET", "/v1/status"), ("GET", "/metrics"), ("GET", "/nothing"), POST_A_RUN):
+            answer = await stranger.request(method, path)
+            assert (answer.status_code, answer.json()["code"]) == (401, "auth_failed")
+            assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_whoever_comes_to_the_door_of_agents_is_asked_for_a_token_of_an_agent(tmp_path: Path) -> None:
+    async with serving(FakeHub(), tmp_path) as listening, over_tcp(listening) as stranger:
+        told = (await stranger.get("/v1/agent")).json()
+    assert "hub_agt_" in told["detail"] and "hub agents token NAME" in told["hint"]
+
+
+@pytest.mark.parametrize("shown", ["", "Bearer", "Basic aHViOmh1Yg==", "hub_op_x", "Bearer a\tb"])
+async def test_what_is_no_bearer_token_opens_nothing(tmp_path: Path, shown: str) -> None:
+    async with serving(FakeHub(), tmp_path) as listening, over_tcp(listening) as client:
+        answer = await client.get("/v1/status", headers={"authorization": shown})
+    assert answer.status_code == 401
+
+
+async def test_a_good_token_opens_nothing_under_another_scheme(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with serving(hub, tmp_path) as listening, over_tcp(listening) as client:
+        token = await hub.bench.token()
+        for scheme, status in (("Basic", 401), ("Token", 401), ("Bearer", 200), ("bearer", 200)):
+            answer = await client.get("/v1/status", headers={"authorization": f"{scheme} {token}"})
+            assert answer.status_code == status, scheme
+
+
+async def test_two_authorizations_are_none(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with serving(hub, tmp_path) as listening, over_tcp(listening) as client:
+        good = f"Bearer {await hub.bench.token()}"
+        twice = [("authorization", good), ("authorization", good)]
+        assert (await client.get("/v1/status", headers=twice)).status_code == 401
+        assert (await client.get("/v1/status", headers=twice[:1])).status_code == 200
+
+
+async def test_a_token_does_what_its_role_allows_and_no_more(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with (
+        serving(hub, tmp_path) as listening,
+        over_tcp(listening, await hub.bench.token(Role.VIEWER)) as viewer,
+        over_tcp(listening, await hub.bench.token(Role.OPERATOR)) as operator,
+    ):
+        assert (await viewer.get("/v1/agents")).status_code == 200
+        refused = await viewer.request(*POST_A_RUN)
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+        assert "'run'" in refused.json()["detail"]
+        assert (await operator.request(*POST_A_RUN)).status_code == 202
+        assert (await operator.post("/v1/operator-tokens", json={})).status_code == 403
+
+
+async def test_a_token_that_asks_for_more_than_it_may_is_told_of_once_a_minute(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub = FakeHub()
+    async with (
+        serving(hub, tmp_path) as listening,
+        over_tcp(listening, await hub.bench.token(Role.VIEWER)) as viewer,
+        over_tcp(listening, await hub.bench.token(Role.OPERATOR)) as operator,
+    ):
+        for _ in range(3):
+            assert (await viewer.request(*POST_A_RUN)).status_code == 403
+        assert (await operator.post("/v1/operator-tokens", json={})).status_code == 403
+        hub.bench.clock.advance(60.0)
+        assert (await viewer.request(*POST_A_RUN)).status_code == 403
+        tokens = await hub.bench.store.read(operator_tokens.list_operator_tokens)
+        entries = await hub.bench.store.read(audit.list_entries, event="auth.refused", limit=9, above=0)
+    ids = {Role(row.role): f"token:{row.id}" for row in tokens}
+    told = [(entry.actor, json.loads(entry.detail)) for entry in entries]
+    assert [(actor, detail["count"]) for actor, detail in told] == [
+        (ids[Role.VIEWER], 1),
+        (ids[Role.OPERATOR], 1),
+        (ids[Role.VIEWER], 3),
+    ]
+    assert told[0][1]["reason"] == "forbidden" and "'run'" in told[0][1]["why"]
+    assert [record.getMessage() for record in caplog.records].count("operator.refused") == 3
+
+
+async def test_a_role_that_a_client_declares_is_not_believed(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with (
+        serving(hub, tmp_path) as listening,
+        over_tcp(listening, await hub.bench.token(Role.VIEWER)) as viewer,
+    ):
+        claims = {"x-role": "admin", "x-scopes": "run", "x-user": "owner", "remote-user": "root"}
+        answer = await viewer.request(*POST_A_RUN, headers=claims, params={"role": "admin", "scope": "run"})
+    assert answer.status_code == 403
+
+
+async def test_a_token_in_the_address_is_refused_even_with_a_good_one_in_the_header(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with serving(hub, tmp_path) as listening:
+        token = await hub.bench.token()
+        async with over_tcp(listening, token) as client:
+            for name in ("token", "access_token", "q"):
+                answer = await client.get("/v1/status", params={name: token})
+                assert (answer.status_code, answer.json()["code"]) == (400, "token_in_url")
+                assert token not in answer.text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "q=%68ub_op_x",
+        "q=hub%5Fop%5Fx",
+        "%74oken=x",
+        "access%5Ftoken=",
+        "hub_op_x",
+        "a=1&q=xhub%5finv_x",
+        "Token=x",
+    ],
+)
+async def test_a_token_in_the_address_is_found_however_it_is_spelled(tmp_path: Path, query: str) -> None:
+    async with (
+        serving(FakeHub(), tmp_path) as listening,
+        await anyio.connect_unix(str(listening.unix)) as stream,  # no client tidies the query
+    ):
+        await stream.send(f"GET /v1/status?{query} HTTP/1.1\r\nhost: hub\r\n\r\n".encode())
+        answer = await stream.receive()
+    assert answer.startswith(b"HTTP/1.1 400 ") and b'"token_in_url"' in answer
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"host": "evil.example:8771"}, "wrong_host"),
+        ({"host": "localhost.evil.example"}, "wrong_host"),
+        ({"host": ""}, "wrong_host"),
+        ({"origin": "http://evil.example"}, "foreign_origin"),
+        ({"origin": "null"}, "foreign_origin"),
+        ({"origin": "http://127.0.0.1:9"}, "foreign_origin"),
+        ({"x-forwarded-for": "10.0.0.1"}, "untrusted_proxy"),
+        ({"forwarded": "for=10.0.0.1"}, "untrusted_proxy"),
+        ({"host": "127.0.0.1:1"}, None),  # a proxy's port; an address cannot be rebound
+        ({"host": "localhost:1"}, None),
+        ({"host": "hub.example"}, None),
+        ({"host": "hub.example", "origin": "https://hub.example"}, None),
+    ],
+)
+async def test_a_rebound_name_a_foreign_page_and_a_false_proxy_are_turned_away(
+    tmp_path: Path, headers: dict[str, str], code: str | None
+) -> None:
+    hub = FakeHub()
+    async with (
+        serving(hub, tmp_path, hosts=Hosts(["hub.example"])) as listening,
+        over_tcp(listening, await hub.bench.token()) as client,
+    ):
+        answer = await client.get("/v1/status", headers=headers)
+        public = await client.get("/healthz", headers=headers)
+    if code is None:
+        assert (answer.status_code, public.status_code) == (200, 200)
+    else:
+        assert answer.json()["code"] == public.json()["code"] == code
+
+
+async def test_a_browser_that_does_not_say_its_page_changes_nothing(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with (
+        serving(hub, tmp_path) as listening,
+        over_tcp(listening, await hub.bench.token()) as client,
+    ):
+        for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 202)):
+            answer = await client.request(*POST_A_RUN, headers={"sec-fetch-site": site})
+            assert answer.status_code == status
+
+
+async def test_a_listed_proxy_tells_who_asks(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with (
+        serving(hub, tmp_path, proxies=TrustedProxies(["127.0.0.1"])) as listening,
+        over_tcp(listening, "hub_op_wrong") as client,
+    ):
+        for _ in range(11):
+            far = await client.get("/v1/status", headers={"x-forwarded-for": "203.0.113.9"})
+        near = await client.get(
+            "/v1/status", headers={"x-forwarded-for": "203.0.113.8", "authorization": "Bearer hub_op_other"}
+        )
+    assert (far.status_code, near.status_code) == (429, 401)
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "code"),
+    [
+        ({"content": b"{}", "headers": {"content-type": "text/plain"}}, 415, "bad_content_type"),
+        ({"content": b"{}"}, 415, "bad_content_type"),
+        ({"data": {"reason": "x"}}, 415, "bad_content_type"),
+        ({"files": {"reason": b"x"}}, 415, "bad_content_type"),
+        ({"content": b"{", "headers": {"content-type": "application/json"}}, 422, "bad_params"),
+        ({"json": ["no", "object"]}, 422, "bad_params"),
+        ({"json": {"unknown": 1}}, 422, "bad_params"),
+        ({"json": {"unknown": [[]] * 10_000}}, 413, "too_large"),
+        (
+            {"content": b"[1e308" + b",1e308" * 2_000, "headers": {"content-type": "application/json"}},
+            413,
+            "too_large",
+        ),
+        ({"json": {}, "headers": {"x-long": "x" * 17_000}}, 431, "too_large"),
+        ({"params": {"user": "a\0b"}}, 422, "bad_params"),
+    ],
+)
+async def test_a_request_that_is_not_said_well_is_refused(
+    tmp_path: Path, options: dict[str, Any], status: int, code: str
+) -> None:
+    hub = FakeHub()
+    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+        answer = await client.post("/v1/runs/r-1/cancel", **options)
+    assert (answer.status_code, answer.json()["code"], hub.done) == (status, code, [])
+
+
+async def test_every_refusal_at_the_door_is_counted_by_its_code(tmp_path: Path) -> None:
+    counted: list[str] = []
+    async with (
+        serving(FakeHub(), tmp_path, on_refusal=counted.append) as listening,
+        over_tcp(listening, "hub_op_wrong") as client,
+    ):
+        await client.get("/v1/status")
+        await client.get("/v1/status", headers={"host": "evil.example"})
+        await client.get("/healthz")
+    assert counted == [ErrorCode.AUTH_FAILED, ErrorCode.WRONG_HOST]
+
+
+@pytest.mark.parametrize(("share", "status"), [(1.01, 200), (7.5, 503)])
+async def test_a_token_that_takes_too_much_of_the_loop_waits_or_is_refused(
+    tmp_path: Path, share: float, status: int
+) -> None:
+    loop = LoopMeter(FakeClock().monotonic)
+    hub = FakeHub()
+    async with serving(hub, tmp_path, loop=loop) as listening:
+        async with over_tcp(listening, await hub.bench.token()) as client:
+            assert (await client.get("/v1/status")).status_code == 200
+            (actor,) = [cause for cause in loop._spent if cause.startswith("token:")]
+            loop.charge(actor, share * SHARE * OVER_S)
+            assert (await client.get("/v1/status")).status_code == 200, "nobody else waits"
+            loop.lag_s = LATE_S
+            answer = await client.get("/v1/status")
+        async with over_unix(listening) as client:
+            assert (await client.get("/v1/status")).status_code == 200
+    assert answer.status_code == status
+    if status == 503:
+        assert answer.json()["code"] == "overloaded"
+        assert re.search(r"\b(7[5-9]|8\d)% of the hub's time", answer.text), "and what its requests took"

@@ -1,0 +1,136 @@
+"""Agents as they are written over the API."""
+
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from hub.api.agent_bodies import AgentBody, AgentChanges, BadAgent, Rules, body_of, changed_by, made_of
+from hub.settings.agent_settings import AgentSettings, WrittenType
+from protocol.agent_types import TYPE_NAMES, AgentSubtype, AgentType, kind_of
+from storage.agents.agent_configs import ModelUse, Redacted
+from storage.agents.agents import DeclaredAgent
+from storage.agents.config_changes import NewConfig
+from storage.schedules.schedules import DeclaredSchedule
+
+MAIL: dict[str, Any] = {
+    "name": "mail",
+    "device": "desk",
+    "paths": ["mail"],
+    "data_types": ["tasks"],
+    "prompt": "Find tasks.",
+}
+NOW = DeclaredAgent(
+    name="mail",
+    device_name="desk",
+    type=AgentType.COORDINATOR,
+    subtype=AgentSubtype.PLANNER,
+    description="Reads mail.",
+    paths=("mail",),
+    data_types=("tasks",),
+    prompt="Find tasks.",
+    schedule=DeclaredSchedule(kind="cron", expr="0 9 * * *", tz="UTC"),
+    slots=(DeclaredSchedule(kind="every", every_ms=3_600_000, action="wake", label="rounds"),),
+    model_use=ModelUse(allow_cloud=False, budget_nanos=5),
+)
+RULES = Rules(run_wall_s=60.0, patterns={"ticket": "T-[0-9]+"})
+
+
+def changed(**changes: Any) -> DeclaredAgent:
+    return changed_by(changes, NOW, RULES)
+
+
+def test_an_agent_is_written_by_the_rules_of_hub_toml() -> None:
+    made = made_of(
+        body_of(
+            MAIL
+            | {
+                "schedule": {"at": "2027-01-01T09:00:00+01:00"},
+                "redact": ["ticket"],
+                "type": "DEPLOYMENT",
+                "config": {"depth": 3},
+            }
+        ),
+        RULES,
+    )
+    assert made.schedule == DeclaredSchedule(kind="at", at_ms=1_798_790_400_000, run_timeout_ms=60_000)
+    assert made.model_use.redact == (Redacted("ticket", "T-[0-9]+"),)
+    assert (made.type, made.subtype) == ("SPECIALIST", "DEPLOYMENT")
+    assert [(one.key, one.value) for one in made.config] == [("depth", 3)]
+    assert made_of(body_of(MAIL), RULES).type is None
+
+
+def test_every_key_of_hub_toml_can_be_written() -> None:
+    said = set(AgentSettings.model_fields)
+    assert set(AgentBody.model_fields) == said | {"start"}
+    assert set(AgentChanges.model_fields) == said - {"user", "capabilities"}
+
+
+def test_every_type_of_both_vocabularies_can_be_written_and_reads_back() -> None:
+    assert get_args(WrittenType) == TYPE_NAMES
+    assert [kind_of(name).written for name in TYPE_NAMES] == list(TYPE_NAMES)
+    with pytest.raises(ValueError, match="WIZARD"):
+        kind_of("WIZARD")
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(BadAgent) as refused:
+        body_of({"name": "a b", "device": "desk", "paths": [], "data_types": ["task"], "prompt": "x", "y": 1})
+    told = str(refused.value)
+    assert all(f"{key}: " in told for key in ("name", "paths", "data_types.0", "y"))
+
+
+def test_what_is_not_mentioned_stays() -> None:
+    assert changed() == NOW
+    assert changed(priority=3) == msgspec.structs.replace(NOW, priority=3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"name": "post", "device": "lab"}, {"name": "post", "device_name": "lab"}),
+        ({"type": "AUDITOR"}, {"type": AgentType.AUDITOR, "subtype": None}),
+        ({"type": None}, {"type": None, "subtype": None}),
+        ({"description": None, "schedule": None}, {"description": None, "schedule": None}),
+        ({"prompt": None, "template": "t"}, {"prompt": "", "template": "t"}),
+        ({"allow_cloud": True}, {"model_use": ModelUse(allow_cloud=True, budget_nanos=5)}),
+        ({"budget_usd": None}, {"model_use": ModelUse(allow_cloud=False)}),
+        ({"slots": []}, {"slots": ()}),
+    ],
+)
+def test_what_is_mentioned_is_as_it_is_written(changes: dict[str, Any], fields: dict[str, Any]) -> None:
+    assert changed(**changes) == msgspec.structs.replace(NOW, **fields)
+
+
+def test_a_schedule_is_at_home_where_its_agent_is() -> None:
+    moved = changed(timezone="Europe/Berlin")
+    assert moved.schedule is not None
+    assert {moved.schedule.tz, moved.slots[0].tz, moved.timezone} == {"Europe/Berlin"}
+    again = changed(schedule="0 7 * * *", timezone="Europe/Rome")
+    assert again.schedule is not None
+    assert (again.schedule.expr, again.schedule.tz) == ("0 7 * * *", "Europe/Rome")
+
+
+def test_configs_that_are_mentioned_are_changed_and_no_others() -> None:
+    assert [one.key for one in changed(config={"depth": 3}).config] == ["depth"]
+    full = msgspec.structs.replace(NOW, config=(NewConfig(key="a", value=1),))
+    assert changed_by({"priority": 1}, full, RULES).config == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"prompt": None}, ("prompt: missing",)),
+        ({"priority": "high"}, ("priority: a whole number",)),
+        ({"priorty": 1}, ("priorty: there is no such field",)),
+        ({"user": "anna"}, ("user: there is no such field",)),
+        ({"schedule": {"every_s": 60, "jitter_s": 40}}, ("schedule.jitter_s", "change places")),
+        ({"paths": None}, ("paths: missing",)),
+    ],
+)
+def test_a_change_is_checked_together_with_what_stays(
+    changes: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    with pytest.raises(BadAgent) as refused:
+        changed(**changes)
+    assert [word for word in words if word not in str(refused.value)] == []

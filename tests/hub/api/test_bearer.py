@@ -1,0 +1,239 @@
+"""Operators' tokens: which open something, and what happens to whoever shows others."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from hub.api.door.bearer import BearerTokens, TokenRefused, TooManyTokens
+from hub.api.door.roles import Principal, Role, Scope
+from hub.links.attempts import AttemptLimits, FailedAttempts
+from protocol.errors import HubError
+from protocol.ids import TokenId
+from storage.agents import agent_tokens
+from storage.audit import audit
+from storage.devices import operator_tokens
+from storage.devices.operator_tokens import OperatorTokenRow
+from tests.support.identity import IdentityBench, open_identity
+
+HERE, THERE = "192.0.2.7", "198.51.100.4"
+DAY_S = 86_400.0
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[IdentityBench]:
+    async with open_identity() as bench:
+        yield bench
+
+
+def _bearer(bench: IdentityBench) -> BearerTokens:
+    return BearerTokens(bench.store, clock=bench.clock, attempts=FailedAttempts(bench.clock))
+
+
+async def _refused(bearer: BearerTokens, token: str, network: str = HERE) -> HubError:
+    with pytest.raises(HubError) as refused:
+        await bearer.principal(token, network)
+    return refused.value
+
+
+async def _row(bench: IdentityBench) -> OperatorTokenRow:
+    (row,) = await bench.store.read(operator_tokens.list_operator_tokens)
+    return row
+
+
+async def test_a_token_stands_for_its_role_its_scopes_and_its_user(bench: IdentityBench) -> None:
+    token = await bench.token(Role.OPERATOR, [Scope.READ], user_id=bench.owner_id)
+    principal = await _bearer(bench).principal(token, HERE)
+    id = (await _row(bench)).id
+    assert principal == Principal(
+        f"token:{id}", Role.OPERATOR, frozenset({Scope.READ}), bench.owner_id, "test"
+    )
+
+
+async def test_a_row_that_claims_more_than_its_role_brings_gets_no_more(bench: IdentityBench) -> None:
+    await bench.store.write(
+        operator_tokens.create_operator_token,
+        id=TokenId("t-9"),
+        token_hash=hashlib.sha256(b"hub_op_wide").digest(),
+        name="wide",
+        role="viewer",
+        scopes=["read", "system", "nonsense"],
+        user_id=None,
+        last4="wide",
+        actor="hub",
+        at=bench.now_ms,
+        expires_at=bench.now_ms + 1_000,
+    )
+    assert (await _bearer(bench).principal("hub_op_wide", HERE)).scopes == {Scope.READ}
+
+
+async def test_an_unknown_a_revoked_and_an_expired_token_open_nothing(bench: IdentityBench) -> None:
+    bearer, token = _bearer(bench), await bench.token()
+    assert "nobody knows" in str(await _refused(bearer, token + "x"))
+    bench.clock.advance(91 * DAY_S)
+    assert "expired" in str(await _refused(bearer, token))
+    later = await bench.token()
+    first, second = await bench.store.read(operator_tokens.list_operator_tokens)
+    await bench.store.write(
+        operator_tokens.revoke_operator_token, second.id, at=bench.now_ms, actor="operator:0"
+    )
+    assert "revoked" in str(await _refused(bearer, later))
+    assert first.id != second.id
+
+
+async def test_the_last_use_of_a_token_is_written_down_once_a_minute(bench: IdentityBench) -> None:
+    bearer, token = _bearer(bench), await bench.token()
+    await bearer.principal(token, HERE)
+    first = (await _row(bench)).last_used_at
+    assert first == bench.now_ms
+    bench.clock.advance(59.0)
+    await bearer.principal(token, HERE)
+    assert (await _row(bench)).last_used_at == first
+    bench.clock.advance(1.0)
+    await bearer.principal(token, HERE)
+    assert (await _row(bench)).last_used_at == bench.now_ms
+
+
+async def test_an_agents_token_stands_for_that_agent_and_no_scope(bench: IdentityBench) -> None:
+    agent_id = await bench.agent()
+    principal = await _bearer(bench).principal(await bench.agent_token(agent_id), HERE)
+    assert principal == Principal.of_agent(agent_id, user_id=bench.owner_id, name="notes")
+    assert (principal.actor, principal.role, principal.share) == (
+        *(f"agent:{agent_id}", None),
+        f"agents:{bench.owner_id}",
+    )
+    assert not any(principal.may(scope) for scope in Scope)
+
+
+async def test_an_agents_token_that_is_wrong_counts_as_any_other_wrong_one(bench: IdentityBench) -> None:
+    bearer = _bearer(bench)
+    for guess in range(10):
+        refused = await _refused(bearer, f"hub_agt_{guess}")
+        assert isinstance(refused, TokenRefused) and "hub agents token" in refused.hint
+    assert isinstance(await _refused(bearer, "hub_agt_more"), TooManyTokens)
+    assert isinstance(await _refused(bearer, "hub_op_more"), TooManyTokens), "from this network"
+    (entry,) = await bench.store.read(audit.list_entries, event="auth.refused", limit=1)
+    assert json.loads(entry.detail)["door"] == "agent"
+    good = await bench.agent_token(await bench.agent())
+    assert (await bearer.principal(good, HERE)).agent_id is not None
+
+
+async def test_a_token_of_one_kind_is_not_looked_for_among_those_of_another(bench: IdentityBench) -> None:
+    bearer = _bearer(bench)
+    operators, agents = await bench.token(), await bench.agent_token(await bench.agent())
+    assert "nobody knows" in str(await _refused(bearer, operators.replace("hub_op_", "hub_agt_")))
+    assert "nobody knows" in str(await _refused(bearer, agents.replace("hub_agt_", "hub_op_")))
+
+
+async def test_the_last_use_of_an_agents_token_is_written_down_once_a_minute(bench: IdentityBench) -> None:
+    bearer, agent_id = _bearer(bench), await bench.agent()
+    token, used = await bench.agent_token(agent_id), []
+    for _ in range(3):
+        await bearer.principal(token, HERE)
+        (row,) = await bench.store.read(agent_tokens.list_agent_tokens, agent_id)
+        used.append(row.last_used_at)
+        bench.clock.advance(30.0)
+    assert used[0] == used[1] != used[2]
+
+
+async def test_whoever_tries_ten_wrong_tokens_in_a_minute_waits_five(bench: IdentityBench) -> None:
+    bearer = _bearer(bench)
+    for guess in range(10):
+        assert isinstance(await _refused(bearer, f"hub_op_{guess}"), TokenRefused)
+    refused = await _refused(bearer, "hub_op_more")
+    assert isinstance(refused, TooManyTokens) and refused.retry_after_s == pytest.approx(300.0)
+    assert isinstance(await _refused(bearer, "hub_op_else", THERE), TokenRefused)
+    bench.clock.advance(300.0)
+    assert isinstance(await _refused(bearer, "hub_op_again"), TokenRefused)
+
+
+async def test_whoever_goes_on_trying_while_he_waits_is_not_made_to_wait_longer(bench: IdentityBench) -> None:
+    bearer = _bearer(bench)
+    for _ in range(25):
+        refused = await _refused(bearer, "hub_op_guess")
+    assert isinstance(refused, TooManyTokens) and refused.retry_after_s == pytest.approx(300.0)
+    bench.clock.advance(300.0)
+    assert isinstance(await _refused(bearer, "hub_op_guess"), TokenRefused)
+
+
+async def test_the_limits_are_those_it_was_given_and_reaching_them_is_counted(bench: IdentityBench) -> None:
+    attempts, reached = FailedAttempts(bench.clock, limits=AttemptLimits(failures=2)), []
+    bearer = BearerTokens(
+        bench.store, clock=bench.clock, attempts=attempts, on_limit=lambda: reached.append(1)
+    )
+    answers = [type(await _refused(bearer, f"hub_op_{n}")) for n in range(4)]
+
+    assert answers == [TokenRefused, TokenRefused, TooManyTokens, TooManyTokens]
+    assert len(reached) == 2
+    assert [network for network, _ in attempts.waiting()] == [HERE]
+
+
+async def test_both_spellings_of_an_address_share_one_count(bench: IdentityBench) -> None:
+    bearer = _bearer(bench)
+    for guess in range(10):
+        spelling = HERE if guess % 2 else f"::ffff:{HERE}"
+        assert isinstance(await _refused(bearer, f"hub_op_{guess}", spelling), TokenRefused)
+    assert isinstance(await _refused(bearer, "hub_op_more", HERE), TooManyTokens)
+
+
+async def test_one_wrong_token_shown_from_everywhere_waits_as_well(bench: IdentityBench) -> None:
+    bearer = _bearer(bench)
+    for host in range(10):
+        await _refused(bearer, "hub_op_leaked", f"192.0.2.{host}")
+    assert isinstance(await _refused(bearer, "hub_op_leaked", THERE), TooManyTokens)
+
+
+async def test_a_good_token_is_let_in_beside_a_guesser_and_does_not_set_him_free(
+    bench: IdentityBench,
+) -> None:
+    bearer, token = _bearer(bench), await bench.token()
+    for guess in range(10):
+        await _refused(bearer, f"hub_op_{guess}")
+    assert (await bearer.principal(token, HERE)).role is Role.ADMIN
+    assert isinstance(await _refused(bearer, "hub_op_more"), TooManyTokens)
+
+
+async def test_the_audit_tells_of_refusals_once_a_minute_with_their_number(bench: IdentityBench) -> None:
+    bearer = _bearer(bench)
+    for guess in range(5):
+        await _refused(bearer, f"hub_op_{guess}")
+    bench.clock.advance(60.0)
+    await _refused(bearer, "hub_op_later")
+    entries = await bench.store.read(audit.list_entries, event="auth.refused", limit=50)
+    told = [json.loads(entry.detail) for entry in sorted(entries, key=lambda entry: entry.seq)]
+    assert [(one["network"], one["reason"], one["count"]) for one in told] == [
+        (HERE, "unknown", 1),
+        (HERE, "unknown", 5),
+    ]
+    assert "hub_op" not in str(entries)
+
+
+async def test_whoever_was_let_in_goes_on_while_the_database_does_not_answer() -> None:
+    async with open_identity() as bench:
+        bearer = _bearer(bench)
+        principal = await bearer.principal(await bench.token(), HERE)
+        assert await bearer.still_counts(principal)
+    assert await bearer.still_counts(principal), "the database is closed"
+
+
+async def test_a_crowd_that_asks_for_too_much_is_told_of_in_the_name_of_all(bench: IdentityBench) -> None:
+    bearer = _bearer(bench)
+    for number in range(102):
+        await bearer.tell_forbidden(_viewer(number), HERE, "needs the scope 'run'")
+    entries = await bench.store.read(audit.list_entries, event="auth.refused", limit=200, above=0)
+    assert [entry.actor for entry in entries] == [*(f"token:t-{number}" for number in range(100)), "hub"]
+    assert {entry.outcome for entry in entries} == {"refused"}
+
+
+async def test_a_refusal_that_cannot_be_written_down_is_one_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with open_identity() as bench:
+        bearer = _bearer(bench)
+    await bearer.tell_forbidden(_viewer(1), HERE, "needs the scope 'run'")  # the database is closed
+    assert [record.message for record in caplog.records] == ["operator.refused", "audit.not_written"]
+
+
+def _viewer(number: int) -> Principal:
+    return Principal(f"token:t-{number}", Role.VIEWER, frozenset({Scope.READ}), None, "test")

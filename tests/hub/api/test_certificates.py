@@ -1,0 +1,101 @@
+"""Certificates of the listeners: looked at first, changed without a restart."""
+
+import ssl
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidHandshake
+
+from hub.api.door.certificates import Certificates, CertificateUnusable, load_pair
+from hub.clock import SystemClock
+from tests.support.certificates import Files, write_certificate
+from tests.support.wire import RawDevice, open_port
+
+
+def served_serial(socket: ClientConnection) -> int:
+    """Of the certificate that the other end showed."""
+    shown = socket.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    return x509.load_der_x509_certificate(shown).serial_number
+
+
+def serial(files: Files) -> int:
+    return x509.load_pem_x509_certificate(files.certificate.read_bytes()).serial_number
+
+
+def trusting(*known: Files) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    for files in known:
+        context.load_verify_locations(files.certificate)
+    return context
+
+
+def connected(url: str, context: ssl.SSLContext) -> AbstractAsyncContextManager[ClientConnection]:
+    return connect(url.replace("ws://", "wss://"), ssl=context, compression=None)
+
+
+async def test_a_device_comes_in_over_tls(tmp_path: Path) -> None:
+    files = write_certificate(tmp_path)
+    async with open_port(tls=Certificates(*files).context) as port:
+        token = await port.pair()
+        async with connected(port.url, trusting(files)) as socket:
+            assert (await RawDevice(socket).greet(token))["type"] == "welcome"
+
+
+async def test_another_pair_is_served_from_the_next_connection_on_and_open_ones_go_on(tmp_path: Path) -> None:
+    old, new = write_certificate(tmp_path, "old"), write_certificate(tmp_path, "new")
+    context = trusting(old, new)
+    certificates = Certificates(*old)
+    async with open_port(tls=certificates.context) as port:
+        token = await port.pair()
+        async with connected(port.url, context) as before:
+            device = RawDevice(before)
+            certificates.use(load_pair(*new))
+            async with connected(port.url, context) as after:
+                assert (served_serial(before), served_serial(after)) == (serial(old), serial(new))
+            assert (await device.greet(token))["type"] == "welcome"
+
+
+async def test_a_client_of_tls_1_1_and_one_without_tls_are_turned_away(tmp_path: Path) -> None:
+    files = write_certificate(tmp_path)
+    old_fashioned = trusting(files)
+    old_fashioned.set_ciphers("DEFAULT@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning):
+        old_fashioned.minimum_version = ssl.TLSVersion.TLSv1_1
+        old_fashioned.maximum_version = ssl.TLSVersion.TLSv1_1
+    async with open_port(tls=Certificates(*files).context) as port:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            async with connected(port.url, old_fashioned):
+                pass
+        with pytest.raises((InvalidHandshake, ConnectionError, EOFError)):
+            async with connect(port.url):
+                pass
+        async with connected(port.url, trusting(files)) as socket:
+            assert (await RawDevice(socket).greet(await port.pair()))["type"] == "welcome"
+
+
+def test_a_pair_tells_its_names_and_when_it_expires(tmp_path: Path) -> None:
+    pair = load_pair(*write_certificate(tmp_path, "hub.example", lasts=timedelta(days=10)))
+    assert pair.names == ("localhost", "hub.example", "127.0.0.1")
+    left = pair.expires_at - SystemClock().now()
+    assert timedelta(days=9) < left <= timedelta(days=10)
+
+
+def test_a_pair_that_cannot_be_used_is_refused_and_the_file_is_named(tmp_path: Path) -> None:
+    good, other = write_certificate(tmp_path, "good"), write_certificate(tmp_path, "other")
+    locked = write_certificate(tmp_path, "locked", password=b"secret")
+    nonsense = tmp_path / "nonsense"
+    nonsense.write_text("nothing")
+    for certificate, key, told in [
+        (tmp_path / "none.crt", good.key, "cannot read .*none.crt: No such file"),
+        (good.certificate, tmp_path / "none.key", "cannot read .*none.key: No such file"),
+        (nonsense, good.key, "nonsense has no certificate in PEM"),
+        (good.certificate, nonsense, "nonsense has no private key in PEM"),
+        (good.certificate, other.key, "the key .*other.key is not that of .*good.crt"),
+        (locked.certificate, locked.key, "locked.key has a password"),
+    ]:
+        with pytest.raises(CertificateUnusable, match=told):
+            load_pair(certificate, key)

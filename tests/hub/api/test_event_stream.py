@@ -1,0 +1,272 @@
+"""What happens in the hub, followed over server-sent events."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio
+import httpx2
+import pytest
+
+from hub.api.door.roles import Role
+from hub.api.door.server import Listening
+from hub.api.events import Streams
+from hub.clock import epoch_ms
+from hub.log import Ring
+from protocol.ids import UserId
+from tests.support.clock import START
+from tests.support.facade import FakeHub, over_tcp, over_unix, serving
+
+
+class Told(NamedTuple):
+    """One event as it came over the wire; a beat has no name."""
+
+    id: str
+    name: str
+    data: str
+
+
+@asynccontextmanager
+async def _following(
+    client: httpx2.AsyncClient, after: str | None = None, **params: str
+) -> AsyncIterator[AsyncGenerator[Told]]:
+    headers = {} if after is None else {"last-event-id": after}
+    async with client.stream("GET", "/v1/events", params=params, headers=headers, timeout=10) as answer:
+        assert answer.status_code == 200
+        async with aclosing(_events(answer)) as events:
+            yield events
+
+
+async def _events(answer: httpx2.Response) -> AsyncGenerator[Told]:
+    fields: dict[str, str] = {}
+    async with aclosing(answer.aiter_lines()) as lines:  # type: ignore[type-var]
+        async for line in lines:
+            if line:
+                name, _, value = line.partition(": ")
+                fields[name] = value
+            else:
+                yield Told(fields.get("id", ""), fields.get("event", ""), fields.get("data", ""))
+                fields = {}
+
+
+def _happens(hub: FakeHub, event: str, level: str = "info", **fields: object) -> None:
+    hub.ring.append(at=epoch_ms(START), level=level, event=event, channel="test", fields=dict(fields))
+
+
+async def test_events_come_with_a_name_an_id_and_their_fields(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with (
+        serving(hub, tmp_path) as listening,
+        over_unix(listening) as client,
+        _following(client) as events,
+    ):
+        assert (await anext(events)).name == "open"
+        _happens(hub, "run.moved", run_id="r-1", after="RUNNING")
+        moved = await anext(events)
+    assert moved.name == "run.moved"
+    assert '"run_id":"r-1"' in moved.data and f'"id":"{moved.id}"' in moved.data
+
+
+async def test_the_hubs_own_workings_and_tracebacks_are_not_told(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with (
+        serving(hub, tmp_path) as listening,
+        over_unix(listening) as client,
+        _following(client) as events,
+    ):
+        await anext(events)
+        _happens(hub, "housekeeping.pruned")
+        _happens(hub, "library.message", message="something")
+        _happens(hub, "run.moved", "debug")
+        _happens(hub, "run.broke", "error", run_id="r-1", traceback="Traceback ...")
+        told = await anext(events)
+    assert told.name == "run.broke" and "Traceback" not in told.data
+
+
+async def test_whoever_was_away_gets_what_was_missed(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+        async with _following(client) as events:
+            await anext(events)
+            _happens(hub, "run.moved", step=1)
+            seen = await anext(events)
+        _happens(hub, "run.moved", step=2)
+        async with _following(client, after=seen.id) as events:
+            names = [(await anext(events)).name, (await anext(events)).data]
+    assert names[0] == "open" and '"step":2' in names[1]
+
+
+@pytest.mark.parametrize(
+    "after", ["another-boot-3", "another-1", "-1", "boot-999", "boot-", "nonsense", "boot-0x1"]
+)
+async def test_whoever_asks_for_what_is_not_here_is_told_to_read_anew(tmp_path: Path, after: str) -> None:
+    hub = FakeHub()
+    _happens(hub, "run.moved")
+    async with (
+        serving(hub, tmp_path) as listening,
+        over_unix(listening) as client,
+        _following(client, after=after) as events,
+    ):
+        reset = await anext(events)
+        _happens(hub, "run.moved", step=2)
+        assert (reset.name, (await anext(events)).name) == ("reset", "run.moved")
+    assert reset.id == "boot-1"
+
+
+async def test_what_has_fallen_out_of_the_ring_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+        async with _following(client) as events:
+            seen = await anext(events)
+        for _ in range(2_001):
+            _happens(hub, "run.moved")
+        async with _following(client, after=seen.id) as events:
+            assert (await anext(events)).name == "reset"
+
+
+async def test_a_reader_slower_than_what_happens_is_told_to_read_anew(tmp_path: Path) -> None:
+    hub = FakeHub()
+    hub.ring = Ring(most=3)
+    async with serving(hub, tmp_path), aclosing(hub.events.follow(None)) as events:
+        await anext(events)
+        _happens(hub, "run.moved", step=1)
+        assert (await anext(events)).fields == {"step": 1}
+        for step in range(2, 7):  # the ring keeps the last three of these five
+            _happens(hub, "run.moved", step=step)
+        reset = await anext(events)
+        assert (reset.event, reset.id) == ("reset", "boot-6")
+        _happens(hub, "run.moved", step=7)
+        assert (await anext(events)).fields == {"step": 7}
+
+
+async def test_what_came_so_often_that_it_was_only_counted_is_to_be_read_anew(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with (
+        serving(hub, tmp_path) as listening,
+        over_unix(listening) as client,
+        _following(client) as events,
+    ):
+        await anext(events)
+        _happens(hub, "log.suppressed", of="library.message", count=3)
+        _happens(hub, "log.suppressed", of="device.connected", count=7)
+        assert (await anext(events)).name == "reset"
+
+
+async def test_a_silent_stream_beats(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with (
+        serving(hub, tmp_path, beat_s=0.01) as listening,
+        over_unix(listening) as client,
+        _following(client) as events,
+    ):
+        assert (await anext(events)).name == "open"
+        assert await anext(events) == Told("", "", "")
+
+
+async def test_one_user_is_not_told_of_anothers_things(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with serving(hub, tmp_path) as listening:
+        bench = hub.bench
+        eve = await bench.user("eve")
+        mine, theirs = await bench.device("mine"), await bench.device("theirs", user_id=eve)
+        token = await bench.token(Role.VIEWER, user_id=bench.owner_id)
+        async with over_tcp(listening, token) as client, _following(client) as events:
+            await anext(events)
+            _happens(hub, "device.left", device_id=theirs.id)
+            _happens(hub, "run.queued", device_id=mine.id, run_id="r-unknown")
+            _happens(hub, "hub.stopping")
+            _happens(hub, "device.connected", device_id=mine.id)
+            told = await anext(events)
+    assert told.name == "device.connected" and mine.id in told.data
+
+
+async def test_whoever_sees_all_users_can_follow_one(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+        eve = await hub.bench.user("eve")
+        theirs = await hub.bench.device("theirs", user_id=eve)
+        mine = await hub.bench.device("mine")
+        async with _following(client, user="eve") as events:
+            await anext(events)
+            _happens(hub, "device.left", device_id=mine.id)
+            _happens(hub, "device.left", device_id=theirs.id)
+            assert theirs.id in (await anext(events)).data
+        assert (await client.get("/v1/events", params={"user": "nobody"})).status_code == 404
+
+
+async def test_a_stream_ends_with_the_token_that_opened_it(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with serving(hub, tmp_path) as listening:
+        token = await hub.bench.token(Role.VIEWER)
+        async with over_tcp(listening, token) as client, _following(client) as events:
+            await anext(events)
+            (row,) = await hub.bench.identity.operator_tokens.all()
+            await hub.bench.identity.operator_tokens.revoke(row.id, actor="operator:7")
+            with anyio.fail_after(5):
+                assert [told async for told in events] == []
+
+
+async def test_a_stream_ends_with_the_hub(tmp_path: Path) -> None:
+    hub = FakeHub()
+    opened = anyio.Event()
+    names: list[str] = []
+
+    async def follow(listening: Listening) -> None:
+        async with over_unix(listening) as client, _following(client) as events:
+            async for event in events:
+                names.append(event.name)
+                opened.set()
+
+    async with anyio.create_task_group() as tasks:
+        with anyio.fail_after(5):
+            async with serving(hub, tmp_path) as listening:
+                tasks.start_soon(follow, listening)
+                await opened.wait()
+    assert names == ["open"]
+
+
+async def test_one_who_follows_leaves_streams_to_others_and_all_leave_some_to_the_unix_socket(
+    tmp_path: Path,
+) -> None:
+    hub = FakeHub()
+    async with serving(hub, tmp_path, event_streams=4) as listening, AsyncExitStack() as opened:
+        bench = hub.bench
+
+        async def client(user_id: UserId | None = None) -> httpx2.AsyncClient:
+            token = await bench.token(Role.VIEWER, user_id=user_id)
+            return await opened.enter_async_context(over_tcp(listening, token))
+
+        async def follow(client: httpx2.AsyncClient) -> int:
+            answer = await opened.enter_async_context(client.stream("GET", "/v1/events"))
+            return answer.status_code
+
+        one, same_user = await client(bench.owner_id), await client(bench.owner_id)
+        assert [await follow(one), await follow(same_user), await follow(same_user)] == [200, 200, 503]
+        other = await client()
+        assert [await follow(other), await follow(other)] == [200, 503]
+        unix = await opened.enter_async_context(over_unix(listening))
+        assert [await follow(unix), await follow(unix)] == [200, 503]
+
+
+async def test_a_stream_that_opens_while_the_hub_ends_is_over_at_once() -> None:
+    streams = Streams(4)
+    streams.end()
+    with anyio.fail_after(5), streams.scope():
+        await anyio.sleep_forever()
+
+
+async def test_who_follows_one_agent_or_one_kind_of_event_is_told_of_nothing_else(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with serving(hub, tmp_path) as listening, over_unix(listening) as client:
+        (agent,) = (await client.get("/v1/agents")).json()["agents"]
+        async with _following(client, events="agent.*, run.finished", agent=agent["name"]) as events:
+            assert (await anext(events)).name == "open"
+            _happens(hub, "run.moved", agent_id=agent["id"])
+            _happens(hub, "agent.moved", agent_id="another")
+            _happens(hub, "agents.recovered", agents=1)
+            _happens(hub, "agent.moved", agent_id=agent["id"], axis="health")
+            _happens(hub, "run.finished", agent_id=agent["id"])
+            assert [(await anext(events)).name for _ in range(2)] == ["agent.moved", "run.finished"]
+        refused = await client.get("/v1/events", params={"agent": "nobody"})
+    assert (refused.status_code, refused.json()["code"]) == (404, "unknown_agent")

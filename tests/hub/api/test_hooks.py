@@ -1,0 +1,337 @@
+"""Webhooks over their real listener: believed, kept once, answered; and everybody else kept out cheaply."""
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+import sqlalchemy as sa
+
+from hub.api.door.certificates import Certificates
+from hub.api.door.hook_server import HookServer
+from hub.api.door.hooks import Hook, Hooks, NewsDesk
+from hub.clock import IdFactory
+from hub.connectors.signatures import Source
+from hub.links.forwarded import TrustedProxies
+from hub.links.gate import Gate
+from hub.links.hosts import Hosts
+from hub.links.limits import PortLimits
+from hub.metrics import Metrics
+from hub.settings.address import Address
+from storage.connectors import connectors
+from storage.connectors.connectors import DeclaredConnector
+from storage.schema import posted as table
+from storage.store import Store, open_store
+from tests.hub.connectors.test_signatures import NOW, OLD, SECRET, WRONG, github, slack, standard
+from tests.support.certificates import write_certificate
+from tests.support.clock import FakeClock, SeededChance
+
+pytestmark = pytest.mark.anyio
+
+BODY = b'{"text": "hello"}'
+NAMES = ("builds", "code", "chat", "door")
+SOURCES = dict(zip(NAMES, Source, strict=True))
+ROOMY = PortLimits(
+    connections=2_000,
+    connections_per_network=2_000,
+    strangers=2_000,
+    strangers_per_network=2_000,
+    new_at_once=10_000,
+    new_per_s=10_000.0,
+)
+
+
+class Door:
+    """A listener, and what came through it."""
+
+    def __init__(self, store: Store, clock: FakeClock, tell: Callable[[str], Awaitable[None]] | None) -> None:
+        self.store, self.clock = store, clock
+        self.metrics = Metrics()
+        self.told: list[str] = []
+        self.refused: list[str] = []
+        self.news = NewsDesk(store, tell or self.hear)
+        self.hooks = Hooks(
+            store,
+            clock=clock,
+            ids=IdFactory(clock, SeededChance()),
+            metrics=self.metrics,
+            news=self.news.news,
+            hosts=Hosts(),
+            proxies=TrustedProxies(),
+            body_s=5.0,
+        )
+        self.hooks.use([Hook(name, source, (SECRET, OLD)) for name, source in SOURCES.items()])
+        self.at = Address("127.0.0.1", 0)
+
+    async def hear(self, connector_id: str) -> None:
+        self.told.append(connector_id)
+
+    async def rows(self) -> list[Any]:
+        def listed(c: sa.Connection) -> list[Any]:
+            return list(c.execute(sa.select(table).order_by(table.c.id)))
+
+        return await self.store.read(listed)
+
+    def server(self, *, limits: PortLimits = ROOMY, head_s: float = 5.0, **options: Any) -> HookServer:
+        gate = Gate(limits, clock=self.clock, metrics=self.metrics, prefix="webhook_")
+        return HookServer(
+            self.hooks,
+            self.news,
+            address=Address("127.0.0.1", 0),
+            gate=gate,
+            head_s=head_s,
+            on_refusal=self.refused.append,
+            clock=self.clock,
+            **options,
+        )
+
+
+@asynccontextmanager
+async def door(
+    url: str = "sqlite://", tell: Callable[[str], Awaitable[None]] | None = None, **options: Any
+) -> AsyncIterator[Door]:
+    clock = FakeClock(NOW)
+    async with open_store(url) as store:
+        declared = [DeclaredConnector(name=name, user_name="owner", provider="webhook") for name in NAMES]
+        ids = [id for name in NAMES for id in (f"id-{name}", f"user-{name}")]
+        await store.write(connectors.reconcile_connectors, declared=declared, at=1, fresh_ids=ids)
+        made = Door(store, clock, tell)
+        async with anyio.create_task_group() as tasks:
+            made.at = await tasks.start(made.server(**options).serve)
+            yield made
+            tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def client(door: Door, **options: Any) -> AsyncIterator[httpx2.AsyncClient]:
+    base = f"http://{door.at}"
+    async with httpx2.AsyncClient(base_url=base, trust_env=False, timeout=20.0, **options) as made:
+        yield made
+
+
+async def test_a_post_is_kept_before_it_is_answered_and_the_same_one_once() -> None:
+    async with door() as here, client(here) as other:
+        for _ in range(3):
+            answer = await other.post("/hooks/builds", content=BODY, headers=standard())
+            assert (answer.status_code, answer.json()) == (202, {})
+        (row,) = await here.rows()
+        assert (row.connector_id, row.body, row.settled_at) == ("id-builds", BODY, None)
+        while not here.told:
+            await anyio.lowlevel.checkpoint()
+        assert here.told == ["id-builds"]
+
+
+async def test_each_sender_posts_in_its_own_way() -> None:
+    async with door() as here, client(here) as other:
+        for name, headers in (
+            ("builds", standard()),
+            ("builds", standard(secret=OLD, id="msg_2")),
+            ("code", github()),
+            ("chat", slack()),
+            ("door", {"authorization": f"Bearer {SECRET}"}),
+        ):
+            answer = await other.post(f"/hooks/{name}", content=BODY, headers=headers)
+            assert answer.status_code == 202
+        assert Counter(row.connector_id for row in await here.rows())["id-builds"] == 2
+        assert [row.event for row in await here.rows() if row.connector_id == "id-code"] == ["issues"]
+
+
+async def test_a_webhook_that_is_not_there_and_a_bad_signature_are_told_apart_by_nothing() -> None:
+    async with door() as here, client(here) as other:
+        answers = [
+            await other.post(f"/hooks/{name}", content=BODY, headers=headers)
+            for name, headers in (
+                ("nobody", standard()),
+                ("builds", standard(secret=WRONG)),
+                ("builds", {}),
+                ("door", {"authorization": f"Bearer {WRONG}"}),
+                ("builds", standard(at=NOW - timedelta(minutes=6))),
+                ("builds%00", standard()),
+            )
+        ]
+        tampered = await other.post("/hooks/builds", content=BODY + b" ", headers=standard())
+        told = {(one.status_code, one.text, tuple(sorted(one.headers))) for one in (*answers, tampered)}
+        assert len(told) == 1
+        assert answers[0].status_code == 401
+        assert answers[0].json()["code"] == "bad_signature"
+        assert await here.rows() == []
+        assert SECRET not in answers[0].text and SECRET not in repr(here.hooks.hooks)
+
+
+async def test_a_header_that_is_there_twice_is_not_there() -> None:
+    async with door() as here, client(here) as other:
+        twice = [*standard().items(), ("webhook-signature", "v1,xx")]
+        assert (await other.post("/hooks/builds", content=BODY, headers=twice)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/hooks/builds", 405),
+        ("PUT", "/hooks/builds", 405),
+        ("GET", "/hooks/nobody", 405),
+        ("GET", "/", 404),
+        ("POST", "/", 404),
+        ("POST", "/hooks/", 404),
+        ("POST", "/hooks/builds/", 404),
+        ("POST", "/hooks/../healthz", 404),
+        ("GET", "/healthz", 404),
+        ("GET", "/metrics", 404),
+        ("GET", "/v1/status", 404),
+        ("GET", "/dashboard", 404),
+    ],
+)
+async def test_there_is_nothing_else_on_the_listener(method: str, path: str, status: int) -> None:
+    async with door() as here, client(here) as other:
+        answer = await other.request(method, path, headers=standard())
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_slack_is_answered_what_it_asks_for_where_it_has_signed() -> None:
+    asked = json.dumps({"type": "url_verification", "challenge": "c-1"}).encode()
+    async with door() as here, client(here) as other:
+        json_kind = {"content-type": "application/json"}
+        answer = await other.post("/hooks/chat", content=asked, headers=slack(asked) | json_kind)
+        assert (answer.status_code, answer.text) == (200, "c-1")
+        forged = await other.post("/hooks/chat", content=asked, headers=slack(asked, WRONG) | json_kind)
+        assert (forged.status_code, "c-1" in forged.text) == (401, False)
+        assert await here.rows() == []
+
+
+async def test_a_body_too_long_or_compressed_is_refused() -> None:
+    async with door() as here, client(here) as other:
+        here.hooks.body_bytes = 2_000
+        long = await other.post("/hooks/builds", content=b"x" * 2_001)
+        packed = await other.post("/hooks/builds", content=b"x", headers={"content-encoding": "gzip"})
+        assert [one.status_code for one in (long, packed)] == [413, 415]
+        counted = here.metrics.registry.get_sample_value
+        assert counted("hub_limits_reached_total", {"limit": "posted_bytes"}) == 1
+        assert counted("hub_webhook_refusals_total", {"code": "too_large"}) == 1
+
+
+async def test_a_foreign_name_and_a_word_for_others_are_refused() -> None:
+    async with door() as here, client(here) as other:
+        foreign = await other.post(
+            "/hooks/builds", content=BODY, headers=standard() | {"host": "evil.example"}
+        )
+        forwarded = await other.post(
+            "/hooks/builds", content=BODY, headers=standard() | {"x-forwarded-for": "10.0.0.1"}
+        )
+        assert [foreign.json()["code"], forwarded.json()["code"]] == ["wrong_host", "untrusted_proxy"]
+
+
+async def test_when_too_many_wait_who_posts_is_told_to_come_back_and_loses_nothing() -> None:
+    async with door() as here, client(here) as other:
+        here.hooks.most_waiting = 1
+        answers = [
+            await other.post("/hooks/builds", content=BODY, headers=standard(id=id))
+            for id in ("m1", "m2", "m1")
+        ]
+        assert [one.status_code for one in answers] == [202, 429, 202]
+        assert int(answers[1].headers["retry-after"]) > 0
+        counted = here.metrics.registry.get_sample_value
+        assert counted("hub_limits_reached_total", {"limit": "posted_waiting"}) == 1
+
+
+@pytest.mark.parametrize("posts", [100, pytest.param(1_000, marks=pytest.mark.soak)])
+async def test_many_posts_at_once_are_kept_or_told_to_come_back(posts: int) -> None:
+    async with door() as here:
+        limits = httpx2.Limits(max_connections=200, max_keepalive_connections=200)
+        async with client(here, limits=limits) as other:
+            found: Counter[int] = Counter()
+            most = 0
+
+            async def post(number: int) -> None:
+                nonlocal most
+                headers = standard(id=f"m{number}")
+                while True:
+                    try:
+                        answer = await other.post("/hooks/builds", content=BODY, headers=headers)
+                    except httpx2.ReadError:  # one that was slow to ask is let go, and asks again
+                        continue
+                    most = max(most, here.hooks._taken)
+                    found[answer.status_code] += 1
+                    if answer.status_code != 503:
+                        return
+                    assert "retry-after" in answer.headers
+
+            async with anyio.create_task_group() as tasks:
+                for number in range(posts):
+                    tasks.start_soon(post, number)
+        assert set(found) <= {202, 503}
+        assert found[202] == len(await here.rows()) == posts
+        assert most <= here.hooks.at_once
+
+
+async def test_whoever_dawdles_is_let_go_and_the_others_are_served() -> None:
+    async with door(head_s=0.2) as here, client(here) as other:
+        here.hooks._body_s = 0.2
+        slow = [await anyio.connect_tcp("127.0.0.1", here.at.port) for _ in range(3)]
+        await slow[1].send(b"POST /hooks/builds HTTP/1.1\r\nhost: 127")
+        await slow[2].send(b"POST /hooks/builds HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\r\nx")
+        assert (await other.post("/hooks/builds", content=BODY, headers=standard())).status_code == 202
+        for stream in slow:
+            async with stream:
+                with anyio.fail_after(5):
+                    assert (await stream.receive()).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_connection_too_many_is_told_so() -> None:
+    from dataclasses import replace
+
+    async with door(limits=replace(ROOMY, connections=1)) as here:
+        async with await anyio.connect_tcp("127.0.0.1", here.at.port) as first:
+            await first.send(b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+            assert (await first.receive()).startswith(b"HTTP/1.1 404 ")
+            async with await anyio.connect_tcp("127.0.0.1", here.at.port) as second:
+                assert (await second.receive()).startswith(b"HTTP/1.1 503 ")
+        counted = here.metrics.registry.get_sample_value
+        assert counted("hub_limits_reached_total", {"limit": "webhook_connections"}) == 1
+
+
+async def test_what_was_kept_and_never_told_is_told_after_the_start(tmp_path: Path) -> None:
+    """As after a death between the write and the answer: who posts comes again, and it is there once."""
+    url = f"sqlite:///{tmp_path}/hub.db"
+
+    async def dies(connector_id: str) -> None:
+        await anyio.sleep_forever()
+
+    async with door(url, tell=dies) as here, client(here) as other:
+        assert (await other.post("/hooks/builds", content=BODY, headers=standard())).status_code == 202
+        assert here.told == []
+    async with door(url) as here, client(here) as other:
+        with anyio.fail_after(5):
+            while here.told != ["id-builds"]:
+                await anyio.lowlevel.checkpoint()
+        assert (await other.post("/hooks/builds", content=BODY, headers=standard())).status_code == 202
+        assert len(await here.rows()) == 1
+        assert here.told == ["id-builds"]
+
+
+async def test_a_death_between_the_write_and_the_answer_costs_the_sender_another_post_and_nothing_else() -> (
+    None
+):
+    def dies(connector_id: str) -> None:
+        raise RuntimeError("as if killed here")
+
+    async with door() as here, client(here) as other:
+        news, here.hooks._news = here.hooks._news, dies
+        assert (await other.post("/hooks/builds", content=BODY, headers=standard())).status_code == 500
+        here.hooks._news = news
+        assert (await other.post("/hooks/builds", content=BODY, headers=standard())).status_code == 202
+        assert len(await here.rows()) == 1
+
+
+async def test_over_tls_it_is_the_same(tmp_path: Path) -> None:
+    write_certificate(tmp_path)
+    pair = Certificates(tmp_path / "hub.crt", tmp_path / "hub.key")
+    async with door(tls=pair.context) as here, httpx2.AsyncClient(verify=False, trust_env=False) as other:
+        url = f"https://{here.at}/hooks/builds"
+        assert (await other.post(url, content=BODY, headers=standard())).status_code == 202

@@ -1,0 +1,59 @@
+"""How agents stand, over REST: read with a tag, written under it, remembered in pages."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.hub.api.test_agent_config_routes import an_agent
+from tests.support.facade import FakeHub, answering, over_unix
+
+STATUS = "/v1/agents/inbox/status"
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
+    hub = FakeHub()
+    async with answering(hub, tmp_path) as listening, over_unix(listening) as asking:
+        await hub.bench.store.write(an_agent)
+        yield asking
+
+
+async def test_a_status_is_written_under_the_tag_that_it_was_read_with(client: httpx2.AsyncClient) -> None:
+    read = await client.get(STATUS)
+    tag = {"if-match": read.headers["etag"]}
+    paused = await client.patch(STATUS, json={"lifecycle": "paused"}, headers=tag)
+    assert (paused.status_code, paused.json()["lifecycle"]) == (200, "paused")
+    late = await client.patch(STATUS, json={"lifecycle": "active"}, headers=tag)
+    assert (late.status_code, late.json()["code"]) == (412, "changed_meanwhile")
+    now = {"if-match": paused.headers["etag"]}
+    assert (await client.patch(STATUS, json={"lifecycle": "active"}, headers=now)).status_code == 200
+
+
+async def test_a_refused_move_names_the_axis_and_the_legal_ones(client: httpx2.AsyncClient) -> None:
+    refused = await client.patch(STATUS, json={"lifecycle": "initializing"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "bad_status")
+    assert "legal moves: ready, paused, maintenance, terminated" in refused.json()["detail"]
+
+
+async def test_the_history_leads_to_its_next_page_until_the_first_move(client: httpx2.AsyncClient) -> None:
+    path, told = "/v1/agents/inbox/history?limit=3", []
+    for _ in range(2):
+        page = (await client.get(path)).json()
+        told += [move["after"] for move in page["moves"]]
+        path = f"/v1/agents/inbox/history?limit=3&cursor={page['next_cursor']}"
+    assert told == ["active", "ready", "initializing", "created"]
+    assert page["next_cursor"] is None
+
+
+async def test_a_document_is_read_and_written_by_the_names_of_its_vocabulary(
+    client: httpx2.AsyncClient,
+) -> None:
+    done = await client.patch(
+        "/v1/agents/inbox/as/orchestrator", json={"status": "ERROR", "reason": "no disk"}
+    )
+    assert (done.status_code, done.json()["status"], done.json()["state_detail"]) == (200, "ERROR", "ERROR")
+    assert done.json()["agent_state_history"][0]["reason"] == "no disk"
+    assert (await client.get("/v1/agents/inbox/as/foundation")).json()["current_status"] == "error"
+    assert (await client.get(STATUS)).json()["health_reason"] == "no disk"

@@ -1,0 +1,217 @@
+"""The table of what may be asked is what is served, and every role is held to it (SEC-6)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+from starlette.responses import Response
+from starlette.types import Receive, Send
+from starlette.types import Scope as Request
+
+from hub.api.application import application, make_application
+from hub.api.door.access import Access
+from hub.api.door.bearer import BearerTokens
+from hub.api.door.roles import HUB_WIDE, ROLE_SCOPES, Role, Scope
+from hub.api.door.routes import AGENT, DEVICE_REQUESTS, PUBLIC, ROUTES, Asked, Need, route_of
+from hub.api.views.routes import routes_view
+from hub.links.attempts import FailedAttempts
+from hub.links.hosts import Hosts
+from protocol.coordination import Method
+from tests.support.facade import FakeHub, answering, over_tcp, over_unix, serving
+from tests.support.identity import IdentityBench, open_identity
+
+METHODS = frozenset(("get", "post", "patch", "put", "delete"))
+# What each role may, written down a second time: a row that changes here was meant to.
+MAY = {
+    Role.VIEWER: {"read"},
+    Role.OPERATOR: {"read", "run", "devices"},
+    Role.ADMIN: {"read", "run", "devices", "settings", "audit", "tokens", "system"},
+}
+
+
+def _served() -> set[Asked]:
+    """Every route that the application has, as its document tells them."""
+    app = application()
+    return {
+        Asked(method.upper(), path)
+        for path, item in app.openapi()["paths"].items()
+        for method in item.keys() & METHODS
+    }
+
+
+def _asked() -> Iterator[tuple[Asked, str, Need]]:
+    """Every row, with an address that falls under it."""
+    for asked, need in ROUTES.items():
+        yield asked, asked.path.replace("{", "").replace("}", ""), need
+
+
+def test_every_route_stands_in_the_table_and_every_row_is_served() -> None:
+    assert _served() == set(ROUTES)
+
+
+def test_every_row_is_found_by_its_address() -> None:
+    for asked, path, _ in _asked():
+        assert route_of(asked.method, path) == asked
+        assert route_of(asked.method, path + "/") is None
+        assert route_of("TRACE", path) is None
+
+
+def test_the_roles_bring_what_they_bring() -> None:
+    assert {role: {str(scope) for scope in scopes} for role, scopes in ROLE_SCOPES.items()} == MAY
+
+
+def test_nothing_but_health_is_public() -> None:
+    public = {asked.path for asked, need in ROUTES.items() if need is PUBLIC}
+    assert public == {"/healthz", "/readyz"}
+
+
+def test_nobody_changes_anything_with_the_right_to_read() -> None:
+    assert not [asked for asked, need in ROUTES.items() if need is Scope.READ and asked.method != "GET"]
+
+
+async def _answer(access: Access, asked: Asked, path: str, token: str | None) -> int:
+    sent: list[int] = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: object) -> None:
+        assert isinstance(message, dict)
+        if message["type"] == "http.response.start":
+            sent.append(message["status"])
+
+    headers = [(b"host", b"127.0.0.1")]
+    if token is not None:
+        headers.append((b"authorization", f"Bearer {token}".encode()))
+    about = {"type": "http", "method": asked.method, "path": path, "query_string": b"", "headers": headers}
+    await access(about | {"client": ("127.0.0.1", 1), "state": {}}, receive, send)
+    return sent[0]
+
+
+async def _lets_in(scope: Request, receive: Receive, send: Send) -> None:
+    await Response(status_code=204)(scope, receive, send)
+
+
+def _door(bench: IdentityBench) -> Access:
+    bearer = BearerTokens(bench.store, clock=bench.clock, attempts=FailedAttempts(bench.clock))
+    return Access(_lets_in, hosts=Hosts(), body_bytes=10, bearer=bearer)
+
+
+@pytest.mark.parametrize("role", [*Role, None])
+async def test_every_role_is_let_in_where_the_table_says_so_and_nowhere_else(role: Role | None) -> None:
+    async with open_identity() as bench:
+        token = None if role is None else await bench.token(role)
+        for asked, path, need in _asked():
+            allowed = need is PUBLIC or (role is not None and need in ROLE_SCOPES[role])
+            refused = 401 if role is None else 403
+            assert await _answer(_door(bench), asked, path, token) == (204 if allowed else refused), asked
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+async def test_a_token_with_one_scope_has_that_one_only(scope: Scope) -> None:
+    async with open_identity() as bench:
+        token = await bench.token(Role.ADMIN, [scope])
+        for asked, path, need in _asked():
+            allowed = need is PUBLIC or need is scope
+            assert await _answer(_door(bench), asked, path, token) == (204 if allowed else 403), asked
+
+
+async def test_whoever_sees_one_users_things_has_nothing_of_the_hub_as_a_whole() -> None:
+    async with open_identity() as bench:
+        token = await bench.token(Role.ADMIN, user_id=bench.owner_id)
+        for asked, path, need in _asked():
+            allowed = need is PUBLIC or (
+                need is not AGENT and need not in HUB_WIDE and asked.path != "/metrics"
+            )
+            assert await _answer(_door(bench), asked, path, token) == (204 if allowed else 403), asked
+
+
+async def test_an_agents_token_opens_what_agents_ask_and_nothing_else() -> None:
+    async with open_identity() as bench:
+        token = await bench.agent_token(await bench.agent())
+        for asked, path, need in _asked():
+            allowed = need is PUBLIC or need is AGENT
+            assert await _answer(_door(bench), asked, path, token) == (204 if allowed else 403), asked
+
+
+def test_what_agents_ask_stands_under_one_path_and_nothing_else_does() -> None:
+    for asked, _, need in _asked():
+        assert (need is AGENT) == (asked.path == "/v1/agent" or asked.path.startswith("/v1/agent/")), asked
+
+
+async def test_a_route_that_is_not_in_the_table_is_refused_whoever_asks() -> None:
+    app = make_application()
+
+    @app.get("/v1/forgotten")
+    async def forgotten() -> str:
+        return "secret"
+
+    sent: list[dict[str, object]] = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: object) -> None:
+        assert isinstance(message, dict)
+        sent.append(message)
+
+    async with open_identity() as bench:
+        access = Access(
+            app,
+            hosts=Hosts(),
+            body_bytes=10,
+            bearer=BearerTokens(bench.store, clock=bench.clock, attempts=FailedAttempts(bench.clock)),
+        )
+        headers = [(b"host", b"127.0.0.1"), (b"authorization", f"Bearer {await bench.token()}".encode())]
+        about = {"type": "http", "method": "GET", "path": "/v1/forgotten", "headers": headers}
+        rest = {"query_string": b"", "client": ("127.0.0.1", 1), "state": {}, "root_path": ""}
+        await access(about | rest, receive, send)
+    assert sent[0]["status"] == 403
+    assert b"secret" not in bytes(str(sent), "utf-8")
+
+
+@pytest.mark.parametrize(
+    "path", ["/V1/status", "/v1//status", "/v1/status/", "/v1/agents/../status", "/v1/status%2F"]
+)
+async def test_another_spelling_of_an_address_is_another_address(tmp_path: Path, path: str) -> None:
+    hub = FakeHub()
+    async with (
+        serving(hub, tmp_path) as listening,
+        await anyio.connect_unix(str(listening.unix)) as stream,  # no client tidies the path
+    ):
+        await stream.send(f"GET {path} HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n".encode())
+        answer = await stream.receive()
+    assert answer.startswith(b"HTTP/1.1 404 ")
+
+
+async def test_the_table_is_told_to_whoever_may_read(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with (
+        answering(hub, tmp_path) as listening,
+        over_unix(listening) as unix,
+        over_tcp(listening, await hub.bench.token(Role.VIEWER)) as viewer,
+    ):
+        told = (await viewer.get("/v1/routes")).json()
+        assert told == (await unix.get("/v1/routes")).json() == routes_view().model_dump(mode="json")
+    by_path = {(route["method"], route["path"]): route for route in told["routes"]}
+    assert by_path["POST", "/v1/agents/{name}/runs"]["roles"] == ["operator", "admin"]
+    assert by_path["GET", "/healthz"]["scope"] == "public"
+
+
+def test_the_requests_of_devices_are_told_with_the_table() -> None:
+    assert set(DEVICE_REQUESTS) <= {str(method) for method in Method}
+    assert {request.method for request in routes_view().device_requests} == set(DEVICE_REQUESTS)
+
+
+async def test_metrics_which_tell_of_everybody_are_not_for_whoever_sees_one_user(tmp_path: Path) -> None:
+    hub = FakeHub()
+    async with (
+        answering(hub, tmp_path) as listening,
+        over_tcp(listening, await hub.bench.token(Role.VIEWER)) as everybodys,
+        over_tcp(listening, await hub.bench.token(Role.ADMIN, user_id=hub.bench.owner_id)) as owners,
+    ):
+        refused = await owners.get("/metrics")
+        assert (await everybodys.get("/metrics")).status_code == 200
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    assert "a token that is not of one user" in refused.json()["detail"]
