@@ -12,6 +12,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from hub.api.deps import Metrics, stands_in_the_table
 from hub.api.document import serve_document
 from hub.api.errors import answer_errors
+from hub.api.noun import Noun
 from hub.api.nouns import (
     agent_configs,
     agent_tokens,
@@ -32,7 +33,6 @@ from hub.api.nouns import (
     items,
     keys,
     leads,
-    locks,
     logs,
     measurements,
     messages,
@@ -48,8 +48,10 @@ from hub.api.nouns import (
     templates,
     tokens,
     upkeep,
-    users,
 )
+from hub.api.nouns.locks import Locks
+from hub.api.nouns.users import Users
+from hub.api.routing import router_of
 from hub.version import VERSION
 
 EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -57,7 +59,6 @@ NOUNS: Final = (
     system,
     devices,
     pairings,
-    users,
     agents,
     overviews,
     agent_writing,
@@ -70,7 +71,6 @@ NOUNS: Final = (
     slots,
     runs,
     items,
-    locks,
     gateways,
     boards,
     keys,
@@ -91,6 +91,8 @@ NOUNS: Final = (
     upkeep,
     config,
 )
+
+DECLARED: Final[tuple[type[Noun], ...]] = (Locks, Users)
 
 
 @cache
@@ -115,6 +117,8 @@ def make_application() -> FastAPI:
     answer_errors(app)
     for noun in NOUNS:
         app.router.routes += noun.router.routes
+    for declared in DECLARED:
+        app.router.routes += router_of(declared).routes
 
     @app.get("/metrics", tags=["system"], response_class=Exposition)
     async def exposition(metrics: Metrics) -> Response:

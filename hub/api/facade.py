@@ -8,7 +8,7 @@ asked for, it is who wants the change, as history and activities will tell it.
 
 from collections.abc import AsyncGenerator
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from hub.api.facades.agent_configs import AgentConfigFacade
 from hub.api.facades.agent_writing import AgentWritingFacade, TemplateFacade
@@ -27,7 +27,6 @@ from hub.api.facades.issues import IssueFacade
 from hub.api.facades.items import ItemFacade
 from hub.api.facades.keys import KeyFacade
 from hub.api.facades.leads import LeadFacade
-from hub.api.facades.locks import LockFacade
 from hub.api.facades.measurements import MeasurementFacade
 from hub.api.facades.messages import MessageFacade
 from hub.api.facades.observe import DebugFacade, LogFacade
@@ -38,7 +37,7 @@ from hub.api.facades.souls import SoulFacade
 from hub.api.facades.standings import StandingFacade
 from hub.api.facades.tokens import OperatorTokenFacade, TokenFacade
 from hub.api.facades.upkeep import UpkeepFacade
-from hub.api.facades.users import UserFacade
+from hub.api.noun import Noun
 from hub.api.views.view import (
     AgentView,
     BackfillView,
@@ -54,6 +53,8 @@ from hub.api.views.view import (
 from hub.runs.wishes import NOTHING_MORE, RunWish
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
+
+AnyNoun = TypeVar("AnyNoun", bound=Noun)
 
 
 class AmbiguousRun(HubError):
@@ -195,6 +196,10 @@ class HubFacade(Protocol):
         """Raises UnknownUser."""
         ...
 
+    def noun(self, kind: type[AnyNoun]) -> AnyNoun:
+        """Return the noun of this class, as this user sees it."""
+        ...
+
     @property
     def devices(self) -> DeviceFacade: ...
 
@@ -218,9 +223,6 @@ class HubFacade(Protocol):
 
     @property
     def items(self) -> ItemFacade: ...
-
-    @property
-    def locks(self) -> LockFacade: ...
 
     @property
     def gateways(self) -> GatewayFacade: ...
@@ -248,9 +250,6 @@ class HubFacade(Protocol):
 
     @property
     def agent_tokens(self) -> AgentTokenFacade: ...
-
-    @property
-    def users(self) -> UserFacade: ...
 
     @property
     def pairings(self) -> PairingFacade: ...

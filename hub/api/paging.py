@@ -20,12 +20,12 @@ from typing import Annotated, Final, Generic, NamedTuple, TypeVar
 import msgspec
 from fastapi import Depends, Query, Request, Response
 
+from hub.api.noun import Key
 from protocol.errors import ErrorCode, HubError
 
 DEFAULT_LIMIT: Final = 100
 MOST: Final = 1_000
 
-Key = tuple[str | int, ...]
 T = TypeVar("T")
 
 

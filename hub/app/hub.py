@@ -55,9 +55,9 @@ from hub.links.rotation import KeyRotation
 from hub.links.shared_roots import SharedRoots
 from hub.links.takeovers import Takeovers
 from hub.loop_lag import LoopLag
-from hub.operations import Operations, Where
 from hub.operations.config import ConfigOperations
 from hub.operations.connectors import ConnectorOperations
+from hub.operations.hub import Operations, Where
 from hub.operations.keys import KeyOperations
 from hub.requests.agents import Written
 from hub.requests.service import Requests

@@ -27,7 +27,7 @@ from hub.links.hub_key import HubKey
 from hub.links.listener import DeviceListener
 from hub.links.roster import Roster
 from hub.log import Channel
-from hub.operations import Operations
+from hub.operations.hub import Operations
 from hub.settings.address import Address
 from hub.settings.listen_settings import Listen, Listener
 from hub.settings.settings import Settings

@@ -10,10 +10,13 @@ import msgspec
 from hub.agents.capabilities import Capabilities
 from hub.agents.checkpoints import Checkpoints
 from hub.agents.configs import AgentConfigs
-from hub.agents.locks import Locks
+from hub.agents.locks import Locks as HeldLocks
 from hub.agents.measurements import Measurements
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
+from hub.api.facade import AnyNoun
+from hub.api.noun import Noun
+from hub.api.nouns.locks import Locks
 from hub.api.views.view import Check, Health, Readiness, StatusView
 from hub.backups import Backups
 from hub.clock import Clock
@@ -42,7 +45,6 @@ from hub.operations.issues import IssueOperations
 from hub.operations.items import ItemOperations
 from hub.operations.keys import KeyOperations
 from hub.operations.leads import LeadOperations
-from hub.operations.locks import LockOperations
 from hub.operations.logs import LogOperations
 from hub.operations.measurements import MeasurementOperations
 from hub.operations.messages import MessageOperations
@@ -127,7 +129,7 @@ class Operations(Seen):
         measurements: Measurements | None = None,
         agent_configs: AgentConfigs | None = None,
         writer: AgentWriter,
-        locks: Locks,
+        locks: HeldLocks,
         capabilities: Capabilities | None = None,
         checkpoints: Checkpoints | None = None,
         gateways: GatewayOperations,
@@ -158,7 +160,6 @@ class Operations(Seen):
         waiting = Waiting(
             store=store, dispatcher=dispatcher, clock=clock, hold=hold, reached_budgets=reached_budgets
         )
-        self.users = identity.users
         self.devices = identity.devices
         self.pairings = identity.pairings
         self.invitations = identity.invitations
@@ -211,7 +212,8 @@ class Operations(Seen):
             store, measurements or Measurements(store, clock=clock, metrics=Metrics())
         )
         self.items = ItemOperations(store)
-        self.locks = LockOperations(store, locks, clock=clock)
+        nouns: tuple[Noun, ...] = (identity.users, Locks(store, locks, clock=clock))
+        self._nouns = {type(noun): noun for noun in nouns}
         self.audit = AuditOperations(store, clock)
         self.issues = IssueOperations(issues or Issues(clock=clock, metrics=Metrics()))
         self.config = config
@@ -261,6 +263,12 @@ class Operations(Seen):
             if isinstance(noun, Seen):
                 setattr(seen, name, noun.seen_by(user_id))
         return seen
+
+    def noun(self, kind: type[AnyNoun]) -> AnyNoun:
+        """Return the noun of this class, as this user sees it."""
+        found = self._nouns[kind]
+        assert isinstance(found, kind)
+        return found.seen_by(self.user_id)
 
     async def user_named(self, name: str) -> UserId:
         """Raises UnknownUser."""

@@ -1,5 +1,6 @@
 """Who may come in, every noun of it made at once: users, devices, pairings, invitations, tokens."""
 
+from hub.api.nouns.users import Users
 from hub.clock import Chance, Clock, IdFactory
 from hub.links.roster import Roster
 from hub.metrics import Metrics
@@ -10,7 +11,6 @@ from hub.operations.limits import IdentityLimits
 from hub.operations.operator_tokens import OperatorTokenOperations
 from hub.operations.pairings import PairingOperations
 from hub.operations.tokens import TokenOperations
-from hub.operations.users import UserOperations
 from protocol.ids import UserId
 from storage.store import Store
 
@@ -33,7 +33,7 @@ class Identity:
         """*owner_id*: whose a device is where nobody says whose it is to be."""
         bounds = limits or IdentityLimits()
         self.devices = DeviceOperations(store=store, roster=roster, clock=clock)
-        self.users = UserOperations(store=store, clock=clock, ids=ids, metrics=metrics, limits=bounds)
+        self.users = Users(store=store, clock=clock, ids=ids, metrics=metrics, limits=bounds)
         self.tokens = TokenOperations(
             store=store,
             roster=roster,

@@ -21,8 +21,8 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.roster import Roster
 from hub.loop_lag import STUCK_S, LoopLag
-from hub.operations import Operations
 from hub.operations.config import ConfigOperations
+from hub.operations.hub import Operations
 from hub.operations.identity import Identity
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import Hold

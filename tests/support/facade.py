@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from copy import copy
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ from hub.accounts.sign_in import SignIns
 from hub.agents.capabilities import Capabilities
 from hub.agents.checkpoints import Checkpoints
 from hub.agents.configs import AgentConfigs
-from hub.agents.locks import Locks
+from hub.agents.locks import Locks as HeldLocks
 from hub.agents.measurements import Measurements
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
@@ -28,6 +28,10 @@ from hub.api.door.access import PEER_UID, SOCKET_PATH, Access
 from hub.api.door.bearer import BearerTokens
 from hub.api.door.idempotency import Replays
 from hub.api.door.server import Listening, OperatorServer
+from hub.api.facade import AnyNoun
+from hub.api.noun import Noun
+from hub.api.nouns.locks import Locks
+from hub.api.nouns.users import Users
 from hub.api.views.view import (
     AgentView,
     BackfillView,
@@ -91,7 +95,6 @@ from hub.operations.issues import IssueOperations
 from hub.operations.items import ItemOperations
 from hub.operations.keys import KeyOperations
 from hub.operations.leads import LeadOperations
-from hub.operations.locks import LockOperations
 from hub.operations.logs import LogOperations
 from hub.operations.measurements import MeasurementOperations
 from hub.operations.messages import MessageOperations
@@ -103,7 +106,6 @@ from hub.operations.souls import SoulOperations
 from hub.operations.standings import StandingOperations
 from hub.operations.tokens import TokenOperations
 from hub.operations.upkeep import UpkeepOperations
-from hub.operations.users import UserOperations
 from hub.outbound import OutboundClient, OutboundRules
 from hub.runs.agent_control import AgentControl
 from hub.runs.budget import Budgets
@@ -247,9 +249,14 @@ class FakeHub:
                 return UserId(user.id)
         raise UnknownUser(f"no user is named {name}")
 
-    @property
-    def users(self) -> UserOperations:
-        return self.bench.identity.users.seen_by(self.user_id)
+    def noun(self, kind: type[AnyNoun]) -> AnyNoun:
+        makers: dict[type[Noun], Callable[[], Noun]] = {
+            Users: lambda: self.bench.identity.users,
+            Locks: self._locks,
+        }
+        noun = makers[kind]()
+        assert isinstance(noun, kind)
+        return noun.seen_by(self.user_id)
 
     @property
     def items(self) -> ItemOperations:
@@ -468,11 +475,10 @@ class FakeHub:
         lines = FileLines(lambda: self.settings.reloader.reading)
         return CapabilityOperations(self.bench.store, capabilities, lines).seen_by(self.user_id)
 
-    @property
-    def locks(self) -> LockOperations:
+    def _locks(self) -> Locks:
         bench = self.bench
-        held = Locks(bench.store, clock=bench.clock, ids=bench.ids, metrics=Metrics())
-        return LockOperations(bench.store, held, clock=bench.clock).seen_by(self.user_id)
+        held = HeldLocks(bench.store, clock=bench.clock, ids=bench.ids, metrics=Metrics())
+        return Locks(bench.store, held, clock=bench.clock)
 
     @property
     def slots(self) -> SlotOperations:

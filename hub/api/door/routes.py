@@ -6,6 +6,7 @@ A route that is not in it is refused, whoever asks. ``hub routes`` prints it.
 import re
 from collections.abc import Mapping
 from enum import Enum
+from functools import cache
 from typing import Final, NamedTuple
 
 from hub.api.door.roles import ROLE_SCOPES, Principal, Role, Scope
@@ -40,7 +41,7 @@ class Asked(NamedTuple):
 
 _S = Scope
 
-ROUTES: Final[Mapping[Asked, Need]] = {
+ROUTES: Final[dict[Asked, Need]] = {
     # system
     Asked("GET", "/healthz"): PUBLIC,
     Asked("GET", "/readyz"): PUBLIC,
@@ -117,9 +118,6 @@ ROUTES: Final[Mapping[Asked, Need]] = {
     Asked("GET", "/v1/connectors/{connector}/sign-in/{sign_in}"): _S.DEVICES,
     Asked("POST", "/v1/connectors/{connector}/sign-in/answer"): _S.DEVICES,
     Asked("DELETE", "/v1/connectors/{connector}/grant"): _S.DEVICES,
-    # locks
-    Asked("GET", "/v1/locks"): _S.READ,
-    Asked("POST", "/v1/locks/release"): _S.RUN,
     # boards, their agents, and what they remember
     Asked("GET", "/v1/boards"): _S.READ,
     Asked("POST", "/v1/boards"): _S.DEVICES,
@@ -200,9 +198,6 @@ ROUTES: Final[Mapping[Asked, Need]] = {
     Asked("GET", "/v1/operator-tokens"): _S.TOKENS,
     Asked("POST", "/v1/operator-tokens"): _S.TOKENS,
     Asked("DELETE", "/v1/operator-tokens/{token_id}"): _S.TOKENS,
-    Asked("GET", "/v1/users"): _S.READ,
-    Asked("POST", "/v1/users"): _S.SYSTEM,
-    Asked("DELETE", "/v1/users/{name}"): _S.SYSTEM,
     # settings
     Asked("GET", "/v1/config"): _S.SETTINGS,
     Asked("PATCH", "/v1/config"): _S.SETTINGS,
@@ -282,15 +277,22 @@ def _template(path: str) -> _Template:
     return _Template(re.compile("[^/]+".join(map(re.escape, parts))), path)
 
 
-# A path without parameters goes before one that would take it as a name.
-_TEMPLATES: Final = [
-    _template(path) for path in sorted({asked.path for asked in ROUTES}, key=lambda path: path.count("{"))
-]
+@cache
+def _templates() -> list[_Template]:
+    """Return the paths of the table. One without parameters goes before one that would take it as a name."""
+    paths = sorted({asked.path for asked in ROUTES}, key=lambda path: path.count("{"))
+    return [_template(path) for path in paths]
+
+
+def declare(method: str, path: str, need: Need) -> None:
+    """Enter a route in the table; its noun does that when its routes are built."""
+    ROUTES[Asked(method, path)] = need
+    _templates.cache_clear()
 
 
 def route_of(method: str, path: str) -> Asked | None:
     """The row that a request falls under; None: it stands in no row."""
-    for template in _TEMPLATES:
+    for template in _templates():
         if template.pattern.fullmatch(path):
             asked = Asked(method, template.path)
             if asked in ROUTES:

@@ -1,58 +1,169 @@
-"""Locks of agents: who holds which, who waits; and taking one from its holder."""
+"""Locks of agents: their holders and queues, and releasing a lock by force."""
 
-from typing import Annotated
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 from fastapi import Query
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
-from hub.api.deps import Actor, Hub, NounRouter
-from hub.api.errors import refusals
-from hub.api.paging import Paging
-from hub.api.views.locks import LockView
+from hub.agents.locks import Locks as HeldLocks
+from hub.api.deps import Actor
+from hub.api.door.roles import Scope
+from hub.api.noun import Noun, listed, route
 from hub.api.views.view import View
-from protocol.errors import ErrorCode
+from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.log import Channel
+from hub.operations.moments import moment
+from hub.operations.names import agent_named, user_names
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import UserId
 from protocol.locks import NAME_CHARACTERS
+from storage.agents import locks
+from storage.audit import audit
+from storage.audit.audit import Entry
+from storage.store import Store
 
-router = NounRouter(tags=["locks"])
+log = Channel(__name__)
 
 
-class Locks(View):
-    """Some locks in order; *next_cursor* leads to those after them."""
+class UnknownLock(HubError):
+    """No agent ever took a lock of this name."""
 
-    locks: tuple[LockView, ...]
-    next_cursor: str | None = None
+    code = ErrorCode.UNKNOWN_LOCK
+
+
+class AmbiguousLock(HubError):
+    """Several users have a lock of this name."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class LockHolderView(View):
+    """Who holds a lock, or waits for it. *id*: of the run, or of the device."""
+
+    kind: Literal["run", "device"]
+    id: str
+    agent: str | None = None
+    device: str | None = None
+
+
+class LockWaitView(View):
+    """One in a lock's queue. *until*: then it waits no longer; None: it waits as long as it has to."""
+
+    holder: LockHolderView
+    since: AwareDatetime
+    until: AwareDatetime | None = None
+
+
+class LockView(View):
+    """A lock. *fence* grows with each holder; *waiting* are those in its queue, the next in turn first."""
+
+    resource: str
+    user: str
+    fence: int
+    holder: LockHolderView | None = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None  # then it is over, unless it is renewed
+    waiting: tuple[LockWaitView, ...] = ()
 
 
 class Release(View):
-    """Which lock is to be free; *fence*: only if it is held under this one still."""
+    """The lock to release; *fence*: only if its holder still has this fence."""
 
     resource: Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS, examples=["mailbox:anna"])]
     fence: Annotated[int, Field(ge=1, le=2**53 - 1, examples=[7])] | None = None
 
 
-@router.get("/v1/locks", responses=refusals(ErrorCode.UNKNOWN_AGENT))
-async def list_locks(
-    hub: Hub,
-    paging: Paging,
-    agent: Annotated[
-        str | None, Query(max_length=200, description="Only what this agent holds or waits for.")
-    ] = None,
-    free: Annotated[bool, Query(description="Those too that nobody has or wants.")] = False,
-) -> Locks:
-    """The locks that somebody holds or waits for, by user and name."""
-    found = sorted(await hub.locks.all(agent=agent, and_free=free), key=_key)
-    page = paging.cut(found, key=_key)
-    return Locks(locks=page.items, next_cursor=page.next_cursor)
+class Locks(Noun):
+    """Locks of agents: of their runs and of their devices."""
+
+    name, path = "locks", "/v1/locks"
+
+    def __init__(self, store: Store, held: HeldLocks, *, clock: Clock) -> None:
+        self._store = store
+        self._locks = held
+        self._clock = clock
+
+    @listed("", Scope.READ, key=lambda lock: (lock.user, lock.resource), errors=[ErrorCode.UNKNOWN_AGENT])
+    async def all(
+        self,
+        agent: Annotated[
+            str | None, Query(max_length=200, description="Only what this agent holds or waits for.")
+        ] = None,
+        free: Annotated[bool, Query(description="Also locks that nobody holds or waits for.")] = False,
+    ) -> list[LockView]:
+        """List the locks that are held or waited for, by user and name."""
+        agent_ids = None
+        if agent is not None:
+            agent_ids = [(await agent_named(self._store, agent, self.user_id)).id]
+        rows = await self._store.read(
+            locks.list_locks, user_id=self.user_id, agent_ids=agent_ids, and_free=free
+        )
+        return await self._views(rows)
+
+    @route("POST", "/release", Scope.RUN, errors=[ErrorCode.UNKNOWN_LOCK, ErrorCode.LOCK_LOST])
+    async def release(self, wanted: Release, actor: Actor) -> LockView:
+        """Release a lock by force; the next in its queue holds it then.
+
+        What the old holder does under its fence is refused from then on. A free lock stays free.
+        """
+        resource, fence = wanted.resource, wanted.fence
+        found = await self._find(resource)
+        entry = Entry(
+            at=epoch_ms(self._clock.now()),
+            actor=actor,
+            event="lock.released",
+            subject=resource,
+            detail={"held_by": found.told_holder, "fence": found.fence, "user": found.user_id},
+        )
+        freed = audit.audited(locks.force_release, lambda freed: entry if freed else None)
+        released = await self._store.write(freed, found.user_id, resource, fence=fence)
+        if released is None:
+            found = await self._find(resource)
+            if found.holder is not None:
+                raise locks.LockLost(
+                    f"lock {resource!r} is held by {found.told_holder} under fence {found.fence}, not {fence}"
+                )
+        else:
+            was, handed = released
+            agent_id = None if was.holder is None else was.holder.agent_id
+            log.info("lock.forced", lock=resource, fence=was.fence, agent_id=agent_id, actor=actor)
+            self._locks.told(handed)
+        (view,) = await self._views([await self._find(resource)])
+        return view
+
+    async def _find(self, resource: str) -> locks.LockRow:
+        found = await self._store.read(locks.find_locks_named, resource, user_id=self.user_id)
+        if not found:
+            raise UnknownLock(f"there is no lock {resource!r}")
+        if len(found) > 1:
+            raise AmbiguousLock(f"several users have a lock {resource!r}; say whose: --user NAME")
+        return found[0]
+
+    async def _views(self, rows: Sequence[locks.LockRow]) -> list[LockView]:
+        names = await user_names(self._store)
+        queues: defaultdict[tuple[UserId, str], list[LockWaitView]] = defaultdict(list)
+        for wait in await self._store.read(locks.list_lock_waits, user_id=self.user_id):
+            told = LockWaitView(
+                holder=_holder(wait.holder, wait.agent_name, wait.device_name),
+                since=from_epoch_ms(wait.queued_at),
+                until=moment(wait.deadline_at),
+            )
+            queues[wait.user_id, wait.resource].append(told)
+        return [
+            LockView(
+                resource=row.resource,
+                user=names[row.user_id],
+                fence=row.fence,
+                holder=None if row.holder is None else _holder(row.holder, row.agent_name, row.device_name),
+                since=moment(row.acquired_at),
+                until=None if row.holder is None else from_epoch_ms(row.expires_at),
+                waiting=tuple(queues[row.user_id, row.resource]),
+            )
+            for row in rows
+        ]
 
 
-@router.post("/v1/locks/release", responses=refusals(ErrorCode.UNKNOWN_LOCK, ErrorCode.LOCK_LOST))
-async def release_lock(hub: Hub, actor: Actor, wanted: Release) -> LockView:
-    """Take a lock from whoever holds it; the next in turn has it then.
-
-    What the old holder does under its fence is refused from then on. A free lock stays free.
-    """
-    return await hub.locks.release(wanted.resource, fence=wanted.fence, actor=actor)
-
-
-def _key(lock: LockView) -> tuple[str, str]:
-    return lock.user, lock.resource
+def _holder(holder: locks.Holder, agent: str | None, device: str | None) -> LockHolderView:
+    return LockHolderView(kind=holder.kind.value, id=holder.id, agent=agent, device=device)

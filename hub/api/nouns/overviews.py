@@ -5,6 +5,7 @@ from typing import Final
 from hub.api.deps import Hub, NounRouter
 from hub.api.errors import refusals
 from hub.api.facade import HubFacade
+from hub.api.nouns.locks import Locks
 from hub.api.views.overviews import AgentOverview, CheckpointBrief
 from protocol.errors import ErrorCode
 
@@ -30,7 +31,7 @@ async def overview_of(hub: HubFacade, name: str) -> AgentOverview:
         standing=await hub.standings.get(name),
         slots=tuple(await hub.slots.of_agent(name)),
         runs=tuple(await hub.runs.newest(agent=name, limit=RUNS_TOLD)),
-        locks=tuple(await hub.locks.all(agent=name)),
+        locks=tuple(await hub.noun(Locks).all(agent=name)),
         capabilities=tuple(one for one in await hub.capabilities.of_agent(name) if one.enabled),
         config=tuple(sorted(configuration.configuration)),
         checkpoints=tuple(

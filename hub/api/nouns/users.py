@@ -1,45 +1,97 @@
-"""Users: who owns devices and agents."""
+"""Users: the people who own devices and agents."""
 
-from hub.api.deps import Actor, Hub, NounRouter
-from hub.api.errors import refusals
-from hub.api.paging import Paging
-from hub.api.views.identity import UserView
+from pydantic import AwareDatetime
+
+from hub.api.deps import Actor
+from hub.api.door.roles import Scope
+from hub.api.noun import Noun, listed, route
 from hub.api.views.view import View
+from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.operations.limits import IdentityLimits
 from hub.settings.values import Name
-from protocol.errors import ErrorCode
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import UserId
+from storage.devices import users
+from storage.devices.users import UserRow
+from storage.store import Store
 
-router = NounRouter(
-    prefix="/v1/users", tags=["users"], responses=refusals(ErrorCode.NAME_TAKEN, ErrorCode.LIMIT_REACHED)
-)
+log = Channel(__name__)
 
 
-class Users(View):
-    """Some users in order; *next_cursor* leads to those after them."""
+class TooManyUsers(HubError):
+    """The limit on users is reached."""
 
-    users: tuple[UserView, ...]
-    next_cursor: str | None = None
+    code = ErrorCode.LIMIT_REACHED
+
+
+class OwnerStays(HubError):
+    """The owner is created at each start, and cannot be removed."""
+
+    code = ErrorCode.ILLEGAL_TRANSITION
+
+
+class UserView(View):
+    """A user. *devices* counts those that are not revoked."""
+
+    id: str
+    name: str
+    devices: int
+    created_at: AwareDatetime
 
 
 class UserRequest(View):
-    """What a user is to be called."""
+    """A user to create."""
 
     name: Name
 
 
-@router.get("")
-async def list_users(hub: Hub, paging: Paging) -> Users:
-    """All users, by name."""
-    page = paging.cut(await hub.users.all(), key=lambda user: (user.name, user.id))
-    return Users(users=page.items, next_cursor=page.next_cursor)
+class Users(Noun):
+    """Users; scoped to one user, that one."""
+
+    name, path = "users", "/v1/users"
+    errors = (ErrorCode.NAME_TAKEN, ErrorCode.LIMIT_REACHED)
+
+    def __init__(
+        self, *, store: Store, clock: Clock, ids: IdFactory, metrics: Metrics, limits: IdentityLimits
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._metrics = metrics
+        self.limits = limits
+
+    @listed("", Scope.READ, key=lambda user: (user.name, user.id))
+    async def all(self) -> list[UserView]:
+        """List the users by name."""
+        known = await self._store.read(users.list_users)
+        return [_view(row) for row in known if self.user_id in (None, row.id)]
+
+    @route("POST", "", Scope.SYSTEM, status=201)
+    async def create(self, wanted: UserRequest, actor: Actor) -> UserView:
+        """Create a user, whose devices and agents other users do not see."""
+        most = self.limits.users
+        if len(await self._store.read(users.list_users)) >= most:
+            self._metrics.limits_reached.labels("users").inc()
+            raise TooManyUsers(f"there are {most} users (users)")
+        at = epoch_ms(self._clock.now())
+        made = await self._store.write(
+            users.create_user, id=UserId(self._ids.fresh()), name=wanted.name, at=at, actor=actor
+        )
+        log.info("user.created", user_id=made.id)
+        return _view(made)
+
+    @route("DELETE", "/{name}", Scope.SYSTEM, errors=[ErrorCode.UNKNOWN_USER, ErrorCode.ILLEGAL_TRANSITION])
+    async def remove(self, name: str, actor: Actor) -> UserView:
+        """Delete a user who owns no devices, agents, tokens or runs."""
+        if name == users.OWNER:
+            raise OwnerStays(f"user {name!r} is made at each start, and stays")
+        at = epoch_ms(self._clock.now())
+        removed = await self._store.write(users.remove_user, name, at=at, actor=actor)
+        log.info("user.removed", user_id=removed.id)
+        return _view(removed)
 
 
-@router.post("", status_code=201)
-async def create_user(hub: Hub, actor: Actor, wanted: UserRequest) -> UserView:
-    """Make a user."""
-    return await hub.users.create(wanted.name, actor=actor)
-
-
-@router.delete("/{name}", responses=refusals(ErrorCode.UNKNOWN_USER, ErrorCode.ILLEGAL_TRANSITION))
-async def remove_user(hub: Hub, actor: Actor, name: str) -> UserView:
-    """Take a user away who owns no device, agent or token any more, and has no runs in the history."""
-    return await hub.users.remove(name, actor=actor)
+def _view(row: UserRow) -> UserView:
+    return UserView(id=row.id, name=row.name, devices=row.devices, created_at=from_epoch_ms(row.created_at))

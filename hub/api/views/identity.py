@@ -12,15 +12,6 @@ from hub.api.views.view import View
 from storage.devices.devices import Grant
 
 
-class UserView(View):
-    """Somebody who owns devices and agents. *devices* are those that were not revoked."""
-
-    id: str
-    name: str
-    devices: int
-    created_at: AwareDatetime
-
-
 class DeviceView(View):
     """A device that is known, connected or not. *revoked_at*: it may never come in again."""
 

@@ -18,7 +18,7 @@ from hub.api.facades.pairings import (
     UnknownInvitation,
 )
 from hub.api.facades.tokens import BeyondOwnRights, TooManyTokens, UnknownToken
-from hub.api.facades.users import TooManyUsers
+from hub.api.nouns.users import TooManyUsers, UserRequest
 from hub.operations.limits import IdentityLimits
 from hub.tokens import TokenKind
 from protocol.errors import CloseCode
@@ -235,10 +235,10 @@ async def test_new_bounds_count_from_now_on(bench: IdentityBench) -> None:
 
 
 async def test_a_user_is_made_once_and_up_to_the_limit(bench: IdentityBench) -> None:
-    await bench.identity.users.create("anna", actor=ME)
-    await bench.identity.users.create("otto", actor=ME)
+    await bench.identity.users.create(UserRequest(name="anna"), actor=ME)
+    await bench.identity.users.create(UserRequest(name="otto"), actor=ME)
     with pytest.raises(TooManyUsers, match="users"):
-        await bench.identity.users.create("paul", actor=ME)
+        await bench.identity.users.create(UserRequest(name="paul"), actor=ME)
     assert [user.name for user in await bench.identity.users.all()] == ["anna", "otto", "owner"]
 
 
