@@ -1,0 +1,91 @@
+"""Counts docstrings and comments that do not say plainly what they are about.
+
+``python -m tests.house.words hub/links`` prints each finding below a folder, with its line.
+"""
+
+import ast
+import io
+import re
+import sys
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).parents[2]
+MOST_WORDS: Final = 25  # of a sentence
+
+# Words in place of a noun, and everyday words in place of a term.
+BANNED: Final = re.compile(
+    r"\b(told|whoever|whomever|nobody|somebody|heard|wanted|wishes|stands|standing|in hand|let go|lets go"
+    r"|taken up|put off|puts off|thrown out|is gone|of the kind|as it was said|held against)\b",
+    re.IGNORECASE,
+)
+VERBS: Final = frozenset((ROOT / "tests" / "house" / "verbs.txt").read_text(encoding="utf-8").split())
+NO_NOUN: Final = re.compile(
+    r"(what|who|whose|whom|which|how|why|where|when|whether|it|ones?|that|those|these|this|there|some|something"
+    r"|somebody|nobody|another|no|all|as|at|so|from|of|in|answers|reads|tells|asks|finds|makes|sends|brings|takes"
+    r"|keeps|gives|knows|serves|counts|several|each|every|implements)\b",
+    re.IGNORECASE,
+)
+
+
+class Finding(NamedTuple):
+    """A docstring or comment that is to be rewritten.
+
+    Attributes:
+        kind: ``verb``, ``noun``, ``word`` or ``long``.
+    """
+
+    path: Path
+    line: int
+    kind: str
+    text: str
+
+
+def findings(path: Path) -> Iterator[Finding]:
+    """Return the findings of a source file."""
+    text = path.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        words = ast.get_docstring(node)
+        if not words:
+            continue
+        line = node.body[0].lineno
+        first = re.split(r"[\s.,;:]", words, maxsplit=1)[0].lower()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not _is_property(node):
+            if first not in VERBS:
+                yield Finding(path, line, "verb", words)
+        elif not isinstance(node, ast.Module) and NO_NOUN.match(words):
+            yield Finding(path, line, "noun", words)
+        yield from _prose(path, line, words)
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield from _prose(path, token.start[0], token.string)
+
+
+def _is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any("property" in ast.unparse(one) or "setter" in ast.unparse(one) for one in node.decorator_list)
+
+
+def _prose(path: Path, line: int, words: str) -> Iterator[Finding]:
+    if match := BANNED.search(words):
+        yield Finding(path, line, "word", match[0])
+    for sentence in re.split(r"(?<=[.;:!?])\s|\n\s*\n", words):
+        if len(sentence.split()) > MOST_WORDS:
+            yield Finding(path, line, "long", sentence)
+
+
+def main() -> int:
+    """Print the findings below the folders of the command line."""
+    for folder in sys.argv[1:]:
+        for path in sorted((ROOT / folder).rglob("*.py")) or [ROOT / folder]:
+            for one in findings(path):
+                shown = " ".join(one.text.split())[:100]
+                sys.stdout.write(f"{one.path.relative_to(ROOT)}:{one.line}: {one.kind}: {shown}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
