@@ -10,7 +10,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import ListOfOne, hub_option, json_option
+from hub.cli.options import ListOfOne, example, hub_option, json_option
 from hub.cli.talk import talk
 from protocol.configs import BadConfig, ConfigType, value_said
 
@@ -18,20 +18,20 @@ VALUE_WIDTH: Final = 60  # characters of a value in a table
 _NAME: Final = "hub.agent"  # in the context: whose configs are meant
 
 
-@click.group("config", cls=ListOfOne)
+@click.group("config", cls=ListOfOne, epilog=example("hub agents config notes"))
 @click.argument("name")
 @click.pass_context
 def config(ctx: click.Context, name: str) -> None:
-    """List the configs of agent NAME; get, set or unset them, see who changed them, take it back."""
+    """List, get, set, unset and revert the configs of an agent."""
     ctx.meta[_NAME] = name
 
 
-@config.command("ls")
+@config.command("ls", epilog=example("hub agents config notes ls"))
 @hub_option
 @json_option
 @click.pass_context
 def list_configs(ctx: click.Context, state: Path, as_json: bool) -> None:
-    """The configs, and what the agent's template adds to them."""
+    """List the configs, and the defaults of the agent's template."""
     name = ctx.meta[_NAME]
     with talk(state) as hub:
         told = hub.get(_path(name))
@@ -53,13 +53,13 @@ def list_configs(ctx: click.Context, state: Path, as_json: bool) -> None:
         show.say(f"no config; write one: hub agents config {name} set KEY=VALUE")
 
 
-@config.command("get")
+@config.command("get", epilog=example("hub agents config notes get language"))
 @click.argument("key")
 @hub_option
 @json_option
 @click.pass_context
 def get(ctx: click.Context, key: str, state: Path, as_json: bool) -> None:
-    """Print the value that KEY has: texts as they are, all else as JSON."""
+    """Print the value of KEY: texts as they are, all other types as JSON."""
     with talk(state) as hub:
         told = hub.get(_path(ctx.meta[_NAME]))
     if key not in told["configuration"]:
@@ -71,7 +71,7 @@ def get(ctx: click.Context, key: str, state: Path, as_json: bool) -> None:
         show.out(_said(value))
 
 
-@config.command("set")
+@config.command("set", epilog=example("hub agents config notes set language=en"))
 @click.argument("assignments", nargs=-1, required=True, metavar="KEY=VALUE...")
 @click.option(
     "--type", "type_said", type=click.Choice(list(map(str, ConfigType))), help="What the values are."
@@ -106,19 +106,19 @@ def put(
     _tell(told, as_json=as_json)
 
 
-@config.command("unset")
+@config.command("unset", epilog=example("hub agents config notes unset language"))
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
 @hub_option
 @json_option
 @click.pass_context
 def unset(ctx: click.Context, keys: Sequence[str], state: Path, as_json: bool) -> None:
-    """Remove configs, all or none; where its template has a default, that holds again."""
+    """Remove configs, all or none; defaults of the template apply again."""
     with talk(state) as hub:
         told = hub.patch(_path(ctx.meta[_NAME]), {"unset": list(dict.fromkeys(keys))})
     _tell(told, as_json=as_json)
 
 
-@config.command("history")
+@config.command("history", epilog=example("hub agents config notes history"))
 @click.argument("key", required=False)
 @click.option(
     "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="So many changes."
@@ -127,7 +127,7 @@ def unset(ctx: click.Context, keys: Sequence[str], state: Path, as_json: bool) -
 @json_option
 @click.pass_context
 def history(ctx: click.Context, key: str | None, limit: int, state: Path, as_json: bool) -> None:
-    """Who changed what, and when; the newest first."""
+    """List the changes of configs with their authors, the newest first."""
     with talk(state) as hub:
         told = hub.get(f"{_agent(ctx.meta[_NAME])}/config-history", limit=limit, key=key)
     if as_json:
@@ -149,7 +149,7 @@ def history(ctx: click.Context, key: str | None, limit: int, state: Path, as_jso
     )
 
 
-@config.command("revert")
+@config.command("revert", epilog=example("hub agents config notes revert --to 3"))
 @click.option(
     "--to", type=click.IntRange(0), required=True, help="The number of a change; 0: before the first."
 )
@@ -157,7 +157,7 @@ def history(ctx: click.Context, key: str | None, limit: int, state: Path, as_jso
 @json_option
 @click.pass_context
 def revert(ctx: click.Context, to: int, state: Path, as_json: bool) -> None:
-    """Make the configs what they were after a change. That is a change too, and can be taken back."""
+    """Restore the configs as they were after a change. The history keeps both."""
     with talk(state) as hub:
         told = hub.post(f"{_agent(ctx.meta[_NAME])}/config-revert", {"to": to})
     _tell(told, as_json=as_json)

@@ -8,18 +8,18 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import Duration, hub_option, json_option
+from hub.cli.options import Duration, example, hub_option, json_option
 from hub.cli.talk import Talk, talk
 
 LEAST_END: Final = 6  # characters of an ID that may stand for the whole
 
 
-@click.command("tokens")
+@click.command("tokens", epilog=example("hub agents tokens notes"))
 @click.argument("name")
 @hub_option
 @json_option
 def list_tokens(name: str, state: Path, as_json: bool) -> None:
-    """The tokens of an agent, without their secrets."""
+    """List the tokens of an agent without their secrets."""
     with talk(state) as hub:
         told = hub.get_all(_path(name), "tokens")
     if as_json:
@@ -43,7 +43,7 @@ def list_tokens(name: str, state: Path, as_json: bool) -> None:
         show.say(f"agent {name} has no token; make one: hub agents token {name}")
 
 
-@click.command("token")
+@click.command("token", epilog=example("hub agents token notes --expires 90d"))
 @click.argument("name")
 @click.option(
     "--ttl", "--expires", "ttl", type=Duration(), metavar="TIME", help="How long it counts, as in 90d or 12h."
@@ -51,7 +51,7 @@ def list_tokens(name: str, state: Path, as_json: bool) -> None:
 @hub_option
 @json_option
 def create_token(name: str, ttl: float | None, state: Path, as_json: bool) -> None:
-    """Make a token for an agent; it is printed this once.
+    """Create a token of an agent. It is printed once.
 
     By it the agent asks in its own name, and of its own board: it opens what stands under /v1/agent,
     and nothing else.
@@ -67,14 +67,14 @@ def create_token(name: str, ttl: float | None, state: Path, as_json: bool) -> No
     show.say("that others read: Authorization: Bearer TOKEN, at GET /v1/agent and what stands under it.")
 
 
-@click.command("revoke-token")
+@click.command("revoke-token", epilog=example("hub agents revoke-token notes 4e21a9 --yes"))
 @click.argument("name")
 @click.argument("id")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_option
 @json_option
 def revoke_token(name: str, id: str, yes: bool, state: Path, as_json: bool) -> None:
-    """Revoke a token of agent NAME. The end of its ID is enough."""
+    """Revoke a token of an agent. The last characters of its ID are enough."""
     with talk(state) as hub:
         found = _find(hub, name, id)
         if not yes:

@@ -12,7 +12,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import hub_option, json_option
+from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import talk
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -50,14 +50,14 @@ def _said_option(command: Command) -> Command:
     return command
 
 
-@click.command("create")
+@click.command("create", epilog=example("hub agents create notes --device desk --path notes"))
 @click.argument("name")
 @_said_option
 @click.option("--paused", is_flag=True, help="It does not work before: hub agents resume NAME.")
 @hub_option
 @json_option
 def create(name: str, paused: bool, state: Path, as_json: bool, **given: Any) -> None:
-    """Make an agent beside those of hub.toml."""
+    """Create an agent in addition to those of hub.toml."""
     body = {"name": name, **_said(given)} | ({"start": False} if paused else {})
     with talk(state) as hub:
         made = hub.post("/v1/agents", body)
@@ -69,14 +69,14 @@ def create(name: str, paused: bool, state: Path, as_json: bool, **given: Any) ->
     show.say(f"look at it: hub agents show {name}; let it work: {follows}")
 
 
-@click.command("edit")
+@click.command("edit", epilog=example("hub agents edit notes --schedule '0 7 * * *'"))
 @click.argument("name")
 @_said_option
 @click.option("--unset", multiple=True, metavar="KEY", help="A key that it is to have no longer.")
 @hub_option
 @json_option
 def edit(name: str, unset: tuple[str, ...], state: Path, as_json: bool, **given: Any) -> None:
-    """Change what is said of an agent; what is not mentioned stays."""
+    """Change an agent; options that are left out stay as they are."""
     changes = _said(given) | dict.fromkeys(unset)
     if not changes:
         raise Failure("nothing to change", Exit.USAGE, next_step="say what: hub agents edit --help")
@@ -88,13 +88,13 @@ def edit(name: str, unset: tuple[str, ...], state: Path, as_json: bool, **given:
         show.say(f"agent {changed['name']} is changed; its runs from now on are made so")
 
 
-@click.command("delete")
+@click.command("delete", epilog=example("hub agents delete notes --yes"))
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_option
 @json_option
 def delete(name: str, yes: bool, state: Path, as_json: bool) -> None:
-    """Pause an agent and archive it. Its runs that wait are cancelled; its history stays."""
+    """Pause an agent and archive it. Its waiting runs are cancelled, its history stays."""
     with talk(state) as hub:
         if not yes:
             show.confirm(f"remove agent {name}, and cancel its runs that wait?")
@@ -105,7 +105,7 @@ def delete(name: str, yes: bool, state: Path, as_json: bool) -> None:
         show.say(f"agent {name} is removed; an agent of its name has its history again")
 
 
-@click.command("validate")
+@click.command("validate", epilog=example("hub agents validate notes"))
 @click.argument("name", required=False)
 @click.option("--template", metavar="NAME", help="Judge a template, and all agents that are made from it.")
 @click.option(
@@ -114,7 +114,7 @@ def delete(name: str, yes: bool, state: Path, as_json: bool) -> None:
 @hub_option
 @json_option
 def validate(name: str | None, template: str | None, file: Path | None, state: Path, as_json: bool) -> None:
-    """Say which agents are not what their template asks for. Changes nothing.
+    """List the agents that do not match their template. Changes nothing.
 
     Of all agents, of agent NAME, or of those of a template, as it is or as FILE would have it.
     """

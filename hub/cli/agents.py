@@ -19,7 +19,7 @@ from hub.cli.capabilities import capabilities
 from hub.cli.checkpoints import checkpoints
 from hub.cli.failure import Exit, Failure
 from hub.cli.measurements import metrics
-from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.slots import slots
 from hub.cli.standings import history, status, terminate
 from hub.cli.talk import talk
@@ -28,9 +28,9 @@ DECISIONS_TOLD = 10
 INSTANT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 
 
-@click.group(cls=ListByDefault)
+@click.group(cls=ListByDefault, epilog=example("hub agents show notes"))
 def agents() -> None:
-    """List the agents, show one, say when they run, pause them."""
+    """List, show, create, change, pause and remove agents."""
 
 
 agents.add_command(create)
@@ -50,12 +50,12 @@ agents.add_command(create_token)
 agents.add_command(revoke_token)
 
 
-@agents.command("ls")
+@agents.command("ls", epilog=example("hub agents ls"))
 @click.argument("name", required=False)
 @hub_option
 @json_option
 def list_agents(name: str | None, state: Path, as_json: bool) -> None:
-    """The agents, or one of them."""
+    """List the agents, or show one."""
     if name is not None:
         _show(name, state, as_json=as_json)
         return
@@ -84,21 +84,21 @@ def list_agents(name: str | None, state: Path, as_json: bool) -> None:
         show.say("no agent; write one in hub.toml ('hub init' shows how), or: hub agents create NAME")
 
 
-@agents.command("show")
+@agents.command("show", epilog=example("hub agents show notes"))
 @click.argument("name")
 @hub_option
 @json_option
 def show_agent(name: str, state: Path, as_json: bool) -> None:
-    """One agent: who it is, how it stands since when and why, what comes, what was, what it spends."""
+    """Show an agent: identity, status with reasons, upcoming and recent runs, and costs."""
     _show(name, state, as_json=as_json)
 
 
-@agents.command("next")
+@agents.command("next", epilog=example("hub agents next notes"))
 @click.argument("name", required=False)
 @hub_option
 @json_option
 def next_fires(name: str | None, state: Path, as_json: bool) -> None:
-    """The next five times at which each agent runs by itself.
+    """List the next five scheduled runs of each agent.
 
     Says where the clocks change that night. With NAME, also what became of its last fires.
     """
@@ -120,12 +120,12 @@ def next_fires(name: str | None, state: Path, as_json: bool) -> None:
         show.print_table(("fire (UTC)", "what became of it", "run"), map(_decision_row, fires))
 
 
-@agents.command("pause")
+@agents.command("pause", epilog=example("hub agents pause notes"))
 @click.argument("name")
 @hub_option
 @json_option
 def pause(name: str, state: Path, as_json: bool) -> None:
-    """Start no run of an agent. One that executes goes on to its end."""
+    """Stop starting runs of an agent. A run that executes goes on to its end."""
     with talk(state) as hub:
         told = hub.post(f"{_path(name)}/pause")
     if as_json:
@@ -134,13 +134,13 @@ def pause(name: str, state: Path, as_json: bool) -> None:
         show.say(f"agent {name} is {told['lifecycle']}; go on: hub agents resume {name}")
 
 
-@agents.command("resume")
+@agents.command("resume", epilog=example("hub agents resume notes --catch-up"))
 @click.argument("name")
 @click.option("--catch-up", is_flag=True, help="Make up for what its paused schedules passed over.")
 @hub_option
 @json_option
 def resume(name: str, catch_up: bool, state: Path, as_json: bool) -> None:
-    """Let an agent work again, and its schedules fire again.
+    """Start runs of an agent again, by its schedules and by hand.
 
     Those too that were paused after several failed runs in a row.
     """
@@ -154,7 +154,7 @@ def resume(name: str, catch_up: bool, state: Path, as_json: bool) -> None:
         show.say(f"agent {name} is {told['lifecycle']}; {follows}")
 
 
-@agents.command("backfill")
+@agents.command("backfill", epilog=example("hub agents backfill notes --from 2026-03-01 --to 2026-03-07"))
 @click.argument("name")
 @click.option("--from", "first", required=True, metavar="TIME", help="As in 2026-01-05, or with T09:00.")
 @click.option(
@@ -164,7 +164,7 @@ def resume(name: str, catch_up: bool, state: Path, as_json: bool) -> None:
 @hub_option
 @json_option
 def backfill(name: str, first: str, last: str, yes: bool, state: Path, as_json: bool) -> None:
-    """Make up for fires of the past: a run for each that had none, one after the other.
+    """Queue a run for each scheduled time of the past that had none.
 
     Says how many there are and asks. At most 1,000. Times are those of the agent's timezone
     unless they say otherwise.

@@ -9,6 +9,7 @@ import click
 from hub.cli import show
 from hub.cli.connect import file_here
 from hub.cli.failure import Exit, Failure
+from hub.cli.options import example
 from hub.printable import one_line
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _File = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command()
+@click.command(epilog=example("hub answer 1 'Friday, 10:00'"))
 @click.argument("number", type=click.IntRange(min=1), required=False)
 @click.argument("text", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Also what was answered, or is over.")
@@ -34,7 +35,7 @@ def answer(
     name: str | None,
     as_json: bool,
 ) -> None:
-    """Show what agents want to know of you, or answer question NUMBER with TEXT.
+    """List the questions of agents to you, or answer one.
 
     Reads and writes the database of a device on this machine, whether 'hub connect'
     runs or not. The first answer counts, wherever it was given; TEXT of - is read from

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import click
 
@@ -13,69 +13,69 @@ from hub.cli.options import token_file_option, url_option, user_option
 
 class _Command(NamedTuple):
     module: str
-    help: str  # as the command's own docstring begins; a test keeps them equal
+    help: str  # the first line of the command's docstring; a test keeps them equal
 
 
-COMMANDS = {
-    "init": _Command("daemon", "Write a commented hub.toml and make the state folder."),
-    "serve": _Command("daemon", "Run the hub in the foreground."),
-    "check": _Command("check", "Check a settings file, all of it at once."),
-    "reload": _Command("check", "Let the running hub take up its settings file."),
-    "config": _Command("config", "Show the settings, and change them in the file."),
-    "schema": _Command("check", "Print the JSON Schema of the settings file."),
-    "demo": _Command("daemon", "Show the main job end to end, with a model on this machine."),
-    "status": _Command("service", "Show the running hub on one screen."),
-    "devices": _Command("devices", "List the devices that are known, show one, rename it, throw it out."),
-    "pair": _Command("pair", "Let devices in: by the code that one shows, or by an invitation."),
-    "users": _Command("users", "List the users, who own devices and agents; make or remove one."),
-    "agents": _Command("agents", "List the agents, show one, say when they run, pause them."),
-    "templates": _Command("templates", "List the templates of agents, show one, write or remove one."),
-    "run": _Command("run", "Start a run of an agent."),
-    "runs": _Command("runs", "List runs, show one, stop it or let it go on."),
-    "locks": _Command("locks", "Show who holds which lock and who waits, or take one from its holder."),
-    "gateways": _Command(
-        "gateways", "List the gateways, show one, try it again, or take over an agent that lives there."
-    ),
-    "connectors": _Command(
-        "connectors",
-        "List the connectors, try one, sign in to it, or give back what was granted to it.",
-    ),
-    "boards": _Command(
-        "boards",
-        "List the boards, on which agents work together; make one, say who is on it, read its memory.",
-    ),
-    "messages": _Command(
-        "messages",
-        "List the messages between agents, say something to an agent, take one back or try it again.",
-    ),
-    "ask": _Command("ask", "List what agents want to know of people, ask, answer, or take a question back."),
-    "costs": _Command("costs", "Show what models cost, tries that failed included."),
-    "eval": _Command("evaluate", "Measure how well an agent finds what a person found."),
-    "token": _Command("token", "Make, list and revoke the tokens of devices and of operators."),
-    "keys": _Command(
-        "keys", "List the keys that seal sign-ins, seal everything by a new one, or forget an old one."
-    ),
-    "doctor": _Command("doctor", "Say what a person should see to, and what to do about it."),
-    "audit": _Command("audit", "Show who changed what, and check that nobody changed that."),
-    "routes": _Command("routes", "Show what may be asked of a hub, and which roles may."),
-    "drain": _Command("upkeep", "Stop the running hub in good order."),
-    "backup": _Command("upkeep", "Back the hub up into one new file, or check one."),
-    "restore": _Command("upkeep", "Put a backup in the place of the hub's state."),
-    "migrate": _Command("migrate", "Bring the database to this release's tables, or hold it against them."),
-    "install-unit": _Command("units", "Install the hub as a service of systemd."),
-    "logs": _Command("logs", "Show the last events of the hub's log."),
-    "debug": _Command("debug", "Look inside a running hub, or pack what helps to find a fault."),
-    "answer": _Command(
-        "answer", "Show what agents want to know of you, or answer question NUMBER with TEXT."
-    ),
-    "review": _Command("review", "Show what was found for you, approve it or reject it."),
-    "grants": _Command("grants", "Show what you grant the hub of a device on this machine, or change it."),
-    "connect": _Command("connect", "Be a device: share folders, keep what is found in them."),
+SECTIONS: Final[dict[str, dict[str, _Command]]] = {
+    "Set up": {
+        "init": _Command("daemon", "Write a commented hub.toml and create the state folder."),
+        "check": _Command("check", "Check a settings file and list all its problems at once."),
+        "config": _Command("config", "Show the settings, and change them in the file."),
+        "schema": _Command("check", "Print the JSON Schema of the settings file."),
+        "reload": _Command("check", "Apply the changed settings file to the running hub."),
+        "install-unit": _Command("units", "Install the hub as a systemd service."),
+        "migrate": _Command("migrate", "Migrate the database's tables to this release, or compare them."),
+        "demo": _Command("daemon", "Run hub, device and agent once over a sample folder."),
+    },
+    "Run the hub": {
+        "serve": _Command("daemon", "Run the hub in the foreground."),
+        "status": _Command("service", "Show the state of the running hub on one screen."),
+        "doctor": _Command("doctor", "Check the installation and list problems with their fixes."),
+        "logs": _Command("logs", "Show the last events of the hub's log."),
+        "drain": _Command("upkeep", "Stop the running hub after its work in progress."),
+        "backup": _Command("upkeep", "Write the hub's state into one new file, or verify such a file."),
+        "restore": _Command("upkeep", "Restore the hub's state from a backup file."),
+        "debug": _Command("debug", "Inspect a running hub, or pack diagnostics into an archive."),
+    },
+    "Agents and their work": {
+        "agents": _Command("agents", "List, show, create, change, pause and remove agents."),
+        "templates": _Command("templates", "List, show, write and remove the templates of agents."),
+        "run": _Command("run", "Start a run of an agent."),
+        "runs": _Command("runs", "List and show runs; cancel, pause, resume and repeat them."),
+        "locks": _Command("locks", "List locks with their holders and queues, and release a lock by force."),
+        "costs": _Command("costs", "Show the costs of models, failed requests included."),
+        "eval": _Command("evaluate", "Measure how well an agent finds what a person found."),
+    },
+    "Devices, users and access": {
+        "devices": _Command("devices", "List, show, rename and revoke devices."),
+        "pair": _Command("pair", "Admit devices: by the code that a device shows, or by an invitation."),
+        "users": _Command("users", "List, create and remove the users, who own devices and agents."),
+        "token": _Command("token", "Create, list and revoke the tokens of devices and operators."),
+        "keys": _Command("keys", "List, rotate and delete the keys that seal sign-ins."),
+        "routes": _Command("routes", "List the REST routes with the roles that may use them."),
+        "audit": _Command("audit", "List the audit log, export it, and verify its chain of hashes."),
+    },
+    "Mailboxes, chats and calendars": {
+        "connectors": _Command("connectors", "List, test and sign in to mailboxes, chats and calendars."),
+    },
+    "Agents together": {
+        "gateways": _Command("gateways", "List, show and reconnect OpenClaw gateways; adopt their agents."),
+        "boards": _Command("boards", "List, show, create and change boards, on which agents work together."),
+        "messages": _Command("messages", "List messages between agents; send, cancel and retry them."),
+        "ask": _Command("ask", "List questions of agents to people; ask, answer and withdraw them."),
+    },
+    "On a desktop": {
+        "connect": _Command("connect", "Connect this machine as a device and share folders with the hub."),
+        "review": _Command("review", "List suggestions of agents; approve, edit and reject them."),
+        "answer": _Command("answer", "List the questions of agents to you, or answer one."),
+        "grants": _Command("grants", "Show the rights of the hub on this device, or change them."),
+    },
 }
+COMMANDS: Final = {name: command for section in SECTIONS.values() for name, command in section.items()}
 
 
 class LazyGroup(click.Group):
-    """The commands of the table above, in its order, each imported when it is needed."""
+    """Group of the commands of the table above, in its order, each imported when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -96,8 +96,10 @@ class LazyGroup(click.Group):
             raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, command.help) for name, command in COMMANDS.items()])
+        width = max(map(len, COMMANDS))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), command.help) for name, command in commands.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; no traceback reaches a person who did not ask for it."""
@@ -135,9 +137,9 @@ def _tell_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     help="Show the version.",
 )
 def hub(state: str | None, debug: bool) -> None:
-    """A hub for people's devices: agents read what they share and bring back what they find.
+    """Run a hub for people's devices: agents read shared files and mail, and suggest tasks and notes.
 
-    A first run: hub init, hub serve, hub connect, hub pair approve, hub run.
+    First run: hub init, hub serve, hub connect, hub pair approve, hub run, hub review.
     """
 
 

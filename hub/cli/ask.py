@@ -9,7 +9,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import Talk, talk
 from hub.printable import one_line
 
@@ -28,15 +28,15 @@ class _AskOrList(ListByDefault):
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=_AskOrList)
+@click.group(cls=_AskOrList, epilog=example("hub ask answer 4e21a9 'Friday, 10:00'"))
 def ask() -> None:
-    """List what agents want to know of people, ask, answer, or take a question back.
+    """List questions of agents to people; ask, answer and withdraw them.
 
     Without a command, BOARD and TEXT ask: hub ask roadmap Which colour is the door to be?
     """
 
 
-@ask.command("ls")
+@ask.command("ls", epilog=example("hub ask ls --all"))
 @click.option("--board", metavar="NAME", help="Only of this board.")
 @click.option("--all", "everything", is_flag=True, help="Also what was answered, or is over.")
 @click.option("--correlation-id", metavar="WORD", help="Only those that were asked with this word.")
@@ -76,12 +76,12 @@ def list_questions(
         show.say("nobody waits for an answer")
 
 
-@ask.command("show")
+@ask.command("show", epilog=example("hub ask show 4e21a9"))
 @_question
 @hub_option
 @json_option
 def show_question(question: str, state: Path, as_json: bool) -> None:
-    """Show QUESTION, and who answered it."""
+    """Show QUESTION and its answer."""
     with talk(state) as hub:
         told = hub.get(_path(_found(hub, question)))
     if as_json:
@@ -109,7 +109,7 @@ def show_question(question: str, state: Path, as_json: bool) -> None:
         show.quote(told["answer"], mark="->")
 
 
-@ask.command("user")
+@ask.command("user", epilog=example("hub ask user house 'Which date suits you?'"))
 @click.argument("board")
 @click.argument("text", nargs=-1, required=True)
 @click.option("--channel", metavar="WORDS", help="Over which the person would rather be reached.")
@@ -126,7 +126,7 @@ def ask_user(
     state: Path,
     as_json: bool,
 ) -> None:
-    """Ask the person whose BOARD it is. TEXT of - is read from standard input."""
+    """Ask the person who owns BOARD. TEXT of - is read from standard input."""
     about = {"preferred_channel": channel, "correlation_id": correlation_id, "reply_tags": tags or None}
     body = {"content": _words(text)} | {name: value for name, value in about.items() if value}
     with talk(state) as hub:
@@ -137,7 +137,7 @@ def ask_user(
         show.say(f"asked: {told['id']}; the answer comes into the memory of {told['board']}")
 
 
-@ask.command("answer")
+@ask.command("answer", epilog=example("hub ask answer 4e21a9 'Friday, 10:00'"))
 @_question
 @click.argument("text", nargs=-1, required=True)
 @hub_option
@@ -152,12 +152,12 @@ def answer_question(question: str, text: tuple[str, ...], state: Path, as_json: 
         show.say(f"answered: {_short(told['content'])}")
 
 
-@ask.command("withdraw")
+@ask.command("withdraw", epilog=example("hub ask withdraw 4e21a9"))
 @_question
 @hub_option
 @json_option
 def withdraw_question(question: str, state: Path, as_json: bool) -> None:
-    """Take QUESTION back: nobody waits for an answer any more."""
+    """Withdraw QUESTION; an answer is not expected any more."""
     with talk(state) as hub:
         told = hub.post(f"{_path(_found(hub, question))}/withdraw")
     if as_json:

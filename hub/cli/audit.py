@@ -11,7 +11,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit
-from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import Talk, talk
 from hub.printable import one_line, printable_json
 
@@ -19,12 +19,12 @@ PAGE: Final = 1_000
 LISTED: Final = 50
 
 
-@click.group(cls=ListByDefault)
+@click.group(cls=ListByDefault, epilog=example("hub audit ls --actor anna"))
 def audit() -> None:
-    """Show who changed what, and check that nobody changed that."""
+    """List the audit log, export it, and verify its chain of hashes."""
 
 
-@audit.command("ls")
+@audit.command("ls", epilog=example("hub audit ls --event settings.changed"))
 @click.option("--event", metavar="NAME", help="Only these; 'token.' means every name that begins so.")
 @click.option("--actor", metavar="WHO", help="Only what operator:UID, token:ID, device:ID or hub did.")
 @click.option("--subject", metavar="ID", help="Only what is about this.")
@@ -34,7 +34,7 @@ def audit() -> None:
 def list_entries(
     event: str | None, actor: str | None, subject: str | None, limit: int, state: Path, as_json: bool
 ) -> None:
-    """The last entries, the newest first."""
+    """List the last entries, the newest first."""
     with talk(state) as hub:
         told = hub.get("/v1/audit", event=event, actor=actor, subject=subject, limit=limit)
     if as_json:
@@ -58,7 +58,7 @@ def list_entries(
         show.say("no entry is there, or none is like that")
 
 
-@audit.command("verify")
+@audit.command("verify", epilog=example("hub audit verify"))
 @click.option(
     "--known",
     metavar="NUMBER:HASH",
@@ -68,7 +68,7 @@ def list_entries(
 @json_option
 @click.pass_context
 def verify(ctx: click.Context, known: str | None, state: Path, as_json: bool) -> None:
-    """Check the whole chain: an edited, a removed and an exchanged entry are found.
+    """Verify the whole chain: edited, removed and exchanged entries are reported.
 
     Exits with 1 when the log was changed.
     """
@@ -90,11 +90,11 @@ def verify(ctx: click.Context, known: str | None, state: Path, as_json: bool) ->
         ctx.exit(Exit.FAILED)
 
 
-@audit.command("export")
+@audit.command("export", epilog=example("hub audit export audit.jsonl"))
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
 @hub_option
 def export(file: Path | None, state: Path) -> None:
-    """Write all entries, the oldest first, as JSON lines to FILE or to the screen."""
+    """Write all entries, the oldest first, as JSON lines to FILE or to standard output."""
     with talk(state) as hub, ExitStack() as opened:
         out: TextIO = sys.stdout if file is None else opened.enter_context(file.open("x", encoding="utf-8"))
         count = 0

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
-from hub.cli.options import ListOfOne, hub_option, json_option
+from hub.cli.options import ListOfOne, example, hub_option, json_option
 from hub.cli.talk import talk
 
 _NAME: Final = "hub.board"  # in the context: whose memory is meant
@@ -15,15 +15,15 @@ _TOLD: Final = 20
 _CUT: Final = 100  # characters of an item in a table
 
 
-@click.group("memory", cls=ListOfOne)
+@click.group("memory", cls=ListOfOne, epilog=example("hub boards memory house"))
 @click.argument("name")
 @click.pass_context
 def memory(ctx: click.Context, name: str) -> None:
-    """Show what board NAME remembers, write into it, take something away."""
+    """List, add and remove the memory of board NAME."""
     ctx.meta[_NAME] = name
 
 
-@memory.command("ls")
+@memory.command("ls", epilog=example("hub boards memory house ls --tag lead_reply"))
 @click.option("--tag", "tags", multiple=True, help="Only what has this tag; several: has all of them.")
 @click.option("--chat/--no-chat", default=None, help="Only chat, or only what is to be kept in mind.")
 @click.option("--source", metavar="TEXT", help="Only what came from there.")
@@ -44,7 +44,7 @@ def list_memory(
     state: Path,
     as_json: bool,
 ) -> None:
-    """What it remembers, the newest first."""
+    """List the memory, the newest first."""
     with talk(state) as hub:
         told = hub.get(
             _path(ctx),
@@ -75,7 +75,7 @@ def list_memory(
         show.say(f"board {ctx.meta[_NAME]} remembers nothing of that kind")
 
 
-@memory.command("add")
+@memory.command("add", epilog=example("hub boards memory house add 'The invoices are done.'"))
 @click.argument("content")
 @click.option("--tag", "tags", multiple=True, help="A tag; may be given several times.")
 @click.option("--chat", is_flag=True, help="Said in passing, not to be kept in mind.")
@@ -96,7 +96,7 @@ def add(
     state: Path,
     as_json: bool,
 ) -> None:
-    """Write CONTENT into its memory."""
+    """Add CONTENT to the memory."""
     body = {
         "content": content,
         "tags": tags,
@@ -116,14 +116,14 @@ def add(
             show.say(f"{what} {show.short_id(id)} is answered by it")
 
 
-@memory.command("rm")
+@memory.command("rm", epilog=example("hub boards memory house rm 019d2f45-daf6-7e31-94bf-446f3398b18f"))
 @click.argument("id")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_option
 @json_option
 @click.pass_context
 def remove(ctx: click.Context, id: str, yes: bool, state: Path, as_json: bool) -> None:
-    """Take the item with this ID (all of it: --json tells it) out of its memory."""
+    """Remove the memory item ID, as --json prints it."""
     if not yes:
         show.confirm(f"let board {ctx.meta[_NAME]} forget {id}?")
     with talk(state) as hub:

@@ -10,16 +10,16 @@ from hub.cli import show
 from hub.cli.board_memory import memory
 from hub.cli.broadcasts import ensure_lead
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.souls import soul, soul_history
 from hub.cli.talk import talk
 
 PATH: Final = "/v1/boards"
 
 
-@click.group(cls=ListByDefault)
+@click.group(cls=ListByDefault, epilog=example("hub boards show house"))
 def boards() -> None:
-    """List the boards, on which agents work together; make one, say who is on it, read its memory."""
+    """List, show, create and change boards, on which agents work together."""
 
 
 boards.add_command(memory)
@@ -28,11 +28,11 @@ boards.add_command(soul_history)
 boards.add_command(ensure_lead)
 
 
-@boards.command("ls")
+@boards.command("ls", epilog=example("hub boards ls"))
 @hub_option
 @json_option
 def list_boards(state: Path, as_json: bool) -> None:
-    """The boards, by name."""
+    """List the boards by name."""
     with talk(state) as hub:
         told = hub.get_all(PATH, "boards")
     if as_json:
@@ -56,12 +56,12 @@ def list_boards(state: Path, as_json: bool) -> None:
         show.say("no board; make one: hub boards create NAME")
 
 
-@boards.command("show")
+@boards.command("show", epilog=example("hub boards show house"))
 @click.argument("name")
 @hub_option
 @json_option
 def show_board(name: str, state: Path, as_json: bool) -> None:
-    """One board, and the agents on it."""
+    """Show a board and the agents on it."""
     with talk(state) as hub:
         board = hub.get(_path(name))
     if as_json:
@@ -80,14 +80,14 @@ def show_board(name: str, state: Path, as_json: bool) -> None:
     _print_agents(board)
 
 
-@boards.command("create")
+@boards.command("create", epilog=example("hub boards create house --gateway home"))
 @click.argument("name")
 @click.option("--gateway", metavar="NAME", help="The gateway whose main agent serves it.")
 @click.option("--description", metavar="TEXT", help="What it is for, for people.")
 @hub_option
 @json_option
 def create(name: str, gateway: str | None, description: str | None, state: Path, as_json: bool) -> None:
-    """Make a board."""
+    """Create a board."""
     with talk(state) as hub:
         made = hub.post(PATH, {"name": name, "gateway": gateway, "description": description})
     if as_json:
@@ -96,7 +96,7 @@ def create(name: str, gateway: str | None, description: str | None, state: Path,
     show.say(f"board {made['name']} is made; let agents come on it: hub boards add {name} AGENT")
 
 
-@boards.command("edit")
+@boards.command("edit", epilog=example("hub boards edit house --description 'the move'"))
 @click.argument("name")
 @click.option("--name", "new_name", metavar="NAME", help="What it is to be called.")
 @click.option("--gateway", metavar="NAME", help="The gateway whose main agent serves it.")
@@ -113,7 +113,7 @@ def edit(
     state: Path,
     as_json: bool,
 ) -> None:
-    """Change what is said of a board; what is not mentioned stays."""
+    """Change a board; options that are left out stay as they are."""
     if gateway is not None and no_gateway:
         raise Failure("--gateway and --no-gateway say two things", Exit.USAGE)
     said = {"name": new_name, "gateway": gateway, "description": description}
@@ -130,13 +130,13 @@ def edit(
         show.say(f"board {changed['name']} is changed")
 
 
-@boards.command("delete")
+@boards.command("delete", epilog=example("hub boards delete house --yes"))
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_option
 @json_option
 def delete(name: str, yes: bool, state: Path, as_json: bool) -> None:
-    """Remove a board with all that it remembers. Its agents stay."""
+    """Delete a board with its memory. Its agents stay."""
     if not yes:
         show.confirm(f"remove board {name} with all that it remembers?")
     with talk(state) as hub:
@@ -147,39 +147,39 @@ def delete(name: str, yes: bool, state: Path, as_json: bool) -> None:
         show.say(f"board {name} is removed; its agents are on no board now")
 
 
-@boards.command("add")
+@boards.command("add", epilog=example("hub boards add house notes --lead"))
 @click.argument("name")
 @click.argument("agent")
 @click.option("--lead", is_flag=True, help="It is to be the board's lead.")
 @hub_option
 @json_option
 def add(name: str, agent: str, lead: bool, state: Path, as_json: bool) -> None:
-    """Let AGENT come on board NAME. An agent is on one board at most."""
+    """Add AGENT to board NAME. An agent is on one board at most."""
     with talk(state) as hub:
         board = hub.post(f"{_path(name)}/agents", {"agent": agent, "is_lead": lead})
     _tell(board, f"{agent} is on board {name}{' as its lead' if lead else ''}", as_json=as_json)
 
 
-@boards.command("drop")
+@boards.command("drop", epilog=example("hub boards drop house notes"))
 @click.argument("name")
 @click.argument("agent")
 @hub_option
 @json_option
 def drop(name: str, agent: str, state: Path, as_json: bool) -> None:
-    """Take AGENT off board NAME."""
+    """Remove AGENT from board NAME."""
     with talk(state) as hub:
         board = hub.delete(f"{_path(name)}/agents/{quote(agent, safe='')}")
     _tell(board, f"{agent} is on no board now", as_json=as_json)
 
 
-@boards.command("lead")
+@boards.command("lead", epilog=example("hub boards lead house notes"))
 @click.argument("name")
 @click.argument("agent", required=False)
 @click.option("--none", is_flag=True, help="The board is to have no lead.")
 @hub_option
 @json_option
 def set_lead(name: str, agent: str | None, none: bool, state: Path, as_json: bool) -> None:
-    """Make AGENT, which is on board NAME, its lead, and no other one."""
+    """Make AGENT, which is on board NAME, its only lead."""
     if (agent is None) is not none:
         raise Failure("say who is to lead, or --none", Exit.USAGE, next_step="hub boards lead NAME AGENT")
     with talk(state) as hub:

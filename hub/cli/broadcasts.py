@@ -10,7 +10,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import hub_option, json_option
+from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import Talk, talk
 from hub.printable import one_line
 
@@ -35,13 +35,13 @@ def _wait(most: str, default: float) -> Callable[[Any], Any]:
     )
 
 
-@click.command("ensure-lead")
+@click.command("ensure-lead", epilog=example("hub boards ensure-lead house --wait 30"))
 @click.argument("board")
 @_wait("the lead to be ready", 30.0)
 @hub_option
 @json_option
 def ensure_lead(board: str, wait_s: float, state: Path, as_json: bool) -> None:
-    """See to it that BOARD has a lead; where it has none, one is made at its gateway."""
+    """Make sure that BOARD has a lead; one is created at its gateway if needed."""
     with talk(state) as hub:
         told = hub.post(f"/v1/boards/{quote(board, safe='')}/lead/ensure?wait_s={wait_s:g}")
     if as_json:
@@ -54,7 +54,7 @@ def ensure_lead(board: str, wait_s: float, state: Path, as_json: bool) -> None:
         show.say(f"it is {told['state']} at gateway {told['gateway']}{why}; the hub goes on with it")
 
 
-@click.command("lead")
+@click.command("lead", epilog=example("hub messages lead house 'Report by noon.'"))
 @click.argument("board")
 @click.argument("text", nargs=-1, required=True)
 @_handoff
@@ -71,7 +71,7 @@ def message_lead(
     state: Path,
     as_json: bool,
 ) -> None:
-    """Say TEXT to the lead of BOARD, made where there is none. TEXT of - is read from standard input."""
+    """Send TEXT to the lead of BOARD, which is created if needed. TEXT of - is read from standard input."""
     path = f"/v1/boards/{quote(board, safe='')}/lead/message?wait_s={wait_s:g}"
     with talk(state) as hub:
         told = hub.post(path, _body(text, handoff, correlation_id))
@@ -90,7 +90,7 @@ def message_lead(
             show.say(f"{how}{why}; it is brought as soon as that can be done: {message['id']}")
 
 
-@click.command("broadcast")
+@click.command("broadcast", epilog=example("hub messages broadcast 'Report by noon.' --board house"))
 @click.argument("text", nargs=-1, required=True)
 @click.option("--board", "boards", metavar="NAME", multiple=True, help="Only to this one; several times.")
 @_handoff
@@ -107,7 +107,7 @@ def send_broadcast(
     state: Path,
     as_json: bool,
 ) -> None:
-    """Say TEXT to the leads of all boards, or of some. TEXT of - is read from standard input.
+    """Send TEXT to the leads of all boards, or of some. TEXT of - is read from standard input.
 
     What cannot be brought now is brought later; broadcast-show says how it stands.
     """
@@ -116,7 +116,7 @@ def send_broadcast(
         _tell(hub.post(f"{PATH}?wait_s={wait_s:g}", body), as_json=as_json)
 
 
-@click.command("broadcasts")
+@click.command("broadcasts", epilog=example("hub messages broadcasts"))
 @click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True)
 @hub_option
 @json_option
@@ -144,13 +144,13 @@ def list_broadcasts(limit: int, state: Path, as_json: bool) -> None:
         show.say("there are no broadcasts")
 
 
-@click.command("broadcast-show")
+@click.command("broadcast-show", epilog=example("hub messages broadcast-show 4e21a9 --failed"))
 @_broadcast
 @_failed
 @hub_option
 @json_option
 def show_broadcast(broadcast: str, failed: bool, state: Path, as_json: bool) -> None:
-    """Show BROADCAST and what became of it at each board."""
+    """Show BROADCAST and its result at each board."""
     with talk(state) as hub:
         path = _path(_found(hub, broadcast))
         told = hub.get(path, limit=PAGE)
@@ -185,13 +185,13 @@ def show_broadcast(broadcast: str, failed: bool, state: Path, as_json: bool) -> 
     show.say(_counts(told))
 
 
-@click.command("resume")
+@click.command("resume", epilog=example("hub messages resume 4e21a9"))
 @_broadcast
 @_wait("all to have it", 10.0)
 @hub_option
 @json_option
 def resume_broadcast(broadcast: str, wait_s: float, state: Path, as_json: bool) -> None:
-    """Say BROADCAST again to those leads that never got it. Nobody gets it twice."""
+    """Send BROADCAST again to the leads that have not received it."""
     with talk(state) as hub:
         told = hub.post(f"{_path(_found(hub, broadcast))}/resume?wait_s={wait_s:g}")
         _tell(told, as_json=as_json)

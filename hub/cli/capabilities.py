@@ -7,27 +7,27 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
-from hub.cli.options import ListOfOne, hub_option, json_option
+from hub.cli.options import ListOfOne, example, hub_option, json_option
 from hub.cli.talk import talk
 from hub.cli.values import object_option
 
 _NAME: Final = "hub.agent"  # in the context: whose capabilities are meant
 
 
-@click.group("capabilities", cls=ListOfOne)
+@click.group("capabilities", cls=ListOfOne, epilog=example("hub agents capabilities notes"))
 @click.argument("name")
 @click.pass_context
 def capabilities(ctx: click.Context, name: str) -> None:
-    """List what agent NAME can do; register and remove capabilities."""
+    """List, register and remove the capabilities of an agent."""
     ctx.meta[_NAME] = name
 
 
-@capabilities.command("ls")
+@capabilities.command("ls", epilog=example("hub agents capabilities notes ls"))
 @hub_option
 @json_option
 @click.pass_context
 def list_capabilities(ctx: click.Context, state: Path, as_json: bool) -> None:
-    """What it can do: by name, of each the newest version first."""
+    """List the capabilities by name, the newest version first."""
     with talk(state) as hub:
         told = hub.get(_path(ctx))
     if as_json:
@@ -45,7 +45,7 @@ def list_capabilities(ctx: click.Context, state: Path, as_json: bool) -> None:
         show.say(f"none beside what its device can do; register one: hub agents capabilities {name} put")
 
 
-@capabilities.command("put")
+@capabilities.command("put", epilog=example("hub agents capabilities notes put file.read 1.2.0 --enable"))
 @click.argument("capability")
 @click.argument("version")
 @click.option("--enable/--disable", "enabled", default=None, help="By default the newest version is enabled.")
@@ -64,7 +64,7 @@ def put(
     state: Path,
     as_json: bool,
 ) -> None:
-    """Register CAPABILITY in VERSION, as in: put file.read 1.2.0. Enabling it disables its other versions."""
+    """Register CAPABILITY in VERSION. Enabling it disables its other versions."""
     wanted = {"enabled": enabled, "config": config or {}, "description": description}
     with talk(state) as hub:
         told = hub.put(_path(ctx, capability, version), wanted)
@@ -76,7 +76,7 @@ def put(
     show.say(f"{capability} {told['capability']['version']} is {is_now}{instead}")
 
 
-@capabilities.command("rm")
+@capabilities.command("rm", epilog=example("hub agents capabilities notes rm file.read 1.2.0"))
 @click.argument("capability")
 @click.argument("version", required=False)
 @hub_option

@@ -8,7 +8,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import URL, hub_option, json_option
+from hub.cli.options import URL, example, hub_option, json_option
 from hub.cli.talk import talk
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ WHEN = {
 }
 
 
-@click.command()
+@click.command(epilog=example("hub check hub.toml"))
 @click.argument("file", type=click.Path(path_type=Path), default="hub.toml")
 @click.option("--strict", is_flag=True, help="Count warnings as errors.")
 @click.option(
@@ -47,7 +47,7 @@ def check(
     as_json: bool,
     state: Path,
 ) -> None:
-    """Check a settings file, all of it at once.
+    """Check a settings file and list all its problems at once.
 
     Prints a line for each problem: file:line:column, what is wrong, a hint.
     Exits with 78 when there are errors, as 'hub serve' does, which needs every secret
@@ -88,12 +88,12 @@ def check(
     ctx.exit(Exit.DONE if is_ok else Exit.SETTINGS)
 
 
-@click.command()
+@click.command(epilog=example("hub reload --wait"))
 @click.option("--wait", is_flag=True, help="Wait for a reload that is under way; else that is an error.")
 @json_option
 @hub_option
 def reload(wait: bool, as_json: bool, state: Path) -> None:
-    """Let the running hub take up its settings file.
+    """Apply the changed settings file to the running hub.
 
     All of it or nothing: with an error in it the hub goes on as it was, and this exits
     with 78. Says which changes are used at once and which wait for something.
@@ -106,7 +106,7 @@ def reload(wait: bool, as_json: bool, state: Path) -> None:
     say_taken_up(told)
 
 
-@click.command()
+@click.command(epilog=example("hub schema -o hub.schema.json"))
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Write it into a file.")
 def schema(output: Path | None) -> None:
     """Print the JSON Schema of the settings file.

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
-from hub.cli.options import ListOfOne, hub_option, json_option
+from hub.cli.options import ListOfOne, example, hub_option, json_option
 from hub.cli.talk import talk
 from hub.cli.values import object_option
 from hub.printable import printable_json
@@ -16,20 +16,20 @@ from hub.printable import printable_json
 _NAME: Final = "hub.agent"  # in the context: whose checkpoints are meant
 
 
-@click.group("checkpoints", cls=ListOfOne)
+@click.group("checkpoints", cls=ListOfOne, epilog=example("hub agents checkpoints notes"))
 @click.argument("name")
 @click.pass_context
 def checkpoints(ctx: click.Context, name: str) -> None:
-    """List what agent NAME remembers between its runs; show, keep and clear checkpoints."""
+    """List, show, write and clear the checkpoints of an agent."""
     ctx.meta[_NAME] = name
 
 
-@checkpoints.command("ls")
+@checkpoints.command("ls", epilog=example("hub agents checkpoints notes ls"))
 @hub_option
 @json_option
 @click.pass_context
 def list_checkpoints(ctx: click.Context, state: Path, as_json: bool) -> None:
-    """What it remembers, by scope."""
+    """List the checkpoints by scope."""
     with talk(state) as hub:
         told = hub.get(_path(ctx))
     if as_json:
@@ -53,13 +53,13 @@ def list_checkpoints(ctx: click.Context, state: Path, as_json: bool) -> None:
         show.say(f"agent {ctx.meta[_NAME]} has kept no checkpoint")
 
 
-@checkpoints.command("show")
+@checkpoints.command("show", epilog=example("hub agents checkpoints notes show"))
 @click.argument("scope", default="agent")
 @hub_option
 @json_option
 @click.pass_context
 def show_one(ctx: click.Context, scope: str, state: Path, as_json: bool) -> None:
-    """Print the state in the checkpoint of SCOPE, which by default is the one that runs go on from."""
+    """Print the state in the checkpoint of SCOPE; by default the one that runs resume from."""
     with talk(state) as hub:
         told = hub.get(_path(ctx, scope))
     if as_json:
@@ -68,7 +68,9 @@ def show_one(ctx: click.Context, scope: str, state: Path, as_json: bool) -> None
         show.out(printable_json(json.dumps(told["state"], indent=2, ensure_ascii=False)))
 
 
-@checkpoints.command("put")
+@checkpoints.command(
+    "put", epilog=example("hub agents checkpoints notes put --sequence 4 --json-state '{\"page\": 3}'")
+)
 @click.argument("scope", default="agent")
 @click.option("--sequence", type=click.IntRange(0), required=True, help="Greater than that of what is kept.")
 @object_option("--json-state", help="What the agent is to remember, as JSON.", required=True)
@@ -85,7 +87,7 @@ def put(
     state: Path,
     as_json: bool,
 ) -> None:
-    """Keep a checkpoint in the place of the one of SCOPE."""
+    """Write the checkpoint of SCOPE, in place of its last one."""
     wanted = {"sequence": sequence, "state": json_state, "is_recoverable": not no_recover}
     with talk(state) as hub:
         told = hub.put(_path(ctx, scope), wanted)
@@ -95,13 +97,13 @@ def put(
         show.say(f"kept: {told['scope']} at sequence {told['sequence']}")
 
 
-@checkpoints.command("clear")
+@checkpoints.command("clear", epilog=example("hub agents checkpoints notes clear"))
 @click.argument("scope", default="agent")
 @hub_option
 @json_option
 @click.pass_context
 def clear(ctx: click.Context, scope: str, state: Path, as_json: bool) -> None:
-    """Forget the checkpoint of SCOPE: the next run begins without it."""
+    """Delete the checkpoint of SCOPE: the next run begins without it."""
     with talk(state) as hub:
         told = hub.delete(_path(ctx, scope))
     if as_json:

@@ -14,7 +14,7 @@ import click
 from hub.cli import show
 from hub.cli.check import say_taken_up
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import hub_option, json_option
+from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import talk
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ PATH: Final = "/v1/config"
 DEFAULT: Final = "default"
 
 
-@click.group()
+@click.group(epilog=example("hub config show --origin"))
 def config() -> None:
     """Show the settings, and change them in the file.
 
@@ -32,12 +32,12 @@ def config() -> None:
     """
 
 
-@config.command("show")
+@config.command("show", epilog=example("hub config show --origin"))
 @click.option("--origin", is_flag=True, help="Say where each value was given.")
 @json_option
 @hub_option
 def show_settings(origin: bool, as_json: bool, state: Path) -> None:
-    """Show every setting in use, defaults too. Secrets are shown as references."""
+    """Show every setting in use, with defaults. Secrets are shown as references."""
     with talk(state) as hub:
         told = hub.get(PATH)
     _say_state(told)
@@ -53,12 +53,12 @@ def show_settings(origin: bool, as_json: bool, state: Path) -> None:
             show.out(f"{key} = {_shown(value)}")
 
 
-@config.command()
+@config.command(epilog=example("hub config get limits.runs"))
 @click.argument("key")
 @json_option
 @hub_option
 def get(key: str, as_json: bool, state: Path) -> None:
-    """Show one setting, or all of a table, as in limits.runs."""
+    """Print one setting, or all settings of a table."""
     with talk(state) as hub:
         told = hub.get(PATH)
     found = _at(told["settings"], key)
@@ -75,12 +75,12 @@ def get(key: str, as_json: bool, state: Path) -> None:
         show.out(f"{inner} = {_shown(value)}")
 
 
-@config.command("set")
+@config.command("set", epilog=example("hub config set limits.runs=8"))
 @click.argument("assignments", metavar="KEY=VALUE...", nargs=-1, required=True)
 @json_option
 @hub_option
 def set_(assignments: tuple[str, ...], as_json: bool, state: Path) -> None:
-    """Write settings into the file, and take them up.
+    """Write settings into the file, and apply them.
 
     As in limits.runs=40, agents.notes.priority=3, hub.name=home. KEY= takes the key out of
     the file, so that its default is used. Comments and order stay.
@@ -107,10 +107,10 @@ def set_(assignments: tuple[str, ...], as_json: bool, state: Path) -> None:
     say_taken_up(told, nothing="no value in use has changed")
 
 
-@config.command()
+@config.command(epilog=example("hub config edit"))
 @hub_option
 def edit(state: Path) -> None:
-    """Edit the file in $VISUAL or $EDITOR; it is checked before it is written.
+    """Edit the settings in $VISUAL or $EDITOR; they are checked before they are written.
 
     With a mistake in it, it can be edited again or given up, and the hub goes on as it was.
     """

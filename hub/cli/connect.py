@@ -12,7 +12,7 @@ import click
 from hub.cli import show
 from hub.cli.daemon import make_folder
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import state_folder
+from hub.cli.options import example, state_folder
 from protocol import keys
 from protocol.ids import KeyId
 
@@ -21,7 +21,7 @@ _NAME: Final = re.compile(r"^\w[\w.-]{0,63}$")  # as the hub's settings have it;
 _File = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command()
+@click.command(epilog=example("hub connect ws://127.0.0.1:8770 --root notes=/home/anna/notes"))
 @click.argument("url")
 @click.option(
     "--root",
@@ -77,7 +77,7 @@ def connect(
     codec: Literal["json", "msgpack"],
     log_level: str,
 ) -> None:
-    """Be a device: share folders, keep what is found in them.
+    """Connect this machine as a device and share folders with the hub.
 
     Connects to the hub at URL, as in ws://127.0.0.1:8770, and comes back whenever the
     connection ends. The first time it shows a pairing code, for whoever runs the hub.

@@ -7,23 +7,23 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
-from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import talk
 
 PATH: Final = "/v1/connectors"
 
 
-@click.group(cls=ListByDefault)
+@click.group(cls=ListByDefault, epilog=example("hub connectors test mail"))
 def connectors() -> None:
-    """List the connectors, try one, sign in to it, or give back what was granted to it."""
+    """List, test and sign in to mailboxes, chats and calendars."""
 
 
-@connectors.command("ls")
+@connectors.command("ls", epilog=example("hub connectors ls"))
 @click.argument("name", required=False)
 @hub_option
 @json_option
 def list_connectors(name: str | None, state: Path, as_json: bool) -> None:
-    """The connectors of hub.toml, or one of them."""
+    """List the connectors of hub.toml, or show one."""
     if name is not None:
         _show(name, state, as_json=as_json)
         return
@@ -53,21 +53,21 @@ def list_connectors(name: str | None, state: Path, as_json: bool) -> None:
         show.say("no connector; write one in hub.toml: [[connectors]]")
 
 
-@connectors.command("show")
+@connectors.command("show", epilog=example("hub connectors show mail"))
 @click.argument("connector")
 @hub_option
 @json_option
 def show_connector(connector: str, state: Path, as_json: bool) -> None:
-    """One connector: whether it works, and the messages that could not be read."""
+    """Show a connector: its state, and the messages that could not be read."""
     _show(connector, state, as_json=as_json)
 
 
-@connectors.command("test")
+@connectors.command("test", epilog=example("hub connectors test mail"))
 @click.argument("connector")
 @hub_option
 @json_option
 def test_connector(connector: str, state: Path, as_json: bool) -> None:
-    """Sign in to CONNECTOR, list and read one message. Tells no word of a mail, so it can be pasted."""
+    """Sign in to CONNECTOR and read one message. Prints nothing of the message."""
     with talk(state) as hub:
         told = hub.post(f"{PATH}/{quote(connector, safe='')}/test")
     if as_json:
@@ -84,12 +84,12 @@ def test_connector(connector: str, state: Path, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-@connectors.command("retry")
+@connectors.command("retry", epilog=example("hub connectors retry mail"))
 @click.argument("connector")
 @hub_option
 @json_option
 def retry(connector: str, state: Path, as_json: bool) -> None:
-    """Forget that messages of CONNECTOR could not be read, and that it failed; the next run tries them."""
+    """Read messages of CONNECTOR again that could not be read, at the next run."""
     with talk(state) as hub:
         told = hub.post(f"{PATH}/{quote(connector, safe='')}/retry")
     if as_json:
@@ -98,7 +98,7 @@ def retry(connector: str, state: Path, as_json: bool) -> None:
         show.say(f"connector {told['name']} is {_state(told)}")
 
 
-@connectors.command("login")
+@connectors.command("login", epilog=example("hub connectors login mail"))
 @click.argument("connector")
 @click.option(
     "--way",
@@ -130,12 +130,12 @@ def login(connector: str, way: str | None, answer: str | None, state: Path, as_j
         show.say(f"then paste where it ends: hub connectors login {connector} --answer 'URL'")
 
 
-@connectors.command("rm")
+@connectors.command("rm", epilog=example("hub connectors rm mail"))
 @click.argument("connector")
 @hub_option
 @json_option
 def forget(connector: str, state: Path, as_json: bool) -> None:
-    """Give back what was granted to CONNECTOR, and forget it. It stays in hub.toml."""
+    """Give back the grant of CONNECTOR, and delete it. CONNECTOR stays in hub.toml."""
     with talk(state) as hub:
         told = hub.delete(f"{PATH}/{quote(connector, safe='')}/grant")
     if as_json:

@@ -7,13 +7,13 @@ from typing import Any, Final
 import click
 
 from hub.cli import show
-from hub.cli.options import Duration, hub_option, json_option
+from hub.cli.options import Duration, example, hub_option, json_option
 from hub.cli.talk import talk
 
 BY: Final = ("agent", "user", "model", "run", "file", "day", "call")
 
 
-@click.command()
+@click.command(epilog=example("hub costs --by agent --since 7d"))
 @click.option("--by", type=click.Choice(BY), default="agent", show_default=True, help="What is summed up.")
 @click.option(
     "--since", type=Duration(), default="30d", show_default=True, metavar="TIME", help="How far back."
@@ -21,7 +21,7 @@ BY: Final = ("agent", "user", "model", "run", "file", "day", "call")
 @hub_option
 @json_option
 def costs(by: str, since: float, state: Path, as_json: bool) -> None:
-    """Show what models cost, tries that failed included."""
+    """Show the costs of models, failed requests included."""
     began = datetime.fromtimestamp(show.clock.now().timestamp(), UTC) - timedelta(seconds=since)
     with talk(state) as hub:
         told = hub.get("/v1/costs", by=by, since=began.isoformat())

@@ -11,7 +11,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import json_option, state_folder, state_option
+from hub.cli.options import example, json_option, state_folder, state_option
 
 _ENDPOINT = re.compile(r'^kind = "openai".*?(?=^# chunk_tokens)', re.MULTILINE | re.DOTALL)
 SCHEMA: Final = "hub.schema.json"  # what the first line of the sample names
@@ -22,13 +22,13 @@ kind = "local"                      # the small model of the extra [local], serv
 """
 
 
-@click.command()
+@click.command(epilog=example("hub init"))
 @click.option("--config", type=click.Path(path_type=Path), default="hub.toml", show_default=True)
 @click.option("--local", is_flag=True, help="Use the small model on this machine; no endpoint, no key.")
 @state_option
 @json_option
 def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
-    """Write a commented hub.toml and make the state folder.
+    """Write a commented hub.toml and create the state folder.
 
     A file that is there already is never overwritten. Beside it comes a schema, by which
     editors that know TOML check it.
@@ -57,7 +57,7 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
     show.say(f"next: edit {config}, then: hub serve --config {config}{where}")
 
 
-@click.command()
+@click.command(epilog=example("hub serve --config hub.toml"))
 @click.option("--config", type=click.Path(path_type=Path), default="hub.toml", show_default=True)
 @click.option(
     "--set",
@@ -107,7 +107,7 @@ def serve(ctx: click.Context, config: Path, given: tuple[str, ...], strict_start
     ctx.exit(run(opened, state, on_ready=announce))
 
 
-@click.command()
+@click.command(epilog=example("hub demo"))
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
@@ -117,7 +117,7 @@ def serve(ctx: click.Context, config: Path, given: tuple[str, ...], strict_start
 )
 @click.pass_context
 def demo(ctx: click.Context, folder: Path) -> None:
-    """Show the main job end to end, with a model on this machine.
+    """Run hub, device and agent once over a sample folder.
 
     A hub, a device over a folder of sample files, one run; then what the device's
     database holds. A second demo shows that what did not change costs nothing.

@@ -7,24 +7,24 @@ from typing import Any
 import click
 
 from hub.cli import show
-from hub.cli.options import hub_option, json_option, state_option
+from hub.cli.options import example, hub_option, json_option, state_option
 from hub.cli.talk import talk
 from hub.printable import one_line
 
 
-@click.group()
+@click.group(epilog=example("hub debug bundle hub-debug.tar.gz"))
 def debug() -> None:
-    """Look inside a running hub, or pack what helps to find a fault.
+    """Inspect a running hub, or pack diagnostics into an archive.
 
     SIGUSR1 makes a hub write its dump to its log, also when nobody can ask it.
     """
 
 
-@debug.command()
+@debug.command(epilog=example("hub debug dump"))
 @hub_option
 @json_option
 def dump(state: Path, as_json: bool) -> None:
-    """Where every task and thread stands, and what waits where."""
+    """Print the stack of every task and thread."""
     with talk(state) as hub:
         told = hub.get("/v1/debug/dump")
     if as_json:
@@ -46,7 +46,7 @@ def dump(state: Path, as_json: bool) -> None:
         _print_stack(f"thread {thread['name']}", thread)
 
 
-@debug.command()
+@debug.command(epilog=example("hub debug bundle hub-debug.tar.gz"))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--config", type=click.Path(path_type=Path), default="hub.toml", show_default=True)
 @state_option

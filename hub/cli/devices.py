@@ -11,7 +11,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import Talk, talk
 
 PATH: Final = "/v1/devices"
@@ -21,18 +21,18 @@ SIGNS: Final = {"+": "add", "-": "remove"}
 ABOUT_THE_STREAM: Final = ("open", "reset")  # what was there before is to be read now
 
 
-@click.group(cls=ListByDefault)
+@click.group(cls=ListByDefault, epilog=example("hub devices ls --watch"))
 def devices() -> None:
-    """List the devices that are known, show one, rename it, throw it out."""
+    """List, show, rename and revoke devices."""
 
 
-@devices.command("ls")
+@devices.command("ls", epilog=example("hub devices ls --all"))
 @click.option("--all", "and_revoked", is_flag=True, help="Those that were revoked too.")
 @click.option("--watch", is_flag=True, help="Show them anew whenever one comes or goes.")
 @hub_option
 @json_option
 def list_devices(and_revoked: bool, watch: bool, state: Path, as_json: bool) -> None:
-    """The devices that are known."""
+    """List the devices."""
     with talk(state) as hub, suppress(KeyboardInterrupt):  # how a person ends watching
         for told in _changes(hub) if watch else [hub.get_all(PATH, "devices")]:
             if as_json:
@@ -70,12 +70,12 @@ def _print_devices(told: Mapping[str, Any], *, and_revoked: bool) -> None:
         show.say("no device is known yet; let one in: hub connect on the device, then hub pair")
 
 
-@devices.command("show")
+@devices.command("show", epilog=example("hub devices show desk"))
 @click.argument("device")
 @hub_option
 @json_option
 def show_device(device: str, state: Path, as_json: bool) -> None:
-    """One device, by name or id: all that opens it, and the agents that read from it."""
+    """Show a device: its credentials, its grants, and the agents that read from it."""
     with talk(state) as hub:
         told = hub.get(_path(device))
     if as_json:
@@ -105,13 +105,13 @@ def show_device(device: str, state: Path, as_json: bool) -> None:
         show.out(" " * INDENT + ", ".join(_times(way)))
 
 
-@devices.command("rename")
+@devices.command("rename", epilog=example("hub devices rename desk laptop"))
 @click.argument("device")
 @click.argument("name")
 @hub_option
 @json_option
 def rename(device: str, name: str, state: Path, as_json: bool) -> None:
-    """Call a device NAME from now on. One that hub.toml names keeps its name."""
+    """Rename a device. A device that hub.toml names keeps its name."""
     with talk(state) as hub:
         told = hub.patch(_path(device), {"name": name})
     if as_json:
@@ -120,13 +120,17 @@ def rename(device: str, name: str, state: Path, as_json: bool) -> None:
         show.say(f"{device} is called {told['name']} now")
 
 
-@devices.command("grant", context_settings={"ignore_unknown_options": True})
+@devices.command(
+    "grant",
+    context_settings={"ignore_unknown_options": True},
+    epilog=example("hub devices grant desk +status.set"),
+)
 @click.argument("device")
 @click.argument("changes", metavar="+GRANT|-GRANT ...", nargs=-1, required=True)
 @hub_option
 @json_option
 def grant(device: str, changes: tuple[str, ...], state: Path, as_json: bool) -> None:
-    """Change what a device may do at this hub, from its next request and run on.
+    """Change a device's rights at this hub, from its next request or run on.
 
     \b
     files         its files are read by runs
@@ -151,13 +155,13 @@ def grant(device: str, changes: tuple[str, ...], state: Path, as_json: bool) -> 
         show.say(f"{told['name']} is granted: {', '.join(told['grants']) or 'nothing'}")
 
 
-@devices.command("revoke")
+@devices.command("revoke", epilog=example("hub devices revoke desk --yes"))
 @click.argument("device")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_option
 @json_option
 def revoke(device: str, yes: bool, state: Path, as_json: bool) -> None:
-    """Let a device in no more, for good; its connection is closed."""
+    """Revoke a device's credentials and close its connection."""
     with talk(state) as hub:
         found = hub.get(_path(device))
         if not yes:
@@ -169,12 +173,12 @@ def revoke(device: str, yes: bool, state: Path, as_json: bool) -> None:
         show.say(f"{told['name']} is revoked; to let the same machine in again: hub connect ... --new-key")
 
 
-@devices.command("kick")
+@devices.command("kick", epilog=example("hub devices kick desk"))
 @click.argument("device")
 @hub_option
 @json_option
 def kick(device: str, state: Path, as_json: bool) -> None:
-    """Close the connection of a device; it may come back."""
+    """Close the connection of a device; it may connect again."""
     with talk(state) as hub:
         told = hub.post(f"{_path(device)}/kick")
     if as_json:
@@ -183,12 +187,12 @@ def kick(device: str, state: Path, as_json: bool) -> None:
         show.say(f"the connection of {told['name']} is closed; it comes back by itself")
 
 
-@devices.command("resync")
+@devices.command("resync", epilog=example("hub devices resync desk"))
 @click.argument("device")
 @hub_option
 @json_option
 def resync(device: str, state: Path, as_json: bool) -> None:
-    """Compare a device's rows with the hub's; rows that one of them lost are brought again.
+    """Compare a device's rows with the hub's ledger, and send lost rows again.
 
     The hub does this by itself when it can tell that one was restored. Example: hub devices resync desk
     """

@@ -8,7 +8,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import URL, hub_option, json_option
+from hub.cli.options import URL, example, hub_option, json_option
 from hub.cli.talk import talk
 from hub.printable import one_line
 
@@ -20,7 +20,7 @@ Issue = dict[str, Any]  # as GET /v1/issues tells it; *since* may be None here
 _ORDER: Final = ("error", "warning", "notice")
 
 
-@click.command()
+@click.command(epilog=example("hub doctor --fix"))
 @click.option("--fix", is_flag=True, help="Put right what can be put back again, and say what was done.")
 @click.option("--online", is_flag=True, help="Ask other machines too: the model's endpoint.")
 @click.option("--audit", is_flag=True, help="Check the whole audit log too.")
@@ -44,7 +44,7 @@ def doctor(
     state: Path,
     as_json: bool,
 ) -> None:
-    """Say what a person should see to, and what to do about it.
+    """Check the installation and list problems with their fixes.
 
     Where no hub runs, its settings, its folder and its database are looked at.
     Exits with 1 when something is wrong; what only waits for somebody is not.

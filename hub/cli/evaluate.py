@@ -8,7 +8,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import USER, json_option, state_option, user_option
+from hub.cli.options import USER, example, json_option, state_option, user_option
 
 if TYPE_CHECKING:
     from hub.cli.evaluations import KeptEvaluation, KeptEvaluations
@@ -22,7 +22,7 @@ _TOLD_EVERY: Final = 10  # documents
 _FORMS: Final = {"USD": ".4f", "seconds": ".1f"}
 
 
-@click.command()
+@click.command(epilog=example("hub eval --agent notes --gold gold/"))
 @click.option("--agent", "name", required=True, metavar="NAME", help="The agent of the settings file.")
 @click.option(
     "--gold",

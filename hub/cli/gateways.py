@@ -8,23 +8,23 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
-from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import talk
 
 PATH: Final = "/v1/gateways"
 
 
-@click.group(cls=ListByDefault)
+@click.group(cls=ListByDefault, epilog=example("hub gateways show home"))
 def gateways() -> None:
-    """List the gateways, show one, try it again, or take over an agent that lives there."""
+    """List, show and reconnect OpenClaw gateways; adopt their agents."""
 
 
-@gateways.command("ls")
+@gateways.command("ls", epilog=example("hub gateways ls"))
 @click.argument("name", required=False)
 @hub_option
 @json_option
 def list_gateways(name: str | None, state: Path, as_json: bool) -> None:
-    """The gateways of hub.toml, or one of them."""
+    """List the gateways of hub.toml, or show one."""
     if name is not None:
         _show(name, state, as_json=as_json)
         return
@@ -54,21 +54,21 @@ def list_gateways(name: str | None, state: Path, as_json: bool) -> None:
         show.say("no gateway; write one in hub.toml: [[gateways]]")
 
 
-@gateways.command("show")
+@gateways.command("show", epilog=example("hub gateways show home"))
 @click.argument("gateway")
 @hub_option
 @json_option
 def show_gateway(gateway: str, state: Path, as_json: bool) -> None:
-    """One gateway: how it stands, and the agents that live there."""
+    """Show a gateway: its state, and the agents that live there."""
     _show(gateway, state, as_json=as_json)
 
 
-@gateways.command("reconnect")
+@gateways.command("reconnect", epilog=example("hub gateways reconnect home"))
 @click.argument("gateway")
 @hub_option
 @json_option
 def reconnect(gateway: str, state: Path, as_json: bool) -> None:
-    """Try now to get a connection to GATEWAY. One that is ready stays as it is."""
+    """Connect to GATEWAY now. A ready gateway stays as it is."""
     with talk(state) as hub:
         told = hub.post(f"{PATH}/{quote(gateway, safe='')}/reconnect")
     if as_json:
@@ -78,14 +78,14 @@ def reconnect(gateway: str, state: Path, as_json: bool) -> None:
     _say_problem(told)
 
 
-@gateways.command("adopt")
+@gateways.command("adopt", epilog=example("hub gateways adopt home scout --agent agent-7"))
 @click.argument("gateway")
 @click.argument("name")
 @click.option("--agent", "remote_id", metavar="ID", help="One that the gateway has; else one is made there.")
 @hub_option
 @json_option
 def adopt(gateway: str, name: str, remote_id: str | None, state: Path, as_json: bool) -> None:
-    """Make the agent NAME, which lives at GATEWAY."""
+    """Create the agent NAME here, which lives at GATEWAY."""
     body = {"name": name} | ({} if remote_id is None else {"remote_id": remote_id})
     with talk(state) as hub:
         told = hub.post(f"{PATH}/{quote(gateway, safe='')}/agents", body)

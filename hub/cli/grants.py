@@ -7,11 +7,14 @@ import click
 from hub.cli import show
 from hub.cli.connect import file_here
 from hub.cli.failure import Exit, Failure
+from hub.cli.options import example
 
 _File = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(
+    context_settings={"ignore_unknown_options": True}, epilog=example("hub grants +rows.read:tasks")
+)
 @click.argument("changes", metavar="[+GRANT|-GRANT]...", nargs=-1)
 @click.option("--db", type=_File, help="The device's database [default: the only one in the state folder].")
 @click.option("--name", help="The device's name, where this machine has several.")
@@ -26,7 +29,7 @@ def grants(
     address: str | None,
     as_json: bool,
 ) -> None:
-    """Show what you grant the hub of a device on this machine, or change it.
+    """Show the rights of the hub on this device, or change them.
 
     \b
     review.remote            the hub may bring verdicts that you gave elsewhere

@@ -7,45 +7,45 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
-from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import talk
 
 PATH: Final = "/v1/keys"
 
 
-@click.group(cls=ListByDefault)
+@click.group(cls=ListByDefault, epilog=example("hub keys rotate"))
 def keys() -> None:
-    """List the keys that seal sign-ins, seal everything by a new one, or forget an old one.
+    """List, rotate and delete the keys that seal sign-ins.
 
     They are never in the database, nor in a backup of it: keep a copy of them, but elsewhere.
     """
 
 
-@keys.command("ls")
+@keys.command("ls", epilog=example("hub keys ls"))
 @hub_option
 @json_option
 def list_keys(state: Path, as_json: bool) -> None:
-    """The keys, the newest first, and how much each seals."""
+    """List the keys, the newest first, with the number of sign-ins that each seals."""
     with talk(state) as hub:
         _show(hub.get(PATH), as_json=as_json)
 
 
-@keys.command("rotate")
+@keys.command("rotate", epilog=example("hub keys rotate"))
 @hub_option
 @json_option
 def rotate(state: Path, as_json: bool) -> None:
-    """Make another key, and seal everything by it. Agents that run go on."""
+    """Create a new key, and seal all sign-ins with it. Runs go on."""
     with talk(state) as hub:
         _show(hub.post(f"{PATH}/rotate"), as_json=as_json)
 
 
-@keys.command("rm")
+@keys.command("rm", epilog=example("hub keys rm 4e21a9 --yes"))
 @click.argument("key")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_option
 @json_option
 def remove(key: str, yes: bool, state: Path, as_json: bool) -> None:
-    """Forget KEY, which seals nothing any more. Older backups cannot be opened without it."""
+    """Delete KEY, which seals nothing. Older backups cannot be opened without it."""
     if not yes:
         show.confirm(f"forget the key {key}? what older backups hold of sign-ins is lost with it")
     with talk(state) as hub:

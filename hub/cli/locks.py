@@ -7,24 +7,24 @@ from typing import Any, Final
 import click
 
 from hub.cli import show
-from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import talk
 
 PATH: Final = "/v1/locks"
 
 
-@click.group(cls=ListByDefault)
+@click.group(cls=ListByDefault, epilog=example("hub locks ls --all"))
 def locks() -> None:
-    """Show who holds which lock and who waits, or take one from its holder."""
+    """List locks with their holders and queues, and release a lock by force."""
 
 
-@locks.command("ls")
+@locks.command("ls", epilog=example("hub locks ls --agent notes"))
 @click.option("--agent", metavar="NAME", help="Only what this agent holds or waits for.")
 @click.option("--all", "and_free", is_flag=True, help="Those too that nobody has or wants.")
 @hub_option
 @json_option
 def list_locks(agent: str | None, and_free: bool, state: Path, as_json: bool) -> None:
-    """The locks that somebody holds or waits for."""
+    """List the locks that are held or waited for."""
     with talk(state) as hub:
         told = hub.get_all(PATH, "locks", agent=agent, free="true" if and_free else None)
     if as_json:
@@ -49,14 +49,14 @@ def list_locks(agent: str | None, and_free: bool, state: Path, as_json: bool) ->
         show.say("nobody holds a lock, and nobody waits for one")
 
 
-@locks.command("release")
+@locks.command("release", epilog=example("hub locks release mailbox:anna --yes"))
 @click.argument("lock")
 @click.option("--fence", type=click.IntRange(min=1), help="Only if it is held under this fence still.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_option
 @json_option
 def release(lock: str, fence: int | None, yes: bool, state: Path, as_json: bool) -> None:
-    """Take LOCK from whoever holds it; the next in turn has it then.
+    """Release LOCK by force; the next in its queue holds it then.
 
     Its holder is not asked. What it does under its fence is refused from then on.
     """

@@ -11,11 +11,11 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import hub_option, json_option
+from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import talk
 
 
-@click.command()
+@click.command(epilog=example("hub logs --follow --level warning"))
 @click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option("--run", metavar="ID", help="Only this run; the last six or more characters are enough.")
 @click.option("--device", metavar="NAME", help="Only this device, by name or id.")

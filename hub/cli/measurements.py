@@ -9,14 +9,14 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
-from hub.cli.options import Duration, hub_option, json_option
+from hub.cli.options import Duration, example, hub_option, json_option
 from hub.cli.talk import talk
 
 ROWS: Final = 25  # of a table, where nobody says which steps it has
 STEPS_S: Final = (60, 300, 900, 3_600, 21_600, 86_400, 604_800)
 
 
-@click.command("metrics")
+@click.command("metrics", epilog=example("hub agents metrics notes tokens --since 7d"))
 @click.argument("name")
 @click.argument("metric", required=False)
 @click.option(
@@ -39,7 +39,7 @@ def metrics(
     state: Path,
     as_json: bool,
 ) -> None:
-    """List what is measured of an agent; with METRIC, show it over time."""
+    """List the metrics of an agent; with METRIC, show its values over time."""
     path = f"/v1/agents/{quote(name, safe='')}/metrics"
     if metric is None:
         if step is not None or agg is not None or tags or by is not None:

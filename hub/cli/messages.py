@@ -18,7 +18,7 @@ from hub.cli.broadcasts import (
     show_broadcast,
 )
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import Talk, talk
 from hub.printable import one_line
 from protocol.messages import QueueMode
@@ -41,12 +41,12 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _message = click.argument("message")
 
 
-@click.group(cls=ListByDefault)
+@click.group(cls=ListByDefault, epilog=example("hub messages ls --agent notes"))
 def messages() -> None:
-    """List the messages between agents, say something to an agent, take one back or try it again."""
+    """List messages between agents; send, cancel and retry them."""
 
 
-@messages.command("ls")
+@messages.command("ls", epilog=example("hub messages ls --board house"))
 @click.option("--board", metavar="NAME", help="Only of this board.")
 @click.option("--agent", metavar="NAME", help="Only those that this agent sent or is to get.")
 @click.option("--only", "states", type=click.Choice(STATES), multiple=True, help="Only in this state.")
@@ -97,12 +97,12 @@ def list_messages(
         show.say("there are no messages")
 
 
-@messages.command("show")
+@messages.command("show", epilog=example("hub messages show 4e21a9"))
 @_message
 @hub_option
 @json_option
 def show_message(message: str, state: Path, as_json: bool) -> None:
-    """Show MESSAGE, what happened to it and what proves it.
+    """Show MESSAGE with its history and the proofs of delivery.
 
     \b
     waiting      nothing of it has left yet
@@ -151,7 +151,7 @@ def show_message(message: str, state: Path, as_json: bool) -> None:
     )
 
 
-@messages.command("nudge")
+@messages.command("nudge", epilog=example("hub messages nudge house notes 'Please report.'"))
 @click.argument("board")
 @click.argument("agent")
 @click.argument("text", nargs=-1, required=True)
@@ -183,7 +183,7 @@ def nudge(
     state: Path,
     as_json: bool,
 ) -> None:
-    """Say TEXT to AGENT of BOARD. TEXT of - is read from standard input.
+    """Send TEXT to AGENT of BOARD. TEXT of - is read from standard input.
 
     It is kept, and brought as soon as that can be done.
     """
@@ -206,12 +206,12 @@ messages.add_command(show_broadcast)
 messages.add_command(resume_broadcast)
 
 
-@messages.command("cancel")
+@messages.command("cancel", epilog=example("hub messages cancel 4e21a9"))
 @_message
 @hub_option
 @json_option
 def cancel(message: str, state: Path, as_json: bool) -> None:
-    """Give MESSAGE up, which its agent has not got yet. What has left cannot be called back."""
+    """Cancel MESSAGE before it is delivered. A message that was sent cannot be recalled."""
     with talk(state) as hub:
         told = hub.post(f"{_path(_found(hub, message))}/cancel")
     if as_json:
@@ -220,12 +220,12 @@ def cancel(message: str, state: Path, as_json: bool) -> None:
         show.say(f"{told['reason']}: {_short(told['content'])}")
 
 
-@messages.command("retry")
+@messages.command("retry", epilog=example("hub messages retry 4e21a9"))
 @_message
 @hub_option
 @json_option
 def retry(message: str, state: Path, as_json: bool) -> None:
-    """Try MESSAGE now, if it waits; say it anew, if it failed or its time was over."""
+    """Retry MESSAGE now if it waits; send it anew if it failed or expired."""
     with talk(state) as hub:
         told = hub.post(f"{_path(_found(hub, message))}/retry")
     if as_json:

@@ -7,7 +7,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import Command, json_option, state_option
+from hub.cli.options import Command, example, json_option, state_option
 from hub.cli.upkeep import config_option, settings_of
 from hub.printable import one_line
 
@@ -28,19 +28,19 @@ def _database_options(command: Command) -> Command:
     return command
 
 
-@click.group()
+@click.group(epilog=example("hub migrate status"))
 def migrate() -> None:
-    """Bring the database to this release's tables, or hold it against them.
+    """Migrate the database's tables to this release, or compare them.
 
     A hub that starts brings it there by itself.
     """
 
 
-@migrate.command()
+@migrate.command(epilog=example("hub migrate status"))
 @_database_options
 @click.pass_context
 def status(ctx: click.Context, config: Path, url: str | None, state: Path, as_json: bool) -> None:
-    """Say which tables there are. Exits with 1 when 'hub migrate up' has something to do."""
+    """Show the version of the tables. Exits with 1 if 'hub migrate up' has work to do."""
     from storage.kernel.migrate import words_of
 
     standing = _standing(_address(config, url), state)
@@ -65,10 +65,10 @@ def status(ctx: click.Context, config: Path, url: str | None, state: Path, as_js
     ctx.exit(Exit.FAILED if standing.missing or standing.is_newer else Exit.DONE)
 
 
-@migrate.command()
+@migrate.command(epilog=example("hub migrate up"))
 @_database_options
 def up(config: Path, url: str | None, state: Path, as_json: bool) -> None:
-    """Bring the tables to this release; interrupted or refused, they are as they were.
+    """Migrate the tables to this release. After an interruption they are as they were.
 
     A database in a file must have no hub running on it. On a server one hub at a time
     does this, and others that start meanwhile wait for it.
@@ -93,11 +93,11 @@ def up(config: Path, url: str | None, state: Path, as_json: bool) -> None:
         show.say(f"applied: {', '.join(before.missing)}" if before.missing else "there was nothing to do")
 
 
-@migrate.command("verify")
+@migrate.command("verify", epilog=example("hub migrate verify"))
 @_database_options
 @click.pass_context
 def verify_tables(ctx: click.Context, config: Path, url: str | None, state: Path, as_json: bool) -> None:
-    """Hold every table, column, constraint and index against this release's; nothing is changed.
+    """Compare every table, column, constraint and index with this release's. Changes nothing.
 
     Exits with 1 when one differs, is missing, or is not of this release. A hub may run meanwhile.
     """

@@ -18,6 +18,11 @@ _DURATION: Final = re.compile(r"(\d+)\s*(s|m|min|h|d|w)")
 _UNITS_S: Final = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
+def example(command: str) -> str:
+    """Return the end of a command's help, which shows how it is typed."""
+    return f"\b\nExample:\n  {command}"
+
+
 def state_folder(chosen: str | None = None) -> Path:
     """Return the absolute path of the state folder: *chosen*, else the service manager's, else the user's."""
     if chosen:

@@ -6,20 +6,20 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
-from hub.cli.options import Duration, ListByDefault, hub_option, json_option
+from hub.cli.options import Duration, ListByDefault, example, hub_option, json_option
 from hub.cli.talk import talk
 
 
-@click.group(cls=ListByDefault)
+@click.group(cls=ListByDefault, epilog=example("hub pair approve K7QM-2XRD"))
 def pair() -> None:
-    """Let devices in: by the code that one shows, or by an invitation."""
+    """Admit devices: by the code that a device shows, or by an invitation."""
 
 
-@pair.command("ls")
+@pair.command("ls", epilog=example("hub pair ls"))
 @hub_option
 @json_option
 def list_pairings(state: Path, as_json: bool) -> None:
-    """The devices that wait to be let in."""
+    """List the devices that wait for approval."""
     with talk(state) as hub:
         told = hub.get_all("/v1/pairings", "pairings")
     if as_json:
@@ -45,14 +45,14 @@ def list_pairings(state: Path, as_json: bool) -> None:
         show.say("no device waits; start one: hub connect URL --root DIR")
 
 
-@pair.command("approve")
+@pair.command("approve", epilog=example("hub pair approve K7QM-2XRD --name desk"))
 @click.argument("code")
 @click.option("--name", metavar="NAME", help="What the device is called [default: as it calls itself].")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_option
 @json_option
 def approve(code: str, name: str | None, yes: bool, state: Path, as_json: bool) -> None:
-    """Let in the device that shows CODE, after you have compared its fingerprint.
+    """Admit the device that shows CODE, after you have compared its fingerprint.
 
     With --user, as that user's device. What you were shown is let in, and nothing else.
     """
@@ -80,12 +80,12 @@ def approve(code: str, name: str | None, yes: bool, state: Path, as_json: bool) 
         show.say(f"{told['device']} of {told['user']} is let in; it connects within seconds")
 
 
-@pair.command("deny")
+@pair.command("deny", epilog=example("hub pair deny 4e21a9"))
 @click.argument("id")
 @hub_option
 @json_option
 def deny(id: str, state: Path, as_json: bool) -> None:
-    """Send away a device that waits."""
+    """Refuse a device that waits for approval."""
     with talk(state) as hub:
         told = hub.post(f"/v1/pairings/{quote(id, safe='')}/deny")
     if as_json:
@@ -94,14 +94,14 @@ def deny(id: str, state: Path, as_json: bool) -> None:
         show.say(f"{told['label']} is sent away")
 
 
-@pair.command("invite")
+@pair.command("invite", epilog=example("hub pair invite --device desk --ttl 1h"))
 @click.option("--device", metavar="NAME", help="What the device is called [default: as it calls itself].")
 @click.option("--uses", type=click.IntRange(1), default=1, show_default=True, help="How many devices.")
 @click.option("--ttl", type=Duration(), metavar="TIME", help="How long it counts, as in 10m or 2h.")
 @hub_option
 @json_option
 def invite(device: str | None, uses: int, ttl: float | None, state: Path, as_json: bool) -> None:
-    """Make an invitation; whoever has it comes in without being asked. It is printed this once.
+    """Create an invitation, which admits a device without approval. It is printed once.
 
     With --user, as that user's devices.
     """
@@ -118,11 +118,11 @@ def invite(device: str | None, uses: int, ttl: float | None, state: Path, as_jso
     )
 
 
-@pair.command("invitations")
+@pair.command("invitations", epilog=example("hub pair invitations"))
 @hub_option
 @json_option
 def list_invitations(state: Path, as_json: bool) -> None:
-    """The invitations that were made, without their secrets."""
+    """List the invitations without their secrets."""
     with talk(state) as hub:
         told = hub.get_all("/v1/invitations", "invitations")
     if as_json:
@@ -145,12 +145,12 @@ def list_invitations(state: Path, as_json: bool) -> None:
     )
 
 
-@pair.command("uninvite")
+@pair.command("uninvite", epilog=example("hub pair uninvite 4e21a9"))
 @click.argument("id")
 @hub_option
 @json_option
 def uninvite(id: str, state: Path, as_json: bool) -> None:
-    """Revoke an invitation; devices that came in by it stay."""
+    """Revoke an invitation. Devices that it admitted stay."""
     with talk(state) as hub:
         told = hub.delete(f"/v1/invitations/{quote(id, safe='')}")
     if as_json:

@@ -13,6 +13,7 @@ import click
 from hub.cli import show
 from hub.cli.connect import file_here
 from hub.cli.failure import Exit, Failure
+from hub.cli.options import example
 from hub.printable import spelled
 
 if TYPE_CHECKING:
@@ -38,12 +39,12 @@ _LABEL: Final = re.compile(r"([1-9][0-9]{0,17})(?:\.1|(\.[1-9][0-9]{0,17}))?")
 _numbers = click.argument("numbers", type=_Label(), nargs=-1, required=True)
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, epilog=example("hub review"))
 @click.option("--db", type=_File, help="The device's database [default: the only one in the state folder].")
 @click.option("--name", help="The device's name, where this machine has several.")
 @click.pass_context
 def review(ctx: click.Context, db: Path | None, name: str | None) -> None:
-    """Show what was found for you, approve it or reject it.
+    """List suggestions of agents; approve, edit and reject them.
 
     Reads and writes the database of a device on this machine, whether 'hub connect'
     runs or not. Without a command, what waits for you is listed.
@@ -53,7 +54,7 @@ def review(ctx: click.Context, db: Path | None, name: str | None) -> None:
         ctx.invoke(list_items, everything=False, whole=False, as_json=False)
 
 
-@review.command("ls")
+@review.command("ls", epilog=example("hub review ls --whole"))
 @click.option(
     "--all",
     "everything",
@@ -64,7 +65,7 @@ def review(ctx: click.Context, db: Path | None, name: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_obj
 def list_items(here: _Here, everything: bool, whole: bool, as_json: bool) -> None:
-    """List what waits for you, with the words it came from."""
+    """List the items that wait for your approval, with the quotes that support them."""
     from hub.cli.suggestion import lines_of
     from hub.device.inserts import DeviceFileError, read_items
 
@@ -85,7 +86,7 @@ def list_items(here: _Here, everything: bool, whole: bool, as_json: bool) -> Non
     show.say(f"approve, edit or reject them by their numbers: hub review approve {items[0].label}")
 
 
-@review.command("approve")
+@review.command("approve", epilog=example("hub review approve 1 2 5"))
 @_numbers
 @click.option("--project", metavar="NAME", help="The project that they belong to; made if it is new.")
 @click.option("--task", metavar="TITLE", help="The task that comments belong to, or its number.")
@@ -94,7 +95,7 @@ def list_items(here: _Here, everything: bool, whole: bool, as_json: bool) -> Non
 def approve_items(
     here: _Here, numbers: tuple[str, ...], project: str | None, task: str | None, deletions: bool
 ) -> None:
-    """Approve items by their numbers. One that cannot be approved is named, and stays as it is.
+    """Approve items by their numbers. An item that cannot be approved is named, and stays.
 
     \b
     Example: hub review approve 3 4 5 --project House
@@ -108,11 +109,11 @@ def approve_items(
     _decide(lambda: approve(here(), numbers, at_ms=at_ms, deletes=deletions, fields=fields))
 
 
-@review.command("edit")
+@review.command("edit", epilog=example("hub review edit 3 dueDate=2026-03-09"))
 @click.argument("words", metavar="NUMBERS... FIELD=VALUE...", nargs=-1, required=True)
 @click.pass_obj
 def edit_items(here: _Here, words: tuple[str, ...]) -> None:
-    """Change fields of items by their numbers; approved or not, no hub changes them again.
+    """Change fields of items by their numbers. No hub changes such items again.
 
     Without a value the field is emptied.
 
@@ -130,12 +131,12 @@ def edit_items(here: _Here, words: tuple[str, ...]) -> None:
     _decide(lambda: edit(here(), numbers, fields, at_ms=epoch_ms(show.clock.now())))
 
 
-@review.command("reject")
+@review.command("reject", epilog=example("hub review reject 4 6"))
 @_numbers
 @click.option("--approved", is_flag=True, help="Delete an item that you have approved, too.")
 @click.pass_obj
 def reject_items(here: _Here, numbers: tuple[str, ...], approved: bool) -> None:
-    """Remove items by their numbers; they do not come back unless their source changes.
+    """Remove items by their numbers. They return only if their source changes.
 
     Where a change of an item is proposed, the change is dropped and the item stays as it is.
     """

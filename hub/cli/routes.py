@@ -3,13 +3,13 @@
 import click
 
 from hub.cli import show
-from hub.cli.options import json_option
+from hub.cli.options import example, json_option
 
 
-@click.command()
+@click.command(epilog=example("hub routes"))
 @json_option
 def routes(as_json: bool) -> None:
-    """Show what may be asked of a hub, and which roles may."""
+    """List the REST routes with the roles that may use them."""
     from hub.api.door.roles import Role
     from hub.api.views.routes import routes_view
 

@@ -10,7 +10,7 @@ import click
 from hub.cli import show
 from hub.cli.costs import usd
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import hub_option, json_option
+from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import Talk, talk
 from hub.cli.values import object_option
 from hub.printable import spelled
@@ -19,7 +19,7 @@ FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 _MOST_TITLES = 10
 
 
-@click.command()
+@click.command(epilog=example("hub run notes --follow"))
 @click.argument("agent")
 @click.option("--follow", is_flag=True, help="Stay until the run has ended.")
 @click.option("--key", metavar="KEY", help="The same key starts one run only.")

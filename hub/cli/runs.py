@@ -11,7 +11,7 @@ import click
 from hub.cli import show, waterfall
 from hub.cli.costs import usd
 from hub.cli.failure import Exit
-from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.run import FINAL, also_found, files_of, follow_to_end, say_errors, tell_started
 from hub.cli.talk import talk
 from hub.printable import one_line
@@ -19,21 +19,21 @@ from hub.printable import one_line
 id_argument = click.argument("id", metavar="ID")
 
 
-@click.group(cls=ListByDefault)
+@click.group(cls=ListByDefault, epilog=example("hub runs show 4e21a9"))
 def runs() -> None:
-    """List runs, show one, stop it or let it go on.
+    """List and show runs; cancel, pause, resume and repeat them.
 
     For ID, the last six or more characters are enough.
     """
 
 
-@runs.command("ls")
+@runs.command("ls", epilog=example("hub runs ls --agent notes"))
 @click.option("--agent", metavar="NAME", help="Only the runs of this agent.")
 @click.option("--limit", type=click.IntRange(1, 1_000), default=20, show_default=True)
 @hub_option
 @json_option
 def list_runs(agent: str | None, limit: int, state: Path, as_json: bool) -> None:
-    """The newest runs first, with what they wait for and what they stand for."""
+    """List the newest runs first, with the reason why each waits."""
     with talk(state) as hub:
         told = hub.get("/v1/runs", agent=agent, limit=limit)
     if as_json:
@@ -58,14 +58,14 @@ def list_runs(agent: str | None, limit: int, state: Path, as_json: bool) -> None
         show.say("no run yet; start one: hub run AGENT --follow")
 
 
-@runs.command("show")
+@runs.command("show", epilog=example("hub runs show 4e21a9 --follow"))
 @id_argument
 @click.option("--follow", is_flag=True, help="Stay until the run has ended, then show it.")
 @hub_option
 @json_option
 @click.pass_context
 def show_run(ctx: click.Context, id: str, follow: bool, state: Path, as_json: bool) -> None:
-    """One run: what took how long, its files, errors and moves.
+    """Show a run: its steps with their durations, files, errors and state changes.
 
     With --follow, exits with 1 when the run does not complete.
     """
@@ -81,35 +81,35 @@ def show_run(ctx: click.Context, id: str, follow: bool, state: Path, as_json: bo
     ctx.exit(Exit.FAILED if follow and told["state"] != "COMPLETED" else Exit.DONE)
 
 
-@runs.command("cancel")
+@runs.command("cancel", epilog=example("hub runs cancel 4e21a9 --reason 'wrong folder'"))
 @id_argument
 @click.option("--reason", metavar="TEXT", help="Why, for whoever looks at it later.")
 @hub_option
 @json_option
 def cancel(id: str, reason: str | None, state: Path, as_json: bool) -> None:
-    """End a run. What it brought to its device stays."""
+    """End a run. Items that it has delivered stay."""
     _change(state, id, "cancel", {"reason": reason} if reason else None, as_json=as_json)
 
 
-@runs.command("pause")
+@runs.command("pause", epilog=example("hub runs pause 4e21a9"))
 @id_argument
 @hub_option
 @json_option
 def pause(id: str, state: Path, as_json: bool) -> None:
-    """Let a run wait for you. One that executes first ends the files it has in hand."""
+    """Pause a run until it is resumed. A run that executes finishes its files in progress first."""
     _change(state, id, "pause", None, as_json=as_json)
 
 
-@runs.command("resume")
+@runs.command("resume", epilog=example("hub runs resume 4e21a9"))
 @id_argument
 @hub_option
 @json_option
 def resume(id: str, state: Path, as_json: bool) -> None:
-    """Let a run go on that was paused by hand."""
+    """Resume a run that was paused by hand."""
     _change(state, id, "resume", None, as_json=as_json)
 
 
-@runs.command("rerun")
+@runs.command("rerun", epilog=example("hub runs rerun 4e21a9"))
 @id_argument
 @hub_option
 @json_option

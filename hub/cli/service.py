@@ -6,15 +6,15 @@ from pathlib import Path
 import click
 
 from hub.cli import show
-from hub.cli.options import hub_option, json_option
+from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import talk
 
 
-@click.command()
+@click.command(epilog=example("hub status"))
 @hub_option
 @json_option
 def status(state: Path, as_json: bool) -> None:
-    """Show the running hub on one screen.
+    """Show the state of the running hub on one screen.
 
     Exits with 3 when no hub is running.
     """

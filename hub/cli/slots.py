@@ -9,18 +9,18 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
-from hub.cli.options import hub_option, json_option
+from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import talk
 
 WAKES_TOLD: Final = 10
 
 
-@click.command("slots")
+@click.command("slots", epilog=example("hub agents slots notes"))
 @click.argument("name")
 @hub_option
 @json_option
 def slots(name: str, state: Path, as_json: bool) -> None:
-    """Show an agent's calendar: when it is woken next, and whether it was."""
+    """Show an agent's calendar: its next and its last wake-ups."""
     with talk(state) as hub:
         told = hub.get(f"/v1/agents/{quote(name, safe='')}/slots", limit=WAKES_TOLD)
     if as_json:

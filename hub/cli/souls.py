@@ -9,13 +9,13 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import hub_option, json_option
+from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import talk
 
 _SHORT: Final = 12  # characters of a hash that tell it from others
 
 
-@click.command("soul")
+@click.command("soul", epilog=example("hub boards soul house notes"))
 @click.argument("board")
 @click.argument("agent")
 @click.option("--write", "file", type=click.File("r", encoding="utf-8"), help="Write FILE there; - is stdin.")
@@ -70,7 +70,7 @@ def soul(
         show.say(f"written: sha256 {told['sha256']}")
 
 
-@click.command("soul-history")
+@click.command("soul-history", epilog=example("hub boards soul-history house notes 3 --diff 2"))
 @click.argument("board")
 @click.argument("agent")
 @click.argument("seq", type=click.IntRange(min=1), required=False)
@@ -80,7 +80,7 @@ def soul(
 def soul_history(
     board: str, agent: str, seq: int | None, other: int | None, state: Path, as_json: bool
 ) -> None:
-    """Who wrote what into the SOUL.md of AGENT on BOARD; with a number, that version.
+    """List the versions of the SOUL.md of AGENT with their authors; with SEQ, print one.
 
     seen: somebody else had written it. refused: it was never there, and is kept so that it is not lost.
     """

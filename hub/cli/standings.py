@@ -10,7 +10,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import hub_option, json_option
+from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import talk
 from protocol.standing import Axis
 from protocol.vocabularies import Vocabulary
@@ -18,7 +18,7 @@ from protocol.vocabularies import Vocabulary
 MOVES_TOLD: Final = 50
 
 
-@click.command("status")
+@click.command("status", epilog=example("hub agents status notes --set work=paused --reason holiday"))
 @click.argument("name")
 @click.option("--as", "words", type=click.Choice(list(map(str, Vocabulary))), help="In the words of another.")
 @click.option(
@@ -30,7 +30,7 @@ MOVES_TOLD: Final = 50
 def status(
     name: str, words: str | None, assignments: Sequence[str], reason: str | None, state: Path, as_json: bool
 ) -> None:
-    """How an agent stands on each axis, since when and why; with --set, move it.
+    """Show the status of an agent on each axis, with reasons; with --set, change it.
 
     NAME may be external:ID, an agent's external identifier.
     """
@@ -52,14 +52,14 @@ def status(
             show.say(sentence)
 
 
-@click.command("history")
+@click.command("history", epilog=example("hub agents history notes --limit 20"))
 @click.argument("name")
 @click.option("--axis", type=click.Choice(list(map(str, Axis))), help="Moves on this axis only.")
 @click.option("--limit", type=click.IntRange(1, 1_000), default=MOVES_TOLD, show_default=True, metavar="N")
 @hub_option
 @json_option
 def history(name: str, axis: str | None, limit: int, state: Path, as_json: bool) -> None:
-    """Every move of an agent, the newest first: when, from where to where, why, and by whom."""
+    """List the status changes of an agent, with reason and author, the newest first."""
     asked: dict[str, Any] = {"limit": limit}
     if axis is not None:
         asked["axis"] = axis
@@ -86,14 +86,14 @@ def history(name: str, axis: str | None, limit: int, state: Path, as_json: bool)
         show.say(f"there are more: --limit {min(limit * 2, 1_000)}")
 
 
-@click.command("terminate")
+@click.command("terminate", epilog=example("hub agents terminate notes --reason replaced --yes"))
 @click.argument("name")
 @click.option("--reason", metavar="TEXT", help="Why, for the history.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_option
 @json_option
 def terminate(name: str, reason: str | None, yes: bool, state: Path, as_json: bool) -> None:
-    """End an agent, for good: its live runs are cancelled, its schedules removed; its history stays."""
+    """End an agent for good: live runs are cancelled, schedules removed; its history stays."""
     with talk(state) as hub:
         if not yes:
             show.confirm(f"terminate agent {name}, and cancel its live runs, for good?")

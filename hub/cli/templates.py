@@ -9,22 +9,22 @@ import click
 
 from hub.cli import show
 from hub.cli.agent_writing import table_in
-from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import talk
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.group(cls=ListByDefault)
+@click.group(cls=ListByDefault, epilog=example("hub templates show mail"))
 def templates() -> None:
-    """List the templates of agents, show one, write or remove one."""
+    """List, show, write and remove the templates of agents."""
 
 
-@templates.command("ls")
+@templates.command("ls", epilog=example("hub templates ls"))
 @hub_option
 @json_option
 def list_templates(state: Path, as_json: bool) -> None:
-    """The templates, and the agents that are made from them."""
+    """List the templates, with the agents that use them."""
     with talk(state) as hub:
         told = hub.get_all("/v1/templates", "templates")
     if as_json:
@@ -48,12 +48,12 @@ def list_templates(state: Path, as_json: bool) -> None:
         show.say("no template; write one: hub templates put NAME --file FILE, or [[templates]] in hub.toml")
 
 
-@templates.command("show")
+@templates.command("show", epilog=example("hub templates show mail"))
 @click.argument("name")
 @hub_option
 @json_option
 def show_template(name: str, state: Path, as_json: bool) -> None:
-    """One template: its schema, its defaults, its prompt."""
+    """Show a template: schema, defaults and prompt."""
     with talk(state) as hub:
         told = hub.get(_path(name))
     if as_json:
@@ -74,7 +74,7 @@ def show_template(name: str, state: Path, as_json: bool) -> None:
     )
 
 
-@templates.command("put")
+@templates.command("put", epilog=example("hub templates put mail --file mail.toml"))
 @click.argument("name")
 @click.option(
     "--file", required=True, type=_FILE, metavar="FILE", help="A TOML or JSON table, as in [[templates]]."
@@ -83,7 +83,7 @@ def show_template(name: str, state: Path, as_json: bool) -> None:
 @hub_option
 @json_option
 def put(name: str, file: Path, force: bool, state: Path, as_json: bool) -> None:
-    """Write a template, a new one or in place of the one of that name.
+    """Write a template, new or in place of the one of that name.
 
     One that would break an agent is refused, and each agent named.
     See before: hub agents validate --template NAME --file FILE.
@@ -99,12 +99,12 @@ def put(name: str, file: Path, force: bool, state: Path, as_json: bool) -> None:
         )
 
 
-@templates.command("rm")
+@templates.command("rm", epilog=example("hub templates rm mail"))
 @click.argument("name")
 @hub_option
 @json_option
 def remove(name: str, state: Path, as_json: bool) -> None:
-    """Remove a template that no agent is made from."""
+    """Remove a template that no agent uses."""
     with talk(state) as hub:
         told = hub.delete(_path(name))
     if as_json:

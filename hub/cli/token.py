@@ -9,7 +9,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import Duration, ListByDefault, hub_option, json_option
+from hub.cli.options import Duration, ListByDefault, example, hub_option, json_option
 from hub.cli.talk import Talk, talk
 
 ROLES = ("viewer", "operator", "admin")
@@ -17,12 +17,12 @@ LEAST_END = 6  # characters of an ID that may stand for the whole, as with runs
 DEVICES, OPERATORS = "/v1/tokens", "/v1/operator-tokens"
 
 
-@click.group(cls=ListByDefault)
+@click.group(cls=ListByDefault, epilog=example("hub token create --role viewer --name grafana"))
 def token() -> None:
-    """Make, list and revoke the tokens of devices and of operators."""
+    """Create, list and revoke the tokens of devices and operators."""
 
 
-@token.command("create")
+@token.command("create", epilog=example("hub token create --role viewer --name grafana --ttl 90d"))
 @click.option("--device", metavar="NAME", help="For a device, known or new.")
 @click.option("--role", type=click.Choice(ROLES), help="For an operator, or for what one automates.")
 @click.option("--name", metavar="NAME", help="What an operator's token is for.")
@@ -39,7 +39,7 @@ def create_token(
     state: Path,
     as_json: bool,
 ) -> None:
-    """Make a token; it is printed this once.
+    """Create a token. It is printed once.
 
     With --user, a device's token is for that user's device, and an operator's token
     sees that user's devices, agents and runs only.
@@ -67,11 +67,11 @@ def create_token(
     show.say("This is shown once.", *(_how_a_device_uses(device) if device else _how_an_operator_uses(made)))
 
 
-@token.command("ls")
+@token.command("ls", epilog=example("hub token ls"))
 @hub_option
 @json_option
 def list_tokens(state: Path, as_json: bool) -> None:
-    """All tokens, without their secrets."""
+    """List the tokens without their secrets."""
     with talk(state) as hub:
         told = _all_tokens(hub)
     if as_json:
@@ -98,13 +98,13 @@ def list_tokens(state: Path, as_json: bool) -> None:
         show.say("no token yet; make one: hub token create --device NAME, or --role viewer --name NAME")
 
 
-@token.command("revoke")
+@token.command("revoke", epilog=example("hub token revoke 4e21a9 --yes"))
 @click.argument("id")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_option
 @json_option
 def revoke_token(id: str, yes: bool, state: Path, as_json: bool) -> None:
-    """Revoke a token; the connection that it opened is closed. The end of its ID is enough."""
+    """Revoke a token and close its connection. The last characters of its ID are enough."""
     with talk(state) as hub:
         id, whom, path = _find(hub, id)
         if not yes:

@@ -6,9 +6,10 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
+from hub.cli.options import example
 
 
-@click.command("install-unit")
+@click.command("install-unit", epilog=example("hub install-unit --print"))
 @click.option("--print", "only_print", is_flag=True, help="Print the files instead of writing them.")
 @click.option(
     "--root",
@@ -18,7 +19,7 @@ from hub.cli.failure import Exit, Failure
 )
 @click.option("--yes", is_flag=True, help="Do not ask before a file is replaced.")
 def install_unit(only_print: bool, root: Path, yes: bool) -> None:
-    """Install the hub as a service of systemd.
+    """Install the hub as a systemd service.
 
     Writes three units and the group hub-operators. Nothing is started; what to type
     next is said.

@@ -8,7 +8,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import hub_option, json_option, state_option
+from hub.cli.options import example, hub_option, json_option, state_option
 from hub.cli.talk import talk
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ config_option = click.option(
 )
 
 
-@click.command()
+@click.command(epilog=example("hub drain --restart"))
 @click.option("--restart", is_flag=True, help="Tell devices to come back at once: another hub takes over.")
 @hub_option
 @json_option
 def drain(restart: bool, state: Path, as_json: bool) -> None:
-    """Stop the running hub in good order.
+    """Stop the running hub after its work in progress.
 
     Nothing is started any more; what executes comes to the end of what it has in hand,
     or pauses and goes on when the hub is back.
@@ -44,14 +44,14 @@ def drain(restart: bool, state: Path, as_json: bool) -> None:
         show.say(f"the hub stops; runs under way: {told['executing']}")
 
 
-@click.command()
+@click.command(epilog=example("hub backup hub-2026-03-01.backup"))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--verify", is_flag=True, help="Check a backup that is there; nothing is written.")
 @config_option
 @state_option
 @json_option
 def backup(file: Path, verify: bool, config: Path, state: Path, as_json: bool) -> None:
-    """Back the hub up into one new file, or check one.
+    """Write the hub's state into one new file, or verify such a file.
 
     The hub may run meanwhile. The file holds what the devices sent: keep it as you keep them. The keys that
     seal sign-ins (keys/credentials.keys in the state folder) are not in it: keep a copy of them elsewhere.
@@ -78,14 +78,14 @@ def backup(file: Path, verify: bool, config: Path, state: Path, as_json: bool) -
         show.say(f"{file} was written: {_shown(manifest)}")
 
 
-@click.command()
+@click.command(epilog=example("hub restore hub-2026-03-01.backup"))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @config_option
 @state_option
 @json_option
 def restore(file: Path, yes: bool, config: Path, state: Path, as_json: bool) -> None:
-    """Put a backup in the place of the hub's state.
+    """Restore the hub's state from a backup file.
 
     The backup is checked first; a hub that runs is left alone. What was there before is kept
     aside in the state folder.

@@ -6,20 +6,20 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
-from hub.cli.options import ListByDefault, hub_option, json_option
+from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import talk
 
 
-@click.group(cls=ListByDefault)
+@click.group(cls=ListByDefault, epilog=example("hub users create anna"))
 def users() -> None:
-    """List the users, who own devices and agents; make or remove one."""
+    """List, create and remove the users, who own devices and agents."""
 
 
-@users.command("ls")
+@users.command("ls", epilog=example("hub users ls"))
 @hub_option
 @json_option
 def list_users(state: Path, as_json: bool) -> None:
-    """All users."""
+    """List the users."""
     with talk(state) as hub:
         told = hub.get_all("/v1/users", "users")
     if as_json:
@@ -31,12 +31,12 @@ def list_users(state: Path, as_json: bool) -> None:
     )
 
 
-@users.command("create")
+@users.command("create", epilog=example("hub users create anna"))
 @click.argument("name")
 @hub_option
 @json_option
 def create_user(name: str, state: Path, as_json: bool) -> None:
-    """Make a user, whose devices and agents others do not see."""
+    """Create a user, whose devices and agents other users do not see."""
     with talk(state) as hub:
         told = hub.post("/v1/users", {"name": name})
     if as_json:
@@ -45,12 +45,12 @@ def create_user(name: str, state: Path, as_json: bool) -> None:
         show.say(f"{told['name']} may have devices now: hub pair approve CODE --user {told['name']}")
 
 
-@users.command("remove")
+@users.command("remove", epilog=example("hub users remove anna"))
 @click.argument("name")
 @hub_option
 @json_option
 def remove_user(name: str, state: Path, as_json: bool) -> None:
-    """Remove a user who owns no device, agent or token any more.
+    """Remove a user who owns no devices, agents or tokens.
 
     A device is taken away with hub devices revoke, an agent of hub.toml by taking it out there.
     """

@@ -1,7 +1,9 @@
 """The command ``hub`` itself: help, cost, options, failures."""
 
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -50,6 +52,41 @@ def test_every_command_is_there_and_means_what_the_overview_says() -> None:
         assert command is not None
         assert command.name == name
         assert (command.help or "").splitlines()[0] == told.help
+
+
+def test_every_help_ends_with_an_example_that_the_command_understands() -> None:
+    for path, command in _commands("hub", LazyGroup("hub")):
+        if path == "hub":
+            continue
+        example = (command.epilog or "").rpartition("Example:")[2].strip()
+        words = shlex.split(example)
+        others = iter(words)
+        assert all(word in others for word in path.split()), f"{path} --help has the example {example!r}"
+        assert _understood(LazyGroup("hub"), words[1:]), example
+
+
+def _commands(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        ctx = click.Context(command)
+        for name in command.list_commands(ctx):
+            found = command.get_command(ctx, name)
+            assert found is not None
+            yield from _commands(f"{path} {name}", found)
+
+
+def _understood(command: click.Command, words: list[str]) -> bool:
+    """Return whether all words are subcommands, known options, and as many arguments as are needed."""
+    ctx = click.Context(command, **command.context_settings)
+    parser = command.make_parser(ctx)
+    parser.allow_interspersed_args = not isinstance(command, click.Group)
+    values, rest, _ = parser.parse_args(list(words))
+    if any(one.required and not values.get(one.name or "") for one in command.params):
+        return False
+    if not isinstance(command, click.Group) or not rest:
+        return not rest
+    found = command.get_command(ctx, rest[0])
+    return found is not None and _understood(found, rest[1:])
 
 
 def test_a_misspelt_command_is_a_usage_error_with_a_suggestion(hub: Hub) -> None:
