@@ -9,6 +9,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.completion import agent_names
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import ListOfOne, example, hub_option, json_option
 from hub.cli.talk import talk
@@ -19,7 +20,7 @@ _NAME: Final = "hub.agent"  # in the context: whose configs are meant
 
 
 @click.group("config", cls=ListOfOne, epilog=example("hub agents config notes"))
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @click.pass_context
 def config(ctx: click.Context, name: str) -> None:
     """List, get, set, unset and revert the configs of an agent."""

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.completion import agent_names
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import Duration, example, hub_option, json_option
 from hub.cli.talk import Talk, talk
@@ -15,7 +16,7 @@ LEAST_END: Final = 6  # characters of an ID that may stand for the whole
 
 
 @click.command("tokens", epilog=example("hub agents tokens notes"))
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @hub_option
 @json_option
 def list_tokens(name: str, state: Path, as_json: bool) -> None:
@@ -44,7 +45,7 @@ def list_tokens(name: str, state: Path, as_json: bool) -> None:
 
 
 @click.command("token", epilog=example("hub agents token notes --expires 90d"))
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @click.option(
     "--ttl", "--expires", "ttl", type=Duration(), metavar="TIME", help="How long it counts, as in 90d or 12h."
 )
@@ -68,7 +69,7 @@ def create_token(name: str, ttl: float | None, state: Path, as_json: bool) -> No
 
 
 @click.command("revoke-token", epilog=example("hub agents revoke-token notes 4e21a9 --yes"))
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @click.argument("id")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_option

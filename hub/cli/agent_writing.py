@@ -11,6 +11,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.completion import agent_names
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import talk
@@ -51,7 +52,7 @@ def _said_option(command: Command) -> Command:
 
 
 @click.command("create", epilog=example("hub agents create notes --device desk --path notes"))
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @_said_option
 @click.option("--paused", is_flag=True, help="It does not work before: hub agents resume NAME.")
 @hub_option
@@ -70,7 +71,7 @@ def create(name: str, paused: bool, state: Path, as_json: bool, **given: Any) ->
 
 
 @click.command("edit", epilog=example("hub agents edit notes --schedule '0 7 * * *'"))
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @_said_option
 @click.option("--unset", multiple=True, metavar="KEY", help="A key that it is to have no longer.")
 @hub_option
@@ -89,7 +90,7 @@ def edit(name: str, unset: tuple[str, ...], state: Path, as_json: bool, **given:
 
 
 @click.command("delete", epilog=example("hub agents delete notes --yes"))
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_option
 @json_option
@@ -106,7 +107,7 @@ def delete(name: str, yes: bool, state: Path, as_json: bool) -> None:
 
 
 @click.command("validate", epilog=example("hub agents validate notes"))
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=agent_names)
 @click.option("--template", metavar="NAME", help="Judge a template, and all agents that are made from it.")
 @click.option(
     "--file", type=_FILE, metavar="FILE", help="What that template is to say; by default what it says."

@@ -17,6 +17,7 @@ from hub.cli.agent_tokens import create_token, list_tokens, revoke_token
 from hub.cli.agent_writing import create, delete, edit, validate
 from hub.cli.capabilities import capabilities
 from hub.cli.checkpoints import checkpoints
+from hub.cli.completion import agent_names
 from hub.cli.failure import Exit, Failure
 from hub.cli.measurements import metrics
 from hub.cli.options import ListByDefault, example, hub_option, json_option
@@ -51,7 +52,7 @@ agents.add_command(revoke_token)
 
 
 @agents.command("ls", epilog=example("hub agents ls"))
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=agent_names)
 @hub_option
 @json_option
 def list_agents(name: str | None, state: Path, as_json: bool) -> None:
@@ -85,7 +86,7 @@ def list_agents(name: str | None, state: Path, as_json: bool) -> None:
 
 
 @agents.command("show", epilog=example("hub agents show notes"))
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @hub_option
 @json_option
 def show_agent(name: str, state: Path, as_json: bool) -> None:
@@ -94,7 +95,7 @@ def show_agent(name: str, state: Path, as_json: bool) -> None:
 
 
 @agents.command("next", epilog=example("hub agents next notes"))
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=agent_names)
 @hub_option
 @json_option
 def next_fires(name: str | None, state: Path, as_json: bool) -> None:
@@ -121,7 +122,7 @@ def next_fires(name: str | None, state: Path, as_json: bool) -> None:
 
 
 @agents.command("pause", epilog=example("hub agents pause notes"))
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @hub_option
 @json_option
 def pause(name: str, state: Path, as_json: bool) -> None:
@@ -135,7 +136,7 @@ def pause(name: str, state: Path, as_json: bool) -> None:
 
 
 @agents.command("resume", epilog=example("hub agents resume notes --catch-up"))
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @click.option("--catch-up", is_flag=True, help="Make up for what its paused schedules passed over.")
 @hub_option
 @json_option
@@ -155,7 +156,7 @@ def resume(name: str, catch_up: bool, state: Path, as_json: bool) -> None:
 
 
 @agents.command("backfill", epilog=example("hub agents backfill notes --from 2026-03-01 --to 2026-03-07"))
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @click.option("--from", "first", required=True, metavar="TIME", help="As in 2026-01-05, or with T09:00.")
 @click.option(
     "--to", "last", required=True, metavar="TIME", help="The same; a date alone is all of that day."

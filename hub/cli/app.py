@@ -23,6 +23,7 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "config": _Command("config", "Show the settings, and change them in the file."),
         "schema": _Command("check", "Print the JSON Schema of the settings file."),
         "reload": _Command("check", "Apply the changed settings file to the running hub."),
+        "completion": _Command("completion", "Print the script that completes names in a shell."),
         "install-unit": _Command("units", "Install the hub as a systemd service."),
         "migrate": _Command("migrate", "Migrate the database's tables to this release, or compare them."),
         "demo": _Command("daemon", "Run hub, device and agent once over a sample folder."),

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.completion import board_names
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import Talk, talk
@@ -110,7 +111,7 @@ def show_question(question: str, state: Path, as_json: bool) -> None:
 
 
 @ask.command("user", epilog=example("hub ask user house 'Which date suits you?'"))
-@click.argument("board")
+@click.argument("board", shell_complete=board_names)
 @click.argument("text", nargs=-1, required=True)
 @click.option("--channel", metavar="WORDS", help="Over which the person would rather be reached.")
 @click.option("--correlation-id", metavar="WORD", help="A word of yours, to find it by.")

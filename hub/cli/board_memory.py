@@ -7,6 +7,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.completion import board_names
 from hub.cli.options import ListOfOne, example, hub_option, json_option
 from hub.cli.talk import talk
 
@@ -16,7 +17,7 @@ _CUT: Final = 100  # characters of an item in a table
 
 
 @click.group("memory", cls=ListOfOne, epilog=example("hub boards memory house"))
-@click.argument("name")
+@click.argument("name", shell_complete=board_names)
 @click.pass_context
 def memory(ctx: click.Context, name: str) -> None:
     """List, add and remove the memory of board NAME."""

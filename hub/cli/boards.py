@@ -9,6 +9,7 @@ import click
 from hub.cli import show
 from hub.cli.board_memory import memory
 from hub.cli.broadcasts import ensure_lead
+from hub.cli.completion import agent_names, board_names
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.souls import soul, soul_history
@@ -57,7 +58,7 @@ def list_boards(state: Path, as_json: bool) -> None:
 
 
 @boards.command("show", epilog=example("hub boards show house"))
-@click.argument("name")
+@click.argument("name", shell_complete=board_names)
 @hub_option
 @json_option
 def show_board(name: str, state: Path, as_json: bool) -> None:
@@ -81,7 +82,7 @@ def show_board(name: str, state: Path, as_json: bool) -> None:
 
 
 @boards.command("create", epilog=example("hub boards create house --gateway home"))
-@click.argument("name")
+@click.argument("name", shell_complete=board_names)
 @click.option("--gateway", metavar="NAME", help="The gateway whose main agent serves it.")
 @click.option("--description", metavar="TEXT", help="What it is for, for people.")
 @hub_option
@@ -97,7 +98,7 @@ def create(name: str, gateway: str | None, description: str | None, state: Path,
 
 
 @boards.command("edit", epilog=example("hub boards edit house --description 'the move'"))
-@click.argument("name")
+@click.argument("name", shell_complete=board_names)
 @click.option("--name", "new_name", metavar="NAME", help="What it is to be called.")
 @click.option("--gateway", metavar="NAME", help="The gateway whose main agent serves it.")
 @click.option("--no-gateway", is_flag=True, help="No gateway serves it any more.")
@@ -131,7 +132,7 @@ def edit(
 
 
 @boards.command("delete", epilog=example("hub boards delete house --yes"))
-@click.argument("name")
+@click.argument("name", shell_complete=board_names)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_option
 @json_option
@@ -148,8 +149,8 @@ def delete(name: str, yes: bool, state: Path, as_json: bool) -> None:
 
 
 @boards.command("add", epilog=example("hub boards add house notes --lead"))
-@click.argument("name")
-@click.argument("agent")
+@click.argument("name", shell_complete=board_names)
+@click.argument("agent", shell_complete=agent_names)
 @click.option("--lead", is_flag=True, help="It is to be the board's lead.")
 @hub_option
 @json_option
@@ -161,8 +162,8 @@ def add(name: str, agent: str, lead: bool, state: Path, as_json: bool) -> None:
 
 
 @boards.command("drop", epilog=example("hub boards drop house notes"))
-@click.argument("name")
-@click.argument("agent")
+@click.argument("name", shell_complete=board_names)
+@click.argument("agent", shell_complete=agent_names)
 @hub_option
 @json_option
 def drop(name: str, agent: str, state: Path, as_json: bool) -> None:
@@ -173,8 +174,8 @@ def drop(name: str, agent: str, state: Path, as_json: bool) -> None:
 
 
 @boards.command("lead", epilog=example("hub boards lead house notes"))
-@click.argument("name")
-@click.argument("agent", required=False)
+@click.argument("name", shell_complete=board_names)
+@click.argument("agent", required=False, shell_complete=agent_names)
 @click.option("--none", is_flag=True, help="The board is to have no lead.")
 @hub_option
 @json_option

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.completion import board_names
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import Talk, talk
@@ -36,7 +37,7 @@ def _wait(most: str, default: float) -> Callable[[Any], Any]:
 
 
 @click.command("ensure-lead", epilog=example("hub boards ensure-lead house --wait 30"))
-@click.argument("board")
+@click.argument("board", shell_complete=board_names)
 @_wait("the lead to be ready", 30.0)
 @hub_option
 @json_option
@@ -55,7 +56,7 @@ def ensure_lead(board: str, wait_s: float, state: Path, as_json: bool) -> None:
 
 
 @click.command("lead", epilog=example("hub messages lead house 'Report by noon.'"))
-@click.argument("board")
+@click.argument("board", shell_complete=board_names)
 @click.argument("text", nargs=-1, required=True)
 @_handoff
 @_correlation

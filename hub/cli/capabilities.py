@@ -7,6 +7,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.completion import agent_names
 from hub.cli.options import ListOfOne, example, hub_option, json_option
 from hub.cli.talk import talk
 from hub.cli.values import object_option
@@ -15,7 +16,7 @@ _NAME: Final = "hub.agent"  # in the context: whose capabilities are meant
 
 
 @click.group("capabilities", cls=ListOfOne, epilog=example("hub agents capabilities notes"))
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @click.pass_context
 def capabilities(ctx: click.Context, name: str) -> None:
     """List, register and remove the capabilities of an agent."""

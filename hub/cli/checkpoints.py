@@ -8,6 +8,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.completion import agent_names
 from hub.cli.options import ListOfOne, example, hub_option, json_option
 from hub.cli.talk import talk
 from hub.cli.values import object_option
@@ -17,7 +18,7 @@ _NAME: Final = "hub.agent"  # in the context: whose checkpoints are meant
 
 
 @click.group("checkpoints", cls=ListOfOne, epilog=example("hub agents checkpoints notes"))
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @click.pass_context
 def checkpoints(ctx: click.Context, name: str) -> None:
     """List, show, write and clear the checkpoints of an agent."""
@@ -68,9 +69,7 @@ def show_one(ctx: click.Context, scope: str, state: Path, as_json: bool) -> None
         show.out(printable_json(json.dumps(told["state"], indent=2, ensure_ascii=False)))
 
 
-@checkpoints.command(
-    "put", epilog=example("hub agents checkpoints notes put --sequence 4 --json-state '{\"page\": 3}'")
-)
+@checkpoints.command("put", epilog=example("hub agents checkpoints notes put --sequence 4 --json-state 3"))
 @click.argument("scope", default="agent")
 @click.option("--sequence", type=click.IntRange(0), required=True, help="Greater than that of what is kept.")
 @object_option("--json-state", help="What the agent is to remember, as JSON.", required=True)

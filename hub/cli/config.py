@@ -5,7 +5,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,9 +13,11 @@ import click
 
 from hub.cli import show
 from hub.cli.check import say_taken_up
+from hub.cli.completion import setting_keys
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import talk
+from hub.cli.values import keys_of
 
 if TYPE_CHECKING:
     from hub.settings.locate import KeyPath
@@ -44,7 +46,7 @@ def show_settings(origin: bool, as_json: bool, state: Path) -> None:
     if as_json:
         show.print_json("config", {name: told[name] for name in told if name != "text"})
         return
-    keys = dict(_keys(told["settings"]))
+    keys = dict(keys_of(told["settings"]))
     if origin:
         rows = [(key, _shown(value), _origin(told, key)) for key, value in keys.items()]
         show.print_table(("setting", "value", "from"), rows)
@@ -54,7 +56,7 @@ def show_settings(origin: bool, as_json: bool, state: Path) -> None:
 
 
 @config.command(epilog=example("hub config get limits.runs"))
-@click.argument("key")
+@click.argument("key", shell_complete=setting_keys)
 @json_option
 @hub_option
 def get(key: str, as_json: bool, state: Path) -> None:
@@ -71,7 +73,7 @@ def get(key: str, as_json: bool, state: Path) -> None:
     if not isinstance(found, dict):
         show.out(_shown(found))
         return
-    for inner, value in _keys(found):
+    for inner, value in keys_of(found):
         show.out(f"{inner} = {_shown(value)}")
 
 
@@ -179,20 +181,6 @@ def _line(problem: Mapping[str, Any]) -> str:
     hint = f" - {problem['hint']}" if problem["hint"] else ""
     path = f"{problem['path']}: " if problem["path"] else ""
     return f"{at}: {problem['severity']}: {path}{problem['message']}{hint}"
-
-
-def _keys(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Each value with its key as people write it; an agent's bear its name."""
-    for name, value in settings.items():
-        key = f"{path}.{name}" if path else name
-        match value:
-            case dict():
-                yield from _keys(value, key)
-            case [dict(), *_]:
-                for one in value:
-                    yield from _keys(one, f"{key}.{one['name']}")
-            case _:
-                yield key, value
 
 
 def _at(settings: Mapping[str, Any], key: str) -> Any:

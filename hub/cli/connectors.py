@@ -7,6 +7,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.completion import connector_names
 from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import talk
 
@@ -19,7 +20,7 @@ def connectors() -> None:
 
 
 @connectors.command("ls", epilog=example("hub connectors ls"))
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=connector_names)
 @hub_option
 @json_option
 def list_connectors(name: str | None, state: Path, as_json: bool) -> None:
@@ -54,7 +55,7 @@ def list_connectors(name: str | None, state: Path, as_json: bool) -> None:
 
 
 @connectors.command("show", epilog=example("hub connectors show mail"))
-@click.argument("connector")
+@click.argument("connector", shell_complete=connector_names)
 @hub_option
 @json_option
 def show_connector(connector: str, state: Path, as_json: bool) -> None:
@@ -63,7 +64,7 @@ def show_connector(connector: str, state: Path, as_json: bool) -> None:
 
 
 @connectors.command("test", epilog=example("hub connectors test mail"))
-@click.argument("connector")
+@click.argument("connector", shell_complete=connector_names)
 @hub_option
 @json_option
 def test_connector(connector: str, state: Path, as_json: bool) -> None:
@@ -85,7 +86,7 @@ def test_connector(connector: str, state: Path, as_json: bool) -> None:
 
 
 @connectors.command("retry", epilog=example("hub connectors retry mail"))
-@click.argument("connector")
+@click.argument("connector", shell_complete=connector_names)
 @hub_option
 @json_option
 def retry(connector: str, state: Path, as_json: bool) -> None:
@@ -99,7 +100,7 @@ def retry(connector: str, state: Path, as_json: bool) -> None:
 
 
 @connectors.command("login", epilog=example("hub connectors login mail"))
-@click.argument("connector")
+@click.argument("connector", shell_complete=connector_names)
 @click.option(
     "--way",
     type=click.Choice(["device", "paste", "code"]),
@@ -131,7 +132,7 @@ def login(connector: str, way: str | None, answer: str | None, state: Path, as_j
 
 
 @connectors.command("rm", epilog=example("hub connectors rm mail"))
-@click.argument("connector")
+@click.argument("connector", shell_complete=connector_names)
 @hub_option
 @json_option
 def forget(connector: str, state: Path, as_json: bool) -> None:

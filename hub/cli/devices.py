@@ -10,6 +10,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.completion import device_names
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import Talk, talk
@@ -71,7 +72,7 @@ def _print_devices(told: Mapping[str, Any], *, and_revoked: bool) -> None:
 
 
 @devices.command("show", epilog=example("hub devices show desk"))
-@click.argument("device")
+@click.argument("device", shell_complete=device_names)
 @hub_option
 @json_option
 def show_device(device: str, state: Path, as_json: bool) -> None:
@@ -106,7 +107,7 @@ def show_device(device: str, state: Path, as_json: bool) -> None:
 
 
 @devices.command("rename", epilog=example("hub devices rename desk laptop"))
-@click.argument("device")
+@click.argument("device", shell_complete=device_names)
 @click.argument("name")
 @hub_option
 @json_option
@@ -125,7 +126,7 @@ def rename(device: str, name: str, state: Path, as_json: bool) -> None:
     context_settings={"ignore_unknown_options": True},
     epilog=example("hub devices grant desk +status.set"),
 )
-@click.argument("device")
+@click.argument("device", shell_complete=device_names)
 @click.argument("changes", metavar="+GRANT|-GRANT ...", nargs=-1, required=True)
 @hub_option
 @json_option
@@ -156,7 +157,7 @@ def grant(device: str, changes: tuple[str, ...], state: Path, as_json: bool) -> 
 
 
 @devices.command("revoke", epilog=example("hub devices revoke desk --yes"))
-@click.argument("device")
+@click.argument("device", shell_complete=device_names)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_option
 @json_option
@@ -174,7 +175,7 @@ def revoke(device: str, yes: bool, state: Path, as_json: bool) -> None:
 
 
 @devices.command("kick", epilog=example("hub devices kick desk"))
-@click.argument("device")
+@click.argument("device", shell_complete=device_names)
 @hub_option
 @json_option
 def kick(device: str, state: Path, as_json: bool) -> None:
@@ -188,7 +189,7 @@ def kick(device: str, state: Path, as_json: bool) -> None:
 
 
 @devices.command("resync", epilog=example("hub devices resync desk"))
-@click.argument("device")
+@click.argument("device", shell_complete=device_names)
 @hub_option
 @json_option
 def resync(device: str, state: Path, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.completion import gateway_names
 from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import talk
 
@@ -20,7 +21,7 @@ def gateways() -> None:
 
 
 @gateways.command("ls", epilog=example("hub gateways ls"))
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=gateway_names)
 @hub_option
 @json_option
 def list_gateways(name: str | None, state: Path, as_json: bool) -> None:
@@ -55,7 +56,7 @@ def list_gateways(name: str | None, state: Path, as_json: bool) -> None:
 
 
 @gateways.command("show", epilog=example("hub gateways show home"))
-@click.argument("gateway")
+@click.argument("gateway", shell_complete=gateway_names)
 @hub_option
 @json_option
 def show_gateway(gateway: str, state: Path, as_json: bool) -> None:
@@ -64,7 +65,7 @@ def show_gateway(gateway: str, state: Path, as_json: bool) -> None:
 
 
 @gateways.command("reconnect", epilog=example("hub gateways reconnect home"))
-@click.argument("gateway")
+@click.argument("gateway", shell_complete=gateway_names)
 @hub_option
 @json_option
 def reconnect(gateway: str, state: Path, as_json: bool) -> None:
@@ -79,7 +80,7 @@ def reconnect(gateway: str, state: Path, as_json: bool) -> None:
 
 
 @gateways.command("adopt", epilog=example("hub gateways adopt home scout --agent agent-7"))
-@click.argument("gateway")
+@click.argument("gateway", shell_complete=gateway_names)
 @click.argument("name")
 @click.option("--agent", "remote_id", metavar="ID", help="One that the gateway has; else one is made there.")
 @hub_option

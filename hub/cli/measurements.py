@@ -9,6 +9,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.completion import agent_names
 from hub.cli.options import Duration, example, hub_option, json_option
 from hub.cli.talk import talk
 
@@ -17,7 +18,7 @@ STEPS_S: Final = (60, 300, 900, 3_600, 21_600, 86_400, 604_800)
 
 
 @click.command("metrics", epilog=example("hub agents metrics notes tokens --since 7d"))
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @click.argument("metric", required=False)
 @click.option(
     "--since", type=Duration(), default="24h", show_default=True, metavar="TIME", help="How far back."

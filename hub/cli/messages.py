@@ -17,6 +17,7 @@ from hub.cli.broadcasts import (
     send_broadcast,
     show_broadcast,
 )
+from hub.cli.completion import agent_names, board_names
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import Talk, talk
@@ -152,8 +153,8 @@ def show_message(message: str, state: Path, as_json: bool) -> None:
 
 
 @messages.command("nudge", epilog=example("hub messages nudge house notes 'Please report.'"))
-@click.argument("board")
-@click.argument("agent")
+@click.argument("board", shell_complete=board_names)
+@click.argument("agent", shell_complete=agent_names)
 @click.argument("text", nargs=-1, required=True)
 @click.option(
     "--queue-mode",

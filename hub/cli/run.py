@@ -8,6 +8,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.completion import agent_names
 from hub.cli.costs import usd
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import example, hub_option, json_option
@@ -20,7 +21,7 @@ _MOST_TITLES = 10
 
 
 @click.command(epilog=example("hub run notes --follow"))
-@click.argument("agent")
+@click.argument("agent", shell_complete=agent_names)
 @click.option("--follow", is_flag=True, help="Stay until the run has ended.")
 @click.option("--key", metavar="KEY", help="The same key starts one run only.")
 @click.option("--need", "needs", multiple=True, metavar="NEED", help='As in "file.read >= 1.2".')

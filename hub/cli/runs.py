@@ -9,6 +9,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show, waterfall
+from hub.cli.completion import run_ids
 from hub.cli.costs import usd
 from hub.cli.failure import Exit
 from hub.cli.options import ListByDefault, example, hub_option, json_option
@@ -16,7 +17,7 @@ from hub.cli.run import FINAL, also_found, files_of, follow_to_end, say_errors, 
 from hub.cli.talk import talk
 from hub.printable import one_line
 
-id_argument = click.argument("id", metavar="ID")
+id_argument = click.argument("id", metavar="ID", shell_complete=run_ids)
 
 
 @click.group(cls=ListByDefault, epilog=example("hub runs show 4e21a9"))

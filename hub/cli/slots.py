@@ -9,6 +9,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.completion import agent_names
 from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import talk
 
@@ -16,7 +17,7 @@ WAKES_TOLD: Final = 10
 
 
 @click.command("slots", epilog=example("hub agents slots notes"))
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @hub_option
 @json_option
 def slots(name: str, state: Path, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.completion import agent_names, board_names
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import talk
@@ -16,8 +17,8 @@ _SHORT: Final = 12  # characters of a hash that tell it from others
 
 
 @click.command("soul", epilog=example("hub boards soul house notes"))
-@click.argument("board")
-@click.argument("agent")
+@click.argument("board", shell_complete=board_names)
+@click.argument("agent", shell_complete=agent_names)
 @click.option("--write", "file", type=click.File("r", encoding="utf-8"), help="Write FILE there; - is stdin.")
 @click.option(
     "--expected", metavar="HASH", help="Only over the text with this SHA-256; '' where there is none."
@@ -71,8 +72,8 @@ def soul(
 
 
 @click.command("soul-history", epilog=example("hub boards soul-history house notes 3 --diff 2"))
-@click.argument("board")
-@click.argument("agent")
+@click.argument("board", shell_complete=board_names)
+@click.argument("agent", shell_complete=agent_names)
 @click.argument("seq", type=click.IntRange(min=1), required=False)
 @click.option("--diff", "other", type=click.IntRange(min=1), metavar="SEQ", help="What SEQ has otherwise.")
 @hub_option

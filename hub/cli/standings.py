@@ -9,6 +9,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.completion import agent_names
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import example, hub_option, json_option
 from hub.cli.talk import talk
@@ -19,7 +20,7 @@ MOVES_TOLD: Final = 50
 
 
 @click.command("status", epilog=example("hub agents status notes --set work=paused --reason holiday"))
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @click.option("--as", "words", type=click.Choice(list(map(str, Vocabulary))), help="In the words of another.")
 @click.option(
     "--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Write it, as availability=on_call."
@@ -53,7 +54,7 @@ def status(
 
 
 @click.command("history", epilog=example("hub agents history notes --limit 20"))
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @click.option("--axis", type=click.Choice(list(map(str, Axis))), help="Moves on this axis only.")
 @click.option("--limit", type=click.IntRange(1, 1_000), default=MOVES_TOLD, show_default=True, metavar="N")
 @hub_option
@@ -87,7 +88,7 @@ def history(name: str, axis: str | None, limit: int, state: Path, as_json: bool)
 
 
 @click.command("terminate", epilog=example("hub agents terminate notes --reason replaced --yes"))
-@click.argument("name")
+@click.argument("name", shell_complete=agent_names)
 @click.option("--reason", metavar="TEXT", help="Why, for the history.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_option

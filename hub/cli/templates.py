@@ -9,6 +9,7 @@ import click
 
 from hub.cli import show
 from hub.cli.agent_writing import table_in
+from hub.cli.completion import template_names
 from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import talk
 
@@ -49,7 +50,7 @@ def list_templates(state: Path, as_json: bool) -> None:
 
 
 @templates.command("show", epilog=example("hub templates show mail"))
-@click.argument("name")
+@click.argument("name", shell_complete=template_names)
 @hub_option
 @json_option
 def show_template(name: str, state: Path, as_json: bool) -> None:
@@ -75,7 +76,7 @@ def show_template(name: str, state: Path, as_json: bool) -> None:
 
 
 @templates.command("put", epilog=example("hub templates put mail --file mail.toml"))
-@click.argument("name")
+@click.argument("name", shell_complete=template_names)
 @click.option(
     "--file", required=True, type=_FILE, metavar="FILE", help="A TOML or JSON table, as in [[templates]]."
 )
@@ -100,7 +101,7 @@ def put(name: str, file: Path, force: bool, state: Path, as_json: bool) -> None:
 
 
 @templates.command("rm", epilog=example("hub templates rm mail"))
-@click.argument("name")
+@click.argument("name", shell_complete=template_names)
 @hub_option
 @json_option
 def remove(name: str, state: Path, as_json: bool) -> None:

@@ -6,6 +6,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.completion import user_names
 from hub.cli.options import ListByDefault, example, hub_option, json_option
 from hub.cli.talk import talk
 
@@ -32,7 +33,7 @@ def list_users(state: Path, as_json: bool) -> None:
 
 
 @users.command("create", epilog=example("hub users create anna"))
-@click.argument("name")
+@click.argument("name", shell_complete=user_names)
 @hub_option
 @json_option
 def create_user(name: str, state: Path, as_json: bool) -> None:
@@ -46,7 +47,7 @@ def create_user(name: str, state: Path, as_json: bool) -> None:
 
 
 @users.command("remove", epilog=example("hub users remove anna"))
-@click.argument("name")
+@click.argument("name", shell_complete=user_names)
 @hub_option
 @json_option
 def remove_user(name: str, state: Path, as_json: bool) -> None:
