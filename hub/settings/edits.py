@@ -1,5 +1,6 @@
 """Edits of hub.toml that keep its comments and its order: a changed value is a changed line."""
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Final
@@ -11,6 +12,9 @@ from hub.settings.locate import KeyPath, Located
 from protocol.errors import ErrorCode, HubError
 
 AGENTS: Final = "agents"
+_HEAD: Final = re.compile(r"(#\s*)?\[([\w.-]+)\]")  # of a table, commented out or not
+_ANY_HEAD: Final = re.compile(r"#?\s*\[")
+_KEY: Final = re.compile(r"#\s*(?=([\w-]+)\s*=)")
 
 
 class CannotEdit(HubError):
@@ -62,6 +66,8 @@ def path_of(key: str, doc: Mapping[str, Any]) -> KeyPath:
 
 def _with(text: str, key: str, value: Any) -> str:
     path = path_of(key, tomllib.loads(text))
+    if not Located(text).has(path):
+        text = _uncommented(text, path)
     located = Located(text)
     end = located.end_of(path[:-1])
     if located.has(path) or end is None:
@@ -73,6 +79,37 @@ def _with(text: str, key: str, value: Any) -> str:
     at = text.find("\n", end)
     at = len(text) if at < 0 else at
     return f"{text[:at]}\n{line.as_string().rstrip()}{text[at:]}"
+
+
+def _uncommented(text: str, path: KeyPath) -> str:
+    """Return *text* with the line of a key, and the head of its table, without their comment signs.
+
+    Without such lines *text* stays as it is. A value of several lines stays a comment.
+    """
+    if not all(isinstance(part, str) for part in path):
+        return text
+    lines = text.split("\n")
+    table = ".".join(map(str, path[:-1]))
+    heads = (n for n, line in enumerate(lines) if (found := _HEAD.match(line)) and found[2] == table)
+    head = next(heads, None)
+    if head is None:
+        return text
+    behind = next((n for n in range(head + 1, len(lines)) if _ANY_HEAD.match(lines[n])), len(lines))
+    lines[head] = _HEAD.sub(r"[\2]", lines[head])
+    for n in range(head + 1, behind):
+        found = _KEY.match(lines[n])
+        if found and found[1] == path[-1] and _is_toml(uncommented := lines[n][found.end() :]):
+            lines[n] = uncommented
+            break
+    return "\n".join(lines)
+
+
+def _is_toml(line: str) -> bool:
+    try:
+        tomllib.loads(line)
+    except tomllib.TOMLDecodeError:
+        return False
+    return True
 
 
 def _replaced(text: str, key: str, path: KeyPath, value: Any) -> str:

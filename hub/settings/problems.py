@@ -3,6 +3,7 @@
 A problem never repeats the value it complains about, which may be a secret.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from enum import StrEnum
@@ -15,14 +16,30 @@ from hub.settings.places import Places
 from hub.settings.sentences import sentence
 from protocol.errors import ErrorCode, HubError
 
+_BACKSLASH: Final = (
+    r"a backslash begins an escape in double quotes; write 'C:\Users' in single quotes, or C:/Users"
+)
 NamesAt = Callable[[KeyPath], Iterable[str]]  # the keys that a table may have
-# What is meant, for the sentences of the TOML parser that leave it open.
-_PARSER_HINTS: Final = {
-    "Invalid value": 'a text stands in quotes, as in key = "text"',
-    "Cannot overwrite a value": "this key stands here already",
-    "Cannot declare": "this table stands here already; one of several has two brackets, as in [[agents]]",
-    "Expected '=' after a key": "write key = value, or [table] for the head of a table",
-}
+# Hints for TOML errors, by the beginning of the parser's message and of the text at its position.
+_PARSER_HINTS: Final = (
+    (
+        "Invalid value",
+        r"(True|False|yes|no|on|off|Yes|No|On|Off)\b",
+        "a switch is true or false, in small letters",
+    ),
+    (
+        "Invalid value",
+        "[\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb]",
+        'these quotes are curly; write straight ones, as in "text"',
+    ),
+    ("Invalid value", "", 'a text is written in quotes, as in key = "text"'),
+    ("Invalid hex value", "", _BACKSLASH),
+    ("Unescaped", "", _BACKSLASH),
+    ("Illegal character '\\n'", "", "the text that begins in this line has no closing quote"),
+    ("Cannot overwrite a value", "", "this key is written twice; keep one"),
+    ("Expected '=' after a key", "", "write key = value, or [table] for the head of a table"),
+)
+_TABLE_TWICE: Final = re.compile(r"Cannot declare \((.+?),?\) twice")
 
 # Tables of which there are several.
 _LISTED: Final = ("agents", "templates", "fallback_models", "gateways", "connectors")
@@ -149,8 +166,21 @@ def found_by_parser(message: str, *, file: str, text: str) -> Problem:
         lines = text.split("\n")
         at = Position(len(lines), len(lines[-1]) + 1)
     said = " ".join((what or message).split())
-    hint = next((hint for begins, hint in _PARSER_HINTS.items() if said.startswith(begins)), "")
-    return Problem(file, at.line, at.column, "", said, hint)
+    if twice := _TABLE_TWICE.match(said):
+        return _declared_twice(file, text, at, tuple(re.findall(r"'([^']*)'", twice[1])))
+    here = text.split("\n")[at.line - 1][at.column - 1 :]
+    hints = (h for begins, word, h in _PARSER_HINTS if said.startswith(begins) and re.match(word, here))
+    return Problem(file, at.line, at.column, "", said, next(hints, ""))
+
+
+def _declared_twice(file: str, text: str, at: Position, table: tuple[str, ...]) -> Problem:
+    """Return the problem of a table whose head is written twice, with the line of the first one."""
+    head = re.compile(r"\s*\[{1,2}\s*" + r"\s*\.\s*".join(map(re.escape, table)) + r"\s*\]")
+    first = next((n for n, line in enumerate(text.split("\n"), start=1) if head.match(line)), at.line)
+    name = spell(table)
+    several = f", or write [[{name}]] for each of several" if name in _LISTED else ""
+    hint = f"put the keys of both under the first head{several}"
+    return Problem(file, at.line, 1, "", f"[{name}] is in line {first} already", hint)
 
 
 def _is_inside(inner: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:

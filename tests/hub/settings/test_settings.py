@@ -121,8 +121,30 @@ def test_an_empty_file_is_a_hub_without_a_model_on_loopback(tmp_path: Path) -> N
             "[listen.devices]\norigins = 'a'",
             "2:11: error: listen.devices.origins: a list is expected - as in",
         ),
-        ("[hub]\nname = home", '2:8: error: Invalid value - a text stands in quotes, as in key = "text"'),
-        ("[hub]\n[hub]", "2:5: error: Cannot declare ('hub',) twice - this table stands here already"),
+        ("[hub]\nname = home", "2:8: error: Invalid value - a text is written in quotes, as in"),
+        ("[log]\nx = False", "2:5: error: Invalid value - a switch is true or false, in small letters"),
+        (
+            "[hub]\nname = \u201cx\u201d",
+            "2:8: error: Invalid value - these quotes are curly; write straight ones",
+        ),
+        ('[hub]\nname = "C:\\Users"', "2:13: error: Invalid hex value - a backslash begins"),
+        (
+            '[hub]\nname = "C:\\work"',
+            "2:13: error: Unescaped '\\' in a string - a backslash begins an escape",
+        ),
+        (
+            '[hub]\nname = "x\n',
+            "2:10: error: Illegal character '\\n' - the text that begins in this",
+        ),
+        ("[log]\nx = 1\nx = 2", "3:6: error: Cannot overwrite a value - this key is written twice"),
+        (
+            "[hub]\n[log]\n[hub]",
+            "3:1: error: [hub] is in line 1 already - put the keys of both",
+        ),
+        (
+            "[[agents]]\n[agents]",
+            "2:1: error: [agents] is in line 1 already - put the keys of both",
+        ),
         ("hub", "1:4: error: Expected '=' after a key in a key/value pair - write key = value, or [table]"),
         ("[model]\nname = 'x'", "1:1: error: model.kind: missing"),
         ("[model]\nkind = 'openai'\nname = 'x'", "1:1: error: model.base_url: missing"),
