@@ -23,7 +23,10 @@ from hub.version import VERSION
 from protocol.errors import HubError
 from storage.audit import audit
 from storage.kernel import backup
+from storage.kernel.address import SERVER
 from storage.kernel.backup import BackupRefused, Manifest
+from storage.kernel.database_file import file_of
+from storage.kernel.schema_version import standing_of
 from storage.store import Store
 
 log = Channel(__name__)
@@ -104,7 +107,9 @@ class Backups:
         async with self._one_at_a_time:
             now = self._clock.now()
             target = self._folder / f"{now.astimezone(UTC):{_NAMED}}{SUFFIX}"
-            made = await anyio.to_thread.run_sync(partial(self._make, target, database, epoch_ms(now)))
+            made = await anyio.to_thread.run_sync(
+                partial(_make, target, database, epoch_ms(now), self._along)
+            )
             for old in superfluous(self._present(), keep=self.keep):
                 old.unlink(missing_ok=True)
         log.info("backup.made", file=target.name, size_bytes=made.size_bytes)
@@ -119,11 +124,36 @@ class Backups:
     def _present(self) -> list[Path]:
         return list(self._folder.glob(f"*{SUFFIX}"))
 
-    def _make(self, target: Path, database: Path, at: int) -> Made:
-        target.parent.mkdir(mode=0o700, exist_ok=True)
-        others = files_along(self._along)
-        manifest = backup.make(target, database=database, others=others, at=at, version=VERSION)
-        return made_at(target, manifest)
+
+async def backup_before_upgrade(url: str, *, state: Path, clock: Clock) -> Made | None:
+    """Back up the database at *url* if it is a file with tables of an older release.
+
+    The file lies with the daily backups of the state folder.
+
+    Raises:
+        BackupRefused, Unavailable: see ``Backups.make``; nothing was upgraded.
+    """
+    standing = await standing_of(url, base=state)
+    if standing.current is None or not standing.missing or url.startswith(SERVER):
+        return None
+    database = file_of(url, state)
+    if database is None:
+        return None
+    now = clock.now()
+    target = state / FOLDER / f"{now.astimezone(UTC):{_NAMED}}{SUFFIX}"
+    along = [state / name for name in ALONG]
+    made = await anyio.to_thread.run_sync(partial(_make, target, database, epoch_ms(now), along))
+    log.warning(
+        "database.upgrading", revision=standing.current, missing=list(standing.missing), backup=str(target)
+    )
+    return made
+
+
+def _make(target: Path, database: Path, at: int, along: Iterable[Path]) -> Made:
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    others = files_along(along)
+    manifest = backup.make(target, database=database, others=others, at=at, version=VERSION)
+    return made_at(target, manifest)
 
 
 def made_at(path: Path, manifest: Manifest) -> Made:

@@ -16,6 +16,7 @@ from hub.app.hub import Hub
 from hub.app.listeners import DEVICES
 from hub.app.signals import serve_signals
 from hub.app.systemd import ServiceManager
+from hub.backups import backup_before_upgrade
 from hub.clock import Clock, IdFactory, SystemChance, SystemClock
 from hub.drain import Drain
 from hub.log import Channel, Log, open_log
@@ -109,8 +110,10 @@ async def _serve_hub(
     ids, moves = IdFactory(clock, chance), Moves()
     boot_id = BootId(ids.fresh())
     manager.tell(STATUS="opening the database", EXTEND_TIMEOUT_USEC=MIGRATION_S * 1_000_000)
+    url = settings.storage.resolved()
+    await backup_before_upgrade(url, state=state, clock=clock)
     async with (
-        open_store(settings.storage.resolved(), base=state, boot_id=boot_id) as store,
+        open_store(url, base=state, boot_id=boot_id) as store,
         AsyncExitStack() as resources,
         anyio.create_task_group() as lifetime,
     ):

@@ -70,25 +70,32 @@ def status(ctx: click.Context, config: Path, url: str | None, state: Path, as_js
 def up(config: Path, url: str | None, state: Path, as_json: bool) -> None:
     """Migrate the tables to this release. After an interruption they are as they were.
 
-    A database in a file must have no hub running on it. On a server one hub at a time
-    does this, and others that start meanwhile wait for it.
+    A database in a file is backed up first, into the state folder. No hub may have it open.
+    On a server one hub at a time does this; hubs that start meanwhile wait.
     """
     import anyio
 
+    from hub.backups import backup_before_upgrade
+    from hub.clock import SystemClock
+    from storage.kernel.address import SERVER
     from storage.store import open_store
 
     address = _address(config, url)
 
-    async def bring() -> None:
+    async def bring() -> str | None:
+        made = await backup_before_upgrade(address, state=state, clock=SystemClock())
+        if made and not as_json:
+            show.say(f"backed up to {made.path}")
         async with open_store(address, base=state):
-            pass
+            return str(made.path) if made else None
 
     before = _standing(address, state)
-    if before.missing and before.current is not None and not as_json:
-        show.say(f"there is no way back but a backup: {_backup_of(address)}")
-    anyio.run(bring)
+    if before.missing and before.current is not None and address.startswith(SERVER) and not as_json:
+        show.say("there is no way back but a backup: pg_dump makes one")
+    backup = anyio.run(bring)
     if as_json:
-        show.print_json("migrate_up", {"before": before.current, "applied": list(before.missing)})
+        applied = {"before": before.current, "applied": list(before.missing), "backup": backup}
+        show.print_json("migrate_up", applied)
     else:
         show.say(f"applied: {', '.join(before.missing)}" if before.missing else "there was nothing to do")
 
@@ -166,9 +173,3 @@ def _standing(address: str, state: Path) -> "Standing":
 
 def _address(config: Path, url: str | None) -> str:
     return settings_of(config).storage.resolved() if url is None else url
-
-
-def _backup_of(address: str) -> str:
-    from storage.kernel.address import SERVER
-
-    return "pg_dump makes one" if address.startswith(SERVER) else "hub backup FILE makes one"

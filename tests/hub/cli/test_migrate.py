@@ -7,11 +7,14 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import sqlalchemy as sa
 
 from hub.cli.failure import Exit
+from storage.kernel.backup import verify
 from storage.kernel.migrate import revisions
 from storage.store import open_store
 from tests.hub.cli.conftest import Hub
+from tests.scenarios.migrations import make_old
 
 URL = "sqlite:///hub.db"
 
@@ -36,12 +39,19 @@ def test_the_standing_of_the_database_is_told_in_words_and_mended(hub: Hub, stat
     assert "nothing to do" in hub("migrate", "up").stderr
 
 
-def test_who_brings_old_tables_up_is_told_of_a_backup_first(hub: Hub, state: Path) -> None:
+def test_old_tables_are_backed_up_before_they_are_migrated_and_the_backup_brings_them_back(
+    hub: Hub, state: Path
+) -> None:
     state.mkdir()
-    hub("migrate", "up")
-    say(state, "UPDATE alembic_version SET version_num = '0005'")
-    with_hint = hub("migrate", "up").stderr
-    assert "no way back but a backup: hub backup FILE makes one" in with_hint
+    with sa.create_engine(f"sqlite:///{state}/hub.db", poolclass=sa.NullPool).begin() as c:
+        make_old(c)
+    said = hub("migrate", "up")
+    (backup,) = (state / "backups").iterdir()
+    assert f"backed up to {backup}" in said.stderr
+    assert "applied: 0004" in said.stderr
+    assert verify(backup).revision == "0003"
+    assert "nothing to do" in hub("migrate", "up").stderr
+    assert list((state / "backups").iterdir()) == [backup]
 
 
 def test_the_database_is_named_by_its_address_without_any_settings(hub: Hub, tmp_path: Path) -> None:
