@@ -10,7 +10,7 @@ import msgspec
 
 from hub.agents.templates import problems_of
 from hub.clock import Clock, IdFactory, epoch_ms
-from hub.log import Channel
+from hub.log import Channel, learn_names
 from protocol.ids import UserId
 from storage.agents import agents, declaring
 from storage.agents.agents import DeclaredAgent, Reconciled
@@ -76,6 +76,7 @@ async def reconcile(
         force=force,
         entry=entry,
     )
+    learn_names({row.id: row.name for row in await store.read(agents.list_agents)})
     done = taken_up.agents
     log.info(
         "agents.reconciled",

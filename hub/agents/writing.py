@@ -8,7 +8,7 @@ from hub.agents.prompts import BadPrompt, problems_in
 from hub.agents.schemas import BadSchema, check_schema
 from hub.agents.templates import problems_of
 from hub.clock import Clock, IdFactory, epoch_ms
-from hub.log import Channel
+from hub.log import Channel, learn_names
 from hub.metrics import Metrics
 from protocol.ids import AgentId, TemplateId, UserId
 from storage.agents import agent_snapshot, made_agents, template_changes, templates
@@ -68,6 +68,7 @@ class AgentWriter:
         except TooManyAgents as reached:
             self._limits_reached.labels(reached.limit).inc()
             raise
+        learn_names({made.id: made.name})
         self._tell("created", [made.id], actor)
         return made
 

@@ -12,7 +12,7 @@ import click
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import example, hub_option, json_option
-from hub.cli.talk import talk
+from hub.cli.talk import Talk, talk
 
 
 @click.command(epilog=example("hub logs --follow --level warning"))
@@ -44,6 +44,8 @@ def logs(
     """
     wanted = {"run": run, "device": device, "level": level, "limit": limit}
     with talk(state) as hub:
+        if not as_json:
+            _learn_names(hub)
         if follow:
             with suppress(KeyboardInterrupt):  # how a person ends it
                 for entry in hub.follow("/v1/logs", follow="true", **wanted):
@@ -58,6 +60,13 @@ def logs(
         tell(entry, as_json=False)
     if not told["entries"]:
         show.say("the log has no such event now")
+
+
+def _learn_names(hub: Talk) -> None:
+    from hub.log import learn_names
+
+    for noun in ("agents", "devices"):
+        learn_names({item["id"]: item["name"] for item in hub.get_all(f"/v1/{noun}", noun)[noun]})
 
 
 def tell(entry: Mapping[str, Any], *, as_json: bool) -> None:

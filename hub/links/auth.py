@@ -21,7 +21,7 @@ from hub.links.pairing import PairingDesk, PairingLimits
 from hub.links.proof import BadProof, check_hello, read_key
 from hub.links.refusal import Refusal, refuse
 from hub.links.refusals import RefusalSamples
-from hub.log import Channel
+from hub.log import Channel, learn_names
 from hub.metrics import Metrics
 from hub.tokens import hash_token
 from protocol.errors import CloseCode, ErrorCode
@@ -179,6 +179,7 @@ class Authenticator:
         if owner.expires_at is not None and owner.expires_at <= at_ms:
             told = "the token has expired"
             raise refuse(ErrorCode.AUTH_FAILED, told, CloseCode.AUTH_FAILED, party=credential)
+        learn_names({owner.device_id: owner.device_name})
         self._may_take_over(owner.device_id)
         try:
             epoch = await self._store.write(
@@ -223,6 +224,7 @@ class Authenticator:
             raise _revoked("the device has replaced this key by another", credential)
         if owner.key_revoked_at is not None:
             raise _revoked("the key was revoked", credential)
+        learn_names({owner.device_id: owner.device_name})
         self._may_take_over(owner.device_id)
         try:
             epoch = await self._store.write(

@@ -5,7 +5,8 @@ token and no person's address goes into a field: ids only; what slips in is reda
 """
 
 from hub.log.channel import Channel, bind
+from hub.log.names import learn_names
 from hub.log.opening import Log, open_log
 from hub.log.ring import LogEntry, Ring
 
-__all__ = ["Channel", "Log", "LogEntry", "Ring", "bind", "open_log"]
+__all__ = ["Channel", "Log", "LogEntry", "Ring", "bind", "learn_names", "open_log"]

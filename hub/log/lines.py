@@ -7,6 +7,7 @@ from typing import Final, TextIO
 
 import msgspec
 
+from hub.log.names import readable
 from hub.log.ring import LogEntry
 from hub.printable import spelled
 
@@ -29,15 +30,17 @@ def json_line(entry: LogEntry) -> str:
 
 
 def short_line(entry: LogEntry, *, colour: bool = False) -> str:
-    """``09:14:02 warning unit.unread code=too_large``, in local time; a traceback below it.
+    """Return ``09:14:02 warning unit.unread agent=notes code=too_large``, and a traceback below it.
 
-    What comes from others cannot drive the terminal: control characters are spelled out.
+    The time is local. Agents and devices have their names, other ids their last characters. Control
+    characters are spelled out.
     """
     level = entry.level.ljust(7)
     if colour and entry.level in _COLOURS:
         level = f"\x1b[{_COLOURS[entry.level]}m{level}\x1b[0m"
-    told = [f"{name}={spelled(str(value))}" for name, value in entry.fields.items() if name != _TRACEBACK]
+    fields = [readable(name, str(value)) for name, value in entry.fields.items() if name != _TRACEBACK]
     at = datetime.fromtimestamp(entry.at / 1000).astimezone()
+    told = [f"{name}={spelled(value)}" for name, value in fields]
     line = " ".join([f"{at:%H:%M:%S}", level, spelled(entry.event), *told])
     traceback = entry.fields.get(_TRACEBACK)
     if traceback is None:

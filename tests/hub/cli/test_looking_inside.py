@@ -32,7 +32,7 @@ def test_the_log_is_told_in_order_with_its_fields(hub: Hub, served: FakeHub) -> 
     assert result.exit_code == Exit.DONE
     first, second = result.stdout.splitlines()
     assert first.endswith(" info    hub.ready")
-    assert second.endswith(f" info    run.moved run_id={RUN} state=RUNNING")
+    assert second.endswith(f" info    run.moved run_id={RUN[-8:]} state=RUNNING")
 
 
 def test_of_one_run_and_of_one_level_only_that_is_told(hub: Hub, served: FakeHub) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hub.log import Channel, LogEntry, bind
-from hub.log.lines import is_journal, short_line, with_priority
+from hub.log import Channel, LogEntry, bind, learn_names
+from hub.log.lines import is_journal, json_line, short_line, with_priority
+from hub.log.names import MOST, readable
 from tests.support.log import Opened
 
 log = Channel("hub.somewhere")
@@ -63,6 +64,21 @@ def test_a_person_reads_a_short_line() -> None:
     line = short_line(entry(code="too_large", run_id="r1"))
     assert line[8:] == " warning unit.unread code=too_large run_id=r1"
     assert "\x1b[33mwarning\x1b[0m" in short_line(entry(), colour=True)
+
+
+def test_a_person_reads_names_of_agents_and_devices_and_the_end_of_other_ids() -> None:
+    agent, run = "01a20216-d128-7290-a435-dbad40a17654", "01a20216-d128-7290-a435-dbad3398b18f"
+    learn_names({agent: "notes"})
+    moved = entry(agent_id=agent, run_id=run, hash=run.replace("-", ""))
+    assert short_line(moved).endswith(f" agent=notes run_id=3398b18f hash={moved.fields['hash']}")
+    assert json.loads(json_line(moved))["agent_id"] == agent
+
+
+def test_only_so_many_names_are_kept() -> None:
+    learn_names({"first": "a"})
+    learn_names({f"id-{n}": "b" for n in range(MOST)})
+    assert readable("agent_id", "first") == ("agent_id", "first")
+    assert readable("agent_id", "id-0") == ("agent", "b")
 
 
 def test_what_comes_from_others_cannot_drive_the_terminal() -> None:
