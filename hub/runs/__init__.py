@@ -1,1 +1,1 @@
-"""From an agent's order to settled items."""
+"""Runs: their creation, execution, delivery to devices, and control."""

@@ -1,4 +1,4 @@
-"""What people and devices ask of how an agent stands, and what follows for its runs."""
+"""Changes of an agent's status requested by people and devices, with the effects on its runs."""
 
 from typing import Protocol
 
@@ -15,19 +15,19 @@ from storage.store import Store
 
 
 class RunEnds(Protocol):
-    """What follows for runs; ``hub.runs.control`` does it."""
+    """Operations on runs that follow from a change of an agent's status; see ``hub.runs.control``."""
 
     async def cancel(self, run_id: RunId, *, actor: str, reason: str) -> object:
-        """End a run."""
+        """Cancel a run."""
         ...
 
     def let_start(self, *, is_recovered: bool = False) -> None:
-        """What waits may start."""
+        """Start waiting runs that may start now."""
         ...
 
 
 class AgentControl:
-    """Writes it, with its entry in the audit log; then lets runs start that may, and end that must."""
+    """Writes an agent's status together with its audit entry, then starts or cancels runs accordingly."""
 
     def __init__(self, store: Store, *, control: RunEnds, clock: Clock) -> None:
         self._store = store
@@ -35,12 +35,14 @@ class AgentControl:
         self._clock = clock
 
     async def write(self, agent: AgentRow, asked: StandingWrite, *, actor: str) -> Written:
-        """Do what is asked, all of it or nothing.
+        """Apply every change of *asked* in one transaction, or none of them.
 
         Raises:
-            AgentOfFile: an agent of hub.toml is not terminated but removed there.
+            AgentOfFile: the request terminates an agent that is declared in hub.toml; it can only be removed
+                there.
             UnknownValue, BadWrite, Refused, IllegalMove, StateChanged: see ``storage.agents.agent_writes``.
-            In each case nothing was written.
+
+        If an error is raised, nothing was written.
         """
         at = epoch_ms(self._clock.now())
 
@@ -67,7 +69,7 @@ def _terminates(asked: StandingWrite) -> bool:
 
 
 def _beside(asked: StandingWrite) -> dict[str, str | None]:
-    """What is asked for beside moves, for the audit log: which, not what."""
+    """Return the audit details of fields other than status moves; metadata is named without its content."""
     told: dict[str, str | None] = {}
     for name in ("exhaust_reason", "recovery_at"):
         value = getattr(asked, name)

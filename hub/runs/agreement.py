@@ -1,13 +1,15 @@
-"""Hub and device agree about the past, before anything new is planned for the device.
+"""Reconciliation of the hub's ledger with the store of each device that connects.
 
-One of them may have been restored from an older copy, or lost what it had; nobody announces that. Up to the
-counter in ``storage.runs.agreement`` the ledger has all that hubs wrote into the device's store; what is
-behind is asked for page by page, and taken into the ledger. A store that is new, or has come less far than it
-had, is then compared with the ledger: what it lacks is sent again with its old id, into the row of an older
-version where it has one.
+Either side may have been restored from an older backup, or may have lost data without notice. Up to the
+counter in ``storage.runs.agreement``, the ledger contains every row that hubs wrote into the device's store.
+Rows above that counter are requested page by page and added to the ledger.
 
-Each page is one transaction, so whatever is killed goes on from there. The device gets no run until
-it agrees.
+A store that is new, or whose counter is lower than before, is compared with the ledger. Items that it lacks
+are sent again under their old call ids. An item whose row exists in an older version is sent as an update of
+that row.
+
+Each page is one transaction, so reconciliation continues from the last page after a crash. The device gets no
+run until reconciliation is complete.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -43,18 +45,19 @@ log = Channel(__name__)
 
 T = TypeVar("T")
 
-POLL_S: Final = 2.0  # a lost wake-up costs at most this
-AT_ONCE: Final = 8  # devices that are compared at the same time
-ROWS: Final = 200  # asked for in one page; a device sends fewer where they are long
-COMPARED: Final = 100  # items in one question to a device: with what they refer to, below MAX_ASKED
+POLL_S: Final = 2.0  # upper bound of the delay after a lost wake-up
+AT_ONCE: Final = 8  # devices compared concurrently
+ROWS: Final = 200  # page size of a request; a device sends fewer rows if they are long
+# items per request to a device; with the rows they refer to, this stays below MAX_ASKED
+COMPARED: Final = 100
 SENT_AT_ONCE: Final = 16
 DEADLINE_MS: Final = 30_000
-AGAIN_BASE_S, AGAIN_CAP_S = 1.0, 60.0  # between tries with a device that does not answer as it should
+AGAIN_BASE_S, AGAIN_CAP_S = 1.0, 60.0  # backoff between attempts with a device that answers wrongly
 SLOW_DEVICE_WAIT_S: Final = 0.5
 
 
 class NotAgreed(HubError):
-    """The device did not say what it has, or did not take back what it lost; it is asked again."""
+    """The device did not list its rows, or did not accept lost items again; reconciliation is retried."""
 
     code = ErrorCode.DEVICE_ERROR
 
@@ -63,7 +66,7 @@ class Agreements:
     """Compares the ledger with the store of each device that connects.
 
     Args:
-        links: of the devices that are connected here.
+        links: returns the links of the devices that are connected to this hub.
         on_agreed: called when a device may get runs.
     """
 
@@ -82,24 +85,25 @@ class Agreements:
         self._clock = clock
         self._ids = ids
         self._on_agreed = on_agreed
-        self._agreed: dict[DeviceId, int] = {}  # the epoch of the connection over which a device agreed
-        self._under_way: set[tuple[DeviceId, int]] = set()  # by epoch
+        # the connection epoch in which the device completed reconciliation
+        self._agreed: dict[DeviceId, int] = {}
+        self._under_way: set[tuple[DeviceId, int]] = set()  # reconciliations in progress, by device and epoch
         self._wake = anyio.Event()
 
     def agrees(self, link: DeviceLink) -> bool:
-        """Whether the device may get runs. One that cannot tell what it has always may."""
+        """Return True if the device may get runs. A device without ``rows.list`` always may."""
         return not link.can(CapabilityName.ROWS_LIST) or self._agreed.get(link.device_id) == link.epoch
 
     def agreeing(self) -> list[DeviceLink]:
-        """The links of the devices that may get runs."""
+        """Return the links of the devices that may get runs."""
         return [link for link in self._links() if self.agrees(link)]
 
     def look_again(self) -> None:
-        """A device has connected."""
+        """Wake the service after a device has connected."""
         self._wake.set()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Compare until cancelled."""
+        """Reconcile connected devices until cancelled."""
         self._under_way.clear()
         limiter = anyio.CapacityLimiter(AT_ONCE)
         async with anyio.create_task_group() as tasks:
@@ -132,7 +136,7 @@ class Agreements:
                     self._agreed[link.device_id] = link.epoch
                     self._on_agreed()
                     return
-                except Exception as exc:  # one device that cannot be compared must not stop the others
+                except Exception as exc:  # a failure with one device must not stop the others
                     broken = gravest(exc)
                     if isinstance(broken, DeviceGone):
                         return
@@ -153,21 +157,25 @@ class Agreements:
     async def _agree(self, link: DeviceLink) -> None:
         known = await self._store.read(agreement.find_store, link.device_id)
         if known is None:
-            return  # it lists its rows, and did not say how far its store has come
+            return  # the device supports ``rows.list``, but never reported a counter of its store
         if known.resend_after is not None:
             at_device = await self._at_device(link, known.resend_after, limit=1)
-            # Its rows first: what it lacks may be there by another call, and is not to be made again.
+            # Fetch unknown rows first: an item that seems lost may have been inserted by another call.
             known = await self._take_unknown(link, known, is_compared=False)
             await self._send_lost(link, known, is_any=bool(at_device))
         await self._take_unknown(link, known)
 
-    # --- what the device lost ---
+    # --- items that the device lost ---
 
     async def _at_device(self, link: DeviceLink, after: str, *, limit: int = COMPARED) -> list[ItemRow]:
         return await self._store.read(agreement.list_at_device, link.device_id, after=after, limit=limit)
 
     async def _send_lost(self, link: DeviceLink, known: StoreRow, *, is_any: bool) -> None:
-        """Send again what the device lost; *is_any*: the ledger had anything of it before it was asked."""
+        """Send items that the device lost again.
+
+        Args:
+            is_any: False if the ledger had no item of this device before reconciliation.
+        """
         after = known.resend_after
         log.info("agreement.comparing", device_id=link.device_id, cause=known.cause)
         while after is not None:
@@ -192,7 +200,10 @@ class Agreements:
             )
 
     async def _lost(self, link: DeviceLink, there: Sequence[ItemRow]) -> tuple[list[ItemRow], frozenset[str]]:
-        """Those of these items that the device lacks, and the rows that matter to them and are there."""
+        """Return the items that the device lacks, and the ids of related rows that the device has.
+
+        Related rows are rows that the items refer to, and older versions of the items' own rows.
+        """
         calls: list[str] = [item.call_id for item in there]
         rows = {item.row_id for item in there if item.row_id and item.version > 1}
         rows |= {value for item in there for value in _references(item).values()}
@@ -205,7 +216,10 @@ class Agreements:
     async def _send_all(
         self, link: DeviceLink, lost: Sequence[ItemRow], rows: Collection[str]
     ) -> list[Resent]:
-        """Send them again; those that the device took. What it refuses for good is left out."""
+        """Send lost items again and return those that the device accepted.
+
+        Items that the device refuses permanently are left out.
+        """
         resent: list[Resent] = []
         lanes = anyio.Semaphore(SENT_AT_ONCE)
 
@@ -224,21 +238,25 @@ class Agreements:
                 senders.start_soon(send, item)
         return resent
 
-    # --- what the hub does not know ---
+    # --- rows that the hub does not know ---
 
     async def _take_unknown(self, link: DeviceLink, known: StoreRow, *, is_compared: bool = True) -> StoreRow:
-        """Take in what the device has beyond the known counter; return how far its store is known then."""
+        """Add the device's rows above the known counter to the ledger; return the new state of its store.
+
+        Args:
+            is_compared: False if lost items have yet to be sent, so the store is not marked as reconciled.
+        """
         since, more = known.counter, True
         while more:
             result = await self._ask(link, Action.ROWS_LIST, {"since": since}, limit=ROWS)
             page = _read(result, RowsPage, Action.ROWS_LIST)
-            if any(row.counter <= since for row in page.rows):  # or it would be asked for ever
+            if any(row.counter <= since for row in page.rows):  # would request the same page for ever
                 raise NotAgreed(f"{Action.ROWS_LIST}: the device told again of rows up to {since}")
             at, more = self._at(), page.more and bool(page.rows)
             since = page.rows[-1].counter if more else page.store.counter
             is_known = known.agreed_at is not None and page.store == agreement.mark_of(known)
             if is_known and not page.rows:
-                return known  # as most devices do that come back: nothing is written
+                return known  # the usual case on reconnect: nothing to write
             told = [
                 ToldRow(
                     taken_item(row, user_id=link.user_id, device_id=link.device_id, at=at), row.inserted_by
@@ -260,7 +278,7 @@ class Agreements:
         return msgspec.structs.replace(known, store_id=page.store.id, counter=since)
 
     async def _calls_there(self, link: DeviceLink, calls: Collection[str]) -> frozenset[str]:
-        """Return which of these calls the device has done."""
+        """Return the call ids out of *calls* that the device has executed."""
         there: set[str] = set()
         asked: list[str] = sorted(calls)
         for start in range(0, len(asked), COMPARED):
@@ -269,13 +287,13 @@ class Agreements:
             there |= {*_read(answer, KnownToDevice, Action.ROWS_KNOWN).calls}
         return frozenset(there)
 
-    # --- asking ---
+    # --- requests to the device ---
 
     async def _ask(self, link: DeviceLink, action: Action, data: Record, limit: int = 100) -> Any:
-        """The result of a look at the device's store.
+        """Return the result of a read of the device's store.
 
         Raises:
-            NotAgreed: the device refused.
+            NotAgreed: the device refused the request.
         """
         frame = ToolCall(
             id=f"agree-{self._ids.fresh()}", action=action, data=data, limit=limit, deadline_ms=DEADLINE_MS
@@ -286,10 +304,10 @@ class Agreements:
         return answer.result
 
     async def _call(self, link: DeviceLink, frame: ToolCall) -> Answer:
-        """The answer of the device.
+        """Return the device's answer; repeat the call while the device is slow or has too many calls.
 
         Raises:
-            NotAgreed: it could not do it just now.
+            NotAgreed: the device failed with an error that may be temporary.
             CallTimedOut, DeviceGone: see ``DeviceLink.call``.
         """
         while True:
@@ -307,7 +325,7 @@ class Agreements:
 
 
 def _read(result: Any, shape: type[T], action: Action) -> T:
-    """What a device said. Raises NotAgreed: it is of another shape."""
+    """Convert a device's result to *shape*. Raises NotAgreed if it has another shape."""
     try:
         return msgspec.convert(result, shape)
     except msgspec.ValidationError as exc:
@@ -315,16 +333,17 @@ def _read(result: Any, shape: type[T], action: Action) -> T:
 
 
 def _references(item: ItemRow) -> dict[str, str]:
-    """The rows that an item refers to, by column."""
+    """Return the ids of the rows that the item refers to, keyed by column."""
     columns = TABLES[TableName(item.target_table)].columns
     named = {column.name: item.data.get(column.name) for column in columns if column.refers_to is not None}
     return {name: value for name, value in named.items() if isinstance(value, str) and value}
 
 
 def _again(item: ItemRow, rows: Collection[str]) -> ToolCall:
-    """The item's newest call once more: as an update where an older version of its row is there.
+    """Return a call that repeats the item's latest write.
 
-    What it refers to and is lost too is left out.
+    The call is an update if the device has an older version of the item's row, else an insert. References to
+    rows that the device lacks are left out.
     """
     gone = {name for name, row in _references(item).items() if row not in rows}
     source = item.source or {"path": item.unit_key, "quote": "", "start": 0, "end": 0}

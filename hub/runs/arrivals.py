@@ -1,8 +1,8 @@
-"""Which connected devices have been there long enough for work that nobody waits for.
+"""Connected devices, and whether each has been connected long enough for background work.
 
-A device that comes and goes would begin and drop a run each time; a thousand that
-come at once would all begin in the same moment. So each settles first: for a few
-seconds, longer after several connections in a row, and in a crowd by lot.
+A device that keeps reconnecting would start and drop a run each time. A thousand devices that connect at once
+would all start in the same moment. So each device has a settling time of a few seconds. It is longer after
+several connections in a row, and has a random part if many devices connect together.
 """
 
 from collections import OrderedDict, deque
@@ -15,14 +15,16 @@ from hub.clock import Chance, Clock
 from protocol.ids import DeviceId
 
 SETTLE_S: Final = 5.0
-FLAPS, FLAP_WINDOW_S, FLAP_SETTLE_S = 3, 120.0, 60.0  # so many connections in so short a time: so long
+# connections within a window after which a device settles for longer
+FLAPS, FLAP_WINDOW_S, FLAP_SETTLE_S = 3, 120.0, 60.0
 CROWD_WINDOW_S: Final = 10.0
-SPREAD_EACH_S, SPREAD_CAP_S = 0.5, 60.0  # of a crowd, for each that came with it
-REMEMBERED: Final = 100_000  # devices whose last connections are known; the oldest are forgotten first
+# random settling time per device that connected in the same window, and its upper limit
+SPREAD_EACH_S, SPREAD_CAP_S = 0.5, 60.0
+REMEMBERED: Final = 100_000  # devices whose recent connections are kept; the oldest entries are dropped first
 
 
 class Connected(Protocol):
-    """What is looked at of a link."""
+    """Attributes of a device link that this module needs."""
 
     @property
     def device_id(self) -> DeviceId: ...
@@ -35,11 +37,11 @@ class Connected(Protocol):
 class _Arrival:
     epoch: int
     since: datetime
-    settles_at: float  # monotonic
+    settles_at: float  # monotonic, in seconds
 
 
 class Arrivals:
-    """Devices as they come and go, found by looking at who is there."""
+    """Connected devices with their settling times, updated from snapshots of the device links."""
 
     def __init__(self, *, clock: Clock, chance: Chance, settle_s: float = SETTLE_S) -> None:
         self._clock = clock
@@ -47,10 +49,11 @@ class Arrivals:
         self.settle_s = settle_s
         self._there: dict[DeviceId, _Arrival] = {}
         self._visits: OrderedDict[DeviceId, deque[float]] = OrderedDict()
-        self._crowd: deque[tuple[float, int]] = deque()  # when, and how many came then
+        # monotonic time of an update, and number of new connections in it
+        self._crowd: deque[tuple[float, int]] = deque()
 
     def look(self, links: Iterable[Connected]) -> None:
-        """See who is there now. A greater epoch is a new arrival."""
+        """Update the connected devices from a snapshot of *links*. A new epoch is a new connection."""
         now = self._clock.monotonic()
         there = {link.device_id: link for link in links}
         for gone in self._there.keys() - there.keys():
@@ -72,27 +75,27 @@ class Arrivals:
 
     @property
     def online(self) -> frozenset[DeviceId]:
-        """All that were there at the last look."""
+        """Ids of the devices that were connected at the last update."""
         return frozenset(self._there)
 
     def settled(self) -> frozenset[DeviceId]:
-        """Those of them that have been there for long enough."""
+        """Return the connected devices whose settling time is over."""
         now = self._clock.monotonic()
         return frozenset(device for device, arrival in self._there.items() if arrival.settles_at <= now)
 
     def settles_in_s(self) -> float | None:
-        """Until the next one has been there for long enough."""
+        """Return the seconds until the next device has settled, or None if no device is settling."""
         now = self._clock.monotonic()
         waits = [arrival.settles_at - now for arrival in self._there.values() if arrival.settles_at > now]
         return min(waits, default=None)
 
     def since(self, device_id: DeviceId) -> datetime | None:
-        """When the device's connection was first seen."""
+        """Return when the device's current connection was first seen, or None if it is not connected."""
         arrival = self._there.get(device_id)
         return None if arrival is None else arrival.since
 
     def settles_at(self, device_id: DeviceId) -> datetime | None:
-        """When it will have been there for long enough; ``None`` if it has, or is not there."""
+        """Return when the device will have settled; None if it has, or is not connected."""
         arrival = self._there.get(device_id)
         rest_s = 0.0 if arrival is None else arrival.settles_at - self._clock.monotonic()
         return self._clock.now() + timedelta(seconds=rest_s) if rest_s > 0 else None
@@ -104,9 +107,9 @@ class Arrivals:
         return sum(count for _, count in self._crowd)
 
     def _flaps(self, device_id: DeviceId, now: float) -> bool:
-        """Whether this is one connection too many in a short time; remembers it."""
+        """Record a connection. Return True if the device has connected too often within the window."""
         visits = self._visits.pop(device_id, None) or deque(maxlen=FLAPS)
-        self._visits[device_id] = visits  # at the end: the others are older
+        self._visits[device_id] = visits  # reinserted at the end, so the first entry is the oldest
         if len(self._visits) > REMEMBERED:
             self._visits.popitem(last=False)
         is_full = len(visits) == FLAPS and visits[0] > now - FLAP_WINDOW_S

@@ -1,9 +1,8 @@
-"""A run's questions to a model: answered from the journal, or paid for, asked and written down.
+"""A run's questions to a model, answered from the journal or by a paid model call.
 
-What stands before every question, in this order: the journal of the agent's answers; the
-budgets; the model; and, before anybody acts on it, one transaction with the answer and
-what it cost. So a hub that dies repeats only the questions that were on their way, and
-every token is counted once, those of failed tries too.
+Each question passes, in this order: the journal of the agent's answers, the budgets, the model. One
+transaction then stores the answer and its cost before the answer is used. So after a crash only the questions
+that were in flight are repeated. Every token is counted once, including those of failed attempts.
 """
 
 import hashlib
@@ -46,21 +45,21 @@ NOTHING_SPENT: Final = Usage()
 
 
 def question_of(model: str, request: ModelRequest) -> str:
-    """The key of a question's answer: hex, 64 characters. Another model may answer otherwise."""
+    """Return the journal key of a question: 64 hex characters over the model's name and the request."""
     return hashlib.sha256(f"{model}\n{request.digest}".encode()).hexdigest()
 
 
 class NoModel(HubError):
-    """The run's agent keeps to local models, and there is none: nothing of it may be read."""
+    """The run's agent may use local models only, and none is configured; its files must not be read."""
 
     code = ErrorCode.MODEL_REFUSED
 
 
 def model_for(models: Models, *, allow_cloud: bool) -> LanguageModel | None:
-    """The model of an agent; ``None``: there is none at all, and rules alone find items.
+    """Return the model of an agent, or None if no model is configured and only rules extract items.
 
     Raises:
-        NoModel: the agent may not use those there are.
+        NoModel: the agent may not use any of the configured models.
     """
     chosen = models.choose(allow_cloud=allow_cloud)
     if chosen is None and models.anywhere is not None:
@@ -72,10 +71,12 @@ def model_for(models: Models, *, allow_cloud: bool) -> LanguageModel | None:
 
 
 def check_still_allowed(order: RunOrder, now: ModelUse) -> None:
-    """What a run was made with holds for it, but never to show a model what its owner has forbidden since.
+    """Check that a run's parameters hide at least as much from models as its agent's current settings.
+
+    A run otherwise keeps the parameters with which it was created.
 
     Raises:
-        NoModel: it would.
+        NoModel: the agent has since forbidden cloud models, or has new redaction rules.
     """
     made = order.parameters
     hidden = {(rule.name, rule.regex) for rule in made.redact}
@@ -87,7 +88,7 @@ def check_still_allowed(order: RunOrder, now: ModelUse) -> None:
 
 
 class Asking:
-    """What stands between runs and *models*."""
+    """Access of runs to *models*, through the journal, the budgets and the gates."""
 
     def __init__(
         self,
@@ -110,20 +111,20 @@ class Asking:
         self._asked_now: dict[tuple[AgentId, str], anyio.Lock] = {}
 
     def has_model(self, order: RunOrder) -> bool:
-        """Whether there is anybody to ask; else rules alone find items."""
+        """Return True if a model is available to the run; otherwise only rules extract items."""
         return self.models.choose(allow_cloud=order.parameters.allow_cloud) is not None
 
     def away(self, order: RunOrder) -> str | None:
-        """Why the model of a run is not asked; ``None`` while it is."""
+        """Return why the gate of the run's model is closed, or None if it is open."""
         return self.gates.away(allow_cloud=order.parameters.allow_cloud)
 
     async def open(self, order: RunOrder) -> "RunAsking":
-        """The questions of one attempt of a run.
+        """Return the access to models for one attempt of a run.
 
         Raises:
-            NoModel: its agent may not use the models there are, or not as the run would.
-            BatchPending: its questions are handed in, and not answered yet.
-            ModelUnavailable: nobody could say how far they are.
+            NoModel: the agent may not use any configured model, or may not use it with the run's parameters.
+            BatchPending: the run's questions were submitted as a batch that is not answered yet.
+            ModelUnavailable: the state of the batch is unknown, because the provider did not answer.
         """
         agent = await self.store.read(agents.get_agent, order.agent_id)
         check_still_allowed(order, agent.model_use)
@@ -136,7 +137,7 @@ class Asking:
 
     @asynccontextmanager
     async def alone(self, agent_id: AgentId, question: str) -> AsyncIterator[None]:
-        """Nobody else asks the same meanwhile: who comes second finds the answer in the journal."""
+        """Hold the lock of a question, so that a concurrent repeat finds the answer in the journal."""
         key = (agent_id, question)
         lock = self._asked_now.setdefault(key, anyio.Lock())
         try:
@@ -148,7 +149,11 @@ class Asking:
 
 
 class RunAsking:
-    """What stands between one run and models; *collection*: where questions go instead of there."""
+    """Access of one attempt of a run to models.
+
+    Args:
+        collection: collects the questions for a batch instead of asking them directly, if not None.
+    """
 
     def __init__(
         self, asking: Asking, order: RunOrder, budget: RunBudget, collection: Collection | None = None
@@ -159,25 +164,29 @@ class RunAsking:
         self.collection = collection
 
     async def finish(self) -> None:
-        """All units were read.
+        """Submit the remaining questions of the batch after all units were read.
 
         Raises:
-            BatchPending: some of them wait for the answers of a batch.
-            ModelUnavailable, ModelExhausted: the batch could not be handed in.
+            BatchPending: some units wait for the answers of a batch.
+            ModelUnavailable, ModelExhausted: the batch could not be submitted.
         """
         if self.collection is not None:
             with self._closing_gate():
                 await self.collection.finish()
 
     async def make_room(self) -> None:
-        """Another unit is to be read. Raises as ``finish`` does, but for BatchPending."""
+        """Submit the collected questions if they take too much memory, before another unit is read.
+
+        Raises:
+            ModelUnavailable, ModelExhausted: the batch could not be submitted.
+        """
         if self.collection is not None and self.collection.is_full:
             with self._closing_gate():
                 await self.collection.hand_in()
 
     @contextmanager
     def _closing_gate(self) -> Iterator[None]:
-        """A batch that could not be handed in is a question without an answer."""
+        """Close the model's gate if a batch cannot be submitted, as for a question without an answer."""
         try:
             yield
         except ModelUnavailable as exc:
@@ -186,15 +195,15 @@ class RunAsking:
 
     @property
     def gate(self) -> ModelGate:
-        """The gate of the run's model. Raises KeyError where it has none."""
+        """The gate of the run's model. Raises KeyError if the run has no model."""
         return self.asking.gates.of(allow_cloud=self.order.parameters.allow_cloud)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """One attempt at the run, inside the block. What was not handed in by its end costs nothing.
+        """Release the budget reservations of unsubmitted questions when the attempt ends.
 
-        What a day's budget had room for is handed in: let go, it would be noted anew the next day, and
-        the run would come no further.
+        If the day's budget ran out, the questions that it did cover are submitted instead. Otherwise they
+        would be collected anew the next day, and the run would never make progress.
         """
         collection = self.collection
         try:
@@ -208,14 +217,16 @@ class RunAsking:
                 collection.drop()
 
     def about(self, unit_key: str) -> "UnitAsking":
-        """The questions about one unit."""
+        """Return the access to models for the questions about one unit."""
         return UnitAsking(self, unit_key)
 
 
 class UnitAsking:
-    """What stands between one unit of a run and models.
+    """Access to models for the questions about one unit of a run.
 
-    *asked*: its questions so far; *useless*: those of them whose answers were cut off or cannot be read.
+    Attributes:
+        asked: keys of the questions asked so far.
+        useless: keys of the questions whose answers were truncated or cannot be parsed.
     """
 
     def __init__(self, run: RunAsking, unit_key: str) -> None:
@@ -226,20 +237,20 @@ class UnitAsking:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether its answers come with a batch: what was found without them is not all."""
+        """True if answers about the unit come with a batch, so that its items are not complete yet."""
         collection = self.run.collection
         return collection is not None and self.unit_key in collection.units
 
     def through(self, model: LanguageModel) -> LanguageModel:
-        """*model*, with journal and budget before it."""
+        """Return *model* behind the journal and the budget."""
         return RunModel(model, self)
 
     async def forget(self) -> None:
-        """Nothing can be made of what the model said about this unit: the next run is to ask again."""
+        """Delete the journaled answers about this unit, so that the next run asks again."""
         await self._forget(self.asked)
 
     async def forget_useless(self) -> None:
-        """A part of the unit was given up: the next run is to ask about that again."""
+        """Delete the unusable answers about this unit, so that the next run asks those questions again."""
         await self._forget(self.useless)
 
     async def _forget(self, questions: set[str]) -> None:
@@ -248,7 +259,7 @@ class UnitAsking:
 
 
 class RunModel:
-    """A ``LanguageModel`` whose answers are journaled, budgeted and counted."""
+    """A ``LanguageModel`` whose answers are journaled, charged to budgets and counted."""
 
     def __init__(self, model: LanguageModel, unit: UnitAsking) -> None:
         self._model = model
@@ -277,15 +288,15 @@ class RunModel:
         return self._model.price
 
     async def reach(self) -> str | None:
-        """See ``LanguageModel.reach``."""
+        """Implement ``LanguageModel.reach``."""
         return await self._model.reach()
 
     async def answer(self, request: ModelRequest) -> ModelAnswer:
-        """See ``LanguageModel.answer``. An answer of the journal costs nothing.
+        """Implement ``LanguageModel.answer``. An answer from the journal costs nothing.
 
         Raises:
-            BudgetReached, DayBudgetReached: nothing was asked.
-            StorageError: the answer came, and could not be written down.
+            BudgetReached, DayBudgetReached: the budget does not cover the question; it was not asked.
+            StorageError: the model answered, but the answer could not be stored.
         """
         question = question_of(self.name, request)
         self._unit.asked.add(question)
@@ -327,7 +338,7 @@ class RunModel:
             self._asking.budgets.densities.learn(self.name, request, answer.usage)
             call = self._call(question, answer.model or self.name, model_calls.ANSWERED, answer.usage, began)
             kept = JournaledAnswer(model=call.model, finish=answer.finish, text=answer.text)
-            # Shielded: it is paid for, whoever wants the run to stop meanwhile.
+            # Shielded: the answer is paid for, even if the run is being cancelled.
             with anyio.CancelScope(shield=True):
                 await self._asking.store.write(model_answers.record_answer, call, kept)
         return answer

@@ -1,4 +1,4 @@
-"""What a run has in hand while it executes: the attempt itself, and each document that is being read."""
+"""In-memory state of a run's execution: the attempt, and each document that is being read."""
 
 from typing import NamedTuple
 
@@ -15,20 +15,27 @@ from protocol.lifecycles import RunState
 
 
 class Attempt:
-    """What one execution of a run knows of itself."""
+    """State of one execution of a run."""
 
     def __init__(self, order: RunOrder) -> None:
         self.order = order
         self.state = RunState.PREPARING
         self.lanes = anyio.Semaphore(CALLS_IN_FLIGHT)
-        self.is_full = False  # it has brought as many items as a run may
-        self.postponed: set[str] = set()  # its units whose prose waits for the model
-        self.unanswered: str | None = None  # why the model gave no answer about one of them
-        self.link: DeviceLink | None = None  # of a run that reads a mailbox, as long as its device is there
+        self.is_full = False  # reached the largest number of items of a run
+        self.postponed: set[str] = set()  # units whose free text waits for the model
+        self.unanswered: str | None = None  # why the model did not answer about one of them
+        # only for a run that reads a mailbox, while its device is connected
+        self.link: DeviceLink | None = None
 
 
 class Reading(NamedTuple):
-    """A document in hand: its device, if it is there, whom to ask about it and for what, when it was here."""
+    """A document that is being read.
+
+    Attributes:
+        link: link to the unit's device, or None if it is not connected.
+        read_at: when the document was read, in epoch milliseconds.
+        message: the mail message, if the unit is a mailbox.
+    """
 
     link: DeviceLink | None
     asking: RunAsking

@@ -1,4 +1,4 @@
-"""Which old fires a backfill makes runs for, and what the rows that tell of them become. Pure."""
+"""Selection of the past fires that a backfill runs, and the resulting fire rows. Pure functions."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -27,9 +27,12 @@ class TooManyFires(HubError):
 
 
 class Backfilled(msgspec.Struct, frozen=True):
-    """What a backfill did, or would do: *fires* of the range, and those of them that get a run.
+    """Result of a backfill or of its preview.
 
-    *runs* are in the order of *wanted*; empty where it was only tried.
+    Holds all fires of the range in epoch milliseconds, and among them the fires that get a run.
+
+    Attributes:
+        runs: ids of the created runs, in the order of their fires; empty in a preview.
     """
 
     fires: tuple[int, ...]
@@ -38,11 +41,13 @@ class Backfilled(msgspec.Struct, frozen=True):
 
 
 def fires_between(schedule: ScheduleRow, first_at: int, last_at: int) -> tuple[int, ...]:
-    """The fires from *first_at* to *last_at*, as far as they are decided; later ones come by themselves.
+    """Return the fires from *first_at* to *last_at* that the schedule has already decided on.
+
+    Later fires are left to the schedule itself.
 
     Raises:
-        BadSchedule: the row cannot be read.
-        TooManyFires: more than a thousand.
+        BadSchedule: the schedule's row cannot be parsed.
+        TooManyFires: the range has more than a thousand fires.
     """
     missed = walk(trigger_for(schedule), first_at - 1, min(last_at, schedule.cursor_at))
     if missed is None:
@@ -53,7 +58,7 @@ def fires_between(schedule: ScheduleRow, first_at: int, last_at: int) -> tuple[i
 
 
 def wanted_of(fires: Sequence[int], sight: BackfillSight) -> tuple[int, ...]:
-    """Those of *fires*, which ascend, that had no run and are not part of another's."""
+    """Return the fires that had no run and were not merged into another run. *fires* are ascending."""
     had = set(sight.runs)
     for row in sight.rows:
         if row.decision in _HAD_A_RUN:
@@ -68,7 +73,7 @@ def plan(
     parameters: RunParameters,
     ids: IdFactory,
 ) -> BackfillPlan:
-    """A run for each fire that had none; of every other fire is told what was told before."""
+    """Plan a run for each fire without one. Other fires keep their recorded decisions."""
     trigger = trigger_for(due.schedule)
     wanted = wanted_of(fires, sight)
     dropped = tuple(row for row in sight.rows if row.decision not in _HAD_A_RUN and _within(wanted, row))
@@ -83,7 +88,7 @@ def plan(
 
 
 def _parts(trigger: Trigger, row: FireRow, fires: Sequence[int], sight: BackfillSight) -> list[FireRow]:
-    """What is left of *row* when it no longer tells of *fires*."""
+    """Split *row* into the rows that remain when *fires* no longer belong to it."""
     parts = [
         _part(row, fire_at, fire_at, 1, decision="run", reason=None, run_id=sight.runs[fire_at])
         for fire_at in _within(fires, row)
@@ -104,5 +109,5 @@ def _part(row: FireRow, first_at: int, fire_at: int, count: int, **other: object
 
 
 def _within(fires: Sequence[int], row: FireRow) -> Sequence[int]:
-    """Those of *fires* that *row* tells of."""
+    """Return the fires that *row* covers."""
     return fires[bisect_left(fires, row.first_at) : bisect_right(fires, row.fire_at)]

@@ -1,10 +1,10 @@
-"""Batches: the first questions of a run, handed in together for half the price.
+"""Batches: the first questions of a run, submitted together at half the price.
 
-For an agent that has time. A run reads its files once and notes what it would ask; hands
-that in; goes back into the queue until the answers are there; and reads its files again,
-now with the answers in the journal. What no batch answers, and what is asked because of an
-answer, is asked at once. Whether a batch was handed in is written before and after, so a
-hub that dies hands in nothing twice.
+Used for agents whose results may be late. A run reads its files once, collects its questions and submits
+them. It returns to the queue until the answers are journaled, and then reads its files again.
+
+Questions that no batch answers, and questions that follow from an answer, are asked directly. The state of a
+batch is written before and after its submission, so no batch is submitted twice after a crash.
 """
 
 from collections.abc import Iterator
@@ -40,13 +40,13 @@ log = Channel(__name__)
 
 LEAST_WAIT_S: Final = 30.0
 MOST_WAIT_S: Final = 1_800.0
-_NOTED_BYTES: Final = 32 * 1024 * 1024  # of questions in memory; then they are handed in
-_AT_ONCE: Final = 200  # answers in one transaction
-_NOTHING_FOUND: Final = '{"items": []}'  # in place of an answer that is not here yet
+_NOTED_BYTES: Final = 32 * 1024 * 1024  # of questions held in memory; submitted above this
+_AT_ONCE: Final = 200  # answers per transaction
+_NOTHING_FOUND: Final = '{"items": []}'  # placeholder for an answer that a batch will bring
 
 
 class BatchPending(HubError):
-    """The run's questions were handed in; whether they are answered is looked at in *wait_s* seconds."""
+    """The run's questions were submitted as a batch; its state is checked again in *wait_s* seconds."""
 
     code = ErrorCode.BUSY
 
@@ -63,14 +63,16 @@ class Batching:
         self._budgets = budgets
         self._clock = clock
         self._ids = ids
-        self._promised: dict[RunId, list[Reservation]] = {}  # for what is handed in
+        self._promised: dict[RunId, list[Reservation]] = {}  # reservations of submitted questions
 
     async def open(self, order: RunOrder, batches: Batches, budget: RunBudget) -> "Collection | None":
-        """Where the questions of a run go; ``None``: they are to be asked at once, for its batches are done.
+        """Return the collection of a run's questions, or None if they are to be asked directly.
+
+        Questions are asked directly once the run's own batches are complete.
 
         Raises:
-            BatchPending: they are not; nothing is to be read now.
-            ModelUnavailable: nobody could say how far they are.
+            BatchPending: the run has a batch that is not complete; its files need not be read yet.
+            ModelUnavailable: the provider did not answer about the state of a batch.
         """
         rows = await self._store.read(model_batches.batches_of, order.run_id)
         open_rows = [row for row in rows if row.state in (BatchState.MADE, BatchState.SUBMITTED)]
@@ -82,7 +84,7 @@ class Batching:
         return None if rows else Collection(self, order, batches, budget, await self._left(order, batches))
 
     async def _left(self, order: RunOrder, batches: Batches) -> list[BatchRow]:
-        """Batches that runs of the same agent have left behind, and that are not answered yet."""
+        """Return the incomplete batches of earlier runs of the same agent."""
         left = []
         for row in await self._store.read(model_batches.left_behind, order.agent_id):
             if await self._is_over(order, batches, row):
@@ -103,23 +105,23 @@ class Batching:
         )
 
     def wait_s(self, waiting: list[BatchRow]) -> float:
-        """When to look at them again: the older, the later."""
+        """Return the seconds until the next check of a batch, longer for older batches."""
         age_s = (self._at() - waiting[0].created_at) / 1_000
         return min(MOST_WAIT_S, max(LEAST_WAIT_S, age_s / 4))
 
     async def _is_over(self, order: RunOrder, batches: Batches, row: BatchRow) -> bool:
-        """Look how far a batch is; what it brought is in the journal by then."""
+        """Check a batch. Return True if it is complete, with its answers in the journal."""
         remote_id = row.remote_id
         try:
             if remote_id is None:
                 remote_id = await batches.find(row.id)
-                if remote_id is None:  # it never got there
+                if remote_id is None:  # it was never submitted
                     await self._store.write(model_batches.drop_batch, row.id)
                     return True
                 await self._move(row.id, BatchState.SUBMITTED, remote_id=remote_id)
             result = await batches.check(remote_id)
         except ModelExhausted:
-            return False  # of questions about batches; asked again after the same wait
+            return False  # rate limit on batch requests; checked again after the same wait
         except ModelRefused as exc:
             log.warning("batch.refused", detail=str(exc))
             await self._move(row.id, BatchState.FAILED)
@@ -170,10 +172,15 @@ class Batching:
         noted: dict[str, tuple[str, ModelRequest]],
         reservations: list[Reservation],
     ) -> None:
-        """Hand *noted* in, question to unit and request.
+        """Submit collected questions in parts that fit a batch.
+
+        Args:
+            noted: unit key and request of each question, by the question's key.
+            reservations: budget reservations of the questions, held until the batches are complete.
 
         Raises:
-            ModelUnavailable, ModelExhausted: it may or may not have got there; ``open`` finds out.
+            ModelUnavailable, ModelExhausted: the batch may or may not have been submitted; ``open`` finds
+            out.
         """
         self._promised.setdefault(order.run_id, []).extend(reservations)
         for part in _parts(noted):
@@ -193,7 +200,7 @@ class Batching:
                 )
             except ModelRefused as exc:
                 log.warning("batch.refused", detail=str(exc))
-                await self._move(id, BatchState.FAILED)  # they are asked one by one
+                await self._move(id, BatchState.FAILED)  # its questions are asked directly
             else:
                 await self._move(id, BatchState.SUBMITTED, remote_id=remote_id)
                 log.info("batch.submitted", questions=len(part))
@@ -206,9 +213,13 @@ class Batching:
 
 
 class Collection:
-    """What one attempt of a run would ask. *units*: those that are not read before it is answered.
+    """Questions that one attempt of a run collects for a batch.
 
-    *left*: batches that an earlier run has left behind; what is in one of them is not handed in again.
+    Args:
+        left: incomplete batches of earlier runs; their questions are not submitted again.
+
+    Attributes:
+        units: keys of the units whose items are incomplete until the batch is answered.
     """
 
     def __init__(
@@ -231,16 +242,16 @@ class Collection:
         self._reservations: list[Reservation] = []
         self._bytes = 0
         self._has_handed_in = False
-        self.is_out_of_budget = False  # of a day: nothing more can be noted before it is over
+        self.is_out_of_budget = False  # the day's budget covers no further question before the day ends
         self.units: set[str] = set()
 
     async def note(
         self, model: str, price: Price, unit_key: str, question: str, request: ModelRequest
     ) -> ModelAnswer:
-        """Keep a question for the batch, and answer that nothing was found: its unit is not planned yet.
+        """Collect a question and return an empty answer, because its unit is planned after the batch.
 
         Raises:
-            BudgetReached, DayBudgetReached: no money is left for it.
+            BudgetReached, DayBudgetReached: the budget does not cover the question.
         """
         self.units.add(unit_key)
         if question in self._awaited:
@@ -261,11 +272,11 @@ class Collection:
 
     @property
     def is_full(self) -> bool:
-        """Whether what was noted should be handed in before more is read."""
+        """True if the collected questions should be submitted before more units are read."""
         return self._bytes >= _NOTED_BYTES
 
     async def hand_in(self) -> None:
-        """Hand in what was noted since the last time, if anything was."""
+        """Submit the questions collected since the last submission, if any."""
         noted, reservations = self._noted, self._reservations
         self._noted, self._reservations, self._bytes = {}, [], 0
         if noted:
@@ -273,10 +284,10 @@ class Collection:
             await self._batching.hand_in(self._order, self._batches, self._model, noted, reservations)
 
     async def finish(self) -> None:
-        """All files were looked at.
+        """Submit the remaining questions after all files were read.
 
         Raises:
-            BatchPending: some of them wait for answers.
+            BatchPending: some units wait for the answers of a batch.
         """
         await self.hand_in()
         if self._has_handed_in:
@@ -287,7 +298,7 @@ class Collection:
             )
 
     def drop(self) -> None:
-        """The attempt ended before its end: what was not handed in costs nothing."""
+        """Release the reservations of the unsubmitted questions when an attempt ends early."""
         for reservation in self._reservations:
             reservation.release()
         self._noted, self._reservations = {}, []
@@ -300,7 +311,7 @@ def _kept(answer: ModelAnswer) -> JournaledAnswer:
 def _parts(
     noted: dict[str, tuple[str, ModelRequest]],
 ) -> Iterator[dict[str, tuple[str, ModelRequest]]]:
-    """*noted* in parts that fit a batch."""
+    """Split *noted* into parts that fit a batch."""
     questions = iter(noted.items())
     while part := dict(islice(questions, BATCH_REQUESTS)):
         yield part

@@ -1,12 +1,11 @@
-"""What may be spent on models, and what is being spent: a question is paid for before it is asked.
+"""Budgets for model calls: the cost of a question is reserved before the question is asked.
 
-Before a question leaves, the most that it may cost is reserved from every account that it
-is paid from: its run's, its agent's day, the hub's day. Where that does not fit, it
-waits for what is on its way, which mostly costs less than was reserved; and where nothing
-is, the budget is reached. So a budget is not passed, but for tries that failed and cost
-something all the same.
+The highest possible cost of a question is reserved on three accounts: the run's, the agent's day and the
+hub's day. If it does not fit, the question waits for questions in flight, which mostly cost less than
+reserved. If none is in flight, the budget is reached. So spending exceeds a budget only by failed attempts
+that cost something.
 
-A day begins at midnight: of an agent in its own time zone, of the hub in UTC.
+A day begins at midnight: in the agent's time zone for an agent, in UTC for the hub.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,14 +29,14 @@ from storage.runs import model_calls
 from storage.runs.model_calls import Spent
 from storage.store import Store
 
-NANOS: Final = 1_000_000_000  # of a US dollar
-_TOKENS_PER_BYTE: Final = 0.4  # of UTF-8; English has 0.25, Chinese 0.33, figures 0.4
-_SPARE: Final = 1.1  # above the most tokens a byte that were seen of a model
-_STALE_S: Final = 1.0  # where other hubs spend too, a day's sum is read anew after so long
+NANOS: Final = 1_000_000_000  # per US dollar
+_TOKENS_PER_BYTE: Final = 0.4  # of UTF-8; English has 0.25, Chinese 0.33, digits 0.4
+_SPARE: Final = 1.1  # margin above the highest tokens per byte seen of a model
+_STALE_S: Final = 1.0  # maximum age of a day's sum, where other hubs spend from the same budgets
 
 
 class BudgetLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """``[budget]`` of hub.toml; ``None``: no such limit."""
+    """``[budget]`` of hub.toml. ``None`` means no limit."""
 
     run_cost_nanos: int | None = NANOS
     run_tokens: int | None = None
@@ -46,13 +45,13 @@ class BudgetLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BudgetReached(ModelError):
-    """The budget of this run is used up: what is left of it is not read."""
+    """The budget of this run is used up; its remaining units are not read."""
 
     code = ErrorCode.BUDGET_REACHED
 
 
 class DayBudgetReached(ModelExhausted):
-    """The budget of a day is used up: the run pauses until the day is over, and its agent with it."""
+    """The budget of a day is used up; the agent and its runs pause until the day ends."""
 
     code = ErrorCode.BUDGET_REACHED
 
@@ -61,7 +60,14 @@ class DayBudgetReached(ModelExhausted):
 
 
 class Reached(msgspec.Struct, frozen=True):
-    """A budget that was reached: what was told of it, and until when it holds. ``None``: for one run."""
+    """A budget that was reached.
+
+    Holds the name of the limit in hub.toml, and the message for people.
+
+    Attributes:
+        until: when the budget's day ends; None for the budget of one run.
+        agent_id: the agent whose budget it is; None for the hub's.
+    """
 
     setting: str
     told: str
@@ -69,14 +75,17 @@ class Reached(msgspec.Struct, frozen=True):
     agent_id: AgentId | None = None
 
     def holds(self, agent_id: AgentId) -> bool:
-        """Whether it is this agent's, or everybody's."""
+        """Return True if the budget applies to the agent."""
         return self.agent_id in (None, agent_id)
 
 
 class Account:
-    """One budget and what is drawn on it. No await in it: what fits is reserved at once.
+    """Limits of a budget and the amounts drawn on it.
 
-    *setting*: where its limits stand in hub.toml, with ``*`` for ``usd`` or ``tokens``.
+    It has no ``await`` between check and reservation, so concurrent questions cannot overdraw it.
+
+    Args:
+        setting: the limits' name in hub.toml, with ``*`` for ``usd`` or ``tokens``.
     """
 
     def __init__(self, setting: str, spent: Spent, *, until: datetime | None = None) -> None:
@@ -86,10 +95,10 @@ class Account:
         self.tokens: int | None = None
         self.spent = spent
         self.reserved = Spent()
-        self.promised = Spent()  # for batches, whose answers come hours later: nobody waits for those
-        self.settled = 0  # how often; what was read before the last time is old
+        self.promised = Spent()  # for batches, whose answers take hours; questions do not wait for them
+        self.settled = 0  # number of changes; a sum read before the last one is outdated
         self.read_at = 0.0  # monotonic
-        self.is_stale = False  # what was spent is to be read anew
+        self.is_stale = False  # the sum of past costs must be read again
         self._changed = anyio.Event()
 
     @property
@@ -97,7 +106,7 @@ class Account:
         return self.cost_nanos is not None or self.tokens is not None
 
     def missing(self, wanted: Spent) -> str | None:
-        """Which of the limits *wanted* does not fit in: ``usd``, ``tokens``, or none."""
+        """Return the limit that the amount exceeds, ``usd`` or ``tokens``, or None if it fits."""
         drawn = _sum(_sum(self.spent, _sum(self.reserved, self.promised)), wanted)
         if self.cost_nanos is not None and wanted.cost_nanos and drawn.cost_nanos > self.cost_nanos:
             return "usd"
@@ -109,19 +118,19 @@ class Account:
         self.reserved = _sum(self.reserved, wanted)
 
     def settle(self, wanted: Spent, spent: Spent) -> None:
-        """What was reserved has come to its end, and cost *spent*."""
+        """Replace a reservation by the actual cost *spent*."""
         self.reserved = _sum(self.reserved, wanted, sign=-1)
         self.spent = _sum(self.spent, spent)
         self._tell()
 
     def promise(self, wanted: Spent) -> None:
-        """What was reserved is for a batch."""
+        """Turn a reservation into one for a batch."""
         self.reserved = _sum(self.reserved, wanted, sign=-1)
         self.promised = _sum(self.promised, wanted)
         self._tell()
 
     def release(self, wanted: Spent) -> None:
-        """The batch is over, and what it cost was written down."""
+        """Release a batch's reservation after its cost was stored."""
         self.promised = _sum(self.promised, wanted, sign=-1)
         self._tell()
 
@@ -132,14 +141,14 @@ class Account:
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether something is on its way that may leave more than there is now."""
+        """True if a question in flight may leave part of its reservation unused."""
         return self.reserved != Spent()
 
     async def changed(self) -> None:
         await self._changed.wait()
 
     def told(self, kind: str, wanted: Spent) -> str:
-        """What was reached, by how much, and what goes on when."""
+        """Return the message that the limit *kind* is reached, with the amounts spent and requested."""
         if kind == "usd":
             assert self.cost_nanos is not None
             limit, spent, more = (
@@ -156,26 +165,26 @@ class Account:
 
 
 class Densities:
-    """How many tokens a byte of a question comes to, learnt from answers; by model."""
+    """Tokens per byte of a question for each model, learnt from answers."""
 
     def __init__(self) -> None:
-        self._densest: dict[str, float] = {}  # the most that was seen
+        self._densest: dict[str, float] = {}  # the highest value seen
 
     def most_of(self, model: str, request: ModelRequest, price: Price) -> Spent:
-        """The most that a question may cost, if its first try does not fail."""
+        """Return the highest possible cost of a question, provided that its first attempt succeeds."""
         density = max(_TOKENS_PER_BYTE, _SPARE * self._densest.get(model, 0.0))
         prompt = round(size_of(request) * density) + 1
         return Spent(tokens=prompt + request.max_tokens, cost_nanos=price.of(prompt, request.max_tokens))
 
     def learn(self, model: str, request: ModelRequest, usage: Usage) -> None:
-        """So many tokens it was."""
+        """Record the tokens per byte of an answered question, if it took a single request."""
         if usage.requests == 1:
             density = usage.prompt_tokens / size_of(request)
             self._densest[model] = max(density, self._densest.get(model, 0.0))
 
 
 class Budgets:
-    """All accounts of one hub."""
+    """Budget accounts of one hub."""
 
     def __init__(
         self, store: Store, *, clock: Clock, metrics: Metrics, limits: BudgetLimits | None = None
@@ -189,13 +198,13 @@ class Budgets:
         self.densities = Densities()
 
     async def open(self, order: RunOrder) -> "RunBudget":
-        """The accounts that the questions of a run are paid from."""
+        """Return the accounts that pay for the questions of a run."""
         spent = await self._store.read(model_calls.spent_by_run, order.run_id)
         agent = await self._store.read(agents.get_agent, order.agent_id)
         return RunBudget(self, order, Account("budget.run_*", spent), agent.model_use.budget_nanos)
 
     def reached(self) -> list[Reached]:
-        """The budgets of days that are used up now."""
+        """Return the day budgets that are used up now."""
         now = self._clock.now()
         self._reached = {
             key: one for key, one in self._reached.items() if one.until is not None and one.until > now
@@ -203,17 +212,17 @@ class Budgets:
         return list(self._reached.values())
 
     def forgive(self) -> None:
-        """The budgets are others by now: what was reached is looked at anew."""
+        """Forget the reached budgets after their limits have changed."""
         self._reached.clear()
 
     async def day_of_hub(self) -> Account:
-        """The hub's day."""
+        """Return the account of the hub's current day."""
         account = await self._day(None, "UTC", "budget.day_*")
         account.cost_nanos, account.tokens = self.limits.day_cost_nanos, self.limits.day_tokens
         return account
 
     async def day_of_agent(self, order: RunOrder, cost_nanos: int | None) -> Account:
-        """The day of the order's agent."""
+        """Return the account of the current day of the order's agent."""
         account = await self._day(order.agent_id, order.parameters.timezone, "agents.budget_*")
         account.cost_nanos = cost_nanos
         return account
@@ -237,7 +246,7 @@ class Budgets:
         return account
 
     async def over(self, agent: AgentRow, tokens: int, cost_nanos: int) -> tuple[str, ...]:
-        """Which budgets a run of *agent* would reach that spends so much, as hub.toml calls them."""
+        """Return the settings of the budgets that a run of *agent* with these costs would exceed."""
         run = Account("budget.run_*", Spent())
         run.cost_nanos, run.tokens = self.limits.run_cost_nanos, self.limits.run_tokens
         day = await self._day(agent.id, agent.timezone, "agents.budget_*")
@@ -247,7 +256,7 @@ class Budgets:
         return tuple(one.setting.replace("*", kind) for one in accounts if (kind := one.missing(wanted)))
 
     def reach(self, account: Account, kind: str, wanted: Spent, agent_id: AgentId) -> ModelError:
-        """The budget is reached: what to raise."""
+        """Record that a budget is reached, and return the error to raise."""
         setting = account.setting.replace("*", kind)
         self._limits_reached.labels(setting.replace(".", "_")).inc()
         told = account.told(kind, wanted)
@@ -260,7 +269,7 @@ class Budgets:
 
 
 class RunBudget:
-    """The accounts that the questions of one run are paid from."""
+    """Accounts that pay for the questions of one run."""
 
     def __init__(self, budgets: Budgets, order: RunOrder, run: Account, agent_day_nanos: int | None) -> None:
         self._budgets = budgets
@@ -269,11 +278,11 @@ class RunBudget:
         self._agent_day_nanos = agent_day_nanos
 
     async def reserve(self, model: str, request: ModelRequest, price: Price) -> "Reservation":
-        """Set aside what a question may cost, as soon as that fits.
+        """Reserve the highest possible cost of a question, as soon as the budgets cover it.
 
         Raises:
-            BudgetReached: it does not fit in the run's budget, and nothing is on its way.
-            DayBudgetReached: likewise, in that of the agent's day, or of the hub's.
+            BudgetReached: the run's budget does not cover it, and no question is in flight.
+            DayBudgetReached: the budget of the agent's day or of the hub's day does not cover it.
         """
         wanted = self._budgets.densities.most_of(model, request, price)
         while True:
@@ -300,26 +309,29 @@ class RunBudget:
 
 
 class Reservation:
-    """What was set aside for one question."""
+    """Amount reserved for one question on all of its accounts."""
 
     def __init__(self, accounts: list[Account], wanted: Spent) -> None:
         self._accounts = accounts
         self._wanted = wanted
 
     def promise(self) -> None:
-        """It is for a batch: set aside until ``release``, and nobody waits for that."""
+        """Keep the amount reserved for a batch until ``release``; other questions do not wait for it."""
         for account in self._accounts:
             account.promise(self._wanted)
 
     def release(self) -> None:
-        """The batch is over: what it cost is read from what was written down."""
+        """Release the amount after the batch is complete; the actual cost is read from the database."""
         for account in self._accounts:
             account.release(self._wanted)
             account.is_stale = True
 
     @contextmanager
     def held(self) -> Iterator[Callable[[Usage], None]]:
-        """While the question is on its way. It is told what that cost; untold, it cost nothing."""
+        """Yield a callback that reports the question's cost; settle the reservation at the end.
+
+        Without a report, the question cost nothing.
+        """
         costs: list[Usage] = []
         try:
             yield costs.append
@@ -333,7 +345,7 @@ class Reservation:
 
 
 def day_around(now: datetime, timezone: str) -> tuple[datetime, datetime]:
-    """When the day of *now* began in a time zone, and when it ends; aware, UTC."""
+    """Return the start and end of the day of *now* in a time zone; aware datetimes in UTC."""
     zone = ZoneInfo(timezone)
     today = now.astimezone(zone).date()
     midnights = (
@@ -344,7 +356,7 @@ def day_around(now: datetime, timezone: str) -> tuple[datetime, datetime]:
 
 
 def size_of(request: ModelRequest) -> int:
-    """What a question sends, in bytes of UTF-8: its turns, and the schema of its answer."""
+    """Return the size of a question in UTF-8 bytes: its messages and the schema of its answer."""
     turns = sum(len(message.content.encode()) for message in request.messages)
     return turns + len(msgspec.json.encode(request.schema))
 

@@ -1,15 +1,15 @@
-"""Whether the wall clock may be believed: one look at a wrong one would end runs that have time left."""
+"""Trust in the wall clock, because a wrong wall clock would end runs before their deadline."""
 
 from typing import Final
 
 from hub.clock import Clock
 
-JUMP_S: Final = 2.0  # apart from the monotonic clock, between two looks
-STEADY_S: Final = 600.0  # without a jump, from the start on
+JUMP_S: Final = 2.0  # seconds of drift from the monotonic clock between two checks
+STEADY_S: Final = 600.0  # seconds without a jump, initially counted from the start
 
 
 class ClockTrust:
-    """Compares the wall clock with the monotonic one at each look."""
+    """Compares the wall clock with the monotonic clock at each check."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -17,7 +17,7 @@ class ClockTrust:
         self._steady_at = clock.monotonic() + STEADY_S
 
     def is_steady(self) -> bool:
-        """Whether the wall clock has gone on evenly for a while."""
+        """Return True if the wall clock has not jumped for the last ten minutes."""
         apart_s = self._now_apart_s()
         if abs(apart_s - self._apart_s) > JUMP_S:
             self._steady_at = self._clock.monotonic() + STEADY_S

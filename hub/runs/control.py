@@ -1,7 +1,7 @@
-"""What people ask of runs and agents: start, cancel, pause, resume, run again.
+"""Operations on runs and agents that people request: start, cancel, pause, resume, rerun, report.
 
-Each is a row first, with its entry in the audit log in the same transaction; the
-dispatcher is told afterwards, and would find it by itself.
+Each is written to the database first, with its audit entry in the same transaction. The dispatcher is
+notified afterwards, and would otherwise find the change by polling.
 """
 
 from collections.abc import Callable
@@ -32,12 +32,12 @@ log = Channel(__name__)
 
 
 class RunControl:
-    """Carries out what people ask for.
+    """Carries out operations on runs and agents.
 
     Args:
-        run_timeout_s: what an execution of a run that somebody starts may take.
-        limits: how many of those may wait.
-        on_recovered: a person says that the model of an agent answers again.
+        run_timeout_s: maximum duration of one execution of a manually started run.
+        limits: maximum numbers of manually started runs that may wait.
+        on_recovered: called when a person reports that the model of an agent answers again.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class RunControl:
         self._on_recovered = on_recovered
         self.run_timeout_s = run_timeout_s
         self.limits = limits or runs.WaitingLimits()
-        self.context_bytes = 16 * 1024  # of a run's, as JSON
+        self.context_bytes = 16 * 1024  # largest context of a run, as JSON
 
     async def submit(
         self,
@@ -76,31 +76,30 @@ class RunControl:
         actor: str = "operator",
         wish: RunWish = NOTHING_MORE,
     ) -> RunRow:
-        """Queue a run of *agent*, as its settings are now.
+        """Queue a run of *agent* with the agent's current settings.
 
         Args:
-            wish: what it needs, takes and is for beside that.
-            fire_key: what makes it this run and no second one; the run that has it is
-                answered when there is one already.
+            wish: further requirements, locks and context of the run.
+            fire_key: idempotency key; if a run with this key exists, it is returned.
 
         Raises:
-            UnknownAgent: it was removed; nothing was queued.
-            TooManyWaiting: runs that somebody started; nothing was queued.
-            DocumentTooLarge, BadDocument: its context; nothing was queued.
+            UnknownAgent: the agent was removed; nothing was queued.
+            TooManyWaiting: too many manually started runs are waiting; nothing was queued.
+            DocumentTooLarge, BadDocument: the context is invalid; nothing was queued.
         """
         run_id = RunId(self._ids.fresh())
         fire_key = f"m:{fire_key or run_id}"
         return await self._create(run_id, agent, fire_key=fire_key, actor=actor, wish=wish)
 
     async def rerun(self, run_id: RunId, *, actor: str) -> RunRow:
-        """Queue a new run of the same agent, as its settings are now, and asked for in the same way.
+        """Queue a new run of the same agent, with its current settings and the old run's requirements.
 
-        What is settled is not read again.
+        Units that are already settled are not read again.
 
         Raises:
-            UnknownRun: there is none.
-            UnknownAgent: its agent was removed; nothing was queued.
-            TooManyWaiting: runs that somebody started; nothing was queued.
+            UnknownRun: no run has this id.
+            UnknownAgent: the run's agent was removed; nothing was queued.
+            TooManyWaiting: too many manually started runs are waiting; nothing was queued.
         """
         old = await self._store.read(runs.get_run, run_id)
         agent = await self._store.read(agents.get_agent, old.agent_id)
@@ -154,12 +153,12 @@ class RunControl:
         return row
 
     async def cancel(self, run_id: RunId, *, actor: str, reason: str) -> RunRow:
-        """Cancel a run: at once where it waits, where it executes as soon as what was sent is answered.
+        """Cancel a run: a waiting run at once, an executing run once its sent calls are answered.
 
-        What was inserted stays. A run that ended already is answered as it is.
+        Inserted items stay. A run that has already ended is returned unchanged.
 
         Raises:
-            UnknownRun: there is none.
+            UnknownRun: no run has this id.
         """
         entry = self._entry("run.cancelled", actor, run_id, reason=reason)
         row = await self._store.write(
@@ -174,17 +173,17 @@ class RunControl:
         self._lifecycle.tell_watchers(run_id)
         is_ours = row.lease_boot_id == self._boot_id or not self._store.is_shared
         if not self._dispatcher.interrupt(run_id, reason) and row.state not in FINAL_RUN_STATES and is_ours:
-            # Claimed in this moment, or left by nobody: whoever holds it finds it moved.
+            # A worker may claim it in this moment; the worker then finds that the run has moved on.
             await self._lifecycle.move(row.held, RunEvent.CANCELLED, actor=actor, reason=reason)
         self._dispatcher.look_again()
         return await self._store.read(runs.get_run, run_id)
 
     async def pause(self, run_id: RunId, *, actor: str) -> RunRow:
-        """Let a run wait for a person: at once, or where it executes at the end of the units in hand.
+        """Pause a run: a waiting run at once, an executing run after the units in progress.
 
         Raises:
-            UnknownRun: there is none.
-            IllegalTransition: it has ended, or another node executes it.
+            UnknownRun: no run has this id.
+            IllegalTransition: the run has ended, or another node executes it.
         """
         entry = self._entry("run.paused", actor, run_id)
         if self._dispatcher.ask_to_pause(run_id, f"paused by {actor}"):
@@ -196,11 +195,11 @@ class RunControl:
         return await self._store.read(runs.get_run, run_id)
 
     async def resume(self, run_id: RunId, *, actor: str) -> RunRow:
-        """Let a run go on that a person paused.
+        """Resume a run that a person paused.
 
         Raises:
-            UnknownRun: there is none.
-            IllegalTransition: nobody paused it.
+            UnknownRun: no run has this id.
+            IllegalTransition: the run is not paused by a person.
         """
         entry = self._entry("run.resumed", actor, run_id)
         resume = audit.audited(runs.resume_run, lambda _: entry)
@@ -210,18 +209,19 @@ class RunControl:
         return row
 
     async def pause_agent(self, agent_id: AgentId, *, actor: str) -> bool:
-        """Start no more runs of the agent; those under way come to their end. False if it was paused."""
+        """Stop starting runs of the agent. Return False if it was paused already.
+
+        Runs in progress continue to their end.
+        """
         entry = self._entry("agent.paused", actor, agent_id)
         pause = audit.audited(agent_states.move, lambda moved: entry if moved else None)
         return await self._store.write(pause, agent_id, "lifecycle", "paused", at=entry.at, actor=actor)
 
     async def resume_agent(self, agent_id: AgentId, *, actor: str) -> bool:
-        """Start runs of the agent again, the waiting ones first; an exhausted one is asked again at once.
-
-        False if it was active already.
+        """Start runs of the agent again, and ask an exhausted model again. Return False if already active.
 
         Raises:
-            UnknownAgent: there is none, or it was removed.
+            UnknownAgent: no agent has this id, or it was removed.
         """
         if (await self._store.read(agents.get_agent, agent_id)).archived_at is not None:
             raise UnknownAgent("the agent was removed; declare it again")
@@ -234,17 +234,17 @@ class RunControl:
             resume, agent_id, "lifecycle", "active", at=paused.at, actor=actor
         )
         if await self._store.write(recover, agent_id, at=paused.at, actor=actor):
-            was_paused = True  # its runs are found with the next look
+            was_paused = True  # the dispatcher's next poll finds its runs
             self._on_recovered()
         self._dispatcher.look_again()
         return was_paused
 
     async def report(self, run_id: RunId, fence: int, said: runs.Report) -> RunRow:
-        """Keep what a device says of a run that it works on.
+        """Store a device's report about a run that the device executes.
 
         Raises:
-            StaleRun: the run executes under another fence, or no more; nothing was written.
-            DocumentTooLarge, BadDocument, ContextTooLarge: its context; nothing was written.
+            StaleRun: the run executes under another fence, or no longer; nothing was written.
+            DocumentTooLarge, BadDocument, ContextTooLarge: the context is invalid; nothing was written.
         """
         if said.context is not None:
             said = msgspec.structs.replace(said, context=self._kept(said.context))
@@ -267,17 +267,17 @@ class RunControl:
             raise
 
     def let_start(self, *, is_recovered: bool = False) -> None:
-        """Somebody changed how an agent stands: what waits for it may start now.
+        """Start waiting runs that may start after a change of an agent's status.
 
         Args:
-            is_recovered: its model is said to answer again.
+            is_recovered: True if the agent's model is reported to answer again.
         """
         if is_recovered:
             self._on_recovered()
         self._dispatcher.look_again()
 
     def _entry(self, event: str, actor: str, subject: str, **detail: str | None) -> Entry:
-        """What the audit log is told of what *actor* asked for, now."""
+        """Return the audit entry for an operation that *actor* requests now."""
         return Entry(at=self._at(), actor=actor, event=event, subject=subject, detail=detail)
 
     def _at(self) -> int:

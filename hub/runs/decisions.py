@@ -1,7 +1,7 @@
-"""What became of a schedule's fires, as sentences for a person.
+"""Sentences for people about the decisions on a schedule's fires.
 
-Pure: the stable words of the rows go in (``schedule_fires.decision`` and ``reason``),
-a sentence comes out. A word of a newer release is shown as it stands.
+Pure functions from the stable words of rows (``schedule_fires.decision`` and ``reason``) to sentences. A word
+of a newer release is shown unchanged.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ _PAUSES: Final = {
 
 
 class MissedFires(NamedTuple):
-    """So many fires that got no run of their own, and why; *decision* and *reason* are stable words."""
+    """Number of fires without a run of their own, with the stable words for decision and reason."""
 
     decision: str
     reason: str | None
@@ -65,14 +65,14 @@ class MissedFires(NamedTuple):
 
 
 def told_cause(reason: str | None, device: str) -> str | None:
-    """Why something did not happen: ``device desk was offline``."""
+    """Return the reason as a sentence: ``device desk was offline``."""
     if reason is None:
         return None
     return _CAUSES.get(reason, reason.replace("_", " ")).format(device=device)
 
 
 def told_decision(decision: str, reason: str | None, *, fires: int = 1, device: str) -> str:
-    """What became of so many fires in a row: ``one run stands for it: device desk was offline``."""
+    """Return the decision on consecutive fires: ``skipped: the schedule was paused``."""
     what = _DECISIONS.get(decision, decision.replace("_", " "))
     what = what.format(them="it" if fires == 1 else "them")
     cause = told_cause(reason, device)
@@ -80,15 +80,15 @@ def told_decision(decision: str, reason: str | None, *, fires: int = 1, device: 
 
 
 def told_wake(state: str, reason: str | None, *, device: str) -> str:
-    """What became of a slot that has come: ``the agent did not wake: device desk was offline``."""
+    """Return the result of a wake: ``the agent did not wake: device desk was offline``."""
     what, cause = _WAKES.get(state, state), told_cause(reason, device)
     return what if cause is None else f"{what}: {cause}"
 
 
 def told_missed(missed: Sequence[MissedFires], device: str) -> str | None:
-    """What a run stands for, or stood in the way of: ``2 missed: device desk was offline``.
+    """Return the fires that a run replaced or blocked: ``2 missed: device desk was offline``.
 
-    Fires that were skipped because the run was still going are told apart.
+    Fires that were skipped because the run was in progress are reported separately.
     """
     stands_for = [one for one in missed if one.decision == "coalesced"]
     skipped = sum(one.fires for one in missed if one.decision != "coalesced")
@@ -108,11 +108,11 @@ def _told_causes(missed: Sequence[MissedFires], device: str) -> str:
 
 
 def told_pause(paused_reason: str, failures: int, *, at: datetime | None = None) -> str:
-    """Why a schedule does not fire: ``paused after 5 failed runs in a row``.
+    """Return why a schedule does not fire: ``paused after 5 failed runs in a row``.
 
     Args:
-        at: the one instant that it is for, if it is for one. Whether it had a run then is told
-            elsewhere: an instant that was past when it was declared never has one.
+        at: the only instant of the schedule, if it has just one. Whether a run started then is shown
+            elsewhere: an instant that was past when it was declared never gets a run.
     """
     if paused_reason == "finished" and at is not None:
         return f"its time {at.astimezone(UTC):%Y-%m-%d %H:%M} UTC is over"

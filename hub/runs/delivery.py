@@ -1,8 +1,8 @@
-"""Items on their way to the device: planned together, sent until answered, settled once.
+"""Delivery of items to a device: planned per unit, sent until answered, settled once.
 
-The plan of a unit is committed before its first call leaves. A call is repeated
-with the same id until it is answered, in this run or after a restart; the device
-stores answer and row in one transaction. So each item is there once, whatever dies.
+The plan of a unit is committed before its first call is sent. A call is repeated with the same id until it is
+answered, in this run or after a restart. The device stores answer and row in one transaction. So each item is
+inserted exactly once, despite crashes on either side.
 """
 
 import math
@@ -41,17 +41,18 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-CALLS_IN_FLIGHT = 32  # per run; half of what a device may hold open, so that others get through
-MAX_SENDS = 5  # scheduling 3.4: afterwards the effect is unknown and a person should look
+CALLS_IN_FLIGHT = 32  # per run; half of a device's limit, so that other calls get through
+MAX_SENDS = 5  # afterwards the effect is unknown and a person must check
 CAPS = ItemCaps(items_per_file=2_000, items_per_run=10_000)
-SLOW_DEVICE_WAIT_S = 0.5  # the write buffer drains, or the connection is cut, within seconds
-REFUSED_BASE_S, REFUSED_CAP_S = 0.5, 30.0  # between tries of what a device could not do just now
-_MANY_ITEMS: Final = 100  # 20 ms
+SLOW_DEVICE_WAIT_S = 0.5  # within seconds the write buffer drains, or the connection is cut
+# backoff between attempts of a call that the device refused temporarily
+REFUSED_BASE_S, REFUSED_CAP_S = 0.5, 30.0
+_MANY_ITEMS: Final = 100  # takes about 20 ms
 _TABLE_TOOLS: Final = tuple(CAPABILITY_OF[action] for action in ALWAYS_ACTIONS)
 
 
 class Delivery:
-    """Brings the items of a run to its device."""
+    """Plans and delivers the items of a run to its device."""
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class Delivery:
         self.apply(call_timeout_s=call_timeout_s, max_sends=max_sends, caps=caps)
 
     def apply(self, *, call_timeout_s: float, max_sends: int, caps: ItemCaps) -> None:
-        """Send by these limits from the next call on, and plan by *caps* from the next unit on."""
+        """Apply new limits to subsequent calls, and new caps to subsequent units."""
         self._caps = caps
         self._max_sends = max_sends
         self._deadline_ms = math.ceil(call_timeout_s * 1000)
@@ -84,19 +85,19 @@ class Delivery:
         read_at: int,
         message: Message | None = None,
     ) -> UnitPlan:
-        """Commit what will be sent for a document: what is new, or has changed. Nothing has left by then.
+        """Commit the calls to be sent for a document: items that are new or have changed. Sends nothing.
 
         Args:
-            link: ``None``: the device is away; what it can do is not known then, so no row is changed.
-            read_at: when its text was here, in epoch milliseconds.
-            message: of a mailbox, which is known for good from here on.
+            link: None if the device is disconnected; its capabilities are unknown then, so no row is updated.
+            read_at: when the document's text was read, in epoch milliseconds.
+            message: the mail message that the document comes from; it is recorded as read.
 
         Raises:
-            StaleRun: the run is no longer ours; nothing was written.
-            Conflict: a run that has not ended holds one of the calls; nothing was written.
+            StaleRun: another process has taken over the run; nothing was written.
+            Conflict: a run that has not ended owns one of the calls; nothing was written.
         """
         timezone = order.parameters.timezone
-        # Beside the event loop, where there are many: each is looked up in its text.
+        # Many items are looked up in a thread, to keep the event loop responsive.
         items = (
             found_items(document, found.items, timezone)
             if len(found.items) < _MANY_ITEMS
@@ -106,7 +107,7 @@ class Delivery:
             decide,
             found=items,
             document=document,
-            keeps_quotes=message is None,  # a mail is kept nowhere, and no part of it
+            keeps_quotes=message is None,  # no part of a mail is stored
             timezone=timezone,
             can_update=link is not None and can_update(link.capabilities),
         )
@@ -151,23 +152,24 @@ class Delivery:
         lanes: anyio.Semaphore,
         interrupt: Interrupt,
     ) -> bool:
-        """Bring every call to its end: answered, refused, or given up after MAX_SENDS.
+        """Send every call until it is answered, refused, or sent MAX_SENDS times.
 
-        Returns whether all are: once the run winds up, no further call is sent, and
-        those under way are waited for.
+        Return True if all calls were sent. Once the run is winding up, no further call is sent, and calls in
+        flight are awaited.
 
         Args:
-            lanes: of the whole run; one is taken for each call under way.
+            lanes: limits the calls in flight of the whole run.
 
         Raises:
-            DeviceGone: the connection ended; what is unanswered stays open.
-            StaleRun: the run is no longer ours.
+            DeviceGone: the connection ended; unanswered calls stay open.
+            StaleRun: another process has taken over the run.
         """
         if interrupt.is_winding_up:
             return not calls
         if not calls:
             return True
-        # All at once: SENT says that a call may have left, and one commit is cheaper than many.
+        # Marked together: SENT only means that a call may have been sent, and one commit is cheaper than
+        # many.
         ids = [call.call_id for call in calls]
         await self._store.write(outbox.mark_sent, order.held(RunState.RUNNING), ids, at=self._at())
         waiting = deque(calls)
@@ -221,14 +223,14 @@ class Delivery:
         await self._settle(order, call, Answer(error=error), CallEvent.GIVEN_UP)
 
     async def _ask(self, link: DeviceLink, frame: ToolCall) -> Answer | None:
-        """The answer, or ``None`` when none came in time."""
+        """Return the device's answer, or None if it did not arrive in time."""
         while True:
             try:
                 return await link.call(frame)
             except CallTimedOut:
                 return None
             except (DeviceSlow, TooManyCalls):
-                # Nothing left, so no send is counted: the device reads on, or its connection ends.
+                # Nothing was sent, so no attempt is counted: the device reads on, or its connection ends.
                 await self._clock.sleep(SLOW_DEVICE_WAIT_S)
 
     async def _settle(
@@ -256,7 +258,7 @@ class Delivery:
             epoch=epoch,
         )
         self._metrics.run_items.labels(call.table, event.name.lower()).inc()
-        if answer.error is not None and not is_gone:  # its unit fails for it, and says so in the run's errors
+        if answer.error is not None and not is_gone:  # the call's unit fails, and the run's errors report it
             log.warning("call.refused", call_id=call.call_id, run_id=order.run_id, code=answer.error.code)
 
     def _at(self) -> int:
@@ -264,21 +266,21 @@ class Delivery:
 
 
 def can_update(capabilities: Collection[str]) -> bool:
-    """Whether a device changes rows: one that lists what its tools are, and not that, does not."""
+    """Return True if the device can update rows. A device that lists no table tool can."""
     lists_tools = any(name in capabilities for name in _TABLE_TOOLS)
     return CapabilityName.TOOL_UPDATE in capabilities or not lists_tools
 
 
 def _row_id(answer: Answer) -> str | None:
-    """The row that an insert made; devices of the first days may not say."""
+    """Return the id of the inserted row, or None: old devices may not report it."""
     row = answer.result.get("id") if isinstance(answer.result, dict) else None
     return row if isinstance(row, str) and row else None
 
 
 def _is_gone(call: OpenCall, answer: Answer) -> bool:
-    """Whether the row that was to be changed is not there any more: its owner has removed it.
+    """Return True if the row to be updated was deleted by its owner.
 
-    The same code says that a row is missing which this one was to refer to.
+    The same error code also reports a missing row that the updated row refers to; then the result is False.
     """
     payload = msgspec.convert(call.payload, CallPayload)
     if payload.action is not Action.UPDATE or answer.error is None:
@@ -289,7 +291,7 @@ def _is_gone(call: OpenCall, answer: Answer) -> bool:
 
 
 def may_change(answer: Answer) -> bool:
-    """Whether the device may answer otherwise when it is asked again."""
+    """Return True if the device may answer differently when the call is repeated."""
     if answer.error is None:
         return False
     if answer.error.retryable:
@@ -297,4 +299,4 @@ def may_change(answer: Answer) -> bool:
     try:
         return CATALOGUE[ErrorCode(answer.error.code)].retryable
     except ValueError:
-        return False  # a code of the device's own
+        return False  # an error code that only the device knows

@@ -1,9 +1,8 @@
-"""Whether the disk below the state folder has room for more work, and a reserve for when it has none.
+"""Free space on the disk of the state folder, with a ballast file as reserve for a full disk.
 
-A full disk must not surprise a run half-way: no new run is claimed while
-``is_full``, and what executes still has the room to end, for answers, cancels and
-final states are small. Where others fill the disk to the last byte, the hub gives up
-its reserve, the ballast, so that it can write those, and start.
+No new run is claimed while ``is_full`` is True. Executing runs still have space to end, because answers,
+cancellations and final states are small. If other programs fill the disk completely, the hub frees its
+ballast file, so that it can write those and can start.
 """
 
 import os
@@ -22,21 +21,23 @@ from hub.turns import Turns
 log = Channel(__name__)
 
 CHECK_EVERY_S: Final = 2.0
-BALLAST: Final = "ballast"  # a file of the state folder
+BALLAST: Final = "ballast"  # file name in the state folder
 BALLAST_BYTES: Final = 32 * 1024 * 1024
-PORTION_BYTES: Final = 8 * 1024 * 1024  # given up at once: the database's log (4 MiB), its index, a start
-SCARCE_BYTES: Final = 2 * 1024 * 1024  # less is free: the hub's next writes may fail
+# freed at once: the database's log (4 MiB), its index, and a start of the hub
+PORTION_BYTES: Final = 8 * 1024 * 1024
+SCARCE_BYTES: Final = 2 * 1024 * 1024  # with less free space, the hub's next writes may fail
 LEAST_SHARE: Final = 0.05
 LEAST_BYTES: Final = 200_000_000
-HYSTERESIS: Final = 1.2  # times as much must be free before it counts as room again
+# factor by which free space must exceed the limit before the disk counts as free again
+HYSTERESIS: Final = 1.2
 
 
 class FileSystem(Protocol):
-    """What is asked of ``os.statvfs_result``."""
+    """Fields of ``os.statvfs_result`` that this module needs."""
 
     @property
     def f_bavail(self) -> int:
-        """Blocks that we may still write."""
+        """Return the number of blocks available to this process."""
         ...
 
     @property
@@ -44,15 +45,15 @@ class FileSystem(Protocol):
 
     @property
     def f_frsize(self) -> int:
-        """Bytes of a block."""
+        """Return the size of a block in bytes."""
         ...
 
 
 class Ballast:
-    """A file that takes ``BALLAST_BYTES`` of the operator's disk, and gives them up in portions.
+    """A file that reserves ``BALLAST_BYTES`` of disk space, freed in portions.
 
-    The last portion is for a start alone, so that a hub that was killed on a full disk
-    starts again. It reserves nothing on a file system that compresses.
+    The last portion is freed only by a start, so that a hub killed on a full disk can start again. The file
+    reserves nothing on a file system that compresses.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -67,7 +68,7 @@ class Ballast:
             return 0
 
     def give_up(self, *, keep_bytes: int) -> None:
-        """Free a portion of the disk, as far as more than *keep_bytes* are left."""
+        """Free one portion of disk space, but keep at least *keep_bytes* of the file."""
         size = self.size_bytes
         left = max(keep_bytes, size - PORTION_BYTES)
         if left >= size:
@@ -80,31 +81,34 @@ class Ballast:
             log.warning("disk.ballast_given_up", freed_bytes=size - left, left_bytes=left)
 
     def fits_in(self, bytes: int) -> bool:
-        """Whether it lacks a part, and that part fits into so many bytes; not after it failed to be made."""
+        """Return True if the file is incomplete and its missing part fits into *bytes*.
+
+        Return False after a failed attempt to create the file.
+        """
         return self._can_be_made and 0 < BALLAST_BYTES - self.size_bytes <= bytes
 
     def make(self) -> None:
-        """Take the whole of its room again. May take a second where the file system writes zeros."""
+        """Allocate the whole file again. Blocks for up to a second where the file system writes zeros."""
         try:
             descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 os.posix_fallocate(descriptor, 0, BALLAST_BYTES)
             finally:
                 os.close(descriptor)
-        except OSError as exc:  # a quota, for one: the hub does without
+        except OSError as exc:  # a quota, for example: the hub works without ballast
             self._can_be_made = False
             log.error("disk.no_ballast", exc=exc)
 
 
 def make_room_for_a_start(folder: Path) -> None:
-    """Give up a portion of the ballast in the state folder *folder* if a start would find no room."""
+    """Free a portion of the ballast in *folder* if a start would run out of disk space."""
     found = os.statvfs(folder)
     if found.f_bavail * found.f_frsize < SCARCE_BYTES:
         Ballast(folder).give_up(keep_bytes=0)
 
 
 class DiskGuard:
-    """Looks at the file system of a folder every ``CHECK_EVERY_S``."""
+    """Checks the file system of a folder every ``CHECK_EVERY_S``."""
 
     def __init__(
         self,
@@ -114,7 +118,12 @@ class DiskGuard:
         ballast: Ballast | None = None,
         look: Callable[[Path], FileSystem] = os.statvfs,
     ) -> None:
-        """*look* answers at once: it is called on the event loop, as the database's disk is local."""
+        """Set up the guard.
+
+        Args:
+            look: returns the file system's statistics; called on the event loop, because a local disk answers
+                at once.
+        """
         self.turns = Turns(clock)
         self._folder = folder
         self._clock = clock
@@ -126,24 +135,24 @@ class DiskGuard:
 
     @property
     def is_full(self) -> bool:
-        """Less than 5 % or 200 MB were free, and not a fifth more since; False before the first look."""
+        """True if less than 5 % or 200 MB are free; False again only with a fifth more free space."""
         return self._is_full
 
     @property
     def free_bytes(self) -> int | None:
-        """What was free at the last look that was answered; ``None`` before it."""
+        """Free bytes at the last successful check; None before it."""
         return self._free_bytes
 
     @property
     def told(self) -> str | None:
-        """Why no run starts, and when runs start again, as a sentence; ``None`` while there is room."""
+        """Message why no run starts and when runs start again; None while there is free space."""
         if not self._is_full:
             return None
         free, wanted = (self._free_bytes or 0) // 1_000_000, -(-self._wanted_bytes // 1_000_000)
         return f"only {free} MB are free where the database lies: no run is started before {wanted} MB are"
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Look until cancelled; started once it has looked."""
+        """Check until cancelled; reports as started after the first check."""
         self.look()
         task_status.started()
         while True:
@@ -156,7 +165,7 @@ class DiskGuard:
             self.look()
 
     def look(self) -> None:
-        """Look now. A file system that does not answer changes nothing."""
+        """Check the free space now. Keeps the previous result if the file system does not answer."""
         try:
             found = self._look(self._folder)
         except OSError as exc:

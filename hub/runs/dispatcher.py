@@ -1,7 +1,7 @@
-"""Which queued run may start now, and the task group that all of them live in.
+"""The dispatcher claims queued runs that may start, and executes them in one task group.
 
-A run is a durable row before it is anything else. What happens to devices and
-quotas only opens gates: the row waits, and one claim under a new fence starts it.
+A run is a durable row first. Events of devices and quotas only open gates: the row waits until a claim under
+a new fence starts it.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -40,8 +40,8 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-POLL_S = 2.0  # a lost wake-up and a wait that ends cost at most this
-RESUME_SPREAD_MS = 500  # between two runs that one end of an exhaustion lets go on
+POLL_S = 2.0  # upper bound of the delay after a lost wake-up, or after the end of a wait
+RESUME_SPREAD_MS = 500  # between two runs that resume at the end of the same exhaustion
 DAY_S = 86_400.0
 
 
@@ -70,14 +70,14 @@ class Dispatcher:
         is_disk_full: Callable[[], bool] = lambda: False,
         is_model_back: Callable[[bool], bool] = lambda _allow_cloud: True,
     ) -> None:
-        """Args not said elsewhere:
+        """Set up the dispatcher.
 
-        is_model_back: whether runs that wait for their model may go on; see ``ModelGates.let_through``.
-
-        settle_s: a device is connected for so long before it gets a run that nobody waits for.
-        paused_s: a run may be PAUSED for so long, unless a person paused it.
-        hold_until_ms: the hub died again and again; until then it starts nothing that it
-            may have died of.
+        Args:
+            is_model_back: returns True if runs that wait for their model may resume; see
+                ``ModelGates.let_through``.
+            settle_s: connection time after which a device gets background runs.
+            paused_s: maximum time in PAUSED, except for runs paused by a person.
+            hold_until_ms: after repeated crashes, no run that may have caused them starts before this time.
         """
         self.turns = Turns(clock)
         self._store = store
@@ -96,8 +96,8 @@ class Dispatcher:
         self._wake = anyio.Event()
         self._settled = anyio.Event()
         self._is_draining = False
-        self._grace = anyio.CancelScope(shield=True)  # of a drain: for what executes
-        self._has_resumed = False  # what this node had parked when it stopped
+        self._grace = anyio.CancelScope(shield=True)  # limits the time that a drain gives executing runs
+        self._has_resumed = False  # the runs that this node paused when it stopped
         self._strays: set[RunId] = set()
         self._clock_trust = ClockTrust(clock)
         self.lock_limits = locks.DEFAULT_LIMITS
@@ -122,7 +122,7 @@ class Dispatcher:
         settle_s: float,
         paused_s: float,
     ) -> None:
-        """Work by these limits from now on. What executes goes on, even if it is more than may by now."""
+        """Apply new limits. Executing runs continue, even if they exceed the new limits."""
         self.per_device = per_device
         self.total = total
         self.mailboxes = mailboxes
@@ -132,37 +132,37 @@ class Dispatcher:
         self.arrivals.settle_s = settle_s
         self.look_again()
 
-    # --- what others may know ---
+    # --- state for other services ---
 
     @property
     def is_draining(self) -> bool:
-        """Whether nothing more is started, because the hub stops."""
+        """True if no run is started any more because the hub is stopping."""
         return self._is_draining
 
     def is_pausing(self, run_id: RunId) -> bool:
-        """Whether the run executes here and pauses for a person once the units in hand are done."""
+        """Return True if the run executes here and will pause for a person after its units in progress."""
         interrupt = self._executing.get(run_id)
         return interrupt is not None and interrupt.event is RunEvent.USER_PAUSED
 
     @property
     def is_disk_full(self) -> bool:
-        """Whether nothing more is started, because the disk is nearly full."""
+        """True if no run is started because the disk is nearly full."""
         return self._is_disk_full()
 
     @property
     def offered(self) -> dict[DeviceId, Mapping[str, str]]:
-        """What each device that is connected here can do: versions by capability."""
+        """Versions by capability of each device that is connected to this hub."""
         return {link.device_id: link.offers for link in self._links()}
 
     @property
     def executing(self) -> int:
-        """How many runs execute now."""
+        """Number of executing runs."""
         return len(self._executing)
 
-    # --- the loop ---
+    # --- main loop ---
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Start what may start, until cancelled. No run outlives this call."""
+        """Start runs that may start, until cancelled. All executing runs end before it returns."""
         self._is_draining = self._has_resumed = False
         self._grace = anyio.CancelScope(shield=True)
         async with anyio.create_task_group() as executing:
@@ -177,8 +177,8 @@ class Dispatcher:
                         await self._claim(executing)
                         wait_s = await self._next_look_s()
                     except StorageError as exc:
-                        log.error("dispatcher.database", exc=exc)  # asked again in POLL_S
-                    except Exception as exc:  # the loop that must survive
+                        log.error("dispatcher.database", exc=exc)  # retried after POLL_S
+                    except Exception as exc:  # the loop must survive any error
                         log.error("dispatcher.broke", exc=exc)
                     self.turns.wait(wait_s)
                     with anyio.move_on_after(wait_s):
@@ -187,19 +187,19 @@ class Dispatcher:
                 await self._drain()
 
     def close_gates(self) -> None:
-        """The hub is going to stop: nothing more is started, what executes goes on until it does."""
+        """Stop starting runs because the hub is about to stop. Executing runs continue."""
         self._is_draining = True
 
     def hurry(self) -> None:
-        """Somebody wants a drain over at once: what executes is paused where it stands."""
+        """End a drain at once by pausing the executing runs."""
         self._grace.cancel()
 
     def look_again(self) -> None:
-        """A gate may have opened."""
+        """Wake the loop, because a gate may have opened."""
         self._wake.set()
 
     async def open_gates(self) -> None:
-        """What has come to its end of waiting may go on, or is given up; what others asked for is done."""
+        """Resume or end runs whose wait is over, and carry out cancellations requested at other nodes."""
         self.arrivals.look(self._links())
         for interrupt in self._executing.values():
             interrupt.nudge()
@@ -231,9 +231,10 @@ class Dispatcher:
             await self._sweep(at)
 
     async def _take_back_strays(self, at: int) -> None:
-        """Runs that are this boot's by their rows, and that nobody executes, at two looks in a row.
+        """Take back runs that this boot owns but does not execute, if seen at two checks in a row.
 
-        So it is when a commit was written and its answer lost: nobody else would ever move them.
+        This happens if a claim was committed but its confirmation was lost. No other node would ever take
+        over these runs.
         """
         strays = await self._store.read(runs.executing_of, self._boot_id) - self._executing.keys()
         lost, self._strays = strays & self._strays, strays
@@ -255,7 +256,7 @@ class Dispatcher:
         self._metrics.runs.labels(RunOutcome.ERROR).inc(len(swept.forgotten))
 
     async def _take_over(self, at: int) -> None:
-        """On a shared database: runs of nodes that are gone."""
+        """Take over the runs of nodes whose lease has expired, on a shared database."""
         taken = await self._store.write(runs.recover, boot_id=self._boot_id, at=at, is_alone=False)
         if taken != runs.Recovered():
             log.warning(
@@ -266,7 +267,7 @@ class Dispatcher:
             )
 
     async def _next_look_s(self) -> float:
-        """How long nothing can happen that nobody tells of."""
+        """Return the seconds until the next event that arrives without a wake-up."""
         settles_in_s = self.arrivals.settles_in_s()
         recovery_at = await self._store.read(agent_states.next_recovery)
         waits = [POLL_S]
@@ -279,7 +280,7 @@ class Dispatcher:
     async def _claim(self, executing: TaskGroup) -> None:
         if self._is_disk_full() or self._is_draining:
             return
-        # Shielded: a claim that nobody executes would look like a crash to the next boot.
+        # Shielded: a claimed run that is not executed would look like a crash to the next boot.
         with anyio.CancelScope(shield=True):
             while claimed := await self._store.write(
                 runs.claim_runs,
@@ -295,7 +296,7 @@ class Dispatcher:
                     self._lifecycle.tell_watchers(run.id)
 
     def _gates(self) -> Gates:
-        self.arrivals.look(self._links())  # the database was asked much since the last look
+        self.arrivals.look(self._links())  # several database calls have passed since the last update
         return Gates(
             online=self.arrivals.online,
             settled=self.arrivals.settled(),
@@ -308,24 +309,26 @@ class Dispatcher:
         )
 
     async def _execute(self, run: RunRow, interrupt: Interrupt, before: Interrupt | None) -> None:
-        """Execute a run that was claimed; *before*: an earlier execution of it here that goes on.
+        """Execute a claimed run.
 
-        This hub had stood still for so long that another one took the run over, and gave it back.
+        Args:
+            before: an earlier execution of the run here that has not ended. It exists if this hub was
+                suspended for so long that another hub took the run over and returned it.
         """
         began = self._clock.monotonic()
         try:
-            # Shielded: a run is ended by its interrupt alone, so that it always ends in a move.
+            # Shielded: a run is ended by its interrupt alone, so that it always ends in a state change.
             with anyio.CancelScope(shield=True):
                 if before is not None:
                     before.stop(RunEvent.HUB_LOST, "handed out anew")
                     await before.over.wait()
                 await self._run(run, interrupt)
-        except Exception as exc:  # one run that breaks must not take the others down; its row is found
+        except Exception as exc:  # a failure of one run must not stop the others; its row is recovered
             log.error("run.broke", exc=exc, run_id=run.id)
         finally:
             interrupt.over.set()
             self._metrics.run_duration.observe(self._clock.monotonic() - began)
-            if self._executing.get(run.id) is interrupt:  # it may have been claimed again by now
+            if self._executing.get(run.id) is interrupt:  # the run may have been claimed again
                 del self._executing[run.id]
             self._settled.set()
             self._wake.set()
@@ -334,7 +337,7 @@ class Dispatcher:
         try:
             fences = await self._store.read(locks.run_fences, run.id) if run.locks else {}
             order = order_of(run, locks=fences)
-        except ValueError as exc:  # a release that wrote its runs otherwise
+        except ValueError as exc:  # a release with another format of run parameters
             await self._give_up(run, f"its settings cannot be read: {exc}")
             return
         await self._runner.run(order, interrupt)
@@ -369,7 +372,7 @@ class Dispatcher:
             log.info("runs.resumed", paused=paused, runs=len(resumed))
 
     async def _drain(self) -> None:
-        """Let units in hand end, then pause what executes. Returns when nothing does."""
+        """Wait for units in progress, then pause all executing runs. Return when none executes."""
         self._is_draining = True
         for interrupt in self._executing.values():
             interrupt.ask(RunEvent.DRAINED, "the hub stops")
@@ -384,33 +387,33 @@ class Dispatcher:
             self._settled = anyio.Event()
             await self._settled.wait()
 
-    # --- what others ask of it ---
+    # --- requests of other services ---
 
     def agent_moved(self, move: AgentMoved) -> None:
-        """An agent that stands otherwise than before may start what it could not."""
+        """Wake the loop after a change of an agent's status that may allow its runs to start."""
         if move.axis is not Axis.ACTIVITY:
             self.look_again()
 
     def interrupt(self, run_id: RunId, reason: str) -> bool:
-        """Stop a run that executes here, for somebody wants its end; False if none of that id does."""
+        """Cancel a run that executes here. Return False if it does not execute here."""
         interrupt = self._executing.get(run_id)
         if interrupt is not None and interrupt.event is not RunEvent.CANCELLED:
             interrupt.stop(RunEvent.CANCELLED, reason, grace_s=self._cancel_grace_s)
         return interrupt is not None
 
     def ask_to_pause(self, run_id: RunId, reason: str) -> bool:
-        """Let a run that executes here wait for a person after the units in hand; False if none does."""
+        """Pause a run here after its units in progress. Return False if it does not execute here."""
         interrupt = self._executing.get(run_id)
         if interrupt is not None:
             interrupt.ask(RunEvent.USER_PAUSED, reason)
         return interrupt is not None
 
     def supersede(self, run_id: RunId) -> None:
-        """A newer run is to take the place of this one; that stands in its row already."""
+        """Stop a run that a newer run supersedes; its row already says so."""
         self.interrupt(run_id, "superseded")
 
     async def answer_held(self, link: DeviceLink, held: Collection[RunAtDevice]) -> None:
-        """A device says which runs it works on: what has ended or was handed out anew, it may stop."""
+        """Answer a device's list of its runs: cancel runs that have ended or have a newer fence."""
         for at_device in held:
             row = await self._store.read(runs.find_run, RunId(at_device.run_id))
             if row is not None and row.fence == at_device.fence and row.state in EXECUTING_RUN_STATES:

@@ -1,4 +1,7 @@
-"""Pure: what is known of other sources of one device: a forwarded mail, the same task in two notes."""
+"""Matching of new items with items from other sources of the same device. Pure functions.
+
+Examples are a forwarded mail, and the same task in two notes.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -16,19 +19,24 @@ from protocol.lifecycles import CallState
 from protocol.tables import TABLES, Filler, Kind, TableName
 from storage.runs.items import FoundItem, ItemRow, KnownItem
 
-MOST_LOOKED_AT: Final = 200  # of those that are like one that was found
+MOST_LOOKED_AT: Final = 200  # limit of compared candidates
 _DAY_IN_NAME: Final = re.compile(r"(?<!\d)(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})(?!\d)")
-TELLING_WORDS: Final = 2  # a title of one word names too many things to be the same in two sources
+TELLING_WORDS: Final = 2  # a title of one word is too unspecific to match across sources
 
 
 class Elsewhere:
-    """Items of other sources, by what names them and by their day; not those that their device refused.
+    """Items of other sources, indexed by name, quote and day; without items that the device refused.
 
-    What is compared is made ready once for each: all this is done in the database's one writer.
+    The keys for comparison are computed once per item, because this runs in the database's single writer
+    thread.
     """
 
     def __init__(self, known: Sequence[KnownItem], timezone: str, unit_key: str = "") -> None:
-        """*unit_key*: what the found items are from."""
+        """Index the known items.
+
+        Args:
+            unit_key: source of the items that will be looked up.
+        """
         self._timezone = timezone
         self._note_day = day_in_name(unit_key)
         self._alike: dict[str, list[tuple[KnownItem, date | None]]] = {}
@@ -46,13 +54,13 @@ class Elsewhere:
                 self._of_day.setdefault((row.target_table, day), []).append((one, words))
 
     def find(self, item: FoundItem) -> KnownItem | None:
-        """The item that says all that this one does."""
+        """Return a known item that contains everything the new item says, or None."""
         alike = islice(self._candidates(item), MOST_LOOKED_AT)
         found = next((one for one in alike if _says_all(item, one.row)), None)
         return found or self._of_same_words(item)
 
     def _of_same_words(self, item: FoundItem) -> KnownItem | None:
-        """Return the row of the same quote and day, whatever it is called, or only its device told of."""
+        """Return an item of the same quote and day under any name, or an item reported by its device."""
         today = None if item.date_ms is None else _day(item.date_ms, self._timezone)
         same = (
             one
@@ -63,11 +71,11 @@ class Elsewhere:
         return next(same, None)
 
     def _candidates(self, item: FoundItem) -> Iterator[KnownItem]:
-        """Those of its name, then those of its day with nearly its name."""
+        """Yield items of the same name, then items of the same day with a similar name."""
         is_telling = len(words_of(item.main)) >= TELLING_WORDS
         today = None if item.date_ms is None else _day(item.date_ms, self._timezone)
         for one, day in self._alike.get(item.likeness, ()):
-            # On another day, or where the other has none: not the same, or less than this one.
+            # An item of another day is different; an item without a day says less.
             is_same_day = today is not None and day == today
             if today is None and self._is_of_another_day(one.row):
                 continue
@@ -81,15 +89,15 @@ class Elsewhere:
                 yield one
 
     def _is_of_another_day(self, row: ItemRow) -> bool:
-        """Whether a row is from the note of another day: what is to be done again stands in both."""
+        """Return True if a row is from the note of another day, because recurring tasks appear in both."""
         other = day_in_name(row.unit_key)
         return None not in (other, self._note_day) and other != self._note_day
 
 
 def day_in_name(unit_key: str) -> str | None:
-    """The day that a file is named after, as ``2026-11-20``; ``None``: it is not the note of a day."""
+    """Return the day that a file is named after, as ``2026-11-20``, or None."""
     name = unit_key.rpartition("/")[2]
-    found = _DAY_IN_NAME.search(name) if "@" not in name else None  # ids of messages are no names
+    found = _DAY_IN_NAME.search(name) if "@" not in name else None  # message ids are not file names
     if found is None:
         return None
     try:
@@ -103,7 +111,7 @@ def _telling(main: str, data: Record) -> tuple[str, ...]:
 
 
 def _says_all(item: FoundItem, row: ItemRow) -> bool:
-    """Whether people, references and texts that *item* names are named in *row* too."""
+    """Return True if the row has all people, references and texts of the item."""
     for column in TABLES[TableName(item.table)].columns:
         mine, other = item.data.get(column.name), row.data.get(column.name)
         if mine in (None, "", []):
@@ -114,7 +122,7 @@ def _says_all(item: FoundItem, row: ItemRow) -> bool:
             return False
         if column.name == "author" and fold(str(mine)) != fold(str(other or "")):
             return False
-        # Each word: the number that differs is what a note is about.
+        # Compare words: a single different number makes another note.
         if column.name == "content" and not set(words_of(str(mine))) <= set(words_of(str(other or ""))):
             return False
     return True
@@ -128,5 +136,5 @@ def _folded_names(value: Field) -> set[str]:
 def _day(at_ms: int, timezone: str) -> date:
     try:
         return datetime.fromtimestamp(at_ms / 1000, ZoneInfo(timezone)).date()
-    except (OverflowError, ValueError):  # the last day of the year 9999, somewhere else
+    except (OverflowError, ValueError):  # the last day of the year 9999, in another time zone
         return datetime.fromtimestamp(at_ms / 1000, UTC).date()

@@ -1,7 +1,7 @@
-"""How an attempt of a run ends, by the error that it ended in.
+"""Classification of the error that ended an attempt of a run.
 
-Pure but for the jitter of the waits: errors go in, the one that decides is found among
-several, and out comes the move that the run makes.
+Selects the decisive error of several, and returns the state change of the run. Pure, except for the jitter of
+waiting times.
 """
 
 from collections.abc import Iterator
@@ -24,13 +24,13 @@ from storage.runs.runs import StaleRun
 
 log = Channel(__name__)
 
-RETRY_BASE_S, RETRY_CAP_S = 30.0, 3600.0  # scheduling 3.4
-SENT_BACK_BASE_S, SENT_BACK_CAP_S = 1.0, 60.0  # scheduling, T4
-FULL_CAP_S = 5.0  # for the disk, for which its guard lets the run wait anyway
+RETRY_BASE_S, RETRY_CAP_S = 30.0, 3600.0
+SENT_BACK_BASE_S, SENT_BACK_CAP_S = 1.0, 60.0
+FULL_CAP_S = 5.0  # when the disk is full, its guard keeps the run waiting anyway
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """How an attempt ended: the run is moved by *event*."""
+    """End of an attempt: the run is moved by *event*."""
 
     event: RunEvent
     reason: str | None = None
@@ -42,10 +42,10 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 def ending_of(
     exc: Exception, order: RunOrder, state: RunState, chance: Chance, *, is_model_away: bool = False
 ) -> Ending:
-    """How an attempt ends that *exc* has ended, in *state*.
+    """Return how an attempt in *state* ends after the error *exc*.
 
     Args:
-        is_model_away: a model that is unavailable gives no answers to anybody, and is waited for.
+        is_model_away: True if the unavailable model answers no run at all, so the run waits for it.
     """
     match exc:
         case ModelUnavailable() if is_model_away and state is RunState.RUNNING:
@@ -78,18 +78,18 @@ def ending_of(
 
 
 def retried(reason: str, order: RunOrder, chance: Chance) -> Ending:
-    """Another attempt, after a wait."""
+    """Return an ending with another attempt after a wait."""
     wait_s = _wait(chance, order.attempt - 1, RETRY_BASE_S, RETRY_CAP_S)
     return Ending(event=RunEvent.RETRIED, reason=reason, wait_s=wait_s)
 
 
 def _wait(chance: Chance, tries: int, base_s: float, cap_s: float) -> float:
-    """Before the next try, after so many earlier ones."""
+    """Return the seconds before the next attempt, after *tries* earlier attempts."""
     longest: float = min(cap_s, base_s * 2.0 ** min(tries, 30))
     return longest * chance.uniform(0.5, 1.0)
 
 
-# What decides when several units end in errors at the same time, gravest first.
+# Precedence when several units fail at the same time, most severe first.
 _EXPECTED: Final[tuple[type[Exception], ...]] = (
     StaleRun,
     DeviceGone,
@@ -107,7 +107,7 @@ _EXPECTED: Final[tuple[type[Exception], ...]] = (
 
 
 def gravest(exc: Exception) -> Exception:
-    """The one error that decides; one that nobody expected comes first, for it must be seen."""
+    """Return the decisive error of a group; an unexpected error comes first, so that it is noticed."""
     leaves = list(_leaves(exc))
     unexpected = [leaf for leaf in leaves if not isinstance(leaf, _EXPECTED)]
     if unexpected:
@@ -116,7 +116,10 @@ def gravest(exc: Exception) -> Exception:
 
 
 def wordless(broken: Exception) -> Exception:
-    """Where *broken* came from, for a log: errors quote what they stumble over, which may be a document's."""
+    """Return an error with only the type and traceback of *broken*, for logs.
+
+    Error messages may quote parts of a document.
+    """
     return RuntimeError(type(broken).__name__).with_traceback(broken.__traceback__)
 
 

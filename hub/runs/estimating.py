@@ -1,9 +1,8 @@
-"""What a run would read and cost, before it is started: the device lists its files, and nothing is read.
+"""Estimates of the files and costs of a run before it starts.
 
-The list is asked for as at the beginning of a run, with a run id that no run has, and
-nothing of it is fetched. What the ledger knows is taken off. What the rest will cost is
-reckoned from what the agent's files have cost lately; where too few were read, from
-their size and the size of a question.
+The device lists its files as at the beginning of a run, under an unused run id. No file is fetched. Files
+that the ledger already knows are subtracted. The cost of the remaining files is estimated from the recent
+costs of the agent's files. If too few were read, it is estimated from their size and the size of a question.
 """
 
 import math
@@ -41,27 +40,30 @@ from storage.runs.model_costs import Lately
 from storage.store import Store
 
 LATELY_MS: Final = 90 * 86_400_000
-ENOUGH_FILES: Final = 5  # that were read lately, to be reckoned from
-_LEAST_SPREAD, _MOST_SPREAD = 0.15, 0.6  # of what is reckoned from files that were read
+ENOUGH_FILES: Final = 5  # read recently, to estimate from them
+_LEAST_SPREAD, _MOST_SPREAD = 0.15, 0.6  # relative spread of an estimate from recent files
 _CHARS_PER_TOKEN: Final = 3.5
-_SHARE_OF_TEXT: Final = (0.02, 0.5)  # of a pdf or an office file: pictures and fonts are not read
-_ASKING_TOKENS: Final = (400, 1_500)  # of a question, beside the text: least and most
-_ANSWER_TOKENS: Final = (30, 400)  # of an answer
-_ASKED_AGAIN: Final = 1.5  # questions for each piece of text at most: halved, or asked anew
+_SHARE_OF_TEXT: Final = (0.02, 0.5)  # text in pdf and office files; pictures and fonts are not read
+_ASKING_TOKENS: Final = (400, 1_500)  # of a question without its text: minimum and maximum
+_ANSWER_TOKENS: Final = (30, 400)  # minimum and maximum of an answer
+_ASKED_AGAIN: Final = 1.5  # maximum number of questions per piece of text: split in halves, or repeated
 
 
 class Range(msgspec.Struct, frozen=True):
-    """From *low* to *high*."""
+    """A range of numbers, both ends inclusive."""
 
     low: int
     high: int
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run would read and cost.
+    """Estimated work and cost of a run.
 
-    *known* of *files* are settled. *cost_nanos* is in billionths of a US dollar; ``None``: no price is
-    known. *over*: budgets that it may reach. *is_reckoned_from_runs*: else from sizes.
+    Attributes:
+        known: number of files that are already settled.
+        cost_nanos: in billionths of a US dollar; None if no price is known.
+        over: settings of the budgets that the run may exceed.
+        is_reckoned_from_runs: True if estimated from recent costs, False if from file sizes.
     """
 
     files: int
@@ -76,7 +78,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Estimator:
-    """Reckons what runs would cost."""
+    """Estimates the cost of runs."""
 
     def __init__(
         self,
@@ -98,13 +100,13 @@ class Estimator:
         self.limits = limits
 
     async def estimate(self, agent: AgentRow, link: DeviceLink | None) -> Estimate:
-        """What a run of *agent* would read and cost now.
+        """Return what a run of *agent* would read and cost now.
 
         Raises:
-            DeviceOffline: there is no link.
+            DeviceOffline: the agent's device is not connected.
             CallUnsupported: the device cannot list its files.
-            NotTakenOn: the device is busy, or shares nothing that the agent reads.
-            DeviceGone, DeviceStalled: no whole list came.
+            NotTakenOn: the device is busy, or shares no folder that the agent reads.
+            DeviceGone, DeviceStalled: the device did not send a complete list.
         """
         if link is None:
             raise DeviceOffline(f"the device of {agent.name} is not connected, so nobody can list its files")
@@ -181,18 +183,18 @@ class Estimator:
                     case None:
                         return files
                     case _:
-                        pass  # it is taken on
+                        pass  # the device accepted the request
 
 
 class _Load(NamedTuple):
-    """What is to be asked about: so many characters, in so many pieces."""
+    """Text to be asked about: its characters, and the number of its pieces."""
 
     chars: float
     pieces: int
 
 
 def _loads(files: list[ManifestFile], piece_chars: float) -> tuple[_Load, _Load]:
-    """The least and the most text that there is in *files*."""
+    """Return the minimum and the maximum amount of text in *files*."""
     loads = []
     for share in _SHARE_OF_TEXT:
         sizes = [file.size_bytes * (share if media_type_of(file.path) in OFFICE else 1) for file in files]
@@ -203,7 +205,7 @@ def _loads(files: list[ManifestFile], piece_chars: float) -> tuple[_Load, _Load]
 def _from_files(
     lately: Lately, files: list[ManifestFile], model: LanguageModel
 ) -> tuple[Range, Range, Range | None]:
-    """Reckoned from what files have cost, a question and a character; surer, the more of them there were."""
+    """Estimate from the recent costs per question and per character; the more files, the narrower."""
     piece_chars = model.chunk_tokens * _CHARS_PER_TOKEN
     used = lately.usage
     repeats = max(1.0, used.requests / max(lately.files, math.ceil(lately.size / piece_chars)))
@@ -227,7 +229,7 @@ def _from_files(
 def _from_sizes(
     files: list[ManifestFile], model: LanguageModel, *, tables: int
 ) -> tuple[Range, Range, Range | None]:
-    """Reckoned from how many pieces the files will be cut into."""
+    """Estimate from the number of pieces that the files will be split into."""
     least, most = _loads(files, model.chunk_tokens * _CHARS_PER_TOKEN)
     repeats = tables if model.is_literal else 1
     questions = Range(least.pieces * repeats, math.ceil(most.pieces * repeats * _ASKED_AGAIN))

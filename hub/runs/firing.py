@@ -1,6 +1,6 @@
-"""What a schedule's trigger says about now: the fire that comes next, and what becomes of those that are due.
+"""Decisions on a schedule's due fires, and its next fire. Pure functions.
 
-Pure. ``storage.schedules.fires`` carries it out, and has the last word where runs are in the way.
+``storage.schedules.fires`` carries the decision out, and makes the final choice if other runs are in the way.
 """
 
 import msgspec
@@ -15,10 +15,10 @@ from storage.schedules.schedules import DueSchedule, NextFire, Passed, ScheduleR
 
 
 def trigger_for(schedule: ScheduleRow) -> Trigger:
-    """When the schedule fires.
+    """Return the schedule's trigger.
 
     Raises:
-        BadSchedule: the row cannot be read by this release, or on this machine.
+        BadSchedule: this release cannot parse the row, or this machine lacks the time zone.
     """
     return trigger_of(
         kind=schedule.kind,
@@ -26,19 +26,19 @@ def trigger_for(schedule: ScheduleRow) -> Trigger:
         every_ms=schedule.every_ms,
         at_ms=schedule.at_ms,
         tz=schedule.tz,
-        anchor_ms=schedule.created_at,  # an edit keeps it, so that it moves no fire
+        anchor_ms=schedule.created_at,  # unchanged by edits, so that an edit shifts no fire
     )
 
 
 def offset_of(schedule: ScheduleRow, trigger: Trigger) -> int:
-    """How long after its time a fire is decided, in ms; always the same, and less than half a period."""
+    """Return the delay in ms between a fire and its decision; constant, below half a period."""
     if schedule.jitter_ms == 0:
         return 0
     return offset_ms(schedule.id, min(schedule.jitter_ms, (trigger.period_ms() - 1) // 2))
 
 
 def next_fire(schedule: ScheduleRow) -> NextFire:
-    """The first fire that is not decided yet.
+    """Return the first fire that is not decided yet.
 
     Raises:
         BadSchedule: see ``trigger_for``.
@@ -50,7 +50,7 @@ def next_fire(schedule: ScheduleRow) -> NextFire:
 
 
 def passed_over(schedule: ScheduleRow, at: int) -> Passed | None:
-    """The fires up to *at* that nobody decided, if there are any.
+    """Return the undecided fires up to *at*, or None if every fire is decided.
 
     Raises:
         BadSchedule: see ``trigger_for``.
@@ -62,10 +62,10 @@ def passed_over(schedule: ScheduleRow, at: int) -> Passed | None:
 
 
 def decide(due: DueSchedule, parameters: RunParameters | None, at: int, ids: IdFactory) -> FireDecision:
-    """What shall become of every fire that is due at *at*.
+    """Decide on every fire that is due at *at*.
 
     Args:
-        parameters: what its runs are made with; ``None`` of a slot, which makes none.
+        parameters: parameters of the runs to create; None for a slot, which creates none.
 
     Raises:
         BadSchedule: see ``trigger_for``.
@@ -78,7 +78,7 @@ def decide(due: DueSchedule, parameters: RunParameters | None, at: int, ids: IdF
     fresh: tuple[FreshRun, ...] = ()
     covered: tuple[Covered, ...] = ()
     is_catchup = False
-    if missed is None:  # it was planned by another release's rules; nothing is due after all
+    if missed is None:  # another release planned the fire by other rules; no fire is due
         cursor_at, next_at = schedule.cursor_at, trigger.next_after(schedule.cursor_at)
     else:
         cursor_at, next_at = missed.newest, missed.next_at

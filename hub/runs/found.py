@@ -1,4 +1,4 @@
-"""Pure: what was found in a document, as the ledger of items compares it: its name, its day, its place."""
+"""Keys of extracted items for comparison with the ledger: name, day and place. Pure functions."""
 
 import hashlib
 from collections.abc import Iterable
@@ -15,12 +15,13 @@ from protocol.frame import Record
 from protocol.tables import TABLES, Filler, Kind, TableName
 from storage.runs.items import FoundItem, ItemRow
 
-_AROUND_CHARS: Final = 400  # of a quote: its sentence is looked for there
-_AUTHORED: Final = {TableName.TASK_COMMENTS: ("author", "content")}  # elsewhere the title names it
+_AROUND_CHARS: Final = 400  # before and after a quote, to find its sentence
+# for other tables, the title names the item
+_AUTHORED: Final = {TableName.TASK_COMMENTS: ("author", "content")}
 
 
 def found_items(document: Document, items: Iterable[Item], timezone: str | None = None) -> list[FoundItem]:
-    """Return the items of a document as the ledger compares them; their days begin in *timezone*."""
+    """Return the items of a document with their comparison keys; their days begin in *timezone*."""
     return [_found(document, ordinal, item, timezone) for ordinal, item in enumerate(items)]
 
 
@@ -44,7 +45,7 @@ def _found(document: Document, ordinal: int, item: Item, timezone: str | None) -
 
 
 def _place(text: str, item: Item) -> str:
-    """The sentences that the item's quote touches; of a rule's item its own place, for that is a line."""
+    """Return the sentences around the quote; for an item found by a rule, the quote's whole line."""
     if item.origin != "model":
         return item.quote
     around = sentences_around(text, item.start, item.end)
@@ -52,7 +53,7 @@ def _place(text: str, item: Item) -> str:
 
 
 def sentences_around(text: str, start: int, end: int) -> tuple[int, int] | None:
-    """The whole sentences that a place touches; ``None`` where there are none."""
+    """Return the start and end of the sentences that a range touches, or None if it touches none."""
     since, until = max(start - _AROUND_CHARS, 0), end + _AROUND_CHARS
     around = sentences(text, since, min(until, len(text)))
     touched = [place for place in around if place[0] < end and start < place[1]]
@@ -60,28 +61,28 @@ def sentences_around(text: str, start: int, end: int) -> tuple[int, int] | None:
 
 
 def quote_hash_of(quote: str) -> str:
-    """The ``quote_hash`` of an item that is not exact: its words alone tell its source from another."""
+    """Return the ``quote_hash`` of an item that is not exact: a hash of the quote's words."""
     return _digest(fold(quote))
 
 
 def likeness_of(table: TableName, main: str) -> str:
-    """What two items have in common that bear the same name in one table."""
+    """Return a key that is equal for items of the same name in one table."""
     return _digest(table, main)
 
 
 def _exactly(item: Item, data: Record) -> tuple[str, ...]:
-    """What beside its words tells an item's source from another one."""
+    """Return the content digest of an exact item, which distinguishes it in addition to its quote."""
     return (content_of(data),) if item.is_exact else ()
 
 
 def main_of(table: TableName, data: Record) -> str:
-    """What names an item of this table, folded."""
+    """Return the folded text that names an item of this table."""
     names = _AUTHORED.get(table, (TABLES[table].title,))
     return "\n".join(fold(str(data.get(name) or "")) for name in names)
 
 
 def date_ms_of(table: TableName, data: Record) -> int | None:
-    """The day that an item is about, where it has one; UTC epoch milliseconds."""
+    """Return the day that an item is about in UTC epoch milliseconds, or None if it has no day."""
     for column in TABLES[table].columns:
         value = data.get(column.name)
         if column.kind is Kind.EPOCH_MS and column.filler is Filler.MODEL and isinstance(value, int):
@@ -90,7 +91,7 @@ def date_ms_of(table: TableName, data: Record) -> int | None:
 
 
 def content_of(data: Record) -> str:
-    """A digest of all that an item says."""
+    """Return a digest of all columns of an item."""
     return _digest(msgspec.json.encode(dict(sorted(data.items()))).decode())
 
 
@@ -99,5 +100,5 @@ def _digest(*parts: str) -> str:
 
 
 def is_same_place(item: FoundItem, row: ItemRow) -> bool:
-    """Whether both are from the same quote or sentence."""
+    """Return True if both are from the same quote or sentence."""
     return item.quote_hash == row.quote_hash or item.place_hash == row.place_hash

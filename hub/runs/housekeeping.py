@@ -1,7 +1,7 @@
-"""Once an hour what is old goes, in small steps, so that the database stays as large as its use.
+"""Hourly deletion of old rows in small transactions, which keeps the database's size stable.
 
-On a database that several hubs share, the one that holds the lease does it. The
-lease saves work and nothing else: two hubs that prune at once do no harm.
+On a database shared by several hubs, the holder of the lease does this. The lease only saves work: two hubs
+that prune at once do no harm.
 """
 
 from collections import Counter
@@ -34,38 +34,38 @@ log = Channel(__name__)
 T = TypeVar("T")
 
 EVERY_S: Final = 3600.0
-FIRST_AFTER_S: Final = 120.0  # after the start has settled, and the lease of a hub that died has run out
-HEAD_EVERY_S: Final = 86_400.0  # so often the end of the audit log is told
-PAUSE_S: Final = 0.05  # after each transaction; those of everybody else go in between
+FIRST_AFTER_S: Final = 120.0  # after the start has settled, and the lease of a crashed hub has expired
+HEAD_EVERY_S: Final = 86_400.0  # interval for logging the end of the audit log
+PAUSE_S: Final = 0.05  # after each transaction, to let other writers in
 FIRST_LOOK: Final = "first round since the start: the clock is believed once it has gone on for a while"
 LEASE: Final = "housekeeping"
 LEASE_MS: Final = 60_000
 RENEW_EVERY_S: Final = 20.0
 RESIGN_WITHIN_S: Final = 2.0
-AT_ONCE: Final = 100  # agents or schedules that one transaction looks through
+AT_ONCE: Final = 100  # agents or schedules per transaction
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept, and for how long. Live runs stay in any case."""
+    """Retention periods and counts of rows. Active runs are always kept."""
 
     runs_days: int = 30
     failed_runs_days: int = 90
-    runs_kept: int = 50  # of each agent, those that ended last, at any age; at least 1
-    payload_days: int = 7  # the text of items, after their run's end
+    runs_kept: int = 50  # latest ended runs of each agent, at any age; at least 1
+    payload_days: int = 7  # texts of items, after the end of their run
     fires_days: int = 90
-    fires_kept: int = 10_000  # of each schedule, at most
-    activity_days: int = 90  # the activity log and the agents' history
-    answers_days: int = 30  # to requests that may come twice
+    fires_kept: int = 10_000  # maximum per schedule
+    activity_days: int = 90  # activity log and agents' history
+    answers_days: int = 30  # to idempotent requests
     audit_days: int = 400
-    model_answers_days: int = 30  # since they were used last
-    model_answers_kept: int = 100_000  # at most, those used last
-    model_calls_days: int = 90  # what each question to a model cost
-    metric_minutes_days: int = 7  # measurements of agents
+    model_answers_days: int = 30  # since their last use
+    model_answers_kept: int = 100_000  # maximum, by last use
+    model_calls_days: int = 90  # costs of model questions
+    metric_minutes_days: int = 7  # agents' measurements
     metric_hours_days: int = 90
     questions_days: int = 90  # to people, after they were settled
     messages_days: int = 90  # between agents, after they were settled
-    seen_messages_days: int = 400  # of mailboxes, since they were looked at last
-    posted_days: int = 7  # to webhooks, after it was settled; so long sign-ins are, too
+    seen_messages_days: int = 400  # in mailboxes, since they were last listed
+    posted_days: int = 7  # webhook deliveries and sign-ins, after they were settled
 
 
 class Housekeeping:
@@ -90,12 +90,12 @@ class Housekeeping:
         self._every_s = every_s
         self._first_after_s = first_after_s
         self._pause_s = pause_s
-        self._has_looked = False  # at the clock
+        self._has_looked = False  # the clock's history has been checked
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Prune every hour, and once a day tell where the audit log ends, until cancelled."""
+        """Prune every hour, and log the end of the audit log once a day, until cancelled."""
         task_status.started()
-        told_at = self._clock.monotonic()  # a start tells it too
+        told_at = self._clock.monotonic()  # the start logs it too
         self.turns.wait(self._first_after_s)
         await self._clock.sleep(self._first_after_s)
         while True:
@@ -105,16 +105,16 @@ class Housekeeping:
                 if self._clock.monotonic() - told_at >= HEAD_EVERY_S:
                     await tell_audit_head(self._store)
                     told_at = self._clock.monotonic()
-            except Exception as exc:  # the loop that must survive
-                log.error("housekeeping.failed", exc=exc)  # what is left goes in an hour
+            except Exception as exc:  # the loop must survive any error
+                log.error("housekeeping.failed", exc=exc)  # retried in an hour
             self.turns.wait(self._every_s)
             await self._clock.sleep(self._every_s)
 
     async def prune(self) -> Counter[str]:
-        """One round: what is old by now goes. Returns how many rows, by what they were.
+        """Delete old rows once. Return the number of deleted rows by kind.
 
-        Nothing goes while another hub holds the lease, and no more once another has taken it;
-        nor before the clock has gone on steadily for a while: what a wrong one calls old is not.
+        Deletes nothing while another hub holds the lease, and stops once another hub takes it. Deletes
+        nothing before the clock has been steady for a while, because a wrong clock makes rows look old.
         """
         went: Counter[str] = Counter()
         began = self._clock.monotonic()
@@ -142,7 +142,7 @@ class Housekeeping:
         return went
 
     async def _steps(self, now: datetime) -> list[tuple[str, Callable[..., int]]]:
-        """What is old at *now*, in the order in which it goes; each is repeated until it returns 0."""
+        """Return the deletion steps at *now* in order; each is repeated until it returns 0."""
         keep = self.keep
         agent_ids = await self._store.read(retention.list_agent_ids)
         schedule_ids = await self._store.read(retention.list_schedule_ids)
@@ -192,7 +192,7 @@ class Housekeeping:
 
 
 class _Lease:
-    """The right to prune, renewed as long as it is asked for."""
+    """The pruning lease, renewed while it is checked."""
 
     def __init__(self, store: Store, clock: Clock, boot_id: BootId) -> None:
         self._store = store
@@ -207,7 +207,7 @@ class _Lease:
         return self._term is not None
 
     async def is_held(self) -> bool:
-        """Whether it is ours still; renewed if that is due."""
+        """Return True if the lease is still held; renew it if due."""
         now = self._clock.monotonic()
         if self._term is not None and now - self._renewed >= RENEW_EVERY_S:
             self._renewed = now

@@ -1,8 +1,7 @@
-"""The units that a run has in hand while it reads its device.
+"""Units in progress while a run reads its device.
 
-When the device is lost, what was sent to a model is on its way all the same, and paid for:
-it gets a while to come to its end, so that nothing has to be asked again. An item that
-comes of it waits in the outbox.
+When the device disconnects, questions sent to a model are still in flight and paid for. They get a grace
+period to complete, so that they need not be asked again. Their items wait in the outbox.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,7 +18,11 @@ Parts = TypeVarTuple("Parts")
 
 
 class InHand:
-    """Units under way. *lost*: how the device went, once it has."""
+    """Units in progress.
+
+    Attributes:
+        lost: the error that reported the loss of the device, or None.
+    """
 
     def __init__(self, tasks: TaskGroup, grace_s: float) -> None:
         self._tasks = tasks
@@ -27,7 +30,7 @@ class InHand:
         self.lost: DeviceGone | DeviceOffline | None = None
 
     def start(self, work: Callable[[*Parts], Awaitable[None]], *parts: *Parts) -> None:
-        """Take a unit in hand."""
+        """Start processing a unit."""
         self._tasks.start_soon(self._do, work, *parts)
 
     async def _do(self, work: Callable[[*Parts], Awaitable[None]], *parts: *Parts) -> None:
@@ -37,7 +40,7 @@ class InHand:
             self.take(exc)
 
     def take(self, exc: Exception) -> None:
-        """Whoever ended in *exc* has lost the device, or the error is raised."""
+        """Record the loss of the device if *exc* reports it, else raise the error."""
         error = gravest(exc)
         if not isinstance(error, DeviceGone | DeviceOffline):
             raise exc
@@ -48,13 +51,13 @@ class InHand:
 
 @asynccontextmanager
 async def units_in_hand(grace_s: float) -> AsyncIterator[InHand]:
-    """Read a device inside the block; it is left when all units have come to their end.
+    """Yield a collection of units in progress; wait at the end until all units have ended.
 
     Args:
-        grace_s: what they get for that once the device is lost.
+        grace_s: time that units have to end once the device is lost.
 
     Raises:
-        DeviceGone, DeviceOffline: it is lost, and the units have ended or were let go.
+        DeviceGone, DeviceOffline: the device was lost; the units have ended or were cancelled.
     """
     async with anyio.create_task_group() as tasks:
         hands = InHand(tasks, grace_s)

@@ -1,9 +1,10 @@
-"""One file on its way from a device: pieces in, a document out.
+"""Assembly of one file from the pieces that a device sends, and its conversion to a document.
 
-What a device has made text of is taken as it is. What it sends as bytes, or as text
-without a word on its kind while its name says that it is a page or a mail, is made text
-here. Bytes lie in a nameless file as soon as they are many: the process that reads
-them takes them from there, and the hub never holds them as a whole.
+Text made by the device is kept as it is. Bytes are converted to text here. Text without a media type is
+converted too, if its file name is of a web page or a mail.
+
+Large byte content is spooled to an unnamed temporary file, from which the converter process reads it. The hub
+never holds it in memory as a whole.
 """
 
 import base64
@@ -24,19 +25,22 @@ from hub.text.worker import Check
 from protocol.errors import ErrorCode, HubError
 from protocol.work import FilePiece
 
-MAX_DOCUMENT_BYTES: Final = 32 * 1024 * 1024  # of one file's content; it is one string while it is extracted
-# Of a file's bytes in memory. A run's 64 MiB are then no more than 256 open files, however they are spread.
+MAX_DOCUMENT_BYTES: Final = 32 * 1024 * 1024  # per file; text is held as one string during extraction
+# Bytes of a file in memory. A run's 64 MiB thus cover 256 open files.
 _SPOOLED_BYTES: Final = 256 * 1024
 _AS_IT_IS: Final = (None, "text", "utf-8")
 
 
 def kinds_read_here() -> list[str]:
-    """What a device may send as bytes: pages and mails, and with the extra ``[files]`` office and pdf."""
+    """Return the media types that a device may send as bytes.
+
+    These are web pages and mails, with the extra ``[files]`` also office files and pdf.
+    """
     return sorted({HTML, MAIL, *(OFFICE if office.is_installed() else ())})
 
 
 class BrokenFile(HubError):
-    """A file that cannot be put together; *reason* is what to call it."""
+    """A file that cannot be assembled; *reason* is the error code to report."""
 
     code = ErrorCode.FILE_INCOMPLETE
 
@@ -46,20 +50,20 @@ class BrokenFile(HubError):
 
 
 class IncomingFile:
-    """The pieces of one file, in order. To be closed."""
+    """Pieces of one file in order. Must be closed."""
 
     def __init__(self, first: FilePiece) -> None:
         self._first = first
         self._pieces = 0
         self._size = 0
-        self._parts: list[str] = []  # of a text
+        self._parts: list[str] = []  # if the content is text
         self._bytes: _Base64 | None = _Base64() if first.encoding == "base64" else None
 
     def add(self, piece: FilePiece) -> None:
-        """Take the next piece.
+        """Add the next piece.
 
         Raises:
-            BrokenFile: it is not the next one, or the file grew beyond MAX_DOCUMENT_BYTES.
+            BrokenFile: the piece is out of order, or the file exceeds MAX_DOCUMENT_BYTES.
         """
         if piece.piece != self._pieces or piece.pieces != self._first.pieces:
             raise BrokenFile(
@@ -84,15 +88,15 @@ class IncomingFile:
 
     @property
     def is_to_be_read(self) -> bool:
-        """Whether making a document of it takes more than a moment."""
+        """True if the file needs a conversion, which may take long."""
         return self._bytes is not None or self._kind_to_read() is not None
 
     def document(self, limits: ConvertLimits, check: Check) -> Document:
-        """The file as a document. Blocks where it is to be read.
+        """Return the file as a document. Blocks if the file needs a conversion.
 
         Raises:
-            NotConvertible: no text could be made of it.
-            BrokenFile: its encoding is not what the device said.
+            NotConvertible: the file cannot be converted to text.
+            BrokenFile: the content does not have the announced encoding.
         """
         first = self._first
         if self._bytes is not None:
@@ -111,7 +115,7 @@ class IncomingFile:
         return self._made_of(read, lambda: hashlib.sha256(text.encode()).hexdigest())
 
     def close(self) -> None:
-        """Let go of what is held; harmless when done twice."""
+        """Release the file's buffers; safe to call twice."""
         if self._bytes is not None:
             self._bytes.close()
 
@@ -124,12 +128,12 @@ class IncomingFile:
     def _made_of(self, read: Converted, sha256: Callable[[], str]) -> Document:
         modified_at = read.date
         if modified_at is None and self._first.modified_ms is not None:
-            with suppress(ValueError, OverflowError, OSError):  # a clock beyond any calendar says nothing
+            with suppress(ValueError, OverflowError, OSError):  # an impossible date is ignored
                 modified_at = from_epoch_ms(self._first.modified_ms)
         return Document(
             unit_key=self._first.path,
             text=read.text,
-            # What was announced is trusted for identity only; a simple device announces nothing.
+            # The announced hash serves as identity only; a simple device announces none.
             content_hash=self._first.sha256 or sha256(),
             media_type=read.media_type or None,
             modified_at=modified_at,
@@ -138,13 +142,13 @@ class IncomingFile:
 
 
 class _Base64:
-    """Bytes that come in as base64, in parts that may end anywhere."""
+    """Decoder for base64 content that arrives in parts of any length."""
 
     def __init__(self) -> None:
         self._file: SpooledTemporaryFile[bytes] = SpooledTemporaryFile(_SPOOLED_BYTES)  # noqa: SIM115
         self._sha256 = hashlib.sha256()
         self._rest = ""
-        self._is_padded = False  # nothing may follow
+        self._is_padded = False  # no content may follow
 
     def add(self, content: str) -> None:
         content = self._rest + content
@@ -163,7 +167,7 @@ class _Base64:
         self._file.write(data)
 
     def whole(self) -> "SpooledTemporaryFile[bytes]":
-        """All of it; closes itself at the end of a ``with``."""
+        """Return the decoded content, a context manager that closes the file."""
         if self._rest:
             raise _not_base64()
         return self._file

@@ -1,4 +1,4 @@
-"""How a run is stopped from outside: at the next boundary between two units, soon, or at once."""
+"""Interruption of a run: after the units in progress, soon, or at once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,31 +9,30 @@ from protocol.lifecycles import RunEvent
 
 
 class Interrupt:
-    """One for each executing run. What is set first wins."""
+    """Stop requests for one executing run. The first request determines the reason."""
 
     def __init__(self) -> None:
-        self.scope = anyio.CancelScope()  # around the whole attempt
-        self.reading = anyio.CancelScope()  # around the reading of new units alone
+        self.scope = anyio.CancelScope()  # encloses the whole attempt
+        self.reading = anyio.CancelScope()  # encloses only the reading of new units
         self.event: RunEvent | None = None
         self.reason: str | None = None
         self.is_winding_up = False
-        self.is_leaving = False  # the hub stops: what cannot be written is left to the next boot
-        self.over = anyio.Event()  # the execution has let go of its device
+        self.is_leaving = False  # the hub is stopping; failed writes are left to the next boot
+        self.over = anyio.Event()  # the execution no longer uses its device
         self._thinking: set[anyio.CancelScope] = set()
         self._nudged = anyio.Event()
 
     def ask(self, event: RunEvent, reason: str) -> None:
-        """Read no further; let the units in hand come to their end, then stop."""
+        """Stop after the units in progress, without reading further units."""
         if self.event is None:
             self.event, self.reason = event, reason
         self.reading.cancel()
         self.nudge()
 
     def stop(self, event: RunEvent, reason: str, *, grace_s: float = 0.0) -> None:
-        """Begin nothing more; stop as soon as what was sent is answered, and after *grace_s* anyway.
+        """Stop as soon as sent calls are answered, at the latest after *grace_s* seconds.
 
-        What is sent and unanswered by then stays so, and is settled when somebody asks
-        for it again.
+        Starts nothing new. Calls that are unanswered by then stay open, and a later run settles them.
         """
         self.ask(event, reason)
         self.is_winding_up = True
@@ -47,7 +46,7 @@ class Interrupt:
 
     @contextmanager
     def thinking(self) -> Iterator[anyio.CancelScope]:
-        """Around what a stop makes pointless: questions to a model whose answers are not planned yet."""
+        """Return a scope for model questions that are not planned yet, which a stop cancels."""
         with anyio.CancelScope() as scope:
             self._thinking.add(scope)
             if self.is_winding_up:
@@ -58,10 +57,10 @@ class Interrupt:
                 self._thinking.discard(scope)
 
     def nudge(self) -> None:
-        """Something may have changed for the run: its device may be back."""
+        """Wake waiters, because the run's device may be connected again."""
         self._nudged.set()
 
     async def nudged(self) -> None:
-        """Until the next nudge."""
+        """Wait for the next nudge."""
         self._nudged = anyio.Event()
         await self._nudged.wait()

@@ -1,4 +1,4 @@
-"""A lease that one hub of several holds: taken when it is free, renewed in time, given up at the end."""
+"""A lease held by one hub of several: acquired when free, renewed in time, released at the end."""
 
 from typing import Final
 
@@ -14,13 +14,13 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-TTL_S, RENEW_S = 15.0, 5.0  # scheduling 3.10
-ALONE_TTL_S, ALONE_RENEW_S = 3_600.0, 1_200.0  # nobody waits for the lease, and an idle disk may sleep
-RESIGN_S: Final = 2.0  # at the end; afterwards the lease ends by itself
+TTL_S, RENEW_S = 15.0, 5.0
+ALONE_TTL_S, ALONE_RENEW_S = 3_600.0, 1_200.0  # no other hub waits for the lease, and an idle disk may sleep
+RESIGN_S: Final = 2.0  # time limit; afterwards the lease expires by itself
 
 
 class Leadership:
-    """The right of this start of the hub to do what one hub alone does."""
+    """Leadership of this boot of the hub for a named task, based on a lease."""
 
     def __init__(self, store: Store, name: str, boot_id: BootId, *, clock: Clock) -> None:
         self._store = store
@@ -33,18 +33,18 @@ class Leadership:
 
     @property
     def renewed_in_s(self) -> float:
-        """When ``keep`` has to be called again, in seconds from now."""
+        """Seconds until ``keep`` must be called again."""
         return max(0.0, self._renew_at - self._clock.monotonic())
 
     async def take(self) -> Term:
-        """Wait until the lease is this hub's.
+        """Wait until this hub holds the lease.
 
         Raises:
-            StorageError: the database does not work just now.
+            StorageError: the database is unavailable.
         """
         while self._term is None:
             began = self._clock.monotonic()
-            if not self._store.is_shared:  # whoever held it is dead, for the database is ours alone
+            if not self._store.is_shared:  # the previous holder is dead, because the database is not shared
                 await self._store.write(leases.end_others, self._boot_id)
             self._term = await self._store.write(
                 leases.acquire, self._name, self._boot_id, ttl_ms=int(self._ttl_s * 1000)
@@ -57,11 +57,11 @@ class Leadership:
         return self._term
 
     async def keep(self) -> Term:
-        """The term, renewed where it was time. It can be trusted when this returns.
+        """Return the current term, renewed if due. The lease is held when this returns.
 
         Raises:
-            LostLease: another hub leads; ``take`` waits for the lease again.
-            StorageError: the database does not work just now.
+            LostLease: another hub holds the lease; ``take`` waits for it again.
+            StorageError: the database is unavailable.
         """
         if self._term is None:
             raise LostLease(f"the lease {self._name!r} is not held")
@@ -73,11 +73,11 @@ class Leadership:
         return self._term
 
     def lose(self) -> None:
-        """Another hub leads, or may do so."""
+        """Forget the lease, because another hub has it or may get it."""
         self._term = None
 
     async def resign(self) -> None:
-        """Let another hub lead at once."""
+        """Release the lease, so that another hub can lead at once."""
         term, self._term = self._term, None
         if term is None:
             return
@@ -88,5 +88,5 @@ class Leadership:
                 log.warning("lease.not_resigned", lease=self._name, why=str(exc))
 
     def _held_from(self, began: float) -> None:
-        """Counted from before the database was asked: its answer may have been long on the way."""
+        """Set the time of the next renewal, counted from before the request: its answer may be late."""
         self._renew_at = began + self._renew_s

@@ -1,7 +1,7 @@
-"""Says that this node lives, on a database where others would take over its runs.
+"""Renewal of this node's lease on a shared database, where other nodes take over expired runs.
 
-A thread with an event loop and a connection of its own: whatever starves the hub's
-loop for a while does not hand its runs to somebody else while it still works on them.
+Runs in a thread with its own event loop and connection. If the hub's main loop is starved for a while, its
+runs are not handed to another node while it still executes them.
 """
 
 import threading
@@ -24,13 +24,13 @@ from storage.store import Store
 log = Channel(__name__)
 
 RENEW_EVERY_S: Final = 5.0
-LEASE_MS: Final = 30_000  # scheduling 3.10; a node that is gone is missed after this
+LEASE_MS: Final = 30_000  # after this, other nodes take over the runs of a dead node
 RETRY_S: Final = 1.0
-_LOOK_EVERY_S: Final = 0.1  # whether to stop
+_LOOK_EVERY_S: Final = 0.1  # poll interval for the stop flag
 
 
 class LeaseKeeper:
-    """Renews, every few seconds, the one lease that stands for all that this boot executes."""
+    """Periodically renews the lease that covers all runs executed by this boot."""
 
     def __init__(
         self,
@@ -42,7 +42,11 @@ class LeaseKeeper:
         lease_ms: int = LEASE_MS,
         every_s: float = RENEW_EVERY_S,
     ) -> None:
-        """*open_own* opens the same database once more; it is called in the thread."""
+        """Set up the keeper.
+
+        Args:
+            open_own: opens another connection to the same database; called in the thread.
+        """
         self.turns = Turns(clock)
         self._open_own = open_own
         self._node_id = node_id
@@ -52,7 +56,7 @@ class LeaseKeeper:
         self._stopped = threading.Event()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Renew until cancelled."""
+        """Renew the lease until cancelled."""
         self._stopped.clear()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(anyio.to_thread.run_sync, self._keep)
@@ -60,14 +64,15 @@ class LeaseKeeper:
             try:
                 await anyio.sleep_forever()
             finally:
-                self._stopped.set()  # the thread is waited for: it ends within a look
+                # the task group waits for the thread, which ends within one poll interval
+                self._stopped.set()
 
     def _keep(self) -> None:
         anyio.run(self._renew)
 
     async def _renew(self) -> None:
         while not self._stopped.is_set():
-            self.turns.work()  # a server that does not answer is given up before this is late
+            self.turns.work()  # a server that does not answer times out before this turn is overdue
             try:
                 async with self._open_own() as store:
                     while not self._stopped.is_set():
@@ -81,5 +86,5 @@ class LeaseKeeper:
     async def _wait(self, seconds: float) -> None:
         self.turns.wait(seconds)
         with anyio.move_on_after(seconds):
-            while not self._stopped.is_set():  # noqa: ASYNC110 - another thread sets it
+            while not self._stopped.is_set():  # noqa: ASYNC110 - set by another thread
                 await anyio.sleep(_LOOK_EVERY_S)

@@ -1,7 +1,7 @@
-"""Moving a run: the row first, then the log event, the metric, the activity and the watchers.
+"""State changes of runs: the row first, then log event, metric, activity and watchers.
 
-Whoever moves a run names what happened; the table says what follows, and the
-row says whether somebody else was faster (``StaleRun``).
+The caller names the event, and the transition table determines the next state. A concurrent change of the row
+is reported as ``StaleRun``.
 """
 
 from hub.clock import Clock, IdFactory, epoch_ms
@@ -28,7 +28,7 @@ _SENTENCES = {
 
 
 class Lifecycle:
-    """The one way in which a run moves."""
+    """The only place where the state of a run changes."""
 
     def __init__(
         self, store: Store, *, clock: Clock, ids: IdFactory, metrics: Metrics, watch: RunWatch
@@ -54,12 +54,12 @@ class Lifecycle:
         """Move a run by *event*.
 
         Args:
-            wait_s: it is not eligible again before so many seconds from now.
+            wait_s: seconds from now before which the run is not eligible again.
 
         Raises:
-            IllegalTransition: the table has no such move; nothing was written.
-            StaleRun: somebody else moved it; nothing was written.
-            OpenWork: FINISHED, and a unit or call is open; nothing was written.
+            IllegalTransition: the table has no such transition; nothing was written.
+            StaleRun: another process moved the run; nothing was written.
+            OpenWork: the event is FINISHED, and a unit or call is open; nothing was written.
         """
         at = epoch_ms(self._clock.now())
         after = await self._store.write(
@@ -92,7 +92,7 @@ class Lifecycle:
     async def exhaust(
         self, held: HeldRun, exhausted: ModelExhausted, *, agent_id: AgentId, device_id: DeviceId | None
     ) -> HeldRun:
-        """Pause a run for lack of quota, and its agent with it, until the quota is back.
+        """Pause a run and its agent for lack of quota, until the quota is available again.
 
         Raises:
             IllegalTransition, StaleRun: see ``move``; nothing was written.
@@ -124,10 +124,10 @@ class Lifecycle:
         return after
 
     async def pause_early(self, held: HeldRun, *, reason: str | None) -> HeldRun:
-        """Let a run that its device has not taken on yet wait for the person who asked for that.
+        """Pause a run for a person before its device has accepted it.
 
         Raises:
-            StaleRun: somebody else moved it; nothing was written.
+            StaleRun: another process moved the run; nothing was written.
         """
         at = epoch_ms(self._clock.now())
         after = await self._store.write(runs.pause_early, held, at, actor="hub", reason=reason)
@@ -144,7 +144,7 @@ class Lifecycle:
         return after
 
     def tell_watchers(self, run_id: RunId) -> None:
-        """Something about the run has changed without a move of ours."""
+        """Notify watchers of a change of the run that is not a state change."""
         self._watch.changed(run_id)
 
     async def _tell(
@@ -169,5 +169,5 @@ class Lifecycle:
                 device_id=device_id,
                 actor="hub",
             )
-        except StorageError as exc:  # the move stands: whoever made it must not make it again
+        except StorageError as exc:  # the move is committed and must not be repeated by the caller
             log.error("activity.unwritten", exc=exc, run_id=after.id)

@@ -1,8 +1,10 @@
-"""A run that reads a connector: page by page, each message once, the cursor behind what is settled.
+"""Execution of a run that reads a connector, page by page, with each message read once.
 
-The device need not be there. What is found is planned, and with it the message is known for good; its items
-wait in the outbox and go to the device in the order of their messages, in this run or a later one. A message
-that fails holds the cursor where it is: the next run meets it again, and passes over what it knows.
+The device need not be connected. Items are planned in the transaction that records their message as read.
+They wait in the outbox, and are delivered in the order of their messages, in this run or a later one.
+
+The cursor only moves past settled messages. A message that fails keeps the cursor in place: the next run
+lists it again, and skips the messages that it knows.
 """
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -48,28 +50,29 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-READ_AT_ONCE: Final = 16  # messages whose text is asked for together
-OVERLAP: Final = timedelta(hours=24)  # looked at again where a cursor is lost
-CIRCUIT_BASE_S: Final = 30.0  # after a passing error; twice as long each time
+READ_AT_ONCE: Final = 16  # messages whose text is requested together
+OVERLAP: Final = timedelta(hours=24)  # listed again if a cursor is lost
+CIRCUIT_BASE_S: Final = 30.0  # after a temporary error; doubled each time
 CIRCUIT_CAP_S: Final = 6 * 3_600.0
-_BY: Final = " granted at "  # between the origin of a cursor and the sign-in that it was got by
-MORE: Final = "wake"  # the trigger of a run that goes on where this one stopped
+# separates the connector's origin from the time of the sign-in in a cursor's origin
+_BY: Final = " granted at "
+MORE: Final = "wake"  # trigger of a run that continues where this run stopped
 
 
 class Desk(Protocol):
-    """Who opens connectors, and hears how they fail."""
+    """Opens connectors and receives their failures."""
 
     async def open(self, connector_id: str, filter: Mapping[str, Any]) -> Connector:
-        """The connector, signed in where it has to be. Raises ConnectorFailure."""
+        """Return the connector, signed in if necessary. Raises ConnectorFailure."""
         ...
 
     async def refused(self, connector_id: str, failure: ConnectorFailure) -> bool:
-        """Hold its runs up until a person has done something; whether this was the first to say so."""
+        """Hold the connector's runs until a person acts. Return True for the first report."""
         ...
 
 
 class MailboxVisits:
-    """Reads connectors for runs."""
+    """Reader of connectors for runs."""
 
     def __init__(
         self,
@@ -89,9 +92,9 @@ class MailboxVisits:
         self._on_more = on_more
 
     async def visit(self, attempt: Attempt, interrupt: Interrupt, work: MessageWork) -> Ending | None:
-        """Read what is new; ``None``: everything there was is read.
+        """Read new messages. Return the ending of the attempt, or None if everything was read.
 
-        Raises whatever ends an attempt; a failure of the connector becomes an ending.
+        A failure of the connector becomes an ending. Raises all other errors that end an attempt.
         """
         order = attempt.order
         assert order.parameters.mailbox is not None
@@ -103,7 +106,7 @@ class MailboxVisits:
             connector = await self._desk.open(row.id, order.parameters.mailbox.filter)
             try:
                 if connector.needs_model and not work.has_model:
-                    # What is read is never read again, so it is not read while nobody could understand it.
+                    # Messages are never read again, so they are not read without a model.
                     raise NoModel("there is no model that could read its messages; write [model] in hub.toml")
                 grant = await self._store.read(credentials.find_credential, row.id)
                 reading = _Reading(self, attempt, connector, row, work, grant=grant)
@@ -118,12 +121,13 @@ class MailboxVisits:
             await self._store.write(connectors.note_success, row.id, at=at)
             if reading.is_full:
                 await self._go_on(attempt)
-            elif not reading.is_held:  # who begins anew goes back to here, so nothing before may be open
+            # A lost cursor restarts from this time, so no earlier message may be open.
+            elif not reading.is_held:
                 await self._store.write(connector_cursors.note_end_of_stream, order.agent_id, at=at)
         return None
 
     async def _flush(self, attempt: Attempt, work: MessageWork) -> None:
-        """Take over what ended runs have left, and bring all that waits, the oldest message first."""
+        """Adopt units of ended runs, and deliver all waiting items, oldest message first."""
         order, held = attempt.order, attempt.order.held(attempt.state)
         while adopted := await self._store.write(
             orphaned_units.adopt_left, held, order.agent_id, at=self.at()
@@ -141,7 +145,7 @@ class MailboxVisits:
             await work.bring(unit.unit_key, left[unit.unit_key])
 
     async def _go_on(self, attempt: Attempt) -> None:
-        """There is more than one run reads: another one goes on at once."""
+        """Queue another run at once, because messages are left over the limit of one run."""
         order = attempt.order
         agent = await self._store.read(agents.get_agent, order.agent_id)
         await self._store.write(
@@ -159,7 +163,7 @@ class MailboxVisits:
         self._on_more()
 
     async def _ending(self, row: ConnectorRow, failure: ConnectorFailure) -> Ending:
-        """How a run ends whose connector failed; it waits in the queue for what has to happen."""
+        """Return the ending of a run whose connector failed; the run is queued again or paused."""
         log.warning("connector.failed", connector=row.name, code=failure.code, detail=str(failure))
         told = f"connector {row.name}: {failure}"
         match failure:
@@ -183,20 +187,20 @@ class MailboxVisits:
                 return Ending(event=RunEvent.SENT_BACK, reason=told, wait_s=wait_s)
 
     def at(self) -> int:
-        """Now, in epoch milliseconds."""
+        """Return the current time in epoch milliseconds."""
         return epoch_ms(self._clock.now())
 
     def now(self) -> datetime:
-        """Now."""
+        """Return the current time."""
         return self._clock.now()
 
 
 class _Reading:
-    """One connector being read by one attempt.
+    """State of one attempt that reads one connector.
 
     Attributes:
-        is_full: as many messages were read as one run reads, and there are more.
-        is_held: something before is not settled: the cursor stays behind it.
+        is_full: True if the limit of messages per run is reached, and messages are left.
+        is_held: True if an earlier message is not settled, so the cursor may not move past it.
     """
 
     def __init__(
@@ -214,23 +218,24 @@ class _Reading:
         self._order = attempt.order
         self._connector = connector
         self._row = row
-        # Whoever signs in anew may be another person, whose place in the stream is another one.
+        # Another person may sign in anew, whose stream of messages is different.
         self._whose = row.origin if grant is None else f"{row.origin}{_BY}{grant.granted_at}"
         self._work = work
         self._room = 0
         self.is_held = False
-        self._without: dict[str, str] = {}  # versions by key, of pages since the last cursor that had none
-        self._dealt_with: set[str] = set()  # by this attempt, whatever came of it
+        self._without: dict[str, str] = {}  # versions by key, of pages without a cursor since the last cursor
+        self._dealt_with: set[str] = set()  # by this attempt, with any result
         self._settled: set[str] = set()  # units of earlier attempts of this run
-        self._units: set[str] = set()  # of this run; ``_contents`` are what its mails say
+        # keys of this run's units; ``_contents`` has the content keys of its mails
+        self._units: set[str] = set()
         self._contents: set[str] = set()
-        # When each came to be read: items are brought in this order, whichever is extracted first.
+        # Items are delivered in the order in which messages were read, not in the order of extraction.
         self._turns: dict[str, int] = {}
         self._last_ms = 0
         self.is_full = False
 
     async def read(self, interrupt: Interrupt) -> None:
-        """All pages, until there are no more, enough is read for one run, or somebody interrupts."""
+        """Read all pages, up to the limit of messages of one run, or until interrupted."""
         order = self._order
         units = await self._store.read(outbox.units_of, order.run_id)
         self._settled = {unit.unit_key for unit in units if unit.state is not UnitState.PENDING}
@@ -246,12 +251,12 @@ class _Reading:
                             if self.is_full or interrupt.event is not None:
                                 return
             except ConnectorFailure as failure:
-                failed = failure  # what is in hand comes to its end first
+                failed = failure  # units in progress end first
         if failed is not None:
             raise failed
 
     async def _pages(self) -> AsyncGenerator[Page]:
-        """Pages behind the cursor; where it is lost, once more from an earlier day."""
+        """Yield pages after the cursor; if the cursor is lost, yield pages from an earlier day on."""
         known = await self._store.read(connector_cursors.find_cursor, self._order.agent_id)
         cursor = None if known is None or known.origin != self._whose else known.cursor
         since = self._visits.now() - timedelta(days=self._connector.filter.lookback_days)
@@ -271,14 +276,14 @@ class _Reading:
                 yield page
 
     def _back_to(self, known: connector_cursors.CursorRow | None, since: datetime) -> datetime:
-        """Where to begin without a cursor: before all that was not read yet, if it was read at all."""
+        """Return the start date without a cursor: before all messages that were not read yet."""
         is_here = known is not None and known.origin.partition(_BY)[0] == self._row.origin
         if known is None or known.last_ok_at is None or not is_here:
             return since
         return min(since, from_epoch_ms(known.last_ok_at) - OVERLAP)
 
     async def _take(self, page: Page, start: Callable[..., object]) -> None:
-        """Settle a page's messages as far as that can be done now, and move the cursor behind it."""
+        """Settle a page's messages as far as possible, and move the cursor past the page."""
         order = self._order
         messages = {message.seen_key: message for message in page.messages}
         seen = await self._store.read(seen_messages.seen_of, order.agent_id, list(messages))
@@ -338,7 +343,7 @@ class _Reading:
                     document = await self._unless_known(message, said)
                     if document is None:
                         continue
-                    await self._work.room()  # given back when it has been read
+                    await self._work.room()  # released when the message has been read
                     page_done.add()
                     start(self._one, document, message, page_done)
                 elif said.is_gone:
@@ -348,10 +353,9 @@ class _Reading:
         await self._leave_out(gone)
 
     async def _unless_known(self, message: Message, document: Document) -> Document | None:
-        """Return the document under a key of its own, or ``None`` for a copy of a mail that was read.
+        """Return the document under a unique key, or None for a copy of a mail that was read.
 
-        A Message-ID is the sender's to choose: a mail that has a known one and says something else is another
-        mail.
+        The sender chooses the Message-ID: a mail with a known Message-ID but other content is another mail.
         """
         if not message.copy:
             return document
@@ -403,7 +407,7 @@ class _Reading:
 
 
 class _Countdown:
-    """How many of a page's messages are under way."""
+    """Number of a page's messages in progress."""
 
     def __init__(self) -> None:
         self._left = 0
@@ -417,7 +421,7 @@ class _Countdown:
         self._is_zero.set()
 
     async def zero(self) -> None:
-        """Until none is."""
+        """Wait until none is in progress."""
         while self._left:
             self._is_zero = anyio.Event()
             await self._is_zero.wait()

@@ -1,21 +1,21 @@
-"""Pure: what becomes of the items that were found in a unit, by what the ledger knows.
+"""Matching of a unit's extracted items with the items in the ledger. Pure functions.
 
 The rules, in this order:
 
-- Of the same place as a row that its device told of: that row, whatever it says. It is not sent.
+- Same place as a row reported by its device: paired with that row, whatever its content. Not sent.
 - Known in this unit, with the same quote or from the same sentence: not sent again, whatever its owner
-  said and whatever the prompt is now; but a check box that was ticked changes its row, unless that
-  was rejected.
-- Never answered by its device: sent again, with its old id. Where the device may have an older text
-  of it, that one is brought to its end first, and the unit is read again.
-- Rejected by its owner: not sent again, unless its sentence is another one.
-- With another sentence and other data: the row is changed, and the difference is told.
-- Known in another source of the same user at the same device, and all that this one says is said
-  there: not sent; but in the notes of two days, what has no day of its own is to be done on both.
-- Like the title of an item whose quote is gone, apart from the date in it, or a longer or shorter form
-  of one that is still open: that row is changed.
-- Done already: not sent. What is known and done by now is changed, as above.
-- Else it is new.
+  answered and whatever the prompt is now. But a ticked check box updates its row, unless the row was
+  rejected.
+- Never answered by its device: sent again, with its old id. If the device may have an older text of the item,
+  that call is settled first, and the unit is read again.
+- Rejected by its owner: not sent again, unless its sentence has changed.
+- Other sentence and other data: the row is updated, and the call contains the difference.
+- Known in another source of the same user on the same device, with all of the item's content: not sent. But
+  an item without a date in the notes of two days is a separate item for each day.
+- Title similar to that of an item whose quote was deleted, ignoring dates; or a longer or shorter form of the
+  title of an open item: that row is updated.
+- Already done: not sent. A known item that is now done is updated as above.
+- All other items are new.
 """
 
 from collections import Counter
@@ -38,11 +38,13 @@ from protocol.lifecycles import CallState
 from protocol.tables import TableName
 from storage.runs.items import Decision, Finder, FoundItem, ItemRow, Known, KnownItem, PlannedCall
 
-SAME_TITLE: Final = 0.7  # of difflib's ratio: "call Anna on Friday" and "call Anna on Monday" have 0.84
-CONTINUED_WORDS: Final = 2  # of a title that is made longer: one word begins too many
-MOST_COMPARED: Final = 1_000  # pairs of titles in one unit; beyond it a changed title is a new item
-MOST_READ: Final = 40  # titles of one unit in which the words of a day are looked for: 2 ms each
-COMPARED_CHARS: Final = 160  # of a title: it is done in the database's one writer, in 0.3 ms a pair at worst
+# minimum of difflib's ratio; "call Anna on Friday" and "call Anna on Monday" have 0.84
+SAME_TITLE: Final = 0.7
+# minimum length of a title that another title extends: too many titles begin with the same word
+CONTINUED_WORDS: Final = 2
+MOST_COMPARED: Final = 1_000  # pairs of titles per unit; above this, a changed title is a new item
+MOST_READ: Final = 40  # titles per unit in which dates are searched, at 2 ms each
+COMPARED_CHARS: Final = 160  # of a title; a comparison takes up to 0.3 ms in the database's single writer
 
 
 def decide(
@@ -54,13 +56,13 @@ def decide(
     document: Document | None = None,
     keeps_quotes: bool = True,
 ) -> list[Decision]:
-    """One decision for each of *found*, in their order; none for what is new and done already.
+    """Return a decision for each of *found* in order, except for new items that are already done.
 
     Args:
-        document: that they were found in.
-        keeps_quotes: whether the ledger may keep the words of the document.
-        timezone: IANA name; two dates are of the same day there.
-        can_update: whether the device changes rows.
+        document: the document of the items.
+        keeps_quotes: False if the ledger must not store text of the document.
+        timezone: IANA name of the time zone in which days are compared.
+        can_update: True if the device can update rows.
     """
     pairing = _Pairing(found, known.here)
     if document is not None:
@@ -92,7 +94,7 @@ def _without_quote(decision: Decision) -> Decision:
     return msgspec.structs.replace(decision, after=after)
 
 
-# --- known in this unit ---
+# --- matching within the unit ---
 
 
 _Key = Callable[[FoundItem | ItemRow], object]
@@ -101,11 +103,11 @@ _Measure = Callable[[FoundItem, ItemRow], float]
 
 
 class _Pairing:
-    """Found items and known ones of the same table, each in one pair at most."""
+    """Pairs of extracted and known items of the same table; each item is in at most one pair."""
 
     def __init__(self, found: Sequence[FoundItem], here: Sequence[KnownItem]) -> None:
         self.pairs: dict[int, KnownItem] = {}
-        self.taken: set[int] = set()  # those that were paired with a row that a device told of, by place
+        self.taken: set[int] = set()  # ordinals paired by place with a row that the device reported
         self._quoted = {item.quote_hash for item in found}
         self._places = {item.place_hash for item in found}
         self._found = {item.ordinal: item for item in found}
@@ -113,17 +115,17 @@ class _Pairing:
 
     @property
     def left(self) -> list[FoundItem]:
-        """The found ones that are in no pair."""
+        """The extracted items without a pair."""
         return list(self._found.values())
 
     def match_taken(self, document: Document) -> None:
-        """Pair those of the place of a row that a device told of."""
+        """Pair items with rows reported by the device from the same place."""
         for item, one in pair_by_place(self._found.values(), list(self._known.values()), document):
             self._pair(item, one)
             self.taken.add(item.ordinal)
 
     def match_same(self, finder: Finder) -> None:
-        """Pair those with the same title, or of the same sentence."""
+        """Pair items that have the same title, or come from the same sentence."""
         self._match(lambda one: (one.likeness, one.quote_hash, one.data.get("status")))
         self._match(lambda one: (one.likeness, one.quote_hash))
         self._match(lambda one: (one.likeness, content_of(one.data)))
@@ -131,7 +133,7 @@ class _Pairing:
         self._match(lambda one: one.likeness)
         self._match_alike(key=_quote)
         self._match_alike(key=_place)
-        # A model that is asked again says the same in other words; another prompt may quote less of it too.
+        # Repeated questions get the same item in other words, and other prompts shorter quotes.
         self._match(_quote)
         self._match(
             _place,
@@ -144,7 +146,7 @@ class _Pairing:
         return _is_refused(self._known[row.id])
 
     def match_changed(self, *, but: Container[int]) -> None:
-        """Pair those whose title has changed, with their sentence; but not these ordinals."""
+        """Pair items whose title and sentence have both changed, except the ordinals in *but*."""
         self._found = {ordinal: item for ordinal, item in self._found.items() if ordinal not in but}
 
         def is_gone(row: ItemRow) -> bool:
@@ -159,7 +161,7 @@ class _Pairing:
         self._match_alike(is_gone, measure=_Moved())
 
     def _match(self, key: _Key, may: _May = lambda row: True) -> None:
-        """Pair those of the same *key*, in order."""
+        """Pair items of the same *key*, in order."""
         rows = self._by_key(key, may)
         for item in list(self._found.values()):
             if alike := rows.get((item.table, key(item))):
@@ -171,7 +173,7 @@ class _Pairing:
         key: _Key = lambda one: None,
         measure: "_Measure | None" = None,
     ) -> None:
-        """Pair those of the same *key* that have nearly the same title, what is most alike first."""
+        """Pair items of the same *key* with similar titles, the most similar first."""
         measure = measure or _likeness_of
         rows = self._by_key(key, may)
         pairs = (
@@ -208,7 +210,7 @@ def _place(one: FoundItem | ItemRow) -> str:
 
 
 def _is_refused(known: KnownItem) -> bool:
-    """Whether its device has refused to change the row: it has what it had before."""
+    """Return True if the device refused to update the row, so that it still has the earlier version."""
     is_open = known.row.told_at is None and known.call_state is CallState.REJECTED
     return is_open and known.row.before is not None
 
@@ -241,22 +243,22 @@ def _recognised(item: FoundItem, known: KnownItem, finder: Finder) -> Decision:
 
 
 def _continued(item: FoundItem, row: ItemRow) -> float:
-    """1 if one title goes on where the other one ends, after two words at least; else 0."""
+    """Return 1.0 if one title of at least two words is the beginning of the other, else 0.0."""
     shorter, longer = sorted((item.main.split(), _main(row).split()), key=len)
     return float(len(shorter) >= CONTINUED_WORDS and longer[: len(shorter)] == shorter)
 
 
 def _stand_in(words: Sequence[str], others: Sequence[str]) -> bool:
-    """Return whether *words* stand among *others* in their order."""
+    """Return True if *words* occur among *others* in the same order."""
     left = iter(others)
     return all(word in left for word in words)
 
 
 class _Moved:
-    """Likeness of two titles with different dates, measured as if both had the same date.
+    """Similarity of two titles with different dates, measured as if both had the same date.
 
-    0.0 unless one title has all the other words of the other: the same date alone would make them alike.
-    Dates are parsed for at most MOST_READ titles.
+    The result is 0.0 unless one title has all other words of the other, because an equal date alone would
+    make them similar. Dates are parsed for at most MOST_READ titles.
     """
 
     def __init__(self) -> None:
@@ -277,7 +279,7 @@ class _Moved:
         return _likeness(main.replace(day, before, 1), other)
 
     def _day(self, main: str) -> str | None:
-        """Return the longest date phrase of a title, or None; None as well beyond MOST_READ titles."""
+        """Return the longest date phrase of a title, or None. Returns None after MOST_READ titles."""
         if main not in self._days and len(self._days) < MOST_READ:
             phrases = (one.words for one in dates_in(main) if one.words in main)
             self._days[main] = max(phrases, key=len, default=None)
@@ -285,7 +287,7 @@ class _Moved:
 
 
 def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) -> Decision:
-    """An item that this unit led to before."""
+    """Decide on an item that was extracted from this unit before."""
     row = known.row
     is_same = row.data == item.data
     if _is_refused(known) and item.data == row.before:
@@ -295,7 +297,8 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
             return Decision(before=row, awaits=row.id, is_behind=not is_same)
         if is_same or known.call_state not in (CallState.PLANNED, CallState.REJECTED):
             after = _seen(item, row, finder)
-            if not is_same:  # the ledger keeps the older place, so that the newer one is seen as such
+            # the ledger keeps the older place, so that the newer place counts as a change later
+            if not is_same:
                 older = {"quote_hash": row.quote_hash, "place_hash": row.place_hash, "source": row.source}
                 after = msgspec.structs.replace(after, **older)
             call = _call(item, after, can_update)
@@ -314,14 +317,14 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
 
 
 def _is_ticked(item: FoundItem, row: ItemRow) -> bool:
-    """Return whether the check box of a task, which no quote holds, was ticked or emptied."""
+    """Return True if a task's check box, which is not part of a quote, was ticked or cleared."""
     before = row.data.get("status")
     is_other = before is not None and item.data.get("status") not in (None, before)
     return item.is_by_rule and is_other and row.verdict != "rejected"
 
 
 def _seen(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:
-    """The row of an item that was found again, and is what it was."""
+    """Return the row of an item that was extracted again unchanged."""
     return msgspec.structs.replace(
         row,
         quote_hash=item.quote_hash,
@@ -335,7 +338,7 @@ def _seen(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:
 
 
 def _as_before(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:
-    """The row of an item whose change was refused, and whose source says again what its device has."""
+    """Return the row of an item whose update was refused and whose source has the old content again."""
     return msgspec.structs.replace(
         _seen(item, row, finder),
         likeness=item.likeness,
@@ -350,7 +353,7 @@ def _as_before(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:
 def _changed(
     item: FoundItem, row: ItemRow, finder: Finder, can_update: bool, *, before: Record | None
 ) -> Decision:
-    """The next version of an item."""
+    """Decide to send the next version of an item."""
     version = row.version + 1
     after = msgspec.structs.replace(
         _seen(item, row, finder),
@@ -390,7 +393,7 @@ def _call(item: FoundItem, row: ItemRow, can_update: bool) -> PlannedCall:
 
 
 def _new(item: FoundItem, finder: Finder, item_id: str) -> Decision:
-    """An item that nobody knows."""
+    """Decide to send an item that is not in the ledger."""
     row = ItemRow(
         id=item_id,
         user_id=finder.user_id,
@@ -415,20 +418,23 @@ def _new(item: FoundItem, finder: Finder, item_id: str) -> Decision:
 
 
 class _FreshIds:
-    """Ids that no other item of the unit has, or had before its hub was restored; *here* are its items.
+    """Item ids that are unused in the unit, including by items from before a restore of the hub.
 
-    A device answers an id that it knows, whatever its row says by now: so of a unit of which the hub has
-    learnt from the device, numbers begin behind those that the device had given until then.
+    A device answers a known id without comparing content. So if the hub has learnt rows of the unit from the
+    device, numbers begin after the device's counters.
+
+    Args:
+        here: the unit's known items.
     """
 
     def __init__(self, finder: Finder, here: Sequence[ItemRow]) -> None:
         self._finder = finder
         self._taken = {row.id for row in here}
         self._first = max((row.version for row in here if is_taken_item_id(row.id)), default=0)
-        self._next: Counter[str] = Counter()  # of those with one name: a list may say it a thousand times
+        self._next: Counter[str] = Counter()  # per name, because a list may repeat a name a thousand times
 
     def of(self, item: FoundItem) -> str:
-        """The next one for an item of this name."""
+        """Return the next unused id for an item of this name."""
         while True:
             item_id = derive_item_id(
                 user_id=self._finder.user_id,
@@ -442,15 +448,16 @@ class _FreshIds:
                 return item_id
 
 
-# --- known in another source ---
+# --- matching with other sources ---
 
 
 def _said(
     item: FoundItem, other: KnownItem, finder: Finder, can_update: bool, promised: set[str]
 ) -> Decision:
-    """An item that another source says too. One that nobody brings any more is brought by this unit.
+    """Decide on an item that another source has too; take over its delivery if no run delivers it.
 
-    Ids of those are added to *promised*.
+    Args:
+        promised: ids of the items taken over; extended by this function.
     """
     row = other.row
     if row.told_at is not None:

@@ -1,4 +1,4 @@
-"""One message of a mailbox in a run: read by the model, planned, and brought to the device if it is there."""
+"""Processing of one mailbox message in a run: extraction, planning and delivery."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -20,7 +20,7 @@ from storage.runs.outbox import OpenCall
 
 
 class Reads(Protocol):
-    """What the runner does with any document."""
+    """Operations of the runner on any document."""
 
     async def unit(
         self, attempt: Attempt, reading: Reading, slots: anyio.Semaphore, interrupt: Interrupt
@@ -37,11 +37,11 @@ class Reads(Protocol):
 
 
 class MessageWork:
-    """What one attempt does with the messages that it reads.
+    """Processing of the messages that one attempt reads.
 
     Args:
-        has_model: somebody can be asked about prose.
-        slots: one is taken for each message under way, and given back at its end.
+        has_model: True if a model is available for free text.
+        slots: one is acquired for each message in progress, and released at its end.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class MessageWork:
         self._asking = asking
         self._interrupt = interrupt
         self._slots = slots
-        self._wanted: Wanted | None = None  # known when there is something to read
-        self._asks = anyio.Lock()  # the device is asked once, by the first of many messages at once
+        self._wanted: Wanted | None = None  # fetched for the first message
+        self._asks = anyio.Lock()  # the device is queried once, by the first of several concurrent messages
 
     async def room(self) -> None:
         """Wait until another message may be read."""
@@ -69,7 +69,7 @@ class MessageWork:
         await self._slots.acquire()
 
     async def read(self, document: Document, message: Message, *, read_at: int) -> None:
-        """Extract and plan a message that there was room for, and bring its items if the device is there."""
+        """Extract and plan a message after ``room``, and deliver its items if the device is connected."""
         attempt = self._attempt
         wanted = await self._what_is_wanted()
         reading = Reading(attempt.link, self._asking, wanted, document, read_at, message)
@@ -86,12 +86,15 @@ class MessageWork:
             return self._wanted
 
     async def bring(self, unit_key: str, calls: Sequence[OpenCall]) -> None:
-        """Bring what was planned before."""
+        """Deliver calls that were planned earlier."""
         await self._runner.bring(self._attempt, self._attempt.link, unit_key, calls, self._interrupt)
 
 
 async def wanted_of_run(link: DeviceLink | None, order: RunOrder) -> Wanted:
-    """What extraction is told, and the rows of the device that it may speak of; of one that is away none."""
+    """Return the extraction settings with the device's rows that items may refer to.
+
+    The list of rows is empty if the device is disconnected.
+    """
     if link is None:
         return order.wanted
     return msgspec.structs.replace(order.wanted, references=await references_of(link, order))

@@ -1,7 +1,7 @@
-"""Pure: what of a file did not get through, by the notes on its reading.
+"""Description of the parts of a file that could not be extracted. Pure functions.
 
-What did get through stays. The file counts as failed all the same, so that somebody is
-told, and the next run reads it again: what it said already costs nothing then.
+The extracted parts are kept. The file still counts as failed, so that the failure is reported and the next
+run reads the file again. Questions that are already answered cost nothing then.
 """
 
 from typing import Final, NamedTuple
@@ -23,14 +23,14 @@ POSTPONED: Final = "what no rule reads in it waits for the model"
 
 
 class Missing(NamedTuple):
-    """Why a file failed that was read."""
+    """Reason for the failure of a file that was read."""
 
     code: ErrorCode
     message: str
 
 
 def missing_of(notes: Notes) -> Missing | None:
-    """What is missing; ``None`` when nothing is."""
+    """Return what is missing according to the notes on the reading, or None if nothing is."""
     if notes.given_up_chars:
         return Missing(
             ErrorCode.MODEL_ANSWER_CUT_OFF,

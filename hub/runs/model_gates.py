@@ -1,10 +1,11 @@
-"""The gates before models: closed while a model gives no answers, and opened by a cheap probe.
+"""Gates in front of models: closed while a model does not answer, and opened by a cheap probe.
 
-A question that got no answer after all its tries closes the gate of its model, unless another one
-was answered meanwhile. Behind a closed gate nothing is asked: rules read on, and runs wait for the
-rest in their rows (PAUSED, ``model_away``). As long as runs wait, the model's endpoints are asked for
-their list of models. Which runs wait is in the database; what a gate knows is lost with a restart, and
-then the first probe comes at once.
+A question without an answer after all attempts closes its model's gate, unless another question was answered
+in the meantime. While a gate is closed, no question is asked. Rules still extract items, and runs wait for
+the rest as rows (PAUSED, ``model_away``).
+
+As long as runs wait, the model's endpoints are probed for their list of models. The waiting runs are in the
+database. The state of a gate is lost in a restart, and the first probe is then made at once.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,13 +24,13 @@ from protocol.backoff import Backoff
 
 log = Channel(__name__)
 
-PROBE: Final = Backoff(base_s=5.0, cap_s=60.0)  # while probes get no answer
-RELEASE: Final = OPEN  # while probes get answers and questions none: 30 s to 10 min
+PROBE: Final = Backoff(base_s=5.0, cap_s=60.0)  # while probes fail
+RELEASE: Final = OPEN  # while probes succeed but questions fail: 30 s to 10 min
 LOOK_S: Final = 1.0
 
 
 class ModelGate:
-    """The gate before one model."""
+    """Gate in front of one model."""
 
     def __init__(self, model: LanguageModel, clock: Clock) -> None:
         self._model = model
@@ -38,20 +39,20 @@ class ModelGate:
         self._answers = 0
         self._asking: set[anyio.CancelScope] = set()
         self._is_awaited = self._is_released = False
-        self._due = 0.0  # of the next probe, monotonic
-        self._probes = self._releases = 0  # since the last answer, to a probe and to a question
+        self._due = 0.0  # monotonic time of the next probe
+        self._probes = self._releases = 0  # attempts since the last success, of probes and of questions
 
     @property
     def away(self) -> str | None:
-        """Why nothing is asked; ``None`` while questions are."""
+        """Reason why no question is asked; None while questions are asked."""
         return self._away
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Ask one question inside the block.
+        """Track one question inside the block; cancel it if the gate closes meanwhile.
 
         Raises:
-            ModelUnavailable: the model is away, or was found to be while the question waited.
+            ModelUnavailable: the gate is closed, or was closed while the question waited.
         """
         if self._away is not None:
             raise ModelUnavailable(self._away)
@@ -65,7 +66,7 @@ class ModelGate:
                 if self._answers == answers:
                     self.close(str(exc))
                 raise
-            except ModelError:  # a refusal is an answer as well: whoever waits is to be told of it
+            except ModelError:  # a refusal proves that the model answers, and must reach the caller
                 self._answered()
                 raise
             else:
@@ -81,21 +82,21 @@ class ModelGate:
         self._away = None
 
     def close(self, why: str) -> None:
-        """Ask nothing before a probe gets an answer; what is being asked is given up."""
+        """Ask no question until a probe succeeds. Questions in flight are cancelled."""
         self._away = why
         self._due = max(self._due, self._clock.monotonic() + PROBE.delay(0, 1.0))
         log.warning("model.away", why=why)
-        for scope in self._asking:  # each would wait for as many tries, one after the other
+        for scope in self._asking:  # each would wait for all its attempts, one after the other
             scope.cancel()
 
     def let_through(self) -> bool:
-        """Return True, once after each probe with an answer, to the caller whose runs wait for the model."""
+        """Return True once after each successful probe. Called when runs wait for the model."""
         self._is_awaited = True
         is_released, self._is_released = self._is_released, False
         return is_released
 
     async def look(self) -> bool:
-        """Probe the model, if runs wait for it and it is time. Return True if they may go on."""
+        """Probe the model, if runs wait for it and a probe is due. Return True if it answered."""
         if not self._is_awaited or self._clock.monotonic() < self._due:
             return False
         self._is_awaited = False
@@ -113,7 +114,11 @@ class ModelGate:
 
 
 class ModelGates:
-    """The gates before all models of a hub. *on_back*: runs may go on."""
+    """Gates in front of all models of a hub.
+
+    Attributes:
+        on_back: called when runs may resume.
+    """
 
     def __init__(self, models: Models, *, clock: Clock) -> None:
         self.turns = Turns(clock)
@@ -126,21 +131,21 @@ class ModelGates:
         }
 
     def of(self, *, allow_cloud: bool) -> ModelGate:
-        """Return the gate of the model that such an agent uses. Raises KeyError where it has none."""
+        """Return the gate of the model used with this setting. Raises KeyError if no model fits."""
         return self._gates[allow_cloud]
 
     def away(self, *, allow_cloud: bool) -> str | None:
-        """Why the model of such an agent is not asked; ``None`` while it is, or where there is none."""
+        """Return why the model is not asked; None if it is asked, or if no model fits."""
         gate = self._gates.get(allow_cloud)
         return None if gate is None else gate.away
 
     def let_through(self, allow_cloud: bool) -> bool:
-        """See ``ModelGate.let_through``. Without a model nothing is waited for: rules read what they can."""
+        """Return ``ModelGate.let_through``; True without a model, because runs then use rules only."""
         gate = self._gates.get(allow_cloud)
         return gate is None or gate.let_through()
 
     async def look(self) -> None:
-        """Probe each model that runs wait for, where it is time."""
+        """Probe each model that runs wait for, if a probe is due."""
         backs = [await gate.look() for gate in self._gates.values()]
         if any(backs):
             self.on_back()

@@ -1,16 +1,16 @@
-"""Times of day inside a sentence: as short as they can be and still say when."""
+"""Times of day inside sentences, in the shortest form that is unambiguous."""
 
 from datetime import datetime, timedelta, tzinfo
 from typing import Final
 
-NEAR: Final = timedelta(minutes=2)  # nearer than this, the seconds matter
+NEAR: Final = timedelta(minutes=2)  # below this, seconds are shown
 
 
 def told_time(at: datetime, now: datetime, zone: tzinfo | None = None) -> str:
-    """``09:14 CET``; with seconds where it is near ahead, with the date where it is another day's.
+    """Return the time as ``09:14 CET``; with seconds if near ahead, with the date if on another day.
 
     Args:
-        zone: whose time of day is meant; this machine's own by default.
+        zone: time zone of the result; by default this machine's.
     """
     here, today = at.astimezone(zone), now.astimezone(zone).date()
     if here.date() != today:

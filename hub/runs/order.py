@@ -1,7 +1,7 @@
-"""A run as its runner gets it: claimed, fenced, with everything it needs to know fixed.
+"""Orders: claimed runs with all parameters that their execution needs.
 
-What an agent's settings said when the run was made stands in the run's own row,
-so that a run means the same thing after a restart with other settings.
+The parameters were copied from the agent's settings into the run's row at its creation. So a run has the same
+parameters after a restart with other settings.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from storage.store import Store
 
 
 class RunParameters(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings a run was made with, as they stand in its row."""
+    """Settings with which a run was created, as stored in its row."""
 
     paths: tuple[str, ...]
     file_extensions: tuple[str, ...]
@@ -41,7 +41,7 @@ class RunParameters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentConfig(Protocol):
-    """What of an agent's settings a run is made with."""
+    """Settings of an agent that are copied into its runs."""
 
     @property
     def paths(self) -> Sequence[str]: ...
@@ -60,13 +60,13 @@ class AgentConfig(Protocol):
 
 
 def wanted_of(agent: AgentConfig, setup: Setup | None = None) -> Wanted:
-    """What extraction is told for *agent*, as its settings are now.
+    """Return the extraction settings of *agent*.
 
     Args:
-        setup: what the variables of its prompt stand for; see ``needs_setup``.
+        setup: values of the prompt's variables; see ``needs_setup``.
 
     Raises:
-        BadPrompt: the prompt names what the set-up has not.
+        BadPrompt: the prompt has a variable without a value.
     """
     prompt = agent.prompt if setup is None else rendered(agent.prompt, variables_of(setup))
     return Wanted(
@@ -79,29 +79,32 @@ def wanted_of(agent: AgentConfig, setup: Setup | None = None) -> Wanted:
 
 
 def needs_setup(agent: AgentConfig) -> bool:
-    """Whether the prompt has variables, so that its agent's set-up has to be read."""
+    """Return True if the prompt has variables, so that their values must be read."""
     return OPENS in agent.prompt
 
 
 async def set_up(store: Store, agent: AgentRow) -> Setup | None:
-    """What the variables of the agent's prompt stand for; ``None``: it has none."""
+    """Return the values of the variables in the agent's prompt, or None if it has none."""
     return await store.read(agent_snapshot.setup_of, agent.id) if needs_setup(agent) else None
 
 
 async def setups_of_due(store: Store, due: Sequence[DueSchedule]) -> Mapping[AgentId, Setup]:
-    """As ``set_up``, for the agents of several schedules; those without variables are left out."""
+    """Return the values of prompt variables for the agents of several schedules, as ``set_up`` does.
+
+    Agents without variables are left out.
+    """
     wanted = [one.schedule.agent_id for one in due if needs_setup(one)]
     return await store.read(agent_snapshot.setups_of, wanted) if wanted else {}
 
 
 def parameters_of(agent: AgentConfig, extractor: Extractor, setup: Setup | None = None) -> RunParameters:
-    """What a run of *agent* is made with, as its settings are now.
+    """Return the parameters of a new run of *agent*, from the current settings.
 
     Args:
         setup: as for ``wanted_of``.
 
     Raises:
-        BadPrompt: as ``wanted_of``.
+        BadPrompt: as for ``wanted_of``.
     """
     wanted = wanted_of(agent, setup)
     return RunParameters(
@@ -119,7 +122,7 @@ def parameters_of(agent: AgentConfig, extractor: Extractor, setup: Setup | None 
 
 
 def config_of(parameters: RunParameters) -> RunConfig:
-    """What a device is told of them."""
+    """Return the part of the parameters that is sent to the device."""
     return RunConfig(
         paths=list(parameters.paths),
         file_extensions=list(parameters.file_extensions),
@@ -129,7 +132,7 @@ def config_of(parameters: RunParameters) -> RunConfig:
 
 
 class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """One claimed run. *fence* stands in every write and on every frame of it."""
+    """A claimed run. Its *fence* is part of every write and frame of the run."""
 
     run_id: RunId
     agent_id: AgentId
@@ -138,25 +141,25 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     fence: int
     attempt: int
     max_attempts: int
-    dispatches: int  # how often it was handed out and came back unworked
+    dispatches: int  # number of times the run was claimed and returned to the queue unworked
     timeout_s: float  # of this execution
     parameters: RunParameters
-    config_rev: int = 0  # of the agent, when the run was made
+    config_rev: int = 0  # of the agent, at the run's creation
     context: dict[str, Any] = {}
-    locks: Mapping[str, int] = {}  # that the run holds, with their fences
+    locks: Mapping[str, int] = {}  # locks held by the run, with their fences
 
     def held(self, state: RunState) -> HeldRun:
-        """The run as this order holds it, in *state*."""
+        """Return the run's id and fence with the expected *state*."""
         return HeldRun(id=self.run_id, state=state, fence=self.fence)
 
     @property
     def config(self) -> RunConfig:
-        """What the device is told."""
+        """Configuration that is sent to the device."""
         return config_of(self.parameters)
 
     @property
     def wanted(self) -> Wanted:
-        """What extraction is told."""
+        """Extraction settings of the run."""
         return Wanted(
             data_types=self.parameters.data_types,
             prompt=self.parameters.prompt,
@@ -167,13 +170,13 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def order_of(run: RunRow, *, locks: Mapping[str, int] | None = None) -> RunOrder:
-    """The order of a run that was just claimed.
+    """Return the order of a run that was just claimed.
 
     Args:
-        locks: that it got with the claim, with their fences.
+        locks: locks acquired with the claim, with their fences.
 
     Raises:
-        msgspec.ValidationError: the row's parameters are not a run's.
+        msgspec.ValidationError: the row's parameters cannot be parsed.
     """
     if run.device_id is None:
         raise ValueError(f"run {run.id} has no device")

@@ -1,4 +1,4 @@
-"""What is kept of a planned call, so that it can be sent again after a restart; and how it is told."""
+"""Stored content of a planned call, from which its frame can be sent again after a restart."""
 
 from typing import Any, Final
 
@@ -12,13 +12,13 @@ from protocol.tables import SUGGESTED, TABLES, DeviceTable, Filler, Kind, TableN
 from protocol.trace import traceparent
 from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
 
-MAX_QUOTE_CHARS: Final = 2_000  # of ItemSource
-MOST_WARNINGS = MOST_UNRESOLVED = 16  # likewise
-MAX_TOLD_CHARS: Final = 2_000  # of a value that is told as it was and as it is: a note's text is long
+MAX_QUOTE_CHARS: Final = 2_000  # limit of ItemSource
+MOST_WARNINGS = MOST_UNRESOLVED = 16  # limits of ItemSource
+MAX_TOLD_CHARS: Final = 2_000  # of a changed value, before and after: a note's text may be long
 
 
 class CallPayload(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a call says but who sends it."""
+    """Content of a call, without its sender."""
 
     data: Record
     source: ItemSource
@@ -29,12 +29,12 @@ class CallPayload(msgspec.Struct, frozen=True, kw_only=True):
 def frame_of(
     call_id: str, table: str, payload: CallPayload, *, run_id: RunId, agent_id: str | None, deadline_ms: int
 ) -> ToolCall:
-    """A call as it leaves; the same, with the same id, however often it does."""
+    """Return the frame of a call, identical with the same id each time it is sent."""
     return ToolCall(
         id=call_id,
         action=payload.action,
         table=table,
-        # Here and not before: nothing that a model said can set them.
+        # Set last, so that no output of a model can override it.
         data=payload.data | SUGGESTED,
         where=payload.where,
         run_id=run_id or None,
@@ -46,7 +46,7 @@ def frame_of(
 
 
 def source_of(document: Document, item: Item, timezone: str | None = None) -> dict[str, Any]:
-    """Return where an item was found, as it goes on the wire; *timezone*: where its days begin."""
+    """Return an item's source in wire format; *timezone* is the zone in which its days begin."""
     source = ItemSource(
         path=document.unit_key,
         quote=item.quote[:MAX_QUOTE_CHARS],
@@ -78,12 +78,12 @@ def payload_of(
     row_id: str | None,
     can_update: bool,
 ) -> CallPayload:
-    """What brings *data* to a device.
+    """Return the payload of the call that writes *data* to a device.
 
     Args:
-        before: what the device has in the row *row_id*; ``None``: it has none.
-        can_update: whether it changes rows; one that does not gets another row, which says what
-            it stands for.
+        before: content of the device's row *row_id*; None if it has no row for the item.
+        can_update: True if the device can update rows. Other devices get a new row that names the row it
+            replaces.
     """
     told = msgspec.convert(source, ItemSource)
     if before is None:
@@ -103,7 +103,7 @@ def payload_of(
 
 
 def _changes(table: DeviceTable, before: Record, after: Record) -> Record:
-    """The fields that differ, as they are to be; one that is not said any more gets its default."""
+    """Return the new values of columns that differ; a column without a value gets its default."""
     return {
         column.name: after.get(column.name, column.default)
         for column in table.columns

@@ -1,7 +1,7 @@
-"""Who is watching a run, and when to look again.
+"""Notifications to watchers of a run.
 
-A watcher is only told *that* something changed; what, it reads from the rows.
-So a slow watcher misses nothing and holds nobody up.
+A notification only says that the run changed; the watcher reads the change from the rows. So a slow watcher
+misses nothing and delays no other task.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from protocol.ids import RunId
 
 
 class RunWatch:
-    """Wakes the watchers of a run. Knows a run only while somebody watches it."""
+    """Wakes the watchers of a run. Keeps state only for runs that are watched."""
 
     def __init__(self) -> None:
         self._changes: dict[RunId, anyio.Event] = {}
@@ -23,14 +23,14 @@ class RunWatch:
         return len(self._watchers)
 
     def changed(self, run_id: RunId) -> None:
-        """Wake everybody who watches the run."""
+        """Wake all watchers of the run."""
         if event := self._changes.pop(run_id, None):
             event.set()
 
     async def changes(self, run_id: RunId, *, at_most_every_s: float = 0.2) -> AsyncGenerator[None]:
-        """One element at once and then one for each change, changes in a row counting as one.
+        """Yield once at once, and then once per change; changes in quick succession count as one.
 
-        Whoever reads it closes it (``contextlib.aclosing``).
+        The caller closes the generator (``contextlib.aclosing``).
         """
         self._watchers[run_id] += 1
         try:

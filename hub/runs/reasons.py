@@ -1,7 +1,7 @@
-"""Why a run made a move, and why it ended as less than a success, as a sentence for a person.
+"""Sentences for people about the reason of a run's state change or unsuccessful end.
 
-Pure: the stable word of the row goes in (``runs.reason``), a sentence comes out. What is
-no such word was written for people already, and is told as it stands.
+Pure functions from the stable words of rows (``runs.reason``) to sentences. Any other reason was written for
+people already, and is shown unchanged.
 """
 
 from collections import Counter
@@ -21,10 +21,10 @@ _REASONS: Final = {
 
 
 def told_reason(reason: str | None, *, within_s: float | None = None) -> str | None:
-    """``not started within 30 s of its time``, for ``start_deadline``.
+    """Return a reason as a sentence, such as ``not started within 30 s of its time``.
 
     Args:
-        within_s: how long after its time the run could have started, where it had to start in time.
+        within_s: start deadline in seconds after the run's time, if it had one.
     """
     if reason == "start_deadline" and within_s is not None:
         return f"not started within {within_s:g} s of its time"
@@ -32,11 +32,11 @@ def told_reason(reason: str | None, *, within_s: float | None = None) -> str | N
 
 
 def told_errors(errors: Sequence[RunError], *, failed: int) -> str | None:
-    """Count what a run left out, by the codes of its errors: ``3 failed: 2 too_large, 1 file_changed``.
+    """Summarize the errors of a run by code: ``3 failed: 2 too_large, 1 file_changed``.
 
     Args:
-        errors: those that are kept, which are the first ones.
-        failed: how many files or messages failed in all.
+        errors: the stored errors; only the first errors of a run are stored.
+        failed: total number of failed files or messages.
     """
     codes = Counter(error.code for error in errors if error.unit_key)
     counted = [f"{count} {code}" if len(codes) > 1 else code for code, count in codes.most_common()]

@@ -1,8 +1,8 @@
-"""Rows of the device that an item of a run may belong to: its projects, its tasks.
+"""Rows of the device that items of a run may belong to, such as projects and tasks.
 
-A run asks once: the ids of its questions are fixed, and a device answers a known id
-with what it answered before. So the model is shown the same rows in the whole run,
-whatever is killed, and what it was asked need not be asked again.
+A run queries them once. The call ids are fixed, and a device answers a known id with its first answer. So the
+model is shown the same rows in the whole run, even across crashes, and answered questions need not be asked
+again.
 """
 
 from typing import Final
@@ -23,10 +23,10 @@ from protocol.work import Action, ToolCall
 
 log = Channel(__name__)
 
-MOST_ROWS: Final = 50  # of all tables together: each costs its title in every question
-_TITLE_CHARS: Final = 120  # enough to know it by
-_DEADLINE_MS: Final = 10_000  # a run goes on without them rather than wait for long
-_APPROVED: Final[Record] = {"isApproved": 1}  # what is only suggested may be gone tomorrow
+MOST_ROWS: Final = 50  # of all tables together: each title costs tokens in every question
+_TITLE_CHARS: Final = 120  # enough to recognize the row
+_DEADLINE_MS: Final = 10_000  # without an answer by then, the run continues without references
+_APPROVED: Final[Record] = {"isApproved": 1}  # a mere suggestion may be deleted soon
 
 
 class _Rows(msgspec.Struct):
@@ -34,8 +34,10 @@ class _Rows(msgspec.Struct):
 
 
 async def references_of(link: DeviceLink, order: RunOrder) -> tuple[Reference, ...]:
-    """The newest approved rows that items of *order* can refer to; none from a device that does not list
-    ``tool.query``, and none when it does not answer as it should: then items belong to nothing.
+    """Return the newest approved rows that items of *order* can refer to.
+
+    The result is empty if the device does not list ``tool.query``. Tables for which the device returns an
+    error or a malformed answer are left out.
 
     Raises:
         DeviceGone, DeviceOffline: the connection ended.
@@ -55,7 +57,7 @@ async def references_of(link: DeviceLink, order: RunOrder) -> tuple[Reference, .
 
 
 def _referred_to(data_types: tuple[TableName, ...]) -> list[TableName]:
-    """The tables that rows of *data_types* have the ids of, in the order of ``TABLES``."""
+    """Return the tables that *data_types* refer to by id, in the order of ``TABLES``."""
     columns = (column for name in data_types for column in TABLES[name].columns)
     wanted = {column.refers_to for column in columns if column.refers_to is not None}
     return [name for name in TABLES if name in wanted]
@@ -87,7 +89,7 @@ async def _newest(link: DeviceLink, order: RunOrder, table: TableName, most: int
 
 
 def _reference(table: TableName, row_id: object, title: object) -> Reference | None:
-    """A row with an id and a name to know it by."""
+    """Return a reference to a row, or None if the row lacks an id or a title."""
     if not isinstance(row_id, str) or not isinstance(title, str):
         return None
     said = " ".join(shown(title).split())[:_TITLE_CHARS]

@@ -1,8 +1,7 @@
-"""One run, top to bottom.
+"""Execution of one run.
 
-Every way out ends in exactly one move of the run, and whatever is committed by
-then is where the next attempt goes on: settled units are not read again, planned
-calls are sent with their old ids.
+Every path ends in exactly one state change of the run. The next attempt continues from the committed rows:
+settled units are not read again, and planned calls are sent with their old ids.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -49,11 +48,11 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-MODEL_WAIT_S = 86_400.0  # a run that is older does not wait for its model: its files fail, in words
-END_AGAIN_CAP_S = 10.0  # between tries to write how a run ended
-# What speaks against a message now may not do so in the next run.
+MODEL_WAIT_S = 86_400.0  # an older run does not wait for its model; its files fail with an error message
+END_AGAIN_CAP_S = 10.0  # between attempts to write the end of a run
+# These errors may not occur in the next run, so they are not permanent faults of a message.
 _NOT_ITS_FAULT = frozenset({ErrorCode.LIMIT_REACHED, ErrorCode.BUDGET_REACHED, ErrorCode.BUSY})
-DEVICE_GRACE_S = 15.0  # scheduling, T5: a device that is back by then has not been away
+DEVICE_GRACE_S = 15.0  # a device that reconnects within this time does not interrupt its run
 
 
 class Runner:
@@ -93,7 +92,7 @@ class Runner:
         self.device_grace_s = device_grace_s
 
     async def run(self, order: RunOrder, interrupt: Interrupt) -> None:
-        """Execute a claimed run until it is moved out of execution."""
+        """Execute a claimed run until it leaves the executing states."""
         attempt = Attempt(order)
         about = {"run_id": order.run_id, "agent_id": order.agent_id, "device_id": order.device_id}
         whose = written_for(f"device:{order.device_id or order.agent_id}")
@@ -107,12 +106,12 @@ class Runner:
                 self._watch.changed(order.run_id)
 
     async def _guarded(self, attempt: Attempt, interrupt: Interrupt) -> Ending:
-        """The attempt, with every error it may end in turned into an ending."""
+        """Run the attempt, and convert every error into an ending."""
         broken: Exception | None = None
         try:
             with interrupt.scope, anyio.move_on_after(attempt.order.timeout_s):
                 return await self._work(attempt, interrupt)
-        except Exception as exc:  # the one place: a run must end in a move, whatever broke
+        except Exception as exc:  # the only catch-all: a run must end in a state change after any error
             broken = gravest(exc)
         if isinstance(broken, StaleRun):
             raise broken
@@ -130,7 +129,7 @@ class Runner:
         )
 
     async def _work(self, attempt: Attempt, interrupt: Interrupt) -> Ending:
-        """Read from the device's link, and from its next one, should it be back in time."""
+        """Read the device's files, and continue on its next connection if it reconnects in time."""
         if attempt.order.parameters.mailbox is not None:
             return await self._visit_mailbox(attempt, interrupt)
         device_id = attempt.order.device_id
@@ -146,7 +145,7 @@ class Runner:
                 link = await self._comes_back(device_id, link, interrupt)
                 if link is None:
                     raise
-                # What was cut short may still be on its way to the disk; after this write, it is there.
+                # A cancelled write may still be queued; this write waits until it is done.
                 await self._store.write(runs.check_held, attempt.order.held(attempt.state))
                 log.info("run.device_back")
         return Ending(event=RunEvent.DEVICE_LOST, reason="the device left before the run began")
@@ -154,7 +153,7 @@ class Runner:
     async def _comes_back(
         self, device_id: DeviceId, before: DeviceLink, interrupt: Interrupt
     ) -> DeviceLink | None:
-        """The device's next link, if it has one within the grace and nobody wants the run to stop."""
+        """Return the device's next link, or None after the grace period or when the run must stop."""
         with anyio.move_on_after(self.device_grace_s):
             while interrupt.event is None:
                 link = self._find_link(device_id)
@@ -168,7 +167,7 @@ class Runner:
         known, taken = await self._known(order)
         checkpoint = await checkpoint_to_run_from(self._store, order.agent_id)
         asking = await self._asking.open(order)
-        wanted: Wanted | None = None  # known when there is something to read: most visits have nothing
+        wanted: Wanted | None = None  # fetched for the first document, because most visits have none
         slots = anyio.Semaphore(self._units_in_flight)
         async with asking.opened():
             async with units_in_hand(self.device_grace_s) as units:
@@ -202,7 +201,7 @@ class Runner:
             return await self._end_of_postponed(attempt) or await self._finished(order)
 
     async def _visit_mailbox(self, attempt: Attempt, interrupt: Interrupt) -> Ending:
-        """Read a connector; the device is brought what is found as long as it is there."""
+        """Read a connector, and deliver items as long as the device is connected."""
         assert self._mailboxes is not None, "a run over a mailbox, in a hub that reads none"
         order = attempt.order
         await self.begin(attempt)
@@ -223,15 +222,15 @@ class Runner:
         return await self._finished(order)
 
     async def begin(self, attempt: Attempt) -> None:
-        """The run is taken on: RUNNING, if it was not."""
+        """Move the run from PREPARING to RUNNING, if it is not running yet."""
         if attempt.state is RunState.PREPARING:
-            # Shielded: whoever ends the attempt has to know in which state the row stands.
+            # Shielded: the code that ends the attempt must know the state of the row.
             with anyio.CancelScope(shield=True):
                 await self._lifecycle.move(attempt.order.held(RunState.PREPARING), RunEvent.ACKNOWLEDGED)
                 attempt.state = RunState.RUNNING
 
     async def _known(self, order: RunOrder) -> tuple[Mapping[str, str | None], int]:
-        """Files that need no reading, as ``DeviceSource.read`` takes them, and how many this run has read."""
+        """Return the known units for ``DeviceSource.read``, and how many units this run has read."""
         ledger = await self._store.read(
             outbox.known_units, order.agent_id, order.parameters.config_fingerprint
         )
@@ -239,7 +238,7 @@ class Runner:
         taken = 0
         for unit in await self._store.read(outbox.units_of, order.run_id):
             if unit.state is not UnitState.PENDING:
-                known[unit.unit_key] = None  # dealt with in this run: its next version is the next run's
+                known[unit.unit_key] = None  # settled in this run: a newer version is left to the next run
                 taken += unit.state is not UnitState.SKIPPED
         return known, taken
 
@@ -293,7 +292,7 @@ class Runner:
                 at=at,
             )
         except (StillOpen, IllegalTransition):
-            log.info("unit.settled_before", code=unread.code)  # what came of it stands
+            log.info("unit.settled_before", code=unread.code)  # its first result is kept
         self._watch.changed(order.run_id)
 
     async def unit(
@@ -303,11 +302,11 @@ class Runner:
         slots: anyio.Semaphore,
         interrupt: Interrupt,
     ) -> None:
-        """One document: extracted, planned, delivered, settled."""
+        """Process one document: extract, plan, deliver and settle it."""
         order, document = attempt.order, reading.document
         unit = reading.asking.about(document.unit_key)
         try:
-            if attempt.is_full:  # whatever is in it would be left out: nobody pays for reading it
+            if attempt.is_full:  # all its items would be left out, so reading it would only cost money
                 self._limits_reached.labels("items_per_run").inc()
                 await self._fail(order, reading, ErrorCode.LIMIT_REACHED, NOT_READ)
                 return
@@ -320,7 +319,7 @@ class Runner:
                 await self._fail(order, reading, exc.code, str(exc))
                 return
             except ModelUnavailable as exc:
-                if reading.message is not None:  # it is read once, and whole
+                if reading.message is not None:  # a message is read only once, so it must be read completely
                     raise
                 attempt.unanswered = str(exc)
                 found = await self._extractor.extract_by_rules(document, reading.wanted)
@@ -328,7 +327,7 @@ class Runner:
                 await self._fail(order, reading, exc.code, str(exc))
                 await unit.forget()
                 return
-            except Exception as exc:  # a document that breaks its reader must not break its run
+            except Exception as exc:  # a document that breaks the extractor must not break its run
                 broken = gravest(exc)
                 if isinstance(broken, ModelError | StorageError):
                     raise
@@ -345,7 +344,7 @@ class Runner:
                     message=reading.message,
                 )
             except Conflict as exc:
-                # A paused run of the same agent had planned these very items: it brings them.
+                # A paused run of the same agent planned these items, and will deliver them.
                 await self._fail(order, reading, ErrorCode.BUSY, str(exc))
                 return
             if found.notes.given_up_chars or found.notes.lost:
@@ -363,9 +362,9 @@ class Runner:
         calls: Sequence[OpenCall],
         interrupt: Interrupt,
     ) -> None:
-        """Bring a unit's items to the device and settle it, unless a stop left some of them unsent.
+        """Deliver a unit's items and settle it, unless a stop left some of them unsent.
 
-        What was found in a mailbox waits while the device is away.
+        While the device is disconnected, items from a mailbox wait in the outbox.
         """
         if not calls:
             await self._settle(attempt, unit_key)
@@ -414,9 +413,9 @@ class Runner:
         self._watch.changed(order.run_id)
 
     async def _settle(self, attempt: Attempt, unit_key: str) -> None:
-        """All its items are answered for: DONE, or PENDING while its prose waits for the model.
+        """Settle a unit whose calls are all answered: DONE, or PENDING while free text awaits the model.
 
-        FAILED where a part of it did not get through.
+        The unit becomes FAILED if a part of it could not be extracted.
         """
         order = attempt.order
         held, at = order.held(RunState.RUNNING), self._at()
@@ -441,12 +440,12 @@ class Runner:
         self._watch.changed(order.run_id)
 
     async def _waits_for_model(self, order: RunOrder) -> bool:
-        """Whether the run waits for its model: it is away, and the run is not too old to wait."""
+        """Return True if the model's gate is closed and the run is young enough to wait."""
         row = await self._store.read(runs.get_run, order.run_id)
         return self._asking.away(order) is not None and self._at() - row.created_at < MODEL_WAIT_S * 1_000
 
     async def _end_of_postponed(self, attempt: Attempt) -> Ending | None:
-        """How the attempt ends while files wait for the model; ``None``: none does, or not any more."""
+        """Return the ending of an attempt whose files wait for the model, or None if none does."""
         order = attempt.order
         held, at = order.held(RunState.RUNNING), self._at()
         postponed = await self._store.read(outbox.postponed_units, order.run_id)
@@ -483,18 +482,18 @@ class Runner:
 
     async def _finished(self, order: RunOrder) -> Ending:
         after: str | None = ""
-        while after is not None:  # what leaned on items of other files has them by now
+        while after is not None:  # items that refer to items of other files can be settled now
             held = order.held(RunState.RUNNING)
             after = await self._store.write(outbox.settle_leaning, held, after=after, at=self._at())
         row = await self._store.read(runs.get_run, order.run_id)
-        settled = row.units_done + row.units_skipped  # what was known is as good as done
+        settled = row.units_done + row.units_skipped  # known units count as done
         outcome = outcome_of(units_done=settled, errors=row.error_count)
         if outcome is RunOutcome.ERROR:
-            return Ending(event=RunEvent.FAILED, outcome=outcome)  # the errors of its units say why
+            return Ending(event=RunEvent.FAILED, outcome=outcome)  # the errors of its units give the reasons
         return Ending(event=RunEvent.FINISHED, outcome=outcome)
 
     async def _end_surely(self, attempt: Attempt, ending: Ending, interrupt: Interrupt) -> None:
-        """Move the run, however long the database is away: left RUNNING it would hold its device."""
+        """Move the run, retrying while the database is unavailable: a RUNNING run occupies its device."""
         wait_s = 1.0
         while True:
             try:
@@ -503,13 +502,13 @@ class Runner:
             except (IllegalTransition, Conflict) as exc:
                 log.error("run.broke", exc=exc)
                 if ending.event is RunEvent.FAILED:
-                    return  # the dispatcher finds its row, and that nobody executes it
+                    return  # the dispatcher later recovers the row, because no task executes it
                 reason = f"{ErrorCode.INTERNAL}: {type(exc).__name__}"
                 ending = Ending(event=RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR)
             except StorageError as exc:
                 log.error("run.not_ended", exc=exc)
                 if interrupt.is_leaving:
-                    return  # the next boot takes it back
+                    return  # the next boot recovers the row
                 await self._clock.sleep(wait_s)
                 wait_s = min(2 * wait_s, END_AGAIN_CAP_S)
 
@@ -535,7 +534,7 @@ class Runner:
         )
 
     async def _record_error(self, order: RunOrder, code: str, message: str) -> None:
-        """About the run as a whole, while it is RUNNING."""
+        """Record an error of the run as a whole, while it is RUNNING."""
         held = order.held(RunState.RUNNING)
         await self._store.write(
             runs.record_held_error, held, unit_key=None, code=code, message=message, at=self._at()

@@ -1,8 +1,8 @@
-"""Decides what becomes of each fire at its time, while this hub leads.
+"""The scheduler decides each fire of a schedule at its time, while this hub holds the lease.
 
-A due fire becomes a row whether or not its device is there; what happens later only
-opens gates for it. Of several hubs on one database the one that holds the lease
-decides, and says so in each transaction, so that one which slept writes nothing.
+A due fire becomes a row whether or not its device is connected; later events only open gates for the row. Of
+several hubs on one database, only the lease holder decides. Each transaction checks the lease, so a hub that
+was suspended writes nothing.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -40,16 +40,17 @@ from storage.store import Store
 log = Channel(__name__)
 
 LEASE: Final = "scheduler"
-LOOK_S: Final = 30.0  # a wall clock that was set meanwhile is noticed after so long
-BATCH: Final = 200  # schedules in one transaction: other writers wait for a tenth of a second at most
-RETRY_S: Final = 1.0  # after a refusal, so that what cannot be decided does not keep the hub busy
-TURN_S: Final = 0.02  # of computing, then whatever else is ready has its turn
-JUMP_S: Final = 2.0  # between wall and monotonic clock; less is drift, and NTP putting it right
+LOOK_S: Final = 30.0  # upper bound of the time until a change of the wall clock is noticed
+BATCH: Final = 200  # schedules per transaction, which blocks other writers for at most 0.1 s
+RETRY_S: Final = 1.0  # after a conflict, so that an undecidable fire does not keep the hub busy
+TURN_S: Final = 0.02  # of computing, before other tasks get a turn
+# between wall clock and monotonic clock; smaller differences are drift and NTP corrections
+JUMP_S: Final = 2.0
 ACTOR: Final = "scheduler"
 
 
 class Scheduler:
-    """Fires schedules; and lets people pause them, make up for old fires, and look ahead."""
+    """Fires schedules; pauses and enables them, runs backfills, and forecasts fires."""
 
     def __init__(
         self,
@@ -66,12 +67,12 @@ class Scheduler:
         limits: QueueLimits | None = None,
         batch: int = BATCH,
     ) -> None:
-        """What is told to others.
+        """Set up the scheduler.
 
         Args:
-            on_queued: runs have come to the queue, or have changed there.
-            on_wakes: slots have come, and their agents are to be woken.
-            on_cancel: a run that executes is to end, for a newer one takes its place; that stands in its row.
+            on_queued: called when runs were queued, or changed in the queue.
+            on_wakes: called when slots have begun whose agents must be woken.
+            on_cancel: called when a newer run supersedes an executing run; its row already says so.
             batch: schedules decided in one transaction.
         """
         self.turns = Turns(clock)
@@ -88,8 +89,8 @@ class Scheduler:
         self._leadership = Leadership(store, LEASE, boot_id, clock=clock)
         self._drift_s = self._clocks_apart()
         self._wake = anyio.Event()
-        self._full: set[str] = set()  # schedules whose owner was told that their fires are dropped
-        self._refused: set[str] = set()  # schedules whose fires could not be written at the last look
+        self._full: set[str] = set()  # schedules whose owner was notified of dropped fires
+        self._refused: set[str] = set()  # schedules whose fires could not be written in the last round
         self._turn_ends = 0.0  # monotonic
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -105,39 +106,39 @@ class Scheduler:
                 except StorageError as exc:
                     log.error("scheduler.database", exc=exc)
                     await self._clock.sleep(RETRY_S)
-                except Exception as exc:  # the loop that must survive
+                except Exception as exc:  # the loop must survive any error
                     log.error("scheduler.broke", exc=exc)
                     await self._clock.sleep(RETRY_S)
         finally:
             await self._leadership.resign()
 
     def look_again(self) -> None:
-        """Schedules may have changed."""
+        """Wake the loop, because schedules may have changed."""
         self._wake.set()
 
     async def _lead(self) -> None:
-        """Wait for the lease, and decide while it is held.
+        """Wait for the lease, and decide fires while it is held.
 
         Raises:
-            LostLease: another hub decides now.
-            StorageError: the database does not work just now.
+            LostLease: another hub has taken the lease.
+            StorageError: the database is unavailable.
         """
-        self.turns.wait()  # another hub may lead for days
+        self.turns.wait()  # another hub may hold the lease for days
         term = await self._leadership.take()
         self.turns.work()
-        # What follows does no harm when it is repeated, after a fault of the database.
+        # The following steps may be repeated after a database error.
         await self._set_right(term)
         replanned = await self._store.write(schedules.replan_all, term, tzdata_digest(), self._at())
         if replanned:
             log.info("schedules.replanned", schedules=replanned)
         while True:
-            self._wake = anyio.Event()  # before looking: what is told meanwhile is looked at next time
+            self._wake = anyio.Event()  # created before the read, so that a later notification is not lost
             wait_s = min(await self._tick(), self._leadership.renewed_in_s)
             self.turns.wait(wait_s)
             await self._wait(wait_s)
 
     async def _tick(self) -> float:
-        """Plan and decide all that is to be; returns for how many seconds nothing is."""
+        """Plan and decide all due fires. Return the seconds until the next is due."""
         while True:
             self.turns.work()
             term = await self._leadership.keep()
@@ -155,7 +156,7 @@ class Scheduler:
                 return RETRY_S
 
     async def _plan(self, term: Term, unplanned: Sequence[ScheduleRow], at: int) -> None:
-        """Find the next fire of schedules that are new or changed."""
+        """Compute the next fire of new or changed schedules."""
         planned: list[NextFire] = []
         for schedule in unplanned:
             await self._let_others_work()
@@ -167,17 +168,17 @@ class Scheduler:
             await self._store.write(schedules.plan_next, term, planned, at)
 
     async def _decide(self, term: Term, due: Sequence[DueSchedule], at: int) -> bool:
-        """Decide the fires that are due; whether any of these schedules has changed by it."""
+        """Decide the due fires. Return False if no schedule changed by it."""
         decisions: list[FireDecision] = []
         found = await setups_of_due(self._store, due)
         for one in due:
             await self._let_others_work()
             try:
-                is_run = one.schedule.action == "run"  # a wake is made with nothing that could be wrong
+                is_run = one.schedule.action == "run"  # a wake has no parameters that could be invalid
                 setup = found.get(one.schedule.agent_id)
                 parameters = parameters_of(one, self._extractor, setup) if is_run else None
                 decisions.append(firing.decide(one, parameters, at, self._ids))
-            except (BadSchedule, BadPrompt, ValueError) as exc:  # or an agent's table of a newer release
+            except (BadSchedule, BadPrompt, ValueError) as exc:  # or a table name of a newer release
                 await self._give_up(term, one.schedule, f"it cannot be read: {exc}")
         try:
             decided = await self._store.write(fires.decide, term, decisions, at, limits=self.limits)
@@ -188,7 +189,7 @@ class Scheduler:
         return bool(decided) or len(decisions) < len(due)
 
     async def _decide_each(self, term: Term, decisions: Iterable[FireDecision], at: int) -> list[Decided]:
-        """One of them cannot be written: the others are not to wait for it."""
+        """Decide one schedule at a time after a conflict, so that the others are not blocked."""
         decided: list[Decided] = []
         refused_before, self._refused = self._refused, set()
         for decision in decisions:
@@ -203,7 +204,7 @@ class Scheduler:
     async def _decide_what_is_left(
         self, term: Term, decision: FireDecision, at: int, *, is_last_try: bool
     ) -> Sequence[Decided]:
-        """Some of these fires may be known already. What cannot be written even then is given up at last."""
+        """Decide the fires that are not recorded yet. If that fails twice, disable the schedule."""
         schedule = decision.due.schedule
         try:
             decided = await self._store.write(
@@ -212,24 +213,24 @@ class Scheduler:
         except Conflict as exc:
             if is_last_try:
                 await self._give_up(term, schedule, f"its fires cannot be written: {exc}")
-            else:  # its device or agent may have gone a moment ago: the next look sees that
+            else:  # its device or agent may have been deleted; the next round checks again
                 self._refused.add(schedule.id)
             return ()
         return decided or ()
 
     async def _let_others_work(self) -> None:
-        """Two hundred schedules after a long downtime are a second of computing."""
+        """Yield to other tasks: 200 schedules after a long downtime take a second of computing."""
         if self._clock.monotonic() >= self._turn_ends:
             await anyio.lowlevel.checkpoint()
             self._turn_ends = self._clock.monotonic() + TURN_S
 
     async def _tell(self, decisions: Sequence[FireDecision], decided: Sequence[Decided]) -> None:
-        """Count and log what became of fires, and wake those who wait for runs."""
+        """Count and log the decisions, and notify the dispatcher of queued runs and wakes."""
         at = self._at()
         policies = {decision.due.schedule.id: decision.due.schedule.coalesce for decision in decisions}
         for one in decided:
             self._metrics.fires.labels(one.decision).inc(one.fires)
-            if one.decision not in ("run", "deferred"):  # a wake that is to come is not missed
+            if one.decision not in ("run", "deferred"):  # a deferred wake may still happen
                 self._metrics.scheduler_missed.labels(policies[one.schedule_id]).inc(one.fires)
             log.info(
                 "fire.decided",
@@ -257,7 +258,7 @@ class Scheduler:
             self._on_wakes()
 
     async def _tell_if_full(self, one: Decided) -> None:
-        """The owner reads once that fires are dropped, until one is queued again."""
+        """Notify the owner once that fires are dropped, until one is queued again."""
         if one.decision != "dropped_queue_full":
             self._full.discard(one.schedule_id)
         elif one.schedule_id not in self._full:
@@ -268,13 +269,13 @@ class Scheduler:
             await self._record(schedule, "queue_full", message, level="warning")
 
     async def _give_up(self, term: Term, schedule: ScheduleRow, why: str) -> None:
-        """A schedule that cannot fire does so no more; its owner can read why."""
+        """Disable a schedule that cannot fire, and record the reason for its owner."""
         if await self._store.write(schedules.give_up, term, schedule, self._at()):
             log.error("schedule.broken", schedule_id=schedule.id, why=why)
             await self._record(schedule, "broken", f"Schedule paused, {why}", level="error")
 
     async def _set_right(self, term: Term) -> None:
-        """What a wrong clock has sent years ahead, schedules, runs and recoveries, goes on from now."""
+        """Correct times that a wrong clock has set far ahead: schedules, runs and recoveries."""
         runs, agents = await self._store.write(schedules.bring_back, term, self._at())
         if runs or agents:
             log.warning("clock.set_right", runs=runs, agents=agents)
@@ -286,7 +287,7 @@ class Scheduler:
             await self._record(schedule, "clamped", message, level="error")
 
     async def _notice_jump(self, term: Term) -> None:
-        """A wall clock that was set is told of; one that was set back must not silence anything."""
+        """Log a jump of the wall clock and correct stored times, so that a clock set back stops nothing."""
         apart = self._clocks_apart()
         jump_s, self._drift_s = apart - self._drift_s, apart
         if abs(jump_s) > JUMP_S:
@@ -297,7 +298,7 @@ class Scheduler:
         return self._clock.now().timestamp() - self._clock.monotonic()
 
     async def _wait(self, seconds: float) -> None:
-        """Until so much time has gone by, or somebody says to look again."""
+        """Wait until the time has passed, or ``look_again`` is called."""
         async with anyio.create_task_group() as waiting:
             waiting.start_soon(self._wake_after, seconds)
             await self._wake.wait()
@@ -307,13 +308,13 @@ class Scheduler:
         await self._clock.sleep(seconds)
         self._wake.set()
 
-    # --- what people ask for ---
+    # --- requests of people ---
 
     async def pause(self, schedule: ScheduleRow, *, actor: str) -> bool:
-        """The schedule does not fire until it is enabled; False if it did not before.
+        """Disable the schedule. Return False if it was disabled already.
 
         Raises:
-            UnknownSchedule: there is none.
+            UnknownSchedule: no schedule has this id.
         """
         paused = await self._store.write(schedules.set_enabled, schedule.id, False, at=self._at())
         if paused:
@@ -322,14 +323,15 @@ class Scheduler:
         return paused
 
     async def enable(self, schedule: ScheduleRow, *, catch_up: bool, actor: str) -> bool:
-        """The schedule fires again; False if it did already, or is no longer declared.
+        """Enable the schedule. Return False if it was enabled already, or is no longer declared.
 
         Args:
-            catch_up: what it passed over is decided by its policies, as if the hub had been down.
+            catch_up: True to decide the missed fires by the schedule's policies, as after a downtime of the
+                hub.
 
         Raises:
-            UnknownSchedule: there is none.
-            BadSchedule: it cannot be read.
+            UnknownSchedule: no schedule has this id.
+            BadSchedule: the schedule's row cannot be parsed.
         """
         at = self._at()
         passed = None if schedule.enabled or catch_up else firing.passed_over(schedule, at)
@@ -345,18 +347,18 @@ class Scheduler:
     async def backfill(
         self, schedule_id: str, first_at: int, last_at: int, *, actor: str, dry_run: bool = False
     ) -> Backfilled:
-        """A run for each fire from *first_at* to *last_at* that had none, one after the other.
+        """Queue a run for each fire from *first_at* to *last_at* that had none; they run in sequence.
 
-        Fires that are not decided yet are left to come. The schedule's window does not apply.
+        Fires that are not decided yet are left out. The schedule's catch-up window does not apply.
 
         Args:
-            dry_run: only say what it would be.
+            dry_run: True for a preview without writing.
 
         Raises:
-            UnknownSchedule: there is none.
-            BadSchedule: it cannot be read.
-            TooManyFires: more than a thousand.
-            Conflict: somebody else did the same; nothing was queued.
+            UnknownSchedule: no schedule has this id, or it is a slot.
+            BadSchedule: the schedule's row cannot be parsed.
+            TooManyFires: the range has more than a thousand fires.
+            Conflict: a concurrent backfill did the same; nothing was queued.
         """
         due = await self._store.read(schedules.with_settings, schedule_id)
         if due.schedule.action != "run":
@@ -386,10 +388,10 @@ class Scheduler:
         return Backfilled(within, wanted, tuple(made))
 
     def forecast(self, schedule: ScheduleRow, *, count: int = 5) -> list[Upcoming]:
-        """The schedule's next fires, if nobody pauses it; fewer if it comes to its end.
+        """Return the schedule's next fires, provided that it stays enabled; fewer if it ends before.
 
         Raises:
-            BadSchedule: it cannot be read.
+            BadSchedule: the schedule's row cannot be parsed.
         """
         after = max(schedule.cursor_at, self._at())
         return upcoming(firing.trigger_for(schedule), after, tz=schedule.tz, count=count)

@@ -1,11 +1,13 @@
-"""Documents of a run, read from a device: manifest, fetch, pieces, text.
+"""Documents of a run, read from a device by manifest, fetch and pieces.
 
-Yields each file as soon as its last piece is here, so that at most the pieces
-in flight (bounded by credit) and one file are held. What the ledger knows is
-not fetched. Where more is left than a run may read, files that no run has tried come first,
-the oldest of them before others, and then those that were tried longest ago: whatever stays
-away or changes all the time, each file has its turn in a later run. What cannot be read is
-yielded too, as an ``UnreadUnit``: a file is never passed over in silence.
+Yields each file when its last piece has arrived. So memory holds at most the pieces in flight, bounded by
+credit, and one file. Files that the ledger knows are not fetched.
+
+If more files are left than a run may read, files that no run has tried come first, oldest first. They are
+followed by the files that were tried longest ago. So each file is read in some run, even if other files
+always fail or change.
+
+Files that cannot be read are yielded as ``UnreadUnit``, so that no file is skipped silently.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -42,10 +44,10 @@ from protocol.work import (
     SkippedFile,
 )
 
-ACK_TIMEOUT_S = 15.0  # from a device that lists agent_ack; scheduling, T4
-PIECE_TIMEOUT_S = 120.0  # between two frames of a run: the seed's own deadline, per piece and not per run
+ACK_TIMEOUT_S = 15.0  # for a device that lists agent_ack
+PIECE_TIMEOUT_S = 120.0  # between two frames of a run
 MOST_LISTED = 1_000_000  # files that a device may list in one run
-# Reasons to leave a file out that its owner knows of; any other one means that something is missing.
+# Reasons to skip a file that its owner knows of. Any other reason means that content is missing.
 LEFT_OUT = frozenset(
     {
         "outside_shared",
@@ -66,7 +68,7 @@ _NOT_TAKEN_ON: Final = "the device did not take the run on"
 
 
 class NotTakenOn(HubError):
-    """The device did not take the run on. *busy* says that it may do so later."""
+    """The device refused the run; *busy* is True if it may accept the run later."""
 
     code = ErrorCode.BUSY
 
@@ -76,27 +78,29 @@ class NotTakenOn(HubError):
 
 
 class DeviceStalled(HubError):
-    """The device is connected, but nothing came of the run for too long."""
+    """The device is connected, but sent no frame of the run for too long."""
 
     code = ErrorCode.CALL_TIMED_OUT
 
 
 class TakenOn(msgspec.Struct, frozen=True):
-    """The device works on the run: its acknowledgement, or its first frame."""
+    """The device has accepted the run, by its acknowledgement or its first frame."""
 
 
 class SeenUnits(msgspec.Struct, frozen=True):
-    """Files that are there and were settled before, at this content: nothing is to be done for them."""
+    """Files that exist and are already settled with this content, so they need no reading."""
 
     files: list[ManifestFile]
-    listed: int | None  # files of the manifest so far, these included; None where there is none
+    listed: int | None  # files of the manifest so far, including these; None without a manifest
 
 
 class UnreadUnit(msgspec.Struct, frozen=True):
-    """A file that was not read, and why; without a *unit_key*, what went wrong with the run as a whole.
+    """A file that was not read; without *unit_key*, an error of the run as a whole.
 
-    *is_failure* tells a file that should have been read from one that was left out
-    on purpose: not shared, not text. *was_fetched*: the device was asked for it by its path.
+    Attributes:
+        is_failure: False if the file was left out on purpose, for example because it is not shared or not
+            text.
+        was_fetched: True if the device was asked for the file by its path.
     """
 
     unit_key: str
@@ -108,18 +112,18 @@ class UnreadUnit(msgspec.Struct, frozen=True):
 
 SourceEvent = TakenOn | SeenUnits | Document | UnreadUnit
 
-# When each of these units was last read or tried (epoch ms); those that never were are left out.
+# Time of the last attempt by unit (epoch milliseconds); units without an attempt are left out.
 LastTried = Callable[[Sequence[str]], Awaitable[Mapping[str, int]]]
 
 
 @cache
 def _converting() -> anyio.CapacityLimiter:
-    """Files that are converted at the same time, in all runs: each holds a copy or two of itself."""
+    """Return the limiter of concurrent conversions in all runs; each holds copies of its file."""
     return anyio.CapacityLimiter(2)
 
 
 class DeviceSource:
-    """Reads the shared files of a device for a run."""
+    """Reader of the shared files of a device."""
 
     def __init__(
         self,
@@ -146,19 +150,19 @@ class DeviceSource:
         checkpoint: RunCheckpoint | None = None,
         last_tried: LastTried | None = None,
     ) -> AsyncGenerator[SourceEvent]:
-        """What the device has for the run, in its order.
+        """Yield the run's files from the device, in the device's order.
 
         Args:
-            known: units that need no reading, with the content hash they were settled
-                at; ``None`` for a unit that this run dealt with, whatever it holds now.
-            taken: files that the run read before this attempt; they count among those it may read.
-            checkpoint: what the device is told that the agent may go on from.
-            last_tried: asked about what is to be read, a frame of the manifest at a time.
+            known: units that need no reading, with the content hash at which they were settled; the hash is
+                None for a unit settled by this run, whatever its content is now.
+            taken: number of files that earlier attempts of the run read; they count towards the limit.
+            checkpoint: checkpoint from which the agent may continue, sent to the device.
+            last_tried: called with the unread paths of each manifest frame.
 
         Raises:
             NotTakenOn: the device refused the run as a whole.
-            DeviceGone: the connection ended; what was yielded is whole.
-            DeviceStalled: nothing came for too long.
+            DeviceGone: the connection ended; all yielded files are complete.
+            DeviceStalled: no frame arrived for too long.
         """
         has_manifest = link.can("agent_manifest")
         frame = AgentRun(
@@ -197,7 +201,7 @@ class DeviceSource:
                         with anyio.move_on_after(timeout_s) as waiting:
                             received = await anext(stream, None)
                     except RunTooLarge as exc:
-                        # What is whole by now is kept; the rest is said to be missing.
+                        # Complete files are kept; the others are reported as missing.
                         self._metrics.limits_reached.labels("run_bytes").inc()
                         yield UnreadUnit("", exc.code, str(exc))
                         return
@@ -217,15 +221,15 @@ class DeviceSource:
 
 
 class _Reading:
-    """What one stream has brought so far.
+    """State of one stream of files.
 
-    A file uses up *room* from when it is asked for, or from its first piece where nobody asked. One
-    that was settled before does so once it is known to be another by now.
+    A file uses up *room* when it is requested, or at its first piece if it was not requested. A file that was
+    settled before uses up room once its content is known to differ.
 
     Attributes:
-        left: what is not read in this run, in words; ``None``: nothing yet.
-        limit: the name in ``[limits]`` of what was reached.
-        is_over: the device sends more than it may: nothing more is read.
+        left: message about files that this run does not read; None if there are none so far.
+        limit: name in ``[limits]`` of the limit that was reached.
+        is_over: True if the device sends more than allowed, so that reading stops.
     """
 
     def __init__(
@@ -247,24 +251,25 @@ class _Reading:
         self._is_paged = is_paged
         self._limits = limits
         self._room = max(0, limits.files - taken)
-        self._taken: set[str] = set()  # what uses it up
+        self._taken: set[str] = set()  # paths that use up room
         self._last_tried = last_tried
         self.left: str | None = None
         self.limit = "run_files"
         self.is_over = False
         self._taken_on = False
         self._listed = self._to_read = self._too_large = 0
-        self._offered: list[tuple[int, int, int, str, int]] = []  # tried at, modified at, place, path, bytes
+        # time tried, time modified, position, path, bytes
+        self._offered: list[tuple[int, int, int, str, int]] = []
         self._awaited: dict[str, None] = {}
         self._converting = converting
         self._metrics = metrics
         self._open: dict[str, IncomingFile] = {}
-        self._closed: set[str] = set()  # of these nothing more is taken
+        self._closed: set[str] = set()  # further pieces of these are ignored
 
     async def take(
         self, frame: AgentAck | AgentManifest | AgentData | AgentComplete
     ) -> AsyncGenerator[SourceEvent]:
-        """The events that one frame brings."""
+        """Yield the events of one frame."""
         if isinstance(frame, AgentAck) and not frame.accepted:
             reason = frame.reason or "no reason given"
             raise NotTakenOn(f"{_NOT_TAKEN_ON}: {_advised(reason)}", busy=reason == ErrorCode.BUSY)
@@ -293,11 +298,11 @@ class _Reading:
                 if self.is_over:
                     return
             if frame.files:
-                # After they were taken: what is granted here may be in flight while we extract.
+                # Granted after the pieces were processed: the next pieces are in flight during extraction.
                 await self._stream.grant(len(frame.files))
 
     async def _sort_out(self, files: list[ManifestFile]) -> SeenUnits:
-        """Keep the files that may be fetched, and no other: a manifest may have a million entries."""
+        """Keep only files that may be fetched, because a manifest may have a million entries."""
         seen: list[ManifestFile] = []
         unread: list[ManifestFile] = []
         for file in files:
@@ -311,7 +316,8 @@ class _Reading:
             else:
                 order = tried.get(file.path, 0), file.modified_ms or 0, place
                 self._offered.append((*order, file.path, file.size_bytes))
-        if len(self._offered) > 2 * self._room:  # twice: then sorting costs little for each
+        # sorted only at twice the size, to keep the cost per file low
+        if len(self._offered) > 2 * self._room:
             self._offered.sort()
             del self._offered[self._room :]
         self._listed += len(files)
@@ -319,7 +325,7 @@ class _Reading:
         return SeenUnits(seen, self._listed)
 
     def _choose(self) -> None:
-        """Await as many of what was offered as a run may read."""
+        """Select the offered files that fit the limits of a run."""
         left_bytes = self._limits.bytes
         for *_, path, size_bytes in sorted(self._offered):
             if size_bytes <= left_bytes and self._takes(path):
@@ -341,13 +347,13 @@ class _Reading:
         return path in self._known and self._known[path] in (None, sha256)
 
     def _was_dealt_with(self, path: str) -> bool:
-        """Whether this run had it before it was interrupted; what became of it since is the next run's."""
+        """Return True if an earlier attempt of this run settled the file."""
         return path in self._known and self._known[path] is None
 
     async def _piece(self, piece: FilePiece) -> SourceEvent | None:
         path = piece.path
         if path in self._closed or self._was_dealt_with(path):
-            return None  # already whole, already given up, or done by an earlier attempt
+            return None  # already complete, given up, or settled by an earlier attempt
         if path not in self._known and not self._takes(path):
             self.is_over = True
             return None
@@ -364,7 +370,7 @@ class _Reading:
                 )
             else:
                 document = incoming.document(self._converting, _never_mind)
-        except NotConvertible as exc:  # its owner knows of it, unless it is a limit of ours
+        except NotConvertible as exc:  # expected by the file's owner, unless a limit of the hub was reached
             if exc.limit is not None:
                 self._metrics.limits_reached.labels(exc.limit).inc()
             return self._give_up(path, ErrorCode.NOT_CONVERTIBLE, str(exc), is_failure=exc.limit is not None)
@@ -382,7 +388,7 @@ class _Reading:
         return document
 
     def _takes(self, path: str) -> bool:
-        """Whether there is room for the file at *path*, which uses some of it up."""
+        """Return True if the run may read the file at *path*, and count it."""
         if path not in self._taken:
             if len(self._taken) >= self._room:
                 told = f"a run reads {self._limits.files} files (run_files), and the device has more"
@@ -392,7 +398,7 @@ class _Reading:
         return True
 
     def close(self) -> None:
-        """Let go of what is half here."""
+        """Discard partially received files."""
         for path in list(self._open):
             self._let_go(path)
 
@@ -438,7 +444,7 @@ class _Reading:
 
 
 def _never_mind() -> None:
-    """Nothing is long enough to be broken off."""
+    """Accept any duration: a conversion without a thread is always short."""
 
 
 def _unread(skipped: SkippedFile, *, was_fetched: bool) -> UnreadUnit:
@@ -449,9 +455,9 @@ def _unread(skipped: SkippedFile, *, was_fetched: bool) -> UnreadUnit:
 
 
 def _advised(reason: str) -> str:
-    """Return why a device refused a run, with what to do about it unless that is to wait."""
+    """Return a device's reason for a refusal, with advice unless a retry may succeed."""
     try:
         info = CATALOGUE[ErrorCode(reason)]
     except ValueError:
-        return reason  # in the device's own words
+        return reason  # an error code that only the device knows
     return reason if info.retryable else f"{reason}: {info.hint}"

@@ -1,7 +1,7 @@
-"""Pure: rows that a device told of, found again in the document that they came from.
+"""Matching of rows that a device reported with the documents they came from. Pure functions.
 
-Neither the hub that wrote them nor the words that a model had for them are known. What stays is the place:
-the quote, or the sentences that it stands in.
+The hub that wrote such a row is unknown, and so are the words of the model. Only the place remains: the
+quote, or the sentences around it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,15 +25,15 @@ from protocol.tables import TABLES
 from protocol.work import ItemSource
 from storage.runs.items import TAKEN, FoundItem, ItemRow, KnownItem, unknown_likeness
 
-MOST_COMPARED: Final = 200_000  # pairs of places in one unit: beyond it the quote alone tells
+MOST_COMPARED: Final = 200_000  # pairs of places per unit; above this, only quotes are compared
 
 _Span = tuple[int, int]
 
 
 def taken_item(listed: ListedRow, *, user_id: UserId, device_id: DeviceId, at: int) -> ItemRow:
-    """A row of a device as an item of the ledger; *at* in epoch milliseconds.
+    """Return a row of a device as an item of the ledger; *at* in epoch milliseconds.
 
-    Its ``version`` is the counter that the device has for it. The agent is nobody's until one finds it.
+    Its ``version`` is the device's counter of the row. Its agent is None until an agent extracts the item.
     """
     table = TABLES[listed.table]
     defaults = {column.name: column.default for column in table.columns}
@@ -74,17 +74,17 @@ def taken_item(listed: ListedRow, *, user_id: UserId, device_id: DeviceId, at: i
 
 
 def is_taken(row: ItemRow) -> bool:
-    """Whether only the device has told of the item so far."""
+    """Return True if the item is known only from its device so far."""
     return row.config_fingerprint == TAKEN
 
 
 def pair_by_place(
     found: Iterable[FoundItem], known: Sequence[KnownItem], document: Document
 ) -> list[tuple[FoundItem, KnownItem]]:
-    """Found items of the document, each with the row that a device told of from the same place.
+    """Return pairs of extracted items and rows reported from the same place.
 
-    Those that say the same go first, then those of the same words, then those whose sentences touch.
-    Each is in one pair at most.
+    Items with equal content are paired first, then items with equal quotes, then items whose sentences
+    overlap. Each item is in at most one pair.
     """
     pairs: list[tuple[FoundItem, KnownItem]] = []
     items = {item.ordinal: item for item in found}
@@ -122,7 +122,7 @@ def _quote(source: Record) -> str:
 
 
 def _has_the_same_words(item: FoundItem, row: ItemRow) -> bool:
-    return item.words_hash == row.quote_hash  # of a rejected row no more is kept of its source
+    return item.words_hash == row.quote_hash  # a rejected row keeps nothing else of its source
 
 
 def _says_the_same(item: FoundItem, row: ItemRow) -> bool:
@@ -146,7 +146,7 @@ def _touching(document: Document) -> _Alike:
 
 
 def _place(document: Document, source: Record) -> _Span | None:
-    """The sentences that a quote stands in; ``None``: it is not in the document any more."""
+    """Return the sentences around a quote, or None if the document no longer has the quote."""
     quote, start = _quote(source), source.get("start")
     if not quote or not isinstance(start, int):
         return None
@@ -156,7 +156,7 @@ def _place(document: Document, source: Record) -> _Span | None:
 
 
 def recognised(item: FoundItem, row: ItemRow, *, agent_id: str, fingerprint: str, at: int) -> ItemRow:
-    """The row of an item that its device has told of, and that an agent has found: its content is known."""
+    """Return the row of a reported item after an agent extracted it, with the content from there."""
     return msgspec.structs.replace(
         row,
         agent_id=row.agent_id or agent_id,

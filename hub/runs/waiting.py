@@ -1,7 +1,7 @@
-"""Why a run does not go on, as a sentence for a person.
+"""Sentences for people about why a run is not executing.
 
-Pure: the facts are gathered elsewhere, all at one moment, and the first gate that is
-shut is the one that is named. A gate here is one that the dispatcher looks at.
+Pure functions: the facts are collected by the caller at one moment, and the first closed gate is named. A
+gate is a condition that the dispatcher checks.
 """
 
 from collections.abc import Sequence
@@ -27,12 +27,12 @@ PAUSING: Final = "pauses when the files in hand are done"
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """The hub died again and again: until then it starts nothing by itself that it may have died of.
+    """Pause after repeated crashes, in which the hub starts no run that may have caused them.
 
     Attributes:
-        until: aware, UTC.
-        starts: in a row, with a crash between each two.
-        within_s: each of them came no later after the one before it.
+        until: end of the pause; aware, UTC.
+        starts: number of consecutive starts that ended in a crash.
+        within_s: maximum seconds between two of these starts.
     """
 
     until: datetime
@@ -41,13 +41,13 @@ class Hold(msgspec.Struct, frozen=True):
 
 
 class Wanting(msgspec.Struct, frozen=True, kw_only=True):
-    """The connector that a run reads, as it stands.
+    """State of the connector that a run reads.
 
     Attributes:
-        name: ``None``: hub.toml names it no more.
-        state: ``ok``; else a person has to do something, and *detail* says why.
-        retry_at: after passing errors, until when only what a person starts is tried.
-        is_granted: somebody signs in to it; another one has its secret in hub.toml.
+        name: None if hub.toml no longer declares it.
+        state: ``ok``; in any other state a person has to act, and *detail* gives the reason.
+        retry_at: after temporary errors, the time before which only manually started runs are tried.
+        is_granted: True if a person signs in to the connector; False if hub.toml has its secret.
     """
 
     name: str | None
@@ -58,24 +58,24 @@ class Wanting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """All that may hold a run back, as it was at *now*. Instants are aware UTC.
+    """Facts that may hold a run back at the time *now*. Times are aware and in UTC.
 
     Attributes:
-        reason: of the run's last move.
-        is_manual: a person started it, so a failing agent does not hold it back.
-        is_revoked: the device is let in no more.
-        offline_since: when the device was seen last; ``None`` where it never was.
-        is_away: the device is connected, and the agent offline all the same, as its heartbeats tell.
-        starts_at: until then a device that has just connected is left in peace.
+        reason: reason of the run's last state change.
+        is_manual: True if a person started the run; an unhealthy agent does not hold it back.
+        is_revoked: True if the device's credentials are revoked.
+        offline_since: when the device was last seen; None if never.
+        is_away: True if the agent is offline by its heartbeats although its device is connected.
+        starts_at: end of the settling time of a device that has just connected.
         exhaust_reason: why the agent is exhausted: ``rate_limit``, ``billing`` or ``budget``.
-        budget: the setting of the budget of a day that holds the run, as far as this start of the hub knows.
-        recovery_at: when an exhausted agent is asked again; ``None``: nobody knows.
-        is_pausing: a person asked for a pause, and the files in hand are not done yet.
-        hold: the hub died too often, and this run is of a kind that waits for that.
-        follows: a run of the same schedule is under way, and this one does not run beside it.
-        unmet: what the run needs, and neither its device nor its agent has.
-        lock: the first of its locks whose turn has not come.
-        connector: what it reads, if that is not its device; then the device need not be there.
+        budget: setting of the day's budget that holds the run, as far as known since the hub's start.
+        recovery_at: when an exhausted agent is tried again; None if unknown.
+        is_pausing: True if a pause was requested and files are still in progress.
+        hold: pause of the hub after repeated crashes, if it applies to this run.
+        follows: True if an active run of the same schedule goes first.
+        unmet: requirements that neither the run's device nor its agent meets.
+        lock: first of the run's locks that it cannot acquire yet.
+        connector: connector that the run reads instead of its device; the device may be disconnected then.
     """
 
     now: datetime
@@ -118,12 +118,12 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def why_waiting(facts: WaitFacts, zone: tzinfo | None = None) -> str | None:
-    """What has to happen before the run goes on, or what it is stopping for.
+    """Return the reason why a run waits, or what it is stopping for.
 
-    ``None`` while it just executes, and when it has ended.
+    The result is None while the run executes without interruption, and after its end.
 
     Args:
-        zone: in which times of day are told; this machine's own by default.
+        zone: time zone of times of day; by default this machine's.
     """
     if facts.state in FINAL_RUN_STATES:
         return None
@@ -159,7 +159,7 @@ def _held_by_a_person(facts: WaitFacts) -> str | None:
 
 
 def _held_by_an_absent_model(facts: WaitFacts) -> str | None:
-    """What waits for a model that gives no answers; said before all else, for the rest is delivered."""
+    """Return the text for a run that waits for its model; the rest of it was delivered."""
     if facts.pause_reason is not PauseReason.MODEL_AWAY:
         return None
     return f"{facts.reason or 'the model is away'}; goes on when it answers"
@@ -204,7 +204,7 @@ def _held_by_a_need(facts: WaitFacts) -> str | None:
 
 
 def told_unmet(unmet: Sequence[Unmet], device: str | None) -> str:
-    """What is needed and not there: ``needs file.read >= 1.2: device desk has 1.1.0``."""
+    """Return the unmet requirement: ``needs file.read >= 1.2: device desk has 1.1.0``."""
     first, others = unmet[0], len(unmet) - 1
     has = [
         f"{where} has {version}"
@@ -240,7 +240,7 @@ def _held_by_the_hub(facts: WaitFacts, zone: tzinfo | None) -> str | None:
 
 
 def told_hold(hold: Hold, now: datetime, zone: tzinfo | None = None) -> str | None:
-    """Until when the hub holds back what it may have died of, and why; ``None`` once that is over."""
+    """Return the end and reason of the pause after crashes, or None once the pause is over."""
     if hold.until <= now:
         return None
     until = told_time(hold.until, now, zone)

@@ -1,9 +1,9 @@
-"""Tells devices that a slot of an agent's calendar has come, until they say that they know.
+"""Delivery of wake calls to devices, when a slot of an agent's calendar begins.
 
-The scheduler makes a row of each slot that has come; here it is brought to its end. It is
-told while the agent's gates are open (scheduling 3.9), again with back-off until it is
-answered, and not at all once the slot is over. The row's id is the call's, so a device
-that is told twice, by a hub that was killed in between or by another one, answers once.
+The scheduler creates a row for each slot that begins; this module settles it. The call is sent while the
+agent's gates are open, repeated with backoff until it is answered, and dropped when the slot is over. The
+row's id is the call's id, so a device that gets the call twice, after a crash or from another hub, answers
+once.
 """
 
 from collections.abc import Callable
@@ -30,19 +30,21 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-POLL_S: Final = 2.0  # while one is open: an agent that has become idle, or is back, is woken so soon
-REST_S: Final = 30.0  # while none is; the scheduler says so when one comes
-ANSWER_S: Final = 60.0  # scheduling 3.9
-AGAIN_MS, AGAIN_CAP_MS = 5_000, 300_000  # after a try that was not answered, doubled with each
-NO_LINK_MS: Final = 60_000  # until a device that cannot is looked at again: it may come back and can
-RECOVERY_MS: Final = 2_000  # until an agent is looked at again whose quota ought to be back by now
-AT_ONCE: Final = 500  # told and not answered yet; and rows in one look
+# while a wake is open; upper bound of the delay for an agent that becomes idle or reconnects
+POLL_S: Final = 2.0
+REST_S: Final = 30.0  # while no wake is open; the scheduler notifies of a new one
+ANSWER_S: Final = 60.0
+AGAIN_MS, AGAIN_CAP_MS = 5_000, 300_000  # after an unanswered attempt, doubled with each
+# until a device without this capability is checked again: it may reconnect with it
+NO_LINK_MS: Final = 60_000
+RECOVERY_MS: Final = 2_000  # until an agent is checked again whose quota should be available
+AT_ONCE: Final = 500  # calls in flight; and rows per read
 ACTOR: Final = "scheduler"
 
 
 @dataclass(frozen=True)
 class Over:
-    """It is not to be told any more. *decision* is that of its fire, *reason* a stable word."""
+    """The wake is dropped. *decision* is that of its fire, *reason* a stable word."""
 
     to: WakeEnd
     decision: WakeDecision
@@ -51,21 +53,21 @@ class Over:
 
 @dataclass(frozen=True)
 class Deferred:
-    """The agent's quota is back within the slot: not before *until*, in epoch milliseconds."""
+    """The agent's quota returns within the slot: retried at *until*, in epoch milliseconds."""
 
     until: int
 
 
 @dataclass(frozen=True)
 class Told:
-    """Its gates are open: the device is to be told now."""
+    """The gates are open: the call is sent now."""
 
 
 Fate: TypeAlias = Over | Deferred | Told
 
 
 def fate_of(wake: WakeSight, at: int) -> Fate:
-    """What is to be done about a wake that something can be done about. Pure."""
+    """Return what to do about a wake. Pure."""
     is_over = wake.ends_at <= at
     if wake.is_gone:
         return Over("skipped", "skipped_paused", "slot_removed")
@@ -79,7 +81,7 @@ def fate_of(wake: WakeSight, at: int) -> Fate:
 
 
 def _why_not(wake: WakeSight) -> str:
-    """Why nobody answered until the slot was over."""
+    """Return why the wake was not answered until its slot was over."""
     if wake.connectivity != "online":
         return "device_offline"
     if wake.sends == 0 and (wake.runs_waiting or wake.runs_executing):
@@ -88,7 +90,7 @@ def _why_not(wake: WakeSight) -> str:
 
 
 class Wakes:
-    """Brings every wake to its end."""
+    """Settles every wake."""
 
     def __init__(
         self,
@@ -100,11 +102,11 @@ class Wakes:
         metrics: Metrics,
         answer_s: float = ANSWER_S,
     ) -> None:
-        """How they are told.
+        """Set up the service.
 
         Args:
-            find_link: the device, if it is connected to this hub.
-            answer_s: how long a device has to answer before it is told again.
+            find_link: returns the device's link if it is connected to this hub.
+            answer_s: seconds that a device has to answer before the call is repeated.
         """
         self.turns = Turns(clock)
         self.answer_s = answer_s
@@ -117,37 +119,38 @@ class Wakes:
         self._wake = anyio.Event()
 
     def look_again(self) -> None:
-        """A slot has come, or a device."""
+        """Wake the loop, because a slot has begun or a device has connected."""
         self._wake.set()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Bring wakes to their end until cancelled. What was told and not answered is told again later."""
+        """Settle wakes until cancelled. Unanswered calls are repeated later."""
         task_status.started()
         is_alone = not self._store.is_shared
         self._in_hand.clear()
         async with anyio.create_task_group() as tellers:
             while True:
-                self._wake = anyio.Event()  # before looking: what is told meanwhile is looked at next time
+                # created before the read, so that a later notification is not lost
+                self._wake = anyio.Event()
                 self.turns.work()
                 rest_s = POLL_S
                 try:
-                    if is_alone:  # once: whoever told a device before is gone
+                    if is_alone:  # once: the answers to calls of an earlier boot are lost
                         await self._store.write(calendar_wakeups.resend, self._at())
                         is_alone = False
                     rest_s = await self._look(tellers)
                 except StorageError as exc:
                     log.error("wake.database", exc=exc)
-                except Exception as exc:  # the loop that must survive
+                except Exception as exc:  # the loop must survive any error
                     log.error("wake.broke", exc=exc)
                 self.turns.wait(rest_s)
                 await self._wait(rest_s)
 
     async def _look(self, tellers: TaskGroup) -> float:
-        """Do all that can be done now; returns for how many seconds nothing is."""
+        """Process all open wakes. Return the seconds until the next round."""
         at = self._at()
         for wake in await self._store.read(calendar_wakeups.look, at, AT_ONCE):
             if wake.id in self._in_hand:
-                continue  # its answer, or the end of its time, says what becomes of it
+                continue  # its call in flight will settle or postpone it
             self.turns.work()
             match fate_of(wake, at):
                 case Over() as over:
@@ -166,7 +169,7 @@ class Wakes:
         return POLL_S if await self._store.read(calendar_wakeups.is_any_open) else REST_S
 
     async def _begin(self, wake: WakeSight, tellers: TaskGroup) -> None:
-        """Let the device be told, if it is connected here; another hub tells its own."""
+        """Start the call if the device is connected to this hub; other hubs call their own devices."""
         link = None if wake.device_id is None else self._find_link(wake.device_id)
         if link is None or len(self._in_hand) >= AT_ONCE:
             return
@@ -181,7 +184,7 @@ class Wakes:
             tellers.start_soon(self._tell, taken, link)
 
     async def _tell(self, wake: WakeSight, link: DeviceLink) -> None:
-        """Tell the device once, and write down what it says."""
+        """Send the call once, and store its result."""
         try:
             log.info("wake.sent", wake_id=wake.id, agent_id=wake.agent_id, sends=wake.sends)
             reason = await self._ask(wake, link)
@@ -189,13 +192,13 @@ class Wakes:
                 await self._settle(wake, "acknowledged", "woken", None)
             else:
                 await self._put_off(wake, reason, _again_ms(wake.sends))
-        except StorageError as exc:  # its row says when it is told again
+        except StorageError as exc:  # the row has the time of the next attempt
             log.error("wake.database", exc=exc)
         finally:
             self._in_hand.discard(wake.id)
 
     async def _ask(self, wake: WakeSight, link: DeviceLink) -> str | None:
-        """Why the device does not know now; ``None``: it does."""
+        """Call the device. Return None if it acknowledged, else the reason."""
         rest_ms = max(1, wake.ends_at - self._at())
         frame = ToolCall(
             id=CallId(wake.id),
@@ -217,7 +220,7 @@ class Wakes:
             return "no_answer"
         except DeviceGone:
             return "device_offline"
-        except DeliveryError:  # it has more open calls than it may, or is slow: nothing has left
+        except DeliveryError:  # too many open calls, or a slow device: nothing was sent
             return "no_answer"
         if answer.error is None:
             return None
@@ -229,7 +232,7 @@ class Wakes:
         await self._store.write(calendar_wakeups.put_off, wake, at=at, next_at=at + wait_ms, reason=reason)
 
     async def _settle(self, wake: WakeSight, to: WakeEnd, decision: WakeDecision, reason: str | None) -> None:
-        """It is over; whoever comes second with that changes nothing and tells nothing."""
+        """Settle a wake. Does nothing if it was settled already."""
         at = self._at()
         if not await self._store.write(calendar_wakeups.settle, wake.id, to, decision, at=at, reason=reason):
             return
@@ -258,7 +261,7 @@ class Wakes:
             )
 
     async def _wait(self, seconds: float) -> None:
-        """Until so much time has gone by, or somebody says to look again."""
+        """Wait until the time has passed, or ``look_again`` is called."""
         async with anyio.create_task_group() as waiting:
             waiting.start_soon(self._wake_after, seconds)
             await self._wake.wait()
@@ -273,5 +276,5 @@ class Wakes:
 
 
 def _again_ms(tries: int) -> int:
-    """How long a device is left alone after so many tries that were not answered."""
+    """Return the milliseconds before the next call, after *tries* unanswered calls."""
     return int(min(AGAIN_CAP_MS, AGAIN_MS * 2 ** min(tries - 1, 10)))

@@ -1,8 +1,8 @@
-"""Reads a mailbox as soon as something is new in it: for agents with ``push``.
+"""Immediate runs for agents with ``push`` when their mailbox has new messages.
 
-Where a connector can wait for news, one of it is kept open for each such agent; what is posted to a webhook
-is told by whoever took it. Either starts a run at once, and however much is told before that run has begun,
-it is one run. A schedule beside it reads what was never told of.
+If a connector can wait for news, one connection is kept open per agent. News posted to a webhook is reported
+by the webhook's handler. Both start a run at once. All news before that run begins is read by the same run. A
+schedule in addition reads messages without a notification.
 """
 
 from collections.abc import Callable
@@ -34,18 +34,18 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-LOOK_S: Final = 30.0  # at which agents want to be told, and whether their connectors work
-PAUSE_S: Final = 5.0  # between two runs that news start: what comes meanwhile is read together
-STEADY_S: Final = 600.0  # a connection that lasted so long was a good one
+LOOK_S: Final = 30.0  # interval of checks for agents with ``push``, and of their connectors' state
+PAUSE_S: Final = 5.0  # between two runs started by news, so that news in between is read together
+STEADY_S: Final = 600.0  # a connection that lasted this long resets the backoff
 AGAIN: Final = Backoff(base_s=30.0, cap_s=3_600.0)
-NEWS: Final = "wake"  # the trigger of its runs
+NEWS: Final = "wake"  # trigger of the runs
 _BEGUN: Final = frozenset(RunState) - {RunState.QUEUED}
 
 _Key = tuple[str, str, str]
 
 
 class Watching:
-    """Starts runs on news. A service."""
+    """Service that starts runs on news."""
 
     def __init__(
         self,
@@ -80,13 +80,13 @@ class Watching:
                 await self._clock.sleep(LOOK_S)
 
     async def news(self, connector_id: str) -> None:
-        """Something is new at a connector: every agent that wants to be told reads it."""
+        """Start a run of each agent with ``push`` that reads the connector."""
         for agent, row in await self._pushed():
             if row.id == connector_id:
                 await self._start_run(agent)
 
     async def _pushed(self) -> list[tuple[AgentRow, ConnectorRow]]:
-        """Agents that read at once, with their connectors; those whose connector waits are left out."""
+        """Return the active agents with ``push``, and their connectors whose state is ``ok``."""
         working = {row.id: row for row in await self._store.read(connectors.list_connectors)}
         return [
             (agent, working[agent.connector_id])
@@ -107,7 +107,7 @@ class Watching:
             tasks.start_soon(self._watch, key, *wanted[key])
 
     async def _watch(self, key: _Key, agent: AgentRow, row: ConnectorRow) -> None:
-        """Until it is wanted no more, or a person has to do something first."""
+        """Watch a connector for an agent until cancelled, or until a person has to act."""
         scope = self._watched[key]
         failures = 0
         with scope:
@@ -127,7 +127,7 @@ class Watching:
             del self._watched[key]
 
     async def _hear(self, agent: AgentRow, row: ConnectorRow) -> Never:
-        """Wait for news over one connection, and read once it is open: what came before was never told."""
+        """Wait for news over one connection; first start a run, to read news from before the connection."""
         assert agent.mailbox is not None
         connector = await self._desk.open(row.id, agent.mailbox.filter)
         try:
@@ -142,13 +142,13 @@ class Watching:
                 await connector.aclose()
 
     async def _start_run(self, agent: AgentRow) -> None:
-        """Queue a run, unless one waits that news have made."""
+        """Queue a run, unless a run started by news is waiting already."""
         try:
             parameters = parameters_of(agent, self._extractor, await set_up(self._store, agent))
         except BadPrompt as problem:
             log.warning("agent.not_read", agent_id=agent.id, detail=str(problem))
             return
-        # Named by the newest run that has begun: until this one has, it is the same run that is asked for.
+        # The key has the newest run that has begun, so requests until the next run begins are one run.
         newest = await self._store.read(runs.list_runs, agent_id=agent.id, states=_BEGUN, limit=1)
         try:
             row = await self._store.write(
@@ -161,7 +161,7 @@ class Watching:
                 parameters=msgspec.to_builtins(parameters),
                 trigger_kind=NEWS,
             )
-        except HubError as problem:  # the agent was removed meanwhile, or ended
+        except HubError as problem:  # the agent was removed or terminated meanwhile
             log.info("agent.not_read", agent_id=agent.id, detail=str(problem))
             return
         log.info("run.queued", run_id=row.id, agent_id=agent.id)
@@ -173,10 +173,10 @@ async def _news_of(connector: Connector, row: ConnectorRow) -> None:
         await connector.wait_for_news()
     except NotImplementedError as problem:
         log.warning("connector.does_not_push", connector=row.name, detail=str(problem))
-        await anyio.sleep_forever()  # until its settings are others; schedules read it
+        await anyio.sleep_forever()  # until its settings change; schedules read it meanwhile
 
 
 def _key(agent: AgentRow, row: ConnectorRow) -> _Key:
-    """What a watch is opened with: with another filter, or another account, it is another watch."""
+    """Return the identity of a watch: agent, connector with settings, and filter."""
     said: dict[str, Any] = {} if agent.mailbox is None else dict(agent.mailbox.filter)
     return agent.id, f"{row.id} {row.settings_digest}", msgspec.json.encode(said, order="sorted").decode()

@@ -1,4 +1,4 @@
-"""What somebody who asks for a run adds to what its agent's settings say."""
+"""Additions of a run's requester to the settings of its agent."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -9,13 +9,13 @@ from protocol.locks import lock_names
 from protocol.requirements import BadRequirement, parse_requirement
 
 MOST_NEEDS: Final = 32
-TASK: Final = "task_id"  # where the context has it
+TASK: Final = "task_id"  # key in the context
 
 
 class RunWish(msgspec.Struct, frozen=True, kw_only=True):
-    """Capabilities that this run needs and locks that it takes, beside its agent's, and what it is for.
+    """Capabilities and locks of a run in addition to its agent's, and its context.
 
-    *context* is kept with the run, is told to its device, and may name a ``task_id``.
+    The context is stored with the run, sent to its device, and may have a ``task_id``.
     """
 
     needs: tuple[str, ...] = ()
@@ -33,11 +33,11 @@ def wish_of(
     context: Mapping[str, Any] | None = None,
     task_id: str | None = None,
 ) -> RunWish:
-    """What was asked for, checked; a *task_id* is laid over the context's.
+    """Return the validated additions; *task_id* overrides the context's.
 
     Raises:
-        BadRequirement: a need is none, or there are more than ``MOST_NEEDS``.
-        BadLockName
+        BadRequirement: a need cannot be parsed, or there are more than ``MOST_NEEDS``.
+        BadLockName: a lock has an invalid name.
     """
     if len(needs) > MOST_NEEDS:
         raise BadRequirement(f"needs: a run has at most {MOST_NEEDS}, not {len(needs)}")

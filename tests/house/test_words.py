@@ -26,7 +26,7 @@ LEFT: Final = {
     "hub/operations": 258,
     "hub/outbound": 17,
     "hub/requests": 53,
-    "hub/runs": 446,
+    "hub/runs": 0,
     "hub/schedules": 43,
     "hub/settings": 210,
     "hub/text": 111,
