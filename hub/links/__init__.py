@@ -1,1 +1,1 @@
-"""Where devices connect."""
+"""Connections of devices: their acceptance, authentication, sessions and links."""

@@ -1,8 +1,8 @@
-"""Takes connections off the listening socket, as long as there is room for them.
+"""Acceptance of connections on the listening socket, as long as the limits allow more.
 
-Who comes too often is told so and let go here, before a task, TLS or the WebSocket
-library has cost anything. Near the limit of open files nothing is accepted for a while:
-who knocks then waits in the kernel, and the hub can still open files of its own.
+Connections over a rate limit are refused here with a message, before a task, TLS or the WebSocket library has
+cost anything. Near the limit of open files, accepting pauses for a while: new connections wait in the
+kernel's backlog, and the hub can still open files of its own.
 """
 
 import asyncio
@@ -24,35 +24,36 @@ from hub.log import Channel
 
 log = Channel(__name__)
 
-# What was sent and not acknowledged for so long cuts the connection: a peer that is gone is not
-# found by its silence while there is still much of it to be read.
+# Unacknowledged data cuts the connection after this time. A dead peer is not detected by its silence while
+# much of its data is still unread.
 DEAD_AFTER_MS: Final = 30_000
-ACCEPTED_AT_ONCE: Final = 8  # about a millisecond, then it is the others' turn
-PAUSE_S: Final = 1.0  # when no file is left; with the wheel's tick, who waits is in within two seconds
-LET_GO_S: Final = 1.0  # what somebody gets to read why; were it closed at once, the words could be lost
-LET_GO_AT_ONCE: Final = 64  # beyond it a socket is closed without a word
-TELL_EVERY_S: Final = 60.0  # that nothing is accepted: a flood of connections makes no flood of log lines
+ACCEPTED_AT_ONCE: Final = 8  # about a millisecond, then other tasks run
+# without a free file; with the wheel's tick, waiting connections are accepted within two seconds
+PAUSE_S: Final = 1.0
+LET_GO_S: Final = 1.0  # before closing a refused connection: closed at once, the message could be lost
+LET_GO_AT_ONCE: Final = 64  # above this, a socket is closed without a message
+TELL_EVERY_S: Final = 60.0  # limits log lines about paused accepting during a flood of connections
 
 Make = Callable[[Place, str], asyncio.BaseProtocol]
 
 
 def told_to_a_device(turned: TurnedAway) -> bytes:
-    """Why it may not come, as HTTP: what it would have asked for is a WebSocket."""
+    """Return the reason of a refusal as an HTTP response, because the device expects a WebSocket."""
     return RequestRefused(turned.reason, str(turned), retry_s=turned.retry_s).spelled()
 
 
 class Acceptor:
-    """Accepts on one listening socket; what the WebSocket library takes for an ``asyncio.Server``.
+    """Accepts on one listening socket; replaces the ``asyncio.Server`` of the WebSocket library.
 
     Attributes:
-        is_accepting: not while it pauses.
+        is_accepting: False while accepting is paused.
 
     Args:
-        make: the protocol of a connection: for its place, and the address at its other end.
-        tasks: for the opening of each connection, TLS included.
-        open_s, close_s: for the handshakes of TLS.
-        on_refusal: told the code of every connection that is let go, or ``tls_failed``.
-        tell: what one is told that is let go, where it would be understood.
+        make: creates the protocol of a connection from its place and the peer's address.
+        tasks: runs the opening of each connection, including TLS.
+        open_s, close_s: time limits of the TLS handshakes.
+        on_refusal: called with the code of every refused connection, or ``tls_failed``.
+        tell: returns the message for a refused connection.
     """
 
     def __init__(
@@ -88,41 +89,41 @@ class Acceptor:
         self._leaving: set[_Leaving] = set()
         self._told_at: float | None = None
 
-    # --- asyncio.Server, as far as it is asked for ---
+    # --- interface of asyncio.Server ---
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        """The loop it accepts in."""
+        """Return the event loop of the listening socket."""
         return self._loop
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
-        """The one it accepts on."""
+        """The listening socket."""
         return (self._listening,)
 
     def is_serving(self) -> bool:
-        """Whether who is accepted is also let in."""
+        """Return True between ``start_serving`` and ``close``."""
         return self._is_serving
 
     async def start_serving(self) -> None:
-        """Accept from now on."""
+        """Start accepting connections."""
         self._listening.setblocking(False)
         self._is_serving = True
         self._accept_again()
 
     def close(self) -> None:
-        """Accept no more. The listening socket is closed by whoever opened it."""
+        """Stop accepting. The listening socket is closed by its owner."""
         self._is_serving = False
         self._stop_accepting()
         for leaving in list(self._leaving):
             leaving.run_late()
 
     async def wait_closed(self) -> None:
-        """Nothing is left to wait for."""
+        """Return at once; required by the interface."""
 
     # --- accepting ---
 
     def run_late(self) -> None:
-        """The wheel: the pause is over."""
+        """Resume accepting after the pause; called by the wheel."""
         if self._is_serving:
             self._accept_again()
 
@@ -137,20 +138,20 @@ class Acceptor:
             self._loop.remove_reader(self._listening.fileno())
 
     def _accept(self) -> None:
-        """The loop: somebody knocks."""
+        """Accept waiting connections; called by the event loop."""
         for _ in range(ACCEPTED_AT_ONCE):
             try:
                 connection, address = self._listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError as error:  # no file, or no memory, is left to this process or to the machine
+            except OSError as error:  # the process or the machine has no file or memory left
                 self._pause(error.strerror or "cannot accept")
                 return
             if not self._take(connection, str(address[0]) if isinstance(address, tuple) else "local"):
                 return
 
     def _take(self, connection: socket.socket, peer: str) -> bool:
-        """Let a connection in or go; false when nothing more should be accepted for a while."""
+        """Open or refuse a connection. Return False if accepting should stop for a while."""
         connection.setblocking(False)
         if connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER_MS)
@@ -168,7 +169,7 @@ class Acceptor:
         return True
 
     async def _open(self, connection: socket.socket, peer: str, place: Place) -> None:
-        """Make the transport, with TLS where that is asked for; from then on it is the library's."""
+        """Set up the transport, with TLS if configured; the library handles the connection from then on."""
         timeouts = {}
         if self._tls is not None:
             timeouts = {"ssl_handshake_timeout": self._open_s, "ssl_shutdown_timeout": self._close_s}
@@ -176,12 +177,12 @@ class Acceptor:
             await self._loop.connect_accepted_socket(
                 lambda: self._make(place, peer), connection, ssl=self._tls, **timeouts
             )
-        except OSError as error:  # it left, or does not speak TLS
+        except OSError as error:  # it disconnected, or does not speak TLS
             place.leave()
             connection.close()
             self._on_refusal("tls_failed")
             log.info("listener.tls_failed", reason=type(error).__name__)
-        except Exception as exc:  # one connection does not take the port down with it
+        except Exception as exc:  # a failure of one connection must not close the port
             place.leave()
             connection.close()
             log.error("connection.failed", exc=exc)
@@ -189,15 +190,15 @@ class Acceptor:
             place.leave()
             raise
 
-    # --- letting go ---
+    # --- refusing ---
 
     def _let_go(self, connection: socket.socket, turned: TurnedAway) -> bool:
-        """Say why and close a little later; false when too many are being let go for that."""
+        """Send the reason and close later. Return False if too many refused connections are open."""
         self._on_refusal(turned.reason)
         if len(self._leaving) >= min(LET_GO_AT_ONCE, self._spared() // 2):
             connection.close()
             return False
-        if self._tls is not None:  # words in the clear would be taken for a broken handshake
+        if self._tls is not None:  # plain text would look like a broken handshake
             connection.close()
             return True
         try:
@@ -211,7 +212,7 @@ class Acceptor:
         return True
 
     def _pause(self, why: str) -> None:
-        """Accept nothing for PAUSE_S."""
+        """Stop accepting for PAUSE_S."""
         self._stop_accepting()
         self._wheel.add_after(self, PAUSE_S)
         now = self._clock.monotonic()
@@ -220,7 +221,7 @@ class Acceptor:
             log.warning("listener.paused", reason=why, connections=len(self._gate))
 
     def _most_files(self) -> int:
-        """From this number of a file on, it is one of those that are spared."""
+        """Return the file number from which files are reserved for other use than connections."""
         limit = open_files.limit()
         return limit - self._spared(limit)
 
@@ -229,7 +230,7 @@ class Acceptor:
 
 
 class _Leaving:
-    """A connection that was told why it may not come, and gets a moment to read it."""
+    """A refused connection, open for a moment so that the peer can read the reason."""
 
     __slots__ = ("_among", "_connection")
 
@@ -239,6 +240,6 @@ class _Leaving:
         among.add(self)
 
     def run_late(self) -> None:
-        """The wheel: the moment is over."""
+        """Close the connection; called by the wheel."""
         self._among.discard(self)
         self._connection.close()

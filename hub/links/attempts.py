@@ -1,8 +1,8 @@
-"""Who has failed too often lately and has to wait: networks, and the keys and tokens they proved to have.
+"""Rate limit on failed attempts, per network and per proved key or token.
 
-A success wipes nothing out: whoever has one good token could otherwise guess on
-between two uses of it. Nor does a wait keep a good credential out: who asks here judges
-it first, so that nobody is locked out by what others try. Bounded in time and in number.
+A success does not reset the count: the holder of one valid token could otherwise keep guessing. A waiting
+party with a valid credential is still admitted, because the caller checks credentials first. So no device can
+be locked out by the attempts of others. The records are bounded in time and number.
 """
 
 import ipaddress
@@ -13,13 +13,13 @@ from typing import Final
 
 from hub.clock import Clock
 
-REMEMBERED: Final = 10_000  # the one that failed longest ago is forgotten for a new one
-IPV6_NETWORK_BITS: Final = 64  # what one household gets
+REMEMBERED: Final = 10_000  # parties; the entry with the oldest failure is dropped for a new one
+IPV6_NETWORK_BITS: Final = 64  # network size of one household
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptLimits:
-    """*failures* in *window_s*, then *wait_s*; twice as long each time after, at most *wait_most_s*."""
+    """After *failures* in *window_s*, wait *wait_s*; doubled each time, up to *wait_most_s*."""
 
     failures: int = 10
     window_s: float = 60.0
@@ -29,7 +29,7 @@ class AttemptLimits:
 
 @dataclass(slots=True)
 class _Record:
-    """The failures of one party: when the latest were, how long it waits, how often it had to."""
+    """Failures of one party: recent times, end of its wait, and number of its waits."""
 
     failed_at: deque[float] = field(default_factory=deque)
     waits_until: float = 0.0
@@ -37,7 +37,7 @@ class _Record:
 
 
 class FailedAttempts:
-    """Counts failures by party: a network, a token or a key, as its spelling tells apart."""
+    """Counter of failures by party; a party is a network, token or key, given as a string."""
 
     def __init__(
         self, clock: Clock, *, limits: AttemptLimits | None = None, remembered: int = REMEMBERED
@@ -51,16 +51,16 @@ class FailedAttempts:
         return len(self._records)
 
     def wait_s(self, party: str) -> float:
-        """How long *party* has to wait before the next try; 0 when it need not."""
+        """Return the seconds that *party* has to wait before its next attempt; 0 if none."""
         record = self._records.get(party)
         return 0.0 if record is None else max(0.0, record.waits_until - self._clock.monotonic())
 
     def record(self, party: str) -> None:
-        """One more failure of *party*."""
+        """Record a failure of *party*."""
         limits, now = self.limits, self._clock.monotonic()
         record = self._records.pop(party, None) or _Record()
         if record.waits and now - record.waits_until >= limits.wait_most_s:
-            record = _Record()  # it behaved for so long that it begins anew
+            record = _Record()  # reset after a long time without failures
         record.failed_at.append(now)
         while record.failed_at[0] <= now - limits.window_s:
             record.failed_at.popleft()
@@ -68,22 +68,22 @@ class FailedAttempts:
             record.failed_at.clear()
             record.waits_until = now + _doubled(limits.wait_s, record.waits, limits.wait_most_s)
             record.waits += 1
-        self._records[party] = record  # at the end: the others failed longer ago
+        self._records[party] = record  # reinserted at the end, so the first entry has the oldest failure
         if len(self._records) > self._remembered:
             del self._records[next(iter(self._records))]
 
     def waiting(self) -> Iterator[tuple[str, float]]:
-        """Every party that has to wait, and how long."""
+        """Yield each waiting party with the seconds that it has to wait."""
         for party in list(self._records):
             if wait_s := self.wait_s(party):
                 yield party, wait_s
 
 
 def network_of(address: str) -> str:
-    """*address*, or the part of it that one party holds: of IPv6 the first 64 bits.
+    """Return the network that belongs to one party: an IPv4 address, or 64 bits of an IPv6 address.
 
-    An IPv4 address is the same in both of its spellings. What is no address, as over a
-    Unix socket, is one party of its own.
+    Both notations of an IPv4 address give the same result. A string that is not an address, as for a Unix
+    socket, is returned unchanged.
     """
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])

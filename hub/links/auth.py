@@ -1,13 +1,12 @@
-"""Who a device is: from its hello and what it proves to an admission, or a refusal in words.
+"""Authentication of devices: from the hello and its proof to an admission or a refusal.
 
-What a device says about itself is shown, never believed: its token, or the key
-whose signature it gives, decides. Only the SHA-256 of a token is known here and in
-the database; tokens are long and made by chance, so a slow hash would only help
-who wants to keep us busy.
+A device's statements about itself are displayed but not trusted. Its token decides, or the key that signed
+the hello. Only SHA-256 hashes of tokens are kept in memory and in the database. Tokens are long and random,
+so a slow hash would only help attackers to keep the hub busy.
 
-Who fails too often waits, but what is shown is judged first: a good token or key gets
-in whatever others tried beside it, and a key that was only named is nobody's failure
-but the network's. Otherwise anybody could lock a device out.
+After too many failures a party has to wait, but its credential is checked first. A valid token or key is
+admitted despite failed attempts by others. A key that was named without proof counts only against the
+network. Otherwise an attacker could lock out a device.
 """
 
 import math
@@ -37,17 +36,17 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-SKEW_TOLD_MS: Final = 60_000  # a clock that is further off is worth a line in the log
+SKEW_TOLD_MS: Final = 60_000  # larger clock differences are logged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knock:
-    """A hello, and all that it is judged by.
+    """A hello with all data needed to authenticate it.
 
     Attributes:
-        challenge: what was sent over this connection.
+        challenge: challenge sent over this connection.
         token: from the hello or the ``Authorization`` header.
-        address: where the connection comes from, as the socket or a trusted proxy tells it.
+        address: source of the connection, as given by the socket or a trusted proxy.
     """
 
     hello: DeviceHello
@@ -59,10 +58,12 @@ class Knock:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Who has connected, and the number of this connection among all of the device's.
+    """An authenticated device, with the sequence number of this connection among the device's.
 
-    *credential* is what opened it: ``token:ID`` or ``key:ID``, which counts until *expires_at*
-    (epoch ms), or for good. *store* is how far the hub knew the device's store before.
+    Attributes:
+        credential: ``token:ID`` or ``key:ID``, used to open the connection.
+        expires_at: when the credential expires (epoch milliseconds); None if never.
+        store: state of the device's store that the hub knew before this connection.
     """
 
     device_id: DeviceId
@@ -74,7 +75,7 @@ class Admission:
 
 
 class Authenticator:
-    """Tokens and keys against the database."""
+    """Checks tokens and keys with the database."""
 
     def __init__(
         self,
@@ -88,10 +89,11 @@ class Authenticator:
         pairing: PairingLimits | None = None,
         takeover_wait_s: Callable[[DeviceId], float] = lambda _: 0.0,
     ) -> None:
-        """
+        """Set up the authenticator.
+
         Args:
-            node_id: of the hub that keeps the connections.
-            takeover_wait_s: how long a device that is connected may not be taken over.
+            node_id: node of the hub that has the connections.
+            takeover_wait_s: returns the seconds during which a connected device cannot be taken over.
         """
         self._store = store
         self._node_id = node_id
@@ -103,19 +105,19 @@ class Authenticator:
         self._takeover_wait_s = takeover_wait_s
 
     def apply(self, *, attempts: AttemptLimits, pairing: PairingLimits) -> None:
-        """Other limits from the next hello on."""
+        """Apply new limits to subsequent hellos."""
         self._failed.limits = attempts
         self._desk.limits = pairing
 
     def shut_out(self) -> Iterator[tuple[str, float]]:
-        """Who failed so often that it has to wait, and for how many seconds."""
+        """Return the waiting parties with the seconds that they have to wait."""
         return self._failed.waiting()
 
     async def admit(self, knock: Knock) -> Admission:
-        """Find out who this is and open its session in the database.
+        """Authenticate a device and open its session in the database.
 
         Raises:
-            Refusal: with the words and the close code; nobody was let in.
+            Refusal: with the error to send and the close code; no session was opened.
         """
         network = network_of(knock.address)
         try:
@@ -123,15 +125,16 @@ class Authenticator:
             return replace(admission, store=await self._greet(admission.device_id, knock.hello.store))
         except Refusal as judged:
             refusal = self._count(judged, network)
-            if refusal.error.pairing_code is None:  # a device that waits for a person is no accident
+            if refusal.error.pairing_code is None:  # waiting for a person is not a failure
                 self._metrics.auth_failures.labels(refusal.error.code).inc()
                 await self._tell(network, refusal.error.code)
             raise refusal from None
 
     async def release(self, admission: Admission, reason: str | None = None) -> None:
-        """The connection is over: the device is offline unless a newer one is here.
+        """Close the session; the device is offline, unless a newer connection exists.
 
-        *reason*: why, in one word, where that is known.
+        Args:
+            reason: why the connection ended, as one word, or None if unknown.
         """
         at_ms = epoch_ms(self._clock.now())
         left = devices.LEFT if reason is None else f"{devices.LEFT} ({reason.replace('_', ' ')})"
@@ -140,7 +143,7 @@ class Authenticator:
         )
 
     async def _greet(self, device_id: DeviceId, mark: StoreMark | None) -> StoreMark | None:
-        """How far the device's store was known. One that cannot agree with that is to be compared."""
+        """Return the known state of the device's store, and mark the store for comparison if it differs."""
         if mark is None:
             return None
         known = await self._store.read(agreement.find_store, device_id)
@@ -190,7 +193,7 @@ class Authenticator:
                 token_id=owner.token_id,
                 node_id=self._node_id,
             )
-        except (TokenRevoked, UnknownDevice) as exc:  # between the look and the opening
+        except (TokenRevoked, UnknownDevice) as exc:  # revoked since the read
             raise _revoked(str(exc), credential) from exc
         return Admission(owner.device_id, owner.user_id, epoch, credential, owner.expires_at)
 
@@ -204,7 +207,8 @@ class Authenticator:
             raise refuse(exc.code, str(exc), CloseCode.AUTH_FAILED) from exc
         try:
             check_hello(key, identity, knock.challenge, hello)
-        except BadProof as exc:  # it named the key, no more: that is no failure of the key
+        # the peer has not proved to hold the key, so the failure is not counted against it
+        except BadProof as exc:
             raise refuse(exc.code, str(exc), CloseCode.AUTH_FAILED) from exc
         credential = f"key:{key.id}"
         self._tell_skew(identity, knock.connection_id)
@@ -235,30 +239,30 @@ class Authenticator:
                 at=epoch_ms(self._clock.now()),
                 node_id=self._node_id,
             )
-        except (KeyRevoked, UnknownDevice) as exc:  # between the look and the opening
+        except (KeyRevoked, UnknownDevice) as exc:  # revoked since the read
             raise _revoked(str(exc), credential) from exc
         return Admission(owner.device_id, owner.user_id, epoch, credential)
 
-    # --- who has to wait ---
+    # --- waiting after failures ---
 
     def _count(self, refusal: Refusal, network: str) -> Refusal:
-        """What to refuse with: *refusal*, counted if it is a failure, or the wait after too many."""
+        """Return the refusal to send: *refusal*, which is counted, or the wait after too many failures."""
         if not refusal.is_failure:
             return refusal
         parties = (network,) if refusal.party is None else (network, refusal.party)
-        if (wait := self._wait_of(*parties)) is not None:  # who waits already is not made to wait longer
+        if (wait := self._wait_of(*parties)) is not None:  # failures during a wait do not extend it
             return wait
         for party in parties:
             self._failed.record(party)
         return refusal
 
     def _may_ask(self, network: str, credential: str) -> None:
-        """Raises Refusal when a key that nobody has let in yet may not ask for that now."""
+        """Check that an unknown key may request pairing now. Raises Refusal if it has to wait."""
         if (wait := self._wait_of(network, credential)) is not None:
             raise wait
 
     def _wait_of(self, *parties: str) -> Refusal | None:
-        """The refusal of whatever opens nothing, while one of *parties* has failed too often."""
+        """Return a refusal with the remaining wait if one of *parties* is waiting, else None."""
         wait_s = max(map(self._failed.wait_s, parties))
         if not wait_s:
             return None
@@ -273,7 +277,7 @@ class Authenticator:
                 "the device is connected, and was taken over too often: is its key on two machines?", wait_s
             )
 
-    # --- what is told ---
+    # --- audit and log ---
 
     async def _tell(self, network: str, reason: str) -> None:
         told = self._samples.take(network, reason)
@@ -290,7 +294,7 @@ class Authenticator:
                 outcome="refused",
                 detail={"reason": str(reason), "count": count},
             )
-        except StorageError as exc:  # the device is refused all the same
+        except StorageError as exc:  # the device is refused anyway
             log.warning("audit.not_written", code=exc.code, reason=reason)
 
     def _tell_skew(self, identity: Identity, connection_id: ConnectionId) -> None:

@@ -1,10 +1,11 @@
 """Calls that a device has not answered yet.
 
-One ``PendingCalls`` belongs to one connection: when the connection ends, every
-call still open on it ends too, at once and with the reason. A call is expected
-before its frame is sent, because the answer may arrive while sending; it is
-forgotten when its block is left, whichever way. What comes for a call that is
-not open is told to the caller of ``settle`` and changes nothing.
+One ``PendingCalls`` belongs to one connection. When the connection ends, all of its open calls end at once
+with the reason.
+
+A call is registered before its frame is sent, because the answer may arrive while sending. It is removed at
+the end of its block. An answer to a call that is not open is reported to the caller of ``settle``, and
+changes nothing.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from protocol.work import Answer
 
 
 class PendingCall:
-    """One call while its block is entered. Await it for the answer.
+    """An open call inside its ``with`` block. Await it for the answer.
 
     Raises, when awaited:
         CallTimedOut: the deadline passed.
@@ -44,29 +45,29 @@ class PendingCall:
         self._slot.discard(self)
         self._calls._open.pop(self.call_id, None)
         if self._future.done() and error is not None and not self._future.cancelled():
-            self._future.exception()  # nobody asks any more: do not let asyncio complain
+            self._future.exception()  # mark the exception as retrieved, so that asyncio does not log it
 
     def __await__(self) -> Generator[Any, None, Answer]:
         return self._future.__await__()
 
     def run_late(self) -> None:
-        """The wheel: no answer in time."""
+        """Fail the call because its deadline has passed; called by the wheel."""
         self.fail(CallTimedOut(f"call {self.call_id}: no answer within {self._timeout_s:g} s"))
 
     def fail(self, error: Exception) -> None:
-        """End without an answer."""
+        """End the call with an error instead of an answer."""
         if not self._future.done():
             self._future.set_exception(error)
 
 
 class PendingCalls:
-    """The open calls of one connection, by id."""
+    """Open calls of one connection, by id."""
 
     __slots__ = ("_ended", "_loop", "_most", "_open", "_wheel")
 
     def __init__(self, wheel: DeadlineWheel, *, most: int = MAX_PENDING_CALLS) -> None:
         self._wheel = wheel
-        self._loop = asyncio.get_running_loop()  # asked once: it costs a system call
+        self._loop = asyncio.get_running_loop()  # cached, because the lookup costs a system call
         self._most = most
         self._open: dict[CallId, PendingCall] = {}
         self._ended: str | None = None
@@ -75,17 +76,17 @@ class PendingCalls:
         return len(self._open)
 
     def expect(self, call_id: CallId, timeout_s: float) -> PendingCall:
-        """A block in which an answer to *call_id* is waited for.
+        """Return a ``with`` block in which the answer to *call_id* can be awaited.
 
         Raises, on entering:
-            TooManyCalls: as many are open as may be.
-            DeviceGone: the connection has ended; ``dispatched`` is false.
-            LocalProtocolError: the same id is open on this connection already.
+            TooManyCalls: the limit of open calls is reached.
+            DeviceGone: the connection has ended; ``dispatched`` is False.
+            LocalProtocolError: a call with this id is open on this connection already.
         """
         return PendingCall(self, call_id, timeout_s)
 
     def settle(self, call_id: CallId, answer: Answer) -> bool:
-        """Hand *answer* to whoever waits for it; false when nobody does (late, unknown, doubled)."""
+        """Deliver *answer* to its call. Return False if no open call has this id."""
         call = self._open.get(call_id)
         if call is None or call._future.done():
             return False
@@ -93,7 +94,7 @@ class PendingCalls:
         return True
 
     def end(self, reason: str) -> None:
-        """The connection is over: every open call ends now, and none can be opened."""
+        """Fail all open calls because the connection has ended, and refuse new calls."""
         if self._ended is not None:
             return
         self._ended = reason

@@ -1,11 +1,11 @@
-"""One live connection: messages through the session, from the first to the last.
+"""A live connection of a device, which passes messages through the session.
 
-A connection owns its link, and with it the calls and streams. Whichever way it ends - the device
-left, broke a rule, was replaced, did not read, or the hub stops - ``_over`` is
-the one place: all of them end there, at once, with one reason.
+A connection owns its link with its calls and streams. All of them end in ``_over``, at once and with one
+reason. It is called when the device disconnects, breaks a rule, is replaced or does not read, and when the
+hub stops.
 
-Nothing here waits while it reads: an answer settles its call, what belongs to a
-run goes into its stream, everything else goes up through the roster.
+Reading never waits: an answer settles its call, a frame of a run goes to its stream, and all other frames go
+to the roster.
 """
 
 import asyncio
@@ -36,15 +36,15 @@ from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest
 log = Channel(__name__)
 
 LAST_WORDS_S: Final = 1.0  # for the closing handshake of a device that does not read
-CHEAP_BYTES: Final = 512  # of a message; one in EVERY of those is measured, and counts for so many
+CHEAP_BYTES: Final = 512  # of a message; of these, one in EVERY is measured and counted EVERY times
 
 
-# Why a connection is over that we did not end: without a word, or with a close frame.
+# Reasons if the device ended the connection: without or with a close frame.
 _CUT, _CLOSED = _LEFT_BY_ITSELF = ("connection_lost", "device_closed")
 
 
 class Connection:
-    """A socket and the session over it; from the welcome on, with a link on top."""
+    """A socket with its session; after the welcome, also with a link."""
 
     __slots__ = (
         "_alarm",
@@ -89,23 +89,23 @@ class Connection:
         self._clock = clock
         self._metrics = metrics
         self._limits = limits
-        self._link: OpenLink | None = None  # from the welcome on
+        self._link: OpenLink | None = None  # set by the welcome
         self._greeted: asyncio.Future[DeviceHello | None] | None = asyncio.get_running_loop().create_future()
-        self._held: list[bytes] | None = None  # while the hello is judged: what came behind it
-        self._left: str | None = None  # the reason, once it is over
+        self._held: list[bytes] | None = None  # messages received while the hello is authenticated
+        self._left: str | None = None  # the reason, after the end
         self._opened_at = clock.monotonic()
-        self._full_until: float | None = None  # the outgoing queue is full: when that is too long
+        self._full_until: float | None = None  # deadline for a full outgoing queue
         self._alarm: Slot | None = None
-        self._cause = f"network:{place.network}"  # what its messages take of the loop is charged to
+        self._cause = f"network:{place.network}"  # party charged with the loop time of the messages
         self._unmeasured = 0
         self._set_alarm()
         self._flush()
         transport.attach(self._receive, self._lost, self._slow_down)
 
-    # --- the opening ---
+    # --- opening ---
 
     async def hello(self) -> DeviceHello | None:
-        """What the device greets with; ``None`` when the connection ended before that."""
+        """Return the device's hello, or None if the connection ended before."""
         assert self._greeted is not None
         hello = await self._greeted
         self._greeted = None
@@ -113,21 +113,21 @@ class Connection:
 
     @property
     def left(self) -> str | None:
-        """Why it is over, in one word; ``None`` as long as it is not."""
+        """Reason for the end of the connection, as one word; None before the end."""
         return self._left
 
     @property
     def token(self) -> str | None:
-        """What the device showed with its hello."""
+        """Token that the device sent with its hello."""
         return self._session.token
 
     @property
     def challenge(self) -> Challenge:
-        """What the device was told to sign."""
+        """Challenge that the device has to sign."""
         return self._session.challenge
 
     def welcome(self, admission: Admission) -> None:
-        """Let the device in, unless it has left meanwhile or a newer connection of it is here."""
+        """Welcome the device, unless it has disconnected or a newer connection of it exists."""
         if self._session.state is not SessionState.JUDGING:
             return
         if self._roster.is_draining:
@@ -138,7 +138,8 @@ class Connection:
             self.refuse(Error(code=ErrorCode.REPLACED, message=told), CloseCode.REPLACED)
             return
         try:
-            self._place.welcome(admission.user_id)  # after an older connection of the device has left its own
+            # counted after an older connection of the device has been subtracted
+            self._place.welcome(admission.user_id)
         except TurnedAway as turned:
             wait_ms = int(turned.retry_s * 1000)
             error = Error(code=turned.reason, message=str(turned), retry_after_ms=wait_ms)
@@ -174,7 +175,7 @@ class Connection:
         self._cause = f"device:{link.device_id}"
         self._transport.allow_large_messages()
         self._transport.intake.welcome(limits.frames_per_s, limits.bytes_per_s, self._clock.monotonic())
-        self._transport.go_on()  # what a stranger sends beyond its hello was not read
+        self._transport.go_on()  # data after the hello was not read before
         self._metrics.connections.labels("device", "ready").inc()
         self._metrics.connection_attempts.labels("ready").inc()
         hello = self._session.hello
@@ -191,22 +192,22 @@ class Connection:
         self._take_held()
 
     def refuse(self, error: Error, close: CloseCode) -> None:
-        """Say why in words, and close."""
+        """Send the error and close the connection."""
         self._metrics.connection_attempts.labels(error.code).inc()
         self._end(self._session.refuse(error, close))
 
-    # --- out ---
+    # --- sending ---
 
     @property
     def buffered_bytes(self) -> int:
-        """Bytes on their way to the device that have not left the process."""
+        """Bytes for the device that have not left the process."""
         return self._transport.buffered()
 
     def send_now(self, frame: Frame) -> None:
-        """Send *frame*; it leaves with the others of this loop turn.
+        """Send *frame*, together with the other frames of this turn of the event loop.
 
         Raises:
-            DeviceGone, DeviceSlow: it was not sent.
+            DeviceGone, DeviceSlow: the frame was not sent.
         """
         if self._left is not None:
             raise DeviceGone(f"the connection ended ({self._left})", dispatched=False)
@@ -218,11 +219,11 @@ class Connection:
         self._flush()
 
     def end(self, goodbye: Goodbye, close: CloseCode) -> None:
-        """Say goodbye, end calls and streams now, close the socket. Twice is once."""
+        """Send the goodbye, end calls and streams, and close the socket. Safe to call twice."""
         self._end(self._session.end(goodbye, close))
 
     async def wait_closed(self) -> None:
-        """Until the socket is gone."""
+        """Wait until the socket is closed."""
         await self._transport.wait_closed()
 
     def _flush(self) -> None:
@@ -232,7 +233,7 @@ class Connection:
             self._transport.send_frame(data, is_text)
 
     def _full(self) -> None:
-        """A frame was refused because too much is unsent: from now on the device has so long to read."""
+        """Start the write deadline of a device whose outgoing queue is full."""
         if self._full_until is None:
             log.warning(
                 "device.slow", connection_id=self.connection_id, unsent_bytes=self._transport.buffered()
@@ -241,10 +242,10 @@ class Connection:
             self._full_until = self._clock.monotonic() + self._limits.write_deadline_s
             self._wheel.add(self, self._full_until)
 
-    # --- in ---
+    # --- receiving ---
 
     def _receive(self, data: bytes) -> None:
-        """One message. Called by the socket, so it neither waits nor raises."""
+        """Process one message. Called by the socket, so it neither waits nor raises."""
         if self._held is not None:
             self._held.append(data)
         elif len(data) <= CHEAP_BYTES and self._unmeasured:
@@ -261,7 +262,7 @@ class Connection:
             frames = self._metrics.frames
             frames.received_bytes += len(data)
             for event in self._session.receive_data(data, self._clock.monotonic()):
-                if type(event) is Answered:  # first, and by itself: nothing comes as often
+                if type(event) is Answered:  # handled first, because it is the most frequent event
                     frames.received["tool_result"] += 1
                     assert self._link is not None
                     if self._link.settle(event.call_id, event.answer):
@@ -272,12 +273,12 @@ class Connection:
                     if type(event) is Received and self._is_asked_for(event.frame):
                         self._transport.asked_for(len(data))
                     self._take(event)
-                    self._flush()  # the session may have had something to say to it
-        except Exception as exc:  # a fault of ours must not take the event loop's callback down
+                    self._flush()  # the session may have queued a reply
+        except Exception as exc:  # an internal error must not break the event loop's callback
             self._fault(exc)
 
     def _is_asked_for(self, frame: Frame) -> bool:
-        """Return whether an open run asked for *frame*; to be called before it is taken."""
+        """Return True if an open run asked for *frame*; call this before processing the frame."""
         if self._link is None or not isinstance(frame, AgentManifest | AgentData | AgentComplete):
             return False
         return self._link.has_asked_for(frame)
@@ -291,7 +292,7 @@ class Connection:
             case HelloReceived(hello):
                 frames.received["device_hello"] += 1
                 self._held = []
-                self._transport.pause()  # a stranger does not make us keep more than it has sent already
+                self._transport.pause()  # bounds the memory for messages of an unauthenticated device
                 self._set_alarm()
                 self._greet(hello)
             case Ignored(what):
@@ -304,7 +305,7 @@ class Connection:
                 self._end(event)
 
     def _take_frame(self, frame: Frame) -> None:
-        if isinstance(frame, Error):  # the one that may come before the welcome
+        if isinstance(frame, Error):  # the only frame allowed before the welcome
             log.warning("device.complained", connection_id=self.connection_id, code=frame.code)
             return
         link = self._link
@@ -334,13 +335,13 @@ class Connection:
         self._transport.resume()
 
     def _make_wait(self, wait_s: float) -> None:
-        """Read nothing for so long: what came took more of the loop than its share while others wait."""
+        """Pause reading because the connection used more loop time than its share while others wait."""
         if not wait_s or self._left is not None:
             return
         self._metrics.limits_reached.labels("loop_share").inc()
         if wait_s <= MOST_WAIT_S:
             intake = self._transport.intake
-            intake.frames_left = min(intake.frames_left, -1)  # the rest of this read waits, too
+            intake.frames_left = min(intake.frames_left, -1)  # the rest of this read waits too
             self._transport.slow_down(max(wait_s, LEAST_WAIT_S))
             return
         share = self._metrics.loop.share(self._cause)
@@ -350,10 +351,10 @@ class Connection:
         self._end(self._session.refuse(error, CloseCode.OVERLOADED))
 
     def _slow_down(self) -> None:
-        """More came than may: nothing is read until as much is allowed again. Called by the socket."""
+        """Pause reading after the rate limit was exceeded. Called by the socket."""
         intake = self._transport.intake
         limit, wait_s = intake.limit, intake.refill(self._clock.monotonic())
-        if self._transport.is_full():  # with pongs: who pings and never reads is slow too
+        if self._transport.is_full():  # filled by pongs: a device that pings without reading is slow too
             self._full()
         elif wait_s:
             self._metrics.limits_reached.labels(limit).inc()
@@ -362,7 +363,7 @@ class Connection:
             return
         self._transport.slow_down(max(wait_s, LEAST_WAIT_S))
 
-    # --- time ---
+    # --- deadlines ---
 
     def _set_alarm(self) -> None:
         deadline = self._session.next_deadline()
@@ -371,7 +372,7 @@ class Connection:
         self._alarm = None if deadline is None else self._wheel.add(self, deadline)
 
     def run_late(self) -> None:
-        """The wheel: a deadline of the session, or of a full queue, has come."""
+        """Process a deadline of the session or of a full queue; called by the wheel."""
         if self._left is not None:
             return
         try:
@@ -390,16 +391,16 @@ class Connection:
         except Exception as exc:
             self._fault(exc)
 
-    # --- the end ---
+    # --- end ---
 
     def _lost(self) -> None:
-        """The socket is gone."""
+        """Record that the socket was closed."""
         self._session.receive_eof(self._clock.monotonic())
         said = self._transport.said_close()
         self._over(_CUT if said is None else _CLOSED, said)
 
     def _end(self, ended: Ended | None) -> None:
-        """This side ends it: what the session queued leaves first, then the close frame."""
+        """Close the connection: the session's queued frames are sent first, then the close frame."""
         if ended is None:
             return
         self._flush()
@@ -409,7 +410,7 @@ class Connection:
         )
         if self._held is not None:
             self._held = None
-            self._transport.resume()  # or the peer's half of the closing handshake is not seen
+            self._transport.resume()  # else the peer's closing handshake would not be read
         self._over(ended.reason, ended.code)
 
     def _fault(self, exc: Exception) -> None:

@@ -1,9 +1,8 @@
-"""One coarse wheel of deadlines for everything that waits on a device.
+"""A coarse wheel of deadlines for all waits on devices.
 
-A timer or a cancel scope for each call costs more than the rest of the call
-(performance.md in the design: a third of the throughput). Here a deadline is an
-entry in a set that is looked at four times a second: entering and leaving cost
-a set operation, and nothing ever runs early, only up to a tick late.
+A timer or cancel scope per call costs more than the rest of the call: a third of the throughput. Here a
+deadline is an entry in a set that is checked four times a second. Adding and removing are set operations, and
+deadlines are never early, only up to one tick late.
 """
 
 from typing import Final, Protocol
@@ -14,14 +13,14 @@ from anyio.abc import TaskStatus
 from hub.clock import Clock
 from hub.turns import Turns
 
-TICK_S: Final = 0.25  # how much later than asked a deadline may be noticed
+TICK_S: Final = 0.25  # maximum delay of a deadline
 
 
 class Timed(Protocol):
-    """What has a deadline on the wheel. Compared by identity."""
+    """Object with a deadline on the wheel. Compared by identity."""
 
     def run_late(self) -> None:
-        """The deadline has passed. It is off the wheel by now; must not wait or raise."""
+        """Handle the passed deadline, already removed from the wheel. Must not wait or raise."""
         ...
 
 
@@ -29,7 +28,7 @@ Slot = set[Timed]
 
 
 class DeadlineWheel:
-    """Deadlines, in slots of a tick each. One wheel serves a whole hub."""
+    """Deadlines in slots of one tick each. One wheel serves a whole hub."""
 
     __slots__ = ("_clock", "_slots", "_tick_s", "_turned_to", "turns")
 
@@ -44,11 +43,11 @@ class DeadlineWheel:
         return sum(len(slot) for slot in self._slots.values())
 
     def add(self, timed: Timed, deadline: float) -> Slot:
-        """Let *timed* be told once *deadline* (monotonic seconds) has passed.
+        """Call ``timed.run_late`` after *deadline* (monotonic seconds).
 
-        Gives the slot it stands in: ``slot.discard(timed)`` takes it off again.
+        Return the slot of the entry: ``slot.discard(timed)`` removes it.
         """
-        # At least the next slot: the current one has been looked at already.
+        # at least the next slot, because the current slot was processed already
         number = max(int(deadline / self._tick_s), self._turned_to) + 1
         slot = self._slots.get(number)
         if slot is None:
@@ -57,21 +56,21 @@ class DeadlineWheel:
         return slot
 
     def add_after(self, timed: Timed, seconds: float) -> Slot:
-        """``add``, counted from now."""
+        """Add a deadline counted from now, as ``add`` does."""
         return self.add(timed, self._clock.monotonic() + seconds)
 
     def turn(self) -> None:
-        """Tell everything whose deadline has passed."""
+        """Process all deadlines that have passed."""
         now = int(self._clock.monotonic() / self._tick_s)
         due = [number for number in self._slots if number <= now]
-        self._turned_to = now  # before telling: who is told may add a new deadline
+        self._turned_to = now  # before the callbacks, which may add deadlines
         for number in sorted(due):
             slot = self._slots.pop(number)
-            while slot:  # one who is told may take others off
+            while slot:  # a callback may remove other entries
                 slot.pop().run_late()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Turn once a tick, until cancelled."""
+        """Turn the wheel once per tick, until cancelled."""
         task_status.started()
         while True:
             self.turns.wait(self._tick_s)

@@ -1,8 +1,8 @@
-"""Events to devices: what a device subscribed to, or can do something with, told over its connection.
+"""Events sent to connected devices that subscribed to them or list them as a capability.
 
-Each connection has numbers of its own. An event that could not be sent takes its number with
-it, so that the device sees the gap and asks for the state again: nothing is repeated, nothing
-is kept for a device that is away. A device that does not read loses events, never its connection.
+Each connection numbers its events. An event that could not be sent leaves a gap in the numbers, so that the
+device detects the loss and requests the state again. Events are neither repeated nor kept for a disconnected
+device. A device that does not read loses events, but keeps its connection.
 """
 
 from collections import deque
@@ -25,14 +25,15 @@ from protocol.ids import DeviceId, UserId
 
 log = Channel(__name__)
 
-WAITING_EVENTS: Final = 256  # of one device, for the end of one loop turn; [limits] device_events
-UNSENT_BYTES: Final = 256 * 1024  # of one device, beyond which it gets no events: calls need the rest
+WAITING_EVENTS: Final = 256  # per device, until the end of one turn of the event loop; [limits] device_events
+# per device; above this it gets no events, because calls need the rest of the buffer
+UNSENT_BYTES: Final = 256 * 1024
 EVERYTHING: Final = "*"
-ALL_OF: Final = ".*"  # at the end of a name: every event that begins so
+ALL_OF: Final = ".*"  # suffix of a name: all events with this prefix
 
 
 class UnknownEvent(HubError):
-    """There is no event of that name."""
+    """The event name does not exist."""
 
     code = ErrorCode.BAD_PARAMS
 
@@ -45,36 +46,35 @@ class UnknownEvent(HubError):
 
 
 class _Hearer:
-    """What one connection of a device hears."""
+    """Event subscriptions and queue of one connection."""
 
     __slots__ = ("link", "seq", "waiting", "wanted")
 
     def __init__(self, link: DeviceLink) -> None:
         self.link = link
-        self.seq = 0  # of the last event that was told, or lost
+        self.seq = 0  # of the last event, sent or lost
         self.wanted: set[EventName] = set()
         self.waiting: deque[Event] = deque()
 
 
 class DeviceEvents:
-    """Tells the devices that are connected what they want to hear."""
+    """Events for the connected devices that subscribed to them."""
 
     def __init__(self, roster: Roster, *, clock: Clock, metrics: Metrics) -> None:
         self.turns = Turns(clock)
-        self.most = WAITING_EVENTS  # that may wait for one device
+        self.most = WAITING_EVENTS  # queued events per device
         self._roster = roster
         self._metrics = metrics
-        self._hearers: dict[DeviceId, _Hearer] = {}  # of each device that anybody asked about
+        self._hearers: dict[DeviceId, _Hearer] = {}  # devices that were queried since their connection
         self._wanting: dict[EventName, set[DeviceId]] = {event: set() for event in EventName}
         self._due: deque[_Hearer] = deque()
         self._arrived = anyio.Event()
 
     def tell(self, device_id: DeviceId, event: EventName, data: Parameters) -> bool:
-        """Tell a device of *event*. Returns at once; to be called after the commit of what it tells.
+        """Queue *event* for a device without waiting. Call it after the commit of the change.
 
         Returns:
-            Whether it will be sent: the device is connected and wants to hear it. One that is
-            not, or that has too many waiting, is told nothing; nobody need look.
+            True if the event will be sent: the device is connected and subscribed, and its queue has room.
         """
         hearer = self._hearer(device_id)
         if hearer is None or event not in hearer.wanted:
@@ -90,16 +90,16 @@ class DeviceEvents:
         return True
 
     def skip(self, device_id: DeviceId, event: EventName) -> None:
-        """Let the device see a gap: something of this name happened that nobody can tell any more."""
+        """Skip a number, so that the device detects a lost event whose data is no longer available."""
         hearer = self._hearer(device_id)
         if hearer is not None and event in hearer.wanted:
             hearer.seq += 1
 
     def subscribe(self, link: DeviceLink, names: Collection[str]) -> tuple[EventName, ...]:
-        """Let the connection hear these events too: names, ``run.*`` or ``*``. All that it hears now.
+        """Subscribe the connection to events: names, ``run.*`` or ``*``. Return all its subscriptions.
 
         Raises:
-            UnknownEvent: one of them does not exist; nothing was changed.
+            UnknownEvent: a name does not exist; no subscription was changed.
         """
         found = {event for name in names for event in _named(name)}
         hearer = self._hearer(link.device_id)
@@ -109,10 +109,10 @@ class DeviceEvents:
         return tuple(sorted(hearer.wanted))
 
     def unsubscribe(self, link: DeviceLink, names: Collection[str]) -> tuple[EventName, ...]:
-        """Let the connection no longer hear these events, or none for ``*``. All that it hears now.
+        """Remove subscriptions of the connection: names, ``run.*`` or ``*``. Return those that are left.
 
         Raises:
-            UnknownEvent: one of them does not exist; nothing was changed.
+            UnknownEvent: a name does not exist; no subscription was changed.
         """
         found = {event for name in names for event in _named(name)}
         hearer = self._hearer(link.device_id)
@@ -122,21 +122,21 @@ class DeviceEvents:
         return tuple(sorted(hearer.wanted))
 
     def wanted(self, event: EventName) -> list[DeviceId]:
-        """The connected devices that hear *event*; of those alone that somebody asked about before."""
+        """Return the connected devices subscribed to *event*, out of those queried since they connected."""
         return [device_id for device_id in sorted(self._wanting[event]) if self.hears(device_id, event)]
 
     def user_of(self, device_id: DeviceId) -> UserId | None:
-        """Whose a connected device is."""
+        """Return the user of a connected device, or None."""
         hearer = self._hearer(device_id)
         return None if hearer is None else hearer.link.user_id
 
     def hears(self, device_id: DeviceId, event: EventName) -> bool:
-        """Whether the device is connected and wants to hear *event*."""
+        """Return True if the device is connected and subscribed to *event*."""
         hearer = self._hearer(device_id)
         return hearer is not None and event in hearer.wanted
 
     def has_room(self, device_id: DeviceId) -> bool:
-        """Whether the device reads what it is sent, and one more may wait: it would not be lost just now."""
+        """Return True if an event for the device would not be lost: it reads, and its queue has room."""
         hearer = self._hearer(device_id)
         waiting = 0 if hearer is None else len(hearer.waiting)
         return waiting < self.most and self._reads(device_id)
@@ -145,7 +145,7 @@ class DeviceEvents:
         return self._roster.unsent_bytes(device_id) <= UNSENT_BYTES
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Send what was told until cancelled."""
+        """Send queued events until cancelled."""
         task_status.started()
         while True:
             self.turns.wait()
@@ -164,8 +164,8 @@ class DeviceEvents:
             try:
                 await hearer.link.send(event)
             except DeviceGone:
-                hearer.waiting.clear()  # nobody is there to miss it
-            except (DeliveryError, LocalProtocolError) as exc:  # the queue is full, or it is too large
+                hearer.waiting.clear()  # no recipient is left
+            except (DeliveryError, LocalProtocolError) as exc:  # the queue is full, or the event is too large
                 self._lose(hearer, event.event, str(exc))
 
     def _lose(self, hearer: _Hearer, event: str, why: str) -> None:
@@ -173,7 +173,7 @@ class DeviceEvents:
         log.warning("event.lost", of=event, why=why, device_id=hearer.link.device_id)
 
     def _hearer(self, device_id: DeviceId) -> _Hearer | None:
-        """Of the device's connection; one that has ended is forgotten."""
+        """Return the subscriptions of the device's current connection, or None if it is not connected."""
         link = self._roster.find(device_id)
         hearer = self._hearers.get(device_id)
         if hearer is not None and hearer.link is link:
@@ -181,7 +181,7 @@ class DeviceEvents:
         self._forget(device_id)
         if link is None:
             return None
-        if len(self._hearers) >= 2 * len(self._roster) + 64:  # most of them have gone
+        if len(self._hearers) >= 2 * len(self._roster) + 64:  # most of them are disconnected
             for gone in [id for id in self._hearers if self._roster.find(id) is None]:
                 self._forget(gone)
         hearer = self._hearers[device_id] = _Hearer(link)

@@ -1,7 +1,7 @@
-"""Who is at the other end of a proxy: its word is taken only where hub.toml lists it.
+"""Client addresses behind proxies, trusted only from proxies listed in hub.toml.
 
-Of a chain of proxies the right-most one that is not listed is the client: all left
-of it may have been written by the client itself.
+In a chain of proxies, the right-most address that is not listed is the client's: the client itself may have
+written all addresses to the left.
 """
 
 import re
@@ -17,17 +17,16 @@ _FOR: Final = re.compile(r'(?:^|;)\s*for\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]*)\s*(?=
 
 
 class BadForwarding(HubError):
-    """What a request says of the way it came cannot be believed."""
+    """The forwarding headers of a request cannot be trusted."""
 
     code = ErrorCode.UNTRUSTED_PROXY
 
 
 class TrustedProxies:
-    """Which proxies are believed, as addresses or networks: ``10.0.0.5``, ``10.0.0.0/24``.
+    """Trusted proxies, as addresses or networks: ``10.0.0.5``, ``10.0.0.0/24``.
 
     Args:
-        are_only_way: nobody comes from another machine but through them, as what they bring would
-            otherwise cross the network unencrypted.
+        are_only_way: True to refuse direct connections from other machines, which would be unencrypted.
     """
 
     def __init__(self, networks: Sequence[str] = (), *, are_only_way: bool = False) -> None:
@@ -44,14 +43,14 @@ class TrustedProxies:
         return any(found in network for network in self._networks)
 
     def client(self, peer: str, headers: Mapping[str, Sequence[str]]) -> str:
-        """The address that a request comes from.
+        """Return the client address of a request.
 
         Args:
             peer: the other end of the socket.
-            headers: all values of each header of FORWARDING that is there, by its name as written there.
+            headers: all values of each header of FORWARDING in the request, keyed by its name there.
 
         Raises:
-            BadForwarding: *peer* may not speak for others, or what it says is not clear.
+            BadForwarding: *peer* is not a trusted proxy, or its headers are ambiguous.
         """
         if self._are_only_way and peer not in self and not _is_here(peer):
             raise BadForwarding(
@@ -80,7 +79,7 @@ class TrustedProxies:
 
 
 def _is_here(peer: str) -> bool:
-    """Whether *peer* is this machine; what is no address came over a Unix socket."""
+    """Return True if *peer* is this machine; a Unix socket has no address and counts as such."""
     try:
         return _address(peer).is_loopback
     except ValueError:
@@ -88,7 +87,7 @@ def _is_here(peer: str) -> bool:
 
 
 def _hops(name: str, values: Sequence[str]) -> list[str]:
-    """The addresses that a header lists, in its order, without ports."""
+    """Return the addresses in a header in their order, without ports."""
     parts = [part.strip() for value in values for part in value.split(",")]
     if len(parts) > MAX_HOPS:
         raise BadForwarding(f"{name} lists more than {MAX_HOPS} hops")
@@ -96,7 +95,7 @@ def _hops(name: str, values: Sequence[str]) -> list[str]:
 
 
 def _forwarded_for(part: str) -> str:
-    """The ``for`` of one element of ``Forwarded`` (RFC 7239)."""
+    """Return the ``for`` parameter of one element of ``Forwarded`` (RFC 7239)."""
     found = _FOR.search(part)
     if found is None:
         raise BadForwarding("an element of Forwarded has no for=")
@@ -110,7 +109,7 @@ def _without_port(hop: str) -> str:
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:
-    """Both spellings of an IPv4 address are one."""
+    """Parse an address; an IPv4-mapped IPv6 address becomes IPv4."""
     found = ip_address(text.partition("%")[0])
     return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found
 

@@ -1,7 +1,7 @@
-"""How many connections of a port there are, and whether one more may come: counted before anything is read.
+"""Connection limits of a port, checked before any byte is read.
 
-A connection takes a place from when it is accepted until its socket is gone. It is a
-stranger's until it was welcomed. Loopback is a network like any other.
+A connection counts from its acceptance until its socket is closed. It counts as a stranger until it is
+welcomed. Loopback counts as a network like any other.
 """
 
 from collections import Counter
@@ -17,16 +17,16 @@ from protocol.ids import UserId
 
 Key = TypeVar("Key")
 
-RETRY_S: Final = 1.0  # what a connection is told that there is no room for
+RETRY_S: Final = 1.0  # suggested wait of a connection refused for lack of room
 
 
 class TurnedAway(HubError):
-    """A limit is reached.
+    """A connection limit is reached.
 
     Attributes:
         limit: its name in ``[limits]``.
-        reason: what the connection is told.
-        retry_s: when it may try again.
+        reason: error code sent to the peer.
+        retry_s: seconds after which the peer may retry.
     """
 
     code = ErrorCode.TOO_MANY_CONNECTIONS
@@ -41,49 +41,49 @@ class TurnedAway(HubError):
 
 
 class Place:
-    """What one connection takes up. Left once; leaving it again changes nothing."""
+    """Counted place of one connection. Leaving it twice has no further effect."""
 
     __slots__ = ("_gate", "_is_stranger", "network", "user_id")
 
     def __init__(self, gate: "Gate") -> None:
         self._gate: Gate | None = gate
         self._is_stranger = True
-        self.network: str | None = None  # unknown while a proxy has not said it
+        self.network: str | None = None  # None until a proxy has named the client
         self.user_id: UserId | None = None
 
     def name(self, network: str) -> None:
-        """It comes from *network*. Asked once, or by the gate itself.
+        """Count the place for *network*. Called once, or by the gate itself.
 
         Raises:
-            TurnedAway: there are too many of it, or they come too fast; the place is still taken.
+            TurnedAway: a limit of the network is reached; the place is still taken.
         """
         assert self._gate is not None
         self._gate.count_network(self, network)
 
     def welcome(self, user_id: UserId) -> None:
-        """No stranger any more, but a device of *user_id*.
+        """Count the place as a device of *user_id*, no longer as a stranger.
 
         Raises:
-            TurnedAway: so many of the user's devices are connected.
+            TurnedAway: the limit of the user's connected devices is reached.
         """
         assert self._gate is not None
         self._gate.count_user(self, user_id)
         self.vouch()
 
     def vouch(self) -> None:
-        """No stranger any more; also of an operator, who is nobody's device."""
+        """Count the place no longer as a stranger; also for operators, who have no device."""
         if self._gate is not None and self._is_stranger:
             self._is_stranger = False
             self._gate.forget_stranger(self)
 
     def part(self) -> None:
-        """The device's session is over, though its socket may be there a little longer."""
+        """Count the device as disconnected; its socket may stay open a little longer."""
         if self._gate is not None and self.user_id is not None:
             self._gate.forget_user(self.user_id)
             self.user_id = None
 
     def leave(self) -> None:
-        """The socket is gone."""
+        """Release the place after the socket is closed."""
         if self._gate is None:
             return
         self.part()
@@ -92,13 +92,13 @@ class Place:
 
 
 class Gate:
-    """The counts of one port.
+    """Connection counts and limits of one port.
 
     Attributes:
-        limits: may be changed at any time; who is here already stays.
+        limits: may be replaced at any time; open connections stay.
 
     Args:
-        prefix: of the names that its limits have in ``[limits]``; none for the device port.
+        prefix: prefix of the names of the limits in ``[limits]``; empty for the device port.
     """
 
     def __init__(self, limits: PortLimits, *, clock: Clock, metrics: Metrics, prefix: str = "") -> None:
@@ -114,28 +114,28 @@ class Gate:
         self.limits = limits
 
     def __len__(self) -> int:
-        """Connections that are open, however far they have come."""
+        """Return the number of open connections in any state."""
         return self._open
 
     @property
     def strangers(self) -> int:
-        """Connections that were not welcomed."""
+        """Number of connections that are not welcomed yet."""
         return self._strangers
 
     @property
     def most(self) -> int:
-        """Connections there may be: as many as are allowed, or as there are files for."""
+        """Maximum number of connections, by configuration and by the limit of open files."""
         files = open_files.limit()
         return min(self.limits.connections, files - open_files.spared(self.limits.spare_files, files))
 
     def enter(self, network: str | None) -> Place:
-        """A place for a connection that was accepted.
+        """Return a place for an accepted connection.
 
         Args:
-            network: where it comes from; ``None`` when that is a proxy, which says it later.
+            network: source of the connection; None if it comes from a proxy, which names the client later.
 
         Raises:
-            TurnedAway: there is none.
+            TurnedAway: a limit is reached.
         """
         if self._open >= (most := self.most):
             raise self.turn_away("connections", f"{most} connections are open, and no more may be")
@@ -161,14 +161,14 @@ class Gate:
         reason: ErrorCode = ErrorCode.TOO_MANY_CONNECTIONS,
         retry_s: float = RETRY_S,
     ) -> TurnedAway:
-        """What to raise because *limit* is reached; it is counted."""
+        """Count a refusal by *limit* and return the error to raise."""
         self._reached.labels(limit if limit == "spare_files" else self._prefix + limit).inc()
         return TurnedAway(limit, message, reason=reason, retry_s=retry_s)
 
-    # --- for places ---
+    # --- called by places ---
 
     def count_network(self, place: Place, network: str) -> None:
-        """*place* is one of *network*."""
+        """Count *place* for *network*. Raises TurnedAway if a limit of the network is reached."""
         limits = self.limits
         if self._by_network[network] >= limits.connections_per_network:
             told = f"{self._by_network[network]} connections of {network} are open"
@@ -189,7 +189,7 @@ class Gate:
         self._strangers_by_network[network] += 1
 
     def count_user(self, place: Place, user_id: UserId) -> None:
-        """*place* is one of *user_id*'s."""
+        """Count *place* for *user_id*. Raises TurnedAway if the limit of the user is reached."""
         if self._by_user[user_id] >= self.limits.connections_per_user:
             told = f"{self._by_user[user_id]} devices of this user are connected"
             raise self.turn_away("connections_per_user", told)
@@ -197,17 +197,17 @@ class Gate:
         self._by_user[user_id] += 1
 
     def forget_stranger(self, place: Place) -> None:
-        """*place* is not a stranger's any more."""
+        """Count *place* no longer as a stranger."""
         self._strangers -= 1
         if place.network is not None:
             _take_one(self._strangers_by_network, place.network)
 
     def forget_user(self, user_id: UserId) -> None:
-        """One of the user's devices is not connected any more."""
+        """Subtract a disconnected device of the user."""
         _take_one(self._by_user, user_id)
 
     def forget(self, place: Place, *, is_stranger: bool) -> None:
-        """*place* is free."""
+        """Subtract *place* from all counts."""
         self._open -= 1
         if place.network is not None:
             _take_one(self._by_network, place.network)
@@ -216,7 +216,7 @@ class Gate:
 
 
 def _take_one(counts: Counter[Key], key: Key) -> None:
-    """One less; what is nought is not kept."""
+    """Decrement a count, and delete it at zero."""
     counts[key] -= 1
     if not counts[key]:
         del counts[key]

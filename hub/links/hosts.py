@@ -1,17 +1,17 @@
-"""The names by which a listener may be asked for: what a rebound name of a web page is not among."""
+"""Host names allowed for a listener, as protection against DNS rebinding."""
 
 from collections.abc import Iterable
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 _OF_THIS_MACHINE: Final = frozenset({"localhost"})
-_OF_SCHEMES: Final = (80, 443)  # ports that ws and wss leave out
+_OF_SCHEMES: Final = (80, 443)  # default ports of ws and wss
 
 
 class Hosts:
-    """Names that are allowed in ``Host``: those of loopback, addresses, and those listed.
+    """Allowed values of ``Host``: names of loopback, all addresses, and listed names.
 
-    An address is always allowed: only a name can be made to point to another machine.
+    Addresses are always allowed, because only a name can be rebound to another machine.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -19,15 +19,15 @@ class Hosts:
         self._names = _OF_THIS_MACHINE | self._listed
 
     def __contains__(self, host: str) -> bool:
-        """Whether a request may say *host*, with or without a port."""
+        """Return True if a request may have *host* as its Host, with or without a port."""
         name = _without_port(host.strip().lower())
         return name.rstrip(".") in self._names or _is_address(name)
 
     def are_of(self, host: str, local: tuple[str, int]) -> bool:
-        """Return whether *host*, which somebody dialled, can lead to this listener alone.
+        """Return True if the dialled *host* can only lead to this listener.
 
-        A name or an address that is listed does, with any port, since a proxy may have another one.
-        What is not listed must be *local*, the address and port of this end of the connection.
+        A listed name or address does, with any port, because a proxy may use another port. An unlisted host
+        must be *local*, the address and port of this end of the connection.
         """
         name = _without_port(host.strip().lower()).rstrip(".")
         if not name or name in self._listed:
@@ -40,7 +40,7 @@ class Hosts:
 
 
 def _without_port(host: str) -> str:
-    """The name or address; empty where *host* is not said as RFC 3986, 3.2.2 has it."""
+    """Return the name or address; empty if *host* is malformed by RFC 3986, 3.2.2."""
     if host.startswith("["):
         address, _, port = host[1:].partition("]")
         return address if _is_in_brackets(address) and (not port or _is_port(port)) else ""
@@ -54,7 +54,7 @@ def _is_port(text: str) -> bool:
 
 
 def _is_in_brackets(address: str) -> bool:
-    """Whether it may stand in them: an IPv6 address, and nothing else."""
+    """Return True if *address* is an IPv6 address, the only kind allowed in brackets."""
     try:
         IPv6Address(address)
     except AddressValueError:
@@ -67,7 +67,7 @@ def _is_address(name: str) -> bool:
 
 
 def _address(name: str) -> IPv4Address | IPv6Address | None:
-    """The address that *name* is; both spellings of an IPv4 address are one."""
+    """Parse an address, or return None; an IPv4-mapped IPv6 address becomes IPv4."""
     try:
         found = ip_address(name.partition("%")[0])
     except ValueError:

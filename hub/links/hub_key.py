@@ -1,4 +1,4 @@
-"""The hub's own key, by which a device knows its hub again; all nodes of a hub have the same one."""
+"""The hub's own key pair, by which devices recognize their hub; all nodes of a hub share it."""
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -10,11 +10,11 @@ class HubKey:
     """An Ed25519 key pair.
 
     Args:
-        seed: its private half, 32 bytes.
+        seed: private key, 32 bytes.
 
     Attributes:
         public_key: base64url without padding.
-        shown: its id, as people compare it.
+        shown: key id in the form that people compare.
     """
 
     def __init__(self, seed: bytes) -> None:
@@ -27,7 +27,7 @@ class HubKey:
         return f"HubKey({self.shown})"
 
     def prove(self, challenge: Challenge, *, address: str, device_nonce: str) -> HubProof:
-        """Sign *challenge* for a device that dialled *address* and sent *device_nonce*. About 60 us."""
+        """Sign *challenge* for a device that dialled *address*. Takes about 60 us."""
         text = challenge_text(
             challenge, public_key=self.public_key, address=address, device_nonce=device_nonce
         )

@@ -1,24 +1,23 @@
-"""How much one connection may send: frames and bytes a second, counted in plain numbers.
+"""Rate limit of one connection in frames and bytes per second.
 
-Each frame and each read takes from what is left. Only when nothing is left is the
-clock looked at: what has come back since then is added, and where that is not
-enough, the socket is not read for a while. Nothing is dropped and nobody is sent away.
-What the hub asked for is given back: a device that answers as fast as it is asked is never slowed down.
+Each frame and each read reduces the remaining allowance. The clock is only read when the allowance is used
+up: the accrued allowance is added, and if that is not enough, reading pauses. No data is dropped, and no
+connection is closed. Messages that the hub requested are credited back, so a device is never slowed down by
+fast answers.
 """
 
 from typing import Final
 
-STRANGER_FRAMES: Final = 32  # a hello, in a few parts maybe; pings count too
-HELLO_ROOM: Final = 4  # times the longest hello: that it is too long is then said in words
-LEAST_WAIT_S: Final = 0.05  # a socket that is stopped and started for each frame costs more than the frames
-MOST_WAIT_S: Final = 5.0  # shorter than a pong may take: a device that is slowed down is not gone
+STRANGER_FRAMES: Final = 32  # a hello, possibly in fragments; pings count too
+HELLO_ROOM: Final = 4  # times the longest hello, so that a hello that is too long gets an error message
+LEAST_WAIT_S: Final = 0.05  # pausing and resuming a socket for each frame would cost more than the frames
+MOST_WAIT_S: Final = 5.0  # less than the time limit of a pong, so that a slowed device is not considered dead
 
 
 class Intake:
-    """What may still be read of one connection before somebody looks at the clock.
+    """Remaining allowance of one connection.
 
-    A stranger gets what its request takes, then what a hello takes, and no more; ``welcome`` gives
-    it the rates of a device.
+    A stranger gets the size of its request and then of a hello; ``welcome`` sets the rates of a device.
     """
 
     __slots__ = ("_bytes_per_s", "_filled_at", "_frames_per_s", "bytes_left", "frames_left")
@@ -31,32 +30,32 @@ class Intake:
 
     @property
     def is_stranger(self) -> bool:
-        """Whether it was not welcomed."""
+        """True if the connection is not welcomed yet."""
         return not self._frames_per_s
 
     @property
     def is_spent(self) -> bool:
-        """Whether more came than was left."""
+        """True if more was received than allowed."""
         return self.frames_left < 0 or self.bytes_left < 0
 
     def greet(self, hello_bytes: int) -> None:
-        """Its request is here; a hello may follow."""
+        """Set the allowance for a hello, after the request."""
         self.frames_left = STRANGER_FRAMES
         self.bytes_left = HELLO_ROOM * hello_bytes
 
     def welcome(self, frames_per_s: float, bytes_per_s: float, now: float) -> None:
-        """From *now* on it is a device: what comes in one second may come in one go."""
+        """Set the rates of a device from *now* on, with bursts of one second."""
         self._frames_per_s, self._bytes_per_s = frames_per_s, bytes_per_s
         self.frames_left, self.bytes_left = frames_per_s, bytes_per_s
         self._filled_at = now
 
     def give_back(self, octets: int) -> None:
-        """Do not count a message of so many *octets*, which the hub asked for."""
+        """Return the allowance for a message of *octets* bytes that the hub requested."""
         self.frames_left = min(self._frames_per_s, self.frames_left + 1)
         self.bytes_left = min(self._bytes_per_s, self.bytes_left + octets)
 
     def refill(self, now: float) -> float:
-        """Add what has come back by *now*; for how many seconds nothing should be read, 0.0 to go on."""
+        """Add the accrued allowance. Return the seconds for which reading must pause, or 0.0."""
         passed_s, self._filled_at = now - self._filled_at, now
         frames, octets = self._frames_per_s, self._bytes_per_s
         self.frames_left = min(frames, self.frames_left + passed_s * frames)
@@ -66,5 +65,5 @@ class Intake:
 
     @property
     def limit(self) -> str:
-        """The name in ``[limits]`` of what is spent now; to be asked before ``refill``."""
+        """Name in ``[limits]`` of the exceeded limit; read it before ``refill``."""
         return "frames_per_s" if self.frames_left < 0 else "bytes_per_s"

@@ -1,4 +1,4 @@
-"""What connections may cost: of one device, and of all that knock. The numbers are those of ``[limits]``."""
+"""Limits of one connection and of a port. The values are those of ``[limits]``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,23 +7,24 @@ from typing import Final
 from hub.links.streams import MEMORY_BYTES
 from protocol.frame import HELLO_TIMEOUT_S, MAX_HELLO_BYTES, MAX_MESSAGE_BYTES, MAX_PENDING_CALLS
 
-HEAD_BYTES: Final = 16 * 1024  # of the request that asks for a WebSocket
-OUTGOING_BYTES: Final = 1024 * 1024  # unsent, of one device; one that stands above it does not read
-OUTGOING_FRAMES: Final = 1024  # waiting for the end of one loop turn; later they are only bytes
-MAX_FRAGMENTS: Final = 4096  # of one message; more is someone who wants to cost us memory
+HEAD_BYTES: Final = 16 * 1024  # of the WebSocket upgrade request
+OUTGOING_BYTES: Final = 1024 * 1024  # unsent bytes per device; above this the device counts as not reading
+# queued until the end of one turn of the event loop; afterwards only bytes count
+OUTGOING_FRAMES: Final = 1024
+MAX_FRAGMENTS: Final = 4096  # per message; more is an attack on memory
 FRAMES_PER_S: Final = 200.0
 BYTES_PER_S: Final = 4.0 * 1024 * 1024
-WRITE_DEADLINE_S: Final = 10.0  # how long the outgoing queue may stand full
-CLOSE_S: Final = 5.0  # what a peer gets for its half of the closing handshake
+WRITE_DEADLINE_S: Final = 10.0  # time for which the outgoing queue may stay full
+CLOSE_S: Final = 5.0  # for the peer's part of the closing handshake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkLimits:
-    """What one connection may cost. A change holds for connections made after it.
+    """Limits of one connection. A change applies to later connections.
 
     Attributes:
-        frames_per_s, bytes_per_s: that are read; what comes faster waits on the device's side.
-        spool_dir: by default the system's own for temporary files.
+        frames_per_s, bytes_per_s: rates of reading; excess data waits on the device's side.
+        spool_dir: None for the system's folder of temporary files.
     """
 
     hello_timeout_s: float = HELLO_TIMEOUT_S
@@ -43,13 +44,13 @@ class LinkLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortLimits:
-    """How many connections a port takes, of devices or of operators.
+    """Limits on the connections of a port, of devices or of operators.
 
     Attributes:
-        connections: of all together; fewer where the process may not open so many files.
-        strangers: of them, those that were not welcomed yet.
-        new_at_once, new_per_s: of one network, as a bucket that holds the one and fills by the other.
-        spare_files: how many more than the connections the process may open.
+        connections: in total; fewer if the process may not open as many files.
+        strangers: connections that are not welcomed yet.
+        new_at_once, new_per_s: capacity and rate of the token bucket of each network.
+        spare_files: files that the process may open in addition to connections.
     """
 
     connections: int = 10_000

@@ -1,12 +1,11 @@
-"""A device, as the rest of the hub sees it: the contract, wherever the device is connected.
+"""Interface of a connected device, the same for connections in this process and elsewhere.
 
-What every implementation promises:
+Guarantees of every implementation:
 
-- Each call ends exactly once: with an answer, or with one of the named errors.
-- When the connection ends, every open call and every stream ends with it, at
-  once, as ``DeviceGone``. A link never comes back to life: ask the presence for
-  the device's next one.
-- Frames of one run come in the order in which the device sent them.
+- Each call ends exactly once, with an answer or with one of the named errors.
+- When the connection ends, all open calls and streams end at once with ``DeviceGone``. A link is never
+  reused: the presence returns the device's next link.
+- Frames of one run arrive in the order in which the device sent them.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -28,7 +27,7 @@ from protocol.work import (
     ToolCall,
 )
 
-# What every device can do, as an action and as a capability: devices of the first days list nothing.
+# Actions and capabilities of every device: early devices list nothing.
 ALWAYS_ACTIONS: Final = (Action.INSERT, Action.UPDATE, Action.DELETE, Action.QUERY)
 ALWAYS: Final = frozenset[str]({*ALWAYS_ACTIONS, *(CAPABILITY_OF[action] for action in ALWAYS_ACTIONS)})
 
@@ -36,23 +35,22 @@ RunFrame = AgentAck | AgentManifest | AgentData | AgentComplete
 
 
 class RunTooLarge(DeliveryError):
-    """A device sent more for one run than the run's limits allow. The connection stays."""
+    """A device exceeded the size limit of a run. The connection stays open."""
 
     code = ErrorCode.TOO_LARGE
 
 
 class SpoolFailed(DeliveryError):
-    """What a device sent for a run could not be kept on disk. The connection stays."""
+    """Frames of a run could not be spooled to disk. The connection stays open."""
 
     code = ErrorCode.OVERLOADED
 
 
 class RunStream(Protocol):
-    """The frames of one run, in order; iterate over it once.
+    """Frames of one run in order; iterate over it once.
 
-    The iteration stops after ``agent_complete``. It raises ``DeviceGone`` when the
-    connection ends before that, ``RunTooLarge`` or ``SpoolFailed`` when the hub
-    had to stop reading the run.
+    The iteration stops after ``agent_complete``. It raises ``DeviceGone`` if the connection ends before, and
+    ``RunTooLarge`` or ``SpoolFailed`` if the hub had to stop reading the run.
     """
 
     def __aiter__(self) -> "RunStream": ...
@@ -60,29 +58,30 @@ class RunStream(Protocol):
     async def __anext__(self) -> RunFrame: ...
 
     async def fetch(self, paths: Sequence[str], *, last: bool) -> None:
-        """Ask for files of the manifest. A long list leaves in several frames.
+        """Request files of the manifest. A long list is sent in several frames.
 
         Raises:
-            DeviceGone, DeviceSlow: some of the paths may have been asked for.
+            DeviceGone, DeviceSlow: some of the paths may have been requested.
         """
         ...
 
     async def grant(self, pieces: int) -> None:
-        """Let the device send *pieces* more; to be called once as many were taken in.
+        """Allow the device to send *pieces* more; call it once after as many were processed.
 
-        Does nothing for a device that does not know credit.
+        Does nothing for a device without credit support.
 
         Raises:
-            DeviceGone, DeviceSlow: nothing was granted.
+            DeviceGone, DeviceSlow: no credit was granted.
         """
         ...
 
 
 class DeviceLink(Protocol):
-    """One connection of one device.
+    """Connection of a device.
 
-    *credential* is what opens it: ``token:ID`` or ``key:ID``; another one once the
-    device has replaced its key.
+    Attributes:
+        credential: ``token:ID`` or ``key:ID`` that opened the connection; updated when the device replaces
+            its key.
     """
 
     credential: str
@@ -95,46 +94,46 @@ class DeviceLink(Protocol):
 
     @property
     def epoch(self) -> int:
-        """Grows with each connection of the device."""
+        """Number that increases with each connection of the device."""
         ...
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """The names that the device listed in its hello."""
+        """Capability names from the device's hello."""
         ...
 
     @property
     def offers(self) -> Mapping[str, str]:
-        """The same with the version of each, as the device spells it."""
+        """Capabilities with their versions, as written by the device."""
         ...
 
     @property
     def owner_grants(self) -> Mapping[str, Collection[str]]:
-        """What the device's owner grants this hub, as the device said in its hello: the tables of each."""
+        """Grants of the device's owner to this hub, from the hello: tables by grant."""
         ...
 
     def can(self, capability: str) -> bool:
-        """Whether the device can do this: a capability, or an action of ``tool_call``.
+        """Return True if the device has a capability, or supports an action of ``tool_call``.
 
-        Insert, update, delete and query need not be listed.
+        Insert, update, delete and query are always supported.
         """
         ...
 
     async def call(self, frame: ToolCall) -> Answer:
-        """Ask the device for one thing and wait ``frame.deadline_ms`` for its answer.
+        """Send a call to the device and wait up to ``frame.deadline_ms`` for its answer.
 
         Raises:
             CallUnsupported, CallNotGranted, TooManyCalls, DeviceSlow: the frame was not sent.
-            DeviceGone: the connection ended; ``dispatched`` says whether the frame may have left.
-            CallTimedOut: no answer in time; whether it was done is unknown.
+            DeviceGone: the connection ended; ``dispatched`` is True if the frame may have been sent.
+            CallTimedOut: no answer in time; the effect is unknown.
         """
         ...
 
     def open_run(self, frame: AgentRun) -> AbstractAsyncContextManager[RunStream]:
-        """Send ``agent_run`` and give the stream of what comes back.
+        """Send ``agent_run`` and return the stream of the device's frames.
 
-        Leaving the block forgets the run, and sends ``agent_cancel`` unless its
-        ``agent_complete`` has come.
+        Leaving the block closes the stream, and sends ``agent_cancel`` unless ``agent_complete`` was
+        received.
 
         Raises:
             DeviceGone, DeviceSlow: on entering; the frame was not sent.
@@ -142,7 +141,7 @@ class DeviceLink(Protocol):
         ...
 
     async def send(self, frame: Frame) -> None:
-        """Send a frame that is not answered.
+        """Send a frame that has no answer.
 
         Raises:
             DeviceGone, DeviceSlow: the frame was not sent.

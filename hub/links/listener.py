@@ -1,7 +1,7 @@
-"""The device port: a WebSocket server, and a device's way from the socket to the roster.
+"""The device port: a WebSocket server, from the accepted socket to the roster.
 
-Strangers are cheap: few at a time, small messages, short deadlines. Everything
-that is said to a device before its socket closes is said by its session.
+Strangers get few connections, small messages and short deadlines. All messages to a device before its socket
+closes are sent by its session.
 """
 
 import asyncio
@@ -49,17 +49,17 @@ from protocol.ids import ConnectionId
 log = Channel(__name__)
 
 OPEN_S: Final = 5.0  # for the opening handshake
-JUDGE_S: Final = 20.0  # for the database to say who it is; a device waits 30 s for its welcome
+JUDGE_S: Final = 20.0  # for authentication; a device waits 30 s for its welcome
 PING_EVERY_S: Final = 15.0
 PONG_WITHIN_S: Final = 10.0
-AFTER_ABORT_S: Final = 2.0  # for the handlers to write down that their device is gone
+AFTER_ABORT_S: Final = 2.0  # for handlers to record the disconnect of their device
 NONCE_BYTES: Final = 32
-BACKLOG: Final = 4096  # as in hub.socket; who starts to listen on a socket of systemd sets its backlog anew
+BACKLOG: Final = 4096  # as in hub.socket; listening again on a socket of systemd replaces its backlog
 
 _SUBPROTOCOLS: Final = [Subprotocol(name) for name in SUBPROTOCOLS]
 
-# Small windows and no memory between messages: 19.3 KiB a connection instead of 56. A hello may come
-# compressed: common libraries do that to all they send. What it unfolds to is bounded as ever.
+# Small windows and no memory between messages: 19.3 KiB per connection instead of 56. A hello may be
+# compressed, as common libraries compress all messages; its decompressed size is limited as usual.
 _DEFLATE: Final = ServerPerMessageDeflateFactory(
     server_no_context_takeover=True,
     client_no_context_takeover=True,
@@ -70,17 +70,17 @@ _DEFLATE: Final = ServerPerMessageDeflateFactory(
 
 
 class DeviceListener:
-    """Serves devices on one port.
+    """Server for devices on one port.
 
     Args:
-        host, port: where to bind; port 0 takes a free one. Not used when *sock* is given.
-        sock: a listening socket; whoever opened it closes it.
-        sock_outlives_us: systemd holds *sock* too. What knocks while we leave is not refused: it waits
-            there for the next process.
-        tls: serve with it.
-        key: by which devices know the hub.
-        rules: for the request that asks for a WebSocket: hosts, origins, proxies.
-        compression: permessage-deflate, for devices that offer it.
+        host, port: address to bind; port 0 selects a free one. Unused with *sock*.
+        sock: a listening socket, closed by its owner.
+        sock_outlives_us: True if systemd holds *sock* too. While the hub stops, new connections are not
+            refused, but wait there for the next process.
+        tls: TLS configuration, or None.
+        key: key by which devices recognize the hub.
+        rules: rules for upgrade requests: hosts, origins, proxies.
+        compression: True to accept permessage-deflate.
     """
 
     def __init__(
@@ -132,16 +132,16 @@ class DeviceListener:
         self._sockets: set[DeviceSocket] = set()
         self._greeting: set[Connection] = set()
         metrics.connections.labels("device", "greeting").set_function(lambda: self._gate.strangers)
-        self.farewell = STOPPING  # set it before stopping, to say something else
+        self.farewell = STOPPING  # may be replaced before the stop
 
     @property
     def sockets(self) -> int:
-        """Connections that were let in as far as their request for a WebSocket, or further."""
+        """Number of connections that were accepted and not refused."""
         return len(self._sockets)
 
     @property
     def is_accepting(self) -> bool:
-        """Whether who knocks is looked at; not while the process has hardly a file left."""
+        """True unless accepting is paused for lack of files."""
         return self._acceptor is not None and self._acceptor.is_accepting
 
     def apply(
@@ -153,7 +153,7 @@ class DeviceListener:
         ping_every_s: float | None,
         pong_within_s: float | None,
     ) -> None:
-        """Use other limits and rules, for connections made from now on. Who is connected stays."""
+        """Apply new limits and rules to later connections. Open connections stay."""
         self._limits, self._rules = limits, rules
         self._ping_every_s, self._pong_within_s = ping_every_s, pong_within_s
         self._gate.limits = port_limits
@@ -161,10 +161,10 @@ class DeviceListener:
             self._acceptor.proxies = rules.proxies
 
     async def serve(self, *, task_status: TaskStatus[tuple[str, int]] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Let devices in until cancelled; started with the host and port that are bound.
+        """Serve devices until cancelled; reports the bound host and port as started.
 
-        When cancelled, everybody is told goodbye, and all sockets are gone within
-        ``drain_s`` and AFTER_ABORT_S.
+        When cancelled, all devices get a goodbye. All sockets are closed within ``drain_s`` plus
+        AFTER_ABORT_S.
         """
         self._roster.is_draining = False  # a listener may be served again
         with ExitStack() as opened:
@@ -180,8 +180,7 @@ class DeviceListener:
                 finally:
                     if self._sock_outlives_us:
                         server.server.close()
-                    # Without the shields the handlers would be abandoned: waiting for them
-                    # would be cancelled at once.
+                    # Without the shields, waiting for the handlers would be cancelled at once.
                     with anyio.move_on_after(self._drain_s, shield=True):
                         await self._say_goodbye()
                     for device in list(self._sockets):
@@ -192,7 +191,7 @@ class DeviceListener:
                     log.info("listener.closed")
 
     async def _make_server(self, listening: socket.socket, tasks: TaskGroup) -> Server:
-        """The library's server, which accepts by our own rules."""
+        """Return the library's server, with this hub's acceptor."""
 
         async def accept() -> asyncio.Server:
             listening.listen(BACKLOG)
@@ -210,7 +209,7 @@ class DeviceListener:
                 on_refusal=lambda code: self._metrics.connection_attempts.labels(code).inc(),
             )
             await self._acceptor.start_serving()
-            return self._acceptor  # type: ignore[return-value]  # all of a Server that is asked for
+            return self._acceptor  # type: ignore[return-value]  # has all members of Server that are used
 
         server = Server(accept, self._handle, _quiet_logger())
         return await server
@@ -221,7 +220,8 @@ class DeviceListener:
             extensions=self._extensions,
             subprotocols=_SUBPROTOCOLS,
             select_subprotocol=_choose_subprotocol,
-            max_size=HELLO_ROOM * limits.hello_bytes,  # the session says in words what is less too long
+            # the session reports smaller excess sizes with a message
+            max_size=HELLO_ROOM * limits.hello_bytes,
             logger=server.logger,
         )
         return DeviceSocket(
@@ -230,14 +230,15 @@ class DeviceListener:
             ping_interval=self._ping_every_s,
             ping_timeout=self._pong_within_s,
             close_timeout=limits.close_s,
-            write_limit=2 * limits.outgoing_bytes,  # never reached, or the library's ping would wait for ever
+            # never reached, else the library's ping would wait for ever
+            write_limit=2 * limits.outgoing_bytes,
             limits=limits,
             place=place,
             address=address,
         )
 
     async def _say_goodbye(self) -> None:
-        """To everybody; then wait until their sockets are gone. Who knocks meanwhile gets a 503."""
+        """Send goodbyes to all devices and wait until their sockets close; refuse new requests with 503."""
         close = self.farewell.close
         strangers = list(self._greeting)
         goodbye = partial(self.farewell.to_one_of, len(self._roster) + len(strangers), chance=self._chance)
@@ -250,7 +251,7 @@ class DeviceListener:
     # --- before the WebSocket ---
 
     async def _handle(self, socket: ServerConnection) -> None:
-        """One connection, from its first byte until its socket is gone. Started by the library."""
+        """Handle one connection until its socket is closed. Started by the library."""
         assert isinstance(socket, DeviceSocket)
         self._sockets.add(socket)
         try:
@@ -278,7 +279,7 @@ class DeviceListener:
             socket.dialled = self._rules.dialled(request, socket.local_address[:2])
             if self._roster.is_draining:
                 raise RequestRefused(ErrorCode.STOPPING, "the hub stops")
-            if socket.place.network is None:  # a proxy has said it only now
+            if socket.place.network is None:  # the client's address came from a proxy just now
                 socket.place.name(network_of(socket.address))
         except TurnedAway as turned:
             refused = RequestRefused(turned.reason, str(turned), retry_s=turned.retry_s)
@@ -292,7 +293,7 @@ class DeviceListener:
     # --- the WebSocket ---
 
     async def _serve_socket(self, transport: DeviceSocket) -> None:
-        """One WebSocket, until it is gone."""
+        """Handle one WebSocket until it is closed."""
         connection = self._open(transport)
         self._greeting.add(connection)
         try:
@@ -303,14 +304,14 @@ class DeviceListener:
             await transport.wait_closed()
         finally:
             if admission is not None:
-                # Cancelled or not, the database must not go on calling the device online.
+                # Even if cancelled, the database must not keep the device online.
                 with anyio.move_on_after(AFTER_ABORT_S, shield=True):
                     await self._release(admission, connection.left)
 
     async def _release(self, admission: Admission, reason: str | None) -> None:
         try:
             await self._authenticator.release(admission, reason)
-        except HubError as exc:  # the device's next connection, or the hub's next start, sets it right
+        except HubError as exc:  # corrected by the device's next connection or the hub's next start
             log.warning("device.not_released", device_id=admission.device_id, code=exc.code)
 
     def _open(self, transport: DeviceSocket) -> Connection:
@@ -345,7 +346,7 @@ class DeviceListener:
         )
 
     async def _let_in(self, connection: Connection, address: str) -> Admission | None:
-        """Wait for the hello, judge it, and answer it. ``None`` when nobody was let in."""
+        """Wait for the hello, authenticate and answer it. Return None if the device was refused."""
         hello = await connection.hello()
         if hello is None:
             return None
@@ -375,14 +376,14 @@ class DeviceListener:
             connection.refuse(
                 Error(code=code, message="the hub cannot look you up now"), CloseCode.OVERLOADED
             )
-        except Exception as exc:  # the socket must not stay open over a fault of ours
+        except Exception as exc:  # an internal error must not leave the socket open
             log.error("connection.failed", exc=exc, connection_id=connection.connection_id)
             connection.refuse(Error(code=ErrorCode.INTERNAL, message="a fault in the hub"), CloseCode.FAULT)
         return None
 
 
 def _choose_subprotocol(protocol: ServerProtocol, offered: Iterable[Subprotocol]) -> Subprotocol | None:
-    """The first we know, in the client's order; none is JSON."""
+    """Return the first known subprotocol in the client's order; None means JSON."""
     return next((name for name in offered if name in SUBPROTOCOLS), None)
 
 
@@ -392,7 +393,7 @@ def _bind(address: tuple[str, int]) -> socket.socket:
 
 
 def _quiet_logger() -> logging.Logger:
-    """The library's own log. Never below warnings: it would write headers, and with them tokens."""
+    """Return the library's logger, limited to warnings: below, it would log headers with tokens."""
     logger = logging.getLogger("hub.links.websockets")
     logger.setLevel(logging.WARNING)
     return logger

@@ -1,24 +1,24 @@
-"""The process's limit of open files: each connection is one, and the rest of the hub needs some too."""
+"""The process's limit of open files, shared by connections and the rest of the hub."""
 
 import resource
 from typing import Final
 
-_FEW: Final = 4  # of few files a quarter is spared, not more
+_FEW: Final = 4  # at most a quarter of the files is reserved
 
 
 def limit() -> int:
-    """How many files this process may open, by now."""
+    """Return the current limit of open files of this process."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def most() -> int | None:
-    """How many it may open once it has raised its limit; ``None``: as many as it likes."""
+    """Return the highest limit that the process may set, or None if unlimited."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     return None if hard == resource.RLIM_INFINITY else hard
 
 
 def raise_limit(wanted: int) -> int:
-    """Let this process open *wanted* files, or as many as it may; gives what it may open now."""
+    """Raise the limit of open files as far as allowed, up to the requested number. Return the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
@@ -28,5 +28,5 @@ def raise_limit(wanted: int) -> int:
 
 
 def spared(spare: int, of: int) -> int:
-    """How many of *of* files are kept from connections, when *spare* are to be."""
+    """Return the number of *of* files that are reserved for other use than connections."""
     return min(spare, of // _FEW)

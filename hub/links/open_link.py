@@ -1,7 +1,7 @@
-"""The ``DeviceLink`` over one welcomed connection: who it is, its calls, its streams.
+"""The ``DeviceLink`` of one welcomed connection, with its calls and streams.
 
-The connection owns it and feeds it; when the connection is over, ``over`` ends
-every call and every stream, at once and with one reason.
+The connection owns the link and passes frames to it. When the connection ends, ``over`` ends all calls and
+streams at once with one reason.
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -34,28 +34,28 @@ from protocol.work import AgentRun, Answer, ToolCall
 
 
 class Carrier(Protocol):
-    """What a link needs of its connection."""
+    """Operations that a link needs from its connection."""
 
     @property
     def buffered_bytes(self) -> int:
-        """Bytes on their way to the device that have not left the process."""
+        """Bytes for the device that have not left the process."""
         ...
 
     def send_now(self, frame: Frame) -> None:
-        """Send, or raise ``DeviceGone`` or ``DeviceSlow``; never waits."""
+        """Send without waiting, or raise ``DeviceGone`` or ``DeviceSlow``."""
         ...
 
     def end(self, goodbye: Goodbye, close: CloseCode) -> None:
-        """Say goodbye and close. Twice is once."""
+        """Send the goodbye and close. Safe to call twice."""
         ...
 
     async def wait_closed(self) -> None:
-        """Until the socket is gone."""
+        """Wait until the socket is closed."""
         ...
 
 
 class OpenLink:
-    """A ``LocalLink``. See ``DeviceLink`` for what its methods promise."""
+    """A ``LocalLink``. See ``DeviceLink`` for the contract of its methods."""
 
     __slots__ = (
         "_calls",
@@ -107,11 +107,11 @@ class OpenLink:
     # --- for the rest of the hub ---
 
     def can(self, capability: str) -> bool:
-        """Whether the device listed it; what every device can do need not be listed."""
+        """Return True if the device listed the capability, or if every device has it."""
         return capability in self.capabilities or capability in ALWAYS
 
     async def call(self, frame: ToolCall) -> Answer:
-        """One tool_call and what settles it."""
+        """Send one tool_call and return its answer."""
         if frame.action not in ALWAYS_ACTIONS and CAPABILITY_OF[frame.action] not in self.capabilities:
             raise CallUnsupported(f"the device does not list {frame.action}")
         if (why := refused_by_owner(frame, self.owner_grants)) is not None:
@@ -140,62 +140,63 @@ class OpenLink:
             self._metrics.frames.calls.observe((str(frame.action), outcome), clock.monotonic() - began)
 
     def open_run(self, frame: AgentRun) -> AbstractAsyncContextManager[RunStream]:
-        """A run and the stream of what comes back."""
+        """Open a run and return the stream of its frames."""
         return self._open_run(frame)
 
     @asynccontextmanager
     async def _open_run(self, frame: AgentRun) -> AsyncIterator[RunStream]:
         with self._streams.open(frame) as stream:
-            self._carrier.send_now(frame)  # after opening: the first frame back may come before we go on
+            # sent after opening, because the first frame may arrive before control returns here
+            self._carrier.send_now(frame)
             try:
                 yield stream
             finally:
-                with suppress(DeviceGone, DeviceSlow):  # then the end of the connection tells the device
+                with suppress(DeviceGone, DeviceSlow):  # the end of the connection also ends the run
                     stream.cancel("the hub stopped reading")
 
     async def send(self, frame: Frame) -> None:
-        """A frame that is not answered."""
+        """Send a frame that has no answer."""
         self._carrier.send_now(frame)
 
     # --- for the roster ---
 
     @property
     def pending_calls(self) -> int:
-        """Calls without an answer yet."""
+        """Number of calls without an answer."""
         return len(self._calls)
 
     @property
     def buffered_bytes(self) -> int:
-        """Bytes on their way to the device that have not left the process."""
+        """Bytes for the device that have not left the process."""
         return self._carrier.buffered_bytes
 
     def end(self, goodbye: Goodbye, close: CloseCode) -> None:
-        """Say goodbye, end calls and streams now, close the socket. Twice is once."""
+        """Send the goodbye, end calls and streams, and close the socket. Safe to call twice."""
         self._carrier.end(goodbye, close)
 
     async def wait_closed(self) -> None:
-        """Until the socket is gone."""
+        """Wait until the socket is closed."""
         await self._carrier.wait_closed()
 
     # --- for the connection ---
 
     def settle(self, call_id: CallId, answer: Answer) -> bool:
-        """An answer came; false when nobody waits for it."""
+        """Deliver an answer to its call. Return False if no open call has the id."""
         return self._calls.settle(call_id, answer)
 
     def has_asked_for(self, frame: RunFrame) -> bool:
-        """Return whether an open run asked for *frame*; to be called before ``put``."""
+        """Return True if an open run asked for *frame*; call this before ``put``."""
         return self._streams.has_asked_for(frame)
 
     def put(self, frame: RunFrame) -> str | None:
-        """A frame of a run came; a word when it was dropped.
+        """Queue a frame of a run. Return the reason as one word if it was dropped, else None.
 
         Raises:
-            RemoteProtocolError: the device went beyond its credit.
+            RemoteProtocolError: the device exceeded its credit.
         """
         return self._streams.put(frame)
 
     def over(self, reason: str) -> None:
-        """The connection has ended."""
+        """End all calls and streams because the connection has ended."""
         self._calls.end(reason)
         self._streams.end(reason)

@@ -1,8 +1,7 @@
-"""Keys that nobody knows yet: a code for a person to type, or an invitation that lets them in.
+"""Pairing of unknown keys, by a code that a person types or by an invitation.
 
-The codes stand in memory alone, by key, so that a device that comes back shows the
-same one; the database has their hashes. After a restart of the hub a device that
-waits is told a new code.
+The codes are only in memory, by key, so that a device that reconnects gets the same code; the database has
+their hashes. After a restart of the hub, a waiting device gets a new code.
 """
 
 import re
@@ -25,14 +24,14 @@ from storage.devices.invitations import BadInvitation
 from storage.devices.pairings import Asked, PairingAsk, TooManyPairings
 from storage.store import Store
 
-COME_BACK_MS: Final = 2_000  # a person types the code meanwhile; half a minute would feel broken
-LABEL_CHARACTERS: Final = 64  # as names of devices have them
+COME_BACK_MS: Final = 2_000  # a person types the code meanwhile, so a longer wait would be annoying
+LABEL_CHARACTERS: Final = 64  # limit of device names
 _UNFIT: Final = re.compile(r"[^\w.-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairingLimits:
-    """How long a code is good for, and how many keys may wait at once: *most*, *most_per_network*."""
+    """Lifetime of a code, and limits on waiting keys: *most* and *most_per_network*."""
 
     ttl_s: float = 600.0
     most: int = 50
@@ -41,14 +40,14 @@ class PairingLimits:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """A code that was told to a key, until it expires (epoch ms)."""
+    """A code issued to a key, and when it expires (epoch milliseconds)."""
 
     code: str
     expires_at: int
 
 
 class PairingDesk:
-    """Where devices with unknown keys are sent."""
+    """Pairing of devices with unknown keys."""
 
     def __init__(
         self,
@@ -70,7 +69,7 @@ class PairingDesk:
     async def ask(
         self, key: DeviceKey, hello: DeviceHello, *, network: str, connection_id: ConnectionId
     ) -> Refusal:
-        """Write down that the key asks to be let in; what to refuse it with until a person decides."""
+        """Record the pairing request of a key. Return the refusal to send until a person decides."""
         at = epoch_ms(self._clock.now())
         self._forget_expired(at)
         known = self._told.get(key.id)
@@ -110,10 +109,10 @@ class PairingDesk:
         return self._answer(key.id, asked, known)
 
     async def redeem(self, key: DeviceKey, invitation: str, hello: DeviceHello) -> KeyOwner:
-        """Let the key in by an invitation.
+        """Admit the key by an invitation, and return its device.
 
         Raises:
-            Refusal: it opens nothing; nothing was written.
+            Refusal: the invitation is not valid; nothing was written.
         """
         try:
             return await self._store.write(
@@ -132,7 +131,7 @@ class PairingDesk:
             ) from error
 
     def forget(self, key_id: KeyId) -> None:
-        """The key waits no longer."""
+        """Forget the code of a key that no longer waits."""
         self._told.pop(key_id, None)
 
     def _answer(self, key_id: KeyId, asked: Asked, told: _Told) -> Refusal:
@@ -142,7 +141,8 @@ class PairingDesk:
             return refuse(
                 ErrorCode.PAIRING_DENIED, message, CloseCode.PAIRING_REQUIRED, party=f"key:{key_id}"
             )
-        is_approved = asked.pairing.decision is not None  # while we asked: the next hello gets in
+        # approved in the meantime: the next hello is admitted
+        is_approved = asked.pairing.decision is not None
         if not is_approved:
             self._told[key_id] = told
         message = "this hub does not know the device's key yet; a person has to type its code there"
@@ -161,6 +161,6 @@ class PairingDesk:
 
 
 def label_of(hello: DeviceHello) -> str:
-    """What the device calls itself, as a name of a device may be; ``device`` if that leaves nothing."""
+    """Return the device's own name in the form of a device name; ``device`` if nothing is left."""
     said = _UNFIT.sub("-", hello.device_id or "").strip("-.")[:LABEL_CHARACTERS]
     return said or "device"

@@ -1,6 +1,6 @@
-"""The code that a device shows and a person types at the hub, so that this very device is let in.
+"""The pairing code that a device shows and a person types at the hub.
 
-Eight symbols of an alphabet in which no two look alike, shown as ``K7QF-2M9X``.
+Eight symbols of an alphabet without similar symbols, shown as ``K7QF-2M9X``.
 """
 
 import hashlib
@@ -9,16 +9,16 @@ from typing import Final
 from hub.clock import Chance
 
 ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # without 0 O, 1 I L, and U, which is read as V
-LENGTH: Final = 8  # 39 bits: with ten minutes to live and few guesses, enough
-_CHANCE_BYTES: Final = 16  # far more than 39 bits, so that each symbol is as likely as any other
+LENGTH: Final = 8  # 39 bits: enough for a lifetime of ten minutes and few guesses
+_CHANCE_BYTES: Final = 16  # far more than 39 bits, so that all symbols are practically equally likely
 
 
 class BadCode(ValueError):
-    """What was typed cannot be a code; ``str()`` says why."""
+    """The typed text cannot be a code; ``str()`` gives the reason."""
 
 
 def make(chance: Chance) -> str:
-    """A fresh code, as it is shown."""
+    """Return a new code in the displayed form."""
     drawn, symbols = int.from_bytes(chance.token_bytes(_CHANCE_BYTES), "big"), []
     for _ in range(LENGTH):
         drawn, symbol = divmod(drawn, len(ALPHABET))
@@ -27,10 +27,10 @@ def make(chance: Chance) -> str:
 
 
 def read(typed: str) -> str:
-    """The code in what somebody typed, as it is shown: any case, with or without dash and spaces.
+    """Return the typed code in the displayed form; case, dash and spaces are ignored.
 
     Raises:
-        BadCode: it is none.
+        BadCode: the text is not a code.
     """
     symbols = "".join(typed.split()).replace("-", "").upper()
     if strange := sorted(set(symbols) - set(ALPHABET)):
@@ -41,7 +41,7 @@ def read(typed: str) -> str:
 
 
 def hash_code(code: str) -> bytes:
-    """What is stored of a code, given as it is shown."""
+    """Return the stored hash of a code in the displayed form."""
     return hashlib.sha256(code.encode()).digest()
 
 

@@ -1,4 +1,4 @@
-"""Proof that a device holds the key that it names: an Ed25519 signature over its hello and our nonce."""
+"""Proof that a device holds the key it names: an Ed25519 signature over its hello and our nonce."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -11,35 +11,35 @@ from protocol.errors import ErrorCode, HubError
 from protocol.handshake import Challenge, DeviceHello, Identity, signed_text
 from protocol.ids import KeyId
 
-_P: Final = 2**255 - 19  # RFC 8032, 5.1.3: a key whose y is not below it is none
+_P: Final = 2**255 - 19  # RFC 8032, 5.1.3: y of a valid key is below this
 _Y: Final = 2**255 - 1  # the bits of y; the last bit of a key is the sign of x
 
-# y of the eight points of small order. Under one of them as a key, a signature that anybody can make fits
-# every text, or one in a few. C2SP/CCTV, ed25519 (low_order_A): eight points, and six more spellings, all of
-# y >= p. Of order 8 is what the formula for doubling takes to y = 0: d y^4 + 2 y^2 = 1.
+# y of the eight points of small order. With one of them as key, a signature that anyone can make fits every
+# text, or one in a few. C2SP/CCTV, ed25519 (low_order_A): eight points, and six more spellings, all of y >=
+# p. Order 8 has the points that doubling takes to y = 0: d y^4 + 2 y^2 = 1.
 _Y_OF_ORDER_8: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
 _SMALL_ORDER: Final = frozenset((1, _P - 1, 0, _Y_OF_ORDER_8, _P - _Y_OF_ORDER_8))
 
 
 class BadProof(HubError):
-    """The key or the signature is not what it should be; ``str()`` says which."""
+    """The key or the signature is invalid; ``str()`` gives the reason."""
 
     code = ErrorCode.AUTH_FAILED
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceKey:
-    """A public key as a device named it. Whether the device holds it is another question."""
+    """A public key named by a device, which may or may not hold it."""
 
     id: KeyId
     public: bytes
 
 
 def read_key(public_key: str) -> DeviceKey:
-    """The key in a hello or a request.
+    """Parse the key of a hello or a request.
 
     Raises:
-        BadProof: it is none, or one that proves nothing.
+        BadProof: it is not a key, or its signatures prove nothing.
     """
     try:
         public = keys.decode(public_key, keys.PUBLIC_KEY_BYTES)
@@ -54,10 +54,10 @@ def read_key(public_key: str) -> DeviceKey:
 
 
 def check_hello(key: DeviceKey, identity: Identity, challenge: Challenge, hello: DeviceHello) -> None:
-    """Whether who says *hello* holds *key*, and says so to this challenge.
+    """Check that the sender of *hello* holds *key* and signed this challenge.
 
     Raises:
-        BadProof: the signature is none, or of another key or another text.
+        BadProof: the signature is malformed, or belongs to another key or another text.
     """
     address = identity.address
     if address is not None and (challenge.proof is None or address != challenge.proof.address):
@@ -70,7 +70,7 @@ def check_hello(key: DeviceKey, identity: Identity, challenge: Challenge, hello:
 
 
 def check_signature(public_key: bytes, signature: str, text: bytes) -> None:
-    """Whether *signature*, as it travels, is the key's over *text*. About 60 us.
+    """Check that the encoded *signature* is the key's over *text*. Takes about 60 us.
 
     Raises:
         BadProof: it is not.

@@ -1,15 +1,15 @@
-"""A hello that is refused: what is said, the close code, and whom the failure counts against."""
+"""Refusal of a hello: the error, the close code, and the party charged with the failure."""
 
 from protocol.errors import CATALOGUE, CloseCode, ErrorCode, HubError
 from protocol.handshake import Error
 
 
 class Refusal(HubError):
-    """The hello is refused: say *error*, then close with *close*.
+    """The hello is refused: send *error*, then close with *close*.
 
     Attributes:
-        is_failure: it counts as a failed attempt of the network, and of *party* if there is one.
-        party: the key or token that was tried, once it was proved that the device has it.
+        is_failure: True if it counts as a failed attempt of the network, and of *party* if set.
+        party: the key or token of the device, once the device has proved to hold it.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ def refuse(
     retry_after_ms: int | None = None,
     hint: str | None = None,
 ) -> Refusal:
-    """The refusal for *code*, with the catalogue's hint unless there is a better one."""
+    """Return the refusal for *code*, with the catalogue's hint unless *hint* is given."""
     error = Error(
         code=code,
         message=message,

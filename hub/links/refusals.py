@@ -1,7 +1,7 @@
-"""Which refusals are told to the audit: of one network and one reason at most one a minute, with a count.
+"""Sampling of refusals for the audit log: one per network, reason and minute, with a count.
 
-Whoever knocks without a right could otherwise fill the disk. The first is told at
-once; those that follow are counted and told with the next one after the minute.
+Otherwise unauthorized peers could fill the disk. The first refusal is recorded at once. Later ones are
+counted, and recorded with the first refusal after the minute.
 """
 
 from typing import Final
@@ -9,13 +9,13 @@ from typing import Final
 from hub.clock import Clock
 
 EVERY_S: Final = 60.0
-ENTRIES: Final = 100  # a minute, of all networks; a crowd is told of in the name of all others
+ENTRIES: Final = 100  # per minute, over all networks; above this, the network is recorded as "others"
 REMEMBERED: Final = 10_000
 OTHERS: Final = "others"
 
 
 class RefusalSamples:
-    """Says of each refusal whether it is to be told, and for how many it stands."""
+    """Selects the refusals to record, with the number of refusals that each represents."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -25,7 +25,7 @@ class RefusalSamples:
         self._in_minute = 0
 
     def take(self, network: str, reason: str) -> tuple[str, int] | None:
-        """One more refusal. What to tell: the network and how many; ``None``: nothing now."""
+        """Count a refusal. Return the network and count to record, or None to record nothing now."""
         now = self._clock.monotonic()
         if now - self._minute >= EVERY_S:
             self._minute, self._in_minute = now, 0
@@ -37,7 +37,7 @@ class RefusalSamples:
             self._untold[of] = count
             return None
         self._told_at.pop(of, None)
-        self._told_at[of] = now  # at the end: the others are older
+        self._told_at[of] = now  # reinserted at the end, so the first entry is the oldest
         if len(self._told_at) > REMEMBERED:
             oldest = next(iter(self._told_at))
             del self._told_at[oldest]

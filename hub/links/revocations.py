@@ -1,8 +1,7 @@
-"""Watches for what was revoked, here or by another hub, or has expired: its connections are ended.
+"""Watch for revoked or expired credentials, whose connections are then ended.
 
-Whoever revokes something ends the connection at this hub at once. This watch is for
-connections at other hubs of the same database, and for one that was being let in at
-that very moment.
+A revocation at this hub ends the connection directly. This watch covers connections at other hubs on the same
+database, and connections that were being admitted at the same moment.
 """
 
 from typing import Final
@@ -20,12 +19,12 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-EVERY_S: Final = 0.5  # a revocation or an end takes effect within a second, wherever the connection is
-OVERLAP_MS: Final = 60_000  # looked at again each time: the clocks of two hubs may differ by so much
+EVERY_S: Final = 0.5  # a revocation or expiry takes effect within a second on any hub
+OVERLAP_MS: Final = 60_000  # read again each time, because clocks of two hubs may differ by this much
 
 
 class RevocationWatch:
-    """Looks twice a second, and ends what a token has opened, a key or a device that counts no more."""
+    """Ends connections whose token, key or device is no longer valid; checks twice a second."""
 
     def __init__(self, store: Store, *, roster: Roster, clock: Clock) -> None:
         self._store = store
@@ -47,19 +46,19 @@ class RevocationWatch:
             self.end_expired()
             try:
                 await self.look()
-            except StorageError as exc:  # what was missed is found once the database answers again
+            except StorageError as exc:  # the next successful read includes the missed revocations
                 log.warning("revocations.not_read", code=exc.code)
 
     def end_expired(self) -> None:
-        """End every connection whose token has expired; the database is not asked."""
+        """End every connection whose token has expired, without reading the database."""
         for device_id in self._roster.end_expired(epoch_ms(self._clock.now())):
             log.info("device.expired", device_id=device_id)
 
     async def look(self) -> None:
-        """Look once for what was revoked.
+        """Read recent revocations once, and end their connections.
 
         Raises:
-            StorageError: the database does not answer; the next look goes as far back as this one.
+            StorageError: the database is unavailable; the next call covers the same period.
         """
         at = epoch_ms(self._clock.now())
         for found in await self._store.read(revocations.revoked_since, self._looked_at - OVERLAP_MS):

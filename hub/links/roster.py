@@ -1,8 +1,8 @@
-"""Who is connected now, and what the rest of the hub is told about it.
+"""The connected devices of this process, and the events about them for the rest of the hub.
 
-One connection a device: a newer epoch ends the older connection, and an older
-one that comes late is the one that loses. What travels up goes through one
-callable, ``on_event``, which must not wait: it is called by the socket's reader.
+Each device has one connection: a newer epoch ends the older connection, and an older epoch that arrives late
+is refused. Events are passed to one callable, ``on_event``. It must not wait, because it is called by the
+socket's reader.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from protocol.ids import DeviceId
 
 log = Channel(__name__)
 
-DRAIN_S: Final = 5.0  # what a silent peer may hold up a drain
+DRAIN_S: Final = 5.0  # maximum delay of a drain by a silent peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class DeviceReady:
 
 @dataclass(frozen=True, slots=True)
 class DeviceLost:
-    """A connection that was ready has ended; another of the device may be ready already."""
+    """A welcomed connection has ended; another connection of the device may be ready already."""
 
     device_id: DeviceId
     epoch: int
@@ -44,7 +44,7 @@ class DeviceLost:
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatReceived:
-    """A device says how its agents are."""
+    """A device sent the state of its agents."""
 
     link: DeviceLink
     frame: Heartbeat
@@ -52,7 +52,7 @@ class HeartbeatReceived:
 
 @dataclass(frozen=True, slots=True)
 class RequestReceived:
-    """A device asks something; answer with a ``response`` over this link."""
+    """A device sent a request; answer with a ``response`` over this link."""
 
     link: DeviceLink
     frame: Request
@@ -60,7 +60,7 @@ class RequestReceived:
 
 @dataclass(frozen=True, slots=True)
 class AgentsSilent:
-    """Three heartbeats did not come, though the connection is alive: its agents count as offline."""
+    """Three heartbeats are missing on a live connection: the device's agents count as offline."""
 
     link: DeviceLink
 
@@ -69,7 +69,11 @@ LinkEvent = DeviceReady | DeviceLost | HeartbeatReceived | RequestReceived | Age
 
 
 class LocalLink(DeviceLink, Protocol):
-    """A link whose connection is in this process. What opened it counts until *expires_at* (epoch ms)."""
+    """A link whose connection is in this process.
+
+    Attributes:
+        expires_at: when the credential of the connection expires (epoch milliseconds); None if never.
+    """
 
     expires_at: int | None
 
@@ -80,16 +84,16 @@ class LocalLink(DeviceLink, Protocol):
     def buffered_bytes(self) -> int: ...
 
     def end(self, goodbye: Goodbye, close: CloseCode) -> None:
-        """End the connection on purpose: calls and streams now, the socket soon. Twice is once."""
+        """End the connection: calls and streams now, the socket soon. Safe to call twice."""
         ...
 
     async def wait_closed(self) -> None:
-        """Until the socket is gone."""
+        """Wait until the socket is closed."""
         ...
 
 
 class Roster:
-    """The connected devices of this process."""
+    """Connected devices of this process."""
 
     def __init__(
         self,
@@ -98,7 +102,11 @@ class Roster:
         metrics: Metrics,
         takeovers: Takeovers | None = None,
     ) -> None:
-        """*takeovers* counts them; without it a device may be taken over as often as it likes."""
+        """Set up the roster.
+
+        Args:
+            takeovers: counts and limits takeovers; None for no limit.
+        """
         self._on_event = on_event
         self._takeovers = takeovers
         self._metrics = metrics
@@ -113,33 +121,33 @@ class Roster:
         return len(self._links)
 
     def find(self, device_id: DeviceId) -> DeviceLink | None:
-        """The device's link, or ``None`` while it is not connected."""
+        """Return the device's link, or None if it is not connected."""
         return self._links.get(device_id)
 
     def connected(self) -> list[DeviceLink]:
-        """Every link, in the order of connecting."""
+        """Return all links in the order of connection."""
         return list(self._links.values())
 
     def local(self) -> list[LocalLink]:
-        """Every link, with what only its own process knows of it."""
+        """Return all links with the interface for their own process."""
         return list(self._links.values())
 
     def unsent_bytes(self, device_id: DeviceId) -> int:
-        """Bytes on their way to the device that have not left the process; 0 when it is not connected."""
+        """Return the bytes for the device that have not left the process; 0 if not connected."""
         link = self._links.get(device_id)
         return 0 if link is None else link.buffered_bytes
 
     def tell(self, event: LinkEvent) -> None:
-        """Pass *event* on. A listener that breaks does not take a connection down with it."""
+        """Pass *event* on. An error of the listener is logged and does not end the connection."""
         try:
             self._on_event(event)
         except Exception as exc:
             log.error("roster.listener_failed", exc=exc, event_type=type(event).__name__)
 
     def supersede(self, device_id: DeviceId, epoch: int) -> bool:
-        """Make room for the connection of *epoch*; false when a newer one is here already.
+        """End an older connection of the device. Return False if a newer one than *epoch* exists.
 
-        The older connection is told goodbye and loses its calls and streams at once.
+        The older connection gets a goodbye, and its calls and streams end at once.
         """
         present = self._links.get(device_id)
         if present is None:
@@ -154,30 +162,30 @@ class Roster:
         return True
 
     def takeover_wait_s(self, device_id: DeviceId) -> float:
-        """How long nobody may take the device over; 0 when it is not connected, or anybody may."""
+        """Return the seconds during which the device cannot be taken over; 0 if it can."""
         if self._takeovers is None or device_id not in self._links:
             return 0.0
         return self._takeovers.wait_s(device_id)
 
     def enter(self, link: LocalLink, hello: DeviceHello) -> None:
-        """A device is welcomed; ``supersede`` was asked in the same turn."""
+        """Add a welcomed device; ``supersede`` was called in the same turn of the event loop."""
         self._links[link.device_id] = link
         self.tell(DeviceReady(link, hello))
 
     def leave(self, link: LocalLink, reason: str) -> None:
-        """A connection that had entered is over."""
+        """Remove a connection that has ended."""
         if self._links.get(link.device_id) is link:
             del self._links[link.device_id]
         self.tell(DeviceLost(link.device_id, link.epoch, reason))
 
     def end(self, device_id: DeviceId, goodbye: Goodbye, close: CloseCode) -> None:
-        """End the device's connection on purpose, if it has one."""
+        """End the device's connection, if any."""
         link = self._links.get(device_id)
         if link is not None:
             link.end(goodbye, close)
 
     def end_revoked(self, device_id: DeviceId, credential: str | None = None) -> bool:
-        """End the device's connection, if *credential* opened it, or in any case if that is ``None``."""
+        """End the device's connection if opened by *credential*; None matches any credential."""
         link = self._links.get(device_id)
         if link is None or credential not in (None, link.credential):
             return False
@@ -185,7 +193,7 @@ class Roster:
         return True
 
     def end_expired(self, at: int) -> list[DeviceId]:
-        """End every connection whose token has expired by *at* (epoch ms); whose they were."""
+        """End every connection whose token has expired by *at* (epoch ms). Return their devices."""
         expired = [
             link for link in self._links.values() if link.expires_at is not None and link.expires_at <= at
         ]
@@ -198,10 +206,10 @@ class Roster:
     async def drain(
         self, goodbye: Callable[[], Goodbye], close: CloseCode, *, within_s: float = DRAIN_S
     ) -> None:
-        """End every connection and let nobody in any more. Returns when all are gone, or after *within_s*.
+        """End all connections and refuse new ones. Return when all are closed, or after *within_s*.
 
         Args:
-            goodbye: makes the goodbye of one connection.
+            goodbye: returns the goodbye for one connection.
         """
         self.is_draining = True
         leaving = list(self._links.values())

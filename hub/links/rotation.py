@@ -1,4 +1,4 @@
-"""A connected device puts a new key in the place of the one that it came in with."""
+"""Replacement of the key of a connected device by a new key."""
 
 from typing import Final
 
@@ -17,30 +17,34 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-WAIT_S: Final = 60.0  # between two new keys of a device
+WAIT_S: Final = 60.0  # between two key replacements of a device
 
 _KEY = "key:"
 
 
 class NoKey(HubError):
-    """The connection was opened by a token: there is no key to replace."""
+    """The connection was opened by a token, so it has no key to replace."""
 
     code = ErrorCode.FORBIDDEN
 
 
 class KeyInUse(HubError):
-    """The new key is on record already."""
+    """The new key is already registered."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class KeyRotation:
-    """Checks that the old key vouches for the new one, and that the device holds that too."""
+    """Checks that the old key signed the new one, and that the device holds the new key."""
 
     def __init__(
         self, store: Store, *, hub_id: str, clock: Clock, metrics: Metrics, wait_s: float = WAIT_S
     ) -> None:
-        """*wait_s*: how long after a new key a device may have the next one."""
+        """Set up the rotation.
+
+        Args:
+            wait_s: minimum seconds between two key replacements of a device.
+        """
         self.wait_s = wait_s
         self._limits_reached = metrics.limits_reached
         self._store = store
@@ -48,17 +52,18 @@ class KeyRotation:
         self._clock = clock
 
     async def rotate(self, link: DeviceLink, *, public_key: str, signature: str, proof: str) -> KeyId:
-        """Take the new key; the old one opens nothing from then on, and this connection stays.
+        """Replace the device's key. The old key is revoked, and this connection stays open.
 
         Args:
-            public_key: the new one, as it travels.
-            signature, proof: over ``protocol.keys.rotation_text``, by the old key and by the new one.
+            public_key: the new key in wire format.
+            signature, proof: signatures over ``protocol.keys.rotation_text``, by the old and the new key.
 
         Raises:
             NoKey, KeyInUse: see the classes; nothing was written.
-            BadProof: the new key or a signature is not what it should be; nothing was written.
+            BadProof: the new key or a signature is invalid; nothing was written.
             KeyRevoked: the old key was revoked meanwhile; nothing was written.
-            RotatedTooSoon: each new key stays on record, so there is one in a while; nothing was written.
+            RotatedTooSoon: the last replacement was too recent, as every key stays registered; nothing was
+                written.
         """
         if not link.credential.startswith(_KEY):
             raise NoKey("this connection was opened by a token, so there is no key to replace")

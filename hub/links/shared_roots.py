@@ -1,4 +1,4 @@
-"""Folders that devices share, as their hellos name them, compared with the paths that agents are to read."""
+"""Shared folders named in the hellos of devices, for comparison with the paths of agents."""
 
 from collections.abc import Sequence
 from posixpath import normpath
@@ -10,38 +10,40 @@ REMEMBERED: Final = 10_000  # devices
 
 
 class SharedRoots:
-    """The folders that each device named when it connected last, since this start of the hub."""
+    """Folders that each device named at its last connection, since this start of the hub."""
 
     def __init__(self) -> None:
         self._of: dict[DeviceId, tuple[str, ...]] = {}
 
     def record(self, device_id: DeviceId, roots: Sequence[str]) -> None:
-        """Keep what the hello of a device says."""
+        """Store the shared folders from the hello of a device."""
         self._of.pop(device_id, None)
-        self._of[device_id] = tuple(map(normpath, roots))  # at the end: the others are older
+        # reinserted at the end, so the first entry is the oldest
+        self._of[device_id] = tuple(map(normpath, roots))
         if len(self._of) > REMEMBERED:
             del self._of[next(iter(self._of))]
 
     def of(self, device_id: DeviceId) -> tuple[str, ...]:
-        """Return the folders that a device shares; none where it does not say."""
+        """Return the folders that a device shares; empty if unknown."""
         return self._of.get(device_id, ())
 
     def outside(self, device_id: DeviceId, paths: Sequence[str]) -> list[str]:
-        """Return those of an agent's *paths* that certainly lie outside of what its device shares."""
+        """Return those of an agent's *paths* that are certainly outside the device's shared folders."""
         roots = self.of(device_id)
         return [path for path in paths if roots and _is_outside(path, roots)]
 
 
 def _is_outside(path: str, roots: Sequence[str]) -> bool:
-    """Whether *path* and every root are apart. A relative path begins at a root, so it is not."""
-    told = all(root.startswith(("~", "/")) for root in roots)  # else of a system with other paths
+    """Return True if *path* is outside all roots. A relative path begins at a root, so it is not."""
+    # otherwise the device's system has other kinds of paths
+    told = all(root.startswith(("~", "/")) for root in roots)
     if not told or not path.startswith(("~", "/")) or ".." in path.split("/"):
         return False
     path = normpath(path)
     alike = [root for root in roots if root[:1] == path[:1]]
     if any(_touch(path, root) for root in alike):
         return False
-    # A path below "/" may be one below the home, which only the device knows.
+    # A path below "/" may be below the home folder, whose place only the device knows.
     return path.startswith("~") or len(alike) == len(roots)
 
 

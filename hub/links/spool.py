@@ -1,8 +1,7 @@
-"""Frames that nobody has taken yet, in order: in memory while they are few, then in a file.
+"""Queue of unread frames, in memory while small, then in a file.
 
-Used by a socket's reader, which never waits. The writes are therefore plain ones
-into the page cache; a thread would need a queue of its own, and having no long
-queue in memory is what the file is for.
+Used by a socket's reader, which never waits. So it writes directly into the page cache. A thread would need a
+queue of its own, and the file exists to avoid long queues in memory.
 """
 
 from collections import deque
@@ -21,11 +20,11 @@ _decoder: msgspec.msgpack.Decoder[RunFrame] = msgspec.msgpack.Decoder(RunFrame)
 
 
 class Spool:
-    """First in, first out.
+    """First-in, first-out queue of frames.
 
     Args:
-        directory: where the file lies; the system's own for temporary files if ``None``.
-        memory_bytes: so much is kept in memory. The file has no name and is gone with the process.
+        directory: folder of the file; None for the system's folder of temporary files.
+        memory_bytes: capacity in memory. The file has no name, so it disappears with the process.
     """
 
     __slots__ = (
@@ -52,12 +51,12 @@ class Spool:
         return len(self._memory) + self._in_file
 
     def put(self, frame: RunFrame, size_bytes: int) -> None:
-        """Keep *frame*, which takes about *size_bytes*.
+        """Append *frame*, which takes about *size_bytes*.
 
         Raises:
-            OSError: the file cannot be written; the frame is not kept.
+            OSError: the file cannot be written; the frame is not stored.
         """
-        # Once frames lie in the file, later ones go there too: they come out in order.
+        # Once frames are in the file, later frames follow there, to keep their order.
         if self._in_file == 0 and self._memory_bytes + size_bytes <= self._most:
             self._memory.append((frame, size_bytes))
             self._memory_bytes += size_bytes
@@ -72,10 +71,10 @@ class Spool:
         self._in_file += 1
 
     def take(self) -> RunFrame:
-        """The oldest frame.
+        """Remove and return the oldest frame.
 
         Raises:
-            IndexError: there is none.
+            IndexError: the queue is empty.
             OSError: the file cannot be read.
         """
         if self._memory or not self._in_file:
@@ -88,13 +87,13 @@ class Spool:
         frame = _decoder.decode(self._file.read(length))
         self._read_at += _LENGTH.size + length
         self._in_file -= 1
-        if not self._in_file:  # caught up: begin the file again, instead of growing it for ever
+        if not self._in_file:  # empty: truncate the file, so that it does not grow for ever
             self._file.truncate(0)
             self._read_at = self._write_at = 0
         return frame
 
     def close(self) -> None:
-        """Forget everything and give the file back."""
+        """Discard all frames and close the file."""
         self._memory.clear()
         self._memory_bytes = self._in_file = 0
         if self._file is not None:
@@ -104,5 +103,5 @@ class Spool:
     def _write(self, data: bytes) -> None:
         assert self._file is not None
         written = 0
-        while written < len(data):  # an unbuffered file may take less than it was given
+        while written < len(data):  # an unbuffered file may write less than requested
             written += self._file.write(data[written:])

@@ -1,10 +1,9 @@
-"""What devices send for runs: one stream per run, filled by the reader, emptied by a runner.
+"""Streams of the frames that devices send for runs: filled by the reader, consumed by a runner.
 
-The reader never waits for a runner. If it did, the ``tool_result`` behind a full
-queue would not be read, the runner would wait for that result, and the queue
-would never empty. So a stream is bounded by what the device may send: by credit
-where it knows that, and always by the run's byte limit, with a file behind the
-queue for what nobody has taken yet.
+The reader never waits for a runner. Otherwise a ``tool_result`` behind a full queue would not be read, the
+runner would wait for that result, and the queue would never empty. So a stream is bounded by the device: by
+credit if it supports credit, and always by the run's byte limit. Unread frames beyond the memory limit go to
+a file.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -35,16 +34,16 @@ from protocol.work import (
     AgentRun,
 )
 
-# What a device with credit can have in flight, in base64 and with names, stays off the disk.
+# Data in flight of a device with credit, in base64 and with names, stays in memory.
 MEMORY_BYTES: Final = CREDIT_PIECES * MAX_PIECE_BYTES * 3 // 2
-ENTRY_BYTES: Final = 128  # what a frame, or an entry of it, takes beside its text
-LEAST_ROOM_BYTES: Final = 64 * 1024  # for names and framing, when the limit is small
-FETCH_BYTES: Final = MAX_MESSAGE_BYTES // 4  # of paths in one agent_fetch; quotes may double a path
+ENTRY_BYTES: Final = 128  # overhead of a frame or of an entry
+LEAST_ROOM_BYTES: Final = 64 * 1024  # for names and framing, if the limit is small
+FETCH_BYTES: Final = MAX_MESSAGE_BYTES // 4  # of paths per agent_fetch; escaping may double a path's length
 FETCH_PATHS: Final = 1_000
 
 
 class Stream:
-    """The frames of one run on one connection. A ``RunStream``."""
+    """Frames of one run on one connection. A ``RunStream``."""
 
     __slots__ = (
         "_arrived",
@@ -63,13 +62,13 @@ class Stream:
         self, run: AgentRun, *, credit: int | None, spool: Spool, send: Callable[[Frame], None]
     ) -> None:
         self.run = run
-        self.completed = False  # agent_complete has come
-        self.cancelled = False  # agent_cancel has left
+        self.completed = False  # agent_complete was received
+        self.cancelled = False  # agent_cancel was sent
         self._send = send
         self._spool = spool
         self._credit = credit
-        self._pages = 1  # frames of a paged manifest that may come: one is in memory at a time
-        # An obedient device fits: a quarter more than its text, for names and framing.
+        self._pages = 1  # allowed frames of a paged manifest: one is in memory at a time
+        # Enough for a conforming device: a quarter more than the text, for names and framing.
         self._room_bytes = run.limits.bytes + max(run.limits.bytes // 4, LEAST_ROOM_BYTES)
         self._failed: DeliveryError | None = None
         self._arrived: anyio.Event | None = None
@@ -91,7 +90,7 @@ class Stream:
             raise SpoolFailed(f"run {self.run.run_id}: its spool cannot be read: {error}") from error
 
     async def fetch(self, paths: Sequence[str], *, last: bool) -> None:
-        """Ask for files of the manifest; several frames when the list is long."""
+        """Request files of the manifest, in several frames if the list is long."""
         self._pages += not last
         parts = list(_cut(paths)) or [[]]
         for number, part in enumerate(parts, 1):
@@ -99,14 +98,14 @@ class Stream:
             self._send(AgentFetch(run_id=self.run.run_id, fence=self.run.fence, paths=part, last=is_last))
 
     async def grant(self, pieces: int) -> None:
-        """Let the device send *pieces* more, if it knows credit."""
+        """Allow the device to send *pieces* more, if it supports credit."""
         if self._credit is None or self.completed:
             return
         self._send(AgentCredit(run_id=self.run.run_id, fence=self.run.fence, pieces=pieces))
         self._credit += pieces
 
     def has_asked_for(self, frame: RunFrame) -> bool:
-        """Return whether *frame* is pieces within the credit, a page that was asked for, or the end."""
+        """Return True for pieces within the credit, a requested page, or the final frame."""
         if self.completed or self._failed is not None:
             return False
         match frame:
@@ -118,11 +117,11 @@ class Stream:
                 return type(frame) is AgentComplete
 
     def put(self, frame: RunFrame) -> None:
-        """Queue a frame of this run; dropped when the stream has failed or is complete.
+        """Queue a frame of this run; dropped if the stream has failed or is complete.
 
         Raises:
-            RemoteProtocolError: the device went beyond its credit.
-            RunTooLarge, SpoolFailed: the stream ends here, after what is queued.
+            RemoteProtocolError: the device exceeded its credit.
+            RunTooLarge, SpoolFailed: the stream ends here, after the queued frames.
         """
         if self.completed or self._failed is not None:
             return
@@ -150,30 +149,30 @@ class Stream:
         self._wake()
 
     def cancel(self, reason: str) -> None:
-        """Tell the device to stop, unless it has, or was told before.
+        """Send ``agent_cancel``, unless the run is complete or was cancelled before.
 
         Raises:
-            DeviceGone, DeviceSlow: it was not told.
+            DeviceGone, DeviceSlow: the frame was not sent.
         """
         if not self.completed and not self.cancelled:
             self._send(AgentCancel(run_id=self.run.run_id, fence=self.run.fence, reason=reason))
             self.cancelled = True
 
     def fail(self, error: DeliveryError) -> DeliveryError:
-        """Let the stream end with *error* after what is queued, unless it is complete."""
+        """End the stream with *error* after the queued frames, unless it is complete."""
         if not self.completed and self._failed is None:
             self._failed = error
             self._wake()
         return error
 
     def cut(self, error: DeliveryError) -> None:
-        """``fail``, at once: what is queued is dropped. A complete stream can still be read."""
+        """End the stream with *error* at once and drop queued frames; a complete stream stays readable."""
         if not self.completed:
             self._spool.close()
             self.fail(error)
 
     def close(self) -> None:
-        """Nobody reads any more."""
+        """Discard the queued frames at the end of reading."""
         self._spool.close()
 
     def _wake(self) -> None:
@@ -182,12 +181,12 @@ class Stream:
 
 
 class RunStreams:
-    """The streams of one connection, by run.
+    """Streams of one connection, by run.
 
     Args:
-        send: puts a frame on the connection; raises ``DeviceGone`` or ``DeviceSlow``.
-        has_credit: the device listed ``agent_data.credit``.
-        spool_dir: where what nobody has taken yet goes, beyond *memory_bytes* of a run.
+        send: sends a frame on the connection; raises ``DeviceGone`` or ``DeviceSlow``.
+        has_credit: True if the device listed ``agent_data.credit``.
+        spool_dir: folder for unread frames beyond *memory_bytes* of a run.
     """
 
     __slots__ = ("_by_run", "_ended", "_has_credit", "_memory_bytes", "_send", "_spool_dir")
@@ -212,7 +211,7 @@ class RunStreams:
 
     @contextmanager
     def open(self, run: AgentRun) -> Iterator[Stream]:
-        """A block in which frames of *run* are expected; later ones are dropped.
+        """Open a block in which frames of *run* are expected; later frames are dropped.
 
         Raises, on entering:
             DeviceGone: the connection has ended.
@@ -236,19 +235,19 @@ class RunStreams:
             stream.close()
 
     def has_asked_for(self, frame: RunFrame) -> bool:
-        """Return whether the run of *frame* is open and asked for it; to be called before ``put``."""
+        """Return True if the run of *frame* is open and asked for it; call this before ``put``."""
         stream = self._by_run.get(frame.run_id)
         if stream is None or frame.fence not in (None, stream.run.fence):
             return False
         return stream.has_asked_for(frame)
 
     def put(self, frame: RunFrame) -> str | None:
-        """Queue a frame for its run; a word when it was dropped instead.
+        """Queue a frame for its run. Return the reason as one word if it was dropped, else None.
 
-        A device that sends too much for a run is told to stop; the connection stays.
+        A run that exceeds its size limit is cancelled; the connection stays open.
 
         Raises:
-            RemoteProtocolError: the device went beyond its credit.
+            RemoteProtocolError: the device exceeded its credit.
         """
         stream = self._by_run.get(frame.run_id)
         if stream is None:
@@ -258,13 +257,13 @@ class RunStreams:
         try:
             stream.put(frame)
         except (RunTooLarge, SpoolFailed) as error:
-            with suppress(DeviceGone, DeviceSlow):  # then the end of the connection tells it
+            with suppress(DeviceGone, DeviceSlow):  # the end of the connection also ends the run
                 stream.cancel(error.code)
             return error.code
         return None
 
     def end(self, reason: str) -> None:
-        """The connection is over: every stream that is not complete ends now."""
+        """End every incomplete stream because the connection has ended."""
         if self._ended is not None:
             return
         self._ended = reason
@@ -274,7 +273,7 @@ class RunStreams:
 
 
 def _size_of(frame: RunFrame) -> int:
-    """About how many bytes *frame* takes; of base64, what it stands for."""
+    """Return the approximate size of *frame* in bytes, with base64 counted decoded."""
     match frame:
         case AgentData(files=pieces):
             return ENTRY_BYTES + sum(
@@ -292,7 +291,7 @@ def _size_of(frame: RunFrame) -> int:
 
 
 def _cut(paths: Sequence[str]) -> Iterator[list[str]]:
-    """*paths* in order, in lists that each fit one frame."""
+    """Split *paths* in order into lists that each fit one frame."""
     part: list[str] = []
     size = 0
     for path in paths:

@@ -1,8 +1,8 @@
-"""Devices that take their own place again and again: most often one key on two machines.
+"""Limit on devices that repeatedly take over their own connection, often one key on two machines.
 
-The newest connection of a device wins, and the older one is told not to come back.
-Two machines that are restarted by something else would still push each other out for
-ever; after some takeovers whoever is there stays, and the other one waits.
+The newest connection of a device replaces the older one, whose goodbye forbids a reconnect. Two machines that
+something else restarts would still replace each other for ever. So after several takeovers, the current
+connection stays, and new ones are refused for a while.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ REMEMBERED: Final = 10_000  # devices
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakeoverLimits:
-    """*most* takeovers of a device in *window_s*; further ones are refused for *wait_s*."""
+    """After *most* takeovers of a device in *window_s*, further ones are refused for *wait_s*."""
 
     most: int = 6
     window_s: float = 60.0
@@ -25,7 +25,7 @@ class TakeoverLimits:
 
 
 class Takeovers:
-    """Counts takeovers by device, and says which devices are in the wait that follows."""
+    """Takeovers by device, and the devices that cannot be taken over for a while."""
 
     def __init__(self, clock: Clock, *, limits: TakeoverLimits | None = None) -> None:
         self._clock = clock
@@ -34,11 +34,11 @@ class Takeovers:
         self._waits_until: dict[DeviceId, float] = {}
 
     def record(self, device_id: DeviceId) -> None:
-        """A connection of the device replaced another one."""
+        """Record that a connection of the device replaced another one."""
         now = self._clock.monotonic()
         times = self._taken_at.pop(device_id, None) or deque()
         times.append(now)
-        self._taken_at[device_id] = times  # at the end: the others are older
+        self._taken_at[device_id] = times  # reinserted at the end, so the first entry is the oldest
         if len(self._taken_at) > REMEMBERED:
             del self._taken_at[next(iter(self._taken_at))]
         while times[0] <= now - self.limits.window_s:
@@ -48,7 +48,7 @@ class Takeovers:
             self._waits_until[device_id] = now + self.limits.wait_s
 
     def wait_s(self, device_id: DeviceId) -> float:
-        """How long the device may not be taken over; 0 when it may."""
+        """Return the seconds during which the device cannot be taken over; 0 if it can."""
         until = self._waits_until.get(device_id)
         if until is None:
             return 0.0
@@ -58,7 +58,7 @@ class Takeovers:
         return max(0.0, wait_s)
 
     def waiting(self) -> dict[DeviceId, float]:
-        """The devices that may not be taken over now, and how long: for the list of issues."""
+        """Return the devices that cannot be taken over now, with the seconds left."""
         return {
             device_id: wait_s for device_id in list(self._waits_until) if (wait_s := self.wait_s(device_id))
         }

@@ -1,15 +1,13 @@
-"""The small interface to the WebSocket library, and the library behind it.
+"""Interface to a WebSocket, and its implementation with the WebSocket library.
 
-``Transport`` is all that a connection knows of a socket. ``DeviceSocket`` does it
-with ``websockets``:
+``Transport`` is a connection's view of its socket. ``DeviceSocket`` implements it with ``websockets``:
 
-- What is sent within one turn of the event loop leaves in one write. Sending
-  never waits; how much is unsent is looked at before each frame instead.
-- Messages are handed over in the socket's own callback, without a queue and a
-  task switch for each. Their taker must not wait, and so a device that sends
-  much is slowed down by TCP and by nothing else.
-- What comes is counted, control frames too. A read with many frames in it is taken
-  in parts, so that nobody holds up the loop with what fits into one buffer.
+- Messages sent within one turn of the event loop leave in one write. Sending never waits; the unsent bytes
+  are checked before each frame instead.
+- Messages are passed on in the socket's own callback, without a queue and a task switch for each. The
+  receiver must not wait, so a device that sends much is slowed down only by TCP.
+- All received frames are counted, including control frames. A read with many frames is processed in parts, so
+  that one buffer cannot block the event loop.
 """
 
 import asyncio
@@ -35,16 +33,14 @@ _HEADER_16: Final = Struct("!BBH")
 _HEADER_64: Final = Struct("!BBQ")
 
 PART_BYTES: Final = 512  # 85 pings at most: about a millisecond
-MOST_PART_BYTES: Final = 32 * 1024  # of a read with few frames in it
-_FEW_FRAMES: Final = 64  # bytes a frame, on average: from there on a part may be larger
-_JUDGED, _SLOWED, _YIELDED = 1, 2, 4  # why a socket is not read; several at once may be so
-MOST_TURN_S: Final = (
-    0.01  # of the loop's CPU time for one read: the rest of it waits for a turn of the others
-)
+MOST_PART_BYTES: Final = 32 * 1024  # of a read with few frames
+_FEW_FRAMES: Final = 64  # average bytes per frame above which parts may be larger
+_JUDGED, _SLOWED, _YIELDED = 1, 2, 4  # reasons for a pause of reading; can be combined
+MOST_TURN_S: Final = 0.01  # loop CPU time per read; the rest of the read waits for other tasks
 
-_JOINED_BYTES: Final = 65_536  # into one write, whatever its frames are like
-_PIECE_BYTES: Final = 4_096  # headers and data, on average: from there on a write for each is cheaper
-_NO_PONG: Final = "keepalive ping timeout"  # as the library closes over it
+_JOINED_BYTES: Final = 65_536  # always joined into one write
+_PIECE_BYTES: Final = 4_096  # average size of headers and data above which separate writes are cheaper
+_NO_PONG: Final = "keepalive ping timeout"  # close reason used by the library
 _TOO_MANY_PARTS: Final = "too many fragments"
 _HEAD_TOO_LONG: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -52,77 +48,77 @@ _HEAD_TOO_LONG: Final = (
 
 
 class Transport(Protocol):
-    """A WebSocket, once its opening handshake is done. Nothing here waits but ``wait_closed``."""
+    """A WebSocket after its opening handshake. Only ``wait_closed`` waits."""
 
     @property
     def intake(self) -> Intake:
-        """How much may still be read of it."""
+        """Remaining allowance for received data."""
         ...
 
     def attach(
         self, receive: Callable[[bytes], None], lost: Callable[[], None], spent: Callable[[], None]
     ) -> None:
-        """Hand every message to *receive* from now on, and call *lost* once when the socket is gone.
+        """Pass every message to *receive* from now on, and call *lost* once the socket is closed.
 
-        *spent* is called when a device sends more than its intake has left. None of
-        them may wait or raise. What came before is handed over at once.
+        *spent* is called when a device exceeds its allowance. None of the callbacks may wait or raise.
+        Earlier messages are passed on at once.
         """
         ...
 
     def send_frame(self, data: bytes, is_text: bool) -> None:
-        """Send a message with the others of this loop turn. Dropped when the socket is closing."""
+        """Send a message with the others of this loop turn. Dropped if the socket is closing."""
         ...
 
     def is_full(self) -> bool:
-        """Whether so much is unsent that nothing should be added."""
+        """Return True if so many bytes are unsent that nothing should be added."""
         ...
 
     def buffered(self) -> int:
-        """Bytes that were sent here and have not left the process."""
+        """Return the sent bytes that have not left the process."""
         ...
 
     def allow_large_messages(self) -> None:
-        """The device is known now: take messages of the size that was told in welcome."""
+        """Allow messages up to the size announced in the welcome."""
         ...
 
     def pause(self) -> None:
-        """Read nothing while a hello is judged. What was read already is still handed over."""
+        """Pause reading while a hello is authenticated. Data already read is still passed on."""
         ...
 
     def resume(self) -> None:
-        """Read again."""
+        """Resume reading."""
         ...
 
     def asked_for(self, octets: int) -> None:
-        """Do not count the message of so many *octets* that is handed over now: the hub asked for it."""
+        """Exclude the current message of *octets* bytes from the allowance: the hub requested it."""
         ...
 
     def slow_down(self, seconds: float) -> None:
-        """Read nothing for so long, and keep what was read already. Its silence is then not the device's."""
+        """Pause reading for *seconds*, without counting the device as silent. Data already read is kept."""
         ...
 
     def go_on(self) -> None:
-        """The end of that, if it had not come yet."""
+        """End the pause of ``slow_down`` early."""
         ...
 
     def hang_up(self, code: CloseCode, reason: str, within_s: float) -> None:
-        """Send the close frame after what was sent before; cut the socket if it stays open."""
+        """Send the close frame after all queued data; cut the socket after *within_s*."""
         ...
 
     def said_close(self) -> int | None:
-        """The code of the close frame that the device sent, if it sent one."""
+        """Return the code of the close frame that the device sent, or None."""
         ...
 
     def exceeded(self) -> str | None:
-        """The name in ``[limits]`` of what the device went beyond, if this side closed over that."""
+        """Return the name in ``[limits]`` of the limit over which this side closed, or None."""
         ...
 
     def abort(self) -> None:
-        """Cut the socket. What is unsent is lost."""
+        """Cut the socket. Unsent data is lost."""
         ...
 
     async def wait_closed(self) -> None:
-        """Until the socket is gone."""
+        """Wait until the socket is closed."""
         ...
 
 
@@ -130,14 +126,14 @@ class DeviceSocket(ServerConnection):
     """A ``Transport`` on top of the websockets library (17.x).
 
     Attributes:
-        place: what it takes up; left when the socket is gone.
-        address: of the device, as the socket or a trusted proxy tells it.
-        limits: that it was made with.
-        dialled: the hub's address as the device dialled it, and its nonce, where it wants the hub's proof.
-        is_head_too_long: its request for a WebSocket was, and no answer but 431 was given.
+        place: counted place of the connection; released when the socket is closed.
+        address: of the device, as given by the socket or a trusted proxy.
+        limits: limits with which the socket was created.
+        dialled: address that the device dialled, and its nonce, if it requested the hub's proof.
+        is_head_too_long: True if the upgrade request was too long and was answered with 431.
     """
 
-    # Slots: with these too, an instance's dictionary would not be shared any more.
+    # Without slots for these, instances would lose their shared-key dictionary.
     __slots__ = (
         "_cut",
         "_early",
@@ -166,13 +162,13 @@ class DeviceSocket(ServerConnection):
         self.is_head_too_long = False
         self.intake = Intake(HEAD_BYTES)
         self.limits = limits
-        self._early: list[bytes] = []  # what came before anybody was attached: a few loop turns at most
+        self._early: list[bytes] = []  # messages before ``attach``: a few loop turns at most
         self._receive: Callable[[bytes], None] = self._early.append
         self._lost: Callable[[], None] | None = None
         self._spent: Callable[[], None] | None = None
         self._fragments: list[bytes] | None = None
         self._stopped = 0
-        self._unread: bytes | None = None  # while slowed down: what was read and not looked at
+        self._unread: bytes | None = None  # data read but not processed during a pause
         self._unflushed_bytes = 0
         self._flush_due = False
         self._cut: asyncio.TimerHandle | None = None
@@ -181,7 +177,7 @@ class DeviceSocket(ServerConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.recv_messages = _NO_QUEUE  # type: ignore[assignment]  # nothing is put there, and it takes 1 KiB
+        self.recv_messages = _NO_QUEUE  # type: ignore[assignment]  # unused, and takes 1 KiB
 
     def attach(
         self, receive: Callable[[bytes], None], lost: Callable[[], None], spent: Callable[[], None]
@@ -190,7 +186,7 @@ class DeviceSocket(ServerConnection):
         early, self._early = self._early, []
         for data in early:
             receive(data)
-        if self.connection_lost_waiter.done():  # it was gone before anybody was attached
+        if self.connection_lost_waiter.done():  # closed before ``attach``
             self._lost = None
             lost()
 
@@ -202,7 +198,7 @@ class DeviceSocket(ServerConnection):
             self.protocol.writes.append(
                 Frame(opcode, data).serialize(mask=False, extensions=self.protocol.extensions)
             )
-        else:  # the same without a copy and an object for each frame
+        else:  # without a copy and an object per frame
             self.protocol.writes += (_header(opcode, len(data)), data)
         self._unflushed_bytes += len(data)
         if not self._flush_due:
@@ -210,15 +206,16 @@ class DeviceSocket(ServerConnection):
             self.loop.call_soon(self.send_data)
 
     def send_data(self) -> None:
-        """The library's own way out, pongs and closes included: all that is queued, in one write.
+        """Send all queued data in one write; called by the library too, for pongs and closes.
 
-        Few large frames are not joined: for a moment they would take their memory twice.
+        A few large frames are not joined, because the copy would double their memory for a moment.
         """
         writes = self.protocol.writes
         are_large = self._unflushed_bytes > max(_JOINED_BYTES, len(writes) * _PIECE_BYTES)
         self._flush_due = False
         self._unflushed_bytes = 0
-        if len(writes) > 1 and writes[-1] and not are_large:  # an empty one at the end asks for a half-close
+        # an empty entry at the end requests a half-close
+        if len(writes) > 1 and writes[-1] and not are_large:
             self.protocol.writes = [b"".join(writes)]
         super().send_data()
 
@@ -232,12 +229,12 @@ class DeviceSocket(ServerConnection):
         return self._unflushed_bytes + self.transport.get_write_buffer_size()
 
     def forget_handler(self) -> None:
-        """The library's server need not wait any more for the task that this is called in."""
+        """Remove the current task from those that the library's server waits for."""
         if (task := asyncio.current_task()) is not None:
             self.server.handler_tasks.discard(task)
 
     def forget_request(self) -> None:
-        """Drop the headers: they are 1 KiB a connection, and a token may be among them."""
+        """Drop the headers, which take 1 KiB per connection and may have a token."""
         self.request, self.response = Request(PATH, Headers()), None
 
     def allow_large_messages(self) -> None:
@@ -250,16 +247,16 @@ class DeviceSocket(ServerConnection):
         self._start(_JUDGED)
 
     def asked_for(self, octets: int) -> None:
-        # A compressed message came in fewer octets than it has, and nobody knows in how many.
+        # the received size of a compressed message is unknown
         self.intake.give_back(0 if self.protocol.extensions else octets)
 
     def slow_down(self, seconds: float) -> None:
         self._stop(_SLOWED)
         if self._later is not None:
             self._later.cancel()
-        # To the moment: were it a tick of the wheel, all who are slowed down would come back in one.
+        # An exact timer: with the wheel, all slowed connections would resume in the same tick.
         self._later = self.loop.call_later(seconds, self.go_on)
-        # It has just sent something, and its pong may stand behind much else that we do not read.
+        # The device is alive, and its pong may be behind unread data.
         if self.pending_pings:
             self.acknowledge_pings(next(reversed(self.pending_pings)))
 
@@ -309,14 +306,14 @@ class DeviceSocket(ServerConnection):
             self._look_at_intake()
 
     def process_event(self, event: Event) -> None:
-        """The library's hook for everything that comes: data goes to whoever is attached."""
+        """Process a parsed event; called by the library. Data is passed to the attached receiver."""
         self.intake.frames_left -= 1
         if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:
             super().process_event(event)
             if isinstance(event, Request):
                 self.intake.greet(self.limits.hello_bytes)
             elif isinstance(event, Frame) and event.opcode is PING and self.is_full():
-                # Each gives a pong, which nobody reads.
+                # Each ping causes a pong that the device does not read.
                 self.intake.frames_left = min(self.intake.frames_left, -1)
         elif event.fin and self._fragments is None:
             self._receive(bytes(event.data))
@@ -335,7 +332,7 @@ class DeviceSocket(ServerConnection):
             lost()
 
     def _assemble(self, part: Frame) -> None:
-        """A message in fragments; the library has checked their order and their size in all."""
+        """Collect a fragmented message; the library has checked the order and total size."""
         if self._fragments is None:
             self._fragments = []
         self._fragments.append(bytes(part.data))
@@ -346,11 +343,11 @@ class DeviceSocket(ServerConnection):
             self.protocol.fail(CloseCode.TOO_LARGE, _TOO_MANY_PARTS)
             self.send_data()
 
-    # --- how much is read ---
+    # --- flow control ---
 
     def _take_in_parts(self, data: bytes) -> None:
-        """Take a long read in, and stop where more frames came than may: the rest waits."""
-        if self._unread is not None:  # stopped already: what the loop had read by then comes behind
+        """Process a long read in parts; stop and keep the rest if the allowance is exceeded."""
+        if self._unread is not None:  # already paused: later data is appended
             self._unread += data
             return
         intake, view, at, size = self.intake, memoryview(data), 0, PART_BYTES
@@ -371,19 +368,19 @@ class DeviceSocket(ServerConnection):
             size = min(2 * size, MOST_PART_BYTES) if is_sparse else PART_BYTES
 
     def _refuse_head(self) -> None:
-        """Somebody asks for a WebSocket at too great a length."""
+        """Answer an upgrade request that is too long with 431, and close."""
         self.is_head_too_long = True
         self.transport.write(_HEAD_TOO_LONG)
         self.transport.close()
 
     def _look_at_intake(self) -> None:
-        """More came than may: a device is slowed down, a stranger is not read any more."""
+        """Throttle a device that exceeded its allowance; stop reading from a stranger."""
         while self.intake.is_spent and not self._stopped & _SLOWED:
             if self.intake.is_stranger or self._spent is None:
                 self._stop(_SLOWED)
             else:
                 self._spent()
-            if not self._stopped:  # enough has come back meanwhile
+            if not self._stopped:  # the accrued allowance was enough
                 self._take_unread()
 
     def _take_unread(self) -> None:
@@ -397,7 +394,7 @@ class DeviceSocket(ServerConnection):
         self._stopped |= why
 
     def _start(self, why: int) -> None:
-        """Go on once nothing is in the way: first with what was read already."""
+        """Clear a reason for the pause; if it was the last one, process kept data and resume reading."""
         if not self._stopped & why:
             return
         self._stopped &= ~why
@@ -409,7 +406,7 @@ class DeviceSocket(ServerConnection):
 
 
 def _header(opcode: int, length: int) -> bytes:
-    """The start of an unmasked message in one fragment (RFC 6455, 5.2)."""
+    """Return the header of an unmasked message in one fragment (RFC 6455, 5.2)."""
     if length < 126:
         return bytes((_FIN | opcode, length))
     if length < 65_536:
@@ -418,16 +415,17 @@ def _header(opcode: int, length: int) -> bytes:
 
 
 class _NoQueue:
-    """In place of the library's queue of messages, which are handed over as they come."""
+    """Replacement for the library's message queue, because messages are passed on directly."""
 
     def close(self) -> None:
-        """Nobody waits for a message."""
+        """Ignore the call, which the library requires: the queue is always empty."""
 
 
 _NO_QUEUE: Final = _NoQueue()
 _Take = Callable[[ServerConnection, bytes | memoryview], None]
-_take_in: Final = cast(_Take, ServerConnection.data_received)  # it takes any buffer, though it says bytes
+# accepts any buffer, although its annotation says bytes
+_take_in: Final = cast(_Take, ServerConnection.data_received)
 
 
 def _drop(data: bytes) -> None:
-    """What is still parsed after the socket is gone."""
+    """Ignore data that is still parsed after the socket was closed."""

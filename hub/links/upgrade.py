@@ -1,7 +1,7 @@
-"""The request that asks for a WebSocket: whether it may become one, and the words when it may not.
+"""Check of the WebSocket upgrade request, with error messages for refusals.
 
-A name that a web page was rebound to, a page of another origin, a token in the URL and
-an address that nobody vouches for are turned away here, before anything is said.
+Refuses wrong host names (DNS rebinding), foreign origins, tokens in the URL and untrusted forwarding headers,
+before any message is exchanged.
 """
 
 import re
@@ -21,11 +21,11 @@ from protocol.frame import PATH
 from protocol.handshake import NONCE_CHARACTERS, NONCE_HEADER
 
 _NONCE: Final = re.compile(rf"[A-Za-z0-9_-]{{{NONCE_CHARACTERS}}}")
-MAX_NAME: Final = 100  # characters of a name that are repeated in an answer
+MAX_NAME: Final = 100  # longest part of a name repeated in an answer
 
 
 class RequestRefused(HubError):
-    """The request does not become a WebSocket. *reason* is what it is told, with *status*."""
+    """The upgrade request is refused. *reason* is the error code sent with *status*."""
 
     code = ErrorCode.FORBIDDEN
 
@@ -44,12 +44,12 @@ class RequestRefused(HubError):
         self.retry_s = retry_s
 
     def response(self) -> Response:
-        """As the WebSocket library sends it."""
+        """Return the response for the WebSocket library."""
         headers, body = self._said()
         return Response(self.status.value, self.status.phrase, Headers(headers), body)
 
     def spelled(self) -> bytes:
-        """As it goes over a socket on which nothing was read."""
+        """Return the response as bytes, for a socket from which nothing was read."""
         headers, body = self._said()
         lines = [f"HTTP/1.1 {self.status.value} {self.status.phrase}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
@@ -69,12 +69,12 @@ class RequestRefused(HubError):
 
 
 class UpgradeRules:
-    """What a request must be like.
+    """Rules for upgrade requests.
 
     Args:
-        hosts: names of this listener, beside those of loopback and addresses.
-        origins: of web pages that may connect; devices send none.
-        proxies: whose word is taken on who is behind them.
+        hosts: names of this listener, in addition to loopback names and addresses.
+        origins: origins of web pages that may connect; devices send none.
+        proxies: proxies whose forwarding headers are trusted.
     """
 
     def __init__(
@@ -89,13 +89,13 @@ class UpgradeRules:
         self.proxies = proxies or TrustedProxies()
 
     def dialled(self, request: Request, local: tuple[str, int]) -> tuple[str, str] | None:
-        """Return the address that a device dialled and its nonce, where the hub is to prove itself.
+        """Return the dialled address and the device's nonce, or None if no proof of the hub is requested.
 
         Args:
             local: address and port of this end of the connection.
 
         Raises:
-            RequestRefused: the address is not this hub's, or the nonce is none.
+            RequestRefused: the address is not this hub's, or the nonce is malformed.
         """
         nonces = request.headers.get_all(NONCE_HEADER)
         if not nonces:
@@ -109,13 +109,13 @@ class UpgradeRules:
         return host, nonces[0]
 
     def client(self, request: Request, peer: str) -> str:
-        """The address that *request* comes from, if it may become a WebSocket.
+        """Return the client address of *request* after checking that it may become a WebSocket.
 
         Args:
             peer: the other end of the socket.
 
         Raises:
-            RequestRefused: it may not.
+            RequestRefused: the request breaks a rule.
         """
         path, _, query = request.path.partition("?")
         if path != PATH:
@@ -137,7 +137,7 @@ class UpgradeRules:
 
 
 def bearer(headers: Headers) -> str | None:
-    """The token of the ``Authorization`` header."""
+    """Return the token of the ``Authorization`` header, or None."""
     for value in headers.get_all("Authorization"):
         kind, _, token = value.partition(" ")
         if kind.lower() == "bearer":
@@ -146,7 +146,7 @@ def bearer(headers: Headers) -> str | None:
 
 
 def _has_token(query: str) -> bool:
-    """Whether something in a URL's query is, or is called, a token."""
+    """Return True if a name or value in a URL's query looks like a token."""
     return any(
         "token" in name.lower() or value.startswith(("hub_", "Bearer"))
         for name, value in parse_qsl(query, keep_blank_values=True)

@@ -20,7 +20,7 @@ LEFT: Final = {
     "hub/device": 233,
     "hub/extraction": 519,
     "hub/health": 76,
-    "hub/links": 280,
+    "hub/links": 0,
     "hub/log": 49,
     "hub/openclaw": 130,
     "hub/operations": 258,
