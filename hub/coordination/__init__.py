@@ -1,1 +1,1 @@
-"""Agents that reach each other and their people: boards, memory, messages, questions, souls."""
+"""Communication between agents and with people: boards, memory, messages, questions, souls."""

@@ -1,4 +1,4 @@
-"""Who asks, and what it is towards a board: looked up here, judged by the table of ``protocol.authority``."""
+"""Callers of board operations and their permissions, by the table of ``protocol.authority``."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -15,13 +15,13 @@ from storage.store import Store
 
 
 class NotAllowed(HubError):
-    """The table says no; nothing was done."""
+    """The permission table forbids the operation; nothing was changed."""
 
     code = ErrorCode.FORBIDDEN
 
 
 class NoSuchMember(UnknownAgent):
-    """No agent of that name is on the board; nothing was done."""
+    """The board has no agent of this name; nothing was changed."""
 
     def __init__(self, named: str, board: BoardRow) -> None:
         super().__init__(f"there is no {named} on board {board.name!r}")
@@ -29,25 +29,25 @@ class NoSuchMember(UnknownAgent):
 
 
 class NotYourBoard(NotAllowed):
-    """It is the board of other agents."""
+    """The board belongs to other agents."""
 
     code = ErrorCode.NOT_YOUR_BOARD
 
 
 class NotGatewayMain(NotAllowed):
-    """This is for the main agent of the board's gateway."""
+    """Only the main agent of the board's gateway may do this."""
 
     code = ErrorCode.NOT_GATEWAY_MAIN
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks for something on a board.
+    """Requester of an operation on a board.
 
     Attributes:
-        actor: as history and audit tell it: ``operator:UID``, ``token:ID``, ``device:ID``, ``agent:ID``.
-        user_id: whose things it sees; None: everybody's. Always told of an agent.
-        agent_id: the agent that asks; None: an operator, or the person at a device.
+        actor: name in history and audit log: ``operator:UID``, ``token:ID``, ``device:ID``, ``agent:ID``.
+        user_id: user whose data the caller sees; None for all users. Always set for an agent.
+        agent_id: the calling agent; None for an operator or a person at a device.
     """
 
     actor: str
@@ -56,18 +56,18 @@ class Caller:
 
     @classmethod
     def of_agent(cls, agent_id: AgentId, user_id: UserId) -> Self:
-        """An agent in its own name."""
+        """Return the caller for an agent acting in its own name."""
         return cls(f"{AGENT}{agent_id}", user_id, agent_id)
 
 
 class Authority:
-    """Says what is allowed; whoever does something on a board asks here before."""
+    """Checks permissions; must be asked before any operation on a board."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def board(self, caller: Caller, given: str) -> BoardRow:
-        """The board of that id or name, if it is one of those that the caller's user has.
+        """Return the board with this id or name, among the boards of the caller's user.
 
         Raises:
             UnknownBoard, AmbiguousBoard
@@ -75,7 +75,7 @@ class Authority:
         return await self._store.read(boards.find_board, given, user_id=caller.user_id)
 
     async def board_for(self, caller: Caller, verb: Verb, given: str) -> BoardRow:
-        """``board``, and ``require`` of it what is aimed at no agent.
+        """Return the board after checking that the caller may do *verb* on it, without a target agent.
 
         Raises:
             UnknownBoard, AmbiguousBoard, NotAllowed
@@ -87,13 +87,14 @@ class Authority:
     async def target(
         self, caller: Caller, verb: Verb, board_given: str, agent_given: str
     ) -> tuple[BoardRow, AgentRow]:
-        """Both as they were named, once the caller is known to be allowed to do it to this agent.
+        """Return board and agent after checking that the caller may do *verb* to the agent.
 
         Raises:
             UnknownBoard, AmbiguousBoard, UnknownAgent, NotAllowed
         """
         board = await self.board(caller, board_given)
-        await self.require(caller, verb, board)  # who may not do it to anybody is not told who is there
+        # first without the target, so that a forbidden caller cannot probe which agents exist
+        await self.require(caller, verb, board)
         agent = await self._agent(board, agent_given)
         await self.require(caller, verb, board, agent)
         return board, agent
@@ -101,14 +102,14 @@ class Authority:
     async def require(
         self, caller: Caller, verb: Verb, board: BoardRow, target: AgentRow | None = None
     ) -> None:
-        """Let pass what is allowed.
+        """Check that the caller may do *verb*.
 
         Args:
-            target: the agent that it is aimed at; left away, it is asked whether there may be any.
+            target: the affected agent; None checks only whether the caller may affect any agent.
 
         Raises:
-            UnknownBoard: it is another user's.
-            NotYourBoard, NotGatewayMain, NotAllowed: not for this caller.
+            UnknownBoard: the board belongs to another user.
+            NotYourBoard, NotGatewayMain, NotAllowed: the caller lacks the permission.
             UnknownAgent: the target is not on the board.
         """
         if caller.user_id not in (None, board.user_id):
@@ -121,16 +122,16 @@ class Authority:
             raise _refusal(denied, board, target)
 
     async def standing(self, caller: Caller, board: BoardRow) -> Standing:
-        """What the caller is towards the board."""
+        """Return the caller's role towards the board."""
         if caller.agent_id is None:
             return Standing.OPERATOR
         return standing_of(await self.place(caller), board)
 
     async def place(self, caller: Caller) -> Place:
-        """Where the agent that asks stands; of anybody else: nowhere.
+        """Return the calling agent's place: its board, its role and its gateway.
 
         Raises:
-            UnknownAgent: it was removed.
+            UnknownAgent: the agent was removed.
         """
         assert caller.agent_id is not None, "an operator stands on no board"
         place = await self._store.read(board_members.place_of, caller.agent_id)
@@ -139,17 +140,17 @@ class Authority:
         return place
 
     async def main_of(self, caller: Caller) -> GatewayId:
-        """The gateway whose main agent asks.
+        """Return the gateway whose main agent is the caller.
 
         Raises:
-            NotGatewayMain: nobody's.
+            NotGatewayMain: the caller is not a main agent.
         """
         if caller.agent_id is not None and (place := await self.place(caller)).main_of is not None:
             return place.main_of
         raise NotGatewayMain("only the main agent of a gateway may ask this")
 
     async def boards_of(self, caller: Caller) -> list[BoardRow]:
-        """The boards that the caller may see: an agent its own, a main agent those of its gateway."""
+        """Return the boards visible to the caller: an agent's own, or a main agent's gateway's."""
         if caller.agent_id is None:
             return await self._store.read(boards.list_boards, user_id=caller.user_id)
         place = await self.place(caller)
@@ -160,7 +161,7 @@ class Authority:
         return [await self._store.read(boards.get_board, place.board_id)]
 
     async def _agent(self, board: BoardRow, given: str) -> AgentRow:
-        """The agent of that id or name among those of the board's user."""
+        """Return the agent with this id or name among those of the board's user."""
         found = await self._store.read(agents.find_agent, given, user_id=board.user_id)
         if found is None:
             raise NoSuchMember(f"agent {given!r}", board)
@@ -184,7 +185,7 @@ class Authority:
 
 
 def standing_of(place: Place, board: BoardRow) -> Standing:
-    """What an agent that stands there is towards the board."""
+    """Return the role of an agent with this place towards the board."""
     if place.user_id != board.user_id:
         return Standing.STRANGER
     if place.board_id == board.id:

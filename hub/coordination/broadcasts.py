@@ -1,8 +1,8 @@
-"""Broadcasts to the leads of many boards: made, waited for, resumed, and settled when all is known.
+"""Broadcasts to the leads of many boards: creation, waiting, resumption and settlement.
 
-A broadcast is committed whole, with a message for each board; the courier brings them, a few of each
-gateway at a time, so that a gateway that is down holds up nobody else's. What a broadcast has
-come to is read from its messages whenever somebody asks.
+A broadcast is committed in one transaction, with one message per board. The courier delivers a few messages
+of each gateway at a time, so that an unreachable gateway does not delay the others. The result of a broadcast
+is computed from its messages on each request.
 """
 
 from collections import defaultdict
@@ -46,15 +46,15 @@ from storage.store import Store
 log = Channel(__name__)
 
 MOST_BOARDS: Final = 1_000
-SHORTLY_S: Final = 0.1  # what is delivered within it is counted in one go
-LOOK_S: Final = 30.0  # another hub may have brought the last of its messages
+SHORTLY_S: Final = 0.1  # deliveries within this time are counted together
+LOOK_S: Final = 30.0  # another hub may have delivered the last messages
 WAIT_LOOK_S: Final = 1.0
-AT_ONCE: Final = 100  # broadcasts in one look
-NAME_CHARACTERS: Final = 200  # of a board as it was named, kept where it was refused
+AT_ONCE: Final = 100  # broadcasts per read
+NAME_CHARACTERS: Final = 200  # longest stored name of a refused board
 
 
 class TooManyBoards(HubError):
-    """A broadcast goes to no more boards than that; nothing was written."""
+    """The broadcast has too many boards; nothing was written."""
 
     code = ErrorCode.LIMIT_REACHED
 
@@ -63,13 +63,13 @@ class TooManyBoards(HubError):
 
 
 class BadBroadcast(HubError):
-    """It cannot be sent as it is; the message names what is wrong. Nothing was written."""
+    """The broadcast is invalid; the message names the problem. Nothing was written."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """A broadcast, how it stands, and what became of it at some of its boards."""
+    """A broadcast with its counts, and the results for some of its boards."""
 
     row: BroadcastRow
     tally: Tally
@@ -77,15 +77,15 @@ class Standing(msgspec.Struct, frozen=True):
 
     @property
     def is_ok(self) -> bool:
-        """Whether the lead of every board has it."""
+        """True if the broadcast was delivered to the lead of every board."""
         return self.tally.failed == 0 and self.tally.waiting == 0
 
 
 class Broadcasts:
-    """Sends broadcasts, and is a service that settles them.
+    """Service that sends and settles broadcasts.
 
     Attributes:
-        most_boards: so many boards one may go to.
+        most_boards: limit of boards per broadcast.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Broadcasts:
         self._clock = clock
         self._ids = ids
         self._metrics = metrics
-        self._moved: set[str] = set()  # broadcasts of which a message was moved
+        self._moved: set[str] = set()  # broadcasts with a changed message
         self._wake = anyio.Event()
         self._waiters: defaultdict[str, set[anyio.Event]] = defaultdict(set)
         courier.listen(self._hear)
@@ -124,15 +124,15 @@ class Broadcasts:
         wait_s: float = WAIT_S,
         is_decision: bool = False,
     ) -> Standing:
-        """Say something to the leads of boards; as it stands once all have it, or after *wait_s*.
+        """Send a broadcast. Return it once all leads have it, or its state after *wait_s*.
 
         Args:
-            named: boards by name or id; ``None``: all that the caller has. One that it does not
-                have is refused by itself, and told among the results.
-            is_decision: an operator says it: it stands in the audit log.
+            named: boards by name or id; None for all boards of the caller. An unknown board is refused by
+                itself, and reported in the results.
+            is_decision: True for an operator's request, which is recorded in the audit log.
 
         Raises:
-            NotGatewayMain: an agent asks that is none.
+            NotGatewayMain: the caller is an agent, but not a main agent.
             TooManyBoards, TooManyMessages, BadBroadcast, BadKind, BadMemory, BadMessage, MessageTooLong:
                 nothing was written.
         """
@@ -179,9 +179,9 @@ class Broadcasts:
         return await self._settled_or(row.id, wait_s)
 
     async def resume(self, caller: Caller, id: str, *, wait_s: float = WAIT_S) -> Standing:
-        """Say it again to those leads that never got it; what is on its way goes on.
+        """Send a broadcast again to the leads that did not get it. Messages on their way continue.
 
-        Boards that were refused are looked for anew. Whose lead has it, or may have it, gets nothing.
+        Refused boards are looked up again. Leads that have the message, or may have it, get no second one.
 
         Raises:
             UnknownBroadcast, NotGatewayMain
@@ -209,7 +209,7 @@ class Broadcasts:
         return await self._settled_or(row.id, wait_s)
 
     async def get(self, caller: Caller, id: str) -> Standing:
-        """A broadcast as it stands; without its results.
+        """Return the current state of a broadcast, without results per board.
 
         Raises:
             UnknownBroadcast, NotGatewayMain
@@ -218,13 +218,13 @@ class Broadcasts:
         return Standing(row, await self._store.read(broadcasts.tally_of, row))
 
     async def results(self, id: str, *, after: str = "", limit: int) -> Sequence[BoardResult]:
-        """What became of it at its boards; those apart that were refused."""
+        """Return the results per board; refused boards are not included."""
         return await self._store.read(broadcasts.results_of, id, after=after, limit=limit)
 
     async def page(
         self, caller: Caller, *, limit: int, after: tuple[int, str] | None = None
     ) -> list[Standing]:
-        """Broadcasts that the caller may see, the newest first; a main agent sees its own.
+        """Return the broadcasts visible to the caller, newest first; a main agent sees its gateway's.
 
         Raises:
             NotGatewayMain
@@ -239,16 +239,16 @@ class Broadcasts:
         )
         return [Standing(row, await self._store.read(broadcasts.tally_of, row)) for row in rows]
 
-    # --- to whom ---
+    # --- recipients ---
 
     async def _gateway_of(self, caller: Caller) -> GatewayId | None:
-        """Whose main agent asks; ``None``: a person does. Raises NotGatewayMain."""
+        """Return the gateway of a calling main agent, or None for a person. Raises NotGatewayMain."""
         return None if caller.agent_id is None else await self._authority.main_of(caller)
 
     def _meant(
         self, places: Sequence[BoardPlace], gateway_id: GatewayId | None, named: Sequence[str] | None
     ) -> tuple[list[BoardPlace], list[Refused]]:
-        """The boards that get it, each once, by name; and those that do not, with the reason."""
+        """Return the recipient boards without duplicates, by name, and the refused boards with reasons."""
         if named is None:
             named = [place.board_id for place in places if gateway_id in (None, place.gateway_id)]
         wanted = list(_found(places, named))
@@ -267,7 +267,7 @@ class Broadcasts:
         return sorted(meant.values(), key=lambda place: (place.name, place.board_id)), list(refused.values())
 
     def _aims(self, places: Sequence[BoardPlace]) -> list[Aim]:
-        ids = sorted(self._ids.fresh() for _ in places)  # results are told in the order of these
+        ids = sorted(self._ids.fresh() for _ in places)  # results are listed in the order of the ids
         return [_aim(MessageId(id), place) for id, place in zip(ids, places, strict=True)]
 
     # --- waiting and settling ---
@@ -288,7 +288,7 @@ class Broadcasts:
             except StorageError as exc:
                 self._moved |= moved
                 log.error("broadcast.database", exc=exc)
-            except Exception as exc:  # the loop that must survive
+            except Exception as exc:  # the loop must survive any error
                 log.error("broadcast.broke", exc=exc)
             self.turns.wait(LOOK_S)
             await first_of(self._clock, LOOK_S, self._wake)
@@ -327,7 +327,7 @@ class Broadcasts:
             self._wake.set()
 
     async def _settled_or(self, id: BroadcastId, wait_s: float) -> Standing:
-        """The broadcast once it is settled, or as it stands after *wait_s*."""
+        """Return the broadcast once it is settled, or its state after *wait_s*."""
         until = self._clock.monotonic() + min(MOST_WAIT_S, max(0.0, wait_s))
         settled = anyio.Event()
         self._waiters[id].add(settled)
@@ -365,7 +365,7 @@ class Broadcasts:
 
 
 def _found(places: Sequence[BoardPlace], named: Sequence[str]) -> Iterator[tuple[str, BoardPlace | None]]:
-    """Each board as it was named, by id or else by name."""
+    """Yield each given name with its board, found by id or else by name."""
     by_id = {str(place.board_id): place for place in places}
     by_name = {place.name: place for place in places}
     for given in named:
@@ -375,7 +375,7 @@ def _found(places: Sequence[BoardPlace], named: Sequence[str]) -> Iterator[tuple
 def _why_not(
     given: str, place: BoardPlace | None, gateway_id: GatewayId | None
 ) -> tuple[ErrorCode, str] | None:
-    """Why a board gets nothing; ``None``: it does."""
+    """Return why a board is refused, or None if it is a recipient."""
     if place is None:
         return ErrorCode.UNKNOWN_BOARD, f"there is no board {given[:NAME_CHARACTERS]!r}"
     if gateway_id not in (None, place.gateway_id):

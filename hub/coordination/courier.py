@@ -1,9 +1,9 @@
-"""The courier: looks after every open message until its agent has it and has answered, or its time is over.
+"""The courier: delivers every open message and follows it until it is answered or expired.
 
-A message is a row; here is only who looks at which row, and when. What is due is read in pages, a
-few of each gateway and of the devices, never all of it: a gateway that is down costs nothing, and
-one that never answers holds up nobody else's messages. Everything open of a gateway is looked at
-anew when it is there again, and when this hub begins.
+A message is a row; this module decides which rows are processed, and when. Due rows are read in pages, a few
+of each gateway and of the devices. So an unreachable gateway costs nothing, and a gateway that never answers
+does not delay other messages. All open messages of a gateway are checked again after it reconnects, and at
+the start of this hub.
 """
 
 from collections import Counter
@@ -44,21 +44,21 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-POLL_S: Final = 1.0  # while one is open: another hub may have added or settled one
-REST_S: Final = 30.0  # while none is; who adds one says so
-LEAST_S: Final = 0.02  # between two looks: what comes in between is looked at in one go
-PER_GATEWAY: Final = 16  # messages of one gateway in hand at once
-AT_DEVICES: Final = 200  # of all devices together
-PAGE: Final = 100  # rows in one look, of those that live nowhere or whose time is over
-SESSIONS: Final = 200  # in one look
-DEVICES: Final = 500  # asked about in one statement
-LATER_MS, LATER_CAP_MS = 2_000, 60_000  # until a message is looked at again whose gateway could not be asked
-SET_BACK_MS: Final = 1_000  # a clock that goes back by less is not minded
-NOT_READY_MS: Final = 5_000  # until an agent is looked at again that its gateway has not got yet
+POLL_S: Final = 1.0  # while a message is open: another hub may have added or settled one
+REST_S: Final = 30.0  # while no message is open; the sender wakes the courier
+LEAST_S: Final = 0.02  # minimum between two rounds, so that wake-ups in between are handled together
+PER_GATEWAY: Final = 16  # messages in progress per gateway
+AT_DEVICES: Final = 200  # messages in progress at all devices together
+PAGE: Final = 100  # rows per read, for messages without a home or past their time
+SESSIONS: Final = 200  # per read
+DEVICES: Final = 500  # per statement
+LATER_MS, LATER_CAP_MS = 2_000, 60_000  # delay before a message is retried whose gateway could not be reached
+SET_BACK_MS: Final = 1_000  # smaller clock corrections are ignored
+NOT_READY_MS: Final = 5_000  # delay before a retry for an agent that its gateway has not created yet
 
 
 class Gateways(Protocol):
-    """The gateways of hub.toml, as ``hub.openclaw.Fleet`` has them."""
+    """The gateways of hub.toml; implemented by ``hub.openclaw.Fleet``."""
 
     def list(self) -> Sequence[Gateway]: ...
 
@@ -66,7 +66,7 @@ class Gateways(Protocol):
 
 
 class Links(Protocol):
-    """The devices that are connected to this hub, as ``hub.links.Roster`` has them."""
+    """The devices connected to this hub; implemented by ``hub.links.Roster``."""
 
     def find(self, device_id: DeviceId) -> DeviceLink | None: ...
 
@@ -74,7 +74,7 @@ class Links(Protocol):
 
 
 class Courier:
-    """Brings every message to its end. What it finds out, ``Moving`` writes down."""
+    """Delivers and follows all messages; ``Moving`` writes their state changes."""
 
     def __init__(
         self,
@@ -91,7 +91,10 @@ class Courier:
         heard: Heard | None = None,
         poll_s: float = POLL_S,
     ) -> None:
-        """*heard* is told what a gateway's main agent says in a line that begins with ANSWER."""
+        """Set up the courier.
+
+        The optional callback gets chat texts of a gateway's main agent that may have a person's answer.
+        """
         self.turns = Turns(clock)
         self.moving = moving
         self.homes = homes
@@ -107,39 +110,39 @@ class Courier:
         self._mine = messages.Hand(boot_id, is_alone=not store.is_shared)
         self._heard = heard
         self._poll_s = poll_s
-        self._in_hand: dict[str, str] = {}  # message -> the name of its gateway, or of the devices
-        self._once_more: set[str] = set()  # in hand, and something happened meanwhile
+        self._in_hand: dict[str, str] = {}  # message -> name of its gateway, or "devices"
+        self._once_more: set[str] = set()  # messages in progress that have had an event meanwhile
         self._sessions = SessionsHeard()
         self._devices_back: set[DeviceId] = set()
-        self._looked_at = 0  # by the wall
+        self._looked_at = 0  # wall-clock time of the last round
         self._missed = MissedAnswers(store, heard=heard, clock=clock)
         self._wake = anyio.Event()
         moving.listen(lambda row: self.kick())
 
     def kick(self) -> None:
-        """Something may be due: a message was added, or its device is there."""
+        """Wake the loop, because a message may be due."""
         self._wake.set()
 
     def device_ready(self, device_id: DeviceId) -> None:
-        """A device is there: everything open of its agents is looked at."""
+        """Check all open messages of the agents of a device that has connected."""
         self._devices_back.add(device_id)
         self.kick()
 
     def listen(self, listener: Listener) -> None:
-        """See ``Moving.listen``."""
+        """Register a listener, see ``Moving.listen``."""
         self.moving.listen(listener)
 
     async def settled_or(self, message_id: str, wait_s: float) -> MessageRow:
-        """The message once its agent has it or never will, or as it is after *wait_s*.
+        """Return the message once it is delivered or has ended, or its state after *wait_s*.
 
         Raises:
-            UnknownMessage: there is none.
+            UnknownMessage: no message has this id.
         """
         self.kick()
         return await self.moving.wait_for(message_id, wait_s, is_delivered_or_over)
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Look after messages until cancelled. What is under way by then is found again by its row."""
+        """Process messages until cancelled. Interrupted work is resumed from the rows."""
         inbox = Inbox()
         end_listening = self._fleet.listen(inbox.put)
         is_first = True
@@ -149,7 +152,8 @@ class Courier:
                 hands.start_soon(self._listen, inbox)
                 task_status.started()
                 while True:
-                    self._wake = anyio.Event()  # before looking: what comes meanwhile is looked at next time
+                    # created before the reads, so that a later notification is not lost
+                    self._wake = anyio.Event()
                     self.turns.work()
                     rest_s = self._poll_s
                     try:
@@ -159,7 +163,7 @@ class Courier:
                         rest_s = await self._look(hands)
                     except StorageError as exc:
                         log.error("message.database", exc=exc)
-                    except Exception as exc:  # the loop that must survive
+                    except Exception as exc:  # the loop must survive any error
                         log.error("message.broke", exc=exc)
                     self.turns.wait(rest_s)
                     await self._clock.sleep(LEAST_S)
@@ -167,20 +171,20 @@ class Courier:
         finally:
             end_listening()
 
-    # --- what is due ---
+    # --- due messages ---
 
     async def _begin(self) -> None:
-        """What an earlier start had in hand is looked at at once; of other hubs' nothing is touched."""
+        """Release the messages that an earlier boot was processing; other hubs' are left alone."""
         for gateway in self._fleet.list():
             self._missed.look_for(gateway.name)
         if not self._store.is_shared:
             await self._store.write(messages.release_all, self._mine.boot_id, self.moving.now())
 
     async def _look(self, hands: TaskGroup) -> float:
-        """Take in hand what is due and can be done now; returns for how many seconds nothing is."""
+        """Start processing due messages. Return the seconds until the next round."""
         at, before = self.moving.now(), self._looked_at
         self._looked_at = at
-        if at < before - SET_BACK_MS:  # what was to be looked at soon is not, by this clock
+        if at < before - SET_BACK_MS:  # after a clock change, stored retry times are too late
             self._devices_back.update(link.device_id for link in self._links.connected())
             await self._look_anew(None)
         ids = {row.name: row.id for row in await self._store.read(gateways.list_gateways)}
@@ -190,7 +194,7 @@ class Courier:
             if gateway.health().state is GatewayState.READY and gateway.name in ids
         }
         for name in self._missed.take_due():
-            if name in ready:  # else it is looked at when it is back
+            if name in ready:  # otherwise checked when it reconnects
                 hands.start_soon(self._missed.look, ready[name])
         await self._expire(hands, ready, at)
         await self._stirred(hands, ready, ids)
@@ -232,14 +236,14 @@ class Courier:
                     self._take(hands, "devices", seen, self._at_device, link)
 
     async def _stirred(self, hands: TaskGroup, ready: dict[str, Gateway], ids: dict[str, GatewayId]) -> None:
-        """Messages in whose sessions something has happened are looked at now."""
+        """Process the messages in whose sessions an event occurred."""
         if self._sessions.is_too_much:
             self._sessions.is_too_much = False
             for gateway_id in ids.values():
                 await self._store.write(messages.stir, gateway_id, self.moving.now())
         for name, sessions in self._sessions.take_sessions().items():
             if name not in ready:
-                continue  # it is looked at anew when it is back
+                continue  # checked again when it reconnects
             named = sorted(sessions)
             for start in range(0, len(named), SESSIONS):
                 part = named[start : start + SESSIONS]
@@ -256,7 +260,7 @@ class Courier:
     def _free(self, whose: str, most: int) -> int:
         return most - Counter(self._in_hand.values())[whose]
 
-    # --- one in hand ---
+    # --- processing one message ---
 
     def _take(
         self,
@@ -270,7 +274,7 @@ class Courier:
         hands.start_soon(self._bring, seen, bring, *over)
 
     async def _bring(self, seen: MessageSight, bring: Callable[..., Awaitable[None]], *over: object) -> None:
-        """One step of one message. Whatever goes wrong with it is its own."""
+        """Take one step with one message. Errors affect only this message."""
         try:
             try:
                 await bring(seen, *over)
@@ -287,7 +291,7 @@ class Courier:
                 await self._later(seen, None, LATER_CAP_MS)
             if seen.id in self._once_more:
                 await self._store.write(messages.look_now, seen.id, self.moving.now())
-        except StorageError as exc:  # its row says when it is looked at again
+        except StorageError as exc:  # the row has the time of the next attempt
             log.error("message.database", exc=exc, message_id=seen.id)
         finally:
             self._once_more.discard(seen.id)
@@ -295,7 +299,7 @@ class Courier:
             self.kick()
 
     async def _later(self, seen: MessageSight, error: HubError | None, least_ms: int) -> None:
-        """It could not be brought further; how long it is left alone grows with the time that it waits."""
+        """Postpone a message after an error; the delay grows with the time it has waited."""
         if error is not None:
             log.warning("message.put_off", message_id=seen.id, state=seen.state, code=error.code)
         row = await self._store.read(messages.find_message, seen.id)
@@ -312,7 +316,7 @@ class Courier:
                 return
             found = await self.homes.settle(seen)
             if found is None or found.home_gateway_id != seen.gateway_id or seen.to_agent_id is None:
-                return  # it is due at its home, when its turn has come there
+                return  # its home has changed; processed there in its turn
             known = found
         if known.remote_state != "ready" and known.state is MessageState.WAITING:
             made = await self.homes.made_ready(known)
@@ -332,21 +336,21 @@ class Courier:
             await self._lost_home(seen)
 
     async def _lost_home(self, seen: MessageSight) -> None:
-        """Its agent was removed, or lives elsewhere now, while it was on its way."""
+        """End a message whose agent was removed or moved while the message was on its way."""
         if seen.state is MessageState.CONSUMED:
             await self.moving.settle(seen, {"turn": "over", "agent": "gone"})
             return
         reason = "its agent was removed, or moved, while the message was on its way"
         await self.moving.fail(seen, ErrorCode.UNKNOWN_AGENT, reason)
 
-    # --- the end of its time ---
+    # --- expiry ---
 
     async def _expire(self, hands: TaskGroup, ready: dict[str, Gateway], at: int) -> None:
         for seen in await self._store.read(messages.expiring, self._mine, at=at, most=PAGE):
             if seen.id not in self._in_hand:
                 self._take(hands, "expiring", seen, self._overdue.end, ready)
 
-    # --- what is heard ---
+    # --- gateway events ---
 
     async def _listen(self, inbox: Inbox) -> None:
         while True:
@@ -363,11 +367,11 @@ class Courier:
                         await self._look_anew(None)
                     case _:
                         self.kick()
-            except Exception as exc:  # the loop that must survive
+            except Exception as exc:  # the loop must survive any error
                 log.error("message.broke", exc=exc)
 
     async def _look_anew(self, name: str | None) -> None:
-        """Everything open of a gateway, or of all, is looked at: events may have been missed."""
+        """Check all open messages of one or all gateways, because events may have been missed."""
         for row in await self._store.read(gateways.list_gateways):
             if name in (None, row.name):
                 self._missed.look_for(row.name)
@@ -375,13 +379,13 @@ class Courier:
         self.kick()
 
     async def _tell_said(self) -> None:
-        """Words in a session of a gateway's main agent that may be a person's answer."""
+        """Report chat text of main agents that may have a person's answer."""
         said = self._sessions.take_said()
         try:
             for name, session_key, text in said:
                 await self._tell_one(name, session_key, text)
         except BaseException:
-            for name, *_ in said:  # what was not heard is found where it stands
+            for name, *_ in said:  # unprocessed texts are read from the history later
                 self._missed.look_for(name)
             raise
 
@@ -397,7 +401,7 @@ class Courier:
     # --- waiting ---
 
     async def _wait(self, seconds: float) -> None:
-        """Until so much time has gone by, or somebody says to look."""
+        """Wait until the time has passed, or ``kick`` is called."""
         async with anyio.create_task_group() as waiting:
             waiting.start_soon(self._wake_after, seconds)
             await self._wake.wait()

@@ -1,4 +1,4 @@
-"""Finds a message at its gateway: as far back in the history as is looked, and among all that waits."""
+"""Lookup of a sent message in its gateway's history and queue of pending inputs."""
 
 from typing import Final
 
@@ -7,15 +7,15 @@ import msgspec
 from hub.coordination.histories import Shown, Standing, shown_of
 from hub.openclaw import Gateway, methods
 
-ROWS: Final = 200  # of a history in one answer
-PAGES: Final = 5  # of them: one that stands further back than 1,000 rows is lost sight of, and fails
+ROWS: Final = 200  # per page of a history
+PAGES: Final = 5  # a message older than 1,000 rows cannot be found, and fails
 
 
 async def find(gateway: Gateway, session_key: str | None, key: str) -> tuple[Shown, bool]:
-    """What the gateway shows of the message that was sent under *key*, and whether all was seen that could.
+    """Return the state of the message sent under *key*, and whether the lookup was complete.
 
     Raises:
-        GatewayError: it could not be asked.
+        GatewayError: the gateway could not be asked.
     """
     assert session_key is not None, "its home is known"
     history = await methods.chat_history(gateway, session_key, limit=ROWS, about=(key,))
@@ -28,7 +28,7 @@ async def find(gateway: Gateway, session_key: str | None, key: str) -> tuple[Sho
         history = await methods.chat_history(
             gateway, session_key, limit=ROWS, offset=offset, about=(key,), pending_before=before
         )
-        if offset is not None:  # else these are the newest rows again
+        if offset is not None:  # otherwise the page repeats the newest rows
             rows = [*history.messages, *rows]
             offset = history.next_offset
         if before is not None:

@@ -1,7 +1,7 @@
-"""What an agent that the hub has made reads of itself first: the files of its workspace. Pure.
+"""Initial workspace files of agents that the hub creates at gateways. Pure functions.
 
-They say who it is, where, and how it answers. There is never a token in them, nor an address: both
-change, and each letter says where its answer goes. What an agent or a person wrote is never replaced.
+They describe the agent's identity and how it answers. They never have tokens or addresses: both change, and
+each letter says where to send the answer. Texts by an agent or a person are never replaced.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,8 @@ from typing import Final
 from storage.coordination.boards import BoardRow
 from storage.coordination.gateway_agents import LEAD, MAIN, GatewayAgentRow
 
-BOOTSTRAP: Final = "BOOTSTRAP.md"  # written over where the gateway has put one, for it asks who one is
+# replaces the gateway's own file, which asks the agent to choose an identity
+BOOTSTRAP: Final = "BOOTSTRAP.md"
 _LETTERS: Final = (
     "Letters begin with a line in capitals, as in QUESTION TO THE LEAD, followed by the board, who writes,\n"
     "and the id of the letter. Each ends with how it is answered. Do what it says there, and mention the\n"
@@ -30,7 +31,7 @@ _BOOTSTRAP: Final = (
 
 
 def first_texts(row: GatewayAgentRow, board: BoardRow | None) -> Mapping[str, str]:
-    """The first text of each file, by its name."""
+    """Return the initial text of each file, by file name."""
     match row.role:
         case role if role == LEAD and board is not None:
             return _lead(row, board)

@@ -1,6 +1,6 @@
-"""What a gateway's events say of how its agents are: who works, whose turn is over, whose quota is used up.
+"""Turns and quotas of agents, extracted from events of their gateway. Pure functions.
 
-Read by structure alone, never by a message; what is not known says nothing. Pure.
+Only the structure of events is used, never message text. Unknown events are ignored.
 """
 
 from collections.abc import Mapping
@@ -12,28 +12,28 @@ import msgspec
 from hub.openclaw import GatewayEvent
 from protocol.standing import ExhaustReason
 
-MOST_DELAY_MS: Final = 31 * 86_400_000  # no quota takes longer than a month
+MOST_DELAY_MS: Final = 31 * 86_400_000  # no quota lasts longer than a month
 
 _REASONS: Final = {"rate_limit": ExhaustReason.RATE_LIMIT, "billing": ExhaustReason.BILLING}
 
 
 class Turn(Enum):
-    """What happened to a turn of an agent."""
+    """Event in a turn of an agent."""
 
     BEGUN = auto()
-    WAITS = auto()  # it works on, and its model is asked again later
+    WAITS = auto()  # continues later, because its model has to be retried
     ENDED = auto()
     FAILED = auto()
     ABORTED = auto()
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
-    """What an event says.
+    """Content of an event about an agent's turn.
 
     Attributes:
-        remote_id: of the agent, as its gateway calls it.
-        cause: why its model did not answer; ``None``: nothing was said that we know.
-        delay_ms: after which the gateway asks the model again.
+        remote_id: the agent's id at its gateway.
+        cause: why its model did not answer; None if unknown.
+        delay_ms: delay after which the gateway asks the model again.
     """
 
     remote_id: str
@@ -44,7 +44,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_fact(event: GatewayEvent) -> Fact | None:
-    """What *event* says of an agent's turn; ``None``: nothing."""
+    """Return what *event* reports about an agent's turn, or None."""
     payload = event.payload
     if not isinstance(payload, Mapping):
         return None
@@ -93,7 +93,7 @@ def _of_chat(payload: Mapping[str, Any], remote_id: str, run_id: str) -> Fact | 
             return _failed(remote_id, run_id, Turn.FAILED, payload.get("errorDetail"))
         case "aborted":
             return Fact(remote_id=remote_id, run_id=run_id, turn=Turn.ABORTED)
-    return None  # a final without a message is that of what was queued, not of a turn
+    return None  # a final event without a message ends queued input, not a turn
 
 
 def _failed(remote_id: str, run_id: str, turn: Turn, told: object) -> Fact:
@@ -107,7 +107,7 @@ def _failed(remote_id: str, run_id: str, turn: Turn, told: object) -> Fact:
 
 
 def _agent_in(payload: Mapping[str, Any]) -> str | None:
-    """The agent that the payload names, or whose session it names: ``agent:<id>:<rest>``."""
+    """Return the agent id in the payload, or in its session key ``agent:<id>:<rest>``."""
     if isinstance(named := payload.get("agentId"), str):
         return named
     parts = str(payload.get("sessionKey", "")).split(":", 2)

@@ -1,6 +1,6 @@
-"""How agents of gateways are, kept by what their gateways show: there or gone, busy or idle, out of quota.
+"""Status of agents at gateways: connected or not, busy or idle, out of quota.
 
-One watch for each gateway (``gateway_watch``). Of several hubs the one with the lease writes.
+Runs one watch per gateway (``gateway_watch``). Of several hubs, only the lease holder writes.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ log = Channel(__name__)
 
 
 class Lease(Protocol):
-    """The right of one hub of several to write how agents are; ``runs.leadership`` has it."""
+    """Lease of the one hub that writes the status of agents; implemented by ``runs.leadership``."""
 
     @property
     def renewed_in_s(self) -> float: ...
@@ -40,11 +40,11 @@ class Lease(Protocol):
 
 
 class GatewayStandings:
-    """A service that watches every gateway of the fleet.
+    """Service that watches every gateway of the fleet.
 
     Attributes:
-        on_wanted: called with each agent that has yet to be made at its gateway, whenever that is seen
-            while the gateway is there; a board's lead apart, which is made when somebody needs it.
+        on_wanted: called with each agent that must still be created at its connected gateway, except board
+            leads, which are created on demand.
     """
 
     def __init__(self, store: Store, fleet: Fleet, *, lease: Lease, clock: Clock) -> None:
@@ -60,7 +60,7 @@ class GatewayStandings:
         fleet.listen(self._hear)
 
     def look_again(self, gateway: str | None = None) -> None:
-        """Agents came, went or were made at a gateway, or the gateways are others: look anew."""
+        """Check again after a change of a gateway's agents, or of the list of gateways."""
         names = {one.name for one in self._fleet.list()}
         for name in [name for name in self._lost if name not in names]:
             del self._lost[name]
@@ -73,7 +73,7 @@ class GatewayStandings:
         self._changed.set()
 
     def lost_since(self, gateway: str) -> datetime | None:
-        """Since when a gateway is not connected, however often it was tried; ``None``: it is."""
+        """Return since when a gateway is disconnected, or None if it is connected."""
         return self._lost.get(gateway)
 
     def _hear(self, news: GatewayNews) -> None:
@@ -93,7 +93,7 @@ class GatewayStandings:
         self._changed.set()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Watch until cancelled. Gateways are not waited for."""
+        """Watch until cancelled, without waiting for gateways to connect."""
         task_status.started()
         try:
             while True:

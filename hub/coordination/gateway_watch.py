@@ -1,8 +1,8 @@
-"""One gateway's agents, watched: its events say who begins and ends a turn, and now and then it is asked.
+"""Watch of one gateway's agents, by its events and by periodic queries.
 
-What events cannot say is asked for after each (re)connection: which agents there are, and which of
-them work. A gateway that is lost for ``GRACE_S`` takes its agents offline; whether their turns go
-on there nobody knows by then, so none is counted. No model is asked for any of this.
+Events report the start and end of turns. After each connection, the gateway is asked for its agents and for
+those that are working. If the gateway is disconnected for ``GRACE_S``, its agents become offline. Their turns
+are no longer counted then, because their state is unknown. No model is asked.
 """
 
 from collections import deque
@@ -26,24 +26,26 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-GRACE_S: Final = 5.0  # a connection that is back so soon was never away; a restart takes longer
-LOOK_S: Final = 60.0  # between two questions which agents there are, and what became of a long turn
-HEARD_S: Final = 600.0  # between two writes of when the agents were heard of
-RETRY_S: Final = 5.0  # after a gateway, or the database, did not answer
-GONE_S: Final = (
-    1.0  # an agent that was just made is not listed at once: one that is missing is looked for again
-)
-BILLING_S: Final = 600.0  # so long a gateway itself does not use a key without credit; decisions, 25
-MAX_FACTS: Final = 10_000  # that wait; beyond it everything is looked at anew
-AT_ONCE: Final = 200  # facts in one transaction: other writers wait for a tenth of a second at most
-ASKED_AT_ONCE: Final = 8  # sessions of one gateway
-REMEMBERED: Final = 1_000  # turns that are over: of each, the end is told more than once
+GRACE_S: Final = 5.0  # a shorter interruption is ignored; a restart takes longer
+LOOK_S: Final = 60.0  # between two queries for agents and for long turns
+HEARD_S: Final = 600.0  # between two updates of the agents' last contact
+RETRY_S: Final = 5.0  # after an error of the gateway or the database
+GONE_S: Final = 1.0  # a new agent is not listed at once, so a missing agent is queried again
+BILLING_S: Final = 600.0  # time for which a gateway does not use a key without credit
+MAX_FACTS: Final = 10_000  # queue limit; above it, everything is queried again
+AT_ONCE: Final = 200  # facts per transaction, which blocks other writers for at most 0.1 s
+ASKED_AT_ONCE: Final = 8  # sessions of one gateway queried concurrently
+REMEMBERED: Final = 1_000  # ended turns, because the end of each turn is reported repeatedly
 _UNMADE: Final = (gateway_agents.WANTED, gateway_agents.CREATING)
-_FEW: Final = 1  # rows of a history: how it stands is wanted, not what was said
+_FEW: Final = 1  # rows of a history, because only the state is needed, not the text
 
 
 class _Working:
-    """The turns of one agent, as far as we know. *is_guessed*: which they are is not known for sure."""
+    """Turns of one agent, as far as known.
+
+    Attributes:
+        is_guessed: True if the turns' ids are uncertain.
+    """
 
     __slots__ = ("is_guessed", "row", "runs")
 
@@ -54,7 +56,7 @@ class _Working:
 
 
 class Watch:
-    """Keeps the agents of one gateway."""
+    """Watch of the agents of one gateway."""
 
     def __init__(
         self,
@@ -73,18 +75,19 @@ class Watch:
         self._wake = anyio.Event()
         self._facts: deque[Fact] = deque()
         self._agents: dict[str, _Working] = {}  # by the gateway's ids
-        self._unwritten: list[Seen] = []  # of facts that were judged
-        self._missing: dict[str, float] = {}  # agents of ours that it did not list, and since when
+        self._unwritten: list[Seen] = []  # results of processed facts
+        # own agents missing from the gateway's list, with the time since when
+        self._missing: dict[str, float] = {}
         self._over: deque[str] = deque(maxlen=REMEMBERED)
-        self._lost_at: float | None = clock.monotonic()  # until it is seen to be there
-        self._is_offline = False  # written
-        self._is_new = True  # everything has to be looked at
+        self._lost_at: float | None = clock.monotonic()  # None once it is connected
+        self._is_offline = False  # and written to the database
+        self._is_new = True  # everything must be queried
         self._look_at = 0.0  # monotonic
         self._heard_at = 0.0
         self._no_credit_until = 0.0
 
     def take(self, fact: Fact) -> None:
-        """Remember what happened; called by a socket's reader, so it never waits."""
+        """Queue a fact; called by a socket's reader, so it never waits."""
         if len(self._facts) >= MAX_FACTS:
             log.warning("gateway_standing.full", gateway=self.name, limit=MAX_FACTS)
             self._facts.clear()
@@ -93,7 +96,7 @@ class Watch:
         self._wake.set()
 
     def look_again(self) -> None:
-        """What is known of it may be old."""
+        """Query everything again, because the known state may be outdated."""
         self._is_new = True
         self._wake.set()
 
@@ -107,14 +110,14 @@ class Watch:
                 log.info("gateway_standing.put_off", gateway=self.name, code=exc.code)
                 wait_s, self._is_new = RETRY_S, True
             except UnknownGateway:
-                return  # its row is archived already
-            except Exception as exc:  # the loop that must survive
+                return  # its row is already archived
+            except Exception as exc:  # the loop must survive any error
                 log.error("gateway_standing.broke", exc=exc, gateway=self.name)
                 wait_s, self._is_new = RETRY_S, True
             await first_of(self._clock, wait_s, self._wake)
 
     async def _turn(self, gateway: Gateway) -> float:
-        """Do what there is; returns in how many seconds there is more."""
+        """Process facts and queries that are due. Return the seconds until the next."""
         now = self._clock.monotonic()
         health = gateway.health()
         if health.state is not GatewayState.READY:
@@ -132,7 +135,7 @@ class Watch:
         return 0.0 if self._facts else max(0.0, self._look_at - self._clock.monotonic())
 
     async def _lose(self, health: GatewayHealth, now: float) -> float:
-        """It is not connected: after a while its agents are offline."""
+        """Set the agents of a disconnected gateway offline after a grace period."""
         if self._lost_at is None:
             self._lost_at = now
         if (left := self._lost_at + GRACE_S - now) > 0:
@@ -163,12 +166,12 @@ class Watch:
             self._unwritten = []
 
     def _judged(self, facts: Iterable[Fact]) -> Iterator[Seen]:
-        """What is news in these, in their order."""
+        """Yield the changes that result from *facts*, in order."""
         at, now = epoch_ms(self._clock.now()), self._clock.monotonic()
         for fact in facts:
             agent = self._agents.get(fact.remote_id)
             if agent is None:
-                continue  # none of ours; or all are looked at next
+                continue  # not an agent of this hub; or queried next
             agent_id, is_known = agent.row.agent_id, fact.run_id in agent.runs
             match fact.turn:
                 case Turn.BEGUN:
@@ -183,7 +186,7 @@ class Watch:
                         yield Seen(agent_id=agent_id, exhausted=Exhaustion(fact.cause, until))
                 case Turn.ENDED | Turn.FAILED | Turn.ABORTED:
                     if fact.run_id in self._over:
-                        continue  # the end of a turn is told twice, the second time with less
+                        continue  # the end of a turn is reported twice, the second time with less detail
                     self._over.append(fact.run_id)
                     agent.runs.discard(fact.run_id)
                     if is_known and not agent.is_guessed:
@@ -193,7 +196,7 @@ class Watch:
                     elif fact.turn is Turn.ENDED:
                         yield Seen(agent_id=agent_id, has_answered=True)
                     if agent.is_guessed:
-                        agent.runs.clear()  # asked for at once
+                        agent.runs.clear()  # queried at once
                     if (
                         fact.turn is Turn.FAILED
                         and (why := self._why_failed(fact, is_known, now)) is not None
@@ -201,10 +204,10 @@ class Watch:
                         yield Seen(agent_id=agent_id, exhausted=Exhaustion(why))
 
     def _why_failed(self, fact: Fact, was_begun: bool, now: float) -> ExhaustReason | None:
-        """Which quota is used up, if one is.
+        """Return the exhausted quota that made a turn fail, or None.
 
-        After one failure for want of credit a gateway does not even begin further turns for some
-        minutes, and of these it says nothing that a program could read.
+        After one failure for lack of credit, a gateway rejects further turns for some minutes, and reports no
+        machine-readable reason for them.
         """
         if fact.cause is ExhaustReason.BILLING:
             self._no_credit_until = now + BILLING_S
@@ -217,12 +220,12 @@ class Watch:
             agent_id=agent.row.agent_id, turns=len(agent.runs), because=because, has_answered=has_answered
         )
 
-    # --- asking ---
+    # --- queries ---
 
     async def _look(self, gateway: Gateway, *, is_whole: bool) -> bool:
-        """Which agents there are, and which of them work: of all, or of those that are thought to.
+        """Query which agents exist and which are working: all, or those with known turns.
 
-        False where one is missing that may only not be listed yet.
+        Return False if an agent is missing that may only not be listed yet.
         """
         rows = await self._rows()
         there = {entry.id for entry in (await agents_list(gateway)).agents}
@@ -248,7 +251,7 @@ class Watch:
         for row in rows:
             if row.role != gateway_agents.LEAD and row.state in _UNMADE:
                 self._on_wanted(row)
-        for row in lost:  # a gateway that was set up anew: people are to be reached all the same
+        for row in lost:  # the gateway was reset; its main agent must be created again to reach people
             problem, at = f"gateway {self.name} has lost it", epoch_ms(self._clock.now())
             if await self._store.write(gateway_making.gone, row.agent_id, problem=problem, at=at):
                 log.warning("agent.lost_at_gateway", agent_id=row.agent_id, gateway=self.name)
@@ -279,7 +282,7 @@ class Watch:
         )
 
     async def _look_at_turns(self, gateway: Gateway, agents: Sequence[_Working], *, because: str) -> None:
-        """Whether each of these works now. What its turn is called cannot be told for sure."""
+        """Query whether each agent is working. The id of a running turn may be uncertain."""
         limiter = anyio.CapacityLimiter(ASKED_AT_ONCE)
         seen: list[Seen] = []
         failed: list[GatewayError] = []
@@ -313,19 +316,19 @@ class Watch:
         return await self._store.read(gateway_agents.list_gateway_agents, row.id)
 
     async def _write(self, seen: Sequence[Seen]) -> None:
-        """Write it, where there is something."""
+        """Write the changes, if any."""
         at = epoch_ms(self._clock.now())
         for begin in range(0, len(seen), AT_ONCE):
             await self._store.write(gateway_standings.record, self.name, seen[begin:][:AT_ONCE], at=at)
 
 
 def _is_ours_to_make(row: GatewayAgentRow) -> bool:
-    """A main agent that hub.toml does not name: nobody but the hub has made it, or would again."""
+    """Return True for a main agent that hub.toml does not name, so that only the hub creates it."""
     return row.role == gateway_agents.MAIN and row.remote_id == gateway_agents.main_remote_id(row.gateway_id)
 
 
 async def first_of(clock: Clock, seconds: float, event: anyio.Event) -> None:
-    """Until so much time has gone by, or it happens."""
+    """Wait until the time has passed, or the event is set."""
 
     async def ring(scope: anyio.CancelScope) -> None:
         await clock.sleep(seconds)

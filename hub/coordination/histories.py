@@ -1,8 +1,8 @@
-"""What a gateway shows of one message: read out of the agent's own history. Pure.
+"""State of one message at its gateway, read from the agent's history. Pure functions.
 
-A message stands in the history under the key that it was sent with. What the agent said to it is the first
-word that it ended a turn with after that; whose turn it was is not always told by the run, for a message
-may be taken into another one's turn, or be worked on under a fresh run when its gateway was restarted.
+The history has a message under the key with which it was sent. Its answer is the first text after it that
+ends a turn. The run id does not always identify that turn. A message may be added to another turn, or be
+processed in a new run after a restart of the gateway.
 """
 
 from enum import StrEnum
@@ -12,34 +12,34 @@ import msgspec
 
 from hub.openclaw.methods import History, Message, PendingInput
 
-RESUMED: Final = "main_session_restart_recovery"  # the source of a row that lets a turn go on after a restart
-SILENT: Final = "NO_REPLY"  # what an agent says to say nothing
-NAMELESS: Final = ""  # the run of a row that does not tell any; of two such rows it is not known to be one
-_UNFINISHED: Final = ("toolUse",)  # the agent goes on after these
+RESUMED: Final = "main_session_restart_recovery"  # source of a row that continues a turn after a restart
+SILENT: Final = "NO_REPLY"  # text of an agent that chooses not to answer
+NAMELESS: Final = ""  # run of a row without run id; two such rows may have different runs
+_UNFINISHED: Final = ("toolUse",)  # stop reasons after which the agent continues
 _BROKEN: Final = ("error", "aborted")
-_UNHEARD: Final = "run-failed-before-reply"  # the kind of row that says that no model was even asked
+_UNHEARD: Final = "run-failed-before-reply"  # kind of row for a turn that ended before any model was asked
 
 
 class Standing(StrEnum):
-    """How far a message has come at its agent."""
+    """Progress of a message at its agent."""
 
-    ABSENT = "absent"  # the gateway shows nothing of it
-    PENDING = "pending"  # taken on; its turn has not come
-    INTERRUPTED = "interrupted"  # dropped before its agent had it
-    CANCELLED = "cancelled"  # taken back at the gateway before its agent had it
-    CONSUMED = "consumed"  # it stands in the history
+    ABSENT = "absent"  # unknown to the gateway
+    PENDING = "pending"  # accepted, but its turn has not begun
+    INTERRUPTED = "interrupted"  # dropped before the agent read it
+    CANCELLED = "cancelled"  # withdrawn at the gateway before the agent read it
+    CONSUMED = "consumed"  # part of the history
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
-    """What the history shows of a message.
+    """State of a message according to the history.
 
     Attributes:
-        proof: the row that shows it.
-        answer: what the agent said to it; ``None``: nothing yet.
-        failure: why its turn came to nothing; ``None``: it did not.
-        end_proof: the row of either.
-        is_unheard: the turn came to nothing before any model was asked.
-        is_busy: the agent is at work, on this or on something else.
+        proof: the row that proves the state.
+        answer: the agent's answer; None if there is none yet.
+        failure: why the turn failed; None if it did not.
+        end_proof: the row of the answer or the failure.
+        is_unheard: True if the turn failed before any model was asked.
+        is_busy: True if the agent is working, on this message or another.
     """
 
     standing: Standing
@@ -52,11 +52,11 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def shown_of(key: str, history: History) -> Shown:
-    """What *history* shows of the message that was sent under *key*."""
+    """Return the state of the message sent under *key*, according to *history*."""
     is_busy = history.is_running or history.in_flight_run is not None
     if (at := history.place(key)) is not None:
         return _consumed(key, history.messages, at, is_busy)
-    if history.receipts.get(key) == "consumed":  # further back than was looked
+    if history.receipts.get(key) == "consumed":  # further back than the pages that were read
         proof = {"receipt": {"runId": key, "state": "consumed"}}
         return Shown(standing=Standing.CONSUMED, proof=proof, is_busy=is_busy)
     if (item := history.waiting(key)) is not None:
@@ -72,8 +72,7 @@ _PENDING: Final = {"interrupted": Standing.INTERRUPTED, "cancelled": Standing.CA
 
 
 def _consumed(key: str, rows: list[Message], at: int, is_busy: bool) -> Shown:
-    # A run that went on from before may have taken the message in; one that began after the next
-    # thing was said to the agent is an answer to that.
+    # An earlier run may have included the message. A run that begins after the next input answers that input.
     ours = {key, *(_run(row) for row in rows[: at + 1])} - {NAMELESS}
     is_alone = True
     answer, failure, is_unheard = None, None, False
@@ -90,7 +89,7 @@ def _consumed(key: str, rows: list[Message], at: int, is_busy: bool) -> Shown:
             failure, is_unheard, end = row.text.strip() or "the gateway could not ask the model", True, row
         elif row.role == "assistant" and (is_alone or run in ours):
             ours |= {run} - {NAMELESS}
-            if row.stop_reason in _BROKEN:  # the run may have tried again, and answered
+            if row.stop_reason in _BROKEN:  # the run may have retried and answered
                 failure, is_unheard, end = row.text.strip() or row.stop_reason, False, row
             elif row.stop_reason not in _UNFINISHED and (said := words_of(row.text)):
                 answer, failure, is_unheard, end = said, None, False, row
@@ -107,17 +106,17 @@ def _consumed(key: str, rows: list[Message], at: int, is_busy: bool) -> Shown:
 
 
 def words_of(text: str | None) -> str | None:
-    """What an agent said, unless it said nothing in so many words."""
+    """Return an agent's text, or None if it is empty or says that the agent does not answer."""
     said = (text or "").strip()
     return said if said and said != SILENT else None
 
 
 def _run(row: Message) -> str:
-    """The run that a row is of; of what was said to the agent, the run that it began."""
+    """Return the run of a row; for an input, the run that it started."""
     return row.run_id or (row.key or "").rpartition(":")[0]
 
 
 def _told(row: Message | PendingInput) -> dict[str, Any]:
-    """What is kept of a row as proof: everything but its words."""
+    """Return the part of a row kept as proof: everything except its text."""
     told = msgspec.structs.asdict(row)
     return {name: value for name, value in told.items() if name != "text" and value is not None}

@@ -1,4 +1,4 @@
-"""Where a message goes whose agent or home is not known yet: to a board's lead, made where there is none."""
+"""Resolution of the agent and home of a message, including messages to a board's lead."""
 
 from typing import Protocol
 
@@ -12,20 +12,20 @@ from storage.store import Store
 
 
 class Leads(Protocol):
-    """Sees to it that boards have a lead."""
+    """Ensures that boards have a lead."""
 
     async def ensure(self, board_id: BoardId) -> AgentId:
-        """The lead of the board, there and ready; made where there is none.
+        """Return the board's lead, ready to receive messages; create it if there is none.
 
         Raises:
-            GatewayError: its gateway could not be asked, or refused.
-            HubError: the board has no lead and no gateway on which one could be made.
+            GatewayError: the gateway is unreachable or refused.
+            HubError: the board has neither a lead nor a gateway to create one.
         """
         ...
 
 
 class Homes:
-    """Finds out where messages go. *leads* is given once the service is there."""
+    """Resolver of messages' homes. *leads* is set when its service is available."""
 
     def __init__(self, store: Store, moving: Moving) -> None:
         self.leads: Leads | None = None
@@ -33,10 +33,10 @@ class Homes:
         self._moving = moving
 
     async def settle(self, seen: MessageSight) -> MessageSight | None:
-        """The message with its home; ``None``: it has none, and that is written down.
+        """Return the message with its home, or None if it has none and was failed.
 
         Raises:
-            GatewayError: its lead's gateway could not be asked; to be tried again.
+            GatewayError: the gateway of its lead is unreachable; the caller retries later.
         """
         if seen.to_lead and seen.to_agent_id is None:
             return await self._to_lead(seen)
@@ -50,7 +50,7 @@ class Homes:
         return await self._at_home(seen, seen)
 
     async def made_ready(self, seen: MessageSight) -> MessageSight | None:
-        """A lead that is not there yet at its gateway is made; ``None``: to be looked at again."""
+        """Create the message's lead at its gateway. Return None if the recipient is not the board's lead."""
         if self.leads is None or seen.board_id is None or seen.to_agent_id is None:
             return None
         lead = await self._store.read(board_members.lead_of, seen.board_id)
@@ -92,7 +92,7 @@ class Homes:
         return None if found is None else await self._at_home(found, found)
 
     async def _at_home(self, seen: MessageSight, home: MessageSight) -> MessageSight | None:
-        """The row says where its agent lives, so that the courier finds it there."""
+        """Store the recipient's current home in the message's row, so that the courier finds it there."""
         device_id = None if home.home_gateway_id is not None else home.home_device_id
         if (seen.gateway_id, seen.device_id) == (home.home_gateway_id, device_id):
             return seen

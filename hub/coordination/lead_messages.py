@@ -1,4 +1,4 @@
-"""A question or a handoff to the lead of a board, from its gateway's main agent or from a person."""
+"""Questions and handoffs to the lead of a board, from its gateway's main agent or a person."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -28,12 +28,13 @@ KINDS: Final = (MessageKind.QUESTION, MessageKind.HANDOFF)
 
 
 class ToLead(msgspec.Struct, frozen=True, kw_only=True):
-    """What is said to a lead, or to many.
+    """Content of a message to one or many leads.
 
     Attributes:
         kind: question or handoff.
-        reply_tags, reply_source: what the lead's answer bears in the board's memory, if it is to bear others.
-        dedupe_key: the caller's own: what is said twice under one is said once.
+        reply_tags, reply_source: tags and source of the lead's answer in the board's memory, to override the
+        defaults.
+        dedupe_key: the caller's idempotency key.
     """
 
     content: str
@@ -44,10 +45,10 @@ class ToLead(msgspec.Struct, frozen=True, kw_only=True):
     dedupe_key: str | None = None
 
     def checked(self) -> "ToLead":
-        """The same, as it is kept.
+        """Return a normalized copy.
 
         Raises:
-            BadMessage, BadMemory: something cannot be as it is.
+            BadMessage, BadMemory: a field is invalid.
         """
         if self.kind not in KINDS:
             raise BadKind(f"kind: a lead gets a question or a handoff, not {self.kind!r}")
@@ -60,13 +61,17 @@ class ToLead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BadKind(HubError):
-    """It is no kind of message to a lead; nothing was written."""
+    """The kind is not allowed for messages to a lead; nothing was written."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class SaidToLead(msgspec.Struct, frozen=True):
-    """A message to a lead as it stands, who the lead is, and whether it came to be for the message."""
+    """A message to a lead with its lead.
+
+    Attributes:
+        lead_created: True if the lead was created for the message.
+    """
 
     message: MessageRow
     lead: MemberRow
@@ -74,7 +79,7 @@ class SaidToLead(msgspec.Struct, frozen=True):
 
 
 class LeadMessages:
-    """Sends questions and handoffs to leads."""
+    """Sender of questions and handoffs to leads."""
 
     def __init__(
         self,
@@ -102,19 +107,20 @@ class LeadMessages:
         wait_s: float = WAIT_S,
         is_decision: bool = False,
     ) -> SaidToLead:
-        """Say something to the lead of a board, which is made where there is none.
+        """Send a message to a board's lead, creating the lead if there is none.
 
-        Returns once the lead has it, or as it stands after *wait_s*; it goes on by itself.
+        Returns once the message is delivered, or its state after *wait_s*; delivery continues in the
+        background.
 
         Args:
-            is_decision: an operator says it: it stands in the audit log.
+            is_decision: True for an operator's request, which is recorded in the audit log.
 
         Raises:
             UnknownBoard, AmbiguousBoard, NotAllowed, NotYourBoard, NotGatewayMain
             NoLead, NoGateway, TooManyAgents, TooManyOfBoards, BadKind, BadMessage, BadMemory,
                 MessageTooLong: nothing was written.
-            TooManyMessages: nothing was said; there may be a lead by now.
-            MessageNotDelivered: it has failed by then.
+            TooManyMessages: no message was written; the lead may have been created.
+            MessageNotDelivered: the message has failed.
         """
         found = await self._authority.board_for(caller, Verb.LEAD_MESSAGE, board)
         told = said.checked()
@@ -153,11 +159,11 @@ class LeadMessages:
 
 
 def _check(place: BoardPlace) -> None:
-    """Raises NoLead, NoGateway."""
+    """Check that the board can receive messages. Raises NoLead, NoGateway."""
     match place.refusal:
         case (ErrorCode.NO_GATEWAY, words):
             raise NoGateway(words)
         case (ErrorCode.NO_LEAD, words):
             raise NoLead(words)
         case _:
-            pass  # one that lives nowhere fails by itself, and says so
+            pass  # a lead without a home fails later, with an error of its own

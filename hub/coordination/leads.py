@@ -1,7 +1,7 @@
-"""Sees to it that boards have a lead: the one that a person chose, or one made at the board's gateway.
+"""Leads of boards: chosen by a person, or created at the board's gateway.
 
-The row of a lead comes to be in one transaction, once, whoever asks; only then is the gateway asked to
-have it, by ``provisioning``, which may take its time and be begun again.
+The row of a lead is created in one idempotent transaction. Then ``provisioning`` creates the agent at the
+gateway, which may take long and can be resumed.
 """
 
 from collections.abc import Callable
@@ -30,8 +30,8 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-ACTOR: Final = "hub"  # of a lead that a message needed
-WAIT_S: Final = 30.0  # for a lead to be ready, before who asks is told how far it is
+ACTOR: Final = "hub"  # actor for leads created to deliver a message
+WAIT_S: Final = 30.0  # for a lead to become ready, before its state is returned
 MOST_WAIT_S: Final = 120.0
 
 
@@ -39,8 +39,8 @@ class Ensured(NamedTuple):
     """A board's lead.
 
     Attributes:
-        home: where it lives at a gateway; ``None``: on a device, or nowhere.
-        is_created: it came to be by this.
+        home: the lead's row at its gateway; None if it lives on a device or has no home.
+        is_created: True if this call created it.
     """
 
     board: BoardRow
@@ -50,15 +50,15 @@ class Ensured(NamedTuple):
 
     @property
     def is_ready(self) -> bool:
-        """Whether what is said to it can be brought."""
+        """True if messages to the lead can be delivered."""
         return self.home is None or self.home.state == gateway_agents.READY
 
 
 class Leads:
-    """Finds and makes leads.
+    """Lookup and creation of leads.
 
     Attributes:
-        agent_limits, board_limits: how many agents there may be, and on one board.
+        agent_limits, board_limits: return the limits on agents in total and per board.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class Leads:
         self._limits_reached = metrics.limits_reached
 
     async def ensure(self, board_id: BoardId) -> AgentId:
-        """The lead of the board, ready to be spoken to; see ``hub.coordination.homes.Leads``.
+        """Return the board's lead, ready for messages; see ``hub.coordination.homes.Leads``.
 
         Raises:
             UnknownBoard, NoLead, NoGateway, TooManyAgents, TooManyOfBoards
-            GatewayError: its gateway could not be asked, or refused.
+            GatewayError: the gateway is unreachable or refused.
         """
         led = await self.led(board_id, ACTOR)
         home = await self._store.read(gateway_agents.find_gateway_agent, led.lead.agent_id)
@@ -94,15 +94,15 @@ class Leads:
         return led.lead.agent_id
 
     async def see_to(self, caller: Caller, board: str, *, wait_s: float = WAIT_S) -> Ensured:
-        """The lead of a board, as far as it is ready after *wait_s*; it goes on by itself.
+        """Return the board's lead in its state after *wait_s*; its creation continues in the background.
 
-        A lead that its gateway does not have any more is made there again. A gateway that cannot be
-        asked just now is no error: the lead is there once the gateway is.
+        A lead that was deleted at its gateway is created there again. An unreachable gateway is not an error:
+        the lead is created once the gateway is reachable.
 
         Raises:
             UnknownBoard, AmbiguousBoard, NotAllowed, NotYourBoard, NotGatewayMain
             NoLead, NoGateway, TooManyAgents, TooManyOfBoards: nothing was written.
-            GatewayError: its gateway refused.
+            GatewayError: the gateway refused.
         """
         found = await self._authority.board_for(caller, Verb.ENSURE_LEAD, board)
         led = await self.led(found.id, caller.actor)
@@ -119,7 +119,7 @@ class Leads:
         return await self._ensured(found.id, led)
 
     async def led(self, board_id: BoardId, actor: str) -> Led:
-        """The lead of the board as a row, made where there is none; no gateway is asked.
+        """Return the row of the board's lead, creating it if there is none, without asking the gateway.
 
         Raises:
             UnknownBoard, NoLead, NoGateway, TooManyAgents, TooManyOfBoards: nothing was written.
@@ -127,7 +127,7 @@ class Leads:
         lead = await self._store.read(board_members.lead_of, board_id)
         board = await self._store.read(boards.get_board, board_id)
         if lead is not None and (lead.gateway_id is None or lead.gateway_id == board.gateway_id):
-            return Led(lead, False)  # as nearly always: nothing is to be written
+            return Led(lead, False)  # the usual case: nothing to write
         try:
             led = await self._store.write(
                 gateway_making.ensure_lead,
@@ -147,7 +147,7 @@ class Leads:
         return led
 
     async def _made_ready(self, home: GatewayAgentRow, *, is_asked: bool = False) -> None:
-        """Raises NoGateway, GatewayError."""
+        """Create the lead at its gateway if necessary. Raises NoGateway, GatewayError."""
         if not home.is_there:
             told = f"gateway {home.gateway_name} of agent {home.agent_name} is not in hub.toml any more"
             raise NoGateway(told)

@@ -1,7 +1,7 @@
-"""What an agent reads: the text of each kind of message, as it stands in the agent's session. Pure.
+"""Texts of messages as agents read them in their sessions. Pure functions.
 
-A letter says who writes, about which board, and how an answer comes back. There is never a token in it:
-the agent has its own. Its words are kept with the first try to send it, so a later try says the same.
+A letter names the sender, the board, and how to answer. It never has a token: the agent has its own. The text
+is stored with the first attempt to send it, so that later attempts send the same text.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ LEAD_SOURCE: Final = "lead_to_gateway_main"
 USER_TAGS: Final = ("gateway_main", "user_reply")
 USER_SOURCE: Final = "user_via_gateway_main"
 
-# No ID stands in it: who quotes the letter has not answered.
+# Without a real id, so that quoting the letter does not count as an answer.
 ANSWER_LINE: Final = "ANSWER QUESTION_ID: what the user said"
 
 _TITLES: Final = {
@@ -31,11 +31,11 @@ _TITLES: Final = {
 
 
 def letter(row: MessageRow, *, reply_url: str | None, preferred_channel: str | None = None) -> str:
-    """The letter of a message.
+    """Return the letter of a message.
 
     Args:
-        reply_url: where agents reach this hub over HTTP; ``None``: they do not.
-        preferred_channel: over which the person would rather be asked.
+        reply_url: the hub's address for agents over HTTP; None if they cannot reach it.
+        preferred_channel: channel over which the person prefers to be asked.
     """
     head = [
         _TITLES[row.kind],
@@ -48,7 +48,8 @@ def letter(row: MessageRow, *, reply_url: str | None, preferred_channel: str | N
         *_line("Message ID", row.id),
     ]
     content = row.content.strip()
-    if row.kind is MessageKind.ASK_USER:  # who quotes it has not answered another question either
+    # quoting the content must not count as an answer to another question
+    if row.kind is MessageKind.ASK_USER:
         content = without_answers(content)
     parts = ["\n".join(head), content, *_ending(row, reply_url)]
     return "\n\n".join(parts)

@@ -1,4 +1,4 @@
-"""What boards remember, as agents and people write and read it: checked, told, and heard as an answer."""
+"""Memory of boards: validated reads and writes, and items that answer messages or questions."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -27,23 +27,23 @@ EXPIRES_S: Final = 86_400.0
 
 
 class BadMemory(HubError):
-    """It cannot be remembered as it is; the message names what is wrong. Nothing was written."""
+    """The item is invalid; the message names the problem. Nothing was written."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class MemoryTooLarge(HubError):
-    """It is longer than an item may be; nothing was written."""
+    """The item is longer than allowed; nothing was written."""
 
     code = ErrorCode.TOO_LARGE
 
 
 class BoardMemory:
-    """Reads and writes what boards remember, for whoever may.
+    """Memory of boards, for authorized callers.
 
     Attributes:
-        answer_expires_s: how long an answer that an item gives is brought to who asked.
-        on_message, on_question: told after the commit of what an item answered.
+        answer_expires_s: lifetime of the message that brings an item's answer to the asking agent.
+        on_message, on_question: called with an answered message or question after the commit.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class BoardMemory:
         after: tuple[int, str] | None = None,
         limit: int,
     ) -> list[MemoryRow]:
-        """What the board remembers, the newest first.
+        """Return the board's memory, newest first.
 
         Raises:
             UnknownBoard, AmbiguousBoard, NotAllowed
@@ -90,11 +90,11 @@ class BoardMemory:
         dedupe_key: str | None = None,
         is_decision: bool = False,
     ) -> Replied:
-        """Write an item down. One that replies to a message or a question answers it, if that still waits.
+        """Write an item. An item in reply to an open message or question answers it.
 
         Args:
-            dedupe_key: the same key of the same caller means the same item, written once.
-            is_decision: an operator asks: it stands in the audit log.
+            dedupe_key: the caller's idempotency key.
+            is_decision: True for an operator's request, which is recorded in the audit log.
 
         Raises:
             UnknownBoard, AmbiguousBoard, NotAllowed
@@ -133,7 +133,7 @@ class BoardMemory:
         return replied
 
     async def remove(self, caller: Caller, board: str, memory_id: str) -> tuple[BoardRow, MemoryRow]:
-        """Forget an item; what it answered stays answered. For operators alone.
+        """Remove an item; a message or question that it answered stays answered. For operators only.
 
         Raises:
             UnknownBoard, AmbiguousBoard, UnknownMemory
@@ -155,7 +155,7 @@ class BoardMemory:
             self.on_question(replied.question)
 
     def _checked(self, content: str) -> str:
-        """Raises BadMemory, MemoryTooLarge."""
+        """Return the stripped content. Raises BadMemory, MemoryTooLarge."""
         kept = content.strip()
         if not kept:
             raise BadMemory("content: there is nothing in it")
@@ -176,15 +176,15 @@ class BoardMemory:
 def memory_added(
     board_id: BoardId, memory_id: str, *, agent_id: AgentId | None = None, reply_to: str | None = None
 ) -> None:
-    """Tell operators and devices that a board remembers more; to be called after the commit."""
+    """Notify operators and devices of a new memory item; call this after the commit."""
     log.info("memory.added", board_id=board_id, memory_id=memory_id, agent_id=agent_id, reply_to=reply_to)
 
 
 def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    """The tags, each once, in their order.
+    """Return the tags without duplicates, in their order.
 
     Raises:
-        BadMemory: one is empty or too long, or there are too many.
+        BadMemory: a tag is empty or too long, or the list has too many tags.
     """
     kept = tuple(dict.fromkeys(tag.strip() for tag in tags))
     if len(kept) > MOST_TAGS:
@@ -196,10 +196,10 @@ def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
 
 
 def checked_word(name: str, word: str | None) -> str | None:
-    """A word of the caller's own, as *name*; an empty one is none.
+    """Return the stripped value of the field *name*, or None if empty.
 
     Raises:
-        BadMemory: it is too long.
+        BadMemory: the value is too long.
     """
     kept = (word or "").strip()
     if len(kept) > WORD_CHARACTERS or not (kept.isprintable() or not kept):

@@ -1,7 +1,7 @@
-"""Messages between agents, for whoever may send, see, answer or take one back.
+"""Messages between agents: sending, listing, answering, cancelling and retrying.
 
-What a caller gave is checked here, so that whoever comes in, by REST or from a device, is told the
-same. A message that is committed goes on by itself: an unreachable gateway is no error of who sends.
+Input is validated here, so that REST and device callers get the same errors. A committed message is delivered
+in the background: an unreachable gateway is not an error for the sender.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,21 +27,22 @@ from storage.coordination.messages import MessageLimits, NewMessage, TooManyMess
 from storage.store import Store
 
 EXPIRES_S: Final = 86_400.0
-WAIT_S: Final = 10.0  # for a message to be delivered, before its sender is told how it stands
+WAIT_S: Final = 10.0  # for delivery, before the message's state is returned
 MOST_WAIT_S: Final = 120.0
 _ANSWERED: Final = (MessageKind.NUDGE, MessageKind.QUESTION, MessageKind.HANDOFF)
 
 
 class NoSession(HubError):
-    """The agent lives nowhere; nothing was written."""
+    """The agent has no home; nothing was written."""
 
     code = ErrorCode.NO_SESSION
 
 
 class MessageNotDelivered(HubError):
-    """It was committed and has failed by now; the row tells why.
+    """The message was committed and has failed; its row has the reason.
 
-    *members* are told beside the problem.
+    Attributes:
+        members: additional fields of the problem response.
     """
 
     def __init__(self, row: MessageRow) -> None:
@@ -51,12 +52,12 @@ class MessageNotDelivered(HubError):
 
 
 class Nudge(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody says to an agent.
+    """Content of a message to an agent.
 
     Attributes:
-        deliver: whether the agent's answer is to go on to the agent's own channel.
-        queue_mode: how an agent that is busy takes it: steer, followup or interrupt; ``None``: as it is set.
-        dedupe_key: the caller's own: what is said twice under one is said once.
+        deliver: True if the agent's answer is to be forwarded to the agent's own channel.
+        queue_mode: how a busy agent gets it: steer, followup or interrupt; None for the agent's setting.
+        dedupe_key: the caller's idempotency key.
     """
 
     content: str
@@ -67,11 +68,11 @@ class Nudge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Messages:
-    """Sends messages and tells of them.
+    """Operations on messages, for authorized callers.
 
     Attributes:
-        limits: how many and how large.
-        expires_s: how long a message is brought to its agent.
+        limits: limits on number and size.
+        expires_s: lifetime of a message until its delivery.
     """
 
     def __init__(
@@ -103,15 +104,15 @@ class Messages:
         wait_s: float = WAIT_S,
         is_decision: bool = False,
     ) -> MessageRow:
-        """Say something to an agent of a board; the message as it stands after *wait_s* at most.
+        """Send a message to an agent of a board; return its state after *wait_s* at most.
 
         Args:
-            is_decision: an operator says it: it stands in the audit log.
+            is_decision: True for an operator's request, which is recorded in the audit log.
 
         Raises:
             UnknownBoard, AmbiguousBoard, UnknownAgent, NotAllowed, NotYourBoard
             NoSession, BadMessage, BadMemory, MessageTooLong, TooManyMessages: nothing was written.
-            MessageNotDelivered: it has failed by then.
+            MessageNotDelivered: the message has failed.
         """
         found, target = await self._authority.target(caller, Verb.NUDGE, board, agent)
         if nudge.queue_mode not in (None, *QueueMode):
@@ -146,7 +147,7 @@ class Messages:
         return await self.delivered(row.id, wait_s)
 
     async def add(self, new: NewMessage, *, is_decision: bool = False) -> MessageRow:
-        """Commit a message, and let it be brought.
+        """Commit a message and wake the courier.
 
         Raises:
             BadMessage, MessageTooLong, TooManyMessages: nothing was written.
@@ -167,10 +168,10 @@ class Messages:
         return row
 
     async def delivered(self, id: str, wait_s: float) -> MessageRow:
-        """The message once its agent has it, or as it stands after *wait_s*.
+        """Return the message once it is delivered, or its state after *wait_s*.
 
         Raises:
-            MessageNotDelivered: it has failed by then.
+            MessageNotDelivered: the message has failed.
         """
         row = await self._courier.settled_or(id, min(MOST_WAIT_S, max(0.0, wait_s)))
         if row.state is MessageState.FAILED:
@@ -189,10 +190,10 @@ class Messages:
         limit: int,
         after: tuple[int, str] | None = None,
     ) -> list[MessageRow]:
-        """Messages that the caller's user sees, the newest first.
+        """Return messages visible to the caller's user, newest first.
 
         Args:
-            agent_ids: of those that sent it or are to get it.
+            agent_ids: agents as senders or recipients.
 
         Raises:
             UnknownBoard, AmbiguousBoard
@@ -215,13 +216,13 @@ class Messages:
     async def of_agents(
         self, agent_ids: Sequence[AgentId], *, states: Sequence[MessageState], limit: int
     ) -> list[MessageRow]:
-        """Messages that some agents got or sent, the newest first."""
+        """Return messages that the agents sent or received, newest first."""
         return await self._store.read(
             messages.list_messages, agent_ids=agent_ids, states=tuple(states) or None, limit=limit
         )
 
     async def get(self, caller: Caller, id: str) -> tuple[MessageRow, list[MessageMove]]:
-        """One message and what happened to it. An agent sees those that it sent or is to get.
+        """Return a message and its history. An agent sees messages that it sent or receives.
 
         Raises:
             UnknownMessage
@@ -230,7 +231,7 @@ class Messages:
         return row, await self._store.read(messages.moves_of, row.id)
 
     async def cancel(self, caller: Caller, id: str) -> MessageRow:
-        """Nobody tries any more to bring it.
+        """Cancel a message, so that no further delivery is attempted.
 
         Raises:
             UnknownMessage, MessageSettled
@@ -243,7 +244,7 @@ class Messages:
         return moved
 
     async def retry(self, caller: Caller, id: str) -> MessageRow:
-        """One that waits is tried now; one that never came there is said anew, as another message.
+        """Retry a waiting message now, or send an undelivered one again as a new message.
 
         Raises:
             UnknownMessage, MessageSettled, TooManyMessages
@@ -261,14 +262,14 @@ class Messages:
         return tried
 
     async def answer_at_device(self, device_id: DeviceId, id: str, text: str) -> MessageRow:
-        """What an agent of a device, or the person there in its name, says to a message that it got.
+        """Store the answer of a device's agent, or of the person there, to a received message.
 
-        The same words again are the same answer.
+        Repeating the same text has no effect.
 
         Raises:
-            UnknownMessage: no agent of this device got one of that id.
-            BadMessage: there is nothing in it.
-            MessageSettled: it was answered already, or it is over.
+            UnknownMessage: no agent of this device received a message with this id.
+            BadMessage: the text is empty.
+            MessageSettled: the message was answered with another text, or has ended.
         """
         row = await self._store.read(messages.find_sight, id)
         if row is None or row.home_device_id != device_id or row.home_gateway_id is not None:

@@ -1,8 +1,8 @@
-"""What a gateway's main agent wrote while nobody listened: lines that say what a person answered.
+"""Recovery of people's answers that a main agent wrote while the hub was not connected.
 
-Where agents do not reach the hub over HTTP, an answer is a line in the main agent's chat, and may come days
-after the message that asked for it was settled. What the events of that time would have told
-is read in the agent's history, as long as a question of the gateway's boards is open.
+If agents cannot reach the hub over HTTP, an answer is a line in the main agent's chat. It may come days after
+the message with the question was settled. As long as a question of the gateway's boards is open, missed
+events are replaced by reading the agent's history.
 """
 
 from typing import Final
@@ -20,25 +20,25 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-AGAIN_S: Final = 30.0  # after a gateway, or the database, did not answer
-SKEW_MS: Final = 600_000  # the gateway's clock may be behind ours by as much
+AGAIN_S: Final = 30.0  # after an error of the gateway or the database
+SKEW_MS: Final = 600_000  # maximum difference between the gateway's clock and the hub's
 
 
 class MissedAnswers:
-    """Which gateways are to be looked at, and looking there."""
+    """Gateways whose histories must be read, and the reading."""
 
     def __init__(self, store: Store, *, heard: Heard | None, clock: Clock) -> None:
         self._store = store
         self._heard = heard
         self._clock = clock
-        self._due: dict[str, float] = {}  # gateways, and the monotonic time from which they are
+        self._due: dict[str, float] = {}  # gateways with the monotonic time at which they are due
 
     def look_for(self, name: str) -> None:
-        """Something may have been missed at this gateway."""
+        """Schedule a read of the gateway's history, because events may have been missed."""
         self._due[name] = self._clock.monotonic()
 
     def take_due(self) -> list[str]:
-        """The gateways that are to be looked at now; whoever takes one looks."""
+        """Return and remove the gateways that are due; the caller reads their histories."""
         now = self._clock.monotonic()
         due = [name for name, since in self._due.items() if since <= now]
         for name in due:
@@ -46,14 +46,14 @@ class MissedAnswers:
         return due
 
     async def look(self, gateway: Gateway) -> None:
-        """Hear what was missed. What cannot be asked just now is asked again."""
+        """Process missed answers. Postpone it if the gateway or the database fails."""
         try:
             if gateway.health().state is GatewayState.READY:
                 await self._look(gateway)
         except (GatewayError, StorageError) as exc:
             log.info("question.looked_for_later", gateway=gateway.name, code=exc.code)
             self._due.setdefault(gateway.name, self._clock.monotonic() + AGAIN_S)
-        except Exception as exc:  # whoever calls must survive
+        except Exception as exc:  # the caller must survive any error
             log.error("question.broke", exc=exc)
 
     async def _look(self, gateway: Gateway) -> None:
@@ -68,7 +68,7 @@ class MissedAnswers:
             await self._heard(main.agent_id, row.text)
 
     async def _said(self, gateway: Gateway, session_key: str, since: int) -> list[Message]:
-        """What the agent has said since then that may be an answer, in order."""
+        """Return the agent's texts since then that may be answers, in order."""
         found: list[Message] = []
         offset: int | None = None
         for _ in range(PAGES):

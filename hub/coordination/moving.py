@@ -1,4 +1,4 @@
-"""Moves of messages, told as soon as they are committed: to the log, to who waits for one, to who listens."""
+"""State changes of messages, reported after their commit to the log, waiters and listeners."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -22,14 +22,14 @@ log = Channel(__name__)
 
 Listener = Callable[[MessageRow], None]
 
-MOST_WORDS = 500  # of somebody else's reason, kept and shown
-ANSWER_CHARACTERS = 65_536  # of an answer, kept; the whole stands in the agent's own history
-# Whose agent answers them in its own chat; a person's question is answered by the person.
+MOST_WORDS = 500  # of a foreign error text that is stored and shown
+ANSWER_CHARACTERS = 65_536  # of a stored answer; the agent's own history has the whole text
+# Kinds whose recipient answers in its own chat; a question to a person is answered by the person.
 ANSWERABLE = (MessageKind.NUDGE, MessageKind.QUESTION, MessageKind.HANDOFF)
 
 
 class Moving:
-    """Moves messages for everybody who finds out something about them."""
+    """Writes the state changes of messages."""
 
     def __init__(self, store: Store, *, clock: Clock, ids: IdFactory, metrics: Metrics) -> None:
         self._store = store
@@ -40,11 +40,11 @@ class Moving:
         self._waiters: defaultdict[str, set[anyio.Event]] = defaultdict(set)
 
     def now(self) -> int:
-        """Wall time, in epoch milliseconds."""
+        """Return the current time in epoch milliseconds."""
         return epoch_ms(self._clock.now())
 
     def listen(self, listener: Listener) -> None:
-        """*listener* is called with every message that this hub has moved, after the commit; never waits."""
+        """Register a callback for messages changed by this hub, after the commit; it must not wait."""
         self._listeners.append(listener)
 
     async def move(
@@ -59,12 +59,12 @@ class Moving:
         settles: bool = False,
         **sent: Any,
     ) -> MessageRow | None:
-        """Move it; as it is then. ``None``: somebody else has moved it meanwhile.
+        """Move a message and return its new row, or None if another process has changed it meanwhile.
 
         Args:
-            code, reason: why, of a failure.
-            after_ms: it is looked at again in so many milliseconds.
-            sent: with SENT, see ``messages.move_message``.
+            code, reason: error code and text of a failure.
+            after_ms: milliseconds until the message is checked again.
+            sent: further arguments for SENT, see ``messages.move_message``.
         """
         at = self.now()
         moved = await self._store.write(
@@ -86,11 +86,11 @@ class Moving:
     async def fail(
         self, seen: MessageRow, code: ErrorCode | str, reason: str, *, proof: Mapping[str, Any] | None = None
     ) -> MessageRow | None:
-        """It is over, and why."""
+        """Move the message to FAILED, with code and reason."""
         return await self.move(seen, MessageEvent.FAILED, proof=proof, code=str(code), reason=reason)
 
     async def answer(self, seen: MessageRow, text: str, proof: Mapping[str, Any]) -> MessageRow | None:
-        """Its agent has answered."""
+        """Store the agent's answer."""
         moved = await self._store.write(
             messages.answer_message,
             seen.id,
@@ -106,7 +106,7 @@ class Moving:
         return moved
 
     async def settle(self, seen: MessageRow, proof: Mapping[str, Any]) -> MessageRow | None:
-        """Its agent has it, and nothing more is to come."""
+        """Settle a delivered message for which no answer is expected."""
         moved = await self._store.write(
             messages.settle_message, seen.id, seen_version=seen.version, at=self.now(), proof=proof
         )
@@ -114,24 +114,24 @@ class Moving:
         return moved
 
     async def put_off(self, seen: MessageRow, wait_ms: int) -> None:
-        """Nothing new; it is looked at again in so many milliseconds."""
+        """Postpone the next check of the message."""
         until = self.now() + wait_ms
         await self._store.write(messages.put_off, seen.id, seen_version=seen.version, not_before=until)
 
     def told(self, moved: MessageRow) -> None:
-        """A message was moved by somebody else's transaction, which is committed."""
+        """Report a message that another component moved, after its commit."""
         self._tell(moved)
 
     async def wait_for(
         self, id: str, wait_s: float, is_enough: Callable[[MessageRow], bool], *, look_s: float = 1.0
     ) -> MessageRow:
-        """The message as it is once it is as far as was asked for, or after *wait_s*.
+        """Return the message once it satisfies *is_enough*, or its state after *wait_s*.
 
         Args:
-            look_s: so often the row is looked at even if this hub has not moved it: another one may have.
+            look_s: interval of reads, because another hub may move the message.
 
         Raises:
-            UnknownMessage: there is none.
+            UnknownMessage: no message has this id.
         """
         until = self._clock.monotonic() + wait_s
         moved = anyio.Event()
@@ -173,16 +173,16 @@ class Moving:
         for listener in self._listeners:
             try:
                 listener(moved)
-            except Exception as exc:  # a listener's fault is its own
+            except Exception as exc:  # an error of a listener must not affect the caller
                 log.error("message.listener_failed", exc=exc, message_id=moved.id)
 
 
 def is_delivered_or_over(row: MessageRow) -> bool:
-    """Whether it is known that its agent has it, or that it never will."""
+    """Return True if the message was delivered, or has ended."""
     return row.is_delivered or row.settled_at is not None
 
 
 def shortened(words: str) -> str:
-    """Somebody else's words, on one line and not too many of them."""
+    """Return a foreign text on one line, truncated."""
     line = " ".join(words.split())
     return line if len(line) <= MOST_WORDS else f"{line[: MOST_WORDS - 3]}..."

@@ -1,4 +1,4 @@
-"""Messages whose time is over: what may have left is looked for before that is written down."""
+"""Expiry of messages; a message that may have been sent is looked up before it is ended."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -15,14 +15,18 @@ from storage.coordination import messages
 from storage.coordination.message_rows import MessageRow, MessageSight
 from storage.store import Store
 
-UNKNOWN_MS: Final = 24 * 3_600_000  # so long it is tried to find out what became of one that left
-AGAIN_MS: Final = 60_000  # between two looks whether it can be found out
+UNKNOWN_MS: Final = 24 * 3_600_000  # time during which the fate of a sent message is investigated
+AGAIN_MS: Final = 60_000  # between two lookups
 _REASON: Final = "its time was over before its agent had it"
 _MAY_BE_THERE: Final = (MessageState.SENT, MessageState.ACCEPTED, MessageState.QUEUED)
 
 
 class Overdue:
-    """Ends messages whose time is over. *find_link*: a device, if it is connected to this hub."""
+    """Ends messages past their time.
+
+    Args:
+        find_link: returns a device's link if it is connected to this hub.
+    """
 
     def __init__(
         self,
@@ -40,13 +44,13 @@ class Overdue:
         self._find_link = find_link
 
     async def end(self, seen: MessageSight, ready: Mapping[str, Gateway]) -> None:
-        """End it, or find out later whether its agent has it.
+        """End a message, or postpone the decision while its delivery is unknown.
 
         Args:
-            ready: the gateways that can be asked, by name.
+            ready: the connected gateways by name.
 
         Raises:
-            GatewayError: its gateway could not be asked; to be tried again.
+            GatewayError: the message's gateway is unreachable; the caller retries later.
         """
         if seen.state is MessageState.CONSUMED:
             await self._moving.settle(seen, {"turn": "not over when the time of the message was"})
@@ -62,7 +66,7 @@ class Overdue:
             await self._moving.fail(seen, ErrorCode.UNKNOWN_EFFECT, reason)
 
     async def _looked_for(self, seen: MessageSight, ready: Mapping[str, Gateway]) -> MessageRow | None:
-        """It as it is after one more look; ``None``: nobody is there to look, or has been for a day."""
+        """Return the message's row after a last lookup, or None if the lookup is not possible."""
         gateway = ready.get(seen.gateway or "")
         link = None if seen.home_device_id is None else self._find_link(seen.home_device_id)
         if gateway is not None and seen.session_key is not None:
@@ -71,7 +75,7 @@ class Overdue:
             except GatewayError:
                 if self._moving.now() < seen.expires_at + UNKNOWN_MS:
                     raise
-                return None  # nor will it: a session that is refused for ever holds up nobody for ever
+                return None  # a session that is refused permanently must not block for ever
         if link is not None:
             await self._to_device.bring(link, seen)
             return await self._store.read(messages.get_message, seen.id)

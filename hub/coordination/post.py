@@ -1,4 +1,4 @@
-"""The courier and all that it is made of."""
+"""Construction of the courier with its components."""
 
 from hub.clock import Chance, Clock, IdFactory
 from hub.coordination.courier import POLL_S, Courier, Gateways, Links
@@ -25,11 +25,10 @@ def make_courier(
     paces: Paces | None = None,
     poll_s: float = POLL_S,
 ) -> Courier:
-    """A courier for this start of the hub.
+    """Create the courier of this boot of the hub. See ``Courier`` for the callback.
 
     Args:
-        heard: see ``Courier``.
-        paces, poll_s: how often it looks; tests look more often.
+        paces, poll_s: intervals; tests use shorter ones.
     """
     moving = Moving(store, clock=clock, ids=ids, metrics=metrics)
     to_gateway = ToGateway(

@@ -1,8 +1,8 @@
-"""Makes agents at their gateways: from a row that wants one to an agent that is there with its texts.
+"""Creation of agents at their gateways, from a row to an existing agent with its initial files.
 
-Each step looks at what is there before it does anything, so it may be stopped anywhere and begun again,
-by this hub or by another, and makes one agent. Of two hubs one makes it, by a claim in its row; in
-one hub, whoever comes while it is being made waits for it. No row is locked meanwhile.
+Each step checks the existing state first. So the work may be interrupted anywhere and resumed by this or
+another hub, and creates only one agent. Of two hubs, one works on an agent, by a claim in its row. Within a
+hub, concurrent callers wait for the first. No row is locked meanwhile.
 """
 
 from collections import defaultdict
@@ -48,21 +48,21 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-SHOWN_S: Final = 10.0  # until a gateway lists an agent that it said it had made; a real one takes 0.3 s
-REFUSED_S: Final = 2.0  # the same where it refused: another one may be making it
+SHOWN_S: Final = 10.0  # until a gateway lists a new agent; a real one takes 0.3 s
+REFUSED_S: Final = 2.0  # the same after a refusal: another hub may be creating the agent
 LOOK_S: Final = 0.1
-OTHER_S: Final = 10.0  # for another hub to be done with an agent that it makes
+OTHER_S: Final = 10.0  # for another hub to finish creating an agent
 OTHER_LOOK_S: Final = 0.25
-AT_ONCE: Final = 4  # agents of one gateway: a gateway writes its whole configuration for each
-AGAIN_S: Final = 30.0  # between two looks for what could not be made
-TOLD_S: Final = 1.0  # what came to be within it is told together
+AT_ONCE: Final = 4  # agents per gateway, because a gateway writes its whole configuration for each
+AGAIN_S: Final = 30.0  # interval of retries for agents that could not be created
+TOLD_S: Final = 1.0  # agents created within this time are reported together
 
 
 class Provisioning:
-    """Makes agents, and is a service that sees to those that are left unmade.
+    """Creates agents on demand, and as a service those that are still missing.
 
     Attributes:
-        on_made: told the name of a gateway some time after agents were made there.
+        on_made: called with a gateway's name some time after agents were created there.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class Provisioning:
         quiet: Quiet | None = None,
         after_step: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
-        """Ready to be served.
+        """Set up the service.
 
         Args:
-            quiet: is told of every agent that is made.
-            after_step: waited for after each step, by its name: tests stop there.
+            quiet: notified of every agent that is created.
+            after_step: awaited with the name of each completed step; for tests.
         """
         self.turns = Turns(clock)
         self.on_made: Callable[[str], None] = lambda _: None
@@ -94,28 +94,28 @@ class Provisioning:
         self._quiet = quiet or Quiet(clock)
         self._after_step = after_step
         self._turn_of: defaultdict[AgentId, anyio.Lock] = defaultdict(anyio.Lock)
-        self._anew: set[str] = set()  # gateways that are there again: what they refused is tried again
+        self._anew: set[str] = set()  # reconnected gateways, at which failed agents are retried
         self._told: set[str] = set()
         self._wake = anyio.Event()
         self._in_hand: set[AgentId] = set()
 
     def want(self, row: GatewayAgentRow) -> None:
-        """*row* was seen to be unmade; it is looked after soon."""
+        """Schedule the creation of an agent, unless it is in progress."""
         if row.agent_id not in self._in_hand:
             self.kick()
 
     def kick(self) -> None:
-        """Something may be to be made."""
+        """Wake the loop, because an agent may have to be created."""
         self._wake.set()
 
     async def ready(self, agent_id: AgentId) -> GatewayAgentRow:
-        """The agent, there at its gateway and with its texts; made if it is not.
+        """Return the agent, existing at its gateway with its files; create it if necessary.
 
         Raises:
-            UnknownAgent: there is none of that id that lives at a gateway.
-            NoGateway: its gateway is not declared any more.
-            GatewayUnreachable: its gateway cannot be asked just now; it is tried again by itself.
-            GatewayRefused, GatewayForbidden, GatewayInvalid: its gateway does not do it.
+            UnknownAgent: no agent with this id lives at a gateway.
+            NoGateway: its gateway is no longer declared.
+            GatewayUnreachable: its gateway is unreachable; creation is retried in the background.
+            GatewayRefused, GatewayForbidden, GatewayInvalid: its gateway cannot create the agent.
         """
         turn = self._turn_of[agent_id]
         try:
@@ -127,10 +127,10 @@ class Provisioning:
                 self._turn_of.pop(agent_id, None)
 
     async def verify(self, row: GatewayAgentRow) -> None:
-        """Whether the gateway still has one that was made; one that it has lost is wanted again.
+        """Check that the gateway still has a created agent; otherwise schedule its creation.
 
         Raises:
-            GatewayError: it could not be asked.
+            GatewayError: the gateway is unreachable.
         """
         gateway = self._gateway(row)
         if not await self._is_there(gateway, row.remote_id):
@@ -139,7 +139,7 @@ class Provisioning:
             if await self._store.write(gateway_making.gone, row.agent_id, problem=problem, at=at):
                 log.warning("agent.lost_at_gateway", agent_id=row.agent_id, gateway=gateway.name)
 
-    # --- one ---
+    # --- creation of one agent ---
 
     async def _make(self, row: GatewayAgentRow) -> GatewayAgentRow:
         gateway = self._gateway(row)
@@ -164,7 +164,7 @@ class Provisioning:
         return await self._row(row.agent_id)
 
     async def _claim(self, row: GatewayAgentRow) -> GatewayAgentRow | None:
-        """``None``: it is ours to make; else it was made by another hub."""
+        """Claim the creation of an agent. Return None on success, or its row if another hub created it."""
         until = self._clock.monotonic() + OTHER_S
         while not await self._store.write(gateway_making.claim, row.agent_id, self._mine, at=self._at()):
             found = await self._row(row.agent_id)
@@ -179,7 +179,7 @@ class Provisioning:
         return None
 
     async def _bring_about(self, gateway: Gateway, row: GatewayAgentRow) -> None:
-        """Raises GatewayError."""
+        """Create the agent and write its files, if missing. Raises GatewayError."""
         is_new = row.made_at is None
         trace = traceparent_of(trace_id_of(RunId(row.agent_id)), "making")
         if not await self._is_there(gateway, row.remote_id):
@@ -194,7 +194,7 @@ class Provisioning:
             created = await methods.create_agent(gateway, remote_id, trace=trace)
         except GatewayForbidden:
             raise
-        except GatewayRefused:  # is it there already? It does not say why it refused
+        except GatewayRefused:  # the reason is unknown; the agent may exist already
             if not await self._is_shown(gateway, remote_id, REFUSED_S):
                 raise
             return
@@ -223,7 +223,7 @@ class Provisioning:
                 done = await methods.file_set(
                     gateway, row.remote_id, name, text, expected_hash=expected, trace=trace
                 )
-            except FileConflict:  # somebody writes to it already: theirs stays
+            except FileConflict:  # another author has changed the file, which is kept
                 log.info("agent.text_kept", agent_id=row.agent_id, name=name)
                 continue
             if done.hash != digest:
@@ -235,7 +235,7 @@ class Provisioning:
         return (await methods.agents_list(gateway)).find(remote_id) is not None
 
     async def _is_shown(self, gateway: Gateway, remote_id: str, most_s: float) -> bool:
-        """Whether the gateway lists it within *most_s*: it takes a moment."""
+        """Return True if the gateway lists the agent within *most_s*; a new agent takes a moment."""
         until = self._clock.monotonic() + most_s
         while not await self._is_there(gateway, remote_id):
             if self._clock.monotonic() >= until:
@@ -265,7 +265,7 @@ class Provisioning:
         )
 
     def _told_error(self, row: GatewayAgentRow, error: GatewayError) -> GatewayError:
-        """A request that may have been done is safe here to be asked again."""
+        """Return a retryable error for a timeout, because creation can be repeated safely."""
         if isinstance(error, GatewayTimedOut):
             return GatewayUnreachable(str(error), gateway=row.gateway_name, dispatched=False)
         return error
@@ -275,7 +275,7 @@ class Provisioning:
             told = f"gateway {row.gateway_name} of agent {row.agent_name} is not in hub.toml any more"
             raise NoGateway(told)
         gateway = self._fleet.find(row.gateway_name)
-        if gateway is None:  # between two readings of hub.toml
+        if gateway is None:  # between two reloads of hub.toml
             told = f"gateway {row.gateway_name} is not connected"
             raise GatewayUnreachable(told, gateway=row.gateway_name, dispatched=False)
         return gateway
@@ -290,10 +290,10 @@ class Provisioning:
         if self._after_step is not None:
             await self._after_step(name)
 
-    # --- those that are left ---
+    # --- missing agents ---
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """See to unmade agents until cancelled: at the start, when a gateway is there, and now and then."""
+        """Create missing agents until cancelled: at the start, after reconnects, and periodically."""
         end_listening = self._fleet.listen(self._hear)
         self._in_hand.clear()
         limits: defaultdict[str, anyio.CapacityLimiter] = defaultdict(lambda: anyio.CapacityLimiter(AT_ONCE))
@@ -316,7 +316,7 @@ class Provisioning:
             end_listening()
 
     async def _unmade(self) -> list[GatewayAgentRow]:
-        """Those whose gateway is there, and that nobody here makes already."""
+        """Return the missing agents whose gateway is connected, except those in progress."""
         ready = {one.name for one in self._fleet.list() if one.health().state is GatewayState.READY}
         found = list(await self._store.read(gateway_making.list_unmade))
         anew, self._anew = self._anew & ready, self._anew - ready
@@ -327,7 +327,7 @@ class Provisioning:
         return [row for id, row in known.items() if id not in self._in_hand]
 
     async def _see_to(self, row: GatewayAgentRow, limit: anyio.CapacityLimiter) -> None:
-        """One of them. Whatever goes wrong with it is its own, and stands in its row."""
+        """Create one agent. Errors affect only this agent, and are stored in its row."""
         try:
             async with limit:
                 await self.ready(row.agent_id)
@@ -335,7 +335,7 @@ class Provisioning:
             log.info("agent.making_put_off", agent_id=row.agent_id, code=exc.code)
         except HubError as exc:
             log.warning("agent.making_put_off", agent_id=row.agent_id, code=exc.code)
-        except Exception as exc:  # the service that must survive
+        except Exception as exc:  # the service must survive any error
             log.error("agent.making_broke", exc=exc, agent_id=row.agent_id)
         finally:
             self._in_hand.discard(row.agent_id)

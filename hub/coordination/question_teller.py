@@ -1,8 +1,8 @@
-"""Tells devices of questions to their person, and how each ended; and lets questions end by their time.
+"""Delivery of questions and their results to people's devices, and expiry of questions.
 
-Rows of ``storage.coordination.question_tellings`` say what a device has confirmed. The
-ids of the calls are derived, so a device that is told twice, by a hub that was killed in
-between or by another one, has one question. Who answers is a request of the device, not this call.
+Rows of ``storage.coordination.question_tellings`` record confirmations by devices. The call ids are derived,
+so a device that gets a question twice, after a crash or from another hub, shows it once. The answer is a
+request of the device, not the answer to this call.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,15 +27,15 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-POLL_S: Final = 30.0  # what another hub was asked, and what no longer has to wait
-ANSWER_S: Final = 30.0  # in which a device says that it knows
-AGAIN_S, AGAIN_CAP_S = 5.0, 60.0  # after a call that was not confirmed, doubled with each
-AT_ONCE: Final = 500  # devices that are told just now
-OF_DEVICE: Final = 50  # looked up at once
+POLL_S: Final = 30.0  # interval, because another hub may ask a question, and questions expire
+ANSWER_S: Final = 30.0  # for a device to confirm
+AGAIN_S, AGAIN_CAP_S = 5.0, 60.0  # after a call without confirmation, doubled with each
+AT_ONCE: Final = 500  # devices in progress
+OF_DEVICE: Final = 50  # per read
 
 
 class QuestionTeller:
-    """Brings every question, and every end of one, to the devices of its person."""
+    """Delivers every question and its result to the devices of its user."""
 
     def __init__(
         self,
@@ -46,11 +46,11 @@ class QuestionTeller:
         find_link: Callable[[DeviceId], DeviceLink | None],
         clock: Clock,
     ) -> None:
-        """How they are told.
+        """Set up the service.
 
         Args:
-            links: the devices that are connected to this hub.
-            find_link: one of them, if it is connected.
+            links: returns the links of the devices connected to this hub.
+            find_link: returns a device's link if it is connected.
         """
         self.turns = Turns(clock)
         self.answer_s = ANSWER_S
@@ -60,43 +60,44 @@ class QuestionTeller:
         self._find_link = find_link
         self._clock = clock
         self._in_hand: set[DeviceId] = set()
-        self._fresh: set[DeviceId] = set()  # came, or has news, while it was told
+        self._fresh: set[DeviceId] = set()  # connected, or got news, while in progress
         self._is_everybody = True
         self._wake = anyio.Event()
         asked.listen(lambda row: self.look_again())
 
     def look_again(self) -> None:
-        """There is another question, or one was settled."""
+        """Wake the loop, because a question was added or settled."""
         self._is_everybody = True
         self._wake.set()
 
     def device_ready(self, device_id: DeviceId) -> None:
-        """A device has come, and is to be told what it missed."""
+        """Schedule a device that has connected, because it may have missed questions."""
         self._fresh.add(device_id)
         self._wake.set()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Tell devices until cancelled."""
+        """Deliver questions until cancelled."""
         task_status.started()
         self._in_hand.clear()
         async with anyio.create_task_group() as tellers:
             while True:
-                self._wake = anyio.Event()  # before looking: what is told meanwhile is looked at next time
+                # created before the read, so that a later notification is not lost
+                self._wake = anyio.Event()
                 self.turns.work()
                 try:
                     await self._questions.expire()
                     await self._look(tellers)
                 except StorageError as exc:
                     log.error("question.database", exc=exc)
-                except Exception as exc:  # the loop that must survive
+                except Exception as exc:  # the loop must survive any error
                     log.error("question.broke", exc=exc)
                 self.turns.wait(POLL_S)
                 await self._wait(POLL_S)
                 if not self._wake.is_set():
-                    self._is_everybody = True  # another hub may have asked
+                    self._is_everybody = True  # another hub may have added questions
 
     async def _look(self, tellers: TaskGroup) -> None:
-        """Begin with every device that is here and is to be told something."""
+        """Start delivery to every connected device with news."""
         fresh, self._fresh = self._fresh, set()
         if self._is_everybody:
             self._is_everybody = False
@@ -107,7 +108,7 @@ class QuestionTeller:
             return
         for device_id in await self._store.read(questions.with_news, here):
             if device_id in self._in_hand:
-                self._fresh.add(device_id)  # looked at again when it was told what it is told now
+                self._fresh.add(device_id)  # checked again after the delivery in progress
             elif len(self._in_hand) < AT_ONCE:
                 self._in_hand.add(device_id)
                 tellers.start_soon(self._tell_device, device_id)
@@ -115,7 +116,7 @@ class QuestionTeller:
                 self._is_everybody = True
 
     async def _tell_device(self, device_id: DeviceId) -> None:
-        """Tell a device all there is, as long as this connection of it lasts."""
+        """Deliver all news to a device, as long as its current connection lasts."""
         wait_s = AGAIN_S
         link = self._find_link(device_id)
         try:
@@ -129,8 +130,8 @@ class QuestionTeller:
                 await self._clock.sleep(wait_s)
                 wait_s = min(AGAIN_CAP_S, wait_s * 2)
         except DeviceGone:
-            return  # it is told when it is back
-        except StorageError as exc:  # what was not written down is told again by the same id
+            return  # continued after its next connection
+        except StorageError as exc:  # unrecorded confirmations are repeated under the same id
             log.error("question.database", exc=exc)
         finally:
             self._in_hand.discard(device_id)
@@ -138,7 +139,7 @@ class QuestionTeller:
                 self._wake.set()
 
     async def _tell_all(self, link: DeviceLink, due: list[questions.Due]) -> bool:
-        """Whether the device has confirmed all of it. Raises DeviceGone."""
+        """Return True if the device confirmed all questions. Raises DeviceGone."""
         is_all = True
         for one in due:
             row = one.question
@@ -159,7 +160,7 @@ class QuestionTeller:
             if answer.error is not None:
                 code = answer.error.code
                 log.warning("question.refused", question_id=row.id, device_id=link.device_id, code=code)
-                is_all = False  # the others may be taken
+                is_all = False  # the device may confirm the others
                 continue
             at = epoch_ms(self._clock.now())
             await self._store.write(questions.told, one, link.device_id, at)
@@ -167,13 +168,13 @@ class QuestionTeller:
         return is_all
 
     async def _by(self, row: QuestionRow) -> str | None:
-        """Who gave the answer that counts, as people call them."""
+        """Return the displayed name of the author of the valid answer, or None."""
         if row.answered_by is None:
             return None
         return await self._store.read(questions.told_actor, row.answered_by)
 
     async def _wait(self, seconds: float) -> None:
-        """Until so much time has gone by, or somebody says to look again."""
+        """Wait until the time has passed, or ``look_again`` is called."""
         async with anyio.create_task_group() as waiting:
 
             async def in_time() -> None:
@@ -186,7 +187,7 @@ class QuestionTeller:
 
 
 def told_question(row: QuestionRow, *, settled_by: str | None = None) -> QuestionToUser:
-    """The question as a device is told of it."""
+    """Return the question in the form sent to a device."""
     return QuestionToUser(
         question_id=row.id,
         content=row.content,

@@ -1,8 +1,7 @@
-"""Questions to a person, for whoever may ask, answer or take one back.
+"""Questions to a person: asking, answering and withdrawing.
 
-What a caller gave is checked here, so that whoever comes in, by REST, from a device or with a word in
-a chat, is told the same. What happened is told after its commit: to the log, to devices
-and to whoever brings the answer to the agent that asked.
+Input is validated here, so that callers by REST, device and chat get the same errors. Changes are reported
+after their commit: to the log, to devices, and to the component that sends the answer to the asking agent.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,25 +34,26 @@ from storage.store import Store
 log = Channel(__name__)
 
 EXPIRES_S: Final = 7 * 86_400.0
-MOST_OPEN: Final = 200  # of a user
+MOST_OPEN: Final = 200  # per user
 EXPIRED_AT_ONCE: Final = 100
-MOST_HEARD: Final = 1_000  # answers in one text of a chat
+MOST_HEARD: Final = 1_000  # answers per chat text
 Listener = Callable[[QuestionRow], None]
 
 
 class BadQuestion(HubError):
-    """It cannot be asked, or answered, as it is; the message names what is wrong. Nothing was written."""
+    """The question or answer is invalid; the message names the problem. Nothing was written."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody wants to know of the person.
+    """Content of a question to a person.
 
     Attributes:
-        preferred_channel: over which the person would rather be reached, in the asker's words.
-        reply_tags, reply_source: what the answer bears in the board's memory, if it is to bear others.
-        dedupe_key: the caller's own: what is asked twice under one is asked once.
+        preferred_channel: preferred channel of the person, as free text of the asker.
+        reply_tags, reply_source: tags and source of the answer in the board's memory, to override the
+        defaults.
+        dedupe_key: the caller's idempotency key.
     """
 
     content: str
@@ -65,13 +65,13 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Questions:
-    """Asks people, and takes their answers.
+    """Questions to people and their answers, for authorized callers.
 
     Attributes:
-        most: so many questions of a user may be open.
-        expires_s: how long one waits for an answer.
-        answer_expires_s: how long an answer is brought to the agent that asked.
-        message_limits: of what is sent to a gateway's main agent.
+        most: limit of open questions per user.
+        expires_s: lifetime of an open question.
+        answer_expires_s: lifetime of the message that brings the answer to the asking agent.
+        message_limits: limits on messages to a gateway's main agent.
     """
 
     def __init__(
@@ -89,16 +89,16 @@ class Questions:
         self._listeners: list[Listener] = []
 
     def listen(self, listener: Listener) -> None:
-        """*listener* is called with every question that is new or settled, after the commit; never waits."""
+        """Register a callback for new and settled questions, after the commit; it must not wait."""
         self._listeners.append(listener)
 
     async def ask(
         self, caller: Caller, board: str, asked: Asked, *, is_decision: bool = False
     ) -> QuestionRow:
-        """Ask the person whose board that is. Returns as soon as it is certain that it will be asked.
+        """Ask the board's user a question. Return once the question is committed.
 
         Args:
-            is_decision: an operator asks: it stands in the audit log.
+            is_decision: True for an operator's request, which is recorded in the audit log.
 
         Raises:
             UnknownBoard, AmbiguousBoard, NotAllowed, NotYourBoard
@@ -138,7 +138,7 @@ class Questions:
         return row
 
     async def get(self, caller: Caller, id: str) -> QuestionRow:
-        """The question, if the caller may see it.
+        """Return the question, if the caller may see it.
 
         Raises:
             UnknownQuestion, NotAllowed
@@ -146,14 +146,14 @@ class Questions:
         return await self._seen(caller, Verb.QUESTION_READ, id)
 
     async def answer(self, caller: Caller, id: str, text: str, *, is_decision: bool = False) -> QuestionRow:
-        """Answer it. The first answer counts; the same one again, by the same caller, changes nothing.
+        """Answer a question. The first answer counts; the same caller may repeat it without effect.
 
         Args:
-            is_decision: an operator answers: it stands in the audit log.
+            is_decision: True for an operator's request, which is recorded in the audit log.
 
         Raises:
             UnknownQuestion, NotAllowed, BadQuestion
-            QuestionSettled: somebody was faster, or nobody waits for it any more.
+            QuestionSettled: the question has another answer, or has ended.
         """
         said = _checked("answer", text, ANSWER_CHARACTERS)
         asked = await self._seen(caller, Verb.QUESTION_ANSWER, id)
@@ -177,7 +177,7 @@ class Questions:
         return row
 
     async def withdraw(self, caller: Caller, id: str) -> QuestionRow:
-        """Nobody waits for an answer any more. For operators alone.
+        """Withdraw a question, so that it is no longer open. For operators only.
 
         Raises:
             UnknownQuestion, QuestionSettled
@@ -196,10 +196,10 @@ class Questions:
         return row
 
     async def heard(self, agent_id: AgentId, text: str) -> int:
-        """What a gateway's main agent wrote in its own chat may answer questions: how many it did.
+        """Store the answers in a chat text of a gateway's main agent. Return their number.
 
-        Lines ``ANSWER <question id>: text`` do, where the question is of a board of that gateway and
-        waits still. Everything else is a word in a chat.
+        Answers are lines ``ANSWER <question id>: text`` for open questions of a board of that gateway. All
+        other text is ignored.
         """
         count = 0
         for id, said in answers_in(text)[:MOST_HEARD]:
@@ -214,14 +214,14 @@ class Questions:
                 await self.answer(caller, id, said)
             except StorageError:
                 raise
-            except HubError as exc:  # settled, no answer, or of a board that is this agent's no more
+            except HubError as exc:  # settled, an invalid answer, or a board of another gateway
                 log.info("question.not_answered", question_id=id, agent_id=agent_id, why=exc.code)
                 continue
             count += 1
         return count
 
     async def expire(self) -> None:
-        """Let those go whose time is over."""
+        """End the questions whose time is over."""
         while True:
             fresh = [self._ids.fresh() for _ in range(EXPIRED_AT_ONCE)]
             went = await self._store.write(questions.expire_due, self._at(), fresh)
@@ -231,7 +231,7 @@ class Questions:
                 return
 
     def told(self, row: QuestionRow) -> None:
-        """A question is new or settled, and that is committed: by us, or with an item of a board's memory."""
+        """Report a new or settled question after its commit, by this class or by a board's memory."""
         self._metrics.questions.labels(row.state).inc()
         log.info(
             "question.moved",
@@ -258,7 +258,7 @@ class Questions:
 
 
 def _checked(name: str, text: str, most: int) -> str:
-    """Raises BadQuestion."""
+    """Return the stripped text of the field *name*. Raises BadQuestion."""
     kept = text.strip()
     if not kept:
         raise BadQuestion(f"{name}: there is nothing in it")

@@ -1,9 +1,8 @@
-"""Whether a gateway has settled on its configuration, so that a turn which begins now is not ended by it.
+"""Detection of a gateway's configuration changes, which would abort turns that are beginning.
 
-A gateway that takes up another configuration, as with every agent that is made there, drops each turn
-that it is just about to begin: the letter stands in the agent's history, and no model was asked. So
-letters wait while agents are made at a gateway and until its configuration has been quiet for a while;
-but not for ever, whoever keeps changing it.
+A gateway that applies a new configuration, as for every agent created there, drops each turn that is about to
+begin: the letter is in the agent's history, but no model was asked. So letters wait while agents are created,
+and until the configuration has been stable for a while. The wait is limited, even if the changes continue.
 """
 
 from collections.abc import Iterator
@@ -13,14 +12,14 @@ from typing import Final
 from hub.clock import Clock
 from hub.openclaw import GatewayEvent, GatewayNews
 
-QUIET_S: Final = 5.0  # a real one needs 4 to 7 s to begin the first turn of an agent
-MOST_S: Final = 120.0  # that letters wait for this; an agent that cannot be made holds nobody up for longer
-LOOK_S: Final = 1.0  # to the next look, while agents are made
+QUIET_S: Final = 5.0  # a real gateway needs 4 to 7 s to begin the first turn of an agent
+MOST_S: Final = 120.0  # limit of the wait, so that an agent that cannot be created does not block letters
+LOOK_S: Final = 1.0  # interval of checks while agents are created
 CHANGED: Final = "config.changed"
 
 
 class _Spell:
-    """A time in which a gateway's configuration is not quiet."""
+    """A period in which a gateway's configuration changes."""
 
     __slots__ = ("began_at", "last_at", "making")
 
@@ -34,25 +33,25 @@ class _Spell:
 
 
 class Quiet:
-    """What is known of each gateway's configuration: who changes it, and when it was changed last."""
+    """Periods of configuration changes, by gateway."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._spells: dict[str, _Spell] = {}
 
     def hear(self, news: GatewayNews) -> None:
-        """A gateway says that its configuration is another, whoever changed it."""
+        """Record a gateway's event about a changed configuration."""
         if isinstance(news, GatewayEvent) and news.name == CHANGED:
             self.changed(news.gateway)
 
     def changed(self, gateway: str) -> None:
-        """Its configuration is another from now on."""
+        """Record a change of the gateway's configuration."""
         now = self._clock.monotonic()
         self._spell(gateway, now).last_at = now
 
     @contextmanager
     def making(self, gateway: str) -> Iterator[None]:
-        """An agent is made there within the block."""
+        """Mark that an agent is being created at the gateway, for the duration of the block."""
         self._spell(gateway, self._clock.monotonic()).making += 1
         try:
             yield
@@ -60,7 +59,7 @@ class Quiet:
             self._spells[gateway].making -= 1
 
     def held_s(self, gateway: str) -> float:
-        """For how many seconds letters over it had better wait; 0: they go."""
+        """Return the seconds for which letters to the gateway should wait; 0 for none."""
         spell = self._spells.get(gateway)
         if spell is None:
             return 0.0

@@ -1,7 +1,7 @@
-"""In which sessions of gateways something has happened that may move a message; and what their agents said.
+"""Sessions of gateways with events that may affect a message, and texts that may be answers.
 
-Put aside by whoever reads the sockets, taken by the courier. Nothing is lost where much happens: then
-every message is looked at.
+Filled by the readers of the sockets, and read by the courier. If too many sessions are collected, the courier
+checks all messages instead, so that no event is lost.
 """
 
 from collections.abc import Mapping
@@ -9,15 +9,15 @@ from typing import Any, Final
 
 from hub.openclaw import GatewayEvent
 
-MOST: Final = 5_000  # sessions put aside
-SAID: Final = 200  # words put aside; a person's answer is also found in the history later
-ANSWER: Final = "ANSWER "  # begins the line in which a main agent tells what a person said
+MOST: Final = 5_000  # limit of collected sessions
+SAID: Final = 200  # limit of collected texts; a person's answer is also found in the history later
+ANSWER: Final = "ANSWER "  # prefix of a line in which a main agent reports a person's answer
 _ENDS: Final = ("final", "error", "aborted")
 _PHASES: Final = ("start", "end", "error")
 
 
 class SessionsHeard:
-    """What was heard since it was asked last."""
+    """Events collected since the last read."""
 
     def __init__(self) -> None:
         self._sessions: dict[str, set[str]] = {}  # by gateway's name
@@ -26,7 +26,7 @@ class SessionsHeard:
         self.is_too_much = False
 
     def hear(self, event: GatewayEvent) -> bool:
-        """Take one event; whether anybody should look because of it."""
+        """Collect one event. Return True if the courier should check because of it."""
         told = event.payload
         if not isinstance(told, Mapping) or not isinstance(session := told.get("sessionKey"), str):
             return False
@@ -46,12 +46,12 @@ class SessionsHeard:
         return True
 
     def take_sessions(self) -> dict[str, set[str]]:
-        """The sessions, by the names of their gateways."""
+        """Return and clear the collected sessions, by gateway's name."""
         taken, self._sessions, self._count = self._sessions, {}, 0
         return taken
 
     def take_said(self) -> list[tuple[str, str, str]]:
-        """Gateway, session and words of what may be a person's answer."""
+        """Return and clear the texts that may be answers, as gateway, session and text."""
         taken, self._said = self._said, []
         return taken
 

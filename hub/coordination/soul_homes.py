@@ -1,7 +1,7 @@
-"""Where a soul is kept, behind one contract: at an agent's gateway, or on its device.
+"""Places where souls are kept, with one interface: an agent's gateway or its device.
 
-Both write over what was read and over nothing else, and both say so by the SHA-256 of the text,
-which is reckoned here as well.
+Both replace only the version that the hub has read, identified by the SHA-256 of the text. The hub computes
+the hash too.
 """
 
 from collections.abc import Callable
@@ -25,23 +25,23 @@ from storage.coordination import soul_writes, souls
 from storage.coordination.gateway_making import NoGateway
 from storage.coordination.souls import SoulPlace
 
-READY_S: Final = 5.0  # for a gateway that is just coming back; then whoever asks is told that it is not there
-ANSWER_MS: Final = 30_000  # of a device, for one call
-READS: Final = 3  # a text may change while its parts are read; then it is read anew
-CONFLICT: Final = "agent_file_conflict"  # a gateway's word
-MOST_BYTES: Final = 4 * 1024 * 1024  # of a soul on a device, whoever wrote it
+READY_S: Final = 5.0  # for a gateway that is reconnecting, before the caller gets an error
+ANSWER_MS: Final = 30_000  # per call to a device
+READS: Final = 3  # attempts, because the text may change while its parts are read
+CONFLICT: Final = "agent_file_conflict"  # error type of gateways
+MOST_BYTES: Final = 4 * 1024 * 1024  # of a soul on a device, by any author
 
 T = TypeVar("T")
 
 
 class Overtaken(HubError):
-    """Something else is there than what was to be written over; nothing was written."""
+    """The current version is not the expected one; nothing was written."""
 
     code = ErrorCode.SOUL_CONFLICT
 
 
 class DeviceRefused(HubError):
-    """The device said no, or something that cannot be read; *may_return*: not for ever."""
+    """The device refused, or its answer is malformed; *may_return* is True if a retry may succeed."""
 
     code = ErrorCode.DEVICE_ERROR
 
@@ -51,7 +51,7 @@ class DeviceRefused(HubError):
 
 
 class Soul(msgspec.Struct, frozen=True, kw_only=True):
-    """A soul as it is where its agent lives. *updated_at* is epoch milliseconds, where that is known."""
+    """A soul with its hash. *updated_at* is in epoch milliseconds, or None if unknown."""
 
     content: str
     sha256: str
@@ -59,18 +59,18 @@ class Soul(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SoulHome(Protocol):
-    """Keeps the soul of one agent.
+    """Interface to the stored soul of one agent.
 
     Attributes:
         place: ``gateway:NAME`` or ``device:ID``.
-        remembers: a write that comes again under its id is answered as it was the first time.
+        remembers: True if a repeated write id is answered with the first result.
     """
 
     place: str
     remembers: bool
 
     async def read(self, *, trace: str) -> Soul | None:
-        """It, as it is now; ``None``: there is none.
+        """Return the current soul, or None if there is none.
 
         Raises:
             GatewayError, DeliveryError, DeviceRefused
@@ -78,20 +78,20 @@ class SoulHome(Protocol):
         ...
 
     async def write(self, content: str, *, base: str, write_id: str, trace: str) -> str:
-        """Make it *content*; the hash of what is there then.
+        """Replace the soul by *content*. Return the hash of the stored text.
 
         Args:
-            base: hash of what has to be there; ``ABSENT``: nothing.
+            base: hash of the version to replace; ``ABSENT`` if there must be none.
 
         Raises:
-            Overtaken: something else is there; nothing was written.
-            GatewayError, DeliveryError, DeviceRefused: some of them say whether it may be written.
+            Overtaken: another version is stored; nothing was written.
+            GatewayError, DeliveryError, DeviceRefused: see ``may_be_done`` for whether the text was written.
         """
         ...
 
 
 class GatewayHome:
-    """At an OpenClaw gateway. Writing needs admin rights there."""
+    """Soul at an OpenClaw gateway. Writing needs admin rights there."""
 
     remembers = False
 
@@ -101,8 +101,8 @@ class GatewayHome:
         self.place = f"gateway:{gateway.name}"
 
     async def read(self, *, trace: str) -> Soul | None:
-        """See ``SoulHome.read``."""
-        await self._gateway.ready(READY_S)  # a request would wait longer for a gateway that is away
+        """Implement ``SoulHome.read``."""
+        await self._gateway.ready(READY_S)  # a request would wait longer for a disconnected gateway
         file = await file_get(self._gateway, self._remote_id, SOUL_FILE, trace=trace)
         if file.missing or file.content is None:
             return None
@@ -111,14 +111,14 @@ class GatewayHome:
         return Soul(content=file.content, sha256=souls.digest(file.content), updated_at=updated_at)
 
     async def write(self, content: str, *, base: str, write_id: str, trace: str) -> str:
-        """See ``SoulHome.write``. Where there was none, a gateway has nothing to compare with."""
+        """Implement ``SoulHome.write``. Without an existing file, a gateway has no hash to compare."""
         expected = None if base == soul_writes.ABSENT else base
         try:
             file = await file_set(
                 self._gateway, self._remote_id, SOUL_FILE, content, expected_hash=expected, trace=trace
             )
         except GatewayRefused as refused:
-            # Where there is no file, the refusal does not tell a hash, and is a plain one.
+            # For a missing file, the refusal is plain, without a hash.
             if isinstance(refused, FileConflict) or refused.details.get("type") == CONFLICT:
                 raise Overtaken(str(refused)) from refused
             raise
@@ -136,7 +136,7 @@ class GatewayHome:
 
 
 class DeviceHome:
-    """On a device of ours, which keeps the answers to what it was asked to change."""
+    """Soul on a device of this hub, which remembers the answers to write requests."""
 
     remembers = True
 
@@ -147,7 +147,7 @@ class DeviceHome:
         self.place = f"device:{link.device_id}"
 
     async def read(self, *, trace: str) -> Soul | None:
-        """See ``SoulHome.read``."""
+        """Implement ``SoulHome.read``."""
         for _ in range(READS):
             first = part = await self._part(0, trace)
             if first.sha256 is None:
@@ -167,7 +167,7 @@ class DeviceHome:
         return Soul(content=content, sha256=first.sha256, updated_at=first.updated_at)
 
     async def write(self, content: str, *, base: str, write_id: str, trace: str) -> str:
-        """See ``SoulHome.write``."""
+        """Implement ``SoulHome.write``."""
         expected = None if base == soul_writes.ABSENT else base
         put = FilePut(name=SOUL_FILE, content=content, expected_sha256=expected)
         told = await self._ask(Action.FILE_PUT, CallId(write_id), msgspec.structs.asdict(put), trace)
@@ -198,11 +198,11 @@ class DeviceHome:
 
 
 class SoulHomes:
-    """Finds the home of a soul.
+    """Lookup of the home of a soul.
 
     Args:
-        find_gateway: by the name that hub.toml has.
-        find_link: the device, if it is connected to this hub.
+        find_gateway: returns the gateway with a name of hub.toml.
+        find_link: returns a device's link if it is connected to this hub.
     """
 
     def __init__(
@@ -216,7 +216,7 @@ class SoulHomes:
         self._ids = ids
 
     def check(self, place: SoulPlace) -> None:
-        """Let pass an agent that lives somewhere, whether that can be reached now or not.
+        """Check that the agent has a home, which may be disconnected.
 
         Raises:
             NoSession, NoGateway
@@ -228,7 +228,7 @@ class SoulHomes:
             raise NoSession(f"agent {place.agent} lives on no gateway and on no device")
 
     def get(self, place: SoulPlace) -> SoulHome:
-        """The home of a soul, to be asked.
+        """Return the home of a soul, for requests.
 
         Raises:
             NoSession, NoGateway
@@ -246,13 +246,13 @@ class SoulHomes:
         return DeviceHome(link, place.agent_id, self._ids)
 
 
-# What asking a home may end with.
+# Errors of requests to a home.
 HomeError = GatewayError | DeliveryError | DeviceRefused
 HOME_ERRORS: Final = (GatewayError, DeliveryError, DeviceRefused)
 
 
 def may_return(error: HomeError) -> bool:
-    """Whether asking again later, unchanged, may help."""
+    """Return True if the same request may succeed later."""
     match error:
         case GatewayError():
             return error.retryable
@@ -263,5 +263,5 @@ def may_return(error: HomeError) -> bool:
 
 
 def may_be_done(error: HomeError) -> bool:
-    """Whether what was asked may have been done all the same."""
+    """Return True if the request may have been carried out despite the error."""
     return isinstance(error, GatewayError) and error.dispatched

@@ -1,10 +1,9 @@
-"""Brings every write of a soul to its end.
+"""Writes of souls, carried out until each has an end.
 
-A write is a row before it is a frame. Whoever takes it up looks first, and each look says what is left
-to do: what is there is what was wanted (it is done), what it was to be written over (it is written), or
-something else (somebody was faster, and theirs stays). So it does not matter whether this hub, the
-gateway or the device was killed in between, or an answer was lost: nothing is lost, and nothing is
-written twice. What waits is taken up at the start, when a gateway or a device is back, and by time.
+A write is committed as a row before it is sent. Each attempt first reads the stored soul. If it is the new
+text, the write is done. If it is the expected version, it is replaced. If it is another text, a concurrent
+author's version is kept. So after a crash of the hub, gateway or device, or a lost answer, no write is lost
+or repeated. Waiting writes are attempted at the start, when a gateway or device reconnects, and periodically.
 """
 
 from collections import defaultdict
@@ -45,20 +44,21 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-POLL_S: Final = 2.0  # while one is open: another hub may have made it, or a device may be here by now
-REST_S: Final = 30.0  # while none is
-TAKEN_MS: Final = 120_000  # what one turn may take: two requests of a gateway and the wait for its connection
-AGAIN_MS, AGAIN_CAP_MS = 1_000, 60_000  # after a try that came to nothing, doubled with each
-GIVE_UP_MS: Final = 24 * 3_600_000  # then a write has failed, and its agent's soul is free for others
-LOOKS: Final = 3  # within one turn: somebody may write between our look and our write
-AT_ONCE: Final = 100  # writes in hand
+POLL_S: Final = 2.0  # while a write is open: another hub may have added it, or a device may have connected
+REST_S: Final = 30.0  # while no write is open
+TAKEN_MS: Final = 120_000  # per attempt: two gateway requests, and the wait for its connection
+AGAIN_MS, AGAIN_CAP_MS = 1_000, 60_000  # after a failed attempt, doubled with each
+# after this time the write fails, so that other writes of the soul can proceed
+GIVE_UP_MS: Final = 24 * 3_600_000
+LOOKS: Final = 3  # per attempt, because another author may write between the hub's read and write
+AT_ONCE: Final = 100  # writes in progress
 
 
 class SoulWriter:
-    """Takes writes, and a service that brings them to their end.
+    """Accepts writes, and carries them out as a service.
 
     Attributes:
-        kept: how many versions of a soul, and settled writes, stay.
+        kept: number of versions of a soul, and of settled writes, to keep.
     """
 
     def __init__(
@@ -72,19 +72,20 @@ class SoulWriter:
         self._ids = ids
         self._metrics = metrics
         self._in_hand: set[SoulWriteId] = set()
-        self._absent: dict[SoulWriteId, float] = {}  # monotonic: until then nobody is looked for
+        # monotonic time until which an unavailable home is not looked up again
+        self._absent: dict[SoulWriteId, float] = {}
         self._settled: defaultdict[SoulWriteId, list[anyio.Event]] = defaultdict(list)
         self._wake = anyio.Event()
-        self._is_hurried = True  # whoever had a write in hand before is gone
-        self._looked_at = 0  # by the wall
+        self._is_hurried = True  # open writes of an earlier boot must be released
+        self._looked_at = 0  # wall-clock time of the last round
 
     async def add(self, new: NewSoulWrite, *, wait_s: float) -> SoulWriteRow:
-        """Write down what is to be written, and how far it has come within *wait_s*.
+        """Commit a write, and return it in its state after *wait_s*.
 
-        While another write of the same soul is open, this one waits for its turn.
+        While another write of the same soul is open, this write waits for it.
 
         Raises:
-            SoulBusy: the other one is open still; nothing was written down.
+            SoulBusy: the other write is still open; nothing was written.
         """
         deadline = self._clock.monotonic() + wait_s
         while True:
@@ -100,54 +101,55 @@ class SoulWriter:
         return await self.settled_or(write.id, deadline - self._clock.monotonic())
 
     async def settled_or(self, write_id: SoulWriteId, wait_s: float) -> SoulWriteRow:
-        """The write once it has an end, or as it is after *wait_s*."""
+        """Return the write once it has ended, or its state after *wait_s*."""
         deadline = self._clock.monotonic() + wait_s
         ended = anyio.Event()
-        self._settled[write_id].append(ended)  # before looking: its end may come while we look
+        self._settled[write_id].append(ended)  # registered before the read, so that the end is not missed
         try:
             while True:
                 write = await self._store.read(soul_writes.get_write, write_id)
                 left_s = deadline - self._clock.monotonic()
                 if write.state is not SoulWriteState.WAITING or left_s <= 0:
                     return write
-                await self._wait(ended, min(left_s, POLL_S))  # another hub may be who ends it
+                await self._wait(ended, min(left_s, POLL_S))  # another hub may end it
         finally:
             self._settled[write_id].remove(ended)
             if not self._settled[write_id]:
                 del self._settled[write_id]
 
-    # --- what happens meanwhile ---
+    # --- service ---
 
     def look_again(self) -> None:
-        """A device is here: what waits for it is taken up now."""
+        """Resume waiting writes now, because a device has connected."""
         self._is_hurried = True
         self._wake.set()
 
     def heard(self, news: GatewayNews | NewsLost) -> None:
-        """A gateway told something: what waits for it is taken up once it is back."""
+        """Resume waiting writes when a gateway has reconnected."""
         if isinstance(news, Reconnected):
             self.look_again()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Bring writes to their end until cancelled. What is cut off is looked at again at the next start."""
+        """Execute writes until cancelled. Interrupted writes are resumed at the next start."""
         task_status.started()
         self._in_hand.clear()
         async with anyio.create_task_group() as writers:
             while True:
-                self._wake = anyio.Event()  # before looking: what is told meanwhile is looked at next time
+                # created before the read, so that a later notification is not lost
+                self._wake = anyio.Event()
                 self.turns.work()
                 rest_s = POLL_S
                 try:
                     rest_s = await self._look(writers)
                 except StorageError as exc:
                     log.error("soul.database", exc=exc)
-                except Exception as exc:  # the loop that must survive
+                except Exception as exc:  # the loop must survive any error
                     log.error("soul.broke", exc=exc)
                 self.turns.wait(rest_s)
                 await self._wait(self._wake, rest_s)
 
     async def _look(self, writers: TaskGroup) -> float:
-        """Take up all that is due; returns for how many seconds nothing is."""
+        """Start all due writes. Return the seconds until the next round."""
         now, at = self._clock.monotonic(), self._at()
         self._is_hurried |= at < self._looked_at - AGAIN_MS  # the clock was set back
         self._looked_at = at
@@ -169,10 +171,10 @@ class SoulWriter:
         return POLL_S if await self._store.read(soul_writes.next_due) is not None else REST_S
 
     async def _bring(self, write_id: SoulWriteId) -> None:
-        """One turn of a write: it ends, or is put off. Whatever breaks is its own."""
+        """Make one attempt at a write. Errors affect only this write."""
         try:
             await self._take_up(await self._store.read(soul_writes.get_write, write_id))
-        except StorageError as exc:  # its row says when it is taken up again
+        except StorageError as exc:  # its row has the time of the next attempt
             log.error("soul.database", exc=exc)
         except Exception as exc:
             log.error("soul.broke", exc=exc, write_id=write_id)
@@ -191,7 +193,7 @@ class SoulWriter:
         try:
             home = self._homes.get(place)
         except (DeviceOffline, NoSession, NoGateway) as absent:
-            # The row stays due: its device may be connected to another hub, which looks for itself.
+            # The row stays due: its device may be connected to another hub, which checks for itself.
             self._absent[write.id] = self._clock.monotonic() + REST_S
             if write.reason_code != absent.code:
                 await self._put_off(write, absent, 0)
@@ -227,16 +229,16 @@ class SoulWriter:
             if soul is not None:
                 await self.note(write.agent_id, home, soul, since)
             if not await self._store.write(soul_writes.begin_send, write, base):
-                return  # somebody else has it in hand
+                return  # another process has changed the write
             write = msgspec.structs.replace(write, expected_sha256=base, sends=write.sends + 1)
             try:
                 told = await home.write(write.content, base=base, write_id=write.id, trace=trace)
             except Overtaken:
-                continue  # look what is there now
+                continue  # read the current version
             except HOME_ERRORS as error:
                 if may_return(error) or not may_be_done(error):
                     raise
-                unclear = error  # it refused, and may have done it: look
+                unclear = error  # the write may have happened despite the error: read again
                 continue
             if told == write.sha256:
                 await self._settle(write, agent, home.place, SoulWriteState.DONE)
@@ -244,7 +246,7 @@ class SoulWriter:
         raise DeviceOffline(f"{home.place}: the soul changes faster than it can be written")
 
     async def _was_written(self, write: SoulWriteRow, home: SoulHome, base: str, trace: str) -> bool:
-        """Whether ours had been there before somebody else's, where that can be known still."""
+        """Return True if the home remembers that this write succeeded before another author's write."""
         if not home.remembers:
             return False
         try:
@@ -272,7 +274,7 @@ class SoulWriter:
         error: HubError | None = None,
         code: ErrorCode | None = None,
     ) -> None:
-        """It has its end; whoever comes second with one changes nothing and tells nothing."""
+        """End the write. Does nothing if it has ended already."""
         end = SoulOutcome(
             to=to,
             place=where,
@@ -299,13 +301,13 @@ class SoulWriter:
             case SoulWriteState.FAILED:
                 log.warning("soul.failed", **told, code=settled.reason_code)
 
-    # --- small things ---
+    # --- helpers ---
 
     async def place_of(self, agent_id: AgentId) -> SoulPlace:
-        """Where the soul of an agent is kept.
+        """Return the place of an agent's soul.
 
         Raises:
-            UnknownAgent: it is there no more.
+            UnknownAgent: the agent was removed.
         """
         place = await self._store.read(souls.find_place, agent_id)
         if place is None:
@@ -313,9 +315,9 @@ class SoulWriter:
         return place
 
     async def note(self, agent_id: AgentId, home: SoulHome, soul: Soul, since: int) -> None:
-        """Keep what was found in the history, if it is news."""
+        """Add a soul that was read to the history, if it is new."""
         if await self._store.read(souls.last_there, agent_id) == soul.sha256:
-            return  # as nearly always; then nothing is written
+            return  # the usual case: nothing to write
         is_new = await self._store.write(
             souls.note_seen,
             agent_id,
@@ -337,7 +339,7 @@ class SoulWriter:
             log.info("soul.waits", agent_id=write.agent_id, write_id=write.id, code=error.code)
 
     async def _wait(self, event: anyio.Event, seconds: float) -> None:
-        """Until so much time has gone by, or *event*."""
+        """Wait until the time has passed, or the event is set."""
         async with anyio.create_task_group() as waiting:
 
             async def over() -> None:
@@ -353,6 +355,6 @@ class SoulWriter:
 
 
 def _again_ms(age_ms: int, error: HomeError) -> int:
-    """How long a write is left alone that was tried in vain: as long as it is old, within bounds."""
+    """Return the delay before the next attempt: the age of the write, within limits."""
     asked = getattr(error, "retry_after_ms", None) or 0
     return max(asked, min(AGAIN_CAP_MS, max(AGAIN_MS, age_ms)))

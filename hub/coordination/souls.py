@@ -1,7 +1,7 @@
-"""Souls of agents, read and written where the agents live: on gateways and on our own devices.
+"""Souls of agents, read and written where the agents live: on gateways and on devices.
 
-Who may do so is asked first. A write is given to ``SoulWriter``, which brings it to its end whatever
-happens meanwhile; what was read of others' writes goes into the history.
+Permissions are checked first. Writes are passed to ``SoulWriter``, which carries them out. Versions by other
+authors are added to the history when they are read.
 """
 
 from typing import Final
@@ -23,7 +23,7 @@ from storage.coordination.soul_writes import NewSoulWrite, SoulWriteRow
 from storage.coordination.souls import SoulPlace, SoulVersion
 from storage.store import Store
 
-WAIT_S: Final = 10.0  # for the other side to have it, before whoever asks is told that it waits
+WAIT_S: Final = 10.0  # for the write to complete, before it is returned in its waiting state
 MOST_WAIT_S: Final = 120.0
 
 
@@ -40,7 +40,7 @@ class SoulTooLarge(HubError):
 
 
 class SoulConflict(HubError):
-    """Somebody else had written in between; theirs stays, and ours is in the history."""
+    """The stored version by another author is kept; the text of this write is in the history."""
 
     code = ErrorCode.SOUL_CONFLICT
 
@@ -58,7 +58,7 @@ class SoulConflict(HubError):
 
 
 class SoulNotWritten(HubError):
-    """The write came to nothing, as its row says; its text is in the history."""
+    """The write failed, for the reason in its row; its text is in the history."""
 
     def __init__(self, write: SoulWriteRow) -> None:
         super().__init__(write.problem or "the soul was not written")
@@ -67,7 +67,12 @@ class SoulNotWritten(HubError):
 
 
 class SoulSight(msgspec.Struct, frozen=True, kw_only=True):
-    """A soul as it was found. *soul*: ``None``: there is none. *open_write*: what is being written now."""
+    """A soul that was read.
+
+    Attributes:
+        soul: None if there is none.
+        open_write: the write in progress, or None.
+    """
 
     place: SoulPlace
     where: str
@@ -76,11 +81,11 @@ class SoulSight(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SoulWish(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody wants a soul to be.
+    """Requested text of a soul.
 
     Attributes:
-        expected_sha256: of what it is to replace; ``""``: there is none yet; ``None``: whatever is there when
-            the hub looks, which still may not change between its look and its write.
+        expected_sha256: hash of the version to replace; ``""`` if there must be none; None for the version
+            that the hub reads, which must not change before the write.
     """
 
     content: str
@@ -92,14 +97,14 @@ class SoulWish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SoulLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a soul may be that the hub writes, and how many versions of each it keeps."""
+    """Limit of a soul written by the hub in bytes, and number of versions kept of each."""
 
     bytes: int = 256 * 1024
     versions: int = 200
 
 
 class Souls:
-    """Reads and writes souls, for whoever may."""
+    """Souls of agents, for authorized callers."""
 
     def __init__(
         self,
@@ -123,7 +128,7 @@ class Souls:
 
     @property
     def limits(self) -> SoulLimits:
-        """Those of ``[limits]``."""
+        """Current limits of ``[limits]``."""
         return self._limits
 
     @limits.setter
@@ -132,11 +137,11 @@ class Souls:
         self._writer.kept = limits.versions
 
     async def read(self, caller: Caller, board: str, agent: str) -> SoulSight:
-        """The soul of an agent, as it is now where the agent lives.
+        """Return the soul of an agent, read from the agent's home.
 
         Raises:
             UnknownBoard, UnknownAgent, NotAllowed, NoSession, NoGateway
-            GatewayError, DeliveryError, DeviceRefused: it cannot be asked, or said no.
+            GatewayError, DeliveryError, DeviceRefused: the home is unavailable or refused.
         """
         _, target = await self._authority.target(caller, Verb.SOUL_READ, board, agent)
         place = await self._writer.place_of(target.id)
@@ -151,16 +156,16 @@ class Souls:
     async def write(
         self, caller: Caller, board: str, agent: str, wish: SoulWish, *, wait_s: float = 0.0
     ) -> SoulWriteRow:
-        """Let a soul be written; the write, as far as it has come within *wait_s*.
+        """Write a soul. Return the write in its state after *wait_s*.
 
-        A write that waits, because its gateway or device is not there, goes on by itself. While
-        another write of the same soul is open, this one waits for its turn.
+        A write that waits for its gateway or device continues in the background. While another write of the
+        same soul is open, this write waits for it.
 
         Raises:
             UnknownBoard, UnknownAgent, NotAllowed, NoSession, NoGateway, BadSoul, SoulTooLarge: nothing
-                was written, nor will be.
-            SoulBusy: another write is open still.
-            SoulConflict, SoulNotWritten: how it ended.
+                was committed.
+            SoulBusy: another write is still open.
+            SoulConflict, SoulNotWritten: the write has failed.
         """
         found, target = await self._authority.target(caller, Verb.SOUL_WRITE, board, agent)
         self._check(wish.content)
@@ -192,7 +197,7 @@ class Souls:
     async def history(
         self, caller: Caller, board: str, agent: str, *, limit: int, below: int | None = None
     ) -> list[SoulVersion]:
-        """The newest versions first that this hub wrote, saw, or could not write.
+        """Return the versions that this hub wrote, read or failed to write, newest first.
 
         Raises:
             UnknownBoard, UnknownAgent, NotAllowed
@@ -201,7 +206,7 @@ class Souls:
         return await self._store.read(souls.list_versions, target.id, limit=limit, below=below)
 
     async def writes(self, caller: Caller, board: str, agent: str, *, limit: int) -> list[SoulWriteRow]:
-        """The newest writes first, open or not.
+        """Return the writes, open or settled, newest first.
 
         Raises:
             UnknownBoard, UnknownAgent, NotAllowed
@@ -210,7 +215,7 @@ class Souls:
         return await self._store.read(soul_writes.list_writes, target.id, limit=limit)
 
     async def version(self, caller: Caller, board: str, agent: str, seq: int) -> tuple[SoulVersion, str]:
-        """A version, and its text.
+        """Return a version with its text.
 
         Raises:
             UnknownBoard, UnknownAgent, NotAllowed, UnknownSoulVersion

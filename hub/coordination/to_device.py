@@ -1,8 +1,8 @@
-"""Brings a message to an agent that lives on one of our own devices.
+"""Delivery of a message to an agent on a device of this hub.
 
-The device keeps it in its file and answers; then its agent has it. The id of the call is derived from the
-message's, and a device does a call once, so a message that is told twice is there once.
-What its agent or its owner answers comes as the device's request ``messages.answer``.
+A message is delivered when the device has stored it and answered. The call id is derived from the message's
+id, and a device carries out a call once, so a repeated message is stored once. The answer of the agent or its
+owner is the device's request ``messages.answer``.
 """
 
 import hashlib
@@ -24,24 +24,28 @@ from storage.coordination.message_rows import MessageRow, MessageSight
 log = Channel(__name__)
 
 ANSWER_S: Final = 60.0
-GONE_MS: Final = 1_000  # a connection that ends may be listed for a moment: each try is a row
+GONE_MS: Final = 1_000  # a closing connection may still be listed for a moment, and each attempt writes a row
 AGAIN: Final = Backoff(base_s=5.0, cap_s=300.0)
 
 
 class ToDevice:
-    """Brings messages to agents of devices."""
+    """Delivers messages to agents on devices."""
 
     def __init__(
         self, moving: Moving, *, chance: Chance, answer_s: float = ANSWER_S, again: Backoff = AGAIN
     ) -> None:
-        """*answer_s*: how long a device has to answer before it is told again."""
+        """Set up the delivery.
+
+        Args:
+            answer_s: seconds that a device has to answer before the call is repeated.
+        """
         self.answer_s = answer_s
         self._moving = moving
         self._chance = chance
         self._again = again
 
     async def bring(self, link: DeviceLink, seen: MessageSight) -> None:
-        """Tell the device once, and write down what it says."""
+        """Send the message once, and store the result."""
         if not link.can(Action.MESSAGE_DELIVER):
             reason = f"the device does not take messages: it does not list {Action.MESSAGE_DELIVER}"
             await self._moving.fail(seen, ErrorCode.CALL_UNSUPPORTED, reason)
@@ -62,14 +66,14 @@ class ToDevice:
             answer = await link.call(frame)
         except DeviceGone as gone:
             if gone.dispatched:
-                await self._moving.put_off(sent, GONE_MS)  # or as soon as the device is back
+                await self._moving.put_off(sent, GONE_MS)  # or as soon as the device reconnects
             else:
                 await self._not_left(seen, sent, GONE_MS)
             return
         except CallTimedOut:
             await self._moving.put_off(sent, self._again_ms(sent.sends))
             return
-        except DeliveryError:  # it has more open calls than it may, or is slow: nothing has left
+        except DeliveryError:  # too many open calls, or a slow device: nothing was sent
             await self._not_left(seen, sent, self._again_ms(sent.sends))
             return
         if answer.error is None:
@@ -83,7 +87,7 @@ class ToDevice:
             await self._moving.fail(sent, answer.error.code, answer.error.message, proof=proof)
 
     async def _not_left(self, seen: MessageSight, sent: MessageRow, wait_ms: int) -> None:
-        """This try did not; an earlier one may have come there, and its answer is taken still."""
+        """Revert an attempt that was not sent; an earlier attempt may have arrived and is still valid."""
         if seen.state is MessageState.WAITING:
             await self._moving.move(sent, MessageEvent.TAKEN_BACK, after_ms=wait_ms)
         else:
@@ -94,7 +98,7 @@ class ToDevice:
 
 
 def told(row: MessageSight) -> Record:
-    """What a device is told of a message."""
+    """Return the data of a message sent to a device."""
     data: Record = {
         "message_id": row.id,
         "agent_id": row.to_agent_id,
@@ -112,16 +116,16 @@ def told(row: MessageSight) -> Record:
 
 
 def call_id_of(message_id: str) -> CallId:
-    """The id of the call that brings a message: always the same."""
+    """Return the call id for a message; always the same."""
     digest = hashlib.blake2b(message_id.encode(), digest_size=16).hexdigest()
     return CallId(f"m-{digest}")
 
 
 def _may_change(error: ErrorBody) -> bool:
-    """Whether the device may answer otherwise when it is asked again."""
+    """Return True if the device may answer differently when the call is repeated."""
     if error.retryable:
         return True
     try:
         return CATALOGUE[ErrorCode(error.code)].retryable
     except ValueError:
-        return False  # a code of the device's own
+        return False  # an error code that only the device knows

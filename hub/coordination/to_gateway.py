@@ -1,14 +1,14 @@
-"""Brings a message to an agent of a gateway, step by step, each proven from what the gateway shows.
+"""Delivery of a message to an agent at a gateway, with each step proved by the gateway's state.
 
 The rules:
 
-* SENT is committed before the frame leaves. A try whose end is not known is looked for in the
-  agent's history before the same key goes again, in the same words.
-* What stands in the history was said, and is never said again. What the gateway dropped before its
-  agent had it is said under a new key.
-* An acknowledgement is no delivery, and a turn's end without words is no answer.
-* What the gateway no longer shows after it had acknowledged it is not said again either: it may have
-  been heard. It fails, and says so.
+* SENT is committed before the frame is sent. An attempt with an unknown result is looked up in the agent's
+  history before the same key is sent again, with the same text.
+* A message in the history was delivered, and is never sent again. A message that the gateway dropped before
+  the agent read it is sent under a new key.
+* An acknowledgement is not a delivery, and the end of a turn without text is not an answer.
+* An acknowledged message that the gateway no longer shows is not sent again, because the agent may have read
+  it. It fails with a reason.
 """
 
 from collections.abc import Awaitable, Callable
@@ -42,22 +42,24 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-MAX_ATTEMPTS: Final = 8  # keys of one message: who is interrupted more often has another trouble
-STALE_S: Final = 60.0  # from committing SENT to sending: a hub that stood still looks anew instead
+MAX_ATTEMPTS: Final = 8  # keys per message; more interruptions have another cause
+# between committing SENT and sending: a hub that was suspended looks the message up instead
+STALE_S: Final = 60.0
 CONFLICT: Final = "chat-request-conflict"
 
-LOOK_MS, LOOK_CAP_MS = 400, 15_000  # between looks at what was acknowledged; events come sooner
-REST_MS, REST_CAP_MS = 2_000, 60_000  # between looks at what waits behind a turn, or is being worked on
-IDLE_MS: Final = 10_000  # a turn whose agent rests for so long is over, though nothing was said
+LOOK_MS, LOOK_CAP_MS = 400, 15_000  # interval of lookups of an acknowledged message; events arrive sooner
+# interval of lookups of a message that waits behind a turn or is being processed
+REST_MS, REST_CAP_MS = 2_000, 60_000
+IDLE_MS: Final = 10_000  # an idle agent has ended its turn after this time, even without an answer
 AGAIN: Final = Backoff(base_s=1.0, cap_s=60.0)
-# A gateway whose agents are being made drops every turn that it prepares just then, for seconds each.
+# A gateway that creates agents drops every turn being prepared, for seconds each.
 UNHEARD_AGAIN: Final = Backoff(base_s=5.0, cap_s=60.0)
 
 Heard = Callable[[AgentId, str], Awaitable[object]]
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """What is sent under one key, kept with the first try, so that each later one says the same."""
+    """Text sent under one key, stored with the first attempt, so that later attempts repeat it."""
 
     session_key: str
     message: str
@@ -67,7 +69,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass
 class Paces:
-    """How long is waited between two looks; tests look more often."""
+    """Intervals between lookups; tests use shorter ones."""
 
     look_ms: int = LOOK_MS
     rest_ms: int = REST_MS
@@ -77,12 +79,13 @@ class Paces:
 
 
 class ToGateway:
-    """Brings messages to agents of gateways.
+    """Delivers messages to agents at gateways.
 
-    Args:
-        heard: is told what a gateway's main agent said after it was asked to ask a person.
-        held_s: for how many seconds letters over a gateway wait, see ``hub.coordination.quiet``.
-        reply_url: where agents reach this hub over HTTP; changed by a reload.
+    The optional callback gets the texts of a gateway's main agent that was asked to ask a person.
+
+    Attributes:
+        held_s: returns the seconds for which letters to a gateway must wait, see ``hub.coordination.quiet``.
+        reply_url: the hub's address for agents over HTTP; changed by a reload.
     """
 
     def __init__(
@@ -107,10 +110,10 @@ class ToGateway:
         self._heard = heard
 
     async def bring(self, gateway: Gateway, seen: MessageSight) -> None:
-        """One step further, or a time set when it is looked at again.
+        """Take the next step with a message, or set the time of the next lookup.
 
         Raises:
-            GatewayError: the gateway could not be asked; nothing was moved but what is proven.
+            GatewayError: the gateway is unreachable; only proved changes were written.
         """
         match seen.state:
             case MessageState.WAITING:
@@ -120,15 +123,16 @@ class ToGateway:
             case _:
                 try:
                     await self._look(gateway, seen)
-                except GatewayRefused as refused:  # to show the session: is there an agent behind it?
+                # the session may be refused because its agent was deleted; checked next
+                except GatewayRefused as refused:
                     if not await self._is_gone(gateway, seen, {"error": shortened(str(refused))}):
                         raise
 
     async def last_look(self, gateway: Gateway, seen: MessageSight) -> MessageRow | None:
-        """What is proven of a message whose time is over; it is not said again.
+        """Look up a message past its time, and store the proved state; never send it again.
 
         Raises:
-            GatewayError: the gateway could not be asked; nothing was moved.
+            GatewayError: the gateway is unreachable; nothing was written.
         """
         key = attempt_key(seen.id, seen.attempt)
         shown, is_whole = await find(gateway, seen.session_key, key)
@@ -141,11 +145,11 @@ class ToGateway:
             await self._lost(seen, {"history": "absent"})
         return await self._store.read(messages.find_message, seen.id)
 
-    # --- saying it ---
+    # --- sending ---
 
     async def _send(self, gateway: Gateway, seen: MessageSight) -> None:
         if seen.held_until is not None and seen.held_until > self._moving.now():
-            # It may be back sooner: a person says so, or another turn of the agent's is answered.
+            # The agent may be available sooner: a person may resume it, or another turn may succeed.
             await self._moving.put_off(seen, min(REST_CAP_MS, seen.held_until - self._moving.now()))
             return
         if (held_s := self.held_s(gateway.name)) > 0:
@@ -157,7 +161,7 @@ class ToGateway:
             said = await self._write_letter(seen)
             proof["letter"] = msgspec.to_builtins(said)
         began = self._clock.monotonic()
-        # A gateway may answer what cannot be read, and show nothing of it, for as long as it likes.
+        # A gateway may answer unreadably without recording the message, any number of times.
         after_ms = max(self.paces.look_ms, self._again_ms(seen.sends) if seen.sends else 0)
         sent = await self._moving.move(
             seen,
@@ -206,7 +210,7 @@ class ToGateway:
     async def _not_sent(
         self, gateway: Gateway, seen: MessageSight, sent: MessageRow, error: GatewayError
     ) -> None:
-        """``chat.send`` was not acknowledged."""
+        """Process the failure of ``chat.send``."""
         log.warning(
             "message.not_acknowledged",
             message_id=sent.id,
@@ -219,7 +223,7 @@ class ToGateway:
         if isinstance(error, GatewayRefused) and (error.dispatched or error.reason == CONFLICT):
             await self._look(gateway, msgspec.structs.replace(seen, **_news_of(sent)), refused=error)
         elif error.dispatched:
-            pass  # it is looked for, when the gateway can be asked
+            pass  # looked up when the gateway is reachable
         elif isinstance(error, GatewayUnreachable):
             wait_ms = max(error.retry_after_ms or 0, self._again_ms(sent.sends))
             await self._moving.move(sent, MessageEvent.TAKEN_BACK, proof=told, after_ms=wait_ms)
@@ -230,7 +234,7 @@ class ToGateway:
                 await self._moving.fail(sent, error.code, str(error), proof=told)
 
     async def _is_gone(self, gateway: Gateway, seen: MessageSight, proof: dict[str, Any]) -> bool:
-        """Whether the gateway has no such agent; then the message is over."""
+        """Return True if the gateway no longer has the agent, after ending the message."""
         listed = await methods.agents_list(gateway)
         if seen.remote_id is None or listed.find(seen.remote_id) is not None:
             return False
@@ -241,20 +245,20 @@ class ToGateway:
             await self._moving.fail(seen, ErrorCode.GATEWAY_REFUSED, reason, proof=proof)
         return True
 
-    # --- looking for it ---
+    # --- lookup ---
 
     async def _look(
         self, gateway: Gateway, seen: MessageSight, *, refused: GatewayRefused | None = None
     ) -> None:
-        """Find out how far it has come, and write that down.
+        """Look up the progress of a message, and store it.
 
         Args:
-            refused: what the gateway said when it was sent; it may have been dropped for that.
+            refused: the gateway's refusal of the send, which may be the reason for a missing message.
         """
         key = attempt_key(seen.id, seen.attempt)
         shown, is_whole = await find(gateway, seen.session_key, key)
         if seen.state is MessageState.CONSUMED and shown.standing is not Standing.CONSUMED:
-            # It was there: the session was begun anew since.
+            # It was in the history before, and the session has been reset since.
             shown = Shown(standing=Standing.CONSUMED, is_busy=shown.is_busy)
         match shown.standing:
             case Standing.CONSUMED:
@@ -285,7 +289,7 @@ class ToGateway:
         *,
         is_whole: bool,
     ) -> None:
-        """The history does not show it."""
+        """Process a message that the history does not show."""
         waits = await methods.agent_wait(gateway, key, timeout_ms=0)
         proof = {"history": "absent", "wait": _told(waits)}
         if waits.status == "pending":
@@ -293,9 +297,9 @@ class ToGateway:
                 await self._moving.move(seen, MessageEvent.QUEUED, proof=proof, after_ms=self.paces.rest_ms)
             else:
                 await self._rest(seen)
-        elif waits.status == "error" and is_whole:  # it failed before its agent had it
+        elif waits.status == "error" and is_whole:  # it failed before the agent read it
             await self._interrupted(seen, proof)
-        elif waits.status == "ok":  # its run is over; the row may come in a moment
+        elif waits.status == "ok":  # its run has ended; the row may follow in a moment
             if self._is_old(seen):
                 shown = Shown(standing=Standing.CONSUMED, proof=proof, answer=words_of(waits.reply))
                 await self._follow(gateway, seen, shown, key)
@@ -308,7 +312,7 @@ class ToGateway:
         elif seen.state is MessageState.SENT:
             if not is_whole:
                 await self._lost(seen, proof)
-            else:  # it never came there
+            else:  # it never arrived
                 again = msgspec.structs.replace(seen, held_until=None)
                 await self._send(gateway, again)
         elif self._is_old(seen) and not await self._is_same_start(gateway, seen):
@@ -317,7 +321,7 @@ class ToGateway:
             await self._rest(seen)
 
     async def _is_same_start(self, gateway: Gateway, seen: MessageRow) -> bool:
-        """Whether the gateway is as it was when it acknowledged the message."""
+        """Return True if the gateway was not restarted since it acknowledged the message."""
         moves = await self._store.read(messages.moves_of, seen.id)
         told = [move.proof["boot"] for move in moves if "boot" in move.proof]
         return not told or told[-1] == gateway.health().boot_id
@@ -341,10 +345,10 @@ class ToGateway:
         wait_ms = self._again_ms(seen.attempt, again)
         await self._moving.move(seen, MessageEvent.TRIED_ANEW, after_ms=wait_ms)
 
-    # --- what its agent does with it ---
+    # --- after delivery ---
 
     async def _follow(self, gateway: Gateway, seen: MessageSight, shown: Shown, key: str) -> None:
-        """Its agent has it: an answer is waited for until the turn is over."""
+        """Process a delivered message: wait for an answer until the agent's turn ends."""
         row: MessageRow = seen
         if seen.state is not MessageState.CONSUMED:
             moved = await self._moving.move(
@@ -378,7 +382,7 @@ class ToGateway:
         if row.kind in ANSWERABLE:
             await self._moving.answer(row, text, proof)
             return
-        # Before it is settled: who is killed in between hears it again, and it counts once.
+        # Before settling: after a crash in between, the text is processed again, which has no effect.
         if row.kind is MessageKind.ASK_USER and self._heard is not None and row.to_agent_id is not None:
             await self._heard(row.to_agent_id, text)
         await self._moving.settle(row, {"turn": "over"} | proof)
@@ -386,7 +390,7 @@ class ToGateway:
     # --- waiting ---
 
     async def _rest(self, seen: MessageRow) -> None:
-        """Looked at again after a part of the time that it has been as it is."""
+        """Postpone the next lookup by half the time since the message's last change, within limits."""
         is_new = seen.state in (MessageState.SENT, MessageState.ACCEPTED)
         least, most = (self.paces.look_ms, LOOK_CAP_MS) if is_new else (self.paces.rest_ms, REST_CAP_MS)
         since_ms = max(0, self._moving.now() - seen.updated_at)
@@ -396,7 +400,7 @@ class ToGateway:
         return self._moving.now() - seen.updated_at >= self.paces.idle_ms
 
     def _is_settled_in(self, gateway: Gateway) -> bool:
-        """Whether a gateway that was started anew has had the time to take up what was under way."""
+        """Return True if a restarted gateway has had the time to resume interrupted turns."""
         return self._moving.now() - epoch_ms(gateway.health().since) >= self.paces.idle_ms
 
     def _again_ms(self, tries: int, again: Backoff | None = None) -> int:
@@ -413,6 +417,6 @@ def _trace(row: MessageRow, key: str) -> str:
 
 
 def _told(waits: methods.RunWait) -> dict[str, Any]:
-    """What is kept of ``agent.wait`` as proof: everything but the words of an answer."""
+    """Return the part of ``agent.wait`` kept as proof: everything except the answer's text."""
     told = msgspec.structs.asdict(waits)
     return {name: value for name, value in told.items() if name != "reply" and value is not None}

@@ -1,4 +1,4 @@
-"""What the log says of a message after the commit that moved it; from there devices hear of it."""
+"""Log events of messages' state changes; devices get their events from the log."""
 
 from hub.log import Channel
 from storage.coordination.message_rows import MessageRow
@@ -7,7 +7,7 @@ log = Channel(__name__)
 
 
 def message_moved(row: MessageRow) -> None:
-    """A message is in another state, or came to be."""
+    """Log a new or changed message, after its commit."""
     log.info(
         "message.moved",
         message_id=row.id,

@@ -16,7 +16,7 @@ LEFT: Final = {
     "hub/app": 126,
     "hub/cli": 233,
     "hub/connectors": 353,
-    "hub/coordination": 340,
+    "hub/coordination": 0,
     "hub/device": 233,
     "hub/extraction": 519,
     "hub/health": 76,
