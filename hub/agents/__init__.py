@@ -1,1 +1,1 @@
-"""Who works: agents as declared and as stored."""
+"""Agents: declarations, status, configuration, capabilities, locks, checkpoints and measurements."""

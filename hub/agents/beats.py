@@ -1,7 +1,7 @@
-"""What a device says of one agent in a heartbeat, in this project's words. Pure.
+"""Translation of one agent's part of a heartbeat into this project's words. Pure functions.
 
-A word that is not known says nothing, and is named, so that it can be counted: a device
-of a newer release keeps its agents online all the same.
+Unknown words are ignored and reported by name, so that they can be counted. So a device of a newer release
+still keeps its agents online.
 """
 
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from protocol.ids import AgentId
 from protocol.standing import Availability, ExhaustReason
 from storage.agents.heartbeats import AgentReport
 
-MOST_RECOVERY_MS: Final = 31 * 86_400_000  # no quota takes longer than a month
-WHY_CHARACTERS: Final = 500  # of why an agent is in error
+MOST_RECOVERY_MS: Final = 31 * 86_400_000  # no quota lasts longer than a month
+WHY_CHARACTERS: Final = 500  # longest stored text of an agent's error
 NOT_SAID: Final = "its device reports an error"
 _ERROR: Final = "ERROR"
 
-# The calendar's words, and those of the foundation. What an agent does is known by its runs.
+# Words of the calendar and the foundation. None: an agent's activity is derived from its runs.
 _AVAILABILITY: Final[Mapping[str, Availability | None]] = {
     "idle": Availability.AVAILABLE,
     "on_call": Availability.ON_CALL,
@@ -34,20 +34,23 @@ _AVAILABILITY: Final[Mapping[str, Availability | None]] = {
 
 
 class Doubt(msgspec.Struct, frozen=True):
-    """What of a heartbeat was left out: ``unknown_status``, ``unknown_reason``, ``usage_too_large``, ..."""
+    """A part of a heartbeat that was ignored, with its kind.
+
+    Kinds are ``unknown_status``, ``unknown_reason``, ``usage_too_large`` and ``usage_unreadable``.
+    """
 
     what: str
     told: str
 
 
 def read_beat(beat: AgentBeat, at: int, *, usage_bytes: int) -> tuple[AgentReport, tuple[Doubt, ...]]:
-    """What *beat* says at *at* (epoch ms), and what of it was left out.
+    """Return the report in *beat* at the time *at* (epoch ms), and the parts that were ignored.
 
-    An exhaustion whose end has come already is over, whatever the device thinks; one whose end is
-    further away than ``MOST_RECOVERY_MS`` is looked at again by then.
+    An exhaustion whose end has passed is ignored. An end later than ``MOST_RECOVERY_MS`` from now is moved to
+    that time.
 
     Args:
-        usage_bytes: the longest resource usage that is kept, as JSON.
+        usage_bytes: limit of the stored resource usage, as JSON.
     """
     doubts: list[Doubt] = []
     status = beat.status.lower()

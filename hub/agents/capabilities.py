@@ -1,6 +1,6 @@
-"""What agents can do, as devices and people register it.
+"""Capabilities of agents, registered by devices and people.
 
-A need of a run may be met by it as soon as it is written, so whoever waits for runs is told.
+A registered capability may meet the requirement of a waiting run, so the dispatcher is notified.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,23 +28,23 @@ DESCRIPTION_CHARACTERS: Final = 4_096
 
 
 class BadCapability(HubError):
-    """What is said of a capability cannot be kept."""
+    """A field of the capability is invalid."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class CapabilityLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is kept; hub.toml has a key of the same name for each."""
+    """Limits on capabilities; each has the name of its key in hub.toml."""
 
     capabilities_per_agent: int = 256
     capability_config_bytes: int = 16 * 1024
 
 
 class Capabilities:
-    """Registers and forgets capabilities of agents.
+    """Registers and removes capabilities of agents.
 
     Args:
-        on_changed: what a run needs may be there now.
+        on_changed: called after a change, which may let a waiting run start.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Capabilities:
         self.limits = CapabilityLimits()
 
     async def all(self, agent_id: AgentId) -> list[CapabilityRow]:
-        """By name, of each the newest version first."""
+        """Return the agent's capabilities by name, newest version of each first."""
         return await self._store.read(capabilities.list_capabilities, agent_id)
 
     async def register(
@@ -72,12 +72,13 @@ class Capabilities:
         source: Literal["api", "device"],
         actor: str,
     ) -> Registered:
-        """Write a capability down, or change what is written; see ``storage.agents.capabilities.Capability``.
+        """Register or change a capability; see ``storage.agents.capabilities.Capability``.
 
         Raises:
-            BadCapability, BadVersion, BadDocument, DocumentTooLarge: what is said of it.
+            BadCapability, BadVersion, BadDocument, DocumentTooLarge: a field is invalid.
             DeclaredCapability, TooManyCapabilities, UnknownAgent: see ``storage.agents.capabilities``.
-            In each case nothing was written.
+
+        If an error is raised, nothing was written.
         """
         try:
             given = Capability(
@@ -124,13 +125,14 @@ class Capabilities:
         source: Literal["api", "device"],
         actor: str,
     ) -> list[CapabilityRow]:
-        """Forget a capability in one version, or in all.
+        """Remove a capability in one version, or in all versions.
 
         Raises:
-            BadVersion: *version* is none.
-            UnknownCapability: the agent has none of the kind.
+            BadVersion: *version* cannot be parsed.
+            UnknownCapability: the agent has no such capability.
             DeclaredCapability: hub.toml declares it.
-            In each case nothing was written.
+
+        If an error is raised, nothing was written.
         """
         parsed = None if version is None else parse_version(version)
         at = epoch_ms(self._clock.now())
@@ -160,10 +162,10 @@ class Capabilities:
 
 
 def capability_name(given: str) -> str:
-    """*given*, which can be the name of a capability.
+    """Check the name of a capability, and return it.
 
     Raises:
-        BadCapability: it cannot.
+        BadCapability: the name is invalid.
     """
     if CAPABILITY.fullmatch(given) is None:
         shown = given if len(given) <= 40 else f"{given[:40]}..."
@@ -182,7 +184,7 @@ def _description(given: str | None) -> str | None:
 def _entry(
     what: str, agent_id: AgentId, rows: Sequence[CapabilityRow], source: str, *, at: int, actor: str
 ) -> Entry | None:
-    """Versions of one capability, for the audit log, where a person wanted it."""
+    """Return the audit entry for versions of one capability, or None if a device made the change."""
     if source == "device":
         return None
     return Entry(

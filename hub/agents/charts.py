@@ -1,6 +1,6 @@
-"""How measurements are asked for, and what is told: a figure for each step of a range of time.
+"""Queries over measurements and their results: a figure per step of a time range.
 
-Pure: which buckets are read for a question, and what they come to.
+Pure functions: the buckets that a query needs, and their aggregation.
 """
 
 import math
@@ -18,13 +18,13 @@ from storage.agents.measurements import HOUR_MS, MINUTE_MS
 from storage.agents.sketch import Sketch
 
 DAY_MS: Final = 24 * HOUR_MS
-# A step that nobody has asked for is the first of these that needs no more points.
+# The default step is the first of these with at most POINTS_TOLD points.
 STEPS_MS: Final = (MINUTE_MS, 5 * MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, 6 * HOUR_MS, DAY_MS)
 POINTS_TOLD: Final = 120
-TAGS_TOLD: Final = 20  # where one is asked for that there is not
-RANGE_MS: Final = DAY_MS  # where nobody says since when
+TAGS_TOLD: Final = 20  # tags listed in the error for an unknown tag
+RANGE_MS: Final = DAY_MS  # default length of the range
 
-# What may be asked of each type, what is told by default first; of a histogram any percentile too.
+# Allowed aggregates by type, the default first; a histogram also allows any percentile.
 AGGREGATES: Final[Mapping[MetricType, tuple[str, ...]]] = {
     MetricType.COUNTER: ("sum", "rate", "count"),
     MetricType.GAUGE: ("avg", "min", "max", "last", "count"),
@@ -34,36 +34,36 @@ _PERCENTILE: Final = re.compile(r"p(\d{1,2}(?:\.\d{1,3})?|100)", re.ASCII)
 
 
 class BadQuestion(HubError):
-    """Measurements cannot be told in this way."""
+    """The query is invalid."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class UnknownMetric(HubError):
-    """The agent has no such metric, or none with such tags."""
+    """The agent has no such metric, or no series with the requested tags."""
 
     code = ErrorCode.UNKNOWN_METRIC
 
 
 class TooMuch(HubError):
-    """The answer, or what it is made of, is larger than it may be."""
+    """The result, or the number of buckets for it, exceeds a limit."""
 
     code = ErrorCode.LIMIT_REACHED
 
     def __init__(self, told: str, limit: str) -> None:
         super().__init__(told)
-        self.limit = limit  # as [limits] calls it
+        self.limit = limit  # its name in [limits]
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked about one metric of an agent.
+    """Query over one metric of an agent.
 
     Attributes:
-        since, until: epoch milliseconds; the last 24 hours by default.
-        step_ms: whole minutes; one that suits the range by default.
-        aggregate: one of ``AGGREGATES``, or a percentile: ``p95``, ``p99.9``.
-        tags: series that have these, whatever else they have.
-        by: a tag; each of its values is told apart.
+        since, until: epoch milliseconds; by default the last 24 hours.
+        step_ms: whole minutes; by default a step that suits the range.
+        aggregate: an entry of ``AGGREGATES``, or a percentile: ``p95``, ``p99.9``.
+        tags: tags that a series must have, possibly among others.
+        by: a tag; each of its values gets its own line.
     """
 
     name: str
@@ -76,23 +76,23 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is read for a question: buckets of *size_ms*, from *since* until before *until*."""
+    """Buckets to read for a query: of *size_ms*, from *since* until before *until*."""
 
     since: int
     until: int
     step_ms: int
     size_ms: int
     aggregate: str
-    percent: float | None  # of a percentile
+    percent: float | None  # for a percentile
 
     @property
     def points(self) -> int:
-        """How many steps there are."""
+        """Number of steps."""
         return (self.until - self.since) // self.step_ms
 
 
 class Point(msgspec.Struct, frozen=True):
-    """One step, which begins at *at*: its figure, None where nothing was measured, and how many samples."""
+    """Figure of one step that begins at *at*, with its number of samples; None without samples."""
 
     at: int
     value: float | None
@@ -100,7 +100,7 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """The points of one value of the tag that was asked by; *whole*: the figure of the range as one."""
+    """Points for one value of the tag in ``Question.by``; *whole* is the figure of the whole range."""
 
     tag: str | None
     whole: float | None
@@ -108,7 +108,11 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chart(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer. *error*: how far a percentile may be off, as a part of it."""
+    """Result of a query.
+
+    Attributes:
+        error: relative error of a percentile; None for other aggregates.
+    """
 
     name: str
     type: MetricType
@@ -120,14 +124,14 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
 def plan(
     question: Question, type: MetricType, *, now_ms: int, minutes_from: int, most_points: int, lines: int
 ) -> Plan:
-    """What has to be read.
+    """Return the buckets to read.
 
     Args:
-        minutes_from: since when buckets of a minute are kept.
-        lines: how many will be told.
+        minutes_from: time since when buckets of a minute are kept.
+        lines: number of lines in the result.
 
     Raises:
-        BadQuestion, TooMuch: what is wrong, and how to ask.
+        BadQuestion, TooMuch: the query is invalid; the message says how to correct it.
     """
     until = now_ms if question.until is None else question.until
     since = until - RANGE_MS if question.since is None else question.since
@@ -177,10 +181,10 @@ def _aggregate(question: Question, type: MetricType) -> tuple[str, float | None]
 
 
 def chosen(rows: Sequence[SeriesRow], question: Question) -> dict[str, str | None]:
-    """The line that each series belongs to, by the series' id.
+    """Return the line of each series, by the id of the series.
 
     Raises:
-        UnknownMetric: there is no such series; says which there are.
+        UnknownMetric: no series matches; the message lists the existing tags.
     """
     if not rows:
         raise UnknownMetric(f"this agent has no metric {question.name!r}")
@@ -201,7 +205,7 @@ def chosen(rows: Sequence[SeriesRow], question: Question) -> dict[str, str | Non
 
 
 class _Sum:
-    """What several buckets come to."""
+    """Aggregate of several buckets."""
 
     __slots__ = ("last", "last_at", "max", "min", "n", "sketch", "sum")
 
@@ -223,7 +227,7 @@ class _Sum:
             self.sketch.merge(Sketch.of_document(row.sketch))
 
     def figure(self, plan: Plan, seconds: float) -> float | None:
-        """What was asked for; None where nothing was measured."""
+        """Return the figure for the plan's aggregate, or None without samples."""
         if not self.n:
             return None
         if plan.percent is not None:
@@ -242,7 +246,7 @@ class _Sum:
 
 
 class Folding:
-    """Buckets, added up as they are read."""
+    """Incremental aggregation of buckets into lines and steps."""
 
     def __init__(self, plan: Plan, lines: Mapping[str, str | None]) -> None:
         self._plan = plan
@@ -251,7 +255,7 @@ class Folding:
         self._whole: dict[str | None, _Sum] = {line: _Sum() for line in lines.values()}
 
     def add(self, rows: Iterable[BucketRow]) -> None:
-        """Add more of what the plan names."""
+        """Add further buckets of the plan."""
         for row in rows:
             line = self._lines[row.series_id]
             step = row.at - row.at % self._plan.step_ms
@@ -259,7 +263,7 @@ class Folding:
             self._whole[line].add(row)
 
     def chart(self, name: str, type: MetricType, *, now_ms: int) -> Chart:
-        """What was asked for, line by line; a step that is not over yet has a rate all the same."""
+        """Return the result, line by line. The rate of the current step covers the elapsed time only."""
         lines = tuple(
             Line(
                 tag=tag,
@@ -285,5 +289,5 @@ class Folding:
 
     @staticmethod
     def _seconds(begin: int, end: int, now_ms: int) -> float:
-        """Of the time from *begin* to *end*, what has passed by now."""
+        """Return the elapsed seconds of the time from *begin* to *end*."""
         return max(1.0, (min(end, now_ms) - begin) / 1_000)

@@ -1,4 +1,4 @@
-"""Checkpoints of agents, as devices and people keep, read and clear them."""
+"""Checkpoints of agents, stored, read and cleared by devices and people."""
 
 from typing import Any, Final, Literal
 
@@ -21,24 +21,24 @@ from storage.store import Store
 log = Channel(__name__)
 
 SCOPE_CHARACTERS: Final = 255
-MAX_SEQUENCE: Final = 2**53 - 1  # exact in JavaScript as well
+MAX_SEQUENCE: Final = 2**53 - 1  # exactly representable in JavaScript
 
 
 class BadCheckpoint(HubError):
-    """What is said of a checkpoint cannot be kept."""
+    """A field of the checkpoint is invalid."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class CheckpointLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is kept; hub.toml has a key of the same name for each."""
+    """Limits on checkpoints; each has the name of its key in hub.toml."""
 
     checkpoints_per_agent: int = 16
     checkpoint_bytes: int = 64 * 1024
 
 
 class Checkpoints:
-    """Keeps the checkpoints of agents."""
+    """Checkpoints of agents: stored, read and cleared."""
 
     def __init__(self, store: Store, *, clock: Clock, metrics: Metrics) -> None:
         self._store = store
@@ -47,11 +47,11 @@ class Checkpoints:
         self.limits = CheckpointLimits()
 
     async def all(self, agent_id: AgentId) -> list[CheckpointRow]:
-        """By scope."""
+        """Return the agent's checkpoints by scope."""
         return await self._store.read(checkpoints.list_checkpoints, agent_id)
 
     async def get(self, agent_id: AgentId, scope: str) -> CheckpointRow:
-        """Raises UnknownCheckpoint."""
+        """Return the checkpoint of a scope. Raises UnknownCheckpoint."""
         return await self._store.read(checkpoints.get_checkpoint, agent_id, scope)
 
     async def put(
@@ -67,13 +67,14 @@ class Checkpoints:
         source: Literal["api", "device"],
         actor: str,
     ) -> CheckpointRow:
-        """Keep a checkpoint in the place of the one before it.
+        """Store a checkpoint, replacing the previous one of the scope.
 
         Raises:
-            BadCheckpoint, BadDocument, DocumentTooLarge: what is said of it.
+            BadCheckpoint, BadDocument, DocumentTooLarge: a field is invalid.
             StaleCheckpoint, StaleRun, LockLost, TooManyCheckpoints, UnknownAgent: see
                 ``storage.agents.checkpoints.put_checkpoint``.
-            In each case nothing was written.
+
+        If an error is raised, nothing was written.
         """
         try:
             given = Checkpoint(
@@ -103,17 +104,17 @@ class Checkpoints:
         except (DocumentTooLarge, TooManyCheckpoints) as exc:
             self._limits_reached.labels(exc.limit).inc()
             raise
-        if row.updated_at == at:  # else it is what was kept before
+        if row.updated_at == at:  # otherwise the same checkpoint was stored before
             self._tell("checkpoint.kept", agent_id, row, actor)
         return row
 
     async def clear(
         self, agent_id: AgentId, scope: str, *, source: Literal["api", "device"], actor: str
     ) -> CheckpointRow:
-        """Forget a checkpoint, which was this.
+        """Delete a checkpoint and return it.
 
         Raises:
-            UnknownCheckpoint: there is none of the scope.
+            UnknownCheckpoint: the agent has no checkpoint of this scope.
         """
         at = epoch_ms(self._clock.now())
         gone = await self._store.write(
@@ -132,16 +133,16 @@ class Checkpoints:
 
 
 async def checkpoint_to_run_from(store: Store, agent_id: AgentId) -> RunCheckpoint | None:
-    """What the device is told of the agent's checkpoint, if there is one that a run may go on from."""
+    """Return the agent's recoverable checkpoint in the form sent to the device, or None."""
     kept = await store.read(checkpoints.recoverable, agent_id)
     return None if kept is None else RunCheckpoint(sequence=kept.sequence, state=kept.state)
 
 
 def checkpoint_scope(given: str) -> str:
-    """*given*, which can be the scope of a checkpoint.
+    """Check the scope of a checkpoint, and return it.
 
     Raises:
-        BadCheckpoint: it cannot.
+        BadCheckpoint: the scope is invalid.
     """
     if not 1 <= len(given) <= SCOPE_CHARACTERS or not given.isprintable() or "/" in given:
         shown = given if len(given) <= 40 else f"{given[:40]}..."
@@ -159,7 +160,7 @@ def _sequence(given: int) -> int:
 def _entry(
     what: str, agent_id: AgentId, row: CheckpointRow, source: str, *, at: int, actor: str
 ) -> Entry | None:
-    """For the audit log, where a person wanted it."""
+    """Return the audit entry, or None if a device made the change."""
     if source == "device":
         return None
     return Entry(

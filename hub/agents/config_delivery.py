@@ -1,8 +1,8 @@
-"""Brings the configuration of agents to the devices that they work on, as it changes.
+"""Delivery of agents' configurations to their devices.
 
-A device that lists the capability ``agent.config`` is told of each of its agents when it has
-connected, and of one whenever its ``config_rev`` has grown. What is told is read when it can be sent, so
-a device that reads slowly gets the newest, and nothing piles up for it.
+A device with the capability ``agent.config`` gets the configuration of each of its agents when it connects,
+and again whenever an agent's ``config_rev`` has grown. The configuration is read when it can be sent, so a
+slow device gets the newest, and no queue builds up.
 """
 
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-AT_ONCE: Final = 20  # agents whose configuration is read in one go
-RETRY_S: Final = 1.0  # a device that does not read just now, and a database that does not answer
-POLL_S: Final = 5.0  # where other hubs write the same database, and cannot tell us
+AT_ONCE: Final = 20  # agents per read
+RETRY_S: Final = 1.0  # for a device that does not read, and after a database error
+POLL_S: Final = 5.0  # interval if other hubs share the database, because they cannot notify this hub
 
 
 class ConfigDelivery:
-    """Tells devices the configuration of their agents, each revision once over a connection."""
+    """Delivery of each revision of agents' configurations, once per connection."""
 
     def __init__(self, store: Store, *, roster: Roster, events: DeviceEvents, clock: Clock) -> None:
         self.turns = Turns(clock)
@@ -46,23 +46,23 @@ class ConfigDelivery:
         self._wanted = anyio.Event()
 
     def look(self, device_id: DeviceId) -> None:
-        """Look at the agents of a device: it has connected, or one of them has changed. Returns at once."""
+        """Check the agents of a device after its connection or a change. Returns at once."""
         if self._events.hears(device_id, EventName.AGENT_CONFIG):
             self._due.add(device_id)
             self._wanted.set()
 
     def changed(self, agent: AgentRow) -> None:
-        """The agent's configuration may be another. Returns at once."""
+        """Check the agent's configuration after a possible change. Returns at once."""
         if agent.device_id is not None:
             self.look(agent.device_id)
 
     def look_again(self) -> None:
-        """Look at the agents of every device: a file or a template has changed. Returns at once."""
+        """Check the agents of all devices after a change of hub.toml or a template. Returns at once."""
         self._due.update(self._events.wanted(EventName.AGENT_CONFIG))
         self._wanted.set()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Bring what has changed until cancelled."""
+        """Deliver changed configurations until cancelled."""
         task_status.started()
         while True:
             await self._rest()
@@ -71,12 +71,12 @@ class ConfigDelivery:
             for device_id in due:
                 try:
                     await self._bring(device_id)
-                except Exception as exc:  # the loop that must survive
+                except Exception as exc:  # the loop must survive any error
                     log.error("agent.config_undelivered", exc=exc, device_id=device_id)
                     self._due.add(device_id)
 
     async def _rest(self) -> None:
-        """Until somebody wants a look, or it is time for one."""
+        """Wait for a notification, or for the next retry or poll."""
         most_s = RETRY_S if self._due else POLL_S if self._store.is_shared else None
         if most_s is None:
             self.turns.wait()
@@ -99,7 +99,7 @@ class ConfigDelivery:
         link = self._roster.find(device_id)
         if link is None or not self._events.hears(device_id, EventName.AGENT_CONFIG):
             return
-        if len(self._told) >= 2 * len(self._roster) + 64:  # most of them have gone
+        if len(self._told) >= 2 * len(self._roster) + 64:  # most of them are disconnected
             self._told = {id: told for id, told in self._told.items() if self._roster.find(id) is told[0]}
         known, told = self._told.get(device_id, (None, {}))
         if known is not link:
@@ -114,7 +114,7 @@ class ConfigDelivery:
                 return
 
     async def _tell(self, device_id: DeviceId, agent_ids: Sequence[AgentId]) -> bool:
-        """Tell of these agents; false where the device does not read."""
+        """Send the configurations of these agents. Return False if the device does not read."""
         for one in await self._store.read(effective_configs.effective, agent_ids):
             if not self._events.has_room(device_id):
                 return False
@@ -125,5 +125,5 @@ class ConfigDelivery:
 
 
 def config_told(one: EffectiveConfig) -> Values:
-    """What a device is told of an agent's configuration."""
+    """Return an agent's configuration in the form sent to devices."""
     return {"agent_id": one.agent_id, "rev": one.rev, "configuration": one.configuration}

@@ -1,4 +1,4 @@
-"""Configs of agents, changed by operators and devices: checked, audited, and brought to the device."""
+"""Changes of agents' configs by operators and devices, validated and audited."""
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -22,20 +22,20 @@ from storage.audit.audit import Entry
 from storage.devices import users
 from storage.store import Store
 
-KEYS_TOLD: Final = 20  # in the audit log; the history has them all
+KEYS_TOLD: Final = 20  # in the audit log; the history has all keys
 
 log = Channel(__name__)
 
-_Job = Callable[..., ConfigsChanged]  # of the store, over the agent's id
+_Job = Callable[..., ConfigsChanged]  # function of the store that takes the agent's id
 
 
 class AgentConfigs:
-    """Changes configs.
+    """Changes configs of agents.
 
     Attributes:
-        limits: those of ``[limits]``.
-        on_change: is told of each agent whose configs were changed.
-        line_of: where hub.toml declares a config, by agent, user and key: ``hub.toml:12``.
+        limits: current values of ``[limits]``.
+        on_change: called with each agent whose configs were changed.
+        line_of: returns where hub.toml declares a config, by agent, user and key: ``hub.toml:12``.
     """
 
     def __init__(self, store: Store, *, clock: Clock, metrics: Metrics) -> None:
@@ -56,7 +56,7 @@ class AgentConfigs:
         expected_rev: int | None = None,
         actor: str,
     ) -> ConfigsChanged:
-        """Write and remove configs, all or none. See ``storage.agents.config_changes.change``.
+        """Write and remove configs in one transaction. See ``storage.agents.config_changes.change``.
 
         Raises:
             UnknownAgent, UnknownConfig, StaleConfig, ConfigOfFile, ConfigLimitReached, BadConfig,
@@ -68,11 +68,11 @@ class AgentConfigs:
     async def revert(
         self, agent: AgentRow, *, to: int, expected_rev: int | None = None, actor: str
     ) -> ConfigsChanged:
-        """Make the configs what they were after the change numbered *to*; 0: before the first.
+        """Restore the configs as they were after the change numbered *to*; 0 is before the first.
 
         Raises:
-            UnknownConfig: it is not remembered; nothing was written.
-            UnknownAgent, StaleConfig, ConfigLimitReached, BadConfiguration: as ``change``.
+            UnknownConfig: the history no longer has the change; nothing was written.
+            UnknownAgent, StaleConfig, ConfigLimitReached, BadConfiguration: as for ``change``.
         """
         job = partial(config_changes.revert, to=to)
         return await self._carry_out(job, agent, expected_rev=expected_rev, actor=actor)

@@ -1,8 +1,4 @@
-"""Agents, templates, gateways and connectors written in hub.toml, brought in line with the rows.
-
-The file is the truth about them: what it names is created or updated, what it no
-longer names is archived with its history. Takes plain values, not settings.
-"""
+"""Reconciliation of rows with the agents, templates, gateways and connectors in hub.toml."""
 
 from collections.abc import Sequence
 
@@ -40,18 +36,19 @@ async def reconcile(
     force: bool = True,
     entry: Entry | None = None,
 ) -> Reconciled:
-    """Bring the rows in line with all that is declared, all or nothing.
+    """Update the rows to match all declarations, in one transaction.
 
     Args:
-        declared_gateways, declared_connectors: ``None``: they stay as they are.
-        force: agents that are not what their templates ask for are put in error; else that is refused.
-        entry: goes into the audit log with it.
+        declared_gateways, declared_connectors: None to leave them unchanged.
+        force: True to put agents that violate their template into the error state; False to refuse.
+        entry: audit entry, written in the same transaction.
 
     Raises:
-        NameTaken: a name is used by an agent made over the API.
+        NameTaken: a name is used by an agent created over the API.
         UnknownTemplate, ExternalIdTaken, WouldBreak, RemoteIdTaken, UnknownConnector: see
             ``declaring.take_up``.
-        In each case nothing was changed.
+
+    If an error is raised, nothing was changed.
     """
     at = epoch_ms(clock.now())
     named = [agent.user_name for agent in declared if agent.user_name is not None]

@@ -1,4 +1,4 @@
-"""JSON objects that come from outside and are kept: bounded, and with nothing that a database cannot keep."""
+"""Validation of JSON objects from outside before they are stored."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -8,23 +8,23 @@ import msgspec
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import MAX_RESULT_DEPTH, Parameters
 
-NUL: Final = b"\\u0000"  # as JSON spells it; PostgreSQL keeps none in a text
+NUL: Final = b"\\u0000"  # JSON escape of the null character, which PostgreSQL cannot store in text
 
 
 class _Held(msgspec.Struct):
-    """A document as the field of a struct: msgspec caches those, a bare union costs it 12 ms each time."""
+    """Wrapper of a document: msgspec caches decoders of structs, but not of unions (12 ms each)."""
 
     value: Parameters
 
 
 class BadDocument(HubError):
-    """It is no JSON object as it is kept here."""
+    """The value is not a JSON object that can be stored."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class DocumentTooLarge(HubError):
-    """It has more bytes than are kept. *limit* is the name of the bound."""
+    """The document is too large. *limit* is the name of the limit."""
 
     code = ErrorCode.TOO_LARGE
 
@@ -34,15 +34,15 @@ class DocumentTooLarge(HubError):
 
 
 def document(name: str, given: Mapping[str, Any], *, most: int, limit: str) -> dict[str, Any]:
-    """*given*, checked.
+    """Return a validated copy of *given*.
 
     Args:
-        name: what it is called where it came in.
-        most: bytes as JSON; *limit* is how ``[limits]`` calls them.
+        name: name of the field, for error messages.
+        most: limit in bytes as JSON, called *limit* in ``[limits]``.
 
     Raises:
-        BadDocument: it is too deep, or has a number or a character that is not kept.
-        DocumentTooLarge
+        BadDocument: too deeply nested, or has a number or character that cannot be stored.
+        DocumentTooLarge: larger than *most*.
     """
     try:
         checked: dict[str, Any] = msgspec.convert({"value": given}, _Held).value

@@ -1,12 +1,12 @@
-"""What devices say of their agents, all the time: only what is news is written.
+"""Processing of heartbeats from devices; only changes are written.
 
-A device that is connected is remembered with what it said of each agent; a heartbeat that
-says the same again costs a comparison. What differs is written, for all devices together
-that spoke in one turn of the loop. When a device was heard last is kept here and written
-with news, when it falls silent, when it leaves, and every ``SAVE_MS`` at least.
+For each connected device, the last report of each agent is kept in memory, so an unchanged heartbeat costs
+one comparison. Changes of all devices within one turn of the loop are written together. The time of a
+device's last heartbeat is kept in memory too. It is written with changes, when the device falls silent or
+disconnects, and at least every ``SAVE_MS``.
 
-The queue holds one heartbeat of a device, its newest: an older one that was not looked at
-yet has nothing left to say. Of a device that beats all the time one in a second is looked at.
+The queue has only the newest heartbeat of each device, because it supersedes older ones. Of a device that
+sends heartbeats too often, one per second is processed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,50 +34,52 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-SAVE_MS: Final = 600_000  # what a hub that is killed forgets of when a device was heard last
-BEATS_AT_ONCE, BEATS_PER_S = 30, 1.0  # of one device that are looked at; it beats every 15 s, and with news
-USAGE_MS: Final = 60_000  # between two writes of one agent's resource usage: it changes with every beat
-USAGE_BYTES: Final = 4_096  # of one agent, as JSON
-AT_ONCE: Final = 200  # devices in one transaction: other writers wait for a tenth of a second at most
-RETRY_S: Final = 1.0  # after a fault of the database
-LAST_WORDS_S: Final = 2.0  # for what is left when the hub stops
+SAVE_MS: Final = 600_000  # maximum age of the stored time of the last heartbeat after a crash
+# limit of processed heartbeats per device; normally every 15 s and on changes
+BEATS_AT_ONCE, BEATS_PER_S = 30, 1.0
+# between two writes of an agent's resource usage, which changes with every heartbeat
+USAGE_MS: Final = 60_000
+USAGE_BYTES: Final = 4_096  # per agent, as JSON
+AT_ONCE: Final = 200  # devices per transaction, which blocks other writers for at most 0.1 s
+RETRY_S: Final = 1.0  # after a database error
+LAST_WORDS_S: Final = 2.0  # for unwritten changes when the hub stops
 SILENT: Final = f"no heartbeat for {SILENT_AFTER_HEARTBEATS * HEARTBEAT_INTERVAL_MS / 1000:g} s"
 
 DeviceFact = DeviceReady | DeviceLost | HeartbeatReceived | AgentsSilent
 
 
 class _Known:
-    """What was said of an agent, and is written."""
+    """Last written report of an agent."""
 
     __slots__ = ("is_settled", "said", "usage", "usage_at")
 
     def __init__(self) -> None:
-        self.said: AgentReport | None = None  # without its usage
+        self.said: AgentReport | None = None  # without usage
         self.usage: Mapping[str, object] | None = None
         self.usage_at = 0
-        self.is_settled = False  # false: how the agent stands has to be looked at
+        self.is_settled = False  # False: the agent's row must be read before the next comparison
 
 
 class _Device:
-    """One connection of a device, from its welcome until its end is written."""
+    """A connection of a device, until its end is written."""
 
     def __init__(self, device_id: DeviceId, epoch: int, at: int) -> None:
         self.device_id = device_id
         self.epoch = epoch
         self.agents: dict[AgentId, _Known] = {}
-        self.ignored: set[str] = set()  # ids that are no agents of this device
-        self.doubted: set[str] = set()  # of what the log was told, once a connection
-        self.looks = 0  # how often everything had to be looked at anew
+        self.ignored: set[str] = set()  # ids in heartbeats that are not agents of this device
+        self.doubted: set[str] = set()  # kinds of doubts that were logged; each is logged once per connection
+        self.looks = 0  # number of resets
         self.is_looked_at = False
         self.heard_at: int | None = None
         self.saved_at = at
-        # What is not written yet.
+        # Not written yet:
         self.beat: Heartbeat | None = None
         self.is_silent = False
         self.is_lost = False
 
     def forget(self) -> None:
-        """Look at everything anew with the next beat."""
+        """Read all rows again with the next heartbeat."""
         self.looks += 1
         self.is_looked_at = False
         self.ignored.clear()
@@ -85,7 +87,7 @@ class _Device:
             known.is_settled = False
 
     def needs_look(self, beat: Heartbeat) -> bool:
-        """Whether the rows of its agents have to be looked at before *beat* can be judged."""
+        """Return True if the rows of the device's agents must be read before *beat* can be compared."""
         if not self.is_looked_at:
             return True
         for one in beat.agents:
@@ -98,13 +100,13 @@ class _Device:
 
 
 class _Share:
-    """What one device has for one transaction.
+    """A device's part of one transaction.
 
     Attributes:
-        is_look: the rows of its agents are looked at.
-        is_saved: it is written when the device was heard.
-        said: what is written, or is as it was, by the end of the transaction.
-        reports: what of it is news.
+        is_look: True if the rows of its agents are read.
+        is_saved: True if the time of the last heartbeat is written.
+        said: reports that are stored after the transaction, changed or not.
+        reports: the changed reports.
     """
 
     def __init__(self, device: _Device) -> None:
@@ -121,12 +123,12 @@ class _Share:
         self.reports: list[AgentReport] = []
 
     def give_back(self) -> None:
-        """It was not written."""
+        """Return the heartbeat to the device after a failed transaction."""
         if self.device.beat is None:
             self.device.beat = self.beat
 
     def written(self) -> None:
-        """It is on the disk."""
+        """Update the device's state after the commit."""
         device = self.device
         for known, report in self.said:
             known.said = _without_usage(report)
@@ -142,7 +144,7 @@ class _Share:
 
 
 class Heartbeats:
-    """Hears what devices say of their agents, and writes what is news."""
+    """Receives heartbeats of devices and writes the changes."""
 
     def __init__(self, store: Store, *, clock: Clock, metrics: Metrics) -> None:
         self.turns = Turns(clock)
@@ -154,35 +156,35 @@ class Heartbeats:
         self._devices: dict[DeviceId, _Device] = {}
         self._often: Buckets[DeviceId] = Buckets()
         self._due: dict[tuple[DeviceId, int], _Device] = {}
-        self._in_hand = 0  # of them, those that are being written
+        self._in_hand = 0  # devices being written
         self._arrived = anyio.Event()
 
     def __len__(self) -> int:
-        """How many connections have something that is not written yet."""
+        """Return the number of connections with unwritten changes."""
         return len(self._due) + self._in_hand
 
     def last(self, device_id: DeviceId | None) -> int | None:
-        """When the device was heard last, epoch ms, if it is connected here and ever beat.
+        """Return the time of the last heartbeat (epoch ms) of a connected device, or None.
 
-        It is newer than what the rows of its agents say (``last_heartbeat_at``).
+        It is newer than the time in the agents' rows (``last_heartbeat_at``).
         """
         device = None if device_id is None else self._devices.get(device_id)
         return None if device is None else device.heard_at
 
     def agent_moved(self, move: AgentMoved) -> None:
-        """An agent that is exhausted no more: what its device says of it is news again, if it is."""
+        """Compare an agent with its row again after its exhaustion has ended."""
         if move.axis is Axis.AVAILABILITY and move.before == Availability.EXHAUSTED:
             self.look_again(AgentId(move.agent_id))
 
     def look_again(self, agent_id: AgentId) -> None:
-        """What the device says of the agent may be news with its next heartbeat, though it says the same."""
+        """Compare the agent with its row at its next heartbeat, even if the heartbeat is unchanged."""
         for device in self._devices.values():
             if (known := device.agents.get(agent_id)) is not None:
                 device.looks += 1
                 known.is_settled = False
 
     def take(self, event: DeviceFact) -> None:
-        """Remember what happened; it is written soon. Never waits: called by a socket's reader."""
+        """Queue an event of a device. Never waits: called by a socket's reader."""
         at = epoch_ms(self._clock.now())
         device = self._device_of(event, at)
         if device is None or isinstance(event, DeviceReady):
@@ -190,7 +192,7 @@ class Heartbeats:
         match event:
             case HeartbeatReceived(frame=frame):
                 if self._is_too_often(device):
-                    device.heard_at = at  # it is there; what it says is looked at with a later one
+                    device.heard_at = at  # the device is alive; a later heartbeat has its state
                     self._doubt(device, Doubt("too_often", f"more than {BEATS_PER_S:g} heartbeats a second"))
                     return
                 if device.beat is not None:
@@ -205,13 +207,13 @@ class Heartbeats:
         self._arrived.set()
 
     def _is_too_often(self, device: _Device) -> bool:
-        """Whether more comes from the device than is looked at: every one may be a write for each agent."""
+        """Return True if the device exceeds the rate of heartbeats, each of which may cause writes."""
         now = self._clock.monotonic()
         wait_s = self._often.take(device.device_id, now, at_once=BEATS_AT_ONCE, per_s=BEATS_PER_S)
         return wait_s > 0
 
     def _device_of(self, event: DeviceFact, at: int) -> _Device | None:
-        """The connection that *event* is about; none where a newer one of its device is known, or none is."""
+        """Return the connection of *event*, or None if a newer one exists or it was never known."""
         is_lost = isinstance(event, DeviceLost)
         about = event if isinstance(event, DeviceLost) else event.link
         device = self._devices.get(about.device_id)
@@ -222,7 +224,7 @@ class Heartbeats:
         return device if device.epoch == about.epoch else None
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Write news until cancelled, and then what is left of them."""
+        """Write changes until cancelled, and the remaining changes at the end."""
         task_status.started()
         try:
             while True:
@@ -238,7 +240,7 @@ class Heartbeats:
                 await self._write_all()
 
     async def _write_all(self) -> bool:
-        """Write what there is; false when the database is away, and what is left is kept."""
+        """Write all queued changes. Return False if the database is unavailable; they are kept then."""
         due, self._due = list(self._due.values()), {}
         self._in_hand = len(due)
         try:
@@ -256,14 +258,14 @@ class Heartbeats:
             self._in_hand = 0
 
     async def _write_or_each(self, some: Sequence[_Device]) -> None:
-        """Write *some* together, and where one of them cannot be written, the others without it.
+        """Write *some* together; if that fails, write each separately.
 
         Raises:
-            StorageError: the database is away; nothing is lost.
+            StorageError: the database is unavailable; no change is lost.
         """
         try:
             await self._write(some)
-        except Exception as exc:  # the loop that must survive
+        except Exception as exc:  # the loop must survive any error
             if isinstance(exc, StorageError) and not isinstance(exc, Conflict):
                 raise
             log.error("heartbeats.refused", exc=exc, devices=len(some))
@@ -274,13 +276,13 @@ class Heartbeats:
                 self._drop(some[0])
 
     def _drop(self, device: _Device) -> None:
-        """What it has cannot be written; its next heartbeat tries again."""
+        """Drop a change that cannot be written; the next heartbeat tries again."""
         device.beat = None
         if device.is_lost and self._devices.get(device.device_id) is device:
             del self._devices[device.device_id]
 
     async def _write(self, devices: Sequence[_Device]) -> None:
-        """What these devices have, in one transaction; none where there is nothing new."""
+        """Write the changes of *devices* in one transaction, if there are any."""
         shares = [_Share(device) for device in devices]
         is_written = False
         try:
@@ -312,7 +314,11 @@ class Heartbeats:
                     share.give_back()
 
     def _judge(self, share: _Share, beat: Heartbeat, rows: Sequence[Stands] | None) -> None:
-        """Find what of *beat* is news. *rows*: how the device's agents stand, if that was looked at."""
+        """Determine the changes in *beat*.
+
+        Args:
+            rows: rows of the device's agents, or None if they were not read.
+        """
         device = share.device
         listed = {AgentId(one.agent_id): one for one in beat.agents}
         stands = {row.agent_id: row for row in rows or ()}
@@ -340,7 +346,7 @@ class Heartbeats:
                     share.reports.append(report)
 
     def _read(self, device: _Device, beat: AgentBeat, known: _Known, at: int) -> AgentReport:
-        """What *beat* says; its usage only where that is to be written now."""
+        """Return the report in *beat*, with usage only if it must be written now."""
         report, doubts = read_beat(beat, at, usage_bytes=self.usage_bytes)
         for doubt in doubts:
             self._doubt(device, doubt, beat.agent_id)
@@ -351,7 +357,7 @@ class Heartbeats:
         return report
 
     def _doubt(self, device: _Device, doubt: Doubt, agent_id: str | None = None) -> None:
-        """Count what is left out of a heartbeat; the log hears of each kind once a connection."""
+        """Count an ignored part of a heartbeat; log each kind once per connection."""
         self._outcomes.labels(doubt.what).inc()
         if doubt.what not in device.doubted:
             device.doubted.add(doubt.what)

@@ -1,9 +1,4 @@
-"""Locks for devices: taken, waited for, renewed, released; and the service that hands them over.
-
-The rows decide (``storage.agents.locks``); here are the devices that wait at this hub for their
-turn. A grant that comes by a release is told at once; one that comes by the end of a run,
-by the end of somebody's time, or by another hub is found by looking.
-"""
+"""Locks for devices: acquisition, waiting, renewal and release; and the service that grants them."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -24,31 +19,35 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-POLL_S: Final = 2.0  # what a run that waits loses at most when a holder died
-LOOK_S: Final = 0.25  # the same for a device that waits here, and when a run ended
-LEAST_WAIT_S: Final = 0.01  # between two looks
+POLL_S: Final = 2.0  # maximum delay for a waiting run after its holder died
+LOOK_S: Final = 0.25  # the same for a device that waits here, and after the end of a run
+LEAST_WAIT_S: Final = 0.01  # between two rounds
 TTL_MS: Final = 60_000
-LEAST_TTL_MS: Final = 1_000  # below it the way there and back would be the most of it
+LEAST_TTL_MS: Final = 1_000  # less would mostly cover the round trip
 MOST_TTL_MS: Final = 86_400_000
 MOST_WAIT_MS: Final = 600_000
 WAITS_PER_DEVICE: Final = 16
 
 
 class LockTimedOut(HubError):
-    """The turn for the locks did not come in time; nothing was taken."""
+    """The locks were not granted in time; none was acquired."""
 
     code = ErrorCode.LOCK_TIMED_OUT
     retryable = True
 
 
 class TooManyWaits(HubError):
-    """As many requests of a device wait for locks as may; nothing was taken."""
+    """The limit of waiting lock requests of a device is reached; none was acquired."""
 
     code = ErrorCode.LIMIT_REACHED
 
 
 class Turn:
-    """A device's place in the queues of some locks. *wait_s*: how long it is kept."""
+    """A device's place in the queues of some locks.
+
+    Attributes:
+        wait_s: maximum seconds in the queues.
+    """
 
     def __init__(self, link: DeviceLink, wanted: rows.Wanted) -> None:
         self.link = link
@@ -56,15 +55,15 @@ class Turn:
         self.wait_s = (wanted.wait_ms or 0) / 1_000
         self.settled = anyio.Event()
         self.grant: rows.Grant | None = None
-        self.is_gone = False  # the device
+        self.is_gone = False  # the device has disconnected
 
 
 class Locks:
-    """Gives locks to the agents of devices, and sees to it that every lock is handed over.
+    """Grants locks to agents of devices, and passes released locks on.
 
     Attributes:
-        limits, waits_per_device: as hub.toml has them.
-        on_run_granted: a run that waits has its turn, and is to be claimed soon.
+        limits, waits_per_device: current values of hub.toml.
+        on_run_granted: called when a waiting run got its locks, and can be claimed.
     """
 
     def __init__(
@@ -91,17 +90,17 @@ class Locks:
         self._wake = anyio.Event()
 
     def __len__(self) -> int:
-        """How many requests of devices wait here."""
+        """Return the number of waiting requests of devices."""
         return len(self._waiting)
 
     def apply(self, limits: rows.LockLimits, *, waits_per_device: int) -> None:
-        """Work by these limits from now on; who waits already goes on waiting."""
+        """Apply new limits; waiting requests continue to wait."""
         self.limits, self.waits_per_device = limits, waits_per_device
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Hand over what is over, and tell those whose turn has come, until cancelled."""
+        """Pass expired locks on, and notify the new holders, until cancelled."""
         if not self._store.is_shared:
-            await self._store.write(rows.forget_waits)  # they were connected to the hub before this one
+            await self._store.write(rows.forget_waits)  # their devices were connected to the previous process
         task_status.started()
         while True:
             self.turns.work()
@@ -110,7 +109,7 @@ class Locks:
             try:
                 wait_s = await self._look()
             except StorageError as exc:
-                log.error("locks.database", exc=exc)  # asked again in POLL_S
+                log.error("locks.database", exc=exc)  # retried after POLL_S
             self.turns.wait(wait_s)
             with anyio.move_on_after(wait_s):
                 await self._wake.wait()
@@ -124,12 +123,13 @@ class Locks:
         ttl_ms: int = TTL_MS,
         wait_ms: int = 0,
     ) -> rows.Grant | Turn:
-        """The locks for an agent of a device, all of them; or its place in their queues.
+        """Acquire all locks for an agent of a device, or return its place in their queues.
 
         Raises:
-            LockHeld: it does not want to wait.
-            HoldsAlready, TooManyLocks, TooManyWaits: it cannot.
-            In each case nothing was taken.
+            LockHeld: a lock is held, and the request does not wait.
+            HoldsAlready, TooManyLocks, TooManyWaits: the request is not allowed.
+
+        If an error is raised, no lock was acquired.
         """
         waits = sum(turn.link.device_id == link.device_id for turn in self._waiting.values())
         if wait_ms and waits >= self.waits_per_device:
@@ -143,7 +143,8 @@ class Locks:
             ttl_ms=ttl_ms,
             wait_ms=wait_ms,
         )
-        turn = self._waiting[wanted.request_id] = Turn(link, wanted)  # before: its turn may come at once
+        # registered before the write, because the grant may follow at once
+        turn = self._waiting[wanted.request_id] = Turn(link, wanted)
         try:
             acquired = await self._store.write(rows.acquire, wanted, self.limits)
         except BaseException as exc:
@@ -154,7 +155,7 @@ class Locks:
         self._hand_out(acquired.handed)
         if acquired.grant is None:
             self._wake.set()
-            if not self._is_connected(link):  # it went before its request was looked at
+            if not self._is_connected(link):  # it disconnected before its request was processed
                 turn.is_gone = True
                 turn.settled.set()
             return turn
@@ -163,10 +164,10 @@ class Locks:
         return acquired.grant
 
     async def granted(self, turn: Turn) -> rows.Grant:
-        """The locks, when its turn has come.
+        """Wait for the locks and return their grant.
 
         Raises:
-            LockTimedOut: it did not come in time.
+            LockTimedOut: the locks were not granted in time.
         """
         wanted = turn.wanted
         try:
@@ -181,41 +182,42 @@ class Locks:
         if turn.grant is None:
             raise LockTimedOut(await self._why_not(wanted))
         if turn.is_gone:
-            await self.release(wanted.user_id, turn.grant.fences, wanted.holder)  # it will never hear of it
+            # the device cannot get the answer any more
+            await self.release(wanted.user_id, turn.grant.fences, wanted.holder)
         return turn.grant
 
     async def renew(
         self, user_id: UserId, fences: Mapping[str, int], holder: rows.Holder, *, ttl_ms: int
     ) -> int:
-        """Until when (epoch ms) the locks are the holder's now.
+        """Renew locks. Return when they expire (epoch ms).
 
         Raises:
-            LockLost: one of them is so no longer; none was renewed.
+            LockLost: the holder no longer has a lock; none was renewed.
         """
         return await self._store.write(rows.renew, user_id, fences, holder, ttl_ms=ttl_ms)
 
     async def release(self, user_id: UserId, fences: Mapping[str, int], holder: rows.Holder) -> None:
-        """Let locks go.
+        """Release locks.
 
         Raises:
-            LockLost: one of them is somebody else's by now; none was let go.
+            LockLost: another holder has a lock; none was released.
         """
         self._hand_out(await self._store.write(rows.release, user_id, fences, holder))
         log.info("lock.released", locks=sorted(fences), agent_id=holder.agent_id, **_named(holder))
 
     def told(self, handed: Iterable[rows.Grant]) -> None:
-        """What others got by something that happened elsewhere in this hub."""
+        """Report grants that another component of this hub caused."""
         self._hand_out(handed)
 
     def device_lost(self, device_id: DeviceId, epoch: int) -> None:
-        """A connection has ended, and with it every wait of it. What the device holds it holds on."""
+        """End all waits of a closed connection. Locks that the device holds stay held."""
         for turn in self._waiting.values():
             if turn.link.device_id == device_id and turn.link.epoch == epoch:
                 turn.is_gone = True
                 turn.settled.set()
 
     async def _look(self) -> float:
-        """Hand over what is due; returns after how many seconds to look again."""
+        """Grant due locks. Return the seconds until the next round."""
         found = await self._store.read(rows.look, list(self._waiting))
         self._hand_out(grant for grant in found.granted.values() if grant.request_id in self._waiting)
         for user_id in found.users_due:
@@ -235,7 +237,7 @@ class Locks:
                 self.on_run_granted()
 
     async def _why_not(self, wanted: rows.Wanted) -> str:
-        """Who has what was waited for in vain, and since when."""
+        """Return the holder of the lock that was not granted, and since when."""
         waited = f"its turn did not come within {(wanted.wait_ms or 0) / 1_000:g} s:"
         for lock in await self._store.read(rows.locks_named, wanted.user_id, wanted.names):
             if lock.holder is not None and lock.holder != wanted.holder:
@@ -246,12 +248,12 @@ class Locks:
 
 
 def holder_of(device_id: DeviceId, agent_id: AgentId) -> rows.Holder:
-    """An agent of a device, as a holder of locks."""
+    """Return an agent of a device as a holder of locks."""
     return rows.Holder(rows.HolderKind.DEVICE, device_id, agent_id)
 
 
 def _named(holder: rows.Holder) -> dict[str, str]:
-    """The holder as a field of a log event."""
+    """Return the holder as a field of a log event."""
     return {f"{holder.kind}_id": holder.id}
 
 

@@ -1,4 +1,4 @@
-"""Measurements of agents: what devices report, what agents do for the hub, and what is asked about either."""
+"""Measurements of agents: reports of devices, the hub's own measurements, and queries over both."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -25,25 +25,25 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-EVERY_S: Final = 15.0  # so late at most is the work of agents measured
-PAUSE_S: Final = 0.05  # between batches: after an upgrade there are ninety days of work to measure
-AT_ONCE: Final = 500  # buckets of one read: some milliseconds of the loop
+EVERY_S: Final = 15.0  # maximum delay of the measurement of agents' work
+PAUSE_S: Final = 0.05  # between batches: after an upgrade, ninety days of work are measured
+AT_ONCE: Final = 500  # buckets per read: some milliseconds of the loop
 
 
 class MeasurementRules(msgspec.Struct, frozen=True, kw_only=True):
-    """What may be measured and asked, and how long it is kept."""
+    """Limits on measurements and queries, and retention periods."""
 
     series: SeriesLimits = SeriesLimits()
     minutes_days: int = 7
     hours_days: int = 90
-    reports_at_once: int = 50  # of one device
+    reports_at_once: int = 50  # per device
     reports_per_s: float = 5.0
-    points: int = 2_000  # of one answer, all lines together
-    buckets: int = 100_000  # read for one answer
+    points: int = 2_000  # per answer, all lines together
+    buckets: int = 100_000  # read per answer
 
 
 class TooManyReports(HubError):
-    """A device reports more often than it may; nothing of the report was kept."""
+    """The device exceeds the rate of reports; no sample of the report was stored."""
 
     code = ErrorCode.RATE_LIMITED
 
@@ -54,7 +54,7 @@ class TooManyReports(HubError):
 
 
 class Measurements:
-    """Takes samples in, and tells what they come to."""
+    """Stores samples, and answers queries over them."""
 
     def __init__(self, store: Store, *, clock: Clock, metrics: Metrics) -> None:
         self.turns = Turns(clock)
@@ -66,19 +66,19 @@ class Measurements:
         self._buckets: Buckets[str] = Buckets()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Measure what agents do, until cancelled."""
+        """Measure the work of agents, until cancelled."""
         task_status.started()
         while True:
             self.turns.work()
             try:
                 await self.measure_work()
-            except Exception as exc:  # the loop that must survive
-                log.error("measurements.failed", exc=exc)  # what is left is measured the next time
+            except Exception as exc:  # the loop must survive any error
+                log.error("measurements.failed", exc=exc)  # retried in the next round
             self.turns.wait(EVERY_S)
             await self._clock.sleep(EVERY_S)
 
     async def measure_work(self) -> int:
-        """Measure the runs that have ended and the questions that were asked; how many of both."""
+        """Measure ended runs and answered model questions. Return the number of both."""
         total = 0
         if not await self._store.read(measured_work.has_unmeasured):
             return total
@@ -99,15 +99,15 @@ class Measurements:
         scope: str,
         report_id: str | None,
     ) -> bool:
-        """Take in what was reported, all or nothing; false: it was taken in before.
+        """Store the samples of a report in one transaction. Return False if it was stored before.
 
         Args:
-            agents: whom samples may be of, by name and by id.
-            scope: who reports; its report ids are its own.
+            agents: agents allowed in samples, by name and by id.
+            scope: the reporter; report ids are unique per scope.
 
         Raises:
             TooManyReports, BadSample, UnknownAgent, TypeDiffers, BelowZero, ReportDiffers,
-                TooManySeries: nothing of it was kept.
+                TooManySeries: no sample was stored.
         """
         kept, now_ms = self._kept(), epoch_ms(self._clock.now())
         try:
@@ -132,14 +132,14 @@ class Measurements:
         return is_new
 
     async def series(self, agent_id: AgentId) -> list[SeriesRow]:
-        """What is known of an agent, by name and tags."""
+        """Return the series of an agent, by name and tags."""
         return await self._store.read(measurement_reads.list_series, agent_id)
 
     async def ask(self, agent_id: AgentId, question: Question) -> Chart:
-        """What a metric of an agent comes to, step by step.
+        """Return the result of a query over a metric of an agent.
 
         Raises:
-            UnknownMetric, BadQuestion, TooMuch: what is wrong, and how to ask.
+            UnknownMetric, BadQuestion, TooMuch: the query is invalid; the message says how to correct it.
         """
         rows = await self._store.read(measurement_reads.list_series, agent_id, name=question.name)
         lines = chosen(rows, question)

@@ -1,7 +1,7 @@
-"""What happens to agents, their runs and boards, told to the devices that subscribed to it.
+"""Events about agents, runs and boards for the devices that subscribed to them.
 
-Told from the log, as operators are told: what the log only counts, since it came too often, is a
-gap in the numbers that a device sees.
+The events come from the log, as for operators. Events that the log only counts, because they are too
+frequent, are gaps in the numbers that a device gets.
 """
 
 from typing import Final
@@ -26,7 +26,7 @@ FROM_THE_LOG: Final = frozenset(
         *(EventName.MEMORY_ADDED, EventName.MESSAGE_MOVED, EventName.QUESTION_MOVED),
     )
 )
-# Told to every device of the user: what happens on a board, or is asked of a person, is no one device's.
+# Sent to all devices of the user, because events of boards and questions belong to no single device.
 OF_USERS: Final = {
     EventName.MEMORY_ADDED: "board_id",
     EventName.MESSAGE_MOVED: "message_id",
@@ -34,11 +34,11 @@ OF_USERS: Final = {
 }
 COUNTED: Final = "log.suppressed"
 UNTOLD_FIELDS: Final = frozenset(("traceback", "trace_id"))
-RETRY_S: Final = 1.0  # a database that does not answer
+RETRY_S: Final = 1.0  # after a database error
 
 
 class News:
-    """Tells devices what the log says of their agents."""
+    """Delivery of log events about agents to their devices."""
 
     def __init__(self, store: Store, *, ring: Ring, events: DeviceEvents, clock: Clock) -> None:
         self.turns = Turns(clock)
@@ -48,14 +48,14 @@ class News:
         self._clock = clock
 
     async def serve(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Tell what happens from now on until cancelled."""
+        """Send new events until cancelled."""
         seq = self._ring.last
         task_status.started()
         while True:
             self.turns.wait()
             await self._ring.wait(seq)
             entries = self._ring.since(seq)
-            if entries[0].seq > seq + 1:  # slower than what happens
+            if entries[0].seq > seq + 1:  # entries were lost, because this service was too slow
                 for event in FROM_THE_LOG:
                     self._skip(event)
             for entry in entries:
@@ -70,7 +70,7 @@ class News:
             return
         try:
             await (self._tell_users_devices if event in OF_USERS else self._tell_its_device)(event, entry)
-        except Exception as exc:  # the loop that must survive
+        except Exception as exc:  # the loop must survive any error
             log.error("event.unforwarded", exc=exc, of=event)
             self._skip(event)
             await self._clock.sleep(RETRY_S)

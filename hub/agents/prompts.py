@@ -1,8 +1,8 @@
 """Prompts with named variables: ``Find what {{ device }} holds about {{ project }}.``
 
-A variable is a name between double braces, and stands for a value that is known when a run
-is made. That is all there is: no conditions, no loops, and a value that looks like a
-variable is not read again. A prompt without ``{{`` is what it is.
+A variable is a name between double braces. It is replaced by a value that is known at the creation of a run.
+Conditions and loops are not supported, and a value that looks like a variable is not replaced again. A prompt
+without ``{{`` stays unchanged.
 """
 
 import re
@@ -17,17 +17,18 @@ from storage.agents.agent_snapshot import Setup
 
 OPENS: Final = "{{"
 _VARIABLE: Final = re.compile(r"\{\{(?:[ \t]*([A-Za-z_][\w.-]*)[ \t]*\}\})?", re.ASCII)
-OWN: Final = ("agent", "data_types", "device", "timezone", "user")  # the hub's; they go before configs
+# defined by the hub; they override configs
+OWN: Final = ("agent", "data_types", "device", "timezone", "user")
 
 
 class BadPrompt(HubError):
-    """A prompt names what is not there, or braces stand in it that are no variable. Tells of every one."""
+    """The prompt has unknown variables or malformed braces. The message lists all of them."""
 
     code = ErrorCode.BAD_CONFIG
 
 
 def variables_of(setup: Setup) -> dict[str, Any]:
-    """All that the prompt of an agent may name: its configuration, and what the hub knows of it."""
+    """Return the variables for an agent's prompt: its configuration, and values of the hub."""
     return {
         **setup.configuration,
         "agent": setup.name,
@@ -39,10 +40,10 @@ def variables_of(setup: Setup) -> dict[str, Any]:
 
 
 def rendered(prompt: str, variables: Mapping[str, Any]) -> str:
-    """*prompt* with the values in place of the names. Text stands as it is, all else as JSON.
+    """Return *prompt* with its variables replaced: text unchanged, other values as JSON.
 
     Raises:
-        BadPrompt: it cannot be said.
+        BadPrompt: the prompt has an unknown variable or malformed braces.
     """
     if wrong := problems_in(prompt, variables):
         raise BadPrompt("; ".join(wrong))
@@ -50,7 +51,7 @@ def rendered(prompt: str, variables: Mapping[str, Any]) -> str:
 
 
 def problems_in(prompt: str, known: Mapping[str, Any] | None) -> list[str]:
-    """What is wrong with *prompt*, where the names of *known* are all that it may use; ``None``: any."""
+    """Return the errors in *prompt* given the *known* variables; None allows any variable."""
     wrong: list[str] = []
     for found in _VARIABLE.finditer(prompt):
         name = found[1]

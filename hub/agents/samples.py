@@ -1,4 +1,4 @@
-"""What devices report about their agents, checked before anything is written."""
+"""Validation of samples that devices report about their agents."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,12 @@ from protocol.measurements import (
 from storage.agents.agents import UnknownAgent
 from storage.agents.measurements import SampleRow
 
-AHEAD_MS: Final = 60_000  # so far may the clock of a device be ahead of ours
+AHEAD_MS: Final = 60_000  # maximum lead of a device's clock
 DAY_MS: Final = 86_400_000
 
 
 class BadSample(HubError):
-    """A sample cannot be taken in; nothing of its report was."""
+    """A sample is invalid; no sample of its report was stored."""
 
     code = ErrorCode.BAD_PARAMS
 
@@ -33,14 +33,14 @@ class BadSample(HubError):
 def checked(
     samples: Sequence[Sample], agents: Mapping[str, AgentId], *, now_ms: int, oldest_ms: int
 ) -> list[SampleRow]:
-    """The samples as they are kept.
+    """Return the samples in stored form.
 
     Args:
-        agents: the device's own, by name and by id.
-        oldest_ms: what is older is kept nowhere.
+        agents: the device's agents, by name and by id.
+        oldest_ms: older samples are refused, because they would not be kept.
 
     Raises:
-        BadSample, UnknownAgent: which one, what is wrong with it, and what to do.
+        BadSample, UnknownAgent: a sample is invalid; the message says which, and how to correct it.
     """
     rows = []
     for place, sample in enumerate(samples):
@@ -58,7 +58,7 @@ def checked(
                 agent_id=agent_id,
                 name=sample.name,
                 value=sample.value,
-                at=min(at, now_ms),  # a clock that is a little ahead begins no minute of the future
+                at=min(at, now_ms),  # a clock that is slightly ahead must not create a future bucket
                 type=sample.type,
                 tags=sample.tags,
             )

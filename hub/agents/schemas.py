@@ -1,11 +1,12 @@
-"""The schema of a template, JSON Schema 2020-12: what it may say, and what a configuration does not keep to.
+"""Validation of templates' schemas (JSON Schema 2020-12), and of configurations by these schemas.
 
-A schema is read in full when it is written down, and never again: what is kept can be
-asked without surprise. Three things go further than the standard, so that asking takes
-no longer than reading: a reference leads into the schema itself, ``#/$defs/NAME``, never
-elsewhere and never in a circle; a pattern is one that the hub can match in linear time
-(``hub.extraction.patterns``: it fits one to 512 characters, and nothing looks back); and
-a schema that unfolds to more than ``MOST_PARTS`` is refused.
+A schema is fully checked before it is stored, so that later validation cannot fail. Three rules are stricter
+than the standard, to keep validation linear in time:
+
+- A reference leads to ``#/$defs/NAME`` of the same schema, without cycles.
+- A pattern must be matchable in linear time: a match of 1 to 512 characters without lookarounds
+  (``hub.extraction.patterns``).
+- A schema that expands to more than ``MOST_PARTS`` is refused.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from jsonschema import ValidationError
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-MOST_BYTES: Final = 65_536  # of a schema, and of the defaults beside it, as JSON
+MOST_BYTES: Final = 65_536  # of a schema, and of its defaults, as JSON
 MOST_LEVELS: Final = 32
-MOST_PARTS: Final = 10_000  # subschemas, those that are referred to counted each time
-MOST_TOLD: Final = 10  # problems of one configuration
+MOST_PARTS: Final = 10_000  # subschemas, counted at each reference to them
+MOST_TOLD: Final = 10  # problems listed per configuration
 _REFERENCE: Final = "#/$defs/"
 _ONE: Final = (
     *("not", "if", "then", "else", "items", "contains", "additionalProperties"),
@@ -67,20 +68,20 @@ _BOUNDS: Final = {
 
 
 class BadSchema(HubError):
-    """A template's schema, or a default beside it, cannot be; nothing was written."""
+    """The schema of a template or a default is invalid; nothing was written."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 def check_schema(schema: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Look whether a template may have this schema and these defaults.
+    """Check the schema and defaults of a template.
 
-    Defaults may leave out what the schema requires: each agent adds to them.
+    Defaults may lack required keys, because each agent adds its own.
 
     Raises:
-        BadSchema: it may not; the message tells where and why.
+        BadSchema: the message says where and why.
     """
-    import jsonschema  # only here: it brings libraries
+    import jsonschema  # imported here, because it loads many libraries
 
     for told, value in (("configuration_schema", schema), ("default_configuration", defaults)):
         if len(msgspec.json.encode(value)) > MOST_BYTES:
@@ -102,11 +103,11 @@ def check_schema(schema: Mapping[str, Any], defaults: Mapping[str, Any]) -> None
 def problems_in(
     schema: Mapping[str, Any], configuration: Mapping[str, Any], *, is_whole: bool = True
 ) -> list[str]:
-    """What is wrong with *configuration*, each with its JSON path; values are not repeated.
+    """Return the problems of *configuration* with their JSON paths; values are not repeated.
 
     Args:
-        schema: one that ``check_schema`` let pass.
-        is_whole: False: what is missing at the top may yet come.
+        schema: a schema that passed ``check_schema``.
+        is_whole: False to allow missing keys at the top level.
     """
     if not schema:
         return []
@@ -124,7 +125,7 @@ def problems_in(
 
 @lru_cache(maxsize=1)
 def _validator() -> Any:
-    """Draft 2020-12 with our patterns, and with a look for doubles that does not compare each with each."""
+    """Return a validator for draft 2020-12 with linear patterns and a linear check for duplicates."""
     from jsonschema import Draft202012Validator, ValidationError, validators
 
     def pattern(_: Any, source: str, value: Any, __: Any) -> Iterator[ValidationError]:
@@ -139,7 +140,7 @@ def _validator() -> Any:
 
 
 def _matches(source: str, text: str) -> bool:
-    """Whether the pattern is found in *text*; ``^`` before and ``$`` after it are the ends of the text."""
+    """Return True if the pattern matches in *text*; ``^`` and ``$`` match the ends of the text."""
     return any(
         (not source.startswith("^") or start == 0) and (not source.endswith("$") or end == len(text))
         for start, end in pattern_of(source).find(text)
@@ -147,7 +148,7 @@ def _matches(source: str, text: str) -> bool:
 
 
 def _likeness(value: Any) -> bytes:
-    """Equal for what JSON Schema takes for equal: 1 and 1.0 are, 1 and true are not."""
+    """Return equal bytes for values that JSON Schema considers equal: 1 and 1.0, but not 1 and true."""
     return msgspec.json.encode(_plain(value), order="sorted")
 
 
@@ -163,7 +164,7 @@ def _plain(value: Any) -> Any:
 
 
 class _Parts:
-    """The subschemas of one schema, followed to the end of every reference."""
+    """Subschemas of one schema, including those behind references."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._defined: Mapping[str, Any] = schema.get("$defs", {})
@@ -172,7 +173,7 @@ class _Parts:
         self._under_way: list[str] = []
 
     def count(self) -> None:
-        """Raises BadSchema: for what does not stay within the schema, or within its bounds."""
+        """Check references and size of the schema. Raises BadSchema."""
         if self._count(self._schema, "$") > MOST_PARTS:
             self._refuse("$", f"unfolds to more than {MOST_PARTS:,} parts")
         for name in self._defined:
@@ -219,7 +220,7 @@ class _Parts:
 
 
 def _told(error: "ValidationError") -> str:
-    """One fault as a sentence that does not repeat the value, which may be a secret."""
+    """Return a problem as a sentence without the value, which may be a secret."""
     wanted, value = error.validator_value, error.instance
     match error.validator:
         case "type":
@@ -265,7 +266,7 @@ def _json(value: Any) -> str:
 
 
 def _levels(value: Any) -> int:
-    """How deep a JSON value is; a text is 1. Looks no further than what is too deep."""
+    """Return the depth of a JSON value; a text has depth 1. Stops at the limit."""
     level, here = 0, [value]
     while here and level <= MOST_LEVELS:
         level += 1

@@ -1,6 +1,6 @@
-"""Moves of agents, told: one log event each, whoever made it, once it is on the disk.
+"""Status moves of agents, reported as one log event each after their commit.
 
-The events are what people follow (``GET /v1/events``) and what devices subscribe to.
+People follow these events (``GET /v1/events``), and devices subscribe to them.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,17 +12,17 @@ log = Channel(__name__)
 
 
 class Moves:
-    """Who hears of moves, beside the log: services that wait for one."""
+    """Listeners to agents' moves, in addition to the log."""
 
     def __init__(self) -> None:
         self._listeners: list[Callable[[AgentMoved], None]] = []
 
     def listen(self, heard: Callable[[AgentMoved], None]) -> None:
-        """Call *heard* with every move from now on; it must not wait."""
+        """Register a callback for every subsequent move; it must not wait."""
         self._listeners.append(heard)
 
     def tell(self, moves: Sequence[AgentMoved]) -> None:
-        """Log the moves, and tell them to who listens."""
+        """Log the moves and pass them to the listeners."""
         tell_moves(moves)
         for move in moves:
             for heard in self._listeners:
@@ -30,7 +30,7 @@ class Moves:
 
 
 def tell_moves(moves: Sequence[AgentMoved]) -> None:
-    """One ``agent.moved`` for each; see ``storage.kernel.observed_database``."""
+    """Log one ``agent.moved`` per move; see ``storage.kernel.observed_database``."""
     for move in moves:
         log.info(
             "agent.moved",

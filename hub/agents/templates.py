@@ -1,4 +1,4 @@
-"""Templates and the agents that are made from them: whether an agent is what its template asks for."""
+"""Templates of agents, and the check that an agent conforms to its template."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -13,15 +13,15 @@ from storage.agents.templates import WrittenTemplate
 
 
 def effective_configuration(template: WrittenTemplate | None, configs: Mapping[str, Any]) -> dict[str, Any]:
-    """The configs of an agent over the defaults of its template.
+    """Return the configs of an agent merged over the defaults of its template.
 
-    A key of the agent's own stands for the default's whole value: tables are not mixed.
+    A key of the agent replaces the whole default value; tables are not merged.
     """
     return {**(template.default_configuration if template else {}), **configs}
 
 
 def problems_of(setup: Setup) -> Sequence[str]:
-    """What is wrong with an agent: its configuration by its template's schema, and its prompt. Pure."""
+    """Return the problems of an agent's configuration and prompt, by its template's schema. Pure."""
     template = setup.template
     found: list[str] = []
     if template is not None:
@@ -31,5 +31,5 @@ def problems_of(setup: Setup) -> Sequence[str]:
     return [*found, *problems_in_prompt(setup.prompt_in_use, variables_of(setup))]
 
 
-# For who changes an agent: called in the transaction of the change, as ``check_agent(c, agent_id)``.
+# Callback for changes of an agent, called within their transaction as ``check_agent(c, agent_id)``.
 check_agent: Final = partial(agent_snapshot.check_setup, check=problems_of)

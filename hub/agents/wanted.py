@@ -1,4 +1,4 @@
-"""What somebody writes in the words of another vocabulary, as a write to our axes. Pure."""
+"""Translation of a write in the words of another vocabulary into a write to this hub's axes. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,17 +12,17 @@ from hub.clock import epoch_ms
 from protocol.vocabularies import CalendarExhaustReason, Vocabulary, reading
 from storage.agents.agent_writes import BadWrite, StandingWrite, Word
 
-REASON: Final = "reason"  # beside the columns: words for the history
+REASON: Final = "reason"  # not a column; text for the history
 METADATA_BYTES: Final = 65_536
-TEXT_CHARACTERS: Final = 1_000  # each is kept in the history, for as long as that is
+TEXT_CHARACTERS: Final = 1_000  # limit of each text, because the history stores it
 
 
 def wanted_of(vocabulary: Vocabulary, change: Mapping[str, Any]) -> StandingWrite:
-    """The write that *change*, columns and values of *vocabulary*, asks for.
+    """Return the write requested by *change*, a mapping from columns of *vocabulary* to values.
 
     Raises:
-        BadWrite: nothing is asked for, a column there is not, one that is not written so, or
-            a value of another kind. The message names the column and says what to do.
+        BadWrite: *change* is empty, or a column is unknown, read-only or has an invalid value. The message
+            names the column and the correction.
     """
     if not change:
         raise BadWrite(f"say what to write: {', '.join(writable(vocabulary))}")
@@ -45,7 +45,7 @@ def wanted_of(vocabulary: Vocabulary, change: Mapping[str, Any]) -> StandingWrit
 
 
 def writable(vocabulary: Vocabulary) -> tuple[str, ...]:
-    """The columns that are written here."""
+    """Return the columns that can be written by this operation."""
     return tuple(column for column, written in columns_of(vocabulary).items() if written.startswith("PATCH"))
 
 
@@ -57,7 +57,7 @@ def _not_written(vocabulary: Vocabulary, column: str) -> str:
 
 
 def text_of(column: str, value: Any) -> str:
-    """Text that is not empty, and no novel. Raises BadWrite."""
+    """Return a text that is not empty and within the limit. Raises BadWrite."""
     if not isinstance(value, str) or not value or "\0" in value:
         raise BadWrite(f"{column}: expected text")
     if len(value) > TEXT_CHARACTERS:
@@ -72,7 +72,7 @@ def _exhaust_reason(value: Any) -> str | None:
 
 
 def instant_of(column: str, value: Any) -> int | None:
-    """Epoch milliseconds of an instant with its zone, or None. Raises BadWrite."""
+    """Return the epoch milliseconds of an instant with a time zone, or None. Raises BadWrite."""
     if value is None:
         return None
     try:
@@ -91,10 +91,10 @@ def _metadata(value: Any) -> dict[str, Any]:
 
 
 def bounded_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    """*metadata*, if it is no larger than what is kept of it.
+    """Return *metadata* after checking that it can be stored.
 
     Raises:
-        BadWrite: it is.
+        BadWrite: it is too large, or has a null character.
     """
     told = msgspec.json.encode(metadata)
     if NUL in told:

@@ -1,8 +1,8 @@
-"""An agent told whole in the words of another vocabulary: its tables and columns, by their names.
+"""A complete agent in the words of another vocabulary, with its tables and columns by name.
 
-Pure: what comes in is what ``storage.agents.agent_facts`` read. Instants are told as RFC 3339 in UTC, ids as
-text; where a seed numbers its rows, the number here is a text that names the row.
-``VOCABULARIES.md`` beside this says where each name lives.
+Pure functions over the data of ``storage.agents.agent_facts``. Instants are RFC 3339 in UTC, and ids are
+text. If a seed numbers its rows, the number is replaced by a text that identifies the row.
+``VOCABULARIES.md`` in this package lists the mapping of each name.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ Document = dict[str, Any]
 
 
 def document_of(vocabulary: Vocabulary, facts: AgentFacts) -> Document:
-    """The agent as *vocabulary* knows it."""
+    """Return the document of the agent in *vocabulary*."""
     return _DOCUMENTS[vocabulary](facts)
 
 
@@ -112,7 +112,7 @@ def _checkpoint(facts: AgentFacts) -> Document | None:
 
 
 def _state_move(agent_id: str, move: AgentMove) -> Document | None:
-    """A move as a change of the two words; ``None`` where it changed neither."""
+    """Return a move as a change of the two status words, or None if it changed neither."""
     after, before = move.snapshot, _before(move)
     words = {
         "previous_status": None if before is None else str(ORCHESTRATOR_STATUS.read(before)),
@@ -134,7 +134,7 @@ def _state_move(agent_id: str, move: AgentMove) -> Document | None:
 
 
 def _before(move: AgentMove) -> Axes | None:
-    """The axes as the move found them; ``None``: there was no agent yet."""
+    """Return the axes before the move, or None for the creation of the agent."""
     if move.old_value is None:
         return None
     axis = Axis(move.axis)
@@ -162,7 +162,7 @@ def _execution(run: RunRow) -> Document:
 
 
 def task_id(run: RunRow) -> str:
-    """The task that a run is for: what its context names, else the run itself."""
+    """Return the task of a run: ``task_id`` of its context, else the run's id."""
     named = run.context.get("task_id")
     return named if isinstance(named, str) and named else run.id
 
@@ -275,7 +275,7 @@ def _logged(run: RunRow, facts: AgentFacts) -> Document:
 
 
 def run_log_outcome(run: RunRow) -> str:
-    """The run-log seed's own rule for a run that came to its end: it counts by items created."""
+    """Return the outcome of an ended run by the run-log seed's rule, which counts created items."""
     if run.state is not RunState.COMPLETED:
         return str(run_log_status(run.state, run.outcome))
     if run.error_count == 0:
@@ -291,7 +291,7 @@ def _errors(run: RunRow) -> list[str]:
 
 
 def _instant(at: int | None) -> str | None:
-    """RFC 3339, UTC, to the millisecond."""
+    """Return an instant as RFC 3339 in UTC, with milliseconds."""
     if at is None:
         return None
     return (_EPOCH + timedelta(milliseconds=at)).isoformat(timespec="milliseconds").replace("+00:00", "Z")

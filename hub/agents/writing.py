@@ -1,4 +1,4 @@
-"""Agents and templates written over the API: made, changed and removed, by people and by devices."""
+"""Creation, change and removal of agents and templates over the API, by people and devices."""
 
 from collections.abc import Callable, Iterable
 
@@ -26,18 +26,18 @@ log = Channel(__name__)
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What a template would do: what is wrong with it, and which agents it would break."""
+    """Preview of writing a template: its problems, and the agents that it would break."""
 
     wrong: tuple[str, ...] = ()
     broken: tuple[Broken, ...] = ()
 
 
 class AgentWriter:
-    """Makes, changes and removes agents of the API.
+    """Writer of the API's agents and templates.
 
     Attributes:
-        limits, config_limits: those of ``[limits]``.
-        on_change: somebody has to look again: a schedule, a limit or a device may be another.
+        limits, config_limits: current values of ``[limits]``.
+        on_change: called after a change, because schedules, limits or devices may be affected.
     """
 
     def __init__(self, store: Store, *, clock: Clock, ids: IdFactory, metrics: Metrics) -> None:
@@ -52,7 +52,7 @@ class AgentWriter:
     async def make(
         self, agent: DeclaredAgent, *, user_id: UserId, start: bool = True, actor: str
     ) -> AgentRow:
-        """Make an agent of the user. See ``made_agents.make_agent`` for what it raises."""
+        """Create an agent of the user. See ``made_agents.make_agent`` for its errors."""
         writing = self._writing(actor)
         entry = _entry(writing, "agent.created", device=agent.device_name)
         try:
@@ -75,7 +75,7 @@ class AgentWriter:
     async def edit(
         self, agent_id: AgentId, agent: DeclaredAgent, *, revision: int | None = None, actor: str
     ) -> AgentRow:
-        """Make an agent say what *agent* says. See ``made_agents.edit_agent`` for what it raises."""
+        """Replace an agent's settings by *agent*. See ``made_agents.edit_agent`` for its errors."""
         writing = self._writing(actor)
         done = await self._store.write(
             audit.audited(made_agents.edit_agent, _entry(writing, "agent.edited")),
@@ -89,7 +89,7 @@ class AgentWriter:
         return done
 
     async def remove(self, agent_id: AgentId, *, actor: str) -> AgentRow:
-        """Remove an agent; its waiting runs are cancelled. See ``made_agents.remove_agent``."""
+        """Remove an agent and cancel its waiting runs. See ``made_agents.remove_agent``."""
         writing = self._writing(actor)
         entry = _entry(writing, "agent.removed")
         done = await self._store.write(
@@ -103,11 +103,11 @@ class AgentWriter:
         return done.agent
 
     async def problems(self, agent_id: AgentId) -> tuple[str, ...]:
-        """What is wrong with how the agent is set up now; nothing is written."""
+        """Return the problems of the agent's current configuration and prompt; writes nothing."""
         return tuple(problems_of(await self._store.read(agent_snapshot.setup_of, agent_id)))
 
     def judge(self, setup: Setup) -> tuple[str, ...]:
-        """What would be wrong with an agent that is set up so."""
+        """Return the problems that an agent with this setup would have."""
         return tuple(problems_of(setup))
 
     async def put_template(
@@ -121,13 +121,14 @@ class AgentWriter:
         """Write a template of the API.
 
         Args:
-            force: agents that it breaks are put in error.
-            version: refuse where it is another by now.
+            force: True to put agents that violate it into the error state.
+            version: expected current version; None for any.
 
         Raises:
-            BadSchema, BadPrompt: it cannot be.
-            TemplateOfFile, TemplateChanged, TooManyTemplates, WouldBreak.
-            In each case nothing was written.
+            BadSchema, BadPrompt: the template is invalid.
+            TemplateOfFile, TemplateChanged, TooManyTemplates, WouldBreak: see ``template_changes``.
+
+        If an error is raised, nothing was written.
         """
         _check(template)
         at = epoch_ms(self._clock.now())
@@ -161,7 +162,7 @@ class AgentWriter:
         return put
 
     async def remove_template(self, name: str, *, actor: str) -> TemplateRow:
-        """Remove a template that no agent is made from. See ``template_changes.remove_template``."""
+        """Remove a template without agents. See ``template_changes.remove_template``."""
         at = epoch_ms(self._clock.now())
         entry = Entry(at=at, actor=actor, event="template.removed", subject=name)
         removed = await self._store.write(
@@ -171,7 +172,7 @@ class AgentWriter:
         return removed
 
     async def judge_template(self, template: WrittenTemplate) -> Verdict:
-        """What would come of writing *template*; nothing is written."""
+        """Return a preview of writing *template*; writes nothing."""
         try:
             _check(template)
         except (BadSchema, BadPrompt) as error:
@@ -180,7 +181,7 @@ class AgentWriter:
         return Verdict(broken=tuple(broken))
 
     async def judge_kept(self, name: str) -> Verdict:
-        """The same of a template as it is kept. Raises UnknownTemplate."""
+        """Return the preview for a stored template. Raises UnknownTemplate."""
         return await self.judge_template((await self._store.read(templates.get_template, name)).written)
 
     def _writing(self, actor: str) -> Writing:

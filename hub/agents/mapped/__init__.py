@@ -1,7 +1,7 @@
-"""Where every name of the seeds lives here: each enum value, table, column, constraint and index.
+"""Mapping of each enum value, table, column, constraint and index of the seed documents.
 
-Data, of which ``VOCABULARIES.md`` beside this package is made. A test knows the seeds' names and
-fails when one is missing here; another looks that every column of ours that is named exists.
+The data from which ``VOCABULARIES.md`` next to this package is generated. Tests check that no name of the
+seeds is missing, and that every named column exists.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from protocol.vocabularies import Vocabulary
 __all__ = ["CHAPTERS", "Chapter", "Place", "columns_of", "places"]
 
 CHAPTERS: Final[tuple[Chapter, ...]] = (*CALENDAR, *ORCHESTRATOR, *FOUNDATION, *LAWS, *RUN_LOG)
-# The table of each vocabulary whose columns stand at the top of its document.
+# The table of each vocabulary whose columns are the top level of its documents.
 _TOP: Final[Mapping[Vocabulary, str]] = {
     Vocabulary.CALENDAR: "agents",
     Vocabulary.ORCHESTRATOR: "agent",
@@ -28,7 +28,7 @@ _TOP: Final[Mapping[Vocabulary, str]] = {
 
 
 def columns_of(vocabulary: Vocabulary) -> dict[str, str]:
-    """The columns at the top of a vocabulary's document, each with how it is written."""
+    """Return the top-level columns of a vocabulary's document, with how each is written."""
     return {
         place.name.partition(".")[2]: place.written
         for chapter in CHAPTERS
@@ -38,7 +38,7 @@ def columns_of(vocabulary: Vocabulary) -> dict[str, str]:
 
 
 def places() -> Iterator[tuple[Vocabulary, Place]]:
-    """Every name of every seed, once for each chapter that has it."""
+    """Yield every name of every seed, once for each chapter with it."""
     for chapter in CHAPTERS:
         for place in chapter.places:
             yield chapter.vocabulary, place

@@ -1,4 +1,4 @@
-"""The names of the calendar seed: one runtime status for each agent, by which its calendar wakes it."""
+"""Names of the calendar seed: one runtime status per agent, used by its calendar to wake it."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The names of the foundation seed: configs, states, capabilities and metrics of agents."""
+"""Names of the foundation seed: configs, states, capabilities and metrics of agents."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What the tables of the orchestrator and the foundation seed do not allow, and what they fill in."""
+"""Constraints and defaults of the tables of the orchestrator and the foundation seed."""
 
 from typing import Final
 

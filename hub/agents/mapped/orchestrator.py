@@ -1,4 +1,4 @@
-"""The names of the orchestrator seed: agents made from templates, their executions and checkpoints."""
+"""Names of the orchestrator seed: agents with templates, their executions and checkpoints."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""``VOCABULARIES.md``: the axes of an agent, and every name of the seeds with its place. Pure."""
+"""Generation of ``VOCABULARIES.md``, with an agent's axes and every name of the seeds. Pure."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -45,7 +45,7 @@ read from them, and written to them, by the rules below.
 
 
 def page() -> str:
-    """The document."""
+    """Return the document."""
     return _HEAD + "\n".join(_lines()) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What is said of a name of a seed: where it lives, how it is read, how it is written."""
+"""Description of a name of a seed: the columns for it, and how it is read and written."""
 
 from typing import Final, NamedTuple
 
@@ -7,13 +7,13 @@ from protocol.vocabularies import Reading, Rule, Vocabulary
 
 
 class Place(NamedTuple):
-    """Where a name lives.
+    """Mapping of one name.
 
     Attributes:
-        name: as its seed spells it: ``AgentStatus.idle``, ``agents.status``, ``uq_agent_config``.
-        lives: columns of ours, as ``agent_states.health``; empty: it is derived, or needs no place.
-        read: how, or from what it is derived.
-        written: how, or why not.
+        name: the name in its seed: ``AgentStatus.idle``, ``agents.status``, ``uq_agent_config``.
+        lives: columns of this hub, as ``agent_states.health``; empty if derived or not needed.
+        read: how it is read or derived.
+        written: how it is written, or why it is not.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Place(NamedTuple):
 
 
 class Chapter(NamedTuple):
-    """The names of one table or enum of a seed. *kind*: value, column, constraint or index."""
+    """Names of one table or enum of a seed. *kind*: value, column, constraint or index."""
 
     vocabulary: Vocabulary
     title: str
@@ -36,7 +36,7 @@ def place(name: str, lives: str, read: str, written: str) -> Place:
 
 
 def same(prefix: str, lives: str, words: str, read: str, written: str) -> tuple[Place, ...]:
-    """Values that are spelled the same here."""
+    """Return the mapping of values with the same spelling in the seed and here."""
     return tuple(Place(f"{prefix}.{word}", (lives,), read, written) for word in words.split())
 
 
@@ -56,7 +56,7 @@ NO_TYPE: Final = "no native enum: text with a CHECK, so that both databases have
 
 
 def words(reading: Reading) -> tuple[Place, ...]:
-    """The values of a column that is read by rules, told by the rules themselves."""
+    """Return the values of a column that is derived by rules, described by the rules themselves."""
     return tuple(
         Place(
             f"{reading.in_seed}.{word}",

@@ -1,4 +1,4 @@
-"""The names of the run-log seed: what became of each run of an agent."""
+"""Names of the run-log seed: the result of each run of an agent."""
 
 from typing import Final
 
