@@ -1,1 +1,1 @@
-"""Credentials of connectors: sealed, refreshed once for all, asked for anew when they are refused."""
+"""Accounts of connectors: sign-in, sealed credentials, and refresh of access tokens."""

@@ -1,4 +1,4 @@
-"""What hub.toml says of an account, as far as it takes to open it."""
+"""Configuration of an account in hub.toml."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,11 +9,12 @@ from hub.connectors.failures import Misconfigured
 
 @dataclass(frozen=True, kw_only=True)
 class AccountConfig:
-    """One of ``[[connectors]]``.
+    """An entry of ``[[connectors]]``.
 
     Attributes:
-        kind: the class of its provider.
-        secret, previous_secret, client_secret: look it up anew each time; never in a ``repr``.
+        kind: connector class of the provider.
+        secret, previous_secret, client_secret: return the current secret on each call; never part of a
+        ``repr``.
     """
 
     name: str
@@ -26,7 +27,7 @@ class AccountConfig:
     client_secret: Callable[[], str] | None = None
 
     def oauth(self) -> OAuth:
-        """How a person signs in. Raises Misconfigured: nobody does, or there is no client to do it as."""
+        """Return the OAuth parameters. Raises Misconfigured if the provider or configuration has none."""
         found = self.kind.oauth(self.settings)
         if found is None:
             raise Misconfigured(f"{self.name}: nobody signs in at {self.provider}; it has a secret")

@@ -1,4 +1,4 @@
-"""The accounts of the hub: opened for a run, refused, signed in, given back."""
+"""The accounts of the hub: opening connectors for runs, refusals, grants and their revocation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -30,18 +30,18 @@ log = Channel(__name__)
 
 
 class Told(msgspec.Struct, frozen=True):
-    """A connector whose state changed, for whoever tells devices and people of it."""
+    """A connector whose state has changed, for notifications to devices and people."""
 
     row: ConnectorRow
 
 
 class Accounts:
-    """All accounts.
+    """Accounts of the hub, with their connectors.
 
     Args:
-        owner: of leases; this process and no other.
-        tell: is told, after the commit, of each connector that began or ceased to wait for a person.
-        inbox: of a webhook, by its connector's id.
+        owner: lease owner, unique to this process.
+        tell: called after the commit with each connector that starts or stops waiting for a person.
+        inbox: returns the inbox of a webhook, by its connector's id.
     """
 
     def __init__(
@@ -79,15 +79,15 @@ class Accounts:
         self._throttles: dict[str, Throttle] = {}
 
     def apply(self, configs: Sequence[AccountConfig]) -> None:
-        """Take up what hub.toml says. Those that are open stay as they were opened."""
+        """Apply the configuration of hub.toml. Open connectors keep their settings."""
         self._configs = {config.name: config for config in configs}
 
     async def account(self, given: str) -> tuple[ConnectorRow, AccountConfig]:
-        """The connector of that name or id, and what hub.toml says of it.
+        """Return the connector with this name or id, and its configuration.
 
         Raises:
-            UnknownConnector: there is none.
-            Misconfigured: it cannot be used as it is written.
+            UnknownConnector: no connector has this name or id.
+            Misconfigured: the configuration of the connector is missing or invalid.
         """
         row = await self._store.read(connectors.get_connector, given)
         config = self._configs.get(row.name)
@@ -96,11 +96,11 @@ class Accounts:
         return row, config
 
     async def open(self, connector_id: str, filter: Mapping[str, Any]) -> Connector:
-        """A connector for one run; to be closed after it.
+        """Open a connector for one run. The caller closes it.
 
         Raises:
-            UnknownConnector, Misconfigured: it is not there, or cannot be used as it is written.
-            SignInNeeded: somebody has to sign in first.
+            UnknownConnector, Misconfigured: the connector is unknown, or its configuration invalid.
+            SignInNeeded: a person has to sign in first.
         """
         row, config = await self.account(connector_id)
         kind = config.kind
@@ -137,10 +137,10 @@ class Accounts:
         return kind(context, config.settings, chosen)
 
     async def refused(self, connector_id: str, failure: ConnectorFailure) -> bool:
-        """Let its runs wait for a person, where that is what *failure* means.
+        """Hold the connector's runs until a person acts, if *failure* requires that.
 
         Returns:
-            Whether this call did it; then people are told, once.
+            True if this call changed the state; only then people are notified.
         """
         if not isinstance(failure, SignInNeeded | PermissionMissing | Misconfigured):
             return False
@@ -164,7 +164,7 @@ class Accounts:
         return True
 
     async def worked(self, connector_id: str, account: str | None = None) -> None:
-        """It worked: failures are forgotten."""
+        """Reset the connector's failure count after a success."""
         await self._store.write(
             partial(connectors.note_success, at=self._now(), account=account), connector_id
         )
@@ -172,7 +172,7 @@ class Accounts:
     async def granted(
         self, connector_id: str, granted: Granted, *, actor: str, sign_in_id: str | None = None
     ) -> bool:
-        """Keep what a person granted, and that *sign_in_id* is done. False: the connector is gone."""
+        """Store a grant and complete the sign-in. Return False if the connector was deleted."""
         key_id, sealed = await self.book.seal(connector_id, granted)
         row = await self._store.write(
             partial(
@@ -195,10 +195,10 @@ class Accounts:
         return True
 
     async def forget(self, connector_id: str, *, actor: str) -> bool:
-        """Give a grant back at its provider, then forget it.
+        """Revoke a grant at its provider, then delete it.
 
         Returns:
-            Whether the provider took it; what it did not take is forgotten here all the same.
+            True if the provider revoked it. The grant is deleted here in any case.
         """
         row, config = await self.account(connector_id)
         held = await self._store.read(credentials.find_credential, row.id)
@@ -214,19 +214,20 @@ class Accounts:
         return is_revoked
 
     async def list_keys(self) -> list[tuple[Key, int]]:
-        """The keys, the newest first, and how many rows each seals. Raises BadKeys."""
+        """Return the keys, newest first, with the number of rows sealed by each. Raises BadKeys."""
         ring = await self.keys.ring()
         used = await self._store.read(credentials.keys_in_use)
         return [(key, used.get(key.id, 0)) for key in ring.keys]
 
     async def rotate(self) -> int:
-        """Seal everything by a new key; how many rows. Who reads or refreshes meanwhile goes on.
+        """Seal all rows with a new key and return their number, without blocking concurrent users.
 
-        Keys that somebody else hands over are theirs to change: then all is sealed by the newest of them.
+        Keys from systemd or the environment are changed outside the hub; the rows are then sealed with the
+        newest of them.
 
         Raises:
-            BadKeys: another key cannot be made.
-            NotOpened: a row's key is gone; nothing was sealed anew.
+            BadKeys: a new key cannot be stored.
+            NotOpened: the key of a row is missing; no row was changed.
         """
         if self.keys.is_ours:
             await self.keys.add()
@@ -236,7 +237,7 @@ class Accounts:
         return count
 
     async def remove_key(self, key_id: str) -> None:
-        """Forget a key that seals nothing any more. Raises BadKeys."""
+        """Delete a key that seals no row. Raises BadKeys."""
         count = (await self._store.read(credentials.keys_in_use)).get(key_id, 0)
         if count:
             raise BadKeys(f"the key {key_id} seals {count} rows: 'hub keys rotate' seals them anew")

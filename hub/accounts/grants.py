@@ -1,7 +1,7 @@
-"""OAuth as the hub speaks it: a grant by a code, by a device's code, its refresh, its end.
+"""OAuth client: grants by authorization code or device code, refresh and revocation.
 
-RFC 6749, 7636 (S256), 8628 and 7009, over the hub's own client. An error's text says what a person is to
-do, by the provider's code and never by its words, and holds nothing that was sent.
+RFC 6749, 7636 (S256), 8628 and 7009, over the hub's outbound client. Error messages depend on the provider's
+error code, never on its text, and contain no sent data.
 """
 
 import re
@@ -27,7 +27,7 @@ from hub.connectors.failures import (
 from hub.outbound import AddressRefused, AnswerTooLarge, OutboundClient, TransportError, was_never_sent
 from protocol.json_bounds import read_json
 
-ANSWER_S: Final = 20.0  # less than a lease of tokens lasts
+ANSWER_S: Final = 20.0  # less than the duration of a token lease
 DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _SECRET_BYTES: Final = 32
 
@@ -39,7 +39,7 @@ _CLIENT: Final = frozenset({"invalid_client", "unauthorized_client", "unsupporte
 
 
 class Granted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a provider gave. *expires_at*: epoch milliseconds; ``None``: it did not say."""
+    """A grant from a provider. *expires_at* is in epoch milliseconds, or None if unknown."""
 
     access_token: str
     refresh_token: str | None = None
@@ -51,7 +51,7 @@ class Granted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceGrant(msgspec.Struct, frozen=True, kw_only=True):
-    """A code that a person types elsewhere. *interval_s*: between two looks whether they have."""
+    """A device code for a person to type. *interval_s* is the pause between two polls."""
 
     device_code: str
     user_code: str
@@ -64,7 +64,7 @@ class DeviceGrant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pending(Exception):
-    """Nobody has typed the code yet. *slower*: the provider wants longer pauses."""
+    """The device code was not typed yet. *slower* is True if the provider requires longer pauses."""
 
     def __init__(self, *, slower: bool) -> None:
         super().__init__()
@@ -72,17 +72,17 @@ class Pending(Exception):
 
 
 def fresh_secret(chance: Chance) -> str:
-    """A state, or a verifier: 43 characters that nobody guesses."""
+    """Return a random state or verifier of 43 characters."""
     return _encoded(chance.token_bytes(_SECRET_BYTES))
 
 
 def challenge_of(verifier: str) -> str:
-    """What may be seen of a verifier (S256)."""
+    """Return the public challenge of a verifier (S256)."""
     return _encoded(sha256(verifier.encode()).digest())
 
 
 def authorize_url(account: AccountConfig, *, redirect_uri: str, state: str, verifier: str) -> str:
-    """Where a person's browser goes. Raises Misconfigured."""
+    """Return the authorization URL for the person's browser. Raises Misconfigured."""
     oauth = account.oauth()
     query = {
         "response_type": "code",
@@ -99,7 +99,7 @@ def authorize_url(account: AccountConfig, *, redirect_uri: str, state: str, veri
 
 
 class Grants:
-    """Speaks to the token endpoints. Every method raises ``ConnectorFailure`` alone."""
+    """Client of token endpoints. All methods raise ``ConnectorFailure`` only."""
 
     def __init__(self, client: OutboundClient, clock: Clock) -> None:
         self._client = client
@@ -108,17 +108,17 @@ class Grants:
     async def exchange(
         self, account: AccountConfig, *, code: str, verifier: str, redirect_uri: str
     ) -> Granted:
-        """What a code is worth; it is worth it once."""
+        """Exchange an authorization code for a grant; a code is valid once."""
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
         return await self._grant(account, form | {"code_verifier": verifier})
 
     async def refresh(self, account: AccountConfig, refresh_token: str) -> Granted:
-        """Another access token. Where the provider names no other refresh token, the old one stays good."""
+        """Refresh an access token. The refresh token is kept if the provider returns no new one."""
         granted = await self._grant(account, {"grant_type": "refresh_token", "refresh_token": refresh_token})
         return msgspec.structs.replace(granted, refresh_token=granted.refresh_token or refresh_token)
 
     async def begin_device(self, account: AccountConfig) -> DeviceGrant:
-        """Ask for a code that a person types (RFC 8628)."""
+        """Request a device code (RFC 8628)."""
         oauth = account.oauth()
         if oauth.device_url is None:
             raise Misconfigured(f"{account.provider} has no sign-in by a code for what is asked")
@@ -135,15 +135,17 @@ class Grants:
             raise Unavailable("the provider's answer lacks what a sign-in by a code needs") from error
 
     async def ask_device(self, account: AccountConfig, device_code: str) -> Granted:
-        """Look whether the code was typed. Not to be asked again after it was: that ends the grant at some.
+        """Poll for the grant of a device code. Must not be called again after success.
+
+        A further call makes some providers end the grant.
 
         Raises:
-            Pending: not yet.
+            Pending: the code was not typed yet.
         """
         return await self._grant(account, {"grant_type": DEVICE_CODE, "device_code": device_code})
 
     async def revoke(self, account: AccountConfig, token: str) -> bool:
-        """Give a grant back. False: the provider cannot take it."""
+        """Revoke a grant. Return False if the provider does not support revocation."""
         url = account.oauth().revoke_url
         if url is None:
             return False
@@ -183,7 +185,7 @@ class Grants:
         raise failure_of(status, told if isinstance(told, dict) else {})
 
     async def _sent(self, url: str, form: Mapping[str, str]) -> tuple[int, bytes]:
-        """Post it once; a second time only where the first has surely not left."""
+        """Post a form; repeat it once only if the first request was certainly not sent."""
         for is_last in (False, True):
             try:
                 answer = await self._client.post(url, data=dict(form), headers={"Accept": "application/json"})
@@ -193,7 +195,7 @@ class Grants:
                 raise Unavailable("the provider's answer is too long") from None
             except TransportError as error:
                 if is_last or not was_never_sent(error):
-                    # Without its cause, which may hold the request and with it what was sent.
+                    # Without its cause, which may contain the request with its secrets.
                     raise Unavailable(f"the provider cannot be reached: {type(error).__name__}") from None
             else:
                 return answer.status_code, answer.content
@@ -201,7 +203,7 @@ class Grants:
 
 
 def failure_of(status: int, told: Mapping[str, Any]) -> Exception:
-    """What an answer that is no grant means."""
+    """Return the error for an answer without a grant."""
     word = told.get("error")
     word = word if isinstance(word, str) and re.fullmatch(r"[a-z_]{1,40}", word) else ""
     meant = aadsts.failure_of(_microsoft_codes(told))

@@ -1,4 +1,4 @@
-"""What was posted to a webhook, for the connector that reads it."""
+"""Webhook posts for the connector that reads them."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from storage.store import Store
 
 
 class PostedInbox:
-    """The posts to one connector that its agent has not settled; the bodies of others are dropped."""
+    """Unsettled posts to one connector; the bodies of settled posts are deleted."""
 
     def __init__(self, store: Store, connector_id: str, *, clock: Clock) -> None:
         self._store = store
@@ -17,7 +17,7 @@ class PostedInbox:
         self._clock = clock
 
     async def waiting(self, after: str, most: int) -> Sequence[Posted]:
-        """As ``Inbox.waiting``."""
+        """Implement ``Inbox.waiting``."""
         at = epoch_ms(self._clock.now())
         rows = await self._store.write(
             posted.settle_and_list, self._connector_id, after=after, most=most, at=at

@@ -1,13 +1,13 @@
-"""Keys that seal what sign-ins granted. They are never in the database, nor in a backup of it.
+"""Keys that seal credentials. They are never stored in the database or its backups.
 
-The first of these that is there:
+The first existing source is used:
 
-* the credential ``hub-keys`` that systemd hands over (``LoadCredentialEncrypted=``),
-* ``keys/credentials.keys`` in the state folder, which only the hub's user can read; made on first use,
-* ``HUB_KEYS`` of the environment, before there is such a file.
+* the credential ``hub-keys`` from systemd (``LoadCredentialEncrypted=``),
+* ``keys/credentials.keys`` in the state folder, readable only by the hub's user; created on first use,
+* ``HUB_KEYS`` of the environment, as long as this file does not exist.
 
-One key a line, its id and 32 bytes in base64url, the newest first: that one seals, each of them opens. A
-file that another process changed is read again.
+Each line has a key: its id and 32 bytes in base64url, newest first. The newest key seals, and all keys open.
+A file changed by another process is read again.
 """
 
 import fcntl
@@ -35,7 +35,7 @@ VARIABLE: Final = "HUB_KEYS"
 KEY_BYTES: Final = 32
 _ID_BYTES: Final = 6
 _NONCE_BYTES: Final = 12  # of GCM
-_FORM: Final = b"\x01"  # of what is sealed, should there ever be another
+_FORM: Final = b"\x01"  # version of the sealed format
 _HEAD: Final = (
     "# Keys that seal what sign-ins granted, the newest first. Keep a copy, but not beside the database's.\n"
 )
@@ -44,20 +44,20 @@ T = TypeVar("T")
 
 
 class BadKeys(HubError):
-    """The keys cannot be read, written, or given up; ``str()`` says why and where."""
+    """The keys cannot be read, written or removed; ``str()`` gives place and reason."""
 
     code = ErrorCode.FORBIDDEN
     hint = "'hub keys ls' lists the keys there are, and what each seals"
 
 
 class NotOpened(HubError):
-    """What is sealed cannot be opened: its key is gone, or it was put where it does not belong."""
+    """Sealed data cannot be opened: its key is missing, or it belongs to another row."""
 
     code = ErrorCode.SIGN_IN_NEEDED
 
 
 class Key(msgspec.Struct, frozen=True):
-    """A key. *id* is no secret."""
+    """A key with its public *id*."""
 
     id: str
     secret: bytes
@@ -67,17 +67,17 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class _Box(msgspec.Struct, frozen=True):
-    """What is inside: whose row it is, so that none can be put in the place of another."""
+    """Sealed content with the id of its row, so that rows cannot be swapped."""
 
     row: str
     value: msgspec.Raw
 
 
 class Keyring:
-    """Keys at one moment: seals with the newest, opens with any.
+    """A snapshot of the keys: seals with the newest, opens with any.
 
     Args:
-        keys: the newest first; at least one.
+        keys: newest first; at least one.
     """
 
     def __init__(self, keys: Sequence[Key], chance: Chance) -> None:
@@ -89,25 +89,25 @@ class Keyring:
 
     @property
     def newest(self) -> Key:
-        """The one that seals."""
+        """The key that seals."""
         return self.keys[0]
 
     def seal(self, value: Any, *, row: str, connector_id: str) -> tuple[str, bytes]:
-        """The key's id, and *value* sealed for that row of that connector alone."""
+        """Seal *value* for one row of one connector. Return the key's id and the sealed data."""
         inside = msgspec.json.encode(_Box(row, msgspec.Raw(msgspec.json.encode(value))))
         return self.newest.id, self._sealed(inside, connector_id)
 
     def open(self, sealed: bytes, kind: type[T], *, row: str, connector_id: str, key_id: str) -> T:
-        """What was sealed.
+        """Open sealed data and return its value.
 
         Raises:
-            NotOpened: the key is gone, or it belongs elsewhere.
+            NotOpened: the key is missing, or the data belongs to another row or connector.
         """
         box = self._box(sealed, row=row, connector_id=connector_id, key_id=key_id)
         return msgspec.json.decode(box.value, type=kind)
 
     def reseal(self, row: str, connector_id: str, key_id: str, sealed: bytes) -> tuple[str, bytes]:
-        """The same, sealed by the newest key. Raises NotOpened."""
+        """Seal data again with the newest key. Raises NotOpened."""
         box = self._box(sealed, row=row, connector_id=connector_id, key_id=key_id)
         return self.newest.id, self._sealed(msgspec.json.encode(box), connector_id)
 
@@ -131,11 +131,11 @@ class Keyring:
 
 
 class KeyStore:
-    """Where the keys are.
+    """Storage of the keys.
 
     Args:
         state: the state folder.
-        environ: of the process.
+        environ: environment of the process.
     """
 
     def __init__(self, state: Path, *, chance: Chance, environ: Mapping[str, str]) -> None:
@@ -148,42 +148,42 @@ class KeyStore:
 
     @property
     def place(self) -> str:
-        """Where they come from, for people."""
+        """Source of the keys, for people."""
         if self._is_handed():
             return f"systemd's credential {CREDENTIAL}"
         return VARIABLE if self._variable and not self._file.exists() else str(self._file)
 
     @property
     def is_ours(self) -> bool:
-        """Whether the hub itself keeps and changes them."""
+        """True if the hub itself stores and changes the keys."""
         return self.place == str(self._file)
 
     async def ring(self) -> Keyring:
-        """The keys as they are now; made where there are none yet.
+        """Return the current keys; create the first key if there is none.
 
         Raises:
-            BadKeys: they cannot be read, or not be made.
+            BadKeys: the keys cannot be read or created.
         """
         return await anyio.to_thread.run_sync(self.ring_now)
 
     async def add(self) -> Key:
-        """Make another key: from now on it seals. What is sealed stays until it is sealed anew.
+        """Add a new key, which seals from now on. Existing rows are not sealed again.
 
         Raises:
-            BadKeys: they are not kept in our file, or it cannot be written.
+            BadKeys: the keys are not in the hub's own file, or the file cannot be written.
         """
         return await anyio.to_thread.run_sync(self._add)
 
     async def remove(self, key_id: str) -> None:
-        """Forget a key. Whether it is in use is for the caller to know.
+        """Delete a key. The caller checks that it is unused.
 
         Raises:
-            BadKeys: there is none of that id, it is the one that seals, or the file cannot be written.
+            BadKeys: the key is unknown, is the newest, or the file cannot be written.
         """
         await anyio.to_thread.run_sync(self._remove, key_id)
 
     def ring_now(self) -> Keyring:
-        """The same as ``ring``; blocks."""
+        """Return the same as ``ring``; blocks."""
         try:
             return self._ring()
         except OSError as error:
@@ -212,7 +212,7 @@ class KeyStore:
         return self._handed is not None and self._handed.is_file()
 
     def _make(self) -> None:
-        """Make the file with one key, whole or not at all; of two who try, one does."""
+        """Create the file with one key, atomically; of concurrent processes, only one succeeds."""
         self._file.parent.mkdir(mode=0o700, exist_ok=True)
         with self._written([self._fresh()]) as made, suppress(FileExistsError):
             os.link(made, self._file)
@@ -254,7 +254,7 @@ class KeyStore:
 
     @contextmanager
     def _written(self, keys: Sequence[Key]) -> Iterator[Path]:
-        """A file with *keys* on the disk, of another name, which is gone after it."""
+        """Yield a temporary file with *keys*, synced to the disk and deleted at the end."""
         fd, name = tempfile.mkstemp(prefix=".keys.", dir=self._file.parent)  # mode 0600
         try:
             with open(fd, "w", encoding="ascii") as file:

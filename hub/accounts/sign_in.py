@@ -1,10 +1,14 @@
-"""Signing in: a person allows the hub to read an account, in a browser of theirs.
+"""Sign-in: a person allows the hub to read an account, with a browser.
 
-Three ways, best first. **device**: one of the person's devices listens on its loopback address, opens the
-browser, and relays what the provider sends it there. **paste**: the person opens the address, and pastes
-the one that the browser ends at. **code**: the person types a code at the provider, where it has that. The
-verifier and all tokens stay in the hub. What it has to remember is a sealed row, so a hub that was restarted
-meanwhile takes the answer; each answer counts once, and none after ten minutes.
+The ways, best first:
+
+* **device**: a device of the person listens on its loopback address, opens the browser, and relays the
+  provider's redirect.
+* **paste**: the person opens the address, and pastes the address at which the browser ends.
+* **code**: the person types a code at the provider, if the provider supports it.
+
+The verifier and all tokens stay in the hub. The state of a sign-in is a sealed row, so it survives a restart
+of the hub. Each answer counts once, and only within ten minutes.
 """
 
 import hashlib
@@ -36,7 +40,7 @@ from storage.connectors.sign_ins import Outcome, SignInRow, Way, state_hash
 from storage.store import Store
 
 LIFE_MS: Final = 600_000
-PASTE_PORT: Final = 53_699  # nobody listens there: the browser shows the address, and that is pasted
+PASTE_PORT: Final = 53_699  # an unused port: the browser shows the address, which the person pastes
 CALL_MS: Final = 30_000
 SLOWER_S: Final = 5.0  # RFC 8628, 3.5
 MOST_PAUSE_S: Final = 120.0
@@ -47,18 +51,18 @@ log = Channel(__name__)
 
 
 class SignInFailed(HubError):
-    """A sign-in came to nothing; ``str()`` says why."""
+    """A sign-in failed; ``str()`` gives the reason."""
 
     code = ErrorCode.SIGN_IN_FAILED
 
 
 class Begun(msgspec.Struct, frozen=True, kw_only=True):
-    """A sign-in that waits for its person.
+    """A sign-in in progress.
 
     Attributes:
-        url: what to open in a browser.
-        user_code: what to type there; of ``code`` alone.
-        device_id: whose browser was opened.
+        url: address to open in a browser.
+        user_code: code to type there; only for ``code``.
+        device_id: the device that opened a browser.
     """
 
     id: str
@@ -71,7 +75,7 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Secret(msgspec.Struct, frozen=True):
-    """What is sealed in the row."""
+    """Sealed content of the row."""
 
     verifier: str = ""
     device_code: str = ""
@@ -82,10 +86,10 @@ class _Secret(msgspec.Struct, frozen=True):
 
 
 class SignIns:
-    """Begins sign-ins, and takes what comes of them.
+    """Sign-ins from their start to the stored grant.
 
     Args:
-        links: the devices that are connected.
+        links: returns the links of the connected devices.
     """
 
     def __init__(
@@ -109,7 +113,7 @@ class SignIns:
         self._has_fresh = anyio.Event()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Look after codes that are being typed, those of an earlier boot too, until cancelled."""
+        """Poll for device codes, including those of an earlier boot, until cancelled."""
         rows = await self._store.read(sign_ins.open_sign_ins)
         self._fresh += [row.id for row in rows if row.way == "code"]
         async with anyio.create_task_group() as watches:
@@ -125,16 +129,16 @@ class SignIns:
     async def begin(
         self, given: str, *, way: Way | None = None, actor: str, device_id: DeviceId | None = None
     ) -> Begun:
-        """Begin one; an earlier one of the same connector ends.
+        """Begin a sign-in; an earlier one for the same connector ends.
 
         Args:
             given: the connector's name or id.
-            way: ``None``: through a device that is there, else by pasting.
-            device_id: whose browser; any of its person's by default.
+            way: None for a connected device, or else pasting.
+            device_id: device that opens the browser; by default any device of the user.
 
         Raises:
-            UnknownConnector, ConnectorFailure: nobody can sign in to it, or not so.
-            SignInFailed: there is no such device, or it could not open a browser.
+            UnknownConnector, ConnectorFailure: the connector is unknown, or has no sign-in of this kind.
+            SignInFailed: the device is not connected, or could not open a browser.
         """
         row, account = await self._accounts.account(given)
         account.oauth()
@@ -149,17 +153,17 @@ class SignIns:
         return await self._begin_paste(row, account, actor, url)
 
     async def find(self, id: str) -> SignInRow:
-        """How it stands. Raises SignInFailed: there is none."""
+        """Return a sign-in. Raises SignInFailed if it does not exist."""
         row = await self._store.read(sign_ins.find_sign_in, id)
         if row is None:
             raise SignInFailed("there is no such sign-in")
         return row
 
     async def pasted(self, address: str, *, id: str | None = None) -> SignInRow:
-        """Take the address that a browser ended at.
+        """Process the address at which a browser ended.
 
         Raises:
-            SignInFailed: it is no answer, not of this sign-in, or came to nothing.
+            SignInFailed: the address has no answer, belongs to another sign-in, or the sign-in failed.
         """
         told = parse_qs(urlsplit(address.strip()).query)
         one = {name: told[name][0] for name in ("state", "code", "error") if told.get(name)}
@@ -176,13 +180,13 @@ class SignIns:
         id: str | None = None,
         device_id: DeviceId | None = None,
     ) -> SignInRow:
-        """Take what a provider sent a browser with. The same answer again changes nothing.
+        """Process a provider's redirect. Repeating the same answer has no effect.
 
         Args:
-            id, device_id: of the sign-in that it must be of, and the device that it was begun at.
+            id, device_id: required sign-in and device, if not None.
 
         Raises:
-            SignInFailed: it came to nothing; the row says so, too.
+            SignInFailed: the sign-in failed, which is stored in its row too.
         """
         row = await self._store.read(sign_ins.find_by_state, state)
         if row is None or id not in (None, row.id) or device_id not in (None, row.device_id):
@@ -201,8 +205,8 @@ class SignIns:
     async def _exchange(self, row: SignInRow, code: str) -> SignInRow:
         _, account = await self._accounts.account(row.connector_id)
         secret = await self._open(row)
-        with anyio.CancelScope(shield=True):  # a code is worth something once
-            if not await self._settle(row, "failed", INTERRUPTED):  # until it is known better
+        with anyio.CancelScope(shield=True):  # a code is valid only once
+            if not await self._settle(row, "failed", INTERRUPTED):  # until the result is known
                 raise SignInFailed("it is being taken already")
             try:
                 granted = await self._accounts.grants.exchange(
@@ -229,7 +233,7 @@ class SignIns:
     async def _begin_device(
         self, row: ConnectorRow, account: AccountConfig, actor: str, link: DeviceLink
     ) -> Begun:
-        """Let the device listen, then let it open the browser: the address names the port."""
+        """Ask the device to listen, and then to open the browser: the address has the device's port."""
         state, verifier = fresh_secret(self._chance), fresh_secret(self._chance)
         made = await self._write(
             row, "device", state, _Secret(verifier=verifier), actor, device_id=link.device_id
@@ -273,7 +277,7 @@ class SignIns:
         )
 
     async def _watch(self, id: str) -> None:
-        """Ask until the code was typed, and not once more."""
+        """Poll until the code was typed, and never after that."""
         try:
             row = await self.find(id)
             _, account = await self._accounts.account(row.connector_id)
@@ -295,7 +299,7 @@ class SignIns:
             try:
                 with anyio.CancelScope(shield=True):
                     granted = await self._accounts.grants.ask_device(account, secret.device_code)
-                    # In one transaction: who finds it open after a restart shows a used code once more.
+                    # In one transaction: otherwise a restart could present a used code again.
                     is_kept = await self._accounts.granted(
                         row.connector_id, granted, actor=row.actor, sign_in_id=row.id
                     )
@@ -377,7 +381,7 @@ class SignIns:
 
 
 async def _call(link: DeviceLink, sign_in_id: str, data: Record) -> Record:
-    """What the device says. Raises SignInFailed."""
+    """Call the device and return its result. Raises SignInFailed."""
     step = "listen" if "listen" in data else "open"
     digest = hashlib.blake2b(f"{sign_in_id}/{step}".encode(), digest_size=16).hexdigest()
     frame = ToolCall(id=CallId(f"b-{digest}"), action=Action.BROWSER_OPEN, data=data, deadline_ms=CALL_MS)

@@ -1,10 +1,11 @@
-"""Access tokens: good ones, refreshed by one for all who wait, in this process and in others.
+"""Access tokens, each refreshed by one process for all waiting callers.
 
-Strict providers end a whole grant when one refresh token is shown twice. So who refreshes holds a lease of
-the row, and what comes back is written before anybody uses it, by compare-and-set on the row's version:
-where a person signed in meanwhile, theirs stays, and a refusal of the old grant means nothing any more. A
-refresh that was sent is not cancelled. One gap is left: a process that dies between the provider's answer and
-the write has lost a rotated token, and at a strict provider a person signs in again.
+Strict providers revoke a grant when a refresh token is used twice. So the refreshing process holds a lease of
+the row. The result is stored before its use, by compare-and-set on the row's version. If a person has signed
+in meanwhile, the new grant is kept, and a refusal of the old grant is ignored.
+
+A refresh that was sent is not cancelled. A gap remains: a process that dies between the provider's answer and
+the write loses a rotated token. At a strict provider, a person then has to sign in again.
 """
 
 from collections.abc import Awaitable, Callable
@@ -29,8 +30,8 @@ LEASE_MS: Final = 30_000  # longer than a refresh may take
 PATIENCE_S: Final = 40.0  # longer than a lease
 POLL_S: Final = 0.1
 EARLY_MS: Final = 300_000
-EARLY_SHARE: Final = 0.1  # of its life, where that is less
-ENOUGH_MS: Final = 30_000  # of life that is left: good enough while another refreshes
+EARLY_SHARE: Final = 0.1  # of the token's lifetime, if that is less
+ENOUGH_MS: Final = 30_000  # remaining lifetime that suffices while another process refreshes
 WRITES: Final = 5
 NO_GRANT: Final = "nobody has signed in yet"
 
@@ -40,7 +41,7 @@ OnDead = Callable[[str, SignInNeeded], Awaitable[object]]
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What is sealed in the row."""
+    """Sealed content of the row."""
 
     access_token: str
     refresh_token: str | None = None
@@ -50,11 +51,11 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class TokenBook:
-    """The tokens of all accounts.
+    """Tokens of all accounts.
 
     Args:
-        owner: of the leases: this process and no other.
-        on_dead: is told of a grant that is over before anybody else may try it.
+        owner: lease owner, unique to this process.
+        on_dead: called with a revoked grant before another caller can try it.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class TokenBook:
         self._locks: dict[str, anyio.Lock] = {}
 
     async def token(self, connector_id: str, account: AccountConfig, rejected: str | None = None) -> str:
-        """A token that is good for a while; see ``Tokens``."""
+        """Return a token that is valid for a while; see ``Tokens``."""
         async with self._locks.setdefault(connector_id, anyio.Lock()):
             until = self._clock.monotonic() + PATIENCE_S
             while True:
@@ -95,17 +96,17 @@ class TokenBook:
                         fresh = await self._refresh(row, kept, account)
                     except Unavailable:
                         if is_good and left_ms > ENOUGH_MS:
-                            return kept.access_token  # it was early: the next one tries again
+                            return kept.access_token  # the refresh was early: the next call tries again
                         raise
                     if fresh is not None:
                         return fresh
-                    continue  # somebody signed in meanwhile: theirs is looked at
+                    continue  # a person signed in meanwhile: use the new grant
                 if self._clock.monotonic() >= until:
                     raise Unavailable("another process refreshes the sign-in, and does not come to an end")
                 await self._clock.sleep(POLL_S * self._chance.uniform(0.5, 1.5))
 
     async def open(self, row: CredentialRow) -> Kept:
-        """What the row holds. Raises SignInNeeded: it cannot be opened."""
+        """Return the tokens of the row. Raises SignInNeeded if it cannot be opened."""
         ring = await self._keys.ring()
         id = row.connector_id
         try:
@@ -114,7 +115,7 @@ class TokenBook:
             raise SignInNeeded(str(error), version=row.version) from error
 
     async def seal(self, connector_id: str, granted: Granted) -> tuple[str, bytes]:
-        """The key's id, and the grant sealed for the row of that connector."""
+        """Seal a grant for the row of a connector. Return the key's id and the sealed data."""
         ring = await self._keys.ring()
         kept = Kept(granted.access_token, granted.refresh_token)
         return ring.seal(kept, row=connector_id, connector_id=connector_id)
@@ -134,8 +135,9 @@ class TokenBook:
         return await self._store.write(lease, row.connector_id)
 
     async def _refresh(self, row: CredentialRow, kept: Kept, account: AccountConfig) -> str | None:
-        """The new token once it is kept; ``None``: there is another grant by now."""
-        with anyio.CancelScope(shield=True):  # what was sent is heard to its end: the answer may be the last
+        """Return the new token after storing it, or None if another grant was stored meanwhile."""
+        # a sent refresh is awaited to its end: a rotated token exists only in the answer
+        with anyio.CancelScope(shield=True):
             try:
                 if kept.refresh_token is None:
                     raise SignInNeeded("the provider gave no refresh token, and the access token is over")
@@ -170,19 +172,19 @@ class TokenBook:
             try:
                 return await self._store.write(save, row.connector_id)
             except StorageError:
-                if attempt == WRITES:  # where it rotates, this was the only copy
+                if attempt == WRITES:  # a rotated token has no other copy
                     raise
                 await self._clock.sleep(POLL_S * 2**attempt)
         raise AssertionError("unreachable")
 
     def _left_ms(self, row: CredentialRow) -> float:
         if row.expires_at is None:
-            return float("inf")  # a 401 will tell
+            return float("inf")  # a 401 will reveal an expired token
         return row.expires_at - epoch_ms(self._clock.now())
 
 
 class AccountTokens:
-    """The tokens of one account, as its connector gets them."""
+    """Tokens of one account, for its connector."""
 
     def __init__(self, book: TokenBook, connector_id: str, account: AccountConfig) -> None:
         self._book = book

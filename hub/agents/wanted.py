@@ -1,4 +1,4 @@
-"""Translation of a write in the words of another vocabulary into a write to this hub's axes. Pure."""
+"""Translation of a write in the words of another vocabulary into a write to the axes. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime

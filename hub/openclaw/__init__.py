@@ -1,4 +1,4 @@
-"""The hub as a client of OpenClaw gateways: one supervised connection each, typed methods, honest ends."""
+"""Client of OpenClaw gateways: a supervised connection to each, with typed methods and errors."""
 
 from hub.openclaw.address import BadAddress, GatewayAddress
 from hub.openclaw.client import GatewayClient, GatewayConfig

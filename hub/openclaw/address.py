@@ -1,7 +1,7 @@
-"""Where a gateway is: the operator's address of it, judged by the rules for whom the hub may call.
+"""The address of a gateway, checked by the rules for outbound connections.
 
-A name is resolved, its addresses are judged, and the connection goes to one that was
-judged: a name that leads elsewhere a moment later leads nowhere.
+The name is resolved, its addresses are checked, and the connection uses a checked address. So a DNS answer
+that changes in between has no effect.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,15 +24,16 @@ _PORTS: Final = {"ws": 80, "wss": 443}
 
 
 class BadAddress(HubError):
-    """It is no address that a gateway can be reached at."""
+    """The URL cannot be the address of a gateway."""
 
     code = ErrorCode.BAD_SETTINGS
 
 
 class GatewayAddress(msgspec.Struct, frozen=True):
-    """A WebSocket address without anything secret in it.
+    """A WebSocket address without secrets.
 
-    *url* is as it was written; *where*, host and port, is what people are told.
+    Attributes:
+        url: the URL as configured.
     """
 
     url: str
@@ -42,17 +43,17 @@ class GatewayAddress(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, url: str) -> "GatewayAddress":
-        """Read ``ws://`` or ``wss://`` with a host.
+        """Parse ``ws://`` or ``wss://`` with a host.
 
         Raises:
-            BadAddress: it is none, or it carries more than an address: a user, a query, a fragment.
+            BadAddress: the URL is malformed, or has a user, a query or a fragment.
         """
         try:
             parse_uri(url)
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
             host.encode("idna")
-        except (InvalidURI, ValueError) as error:  # UnicodeError is one
+        except (InvalidURI, ValueError) as error:  # UnicodeError is a ValueError
             raise BadAddress(
                 "a gateway's url looks like wss://gateway.example or ws://127.0.0.1:18789"
             ) from error
@@ -67,14 +68,14 @@ class GatewayAddress(msgspec.Struct, frozen=True):
 
     @property
     def is_here(self) -> bool:
-        """Whether it names this machine and could name no other."""
+        """True if the host can only be this machine."""
         return is_this_machine(self.host)
 
     async def judged(self, rules: OutboundRules, resolve: Resolve = resolve_here) -> list[str]:
-        """The addresses that may be connected to, in the resolver's order.
+        """Return the allowed addresses, in the resolver's order.
 
         Raises:
-            AddressRefused: none may; nothing was sent.
+            AddressRefused: no address is allowed; no data was sent.
             OSError: the name cannot be resolved.
         """
         if not (self.is_secure or self.is_here):

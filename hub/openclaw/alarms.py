@@ -1,7 +1,7 @@
 """Time limits by the injected clock.
 
-anyio's own look at the machine's clock, and a limit in a task group of its own would
-wrap what is raised in it. Here the tasks that wait live in the group of whoever owns the connection.
+anyio's time limits use the machine's clock, and a limit in its own task group would wrap errors in a group.
+Here the waiting tasks run in the task group of the connection's owner.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from hub.clock import Clock
 
 
 class Alarms:
-    """Time limits for everything that happens in one task group."""
+    """Time limits for the tasks of one task group."""
 
     def __init__(self, clock: Clock, tasks: TaskGroup) -> None:
         self._clock = clock
@@ -22,7 +22,7 @@ class Alarms:
 
     @contextmanager
     def move_on_after(self, seconds: float) -> Iterator[anyio.CancelScope]:
-        """A block that is left after so many seconds; its scope's ``cancelled_caught`` tells."""
+        """Cancel the block after *seconds*; its scope's ``cancelled_caught`` is True then."""
         limited, waiting = anyio.CancelScope(), anyio.CancelScope()
         self._tasks.start_soon(self._ring, self._clock.monotonic() + seconds, limited, waiting)
         try:

@@ -1,7 +1,7 @@
-"""One gateway of hub.toml: a connection that is always kept, and a second one for what needs admin rights.
+"""Client of one gateway: a permanent connection, and a second one for admin methods.
 
-The steady connection has read and write scopes, and it alone is listened to. A method that
-needs admin opens the other one, which is closed when it was not used for a minute.
+The permanent connection has read and write scopes, and is the only source of events. A method that needs
+admin rights opens the second connection, which is closed after a minute without use.
 """
 
 import ssl
@@ -39,22 +39,22 @@ from hub.openclaw.identity import Identity, identity_file
 from hub.openclaw.line import Line, NoConnection
 from hub.outbound import OutboundRules
 
-MAX_WAITING: Final = 1_000  # requests of one gateway at once, those that wait for their turn included
-_BEGIN_S: Final = 1.0  # the fleet serves a client that it was given in one of its next turns
+MAX_WAITING: Final = 1_000  # concurrent requests per gateway, including those that wait for their turn
+_BEGIN_S: Final = 1.0  # the fleet starts a new client in one of the next turns of the event loop
 _STEADY: Final = (Need.READ, Need.WRITE)
 _ADMIN: Final = (Need.READ, Need.WRITE, Need.ADMIN)
-_RESOLVED: Final = "device.pair.resolved"  # somebody approved or denied a device
+_RESOLVED: Final = "device.pair.resolved"  # a person approved or denied a device
 
 log = Channel(__name__)
 
 
 class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """A gateway as hub.toml has it, its secret looked up.
+    """Configuration of a gateway in hub.toml, with its secret resolved.
 
     Attributes:
         url: ``wss://``, or ``ws://`` on this machine.
-        token: the gateway's own; ``None``: the hub's key is approved there by hand.
-        has_device: whether the hub shows a key of its own; ``None``: on any machine but this one.
+        token: the gateway's token; None if the hub's key is approved there by a person.
+        has_device: True if the hub presents its own key; None for True except on this machine.
     """
 
     name: str
@@ -67,15 +67,15 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GatewayClient:
-    """A ``Gateway``, for as long as ``serve`` runs.
+    """A ``Gateway`` while ``serve`` runs.
 
     Args:
         folder: the state folder.
-        rules: whom the hub may call; asked anew for each connection.
-        version: of the hub.
+        rules: returns the rules for outbound connections; called for each connection.
+        version: the hub's version.
 
     Raises:
-        BadAddress: the url of *config* is none.
+        BadAddress: the URL of *config* is invalid.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class GatewayClient:
             around, _ADMIN, on_demand=True, on_event=lambda _: None, on_change=self._admin_changed
         )
         self._listeners: list[Listener] = []
-        self._alarms: Alarms | None = None  # while it is served
+        self._alarms: Alarms | None = None  # None unless served
         self._begun = anyio.Event()
         self._waiting = 0
         self._boot_id: str | None = None
@@ -133,11 +133,11 @@ class GatewayClient:
 
     @property
     def name(self) -> str:
-        """As hub.toml has it."""
+        """Name in hub.toml."""
         return self.config.name
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Stay connected until cancelled. Requests that are under way by then end with it."""
+        """Keep the gateway connected until cancelled. Requests in flight end then."""
         try:
             async with anyio.create_task_group() as tasks:
                 self._alarms = Alarms(self._clock, tasks)
@@ -148,7 +148,7 @@ class GatewayClient:
         finally:
             self._alarms = None
 
-    # --- asking ---
+    # --- requests ---
 
     async def call(
         self,
@@ -159,7 +159,7 @@ class GatewayClient:
         timeout_s: float = REQUEST_TIMEOUT_S,
         needs: Need = Need.READ,
     ) -> Any:
-        """See ``Gateway.call``."""
+        """Implement ``Gateway.call``."""
         try:
             payload = await self._call(method, params or {}, self._traceparent(trace), timeout_s, needs)
         except GatewayError as error:
@@ -209,11 +209,11 @@ class GatewayClient:
             connection = await line.connection(deadline)
             try:
                 return await connection.request(method, params, trace, sending)
-            except NotSent:  # it ended while the request waited for its turn: the next one will do
+            except NotSent:  # the connection ended before the request was sent: use the next one
                 continue
 
     async def ready(self, timeout_s: float) -> None:
-        """See ``Gateway.ready``."""
+        """Implement ``Gateway.ready``."""
         alarms = await self._served()
         is_ready = False
         try:
@@ -258,10 +258,10 @@ class GatewayClient:
             return trace
         return f"00-{self._chance.token_bytes(16).hex()}-{self._chance.token_bytes(8).hex()}-01"
 
-    # --- how it stands ---
+    # --- state ---
 
     def health(self) -> GatewayHealth:
-        """See ``Gateway.health``."""
+        """Implement ``Gateway.health``."""
         hello, ending = self._steady.hello, self._steady.ending
         next_try = self._steady.next_try
         is_up = self._state is not GatewayState.STOPPED
@@ -279,12 +279,12 @@ class GatewayClient:
         )
 
     def wake(self) -> None:
-        """Try again now, on whatever account it waits."""
+        """Retry now, whatever the connections wait for."""
         self._steady.wake()
         self._admin.wake()
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """See ``Gateway.listen``."""
+        """Register a listener, see ``Gateway.listen``."""
         self._listeners.append(listener)
 
         def end() -> None:
@@ -327,7 +327,7 @@ class GatewayClient:
         for listener in tuple(self._listeners):
             try:
                 listener(news)
-            except Exception as exc:  # one who listens badly does not end the connection
+            except Exception as exc:  # an error of a listener must not end the connection
                 log.error("gateway.listener_failed", exc=exc, gateway=self.name)
 
     def _clock_at(self, monotonic: float) -> datetime:

@@ -1,8 +1,8 @@
-"""One live socket to a gateway: greeted, multiplexed, watched.
+"""One live connection to a gateway: opening, multiplexed requests and supervision.
 
-A connection owns its open requests: when it ends, whoever ended it, they all end with
-it, at once, and say whether their frame may have left. It never sends anything twice.
-The reader waits for nobody; what cannot be sent soon is refused before it is taken.
+A connection owns its open requests. When it ends, all of them end at once, and report whether their frame may
+have been sent. No request is sent twice. The reader never waits, and a request that cannot be sent soon is
+refused.
 """
 
 import asyncio
@@ -40,11 +40,11 @@ from hub.openclaw.frames import (
 from hub.openclaw.gateway import GatewayState, Problem
 from hub.openclaw.identity import Identity
 
-MAX_IN_FLIGHT: Final = 64  # a gateway refuses every third of 400 at once
-MAX_UNSENT_BYTES: Final = 8 * 1024 * 1024  # eight files of a size that nobody writes by hand
-TICKS: Final = 2  # so long a gateway may be silent, or leave what we sent unread
+MAX_IN_FLIGHT: Final = 64  # a gateway refuses every third of 400 concurrent requests
+MAX_UNSENT_BYTES: Final = 8 * 1024 * 1024  # eight files of a size beyond manual editing
+TICKS: Final = 2  # of silence or unread data, after which a gateway counts as dead
 CLOSE_S: Final = 1.0  # for the closing handshake
-_LEAST_TICK_S, _MOST_TICK_S = 1.0, 120.0  # what a gateway announces is believed between these
+_LEAST_TICK_S, _MOST_TICK_S = 1.0, 120.0  # limits for the tick interval announced by the gateway
 
 log = Channel(__name__)
 
@@ -52,11 +52,11 @@ _Kind = TypeVar("_Kind")
 
 
 class NotSent(Exception):
-    """The connection ended before the request had left: it may go over the next one."""
+    """The connection ended before the request was sent; the request may use the next connection."""
 
 
 class Refused(Exception):
-    """The gateway did not let us in."""
+    """The gateway refused the connection."""
 
     def __init__(self, ending: Ending) -> None:
         super().__init__(ending.problem.code)
@@ -64,7 +64,7 @@ class Refused(Exception):
 
 
 class Sending:
-    """How far a request has come, for whoever gives up waiting for it."""
+    """Progress of a request, for callers that time out."""
 
     __slots__ = ("has_left",)
 
@@ -73,10 +73,10 @@ class Sending:
 
 
 class Connection:
-    """From the upgrade to the end. ``greet``, then ``serve``.
+    """A connection from the upgrade to its end. Call ``greet``, then ``serve``.
 
     Args:
-        on_event: told each event, in order; must not wait or raise.
+        on_event: called with each event in order; must not wait or raise.
     """
 
     def __init__(
@@ -101,25 +101,25 @@ class Connection:
         self._tick_s = TICK_S
         self._max_payload = FIRST_FRAME_BYTES
         self._serving = anyio.CancelScope()
-        self.ending: Ending | None = None  # why, once it is over
+        self.ending: Ending | None = None  # reason, after the end
 
     @property
     def in_flight(self) -> int:
-        """Requests without an answer yet."""
+        """Number of requests without an answer."""
         return len(self._open)
 
     @property
     def unsent_bytes(self) -> int:
-        """What we sent and the gateway has not taken off us yet."""
+        """Sent bytes that the gateway has not read yet."""
         return self._socket.transport.get_write_buffer_size()
 
-    # --- the beginning ---
+    # --- opening ---
 
     async def greet(self, identity: Identity, turn: int, scopes: list[str], version: str) -> HelloOk:
-        """Show who we are, and be let in.
+        """Authenticate to the gateway.
 
         Raises:
-            Refused: we were not.
+            Refused: the gateway refused the connection.
         """
         try:
             challenge = await self._challenge()
@@ -162,10 +162,10 @@ class Connection:
                         raise Unreadable("a refusal without a reason")
                     raise Refused(failures.of_refusal(refusal))
 
-    # --- while it lives ---
+    # --- requests ---
 
     async def serve(self) -> Ending:
-        """Read until it ends; gives why. All open requests are over by then."""
+        """Read until the connection ends. Return the reason, after ending all open requests."""
         try:
             with self._serving:
                 async with anyio.create_task_group() as tasks:
@@ -180,10 +180,10 @@ class Connection:
     async def request(
         self, method: str, params: Mapping[str, Any], traceparent: str, sending: Sending
     ) -> Any:
-        """Send one request and give the payload of its answer.
+        """Send one request and return the payload of its answer.
 
         Raises:
-            NotSent: the connection was over before.
+            NotSent: the connection had ended before.
             GatewayError: see ``Gateway.call``.
         """
         async with self._places:
@@ -195,14 +195,16 @@ class Connection:
             self.used_at = self._clock.monotonic()
             answered = self._open[id] = asyncio.get_running_loop().create_future()
             try:
-                sending.has_left = True  # before it is so: an answer may come while send still waits
+                # set before the send, because the answer may arrive while the send still waits
+                sending.has_left = True
                 await self._send(data)
-                del data  # the socket has it; the answer may take long
+                del data  # release the memory while waiting for the answer
                 response = await answered
             finally:
                 self._open.pop(id, None)
                 if answered.done() and not answered.cancelled():
-                    answered.exception()  # nobody may be asking any more
+                    # mark the exception as retrieved, because the caller may have timed out
+                    answered.exception()
         if response.ok:
             return response.payload
         if response.error is None:
@@ -211,11 +213,11 @@ class Connection:
         raise failures.of_answer(self._gateway, method, response.error)
 
     def _encoded(self, frame: RequestFrame) -> bytes:
-        """*frame* as it is sent. Raises GatewayRefused, GatewayUnreachable: it is not."""
+        """Return the encoded frame. Raises GatewayRefused, GatewayUnreachable if it cannot be sent."""
         method = frame.method
         try:
             data = encode(frame)
-        except UnicodeEncodeError:  # half of a surrogate pair, which no UTF-8 has
+        except UnicodeEncodeError:  # a lone surrogate
             said = f"what is to be told to gateway {self._gateway} by {method} is no text"
             raise GatewayRefused(said, gateway=self._gateway, dispatched=False, reason="no_text") from None
         size = len(data)
@@ -233,10 +235,10 @@ class Connection:
         try:
             await self._socket.send(data, text=True)
         except ConnectionClosed as closed:
-            self.end(_of_closed(closed))  # which ends this request too
+            self.end(_of_closed(closed))  # also ends this request
 
     def end(self, ending: Ending) -> None:
-        """It is over, because of *ending*. Twice is once: the first reason counts."""
+        """End the connection for the given reason. Later calls have no effect."""
         if self.ending is not None:
             return
         self.ending = ending
@@ -246,7 +248,7 @@ class Connection:
         self._serving.cancel()
 
     async def hang_up(self) -> None:
-        """Let the socket go. One that is silent is not waited for."""
+        """Close the socket, without a handshake if the gateway is silent."""
         if self.ending is not None and self.ending.problem.code == "silent":
             self._socket.transport.abort()
         await self._socket.close()
@@ -255,7 +257,7 @@ class Connection:
         said = f"gateway {self._gateway}: the connection ended before the answer: {problem.message}"
         return GatewayUnreachable(said, gateway=self._gateway, dispatched=True, reason=problem.code)
 
-    # --- in ---
+    # --- reading ---
 
     async def _read(self) -> None:
         try:
@@ -275,7 +277,7 @@ class Connection:
         match frame:
             case Response(id=id):
                 answered = self._open.get(id)
-                if answered is not None and not answered.done():  # else it was given up
+                if answered is not None and not answered.done():  # otherwise the caller has timed out
                     answered.set_result(frame)
             case Event(seq=seq) if seq is not None and self._seq is not None and seq != self._seq + 1:
                 log.warning("gateway.events_lost", gateway=self._gateway, after=self._seq, next=seq)
@@ -287,10 +289,10 @@ class Connection:
                 if self.ending is None:
                     self._on_event(frame)
 
-    # --- time ---
+    # --- supervision ---
 
     async def _watch(self) -> None:
-        """End it when nothing was heard, or nothing was read of what we sent, for two ticks."""
+        """End the connection after two ticks without received data, or with sent data left unread."""
         limit_s = TICKS * self._tick_s
         while True:
             now = self._clock.monotonic()
@@ -311,6 +313,6 @@ def _converted(payload: Any, kind: type[_Kind]) -> _Kind:
 
 
 def _of_closed(closed: ConnectionClosed) -> Ending:
-    if closed.sent is not None and not closed.rcvd_then_sent:  # we closed it: what came was too large
+    if closed.sent is not None and not closed.rcvd_then_sent:  # closed by this side: a message was too large
         return failures.of_close(closed.sent.code)
     return failures.of_close(None if closed.rcvd is None else closed.rcvd.code)

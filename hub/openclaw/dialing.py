@@ -1,4 +1,4 @@
-"""A socket to a gateway: where it leads is judged before, and no proxy and no redirect is followed."""
+"""Sockets to a gateway, at checked addresses only, without proxies or redirects."""
 
 import ssl
 from collections.abc import Callable
@@ -18,11 +18,15 @@ from hub.openclaw.frames import MAX_FRAME_BYTES
 from hub.openclaw.identity import Identity
 from hub.outbound import OutboundRules
 
-CONNECT_S: Final = 6.0  # for one of its addresses: the next one gets its turn as well
+CONNECT_S: Final = 6.0  # per address, so that the next address is tried in time
 
 
 class Around(msgspec.Struct, frozen=True, kw_only=True):
-    """What both lines of a gateway share. *tls*: who is trusted; what this machine trusts by default."""
+    """Parameters shared by both connections to a gateway.
+
+    Attributes:
+        tls: TLS configuration; None for this machine's trusted certificates.
+    """
 
     gateway: str
     address: GatewayAddress
@@ -37,11 +41,11 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def dial(around: Around, alarms: Alarms) -> ClientConnection:
-    """A socket to the first of the gateway's addresses that answers.
+    """Return a socket to the first of the gateway's addresses that answers.
 
     Raises:
-        AddressRefused: none of them may be called; nothing was sent.
-        OSError, WebSocketException: none answered as a gateway does.
+        AddressRefused: no address is allowed; no data was sent.
+        OSError, WebSocketException: no address answered as a gateway.
     """
     failure: OSError = ConnectionRefusedError()
     for address in await around.address.judged(around.rules(), around.resolve):
@@ -59,7 +63,8 @@ async def dial(around: Around, alarms: Alarms) -> ClientConnection:
 
 async def _connect(around: Around, address: str) -> ClientConnection:
     tls: ssl.SSLContext | None = None
-    if around.address.is_secure:  # read anew: who let this machine trust the certificate need not restart
+    # loaded for each connection, so that a newly trusted certificate needs no restart
+    if around.address.is_secure:
         tls = around.tls or await anyio.to_thread.run_sync(ssl.create_default_context)
     return await _Straight(
         around.address.url,
@@ -68,18 +73,18 @@ async def _connect(around: Around, address: str) -> ClientConnection:
         ssl=tls,
         compression=None,
         proxy=None,
-        open_timeout=None,  # CONNECT_S and OPEN_S have all of it
-        ping_interval=None,  # gateways tick; ``Connection`` watches that
+        open_timeout=None,  # covered by CONNECT_S and OPEN_S
+        ping_interval=None,  # gateways send ticks, which ``Connection`` supervises
         close_timeout=CLOSE_S,
         max_size=MAX_FRAME_BYTES,
         max_queue=4,
-        write_limit=2 * MAX_UNSENT_BYTES,  # sending never waits: ``Connection`` refuses before
+        write_limit=2 * MAX_UNSENT_BYTES,  # never reached, because ``Connection`` refuses requests before
         user_agent_header=None,
     )
 
 
 class _Straight(connect):
-    """Follows no redirect: the token is for the gateway whose address the operator wrote."""
+    """WebSocket client without redirects, because the token is only for the configured address."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc

@@ -1,4 +1,4 @@
-"""What asking a gateway may end with. One question decides most: may it have been done all the same?"""
+"""Errors of requests to gateways. Each reports whether the request may have been carried out."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,15 +7,15 @@ from protocol.errors import CATALOGUE, ErrorCode, HubError
 
 
 class GatewayError(HubError):
-    """A request to a gateway did not lead to an answer that can be used.
+    """A request to a gateway without a usable answer.
 
     Attributes:
         gateway: its name.
-        dispatched: the gateway may have done it, in whole or in part: the frame may have left and no
-            clear answer came. Then the same idempotency key goes again, or one looks first.
-        reason: the most exact word for programs in the gateway's refusal; empty where there was none.
-        details: what the refusal told besides; may be empty.
-        retry_after_ms: the least to wait before the next try; ``None``: nothing was said.
+        dispatched: True if the gateway may have carried out the request in whole or in part. Retry with the
+            same idempotency key, or check the state first.
+        reason: the most specific machine-readable word of the gateway's refusal, or empty.
+        details: further data of the refusal, possibly empty.
+        retry_after_ms: minimum wait before a retry; None if unknown.
     """
 
     code = ErrorCode.GATEWAY_REFUSED
@@ -41,42 +41,43 @@ class GatewayError(HubError):
 
     @property
     def retryable(self) -> bool:
-        """Whether trying again, unchanged, may help."""
+        """True if an unchanged retry may succeed."""
         return self._retryable
 
 
 class GatewayRefused(GatewayError):
-    """The gateway said no."""
+    """The gateway refused the request."""
 
 
 class GatewayForbidden(GatewayError):
-    """We have not the scope for it; it was not done."""
+    """The hub lacks the scope for the request, which was not carried out."""
 
     code = ErrorCode.GATEWAY_FORBIDDEN
 
 
 class GatewayUnreachable(GatewayError):
-    """No connection, or one that ended before the answer, or the gateway is busy just now."""
+    """The gateway is busy, not connected, or the connection ended before the answer."""
 
     code = ErrorCode.GATEWAY_UNREACHABLE
 
 
 class GatewayTimedOut(GatewayError):
-    """No answer within the deadline."""
+    """The gateway did not answer within the deadline."""
 
     code = ErrorCode.GATEWAY_TIMED_OUT
 
 
 class GatewayInvalid(GatewayError):
-    """The gateway's answer is not what it has to be; the method may have run."""
+    """The gateway's answer is malformed; the method may have been carried out."""
 
     code = ErrorCode.GATEWAY_INVALID
 
 
 class FileConflict(GatewayRefused):
-    """The file is not what it was when it was read; nothing was written.
+    """The file has changed since it was read; nothing was written.
 
-    *current_hash*: SHA-256 of what is there now, hex; ``None``: it is not there any more.
+    Attributes:
+        current_hash: SHA-256 of the current file, hex; None if the file was deleted.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""What an end means: of a connection, when to come back; of a request, whether it may go again.
+"""Classification of failures: when to retry a connection, and whether a request can be repeated.
 
-Decided by structure alone: exception type, HTTP status, close code, ``code``, ``details.code``,
-``retryable``, ``retryAfterMs``. Never by a message, which a gateway words anew whenever it likes.
-The numbers of close codes are OpenClaw's; ours (``protocol.errors``) mean other things. Pure.
+Decisions use only structure: exception type, HTTP status, close code, ``code``, ``details.code``,
+``retryable``, ``retryAfterMs``. Messages are never used, because gateways may change their wording. The close
+codes are OpenClaw's; those of this hub (``protocol.errors``) have other meanings. Pure functions.
 """
 
 import socket
@@ -17,25 +17,26 @@ from hub.openclaw.frames import Refusal, Unreadable
 from hub.openclaw.gateway import GatewayState, Problem
 from protocol.errors import HubError
 
-PARKED_S: Final = 60.0  # a request to be let in expires after 5 min at the gateway: asked again, it stays
-REFUSED_S: Final = 300.0  # a gateway locks out for so long who tries ten times a minute
+PARKED_S: Final = 60.0  # a pairing request expires at the gateway after 5 min, so retries keep it alive
+REFUSED_S: Final = 300.0  # time for which a gateway locks out an address after ten attempts in a minute
 
-GONE: Final = 1006  # it broke, without a word
+GONE: Final = 1006  # broken without a close frame
 RESTARTS: Final = 1012
-SILENT: Final = 4000  # what we close with when nothing was heard for two ticks
+SILENT: Final = 4000  # close code sent after two ticks without data
 _REMOVED: Final = 4001
 
-_MAX_QUOTE: Final = 300  # characters of a gateway's own words
+_MAX_QUOTE: Final = 300  # characters of a gateway's own message
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """How a connection, or the try to get one, ended.
+    """End of a connection or of an attempt to connect.
 
     Attributes:
-        state: WAITING, PARKED or REFUSED; of one that we ended, STOPPED.
-        wait_s: the least to wait before the next try.
-        was_shown: what we showed opens nothing; if there is something else to show, that may.
-        is_device_lost: the token that the gateway gave this hub's key is dead; its own may let us in again.
+        state: WAITING, PARKED or REFUSED; STOPPED if the hub ended the connection.
+        wait_s: minimum wait before the next attempt.
+        was_shown: True if the presented credential was rejected; another credential may succeed.
+        is_device_lost: True if the gateway's token for this hub's key is invalid; the gateway's own token may
+            still work.
     """
 
     state: GatewayState
@@ -45,7 +46,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     is_device_lost: bool = False
 
 
-# We ended it: the hub stops, the gateway is not in hub.toml any more, nobody used the connection.
+# Ended by the hub: it stops, the gateway is no longer in hub.toml, or the connection was idle.
 STOPPED: Final = Ending(
     state=GatewayState.STOPPED, problem=Problem("stopped", "the hub is not connected to it")
 )
@@ -55,7 +56,7 @@ STOPPED: Final = Ending(
 
 
 def of_opening(where: str, error: Exception) -> Ending:
-    """Why there is no socket to *where*."""
+    """Return the end for an error while connecting to *where*."""
     match error:
         case InvalidStatus():
             return _of_status(where, error)
@@ -76,7 +77,7 @@ def of_opening(where: str, error: Exception) -> Ending:
             return _waiting("unknown_host", said, "is it spelled right in hub.toml?")
         case TimeoutError():
             return _waiting("no_answer", f"{where} does not answer")
-        case HubError():  # an address that may not be called, a key that cannot be kept
+        case HubError():  # a forbidden address, or a key that cannot be stored
             return _refused(error.code, str(error), "")
         case Unreadable():
             return _waiting("unreadable", f"what {where} says is not the protocol of gateways")
@@ -90,13 +91,13 @@ def of_opening(where: str, error: Exception) -> Ending:
 def _of_status(where: str, error: InvalidStatus) -> Ending:
     status = error.response.status_code
     code, said = f"http_{status}", f"{where} answered HTTP {status}"
-    if status == 429 or status >= 500:  # 503 is a gateway that drains; others are of a proxy before it
+    if status == 429 or status >= 500:  # 503 is a draining gateway; others come from a proxy in front of it
         return _waiting(code, said, wait_s=_retry_after_s(error.response.headers.get("Retry-After")))
     return _refused(code, said, "is this the gateway's address? look at its url in hub.toml")
 
 
 def of_refusal(refusal: Refusal) -> Ending:
-    """Why the gateway did not let us in. The close code behind it says less."""
+    """Return the end for a gateway's refusal, which says more than the close code after it."""
     word, said = refusal.word, _quoted(refusal)
     wait_s = (refusal.retry_after_ms or 0.0) / 1000
     if refusal.detail("code") == "PAIRING_REQUIRED":
@@ -106,7 +107,7 @@ def of_refusal(refusal: Refusal) -> Ending:
     if word == "AUTH_RATE_LIMITED":
         hint = "the gateway locks this address out for some minutes"
         return _refused(word, said, hint, wait_s=wait_s)
-    if word.startswith("DEVICE_AUTH_"):  # what we signed: another token does not help
+    if word.startswith("DEVICE_AUTH_"):  # the signature was rejected: another token does not help
         return _refused(word, said, _HINTS.get(word, "is a clock wrong, the gateway's or this machine's?"))
     if word == "AUTH_DEVICE_TOKEN_MISMATCH":
         return _refused(word, said, "approve this hub again at the gateway", is_device_lost=True)
@@ -117,7 +118,7 @@ def of_refusal(refusal: Refusal) -> Ending:
 
 
 def of_close(code: int | None) -> Ending:
-    """Why a connection ended that nothing was said about before. ``None``: it broke."""
+    """Return the end for a close code; None means that the connection broke."""
     match code or GONE:
         case 1012:
             return _waiting("service_restart", "the gateway restarts")
@@ -197,10 +198,10 @@ def _refused(
 
 
 def of_answer(gateway: str, method: str, refusal: Refusal) -> GatewayError:
-    """What a refused request is to whoever asked.
+    """Return the error for a refused request.
 
-    What the gateway asks to send again (``retryable``, or a time to wait) it refused before the
-    method ran. Any other UNAVAILABLE is a fault inside the method: it may have done half of it.
+    Refusals with ``retryable`` or a time to wait happened before the method ran. Any other UNAVAILABLE is an
+    error inside the method, which may have been carried out in part.
     """
     told: dict[str, Any] = {
         "gateway": gateway,
@@ -227,7 +228,7 @@ def of_answer(gateway: str, method: str, refusal: Refusal) -> GatewayError:
 
 
 def _was_dispatched(refusal: Refusal) -> bool | None:
-    """What the gateway itself says about whether it was begun; ``None``: nothing."""
+    """Return the gateway's own statement whether execution began, or None."""
     told = refusal.detail("nodeCommandDispatched")
     if isinstance(told, bool):
         return told
@@ -235,11 +236,11 @@ def _was_dispatched(refusal: Refusal) -> bool | None:
 
 
 def _quoted(refusal: Refusal) -> str:
-    """The gateway's own words, on one line and not too many of them."""
+    """Return the gateway's own message on one line, truncated."""
     words = " ".join(refusal.message.split())
     return words if len(words) <= _MAX_QUOTE else f"{words[:_MAX_QUOTE]}..."
 
 
 def _retry_after_s(header: str | None) -> float:
-    """Seconds out of a Retry-After header; a date there is passed over."""
+    """Return the seconds in a Retry-After header; 0.0 for a date."""
     return min(float(header), REFUSED_S) if header is not None and header.isdecimal() else 0.0

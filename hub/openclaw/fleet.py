@@ -1,4 +1,4 @@
-"""All gateways of hub.toml, by name: what a reload changes is restarted, and nothing else is touched."""
+"""All gateways of hub.toml by name. A reload restarts only the connections that changed."""
 
 import ssl
 from collections.abc import Callable, Iterable, Sequence
@@ -22,18 +22,18 @@ log = Channel(__name__)
 
 
 class UnknownGateway(HubError):
-    """hub.toml has no gateway of that name."""
+    """hub.toml has no gateway of this name."""
 
     code = ErrorCode.UNKNOWN_GATEWAY
 
 
 class Fleet:
-    """A service that keeps a client of every gateway.
+    """Service with a client for every gateway.
 
     Args:
         folder: the state folder.
-        rules: whom the hub may call; asked anew for each connection.
-        tls: who is trusted; what this machine trusts by default.
+        rules: returns the rules for outbound connections; called for each connection.
+        tls: TLS configuration; None for this machine's trusted certificates.
     """
 
     def __init__(
@@ -58,18 +58,18 @@ class Fleet:
         self._resolve = resolve
         self._tls = tls
         self._clients: dict[str, GatewayClient] = {}
-        self._scopes: dict[str, anyio.CancelScope] = {}  # of the clients that are served
+        self._scopes: dict[str, anyio.CancelScope] = {}  # of running clients
         self._listeners: list[Listener] = []
         self._changed = anyio.Event()
 
     def apply(self, configs: Iterable[GatewayConfig]) -> None:
-        """From now on these are the gateways. Who stays as it was is left alone.
+        """Replace the list of gateways. Unchanged gateways keep their connection.
 
-        A gateway whose url, token or device changed is another connection: requests under way on the
-        old one end, and it is tried at once.
+        If the URL, token or device of a gateway changed, its connection is replaced: requests in flight end,
+        and the new one is tried at once.
 
         Raises:
-            BadAddress: the url of one is none; nothing was changed.
+            BadAddress: a URL is invalid; nothing was changed.
         """
         wanted = {config.name: config for config in configs}
         changed = {
@@ -85,10 +85,10 @@ class Fleet:
         self._changed.set()
 
     def get(self, name: str) -> Gateway:
-        """The gateway of that name.
+        """Return the gateway of this name.
 
         Raises:
-            UnknownGateway: there is none.
+            UnknownGateway: hub.toml has no such gateway.
         """
         try:
             return self._clients[name]
@@ -96,25 +96,25 @@ class Fleet:
             raise UnknownGateway(f"there is no gateway {name} in hub.toml") from None
 
     def find(self, name: str) -> Gateway | None:
-        """The gateway of that name, if there is one."""
+        """Return the gateway of this name, or None."""
         return self._clients.get(name)
 
     def list(self) -> Sequence[Gateway]:
-        """All of them, by name."""
+        """Return all gateways by name."""
         return [self._clients[name] for name in sorted(self._clients)]
 
     def health(self) -> Sequence[GatewayHealth]:
-        """How each stands, by name."""
+        """Return the state of each gateway, by name."""
         return [gateway.health() for gateway in self.list()]
 
     def wake(self, name: str | None = None) -> None:
-        """Try again now: one, or all."""
+        """Retry one or all connections now."""
         for client in self._clients.values():
             if name in (None, client.name):
                 client.wake()
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Hear news of all gateways, also of those that are added later; gives what ends that."""
+        """Register a listener for news of all current and future gateways. Return a callable to end it."""
         self._listeners.append(listener)
 
         def end() -> None:
@@ -124,7 +124,7 @@ class Fleet:
         return end
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Keep all connected until cancelled. No gateway is waited for: they come when they come."""
+        """Keep all gateways connected until cancelled, without waiting for any at the start."""
         async with anyio.create_task_group() as tasks:
             try:
                 task_status.started()
@@ -145,7 +145,7 @@ class Fleet:
         tasks.start_soon(self._keep, client, scope)
 
     async def _keep(self, client: GatewayClient, scope: anyio.CancelScope) -> None:
-        """Serve one client. A fault in it is its own: it begins anew, the others do not notice."""
+        """Run one client. After an error it is restarted, without effect on other clients."""
         attempt = 0
         with scope:
             while True:

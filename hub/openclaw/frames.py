@@ -1,7 +1,7 @@
-"""A gateway's wire, version 4, as far as a client needs it: what we send and what we read.
+"""The wire protocol of gateways, version 4: the frames that the hub sends and reads.
 
-What we send is closed, for a gateway refuses a frame with a key that it does not
-know. What we read is lenient: a newer gateway may say more.
+Sent frames have exactly the known keys, because a gateway refuses others. Reading is lenient, because a newer
+gateway may send more.
 """
 
 import json
@@ -12,27 +12,27 @@ import msgspec
 
 from protocol.json_bounds import check_numbers
 
-PROTOCOL: Final = 4  # operators must offer exactly this one
-CLIENT_ID: Final = "gateway-client"  # out of a closed set; another is refused
+PROTOCOL: Final = 4  # operators must offer exactly this version
+CLIENT_ID: Final = "gateway-client"  # one of a closed set
 CLIENT_MODE: Final = "backend"
 ROLE: Final = "operator"
-PLATFORM: Final = "linux"  # of every hub for ever: a gateway asks a person again when it changes
+PLATFORM: Final = "linux"  # must never change, because a gateway then asks for another approval
 
-MAX_FRAME_BYTES: Final = 26_214_400  # as gateways announce it in policy.maxPayload
-FIRST_FRAME_BYTES: Final = 65_536  # before we are known
-TICK_S: Final = 30.0  # what a gateway keeps to that announces nothing
+MAX_FRAME_BYTES: Final = 26_214_400  # announced by gateways in policy.maxPayload
+FIRST_FRAME_BYTES: Final = 65_536  # before authentication
+TICK_S: Final = 30.0  # default of gateways that announce none
 MAX_TRACEPARENT: Final = 128  # characters
 
 CHALLENGE: Final = "connect.challenge"
 
 
-# --- what we send ---
+# --- sent frames ---
 
 
 class RequestFrame(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="req"
 ):
-    """client -> gateway: one request. Answered by exactly one response with its *id*."""
+    """client -> gateway: a request, answered by exactly one response with its *id*."""
 
     id: str
     method: str
@@ -41,7 +41,7 @@ class RequestFrame(
 
 
 class ClientInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Who connects, in words that a gateway takes."""
+    """Description of the client in the gateway's vocabulary."""
 
     id: str = CLIENT_ID
     version: str
@@ -50,7 +50,7 @@ class ClientInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ConnectAuth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """What is shown: one of the two."""
+    """Credential of the client: either of the tokens."""
 
     token: str | None = None
     device_token: str | None = None
@@ -60,7 +60,7 @@ class ConnectAuth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 
 
 class DeviceProof(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Who we are as a device, signed over the gateway's challenge."""
+    """The hub's device identity, with a signature over the gateway's challenge."""
 
     id: str
     public_key: str
@@ -82,11 +82,11 @@ class ConnectParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     device: DeviceProof | None = None
 
 
-# --- what we read ---
+# --- received frames ---
 
 
 class Refusal(msgspec.Struct, frozen=True, rename="camel"):
-    """Why a gateway refused. *message* is for people; nothing is decided by it."""
+    """A gateway's refusal. *message* is for people only."""
 
     code: str = ""
     message: str = ""
@@ -95,12 +95,12 @@ class Refusal(msgspec.Struct, frozen=True, rename="camel"):
     retry_after_ms: float | None = None
 
     def detail(self, name: str) -> Any:
-        """What stands in the details under *name*; ``None``: nothing."""
+        """Return the value of *name* in the details, or None."""
         return self.details.get(name) if isinstance(self.details, dict) else None
 
     @property
     def word(self) -> str:
-        """The most exact word that programs are given."""
+        """The most specific machine-readable word."""
         for name in ("code", "reason", "type"):
             if isinstance(word := self.detail(name), str) and word:
                 return word
@@ -117,7 +117,7 @@ class Response(msgspec.Struct, frozen=True, tag_field="type", tag="res"):
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="type", tag="event"):
-    """gateway -> client: something happened. *seq* grows by one with each event of a connection."""
+    """gateway -> client: an event. *seq* grows by one with each event of a connection."""
 
     event: str
     payload: Any = None
@@ -125,14 +125,14 @@ class Event(msgspec.Struct, frozen=True, tag_field="type", tag="event"):
 
 
 class Challenge(msgspec.Struct, frozen=True):
-    """What a connection begins with: sign this."""
+    """Challenge at the start of a connection, to be signed."""
 
     nonce: str
     ts: int
 
 
 class ServerInfo(msgspec.Struct, frozen=True, rename="camel"):
-    """Which gateway it is. Its *boot_id* is another one after each start."""
+    """Identity of the gateway. *boot_id* changes with each start."""
 
     version: str = ""
     boot_id: str = ""
@@ -140,14 +140,14 @@ class ServerInfo(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Policy(msgspec.Struct, frozen=True, rename="camel"):
-    """What a gateway holds us to."""
+    """Limits of a gateway for its clients."""
 
     max_payload: int = MAX_FRAME_BYTES
     tick_interval_ms: float = TICK_S * 1000
 
 
 class Granted(msgspec.Struct, frozen=True, rename="camel"):
-    """What we may do, and the token that this device may come back with."""
+    """Granted scopes, and a token with which this device may reconnect."""
 
     scopes: list[str] = []
     device_token: str | None = None
@@ -166,7 +166,7 @@ class HelloOk(msgspec.Struct, frozen=True):
 
 
 class Unreadable(ValueError):
-    """What came is no frame of this protocol."""
+    """The data is not a frame of this protocol."""
 
 
 class _Kind(msgspec.Struct):
@@ -176,21 +176,21 @@ class _Kind(msgspec.Struct):
 _encoder = msgspec.json.Encoder()
 _incoming = msgspec.json.Decoder(Response | Event)
 _kind = msgspec.json.Decoder(_Kind)
-_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")  # escaped: of a whole character two stand together
+_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")  # escaped surrogate; two in a row make a whole character
 
 
 def encode(frame: RequestFrame) -> bytes:
-    """*frame* as it goes over the wire, in a text message."""
+    """Encode *frame* as a text message."""
     return _encoder.encode(frame)
 
 
 def decode(data: str | bytes) -> Response | Event | None:
-    """One message from the wire; ``None``: a kind of frame that we do not know.
+    """Decode one message; return None for an unknown kind of frame.
 
-    Half a character, which a gateway makes where it cuts a text, is told as U+FFFD.
+    A lone surrogate, as produced by a gateway that truncates text, becomes U+FFFD.
 
     Raises:
-        Unreadable: it is not JSON, or not what a frame of its kind has to be.
+        Unreadable: the message is not JSON, or not a valid frame of its kind.
     """
     try:
         return _decoded(data)
@@ -216,10 +216,10 @@ def _decoded(data: str | bytes) -> Response | Event | None:
 
 
 def _mended(data: str | bytes) -> str | None:
-    """The message without halves of characters; ``None``: that is not what is wrong with it.
+    """Return the message with lone surrogates replaced, or None if it has none.
 
-    JavaScript cuts texts between the two halves, and tells each as an escape of its own. Left as it is,
-    such a row would end every connection on which it is read.
+    JavaScript may truncate a text between the two surrogates of a character, and then sends a lone one as an
+    escape. Without the replacement, every connection that reads such a row would end.
     """
     try:
         text = data if isinstance(data, str) else data.decode()

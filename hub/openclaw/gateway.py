@@ -1,4 +1,4 @@
-"""A gateway as the rest of the hub sees it: ask it something, hear what happens, know how it stands."""
+"""Interface of a gateway for the rest of the hub: requests, events and connection state."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -7,33 +7,33 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-REQUEST_TIMEOUT_S: Final = 30.0  # as the reference client has it
+REQUEST_TIMEOUT_S: Final = 30.0  # default of the reference client
 
 
 class Need(StrEnum):
-    """What a method asks of us at the gateway; its spelling is the scope."""
+    """Rights that a method needs at the gateway; the value is the scope."""
 
     READ = "operator.read"
     WRITE = "operator.write"
-    ADMIN = "operator.admin"  # over a connection of its own, which is opened when it is needed
+    ADMIN = "operator.admin"  # uses a separate connection, opened on demand
 
 
 class GatewayState(StrEnum):
-    """Where the connection to a gateway stands."""
+    """State of the connection to a gateway."""
 
     CONNECTING = "connecting"
     READY = "ready"
-    WAITING = "waiting"  # it ended or did not come about; tried again by itself, soon
-    PARKED = "parked"  # somebody has to approve this hub at the gateway; asked again once a minute
-    REFUSED = "refused"  # somebody has to change something; tried again every five minutes
-    STOPPED = "stopped"  # the hub is not meant to be connected
+    WAITING = "waiting"  # ended or failed; retried soon
+    PARKED = "parked"  # a person has to approve this hub at the gateway; retried once a minute
+    REFUSED = "refused"  # a person has to change the configuration; retried every five minutes
+    STOPPED = "stopped"  # not to be connected
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What keeps us from a gateway.
+    """Reason why a gateway is not connected.
 
     Attributes:
-        code: one word for programs: the gateway's own, or ours where it said none.
+        code: machine-readable word, from the gateway or else from the hub.
         message: a sentence for people.
         hint: what to do about it; may be empty.
     """
@@ -47,15 +47,15 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class GatewayHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """How a gateway stands, now.
+    """Current state of a gateway.
 
     Attributes:
         since: when this state began, UTC.
-        next_try_at: when it is tried again, UTC; ``None``: it is ready, being tried, or stopped.
-        problem: why it is not ready; of a ready one, ``None``.
-        admin_problem: why the last try to get a connection with admin rights failed.
-        boot_id: of the gateway's start that we were connected to last.
-        restarts: how many starts of the gateway were seen since the first.
+        next_try_at: time of the next attempt, UTC; None if ready, connecting or stopped.
+        problem: why it is not ready; None if ready.
+        admin_problem: why the last attempt to connect with admin rights failed.
+        boot_id: boot of the gateway at the last connection.
+        restarts: number of restarts of the gateway seen since the first connection.
     """
 
     name: str
@@ -70,11 +70,11 @@ class GatewayHealth(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
 
 
-# --- what listeners are told ---
+# --- news for listeners ---
 
 
 class GatewayEvent(msgspec.Struct, frozen=True):
-    """The gateway told that something happened. Each is told once; what is lost ends the connection."""
+    """An event of the gateway. Each arrives at most once; a lost event ends the connection."""
 
     gateway: str
     name: str
@@ -82,9 +82,10 @@ class GatewayEvent(msgspec.Struct, frozen=True):
 
 
 class Reconnected(msgspec.Struct, frozen=True):
-    """The gateway is ready, for the first time or again: events may have been missed, so look anew.
+    """The gateway is connected, for the first time or again. Events may have been missed.
 
-    *is_restart*: it was started anew since we were connected last; what it had in memory is gone.
+    Attributes:
+        is_restart: True if the gateway has restarted since the last connection, and lost its memory.
     """
 
     gateway: str
@@ -93,7 +94,7 @@ class Reconnected(msgspec.Struct, frozen=True):
 
 
 class StateChanged(msgspec.Struct, frozen=True):
-    """The gateway stands otherwise than before."""
+    """The state of the connection to the gateway has changed."""
 
     gateway: str
     health: GatewayHealth
@@ -104,19 +105,19 @@ Listener = Callable[[GatewayNews], None]
 
 
 class Gateway(Protocol):
-    """One OpenClaw gateway of hub.toml.
+    """An OpenClaw gateway of hub.toml.
 
-    Guarantees: a request goes out at most once per ``call`` and is never sent again by itself; its
-    end is told at once when the connection ends; news come in the order in which they happened.
+    Guarantees: a request is sent at most once per ``call``, and never repeated automatically. Requests end at
+    once when the connection ends. News arrive in the order of the events.
     """
 
     @property
     def name(self) -> str:
-        """As hub.toml has it."""
+        """Name in hub.toml."""
         ...
 
     def health(self) -> GatewayHealth:
-        """How it stands, now."""
+        """Return the current state."""
         ...
 
     async def call(
@@ -128,36 +129,37 @@ class Gateway(Protocol):
         timeout_s: float = REQUEST_TIMEOUT_S,
         needs: Need = Need.READ,
     ) -> Any:
-        """Ask the gateway, and give the payload of its answer, which may be ``None``.
+        """Send a request and return the payload of its answer, which may be None.
 
-        Waits for the connection, as long as it may come about within *timeout_s*.
+        Waits for the connection if it may be ready within *timeout_s*.
 
         Args:
-            trace: a W3C traceparent; a fresh one by default.
-            timeout_s: for all of it, waiting for a connection included.
+            trace: a W3C traceparent; by default a new one.
+            timeout_s: total time limit, including the wait for a connection.
 
         Raises:
-            GatewayRefused: it said no.
-            GatewayForbidden: it said that we lack the scope, or did not give it to us.
-            GatewayUnreachable: there is or was no connection, or it asks to come back later.
+            GatewayRefused: the gateway refused the request.
+            GatewayForbidden: the hub lacks the scope.
+            GatewayUnreachable: no connection, a lost connection, or a gateway that asks to retry later.
             GatewayTimedOut: no answer in time.
-            GatewayInvalid: the answer is none.
-            All of them say in ``dispatched`` whether the gateway may have done it nevertheless.
+            GatewayInvalid: the answer is malformed.
+
+        The errors' ``dispatched`` is True if the gateway may have carried out the request.
         """
         ...
 
     async def ready(self, timeout_s: float) -> None:
-        """Wait until it is connected.
+        """Wait until the gateway is connected.
 
         Raises:
-            GatewayUnreachable: it is not, within *timeout_s*; nothing was sent.
+            GatewayUnreachable: it is not connected within *timeout_s*; no data was sent.
         """
         ...
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Let *listener* hear news from now on; gives what ends that.
+        """Register a listener for news. Return a callable that ends the registration.
 
-        The reader of the socket calls it, so it must not wait: it puts what it hears aside
-        (``hub.openclaw.inbox``). What it raises is logged and changes nothing.
+        The listener is called by the socket's reader, so it must not wait; it may queue the news
+        (``hub.openclaw.inbox``). Its errors are logged and have no other effect.
         """
         ...

@@ -1,8 +1,7 @@
-"""Who the hub is at a gateway: a key of its own for each, and the token that the gateway gave to that key.
+"""The hub's identity at a gateway: a key pair per gateway, and the gateway's token for it.
 
-Both lie in one file in the state folder that only the hub's user can read. A token is shown
-to the gateway that gave it and to no other: where the url in hub.toml leads elsewhere
-by now, it is not shown. Nothing secret of this is in a ``repr``, a log line or a row.
+Both are in one file of the state folder that only the hub's user can read. A token is sent only to the
+gateway that issued it, not to another URL in hub.toml. No secret appears in a ``repr``, a log line or a row.
 """
 
 import hashlib
@@ -32,24 +31,24 @@ log = Channel(__name__)
 
 
 class BadIdentity(HubError):
-    """The file with the hub's key for a gateway cannot be used; ``str()`` says why and where."""
+    """The file with the hub's key for a gateway cannot be used; ``str()`` gives path and reason."""
 
     code = ErrorCode.FORBIDDEN
 
 
 class _Kept(msgspec.Struct, kw_only=True):
-    """What is in the file."""
+    """Content of the file."""
 
     private_key: str  # base64url of the seed
     device_token: str | None = None
-    token_from: str | None = None  # the url that it was given at
+    token_from: str | None = None  # URL of the issuing gateway
 
     def __repr__(self) -> str:
         return "_Kept(...)"
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """What one connection shows at its beginning."""
+    """Credentials for the opening of one connection."""
 
     auth: ConnectAuth | None
     device: DeviceProof | None
@@ -59,13 +58,13 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 class Identity:
-    """What the hub can show at one gateway, best first.
+    """The hub's credentials for one gateway, best first.
 
     Args:
-        file: where key and device token are kept.
-        url: of the gateway.
-        token: that hub.toml refers to; ``None``: it refers to none.
-        has_device: whether a key is shown, or the token alone.
+        file: file of the key and the device token.
+        url: URL of the gateway.
+        token: the gateway's token from hub.toml, or None.
+        has_device: True to present a key; False for the token only.
     """
 
     def __init__(self, file: Path, *, url: str, token: str | None, has_device: bool, chance: Chance) -> None:
@@ -76,34 +75,34 @@ class Identity:
         self._chance = chance
         self._kept: _Kept | None = None
         self._key: Ed25519PrivateKey | None = None
-        self._opening = anyio.Lock()  # two connections of one gateway, and one file
+        self._opening = anyio.Lock()  # both connections to a gateway share the file
 
     def __repr__(self) -> str:
         return f"Identity({self._file.name!r})"
 
     @property
     def id(self) -> str | None:
-        """The device's id: SHA-256 of its public key, hex; ``None`` before ``open`` and without a device."""
+        """Device id: SHA-256 of the public key, hex; None before ``open`` and without a device."""
         return None if self._key is None else _device_id(self._key)
 
     @property
     def device_token(self) -> str | None:
-        """What the gateway at this url gave our key; ``None``: nothing."""
+        """Token issued by the gateway at this URL for the hub's key, or None."""
         kept = self._kept
         return kept.device_token if kept is not None and kept.token_from == self._url else None
 
     @property
     def has_token(self) -> bool:
-        """Whether hub.toml has a token for this gateway."""
+        """True if hub.toml has a token for this gateway."""
         return self._token is not None
 
     @property
     def count(self) -> int:
-        """How many different things there are to show; at least one."""
+        """Number of different credentials; at least one."""
         return len(self._credentials())
 
     async def open(self) -> None:
-        """Have the key, made where there is none yet. On the disk before it is shown anywhere.
+        """Load the key, creating it on first use. It is stored before it is used anywhere.
 
         Raises:
             BadIdentity: the file cannot be read or written.
@@ -115,7 +114,7 @@ class Identity:
                 self._kept, self._key = await anyio.to_thread.run_sync(self._read)
 
     def show(self, turn: int, challenge: Challenge, scopes: list[str]) -> Shown:
-        """What to show when it is the *turn*-th thing that is tried, in turns."""
+        """Return the credentials for the attempt number *turn*; attempts cycle through the credentials."""
         auth = self._credentials()[turn % self.count]
         shown = "" if auth is None else auth.token or auth.device_token or ""
         if not self._has_device:
@@ -145,12 +144,12 @@ class Identity:
         return Shown(auth, proof)
 
     async def forget(self, device_token: str | None) -> None:
-        """That token is dead. One that came meanwhile is kept."""
+        """Delete a rejected device token, unless a newer one was stored meanwhile."""
         if device_token is not None and device_token == self.device_token:
             await self._keep(None)
 
     async def welcomed(self, device_token: str | None) -> None:
-        """Keep the token that the gateway gave us; what cannot be kept is logged, and asked for anew."""
+        """Store the device token issued by the gateway. A failure is only logged."""
         if device_token is not None and device_token != self.device_token:
             await self._keep(device_token)
 
@@ -164,7 +163,7 @@ class Identity:
             log.warning("gateway.token_not_kept", file=self._file.name, reason=error.strerror)
 
     def scrubbed(self, text: str) -> str:
-        """*text* of a gateway without anything secret of ours that it may repeat."""
+        """Return a gateway's text with the hub's secrets redacted, because it may repeat them."""
         kept = None if self._kept is None else self._kept.device_token
         for secret in (self._token, kept):
             if secret:
@@ -194,14 +193,14 @@ class Identity:
                 raise BadIdentity(said) from error
         except OSError as error:
             raise BadIdentity(f"cannot read {self._file}: {error.strerror}") from error
-        except ValueError as error:  # what is no JSON, no base64, no key
+        except ValueError as error:  # invalid JSON, base64 or key
             said = f"{self._file} does not hold the hub's key for this gateway; moved away, a new one is made"
             raise BadIdentity(said) from error
         return kept, key
 
 
 def identity_file(state_folder: Path, gateway: str) -> Path:
-    """Where the hub's key for *gateway* lies."""
+    """Return the file of the hub's key for *gateway*."""
     return state_folder / FOLDER / f"{quote(gateway, safe='')}.json"
 
 
@@ -214,7 +213,7 @@ def _encoded(data: bytes) -> str:
 
 
 def _write(file: Path, kept: _Kept) -> None:
-    """Whole and on the disk, or as it was before. For its owner alone (mkstemp makes it 0600)."""
+    """Replace the file atomically and durably, readable only by its owner (mkstemp uses mode 0600)."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     try:

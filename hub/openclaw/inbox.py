@@ -1,7 +1,7 @@
-"""News of gateways put aside for one who takes its time.
+"""Bounded queue of gateway news for a slow consumer.
 
-The reader of a socket calls ``put`` and goes on. Who reads too slowly loses what it has not read and
-is told so once: it then looks at the gateway anew, as after a reconnection.
+The reader of a socket calls ``put`` without waiting. A consumer that is too slow loses the unread events, and
+gets one notification of the loss. It then has to read the gateway's state again, as after a reconnection.
 """
 
 from collections import deque
@@ -12,15 +12,15 @@ import msgspec
 
 from hub.openclaw.gateway import GatewayEvent, GatewayNews
 
-MAX_NEWS: Final = 2_000  # a turn has about twenty; of a hundred agents at once, one turn each
+MAX_NEWS: Final = 2_000  # a turn has about twenty; enough for a turn of each of a hundred agents at once
 
 
 class NewsLost(msgspec.Struct, frozen=True):
-    """So much came that some of it was let go: look at every gateway anew."""
+    """Events were dropped: the state of every gateway has to be read again."""
 
 
 class Inbox:
-    """A queue of news with a bound: ``gateway.listen(inbox.put)``, then ``await inbox.get()``."""
+    """A bounded queue of news: ``gateway.listen(inbox.put)``, then ``await inbox.get()``."""
 
     def __init__(self, most: int = MAX_NEWS) -> None:
         self._most = most
@@ -31,7 +31,7 @@ class Inbox:
         return len(self._news)
 
     def put(self, news: GatewayNews) -> None:
-        """Put *news* aside. Events beyond the bound are let go with all others that wait; states are kept."""
+        """Append *news*. If the queue is full, waiting events are dropped, and other news kept."""
         if len(self._news) >= self._most:
             kept = [one for one in self._news if not isinstance(one, GatewayEvent | NewsLost)]
             self._news = deque([NewsLost(), *kept[-self._most // 2 :]])
@@ -39,7 +39,7 @@ class Inbox:
         self._came.set()
 
     async def get(self) -> GatewayNews | NewsLost:
-        """The next one, waited for."""
+        """Wait for the oldest news and remove it."""
         while not self._news:
             self._came = anyio.Event()
             await self._came.wait()

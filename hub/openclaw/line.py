@@ -1,7 +1,7 @@
-"""One connection to a gateway, kept: made, waited for, made again, for as long as somebody wants it.
+"""A supervised connection to a gateway: established, used and re-established as long as needed.
 
-A steady line is always wanted. One on demand is wanted while somebody waits for it and lives
-until it was idle for a minute. Neither gives up: each end has a next try, and says when.
+The permanent connection is always needed. A connection on demand is needed while a caller waits for it, and
+closes after a minute without use. Neither gives up: after each end, the time of the next attempt is known.
 """
 
 from collections.abc import Callable
@@ -23,19 +23,19 @@ from protocol.backoff import Backoff
 from protocol.errors import HubError
 
 OPEN_S: Final = (
-    15.0  # for a connection to be ready, from the look-up on; gateways wait as long for ``connect``
+    15.0  # for a connection to become ready, including name resolution; gateways wait as long for ``connect``
 )
-STEADY_S: Final = 30.0  # a connection that lived so long was no failed try
-IDLE_S: Final = 60.0  # so long a line on demand is kept unused
-ASK_AGAIN_S: Final = 5.0  # a person who has just approved us need not wait for the next try
-BACKOFF: Final = Backoff(base_s=1.0, cap_s=30.0)  # the reference client's
+STEADY_S: Final = 30.0  # a connection that lasted this long resets the backoff
+IDLE_S: Final = 60.0  # idle time after which a connection on demand closes
+ASK_AGAIN_S: Final = 5.0  # a person who has just approved the hub need not wait for the next attempt
+BACKOFF: Final = Backoff(base_s=1.0, cap_s=30.0)  # values of the reference client
 _LEAST_DRAW: Final = 0.8  # 24 to 30 s at the cap
 
 log = Channel(__name__)
 
 
 class NoConnection(Exception):
-    """There is none, and none is to be expected in time; *problem* says why."""
+    """A connection is not available or expected in time; *problem* gives the reason."""
 
     def __init__(self, state: GatewayState, problem: Problem, wait_s: float) -> None:
         super().__init__(problem.code)
@@ -45,16 +45,16 @@ class NoConnection(Exception):
 
 
 class Line:
-    """Keeps one connection with the *scopes* that it asks for.
+    """Supervisor of one connection with the given *scopes*.
 
     Attributes:
-        state: of the connection; ``None``: nobody wants it.
-        ending: of the last connection or try; ``None`` while it is ready.
-        next_try: monotonic; while it waits.
+        state: state of the connection; None if not needed.
+        ending: end of the last connection or attempt; None while ready.
+        next_try: monotonic time of the next attempt, while waiting.
 
     Args:
-        on_event: told each event of the gateway; must not wait.
-        on_change: told when the state has changed.
+        on_event: called with each event of the gateway; must not wait.
+        on_change: called after a change of the state.
     """
 
     def __init__(
@@ -77,21 +77,21 @@ class Line:
         self._woken = anyio.Event()
         self._changed = anyio.Event()
         self._tried_at = 0.0
-        self._told: str | None = None  # what the log has said last about why there is none
-        self._kept: str | None = None  # the device token of the last connection, or try
-        self._turn = 0  # which of the things that can be shown is shown next
+        self._told: str | None = None  # last logged reason for a missing connection
+        self._kept: str | None = None  # device token of the last connection or attempt
+        self._turn = 0  # index of the next credential
         self.state: GatewayState | None = None if on_demand else GatewayState.CONNECTING
         self.hello: HelloOk | None = None
         self.ending: Ending | None = None
         self.next_try: float | None = None
 
-    # --- for those who want to ask something ---
+    # --- callers ---
 
     async def connection(self, deadline: float) -> Connection:
-        """The connection, once it is ready.
+        """Wait until the connection is ready, and return it.
 
         Raises:
-            NoConnection: none is to be expected before *deadline* (monotonic).
+            NoConnection: no connection is expected before *deadline* (monotonic).
         """
         self._waiters += 1
         try:
@@ -105,10 +105,10 @@ class Line:
             self._waiters -= 1
 
     def wake(self) -> None:
-        """Try again now, whatever was to be waited for."""
+        """Retry now, whatever the connection waits for."""
         if self.state not in (GatewayState.READY, GatewayState.STOPPED):
             self._woken.set()
-            self.next_try = None  # it is now: who asks waits for how it goes
+            self.next_try = None  # callers now wait for the result of this attempt
 
     def _give_up_or_wait(self, deadline: float) -> None:
         now = self._around.clock.monotonic()
@@ -121,10 +121,10 @@ class Line:
             return
         raise NoConnection(self.state, self.ending.problem, max(self.next_try - now, 0.0))
 
-    # --- its life ---
+    # --- supervision ---
 
     async def keep(self) -> None:
-        """Run until cancelled. No connection outlives this call, and nobody waits for one any more."""
+        """Run until cancelled. The connection and all waits for it end before the return."""
         try:
             async with anyio.create_task_group() as tasks:
                 await self._keep(Alarms(self._around.clock, tasks))
@@ -141,7 +141,7 @@ class Line:
             self._tried_at = self._around.clock.monotonic()
             ending, ready_s = await self._visit(alarms)
             if ending is None:
-                continue  # it was idle
+                continue  # closed because it was idle
             if ready_s is not None:
                 refused = 0
                 attempt = 0 if ready_s >= STEADY_S else attempt
@@ -165,7 +165,7 @@ class Line:
             self.next_try = None
 
     def _may_show_another(self, ending: Ending, refused: int) -> bool:
-        """Whether something that was not refused yet is shown at the next try, so that it may be soon."""
+        """Return True if the next attempt can use a credential that was not rejected yet."""
         if ending.is_device_lost:
             return refused == 1 and self._around.identity.has_token
         return refused % self._around.identity.count > 0
@@ -175,14 +175,14 @@ class Line:
             return
         self._asked = anyio.Event()
         if self.ending is not None and self.ending.state is GatewayState.WAITING:
-            self.ending = None  # the next who asks finds out anew
+            self.ending = None  # the next caller triggers a new attempt
         self._move(None)
         await self._asked.wait()
 
     async def _pause(self, alarms: Alarms, wait_s: float) -> None:
         with alarms.move_on_after(wait_s):
             await self._woken.wait()
-        self._woken = anyio.Event()  # not before: who woke us during the last try meant this pause
+        self._woken = anyio.Event()  # reset only now: a wake-up during the last attempt ends this pause
 
     def _wait_s(self, ending: Ending, attempt: int) -> float:
         least_s = ending.wait_s * self._around.chance.uniform(1.0, 1.2)
@@ -193,10 +193,11 @@ class Line:
     # --- one connection ---
 
     async def _visit(self, alarms: Alarms) -> tuple[Ending | None, float | None]:
-        """Make one connection and keep it to its end.
+        """Establish one connection and run it to its end.
 
         Returns:
-            why it ended, ``None`` for one on demand that was idle; and for how many seconds it was ready.
+            The reason of the end, None for an idle connection on demand; and the seconds it was ready, or
+            None.
         """
         around = self._around
         connection: Connection | None = None
@@ -271,7 +272,7 @@ class Line:
 
     def _tell_end(self, ending: Ending, wait_s: float) -> None:
         if self._told == ending.problem.code:
-            tell = log.debug  # it has been told; each try says the same
+            tell = log.debug  # already logged for an earlier attempt
         else:
             tell = log.info if ending.state is GatewayState.WAITING else log.warning
         self._told = ending.problem.code

@@ -1,7 +1,7 @@
-"""What the hub asks of gateways, method by method, as types.
+"""The gateway methods that the hub uses, as typed functions.
 
-Read with indulgence: a field more is passed over, one that is needed and not there is
-``GatewayInvalid``. Nothing here is tried again, and nothing is decided by a message.
+Reading is lenient: unknown fields are ignored, and a missing required field raises ``GatewayInvalid``.
+Nothing is retried here, and messages of errors are never interpreted.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ __all__ = [
 
 SOUL: Final = "SOUL.md"
 _CONFLICT: Final = "agent_file_conflict"
-_SPARE_S: Final = 15.0  # an answer may come so much later than the gateway was told to wait
+_SPARE_S: Final = 15.0  # additional time for the answer, beyond the gateway's own time limit
 
 T = TypeVar("T")
 
@@ -69,19 +69,19 @@ class AgentEntry(msgspec.Struct, frozen=True):
 
 
 class AgentsList(msgspec.Struct, frozen=True, rename="camel"):
-    """Every agent of a gateway, and how its sessions are called."""
+    """Agents of a gateway, with the parts of session keys."""
 
     agents: list[AgentEntry]
     default_id: str = "main"
     main_key: str = "main"
 
     def find(self, agent_id: str) -> AgentEntry | None:
-        """The agent of that id, if there is one."""
+        """Return the agent with this id, or None."""
         return next((agent for agent in self.agents if agent.id == agent_id), None)
 
 
 class CreatedAgent(msgspec.Struct, frozen=True, rename="camel"):
-    """An agent that was not there before."""
+    """A newly created agent."""
 
     agent_id: str
     name: str = ""
@@ -89,7 +89,7 @@ class CreatedAgent(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class AgentFile(msgspec.Struct, frozen=True, rename="camel"):
-    """A file of an agent's workspace. *hash*: SHA-256 of the content, hex; ``None`` where it is missing."""
+    """A file of an agent's workspace. *hash* is the SHA-256 of the content, hex; None if missing."""
 
     name: str
     missing: bool = False
@@ -105,20 +105,21 @@ class _FileAnswer(msgspec.Struct, frozen=True):
 
 
 async def agents_list(gateway: Gateway, *, trace: str | None = None) -> AgentsList:
-    """Every agent there is."""
+    """Return all agents of the gateway."""
     return _read(gateway, "agents.list", await gateway.call("agents.list", trace=trace), AgentsList)
 
 
 async def create_agent(
     gateway: Gateway, name: str, workspace: str | None = None, *, trace: str | None = None
 ) -> CreatedAgent:
-    """Make an agent. Its id is what the gateway makes of *name*: small letters, at most 64.
+    """Create an agent. The gateway derives its id from *name*: lower case, at most 64 characters.
 
     Args:
-        workspace: a folder at the gateway; by default it takes one for this agent.
+        workspace: a folder at the gateway; by default a new one for this agent.
 
     Raises:
-        GatewayRefused: also where it is there already; a gateway does not say which, so ask ``agents_list``.
+        GatewayRefused: refused, possibly because the agent exists; the gateway does not say, so check with
+            ``agents_list``.
     """
     asked = {"name": name} | ({} if workspace is None else {"workspace": workspace})
     payload = await gateway.call("agents.create", asked, trace=trace, needs=Need.ADMIN)
@@ -126,7 +127,7 @@ async def create_agent(
 
 
 async def update_agent(gateway: Gateway, agent_id: str, name: str, *, trace: str | None = None) -> None:
-    """Give an agent another name."""
+    """Rename an agent."""
     asked = {"agentId": agent_id, "name": name}
     await gateway.call("agents.update", asked, trace=trace, needs=Need.ADMIN)
 
@@ -134,13 +135,13 @@ async def update_agent(gateway: Gateway, agent_id: str, name: str, *, trace: str
 async def delete_agent(
     gateway: Gateway, agent_id: str, *, delete_files: bool = False, trace: str | None = None
 ) -> None:
-    """Remove an agent. Its workspace stays unless *delete_files*: others may share it."""
+    """Delete an agent. Its workspace is kept unless *delete_files*, because it may be shared."""
     asked = {"agentId": agent_id, "deleteFiles": delete_files}
     await gateway.call("agents.delete", asked, trace=trace, needs=Need.ADMIN)
 
 
 async def file_get(gateway: Gateway, agent_id: str, name: str, *, trace: str | None = None) -> AgentFile:
-    """One file of an agent; ``missing`` where it is not there."""
+    """Return a file of an agent; ``missing`` is True if it does not exist."""
     payload = await gateway.call("agents.files.get", {"agentId": agent_id, "name": name}, trace=trace)
     file = _read(gateway, "agents.files.get", payload, _FileAnswer).file
     if not file.missing and (file.content is None or file.hash is None):
@@ -157,14 +158,14 @@ async def file_set(
     expected_hash: str | None = None,
     trace: str | None = None,
 ) -> AgentFile:
-    """Write one file of an agent.
+    """Write a file of an agent.
 
     Args:
-        expected_hash: of what is there; ``None``: whatever is there.
+        expected_hash: hash of the version to replace; None for any version.
 
     Raises:
-        FileConflict: something else is there; nothing was written.
-        GatewayInvalid: the answer does not say what is there now; it may be written.
+        FileConflict: another version is stored; nothing was written.
+        GatewayInvalid: the answer lacks the new hash; the file may have been written.
     """
     asked = {"agentId": agent_id, "name": name, "content": content}
     if expected_hash is not None:
@@ -200,12 +201,12 @@ async def chat_send(
     trace: str | None = None,
     timeout_s: float = REQUEST_TIMEOUT_S,
 ) -> ChatAck:
-    """Say *message* in a session.
+    """Send *message* to a session.
 
     Args:
-        key: the idempotency key: the same for the same intent, with the same words, or it is refused
-            (``reason`` chat-request-conflict). It becomes the run's id.
-        deliver: whether what the agent answers is told in its channel too.
+        key: idempotency key. A repeated key with another text is refused (``reason`` chat-request-conflict).
+            It becomes the run's id.
+        deliver: True to forward the agent's answer to its channel.
     """
     asked = {"sessionKey": session_key, "message": message, "deliver": deliver, "idempotencyKey": key}
     if queue_mode is not None:
@@ -217,7 +218,7 @@ async def chat_send(
 async def chat_abort(
     gateway: Gateway, session_key: str, *, run_id: str | None = None, trace: str | None = None
 ) -> None:
-    """End the run that works in a session."""
+    """Abort the active run of a session."""
     asked = {"sessionKey": session_key} | ({} if run_id is None else {"runId": run_id})
     await gateway.call("chat.abort", asked, trace=trace, needs=Need.WRITE)
 
@@ -232,13 +233,13 @@ async def chat_history(
     pending_before: int | None = None,
     trace: str | None = None,
 ) -> History:
-    """The newest rows of a session; of one that nobody has heard of, none.
+    """Return the newest rows of a session; an unknown session has none.
 
     Args:
-        limit: rows, at most 1,000; it bounds ``pending`` as well.
-        offset: so many of the newest rows are passed over.
-        about: idempotency keys that ``receipts`` tells of, wherever their rows stand; at most 50.
-        pending_before: where an earlier answer's ``pending`` went on.
+        limit: number of rows, at most 1,000; also limits ``pending``.
+        offset: number of newest rows to skip.
+        about: idempotency keys to report in ``receipts``, wherever their rows are; at most 50.
+        pending_before: continuation of ``pending`` from an earlier answer.
     """
     asked: dict[str, Any] = {"sessionKey": session_key}
     more = {"limit": limit, "offset": offset, "pendingBefore": pending_before}
@@ -250,7 +251,7 @@ async def chat_history(
 
 
 async def agent_wait(gateway: Gateway, run_id: str, *, timeout_ms: int, trace: str | None = None) -> RunWait:
-    """What became of a run, waited for at the gateway for *timeout_ms*, which takes one of few places."""
+    """Wait at the gateway for the end of a run, up to *timeout_ms*; occupies one of few slots."""
     asked = {"runId": run_id, "timeoutMs": timeout_ms}
     timeout_s = timeout_ms / 1000 + _SPARE_S
     payload = await gateway.call("agent.wait", asked, trace=trace, timeout_s=timeout_s, needs=Need.WRITE)
@@ -258,11 +259,11 @@ async def agent_wait(gateway: Gateway, run_id: str, *, timeout_ms: int, trace: s
 
 
 async def session_reset(gateway: Gateway, session_key: str, *, trace: str | None = None) -> None:
-    """Let a session begin anew: its agent forgets what was said in it."""
+    """Reset a session, so that its agent forgets the conversation."""
     await gateway.call("sessions.reset", {"key": session_key}, trace=trace, needs=Need.ADMIN)
 
 
-# --- reading ---
+# --- parsing ---
 
 
 def _read(gateway: Gateway, method: str, payload: Any, kind: type[T]) -> T:

@@ -1,4 +1,4 @@
-"""What a gateway shows of a session: what was said, what waits, what became of a run."""
+"""Data of a gateway's session: transcript, pending inputs and results of runs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,10 @@ import msgspec
 
 
 class ChatAck(msgspec.Struct, frozen=True, rename="camel"):
-    """The gateway has taken a message. That is no delivery: of a busy agent it says the same.
+    """A gateway's acknowledgement of a message, which does not prove delivery to a busy agent.
 
-    *status*: started, in_flight, ok (which is also said of one that still waits). A text that the
-    gateway takes for a command of its own is answered without either.
+    *status* is started, in_flight or ok, which is also used for a waiting message. A text that the gateway
+    interprets as its own command is answered without *run_id* and *status*.
     """
 
     run_id: str
@@ -22,11 +22,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """A row of a session's transcript.
 
     Attributes:
-        text: what was said, without what is no text.
-        key: of a user's row: the idempotency key of its ``chat.send``, and ``:user``.
-        run_id: of an agent's row: the run that wrote it.
-        source: of a row that a program wrote in a person's place: which one.
-        kind: of a row that is neither a person's nor the agent's (role custom): which kind.
+        text: the text parts of the content.
+        key: for a user's row, the idempotency key of its ``chat.send`` followed by ``:user``.
+        run_id: for an agent's row, the run that wrote it.
+        source: for a row written by a program on behalf of a person, the program.
+        kind: for a row of the role custom, its kind.
     """
 
     role: str
@@ -41,7 +41,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PendingInput(msgspec.Struct, frozen=True, rename="camel"):
-    """A message that was taken and that no turn has read: *state* is queued, interrupted or cancelled."""
+    """An accepted message that no turn has read: *state* is queued, interrupted or cancelled."""
 
     state: str
     run_id: str | None = None
@@ -50,13 +50,13 @@ class PendingInput(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
-    """A session's newest rows, oldest first, and what waits to become one.
+    """A session's newest rows, oldest first, and its pending inputs.
 
     Attributes:
-        pending: at most 20, the newest of *pending_total*; the others stand before *pending_before*.
-        next_offset: where older rows go on; ``None``: there are none.
-        in_flight_run: the run that works now, by what the gateway shows: it names the newest.
-        receipts: of the keys that were asked about and that no turn has read: pending.
+        pending: at most 20, the newest of *pending_total*; older ones are before *pending_before*.
+        next_offset: offset of older rows; None if there are none.
+        in_flight_run: the active run, according to the gateway, which reports the newest.
+        receipts: states of the requested keys that no turn has read: pending.
     """
 
     session_key: str
@@ -72,20 +72,21 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     receipts: Mapping[str, str] = {}
 
     def place(self, key: str) -> int | None:
-        """Where the user's row of the message with this idempotency key stands; ``None``: nowhere here."""
+        """Return the index of the user's row with this idempotency key, or None."""
         wanted = f"{key}:user"
         return next((n for n, row in enumerate(self.messages) if row.key == wanted), None)
 
     def waiting(self, key: str) -> PendingInput | None:
-        """The message with this idempotency key among those that wait."""
+        """Return the pending message with this idempotency key, or None."""
         return next((item for item in self.pending if item.run_id == key), None)
 
 
 class RunWait(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``agent.wait`` says of a run.
+    """Result of ``agent.wait``.
 
-    *status*: ok, error, timeout (not over yet, or never heard of) or pending (it waits for its turn).
-    *reply* is there only where the run itself answered.
+    Attributes:
+        status: ok, error, timeout (still running or unknown) or pending (waiting for its turn).
+        reply: the answer; None unless the run itself answered.
     """
 
     run_id: str
@@ -117,7 +118,7 @@ class _SessionInfo(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class HistoryAnswer(msgspec.Struct, frozen=True, rename="camel"):
-    """What ``chat.history`` answers."""
+    """Wire format of the answer to ``chat.history``."""
 
     session_key: str
     messages: list[dict[str, Any]]
@@ -135,7 +136,7 @@ class _Reply(msgspec.Struct, frozen=True):
 
 
 class WaitAnswer(msgspec.Struct, frozen=True, rename="camel"):
-    """What ``agent.wait`` answers."""
+    """Wire format of the answer to ``agent.wait``."""
 
     run_id: str
     status: str
@@ -147,7 +148,7 @@ class WaitAnswer(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def history_of(answer: HistoryAnswer) -> History:
-    """A session as the hub reads it."""
+    """Convert a session from its wire format."""
     return History(
         session_key=answer.session_key,
         messages=[_message(row) for row in answer.messages],
@@ -164,7 +165,7 @@ def history_of(answer: HistoryAnswer) -> History:
 
 
 def wait_of(answer: WaitAnswer) -> RunWait:
-    """A run as the hub reads it."""
+    """Convert a run's result from its wire format."""
     return RunWait(
         run_id=answer.run_id,
         status=answer.status,
@@ -177,7 +178,7 @@ def wait_of(answer: WaitAnswer) -> RunWait:
 
 
 def message_text(content: Any) -> str:
-    """The words in a message's content, which is a text or a list of parts."""
+    """Return the text of a message's content, which is a text or a list of parts."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):

@@ -1,1 +1,1 @@
-"""When something is due: cron and its like, from text to instants. Pure; knows no rows and no runs."""
+"""Schedules such as cron expressions, from text to instants. Pure; independent of rows and runs."""

@@ -1,7 +1,7 @@
-"""The minutes that a cron expression names, as readings of a clock on the wall.
+"""The minutes named by a cron expression, as readings of a wall clock.
 
-A *reading* is what such a clock shows, in whole minutes since 1970-01-01 00:00. It
-has no zone: whether and when a reading happens is decided in ``hub.schedules.trigger``.
+A *reading* is a wall-clock time in whole minutes since 1970-01-01 00:00. It has no time zone:
+``hub.schedules.trigger`` decides whether and when a reading occurs.
 """
 
 from bisect import bisect_left, bisect_right
@@ -15,25 +15,25 @@ from typing import Final
 DAY: Final = 24 * 60  # minutes
 
 _EPOCH: Final = date(1970, 1, 1).toordinal()
-_THURSDAY: Final = 4  # 1970-01-01, counted from Sunday
-_SEARCH_MONTHS: Final = 40 * 12 + 1  # 29 February falls on a given weekday again after 40 years at most
+_THURSDAY: Final = 4  # weekday of 1970-01-01, counted from Sunday
+_SEARCH_MONTHS: Final = 40 * 12 + 1  # 29 February falls on a given weekday at least every 40 years
 _LENGTHS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _SATURDAY: Final = 6
 
 
 @dataclass(frozen=True)
 class DayRule:
-    """Which days of a month fit. Weekdays count from Sunday, 0.
+    """Rule that selects days of a month. Weekdays count from Sunday, 0.
 
     Attributes:
         days: days of the month, from 1.
-        has_last_day: whether the month's last day is among them (``L``).
-        nearest: the weekday nearest to this day, or to the last if the month is shorter (``15W``); never in
-            another month.
+        has_last_day: True to include the month's last day (``L``).
+        nearest: selects the weekday nearest to this day, or to the last day of a shorter month (``15W``);
+            never in another month.
         weekdays: plain weekdays.
         nth: (weekday, k): the month's k-th of that weekday (``1#2``).
-        last: a weekday's last one in the month (``5L``).
-        both: whether a day must fit by its date *and* by its weekday; otherwise either will do.
+        last: weekdays of which the month's last is selected (``5L``).
+        both: True if both date and weekday must match; False if either suffices.
     """
 
     days: frozenset[int] = frozenset()
@@ -45,7 +45,7 @@ class DayRule:
     both: bool = True
 
     def in_month(self, first_weekday: int, length: int) -> tuple[int, ...]:
-        """The fitting days of a month that begins on *first_weekday* and has *length* days, ascending."""
+        """Return the matching days, ascending, of a month with this first weekday and length."""
         nearest = None if self.nearest is None else _nearest_workday(self.nearest, first_weekday, length)
         fitting = []
         for day in range(1, length + 1):
@@ -62,7 +62,7 @@ class DayRule:
 
 
 class Calendar:
-    """Every reading whose minute, hour, month and day are among those given."""
+    """Readings with the given minutes, hours, months and days."""
 
     def __init__(
         self, minutes: Iterable[int], hours: Iterable[int], months: Iterable[int], days: DayRule
@@ -73,10 +73,10 @@ class Calendar:
         self._days = days
         self._shapes: dict[
             tuple[int, int], tuple[int, ...]
-        ] = {}  # at most 28: where it begins, how long it is
+        ] = {}  # at most 28 shapes: first weekday and length of a month
 
     def next_after(self, reading: int) -> int | None:
-        """The first reading named after *reading*; None if there is none within 40 years."""
+        """Return the first matching reading after *reading*, or None within 40 years."""
         day_number, minute_of_day = divmod(reading, DAY)
         today = date.fromordinal(_EPOCH + day_number)
         first_of_month = day_number - today.day + 1
@@ -93,7 +93,7 @@ class Calendar:
 
     @cached_property
     def smallest_gap(self) -> int:
-        """Minutes between the two readings that lie closest together, over 40 years at most."""
+        """Minutes between the two closest readings, over 40 years."""
         times = [hour * 60 + minute for hour in self._hours for minute in self._minutes]
         gaps = [later - earlier for earlier, later in pairwise(times)]
         gaps.append(self._smallest_day_gap() * DAY - (times[-1] - times[0]))
@@ -104,7 +104,7 @@ class Calendar:
         return self._hours[0] * 60 + self._minutes[0]
 
     def _later_that_day(self, hour: int, minute: int) -> int | None:
-        """The first minute of the day named after hour:minute."""
+        """Return the first matching minute of the day after hour:minute, or None."""
         index = bisect_left(self._hours, hour)
         if index == len(self._hours):
             return None
@@ -152,14 +152,14 @@ class Calendar:
 
 
 def _length(year: int, month: int) -> int:
-    """Days in a month."""
+    """Return the number of days in a month."""
     if month == 2 and year % 4 == 0 and (year % 100 != 0 or year % 400 == 0):
         return 29
     return _LENGTHS[month - 1]
 
 
 def _nearest_workday(day: int, first_weekday: int, length: int) -> int:
-    """Monday to Friday nearest to *day* that lies in the same month."""
+    """Return the day from Monday to Friday nearest to *day* in the same month."""
     day = min(day, length)
     weekday = (first_weekday + day - 1) % 7
     if weekday == _SATURDAY:

@@ -1,7 +1,7 @@
-"""A cron expression: read, refused where readers would differ, known to fire.
+"""Parser of cron expressions, which refuses ambiguous ones and those that never fire.
 
-Five fields or an ``@name``, after Debian's cron. What is accepted is expanded once into
-a ``Calendar``; when its readings happen in a zone is the business of ``hub.schedules.trigger``.
+Five fields or an ``@name``, by the rules of Debian's cron. An accepted expression is expanded once into a
+``Calendar``. ``hub.schedules.trigger`` decides when its readings occur in a time zone.
 """
 
 import re
@@ -12,10 +12,10 @@ from typing import Final, NamedTuple
 from hub.schedules.calendar import DAY, Calendar, DayRule
 from protocol.errors import ErrorCode, HubError
 
-MAX_LENGTH: Final = 256  # what a person writes is shorter; a field of 40 kB is somebody's trial
-YEARS_AHEAD: Final = 8  # from one 29 February to the next across 2100
+MAX_LENGTH: Final = 256  # generous for people; a field of 40 kB is an attack
+YEARS_AHEAD: Final = 8  # maximum distance of 29 February, across 2100
 
-# The verdict must not change with the day it is asked for.
+# A fixed date, so that the same expression is always accepted or always refused.
 _FROM: Final = (date(2026, 1, 1) - date(1970, 1, 1)).days * DAY
 
 _NAMED: Final = {
@@ -36,7 +36,7 @@ _EVERY: Final = re.compile(r"@every\s+(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,6})
 
 
 class BadSchedule(HubError):
-    """The expression is refused. *reason* is a stable word, *hint* what to write instead."""
+    """The expression is refused. *reason* is a stable word, *hint* a suggestion."""
 
     code = ErrorCode.BAD_SCHEDULE
 
@@ -49,16 +49,16 @@ class BadSchedule(HubError):
 
 @dataclass(frozen=True)
 class Cron:
-    """A checked expression.
+    """A validated expression.
 
     Attributes:
-        text: five fields in croniter's spelling. Store what was written instead: ``+`` is lost here.
-        day_or: whether a day fires when either day field fits (cron's rule), or only when both do (``+``).
-        warning: what a reader may not expect.
-        follows_wall: whether it fires whenever the wall clock shows what it names: twice if that comes twice,
-            not at all if it is skipped. Otherwise it names fixed times, made up for and not repeated.
-            Debian's rule: a minute or hour field that begins with ``*`` follows the wall.
-        calendar: the readings it names.
+        text: five fields in croniter's notation. Do not store it, because it lacks ``+``.
+        day_or: True if a match of either day field suffices (cron's rule); False if both must match (``+``).
+        warning: a hint about surprising behaviour.
+        follows_wall: True to fire at every occurrence of a reading: twice for a repeated hour, and not in a
+            skipped hour. False for fixed times, which are made up for and not repeated. As in Debian's cron,
+            a minute or hour field that begins with ``*`` follows the wall clock.
+        calendar: the matching readings.
     """
 
     text: str
@@ -69,7 +69,7 @@ class Cron:
 
 
 class _Part(NamedTuple):
-    """One item of a field."""
+    """Item of a field."""
 
     spelled: str
     values: frozenset[int] = frozenset()
@@ -83,12 +83,12 @@ class _Field:
     name: str
     low: int
     high: int
-    names: tuple[str, ...] = ()  # of the values, from *low* on
+    names: tuple[str, ...] = ()  # of the values from *low* on
     examples: str = "*, 5, 5-7 or */2"
 
     @property
     def all(self) -> range:
-        """What ``*`` stands for."""
+        """Values of ``*``."""
         return range(self.low, self.low + len(self.names)) if self.names else range(self.low, self.high + 1)
 
     def number(self, word: str) -> int:
@@ -129,10 +129,10 @@ _FIELDS: Final = (_MINUTE, _HOUR, _DAY, _MONTH, _WEEKDAY)
 
 
 def parse_cron(text: str) -> Cron:
-    """Check a cron expression.
+    """Parse and check a cron expression.
 
     Raises:
-        BadSchedule: it is malformed, would be read differently elsewhere, or never fires.
+        BadSchedule: it is malformed, is interpreted differently by other cron parsers, or never fires.
     """
     if len(text) > MAX_LENGTH:
         raise BadSchedule(
@@ -147,7 +147,7 @@ def parse_cron(text: str) -> Cron:
     )
     _must_stand_alone(days, weekdays)
     warning = _judge_days(fields[2], fields[4]) if day_or else None
-    # Debian's cron takes a field that begins with * for unrestricted, and both must fit then.
+    # In Debian's cron, a field that begins with * counts as unrestricted, and then both must match.
     both = not day_or or fields[2].startswith("*") or fields[4].startswith("*")
     cron = Cron(
         " ".join(
@@ -189,7 +189,7 @@ def _split(text: str) -> list[str]:
 
 
 def _every_seconds(text: str) -> int:
-    """The seconds of ``@every 1h30m``; five minutes where that cannot be read."""
+    """Return the seconds of ``@every 1h30m``, or five minutes if it is malformed."""
     found = _EVERY.fullmatch(text)
     hours, minutes, seconds = (int(number or 0) for number in found.groups()) if found else (0, 0, 0)
     return hours * 3_600 + minutes * 60 + seconds or 300
@@ -225,7 +225,7 @@ def _part(field: _Field, item: str) -> _Part:
 
 
 def _range(field: _Field, item: str, first: str, last: str | None, step: str | None) -> range:
-    """The values from *first* to *last*, not yet stepped through."""
+    """Return the values from *first* to *last*, before stepping."""
     if first == "*":
         if last is not None:
             raise field.unreadable(item)
@@ -251,7 +251,7 @@ def _range(field: _Field, item: str, first: str, last: str | None, step: str | N
 
 
 def _must_stand_alone(days: list[_Part], weekdays: list[_Part]) -> None:
-    """Refuse two mixtures that are taken by some and not by others."""
+    """Refuse combinations of day fields that cron parsers interpret differently."""
     if len(days) > 1 and any(part.nearest for part in days):
         raise _DAY.refusal("'W' in a list is read differently elsewhere", "write one day, as in 15W")
     if len({bool(part.values) for part in weekdays}) > 1:
@@ -262,7 +262,7 @@ def _must_stand_alone(days: list[_Part], weekdays: list[_Part]) -> None:
 
 
 def _judge_days(day: str, weekday: str) -> str | None:
-    """A warning where both day fields are restricted; cron then fires when either fits."""
+    """Return a warning if both day fields are restricted; cron then fires when either matches."""
     if "*" in (day, weekday):
         return None
     if any(written.startswith("*") or re.search(r"[#L]|\dW", written) for written in (day, weekday)):

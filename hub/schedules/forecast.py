@@ -1,4 +1,4 @@
-"""The next fires, as people are shown them before they trust a schedule."""
+"""Forecasts of a schedule's next fires, shown to people."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,12 +13,12 @@ _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - a reading has no zone
 
 @dataclass(frozen=True)
 class Upcoming:
-    """A fire to come.
+    """A future fire.
 
     Attributes:
         at: the instant, in UTC.
-        local: the same instant in the zone asked for.
-        shift: what a change of the clocks does to it, as a sentence; None if nothing.
+        local: the same instant in the requested zone.
+        shift: the effect of a clock change on it, as a sentence; None if there is none.
     """
 
     at: datetime
@@ -27,10 +27,10 @@ class Upcoming:
 
 
 def upcoming(trigger: Trigger, after_ms: int, *, tz: str, count: int = 5) -> list[Upcoming]:
-    """The next *count* fires later than *after_ms*; fewer if the trigger comes to its end.
+    """Return the next *count* fires after *after_ms*; fewer if the trigger ends before.
 
     Raises:
-        ZoneInfoNotFoundError: there is no zone *tz*.
+        ZoneInfoNotFoundError: the zone *tz* is unknown.
     """
     zone = ZoneInfo(tz)
     found: list[Upcoming] = []
@@ -43,7 +43,11 @@ def upcoming(trigger: Trigger, after_ms: int, *, tz: str, count: int = 5) -> lis
 
 
 def _shift(trigger: CronTrigger, before_ms: int, fire_ms: int) -> str | None:
-    """What the clocks do to this fire, *before_ms* being the last one or where the forecast begins."""
+    """Return the effect of a clock change on a fire, or None.
+
+    Args:
+        before_ms: the previous fire, or the start of the forecast.
+    """
     fire = fire_ms // MINUTE_MS
     stretch = stretch_at(trigger.zone, fire)
     reading = fire + stretch.offset
@@ -62,7 +66,7 @@ def _shift(trigger: CronTrigger, before_ms: int, fire_ms: int) -> str | None:
 
 
 def _left_out(trigger: CronTrigger, before: int, fire: int) -> list[int]:
-    """The readings that the last gap after *before* and up to *fire* has skipped."""
+    """Return the readings skipped in the last gap after *before* and up to *fire*."""
     left_out: list[int] = []
     stretch = stretch_at(trigger.zone, before)
     while stretch.ends_at <= fire:
@@ -72,7 +76,7 @@ def _left_out(trigger: CronTrigger, before: int, fire: int) -> list[int]:
 
 
 def _skipped(trigger: CronTrigger, stretch: Stretch) -> list[int]:
-    """The readings named by the expression that the clocks were put past when *stretch* began."""
+    """Return the expression's readings that were skipped when *stretch* began."""
     skipped = []
     end = stretch.starts_at + stretch.offset
     reading = trigger.cron.calendar.next_after(end - stretch.jump - 1)
@@ -83,7 +87,7 @@ def _skipped(trigger: CronTrigger, stretch: Stretch) -> list[int]:
 
 
 def _absent(skipped: list[int], reading: int) -> str:
-    """``02:30 does not exist that night``, or on which date, if *reading* is of another."""
+    """Return ``02:30 does not exist that night``, with the date if *reading* is on another day."""
     first, last = skipped[0], skipped[-1]
     moment = _moment(first)
     if moment.date() != _moment(reading).date():

@@ -1,7 +1,7 @@
-"""Fires that lie behind us: which there were, and which of them deserve a run.
+"""Past fires of a schedule, and the selection of those that get a run.
 
-``walk`` lists them, ``plan_fires`` decides by the schedule's own rules. Neither looks at
-runs: what an earlier run still under way means for a fire is decided later.
+``walk`` lists the fires, and ``plan_fires`` applies the schedule's policies. Neither considers active runs,
+which are handled later.
 """
 
 from bisect import bisect_left
@@ -13,13 +13,13 @@ from typing import Final, Literal
 from hub.schedules.trigger import Trigger
 
 MOST_WALKED: Final = 1_000
-TICK_LATE_MS: Final = 60_000  # a tick sleeps for 30 s at most, another node takes over within 15 s
+TICK_LATE_MS: Final = 60_000  # a scheduler round waits 30 s at most, and another node takes over within 15 s
 
 _DAY_MS: Final = 24 * 60 * 60 * 1_000
 
 
 class Coalesce(StrEnum):
-    """Which of several missed fires deserve a run."""
+    """Policy for several missed fires: which of them get a run."""
 
     LATEST = "latest"
     EARLIEST = "earliest"
@@ -28,13 +28,13 @@ class Coalesce(StrEnum):
 
 @dataclass(frozen=True)
 class Missed:
-    """The fires of a time that has passed, at least one. UTC epoch milliseconds.
+    """Fires within a past period, at least one. UTC epoch milliseconds.
 
     Attributes:
-        fires: the newest of them, ascending, at most 1,000.
-        earlier: empty, unless there were too many to walk through: then the first 1,000, and the last one
-            before *fires*. What lies between those two was not looked at.
-        next_at: the first fire after that time.
+        fires: the newest fires, ascending, at most 1,000.
+        earlier: empty unless the period had too many fires: then the first 1,000, and the last fire before
+            *fires*. The fires between these two were not enumerated.
+        next_at: the first fire after the period.
     """
 
     fires: tuple[int, ...]
@@ -51,7 +51,7 @@ class Missed:
 
     @property
     def count(self) -> int:
-        """How many; at least so many if *is_capped*."""
+        """Number of fires; a lower bound if *is_capped*."""
         return len(self.earlier) + len(self.fires)
 
     @property
@@ -60,18 +60,18 @@ class Missed:
 
     @property
     def has_hole(self) -> bool:
-        """Whether some fires were not looked at."""
+        """True if some fires were not enumerated."""
         return len(self.earlier) > MOST_WALKED
 
 
 @dataclass(frozen=True)
 class Covered:
-    """Consecutive fires that get no run of their own, from *first_at* to *fire_at*.
+    """Consecutive fires without a run of their own, from *first_at* to *fire_at*.
 
     Attributes:
-        count: how many; a lower bound where the walk was capped.
-        decision: ``coalesced``: another fire's run stands for them; ``skipped_window``: too old.
-        of: the fire whose run stands for them; None if none does.
+        count: number of fires; a lower bound if the walk was capped.
+        decision: ``coalesced`` if another fire's run covers them, ``skipped_window`` if they are too old.
+        of: the fire whose run covers them, or None.
     """
 
     first_at: int
@@ -83,12 +83,12 @@ class Covered:
 
 @dataclass(frozen=True)
 class FirePlan:
-    """What becomes of missed fires. Every one of them is in *runs* or within one of *covered*.
+    """Decision on missed fires. Every fire is in *runs* or within *covered*.
 
     Attributes:
-        runs: fires that deserve a run, ascending.
-        covered: the others, ascending.
-        is_catchup: whether a fire in *runs* was missed, and not merely seen a moment late.
+        runs: fires that get a run, ascending.
+        covered: all other fires, ascending.
+        is_catchup: True if a fire in *runs* was missed, not only processed a moment late.
     """
 
     runs: tuple[int, ...]
@@ -97,10 +97,10 @@ class FirePlan:
 
 
 def walk(trigger: Trigger, after_ms: int, until_ms: int) -> Missed | None:
-    """The fires later than *after_ms* and not later than *until_ms*; None if there is none.
+    """Return the fires after *after_ms* and up to *until_ms*, or None if there is none.
 
-    After 1,000 of them the walk starts again a day before the newest, so that a year of a
-    job that fires every minute takes some thousand steps.
+    After 1,000 fires, the walk continues from a day before the newest. So a year of a job that fires every
+    minute takes only some thousand steps.
     """
     fires: list[int] = []
     at = trigger.next_after(after_ms)
@@ -121,20 +121,21 @@ def plan_fires(
     now_ms: int,
     tick_late_ms: int = TICK_LATE_MS,
 ) -> FirePlan:
-    """Decide which fires deserve a run.
+    """Select the fires that get a run.
 
     Args:
-        coalesce: which of several: ``latest``, ``earliest``, or ``all``, that is the newest *max_catchup*.
-        window_ms: fires older than this deserve none. None: none is too old. 0: only what is seen in time.
-        now_ms: the time they are looked at, less the schedule's offset.
-        tick_late_ms: a fire no older than this was seen in time.
+        coalesce: policy for several fires: ``latest``, ``earliest``, or ``all``, limited to the newest
+            *max_catchup*.
+        window_ms: maximum age of a fire. None for no limit; 0 for fires processed in time only.
+        now_ms: the current time minus the schedule's offset.
+        tick_late_ms: maximum age of a fire that counts as processed in time.
     """
     known = missed.earlier + missed.fires
     old = 0
     if window_ms is not None:
         old = bisect_left(known, now_ms - max(window_ms, tick_late_ms))
         if missed.has_hole and old == len(missed.earlier) - 1:
-            old += 1  # the window begins in the hole: what was not looked at goes with what is too old
+            old += 1  # the window begins among the unenumerated fires, which count as too old
     worth = known[old:]
     match Coalesce(coalesce):
         case Coalesce.LATEST:
@@ -151,7 +152,7 @@ def plan_fires(
 
 
 def _newest_day(trigger: Trigger, first: tuple[int, ...], until_ms: int) -> Missed:
-    """The fires up to *until_ms*, *first* being the first of them."""
+    """Return the newest fires up to *until_ms*, given the *first* fires of the period."""
     newest = _last_fire(trigger, first[-1], until_ms)
     start = _last_fire(trigger, first[-1], max(first[-1], newest - _DAY_MS))
     fires: deque[int] = deque(maxlen=MOST_WALKED)
@@ -166,8 +167,8 @@ def _newest_day(trigger: Trigger, first: tuple[int, ...], until_ms: int) -> Miss
 
 
 def _last_fire(trigger: Trigger, fire_at: int, until_ms: int) -> int:
-    """The last fire up to *until_ms*; *fire_at* is one of those. Some 40 steps, however many there are."""
-    low, high = fire_at, until_ms  # a fire; nothing fires after this one and until then
+    """Return the last fire up to *until_ms*, by bisection from the fire *fire_at*; about 40 steps."""
+    low, high = fire_at, until_ms  # invariant: the last fire is at or after low, and not after high
     while low < high:
         middle = (low + high) // 2
         later = trigger.next_after(middle)

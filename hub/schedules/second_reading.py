@@ -1,7 +1,7 @@
-"""A second reader of what a person wrote: croniter, whose readings many know.
+"""Comparison of a cron expression with a second parser, croniter.
 
-Our own grammar refuses what is known to be read differently. What nobody knew of is
-found here, before it fires at an hour that its author did not mean.
+The hub's own grammar refuses known ambiguities. This check finds unknown ones before a schedule fires at an
+unintended time.
 """
 
 from datetime import datetime, timedelta
@@ -12,14 +12,14 @@ from croniter import CroniterError, croniter
 from hub.schedules.cron import BadSchedule, Cron
 
 COMPARED: Final = 5  # fires
-LOOKED_AHEAD: Final = 50  # years: 29 February falls on a given weekday again after 40
+LOOKED_AHEAD: Final = 50  # years: 29 February falls on a given weekday at least every 40 years
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - readings of a wall clock have no zone
-_FROM: Final = datetime(2026, 1, 1)  # noqa: DTZ001 - the verdict must not change with the day it is asked for
+_FROM: Final = datetime(2026, 1, 1)  # noqa: DTZ001 - a fixed date, so that the result is always the same
 _MINUTE: Final = timedelta(minutes=1)
 
 
 def check_reading(cron: Cron) -> None:
-    """Compare the first fires that both readers see.
+    """Compare the first fires of both parsers.
 
     Raises:
         BadSchedule: they differ (``read_differently``).

@@ -1,6 +1,6 @@
-"""What a schedule waits for: a cron expression in a time zone, an interval, or one instant.
+"""Triggers of schedules: a cron expression in a time zone, an interval, or a single instant.
 
-A trigger gives fires: nominal instants, in UTC epoch milliseconds. It keeps no state.
+A trigger computes fires: nominal instants in UTC epoch milliseconds. It has no state.
 """
 
 import hashlib
@@ -24,37 +24,37 @@ __all__ = [
 ]
 
 MINUTE_MS: Final = 60_000
-SHORTEST_INTERVAL_MS: Final = 5_000  # half of it is the shortest time in which a fire can be seen to be late
+SHORTEST_INTERVAL_MS: Final = 5_000  # half of it is the shortest delay that can be recognized as late
 
-# Debian's: clocks put back by more are not a change of season, and the day starts over.
+# As in Debian's cron: a larger setback is not a change of season, and the day starts over.
 _MOST_REPEATED: Final = 180  # minutes
-_TRIGGERS_KEPT: Final = 16_384  # above the 10,000 schedules that one tick must bear
-# In the year 9889: so that 40 years of searching stay within what datetime knows.
+_TRIGGERS_KEPT: Final = 16_384  # more than the 10,000 schedules that must be supported
+# In the year 9889, so that a search over 40 years stays within datetime's range.
 _LAST_MS: Final = 249_900_000_000_000
 
 
 class Trigger(Protocol):
-    """When something fires. Pure: the same question has the same answer, in every process."""
+    """Schedule of fires. Pure: the same arguments give the same result in every process."""
 
     def next_after(self, after_ms: int) -> int | None:
-        """The first fire strictly later than *after_ms*; None: never again."""
+        """Return the first fire strictly after *after_ms*, or None if the trigger has ended."""
         ...
 
     def period_ms(self) -> int:
-        """The smallest time between two fires, changes of clocks apart. Jitter must stay below half of it."""
+        """Return the minimum time between two fires, ignoring clock changes. Jitter stays below its half."""
         ...
 
 
 @dataclass(frozen=True)
 class CronTrigger:
-    """A cron expression read in a time zone, by the rule of Debian's cron.
+    """A cron expression in a time zone, by the rules of Debian's cron.
 
-    Where clocks are put forward, a job with fixed times that were skipped fires once, at the
-    first instant after the gap; where they are put back, it fires the first time only. A job
-    that follows the wall (see ``Cron``) skips what is skipped and repeats what is repeated.
+    When clocks go forward, a job with fixed times in the gap fires once, at the first instant after the gap.
+    When clocks go back, it fires the first time only. A job that follows the wall clock (see ``Cron``) skips
+    a gap and repeats repeated readings.
 
-    Debian's cron gives up skipped times after three hours. Here they are made up for however
-    long the gap is, so that a daily job does not vanish where a zone skips a whole day.
+    Debian's cron drops skipped times in gaps over three hours. Here they are made up for after any gap, so
+    that a daily job fires even if a zone skips a whole day.
     """
 
     cron: Cron
@@ -71,7 +71,7 @@ class CronTrigger:
         return self.cron.calendar.smallest_gap * MINUTE_MS
 
     def _next_fixed(self, minute: int) -> int | None:
-        """A clock that is never put back gives the readings; it waits until the zone's has caught up."""
+        """Return the next fire of fixed times: readings of a clock that is never set back."""
         calendar = self.cron.calendar
         stretch = stretch_at(self.zone, minute)
         reading = minute + stretch.offset
@@ -81,7 +81,7 @@ class CronTrigger:
         found = calendar.next_after(reading)
         while found is not None:
             if found - stretch.offset < stretch.ends_at:
-                # What the clocks were put past happens when they are put forward.
+                # Skipped readings fire when the clocks go forward.
                 return max(found - stretch.offset, stretch.starts_at)
             border = stretch.ends_at
             stretch = stretch_at(self.zone, border)
@@ -90,7 +90,7 @@ class CronTrigger:
         return None
 
     def _next_on_the_wall(self, minute: int) -> int | None:
-        """Each stretch is read from its first minute on, whatever the clocks showed before."""
+        """Return the next fire by the wall clock, with each stretch read from its first minute on."""
         calendar = self.cron.calendar
         stretch = stretch_at(self.zone, minute)
         found = calendar.next_after(minute + stretch.offset)
@@ -105,7 +105,7 @@ class CronTrigger:
 
 @dataclass(frozen=True)
 class EveryTrigger:
-    """Fires at *anchor_ms* and every *every_ms* from there on, whatever clocks on walls show.
+    """Fires at *anchor_ms* and every *every_ms* after it, independent of time zones.
 
     Raises:
         BadSchedule: the interval is shorter than five seconds.
@@ -133,7 +133,7 @@ class EveryTrigger:
 
 @dataclass(frozen=True)
 class AtTrigger:
-    """Fires once."""
+    """A trigger that fires once."""
 
     at_ms: int
 
@@ -141,16 +141,16 @@ class AtTrigger:
         return self.at_ms if after_ms < self.at_ms else None
 
     def period_ms(self) -> int:
-        return DAY * MINUTE_MS  # it has none; more than half a day of jitter is nobody's wish
+        return DAY * MINUTE_MS  # a single fire has no period; this bounds jitter to half a day
 
 
 def trigger_of(
     *, kind: str, expr: str | None, every_ms: int | None, at_ms: int | None, tz: str, anchor_ms: int
 ) -> Trigger:
-    """The trigger that a schedule's row describes; *kind* says which of the next three is given.
+    """Return the trigger of a schedule's row; *kind* selects the field that must be set.
 
     Raises:
-        BadSchedule: the row cannot be read: its expression, its interval, its zone, or no such kind.
+        BadSchedule: the kind, expression, interval or zone is invalid.
     """
     match kind, expr, every_ms, at_ms:
         case "cron", str(text), None, None:
@@ -165,7 +165,7 @@ def trigger_of(
 
 
 def offset_ms(schedule_id: str, jitter_ms: int) -> int:
-    """How long after its nominal time a fire is looked at: 0..*jitter_ms*, the same at every start."""
+    """Return the delay of a schedule's fires: 0..*jitter_ms*, the same in every process."""
     digest = hashlib.blake2b(schedule_id.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % (jitter_ms + 1)
 

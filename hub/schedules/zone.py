@@ -1,7 +1,7 @@
-"""A time zone as stretches of constant offset, found by asking ``zoneinfo``.
+"""Time zones as stretches of constant offset, computed from ``zoneinfo``.
 
-All times here are whole minutes since the epoch, UTC. No zone has changed by a part of
-a minute since 1973; before that, the seconds of an offset are left out.
+All times are whole minutes since the epoch, UTC. Since 1973, no zone has changed its offset by a fraction of
+a minute; before, the seconds of an offset are dropped.
 """
 
 import hashlib
@@ -16,20 +16,20 @@ from zoneinfo import ZoneInfo
 
 from hub.schedules.calendar import DAY
 
-_PAGE: Final = 400 * DAY  # a zone is asked about this much at once: 0.3 ms
-_PAGES_KEPT: Final = 4_096  # every zone there is, for a few years
+_PAGE: Final = 400 * DAY  # computed together: 0.3 ms
+_PAGES_KEPT: Final = 4_096  # enough for all zones over a few years
 _MINUTE: Final = timedelta(minutes=1)
 
 
 class Stretch(NamedTuple):
-    """A time in which the clocks of a zone are not changed.
+    """A period without a clock change in a zone.
 
     Attributes:
         starts_at: its first minute.
         ends_at: the first minute after it.
-        offset: local time less UTC, in minutes.
-        jump: how far the clocks were put forward at *starts_at*, in minutes; negative: back; 0: not at all, a
-            page begins there.
+        offset: local time minus UTC, in minutes.
+        jump: minutes by which the clocks went forward at *starts_at*; negative if they went back; 0 if a page
+            begins without a change.
     """
 
     starts_at: int
@@ -39,9 +39,9 @@ class Stretch(NamedTuple):
 
 
 def stretch_at(zone: ZoneInfo, minute: int) -> Stretch:
-    """The stretch that *minute* lies in.
+    """Return the stretch that contains *minute*.
 
-    Where a page ends it may be cut short, but a change less than a day before *minute* is never out of sight.
+    It may be shortened at a page's end, but always shows a change less than a day before *minute*.
     """
     stretches = _page(zone, minute // _PAGE)
     return next(stretch for stretch in stretches if minute < stretch.ends_at)
@@ -49,9 +49,9 @@ def stretch_at(zone: ZoneInfo, minute: int) -> Stretch:
 
 @cache
 def tzdata_digest() -> str:
-    """A digest of the zone files in use: another one means that instants have to be worked out again.
+    """Return a digest of the installed zone files. If it changes, stored instants must be recomputed.
 
-    Reads some 600 small files, once in the life of the process.
+    Reads some 600 small files, once per process.
     """
     digest = hashlib.blake2b(digest_size=16)
     for key in sorted(zoneinfo.available_timezones()):
@@ -61,11 +61,11 @@ def tzdata_digest() -> str:
 
 @lru_cache(maxsize=_PAGES_KEPT)
 def _page(zone: ZoneInfo, number: int) -> tuple[Stretch, ...]:
-    """The stretches of a page and of the day before it."""
+    """Return the stretches of a page and of the day before it."""
     starts_at, end = number * _PAGE - DAY, (number + 1) * _PAGE
     offset, jump = _offset(zone, starts_at), 0
     stretches = []
-    # Once a day is enough: no zone has changed its clocks twice within six days since 1970.
+    # One probe per day is enough: since 1970, no zone has changed its clocks twice within six days.
     for probe in (*range(starts_at + DAY, end, DAY), end - 1):
         if (new := _offset(zone, probe)) != offset:
             change = _first_minute_of(zone, new, probe - DAY, probe)
@@ -75,7 +75,7 @@ def _page(zone: ZoneInfo, number: int) -> tuple[Stretch, ...]:
 
 
 def _first_minute_of(zone: ZoneInfo, offset: int, low: int, high: int) -> int:
-    """The minute of (low, high] from which *offset* holds."""
+    """Return the first minute in (low, high] with the given offset."""
     return low + bisect_left(range(low, high), True, key=lambda minute: _offset(zone, minute) == offset)
 
 
@@ -85,7 +85,7 @@ def _offset(zone: ZoneInfo, minute: int) -> int:
 
 
 def _zone_file(key: str) -> bytes:
-    """The file that ``ZoneInfo(key)`` reads: the system's, else the one of the package tzdata."""
+    """Return the zone file that ``ZoneInfo(key)`` reads, of the system or else of package tzdata."""
     for folder in zoneinfo.TZPATH:
         path = Path(folder, key)
         if path.is_file():
