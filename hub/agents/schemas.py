@@ -4,8 +4,8 @@ A schema is fully checked before it is stored, so that later validation cannot f
 than the standard, to keep validation linear in time:
 
 - A reference leads to ``#/$defs/NAME`` of the same schema, without cycles.
-- A pattern must be matchable in linear time: a match of 1 to 512 characters without lookarounds
-  (``hub.extraction.patterns``).
+- A pattern must be matchable in linear time: matches of 1 to 512 characters, without backreferences and
+  lookarounds (``hub.extraction.patterns``).
 - A schema that expands to more than ``MOST_PARTS`` is refused.
 """
 

@@ -123,8 +123,7 @@ class ToGateway:
             case _:
                 try:
                     await self._look(gateway, seen)
-                # the session may be refused because its agent was deleted; checked next
-                except GatewayRefused as refused:
+                except GatewayRefused as refused:  # its agent may have been deleted
                     if not await self._is_gone(gateway, seen, {"error": shortened(str(refused))}):
                         raise
 

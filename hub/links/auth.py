@@ -207,8 +207,7 @@ class Authenticator:
             raise refuse(exc.code, str(exc), CloseCode.AUTH_FAILED) from exc
         try:
             check_hello(key, identity, knock.challenge, hello)
-        # the peer has not proved to hold the key, so the failure is not counted against it
-        except BadProof as exc:
+        except BadProof as exc:  # not counted against the key, which the peer may not hold
             raise refuse(exc.code, str(exc), CloseCode.AUTH_FAILED) from exc
         credential = f"key:{key.id}"
         self._tell_skew(identity, knock.connection_id)

@@ -36,7 +36,7 @@ from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest
 log = Channel(__name__)
 
 LAST_WORDS_S: Final = 1.0  # for the closing handshake of a device that does not read
-CHEAP_BYTES: Final = 512  # of a message; of these, one in EVERY is measured and counted EVERY times
+CHEAP_BYTES: Final = 512  # of messages up to this size, one in EVERY is measured, and counts EVERY times
 
 
 # Reasons if the device ended the connection: without or with a close frame.

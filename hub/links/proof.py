@@ -16,7 +16,7 @@ _Y: Final = 2**255 - 1  # the bits of y; the last bit of a key is the sign of x
 
 # y of the eight points of small order. With one of them as key, a signature that anyone can make fits every
 # text, or one in a few. C2SP/CCTV, ed25519 (low_order_A): eight points, and six more spellings, all of y >=
-# p. Order 8 has the points that doubling takes to y = 0: d y^4 + 2 y^2 = 1.
+# p. The points of order 8 are those that doubling takes to y = 0: d y^4 + 2 y^2 = 1.
 _Y_OF_ORDER_8: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
 _SMALL_ORDER: Final = frozenset((1, _P - 1, 0, _Y_OF_ORDER_8, _P - _Y_OF_ORDER_8))
 

@@ -52,7 +52,7 @@ class KeyRotation:
         self._clock = clock
 
     async def rotate(self, link: DeviceLink, *, public_key: str, signature: str, proof: str) -> KeyId:
-        """Replace the device's key. The old key is revoked, and this connection stays open.
+        """Replace the device's key. The old key is no longer valid; this connection stays open.
 
         Args:
             public_key: the new key in wire format.

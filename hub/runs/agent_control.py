@@ -69,7 +69,7 @@ def _terminates(asked: StandingWrite) -> bool:
 
 
 def _beside(asked: StandingWrite) -> dict[str, str | None]:
-    """Return the audit details of fields other than status moves; metadata is named without its content."""
+    """Return the audit details of fields other than status moves, without the content of metadata."""
     told: dict[str, str | None] = {}
     for name in ("exhaust_reason", "recovery_at"):
         value = getattr(asked, name)

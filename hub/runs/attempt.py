@@ -34,7 +34,7 @@ class Reading(NamedTuple):
     Attributes:
         link: link to the unit's device, or None if it is not connected.
         read_at: when the document was read, in epoch milliseconds.
-        message: the mail message, if the unit is a mailbox.
+        message: the mailbox message of the document; None for a file.
     """
 
     link: DeviceLink | None

@@ -60,7 +60,7 @@ class Elsewhere:
         return found or self._of_same_words(item)
 
     def _of_same_words(self, item: FoundItem) -> KnownItem | None:
-        """Return an item of the same quote and day under any name, or an item reported by its device."""
+        """Return an item of the same quote, under any name, of the same day or reported by its device."""
         today = None if item.date_ms is None else _day(item.date_ms, self._timezone)
         same = (
             one

@@ -121,8 +121,7 @@ class MailboxVisits:
             await self._store.write(connectors.note_success, row.id, at=at)
             if reading.is_full:
                 await self._go_on(attempt)
-            # A lost cursor restarts from this time, so no earlier message may be open.
-            elif not reading.is_held:
+            elif not reading.is_held:  # reading restarts from here if the cursor is lost
                 await self._store.write(connector_cursors.note_end_of_stream, order.agent_id, at=at)
         return None
 

@@ -28,7 +28,7 @@ class RunWatch:
             event.set()
 
     async def changes(self, run_id: RunId, *, at_most_every_s: float = 0.2) -> AsyncGenerator[None]:
-        """Yield once at once, and then once per change; changes in quick succession count as one.
+        """Yield immediately, and then once per change; changes in quick succession count as one.
 
         The caller closes the generator (``contextlib.aclosing``).
         """

@@ -31,7 +31,7 @@ class Hold(msgspec.Struct, frozen=True):
 
     Attributes:
         until: end of the pause; aware, UTC.
-        starts: number of consecutive starts that ended in a crash.
+        starts: number of consecutive starts with a crash between each two.
         within_s: maximum seconds between two of these starts.
     """
 
