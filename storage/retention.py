@@ -1,25 +1,23 @@
-"""What is old goes: each function is one bounded transaction, to be repeated until it returns 0.
+"""Deletion of old rows: each function is one bounded transaction, to be repeated until it returns 0.
 
-Live runs are never touched. Ids outlive what they name: ``runs.rerun_of``,
-``unit_ledger.run_id``, ``schedule_fires.run_id`` and ``activity_log.run_id`` may name a
-run that went. The ledger needs nothing of it but its own row; everybody else says
-"a run that is no longer kept" where ``find_run`` finds none.
+Live runs are never touched. ``runs.rerun_of``, ``unit_ledger.run_id``, ``schedule_fires.run_id`` and
+``activity_log.run_id`` may name a deleted run. The ledger needs only its own row; other readers say "a run
+that is no longer kept" where ``find_run`` returns nothing.
 
-**Why no item is delivered twice** although ``run_calls`` of old runs go. A known call id
-keeps a call from being sent again only while its row is here, and a plan can name an
-old id only if the ledger does not stop the unit before: it failed in part, or its
-content or its agent's prompt is what it was once before. Then:
+**Why no item is delivered twice** although ``run_calls`` of old runs are deleted. A known call id prevents a
+second send only while its row exists. A plan can name an old id only if the ledger does not skip the unit
+before. That happens if the unit failed in part, or if its content or its agent's prompt returned to an
+earlier state. Then:
 
-* while the unit is seen run by run, every plan adopts the rows into the newest run, so
-  they are never old;
-* an agent that rests keeps its newest runs at any age, and their calls with them;
-* otherwise the call is planned afresh and sent with its old id, and the device answers
-  it from its own store, where an answer lasts as long as the row it tells of
-  (PROTOCOL.md, "Calls"). A device that kept ids for no longer than the hub keeps runs
-  would be the only one to insert again.
+* while runs see the unit again and again, every plan adopts the rows into the newest run, so they are never
+old;
+* an agent that rests keeps its newest runs at any age, with their calls;
+* otherwise the call is planned again and sent with its old id. The device answers it from its own store,
+where an answer lasts as long as the row it describes (PROTOCOL.md, "Calls"). Only a device that kept ids no
+longer than the hub keeps runs would insert again.
 
-``forget_payloads`` keeps id, state and answer. A call that an adopting run has to send
-again gets the payload of the new plan (``plans.plan_unit``).
+``forget_payloads`` keeps id, state and answer. A call that an adopting run has to send again gets the payload
+of the new plan (``plans.plan_unit``).
 """
 
 from collections.abc import Sequence
@@ -45,37 +43,37 @@ from storage.schema import (
     wakes,
 )
 
-ROWS = 500  # in one transaction: a few milliseconds of the one writer
-RUNS = 100  # looked at in one transaction
-PAGES = 250  # of 4 kB, moved in one transaction
-SPARE_PAGES = 2_000  # 8 MB stay in the file: the next hour wants them again
+ROWS = 500  # in one transaction: a few milliseconds of the only writer
+RUNS = 100  # examined in one transaction
+PAGES = 250  # pages of 4 kB, moved in one transaction
+SPARE_PAGES = 2_000  # 8 MB of free pages stay in the file, for the next hour's writes
 
 _rows: sa.BindParameter[int] = sa.bindparam("rows", type_=sa.Integer)
 _before: sa.BindParameter[int] = sa.bindparam("before")
 _old: sa.BindParameter[str] = sa.bindparam("old", expanding=True)
 
 DAY_MS = 86_400_000
-STEADY_MS = 90 * 60_000  # with a look every hour, the third one that agrees
+STEADY_MS = 90 * 60_000  # with an hourly check, the third check that agrees
 
-CLOCK = "housekeeping.clock"  # its key in the table hub
+CLOCK = "housekeeping.clock"  # key in the table hub
 KNOWN_CLOCK = sa.select(hub.c.value).where(hub.c.key == CLOCK).with_for_update()
 KEEP_CLOCK = sa.update(hub).where(hub.c.key == CLOCK).values(value=sa.bindparam("looks"))
 
 
 class _Looks(msgspec.Struct, frozen=True):
-    """When the clock was looked at last, and since when it has agreed with itself."""
+    """Time of the last check of the clock, and start of the period in which all checks agreed."""
 
     at: int
     since: int
 
 
 def is_clock_steady(c: sa.Connection, at: int) -> bool:
-    """Whether *at* may be believed, so that what is old by it may go. To be asked about once an hour.
+    """Return True if the clock is plausible, so that rows older than *at* may be deleted.
 
-    A clock that is a day or more from where the look before left it is wrong now or was so then, or
-    nobody looked for so long. Which of these it is, time tells: it is believed again
-    once it has gone on by itself for an hour and a half. Rows of others are no witness,
-    for a hub with a wrong clock writes them with that clock.
+    To be called about once an hour. A clock that differs by a day or more from the check before is wrong now,
+    or was wrong then. Otherwise no check ran for a long time. The clock counts as steady again after it has
+    advanced normally for an hour and a half. Timestamps of other rows prove nothing, because a hub with a
+    wrong clock writes them with that clock.
     """
     known = c.execute(KNOWN_CLOCK).scalar_one_or_none()
     before = None if known is None else msgspec.json.decode(known, type=_Looks)
@@ -97,7 +95,7 @@ _oldest_kept = (
     .limit(1)
     .offset(sa.bindparam("newer", type_=sa.Integer))
 )
-# What a mailbox brought is behind its cursor: it waits for its device, however long that is away.
+# A mailbox's cursor is already past this data, so the call waits for its device at any age.
 _waits = sa.exists().where(
     runs.c.id == run_calls.c.run_id,
     agents.c.id == runs.c.agent_id,
@@ -119,7 +117,7 @@ OLD_RUNS = (
     .order_by(runs.c.completed_at)
     .limit(_rows)
 )
-# Of the run still, when the row's turn has come: a plan may adopt it while this waits for its lock.
+# Checked again under the row's lock: meanwhile a plan may have adopted the call into another run.
 _is_of_old_run = run_calls.c.run_id.in_(_old)
 DROP_CALLS = sa.delete(run_calls).where(
     run_calls.c.call_id.in_(sa.select(run_calls.c.call_id).where(_is_of_old_run).limit(_rows)),
@@ -143,7 +141,7 @@ DROP_RUNS = sa.delete(runs).where(runs.c.id.in_(sa.select(runs.c.id).where(runs.
 
 
 def list_agent_ids(c: sa.Connection) -> list[AgentId]:
-    """Every agent, archived or not: those whose runs are looked through."""
+    """Return the ids of all agents, also archived ones, whose runs may be pruned."""
     return [AgentId(id) for id in c.execute(AGENTS).scalars()]
 
 
@@ -158,16 +156,16 @@ def prune_runs(
 ) -> int:
     """Delete runs of these agents that ended before *before*, with their units, calls and history.
 
-    The last run that a transaction touches may keep some of its rows until the next one.
+    The last run that a transaction touches may keep some of its rows until the next call.
 
     Args:
-        agent_ids: each costs two look-ups, so a caller names only some at a time.
-        before, failed_before: epoch milliseconds; the second one for FAILED runs.
-        kept: as many of an agent's runs, those that ended last, stay at any age; at least 1.
-        rows: how many may go in this transaction, of all tables together.
+        agent_ids: agents to prune; each costs two queries, so a caller passes only some at a time.
+        before, failed_before: epoch milliseconds; the second for FAILED runs.
+        kept: number of runs of each agent, the last ended, that stay at any age; at least 1.
+        rows: maximum number of rows to delete in this transaction, of all tables together.
 
     Returns:
-        How many rows went; 0: nothing is left to do.
+        The number of deleted rows; 0 if none are left to delete.
     """
     ended = {"before": before, "failed_before": failed_before, "newer": kept - 1}
     went = 0
@@ -204,20 +202,20 @@ MARK_FORGOTTEN = sa.update(runs).where(runs.c.id.in_(_old)).values(forgotten_at=
 
 
 def forget_payloads(c: sa.Connection, *, before: int, at: int, rows: int = ROWS) -> int:
-    """Drop what the calls of runs that ended before *before* carried: the text of items, and their quotes.
+    """Delete the payloads of calls of runs that ended before *before*: text of items, and their quotes.
 
-    Id, state and answer stay. What an item says, with its quote, stays in ``items`` as long as its agent:
-    a new edition of a file is compared with it, and a device that lost the row gets it again.
+    Id, state and answer stay. The item's own text and quote stay in ``items`` as long as its agent exists. A
+    new version of a file is compared with them, and a device that lost the row gets them again.
 
     Returns:
-        How many rows changed, calls and runs; 0: nothing is left to do.
+        The number of changed rows, calls and runs; 0 if none are left.
     """
     old = c.execute(REMEMBERED, {"before": before, "rows": RUNS}).scalars().all()
     if not old:
         return 0
     forgot = c.execute(FORGET, {"old": old, "rows": rows}).rowcount
     if forgot == rows:
-        return forgot  # these runs may have more
+        return forgot  # these runs may have more calls
     return forgot + c.execute(MARK_FORGOTTEN, {"old": old, "now": at}).rowcount
 
 
@@ -231,10 +229,10 @@ DROP_FIRES = sa.delete(schedule_fires).where(
 
 
 def prune_fires(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete what was decided about fires before *before*; returns how many went.
+    """Delete decisions about fires made before *before*. Return the number of deleted rows.
 
-    The schedule's cursor keeps them from being decided again; a backfill of a range
-    that is no longer kept would.
+    The schedule's cursor prevents a second decision about them. A backfill of a deleted range would decide
+    them again.
     """
     return c.execute(DROP_FIRES, {"before": before, "rows": rows}).rowcount
 
@@ -247,7 +245,7 @@ DROP_WAKES = sa.delete(wakes).where(
 
 
 def prune_wakes(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete wakes that were over before *before*; returns how many went."""
+    """Delete wakes that were settled before *before*. Return the number of deleted rows."""
     return c.execute(DROP_WAKES, {"before": before, "rows": rows}).rowcount
 
 
@@ -272,14 +270,14 @@ DROP_CROWDED = sa.delete(schedule_fires).where(
 
 
 def list_schedule_ids(c: sa.Connection) -> list[str]:
-    """Every schedule, enabled or not: those to look through for a crowd of fires."""
+    """Return the ids of all schedules, also disabled ones, for ``prune_crowded_fires``."""
     return list(c.execute(SCHEDULES).scalars())
 
 
 def prune_crowded_fires(c: sa.Connection, schedule_ids: Sequence[str], *, kept: int, rows: int = ROWS) -> int:
-    """Delete all but the newest *kept* fires of each of these schedules; returns how many went.
+    """Delete all but the newest *kept* fires of each of these schedules. Return the number of deleted rows.
 
-    It walks over up to *kept* rows of each, so a caller names only some at a time.
+    Scans up to *kept* rows of each schedule, so a caller passes only some at a time.
     """
     went = 0
     for schedule_id in schedule_ids:
@@ -344,38 +342,41 @@ DROP_ANSWERS = sa.delete(idempotency_keys).where(
 
 
 def prune_activity(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete entries of the activity log that are older than *before*; returns how many went."""
+    """Delete entries of the activity log older than *before*. Return the number of deleted rows."""
     return c.execute(DROP_ACTIVITY, {"before": before, "rows": rows}).rowcount
 
 
 def prune_agent_history(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete moves of agents before *before*; returns how many went.
+    """Delete state changes of agents before *before*. Return the number of deleted rows.
 
-    The newest on each axis stays, for it says since when and why an agent stands where it stands.
+    The newest change on each axis stays: it dates and explains the agent's current state.
     """
     return c.execute(DROP_AGENT_HISTORY, {"before": before, "rows": rows}).rowcount
 
 
 def prune_config_history(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete changes of agents' configs before *before*; returns how many went.
+    """Delete config changes of agents before *before*. Return the number of deleted rows.
 
-    The newest of an agent stays: the next one is numbered after it.
+    The newest change of an agent stays: the next is numbered after it.
     """
     return c.execute(DROP_CONFIG_HISTORY, {"before": before, "rows": rows}).rowcount
 
 
 def prune_idempotency(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete kept answers older than *before*; returns how many went. Such a request would be done again."""
+    """Delete stored responses older than *before*; their requests would then run again.
+
+    Returns:
+        The number of deleted rows.
+    """
     return c.execute(DROP_ANSWERS, {"before": before, "rows": rows}).rowcount
 
 
 def vacuum(c: sa.Connection, *, pages: int = PAGES, spare: int = SPARE_PAGES) -> int:
-    """Give free pages of the SQLite file back to its file system, all but *spare*; returns how many went.
+    """Return free pages of the SQLite file to the file system, except *spare*. Return their number.
 
-    Inside the transaction like any write; the file shrinks with the checkpoint that
-    follows. The driver steps a PRAGMA once and so frees one page with each, whatever
-    number it is told. PostgreSQL does this by itself: always 0 there, and in a file that was made
-    without ``auto_vacuum``.
+    Runs inside the transaction like any write; the file shrinks at the next checkpoint. The driver steps a
+    PRAGMA once, so each statement frees one page, whatever its argument. Always 0 on PostgreSQL, which
+    vacuums itself, and in a file created without ``auto_vacuum``.
     """
     if c.dialect.name != "sqlite" or c.exec_driver_sql("PRAGMA auto_vacuum").scalar_one() == 0:
         return 0

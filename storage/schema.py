@@ -1,9 +1,8 @@
-"""The tables, once, for SQLite and PostgreSQL.
+"""Tables of the database, declared once for SQLite and PostgreSQL.
 
-``SCHEMA.md`` says in words what each holds. What must never be is a constraint
-here, written so that NULL does not slip through. Instants are UTC epoch
-milliseconds, ids are text. ``migrations/`` leads to the same tables step by step,
-and a test compares the two.
+``SCHEMA.md`` describes the contents of each. Forbidden states are constraints here, written so that NULL does
+not satisfy them. Instants are UTC epoch milliseconds, ids are text. ``migrations/`` leads to the same tables
+step by step, and a test compares the two.
 """
 
 import sqlalchemy as sa
@@ -665,7 +664,7 @@ audit_log = table(
     text("event"),
     sa.Column("subject", sa.Text),
     text("outcome"),
-    text("detail"),  # canonical JSON, as it was hashed: a JSON type would spell it anew
+    text("detail"),  # canonical JSON, exactly as hashed: a JSON column would change the spelling
     sa.Column("prev_hash", sa.LargeBinary, nullable=False),
     sa.Column("hash", sa.LargeBinary, nullable=False),
     one_of("outcome", ("done", "refused")),

@@ -1,11 +1,11 @@
 """Opening the database: ``async with open_store(url) as store``.
 
-Functions of the other modules are handed to ``store.read`` and ``store.write``::
+``store.read`` and ``store.write`` run functions of the other modules::
 
     run = await store.read(runs.find_run, run_id)
     held = await store.write(runs.move, held, RunEvent.FAILED, at=now, actor="hub")
 
-Each call is one transaction; see ``storage.kernel.database`` for what it promises.
+Each call is one transaction; see ``storage.kernel.database`` for its promises.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -36,24 +36,25 @@ async def open_store(
     boot_id: BootId | None = None,
     now_ms: Callable[[], int] | None = None,
 ) -> AsyncIterator[Store]:
-    """The database at *url*, brought to this release's tables; it is closed when the block is left.
+    """Open the database at *url*, migrated to this release's tables; close it after the block.
 
     Args:
-        url: ``sqlite:///hub.db`` (relative to *base*), ``sqlite:////var/lib/hub.db``, or
-            ``sqlite://``: in memory, for tests; ``postgresql://user:password@host/name``: on a
-            server, which several hubs may share.
-        base: the folder that a relative file lies in; the working directory by default.
-        boot_id: of the hub that opens it; by this name its sessions on a server can be ended.
-        now_ms: the clock of a SQLite database, for tests; the machine's by default. A server
-            has its own.
+        url: ``sqlite:///hub.db`` (relative to *base*), ``sqlite:////var/lib/hub.db``, or ``sqlite://``: in
+            memory, for tests; ``postgresql://user:password@host/name``: on a server, which several hubs may
+            share.
+        base: folder of a relative path; by default the working directory.
+        boot_id: id of the hub process that opens it; names its sessions on a server, so that they can be
+            ended.
+        now_ms: clock of a SQLite database, for tests; by default the machine's. A server has its own clock.
 
     Raises:
         Busy: another hub has the file open.
-        FromTheFuture: a newer hub wrote it.
-        Unavailable: it cannot be opened, or the scheme is not known.
+        FromTheFuture: a newer hub wrote the database.
+        Unavailable: the database cannot be opened, or the scheme is unknown.
     """
     if url.startswith(SERVER):
-        from storage.kernel.postgres import open_postgres  # its driver is an extra, and takes a while to load
+        # its driver is an optional extra, and slow to import
+        from storage.kernel.postgres import open_postgres
 
         session = "hub" if boot_id is None else session_name(boot_id)
         async with open_postgres(url, session=session) as server:
@@ -73,5 +74,5 @@ async def open_store(
 
 @cache
 def _empty_database() -> bytes:
-    """Serialized tables of this release: to create 56 of them takes 80 ms, a copy 1 ms."""
+    """Return a serialized database of empty tables: creating 56 tables takes 80 ms, a copy 1 ms."""
     return empty_database(metadata)

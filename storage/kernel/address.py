@@ -5,14 +5,14 @@ SERVER = "postgresql://"
 
 
 def shown(url: str) -> str:
-    """*url* without the password and without options, for people."""
+    """Return *url* without its password and options, for messages."""
     scheme, _, rest = url.partition("://")
-    login, at, where = rest.rpartition("@")  # the last one: a password may have it in it
+    login, at, where = rest.rpartition("@")  # from the right, because a password may contain "@"
     user, colon, _ = login.partition(":")
     return f"{scheme}://{user}{':***' if colon else ''}{at}{where.partition('?')[0]}"
 
 
 def has_password(url: str) -> bool:
-    """Whether somebody who reads *url* may get in by it."""
+    """Return True if *url* contains a password."""
     login, _, where = url.partition("://")[2].rpartition("@")
     return ":" in login or "password=" in where

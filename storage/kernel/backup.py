@@ -1,8 +1,7 @@
-"""A hub's state in one file: made while it runs, checked before it is believed.
+"""Backup files of a hub's state: written while the hub runs and verified before use.
 
-The file is a tar archive: ``manifest.json`` first, then the database as one compact copy,
-and the small files that go with it. Whatever interrupts a backup, the file is not there,
-or is there and whole.
+A backup is a tar archive: ``manifest.json`` first, then a compact copy of the database, then small additional
+files. An interrupted backup leaves either no file or a complete file.
 """
 
 import hashlib
@@ -30,7 +29,7 @@ MANIFEST: Final = "manifest.json"
 DATABASE: Final = "hub.db"
 MANIFEST_BYTES: Final = 64 * 1024
 _PIECE_BYTES: Final = 1024 * 1024
-_UNREADABLE: Final = {  # what a sound file answers too
+_UNREADABLE: Final = {  # a sound file may raise these codes too
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -44,25 +43,26 @@ _UNREADABLE: Final = {  # what a sound file answers too
 
 
 class BackupRefused(HubError):
-    """A backup cannot be made, is damaged, or does not fit; nothing was changed."""
+    """Error: a backup cannot be written, is damaged or does not fit. Nothing was changed."""
 
     code = ErrorCode.BACKUP_REFUSED
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """One file of a backup."""
+    """Size in bytes and checksum of a file in a backup."""
 
     bytes: int
     sha256: str
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a backup holds.
+    """Contents of a backup.
 
     Attributes:
         made_at: wall time, UTC epoch milliseconds.
-        version: of the hub that made it; *revision*: of its tables.
-        files: by their names.
+        version: version of the hub that wrote the backup.
+        revision: schema revision of its tables.
+        files: files of the backup, keyed by their names.
     """
 
     format: Annotated[int, msgspec.Meta(ge=1)]
@@ -74,14 +74,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make(target: Path, *, database: Path, others: Mapping[str, bytes], at: int, version: str) -> Manifest:
-    """Back up the database, whether a hub has it open or not, to the new file *target*.
+    """Back up the database, which a hub may have open, to the new file *target*.
 
     Args:
-        others: small files that go along, by their names.
+        others: contents of small additional files, keyed by their names.
 
     Raises:
-        BackupRefused: *target* is there already, or the copy is not sound.
-        Unavailable: the database cannot be read, or *target* cannot be written; it is not there.
+        BackupRefused: *target* exists already, or the copy is not sound.
+        Unavailable: the database cannot be read, or *target* cannot be written; no file is left.
     """
     if target.exists():
         raise BackupRefused(f"{target} is there already, and was left as it is")
@@ -115,10 +115,10 @@ def make(target: Path, *, database: Path, others: Mapping[str, bytes], at: int, 
 
 
 def note(database: Path, entry: Entry) -> None:
-    """Write into the audit log of *database* that it was backed up; a hub may have it open.
+    """Append *entry* about the backup to the audit log of *database*, which a hub may have open.
 
     Raises:
-        Busy, Unavailable: it was not written.
+        Busy, Unavailable: the entry was not written.
     """
     engine = sa.create_engine(f"sqlite:///{database}", poolclass=sa.NullPool, connect_args={"timeout": 30.0})
     sa.event.listen(engine, "connect", lambda driver, _: setattr(driver, "isolation_level", None))
@@ -133,11 +133,11 @@ def note(database: Path, entry: Entry) -> None:
 
 
 def verify(file: Path) -> Manifest:
-    """Check all of a backup: every byte of it against the manifest, and the database inside.
+    """Verify all bytes of a backup against its manifest, and the database inside.
 
     Raises:
-        BackupRefused: it is no backup, or is damaged; told where.
-        Unavailable: it cannot be read, or there is no room to unpack it.
+        BackupRefused: the file is no backup, or is damaged; the message says where.
+        Unavailable: the file cannot be read, or the disk has no room to unpack it.
     """
     with unpacked(file) as (manifest, _):
         return manifest
@@ -145,10 +145,10 @@ def verify(file: Path) -> Manifest:
 
 @contextmanager
 def unpacked(file: Path, folder: Path | None = None) -> Iterator[tuple[Manifest, Path]]:
-    """The files of a backup that was checked, in a folder that is gone afterwards.
+    """Unpack and verify a backup into a folder that is deleted after the block.
 
     Args:
-        folder: where to make that folder; the system's for temporary files by default.
+        folder: parent of that folder; by default the system's folder for temporary files.
 
     Raises:
         BackupRefused, Unavailable: see ``verify``.
@@ -165,7 +165,7 @@ def unpacked(file: Path, folder: Path | None = None) -> Iterator[tuple[Manifest,
 
 
 def _copy(database: Path, copy: Path) -> None:
-    # mode=rw makes no database where none is; a statement of ours is all that is written, to the copy.
+    # mode=rw does not create a missing database. Only VACUUM INTO writes, and only to the copy.
     with closing(
         sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True, timeout=30.0)
     ) as source:
@@ -174,11 +174,11 @@ def _copy(database: Path, copy: Path) -> None:
 
 
 def checked(database: Path) -> tuple[str, str]:
-    """The id of the hub and the revision of its tables, once the whole file is found sound.
+    """Check the whole database file. Return the hub's id and the schema revision.
 
     Raises:
-        BackupRefused: it is damaged; told how.
-        Unavailable: it cannot be read, so nobody knows.
+        BackupRefused: the database is damaged; the message says how.
+        Unavailable: the database cannot be read, so its state is unknown.
     """
     try:
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as opened:
@@ -240,7 +240,7 @@ def _unpack(file: Path, folder: Path) -> Manifest:
 
 
 def _for_us_alone(path: str, flags: int) -> int:
-    """Opens what is restored, and put into its place as it is here."""
+    """Open a file that only the hub's user may read: it is moved into place with these permissions."""
     return os.open(path, flags, 0o600)
 
 
@@ -268,7 +268,7 @@ def _content(archive: tarfile.TarFile, name: str, file: Path) -> IO[bytes]:
 
 
 def sync_folder(folder: Path) -> None:
-    """What was put into *folder*, or taken out of it, is so after a power failure too."""
+    """Flush *folder* to disk, so that created and removed entries survive a power failure."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

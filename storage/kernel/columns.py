@@ -1,7 +1,7 @@
-"""What columns are made of: types that SQLite (STRICT) and PostgreSQL both keep, and their short spellings.
+"""Column types for both SQLite (STRICT) and PostgreSQL, and short constructors for columns and constraints.
 
-Besides these, tables use ``sa.Text``, ``sa.REAL`` and ``sa.LargeBinary`` alone; a
-STRICT table refuses the rest.
+Besides these types, tables use only ``sa.Text``, ``sa.REAL`` and ``sa.LargeBinary``; a STRICT table refuses
+all others.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,10 +15,10 @@ from sqlalchemy.ext.compiler import compiles
 
 IdT = TypeVar("IdT", bound=str)
 
-Int = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # a STRICT table knows INTEGER alone
+Int = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # a STRICT table accepts only INTEGER
 Real: sa.types.TypeEngine[float] = sa.Double().with_variant(
     sa.REAL(), "sqlite"
-)  # eight bytes; REAL of PostgreSQL has four
+)  # eight bytes; PostgreSQL's REAL has four
 
 
 class Doc(sa.TypeDecorator[Any]):
@@ -59,7 +59,7 @@ class Flag(sa.TypeDecorator[bool]):
 
 
 class Choice(sa.TypeDecorator[StrEnum]):
-    """One of an enum's spellings: text in the row, the member in code. The CHECK beside it is its law."""
+    """Enum column: text in the row, the member in code. A CHECK constraint enforces the values."""
 
     impl = sa.Text
     cache_ok = True
@@ -76,10 +76,10 @@ class Choice(sa.TypeDecorator[StrEnum]):
 
 
 class now_ms(sa.sql.functions.FunctionElement[int]):
-    """The database's own clock, UTC epoch milliseconds: the same for every hub that uses the database.
+    """Current time of the database's own clock, UTC epoch milliseconds, equal for all hubs that share it.
 
-    It goes on within a transaction. On SQLite it is a function that
-    ``storage.kernel.sqlite.set_clock`` gives to each connection.
+    The clock advances within a transaction. On SQLite it is a function that
+    ``storage.kernel.sqlite.set_clock`` registers on each connection.
     """
 
     type = Int
@@ -98,7 +98,7 @@ def _ask_postgresql(element: now_ms, compiler: sa.sql.compiler.SQLCompiler, **_:
 
 
 class _each_text(sa.sql.functions.FunctionElement[str]):
-    """A row for each text of a JSON list, in a column ``value``."""
+    """Table function: a row for each text of a JSON list, in a column ``value``."""
 
     inherit_cache = True
     name = "each_text"
@@ -115,19 +115,19 @@ def _each_of_postgresql(element: _each_text, compiler: sa.sql.compiler.SQLCompil
 
 
 def listed(texts: sa.BindParameter[Any]) -> sa.Select[Any]:
-    """The texts of a list that is bound as one value, however long: ``column.in_(listed(...))``."""
+    """Select the texts of a list that is bound as one value of any length: ``column.in_(listed(...))``."""
     each = _each_text(sa.type_coerce(texts, Doc())).table_valued("value")
     return sa.select(each.c.value)
 
 
 def texts_in(column: sa.Column[Any]) -> sa.Select[Any]:
-    """The texts of the list that a row keeps in a ``Doc``: ``literal(text).in_(texts_in(column))``."""
+    """Select the texts of the list in a row's ``Doc`` column: ``literal(text).in_(texts_in(column))``."""
     each = _each_text(column).table_valued("value")
     return sa.select(each.c.value).correlate(column.table)
 
 
 def spelled(words: Iterable[str]) -> str:
-    """The words as SQL literals: ``'a', 'b'``."""
+    """Return the words as SQL literals: ``'a', 'b'``."""
     return ", ".join(f"'{word}'" for word in words)
 
 
@@ -141,32 +141,33 @@ def zero_or_one(column: str) -> sa.CheckConstraint:
 
 
 def text(name: str, default: str | None = None) -> sa.Column[str]:
-    """Text that is always there."""
+    """Create a text column that is NOT NULL."""
     server_default = None if default is None else sa.text(f"'{default}'")
     return sa.Column(name, sa.Text, nullable=False, server_default=server_default)
 
 
 def number(name: str, default: int | None = None) -> sa.Column[int]:
-    """A number that is always there; also an instant, where the name ends in ``_at``."""
+    """Create an integer column that is NOT NULL; an instant if the name ends in ``_at``."""
     server_default = None if default is None else sa.text(str(default))
     return sa.Column(name, Int, nullable=False, server_default=server_default)
 
 
 def doc(name: str, default: str) -> sa.Column[Any]:
-    """A JSON value that is always there."""
+    """Create a JSON column that is NOT NULL."""
     return sa.Column(name, Doc, nullable=False, server_default=sa.text(f"'{default}'"))
 
 
 def reference(name: str, target: str, *, ondelete: str, nullable: bool = False) -> sa.Column[str]:
-    """A reference; what happens to this row when the other goes is *ondelete*."""
+    """Create a foreign key column. *ondelete*: action on this row when the referenced row is deleted."""
     return sa.Column(name, sa.Text, sa.ForeignKey(target, ondelete=ondelete), nullable=nullable)
 
 
-IN_LIST = 500  # ids in one IN list: SQLite binds 32,766 values at most, and prepares each length anew
+# ids in one IN list: SQLite binds at most 32,766 values, and prepares a statement for each length
+IN_LIST = 500
 
 
 def in_parts(ids: Sequence[IdT]) -> Iterator[Sequence[IdT]]:
-    """*ids* in parts that fit one IN list."""
+    """Split *ids* into parts that fit into one IN list."""
     for start in range(0, len(ids), IN_LIST):
         yield ids[start : start + IN_LIST]
 

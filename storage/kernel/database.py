@@ -1,9 +1,8 @@
-"""The contract of a database: functions are handed to it, and run inside one transaction.
+"""Contract of a database: each job is a function that the database runs in one transaction.
 
-A job is a plain function over ``sa.Connection`` and its arguments. It must be a
-pure function of the database: no clock, no chance, nothing but its connection,
-because it is run again when another job of its batch fails, or when two writers
-collide.
+A job is a plain function of a ``sa.Connection`` and its arguments. It may depend only on the database: it
+uses no clock and no randomness. The database runs a job again when another job of its batch fails, or when
+two writers collide.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,12 +17,13 @@ from protocol.errors import ErrorCode, HubError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-CAUSE: Final[ContextVar[str]] = ContextVar("cause", default="")  # whose writes these are; empty: the hub's
+# tenant on whose behalf the task writes; empty: the hub
+CAUSE: Final[ContextVar[str]] = ContextVar("cause", default="")
 
 
 @contextmanager
 def written_for(cause: str) -> Iterator[None]:
-    """Let writes in the block, and in tasks that begin in it, take their turn as those of *cause*."""
+    """Assign writes in the block, and in tasks started in it, to *cause* in the write queue."""
     token = CAUSE.set(cause)
     try:
         yield
@@ -32,69 +32,67 @@ def written_for(cause: str) -> Iterator[None]:
 
 
 class StorageError(HubError):
-    """The database could not do what it was asked to; nothing of the job was written."""
+    """Error: the database could not run the job. Nothing of the job was written."""
 
     code = ErrorCode.DATABASE_UNAVAILABLE
 
 
 class Busy(StorageError):
-    """Another process holds the database."""
+    """Error: another process holds the database."""
 
     code = ErrorCode.DATABASE_BUSY
 
 
 class Conflict(StorageError):
-    """A constraint refused the row: it is there already, or one it refers to is not."""
+    """Error: a constraint refused the row, as a duplicate or for a missing referenced row."""
 
     code = ErrorCode.DATABASE_CONFLICT
 
 
 class Unavailable(StorageError):
-    """The database, or the disk below it, does not work; or it was closed."""
+    """Error: the database or its disk does not work, or the database was closed."""
 
     code = ErrorCode.DATABASE_UNAVAILABLE
 
 
 class DiskFull(Unavailable):
-    """There is no room for what was to be written."""
+    """Error: the disk has no room for the write."""
 
 
 class FromTheFuture(StorageError):
-    """A newer hub wrote this database."""
+    """Error: a newer hub wrote this database."""
 
     code = ErrorCode.DATABASE_FROM_THE_FUTURE
 
 
 class Database(Protocol):
-    """What every backend promises.
+    """Promises of every database backend.
 
-    * ``write``: all of the job or nothing; it is on the disk when ``write`` returns.
+    * ``write``: all or nothing of the job is written; it is on the disk when ``write`` returns.
     * ``read``: one snapshot; a job that tries to write fails.
-    * A cancelled caller does not take its job along: the job is complete or was
-      not begun, and nobody knows which. Every write is therefore one that may be
-      repeated.
-    * Errors of the database are ``Busy``, ``Conflict`` or ``Unavailable``; what a
-      job raises of its own comes through as it is.
+    * Cancelling the caller does not cancel the job: the job is complete or was not begun, and the outcome is
+    unknown. Every write must therefore be repeatable.
+    * Errors of the database are ``Busy``, ``Conflict`` or ``Unavailable``; errors that a job raises itself
+    propagate unchanged.
 
-    Where writes wait for each other, those of one cause (``written_for``) keep their order, and one of
-    another cause waits for no more than one of each other.
+    Where writes queue, writes of one cause (``written_for``) keep their order. The writer serves the causes
+    in turn, so that a cause waits for at most one write of each other cause.
 
-    And what they do not promise: that writes happen one after the other. They do in
-    a database of this process alone; where ``is_shared``, others write at the same
-    time. A job that looks before it writes then locks what it looks at, or says in
-    the UPDATE what it saw; what it looked for in vain may be there when it inserts,
-    and the job is run again, once, so that it finds it.
+    Writes are not serialized in general. They are in a database that only this process writes; where
+    ``is_shared``, other hubs write at the same time. There, a job that reads before it writes must lock the
+    rows that it reads, or state in the UPDATE the values that it read. If a row that it did not find exists
+    at its INSERT, the job is run once more and then finds it.
     """
 
     @property
     def is_shared(self) -> bool:
-        """Whether other hubs may write it too; else it is this process's alone."""
+        """True if other hubs may write to the database too."""
         ...
 
     async def read(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """What *fn* returns, from one snapshot.
+        """Run *fn* in one snapshot and return its result.
 
         Raises:
             Busy, Unavailable: see the class.
@@ -104,11 +102,11 @@ class Database(Protocol):
     async def write(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """What *fn* returns, once what it wrote is on the disk.
+        """Run *fn* in one transaction and return its result after the commit is on the disk.
 
         Raises:
-            Busy, Conflict, Unavailable: see the class; nothing of this job was written,
-                unless Unavailable says that nobody knows.
+            Busy, Conflict, Unavailable: see the class. Nothing of the job was written, unless Unavailable
+                says that the outcome is unknown.
         """
         ...
 
@@ -116,7 +114,7 @@ class Database(Protocol):
 _BUSY = {5, 6}  # SQLITE_BUSY, SQLITE_LOCKED
 _FULL = 13  # SQLITE_FULL
 _BROKEN = {8, 10, 11, 14, 26}  # READONLY, IOERR, CORRUPT, CANTOPEN, NOTADB
-# SQLSTATEs of PostgreSQL: whole ones, or the class that their first two characters are.
+# PostgreSQL's SQLSTATEs: complete ones, or the class in the first two characters.
 _STATES: dict[str, tuple[type[StorageError], str]] = {
     "08": (Unavailable, "the connection to the database was lost"),
     "23": (Conflict, "the database refused"),
@@ -137,7 +135,9 @@ _STATES: dict[str, tuple[type[StorageError], str]] = {
 
 
 def translated(error: Exception) -> Exception:
-    """*error* as one of ours, if the database raised it; a fault in a statement stays what it is."""
+    """Return *error* as a StorageError if the database caused it. A fault in a statement is returned
+    unchanged.
+    """
     if not isinstance(error, sa.exc.DBAPIError):
         return error
     if (state := sqlstate(error)) is not None:
@@ -155,7 +155,7 @@ def translated(error: Exception) -> Exception:
 
 
 def sqlstate(error: Exception) -> str | None:
-    """PostgreSQL's five characters for what went wrong, if it told them."""
+    """Return PostgreSQL's five-character code of the error, if it has one."""
     state = getattr(getattr(error, "orig", None), "sqlstate", None)
     return None if state is None else str(state)
 
@@ -164,7 +164,7 @@ def _of_state(state: str, error: sa.exc.DBAPIError) -> Exception:
     for length in (5, 3, 2):
         if (known := _STATES.get(state[:length])) is not None:
             kind, message = known
-            # Its first argument alone: the detail has values of the row in it.
+            # Only the first argument: the detail contains values of the row.
             return kind(f"{message}: {error.orig.args[0] if error.orig else state}")
     return error
 

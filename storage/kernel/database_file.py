@@ -1,4 +1,4 @@
-"""The file that a SQLite database is: which one an address names, and that one hub alone has it."""
+"""File of a SQLite database: its path in a URL, and the lock that admits only one hub."""
 
 import fcntl
 import os
@@ -11,16 +11,16 @@ from storage.kernel.database import Busy, Unavailable
 
 
 def file_of(url: str, base: Path | None = None) -> Path | None:
-    """The file that *url* names, or ``None`` for a database in memory.
+    """Return the file that *url* names, or ``None`` for a database in memory.
 
     Args:
-        base: the folder that a relative file lies in; the working directory by default.
+        base: folder of a relative path; by default the working directory.
 
     Raises:
-        Unavailable: it names none.
+        Unavailable: the URL names no file.
     """
     if not url.startswith(SQLITE):
-        # Not repeated: what was meant as the address of a server may have a password in it.
+        # The URL is not repeated: it may contain the password of a server.
         raise Unavailable(
             "the database is of a kind this hub does not know; write sqlite:///hub.db"
             " or postgresql://user@host/name"
@@ -35,13 +35,13 @@ def file_of(url: str, base: Path | None = None) -> Path | None:
 
 @contextmanager
 def held_alone(path: Path) -> Iterator[None]:
-    """Keep every other hub off the file, until the block is left or the process dies.
+    """Lock the file against every other hub, until the block ends or the process dies.
 
-    A lock on a file beside it: SQLite's own locks come and go with transactions.
+    The lock is on a file next to the database: SQLite's own locks end with each transaction.
 
     Raises:
-        Busy: a hub has it open.
-        Unavailable: the lock cannot be made.
+        Busy: another hub has the file open.
+        Unavailable: the lock file cannot be opened.
     """
     lock = path.with_name(path.name + ".lock")
     try:
@@ -58,9 +58,11 @@ def held_alone(path: Path) -> Iterator[None]:
             " or give this one a folder of its own with --state DIR"
         ) from None
     try:
-        with suppress(OSError):  # on a full disk; the lock holds, only its holder's number is not told
+        # on a full disk: the lock still holds, only the process id is missing from it
+        with suppress(OSError):
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
-        os.close(handle)  # the lock goes with it; the file stays, so that nobody locks one that was removed
+        # releases the lock; the file stays, because another process may wait for a lock on it
+        os.close(handle)

@@ -1,4 +1,4 @@
-"""What all tables are made with: their metadata, how constraints are named, STRICT on SQLite."""
+"""Metadata shared by all tables: naming of constraints, STRICT on SQLite."""
 
 import sqlalchemy as sa
 
@@ -13,5 +13,5 @@ metadata = sa.MetaData(
 
 
 def table(name: str, *parts: sa.schema.SchemaItem, rowid: bool = True) -> sa.Table:
-    """A table; *rowid*: False for one whose rows are found by their primary key alone."""
+    """Create a table. *rowid*: False for a table whose rows are read only by primary key."""
     return sa.Table(name, metadata, *parts, sqlite_strict=True, sqlite_with_rowid=rowid)

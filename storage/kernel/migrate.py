@@ -1,7 +1,6 @@
-"""Brings a database to the tables of this release, and refuses one of a newer release.
+"""Migration of a database to the tables of this release. A database of a newer release is refused.
 
-Alembic is imported here alone, and only when there is something to do: it costs a
-quarter of a second.
+Alembic is imported only here, and only when a migration is needed: the import takes a quarter of a second.
 """
 
 import ast
@@ -13,34 +12,35 @@ import sqlalchemy as sa
 from storage.kernel.database import FromTheFuture, Unavailable, translated
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
-BUSY_TIMEOUT_MS = 30_000  # as long as another process may take to migrate the same file
-LOCK = 0x687562  # "hub": the advisory lock of who migrates a database on a server
+BUSY_TIMEOUT_MS = 30_000  # another process may take this long to migrate the same file
+LOCK = 0x687562  # "hub" in ASCII: id of the advisory lock around a migration on a server
 
 
 def revisions() -> list[str]:
-    """The revisions of this release, oldest first: the four digits their files begin with."""
+    """Return the revisions of this release, oldest first: the four digits that start their file names."""
     return sorted(file.name[:4] for file in (MIGRATIONS / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))
 
 
 def words_of(revision: str) -> str:
-    """What *revision* brings, in the words of its own first line. It is read, not run."""
+    """Return the first docstring line of the migration *revision*, without running it."""
     (file,) = (MIGRATIONS / "versions").glob(f"{revision}_*.py")
     told = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     return told.partition("\n")[0]
 
 
 def upgrade(path: Path) -> None:
-    """Make the SQLite database at *path*, or bring the one that is there to this release's tables.
+    """Create the SQLite database at *path*, or migrate it to this release's tables.
 
-    All of it in one transaction: whatever interrupts it, the database is as it was.
-    Several processes may do so at once; one works, the others wait and find it done.
+    One transaction: an interruption leaves the database unchanged. Several processes may call this at once:
+    one migrates, the others wait.
 
     Raises:
-        FromTheFuture: a newer release wrote it; nothing was written.
-        Busy, Unavailable: it cannot be opened or written.
+        FromTheFuture: a newer release wrote the database; nothing was written.
+        Busy, Unavailable: the database cannot be opened or written.
     """
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # its WAL gets the same permissions
+        # SQLite gives the WAL file the same permissions
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise Unavailable(f"cannot open the database {path}: {error.strerror}") from error
     engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
@@ -56,26 +56,27 @@ def upgrade(path: Path) -> None:
 
 
 def _prepare(driver: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
-    driver.isolation_level = None  # BEGIN is said by us alone
+    driver.isolation_level = None  # the driver must not begin transactions itself
     cursor = driver.cursor()
     cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     if cursor.execute("PRAGMA page_count").fetchone() == (0,):
-        cursor.execute("PRAGMA auto_vacuum=incremental")  # can only be said before the first table
-    cursor.execute("PRAGMA foreign_keys=off")  # a rebuilt table would take its children along
+        cursor.execute("PRAGMA auto_vacuum=incremental")  # has no effect after the first table
+    # dropping a table to rebuild it would cascade to its child rows
+    cursor.execute("PRAGMA foreign_keys=off")
     cursor.close()
 
 
 def upgrade_tables(c: sa.Connection, *, where: str) -> None:
-    """Within the transaction of *c*: bring what is there to this release's tables, one process at a time.
+    """Migrate the tables to this release in the transaction of *c*, one process at a time.
 
     Args:
-        where: the database, for the error.
+        where: name of the database in error messages.
 
     Raises:
-        FromTheFuture: a newer release wrote it.
-        Unavailable: what it holds does not fit; roll back.
+        FromTheFuture: a newer release wrote the database.
+        Unavailable: rows violate the new constraints; the caller must roll back.
     """
-    if c.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE keeps the others out
+    if c.dialect.name == "postgresql":  # on SQLite, BEGIN IMMEDIATE locks out other processes
         c.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
     known = revisions()
     current = revision_in(c)
@@ -98,19 +99,19 @@ def upgrade_tables(c: sa.Connection, *, where: str) -> None:
 
 
 def revision_in(c: sa.Connection) -> str | None:
-    """The revision of the tables that are there; ``None``: there are none."""
+    """Return the revision of the database's tables, or ``None`` if it has no tables."""
     if not sa.inspect(c).has_table("alembic_version"):
         return None
     return c.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
 
 
 def current_revision(path: Path) -> str | None:
-    """The revision of the tables in the file *path*; ``None`` where there are none, or no file.
+    """Return the revision of the tables in the file *path*, or ``None`` without tables or file.
 
-    Nothing is changed, and a hub may have it open.
+    Nothing is changed, and a hub may have the file open.
 
     Raises:
-        Busy, Unavailable: it cannot be read.
+        Busy, Unavailable: the file cannot be read.
     """
     if not path.exists():
         return None

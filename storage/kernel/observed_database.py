@@ -1,4 +1,4 @@
-"""A database that tells which agents moved, once that is on the disk."""
+"""Database that reports which agents changed state, once the changes are on the disk."""
 
 from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
@@ -14,12 +14,12 @@ T = TypeVar("T")
 
 
 class ToldDatabase:
-    """What *database* is, and promises. One place for all moves: no writer can forget to tell of one.
+    """Wrapper of *database* that reports all state changes of agents, whichever function wrote them.
 
     Args:
-        on_moves: told of the moves of each write that made some, after its commit. A write
-            whose caller was cancelled is not told of, nor what another hub writes: who
-            needs every move reads the history.
+        on_moves: callback with the state changes of a committed write that made any. Not reported: writes
+            whose caller was cancelled, and writes of other hubs. A reader that needs every change reads the
+            history.
     """
 
     def __init__(self, database: Database, on_moves: Callable[[Sequence[AgentMoved]], None]) -> None:
@@ -28,25 +28,25 @@ class ToldDatabase:
 
     @property
     def is_shared(self) -> bool:
-        """See ``Database.is_shared``."""
+        """True if other hubs may write to the database too."""
         return self._database.is_shared
 
     async def read(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """See ``Database.read``."""
+        """Run *fn* in one snapshot; see ``Database.read``."""
         return await self._database.read(fn, *args, **kwargs)
 
     async def write(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """See ``Database.write``."""
+        """Run *fn* in one transaction and report its state changes; see ``Database.write``."""
         moves: list[AgentMoved] = []
 
         def watched(c: sa.Connection) -> T:
             with told_moves(c) as made:
                 value = fn(c, *args, **kwargs)
-            moves[:] = made  # of this try: an earlier one was undone
+            moves[:] = made  # replaces those of an earlier attempt, which was rolled back
             return value
 
         value = await self._database.write(watched)

@@ -1,10 +1,10 @@
-"""The database on a PostgreSQL server, which several hubs may share.
+"""Database on a PostgreSQL server, which several hubs may share.
 
-A job is one transaction on one of a few connections, READ COMMITTED; a read is one
-snapshot that cannot write. Nobody waits for ever: the server ends statements, locks
-and idle transactions after a time, and what the server does not answer is given up
-here. A job is run again where that is safe: it lost against another, or its
-connection was lost before it was committed; a read has nothing to commit.
+A job is one READ COMMITTED transaction on one of a few connections; a read is a read-only snapshot. Every
+wait is bounded: the server ends statements, lock waits and idle transactions after a time limit. This module
+gives up when the server does not answer. A job is run again only where that is safe: it lost a race against
+another transaction, or its connection was lost before the commit. A read has nothing to commit and can always
+be repeated.
 """
 
 import re
@@ -25,29 +25,30 @@ from storage.kernel.migrate import revision_in, upgrade_tables
 P = ParamSpec("P")
 T = TypeVar("T")
 
-CONNECTIONS = 8  # 50 hubs then take 400 of a server's; more do not write faster
+CONNECTIONS = 8  # 50 hubs then use 400 connections of a server; more connections do not write faster
 STATEMENT_MS, LOCK_MS = 5_000, 2_000
-IDLE_MS = 10_000  # in a transaction: a hub that was frozen in one holds up the others
-ANSWER_S = 10.0  # for one statement: twice what the server allows itself
+IDLE_MS = 10_000  # within a transaction: a hub that freezes in a transaction blocks the others
+ANSWER_S = 10.0  # for one statement: twice the server's own limit
 CONNECT_S = 5.0
-LATE_S = 0.5  # a limit that is noticed so much later was ours: this process stood still meanwhile
-JOB_S = 60.0  # a transaction with all its statements and tries
-# Before a job is run again; a server that restarts takes longer: then the callers ask again.
+LATE_S = 0.5  # if a limit is noticed this much later, this process was suspended meanwhile
+JOB_S = 60.0  # a transaction with all its statements and attempts
+# Delays before a job is run again. A server's restart takes longer: then the callers retry.
 WAITS_S = (0.0, 0.05, 0.2)
-STATEMENTS = 512  # prepared on each connection; the hub has fewer
+STATEMENTS = 512  # prepared statements cached on each connection; the hub has fewer
 
-_LOST_A_RACE = {"40001", "40P01"}  # serialization failure, deadlock: nothing of it was written
-_TOO_LONG = "57014"  # of a statement; the time counts in which it was begun and we did not say the rest of it
-# Worth another look, once: somebody inserted what the job had looked for, or held its row for LOCK_MS.
+_LOST_A_RACE = {"40001", "40P01"}  # serialization failure, deadlock: nothing of the job was written
+# for a statement; the server also counts the time in which it waited for the rest of the statement
+_TOO_LONG = "57014"
+# Retried once: another transaction inserted the row the job did not find, or held its row for LOCK_MS.
 _CAME_SECOND = {"23505", "55P03"}
-_IDLE = "25P03"  # the server waited too long for the next statement of the transaction, and undid it
-_GONE = ("08", _IDLE, "57P")  # the connection was ended, or the server ends
-# So asyncpg 0.32 refuses a COMMIT instead of sending it: it has heard that the connection ends.
+_IDLE = "25P03"  # the server waited too long for the next statement of the transaction, and rolled it back
+_GONE = ("08", _IDLE, "57P")  # the connection was ended, or the server shuts down
+# Messages of asyncpg 0.32 when it refuses to send a COMMIT because the connection is closing.
 _NOT_SENT = ("cannot switch to state", "cannot call Transaction.commit()")
 
 
 class Limits(NamedTuple):
-    """How long the server lets one of our connections do something, and how long we wait for it."""
+    """Time limits of the server for a connection, and of the client for an answer."""
 
     statement_ms: int
     lock_ms: int
@@ -59,7 +60,7 @@ MIGRATION = Limits(statement_ms=0, lock_ms=30_000, idle_ms=30_000, answer_s=600.
 
 
 class PostgresDatabase:
-    """A ``Database`` on a server. Made by ``open_postgres``."""
+    """``Database`` on a server, created by ``open_postgres``."""
 
     is_shared = True
 
@@ -72,17 +73,17 @@ class PostgresDatabase:
     async def read(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """See ``Database.read``."""
+        """Run *fn* in one snapshot; see ``Database.read``."""
         return await self._run(self._reading, lambda c: fn(c, *args, **kwargs), is_write=False)
 
     async def write(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """See ``Database.write``."""
+        """Run *fn* in one transaction; see ``Database.write``."""
         return await self._run(self._writing, lambda c: fn(c, *args, **kwargs), is_write=True)
 
     async def close(self) -> None:
-        """Take nothing more; wait for what runs, then end every connection."""
+        """Refuse new jobs, wait for the running ones, then close every connection."""
         self._is_closed = True
         with anyio.move_on_after(JOB_S, shield=True):
             for _ in range(CONNECTIONS):
@@ -91,9 +92,9 @@ class PostgresDatabase:
 
     async def _run(self, engine: AsyncEngine, call: Callable[[sa.Connection], T], *, is_write: bool) -> T:
         self._check_open()
-        async with self._free:  # who leaves while waiting here has begun nothing
+        async with self._free:  # a caller that is cancelled while it waits has begun no transaction
             self._check_open()
-            # A statement that is cancelled costs its connection, and nobody knows what became of it.
+            # Cancelling a statement costs its connection, and leaves the outcome unknown.
             with anyio.move_on_after(JOB_S, shield=True):
                 return await _run_again(engine, call, is_write=is_write)
             raise Unavailable(f"the database took longer than {JOB_S:.0f} s; nobody knows what became of it")
@@ -105,16 +106,16 @@ class PostgresDatabase:
 
 @asynccontextmanager
 async def open_postgres(url: str, *, session: str = "hub") -> AsyncIterator[PostgresDatabase]:
-    """The database at *url*, brought to this release's tables.
+    """Open the database at *url* and migrate it to this release's tables.
 
     Args:
-        session: what its sessions are called on the server; see ``storage.kernel.sessions``.
-        url: ``postgresql://user:password@host:port/name``, with what libpq knows behind
-            a question mark: ``?sslmode=verify-full``. No error and no log tells the password.
+        session: application name of its sessions on the server; see ``storage.kernel.sessions``.
+        url: ``postgresql://user:password@host:port/name``, with libpq options as query:
+            ``?sslmode=verify-full``. Errors and logs never contain the password.
 
     Raises:
-        FromTheFuture: a newer hub wrote it; nothing was written.
-        Busy, Unavailable: it cannot be reached or written, or its driver is not installed.
+        FromTheFuture: a newer hub wrote the database; nothing was written.
+        Busy, Unavailable: the database cannot be reached or written, or the driver is not installed.
     """
     _check_driver()
     await _migrate(url)
@@ -127,7 +128,7 @@ async def open_postgres(url: str, *, session: str = "hub") -> AsyncIterator[Post
 
 
 class _Try:
-    """One try of a job, and how far it came."""
+    """Attempt at a job, with the phase that it reached."""
 
     def __init__(self, call: Callable[[sa.Connection], Any]) -> None:
         self._call = call
@@ -150,7 +151,7 @@ class _Try:
 
 
 async def _run_again(engine: AsyncEngine, call: Callable[[sa.Connection], T], *, is_write: bool) -> T:
-    """Run a job, and run it again where nothing of it was written and it may go better."""
+    """Run a job. Retry it if nothing of it was written and a retry may succeed."""
     looked_again = False
     for wait_s in (*WAITS_S, None):
         job = _Try(call)
@@ -166,7 +167,7 @@ async def _run_again(engine: AsyncEngine, call: Callable[[sa.Connection], T], *,
             looked_again = looked_again or came_second
             has_lost = came_second or job.stood_still or sqlstate(error) in _LOST_A_RACE
             may_go_better = is_gone or has_lost
-            waited_enough = not job.is_begun and isinstance(error, TimeoutError)  # for a connection
+            waited_enough = not job.is_begun and isinstance(error, TimeoutError)  # for a free connection
             if wait_s is None or waited_enough or not may_go_better:
                 if (ours := _ours(error)) is error:
                     raise
@@ -176,14 +177,14 @@ async def _run_again(engine: AsyncEngine, call: Callable[[sa.Connection], T], *,
 
 
 def _is_gone(error: Exception) -> bool:
-    """Whether the server, or the way to it, is what failed."""
+    """Return True if the server or the network connection failed."""
     if isinstance(error, sa.exc.DBAPIError):
         return error.connection_invalidated or (sqlstate(error) or "").startswith(_GONE)
-    return True  # cannot connect, no answer in time, or the job went on when its connection was lost
+    return True  # cannot connect, no answer in time, or the job continued after its connection was lost
 
 
 def _is_undone(error: Exception) -> bool:
-    """Whether the connection was certainly lost before the commit, which was not sent or came too late."""
+    """Return True if the connection was certainly lost before the COMMIT took effect."""
     if isinstance(error, sa.exc.PendingRollbackError):
         return True
     if isinstance(error, sa.exc.DBAPIError) and str(error.orig).startswith(_NOT_SENT):
@@ -215,7 +216,7 @@ def _check_driver() -> None:
 
 
 async def current_revision(url: str) -> str | None:
-    """The revision of the tables at *url*, or ``None`` where there are none. Nothing is changed.
+    """Return the revision of the tables at *url*, or ``None`` without tables. Nothing is changed.
 
     Raises:
         Busy, Unavailable: see ``open_postgres``.
@@ -224,7 +225,9 @@ async def current_revision(url: str) -> str | None:
 
 
 async def look(url: str, fn: Callable[[sa.Connection], T]) -> T:
-    """What *fn* reads at *url*, whatever tables are there. It may take as long as a migration.
+    """Return the result of *fn* on the database at *url* without migrating it.
+
+    The time limits are those of a migration.
 
     Raises:
         Busy, Unavailable: see ``open_postgres``.
@@ -238,7 +241,7 @@ async def _migrate(url: str) -> None:
 
 
 async def _connect(*args: Any, **options: Any) -> Any:
-    """``asyncpg.connect``, once more where it was this process that stood still and not the server."""
+    """Connect with asyncpg. Retry once if this process was suspended during the time-out."""
     import asyncpg
 
     began = anyio.current_time()
@@ -251,7 +254,7 @@ async def _connect(*args: Any, **options: Any) -> Any:
 
 
 async def _run_once(url: str, fn: Callable[[sa.Connection], T]) -> T:
-    """Over a connection of its own, in one transaction that may take as long as a migration."""
+    """Run *fn* on a new connection, in one transaction with the time limits of a migration."""
     engine = _engine(url, MIGRATION, poolclass=sa.NullPool)
     try:
         async with engine.begin() as connection:
@@ -263,18 +266,18 @@ async def _run_once(url: str, fn: Callable[[sa.Connection], T]) -> T:
         if isinstance(ours, Unavailable):
             ours = Unavailable(f"cannot open the database {shown(url)}: {ours}")
         raise ours from error
-    except ValueError:  # from None: it would tell what stands in the place of the port
+    except ValueError:  # from None: its message contains the text in place of the port
         raise Unavailable(f"the database {shown(url)!r} is no address of a PostgreSQL server") from None
     finally:
         await engine.dispose()
 
 
 def _engine(url: str, limits: Limits, *, session: str = "hub", **pool: Any) -> AsyncEngine:
-    """Connections to *url*; the driver reads it itself, as libpq does."""
+    """Create an engine for *url*, which the driver parses like libpq."""
     engine = create_async_engine(
         "postgresql+asyncpg://",
         isolation_level="READ COMMITTED",
-        hide_parameters=True,  # they are people's documents, and errors are logged
+        hide_parameters=True,  # parameters are people's documents, and errors are logged
         json_serializer=json_text,
         json_deserializer=msgspec.json.decode,
         connect_args={
@@ -285,7 +288,8 @@ def _engine(url: str, limits: Limits, *, session: str = "hub", **pool: Any) -> A
             "prepared_statement_cache_size": STATEMENTS,
             "server_settings": {
                 "application_name": session,
-                # A machine that vanished is noticed within a minute, and its locks are free.
+                # A machine that vanished is noticed within a minute, which releases its
+                # locks.
                 "tcp_keepalives_idle": "20",
                 "tcp_keepalives_interval": "10",
                 "tcp_keepalives_count": "4",
@@ -302,19 +306,19 @@ def _engine(url: str, limits: Limits, *, session: str = "hub", **pool: Any) -> A
     return engine
 
 
-_SAID_AT = "said_at"  # of the last statement, in what SQLAlchemy keeps with a connection
+_SAID_AT = "said_at"  # key of the last statement's time in the connection's info
 
 
 def _note_time(connection: sa.Connection, *_statement: object) -> None:
     connection.info[_SAID_AT] = anyio.current_time()
 
 
-# PostgreSQL keeps every character but U+0000; a device may send that too. It becomes U+FFFD.
+# PostgreSQL stores every character but U+0000, which a device may send. It becomes U+FFFD.
 _NUL_IN_JSON = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 def json_text(value: object) -> str:
-    """*value* as JSON that JSONB takes: NaN becomes null, U+0000 becomes U+FFFD."""
+    """Return *value* as JSON that JSONB accepts: NaN becomes null, U+0000 becomes U+FFFD."""
     text = msgspec.json.encode(value).decode()
     return _NUL_IN_JSON.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
 

@@ -1,7 +1,7 @@
-"""A backup becomes the state of a hub again; what was there before is kept aside.
+"""Restore of a backup as the state of a hub; the previous state is copied to a separate folder.
 
-The order makes it safe to be interrupted: the old database is complete in its place
-until the new one replaces it in one step, and a copy of it stands aside before that.
+The order of steps makes an interruption safe: a copy of the old database is complete before the restored one
+replaces it in one atomic step.
 """
 
 import os
@@ -16,26 +16,26 @@ from storage.kernel.backup import DATABASE, BackupRefused, Manifest, sync_folder
 from storage.kernel.database import Unavailable
 from storage.kernel.database_file import held_alone
 
-_LOGS = ("-wal", "-shm")  # what SQLite has beside a database that was not closed
+_LOGS = ("-wal", "-shm")  # files next to a SQLite database that was not closed
 
 
 class Restored(NamedTuple):
-    """What a restore did. *aside*: the folder with what was there before; ``None``: nothing was."""
+    """Result of a restore. *aside*: folder with a copy of the previous state, or ``None`` without one."""
 
     manifest: Manifest
     aside: Path | None
 
 
 def restore(file: Path, state: Path, *, database: Path, at: int) -> Restored:
-    """Put the backup *file* in the place of what is in the folder *state*.
+    """Replace the state in the folder *state* with the backup *file*.
 
     Args:
-        database: where the hub's database lies; the other files go into *state*.
-        at: wall time, UTC epoch milliseconds; names the folder aside.
+        database: path of the hub's database; the other files go into *state*.
+        at: wall time, UTC epoch milliseconds; part of the name of the folder with the previous state.
 
     Raises:
-        Busy: a hub is running on it; stop it first.
-        BackupRefused, Unavailable: the state is as it was.
+        Busy: a hub is running on the database.
+        BackupRefused, Unavailable: the state is unchanged.
     """
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with held_alone(database), unpacked(file, state) as (manifest, folder):
@@ -51,14 +51,14 @@ def restore(file: Path, state: Path, *, database: Path, at: int) -> Restored:
 
 
 def _note_stopped(database: Path, at: int) -> None:
-    """The hub that the backup was made of did not crash: its next start is none after a crash."""
-    # An older database may have no such column yet; its hub then counts one crash too many.
+    """Mark the backed-up hub as stopped, so that its next start does not count as a crash."""
+    # An older database may lack the column; its hub then counts one crash too many.
     with suppress(sqlite3.OperationalError), closing(sqlite3.connect(database)) as copy, copy:
         copy.execute("UPDATE nodes SET stopped_at = ? WHERE stopped_at IS NULL", (at,))
 
 
 def _set_aside(state: Path, database: Path, manifest: Manifest, at: int) -> Path | None:
-    """Copy what will be replaced; the database with all that its log holds, and no log beside it then."""
+    """Copy the files that will be replaced to a new folder, and merge SQLite's log into the database."""
     others = [state / name for name in manifest.files.keys() - {DATABASE}]
     present = [path for path in (database, *others) if path.exists()]
     if not present:
@@ -70,7 +70,8 @@ def _set_aside(state: Path, database: Path, manifest: Manifest, at: int) -> Path
         raise BackupRefused(f"{aside} is there already; move it away") from error
     if database.exists():
         with suppress(sqlite3.Error), closing(sqlite3.connect(database)) as old:
-            old.execute("PRAGMA wal_checkpoint(truncate)")  # a damaged one is kept as it is, log and all
+            # a damaged database is kept unchanged, with its log
+            old.execute("PRAGMA wal_checkpoint(truncate)")
     for path in (*present, *(path for log in _LOGS if (path := Path(f"{database}{log}")).exists())):
         shutil.copy2(path, aside / path.name)
     for log in _LOGS:
@@ -87,7 +88,7 @@ def _put(new: Path, place: Path, *, owner: Path) -> None:
 
 
 def _own(path: Path, owner: Path) -> None:
-    """Restored by root, it still belongs to the hub's own user."""
+    """Give the file the owner of the state folder if root runs the restore."""
     if os.geteuid() == 0:
         stat = owner.stat()
         os.chown(path, stat.st_uid, stat.st_gid)

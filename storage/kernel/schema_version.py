@@ -1,4 +1,4 @@
-"""How far a database's tables are, beside those of this release. Looking changes nothing."""
+"""Comparison of a database's schema revision with this release. Nothing is changed."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -11,11 +11,11 @@ from storage.kernel.migrate import current_revision, revisions
 
 
 class Standing(NamedTuple):
-    """Revisions: four digits each.
+    """Schema revision of a database compared with this release. Revisions have four digits.
 
     Attributes:
-        current: of the tables that are there; ``None``: there are none yet.
-        missing: those of this release that it has not, oldest first.
+        current: revision of the existing tables; ``None`` without tables.
+        missing: revisions of this release that the database lacks, oldest first.
     """
 
     current: str | None
@@ -23,20 +23,20 @@ class Standing(NamedTuple):
 
     @property
     def known(self) -> tuple[str, ...]:
-        """The revisions of this release, oldest first."""
+        """Revisions of this release, oldest first."""
         return tuple(revisions())
 
     @property
     def is_newer(self) -> bool:
-        """Whether a newer hub wrote it; then nothing is missing, and this hub cannot open it."""
+        """True if a newer hub wrote the database; this hub cannot open it then."""
         return self.current is not None and self.current not in revisions()
 
 
 async def standing_of(url: str, *, base: Path | None = None) -> Standing:
-    """The standing of the database at *url*; see ``open_store`` for the arguments.
+    """Return the schema revision of the database at *url*; see ``open_store`` for the arguments.
 
     Raises:
-        Busy, Unavailable: it cannot be read.
+        Busy, Unavailable: the database cannot be read.
     """
     if url.startswith(SERVER):
         from storage.kernel import postgres

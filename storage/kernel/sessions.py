@@ -1,8 +1,8 @@
-"""Sessions of hubs on a PostgreSQL server: what they are called, and ending those of a hub that is gone.
+"""Sessions of hubs on a PostgreSQL server: their name, and ending those of a dead hub.
 
-A hub that freezes in the middle of a statement (stopped, or its machine vanished) keeps
-the locks of its transaction, and no time-out of the server counts while the server
-waits for the rest of it. Who takes over from such a hub ends its sessions first.
+A hub may freeze in the middle of a statement because it was suspended or its machine vanished. It then keeps
+the locks of its transaction, and no time-out of the server applies to a partly received statement. A hub that
+takes over therefore ends the sessions of the frozen hub first.
 """
 
 from collections.abc import Iterable
@@ -16,12 +16,12 @@ END_SESSIONS = sa.text(
 
 
 def session_name(boot_id: str) -> str:
-    """What the sessions of this start of a hub are called."""
+    """Return the application name of the sessions of this hub process."""
     return f"hub {boot_id}"
 
 
 def end_sessions(c: sa.Connection, boot_ids: Iterable[str]) -> None:
-    """End every session of these starts of a hub, whose leases are over. On SQLite nobody has one."""
+    """End every session of these hub processes, whose leases expired. No effect on SQLite."""
     if c.dialect.name != "postgresql":
         return
     for boot_id in boot_ids:

@@ -1,4 +1,4 @@
-"""How much room the database takes."""
+"""Size of the database."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ WAL = "-wal"  # SQLite's write-ahead log lies beside the file
 
 
 class DatabaseSize(msgspec.Struct, frozen=True):
-    """In bytes. *log* is SQLite's write-ahead log; 0 where there is none, as on a server."""
+    """Size of the database in bytes. *log*: SQLite's write-ahead log, 0 without one."""
 
     data: int
     log: int
 
 
 def measure(c: sa.Connection) -> DatabaseSize:
-    """How large the database is now."""
+    """Return the current size of the database."""
     if c.dialect.name == "postgresql":
         return DatabaseSize(c.execute(ON_A_SERVER).scalar_one(), 0)
     pages = c.exec_driver_sql("PRAGMA page_count").scalar_one()
@@ -25,5 +25,5 @@ def measure(c: sa.Connection) -> DatabaseSize:
     file = next(row[2] for row in c.exec_driver_sql("PRAGMA database_list") if row[1] == "main")
     try:
         return DatabaseSize(data, Path(file + WAL).stat().st_size if file else 0)
-    except FileNotFoundError:  # nothing was written since it was opened
+    except FileNotFoundError:  # nothing was written since the database was opened
         return DatabaseSize(data, 0)

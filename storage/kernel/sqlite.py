@@ -1,10 +1,9 @@
-"""The database in one SQLite file: one writer with group commit, one reader.
+"""Database in one SQLite file: one writer with group commit, one reader.
 
-The writer takes what is waiting, up to ``BATCH`` jobs, one of each cause in turn, into aiosqlite's own
-thread in one hop, runs them in one transaction and commits once. Callers learn of
-their result after that, so what was acknowledged is on the disk. If a job of a
-batch raises, the batch is rolled back and replayed with a savepoint around each
-job, so that only the guilty one fails.
+The writer takes up to ``BATCH`` waiting jobs, one of each cause in turn. It runs them in aiosqlite's own
+thread in one transaction and commits once. Callers get their result after the commit, so acknowledged data is
+on the disk. If a job of a batch raises, the batch is rolled back and replayed with a savepoint around each
+job. Only the failing job then raises to its caller.
 """
 
 import asyncio
@@ -27,28 +26,29 @@ from storage.kernel.database import CAUSE, Busy, Unavailable, translated
 P = ParamSpec("P")
 T = TypeVar("T")
 
-BATCH = 128  # jobs per COMMIT: more does not commit faster, and the first of them would wait longer
-QUEUE = 1_024  # jobs waiting, 8 batches; beyond that callers wait, so that a slow disk slows its users;
-# a cause that has less than its part of them waiting gets in all the same
-STATEMENTS = 2_000  # compiled ones that are kept: all of ours, about 700, in both shapes of their parameters
-BUSY_TIMEOUT_MS = 5_000  # for a backup or a shell on the same file; a second hub is kept out by its lock
+BATCH = 128  # jobs per COMMIT: more does not commit faster, and the first jobs would wait longer
+QUEUE = 1_024  # waiting jobs, 8 batches; beyond it callers wait, so that a slow disk slows down its users
+# a cause with fewer than its share of the waiting jobs may still enter
+# size of the cache: all compiled statements, about 700, in both shapes of their parameters
+STATEMENTS = 2_000
+BUSY_TIMEOUT_MS = 5_000  # for a backup or a shell on the same file; a lock file excludes a second hub
 
 _PRAGMAS = (
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
     "PRAGMA journal_mode=wal",
-    "PRAGMA synchronous=full",  # a plan of calls must be on the disk before the first call leaves
+    "PRAGMA synchronous=full",  # a plan of calls must be on the disk before the first call is sent
     "PRAGMA foreign_keys=on",
 )
 
 
 def machine_now_ms() -> int:
-    """The wall clock of this machine, UTC epoch milliseconds."""
-    # SQLite is a library: the database's own clock is this machine's, and no hub need agree with another.
+    """Return this machine's wall clock, UTC epoch milliseconds."""
+    # SQLite runs in this process, so the database's clock is this machine's.
     return time.time_ns() // 1_000_000
 
 
 def set_clock(driver: sqlite3.Connection, now_ms: Callable[[], int] = machine_now_ms) -> None:
-    """Let ``storage.kernel.columns.now_ms()`` say what *now_ms* says, on this connection."""
+    """Set the clock behind ``storage.kernel.columns.now_ms()`` on this connection."""
     driver.create_function("hub_now_ms", 0, now_ms)
 
 
@@ -65,7 +65,7 @@ def empty_database(tables: sa.MetaData) -> bytes:
 
 
 class SqliteDatabase:
-    """A ``Database`` in one file. Made by ``open_sqlite``."""
+    """``Database`` in one file, created by ``open_sqlite``."""
 
     is_shared = False
 
@@ -76,13 +76,13 @@ class SqliteDatabase:
     async def read(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """See ``Database.read``."""
+        """Run *fn* in one snapshot; see ``Database.read``."""
         return await self._reader.in_thread(self._reader.run_read, lambda c: fn(c, *args, **kwargs))
 
     async def write(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """See ``Database.write``."""
+        """Run *fn* in one transaction; see ``Database.write``."""
         result: T = await self._writer.put(lambda c: fn(c, *args, **kwargs))
         return result
 
@@ -91,9 +91,9 @@ class SqliteDatabase:
 async def open_sqlite(
     source: Path | bytes, *, now_ms: Callable[[], int] = machine_now_ms
 ) -> AsyncIterator[SqliteDatabase]:
-    """Open the database file *source*, or a database in memory that is a copy of the bytes *source*.
+    """Open the database file *source*, or a database in memory that copies the bytes *source*.
 
-    Its tables must exist already. Leaving the block writes what is queued, then closes the database.
+    Its tables must exist already. Leaving the block writes the queued jobs, then closes the database.
 
     Args:
         source: a path, or a serialized database such as ``empty_database`` returns.
@@ -114,7 +114,7 @@ async def open_sqlite(
 
 
 class _Job:
-    """A function on its way to the writer, and what became of it."""
+    """Function queued for the writer, and its result."""
 
     __slots__ = ("call", "error", "settled", "value")
 
@@ -131,7 +131,7 @@ class _Job:
         self.value, self.error = None, _ours(error)
 
     def settle(self) -> None:
-        """Tell the caller, unless it has left."""
+        """Resolve the caller's future, unless the caller was cancelled."""
         if self.settled.done():
             return
         if self.error is not None:
@@ -141,22 +141,22 @@ class _Job:
 
 
 class _Writer:
-    """The queue in front of the writing session, and the one task that empties it.
+    """Queue in front of the writing session, and the only task that drains it.
 
-    A future of the loop for each job and a plain queue: streams and events of anyio
-    cost a write more than its SQL does (row 13 of the bench).
+    Each job has a plain asyncio future: streams and events of anyio cost a write more than its SQL does.
     """
 
     def __init__(self, session: "_Session") -> None:
         self._session = session
-        self._queues: dict[str, deque[_Job]] = {}  # by cause; none is empty, and the next one's turn is first
+        # by cause; no queue is empty, and the first key has the next turn
+        self._queues: dict[str, deque[_Job]] = {}
         self._count = 0
         self._arrived = anyio.Event()
         self._room = anyio.Event()
         self._is_closed = False
 
     async def put(self, call: Callable[[sa.Connection], Any]) -> Any:
-        """Queue *call* and wait until it is on the disk. A caller that leaves does not take it along."""
+        """Queue *call* and wait until its result is on the disk. Cancelling the caller keeps the job."""
         cause = CAUSE.get()
         while self._is_full_for(cause) and not self._is_closed:
             self._room = anyio.Event() if self._room.is_set() else self._room
@@ -173,17 +173,16 @@ class _Writer:
         return await settled
 
     def close(self) -> None:
-        """Take nothing more; what is queued will be written."""
+        """Refuse new jobs; the queued jobs will still be written."""
         self._is_closed = True
         self._arrived.set()
         self._room.set()
 
     async def serve(self) -> None:
-        """Write until closed and empty.
+        """Write until the queue is closed and empty.
 
-        Shielded without a time limit: what was queued is written even when the hub is
-        cancelled, and a statement that the disk holds up cannot be abandoned anyway.
-        The queue is bounded and closed by then.
+        Shielded without a time limit: queued jobs are written even when the hub is cancelled. A statement
+        that waits for the disk cannot be abandoned anyway. The queue is bounded, and closed by then.
         """
         with anyio.CancelScope(shield=True):
             while self._queues or not self._is_closed:
@@ -204,12 +203,12 @@ class _Writer:
                         job.settle()
 
     def _is_full_for(self, cause: str) -> bool:
-        """Whether QUEUE jobs wait, and of *cause* its part of them."""
+        """Return True if QUEUE jobs wait and *cause* has its share of them."""
         queues = self._queues
         return self._count >= QUEUE and len(queues.get(cause, ())) * len(queues) >= QUEUE
 
     def _take_batch(self) -> list[_Job]:
-        """Take what is next: one job of each cause in turn."""
+        """Take the next batch: one job of each cause in turn."""
         queues = self._queues
         batch: list[_Job] = []
         while queues and len(batch) < BATCH:
@@ -217,16 +216,16 @@ class _Writer:
             queue = queues.pop(cause)
             batch.append(queue.popleft())
             if queue:
-                queues[cause] = queue  # behind the others
+                queues[cause] = queue  # after the other causes
         self._count -= len(batch)
         return batch
 
 
 class _TransactionLost(Exception):
-    """SQLite gave up the whole transaction because of one statement: a full disk, a failed write."""
+    """Error: SQLite rolled back the whole transaction, as after a full disk or a failed write."""
 
 
-# Its ``driver`` is the SQLite connection that the engine wraps next in this thread.
+# ``driver``: the SQLite connection that the engine wraps next in this thread.
 _LOCAL = threading.local()
 
 
@@ -245,7 +244,7 @@ def _engine() -> sa.Engine:
 
 
 class _Session:
-    """A SQLAlchemy connection that lives in the thread of one aiosqlite connection."""
+    """SQLAlchemy connection that lives in the thread of an aiosqlite connection."""
 
     core: sa.Connection  # from ``dress`` on
 
@@ -256,8 +255,8 @@ class _Session:
     async def in_thread(self, fn: Callable[..., T], *args: Any) -> T:
         """Run *fn* in the connection's thread, in one hop.
 
-        ``Connection._execute`` is private to aiosqlite: this is the one place that
-        uses it, and a test names the version it was read in.
+        ``Connection._execute`` is private to aiosqlite. Only this method uses it, and a test pins the
+        version.
         """
         if self._is_closed:
             raise Unavailable("the database is closed")
@@ -270,10 +269,10 @@ class _Session:
         await self._raw.close()
 
     def dress(self, begin: str, now_ms: Callable[[], int], content: bytes | None) -> None:
-        """In the thread: load *content*, set the pragmas and the clock, and begin transactions with *begin*.
+        """Load *content*, set the pragmas and the clock, and begin transactions with *begin*.
 
-        The driver's own idea of that loses updates (``isolation_level=None`` turns
-        it off), and a deferred BEGIN fails when it comes to write.
+        Runs in the connection's thread. ``isolation_level=None`` disables the driver's own transactions,
+        which lose updates. A deferred BEGIN could fail at its first write.
         """
         driver = self._raw._conn
         if content is not None:
@@ -285,7 +284,7 @@ class _Session:
         self.core = _engine().connect().execution_options(begin=begin)
 
     def run_read(self, call: Callable[[sa.Connection], T]) -> T:
-        """In the thread: one snapshot, and nothing may be written."""
+        """Run *call* in one read-only snapshot. Runs in the connection's thread."""
         try:
             with self.core.begin():
                 self._raw._conn.execute("PRAGMA query_only=on").close()
@@ -299,7 +298,7 @@ class _Session:
             raise ours from error
 
     def run_batch(self, batch: Sequence[_Job]) -> None:
-        """In the thread: every job is done or failed afterwards; what is done is on the disk."""
+        """Complete or fail every job; completed jobs are on the disk. Runs in the connection's thread."""
         try:
             with self.core.begin():
                 values = [job.call(self.core) for job in batch]
@@ -314,12 +313,12 @@ class _Session:
                 job.succeed(value)
 
     def _run_again(self, batch: Sequence[_Job]) -> None:
-        """One of them raised: find out which, and write the others."""
+        """Replay a batch in which a job raised: fail that job and write the others."""
         try:
             with self.core.begin():
                 for job in batch:
                     self._run_in_savepoint(job)
-        except Exception:  # the transaction around them failed: each for itself
+        except Exception:  # the outer transaction failed: run each job separately
             for job in batch:
                 self.run_batch([job])
 
@@ -329,7 +328,7 @@ class _Session:
                 value = job.call(self.core)
         except Exception as error:
             if not self._raw.in_transaction:
-                raise _TransactionLost from error  # else the jobs after this one would run outside of any
+                raise _TransactionLost from error  # the following jobs would run outside a transaction
             job.fail(error)
         else:
             job.succeed(value)
@@ -346,7 +345,7 @@ def _ours(error: Exception) -> Exception:
 async def _sessions(
     source: Path | bytes, now_ms: Callable[[], int]
 ) -> AsyncIterator[tuple[_Session, _Session]]:
-    """The writer's session and the reader's; in memory they are one and the same."""
+    """Open the writer's and the reader's session; a database in memory has one for both."""
     async with _session(source, "BEGIN IMMEDIATE", now_ms) as writer:
         if isinstance(source, bytes):
             yield writer, writer
@@ -367,5 +366,5 @@ async def _session(source: Path | bytes, begin: str, now_ms: Callable[[], int]) 
         await session.in_thread(session.dress, begin, now_ms, content)
         yield session
     finally:
-        with anyio.CancelScope(shield=True):  # without a limit: it waits for one statement at most
+        with anyio.CancelScope(shield=True):  # without a limit: closing waits for at most one statement
             await session.close()

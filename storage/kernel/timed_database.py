@@ -1,4 +1,4 @@
-"""A database with a stopwatch: how long each write took until it was on the disk."""
+"""Database that measures how long each write takes until it is on the disk."""
 
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
@@ -12,11 +12,11 @@ T = TypeVar("T")
 
 
 class MeasuredDatabase:
-    """What *database* is, and promises.
+    """Wrapper of *database* that measures its writes.
 
     Args:
-        monotonic: the clock, in seconds.
-        on_write: told how long each write took, waiting for its turn included; also one that failed.
+        monotonic: clock, in seconds.
+        on_write: callback with the seconds of each write, queueing included; also after a failed write.
     """
 
     def __init__(
@@ -28,19 +28,19 @@ class MeasuredDatabase:
 
     @property
     def is_shared(self) -> bool:
-        """See ``Database.is_shared``."""
+        """True if other hubs may write to the database too."""
         return self._database.is_shared
 
     async def read(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """See ``Database.read``."""
+        """Run *fn* in one snapshot; see ``Database.read``."""
         return await self._database.read(fn, *args, **kwargs)
 
     async def write(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """See ``Database.write``."""
+        """Run *fn* in one transaction and measure its time; see ``Database.write``."""
         began = self._monotonic()
         try:
             return await self._database.write(fn, *args, **kwargs)

@@ -1,8 +1,8 @@
-"""Whether a database's tables are those of this release: which part is missing, other, or too much.
+"""Comparison of a database's tables with this release: parts that are missing, different or extra.
 
-What ought to be there is made from the schema beside what is there, for a moment and
-never committed, and the database spells both in its own words. So a database that
-went through every migration is held against one that never went through any.
+The expected tables are created from the schema for a moment and never committed. The database then spells
+both sets in its own words. So a database that went through every migration is compared with a database that
+was created from scratch.
 """
 
 import re
@@ -19,11 +19,13 @@ from storage.kernel.database_file import file_of
 from storage.kernel.migrate import revision_in
 from storage.schema import metadata
 
-VERSION_TABLE = "alembic_version"  # Alembic's own; no table of the schema
+VERSION_TABLE = "alembic_version"  # Alembic's own table; not part of the schema
 
 
 class Part(NamedTuple):
-    """*kind*: table, column, constraint or index; *table* is the one it belongs to, *name* its own."""
+    """Part of the schema. *kind*: table, column, constraint or index; *table*: the table that it belongs
+    to.
+    """
 
     table: str
     kind: str
@@ -33,11 +35,14 @@ class Part(NamedTuple):
         return f"table {self.table}" if self.kind == "table" else f"{self.kind} {self.table}.{self.name}"
 
 
-Parts: TypeAlias = dict[Part, str]  # as the database spells each, names of schemas apart
+Parts: TypeAlias = dict[Part, str]  # SQL of each part as the database spells it, without schema names
 
 
 class Difference(NamedTuple):
-    """*wanted*: how this release has it, ``None``: it has none such; *found*: how the database has it."""
+    """Difference between this release and the database in one part.
+
+    Both spellings are SQL; ``None`` means that this release, or the database, lacks the part.
+    """
 
     part: Part
     wanted: str | None
@@ -52,20 +57,20 @@ class Difference(NamedTuple):
 
 
 class Verified(NamedTuple):
-    """*current*: the revision that the database says it has; ``None``: it has no tables of a hub."""
+    """Result of ``verify``. *current*: revision of the database; ``None`` if it has no tables of a hub."""
 
     current: str | None
     differences: tuple[Difference, ...]
 
 
 async def verify(url: str, *, base: Path | None = None) -> Verified:
-    """Hold the database at *url* against this release; see ``open_store`` for the arguments.
+    """Compare the tables of the database at *url* with this release; see ``open_store`` for the arguments.
 
-    Nothing is changed, and a hub may have it open. On a server this takes the right to
-    make temporary tables, which everybody has unless it was taken away.
+    Nothing is changed, and a hub may have the database open. On a server the user needs the right to create
+    temporary tables, which every user has by default.
 
     Raises:
-        Busy, Unavailable: it cannot be read, or is not there.
+        Busy, Unavailable: the database cannot be read, or does not exist.
     """
     if url.startswith(SERVER):
         from storage.kernel import postgres
@@ -89,14 +94,14 @@ def _verify_file(path: Path) -> Verified:
 
 
 def verified(c: sa.Connection) -> Verified:
-    """The revision of the tables in *c*'s database, and how they differ from this release's."""
+    """Return the schema revision of *c*'s database and its differences from this release."""
     return Verified(revision_in(c), differences_in(c))
 
 
 def differences_in(c: sa.Connection) -> tuple[Difference, ...]:
-    """How the tables in *c*'s database differ from those that the schema makes; none: not at all.
+    """Return the differences between *c*'s database and the schema; empty if they are equal.
 
-    Of a table that is missing, or not of this release, its parts are not told one by one.
+    A missing or extra table is one difference: its parts are not listed.
     """
     found = parts_in(c)
     wanted = _wanted(c)
@@ -109,13 +114,13 @@ def differences_in(c: sa.Connection) -> tuple[Difference, ...]:
 
 
 def parts_in(c: sa.Connection) -> Parts:
-    """Every table, column, constraint and index in *c*'s database, Alembic's own table apart."""
+    """Return every table, column, constraint and index in *c*'s database, except Alembic's own table."""
     rows = _parts_on_server(c) if c.dialect.name == "postgresql" else _parts_in_file(c)
     return {part: spelled for part, spelled in rows if part.table != VERSION_TABLE}
 
 
 def _wanted(c: sa.Connection) -> Parts:
-    """What ``parts_in`` gives where the schema was made from scratch, on the same kind of database."""
+    """Return ``parts_in`` of a schema created from scratch, on the same kind of database."""
     if c.dialect.name != "postgresql":
         engine = sa.create_engine("sqlite://")
         with engine.connect() as scratch:
@@ -125,14 +130,14 @@ def _wanted(c: sa.Connection) -> Parts:
         return parts
     moment = c.begin_nested()
     try:
-        c.exec_driver_sql("SET LOCAL search_path TO pg_temp")  # tables made now are temporary ones
+        c.exec_driver_sql("SET LOCAL search_path TO pg_temp")  # new tables are then temporary
         metadata.create_all(c, checkfirst=False)
         return parts_in(c)
     finally:
-        moment.rollback()  # the path with it
+        moment.rollback()  # also restores the search path
 
 
-# --- SQLite keeps the statements that made a table, in the order in which its parts came
+# --- SQLite stores the statements that created a table, with its parts in their order
 
 _STATEMENTS = """
     SELECT type, name, tbl_name, sql FROM sqlite_master
@@ -161,13 +166,13 @@ def _parts_in_file(c: sa.Connection) -> Iterator[tuple[Part, str]]:
 
 
 def _plain(sql: str) -> str:
-    """One line, and a default without the brackets that it gets or not, by how it was added."""
+    """Collapse *sql* to one line. Unwrap defaults, which SQLite brackets depending on how they were added."""
     spaced = re.sub(r"\s+", " ", sql).replace("( ", "(").replace(" )", ")").strip()
     return re.sub(r"DEFAULT \(([^()]*)\)", r"DEFAULT \1", spaced)
 
 
 def _clauses(body: str) -> Iterator[str]:
-    """What stands between the commas of *body* that are in no brackets."""
+    """Split *body* at commas that are outside brackets."""
     start = depth = 0
     for place, character in enumerate(body):
         depth += (character == "(") - (character == ")")
@@ -177,7 +182,7 @@ def _clauses(body: str) -> Iterator[str]:
     yield body[start:].strip()
 
 
-# --- A server has catalogues, and tells each part as it reads it itself
+# --- PostgreSQL has catalogues, and prints each part in its own spelling
 
 _COLUMNS = """
     SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
@@ -195,7 +200,7 @@ _INDEXES = """
     FROM pg_index x JOIN pg_class c ON c.oid = x.indrelid JOIN pg_class i ON i.oid = x.indexrelid
     WHERE c.relnamespace = %s"""
 _SCHEMA = "current_schema()::text::regnamespace"
-_QUALIFIED = re.compile(r"\b(ON|REFERENCES) (?:ONLY )?\w+\.")  # the schema that a table was made in
+_QUALIFIED = re.compile(r"\b(ON|REFERENCES) (?:ONLY )?\w+\.")  # the schema that holds the table
 
 
 def _parts_on_server(c: sa.Connection) -> Iterator[tuple[Part, str]]:
