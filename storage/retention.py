@@ -10,11 +10,11 @@ before. That happens if the unit failed in part, or if its content or its agent'
 earlier state. Then:
 
 * while runs see the unit again and again, every plan adopts the rows into the newest run, so they are never
-old;
+  old;
 * an agent that rests keeps its newest runs at any age, with their calls;
 * otherwise the call is planned again and sent with its old id. The device answers it from its own store,
-where an answer lasts as long as the row it describes (PROTOCOL.md, "Calls"). Only a device that kept ids no
-longer than the hub keeps runs would insert again.
+  where an answer lasts as long as the row it describes (PROTOCOL.md, "Calls"). Only a device that kept ids no
+  longer than the hub keeps runs would insert again.
 
 ``forget_payloads`` keeps id, state and answer. A call that an adopting run has to send again gets the payload
 of the new plan (``plans.plan_unit``).

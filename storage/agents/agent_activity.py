@@ -1,7 +1,7 @@
-"""What its runs make of an agent: the counters, and the activity that follows from them.
+"""Run counters of agents, and the activity that follows from them.
 
-Counters change in the transaction that moves runs, and nowhere else; a new activity is a
-row of the agent's history like any other move, written only where it is another one.
+Only the transaction that moves a run changes the counters. A new activity adds a row to the agent's history,
+like any other state change, but only if the value differs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,13 +34,14 @@ _own = runs.c.agent_id == agent_states.c.agent_id
 _counted = {
     "runs_waiting": "runs.state IN ('QUEUED', 'PAUSED')",
     "runs_executing": "runs." + schema.EXECUTING,
-    "runs_running": f"runs.{schema.EXECUTING} AND runs.state = 'RUNNING'",  # by the index of the first
+    # EXECUTING first, so that its index is used
+    "runs_running": f"runs.{schema.EXECUTING} AND runs.state = 'RUNNING'",
 }
 _recounts = {
     name: sa.select(sa.func.count()).where(_own, sa.text(which)).scalar_subquery()
     for name, which in _counted.items()
 }
-# What turns of an agent at a gateway make of it is counted by what the gateway shows, not by runs.
+# Agents at a gateway count the turns that the gateway reports, and have no runs to recount.
 _at_gateway = sa.exists().where(
     schema.agents.c.id == agent_states.c.agent_id, sa.text("agents.executor = 'gateway'")
 )
@@ -56,7 +57,7 @@ NEXT_VERSION = (
 
 
 class Counts(msgspec.Struct):
-    """By how much an agent's counters change, and what last changed them."""
+    """Changes of an agent's run counters, and their cause."""
 
     waiting: int = 0
     executing: int = 0
@@ -64,7 +65,7 @@ class Counts(msgspec.Struct):
     because: str = ""
 
     def move(self, before: RunState | None, after: RunState) -> None:
-        """Count one run from one state to another; ``None``: it was not there."""
+        """Count a run's move between two states; *before* is ``None`` for a new run."""
         for state, by in ((before, -1), (after, 1)):
             if state is None or state not in LIVE_RUN_STATES:
                 continue
@@ -76,12 +77,12 @@ class Counts(msgspec.Struct):
 
     @property
     def is_even(self) -> bool:
-        """Whether nothing changes."""
+        """True if no counter changes."""
         return not (self.waiting or self.executing or self.running)
 
 
 def count_runs(c: sa.Connection, counts: Mapping[AgentId, Counts], *, at: int, actor: str) -> None:
-    """Change the counters of these agents, and their activity where that is another one by them."""
+    """Change the counters of these agents, and their activity if it follows."""
     changed = sorted(agent_id for agent_id, by in counts.items() if not by.is_even)
     for part in in_parts(changed):
         _count(c, {agent_id: counts[agent_id] for agent_id in part}, at, actor)
@@ -109,7 +110,7 @@ def _count(c: sa.Connection, counts: Mapping[AgentId, Counts], at: int, actor: s
 def _moved(
     row: Any, after: Activity, *, reason: str | None, actor: str, at: int
 ) -> list[tuple[AgentMoved, Axes]]:
-    """The move to another activity, if it is another one; of a row as it was before."""
+    """Return the move to another activity, if it changes; *row* is the state before the move."""
     axes = axes_in(row)
     if axes.activity is after:
         return []
@@ -127,7 +128,7 @@ def _moved(
 
 
 def recount(c: sa.Connection, *, at: int, actor: str) -> list[AgentId]:
-    """Set right every counter that is not what the runs say; whose they were."""
+    """Correct every counter that differs from the runs. Return the agents that were wrong."""
     wrong = [AgentId(agent_id) for agent_id in c.execute(MISCOUNTED).scalars()]
     for part in in_parts(wrong):
         before = {row.agent_id: row for row in locked_states(c, part)}
@@ -139,9 +140,9 @@ def recount(c: sa.Connection, *, at: int, actor: str) -> list[AgentId]:
 def count_turns(
     c: sa.Connection, agent_id: AgentId, turns: int, *, because: str, at: int, actor: str
 ) -> bool:
-    """Of an agent that lives at a gateway, so many turns run there now; false where that is known.
+    """Set the number of running turns of an agent at a gateway. Return False if it was known already.
 
-    A number and no difference: what was missed does not count on.
+    The number is absolute, so a missed update does not accumulate.
     """
     (row,) = locked_states(c, [agent_id])
     if (by := turns - row.runs_running) or row.runs_executing != turns:
@@ -152,7 +153,7 @@ def count_turns(
 
 
 def follow_limit(c: sa.Connection, agent_id: AgentId, was: int, *, at: int, actor: str) -> None:
-    """The agent may do more or fewer runs at once than *was*: its activity may be another one by that."""
+    """Update the agent's activity after its run limit changed from *was*."""
     for row in locked_states(c, [agent_id]):
         before = activity_of(live=row.runs_waiting + row.runs_executing, running=row.runs_running, limit=was)
         _change(c, row, before, reason="max_concurrent_runs was changed", at=at, actor=actor)
@@ -166,7 +167,7 @@ def _settle(
 
 
 def _change(c: sa.Connection, row: Any, before: Activity, *, reason: str, at: int, actor: str) -> None:
-    """Remember the move that was made between *before* and *row*, if one was."""
+    """Record the change of activity from *before* to that in *row*, if it differs."""
     axes = axes_in(row)
     if axes.activity is before:
         return

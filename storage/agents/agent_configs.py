@@ -1,6 +1,6 @@
-"""What the hub itself keeps among the configs of an agent: one row for each, its value as JSON.
+"""Configs of an agent that the hub itself uses: a row for each, its value as JSON.
 
-Its runs are made with them. Configs by other keys are in ``storage.agents.configs``.
+The agent's runs are configured by them. Configs under other keys are in ``storage.agents.configs``.
 """
 
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ T = TypeVar("T")
 
 
 class Redacted(msgspec.Struct, frozen=True):
-    """What is replaced before a model is asked; without *regex* it is a pattern that the hub has."""
+    """Text to redact before a model sees it; without *regex* the name of a built-in pattern."""
 
     name: str
     regex: str | None = None
 
 
 class ModelUse(msgspec.Struct, frozen=True, kw_only=True):
-    """How models may be used for an agent.
+    """Rules for the use of models by an agent.
 
-    *batch*: answers may come hours later, at half the price. *budget_nanos*: what it may
-    spend in a day, in billionths of a US dollar.
+    *batch*: answers may come hours later, at half the price. *budget_nanos*: maximum cost of a day, in
+    billionths of a US dollar.
     """
 
     allow_cloud: bool = True
@@ -38,12 +38,12 @@ class ModelUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mailbox(msgspec.Struct, frozen=True, kw_only=True):
-    """What an agent reads instead of files of its device.
+    """Mailbox that an agent reads instead of files of its device.
 
     Attributes:
-        connector: its name.
-        filter: as its provider checks it; empty: the provider's own.
-        push: read as soon as the provider tells that something is new, too.
+        connector: name of the connector.
+        filter: filter in the syntax of the provider; empty: the provider's default.
+        push: also read as soon as the provider notifies the hub of new messages.
     """
 
     connector: str
@@ -59,50 +59,50 @@ DELETE_RESERVED = sa.delete(agent_configs).where(
 
 
 def with_configs(query: sa.Select[Any]) -> sa.Select[Any]:
-    """*query*, which selects ``COLUMNS`` from agents, with the rows that these stand in."""
+    """Join *query*, which selects ``COLUMNS`` from agents, with the config rows that hold them."""
     for key, alias in _of.items():
         query = query.outerjoin(alias, sa.and_(alias.c.agent_id == agents.c.id, alias.c.config_key == key))
     return query
 
 
 class UnreadableConfig(HubError):
-    """A config of the agent is not what this release takes it for: a newer one wrote it, or a hand."""
+    """Error: a config of the agent is unreadable for this release; a newer one or a person wrote it."""
 
     code = ErrorCode.BAD_SETTINGS
 
 
 def names_in(value: str | None) -> tuple[str, ...]:
-    """A list of names; an agent without the config has none.
+    """Return a list of names; empty if the agent has no such config.
 
     Raises:
-        UnreadableConfig: it is something else.
+        UnreadableConfig: the value is no list of names.
     """
     return () if value is None else _read(value, tuple[str, ...])
 
 
 def zone_in(value: str | None) -> str:
-    """A time zone; an agent without the config lives in UTC.
+    """Return a time zone; UTC if the agent has no such config.
 
     Raises:
-        UnreadableConfig: it is something else.
+        UnreadableConfig: the value is no text.
     """
     return "UTC" if value is None else _read(value, str)
 
 
 def model_use_in(value: str | None) -> ModelUse:
-    """How models may be used; an agent without the config has no wishes.
+    """Return the rules for the use of models; the defaults if the agent has no such config.
 
     Raises:
-        UnreadableConfig: it is something else.
+        UnreadableConfig: the value has another shape.
     """
     return ModelUse() if value is None else _read(value, ModelUse)
 
 
 def mailbox_in(value: str | None) -> Mailbox | None:
-    """What it reads; an agent without the config reads its device.
+    """Return the agent's mailbox, or ``None`` if it reads its device.
 
     Raises:
-        UnreadableConfig: it is something else.
+        UnreadableConfig: the value has another shape.
     """
     return None if value is None else _read(value, Mailbox)
 
@@ -115,7 +115,7 @@ def _read(value: str, type: type[T]) -> T:
 
 
 def write_configs(c: sa.Connection, agent_id: AgentId, configs: Mapping[str, Any], at: int) -> None:
-    """These of ``RESERVED`` and no others of them."""
+    """Replace the agent's configs with keys in ``RESERVED`` by *configs*."""
     c.execute(DELETE_RESERVED, {"agent": agent_id})
     c.execute(
         sa.insert(agent_configs),

@@ -1,7 +1,7 @@
-"""An agent as somebody wrote it down, and how that becomes its rows: made, changed, archived.
+"""Declarations of agents, and how they become rows: created, changed, archived.
 
-What hub.toml declares and what people make over the API goes through here; who may write
-what is decided in ``storage.agents.declared_agents`` and ``storage.agents.made_agents``.
+Agents of hub.toml and of the API both pass through this module. ``storage.agents.declared_agents`` and
+``storage.agents.made_agents`` decide who may write which.
 """
 
 import msgspec
@@ -26,23 +26,25 @@ from storage.schema import agents
 
 
 class ExternalIdTaken(HubError):
-    """Another agent bears the external id."""
+    """Error: another agent has the external id."""
 
     code = ErrorCode.NAME_TAKEN
 
 
 class DeclaredAgent(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody says of an agent, in hub.toml or over the API.
+    """Declaration of an agent, in hub.toml or over the API.
 
     Attributes:
-        user_name: whose it is; ``None``: the owner's.
-        type: ``None``: its template's, and of none CUSTOM.
-        template: a name.
-        prompt: empty: its template's.
-        mailbox: what it reads instead of files.
-        needs: capabilities, as in ``file.read >= 1.2``; *locks* are names of locks that its runs take.
-        capabilities: what it can do, beside what its device can.
-        config: its typed configs; *slots*: its calendar, schedules whose action is ``wake``.
+        user_name: name of its user; ``None``: the hub's owner.
+        type: ``None``: its template's type, or CUSTOM without a template.
+        template: name of its template.
+        prompt: empty: its template's prompt.
+        mailbox: mailbox that it reads instead of files.
+        needs: required capabilities, as in ``file.read >= 1.2``.
+        locks: names of the locks that its runs take.
+        capabilities: its own capabilities, in addition to those of its device.
+        config: its typed configs.
+        slots: its calendar, schedules whose action is ``wake``.
     """
 
     name: str
@@ -72,9 +74,9 @@ class DeclaredAgent(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: tuple[Capability, ...] = ()
 
 
-# Looked at by themselves; of another user it would be another agent.
+# Compared separately. With another user the declaration means another agent.
 _APART = ("schedule", "slots", "config", "capabilities", "user_name")
-# The columns that a declaration fills; see ``_told``.
+# Columns that a declaration fills; see ``_told``.
 _TOLD = (
     *("name", "source", "device_id", "template_id", "description", "type", "subtype"),
     *("external_id", "instance_id", "project_id", "prompt_template", "data_types"),
@@ -108,7 +110,7 @@ FREE_EXTERNAL_ID = (
 
 
 def differs(c: sa.Connection, old: AgentRow, new: DeclaredAgent) -> bool:
-    """Whether anything else changed than what is looked at by itself: schedule, slots, configs."""
+    """Return True if the declaration changed, apart from schedule, slots, configs and capabilities."""
     if (old.template, old.type, old.subtype) != (new.template, *_kind(new, _template(c, new))):
         return True
     names = [name for name in DeclaredAgent.__struct_fields__ if name not in (*_APART, "type", "subtype")]
@@ -127,10 +129,10 @@ def insert_agent(
     at: int,
     actor: str,
 ) -> None:
-    """Make the rows of a new agent, which belongs to whom its device does; its schedules apart.
+    """Insert the rows of a new agent, owned by its device's user, without its schedules.
 
     Raises:
-        UnknownTemplate, ExternalIdTaken, UnknownConnector: the transaction is to end with this.
+        UnknownTemplate, ExternalIdTaken, UnknownConnector: the caller must roll back.
     """
     row = {"id": id, "user_id": device.user_id, "name": agent.name, "source": source}
     about = (
@@ -153,14 +155,14 @@ def update_agent(
     actor: str,
     back_because: str,
 ) -> None:
-    """Make the rows of an agent say what *agent* says; its schedules and its typed configs apart.
+    """Update the rows of an agent to *agent*, without its schedules and typed configs.
 
     Args:
-        device: ``None``: it lives at a gateway.
-        back_because: the reason in the history of one that was archived, and works again.
+        device: device that it works on; ``None``: the agent lives at a gateway.
+        back_because: reason in the history if the agent was archived and becomes active again.
 
     Raises:
-        UnknownTemplate, ExternalIdTaken, UnknownConnector: the transaction is to end with this.
+        UnknownTemplate, ExternalIdTaken, UnknownConnector: the caller must roll back.
     """
     told = _told(c, old.id, agent, old.user_id) | {"name": agent.name, "source": source}
     told |= {"device_id": None, "executor": old.executor, "connector_id": None}
@@ -173,12 +175,12 @@ def update_agent(
         agent_activity.follow_limit(c, old.id, old.max_concurrent_runs, at=at, actor=actor)
     if old.archived_at is not None:
         agent_states.move_if_legal(c, old.id, "lifecycle", "active", at=at, actor=actor, reason=back_because)
-    if device is not None and old.lifecycle != "terminated":  # that one is offline for good
+    if device is not None and old.lifecycle != "terminated":  # a terminated agent stays offline
         agent_states.move(c, old.id, "connectivity", device.connectivity, at=at, actor=actor)
 
 
 def archive_agent(c: sa.Connection, agent: AgentRow, *, at: int, actor: str, reason: str) -> None:
-    """Remove an agent: it is paused, fires no more, and holds no locks; its history stays."""
+    """Archive an agent: pause it, remove its schedules, release its locks; keep its history."""
     c.execute(ARCHIVE_AGENT, {"agent": agent.id, "now": at})
     schedules.remove(c, agent.id, at)
     agent_states.move_if_legal(c, agent.id, "lifecycle", "paused", at=at, actor=actor, reason=reason)
@@ -187,11 +189,11 @@ def archive_agent(c: sa.Connection, agent: AgentRow, *, at: int, actor: str, rea
 
 
 def _told(c: sa.Connection, id: AgentId, agent: DeclaredAgent, user_id: UserId) -> dict[str, object]:
-    """What *agent* says, as its columns keep it; its device apart."""
+    """Return the column values of *agent*, without its device. Free its external id on archived agents."""
     if agent.external_id is not None:
         outside = {"outside": agent.external_id, "agent": id}
         other = c.execute(OTHER_WITH_EXTERNAL_ID, outside).first()
-        if other is not None:  # by which name is told to its own user only
+        if other is not None:  # the other agent's name is shown only to its own user
             who = f"the agent {other.name!r}" if other.user_id == user_id else "another agent"
             raise ExternalIdTaken(f"external_id: {who} is called that already")
         c.execute(FREE_EXTERNAL_ID, outside)
@@ -215,7 +217,7 @@ def _told(c: sa.Connection, id: AgentId, agent: DeclaredAgent, user_id: UserId) 
 
 
 def _read_by(c: sa.Connection, agent: DeclaredAgent, user_id: UserId) -> dict[str, object]:
-    """Where it gets its documents from: its device, or a connector of its user."""
+    """Return the columns of its document source: its device, or a connector of its user."""
     if agent.mailbox is None:
         return {"executor": "device", "connector_id": None}
     row = connectors.get_connector(c, agent.mailbox.connector, user_id=user_id)
@@ -227,7 +229,7 @@ def _template(c: sa.Connection, agent: DeclaredAgent) -> TemplateRow | None:
 
 
 def _kind(agent: DeclaredAgent, template: TemplateRow | None) -> Kind:
-    """Its own type, else its template's."""
+    """Return the agent's own type, else its template's."""
     if agent.type is not None:
         return Kind(agent.type, agent.subtype)
     return Kind(AgentType.CUSTOM) if template is None else Kind(template.agent_type, template.subtype)

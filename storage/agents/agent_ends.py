@@ -1,4 +1,4 @@
-"""The end of an agent: it starts nothing any more, and what it had begun is called off."""
+"""Termination of an agent: no new runs start, and its live runs are cancelled."""
 
 import sqlalchemy as sa
 
@@ -22,14 +22,14 @@ BECAUSE = "agent terminated"
 def terminate(
     c: sa.Connection, agent_id: AgentId, *, at: int, actor: str, reason: str | None = None
 ) -> list[RunId]:
-    """The agent is terminated, for good; returns the runs of it that were live.
+    """Terminate the agent for good. Return the runs of it that were live.
 
-    Those that waited are CANCELLED; those under way are asked to end, as soon as what
-    they sent is answered. Its schedules fire no more. It stays listed, with its history,
-    and is offline whatever its device does. An agent that is terminated stays as it is.
+    Waiting runs are CANCELLED. Executing runs are asked to end as soon as their sent calls are answered. Its
+    schedules stop. It stays listed with its history, and is offline whatever its device does. A terminated
+    agent is left unchanged.
 
     Raises:
-        UnknownAgent: there is none.
+        UnknownAgent: no agent has the id.
     """
     if not move(c, agent_id, Axis.LIFECYCLE, Lifecycle.TERMINATED, at=at, actor=actor, reason=reason):
         return []

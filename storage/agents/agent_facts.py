@@ -1,4 +1,4 @@
-"""All that is known of one agent, read from one snapshot: what the documents of other vocabularies tell."""
+"""Complete facts about one agent from one snapshot, for documents in other vocabularies."""
 
 from typing import Any, Final
 
@@ -20,13 +20,13 @@ from storage.runs import run_rows
 from storage.runs.run_rows import RunMove, RunRow
 from storage.schema import agent_metrics, metric_series
 
-RUNS: Final = 20  # of the newest, with their histories
-MOVES: Final = 100  # of the newest
-SERIES: Final = 1_000  # as many metrics of one agent
+RUNS: Final = 20  # newest runs, with their histories
+MOVES: Final = 100  # newest state changes
+SERIES: Final = 1_000  # maximum number of series of one agent
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """A series of a metric, with its newest sample. Instants are epoch milliseconds."""
+    """Series of a metric with its newest sample. Instants are epoch milliseconds."""
 
     id: str
     name: str
@@ -37,15 +37,16 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 class AgentFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of an agent.
+    """Facts about an agent.
 
     Attributes:
         configuration: its configs over the defaults of its template.
-        live_runs: ids, the oldest first.
-        runs, run_moves: the newest first; the moves of each of them.
-        moves: of the agent, the newest first.
-        locks: that its runs or its device hold for it.
-        cron: the expression of its first cron schedule.
+        live_runs: ids, oldest first.
+        runs: its newest runs, newest first.
+        run_moves: state changes of each of these runs.
+        moves: state changes of the agent, newest first.
+        locks: locks that its runs or its device hold for it.
+        cron: expression of its first cron schedule.
     """
 
     agent: AgentRow
@@ -110,10 +111,10 @@ LAST_END = sa.select(sa.func.max(schema.runs.c.completed_at)).where(
 
 
 def facts_of(c: sa.Connection, agent_id: AgentId) -> AgentFacts:
-    """What is known of an agent.
+    """Return the facts about an agent.
 
     Raises:
-        UnknownAgent: there is none.
+        UnknownAgent: no agent has the id.
     """
     agent = get_agent(c, agent_id)
     given = {"agent": agent_id}

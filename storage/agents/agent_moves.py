@@ -1,7 +1,7 @@
-"""Moving an agent on an axis: by its table, with a row of history, and told after the commit.
+"""State changes of agents: validated by the axis' table, recorded in history, reported after commit.
 
-Every change of a stored axis goes through ``move`` or ``storage.agents.exhaustion``; what the runs
-make of the derived one comes from ``storage.agents.agent_activity``.
+Every change of a stored axis passes through ``move`` or ``storage.agents.exhaustion``. Changes of the derived
+axis by runs come from ``storage.agents.agent_activity``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ from protocol.standing import (
 from storage.agents.agent_rows import UnknownAgent
 from storage.schema import agent_state_history, agent_states, agents
 
-_TOLD: Final = "agent_moves"  # the key in a connection's info, while somebody listens
+_TOLD: Final = "agent_moves"  # key in a connection's info while its moves are recorded
 
 STANDING = (
     sa.select(
@@ -52,7 +52,7 @@ STANDING = (
     )
     .join_from(agent_states, agents, agents.c.id == agent_states.c.agent_id)
     .where(agent_states.c.agent_id.in_(sa.bindparam("listed", expanding=True)))
-    .order_by(agent_states.c.agent_id)  # in one order, so that two writers cannot wait for each other
+    .order_by(agent_states.c.agent_id)  # fixed order, so that two writers cannot deadlock
     .with_for_update(of=agent_states)
 )
 _moved: dict[str, Any] = {
@@ -60,7 +60,7 @@ _moved: dict[str, Any] = {
     "last_activity_at": sa.bindparam("now"),
     "updated_at": sa.bindparam("now"),
 }
-# Where an axis has details, they go with the value that they belong to.
+# Details of an axis are cleared or set together with its value.
 _details: dict[Axis, dict[str, Any]] = {
     Axis.AVAILABILITY: dict.fromkeys(("exhaust_reason", "exhausted_at", "recovery_at", "probe_at")),
     Axis.HEALTH: {"health_reason": sa.bindparam("why")},
@@ -83,22 +83,22 @@ NEW_HEALTH_REASON = (
 
 
 class AgentTerminated(HubError):
-    """The agent starts nothing any more."""
+    """Error: the agent is terminated."""
 
     code = ErrorCode.BAD_STATUS
     hint = FINAL
 
 
 def locked_states(c: sa.Connection, agent_ids: Sequence[AgentId]) -> Sequence[Any]:
-    """The states of these agents, no more than an IN list takes, by id; they stay so in this transaction."""
+    """Lock the states of these agents for update and return them by id; at most one IN list."""
     return c.execute(STANDING, {"listed": list(agent_ids)}).all()
 
 
 def locked_state(c: sa.Connection, agent_id: AgentId) -> Any:
-    """The state of one agent; it stays so in this transaction.
+    """Lock the state of an agent for update and return it.
 
     Raises:
-        UnknownAgent: there is none.
+        UnknownAgent: no agent has the id.
     """
     rows = locked_states(c, [agent_id])
     if not rows:
@@ -107,14 +107,14 @@ def locked_state(c: sa.Connection, agent_id: AgentId) -> Any:
 
 
 def activity_in(row: Any) -> Activity:
-    """What the counters of a row make of the agent."""
+    """Return the activity that follows from the counters of a state row."""
     return activity_of(
         live=row.runs_waiting + row.runs_executing, running=row.runs_running, limit=row.max_concurrent_runs
     )
 
 
 def axes_in(row: Any) -> Axes:
-    """The axes of a row that has their columns, the counters and the limit."""
+    """Return the axes of a row that has their columns, the counters and the limit."""
     return Axes(
         lifecycle=Lifecycle(row.lifecycle),
         availability=Availability(row.availability),
@@ -127,15 +127,15 @@ def axes_in(row: Any) -> Axes:
 def move(
     c: sa.Connection, agent_id: AgentId, axis: str, to: str, *, at: int, actor: str, reason: str | None = None
 ) -> bool:
-    """Move an agent on *axis*; False if it stood there already.
+    """Move an agent on *axis*. Return False if it has that value already.
 
-    An agent that leaves ``exhausted`` loses what belongs to that. The *reason* of
-    ``health`` is kept with the state, and a new one for an old error replaces it.
+    Leaving ``exhausted`` clears the details of the exhaustion. The *reason* of ``health`` is kept with the
+    state; a new reason for an existing error replaces it.
 
     Raises:
-        UnknownValue: there is no such axis or value.
-        IllegalMove: the axis' table has no such move, or the axis is derived.
-        UnknownAgent: there is none.
+        UnknownValue: the axis or value does not exist.
+        IllegalMove: the axis' table does not allow the move, or the axis is derived.
+        UnknownAgent: no agent has the id.
         In each case nothing was written.
     """
     known, value = axis_value(axis, to)
@@ -170,7 +170,7 @@ def move(
 def move_if_legal(
     c: sa.Connection, agent_id: AgentId, axis: str, to: str, *, at: int, actor: str, reason: str | None = None
 ) -> bool:
-    """As ``move``, but an agent that may not go there stays where it is: False."""
+    """Move an agent like ``move``, but return False where the move is illegal."""
     try:
         return move(c, agent_id, axis, to, at=at, actor=actor, reason=reason)
     except IllegalMove:
@@ -178,7 +178,7 @@ def move_if_legal(
 
 
 def remember(c: sa.Connection, moves: Sequence[tuple[AgentMoved, Axes]]) -> None:
-    """The history row of each move, with the axes as it left them; told to who listens on *c*.
+    """Insert a history row for each move, with the axes after it, and report the moves to ``told_moves``.
 
     ``seq`` is the version that the move gave to the agent's state.
     """
@@ -206,9 +206,9 @@ def remember(c: sa.Connection, moves: Sequence[tuple[AgentMoved, Axes]]) -> None
 
 @contextmanager
 def told_moves(c: sa.Connection) -> Iterator[list[AgentMoved]]:
-    """The moves that are made on *c* within the block. They hold once its transaction is committed."""
+    """Collect the moves made on *c* within the block. They take effect when its transaction commits."""
     moves: list[AgentMoved] = []
-    info = c.info  # a connection that was lost meanwhile cannot be asked for it any more
+    info = c.info  # the info of a lost connection can no longer be accessed
     info[_TOLD] = moves
     try:
         yield moves

@@ -1,4 +1,4 @@
-"""Agents as rows: each with its device, its configs, its axes, its schedule and its newest run."""
+"""Rows of agents: each with its device, configs, axes, schedule and newest run."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ from storage.schema import agents, runs
 
 
 class UnknownAgent(HubError):
-    """There is no such agent, or it was removed."""
+    """Error: the agent does not exist, or was removed."""
 
     code = ErrorCode.UNKNOWN_AGENT
 
 
 class LastRun(msgspec.Struct, frozen=True):
-    """The newest run of an agent, in brief."""
+    """Summary of an agent's newest run."""
 
     id: RunId
     state: RunState
@@ -34,17 +34,20 @@ class LastRun(msgspec.Struct, frozen=True):
 
 
 class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent with its device, configs, axes and schedule.
+    """Agent with its device, configs, axes and schedule.
 
     Attributes:
-        prompt: its own, else its template's; *own_prompt* is empty where it has none.
-        template: the name of the one it is made from.
-        executor: where it works: ``device``; ``connector``, where it reads elsewhere for its device; or
-            ``gateway``, then it has no device.
-        gateway, gateway_role: the name of the one it lives at; there it is main, lead or worker.
-        needs: capabilities, as in ``file.read >= 1.2``; *locks* are names of locks that its runs take.
-        archived_at: removed, its history stays.
-        schedule: the enabled one in short, for people.
+        prompt: its own prompt, else its template's.
+        own_prompt: its own prompt; empty without one.
+        template: name of its template.
+        executor: ``device``; ``connector``: reads a mailbox on behalf of its device; ``gateway``: has no
+            device.
+        gateway: name of its gateway.
+        gateway_role: its role at the gateway: main, lead or worker.
+        needs: required capabilities, as in ``file.read >= 1.2``.
+        locks: names of the locks that its runs take.
+        archived_at: time of its removal; its history stays.
+        schedule: summary of its enabled schedule, for people.
     """
 
     id: AgentId
@@ -80,7 +83,7 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     lifecycle: str
     availability: str
     exhaust_reason: str | None
-    recovery_at: int | None  # when an exhausted agent is asked again
+    recovery_at: int | None  # when an exhausted agent recovers or probes
     connectivity: str
     health: str
     runs_waiting: int
@@ -172,10 +175,10 @@ FILE_AGENTS = AGENTS.where(agents.c.source == "file")
 
 
 def get_agent(c: sa.Connection, id: AgentId) -> AgentRow:
-    """The agent, archived or not.
+    """Return the agent, archived or not.
 
     Raises:
-        UnknownAgent: there is none.
+        UnknownAgent: no agent has the id.
     """
     row = c.execute(AGENT, {"agent": id}).one_or_none()
     if row is None:
@@ -184,13 +187,13 @@ def get_agent(c: sa.Connection, id: AgentId) -> AgentRow:
 
 
 def find_agent_by_name(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> AgentRow | None:
-    """The agent of that name, of any user or of one; an archived one only if no other bears it."""
+    """Return the agent with that name, of any user or of *user_id*; archived ones last."""
     row = c.execute(_of_user(AGENT_BY_NAME, user_id), {"named": name}).first()
     return None if row is None else agent_in(row)
 
 
 def find_agent(c: sa.Connection, given: str, *, user_id: UserId) -> AgentRow | None:
-    """The user's agent of that id or, where no id is spelled so, of that name; none that was removed."""
+    """Return the user's agent by id or, failing that, by name; archived agents do not match."""
     row = c.execute(AGENT, {"agent": given}).one_or_none()
     if row is not None and row.user_id == user_id and row.archived_at is None:
         return agent_in(row)
@@ -198,7 +201,7 @@ def find_agent(c: sa.Connection, given: str, *, user_id: UserId) -> AgentRow | N
 
 
 def agents_named(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> list[AgentRow]:
-    """The agents of that name that are not archived: at most one of each user, or of *user_id*."""
+    """Return the agents with that name that are not archived: at most one of each user."""
     query = _of_user(PRESENT_AGENTS_NAMED, user_id)
     return [agent_in(row) for row in c.execute(query, {"named": name})]
 
@@ -206,7 +209,7 @@ def agents_named(c: sa.Connection, name: str, *, user_id: UserId | None = None) 
 def list_agents(
     c: sa.Connection, *, user_id: UserId | None = None, device_id: DeviceId | None = None
 ) -> list[AgentRow]:
-    """Every agent that is not archived, or of those a user's, or those that work on a device; by name."""
+    """Return the agents that are not archived, by name; optionally of one user or one device."""
     query = _of_user(PRESENT_AGENTS, user_id)
     if device_id is not None:
         query = query.where(agents.c.device_id == device_id)

@@ -1,7 +1,7 @@
-"""How an agent is set up: all that its prompt may name and its template judges, read at once.
+"""Set-up of agents: the values that prompts may name and templates validate, read at once.
 
-Whether a set-up is right is decided outside, by a function that comes in: this module
-knows rows, and neither JSON Schema nor prompts.
+A function passed in decides whether a set-up is valid: this module knows rows, but neither JSON Schema nor
+prompts.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,16 +18,16 @@ from storage.agents.templates import WrittenTemplate
 from storage.kernel.columns import in_parts
 from storage.schema import agents
 
-VARIABLE: Final = "{{"  # what a prompt with variables has
+VARIABLE: Final = "{{"  # marks a prompt with variables
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """What is said of one agent.
+    """Set-up of an agent.
 
     Attributes:
-        user, device: their names; *device* is empty where it has none.
-        prompt: its own; empty: its template's.
-        configs: its own, by key; without those that the hub keeps for itself.
+        user, device: their names; *device* is empty for an agent without a device.
+        prompt: its own prompt; empty: its template's.
+        configs: its own configs by key, without those that the hub itself uses.
     """
 
     name: str
@@ -41,23 +41,23 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """Its configs over the defaults of its template, key by key: tables are not mixed."""
+        """Its configs over the defaults of its template, key by key: nested tables are not merged."""
         defaults = {} if self.template is None else self.template.default_configuration
         return {**defaults, **self.configs}
 
     @property
     def prompt_in_use(self) -> str:
-        """Its own prompt, else that of its template."""
+        """Prompt of the agent, else of its template."""
         return self.prompt or (self.template and self.template.prompt_template) or ""
 
 
-Check: TypeAlias = Callable[[Setup], Sequence[str]]  # what is wrong, in words; pure
+Check: TypeAlias = Callable[[Setup], Sequence[str]]  # returns the problems, in words; must be pure
 
 
 class BadConfiguration(HubError):
-    """An agent would not be what its template asks for, or its prompt names what is not there.
+    """Error: the agent violates its template's schema, or its prompt names an unknown variable.
 
-    The message tells all that is wrong; nothing was written.
+    The message lists all problems; nothing was written.
     """
 
     code = ErrorCode.BAD_CONFIG
@@ -96,20 +96,20 @@ TO_JUDGE = sa.select(agents.c.id).where(
 
 
 def setup_of(c: sa.Connection, agent_id: AgentId) -> Setup:
-    """How the agent is set up.
+    """Return the set-up of the agent.
 
     Raises:
-        KeyError: there is no such agent.
-        UnreadableConfig: a config of it is not what this release takes it for.
+        KeyError: no agent has the id.
+        UnreadableConfig: a config of the agent is unreadable for this release.
     """
     return setups_of(c, [agent_id])[agent_id]
 
 
 def setups_of(c: sa.Connection, agent_ids: Iterable[AgentId]) -> dict[AgentId, Setup]:
-    """How these agents are set up, in the order of their names.
+    """Return the set-ups of these agents, in the order of their names.
 
     Raises:
-        UnreadableConfig: a config of one is not what this release takes it for.
+        UnreadableConfig: a config of an agent is unreadable for this release.
     """
     wanted = list(agent_ids)
     known = templates.templates_by_id(c) if wanted else {}
@@ -132,26 +132,26 @@ def setups_of(c: sa.Connection, agent_ids: Iterable[AgentId]) -> dict[AgentId, S
 
 
 def setups_with(c: sa.Connection, template_id: TemplateId) -> dict[AgentId, Setup]:
-    """How the agents are set up that are made from a template and are not archived."""
+    """Return the set-ups of the agents with that template that are not archived."""
     ids = [AgentId(id) for id in c.execute(PRESENT_WITH_TEMPLATE, {"template": template_id}).scalars()]
     return setups_of(c, ids)
 
 
 def setups_to_judge(c: sa.Connection) -> dict[AgentId, Setup]:
-    """How the agents are set up that can be wrong: they have a template, or variables in their prompt."""
+    """Return the set-ups that can be invalid: of agents with a template, or variables in the prompt."""
     return setups_of(c, [AgentId(id) for id in c.execute(TO_JUDGE).scalars()])
 
 
 def check_setup(
     c: sa.Connection, agent_id: AgentId, configs: Mapping[str, Any] | None = None, *, check: Check
 ) -> None:
-    """Look at an agent as it stands now, in the transaction that changed it.
+    """Validate the agent's set-up in the transaction that changes it.
 
     Args:
-        configs: what its own configs are going to be; by default what they are.
+        configs: future configs of the agent; by default its current ones.
 
     Raises:
-        BadConfiguration: it may not stand so; the transaction is to end with this.
+        BadConfiguration: the set-up is invalid; the caller must roll back.
     """
     setup = setup_of(c, agent_id)
     if configs is not None:

@@ -1,6 +1,7 @@
-"""How agents stand: reading it, its history, and what devices change of it. Also the door to the moves.
+"""States of agents: reading them and their history, and following their device's connection.
 
-``agent_moves`` moves an agent on an axis, ``exhaustion`` when its quota is used up.
+Also re-exports ``agent_moves``, which moves an agent on an axis, and ``exhaustion``, for agents without
+quota.
 """
 
 from typing import Any
@@ -67,12 +68,14 @@ __all__ = [
 
 
 class AgentState(msgspec.Struct, frozen=True, kw_only=True):
-    """How an agent stands, whole. Instants are epoch milliseconds.
+    """Complete state of an agent. Instants are epoch milliseconds.
 
     Attributes:
         activity: derived from the counters and the limit.
-        probe_at: when an agent without a known recovery is asked again.
-        runs_waiting: QUEUED or PAUSED; *runs_executing*: PREPARING or RUNNING; *runs_running*: RUNNING.
+        probe_at: time of the next probe, of an exhausted agent without a known recovery time.
+        runs_waiting: number of runs that are QUEUED or PAUSED.
+        runs_executing: number of runs that are PREPARING or RUNNING.
+        runs_running: number of runs that are RUNNING.
         version: grows with every change; also the newest ``seq`` of the history.
     """
 
@@ -101,7 +104,7 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def axes(self) -> Axes:
-        """The axes alone."""
+        """Values of the axes."""
         return Axes(
             lifecycle=self.lifecycle,
             availability=self.availability,
@@ -112,9 +115,9 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentMove(msgspec.Struct, frozen=True):
-    """One move of an agent on one axis, as its history has it.
+    """Row of an agent's history: a change on one axis.
 
-    *snapshot*: the axes as the move left them.
+    *snapshot*: the axes after the change.
     """
 
     seq: int
@@ -128,9 +131,9 @@ class AgentMove(msgspec.Struct, frozen=True):
 
 
 class Since(msgspec.Struct, frozen=True):
-    """Since when an agent stands where it stands on an axis, and why.
+    """Value of an axis, with the time and reason of the change that led to it.
 
-    *since*: ``None`` where the history does not reach back so far.
+    *since*: ``None`` if the history no longer has that change.
     """
 
     value: str
@@ -185,7 +188,7 @@ _FIRST_STEPS = (Lifecycle.CREATED, Lifecycle.INITIALIZING, Lifecycle.READY, Life
 def create_state(
     c: sa.Connection, agent_id: AgentId, *, lifecycle: str, online: bool, at: int, actor: str
 ) -> None:
-    """A new agent's axes: it walks from ``created`` to *lifecycle*, each step a row of its history."""
+    """Insert a new agent's state, with a history row for each step from ``created`` to *lifecycle*."""
     steps = _FIRST_STEPS[: _FIRST_STEPS.index(Lifecycle(lifecycle)) + 1]
     connectivity = Connectivity.ONLINE if online else Connectivity.OFFLINE
     row: dict[str, Any] = {"agent_id": agent_id, "lifecycle": steps[-1], "connectivity": connectivity}
@@ -208,10 +211,10 @@ def create_state(
 
 
 def find_state(c: sa.Connection, agent_id: AgentId) -> AgentState:
-    """How the agent stands.
+    """Return the state of the agent.
 
     Raises:
-        UnknownAgent: there is none.
+        UnknownAgent: no agent has the id.
     """
     row = c.execute(STATE, {"agent": agent_id}).one_or_none()
     if row is None:
@@ -221,10 +224,10 @@ def find_state(c: sa.Connection, agent_id: AgentId) -> AgentState:
 
 
 def state_since(c: sa.Connection, agent_id: AgentId) -> dict[Axis, Since]:
-    """Since when the agent stands where it stands, on each axis in their order.
+    """Return the value of each axis with the change that led to it, in the order of the axes.
 
     Raises:
-        UnknownAgent: there is none.
+        UnknownAgent: no agent has the id.
     """
     axes = find_state(c, agent_id).axes
     told = {row.axis: row for row in c.execute(NEWEST_OF_AXES, {"agent": agent_id})}
@@ -239,30 +242,30 @@ def state_since(c: sa.Connection, agent_id: AgentId) -> dict[Axis, Since]:
 def connect_agents(
     c: sa.Connection, device_id: DeviceId, *, online: bool, at: int, actor: str, reason: str | None = None
 ) -> None:
-    """The agents of a device come and go with its connection, or with its heartbeats."""
+    """Move the agents of a device online or offline, as its connection or heartbeats do."""
     to = Connectivity.ONLINE if online else Connectivity.OFFLINE
     for agent_id in c.execute(AGENTS_OF_DEVICE, {"device": device_id, "to": to}).scalars().all():
         move(c, AgentId(agent_id), Axis.CONNECTIVITY, to, at=at, actor=actor, reason=reason)
 
 
 def write_metadata(c: sa.Connection, agent_id: AgentId, metadata: dict[str, Any], *, at: int) -> None:
-    """What others note about the agent; the hub keeps it and reads nothing out of it."""
+    """Replace the agent's metadata, which the hub stores but does not interpret."""
     c.execute(METADATA, {"agent": agent_id, "told": metadata, "now": at})
 
 
 def agent_history(c: sa.Connection, agent_id: AgentId) -> list[AgentMove]:
-    """Every move of the agent, oldest first."""
+    """Return every state change of the agent, oldest first."""
     return _moves(c, HISTORY.order_by(agent_state_history.c.seq), {"agent": agent_id})
 
 
 def history_page(
     c: sa.Connection, agent_id: AgentId, *, limit: int, below: int | None = None, axis: Axis | None = None
 ) -> list[AgentMove]:
-    """Moves of the agent, newest first.
+    """Return state changes of the agent, newest first.
 
     Args:
-        below: only those with a smaller ``seq``.
-        axis: only those on it.
+        below: only changes with a smaller ``seq``.
+        axis: only changes on this axis.
     """
     query, given = HISTORY, {"agent": agent_id}
     if below is not None:

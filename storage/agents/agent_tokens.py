@@ -1,4 +1,4 @@
-"""Tokens of agents: by one an agent asks in its own name, and of its own boards. Hashes alone are kept."""
+"""Tokens of agents, which authenticate an agent in its own name. Only hashes are stored."""
 
 from typing import Any, Final
 
@@ -11,22 +11,22 @@ from storage.agents.agent_rows import UnknownAgent
 from storage.audit import audit
 from storage.schema import agent_states, agent_tokens, agents, users
 
-KEPT_MS: Final = 30 * 86_400_000  # after its end, so that who comes late is told why
+KEPT_MS: Final = 30 * 86_400_000  # after its end, so that late requests learn the reason
 
 
 class TooManyAgentTokens(HubError):
-    """As many tokens of one agent count as may; nothing was made."""
+    """Error: the agent has the maximum number of valid tokens; no token was created."""
 
     code = ErrorCode.LIMIT_REACHED
 
 
 class AgentTokenRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent's token; the token itself is kept nowhere.
+    """Token of an agent; the token itself is not stored.
 
     Attributes:
-        is_removed: the agent is: archived, or ended for good.
-        last4: its last four characters, so that its owner can tell it from another.
-        created_by: the actor who made it.
+        is_removed: the agent is archived or terminated.
+        last4: last four characters of the token, so that its owner can identify it.
+        created_by: actor who created it.
     """
 
     id: TokenId
@@ -107,13 +107,13 @@ def create_agent_token(
     at: int,
     expires_at: int,
 ) -> AgentTokenRow:
-    """Whoever shows the token with this SHA-256 is the agent, until *expires_at*.
+    """Create a token, valid until *expires_at*. *token_hash* is its SHA-256.
 
-    Those of the agent's that ended a month ago go.
+    Tokens of the agent that ended a month ago are deleted.
 
     Raises:
-        UnknownAgent: there is none, or it was removed.
-        TooManyAgentTokens: *most* of the agent's count already.
+        UnknownAgent: the agent does not exist or was removed.
+        TooManyAgentTokens: the agent has *most* valid tokens already.
         In each case nothing was written.
     """
     if c.execute(LOCK_AGENT, {"agent": agent_id}).one_or_none() is None:
@@ -128,24 +128,24 @@ def create_agent_token(
 
 
 def find_agent_token(c: sa.Connection, token_hash: bytes) -> AgentTokenRow | None:
-    """The token with this SHA-256; whether it still counts is for the caller to judge."""
+    """Return the token with this SHA-256; the caller checks whether it is valid."""
     row = c.execute(TOKEN_OF_HASH, {"hash": token_hash}).one_or_none()
     return None if row is None else _token(row)
 
 
 def find_agent_token_by_id(c: sa.Connection, id: TokenId) -> AgentTokenRow | None:
-    """The token of that id, revoked or not."""
+    """Return the token with that id, revoked or not."""
     row = c.execute(TOKEN, {"token": id}).one_or_none()
     return None if row is None else _token(row)
 
 
 def list_agent_tokens(c: sa.Connection, agent_id: AgentId) -> list[AgentTokenRow]:
-    """The agent's tokens, revoked ones too, oldest first."""
+    """Return the agent's tokens, also revoked ones, oldest first."""
     return [_token(row) for row in c.execute(TOKENS_OF_AGENT, {"agent": agent_id})]
 
 
 def revoke_agent_token(c: sa.Connection, id: TokenId, *, at: int, actor: str) -> bool:
-    """It opens nothing any more; whether it did until now."""
+    """Revoke the token. Return True if it was not revoked before."""
     revoked = c.execute(REVOKE, {"token": id, "now": at}).rowcount > 0
     if revoked:
         audit.append(c, at=at, actor=actor, event="agent_token.revoked", subject=id)
@@ -153,7 +153,7 @@ def revoke_agent_token(c: sa.Connection, id: TokenId, *, at: int, actor: str) ->
 
 
 def use_agent_token(c: sa.Connection, id: TokenId, at: int) -> None:
-    """The agent showed it and was let in."""
+    """Record the time of the token's last use."""
     c.execute(USE, {"token": id, "now": at})
 
 

@@ -1,7 +1,7 @@
-"""Changing how an agent stands, as somebody asks: on our axes, or in the words of another vocabulary.
+"""Requested changes of an agent's state, on the hub's axes or in the words of another vocabulary.
 
-What is asked is checked against the agent as the transaction finds it, whole, before the
-first of it is written: all of it is done, or nothing.
+The whole request is checked against the agent's locked state before the first write: all of it is done, or
+nothing.
 """
 
 from typing import Any, Final
@@ -33,19 +33,19 @@ FOLLOWS_DEVICE: Final = "connectivity follows the device: it is online once its 
 
 
 class BadWrite(HubError):
-    """What is asked does not fit together; nothing was written."""
+    """Error: the requested changes contradict each other; nothing was written."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class StateChanged(HubError):
-    """The state is no longer the one that was read; nothing was written."""
+    """Error: the state changed since the caller read it; nothing was written."""
 
     code = ErrorCode.CHANGED_MEANWHILE
 
 
 class Word(msgspec.Struct, frozen=True):
-    """A column of a vocabulary, as ``status`` of the calendar, and what it is to say."""
+    """Requested value for a column of a vocabulary, such as ``status`` of the calendar."""
 
     vocabulary: Vocabulary
     column: str
@@ -53,16 +53,16 @@ class Word(msgspec.Struct, frozen=True):
 
 
 class StandingWrite(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody asks for. What is ``UNSET`` stays as it is.
+    """Requested change of an agent's state. ``UNSET`` leaves a value unchanged.
 
     Attributes:
-        axes: values by axis, of those that are stored.
-        words: the same in other words; after the axes, in this order.
-        reason: in words, for the history; of an error also kept with the state.
-        exhaust_reason: needed to become exhausted; may be changed while it is.
-        recovery_at: epoch ms; ``None``: nobody knows, so it is asked again now and then.
-        metadata: what others note about the agent; replaces what was noted.
-        version: of the state that was read; another one by now refuses the write.
+        axes: values of stored axes, by axis.
+        words: values in another vocabulary, applied after the axes in this order.
+        reason: text for the history; the reason of an error is also kept with the state.
+        exhaust_reason: required to become exhausted; may be changed while exhausted.
+        recovery_at: epoch milliseconds; ``None``: unknown, so the hub probes from time to time.
+        metadata: replaces the agent's metadata.
+        version: version of the state that the caller read; a different version refuses the change.
     """
 
     axes: dict[str, str] = {}
@@ -75,12 +75,12 @@ class StandingWrite(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done.
+    """Result of a change of an agent's state.
 
     Attributes:
-        state: how the agent stands now.
-        moves: what it moved to.
-        called_off: the runs that were live when it was terminated.
+        state: the agent's new state.
+        moves: changes of its axes.
+        called_off: runs that were live when it was terminated.
     """
 
     state: AgentState
@@ -88,21 +88,21 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     called_off: tuple[RunId, ...] = ()
 
     def went(self, axis: Axis, to: str) -> bool:
-        """Whether this moved the agent to *to*."""
+        """Return True if this change moved the agent to *to*."""
         return AxisMove(axis, to) in self.moves
 
 
 def write_standing(
     c: sa.Connection, agent_id: AgentId, asked: StandingWrite, *, at: int, actor: str
 ) -> Written:
-    """Do what is asked.
+    """Apply the requested change.
 
     Raises:
-        UnknownAgent: there is none.
-        UnknownValue: an axis, a column or a value of them.
-        IllegalMove, Refused: an axis does not allow it.
-        BadWrite: exhaustion without a reason, or details of it that contradict it.
-        StateChanged: *asked.version* is not the state's any more.
+        UnknownAgent: no agent has the id.
+        UnknownValue: an axis, a column or a value of them does not exist.
+        IllegalMove, Refused: an axis does not allow the move.
+        BadWrite: exhaustion without a reason, or with contradicting details.
+        StateChanged: *asked.version* is not the state's current version.
         In each case nothing was written.
     """
     row = locked_state(c, agent_id)
@@ -113,7 +113,7 @@ def write_standing(
     called_off: list[RunId] = []
     for one in moves:
         if one.to == Availability.EXHAUSTED:
-            continue  # below: with its reason
+            continue  # below, with its reason
         if one.to == Lifecycle.TERMINATED:
             called_off = terminate(c, agent_id, at=at, actor=actor, reason=asked.reason)
         else:
@@ -138,7 +138,7 @@ def write_standing(
 
 
 def _planned(axes: Axes, asked: StandingWrite) -> tuple[AxisMove, ...]:
-    """The moves that are asked for, all of them legal."""
+    """Return the requested moves after checking that all of them are legal."""
     moves: list[AxisMove] = []
     for name, value in asked.axes.items():
         axis, to = axis_value(name, value)
@@ -164,7 +164,7 @@ def _planned(axes: Axes, asked: StandingWrite) -> tuple[AxisMove, ...]:
 def _exhaustion(
     row: Any, moves: tuple[AxisMove, ...], asked: StandingWrite, at: int
 ) -> tuple[str, int | None] | None:
-    """Why and until when the agent is exhausted from now on; ``None``: that is not touched."""
+    """Return reason and recovery time of the exhaustion to write; ``None``: it stays unchanged."""
     cause, recovery_at = asked.exhaust_reason, asked.recovery_at
     to = next((one.to for one in moves if one.axis is Axis.AVAILABILITY), row.availability)
     is_asked = cause is not msgspec.UNSET or recovery_at is not msgspec.UNSET
@@ -181,7 +181,7 @@ def _exhaustion(
     if cause not in list(ExhaustReason):
         raise BadWrite(f"exhaust_reason: {cause!r} is none of {', '.join(ExhaustReason)}")
     if recovery_at is msgspec.UNSET:
-        # Another reason of the same exhaustion leaves its end as it is.
+        # A new reason for the current exhaustion keeps its recovery time.
         recovery_at = row.recovery_at if row.availability == Availability.EXHAUSTED else None
     if recovery_at is not None and recovery_at < at:
         raise BadWrite("recovery_at: it lies in the past; write availability available instead")

@@ -1,8 +1,7 @@
-"""Agents: who works, on which device, and what it is said to do.
+"""Agents: their rows, declarations, and reconciliation with hub.toml.
 
-The door to its modules: ``agent_rows`` (what an agent is, and reading it), ``agent_declarations``
-(what people write down of one), ``declared_agents`` (those of hub.toml) and ``made_agents``
-(those made over the API).
+Re-exports ``agent_rows`` (rows and reading them), ``agent_declarations`` (declarations), ``declared_agents``
+(agents of hub.toml) and ``made_agents`` (agents of the API).
 """
 
 from storage.agents.agent_declarations import DeclaredAgent, ExternalIdTaken

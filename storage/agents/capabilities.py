@@ -1,7 +1,7 @@
-"""What agents can do: capabilities with semantic versions, of each name at most one enabled.
+"""Capabilities of agents, with semantic versions; of each name at most one version is enabled.
 
-An agent may have several versions of one capability. Enabling one disables the other in the same
-transaction, and an index says that there are never two.
+An agent may have several versions of one capability. Enabling a version disables the other in the same
+transaction, and a unique index guarantees it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,33 +18,34 @@ from storage.kernel.columns import in_parts
 from storage.schema import agent_capabilities as table
 from storage.schema import agents
 
-Source = Literal["file", "api", "device"]  # who registered it: hub.toml, an operator, the agent's device
+# origin of the registration: hub.toml, an operator, the agent's device
+Source = Literal["file", "api", "device"]
 
 
 class UnknownCapability(HubError):
-    """The agent has no such capability, or not in this version."""
+    """Error: the agent does not have the capability, or not in this version."""
 
     code = ErrorCode.UNKNOWN_CAPABILITY
 
 
 class DeclaredCapability(HubError):
-    """The capability stands in hub.toml; nothing was written."""
+    """Error: hub.toml declares the capability; nothing was written."""
 
     code = ErrorCode.MANAGED_BY_FILE
 
 
 class TooManyCapabilities(HubError):
-    """The agent has as many capabilities, each version counted, as it may; nothing was written."""
+    """Error: the agent has the maximum number of capabilities, all versions counted; nothing was written."""
 
     code = ErrorCode.LIMIT_REACHED
     limit = "capabilities_per_agent"
 
 
 class Capability(msgspec.Struct, frozen=True, kw_only=True):
-    """What is said of a capability.
+    """Declaration of a capability.
 
     Attributes:
-        enabled: ``None``: as it was; a new one is enabled unless a newer version of its name is.
+        enabled: ``None``: unchanged; a new version is enabled unless a newer one is.
     """
 
     name: str
@@ -55,7 +56,7 @@ class Capability(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CapabilityRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A capability of an agent. Instants are epoch milliseconds."""
+    """Capability of an agent. Instants are epoch milliseconds."""
 
     name: str
     version: Version
@@ -67,7 +68,7 @@ class CapabilityRow(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: int
 
     def says(self, given: Capability, source: Source) -> bool:
-        """Whether *given*, of *source*, would change nothing."""
+        """Return True if registering *given* from *source* would change nothing."""
         return given.enabled in (None, self.enabled) and (self.config, self.description, self.source) == (
             given.config,
             given.description,
@@ -76,7 +77,7 @@ class CapabilityRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Registered(msgspec.Struct, frozen=True):
-    """What became of a capability; *disabled* is the version that it took the place of."""
+    """Result of a registration; *disabled* is the version that it replaced."""
 
     row: CapabilityRow
     is_new: bool = False
@@ -95,7 +96,7 @@ _of_agent = table.c.agent_id == sa.bindparam("agent")
 _named = (_of_agent, table.c.name == sa.bindparam("named"))
 _is_enabled = sa.text("agent_capabilities.enabled")  # as text: a bound parameter could not use the index
 
-# Two writers of one agent wait for each other: between them they could enable two versions.
+# Serializes writers of one agent, which could otherwise enable two versions.
 LOCK_AGENT = (
     sa.select(agents.c.id).where(agents.c.id == sa.bindparam("agent")).with_for_update(key_share=True)
 )
@@ -119,13 +120,13 @@ REMOVE = sa.delete(table).where(*_named, *_this_version)
 
 
 def list_capabilities(c: sa.Connection, agent_id: AgentId) -> list[CapabilityRow]:
-    """Every capability of the agent: by name, of each the newest version first."""
+    """Return every capability of the agent: by name, newest version first."""
     rows = sorted(map(_row, c.execute(CAPABILITIES, {"agent": agent_id})), key=_newness, reverse=True)
     return sorted(rows, key=lambda row: row.name)
 
 
 def enabled_of(c: sa.Connection, agent_ids: Iterable[AgentId]) -> dict[AgentId, dict[str, str]]:
-    """Of each of these agents the enabled versions by capability; one without any is missing."""
+    """Return the enabled version of each capability, by agent; agents without capabilities are omitted."""
     found: dict[AgentId, dict[str, str]] = {}
     for part in in_parts(sorted(set(agent_ids))):
         for row in c.execute(ENABLED, {"agents": part}):
@@ -136,16 +137,16 @@ def enabled_of(c: sa.Connection, agent_ids: Iterable[AgentId]) -> dict[AgentId, 
 def register(
     c: sa.Connection, agent_id: AgentId, given: Capability, *, source: Source, at: int, most: int
 ) -> Registered:
-    """Write down a capability of the agent, or change what is written.
+    """Register a capability of the agent, or change the registered one.
 
     Args:
-        source: who says so. What hub.toml declares is changed there alone.
-        most: so many an agent may have, each version counted.
+        source: origin of the registration. Only hub.toml changes what it declares.
+        most: maximum number of capabilities of an agent, all versions counted.
 
     Raises:
-        UnknownAgent: there is none.
-        DeclaredCapability: hub.toml declares it, or another version that this one would disable.
-        TooManyCapabilities: this would be one more.
+        UnknownAgent: no agent has the id.
+        DeclaredCapability: hub.toml declares it, or declares the version that this one would disable.
+        TooManyCapabilities: the agent has *most* already.
         In each case nothing was written.
     """
     if c.execute(LOCK_AGENT, {"agent": agent_id}).one_or_none() is None:
@@ -157,11 +158,11 @@ def register(
 def remove(
     c: sa.Connection, agent_id: AgentId, name: str, version: Version | None = None
 ) -> list[CapabilityRow]:
-    """Forget a capability in one version, or in all; returns what was forgotten.
+    """Delete a capability in one version, or in all. Return the deleted rows.
 
     Raises:
-        UnknownCapability: the agent has none of the kind.
-        DeclaredCapability: hub.toml declares one of them.
+        UnknownCapability: the agent does not have it.
+        DeclaredCapability: hub.toml declares one of the versions.
         In each case nothing was written.
     """
     known = [row for row in list_capabilities(c, agent_id) if row.name == name]
@@ -181,9 +182,9 @@ def remove(
 def declare(
     c: sa.Connection, agent_id: AgentId, declared: Sequence[Capability], *, source: Source, at: int
 ) -> bool:
-    """Make the capabilities of one source those that it declares; whether anything changed.
+    """Replace the capabilities of a source by those that it declares. Return True if any changed.
 
-    What it declares takes the place of the same one from elsewhere.
+    A declared capability replaces the same one of another source.
     """
     known = list_capabilities(c, agent_id)
     wanted = {(given.name, given.version) for given in declared}
@@ -223,7 +224,7 @@ def _register(
         if given.enabled:
             told = f"hub.toml enables {other.name} {other.version}; enable another version there"
             raise DeclaredCapability(told)
-        enabled = False  # nobody asked for it
+        enabled = False  # the caller did not request it
     if old is None and len(known) >= most:
         message = f"the agent has {len(known)} capabilities, as many as it may (capabilities_per_agent)"
         raise TooManyCapabilities(f"{message}: remove versions that are not used, or raise it in [limits]")

@@ -1,7 +1,7 @@
-"""Checkpoints: what an agent remembers between its runs, one for each scope, so that it can go on from there.
+"""Checkpoints: state that an agent keeps between its runs, one for each scope.
 
-A checkpoint goes forward only: one with a lesser sequence number is refused, and so is one that a run
-writes which another holder has by now. That a write may come twice, as after a lost answer, does no harm.
+A checkpoint only moves forward: a lower sequence number is refused, and so is a write by a run that lost its
+lease. A repeated write, as after a lost response, does no harm.
 """
 
 from typing import Any, Final
@@ -18,37 +18,37 @@ from storage.runs.run_rows import HeldRun
 from storage.schema import agents
 from storage.schema import checkpoints as table
 
-AGENT_SCOPE: Final = "agent"  # the one that a run is handed out with
+AGENT_SCOPE: Final = "agent"  # the scope that a dispatched run receives
 
 
 class UnknownCheckpoint(HubError):
-    """The agent has no checkpoint of this scope."""
+    """Error: the agent has no checkpoint of this scope."""
 
     code = ErrorCode.UNKNOWN_CHECKPOINT
 
 
 class StaleCheckpoint(HubError):
-    """A newer checkpoint of this scope is kept; nothing was written."""
+    """Error: a newer checkpoint of this scope is stored; nothing was written."""
 
     code = ErrorCode.STALE_CHECKPOINT
 
 
 class TooManyCheckpoints(HubError):
-    """The agent has checkpoints of as many scopes as it may; nothing was written."""
+    """Error: the agent has checkpoints of the maximum number of scopes; nothing was written."""
 
     code = ErrorCode.LIMIT_REACHED
     limit = "checkpoints_per_agent"
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an agent stands in a scope.
+    """New checkpoint of an agent in a scope.
 
     Attributes:
         sequence: grows with each checkpoint of the scope.
-        state: what the agent makes of it; the hub only keeps it.
-        is_recoverable: a run may go on from it.
-        held: the run that wrote it, and under which fence; ``None``: somebody did between runs.
-        lock: the name and the fence of a lock that protects it, if one does.
+        state: state of the agent; the hub only stores it.
+        is_recoverable: a run may continue from it.
+        held: the run that writes it, with its fence; ``None``: written between runs.
+        lock: name and fence of the lock that protects it, if any.
     """
 
     scope: str = AGENT_SCOPE
@@ -60,7 +60,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckpointRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A checkpoint as it is kept. Instants are epoch milliseconds; *fence* is 0 where no run wrote it."""
+    """Stored checkpoint. Instants are epoch milliseconds; *fence* is 0 if no run wrote it."""
 
     scope: str
     sequence: int
@@ -86,7 +86,7 @@ _COLUMNS = (
 )
 _of_agent = table.c.agent_id == sa.bindparam("agent")
 _of_scope = table.c.scope == sa.bindparam("of_scope")
-# Two writers of one agent wait for each other.
+# Serializes writers of one agent.
 LOCK_AGENT = (
     sa.select(agents.c.user_id).where(agents.c.id == sa.bindparam("agent")).with_for_update(key_share=True)
 )
@@ -110,21 +110,21 @@ CLEAR = sa.delete(table).where(_of_agent, _of_scope)
 
 
 def list_checkpoints(c: sa.Connection, agent_id: AgentId) -> list[CheckpointRow]:
-    """The agent's checkpoints, by scope."""
+    """Return the agent's checkpoints, by scope."""
     return [CheckpointRow(**row._mapping) for row in c.execute(CHECKPOINTS, {"agent": agent_id})]
 
 
 def find_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCOPE) -> CheckpointRow | None:
-    """The agent's checkpoint of the scope, if there is one."""
+    """Return the agent's checkpoint of the scope, if any."""
     row = c.execute(CHECKPOINT, {"agent": agent_id, "of_scope": scope}).one_or_none()
     return None if row is None else CheckpointRow(**row._mapping)
 
 
 def get_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCOPE) -> CheckpointRow:
-    """The agent's checkpoint of the scope.
+    """Return the agent's checkpoint of the scope.
 
     Raises:
-        UnknownCheckpoint: there is none.
+        UnknownCheckpoint: the agent has none of this scope.
     """
     row = find_checkpoint(c, agent_id, scope)
     if row is None:
@@ -133,7 +133,7 @@ def get_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCOPE
 
 
 def recoverable(c: sa.Connection, agent_id: AgentId) -> CheckpointRow | None:
-    """What a run of the agent may go on from."""
+    """Return the checkpoint that a run of the agent may continue from, if any."""
     row = find_checkpoint(c, agent_id)
     return row if row is not None and row.is_recoverable else None
 
@@ -141,17 +141,17 @@ def recoverable(c: sa.Connection, agent_id: AgentId) -> CheckpointRow | None:
 def put_checkpoint(
     c: sa.Connection, agent_id: AgentId, given: Checkpoint, *, at: int, actor: str, most: int
 ) -> CheckpointRow:
-    """Keep a checkpoint in the place of the one before it. The one that is kept already is answered as it is.
+    """Store a checkpoint in place of the previous one. An identical checkpoint is returned unchanged.
 
     Args:
-        most: of so many scopes an agent may have checkpoints.
+        most: maximum number of scopes of an agent.
 
     Raises:
-        UnknownAgent: there is none.
-        StaleRun: the run that writes it executes no more, or under another fence.
-        LockLost: the lock that protects it is held under another fence, or by nobody.
-        StaleCheckpoint: what is kept has this sequence number, or a greater one.
-        TooManyCheckpoints: this would be one more.
+        UnknownAgent: no agent has the id.
+        StaleRun: the writing run no longer executes, or has another fence.
+        LockLost: the lock that protects it is free, or held under another fence.
+        StaleCheckpoint: the stored sequence number is equal or greater.
+        TooManyCheckpoints: the agent has *most* scopes already.
         In each case nothing was written.
     """
     user_id = c.execute(LOCK_AGENT, {"agent": agent_id}).scalar_one_or_none()
@@ -201,10 +201,10 @@ def put_checkpoint(
 
 
 def clear_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCOPE) -> CheckpointRow:
-    """Forget the agent's checkpoint of the scope, which was this; the next one may have any sequence number.
+    """Delete the agent's checkpoint of the scope and return it; the next may have any sequence number.
 
     Raises:
-        UnknownCheckpoint: there is none.
+        UnknownCheckpoint: the agent has none of this scope.
     """
     row = get_checkpoint(c, agent_id, scope)
     c.execute(CLEAR, {"agent": agent_id, "of_scope": scope})

@@ -1,6 +1,6 @@
-"""Changes of an agent's typed configs, over the API and by hub.toml: all keys of one change, or none.
+"""Changes of an agent's typed configs, by the API and by hub.toml: all keys of a change, or none.
 
-Each change of a value is remembered with what was there before, so that it can be taken back.
+Each change of a value is recorded with the value before, so that it can be reverted.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -28,21 +28,21 @@ from storage.schema import agent_config_history, agent_configs, agents
 
 API = "api"
 DESCRIPTION_CHARACTERS = 4_096
-REMEMBERED = 1_000  # changes of one agent, each with the values before and after
-REMEMBERED_CHARACTERS = 2 * 1024 * 1024  # of these values: an agent that changes a lot forgets sooner
+REMEMBERED = 1_000  # changes of one agent that are kept, each with the values before and after
+REMEMBERED_CHARACTERS = 2 * 1024 * 1024  # of these values: an agent that changes much forgets sooner
 
-# Looks at the configuration that an agent would have; raises what is wrong with it.
+# Validates the configuration that the agent would have; raises if it is invalid.
 Check: TypeAlias = Callable[[sa.Connection, AgentId, Mapping[str, Any]], None]
 
 
 class StaleConfig(HubError):
-    """Somebody changed the agent since it was read; nothing was written."""
+    """Error: the agent changed since the caller read it; nothing was written."""
 
     code = ErrorCode.CHANGED_MEANWHILE
 
 
 class ConfigOfFile(HubError):
-    """The config is declared in hub.toml, at *where*; nothing was written."""
+    """Error: hub.toml declares the config, at *where*; nothing was written."""
 
     code = ErrorCode.MANAGED_BY_FILE
 
@@ -52,7 +52,7 @@ class ConfigOfFile(HubError):
 
 
 class ConfigLimitReached(HubError):
-    """An agent would have more than it may; nothing was written. *limit* is its name in ``[limits]``."""
+    """Error: the agent would exceed a limit; nothing was written. *limit*: its key in ``[limits]``."""
 
     code = ErrorCode.LIMIT_REACHED
 
@@ -62,7 +62,7 @@ class ConfigLimitReached(HubError):
 
 
 class ConfigLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much one agent may have over the API: keys, bytes of one value, bytes of all keys and values."""
+    """Limits of an agent's configs of the API: keys, bytes of one value, bytes of all keys and values."""
 
     keys: int = 256
     value_bytes: int = 64 * 1024
@@ -70,11 +70,11 @@ class ConfigLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What a config is to be.
+    """Requested config.
 
     Attributes:
-        type: without one it keeps the type that it has; a new one gets that of its value.
-        description: without one it keeps that.
+        type: by default the current type; for a new config that of its value.
+        description: by default the current description.
     """
 
     key: str
@@ -84,14 +84,14 @@ class NewConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConfigsChanged(msgspec.Struct, frozen=True, kw_only=True):
-    """What a change did. *rev* is the agent's ``config_rev`` after it; *keys* may be empty."""
+    """Result of a change. *rev*: the agent's new ``config_rev``; *keys* may be empty."""
 
     agent_id: AgentId
     rev: int
     keys: tuple[str, ...]
 
 
-LOCK_REVISION = (  # who changes the same agent at the same time waits
+LOCK_REVISION = (  # serializes changes of the same agent
     sa.select(agents.c.config_rev).where(agents.c.id == sa.bindparam("agent")).with_for_update(key_share=True)
 )
 NEXT_REVISION = (
@@ -149,18 +149,18 @@ def change(
     limits: ConfigLimits | None = None,
     check: Check | None = None,
 ) -> ConfigsChanged:
-    """Write and remove configs over the API, all or none.
+    """Write and delete configs over the API, all or none.
 
     Args:
-        drops: keys to remove, which must be there.
-        replaces: whatever is not among *puts* goes too, apart from what hub.toml declares.
-        expected_rev: refuse where the agent's ``config_rev`` is another by now.
-        limits: none by default.
-        check: is asked about the whole configuration before it is written.
+        drops: keys to delete, which must exist.
+        replaces: also delete configs that are not in *puts*, except those that hub.toml declares.
+        expected_rev: refuse if the agent's ``config_rev`` differs.
+        limits: by default none.
+        check: validates the whole configuration before it is written.
 
     Raises:
-        UnknownAgent, UnknownConfig, StaleConfig, ConfigOfFile, ConfigLimitReached, BadConfig, and what
-            *check* raises: nothing was written.
+        UnknownAgent, UnknownConfig, StaleConfig, ConfigOfFile, ConfigLimitReached, BadConfig, and errors of
+            *check*: nothing was written.
     """
     if check is not None:
         keep_templates(c)
@@ -195,22 +195,22 @@ def revert(
     limits: ConfigLimits | None = None,
     check: Check | None = None,
 ) -> ConfigsChanged:
-    """Make the configs what they were after the change numbered *to*; 0: before the first.
+    """Restore the configs to their values after change number *to*; 0: before the first change.
 
-    What hub.toml declares stays as it says.
+    Configs that hub.toml declares are left unchanged.
 
     Raises:
-        UnknownConfig: there was no such change, or what came after it is no longer remembered.
-        UnknownAgent, StaleConfig, ConfigLimitReached, BadConfig, and what *check* raises: as ``change``.
+        UnknownConfig: the change does not exist, or later changes are no longer stored.
+        UnknownAgent, StaleConfig, ConfigLimitReached, BadConfig, and errors of *check*: see ``change``.
     """
     if check is not None:
         keep_templates(c)
-    lock_revision(c, agent_id)  # before looking back: nobody changes what is looked at
+    lock_revision(c, agent_id)  # before reading the history, which must not change meanwhile
     moves = moves_after(c, agent_id, to)
     last = c.execute(LAST_MOVE, {"agent": agent_id}).scalar_one()
     if to < 0 or to > last or len(moves) != last - to:
         raise UnknownConfig(f"the configs of the agent cannot go back to change {to}: it is not remembered")
-    before = {move.key: move for move in moves}  # the oldest one wins: it comes last
+    before = {move.key: move for move in moves}  # the oldest change wins: it comes last
     now = {row.key: row for row in list_configs(c, agent_id)}
     mine = [move for key, move in before.items() if (row := now.get(key)) is None or row.source != FILE]
     puts = [
@@ -241,10 +241,10 @@ def declare(
     actor: str,
     check: Check | None = None,
 ) -> ConfigsChanged:
-    """Make what hub.toml declares of the agent's configs *puts*, and no others; those of the API stay.
+    """Replace the agent's configs of hub.toml by *puts*; configs of the API stay.
 
     Raises:
-        UnknownAgent, BadConfig, and what *check* raises: nothing was written.
+        UnknownAgent, BadConfig, and errors of *check*: nothing was written.
     """
     rev = lock_revision(c, agent_id)
     old = {row.key: row for row in list_configs(c, agent_id)}
@@ -256,10 +256,10 @@ def declare(
 def _put(
     old: Mapping[str, ConfigRow], puts: Sequence[NewConfig], source: str, at: int
 ) -> dict[str, ConfigRow]:
-    """*old* with *puts* in it; what is the same as before keeps its row.
+    """Return *old* updated with *puts*; an unchanged config keeps its row.
 
     Raises:
-        BadConfig: one of them cannot be.
+        BadConfig: a key or value is invalid.
     """
     new = dict(old)
     for put in puts:
@@ -269,7 +269,7 @@ def _put(
             type=(type := put.type or (type_of(put.value) if before is None else before.type)),
             text=_text(put, type, is_kept=put.type is None and before is not None),
             description=_description(put, before),
-            # What the file declares and the API repeats stays the file's.
+            # A config that hub.toml declares and the API repeats stays the file's.
             source=FILE if before is not None and before.source == FILE else source,
             created_at=at if before is None else before.created_at,
             updated_at=at,
@@ -334,7 +334,7 @@ def _write(
         before, after = old.get(key), new.get(key)
         _write_one(c, agent_id, key, before, after)
         if _said(before) == _said(after):
-            continue  # its description alone, or whose it is
+            continue  # only its description or source changed
         seq += 1
         move = {
             "agent_id": agent_id,
@@ -351,7 +351,7 @@ def _write(
     kept = {"oldest": seq - REMEMBERED, "characters": REMEMBERED_CHARACTERS}
     c.execute(FORGET_MOVES, {"agent": agent_id, **kept})
     c.execute(NEXT_REVISION, {"agent": agent_id, "now": at})
-    if check is not None:  # it has passed: an agent that was in error for its configs is so no more
+    if check is not None:  # the check passed, so an error for invalid configs is over
         template_changes.put_in_error(c, (), [agent_id], at=at, actor=actor)
     return ConfigsChanged(agent_id=agent_id, rev=rev + 1, keys=tuple(keys))
 
@@ -380,10 +380,10 @@ def _write_one(
 
 
 def lock_revision(c: sa.Connection, agent_id: AgentId) -> int:
-    """The agent's revision, which nobody else changes before this transaction has ended.
+    """Lock the agent's revision until the transaction ends, and return it.
 
     Raises:
-        UnknownAgent: there is none.
+        UnknownAgent: no agent has the id.
     """
     rev = c.execute(LOCK_REVISION, {"agent": agent_id}).scalar_one_or_none()
     if rev is None:

@@ -1,7 +1,7 @@
-"""The typed configs of an agent, with what they were before.
+"""Typed configs of an agent, with their history.
 
-Beside what the hub itself keeps in the same table (``storage.agents.agent_configs``), which is not
-seen here. All keys of one change are written, or none.
+The same table holds configs that the hub itself uses (``storage.agents.agent_configs``); they are excluded
+here. All keys of one change are written, or none.
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ from protocol.ids import AgentId
 from storage.kernel.columns import in_parts
 from storage.schema import agent_config_history, agent_configs
 
-FILE = "file"  # the source of what hub.toml declares; else it is "api"
+FILE = "file"  # source of configs that hub.toml declares; otherwise "api"
 
 
 class UnknownConfig(HubError):
-    """The agent has no such config, or none of that age; nothing was written."""
+    """Error: the agent has no such config, or no change with that number; nothing was written."""
 
     code = ErrorCode.UNKNOWN_CONFIG
 
 
 class ConfigRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One config. *source*: ``file`` or ``api``."""
+    """Config of an agent. *source*: ``file`` or ``api``."""
 
     key: str
     type: ConfigType
@@ -38,12 +38,12 @@ class ConfigRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def value(self) -> Any:
-        """What it says."""
+        """Decoded value."""
         return value_in(self.type, self.text)
 
 
 class ConfigMove(msgspec.Struct, frozen=True, kw_only=True):
-    """One change of one config. A type of ``None``: it was not there, or is there no more."""
+    """Change of a config. A type of ``None``: the config did not exist before, or was deleted."""
 
     seq: int
     key: str
@@ -96,17 +96,17 @@ MOVES_AFTER = MOVES.where(agent_config_history.c.seq > sa.bindparam("seq_after")
 
 
 def list_configs(c: sa.Connection, agent_id: AgentId) -> list[ConfigRow]:
-    """The agent's configs, by key."""
+    """Return the agent's configs, by key."""
     return [_config(row) for row in c.execute(CONFIGS_OF, {"agent": agent_id})]
 
 
 def configuration_of(c: sa.Connection, agent_id: AgentId) -> dict[str, Any]:
-    """The agent's own configs as one object, by key; what its template adds is not in it."""
+    """Return the agent's own configs as one object, without the defaults of its template."""
     return {row.key: row.value for row in list_configs(c, agent_id)}
 
 
 def configurations_of(c: sa.Connection, agent_ids: Sequence[AgentId]) -> dict[AgentId, dict[str, Any]]:
-    """The same of several agents; of those without a config, an empty object."""
+    """Return the own configs of several agents; an empty object for agents without any."""
     found: dict[AgentId, dict[str, Any]] = {agent_id: {} for agent_id in agent_ids}
     for part in in_parts(agent_ids):
         for row in c.execute(CONFIGS_OF_SEVERAL, {"listed": list(part)}):
@@ -117,7 +117,7 @@ def configurations_of(c: sa.Connection, agent_ids: Sequence[AgentId]) -> dict[Ag
 def config_history(
     c: sa.Connection, agent_id: AgentId, *, limit: int, below: int | None = None, key: str | None = None
 ) -> list[ConfigMove]:
-    """Changes of the agent's configs, or of one, the newest first; those with a ``seq`` under *below*."""
+    """Return changes of the agent's configs, or of *key*, newest first; only with ``seq`` under *below*."""
     about = {"agent": agent_id, "below": 2**62 if below is None else below, "most": limit}
     if key is not None:
         about["named"] = key
@@ -125,7 +125,7 @@ def config_history(
 
 
 def moves_after(c: sa.Connection, agent_id: AgentId, seq: int) -> list[ConfigMove]:
-    """Every change after number *seq*, the newest first."""
+    """Return every change after number *seq*, newest first."""
     return [_move(row) for row in c.execute(MOVES_AFTER, {"agent": agent_id, "seq_after": seq})]
 
 

@@ -1,4 +1,4 @@
-"""The reconciling of agents with those that stand in hub.toml."""
+"""Reconciliation of agents with hub.toml."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -22,11 +22,11 @@ from storage.devices import devices, users
 from storage.schedules import schedules
 
 ACTOR: Final = "hub.toml"
-IDS_PER_AGENT = 4  # of the agent, of its device, of its schedule, of its user
+IDS_PER_AGENT = 4  # fresh ids for the agent, its device, its schedule, its user
 
 
 class NameTaken(HubError):
-    """An agent made over the API bears the name."""
+    """Error: an agent of the API has the name."""
 
     code = ErrorCode.NAME_TAKEN
 
@@ -36,7 +36,7 @@ class NameTaken(HubError):
 
 
 class Reconciled(msgspec.Struct, frozen=True):
-    """Names of the agents that the file touched; *revived* ones were archived before."""
+    """Names of the agents that the file changed; *revived* agents were archived before."""
 
     created: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Reconciled(msgspec.Struct, frozen=True):
     archived: tuple[str, ...] = ()
 
 
-# Hubs that start at once with files of their own; it does not hold up who refers to the user.
+# Serializes hubs that start at once with different files; rows that refer to the user do not wait.
 LOCK_USER = (
     sa.select(schema.users.c.id)
     .where(schema.users.c.id == sa.bindparam("user"))
@@ -67,18 +67,17 @@ def reconcile_declared(
     at: int,
     fresh_ids: Sequence[str],
 ) -> Reconciled:
-    """Make the agents of source ``file`` those that are declared, and no others.
+    """Make the agents of source ``file`` match the declarations.
 
-    A device or user that is named for the first time is made. An agent that is no longer
-    declared is paused and archived; one that comes back is the same row again. One that is
-    declared for another user is another agent.
+    Devices and users named for the first time are created. An agent that is no longer declared is paused and
+    archived; declared again, it is the same row. An agent declared for another user is another agent.
 
     Args:
-        user_id: the owner.
-        fresh_ids: ``IDS_PER_AGENT`` for each agent declared; not all are used.
+        user_id: the hub's owner.
+        fresh_ids: ``IDS_PER_AGENT`` for each declared agent; not all are used.
 
     Raises:
-        NameTaken: an agent made over the API bears a declared name; nothing was written.
+        NameTaken: an agent of the API has a declared name; nothing was written.
     """
     if len(fresh_ids) < IDS_PER_AGENT * len(declared):
         raise ValueError(
@@ -128,9 +127,9 @@ def reconcile_declared(
 
 
 def _room_for(c: sa.Connection, user_id: UserId, name: str) -> AgentRow | None:
-    """The agent of the API that bore a declared name and was removed, if there was one.
+    """Return the archived agent of the API with a declared name, if any.
 
-    One that lived at a gateway makes room, for it worked elsewhere.
+    An agent that lived at a gateway is renamed instead, because it worked elsewhere.
     """
     found = find_agent_by_name(c, name, user_id=user_id)
     if found is not None and found.archived_at is None:
@@ -142,10 +141,10 @@ def _room_for(c: sa.Connection, user_id: UserId, name: str) -> AgentRow | None:
 
 
 def check_names(c: sa.Connection, *, user_id: UserId, declared: Sequence[DeclaredAgent]) -> None:
-    """Look whether ``reconcile_declared`` would refuse a name; nothing is written.
+    """Check whether ``reconcile_declared`` would refuse a name; nothing is written.
 
     Raises:
-        NameTaken: an agent made over the API bears a declared name.
+        NameTaken: an agent of the API has a declared name.
     """
     for agent in declared:
         whose: UserId | None = user_id

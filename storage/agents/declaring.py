@@ -1,4 +1,4 @@
-"""Taking up what hub.toml declares: the agents, their waiting runs, and the audit entry, all at once."""
+"""Application of hub.toml: the agents, their waiting runs and the audit entry, in one transaction."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -25,15 +25,15 @@ GONE: Final = "the agent is no longer declared"
 
 
 class TakenUp(msgspec.Struct, frozen=True):
-    """What taking up did.
+    """Result of applying hub.toml.
 
     Attributes:
-        followed: waiting runs whose agent works on another device by now.
+        followed: waiting runs whose agent moved to another device.
         orphaned: waiting runs that were cancelled with their agent.
-        templates: those that are new or changed.
-        let_go: templates that are no longer declared; one of the API is what it was made from.
-        broken: agents that are in error now, as they are not set up right.
-        gateways, connectors: ``None``: they were left as they are.
+        templates: new and changed templates.
+        let_go: templates that are no longer declared; those in use become templates of the API.
+        broken: agents that are now in error because their set-up is invalid.
+        gateways, connectors: ``None``: not reconciled.
     """
 
     agents: Reconciled
@@ -64,25 +64,25 @@ def take_up(
     force: bool = True,
     entry: Entry | None = None,
 ) -> TakenUp:
-    """Make the templates, agents, gateways and connectors those that are declared; their runs follow.
+    """Make templates, agents, gateways and connectors match the declarations, and move their waiting runs.
 
     See ``reconcile_declared``, ``reconcile_templates``, ``reconcile_gateways``, ``reconcile_connectors``.
 
     Args:
-        declared_gateways, declared_connectors: ``None``: they stay as they are.
-        fresh_ids: also one for each template, after those of the agents; then those of the gateways, and
-            those of the connectors.
-        check: what is wrong with one agent's set-up.
-        force: agents that are not set up right are put in error; else that is refused.
-        entry: tells who wanted it.
+        declared_gateways, declared_connectors: ``None``: not reconciled.
+        fresh_ids: ids for the agents, then one for each template, then those for the gateways, then those for
+            the connectors.
+        check: returns the problems of an agent's set-up.
+        force: put agents with an invalid set-up in error; otherwise refuse.
+        entry: audit entry that names the caller.
 
     Raises:
-        NameTaken: an agent made over the API bears a declared name.
-        UnknownTemplate: an agent names one that is neither declared nor made over the API.
-        ExternalIdTaken: two agents would share one.
-        WouldBreak: agents would not be set up right.
-        RemoteIdTaken: an agent is at a gateway what its main agent is to be.
-        UnknownConnector: an agent names one that its user has not.
+        NameTaken: an agent of the API has a declared name.
+        UnknownTemplate: an agent names a template that does not exist.
+        ExternalIdTaken: two agents would share an external id.
+        WouldBreak: agents would have an invalid set-up.
+        RemoteIdTaken: another agent has the remote id of a gateway's declared main agent.
+        UnknownConnector: an agent names a connector that its user does not have.
         In each case nothing was written.
     """
     change_alone(c)
@@ -102,7 +102,7 @@ def take_up(
             fresh_ids=fresh_ids[for_templates:],
         )
     accounts = None
-    if declared_connectors is not None:  # before the agents, which name them
+    if declared_connectors is not None:  # before the agents, which refer to them
         accounts = connectors.reconcile_connectors(
             c, declared=declared_connectors, at=at, fresh_ids=fresh_ids[for_gateways:]
         )

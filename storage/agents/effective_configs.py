@@ -1,4 +1,4 @@
-"""The configuration that an agent works by: its own configs over the defaults of its template."""
+"""Effective configuration of an agent: its own configs over the defaults of its template."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from storage.schema import agents
 
 
 class EffectiveConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What an agent works by. *rev* is its ``config_rev``, which grows with each change."""
+    """Effective configuration of an agent. *rev*: its ``config_rev``, which grows with each change."""
 
     agent_id: AgentId
     rev: int
@@ -29,15 +29,15 @@ REVISIONS_ON = REVISIONS.where(
 
 
 def revisions_on(c: sa.Connection, device_id: DeviceId) -> dict[AgentId, int]:
-    """The ``config_rev`` of each agent of a device that is not archived."""
+    """Return the ``config_rev`` of each agent of a device that is not archived."""
     return {AgentId(row.id): row.config_rev for row in c.execute(REVISIONS_ON, {"device": device_id})}
 
 
 def effective(c: sa.Connection, agent_ids: Sequence[AgentId]) -> list[EffectiveConfig]:
-    """What these agents work by; one that is not there is left out.
+    """Return the effective configurations of these agents; unknown ids are omitted.
 
     Raises:
-        UnreadableConfig: what the hub keeps for one is not what this release takes it for.
+        UnreadableConfig: a config that the hub itself uses is unreadable for this release.
     """
     revisions: dict[AgentId, int] = {}
     for part in in_parts(agent_ids):
@@ -50,10 +50,10 @@ def effective(c: sa.Connection, agent_ids: Sequence[AgentId]) -> list[EffectiveC
 
 
 def effective_of(c: sa.Connection, agent_id: AgentId) -> EffectiveConfig:
-    """What one agent works by.
+    """Return the effective configuration of an agent.
 
     Raises:
-        UnknownAgent: there is none.
+        UnknownAgent: no agent has the id.
         UnreadableConfig: as ``effective``.
     """
     found = effective(c, [agent_id])

@@ -1,4 +1,4 @@
-"""Agents that may not work for lack of quota: since when, why, until when, and back again."""
+"""Exhaustion of agents: no quota left, for which reason, until when, and recovery."""
 
 import sqlalchemy as sa
 
@@ -8,8 +8,9 @@ from storage.agents.agent_moves import axes_in, locked_state, move, remember
 from storage.kernel.columns import Int
 from storage.schema import agent_states
 
-WAIT_MS, WAIT_CAP_MS = 60_000, 3_600_000  # without quota; scheduling 3.9
-BILLING_PROBE_MS, BILLING_PROBE_CAP_MS = 600_000, 6 * 3_600_000  # decisions, 25
+WAIT_MS, WAIT_CAP_MS = 60_000, 3_600_000  # rate limit: first and longest wait
+# billing: first and longest wait before a probe
+BILLING_PROBE_MS, BILLING_PROBE_CAP_MS = 600_000, 6 * 3_600_000
 
 EXHAUST = (
     sa.update(agent_states)
@@ -53,23 +54,22 @@ def exhaust(
     reason: str | None = None,
     is_last_word: bool = False,
 ) -> int:
-    """The agent may not work before its quota is back; returns when it may, or is worth a probe.
+    """Mark the agent as exhausted. Return when it recovers or probes, in epoch milliseconds.
 
-    ``rate_limit``: what the provider said, and no sooner than 1 min, 2 min, ... 1 h,
-    doubling with each time in a row. ``billing``: nobody knows, so ``recovery_at`` is
-    NULL and a probe goes out after 10 min, 20 min, ... 6 h. ``budget``: when it begins
-    anew. An agent that is exhausted already keeps the later of the two instants, with
-    the cause that belongs to it.
+    ``rate_limit``: the provider's delay, but no less than 1 min, 2 min, ... 1 h, doubling with each
+    consecutive exhaustion. ``billing``: the recovery is unknown, so ``recovery_at`` is NULL and a probe is
+    due after 10 min, 20 min, ... 6 h. ``budget``: when the budget is renewed. An agent that is already
+    exhausted keeps the later of the two instants, with its cause.
 
     Args:
         cause: an ``ExhaustReason``.
-        retry_after_ms: what the provider said; of a budget, the time until it begins anew.
-        recovery_at: when it is back, where somebody knows; nothing is doubled then.
-        reason: in words, for the history.
-        is_last_word: a person says so: what is known already does not count, though it be later.
+        retry_after_ms: delay that the provider named; for a budget, the time until its renewal.
+        recovery_at: known time of recovery; disables the doubling.
+        reason: text for the history.
+        is_last_word: a person set it: overwrite a later instant too.
 
     Raises:
-        UnknownAgent: there is none; nothing was written.
+        UnknownAgent: no agent has the id; nothing was written.
     """
     why = ExhaustReason(cause)
     row = locked_state(c, agent_id)
@@ -108,7 +108,7 @@ def exhaust(
 
 
 def recover_due(c: sa.Connection, at: int, *, actor: str) -> list[AgentId]:
-    """Every exhausted agent whose time has come is available: its quota is back, or it probes."""
+    """Make every exhausted agent available whose recovery or probe is due. Return their ids."""
     back = c.execute(BACK, {"now": at}).all()
     for row in back:
         reason = "probe" if row.recovery_at is None else "recovered"
@@ -117,7 +117,7 @@ def recover_due(c: sa.Connection, at: int, *, actor: str) -> list[AgentId]:
 
 
 def recover_agent(c: sa.Connection, agent_id: AgentId, *, at: int, actor: str) -> bool:
-    """Somebody knows better: the agent is available now; False if it was not exhausted."""
+    """Make an exhausted agent available at once. Return False if it was not exhausted."""
     if locked_state(c, agent_id).availability != Availability.EXHAUSTED:
         return False
     _recover(c, agent_id, "said to be back", actor, at)
@@ -129,10 +129,10 @@ def _recover(c: sa.Connection, agent_id: AgentId, reason: str, actor: str, at: i
 
 
 def next_recovery(c: sa.Connection) -> int | None:
-    """When the first exhausted agent is back or worth a probe."""
+    """Return the earliest recovery or probe of all exhausted agents, if any."""
     return c.execute(NEXT_BACK).scalar_one_or_none()
 
 
 def forgive(c: sa.Connection, agent_id: AgentId, at: int) -> None:
-    """The model answered: the next time the quota is used up counts as the first again."""
+    """Reset the count of consecutive exhaustions, after the model answered."""
     c.execute(FORGIVE, {"agent": agent_id, "now": at})

@@ -1,11 +1,9 @@
-"""What heartbeats say of agents, written where it is news.
+"""Agent states reported by heartbeats, written only if they changed.
 
-A heartbeat tells what a device sees: whether an agent is there, on call, without quota, in
-error. It takes back only what a heartbeat said before; what a person, a template or the hub
-decided stands. It never ends an exhaustion: that ends at its time.
-
-Agents that ended (archived, terminated) are nobody's news, and a connection that is not the
-device's newest one writes nothing.
+A heartbeat reports the device's view of an agent: whether it is online, on call, without quota, or in error.
+It revokes only states that an earlier heartbeat set; states set by a person, a template or the hub stay. It
+never ends an exhaustion, which ends at its time. Reports about archived and terminated agents are ignored,
+and so are those on an outdated connection of a device.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,13 +23,13 @@ BACK: Final = "its device is heard again"
 
 
 class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a heartbeat says of one agent. ``None``: nothing.
+    """Report of a heartbeat about one agent. ``None``: no statement.
 
     Attributes:
-        is_listed: whether it speaks of this agent at all, or only comes from its device.
-        recovery_at: of an exhausted agent, epoch ms.
-        error: why it is in error; ``None``: it is not.
-        usage: a small JSON object.
+        is_listed: the heartbeat lists the agent; otherwise only its device is known to be alive.
+        recovery_at: epoch milliseconds, for an exhausted agent.
+        error: reason of its error; ``None``: no error.
+        usage: small JSON object of resource usage.
     """
 
     agent_id: AgentId
@@ -45,7 +43,7 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HeardDevice(msgspec.Struct, frozen=True):
-    """News from one connection of a device; *at*: when it was heard, epoch ms."""
+    """Reports received on a connection of a device; *at*: time of receipt, epoch milliseconds."""
 
     device_id: DeviceId
     epoch: int
@@ -54,7 +52,7 @@ class HeardDevice(msgspec.Struct, frozen=True):
 
 
 class SilentDevice(msgspec.Struct, frozen=True):
-    """A connection of a device on which no heartbeat comes any more."""
+    """Connection of a device whose heartbeats have stopped."""
 
     device_id: DeviceId
     epoch: int
@@ -63,7 +61,7 @@ class SilentDevice(msgspec.Struct, frozen=True):
 
 
 class Stands(msgspec.Struct, frozen=True):
-    """How an agent stands, as far as a heartbeat may change it. Instants are epoch ms."""
+    """State of an agent that a heartbeat may change. Instants are epoch milliseconds."""
 
     agent_id: AgentId
     device_id: DeviceId
@@ -71,11 +69,11 @@ class Stands(msgspec.Struct, frozen=True):
     connectivity: Connectivity
     health: Health
     health_reason: str | None
-    back_at: int | None  # of an exhausted agent: when it may work, or is worth a probe
+    back_at: int | None  # for an exhausted agent: time of its recovery or next probe
 
 
 class Wish(NamedTuple):
-    """A move that a report asks for."""
+    """Move that a report requests."""
 
     axis: Axis
     to: str
@@ -132,7 +130,7 @@ SAVE = (
 
 
 def standing_at(c: sa.Connection, device_ids: Sequence[DeviceId]) -> dict[DeviceId, list[Stands]]:
-    """The agents that work on each of these devices, by id."""
+    """Return the agents that work on each of these devices, by id."""
     found: dict[DeviceId, list[Stands]] = {device_id: [] for device_id in device_ids}
     for part in in_parts(device_ids):
         for row in c.execute(STANDING, {"devices": part}):
@@ -141,7 +139,7 @@ def standing_at(c: sa.Connection, device_ids: Sequence[DeviceId]) -> dict[Device
 
 
 def wishes(stands: Stands, says: AgentReport) -> list[Wish]:
-    """The moves that *says* asks for; none where it tells nothing new. Pure."""
+    """Return the moves that *says* requests; empty if it reports no change. Pure."""
     found = []
     if says.is_online != (stands.connectivity is Connectivity.ONLINE):
         to, why = (Connectivity.ONLINE, BACK) if says.is_online else (Connectivity.OFFLINE, SAID)
@@ -169,10 +167,10 @@ def record(
     silent: Sequence[SilentDevice] = (),
     last: Mapping[DeviceId, int] | None = None,
 ) -> None:
-    """Write what is news in all of this. Written twice, it is no news.
+    """Write all changes that these reports and silent connections imply. Writing them again changes nothing.
 
     Args:
-        last: when each of these devices was heard last, epoch ms, for all of its agents.
+        last: time of each device's last heartbeat, epoch milliseconds, for all of its agents.
     """
     ids = sorted({one.device_id for one in heard} | {one.device_id for one in silent})
     current = {
@@ -194,9 +192,9 @@ def record(
 def _reported(
     c: sa.Connection, heard: Sequence[HeardDevice]
 ) -> Iterator[tuple[HeardDevice, Stands, AgentReport]]:
-    """What was heard of agents that work on the device that said it, and how they stand; by agent.
+    """Return the reports about agents of the reporting device, with their states, ordered by agent.
 
-    They are locked in the one order in which everybody locks agents.
+    Locks the agents' states in the order in which all writers lock them.
     """
     says = {(one.device_id, report.agent_id): (one, report) for one in heard for report in one.reports}
     for part in in_parts(sorted({agent_id for _, agent_id in says})):
@@ -231,9 +229,10 @@ def _move(c: sa.Connection, stands: Stands, wish: Wish, at: int, actor: str) -> 
 
 
 def _said(c: sa.Connection, stands: Stands, axis: Axis) -> bool:
-    """Whether it was a heartbeat that moved the agent there: only then is it one that takes it back.
+    """Return True if a heartbeat of this device made the agent's last move on *axis*.
 
-    An error that has another reason by now, as one in its settings, is not what the device said.
+    Only then may a heartbeat revert it. An error with a different reason now, such as invalid settings, is
+    not the device's.
     """
     last = c.execute(LAST_MOVE, {"agent": stands.agent_id, "on_axis": axis}).one_or_none()
     if last is None or last.actor != f"device:{stands.device_id}":

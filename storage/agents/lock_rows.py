@@ -1,4 +1,4 @@
-"""Reading locks and their queues. ``storage.agents.locks`` gives and releases them."""
+"""Reading of locks and their queues. ``storage.agents.locks`` grants and releases them."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,14 +15,14 @@ from storage.schema import agent_locks, agents, devices, lock_waits
 
 
 class HolderKind(StrEnum):
-    """What can hold a lock."""
+    """Kinds of lock holders."""
 
     RUN = "run"  # while it executes
     DEVICE = "device"  # for one of its agents
 
 
 class Holder(msgspec.Struct, frozen=True):
-    """Who holds a lock. Two agents of one device are two holders."""
+    """Holder of a lock. Two agents of one device are two holders."""
 
     kind: HolderKind
     id: str
@@ -30,13 +30,13 @@ class Holder(msgspec.Struct, frozen=True):
 
 
 class LockRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A lock. Instants are epoch milliseconds of the database's clock.
+    """Lock. Instants are epoch milliseconds of the database's clock.
 
     Attributes:
-        fence: grows each time somebody gets the lock, and stays when it is free.
-        holder: ``None``: it is free. One whose *expires_at* is past holds it no longer.
-        request_id: the request by which the holder has it.
-        waiting: how many wait for it.
+        fence: grows with each grant, and stays when the lock is released.
+        holder: ``None``: free. A holder whose *expires_at* is past no longer holds the lock.
+        request_id: request that was granted.
+        waiting: number of waiting requests.
     """
 
     user_id: UserId
@@ -52,12 +52,12 @@ class LockRow(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int = 0
 
     def is_held(self, now: int) -> bool:
-        """Whether somebody holds it at *now*."""
+        """Return True if the lock is held at *now*."""
         return self.holder is not None and self.expires_at > now
 
     @property
     def told_holder(self) -> str:
-        """Who holds it, for a sentence."""
+        """Holder of the lock, for a sentence."""
         if self.holder is None:
             return "nobody"
         of_agent = "" if self.agent_name is None else f" of agent {self.agent_name}"
@@ -69,7 +69,7 @@ class LockRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LockWait(msgspec.Struct, frozen=True, kw_only=True):
-    """One who waits for a lock. *ticket*: the lowest of a lock is the next in turn."""
+    """Waiting request for a lock. *ticket*: the lowest ticket of a lock has the next turn."""
 
     user_id: UserId
     resource: str
@@ -84,7 +84,7 @@ class LockWait(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """Locks that one request got, all of them at once: by name, under which fence, until when."""
+    """Locks granted to a request, all at once: fences by name, and the time of expiry."""
 
     request_id: str
     user_id: UserId
@@ -94,7 +94,9 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LockHeld(HubError):
-    """Somebody else has a lock; nothing was taken. *retry_after_s*: until it ends by itself, if it does."""
+    """Error: another holder has a lock; nothing was acquired. *retry_after_s*: until the lock expires, if
+    known.
+    """
 
     code = ErrorCode.LOCK_HELD
     retryable = True
@@ -105,19 +107,21 @@ class LockHeld(HubError):
 
 
 class LockLost(HubError):
-    """A lock is held no longer under that fence, or by somebody else; nothing was written."""
+    """Error: the lock is no longer held under that fence, or by that holder; nothing was written."""
 
     code = ErrorCode.LOCK_LOST
 
 
 class HoldsAlready(HubError):
-    """Who holds one of several locks does not wait for the others with it; nothing was taken."""
+    """Error: a holder of one of several locks may not wait for the others; nothing was acquired."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class TooManyLocks(HubError):
-    """As many locks, or waits for one, as may be. *limit* is the name of the bound; nothing was taken."""
+    """Error: too many locks, or too many waits for a lock. *limit*: name of the limit; nothing was
+    acquired.
+    """
 
     code = ErrorCode.LIMIT_REACHED
 
@@ -180,7 +184,7 @@ NOW = sa.select(now_ms())
 
 
 def database_now(c: sa.Connection) -> int:
-    """What the database's clock says."""
+    """Return the time of the database's clock, epoch milliseconds."""
     return c.execute(NOW).scalar_one()
 
 
@@ -193,12 +197,13 @@ def list_locks(
     limit: int | None = None,
     after: tuple[str, str] | None = None,
 ) -> list[LockRow]:
-    """Locks that somebody holds or waits for, by user and name.
+    """Return locks that are held or waited for, by user and name.
 
     Args:
-        user_id, agent_ids: of these alone; an agent's are those that it holds or waits for.
-        and_free: those too that nobody has or wants.
-        after: the user and the name of the last one told; those that follow.
+        user_id: only locks of this user.
+        agent_ids: only locks that these agents hold or wait for.
+        and_free: also free locks without waiting requests.
+        after: user and name of the last lock of the previous page.
     """
     query = LOCKS
     if not and_free:
@@ -215,7 +220,7 @@ def list_locks(
 
 
 def find_locks_named(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> list[LockRow]:
-    """The locks of that name: one of each user who has one."""
+    """Return the locks with that name: at most one of each user."""
     query = LOCKS.where(agent_locks.c.resource == name)
     if user_id is not None:
         query = query.where(agent_locks.c.user_id == user_id)
@@ -225,7 +230,7 @@ def find_locks_named(c: sa.Connection, name: str, *, user_id: UserId | None = No
 def list_lock_waits(
     c: sa.Connection, *, user_id: UserId | None = None, agent_ids: Sequence[AgentId] | None = None
 ) -> list[LockWait]:
-    """Who waits, by user and lock, the next in turn first; of these agents alone."""
+    """Return waiting requests by user and lock, next turn first; optionally of one user or these agents."""
     query = WAITS
     if user_id is not None:
         query = query.where(lock_waits.c.user_id == user_id)
@@ -235,7 +240,7 @@ def list_lock_waits(
 
 
 def granted(c: sa.Connection, request_ids: Sequence[str]) -> dict[str, Grant]:
-    """What these requests got, as far as they got it and have it still."""
+    """Return the grants of these requests, as far as they still hold their locks."""
     found: dict[str, list[LockRow]] = {}
     for part in in_parts(request_ids):
         for row in c.execute(LOCKS_OF_REQUESTS, {"requests": part}):
@@ -245,18 +250,18 @@ def granted(c: sa.Connection, request_ids: Sequence[str]) -> dict[str, Grant]:
 
 
 def run_fences(c: sa.Connection, run_id: str) -> dict[str, int]:
-    """The locks that a run holds, by name, with their fences."""
+    """Return the fences of the locks that a run holds, by name."""
     rows = c.execute(LOCKS_OF_HOLDER, {"kind": HolderKind.RUN, "holder": run_id})
     return {row.resource: row.fence for row in rows}
 
 
 def locks_named(c: sa.Connection, user_id: UserId, names: Sequence[str]) -> list[LockRow]:
-    """Those of these locks that there are, by name."""
+    """Return the existing locks among *names*, by name."""
     return [lock_of(row) for row in c.execute(LOCKS_NAMED, {"user": user_id, "names": list(names)})]
 
 
 def grant_of(locks: Sequence[LockRow]) -> Grant:
-    """What somebody has of *locks*, all got by one request."""
+    """Return the grant of *locks*, which one request holds."""
     first = locks[0]
     assert first.holder is not None and first.request_id is not None
     return Grant(
@@ -269,12 +274,12 @@ def grant_of(locks: Sequence[LockRow]) -> Grant:
 
 
 def told_instant(at: int) -> str:
-    """Epoch milliseconds as people and programs read them: ``2026-01-05T09:14:00Z``."""
+    """Format epoch milliseconds in UTC: ``2026-01-05T09:14:00Z``."""
     return f"{datetime.fromtimestamp(at // 1_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def lock_of(row: Any) -> LockRow:
-    """The lock in a row of ``LOCKS``."""
+    """Return the lock in a row of ``LOCKS``."""
     fields = dict(row._mapping)
     holder = _holder(fields)
     return LockRow(**fields, holder=holder)
@@ -288,6 +293,6 @@ def _wait(row: Any) -> LockWait:
 
 
 def _holder(fields: dict[str, Any]) -> Holder | None:
-    """The holder among *fields*, which lose it."""
+    """Remove the holder's columns from *fields* and return the holder."""
     kind, id, agent_id = (fields.pop(name) for name in ("holder_kind", "holder_id", "agent_id"))
     return None if kind is None else Holder(HolderKind(kind), id, agent_id)

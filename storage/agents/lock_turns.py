@@ -1,6 +1,6 @@
-"""Whose turn it is: locks given to whoever is next in their queues, and the queues themselves.
+"""Queues of locks: granting a free lock to the next request in turn, and joining queues.
 
-For ``storage.agents.locks`` and ``storage.runs.run_locks``, whose functions call ``alone`` before these.
+For ``storage.agents.locks`` and ``storage.runs.run_locks``, whose functions call ``alone`` first.
 """
 
 from collections import deque
@@ -14,11 +14,12 @@ from protocol.ids import AgentId, UserId
 from storage.agents.lock_rows import Grant, Holder, HolderKind, TooManyLocks, database_now, locks_named
 from storage.schema import agent_locks, lock_waits
 
-TAKEN_ALONE: Final = 0x6875_6C6B  # of PostgreSQL: whoever gives and takes locks of one user does so alone
+# first key of PostgreSQL's advisory locks that serialize changes of one user's locks
+TAKEN_ALONE: Final = 0x6875_6C6B
 
 
 class LockLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How many there may be; hub.toml has a key of the same name for each."""
+    """Limits on locks; hub.toml has a key of the same name for each."""
 
     locks_per_user: int = 1_000  # names, held or free
     lock_waits: int = 100  # for one lock
@@ -28,14 +29,14 @@ DEFAULT_LIMITS: Final = LockLimits()
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A request for locks.
+    """Request for locks.
 
     Attributes:
-        request_id: asked with the same one again, a request is answered as before.
-        names: as ``protocol.locks.lock_names`` gives them.
-        ttl_ms: how long they are the holder's without renewal, from the moment it gets them.
-        wait_ms: how long it waits for its turn; 0: not at all; ``None``: without end.
-        turn_ttl_ms: the same as *ttl_ms*, where it had to wait; by default that one.
+        request_id: a repeated request with the same id gets the same result.
+        names: normalized by ``protocol.locks.lock_names``.
+        ttl_ms: time until the locks expire without renewal, counted from the grant.
+        wait_ms: maximum time in the queue; 0: no waiting; ``None``: no limit.
+        turn_ttl_ms: *ttl_ms* of a grant after waiting; by default the same.
     """
 
     request_id: str
@@ -129,9 +130,9 @@ AGENT_LEAVES = (
 
 
 def let_agent_go(c: sa.Connection, agent_id: AgentId) -> None:
-    """An agent has ended: its device holds no locks for it any more, and waits for none; others get them.
+    """Release the locks and waits that devices have for an ended agent, and grant the locks to others.
 
-    Those of its runs are let go as its runs end.
+    Locks of its runs are released when the runs end.
     """
     for user_id in c.execute(USERS_OF_AGENT, {"agent": agent_id}).scalars().all():
         alone(c, user_id)
@@ -142,18 +143,18 @@ def let_agent_go(c: sa.Connection, agent_id: AgentId) -> None:
 
 
 def alone(c: sa.Connection, user_id: UserId) -> None:
-    """Until this transaction ends nobody else gives or takes locks of this user.
+    """Serialize changes of this user's locks until the transaction ends.
 
-    A SQLite database has one writer anyway.
+    A SQLite database has only one writer anyway.
     """
     if c.dialect.name == "postgresql":
         c.execute(sa.select(sa.func.pg_advisory_xact_lock(TAKEN_ALONE, sa.func.hashtext(user_id))))
 
 
 def hand_over(c: sa.Connection, user_id: UserId, names: Iterable[str]) -> list[Grant]:
-    """Give what is free of *names* to whoever is next in turn, and drop those who waited in vain."""
+    """Grant the free locks of *names* to the next requests in turn, and delete expired requests."""
     handed: list[Grant] = []
-    now = 0  # mostly nobody waits, and nobody need look at the clock
+    now = 0  # read only if needed: mostly no request waits
     looked_at = deque(names)
     while looked_at:
         name = looked_at.popleft()
@@ -165,13 +166,13 @@ def hand_over(c: sa.Connection, user_id: UserId, names: Iterable[str]) -> list[G
             looked_at.extend(c.execute(LEAVE, {"request": head.request_id}).scalars())
         elif (given := _handed(c, user_id, head, now)) is not None:
             handed.append(given)
-        else:  # what is over is not so again and again until the others are free
+        else:  # frees the expired lock, so that it is not due again and again until the others are free
             c.execute(FREE_IF_OVER, {"user": user_id, "name": name, "now": now})
     return handed
 
 
 def _handed(c: sa.Connection, user_id: UserId, head: Any, now: int) -> Grant | None:
-    """What the request at the head of a queue gets, if its turn has come for all that it wants."""
+    """Grant all locks of the request at the head of a queue, if it has its turn in every queue."""
     names = tuple(c.execute(WAITS_OF_REQUEST, {"request": head.request_id}).scalars())
     for name in names:
         first = c.execute(NEXT_IN_TURN, {"user": user_id, "name": name}).one()
@@ -192,7 +193,7 @@ def _handed(c: sa.Connection, user_id: UserId, head: Any, now: int) -> Grant | N
 
 
 def give(c: sa.Connection, wanted: Wanted, now: int) -> Grant:
-    """All the locks, each under its next fence."""
+    """Grant all locks of the request, each under its next fence."""
     given = {
         "user": wanted.user_id,
         "kind": wanted.holder.kind,
@@ -214,7 +215,7 @@ def give(c: sa.Connection, wanted: Wanted, now: int) -> Grant:
 
 
 def join(c: sa.Connection, wanted: Wanted, limits: LockLimits, now: int) -> None:
-    """Join the queue of each lock, at its end."""
+    """Append the request to the queue of each lock."""
     asked = {"user": wanted.user_id, "names": wanted.names}
     tickets = dict.fromkeys(wanted.names, 0)
     for name, waiting, last in c.execute(QUEUES, asked):

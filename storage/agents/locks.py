@@ -1,24 +1,22 @@
-"""Locks: named leases with fences. Taken all or none, given in the order of arrival, over by themselves.
+"""Locks: named leases with fences. Acquired all or none, granted in order of arrival, expiring by time.
 
 The rules:
 
-* Each user has names of their own. A lock begins with the first who takes its name.
-* Whoever gets a lock gets a fence that is greater than every one before it. What a lock
-  protects refuses a lower one (``check_fence``), so a holder that slept through its own
-  end does no harm.
-* Several locks are taken together or not at all. Who waits for several waits in the queue
-  of each; it has its turn when it is the first in all of them and all are free. Who comes
-  later does not pass by it. Queues are joined in one transaction, so no two wait in a circle.
-* Whoever lets a lock go, by release or by the end of its time, hands it over in the same
-  transaction: the next in turn holds it, and its time begins. One who died waiting costs
-  its own time and nobody's turn.
-* Who holds a lock already and asks again gets it anew, under a higher fence: an answer
-  that was lost on its way costs nothing, and what is done under the lost one is refused.
-* One that is over and that nobody took may be renewed: no other fence was given out.
+* Each user has a separate namespace. The first request for a name creates the lock.
+* Each grant has a greater fence than every grant before it. The protected data refuses lower fences
+  (``check_fence``), so a holder that missed its own expiry does no harm.
+* Several locks are acquired together or not at all. A request for several waits in the queue of each; it is
+  granted when it is first in all of them and all are free. Later requests do not overtake it. Queues are
+  joined in one transaction, so no two requests wait for each other.
+* A release or expiry grants the lock to the next request in the same transaction; its time starts then. A
+  holder that died while waiting costs only its own time.
+* A holder that asks again gets the lock under a higher fence. So a lost response costs nothing, and writes
+  under the lost fence are refused.
+* An expired lock that was not granted again may be renewed: no other fence was issued.
 
-Instants are the database's own. What concerns the locks of one user happens one after the
-other. A lock that is free keeps its row, and with it its fence; where a user has as many
-as may be, some that rest make room, and a new name begins above every fence of the user's.
+Instants are the database's own. Changes of one user's locks are serialized. A free lock keeps its row and
+thereby its fence. When a user has the maximum number, unused locks are deleted, and a new name starts above
+every fence of the user.
 """
 
 from collections.abc import Mapping, Sequence
@@ -100,11 +98,11 @@ __all__ = [
 
 
 class Acquired(msgspec.Struct, frozen=True):
-    """What became of a request.
+    """Result of a request for locks.
 
     Attributes:
-        grant: ``None``: it waits for its turn.
-        handed: what others got meanwhile, because somebody's time was over.
+        grant: ``None``: the request waits for its turn.
+        handed: grants to other requests, because a lock had expired.
         in_the_way: the first lock, by name, that it waits for.
     """
 
@@ -114,12 +112,12 @@ class Acquired(msgspec.Struct, frozen=True):
 
 
 class Look(msgspec.Struct, frozen=True):
-    """How the locks stand.
+    """Snapshot of pending work on locks.
 
     Attributes:
-        users_due: for whom ``sweep`` has something to do.
-        next_due_ms: in how many milliseconds it may have more to do; ``None``: nobody waits.
-        granted: what those got that were asked about, by request.
+        users_due: users for whom ``sweep`` has work.
+        next_due_ms: milliseconds until the next work may be due; ``None``: no request waits.
+        granted: grants of the given requests, by request.
     """
 
     users_due: list[UserId]
@@ -140,7 +138,7 @@ _is_holders = (
 _waited = sa.exists().where(
     lock_waits.c.user_id == agent_locks.c.user_id, lock_waits.c.resource == agent_locks.c.resource
 )
-RENEW = (  # one that is over, and that somebody waits for, is not renewed
+RENEW = (  # an expired lock with waiting requests is not renewed
     sa.update(agent_locks)
     .where(*_is_holders, sa.or_(agent_locks.c.expires_at > sa.bindparam("now"), sa.not_(_waited)))
     .values(ttl_ms=sa.bindparam("ttl"), expires_at=sa.bindparam("until"))
@@ -172,7 +170,7 @@ FORGET_WAITS = sa.delete(lock_waits).where(lock_waits.c.holder_kind == "device")
 _of_wait = sa.and_(
     agent_locks.c.user_id == lock_waits.c.user_id, agent_locks.c.resource == lock_waits.c.resource
 )
-# Whoever waits is held up by nobody after the first of these instants.
+# After the first of these instants a waiting request may be granted or expire.
 _ends_at = sa.case((agent_locks.c.holder_id.is_not(None), agent_locks.c.expires_at))
 NEXT_DUE = sa.select(sa.func.min(_ends_at), sa.func.min(lock_waits.c.deadline_at), now_ms()).join_from(
     lock_waits, agent_locks, _of_wait
@@ -188,7 +186,7 @@ DUE_OF_USER = DUE.where(lock_waits.c.user_id == _user)
 
 
 def acquire(c: sa.Connection, wanted: Wanted, limits: LockLimits = DEFAULT_LIMITS) -> Acquired:
-    """``take``, once for a request id: a request that was granted, or waits, stays as it is."""
+    """Acquire locks like ``take``, but idempotently: a granted or waiting request stays unchanged."""
     alone(c, wanted.user_id)
     locks = locks_named(c, wanted.user_id, wanted.names)
     now = database_now(c)
@@ -202,12 +200,12 @@ def acquire(c: sa.Connection, wanted: Wanted, limits: LockLimits = DEFAULT_LIMIT
 
 
 def take(c: sa.Connection, wanted: Wanted, limits: LockLimits = DEFAULT_LIMITS) -> Acquired:
-    """Take the locks, all of them, or wait for them in their queues.
+    """Acquire all locks, or wait for them in their queues.
 
     Raises:
-        LockHeld: it does not wait, and somebody has one of them, or is before it in its queue.
-        HoldsAlready: it would wait, and holds some of them: two who do so could wait for each other.
-        TooManyLocks: of the user, or in a queue.
+        LockHeld: the request does not wait, and a lock is held or has other requests in its queue.
+        HoldsAlready: the request would wait while its holder has some of the locks, which risks a deadlock.
+        TooManyLocks: the user has too many locks, or a queue is full.
         In each case nothing was written.
     """
     alone(c, wanted.user_id)
@@ -241,10 +239,10 @@ def _take(c: sa.Connection, wanted: Wanted, limits: LockLimits, locks: list[Lock
 def renew(
     c: sa.Connection, user_id: UserId, fences: Mapping[str, int], holder: Holder, *, ttl_ms: int
 ) -> int:
-    """The locks stay the holder's for *ttl_ms* from now; returns until when, in epoch milliseconds.
+    """Extend the locks to *ttl_ms* from now. Return their expiry in epoch milliseconds.
 
     Raises:
-        LockLost: one of them is somebody else's by now, or was let go; none was renewed.
+        LockLost: another holder has one of them, or it was released; none was renewed.
     """
     alone(c, user_id)
     now = database_now(c)
@@ -256,10 +254,10 @@ def renew(
 
 
 def release(c: sa.Connection, user_id: UserId, fences: Mapping[str, int], holder: Holder) -> list[Grant]:
-    """Let the locks go; what others get thereby. Released twice is released once.
+    """Release the locks. Return the grants to other requests. Releasing twice does no harm.
 
     Raises:
-        LockLost: one of them is somebody else's by now; none was let go.
+        LockLost: another holder has one of them; none was released.
     """
     alone(c, user_id)
     for name, fence in sorted(fences.items()):
@@ -273,12 +271,12 @@ def release(c: sa.Connection, user_id: UserId, fences: Mapping[str, int], holder
 def force_release(
     c: sa.Connection, user_id: UserId, name: str, *, fence: int | None = None
 ) -> tuple[LockRow, list[Grant]] | None:
-    """Take a lock from whoever holds it; as it was held, and what others get. ``None``: nobody holds it.
+    """Release a lock by force. Return the previous holder's lock and the new grants.
 
-    Its holder is not asked; what it writes under its fence is refused from now on.
+    Returns ``None`` if the lock is free. Writes under the old fence are refused from now on.
 
     Args:
-        fence: only where it is held under this one still.
+        fence: release only if the lock is still held under this fence.
     """
     alone(c, user_id)
     found = locks_named(c, user_id, [name])
@@ -289,19 +287,19 @@ def force_release(
 
 
 def check_fence(c: sa.Connection, user_id: UserId, name: str, fence: int) -> None:
-    """The lock is held under this fence, and nobody gets it before this transaction ends.
+    """Check that the lock is held under *fence*, and keep it so until the transaction ends.
 
-    For what a lock protects: called in the transaction that writes it.
+    Called in the transaction that writes the protected data.
 
     Raises:
-        LockLost: it is not; nothing was written.
+        LockLost: the lock is not held under this fence; nothing was written.
     """
     if c.execute(CHECK, {"user": user_id, "name": name, "held": fence}).one_or_none() is None:
         raise _lost(c, user_id, name, fence)
 
 
 def withdraw(c: sa.Connection, user_id: UserId, request_id: str) -> Acquired:
-    """A request waits no longer. What it got in the last moment is in *grant*, and stays its own."""
+    """Withdraw a waiting request. If it was granted just before, *grant* has the locks, which stay held."""
     alone(c, user_id)
     if (known := granted(c, [request_id]).get(request_id)) is not None:
         return Acquired(known)
@@ -310,36 +308,36 @@ def withdraw(c: sa.Connection, user_id: UserId, request_id: str) -> Acquired:
 
 
 def forget_waits(c: sa.Connection) -> int:
-    """No device waits any more: for a hub that starts, and whose database no other hub uses."""
+    """Delete all waits of devices when a hub starts whose database no other hub uses."""
     return c.execute(FORGET_WAITS).rowcount
 
 
 def next_due_ms(c: sa.Connection) -> int | None:
-    """In how many milliseconds somebody's turn may come without anybody's doing; ``None``: nobody waits."""
+    """Return the milliseconds until a wait may end by expiry; ``None``: no request waits."""
     ends_at, deadline_at, now = c.execute(NEXT_DUE).one()
     due = [at for at in (ends_at, deadline_at) if at is not None]
     return max(0, min(due) - now) if due else None
 
 
 def look(c: sa.Connection, request_ids: Sequence[str]) -> Look:
-    """What a hub that answers for waiting devices has to know."""
+    """Return the pending work on locks and the grants of these requests."""
     return Look(users_due(c), next_due_ms(c), granted(c, request_ids))
 
 
 def users_due(c: sa.Connection) -> list[UserId]:
-    """Users for whom ``sweep`` has something to do."""
+    """Return the users for whom ``sweep`` has work."""
     return sorted({UserId(row.user_id) for row in c.execute(DUE)})
 
 
 def sweep(c: sa.Connection, user_id: UserId) -> list[Grant]:
-    """Hand over what is over, and forget who waited in vain; what others get thereby."""
+    """Pass on a user's expired locks, and delete expired requests. Return the new grants."""
     alone(c, user_id)
     due = [row.resource for row in c.execute(DUE_OF_USER, {"user": user_id})]
     return hand_over(c, user_id, due)
 
 
 def _make(c: sa.Connection, wanted: Wanted, fresh: Sequence[str], limits: LockLimits, now: int) -> None:
-    """A row for each name that has none yet, its fence no lower than any of the user's locks."""
+    """Insert a lock for each new name, with the highest fence of the user's locks."""
     count, highest = c.execute(TALLY, {"user": wanted.user_id}).one()
     surplus = count + len(fresh) - limits.locks_per_user
     if surplus > 0:
@@ -382,7 +380,7 @@ def _lost(c: sa.Connection, user_id: UserId, name: str, fence: int) -> LockLost:
         over = "was released" if lock.holder is None else f"was over at {told_instant(lock.expires_at)}"
         return LockLost(f"lock {name!r} is not held under fence {fence}: its last one, {lock.fence}, {over}")
     since = told_instant(lock.acquired_at or now)
-    if lock.fence == fence:  # it was asked for in another's name
+    if lock.fence == fence:  # requested in the name of another holder
         return LockLost(
             f"lock {name!r} is another's: {lock.told_holder} has it under fence {fence} since {since}"
         )

@@ -1,7 +1,7 @@
-"""Agents made, changed and removed over the API, by people and by devices.
+"""Agents created, changed and removed over the API, by people and by devices.
 
-Those that stand in hub.toml are changed there alone. One that was removed keeps its row
-and its history; who makes an agent of its name has the same one back.
+Agents of hub.toml are changed only there. A removed agent keeps its row and its history; creating an agent
+with its name revives it.
 """
 
 from collections.abc import Sequence
@@ -37,13 +37,13 @@ GONE: Final = "the agent was removed"
 
 
 class AgentNameTaken(HubError):
-    """The user has an agent of that name. Nothing was written."""
+    """Error: the user has an agent with that name. Nothing was written."""
 
     code = ErrorCode.NAME_TAKEN
 
 
 class AgentOfFile(HubError):
-    """The agent stands in hub.toml and is changed there. Nothing was written."""
+    """Error: hub.toml declares the agent; it is changed there. Nothing was written."""
 
     code = ErrorCode.MANAGED_BY_FILE
 
@@ -53,7 +53,7 @@ class AgentOfFile(HubError):
 
 
 class MainAgentStays(HubError):
-    """The agent is the main one of a gateway, and goes with that. Nothing was written."""
+    """Error: the agent is the main agent of a gateway, and is removed with it. Nothing was written."""
 
     code = ErrorCode.MANAGED_BY_FILE
 
@@ -63,7 +63,7 @@ class MainAgentStays(HubError):
 
 
 class TooManyAgents(HubError):
-    """There are as many as may be. *limit* is the name of the bound. Nothing was written."""
+    """Error: the maximum number is reached. *limit*: name of the limit. Nothing was written."""
 
     code = ErrorCode.LIMIT_REACHED
 
@@ -73,7 +73,7 @@ class TooManyAgents(HubError):
 
 
 class AgentLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How many agents there may be that are not archived; hub.toml has a key of the same name for each."""
+    """Limits on agents that are not archived and on templates; hub.toml has a key for each."""
 
     agents: int = 10_000
     agents_per_user: int = 1_000
@@ -81,10 +81,10 @@ class AgentLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Writing(msgspec.Struct, frozen=True, kw_only=True):
-    """Who writes, when, and what holds for it.
+    """Context of a write: time, actor and limits.
 
     Attributes:
-        check: what is wrong with an agent's set-up; pure.
+        check: returns the problems of an agent's set-up; pure.
     """
 
     at: int
@@ -95,7 +95,7 @@ class Writing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Removed(msgspec.Struct, frozen=True):
-    """An agent that was removed, and its runs that waited and were cancelled."""
+    """Removed agent, and its waiting runs that were cancelled."""
 
     agent: AgentRow
     cancelled: tuple[RunId, ...] = ()
@@ -116,11 +116,11 @@ def make_agent(
     start: bool = True,
     writing: Writing,
 ) -> AgentRow:
-    """Make an agent of the user; it works from now on, or with *start* false is ready to.
+    """Create an agent of the user; active at once, or only ready if *start* is false.
 
     Raises:
-        AgentNameTaken, TooManyAgents, UnknownDevice, UnknownTemplate, ExternalIdTaken,
-            BadConfig, ConfigLimitReached, BadConfiguration: nothing was written.
+        AgentNameTaken, TooManyAgents, UnknownDevice, UnknownTemplate, ExternalIdTaken, BadConfig,
+            ConfigLimitReached, BadConfiguration: nothing was written.
     """
     keep_templates(c)
     c.execute(LOCK_USER, {"user": user_id})
@@ -130,7 +130,7 @@ def make_agent(
         raise AgentNameTaken(f"there is an agent {agent.name!r} already")
     check_room(c, user_id, writing.limits)
     if old is not None and (old.lifecycle == Lifecycle.TERMINATED or old.executor == "gateway"):
-        set_aside(c, old)  # that one never works again, or lived elsewhere
+        set_aside(c, old)  # a terminated agent never works again, and an agent of a gateway lived elsewhere
         old = None
     id = fresh_id if old is None else old.id
     at, actor = writing.at, writing.actor
@@ -158,20 +158,20 @@ def edit_agent(
     revision: int | None = None,
     writing: Writing,
 ) -> AgentRow:
-    """Make an agent of the API say what *agent* says; its schedule too, and its configs by name.
+    """Update an agent of the API to *agent*, with its schedules and the named configs.
 
     Args:
-        revision: the ``config_rev`` that *agent* was made from: it is refused when another came between.
+        revision: the ``config_rev`` that *agent* is based on; refused if another change came between.
 
     Raises:
         UnknownAgent, AgentOfFile, AgentTerminated, AgentNameTaken, StaleConfig, UnknownDevice,
-            UnknownTemplate, ExternalIdTaken, BadConfig, ConfigLimitReached, BadConfiguration:
-            nothing was written.
+            UnknownTemplate, ExternalIdTaken, BadConfig, ConfigLimitReached, BadConfiguration: nothing was
+            written.
     """
     keep_templates(c)
     c.execute(LOCK_USER, {"user": _own(c, agent_id).user_id})
     config_changes.lock_revision(c, agent_id)
-    old = _own(c, agent_id)  # as it is now that nobody else changes it
+    old = _own(c, agent_id)  # read again under the lock
     if old.lifecycle == Lifecycle.TERMINATED:
         raise AgentTerminated(f"the agent {old.name!r} is terminated, for good; nothing about it changes")
     if revision is not None and old.config_rev != revision:
@@ -195,9 +195,9 @@ def edit_agent(
 
 
 def remove_agent(c: sa.Connection, agent_id: AgentId, *, writing: Writing) -> Removed:
-    """Remove an agent of the API: it is paused and archived, and its runs that wait are cancelled.
+    """Remove an agent of the API: archive it and cancel its waiting runs.
 
-    One that executes comes to its end; the history stays.
+    An executing run finishes; the history stays.
 
     Raises:
         UnknownAgent, AgentOfFile, MainAgentStays: nothing was written.
@@ -212,7 +212,7 @@ def remove_agent(c: sa.Connection, agent_id: AgentId, *, writing: Writing) -> Re
 
 
 def said_of(c: sa.Connection, agent: AgentRow) -> DeclaredAgent:
-    """What is said of an agent now; its configs and capabilities apart, which are changed one by one."""
+    """Return the agent's current declaration, without configs and capabilities, which have their own API."""
     apart = {"user_name", "device_name", "prompt", "schedule", "slots", "config", "capabilities"}
     known = {name: getattr(agent, name) for name in DeclaredAgent.__struct_fields__ if name not in apart}
     run = [row for row in schedules.schedules_of(c, agent.id) if not _is_gone(row)]
@@ -247,12 +247,12 @@ def _device(c: sa.Connection, user_id: UserId, name: str, at: int) -> devices.De
 
 
 def set_aside(c: sa.Connection, agent: AgentRow) -> None:
-    """An archived agent makes room for a new one of its name."""
+    """Rename an archived agent, so that a new agent can have its name."""
     c.execute(SET_ASIDE, {"agent": agent.id, "called": f"{agent.name}~{agent.id}"})
 
 
 def check_room(c: sa.Connection, user_id: UserId, limits: AgentLimits) -> None:
-    """Raises TooManyAgents where the user, or the hub, has as many as it may."""
+    """Check the limits on agents; raise TooManyAgents if the user or the hub has the maximum."""
     if c.execute(COUNT_AGENTS).scalar_one() >= limits.agents:
         raise TooManyAgents(f"there are {limits.agents} agents already", limit="agents")
     if c.execute(COUNT_AGENTS_OF_USER, {"user": user_id}).scalar_one() >= limits.agents_per_user:

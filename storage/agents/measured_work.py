@@ -1,7 +1,7 @@
-"""What agents did for the hub, as measurements: runs that ended, and questions to models.
+"""Measurements of the hub's own work for agents: ended runs, and requests to models.
 
-A run and a question are measured once each, in the transaction that marks them as measured, in
-batches: neither the end of a run nor an answer waits for it. What ended before this was kept is measured too.
+Each is measured once, in the transaction that marks it as measured. Batches do this later, so neither the end
+of a run nor an answer waits for it. Rows that ended before this feature existed are measured too.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from storage.agents.measurements import BucketsKept, SampleRow, record
 from storage.runs.model_calls import ANSWERED
 from storage.schema import model_calls, runs
 
-AT_ONCE: Final = 50  # runs, and as many questions, in one transaction of some 20 ms
+AT_ONCE: Final = 50  # runs, and as many requests, in one transaction of about 20 ms
 
 _most = sa.bindparam("most", type_=sa.Integer)
 UNMEASURED_RUNS = (
@@ -69,12 +69,12 @@ MARK_CALLS = (
 
 
 def has_unmeasured(c: sa.Connection) -> bool:
-    """Whether there is something to measure: a look that writes nothing."""
+    """Return True if rows are left to measure; writes nothing."""
     return bool(c.execute(HAS_UNMEASURED).scalar_one())
 
 
 def measure(c: sa.Connection, *, at: int, kept: BucketsKept, most: int = AT_ONCE) -> int:
-    """Measure runs that ended and questions that were asked; returns how many, 0: all are measured."""
+    """Measure ended runs and requests to models. Return their number; 0 if none are left."""
     ended = c.execute(UNMEASURED_RUNS, {"most": most}).all()
     asked = c.execute(UNMEASURED_CALLS, {"most": most}).all()
     samples = [sample for row in ended for sample in _of_run(row)]

@@ -1,4 +1,4 @@
-"""Measurements of agents as they are asked for: which series there are, and their buckets."""
+"""Queries of agents' measurements: series and their buckets."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from storage.schema import agent_metrics, agents, metric_series
 
 
 class SeriesRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A series, and the newest value of it that is kept."""
+    """Series with its newest stored value."""
 
     id: str
     name: str
@@ -25,7 +25,7 @@ class SeriesRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BucketRow(msgspec.Struct, frozen=True):
-    """What the samples of one series come to, from *at* on; *sketch* is a histogram's alone."""
+    """Aggregate of the samples of a series from *at* on; *sketch*: only for histograms."""
 
     series_id: str
     at: int
@@ -83,13 +83,13 @@ AGENTS_OF_DEVICE = sa.select(agents.c.id, agents.c.name).where(
 
 
 def agents_of_device(c: sa.Connection, device_id: DeviceId) -> dict[str, AgentId]:
-    """Whom a device may report of, by name and by id."""
+    """Return the agents that a device may report about, by name and by id."""
     rows = c.execute(AGENTS_OF_DEVICE, {"device": device_id}).all()
     return {row.name: AgentId(row.id) for row in rows} | {row.id: AgentId(row.id) for row in rows}
 
 
 def list_series(c: sa.Connection, agent_id: AgentId, *, name: str | None = None) -> list[SeriesRow]:
-    """The agent's series, by name and tags; or those of one metric."""
+    """Return the agent's series, by name and tags; optionally only those of one metric."""
     query = SERIES if name is None else SERIES_NAMED
     given: dict[str, str] = {"agent": agent_id} | ({} if name is None else {"metric": name})
     rows = [
@@ -116,7 +116,7 @@ def list_buckets(
     until: int,
     with_sketches: bool = False,
 ) -> list[BucketRow]:
-    """Buckets of this size that begin from *since* on and before *until*, in no order."""
+    """Return buckets of this size that begin in [*since*, *until*), in no particular order."""
     query = BUCKETS_WITH_SKETCHES if with_sketches else BUCKETS
     within = {"listed": list(series_ids), "size": size_ms, "since": since, "until": until}
     return [BucketRow(*row) for row in c.execute(query, within)]

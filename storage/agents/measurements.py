@@ -1,10 +1,8 @@
-"""Measurements of agents: samples go into buckets of a minute and of an hour, and percentiles into sketches.
+"""Measurements of agents: samples are added to minute and hour buckets, percentiles to sketches.
 
-A sample is added to both of its buckets in the transaction that takes it in, so that buckets of
-either size are exact at any time, and a sample that comes late is no different from others. One
-that is older than minutes are kept goes into its hour alone.
-
-Whoever writes holds the agents' rows, so that two hubs add to a bucket one after the other.
+A sample is added to both of its buckets in the transaction that receives it. So buckets of either size are
+always exact, and late samples need no special case. A sample older than the retention of minutes is added
+only to its hour. Writers lock the agents' rows, so that two hubs add to a bucket one after the other.
 """
 
 import hashlib
@@ -29,49 +27,49 @@ SIZES_MS: Final = (MINUTE_MS, HOUR_MS)
 
 
 class TypeDiffers(HubError):
-    """A metric of the agent is of another type than a sample says."""
+    """Error: a metric of the agent has another type than the sample."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class BelowZero(HubError):
-    """A counter was told to fall."""
+    """Error: a counter got a negative value."""
 
     code = ErrorCode.BAD_PARAMS
 
 
 class ReportDiffers(HubError):
-    """Another report came with this id before."""
+    """Error: a different report with this id came before."""
 
     code = ErrorCode.KEY_USED
 
 
 class TooManySeries(HubError):
-    """A series was not begun, for there are as many as there may be."""
+    """Error: the maximum number of series is reached; no series was created."""
 
     code = ErrorCode.TOO_MANY_SERIES
 
     def __init__(self, told: str, limit: str) -> None:
         super().__init__(told)
-        self.limit = limit  # as [limits] calls it
+        self.limit = limit  # its key in [limits]
 
 
 class SeriesLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How many series there may be; those of the hub's own work do not count."""
+    """Limits on series; series of the hub's own work do not count."""
 
     per_agent: int = 50
-    total: int = 2_000  # two hubs that begin one at the same time may go beyond it by as many
+    total: int = 2_000  # may be exceeded by a few if two hubs create series at the same time
 
 
 class BucketsKept(msgspec.Struct, frozen=True, kw_only=True):
-    """Since when buckets are kept, in epoch milliseconds."""
+    """Oldest instants for which buckets are kept, in epoch milliseconds."""
 
     minutes_from: int
     hours_from: int
 
 
 class SampleRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One value of an agent, checked; *at* in epoch ms. Without *type* it is of its metric's, or a gauge."""
+    """Validated sample; *at* in epoch milliseconds. Without *type*: its metric's type, or gauge."""
 
     agent_id: AgentId
     name: str
@@ -88,13 +86,13 @@ class _Key(msgspec.Struct, frozen=True):
 
     @property
     def series_id(self) -> str:
-        """Made from what the series is, so that it is the same whoever begins it."""
+        """Hash of the series' identity, equal whichever hub creates it."""
         told = "\0".join((self.agent_id, self.name, self.tags_key))
         return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
 
 class _Bucket:
-    """What samples of one series come to, within one minute or hour."""
+    """Aggregate of samples of a series within a minute or an hour."""
 
     def __init__(self) -> None:
         self.n = 0
@@ -115,7 +113,7 @@ class _Bucket:
             self.sketch.add(value)
 
     def add_kept(self, row: sa.Row[Any]) -> None:
-        """Count what the row has counted."""
+        """Add the aggregate of a stored row."""
         self.n += row.n
         self.sum += row.sum
         self.min, self.max = min(self.min, row.min), max(self.max, row.max)
@@ -128,7 +126,7 @@ class _Bucket:
             self.sketch = kept
 
     def values(self) -> dict[str, Any]:
-        """The columns of its row."""
+        """Return the columns of its row."""
         hist = None if self.sketch is None else self.sketch.document()
         told = {"n": self.n, "sum": self.sum, "min": self.min, "max": self.max}
         return told | {"last": self.last, "last_at": self.last_at, "hist": hist}
@@ -188,12 +186,12 @@ def report(
     kept: BucketsKept,
     limits: SeriesLimits,
 ) -> bool:
-    """Take in what was reported, all or nothing; false: it was taken in before.
+    """Record a report, all or nothing. Return False if it was recorded before.
 
     Args:
-        scope: whose report ids these are.
-        report_id: of this report; without one it counts each time it comes.
-        digest: of what was sent, by which another report with the same id is told.
+        scope: namespace of the report ids.
+        report_id: id of this report; without an id, each delivery counts.
+        digest: digest of the report's content, which identifies a different report with the same id.
 
     Raises:
         ReportDiffers, TypeDiffers, BelowZero, TooManySeries: nothing was written.
@@ -219,10 +217,10 @@ def record(
     kept: BucketsKept,
     limits: SeriesLimits | None = None,
 ) -> None:
-    """Add samples to their buckets. Those that are older than hours are kept leave no trace.
+    """Add samples to their buckets. Samples older than the retention of hours are ignored.
 
     Args:
-        limits: how many series there may be; None: as many as it takes, for the hub's own work.
+        limits: limits on series; None: unlimited, for the hub's own work.
 
     Raises:
         TypeDiffers, BelowZero, TooManySeries: nothing was written.
@@ -255,7 +253,7 @@ def _begin_series(
     at: int,
     limits: SeriesLimits | None,
 ) -> dict[tuple[AgentId, str], MetricType]:
-    """Begin the series that are new; the type of each metric of each agent."""
+    """Insert the new series. Return the type of each metric of each agent."""
     known: set[_Key] = set()
     types: dict[tuple[AgentId, str], MetricType] = {}
     names = sorted({key.name for key in keys})
@@ -306,7 +304,7 @@ def _check_room(c: sa.Connection, key: _Key, place: int, limits: SeriesLimits) -
 
 
 def _write(c: sa.Connection, buckets: Mapping[_BucketKey, _Bucket]) -> None:
-    """Add these buckets to those that are kept."""
+    """Merge these buckets into the stored ones."""
     keys = sorted(buckets)
     known: set[_BucketKey] = set()
     for (series, size), of_series in groupby(keys, key=lambda key: key[:2]):
@@ -331,7 +329,7 @@ def _write(c: sa.Connection, buckets: Mapping[_BucketKey, _Bucket]) -> None:
 
 
 def _tags_key(tags: Mapping[str, str]) -> str:
-    """The same text for the same tags: ``{"model":"small"}``; none for none."""
+    """Return the same text for the same tags: ``{"model":"small"}``; empty without tags."""
     return msgspec.json.encode(tags, order="sorted").decode() if tags else ""
 
 
@@ -360,15 +358,16 @@ DROP_SERIES = sa.delete(metric_series).where(
 
 
 def prune_buckets(c: sa.Connection, *, size_ms: int, before: int, rows: int = IN_LIST) -> int:
-    """Delete buckets of this size that began before *before* did; returns how many went."""
+    """Delete buckets of this size that began before the bucket of *before*. Return the number deleted."""
     first = before - before % size_ms
     return c.execute(DROP_BUCKETS, {"size": size_ms, "before": first, "rows": rows}).rowcount
 
 
 def prune_series(c: sa.Connection, *, before: int, rows: int = IN_LIST) -> int:
-    """Delete series that nothing came for since *before* and that have no bucket; returns how many went."""
+    """Delete series without buckets and without samples since *before*. Return the number deleted."""
     old = c.execute(OLD_SERIES, {"before": before, "rows": rows}).all()
     if not old:
         return 0
-    c.execute(LOCK_AGENTS, {"agents": sorted({row.agent_id for row in old})})  # nobody begins a bucket now
+    # prevents new buckets meanwhile
+    c.execute(LOCK_AGENTS, {"agents": sorted({row.agent_id for row in old})})
     return c.execute(DROP_SERIES, {"series": [row.id for row in old], "before": before}).rowcount

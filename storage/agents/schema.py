@@ -1,6 +1,6 @@
-"""The tables about agents: who they are, how they are, what they can, hold, measured and remember.
+"""Tables about agents: identity, state, capabilities, locks, measurements and checkpoints.
 
-Part of ``storage.schema``, by whose name everybody else reads them.
+Part of ``storage.schema``, from which other modules import them.
 """
 
 import sqlalchemy as sa

@@ -1,13 +1,12 @@
-"""A sketch of many values from which their percentiles are told, by a known relative error.
+"""Sketch of many values for percentiles with a known relative error.
 
-The magnitude of a value says which bin it falls into: bin *i* holds those in
-``(BASE**(i-1), BASE**i]``, so that the middle of a bin is off by ``ERROR`` of the value at most,
-however many there are and however they spread. Negative values have bins of their own. Two
-sketches are merged by adding up their bins, in any order, with the same result.
+The magnitude of a value selects its bin: bin *i* holds values in ``(BASE**(i-1), BASE**i]``. So the middle of
+a bin differs by at most ``ERROR`` of the value, however many values there are and however they spread.
+Negative values have separate bins. Merging two sketches adds their bins, in any order, with the same result.
 
-A sketch keeps ``MOST_BINS`` bins. One that would need more joins its bins in pairs, all of them,
-and is that much coarser: its ``level`` grows, and ``error`` says by how much. Values have to
-spread over seven powers of ten, and lie dense there, for that to happen.
+A sketch has at most ``MOST_BINS`` bins. A sketch that would need more joins all its bins in pairs and becomes
+coarser: its ``level`` grows, and ``error`` returns the new bound. That happens only for values that lie
+densely over seven powers of ten.
 """
 
 import math
@@ -16,34 +15,34 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final, Self
 
-ERROR: Final = 1 / 128  # of a value, at level 0
+ERROR: Final = 1 / 128  # relative, at level 0
 BASE: Final = (1 + ERROR) / (1 - ERROR)
-MOST_BINS: Final = 1_024  # a row of some 8 kB at worst
-TINY: Final = 1e-100  # what is closer to zero is taken for zero
+MOST_BINS: Final = 1_024  # a row of about 8 kB at worst
+TINY: Final = 1e-100  # smaller magnitudes count as zero
 
 _LOG_BASE: Final = math.log(BASE)
 
 
 class Sketch:
-    """How often values fell into each bin."""
+    """Histogram of values over the bins."""
 
     def __init__(self, level: int = 0) -> None:
-        self.level = level  # each one joins the bins of the one before in pairs
+        self.level = level  # each level joins the bins of the previous level in pairs
         self._zeros = 0
         self._positive: Counter[int] = Counter()
         self._negative: Counter[int] = Counter()
 
     def __len__(self) -> int:
-        """How many bins it has."""
+        """Return the number of bins."""
         return len(self._positive) + len(self._negative) + bool(self._zeros)
 
     @property
     def error(self) -> float:
-        """How far a percentile may be from the value that it stands for, as a part of that value."""
+        """Maximum relative error of a percentile."""
         return math.tanh(_LOG_BASE * 2**self.level / 2)  # (base - 1) / (base + 1)
 
     def add(self, value: float) -> None:
-        """Count one more value."""
+        """Count a value."""
         if abs(value) < TINY:
             self._zeros += 1
             return
@@ -52,7 +51,7 @@ class Sketch:
         self._fit()
 
     def merge(self, other: "Sketch") -> None:
-        """Count all that *other* has counted."""
+        """Add all counts of *other*."""
         self._coarsen(other.level)
         joins = self.level - other.level
         for mine, theirs in ((self._positive, other._positive), (self._negative, other._negative)):
@@ -62,10 +61,10 @@ class Sketch:
         self._fit()
 
     def percentile(self, percent: float) -> float | None:
-        """The value that *percent* of all, 0 to 100, are not above; None: it has counted nothing.
+        """Return the value below or at which *percent* (0 to 100) of all values lie; None if empty.
 
-        It stands for the value at the place ``percent / 100 * (n - 1)``, rounded down, of all *n*
-        in their order.
+        It approximates the sorted value at position ``percent / 100 * (n - 1)``, rounded down, of all *n*
+        values.
         """
         total = self._zeros + self._positive.total() + self._negative.total()
         place = math.floor(percent / 100 * max(0, total - 1))
@@ -76,7 +75,9 @@ class Sketch:
         return None
 
     def document(self) -> dict[str, Any]:
-        """As it is kept, without what is empty: bins, as distances from the last, and counts in turn."""
+        """Return the stored form without empty parts: bins as distances from the previous, each with its
+        count.
+        """
         told = {
             "level": self.level,
             "zeros": self._zeros,
@@ -87,7 +88,7 @@ class Sketch:
 
     @classmethod
     def of_document(cls, kept: Mapping[str, Any]) -> Self:
-        """What ``document`` has told."""
+        """Restore a sketch from ``document``."""
         sketch = cls(kept.get("level", 0))
         sketch._zeros = kept.get("zeros", 0)
         sketch._positive = _unpacked(kept.get("positive", ()))
@@ -96,14 +97,14 @@ class Sketch:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Self:
-        """A sketch of these values."""
+        """Build a sketch of these values."""
         sketch = cls()
         for value in values:
             sketch.add(value)
         return sketch
 
     def _in_order(self) -> Iterator[tuple[float, int]]:
-        """The value that each bin stands for, from the least to the greatest, and how often."""
+        """Iterate over the representative value of each bin, ascending, with its count."""
         log_base = _LOG_BASE * 2**self.level
         middle = 2 / (1 + math.exp(log_base))
         for bin in sorted(self._negative, reverse=True):
@@ -126,8 +127,8 @@ class Sketch:
 
 
 def _joined(bin: int, times: int) -> int:
-    """Where *bin* is once the bins have been joined in pairs so many times."""
-    return -(-bin >> times)  # rounded up: bins are open below
+    """Return the bin that holds *bin* after joining in pairs *times* times."""
+    return -(-bin >> times)  # rounded up: bins exclude their lower bound
 
 
 def _all_joined(bins: Mapping[int, int], times: int) -> Counter[int]:

@@ -1,8 +1,8 @@
-"""Templates written, changed and removed; what that means for the agents that are made from them.
+"""Changes of templates, and their effect on the agents with that template.
 
-A change is judged for every agent that is made from the template, in the transaction
-that makes it. One that some agent would not survive is refused, or, where somebody
-insists, done: those agents are then in error, with the reason, until they are set right.
+A change is validated for every agent with the template, in the transaction that makes it. A change that would
+break an agent is refused. With *force* it is applied: those agents are then in error, with the reason, until
+their set-up is corrected.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,13 +19,13 @@ from storage.agents.templates import TemplateRow, WrittenTemplate
 from storage.schema import agent_states as states
 from storage.schema import agent_templates, agents
 
-SET_UP_WRONG: Final = "not set up right: "  # begins the reason of an agent in error that its set-up put there
+SET_UP_WRONG: Final = "not set up right: "  # prefix of the reason of an agent that is in error for its set-up
 RIGHT_AGAIN: Final = "set up right again"
-MOST_NAMED: Final = 10  # agents, in one refusal
+MOST_NAMED: Final = 10  # agents in one refusal
 
 
 class Broken(msgspec.Struct, frozen=True):
-    """An agent that a change does not leave as its template asks for; *wrong* is told in words."""
+    """Agent whose set-up a change makes invalid; *wrong*: the problems, in words."""
 
     agent_id: AgentId
     name: str
@@ -34,12 +34,12 @@ class Broken(msgspec.Struct, frozen=True):
 
     @property
     def told(self) -> str:
-        """It as a sentence."""
+        """Problems as a sentence."""
         return f"agent {self.name}: {'; '.join(self.wrong)}"
 
 
 class WouldBreak(HubError):
-    """Agents would not be what their template asks for: the message names each. Nothing was written."""
+    """Error: agents would violate their template; the message names each. Nothing was written."""
 
     code = ErrorCode.BAD_CONFIG
     hint = "set those agents right first, or insist with force: they are in error then; nothing was changed"
@@ -52,35 +52,35 @@ class WouldBreak(HubError):
 
 
 class TemplateInUse(HubError):
-    """Agents are made from the template: the message names them. Nothing was written."""
+    """Error: agents use the template; the message names them. Nothing was written."""
 
     code = ErrorCode.TEMPLATE_IN_USE
 
 
 class TemplateOfFile(HubError):
-    """The template stands in hub.toml and is changed there. Nothing was written."""
+    """Error: hub.toml declares the template; it is changed there. Nothing was written."""
 
     code = ErrorCode.MANAGED_BY_FILE
 
 
 class TooManyTemplates(HubError):
-    """There are as many as may be. Nothing was written."""
+    """Error: the maximum number of templates is reached. Nothing was written."""
 
     code = ErrorCode.LIMIT_REACHED
 
 
 class TemplateChanged(HubError):
-    """Somebody changed the template since it was read. Nothing was written."""
+    """Error: the template changed since the caller read it. Nothing was written."""
 
     code = ErrorCode.CHANGED_MEANWHILE
 
 
 class Put(msgspec.Struct, frozen=True):
-    """What writing a template did.
+    """Result of writing a template.
 
     Attributes:
-        agents: all that are made from it, where their configuration or prompt may be another now.
-        broken: those that are in error now.
+        agents: all agents with the template, if their configuration or prompt may have changed.
+        broken: agents that are now in error.
     """
 
     template: TemplateRow
@@ -116,7 +116,7 @@ SET_UP_WRONGLY = (
 
 
 def judge(c: sa.Connection, written: WrittenTemplate, check: Check) -> list[Broken]:
-    """Which agents would be broken if their template said this; nothing is written."""
+    """Return the agents that *written* would break as their template; nothing is written."""
     old = templates.find_template(c, written.name)
     if old is None:
         return []
@@ -126,7 +126,7 @@ def judge(c: sa.Connection, written: WrittenTemplate, check: Check) -> list[Brok
 
 
 def broken_among(found: Mapping[AgentId, Setup], check: Check) -> list[Broken]:
-    """Those that are not set up right."""
+    """Return the agents with an invalid set-up."""
     judged = ((id, one, tuple(check(one))) for id, one in found.items())
     return [Broken(id, one.name, one.user, wrong) for id, one, wrong in judged if wrong]
 
@@ -143,13 +143,13 @@ def put_template(
     version: int | None = None,
     most: int | None = None,
 ) -> Put:
-    """Write a template of the API, a new one or in place of the one of that name.
+    """Write a template of the API, new or in place of the existing one with that name.
 
     Args:
-        check: what is wrong with one agent.
-        force: agents that would be broken are put in error, and the template is written.
-        version: the one that the writer has read; None: whichever it is.
-        most: templates there may be.
+        check: returns the problems of an agent's set-up.
+        force: write the template even if agents break; they are put in error.
+        version: version that the writer has read; None: any.
+        most: maximum number of templates.
 
     Raises:
         TemplateOfFile, TemplateChanged, TooManyTemplates, WouldBreak: nothing was written.
@@ -172,7 +172,7 @@ def put_template(
 
 
 def remove_template(c: sa.Connection, name: str) -> TemplateRow:
-    """Remove a template of the API that no agent is made from; archived agents do not count.
+    """Remove a template of the API that no agent uses, apart from archived agents.
 
     Raises:
         UnknownTemplate, TemplateOfFile, TemplateInUse: nothing was written.
@@ -192,10 +192,10 @@ def remove_template(c: sa.Connection, name: str) -> TemplateRow:
 def reconcile_templates(
     c: sa.Connection, declared: Sequence[WrittenTemplate], *, fresh_ids: Sequence[str], at: int
 ) -> list[Put]:
-    """Make the templates of source ``file`` those that are declared; what was new or changed.
+    """Make the templates of source ``file`` match the declarations. Return the new and changed ones.
 
-    The file takes over a template of the API that bears a declared name. The agents are not looked
-    at: those of the file follow in the same transaction, see ``settle``.
+    The file takes over a template of the API with a declared name. Agents are not validated here: those of
+    the file follow in the same transaction, see ``settle``.
     """
     done = [
         _write(
@@ -212,10 +212,9 @@ def reconcile_templates(
 
 
 def let_go_templates(c: sa.Connection, declared: Iterable[str], *, at: int) -> list[TemplateRow]:
-    """Remove the templates that the file no longer declares.
+    """Remove the templates that the file no longer declares. Return them.
 
-    One that agents of the API are still made from stays, as one of the API: nothing is lost
-    by a line that left the file.
+    A template that agents still use becomes a template of the API: deleting a line of the file loses nothing.
     """
     named = set(declared)
     gone = [one for one in templates.list_templates(c) if one.source == "file" and one.name not in named]
@@ -229,13 +228,13 @@ def let_go_templates(c: sa.Connection, declared: Iterable[str], *, at: int) -> l
 
 
 def settle(c: sa.Connection, check: Check, *, at: int, actor: str, force: bool) -> list[Broken]:
-    """Judge every agent that has a template or variables in its prompt, and those that were wrong before.
+    """Validate every agent with a template or a prompt with variables, and clear corrected errors.
 
     Args:
-        force: those that are wrong are put in error; else that is refused.
+        force: put agents with an invalid set-up in error; otherwise refuse.
 
     Raises:
-        WouldBreak: the transaction is to end with this.
+        WouldBreak: the caller must roll back.
     """
     broken = broken_among(agent_snapshot.setups_to_judge(c), check)
     if broken and not force:
@@ -247,7 +246,11 @@ def settle(c: sa.Connection, check: Check, *, at: int, actor: str, force: bool) 
 def put_in_error(
     c: sa.Connection, broken: Sequence[Broken], judged: Iterable[AgentId] | None, *, at: int, actor: str
 ) -> None:
-    """Agents that are not set up right are in error; those *judged* (None: all) that are right again, not."""
+    """Put *broken* agents in error. Clear that error of the *judged* agents that are valid again.
+
+    Args:
+        judged: validated agents; None: all agents.
+    """
     wrong = {one.agent_id: one for one in broken}
     for one in broken:
         told = f"{SET_UP_WRONG}{'; '.join(one.wrong)}"

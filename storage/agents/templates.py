@@ -1,6 +1,6 @@
-"""Templates: what agents of one kind have in common, and the schema that their configuration keeps to.
+"""Templates: common properties of a kind of agents, and the schema of their configuration.
 
-Reading them; ``storage.agents.template_changes`` writes them, and looks at the agents that are made of them.
+This module reads them; ``storage.agents.template_changes`` writes them and validates their agents.
 """
 
 from typing import Any, Final
@@ -15,7 +15,7 @@ from storage.schema import agent_templates, agents
 
 
 class UnknownTemplate(HubError):
-    """There is no such template."""
+    """Error: no template has that name."""
 
     code = ErrorCode.UNKNOWN_TEMPLATE
 
@@ -25,11 +25,11 @@ class UnknownTemplate(HubError):
 
 
 class WrittenTemplate(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody says of a template, in hub.toml or over the API.
+    """Declaration of a template, in hub.toml or over the API.
 
     Attributes:
-        configuration_schema: JSON Schema 2020-12, of the configuration with the defaults under it.
-        prompt_template: the prompt of agents that have none of their own.
+        configuration_schema: JSON Schema 2020-12 of the configuration, defaults included.
+        prompt_template: prompt of agents without their own.
     """
 
     name: str
@@ -42,7 +42,7 @@ class WrittenTemplate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TemplateRow(WrittenTemplate, frozen=True, kw_only=True):
-    """A template. *source*: ``file`` or ``api``; *version* grows with each change of it."""
+    """Template. *source*: ``file`` or ``api``; *version* grows with each change."""
 
     id: TemplateId
     source: str
@@ -52,7 +52,7 @@ class TemplateRow(WrittenTemplate, frozen=True, kw_only=True):
 
     @property
     def written(self) -> WrittenTemplate:
-        """What was said of it."""
+        """Declaration of the template."""
         return WrittenTemplate(**{name: getattr(self, name) for name in WrittenTemplate.__struct_fields__})
 
 
@@ -68,32 +68,32 @@ IN_USE = (
 )
 
 
-TEMPLATES_LOCK: Final = 0x6875_7401  # of PostgreSQL
+TEMPLATES_LOCK: Final = 0x6875_7401  # key of PostgreSQL's advisory lock on templates
 
 
 def change_alone(c: sa.Connection) -> None:
-    """Until this transaction ends nobody else changes a template, or what one is asked about.
+    """Serialize changes of templates, and of agents validated by them, until the transaction ends.
 
-    Called before anything is read. A SQLite database has one writer anyway.
+    Called before the first read. A SQLite database has only one writer anyway.
     """
     if c.dialect.name == "postgresql":
         c.execute(sa.select(sa.func.pg_advisory_xact_lock(TEMPLATES_LOCK)))
 
 
 def keep_templates(c: sa.Connection) -> None:
-    """Until this transaction ends no template changes: an agent is changed that was judged by its own.
+    """Prevent changes of templates until the transaction ends, for a change of an agent that they validate.
 
-    Called before anything is read. See ``change_alone``.
+    Called before the first read. See ``change_alone``.
     """
     if c.dialect.name == "postgresql":
         c.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(TEMPLATES_LOCK)))
 
 
 def get_template(c: sa.Connection, name: str) -> TemplateRow:
-    """The template of that name.
+    """Return the template with that name.
 
     Raises:
-        UnknownTemplate: there is none.
+        UnknownTemplate: no template has that name.
     """
     found = find_template(c, name)
     if found is None:
@@ -102,23 +102,23 @@ def get_template(c: sa.Connection, name: str) -> TemplateRow:
 
 
 def find_template(c: sa.Connection, name: str) -> TemplateRow | None:
-    """The template of that name, if there is one."""
+    """Return the template with that name, if any."""
     row = c.execute(TEMPLATE_NAMED, {"named": name}).one_or_none()
     return None if row is None else _template(row)
 
 
 def list_templates(c: sa.Connection) -> list[TemplateRow]:
-    """Every template, by name."""
+    """Return every template, by name."""
     return [_template(row) for row in c.execute(TEMPLATES)]
 
 
 def templates_by_id(c: sa.Connection) -> dict[TemplateId, TemplateRow]:
-    """Every template, by its id."""
+    """Return every template, keyed by id."""
     return {row.id: row for row in list_templates(c)}
 
 
 def uses_of_templates(c: sa.Connection) -> dict[TemplateId, int]:
-    """How many agents that are not archived are made from each; one that none is made from is left out."""
+    """Return the number of agents of each used template; archived agents do not count."""
     return {TemplateId(row.template_id): row.used for row in c.execute(IN_USE)}
 
 

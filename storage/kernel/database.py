@@ -17,7 +17,7 @@ from protocol.errors import ErrorCode, HubError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# tenant on whose behalf the task writes; empty: the hub
+# actor on whose behalf the task writes; empty: the hub
 CAUSE: Final[ContextVar[str]] = ContextVar("cause", default="")
 
 
@@ -71,9 +71,9 @@ class Database(Protocol):
     * ``write``: all or nothing of the job is written; it is on the disk when ``write`` returns.
     * ``read``: one snapshot; a job that tries to write fails.
     * Cancelling the caller does not cancel the job: the job is complete or was not begun, and the outcome is
-    unknown. Every write must therefore be repeatable.
+      unknown. Every write must therefore be repeatable.
     * Errors of the database are ``Busy``, ``Conflict`` or ``Unavailable``; errors that a job raises itself
-    propagate unchanged.
+      propagate unchanged.
 
     Where writes queue, writes of one cause (``written_for``) keep their order. The writer serves the causes
     in turn, so that a cause waits for at most one write of each other cause.
